@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Installs the real clients and servers that the tests and the bench run against, and says what it could not install.
+#   scripts/install-tools.sh debian    clients and servers from Debian's packages (needs root)
+#   scripts/install-tools.sh go        tools built by `go install` (needs a current Go)
+#   scripts/install-tools.sh           both
+# What is already there is left alone. A tool that cannot be had is named, and the tests that need it say that they skip.
+set -uo pipefail
+
+debian_tools=(dockerd:docker.io containerd:containerd podman:podman buildah:buildah skopeo:skopeo runc:runc
+  docker-registry:docker-registry nginx:nginx-light wrk:wrk redis-server:redis-server htpasswd:apache2-utils)
+
+go_tools=(
+  registry@github.com/distribution/distribution/v3/cmd/registry@v3.1.2
+  crane@github.com/google/go-containerregistry/cmd/crane@v0.22.1
+  regctl@github.com/regclient/regclient/cmd/regctl@v0.11.7
+  helm@helm.sh/helm/v3/cmd/helm@v3.22.0
+)
+
+missing=()
+
+install_debian() {
+  local wanted=() entry
+  for entry in "${debian_tools[@]}"; do
+    PATH="$PATH:/usr/sbin:/sbin" command -v "${entry%%:*}" >/dev/null || wanted+=("${entry##*:}")
+  done
+  [ ${#wanted[@]} -gt 0 ] || return 0
+  if ! command -v apt-get >/dev/null || [ "$(id -u)" -ne 0 ]; then
+    missing+=("${wanted[@]/%/ (needs Debian and root)}")
+    return
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  # No service may start by itself: every test starts its own, on its own port.
+  local policy=/usr/sbin/policy-rc.d made_policy=
+  [ -e "$policy" ] || { printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy" && made_policy=1; }
+  apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null || missing+=("one of: ${wanted[*]}")
+  [ -z "$made_policy" ] || rm -f "$policy"
+}
+
+install_go() {
+  local entry name source
+  for entry in "${go_tools[@]}"; do
+    name=${entry%%@*} source=${entry#*@}
+    command -v "$name" >/dev/null || [ -x "$(go env GOPATH 2>/dev/null)/bin/$name" ] && continue
+    if ! command -v go >/dev/null; then
+      missing+=("$name (no Go here)")
+      continue
+    fi
+    go install "$source" 2>/dev/null || missing+=("$name (go install failed)")
+  done
+}
+
+case "${1:-all}" in
+  debian) install_debian ;;
+  go) install_go ;;
+  all) install_debian; install_go ;;
+  *) echo "usage: $0 [debian|go]" >&2 && exit 2 ;;
+esac
+for tool in ${missing[@]+"${missing[@]}"}; do echo "not installed: $tool"; done
+exit 0

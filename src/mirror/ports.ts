@@ -1,0 +1,250 @@
+import type { Readable } from 'node:stream';
+import type { Digest } from '../oci/digest.ts';
+import type { Descriptor } from '../oci/manifest.ts';
+import type { Reference, Repository, Tag } from '../oci/reference.ts';
+
+/** What the mirror needs from the clock. Tests pass one they can turn by hand. */
+export interface Clock {
+  /** Milliseconds since the epoch. */
+  now(): number;
+}
+
+/** A repository of one upstream: everything the mirror remembers is remembered under one of these. */
+export interface RepositoryId {
+  /** The registry's name as clients write it, such as `docker.io`. */
+  readonly upstream: string;
+  readonly repository: Repository;
+}
+
+/** Whoever waits may stop waiting. */
+export interface Waiting {
+  readonly signal: AbortSignal;
+}
+
+// ── asking the real registry ────────────────────────────────────────────────────────────────────────────────────────
+
+/**
+ * One registry the mirror pulls from. Each verb resolves with what the registry answered, throws
+ * OciError where its answer was "no" (404: MANIFEST_UNKNOWN, BLOB_UNKNOWN or NAME_UNKNOWN; 403 to an anonymous
+ * caller: DENIED), and UpstreamError where no usable answer came.
+ */
+export interface Upstream {
+  /** As clients write it; for a pattern entry the name that matched. */
+  readonly name: string;
+  /** The key of its entry in the configuration: the only form that may label a metric. */
+  readonly label: string;
+  headManifest(repository: Repository, reference: Reference, options: Waiting): Promise<ManifestHead>;
+  /** Never more than 4 MiB. By digest the bytes are verified; by tag they are hashed, and must match what the headers say. */
+  getManifest(repository: Repository, reference: Reference, options: Waiting): Promise<FetchedManifest>;
+  /** Where HEAD is refused (401, 405), a GET of one byte. @returns the size where the registry tells it. */
+  headBlob(repository: Repository, digest: Digest, options: Waiting): Promise<{ readonly size: number | undefined }>;
+  /**
+   * Opens a blob for reading; resolves as soon as the headers are there. Nothing is verified yet.
+   * A range may be answered with the whole blob: see `offset`.
+   */
+  openBlob(repository: Repository, digest: Digest, options: Waiting & { readonly range?: ByteRange }): Promise<OpenedBlob>;
+  /** All tags, following the registry's pages. */
+  listTags(repository: Repository, options: Waiting): Promise<readonly string[]>;
+  /** All referrers of `digest`, unfiltered, by the referrers API or, where the registry has none, by the tag schema. */
+  listReferrers(repository: Repository, digest: Digest, options: Waiting): Promise<readonly Descriptor[]>;
+}
+
+/** What a registry says of a manifest without sending it. Some leave out the digest or the length. */
+export interface ManifestHead {
+  readonly digest: Digest | undefined;
+  readonly mediaType: string | undefined;
+  readonly size: number | undefined;
+}
+
+export interface FetchedManifest {
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly bytes: Uint8Array;
+}
+
+/** First and last byte, both included, as in RFC 9110 §14.1.2. */
+export interface ByteRange {
+  readonly start: number;
+  /** Absent: to the end. */
+  readonly end?: number | undefined;
+}
+
+export interface OpenedBlob {
+  /** Size of the whole blob, where the upstream told it. */
+  readonly size: number | undefined;
+  /** Where `body` begins: the start of the range asked for, or 0 when the upstream sent the whole. */
+  readonly offset: number;
+  /** Destroying it ends the exchange. It errors with an UpstreamError. */
+  readonly body: Readable;
+}
+
+/** The upstream that a name stands for. Only configured names find one. */
+export interface UpstreamDirectory {
+  find(name: string): Upstream | undefined;
+}
+
+// ── keeping it ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Bytes that are read by position, one reader at a time: a stored blob, or one still arriving. */
+export interface ByteSource extends AsyncDisposable {
+  /**
+   * Fills the beginning of `into` from `position` on, waiting until there is something to read.
+   * @returns how many bytes were read; 0 at the end.
+   */
+  read(into: Uint8Array, position: number, options: Waiting): Promise<number>;
+}
+
+/** Verified content of known size. */
+export interface StoredBlob extends ByteSource {
+  readonly size: number;
+}
+
+/** Content under its digest. Whatever `open` yields was verified on the way in. */
+export interface BlobStore {
+  /**
+   * @param expectedSize what the link says; a file of another size is set aside, counted, and not served.
+   * @returns undefined when it is not stored.
+   */
+  open(digest: Digest, expectedSize?: number): Promise<StoredBlob | undefined>;
+  /** All bytes of a small blob (a manifest), verified again; content that does not match its name is set aside. */
+  readAll(digest: Digest, maxBytes: number): Promise<Uint8Array | undefined>;
+  /** A place for a blob that is about to arrive. Nothing of it is visible before `commit`. */
+  create(digest: Digest): Promise<IncomingBlob>;
+  /** Makes `bytes` visible under `digest`, which the caller has verified. */
+  put(digest: Digest, bytes: Uint8Array): Promise<void>;
+  remove(digest: Digest): Promise<void>;
+  /** Whether somebody reads it just now: such a blob is not evicted. */
+  isBeingRead(digest: Digest): boolean;
+  /** Everything stored, in no order. */
+  list(): AsyncIterable<{ readonly digest: Digest; readonly size: number; readonly modifiedAtMs: number }>;
+  /** Bytes that count against the cap though they are no visible content: downloads in progress and what was set aside. */
+  pendingBytes(): number;
+  /** Free bytes of the disk the store is on. */
+  freeBytes(): Promise<number>;
+}
+
+/**
+ * A blob being written. The bytes can be read back by position while it grows.
+ * Disposing closes the file, and removes it unless it was committed.
+ */
+export interface IncomingBlob extends AsyncDisposable {
+  /** Appends; one call at a time. @throws the file system's error. */
+  append(chunks: readonly Uint8Array[]): Promise<void>;
+  read(into: Uint8Array, position: number): Promise<number>;
+  /** fsync, rename, fsync of the folder. The caller has verified the digest. */
+  commit(): Promise<void>;
+}
+
+/** Names one record of the store. */
+export type RecordKey =
+  | { readonly kind: 'tag'; readonly of: RepositoryId; readonly tag: Tag }
+  | { readonly kind: 'manifest' | 'blob' | 'referrers'; readonly of: RepositoryId; readonly digest: Digest }
+  | { readonly kind: 'tag-list' | 'visibility'; readonly of: RepositoryId };
+
+/** Small JSON documents that must survive. Each appears whole or not at all. */
+export interface RecordStore {
+  /** @returns undefined when it was never written, or can't be parsed. */
+  read(key: RecordKey): Promise<unknown>;
+  write(key: RecordKey, value: object): Promise<void>;
+  remove(key: RecordKey): Promise<void>;
+  /** Every record, in no order. */
+  list(): AsyncIterable<RecordKey>;
+}
+
+// ── the fast view of it ─────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface IndexedContent {
+  readonly digest: Digest;
+  readonly size: number;
+  /** What a manifest names; empty for a blob. */
+  readonly names: readonly Digest[];
+  readonly usedAtMs: number;
+}
+
+export interface Link {
+  readonly of: RepositoryId;
+  readonly kind: 'manifest' | 'blob';
+  readonly digest: Digest;
+  readonly mediaType: string | undefined;
+  readonly size: number | undefined;
+}
+
+export interface Totals {
+  /** Of visible content, without what is arriving or set aside. */
+  readonly bytes: number;
+  readonly manifests: number;
+  readonly blobs: number;
+}
+
+/**
+ * A view of the store: sizes, last use, totals, links and tags. It never decides that something cached does not exist.
+ * Verbs that only note something never fail the caller: what an index has forgotten, its rebuild finds again.
+ */
+export interface Index {
+  noteContent(content: IndexedContent): void;
+  noteUse(digest: Digest, atMs: number): void;
+  noteLink(link: Link): void;
+  noteTag(of: RepositoryId, tag: Tag, digest: Digest): void;
+  /** Drops a tag whose record is gone. */
+  forgetTag(of: RepositoryId, tag: Tag): void;
+  /**
+   * A link that `of` may borrow: a manifest linked in `of` names `digest`, and some repository of the same upstream is linked to it.
+   */
+  borrowableLink(of: RepositoryId, digest: Digest): Promise<Link | undefined>;
+  /** Repositories with cached content, `<upstream>/<repository>`, in lexical order, after `last`, at most `limit`. */
+  repositories(options: { readonly last: string | undefined; readonly limit: number }): Promise<readonly string[]>;
+  totals(): Promise<Totals>;
+  /**
+   * What may be evicted, least recently used first: content that no stored manifest names.
+   * With each the repositories that are linked to it, for the `keep` globs.
+   */
+  evictable(options: { readonly limit: number; readonly offset: number }): Promise<readonly EvictableContent[]>;
+  /** Drops a digest from the view. @returns the records that spoke of it. */
+  forget(digest: Digest): Promise<readonly RecordKey[]>;
+  /** Resolves once the view is complete: at once, or when a rebuild that is under way has ended. */
+  whenComplete(options: Waiting): Promise<void>;
+}
+
+export interface EvictableContent {
+  readonly digest: Digest;
+  readonly size: number;
+  readonly usedAtMs: number;
+  readonly holders: readonly RepositoryId[];
+}
+
+// ── telling what happened ───────────────────────────────────────────────────────────────────────────────────────────
+
+export type ContentKind = 'manifest' | 'blob';
+export type UpstreamRequestKind = ContentKind | 'tags' | 'referrers' | 'ping' | 'token';
+export type DownloadResult = 'ok' | 'digest_mismatch' | 'short' | 'upstream_error' | 'disk_error' | 'aborted';
+
+/** Told about every decision, so that logs, metrics and tests see the same facts. Must not throw. */
+export interface Observer {
+  upstreamAnswered(event: {
+    readonly upstream: string;
+    readonly kind: UpstreamRequestKind;
+    readonly method: 'GET' | 'HEAD' | 'POST';
+    /** The HTTP status, or why there was none. */
+    readonly outcome: number | string;
+    readonly durationMs: number;
+  }): void;
+  upstreamBytes(event: { readonly upstream: string; readonly kind: UpstreamRequestKind; readonly bytes: number }): void;
+  downloadStarted(event: { readonly upstream: string }): void;
+  downloadEnded(event: {
+    readonly upstream: string;
+    readonly result: DownloadResult;
+    readonly bytes: number;
+    readonly durationMs: number;
+    /** What to tell the operator when it did not end well. */
+    readonly cause?: unknown;
+  }): void;
+  collapsed(event: { readonly kind: 'manifest' | 'blob' | 'tag' }): void;
+  tagRevalidated(event: { readonly upstream: string; readonly result: 'not_modified' | 'changed' | 'gone' | 'error' }): void;
+  servedStale(event: { readonly upstream: string; readonly reason: string }): void;
+  contentStored(event: { readonly kind: ContentKind; readonly bytes: number }): void;
+  evicted(event: { readonly reason: 'lru' | 'unused' | 'purge'; readonly bytes: number }): void;
+  /** A stored file whose size or bytes are not what its name promises. */
+  corruptionFound(event: { readonly digest: Digest; readonly source: 'read' | 'scrub' | 'startup' }): void;
+  /** Something failed that no client has to hear of. */
+  trouble(event: { readonly part: string; readonly cause: unknown }): void;
+}

@@ -1,0 +1,88 @@
+/**
+ * The codes a registry may answer with, and the HTTP status each one travels under.
+ * Source: OCI distribution-spec v1.1.1, "Error Codes"; RANGE_INVALID, TAG_INVALID, PAGINATION_NUMBER_INVALID and UNKNOWN
+ * are those of docker/distribution, which clients know as well.
+ */
+const statusByCode = {
+  BLOB_UNKNOWN: 404,
+  DENIED: 403,
+  DIGEST_INVALID: 400,
+  MANIFEST_UNKNOWN: 404,
+  NAME_INVALID: 400,
+  NAME_UNKNOWN: 404,
+  PAGINATION_NUMBER_INVALID: 400,
+  RANGE_INVALID: 416,
+  TAG_INVALID: 400,
+  TOOMANYREQUESTS: 429,
+  UNAUTHORIZED: 401,
+  UNSUPPORTED: 405,
+} as const;
+
+export type OciErrorCode = keyof typeof statusByCode;
+
+/** An answer: a failure the client is told about in the words of the spec. */
+export class OciError extends Error {
+  override readonly name = 'OciError';
+  readonly code: OciErrorCode;
+  readonly detail: unknown;
+
+  constructor(code: OciErrorCode, message: string, more: { detail?: unknown; cause?: unknown } = {}) {
+    super(message, { cause: more.cause });
+    this.code = code;
+    this.detail = more.detail;
+  }
+
+  get status(): number {
+    return statusByCode[this.code];
+  }
+}
+
+/**
+ * Why no usable answer came, and the status a client gets for it when nothing older can be served.
+ *
+ *     connect, dns, tls   nobody could be reached            503
+ *     timeout             it did not answer in time          504
+ *     overloaded          429, ours or the upstream's        429
+ *     unavailable         5xx, or a breaker is open          503
+ *     refused             it refused the mirror's account    502
+ *     misbehaving         wrong bytes, broken protocol       502
+ *     busy                the mirror itself is at its limit  503
+ */
+const statusByTrouble = {
+  connect: 503,
+  dns: 503,
+  tls: 502,
+  timeout: 504,
+  overloaded: 429,
+  unavailable: 503,
+  refused: 502,
+  misbehaving: 502,
+  busy: 503,
+} as const;
+
+export type Trouble = keyof typeof statusByTrouble;
+
+/** No answer: nothing usable came back, so the mirror may serve something older. An {@link OciError} is an answer. */
+export class UpstreamError extends Error {
+  override readonly name = 'UpstreamError';
+  readonly trouble: Trouble;
+  /** When asking again makes sense, in seconds, where the upstream said so. */
+  readonly retryAfterSeconds: number | undefined;
+  /** The HTTP status the upstream answered with, where it did. */
+  readonly upstreamStatus: number | undefined;
+
+  constructor(
+    trouble: Trouble,
+    message: string,
+    more: { cause?: unknown; retryAfterSeconds?: number | undefined; upstreamStatus?: number | undefined } = {},
+  ) {
+    super(message, { cause: more.cause });
+    this.trouble = trouble;
+    this.retryAfterSeconds = more.retryAfterSeconds;
+    this.upstreamStatus = more.upstreamStatus;
+  }
+
+  get status(): number {
+    return statusByTrouble[this.trouble];
+  }
+}
