@@ -88,10 +88,10 @@ export interface UpstreamDirectory {
 /** Bytes that are read by position, one reader at a time: a stored blob, or one still arriving. */
 export interface ByteSource extends AsyncDisposable {
   /**
-   * Fills the beginning of `into` from `position` on, waiting until there is something to read.
+   * Fills the beginning of `into` from `position` on, waiting until there is something to read. Disposing ends the wait.
    * @returns how many bytes were read; 0 at the end.
    */
-  read(into: Uint8Array, position: number, options: Waiting): Promise<number>;
+  read(into: Uint8Array, position: number): Promise<number>;
 }
 
 /** Verified content of known size. */
@@ -208,6 +208,7 @@ export interface Index {
 export interface EvictableContent {
   readonly digest: Digest;
   readonly size: number;
+  readonly isManifest: boolean;
   readonly usedAtMs: number;
   readonly holders: readonly RepositoryId[];
 }
@@ -218,8 +219,44 @@ export type ContentKind = 'manifest' | 'blob';
 export type UpstreamRequestKind = ContentKind | 'tags' | 'referrers' | 'ping' | 'token';
 export type DownloadResult = 'ok' | 'digest_mismatch' | 'short' | 'upstream_error' | 'disk_error' | 'aborted';
 
+/**
+ * Where an answer came from, in one word.
+ *
+ *     hit          from the cache, the upstream was not asked
+ *     revalidated  from the cache, after the upstream confirmed the tag
+ *     stale        from the cache, because the upstream gave no answer (or says it is gone)
+ *     collapsed    from an upstream request that somebody else had already started
+ *     miss         from the upstream, by a request of its own
+ *     negative     a remembered "not found"
+ *     none         nothing to do with the cache: a ping, a bad request
+ */
+export type CacheWord = 'hit' | 'revalidated' | 'stale' | 'collapsed' | 'miss' | 'negative' | 'none';
+
+export interface CacheStatus {
+  readonly word: CacheWord;
+  /** What the upstream answered, where it was asked and did. */
+  readonly upstreamStatus?: number | undefined;
+  /** Whether what came from the upstream is being kept. */
+  readonly stored?: boolean;
+  /** Why it is stale: a Trouble or `gone`. */
+  readonly reason?: string;
+}
+
 /** Told about every decision, so that logs, metrics and tests see the same facts. Must not throw. */
 export interface Observer {
+  answered(event: {
+    readonly kind: ContentKind | 'tags' | 'referrers' | 'catalog' | 'ping' | 'other';
+    readonly method: string;
+    readonly status: number;
+    readonly cache: CacheWord;
+    /** The label of the upstream, or `none`. */
+    readonly upstream: string;
+    readonly bytes: number;
+    readonly durationMs: number;
+    readonly firstByteMs: number;
+    /** The client left before everything was sent. */
+    readonly aborted: boolean;
+  }): void;
   upstreamAnswered(event: {
     readonly upstream: string;
     readonly kind: UpstreamRequestKind;

@@ -1,0 +1,86 @@
+import { type Digest, isDigest } from '../oci/digest.ts';
+import type { Descriptor } from '../oci/manifest.ts';
+import { isDescriptor } from '../oci/manifest.ts';
+
+/** What the store remembers of a tag. */
+export interface TagRecord {
+  readonly digest: Digest;
+  /** The digest before the tag last moved. */
+  readonly previous?: Digest;
+  readonly mediaType: string;
+  readonly size: number;
+  /** When the upstream last confirmed it. */
+  readonly confirmedAtMs: number;
+}
+
+/** A repository may serve this manifest. */
+export interface ManifestRecord {
+  readonly mediaType: string;
+  readonly size: number;
+  readonly firstServedAtMs: number;
+}
+
+/** A repository may serve this blob. Its size is unknown where the upstream only confirmed it without telling. */
+export interface BlobRecord {
+  readonly size?: number;
+  readonly firstServedAtMs: number;
+}
+
+export interface TagListRecord {
+  readonly tags: readonly string[];
+  readonly fetchedAtMs: number;
+}
+
+export interface ReferrersRecord {
+  readonly referrers: readonly Descriptor[];
+  readonly fetchedAtMs: number;
+}
+
+// A record is read back as `unknown`: what does not parse was never written by this version, and counts as absent.
+
+export function parseTagRecord(value: unknown): TagRecord | undefined {
+  if (!isObject(value)) return undefined;
+  const { digest, previous, mediaType, size, confirmedAtMs } = value;
+  if (!isDigest(digest) || !isText(mediaType) || !isCount(size) || !isCount(confirmedAtMs)) return undefined;
+  return { digest, mediaType, size, confirmedAtMs, ...(isDigest(previous) && { previous }) };
+}
+
+export function parseManifestRecord(value: unknown): ManifestRecord | undefined {
+  if (!isObject(value)) return undefined;
+  const { mediaType, size, firstServedAtMs } = value;
+  if (!isText(mediaType) || !isCount(size) || !isCount(firstServedAtMs)) return undefined;
+  return { mediaType, size, firstServedAtMs };
+}
+
+export function parseBlobRecord(value: unknown): BlobRecord | undefined {
+  if (!isObject(value)) return undefined;
+  const { size, firstServedAtMs } = value;
+  if (!isCount(firstServedAtMs)) return undefined;
+  return { firstServedAtMs, ...(isCount(size) && { size }) };
+}
+
+export function parseTagListRecord(value: unknown): TagListRecord | undefined {
+  if (!isObject(value)) return undefined;
+  const { tags, fetchedAtMs } = value;
+  if (!Array.isArray(tags) || !isCount(fetchedAtMs)) return undefined;
+  return { tags: tags.filter(isText), fetchedAtMs };
+}
+
+export function parseReferrersRecord(value: unknown): ReferrersRecord | undefined {
+  if (!isObject(value)) return undefined;
+  const { referrers, fetchedAtMs } = value;
+  if (!Array.isArray(referrers) || !isCount(fetchedAtMs)) return undefined;
+  return { referrers: referrers.filter(isDescriptor), fetchedAtMs };
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string';
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value) && value >= 0;
+}
