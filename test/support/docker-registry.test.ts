@@ -1,0 +1,42 @@
+import { expect, test } from 'vitest';
+import { dockerManifest } from '../../src/oci/media-types.ts';
+import { startDockerRegistry } from './docker-registry.ts';
+import { artifact, emptyBlobArtifact, image, multiPlatformImage, referrerOf } from './images.ts';
+import { pushImage } from './push.ts';
+import { describeWithTools } from './tools.ts';
+
+describeWithTools(['docker-registry', 'htpasswd'], 'docker-registry', () => {
+  test('a real registry takes every kind of content the tests push', async () => {
+    const registry = await startDockerRegistry();
+    const plain = image();
+    const kinds = {
+      index: multiPlatformImage(),
+      docker: image({ format: 'docker' }),
+      zstd: image({ compression: 'zstd' }),
+      sha512: image({ algorithm: 'sha512' }),
+      artifact: artifact(),
+      empty: emptyBlobArtifact(),
+    };
+    for (const [tag, one] of Object.entries(kinds)) await pushImage(registry.url, 'kinds', tag, one);
+    await pushImage(registry.url, 'kinds', 'signed', plain, { referrers: [referrerOf(plain.manifest)] });
+    const { tags } = (await (await fetch(`${registry.url}/v2/kinds/tags/list`)).json()) as { tags: string[] };
+    expect(tags.toSorted()).toEqual(
+      [...Object.keys(kinds), plain.manifest.digest.replace(':', '-'), 'signed'].toSorted(),
+    );
+    expect(registry.count('PUT', /\/manifests\/zstd$/)).toBe(1);
+  });
+
+  test('a real registry that asks for a password is back with its content after it was stopped', async () => {
+    const registry = await startDockerRegistry({ user: { name: 'u', password: 'p' } });
+    const authorization = `Basic ${btoa('u:p')}`;
+    await pushImage(registry.url, 'app', '1', image({ format: 'docker' }), { authorization });
+    await registry.stop();
+    await expect(fetch(registry.url)).rejects.toThrow('fetch failed');
+    await registry.start();
+    expect((await fetch(`${registry.url}/v2/app/manifests/1`)).status).toBe(401);
+    expect(
+      (await fetch(`${registry.url}/v2/app/manifests/1`, { headers: { authorization, accept: dockerManifest } }))
+        .status,
+    ).toBe(200);
+  });
+});

@@ -1,0 +1,136 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { freePort } from './free-port.ts';
+import { type Metrics, parseMetrics } from './metrics.ts';
+import { type Owner, thisTest } from './owner.ts';
+import { type Exit, StartedProcess } from './processes.ts';
+import { temporaryDirectory } from './temp-directory.ts';
+
+/** What a test says of the configuration; addresses and places on the disk are chosen for it. */
+export type MirrorConfig = Readonly<Record<string, unknown>>;
+
+/** A mirror before one registry that clients know as docker.io. */
+export function mirrorOf(upstream: { readonly url: string }, more: MirrorConfig = {}): MirrorConfig {
+  return { defaultUpstream: 'docker.io', upstreams: { 'docker.io': { url: upstream.url } }, ...more };
+}
+
+/** Starts the program as an operator would, and waits until it says that it listens. */
+export async function startMirror(
+  config: MirrorConfig,
+  { owner = thisTest }: { readonly owner?: Owner } = {},
+): Promise<RunningMirror> {
+  const mirror = new RunningMirror({
+    directory: await temporaryDirectory(owner),
+    port: await freePort(),
+    managementPort: await freePort(),
+  });
+  owner(async () => {
+    await mirror.stop();
+  });
+  await mirror.start(config);
+  return mirror;
+}
+
+interface Place {
+  readonly directory: string;
+  readonly port: number;
+  readonly managementPort: number;
+}
+
+export class RunningMirror {
+  readonly url: string;
+  /** `127.0.0.1:<port>`. */
+  readonly host: string;
+  readonly managementUrl: string;
+  /** Where it keeps what it has. */
+  readonly dataDirectory: string;
+  readonly #place: Place;
+  #process: StartedProcess | undefined;
+  #config: MirrorConfig = {};
+
+  constructor(place: Place) {
+    this.#place = place;
+    this.host = `127.0.0.1:${place.port}`;
+    this.url = `http://${this.host}`;
+    this.managementUrl = `http://127.0.0.1:${place.managementPort}`;
+    this.dataDirectory = join(place.directory, 'data');
+  }
+
+  get pid(): number {
+    return this.#process?.pid ?? -1;
+  }
+
+  get configFile(): string {
+    return join(this.#place.directory, 'mirror.config.json');
+  }
+
+  async start(config: MirrorConfig): Promise<void> {
+    await this.writeConfig(config);
+    const process_ = new StartedProcess(process.execPath, ['src/main.ts', 'serve', '--config', this.configFile]);
+    this.#process = process_;
+    await process_.waitUntil(() => this.logLines().some(({ msg }) => msg === 'listening'));
+  }
+
+  /** Without telling the program. */
+  async writeConfig(config: MirrorConfig): Promise<void> {
+    this.#config = config;
+    const { port, managementPort } = this.#place;
+    const complete = {
+      listen: { host: '127.0.0.1', port },
+      management: { host: '127.0.0.1', port: managementPort },
+      storage: { path: this.dataDirectory },
+      ...config,
+    };
+    await writeFile(this.configFile, JSON.stringify(complete));
+  }
+
+  /** With SIGTERM, as a service manager does. */
+  async stop(): Promise<Exit | undefined> {
+    return this.#process?.stop({ graceMs: 30_000 });
+  }
+
+  /** With SIGKILL, as a crash does. */
+  async kill(): Promise<void> {
+    await this.#process?.stop({ signal: 'SIGKILL' });
+  }
+
+  send(signal: NodeJS.Signals): void {
+    this.#process?.send(signal);
+  }
+
+  /** On the same ports and data; with other settings where they are given. */
+  async restart(config: MirrorConfig = this.#config): Promise<void> {
+    await this.stop();
+    await this.start(config);
+  }
+
+  /** What this run has logged so far. */
+  logLines(): readonly Readonly<Record<string, unknown>>[] {
+    return (this.#process?.stdout ?? '').split('\n').flatMap(parsedLine);
+  }
+
+  /** Resolves once a line of the log is as `isIt` says. */
+  async logged(isIt: (line: Readonly<Record<string, unknown>>) => boolean): Promise<void> {
+    await this.#process?.waitUntil(() => this.logLines().some(isIt));
+  }
+
+  /** Its metrics as they are now. */
+  async metrics(): Promise<Metrics> {
+    const answer = await fetch(`${this.managementUrl}/metrics`);
+    return parseMetrics(await answer.text());
+  }
+}
+
+/** The last line may still be arriving. */
+function parsedLine(line: string): readonly Record<string, unknown>[] {
+  try {
+    const value: unknown = JSON.parse(line);
+    return isRecord(value) ? [value] : [];
+  } catch {
+    return [];
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}

@@ -1,0 +1,59 @@
+import { execFileSync } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { describe } from 'vitest';
+
+/** Where a program is: on the path, among the administrator's programs, or where `go install` puts it. */
+export function findTool(name: string): string | undefined {
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+  return folders.map((folder) => join(folder, name)).find(isExecutable) ?? builtByGo(name);
+}
+
+/** @throws when it is nowhere. */
+export function tool(name: string): string {
+  const found = findTool(name);
+  if (found === undefined) throw new Error(`${name} is not installed: scripts/install-tools.sh`);
+  return found;
+}
+
+export interface Requirements {
+  /** Whether the tools work for the administrator only. */
+  readonly asRoot?: boolean;
+}
+
+/** A suite that needs real programs. Where it cannot run it says so, on stderr and in its name. */
+export function describeWithTools(
+  names: readonly string[],
+  title: string,
+  body: () => void,
+  { asRoot = false }: Requirements = {},
+): void {
+  const missing = names.filter((name) => findTool(name) === undefined);
+  if (asRoot && process.getuid?.() !== 0) missing.push('root');
+  const reason = missing.length > 0 ? ` (not run: this machine lacks ${missing.join(' and ')})` : '';
+  if (reason !== '') process.stderr.write(`${title}${reason}\n`);
+  describe.skipIf(reason !== '')(`${title}${reason}`, () => {
+    body();
+  });
+}
+
+function builtByGo(name: string): string | undefined {
+  try {
+    const folder = execFileSync('go', ['env', 'GOPATH'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
+    return [join(folder, 'bin', name)].find(isExecutable);
+  } catch {
+    return undefined;
+  }
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
