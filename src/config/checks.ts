@@ -1,0 +1,100 @@
+import { z } from 'zod';
+import { isPattern } from './names.ts';
+import type { Problem } from './problems.ts';
+
+/**
+ * What the rules between keys look at. Whatever is malformed here the schema has told already; the rules go on with the rest, so that
+ * an operator sees all problems at once.
+ */
+const entryOutline = z.object({
+  url: z.string().optional().catch(undefined),
+  aliases: z.array(z.string()).catch([]),
+  credentials: z.array(z.unknown()).catch([]),
+  mirrors: z.array(z.object({ credentials: z.array(z.unknown()).catch([]) })).catch([]),
+  tls: z.object({ certFile: z.string().optional() }).catch({}),
+  visibility: z.string().optional().catch(undefined),
+  allowAnonymous: z.boolean().catch(false),
+});
+const outline = z.object({
+  clients: z.object({ mode: z.string() }).catch({ mode: 'anonymous' }),
+  defaultUpstream: z.string().optional().catch(undefined),
+  upstreams: z.record(z.string(), entryOutline.catch(entryOutline.parse({}))).catch({}),
+});
+
+type Outline = z.output<typeof outline>;
+type EntryOutline = z.output<typeof entryOutline>;
+
+/** The problems that no key has by itself. */
+export function crossProblems(document: unknown): readonly Problem[] {
+  const said = outline.safeParse(document).data;
+  return said === undefined ? [] : [...defaultUpstreamProblems(said), ...nameProblems(said), ...entryProblems(said)];
+}
+
+function defaultUpstreamProblems({ defaultUpstream, upstreams }: Outline): readonly Problem[] {
+  const names = Object.keys(upstreams).filter((name) => !isPattern(name));
+  const isKnown = names.some(
+    (name) => name === defaultUpstream || upstreams[name]?.aliases.includes(defaultUpstream ?? ''),
+  );
+  const path = ['defaultUpstream'];
+  if (defaultUpstream !== undefined)
+    return isKnown ? [] : [{ path, message: 'expected the key or an alias of one of upstreams, not a pattern' }];
+  const onlyPatterns = names.length === 0 && Object.keys(upstreams).length > 0;
+  return onlyPatterns
+    ? [{ path, message: 'missing: all upstreams are patterns, none of which can be the default' }]
+    : [];
+}
+
+/** One name, one upstream. */
+function nameProblems({ upstreams }: Outline): readonly Problem[] {
+  const owners = new Map(Object.keys(upstreams).map((name) => [name, name]));
+  const problems: Problem[] = [];
+  for (const [name, { aliases }] of Object.entries(upstreams)) {
+    for (const [i, alias] of aliases.entries()) {
+      const owner = owners.get(alias);
+      if (owner === undefined) owners.set(alias, name);
+      else
+        problems.push({
+          path: ['upstreams', name, 'aliases', i],
+          message: `"${alias}" already stands for upstreams["${owner}"]`,
+        });
+    }
+  }
+  return problems;
+}
+
+function entryProblems({ clients, upstreams }: Outline): readonly Problem[] {
+  return Object.entries(upstreams).flatMap(([name, entry]) =>
+    [...patternProblems(name, entry), ...visibilityProblems(entry, clients.mode)].map(({ path, message }) => ({
+      path: ['upstreams', name, ...path],
+      message,
+    })),
+  );
+}
+
+function patternProblems(name: string, { url, aliases }: EntryOutline): readonly Problem[] {
+  if (!isPattern(name)) return [];
+  const message = 'not for a pattern, which stands for many registries';
+  return [
+    ...(url === undefined ? [] : [{ path: ['url'], message }]),
+    ...(aliases.length === 0 ? [] : [{ path: ['aliases'], message }]),
+  ];
+}
+
+/** What was cached with one identity is served only to those who may read it; who that is must have been thought of. */
+function visibilityProblems(entry: EntryOutline, clientMode: string): readonly Problem[] {
+  if (entry.visibility === undefined) {
+    const message =
+      'missing: with credentials it must say "public" (they only raise the rate limit) or "service" (what they can read is for every client)';
+    return hasIdentity(entry) ? [{ path: ['visibility'], message }] : [];
+  }
+  const isOpen = entry.visibility === 'service' && clientMode === 'anonymous' && !entry.allowAnonymous;
+  const message =
+    'expected true: with visibility "service", everyone who reaches the mirror reads what its credentials can read';
+  return isOpen ? [{ path: ['allowAnonymous'], message }] : [];
+}
+
+function hasIdentity({ credentials, mirrors, tls }: EntryOutline): boolean {
+  return (
+    credentials.length > 0 || tls.certFile !== undefined || mirrors.some((mirror) => mirror.credentials.length > 0)
+  );
+}

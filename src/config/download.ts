@@ -1,0 +1,19 @@
+import { z } from 'zod';
+import { bytes, count, durationMs } from './values.ts';
+
+export const download = z
+  .strictObject({
+    maxConcurrent: count().describe('Blobs that are downloaded at the same time; further ones wait.').prefault(64),
+    maxAbandoned: z.int().min(0).describe('How many of them may go on after their clients have left.').prefault(16),
+    idleTimeout: durationMs()
+      .describe('A download that receives nothing for so long is broken off and resumed.')
+      .prefault('30s'),
+    attemptsWithoutProgress: count().describe('How often it is tried again without a single new byte.').prefault(5),
+    bufferBudget: bytes().describe('Memory for bytes on their way, over all downloads and clients.').prefault('128MiB'),
+  })
+  .transform(({ idleTimeout, bufferBudget, ...rest }) => ({
+    ...rest,
+    idleTimeoutMs: idleTimeout,
+    bufferBudgetBytes: bufferBudget,
+  }))
+  .describe('How blobs come from the upstream.');

@@ -1,0 +1,61 @@
+import * as fs from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { crossProblems } from './checks.ts';
+import { interpolate, reasonOf } from './interpolate.ts';
+import { JsonError, readJson } from './json.ts';
+import { configJsonSchema } from './json-schema.ts';
+import { ConfigError, inWords, keyText, type Problem, problemsOf } from './problems.ts';
+import { type Config, configFile, settled } from './schema.ts';
+
+export interface LoadOptions {
+  /** The configuration file. Paths in it are relative to its folder. */
+  readonly file: string;
+  /** Where `${env:NAME}` is looked up. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly readFile?: (path: string) => Promise<string>;
+}
+
+/**
+ * Reads a configuration file.
+ * @throws ConfigError with every problem of it, each with its key; for text that is no JSON, with line and column.
+ */
+export async function loadConfig({ file, env, readFile = readText }: LoadOptions): Promise<Config> {
+  const folder = dirname(resolve(file));
+  const { document, problems } = await interpolate(parsed(file, await content(file, readFile)), {
+    env,
+    readFile,
+    folder,
+  });
+  const { data, error } = configFile.safeParse(document, { reportInput: true });
+  const found = error === undefined ? [] : problemsOf(error.issues, configJsonSchema());
+  const all = [...problems, ...withoutThoseOf(problems, [...found, ...crossProblems(document)])];
+  if (data === undefined || all.length > 0) throw new ConfigError(file, all.map(inWords));
+  return settled(data, folder);
+}
+
+function readText(path: string): Promise<string> {
+  return fs.readFile(path, 'utf8');
+}
+
+async function content(file: string, readFile: (path: string) => Promise<string>): Promise<string> {
+  try {
+    return await readFile(file);
+  } catch (cause) {
+    throw new ConfigError(file, [`it cannot be read: ${reasonOf(cause)}`], { cause });
+  }
+}
+
+function parsed(file: string, text: string): unknown {
+  try {
+    return readJson(text);
+  } catch (cause) {
+    if (!(cause instanceof JsonError)) throw cause;
+    throw new ConfigError(file, [`line ${cause.line}, column ${cause.column}: ${cause.message}`], { cause });
+  }
+}
+
+/** A key whose `${…}` failed has no value to judge. */
+function withoutThoseOf(told: readonly Problem[], others: readonly Problem[]): readonly Problem[] {
+  const keys = new Set(told.map(({ path }) => keyText(path)));
+  return others.filter(({ path }) => !keys.has(keyText(path)));
+}

@@ -1,0 +1,136 @@
+import type { z } from 'zod';
+import { childOf, keysOf, type SchemaNode, variantsOf } from './json-schema.ts';
+
+export type KeyPath = readonly PropertyKey[];
+
+export interface Problem {
+  readonly path: KeyPath;
+  readonly message: string;
+}
+
+/**
+ * Every problem of a configuration at once, each with the key it is about. None quotes a value, and the validator's own error, which
+ * holds values, is not chained: one of them could be a secret.
+ */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  readonly problems: readonly string[];
+
+  constructor(file: string, problems: readonly string[], more: { readonly cause?: unknown } = {}) {
+    super(`${file} is not usable:\n${problems.map((each) => `  - ${each}`).join('\n')}`, more);
+    this.problems = problems;
+  }
+}
+
+/** `upstreams["ghcr.io"].url: missing` */
+export function inWords({ path, message }: Problem): string {
+  const where = keyText(path);
+  return where === '' ? message : `${where}: ${message}`;
+}
+
+/** `upstreams["ghcr.io"].mirrors[0].url` */
+export function keyText(path: KeyPath): string {
+  return path.map(stepText).join('').replace(/^\./, '');
+}
+
+function stepText(step: PropertyKey): string {
+  if (typeof step === 'number') return `[${step}]`;
+  const name = String(step);
+  return /^[A-Za-z$_][\w$]*$/.test(name) ? `.${name}` : `[${JSON.stringify(name)}]`;
+}
+
+/** What zod found, in this project's words. */
+export function problemsOf(issues: readonly z.core.$ZodIssue[], schema: SchemaNode): readonly Problem[] {
+  const undecided = new Set(issues.filter(isUndecidedKind).map(({ path }) => keyText(path.slice(0, -1))));
+  return issues
+    .filter(({ code, path }) => code !== 'unrecognized_keys' || !undecided.has(keyText(path)))
+    .flatMap((issue) => problemsOfIssue(issue, schema));
+}
+
+/** Where the word that says what kind of thing an object is cannot be understood, nobody knows which keys belong beside it. */
+function isUndecidedKind({ path }: z.core.$ZodIssue): boolean {
+  return ['driver', 'mode', 'kind'].includes(String(path.at(-1)));
+}
+
+function problemsOfIssue(issue: z.core.$ZodIssue, schema: SchemaNode): readonly Problem[] {
+  const { path } = issue;
+  if (issue.code !== 'unrecognized_keys') return [{ path, message: messageOf(issue, schema) }];
+  const known = knownKeysAt(schema, path);
+  return issue.keys.map((key) => ({ path: [...path, key], message: unknownKey(key, known) }));
+}
+
+function messageOf(issue: Exclude<z.core.$ZodIssue, { code: 'unrecognized_keys' }>, schema: SchemaNode): string {
+  switch (issue.code) {
+    case 'invalid_type':
+      return issue.input === undefined ? 'missing' : (expectedByType[issue.expected] ?? issue.message);
+    case 'invalid_key':
+      return issue.issues[0]?.message ?? issue.message;
+    case 'invalid_union':
+      return `expected one of ${kindsAt(schema, issue.path).join(', ')}`;
+    case 'too_small':
+      return `expected at least ${issue.minimum}`;
+    case 'too_big':
+      return `expected at most ${issue.maximum}`;
+    case 'custom':
+    case 'invalid_element':
+    case 'invalid_format':
+    case 'invalid_value':
+    case 'not_multiple_of':
+      return issue.message;
+  }
+}
+
+const expectedByType: Readonly<Record<string, string>> = {
+  string: 'expected a text in quotes',
+  number: 'expected a number',
+  int: 'expected a whole number',
+  boolean: 'expected true or false',
+  array: 'expected a list',
+  object: 'expected an object',
+  record: 'expected an object',
+};
+
+function nodeAt(schema: SchemaNode, path: KeyPath): SchemaNode | undefined {
+  return path.reduce<SchemaNode | undefined>((node, step) => node && childOf(node, step), schema);
+}
+
+function knownKeysAt(schema: SchemaNode, path: KeyPath): readonly string[] {
+  const node = nodeAt(schema, path);
+  return node === undefined ? [] : keysOf(node);
+}
+
+/** @param path of the word that says the kind. */
+function kindsAt(schema: SchemaNode, path: KeyPath): readonly string[] {
+  const node = nodeAt(schema, path.slice(0, -1));
+  return node === undefined ? [] : variantsOf(node).map((variant) => `"${String(childOf(variant, 'kind')?.const)}"`);
+}
+
+function unknownKey(key: string, known: readonly string[]): string {
+  const close = closest(key, known);
+  return close === undefined ? 'unknown key' : `unknown key; did you mean ${close}?`;
+}
+
+/** The candidate that at most two typing mistakes, a case, or a missing ending lie between. */
+function closest(key: string, candidates: readonly string[]): string | undefined {
+  const typed = key.toLowerCase();
+  const isClose = (candidate: string) =>
+    candidate.toLowerCase().startsWith(typed) || editDistance(typed, candidate.toLowerCase()) <= 2;
+  const byDistance = candidates.toSorted(
+    (a, b) => editDistance(typed, a.toLowerCase()) - editDistance(typed, b.toLowerCase()),
+  );
+  return byDistance.find(isClose);
+}
+
+/** Levenshtein's distance, row by row. */
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, j) => j);
+  for (const [i, char] of from.split('').entries()) {
+    const next = [i + 1];
+    for (const [j, other] of to.split('').entries()) {
+      const [left = 0, above = 0, diagonal = 0] = [next[j], row[j + 1], row[j]];
+      next.push(Math.min(left + 1, above + 1, diagonal + (char === other ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row.at(-1) ?? 0;
+}

@@ -1,0 +1,89 @@
+import { join, resolve } from 'node:path';
+import { z } from 'zod';
+import { clients } from './clients.ts';
+import type { credentials } from './credentials.ts';
+import { download } from './download.ts';
+import { freshness, overridden } from './freshness.ts';
+import { listen, log, management, shutdown } from './listen.ts';
+import { host, isPattern } from './names.ts';
+import { index, storage } from './storage.ts';
+import { type UpstreamEntry, upstreams } from './upstreams.ts';
+import { laterKey } from './values.ts';
+
+/** The file as an operator writes it. Every key has its default and its one line of documentation where it is defined. */
+export const configFile = z.strictObject({
+  $schema: z.string().describe('For editors: where the schema of this file is.').optional(),
+  listen: listen.prefault({}),
+  management: management.prefault({}),
+  storage: storage.prefault({}),
+  index: index.prefault({}),
+  freshness: freshness.prefault({}),
+  download: download.prefault({}),
+  clients: clients.prefault({}),
+  defaultUpstream: host()
+    .describe(
+      'The upstream of names that say no registry. Default: docker.io when it is configured, else the first upstream.',
+    )
+    .optional(),
+  upstreams,
+  shutdown: shutdown.prefault({}),
+  log: log.prefault({}),
+  cluster: laterKey().describe('How replicas reach each other. Not in this version.').optional(),
+});
+
+/** What {@link settled} makes a configuration of. What keys say about each other is judged in checks.ts. */
+export type ConfigFile = z.output<typeof configFile>;
+
+/** Everything an operator can set. Sizes are bytes and times milliseconds; `forever` is Infinity; paths are absolute. */
+export type Config = DeepReadonly<ReturnType<typeof settled>>;
+export type UpstreamConfig = Config['upstreams'][number];
+export type MirrorConfig = UpstreamConfig['mirrors'][number];
+export type FreshnessConfig = Config['freshness'];
+export type CredentialsConfig = DeepReadonly<z.output<typeof credentials>>;
+
+type DeepReadonly<T> = T extends readonly (infer Item)[]
+  ? readonly DeepReadonly<Item>[]
+  : T extends object
+    ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> }
+    : T;
+
+/** Puts in the defaults that depend on other keys, and on the folder that relative paths start from. */
+export function settled(said: ConfigFile, folder: string) {
+  const { $schema: _, cluster: __, upstreams: entries, ...rest } = said;
+  const storagePath = resolve(folder, said.storage.path);
+  return {
+    ...rest,
+    storage: { ...said.storage, path: storagePath },
+    index: { driver: said.index.driver, path: said.index.path ?? join(storagePath, 'index.sqlite') },
+    /** The key of an upstream. */
+    defaultUpstream: defaultUpstreamOf(said.defaultUpstream, entries),
+    upstreams: Object.entries(entries).map(([name, entry]) => settledUpstream(name, entry, said)),
+  };
+}
+
+function settledUpstream(name: string, entry: UpstreamEntry, said: ConfigFile) {
+  return {
+    ...entry,
+    /** The key of its entry. */
+    name,
+    /** Whether the key stands for many registries, such as `*.pkg.dev`. */
+    isPattern: isPattern(name),
+    /** Undefined for a pattern: `https://` and the name that matched. */
+    url: isPattern(name) ? undefined : (entry.url ?? defaultUrl(name)),
+    freshness: overridden(said.freshness, entry.freshness),
+    timeouts: { ...entry.timeouts, idleMs: entry.timeouts.idleMs ?? said.download.idleTimeoutMs },
+  };
+}
+
+/** https://docker.io serves a web site, not `/v2/`. */
+function defaultUrl(name: string): string {
+  return name === 'docker.io' ? 'https://registry-1.docker.io' : `https://${name}`;
+}
+
+/** checks.ts has seen to it that there is one. */
+function defaultUpstreamOf(said: string | undefined, entries: Readonly<Record<string, UpstreamEntry>>): string {
+  const names = Object.keys(entries).filter((name) => !isPattern(name));
+  const wanted = said ?? 'docker.io';
+  const found = names.find((name) => name === wanted || entries[name]?.aliases.includes(wanted));
+  return found ?? names[0] ?? wanted;
+}

@@ -1,0 +1,41 @@
+import { z } from 'zod';
+import { repositoryGlob } from './names.ts';
+import { bytes, durationOrForeverMs, path, word } from './values.ts';
+
+export const storage = z
+  .strictObject({
+    driver: word(['filesystem'], ['s3'])
+      .describe('Where content is kept: `filesystem`, a folder.')
+      .prefault('filesystem'),
+    path: path()
+      .describe('The folder. All of it on one filesystem: what is complete is renamed into place.')
+      .prefault('./data'),
+    maxSize: bytes()
+      .describe('The most the cache may hold; beyond it goes what was pulled least recently.')
+      .prefault('50GiB'),
+    minFree: bytes().describe('What stays free on the disk, whatever maxSize says.').prefault('2GiB'),
+    unusedFor: durationOrForeverMs()
+      .describe('What nobody pulled for so long goes, however much room there is.')
+      .prefault('30d'),
+    keep: z
+      .array(repositoryGlob())
+      .describe('Globs over `<upstream>/<repository>` of what is never evicted, such as `docker.io/library/*`.')
+      .prefault([]),
+    verifyReads: z.boolean().describe('Hashes every blob again whenever it is served.').prefault(false),
+  })
+  .transform(({ maxSize, minFree, unusedFor, ...rest }) => ({
+    ...rest,
+    maxBytes: maxSize,
+    minFreeBytes: minFree,
+    unusedForMs: unusedFor,
+  }))
+  .describe('What is kept, and how much.');
+
+export const index = z
+  .strictObject({
+    driver: word(['sqlite'], ['redis']).describe('The fast view of the store: `sqlite`, a file.').prefault('sqlite'),
+    path: path()
+      .describe('Its file, on a local disk, used by one process. Default: `index.sqlite` in storage.path.')
+      .optional(),
+  })
+  .describe('A view that is rebuilt from the store when it is lost.');

@@ -1,0 +1,109 @@
+import { z } from 'zod';
+import { parseDuration, parseSize } from './units.ts';
+
+/** What stands in a key instead of its value until the file is loaded: an editor must not refuse it. */
+const orReference = '|\\$\\{';
+
+/** A word such as `filesystem`. `later` are words the design has a place for and this version has not. */
+export function word<const Words extends readonly [string, ...string[]]>(words: Words, later: readonly string[] = []) {
+  return z.enum(words, {
+    error: ({ input }) =>
+      typeof input === 'string' && later.includes(input) ? notInThisVersion(input) : expected(words),
+  });
+}
+
+/** A key the design has a place for and this version has not. */
+export function laterKey() {
+  return z.never({ error: 'not in this version' });
+}
+
+function notInThisVersion(name: string): string {
+  return `"${name}" is not in this version`;
+}
+
+function expected(words: readonly string[]): string {
+  return `expected ${words.map((each) => `"${each}"`).join(' or ')}`;
+}
+
+/** A span of time that ends. @returns a schema that puts out milliseconds. */
+export function durationMs() {
+  return z
+    .string()
+    .meta({ pattern: `^([0-9]+(d|h|m|s|ms))+$${orReference}` })
+    .transform((text, context) => parsed(parseDuration(text), 'expected a duration such as "90s" or "1h30m"', context));
+}
+
+/** A span of time, or `forever`. @returns a schema that puts out milliseconds, Infinity for `forever`. */
+export function durationOrForeverMs() {
+  return z
+    .string()
+    .meta({ pattern: `^([0-9]+(d|h|m|s|ms))+$|^forever$${orReference}` })
+    .transform((text, context) =>
+      parsed(
+        text === 'forever' ? Number.POSITIVE_INFINITY : parseDuration(text),
+        'expected a duration such as "90s" or "1h30m", or "forever"',
+        context,
+      ),
+    );
+}
+
+/** An amount of data. @returns a schema that puts out bytes. */
+export function bytes() {
+  return z
+    .string()
+    .meta({ pattern: `^[0-9]+([kMGT]?B|[KMGT]iB)$${orReference}` })
+    .transform((text, context) => parsed(parseSize(text), 'expected a size such as "50GiB" or "500MB"', context));
+}
+
+function parsed(value: number | undefined, problem: string, context: z.RefinementCtx): number {
+  if (value !== undefined) return value;
+  context.addIssue(problem);
+  return z.NEVER;
+}
+
+export function count() {
+  return z.int().min(1).max(1_000_000);
+}
+
+export function port() {
+  return z.int().min(0).max(65_535);
+}
+
+/** Text that ends up in a header or a command: control characters could end a header line early (CVE-2023-23936). */
+export function text() {
+  return z
+    .string()
+    .min(1, 'expected a text that is not empty')
+    .refine((value) => !/\p{Cc}/u.test(value), 'expected no control characters, such as a line break');
+}
+
+/** Resolved against the folder of the configuration file: load.ts knows these keys by their names, `path` and `…File`. */
+export function path() {
+  return z.string().min(1, 'expected a path');
+}
+
+/** What must not be seen. A file is read again when it is needed again, so that it can rotate. */
+export type Secret =
+  | { readonly kind: 'text'; readonly text: string }
+  | { readonly kind: 'file'; readonly path: string };
+
+/** The secret that stands in `key` or in the file that `<key>File` names; both are a problem. */
+export function chosenSecret(
+  given: { readonly key: string; readonly text: string | undefined; readonly file: string | undefined },
+  context: z.RefinementCtx,
+): Secret | undefined {
+  const { key, text: inline, file } = given;
+  if (inline !== undefined && file !== undefined) {
+    context.addIssue({ code: 'custom', path: [`${key}File`], message: `expected ${key} or ${key}File, not both` });
+  }
+  if (file !== undefined) return { kind: 'file', path: file };
+  return inline === undefined ? undefined : { kind: 'text', text: inline };
+}
+
+/** As {@link chosenSecret}, and none is a problem too. */
+export function requiredSecret(given: Parameters<typeof chosenSecret>[0], context: z.RefinementCtx): Secret {
+  const secret = chosenSecret(given, context);
+  if (secret !== undefined) return secret;
+  context.addIssue({ code: 'custom', path: [given.key], message: `expected ${given.key} or ${given.key}File` });
+  return z.NEVER;
+}
