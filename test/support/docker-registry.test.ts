@@ -19,11 +19,10 @@ describeWithTools(['docker-registry', 'htpasswd'], 'docker-registry', () => {
     };
     for (const [tag, one] of Object.entries(kinds)) await pushImage(registry.url, 'kinds', tag, one);
     await pushImage(registry.url, 'kinds', 'signed', plain, { referrers: [referrerOf(plain.manifest)] });
-    const { tags } = (await (await fetch(`${registry.url}/v2/kinds/tags/list`)).json()) as { tags: string[] };
-    expect(tags.toSorted()).toEqual(
-      [...Object.keys(kinds), plain.manifest.digest.replace(':', '-'), 'signed'].toSorted(),
-    );
-    expect(registry.count('PUT', /\/manifests\/zstd$/)).toBe(1);
+    const listed = await fetch(`${registry.url}/v2/kinds/tags/list`);
+    const tags = [...Object.keys(kinds), plain.manifest.digest.replace(':', '-'), 'signed'];
+    expect(await listed.json()).toEqual({ name: 'kinds', tags: expect.arrayContaining(tags) });
+    expect(await registry.seen()).toContainEqual({ method: 'PUT', path: '/v2/kinds/manifests/zstd' });
   });
 
   test('a real registry that asks for a password is back with its content after it was stopped', async () => {

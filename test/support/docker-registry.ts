@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { freePort } from './free-port.ts';
@@ -32,6 +33,7 @@ export class DockerRegistry {
   readonly host: string;
   readonly #configFile: string;
   readonly #runs: StartedProcess[] = [];
+  #forgotten = 0;
 
   constructor(port: number, configFile: string) {
     this.host = `127.0.0.1:${port}`;
@@ -50,17 +52,38 @@ export class DockerRegistry {
     await this.#runs.at(-1)?.stop();
   }
 
-  /** How often it was asked, by its access log: `count('GET', /\/blobs\//)`. */
-  count(method: string, path: RegExp): number {
-    return this.seen().filter((request) => request.method === method && path.test(request.path)).length;
+  /** What it was asked since it was told to forget, by its access log. */
+  async seen(): Promise<readonly { readonly method: string; readonly path: string }[]> {
+    const lines = (await this.#accessLog()).slice(this.#forgotten);
+    return lines
+      .map(([, method = '', path = '']) => ({ method, path }))
+      .filter(({ path }) => !path.startsWith('/marker/'));
   }
 
-  seen(): readonly { readonly method: string; readonly path: string }[] {
+  async forgetSeen(): Promise<void> {
+    this.#forgotten = (await this.#accessLog()).length;
+  }
+
+  /** How often each blob was fetched, by digest. */
+  async downloads(): Promise<ReadonlyMap<string, number>> {
+    const counts = new Map<string, number>();
+    for (const { method, path } of await this.seen()) {
+      const [, digest] = /\/blobs\/(\w+:[0-9a-f]+)/.exec(path) ?? [];
+      if (method === 'GET' && digest !== undefined) counts.set(digest, (counts.get(digest) ?? 0) + 1);
+    }
+    return counts;
+  }
+
+  /** Lines come a moment after their answers: whatever was answered before this call stands before the line of its own request. */
+  async #accessLog(): Promise<RegExpExecArray[]> {
+    const running = this.#runs.at(-1);
+    if (running && !running.hasExited) {
+      const marker = `/marker/${randomUUID()}`;
+      await (await fetch(`${this.url}${marker}`)).arrayBuffer();
+      await running.waitUntil(({ stdout }) => stdout.includes(marker));
+    }
     const log = this.#runs.map(({ stdout }) => stdout).join('');
-    return [...log.matchAll(/"(GET|HEAD|POST|PUT|PATCH|DELETE) (\S+) HTTP/g)].map(([, method = '', path = '']) => ({
-      method,
-      path,
-    }));
+    return [...log.matchAll(/"(GET|HEAD|POST|PUT|PATCH|DELETE) (\S+) HTTP/g)];
   }
 }
 

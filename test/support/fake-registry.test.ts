@@ -58,7 +58,7 @@ test('a registry that hands out tokens refuses who has none, and private content
     const path = `${registry.url}/token?service=fake&scope=repository:${repository}:pull`;
     const issued = await fetch(path, credentials ? { headers: { authorization: `Basic ${btoa(credentials)}` } } : {});
     if (!issued.ok) return issued.status;
-    const { token } = (await issued.json()) as { token: string };
+    const [, token] = /"token":"([^"]+)"/.exec(await issued.text()) ?? [];
     const headers = { authorization: `Bearer ${token}` };
     return (await fetch(`${registry.url}/v2/${repository}/manifests/1`, { headers })).status;
   };
@@ -77,8 +77,7 @@ test('what refers to an image is found by the API, and where there is none by it
   const plain = await startFakeRegistry({ referrersApi: false });
   for (const registry of [modern, plain]) registry.content.add('app', '1', subject, [signature]);
   const listed = await fetch(`${modern.url}/v2/app/referrers/${subject.manifest.digest}`);
-  const { manifests } = (await listed.json()) as { manifests: { digest: string }[] };
-  expect(manifests.map(({ digest }) => digest)).toEqual([signature.manifest.digest]);
+  expect(await listed.json()).toMatchObject({ manifests: [{ digest: signature.manifest.digest }] });
   expect((await fetch(`${plain.url}/v2/app/referrers/${subject.manifest.digest}`)).status).toBe(404);
   const tag = subject.manifest.digest.replace(':', '-');
   expect((await fetch(`${plain.url}/v2/app/manifests/${tag}`)).status).toBe(200);
