@@ -1,12 +1,26 @@
 import { defineConfig } from 'vitest/config';
 
+const common = {
+  setupFiles: ['test/support/no-network.ts'],
+  testTimeout: 30_000,
+  hookTimeout: 60_000,
+} as const;
+
+const real = ['test/clients/**/*.test.ts', 'test/support/docker-registry.test.ts'];
+
+/** Where a machine reads the results, besides what people read. */
+const report = process.env['TEST_REPORT'];
+
+// oxlint-disable-next-line import/no-default-export -- vitest asks for it
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    setupFiles: ['test/support/no-network.ts'],
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
     pool: 'forks',
     maxWorkers: 2,
+    reporters: report === undefined ? ['default'] : ['default', ['json', { outputFile: report }]],
+    projects: [
+      { test: { ...common, name: 'mirror', include: ['test/**/*.test.ts'], exclude: real } },
+      // What drives real clients and registries installs those that are missing, once.
+      { test: { ...common, name: 'clients', include: real, globalSetup: ['test/support/install-tools.ts'] } },
+    ],
   },
 });
