@@ -1,0 +1,56 @@
+import { connect, type Socket } from 'node:net';
+import { AnswerReader } from './answer-reader.ts';
+
+export interface BlobRead {
+  readonly url: string;
+  /** How often it is pulled over the one connection. */
+  readonly times: number;
+  /** Where the kernel puts the bytes. Readers of one thread share it: each is done with it before the next one reads. */
+  readonly buffer: Uint8Array;
+  /** Given every piece of every body. The piece is gone when it returns. */
+  readonly onBody: (piece: Uint8Array) => void;
+}
+
+export interface BlobReadOutcome {
+  /** Bytes in the body of the last answer. */
+  readonly size: number;
+  /** From before the connection was opened. */
+  readonly firstByteMs: number;
+}
+
+/** A server that sends nothing for so long is broken, not slow. */
+const silenceMs = 60_000;
+
+/**
+ * Pulls over a plain socket into one buffer, so that the client costs little more than the kernel's copying.
+ * @throws Error when an answer is not a 200 with a Content-Length, or the connection ends before the last body does.
+ */
+export async function readBlob({ url, times, buffer, onBody }: BlobRead): Promise<BlobReadOutcome> {
+  const { hostname, port, host, pathname } = new URL(url);
+  const request = `GET ${pathname} HTTP/1.1\r\nHost: ${host}\r\nAccept-Encoding: identity\r\n\r\n`;
+  const startedAtMs = performance.now();
+  const answers = new AnswerReader(onBody);
+  const { promise, resolve, reject } = Promise.withResolvers<BlobReadOutcome>();
+  let firstByteMs: number | undefined;
+  let answersLeft = times;
+  const onAnswered = () => {
+    answersLeft -= 1;
+    if (answersLeft > 0) socket.write(request);
+    else resolve({ size: answers.size, firstByteMs: firstByteMs ?? Number.NaN });
+  };
+  const onRead = (bytes: number): boolean => {
+    firstByteMs ??= performance.now() - startedAtMs;
+    try {
+      if (answers.take(buffer.subarray(0, bytes))) onAnswered();
+    } catch (cause) {
+      reject(new Error(`reading ${url}`, { cause }));
+    }
+    return true;
+  };
+  const socket: Socket = connect({ host: hostname, port: Number(port), onread: { buffer, callback: onRead } });
+  socket.on('error', reject);
+  socket.on('close', () => reject(new Error(`${url} ended ${answersLeft} answers too early`)));
+  socket.setTimeout(silenceMs, () => reject(new Error(`${url} was silent for ${silenceMs} ms`)));
+  socket.write(request);
+  return promise.finally(() => socket.destroy());
+}

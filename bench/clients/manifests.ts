@@ -1,0 +1,41 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { acceptedManifests } from '../../src/oci/media-types.ts';
+
+const run = promisify(execFile);
+const connections = 32;
+const accept = acceptedManifests.join(', ');
+
+export interface Load {
+  readonly url: string;
+  readonly seconds: number;
+  readonly signal: AbortSignal;
+}
+
+/** Asks for a manifest over and over on 32 connections from one thread. @throws Error when an answer was not a 2xx. */
+export async function askRepeatedly(
+  wrk: string,
+  { url, seconds, signal }: Load,
+): Promise<{ readonly requests: number; readonly requestsPerSecond: number }> {
+  const flags = ['-t', '1', '-c', String(connections), '-d', `${seconds}s`, '-H', `Accept: ${accept}`];
+  const { stdout } = await run(wrk, [...flags, url], { signal });
+  if (/Non-2xx|Socket errors/.test(stdout)) throw new Error(`${url} did not always answer: ${stdout}`);
+  return {
+    requests: numberIn(stdout, /(\d+) requests in/),
+    requestsPerSecond: numberIn(stdout, /Requests\/sec:\s+([\d.]+)/),
+  };
+}
+
+/** One manifest, as every client asks for one before it asks for blobs. */
+export async function pullManifest(url: string, signal: AbortSignal): Promise<Uint8Array> {
+  const answer = await fetch(url, { headers: { accept }, signal });
+  const bytes = new Uint8Array(await answer.arrayBuffer());
+  if (!answer.ok) throw new Error(`${url} answered ${answer.status} ${Buffer.from(bytes).toString()}`);
+  return bytes;
+}
+
+function numberIn(text: string, pattern: RegExp): number {
+  const found = pattern.exec(text)?.[1];
+  if (found === undefined) throw new Error(`no ${pattern} in ${text}`);
+  return Number(found);
+}

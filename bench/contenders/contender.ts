@@ -1,0 +1,31 @@
+import type { Digest } from '../../src/oci/digest.ts';
+import type { Image } from '../images.ts';
+import type { ServerProcess } from '../server-process.ts';
+import type { Tools } from '../tools.ts';
+
+export type ContenderName = 'Layerwell' | 'distribution proxy' | 'nginx' | 'bare Koa' | 'upstream';
+
+/** One of the servers that are compared. All answer the same paths. */
+export interface Contender extends ServerProcess {
+  readonly name: ContenderName;
+  /** `http://host:port`, without a slash at the end. */
+  readonly url: string;
+}
+
+/** What every contender needs to start. */
+export interface Site {
+  readonly tools: Tools;
+  /** Its own: configuration, store and log. */
+  readonly folder: string;
+  /** Servers get nothing else of the environment. */
+  readonly searchPath: string;
+  readonly signal: AbortSignal;
+}
+
+export function blobUrl(server: Contender, image: Image, digest: Digest = image.layer.digest): string {
+  return `${server.url}/v2/${image.repository}/blobs/${digest}`;
+}
+
+export function manifestUrl(server: Contender, image: Image, by: 'tag' | 'digest'): string {
+  return `${server.url}/v2/${image.repository}/manifests/${by === 'tag' ? image.tag : image.manifest.digest}`;
+}

@@ -1,0 +1,42 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { freePort, startServer } from '../server-process.ts';
+import type { Contender, Site } from './contender.ts';
+
+/**
+ * Layerwell with the defaults of its configuration, but for its ports, its store and its one upstream.
+ * @param options.nodeFlags such as `--cpu-prof`.
+ */
+export async function startLayerwell(
+  site: Site,
+  upstreamUrl: string,
+  options: { readonly nodeFlags?: readonly string[] } = {},
+): Promise<Contender> {
+  const [port, managementPort] = [await freePort(), await freePort()];
+  await mkdir(site.folder, { recursive: true });
+  const configFile = join(site.folder, 'mirror.config.json');
+  await writeFile(configFile, configOf({ port, managementPort, folder: site.folder, upstreamUrl }));
+  const program = join(import.meta.dirname, '../../src/main.ts');
+  const server = await startServer(
+    {
+      program: process.execPath,
+      args: [...(options.nodeFlags ?? []), program, 'serve', '--config', configFile],
+      env: { PATH: site.searchPath, NODE_ENV: 'production' },
+      logFile: join(site.folder, 'log'),
+      readyUrl: `http://127.0.0.1:${managementPort}/readyz`,
+    },
+    site.signal,
+  );
+  return { ...server, name: 'Layerwell', url: `http://127.0.0.1:${port}` };
+}
+
+function configOf(values: { port: number; managementPort: number; folder: string; upstreamUrl: string }): string {
+  return JSON.stringify({
+    listen: { host: '127.0.0.1', port: values.port },
+    management: { host: '127.0.0.1', port: values.managementPort },
+    storage: { driver: 'filesystem', path: join(values.folder, 'store') },
+    index: { driver: 'sqlite', path: join(values.folder, 'index.sqlite') },
+    defaultUpstream: 'upstream.test',
+    upstreams: { 'upstream.test': { url: values.upstreamUrl } },
+  });
+}

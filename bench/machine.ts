@@ -1,0 +1,23 @@
+import { cpus, release, totalmem } from 'node:os';
+import { readFile } from 'node:fs/promises';
+import { type Tools, versionOf } from './tools.ts';
+
+/** What the numbers depend on, a line each. */
+export async function machineFacts(tools: Tools): Promise<readonly string[]> {
+  const processors = cpus();
+  return [
+    `${processors.length} × ${processors[0]?.model ?? 'unknown processor'}, ${Math.round(totalmem() / 1024 ** 3)} GiB of memory`,
+    `Linux ${release()}, Node ${process.version}`,
+    `Layerwell ${await packageVersion('..')}, Koa ${await packageVersion('../node_modules/koa')}`,
+    `distribution proxy: ${tools.proxyRegistry.version}`,
+    `upstream: ${tools.upstreamRegistry.version}`,
+    `${await versionOf(tools.nginx, '-v')}, ${await versionOf(tools.wrk, '-v')}`,
+  ].map((fact) => fact.replaceAll(/\s+/g, ' '));
+}
+
+async function packageVersion(folder: string): Promise<string> {
+  const manifest: unknown = JSON.parse(await readFile(new URL(`${folder}/package.json`, import.meta.url), 'utf8'));
+  return typeof manifest === 'object' && manifest !== null && 'version' in manifest
+    ? String(manifest.version)
+    : 'unknown';
+}

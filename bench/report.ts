@@ -1,0 +1,30 @@
+import type { Summary } from './samples.ts';
+import { tableOf } from './table.ts';
+import { type Verdict, verdictsOn } from './targets.ts';
+
+export interface ReportFacts {
+  readonly date: Date;
+  readonly runs: number;
+  readonly machine: readonly string[];
+}
+
+/** The whole report as Markdown. */
+export function reportOf(summaries: readonly Summary[], { date, runs, machine }: ReportFacts): string {
+  return `# What the bench measured
+
+Written by \`npm run bench\` on ${date.toISOString().slice(0, 10)}; \`README.md\` says how each number comes about.
+Medians of ${runs} runs, the servers taking turns within each run.
+
+${machine.map((fact) => `- ${fact}`).join('\n')}
+
+${tableOf(summaries)}
+
+## Targets
+
+${verdictsOn(summaries).map(verdictLine).join('\n')}
+`;
+}
+
+function verdictLine({ target, measured, isMet }: Verdict): string {
+  return `- ${isMet ? 'met' : '**missed**'}: ${target} (${Number(measured.toPrecision(3))})`;
+}

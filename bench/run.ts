@@ -1,0 +1,34 @@
+import { mkdtempDisposable, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { machineFacts } from './machine.ts';
+import { parseOptions, scenarioNames } from './options.ts';
+import { reportOf } from './report.ts';
+import { type Sample, summarise } from './samples.ts';
+import { measure } from './scenarios/scenarios.ts';
+import { setUpStage } from './set-up.ts';
+import { findTools } from './tools.ts';
+
+const wholeRunMs = 15 * 60_000;
+
+const options = parseOptions(process.argv.slice(2), join(import.meta.dirname, 'RESULTS.md'));
+const interrupt = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const)
+  process.once(name, () => interrupt.abort(new Error(`ended by ${name}`)));
+const signal = AbortSignal.any([interrupt.signal, AbortSignal.timeout(wholeRunMs)]);
+
+const searchPath = process.env['PATH'] ?? '';
+const tools = await findTools(searchPath);
+await using work = await mkdtempDisposable(join(options.workDirectory, 'layerwell-bench-'));
+await using stage = await setUpStage({ tools, folder: work.path, searchPath, runs: options.runs, signal });
+
+const samples: Sample[] = [];
+for (const scenario of scenarioNames.filter((name) => options.only.has(name))) {
+  const startedAtMs = performance.now();
+  samples.push(...(await measure(scenario, stage)));
+  process.stderr.write(`${scenario}: measured in ${Math.round((performance.now() - startedAtMs) / 1_000)} s\n`);
+}
+
+const facts = { date: new Date(), runs: options.runs, machine: await machineFacts(tools) };
+const report = reportOf(summarise(samples), facts);
+process.stdout.write(report);
+if (options.reportFile !== undefined) await writeFile(options.reportFile, report);

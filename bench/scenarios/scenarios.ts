@@ -1,0 +1,28 @@
+import type { ScenarioName } from '../options.ts';
+import type { Sample } from '../samples.ts';
+import { measureCold } from './cold-blob.ts';
+import { measureColdMany } from './cold-many.ts';
+import { measureIdle } from './idle.ts';
+import type { Stage } from './stage.ts';
+import { measureWarmBlob } from './warm-blob.ts';
+import { measureWarmManifest } from './warm-manifest.ts';
+
+/** Does one measurement. @throws Error when a server answered wrongly: a number about wrong bytes means nothing. */
+export async function measure(scenario: ScenarioName, stage: Stage): Promise<readonly Sample[]> {
+  switch (scenario) {
+    case 'idle':
+      return measureIdle(stage);
+    case 'warm-blob':
+      return measureWarmBlob(stage);
+    case 'warm-manifest-tag':
+      return measureWarmManifest(stage, 'tag');
+    case 'warm-manifest-digest':
+      return measureWarmManifest(stage, 'digest');
+    case 'cold-1':
+      return measureCold(stage, 'cold-1', 1);
+    case 'cold-10':
+      return measureCold(stage, 'cold-10', 10);
+    case 'cold-50':
+      return measureColdMany(stage);
+  }
+}

@@ -1,0 +1,39 @@
+import type { Readers } from '../clients/readers.ts';
+import type { Contender, Site } from '../contenders/contender.ts';
+import type { Upstream } from '../contenders/distribution.ts';
+import type { Image } from '../images.ts';
+import type { Sample } from '../samples.ts';
+import type { Tools } from '../tools.ts';
+
+/** Everything a measurement may use: the servers are up, and the warm image is in every cache. */
+export interface Stage {
+  readonly tools: Tools;
+  readonly readers: Readers;
+  readonly upstream: Upstream;
+  readonly proxy: Contender;
+  readonly layerwell: Contender;
+  readonly nginx: Contender;
+  readonly koa: Contender;
+  readonly warmImage: Image;
+  readonly runs: number;
+  /** A folder of its own for one more server. */
+  site(name: string): Site;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Measures all contenders in every run, each run beginning with another one, so that whatever else the machine does
+ * hits all alike.
+ */
+export async function interleaved<Thing>(
+  runs: number,
+  things: readonly Thing[],
+  measure: (thing: Thing, run: number) => Promise<Sample>,
+): Promise<readonly Sample[]> {
+  const samples: Sample[] = [];
+  for (let run = 0; run < runs; run++) {
+    const first = run % things.length;
+    for (const thing of [...things.slice(first), ...things.slice(0, first)]) samples.push(await measure(thing, run));
+  }
+  return samples;
+}

@@ -1,0 +1,23 @@
+import { blobUrl } from '../contenders/contender.ts';
+import { costOf } from '../measure.ts';
+import type { Sample } from '../samples.ts';
+import { interleaved, type Stage } from './stage.ts';
+
+const clients = 2;
+/** Long enough that the kernel's 10 ms ticks don't show. */
+const times = 4;
+
+/** Two clients pull a cached blob, four times each. What the servers send is hashed once, before. */
+export async function measureWarmBlob(stage: Stage): Promise<readonly Sample[]> {
+  const { warmImage, signal } = stage;
+  const contenders = [stage.nginx, stage.proxy, stage.layerwell];
+  const { digest, size } = warmImage.layer;
+  for (const server of contenders) {
+    await stage.readers.check({ url: blobUrl(server, warmImage), clients: 1, digest, signal });
+  }
+  return interleaved(stage.runs, contenders, async (server) => {
+    const pull = { url: blobUrl(server, warmImage), size, signal, clients, times };
+    const { seconds, cpuSeconds, peakBytes } = await costOf(server.pid, () => stage.readers.pull(pull));
+    return { measurement: 'warm-blob', contender: server.name, seconds, cpuSeconds, memoryBytes: peakBytes };
+  });
+}

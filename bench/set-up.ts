@@ -1,0 +1,40 @@
+import { join } from 'node:path';
+import { pullManifest } from './clients/manifests.ts';
+import { startReaders } from './clients/readers.ts';
+import { blobUrl, manifestUrl, type Site } from './contenders/contender.ts';
+import { startProxy, startUpstream } from './contenders/distribution.ts';
+import { startKoa } from './contenders/koa.ts';
+import { startLayerwell } from './contenders/layerwell.ts';
+import { startNginx } from './contenders/nginx.ts';
+import { putImage } from './images.ts';
+import type { Stage } from './scenarios/stage.ts';
+import type { Tools } from './tools.ts';
+
+export interface SetUp {
+  readonly tools: Tools;
+  readonly folder: string;
+  readonly searchPath: string;
+  readonly runs: number;
+  readonly signal: AbortSignal;
+}
+
+/** Starts every server, the upstream first, and pulls one image through the caches. Disposing ends them, last started first. */
+export async function setUpStage({ tools, folder, searchPath, runs, signal }: SetUp): Promise<Stage & AsyncDisposable> {
+  await using servers = new AsyncDisposableStack();
+  const site = (name: string): Site => ({ tools, folder: join(folder, name), searchPath, signal });
+  const readers = servers.use(startReaders());
+  const upstream = servers.use(await startUpstream(site('upstream')));
+  const warmImage = await putImage(upstream.folder, 'warm');
+  const proxy = servers.use(await startProxy(site('proxy'), upstream.url));
+  const nginx = servers.use(await startNginx(site('nginx'), upstream.folder, warmImage));
+  const koa = servers.use(await startKoa(site('koa'), warmImage));
+  const layerwell = servers.use(await startLayerwell(site('layerwell'), upstream.url));
+  for (const cache of [proxy, layerwell]) {
+    await pullManifest(manifestUrl(cache, warmImage, 'tag'), signal);
+    await readers.check({ url: blobUrl(cache, warmImage), clients: 1, digest: warmImage.layer.digest, signal });
+  }
+  const running = servers.move();
+  const dispose = () => running.disposeAsync();
+  const started = { readers, upstream, proxy, layerwell, nginx, koa };
+  return { tools, ...started, warmImage, runs, site, signal, [Symbol.asyncDispose]: dispose };
+}

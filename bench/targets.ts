@@ -1,0 +1,53 @@
+import type { ContenderName } from './contenders/contender.ts';
+import type { MeasurementName, Summary } from './samples.ts';
+import { cpuRatioTo, ratioTo } from './table.ts';
+
+/** What Layerwell is meant to reach. */
+export interface Verdict {
+  readonly target: string;
+  readonly measured: number;
+  readonly isMet: boolean;
+}
+
+/** One verdict for each target whose measurement was done. */
+export function verdictsOn(summaries: readonly Summary[]): readonly Verdict[] {
+  const find = (measurement: MeasurementName, contender: ContenderName = 'Layerwell') =>
+    summaries.find((summary) => summary.measurement === measurement && summary.contender === contender);
+  const toProxy = (measurement: MeasurementName, ratio: typeof ratioTo) => {
+    const own = find(measurement);
+    return own && ratio(find(measurement, 'distribution proxy'), own);
+  };
+  const byTag = find('warm-manifest-tag');
+  const ofKoa = byTag && ratioTo(find('warm-manifest-tag', 'bare Koa'), byTag);
+  const many = [find('cold-50'), find('cold-50-hashed')].flatMap((summary) => summary ?? []);
+  const most = (values: readonly number[]) => (values.length > 0 ? Math.max(...values) : undefined);
+  const idle = find('idle');
+  return [
+    atMost('warm blob: time, × distribution proxy', toProxy('warm-blob', ratioTo), 0.85),
+    atMost('warm blob: server CPU, × distribution proxy', toProxy('warm-blob', cpuRatioTo), 0.85),
+    atLeast('warm manifest by tag: requests/s, × bare Koa', ofKoa, 0.6),
+    atMost('cold blob, 1 client: time, × distribution proxy', toProxy('cold-1', ratioTo), 1),
+    atMost('cold blob, 10 clients: time, × distribution proxy', toProxy('cold-10', ratioTo), 0.65),
+    atMost('cold blob, 10 clients: upstream GETs', find('cold-10')?.upstreamGets?.most, 1),
+    atMost(
+      'cold blob, 50 clients: upstream GETs',
+      most(many.flatMap(({ upstreamGets }) => upstreamGets?.most ?? [])),
+      1,
+    ),
+    atMost(
+      'cold blob, 50 clients: peak memory, MiB',
+      most(many.map(({ memoryBytes }) => memoryBytes.most / 1024 ** 2)),
+      200,
+    ),
+    atMost('idle memory, MiB', idle && idle.memoryBytes.median / 1024 ** 2, 130),
+    atMost('ready after, s', idle?.seconds.median, 1),
+  ].flatMap((verdict) => verdict ?? []);
+}
+
+function atMost(what: string, measured: number | undefined, limit: number): Verdict | undefined {
+  return measured === undefined ? undefined : { target: `${what} ≤ ${limit}`, measured, isMet: measured <= limit };
+}
+
+function atLeast(what: string, measured: number | undefined, limit: number): Verdict | undefined {
+  return measured === undefined ? undefined : { target: `${what} ≥ ${limit}`, measured, isMet: measured >= limit };
+}

@@ -1,0 +1,67 @@
+import { execFile } from 'node:child_process';
+import { access, constants } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+
+/** The programs of others that the bench runs, each by its full path. */
+export interface Tools {
+  readonly wrk: string;
+  readonly nginx: string;
+  /** Serves as the upstream. */
+  readonly upstreamRegistry: Registry;
+  /** Serves as the proxy that everything is compared with. */
+  readonly proxyRegistry: Registry;
+}
+
+export interface Registry {
+  readonly path: string;
+  /** What it says of itself. */
+  readonly version: string;
+}
+
+/** @throws Error naming every program that is missing. */
+export async function findTools(searchPath: string): Promise<Tools> {
+  const folders = [...searchPath.split(':'), '/usr/sbin', '/sbin', ...(await goFolders())];
+  const find = (name: string) => findProgram(name, folders);
+  const [wrk, nginx, debian, third] = await Promise.all(['wrk', 'nginx', 'docker-registry', 'registry'].map(find));
+  const upstream = debian ?? third;
+  const proxy = third ?? debian;
+  if (!wrk || !nginx || !upstream || !proxy) {
+    const needed = { wrk, nginx, 'docker-registry or registry': upstream };
+    const missing = Object.entries(needed).filter(([, path]) => path === undefined);
+    throw new Error(`missing: ${missing.map(([name]) => name).join(', ')} (scripts/install-tools.sh installs them)`);
+  }
+  return { wrk, nginx, upstreamRegistry: await described(upstream), proxyRegistry: await described(proxy) };
+}
+
+/** What `program` prints when asked for its version, on one line. */
+export async function versionOf(program: string, flag = '--version'): Promise<string> {
+  // wrk tells its version and exits with 1.
+  const { stdout, stderr } = await run(program, [flag]).catch((failure: { stdout: string; stderr: string }) => failure);
+  return `${stdout}${stderr}`.split('\n')[0]?.trim() ?? '';
+}
+
+async function described(path: string): Promise<Registry> {
+  return { path, version: (await versionOf(path)).replace(/^\S+ (?=github\.com)/, '') };
+}
+
+async function goFolders(): Promise<readonly string[]> {
+  return run('go', ['env', 'GOPATH']).then(
+    ({ stdout }) => [join(stdout.trim(), 'bin')],
+    () => [],
+  );
+}
+
+async function findProgram(name: string, folders: readonly string[]): Promise<string | undefined> {
+  for (const folder of folders) {
+    const path = join(folder, name);
+    const found = await access(path, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (found) return path;
+  }
+  return undefined;
+}

@@ -1,0 +1,62 @@
+import { expect, test } from 'vitest';
+import { reportOf } from '../../../bench/report.ts';
+import { type Sample, summarise } from '../../../bench/samples.ts';
+import { cpuRatioTo, ratioTo } from '../../../bench/table.ts';
+import { verdictsOn } from '../../../bench/targets.ts';
+
+const mebibyte = 1024 ** 2;
+
+function warmBlob(contender: Sample['contender'], seconds: number, cpuSeconds: number): Sample {
+  return { measurement: 'warm-blob', contender, seconds, cpuSeconds, memoryBytes: 50 * mebibyte };
+}
+
+function byTag(contender: Sample['contender'], requests: number): Sample {
+  return { measurement: 'warm-manifest-tag', contender, seconds: 2, requests, cpuSeconds: 1, memoryBytes: mebibyte };
+}
+
+test('the median of the runs counts, not their mean', () => {
+  const [odd] = summarise([1, 9, 2].map((seconds) => warmBlob('Layerwell', seconds, seconds)));
+  expect(odd?.seconds).toEqual({ least: 1, median: 2, most: 9 });
+  const [even] = summarise([1, 9, 2, 4].map((seconds) => warmBlob('Layerwell', seconds, seconds)));
+  expect(even?.seconds.median).toBe(3);
+});
+
+test('where requests are counted, CPU is told for one of them', () => {
+  const [summary] = summarise([byTag('Layerwell', 10_000)]);
+  expect(summary?.requestsPerSecond?.median).toBe(5_000);
+  expect(summary?.cpuSeconds?.median).toBe(1 / 10_000);
+});
+
+test('a ratio is of times where time is measured, and of requests where they are counted', () => {
+  const [proxy, own] = summarise([warmBlob('distribution proxy', 4, 2), warmBlob('Layerwell', 2, 1.5)]);
+  expect(own && [ratioTo(proxy, own), cpuRatioTo(proxy, own)]).toEqual([0.5, 0.75]);
+  const [koa, layerwell] = summarise([byTag('bare Koa', 8_000), byTag('Layerwell', 6_000)]);
+  expect(layerwell && ratioTo(koa, layerwell)).toBe(0.75);
+});
+
+test('a target is judged only where it was measured', () => {
+  const verdicts = verdictsOn(summarise([warmBlob('distribution proxy', 4, 2), warmBlob('Layerwell', 2, 1.9)]));
+  expect(verdicts.map(({ measured, isMet }) => ({ measured, isMet }))).toEqual([
+    { measured: 0.5, isMet: true },
+    { measured: 0.95, isMet: false },
+  ]);
+});
+
+test('the most memory of any run is judged, not the median', () => {
+  const samples = [90, 100, 300].map(
+    (size): Sample => ({ ...warmBlob('Layerwell', 1, 1), measurement: 'cold-50', memoryBytes: size * mebibyte }),
+  );
+  expect(verdictsOn(summarise(samples))).toContainEqual({
+    target: 'cold blob, 50 clients: peak memory, MiB ≤ 200',
+    measured: 300,
+    isMet: false,
+  });
+});
+
+test('the report says which target was missed, and by which number', () => {
+  const samples = [byTag('bare Koa', 20_000), byTag('Layerwell', 9_000)];
+  const report = reportOf(summarise(samples), { date: new Date(0), runs: 1, machine: ['2 processors'] });
+  expect(report).toContain('- **missed**: warm manifest by tag: requests/s, × bare Koa ≥ 0.6 (0.45)');
+  expect(report).toContain('- 2 processors');
+  expect(report).toMatch(/\| warm manifest by tag \| bare Koa +\| 10,000\/s \|/);
+});
