@@ -4,7 +4,7 @@ const common = {
   setupFiles: ['test/support/no-network.ts'],
   testTimeout: 30_000,
   hookTimeout: 60_000,
-} as const;
+};
 
 const real = ['test/clients/**/*.test.ts', 'test/support/docker-registry.test.ts'];
 
