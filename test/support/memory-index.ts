@@ -1,0 +1,85 @@
+import type {
+  EvictableContent,
+  Index,
+  IndexedContent,
+  Link,
+  RecordKey,
+  RepositoryId,
+  Totals,
+} from '../../src/mirror/ports.ts';
+import type { Digest } from '../../src/oci/digest.ts';
+import type { Tag } from '../../src/oci/reference.ts';
+
+const nameOf = ({ upstream, repository }: RepositoryId) => `${upstream}/${repository}`;
+
+/** An Index in memory, for tests of what stands above it. */
+export class MemoryIndex implements Index {
+  readonly contents = new Map<Digest, IndexedContent>();
+  readonly links: Link[] = [];
+  readonly tags = new Map<string, { of: RepositoryId; tag: Tag; digest: Digest }>();
+
+  noteContent(content: IndexedContent): void {
+    this.contents.set(content.digest, content);
+  }
+
+  noteUse(digest: Digest, atMs: number): void {
+    const content = this.contents.get(digest);
+    if (content) this.contents.set(digest, { ...content, usedAtMs: atMs });
+  }
+
+  noteLink(link: Link): void {
+    this.links.push(link);
+  }
+
+  noteTag(of: RepositoryId, tag: Tag, digest: Digest): void {
+    this.tags.set(`${nameOf(of)}:${tag}`, { of, tag, digest });
+  }
+
+  forgetTag(of: RepositoryId, tag: Tag): void {
+    this.tags.delete(`${nameOf(of)}:${tag}`);
+  }
+
+  async borrowableLink(of: RepositoryId, digest: Digest): Promise<Link | undefined> {
+    const isNamed = this.links.some(
+      (link) => nameOf(link.of) === nameOf(of) && this.contents.get(link.digest)?.names.includes(digest),
+    );
+    return isNamed ? this.links.find((link) => link.of.upstream === of.upstream && link.digest === digest) : undefined;
+  }
+
+  async repositories({ last, limit }: { last: string | undefined; limit: number }): Promise<readonly string[]> {
+    const names = [...new Set(this.links.map((link) => nameOf(link.of)))].sort();
+    return names.filter((name) => last === undefined || name > last).slice(0, limit);
+  }
+
+  async totals(): Promise<Totals> {
+    const all = [...this.contents.values()];
+    const manifests = all.filter((content) => content.isManifest).length;
+    return { bytes: all.reduce((sum, { size }) => sum + size, 0), manifests, blobs: all.length - manifests };
+  }
+
+  async evictable({ limit, offset }: { limit: number; offset: number }): Promise<readonly EvictableContent[]> {
+    const named = new Set([...this.contents.values()].flatMap(({ names }) => names));
+    return [...this.contents.values()]
+      .filter(({ digest }) => !named.has(digest))
+      .sort((one, other) => one.usedAtMs - other.usedAtMs)
+      .slice(offset, offset + limit)
+      .map((content) => ({
+        ...content,
+        holders: this.links.filter(({ digest }) => digest === content.digest).map(({ of }) => of),
+      }));
+  }
+
+  async forget(digest: Digest): Promise<readonly RecordKey[]> {
+    this.contents.delete(digest);
+    const gone = this.links.filter((link) => link.digest === digest);
+    this.links.splice(0, this.links.length, ...this.links.filter((link) => link.digest !== digest));
+    const tags = [...this.tags.values()].filter((tag) => tag.digest === digest);
+    for (const { of, tag } of tags) this.forgetTag(of, tag);
+    return [
+      ...gone.map(({ of, kind }): RecordKey => ({ kind, of, digest })),
+      ...tags.map(({ of, tag }): RecordKey => ({ kind: 'tag', of, tag })),
+    ];
+  }
+
+  async whenComplete(): Promise<void> {}
+}
