@@ -1,0 +1,88 @@
+import type { LookupFunction } from 'node:net';
+import { getCACertificates } from 'node:tls';
+import { Agent, type Dispatcher, ProxyAgent } from 'undici';
+import type { UpstreamSettings } from './settings.ts';
+
+/** How a host is reached. */
+export interface Route {
+  /** Whether it may see the client certificate. */
+  readonly hasIdentity: boolean;
+  /** Whether the operator wrote it down, so that `insecureSkipVerify` was meant for it. */
+  readonly isKnown: boolean;
+  /** Whether its addresses are checked when it is dialled. */
+  readonly isChecked: boolean;
+  readonly proxy: string | undefined;
+}
+
+/** Response headers beyond this are refused (UND_ERR_HEADERS_OVERFLOW). */
+const maxHeaderBytes = 32 * 1024;
+
+/** One undici agent for each route of one upstream, made when it is first needed. */
+export class Agents {
+  readonly #settings: UpstreamSettings;
+  readonly #publicLookup: LookupFunction;
+  readonly #made = new Map<string, Dispatcher>();
+
+  constructor(settings: UpstreamSettings, publicLookup: LookupFunction) {
+    this.#settings = settings;
+    this.#publicLookup = publicLookup;
+  }
+
+  get(route: Route): Dispatcher {
+    const key = JSON.stringify([route.hasIdentity, route.isKnown, route.isChecked, route.proxy]);
+    const known = this.#made.get(key);
+    if (known) return known;
+    const made = this.#make(route);
+    this.#made.set(key, made);
+    return made;
+  }
+
+  async retire(): Promise<void> {
+    const retired = [...this.#made.values()];
+    this.#made.clear();
+    await Promise.all(retired.map((agent) => agent.close()));
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#made.values()].map((agent) => agent.destroy()));
+  }
+
+  #make(route: Route): Dispatcher {
+    const connect = this.#connectOptions(route);
+    const options = this.#agentOptions();
+    if (route.proxy === undefined) return new Agent({ ...options, connect });
+    return new ProxyAgent({
+      ...options,
+      uri: route.proxy,
+      requestTls: connect,
+      proxyTls: connect.ca === undefined ? {} : { ca: connect.ca },
+    });
+  }
+
+  #agentOptions() {
+    const { timeouts, maxConnections } = this.#settings;
+    return {
+      allowH2: false,
+      pipelining: 1,
+      connections: maxConnections,
+      connectTimeout: timeouts.connectMs,
+      headersTimeout: timeouts.headersMs,
+      // Does not fire under back-pressure (undici #5393): AnswerBody has its own.
+      bodyTimeout: 0,
+      keepAliveTimeout: 30_000,
+      keepAliveMaxTimeout: 300_000,
+      maxHeaderSize: maxHeaderBytes,
+    };
+  }
+
+  #connectOptions({ hasIdentity, isKnown, isChecked }: Route) {
+    const { ca, certificate, key, insecureSkipVerify } = this.#settings.tls;
+    return {
+      timeout: this.#settings.timeouts.connectMs,
+      ...(ca === undefined ? {} : { ca: [...getCACertificates('default'), ca] }),
+      ...(hasIdentity && certificate !== undefined && key !== undefined ? { cert: certificate, key } : {}),
+      ...(isChecked ? { lookup: this.#publicLookup } : {}),
+      rejectUnauthorized: !(isKnown && insecureSkipVerify),
+    };
+  }
+}

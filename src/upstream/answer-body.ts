@@ -1,0 +1,97 @@
+import { Readable } from 'node:stream';
+import type { Dispatcher } from 'undici';
+import { UpstreamError } from '../oci/errors.ts';
+
+export interface AnswerBodyOptions {
+  readonly controller: Dispatcher.DispatchController;
+  readonly host: string;
+  /** How long nothing may arrive while there is room for it. */
+  readonly idleMs: number;
+  /** Told of about every MiB received, and of the rest at the end. */
+  readonly onBytes: (bytes: number) => void;
+}
+
+/** Pieces arrive in 64 KiB: this many are held for a reader that is busy with something else. */
+const heldBytes = 1024 * 1024;
+
+/**
+ * The body of an answer, as it arrives. Destroying it before its end drops the connection.
+ *
+ * undici's bodyTimeout does not fire under back-pressure (undici #5393), and a slow reader is no reason to blame the upstream: the
+ * clock of this one stands still while the reader has not taken what is held.
+ */
+export class AnswerBody extends Readable {
+  readonly #options: AnswerBodyOptions;
+  #idle: NodeJS.Timeout | undefined;
+  #isComplete = false;
+  #untoldBytes = 0;
+  #missingBytes = Number.POSITIVE_INFINITY;
+
+  constructor(options: AnswerBodyOptions) {
+    super({ highWaterMark: heldBytes });
+    this.#options = options;
+    // It may fail before anybody reads it. Whoever reads it later still meets the error.
+    this.on('error', () => {});
+    this.#expectMore();
+  }
+
+  /** Fails the body unless exactly `bytes` arrive in all: for answers whose framing does not tell. To be called before reading. */
+  expect(bytes: number): void {
+    this.#missingBytes = bytes;
+  }
+
+  receive(chunk: Buffer): void {
+    this.#missingBytes -= chunk.length;
+    if (this.#missingBytes < 0) return this.#fail('sent more than it announced');
+    this.#tell(chunk.length, heldBytes);
+    if (this.push(chunk)) this.#idle?.refresh();
+    else this.#pause();
+  }
+
+  complete(): void {
+    this.#isComplete = true;
+    if (this.#missingBytes > 0 && Number.isFinite(this.#missingBytes)) return this.#fail('sent less than it announced');
+    this.#expectNothing();
+    this.push(null);
+  }
+
+  override _read(): void {
+    if (this.#isComplete || !this.#options.controller.paused) return;
+    this.#expectMore();
+    this.#options.controller.resume();
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#expectNothing();
+    this.#tell(0, 1);
+    if (!this.#isComplete) this.#options.controller.abort(error ?? new Error('nobody reads it any more'));
+    done(error);
+  }
+
+  #fail(why: string): void {
+    this.destroy(new UpstreamError('misbehaving', `${this.#options.host} ${why}`));
+  }
+
+  #pause(): void {
+    this.#expectNothing();
+    this.#options.controller.pause();
+  }
+
+  #expectMore(): void {
+    const { host, idleMs } = this.#options;
+    const giveUp = () => this.destroy(new UpstreamError('timeout', `${host} sent nothing for ${idleMs} ms`));
+    this.#idle ??= setTimeout(giveUp, idleMs);
+  }
+
+  #expectNothing(): void {
+    clearTimeout(this.#idle);
+    this.#idle = undefined;
+  }
+
+  #tell(bytes: number, atLeast: number): void {
+    this.#untoldBytes += bytes;
+    if (this.#untoldBytes < atLeast) return;
+    this.#options.onBytes(this.#untoldBytes);
+    this.#untoldBytes = 0;
+  }
+}

@@ -1,0 +1,58 @@
+import type { Clock } from '../mirror/ports.ts';
+import { OciError, type OciErrorCode, UpstreamError } from '../oci/errors.ts';
+import { retryAfterSecondsOf } from './answer-headers.ts';
+import type { Answer } from './exchange.ts';
+import { maxSmallBodyBytes, readAtMost } from './read-at-most.ts';
+
+export interface Refusal {
+  /** What a 404 means, where the body does not say that the repository is unknown. */
+  readonly missing: 'MANIFEST_UNKNOWN' | 'BLOB_UNKNOWN' | 'NAME_UNKNOWN';
+  /** Whether the mirror's own account stood behind the request. */
+  readonly isAuthenticated: boolean;
+  readonly clock: Clock;
+}
+
+/**
+ * What an answer that is no success means. The upstream's own words are not passed on: Docker Hub's 429 names the account.
+ *
+ *     404        MANIFEST_UNKNOWN, BLOB_UNKNOWN or NAME_UNKNOWN
+ *     401, 403   DENIED to an anonymous request, `refused` to one with the mirror's account
+ *     429        `overloaded`, with Retry-After
+ *     5xx        `unavailable`
+ *     the rest   `misbehaving`
+ */
+export async function failureOf(answer: Answer, refusal: Refusal): Promise<OciError | UpstreamError> {
+  const { status, url, headers } = answer;
+  const codes = errorCodesIn(await readAtMost(answer, maxSmallBodyBytes).catch(() => Buffer.alloc(0)));
+  const more = { upstreamStatus: status, retryAfterSeconds: retryAfterSecondsOf(headers, refusal.clock.now()) };
+  if (status === 404) return missing(url.host, codes.includes('NAME_UNKNOWN') ? 'NAME_UNKNOWN' : refusal.missing);
+  if (status === 429) return new UpstreamError('overloaded', `${url.host} allows no more requests for now`, more);
+  if (status >= 500) return new UpstreamError('unavailable', `${url.host} answered ${status}`, more);
+  if (status !== 401 && status !== 403) return new UpstreamError('misbehaving', `${url.host} answered ${status}`, more);
+  if (!refusal.isAuthenticated) return new OciError('DENIED', `${url.host} refuses this to anonymous callers`);
+  return new UpstreamError('refused', `${url.host} refused the mirror's account (${status})`, more);
+}
+
+const whatIsMissing = {
+  BLOB_UNKNOWN: 'blob',
+  MANIFEST_UNKNOWN: 'manifest',
+  NAME_UNKNOWN: 'repository',
+} as const satisfies Partial<Record<OciErrorCode, string>>;
+
+function missing(host: string, code: keyof typeof whatIsMissing): OciError {
+  return new OciError(code, `${host} has no such ${whatIsMissing[code]}`);
+}
+
+/** The codes of an OCI error body; none where it is something else. */
+function errorCodesIn(bytes: Uint8Array): readonly string[] {
+  try {
+    const body: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
+    const errors: unknown = typeof body === 'object' && body !== null && 'errors' in body ? body.errors : undefined;
+    if (!Array.isArray(errors)) return [];
+    return errors.map((error: unknown) =>
+      typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : '',
+    );
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,79 @@
+import type { ByteRange, OpenedBlob, Waiting } from '../mirror/ports.ts';
+import type { Digest } from '../oci/digest.ts';
+import { OciError, UpstreamError } from '../oci/errors.ts';
+import type { Repository } from '../oci/reference.ts';
+import { contentLengthOf, contentRangeOf } from './answer-headers.ts';
+import type { Answer } from './exchange.ts';
+import { isWithoutHead } from './manifests.ts';
+import type { RegistryAnswer, Requests } from './requests.ts';
+
+/**
+ * Where HEAD is refused though the caller is not (ECR public answers 401), one byte is asked for instead.
+ * @throws OciError BLOB_UNKNOWN, NAME_UNKNOWN or DENIED; UpstreamError.
+ */
+export async function headBlob(
+  requests: Requests,
+  repository: Repository,
+  digest: Digest,
+  options: Waiting,
+): Promise<{ readonly size: number | undefined }> {
+  const url = requests.urlOf(repository, `blobs/${digest}`);
+  const answer = await requests.ask({ method: 'HEAD', url, kind: 'blob', repository }, options);
+  if (answer.status === 200) return { size: contentLengthOf(answer.headers) };
+  if (answer.status === 401 || isWithoutHead(answer)) return sizeByGet(requests, repository, digest, options);
+  throw await requests.failureOf(answer, 'BLOB_UNKNOWN');
+}
+
+async function sizeByGet(requests: Requests, repository: Repository, digest: Digest, options: Waiting) {
+  const answer = await askForBlob(requests, repository, digest, { ...options, range: { start: 0, end: 0 } });
+  const size = answer.status === 200 ? contentLengthOf(answer.headers) : contentRangeOf(answer.headers)?.size;
+  // An empty blob has no first byte.
+  if (answer.status !== 200 && answer.status !== 206 && answer.status !== 416)
+    throw await requests.failureOf(answer, 'BLOB_UNKNOWN');
+  answer.body.destroy();
+  return { size };
+}
+
+/**
+ * Opens a blob for reading; see the port.
+ * @throws OciError BLOB_UNKNOWN, NAME_UNKNOWN, DENIED or RANGE_INVALID; UpstreamError, `misbehaving` when another part comes than was asked for.
+ */
+export async function openBlob(
+  requests: Requests,
+  repository: Repository,
+  digest: Digest,
+  options: Waiting & { readonly range?: ByteRange },
+): Promise<OpenedBlob> {
+  const answer = await askForBlob(requests, repository, digest, options);
+  if (answer.status === 200) return { size: contentLengthOf(answer.headers), offset: 0, body: answer.body };
+  if (answer.status === 206) return openedPart(answer, options.range);
+  const failure = await requests.failureOf(answer, 'BLOB_UNKNOWN');
+  throw answer.status === 416
+    ? new OciError('RANGE_INVALID', 'the blob has no such range', { cause: failure })
+    : failure;
+}
+
+function askForBlob(
+  requests: Requests,
+  repository: Repository,
+  digest: Digest,
+  { signal, range }: Waiting & { readonly range?: ByteRange },
+): Promise<RegistryAnswer> {
+  const url = requests.urlOf(repository, `blobs/${digest}`);
+  const headers = range === undefined ? {} : { range: `bytes=${range.start}-${range.end ?? ''}` };
+  return requests.ask({ method: 'GET', url, kind: 'blob', repository, headers }, { signal });
+}
+
+/** A 206 must begin where we asked it to and go no further: a body taken for another part would corrupt what is resumed (harbor #23601). */
+function openedPart(answer: Answer, range: ByteRange | undefined): OpenedBlob {
+  const { start, end, size } = contentRangeOf(answer.headers) ?? {};
+  const fits =
+    range !== undefined && start === range.start && end !== undefined && end >= start && end <= (range.end ?? end);
+  const length = fits ? end - start + 1 : undefined;
+  if (!fits || (contentLengthOf(answer.headers) ?? length) !== length) {
+    answer.body.destroy();
+    throw new UpstreamError('misbehaving', `${answer.url.host} sent another part of the blob than was asked for`);
+  }
+  answer.body.expect(end - start + 1);
+  return { size, offset: start, body: answer.body };
+}

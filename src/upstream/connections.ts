@@ -1,0 +1,75 @@
+import { isIP } from 'node:net';
+import type { Dispatcher } from 'undici';
+import { UpstreamError } from '../oci/errors.ts';
+import { Agents } from './agents.ts';
+import { hostAndPort, hostMatcher } from './hosts.ts';
+import { createPrivateAddressCheck, type IsPrivateAddress } from './private-addresses.ts';
+import { createProxyChoice } from './proxy.ts';
+import { publicLookup } from './public-lookup.ts';
+import type { UpstreamSettings } from './settings.ts';
+
+/** The sockets to one upstream and to the places it sends us. */
+export interface Connections {
+  /**
+   * What a request to `url` goes through.
+   * @throws UpstreamError misbehaving for a place that may not be dialled.
+   */
+  dispatcherFor(url: URL): Dispatcher;
+  /** Closes every connection once what is under way on it has ended. What is asked later gets new ones. */
+  retire(): Promise<void>;
+  /** Drops every connection and whatever is under way on it. */
+  close(): Promise<void>;
+}
+
+export interface Origins {
+  /** The registry and its mirrors. */
+  readonly own: readonly URL[];
+  /** Those of them that stand in the configuration in full: they may be private addresses. What a pattern admits was chosen by a client. */
+  readonly exact: readonly URL[];
+}
+
+/**
+ * Decides for every host and port how it is reached. No agent is shared between upstreams, so that TLS sessions, client certificates
+ * and trust never cross over (CVE-2026-58040, CVE-2026-56850).
+ *
+ *     own      the registry, its mirrors and `realmHosts`: the only ones that see the client certificate
+ *     listed   `redirectHosts`; like the ones before, the operator wrote them down, so they may be private addresses
+ *     public   everywhere else the upstream sends us: always verified, and every address is checked when it is dialled, so that
+ *              a name which resolves to something else the second time gains nothing
+ *
+ * Node asks `lookup` for names only: address literals are checked before connecting. Behind a proxy no address is seen, so only
+ * what is listed is reached.
+ */
+export function createConnections(settings: UpstreamSettings, { own, exact }: Origins): Connections {
+  const { realmHosts, redirectHosts } = settings;
+  const isPrivate = createPrivateAddressCheck();
+  const agents = new Agents(settings, publicLookup(isPrivate));
+  const proxyOf = createProxyChoice(settings.proxy);
+  const isOwn = hostMatcher([...own.map(hostAndPort), ...realmHosts]);
+  const isListed = hostMatcher(redirectHosts);
+  const isWrittenDown = hostMatcher([...exact.map(hostAndPort), ...realmHosts, ...redirectHosts]);
+  return {
+    dispatcherFor(url) {
+      const proxy = proxyOf(url);
+      const [hasIdentity, isKnown] = [isOwn(url), isOwn(url) || isListed(url)];
+      if (proxy !== undefined && !isKnown) throw refusal(url, throughProxy);
+      const isChecked = !isWrittenDown(url);
+      if (isChecked && isPrivateLiteral(url, isPrivate)) throw refusal(url, privateAddress);
+      return agents.get({ hasIdentity, isKnown, isChecked, proxy });
+    },
+    retire: () => agents.retire(),
+    close: () => agents.close(),
+  };
+}
+
+const throughProxy = 'is not in realmHosts or redirectHosts, the only hosts reached through a proxy';
+const privateAddress = 'is a private address, and not in realmHosts or redirectHosts';
+
+function isPrivateLiteral(url: URL, isPrivate: IsPrivateAddress): boolean {
+  const literal = url.hostname.replace(/^\[|\]$/g, '');
+  return isIP(literal) !== 0 && isPrivate(literal);
+}
+
+function refusal(url: URL, why: string): UpstreamError {
+  return new UpstreamError('misbehaving', `the upstream sends us to ${url.host}, which ${why}`);
+}

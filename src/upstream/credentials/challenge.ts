@@ -1,0 +1,75 @@
+/** One way in which a server says it wants to be convinced (RFC 9110 §11.6.1). Names are lower-case. */
+export interface Challenge {
+  readonly scheme: string;
+  readonly params: ReadonlyMap<string, string>;
+}
+
+/** What a registry wants, as far as the mirror can give it. */
+export type Demand =
+  | {
+      readonly kind: 'bearer';
+      readonly realm: URL;
+      readonly service: string | undefined;
+      readonly scope: string | undefined;
+    }
+  | { readonly kind: 'basic' };
+
+const separators = /[\s,]+/y;
+const token = /[!#$%&'*+\-.^_`|~0-9A-Za-z]+/y;
+const equals = /\s*=\s*/y;
+const quoted = /"((?:[^"\\]|\\[\s\S])*)"/y;
+/** Wider than RFC 9110's token: registries send unquoted URLs. */
+const unquoted = /[^\s,"]*/y;
+const token68 = /[ \t]+[A-Za-z0-9\-._~+/]+=*(?=[ \t]*(?:,|$))/y;
+const anything = /[\s\S]/y;
+
+/**
+ * Parses WWW-Authenticate: several header lines, several challenges in one line (Codeberg sends Bearer and Basic together), quoted
+ * strings with escapes, unquoted values. What is malformed is skipped.
+ */
+export function parseChallenges(header: string | readonly string[] | undefined): readonly Challenge[] {
+  const text = typeof header === 'string' ? header : (header ?? []).join(', ');
+  const challenges: { scheme: string; params: Map<string, string> }[] = [];
+  let at = 0;
+  const eat = (pattern: RegExp): RegExpExecArray | null => {
+    pattern.lastIndex = at;
+    const found = pattern.exec(text);
+    if (found) at += found[0].length;
+    return found;
+  };
+  while (at < text.length) {
+    if (eat(separators)) continue;
+    const name = eat(token)?.[0].toLowerCase();
+    if (name === undefined) {
+      if (!eat(quoted)) eat(anything);
+    } else if (eat(equals)) {
+      challenges.at(-1)?.params.set(name, valueOf(eat(quoted)) ?? eat(unquoted)?.[0] ?? '');
+    } else {
+      challenges.push({ scheme: name, params: new Map() });
+      eat(token68);
+    }
+  }
+  return challenges;
+}
+
+function valueOf(quotedString: RegExpExecArray | null): string | undefined {
+  return quotedString?.[1]?.replace(/\\([\s\S])/g, '$1');
+}
+
+/**
+ * Bearer before Basic; Negotiate, NTLM and the like are ignored. A Bearer challenge whose realm is no URL means Basic, as ECR and
+ * Artifactory mean it.
+ */
+export function demandOf(challenges: readonly Challenge[]): Demand | undefined {
+  const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
+  const realm = webUrl(bearer?.params.get('realm'));
+  if (bearer && realm) {
+    return { kind: 'bearer', realm, service: bearer.params.get('service'), scope: bearer.params.get('scope') };
+  }
+  return bearer || challenges.some(({ scheme }) => scheme === 'basic') ? { kind: 'basic' } : undefined;
+}
+
+function webUrl(text: string | undefined): URL | undefined {
+  const url = text === undefined ? null : URL.parse(text);
+  return url && (url.protocol === 'https:' || url.protocol === 'http:') ? url : undefined;
+}

@@ -1,0 +1,35 @@
+import type { Waiting } from '../../mirror/ports.ts';
+
+/** What an account proves itself with. */
+export type Secret =
+  /** To a token endpoint, or to the registry itself. */
+  | { readonly kind: 'basic'; readonly username: string; readonly password: string }
+  /** A refresh token, exchanged at the token endpoint. */
+  | { readonly kind: 'identity-token'; readonly token: string; readonly username?: string | undefined }
+  /** Ready to be sent to the registry. */
+  | { readonly kind: 'registry-token'; readonly token: string };
+
+/** An account at a registry. */
+export interface Credentials {
+  /** Tells the accounts of an upstream apart without naming them: part of every token's key, and safe to show. */
+  readonly account: string;
+  /**
+   * The account's secret as it is now; cheap when nothing changed. Shared: many may ask at once.
+   * @returns undefined when there is none, which makes the request anonymous.
+   * @throws UpstreamError when it cannot be had.
+   */
+  secret(options: Waiting): Promise<Secret | undefined>;
+  /** The registry refused `secret`: whatever is remembered of it is read anew when asked next. */
+  forget(secret: Secret): void;
+}
+
+/** Nobody in particular. */
+export const anonymous: Credentials = {
+  account: 'anonymous',
+  secret: async () => undefined,
+  forget: () => {},
+};
+
+export function basicHeader(username: string, password: string): string {
+  return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+}

@@ -1,0 +1,46 @@
+import { UpstreamError } from '../../oci/errors.ts';
+
+/** A token, and when to have another one. */
+export interface Token {
+  readonly header: string;
+  readonly renewAtMs: number;
+}
+
+/** distribution spec, "Token Authentication": a missing `expires_in` means 60 s, and clients never believe in less. */
+const shortestLifeSeconds = 60;
+const toleratedSkewMs = 60_000;
+
+/**
+ * Reads what a token endpoint sent.
+ * `issued_at` counts only if its clock agrees with ours to a minute; a token is renewed a tenth of its life, at least 10 s, early.
+ * @throws UpstreamError misbehaving when it holds no token.
+ */
+export function parseTokenResponse(bytes: Uint8Array, { host, nowMs }: { host: string; nowMs: number }): Token {
+  const body = parseObject(bytes);
+  const token = body?.['token'] ?? body?.['access_token'];
+  if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token)) {
+    throw new UpstreamError('misbehaving', `${host} answered without a token`);
+  }
+  const { expires_in: expiresIn, issued_at: issuedAt } = body ?? {};
+  const lifeMs = 1_000 * Math.max(shortestLifeSeconds, Number.isFinite(expiresIn) ? Number(expiresIn) : 0);
+  const startMs = startOf(issuedAt, nowMs);
+  return { header: `Bearer ${token}`, renewAtMs: startMs + lifeMs - Math.max(10_000, lifeMs / 10) };
+}
+
+function startOf(issuedAt: unknown, nowMs: number): number {
+  const issuedAtMs = typeof issuedAt === 'string' ? Date.parse(issuedAt) : Number.NaN;
+  return Math.abs(issuedAtMs - nowMs) <= toleratedSkewMs ? issuedAtMs : nowMs;
+}
+
+function parseObject(bytes: Uint8Array): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
+    return isObject(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
+}

@@ -1,0 +1,155 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Dispatcher } from 'undici';
+import type { Clock, Observer, UpstreamRequestKind, Waiting } from '../mirror/ports.ts';
+import { UpstreamError } from '../oci/errors.ts';
+import { AnswerBody } from './answer-body.ts';
+import type { Connections } from './connections.ts';
+import { networkFailure, transferFailure } from './network-errors.ts';
+import type { UpstreamTimeouts } from './settings.ts';
+
+/** One HTTP request. */
+export interface Exchange {
+  readonly method: 'GET' | 'HEAD' | 'POST';
+  readonly url: URL;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: string;
+  /** What it is about, for the observer. */
+  readonly kind: UpstreamRequestKind;
+}
+
+/** What came back, whatever its status. Whoever gets it reads the body to its end or destroys it. */
+export interface Answer {
+  readonly url: URL;
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: AnswerBody;
+}
+
+/**
+ * Sends one request and resolves as soon as the headers of the answer are there. No redirects, no credentials of its own.
+ * @throws UpstreamError when there is no answer; the signal's reason when it aborts.
+ */
+export type Send = (exchange: Exchange, options: Waiting) => Promise<Answer>;
+
+export interface SendDeps {
+  /** Labels what the observer is told. */
+  readonly upstream: string;
+  readonly connections: Connections;
+  readonly timeouts: UpstreamTimeouts;
+  readonly userAgent: string;
+  readonly clock: Clock;
+  readonly observer: Observer;
+}
+
+export function createSend({ upstream, connections, timeouts, userAgent, clock, observer }: SendDeps): Send {
+  return async (exchange, { signal }) => {
+    signal.throwIfAborted();
+    const { kind, method, url } = exchange;
+    const startedAtMs = clock.now();
+    const tell = (outcome: number | string) =>
+      observer.upstreamAnswered({ upstream, kind, method, outcome, durationMs: clock.now() - startedAtMs });
+    const onBytes = (bytes: number) => observer.upstreamBytes({ upstream, kind, bytes });
+    try {
+      const dispatcher = connections.dispatcherFor(url);
+      const answer = await new Exchanging({ exchange, timeouts, userAgent, signal, onBytes }).start(dispatcher);
+      tell(answer.status);
+      return answer;
+    } catch (cause) {
+      tell(cause instanceof UpstreamError ? cause.trouble : 'aborted');
+      throw cause;
+    }
+  };
+}
+
+interface ExchangingOptions {
+  readonly exchange: Exchange;
+  readonly timeouts: UpstreamTimeouts;
+  readonly userAgent: string;
+  readonly signal: AbortSignal;
+  readonly onBytes: (bytes: number) => void;
+}
+
+/** One exchange under way, as undici reports it. The abort signal holds until the body has ended. */
+class Exchanging implements Dispatcher.DispatchHandler {
+  readonly #options: ExchangingOptions;
+  readonly #answered = Promise.withResolvers<Answer>();
+  readonly #deadline: NodeJS.Timeout;
+  #controller: Dispatcher.DispatchController | undefined;
+  #body: AnswerBody | undefined;
+  #failure: Error | undefined;
+
+  constructor(options: ExchangingOptions) {
+    this.#options = options;
+    const { connectMs, headersMs } = options.timeouts;
+    this.#deadline = setTimeout(this.#onDeadline, connectMs + headersMs);
+    options.signal.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  start(dispatcher: Dispatcher): Promise<Answer> {
+    const { exchange, userAgent } = this.#options;
+    const { method, url, body } = exchange;
+    const headers = { 'user-agent': userAgent, 'accept-encoding': 'identity', ...exchange.headers };
+    try {
+      dispatcher.dispatch(
+        { origin: url.origin, path: url.pathname + url.search, method, headers, body: body ?? null },
+        this,
+      );
+    } catch (cause) {
+      this.#fail(networkFailure(url.host, cause));
+    }
+    return this.#answered.promise;
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    if (this.#failure) controller.abort(this.#failure);
+  }
+
+  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
+    if (status < 200) return;
+    clearTimeout(this.#deadline);
+    const { exchange, timeouts, onBytes } = this.#options;
+    const { url } = exchange;
+    const body = new AnswerBody({ controller, host: url.host, idleMs: timeouts.idleMs, onBytes });
+    body.once('close', () => this.#options.signal.removeEventListener('abort', this.#onAbort));
+    this.#body = body;
+    this.#answered.resolve({ url, status, headers, body });
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#body?.receive(chunk);
+  }
+
+  onResponseEnd(): void {
+    this.#body?.complete();
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    const { host } = this.#options.exchange.url;
+    if (this.#body) this.#body.destroy(this.#failure ?? transferFailure(host, error));
+    else this.#fail(this.#failure ?? networkFailure(host, error));
+  }
+
+  /** The deadline covers what undici's own timeouts leave out: waiting for one of the connections. */
+  readonly #onDeadline = () => {
+    const { host } = this.#options.exchange.url;
+    const [trouble, why] = this.#controller
+      ? (['timeout', 'did not answer in time'] as const)
+      : (['busy', 'has no connection to spare'] as const);
+    this.#fail(new UpstreamError(trouble, `${host} ${why}`));
+  };
+
+  readonly #onAbort = () => {
+    const { reason }: { reason: unknown } = this.#options.signal;
+    this.#fail(reason instanceof Error ? reason : new Error('aborted', { cause: reason }));
+  };
+
+  #fail(failure: Error): void {
+    clearTimeout(this.#deadline);
+    this.#options.signal.removeEventListener('abort', this.#onAbort);
+    this.#failure = failure;
+    this.#answered.reject(failure);
+    this.#body?.destroy(failure);
+    this.#controller?.abort(failure);
+  }
+}

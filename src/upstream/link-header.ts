@@ -1,0 +1,12 @@
+/**
+ * The target of `rel="next"` (RFC 8288 §3; distribution-spec v1.1.1, "Listing Tags"). Commas and semicolons may stand in the target.
+ * @returns undefined when there is no next page.
+ */
+export function nextLink(header: string | readonly string[] | undefined): string | undefined {
+  const text = typeof header === 'string' ? header : (header ?? []).join(', ');
+  for (const [, target, params] of text.matchAll(/<([^>]*)>((?:[^<"]|"[^"]*")*)/g)) {
+    const [, quoted, bare] = /;\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,]+))/i.exec(params ?? '') ?? [];
+    if ((quoted ?? bare ?? '').toLowerCase().split(/\s+/).includes('next')) return target;
+  }
+  return undefined;
+}

@@ -1,0 +1,94 @@
+import type { FetchedManifest, ManifestHead, Waiting } from '../mirror/ports.ts';
+import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts';
+import { UpstreamError } from '../oci/errors.ts';
+import { claimedMediaType, maxManifestBytes } from '../oci/manifest.ts';
+import { acceptedManifests, withoutParameters } from '../oci/media-types.ts';
+import type { Reference, Repository } from '../oci/reference.ts';
+import { contentLengthOf, headerOf } from './answer-headers.ts';
+import type { Answer } from './exchange.ts';
+import { readAtMost } from './read-at-most.ts';
+import type { RegistryRequest, Requests } from './requests.ts';
+
+/** @throws OciError MANIFEST_UNKNOWN, NAME_UNKNOWN or DENIED; UpstreamError. */
+export async function headManifest(
+  requests: Requests,
+  repository: Repository,
+  reference: Reference,
+  options: Waiting,
+): Promise<ManifestHead> {
+  const answer = await requests.ask(manifestRequest(requests, 'HEAD', repository, reference), options);
+  if (isWithoutHead(answer)) return headByGet(requests, repository, reference, options);
+  if (answer.status !== 200) throw await requests.failureOf(answer, 'MANIFEST_UNKNOWN');
+  return {
+    digest: isDigest(reference) ? confirmed(reference, answer) : digestIn(answer),
+    mediaType: manifestType(headerOf(answer.headers, 'content-type')),
+    size: contentLengthOf(answer.headers),
+  };
+}
+
+/** @throws OciError MANIFEST_UNKNOWN, NAME_UNKNOWN or DENIED; UpstreamError, `misbehaving` when the bytes are not what was asked for. */
+export async function getManifest(
+  requests: Requests,
+  repository: Repository,
+  reference: Reference,
+  options: Waiting,
+): Promise<FetchedManifest> {
+  const answer = await requests.ask(manifestRequest(requests, 'GET', repository, reference), options);
+  if (answer.status !== 200) throw await requests.failureOf(answer, 'MANIFEST_UNKNOWN');
+  const bytes = await readAtMost(answer, maxManifestBytes);
+  return { digest: verifiedDigest(bytes, reference, answer), mediaType: mediaTypeOf(bytes, answer), bytes };
+}
+
+function manifestRequest(
+  requests: Requests,
+  method: 'GET' | 'HEAD',
+  repository: Repository,
+  reference: Reference,
+): RegistryRequest {
+  const headers = { accept: acceptedManifests.join(', ') };
+  return { method, url: requests.urlOf(repository, `manifests/${reference}`), kind: 'manifest', repository, headers };
+}
+
+async function headByGet(...request: Parameters<typeof getManifest>): Promise<ManifestHead> {
+  const { digest, mediaType, bytes } = await getManifest(...request);
+  return { digest, mediaType, size: bytes.length };
+}
+
+/** A registry that does not know HEAD says 405 or 501 (RFC 9110 §15.5.6, §15.6.2). */
+export function isWithoutHead({ status }: Answer): boolean {
+  return status === 405 || status === 501;
+}
+
+/** By digest the bytes must be that; by tag they must be what the headers say, where the headers name a digest we can verify. */
+function verifiedDigest(bytes: Uint8Array, reference: Reference, answer: Answer): Digest {
+  const promised = isDigest(reference) ? reference : digestIn(answer);
+  const digest = digestOf(bytes, promised && algorithmOf(promised));
+  if (promised === undefined || digest === promised) return digest;
+  throw new UpstreamError('misbehaving', `${answer.url.host} sent other bytes than ${promised}`);
+}
+
+function confirmed(digest: Digest, answer: Answer): Digest {
+  const told = digestIn(answer);
+  const isOther = told !== undefined && algorithmOf(told) === algorithmOf(digest) && told !== digest;
+  if (isOther)
+    throw new UpstreamError('misbehaving', `${answer.url.host} answered for another manifest than ${digest}`);
+  return digest;
+}
+
+function digestIn({ headers }: Answer): Digest | undefined {
+  const digest = headerOf(headers, 'docker-content-digest');
+  return isDigest(digest) ? digest : undefined;
+}
+
+/** What the headers say, else what the manifest says of itself: some registries send `text/plain` or nothing. */
+function mediaTypeOf(bytes: Uint8Array, { headers, url }: Answer): string {
+  const mediaType = manifestType(headerOf(headers, 'content-type')) ?? manifestType(claimedMediaType(bytes));
+  if (mediaType !== undefined) return mediaType;
+  throw new UpstreamError('misbehaving', `${url.host} sent something that is no manifest`);
+}
+
+/** A manifest's type is a vendor's JSON; `text/html` and the like are pages of somebody in between (talos #5195). */
+function manifestType(text: string | undefined): string | undefined {
+  const mediaType = withoutParameters(text ?? '');
+  return /^application\/vnd\.[^\s]+\+(?:json|prettyjws)$/.test(mediaType) ? mediaType : undefined;
+}

@@ -1,0 +1,76 @@
+import { UpstreamError } from '../oci/errors.ts';
+import { PrivateAddressError } from './public-lookup.ts';
+
+const words = {
+  connect: 'could not be reached',
+  dns: 'could not be resolved',
+  tls: 'could not be trusted',
+  timeout: 'did not answer in time',
+  misbehaving: 'broke the protocol',
+} as const;
+
+type NetworkTrouble = keyof typeof words;
+
+/** What an error's code says of the network. What is neither here nor of a family below means that the connection failed. */
+const troubleByCode: ReadonlyMap<string, NetworkTrouble> = new Map([
+  ['EAI_AGAIN', 'dns'],
+  ['EAI_FAIL', 'dns'],
+  ['ENODATA', 'dns'],
+  ['ENOTFOUND', 'dns'],
+  ['EPROTO', 'tls'],
+  ['ETIMEDOUT', 'timeout'],
+  ['UND_ERR_CONNECT_TIMEOUT', 'timeout'],
+  ['UND_ERR_HEADERS_OVERFLOW', 'misbehaving'],
+  ['UND_ERR_HEADERS_TIMEOUT', 'timeout'],
+  ['UND_ERR_RES_CONTENT_LENGTH_MISMATCH', 'misbehaving'],
+]);
+
+/** OpenSSL's verdicts on a certificate, and Node's own errors of TLS (Node: "Errors", "X509 certificate error codes"). */
+const tlsCode = /^(?:CERT_|CRL_|DEPTH_ZERO_|ERR_SSL_|ERR_TLS_|HOSTNAME_MISMATCH|INVALID_CA|SELF_SIGNED_|UNABLE_TO_)/;
+
+/** llhttp's errors: what came was not HTTP. */
+const parserCode = /^HPE_/;
+
+/**
+ * Why no headers came from `host`. Its message names the host and the code of the cause; never a URL, whose query may hold a
+ * signature.
+ * @param cause what undici or Node threw.
+ */
+export function networkFailure(host: string, cause: unknown): UpstreamError {
+  if (cause instanceof UpstreamError) return cause;
+  if (cause instanceof PrivateAddressError) return new UpstreamError('misbehaving', cause.message, { cause });
+  const trouble = troubleOf(cause);
+  return new UpstreamError(trouble, `${host} ${words[trouble]} (${codeOf(cause)})`, { cause: withoutBytes(cause) });
+}
+
+/** Why a body that had begun to arrive from `host` did not end as it should. */
+export function transferFailure(host: string, cause: unknown): UpstreamError {
+  if (cause instanceof UpstreamError) return cause;
+  const trouble = troubleOf(cause);
+  const what = trouble === 'connect' ? 'closed the connection within the body' : words[trouble];
+  return new UpstreamError(trouble, `${host} ${what} (${codeOf(cause)})`, { cause: withoutBytes(cause) });
+}
+
+/** Whether a kept connection was closed by the other side just as we used it: asking once more is then no second try. */
+export function isLostConnection(error: unknown): boolean {
+  const cause = error instanceof UpstreamError ? error.cause : error;
+  return ['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET'].includes(codeOf(cause));
+}
+
+function troubleOf(cause: unknown): NetworkTrouble {
+  const code = codeOf(cause);
+  const known = troubleByCode.get(code);
+  if (known !== undefined) return known;
+  if (tlsCode.test(code)) return 'tls';
+  return parserCode.test(code) ? 'misbehaving' : 'connect';
+}
+
+function codeOf(cause: unknown): string {
+  const hasCode = typeof cause === 'object' && cause !== null && 'code' in cause && typeof cause.code === 'string';
+  return hasCode ? String(cause.code) : 'no code';
+}
+
+/** llhttp's errors carry a piece of the answer, which may hold a token. */
+function withoutBytes(cause: unknown): unknown {
+  return parserCode.test(codeOf(cause)) ? new Error(`what came was not HTTP (${codeOf(cause)})`) : cause;
+}

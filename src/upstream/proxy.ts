@@ -1,0 +1,60 @@
+import { BlockList, isIP } from 'node:net';
+import { hostMatcher } from './hosts.ts';
+import type { UpstreamProxy } from './settings.ts';
+
+/** The proxy through which a URL is reached, or undefined where it is reached directly. */
+export type ProxyOf = (url: URL) => string | undefined;
+
+/**
+ * NO_PROXY as curl and Go read it: a name stands for itself and everything below it, with or without a leading dot; an address block
+ * for the addresses in it, also when they are written as IPv4-mapped IPv6 (axios CVE-2026-44492); a port limits an entry to it.
+ */
+export function createProxyChoice(proxy: UpstreamProxy): ProxyOf {
+  const isExcepted = exceptionsOf(
+    proxy.except.map((entry) => entry.trim().toLowerCase()).filter((entry) => entry !== ''),
+  );
+  return (url) => {
+    const through = url.protocol === 'https:' ? proxy.https : proxy.http;
+    return through === undefined || isExcepted(url) ? undefined : through;
+  };
+}
+
+function exceptionsOf(entries: readonly string[]): (url: URL) => boolean {
+  if (entries.includes('*')) return () => true;
+  const blocks = new BlockList();
+  for (const entry of entries) addBlock(blocks, entry);
+  const named = entries.filter((entry) => !entry.includes('/')).map((entry) => nameOrAddress(entry));
+  return (url) => inBlocks(blocks, addressOf(url)) || named.some((matches) => matches(url));
+}
+
+function addBlock(blocks: BlockList, entry: string): void {
+  const [network = '', prefix] = entry.split('/');
+  const family = isIP(network);
+  if (prefix === undefined || family === 0 || !/^\d{1,3}$/.test(prefix)) return;
+  blocks.addSubnet(network, Math.min(Number(prefix), family === 4 ? 32 : 128), family === 4 ? 'ipv4' : 'ipv6');
+}
+
+function inBlocks(blocks: BlockList, address: string): boolean {
+  const family = isIP(address);
+  return family !== 0 && blocks.check(address, family === 4 ? 'ipv4' : 'ipv6');
+}
+
+function nameOrAddress(entry: string): (url: URL) => boolean {
+  const [, host = entry, port] = /^(.*?[^:])(?::(\d+))?$/.exec(entry) ?? [];
+  const address = isIP(entry) === 0 ? host.replace(/^\[|\]$/g, '') : entry;
+  if (isIP(address) !== 0) {
+    const only = new BlockList();
+    only.addAddress(address, isIP(address) === 4 ? 'ipv4' : 'ipv6');
+    return (url) => inBlocks(only, addressOf(url)) && hasPort(url, isIP(entry) === 0 ? port : undefined);
+  }
+  const name = host.replace(/^\*?\./, '');
+  return (url) => (url.hostname === name || url.hostname.endsWith(`.${name}`)) && hasPort(url, port);
+}
+
+function hasPort(url: URL, port: string | undefined): boolean {
+  return port === undefined || hostMatcher([`${url.hostname}:${port}`])(url);
+}
+
+function addressOf(url: URL): string {
+  return url.hostname.replace(/^\[|\]$/g, '');
+}

@@ -1,0 +1,49 @@
+import type { Waiting } from '../mirror/ports.ts';
+import { UpstreamError } from '../oci/errors.ts';
+import { headerOf } from './answer-headers.ts';
+import type { Answer, Exchange, Send } from './exchange.ts';
+import { discard } from './read-at-most.ts';
+
+const maxHops = 5;
+const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+/** Headers that go along to wherever a redirect leads. An allow-list: Authorization is not on it (go-containerregistry #2349, #2360). */
+const carried = ['accept', 'range'];
+
+/**
+ * Sends a GET or HEAD and follows where it leads, at most five hops.
+ * `authorization` goes to the exact origin of the first URL only, also when a later hop comes back to it.
+ * @throws UpstreamError misbehaving for a redirect that leads nowhere, in circles, out of http(s), or from https to http.
+ */
+export async function sendFollowing(
+  send: Send,
+  exchange: Exchange,
+  { signal, authorization }: Waiting & { readonly authorization?: string | undefined },
+): Promise<Answer> {
+  const headers = Object.fromEntries(Object.entries(exchange.headers).filter(([name]) => carried.includes(name)));
+  let { url } = exchange;
+  for (let hop = 0; hop <= maxHops; hop++) {
+    const isAtHome = url.origin === exchange.url.origin;
+    const proof = isAtHome && authorization !== undefined ? { authorization } : {};
+    const answer = await send({ ...exchange, url, headers: { ...headers, ...proof } }, { signal });
+    if (!redirects.has(answer.status)) return answer;
+    await discard(answer);
+    url = nextHop(answer);
+  }
+  throw new UpstreamError('misbehaving', `${exchange.url.host} redirects more than ${maxHops} times`);
+}
+
+/** Where a redirect leads. Locations may be relative (Artifact Registry sends such). Pure. */
+function nextHop({ url, headers }: Answer): URL {
+  const location = headerOf(headers, 'location');
+  const next = location === undefined ? null : URL.parse(location, url);
+  if (next === null) throw new UpstreamError('misbehaving', `${url.host} redirects to nowhere`);
+  const isWeb = next.protocol === 'https:' || next.protocol === 'http:';
+  const isDowngrade = url.protocol === 'https:' && next.protocol === 'http:';
+  if (!isWeb || isDowngrade)
+    throw new UpstreamError('misbehaving', `${url.host} redirects to ${next.protocol} from ${url.protocol}`);
+  if (next.username !== '' || next.password !== '') {
+    throw new UpstreamError('misbehaving', `${url.host} redirects to a URL with credentials in it`);
+  }
+  return next;
+}

@@ -1,0 +1,73 @@
+/** Everything an operator can say about one upstream, as loaded values: no file names, no units, no `${env:}` left in it. */
+export interface UpstreamSettings {
+  /** The registry itself. Absent: `https://` and the name clients use. */
+  readonly url?: string | undefined;
+  /** Other names that mean this upstream. */
+  readonly aliases: readonly string[];
+  /** `host` or `host:port` that may be asked for tokens, beyond the registry's own host and registrable domain. */
+  readonly realmHosts: readonly string[];
+  /** `host` or `host:port` that redirects may lead to though the address is private; behind a proxy, the only ones. `*` is one label. */
+  readonly redirectHosts: readonly string[];
+  /** Who the mirror is there. Of those whose globs admit a repository, the first that is not at its rate limit is used. */
+  readonly credentials: readonly CredentialSettings[];
+  /** Put before every repository's name, such as `docker-hub` where the upstream is another registry's remote repository. */
+  readonly repositoryPrefix?: string | undefined;
+  readonly timeouts: UpstreamTimeouts;
+  readonly tls: UpstreamTls;
+  readonly proxy: UpstreamProxy;
+  /** To one host and port at a time. */
+  readonly maxConnections: number;
+  /** Docker Hub answers 403 to requests without one. */
+  readonly userAgent: string;
+}
+
+/** Reads a secret as it is now: it may have been rotated since it was last read. */
+export type ReadSecret = () => Promise<string>;
+
+/** One account. `repositories` are globs of the repositories it is for. */
+export type CredentialSettings = { readonly repositories: readonly string[] } & {
+  readonly kind: 'basic';
+  readonly username: string;
+  readonly readPassword: ReadSecret;
+};
+
+export interface UpstreamTimeouts {
+  readonly connectMs: number;
+  /** From the request to the headers of its answer. */
+  readonly headersMs: number;
+  /** Between two pieces of a body, while the mirror is ready to take one. */
+  readonly idleMs: number;
+  readonly tokenMs: number;
+}
+
+/** PEM, as read from its files. */
+export interface UpstreamTls {
+  /** Trusted beside the system's. Holds for token endpoints and redirects as well. */
+  readonly ca?: string | undefined;
+  /** Shown to the registry, its mirrors and `realmHosts` only. */
+  readonly certificate?: string | undefined;
+  readonly key?: string | undefined;
+  /** For the registry, its mirrors, `realmHosts` and `redirectHosts` only. */
+  readonly insecureSkipVerify: boolean;
+}
+
+export interface UpstreamProxy {
+  /** For `http:` URLs. */
+  readonly http?: string | undefined;
+  /** For `https:` URLs. */
+  readonly https?: string | undefined;
+  /** Hosts that are reached without it: names with everything below them, addresses, address blocks, each perhaps with a port; `*` is all. */
+  readonly except: readonly string[];
+}
+
+export const defaultUpstreamSettings: UpstreamSettings = {
+  aliases: [],
+  realmHosts: [],
+  redirectHosts: [],
+  credentials: [],
+  timeouts: { connectMs: 5_000, headersMs: 20_000, idleMs: 30_000, tokenMs: 15_000 },
+  tls: { insecureSkipVerify: false },
+  proxy: { except: [] },
+  maxConnections: 128,
+  userAgent: 'layerwell',
+};

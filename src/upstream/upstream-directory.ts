@@ -1,0 +1,68 @@
+import { LRUCache } from 'lru-cache';
+import type { Clock, Observer, Upstream, UpstreamDirectory } from '../mirror/ports.ts';
+import { bySpecificity, isPattern, namePatternMatcher } from './name-pattern.ts';
+import { createRegistryClient, type RegistryClient } from './registry-client.ts';
+import type { UpstreamSettings } from './settings.ts';
+
+export interface UpstreamDirectoryDeps {
+  /** By the registry's name as clients write it, or a pattern. */
+  readonly entries: ReadonlyMap<string, UpstreamSettings>;
+  readonly clock: Clock;
+  readonly observer: Observer;
+  /** How many names that match patterns keep their connections. */
+  readonly maxMatchedNames?: number;
+}
+
+/** The directory with its sockets. */
+export interface OpenUpstreamDirectory extends UpstreamDirectory {
+  /** Drops every connection and whatever is under way. */
+  close(): Promise<void>;
+}
+
+/**
+ * The upstreams of the configuration. An exact name or alias beats a pattern, a longer pattern a shorter one. Names that match a
+ * pattern get a client of their own; the least recently used of them lose their connections once what is under way has ended.
+ */
+export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstreamDirectory {
+  const exact = exactClients(deps);
+  const patterns = patternEntries(deps.entries);
+  const matched = new LRUCache<string, RegistryClient>({
+    max: deps.maxMatchedNames ?? 256,
+    dispose: (client) => void client.retire(),
+  });
+
+  const findMatching = (name: string): Upstream | undefined => {
+    const known = matched.get(name);
+    if (known) return known;
+    const entry = patterns.find(({ matches }) => matches(name));
+    if (!entry) return undefined;
+    const client = createRegistryClient({ ...deps, name, label: entry.label, settings: entry.settings });
+    matched.set(name, client);
+    return client;
+  };
+
+  return {
+    find: (name) => exact.get(name.toLowerCase()) ?? findMatching(name.toLowerCase()),
+    close: async () => {
+      await Promise.all([...new Set(exact.values()), ...matched.values()].map((client) => client.close()));
+    },
+  };
+}
+
+function exactClients(deps: UpstreamDirectoryDeps): ReadonlyMap<string, RegistryClient> {
+  const clients = new Map<string, RegistryClient>();
+  for (const [name, settings] of deps.entries) {
+    if (isPattern(name)) continue;
+    const client = createRegistryClient({ ...deps, name, label: name, settings });
+    for (const alias of settings.aliases) clients.set(alias.toLowerCase(), client);
+    clients.set(name.toLowerCase(), client);
+  }
+  return clients;
+}
+
+function patternEntries(entries: ReadonlyMap<string, UpstreamSettings>) {
+  return [...entries]
+    .filter(([key]) => isPattern(key))
+    .toSorted(([one], [other]) => bySpecificity(one, other))
+    .map(([label, settings]) => ({ label, settings, matches: namePatternMatcher(label.toLowerCase()) }));
+}

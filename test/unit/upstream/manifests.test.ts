@@ -1,0 +1,201 @@
+import { expect, test } from 'vitest';
+import { digestOf, parseDigest } from '../../../src/oci/digest.ts';
+import { acceptedManifests, ociIndex, ociManifest } from '../../../src/oci/media-types.ts';
+import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
+import type { Fault } from '../../support/fake-answer.ts';
+import { startFakeRegistry } from '../../support/fake-registry.ts';
+import { content, image } from '../../support/images.ts';
+import { clientOf, patiently } from './start-client.ts';
+
+const repository = parseRepository('team/app');
+const latest = parseTag('latest');
+const manifests = /\/manifests\//;
+
+async function startWithImage(fault: Fault = {}) {
+  const registry = await startFakeRegistry();
+  const app = image();
+  registry.content.add(repository, latest, app);
+  registry.script({ path: manifests }, fault);
+  return { registry, app, ...clientOf(registry.url) };
+}
+
+test('a manifest fetched by its tag comes with the digest of its bytes and the type the registry gave it', async () => {
+  const { client, app } = await startWithImage();
+
+  const manifest = await client.getManifest(repository, latest, patiently);
+
+  expect(manifest).toMatchObject({ digest: app.manifest.digest, mediaType: ociManifest });
+  expect(Buffer.from(manifest.bytes)).toEqual(app.manifest.bytes);
+});
+
+test('every registry is asked for all kinds of manifests, unencoded, and told who asks', async () => {
+  const { client, registry, app } = await startWithImage();
+
+  await client.headManifest(repository, latest, patiently);
+  await client.getManifest(repository, app.manifest.digest, patiently);
+
+  for (const { headers } of registry.requests) {
+    expect(headers.accept).toBe(acceptedManifests.join(', '));
+    expect(headers['accept-encoding']).toBe('identity');
+    expect(headers['user-agent']).toBe('layerwell');
+  }
+  expect(registry.count()).toBe(2);
+});
+
+test('a manifest is looked at without being fetched', async () => {
+  const { client, registry, app } = await startWithImage();
+
+  const head = await client.headManifest(repository, latest, patiently);
+
+  expect(head).toEqual({ digest: app.manifest.digest, mediaType: ociManifest, size: app.manifest.bytes.length });
+  expect(registry.count('HEAD')).toBe(1);
+  expect(registry.count('GET')).toBe(0);
+});
+
+test('what a registry leaves out of a HEAD is left open', async () => {
+  const { client } = await startWithImage({
+    withoutHeaders: ['docker-content-digest'],
+    headers: { 'content-type': 'text/html' },
+  });
+
+  expect(await client.headManifest(repository, latest, patiently)).toMatchObject({
+    digest: undefined,
+    mediaType: undefined,
+  });
+});
+
+test.each([405, 501])('a registry that answers %i to HEAD is asked with GET', async (status) => {
+  const { client, registry, app } = await startWithImage();
+  registry.clearScripts();
+  registry.script({ method: 'HEAD', path: manifests }, { status });
+
+  const head = await client.headManifest(repository, latest, patiently);
+
+  expect(head).toEqual({ digest: app.manifest.digest, mediaType: ociManifest, size: app.manifest.bytes.length });
+  expect(registry.count('GET', manifests)).toBe(1);
+});
+
+test('a HEAD by digest that is answered for another manifest is no answer', async () => {
+  const { client, app } = await startWithImage({
+    headers: { 'docker-content-digest': digestOf(Buffer.from('another')) },
+  });
+
+  const asked = client.headManifest(repository, app.manifest.digest, patiently);
+
+  await expect(asked).rejects.toMatchObject({ trouble: 'misbehaving' });
+});
+
+test('other bytes than the digest asked for are no answer', async () => {
+  const { client, app } = await startWithImage({ body: () => Buffer.from('{"schemaVersion":2}') });
+
+  const asked = client.getManifest(repository, app.manifest.digest, patiently);
+
+  await expect(asked).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'misbehaving' });
+});
+
+test('by tag, other bytes than the digest in the headers are no answer', async () => {
+  const { client } = await startWithImage({ headers: { 'docker-content-digest': digestOf(Buffer.from('another')) } });
+
+  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+});
+
+test('a registry that names its manifests by sha512 is taken at its word, once the bytes agree', async () => {
+  const { client, registry, app } = await startWithImage();
+  const digest = digestOf(app.manifest.bytes, 'sha512');
+  registry.clearScripts();
+  registry.script({ path: manifests }, { headers: { 'docker-content-digest': digest } });
+
+  expect(await client.getManifest(repository, latest, patiently)).toMatchObject({ digest });
+});
+
+test('a digest that cannot be verified is not taken over', async () => {
+  const { client, app } = await startWithImage({
+    headers: { 'docker-content-digest': 'md5:d41d8cd98f00b204e9800998ecf8427e' },
+  });
+
+  expect(await client.getManifest(repository, latest, patiently)).toMatchObject({ digest: app.manifest.digest });
+});
+
+test.each([
+  { sent: `${ociManifest}; charset=utf-8`, expected: ociManifest },
+  { sent: 'text/plain', expected: ociManifest },
+  { sent: ociIndex, expected: ociIndex },
+])('a manifest sent as $sent is a $expected', async ({ sent, expected }) => {
+  const { client } = await startWithImage({ headers: { 'content-type': sent } });
+
+  expect(await client.getManifest(repository, latest, patiently)).toMatchObject({ mediaType: expected });
+});
+
+test('a page of somebody in between is no manifest', async () => {
+  const { client } = await startWithImage({
+    headers: { 'content-type': 'text/html' },
+    withoutHeaders: ['docker-content-digest'],
+    body: () => Buffer.from('<html>please log in</html>'),
+  });
+
+  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+});
+
+test.each([
+  { announced: 'with its length', contentLength: {} },
+  { announced: 'without it', contentLength: { contentLength: 'absent' } as const },
+])('a manifest of more than 4 MiB, sent $announced, is cut off', async ({ contentLength }) => {
+  const { client, registry } = await startWithImage({ body: () => Buffer.alloc(32 * 1024 * 1024), ...contentLength });
+
+  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+
+  expect(await registry.requests[0]?.ended).toBe('aborted');
+});
+
+test('a manifest that was compressed on the way is no answer', async () => {
+  const { client } = await startWithImage({ gzip: true });
+
+  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+});
+
+test('a manifest that breaks off is no answer', async () => {
+  const { client } = await startWithImage({ cutAfterBytes: 10 });
+
+  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'connect' });
+});
+
+test('a manifest nobody has is unknown, and so is a repository nobody has', async () => {
+  const { client } = await startWithImage();
+  const nowhere = parseRepository('team/nothing');
+
+  await expect(client.getManifest(repository, parseTag('v9'), patiently)).rejects.toMatchObject({
+    code: 'MANIFEST_UNKNOWN',
+  });
+  await expect(client.getManifest(nowhere, latest, patiently)).rejects.toMatchObject({ code: 'NAME_UNKNOWN' });
+  await expect(client.headManifest(nowhere, latest, patiently)).rejects.toMatchObject({ code: 'MANIFEST_UNKNOWN' });
+});
+
+test('a manifest of an upstream that keeps everything under a prefix is asked for there', async () => {
+  const registry = await startFakeRegistry();
+  const app = image();
+  registry.content.add('remote/team/app', latest, app);
+  const { client } = clientOf(`${registry.url}/`, { repositoryPrefix: 'remote' });
+
+  expect(await client.getManifest(repository, latest, patiently)).toMatchObject({ digest: app.manifest.digest });
+});
+
+test('the observer hears of every request and of the bytes it brought', async () => {
+  const { client, observer, app } = await startWithImage();
+
+  await client.headManifest(repository, latest, patiently);
+  await client.getManifest(repository, latest, patiently);
+  await client.getManifest(repository, parseTag('v9'), patiently).catch(() => undefined);
+
+  expect(observer.story).toEqual(['HEAD manifest 200', 'GET manifest 200', 'GET manifest 404']);
+  expect(observer.bytesOf('manifest')).toBeGreaterThan(app.manifest.bytes.length);
+});
+
+test("a manifest in any other vendor's format is passed on as it is", async () => {
+  const { client, registry } = await startWithImage();
+  const odd = content('application/vnd.cncf.oras.artifact.manifest.v1+json', Buffer.from('{}'));
+  registry.content.addManifest(repository, odd);
+
+  expect(await client.getManifest(repository, parseDigest(odd.digest), patiently)).toMatchObject({
+    mediaType: odd.mediaType,
+  });
+});

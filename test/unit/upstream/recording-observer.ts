@@ -1,0 +1,36 @@
+import type { Observer } from '../../../src/mirror/ports.ts';
+
+type Event<Name extends keyof Observer> = Parameters<Observer[Name]>[0];
+
+/** Keeps what it was told of the upstream. */
+export class RecordingObserver implements Observer {
+  readonly answers: Event<'upstreamAnswered'>[] = [];
+  readonly transfers: Event<'upstreamBytes'>[] = [];
+
+  /** `GET manifest 200`, in the order in which it happened. */
+  get story(): readonly string[] {
+    return this.answers.map(({ method, kind, outcome }) => `${method} ${kind} ${outcome}`);
+  }
+
+  bytesOf(kind: Event<'upstreamBytes'>['kind']): number {
+    return this.transfers.filter((one) => one.kind === kind).reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  upstreamAnswered(event: Event<'upstreamAnswered'>): void {
+    this.answers.push(event);
+  }
+
+  upstreamBytes(event: Event<'upstreamBytes'>): void {
+    this.transfers.push(event);
+  }
+
+  downloadStarted(): void {}
+  downloadEnded(): void {}
+  collapsed(): void {}
+  tagRevalidated(): void {}
+  servedStale(): void {}
+  contentStored(): void {}
+  evicted(): void {}
+  corruptionFound(): void {}
+  trouble(): void {}
+}
