@@ -1,0 +1,58 @@
+{{- define "layerwell.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "layerwell.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else if contains (include "layerwell.name" .) .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "layerwell.name" .) | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "layerwell.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "layerwell.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "layerwell.labels" -}}
+{{ include "layerwell.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "layerwell.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "layerwell.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "layerwell.image" -}}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{- /* The secret that holds the management API's token; empty when there is no token. */}}
+{{- define "layerwell.tokenSecret" -}}
+{{- if .Values.management.existingSecret }}
+{{- .Values.management.existingSecret }}
+{{- else if .Values.management.token }}
+{{- printf "%s-management" (include "layerwell.fullname" .) }}
+{{- end }}
+{{- end }}
+
+{{- define "layerwell.config" -}}
+{{- $config := deepCopy .Values.config }}
+{{- if include "layerwell.tokenSecret" . }}
+{{- $_ := set $config.management "tokenFile" "/run/secrets/layerwell/token" }}
+{{- end }}
+{{- $config | toPrettyJson }}
+{{- end }}
