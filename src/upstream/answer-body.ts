@@ -25,7 +25,8 @@ export class AnswerBody extends Readable {
   #idle: NodeJS.Timeout | undefined;
   #isComplete = false;
   #untoldBytes = 0;
-  #missingBytes = Number.POSITIVE_INFINITY;
+  #receivedBytes = 0;
+  #expectedBytes: number | undefined;
 
   constructor(options: AnswerBodyOptions) {
     super({ highWaterMark: heldBytes });
@@ -37,12 +38,13 @@ export class AnswerBody extends Readable {
 
   /** Fails the body unless exactly `bytes` arrive in all: for answers whose framing does not tell. To be called before reading. */
   expect(bytes: number): void {
-    this.#missingBytes = bytes;
+    this.#expectedBytes = bytes;
+    this.#checkLength();
   }
 
   receive(chunk: Buffer): void {
-    this.#missingBytes -= chunk.length;
-    if (this.#missingBytes < 0) return this.#fail('sent more than it announced');
+    this.#receivedBytes += chunk.length;
+    this.#checkLength();
     this.#tell(chunk.length, heldBytes);
     if (this.push(chunk)) this.#idle?.refresh();
     else this.#pause();
@@ -50,7 +52,7 @@ export class AnswerBody extends Readable {
 
   complete(): void {
     this.#isComplete = true;
-    if (this.#missingBytes > 0 && Number.isFinite(this.#missingBytes)) return this.#fail('sent less than it announced');
+    this.#checkLength();
     this.#expectNothing();
     this.push(null);
   }
@@ -68,8 +70,12 @@ export class AnswerBody extends Readable {
     done(error);
   }
 
-  #fail(why: string): void {
-    this.destroy(new UpstreamError('misbehaving', `${this.#options.host} ${why}`));
+  #checkLength(): void {
+    const expected = this.#expectedBytes ?? this.#receivedBytes;
+    const isWrong = this.#receivedBytes > expected || (this.#isComplete && this.#receivedBytes < expected);
+    if (!isWrong) return;
+    const { host } = this.#options;
+    this.destroy(new UpstreamError('misbehaving', `${host} sent ${this.#receivedBytes} bytes of ${expected}`));
   }
 
   #pause(): void {

@@ -24,6 +24,7 @@ export class RecordingObserver implements Observer {
     this.transfers.push(event);
   }
 
+  answered(): void {}
   downloadStarted(): void {}
   downloadEnded(): void {}
   collapsed(): void {}

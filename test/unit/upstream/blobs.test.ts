@@ -1,0 +1,279 @@
+import { once } from 'node:events';
+import { finished } from 'node:stream/promises';
+import { buffer } from 'node:stream/consumers';
+import { expect, test } from 'vitest';
+import type { ByteRange } from '../../../src/mirror/ports.ts';
+import { parseRepository } from '../../../src/oci/reference.ts';
+import { defaultUpstreamSettings } from '../../../src/upstream/settings.ts';
+import { type Fault, pump } from '../../support/fake-answer.ts';
+import { startFakeRegistry } from '../../support/fake-registry.ts';
+import { gate } from '../../support/gate.ts';
+import { content, randomBlob } from '../../support/images.ts';
+import { clientOf, patiently } from './start-client.ts';
+
+const repository = parseRepository('team/app');
+const blobs = /\/blobs\//;
+const mebibyte = 1024 * 1024;
+const impatient = { timeouts: { ...defaultUpstreamSettings.timeouts, idleMs: 100 } };
+
+async function startWithBlob({ size = 1000, fault = {} }: { size?: number; fault?: Fault } = {}) {
+  const registry = await startFakeRegistry();
+  const blob = randomBlob(size);
+  registry.content.addBlob(repository, blob);
+  registry.script({ path: blobs }, fault);
+  return { registry, blob, ...clientOf(registry.url, impatient) };
+}
+
+test('a blob opens as soon as its headers are there, and brings the bytes as they come', async () => {
+  const end = gate();
+  const { client, blob } = await startWithBlob({ fault: { holdBody: { afterBytes: 100, until: end } } });
+
+  const opened = await client.openBlob(repository, blob.digest, patiently);
+  expect(opened).toMatchObject({ size: 1000, offset: 0 });
+  end.open();
+
+  expect(await buffer(opened.body)).toEqual(blob.bytes);
+});
+
+test('a large blob arrives whole, and the observer hears of all its bytes', async () => {
+  const { client, blob, observer } = await startWithBlob({ size: 20 * mebibyte });
+
+  const { body } = await client.openBlob(repository, blob.digest, patiently);
+
+  expect((await buffer(body)).equals(blob.bytes)).toBe(true);
+  expect(observer.bytesOf('blob')).toBe(20 * mebibyte);
+});
+
+test.each<{ range: ByteRange; expected: [number, number] }>([
+  { range: { start: 0 }, expected: [0, 1000] },
+  { range: { start: 400 }, expected: [400, 1000] },
+  { range: { start: 400, end: 499 }, expected: [400, 500] },
+  { range: { start: 400, end: 4000 }, expected: [400, 1000] },
+])('a part of a blob begins where it was asked to: $range', async ({ range, expected }) => {
+  const { client, blob } = await startWithBlob();
+
+  const { size, offset, body } = await client.openBlob(repository, blob.digest, { ...patiently, range });
+
+  expect({ size, offset }).toEqual({ size: 1000, offset: range.start });
+  expect(await buffer(body)).toEqual(blob.bytes.subarray(...expected));
+});
+
+test('a registry that sends no parts sends the whole from the beginning', async () => {
+  const registry = await startFakeRegistry({ ranges: false });
+  const blob = randomBlob(1000);
+  registry.content.addBlob(repository, blob);
+  const { client } = clientOf(registry.url);
+
+  const { offset, body } = await client.openBlob(repository, blob.digest, { ...patiently, range: { start: 400 } });
+
+  expect(offset).toBe(0);
+  expect(await buffer(body)).toEqual(blob.bytes);
+});
+
+test('a range beyond the end is no range of that blob', async () => {
+  const { client, blob } = await startWithBlob();
+
+  const opened = client.openBlob(repository, blob.digest, { ...patiently, range: { start: 1000 } });
+
+  await expect(opened).rejects.toMatchObject({ name: 'OciError', code: 'RANGE_INVALID' });
+});
+
+test.each([
+  { what: 'begins elsewhere', contentRange: 'bytes 401-999/1000' },
+  { what: 'goes beyond what was asked for', contentRange: 'bytes 400-999/1000' },
+  { what: 'does not say what it is', contentRange: '' },
+  { what: 'is counted in something else', contentRange: 'lines 400-499/1000' },
+  { what: 'is of another length than it says', contentRange: 'bytes 400-498/1000' },
+])('a part that $what is no answer', async ({ contentRange }) => {
+  const { client, blob } = await startWithBlob({ fault: { headers: { 'content-range': contentRange } } });
+
+  const opened = client.openBlob(repository, blob.digest, { ...patiently, range: { start: 400, end: 499 } });
+
+  await expect(opened).rejects.toMatchObject({ trouble: 'misbehaving' });
+});
+
+test('a part nobody asked for is no answer', async () => {
+  const { client, blob } = await startWithBlob({ fault: { status: 206 } });
+
+  await expect(client.openBlob(repository, blob.digest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+});
+
+test.each([
+  { what: 'longer', body: (honest: Buffer) => Buffer.concat([honest, honest]) },
+  { what: 'shorter', body: (honest: Buffer) => honest.subarray(1) },
+])('a part of unannounced length that is $what than its range fails', async ({ body }) => {
+  const { client, blob } = await startWithBlob({ fault: { body, contentLength: 'absent' } });
+
+  const opened = await client.openBlob(repository, blob.digest, { ...patiently, range: { start: 400, end: 499 } });
+
+  await expect(buffer(opened.body)).rejects.toMatchObject({ trouble: 'misbehaving' });
+});
+
+test.each([
+  { framing: 'with its length', fault: { cutAfterBytes: 500 } },
+  { framing: 'in chunks', fault: { cutAfterBytes: 500, contentLength: 'absent' } },
+  { framing: 'with a length that is not kept', fault: { contentLength: 1001 } },
+] as const)('a blob sent $framing that breaks off fails, and never ends as if it were whole', async ({ fault }) => {
+  const { client, registry, blob } = await startWithBlob({ fault });
+  void registry.arrived('GET', blobs).then(({ ended }) => ended.then(() => registry.stop()));
+
+  const { body } = await client.openBlob(repository, blob.digest, patiently);
+
+  await expect(buffer(body)).rejects.toMatchObject({ name: 'UpstreamError' });
+});
+
+test('an upstream that falls silent within a blob is given up after the idle time', async () => {
+  const never = gate();
+  const { client, registry, blob } = await startWithBlob({ fault: { holdBody: { afterBytes: 500, until: never } } });
+
+  const { body } = await client.openBlob(repository, blob.digest, patiently);
+
+  await expect(buffer(body)).rejects.toMatchObject({ trouble: 'timeout' });
+  expect(await registry.requests[0]?.ended).toBe('aborted');
+});
+
+test('a reader that takes its time does not make the upstream look silent', async () => {
+  const { client, blob } = await startWithBlob({ size: 20 * mebibyte });
+  const { body } = await client.openBlob(repository, blob.digest, patiently);
+  await once(body, 'readable');
+  const idleTimeHasPassed = gate();
+  setTimeout(() => idleTimeHasPassed.open(), 5 * impatient.timeouts.idleMs);
+
+  await idleTimeHasPassed.opened;
+
+  expect((await buffer(body)).equals(blob.bytes)).toBe(true);
+});
+
+test('a reader that takes its time holds back the upstream', async () => {
+  const { client, registry, blob } = await startWithBlob({ size: 200 * mebibyte });
+  const { body } = await client.openBlob(repository, blob.digest, patiently);
+  await once(body, 'readable');
+
+  await untilQuiet(() => registry.requests[0]?.sentBytes ?? 0);
+
+  expect(registry.requests[0]?.sentBytes).toBeLessThan(50 * mebibyte);
+  body.destroy();
+});
+
+test('a slow upstream that never falls silent is waited for as long as it takes', async () => {
+  const flow = pump();
+  const { client, blob } = await startWithBlob({ fault: { pump: flow } });
+  const { body } = await client.openBlob(repository, blob.digest, patiently);
+  const drip = setInterval(() => flow.release(50), impatient.timeouts.idleMs / 4);
+
+  expect(await buffer(body)).toEqual(blob.bytes);
+  clearInterval(drip);
+});
+
+test('whoever destroys the body ends the exchange', async () => {
+  const never = gate();
+  const { client, registry, blob } = await startWithBlob({ fault: { holdBody: { afterBytes: 500, until: never } } });
+  const { body } = await client.openBlob(repository, blob.digest, patiently);
+
+  body.destroy();
+
+  expect(await registry.requests[0]?.ended).toBe('aborted');
+});
+
+test('whoever gives up waiting for the headers ends the exchange', async () => {
+  const never = gate();
+  const { client, registry, blob, observer } = await startWithBlob({ fault: { holdHeaders: never } });
+  const waiting = new AbortController();
+  const opened = client.openBlob(repository, blob.digest, waiting);
+  const { ended } = await registry.arrived('GET', blobs);
+
+  waiting.abort(new Error('the client left'));
+
+  await expect(opened).rejects.toThrow('the client left');
+  expect(await ended).toBe('aborted');
+  expect(observer.story).toEqual(['GET blob aborted']);
+});
+
+test('giving up after the headers ends the body with the reason', async () => {
+  const never = gate();
+  const { client, registry, blob } = await startWithBlob({ fault: { holdBody: { afterBytes: 500, until: never } } });
+  const waiting = new AbortController();
+  const { body } = await client.openBlob(repository, blob.digest, waiting);
+
+  waiting.abort(new Error('the client left'));
+
+  await expect(buffer(body)).rejects.toThrow('the client left');
+  expect(await registry.requests[0]?.ended).toBe('aborted');
+});
+
+test('whoever has given up before asking asks nobody', async () => {
+  const { client, registry, blob } = await startWithBlob();
+
+  const opened = client.openBlob(repository, blob.digest, { signal: AbortSignal.abort(new Error('the client left')) });
+
+  await expect(opened).rejects.toThrow('the client left');
+  expect(registry.count()).toBe(0);
+});
+
+test('a blob that was compressed on the way is no answer', async () => {
+  const { client, blob } = await startWithBlob({ fault: { gzip: true } });
+
+  await expect(client.openBlob(repository, blob.digest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+});
+
+test('a blob nobody has is unknown', async () => {
+  const { client } = await startWithBlob();
+
+  const opened = client.openBlob(repository, randomBlob(10, 'another').digest, patiently);
+
+  await expect(opened).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
+});
+
+test('a blob is looked at without being fetched', async () => {
+  const { client, registry, blob } = await startWithBlob();
+
+  expect(await client.headBlob(repository, blob.digest, patiently)).toEqual({ size: 1000 });
+  expect(registry.requests.map(({ method }) => method)).toEqual(['HEAD']);
+});
+
+test.each([401, 405])('where HEAD of a blob is answered %i, one byte of it is fetched', async (status) => {
+  const { client, registry, blob } = await startWithBlob();
+  registry.clearScripts();
+  registry.script({ method: 'HEAD' }, { status });
+
+  expect(await client.headBlob(repository, blob.digest, patiently)).toEqual({ size: 1000 });
+  expect(registry.seen('GET', blobs).map(({ headers }) => headers.range)).toEqual(['bytes=0-0']);
+});
+
+test('an empty blob has a size as well where HEAD is refused', async () => {
+  const registry = await startFakeRegistry();
+  const nothing = content('application/octet-stream', Buffer.alloc(0));
+  registry.content.addBlob(repository, nothing);
+  registry.script({ method: 'HEAD' }, { status: 405 });
+  const { client } = clientOf(registry.url);
+
+  expect(await client.headBlob(repository, nothing.digest, patiently)).toEqual({ size: 0 });
+});
+
+test('a blob that is not there is unknown, also where HEAD is refused', async () => {
+  const { client, registry } = await startWithBlob();
+  registry.script({ method: 'HEAD' }, { status: 405 });
+
+  const looked = client.headBlob(repository, randomBlob(10, 'another').digest, patiently);
+
+  await expect(looked).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
+});
+
+test('a failure before anybody reads is still there for the one who does', async () => {
+  const { client, registry, blob } = await startWithBlob({ size: 20 * mebibyte, fault: { cutAfterBytes: 500 } });
+  const { body } = await client.openBlob(repository, blob.digest, patiently);
+  await registry.requests[0]?.ended;
+  await finished(body).catch(() => undefined);
+
+  await expect(buffer(body)).rejects.toMatchObject({ trouble: 'connect' });
+});
+
+/** Resolves once a count has stopped growing for a while: proof that nothing moves can only be had by looking. */
+async function untilQuiet(count: () => number): Promise<void> {
+  for (let before = -1; before !== count(); ) {
+    before = count();
+    const later = gate();
+    setTimeout(() => later.open(), 200);
+    await later.opened;
+  }
+}
