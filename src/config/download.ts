@@ -4,7 +4,9 @@ import { bytes, count, durationMs } from './values.ts';
 export const download = z
   .strictObject({
     maxConcurrent: count().describe('Blobs that are downloaded at the same time; further ones wait.').prefault(64),
-    maxAbandoned: z.int().min(0).describe('How many of them may go on after their clients have left.').prefault(16),
+    maxAbandoned: count({ least: 0 })
+      .describe('How many of them may go on after their clients have left.')
+      .prefault(16),
     idleTimeout: durationMs()
       .describe('A download that receives nothing for so long is broken off and resumed.')
       .prefault('30s'),

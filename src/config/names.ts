@@ -5,7 +5,7 @@ const hostName = `(?:${label}(?:\\.${label})*|\\[[0-9a-f:.]+\\])`;
 const hostPort = '(?::[0-9]{1,5})?';
 const hostGrammar = new RegExp(`^${hostName}${hostPort}$`);
 const patternLabel = `(?:${label}|\\*)`;
-const patternGrammar = new RegExp(`^${patternLabel}(?:\\.${patternLabel})*${hostPort}$`);
+const patternGrammar = new RegExp(`${hostGrammar.source}|^${patternLabel}(?:\\.${patternLabel})*${hostPort}$`);
 
 /** Whether an upstream's key stands for many registries. */
 export function isPattern(name: string): boolean {
@@ -14,57 +14,78 @@ export function isPattern(name: string): boolean {
 
 /** `ghcr.io`, `localhost:5000`, `[::1]:5000`. */
 export function host() {
-  return z.string().regex(hostGrammar, 'expected a host such as "ghcr.io" or "localhost:5000", in lower case');
+  return named('host', hostGrammar, 'expected a host such as "ghcr.io" or "localhost:5000", in lower case');
 }
 
 /** A host, or a pattern such as `*.pkg.dev` in which `*` stands for exactly one label. */
 export function hostOrPattern() {
-  return z
-    .string()
-    .refine(
-      (name) => hostGrammar.test(name) || patternGrammar.test(name),
-      'expected a host such as "ghcr.io", or a pattern such as "*.pkg.dev" whose * stands for one whole label, in lower case',
-    );
+  return named(
+    'host or pattern',
+    patternGrammar,
+    'expected a host such as "ghcr.io", or a pattern such as "*.pkg.dev" whose * stands for one whole label, in lower case',
+  );
 }
 
 /** A glob over repositories: `*` within one component, `**` over any number of them. */
 export function repositoryGlob() {
-  return z
-    .string()
-    .regex(
-      /^[a-z0-9._/*-]+$/,
-      'expected a glob over repositories such as "library/*" or "**"; only * and ** are special',
-    );
+  return named(
+    'glob',
+    /^[a-z0-9._/*-]+$/,
+    'expected a glob over repositories such as "library/*" or "**"; only * and ** are special',
+  );
+}
+
+/** A glob over `<upstream>/<repository>`. */
+export function cachedGlob() {
+  return named(
+    'glob',
+    /^[a-z0-9.:_/*-]+$/,
+    'expected a glob over upstream/repository such as "docker.io/library/*"; only * and ** are special',
+  );
 }
 
 /** A glob over `<upstream>/<repository>:<tag>`. */
 export function tagGlob() {
-  return z
-    .string()
-    .regex(
-      /^[a-z0-9._/*-]+:[A-Za-z0-9._*-]+$|^\*\*$/,
-      'expected a glob over upstream/repository:tag such as "**:latest"; only * and ** are special',
-    );
+  return named(
+    'glob',
+    /^[a-z0-9.:_/*-]+:[A-Za-z0-9._*-]+$|^\*\*$/,
+    'expected a glob over upstream/repository:tag such as "**:latest"; only * and ** are special',
+  );
 }
+
+const component = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
 
 /** Components that are put before a repository's name, such as `docker-hub` or `team/cache`. */
 export function repositoryPrefix() {
+  return named(
+    'repository',
+    new RegExp(`^${component}(?:/${component})*$`),
+    'expected repository components such as "docker-hub" or "team/cache", without a slash at either end',
+  );
+}
+
+/** Not `z.regex`, which would put the grammar into the JSON Schema, where `${env:NAME}` must pass as well. */
+function named(title: string, grammar: RegExp, problem: string) {
   return z
     .string()
-    .regex(
-      /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/,
-      'expected repository components such as "docker-hub" or "team/cache", without a slash at either end',
-    );
+    .refine((text) => grammar.test(text), problem)
+    .meta({ title });
 }
 
 /** `http` or `https`, without user, query or fragment; puts out the URL without a slash at its end. */
 export function registryUrl() {
-  return z.string().transform((text, context) => httpUrl(text, { maySayUser: false }, context));
+  return z
+    .string()
+    .meta({ title: 'URL' })
+    .transform((text, context) => httpUrl(text, { maySayUser: false }, context));
 }
 
 /** As {@link registryUrl}; the user and password that the proxy wants may stand in it. */
 export function proxyUrl() {
-  return z.string().transform((text, context) => httpUrl(text, { maySayUser: true }, context));
+  return z
+    .string()
+    .meta({ title: 'URL' })
+    .transform((text, context) => httpUrl(text, { maySayUser: true }, context));
 }
 
 function httpUrl(text: string, rules: UrlRules, context: z.RefinementCtx): string {

@@ -67,15 +67,13 @@ function messageOf(issue: Exclude<z.core.$ZodIssue, { code: 'unrecognized_keys' 
       return issue.issues[0]?.message ?? issue.message;
     case 'invalid_union':
       return `expected one of ${kindsAt(schema, issue.path).join(', ')}`;
-    case 'too_small':
-      return `expected at least ${issue.minimum}`;
-    case 'too_big':
-      return `expected at most ${issue.maximum}`;
     case 'custom':
     case 'invalid_element':
     case 'invalid_format':
     case 'invalid_value':
     case 'not_multiple_of':
+    case 'too_big':
+    case 'too_small':
       return issue.message;
   }
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { repositoryGlob } from './names.ts';
+import { cachedGlob } from './names.ts';
 import { bytes, durationOrForeverMs, path, word } from './values.ts';
 
 export const storage = z
@@ -18,7 +18,7 @@ export const storage = z
       .describe('What nobody pulled for so long goes, however much room there is.')
       .prefault('30d'),
     keep: z
-      .array(repositoryGlob())
+      .array(cachedGlob())
       .describe('Globs over `<upstream>/<repository>` of what is never evicted, such as `docker.io/library/*`.')
       .prefault([]),
     verifyReads: z.boolean().describe('Hashes every blob again whenever it is served.').prefault(false),

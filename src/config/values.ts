@@ -29,7 +29,7 @@ function expected(words: readonly string[]): string {
 export function durationMs() {
   return z
     .string()
-    .meta({ pattern: `^([0-9]+(d|h|m|s|ms))+$${orReference}` })
+    .meta({ title: 'duration', pattern: `^([0-9]+(d|h|m|s|ms))+$${orReference}` })
     .transform((text, context) => parsed(parseDuration(text), 'expected a duration such as "90s" or "1h30m"', context));
 }
 
@@ -37,7 +37,7 @@ export function durationMs() {
 export function durationOrForeverMs() {
   return z
     .string()
-    .meta({ pattern: `^([0-9]+(d|h|m|s|ms))+$|^forever$${orReference}` })
+    .meta({ title: 'duration or forever', pattern: `^([0-9]+(d|h|m|s|ms))+$|^forever$${orReference}` })
     .transform((text, context) =>
       parsed(
         text === 'forever' ? Number.POSITIVE_INFINITY : parseDuration(text),
@@ -51,7 +51,7 @@ export function durationOrForeverMs() {
 export function bytes() {
   return z
     .string()
-    .meta({ pattern: `^[0-9]+([kMGT]?B|[KMGT]iB)$${orReference}` })
+    .meta({ title: 'size', pattern: `^[0-9]+([kMGT]?B|[KMGT]iB)$${orReference}` })
     .transform((text, context) => parsed(parseSize(text), 'expected a size such as "50GiB" or "500MB"', context));
 }
 
@@ -61,12 +61,12 @@ function parsed(value: number | undefined, problem: string, context: z.Refinemen
   return z.NEVER;
 }
 
-export function count() {
-  return z.int().min(1).max(1_000_000);
+export function count({ least = 1, most = 1_000_000 }: { readonly least?: number; readonly most?: number } = {}) {
+  return z.int().min(least, `expected at least ${least}`).max(most, `expected at most ${most}`);
 }
 
 export function port() {
-  return z.int().min(0).max(65_535);
+  return count({ least: 0, most: 65_535 });
 }
 
 /** Text that ends up in a header or a command: control characters could end a header line early (CVE-2023-23936). */
@@ -79,7 +79,7 @@ export function text() {
 
 /** Resolved against the folder of the configuration file: load.ts knows these keys by their names, `path` and `…File`. */
 export function path() {
-  return z.string().min(1, 'expected a path');
+  return z.string().min(1, 'expected a path').meta({ title: 'path' });
 }
 
 /** What must not be seen. A file is read again when it is needed again, so that it can rotate. */

@@ -1,0 +1,7 @@
+/** Writes every file that is generated from the configuration's schema: `npm run schema`. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { generatedFiles } from './generated-files.ts';
+
+const root = join(import.meta.dirname, '..');
+for (const { path, text } of generatedFiles(root)) writeFileSync(join(root, path), text);

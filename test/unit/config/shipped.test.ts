@@ -1,0 +1,41 @@
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { generatedFiles } from '../../../scripts/generated-files.ts';
+import { loadConfig } from '../../../src/config/load.ts';
+
+const root = resolve(import.meta.dirname, '../../..');
+
+describe('mirror.config.json, as it is shipped', () => {
+  test('works with no change and no environment for the public registries people use', async () => {
+    const config = await loadConfig({ file: join(root, 'mirror.config.json'), env: {} });
+    expect(config.upstreams.map(({ name }) => name)).toEqual([
+      'docker.io',
+      'ghcr.io',
+      'quay.io',
+      'gcr.io',
+      '*.gcr.io',
+      '*.pkg.dev',
+      'registry.k8s.io',
+      'mcr.microsoft.com',
+      'public.ecr.aws',
+      'registry.gitlab.com',
+    ]);
+    expect(config.defaultUpstream).toBe('docker.io');
+    expect(config.listen.host).toBe('127.0.0.1');
+  });
+
+  test('holds no credentials and lets Docker Hub say where its tokens come from', async () => {
+    const { upstreams } = await loadConfig({ file: join(root, 'mirror.config.json'), env: {} });
+    expect(upstreams.flatMap(({ credentials }) => credentials)).toEqual([]);
+    expect(upstreams[0]).toMatchObject({
+      url: 'https://registry-1.docker.io',
+      aliases: ['index.docker.io', 'registry-1.docker.io'],
+      realmHosts: ['auth.docker.io'],
+    });
+  });
+});
+
+test.each(generatedFiles(root))('$path says what the schema says (npm run schema)', ({ path, text }) => {
+  expect(readFileSync(join(root, path), 'utf8')).toBe(text);
+});
