@@ -4,7 +4,7 @@ const label = '[a-z0-9](?:[a-z0-9-]*[a-z0-9])?';
 const hostName = `(?:${label}(?:\\.${label})*|\\[[0-9a-f:.]+\\])`;
 const hostPort = '(?::[0-9]{1,5})?';
 const hostGrammar = new RegExp(`^${hostName}${hostPort}$`);
-const patternLabel = `(?:${label}|\\*)`;
+const patternLabel = `(?:${label}|\\*{1,2})`;
 const patternGrammar = new RegExp(`${hostGrammar.source}|^${patternLabel}(?:\\.${patternLabel})*${hostPort}$`);
 
 /** Whether an upstream's key stands for many registries. */
@@ -17,12 +17,12 @@ export function host() {
   return named('host', hostGrammar, 'expected a host such as "ghcr.io" or "localhost:5000", in lower case');
 }
 
-/** A host, or a pattern such as `*.pkg.dev` in which `*` stands for exactly one label. */
+/** A host, or a pattern such as `*.pkg.dev`: `*` stands for exactly one label, `**` for any number of them. */
 export function hostOrPattern() {
   return named(
     'host or pattern',
     patternGrammar,
-    'expected a host such as "ghcr.io", or a pattern such as "*.pkg.dev" whose * stands for one whole label, in lower case',
+    'expected a host such as "ghcr.io", or a pattern such as "*.pkg.dev" whose * stands for a whole label, in lower case',
   );
 }
 

@@ -101,7 +101,7 @@ const upstream = z
     userAgent: text().describe('Default: `layerwell/<version>`.').optional(),
   })
   .describe(
-    'One registry. Its key is the name clients write: `ghcr.io`, or a pattern such as `*.pkg.dev` (`*` is one label).',
+    'One registry. Its key is the name clients write: `ghcr.io`, or a pattern such as `*.pkg.dev` (`*` is one label, `**` any number).',
   );
 
 export const upstreams = z

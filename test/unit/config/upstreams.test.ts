@@ -20,6 +20,8 @@ describe('the names of upstreams', () => {
     '*.pkg.dev',
     '*.dkr.ecr.*.amazonaws.com',
     '*.example.com:8443',
+    '**.internal',
+    '**',
   ])('%s is one', async (name) => {
     expect((await configOf({ upstreams: { 'quay.io': {}, [name]: {} } })).upstreams[1]?.name).toBe(name);
   });
@@ -33,8 +35,7 @@ describe('the names of upstreams', () => {
     'a..io',
     '',
     '*-docker.pkg.dev',
-    '**',
-    '**.io',
+    '***',
     'ghcr.io:*',
     'a_b.io',
     '*.x/y',
