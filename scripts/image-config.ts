@@ -1,0 +1,11 @@
+/** Prints the configuration of the container image: the shipped one, reached from outside the container and kept in its volume. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const shipped: unknown = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'mirror.config.json'), 'utf8'));
+const forImage = (key: string, value: unknown): unknown => {
+  if (key === '$schema') return undefined;
+  if (key === 'host') return '::';
+  return key === 'path' ? '/data' : value;
+};
+process.stdout.write(`${JSON.stringify(shipped, forImage, 2)}\n`);
