@@ -4,9 +4,15 @@
  */
 export function nextLink(header: string | readonly string[] | undefined): string | undefined {
   const text = typeof header === 'string' ? header : (header ?? []).join(', ');
-  for (const [, target, params] of text.matchAll(/<([^>]*)>((?:[^<"]|"[^"]*")*)/g)) {
-    const [, quoted, bare] = /;\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,]+))/i.exec(params ?? '') ?? [];
-    if ((quoted ?? bare ?? '').toLowerCase().split(/\s+/).includes('next')) return target;
+  for (const [, target, params = ''] of text.matchAll(/<([^>]*)>((?:[^<"]|"(?:[^"\\]|\\.)*")*)/g)) {
+    if (relationsIn(params).includes('next')) return target;
   }
   return undefined;
+}
+
+function relationsIn(params: string): readonly string[] {
+  for (const [, name, quoted, bare] of params.matchAll(/;\s*([^\s=;,"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,]*))/g)) {
+    if (name?.toLowerCase() === 'rel') return (quoted ?? bare ?? '').toLowerCase().split(/\s+/);
+  }
+  return [];
 }

@@ -17,7 +17,7 @@ const toleratedSkewMs = 60_000;
  */
 export function parseTokenResponse(bytes: Uint8Array, { host, nowMs }: { host: string; nowMs: number }): Token {
   const body = parseObject(bytes);
-  const token = body?.['token'] ?? body?.['access_token'];
+  const token = [body?.['token'], body?.['access_token']].find((one) => typeof one === 'string' && one !== '');
   if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token)) {
     throw new UpstreamError('misbehaving', `${host} answered without a token`);
   }

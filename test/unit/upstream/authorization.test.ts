@@ -1,0 +1,366 @@
+import type { ServerResponse } from 'node:http';
+import { expect, test } from 'vitest';
+import { ociManifest } from '../../../src/oci/media-types.ts';
+import { parseRepository, parseTag, type Repository } from '../../../src/oci/reference.ts';
+import { defaultUpstreamSettings, type UpstreamSettings } from '../../../src/upstream/settings.ts';
+import type { FakeAuthOptions } from '../../support/fake-auth.ts';
+import { startFakeRegistry } from '../../support/fake-registry.ts';
+import { gate } from '../../support/gate.ts';
+import { image } from '../../support/images.ts';
+import { clientOf, patiently } from './start-client.ts';
+import { countConnections } from './count-connections.ts';
+import { type Seen, sendJson, serve } from './serve.ts';
+
+const app = parseRepository('team/app');
+const other = parseRepository('team/other');
+const latest = parseTag('latest');
+const account = { username: 'robot', password: 's3cr3t' };
+const basic = (readPassword: () => Promise<string> = async () => account.password) =>
+  ({ kind: 'basic', repositories: ['**'], username: account.username, readPassword }) as const;
+
+async function start(auth: FakeAuthOptions, settings: Partial<UpstreamSettings> = {}) {
+  const registry = await startFakeRegistry({ auth });
+  for (const repository of [app, other]) registry.content.add(repository, latest, image({ name: repository }));
+  const connected = clientOf(registry.url, settings);
+  const pull = (repository: Repository = app) => connected.client.headManifest(repository, latest, patiently);
+  return { registry, pull, ...connected };
+}
+
+test('a token is fetched once, and the next request carries it at once', async () => {
+  const { pull, observer } = await start({ kind: 'bearer' });
+
+  await pull();
+  await pull();
+
+  expect(observer.story).toEqual(['HEAD manifest 401', 'GET token 200', 'HEAD manifest 200', 'HEAD manifest 200']);
+});
+
+test('ten pulls at once that need one token cause one token request', async () => {
+  const { pull, registry } = await start({ kind: 'bearer' });
+
+  await Promise.all(Array.from({ length: 10 }, () => pull()));
+
+  expect(registry.count('GET', /^\/token$/)).toBe(1);
+});
+
+test('each repository has a token of its own, for pulling only, asked for with the account', async () => {
+  const { pull, registry } = await start({ kind: 'bearer', ...account }, { credentials: [basic()] });
+
+  await pull(app);
+  await pull(other);
+
+  const tokens = registry.seen('GET', /^\/token$/);
+  expect(tokens.map(({ query }) => Object.fromEntries(query))).toEqual(
+    [app, other].map((repository) => ({
+      service: 'fake',
+      scope: `repository:${repository}:pull`,
+      account: 'robot',
+      client_id: 'layerwell',
+    })),
+  );
+  expect(registry.count('HEAD')).toBe(3);
+});
+
+test('a token that ends is renewed before it does', async () => {
+  const { pull, observer, clock } = await start({ kind: 'bearer', expiresInSeconds: 300 });
+  await pull();
+  clock.advance(269_000);
+  await pull();
+  expect(observer.story).toHaveLength(4);
+
+  clock.advance(2_000);
+  await pull();
+
+  expect(observer.story.slice(4)).toEqual(['GET token 200', 'HEAD manifest 200']);
+});
+
+test('a token that is refused before its time is renewed once', async () => {
+  const { pull, registry, observer } = await start({ kind: 'bearer' });
+  await pull();
+  registry.auth.revokeTokens();
+
+  await pull();
+
+  expect(observer.story.slice(3)).toEqual(['HEAD manifest 401', 'GET token 200', 'HEAD manifest 200']);
+});
+
+test('ten pulls at once whose token was refused renew it once', async () => {
+  const { pull, registry } = await start({ kind: 'bearer' });
+  await pull();
+  registry.auth.revokeTokens();
+
+  await Promise.all(Array.from({ length: 10 }, () => pull()));
+
+  expect(registry.count('GET', /^\/token$/)).toBe(2);
+});
+
+test('a registry that refuses every token is asked three times at most, and then the account is refused', async () => {
+  let issued = 0;
+  const registry = await serve(({ url }, response) => {
+    if (url.pathname === '/token') return sendJson(response, { token: `token-${issued++}` });
+    challenge(response, `Bearer realm="${registry.url}/token"`);
+  });
+  const { client } = clientOf(registry.url, { credentials: [basic()] });
+
+  const asked = client.headManifest(app, latest, patiently);
+
+  await expect(asked).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused', upstreamStatus: 401 });
+  expect(registry.story()).toEqual([
+    'HEAD /v2/team/app/manifests/latest',
+    'GET /token',
+    'HEAD /v2/team/app/manifests/latest',
+    'GET /token',
+    'HEAD /v2/team/app/manifests/latest',
+  ]);
+});
+
+test('a token endpoint that hands out the refused token again ends it sooner', async () => {
+  const registry = await serve(({ url }, response) => {
+    if (url.pathname === '/token') return sendJson(response, { token: 'always-the-same' });
+    challenge(response, `Bearer realm="${registry.url}/token"`);
+  });
+  const { client } = clientOf(registry.url);
+
+  await expect(client.headManifest(app, latest, patiently)).rejects.toMatchObject({ code: 'DENIED' });
+
+  expect(registry.seen).toHaveLength(4);
+});
+
+test('an account the token endpoint refuses is tried once', async () => {
+  const { pull, registry } = await start({ kind: 'bearer', ...account }, { credentials: [basic(async () => 'wrong')] });
+
+  await expect(pull()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+
+  expect(registry.count('GET', /^\/token$/)).toBe(1);
+});
+
+test('an anonymous caller who is refused is denied, for that is an answer', async () => {
+  const { pull } = await start({ kind: 'bearer', ...account, privateRepositories: [app] });
+
+  await expect(pull(app)).rejects.toMatchObject({ name: 'OciError', code: 'DENIED' });
+  expect(await pull(other)).toMatchObject({ size: expect.any(Number) });
+});
+
+test('where a registry wants the password itself, it gets it at once from the second request on', async () => {
+  const { pull, observer } = await start({ kind: 'basic', ...account }, { credentials: [basic()] });
+
+  await pull();
+  await pull();
+
+  expect(observer.story).toEqual(['HEAD manifest 401', 'HEAD manifest 200', 'HEAD manifest 200']);
+});
+
+test('a password that was rotated is read anew', async () => {
+  const passwords = ['old', 'old', account.password];
+  const { pull, observer } = await start(
+    { kind: 'basic', ...account },
+    { credentials: [basic(async () => passwords.shift() ?? account.password)] },
+  );
+
+  await pull();
+
+  expect(observer.story).toEqual(['HEAD manifest 401', 'HEAD manifest 401', 'HEAD manifest 200']);
+});
+
+test('a password that stays wrong is sent once', async () => {
+  const { pull, observer } = await start({ kind: 'basic', ...account }, { credentials: [basic(async () => 'wrong')] });
+
+  await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
+
+  expect(observer.story).toEqual(['HEAD manifest 401', 'HEAD manifest 401']);
+});
+
+test('an account is used only for the repositories it is for', async () => {
+  const { pull, registry } = await start(
+    { kind: 'bearer', ...account, privateRepositories: [app] },
+    { credentials: [{ ...basic(), repositories: ['team/app'] }] },
+  );
+
+  await pull(app);
+  await pull(other);
+
+  expect(registry.seen('GET', /^\/token$/).map(({ query }) => query.get('account'))).toEqual(['robot', null]);
+});
+
+test.each([
+  { where: 'at another port of the same address', realm: (port: number) => `http://127.0.0.1:${port}/token` },
+  { where: 'under another name', realm: (port: number) => `http://localhost:${port}/token` },
+])('a registry that asks to bring the password to somebody else, $where, gets nothing', async ({ realm }) => {
+  const evil = await countConnections();
+  const { pull } = await start({ kind: 'bearer', ...account, realm: realm(evil.port) }, { credentials: [basic()] });
+
+  await expect(pull()).rejects.toMatchObject({
+    trouble: 'misbehaving',
+    message: expect.stringContaining('realmHosts'),
+  });
+
+  expect(evil.connections()).toBe(0);
+});
+
+test('a token endpoint elsewhere is asked when it is listed', async () => {
+  const tokens = await startFakeRegistry({ auth: { kind: 'bearer', ...account } });
+  const { pull } = await start(
+    { kind: 'bearer', ...account, realm: `${tokens.url}/token` },
+    { credentials: [basic()], realmHosts: [tokens.host] },
+  );
+
+  await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
+
+  expect(tokens.count('GET', /^\/token$/)).toBeGreaterThan(0);
+});
+
+test('a token endpoint that redirects is not followed', async () => {
+  const evil = await countConnections();
+  const { pull, registry } = await start({ kind: 'bearer', ...account }, { credentials: [basic()] });
+  registry.script({ path: /^\/token$/ }, { redirectTo: () => `http://127.0.0.1:${evil.port}/token` });
+
+  await expect(pull()).rejects.toMatchObject({ trouble: 'misbehaving' });
+
+  expect(evil.connections()).toBe(0);
+});
+
+/** A registry that wants a token for every request, had at its own `/token`, with this challenge. */
+async function startChallenging(challengeFor: (seen: Seen) => string | undefined) {
+  const registry = await serve((seen, response) => {
+    if (seen.url.pathname === '/token')
+      return sendJson(response, { token: `for-${seen.url.searchParams.get('scope')}` });
+    const demanded = seen.headers.authorization === undefined ? challengeFor(seen) : undefined;
+    if (demanded === '') return void response.writeHead(401).end();
+    if (demanded !== undefined) return challenge(response, demanded.replace('REALM', `${registry.url}/token`));
+    response.writeHead(200, { 'content-type': ociManifest, 'content-length': '2' }).end('{}');
+  });
+  return { registry, ...clientOf(registry.url) };
+}
+
+test('a scope that the challenge names is asked for as it stands, and remembered for its repository', async () => {
+  const { registry, client } = await startChallenging(
+    () => 'Bearer realm="REALM?kept=yes",service="a b",scope="repository:renamed/app:pull repository:base:pull"',
+  );
+
+  await client.headManifest(app, latest, patiently);
+  await client.headManifest(app, latest, patiently);
+
+  const tokens = registry.seen.filter(({ url }) => url.pathname === '/token').map(({ url }) => url.searchParams);
+  expect(tokens.map((query) => query.getAll('scope'))).toEqual([
+    ['repository:renamed/app:pull', 'repository:base:pull'],
+  ]);
+  expect(tokens[0]?.get('service')).toBe('a b');
+  expect(tokens[0]?.get('kept')).toBe('yes');
+  expect(registry.seen).toHaveLength(4);
+});
+
+test('a challenge without a scope means pulling from the repository at hand', async () => {
+  const { registry, client } = await startChallenging(() => 'Bearer realm="REALM"');
+
+  await client.headManifest(app, latest, patiently);
+
+  expect(registry.seen[1]?.url.searchParams.getAll('scope')).toEqual(['repository:team/app:pull']);
+  expect(registry.seen[1]?.url.searchParams.has('service')).toBe(false);
+});
+
+test('one scope for everything (public.ecr.aws: "aws") serves every repository with one token', async () => {
+  const { registry, client } = await startChallenging(
+    () => 'Bearer realm="REALM",service="public.ecr.aws",scope="aws"',
+  );
+
+  await client.headManifest(app, latest, patiently);
+  await client.headManifest(other, latest, patiently);
+
+  expect(registry.story()).toEqual([
+    'HEAD /v2/team/app/manifests/latest',
+    'GET /token',
+    'HEAD /v2/team/app/manifests/latest',
+    'HEAD /v2/team/other/manifests/latest',
+  ]);
+});
+
+test('a registry that refuses without a challenge is pinged for one, whose example scope is not taken for ours', async () => {
+  const { registry, client } = await startChallenging(({ url }) =>
+    url.pathname === '/v2/' ? 'Bearer realm="REALM",service="s",scope="repository:user/image:pull"' : '',
+  );
+
+  await client.headManifest(app, latest, patiently);
+
+  expect(registry.story()).toEqual([
+    'HEAD /v2/team/app/manifests/latest',
+    'GET /v2/',
+    'GET /token',
+    'HEAD /v2/team/app/manifests/latest',
+  ]);
+  expect(registry.seen[2]?.url.searchParams.get('scope')).toBe('repository:team/app:pull');
+});
+
+test('a registry that hides from anonymous callers what is private is asked again with the account', async () => {
+  const registry = await serve(({ url, headers }, response) => {
+    if (url.pathname === '/v2/') return challenge(response, 'Basic realm="registry"');
+    if (headers.authorization === undefined) return sendJson(response, { errors: [{ code: 'NAME_UNKNOWN' }] }, 404);
+    response.writeHead(200, { 'content-type': ociManifest, 'content-length': '2' }).end('{}');
+  });
+  const { client } = clientOf(registry.url, { credentials: [basic()] });
+
+  expect(await client.headManifest(app, latest, patiently)).toMatchObject({ size: 2 });
+  expect(registry.story()).toEqual([
+    'HEAD /v2/team/app/manifests/latest',
+    'GET /v2/',
+    'HEAD /v2/team/app/manifests/latest',
+  ]);
+});
+
+test('a registry that challenges nowhere is pinged once, and its 404 is believed', async () => {
+  const registry = await serve(({ url }, response) => sendJson(response, {}, url.pathname === '/v2/' ? 200 : 404));
+  const { client } = clientOf(registry.url, { credentials: [basic()] });
+
+  await expect(client.headManifest(app, latest, patiently)).rejects.toMatchObject({ code: 'MANIFEST_UNKNOWN' });
+  await expect(client.headManifest(app, latest, patiently)).rejects.toMatchObject({ code: 'MANIFEST_UNKNOWN' });
+
+  expect(registry.story().filter((one) => one === 'GET /v2/')).toHaveLength(1);
+});
+
+test('whoever stops waiting for a token leaves it to the others', async () => {
+  const tokens = gate();
+  const { pull, registry, client } = await start({ kind: 'bearer' });
+  registry.script({ path: /^\/token$/ }, { holdHeaders: tokens });
+  const leaving = new AbortController();
+  const left = client.headManifest(app, latest, leaving);
+  const stayed = pull();
+  await registry.arrived('GET', /^\/token$/);
+
+  leaving.abort(new Error('the client left'));
+  await expect(left).rejects.toThrow('the client left');
+  tokens.open();
+
+  expect(await stayed).toMatchObject({ size: expect.any(Number) });
+  expect(registry.count('GET', /^\/token$/)).toBe(1);
+});
+
+test('a token endpoint that does not answer in time is trouble, and asked anew next time', async () => {
+  const never = gate();
+  const timeouts = { ...defaultUpstreamSettings.timeouts, tokenMs: 50 };
+  const { pull, registry } = await start({ kind: 'bearer' }, { timeouts });
+  registry.script({ path: /^\/token$/, times: 1 }, { holdHeaders: never });
+
+  await expect(pull()).rejects.toMatchObject({ trouble: 'timeout' });
+
+  expect(await pull()).toMatchObject({ size: expect.any(Number) });
+});
+
+test.each([
+  { what: 'no token', status: 200, body: '{}', trouble: 'misbehaving' },
+  { what: 'a book', status: 200, body: `{"token":"${'t'.repeat(100_000)}"}`, trouble: 'misbehaving' },
+  { what: 'a page', status: 200, body: '<html>', trouble: 'misbehaving' },
+  { what: 'that there is nothing', status: 404, body: '', trouble: 'misbehaving' },
+  { what: 'that it is overloaded', status: 429, body: '', trouble: 'overloaded' },
+  { what: 'that it is broken', status: 500, body: '', trouble: 'unavailable' },
+])('a token endpoint that answers $what is trouble ($trouble)', async ({ status, body, trouble }) => {
+  const registry = await serve(({ url }, response) => {
+    if (url.pathname === '/token') return void response.writeHead(status, { 'retry-after': '7' }).end(body);
+    challenge(response, `Bearer realm="${registry.url}/token"`);
+  });
+  const { client } = clientOf(registry.url, { credentials: [basic()] });
+
+  await expect(client.headManifest(app, latest, patiently)).rejects.toMatchObject({ name: 'UpstreamError', trouble });
+});
+
+function challenge(response: ServerResponse, value: string): void {
+  response.writeHead(401, { 'www-authenticate': value }).end();
+}

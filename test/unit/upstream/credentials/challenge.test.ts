@@ -1,0 +1,137 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { demandOf, parseChallenges } from '../../../../src/upstream/credentials/challenge.ts';
+
+const parsed = (header: string | string[] | undefined) =>
+  parseChallenges(header).map(({ scheme, params }) => ({ scheme, ...Object.fromEntries(params) }));
+
+describe('what registries send', () => {
+  test.each([
+    {
+      registry: 'Docker Hub',
+      header:
+        'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:samalba/my-app:pull,push"',
+      expected: [
+        {
+          scheme: 'bearer',
+          realm: 'https://auth.docker.io/token',
+          service: 'registry.docker.io',
+          scope: 'repository:samalba/my-app:pull,push',
+        },
+      ],
+    },
+    {
+      registry: 'Artifact Registry, without a service',
+      header: 'Bearer realm="https://us-docker.pkg.dev/v2/token"',
+      expected: [{ scheme: 'bearer', realm: 'https://us-docker.pkg.dev/v2/token' }],
+    },
+    {
+      registry: 'gcr.io, unquoted',
+      header: 'Bearer realm=https://gcr.io/v2/token,service=gcr.io',
+      expected: [{ scheme: 'bearer', realm: 'https://gcr.io/v2/token', service: 'gcr.io' }],
+    },
+    {
+      registry: 'Codeberg, two challenges in one line',
+      header:
+        'Bearer realm="https://codeberg.org/v2/token",service="container_registry",scope="*",Basic realm="https://codeberg.org/v2"',
+      expected: [
+        { scheme: 'bearer', realm: 'https://codeberg.org/v2/token', service: 'container_registry', scope: '*' },
+        { scheme: 'basic', realm: 'https://codeberg.org/v2' },
+      ],
+    },
+    {
+      registry: 'ECR',
+      header: 'Basic realm="https://123456789012.dkr.ecr.eu-west-1.amazonaws.com/",service="ecr.amazonaws.com"',
+      expected: [
+        {
+          scheme: 'basic',
+          realm: 'https://123456789012.dkr.ecr.eu-west-1.amazonaws.com/',
+          service: 'ecr.amazonaws.com',
+        },
+      ],
+    },
+    {
+      registry: 'somebody who shouts, with spaces',
+      header: '  BEARER  REALM = "https://a/t" ,  Service = "Docker Registry" ',
+      expected: [{ scheme: 'bearer', realm: 'https://a/t', service: 'Docker Registry' }],
+    },
+    {
+      registry: 'somebody with escapes',
+      header: String.raw`Bearer realm="https://a/t",error_description="say \"please\" \\ now"`,
+      expected: [{ scheme: 'bearer', realm: 'https://a/t', error_description: String.raw`say "please" \ now` }],
+    },
+    {
+      registry: 'somebody who takes Windows accounts too',
+      header: 'Negotiate, NTLM TlRMTVNTUAAB==, Basic realm="x"',
+      expected: [{ scheme: 'negotiate' }, { scheme: 'ntlm' }, { scheme: 'basic', realm: 'x' }],
+    },
+  ])('$registry', ({ header, expected }) => {
+    expect(parsed(header)).toEqual(expected);
+  });
+});
+
+test('several header lines are several challenges', () => {
+  expect(parsed(['Basic realm="a"', 'Bearer realm="https://a/t"'])).toEqual([
+    { scheme: 'basic', realm: 'a' },
+    { scheme: 'bearer', realm: 'https://a/t' },
+  ]);
+  expect(parsed(undefined)).toEqual([]);
+});
+
+describe('whatever stands in the header', () => {
+  const token = fc.stringMatching(/^[!#$%&'*+\-.^_`|~0-9a-z]{1,10}$/);
+  const challenge = fc.record({
+    scheme: token,
+    params: fc.uniqueArray(fc.tuple(token, fc.string()), { selector: ([name]) => name, minLength: 1 }),
+  });
+  const quoted = (value: string) => `"${value.replace(/["\\]/g, String.raw`\$&`)}"`;
+
+  test('challenges are read as they were written', () => {
+    const written = fc.array(challenge, { minLength: 1 });
+    fc.assert(
+      fc.property(written, (challenges) => {
+        const header = challenges
+          .map(
+            ({ scheme, params }) => `${scheme} ${params.map(([name, value]) => `${name}=${quoted(value)}`).join(',')}`,
+          )
+          .join(', ');
+        const read = parseChallenges(header).map(({ scheme, params }) => ({ scheme, params: [...params] }));
+        expect(read).toEqual(challenges);
+      }),
+    );
+  });
+
+  test('nothing makes the parser throw or run on', () => {
+    const odd = fc
+      .array(fc.constantFrom('Bearer', ' ', ',', '=', '"', '\\', 'realm', 'x==', '\t', 'é'))
+      .map((all) => all.join(''));
+    fc.assert(fc.property(fc.oneof(fc.string(), odd), (header) => Array.isArray(parseChallenges(header))));
+  });
+});
+
+describe('what a registry demands', () => {
+  const demand = (header: string) => demandOf(parseChallenges(header));
+
+  test('a token is preferred to a password', () => {
+    expect(demand('Basic realm="x", Bearer realm="https://a/t",service="s",scope="c"')).toEqual({
+      kind: 'bearer',
+      realm: new URL('https://a/t'),
+      service: 's',
+      scope: 'c',
+    });
+  });
+
+  test.each([
+    'Basic realm="x"',
+    'Bearer realm="Artifactory Realm"',
+    'Bearer',
+    'Bearer realm="ftp://a/t"',
+    'Negotiate, Basic',
+  ])('%s means the password itself', (header) => {
+    expect(demand(header)).toEqual({ kind: 'basic' });
+  });
+
+  test.each(['', 'Negotiate', 'NTLM abc=='])('%s is nothing the mirror can do', (header) => {
+    expect(demand(header)).toBeUndefined();
+  });
+});

@@ -1,0 +1,85 @@
+import { inspect } from 'node:util';
+import { describe, expect, test } from 'vitest';
+import { UpstreamError } from '../../../src/oci/errors.ts';
+import { networkFailure, transferFailure } from '../../../src/upstream/network-errors.ts';
+
+const failed = (code: string) => Object.assign(new Error(`something with ${code}`), { code });
+
+describe('why nobody answered', () => {
+  test.each([
+    { code: 'ECONNREFUSED', trouble: 'connect', says: 'ghcr.io could not be reached (ECONNREFUSED)' },
+    { code: 'ECONNRESET', trouble: 'connect', says: 'ghcr.io could not be reached (ECONNRESET)' },
+    { code: 'EHOSTUNREACH', trouble: 'connect', says: 'ghcr.io could not be reached (EHOSTUNREACH)' },
+    { code: 'UND_ERR_SOCKET', trouble: 'connect', says: 'ghcr.io could not be reached (UND_ERR_SOCKET)' },
+    { code: 'ENOTFOUND', trouble: 'dns', says: 'ghcr.io could not be resolved (ENOTFOUND)' },
+    { code: 'EAI_AGAIN', trouble: 'dns', says: 'ghcr.io could not be resolved (EAI_AGAIN)' },
+    {
+      code: 'UND_ERR_CONNECT_TIMEOUT',
+      trouble: 'timeout',
+      says: 'ghcr.io did not answer in time (UND_ERR_CONNECT_TIMEOUT)',
+    },
+    {
+      code: 'UND_ERR_HEADERS_TIMEOUT',
+      trouble: 'timeout',
+      says: 'ghcr.io did not answer in time (UND_ERR_HEADERS_TIMEOUT)',
+    },
+    { code: 'ETIMEDOUT', trouble: 'timeout', says: 'ghcr.io did not answer in time (ETIMEDOUT)' },
+    { code: 'CERT_HAS_EXPIRED', trouble: 'tls', says: 'ghcr.io could not be trusted (CERT_HAS_EXPIRED)' },
+    {
+      code: 'DEPTH_ZERO_SELF_SIGNED_CERT',
+      trouble: 'tls',
+      says: 'ghcr.io could not be trusted (DEPTH_ZERO_SELF_SIGNED_CERT)',
+    },
+    { code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', trouble: 'tls' },
+    { code: 'ERR_TLS_CERT_ALTNAME_INVALID', trouble: 'tls' },
+    { code: 'ERR_SSL_WRONG_VERSION_NUMBER', trouble: 'tls' },
+    { code: 'EPROTO', trouble: 'tls' },
+    { code: 'HPE_INVALID_CONSTANT', trouble: 'misbehaving', says: 'ghcr.io broke the protocol (HPE_INVALID_CONSTANT)' },
+    { code: 'UND_ERR_HEADERS_OVERFLOW', trouble: 'misbehaving' },
+    { code: 'ESOMETHINGNEW', trouble: 'connect' },
+  ])('$code is trouble with $trouble', ({ code, trouble, says }) => {
+    const failure = networkFailure('ghcr.io', failed(code));
+
+    expect(failure).toMatchObject({ trouble });
+    if (says !== undefined) expect(failure.message).toBe(says);
+  });
+
+  test('the cause is kept', () => {
+    const cause = failed('ECONNREFUSED');
+
+    expect(networkFailure('ghcr.io', cause).cause).toBe(cause);
+  });
+
+  test.each([undefined, 'text', null, { code: 5 }])(
+    'a cause that is no error (%j) is trouble all the same',
+    (cause) => {
+      expect(networkFailure('ghcr.io', cause)).toMatchObject({
+        trouble: 'connect',
+        message: 'ghcr.io could not be reached (no code)',
+      });
+    },
+  );
+
+  test('what is already understood stays as it is', () => {
+    const known = new UpstreamError('busy', 'full');
+
+    expect(networkFailure('ghcr.io', known)).toBe(known);
+    expect(transferFailure('ghcr.io', known)).toBe(known);
+  });
+
+  test('a piece of the answer that the parser choked on does not stay with the error', () => {
+    const cause = Object.assign(failed('HPE_INVALID_CONSTANT'), { data: '{"token":"s3cr3t"}' });
+
+    expect(inspect(networkFailure('ghcr.io', cause), { depth: 9 })).not.toContain('s3cr3t');
+    expect(inspect(transferFailure('ghcr.io', cause), { depth: 9 })).not.toContain('s3cr3t');
+  });
+});
+
+test('a connection that closes within a body is not one that could not be made', () => {
+  const failure = transferFailure('ghcr.io', failed('UND_ERR_SOCKET'));
+
+  expect(failure).toMatchObject({
+    trouble: 'connect',
+    message: 'ghcr.io closed the connection within the body (UND_ERR_SOCKET)',
+  });
+});
