@@ -1,0 +1,40 @@
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { describe, expect, test } from 'vitest';
+
+const root = resolve(import.meta.dirname, '../../..');
+const read = (page: string) => readFileSync(join(root, page), 'utf8');
+const pages = [...globSync('*.md', { cwd: root }), ...globSync('docs/**/*.md', { cwd: root })];
+
+describe.each(pages)('%s', (page) => {
+  test('links to what exists', () => {
+    const targets = [...read(page).matchAll(/\]\(([^)#:]+)\)/g)].map(([, target]) => target ?? '');
+    expect(targets.filter((target) => !existsSync(join(root, dirname(page), target)))).toEqual([]);
+  });
+
+  test('names files that exist', () => {
+    const named = [...read(page).matchAll(/`((?:src|test|scripts|charts|docs)\/[\w./-]+)`/g)].map(
+      ([, path]) => path ?? '',
+    );
+    expect(named.filter((path) => !existsSync(join(root, path)))).toEqual([]);
+  });
+});
+
+test('the map of the code in ARCHITECTURE.md names folders and files that exist', () => {
+  const lines = [...read('ARCHITECTURE.md').matchAll(/^[├└]── (\S+)(.*(?:\n│ .*)*)/gm)];
+  const named = lines.flatMap(([, entry = '', text = '']) => {
+    const inside = [...text.matchAll(/[\w-]+(?:\.ts|\/)(?=[\s,;)]|$)/gm)].map(([name]) => join(entry, name));
+    return entry.endsWith('/') ? [entry, ...inside] : [entry];
+  });
+  expect(named.length).toBeGreaterThan(20);
+  expect(named.filter((path) => !existsSync(join(root, 'src', path)))).toEqual([]);
+});
+
+test('the README installs and tests with the very command that the continuous integration runs', () => {
+  expect(read('README.md')).toContain('```sh\nnpm ci && npm test\n```');
+  expect(read('.ci/run')).toContain('(npm ci && npm test)');
+});
+
+test('the README gives one command that installs and starts', () => {
+  expect(read('README.md')).toContain('```sh\nnpm ci && npm start\n```');
+});
