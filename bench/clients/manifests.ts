@@ -26,9 +26,13 @@ export async function askRepeatedly(
   };
 }
 
+/** Anything slower is broken, not slow: Layerwell promises headers or an honest error within 25 s. */
+const answersWithinMs = 30_000;
+
 /** One manifest, as every client asks for one before it asks for blobs. */
 export async function pullManifest(url: string, signal: AbortSignal): Promise<Uint8Array> {
-  const answer = await fetch(url, { headers: { accept }, signal });
+  const bounded = AbortSignal.any([signal, AbortSignal.timeout(answersWithinMs)]);
+  const answer = await fetch(url, { headers: { accept }, signal: bounded });
   const bytes = new Uint8Array(await answer.arrayBuffer());
   if (!answer.ok) throw new Error(`${url} answered ${answer.status} ${Buffer.from(bytes).toString()}`);
   return bytes;
