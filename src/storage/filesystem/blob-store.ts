@@ -1,0 +1,185 @@
+import { join } from 'node:path';
+import type { BlobStore, Clock, IncomingBlob, Observer, StoredBlob } from '../../mirror/ports.ts';
+import { algorithmOf, type Digest, digestOf } from '../../oci/digest.ts';
+import { blobPath, blobsFolder, digestAt } from '../layout.ts';
+import { DurableFolders } from './durable-folders.ts';
+import type { FailpointHook } from './failpoints.ts';
+import { type FileStatus, type FileSystem, failedWith, nodeFiles, type OpenFile } from './file-system.ts';
+import { createIncomingFile, type IncomingFile } from './incoming-file.ts';
+import { prepareFolders } from './prepare.ts';
+import { readUpTo } from './read-up-to.ts';
+import { defaultSetAsideLimits, SetAside, type SetAsideLimits } from './set-aside.ts';
+import { StoredFile } from './stored-file.ts';
+import { filesBelow } from './walk.ts';
+
+export interface FileBlobStoreDeps {
+  /** The storage path, absolute. */
+  readonly path: string;
+  readonly observer: Pick<Observer, 'corruptionFound' | 'trouble'>;
+  readonly clock: Clock;
+  readonly failpoint: FailpointHook;
+  readonly files?: FileSystem;
+  readonly setAsideLimits?: SetAsideLimits;
+}
+
+/** Content as files named after their digest; layout.ts draws them. */
+export class FileBlobStore implements BlobStore {
+  readonly #path: string;
+  readonly #observer: FileBlobStoreDeps['observer'];
+  readonly #failpoint: FailpointHook;
+  readonly #files: FileSystem;
+  readonly #folders: DurableFolders;
+  readonly #setAside: SetAside;
+  readonly #readers = new Map<Digest, number>();
+  #incomingBytes = 0;
+
+  constructor({ path, observer, clock, failpoint, files = nodeFiles, setAsideLimits }: FileBlobStoreDeps) {
+    this.#path = path;
+    this.#observer = observer;
+    this.#failpoint = failpoint;
+    this.#files = files;
+    this.#folders = new DurableFolders({ files });
+    const limits = setAsideLimits ?? defaultSetAsideLimits;
+    this.#setAside = new SetAside({ path, files, folders: this.#folders, clock, limits });
+  }
+
+  /**
+   * Makes the store's folders, and removes what a former process was writing when it ended. Only one process may use a store:
+   * start the index, which is locked, before.
+   * @throws Error that names the path which can't be written to.
+   */
+  async prepare(): Promise<void> {
+    await prepareFolders({ path: this.#path, files: this.#files, folders: this.#folders });
+    await this.#setAside.prepare();
+  }
+
+  async open(digest: Digest, expectedSize?: number): Promise<StoredBlob | undefined> {
+    const opened = await this.#open(digest);
+    if (!opened) return undefined;
+    if (expectedSize === undefined || opened.size === expectedSize) return opened;
+    await opened[Symbol.asyncDispose]();
+    await this.#takeAway(digest, opened.size);
+    return undefined;
+  }
+
+  /** Content larger than `maxBytes` is not what the caller means: undefined, and it stays. */
+  async readAll(digest: Digest, maxBytes: number): Promise<Uint8Array | undefined> {
+    const bytes = await this.#readWhole(digest, maxBytes);
+    if (!bytes || digestOf(bytes, algorithmOf(digest)) === digest) return bytes;
+    await this.#takeAway(digest, bytes.byteLength);
+    return undefined;
+  }
+
+  async create(digest: Digest): Promise<IncomingBlob> {
+    const file = await this.#createFile();
+    return {
+      append: (chunks) => file.append(chunks),
+      read: (into, position) => file.read(into, position),
+      commit: () => file.publish(this.#pathOf(digest)),
+      [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
+    };
+  }
+
+  async put(digest: Digest, bytes: Uint8Array): Promise<void> {
+    await using file = await this.#createFile();
+    await file.append([bytes]);
+    await file.publish(this.#pathOf(digest));
+  }
+
+  remove(digest: Digest): Promise<void> {
+    return this.#folders.remove(this.#pathOf(digest));
+  }
+
+  isBeingRead(digest: Digest): boolean {
+    return this.#readers.has(digest);
+  }
+
+  async *list(): AsyncIterable<{ readonly digest: Digest; readonly size: number; readonly modifiedAtMs: number }> {
+    for await (const path of filesBelow(this.#files, this.#path, blobsFolder)) {
+      const digest = digestAt(path);
+      const status = digest && (await this.#statusOf(path));
+      if (status) yield { digest, ...status };
+    }
+  }
+
+  pendingBytes(): number {
+    return this.#incomingBytes + this.#setAside.bytes;
+  }
+
+  freeBytes(): Promise<number> {
+    return this.#files.freeBytes(this.#path);
+  }
+
+  #pathOf(digest: Digest): string {
+    return join(this.#path, blobPath(digest));
+  }
+
+  #createFile(): Promise<IncomingFile> {
+    return createIncomingFile({
+      path: this.#path,
+      files: this.#files,
+      folders: this.#folders,
+      observer: this.#observer,
+      failpoint: this.#failpoint,
+      kind: 'blob',
+      onBytes: (change) => {
+        this.#incomingBytes += change;
+      },
+    });
+  }
+
+  /** Counts as a reader from before the file is opened, so that nobody evicts it in between. */
+  async #open(digest: Digest): Promise<StoredFile | undefined> {
+    this.#readers.set(digest, (this.#readers.get(digest) ?? 0) + 1);
+    const onClosed = (): void => this.#readerLeft(digest);
+    try {
+      const file = await this.#files.open(this.#pathOf(digest), 'read');
+      return new StoredFile({ file, size: await sizeOf(file), onClosed });
+    } catch (error) {
+      onClosed();
+      if (failedWith(error, 'ENOENT')) return undefined;
+      throw error;
+    }
+  }
+
+  #readerLeft(digest: Digest): void {
+    const others = (this.#readers.get(digest) ?? 0) - 1;
+    if (others > 0) this.#readers.set(digest, others);
+    else this.#readers.delete(digest);
+  }
+
+  async #readWhole(digest: Digest, maxBytes: number): Promise<Uint8Array | undefined> {
+    await using blob = await this.#open(digest);
+    if (!blob || blob.size > maxBytes) return undefined;
+    return await readUpTo(blob.size, blob);
+  }
+
+  /** Whatever becomes of the file, its content is not served. */
+  async #takeAway(digest: Digest, size: number): Promise<void> {
+    this.#observer.corruptionFound({ digest, source: 'read' });
+    try {
+      await this.#setAside.take(this.#pathOf(digest), digest, size);
+    } catch (cause) {
+      this.#observer.trouble({ part: 'store', cause });
+    }
+  }
+
+  /** A file that the disk can't tell of is left out; the others are still listed. */
+  async #statusOf(path: string): Promise<FileStatus | undefined> {
+    try {
+      return await this.#files.stat(join(this.#path, path));
+    } catch (cause) {
+      if (!failedWith(cause, 'ENOENT')) this.#observer.trouble({ part: 'store', cause });
+      return undefined;
+    }
+  }
+}
+
+async function sizeOf(file: OpenFile): Promise<number> {
+  try {
+    return (await file.status()).size;
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}

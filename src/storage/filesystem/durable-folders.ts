@@ -1,0 +1,108 @@
+import { dirname } from 'node:path';
+import { type FileSystem, failedWith } from './file-system.ts';
+
+/** How often a folder that vanished between making and using it is made again. */
+const maxAttempts = 5;
+
+/**
+ * Puts files where they belong, making the folders on the way, such that power loss takes nothing back once `sync` has resolved:
+ * a new folder counts as made when the folder above it is on the disk too, for everybody who uses it.
+ */
+export class DurableFolders {
+  readonly #files: FileSystem;
+  /** Folders whose entry above them is not on the disk yet. */
+  readonly #beingMade = new Map<string, Promise<void>>();
+
+  constructor({ files }: { files: FileSystem }) {
+    this.#files = files;
+  }
+
+  /** Renames a file to where a folder may be missing. */
+  async place(from: string, to: string): Promise<void> {
+    const folder = dirname(to);
+    for (let attempt = 1; !(await this.#renamed(from, to, attempt)); attempt += 1) await this.make(folder);
+    await this.#beingMade.get(folder);
+  }
+
+  /** Makes a folder and those above it. */
+  make(folder: string): Promise<void> {
+    const running = this.#beingMade.get(folder);
+    if (running) return running;
+    const made = this.#make(folder).finally(() => this.#beingMade.delete(folder));
+    this.#beingMade.set(folder, made);
+    return made;
+  }
+
+  /** Brings the names in a folder to the disk. */
+  async sync(folder: string): Promise<void> {
+    const opened = await this.#files.open(folder, 'read');
+    try {
+      await opened.sync();
+    } catch (error) {
+      // Some network file systems know no fsync of folders (fsync(2): EINVAL); there is nothing more to do on them.
+      if (!failedWith(error, 'EINVAL', 'ENOTSUP')) throw error;
+    } finally {
+      await opened.close();
+    }
+  }
+
+  /** Removes a file, if it is there. */
+  async remove(path: string): Promise<void> {
+    try {
+      await this.#files.unlink(path);
+    } catch (error) {
+      if (!failedWith(error, 'ENOENT')) throw error;
+    }
+  }
+
+  /** Removes a folder and those above it, below `top`, as far as they are empty. */
+  async removeEmpty(folder: string, top: string): Promise<void> {
+    try {
+      for (let path = folder; path.startsWith(`${top}/`); path = dirname(path)) await this.#files.rmdir(path);
+    } catch (error) {
+      if (!failedWith(error, 'ENOTEMPTY', 'EEXIST', 'ENOENT')) throw error;
+    }
+  }
+
+  async #renamed(from: string, to: string, attempt: number): Promise<boolean> {
+    try {
+      await this.#files.rename(from, to);
+      return true;
+    } catch (error) {
+      if (failedWith(error, 'ENOENT') && attempt < maxAttempts) return false;
+      throw error;
+    }
+  }
+
+  async #make(folder: string): Promise<void> {
+    const parent = dirname(folder);
+    await this.#beingMade.get(parent);
+    try {
+      await this.#files.mkdir(folder);
+    } catch (error) {
+      if (failedWith(error, 'EEXIST')) return;
+      if (!failedWith(error, 'ENOENT') || parent === folder) throw error;
+      await this.make(parent);
+      await this.#mkdirBelow(folder);
+    }
+    await this.#syncEntry(folder, parent);
+  }
+
+  /** What can't be brought to the disk is unmade, so that whoever comes next makes it anew and does not take it for safe. */
+  async #syncEntry(folder: string, parent: string): Promise<void> {
+    try {
+      await this.sync(parent);
+    } catch (error) {
+      await this.#files.rmdir(folder).catch(() => {});
+      throw error;
+    }
+  }
+
+  async #mkdirBelow(folder: string): Promise<void> {
+    try {
+      await this.#files.mkdir(folder);
+    } catch (error) {
+      if (!failedWith(error, 'EEXIST')) throw error;
+    }
+  }
+}

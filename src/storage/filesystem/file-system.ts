@@ -1,0 +1,87 @@
+import { constants } from 'node:fs';
+import { type FileHandle, mkdir, open, opendir, rename, rmdir, stat, statfs, unlink } from 'node:fs/promises';
+
+/**
+ * Everything the stores ask of the disk. Each verb is one system call and fails as it does: with an Error that has the errno's
+ * name as its `code`. Paths are absolute.
+ */
+export interface FileSystem {
+  /** `read`: a file or a folder that exists. `create`: a new file, for its owner alone; EEXIST where there is one. */
+  open(path: string, use: 'read' | 'create'): Promise<OpenFile>;
+  /** One level, for its owner alone. */
+  mkdir(path: string): Promise<void>;
+  /** Only an empty one: ENOTEMPTY otherwise. */
+  rmdir(path: string): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+  unlink(path: string): Promise<void>;
+  stat(path: string): Promise<FileStatus>;
+  /** What a folder holds, in no order, read as it is walked. */
+  entries(path: string): AsyncIterable<FolderEntry>;
+  /** Bytes that may still be written to the disk `path` is on. */
+  freeBytes(path: string): Promise<number>;
+}
+
+/** A file that is open. Closing waits for the calls that are under way, so none of them can reach another file's bytes. */
+export interface OpenFile {
+  /** pread(2). @returns how many bytes were read; 0 at the end. */
+  read(into: Uint8Array, position: number): Promise<number>;
+  /** pwritev(2). @returns how many bytes were taken, which may be fewer than there are. */
+  write(chunks: readonly Uint8Array[], position: number): Promise<number>;
+  /** fsync(2), of a folder as well. */
+  sync(): Promise<void>;
+  status(): Promise<FileStatus>;
+  close(): Promise<void>;
+}
+
+export interface FileStatus {
+  readonly size: number;
+  readonly modifiedAtMs: number;
+}
+
+export interface FolderEntry {
+  readonly name: string;
+  readonly kind: 'file' | 'folder' | 'other';
+}
+
+/** The machine's own. */
+export const nodeFiles: FileSystem = {
+  open: async (path, use) => openFile(await open(path, use === 'read' ? 'r' : createFlags, 0o600)),
+  mkdir: (path) => mkdir(path, { mode: 0o700 }),
+  rmdir: (path) => rmdir(path),
+  rename: (from, to) => rename(from, to),
+  unlink: (path) => unlink(path),
+  stat: async (path) => statusFrom(await stat(path)),
+  entries: entriesOf,
+  freeBytes: async (path) => {
+    const { bavail, bsize } = await statfs(path);
+    return bavail * bsize;
+  },
+};
+
+const createFlags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
+
+/** FileHandle, because it counts its calls and closes after the last; fs.read on its number is no faster with pieces of 512 KiB. */
+function openFile(handle: FileHandle): OpenFile {
+  return {
+    read: async (into, position) => (await handle.read(into, 0, into.byteLength, position)).bytesRead,
+    write: async (chunks, position) => (await handle.writev(chunks, position)).bytesWritten,
+    sync: () => handle.sync(),
+    status: async () => statusFrom(await handle.stat()),
+    close: () => handle.close(),
+  };
+}
+
+async function* entriesOf(path: string): AsyncIterable<FolderEntry> {
+  for await (const entry of await opendir(path)) {
+    yield { name: entry.name, kind: entry.isFile() ? 'file' : entry.isDirectory() ? 'folder' : 'other' };
+  }
+}
+
+function statusFrom({ size, mtimeMs }: { size: number; mtimeMs: number }): FileStatus {
+  return { size, modifiedAtMs: Math.floor(mtimeMs) };
+}
+
+/** Whether the disk failed with one of these errnos. */
+export function failedWith(error: unknown, ...codes: readonly string[]): boolean {
+  return error instanceof Error && 'code' in error && codes.some((code) => error.code === code);
+}

@@ -1,0 +1,114 @@
+import { randomUUID } from 'node:crypto';
+import { dirname, join } from 'node:path';
+import type { Observer } from '../../mirror/ports.ts';
+import { incomingFolder } from '../layout.ts';
+import type { DurableFolders } from './durable-folders.ts';
+import type { FailpointHook } from './failpoints.ts';
+import type { FileSystem, OpenFile } from './file-system.ts';
+
+export interface IncomingFileDeps {
+  /** The storage path. */
+  readonly path: string;
+  readonly files: FileSystem;
+  readonly folders: DurableFolders;
+  readonly observer: Pick<Observer, 'trouble'>;
+  readonly failpoint: FailpointHook;
+  /** What is written, as its steps name it. */
+  readonly kind: 'blob' | 'record';
+  /** Told when bytes begin, or with a negative number cease, to lie in incoming/. */
+  readonly onBytes?: (change: number) => void;
+}
+
+/** Creates a file in incoming/. It must be disposed. */
+export async function createIncomingFile(deps: IncomingFileDeps): Promise<IncomingFile> {
+  const path = join(deps.path, incomingFolder, randomUUID());
+  const incoming = new IncomingFile(deps, path, await deps.files.open(path, 'create'));
+  try {
+    deps.failpoint(`${deps.kind}.created`);
+    return incoming;
+  } catch (error) {
+    await incoming[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/**
+ * A file that is written under a temporary name, and appears under its own at once or not at all.
+ *
+ *     create ─▶ append … ─▶ publish: fsync ─▶ rename ─▶ fsync of the folder
+ *        └─────────┴──────────┴─▶ dispose: closed, and removed unless it was renamed
+ */
+export class IncomingFile implements AsyncDisposable {
+  readonly #deps: IncomingFileDeps;
+  readonly #path: string;
+  readonly #file: OpenFile;
+  #size = 0;
+  #isPublished = false;
+  #isClosed = false;
+
+  constructor(deps: IncomingFileDeps, path: string, file: OpenFile) {
+    this.#deps = deps;
+    this.#path = path;
+    this.#file = file;
+  }
+
+  /** Writes all of `chunks` behind what is there. After a failure nothing of them counts as written. */
+  async append(chunks: readonly Uint8Array[]): Promise<void> {
+    let position = this.#size;
+    let rest = chunks.filter((chunk) => chunk.byteLength > 0);
+    while (rest.length > 0) {
+      const taken = await this.#file.write(rest, position);
+      if (taken === 0) throw new Error(`the disk took none of the bytes for ${this.#path}`);
+      position += taken;
+      rest = without(taken, rest);
+    }
+    this.#deps.onBytes?.(position - this.#size);
+    this.#size = position;
+  }
+
+  /** Reads back what `append` has written, before and after it was published. */
+  async read(into: Uint8Array, position: number): Promise<number> {
+    const length = Math.min(into.byteLength, this.#size - position);
+    return length > 0 ? this.#file.read(into.subarray(0, length), position) : 0;
+  }
+
+  /** Makes the file visible as `to`, for good. */
+  async publish(to: string): Promise<void> {
+    const { failpoint, folders, kind } = this.#deps;
+    failpoint(`${kind}.written`);
+    await this.#file.sync();
+    failpoint(`${kind}.synced`);
+    await folders.place(this.#path, to);
+    this.#isPublished = true;
+    this.#deps.onBytes?.(-this.#size);
+    failpoint(`${kind}.renamed`);
+    await folders.sync(dirname(to));
+    failpoint(`${kind}.folder-synced`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    try {
+      await this.#file.close();
+      if (!this.#isPublished) await this.#remove();
+    } catch (cause) {
+      this.#deps.observer.trouble({ part: 'store', cause });
+    }
+  }
+
+  async #remove(): Promise<void> {
+    await this.#deps.folders.remove(this.#path);
+    this.#deps.onBytes?.(-this.#size);
+  }
+}
+
+/** What remains of `chunks` when their first `taken` bytes are written. */
+function without(taken: number, chunks: readonly Uint8Array[]): Uint8Array[] {
+  let skipped = 0;
+  return chunks.flatMap((chunk) => {
+    const from = Math.min(chunk.byteLength, Math.max(0, taken - skipped));
+    skipped += chunk.byteLength;
+    return from < chunk.byteLength ? [chunk.subarray(from)] : [];
+  });
+}

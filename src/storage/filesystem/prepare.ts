@@ -1,0 +1,60 @@
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { blobsFolder, incomingFolder, repositoriesFolder, setAsideFolder } from '../layout.ts';
+import type { DurableFolders } from './durable-folders.ts';
+import type { FileSystem } from './file-system.ts';
+
+export interface StoreFolders {
+  /** The storage path. */
+  readonly path: string;
+  readonly files: FileSystem;
+  readonly folders: DurableFolders;
+}
+
+/** Folders that must be on the same disk as incoming/, since files are renamed into them. */
+const targets = [blobsFolder, repositoriesFolder, setAsideFolder];
+/** Made at start, since a former process may have died before these were on the disk. */
+const fixed = [...targets, incomingFolder, `${blobsFolder}/sha256`, `${blobsFolder}/sha512`];
+
+/**
+ * Makes the folders of a store, proves that files can be moved into them, and empties incoming/.
+ * @throws Error of one line that names the storage path and what the disk said.
+ */
+export async function prepareFolders(store: StoreFolders): Promise<void> {
+  try {
+    await makeFolders(store);
+    await sweepIncoming(store);
+    for (const target of targets) await moveProbeInto(target, store);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`the storage path ${store.path} cannot be used: ${reason}`, { cause });
+  }
+}
+
+async function makeFolders({ path, folders }: StoreFolders): Promise<void> {
+  await folders.make(path);
+  for (const folder of fixed) await folders.make(join(path, folder));
+  for (const folder of ['', blobsFolder]) await folders.sync(join(path, folder));
+}
+
+/** Blobs and records that a former process never finished. */
+async function sweepIncoming({ path, files, folders }: StoreFolders): Promise<void> {
+  const incoming = join(path, incomingFolder);
+  for await (const { name, kind } of files.entries(incoming)) {
+    if (kind !== 'folder') await folders.remove(join(incoming, name));
+  }
+}
+
+async function moveProbeInto(target: string, { path, files, folders }: StoreFolders): Promise<void> {
+  const name = randomUUID();
+  const from = join(path, incomingFolder, name);
+  const to = join(path, target, name);
+  const probe = await files.open(from, 'create');
+  await probe.close();
+  try {
+    await files.rename(from, to);
+  } finally {
+    await folders.remove(from);
+    await folders.remove(to);
+  }
+}

@@ -1,0 +1,104 @@
+import { dirname, join } from 'node:path';
+import type { Observer, RecordKey, RecordStore } from '../../mirror/ports.ts';
+import { recordKeyAt, recordPath, repositoriesFolder } from '../layout.ts';
+import { DurableFolders } from './durable-folders.ts';
+import type { FailpointHook } from './failpoints.ts';
+import { type FileSystem, failedWith, nodeFiles, type OpenFile } from './file-system.ts';
+import { createIncomingFile } from './incoming-file.ts';
+import { readUpTo } from './read-up-to.ts';
+import { filesBelow } from './walk.ts';
+
+export interface FileRecordStoreDeps {
+  /** The storage path, absolute; the blob store beside it prepares its folders. */
+  readonly path: string;
+  readonly observer: Pick<Observer, 'trouble'>;
+  readonly failpoint: FailpointHook;
+  readonly files?: FileSystem;
+}
+
+/** Records as JSON files; layout.ts draws them. Of several writes of one record the one asked for last wins. */
+export class FileRecordStore implements RecordStore {
+  readonly #deps: Required<FileRecordStoreDeps>;
+  readonly #folders: DurableFolders;
+  /** The last change of each record that is being changed: the next one waits for it. */
+  readonly #lastChanges = new Map<string, Promise<void>>();
+
+  constructor({ files = nodeFiles, ...deps }: FileRecordStoreDeps) {
+    this.#deps = { files, ...deps };
+    this.#folders = new DurableFolders({ files });
+  }
+
+  async read(key: RecordKey): Promise<unknown> {
+    const bytes = await this.#readFile(this.#pathOf(key));
+    return bytes && this.#parse(key, bytes);
+  }
+
+  write(key: RecordKey, value: object): Promise<void> {
+    const bytes = Buffer.from(JSON.stringify(value));
+    const path = this.#pathOf(key);
+    return this.#inTurn(path, () => this.#writeFile(path, bytes));
+  }
+
+  remove(key: RecordKey): Promise<void> {
+    const path = this.#pathOf(key);
+    return this.#inTurn(path, async () => {
+      await this.#folders.remove(path);
+      await this.#folders.removeEmpty(dirname(path), join(this.#deps.path, repositoriesFolder));
+    });
+  }
+
+  async *list(): AsyncIterable<RecordKey> {
+    for await (const path of filesBelow(this.#deps.files, this.#deps.path, repositoriesFolder)) {
+      const key = recordKeyAt(path);
+      if (key) yield key;
+    }
+  }
+
+  #pathOf(key: RecordKey): string {
+    return join(this.#deps.path, recordPath(key));
+  }
+
+  async #writeFile(path: string, bytes: Uint8Array): Promise<void> {
+    await using file = await createIncomingFile({ ...this.#deps, folders: this.#folders, kind: 'record' });
+    await file.append([bytes]);
+    await file.publish(path);
+  }
+
+  async #inTurn(path: string, change: () => Promise<void>): Promise<void> {
+    const before = this.#lastChanges.get(path) ?? Promise.resolve();
+    const mine = before.then(change, change);
+    this.#lastChanges.set(path, mine);
+    try {
+      await mine;
+    } finally {
+      if (this.#lastChanges.get(path) === mine) this.#lastChanges.delete(path);
+    }
+  }
+
+  async #readFile(path: string): Promise<Buffer | undefined> {
+    try {
+      return await readWhole(await this.#deps.files.open(path, 'read'));
+    } catch (error) {
+      if (failedWith(error, 'ENOENT')) return undefined;
+      throw error;
+    }
+  }
+
+  #parse(key: RecordKey, bytes: Buffer): unknown {
+    try {
+      return JSON.parse(bytes.toString('utf8'));
+    } catch (cause) {
+      const record = new Error(`${recordPath(key)} is no JSON`, { cause });
+      this.#deps.observer.trouble({ part: 'records', cause: record });
+      return undefined;
+    }
+  }
+}
+
+async function readWhole(file: OpenFile): Promise<Buffer> {
+  try {
+    return await readUpTo((await file.status()).size, file);
+  } finally {
+    await file.close();
+  }
+}

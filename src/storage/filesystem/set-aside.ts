@@ -1,0 +1,79 @@
+import { join } from 'node:path';
+import type { Clock } from '../../mirror/ports.ts';
+import type { Digest } from '../../oci/digest.ts';
+import { setAsideFolder, setAsidePath } from '../layout.ts';
+import type { DurableFolders } from './durable-folders.ts';
+import { type FileSystem, failedWith } from './file-system.ts';
+
+export interface SetAsideLimits {
+  readonly maxFiles: number;
+  readonly maxBytes: number;
+}
+
+/** Enough to see what went wrong, and never a second cache. */
+export const defaultSetAsideLimits: SetAsideLimits = { maxFiles: 8, maxBytes: 1024 ** 3 };
+
+export interface SetAsideDeps {
+  /** The storage path. */
+  readonly path: string;
+  readonly files: FileSystem;
+  readonly folders: DurableFolders;
+  readonly clock: Clock;
+  readonly limits: SetAsideLimits;
+}
+
+/** Files whose size or bytes were wrong, out of everybody's way but there to be looked at. A few: the oldest go first. */
+export class SetAside {
+  readonly #deps: SetAsideDeps;
+  /** Sizes by path, oldest first. */
+  readonly #sizes = new Map<string, number>();
+  #bytes = 0;
+
+  constructor(deps: SetAsideDeps) {
+    this.#deps = deps;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Finds what a former process set aside. */
+  async prepare(): Promise<void> {
+    const { path, files } = this.#deps;
+    const names: string[] = [];
+    for await (const { name, kind } of files.entries(join(path, setAsideFolder))) if (kind === 'file') names.push(name);
+    for (const name of names.toSorted()) {
+      const file = join(path, setAsideFolder, name);
+      this.#count(file, (await files.stat(file)).size);
+    }
+    await this.#removeOldest();
+  }
+
+  /** Takes a stored file away. Where somebody else just did, there is nothing to do. */
+  async take(file: string, digest: Digest, size: number): Promise<void> {
+    const to = join(this.#deps.path, setAsidePath(digest, this.#deps.clock.now()));
+    try {
+      await this.#deps.files.rename(file, to);
+    } catch (error) {
+      if (failedWith(error, 'ENOENT')) return;
+      throw error;
+    }
+    this.#count(to, size);
+    await this.#removeOldest();
+  }
+
+  #count(file: string, size: number): void {
+    this.#bytes += size - (this.#sizes.get(file) ?? 0);
+    this.#sizes.set(file, size);
+  }
+
+  async #removeOldest(): Promise<void> {
+    const { limits, folders } = this.#deps;
+    for (const [file, size] of this.#sizes) {
+      if (this.#sizes.size <= limits.maxFiles && this.#bytes <= limits.maxBytes) return;
+      this.#sizes.delete(file);
+      this.#bytes -= size;
+      await folders.remove(file);
+    }
+  }
+}

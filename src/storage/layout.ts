@@ -1,0 +1,115 @@
+import type { RecordKey, RepositoryId } from '../mirror/ports.ts';
+import { algorithmOf, type Digest, hexOf, isDigest } from '../oci/digest.ts';
+import { isRepository, isTag } from '../oci/reference.ts';
+
+/*
+ * The store, on disk and on S3 under the same names.
+ *
+ *     <storage.path>
+ *     ├── blobs/<algorithm>/<2 hex>/<hex>                  verified content, manifests included; the name is the proof
+ *     ├── repositories/<upstream>/<repository>/
+ *     │   ├── _tags/<tag>.json
+ *     │   ├── _manifests/<algorithm>/<hex>.json
+ *     │   ├── _blobs/<algorithm>/<hex>.json
+ *     │   ├── _referrers/<algorithm>/<hex>.json
+ *     │   ├── _list.json
+ *     │   └── _visibility.json
+ *     ├── incoming/<id>                                    being written; swept at start
+ *     └── set-aside/<ms>-<algorithm>-<hex>                 was in blobs/ with the wrong size or bytes; a few are kept to be looked at
+ *
+ * No component of a repository begins with an underscore, so the names of records cannot clash with those of repositories.
+ * All paths here are relative to the storage path, with `/` between their parts.
+ */
+
+export const blobsFolder = 'blobs';
+export const repositoriesFolder = 'repositories';
+export const incomingFolder = 'incoming';
+export const setAsideFolder = 'set-aside';
+
+const folderByKind = { manifest: '_manifests', blob: '_blobs', referrers: '_referrers' } as const;
+const fileByKind = { 'tag-list': '_list.json', visibility: '_visibility.json' } as const;
+
+/** A host, an IPv4 address or a bracketed IPv6 one, each with or without a port. */
+const upstreamGrammar = /^(?:[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$/;
+/** What common file systems take for one name. */
+const maxNameLength = 255;
+
+/** Where the content named `digest` is. */
+export function blobPath(digest: Digest): string {
+  const hex = hexOf(digest);
+  return `${blobsFolder}/${algorithmOf(digest)}/${hex.slice(0, 2)}/${hex}`;
+}
+
+/** The digest whose content belongs at `path`, if it is exactly that of one. */
+export function digestAt(path: string): Digest | undefined {
+  const [, algorithm, , hex] = path.split('/');
+  const digest = `${algorithm}:${hex}`;
+  return isDigest(digest) && blobPath(digest) === path ? digest : undefined;
+}
+
+/** Where a set-aside file goes: sorted by name they are sorted by age. */
+export function setAsidePath(digest: Digest, nowMs: number): string {
+  return `${setAsideFolder}/${String(nowMs).padStart(15, '0')}-${algorithmOf(digest)}-${hexOf(digest)}`;
+}
+
+/**
+ * Where the record is.
+ * @throws Error when the upstream's name is no host: a name that came in from a client must never lead out of the store.
+ */
+export function recordPath(key: RecordKey): string {
+  const folder = repositoryPath(key.of);
+  switch (key.kind) {
+    case 'tag':
+      return `${folder}/_tags/${key.tag}.json`;
+    case 'manifest':
+    case 'blob':
+    case 'referrers':
+      return `${folder}/${folderByKind[key.kind]}/${algorithmOf(key.digest)}/${hexOf(key.digest)}.json`;
+    case 'tag-list':
+    case 'visibility':
+      return `${folder}/${fileByKind[key.kind]}`;
+  }
+}
+
+/** The record that belongs at `path`, if it is exactly that of one. */
+export function recordKeyAt(path: string): RecordKey | undefined {
+  const key = recordKeyLike(path.split('/'));
+  return key && recordPath(key) === path ? key : undefined;
+}
+
+function recordKeyLike([, upstream = '', ...rest]: readonly string[]): RecordKey | undefined {
+  const ownAt = rest.findIndex((part) => part.startsWith('_'));
+  const repository = rest.slice(0, Math.max(0, ownAt)).join('/');
+  if (!isUpstreamName(upstream) || !isRepository(repository)) return undefined;
+  const [folder = '', ...names] = rest.slice(ownAt);
+  return recordIn(folder, names.join(':').replace(/\.json$/, ''), { upstream, repository });
+}
+
+/** @param name a tag, or a digest whose algorithm was a folder. */
+function recordIn(folder: string, name: string, of: RepositoryId): RecordKey | undefined {
+  switch (folder) {
+    case '_tags':
+      return isTag(name) ? { kind: 'tag', of, tag: name } : undefined;
+    case folderByKind.manifest:
+      return isDigest(name) ? { kind: 'manifest', of, digest: name } : undefined;
+    case folderByKind.blob:
+      return isDigest(name) ? { kind: 'blob', of, digest: name } : undefined;
+    case folderByKind.referrers:
+      return isDigest(name) ? { kind: 'referrers', of, digest: name } : undefined;
+    case fileByKind['tag-list']:
+      return { kind: 'tag-list', of };
+    case fileByKind.visibility:
+      return { kind: 'visibility', of };
+    default:
+      return undefined;
+  }
+}
+
+function repositoryPath({ upstream, repository }: RepositoryId): string {
+  if (!isUpstreamName(upstream)) throw new Error(`"${upstream}" is not the name of a registry`);
+  return `${repositoriesFolder}/${upstream}/${repository}`;
+}
+
+function isUpstreamName(text: string): boolean {
+  return text.length <= maxNameLength && upstreamGrammar.test(text);
+}

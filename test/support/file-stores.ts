@@ -1,0 +1,36 @@
+import type { Digest } from '../../src/oci/digest.ts';
+import { FileBlobStore } from '../../src/storage/filesystem/blob-store.ts';
+import type { FailpointHook } from '../../src/storage/filesystem/failpoints.ts';
+import type { FileSystem } from '../../src/storage/filesystem/file-system.ts';
+import { FileRecordStore } from '../../src/storage/filesystem/record-store.ts';
+import type { SetAsideLimits } from '../../src/storage/filesystem/set-aside.ts';
+import { ManualClock } from './manual-clock.ts';
+
+export interface FileStores {
+  readonly store: FileBlobStore;
+  readonly records: FileRecordStore;
+  readonly clock: ManualClock;
+  readonly corrupt: readonly Digest[];
+  readonly troubles: readonly unknown[];
+}
+
+export interface FileStoresOptions {
+  readonly path: string;
+  readonly files?: FileSystem;
+  readonly failpoint?: FailpointHook;
+  readonly setAsideLimits?: SetAsideLimits;
+}
+
+/** Both stores over one folder, and what they reported. Not prepared yet. */
+export function fileStores({ failpoint = () => {}, setAsideLimits, ...options }: FileStoresOptions): FileStores {
+  const corrupt: Digest[] = [];
+  const troubles: unknown[] = [];
+  const clock = new ManualClock();
+  const observer = {
+    corruptionFound: ({ digest }: { digest: Digest }) => corrupt.push(digest),
+    trouble: ({ cause }: { cause: unknown }) => troubles.push(cause),
+  };
+  const shared = { ...options, observer, failpoint };
+  const store = new FileBlobStore({ ...shared, clock, ...(setAsideLimits && { setAsideLimits }) });
+  return { store, records: new FileRecordStore(shared), clock, corrupt, troubles };
+}

@@ -1,0 +1,82 @@
+import { type FileSystem, nodeFiles, type OpenFile } from '../../src/storage/filesystem/file-system.ts';
+
+export interface FileCall {
+  readonly operation: keyof FileSystem | Exclude<keyof OpenFile, 'status'> | 'fstat';
+  readonly path: string;
+}
+
+/** The machine's disk, which writes down what it was asked, and fails where the test says. */
+export class ScriptedFiles implements FileSystem {
+  readonly calls: FileCall[] = [];
+  /** The errno's name with which a call fails; undefined lets it through. */
+  failWith: (call: FileCall) => string | undefined = () => undefined;
+  /** How many bytes a single write takes at most. */
+  maxWriteBytes = Infinity;
+  /** Called before each operation goes to the disk. */
+  before: (call: FileCall) => Promise<void> = async () => {};
+
+  async open(path: string, use: 'read' | 'create'): Promise<OpenFile> {
+    return this.#ask('open', path, async () => this.#watch(path, await nodeFiles.open(path, use)));
+  }
+
+  mkdir(path: string): Promise<void> {
+    return this.#ask('mkdir', path, () => nodeFiles.mkdir(path));
+  }
+
+  rmdir(path: string): Promise<void> {
+    return this.#ask('rmdir', path, () => nodeFiles.rmdir(path));
+  }
+
+  rename(from: string, to: string): Promise<void> {
+    return this.#ask('rename', to, () => nodeFiles.rename(from, to));
+  }
+
+  unlink(path: string): Promise<void> {
+    return this.#ask('unlink', path, () => nodeFiles.unlink(path));
+  }
+
+  stat(path: string): ReturnType<FileSystem['stat']> {
+    return this.#ask('stat', path, () => nodeFiles.stat(path));
+  }
+
+  async *entries(path: string): ReturnType<FileSystem['entries']> {
+    await this.#ask('entries', path, async () => {});
+    yield* nodeFiles.entries(path);
+  }
+
+  freeBytes(path: string): Promise<number> {
+    return this.#ask('freeBytes', path, () => nodeFiles.freeBytes(path));
+  }
+
+  async #ask<Answer>(operation: FileCall['operation'], path: string, act: () => Promise<Answer>): Promise<Answer> {
+    const call = { operation, path };
+    this.calls.push(call);
+    await this.before(call);
+    const code = this.failWith(call);
+    if (code !== undefined) throw Object.assign(new Error(`${code}: ${operation} '${path}'`), { code });
+    return act();
+  }
+
+  #watch(path: string, file: OpenFile): OpenFile {
+    return {
+      read: (into, position) => this.#ask('read', path, () => file.read(into, position)),
+      write: (chunks, position) => this.#ask('write', path, () => file.write(this.#firstOf(chunks), position)),
+      sync: () => this.#ask('sync', path, () => file.sync()),
+      status: () => this.#ask('fstat', path, () => file.status()),
+      // A failing close(2) has closed the file all the same.
+      close: async () => {
+        await file.close();
+        await this.#ask('close', path, async () => {});
+      },
+    };
+  }
+
+  #firstOf(chunks: readonly Uint8Array[]): readonly Uint8Array[] {
+    let left = this.maxWriteBytes;
+    return chunks.flatMap((chunk) => {
+      const part = chunk.subarray(0, Math.min(left, chunk.byteLength));
+      left -= part.byteLength;
+      return part.byteLength > 0 ? [part] : [];
+    });
+  }
+}

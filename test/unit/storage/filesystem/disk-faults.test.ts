@@ -1,0 +1,184 @@
+import { readdir, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import type { RecordKey } from '../../../../src/mirror/ports.ts';
+import { digestOf } from '../../../../src/oci/digest.ts';
+import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import { blobPath } from '../../../../src/storage/layout.ts';
+import { type FileStores, fileStores } from '../../../support/file-stores.ts';
+import { type FileCall, ScriptedFiles } from '../../../support/scripted-files.ts';
+import { temporaryDirectory } from '../../../support/temp-directory.ts';
+
+const bytes = Buffer.alloc(10_000, 'layer');
+const digest = digestOf(bytes);
+const manifest = Buffer.from('{"schemaVersion":2}');
+const latest: RecordKey = {
+  kind: 'tag',
+  of: { upstream: 'docker.io', repository: parseRepository('library/alpine') },
+  tag: parseTag('latest'),
+};
+
+async function preparedStores() {
+  const path = await temporaryDirectory();
+  const files = new ScriptedFiles();
+  const stores = fileStores({ path, files });
+  await stores.store.prepare();
+  files.calls.length = 0;
+  return { ...stores, path, files };
+}
+
+/** Everything a pull does with the stores. */
+async function pull({ store, records }: FileStores): Promise<void> {
+  {
+    await using incoming = await store.create(digest);
+    await incoming.append([bytes.subarray(0, 5000), bytes.subarray(5000)]);
+    await incoming.read(Buffer.alloc(10), 0);
+    await incoming.commit();
+  }
+  await store.put(digestOf(manifest), manifest);
+  await records.write(latest, { digest });
+  await records.read(latest);
+  await store.readAll(digestOf(manifest), 1000);
+  await using blob = await store.open(digest, bytes.byteLength);
+  await blob?.read(Buffer.alloc(100), 0);
+  await Array.fromAsync(store.list());
+  await Array.fromAsync(records.list());
+  await records.remove(latest);
+  await store.remove(digest);
+}
+
+test.each(['EIO', 'ENOSPC'])(
+  'whichever call to the disk fails with %s, nothing half done is visible and the next pull succeeds',
+  async (code) => {
+    for (let failing = 0, isReached = true; isReached; failing += 1) {
+      const stores = await preparedStores();
+      const { store, records, files, corrupt } = stores;
+      files.failWith = (call) => (files.calls.indexOf(call) === failing ? code : undefined);
+      const failure: unknown = await pull(stores).catch((error: unknown) => error);
+      expect(failure ?? { code }).toMatchObject({ code });
+      isReached = files.calls.length > failing;
+
+      files.failWith = () => undefined;
+      expect([undefined, bytes.toString()]).toContain((await store.readAll(digest, 100_000))?.toString());
+      expect([undefined, { digest }]).toContainEqual(await records.read(latest));
+      expect(corrupt).toEqual([]);
+      expect(store.isBeingRead(digest)).toBe(false);
+      await pull(stores);
+    }
+  },
+);
+
+async function appendUnder(files: ScriptedFiles, stores: FileStores): Promise<void> {
+  files.maxWriteBytes = 777;
+  await using incoming = await stores.store.create(digest);
+  await incoming.append([bytes.subarray(0, 1), new Uint8Array(), bytes.subarray(1, 1000), bytes.subarray(1000, 1554)]);
+  await incoming.append([bytes.subarray(1554)]);
+  await incoming.commit();
+}
+
+test('a disk that takes a few bytes at a time gets all of them', async () => {
+  const stores = await preparedStores();
+  await appendUnder(stores.files, stores);
+  expect(await stores.store.readAll(digest, 100_000)).toEqual(bytes);
+  expect(stores.files.calls.filter(({ operation }) => operation === 'write').length).toBeGreaterThan(12);
+});
+
+test('a disk that takes no bytes, and says nothing, fails the append', async () => {
+  const { store, files } = await preparedStores();
+  await using incoming = await store.create(digest);
+  files.maxWriteBytes = 0;
+  await expect(incoming.append([bytes])).rejects.toThrow(/took none of the bytes/);
+});
+
+test('what a failed append had written is neither read back nor kept: the same bytes may be appended again', async () => {
+  const { store, files } = await preparedStores();
+  await using incoming = await store.create(digest);
+  await incoming.append([bytes.subarray(0, 100)]);
+  files.maxWriteBytes = 50;
+  let writes = 0;
+  files.failWith = ({ operation }) => (operation === 'write' && (writes += 1) === 3 ? 'ENOSPC' : undefined);
+  await expect(incoming.append([bytes.subarray(100)])).rejects.toMatchObject({ code: 'ENOSPC' });
+  expect(await incoming.read(Buffer.alloc(1000), 100)).toBe(0);
+  expect(store.pendingBytes()).toBe(100);
+
+  await incoming.append([bytes.subarray(100)]);
+  await incoming.commit();
+  expect(await store.readAll(digest, 100_000)).toEqual(bytes);
+});
+
+test('a temporary file that cannot be removed is reported, and counts until the next start', async () => {
+  const { store, files, troubles, path } = await preparedStores();
+  files.failWith = ({ operation }) => (operation === 'unlink' ? 'EIO' : undefined);
+  const incoming = await store.create(digest);
+  await incoming.append([bytes]);
+  await incoming[Symbol.asyncDispose]();
+  expect(troubles).toMatchObject([{ code: 'EIO' }]);
+  expect(store.pendingBytes()).toBe(bytes.byteLength);
+
+  await fileStores({ path }).store.prepare();
+  expect(await readdir(join(path, 'incoming'))).toEqual([]);
+});
+
+test('a corrupt blob that cannot be set aside is not served either', async () => {
+  const { store, files, corrupt, troubles, path } = await preparedStores();
+  await store.put(digest, bytes);
+  await writeFile(join(path, blobPath(digest)), 'short');
+  files.failWith = ({ operation }) => (operation === 'rename' ? 'EACCES' : undefined);
+  expect(await store.open(digest, bytes.byteLength)).toBeUndefined();
+  expect(corrupt).toEqual([digest]);
+  expect(troubles).toMatchObject([{ code: 'EACCES' }]);
+  expect(store.pendingBytes()).toBe(0);
+});
+
+test.each<FileCall['operation']>(['open', 'fstat'])(
+  'a blob whose %s fails is not said to be absent',
+  async (operation) => {
+    const { store, files } = await preparedStores();
+    await store.put(digest, bytes);
+    files.failWith = (call) => (call.operation === operation ? 'EMFILE' : undefined);
+    await expect(store.open(digest)).rejects.toMatchObject({ code: 'EMFILE' });
+    await expect(store.readAll(digest, 100_000)).rejects.toMatchObject({ code: 'EMFILE' });
+    expect(store.isBeingRead(digest)).toBe(false);
+  },
+);
+
+test('a record that the disk cannot read is not said to be absent', async () => {
+  const { records, files } = await preparedStores();
+  await records.write(latest, { digest });
+  files.failWith = ({ operation }) => (operation === 'read' ? 'EIO' : undefined);
+  await expect(records.read(latest)).rejects.toMatchObject({ code: 'EIO' });
+  files.failWith = () => undefined;
+  expect(await records.read(latest)).toEqual({ digest });
+});
+
+test('a blob that is shortened while it is read fails, and does not just end', async () => {
+  const { store, path } = await preparedStores();
+  await store.put(digest, bytes);
+  await using blob = await store.open(digest, bytes.byteLength);
+  await truncate(join(path, blobPath(digest)), 100);
+  expect(await blob?.read(Buffer.alloc(1000), 0)).toBe(100);
+  await expect(blob?.read(Buffer.alloc(1000), 100)).rejects.toThrow(/ends at 100/);
+});
+
+test('one file the disk cannot tell of does not hide the others', async () => {
+  const { store, files, troubles, path } = await preparedStores();
+  await store.put(digest, bytes);
+  await store.put(digestOf(manifest), manifest);
+  files.failWith = (call) =>
+    call.operation === 'stat' && call.path === join(path, blobPath(digest)) ? 'EIO' : undefined;
+  expect(await Array.fromAsync(store.list())).toMatchObject([{ digest: digestOf(manifest) }]);
+  expect(troubles).toMatchObject([{ code: 'EIO' }]);
+});
+
+test('a folder that cannot be listed fails the listing: what is in it must not be taken for gone', async () => {
+  const { store, records, files } = await preparedStores();
+  await store.put(digest, bytes);
+  await records.write(latest, { digest });
+  files.failWith = (call) => (call.operation === 'entries' && /sha256|docker/.test(call.path) ? 'EACCES' : undefined);
+  await expect(Array.fromAsync(store.list())).rejects.toMatchObject({ code: 'EACCES' });
+  await expect(Array.fromAsync(records.list())).rejects.toMatchObject({ code: 'EACCES' });
+
+  files.failWith = (call) => (call.operation === 'entries' && /sha256|docker/.test(call.path) ? 'ENOENT' : undefined);
+  expect(await Array.fromAsync(store.list())).toEqual([]);
+  expect(await Array.fromAsync(records.list())).toEqual([]);
+});

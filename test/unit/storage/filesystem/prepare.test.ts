@@ -1,0 +1,90 @@
+import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { digestOf } from '../../../../src/oci/digest.ts';
+import { parseRepository } from '../../../../src/oci/reference.ts';
+import { blobPath, recordPath } from '../../../../src/storage/layout.ts';
+import { fileStores } from '../../../support/file-stores.ts';
+import { ScriptedFiles } from '../../../support/scripted-files.ts';
+import { temporaryDirectory } from '../../../support/temp-directory.ts';
+
+const bytes = Buffer.from('layer');
+const digest = digestOf(bytes);
+
+test('a store is made where there was none, for its owner alone', async () => {
+  const path = join(await temporaryDirectory(), 'deep', 'er');
+  const { store, records } = fileStores({ path });
+  await store.prepare();
+  const key = { kind: 'tag-list', of: { upstream: 'ghcr.io', repository: parseRepository('org/app') } } as const;
+  await store.put(digest, bytes);
+  await records.write(key, {});
+
+  expect((await readdir(path)).toSorted()).toEqual(['blobs', 'incoming', 'repositories', 'set-aside']);
+  const modeOf = async (name: string): Promise<number> => (await stat(join(path, name))).mode & 0o777;
+  for (const folder of ['', 'blobs/sha256', 'repositories/ghcr.io/org']) expect(await modeOf(folder)).toBe(0o700);
+  for (const file of [blobPath(digest), recordPath(key)]) expect(await modeOf(file)).toBe(0o600);
+});
+
+test('a start keeps what is stored and removes what a former process was writing', async () => {
+  const path = await temporaryDirectory();
+  const former = fileStores({ path });
+  await former.store.prepare();
+  await former.store.put(digest, bytes);
+  await writeFile(join(path, 'incoming', 'half-a-blob'), 'half');
+  await using unfinished = await former.store.create(digest);
+  await unfinished.append([bytes]);
+
+  const { store } = fileStores({ path });
+  await store.prepare();
+  expect(await readdir(join(path, 'incoming'))).toEqual([]);
+  expect(await store.readAll(digest, 100)).toEqual(bytes);
+  expect(store.pendingBytes()).toBe(0);
+});
+
+test('a path that is no folder is refused in one line that names it', async () => {
+  const path = join(await temporaryDirectory(), 'file');
+  await writeFile(path, '');
+  await expect(fileStores({ path }).store.prepare()).rejects.toThrow(
+    expect.objectContaining({
+      message: expect.stringMatching(new RegExp(`^the storage path ${path} cannot be used: ENOTDIR.*$`)),
+    }),
+  );
+});
+
+test.each([
+  { folder: 'incoming', operation: 'open', code: 'EROFS' },
+  { folder: 'blobs', operation: 'rename', code: 'EACCES' },
+  { folder: 'repositories', operation: 'rename', code: 'EXDEV' },
+  { folder: 'set-aside', operation: 'rename', code: 'EACCES' },
+])('a $folder folder that cannot be written to ($code) is refused at start', async ({ folder, operation, code }) => {
+  const path = await temporaryDirectory();
+  const files = new ScriptedFiles();
+  files.failWith = (call) =>
+    call.operation === operation && call.path.startsWith(join(path, folder, '/')) ? code : undefined;
+  const refused = new RegExp(`^the storage path ${path} cannot be used: ${code}`);
+  await expect(fileStores({ path, files }).store.prepare()).rejects.toThrow(refused);
+  expect(await readdir(join(path, folder))).not.toContainEqual(expect.stringMatching(/-/));
+});
+
+test('proving that the store can be written to leaves no trace', async () => {
+  const path = await temporaryDirectory();
+  await fileStores({ path }).store.prepare();
+  expect((await readdir(path, { recursive: true })).toSorted()).toEqual(
+    ['blobs', 'blobs/sha256', 'blobs/sha512', 'incoming', 'repositories', 'set-aside'].toSorted(),
+  );
+});
+
+test('what is no content and no record is left alone and never listed', async () => {
+  const path = await temporaryDirectory();
+  const { store, records } = fileStores({ path });
+  await store.prepare();
+  await mkdir(join(path, 'blobs/sha256/zz/folder'), { recursive: true });
+  await mkdir(join(path, 'repositories/docker.io'), { recursive: true });
+  for (const junk of ['blobs/lost+found', 'blobs/sha256/zz/x', 'repositories/docker.io/.DS_Store']) {
+    await writeFile(join(path, junk), '');
+  }
+  await store.prepare();
+  expect(await Array.fromAsync(store.list())).toEqual([]);
+  expect(await Array.fromAsync(records.list())).toEqual([]);
+  expect(await readdir(join(path, 'blobs'))).toContain('lost+found');
+});
