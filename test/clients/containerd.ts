@@ -1,0 +1,52 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { run, startProcess } from '../support/processes.ts';
+import { temporaryDirectory } from '../support/temp-directory.ts';
+import { tool } from '../support/tools.ts';
+import type { Client, Pulled } from './client.ts';
+
+/** A containerd of its own. One file tells it that the mirror stands before every registry; it sends `?ns=` along. */
+export async function startContainerd(mirrorUrl: string): Promise<(registry: string) => Client> {
+  const directory = await temporaryDirectory();
+  const socket = join(directory, 'containerd.sock');
+  const hosts = join(directory, 'hosts');
+  await mkdir(join(hosts, '_default'), { recursive: true });
+  await writeFile(join(hosts, '_default', 'hosts.toml'), hostsToml(mirrorUrl));
+  const configFile = join(directory, 'config.toml');
+  await writeFile(configFile, configToml(directory, socket));
+  const containerd = startProcess(tool('containerd'), ['--config', configFile]);
+  await containerd.waitUntil(({ output }) => output.includes('containerd successfully booted'));
+  const ctr = (...args: string[]) => run(tool('ctr'), ['--address', socket, ...args]);
+  return (registry) => ({
+    async pull({ repository, tag }: Pulled) {
+      const name = `${registry}/${repository}:${tag}`;
+      await ctr('content', 'fetch', '--hosts-dir', hosts, name);
+      const { stdout } = await ctr('images', 'ls', `name==${name}`);
+      return /sha\d+:[0-9a-f]+/.exec(stdout)?.[0] ?? '';
+    },
+    async forget() {
+      const { stdout } = await ctr('images', 'ls', '-q');
+      await ctr('images', 'rm', '--sync', ...stdout.split('\n').filter((name) => name !== ''));
+    },
+  });
+}
+
+function hostsToml(mirrorUrl: string): string {
+  return `
+[host."${mirrorUrl}"]
+  capabilities = ["pull", "resolve"]
+`;
+}
+
+function configToml(directory: string, socket: string): string {
+  return `
+version = 2
+root = "${join(directory, 'root')}"
+state = "${join(directory, 'state')}"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
+[grpc]
+  address = "${socket}"
+[ttrpc]
+  address = "${socket}.ttrpc"
+`;
+}
