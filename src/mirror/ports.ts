@@ -42,7 +42,11 @@ export interface Upstream {
    * Opens a blob for reading; resolves as soon as the headers are there. Nothing is verified yet.
    * A range may be answered with the whole blob: see `offset`.
    */
-  openBlob(repository: Repository, digest: Digest, options: Waiting & { readonly range?: ByteRange }): Promise<OpenedBlob>;
+  openBlob(
+    repository: Repository,
+    digest: Digest,
+    options: Waiting & { readonly range?: ByteRange },
+  ): Promise<OpenedBlob>;
   /** All tags, following the registry's pages. */
   listTags(repository: Repository, options: Waiting): Promise<readonly string[]>;
   /** All referrers of `digest`, unfiltered, by the referrers API or, where the registry has none, by the tag schema. */
@@ -156,6 +160,7 @@ export interface RecordStore {
 export interface IndexedContent {
   readonly digest: Digest;
   readonly size: number;
+  readonly isManifest: boolean;
   /** What a manifest names; empty for a blob. */
   readonly names: readonly Digest[];
   readonly usedAtMs: number;
@@ -276,7 +281,10 @@ export interface Observer {
     readonly cause?: unknown;
   }): void;
   collapsed(event: { readonly kind: 'manifest' | 'blob' | 'tag' }): void;
-  tagRevalidated(event: { readonly upstream: string; readonly result: 'not_modified' | 'changed' | 'gone' | 'error' }): void;
+  tagRevalidated(event: {
+    readonly upstream: string;
+    readonly result: 'not_modified' | 'changed' | 'gone' | 'error';
+  }): void;
   servedStale(event: { readonly upstream: string; readonly reason: string }): void;
   contentStored(event: { readonly kind: ContentKind; readonly bytes: number }): void;
   evicted(event: { readonly reason: 'lru' | 'unused' | 'purge'; readonly bytes: number }): void;

@@ -19,7 +19,8 @@ const maxRepositoryLength = 255;
 
 /** @throws OciError NAME_INVALID */
 export function parseRepository(text: string): Repository {
-  if (!isRepository(text)) throw new OciError('NAME_INVALID', 'the repository name is not one the distribution spec allows');
+  if (!isRepository(text))
+    throw new OciError('NAME_INVALID', 'the repository name is not one the distribution spec allows');
   return text;
 }
 
@@ -39,4 +40,3 @@ export function isTag(text: string): text is Tag {
 
 /** A manifest's reference: a digest where the text has a colon, else a tag. */
 export type Reference = Digest | Tag;
-

@@ -1,0 +1,160 @@
+import type { Config } from './config/schema.ts';
+import { Certificate } from './http/certificate.ts';
+import { createManagementApp, type Readiness } from './http/management.ts';
+import { ReadBuffers } from './http/read-buffers.ts';
+import { createRegistryApp, Listener } from './http/server.ts';
+import type { Part } from './lifecycle.ts';
+import { type AssembledMirror, assembleMirror } from './mirror/assemble.ts';
+import type { Clock } from './mirror/ports.ts';
+import { FileBlobStore } from './storage/filesystem/blob-store.ts';
+import type { FailpointHook } from './storage/filesystem/failpoints.ts';
+import { FileRecordStore } from './storage/filesystem/record-store.ts';
+import type { Log } from './telemetry/log.ts';
+import { createMetrics, type Metrics } from './telemetry/metrics.ts';
+import { createUpstreamDirectory, type OpenUpstreamDirectory } from './upstream/upstream-directory.ts';
+import { upstreamSettings } from './upstream-settings.ts';
+import { MemoryIndex } from '../test/support/memory-index.ts';
+
+export interface AppDeps {
+  readonly config: Config;
+  readonly version: string;
+  readonly log: Log;
+  readonly failpoint: FailpointHook;
+}
+
+export interface App {
+  /** In the order in which they start. */
+  readonly parts: readonly Part[];
+  /** Where clients pull, once it listens. */
+  readonly address: () => string;
+  /** From here on it is not ready. */
+  beginDraining(): void;
+}
+
+const sweepEveryMs = 60_000;
+const managementIdleMs = 60_000;
+
+/** Builds every part from a Config and hands each what it needs. */
+export function createApp({ config, version, log, failpoint }: AppDeps): App {
+  const clock: Clock = { now: () => Date.now() };
+  const state = { isStarting: true, isDraining: false };
+  const index = new MemoryIndex();
+  const observer = createMetrics({
+    version,
+    maxBytes: config.storage.maxBytes,
+    totals: () => index.totals(),
+    freeBytes: () => store.freeBytes(),
+    pendingBytes: () => store.pendingBytes(),
+    onTrouble: ({ part, cause }) => log.logger.error({ part, err: cause }, 'trouble'),
+    onDownloadFailed: ({ upstream, result, bytes, cause }) =>
+      log.logger.warn({ upstream, result, bytes, err: cause }, 'download failed'),
+  });
+  const { path } = config.storage;
+  const store = new FileBlobStore({ path, observer, clock, failpoint });
+  const records = new FileRecordStore({ path, observer, failpoint });
+  const upstreams = directoryOf(config, { version, clock, observer });
+  const assembled = mirrorOf(config, { store, records, index, upstreams, clock, observer });
+  const report = (bug: unknown) => log.logger.error({ err: bug }, 'bug');
+  const buffers = new ReadBuffers({ budgetBytes: config.download.bufferBudgetBytes });
+  const registry = registryListener(config, { ...assembled, clock, observer, buffers, report, log });
+  const readiness = async (): Promise<Readiness> => ({
+    isReady: !state.isStarting && !state.isDraining,
+    body: { ...state },
+  });
+  const management = managementListener(config, { readiness, observer, report });
+  const ready: Part = {
+    name: 'readiness',
+    start: async () => {
+      state.isStarting = false;
+    },
+    stop: async () => {},
+  };
+  return {
+    parts: [
+      partOf('store', { start: () => store.prepare() }),
+      partOf('upstreams', { stop: () => upstreams.close() }),
+      partOf('mirror', assembled),
+      sweeper(assembled, observer),
+      management,
+      registry,
+      ready,
+    ],
+    address: () => registry.address,
+    beginDraining: () => {
+      state.isDraining = true;
+    },
+  };
+}
+
+function directoryOf(
+  config: Config,
+  { version, clock, observer }: { version: string; clock: Clock; observer: Metrics },
+): OpenUpstreamDirectory {
+  const entries = new Map(config.upstreams.map((upstream) => [upstream.name, upstreamSettings(upstream, { version })]));
+  return createUpstreamDirectory({ entries, clock, observer });
+}
+
+function mirrorOf(config: Config, parts: Parameters<typeof assembleMirror>[0]): AssembledMirror {
+  const defaultUpstream = parts.upstreams.find(config.defaultUpstream);
+  if (!defaultUpstream) throw new Error(`the default upstream ${config.defaultUpstream} is not configured`);
+  return assembleMirror(parts, {
+    defaultUpstream,
+    freshness: config.freshness,
+    freshnessOf: new Map(config.upstreams.map(({ name, freshness }) => [name, freshness])),
+    accessOf: new Map(config.upstreams.map(({ name, allow, deny }) => [name, { allow, deny }])),
+    limits: config.storage,
+    keep: config.storage.keep,
+    unusedForMs: config.storage.unusedForMs,
+    verifyReads: config.storage.verifyReads,
+    maxConcurrent: config.download.maxConcurrent,
+    maxAbandoned: config.download.maxAbandoned,
+  });
+}
+
+function registryListener(
+  config: Config,
+  deps: Pick<AssembledMirror, 'mirror'> & {
+    readonly clock: Clock;
+    readonly observer: Metrics;
+    readonly buffers: ReadBuffers;
+    readonly report: (bug: unknown) => void;
+    readonly log: Log;
+  },
+): Listener {
+  const { tls, host, port } = config.listen;
+  const { logger } = deps.log;
+  const app = createRegistryApp({ ...deps, log: (line) => logger.info(line, 'request') });
+  const certificate = tls && new Certificate(tls, { report: deps.report });
+  const { idleTimeoutMs } = config.clients;
+  return new Listener(app.callback(), { name: 'registry listener', host, port, certificate, idleTimeoutMs });
+}
+
+function managementListener(
+  config: Config,
+  {
+    readiness,
+    observer,
+    report,
+  }: { readiness: () => Promise<Readiness>; observer: Metrics; report: (bug: unknown) => void },
+): Listener {
+  const metrics = async () => ({ contentType: observer.contentType, text: await observer.text() });
+  const app = createManagementApp({ readiness, metrics, report });
+  const { host, port } = config.management;
+  return new Listener(app.callback(), { name: 'management listener', host, port, idleTimeoutMs: managementIdleMs });
+}
+
+/** Evicts what is due, now and then. */
+function sweeper({ sweep }: AssembledMirror, observer: Metrics): Part {
+  let timer: NodeJS.Timeout | undefined;
+  const run = () => void sweep().catch((cause: unknown) => observer.trouble({ part: 'eviction', cause }));
+  return partOf('sweeper', {
+    start: async () => {
+      timer = setInterval(run, sweepEveryMs).unref();
+    },
+    stop: async () => clearInterval(timer),
+  });
+}
+
+function partOf(name: string, { start, stop }: Partial<Pick<Part, 'start' | 'stop'>>): Part {
+  return { name, start: start ?? (async () => {}), stop: stop ?? (async () => {}) };
+}

@@ -1,0 +1,82 @@
+import type { ServedBlob } from '../mirror/blobs.ts';
+import type { Mirror, Place } from '../mirror/mirror.ts';
+import type { ByteSource, Clock } from '../mirror/ports.ts';
+import type { Digest } from '../oci/digest.ts';
+import {
+  beginContent,
+  type ContentAnswer,
+  type ContentFacts,
+  decideAnswer,
+  sendBytes,
+  sendStretch,
+} from './content-response.ts';
+import type { RegistryContext } from './exchange.ts';
+import type { ReadBuffers } from './read-buffers.ts';
+
+export interface BlobAnswerDeps {
+  readonly mirror: Mirror;
+  readonly clock: Clock;
+  readonly buffers: ReadBuffers;
+}
+
+const mediaType = 'application/octet-stream';
+
+/** HEAD of a blob: never a download. */
+export async function answerBlobHead(
+  ctx: RegistryContext,
+  deps: BlobAnswerDeps,
+  place: Place,
+  digest: Digest,
+): Promise<void> {
+  const head = await deps.mirror.blobHead(place, digest, ctx.state.exchange);
+  sendBytes(ctx, { ...head, digest, mediaType, ageMs: deps.clock.now() - head.firstServedAtMs }, undefined);
+}
+
+/** GET of a blob or of a part of it, from the store or along with a running download. */
+export async function answerBlob(
+  ctx: RegistryContext,
+  deps: BlobAnswerDeps,
+  place: Place,
+  digest: Digest,
+): Promise<void> {
+  const blob = await deps.mirror.blob(place, digest, ctx.state.exchange);
+  // A reader that waits for a download must not wait on for a client that left.
+  const leave = () => void blob.source[Symbol.asyncDispose]();
+  ctx.res.once('close', leave);
+  try {
+    if (ctx.res.destroyed) return;
+    const answer = decideAnswer(ctx.req.headers, digest, blob.size);
+    const { size, cache } = blob;
+    await answerWith(
+      ctx,
+      deps,
+      blob,
+      { digest, mediaType, size, cache, ageMs: deps.clock.now() - blob.firstServedAtMs },
+      answer,
+    );
+  } finally {
+    ctx.res.off('close', leave);
+    await blob.source[Symbol.asyncDispose]();
+  }
+}
+
+async function answerWith(
+  ctx: RegistryContext,
+  { buffers }: BlobAnswerDeps,
+  blob: ServedBlob,
+  facts: ContentFacts,
+  answer: ContentAnswer,
+): Promise<void> {
+  const { exchange } = ctx.state;
+  if (answer.status !== 206) {
+    beginContent(ctx, facts, answer);
+    if (answer.status === 304) ctx.res.end();
+    else await sendStretch(ctx.res, exchange, { ...blob, start: 0, end: blob.size, buffers });
+    return;
+  }
+  const { start, end } = answer.range;
+  await using ahead: ByteSource | undefined = await blob.relayAhead?.(answer.range, exchange);
+  beginContent(ctx, facts, answer);
+  const stretch = ahead ? { source: ahead, isSequential: false } : blob;
+  await sendStretch(ctx.res, exchange, { ...stretch, start, end: end + 1, buffers });
+}

@@ -1,0 +1,71 @@
+import { readFileSync, unwatchFile, watchFile } from 'node:fs';
+import { createSecureContext } from 'node:tls';
+
+export interface CertificateFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
+export interface CertificateBytes {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+}
+
+const lookEveryMs = 5_000;
+
+/**
+ * A certificate and its key from files, read again when they are renewed. Files are looked at by time, not by notification, because
+ * Kubernetes renews a mounted secret by switching a symbolic link. A renewal that cannot be used changes nothing.
+ */
+export class Certificate {
+  readonly #files: CertificateFiles;
+  readonly #report: (cause: unknown) => void;
+  readonly #lookEveryMs: number;
+  #current: CertificateBytes;
+  #listener: ((renewed: CertificateBytes) => void) | undefined;
+
+  /** @throws when the files cannot be read or do not fit together. */
+  constructor(files: CertificateFiles, options: { report: (cause: unknown) => void; lookEveryMs?: number }) {
+    this.#files = files;
+    this.#report = options.report;
+    this.#lookEveryMs = options.lookEveryMs ?? lookEveryMs;
+    this.#current = read(files);
+  }
+
+  current(): CertificateBytes {
+    return this.#current;
+  }
+
+  /** Calls `listener` with every usable renewal, until {@link close}. */
+  onRenewed(listener: (renewed: CertificateBytes) => void): void {
+    this.#listener = listener;
+    for (const file of [this.#files.certFile, this.#files.keyFile]) {
+      watchFile(file, { interval: this.#lookEveryMs, persistent: false }, this.#look);
+    }
+  }
+
+  close(): void {
+    for (const file of [this.#files.certFile, this.#files.keyFile]) unwatchFile(file, this.#look);
+  }
+
+  readonly #look = (): void => {
+    try {
+      const found = read(this.#files);
+      if (found.cert.equals(this.#current.cert) && found.key.equals(this.#current.key)) return;
+      this.#current = found;
+      this.#listener?.(found);
+    } catch (cause) {
+      this.#report(cause);
+    }
+  };
+}
+
+function read({ certFile, keyFile }: CertificateFiles): CertificateBytes {
+  const bytes = { cert: readFileSync(certFile), key: readFileSync(keyFile) };
+  try {
+    createSecureContext(bytes);
+  } catch (cause) {
+    throw new Error(`${certFile} and ${keyFile} are not a certificate and its key`, { cause });
+  }
+  return bytes;
+}

@@ -1,0 +1,151 @@
+import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { CacheStatus, ByteSource } from '../mirror/ports.ts';
+import type { Digest } from '../oci/digest.ts';
+import { OciError } from '../oci/errors.ts';
+import { parseRange, type RequestedRange, type SatisfiableRange } from '../oci/range.ts';
+import { cacheStatusHeader } from './cache-status.ts';
+import { ClientLeft, type Exchange, type RegistryContext } from './exchange.ts';
+import type { ReadBuffers } from './read-buffers.ts';
+
+/** What is said of content, whole or in part, with or without its body. */
+export interface ContentFacts {
+  readonly digest: Digest;
+  readonly mediaType: string;
+  /** Undefined: not known yet, so the answer is chunked and has no ranges. */
+  readonly size: number | undefined;
+  readonly cache: CacheStatus;
+  readonly ageMs: number;
+}
+
+export type ContentAnswer =
+  | { readonly status: 200 }
+  | { readonly status: 206; readonly range: SatisfiableRange }
+  | { readonly status: 304 }
+  | { readonly status: 416 };
+
+/** What to answer to the conditions of a GET or HEAD, by RFC 9110 §13.2.2: If-None-Match, then Range if If-Range holds. Pure. */
+export function decideAnswer(headers: IncomingHttpHeaders, digest: Digest, size: number | undefined): ContentAnswer {
+  if (matchesTag(headers['if-none-match'], digest)) return { status: 304 };
+  const range = rangeOf(headers, digest, size);
+  if (range === 'unsatisfiable') return { status: 416 };
+  return range === 'whole' ? { status: 200 } : { status: 206, range };
+}
+
+function rangeOf(headers: IncomingHttpHeaders, digest: Digest, size: number | undefined): RequestedRange {
+  if (headers.range === undefined || size === undefined) return 'whole';
+  const ifRange = headers['if-range'];
+  if (ifRange !== undefined && ifRange !== etagOf(digest)) return 'whole';
+  return parseRange(headers.range, size);
+}
+
+function matchesTag(ifNoneMatch: string | undefined, digest: Digest): boolean {
+  if (ifNoneMatch === undefined) return false;
+  if (ifNoneMatch.trim() === '*') return true;
+  return ifNoneMatch.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etagOf(digest));
+}
+
+function etagOf(digest: Digest): string {
+  return `"${digest}"`;
+}
+
+/** Writes status and headers; Koa's own response is not used for content. @throws OciError RANGE_INVALID for a 416. */
+export function beginContent(ctx: RegistryContext, facts: ContentFacts, answer: ContentAnswer): void {
+  const { exchange } = ctx.state;
+  const { digest, size, mediaType, cache, ageMs } = facts;
+  exchange.cache = cache.word;
+  if (answer.status === 416) {
+    ctx.set('Content-Range', `bytes */${size ?? '*'}`);
+    throw new OciError('RANGE_INVALID', 'the range lies outside the content');
+  }
+  const headers: OutgoingHttpHeaders = {
+    'Docker-Content-Digest': digest,
+    ETag: etagOf(digest),
+    'Accept-Ranges': 'bytes',
+    Age: Math.max(0, Math.floor(ageMs / 1000)),
+  };
+  const cacheStatus = cacheStatusHeader(cache);
+  if (cacheStatus !== undefined) headers['Cache-Status'] = cacheStatus;
+  if (answer.status !== 304) headers['Content-Type'] = mediaType;
+  if (answer.status === 200 && size !== undefined) headers['Content-Length'] = size;
+  if (answer.status === 206) {
+    const { start, end } = answer.range;
+    headers['Content-Length'] = end - start + 1;
+    headers['Content-Range'] = `bytes ${start}-${end}/${size}`;
+  }
+  ctx.res.writeHead(answer.status, headers);
+  ctx.respond = false;
+  exchange.firstByteAt = performance.now();
+}
+
+/** Sends content that is in memory. */
+export function sendBytes(ctx: RegistryContext, facts: ContentFacts, bytes: Uint8Array | undefined): void {
+  const answer = decideAnswer(ctx.req.headers, facts.digest, facts.size);
+  beginContent(ctx, facts, answer);
+  if (answer.status === 304 || ctx.method === 'HEAD' || bytes === undefined) {
+    ctx.res.end();
+    return;
+  }
+  const body = answer.status === 206 ? bytes.subarray(answer.range.start, answer.range.end + 1) : bytes;
+  ctx.state.exchange.bytes = body.byteLength;
+  ctx.res.end(body);
+}
+
+export interface StretchOptions {
+  readonly source: ByteSource;
+  /** First byte, and the one behind the last; undefined: to the end of the source. */
+  readonly start: number;
+  readonly end: number | undefined;
+  readonly isSequential: boolean;
+  readonly buffers: ReadBuffers;
+}
+
+/**
+ * Sends a stretch of a source, at the client's pace: one buffer is filled while the other is on its way.
+ * No stream object stands between the file and the socket, and what waits for the client is two buffers.
+ * @throws when the source fails or ends early: the answer must then be cut, never finished.
+ */
+export async function sendStretch(
+  response: ServerResponse,
+  exchange: Exchange,
+  options: StretchOptions,
+): Promise<void> {
+  const { source, start, end, buffers, isSequential } = options;
+  const pair = buffers.lend(end === undefined ? Infinity : end - start);
+  try {
+    let position = isSequential && start > 0 ? await skip(source, start, pair.buffers[0]) : start;
+    let written: Promise<void> | undefined;
+    for (let turn = 0; end === undefined || position < end; turn ^= 1) {
+      const buffer = pair.buffers[turn === 0 ? 0 : 1];
+      const wanted = end === undefined ? buffer : buffer.subarray(0, Math.min(buffer.byteLength, end - position));
+      const bytes = await source.read(wanted, position);
+      await written;
+      if (bytes === 0 && end !== undefined) throw new Error(`the content ended at ${position}, before ${end}`);
+      if (bytes === 0) break;
+      written = write(response, buffer.subarray(0, bytes));
+      written.catch(() => {}); // It is awaited a turn later; meanwhile the read may fail first.
+      position += bytes;
+      exchange.bytes += bytes;
+    }
+    await written;
+    response.end();
+  } finally {
+    pair.release();
+  }
+}
+
+async function skip(source: ByteSource, to: number, buffer: Buffer): Promise<number> {
+  for (let position = 0; position < to; ) {
+    const bytes = await source.read(buffer.subarray(0, Math.min(buffer.byteLength, to - position)), position);
+    if (bytes === 0) throw new Error(`the content ended at ${position}, before ${to}`);
+    position += bytes;
+  }
+  return to;
+}
+
+/** Resolves when the buffer is free again: its bytes are with the kernel. */
+function write(response: ServerResponse, bytes: Buffer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (response.destroyed) reject(new ClientLeft());
+    else response.write(bytes, (error) => (error ? reject(new ClientLeft()) : resolve()));
+  });
+}

@@ -1,0 +1,48 @@
+import Router from '@koa/router';
+import Koa from 'koa';
+
+/** What readiness looks at. Upstreams are told about, and do not decide: a mirror whose upstreams are down still serves. */
+export interface Readiness {
+  readonly isReady: boolean;
+  readonly body: Readonly<Record<string, unknown>>;
+}
+
+export interface ManagementDeps {
+  readonly readiness: () => Promise<Readiness>;
+  readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
+  readonly report: (bug: unknown) => void;
+}
+
+/**
+ * The management listener, never the registry's:
+ *
+ *     /healthz    the process answers
+ *     /readyz     it may be sent traffic
+ *     /metrics    for Prometheus
+ */
+export function createManagementApp({ readiness, metrics, report }: ManagementDeps): Koa {
+  const router = new Router();
+  router.get('/healthz', (ctx) => {
+    ctx.body = { status: 'ok' };
+  });
+  router.get('/readyz', async (ctx) => {
+    const { isReady, body } = await readiness();
+    ctx.status = isReady ? 200 : 503;
+    ctx.body = body;
+  });
+  router.get('/metrics', async (ctx) => {
+    const { contentType, text } = await metrics();
+    ctx.set('Content-Type', contentType);
+    ctx.body = text;
+  });
+  const app = new Koa();
+  app.on('error', report);
+  app.use(async (ctx, next) => {
+    ctx.set('X-Content-Type-Options', 'nosniff');
+    ctx.set('Cache-Control', 'no-store');
+    await next();
+  });
+  app.use(router.routes());
+  app.use(router.allowedMethods());
+  return app;
+}

@@ -1,0 +1,64 @@
+import type { Middleware } from 'koa';
+import type { Observer } from '../../mirror/ports.ts';
+import { Exchange, type ExchangeState } from '../exchange.ts';
+
+/** One line of the access log: what was asked, by whom, what became of it and where it came from. */
+export interface AccessLine {
+  readonly method: string;
+  /** Without its query, which may hold anything. */
+  readonly path: string;
+  readonly status: number;
+  readonly cache: string;
+  readonly upstream: string;
+  readonly repository: string | undefined;
+  readonly reference: string | undefined;
+  readonly bytes: number;
+  readonly durationMs: number;
+  readonly client: string | undefined;
+  readonly userAgent: string | undefined;
+  readonly aborted: boolean;
+}
+
+export interface AccessLogDeps {
+  readonly observer: Observer;
+  readonly log: (line: AccessLine) => void;
+}
+
+/** Begins the exchange of every request, and tells of it when the answer is over, complete or cut. */
+export function tellOfRequests({ observer, log }: AccessLogDeps): Middleware<ExchangeState> {
+  return (ctx, next) => {
+    const exchange = new Exchange(ctx.res);
+    ctx.state = { exchange };
+    const { req, res } = ctx;
+    res.once('close', () => {
+      const endedAt = performance.now();
+      const durationMs = endedAt - exchange.startedAt;
+      const { kind, cache, upstream, repository, reference, bytes } = exchange;
+      const method = req.method ?? '';
+      const status = res.statusCode;
+      const aborted = !res.writableFinished;
+      const firstByteMs = (exchange.firstByteAt ?? endedAt) - exchange.startedAt;
+      observer.answered({ kind, method, status, cache, upstream, bytes, durationMs, firstByteMs, aborted });
+      log({
+        method,
+        path: pathOf(req.url ?? ''),
+        status,
+        cache,
+        upstream,
+        repository,
+        reference,
+        bytes,
+        durationMs: Math.round(durationMs * 100) / 100,
+        client: req.socket.remoteAddress,
+        userAgent: req.headers['user-agent'],
+        aborted,
+      });
+    });
+    return next();
+  };
+}
+
+function pathOf(target: string): string {
+  const question = target.indexOf('?');
+  return question === -1 ? target : target.slice(0, question);
+}

@@ -1,0 +1,53 @@
+import type { Middleware } from 'koa';
+import { RememberedNotFound } from '../../mirror/remembered.ts';
+import { OciError, UpstreamError } from '../../oci/errors.ts';
+import { ClientLeft, type ExchangeState } from '../exchange.ts';
+
+/** When an upstream does not say when to come back, a client is told this. */
+const defaultRetryAfterSeconds = 10;
+
+/** Turns what the handlers throw into the spec's error body. Anything unexpected is a bug: 500, and reported with its stack. */
+export function answerErrors(report: (bug: unknown) => void): Middleware<ExchangeState> {
+  return async (ctx, next) => {
+    try {
+      await next();
+    } catch (error) {
+      const isKnown = error instanceof OciError || error instanceof UpstreamError;
+      if (!isKnown && !isClientGone(error, ctx.res)) report(error);
+      if (ctx.headerSent || ctx.res.destroyed) {
+        // Koa would leave the socket open, and the client waiting for the promised length.
+        ctx.respond = false;
+        ctx.res.destroy();
+        return;
+      }
+      if (error instanceof RememberedNotFound) {
+        ctx.state.exchange.cache = 'negative';
+        ctx.set('Cache-Status', 'layerwell; hit; detail=negative');
+      }
+      if (error instanceof UpstreamError) setRetryAfter(ctx, error);
+      ctx.status = isKnown ? error.status : 500;
+      ctx.body = { errors: [bodyOf(error)] };
+    }
+  };
+}
+
+function isClientGone(error: unknown, response: { readonly destroyed: boolean }): boolean {
+  return error instanceof ClientLeft || response.destroyed;
+}
+
+function setRetryAfter(ctx: { set(field: string, value: string): void }, error: UpstreamError): void {
+  const isLimit = error.trouble === 'overloaded' || error.trouble === 'busy';
+  const seconds = error.retryAfterSeconds ?? (isLimit ? defaultRetryAfterSeconds : undefined);
+  if (seconds !== undefined) ctx.set('Retry-After', String(seconds));
+}
+
+/** TOOMANYREQUESTS and DENIED are the spec's; UNAVAILABLE and UNKNOWN are those of docker/distribution, which clients print as well. */
+function bodyOf(error: unknown): { code: string; message: string; detail?: unknown } {
+  if (error instanceof OciError) {
+    return { code: error.code, message: error.message, ...(error.detail !== undefined && { detail: error.detail }) };
+  }
+  if (error instanceof UpstreamError) {
+    return { code: error.status === 429 ? 'TOOMANYREQUESTS' : 'UNAVAILABLE', message: error.message };
+  }
+  return { code: 'UNKNOWN', message: 'internal error' };
+}

@@ -1,0 +1,54 @@
+/** A pair of buffers to read into by turns: while one is on its way to the socket, the other is filled. */
+export interface BufferPair {
+  readonly buffers: readonly [Buffer, Buffer];
+  release(): void;
+}
+
+const sizes = [512 * 1024, 256 * 1024, 128 * 1024, 64 * 1024] as const;
+/** Buffers kept for the next reader, so that a stream of small answers allocates nothing. */
+const maxIdlePairs = 4;
+
+/**
+ * Buffers for all readers out of one budget: 512 KiB each while few read, shrinking to 64 KiB when many do.
+ * Memory is so bounded by the budget (and 128 KiB for each reader beyond it), never by what is read.
+ */
+export class ReadBuffers {
+  readonly #budgetBytes: number;
+  readonly #idle = new Map<number, Buffer[]>(sizes.map((size) => [size, []]));
+  #lentBytes = 0;
+
+  constructor({ budgetBytes }: { budgetBytes: number }) {
+    this.#budgetBytes = budgetBytes;
+  }
+
+  get lentBytes(): number {
+    return this.#lentBytes;
+  }
+
+  /** @param wantedBytes a small answer needs no large buffers. */
+  lend(wantedBytes: number): BufferPair {
+    const size = this.#sizeFor(wantedBytes);
+    this.#lentBytes += 2 * size;
+    const buffers = [this.#take(size), this.#take(size)] as const;
+    let isLent = true;
+    const release = () => {
+      if (!isLent) return;
+      isLent = false;
+      this.#lentBytes -= 2 * size;
+      const idle = this.#idle.get(size);
+      if (idle && idle.length < 2 * maxIdlePairs) idle.push(...buffers);
+    };
+    return { buffers, release };
+  }
+
+  #sizeFor(wantedBytes: number): number {
+    const smallest = sizes[sizes.length - 1] ?? 0;
+    const fits = (size: number) => this.#lentBytes + 2 * size <= this.#budgetBytes / 2 || size === smallest;
+    const useful = (size: number) => size < 2 * wantedBytes || size === smallest;
+    return sizes.find((size) => fits(size) && useful(size)) ?? smallest;
+  }
+
+  #take(size: number): Buffer {
+    return this.#idle.get(size)?.pop() ?? Buffer.allocUnsafeSlow(size);
+  }
+}

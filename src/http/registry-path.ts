@@ -1,0 +1,69 @@
+import { type Digest, parseDigest } from '../oci/digest.ts';
+import { OciError } from '../oci/errors.ts';
+import { parseTag, type Reference } from '../oci/reference.ts';
+
+/** What a request below `/v2/` asks for. The name still may begin with an upstream's; the mirror tells. */
+export type RegistryResource =
+  | { readonly kind: 'ping' | 'catalog' }
+  | { readonly kind: 'manifest'; readonly name: string; readonly reference: Reference }
+  | { readonly kind: 'blob' | 'referrers'; readonly name: string; readonly digest: Digest }
+  | { readonly kind: 'tags'; readonly name: string };
+
+export interface RegistryPath {
+  readonly resource: RegistryResource;
+  /** What stood before `/v2/`. */
+  readonly pathPrefix: string | undefined;
+  readonly query: URLSearchParams | undefined;
+}
+
+/** Longer ones are nobody's: 255 for a name, 135 for a sha512 digest, and the words between. */
+const maxTargetLength = 4096;
+
+/**
+ * Parses a request target in origin form. The one place that reads what clients write: nothing is decoded but `%3A` (some
+ * clients encode the colon of a digest), so an encoded slash, dot or NUL never becomes one.
+ * @throws OciError NAME_INVALID, DIGEST_INVALID or TAG_INVALID (400); NAME_UNKNOWN (404) for a path that is no resource.
+ */
+export function parseRegistryPath(target: string): RegistryPath {
+  // VSV00018: an absolute-form target must not change where a request leads.
+  if (!target.startsWith('/')) throw new OciError('NAME_INVALID', 'the request target must be a path');
+  if (target.length > maxTargetLength) throw new OciError('NAME_INVALID', 'the request target is too long');
+  const question = target.indexOf('?');
+  const path = withColons(question === -1 ? target : target.slice(0, question));
+  const query = question === -1 ? undefined : new URLSearchParams(target.slice(question + 1));
+  const { pathPrefix, below } = splitAtVersion(path);
+  return { resource: parseResource(below), pathPrefix, query };
+}
+
+function withColons(path: string): string {
+  if (!path.includes('%')) return path;
+  const decoded = path.replaceAll(/%3a/gi, ':');
+  if (decoded.includes('%')) throw new OciError('NAME_INVALID', 'the path holds an encoded character that no name has');
+  return decoded;
+}
+
+function splitAtVersion(path: string): { readonly pathPrefix: string | undefined; readonly below: string } {
+  if (path === '/v2') return { pathPrefix: undefined, below: '' };
+  if (path.startsWith('/v2/')) return { pathPrefix: undefined, below: path.slice(4) };
+  const [, pathPrefix, below] = /^\/([^/]+)\/v2(?:\/(.*))?$/s.exec(path) ?? [];
+  if (pathPrefix === undefined) throw new OciError('NAME_UNKNOWN', 'no resource of a registry has this path');
+  return { pathPrefix, below: below ?? '' };
+}
+
+function parseResource(below: string): RegistryResource {
+  if (below === '') return { kind: 'ping' };
+  if (below === '_catalog') return { kind: 'catalog' };
+  const listOf = nameBefore(below, '/tags/list');
+  if (listOf !== undefined) return { kind: 'tags', name: listOf };
+  // The last one counts: a repository may have a component called `blobs`.
+  const [, name, word, rest] = /^(.+)\/(manifests|blobs|referrers)\/([^/]*)$/s.exec(below) ?? [];
+  if (name === undefined || rest === undefined)
+    throw new OciError('NAME_UNKNOWN', 'no resource of a registry has this path');
+  if (word === 'manifests')
+    return { kind: 'manifest', name, reference: rest.includes(':') ? parseDigest(rest) : parseTag(rest) };
+  return { kind: word === 'blobs' ? 'blob' : 'referrers', name, digest: parseDigest(rest) };
+}
+
+function nameBefore(below: string, ending: string): string | undefined {
+  return below.endsWith(ending) ? below.slice(0, -ending.length) : undefined;
+}

@@ -1,0 +1,92 @@
+import Router from '@koa/router';
+import type { Mirror } from '../mirror/mirror.ts';
+import type { Clock } from '../mirror/ports.ts';
+import { OciError } from '../oci/errors.ts';
+import { answerBlob, answerBlobHead } from './blobs.ts';
+import type { ExchangeState, RegistryContext } from './exchange.ts';
+import { answerCatalog, answerReferrers, answerTagList } from './listings.ts';
+import { answerManifest } from './manifests.ts';
+import type { ReadBuffers } from './read-buffers.ts';
+import { parseRegistryPath, type RegistryPath } from './registry-path.ts';
+
+export interface RoutesDeps {
+  readonly mirror: Mirror;
+  readonly clock: Clock;
+  readonly buffers: ReadBuffers;
+}
+
+/**
+ * Every path that exists on the registry's listener:
+ *
+ *     /v2/                                       ping
+ *     /v2/_catalog                               what is cached
+ *     /v2/<name>/manifests/<tag or digest>
+ *     /v2/<name>/blobs/<digest>
+ *     /v2/<name>/tags/list
+ *     /v2/<name>/referrers/<digest>
+ *     /<upstream>/v2/…                           the same, of that upstream
+ *
+ * What stands below `/v2/` is read by the one strict parser in registry-path.ts.
+ */
+export function registryRoutes(deps: RoutesDeps): Router<ExchangeState> {
+  const router = new Router<ExchangeState>();
+  router.all(/^\/(?:[^/]+\/)?v2(?:\/.*)?$/, (ctx) => answerResource(ctx, deps));
+  return router;
+}
+
+async function answerResource(ctx: RegistryContext, deps: RoutesDeps): Promise<void> {
+  refuseWrites(ctx);
+  const path = parseRegistryPath(ctx.req.url ?? '');
+  const { resource } = path;
+  ctx.state.exchange.kind = resource.kind;
+  switch (resource.kind) {
+    case 'ping':
+      ctx.body = {};
+      return;
+    case 'catalog':
+      return answerCatalog(ctx, deps.mirror);
+    default:
+      return answerPlace(ctx, deps, path, resource);
+  }
+}
+
+async function answerPlace(
+  ctx: RegistryContext,
+  deps: RoutesDeps,
+  path: RegistryPath,
+  resource: Exclude<RegistryPath['resource'], { kind: 'ping' | 'catalog' }>,
+): Promise<void> {
+  const { exchange } = ctx.state;
+  const namespace = path.query?.get('ns') ?? undefined;
+  const place = deps.mirror.locate({
+    namespace,
+    host: ctx.req.headers.host,
+    pathPrefix: path.pathPrefix,
+    name: resource.name,
+  });
+  exchange.upstream = place.upstream.label;
+  exchange.repository = place.of.repository;
+  if (namespace !== undefined) ctx.set('OCI-Namespace', namespace);
+  switch (resource.kind) {
+    case 'manifest':
+      exchange.reference = resource.reference;
+      return answerManifest(ctx, deps, place, resource.reference);
+    case 'blob':
+      exchange.reference = resource.digest;
+      return ctx.method === 'HEAD'
+        ? answerBlobHead(ctx, deps, place, resource.digest)
+        : answerBlob(ctx, deps, place, resource.digest);
+    case 'tags':
+      return answerTagList(ctx, deps.mirror, place, resource.name);
+    case 'referrers':
+      exchange.reference = resource.digest;
+      return answerReferrers(ctx, deps.mirror, place, resource.digest);
+  }
+}
+
+/** @throws OciError UNSUPPORTED (405) for every verb that would change something. */
+function refuseWrites(ctx: RegistryContext): void {
+  if (ctx.method === 'GET' || ctx.method === 'HEAD') return;
+  ctx.set('Allow', 'GET, HEAD');
+  throw new OciError('UNSUPPORTED', 'this is a mirror: it can only be pulled from');
+}

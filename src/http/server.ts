@@ -1,0 +1,129 @@
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import Koa from 'koa';
+import type { Mirror } from '../mirror/mirror.ts';
+import type { Clock, Observer } from '../mirror/ports.ts';
+import { OciError } from '../oci/errors.ts';
+import type { Certificate } from './certificate.ts';
+import type { ExchangeState } from './exchange.ts';
+import { type AccessLine, tellOfRequests } from './middleware/access-log.ts';
+import { answerErrors } from './middleware/errors.ts';
+import type { ReadBuffers } from './read-buffers.ts';
+import { registryRoutes } from './routes.ts';
+
+export interface RegistryAppDeps {
+  readonly mirror: Mirror;
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly buffers: ReadBuffers;
+  readonly log: (line: AccessLine) => void;
+  readonly report: (bug: unknown) => void;
+}
+
+/** The registry's Koa app: the order of what happens to a request. */
+export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
+  const app = new Koa<ExchangeState>();
+  app.on('error', deps.report);
+  app.use(tellOfRequests(deps));
+  app.use(answerErrors(deps.report));
+  app.use((ctx, next) => {
+    ctx.set('Docker-Distribution-Api-Version', 'registry/2.0');
+    ctx.set('X-Content-Type-Options', 'nosniff');
+    refuseOddRequests(ctx.req.url ?? '', ctx.req.headers, () => ctx.set('Connection', 'close'));
+    return next();
+  });
+  app.use(registryRoutes(deps).routes());
+  app.use(() => {
+    throw new OciError('NAME_UNKNOWN', 'no resource of a registry has this path');
+  });
+  return app;
+}
+
+/**
+ * An absolute-form target leads nowhere (VSV00018), and a GET with a body ends its connection: what follows an unread body must never be
+ * taken for a request (CVE-2025-4366).
+ */
+function refuseOddRequests(
+  target: string,
+  headers: { readonly 'content-length'?: string | undefined; readonly 'transfer-encoding'?: string | undefined },
+  closeConnection: () => void,
+): void {
+  if (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0') closeConnection();
+  if (!target.startsWith('/')) throw new OciError('NAME_INVALID', 'the request target must be a path');
+}
+
+export interface ListenOptions {
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+  readonly certificate?: Certificate | undefined;
+  /** A client that takes nothing for this long is cut. */
+  readonly idleTimeoutMs: number;
+}
+
+/** A listening socket that can be drained. */
+export class Listener {
+  readonly name: string;
+  readonly #server: Server;
+  readonly #options: ListenOptions;
+  #isDraining = false;
+
+  constructor(answer: RequestListener, options: ListenOptions) {
+    this.name = options.name;
+    this.#options = options;
+    const handle: RequestListener = (request, response) => {
+      if (this.#isDraining) response.setHeader('Connection', 'close');
+      answer(request, response);
+    };
+    this.#server = options.certificate
+      ? createTlsServer({ ...options.certificate.current() }, handle)
+      : createServer(handle);
+    // Slow headers are cut by Node itself (headersTimeout); a response nobody reads, by this.
+    this.#server.timeout = options.idleTimeoutMs;
+  }
+
+  /** `http://127.0.0.1:5000`, once it listens. */
+  get address(): string {
+    const address: AddressInfo | string | null = this.#server.address();
+    if (address === null || typeof address === 'string') throw new Error(`${this.name} does not listen`);
+    const host = address.family === 'IPv6' ? `[${address.address}]` : address.address;
+    return `${this.#options.certificate ? 'https' : 'http'}://${host}:${address.port}`;
+  }
+
+  /** @throws when the port is in use or may not be used, in one clear line. */
+  async start(): Promise<void> {
+    const { host, port, certificate } = this.#options;
+    const listening = Promise.withResolvers<void>();
+    this.#server.once('error', (cause) =>
+      listening.reject(new Error(`cannot listen on ${host}:${port}: ${reasonOf(cause)}`, { cause })),
+    );
+    this.#server.listen(port, host, () => listening.resolve());
+    await listening.promise;
+    if (certificate && 'setSecureContext' in this.#server && typeof this.#server.setSecureContext === 'function') {
+      const setSecureContext = this.#server.setSecureContext.bind(this.#server);
+      certificate.onRenewed((renewed) => setSecureContext(renewed));
+    }
+  }
+
+  /** Takes no new connections, lets running answers end, and cuts what still runs when `signal` aborts. */
+  async stop({ signal }: { signal: AbortSignal }): Promise<void> {
+    this.#isDraining = true;
+    const closed = Promise.withResolvers<void>();
+    this.#server.close(() => closed.resolve());
+    this.#server.closeIdleConnections();
+    const cut = () => this.#server.closeAllConnections();
+    signal.addEventListener('abort', cut, { once: true });
+    if (signal.aborted) cut();
+    await closed.promise;
+    signal.removeEventListener('abort', cut);
+    this.#options.certificate?.close();
+  }
+}
+
+function reasonOf(cause: Error): string {
+  const code = 'code' in cause ? cause.code : undefined;
+  if (code === 'EADDRINUSE') return 'the port is in use';
+  if (code === 'EACCES') return 'not permitted';
+  return cause.message;
+}

@@ -1,0 +1,91 @@
+import { type Access, type AccessRules, createAccess } from './access.ts';
+import { Background } from './background.ts';
+import { Blobs } from './blobs.ts';
+import { createContentLookup } from './content-lookup.ts';
+import { Downloads } from './downloads.ts';
+import type { SpaceLimits } from './eviction.ts';
+import { createFreshnessPolicies, type FreshnessRules } from './freshness.ts';
+import { BlobLinks } from './links.ts';
+import { Listings } from './listings.ts';
+import { Manifests } from './manifests.ts';
+import { Mirror } from './mirror.ts';
+import type { BlobStore, Clock, Index, Observer, RecordStore, Upstream, UpstreamDirectory } from './ports.ts';
+import { Space } from './space.ts';
+import { TagBook } from './tag-book.ts';
+import { Tags } from './tags.ts';
+
+export interface MirrorParts {
+  readonly store: BlobStore;
+  readonly records: RecordStore;
+  readonly index: Index;
+  readonly upstreams: UpstreamDirectory;
+  readonly clock: Clock;
+  readonly observer: Observer;
+}
+
+export interface MirrorRules {
+  readonly defaultUpstream: Upstream;
+  readonly freshness: FreshnessRules;
+  /** By the label of the upstream. */
+  readonly freshnessOf: ReadonlyMap<string, FreshnessRules>;
+  readonly accessOf: ReadonlyMap<string, AccessRules>;
+  readonly limits: SpaceLimits;
+  readonly keep: readonly string[];
+  readonly unusedForMs: number;
+  readonly verifyReads: boolean;
+  readonly maxConcurrent: number;
+  readonly maxAbandoned: number;
+}
+
+export interface AssembledMirror {
+  readonly mirror: Mirror;
+  /** Evicts what is due. */
+  sweep(): Promise<void>;
+  /** Lets downloads and unwritten records end; cuts the downloads when `signal` aborts. */
+  stop(options: { signal: AbortSignal }): Promise<void>;
+}
+
+/** Memory for manifests, which are small and asked for most. */
+const manifestMemoryBytes = 64 * 1024 * 1024;
+/** containerd gives up on an answer after 30 s; a cached tag waits a small part of it for its upstream. */
+const revalidateWithinMs = 2_500;
+const retryFailedAfterMs = 30_000;
+const confirmationBatchMs = 5_000;
+const maxWaitingDownloads = 1_000;
+
+/** Builds the mirror's own parts, each with what it needs. */
+export function assembleMirror(parts: MirrorParts, rules: MirrorRules): AssembledMirror {
+  const { store, records, index, clock, observer, upstreams } = parts;
+  const background = new Background({ observer });
+  const policies = createFreshnessPolicies(rules.freshnessOf, rules.freshness);
+  const manifests = new Manifests({ ...parts, background, policies, memoryBytes: manifestMemoryBytes });
+  const links = new BlobLinks({ records, index, background, clock });
+  const book = new TagBook({ records, index, background, batchMs: confirmationBatchMs });
+  const space = new Space({
+    ...parts,
+    ...rules,
+    onEvicted: (digest, keys) => {
+      for (const key of keys) {
+        if (key.kind === 'tag') book.drop(key.of, key.tag);
+        manifests.forget(key.of, digest);
+        links.forget(key.of, digest);
+      }
+    },
+  });
+  const downloads = new Downloads({ ...parts, ...rules, space, maxWaiting: maxWaitingDownloads });
+  const access: Access = createAccess(rules.accessOf);
+  const lookup = createContentLookup({ store, records });
+  const tags = new Tags({ book, manifests, lookup, clock, observer, policies, revalidateWithinMs, retryFailedAfterMs });
+  const blobs = new Blobs({ ...parts, links, manifests, downloads, policies, verifyReads: rules.verifyReads });
+  const listings = new Listings({ records, background, clock, observer, policies, retryFailedAfterMs });
+  const choice = { find: (name: string) => upstreams.find(name), defaultUpstream: rules.defaultUpstream };
+  return {
+    mirror: new Mirror({ choice, access, tags, manifests, blobs, listings, index, clock, observer }),
+    sweep: () => space.sweep(),
+    stop: async ({ signal }) => {
+      await downloads.stop({ signal });
+      book.flush();
+      await background.idle();
+    },
+  };
+}

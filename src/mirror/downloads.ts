@@ -1,0 +1,180 @@
+import type { Digest } from '../oci/digest.ts';
+import { UpstreamError } from '../oci/errors.ts';
+import { Download } from './download.ts';
+import type { BlobStore, Clock, Observer, OpenedBlob, RepositoryId } from './ports.ts';
+import type { Reservation, Space } from './space.ts';
+
+export interface DownloadsDeps {
+  readonly store: BlobStore;
+  readonly space: Space;
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly maxConcurrent: number;
+  /** How many downloads may go on though all their clients have left. */
+  readonly maxAbandoned: number;
+  /** How many may wait in line for one to end. */
+  readonly maxWaiting: number;
+}
+
+/** What a download is started with. */
+export interface DownloadOrder {
+  readonly digest: Digest;
+  readonly of: RepositoryId;
+  /** The upstream's label. */
+  readonly upstream: string;
+  readonly open: () => Promise<OpenedBlob>;
+  /** The size by the descriptor that names the blob, where the upstream does not tell. */
+  readonly promisedSize: number | undefined;
+  /** Records a blob that has just become visible. */
+  readonly recordKept: (size: number) => Promise<void>;
+}
+
+/** A download, or the upstream's open body where there is no room to store it. */
+export type Started =
+  | { readonly kind: 'download'; readonly download: Download }
+  | { readonly kind: 'no-room'; readonly opened: OpenedBlob };
+
+export interface RunningDownload {
+  readonly of: RepositoryId;
+  readonly started: Promise<Started>;
+}
+
+/** All running downloads: at most one for a digest, a bounded number in all; one nobody waits for yields to one with clients. */
+export class Downloads {
+  readonly #deps: DownloadsDeps;
+  /** A download leaves the map only when its blob is visible, so that no second one can slip in between. */
+  readonly #running = new Map<Digest, RunningDownload>();
+  /** In the order they began. */
+  readonly #active = new Set<Download>();
+  readonly #line: PromiseWithResolvers<void>[] = [];
+  #slotsTaken = 0;
+  #isStopping = false;
+
+  constructor(deps: DownloadsDeps) {
+    this.#deps = deps;
+  }
+
+  running(digest: Digest): RunningDownload | undefined {
+    return this.#running.get(digest);
+  }
+
+  /** Starts a download. The caller has seen that none is running for the digest. */
+  start(order: DownloadOrder): RunningDownload {
+    const running = { of: order.of, started: this.#begin(order) };
+    this.#running.set(order.digest, running);
+    const leave = () => {
+      if (this.#running.get(order.digest) === running) this.#running.delete(order.digest);
+    };
+    running.started.then(async (result) => {
+      if (result.kind === 'download') await result.download.ended;
+      leave();
+    }, leave);
+    return running;
+  }
+
+  /** Waits for what runs; once the signal aborts, ends it. */
+  async stop({ signal }: { signal: AbortSignal }): Promise<void> {
+    this.#isStopping = true;
+    for (const { reject } of this.#line.splice(0)) reject(new UpstreamError('busy', 'the mirror is stopping'));
+    const cut = () => {
+      for (const download of this.#active) download.abort(new UpstreamError('busy', 'the mirror is stopping'));
+    };
+    signal.addEventListener('abort', cut, { once: true });
+    if (signal.aborted) cut();
+    for (const download of this.#active)
+      if (download.isAbandoned) download.abort(new UpstreamError('busy', 'stopping'));
+    await Promise.all([...this.#active].map((download) => download.ended));
+    signal.removeEventListener('abort', cut);
+  }
+
+  async #begin(order: DownloadOrder): Promise<Started> {
+    await this.#takeSlot();
+    let holdsSlot = true;
+    try {
+      const opened = await order.open();
+      const size = opened.size ?? order.promisedSize;
+      const reservation = await this.#deps.space.reserve(size);
+      const incoming =
+        reservation &&
+        (await this.#deps.store.create(order.digest).catch((cause: unknown) => this.#cannotStore(reservation, cause)));
+      if (!reservation || !incoming) return { kind: 'no-room', opened };
+      const download = this.#launch(order, { opened, size, reservation, incoming });
+      holdsSlot = false;
+      return { kind: 'download', download };
+    } finally {
+      if (holdsSlot) this.#freeSlot();
+    }
+  }
+
+  #cannotStore(reservation: Reservation, cause: unknown): undefined {
+    reservation.release();
+    this.#deps.observer.trouble({ part: 'blob store', cause });
+  }
+
+  #launch(
+    { digest, upstream, recordKept }: DownloadOrder,
+    parts: {
+      opened: OpenedBlob;
+      size: number | undefined;
+      reservation: Reservation;
+      incoming: Awaited<ReturnType<BlobStore['create']>>;
+    },
+  ): Download {
+    const { observer, clock } = this.#deps;
+    const startedAtMs = clock.now();
+    const download = new Download({
+      digest,
+      size: parts.size,
+      body: parts.opened.body,
+      incoming: parts.incoming,
+      onWritten: (bytes) => parts.reservation.wrote(bytes),
+      onAbandoned: () => this.#limitAbandoned(),
+      keep: async ({ size }) => {
+        await parts.incoming.commit();
+        await recordKept(size);
+      },
+    });
+    this.#active.add(download);
+    observer.downloadStarted({ upstream });
+    void download.ended.then((end) => {
+      this.#active.delete(download);
+      parts.reservation.release();
+      this.#freeSlot();
+      observer.downloadEnded({ upstream, ...end, durationMs: clock.now() - startedAtMs });
+    });
+    return download;
+  }
+
+  async #takeSlot(): Promise<void> {
+    const { maxConcurrent, maxWaiting } = this.#deps;
+    if (this.#isStopping) throw new UpstreamError('busy', 'the mirror is stopping');
+    if (this.#slotsTaken < maxConcurrent) {
+      this.#slotsTaken += 1;
+      return;
+    }
+    if (this.#line.length >= maxWaiting)
+      throw new UpstreamError('busy', 'too many downloads are waiting', { retryAfterSeconds: 5 });
+    this.#oldestAbandoned()?.abort(new UpstreamError('busy', 'yielded to a download that clients wait for'));
+    const turn = Promise.withResolvers<void>();
+    this.#line.push(turn);
+    await turn.promise;
+  }
+
+  /** Hands the slot to the next in line, who then holds it. */
+  #freeSlot(): void {
+    const next = this.#line.shift();
+    if (next) next.resolve();
+    else this.#slotsTaken -= 1;
+  }
+
+  #limitAbandoned(): void {
+    const abandoned = [...this.#active].filter((download) => download.isAbandoned);
+    if (this.#line.length > 0 || this.#isStopping || abandoned.length > this.#deps.maxAbandoned) {
+      abandoned[0]?.abort(new UpstreamError('busy', 'nobody waits for this download, and it has to yield'));
+    }
+  }
+
+  #oldestAbandoned(): Download | undefined {
+    return [...this.#active].find((download) => download.isAbandoned);
+  }
+}

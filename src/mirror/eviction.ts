@@ -1,0 +1,53 @@
+import type { EvictableContent } from './ports.ts';
+
+/** What the store may take. Bytes. */
+export interface SpaceLimits {
+  readonly maxBytes: number;
+  readonly minFreeBytes: number;
+}
+
+export interface SpaceUse {
+  /** Visible content. */
+  readonly storedBytes: number;
+  /** Arriving, promised to arrive, and set aside. */
+  readonly pendingBytes: number;
+  readonly freeBytes: number;
+}
+
+/** How many bytes must go before `wantedBytes` more may come; 0 when there is room. Pure. */
+export function bytesToFree(
+  { storedBytes, pendingBytes, freeBytes }: SpaceUse,
+  limits: SpaceLimits,
+  wantedBytes: number,
+): number {
+  const overCap = storedBytes + pendingBytes + wantedBytes - limits.maxBytes;
+  const underFree = limits.minFreeBytes + wantedBytes - freeBytes;
+  return Math.max(0, overCap, underFree);
+}
+
+export interface VictimRules {
+  readonly isKept: (content: EvictableContent) => boolean;
+  readonly isBusy: (content: EvictableContent) => boolean;
+  readonly bytesNeeded: number;
+}
+
+/**
+ * Which of the least recently used go now. The list ends at the first manifest: with it gone, what only it named becomes
+ * evictable by its own last use, and comes before what follows here. So an image goes whole, and a layer that another image names stays.
+ * Pure.
+ */
+export function chooseVictims(
+  oldestFirst: readonly EvictableContent[],
+  rules: VictimRules,
+): readonly EvictableContent[] {
+  const victims: EvictableContent[] = [];
+  let freedBytes = 0;
+  for (const content of oldestFirst) {
+    if (freedBytes >= rules.bytesNeeded) break;
+    if (rules.isKept(content) || rules.isBusy(content)) continue;
+    victims.push(content);
+    freedBytes += content.size;
+    if (content.isManifest) break;
+  }
+  return victims;
+}

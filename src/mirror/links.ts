@@ -1,0 +1,67 @@
+import { LRUCache } from 'lru-cache';
+import type { Digest } from '../oci/digest.ts';
+import type { Background } from './background.ts';
+import type { Clock, Index, RecordStore, RepositoryId } from './ports.ts';
+import { type BlobRecord, parseBlobRecord } from './records.ts';
+
+export interface BlobLinksDeps {
+  readonly records: RecordStore;
+  readonly index: Index;
+  readonly background: Background;
+  readonly clock: Clock;
+}
+
+/**
+ * Which repository may serve which blob. Bytes are stored once; a digest is served under a repository only if that repository's
+ * upstream delivered or confirmed it, or a manifest served from it names it and it is linked somewhere in the same upstream.
+ * Not to repeat: CVE-2024-39897 (zot served through one repository what was cached through another).
+ */
+export class BlobLinks {
+  readonly #deps: BlobLinksDeps;
+  readonly #memory = new LRUCache<string, BlobRecord>({ max: 200_000 });
+
+  constructor(deps: BlobLinksDeps) {
+    this.#deps = deps;
+  }
+
+  /** @returns undefined when the repository is not known to hold the blob: its upstream must be asked. */
+  async check(of: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
+    const known = this.#memory.get(keyOf(of, digest));
+    if (known) return known;
+    const record = parseBlobRecord(await this.#deps.records.read({ kind: 'blob', of, digest }));
+    if (record) this.#memory.set(keyOf(of, digest), record);
+    return record ?? this.#borrow(of, digest);
+  }
+
+  /** The upstream delivered or confirmed the blob. Held in memory; what is also stored is recorded by {@link record}. */
+  confirm(of: RepositoryId, digest: Digest): BlobRecord {
+    const record = { firstServedAtMs: this.#deps.clock.now() };
+    this.#memory.set(keyOf(of, digest), record);
+    return record;
+  }
+
+  /** Writes a link that must survive. `size` is that of verified bytes, never what somebody only claimed. */
+  async record(of: RepositoryId, digest: Digest, size: number | undefined): Promise<void> {
+    const { firstServedAtMs } = this.#memory.get(keyOf(of, digest)) ?? { firstServedAtMs: this.#deps.clock.now() };
+    const record: BlobRecord = { firstServedAtMs, ...(size !== undefined && { size }) };
+    this.#memory.set(keyOf(of, digest), record);
+    await this.#deps.records.write({ kind: 'blob', of, digest }, record);
+    this.#deps.index.noteLink({ of, kind: 'blob', digest, mediaType: undefined, size });
+  }
+
+  forget(of: RepositoryId, digest: Digest): void {
+    this.#memory.delete(keyOf(of, digest));
+  }
+
+  async #borrow(of: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
+    const link = await this.#deps.index.borrowableLink(of, digest);
+    if (link?.kind !== 'blob') return undefined;
+    const record = this.confirm(of, digest);
+    this.#deps.background.run('blob link', () => this.record(of, digest, link.size));
+    return link.size === undefined ? record : { ...record, size: link.size };
+  }
+}
+
+function keyOf({ upstream, repository }: RepositoryId, digest: Digest): string {
+  return `${upstream}/${repository}@${digest}`;
+}

@@ -1,0 +1,140 @@
+import { LRUCache } from 'lru-cache';
+import type { Digest } from '../oci/digest.ts';
+import type { Descriptor } from '../oci/manifest.ts';
+import type { Background } from './background.ts';
+import { type FreshnessPolicies, freshnessOf, staleDecision } from './freshness.ts';
+import type { CacheStatus, Clock, Observer, RecordKey, RecordStore, RepositoryId, Upstream, Waiting } from './ports.ts';
+import { parseReferrersRecord, parseTagListRecord, type ReferrersRecord, type TagListRecord } from './records.ts';
+import { Remembered } from './remembered.ts';
+import { SingleFlight } from './single-flight.ts';
+
+export interface ListingsDeps {
+  readonly records: RecordStore;
+  readonly background: Background;
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly policies: FreshnessPolicies;
+  readonly retryFailedAfterMs: number;
+}
+
+export interface Listed<Listing> {
+  readonly listing: Listing;
+  readonly cache: CacheStatus;
+}
+
+interface Kept {
+  readonly fetchedAtMs: number;
+}
+
+/** How one kind of listing is named, read back and asked for. */
+interface ListingKind<Listing extends Kept> {
+  readonly key: RecordKey;
+  readonly parse: (value: unknown) => Listing | undefined;
+  readonly ask: (waiting: Waiting) => Promise<Listing>;
+}
+
+/**
+ * Tags and referrers: asked upstream with a short lifetime, kept, and served stale when there is no answer. What was never fetched is
+ * an error, never an empty list: an empty list of referrers reads as "unsigned".
+ */
+export class Listings {
+  readonly #deps: ListingsDeps;
+  readonly #memory = new LRUCache<string, Kept>({ max: 2_000 });
+  readonly #flights = new SingleFlight<Listed<Kept>>();
+  readonly #stale: Remembered<Listed<Kept>>;
+
+  constructor(deps: ListingsDeps) {
+    this.#deps = deps;
+    this.#stale = new Remembered({ clock: deps.clock, max: 2_000 });
+  }
+
+  tags(upstream: Upstream, of: RepositoryId, waiting: Waiting): Promise<Listed<TagListRecord>> {
+    return this.#list(
+      upstream,
+      {
+        key: { kind: 'tag-list', of },
+        parse: parseTagListRecord,
+        ask: async (flight) => {
+          const tags = await upstream.listTags(of.repository, flight);
+          return { tags: [...new Set(tags)].sort(), fetchedAtMs: this.#deps.clock.now() };
+        },
+      },
+      waiting,
+    );
+  }
+
+  referrers(upstream: Upstream, of: RepositoryId, digest: Digest, waiting: Waiting): Promise<Listed<ReferrersRecord>> {
+    return this.#list(
+      upstream,
+      {
+        key: { kind: 'referrers', of, digest },
+        parse: parseReferrersRecord,
+        ask: async (flight) => {
+          const referrers: readonly Descriptor[] = await upstream.listReferrers(of.repository, digest, flight);
+          return { referrers, fetchedAtMs: this.#deps.clock.now() };
+        },
+      },
+      waiting,
+    );
+  }
+
+  async #list<Listing extends Kept>(
+    upstream: Upstream,
+    kind: ListingKind<Listing>,
+    waiting: Waiting,
+  ): Promise<Listed<Listing>> {
+    const name = nameOf(kind.key);
+    const known = await this.#known(name, kind);
+    if (known && this.#isFresh(upstream, known)) return { listing: known, cache: { word: 'hit' } };
+    const stale = known && this.#stale.get(name);
+    if (stale) return { listing: known, cache: stale.cache };
+    const { value } = await this.#flights.run(name, (flight) => this.#look(upstream, kind, known, flight), waiting);
+    // One name is always one kind of listing: what the flight brought parses as what was asked for.
+    const listing = kind.parse(value.listing);
+    if (!listing) throw new Error(`the listing ${name} changed its shape`);
+    return { listing, cache: value.cache };
+  }
+
+  #isFresh(upstream: Upstream, { fetchedAtMs }: Kept): boolean {
+    const { policies, clock } = this.#deps;
+    const rules = policies.rulesOf(upstream.label);
+    return freshnessOf(fetchedAtMs, rules.offline ? Infinity : rules.tagMs, clock.now()) === 'fresh';
+  }
+
+  async #known<Listing extends Kept>(name: string, { key, parse }: ListingKind<Listing>): Promise<Listing | undefined> {
+    const remembered = this.#memory.get(name);
+    if (remembered) return parse(remembered);
+    const record = parse(await this.#deps.records.read(key));
+    if (record) this.#memory.set(name, record);
+    return record;
+  }
+
+  async #look<Listing extends Kept>(
+    upstream: Upstream,
+    { key, ask }: ListingKind<Listing>,
+    known: Listing | undefined,
+    waiting: Waiting,
+  ): Promise<Listed<Kept>> {
+    const { clock, observer, policies, records, background, retryFailedAfterMs } = this.#deps;
+    const name = nameOf(key);
+    try {
+      const listing = await ask(waiting);
+      this.#memory.set(name, listing);
+      background.run('listing record', () => records.write(key, listing));
+      return { listing, cache: { word: known ? 'revalidated' : 'miss', upstreamStatus: 200, stored: true } };
+    } catch (cause) {
+      waiting.signal.throwIfAborted();
+      const decision = known && staleDecision(cause, clock.now() - known.fetchedAtMs, policies.rulesOf(upstream.label));
+      if (decision?.word !== 'serve-stale' || !known) throw cause;
+      observer.servedStale({ upstream: upstream.label, reason: decision.reason });
+      const stale: Listed<Kept> = { listing: known, cache: { word: 'stale', reason: decision.reason } };
+      this.#stale.remember(name, stale, retryFailedAfterMs);
+      return stale;
+    }
+  }
+}
+
+function nameOf(key: RecordKey): string {
+  const { upstream, repository } = key.of;
+  return `${key.kind} ${upstream}/${repository} ${'digest' in key ? key.digest : ''}`;
+}

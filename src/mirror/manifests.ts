@@ -1,0 +1,156 @@
+import { LRUCache } from 'lru-cache';
+import type { Digest } from '../oci/digest.ts';
+import { OciError, UpstreamError } from '../oci/errors.ts';
+import { maxManifestBytes, namedBy } from '../oci/manifest.ts';
+import type { Background } from './background.ts';
+import type { FreshnessPolicies } from './freshness.ts';
+import type {
+  BlobStore,
+  Clock,
+  FetchedManifest,
+  Index,
+  Observer,
+  RecordStore,
+  RepositoryId,
+  Upstream,
+  Waiting,
+} from './ports.ts';
+import { parseManifestRecord } from './records.ts';
+import { Remembered, RememberedNotFound } from './remembered.ts';
+import { type Shared, SingleFlight } from './single-flight.ts';
+
+/** A manifest that one repository is known to hold. */
+export interface CachedManifest extends FetchedManifest {
+  readonly firstServedAtMs: number;
+}
+
+export interface ManifestsDeps {
+  readonly store: BlobStore;
+  readonly records: RecordStore;
+  readonly index: Index;
+  readonly background: Background;
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly memoryBytes: number;
+  readonly policies: FreshnessPolicies;
+}
+
+/**
+ * Manifests by digest: memory, then the store, then the upstream.
+ * The memory is keyed by repository and digest, so finding something in it is the link check passed.
+ */
+export class Manifests {
+  readonly #deps: ManifestsDeps;
+  readonly #memory: LRUCache<string, CachedManifest>;
+  /** Sizes by repository and digest, as the manifests served from the repository promise them. */
+  readonly #promisedSizes = new LRUCache<string, number>({ max: 50_000 });
+  readonly #flights = new SingleFlight<CachedManifest>();
+  readonly #missing: Remembered<OciError>;
+
+  constructor(deps: ManifestsDeps) {
+    this.#deps = deps;
+    this.#missing = new Remembered({ clock: deps.clock, max: 20_000 });
+    this.#memory = new LRUCache({
+      maxSize: deps.memoryBytes,
+      sizeCalculation: ({ bytes }) => bytes.byteLength + 512,
+    });
+  }
+
+  /** What memory holds, without waiting. */
+  remembered(of: RepositoryId, digest: Digest): CachedManifest | undefined {
+    const manifest = this.#memory.get(keyOf(of, digest));
+    if (manifest) this.#deps.index.noteUse(digest, this.#deps.clock.now());
+    return manifest;
+  }
+
+  /** The manifest if it is cached and this repository holds it. */
+  async cached(of: RepositoryId, digest: Digest): Promise<CachedManifest | undefined> {
+    const manifest =
+      this.remembered(of, digest) ?? (await this.#linked(of, digest)) ?? (await this.#borrowed(of, digest));
+    if (manifest) this.#deps.index.noteUse(digest, this.#deps.clock.now());
+    return manifest;
+  }
+
+  /** Gets the manifest from the upstream, once for all who ask at the same time, and keeps it. */
+  async fetch(upstream: Upstream, of: RepositoryId, digest: Digest, waiting: Waiting): Promise<Shared<CachedManifest>> {
+    const missing = this.#missing.get(keyOf(of, digest));
+    if (missing) throw new RememberedNotFound(missing);
+    const ask = async (flight: Waiting) => {
+      try {
+        return this.keep(of, await upstream.getManifest(of.repository, digest, flight));
+      } catch (cause) {
+        this.#rememberMissing(upstream, keyOf(of, digest), cause);
+        const found = cause instanceof UpstreamError && (await this.#afterRebuild(of, digest, flight));
+        if (!found) throw cause;
+        return found;
+      }
+    };
+    return this.#flights.run(keyOf(of, digest), ask, waiting);
+  }
+
+  /** Remembers a verified manifest and stores it without making anybody wait. */
+  keep(of: RepositoryId, fetched: FetchedManifest): CachedManifest {
+    const manifest = { ...fetched, firstServedAtMs: this.#deps.clock.now() };
+    this.#remember(of, manifest);
+    this.#deps.background.run('manifest store', () => this.#persist(of, manifest));
+    return manifest;
+  }
+
+  /** What a manifest of this repository says the size of `digest` is. */
+  promisedSize(of: RepositoryId, digest: Digest): number | undefined {
+    return this.#promisedSizes.get(keyOf(of, digest));
+  }
+
+  forget(of: RepositoryId, digest: Digest): void {
+    this.#memory.delete(keyOf(of, digest));
+  }
+
+  async #linked(of: RepositoryId, digest: Digest): Promise<CachedManifest | undefined> {
+    const record = parseManifestRecord(await this.#deps.records.read({ kind: 'manifest', of, digest }));
+    const bytes = record && (await this.#deps.store.readAll(digest, maxManifestBytes));
+    if (!bytes) return undefined;
+    const manifest = { digest, bytes, mediaType: record.mediaType, firstServedAtMs: record.firstServedAtMs };
+    this.#remember(of, manifest);
+    return manifest;
+  }
+
+  /** A child of an index that this repository serves, stored through another repository of the same upstream. */
+  async #borrowed(of: RepositoryId, digest: Digest): Promise<CachedManifest | undefined> {
+    const link = await this.#deps.index.borrowableLink(of, digest);
+    if (link?.kind !== 'manifest' || link.mediaType === undefined) return undefined;
+    const bytes = await this.#deps.store.readAll(digest, maxManifestBytes);
+    return bytes && this.keep(of, { digest, bytes, mediaType: link.mediaType });
+  }
+
+  /** While the index is being rebuilt it may not know yet what can be borrowed. */
+  async #afterRebuild(of: RepositoryId, digest: Digest, waiting: Waiting): Promise<CachedManifest | undefined> {
+    await this.#deps.index.whenComplete(waiting);
+    return this.#borrowed(of, digest);
+  }
+
+  #rememberMissing(upstream: Upstream, key: string, cause: unknown): void {
+    if (!(cause instanceof OciError) || cause.status !== 404) return;
+    this.#missing.remember(key, cause, this.#deps.policies.rulesOf(upstream.label).missingMs);
+  }
+
+  #remember(of: RepositoryId, manifest: CachedManifest): void {
+    this.#memory.set(keyOf(of, manifest.digest), manifest);
+    for (const { digest, size } of namedBy(manifest.bytes)) this.#promisedSizes.set(keyOf(of, digest), size);
+  }
+
+  /** Content first, then the record that makes it servable, then the view of both. */
+  async #persist(of: RepositoryId, { digest, bytes, mediaType, firstServedAtMs }: CachedManifest): Promise<void> {
+    const { store, records, index, observer } = this.#deps;
+    const size = bytes.byteLength;
+    await store.put(digest, bytes);
+    await records.write({ kind: 'manifest', of, digest }, { mediaType, size, firstServedAtMs });
+    const names = namedBy(bytes).map((child) => child.digest);
+    index.noteContent({ digest, size, isManifest: true, names, usedAtMs: firstServedAtMs });
+    index.noteLink({ of, kind: 'manifest', digest, mediaType, size });
+    observer.contentStored({ kind: 'manifest', bytes: size });
+  }
+}
+
+function keyOf({ upstream, repository }: RepositoryId, digest: Digest): string {
+  return `${upstream}/${repository}@${digest}`;
+}

@@ -1,0 +1,145 @@
+import type { Digest } from '../oci/digest.ts';
+import { isDigest } from '../oci/digest.ts';
+import type { Descriptor } from '../oci/manifest.ts';
+import type { Reference } from '../oci/reference.ts';
+import type { Access } from './access.ts';
+import type { BlobHead, BlobQuestion, Blobs, ServedBlob } from './blobs.ts';
+import type { Listed, Listings } from './listings.ts';
+import type { CachedManifest, Manifests } from './manifests.ts';
+import type { CacheStatus, Clock, Index, Observer, RepositoryId, Upstream, Waiting } from './ports.ts';
+import type { TagListRecord } from './records.ts';
+import type { ResolvedTag, Tags } from './tags.ts';
+import { chooseUpstream, type UpstreamChoice, type UpstreamChoiceDeps, type UpstreamHints } from './upstream-choice.ts';
+
+export interface MirrorDeps {
+  readonly choice: UpstreamChoiceDeps;
+  readonly access: Access;
+  readonly tags: Tags;
+  readonly manifests: Manifests;
+  readonly blobs: Blobs;
+  readonly listings: Listings;
+  readonly index: Index;
+  readonly clock: Clock;
+  readonly observer: Observer;
+}
+
+/** Where a request leads: an upstream and a repository of it, before anybody asked whether the client may read it. */
+export interface Place {
+  readonly upstream: Upstream;
+  readonly of: RepositoryId;
+}
+
+export interface ServedManifest {
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly size: number;
+  /** Absent where only HEAD was asked and the manifest is not cached. */
+  readonly bytes: Uint8Array | undefined;
+  readonly cache: CacheStatus;
+  /** Since when a tag is known to mean this, or a repository serves it. */
+  readonly confirmedAtMs: number;
+}
+
+/** The verbs of the mirror: everything `http` may ask of it. */
+export class Mirror {
+  readonly #deps: MirrorDeps;
+
+  constructor(deps: MirrorDeps) {
+    this.#deps = deps;
+  }
+
+  /** @throws OciError NAME_UNKNOWN, NAME_INVALID */
+  locate(hints: UpstreamHints): Place {
+    const { upstream, repository }: UpstreamChoice = chooseUpstream(hints, this.#deps.choice);
+    return { upstream, of: { upstream: upstream.name, repository } };
+  }
+
+  async manifest(place: Place, reference: Reference, isHead: boolean, waiting: Waiting): Promise<ServedManifest> {
+    await this.#deps.access.check(place, waiting);
+    const served = isDigest(reference)
+      ? await this.#byDigest(place, reference, isHead, waiting)
+      : await this.#byTag(place, { tag: reference, isHead }, waiting);
+    if (served.cache.word === 'collapsed') this.#deps.observer.collapsed({ kind: 'manifest' });
+    if (served.cache.word === 'stale') {
+      this.#deps.observer.servedStale({ upstream: place.upstream.label, reason: served.cache.reason ?? 'unknown' });
+    }
+    return served;
+  }
+
+  async blob(place: Place, digest: Digest, waiting: Waiting): Promise<ServedBlob> {
+    await this.#deps.access.check(place, waiting);
+    return this.#deps.blobs.open(questionOf(place, digest), waiting);
+  }
+
+  async blobHead(place: Place, digest: Digest, waiting: Waiting): Promise<BlobHead> {
+    await this.#deps.access.check(place, waiting);
+    return this.#deps.blobs.head(questionOf(place, digest), waiting);
+  }
+
+  async tagList(place: Place, waiting: Waiting): Promise<Listed<TagListRecord>> {
+    await this.#deps.access.check(place, waiting);
+    return this.#deps.listings.tags(place.upstream, place.of, waiting);
+  }
+
+  async referrers(place: Place, digest: Digest, waiting: Waiting): Promise<Listed<readonly Descriptor[]>> {
+    await this.#deps.access.check(place, waiting);
+    const { listing, cache } = await this.#deps.listings.referrers(place.upstream, place.of, digest, waiting);
+    return { listing: listing.referrers, cache };
+  }
+
+  /** Names of what is cached, in lexical order. */
+  catalog(page: { readonly last: string | undefined; readonly limit: number }): Promise<readonly string[]> {
+    return this.#deps.index.repositories(page);
+  }
+
+  async #byTag(
+    { upstream, of }: Place,
+    { tag, isHead }: { tag: Exclude<Reference, Digest>; isHead: boolean },
+    waiting: Waiting,
+  ): Promise<ServedManifest> {
+    const { tags, manifests } = this.#deps;
+    const fresh = tags.fresh(upstream, of, tag);
+    const resolved: ResolvedTag = fresh
+      ? { record: fresh, cache: { word: 'hit' } }
+      : await tags.resolve({ upstream, of, tag, wantsBody: !isHead }, waiting);
+    const { record, cache } = resolved;
+    const manifest = manifests.remembered(of, record.digest) ?? (await manifests.cached(of, record.digest));
+    if (manifest) return served(manifest, cache, record.confirmedAtMs);
+    if (isHead) {
+      const { digest, mediaType, size, confirmedAtMs } = record;
+      return { digest, mediaType, size, bytes: undefined, cache, confirmedAtMs };
+    }
+    const fetched = await manifests.fetch(upstream, of, record.digest, waiting);
+    return served(fetched.value, fetchedStatus(fetched.collapsed), record.confirmedAtMs);
+  }
+
+  async #byDigest({ upstream, of }: Place, digest: Digest, isHead: boolean, waiting: Waiting): Promise<ServedManifest> {
+    const { manifests } = this.#deps;
+    const cached = manifests.remembered(of, digest) ?? (await manifests.cached(of, digest));
+    if (cached) return served(cached, { word: 'hit' }, cached.firstServedAtMs);
+    const head = isHead ? await upstream.headManifest(of.repository, digest, waiting) : undefined;
+    if (head?.mediaType !== undefined && head.size !== undefined) {
+      const { mediaType, size } = head;
+      const cache: CacheStatus = { word: 'miss', upstreamStatus: 200 };
+      return { digest, mediaType, size, bytes: undefined, cache, confirmedAtMs: this.#deps.clock.now() };
+    }
+    const fetched = await manifests.fetch(upstream, of, digest, waiting);
+    return served(fetched.value, fetchedStatus(fetched.collapsed), fetched.value.firstServedAtMs);
+  }
+}
+
+function served(
+  { digest, mediaType, bytes }: CachedManifest,
+  cache: CacheStatus,
+  confirmedAtMs: number,
+): ServedManifest {
+  return { digest, mediaType, size: bytes.byteLength, bytes, cache, confirmedAtMs };
+}
+
+function fetchedStatus(collapsed: boolean): CacheStatus {
+  return { word: collapsed ? 'collapsed' : 'miss', upstreamStatus: 200, stored: true };
+}
+
+function questionOf({ upstream, of }: Place, digest: Digest): BlobQuestion {
+  return { upstream, of, digest };
+}

@@ -1,0 +1,37 @@
+import { LRUCache } from 'lru-cache';
+import { OciError } from '../oci/errors.ts';
+import type { Clock } from './ports.ts';
+
+/** Remembers outcomes for a while, so that not every pull has to find out again. Bounded in number. */
+export class Remembered<Outcome extends object> {
+  readonly #until: LRUCache<string, { readonly outcome: Outcome; readonly untilMs: number }>;
+  readonly #clock: Clock;
+
+  constructor({ clock, max }: { clock: Clock; max: number }) {
+    this.#clock = clock;
+    this.#until = new LRUCache({ max });
+  }
+
+  get(key: string): Outcome | undefined {
+    const entry = this.#until.get(key);
+    if (!entry) return undefined;
+    if (this.#clock.now() < entry.untilMs) return entry.outcome;
+    this.#until.delete(key);
+    return undefined;
+  }
+
+  remember(key: string, outcome: Outcome, forMs: number): void {
+    if (forMs > 0) this.#until.set(key, { outcome, untilMs: this.#clock.now() + forMs });
+  }
+
+  forget(key: string): void {
+    this.#until.delete(key);
+  }
+}
+
+/** A "not found" the upstream gave a moment ago, repeated without asking it. */
+export class RememberedNotFound extends OciError {
+  constructor(answer: OciError) {
+    super(answer.code, answer.message, { cause: answer });
+  }
+}

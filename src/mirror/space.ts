@@ -1,0 +1,136 @@
+import type { Digest } from '../oci/digest.ts';
+import { anyGlobMatcher } from '../oci/glob.ts';
+import { bytesToFree, chooseVictims, type SpaceLimits } from './eviction.ts';
+import type { BlobStore, Clock, EvictableContent, Index, Observer, RecordKey, RecordStore } from './ports.ts';
+
+export interface SpaceDeps {
+  readonly store: BlobStore;
+  readonly records: RecordStore;
+  readonly index: Index;
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly limits: SpaceLimits;
+  /** Globs on `<upstream>/<repository>` whose content is never evicted. */
+  readonly keep: readonly string[];
+  /** Content nobody pulled for this long goes though there is room. */
+  readonly unusedForMs: number;
+  /** What is evicted must leave the memories too. */
+  readonly onEvicted: (digest: Digest, records: readonly RecordKey[]) => void;
+}
+
+/** Room promised to one download. */
+export interface Reservation {
+  /** Moves bytes from "promised" to "written". Beyond what was promised they simply count. */
+  wrote(bytes: number): void;
+  release(): void;
+}
+
+const pageSize = 32;
+
+/** Keeps the store below its bound, ahead of need. One eviction runs at a time. */
+export class Space {
+  readonly #deps: SpaceDeps;
+  readonly #isKeptName: (name: string) => boolean;
+  #promisedBytes = 0;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(deps: SpaceDeps) {
+    this.#deps = deps;
+    this.#isKeptName = anyGlobMatcher(deps.keep);
+  }
+
+  /**
+   * Makes room for a download, evicting what was not used for longest.
+   * @param bytes undefined when the size is not known: then only the bound as it stands is kept.
+   * @returns undefined when there is no room and none can be made: what arrives is served without being stored.
+   */
+  reserve(bytes: number | undefined): Promise<Reservation | undefined> {
+    return this.#inTurn(async () => ((await this.#makeRoom(bytes ?? 0)) ? this.#promise(bytes ?? 0) : undefined));
+  }
+
+  /** Evicts what nobody pulled for too long, and what a lowered bound leaves no room for. */
+  sweep(): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#makeRoom(0);
+      const usedBeforeMs = this.#deps.clock.now() - this.#deps.unusedForMs;
+      for (;;) {
+        const [victim] = await this.#victims({ bytesNeeded: 1, usedBeforeMs });
+        if (!victim) return;
+        await this.#evict(victim, 'unused');
+      }
+    });
+  }
+
+  #promise(bytes: number): Reservation {
+    let leftBytes = bytes;
+    this.#promisedBytes += bytes;
+    const settle = (settledBytes: number) => {
+      const counted = Math.min(settledBytes, leftBytes);
+      leftBytes -= counted;
+      this.#promisedBytes -= counted;
+    };
+    return { wrote: settle, release: () => settle(leftBytes) };
+  }
+
+  /** @returns whether there is room for `wantedBytes`. */
+  async #makeRoom(wantedBytes: number): Promise<boolean> {
+    for (;;) {
+      const bytesNeeded = await this.#bytesToFree(wantedBytes);
+      if (bytesNeeded === 0) return true;
+      if (bytesNeeded > (await this.#deps.index.totals()).bytes) return false;
+      const victims = await this.#victims({ bytesNeeded, usedBeforeMs: Infinity });
+      if (victims.length === 0) return false;
+      for (const victim of victims) await this.#evict(victim, 'lru');
+    }
+  }
+
+  async #bytesToFree(wantedBytes: number): Promise<number> {
+    const { store, index, limits } = this.#deps;
+    const [{ bytes }, freeBytes] = await Promise.all([index.totals(), store.freeBytes()]);
+    const use = {
+      storedBytes: bytes,
+      pendingBytes: store.pendingBytes() + this.#promisedBytes,
+      freeBytes: freeBytes - this.#promisedBytes,
+    };
+    return bytesToFree(use, limits, wantedBytes);
+  }
+
+  /** Looks through the evictable, page by page, until some may go. */
+  async #victims({
+    bytesNeeded,
+    usedBeforeMs,
+  }: {
+    bytesNeeded: number;
+    usedBeforeMs: number;
+  }): Promise<readonly EvictableContent[]> {
+    const { index, store } = this.#deps;
+    for (let offset = 0; ; offset += pageSize) {
+      const page = await index.evictable({ limit: pageSize, offset });
+      const victims = chooseVictims(
+        page.filter(({ usedAtMs }) => usedAtMs < usedBeforeMs),
+        { bytesNeeded, isKept: (content) => this.#isKept(content), isBusy: ({ digest }) => store.isBeingRead(digest) },
+      );
+      if (victims.length > 0 || page.length < pageSize) return victims;
+    }
+  }
+
+  #isKept({ holders }: EvictableContent): boolean {
+    return holders.some(({ upstream, repository }) => this.#isKeptName(`${upstream}/${repository}`));
+  }
+
+  /** The records go first: a record without content costs one download, content without its record one look upstream. */
+  async #evict({ digest, size }: EvictableContent, reason: 'lru' | 'unused'): Promise<void> {
+    const { index, records, store, observer, onEvicted } = this.#deps;
+    const keys = await index.forget(digest);
+    onEvicted(digest, keys);
+    for (const key of keys) await records.remove(key);
+    await store.remove(digest);
+    observer.evicted({ reason, bytes: size });
+  }
+
+  #inTurn<Value>(work: () => Promise<Value>): Promise<Value> {
+    const result = this.#turn.then(work);
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+}

@@ -1,0 +1,43 @@
+import type { Digest } from '../oci/digest.ts';
+import { namedBy } from '../oci/manifest.ts';
+import type { ContentLookup } from './content-lookup.ts';
+import type { CachedManifest, Manifests } from './manifests.ts';
+import type { RepositoryId } from './ports.ts';
+import type { TagRecord } from './records.ts';
+
+export interface StaleImageDeps {
+  readonly manifests: Pick<Manifests, 'cached'>;
+  readonly lookup: ContentLookup;
+}
+
+/** Of the digests a tag has meant, the newest one whose manifest, and what was once pulled of it, is still stored. */
+export async function newestComplete(
+  of: RepositoryId,
+  { digest, previous }: TagRecord,
+  deps: StaleImageDeps,
+): Promise<CachedManifest | undefined> {
+  for (const candidate of previous ? [digest, previous] : [digest]) {
+    const manifest = await deps.manifests.cached(of, candidate);
+    if (manifest && (await isComplete(of, manifest, deps))) return manifest;
+  }
+  return undefined;
+}
+
+/** Walks the image without recursion: what it names may be indexes in turn, and a document decides how deep. */
+async function isComplete(
+  of: RepositoryId,
+  root: CachedManifest,
+  { manifests, lookup }: StaleImageDeps,
+): Promise<boolean> {
+  const seen = new Set<Digest>();
+  const waiting = namedBy(root.bytes).map(({ digest }) => digest);
+  for (let digest = waiting.pop(); digest !== undefined; digest = waiting.pop()) {
+    if (seen.has(digest)) continue;
+    seen.add(digest);
+    const presence = await lookup(of, digest);
+    if (presence === 'lost') return false;
+    const child = presence === 'stored' ? await manifests.cached(of, digest) : undefined;
+    if (child) waiting.push(...namedBy(child.bytes).map((named) => named.digest));
+  }
+  return true;
+}

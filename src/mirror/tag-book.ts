@@ -1,0 +1,100 @@
+import { LRUCache } from 'lru-cache';
+import type { Tag } from '../oci/reference.ts';
+import type { Background } from './background.ts';
+import type { Index, RecordStore, RepositoryId } from './ports.ts';
+import { parseTagRecord, type TagRecord } from './records.ts';
+
+export interface TagBookDeps {
+  readonly records: RecordStore;
+  readonly index: Index;
+  readonly background: Background;
+  /** How long confirmations gather before they are written. */
+  readonly batchMs: number;
+}
+
+interface Entry {
+  readonly of: RepositoryId;
+  readonly tag: Tag;
+  readonly record: TagRecord;
+}
+
+/**
+ * What every tag meant when it was last confirmed. A move is written at once; confirmations of the same digest, which change
+ * nothing but a time, are gathered and written together. One writer at a time, always with the newest word on a tag.
+ */
+export class TagBook {
+  readonly #deps: TagBookDeps;
+  readonly #memory = new LRUCache<string, TagRecord>({ max: 100_000 });
+  readonly #unwritten = new Map<string, Entry>();
+  #writing = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(deps: TagBookDeps) {
+    this.#deps = deps;
+  }
+
+  /** What memory holds, without waiting. */
+  remembered(of: RepositoryId, tag: Tag): TagRecord | undefined {
+    return this.#memory.get(tagKey(of, tag));
+  }
+
+  async get(of: RepositoryId, tag: Tag): Promise<TagRecord | undefined> {
+    const known = this.remembered(of, tag);
+    if (known) return known;
+    const record = parseTagRecord(await this.#deps.records.read({ kind: 'tag', of, tag }));
+    // Somebody may have confirmed it while we read.
+    const newer = this.remembered(of, tag);
+    if (record && !newer) this.#memory.set(tagKey(of, tag), record);
+    return newer ?? record;
+  }
+
+  put(of: RepositoryId, tag: Tag, record: TagRecord): void {
+    const key = tagKey(of, tag);
+    const moved = this.#memory.get(key)?.digest !== record.digest;
+    this.#memory.set(key, record);
+    this.#unwritten.set(key, { of, tag, record });
+    if (moved) this.#deps.index.noteTag(of, tag, record.digest);
+    if (moved) this.#write();
+    else this.#timer ??= setTimeout(() => this.#write(), this.#deps.batchMs).unref();
+  }
+
+  /** Forgets what is remembered of a tag; its record is somebody else's to remove. */
+  drop(of: RepositoryId, tag: Tag): void {
+    this.#memory.delete(tagKey(of, tag));
+    this.#unwritten.delete(tagKey(of, tag));
+  }
+
+  /** Forgets a tag and removes its record. */
+  forget(of: RepositoryId, tag: Tag): void {
+    this.drop(of, tag);
+    this.#deps.index.forgetTag(of, tag);
+    this.#deps.background.run('tag records', () => this.#deps.records.remove({ kind: 'tag', of, tag }));
+  }
+
+  /** Begins to write what is unwritten; the background says when it is done. */
+  #write(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#writing) return;
+    this.#writing = true;
+    this.#deps.background.run('tag records', async () => {
+      try {
+        for (const [key, entry] of this.#unwritten) {
+          this.#unwritten.delete(key);
+          await this.#deps.records.write({ kind: 'tag', of: entry.of, tag: entry.tag }, entry.record);
+        }
+      } finally {
+        this.#writing = false;
+      }
+    });
+  }
+
+  /** Writes what has gathered. */
+  flush(): void {
+    if (this.#unwritten.size > 0) this.#write();
+  }
+}
+
+export function tagKey({ upstream, repository }: RepositoryId, tag: string): string {
+  return `${upstream}/${repository}:${tag}`;
+}

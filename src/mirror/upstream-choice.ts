@@ -1,0 +1,68 @@
+import { OciError } from '../oci/errors.ts';
+import { isRepository, parseRepository, type Repository } from '../oci/reference.ts';
+import type { Upstream } from './ports.ts';
+
+/** What of a request says which upstream it means. */
+export interface UpstreamHints {
+  /** `?ns=`, as containerd and BuildKit send it. */
+  readonly namespace: string | undefined;
+  /** The Host header. */
+  readonly host: string | undefined;
+  /** What stood before `/v2/`, as in `/ghcr.io/v2/org/app/…` (dockerd and hosts.toml with a path). */
+  readonly pathPrefix: string | undefined;
+  /** The name between `/v2/` and the resource; it may begin with an upstream's name (podman, BuildKit, and people). */
+  readonly name: string;
+}
+
+export interface UpstreamChoice {
+  readonly upstream: Upstream;
+  readonly repository: Repository;
+}
+
+export interface UpstreamChoiceDeps {
+  readonly find: (name: string) => Upstream | undefined;
+  readonly defaultUpstream: Upstream;
+}
+
+/**
+ * Finds the upstream a request means: by namespace, else by Host, else by a path prefix, else by the name's first component,
+ * else the default. Only configured upstreams are ever found: no client input chooses a host.
+ * @throws OciError NAME_UNKNOWN for a namespace or prefix that is nobody's; NAME_INVALID.
+ */
+export function chooseUpstream(hints: UpstreamHints, deps: UpstreamChoiceDeps): UpstreamChoice {
+  const named = byNamespace(hints, deps) ?? byHost(hints, deps) ?? byPathPrefix(hints, deps);
+  const [first, rest] = splitFirst(hints.name);
+  const leading = rest === undefined ? undefined : deps.find(first);
+  if (named) {
+    // BuildKit with a path mirror says it twice: in `ns` and in the name.
+    return choice(named, leading === named && rest !== undefined ? rest : hints.name);
+  }
+  return leading && rest !== undefined ? choice(leading, rest) : choice(deps.defaultUpstream, hints.name);
+}
+
+function byNamespace({ namespace }: UpstreamHints, { find }: UpstreamChoiceDeps): Upstream | undefined {
+  return namespace === undefined ? undefined : (find(namespace) ?? unknown('the namespace'));
+}
+
+function byHost({ host }: UpstreamHints, { find }: UpstreamChoiceDeps): Upstream | undefined {
+  return host === undefined ? undefined : find(host);
+}
+
+function byPathPrefix({ pathPrefix }: UpstreamHints, { find }: UpstreamChoiceDeps): Upstream | undefined {
+  return pathPrefix === undefined ? undefined : (find(pathPrefix) ?? unknown('the path before /v2/'));
+}
+
+function unknown(what: string): never {
+  throw new OciError('NAME_UNKNOWN', `${what} names no upstream of this mirror`);
+}
+
+/** Docker Hub keeps its official images under `library/`, which people leave out. */
+function choice(upstream: Upstream, name: string): UpstreamChoice {
+  const official = upstream.name === 'docker.io' && !name.includes('/') && isRepository(name);
+  return { upstream, repository: parseRepository(official ? `library/${name}` : name) };
+}
+
+function splitFirst(name: string): readonly [first: string, rest: string | undefined] {
+  const slash = name.indexOf('/');
+  return slash === -1 ? [name, undefined] : [name.slice(0, slash), name.slice(slash + 1)];
+}

@@ -1,0 +1,39 @@
+import { destination, type Logger, pino, stdTimeFunctions } from 'pino';
+
+export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
+
+export interface Log {
+  readonly logger: Logger;
+  /** Writes out what has gathered. */
+  flush(): void;
+  /** Stops the timer that flushes, and writes out the rest. */
+  close(): void;
+}
+
+/** How long a line may wait to be written together with others. */
+const flushEveryMs = 500;
+
+/**
+ * JSON lines on stdout, gathered and written together. Nothing that is logged may hold a secret: there are no headers, no queries and no
+ * URLs of redirects in it, so there is nothing to redact.
+ */
+export function createLog({ level }: { readonly level: LogLevel }): Log {
+  const stream = destination({ fd: 1, sync: false, minLength: 8 * 1024 });
+  const logger = pino({ level, base: null, timestamp: stdTimeFunctions.isoTime }, stream);
+  let isOpen = false;
+  stream.once('ready', () => {
+    isOpen = true;
+  });
+  const flush = () => {
+    if (isOpen) stream.flushSync();
+  };
+  const timer = setInterval(() => stream.flush(), flushEveryMs).unref();
+  return {
+    logger,
+    flush,
+    close: () => {
+      clearInterval(timer);
+      flush();
+    },
+  };
+}
