@@ -48,7 +48,7 @@ export class Agents {
   }
 
   #make(route: Route): Dispatcher {
-    const connect = this.#connectOptions(route);
+    const connect = connectOptionsOf(route, this.#settings, this.#publicLookup);
     const options = this.#agentOptions();
     if (route.proxy === undefined) return new Agent({ ...options, connect });
     return new ProxyAgent({
@@ -74,15 +74,20 @@ export class Agents {
       maxHeaderSize: maxHeaderBytes,
     };
   }
+}
 
-  #connectOptions({ hasIdentity, isKnown, isChecked }: Route) {
-    const { ca, certificate, key, insecureSkipVerify } = this.#settings.tls;
-    return {
-      timeout: this.#settings.timeouts.connectMs,
-      ...(ca === undefined ? {} : { ca: [...getCACertificates('default'), ca] }),
-      ...(hasIdentity && certificate !== undefined && key !== undefined ? { cert: certificate, key } : {}),
-      ...(isChecked ? { lookup: this.#publicLookup } : {}),
-      rejectUnauthorized: !(isKnown && insecureSkipVerify),
-    };
-  }
+/** What a socket is opened with. Pure. */
+export function connectOptionsOf(
+  { hasIdentity, isKnown, isChecked }: Route,
+  { tls, timeouts }: UpstreamSettings,
+  lookup: LookupFunction,
+) {
+  const { ca, certificate, key, insecureSkipVerify } = tls;
+  return {
+    timeout: timeouts.connectMs,
+    rejectUnauthorized: !(isKnown && insecureSkipVerify),
+    ...(ca === undefined ? {} : { ca: [...getCACertificates('default'), ca] }),
+    ...(hasIdentity && certificate !== undefined && key !== undefined ? { cert: certificate, key } : {}),
+    ...(isChecked ? { lookup } : {}),
+  };
 }

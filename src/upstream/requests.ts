@@ -1,6 +1,6 @@
 import type { Clock, UpstreamRequestKind, Waiting } from '../mirror/ports.ts';
 import { UpstreamError } from '../oci/errors.ts';
-import { parseRepository, type Repository } from '../oci/reference.ts';
+import { isRepository, parseRepository, type Repository } from '../oci/reference.ts';
 import { failureOf, type Refusal } from './answer-errors.ts';
 import { headerOf } from './answer-headers.ts';
 import type { Authorizer, Caller } from './credentials/authorizer.ts';
@@ -126,11 +126,17 @@ async function orAsGuest(
 ): Promise<Answer> {
   const { status, url, headers } = answer;
   if (status !== 401 || url.origin === registry.origin) return answer;
-  const guest = { credentials: anonymous, repository, signal };
+  const guest = { credentials: anonymous, repository: repositoryAt(url) ?? repository, signal };
   const authorization = await authorizerFor(url).answerTo(headers, guest, undefined);
   if (authorization === undefined) return answer;
   await discard(answer);
   return sendFollowing(send, { ...exchange, url }, { signal, authorization });
+}
+
+/** The repository as it is called where a redirect led: a challenge without a scope is about that one. */
+function repositoryAt({ pathname }: URL): Repository | undefined {
+  const [, name] = /^\/v2\/(.+)\/(?:manifests|blobs|tags|referrers)\//.exec(pathname) ?? [];
+  return name !== undefined && isRepository(name) ? name : undefined;
 }
 
 /**

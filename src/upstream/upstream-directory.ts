@@ -50,14 +50,13 @@ export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstre
 }
 
 function exactClients(deps: UpstreamDirectoryDeps): ReadonlyMap<string, RegistryClient> {
-  const clients = new Map<string, RegistryClient>();
-  for (const [name, settings] of deps.entries) {
-    if (isPattern(name)) continue;
-    const client = createRegistryClient({ ...deps, name, label: name, settings });
-    for (const alias of settings.aliases) clients.set(alias.toLowerCase(), client);
-    clients.set(name.toLowerCase(), client);
-  }
-  return clients;
+  const entries = [...deps.entries].filter(([name]) => !isPattern(name));
+  const named = entries.map(([name, settings]) => ({
+    client: createRegistryClient({ ...deps, name, label: name, settings }),
+    names: settings.aliases,
+  }));
+  const aliases = named.flatMap(({ client, names }) => names.map((alias) => [alias.toLowerCase(), client] as const));
+  return new Map([...aliases, ...named.map(({ client }) => [client.name.toLowerCase(), client] as const)]);
 }
 
 function patternEntries(entries: ReadonlyMap<string, UpstreamSettings>) {

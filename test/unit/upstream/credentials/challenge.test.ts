@@ -105,7 +105,11 @@ describe('whatever stands in the header', () => {
     const odd = fc
       .array(fc.constantFrom('Bearer', ' ', ',', '=', '"', '\\', 'realm', 'x==', '\t', 'é'))
       .map((all) => all.join(''));
-    fc.assert(fc.property(fc.oneof(fc.string(), odd), (header) => Array.isArray(parseChallenges(header))));
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), odd), (header) => {
+        expect(parseChallenges(header).length).toBeLessThanOrEqual(header.length);
+      }),
+    );
   });
 });
 

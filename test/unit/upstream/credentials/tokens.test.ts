@@ -1,15 +1,14 @@
 import type { ServerResponse } from 'node:http';
 import { expect, test } from 'vitest';
-import { ociManifest } from '../../../src/oci/media-types.ts';
-import { parseRepository, parseTag, type Repository } from '../../../src/oci/reference.ts';
-import { defaultUpstreamSettings, type UpstreamSettings } from '../../../src/upstream/settings.ts';
-import type { FakeAuthOptions } from '../../support/fake-auth.ts';
-import { startFakeRegistry } from '../../support/fake-registry.ts';
-import { gate } from '../../support/gate.ts';
-import { image } from '../../support/images.ts';
-import { clientOf, patiently } from './start-client.ts';
-import { countConnections } from './count-connections.ts';
-import { type Seen, sendJson, serve } from './serve.ts';
+import { parseRepository, parseTag, type Repository } from '../../../../src/oci/reference.ts';
+import { defaultUpstreamSettings, type UpstreamSettings } from '../../../../src/upstream/settings.ts';
+import type { FakeAuthOptions } from '../../../support/fake-auth.ts';
+import { startFakeRegistry } from '../../../support/fake-registry.ts';
+import { gate } from '../../../support/gate.ts';
+import { image } from '../../../support/images.ts';
+import { clientOf, patiently } from '../start-client.ts';
+import { countConnections } from '../count-connections.ts';
+import { serve } from '../serve.ts';
 
 const app = parseRepository('team/app');
 const other = parseRepository('team/other');
@@ -92,38 +91,6 @@ test('ten pulls at once whose token was refused renew it once', async () => {
   await Promise.all(Array.from({ length: 10 }, () => pull()));
 
   expect(registry.count('GET', /^\/token$/)).toBe(2);
-});
-
-test('a registry that refuses every token is asked three times at most, and then the account is refused', async () => {
-  let issued = 0;
-  const registry = await serve(({ url }, response) => {
-    if (url.pathname === '/token') return sendJson(response, { token: `token-${issued++}` });
-    challenge(response, `Bearer realm="${registry.url}/token"`);
-  });
-  const { client } = clientOf(registry.url, { credentials: [basic()] });
-
-  const asked = client.headManifest(app, latest, patiently);
-
-  await expect(asked).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused', upstreamStatus: 401 });
-  expect(registry.story()).toEqual([
-    'HEAD /v2/team/app/manifests/latest',
-    'GET /token',
-    'HEAD /v2/team/app/manifests/latest',
-    'GET /token',
-    'HEAD /v2/team/app/manifests/latest',
-  ]);
-});
-
-test('a token endpoint that hands out the refused token again ends it sooner', async () => {
-  const registry = await serve(({ url }, response) => {
-    if (url.pathname === '/token') return sendJson(response, { token: 'always-the-same' });
-    challenge(response, `Bearer realm="${registry.url}/token"`);
-  });
-  const { client } = clientOf(registry.url);
-
-  await expect(client.headManifest(app, latest, patiently)).rejects.toMatchObject({ code: 'DENIED' });
-
-  expect(registry.seen).toHaveLength(4);
 });
 
 test('an account the token endpoint refuses is tried once', async () => {
@@ -217,103 +184,6 @@ test('a token endpoint that redirects is not followed', async () => {
   await expect(pull()).rejects.toMatchObject({ trouble: 'misbehaving' });
 
   expect(evil.connections()).toBe(0);
-});
-
-/** A registry that wants a token for every request, had at its own `/token`, with this challenge. */
-async function startChallenging(challengeFor: (seen: Seen) => string | undefined) {
-  const registry = await serve((seen, response) => {
-    if (seen.url.pathname === '/token')
-      return sendJson(response, { token: `for-${seen.url.searchParams.get('scope')}` });
-    const demanded = seen.headers.authorization === undefined ? challengeFor(seen) : undefined;
-    if (demanded === '') return void response.writeHead(401).end();
-    if (demanded !== undefined) return challenge(response, demanded.replace('REALM', `${registry.url}/token`));
-    response.writeHead(200, { 'content-type': ociManifest, 'content-length': '2' }).end('{}');
-  });
-  return { registry, ...clientOf(registry.url) };
-}
-
-test('a scope that the challenge names is asked for as it stands, and remembered for its repository', async () => {
-  const { registry, client } = await startChallenging(
-    () => 'Bearer realm="REALM?kept=yes",service="a b",scope="repository:renamed/app:pull repository:base:pull"',
-  );
-
-  await client.headManifest(app, latest, patiently);
-  await client.headManifest(app, latest, patiently);
-
-  const tokens = registry.seen.filter(({ url }) => url.pathname === '/token').map(({ url }) => url.searchParams);
-  expect(tokens.map((query) => query.getAll('scope'))).toEqual([
-    ['repository:renamed/app:pull', 'repository:base:pull'],
-  ]);
-  expect(tokens[0]?.get('service')).toBe('a b');
-  expect(tokens[0]?.get('kept')).toBe('yes');
-  expect(registry.seen).toHaveLength(4);
-});
-
-test('a challenge without a scope means pulling from the repository at hand', async () => {
-  const { registry, client } = await startChallenging(() => 'Bearer realm="REALM"');
-
-  await client.headManifest(app, latest, patiently);
-
-  expect(registry.seen[1]?.url.searchParams.getAll('scope')).toEqual(['repository:team/app:pull']);
-  expect(registry.seen[1]?.url.searchParams.has('service')).toBe(false);
-});
-
-test('one scope for everything (public.ecr.aws: "aws") serves every repository with one token', async () => {
-  const { registry, client } = await startChallenging(
-    () => 'Bearer realm="REALM",service="public.ecr.aws",scope="aws"',
-  );
-
-  await client.headManifest(app, latest, patiently);
-  await client.headManifest(other, latest, patiently);
-
-  expect(registry.story()).toEqual([
-    'HEAD /v2/team/app/manifests/latest',
-    'GET /token',
-    'HEAD /v2/team/app/manifests/latest',
-    'HEAD /v2/team/other/manifests/latest',
-  ]);
-});
-
-test('a registry that refuses without a challenge is pinged for one, whose example scope is not taken for ours', async () => {
-  const { registry, client } = await startChallenging(({ url }) =>
-    url.pathname === '/v2/' ? 'Bearer realm="REALM",service="s",scope="repository:user/image:pull"' : '',
-  );
-
-  await client.headManifest(app, latest, patiently);
-
-  expect(registry.story()).toEqual([
-    'HEAD /v2/team/app/manifests/latest',
-    'GET /v2/',
-    'GET /token',
-    'HEAD /v2/team/app/manifests/latest',
-  ]);
-  expect(registry.seen[2]?.url.searchParams.get('scope')).toBe('repository:team/app:pull');
-});
-
-test('a registry that hides from anonymous callers what is private is asked again with the account', async () => {
-  const registry = await serve(({ url, headers }, response) => {
-    if (url.pathname === '/v2/') return challenge(response, 'Basic realm="registry"');
-    if (headers.authorization === undefined) return sendJson(response, { errors: [{ code: 'NAME_UNKNOWN' }] }, 404);
-    response.writeHead(200, { 'content-type': ociManifest, 'content-length': '2' }).end('{}');
-  });
-  const { client } = clientOf(registry.url, { credentials: [basic()] });
-
-  expect(await client.headManifest(app, latest, patiently)).toMatchObject({ size: 2 });
-  expect(registry.story()).toEqual([
-    'HEAD /v2/team/app/manifests/latest',
-    'GET /v2/',
-    'HEAD /v2/team/app/manifests/latest',
-  ]);
-});
-
-test('a registry that challenges nowhere is pinged once, and its 404 is believed', async () => {
-  const registry = await serve(({ url }, response) => sendJson(response, {}, url.pathname === '/v2/' ? 200 : 404));
-  const { client } = clientOf(registry.url, { credentials: [basic()] });
-
-  await expect(client.headManifest(app, latest, patiently)).rejects.toMatchObject({ code: 'MANIFEST_UNKNOWN' });
-  await expect(client.headManifest(app, latest, patiently)).rejects.toMatchObject({ code: 'MANIFEST_UNKNOWN' });
-
-  expect(registry.story().filter((one) => one === 'GET /v2/')).toHaveLength(1);
 });
 
 test('whoever stops waiting for a token leaves it to the others', async () => {

@@ -1,0 +1,189 @@
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import { createServer } from 'node:https';
+import { describe, expect, test } from 'vitest';
+import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
+import { connectOptionsOf } from '../../../src/upstream/agents.ts';
+import { defaultUpstreamSettings } from '../../../src/upstream/settings.ts';
+import { startFakeRegistry } from '../../support/fake-registry.ts';
+import { freePort } from '../../support/free-port.ts';
+import { gate } from '../../support/gate.ts';
+import { image, randomBlob } from '../../support/images.ts';
+import { thisTest } from '../../support/owner.ts';
+import { selfSigned } from './certificates.ts';
+import { serve } from './serve.ts';
+import { serveTls } from './serve-tls.ts';
+import { clientOf, patiently } from './start-client.ts';
+
+const repository = parseRepository('team/app');
+const latest = parseTag('latest');
+const manifest = { 'content-type': 'application/vnd.oci.image.manifest.v1+json' };
+
+describe('TLS', () => {
+  test('a certificate nobody vouches for is not trusted', async () => {
+    const { certificate, key } = await selfSigned('registry');
+    const url = await serveTls({ cert: certificate, key });
+
+    const asked = clientOf(url).client.getManifest(repository, latest, patiently);
+
+    await expect(asked).rejects.toMatchObject({
+      trouble: 'tls',
+      message: expect.stringContaining('could not be trusted'),
+    });
+  });
+
+  test("the operator's own authority is trusted, or all verification waived", async () => {
+    const { certificate, key } = await selfSigned('registry');
+    const url = await serveTls({ cert: certificate, key });
+
+    for (const tls of [{ insecureSkipVerify: false, ca: certificate }, { insecureSkipVerify: true }]) {
+      expect(await clientOf(url, { tls }).client.getManifest(repository, latest, patiently)).toMatchObject({
+        digest: expect.any(String),
+      });
+    }
+  });
+
+  test.each([
+    {
+      route: { hasIdentity: true, isKnown: true, isChecked: false },
+      verified: false,
+      identified: true,
+      checked: false,
+    },
+    {
+      route: { hasIdentity: false, isKnown: true, isChecked: false },
+      verified: false,
+      identified: false,
+      checked: false,
+    },
+    {
+      route: { hasIdentity: false, isKnown: false, isChecked: true },
+      verified: true,
+      identified: false,
+      checked: true,
+    },
+  ])('waived verification and the client certificate are for $route: $verified, $identified', (expected) => {
+    const tls = { insecureSkipVerify: true, certificate: 'c', key: 'k' };
+    const lookup = () => {};
+
+    const options = connectOptionsOf(
+      { ...expected.route, proxy: undefined },
+      { ...defaultUpstreamSettings, tls },
+      lookup,
+    );
+
+    expect(options.rejectUnauthorized).toBe(expected.verified);
+    expect('cert' in options).toBe(expected.identified);
+    expect('lookup' in options).toBe(expected.checked);
+  });
+
+  test('the client certificate is shown to the registry, and not where it redirects to', async () => {
+    const [server, client] = [await selfSigned('registry'), await selfSigned('mirror')];
+    const names: string[] = [];
+    const options = { cert: server.certificate, key: server.key, requestCert: true, rejectUnauthorized: false };
+    const elsewhere = await serveTls(options, (request) => names.push(`elsewhere ${subjectOf(request)}`));
+    const port = await freePort();
+    const registry = createServer(options, (request, response) => {
+      names.push(`registry ${subjectOf(request)}`);
+      response.writeHead(307, { location: elsewhere }).end();
+    });
+    await once(registry.listen(port, '127.0.0.1'), 'listening');
+    thisTest(async () => registry.closeAllConnections());
+    const tls = { insecureSkipVerify: true, certificate: client.certificate, key: client.key };
+    const settings = { tls, redirectHosts: [new URL(elsewhere).host] };
+
+    await clientOf(`https://127.0.0.1:${port}`, settings).client.getManifest(repository, latest, patiently);
+
+    expect(names).toEqual(['registry mirror', 'elsewhere nobody']);
+  });
+});
+
+describe('waiting', () => {
+  test('headers that do not come in time are trouble', async () => {
+    const registry = await startFakeRegistry();
+    registry.content.add(repository, latest, image());
+    registry.script({}, { holdHeaders: gate() });
+    const timeouts = { ...defaultUpstreamSettings.timeouts, headersMs: 50 };
+
+    const asked = clientOf(registry.url, { timeouts }).client.getManifest(repository, latest, patiently);
+
+    await expect(asked).rejects.toMatchObject({ trouble: 'timeout' });
+    expect(await registry.requests[0]?.ended).toBe('aborted');
+  });
+
+  test('a request that finds all connections taken says so in time', async () => {
+    const registry = await startFakeRegistry();
+    const blob = randomBlob(1000);
+    registry.content.addBlob(repository, blob);
+    registry.script({}, { holdBody: { afterBytes: 500, until: gate() } });
+    const timeouts = { ...defaultUpstreamSettings.timeouts, connectMs: 100, headersMs: 100 };
+    const { client } = clientOf(registry.url, { maxConnections: 1, timeouts });
+    await client.openBlob(repository, blob.digest, patiently);
+
+    const second = client.headBlob(repository, blob.digest, patiently);
+
+    await expect(second).rejects.toMatchObject({
+      trouble: 'busy',
+      message: expect.stringContaining('no connection to spare'),
+    });
+    expect(registry.count()).toBe(1);
+  });
+
+  test('a kept connection that the registry closes just as we use it is no failure', async () => {
+    let requests = 0;
+    const registry = await serve((_, response) => {
+      requests += 1;
+      if (requests === 2) return void response.socket?.destroy();
+      response.writeHead(200, manifest).end('{}');
+    });
+    const { client, observer } = clientOf(registry.url);
+    await client.getManifest(repository, latest, patiently);
+
+    await client.getManifest(repository, latest, patiently);
+
+    expect(observer.story).toEqual(['GET manifest 200', 'GET manifest connect', 'GET manifest 200']);
+  });
+
+  test('headers without end are cut off', async () => {
+    const registry = await serve(
+      (_, response) => void response.writeHead(200, { 'x-long': 'x'.repeat(64 * 1024) }).end(),
+    );
+
+    const asked = clientOf(registry.url).client.getManifest(repository, latest, patiently);
+
+    await expect(asked).rejects.toMatchObject({ trouble: 'misbehaving' });
+  });
+});
+
+test('closing drops what is under way, and retiring lets it end', async () => {
+  const more = gate();
+  const registry = await serve((_, response) => {
+    response.writeHead(200, { ...manifest, 'content-length': '2' }).write('{');
+    void more.opened.then(() => response.end('}'));
+  });
+  const { client } = clientOf(registry.url);
+  const retired = client.getManifest(repository, latest, patiently);
+  const again = clientOf(registry.url);
+  const dropped = again.client.getManifest(repository, latest, patiently);
+  while (registry.seen.length < 2) await new Promise(setImmediate);
+
+  const whenRetired = client.retire();
+  await again.client.close();
+  more.open();
+
+  await expect(dropped).rejects.toMatchObject({ name: 'UpstreamError' });
+  expect(await retired).toMatchObject({ mediaType: manifest['content-type'] });
+  await whenRetired;
+  expect(await client.getManifest(repository, latest, patiently)).toMatchObject({
+    mediaType: manifest['content-type'],
+  });
+});
+
+function subjectOf(request: IncomingMessage): string {
+  const { socket } = request;
+  const certificate: unknown =
+    'getPeerCertificate' in socket && typeof socket.getPeerCertificate === 'function'
+      ? socket.getPeerCertificate()
+      : {};
+  return /"CN":"(\w+)"/.exec(JSON.stringify(certificate))?.[1] ?? 'nobody';
+}

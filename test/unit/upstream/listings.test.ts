@@ -1,0 +1,165 @@
+import { expect, test } from 'vitest';
+import { parseDigest } from '../../../src/oci/digest.ts';
+import { parseRepository } from '../../../src/oci/reference.ts';
+import { startFakeRegistry } from '../../support/fake-registry.ts';
+import { image, referrerOf } from '../../support/images.ts';
+import { countConnections } from './count-connections.ts';
+import { sendJson, type Server, serve } from './serve.ts';
+import { clientOf, patiently } from './start-client.ts';
+
+const repository = parseRepository('team/app');
+const someDigest = parseDigest(`sha256:${'a'.repeat(64)}`);
+
+test('all tags are listed, page by page', async () => {
+  const registry = await startFakeRegistry({ tagsPerPage: 2 });
+  const tags = ['v1', 'v2', 'v3', 'v4', 'v5'];
+  for (const tag of tags) registry.content.add(repository, tag, image());
+  const { client, observer } = clientOf(registry.url);
+
+  expect(await client.listTags(repository, patiently)).toEqual(tags);
+  expect(registry.requests[0]?.query.get('n')).toBe('1000');
+  expect(observer.story).toEqual(Array.from({ length: 3 }, () => 'GET tags 200'));
+});
+
+test('a repository without tags lists none, also where that is written null', async () => {
+  const registry = await serve((_, response) => sendJson(response, { name: repository, tags: null }));
+
+  expect(await clientOf(registry.url).client.listTags(repository, patiently)).toEqual([]);
+});
+
+test('a repository nobody has is unknown', async () => {
+  const registry = await startFakeRegistry();
+
+  await expect(clientOf(registry.url).client.listTags(repository, patiently)).rejects.toMatchObject({
+    code: 'NAME_UNKNOWN',
+  });
+});
+
+test('a listing that continues at another place is no answer, and nobody is asked there', async () => {
+  const evil = await countConnections();
+  const link = `<http://127.0.0.1:${evil.port}/v2/team/app/tags/list?last=a>; rel="next"`;
+  const registry = await serve((_, response) => sendJson(response, { tags: ['a'] }, 200, { link }));
+
+  const listed = clientOf(registry.url, { redirectHosts: [`127.0.0.1:${evil.port}`] }).client.listTags(
+    repository,
+    patiently,
+  );
+
+  await expect(listed).rejects.toMatchObject({ trouble: 'misbehaving' });
+  expect(evil.connections()).toBe(0);
+});
+
+test('a listing without end is given up', async () => {
+  const registry = await serve((_, response) =>
+    sendJson(response, { tags: ['a'] }, 200, { link: '<?n=1>; rel="next"' }),
+  );
+
+  await expect(clientOf(registry.url).client.listTags(repository, patiently)).rejects.toMatchObject({
+    trouble: 'misbehaving',
+  });
+  expect(registry.seen).toHaveLength(1_000);
+});
+
+test('pages of more than 16 MiB in all are given up', async () => {
+  const tags = Array.from({ length: 50_000 }, () => 'x'.repeat(100));
+  const registry = await serve((_, response) => sendJson(response, { tags }, 200, { link: '<?n=1>; rel="next"' }));
+
+  await expect(clientOf(registry.url).client.listTags(repository, patiently)).rejects.toMatchObject({
+    trouble: 'misbehaving',
+  });
+  expect(registry.seen).toHaveLength(4);
+});
+
+test('a listing that fails on a later page fails', async () => {
+  const registry = await serve(({ url }, response) => {
+    if (url.searchParams.has('last')) return sendJson(response, {}, 503);
+    sendJson(response, { tags: ['a'] }, 200, { link: '<?last=a>; rel="next"' });
+  });
+
+  await expect(clientOf(registry.url).client.listTags(repository, patiently)).rejects.toMatchObject({
+    trouble: 'unavailable',
+  });
+});
+
+test.each(['<html>', '[]', 'null', '{}', '{"tags":"a"}'])('%s is no listing', async (body) => {
+  const registry = await serve((_, response) => void response.end(body));
+
+  await expect(clientOf(registry.url).client.listTags(repository, patiently)).rejects.toMatchObject({
+    trouble: 'misbehaving',
+  });
+});
+
+test.each([
+  { how: 'by the referrers API', referrersApi: true, answers: ['GET referrers 200'] },
+  { how: 'by the tag schema', referrersApi: false, answers: ['GET referrers 404', 'GET manifest 200'] },
+])('referrers are listed $how', async ({ referrersApi, answers }) => {
+  const registry = await startFakeRegistry({ referrersApi });
+  const app = image();
+  const signature = referrerOf(app.manifest);
+  registry.content.add(repository, 'latest', app, [signature]);
+  const { client, observer } = clientOf(registry.url);
+
+  const referrers = await client.listReferrers(repository, app.manifest.digest, patiently);
+
+  expect(referrers).toEqual([
+    expect.objectContaining({ digest: signature.manifest.digest, artifactType: signature.artifactType }),
+  ]);
+  expect(observer.story).toEqual(answers);
+});
+
+test('what nobody refers to has no referrers, with the API or without', async () => {
+  for (const referrersApi of [true, false]) {
+    const registry = await startFakeRegistry({ referrersApi });
+    const app = image();
+    registry.content.add(repository, 'latest', app);
+
+    expect(await clientOf(registry.url).client.listReferrers(repository, app.manifest.digest, patiently)).toEqual([]);
+  }
+});
+
+test.each([400, 405, 406])('a registry that answers %i to the referrers API has none', async (status) => {
+  const registry = await serve((_, response) =>
+    sendJson(response, {}, response.req.url?.includes('/referrers/') ? status : 404),
+  );
+
+  expect(await clientOf(registry.url).client.listReferrers(repository, someDigest, patiently)).toEqual([]);
+});
+
+test('the tag schema cuts long digests at 64 characters', async () => {
+  const registry: Server = await serve((_, response) => sendJson(response, {}, 404));
+  const long = parseDigest(`sha512:${'b'.repeat(128)}`);
+
+  await clientOf(registry.url).client.listReferrers(repository, long, patiently);
+
+  expect(registry.story()).toEqual([
+    `GET /v2/team/app/referrers/${long}`,
+    `GET /v2/team/app/manifests/sha512-${'b'.repeat(64)}`,
+  ]);
+});
+
+test.each([
+  { status: 401, expected: { code: 'DENIED' } },
+  { status: 429, expected: { trouble: 'overloaded' } },
+  { status: 500, expected: { trouble: 'unavailable' } },
+])('a referrers API that answers $status has not said that there are none', async ({ status, expected }) => {
+  const registry = await serve((_, response) => sendJson(response, {}, status));
+
+  await expect(clientOf(registry.url).client.listReferrers(repository, someDigest, patiently)).rejects.toMatchObject(
+    expected,
+  );
+  expect(registry.story()).not.toContain(`GET /v2/team/app/manifests/sha256-${'a'.repeat(64)}`);
+});
+
+test('referrers on several pages are all listed, and what is no descriptor is left out', async () => {
+  const descriptor = { mediaType: 'application/vnd.example', digest: someDigest, size: 1 };
+  const registry = await serve(({ url }, response) =>
+    url.searchParams.has('page')
+      ? sendJson(response, { manifests: [descriptor] })
+      : sendJson(response, { manifests: [descriptor, { digest: 'x' }] }, 200, { link: '<?page=2>; rel="next"' }),
+  );
+
+  expect(await clientOf(registry.url).client.listReferrers(repository, someDigest, patiently)).toEqual([
+    descriptor,
+    descriptor,
+  ]);
+});

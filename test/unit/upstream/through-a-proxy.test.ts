@@ -1,0 +1,120 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { connect } from 'node:net';
+import { expect, test } from 'vitest';
+import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
+import { startFakeRegistry } from '../../support/fake-registry.ts';
+import { freePort } from '../../support/free-port.ts';
+import { image } from '../../support/images.ts';
+import { thisTest } from '../../support/owner.ts';
+import { selfSigned } from './certificates.ts';
+import { serve } from './serve.ts';
+import { serveTls } from './serve-tls.ts';
+import { clientOf, patiently } from './start-client.ts';
+
+const repository = parseRepository('team/app');
+const latest = parseTag('latest');
+const manifest = { 'content-type': 'application/vnd.oci.image.manifest.v1+json' };
+
+/** Forwards plain requests and opens tunnels, and notes whereto. */
+async function startProxy() {
+  const port = await freePort();
+  const asked: string[] = [];
+  const proxy = createServer((request, response) => {
+    asked.push(`${request.method} ${request.url}`);
+    response.writeHead(200, manifest).end('{}');
+  });
+  proxy.on('connect', (request, socket) => {
+    asked.push(`CONNECT ${request.url}`);
+    const target = connect(Number(request.url?.split(':')[1]), '127.0.0.1', () => {
+      socket.write('HTTP/1.1 200 OK\r\n\r\n');
+      target.pipe(socket).pipe(target);
+    });
+    target.on('error', () => socket.destroy());
+    socket.on('error', () => target.destroy());
+  });
+  await once(proxy.listen(port, '127.0.0.1'), 'listening');
+  thisTest(async () => {
+    proxy.close();
+    proxy.closeAllConnections();
+  });
+  return { url: `http://127.0.0.1:${port}`, asked };
+}
+
+test('a registry is reached through it, by its name', async () => {
+  const proxy = await startProxy();
+  const settings = { proxy: { http: proxy.url, except: [] } };
+
+  await clientOf('http://registry.corp.example', settings).client.getManifest(repository, latest, patiently);
+
+  expect(proxy.asked).toEqual(['GET http://registry.corp.example/v2/team/app/manifests/latest']);
+});
+
+test('https goes through a tunnel, within which the certificate is verified', async () => {
+  const { certificate, key } = await selfSigned('registry');
+  const url = await serveTls({ cert: certificate, key });
+  const proxy = await startProxy();
+  const settings = { proxy: { https: proxy.url, except: [] } };
+
+  const distrustful = clientOf(url, settings).client.getManifest(repository, latest, patiently);
+  await expect(distrustful).rejects.toMatchObject({ trouble: 'tls' });
+  const tls = { insecureSkipVerify: false, ca: certificate };
+  await clientOf(url, { ...settings, tls }).client.getManifest(repository, latest, patiently);
+
+  expect(proxy.asked).toEqual([`CONNECT ${new URL(url).host}`, `CONNECT ${new URL(url).host}`]);
+});
+
+test('exceptions are reached directly', async () => {
+  const registry = await startFakeRegistry();
+  registry.content.add(repository, latest, image());
+  const proxy = await startProxy();
+  const settings = { proxy: { http: proxy.url, except: ['127.0.0.0/8'] } };
+
+  await clientOf(registry.url, settings).client.getManifest(repository, latest, patiently);
+
+  expect(proxy.asked).toEqual([]);
+});
+
+test('behind it, redirects lead to listed hosts only, as their addresses are not seen', async () => {
+  const proxy = await startProxy();
+  const registry = await serve(
+    (_, response) => void response.writeHead(307, { location: 'http://cdn.example/blob' }).end(),
+  );
+  const settings = { proxy: { http: proxy.url, except: ['127.0.0.1'] } };
+
+  const refused = clientOf(registry.url, settings).client.getManifest(repository, latest, patiently);
+  await expect(refused).rejects.toMatchObject({
+    trouble: 'misbehaving',
+    message: expect.stringContaining('redirectHosts'),
+  });
+  expect(proxy.asked).toEqual([]);
+
+  await clientOf(registry.url, { ...settings, redirectHosts: ['cdn.example'] }).client.getManifest(
+    repository,
+    latest,
+    patiently,
+  );
+  expect(proxy.asked).toEqual(['GET http://cdn.example/blob']);
+});
+
+test('its own password does not show in an error', async () => {
+  const settings = {
+    proxy: { http: 'http://user:s3cr3t@127.0.0.1:9', https: 'http://user:s3cr3t@127.0.0.1:9', except: [] },
+  };
+  for (const url of ['http://registry.corp.example', 'https://registry.corp.example']) {
+    const failure: unknown = await clientOf(url, settings)
+      .client.getManifest(repository, latest, patiently)
+      .catch((error: unknown) => error);
+
+    expect(failure).toMatchObject({ trouble: 'connect' });
+    expect(everythingIn(failure)).not.toContain('s3cr3t');
+  }
+});
+
+function everythingIn(error: unknown): string {
+  const parts: string[] = [];
+  for (let one: unknown = error; one instanceof Error; one = one.cause) {
+    parts.push(one.stack ?? '', JSON.stringify(one, Object.getOwnPropertyNames(one)));
+  }
+  return parts.join('\n');
+}

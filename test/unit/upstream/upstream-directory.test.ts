@@ -1,0 +1,93 @@
+import { expect, test } from 'vitest';
+import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
+import { defaultUpstreamSettings, type UpstreamSettings } from '../../../src/upstream/settings.ts';
+import { createUpstreamDirectory } from '../../../src/upstream/upstream-directory.ts';
+import { startFakeRegistry } from '../../support/fake-registry.ts';
+import { image } from '../../support/images.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+import { thisTest } from '../../support/owner.ts';
+import { countConnections } from './count-connections.ts';
+import { RecordingObserver } from './recording-observer.ts';
+import { patiently } from './start-client.ts';
+
+function directoryOf(entries: Record<string, Partial<UpstreamSettings>>, maxMatchedNames?: number) {
+  const all = Object.entries(entries).map(
+    ([key, settings]) => [key, { ...defaultUpstreamSettings, ...settings }] as const,
+  );
+  const directory = createUpstreamDirectory({
+    entries: new Map(all),
+    clock: new ManualClock(),
+    observer: new RecordingObserver(),
+    ...(maxMatchedNames === undefined ? {} : { maxMatchedNames }),
+  });
+  thisTest(() => directory.close());
+  return directory;
+}
+
+test('a configured name finds its upstream, and no other name finds one', () => {
+  const directory = directoryOf({ 'ghcr.io': {} });
+
+  expect(directory.find('ghcr.io')).toMatchObject({ name: 'ghcr.io', label: 'ghcr.io' });
+  expect(directory.find('GHCR.io')?.name).toBe('ghcr.io');
+  for (const unknown of ['quay.io', 'x.ghcr.io', 'ghcr.io:443', '', '__proto__', '169.254.169.254']) {
+    expect(directory.find(unknown)).toBeUndefined();
+  }
+});
+
+test('an alias means the same upstream', () => {
+  const directory = directoryOf({ 'docker.io': { aliases: ['index.docker.io', 'Registry-1.docker.io'] } });
+
+  expect(directory.find('index.docker.io')).toBe(directory.find('docker.io'));
+  expect(directory.find('registry-1.docker.io')?.name).toBe('docker.io');
+});
+
+test('a name that is configured beats the alias of another', () => {
+  const directory = directoryOf({ 'a.example': {}, 'b.example': { aliases: ['a.example'] } });
+
+  expect(directory.find('a.example')?.name).toBe('a.example');
+});
+
+test('a pattern admits the names it matches; metrics know them by the pattern', () => {
+  const directory = directoryOf({ '*.gcr.io': {} });
+
+  expect(directory.find('eu.gcr.io')).toMatchObject({ name: 'eu.gcr.io', label: '*.gcr.io' });
+  expect(directory.find('eu.gcr.io')).toBe(directory.find('eu.gcr.io'));
+  expect(directory.find('eu.gcr.io:5000')).toBeUndefined();
+});
+
+test('an exact name beats a pattern, and a longer pattern a shorter one', () => {
+  const directory = directoryOf({ '**': {}, '*.gcr.io': {}, '*.eu.gcr.io': {}, 'eu.gcr.io': {} });
+
+  expect(directory.find('eu.gcr.io')?.label).toBe('eu.gcr.io');
+  expect(directory.find('us.gcr.io')?.label).toBe('*.gcr.io');
+  expect(directory.find('a.eu.gcr.io')?.label).toBe('*.eu.gcr.io');
+  expect(directory.find('quay.io')?.label).toBe('**');
+});
+
+test('a name that a client chose leads to no private address, though a pattern admits it', async () => {
+  const inside = await countConnections();
+  const directory = directoryOf({ '**': {} });
+
+  for (const name of [`127.0.0.1:${inside.port}`, `localhost:${inside.port}`]) {
+    const asked = directory.find(name)?.listTags(parseRepository('a'), patiently);
+    await expect(asked).rejects.toMatchObject({
+      trouble: 'misbehaving',
+      message: expect.stringContaining('private address'),
+    });
+  }
+  expect(inside.connections()).toBe(0);
+});
+
+test('a client that was put aside for newer names can still be asked', async () => {
+  const registry = await startFakeRegistry();
+  registry.content.add('app', 'latest', image());
+  const directory = directoryOf({ '*.example': { url: registry.url } }, 1);
+  const first = directory.find('a.example');
+  const ask = () => first?.headManifest(parseRepository('app'), parseTag('latest'), patiently);
+  await ask();
+
+  expect(directory.find('b.example')).toBeDefined();
+
+  expect(await ask()).toMatchObject({ size: expect.any(Number) });
+  expect(directory.find('a.example')).not.toBe(first);
+});
