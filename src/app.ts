@@ -3,17 +3,20 @@ import { Certificate } from './http/certificate.ts';
 import { createManagementApp, type Readiness } from './http/management.ts';
 import { ReadBuffers } from './http/read-buffers.ts';
 import { createRegistryApp, Listener } from './http/server.ts';
+import { Rebuilder } from './index/rebuilder.ts';
+import { SqliteIndex } from './index/sqlite-index.ts';
 import type { Part } from './lifecycle.ts';
 import { type AssembledMirror, assembleMirror } from './mirror/assemble.ts';
 import type { Clock } from './mirror/ports.ts';
 import { FileBlobStore } from './storage/filesystem/blob-store.ts';
+import { DurableFolders } from './storage/filesystem/durable-folders.ts';
+import { nodeFiles } from './storage/filesystem/file-system.ts';
 import type { FailpointHook } from './storage/filesystem/failpoints.ts';
 import { FileRecordStore } from './storage/filesystem/record-store.ts';
 import type { Log } from './telemetry/log.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
 import { createUpstreamDirectory, type OpenUpstreamDirectory } from './upstream/upstream-directory.ts';
 import { upstreamSettings } from './upstream-settings.ts';
-import { MemoryIndex } from '../test/support/memory-index.ts';
 
 export interface AppDeps {
   readonly config: Config;
@@ -38,7 +41,6 @@ const managementIdleMs = 60_000;
 export function createApp({ config, version, log, failpoint }: AppDeps): App {
   const clock: Clock = { now: () => Date.now() };
   const state = { isStarting: true, isDraining: false };
-  const index = new MemoryIndex();
   const observer = createMetrics({
     version,
     maxBytes: config.storage.maxBytes,
@@ -50,6 +52,7 @@ export function createApp({ config, version, log, failpoint }: AppDeps): App {
       log.logger.warn({ upstream, result, bytes, err: cause }, 'download failed'),
   });
   const { path } = config.storage;
+  const index = new SqliteIndex({ path: config.index.path, files: new DurableFolders({ files: nodeFiles }), observer });
   const store = new FileBlobStore({ path, observer, clock, failpoint });
   const records = new FileRecordStore({ path, observer, failpoint });
   const upstreams = directoryOf(config, { version, clock, observer });
@@ -71,9 +74,11 @@ export function createApp({ config, version, log, failpoint }: AppDeps): App {
   };
   return {
     parts: [
+      index,
       partOf('store', { start: () => store.prepare() }),
+      new Rebuilder({ store, records, index, observer }),
       partOf('upstreams', { stop: () => upstreams.close() }),
-      partOf('mirror', assembled),
+      partOf('mirror', { stop: (options) => assembled.stop(options) }),
       sweeper(assembled, observer),
       management,
       registry,
@@ -126,7 +131,7 @@ function registryListener(
   const app = createRegistryApp({ ...deps, log: (line) => logger.info(line, 'request') });
   const certificate = tls && new Certificate(tls, { report: deps.report });
   const { idleTimeoutMs } = config.clients;
-  return new Listener(app.callback(), { name: 'registry listener', host, port, certificate, idleTimeoutMs });
+  return new Listener(app, { name: 'registry listener', host, port, certificate, idleTimeoutMs });
 }
 
 function managementListener(
@@ -140,13 +145,13 @@ function managementListener(
   const metrics = async () => ({ contentType: observer.contentType, text: await observer.text() });
   const app = createManagementApp({ readiness, metrics, report });
   const { host, port } = config.management;
-  return new Listener(app.callback(), { name: 'management listener', host, port, idleTimeoutMs: managementIdleMs });
+  return new Listener(app, { name: 'management listener', host, port, idleTimeoutMs: managementIdleMs });
 }
 
 /** Evicts what is due, now and then. */
-function sweeper({ sweep }: AssembledMirror, observer: Metrics): Part {
+function sweeper(mirror: AssembledMirror, observer: Metrics): Part {
   let timer: NodeJS.Timeout | undefined;
-  const run = () => void sweep().catch((cause: unknown) => observer.trouble({ part: 'eviction', cause }));
+  const run = () => void mirror.sweep().catch((cause: unknown) => observer.trouble({ part: 'eviction', cause }));
   return partOf('sweeper', {
     start: async () => {
       timer = setInterval(run, sweepEveryMs).unref();
@@ -155,6 +160,6 @@ function sweeper({ sweep }: AssembledMirror, observer: Metrics): Part {
   });
 }
 
-function partOf(name: string, { start, stop }: Partial<Pick<Part, 'start' | 'stop'>>): Part {
-  return { name, start: start ?? (async () => {}), stop: stop ?? (async () => {}) };
+function partOf(name: string, work: Partial<Pick<Part, 'start' | 'stop'>>): Part {
+  return { name, start: async () => {}, stop: async () => {}, ...work };
 }

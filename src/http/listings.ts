@@ -67,7 +67,7 @@ function setNextLink(ctx: RegistryContext, last: string | undefined, limit: numb
   const query = queryOf(ctx);
   query.set('n', String(limit));
   query.set('last', last);
-  ctx.set('Link', `<${ctx.path}?${query}>; rel="next"`);
+  ctx.set('Link', `<${ctx.path}?${query.toString()}>; rel="next"`);
 }
 
 function queryOf(ctx: RegistryContext): URLSearchParams {

@@ -45,7 +45,10 @@ async function answerResource(ctx: RegistryContext, deps: RoutesDeps): Promise<v
       return;
     case 'catalog':
       return answerCatalog(ctx, deps.mirror);
-    default:
+    case 'manifest':
+    case 'blob':
+    case 'tags':
+    case 'referrers':
       return answerPlace(ctx, deps, path, resource);
   }
 }

@@ -69,12 +69,13 @@ export class Listener {
   readonly #options: ListenOptions;
   #isDraining = false;
 
-  constructor(answer: RequestListener, options: ListenOptions) {
+  constructor(app: Pick<Koa, 'callback'>, options: ListenOptions) {
     this.name = options.name;
     this.#options = options;
+    const answer = app.callback();
     const handle: RequestListener = (request, response) => {
       if (this.#isDraining) response.setHeader('Connection', 'close');
-      answer(request, response);
+      void answer(request, response); // Koa answers every failure itself.
     };
     this.#server = options.certificate
       ? createTlsServer({ ...options.certificate.current() }, handle)

@@ -323,7 +323,7 @@ function leaveUnread(started: Promise<Started>, cause: unknown): never {
 function verifyingRead(digest: Digest, stored: StoredBlob): ByteSource {
   const verified = verifiedSource(digest, piecesOf(stored, pieceBytes));
   return {
-    read: verified.read,
+    read: (into, position) => verified.read(into, position),
     [Symbol.asyncDispose]: async () => {
       await verified[Symbol.asyncDispose]();
       await stored[Symbol.asyncDispose]();
