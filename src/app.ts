@@ -113,6 +113,7 @@ function mirrorOf(config: Config, parts: Parameters<typeof assembleMirror>[0]): 
     verifyReads: config.storage.verifyReads,
     maxConcurrent: config.download.maxConcurrent,
     maxAbandoned: config.download.maxAbandoned,
+    attemptsWithoutProgress: config.download.attemptsWithoutProgress,
   });
 }
 

@@ -1,4 +1,4 @@
-import type { ServedBlob } from '../mirror/blobs.ts';
+import type { ServedBlob } from '../mirror/served-blob.ts';
 import type { Mirror, Place } from '../mirror/mirror.ts';
 import type { ByteSource, Clock } from '../mirror/ports.ts';
 import type { Digest } from '../oci/digest.ts';

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Access, type AccessRules, createAccess } from './access.ts';
 import { Background } from './background.ts';
 import { Blobs } from './blobs.ts';
@@ -10,6 +11,7 @@ import { Listings } from './listings.ts';
 import { Manifests } from './manifests.ts';
 import { Mirror } from './mirror.ts';
 import type { BlobStore, Clock, Index, Observer, RecordStore, Upstream, UpstreamDirectory } from './ports.ts';
+import type { ResumeRules } from './resumed-pieces.ts';
 import { Space } from './space.ts';
 import { TagBook } from './tag-book.ts';
 import { Tags } from './tags.ts';
@@ -35,6 +37,7 @@ export interface MirrorRules {
   readonly verifyReads: boolean;
   readonly maxConcurrent: number;
   readonly maxAbandoned: number;
+  readonly attemptsWithoutProgress: number;
 }
 
 export interface AssembledMirror {
@@ -72,11 +75,15 @@ export function assembleMirror(parts: MirrorParts, rules: MirrorRules): Assemble
       }
     },
   });
-  const downloads = new Downloads({ ...parts, ...rules, space, maxWaiting: maxWaitingDownloads });
+  const resume: ResumeRules = {
+    attemptsWithoutProgress: rules.attemptsWithoutProgress,
+    wait: (ms, { signal }) => sleep(ms, undefined, { signal }),
+  };
+  const downloads = new Downloads({ ...parts, ...rules, space, resume, maxWaiting: maxWaitingDownloads });
   const access: Access = createAccess(rules.accessOf);
   const lookup = createContentLookup({ store, records });
   const tags = new Tags({ book, manifests, lookup, clock, observer, policies, revalidateWithinMs, retryFailedAfterMs });
-  const blobs = new Blobs({ ...parts, links, manifests, downloads, policies, verifyReads: rules.verifyReads });
+  const blobs = new Blobs({ ...parts, links, manifests, downloads, policies, resume, verifyReads: rules.verifyReads });
   const listings = new Listings({ records, background, clock, observer, policies, retryFailedAfterMs });
   const choice = { find: (name: string) => upstreams.find(name), defaultUpstream: rules.defaultUpstream };
   return {

@@ -1,24 +1,24 @@
-import { createHash } from 'node:crypto';
-import type { Readable } from 'node:stream';
+import { createHash, type Hash } from 'node:crypto';
 import { algorithmOf, type Digest, digestFrom } from '../oci/digest.ts';
 import { UpstreamError } from '../oci/errors.ts';
-import type { ByteSource, DownloadResult, IncomingBlob } from './ports.ts';
+import { DigestMismatch, heldBackBytes } from './held-back.ts';
+import type { ByteSource, DownloadResult, IncomingBlob, OpenedBlob, Waiting } from './ports.ts';
+import { type ResumeRules, resumedPieces } from './resumed-pieces.ts';
+import { unverifiedSource, verifiedSource } from './verified-source.ts';
 
 /** What is gathered before it is written: one writev of about this size costs the least. */
 const writeBytes = 1024 * 1024;
-/** Above this the upstream is asked to wait for the disk. */
-const maxQueuedBytes = 4 * writeBytes;
 /** What has waited this long is written though it is little, so that readers of a slow upstream see it. */
 const maxWriteDelayMs = 5;
-/** How much of a blob's end no reader gets before the whole is verified. */
-export const heldBackBytes = 64 * 1024;
 
-export interface DownloadDeps {
+export interface DownloadDeps extends ResumeRules {
   readonly digest: Digest;
   /** What the upstream or a descriptor promised; undefined when nobody did. */
   readonly size: number | undefined;
-  /** The upstream's body. The download owns it. */
-  readonly body: Readable;
+  /** The upstream's answer. The download owns it. */
+  readonly opened: OpenedBlob;
+  /** Asks the upstream again, from a position on. */
+  readonly openAt: (position: number, waiting: Waiting) => Promise<OpenedBlob>;
   /** Where it is written. The download owns it. */
   readonly incoming: IncomingBlob;
   /** Makes the verified blob visible: commit and record. */
@@ -26,7 +26,7 @@ export interface DownloadDeps {
   /** Called when the last reader has left a download that still runs. */
   readonly onAbandoned: () => void;
   /** Called with every piece written, before readers see it. */
-  readonly onWritten?: (bytes: number) => void;
+  readonly onWritten: (bytes: number) => void;
 }
 
 export interface DownloadEnd {
@@ -38,33 +38,39 @@ export interface DownloadEnd {
 /**
  * One running download: one writer, many readers.
  *
- *     upstream ──▶ hash ──▶ queue ──writev──▶ incoming/<id>  ┄┄read by position┄┄▶ reader
- *                                            0 ……… written                  └┄┄┄▶ reader
- *                                                    └ minus the held-back end, until size and digest are verified
+ *     upstream ──▶ queue ──writev, hash──▶ incoming/<id>  ┄┄read by position┄┄▶ reader
+ *                                          0 ……… written                   └┄┄▶ reader
+ *                                                 └ minus the held-back end, until size and digest are verified
  *
  * The writer never waits for a reader, and a reader sees the file only, at its own pace. It goes on when its readers have left.
  *
- *     running ──▶ verified ──▶ kept (or not: a full disk takes nothing from the readers)
+ *     running ──▶ verified ──▶ kept, or not: what fails now takes nothing from the readers
+ *        ├──────▶ suspended: the disk takes no more. Readers read the file to where writing stopped, then each goes on with an
+ *        │                   upstream answer of its own, a copy of the writer's hash and the same held-back end
  *        └──────▶ failed: every reader's next read rejects, so no client ends up with a complete response
  */
 export class Download {
   readonly digest: Digest;
   readonly size: number | undefined;
-  /** Resolves when nothing more will happen to the store: kept, or failed. Never rejects. */
+  /** Resolves when nothing more will happen to the store: kept, suspended or failed. Never rejects. */
   readonly ended: Promise<DownloadEnd>;
   readonly #deps: DownloadDeps;
-  readonly #hash;
-  readonly #verified = Promise.withResolvers<void>();
-  #state: 'running' | 'verified' | 'failed' = 'running';
+  readonly #settled = Promise.withResolvers<void>();
+  readonly #abort = new AbortController();
+  readonly #hash: Hash;
+  #state: 'running' | 'verified' | 'suspended' | 'failed' = 'running';
   #failure: unknown;
-  #received = 0;
-  #written = 0;
-  #readers = 0;
-  #sleepers: (() => void)[] = [];
+  /** Of what is written: where a reader's own stream takes over when the disk takes no more. */
+  #hashOfWritten: Hash;
+  #receivedBytes = 0;
+  #writtenBytes = 0;
   #queue: Uint8Array[] = [];
   #queuedBytes = 0;
-  #wakeWriter: (() => void) | undefined;
-  #upstreamEnded = false;
+  #writing: Promise<void> | undefined;
+  #writeTimer: NodeJS.Timeout | undefined;
+  #diskFailure: { readonly cause: unknown } | undefined;
+  #readers = 0;
+  #sleepers: (() => void)[] = [];
   #writerIsDone = false;
 
   constructor(deps: DownloadDeps) {
@@ -72,12 +78,14 @@ export class Download {
     this.digest = deps.digest;
     this.size = deps.size;
     this.#hash = createHash(algorithmOf(deps.digest));
-    this.#verified.promise.catch(() => {}); // Whoever waits for it is told; nobody has to wait.
+    this.#hashOfWritten = this.#hash.copy();
+    this.#settled.promise.catch(() => {}); // Whoever waits for it is told; nobody has to wait.
     this.ended = this.#run();
   }
 
-  get hasFailed(): boolean {
-    return this.#state === 'failed';
+  /** Nobody can join it any more. */
+  get isOver(): boolean {
+    return this.#state === 'failed' || this.#state === 'suspended';
   }
 
   get isAbandoned(): boolean {
@@ -86,162 +94,185 @@ export class Download {
 
   /** How far the writer is: a range far ahead of it may be cheaper to ask for than to wait for. */
   get writtenBytes(): number {
-    return this.#written;
+    return this.#writtenBytes;
   }
 
-  /** Resolves when size and digest are right; rejects when the download fails. */
-  get verified(): Promise<void> {
-    return this.#verified.promise;
+  /** Resolves when size and digest are right, or each reader has to see to that itself; rejects when the download fails. */
+  get settled(): Promise<void> {
+    return this.#settled.promise;
+  }
+
+  /** Ends a download nobody waits for any more. */
+  abort(reason: Error): void {
+    this.#abort.abort(reason);
   }
 
   /** A reader of its own, at its own position. It must be disposed. */
   join(): ByteSource {
     this.#readers += 1;
-    let isOpen = true;
-    let wake: (() => void) | undefined;
+    const gone = new AbortController();
+    let tail: ByteSource | undefined;
     return {
       read: async (into, position) => {
-        while (isOpen) {
+        while (!gone.signal.aborted) {
+          if (tail) return tail.read(into, position);
           if (this.#state === 'failed') throw this.#failure;
           const available = this.#visibleBytes() - position;
-          if (available > 0)
-            return this.#deps.incoming.read(into.subarray(0, Math.min(into.byteLength, available)), position);
+          if (available > 0) return this.#readFile(into, position, available);
           if (this.#state === 'verified') return 0;
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-            this.#sleepers.push(resolve);
-          });
+          if (this.#state === 'suspended') tail = await this.#tailFrom(position, gone);
+          else await this.#moreOr(gone.signal);
         }
         throw new Error('the reader has left');
       },
       [Symbol.asyncDispose]: async () => {
-        if (!isOpen) return;
-        isOpen = false;
-        wake?.();
+        if (gone.signal.aborted) return;
+        gone.abort(new UpstreamError('busy', 'the reader has left'));
         this.#readers -= 1;
+        await tail?.[Symbol.asyncDispose]();
         if (this.isAbandoned) this.#deps.onAbandoned();
         await this.#closeWhenUnused();
       },
     };
   }
 
-  /** Ends a download nobody waits for any more. */
-  abort(reason: Error): void {
-    this.#deps.body.destroy(reason);
-  }
-
   async #run(): Promise<DownloadEnd> {
-    const { body } = this.#deps;
-    body.on('data', (chunk: Uint8Array) => this.#receive(chunk));
-    body.on('end', () => this.#endOfUpstream());
-    body.on('error', (cause) => this.#fail(cause));
-    body.on('close', () => this.#endOfUpstream());
     try {
-      await this.#writeAll();
+      await this.#receiveAll();
       this.#verify();
-      return await this.#keep();
     } catch (cause) {
       this.#fail(cause);
-      body.destroy();
-      return { result: resultOf(this.#failure), bytes: this.#received, cause: this.#failure };
+      return { result: resultOf(cause), bytes: this.#receivedBytes, cause };
     } finally {
-      this.#writerIsDone = true;
-      await this.#closeWhenUnused();
+      clearTimeout(this.#writeTimer);
+      if (this.#state !== 'verified') await this.#endWriting();
     }
+    return this.#keep();
   }
 
-  #receive(chunk: Uint8Array): void {
-    if (this.#state !== 'running') return;
-    this.#received += chunk.byteLength;
-    if (this.size !== undefined && this.#received > this.size) {
-      this.#fail(new UpstreamError('misbehaving', `the upstream sent more than the ${this.size} bytes it promised`));
-      return;
+  async #receiveAll(): Promise<void> {
+    const { opened, openAt, size, ...rules } = this.#deps;
+    const { signal } = this.#abort;
+    const again = (position: number) => openAt(position, { signal });
+    for await (const piece of resumedPieces({ ...rules, from: 0, first: opened, openAt: again, size, signal })) {
+      this.#receivedBytes += piece.byteLength;
+      this.#queue.push(piece);
+      this.#queuedBytes += piece.byteLength;
+      if (this.#queuedBytes >= writeBytes) await this.#write();
+      else this.#writeSoon();
+      this.#throwIfDiskFailed();
     }
-    this.#hash.update(chunk);
-    const isFirst = this.#queue.push(chunk) === 1;
-    this.#queuedBytes += chunk.byteLength;
-    if (isFirst || this.#queuedBytes >= writeBytes) this.#wakeWriter?.();
-    if (this.#queuedBytes >= maxQueuedBytes) this.#deps.body.pause();
+    await this.#write();
+    await this.#writing;
+    this.#throwIfDiskFailed();
   }
 
-  #endOfUpstream(): void {
-    this.#upstreamEnded = true;
-    this.#wakeWriter?.();
-  }
-
-  async #writeAll(): Promise<void> {
-    while (this.#state === 'running') {
-      if (this.#queuedBytes < writeBytes && !this.#upstreamEnded) await this.#moreToWrite();
-      if (this.#state !== 'running') break;
-      if (this.#queuedBytes === 0 && this.#upstreamEnded) return;
-      if (this.#queuedBytes > 0) await this.#writeQueued();
-    }
-    throw this.#failure;
-  }
-
-  /** Waits for a full write or for the end; once something has come, for a moment only. */
-  async #moreToWrite(): Promise<void> {
-    if (this.#queuedBytes === 0) await this.#woken();
-    if (this.#queuedBytes >= writeBytes || this.#upstreamEnded || this.#state !== 'running') return;
-    const timer = setTimeout(() => this.#wakeWriter?.(), maxWriteDelayMs);
-    await this.#woken();
-    clearTimeout(timer);
-  }
-
-  #woken(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wakeWriter = resolve;
-    });
-  }
-
-  async #writeQueued(): Promise<void> {
+  /** Begins to write what has gathered, once the write before has ended: at most one runs, while the next gathers. */
+  async #write(): Promise<void> {
+    await this.#writing;
+    if (this.#queuedBytes === 0 || this.#diskFailure) return;
     const chunks = this.#queue;
     const bytes = this.#queuedBytes;
     this.#queue = [];
     this.#queuedBytes = 0;
-    await this.#deps.incoming.append(chunks);
-    this.#deps.onWritten?.(bytes);
-    this.#written += bytes;
-    this.#deps.body.resume();
+    this.#writing = this.#append(chunks, bytes);
+    for (const chunk of chunks) this.#hash.update(chunk); // While the disk is busy with the same.
+  }
+
+  async #append(chunks: readonly Uint8Array[], bytes: number): Promise<void> {
+    try {
+      await this.#deps.incoming.append(chunks);
+    } catch (cause) {
+      this.#diskFailure = { cause };
+      return;
+    }
+    this.#deps.onWritten(bytes);
+    this.#hashOfWritten = this.#hash.copy();
+    this.#writtenBytes += bytes;
     this.#wakeReaders();
+    if (this.#queuedBytes > 0) this.#writeSoon();
+  }
+
+  #writeSoon(): void {
+    this.#writeTimer ??= setTimeout(() => {
+      this.#writeTimer = undefined;
+      void this.#write();
+    }, maxWriteDelayMs);
+  }
+
+  #throwIfDiskFailed(): void {
+    if (this.#diskFailure) throw new DiskFailure(this.#diskFailure.cause);
   }
 
   /** @throws UpstreamError misbehaving when the bytes are not what the digest names. */
   #verify(): void {
-    if (this.size !== undefined && this.#received !== this.size) {
-      throw new UpstreamError('misbehaving', `the upstream sent ${this.#received} of ${this.size} bytes`);
-    }
     const actual = digestFrom(this.#hash, algorithmOf(this.digest));
     if (actual !== this.digest) throw new DigestMismatch(this.digest, actual);
     this.#state = 'verified';
-    this.#verified.resolve();
+    this.#settled.resolve();
     this.#wakeReaders();
   }
 
   /** The readers have all they need: whatever fails from here on costs the next pull, not this one. */
   async #keep(): Promise<DownloadEnd> {
-    const bytes = this.#received;
+    const bytes = this.#receivedBytes;
     try {
       await this.#deps.keep({ size: bytes });
       return { result: 'ok', bytes };
     } catch (cause) {
       return { result: 'disk_error', bytes, cause };
+    } finally {
+      await this.#endWriting();
     }
   }
 
   #fail(cause: unknown): void {
-    if (this.#state !== 'running') return;
-    this.#state = 'failed';
+    this.#state = cause instanceof DiskFailure ? 'suspended' : 'failed';
     this.#failure = cause;
-    this.#verified.reject(cause);
-    this.#wakeWriter?.();
+    if (this.#state === 'failed') this.#settled.reject(cause);
+    else this.#settled.resolve();
     this.#wakeReaders();
   }
 
   #visibleBytes(): number {
-    if (this.#state === 'verified') return this.#written;
-    const end = this.size ?? this.#received;
-    return Math.min(this.#written, end - heldBackBytes);
+    if (this.#state === 'verified') return this.#writtenBytes;
+    const end = this.size ?? this.#receivedBytes;
+    return Math.min(this.#writtenBytes, end - heldBackBytes);
+  }
+
+  #readFile(into: Uint8Array, position: number, available: number): Promise<number> {
+    return this.#deps.incoming.read(into.subarray(0, Math.min(into.byteLength, available)), position);
+  }
+
+  /**
+   * What follows the visible part for one reader when the disk takes no more. A reader that stands exactly there has its end verified
+   * as the writer would have; one that asked for a part beyond gets that part alone.
+   */
+  async #tailFrom(position: number, gone: AbortController): Promise<ByteSource> {
+    const { openAt, size, ...rules } = this.#deps;
+    const { signal } = gone;
+    const written = this.#writtenBytes;
+    const common = { ...rules, openAt: (at: number) => openAt(at, { signal }), size, signal };
+    if (position > written) return unverifiedSource(resumedPieces({ ...common, from: position }));
+    const held = Buffer.allocUnsafe(written - position);
+    for (let filled = 0; filled < held.byteLength; ) {
+      const bytes = await this.#deps.incoming.read(held.subarray(filled), position + filled);
+      if (bytes === 0) throw new Error('the file of a suspended download is shorter than what was written');
+      filled += bytes;
+    }
+    const pieces = resumedPieces({ ...common, from: written });
+    return verifiedSource({ digest: this.digest, pieces, hash: this.#hashOfWritten.copy(), held });
+  }
+
+  #moreOr(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        signal.removeEventListener('abort', wake);
+        resolve();
+      };
+      signal.addEventListener('abort', wake, { once: true });
+      this.#sleepers.push(wake);
+    });
   }
 
   #wakeReaders(): void {
@@ -250,22 +281,31 @@ export class Download {
     for (const wake of sleepers) wake();
   }
 
+  async #endWriting(): Promise<void> {
+    await this.#writing;
+    this.#writerIsDone = true;
+    await this.#closeWhenUnused();
+  }
+
   /** The file is closed by whoever uses it last: the writer or a reader. */
   async #closeWhenUnused(): Promise<void> {
     if (this.#writerIsDone && this.#readers === 0) await this.#deps.incoming[Symbol.asyncDispose]();
   }
 }
 
-/** The upstream sent other bytes than the digest names. Says who was asked for what. */
-export class DigestMismatch extends UpstreamError {
-  constructor(expected: Digest, actual: Digest) {
-    super('misbehaving', `the upstream sent ${actual} where ${expected} was asked for`);
+/** The disk took no more: full, read-only or failing. */
+class DiskFailure extends Error {
+  override readonly name = 'DiskFailure';
+
+  constructor(cause: unknown) {
+    super('the download could not be written', { cause });
   }
 }
 
 function resultOf(cause: unknown): DownloadResult {
+  if (cause instanceof DiskFailure) return 'disk_error';
   if (cause instanceof DigestMismatch) return 'digest_mismatch';
-  if (!(cause instanceof UpstreamError)) return 'disk_error';
+  if (!(cause instanceof UpstreamError)) return 'upstream_error';
   if (cause.trouble === 'busy') return 'aborted';
   return cause.trouble === 'misbehaving' ? 'short' : 'upstream_error';
 }

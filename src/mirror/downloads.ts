@@ -1,7 +1,8 @@
 import type { Digest } from '../oci/digest.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { Download } from './download.ts';
-import type { BlobStore, Clock, Observer, OpenedBlob, RepositoryId } from './ports.ts';
+import type { BlobStore, Clock, Observer, OpenedBlob, RepositoryId, Waiting } from './ports.ts';
+import type { ResumeRules } from './resumed-pieces.ts';
 import type { Reservation, Space } from './space.ts';
 
 export interface DownloadsDeps {
@@ -14,6 +15,7 @@ export interface DownloadsDeps {
   readonly maxAbandoned: number;
   /** How many may wait in line for one to end. */
   readonly maxWaiting: number;
+  readonly resume: ResumeRules;
 }
 
 /** What a download is started with. */
@@ -22,7 +24,7 @@ export interface DownloadOrder {
   readonly of: RepositoryId;
   /** The upstream's label. */
   readonly upstream: string;
-  readonly open: () => Promise<OpenedBlob>;
+  readonly openAt: (position: number, waiting: Waiting) => Promise<OpenedBlob>;
   /** The size by the descriptor that names the blob, where the upstream does not tell. */
   readonly promisedSize: number | undefined;
   /** Records a blob that has just become visible. */
@@ -48,7 +50,7 @@ export class Downloads {
   readonly #active = new Set<Download>();
   readonly #line: PromiseWithResolvers<void>[] = [];
   #slotsTaken = 0;
-  #isStopping = false;
+  readonly #stopping = new AbortController();
 
   constructor(deps: DownloadsDeps) {
     this.#deps = deps;
@@ -74,7 +76,7 @@ export class Downloads {
 
   /** Waits for what runs; once the signal aborts, ends it. */
   async stop({ signal }: { signal: AbortSignal }): Promise<void> {
-    this.#isStopping = true;
+    this.#stopping.abort(new UpstreamError('busy', 'the mirror is stopping'));
     for (const { reject } of this.#line.splice(0)) reject(new UpstreamError('busy', 'the mirror is stopping'));
     const cut = () => {
       for (const download of this.#active) download.abort(new UpstreamError('busy', 'the mirror is stopping'));
@@ -91,7 +93,7 @@ export class Downloads {
     await this.#takeSlot();
     let holdsSlot = true;
     try {
-      const opened = await order.open();
+      const opened = await order.openAt(0, { signal: this.#stopping.signal });
       const size = opened.size ?? order.promisedSize;
       const reservation = await this.#deps.space.reserve(size);
       const incoming =
@@ -112,7 +114,7 @@ export class Downloads {
   }
 
   #launch(
-    { digest, upstream, recordKept }: DownloadOrder,
+    { digest, upstream, openAt, recordKept }: DownloadOrder,
     parts: {
       opened: OpenedBlob;
       size: number | undefined;
@@ -125,7 +127,9 @@ export class Downloads {
     const download = new Download({
       digest,
       size: parts.size,
-      body: parts.opened.body,
+      opened: parts.opened,
+      openAt,
+      ...this.#deps.resume,
       incoming: parts.incoming,
       onWritten: (bytes) => parts.reservation.wrote(bytes),
       onAbandoned: () => this.#limitAbandoned(),
@@ -147,7 +151,7 @@ export class Downloads {
 
   async #takeSlot(): Promise<void> {
     const { maxConcurrent, maxWaiting } = this.#deps;
-    if (this.#isStopping) throw new UpstreamError('busy', 'the mirror is stopping');
+    if (this.#stopping.signal.aborted) throw new UpstreamError('busy', 'the mirror is stopping');
     if (this.#slotsTaken < maxConcurrent) {
       this.#slotsTaken += 1;
       return;
@@ -169,7 +173,7 @@ export class Downloads {
 
   #limitAbandoned(): void {
     const abandoned = [...this.#active].filter((download) => download.isAbandoned);
-    if (this.#line.length > 0 || this.#isStopping || abandoned.length > this.#deps.maxAbandoned) {
+    if (this.#line.length > 0 || this.#stopping.signal.aborted || abandoned.length > this.#deps.maxAbandoned) {
       abandoned[0]?.abort(new UpstreamError('busy', 'nobody waits for this download, and it has to yield'));
     }
   }

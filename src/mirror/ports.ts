@@ -271,6 +271,15 @@ export interface Observer {
     readonly durationMs: number;
   }): void;
   upstreamBytes(event: { readonly upstream: string; readonly kind: UpstreamRequestKind; readonly bytes: number }): void;
+  /** What an upstream said is left of an account's allowance (Docker Hub: pulls in a sliding window). */
+  rateLimitSeen?(event: {
+    readonly upstream: string;
+    /** Tells the accounts of an upstream apart without naming them: `basic-1`, `anonymous`. */
+    readonly account: string;
+    readonly limit: number;
+    readonly remaining: number;
+    readonly windowSeconds: number | undefined;
+  }): void;
   downloadStarted(event: { readonly upstream: string }): void;
   downloadEnded(event: {
     readonly upstream: string;

@@ -1,19 +1,28 @@
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { algorithmOf, type Digest, digestFrom } from '../oci/digest.ts';
-import { DigestMismatch, heldBackBytes } from './download.ts';
+import { DigestMismatch, heldBackBytes } from './held-back.ts';
 import type { ByteSource } from './ports.ts';
 
 /** Pieces of a blob in order, ending after the last. Returning from it early releases what is behind it. */
 export type Pieces = AsyncIterator<Uint8Array, unknown>;
 
+export interface VerifiedSourceOptions {
+  readonly digest: Digest;
+  readonly pieces: Pieces;
+  /** What was fed with everything before the first piece. Default: nothing came before. */
+  readonly hash?: Hash;
+  /** Bytes before the first piece that the hash knows and the reader has not got. */
+  readonly held?: Uint8Array;
+}
+
 /**
  * A source for one reader that is verified as it passes, for bytes that are in no file of ours: the blob's end is held back until the
  * digest is right, so the reader never holds a complete wrong blob. Positions must follow each other.
  */
-export function verifiedSource(digest: Digest, pieces: Pieces): ByteSource {
-  const hash = createHash(algorithmOf(digest));
-  let held: Uint8Array[] = [];
-  let heldBytes = 0;
+export function verifiedSource({ digest, pieces, hash: fed, held: first }: VerifiedSourceOptions): ByteSource {
+  const hash = fed ?? createHash(algorithmOf(digest));
+  const held = new HeldPieces();
+  if (first) held.push(first);
   let isVerified = false;
 
   const takeNext = async () => {
@@ -22,24 +31,18 @@ export function verifiedSource(digest: Digest, pieces: Pieces): ByteSource {
       const actual = digestFrom(hash, algorithmOf(digest));
       if (actual !== digest) throw new DigestMismatch(digest, actual);
       isVerified = true;
-      return;
+    } else {
+      hash.update(value);
+      held.push(value);
     }
-    hash.update(value);
-    held.push(value);
-    heldBytes += value.byteLength;
   };
 
   return {
     read: async (into) => {
-      while (!isVerified && heldBytes <= heldBackBytes) await takeNext();
-      const wanted = Math.min(into.byteLength, isVerified ? heldBytes : heldBytes - heldBackBytes);
-      const { rest, copied } = moveBytes(held, into, wanted);
-      held = rest;
-      heldBytes -= copied;
-      return copied;
+      while (!isVerified && held.bytes <= heldBackBytes) await takeNext();
+      return held.moveTo(into, isVerified ? held.bytes : held.bytes - heldBackBytes);
     },
     [Symbol.asyncDispose]: async () => {
-      held = [];
       await pieces.return?.();
     },
   };
@@ -47,17 +50,16 @@ export function verifiedSource(digest: Digest, pieces: Pieces): ByteSource {
 
 /** A source for one reader over pieces that nobody can verify here: a range of a blob, which the client checks with the whole. */
 export function unverifiedSource(pieces: Pieces): ByteSource {
-  let held: Uint8Array[] = [];
+  const held = new HeldPieces();
+  let isOver = false;
   return {
     read: async (into) => {
-      if (held.length === 0) {
+      while (!isOver && held.bytes === 0) {
         const { done, value } = await pieces.next();
-        if (done === true) return 0;
-        held = [value];
+        if (done === true) isOver = true;
+        else held.push(value);
       }
-      const { rest, copied } = moveBytes(held, into, into.byteLength);
-      held = rest;
-      return copied;
+      return held.moveTo(into, held.bytes);
     },
     [Symbol.asyncDispose]: async () => {
       await pieces.return?.();
@@ -65,25 +67,33 @@ export function unverifiedSource(pieces: Pieces): ByteSource {
   };
 }
 
-/** Copies up to `wanted` bytes from the front of `pieces`. @returns what is left of them. */
-function moveBytes(
-  pieces: readonly Uint8Array[],
-  into: Uint8Array,
-  wanted: number,
-): { readonly rest: Uint8Array[]; readonly copied: number } {
-  const rest = [...pieces];
-  let copied = 0;
-  for (let piece = rest[0]; piece && copied < wanted; piece = rest[0]) {
-    const part = piece.subarray(0, wanted - copied);
-    into.set(part, copied);
-    copied += part.byteLength;
-    if (part.byteLength === piece.byteLength) rest.shift();
-    else rest[0] = piece.subarray(part.byteLength);
+/** Pieces in a line, of which the first bytes are taken. */
+class HeldPieces {
+  bytes = 0;
+  readonly #pieces: Uint8Array[] = [];
+
+  push(piece: Uint8Array): void {
+    this.#pieces.push(piece);
+    this.bytes += piece.byteLength;
   }
-  return { rest, copied };
+
+  /** Moves up to `most` bytes into `into`. @returns how many. */
+  moveTo(into: Uint8Array, most: number): number {
+    const wanted = Math.min(into.byteLength, most);
+    let moved = 0;
+    for (let piece = this.#pieces[0]; piece && moved < wanted; piece = this.#pieces[0]) {
+      const part = piece.subarray(0, wanted - moved);
+      into.set(part, moved);
+      moved += part.byteLength;
+      if (part.byteLength === piece.byteLength) this.#pieces.shift();
+      else this.#pieces[0] = piece.subarray(part.byteLength);
+    }
+    this.bytes -= moved;
+    return moved;
+  }
 }
 
-/** Reads a stored blob from its beginning, piece by piece. The caller keeps owning `source`. */
+/** Reads a source from its beginning, piece by piece. The caller keeps owning `source`. */
 export async function* piecesOf(source: ByteSource, pieceBytes: number): AsyncGenerator<Uint8Array, void> {
   let position = 0;
   for (;;) {

@@ -1,0 +1,109 @@
+import { UpstreamError } from '../oci/errors.ts';
+import type { OpenedBlob, Waiting } from './ports.ts';
+
+export interface ResumeRules {
+  /** How often a transfer is taken up again without a single new byte. */
+  readonly attemptsWithoutProgress: number;
+  /** Waits before another try; the signal ends it early. */
+  readonly wait: (ms: number, waiting: Waiting) => Promise<unknown>;
+}
+
+export interface PiecesOptions extends ResumeRules, Waiting {
+  /** The position of the first byte wanted. */
+  readonly from: number;
+  /** An answer that is open already. */
+  readonly first?: OpenedBlob | undefined;
+  /** Asks the upstream for the blob from a position on. It may answer with the whole. */
+  readonly openAt: (position: number) => Promise<OpenedBlob>;
+  /** Of the whole blob, where it is known. */
+  readonly size: number | undefined;
+}
+
+/**
+ * The bytes of a blob from a position on, over as many upstream answers as it takes: a transfer that breaks or stalls goes on from
+ * where it stopped. A part must fit exactly; of a whole blob the bytes we have are skipped. ETags are not compared, since they
+ * differ between the hops of a CDN: the digest alone decides.
+ * @throws UpstreamError when there is no progress any more, or what comes does not fit; OciError when the upstream says no.
+ */
+export async function* resumedPieces(options: PiecesOptions): AsyncGenerator<Uint8Array, void> {
+  const { from, openAt, size, signal, attemptsWithoutProgress, wait } = options;
+  let opened = options.first;
+  let position = from;
+  let failures = 0;
+  for (;;) {
+    try {
+      opened ??= await openAt(position);
+      for await (const piece of piecesFrom(opened, position, options)) {
+        position += piece.byteLength;
+        failures = 0;
+        if (size !== undefined && position > size) throw tooLong(size);
+        yield piece;
+      }
+      if (size === undefined || position === size) return;
+      throw new UpstreamError('connect', `the upstream sent ${position} of ${size} bytes`);
+    } catch (cause) {
+      failures += 1;
+      if (signal.aborted || !isWorthAnotherTry(cause) || failures > attemptsWithoutProgress) throw cause;
+      await wait(pauseMs(failures), { signal });
+      opened = undefined;
+    }
+  }
+}
+
+/** Whether what failed may go well a moment later. Wrong bytes and refusals do not. Pure. */
+export function isWorthAnotherTry(cause: unknown): boolean {
+  if (!(cause instanceof UpstreamError)) return false;
+  switch (cause.trouble) {
+    case 'connect':
+    case 'dns':
+    case 'timeout':
+    case 'unavailable':
+    case 'overloaded':
+      return true;
+    case 'tls':
+    case 'refused':
+    case 'misbehaving':
+    case 'busy':
+      return false;
+  }
+}
+
+/** At once after progress, then doubling from 200 ms, with jitter, so that many mirrors do not come back together. */
+function pauseMs(failures: number): number {
+  return failures === 1 ? 0 : 100 * 2 ** (failures - 1) * (0.5 + Math.random());
+}
+
+async function* piecesFrom(
+  { body, offset, size: claimedSize }: OpenedBlob,
+  position: number,
+  { size, signal }: PiecesOptions,
+): AsyncGenerator<Uint8Array, void> {
+  const cut = () => body.destroy(signal.reason instanceof Error ? signal.reason : new Error('no longer wanted'));
+  signal.addEventListener('abort', cut, { once: true });
+  try {
+    signal.throwIfAborted();
+    if (offset > position || (size !== undefined && claimedSize !== undefined && claimedSize !== size))
+      throw doesNotFit();
+    let toSkip = position - offset;
+    const chunks: AsyncIterable<Uint8Array> = body;
+    for await (const chunk of chunks) {
+      const skipped = Math.min(toSkip, chunk.byteLength);
+      toSkip -= skipped;
+      if (skipped < chunk.byteLength) yield chunk.subarray(skipped);
+    }
+  } finally {
+    signal.removeEventListener('abort', cut);
+    body.destroy();
+  }
+}
+
+function tooLong(size: number): UpstreamError {
+  return new UpstreamError('misbehaving', `the upstream sent more than the ${size} bytes it promised`);
+}
+
+function doesNotFit(): UpstreamError {
+  return new UpstreamError(
+    'misbehaving',
+    'the upstream sent another part or another blob than it was asked to go on with',
+  );
+}

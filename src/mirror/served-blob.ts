@@ -1,0 +1,108 @@
+import { type Digest, digestOf } from '../oci/digest.ts';
+import type { SatisfiableRange } from '../oci/range.ts';
+import type { Download } from './download.ts';
+import { DigestMismatch, heldBackBytes } from './held-back.ts';
+import type { ByteSource, CacheStatus, OpenedBlob, RepositoryId, StoredBlob, Upstream, Waiting } from './ports.ts';
+import { type ResumeRules, resumedPieces } from './resumed-pieces.ts';
+import { orAbort } from './single-flight.ts';
+import { piecesOf, unverifiedSource, verifiedSource } from './verified-source.ts';
+
+export interface BlobQuestion {
+  readonly upstream: Upstream;
+  readonly of: RepositoryId;
+  readonly digest: Digest;
+}
+
+export interface ServedBlob {
+  readonly digest: Digest;
+  /** Undefined while nobody knows: the answer is chunked. */
+  readonly size: number | undefined;
+  /** Must be disposed. */
+  readonly source: ByteSource;
+  readonly cache: CacheStatus;
+  /** Since when this repository serves it. */
+  readonly firstServedAtMs: number;
+  /** Positions must follow each other from the beginning: a range is read by skipping. */
+  readonly isSequential: boolean;
+  /** A source of its own for a range far ahead of a running download; undefined where following the download is better. */
+  readonly relayAhead?: (range: SatisfiableRange, waiting: Waiting) => Promise<ByteSource | undefined>;
+}
+
+/** What an answer says of itself, whatever its source. */
+type Told = Pick<ServedBlob, 'cache' | 'firstServedAtMs'>;
+
+/** A range this small … */
+const maxRelayedBytes = 8 * 1024 * 1024;
+/** … that starts this far ahead of the writer is asked for on its own (lazy pulling: nydus, estargz, zstd:chunked). */
+const minRelayedAheadBytes = 64 * 1024 * 1024;
+const pieceBytes = 256 * 1024;
+
+/** Whether a range of a running download follows the writer, or is relayed from the upstream beside it. Pure. */
+export function rangeOfRunning(range: SatisfiableRange, writtenBytes: number): 'follow' | 'relay' {
+  const isSmall = range.end - range.start + 1 <= maxRelayedBytes;
+  return !range.isOpenEnded && isSmall && range.start - writtenBytes > minRelayedAheadBytes ? 'relay' : 'follow';
+}
+
+/** A blob out of the store; hashed again on its way where the operator wants that. */
+export function storedAnswer(
+  { digest }: BlobQuestion,
+  stored: StoredBlob,
+  { verifyReads, ...told }: Told & { readonly verifyReads: boolean },
+): ServedBlob {
+  const source = verifyReads ? verifyingRead(digest, stored) : stored;
+  return { digest, size: stored.size, source, isSequential: verifyReads, ...told };
+}
+
+/** A blob along with its running download. Small ones, and the empty one, are verified first: they can still fail honestly. */
+export async function followingAnswer(
+  question: BlobQuestion,
+  download: Download,
+  { signal, ...told }: Told & Waiting,
+): Promise<ServedBlob> {
+  const { digest } = question;
+  const { size } = download;
+  const source = download.join();
+  try {
+    if (size !== undefined && size <= heldBackBytes) await orAbort(download.settled, signal);
+  } catch (cause) {
+    await source[Symbol.asyncDispose]();
+    throw cause;
+  }
+  return { digest, size, source, isSequential: false, ...told, relayAhead: aheadOf(question, download) };
+}
+
+/** A blob that is not stored: from an upstream answer of its own, verified as it passes. */
+export function relayedAnswer(
+  { upstream, of, digest }: BlobQuestion,
+  opened: OpenedBlob,
+  { signal, resume, ...told }: Told & Waiting & { readonly resume: ResumeRules },
+): ServedBlob {
+  const { size } = opened;
+  const openAt = (start: number) => upstream.openBlob(of.repository, digest, { signal, range: { start } });
+  const pieces = resumedPieces({ ...resume, from: 0, first: opened, openAt, size, signal });
+  const empty = digestOf(new Uint8Array(), digest.startsWith('sha512') ? 'sha512' : 'sha256');
+  if (size === 0 && digest !== empty) throw new DigestMismatch(digest, empty);
+  return { digest, size, source: verifiedSource({ digest, pieces }), isSequential: true, ...told };
+}
+
+function aheadOf({ upstream, of, digest }: BlobQuestion, download: Download): NonNullable<ServedBlob['relayAhead']> {
+  return async (range, waiting) => {
+    if (rangeOfRunning(range, download.writtenBytes) === 'follow') return undefined;
+    const { start, end } = range;
+    const opened = await upstream.openBlob(of.repository, digest, { ...waiting, range: { start, end } });
+    if (opened.offset === start) return unverifiedSource(opened.body[Symbol.asyncIterator]());
+    opened.body.destroy();
+    return undefined;
+  };
+}
+
+function verifyingRead(digest: Digest, stored: StoredBlob): ByteSource {
+  const verified = verifiedSource({ digest, pieces: piecesOf(stored, pieceBytes) });
+  return {
+    read: (into, position) => verified.read(into, position),
+    [Symbol.asyncDispose]: async () => {
+      await verified[Symbol.asyncDispose]();
+      await stored[Symbol.asyncDispose]();
+    },
+  };
+}
