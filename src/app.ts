@@ -23,6 +23,8 @@ export interface AppDeps {
   readonly version: string;
   readonly log: Log;
   readonly failpoint: FailpointHook;
+  /** The machine's, where absent. */
+  readonly clock?: Clock;
 }
 
 export interface App {
@@ -30,6 +32,8 @@ export interface App {
   readonly parts: readonly Part[];
   /** Where clients pull, once it listens. */
   readonly address: () => string;
+  /** Where operators look, once it listens. */
+  readonly managementAddress: () => string;
   /** From here on it is not ready. */
   beginDraining(): void;
 }
@@ -38,8 +42,7 @@ const sweepEveryMs = 60_000;
 const managementIdleMs = 60_000;
 
 /** Builds every part from a Config and hands each what it needs. */
-export function createApp({ config, version, log, failpoint }: AppDeps): App {
-  const clock: Clock = { now: () => Date.now() };
+export function createApp({ config, version, log, failpoint, clock = { now: () => Date.now() } }: AppDeps): App {
   const state = { isStarting: true, isDraining: false };
   const observer = createMetrics({
     version,
@@ -85,6 +88,7 @@ export function createApp({ config, version, log, failpoint }: AppDeps): App {
       ready,
     ],
     address: () => registry.address,
+    managementAddress: () => management.address,
     beginDraining: () => {
       state.isDraining = true;
     },
