@@ -1,6 +1,6 @@
 import { type Digest, parseDigest } from '../oci/digest.ts';
 import { OciError } from '../oci/errors.ts';
-import { parseTag, type Reference } from '../oci/reference.ts';
+import { isTag, type Reference } from '../oci/reference.ts';
 
 /** What a request below `/v2/` asks for. The name still may begin with an upstream's; the mirror tells. */
 export type RegistryResource =
@@ -22,7 +22,8 @@ const maxTargetLength = 4096;
 /**
  * Parses a request target in origin form. The one place that reads what clients write: nothing is decoded but `%3A` (some
  * clients encode the colon of a digest), so an encoded slash, dot or NUL never becomes one.
- * @throws OciError NAME_INVALID, DIGEST_INVALID or TAG_INVALID (400); NAME_UNKNOWN (404) for a path that is no resource.
+ * @throws OciError NAME_INVALID or DIGEST_INVALID (400); MANIFEST_UNKNOWN (404) for what can't be a tag, NAME_UNKNOWN for a path
+ * that is no resource.
  */
 export function parseRegistryPath(target: string): RegistryPath {
   // VSV00018: an absolute-form target must not change where a request leads.
@@ -59,9 +60,15 @@ function parseResource(below: string): RegistryResource {
   const [, name, word, rest] = /^(.+)\/(manifests|blobs|referrers)\/([^/]*)$/s.exec(below) ?? [];
   if (name === undefined || rest === undefined)
     throw new OciError('NAME_UNKNOWN', 'no resource of a registry has this path');
-  if (word === 'manifests')
-    return { kind: 'manifest', name, reference: rest.includes(':') ? parseDigest(rest) : parseTag(rest) };
+  if (word === 'manifests') return { kind: 'manifest', name, reference: parseReference(rest) };
   return { kind: word === 'blobs' ? 'blob' : 'referrers', name, digest: parseDigest(rest) };
+}
+
+/** A tag outside its grammar is one that nobody has: the conformance suite of distribution-spec v1.1.1 asks for 404. */
+function parseReference(text: string): Reference {
+  if (text.includes(':')) return parseDigest(text);
+  if (!isTag(text)) throw new OciError('MANIFEST_UNKNOWN', 'the tag is not one the distribution spec allows');
+  return text;
 }
 
 function nameBefore(below: string, ending: string): string | undefined {

@@ -105,7 +105,7 @@ describe('pull', () => {
     });
 
     test('of what does not exist is answered 404', async () => {
-      const paths = [`blobs/${missing}`, `manifests/${missing}`, 'manifests/nosuchtag'];
+      const paths = [`blobs/${missing}`, `manifests/${missing}`, 'manifests/nosuchtag', 'manifests/.no-tag-at-all'];
       for (const path of paths) expect((await ask(`${repository}/${path}`, method)).status).toBe(404);
     });
   });
@@ -114,6 +114,7 @@ describe('pull', () => {
     expectError(await ask(`${repository}/blobs/${missing}`), 404, 'BLOB_UNKNOWN');
     expectError(await ask(`${repository}/manifests/${missing}`), 404, 'MANIFEST_UNKNOWN');
     expectError(await ask(`${repository}/manifests/nosuchtag`), 404, 'MANIFEST_UNKNOWN');
+    expectError(await ask(`${repository}/manifests/.no-tag-at-all`), 404, 'MANIFEST_UNKNOWN');
   });
 
   test('what is no digest is refused', async () => {
