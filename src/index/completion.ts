@@ -1,0 +1,28 @@
+/** Something that is reached once, and may be waited for until then. */
+export class Completion {
+  readonly #waiting = new Set<() => void>();
+  #isReached = false;
+
+  get isReached(): boolean {
+    return this.#isReached;
+  }
+
+  reach(): void {
+    this.#isReached = true;
+    for (const resume of this.#waiting) resume();
+  }
+
+  /** @throws the signal's reason when it aborts before. */
+  async wait(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    if (this.#isReached) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const resume = (): void => resolve();
+    this.#waiting.add(resume);
+    signal.addEventListener('abort', resume);
+    await promise;
+    signal.removeEventListener('abort', resume);
+    this.#waiting.delete(resume);
+    signal.throwIfAborted();
+  }
+}

@@ -1,0 +1,78 @@
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { IndexedContent, Link, RepositoryId } from '../mirror/ports.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { Tag } from '../oci/reference.ts';
+import { fullName } from './repository-name.ts';
+
+export interface TagNote {
+  readonly of: RepositoryId;
+  readonly tag: Tag;
+  /** What it points at; undefined when its record is gone. */
+  readonly digest: Digest | undefined;
+  /** What a rebuild read in the store gives way to what the mirror has said since. */
+  readonly source: 'mirror' | 'store';
+}
+
+/** Writes single notes into the index, each by a statement prepared once. Saying a thing twice changes nothing. */
+export class NoteWriter {
+  readonly #rebuild: number;
+  readonly #content: StatementSync;
+  readonly #name: StatementSync;
+  readonly #unname: StatementSync;
+  readonly #use: StatementSync;
+  readonly #link: StatementSync;
+  readonly #tag: StatementSync;
+  readonly #untag: StatementSync;
+
+  /** @param rebuild marks every row written as seen by it. */
+  constructor({ database, rebuild }: { database: DatabaseSync; rebuild: number }) {
+    this.#rebuild = rebuild;
+    this.#content = database.prepare(`
+      INSERT INTO content (digest, size, used_at, is_manifest, named_by, seen)
+      VALUES (?1, ?2, ?3, ?4, (SELECT count(*) FROM names WHERE child = ?1), ?5)
+      ON CONFLICT (digest) DO UPDATE SET size = excluded.size, used_at = max(used_at, excluded.used_at),
+        is_manifest = max(is_manifest, excluded.is_manifest), seen = excluded.seen`);
+    this.#name = database.prepare('INSERT OR IGNORE INTO names (parent, child) VALUES (?, ?)');
+    this.#unname = database.prepare(
+      'DELETE FROM names WHERE parent = ?1 AND child IN (SELECT child FROM names WHERE parent = ?1 LIMIT ?2)',
+    );
+    this.#use = database.prepare('UPDATE content SET used_at = max(used_at, ?2) WHERE digest = ?1');
+    this.#link = database.prepare(`
+      INSERT INTO links (digest, repository, kind, media_type, size, seen) VALUES (?, ?, ?, ?, ?, ?)
+      ON CONFLICT (digest, kind, repository) DO UPDATE SET media_type = coalesce(excluded.media_type, media_type),
+        size = coalesce(excluded.size, size), seen = excluded.seen`);
+    this.#tag = database.prepare(`
+      INSERT INTO tags (repository, tag, digest, seen) VALUES (?1, ?2, ?3, ?4)
+      ON CONFLICT (repository, tag) DO UPDATE SET digest = excluded.digest, seen = excluded.seen WHERE seen < ?5`);
+    this.#untag = database.prepare('DELETE FROM tags WHERE repository = ? AND tag = ?');
+  }
+
+  /** Without what it names. */
+  content({ digest, size, usedAtMs, isManifest }: IndexedContent): void {
+    this.#content.run(digest, size, Math.floor(usedAtMs), isManifest ? 1 : 0, this.#rebuild);
+  }
+
+  name(parent: Digest, child: Digest): void {
+    this.#name.run(parent, child);
+  }
+
+  /** Takes back up to `limit` of the names that a manifest which is no longer stored gave. @returns how many. */
+  unname(parent: Digest, limit: number): number {
+    return Number(this.#unname.run(parent, limit).changes);
+  }
+
+  /** @returns whether the content is known. */
+  use(digest: Digest, atMs: number): boolean {
+    return this.#use.run(digest, Math.floor(atMs)).changes !== 0;
+  }
+
+  link({ of, kind, digest, mediaType, size }: Link): void {
+    this.#link.run(digest, fullName(of), kind, mediaType ?? null, size ?? null, this.#rebuild);
+  }
+
+  tag({ of, tag, digest, source }: TagNote): void {
+    const seenBefore = source === 'mirror' ? this.#rebuild + 1 : this.#rebuild;
+    if (digest === undefined) this.#untag.run(fullName(of), tag);
+    else this.#tag.run(fullName(of), tag, digest, this.#rebuild, seenBefore);
+  }
+}

@@ -1,0 +1,134 @@
+import { dirname } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { numberIn, textIn } from './rows.ts';
+import { countTotals, mend, schema, schemaVersion } from './schema.ts';
+
+/** What an index asks of the file system, to make room for its file and to throw a broken one away. */
+export interface IndexFiles {
+  /** Makes a folder and those above it, where they are missing. */
+  make(folder: string): Promise<void>;
+  /** Removes a file, if it is there. */
+  remove(path: string): Promise<void>;
+}
+
+export interface OpenDatabaseOptions {
+  readonly path: string;
+  readonly files: IndexFiles;
+  /** Told why an index is thrown away. */
+  readonly onBroken: (cause: unknown) => void;
+}
+
+export interface OpenedDatabase {
+  readonly database: DatabaseSync;
+  /** Whether it was closed with all of the view in it. Otherwise it must be rebuilt from the store. */
+  readonly isComplete: boolean;
+  /** The number of the rebuild that its rows belong to. */
+  readonly rebuild: number;
+}
+
+/** In WAL mode the file grows by this many pages of 4 KiB before they are moved into the database: a move of about 2 ms. */
+const pagesBetweenCheckpoints = 400;
+const cacheKiB = 16 * 1024;
+
+/**
+ * Opens the index for this process alone. One that is broken or of another version is thrown away: it is only a view.
+ * @throws Error when another process has it open, or when no index can be made at `path`.
+ */
+export async function openDatabase({ path, files, onBroken }: OpenDatabaseOptions): Promise<OpenedDatabase> {
+  await files.make(dirname(path));
+  try {
+    return openSound(path);
+  } catch (cause) {
+    if (isInUse(cause)) throw new Error(`the index ${path} is in use by another process`, { cause });
+    onBroken(cause);
+  }
+  try {
+    for (const suffix of ['', '-wal', '-shm', '-journal']) await files.remove(`${path}${suffix}`);
+    return openSound(path);
+  } catch (cause) {
+    throw new Error(`the index ${path} cannot be made: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      cause,
+    });
+  }
+}
+
+/** Says that all of the view is in the file, and closes it. */
+export function closeComplete(database: DatabaseSync): void {
+  saveForGood(database, 'UPDATE state SET is_complete = 1');
+  database.close();
+}
+
+function openSound(path: string): OpenedDatabase {
+  const database = new DatabaseSync(path, { timeout: 0 });
+  try {
+    lock(database);
+    return take(database);
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}
+
+/**
+ * SQLite keeps a lock taken in this mode until the database is closed, so whoever comes second gets SQLITE_BUSY. Nothing else in
+ * this process may open the file: closing it would drop the lock (sqlite.org/howtocorrupt.html, 2.2).
+ */
+function lock(database: DatabaseSync): void {
+  database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; BEGIN EXCLUSIVE; COMMIT');
+  database.exec(`PRAGMA wal_autocheckpoint = ${pagesBetweenCheckpoints}; PRAGMA cache_size = -${cacheKiB}`);
+  database.exec('PRAGMA temp_store = MEMORY');
+}
+
+/** From here on the file says that it is open, until {@link closeComplete}. */
+function take(database: DatabaseSync): OpenedDatabase {
+  if (isEmpty(database)) inTransaction(database, () => database.exec(schema));
+  const version = numberIn(rowOf(database, 'PRAGMA user_version'), 'user_version');
+  if (version !== schemaVersion) throw new Error(`it has version ${version}, and this is version ${schemaVersion}`);
+  const state = rowOf(database, 'SELECT is_complete, rebuild FROM state');
+  const isComplete = numberIn(state, 'is_complete') === 1;
+  check(database, isComplete ? 'quick_check' : 'integrity_check');
+  if (!isComplete) inTransaction(database, () => database.exec(mend));
+  const rebuild = numberIn(state, 'rebuild') + (isComplete ? 0 : 1);
+  saveForGood(database, `UPDATE state SET is_complete = 0, rebuild = ${rebuild}`);
+  database.exec(countTotals);
+  return { database, isComplete, rebuild };
+}
+
+function isEmpty(database: DatabaseSync): boolean {
+  return numberIn(rowOf(database, 'SELECT count(*) AS tables FROM sqlite_schema'), 'tables') === 0;
+}
+
+/** After a power loss tables and their indexes may disagree, which only the slower check sees. */
+function check(database: DatabaseSync, how: 'quick_check' | 'integrity_check'): void {
+  const found = textIn(rowOf(database, `PRAGMA ${how}(1)`), how);
+  if (found !== 'ok') throw new Error(`it is broken: ${found}`);
+}
+
+/** The one write that power loss must not reorder: with synchronous=OFF everything else may be lost. */
+function saveForGood(database: DatabaseSync, statement: string): void {
+  database.exec('PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)');
+  database.exec(`${statement}; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA synchronous = OFF`);
+}
+
+export function inTransaction(database: DatabaseSync, work: () => void): void {
+  database.exec('BEGIN');
+  try {
+    work();
+    database.exec('COMMIT');
+  } catch (error) {
+    if (database.isTransaction) database.exec('ROLLBACK');
+    throw error;
+  }
+}
+
+function rowOf(database: DatabaseSync, query: string): Record<string, unknown> {
+  const row = database.prepare(query).get();
+  if (!row) throw new Error(`no answer to ${query}`);
+  return row;
+}
+
+/** SQLITE_BUSY, or SQLITE_LOCKED; the lower byte of the extended codes (sqlite.org/rescode.html). */
+function isInUse(error: unknown): boolean {
+  if (!(error instanceof Error && 'errcode' in error && typeof error.errcode === 'number')) return false;
+  return [5, 6].includes(error.errcode & 0xff);
+}

@@ -1,0 +1,113 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { BlobStore, Index, Observer, RecordKey, RecordStore, RepositoryId, Waiting } from '../mirror/ports.ts';
+import {
+  type BlobRecord,
+  type ManifestRecord,
+  parseBlobRecord,
+  parseManifestRecord,
+  parseTagRecord,
+} from '../mirror/records.ts';
+import type { Digest } from '../oci/digest.ts';
+import { maxManifestBytes, namedBy } from '../oci/manifest.ts';
+import type { Tag } from '../oci/reference.ts';
+import { recordName } from './repository-name.ts';
+
+/** An index that can be made from the store. */
+export interface RebuildableIndex extends Pick<Index, 'noteContent' | 'noteLink'> {
+  /** What a record says of a tag. A note that the mirror took since the start is newer, and stays. */
+  noteStoredTag(of: RepositoryId, tag: Tag, digest: Digest): void;
+  /** Whether the store may have something that the index does not know. */
+  readonly needsRebuild: boolean;
+  /** Drops what nobody has noted since the index was started, and declares the view complete. */
+  completeRebuild(options: Waiting): Promise<void>;
+}
+
+export interface RebuildDeps {
+  readonly store: Pick<BlobStore, 'list' | 'readAll'>;
+  readonly records: Pick<RecordStore, 'list' | 'read'>;
+  readonly index: RebuildableIndex;
+  readonly observer: Pick<Observer, 'trouble'>;
+}
+
+/** Things looked at before others get their turn, should the store be faster than the event loop. */
+const thingsPerTurn = 50;
+
+/**
+ * Tells an index everything the store holds, while the mirror serves: first what is there, with the time it was written as
+ * its last use, then the records, and what the manifests name. Notes taken meanwhile stay. A record that can't be read is left out.
+ * @throws the store's error when its folders can't be listed, or the signal's reason: then nothing was dropped from the view.
+ */
+export async function rebuildIndex({ store, records, index, observer, signal }: RebuildDeps & Waiting): Promise<void> {
+  for await (const { digest, size, modifiedAtMs } of inTurns(store.list(), signal)) {
+    index.noteContent({ digest, size, isManifest: false, names: [], usedAtMs: modifiedAtMs });
+  }
+  const noting: RecordNoting = { store, records, index, readManifests: new Set() };
+  for await (const key of inTurns(records.list(), signal)) {
+    try {
+      await noteRecord(key, noting);
+    } catch (cause) {
+      observer.trouble({ part: 'index rebuild', cause: new Error(`unreadable: ${recordName(key)}`, { cause }) });
+    }
+  }
+  await index.completeRebuild({ signal });
+}
+
+interface RecordNoting extends Omit<RebuildDeps, 'observer'> {
+  /** A manifest is read once, however many repositories hold it. */
+  readonly readManifests: Set<Digest>;
+}
+
+/** One that vanished since it was listed says nothing. @throws Error when it is not what its kind promises. */
+async function noteRecord(key: RecordKey, noting: RecordNoting): Promise<void> {
+  if (key.kind !== 'tag' && key.kind !== 'manifest' && key.kind !== 'blob') return;
+  const value = await noting.records.read(key);
+  if (value === undefined) return;
+  const { of } = key;
+  switch (key.kind) {
+    case 'tag':
+      return noting.index.noteStoredTag(of, key.tag, parsed(parseTagRecord(value)).digest);
+    case 'blob':
+      return noteBlob(of, key.digest, parsed(parseBlobRecord(value)), noting);
+    case 'manifest':
+      return noteManifest(of, key.digest, parsed(parseManifestRecord(value)), noting);
+  }
+}
+
+function noteBlob(of: RepositoryId, digest: Digest, { size }: BlobRecord, { index }: RecordNoting): void {
+  index.noteLink({ of, kind: 'blob', digest, mediaType: undefined, size });
+}
+
+async function noteManifest(
+  of: RepositoryId,
+  digest: Digest,
+  record: ManifestRecord,
+  noting: RecordNoting,
+): Promise<void> {
+  const { mediaType, size, firstServedAtMs } = record;
+  noting.index.noteLink({ of, kind: 'manifest', digest, mediaType, size });
+  if (noting.readManifests.has(digest)) return;
+  noting.readManifests.add(digest);
+  await noteNames(digest, firstServedAtMs, noting);
+}
+
+async function noteNames(digest: Digest, usedAtMs: number, { store, index }: RecordNoting): Promise<void> {
+  const bytes = await store.readAll(digest, maxManifestBytes);
+  if (!bytes) return;
+  const names = namedBy(bytes).map((child) => child.digest);
+  index.noteContent({ digest, size: bytes.byteLength, isManifest: true, names, usedAtMs });
+}
+
+function parsed<Value>(record: Value | undefined): Value {
+  if (record === undefined) throw new Error('its fields are not those of its kind');
+  return record;
+}
+
+async function* inTurns<Value>(values: AsyncIterable<Value>, signal: AbortSignal): AsyncIterable<Value> {
+  let count = 0;
+  for await (const value of values) {
+    signal.throwIfAborted();
+    yield value;
+    count += 1;
+    if (count % thingsPerTurn === 0) await nextTurn();
+  }
+}

@@ -1,0 +1,69 @@
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { RecordKey } from '../mirror/ports.ts';
+import { type Digest, parseDigest } from '../oci/digest.ts';
+import { parseTag } from '../oci/reference.ts';
+import { repositoryNamed } from './repository-name.ts';
+import { type Row, textIn } from './rows.ts';
+
+/** Rows looked at in one step of a sweep. */
+const rowsAtOnce = 500;
+/** Comes after every digest and every repository's name. */
+const end = '~';
+
+/** Takes rows out of the index's file. */
+export class RowRemover {
+  readonly #content: StatementSync;
+  readonly #links: StatementSync;
+  readonly #tags: StatementSync;
+  readonly #sweeps: readonly { readonly boundary: StatementSync; readonly remove: StatementSync }[];
+
+  constructor({ database }: { database: DatabaseSync }) {
+    this.#content = database.prepare('DELETE FROM content WHERE digest = ?');
+    this.#links = database.prepare('DELETE FROM links WHERE digest = ? RETURNING repository, kind');
+    this.#tags = database.prepare('DELETE FROM tags WHERE digest = ? RETURNING repository, tag');
+    this.#sweeps = [
+      { table: 'content', key: 'digest' },
+      { table: 'links', key: 'digest' },
+      { table: 'tags', key: 'repository' },
+    ].map(({ table, key }) => ({
+      boundary: database.prepare(
+        `SELECT ${key} AS key FROM ${table} WHERE ${key} > ? ORDER BY ${key} LIMIT 1 OFFSET ${rowsAtOnce}`,
+      ),
+      remove: database.prepare(
+        `DELETE FROM ${table} WHERE ${key} > ? AND ${key} <= ? AND seen < ? RETURNING '${table}' AS source, digest`,
+      ),
+    }));
+  }
+
+  /** All of one digest, but not yet what it named. @returns the records that its links and tags spoke of. */
+  remove(digest: Digest): readonly RecordKey[] {
+    this.#content.run(digest);
+    const links = this.#links.all(digest).map((row) => linkKey(row, digest));
+    return [...links, ...this.#tags.all(digest).map(tagKey)];
+  }
+
+  /**
+   * What was not seen by `rebuild`, some rows with each step.
+   * @returns with each step the content that was removed, whose names must be taken back.
+   */
+  *removeUnseen(rebuild: number): Iterable<readonly Digest[]> {
+    for (const { boundary, remove } of this.#sweeps) {
+      for (let from = '', to = ''; from !== end; from = to) {
+        const row = boundary.get(from);
+        to = row ? textIn(row, 'key') : end;
+        yield remove
+          .all(from, to, rebuild)
+          .flatMap((gone) => (gone['source'] === 'content' ? [parseDigest(textIn(gone, 'digest'))] : []));
+      }
+    }
+  }
+}
+
+function linkKey(row: Row, digest: Digest): RecordKey {
+  const kind = textIn(row, 'kind') === 'manifest' ? 'manifest' : 'blob';
+  return { kind, of: repositoryNamed(textIn(row, 'repository')), digest };
+}
+
+function tagKey(row: Row): RecordKey {
+  return { kind: 'tag', of: repositoryNamed(textIn(row, 'repository')), tag: parseTag(textIn(row, 'tag')) };
+}

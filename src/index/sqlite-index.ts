@@ -1,0 +1,170 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type {
+  EvictableContent,
+  Index,
+  IndexedContent,
+  Link,
+  Observer,
+  RecordKey,
+  RepositoryId,
+  Totals,
+  Waiting,
+} from '../mirror/ports.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { Tag } from '../oci/reference.ts';
+import { Completion } from './completion.ts';
+import { NoteFlusher } from './note-flusher.ts';
+import { NoteWriter } from './note-writer.ts';
+import { closeComplete, type IndexFiles, inTransaction, openDatabase, type OpenedDatabase } from './open-database.ts';
+import { PendingNotes } from './pending-notes.ts';
+import type { RebuildableIndex } from './rebuild.ts';
+import { recordName } from './repository-name.ts';
+import { RowRemover } from './row-remover.ts';
+import { ViewReader } from './view-reader.ts';
+
+export interface SqliteIndexDeps {
+  /** Of the file, on a local disk. */
+  readonly path: string;
+  readonly files: IndexFiles;
+  readonly observer: Pick<Observer, 'trouble'>;
+  readonly maxPendingNotes?: number;
+}
+
+interface OpenIndex extends OpenedDatabase {
+  readonly reader: ViewReader;
+  readonly remover: RowRemover;
+}
+
+/**
+ * The view in one SQLite file, owned by one process. Notes wait in memory for a moment and are written together, a few at a time;
+ * whoever asks sees every note taken before. Start it before whatever takes notes, and stop it after.
+ */
+export class SqliteIndex implements Index, RebuildableIndex {
+  readonly name = 'index';
+  readonly #deps: SqliteIndexDeps;
+  readonly #pending = new PendingNotes();
+  readonly #flusher: NoteFlusher;
+  readonly #completion = new Completion();
+  #opened: OpenIndex | undefined;
+
+  constructor(deps: SqliteIndexDeps) {
+    this.#deps = deps;
+    const { observer, maxPendingNotes = 100_000 } = deps;
+    this.#flusher = new NoteFlusher({ pending: this.#pending, observer, maxPending: maxPendingNotes });
+  }
+
+  /** @throws Error when another process uses the index, or none can be made. */
+  async start(): Promise<void> {
+    const { path, files, observer } = this.#deps;
+    const onBroken = (cause: unknown): void => observer.trouble({ part: 'index', cause });
+    const opened = await openDatabase({ path, files, onBroken });
+    this.#opened = { ...opened, reader: new ViewReader(opened), remover: new RowRemover(opened) };
+    this.#flusher.start({ database: opened.database, writer: new NoteWriter(opened) });
+    if (opened.isComplete) this.#complete();
+  }
+
+  /** The next start is spared a rebuild, if the view is complete and the disk took all of it. */
+  async stop(): Promise<void> {
+    const hasAllNotes = await this.#flusher.stop();
+    const database = this.#opened?.database;
+    this.#opened = undefined;
+    if (database && hasAllNotes && this.#completion.isReached) closeComplete(database);
+    else database?.close();
+  }
+
+  get needsRebuild(): boolean {
+    return !this.#completion.isReached;
+  }
+
+  async completeRebuild({ signal }: Waiting): Promise<void> {
+    await this.#flusher.settle();
+    const { remover, rebuild } = this.#open();
+    for (const removed of remover.removeUnseen(rebuild)) {
+      for (const digest of removed) this.#pending.takeBackNames(digest);
+      await nextTurn();
+      signal.throwIfAborted();
+    }
+    await this.#flusher.settle();
+    this.#complete();
+  }
+
+  whenComplete({ signal }: Waiting): Promise<void> {
+    return this.#completion.wait(signal);
+  }
+
+  noteContent(content: IndexedContent): void {
+    this.#pending.addContent(content);
+    this.#flusher.noted();
+  }
+
+  noteUse(digest: Digest, atMs: number): void {
+    this.#pending.addUse(digest, atMs);
+    this.#flusher.noted();
+  }
+
+  noteLink(link: Link): void {
+    this.#pending.addLink(link);
+    this.#flusher.noted();
+  }
+
+  noteTag(of: RepositoryId, tag: Tag, digest: Digest): void {
+    this.#pending.addTag({ of, tag, digest, source: 'mirror' });
+    this.#flusher.noted();
+  }
+
+  noteStoredTag(of: RepositoryId, tag: Tag, digest: Digest): void {
+    this.#pending.addTag({ of, tag, digest, source: 'store' });
+    this.#flusher.noted();
+  }
+
+  forgetTag(of: RepositoryId, tag: Tag): void {
+    this.#pending.addTag({ of, tag, digest: undefined, source: 'mirror' });
+    this.#flusher.noted();
+  }
+
+  /** @returns the link of the repository that has it. */
+  async borrowableLink(of: RepositoryId, digest: Digest): Promise<Link | undefined> {
+    return (await this.#reader()).borrowableLink(of, digest);
+  }
+
+  async repositories({ last, limit }: { last: string | undefined; limit: number }): Promise<readonly string[]> {
+    return (await this.#reader()).repositories(last, limit);
+  }
+
+  async totals(): Promise<Totals> {
+    return (await this.#reader()).totals();
+  }
+
+  async evictable({ limit, offset }: { limit: number; offset: number }): Promise<readonly EvictableContent[]> {
+    return (await this.#reader()).evictable(limit, offset);
+  }
+
+  /** At once: what is noted of the digest afterwards stays. */
+  async forget(digest: Digest): Promise<readonly RecordKey[]> {
+    const { database, remover } = this.#open();
+    let stored: readonly RecordKey[] = [];
+    inTransaction(database, () => {
+      stored = remover.remove(digest).filter((key) => key.kind !== 'tag' || !this.#pending.hasTag(key));
+    });
+    const keys = [...this.#pending.forget(digest), ...stored];
+    this.#pending.takeBackNames(digest);
+    this.#flusher.noted();
+    return [...new Map(keys.map((key) => [recordName(key), key])).values()];
+  }
+
+  #complete(): void {
+    this.#pending.endRebuild();
+    this.#completion.reach();
+  }
+
+  /** Once everything noted before is in the file. */
+  async #reader(): Promise<ViewReader> {
+    await this.#flusher.settle();
+    return this.#open().reader;
+  }
+
+  #open(): OpenIndex {
+    if (!this.#opened) throw new Error('the index is not open');
+    return this.#opened;
+  }
+}

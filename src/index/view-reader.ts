@@ -1,0 +1,103 @@
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { EvictableContent, Link, RepositoryId, Totals } from '../mirror/ports.ts';
+import { type Digest, parseDigest } from '../oci/digest.ts';
+import { fullName, repositoryNamed } from './repository-name.ts';
+import { numberIn, type Row, textIn } from './rows.ts';
+
+/** From here on it is cheaper to go through a repository's manifests than through all manifests that name something. */
+const manyParents = 200;
+
+/** Answers from the index's file, each by a statement prepared once. */
+export class ViewReader {
+  readonly #lender: StatementSync;
+  readonly #parents: StatementSync;
+  readonly #isNamedByParent: StatementSync;
+  readonly #isNamedInRepository: StatementSync;
+  readonly #nextRepository: StatementSync;
+  readonly #hasContent: StatementSync;
+  readonly #totals: StatementSync;
+  readonly #evictable: StatementSync;
+  readonly #holders: StatementSync;
+
+  constructor({ database }: { database: DatabaseSync }) {
+    this.#lender = database.prepare(`
+      SELECT repository, kind, media_type, size FROM links
+      WHERE digest = ? AND kind = ? AND repository > ? AND repository < ? LIMIT 1`);
+    this.#parents = database.prepare('SELECT count(*) AS parents FROM (SELECT 1 FROM names WHERE child = ? LIMIT ?)');
+    this.#isNamedByParent = database.prepare(`
+      SELECT EXISTS (SELECT 1 FROM names CROSS JOIN links ON digest = parent AND kind = 'manifest' AND repository = ?2
+        WHERE child = ?1) AS found`);
+    this.#isNamedInRepository = database.prepare(`
+      SELECT EXISTS (SELECT 1 FROM links INDEXED BY held CROSS JOIN names ON parent = digest AND child = ?1
+        WHERE repository = ?2 AND kind = 'manifest') AS found`);
+    this.#nextRepository = database.prepare(
+      'SELECT repository FROM links INDEXED BY held WHERE repository > ? ORDER BY repository LIMIT 1',
+    );
+    this.#hasContent = database.prepare(`
+      SELECT EXISTS (SELECT 1 FROM links INDEXED BY held CROSS JOIN content USING (digest) WHERE repository = ?) AS found`);
+    this.#totals = database.prepare('SELECT bytes, manifests, blobs FROM totals');
+    this.#evictable = database.prepare(`
+      SELECT digest, size, used_at, is_manifest FROM content INDEXED BY evictable WHERE named_by = 0
+      ORDER BY used_at, digest LIMIT ? OFFSET ?`);
+    this.#holders = database.prepare('SELECT DISTINCT repository FROM links WHERE digest = ?');
+  }
+
+  borrowableLink(of: RepositoryId, digest: Digest): Link | undefined {
+    const lender = this.#lenderOf(of.upstream, digest);
+    return lender && this.#isNamedIn(of, digest) ? lender : undefined;
+  }
+
+  /** Jumps from each repository to the next, whatever lies between. */
+  repositories(last: string | undefined, limit: number): readonly string[] {
+    const found: string[] = [];
+    for (let row = this.#nextRepository.get(last ?? ''); row && found.length < limit; ) {
+      const name = textIn(row, 'repository');
+      if (this.#isTrue(this.#hasContent.get(name))) found.push(name);
+      row = this.#nextRepository.get(name);
+    }
+    return found;
+  }
+
+  totals(): Totals {
+    const row = this.#totals.get() ?? {};
+    return { bytes: numberIn(row, 'bytes'), manifests: numberIn(row, 'manifests'), blobs: numberIn(row, 'blobs') };
+  }
+
+  evictable(limit: number, offset: number): readonly EvictableContent[] {
+    return this.#evictable.all(limit, offset).map((row) => ({
+      digest: parseDigest(textIn(row, 'digest')),
+      size: numberIn(row, 'size'),
+      isManifest: numberIn(row, 'is_manifest') === 1,
+      usedAtMs: numberIn(row, 'used_at'),
+      holders: this.#holders.all(textIn(row, 'digest')).map((held) => repositoryNamed(textIn(held, 'repository'))),
+    }));
+  }
+
+  /** Among the links of one upstream: `0` is the character after `/`. */
+  #lenderOf(upstream: string, digest: Digest): Link | undefined {
+    for (const kind of ['manifest', 'blob'] as const) {
+      const row = this.#lender.get(digest, kind, `${upstream}/`, `${upstream}0`);
+      if (row) return { ...linkIn(row), kind, digest };
+    }
+    return undefined;
+  }
+
+  /** A base layer has thousands of parents, a repository of nightly builds thousands of manifests: takes the shorter way. */
+  #isNamedIn(of: RepositoryId, digest: Digest): boolean {
+    const parents = numberIn(this.#parents.get(digest, manyParents) ?? {}, 'parents');
+    const query = parents < manyParents ? this.#isNamedByParent : this.#isNamedInRepository;
+    return this.#isTrue(query.get(digest, fullName(of)));
+  }
+
+  #isTrue(row: Row | undefined): boolean {
+    return row?.['found'] === 1;
+  }
+}
+
+function linkIn(row: Row): Pick<Link, 'of' | 'mediaType' | 'size'> {
+  return {
+    of: repositoryNamed(textIn(row, 'repository')),
+    mediaType: row['media_type'] === null ? undefined : textIn(row, 'media_type'),
+    size: row['size'] === null ? undefined : numberIn(row, 'size'),
+  };
+}

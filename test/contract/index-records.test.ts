@@ -1,0 +1,184 @@
+import { describe, expect, test } from 'vitest';
+import type { Index, RecordKey } from '../../src/mirror/ports.ts';
+import type { Digest } from '../../src/oci/digest.ts';
+import {
+  alpine,
+  debian,
+  evictable,
+  indexes,
+  latest,
+  link,
+  named,
+  noteBlob,
+  noteManifest,
+  repository,
+} from './indexes.ts';
+
+describe.each(indexes)('an index $name', ({ subject }) => {
+  describe('forgetting a digest', () => {
+    test('tells of every record that spoke of it, and of no other', async () => {
+      const index = await subject();
+      const [gone, kept] = [noteManifest(index, 'gone', []), noteManifest(index, 'kept', [])];
+      for (const digest of [gone, kept]) index.noteLink(link(alpine, digest, { kind: 'manifest', mediaType: 'x' }));
+      index.noteLink(link(debian, gone));
+      index.noteTag(alpine, latest, gone);
+      index.noteTag(debian, latest, kept);
+      const expected: readonly RecordKey[] = [
+        { kind: 'manifest', of: alpine, digest: gone },
+        { kind: 'blob', of: debian, digest: gone },
+        { kind: 'tag', of: alpine, tag: latest },
+      ];
+      const keys = await index.forget(gone);
+      expect(keys).toHaveLength(3);
+      expect(keys).toEqual(expect.arrayContaining([...expected]));
+      expect(await index.forget(gone)).toEqual([]);
+      expect(await evictable(index)).toEqual([kept]);
+    });
+
+    test('tells of records that were noted a moment ago and long ago, once each', async () => {
+      const index = await subject();
+      const digest = noteManifest(index, 'manifest', []);
+      const note = (): void => {
+        index.noteLink(link(alpine, digest));
+        index.noteTag(alpine, latest, digest);
+      };
+      note();
+      await index.totals();
+      note();
+      expect(await index.forget(digest)).toHaveLength(2);
+      expect(await index.totals()).toEqual({ bytes: 0, manifests: 0, blobs: 0 });
+      expect(await index.repositories({ last: undefined, limit: 10 })).toEqual([]);
+    });
+
+    test('spares a tag that has moved on since', async () => {
+      const index = await subject();
+      const [old, young] = [noteManifest(index, 'old', []), noteManifest(index, 'young', [])];
+      index.noteTag(alpine, latest, old);
+      await index.totals();
+      index.noteTag(alpine, latest, young);
+      expect(await index.forget(old)).toEqual([]);
+      expect(await index.forget(young)).toEqual([{ kind: 'tag', of: alpine, tag: latest }]);
+    });
+
+    test('does not tell of a tag whose record is gone', async () => {
+      const index = await subject();
+      const digest = noteManifest(index, 'manifest', []);
+      index.noteTag(alpine, latest, digest);
+      await index.totals();
+      index.noteTag(debian, latest, digest);
+      index.forgetTag(debian, latest);
+      index.forgetTag(alpine, latest);
+      expect(await index.forget(digest)).toEqual([]);
+    });
+
+    test('takes nothing from what is noted afterwards', async () => {
+      const index = await subject();
+      noteBlob(index, 'blob');
+      const forgetting = index.forget(named('blob'));
+      noteBlob(index, 'blob', { size: 3 });
+      await forgetting;
+      expect(await index.totals()).toEqual({ bytes: 3, manifests: 0, blobs: 1 });
+    });
+  });
+
+  describe('a link that may be borrowed', () => {
+    /** A manifest of alpine names a layer that debian, of the same upstream, is linked to. */
+    function noteSharedLayer(index: Index): Digest {
+      const layer = named('layer');
+      const manifest = noteManifest(index, 'manifest', [layer]);
+      index.noteLink(link(alpine, manifest, { kind: 'manifest', mediaType: 'x' }));
+      index.noteLink(link(debian, layer, { size: 99 }));
+      return layer;
+    }
+
+    test('is that of another repository of the upstream, where a manifest of this one names the digest', async () => {
+      const index = await subject();
+      const layer = noteSharedLayer(index);
+      expect(await index.borrowableLink(alpine, layer)).toEqual(link(debian, layer, { size: 99 }));
+    });
+
+    test('is none for a repository whose manifests do not name it', async () => {
+      const index = await subject();
+      const layer = noteSharedLayer(index);
+      expect(await index.borrowableLink(debian, layer)).toBeUndefined();
+      expect(await index.borrowableLink(repository('docker.io', 'library/alpin'), layer)).toBeUndefined();
+    });
+
+    test.each(['ghcr.io', 'docker.i', 'docker.io.test', 'docker', 'docker.io0'])(
+      'is none from %s',
+      async (upstream) => {
+        const index = await subject();
+        const layer = named('layer');
+        index.noteLink(link(alpine, noteManifest(index, 'manifest', [layer]), { kind: 'manifest' }));
+        index.noteLink(link(repository(upstream, 'library/alpine'), layer));
+        expect(await index.borrowableLink(alpine, layer)).toBeUndefined();
+      },
+    );
+
+    test('is none through a manifest that is linked as a blob, or not stored', async () => {
+      const index = await subject();
+      const layer = named('layer');
+      const manifest = noteManifest(index, 'manifest', [layer]);
+      index.noteLink(link(debian, layer));
+      index.noteLink(link(alpine, manifest));
+      expect(await index.borrowableLink(alpine, layer)).toBeUndefined();
+      index.noteLink(link(alpine, manifest, { kind: 'manifest' }));
+      expect(await index.borrowableLink(alpine, layer)).toBeDefined();
+      await index.forget(manifest);
+      index.noteLink(link(alpine, manifest, { kind: 'manifest' }));
+      expect(await index.borrowableLink(alpine, layer)).toBeUndefined();
+    });
+
+    test('is none to a digest that nobody is linked to any more', async () => {
+      const index = await subject();
+      const layer = noteSharedLayer(index);
+      await index.forget(layer);
+      expect(await index.borrowableLink(alpine, layer)).toBeUndefined();
+    });
+
+    test('has the media type of a child manifest', async () => {
+      const index = await subject();
+      const child = noteManifest(index, 'child', []);
+      const top = noteManifest(index, 'index', [child]);
+      index.noteLink(link(alpine, top, { kind: 'manifest', mediaType: 'index' }));
+      index.noteLink(link(debian, child));
+      index.noteLink(link(debian, child, { kind: 'manifest', mediaType: 'manifest', size: 5 }));
+      index.noteLink(link(debian, child, { kind: 'manifest', size: undefined }));
+      expect(await index.borrowableLink(alpine, child)).toEqual(
+        link(debian, child, { kind: 'manifest', mediaType: 'manifest', size: 5 }),
+      );
+    });
+
+    test('is found though hundreds of manifests of other repositories name the digest', async () => {
+      const index = await subject();
+      const layer = noteSharedLayer(index);
+      for (let number = 0; number < 300; number += 1) {
+        const manifest = noteManifest(index, `manifest ${number}`, [layer]);
+        index.noteLink(link(repository('docker.io', `app/${number}`), manifest, { kind: 'manifest' }));
+      }
+      expect(await index.borrowableLink(alpine, layer)).toBeDefined();
+      expect(await index.borrowableLink(debian, layer)).toBeUndefined();
+    });
+  });
+
+  describe('repositories', () => {
+    test('are those with cached content, in lexical order, page by page', async () => {
+      const index = await subject();
+      const layer = noteBlob(index, 'layer');
+      const names = ['a.b/x', 'a/x', 'a/x-y', 'a/x/y', 'a:5000/x', 'b/c'];
+      for (const name of names.toReversed()) {
+        const [upstream = '', ...rest] = name.split('/');
+        index.noteLink(link(repository(upstream, rest.join('/')), layer));
+      }
+      index.noteLink(link(repository('a', 'without-content'), named('not stored')));
+      index.noteLink(link(repository('a', 'x'), named('not stored')));
+
+      expect(await index.repositories({ last: undefined, limit: 100 })).toEqual(names.toSorted());
+      expect(await index.repositories({ last: undefined, limit: 2 })).toEqual(names.toSorted().slice(0, 2));
+      expect(await index.repositories({ last: 'a/x', limit: 2 })).toEqual(['a/x-y', 'a/x/y']);
+      expect(await index.repositories({ last: 'a/x.not-there', limit: 100 })).toEqual(['a/x/y', 'a:5000/x', 'b/c']);
+      expect(await index.repositories({ last: 'z', limit: 10 })).toEqual([]);
+      expect(await index.repositories({ last: undefined, limit: 0 })).toEqual([]);
+    });
+  });
+});

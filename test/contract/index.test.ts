@@ -1,0 +1,165 @@
+import { describe, expect, test } from 'vitest';
+import {
+  alpine,
+  debian,
+  elsewhere,
+  evictable,
+  indexes,
+  link,
+  named,
+  noteBlob,
+  noteManifest,
+  repository,
+} from './indexes.ts';
+
+describe.each(indexes)('an index $name', ({ subject }) => {
+  describe('totals', () => {
+    test('count bytes, manifests and blobs, each digest once', async () => {
+      const index = await subject();
+      expect(await index.totals()).toEqual({ bytes: 0, manifests: 0, blobs: 0 });
+      const layer = noteBlob(index, 'layer', { size: 5_000_000_000 });
+      noteBlob(index, 'config', { size: 7 });
+      noteManifest(index, 'manifest', [layer]);
+      noteBlob(index, 'layer', { size: 5_000_000_000 });
+      expect(await index.totals()).toEqual({ bytes: 5_000_000_008, manifests: 1, blobs: 2 });
+      noteBlob(index, 'layer', { size: 5_000_000_000 });
+      expect(await index.totals()).toEqual({ bytes: 5_000_000_008, manifests: 1, blobs: 2 });
+    });
+
+    test('follow a corrected size, what turns out to be a manifest, and what is forgotten', async () => {
+      const index = await subject();
+      const digest = noteBlob(index, 'thing', { size: 10 });
+      await index.totals();
+      noteBlob(index, 'thing', { size: 12 });
+      expect(await index.totals()).toEqual({ bytes: 12, manifests: 0, blobs: 1 });
+      index.noteContent({ digest, size: 12, isManifest: true, names: [], usedAtMs: 0 });
+      expect(await index.totals()).toEqual({ bytes: 12, manifests: 1, blobs: 0 });
+      noteBlob(index, 'thing', { size: 12 });
+      expect(await index.totals()).toEqual({ bytes: 12, manifests: 1, blobs: 0 });
+      await index.forget(digest);
+      expect(await index.totals()).toEqual({ bytes: 0, manifests: 0, blobs: 0 });
+    });
+  });
+
+  describe('what may be evicted', () => {
+    test('comes least recently used first, in pages, with sizes', async () => {
+      const index = await subject();
+      const [b, c, a] = [
+        noteBlob(index, 'b', { usedAtMs: 2 }),
+        noteBlob(index, 'c', { usedAtMs: 3 }),
+        noteBlob(index, 'a', { usedAtMs: 1, size: 77 }),
+      ];
+      expect(await evictable(index)).toEqual([a, b, c]);
+      expect(await index.evictable({ limit: 1, offset: 0 })).toEqual([
+        { digest: a, size: 77, isManifest: false, usedAtMs: 1, holders: [] },
+      ]);
+      expect((await index.evictable({ limit: 2, offset: 1 })).map(({ digest }) => digest)).toEqual([b, c]);
+      expect(await index.evictable({ limit: 2, offset: 3 })).toEqual([]);
+    });
+
+    test('moves back when it is used, and never forward', async () => {
+      const index = await subject();
+      const [a, b] = [noteBlob(index, 'a', { usedAtMs: 10 }), noteBlob(index, 'b', { usedAtMs: 20 })];
+      index.noteUse(a, 30.5);
+      expect(await evictable(index)).toEqual([b, a]);
+      index.noteUse(a, 5);
+      noteBlob(index, 'a', { usedAtMs: 1 });
+      expect(await evictable(index)).toEqual([b, a]);
+      index.noteUse(named('unheard of'), 40);
+      expect(await evictable(index)).toEqual([b, a]);
+    });
+
+    test('is nothing that a stored manifest names, in whatever order they were noted', async () => {
+      const index = await subject();
+      const before = noteBlob(index, 'before');
+      const after = named('after');
+      const manifest = noteManifest(index, 'manifest', [before, after], 5000);
+      expect(await evictable(index)).toEqual([manifest]);
+      noteBlob(index, 'after');
+      expect(await evictable(index)).toEqual([manifest]);
+    });
+
+    test('is a whole image in the end: the index, then its manifests, then their blobs', async () => {
+      const index = await subject();
+      const layer = noteBlob(index, 'layer');
+      const child = noteManifest(index, 'child', [layer]);
+      const top = noteManifest(index, 'index', [child]);
+      expect(await evictable(index)).toEqual([top]);
+      await index.forget(top);
+      expect(await evictable(index)).toEqual([child]);
+      await index.forget(child);
+      expect(await evictable(index)).toEqual([layer]);
+    });
+
+    test('is no layer that another stored manifest still names', async () => {
+      const index = await subject();
+      const base = noteBlob(index, 'base', { usedAtMs: 1 });
+      const cold = noteManifest(index, 'cold', [base], 2);
+      const hot = noteManifest(index, 'hot', [base], 3);
+      await index.forget(cold);
+      expect(await evictable(index)).toEqual([hot]);
+      await index.forget(hot);
+      expect(await evictable(index)).toEqual([base]);
+    });
+
+    test('is no layer of a manifest that came back', async () => {
+      const index = await subject();
+      const layers = Array.from({ length: 250 }, (_, number) => noteBlob(index, `layer ${number}`));
+      const manifest = noteManifest(index, 'manifest', layers);
+      expect(await evictable(index)).toEqual([manifest]);
+      await index.forget(manifest);
+      noteManifest(index, 'manifest', layers);
+      expect(await evictable(index)).toEqual([manifest]);
+      await index.forget(manifest);
+      expect((await evictable(index)).toSorted()).toEqual(layers.toSorted());
+    });
+
+    test('is a layer that one manifest named twice, once that manifest is gone', async () => {
+      const index = await subject();
+      const layer = noteBlob(index, 'layer');
+      const manifest = noteManifest(index, 'manifest', [layer, layer]);
+      expect(await evictable(index)).toEqual([manifest]);
+      await index.forget(manifest);
+      expect(await evictable(index)).toEqual([layer]);
+    });
+
+    test('stays as it was when a manifest is noted again without what it names', async () => {
+      const index = await subject();
+      const layer = noteBlob(index, 'layer');
+      const manifest = noteManifest(index, 'manifest', [layer]);
+      noteManifest(index, 'manifest', []);
+      expect(await evictable(index)).toEqual([manifest]);
+      noteManifest(index, 'manifest', []);
+      expect(await evictable(index)).toEqual([manifest]);
+    });
+
+    test('names the repositories that hold it', async () => {
+      const index = await subject();
+      const layer = noteBlob(index, 'layer');
+      for (const of of [alpine, elsewhere]) index.noteLink(link(of, layer));
+      index.noteLink(link(alpine, layer, { kind: 'manifest' }));
+      index.noteLink(link(debian, named('other')));
+      const [found] = await index.evictable({ limit: 1, offset: 0 });
+      expect(found?.holders).toHaveLength(2);
+      expect(found?.holders).toEqual(expect.arrayContaining([alpine, elsewhere]));
+    });
+  });
+
+  test('sees in every answer all that was noted before it was asked', async () => {
+    const index = await subject();
+    for (let number = 0; number < 1234; number += 1) {
+      index.noteLink(link(repository('docker.io', `app/${number}`), noteBlob(index, `blob ${number}`)));
+    }
+    expect(await index.totals()).toMatchObject({ blobs: 1234 });
+    expect(await index.repositories({ last: undefined, limit: 5000 })).toHaveLength(1234);
+    noteBlob(index, 'one more');
+    expect(await evictable(index)).toHaveLength(1000);
+    expect(await index.totals()).toMatchObject({ blobs: 1235 });
+  });
+
+  test('is complete at once where there is nothing to wait for', async () => {
+    const index = await subject();
+    await index.whenComplete({ signal: new AbortController().signal });
+    await expect(index.whenComplete({ signal: AbortSignal.abort(new Error('gone')) })).rejects.toThrow('gone');
+  });
+});

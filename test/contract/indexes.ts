@@ -1,0 +1,48 @@
+import type { Index, Link, RepositoryId } from '../../src/mirror/ports.ts';
+import { type Digest, digestOf } from '../../src/oci/digest.ts';
+import { parseRepository, parseTag } from '../../src/oci/reference.ts';
+import { startCompleteIndex } from '../support/sqlite-index.ts';
+import { temporaryDirectory } from '../support/temp-directory.ts';
+
+/** An index that nothing was noted in, and that is complete. */
+async function onSqlite(): Promise<Index> {
+  const { index } = await startCompleteIndex(await temporaryDirectory());
+  return index;
+}
+
+/** Every implementation, and how a test gets one. */
+export const indexes = [{ name: 'in SQLite', subject: onSqlite }];
+
+export const alpine = repository('docker.io', 'library/alpine');
+export const debian = repository('docker.io', 'library/debian');
+export const elsewhere = repository('ghcr.io', 'library/alpine');
+export const latest = parseTag('latest');
+
+export function repository(upstream: string, name: string): RepositoryId {
+  return { upstream, repository: parseRepository(name) };
+}
+
+export function named(name: string): Digest {
+  return digestOf(Buffer.from(name));
+}
+
+export function noteBlob(index: Index, name: string, more: { size?: number; usedAtMs?: number } = {}): Digest {
+  const digest = named(name);
+  index.noteContent({ digest, size: 10, isManifest: false, names: [], usedAtMs: 1000, ...more });
+  return digest;
+}
+
+export function noteManifest(index: Index, name: string, names: readonly Digest[], usedAtMs = 1000): Digest {
+  const digest = named(name);
+  index.noteContent({ digest, size: 1, isManifest: true, names, usedAtMs });
+  return digest;
+}
+
+export function link(of: RepositoryId, digest: Digest, more: Partial<Link> = {}): Link {
+  return { of, kind: 'blob', digest, mediaType: undefined, size: 10, ...more };
+}
+
+/** All that may be evicted, in order. */
+export async function evictable(index: Index): Promise<readonly Digest[]> {
+  return (await index.evictable({ limit: 1000, offset: 0 })).map(({ digest }) => digest);
+}

@@ -1,0 +1,67 @@
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { type RebuildDeps, rebuildIndex } from '../../src/index/rebuild.ts';
+import type { SqliteIndex } from '../../src/index/sqlite-index.ts';
+import type { Digest } from '../../src/oci/digest.ts';
+import { parseRepository, parseTag } from '../../src/oci/reference.ts';
+import { type FileStores, fileStores } from './file-stores.ts';
+import { type Image, image } from './images.ts';
+import { ScriptedFiles } from './scripted-files.ts';
+import { never } from './sqlite-index.ts';
+import { temporaryDirectory } from './temp-directory.ts';
+
+export const alpine = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
+export const local = { upstream: '127.0.0.1:5000', repository: parseRepository('app') };
+export const latest = parseTag('latest');
+export const everything = { limit: 1000, offset: 0 };
+export const built = image({ layers: 2 });
+/** The bytes of it all. */
+export const whole = built.blobs.reduce((sum, { bytes }) => sum + bytes.byteLength, built.manifest.bytes.byteLength);
+
+/** What a pull leaves in the store. */
+export async function keepImage(
+  { store, records }: FileStores,
+  of = alpine,
+  { manifest, blobs }: Image = built,
+): Promise<void> {
+  for (const { digest, bytes } of [manifest, ...blobs]) await store.put(digest, bytes);
+  const { digest, mediaType, bytes } = manifest;
+  await records.write({ kind: 'manifest', of, digest }, { mediaType, size: bytes.byteLength, firstServedAtMs: 1 });
+  for (const blob of blobs) {
+    await records.write({ kind: 'blob', of, digest: blob.digest }, { size: blob.bytes.byteLength, firstServedAtMs: 1 });
+  }
+  const tag = { digest, mediaType, size: bytes.byteLength, confirmedAtMs: 1 };
+  await records.write({ kind: 'tag', of, tag: latest }, tag);
+  await records.write({ kind: 'tag-list', of }, { tags: ['latest'], fetchedAtMs: 1 });
+}
+
+export async function preparedStores(): Promise<FileStores & { readonly path: string; readonly files: ScriptedFiles }> {
+  const path = await temporaryDirectory();
+  const files = new ScriptedFiles();
+  const made = fileStores({ path, files });
+  await made.store.prepare();
+  return { ...made, path, files };
+}
+
+/** @returns what was told of on the way. */
+export function rebuild(
+  index: SqliteIndex,
+  { store, records }: Pick<RebuildDeps, 'store' | 'records'>,
+  signal = never,
+): Promise<readonly unknown[]> {
+  const troubles: unknown[] = [];
+  const observer = { trouble: ({ cause }: { cause: unknown }) => troubles.push(cause) };
+  return rebuildIndex({ store, records, index, observer, signal }).then(() => troubles);
+}
+
+/** Leaves its file as a process does that is killed with nothing pending. */
+export async function stopAsIfKilled(index: SqliteIndex, directory: string): Promise<void> {
+  await index.stop();
+  const database = new DatabaseSync(join(directory, 'index.sqlite'));
+  database.exec('UPDATE state SET is_complete = 0');
+  database.close();
+}
+
+export async function usedAt(index: SqliteIndex, digest: Digest): Promise<number | undefined> {
+  return (await index.evictable(everything)).find((content) => content.digest === digest)?.usedAtMs;
+}

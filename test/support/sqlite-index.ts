@@ -1,0 +1,37 @@
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import { SqliteIndex } from '../../src/index/sqlite-index.ts';
+import { DurableFolders } from '../../src/storage/filesystem/durable-folders.ts';
+import { nodeFiles } from '../../src/storage/filesystem/file-system.ts';
+
+export interface StartedIndex {
+  readonly index: SqliteIndex;
+  readonly troubles: readonly unknown[];
+}
+
+export const never: AbortSignal = new AbortController().signal;
+
+export function indexAt(directory: string): StartedIndex {
+  const troubles: unknown[] = [];
+  const index = new SqliteIndex({
+    path: join(directory, 'index.sqlite'),
+    files: new DurableFolders({ files: nodeFiles }),
+    observer: { trouble: ({ cause }) => troubles.push(cause) },
+  });
+  return { index, troubles };
+}
+
+/** The index of a directory, open until the test has ended. */
+export async function startIndex(directory: string): Promise<StartedIndex> {
+  const started = indexAt(directory);
+  await started.index.start();
+  onTestFinished(() => started.index.stop());
+  return started;
+}
+
+/** One that nothing was noted in, and that has nothing to wait for. */
+export async function startCompleteIndex(directory: string): Promise<StartedIndex> {
+  const started = await startIndex(directory);
+  await started.index.completeRebuild({ signal: never });
+  return started;
+}

@@ -1,0 +1,112 @@
+import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { NoteFlusher } from '../../../src/index/note-flusher.ts';
+import { NoteWriter } from '../../../src/index/note-writer.ts';
+import { openDatabase } from '../../../src/index/open-database.ts';
+import { PendingNotes } from '../../../src/index/pending-notes.ts';
+import { digestOf } from '../../../src/oci/digest.ts';
+import { DurableFolders } from '../../../src/storage/filesystem/durable-folders.ts';
+import { nodeFiles } from '../../../src/storage/filesystem/file-system.ts';
+import { temporaryDirectory } from '../../support/temp-directory.ts';
+
+beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }));
+afterEach(() => void vi.useRealTimers());
+
+/** A flusher over a file that is full, or not, as the test says. */
+async function flusherOver({ maxPending = 1000 } = {}) {
+  const troubles: unknown[] = [];
+  const path = join(await temporaryDirectory(), 'index.sqlite');
+  const files = new DurableFolders({ files: nodeFiles });
+  const opened = await openDatabase({ path, files, onBroken: (cause) => troubles.push(cause) });
+  const { database } = opened;
+  onTestFinished(() => database.close());
+  const pending = new PendingNotes();
+  const observer = { trouble: ({ cause }: { cause: unknown }) => troubles.push(cause) };
+  const flusher = new NoteFlusher({ pending, observer, maxPending });
+  flusher.start({ database, writer: new NoteWriter(opened) });
+  let noted = 0;
+  const note = (count: number): void => {
+    for (let number = 0; number < count; number += 1, noted += 1) {
+      const digest = digestOf(Buffer.from(`content ${noted}`));
+      pending.addContent({ digest, size: 1, isManifest: false, names: [], usedAtMs: 1 });
+      flusher.noted();
+    }
+  };
+  const rows = (): unknown => database.prepare('SELECT count(*) AS rows FROM content').get()?.['rows'];
+  const fill = (): void => database.exec('PRAGMA max_page_count = 1');
+  const empty = (): void => database.exec('PRAGMA max_page_count = 100000');
+  return { flusher, pending, troubles, note, rows, fill, empty };
+}
+
+test('a few notes wait for company, many are written at once, some in each turn', async () => {
+  const { note, rows } = await flusherOver();
+  note(99);
+  await nextTurn();
+  expect(rows()).toBe(0);
+  note(151);
+  await nextTurn();
+  expect(rows()).toBe(100);
+  await nextTurn();
+  expect(rows()).toBe(200);
+  await nextTurn();
+  expect(rows()).toBe(250);
+});
+
+test('notes that the disk refuses are kept, told of once, and written when it takes them', async () => {
+  const { flusher, note, rows, troubles, fill, empty } = await flusherOver();
+  fill();
+  note(500);
+  await flusher.settle();
+  await flusher.settle();
+  for (let attempt = 0; attempt < 3; attempt += 1) await vi.advanceTimersByTimeAsync(5000);
+  expect(rows()).toBe(0);
+  expect(troubles).toMatchObject([{ message: expect.stringContaining('full') }]);
+
+  empty();
+  await vi.advanceTimersByTimeAsync(4999);
+  expect(rows()).toBe(0);
+  await vi.advanceTimersByTimeAsync(1);
+  await flusher.settle();
+  expect(rows()).toBe(500);
+  expect(await flusher.stop()).toBe(true);
+
+  fill();
+  note(500);
+  await flusher.settle();
+  expect(troubles).toHaveLength(1);
+});
+
+test('while the disk refuses, notes do not hold up those who take them', async () => {
+  const { flusher, note, troubles, fill } = await flusherOver();
+  fill();
+  note(500);
+  await flusher.settle();
+  note(300);
+  for (let turn = 0; turn < 10; turn += 1) await nextTurn();
+  expect(troubles).toHaveLength(1);
+});
+
+test('a disk that refuses for long does not fill the memory: then only a rebuild can tell', async () => {
+  const { flusher, pending, note, rows, fill, empty } = await flusherOver({ maxPending: 600 });
+  fill();
+  note(600);
+  await flusher.settle();
+  expect(pending.size).toBe(600);
+  note(1);
+  await flusher.settle();
+  expect(pending.size).toBe(0);
+
+  empty();
+  note(100);
+  await flusher.settle();
+  expect(rows()).toBe(100);
+  expect(await flusher.stop()).toBe(false);
+});
+
+test('an index that could not write everything is not taken for whole', async () => {
+  const { flusher, note, fill } = await flusherOver();
+  fill();
+  note(500);
+  expect(await flusher.stop()).toBe(false);
+});

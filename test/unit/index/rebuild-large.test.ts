@@ -1,0 +1,50 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { expect, test } from 'vitest';
+import { digestOf } from '../../../src/oci/digest.ts';
+import { ociManifest } from '../../../src/oci/media-types.ts';
+import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
+import { blobPath, recordPath } from '../../../src/storage/layout.ts';
+import { fileStores } from '../../support/file-stores.ts';
+import { longestTurnMs } from '../../support/longest-turn.ts';
+import { preparedStores, rebuild } from '../../support/rebuilds.ts';
+import { startIndex } from '../../support/sqlite-index.ts';
+import { temporaryDirectory } from '../../support/temp-directory.ts';
+
+test('20,000 blobs are found without anybody waiting 50 ms for the process', async () => {
+  const kept = await preparedStores();
+  await writeLargeStore(kept.path);
+  const { index } = await startIndex(await temporaryDirectory());
+  const longest = await longestTurnMs(async () => {
+    expect(await rebuild(index, fileStores({ path: kept.path }))).toEqual([]);
+  });
+  expect(await index.totals()).toMatchObject({ manifests: 2000, blobs: 18_000 });
+  expect(await index.evictable({ limit: 3000, offset: 0 })).toHaveLength(2000);
+  expect(longest).toBeLessThan(50);
+}, 120_000);
+
+/** 2,000 images of a manifest and nine layers, written without caring for durability. */
+async function writeLargeStore(path: string): Promise<void> {
+  const write = async (file: string, bytes: string | Uint8Array): Promise<void> => {
+    await mkdir(dirname(join(path, file)), { recursive: true });
+    await writeFile(join(path, file), bytes);
+  };
+  for (let number = 0; number < 2000; number += 1) {
+    const of = { upstream: 'docker.io', repository: parseRepository(`app/${number % 100}`) };
+    const blobs = Array.from({ length: 9 }, (_, layer) => Buffer.from(`layer ${layer} of image ${number}`));
+    const layers = blobs.map((bytes) => ({ mediaType: 'x', digest: digestOf(bytes), size: bytes.byteLength }));
+    const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, layers }));
+    const digest = digestOf(manifest);
+    const record = { mediaType: ociManifest, size: manifest.byteLength, firstServedAtMs: 1 };
+    for (const bytes of [manifest, ...blobs]) await write(blobPath(digestOf(bytes)), bytes);
+    await write(recordPath({ kind: 'manifest', of, digest }), JSON.stringify(record));
+    for (const layer of layers) {
+      await write(
+        recordPath({ kind: 'blob', of, digest: layer.digest }),
+        JSON.stringify({ size: 1, firstServedAtMs: 1 }),
+      );
+    }
+    const tag = JSON.stringify({ ...record, digest, confirmedAtMs: 1 });
+    await write(recordPath({ kind: 'tag', of, tag: parseTag(`v${number}`) }), tag);
+  }
+}

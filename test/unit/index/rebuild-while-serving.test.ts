@@ -1,0 +1,114 @@
+import { describe, expect, test } from 'vitest';
+import type { BlobStore, RecordStore } from '../../../src/mirror/ports.ts';
+import { digestOf } from '../../../src/oci/digest.ts';
+import type { FileStores } from '../../support/file-stores.ts';
+import { gate } from '../../support/gate.ts';
+import {
+  alpine,
+  local,
+  latest,
+  built,
+  whole,
+  keepImage,
+  preparedStores,
+  rebuild,
+  usedAt,
+} from '../../support/rebuilds.ts';
+import { never, startIndex } from '../../support/sqlite-index.ts';
+import { temporaryDirectory } from '../../support/temp-directory.ts';
+
+describe('while a rebuild is under way', () => {
+  /** A store whose listing waits, before its first blob, until the test lets it go on. */
+  function waiting({ store, records }: FileStores) {
+    const reached = gate();
+    const goOn = gate();
+    async function* list(): ReturnType<BlobStore['list']> {
+      reached.open();
+      await goOn.opened;
+      yield* store.list();
+    }
+    const readAll: BlobStore['readAll'] = (digest, maxBytes) => store.readAll(digest, maxBytes);
+    return { store: { list, readAll }, records, reached: reached.opened, goOn: () => goOn.open() };
+  }
+
+  test('what is noted stays: content, links, tags and uses', async () => {
+    const kept = await preparedStores();
+    await keepImage(kept);
+    const { index } = await startIndex(await temporaryDirectory());
+    const slow = waiting(kept);
+    const running = rebuild(index, slow);
+    await slow.reached;
+    const fresh = digestOf(Buffer.from('fresh'));
+    const future = Date.now() + 1_000_000;
+    index.noteContent({ digest: fresh, size: 1000, isManifest: true, names: [], usedAtMs: 1 });
+    index.noteLink({ of: local, kind: 'manifest', digest: fresh, mediaType: 'x', size: 1000 });
+    index.noteTag(alpine, latest, fresh);
+    index.noteUse(built.manifest.digest, future);
+    await index.totals();
+    slow.goOn();
+    await running;
+
+    expect(await index.totals()).toEqual({ bytes: whole + 1000, manifests: 2, blobs: 3 });
+    expect(await usedAt(index, built.manifest.digest)).toBe(future);
+    expect(await index.forget(built.manifest.digest)).toHaveLength(1);
+    const keys = await index.forget(fresh);
+    expect(keys).toHaveLength(2);
+    expect(keys).toContainEqual({ kind: 'tag', of: alpine, tag: latest });
+  });
+
+  test('whoever waits for it is told when it has ended, and not before', async () => {
+    const kept = await preparedStores();
+    const { index } = await startIndex(await temporaryDirectory());
+    const slow = waiting(kept);
+    const running = rebuild(index, slow);
+    const told: string[] = [];
+    const waiters = [1, 2].map(async () => {
+      await index.whenComplete({ signal: never });
+      told.push('complete');
+    });
+    await slow.reached;
+    await index.totals();
+    expect(told).toEqual([]);
+    slow.goOn();
+    await running;
+    await Promise.all(waiters);
+    expect(told).toEqual(['complete', 'complete']);
+  });
+
+  test('whoever waits for it may stop waiting', async () => {
+    const { index } = await startIndex(await temporaryDirectory());
+    const leaving = new AbortController();
+    const wait = index.whenComplete({ signal: leaving.signal });
+    leaving.abort(new Error('gone'));
+    await expect(wait).rejects.toThrow('gone');
+    await expect(index.whenComplete({ signal: leaving.signal })).rejects.toThrow('gone');
+  });
+
+  test('it can be stopped, and is then not complete', async () => {
+    const kept = await preparedStores();
+    await keepImage(kept);
+    const { index } = await startIndex(await temporaryDirectory());
+    const slow = waiting(kept);
+    const stopping = new AbortController();
+    const running = rebuild(index, slow, stopping.signal);
+    await slow.reached;
+    stopping.abort(new Error('stopping'));
+    slow.goOn();
+    await expect(running).rejects.toThrow('stopping');
+    expect(index.needsRebuild).toBe(true);
+  });
+
+  test('a tag that moves between its record being read and noted keeps where it went', async () => {
+    const kept = await preparedStores();
+    await keepImage(kept);
+    const { index } = await startIndex(await temporaryDirectory());
+    const moved = digestOf(Buffer.from('moved'));
+    const read: RecordStore['read'] = async (key) => {
+      const value = await kept.records.read(key);
+      if (key.kind === 'tag') index.noteTag(alpine, latest, moved);
+      return value;
+    };
+    await rebuild(index, { store: kept.store, records: { list: () => kept.records.list(), read } });
+    expect(await index.forget(moved)).toEqual([{ kind: 'tag', of: alpine, tag: latest }]);
+  });
+});

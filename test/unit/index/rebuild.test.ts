@@ -1,0 +1,199 @@
+import { utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { RecordKey } from '../../../src/mirror/ports.ts';
+import { digestOf } from '../../../src/oci/digest.ts';
+import { ociManifest } from '../../../src/oci/media-types.ts';
+import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
+import { blobPath, recordPath } from '../../../src/storage/layout.ts';
+import { image } from '../../support/images.ts';
+import {
+  alpine,
+  local,
+  latest,
+  everything,
+  built,
+  whole,
+  keepImage,
+  preparedStores,
+  rebuild,
+  stopAsIfKilled,
+  usedAt,
+} from '../../support/rebuilds.ts';
+import { never, startIndex } from '../../support/sqlite-index.ts';
+import { temporaryDirectory } from '../../support/temp-directory.ts';
+
+describe('a rebuild', () => {
+  test('finds in the store everything that an index knows', async () => {
+    const kept = await preparedStores();
+    await keepImage(kept);
+    await keepImage(kept, local, image({ name: 'other' }));
+    const { index } = await startIndex(await temporaryDirectory());
+    expect(await rebuild(index, kept)).toEqual([]);
+
+    expect(index.needsRebuild).toBe(false);
+    await index.whenComplete({ signal: never });
+    expect(await index.totals()).toMatchObject({ manifests: 2, blobs: 5 });
+    expect(await index.repositories({ last: undefined, limit: 10 })).toEqual([
+      '127.0.0.1:5000/app',
+      'docker.io/library/alpine',
+    ]);
+    const evictable = await index.evictable(everything);
+    expect(evictable.map(({ isManifest }) => isManifest)).toEqual([true, true]);
+    expect(evictable.find(({ digest }) => digest === built.manifest.digest)?.holders).toEqual([alpine]);
+    const expected: RecordKey[] = [
+      { kind: 'manifest', of: alpine, digest: built.manifest.digest },
+      { kind: 'tag', of: alpine, tag: latest },
+    ];
+    expect(await index.forget(built.manifest.digest)).toEqual(expected);
+    expect(await index.evictable(everything)).toHaveLength(4);
+  });
+
+  test('finds what a repository may borrow', async () => {
+    const kept = await preparedStores();
+    await keepImage(kept);
+    const debian = { upstream: 'docker.io', repository: parseRepository('library/debian') };
+    const [layer] = built.blobs;
+    await kept.records.write(
+      { kind: 'manifest', of: debian, digest: built.manifest.digest },
+      { mediaType: ociManifest, size: 1, firstServedAtMs: 1 },
+    );
+    const { index } = await startIndex(await temporaryDirectory());
+    await rebuild(index, kept);
+    expect(await index.borrowableLink(debian, layer?.digest ?? built.manifest.digest)).toEqual({
+      of: alpine,
+      kind: 'blob',
+      digest: layer?.digest,
+      mediaType: undefined,
+      size: layer?.bytes.byteLength,
+    });
+  });
+
+  test('takes the time at which a file was written for its last use, where no other is known', async () => {
+    const kept = await preparedStores();
+    const [blob] = built.blobs;
+    if (!blob) throw new Error('the image has no blobs');
+    await kept.store.put(blob.digest, blob.bytes);
+    await utimes(join(kept.path, blobPath(blob.digest)), 5000, 5000);
+    const { index } = await startIndex(await temporaryDirectory());
+    await rebuild(index, kept);
+    expect(await usedAt(index, blob.digest)).toBe(5_000_000);
+  });
+
+  test('drops what the store lacks: content, links and tags', async () => {
+    const kept = await preparedStores();
+    await keepImage(kept);
+    const directory = await temporaryDirectory();
+    const { index: former } = await startIndex(directory);
+    await rebuild(former, kept);
+    for (let number = 0; number < 1200; number += 1) {
+      const digest = digestOf(Buffer.from(`gone ${number}`));
+      const of = { ...alpine, repository: parseRepository(`gone/${number}`) };
+      former.noteContent({ digest, size: 1000, isManifest: false, names: [], usedAtMs: 1 });
+      former.noteLink({ of, kind: 'blob', digest, mediaType: undefined, size: 1000 });
+      former.noteTag(of, latest, built.manifest.digest);
+    }
+    const ghost = digestOf(Buffer.from('ghost'));
+    const [layer] = built.blobs;
+    former.noteContent({ digest: ghost, size: 1, isManifest: true, names: [layer?.digest ?? ghost], usedAtMs: 1 });
+    await former.totals();
+    await stopAsIfKilled(former, directory);
+
+    const { index } = await startIndex(directory);
+    expect(await index.totals()).toMatchObject({ blobs: 3 + 1200 });
+    await rebuild(index, kept);
+    expect(await index.totals()).toEqual({ bytes: whole, manifests: 1, blobs: 3 });
+    expect(await index.repositories({ last: undefined, limit: 10 })).toEqual(['docker.io/library/alpine']);
+    expect(await index.forget(built.manifest.digest)).toHaveLength(2);
+    expect(await index.evictable(everything)).toHaveLength(3);
+  });
+
+  test('keeps when things were last used', async () => {
+    const kept = await preparedStores();
+    await keepImage(kept);
+    const directory = await temporaryDirectory();
+    const { index: former } = await startIndex(directory);
+    await rebuild(former, kept);
+    const future = Date.now() + 1_000_000;
+    former.noteUse(built.manifest.digest, future);
+    await former.totals();
+    await stopAsIfKilled(former, directory);
+
+    const { index } = await startIndex(directory);
+    await rebuild(index, kept);
+    expect(await usedAt(index, built.manifest.digest)).toBe(future);
+  });
+
+  test('reads a manifest once, however many repositories hold it', async () => {
+    const kept = await preparedStores();
+    for (const name of ['a', 'b', 'c']) await keepImage(kept, { ...alpine, repository: parseRepository(name) });
+    const { index } = await startIndex(await temporaryDirectory());
+    kept.files.calls.length = 0;
+    await rebuild(index, kept);
+    const file = join(kept.path, blobPath(built.manifest.digest));
+    expect(kept.files.calls.filter(({ operation, path }) => operation === 'open' && path === file)).toHaveLength(1);
+  });
+
+  test('leaves out records that are not what they should be, and tells of them', async () => {
+    const kept = await preparedStores();
+    await keepImage(kept);
+    const other = parseTag('other');
+    const digest = digestOf(Buffer.from('some'));
+    await kept.records.write({ kind: 'tag', of: alpine, tag: other }, { digest: 'sha256:short' });
+    await kept.records.write({ kind: 'manifest', of: alpine, digest }, { size: -1 });
+    await kept.records.write({ kind: 'blob', of: alpine, digest }, { size: 1 });
+    await writeFile(join(kept.path, recordPath({ kind: 'tag', of: alpine, tag: parseTag('torn') })), '{');
+    const { index } = await startIndex(await temporaryDirectory());
+
+    const troubles = await rebuild(index, kept);
+    expect(troubles.map(String).toSorted()).toEqual([
+      `Error: unreadable: blob docker.io/library/alpine ${digest}`,
+      `Error: unreadable: manifest docker.io/library/alpine ${digest}`,
+      'Error: unreadable: tag docker.io/library/alpine other',
+    ]);
+    expect(kept.troubles).toHaveLength(1);
+    expect(await index.forget(digest)).toEqual([]);
+    expect(await index.forget(built.manifest.digest)).toHaveLength(2);
+  });
+
+  test('goes on past a manifest that the disk cannot read', async () => {
+    const kept = await preparedStores();
+    await keepImage(kept);
+    kept.files.failWith = ({ operation, path }) =>
+      operation === 'open' && path.endsWith(blobPath(built.manifest.digest)) ? 'EIO' : undefined;
+    const { index } = await startIndex(await temporaryDirectory());
+    const troubles = await rebuild(index, kept);
+    expect(troubles).toMatchObject([
+      { message: expect.stringContaining('unreadable: manifest'), cause: { code: 'EIO' } },
+    ]);
+    expect(await index.totals()).toEqual({ bytes: whole, manifests: 0, blobs: 4 });
+    expect(index.needsRebuild).toBe(false);
+  });
+
+  test('knows a manifest whose content is gone as a link, and no more', async () => {
+    const kept = await preparedStores();
+    await keepImage(kept);
+    await kept.store.remove(built.manifest.digest);
+    const { index } = await startIndex(await temporaryDirectory());
+    await rebuild(index, kept);
+    expect(await index.totals()).toMatchObject({ manifests: 0, blobs: 3 });
+    expect(await index.forget(built.manifest.digest)).toHaveLength(2);
+  });
+
+  test.each(['blobs', 'repositories'])('that cannot list the %s drops nothing, and is not complete', async (folder) => {
+    const kept = await preparedStores();
+    await keepImage(kept);
+    const directory = await temporaryDirectory();
+    const { index: former } = await startIndex(directory);
+    await rebuild(former, kept);
+    await stopAsIfKilled(former, directory);
+
+    kept.files.failWith = ({ operation, path }) =>
+      operation === 'entries' && path.includes(`/${folder}/`) ? 'EIO' : undefined;
+    const { index } = await startIndex(directory);
+    await expect(rebuild(index, kept)).rejects.toMatchObject({ code: 'EIO' });
+    expect(index.needsRebuild).toBe(true);
+    expect(await index.totals()).toEqual({ bytes: whole, manifests: 1, blobs: 3 });
+    expect(await index.forget(built.manifest.digest)).toHaveLength(2);
+  });
+});

@@ -1,0 +1,93 @@
+import { expect, test } from 'vitest';
+import type { RebuildableIndex } from '../../../src/index/rebuild.ts';
+import { Rebuilder } from '../../../src/index/rebuilder.ts';
+import type { BlobStore, RecordStore } from '../../../src/mirror/ports.ts';
+import { gate } from '../../support/gate.ts';
+
+/** A store that is walked once for each entry: `fails`, or lists nothing. */
+function rebuilderOver(walks: readonly ('fails' | 'succeeds' | 'hangs')[], { needsRebuild = true } = {}) {
+  const left = [...walks];
+  const events: string[] = [];
+  const completed = gate();
+  const hanging = gate();
+  const goOn = gate();
+  const waits: { readonly ms: number; readonly end: () => void }[] = [];
+  const index: RebuildableIndex = {
+    needsRebuild,
+    noteContent: () => {},
+    noteLink: () => {},
+    noteStoredTag: () => {},
+    completeRebuild: async () => {
+      Object.assign(index, { needsRebuild: false });
+      events.push('complete');
+      completed.open();
+    },
+  };
+  async function* list(): ReturnType<BlobStore['list']> {
+    const walk = left.shift();
+    events.push(`walk ${walk}`);
+    if (walk === 'hangs') {
+      hanging.open();
+      await goOn.opened;
+    }
+    if (walk === 'fails') throw new Error('the disk is away');
+    yield* [];
+  }
+  async function* noRecords(): ReturnType<RecordStore['list']> {
+    yield* [];
+  }
+  const waiting = [gate(), gate(), gate()];
+  const rebuilder = new Rebuilder({
+    store: { list, readAll: async () => undefined },
+    records: { list: noRecords, read: async () => undefined },
+    index,
+    observer: { trouble: ({ cause }) => events.push(String(cause)) },
+    wait: (ms, signal) =>
+      new Promise((resolve, reject) => {
+        signal.addEventListener('abort', () => reject(new Error('stopped')));
+        waits.push({ ms, end: () => resolve(undefined) });
+        waiting[waits.length - 1]?.open();
+      }),
+  });
+  return { rebuilder, events, waits, waiting, completed, hanging, goOn };
+}
+
+test('an index that is complete is left alone', async () => {
+  const { rebuilder, events } = rebuilderOver([], { needsRebuild: false });
+  await rebuilder.start();
+  await rebuilder.stop();
+  expect(events).toEqual([]);
+});
+
+test('the start does not wait for the rebuild, and the stop ends it', async () => {
+  const { rebuilder, events, hanging, goOn } = rebuilderOver(['hangs']);
+  await rebuilder.start();
+  await hanging.opened;
+  const stopped = rebuilder.stop();
+  goOn.open();
+  await stopped;
+  expect(events).not.toContain('Error: the disk is away');
+  expect(events[0]).toBe('walk hangs');
+});
+
+test('a rebuild that fails is told of and tried again a minute later', async () => {
+  const { rebuilder, events, waits, waiting, completed } = rebuilderOver(['fails', 'fails', 'succeeds']);
+  await rebuilder.start();
+  await waiting[0]?.opened;
+  expect(events).toEqual(['walk fails', 'Error: the disk is away']);
+  waits[0]?.end();
+  await waiting[1]?.opened;
+  waits[1]?.end();
+  await completed.opened;
+  await rebuilder.stop();
+  expect(waits.map(({ ms }) => ms)).toEqual([60_000, 60_000]);
+  expect(events.slice(4)).toEqual(['walk succeeds', 'complete']);
+});
+
+test('a stop does not wait for the next try', async () => {
+  const { rebuilder, events, waiting } = rebuilderOver(['fails', 'succeeds']);
+  await rebuilder.start();
+  await waiting[0]?.opened;
+  await rebuilder.stop();
+  expect(events).toEqual(['walk fails', 'Error: the disk is away']);
+});

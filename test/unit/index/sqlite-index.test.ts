@@ -1,0 +1,227 @@
+import { copyFile, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { describe, expect, test, vi } from 'vitest';
+import { type Digest, digestOf } from '../../../src/oci/digest.ts';
+import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
+import { longestTurnMs } from '../../support/longest-turn.ts';
+import { type StartedProcess, startProcess } from '../../support/processes.ts';
+import { indexAt, never, startCompleteIndex, startIndex } from '../../support/sqlite-index.ts';
+import { temporaryDirectory } from '../../support/temp-directory.ts';
+
+const layer = digestOf(Buffer.from('layer'));
+const manifest = digestOf(Buffer.from('manifest'));
+const of = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
+const latest = parseTag('latest');
+const everything = { limit: 1000, offset: 0 };
+
+type Notebook = Pick<ReturnType<typeof indexAt>['index'], 'noteContent' | 'noteTag'>;
+
+function noteImage(index: Notebook): void {
+  index.noteContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
+  index.noteContent({ digest: manifest, size: 1, isManifest: true, names: [layer], usedAtMs: 2 });
+  index.noteTag(of, latest, manifest);
+}
+
+async function closedIndex(): Promise<string> {
+  const directory = await temporaryDirectory();
+  const { index } = await startCompleteIndex(directory);
+  noteImage(index);
+  await index.stop();
+  return directory;
+}
+
+async function killedOwner(directory: string): Promise<StartedProcess> {
+  const owner = startProcess(process.execPath, [join(import.meta.dirname, 'note-until-killed.ts'), directory]);
+  await owner.waitUntil(({ stdout }) => stdout.includes('noted'));
+  return owner;
+}
+
+describe('opened again', () => {
+  test('an index that was closed is complete and knows what it knew', async () => {
+    const { index } = await startIndex(await closedIndex());
+    expect(index.needsRebuild).toBe(false);
+    await index.whenComplete({ signal: never });
+    expect(await index.totals()).toEqual({ bytes: 11, manifests: 1, blobs: 1 });
+    expect(await index.evictable(everything)).toMatchObject([{ digest: manifest, usedAtMs: 2 }]);
+    expect(await index.forget(manifest)).toEqual([{ kind: 'tag', of, tag: latest }]);
+  });
+
+  test('an index whose process was killed knows what it knew, and must be rebuilt', async () => {
+    const directory = await temporaryDirectory();
+    const owner = await killedOwner(directory);
+    owner.send('SIGKILL');
+    await owner.exited;
+
+    const { index, troubles } = await startIndex(directory);
+    expect(index.needsRebuild).toBe(true);
+    expect(await index.totals()).toEqual({ bytes: 11, manifests: 1, blobs: 1 });
+    expect(await index.evictable(everything)).toMatchObject([{ digest: manifest }]);
+    expect(troubles).toEqual([]);
+  });
+
+  test('an index that lost all the disk was not told to keep must be rebuilt', async () => {
+    const directory = await closedIndex();
+    await startIndex(directory);
+    const afterPowerLoss = await temporaryDirectory();
+    await copyFile(join(directory, 'index.sqlite'), join(afterPowerLoss, 'index.sqlite'));
+
+    const { index } = await startIndex(afterPowerLoss);
+    expect(index.needsRebuild).toBe(true);
+  });
+
+  test('an index that was closed before its rebuild had ended must be rebuilt', async () => {
+    const directory = await temporaryDirectory();
+    const { index: unfinished } = await startIndex(directory);
+    noteImage(unfinished);
+    await unfinished.stop();
+
+    const { index } = await startIndex(directory);
+    expect(index.needsRebuild).toBe(true);
+    expect(await index.totals()).toMatchObject({ blobs: 1 });
+  });
+
+  test('what a killed process had half said is put right', async () => {
+    const directory = await closedIndex();
+    const broken = new DatabaseSync(join(directory, 'index.sqlite'));
+    broken.exec(`UPDATE content SET named_by = 7; UPDATE state SET is_complete = 0;
+      INSERT INTO names SELECT 'sha256:gone', digest FROM content`);
+    broken.close();
+
+    const { index } = await startIndex(directory);
+    expect(await index.evictable(everything)).toMatchObject([{ digest: manifest }]);
+    await index.forget(manifest);
+    expect(await index.evictable(everything)).toMatchObject([{ digest: layer }]);
+  });
+});
+
+describe('its owner', () => {
+  test('is one process: a second is told that the index is in use, and takes nothing from the first', async () => {
+    const directory = await temporaryDirectory();
+    await killedOwner(directory);
+    await expect(indexAt(directory).index.start()).rejects.toThrow(
+      `the index ${join(directory, 'index.sqlite')} is in use by another process`,
+    );
+    expect((await stat(join(directory, 'index.sqlite'))).size).toBeGreaterThan(0);
+  });
+
+  test('is one index, also within one process', async () => {
+    const directory = await temporaryDirectory();
+    const { index } = await startCompleteIndex(directory);
+    await expect(indexAt(directory).index.start()).rejects.toThrow('in use by another process');
+    noteImage(index);
+    expect(await index.totals()).toMatchObject({ blobs: 1 });
+    await index.stop();
+    const next = await startIndex(directory);
+    expect(next.index.needsRebuild).toBe(false);
+  });
+});
+
+describe('a file that is no sound index is thrown away and made anew', () => {
+  const damages: [string, (path: string) => Promise<void>][] = [
+    ['random bytes', (path) => writeFile(path, Buffer.alloc(10_000, 'garbage'))],
+    ['cut short', (path) => truncate(path, 5000)],
+    ['overwritten in the middle', async (path) => writeFile(path, (await readFile(path)).fill('x', 4096, 30_000))],
+    ['of another version', async (path) => change(path, 'PRAGMA user_version = 999')],
+    ['somebody else wrote', async (path) => change(path, 'DROP TABLE state')],
+  ];
+
+  async function change(path: string, sql: string): Promise<void> {
+    const database = new DatabaseSync(path);
+    database.exec(sql);
+    database.close();
+  }
+
+  test.each(damages)('%s', async (_, damage) => {
+    const directory = await closedIndex();
+    await damage(join(directory, 'index.sqlite'));
+
+    const { index, troubles } = await startIndex(directory);
+    expect(troubles).toHaveLength(1);
+    expect(index.needsRebuild).toBe(true);
+    expect(await index.totals()).toEqual({ bytes: 0, manifests: 0, blobs: 0 });
+    noteImage(index);
+    expect(await index.totals()).toMatchObject({ blobs: 1 });
+  });
+
+  test('an index that is missing, or empty, is made without ado', async () => {
+    const directory = join(await temporaryDirectory(), 'deep', 'er');
+    const { index, troubles } = await startIndex(directory);
+    expect(index.needsRebuild).toBe(true);
+    expect(troubles).toEqual([]);
+
+    const other = await temporaryDirectory();
+    await writeFile(join(other, 'index.sqlite'), '');
+    expect((await startIndex(other)).troubles).toEqual([]);
+  });
+
+  test('where no index can be made the error names the path', async () => {
+    const directory = await temporaryDirectory();
+    await writeFile(join(directory, 'file'), '');
+    const path = join(directory, 'file', 'index.sqlite');
+    await expect(indexAt(join(directory, 'file')).index.start()).rejects.toThrow(`the index ${path} cannot be made`);
+  });
+});
+
+describe('notes', () => {
+  /** What the file says to somebody who never asked the index. */
+  async function writtenIn(directory: string): Promise<readonly unknown[]> {
+    const copy = await temporaryDirectory();
+    for (const suffix of ['', '-wal']) {
+      await copyFile(join(directory, `index.sqlite${suffix}`), join(copy, `index.sqlite${suffix}`));
+    }
+    const database = new DatabaseSync(join(copy, 'index.sqlite'));
+    const digests = database.prepare('SELECT digest FROM content ORDER BY used_at').all();
+    database.close();
+    return digests.map(({ digest }) => digest);
+  }
+
+  test('are in the file a fifth of a second later, though nobody asks', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const directory = await temporaryDirectory();
+      const { index } = await startCompleteIndex(directory);
+      noteImage(index);
+      vi.advanceTimersByTime(199);
+      expect(await writtenIn(directory)).toEqual([]);
+      vi.advanceTimersByTime(1);
+      expect(await writtenIn(directory)).toEqual([layer, manifest]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test('taken before the start are not lost', async () => {
+    const directory = await temporaryDirectory();
+    const { index } = indexAt(directory);
+    noteImage(index);
+    await index.start();
+    expect(await index.totals()).toEqual({ bytes: 11, manifests: 1, blobs: 1 });
+    await index.stop();
+  });
+
+  test('taken after the stop fail nobody, and questions are refused', async () => {
+    const { index } = await startCompleteIndex(await temporaryDirectory());
+    await index.stop();
+    await index.stop();
+    noteImage(index);
+    index.noteUse(layer, 1);
+    await expect(index.totals()).rejects.toThrow('the index is not open');
+    await expect(index.forget(layer)).rejects.toThrow('the index is not open');
+  });
+
+  test('of the largest manifest there can be never hold up others for long', async () => {
+    const { index } = await startCompleteIndex(await temporaryDirectory());
+    const children = Array.from({ length: 28_000 }, (_, number): Digest => digestOf(Buffer.from(`child ${number}`)));
+    for (const digest of children.slice(0, 300)) {
+      index.noteContent({ digest, size: 1, isManifest: false, names: [], usedAtMs: 1 });
+    }
+    index.noteContent({ digest: manifest, size: 1, isManifest: true, names: children, usedAtMs: 2 });
+    const longest = await longestTurnMs(async () => {
+      expect(await index.evictable(everything)).toMatchObject([{ digest: manifest }]);
+      await index.forget(manifest);
+      expect(await index.evictable(everything)).toHaveLength(300);
+    });
+    expect(longest).toBeLessThan(50);
+  });
+});
