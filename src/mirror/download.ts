@@ -83,9 +83,9 @@ export class Download {
     this.ended = this.#run();
   }
 
-  /** Nobody can join it any more. */
+  /** Nobody can join it any more: it has failed, or its file may be closing. */
   get isOver(): boolean {
-    return this.#state === 'failed' || this.#state === 'suspended';
+    return this.#writerIsDone || this.#state === 'failed' || this.#state === 'suspended';
   }
 
   get isAbandoned(): boolean {
