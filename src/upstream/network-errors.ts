@@ -28,6 +28,9 @@ const troubleByCode: ReadonlyMap<string, NetworkTrouble> = new Map([
 /** OpenSSL's verdicts on a certificate, and Node's own errors of TLS (Node: "Errors", "X509 certificate error codes"). */
 const tlsCode = /^(?:CERT_|CRL_|DEPTH_ZERO_|ERR_SSL_|ERR_TLS_|HOSTNAME_MISMATCH|INVALID_CA|SELF_SIGNED_|UNABLE_TO_)/;
 
+/** Of sockets and names, not of files. */
+const networkCode = /^(?:EAI_|ECONN|EHOST|ENET|ENOTFOUND|EPIPE|EPROTO|ETIMEDOUT|UND_ERR_)/;
+
 /** llhttp's errors: what came was not HTTP. */
 const parserCode = /^HPE_/;
 
@@ -49,6 +52,12 @@ export function transferFailure(host: string, cause: unknown): UpstreamError {
   const trouble = troubleOf(cause);
   const what = trouble === 'connect' ? 'closed the connection within the body' : words[trouble];
   return new UpstreamError(trouble, `${host} ${what} (${codeOf(cause)})`, { cause: withoutBytes(cause) });
+}
+
+/** What an error says of the network, or undefined where it is not about that. */
+export function networkTroubleOf(cause: unknown): NetworkTrouble | undefined {
+  const code = codeOf(cause);
+  return networkCode.test(code) || tlsCode.test(code) ? troubleOf(cause) : undefined;
 }
 
 /** Whether a kept connection was closed by the other side just as we used it: asking once more is then no second try. */

@@ -1,14 +1,14 @@
-import type { Clock, UpstreamRequestKind, Waiting } from '../mirror/ports.ts';
+import type { Clock, Observer, UpstreamRequestKind, Waiting } from '../mirror/ports.ts';
 import { UpstreamError } from '../oci/errors.ts';
-import { isRepository, parseRepository, type Repository } from '../oci/reference.ts';
+import { parseRepository, type Repository } from '../oci/reference.ts';
 import { failureOf, type Refusal } from './answer-errors.ts';
-import { headerOf } from './answer-headers.ts';
-import type { Authorizer, Caller } from './credentials/authorizer.ts';
-import { anonymous } from './credentials/credentials.ts';
+import { headerOf, retryAfterSecondsOf } from './answer-headers.ts';
+import { type AskingDeps, apiUrl, askAs } from './asking.ts';
 import type { Accounts } from './credentials/accounts.ts';
-import type { Answer, Exchange, Send } from './exchange.ts';
+import { anonymous, type Credentials } from './credentials/credentials.ts';
+import type { Answer, Exchange } from './exchange.ts';
+import { rateLimitOf } from './rate-limit.ts';
 import { discard } from './read-at-most.ts';
-import { sendFollowing } from './redirects.ts';
 
 /** A question to one registry. */
 export interface RegistryRequest {
@@ -27,7 +27,7 @@ export interface RegistryAnswer extends Answer {
 
 /** What the verbs of a registry need to ask it. */
 export interface Requests {
-  /** The final answer, whatever its status: redirects are followed, challenges met. */
+  /** The final answer, whatever its status: redirects are followed, challenges met, accounts changed when one is at its limit. */
   ask(request: RegistryRequest, options: Waiting): Promise<RegistryAnswer>;
   /** @returns what an answer that is no success means; the answer's body is used up. */
   failureOf(answer: RegistryAnswer, missing: Refusal['missing']): Promise<Error>;
@@ -35,115 +35,76 @@ export interface Requests {
   urlOf(repository: Repository, path: string): URL;
 }
 
-export interface RequestsDeps {
-  readonly registry: URL;
-  readonly send: Send;
-  readonly authorizer: Authorizer;
-  /** Convinces another host, where a redirect led, of an anonymous caller. Nothing of it is remembered here. */
-  readonly authorizerFor: (host: URL) => Authorizer;
+export interface RequestsDeps extends AskingDeps {
   readonly accounts: Accounts;
   /** Put before every repository's name; ends with a slash unless it is empty. */
   readonly prefix: string;
+  /** Sent along as `?ns=`, where the registry stands for several. */
+  readonly namespace: string | undefined;
+  /** Labels what the observer is told. */
+  readonly upstream: string;
   readonly clock: Clock;
+  readonly observer: Observer;
 }
 
-/** One for the challenge, one for a token that was refused. */
-const maxRetries = 2;
-
 export function createRequests(deps: RequestsDeps): Requests {
-  const { registry, prefix, accounts, clock } = deps;
+  const { registry, prefix, namespace, clock } = deps;
   return {
     async ask({ method, url, kind, repository, headers = {} }, { signal }) {
-      const caller = {
-        credentials: accounts.choose(repository),
-        repository: parseRepository(prefix + repository),
-        signal,
-      };
-      const answer = await ask(deps, { method, url, kind, headers }, caller);
-      const isAuthenticated = caller.credentials !== anonymous && answer.url.origin === registry.origin;
-      return { ...intact(answer), isAuthenticated };
+      const full = new URL(url);
+      if (namespace !== undefined) full.searchParams.set('ns', namespace);
+      const accounts = deps.accounts.choose(repository);
+      return intact(await askAsAnyOf(accounts, deps, { method, url: full, kind, headers }, { repository, signal }));
     },
     failureOf: (answer, missing) => failureOf(answer, { missing, isAuthenticated: answer.isAuthenticated, clock }),
     urlOf: (repository, path) => apiUrl(registry, `${prefix}${repository}/${path}`),
   };
 }
 
-function apiUrl(registry: URL, path: string): URL {
-  return new URL(`${registry.pathname.replace(/\/$/, '')}/v2/${path}`, registry);
+interface About extends Waiting {
+  readonly repository: Repository;
 }
 
-async function ask(deps: RequestsDeps, exchange: Exchange, caller: Caller): Promise<Answer> {
-  const { send, authorizer } = deps;
-  const { signal } = caller;
-  let authorization = await authorizer.header(caller);
-  let answer = await sendFollowing(send, exchange, { signal, authorization });
-  for (let retry = 0; retry < maxRetries; retry++) {
-    const next = await nextProof(deps, caller, { answer, refused: authorization });
-    if (next === undefined) break;
-    await discard(answer);
-    authorization = next;
-    answer = await sendFollowing(send, exchange, { signal, authorization });
-  }
-  return orAsGuest(deps, caller, { exchange, answer });
-}
-
-/**
- * @returns a proof that may turn the registry's answer into another one, or undefined.
- * Some registries challenge only at `/v2/`: gcr.io may answer 401 without a challenge, and those that serve anonymous callers as well
- * may hide what is private behind 403 or 404.
- */
-async function nextProof(
+/** Asks as the first account; as the next one when that was told to slow down. Each is asked once, and those at rest not at all. */
+async function askAsAnyOf(
+  [credentials, ...others]: readonly [Credentials, ...Credentials[]],
   deps: RequestsDeps,
-  caller: Caller,
-  { answer, refused }: { readonly answer: Answer; readonly refused: string | undefined },
-): Promise<string | undefined> {
-  const { authorizer, registry } = deps;
-  if (answer.url.origin !== registry.origin) return undefined;
-  const isRefused = answer.status === 401;
-  const mayBeHidden = (answer.status === 403 || answer.status === 404) && caller.credentials !== anonymous;
-  const isUnexplained = !authorizer.isInformed && answer.headers['www-authenticate'] === undefined;
-  if ((isRefused || mayBeHidden) && isUnexplained) {
-    await ping(deps, caller);
-    return authorizer.header(caller);
+  exchange: Exchange,
+  about: About,
+): Promise<RegistryAnswer> {
+  const { registry, accounts, prefix } = deps;
+  const [next, ...rest] = others;
+  const isLast = next === undefined || accounts.isResting(next);
+  try {
+    const repository = parseRepository(prefix + about.repository);
+    const answer = await askAs(deps, exchange, { credentials, repository, signal: about.signal });
+    const isHome = answer.url.origin === registry.origin;
+    if (isHome) noteLimits(deps, credentials, answer);
+    const isLimited = isHome && answer.status === 429;
+    if (!isLimited || isLast) return { ...answer, isAuthenticated: isHome && credentials !== anonymous };
+    await discard(answer);
+  } catch (cause) {
+    // A token endpoint may be the one that says so.
+    if (!(cause instanceof UpstreamError) || cause.trouble !== 'overloaded') throw cause;
+    accounts.rest(credentials, cause.retryAfterSeconds);
+    if (isLast) throw cause;
   }
-  return isRefused ? authorizer.answerTo(answer.headers, caller, refused) : undefined;
+  return askAsAnyOf([next, ...rest], deps, exchange, about);
 }
 
-async function ping({ send, authorizer, registry }: RequestsDeps, { signal }: Waiting): Promise<void> {
-  const answer = await send({ method: 'GET', url: apiUrl(registry, ''), kind: 'ping', headers: {} }, { signal });
-  authorizer.inform(answer.headers);
-  await discard(answer);
-}
-
-/**
- * A host where a redirect led may want a proof of its own (registry.k8s.io leads to Artifact Registry): it gets the token of an
- * anonymous caller, for this request only, and nothing that belongs to the registry.
- */
-async function orAsGuest(
-  { send, registry, authorizerFor }: RequestsDeps,
-  { repository, signal }: Caller,
-  { exchange, answer }: { readonly exchange: Exchange; readonly answer: Answer },
-): Promise<Answer> {
-  const { status, url, headers } = answer;
-  if (status !== 401 || url.origin === registry.origin) return answer;
-  const guest = { credentials: anonymous, repository: repositoryAt(url) ?? repository, signal };
-  const authorization = await authorizerFor(url).answerTo(headers, guest, undefined);
-  if (authorization === undefined) return answer;
-  await discard(answer);
-  return sendFollowing(send, { ...exchange, url }, { signal, authorization });
-}
-
-/** The repository as it is called where a redirect led: a challenge without a scope is about that one. */
-function repositoryAt({ pathname }: URL): Repository | undefined {
-  const [, name] = /^\/v2\/(.+)\/(?:manifests|blobs|tags|referrers)\//.exec(pathname) ?? [];
-  return name !== undefined && isRepository(name) ? name : undefined;
+function noteLimits(deps: RequestsDeps, credentials: Credentials, { status, headers }: Answer): void {
+  const { accounts, observer, upstream, clock } = deps;
+  const limit = rateLimitOf(headers);
+  if (limit) observer.rateLimitSeen?.({ upstream, account: credentials.account, ...limit });
+  if (status === 429) accounts.rest(credentials, retryAfterSecondsOf(headers, clock.now()));
+  else if (limit?.remaining === 0) accounts.rest(credentials, undefined);
 }
 
 /**
  * We ask for the bytes as they are. What a registry compresses on the way has another digest than it should (quay #1310).
  * @throws UpstreamError misbehaving
  */
-function intact(answer: Answer): Answer {
+function intact(answer: RegistryAnswer): RegistryAnswer {
   const encoding = headerOf(answer.headers, 'content-encoding')?.trim().toLowerCase() ?? '';
   if (encoding === '' || encoding === 'identity' || answer.status >= 300) return answer;
   answer.body.destroy();

@@ -10,6 +10,8 @@ export interface UpstreamSettings {
   readonly redirectHosts: readonly string[];
   /** Who the mirror is there. Of those whose globs admit a repository, the first that is not at its rate limit is used. */
   readonly credentials: readonly CredentialSettings[];
+  /** Tried in this order before the registry. */
+  readonly mirrors?: readonly MirrorSettings[] | undefined;
   /** Put before every repository's name, such as `docker-hub` where the upstream is another registry's remote repository. */
   readonly repositoryPrefix?: string | undefined;
   readonly timeouts: UpstreamTimeouts;
@@ -24,12 +26,40 @@ export interface UpstreamSettings {
 /** Reads a secret as it is now: it may have been rotated since it was last read. */
 export type ReadSecret = () => Promise<string>;
 
-/** One account. `repositories` are globs of the repositories it is for. */
-export type CredentialSettings = { readonly repositories: readonly string[] } & {
-  readonly kind: 'basic';
-  readonly username: string;
-  readonly readPassword: ReadSecret;
-};
+/** One account, and globs of the repositories it is for. */
+export type CredentialSettings = AccountSettings & { readonly repositories: readonly string[] };
+
+/** Each kind is described where it is made: `credentials/<kind>.ts`. */
+export type AccountSettings =
+  | { readonly kind: 'basic'; readonly username: string; readonly readPassword: ReadSecret }
+  | { readonly kind: 'bearer-token'; readonly readToken: ReadSecret }
+  | { readonly kind: 'identity-token'; readonly readToken: ReadSecret }
+  | { readonly kind: 'docker-config'; readonly configFile: string }
+  | {
+      readonly kind: 'exec';
+      readonly command: string;
+      readonly args: readonly string[];
+      readonly lifetimeMs: number;
+      readonly timeoutMs: number;
+    }
+  | { readonly kind: 'google'; readonly readKey?: ReadSecret | undefined }
+  | { readonly kind: 'ecr'; readonly region?: string | undefined }
+  | { readonly kind: 'ecr-public' }
+  | { readonly kind: 'gitlab'; readonly username: string; readonly readToken: ReadSecret };
+
+/** What an account of one kind is made from. */
+export type SettingsOf<Kind extends AccountSettings['kind']> = Omit<Extract<AccountSettings, { kind: Kind }>, 'kind'>;
+
+/** Another registry with the same content, tried before the registry itself. */
+export interface MirrorSettings {
+  readonly url: string;
+  /** Whether it is asked for what can change as well: tags, and who refers to a manifest. */
+  readonly tags: boolean;
+  /** Whether it is told which registry is meant, as `?ns=`: for another Layerwell. */
+  readonly forwardNs: boolean;
+  /** It is sent no others. */
+  readonly credentials: readonly CredentialSettings[];
+}
 
 export interface UpstreamTimeouts {
   readonly connectMs: number;

@@ -4,7 +4,7 @@ import type { Waiting } from '../../mirror/ports.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Repository } from '../../oci/reference.ts';
 import { type Demand, demandOf, parseChallenges } from './challenge.ts';
-import { basicHeader, type Credentials, type Secret } from './credentials.ts';
+import { type Credentials, headerShowing } from './credentials.ts';
 import { isTrustedRealm } from './realm-trust.ts';
 import type { Tokens } from './tokens.ts';
 
@@ -89,20 +89,11 @@ function scopeOf({ scope }: { readonly scope: string | undefined }, repository: 
 /** The account's secret, read anew when the registry refused the one it had. */
 async function basicProof({ credentials, signal }: Caller, refused: string | undefined): Promise<string | undefined> {
   const secret = await credentials.secret({ signal });
-  const header = secret && proofOf(secret);
+  const header = secret && headerShowing(secret);
   if (!secret || header !== refused) return header;
   credentials.forget(secret);
   const renewed = await credentials.secret({ signal });
-  return renewed && proofOf(renewed);
-}
-
-/** Azure's registries take an identity token as the password of this name. */
-const identityTokenUser = '00000000-0000-0000-0000-000000000000';
-
-function proofOf(secret: Secret): string {
-  if (secret.kind === 'basic') return basicHeader(secret.username, secret.password);
-  if (secret.kind === 'registry-token') return `Bearer ${secret.token}`;
-  return basicHeader(secret.username ?? identityTokenUser, secret.token);
+  return renewed && headerShowing(renewed);
 }
 
 function untrusted(realm: URL, registry: URL): UpstreamError {

@@ -1,16 +1,11 @@
-import type { ReadSecret } from '../settings.ts';
-import type { Credentials } from './credentials.ts';
+import type { SettingsOf } from '../settings.ts';
+import type { AccountDeps, Credentials } from './credentials.ts';
+import { readingSecret } from './reading-secret.ts';
 
-export interface BasicSettings {
-  readonly username: string;
-  readonly readPassword: ReadSecret;
-}
-
-/** A user and a password, read whenever it is needed, so that a rotated one holds from then on. */
-export function createBasicCredentials({ username, readPassword }: BasicSettings, account: string): Credentials {
-  return {
-    account,
-    secret: async () => ({ kind: 'basic', username, password: await readPassword() }),
-    forget: () => {},
-  };
+/** A user and a password or access token; also Google's `_json_key` with a service account's key. */
+export function createBasicCredentials(
+  { username, readPassword }: SettingsOf<'basic'>,
+  { account }: AccountDeps,
+): Credentials {
+  return readingSecret(account, async () => ({ kind: 'basic', username, password: await readPassword() }));
 }

@@ -1,8 +1,35 @@
-import type { CredentialSettings } from '../settings.ts';
+import type { AccountSettings } from '../settings.ts';
 import { createBasicCredentials } from './basic.ts';
-import type { Credentials } from './credentials.ts';
+import { createBearerTokenCredentials } from './bearer-token.ts';
+import type { AccountDeps, Credentials } from './credentials.ts';
+import { createDockerConfigCredentials } from './docker-config.ts';
+import { createEcrCredentials } from './ecr.ts';
+import { createEcrPublicCredentials } from './ecr-public.ts';
+import { createExecCredentials } from './exec.ts';
+import { createGitlabCredentials } from './gitlab.ts';
+import { createGoogleCredentials } from './google.ts';
+import { createIdentityTokenCredentials } from './identity-token.ts';
 
-/** @param account tells it apart from the other accounts of its upstream, without naming it. */
-export function createCredentials(settings: CredentialSettings, account: string): Credentials {
-  return createBasicCredentials(settings, account);
+/** The account that an operator described. */
+export function createCredentials(settings: AccountSettings, deps: AccountDeps): Credentials {
+  switch (settings.kind) {
+    case 'basic':
+      return createBasicCredentials(settings, deps);
+    case 'bearer-token':
+      return createBearerTokenCredentials(settings, deps);
+    case 'identity-token':
+      return createIdentityTokenCredentials(settings, deps);
+    case 'docker-config':
+      return createDockerConfigCredentials(settings, deps);
+    case 'exec':
+      return createExecCredentials(settings, deps);
+    case 'google':
+      return createGoogleCredentials(settings, deps);
+    case 'ecr':
+      return createEcrCredentials(settings, deps);
+    case 'ecr-public':
+      return createEcrPublicCredentials(settings, deps);
+    case 'gitlab':
+      return createGitlabCredentials(settings, deps);
+  }
 }

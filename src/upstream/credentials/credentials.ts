@@ -1,11 +1,12 @@
-import type { Waiting } from '../../mirror/ports.ts';
+import type { Clock, Observer, Waiting } from '../../mirror/ports.ts';
+import type { NamedRegistry } from './server-address.ts';
 
 /** What an account proves itself with. */
 export type Secret =
   /** To a token endpoint, or to the registry itself. */
   | { readonly kind: 'basic'; readonly username: string; readonly password: string }
   /** A refresh token, exchanged at the token endpoint. */
-  | { readonly kind: 'identity-token'; readonly token: string; readonly username?: string | undefined }
+  | { readonly kind: 'identity-token'; readonly token: string }
   /** Ready to be sent to the registry. */
   | { readonly kind: 'registry-token'; readonly token: string };
 
@@ -23,6 +24,14 @@ export interface Credentials {
   forget(secret: Secret): void;
 }
 
+/** What the account of any kind may need. */
+export interface AccountDeps {
+  readonly account: string;
+  readonly registry: NamedRegistry;
+  readonly clock: Clock;
+  readonly observer: Pick<Observer, 'trouble'>;
+}
+
 /** Nobody in particular. */
 export const anonymous: Credentials = {
   account: 'anonymous',
@@ -30,6 +39,21 @@ export const anonymous: Credentials = {
   forget: () => {},
 };
 
-export function basicHeader(username: string, password: string): string {
+/** Azure's registries take an identity token as the password of this name. */
+const identityTokenUser = '00000000-0000-0000-0000-000000000000';
+
+/** The Authorization header that shows the secret itself. */
+export function headerShowing(secret: Secret): string {
+  switch (secret.kind) {
+    case 'basic':
+      return basic(secret.username, secret.password);
+    case 'identity-token':
+      return basic(identityTokenUser, secret.token);
+    case 'registry-token':
+      return `Bearer ${secret.token}`;
+  }
+}
+
+function basic(username: string, password: string): string {
   return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
 }

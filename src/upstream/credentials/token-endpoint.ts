@@ -1,9 +1,9 @@
 import type { Clock, Waiting } from '../../mirror/ports.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import { failureOf } from '../answer-errors.ts';
-import type { Answer, Send } from '../exchange.ts';
-import { maxSmallBodyBytes, readAtMost } from '../read-at-most.ts';
-import { basicHeader, type Secret } from './credentials.ts';
+import type { Answer, Exchange, Send } from '../exchange.ts';
+import { discard, maxSmallBodyBytes, readAtMost } from '../read-at-most.ts';
+import { headerShowing, type Secret } from './credentials.ts';
 import { parseTokenResponse, type Token } from './token-response.ts';
 
 /** What a token is asked for. */
@@ -18,9 +18,14 @@ export interface TokenEndpointDeps {
   readonly clock: Clock;
 }
 
+const clientId = 'layerwell';
+
+/** Ways in which token endpoints say that they know no POST: GCR 404, distribution 405, Artifactory 401, Azure 400 (containerd, `authorizer.go`). */
+const withoutPost: ReadonlySet<number> = new Set([400, 401, 404, 405]);
+
 /**
- * Asks a token endpoint once. Redirects are not followed: a secret goes where the registry's challenge says, or nowhere.
- * Source: distribution, "Token Authentication Specification".
+ * Asks a token endpoint. Redirects are not followed: a secret goes where the registry's challenge says, or nowhere.
+ * Source: distribution, "Token Authentication Specification"; for identity tokens "OAuth2 Token Authentication".
  * @throws UpstreamError, or OciError DENIED when it refuses an anonymous request.
  */
 export async function requestToken(
@@ -28,40 +33,49 @@ export async function requestToken(
   request: TokenRequest,
   { secret, signal }: Waiting & { readonly secret: Secret | undefined },
 ): Promise<Token> {
-  const answer = await send(
-    { method: 'GET', url: tokenUrl(request, secret), headers: proofOf(secret), kind: 'token' },
-    { signal },
-  );
-  return tokenFrom(answer, { secret, clock });
+  // There is nothing to exchange it for.
+  if (secret?.kind === 'registry-token') return { header: headerShowing(secret), renewAtMs: clock.now() };
+  if (secret?.kind === 'identity-token') {
+    const answer = await send(refreshGrant(request, secret.token), { signal });
+    if (!withoutPost.has(answer.status)) return tokenFrom(answer, { secret, clock });
+    await discard(answer);
+  }
+  return tokenFrom(await send(plainRequest(request, secret), { signal }), { secret, clock });
 }
 
-async function tokenFrom(
-  answer: Answer,
-  { secret, clock }: { secret: Secret | undefined; clock: Clock },
-): Promise<Token> {
+function plainRequest({ realm, service, scopes }: TokenRequest, secret: Secret | undefined): Exchange {
+  const url = new URL(realm);
+  if (service !== undefined) url.searchParams.set('service', service);
+  for (const scope of scopes) url.searchParams.append('scope', scope);
+  if (secret?.kind === 'basic') url.searchParams.set('account', secret.username);
+  url.searchParams.set('client_id', clientId);
+  return { method: 'GET', url, headers: secret ? { authorization: headerShowing(secret) } : {}, kind: 'token' };
+}
+
+function refreshGrant({ realm, service, scopes }: TokenRequest, token: string): Exchange {
+  const form = new URLSearchParams({ grant_type: 'refresh_token', refresh_token: token, client_id: clientId });
+  if (service !== undefined) form.set('service', service);
+  form.set('scope', scopes.join(' '));
+  const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+  return { method: 'POST', url: realm, headers, body: form.toString(), kind: 'token' };
+}
+
+interface Asker {
+  readonly secret: Secret | undefined;
+  readonly clock: Clock;
+}
+
+async function tokenFrom(answer: Answer, { secret, clock }: Asker): Promise<Token> {
   if (answer.status !== 200) throw await tokenFailure(answer, { secret, clock });
   const bytes = await readAtMost(answer, maxSmallBodyBytes);
   return parseTokenResponse(bytes, { host: answer.url.host, nowMs: clock.now() });
 }
 
 /** A token endpoint that has nothing at its address says nothing about the image: that is no 404 to pass on. */
-async function tokenFailure(answer: Answer, { secret, clock }: { secret: Secret | undefined; clock: Clock }) {
+async function tokenFailure(answer: Answer, { secret, clock }: Asker): Promise<OciError | UpstreamError> {
   const failure = await failureOf(answer, { missing: 'NAME_UNKNOWN', isAuthenticated: secret !== undefined, clock });
   if (!(failure instanceof OciError) || failure.code === 'DENIED') return failure;
   return new UpstreamError('misbehaving', `${answer.url.host} has no token endpoint where it should`, {
     cause: failure,
   });
-}
-
-function tokenUrl({ realm, service, scopes }: TokenRequest, secret: Secret | undefined): URL {
-  const url = new URL(realm);
-  if (service !== undefined) url.searchParams.set('service', service);
-  for (const scope of scopes) url.searchParams.append('scope', scope);
-  if (secret?.kind === 'basic') url.searchParams.set('account', secret.username);
-  url.searchParams.set('client_id', 'layerwell');
-  return url;
-}
-
-function proofOf(secret: Secret | undefined): Readonly<Record<string, string>> {
-  return secret?.kind === 'basic' ? { authorization: basicHeader(secret.username, secret.password) } : {};
 }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { LRUCache } from 'lru-cache';
 import type { Clock, Waiting } from '../../mirror/ports.ts';
 import { UpstreamError } from '../../oci/errors.ts';
@@ -5,6 +6,7 @@ import type { Send } from '../exchange.ts';
 import type { Credentials } from './credentials.ts';
 import { requestToken, type TokenRequest } from './token-endpoint.ts';
 import type { Token } from './token-response.ts';
+import { unlessAborted } from './unless-aborted.ts';
 
 export interface TokensDeps {
   readonly send: Send;
@@ -59,30 +61,30 @@ export class Tokens {
   async #request(request: TokenRequest, credentials: Credentials): Promise<Token> {
     const { timeoutMs } = this.#deps;
     const signal = AbortSignal.timeout(timeoutMs);
+    try {
+      return await this.#exchange(request, credentials, signal);
+    } catch (cause) {
+      if (!signal.aborted) throw cause;
+      throw new UpstreamError('timeout', `${request.realm.host} sent no token within ${timeoutMs} ms`, { cause });
+    }
+  }
+
+  /** A secret that is refused is tried again only if it was rotated meanwhile: repeating it would lock the account. */
+  async #exchange(request: TokenRequest, credentials: Credentials, signal: AbortSignal): Promise<Token> {
     const secret = await credentials.secret({ signal });
     try {
       return await requestToken(this.#deps, request, { secret, signal });
     } catch (cause) {
-      if (secret && cause instanceof UpstreamError && cause.trouble === 'refused') credentials.forget(secret);
-      if (!signal.aborted) throw cause;
-      throw new UpstreamError('timeout', `${request.realm.host} sent no token within ${timeoutMs} ms`, { cause });
+      const isRefused = cause instanceof UpstreamError && cause.trouble === 'refused';
+      if (!isRefused || !secret) throw cause;
+      credentials.forget(secret);
+      const renewed = await credentials.secret({ signal });
+      if (isDeepStrictEqual(renewed, secret)) throw cause;
+      return requestToken(this.#deps, request, { secret: renewed, signal });
     }
   }
 }
 
 function keyOf({ realm, service, scopes }: TokenRequest, { account }: Credentials): string {
   return JSON.stringify([account, realm.href, service, scopes.toSorted()]);
-}
-
-/** Whoever waits may leave; the work goes on. */
-async function unlessAborted<Value>(work: Promise<Value>, signal: AbortSignal): Promise<Value> {
-  const left = Promise.withResolvers<never>();
-  const leave = () => left.reject(signal.reason);
-  if (signal.aborted) leave();
-  signal.addEventListener('abort', leave, { once: true });
-  try {
-    return await Promise.race([work, left.promise]);
-  } finally {
-    signal.removeEventListener('abort', leave);
-  }
 }

@@ -12,7 +12,7 @@ const manifest = '{"schemaVersion":2}';
 const blob = randomBlob(100);
 const sent = { 'Content-Type': ociManifest, 'Docker-Content-Digest': digestOf(Buffer.from(manifest)) };
 
-beforeEach(() => void nock.disableNetConnect());
+beforeEach(() => nock.disableNetConnect());
 afterEach(() => {
   nock.abortPendingRequests();
   nock.cleanAll();

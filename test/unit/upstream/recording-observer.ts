@@ -1,11 +1,14 @@
 import type { Observer } from '../../../src/mirror/ports.ts';
 
-type Event<Name extends keyof Observer> = Parameters<Observer[Name]>[0];
+type Event<Name extends keyof Observer> = Parameters<Required<Observer>[Name]>[0];
 
 /** Keeps what it was told of the upstream. */
 export class RecordingObserver implements Observer {
   readonly answers: Event<'upstreamAnswered'>[] = [];
   readonly transfers: Event<'upstreamBytes'>[] = [];
+
+  readonly rateLimits: Event<'rateLimitSeen'>[] = [];
+  readonly troubles: Event<'trouble'>[] = [];
 
   /** `GET manifest 200`, in the order in which it happened. */
   get story(): readonly string[] {
@@ -24,6 +27,14 @@ export class RecordingObserver implements Observer {
     this.transfers.push(event);
   }
 
+  rateLimitSeen(event: Event<'rateLimitSeen'>): void {
+    this.rateLimits.push(event);
+  }
+
+  trouble(event: Event<'trouble'>): void {
+    this.troubles.push(event);
+  }
+
   answered(): void {}
   downloadStarted(): void {}
   downloadEnded(): void {}
@@ -33,5 +44,4 @@ export class RecordingObserver implements Observer {
   contentStored(): void {}
   evicted(): void {}
   corruptionFound(): void {}
-  trouble(): void {}
 }

@@ -1,0 +1,28 @@
+import { UpstreamError } from '../../oci/errors.ts';
+import type { LentSecret } from './renewed-secret.ts';
+
+/** The part of both APIs' answers that matters. */
+export interface AwsAuthorization {
+  readonly authorizationToken?: string | undefined;
+  readonly expiresAt?: Date | undefined;
+}
+
+/** How long AWS's usual chain of credentials and its API may take together. */
+export const awsTimeoutMs = 15_000;
+
+/**
+ * Base64 of `AWS:<password>`, good for twelve hours. A new one is due after half its life, like amazon-ecr-credential-helper has it.
+ * @throws UpstreamError misbehaving when it is none.
+ */
+export function lentByAws(authorization: AwsAuthorization | undefined, nowMs: number): LentSecret {
+  const [, username, password] = /^([^:]+):(.+)$/s.exec(decoded(authorization?.authorizationToken)) ?? [];
+  const endsAtMs = authorization?.expiresAt?.getTime();
+  if (username === undefined || password === undefined || endsAtMs === undefined || Number.isNaN(endsAtMs)) {
+    throw new UpstreamError('misbehaving', 'AWS answered without an authorization token');
+  }
+  return { secret: { kind: 'basic', username, password }, renewAtMs: nowMs + (endsAtMs - nowMs) / 2, endsAtMs };
+}
+
+function decoded(base64 = ''): string {
+  return Buffer.from(base64, 'base64').toString('utf8');
+}

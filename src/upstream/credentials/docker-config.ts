@@ -1,0 +1,69 @@
+import { readFile, stat } from 'node:fs/promises';
+import type { Waiting } from '../../mirror/ports.ts';
+import type { SettingsOf } from '../settings.ts';
+import { credentialFailure } from './credential-failure.ts';
+import type { AccountDeps, Credentials, Secret } from './credentials.ts';
+import { type DockerConfig, helperFor, parseDockerConfig, secretFor } from './docker-config-file.ts';
+import { createExecCredentials } from './exec.ts';
+import { serverAddressOf } from './server-address.ts';
+
+/** How long a helper's answer is used, and how long it may take. */
+const helperLifetimeMs = 5 * 60_000;
+const helperTimeoutMs = 10_000;
+
+/**
+ * What a Docker `config.json` says of the registry: its own helper (`credHelpers`), else the store (`credsStore`), else `auths`. The
+ * file is read again when it has changed, so that a mounted secret may rotate. A registry it does not know is asked anonymously.
+ * Source: docker/cli, "docker login: Credential stores"; `config/configfile`.
+ */
+export function createDockerConfigCredentials(
+  { configFile }: SettingsOf<'docker-config'>,
+  deps: AccountDeps,
+): Credentials {
+  const { account, registry } = deps;
+  const file = new WatchedFile(configFile);
+  const helpers = new Map<string, Credentials>();
+  const helperNamed = (name: string): Credentials => {
+    const command = `docker-credential-${name}`;
+    const settings = { command, args: [], lifetimeMs: helperLifetimeMs, timeoutMs: helperTimeoutMs };
+    const helper = helpers.get(name) ?? createExecCredentials(settings, deps);
+    helpers.set(name, helper);
+    return helper;
+  };
+  return {
+    account,
+    async secret(options: Waiting): Promise<Secret | undefined> {
+      const config = await file.read();
+      const server = serverAddressOf(registry);
+      const helper = helperFor(config, server);
+      const fromHelper = helper === undefined ? undefined : await helperNamed(helper).secret(options);
+      return fromHelper ?? secretFor(config, server);
+    },
+    forget: (secret) => {
+      for (const helper of helpers.values()) helper.forget(secret);
+    },
+  };
+}
+
+/** A file that is parsed again only when it has changed. */
+class WatchedFile {
+  readonly #path: string;
+  #known: { readonly version: string; readonly config: DockerConfig } | undefined;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  async read(): Promise<DockerConfig> {
+    try {
+      const { mtimeNs, size, ino } = await stat(this.#path, { bigint: true });
+      const version = `${mtimeNs} ${size} ${ino}`;
+      if (this.#known?.version !== version) {
+        this.#known = { version, config: parseDockerConfig(await readFile(this.#path, 'utf8')) };
+      }
+      return this.#known.config;
+    } catch (cause) {
+      throw credentialFailure('the Docker configuration', cause);
+    }
+  }
+}

@@ -1,0 +1,39 @@
+import type { Waiting } from '../../mirror/ports.ts';
+import type { SettingsOf } from '../settings.ts';
+import { awsTimeoutMs, lentByAws } from './aws-authorization.ts';
+import { credentialFailure } from './credential-failure.ts';
+import type { AccountDeps, Credentials } from './credentials.ts';
+import { RenewedSecret } from './renewed-secret.ts';
+
+/** The only region that has the API of the public gallery. */
+const region = 'us-east-1';
+
+/**
+ * AWS's public gallery, for its higher limits, with what AWS's usual chain finds.
+ * Source: Amazon ECR Public API Reference, "GetAuthorizationToken". The SDK is loaded when it is first needed.
+ */
+export function createEcrPublicCredentials(
+  _settings: SettingsOf<'ecr-public'>,
+  { account, clock, observer }: AccountDeps,
+): Credentials {
+  const renewed = new RenewedSecret({
+    fetch: async (options) => lentByAws(await fetchAuthorization(options), clock.now()),
+    timeoutMs: awsTimeoutMs,
+    clock,
+    observer,
+  });
+  return { account, secret: (options) => renewed.current(options), forget: (secret) => renewed.forget(secret) };
+}
+
+async function fetchAuthorization({ signal }: Waiting) {
+  try {
+    const { ECRPUBLICClient, GetAuthorizationTokenCommand } = await import('@aws-sdk/client-ecr-public');
+    const client = new ECRPUBLICClient({ region });
+    // Its sockets are not needed again for hours.
+    using _ = { [Symbol.dispose]: () => client.destroy() };
+    const { authorizationData } = await client.send(new GetAuthorizationTokenCommand({}), { abortSignal: signal });
+    return authorizationData;
+  } catch (cause) {
+    throw credentialFailure('AWS', cause);
+  }
+}

@@ -1,0 +1,45 @@
+import type { Waiting } from '../../mirror/ports.ts';
+import { UpstreamError } from '../../oci/errors.ts';
+import type { SettingsOf } from '../settings.ts';
+import { awsTimeoutMs, lentByAws } from './aws-authorization.ts';
+import { credentialFailure } from './credential-failure.ts';
+import type { AccountDeps, Credentials } from './credentials.ts';
+import { type EcrRegistry, parseEcrHost } from './ecr-host.ts';
+import { RenewedSecret } from './renewed-secret.ts';
+
+/**
+ * A private AWS ECR registry, with what AWS's usual chain finds: environment, IRSA, Pod Identity, shared files, instance profile.
+ * Region and endpoint follow from the registry's name.
+ * Source: Amazon ECR API Reference, "GetAuthorizationToken". The SDK is loaded when it is first needed.
+ */
+export function createEcrCredentials(
+  { region }: SettingsOf<'ecr'>,
+  { account, registry, clock, observer }: AccountDeps,
+): Credentials {
+  const found = parseEcrHost(registry.url.hostname) ?? parseEcrHost(registry.name);
+  const endpoint = region === undefined ? found : { ...noEndpoint, ...found, region };
+  const renewed = new RenewedSecret({
+    fetch: async (options) => lentByAws(await authorizationFrom(endpoint, options), clock.now()),
+    timeoutMs: awsTimeoutMs,
+    clock,
+    observer,
+  });
+  return { account, secret: (options) => renewed.current(options), forget: (secret) => renewed.forget(secret) };
+}
+
+const noEndpoint = { useFipsEndpoint: false, useDualstackEndpoint: false };
+
+async function authorizationFrom(endpoint: EcrRegistry | undefined, { signal }: Waiting) {
+  if (!endpoint)
+    throw new UpstreamError('refused', 'the name of the registry says no AWS region, and none is configured');
+  try {
+    const { ECRClient, GetAuthorizationTokenCommand } = await import('@aws-sdk/client-ecr');
+    const client = new ECRClient(endpoint);
+    // Its sockets are not needed again for hours.
+    using _ = { [Symbol.dispose]: () => client.destroy() };
+    const { authorizationData } = await client.send(new GetAuthorizationTokenCommand({}), { abortSignal: signal });
+    return authorizationData?.[0];
+  } catch (cause) {
+    throw credentialFailure('AWS', cause);
+  }
+}

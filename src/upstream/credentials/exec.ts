@@ -1,0 +1,88 @@
+import { spawn } from 'node:child_process';
+import type { Waiting } from '../../mirror/ports.ts';
+import { UpstreamError } from '../../oci/errors.ts';
+import type { SettingsOf } from '../settings.ts';
+import { credentialFailure } from './credential-failure.ts';
+import type { AccountDeps, Credentials, Secret } from './credentials.ts';
+import { RenewedSecret } from './renewed-secret.ts';
+import { serverAddressOf } from './server-address.ts';
+
+/**
+ * A program that speaks the protocol of Docker's credential helpers: `get` with the registry's address on its standard input, JSON on its
+ * standard output. It is asked again when its answer has served for `lifetimeMs`, or was refused.
+ * Source: docker/docker-credential-helpers, "Development".
+ */
+export function createExecCredentials(
+  { command, args, lifetimeMs, timeoutMs }: SettingsOf<'exec'>,
+  { account, registry, clock, observer }: AccountDeps,
+): Credentials {
+  const renewed = new RenewedSecret({
+    fetch: async ({ signal }) => {
+      const secret = await askHelper({ command, args, server: serverAddressOf(registry) }, { signal });
+      return { secret, renewAtMs: clock.now() + lifetimeMs, endsAtMs: clock.now() + 2 * lifetimeMs };
+    },
+    timeoutMs,
+    clock,
+    observer,
+  });
+  return { account, secret: (options) => renewed.current(options), forget: (secret) => renewed.forget(secret) };
+}
+
+export interface HelperQuestion {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly server: string;
+}
+
+/** What a helper prints when it knows no such registry (docker-credential-helpers, `credentials.NewErrCredentialsNotFound`). */
+const notFound = 'credentials not found in native keychain';
+const maxAnswerBytes = 64 * 1024;
+
+/**
+ * @returns undefined when the helper knows no such registry.
+ * @throws UpstreamError when it fails; nothing it printed is repeated, for it may be a secret.
+ */
+export async function askHelper(question: HelperQuestion, { signal }: Waiting): Promise<Secret | undefined> {
+  const { command } = question;
+  try {
+    const { code, output } = await run(question, signal);
+    if (code === 0) return parseAnswer(output, command);
+    if (output.trim() === notFound) return undefined;
+    throw new UpstreamError('refused', `${command} ended with ${code}`);
+  } catch (cause) {
+    throw credentialFailure(command, signal.aborted ? signal.reason : cause);
+  }
+}
+
+async function run({ command, args, server }: HelperQuestion, signal: AbortSignal) {
+  const ended = Promise.withResolvers<number | null>();
+  const helper = spawn(command, [...args, 'get'], { stdio: ['pipe', 'pipe', 'ignore'], signal, killSignal: 'SIGKILL' });
+  helper.on('error', ended.reject).on('close', ended.resolve);
+  // It may end without reading what it is asked.
+  helper.stdin.on('error', () => {}).end(server);
+  let output = '';
+  helper.stdout.setEncoding('utf8').on('data', (text: string) => {
+    output += text;
+    if (output.length > maxAnswerBytes) helper.kill('SIGKILL');
+  });
+  return { code: await ended.promise, output };
+}
+
+function parseAnswer(output: string, command: string): Secret {
+  const answer: unknown = parseJson(output);
+  const isAnswer = typeof answer === 'object' && answer !== null && 'Username' in answer && 'Secret' in answer;
+  if (!isAnswer || typeof answer.Username !== 'string' || typeof answer.Secret !== 'string') {
+    throw new UpstreamError('refused', `${command} answered something else than credentials`);
+  }
+  return answer.Username === '<token>'
+    ? { kind: 'identity-token', token: answer.Secret }
+    : { kind: 'basic', username: answer.Username, password: answer.Secret };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,81 @@
+import type { JWTInput } from 'google-auth-library';
+import type { Waiting } from '../../mirror/ports.ts';
+import { UpstreamError } from '../../oci/errors.ts';
+import type { ReadSecret, SettingsOf } from '../settings.ts';
+import { credentialFailure } from './credential-failure.ts';
+import type { AccountDeps, Credentials } from './credentials.ts';
+import { type LentSecret, RenewedSecret } from './renewed-secret.ts';
+import { unlessAborted } from './unless-aborted.ts';
+
+const scopes = ['https://www.googleapis.com/auth/cloud-platform'];
+const timeoutMs = 15_000;
+
+/**
+ * The metadata server hands out one token until about four minutes before its end, so asking for another before that gains nothing
+ * (golang/oauth2, `google/google.go`); GKE's hands out nearly ended ones (docker-credential-gcr), so the last seconds count.
+ */
+const renewBeforeEndMs = 225_000;
+const unusableBeforeEndMs = 10_000;
+
+/**
+ * Google Artifact Registry and Container Registry: the key of a service account, or what the machine or pod has: Application Default
+ * Credentials, Workload Identity, Workload Identity Federation.
+ * Source: Artifact Registry docs, "Authenticate with an access token". The library is loaded when it is first needed.
+ */
+export function createGoogleCredentials(
+  { readKey }: SettingsOf<'google'>,
+  { account, clock, observer }: AccountDeps,
+): Credentials {
+  const fetch = async ({ signal }: Waiting): Promise<LentSecret> => {
+    try {
+      return lentByGoogle(await unlessAborted(fetchToken(readKey), signal), clock.now());
+    } catch (cause) {
+      throw credentialFailure('Google', cause);
+    }
+  };
+  const renewed = new RenewedSecret({ fetch, timeoutMs, clock, observer });
+  return { account, secret: (options) => renewed.current(options), forget: (secret) => renewed.forget(secret) };
+}
+
+interface GoogleToken {
+  readonly token: string;
+  readonly endsAtMs: number | undefined;
+}
+
+async function fetchToken(readKey: ReadSecret | undefined): Promise<GoogleToken> {
+  const { GoogleAuth } = await import('google-auth-library');
+  const key = readKey && parseKey(await readKey());
+  const client = await new GoogleAuth({ scopes, ...(key && { credentials: key }) }).getClient();
+  const { token } = await client.getAccessToken();
+  if (typeof token !== 'string') throw new UpstreamError('refused', 'Google answered without a token');
+  return { token, endsAtMs: client.credentials.expiry_date ?? undefined };
+}
+
+/** A token without an end is looked at again after a minute. */
+function lentByGoogle({ token, endsAtMs = 0 }: GoogleToken, nowMs: number): LentSecret {
+  const end = Math.max(endsAtMs, nowMs + 60_000);
+  return {
+    secret: { kind: 'basic', username: 'oauth2accesstoken', password: token },
+    renewAtMs: end - renewBeforeEndMs,
+    endsAtMs: end - unusableBeforeEndMs,
+  };
+}
+
+function parseKey(text: string): JWTInput {
+  const key = parseJson(text);
+  if (isKey(key)) return key;
+  throw new UpstreamError('refused', 'the key is not one of a Google account');
+}
+
+/** JSON.parse quotes what it stumbles over: here, a piece of the key. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function isKey(value: unknown): value is JWTInput {
+  return typeof value === 'object' && value !== null && 'type' in value && typeof value.type === 'string';
+}

@@ -1,0 +1,74 @@
+import type { Clock, Observer, Waiting } from '../../mirror/ports.ts';
+import type { Secret } from './credentials.ts';
+import { unlessAborted } from './unless-aborted.ts';
+
+/** A secret that ends. */
+export interface LentSecret {
+  readonly secret: Secret | undefined;
+  /** From then on a newer one is looked for, while this one is still used. */
+  readonly renewAtMs: number;
+  readonly endsAtMs: number;
+}
+
+export interface RenewedSecretDeps {
+  /** Where secrets come from. */
+  readonly fetch: (options: Waiting) => Promise<LentSecret>;
+  readonly timeoutMs: number;
+  readonly clock: Clock;
+  readonly observer: Pick<Observer, 'trouble'>;
+}
+
+/** A source that fails, or whose secrets are refused, is asked no more often than this. */
+const pauseMs = 10_000;
+
+/**
+ * Keeps a secret that must be fetched anew from time to time. All who need it share one fetch, which goes on when one of them leaves.
+ * A secret that is due is renewed behind the back of those who use it; when that fails, it stays in use until it ends, as
+ * amazon-ecr-credential-helper does.
+ */
+export class RenewedSecret {
+  readonly #deps: RenewedSecretDeps;
+  #known: LentSecret | undefined;
+  #fetching: Promise<LentSecret> | undefined;
+  #fetchedAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(deps: RenewedSecretDeps) {
+    this.#deps = deps;
+  }
+
+  async current({ signal }: Waiting): Promise<Secret | undefined> {
+    const known = this.#known;
+    const now = this.#deps.clock.now();
+    if (!known || now >= known.endsAtMs) return (await unlessAborted(this.#fetch(), signal)).secret;
+    if (now >= known.renewAtMs && !this.#isPausing()) this.#renew();
+    return known.secret;
+  }
+
+  /** The registry refused it. A secret that was only just fetched is kept: another one would be no better. */
+  forget(secret: Secret): void {
+    if (this.#known?.secret === secret && !this.#isPausing()) this.#known = undefined;
+  }
+
+  #renew(): void {
+    this.#fetch().catch((cause: unknown) => this.#deps.observer.trouble({ part: 'credentials', cause }));
+  }
+
+  #fetch(): Promise<LentSecret> {
+    this.#fetchedAtMs = this.#deps.clock.now();
+    this.#fetching ??= this.#deps
+      .fetch({ signal: AbortSignal.timeout(this.#deps.timeoutMs) })
+      .then((lent) => {
+        this.#known = lent;
+        return lent;
+      })
+      .finally(() => {
+        this.#fetching = undefined;
+      });
+    return this.#fetching;
+  }
+
+  #isPausing(): boolean {
+    const sinceMs = this.#deps.clock.now() - this.#fetchedAtMs;
+    return sinceMs >= 0 && sinceMs < pauseMs;
+  }
+}

@@ -1,0 +1,65 @@
+import type { Clock, Observer, Upstream } from '../mirror/ports.ts';
+import { headBlob, openBlob } from './blobs.ts';
+import type { Connections } from './connections.ts';
+import { Accounts } from './credentials/accounts.ts';
+import { Authorizer } from './credentials/authorizer.ts';
+import { Tokens } from './credentials/tokens.ts';
+import { createSend } from './exchange.ts';
+import { listReferrers, listTags } from './listings.ts';
+import { getManifest, headManifest } from './manifests.ts';
+import { createRequests, type Requests } from './requests.ts';
+import { retryingLostConnections } from './retry.ts';
+import type { CredentialSettings, UpstreamSettings } from './settings.ts';
+
+/** The verbs of an upstream at one address: the registry itself, or one of its mirrors. */
+export type Endpoint = Omit<Upstream, 'name' | 'label'>;
+
+export interface EndpointDeps {
+  /** The upstream it belongs to: its name as clients write it, and the key of its entry. */
+  readonly name: string;
+  readonly label: string;
+  readonly url: URL;
+  readonly credentials: readonly CredentialSettings[];
+  /** Whether it is told the upstream's name as `?ns=`. */
+  readonly forwardNs: boolean;
+  /** Put before every repository's name. */
+  readonly repositoryPrefix: string | undefined;
+  readonly connections: Connections;
+  readonly settings: Pick<UpstreamSettings, 'timeouts' | 'userAgent' | 'realmHosts'>;
+  readonly clock: Clock;
+  readonly observer: Observer;
+}
+
+export function createEndpoint(deps: EndpointDeps): Endpoint {
+  const requests = requestsTo(deps);
+  return {
+    headManifest: (repository, reference, options) => headManifest(requests, repository, reference, options),
+    getManifest: (repository, reference, options) => getManifest(requests, repository, reference, options),
+    headBlob: (repository, digest, options) => headBlob(requests, repository, digest, options),
+    openBlob: (repository, digest, options) => openBlob(requests, repository, digest, options),
+    listTags: (repository, options) => listTags(requests, repository, options),
+    listReferrers: (repository, digest, options) => listReferrers(requests, repository, digest, options),
+  };
+}
+
+function requestsTo(deps: EndpointDeps): Requests {
+  const { name, label, url, connections, settings, clock, observer } = deps;
+  const { timeouts, userAgent, realmHosts } = settings;
+  const send = retryingLostConnections(
+    createSend({ upstream: label, connections, timeouts, userAgent, clock, observer }),
+  );
+  const tokens = () => new Tokens({ send, clock, timeoutMs: timeouts.tokenMs });
+  const authorizerFor = (registry: URL) => new Authorizer({ registry, realmHosts, tokens: tokens() });
+  return createRequests({
+    registry: url,
+    prefix: deps.repositoryPrefix === undefined ? '' : `${deps.repositoryPrefix}/`,
+    namespace: deps.forwardNs ? name : undefined,
+    upstream: label,
+    send,
+    authorizer: authorizerFor(url),
+    authorizerFor,
+    accounts: new Accounts(deps.credentials, { registry: { name, url }, clock, observer }),
+    clock,
+    observer,
+  });
+}
