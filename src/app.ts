@@ -16,7 +16,7 @@ import { FileRecordStore } from './storage/filesystem/record-store.ts';
 import type { Log } from './telemetry/log.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
 import { createUpstreamDirectory, type OpenUpstreamDirectory } from './upstream/upstream-directory.ts';
-import { upstreamSettings } from './upstream-settings.ts';
+import { upstreamEntries } from './upstream-settings.ts';
 
 export interface AppDeps {
   readonly config: Config;
@@ -99,8 +99,7 @@ function directoryOf(
   config: Config,
   { version, clock, observer }: { version: string; clock: Clock; observer: Metrics },
 ): OpenUpstreamDirectory {
-  const entries = new Map(config.upstreams.map((upstream) => [upstream.name, upstreamSettings(upstream, { version })]));
-  return createUpstreamDirectory({ entries, clock, observer });
+  return createUpstreamDirectory({ entries: upstreamEntries(config, { version }), clock, observer });
 }
 
 function mirrorOf(config: Config, parts: Parameters<typeof assembleMirror>[0]): AssembledMirror {
@@ -133,10 +132,18 @@ function registryListener(
 ): Listener {
   const { tls, host, port } = config.listen;
   const { logger } = deps.log;
-  const app = createRegistryApp({ ...deps, log: (line) => logger.info(line, 'request') });
+  const { idleTimeoutMs, maxConnections, maxRequests } = config.clients;
+  const app = createRegistryApp({ ...deps, limits: { maxRequests }, log: (line) => logger.info(line, 'request') });
   const certificate = tls && new Certificate(tls, { report: deps.report });
-  const { idleTimeoutMs } = config.clients;
-  return new Listener(app, { name: 'registry listener', host, port, certificate, idleTimeoutMs });
+  return new Listener(app, {
+    name: 'registry listener',
+    host,
+    port,
+    certificate,
+    idleTimeoutMs,
+    maxConnections,
+    onRejected: () => deps.observer.rejected({ reason: 'connections' }),
+  });
 }
 
 function managementListener(

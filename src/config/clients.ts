@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { durationMs, word } from './values.ts';
+import { count, durationMs, word } from './values.ts';
 
 export const clients = z
   .strictObject({
@@ -7,6 +7,10 @@ export const clients = z
       .describe('Who may pull: `anonymous`, everyone who reaches the listener.')
       .prefault('anonymous'),
     idleTimeout: durationMs().describe('A client that takes nothing for so long is cut off.').prefault('5m'),
+    maxConnections: count().describe('Connections at the same time; further ones are closed at once.').prefault(10_000),
+    maxRequests: count()
+      .describe('Requests that are answered at the same time; further ones get 503 with Retry-After.')
+      .prefault(4_000),
   })
-  .transform(({ mode, idleTimeout }) => ({ mode, idleTimeoutMs: idleTimeout }))
+  .transform(({ idleTimeout, ...rest }) => ({ ...rest, idleTimeoutMs: idleTimeout }))
   .describe('Who pulls.');

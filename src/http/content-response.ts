@@ -74,7 +74,7 @@ export function beginContent(ctx: RegistryContext, facts: ContentFacts, answer: 
   }
   ctx.res.writeHead(answer.status, headers);
   ctx.respond = false;
-  exchange.firstByteAt = performance.now();
+  exchange.begin();
 }
 
 /** Sends content that is in memory. */

@@ -1,12 +1,17 @@
 import type { ServerResponse } from 'node:http';
 import type { Context } from 'koa';
 import type { CacheWord, Observer, Waiting } from '../mirror/ports.ts';
+import { UpstreamError } from '../oci/errors.ts';
 
 type AnsweredEvent = Parameters<Observer['answered']>[0];
 
+/** containerd gives up on an answer whose headers take 30 s (containerd #13164): until then it must know where it stands. */
+const maxPatienceMs = 25_000;
+
 /**
  * One request and what became of it: filled on the way, read once when the answer is over, for the log and the metrics.
- * It is also the client's patience: its signal aborts when the client leaves, and is only made when somebody waits.
+ * It is also the client's patience: its signal aborts when the client leaves, or when headers have not left within 25 s, whatever
+ * waits; it is only made when somebody waits.
  */
 export class Exchange implements Waiting {
   readonly startedAt = performance.now();
@@ -16,19 +21,40 @@ export class Exchange implements Waiting {
   repository: string | undefined;
   reference: string | undefined;
   bytes = 0;
-  firstByteAt: number | undefined;
   readonly #response: ServerResponse;
+  readonly #patienceMs: number;
   #controller: AbortController | undefined;
+  #patience: NodeJS.Timeout | undefined;
+  #firstByteAt: number | undefined;
 
-  constructor(response: ServerResponse) {
+  constructor(
+    response: ServerResponse,
+    { patienceMs = maxPatienceMs }: { readonly patienceMs?: number | undefined } = {},
+  ) {
     this.#response = response;
+    this.#patienceMs = patienceMs;
+  }
+
+  get firstByteAt(): number | undefined {
+    return this.#firstByteAt;
+  }
+
+  /** The headers leave: from here on the client sees for itself how it goes. */
+  begin(): void {
+    this.#firstByteAt = performance.now();
+    clearTimeout(this.#patience);
   }
 
   get signal(): AbortSignal {
     if (!this.#controller) {
       const controller = new AbortController();
       this.#controller = controller;
-      const leave = () => controller.abort(new ClientLeft());
+      const leave = () => {
+        clearTimeout(this.#patience);
+        controller.abort(new ClientLeft());
+      };
+      const giveUp = () => controller.abort(new UpstreamError('timeout', 'no answer came in time'));
+      if (this.#firstByteAt === undefined) this.#patience = setTimeout(giveUp, this.#patienceMs).unref();
       if (this.#response.destroyed) leave();
       else this.#response.once('close', leave);
     }

@@ -9,6 +9,7 @@ import type { Certificate } from './certificate.ts';
 import type { ExchangeState } from './exchange.ts';
 import { type AccessLine, tellOfRequests } from './middleware/access-log.ts';
 import { answerErrors } from './middleware/errors.ts';
+import { maxHeaders, type OverloadLimits, refuseOverload } from './middleware/overload.ts';
 import type { ReadBuffers } from './read-buffers.ts';
 import { registryRoutes } from './routes.ts';
 
@@ -19,6 +20,9 @@ export interface RegistryAppDeps {
   readonly buffers: ReadBuffers;
   readonly log: (line: AccessLine) => void;
   readonly report: (bug: unknown) => void;
+  readonly limits: OverloadLimits;
+  /** How long a client is left without headers; for tests. */
+  readonly patienceMs?: number | undefined;
 }
 
 /** The registry's Koa app: the order of what happens to a request. */
@@ -27,6 +31,7 @@ export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
   app.on('error', deps.report);
   app.use(tellOfRequests(deps));
   app.use(answerErrors(deps.report));
+  app.use(refuseOverload(deps.limits, deps));
   app.use((ctx, next) => {
     ctx.set('Docker-Distribution-Api-Version', 'registry/2.0');
     ctx.set('X-Content-Type-Options', 'nosniff');
@@ -60,6 +65,9 @@ export interface ListenOptions {
   readonly certificate?: Certificate | undefined;
   /** A client that takes nothing for this long is cut. */
   readonly idleTimeoutMs: number;
+  /** Connections beyond it are closed at once. */
+  readonly maxConnections?: number | undefined;
+  readonly onRejected?: (() => void) | undefined;
 }
 
 /** A listening socket that can be drained. */
@@ -82,6 +90,9 @@ export class Listener {
       : createServer(handle);
     // Slow headers are cut by Node itself (headersTimeout); a response nobody reads, by this.
     this.#server.timeout = options.idleTimeoutMs;
+    this.#server.maxHeadersCount = maxHeaders + 1;
+    if (options.maxConnections !== undefined) this.#server.maxConnections = options.maxConnections;
+    this.#server.on('drop', () => options.onRejected?.());
   }
 
   /** `http://127.0.0.1:5000`, once it listens. */

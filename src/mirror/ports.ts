@@ -262,6 +262,8 @@ export interface Observer {
     /** The client left before everything was sent. */
     readonly aborted: boolean;
   }): void;
+  /** Refused because it was too much. */
+  rejected(event: { readonly reason: 'requests' | 'connections' | 'headers' }): void;
   upstreamAnswered(event: {
     readonly upstream: string;
     readonly kind: UpstreamRequestKind;

@@ -1,12 +1,13 @@
 /**
  * The codes a registry may answer with, and the HTTP status each one travels under.
  * Source: OCI distribution-spec v1.1.1, "Error Codes"; RANGE_INVALID, TAG_INVALID, PAGINATION_NUMBER_INVALID and UNKNOWN
- * are those of docker/distribution, which clients know as well.
+ * are those of docker/distribution, which clients know as well; HEADERS_TOO_MANY is our own.
  */
 const statusByCode = {
   BLOB_UNKNOWN: 404,
   DENIED: 403,
   DIGEST_INVALID: 400,
+  HEADERS_TOO_MANY: 431,
   MANIFEST_UNKNOWN: 404,
   NAME_INVALID: 400,
   NAME_UNKNOWN: 404,

@@ -57,6 +57,12 @@ export function createMetrics(deps: MetricsDeps): Metrics {
     labels: ['kind'],
     registry,
   });
+  const rejections = new Counter({
+    name: 'layerwell_http_rejected_total',
+    help: 'Requests and connections refused because they were too many, by what there was too much of.',
+    labelNames: ['reason'],
+    registers,
+  });
   const requestSeconds = new Histogram({
     name: 'layerwell_http_request_duration_seconds',
     help: 'From the request to the end of its answer.',
@@ -207,6 +213,7 @@ export function createMetrics(deps: MetricsDeps): Metrics {
       requestSeconds.observe(labels, durationMs / 1000);
       firstByteSeconds.observe(labels, firstByteMs / 1000);
     },
+    rejected: ({ reason }) => rejections.inc({ reason }),
     upstreamAnswered: ({ upstream, kind, method, outcome, durationMs }) => {
       upstreamRequests.inc({ upstream, kind, method, code: String(outcome) });
       upstreamSeconds.observe({ upstream, kind }, durationMs / 1000);

@@ -22,12 +22,14 @@ export interface AccessLine {
 export interface AccessLogDeps {
   readonly observer: Observer;
   readonly log: (line: AccessLine) => void;
+  /** How long a client is left without headers; for tests. */
+  readonly patienceMs?: number | undefined;
 }
 
 /** Begins the exchange of every request, and tells of it when the answer is over, complete or cut. */
-export function tellOfRequests({ observer, log }: AccessLogDeps): Middleware<ExchangeState> {
+export function tellOfRequests({ observer, log, patienceMs }: AccessLogDeps): Middleware<ExchangeState> {
   return (ctx, next) => {
-    const exchange = new Exchange(ctx.res);
+    const exchange = new Exchange(ctx.res, { patienceMs });
     ctx.state = { exchange };
     const { req, res } = ctx;
     res.once('close', () => {

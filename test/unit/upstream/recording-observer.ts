@@ -35,6 +35,7 @@ export class RecordingObserver implements Observer {
     this.troubles.push(event);
   }
 
+  rejected(): void {}
   answered(): void {}
   downloadStarted(): void {}
   downloadEnded(): void {}

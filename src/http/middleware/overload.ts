@@ -1,0 +1,40 @@
+import type { Middleware } from 'koa';
+import type { Observer } from '../../mirror/ports.ts';
+import { OciError, UpstreamError } from '../../oci/errors.ts';
+import type { ExchangeState } from '../exchange.ts';
+
+export interface OverloadLimits {
+  /** Requests that are being answered at the same time. */
+  readonly maxRequests: number;
+}
+
+/** More headers than any client sends. Node shows no more than it counts to, so counting stops just beyond. */
+export const maxHeaders = 200;
+const retryAfterSeconds = 2;
+
+/**
+ * Refuses at once what is too much, instead of letting everybody wait: 503 with Retry-After above the limit of running requests, 431 for
+ * a flood of headers, which would hide Content-Length from us (CVE-2026-58044).
+ */
+export function refuseOverload(
+  { maxRequests }: OverloadLimits,
+  { observer }: { readonly observer: Pick<Observer, 'rejected'> },
+): Middleware<ExchangeState> {
+  let running = 0;
+  return (ctx, next) => {
+    if (ctx.req.rawHeaders.length > 2 * maxHeaders) {
+      observer.rejected({ reason: 'headers' });
+      ctx.set('Connection', 'close');
+      throw new OciError('HEADERS_TOO_MANY', 'the request has too many headers');
+    }
+    if (running >= maxRequests) {
+      observer.rejected({ reason: 'requests' });
+      throw new UpstreamError('busy', 'the mirror answers as many requests as it can', { retryAfterSeconds });
+    }
+    running += 1;
+    ctx.res.once('close', () => {
+      running -= 1;
+    });
+    return next();
+  };
+}
