@@ -11,6 +11,7 @@ import { type AccessLine, tellOfRequests } from './middleware/access-log.ts';
 import { answerErrors } from './middleware/errors.ts';
 import { maxHeaders, type OverloadLimits, refuseOverload } from './middleware/overload.ts';
 import type { ReadBuffers } from './read-buffers.ts';
+import { unlessBroken } from './unless-broken.ts';
 import { registryRoutes } from './routes.ts';
 
 export interface RegistryAppDeps {
@@ -28,7 +29,7 @@ export interface RegistryAppDeps {
 /** The registry's Koa app: the order of what happens to a request. */
 export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
   const app = new Koa<ExchangeState>();
-  app.on('error', deps.report);
+  app.on('error', unlessBroken(deps.report));
   app.use(tellOfRequests(deps));
   app.use(answerErrors(deps.report));
   app.use(refuseOverload(deps.limits, deps));
