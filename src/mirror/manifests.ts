@@ -9,6 +9,7 @@ import type {
   Clock,
   FetchedManifest,
   Index,
+  ManifestHead,
   Observer,
   RecordStore,
   RepositoryId,
@@ -45,6 +46,7 @@ export class Manifests {
   /** Sizes by repository and digest, as the manifests served from the repository promise them. */
   readonly #promisedSizes = new LRUCache<string, number>({ max: 50_000 });
   readonly #flights = new SingleFlight<CachedManifest>();
+  readonly #heads = new SingleFlight<ManifestHead>();
   readonly #missing: Remembered<OciError>;
 
   constructor(deps: ManifestsDeps) {
@@ -73,8 +75,7 @@ export class Manifests {
 
   /** Gets the manifest from the upstream, once for all who ask at the same time, and keeps it. */
   async fetch(upstream: Upstream, of: RepositoryId, digest: Digest, waiting: Waiting): Promise<Shared<CachedManifest>> {
-    const missing = this.#missing.get(keyOf(of, digest));
-    if (missing) throw new RememberedNotFound(missing);
+    this.#throwIfMissing(of, digest);
     const ask = async (flight: Waiting) => {
       try {
         return this.keep(of, await upstream.getManifest(of.repository, digest, flight));
@@ -86,6 +87,20 @@ export class Manifests {
       }
     };
     return this.#flights.run(keyOf(of, digest), ask, waiting);
+  }
+
+  /** What the upstream says of a manifest, asked once for all who want to know at the same time. */
+  async head(upstream: Upstream, of: RepositoryId, digest: Digest, waiting: Waiting): Promise<Shared<ManifestHead>> {
+    this.#throwIfMissing(of, digest);
+    const ask = async (flight: Waiting) => {
+      try {
+        return await upstream.headManifest(of.repository, digest, flight);
+      } catch (cause) {
+        this.#rememberMissing(upstream, keyOf(of, digest), cause);
+        throw cause;
+      }
+    };
+    return this.#heads.run(keyOf(of, digest), ask, waiting);
   }
 
   /** Remembers a verified manifest and stores it without making anybody wait. */
@@ -126,6 +141,11 @@ export class Manifests {
   async #afterRebuild(of: RepositoryId, digest: Digest, waiting: Waiting): Promise<CachedManifest | undefined> {
     await this.#deps.index.whenComplete(waiting);
     return this.#borrowed(of, digest);
+  }
+
+  #throwIfMissing(of: RepositoryId, digest: Digest): void {
+    const missing = this.#missing.get(keyOf(of, digest));
+    if (missing) throw new RememberedNotFound(missing);
   }
 
   #rememberMissing(upstream: Upstream, key: string, cause: unknown): void {

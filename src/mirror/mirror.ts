@@ -118,10 +118,10 @@ export class Mirror {
     const { manifests } = this.#deps;
     const cached = manifests.remembered(of, digest) ?? (await manifests.cached(of, digest));
     if (cached) return served(cached, { word: 'hit' }, cached.firstServedAtMs);
-    const head = isHead ? await upstream.headManifest(of.repository, digest, waiting) : undefined;
-    if (head?.mediaType !== undefined && head.size !== undefined) {
-      const { mediaType, size } = head;
-      const cache: CacheStatus = { word: 'miss', upstreamStatus: 200 };
+    const head = isHead ? await manifests.head(upstream, of, digest, waiting) : undefined;
+    if (head?.value.mediaType !== undefined && head.value.size !== undefined) {
+      const { mediaType, size } = head.value;
+      const cache: CacheStatus = { word: head.collapsed ? 'collapsed' : 'miss', upstreamStatus: 200 };
       return { digest, mediaType, size, bytes: undefined, cache, confirmedAtMs: this.#deps.clock.now() };
     }
     const fetched = await manifests.fetch(upstream, of, digest, waiting);
