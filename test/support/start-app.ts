@@ -1,0 +1,109 @@
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { createApp } from '../../src/app.ts';
+import { startInOrder } from '../../src/lifecycle.ts';
+import { configOf } from './config.ts';
+import { ManualClock } from './manual-clock.ts';
+import { type Metrics, parseMetrics } from './metrics.ts';
+import { type Owner, thisTest } from './owner.ts';
+import type { MirrorConfig } from './start-mirror.ts';
+import { temporaryDirectory } from './temp-directory.ts';
+
+/** Builds the whole app in this process, on real sockets and a real disk, with a clock that the test turns. */
+export async function startApp(
+  config: MirrorConfig,
+  { owner = thisTest }: { readonly owner?: Owner } = {},
+): Promise<RunningApp> {
+  const app = new RunningApp(join(await temporaryDirectory(owner), 'data'));
+  owner(() => app.end());
+  await app.start(config);
+  return app;
+}
+
+type LogLine = Readonly<Record<string, unknown>>;
+
+const stopWithinMs = 5_000;
+
+export class RunningApp {
+  /** Where it keeps what it has. */
+  readonly dataDirectory: string;
+  readonly clock = new ManualClock();
+  readonly #lines: LogLine[] = [];
+  #config: MirrorConfig = {};
+  #address = '';
+  #managementAddress = '';
+  #stop: ((deadlineMs: number) => Promise<void>) | undefined;
+
+  constructor(dataDirectory: string) {
+    this.dataDirectory = dataDirectory;
+  }
+
+  get url(): string {
+    return this.#address;
+  }
+
+  /** `127.0.0.1:<port>`. */
+  get host(): string {
+    return new URL(this.#address).host;
+  }
+
+  /** What it has logged so far, over all its runs. */
+  get logLines(): readonly LogLine[] {
+    return this.#lines;
+  }
+
+  async start(config: MirrorConfig): Promise<void> {
+    this.#config = config;
+    const settings = await configOf({
+      listen: { host: '127.0.0.1', port: 0 },
+      management: { host: '127.0.0.1', port: 0 },
+      storage: { path: this.dataDirectory },
+      ...config,
+    });
+    const log = { logger: this.#logger(), flush: () => {}, close: () => {} };
+    const app = createApp({ config: settings, version: 'test', log, failpoint: () => {}, clock: this.clock });
+    this.#stop = await startInOrder(app.parts);
+    this.#address = app.address();
+    this.#managementAddress = app.managementAddress();
+  }
+
+  /** Lets what runs end within `withinMs`, and cuts the rest. */
+  async stop(withinMs = stopWithinMs): Promise<void> {
+    const stop = this.#stop;
+    this.#stop = undefined;
+    await stop?.(withinMs);
+  }
+
+  /** On the same data and another port; with other settings where they are given. */
+  async restart(config: MirrorConfig = this.#config): Promise<void> {
+    await this.stop();
+    await this.start(config);
+  }
+
+  /** Stops at once. @throws when a bug was reported meanwhile: an answer of 500, or something nobody expected. */
+  async end(): Promise<void> {
+    await this.stop(0);
+    const bugs = this.#lines.filter(({ msg }) => msg === 'bug');
+    if (bugs.length > 0) throw new Error(`the app reported a bug: ${JSON.stringify(bugs)}`);
+  }
+
+  /** Resolves when no download runs any more: what was pulled is kept by then. */
+  async quiet(): Promise<void> {
+    while ((await this.metrics()).sum('layerwell_cache_fills_in_flight') > 0);
+  }
+
+  /** Its metrics as they are now. */
+  async metrics(): Promise<Metrics> {
+    const answer = await fetch(`${this.#managementAddress}/metrics`);
+    return parseMetrics(await answer.text());
+  }
+
+  #logger(): ReturnType<typeof pino> {
+    return pino({ base: null }, { write: (line: string) => this.#lines.push(parsed(line)) });
+  }
+}
+
+function parsed(line: string): LogLine {
+  const value: unknown = JSON.parse(line);
+  return typeof value === 'object' && value !== null ? Object.fromEntries(Object.entries(value)) : {};
+}
