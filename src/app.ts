@@ -1,4 +1,5 @@
-import type { Config } from './config/schema.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Config, UpstreamConfig } from './config/schema.ts';
 import { Certificate } from './http/certificate.ts';
 import { createManagementApp, type Readiness } from './http/management.ts';
 import { ReadBuffers } from './http/read-buffers.ts';
@@ -6,8 +7,10 @@ import { createRegistryApp, Listener } from './http/server.ts';
 import { Rebuilder } from './index/rebuilder.ts';
 import { SqliteIndex } from './index/sqlite-index.ts';
 import type { Part } from './lifecycle.ts';
+import type { AccessRules } from './mirror/access.ts';
 import { type AssembledMirror, assembleMirror } from './mirror/assemble.ts';
 import type { Clock } from './mirror/ports.ts';
+import { Scrubber } from './mirror/scrubber.ts';
 import { FileBlobStore } from './storage/filesystem/blob-store.ts';
 import { DurableFolders } from './storage/filesystem/durable-folders.ts';
 import { nodeFiles } from './storage/filesystem/file-system.ts';
@@ -83,6 +86,14 @@ export function createApp({ config, version, log, failpoint, clock = { now: () =
       partOf('upstreams', { stop: () => upstreams.close() }),
       partOf('mirror', { stop: (options) => assembled.stop(options) }),
       sweeper(assembled, observer),
+      new Scrubber({
+        store,
+        clock,
+        observer,
+        everyMs: config.storage.scrubEveryMs,
+        bytesPerSecond: config.storage.scrubBytesPerSecond,
+        wait: (ms, { signal }) => sleep(ms, undefined, { signal }),
+      }),
       management,
       registry,
       ready,
@@ -103,21 +114,30 @@ function directoryOf(
 }
 
 function mirrorOf(config: Config, parts: Parameters<typeof assembleMirror>[0]): AssembledMirror {
-  const defaultUpstream = parts.upstreams.find(config.defaultUpstream);
-  if (!defaultUpstream) throw new Error(`the default upstream ${config.defaultUpstream} is not configured`);
   return assembleMirror(parts, {
-    defaultUpstream,
+    defaultUpstream: config.defaultUpstream,
     freshness: config.freshness,
     freshnessOf: new Map(config.upstreams.map(({ name, freshness }) => [name, freshness])),
-    accessOf: new Map(config.upstreams.map(({ name, allow, deny }) => [name, { allow, deny }])),
+    accessOf: new Map(config.upstreams.map((upstream) => [upstream.name, accessRules(upstream)])),
     limits: config.storage,
-    keep: config.storage.keep,
+    keep: [...config.storage.keep, ...config.upstreams.filter(isOffline).map(({ name }) => `${name}/**`)],
     unusedForMs: config.storage.unusedForMs,
     verifyReads: config.storage.verifyReads,
     maxConcurrent: config.download.maxConcurrent,
     maxAbandoned: config.download.maxAbandoned,
     attemptsWithoutProgress: config.download.attemptsWithoutProgress,
   });
+}
+
+function accessRules({ allow, deny, visibility, publicRepositories, hasIdentity }: UpstreamConfig): AccessRules {
+  // What was fetched as nobody in particular was public when it was fetched.
+  const isOpen = visibility === 'service' || !hasIdentity;
+  return { allow, deny, visibility: isOpen ? { kind: 'open' } : { kind: 'public', publicRepositories } };
+}
+
+/** What cannot be fetched again is kept. */
+function isOffline({ freshness }: UpstreamConfig): boolean {
+  return freshness.offline;
 }
 
 function registryListener(

@@ -21,10 +21,16 @@ export const storage = z
       .array(cachedGlob())
       .describe('Globs over `<upstream>/<repository>` of what is never evicted, such as `docker.io/library/*`.')
       .prefault([]),
+    scrubEvery: durationOrForeverMs()
+      .describe('How often everything stored is read and verified again; `forever` is never.')
+      .prefault('7d'),
+    scrubRate: bytes().describe('The most it reads for that, in bytes a second.').prefault('20MiB'),
     verifyReads: z.boolean().describe('Hashes every blob again whenever it is served.').prefault(false),
   })
-  .transform(({ maxSize, minFree, unusedFor, ...rest }) => ({
+  .transform(({ maxSize, minFree, unusedFor, scrubEvery, scrubRate, ...rest }) => ({
     ...rest,
+    scrubEveryMs: scrubEvery,
+    scrubBytesPerSecond: scrubRate,
     maxBytes: maxSize,
     minFreeBytes: minFree,
     unusedForMs: unusedFor,

@@ -123,12 +123,14 @@ export class Blobs {
    * already says what another repository holds.
    */
   #hit(question: BlobQuestion, stored: StoredBlob, { firstServedAtMs }: BlobRecord, wasAsked: boolean): ServedBlob {
-    const { index, clock, verifyReads } = this.#deps;
-    index.noteUse(question.digest, clock.now());
+    const { index, clock, store, verifyReads } = this.#deps;
+    const { digest } = question;
+    index.noteUse(digest, clock.now());
+    const onDamaged = verifyReads ? () => store.setAside(digest, 'read') : undefined;
     return storedAnswer(question, stored, {
       cache: wasAsked ? firstPull : { word: 'hit' },
       firstServedAtMs,
-      verifyReads,
+      onDamaged,
     });
   }
 

@@ -51,7 +51,19 @@ export interface Upstream {
   listTags(repository: Repository, options: Waiting): Promise<readonly string[]>;
   /** All referrers of `digest`, unfiltered, by the referrers API or, where the registry has none, by the tag schema. */
   listReferrers(repository: Repository, digest: Digest, options: Waiting): Promise<readonly Descriptor[]>;
+  /**
+   * Whether an anonymous caller may read a repository: asked as nobody in particular, by what costs no pull. A repository that does not
+   * exist is hidden as well.
+   * @param reference what of it is wanted, where that is a manifest.
+   */
+  askVisibility(
+    repository: Repository,
+    reference: Reference | undefined,
+    options: Waiting,
+  ): Promise<RepositoryVisibility>;
 }
+
+export type RepositoryVisibility = 'public' | 'hidden';
 
 /** What a registry says of a manifest without sending it. Some leave out the digest or the length. */
 export interface ManifestHead {
@@ -117,6 +129,8 @@ export interface BlobStore {
   /** Makes `bytes` visible under `digest`, which the caller has verified. */
   put(digest: Digest, bytes: Uint8Array): Promise<void>;
   remove(digest: Digest): Promise<void>;
+  /** Takes away content that is not what its name promises, and counts it. */
+  setAside(digest: Digest, source: CorruptionSource): Promise<void>;
   /** Whether somebody reads it just now: such a blob is not evicted. */
   isBeingRead(digest: Digest): boolean;
   /** Everything stored, in no order. */
@@ -221,7 +235,9 @@ export interface EvictableContent {
 // ── telling what happened ───────────────────────────────────────────────────────────────────────────────────────────
 
 export type ContentKind = 'manifest' | 'blob';
-export type UpstreamRequestKind = ContentKind | 'tags' | 'referrers' | 'ping' | 'token';
+export type UpstreamRequestKind = ContentKind | 'tags' | 'referrers' | 'visibility' | 'ping' | 'token';
+/** Who met content that is not what its name promises: a reader, or the scrubber. */
+export type CorruptionSource = 'read' | 'scrub';
 export type DownloadResult = 'ok' | 'digest_mismatch' | 'short' | 'upstream_error' | 'disk_error' | 'aborted';
 
 /**
@@ -300,7 +316,9 @@ export interface Observer {
   contentStored(event: { readonly kind: ContentKind; readonly bytes: number }): void;
   evicted(event: { readonly reason: 'lru' | 'unused' | 'purge'; readonly bytes: number }): void;
   /** A stored file whose size or bytes are not what its name promises. */
-  corruptionFound(event: { readonly digest: Digest; readonly source: 'read' | 'scrub' | 'startup' }): void;
+  corruptionFound(event: { readonly digest: Digest; readonly source: CorruptionSource }): void;
+  /** Everything stored has been read once more. */
+  scrubbed(event: { readonly bytes: number; readonly durationMs: number }): void;
   /** Something failed that no client has to hear of. */
   trouble(event: { readonly part: string; readonly cause: unknown }): void;
 }

@@ -43,14 +43,14 @@ export function rangeOfRunning(range: SatisfiableRange, writtenBytes: number): '
   return !range.isOpenEnded && isSmall && range.start - writtenBytes > minRelayedAheadBytes ? 'relay' : 'follow';
 }
 
-/** A blob out of the store; hashed again on its way where the operator wants that. */
+/** A blob out of the store. With `onDamaged` it is hashed again on its way; a reader that meets damage is cut, not lied to. */
 export function storedAnswer(
   { digest }: BlobQuestion,
   stored: StoredBlob,
-  { verifyReads, ...told }: Told & { readonly verifyReads: boolean },
+  { onDamaged, ...told }: Told & { readonly onDamaged: (() => Promise<void>) | undefined },
 ): ServedBlob {
-  const source = verifyReads ? verifyingRead(digest, stored) : stored;
-  return { digest, size: stored.size, source, isSequential: verifyReads, ...told };
+  const source = onDamaged ? verifyingRead(digest, stored, onDamaged) : stored;
+  return { digest, size: stored.size, source, isSequential: onDamaged !== undefined, ...told };
 }
 
 /** A blob along with its running download. Small ones, and the empty one, are verified first: they can still fail honestly. */
@@ -96,10 +96,17 @@ function aheadOf({ upstream, of, digest }: BlobQuestion, download: Download): No
   };
 }
 
-function verifyingRead(digest: Digest, stored: StoredBlob): ByteSource {
+function verifyingRead(digest: Digest, stored: StoredBlob, onDamaged: () => Promise<void>): ByteSource {
   const verified = verifiedSource({ digest, pieces: piecesOf(stored, pieceBytes) });
   return {
-    read: (into, position) => verified.read(into, position),
+    read: async (into, position) => {
+      try {
+        return await verified.read(into, position);
+      } catch (cause) {
+        if (cause instanceof DigestMismatch) await onDamaged();
+        throw cause;
+      }
+    },
     [Symbol.asyncDispose]: async () => {
       await verified[Symbol.asyncDispose]();
       await stored[Symbol.asyncDispose]();

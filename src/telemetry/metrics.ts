@@ -155,6 +155,16 @@ export function createMetrics(deps: MetricsDeps): Metrics {
     labelNames: ['source'],
     registers,
   });
+  const scrubbedBytes = new Counter({
+    name: 'layerwell_scrub_bytes_total',
+    help: 'Stored content that was read once more and verified.',
+    registers,
+  });
+  const lastScrub = new Gauge({
+    name: 'layerwell_scrub_last_completed_timestamp_seconds',
+    help: 'When everything stored had last been verified.',
+    registers,
+  });
   const troubles = new Counter({
     name: 'layerwell_internal_errors_total',
     help: 'Failures inside the mirror that no client hears of, by part.',
@@ -235,6 +245,10 @@ export function createMetrics(deps: MetricsDeps): Metrics {
       evictedBytes.inc({ reason }, bytes);
     },
     corruptionFound: ({ source }) => corruptions.inc({ source }),
+    scrubbed: ({ bytes }) => {
+      scrubbedBytes.inc(bytes);
+      lastScrub.setToCurrentTime();
+    },
     trouble: (event) => {
       troubles.inc({ part: event.part });
       deps.onTrouble(event);

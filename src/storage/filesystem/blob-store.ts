@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { BlobStore, Clock, IncomingBlob, Observer, StoredBlob } from '../../mirror/ports.ts';
+import type { BlobStore, Clock, CorruptionSource, IncomingBlob, Observer, StoredBlob } from '../../mirror/ports.ts';
 import { algorithmOf, type Digest, digestOf } from '../../oci/digest.ts';
 import { blobPath, blobsFolder, digestAt } from '../layout.ts';
 import { DurableFolders } from './durable-folders.ts';
@@ -58,7 +58,7 @@ export class FileBlobStore implements BlobStore {
     if (!opened) return undefined;
     if (expectedSize === undefined || opened.size === expectedSize) return opened;
     await opened[Symbol.asyncDispose]();
-    await this.#takeAway(digest, opened.size);
+    await this.#takeAway(digest, opened.size, 'read');
     return undefined;
   }
 
@@ -66,7 +66,7 @@ export class FileBlobStore implements BlobStore {
   async readAll(digest: Digest, maxBytes: number): Promise<Uint8Array | undefined> {
     const bytes = await this.#readWhole(digest, maxBytes);
     if (!bytes || digestOf(bytes, algorithmOf(digest)) === digest) return bytes;
-    await this.#takeAway(digest, bytes.byteLength);
+    await this.#takeAway(digest, bytes.byteLength, 'read');
     return undefined;
   }
 
@@ -88,6 +88,12 @@ export class FileBlobStore implements BlobStore {
 
   remove(digest: Digest): Promise<void> {
     return this.#folders.remove(this.#pathOf(digest));
+  }
+
+  async setAside(digest: Digest, source: CorruptionSource): Promise<void> {
+    const blob = await this.#open(digest);
+    await blob?.[Symbol.asyncDispose]();
+    if (blob) await this.#takeAway(digest, blob.size, source);
   }
 
   isBeingRead(digest: Digest): boolean {
@@ -155,8 +161,8 @@ export class FileBlobStore implements BlobStore {
   }
 
   /** Whatever becomes of the file, its content is not served. */
-  async #takeAway(digest: Digest, size: number): Promise<void> {
-    this.#observer.corruptionFound({ digest, source: 'read' });
+  async #takeAway(digest: Digest, size: number, source: CorruptionSource): Promise<void> {
+    this.#observer.corruptionFound({ digest, source });
     try {
       await this.#setAside.take(this.#pathOf(digest), digest, size);
     } catch (cause) {

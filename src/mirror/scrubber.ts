@@ -1,0 +1,95 @@
+import { createHash } from 'node:crypto';
+import { algorithmOf, type Digest, digestFrom } from '../oci/digest.ts';
+import type { BlobStore, Clock, Observer, StoredBlob, Waiting } from './ports.ts';
+
+export interface ScrubberDeps {
+  readonly store: BlobStore;
+  readonly clock: Clock;
+  readonly observer: Observer;
+  /** From the beginning of one round to that of the next. Infinity: never. */
+  readonly everyMs: number;
+  readonly bytesPerSecond: number;
+  /** Resolves after `ms`. @throws when the signal aborts before. */
+  readonly wait: (ms: number, waiting: Waiting) => Promise<unknown>;
+}
+
+const pieceBytes = 256 * 1024;
+
+/**
+ * Reads everything stored again, at a bounded rate, round after round. What does not hash to its name is set aside, counted, and
+ * fetched again by the next pull. A round begins when the process does; a blob that somebody reads or evicts meanwhile is no matter.
+ */
+export class Scrubber {
+  readonly name = 'scrubber';
+  readonly #deps: ScrubberDeps;
+  readonly #stopping = new AbortController();
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(deps: ScrubberDeps) {
+    this.#deps = deps;
+  }
+
+  async start(): Promise<void> {
+    if (Number.isFinite(this.#deps.everyMs)) this.#running = this.#rounds();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort(new Error('the scrubber is stopping'));
+    await this.#running;
+  }
+
+  /** One look at everything. */
+  async round({ signal }: Waiting): Promise<void> {
+    const startedAtMs = this.#deps.clock.now();
+    const buffer = Buffer.allocUnsafeSlow(pieceBytes);
+    let checkedBytes = 0;
+    for await (const { digest } of this.#deps.store.list()) {
+      signal.throwIfAborted();
+      checkedBytes += await this.#check(digest, buffer, { signal });
+    }
+    this.#deps.observer.scrubbed({ bytes: checkedBytes, durationMs: this.#deps.clock.now() - startedAtMs });
+  }
+
+  async #rounds(): Promise<void> {
+    const { clock, everyMs, observer, wait } = this.#deps;
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      const startedAtMs = clock.now();
+      try {
+        await this.round({ signal });
+      } catch (cause) {
+        if (!signal.aborted) observer.trouble({ part: 'scrubber', cause });
+      }
+      const restMs = Math.max(0, everyMs - (clock.now() - startedAtMs));
+      await wait(Math.max(restMs, 1_000), { signal }).catch(() => {}); // It only ends early when stopping.
+    }
+  }
+
+  /** @returns how many bytes were looked at. */
+  async #check(digest: Digest, buffer: Buffer, waiting: Waiting): Promise<number> {
+    const { store, observer } = this.#deps;
+    try {
+      await using blob = await store.open(digest);
+      if (!blob) return 0;
+      const actual = await this.#hash(blob, algorithmOf(digest), buffer, waiting);
+      if (actual !== digest) await store.setAside(digest, 'scrub');
+      return blob.size;
+    } catch (cause) {
+      if (waiting.signal.aborted) throw cause;
+      observer.trouble({ part: 'scrubber', cause });
+      return 0;
+    }
+  }
+
+  async #hash(blob: StoredBlob, algorithm: 'sha256' | 'sha512', buffer: Buffer, waiting: Waiting): Promise<Digest> {
+    const hash = createHash(algorithm);
+    let position = 0;
+    for (;;) {
+      const bytes = await blob.read(buffer, position);
+      if (bytes === 0) return digestFrom(hash, algorithm);
+      hash.update(buffer.subarray(0, bytes));
+      position += bytes;
+      await this.#deps.wait((bytes / this.#deps.bytesPerSecond) * 1000, waiting);
+    }
+  }
+}
