@@ -14,10 +14,15 @@ export function mirrorOf(upstream: { readonly url: string }, more: MirrorConfig 
   return { defaultUpstream: 'docker.io', upstreams: { 'docker.io': { url: upstream.url } }, ...more };
 }
 
+export interface StartOptions {
+  /** Added to the environment of this run. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** Starts the program as an operator would, and waits until it says that it listens. */
 export async function startMirror(
   config: MirrorConfig,
-  { owner = thisTest }: { readonly owner?: Owner } = {},
+  { owner = thisTest, ...options }: StartOptions & { readonly owner?: Owner } = {},
 ): Promise<RunningMirror> {
   const mirror = new RunningMirror({
     directory: await temporaryDirectory(owner),
@@ -27,7 +32,7 @@ export async function startMirror(
   owner(async () => {
     await mirror.stop();
   });
-  await mirror.start(config);
+  await mirror.start(config, options);
   return mirror;
 }
 
@@ -60,13 +65,19 @@ export class RunningMirror {
     return this.#process?.pid ?? -1;
   }
 
+  /** How this run ended, once it has. */
+  get exited(): Promise<Exit | undefined> {
+    return this.#process?.exited ?? Promise.resolve(undefined);
+  }
+
   get configFile(): string {
     return join(this.#place.directory, 'mirror.config.json');
   }
 
-  async start(config: MirrorConfig): Promise<void> {
+  async start(config: MirrorConfig, { env = {} }: StartOptions = {}): Promise<void> {
     await this.writeConfig(config);
-    const process_ = new StartedProcess(process.execPath, ['src/main.ts', 'serve', '--config', this.configFile]);
+    const args = ['src/main.ts', 'serve', '--config', this.configFile];
+    const process_ = new StartedProcess(process.execPath, args, { env });
     this.#process = process_;
     await process_.waitUntil(() => this.logLines().some(({ msg }) => msg === 'listening'));
   }

@@ -1,0 +1,129 @@
+import { writeFile } from 'node:fs/promises';
+import { setTimeout as passed } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { failpoints } from '../../src/storage/filesystem/failpoints.ts';
+import { pump } from '../support/fake-answer.ts';
+import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
+import { type Image, image, randomBytes } from '../support/images.ts';
+import { get, pullAll, pullBlob } from '../support/pull.ts';
+import { mirrorOf, type RunningMirror, startMirror } from '../support/start-mirror.ts';
+import { type StoreOnDisk, storeOnDisk } from '../support/store-on-disk.ts';
+
+const repository = 'library/app';
+
+/** After a SIGKILL: starts again without an upstream, then with one, and then without one again. @returns what the killed run left. */
+async function expectRecovery(mirror: RunningMirror, upstream: FakeRegistry, tag: string): Promise<StoreOnDisk> {
+  upstream.refuseConnections(true);
+  const left = await storeOnDisk(mirror.dataDirectory);
+  expect([...left.blobs].filter(([, { isWhole }]) => !isWhole)).toEqual([]);
+  await mirror.restart();
+  expect((await storeOnDisk(mirror.dataDirectory)).incoming).toEqual([]);
+  await expectServed(mirror, left);
+
+  upstream.refuseConnections(false);
+  await pullAll(mirror, repository, tag);
+  upstream.refuseConnections(true);
+  await pullAll(mirror, repository, tag);
+  upstream.refuseConnections(false);
+  const metrics = await mirror.metrics();
+  expect(metrics.sum('layerwell_cache_corruptions_total')).toBe(0);
+  expect(metrics.sum('layerwell_internal_errors_total')).toBe(0);
+  return left;
+}
+
+/** Whatever has its bytes and its record is served without the upstream. */
+async function expectServed(mirror: RunningMirror, { blobs, records }: StoreOnDisk): Promise<void> {
+  for (const key of records) {
+    if ((key.kind !== 'blob' && key.kind !== 'manifest') || !blobs.has(key.digest)) continue;
+    const { status, bytes } = await get(mirror, `/v2/${key.of.repository}/${key.kind}s/${key.digest}`);
+    expect({ key, status, size: bytes.length }).toEqual({ key, status: 200, size: blobs.get(key.digest)?.size });
+  }
+}
+
+async function expectRecoveryFrom(
+  step: string,
+  ask: (mirror: RunningMirror, app: Image) => Promise<unknown>,
+): Promise<void> {
+  const upstream = await startFakeRegistry();
+  const app = image({ layerBytes: 1024 * 1024 });
+  upstream.content.add(repository, '1', app);
+  const mirror = await startMirror(mirrorOf(upstream), { env: { LAYERWELL_FAILPOINT: step } });
+
+  await ask(mirror, app).catch(() => {}); // It dies while it answers, or soon after.
+  expect(await mirror.exited).toEqual({ code: null, signal: 'SIGKILL' });
+  await expectRecovery(mirror, upstream, '1');
+}
+
+test.each(failpoints)('killed at %s while it stores a layer, it leaves nothing half done', async (step) => {
+  await expectRecoveryFrom(step, (mirror, { blobs }) => pullBlob(mirror, repository, blobs[1]!.digest));
+});
+
+test.each(failpoints)('killed at %s while it stores a manifest, it leaves nothing half done', async (step) => {
+  await expectRecoveryFrom(step, (mirror) => get(mirror, `/v2/${repository}/manifests/1`));
+});
+
+/** `npm run crash` asks for more of them, and for the figures. */
+const moments = Number(process.env['CRASH_MOMENTS'] ?? 40);
+const report = process.env['CRASH_REPORT'];
+/** Enough for a few of the pulled images, so that some of the deaths come upon an eviction. */
+const storage = { maxSize: '16MiB', minFree: '0B' };
+
+/** A whole pull takes about so long. */
+const maxDelayMs = 120;
+const tagOf = (moment: number): string => `v${moment}`;
+/** From 0 to 1, the same at every run. */
+const chance = (...of: readonly unknown[]): number => randomBytes(4, of.join(' ')).readUInt32BE() / 2 ** 32;
+
+function imageFor(moment: number): Image {
+  return image({
+    name: `app ${moment}`,
+    layers: 2,
+    layerBytes: Math.round((0.5 + 1.5 * chance('size', moment)) * 1024 * 1024),
+  });
+}
+
+/** How far the pull had come, by what it left on the disk. */
+function stageOf({ manifest, blobs }: Image, left: StoreOnDisk): string {
+  const parts = [manifest, ...blobs].map(({ digest }) => digest);
+  const visible = parts.filter((digest) => left.blobs.has(digest)).length;
+  if (left.incoming.length > 0) return 'while a file was written';
+  return visible === 0
+    ? 'before anything was kept'
+    : visible < parts.length
+      ? 'between two files'
+      : 'after all was kept';
+}
+
+/** Begins a pull of which the upstream sends a part, or all, and kills the mirror while that arrives or soon after. */
+async function killDuringPull(mirror: RunningMirror, upstream: FakeRegistry, moment: number): Promise<Image> {
+  const app = imageFor(moment);
+  upstream.content.add(repository, tagOf(moment), app);
+  const size = app.blobs.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  const flow = pump();
+  flow.release(Math.round(1.5 * size * chance('bytes', moment)));
+  upstream.script({ path: /\/blobs\// }, { pump: flow });
+  const pull = pullAll(mirror, repository, tagOf(moment)).catch(() => {});
+  await passed(maxDelayMs * chance('delay', moment));
+  await mirror.kill();
+  await pull;
+  upstream.clearScripts();
+  return app;
+}
+
+test(`killed at any of ${moments} moments of a pull, it leaves nothing half done`, {
+  timeout: moments * 10_000,
+}, async () => {
+  const upstream = await startFakeRegistry();
+  const mirror = await startMirror(mirrorOf(upstream, { storage }));
+  const stages = new Map<string, number>();
+  for (let moment = 0; moment < moments; moment += 1) {
+    const app = await killDuringPull(mirror, upstream, moment);
+    try {
+      const stage = stageOf(app, await expectRecovery(mirror, upstream, tagOf(moment)));
+      stages.set(stage, (stages.get(stage) ?? 0) + 1);
+    } catch (cause) {
+      throw new Error(`after moment ${moment}: ${String(cause)}`, { cause });
+    }
+  }
+  if (report !== undefined) await writeFile(report, JSON.stringify({ moments, stages: Object.fromEntries(stages) }));
+});
