@@ -20,7 +20,15 @@ export default defineConfig({
     projects: [
       { test: { ...common, name: 'mirror', include: ['test/**/*.test.ts'], exclude: real } },
       // What drives real clients and registries installs those that are missing, once.
-      { test: { ...common, name: 'clients', include: real, globalSetup: ['test/support/install-tools.ts'] } },
+      {
+        test: {
+          ...common,
+          name: 'clients',
+          include: real,
+          testTimeout: 90_000,
+          globalSetup: ['test/support/install-tools.ts'],
+        },
+      },
     ],
   },
 });

@@ -5,6 +5,7 @@
 #   scripts/install-tools.sh           both
 # What is already there is left alone. A tool that cannot be had is named, and the tests that need it say that they skip.
 set -uo pipefail
+PATH="$PATH:/usr/sbin:/sbin:/usr/local/go/bin"
 
 debian_tools=(dockerd:docker.io containerd:containerd podman:podman buildah:buildah skopeo:skopeo runc:runc
   docker-registry:docker-registry nginx:nginx-light wrk:wrk redis-server:redis-server htpasswd:apache2-utils)
@@ -21,7 +22,7 @@ missing=()
 install_debian() {
   local wanted=() entry
   for entry in "${debian_tools[@]}"; do
-    PATH="$PATH:/usr/sbin:/sbin" command -v "${entry%%:*}" >/dev/null || wanted+=("${entry##*:}")
+    command -v "${entry%%:*}" >/dev/null || wanted+=("${entry##*:}")
   done
   [ ${#wanted[@]} -gt 0 ] || return 0
   if ! command -v apt-get >/dev/null || [ "$(id -u)" -ne 0 ]; then

@@ -1,9 +1,9 @@
-import { artifact, emptyBlobArtifact, multiPlatformImage } from '../support/images.ts';
+import { artifact, emptyBlobArtifact, image, multiPlatformImage } from '../support/images.ts';
 import { describeWithTools } from '../support/tools.ts';
 import { craneClient } from './direct.ts';
 import { pushed, testPulls } from './pulls.ts';
 
-const suite = (): void =>
+const suite = (): void => {
   testPulls({
     connect: ({ host }) => craneClient(host),
     kinds: {
@@ -12,5 +12,15 @@ const suite = (): void =>
       'an artifact with an empty blob': pushed(emptyBlobArtifact()),
     },
   });
+
+  testPulls({
+    connect: async ({ host }) => {
+      const client = await craneClient(host);
+      return { ...client, pull: ({ tag }) => client.pull({ repository: 'app', tag }) };
+    },
+    as: { repository: 'library/app', tag: '1' },
+    kinds: { 'an official image by its short name': pushed(image()) },
+  });
+};
 
 describeWithTools(['crane', 'docker-registry'], 'crane', suite);

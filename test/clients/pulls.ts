@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, onTestFailed, test } from 'vitest';
 import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.ts';
 import type { Image, Referrer } from '../support/images.ts';
 import { pushImage } from '../support/push.ts';
@@ -63,6 +63,14 @@ async function prepared(setting: Setting, kind: string, more: MirrorConfig = {})
   const nowhere = { url: 'http://127.0.0.1:9' };
   const upstreams = { 'docker.io': nowhere, [registry]: { url: upstream.url } };
   const mirror = await startMirror({ defaultUpstream: 'docker.io', upstreams, ...more });
+  onTestFailed(() => {
+    process.stderr.write(
+      `the mirror's log:\n${mirror
+        .logLines()
+        .map((line) => JSON.stringify(line))
+        .join('\n')}\n`,
+    );
+  });
   const client = await connect(mirror);
   const digest = (await kinds[kind]?.(upstream, as)) ?? '';
   await upstream.forgetSeen();

@@ -1,12 +1,13 @@
-import { execFileSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
+import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { describe } from 'vitest';
 
 /** Where a program is: on the path, among the administrator's programs, or where `go install` puts it. */
 export function findTool(name: string): string | undefined {
-  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];
-  return folders.map((folder) => join(folder, name)).find(isExecutable) ?? builtByGo(name);
+  const builtByGo = join(process.env['GOPATH'] ?? join(homedir(), 'go'), 'bin');
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin', builtByGo];
+  return folders.map((folder) => join(folder, name)).find(isExecutable);
 }
 
 /** @throws when it is nowhere. */
@@ -35,18 +36,6 @@ export function describeWithTools(
   describe.skipIf(reason !== '')(`${title}${reason}`, () => {
     body();
   });
-}
-
-function builtByGo(name: string): string | undefined {
-  try {
-    const folder = execFileSync('go', ['env', 'GOPATH'], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    }).trim();
-    return [join(folder, 'bin', name)].find(isExecutable);
-  } catch {
-    return undefined;
-  }
 }
 
 function isExecutable(path: string): boolean {
