@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 import { createApp } from '../../src/app.ts';
 import { startInOrder } from '../../src/lifecycle.ts';
 import { configOf } from './config.ts';
@@ -98,8 +98,8 @@ export class RunningApp {
     return parseMetrics(await answer.text());
   }
 
-  #logger(): ReturnType<typeof pino> {
-    return pino({ base: null }, { write: (line: string) => this.#lines.push(parsed(line)) });
+  #logger(): Logger {
+    return pino<never>({ base: null }, { write: (line: string) => this.#lines.push(parsed(line)) });
   }
 }
 
