@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { hasIdentity } from './identity.ts';
 import { isPattern } from './names.ts';
 import type { Problem } from './problems.ts';
 
@@ -91,10 +92,4 @@ function visibilityProblems(entry: EntryOutline, clientMode: string): readonly P
   const message =
     'expected true: with visibility "service", everyone who reaches the mirror reads what its credentials can read';
   return isOpen ? [{ path: ['allowAnonymous'], message }] : [];
-}
-
-function hasIdentity({ credentials, mirrors, tls }: EntryOutline): boolean {
-  return (
-    credentials.length > 0 || tls.certFile !== undefined || mirrors.some((mirror) => mirror.credentials.length > 0)
-  );
 }

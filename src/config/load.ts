@@ -1,6 +1,7 @@
 import * as fs from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { crossProblems } from './checks.ts';
+import { environmentProxies } from './environment-proxy.ts';
 import { interpolate, reasonOf } from './interpolate.ts';
 import { JsonError, readJson } from './json.ts';
 import { configJsonSchema } from './json-schema.ts';
@@ -10,7 +11,7 @@ import { type Config, configFile, settled } from './schema.ts';
 export interface LoadOptions {
   /** The configuration file. Paths in it are relative to its folder. */
   readonly file: string;
-  /** Where `${env:NAME}` is looked up. */
+  /** Where `${env:NAME}` is looked up, and which proxies there are. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly readFile?: (path: string) => Promise<string>;
 }
@@ -26,11 +27,13 @@ export async function loadConfig({ file, env, readFile = readText }: LoadOptions
     readFile,
     folder,
   });
+  const environment = environmentProxies(env);
   const { data, error } = configFile.safeParse(document, { reportInput: true });
   const found = error === undefined ? [] : problemsOf(error.issues, configJsonSchema());
-  const all = [...problems, ...withoutThoseOf(problems, [...found, ...crossProblems(document)])];
+  const others = [...found, ...crossProblems(document), ...environment.problems];
+  const all = [...problems, ...withoutThoseOf(problems, others)];
   if (data === undefined || all.length > 0) throw new ConfigError(file, all.map(inWords));
-  return settled(data, folder);
+  return settled(data, { folder, proxies: environment.proxies });
 }
 
 function readText(path: string): Promise<string> {

@@ -3,7 +3,9 @@ import { z } from 'zod';
 import { clients } from './clients.ts';
 import type { credentials } from './credentials.ts';
 import { download } from './download.ts';
+import { chosenProxies, type Proxies } from './environment-proxy.ts';
 import { freshness, overridden } from './freshness.ts';
+import { hasIdentity } from './identity.ts';
 import { listen, log, management, shutdown } from './listen.ts';
 import { host, isPattern } from './names.ts';
 import { index, storage } from './storage.ts';
@@ -47,8 +49,16 @@ type DeepReadonly<T> = T extends readonly (infer Item)[]
     ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> }
     : T;
 
-/** Puts in the defaults that depend on other keys, and on the folder that relative paths start from. */
-export function settled(said: ConfigFile, folder: string) {
+/** What a configuration is settled with. */
+export interface Surroundings {
+  /** What relative paths start from. */
+  readonly folder: string;
+  /** What the environment says of proxies. */
+  readonly proxies: Proxies;
+}
+
+/** Puts in the defaults that depend on other keys and on what surrounds the file. */
+export function settled(said: ConfigFile, { folder, proxies }: Surroundings) {
   const { $schema: _, cluster: __, upstreams: entries, ...rest } = said;
   const storagePath = resolve(folder, said.storage.path);
   return {
@@ -57,11 +67,11 @@ export function settled(said: ConfigFile, folder: string) {
     index: { driver: said.index.driver, path: said.index.path ?? join(storagePath, 'index.sqlite') },
     /** The key of an upstream. */
     defaultUpstream: defaultUpstreamOf(said.defaultUpstream, entries),
-    upstreams: Object.entries(entries).map(([name, entry]) => settledUpstream(name, entry, said)),
+    upstreams: Object.entries(entries).map(([name, entry]) => settledUpstream(name, entry, said, proxies)),
   };
 }
 
-function settledUpstream(name: string, entry: UpstreamEntry, said: ConfigFile) {
+function settledUpstream(name: string, entry: UpstreamEntry, said: ConfigFile, proxies: Proxies) {
   return {
     ...entry,
     /** The key of its entry. */
@@ -70,7 +80,10 @@ function settledUpstream(name: string, entry: UpstreamEntry, said: ConfigFile) {
     isPattern: isPattern(name),
     /** Undefined for a pattern: `https://` and the name that matched. */
     url: isPattern(name) ? undefined : (entry.url ?? defaultUrl(name)),
+    /** Whether the mirror is anybody in particular there. */
+    hasIdentity: hasIdentity(entry),
     freshness: overridden(said.freshness, entry.freshness),
+    proxy: chosenProxies(entry.proxy, proxies),
     timeouts: { ...entry.timeouts, idleMs: entry.timeouts.idleMs ?? said.download.idleTimeoutMs },
   };
 }

@@ -43,8 +43,8 @@ const timeouts = z
 
 const proxy = z
   .strictObject({
-    http: proxyUrl().describe('For `http:` URLs, such as `${env:HTTP_PROXY}`.').optional(),
-    https: proxyUrl().describe('For `https:` URLs, such as `${env:HTTPS_PROXY}`.').optional(),
+    http: proxyUrl().describe('For `http:` URLs.').optional(),
+    https: proxyUrl().describe('For `https:` URLs.').optional(),
     except: z
       .array(text())
       .describe(
@@ -52,7 +52,9 @@ const proxy = z
       )
       .prefault([]),
   })
-  .describe('The HTTP proxy on the way to the registry, its token realm and its redirects.');
+  .describe(
+    'The HTTP proxy on the way to the registry, its token realm and its redirects. Where neither is named, those of `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`; `"except": ["*"]` is none.',
+  );
 
 const upstream = z
   .strictObject({

@@ -1,0 +1,60 @@
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
+import { reasonOf } from './interpolate.ts';
+import type { Problem } from './problems.ts';
+
+/** Where the certificates towards one upstream are. */
+export interface TlsFiles {
+  readonly caFile?: string | undefined;
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
+}
+
+/** What is in those files: PEM. */
+export interface TlsTexts {
+  readonly ca?: string | undefined;
+  readonly certificate?: string | undefined;
+  readonly key?: string | undefined;
+}
+
+/** Reads the files of one upstream once. @returns what is in them, and what is wrong with them, each with its key. */
+export function readTlsFiles({ caFile, certFile, keyFile }: TlsFiles): {
+  readonly texts: TlsTexts;
+  readonly problems: readonly Problem[];
+} {
+  const problems: Problem[] = [];
+  const read = (key: string, path: string | undefined): string | undefined => {
+    try {
+      return path === undefined ? undefined : readFileSync(path, 'utf8');
+    } catch (cause) {
+      problems.push({ path: [key], message: `the file ${path} cannot be read: ${reasonOf(cause)}` });
+      return undefined;
+    }
+  };
+  const texts = { ca: read('caFile', caFile), certificate: read('certFile', certFile), key: read('keyFile', keyFile) };
+  if (texts.ca !== undefined && !isCertificate(texts.ca)) {
+    problems.push({ path: ['caFile'], message: `the file ${caFile} holds no certificate` });
+  }
+  if (texts.certificate !== undefined && texts.key !== undefined && !isPair(texts.certificate, texts.key)) {
+    problems.push({ path: ['keyFile'], message: `${certFile} and ${keyFile} are not a certificate and its key` });
+  }
+  return { texts, problems };
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).subject !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+function isPair(cert: string, key: string): boolean {
+  try {
+    createSecureContext({ cert, key });
+    return true;
+  } catch {
+    return false;
+  }
+}
