@@ -10,11 +10,13 @@ import { BlobLinks } from './links.ts';
 import { Listings } from './listings.ts';
 import { Manifests } from './manifests.ts';
 import { Mirror } from './mirror.ts';
+import { withoutAskingOffline } from './offline.ts';
 import type { BlobStore, Clock, Index, Observer, RecordStore, Upstream, UpstreamDirectory } from './ports.ts';
 import type { ResumeRules } from './resumed-pieces.ts';
 import { Space } from './space.ts';
 import { TagBook } from './tag-book.ts';
 import { Tags } from './tags.ts';
+import { Visibility } from './visibility.ts';
 
 export interface MirrorParts {
   readonly store: BlobStore;
@@ -26,7 +28,8 @@ export interface MirrorParts {
 }
 
 export interface MirrorRules {
-  readonly defaultUpstream: Upstream;
+  /** Its name. */
+  readonly defaultUpstream: string;
   readonly freshness: FreshnessRules;
   /** By the label of the upstream. */
   readonly freshnessOf: ReadonlyMap<string, FreshnessRules>;
@@ -53,12 +56,16 @@ const manifestMemoryBytes = 64 * 1024 * 1024;
 /** containerd gives up on an answer after 30 s; a cached tag waits a small part of it for its upstream. */
 const revalidateWithinMs = 2_500;
 const retryFailedAfterMs = 30_000;
+/** How long what everyone may read is taken to stay so. */
+const publicForMs = 24 * 3_600_000;
+/** A question before a pull leaves it the greater part of those 30 s. */
+const askVisibilityWithinMs = 10_000;
 const confirmationBatchMs = 5_000;
 const maxWaitingDownloads = 1_000;
 
 /** Builds the mirror's own parts, each with what it needs. */
 export function assembleMirror(parts: MirrorParts, rules: MirrorRules): AssembledMirror {
-  const { store, records, index, clock, observer, upstreams } = parts;
+  const { store, records, index, clock, observer } = parts;
   const background = new Background({ observer });
   const policies = createFreshnessPolicies(rules.freshnessOf, rules.freshness);
   const manifests = new Manifests({ ...parts, background, policies, memoryBytes: manifestMemoryBytes });
@@ -80,12 +87,25 @@ export function assembleMirror(parts: MirrorParts, rules: MirrorRules): Assemble
     wait: (ms, { signal }) => sleep(ms, undefined, { signal }),
   };
   const downloads = new Downloads({ ...parts, ...rules, space, resume, maxWaiting: maxWaitingDownloads });
-  const access: Access = createAccess(rules.accessOf);
+  const visibility = new Visibility({
+    records,
+    background,
+    clock,
+    policies,
+    publicForMs,
+    retryFailedAfterMs,
+    askWithinMs: askVisibilityWithinMs,
+  });
+  const access: Access = createAccess({ rulesOf: rules.accessOf, visibility });
   const lookup = createContentLookup({ store, records });
   const tags = new Tags({ book, manifests, lookup, clock, observer, policies, revalidateWithinMs, retryFailedAfterMs });
   const blobs = new Blobs({ ...parts, links, manifests, downloads, policies, resume, verifyReads: rules.verifyReads });
   const listings = new Listings({ records, background, clock, observer, policies, retryFailedAfterMs });
-  const choice = { find: (name: string) => upstreams.find(name), defaultUpstream: rules.defaultUpstream };
+  const upstreams = withoutAskingOffline(parts.upstreams, (label) => policies.rulesOf(label).offline);
+  const choice = {
+    find: (name: string) => upstreams.find(name),
+    defaultUpstream: found(upstreams, rules.defaultUpstream),
+  };
   return {
     mirror: new Mirror({ choice, access, tags, manifests, blobs, listings, index, clock, observer }),
     sweep: () => space.sweep(),
@@ -95,4 +115,10 @@ export function assembleMirror(parts: MirrorParts, rules: MirrorRules): Assemble
       await background.idle();
     },
   };
+}
+
+function found(upstreams: UpstreamDirectory, name: string): Upstream {
+  const upstream = upstreams.find(name);
+  if (!upstream) throw new Error(`the default upstream ${name} is not configured`);
+  return upstream;
 }

@@ -1,7 +1,7 @@
 import type { Digest } from '../oci/digest.ts';
 import { isDigest } from '../oci/digest.ts';
 import type { Descriptor } from '../oci/manifest.ts';
-import type { Reference } from '../oci/reference.ts';
+import { isRepository, type Reference } from '../oci/reference.ts';
 import type { Access } from './access.ts';
 import type { BlobHead, Blobs } from './blobs.ts';
 import type { BlobQuestion, ServedBlob } from './served-blob.ts';
@@ -56,7 +56,7 @@ export class Mirror {
   }
 
   async manifest(place: Place, reference: Reference, isHead: boolean, waiting: Waiting): Promise<ServedManifest> {
-    await this.#deps.access.check(place, waiting);
+    await this.#check(place, reference, waiting);
     const served = isDigest(reference)
       ? await this.#byDigest(place, reference, isHead, waiting)
       : await this.#byTag(place, { tag: reference, isHead }, waiting);
@@ -68,29 +68,47 @@ export class Mirror {
   }
 
   async blob(place: Place, digest: Digest, waiting: Waiting): Promise<ServedBlob> {
-    await this.#deps.access.check(place, waiting);
+    await this.#check(place, undefined, waiting);
     return this.#deps.blobs.open(questionOf(place, digest), waiting);
   }
 
   async blobHead(place: Place, digest: Digest, waiting: Waiting): Promise<BlobHead> {
-    await this.#deps.access.check(place, waiting);
+    await this.#check(place, undefined, waiting);
     return this.#deps.blobs.head(questionOf(place, digest), waiting);
   }
 
   async tagList(place: Place, waiting: Waiting): Promise<Listed<TagListRecord>> {
-    await this.#deps.access.check(place, waiting);
+    await this.#check(place, undefined, waiting);
     return this.#deps.listings.tags(place.upstream, place.of, waiting);
   }
 
   async referrers(place: Place, digest: Digest, waiting: Waiting): Promise<Listed<readonly Descriptor[]>> {
-    await this.#deps.access.check(place, waiting);
+    await this.#check(place, digest, waiting);
     const { listing, cache } = await this.#deps.listings.referrers(place.upstream, place.of, digest, waiting);
     return { listing: listing.referrers, cache };
   }
 
-  /** Names of what is cached, in lexical order. */
-  catalog(page: { readonly last: string | undefined; readonly limit: number }): Promise<readonly string[]> {
-    return this.#deps.index.repositories(page);
+  /** Names of what is cached and every client may read, in lexical order. */
+  async catalog({ last, limit }: { last: string | undefined; limit: number }): Promise<readonly string[]> {
+    const listed: string[] = [];
+    for (let after = last; ; ) {
+      const page = await this.#deps.index.repositories({ last: after, limit });
+      for (const name of page) if (await this.#mayBeListed(name)) listed.push(name);
+      after = page.at(-1);
+      if (listed.length >= limit || page.length < limit) return listed.slice(0, limit);
+    }
+  }
+
+  #mayBeListed(name: string): Promise<boolean> {
+    const slash = name.indexOf('/');
+    const upstream = this.#deps.choice.find(name.slice(0, slash));
+    const repository = name.slice(slash + 1);
+    if (!upstream || !isRepository(repository)) return Promise.resolve(false);
+    return this.#deps.access.mayBeListed({ upstream: upstream.name, repository }, upstream.label);
+  }
+
+  #check({ upstream, of }: Place, reference: Reference | undefined, waiting: Waiting): Promise<void> | void {
+    return this.#deps.access.check({ upstream, of, reference }, waiting);
   }
 
   async #byTag(

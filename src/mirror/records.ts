@@ -1,6 +1,7 @@
 import { type Digest, isDigest } from '../oci/digest.ts';
 import type { Descriptor } from '../oci/manifest.ts';
 import { isDescriptor } from '../oci/manifest.ts';
+import type { RepositoryVisibility } from './ports.ts';
 
 /** What the store remembers of a tag. */
 export interface TagRecord {
@@ -34,6 +35,12 @@ export interface TagListRecord {
 export interface ReferrersRecord {
   readonly referrers: readonly Descriptor[];
   readonly fetchedAtMs: number;
+}
+
+/** What an anonymous caller was told of a repository. */
+export interface VisibilityRecord {
+  readonly verdict: RepositoryVisibility;
+  readonly askedAtMs: number;
 }
 
 // A record is read back as `unknown`: what does not parse was never written by this version, and counts as absent.
@@ -71,6 +78,13 @@ export function parseReferrersRecord(value: unknown): ReferrersRecord | undefine
   const { referrers, fetchedAtMs } = value;
   if (!Array.isArray(referrers) || !isCount(fetchedAtMs)) return undefined;
   return { referrers: referrers.filter(isDescriptor), fetchedAtMs };
+}
+
+export function parseVisibilityRecord(value: unknown): VisibilityRecord | undefined {
+  if (!isObject(value)) return undefined;
+  const { verdict, askedAtMs } = value;
+  if ((verdict !== 'public' && verdict !== 'hidden') || !isCount(askedAtMs)) return undefined;
+  return { verdict, askedAtMs };
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -12,7 +12,7 @@ import { retryingLostConnections } from './retry.ts';
 import type { CredentialSettings, UpstreamSettings } from './settings.ts';
 
 /** The verbs of an upstream at one address: the registry itself, or one of its mirrors. */
-export type Endpoint = Omit<Upstream, 'name' | 'label'>;
+export type Endpoint = Omit<Upstream, 'name' | 'label' | 'askVisibility'>;
 
 export interface EndpointDeps {
   /** The upstream it belongs to: its name as clients write it, and the key of its entry. */
@@ -42,7 +42,7 @@ export function createEndpoint(deps: EndpointDeps): Endpoint {
   };
 }
 
-function requestsTo(deps: EndpointDeps): Requests {
+export function requestsTo(deps: EndpointDeps): Requests {
   const { name, label, url, connections, settings, clock, observer } = deps;
   const { timeouts, userAgent, realmHosts } = settings;
   const send = retryingLostConnections(

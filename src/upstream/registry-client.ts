@@ -1,8 +1,9 @@
 import type { Clock, Observer, Upstream } from '../mirror/ports.ts';
 import { createConnections } from './connections.ts';
-import { createEndpoint } from './endpoint.ts';
+import { createEndpoint, requestsTo } from './endpoint.ts';
 import { createEndpoints } from './endpoints.ts';
 import type { UpstreamSettings } from './settings.ts';
+import { askVisibility } from './visibility.ts';
 
 export interface RegistryClientDeps {
   /** As clients write it. */
@@ -33,7 +34,9 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   // A name that a pattern admitted was chosen by a client: it may not lead to private addresses.
   const exact = name === label || settings.url !== undefined ? [url] : [];
   const mirrorUrls = mirrors.map((mirror) => mirror.url);
-  const connections = createConnections(settings, { own: [url, ...mirrorUrls], exact: [...exact, ...mirrorUrls] });
+  const origins = { own: [url, ...mirrorUrls], exact: [...exact, ...mirrorUrls] };
+  const connections = createConnections(settings, origins);
+  const strangers = createConnections(withoutCertificate(settings), origins);
   const common = { name, label, connections, settings, clock, observer };
   const { credentials, repositoryPrefix } = settings;
   const registry = createEndpoint({ ...common, url, credentials, repositoryPrefix, forwardNs: false });
@@ -44,5 +47,29 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
     registry,
     clock,
   });
-  return { name, label, ...endpoints, retire: () => connections.retire(), close: () => connections.close() };
+  const asStranger = requestsTo({
+    ...common,
+    connections: strangers,
+    url,
+    credentials: [],
+    repositoryPrefix,
+    forwardNs: false,
+  });
+  return {
+    name,
+    label,
+    ...endpoints,
+    askVisibility: (repository, reference, options) => askVisibility(asStranger, repository, reference, options),
+    retire: async () => {
+      await Promise.all([connections.retire(), strangers.retire()]);
+    },
+    close: async () => {
+      await Promise.all([connections.close(), strangers.close()]);
+    },
+  };
+}
+
+/** What strangers are told is asked over connections that show no certificate of ours. */
+function withoutCertificate(settings: UpstreamSettings): UpstreamSettings {
+  return { ...settings, tls: { ...settings.tls, certificate: undefined, key: undefined } };
 }

@@ -1,0 +1,36 @@
+import { UpstreamError } from '../oci/errors.ts';
+import type { Upstream, UpstreamDirectory } from './ports.ts';
+
+/** The same upstreams, but those that are offline are never asked: every question to them ends at once, without an answer. */
+export function withoutAskingOffline(
+  upstreams: UpstreamDirectory,
+  isOffline: (label: string) => boolean,
+): UpstreamDirectory {
+  const silenced = new WeakMap<Upstream, Upstream>();
+  return {
+    find(name) {
+      const upstream = upstreams.find(name);
+      if (!upstream || !isOffline(upstream.label)) return upstream;
+      const silent = silenced.get(upstream) ?? silentUpstream(upstream);
+      silenced.set(upstream, silent);
+      return silent;
+    },
+  };
+}
+
+function silentUpstream({ name, label }: Upstream): Upstream {
+  const refuse = async (): Promise<never> => {
+    throw new UpstreamError('unavailable', `this is not cached, and ${name} is not asked while the mirror is offline`);
+  };
+  return {
+    name,
+    label,
+    headManifest: refuse,
+    getManifest: refuse,
+    headBlob: refuse,
+    openBlob: refuse,
+    listTags: refuse,
+    listReferrers: refuse,
+    askVisibility: refuse,
+  };
+}

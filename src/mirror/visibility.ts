@@ -1,0 +1,194 @@
+import { LRUCache } from 'lru-cache';
+import { OciError, UpstreamError } from '../oci/errors.ts';
+import type { Reference } from '../oci/reference.ts';
+import type { Background } from './background.ts';
+import { type FreshnessPolicies, freshnessOf } from './freshness.ts';
+import type { Clock, RecordStore, RepositoryId, Upstream, Waiting } from './ports.ts';
+import { parseVisibilityRecord, type VisibilityRecord } from './records.ts';
+import { RememberedNotFound } from './remembered.ts';
+import { SingleFlight } from './single-flight.ts';
+
+/** What was found out about a repository, and when asking about it last failed. */
+export interface KnownVisibility extends VisibilityRecord {
+  readonly failedAtMs?: number;
+}
+
+/** How long each verdict holds, and how long a question that failed is not repeated. Milliseconds. */
+export interface VisibilityLifetimes {
+  readonly publicForMs: number;
+  readonly hiddenForMs: number;
+  readonly retryFailedAfterMs: number;
+}
+
+/**
+ * What a verdict means for the request at hand. Pure.
+ *
+ *     public   within its lifetime  serve
+ *              after it             serve-and-ask: nobody waits for what is known
+ *     hidden   within its lifetime  hide
+ *              after it             ask: it may be a repository that has only just been pushed
+ *     none                          ask
+ */
+export function visibilityDecision(
+  known: KnownVisibility | undefined,
+  lifetimes: VisibilityLifetimes,
+  nowMs: number,
+): 'serve' | 'serve-and-ask' | 'hide' | 'ask' {
+  if (!known) return 'ask';
+  const isPublic = known.verdict === 'public';
+  const forMs = isPublic ? lifetimes.publicForMs : lifetimes.hiddenForMs;
+  const holds = (sinceMs: number, ms: number) => freshnessOf(sinceMs, ms, nowMs) === 'fresh';
+  const stands =
+    holds(known.askedAtMs, forMs) ||
+    (known.failedAtMs !== undefined && holds(known.failedAtMs, lifetimes.retryFailedAfterMs));
+  if (isPublic) return stands ? 'serve' : 'serve-and-ask';
+  return stands ? 'hide' : 'ask';
+}
+
+export interface VisibilityDeps extends Pick<VisibilityLifetimes, 'publicForMs' | 'retryFailedAfterMs'> {
+  readonly records: RecordStore;
+  readonly background: Background;
+  readonly clock: Clock;
+  readonly policies: FreshnessPolicies;
+  /** How long the upstream has for its answer. */
+  readonly askWithinMs: number;
+}
+
+export interface VisibilityQuestion {
+  readonly upstream: Pick<Upstream, 'label' | 'askVisibility'>;
+  readonly of: RepositoryId;
+  /** What of the repository is wanted, where that is a manifest. */
+  readonly reference: Reference | undefined;
+}
+
+/**
+ * Which repositories an anonymous caller may read upstream. Asked once for all who wait, remembered in memory and in the store; while
+ * the upstream gives no answer, its last one stands.
+ */
+export class Visibility {
+  readonly #deps: VisibilityDeps;
+  readonly #memory = new LRUCache<string, KnownVisibility>({ max: 100_000 });
+  readonly #flights = new SingleFlight<KnownVisibility>();
+  readonly #askedBehind = new Set<string>();
+
+  constructor(deps: VisibilityDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Needs no waiting for a repository that is known to be public.
+   * @throws OciError NAME_UNKNOWN where it is hidden, as for a repository that does not exist; UpstreamError unavailable where nobody
+   * ever said.
+   */
+  check(question: VisibilityQuestion, waiting: Waiting): Promise<void> | undefined {
+    const known = this.#memory.get(keyOf(question.of));
+    return known && this.#decide(question, known) === 'serve' ? undefined : this.#look(question, waiting);
+  }
+
+  /** Whether it was last found to be public. Nobody is asked. */
+  async isKnownPublic(of: RepositoryId): Promise<boolean> {
+    return (await this.#known(of))?.verdict === 'public';
+  }
+
+  async #look(question: VisibilityQuestion, waiting: Waiting): Promise<void> {
+    const known = await this.#known(question.of);
+    switch (this.#decide(question, known)) {
+      case 'serve':
+        return;
+      case 'serve-and-ask':
+        return this.#askBehind(question, known);
+      case 'hide':
+        throw new RememberedNotFound(absent(question.of));
+      case 'ask': {
+        const { verdict } = await this.#ask(question, known, waiting);
+        if (verdict === 'hidden') throw absent(question.of);
+      }
+    }
+  }
+
+  #decide({ upstream }: VisibilityQuestion, known: KnownVisibility | undefined) {
+    const { clock, policies, publicForMs, retryFailedAfterMs } = this.#deps;
+    // It may not exist at all: then it is a 404 as any other, and remembered as long.
+    const hiddenForMs = policies.rulesOf(upstream.label).missingMs;
+    return visibilityDecision(known, { publicForMs, hiddenForMs, retryFailedAfterMs }, clock.now());
+  }
+
+  async #known(of: RepositoryId): Promise<KnownVisibility | undefined> {
+    const remembered = this.#memory.get(keyOf(of));
+    if (remembered) return remembered;
+    const record = parseVisibilityRecord(await this.#deps.records.read({ kind: 'visibility', of }));
+    // Somebody may have asked while we read.
+    const newer = this.#memory.get(keyOf(of));
+    if (record && !newer) this.#memory.set(keyOf(of), record);
+    return newer ?? record;
+  }
+
+  /** One question at a time, and nobody waits for it. */
+  #askBehind(question: VisibilityQuestion, known: KnownVisibility | undefined): void {
+    const key = keyOf(question.of);
+    if (this.#askedBehind.has(key)) return;
+    this.#askedBehind.add(key);
+    this.#deps.background.run('visibility', async () => {
+      try {
+        await this.#ask(question, known, { signal: new AbortController().signal });
+      } finally {
+        this.#askedBehind.delete(key);
+      }
+    });
+  }
+
+  async #ask(
+    question: VisibilityQuestion,
+    known: KnownVisibility | undefined,
+    waiting: Waiting,
+  ): Promise<KnownVisibility> {
+    const ask = (flight: Waiting) => this.#answered(question, known, flight);
+    return (await this.#flights.run(keyOf(question.of), ask, waiting)).value;
+  }
+
+  async #answered(
+    { upstream, of, reference }: VisibilityQuestion,
+    known: KnownVisibility | undefined,
+    { signal }: Waiting,
+  ): Promise<KnownVisibility> {
+    const { clock, askWithinMs } = this.#deps;
+    const budget = AbortSignal.timeout(askWithinMs);
+    try {
+      const options = { signal: AbortSignal.any([signal, budget]) };
+      const verdict = await upstream.askVisibility(of.repository, reference, options);
+      return this.#note(of, { verdict, askedAtMs: clock.now() }, known);
+    } catch (cause) {
+      signal.throwIfAborted();
+      if (!budget.aborted && !(cause instanceof UpstreamError)) throw cause;
+      if (!known) throw nobodySaid(of, cause);
+      const standing = { ...known, failedAtMs: clock.now() };
+      this.#memory.set(keyOf(of), standing);
+      return standing;
+    }
+  }
+
+  /** Of what was never public nothing is written: clients may ask for names without end. */
+  #note(of: RepositoryId, record: VisibilityRecord, known: KnownVisibility | undefined): VisibilityRecord {
+    const { records, background } = this.#deps;
+    this.#memory.set(keyOf(of), record);
+    if (record.verdict === 'public' || known?.verdict === 'public') {
+      background.run('visibility record', () => records.write({ kind: 'visibility', of }, record));
+    }
+    return record;
+  }
+}
+
+/** The same words for a repository that is hidden and for one that is not there. */
+function absent({ upstream }: RepositoryId): OciError {
+  return new OciError('NAME_UNKNOWN', `${upstream} has no such repository`);
+}
+
+function nobodySaid({ upstream }: RepositoryId, cause: unknown): UpstreamError {
+  const retryAfterSeconds = cause instanceof UpstreamError ? cause.retryAfterSeconds : undefined;
+  const message = `${upstream} does not answer whether everyone may read this repository, and never has`;
+  return new UpstreamError('unavailable', message, { cause, retryAfterSeconds });
+}
+
+function keyOf({ upstream, repository }: RepositoryId): string {
+  return `${upstream}/${repository}`;
+}
