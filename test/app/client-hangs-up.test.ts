@@ -1,0 +1,85 @@
+import { expect, test } from 'vitest';
+import { ask, open } from '../support/client.ts';
+import { startFakeRegistry } from '../support/fake-registry.ts';
+import { gate } from '../support/gate.ts';
+import { image, randomBlob } from '../support/images.ts';
+import { startApp } from '../support/start-app.ts';
+import { mirrorOf } from '../support/start-mirror.ts';
+
+const repository = 'library/app';
+const blobs = /\/blobs\//;
+
+test('a client that hangs up takes nothing from the others: they get all of the same download', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(2_000_000);
+  upstream.content.addBlob(repository, blob);
+  const half = gate();
+  upstream.script({ path: blobs }, { holdBody: { afterBytes: 1_000_000, until: half } });
+  const app = await startApp(mirrorOf(upstream));
+  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  const first = await open(app, path);
+  const second = await open(app, path);
+  const start = await second.read(500_000);
+  await first.read(1);
+  first.hangUp();
+  half.open();
+  expect(Buffer.concat([start, await second.rest()]).equals(blob.bytes)).toBe(true);
+  expect(upstream.count('GET', blobs)).toBe(1);
+});
+
+test('the one that started the download may hang up before the upstream has answered: who joined gets it all', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(200_000);
+  upstream.content.addBlob(repository, blob);
+  const answering = gate();
+  upstream.script({ path: blobs }, { holdHeaders: answering });
+  const app = await startApp(mirrorOf(upstream));
+  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  const leaving = new AbortController();
+  const first = fetch(`${app.url}${path}`, { signal: leaving.signal });
+  await upstream.arrived('GET', blobs);
+  const second = ask(app, path);
+  leaving.abort();
+  await expect(first).rejects.toThrow('aborted');
+  answering.open();
+  expect((await second).body.equals(blob.bytes)).toBe(true);
+  expect(upstream.count('GET', blobs)).toBe(1);
+});
+
+test('one of those who wait for a tag may hang up: the others get their answer from the one request', async () => {
+  const upstream = await startFakeRegistry();
+  const held = image();
+  upstream.content.add(repository, '1', held);
+  const answering = gate();
+  upstream.script({ path: /\/manifests\// }, { holdHeaders: answering });
+  const app = await startApp(mirrorOf(upstream));
+  const path = `/v2/${repository}/manifests/1`;
+  const leaving = new AbortController();
+  const first = fetch(`${app.url}${path}`, { signal: leaving.signal });
+  await upstream.arrived('GET', /\/manifests\//);
+  const second = ask(app, path);
+  await ask(app, '/v2/');
+  leaving.abort();
+  await expect(first).rejects.toThrow('aborted');
+  await ask(app, '/v2/');
+  answering.open();
+  expect((await second).body.equals(held.manifest.bytes)).toBe(true);
+  expect(upstream.count()).toBe(1);
+});
+
+test('an answer that a client left is counted as cut, and is no failure of the mirror', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(4_000_000);
+  upstream.content.addBlob(repository, blob);
+  const app = await startApp(mirrorOf(upstream));
+  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  await ask(app, path);
+  const leaver = await open(app, path);
+  await leaver.read(1);
+  leaver.hangUp();
+  await expect
+    .poll(async () => (await app.metrics()).sum('layerwell_http_client_aborts_total', { kind: 'blob' }))
+    .toBe(1);
+  expect((await app.metrics()).sum('layerwell_internal_errors_total')).toBe(0);
+  expect(app.logLines.filter(({ msg }) => msg !== 'request')).toEqual([]);
+});

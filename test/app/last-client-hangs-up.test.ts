@@ -1,0 +1,97 @@
+import { expect, test } from 'vitest';
+import { ask, open } from '../support/client.ts';
+import { startFakeRegistry } from '../support/fake-registry.ts';
+import { gate } from '../support/gate.ts';
+import { randomBlob } from '../support/images.ts';
+import { startApp } from '../support/start-app.ts';
+import { mirrorOf } from '../support/start-mirror.ts';
+
+const repository = 'library/app';
+const blobs = /\/blobs\//;
+
+test('the download goes on when its last client has hung up, and the next pull is a hit', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(2_000_000);
+  upstream.content.addBlob(repository, blob);
+  const half = gate();
+  upstream.script({ path: blobs }, { holdBody: { afterBytes: 1_000_000, until: half } });
+  const app = await startApp(mirrorOf(upstream));
+  const only = await open(app, `/v2/${repository}/blobs/${blob.digest}`);
+  await only.read(1);
+  only.hangUp();
+  half.open();
+  expect(await upstream.seen('GET', blobs)[0]?.ended).toBe('complete');
+  await app.quiet();
+  await upstream.stop();
+  const next = await ask(app, `/v2/${repository}/blobs/${blob.digest}`);
+  expect(next.cache).toBe('hit');
+  expect(next.body.equals(blob.bytes)).toBe(true);
+});
+
+test('it goes on too when the client left before the upstream had answered', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(300_000);
+  upstream.content.addBlob(repository, blob);
+  const answering = gate();
+  upstream.script({ path: blobs }, { holdHeaders: answering });
+  const app = await startApp(mirrorOf(upstream));
+  const leaving = new AbortController();
+  const only = fetch(`${app.url}/v2/${repository}/blobs/${blob.digest}`, { signal: leaving.signal });
+  await upstream.arrived('GET', blobs);
+  leaving.abort();
+  await expect(only).rejects.toThrow('aborted');
+  answering.open();
+  await expect.poll(async () => (await app.metrics()).sum('layerwell_cache_fills_total', { result: 'ok' })).toBe(1);
+  expect((await ask(app, `/v2/${repository}/blobs/${blob.digest}`)).cache).toBe('hit');
+  expect(upstream.count('GET', blobs)).toBe(1);
+});
+
+test('a client that comes back joins the download it had left', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(2_000_000);
+  upstream.content.addBlob(repository, blob);
+  const half = gate();
+  upstream.script({ path: blobs }, { holdBody: { afterBytes: 1_000_000, until: half } });
+  const app = await startApp(mirrorOf(upstream));
+  const first = await open(app, `/v2/${repository}/blobs/${blob.digest}`);
+  await first.read(1);
+  first.hangUp();
+  const again = await open(app, `/v2/${repository}/blobs/${blob.digest}`);
+  half.open();
+  expect(again.cache).toBe('fwd=uri-miss; fwd-status=200; collapsed');
+  expect((await again.rest()).equals(blob.bytes)).toBe(true);
+  expect(upstream.count('GET', blobs)).toBe(1);
+});
+
+test('a download that nobody waits for yields its place to one that a client waits for', async () => {
+  const upstream = await startFakeRegistry();
+  const [left, wanted] = [randomBlob(2_000_000, 'left'), randomBlob(300_000, 'wanted')];
+  for (const blob of [left, wanted]) upstream.content.addBlob(repository, blob);
+  const never = gate();
+  upstream.script({ path: new RegExp(left.digest) }, { holdBody: { afterBytes: 1_000_000, until: never } });
+  const app = await startApp(mirrorOf(upstream, { download: { maxConcurrent: 1 } }));
+  const leaver = await open(app, `/v2/${repository}/blobs/${left.digest}`);
+  await leaver.read(1);
+  leaver.hangUp();
+  expect((await ask(app, `/v2/${repository}/blobs/${wanted.digest}`)).body.equals(wanted.bytes)).toBe(true);
+  expect(await upstream.seen('GET', new RegExp(left.digest))[0]?.ended).toBe('aborted');
+});
+
+test('no more downloads than allowed go on without clients: the one that was left first ends', async () => {
+  const upstream = await startFakeRegistry();
+  const never = gate();
+  upstream.script({ path: blobs }, { holdBody: { afterBytes: 1_000_000, until: never } });
+  const app = await startApp(mirrorOf(upstream, { download: { maxAbandoned: 1 } }));
+  const left = ['one', 'two'].map((name) => randomBlob(2_000_000, name));
+  for (const blob of left) {
+    upstream.content.addBlob(repository, blob);
+    const leaver = await open(app, `/v2/${repository}/blobs/${blob.digest}`);
+    await leaver.read(1);
+    leaver.hangUp();
+  }
+  const [first, second] = left.map(({ digest }) => upstream.seen('GET', new RegExp(digest))[0]);
+  expect(await first?.ended).toBe('aborted');
+  await app.metrics();
+  expect((await app.metrics()).sum('layerwell_cache_fills_in_flight')).toBe(1);
+  expect(second?.sentBytes).toBe(1_000_000);
+});

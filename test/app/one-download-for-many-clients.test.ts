@@ -1,0 +1,110 @@
+import { expect, test } from 'vitest';
+import { digestOf } from '../../src/oci/digest.ts';
+import { ask, open } from '../support/client.ts';
+import { startFakeRegistry } from '../support/fake-registry.ts';
+import { gate } from '../support/gate.ts';
+import { image, randomBlob } from '../support/images.ts';
+import { startApp } from '../support/start-app.ts';
+import { mirrorOf } from '../support/start-mirror.ts';
+
+const repository = 'library/app';
+const blobs = /\/blobs\//;
+const manifests = /\/manifests\//;
+
+test('fifty clients that ask for one blob at once cause one download, and each gets all of it', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(2_000_000);
+  upstream.content.addBlob(repository, blob);
+  const half = gate();
+  upstream.script({ path: blobs }, { holdBody: { afterBytes: 1_000_000, until: half } });
+  const app = await startApp(mirrorOf(upstream));
+  const clients = await Promise.all(
+    Array.from({ length: 50 }, () => open(app, `/v2/${repository}/blobs/${blob.digest}`)),
+  );
+  // Every one of them reads before the blob is whole.
+  const starts = await Promise.all(clients.map((client) => client.read(500_000)));
+  expect(upstream.seen('GET', blobs)[0]?.sentBytes).toBe(1_000_000);
+  half.open();
+  const ends = await Promise.all(clients.map((client) => client.rest()));
+  const digests = ends.map((end, index) => digestOf(Buffer.concat([starts[index] ?? Buffer.alloc(0), end])));
+  expect(new Set(digests)).toEqual(new Set([blob.digest]));
+  expect(upstream.count('GET', blobs)).toBe(1);
+  expect(new Set(clients.map(({ headers }) => headers['content-length']))).toEqual(new Set(['2000000']));
+  const words = clients.map(({ cache }) => cache);
+  expect(words.filter((word) => word.endsWith('stored'))).toHaveLength(1);
+  expect(words.filter((word) => word.endsWith('collapsed'))).toHaveLength(49);
+  const metrics = await app.metrics();
+  expect(metrics.sum('layerwell_cache_collapsed_requests_total', { kind: 'blob' })).toBe(49);
+});
+
+test('clients that ask before the upstream has answered wait for the same answer', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(100_000);
+  upstream.content.addBlob(repository, blob);
+  const answering = gate();
+  upstream.script({ path: blobs }, { holdHeaders: answering });
+  const app = await startApp(mirrorOf(upstream));
+  const first = ask(app, `/v2/${repository}/blobs/${blob.digest}`);
+  await upstream.arrived('GET', blobs);
+  const others = Array.from({ length: 9 }, () => ask(app, `/v2/${repository}/blobs/${blob.digest}`));
+  answering.open();
+  for (const { body } of await Promise.all([first, ...others])) expect(body.equals(blob.bytes)).toBe(true);
+  expect(upstream.count('GET', blobs)).toBe(1);
+});
+
+test('all who wait for one answer hear the same no, and nobody asks again for a while', async () => {
+  const upstream = await startFakeRegistry();
+  const absent = randomBlob(10).digest;
+  upstream.content.addBlob(repository, randomBlob(20));
+  const answering = gate();
+  upstream.script({ path: blobs }, { holdHeaders: answering });
+  const app = await startApp(mirrorOf(upstream));
+  const first = ask(app, `/v2/${repository}/blobs/${absent}`);
+  await upstream.arrived('GET', blobs);
+  const others = Array.from({ length: 9 }, () => ask(app, `/v2/${repository}/blobs/${absent}`));
+  answering.open();
+  for (const { status } of await Promise.all([first, ...others])) expect(status).toBe(404);
+  expect((await ask(app, `/v2/${repository}/blobs/${absent}`)).status).toBe(404);
+  expect(upstream.count('GET', blobs)).toBe(1);
+});
+
+test.each([
+  { what: 'an unknown tag', reference: '1' },
+  { what: 'a digest', reference: image().manifest.digest },
+])('twenty clients that ask for $what at once cause one request', async ({ reference }) => {
+  const upstream = await startFakeRegistry();
+  const held = image();
+  upstream.content.add(repository, '1', held);
+  const answering = gate();
+  upstream.script({ path: manifests }, { holdHeaders: answering });
+  const app = await startApp(mirrorOf(upstream));
+  const first = ask(app, `/v2/${repository}/manifests/${reference}`);
+  await upstream.arrived('GET', manifests);
+  const others = Array.from({ length: 19 }, () => ask(app, `/v2/${repository}/manifests/${reference}`));
+  answering.open();
+  for (const { status, body } of await Promise.all([first, ...others])) {
+    expect(status).toBe(200);
+    expect(body.equals(held.manifest.bytes)).toBe(true);
+  }
+  expect(upstream.count()).toBe(1);
+});
+
+test.each([
+  { what: 'an unknown tag', path: 'manifests/1' },
+  { what: 'a manifest by digest', path: `manifests/${image().manifest.digest}` },
+  { what: 'a blob', path: `blobs/${image().blobs[0]?.digest}` },
+])('twenty clients that ask with HEAD for $what at once cause one HEAD', async ({ path }) => {
+  const upstream = await startFakeRegistry();
+  upstream.content.add(repository, '1', image());
+  const answering = gate();
+  upstream.script({ method: 'HEAD' }, { holdHeaders: answering });
+  const app = await startApp(mirrorOf(upstream));
+  const head = () => ask(app, `/v2/${repository}/${path}`, { method: 'HEAD' });
+  const first = head();
+  await upstream.arrived('HEAD', /./);
+  const others = Array.from({ length: 19 }, head);
+  await Promise.all(Array.from({ length: 5 }, () => ask(app, '/v2/'))); // The others have been read by now.
+  answering.open();
+  for (const { status } of await Promise.all([first, ...others])) expect(status).toBe(200);
+  expect(upstream.requests.map(({ method }) => method)).toEqual(['HEAD']);
+});

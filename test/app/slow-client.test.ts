@@ -1,0 +1,55 @@
+import { expect, test } from 'vitest';
+import { ask, open } from '../support/client.ts';
+import { startFakeRegistry } from '../support/fake-registry.ts';
+import { randomBlob } from '../support/images.ts';
+import { startApp } from '../support/start-app.ts';
+import { mirrorOf } from '../support/start-mirror.ts';
+
+const repository = 'library/app';
+const blobs = /\/blobs\//;
+/** More than what the sockets and the mirror's own buffers between a client and the file can hold. */
+const size = 24_000_000;
+
+test('a client that does not read holds up neither the download nor another client', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(size);
+  upstream.content.addBlob(repository, blob);
+  const app = await startApp(mirrorOf(upstream));
+  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  const slow = await open(app, path);
+  slow.pause();
+  const fast = await ask(app, path);
+  expect(fast.body.equals(blob.bytes)).toBe(true);
+  expect(await upstream.seen('GET', blobs)[0]?.ended).toBe('complete');
+  await app.quiet();
+  expect((await ask(app, path)).cache).toBe('hit');
+  expect((await slow.rest()).equals(blob.bytes)).toBe(true);
+  expect(upstream.count('GET', blobs)).toBe(1);
+});
+
+test('a client that reads what is stored slowly does not hold up another', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(size);
+  upstream.content.addBlob(repository, blob);
+  const app = await startApp(mirrorOf(upstream));
+  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  await ask(app, path);
+  await app.quiet();
+  const slow = await open(app, path);
+  slow.pause();
+  expect((await ask(app, path)).body.equals(blob.bytes)).toBe(true);
+  expect((await slow.rest()).equals(blob.bytes)).toBe(true);
+});
+
+test('a client that takes nothing for too long is cut, and the others are not', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(size);
+  upstream.content.addBlob(repository, blob);
+  const app = await startApp(mirrorOf(upstream, { clients: { idleTimeout: '300ms' } }));
+  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  const asleep = await open(app, path);
+  asleep.pause();
+  await expect.poll(async () => (await app.metrics()).sum('layerwell_http_client_aborts_total')).toBe(1);
+  await expect(asleep.rest()).rejects.toThrow('cut');
+  expect((await ask(app, path)).body.equals(blob.bytes)).toBe(true);
+});
