@@ -49,7 +49,7 @@ export class NoteWriter {
 
   /** Without what it names. */
   content({ digest, size, usedAtMs, isManifest }: IndexedContent): void {
-    this.#content.run(digest, size, Math.floor(usedAtMs), isManifest ? 1 : 0, this.#rebuild);
+    this.#content.run(digest, whole(size), whole(usedAtMs), isManifest ? 1 : 0, this.#rebuild);
   }
 
   name(parent: Digest, child: Digest): void {
@@ -63,11 +63,18 @@ export class NoteWriter {
 
   /** @returns whether the content is known. */
   use(digest: Digest, atMs: number): boolean {
-    return this.#use.run(digest, Math.floor(atMs)).changes !== 0;
+    return this.#use.run(digest, whole(atMs)).changes !== 0;
   }
 
   link({ of, kind, digest, mediaType, size }: Link): void {
-    this.#link.run(digest, fullName(of), kind, mediaType ?? null, size ?? null, this.#rebuild);
+    this.#link.run(
+      digest,
+      fullName(of),
+      kind,
+      mediaType ?? null,
+      size === undefined ? null : whole(size),
+      this.#rebuild,
+    );
   }
 
   tag({ of, tag, digest, source }: TagNote): void {
@@ -75,4 +82,10 @@ export class NoteWriter {
     if (digest === undefined) this.#untag.run(fullName(of), tag);
     else this.#tag.run(fullName(of), tag, digest, this.#rebuild, seenBefore);
   }
+}
+
+/** The file takes whole numbers only, and refuses every note that comes with another one. */
+function whole(number: number): number {
+  const floor = Math.floor(number);
+  return Number.isSafeInteger(floor) ? floor : 0;
 }

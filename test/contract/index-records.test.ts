@@ -144,6 +144,8 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       index.noteLink(link(debian, child));
       index.noteLink(link(debian, child, { kind: 'manifest', mediaType: 'manifest', size: 5 }));
       index.noteLink(link(debian, child, { kind: 'manifest', size: undefined }));
+      await index.totals();
+      index.noteLink(link(debian, child, { kind: 'manifest', size: undefined }));
       expect(await index.borrowableLink(alpine, child)).toEqual(
         link(debian, child, { kind: 'manifest', mediaType: 'manifest', size: 5 }),
       );

@@ -36,6 +36,10 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await index.totals()).toEqual({ bytes: 12, manifests: 1, blobs: 0 });
       noteBlob(index, 'thing', { size: 12 });
       expect(await index.totals()).toEqual({ bytes: 12, manifests: 1, blobs: 0 });
+      noteManifest(index, 'other', []);
+      noteBlob(index, 'other');
+      expect(await index.totals()).toEqual({ bytes: 22, manifests: 2, blobs: 0 });
+      await index.forget(named('other'));
       await index.forget(digest);
       expect(await index.totals()).toEqual({ bytes: 0, manifests: 0, blobs: 0 });
     });
@@ -63,10 +67,13 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       index.noteUse(a, 30.5);
       expect(await evictable(index)).toEqual([b, a]);
       index.noteUse(a, 5);
+      index.noteUse(b, 25);
+      index.noteUse(b, 5);
       noteBlob(index, 'a', { usedAtMs: 1 });
       expect(await evictable(index)).toEqual([b, a]);
       index.noteUse(named('unheard of'), 40);
       expect(await evictable(index)).toEqual([b, a]);
+      expect(await index.evictable({ limit: 1, offset: 0 })).toMatchObject([{ usedAtMs: 25 }]);
     });
 
     test('is nothing that a stored manifest names, in whatever order they were noted', async () => {

@@ -93,8 +93,10 @@ describe('while a rebuild is under way', () => {
     const running = rebuild(index, slow, stopping.signal);
     await slow.reached;
     stopping.abort(new Error('stopping'));
+    kept.files.calls.length = 0;
     slow.goOn();
     await expect(running).rejects.toThrow('stopping');
+    expect(kept.files.calls.filter(({ path }) => path.includes('/repositories/docker.io'))).toEqual([]);
     expect(index.needsRebuild).toBe(true);
   });
 

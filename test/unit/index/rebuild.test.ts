@@ -104,6 +104,7 @@ describe('a rebuild', () => {
     await rebuild(index, kept);
     expect(await index.totals()).toEqual({ bytes: whole, manifests: 1, blobs: 3 });
     expect(await index.repositories({ last: undefined, limit: 10 })).toEqual(['docker.io/library/alpine']);
+    expect(await index.forget(digestOf(Buffer.from('gone 1')))).toEqual([]);
     expect(await index.forget(built.manifest.digest)).toHaveLength(2);
     expect(await index.evictable(everything)).toHaveLength(3);
   });
@@ -142,6 +143,7 @@ describe('a rebuild', () => {
     await kept.records.write({ kind: 'tag', of: alpine, tag: other }, { digest: 'sha256:short' });
     await kept.records.write({ kind: 'manifest', of: alpine, digest }, { size: -1 });
     await kept.records.write({ kind: 'blob', of: alpine, digest }, { size: 1 });
+    await kept.records.write({ kind: 'blob', of: local, digest }, { size: 1e300, firstServedAtMs: 0.5 });
     await writeFile(join(kept.path, recordPath({ kind: 'tag', of: alpine, tag: parseTag('torn') })), '{');
     const { index } = await startIndex(await temporaryDirectory());
 
@@ -152,7 +154,7 @@ describe('a rebuild', () => {
       'Error: unreadable: tag docker.io/library/alpine other',
     ]);
     expect(kept.troubles).toHaveLength(1);
-    expect(await index.forget(digest)).toEqual([]);
+    expect(await index.forget(digest)).toEqual([{ kind: 'blob', of: local, digest }]);
     expect(await index.forget(built.manifest.digest)).toHaveLength(2);
   });
 

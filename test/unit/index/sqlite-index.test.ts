@@ -122,6 +122,17 @@ describe('a file that is no sound index is thrown away and made anew', () => {
     ['random bytes', (path) => writeFile(path, Buffer.alloc(10_000, 'garbage'))],
     ['cut short', (path) => truncate(path, 5000)],
     ['overwritten in the middle', async (path) => writeFile(path, (await readFile(path)).fill('x', 4096, 30_000))],
+    [
+      'with one spoilt page',
+      async (path) => {
+        const database = new DatabaseSync(path);
+        const root = Number(
+          database.prepare("SELECT rootpage FROM sqlite_schema WHERE name = 'tagged'").get()?.['rootpage'],
+        );
+        database.close();
+        await writeFile(path, (await readFile(path)).fill('x', (root - 1) * 4096, root * 4096));
+      },
+    ],
     ['of another version', async (path) => change(path, 'PRAGMA user_version = 999')],
     ['somebody else wrote', async (path) => change(path, 'DROP TABLE state')],
   ];
@@ -208,6 +219,24 @@ describe('notes', () => {
     index.noteUse(layer, 1);
     await expect(index.totals()).rejects.toThrow('the index is not open');
     await expect(index.forget(layer)).rejects.toThrow('the index is not open');
+  });
+
+  test('that the disk does not take leave an index that must be rebuilt', async () => {
+    const directory = await temporaryDirectory();
+    const script = join(import.meta.dirname, 'note-beyond-limit.ts');
+    const limited = startProcess('/bin/sh', [
+      '-c',
+      'ulimit -f 400; exec "$0" "$@"',
+      process.execPath,
+      script,
+      directory,
+    ]);
+    expect(await limited.exited).toEqual({ code: 0, signal: null });
+    expect(limited.stdout).toMatch(/^trouble\n$/);
+
+    const { index, troubles } = await startIndex(directory);
+    expect(troubles).toEqual([]);
+    expect(index.needsRebuild).toBe(true);
   });
 
   test('of the largest manifest there can be never hold up others for long', async () => {

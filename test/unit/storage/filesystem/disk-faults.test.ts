@@ -154,6 +154,18 @@ test('a record that the disk cannot read is not said to be absent', async () => 
   expect(await records.read(latest)).toEqual({ digest });
 });
 
+test('a write that fails does not fail the one behind it', async () => {
+  const { records, files } = await preparedStores();
+  let writes = 0;
+  files.failWith = ({ operation }) => (operation === 'write' && (writes += 1) === 1 ? 'ENOSPC' : undefined);
+  const outcomes = await Promise.allSettled([
+    records.write(latest, { number: 1 }),
+    records.write(latest, { number: 2 }),
+  ]);
+  expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'fulfilled']);
+  expect(await records.read(latest)).toEqual({ number: 2 });
+});
+
 test('a blob that is shortened while it is read fails, and does not just end', async () => {
   const { store, path } = await preparedStores();
   await store.put(digest, bytes);
