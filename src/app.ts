@@ -54,6 +54,7 @@ export function createApp({ config, version, log, failpoint, clock = { now: () =
     freeBytes: () => store.freeBytes(),
     pendingBytes: () => store.pendingBytes(),
     onTrouble: ({ part, cause }) => log.logger.error({ part, err: cause }, 'trouble'),
+    onCircuitChanged: (event) => log.logger.warn(event, 'upstream circuit'),
     onDownloadFailed: ({ upstream, result, bytes, cause }) =>
       log.logger.warn({ upstream, result, bytes, err: cause }, 'download failed'),
   });

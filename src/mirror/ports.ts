@@ -288,6 +288,12 @@ export interface Observer {
     readonly outcome: number | string;
     readonly durationMs: number;
   }): void;
+  /** Whether one of an upstream's endpoints is asked at all; see upstream/circuit.ts. */
+  circuitChanged(event: {
+    readonly upstream: string;
+    readonly endpoint: 'registry' | 'mirror';
+    readonly state: 'closed' | 'open' | 'half-open';
+  }): void;
   upstreamBytes(event: { readonly upstream: string; readonly kind: UpstreamRequestKind; readonly bytes: number }): void;
   /** What an upstream said is left of an account's allowance (Docker Hub: pulls in a sliding window). */
   rateLimitSeen?(event: {

@@ -44,7 +44,7 @@ export async function* resumedPieces(options: PiecesOptions): AsyncGenerator<Uin
     } catch (cause) {
       failures += 1;
       if (signal.aborted || !isWorthAnotherTry(cause) || failures > attemptsWithoutProgress) throw cause;
-      await wait(pauseMs(failures), { signal });
+      await wait(Math.max(pauseMs(failures), wishedMs(cause)), { signal });
       opened = undefined;
     }
   }
@@ -71,6 +71,12 @@ export function isWorthAnotherTry(cause: unknown): boolean {
 /** At once after progress, then doubling from 200 ms, with jitter, so that many mirrors do not come back together. */
 function pauseMs(failures: number): number {
   return failures === 1 ? 0 : 100 * 2 ** (failures - 1) * (0.5 + Math.random());
+}
+
+/** What the upstream, or the breaker before it, asks for; more than half a minute nobody waits. */
+function wishedMs(cause: unknown): number {
+  const seconds = cause instanceof UpstreamError ? cause.retryAfterSeconds : undefined;
+  return Math.min((seconds ?? 0) * 1_000, 30_000);
 }
 
 async function* piecesFrom(

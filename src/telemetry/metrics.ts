@@ -11,6 +11,8 @@ export interface MetricsDeps {
   readonly maxBytes: number;
   /** Failures no client hears of: for the log. */
   readonly onTrouble: (event: { readonly part: string; readonly cause: unknown }) => void;
+  /** An upstream became unreachable, or came back: for the log. */
+  readonly onCircuitChanged: (event: Parameters<Observer['circuitChanged']>[0]) => void;
   /** Downloads that did not end well: for the log. */
   readonly onDownloadFailed: (event: Parameters<Observer['downloadEnded']>[0]) => void;
 }
@@ -88,6 +90,12 @@ export function createMetrics(deps: MetricsDeps): Metrics {
     help: 'From a request to an upstream to the headers of its answer.',
     labelNames: ['upstream', 'kind'],
     buckets: secondsOfAnswers,
+    registers,
+  });
+  const circuits = new Gauge({
+    name: 'layerwell_upstream_circuit_state',
+    help: '1 for the state an upstream endpoint is in: open, it failed and is not asked; half-open, one request tries.',
+    labelNames: ['upstream', 'endpoint', 'state'],
     registers,
   });
   const upstreamBytes = new Tally({
@@ -227,6 +235,11 @@ export function createMetrics(deps: MetricsDeps): Metrics {
     upstreamAnswered: ({ upstream, kind, method, outcome, durationMs }) => {
       upstreamRequests.inc({ upstream, kind, method, code: String(outcome) });
       upstreamSeconds.observe({ upstream, kind }, durationMs / 1000);
+    },
+    circuitChanged: ({ upstream, endpoint, state }) => {
+      for (const other of ['closed', 'open', 'half-open']) circuits.set({ upstream, endpoint, state: other }, 0);
+      circuits.set({ upstream, endpoint, state }, 1);
+      deps.onCircuitChanged({ upstream, endpoint, state });
     },
     upstreamBytes: ({ upstream, kind, bytes }) => upstreamBytes.add(bytes, upstream, kind),
     downloadStarted: () => downloadsInFlight.inc(),

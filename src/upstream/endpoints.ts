@@ -1,8 +1,7 @@
-import type { Clock, Waiting } from '../mirror/ports.ts';
+import type { Waiting } from '../mirror/ports.ts';
 import { isDigest } from '../oci/digest.ts';
 import type { Reference } from '../oci/reference.ts';
 import type { Endpoint } from './endpoint.ts';
-import { RestingMirror } from './resting-mirror.ts';
 
 export interface MirrorEndpoint {
   readonly endpoint: Endpoint;
@@ -14,18 +13,16 @@ export interface EndpointsDeps {
   /** In the order in which they are tried. */
   readonly mirrors: readonly MirrorEndpoint[];
   readonly registry: Endpoint;
-  readonly clock: Clock;
 }
 
 /**
  * Asks the mirrors before the registry: what a mirror does not have, or fails to answer, the next one is asked for, and the registry
  * last; its answer counts, be it yes or no. A mirror that may lag behind is asked for content by its digest only.
  */
-export function createEndpoints({ mirrors, registry, clock }: EndpointsDeps): Endpoint {
-  const tried = mirrors.map(({ endpoint, tags }) => ({ tags, mirror: new RestingMirror(endpoint, clock) }));
+export function createEndpoints({ mirrors, registry }: EndpointsDeps): Endpoint {
   const endpointsFor = (what: 'content' | 'names'): readonly Endpoint[] => {
-    const mirrorsFor = tried.filter(({ tags, mirror }) => !mirror.isResting && (tags || what === 'content'));
-    return [...mirrorsFor.map(({ mirror }) => mirror), registry];
+    const mirrorsFor = mirrors.filter(({ tags }) => tags || what === 'content');
+    return [...mirrorsFor.map(({ endpoint }) => endpoint), registry];
   };
   const endpointsOf = (reference: Reference) => endpointsFor(isDigest(reference) ? 'content' : 'names');
   return {

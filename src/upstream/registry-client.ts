@@ -1,4 +1,5 @@
 import type { Clock, Observer, Upstream } from '../mirror/ports.ts';
+import { withCircuitBreaker } from './circuit-breaker.ts';
 import { createConnections } from './connections.ts';
 import { createEndpoint, requestsTo } from './endpoint.ts';
 import { createEndpoints } from './endpoints.ts';
@@ -43,9 +44,11 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   const endpointOf = (mirror: (typeof mirrors)[number]) =>
     createEndpoint({ ...common, ...mirror, repositoryPrefix: undefined });
   const endpoints = createEndpoints({
-    mirrors: mirrors.map((mirror) => ({ endpoint: endpointOf(mirror), tags: mirror.tags })),
-    registry,
-    clock,
+    mirrors: mirrors.map((mirror) => ({
+      endpoint: withCircuitBreaker({ ...common, endpoint: endpointOf(mirror), host: mirror.url.host, role: 'mirror' }),
+      tags: mirror.tags,
+    })),
+    registry: withCircuitBreaker({ ...common, endpoint: registry, host: url.host, role: 'registry' }),
   });
   const asStranger = requestsTo({
     ...common,

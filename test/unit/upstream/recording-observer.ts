@@ -36,6 +36,7 @@ export class RecordingObserver implements Observer {
   }
 
   rejected(): void {}
+  circuitChanged(): void {}
   scrubbed(): void {}
   answered(): void {}
   downloadStarted(): void {}

@@ -1,0 +1,115 @@
+import { expect, test } from 'vitest';
+import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
+import { Circuit, type CircuitState } from '../../../src/upstream/circuit.ts';
+import { verdictOn } from '../../../src/upstream/circuit-breaker.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+
+function circuit(failuresToOpen = 3) {
+  const clock = new ManualClock();
+  const story: CircuitState[] = [];
+  const rules = { failuresToOpen, firstOpenMs: 10_000, maxOpenMs: 300_000 };
+  return { clock, story, circuit: new Circuit({ rules, clock, onChange: (state) => story.push(state) }) };
+}
+
+test('it opens after three failures in a row, and a success in between starts the count anew', () => {
+  const { circuit: one } = circuit();
+  one.failed();
+  one.failed();
+  one.succeeded();
+  one.failed();
+  one.failed();
+  expect(one.admits()).toBe(true);
+  one.failed();
+  expect(one.admits()).toBe(false);
+});
+
+test('after its time one request tries, and the others still wait', () => {
+  const { circuit: one, clock, story } = circuit(1);
+  one.failed();
+  clock.advance(9_999);
+  expect(one.admits()).toBe(false);
+  clock.advance(1);
+  expect(one.admits()).toBe(true);
+  expect(one.admits()).toBe(false);
+  one.succeeded();
+  expect(one.admits()).toBe(true);
+  expect(story).toEqual(['open', 'half-open', 'closed']);
+});
+
+test('each try that fails doubles the time, up to five minutes; a success makes it ten seconds again', () => {
+  const { circuit: one, clock } = circuit(1);
+  one.failed();
+  const times = [one.openForMs];
+  for (let tries = 0; tries < 6; tries += 1) {
+    clock.advance(one.openForMs);
+    one.admits();
+    one.failed();
+    times.push(one.openForMs);
+  }
+  expect(times).toEqual([10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000]);
+  clock.advance(300_000);
+  one.admits();
+  one.succeeded();
+  one.failed();
+  expect(one.openForMs).toBe(10_000);
+});
+
+test('an endpoint that says how long it wants to be left alone is left alone so long', () => {
+  const { circuit: one } = circuit(1);
+  one.failed({ atLeastMs: 60_000 });
+  expect(one.openForMs).toBe(60_000);
+});
+
+test('when the one that tries is given up by its caller, the next one tries', () => {
+  const { circuit: one, clock } = circuit(1);
+  one.failed();
+  clock.advance(10_000);
+  one.admits();
+  one.undecided();
+  expect(one.admits()).toBe(true);
+});
+
+const waiting = new AbortController().signal;
+const left = AbortSignal.abort(new Error('the client has left'));
+const tooLate = AbortSignal.abort(new DOMException('too late', 'TimeoutError'));
+
+test.each([
+  {
+    what: 'not found',
+    cause: new OciError('MANIFEST_UNKNOWN', ''),
+    signal: waiting,
+    registry: 'answered',
+    mirror: 'answered',
+  },
+  { what: 'denied', cause: new OciError('DENIED', ''), signal: waiting, registry: 'answered', mirror: 'answered' },
+  {
+    what: 'unreachable',
+    cause: new UpstreamError('connect', ''),
+    signal: waiting,
+    registry: 'failed',
+    mirror: 'failed',
+  },
+  { what: 'slow', cause: new UpstreamError('timeout', ''), signal: waiting, registry: 'failed', mirror: 'failed' },
+  { what: '503', cause: new UpstreamError('unavailable', ''), signal: waiting, registry: 'failed', mirror: 'failed' },
+  { what: '429', cause: new UpstreamError('overloaded', ''), signal: waiting, registry: 'answered', mirror: 'failed' },
+  { what: '401', cause: new UpstreamError('refused', ''), signal: waiting, registry: 'answered', mirror: 'failed' },
+  {
+    what: 'wrong bytes',
+    cause: new UpstreamError('misbehaving', ''),
+    signal: waiting,
+    registry: 'answered',
+    mirror: 'failed',
+  },
+  {
+    what: 'no place in line',
+    cause: new UpstreamError('busy', ''),
+    signal: waiting,
+    registry: 'undecided',
+    mirror: 'undecided',
+  },
+  { what: 'a client that left', cause: new Error(''), signal: left, registry: 'undecided', mirror: 'undecided' },
+  { what: 'a caller that waited enough', cause: new Error(''), signal: tooLate, registry: 'failed', mirror: 'failed' },
+] as const)('$what: $registry for a registry, $mirror for a mirror', ({ cause, signal, registry, mirror }) => {
+  expect(verdictOn(cause, signal, 'registry')).toBe(registry);
+  expect(verdictOn(cause, signal, 'mirror')).toBe(mirror);
+});
