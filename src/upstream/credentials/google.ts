@@ -1,4 +1,3 @@
-import type { JWTInput } from 'google-auth-library';
 import type { Waiting } from '../../mirror/ports.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { ReadSecret, SettingsOf } from '../settings.ts';
@@ -43,9 +42,10 @@ interface GoogleToken {
 }
 
 async function fetchToken(readKey: ReadSecret | undefined): Promise<GoogleToken> {
-  const { GoogleAuth } = await import('google-auth-library');
-  const key = readKey && parseKey(await readKey());
-  const client = await new GoogleAuth({ scopes, ...(key && { credentials: key }) }).getClient();
+  const { GoogleAuth, JWT } = await import('google-auth-library');
+  const client = readKey
+    ? new JWT({ ...parseKey(await readKey()), scopes })
+    : await new GoogleAuth({ scopes }).getClient();
   const { token } = await client.getAccessToken();
   if (typeof token !== 'string') throw new UpstreamError('refused', 'Google answered without a token');
   return { token, endsAtMs: client.credentials.expiry_date ?? undefined };
@@ -61,10 +61,17 @@ function lentByGoogle({ token, endsAtMs = 0 }: GoogleToken, nowMs: number): Lent
   };
 }
 
-function parseKey(text: string): JWTInput {
-  const key = parseJson(text);
-  if (isKey(key)) return key;
-  throw new UpstreamError('refused', 'the key is not one of a Google account');
+/** Of a key file only what proves the account is taken: where to go with it is not the file's to say. */
+function parseKey(text: string): { readonly email: string; readonly key: string } {
+  const file = parseJson(text);
+  if (isKey(file)) return { email: file.client_email, key: file.private_key };
+  throw new UpstreamError('refused', 'the key is not one of a Google service account');
+}
+
+function isKey(value: unknown): value is { readonly client_email: string; readonly private_key: string } {
+  if (typeof value !== 'object' || value === null || !('client_email' in value) || !('private_key' in value))
+    return false;
+  return typeof value.client_email === 'string' && typeof value.private_key === 'string';
 }
 
 /** JSON.parse quotes what it stumbles over: here, a piece of the key. */
@@ -74,8 +81,4 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-function isKey(value: unknown): value is JWTInput {
-  return typeof value === 'object' && value !== null && 'type' in value && typeof value.type === 'string';
 }

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { freePort } from '../../support/free-port.ts';
 import { thisTest } from '../../support/owner.ts';
 
@@ -7,6 +8,8 @@ export interface Seen {
   readonly method: string;
   readonly url: URL;
   readonly headers: IncomingMessage['headers'];
+  /** The form that was posted, read before the server answers. */
+  readonly form: URLSearchParams;
 }
 
 export interface Server {
@@ -24,9 +27,12 @@ export async function serve(answer: (seen: Seen, response: ServerResponse) => vo
   const url = `http://127.0.0.1:${port}`;
   const seen: Seen[] = [];
   const server = createServer((request, response) => {
-    const one = { method: request.method ?? '', url: new URL(request.url ?? '/', url), headers: request.headers };
-    seen.push(one);
-    answer(one, response);
+    void text(request).then((body) => {
+      const { method = '', headers } = request;
+      const one = { method, url: new URL(request.url ?? '/', url), headers, form: new URLSearchParams(body) };
+      seen.push(one);
+      answer(one, response);
+    });
   });
   await once(server.listen(port, '127.0.0.1'), 'listening');
   thisTest(async () => {

@@ -1,0 +1,71 @@
+import nock from 'nock';
+import { beforeEach, expect, test } from 'vitest';
+import { parseRepository } from '../../../../src/oci/reference.ts';
+import { sendJson, serve } from '../serve.ts';
+import { clientOf, patiently } from '../start-client.ts';
+import { lent, stubAws } from './stub-aws.ts';
+
+const hour = 3_600_000;
+const [app, other] = [parseRepository('alias/app'), parseRepository('alias/other')];
+
+beforeEach(stubAws);
+
+const aws = () =>
+  nock('https://api.ecr-public.us-east-1.amazonaws.com')
+    .post('/')
+    .matchHeader('x-amz-target', 'SpencerFrontendService.GetAuthorizationToken');
+
+/** The public gallery: tokens with the scope `aws`, for those who show what AWS lent them. */
+async function start() {
+  const registry = await serve(({ url, headers }, response) => {
+    const isKnown = headers.authorization === `Basic ${btoa('AWS:lent')}`;
+    if (url.pathname === '/token/')
+      return sendJson(response, { token: `for-${url.searchParams.get('scope')}` }, isKnown ? 200 : 401);
+    const isLetIn = headers.authorization === 'Bearer for-aws';
+    sendJson(response, { tags: [] }, isLetIn ? 200 : 401, {
+      'www-authenticate': `Bearer realm="${registry.url}/token/",service="public.ecr.aws",scope="aws"`,
+    });
+  });
+  return { registry, ...clientOf(registry.url, { credentials: [{ kind: 'ecr-public', repositories: ['**'] }] }) };
+}
+
+test('the public gallery gives one token for all repositories to whom AWS knows', async () => {
+  const { registry, client, clock } = await start();
+  aws().reply(200, { authorizationData: lent('lent', clock.now() + 12 * hour) });
+
+  await client.listTags(app, patiently);
+  await client.listTags(other, patiently);
+
+  expect(registry.story().filter((one) => one === 'GET /token/')).toHaveLength(1);
+  expect(nock.pendingMocks()).toEqual([]);
+});
+
+test('ten pulls at once ask AWS once and the gallery for one token', async () => {
+  const { registry, client, clock } = await start();
+  aws().reply(200, { authorizationData: lent('lent', clock.now() + 12 * hour) });
+
+  await Promise.all(Array.from({ length: 10 }, () => client.listTags(app, patiently)));
+
+  expect(registry.story().filter((one) => one === 'GET /token/')).toHaveLength(1);
+});
+
+test('what AWS lends is renewed after half its life', async () => {
+  const { client, clock } = await start();
+  aws().reply(200, { authorizationData: lent('lent', clock.now() + 12 * hour) });
+  await client.listTags(app, patiently);
+  const renewal = aws().reply(200, { authorizationData: lent('lent', clock.now() + 24 * hour) });
+  clock.advance(7 * hour);
+
+  await client.listTags(app, patiently);
+
+  await expect.poll(() => renewal.isDone()).toBe(true);
+});
+
+test('where AWS refuses the account, nothing is pulled anonymously in its stead', async () => {
+  const { registry, client } = await start();
+  aws().reply(400, { __type: 'AccessDeniedException' });
+
+  await expect(client.listTags(app, patiently)).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+
+  expect(registry.story()).toEqual(['GET /v2/alias/app/tags/list']);
+});

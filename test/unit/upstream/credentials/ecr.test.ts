@@ -1,0 +1,150 @@
+import { inspect } from 'node:util';
+import nock from 'nock';
+import { beforeEach, expect, test, vi } from 'vitest';
+import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import { createEcrCredentials } from '../../../../src/upstream/credentials/ecr.ts';
+import { startFakeRegistry } from '../../../support/fake-registry.ts';
+import { image } from '../../../support/images.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
+import { RecordingObserver } from '../recording-observer.ts';
+import { clientOf, patiently } from '../start-client.ts';
+import { lent, stubAws } from './stub-aws.ts';
+
+const hour = 3_600_000;
+const ireland = '123456789012.dkr.ecr.eu-west-1.amazonaws.com';
+const target = 'AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken';
+
+beforeEach(stubAws);
+
+function start(name = ireland, settings: { region?: string } = {}) {
+  const [clock, observer] = [new ManualClock(), new RecordingObserver()];
+  const registry = { name, url: new URL(`https://${name}`) };
+  const credentials = createEcrCredentials(settings, { account: 'ecr-1', registry, clock, observer });
+  return { clock, observer, credentials, secret: () => credentials.secret(patiently) };
+}
+
+const aws = (host = 'api.ecr.eu-west-1.amazonaws.com') =>
+  nock(`https://${host}`).post('/').matchHeader('x-amz-target', target);
+const answer = (password: string, endsAtMs: number) => ({ authorizationData: [lent(password, endsAtMs)] });
+
+test.each([
+  { name: ireland, endpoint: 'api.ecr.eu-west-1.amazonaws.com' },
+  { name: '123456789012.dkr.ecr-fips.us-east-1.amazonaws.com', endpoint: 'api.ecr-fips.us-east-1.amazonaws.com' },
+  { name: '123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn', endpoint: 'api.ecr.cn-north-1.amazonaws.com.cn' },
+  { name: '123456789012.dkr-ecr.eu-west-1.on.aws', endpoint: 'ecr.eu-west-1.api.aws' },
+])('the account of $name comes from $endpoint, signed', async ({ name, endpoint }) => {
+  const { secret, clock } = start(name);
+  aws(endpoint)
+    .matchHeader('authorization', /Credential=AKIDEXAMPLE\/.*\/ecr\/aws4_request/)
+    .reply(200, answer('from:aws', clock.now() + 12 * hour));
+
+  expect(await secret()).toEqual({ kind: 'basic', username: 'AWS', password: 'from:aws' });
+});
+
+test('a region that is configured beats the one in the name', async () => {
+  const { secret, clock } = start(ireland, { region: 'eu-central-1' });
+  aws('api.ecr.eu-central-1.amazonaws.com').reply(200, answer('central', clock.now() + 12 * hour));
+
+  expect(await secret()).toMatchObject({ password: 'central' });
+});
+
+test('a registry behind a name of its own needs its region configured', async () => {
+  const { clock, ...configured } = start('ecr.corp.example', { region: 'eu-west-1' });
+  aws().reply(200, answer('ireland', clock.now() + 12 * hour));
+
+  expect(await configured.secret()).toMatchObject({ password: 'ireland' });
+  await expect(start('ecr.corp.example').secret()).rejects.toMatchObject({
+    trouble: 'refused',
+    message: expect.stringContaining('region'),
+  });
+});
+
+test('ten pulls at once cause one request, and the token is renewed after half its life, behind their back', async () => {
+  const { secret, clock } = start();
+  aws().reply(200, answer('first', clock.now() + 12 * hour));
+  await Promise.all(Array.from({ length: 10 }, secret));
+  clock.advance(6 * hour - 1);
+  expect(await secret()).toMatchObject({ password: 'first' });
+
+  aws().reply(200, answer('second', clock.now() + 12 * hour));
+  clock.advance(1);
+
+  expect(await secret()).toMatchObject({ password: 'first' });
+  await expect.poll(async () => secret()).toMatchObject({ password: 'second' });
+});
+
+test('when AWS refuses or does not answer, the old token stays in use until it ends', async () => {
+  const { secret, clock, observer } = start();
+  aws().reply(200, answer('old', clock.now() + 12 * hour));
+  await secret();
+  aws().reply(400, { __type: 'AccessDeniedException', message: 'no longer' });
+  clock.advance(6 * hour);
+
+  expect(await secret()).toMatchObject({ password: 'old' });
+  await expect.poll(() => observer.troubles).toHaveLength(1);
+  expect(await secret()).toMatchObject({ password: 'old' });
+
+  aws().reply(400, { __type: 'AccessDeniedException', message: 'no longer' });
+  clock.advance(6 * hour);
+  await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+});
+
+test.each([
+  { what: 'no data', body: { authorizationData: [] } },
+  { what: 'no token', body: { authorizationData: [{ expiresAt: 1 }] } },
+  { what: 'a token that is none', body: { authorizationData: [{ authorizationToken: 'AAAA', expiresAt: 1 }] } },
+])('an answer with $what is no token', async ({ body }) => {
+  aws().reply(200, body);
+
+  await expect(start().secret()).rejects.toMatchObject({ trouble: 'misbehaving' });
+});
+
+test('an account that AWS refuses is trouble that names no key', async () => {
+  aws().reply(400, {
+    __type: 'UnrecognizedClientException',
+    message: 'The security token included in the request is invalid.',
+  });
+
+  const failure: unknown = await start()
+    .secret()
+    .catch((error: unknown) => error);
+
+  expect(failure).toMatchObject({
+    name: 'UpstreamError',
+    trouble: 'refused',
+    message: 'AWS gave the mirror no credentials',
+  });
+  expect(inspect(failure, { depth: 9 })).not.toMatch(/secret-key|AKIDEXAMPLE/);
+});
+
+test('a machine without any account is trouble', async () => {
+  vi.stubEnv('AWS_ACCESS_KEY_ID', '');
+
+  await expect(start().secret()).rejects.toMatchObject({ trouble: 'refused' });
+});
+
+test('an AWS that does not answer in time is trouble, for the one who waits no longer than he likes', async () => {
+  aws().delay(60_000).reply(200, {});
+  const waiting = new AbortController();
+  const asked = start().credentials.secret(waiting);
+
+  waiting.abort(new Error('the client left'));
+
+  await expect(asked).rejects.toThrow('the client left');
+});
+
+test('a registry that ends a token before its time causes one renewal, and only one', async () => {
+  const registry = await startFakeRegistry({ auth: { kind: 'basic', username: 'AWS', password: 'second' } });
+  const repository = parseRepository('team/app');
+  registry.content.add(repository, 'latest', image());
+  const credentials = [{ kind: 'ecr', repositories: ['**'], region: 'eu-west-1' }] as const;
+  const { client, clock } = clientOf(registry.url, { credentials });
+  const pull = () => client.headManifest(repository, parseTag('latest'), patiently);
+  aws().reply(200, answer('first', clock.now() + 12 * hour));
+  await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
+  aws().reply(200, answer('second', clock.now() + 12 * hour));
+  clock.advance(hour);
+
+  expect(await pull()).toMatchObject({ size: expect.any(Number) });
+  expect(nock.pendingMocks()).toEqual([]);
+});

@@ -1,0 +1,122 @@
+import { inspect } from 'node:util';
+import { expect, test } from 'vitest';
+import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import { createExecCredentials } from '../../../../src/upstream/credentials/exec.ts';
+import { startFakeRegistry } from '../../../support/fake-registry.ts';
+import { image } from '../../../support/images.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
+import { temporaryDirectory } from '../../../support/temp-directory.ts';
+import { RecordingObserver } from '../recording-observer.ts';
+import { clientOf, patiently } from '../start-client.ts';
+import { printing, writeHelper } from './write-helper.ts';
+
+const account = { username: 'AWS', password: 'from-helper' };
+
+async function start(script: string, { name = 'ghcr.io', timeoutMs = 10_000 } = {}) {
+  const helper = await writeHelper(await temporaryDirectory(), 'helper', script);
+  const [clock, observer] = [new ManualClock(), new RecordingObserver()];
+  const settings = { command: helper.path, args: ['--quiet'], lifetimeMs: 60_000, timeoutMs };
+  const registry = { name, url: new URL(`https://${name}`) };
+  const credentials = createExecCredentials(settings, { account: 'exec-1', registry, clock, observer });
+  return { helper, clock, observer, credentials, secret: () => credentials.secret(patiently) };
+}
+
+test('a helper is asked for the registry by its name, and what it prints is the account', async () => {
+  const { helper, secret } = await start(printing('robot', 's3cr3t'));
+
+  expect(await secret()).toEqual({ kind: 'basic', username: 'robot', password: 's3cr3t' });
+  expect(await helper.asked()).toEqual(['--quiet get ghcr.io']);
+});
+
+test('Docker Hub is known to helpers by its oldest address', async () => {
+  const { helper, secret } = await start(printing('robot', 's3cr3t'), { name: 'docker.io' });
+
+  await secret();
+
+  expect(await helper.asked()).toEqual(['--quiet get https://index.docker.io/v1/']);
+});
+
+test('a helper that prints an identity token says so with its user', async () => {
+  const { secret } = await start(printing('<token>', 'refresh'));
+
+  expect(await secret()).toEqual({ kind: 'identity-token', token: 'refresh' });
+});
+
+test('ten who need it at once cause one run, and its answer serves for its lifetime', async () => {
+  const { helper, secret, clock } = await start(printing('robot', 's3cr3t'));
+
+  await Promise.all(Array.from({ length: 10 }, secret));
+  clock.advance(59_000);
+  await secret();
+
+  expect(await helper.asked()).toHaveLength(1);
+});
+
+test('after its lifetime it is asked again; while it fails, the old answer serves once more as long', async () => {
+  const { helper, secret, clock, observer } = await start(printing('robot', 'first'));
+  await secret();
+  await helper.become('exit 1');
+  clock.advance(60_000);
+
+  expect(await secret()).toMatchObject({ password: 'first' });
+  await expect.poll(() => observer.troubles).toHaveLength(1);
+
+  clock.advance(60_000);
+  await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+  await helper.become(printing('robot', 'second'));
+  expect(await secret()).toMatchObject({ password: 'second' });
+});
+
+test('a registry the helper does not know is asked anonymously', async () => {
+  const { secret } = await start('echo "credentials not found in native keychain"; exit 1');
+
+  expect(await secret()).toBeUndefined();
+});
+
+test.each([
+  { what: 'fails', script: 'echo "s3cr3t leaked"; echo "s3cr3t" >&2; exit 3' },
+  { what: 'prints something else', script: 'echo "s3cr3t leaked"' },
+  { what: 'prints half of it', script: `echo '{"Username":"robot"}'` },
+  { what: 'prints without end', script: 'while :; do echo s3cr3ts3cr3ts3cr3ts3cr3ts3cr3ts3cr3t; done' },
+  { what: 'dies', script: 'kill -9 $$' },
+])('a helper that $what is trouble, and nothing it printed is repeated', async ({ script }) => {
+  const { secret } = await start(script);
+
+  const failure: unknown = await secret().catch((error: unknown) => error);
+
+  expect(failure).toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+  expect(inspect(failure, { depth: 9 })).not.toContain('s3cr3t');
+});
+
+test('a helper that does not end in time is killed', async () => {
+  const { secret } = await start('exec sleep 600', { timeoutMs: 200 });
+
+  await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'timeout' });
+});
+
+test('a helper that is not there is trouble', async () => {
+  const { clock, observer } = await start('');
+  const registry = { name: 'ghcr.io', url: new URL('https://ghcr.io') };
+  const settings = { command: '/nowhere/helper', args: [], lifetimeMs: 1, timeoutMs: 1_000 };
+  const credentials = createExecCredentials(settings, { account: 'exec-1', registry, clock, observer });
+
+  await expect(credentials.secret(patiently)).rejects.toMatchObject({ trouble: 'refused' });
+});
+
+test('an answer the registry refuses is asked for once more, once it is older than ten seconds', async () => {
+  const helper = await writeHelper(await temporaryDirectory(), 'helper', printing('AWS', 'expired'));
+  const registry = await startFakeRegistry({ auth: { kind: 'basic', ...account } });
+  const repository = parseRepository('team/app');
+  registry.content.add(repository, 'latest', image());
+  const exec = { kind: 'exec', command: helper.path, args: [], lifetimeMs: 60_000, timeoutMs: 10_000 } as const;
+  const { client, clock } = clientOf(registry.url, { credentials: [{ ...exec, repositories: ['**'] }] });
+  const pull = () => client.headManifest(repository, parseTag('latest'), patiently);
+
+  await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
+  expect(await helper.asked()).toHaveLength(1);
+
+  await helper.become(printing('AWS', account.password));
+  clock.advance(10_000);
+  expect(await pull()).toMatchObject({ size: expect.any(Number) });
+  expect(await helper.asked()).toHaveLength(2);
+});

@@ -1,0 +1,188 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { inspect } from 'node:util';
+import nock from 'nock';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { parseRepository } from '../../../../src/oci/reference.ts';
+import { createGoogleCredentials } from '../../../../src/upstream/credentials/google.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
+import { RecordingObserver } from '../recording-observer.ts';
+import { sendJson, serve } from '../serve.ts';
+import { clientOf, patiently } from '../start-client.ts';
+
+const minute = 60_000;
+const { privateKey } = generateKeyPairSync('rsa', {
+  modulusLength: 2048,
+  publicKeyEncoding: { type: 'spki', format: 'pem' },
+  privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+});
+const keyOf = (clientEmail: string) =>
+  JSON.stringify({
+    type: 'service_account',
+    project_id: 'project',
+    private_key_id: 'key-1',
+    private_key: privateKey,
+    client_email: clientEmail,
+    token_uri: 'https://oauth2.googleapis.com/token',
+  });
+
+beforeEach(() => {
+  vi.stubEnv('GOOGLE_APPLICATION_CREDENTIALS', '');
+  vi.stubEnv('HOME', '/nowhere');
+  vi.stubEnv('APPDATA', '/nowhere');
+  nock.disableNetConnect();
+  nock.enableNetConnect('127.0.0.1');
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+  nock.abortPendingRequests();
+  nock.cleanAll();
+  nock.enableNetConnect();
+});
+
+/** The library reads the machine's clock, so ours starts where that stands. */
+function start(readKey?: () => Promise<string>) {
+  const [clock, observer] = [new ManualClock(Date.now()), new RecordingObserver()];
+  const registry = { name: 'gcr.io', url: new URL('https://gcr.io') };
+  const credentials = createGoogleCredentials({ readKey }, { account: 'google-1', registry, clock, observer });
+  return { clock, observer, credentials, secret: () => credentials.secret(patiently) };
+}
+
+/** Google's token endpoint for this account, or for any; tells whose assertions it was shown. */
+function google({ account = '', shown = [] as string[] } = {}) {
+  return nock('https://oauth2.googleapis.com').post('/token', (form: { assertion?: string }) => {
+    const [, claims = ''] = form.assertion?.split('.') ?? [];
+    const { iss = '', scope }: { iss?: string; scope?: string } = JSON.parse(
+      Buffer.from(claims, 'base64url').toString(),
+    );
+    if (!iss.startsWith(account)) return false;
+    shown.push(`${iss} for ${scope}`);
+    return true;
+  });
+}
+
+test('the key of a service account is exchanged for an access token, by all who need it together', async () => {
+  const shown: string[] = [];
+  google({ shown }).reply(200, { access_token: 'ya29.first', expires_in: 3_599, token_type: 'Bearer' });
+  const { secret } = start(async () => keyOf('robot@project.iam.gserviceaccount.com'));
+
+  const secrets = await Promise.all(Array.from({ length: 10 }, secret));
+
+  expect(new Set(secrets.map((one) => JSON.stringify(one))).size).toBe(1);
+  expect(secrets[0]).toEqual({ kind: 'basic', username: 'oauth2accesstoken', password: 'ya29.first' });
+  expect(shown).toEqual(['robot@project.iam.gserviceaccount.com for https://www.googleapis.com/auth/cloud-platform']);
+});
+
+test('it is renewed less than four minutes before its end, with the key as it is then', async () => {
+  const shown: string[] = [];
+  const keys = [keyOf('old@project'), keyOf('new@project')];
+  const { secret, clock } = start(async () => keys.shift() ?? '');
+  google({ shown }).reply(200, { access_token: 'ya29.first', expires_in: 3_600, token_type: 'Bearer' });
+  await secret();
+  clock.advance(56 * minute);
+  expect(await secret()).toMatchObject({ password: 'ya29.first' });
+
+  google({ shown }).reply(200, { access_token: 'ya29.second', expires_in: 3_600, token_type: 'Bearer' });
+  clock.advance(minute);
+  expect(await secret()).toMatchObject({ password: 'ya29.first' });
+
+  await expect.poll(secret).toMatchObject({ password: 'ya29.second' });
+  expect(shown.map((one) => one.split(' ')[0])).toEqual(['old@project', 'new@project']);
+});
+
+test('while Google does not answer, the token that is there serves until its end', async () => {
+  const { secret, clock, observer } = start(async () => keyOf('robot@project'));
+  google().reply(200, { access_token: 'ya29.first', expires_in: 3_600, token_type: 'Bearer' });
+  await secret();
+  google().times(9).reply(400, { error: 'invalid_grant' });
+  clock.advance(57 * minute);
+
+  expect(await secret()).toMatchObject({ password: 'ya29.first' });
+  await expect.poll(() => observer.troubles).toHaveLength(1);
+  clock.advance(3 * minute);
+
+  await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+});
+
+test('a machine or pod of Google has an account without any key', async () => {
+  vi.stubEnv('METADATA_SERVER_DETECTION', 'assume-present');
+  vi.stubEnv('GCE_METADATA_HOST', 'metadata.test');
+  // The library asks for these as well.
+  nock('http://metadata.test').get('/computeMetadata/v1/universe/universe-domain').reply(404);
+  nock('http://metadata.test').get('/computeMetadata/v1/project/project-id').reply(404);
+  nock('http://metadata.test', { reqheaders: { 'metadata-flavor': 'Google' } })
+    .get('/computeMetadata/v1/instance/service-accounts/default/token')
+    .query(true)
+    .reply(
+      200,
+      { access_token: 'ya29.metadata', expires_in: 3_599, token_type: 'Bearer' },
+      { 'Metadata-Flavor': 'Google' },
+    );
+
+  expect(await start().secret()).toEqual({ kind: 'basic', username: 'oauth2accesstoken', password: 'ya29.metadata' });
+});
+
+test('a machine without any account is trouble', async () => {
+  vi.stubEnv('METADATA_SERVER_DETECTION', 'none');
+
+  await expect(start().secret()).rejects.toMatchObject({
+    name: 'UpstreamError',
+    message: 'Google gave the mirror no credentials',
+  });
+});
+
+test.each(['', 'not JSON: s3cr3t', '{"private_key":"s3cr3t"}', 'null'])(
+  '%j is no key, and the error does not quote it',
+  async (key) => {
+    const failure: unknown = await start(async () => key)
+      .secret()
+      .catch((error: unknown) => error);
+
+    expect(failure).toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+    expect(inspect(failure, { depth: 9 })).not.toContain('s3cr3t');
+  },
+);
+
+test('a key that Google refuses is trouble that shows neither key nor assertion', async () => {
+  google().times(9).reply(400, { error: 'invalid_grant', error_description: 'Invalid JWT Signature.' });
+
+  const failure: unknown = await start(async () => keyOf('robot@project'))
+    .secret()
+    .catch((error: unknown) => error);
+
+  expect(failure).toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+  expect(inspect(failure, { depth: 9 })).not.toMatch(/PRIVATE KEY|eyJ/);
+});
+
+test('whoever does not wait for Google may leave', async () => {
+  google({ account: 'slow@project' }).delay(60_000).reply(200, {});
+  const waiting = new AbortController();
+  const asked = start(async () => keyOf('slow@project')).credentials.secret(waiting);
+
+  waiting.abort(new Error('the client left'));
+
+  await expect(asked).rejects.toThrow('the client left');
+});
+
+test('the access token is shown to the token endpoint of the registry, which is at the same host and names no service', async () => {
+  google({ account: 'robot@project' }).reply(200, {
+    access_token: 'ya29.first',
+    expires_in: 3_599,
+    token_type: 'Bearer',
+  });
+  const registry = await serve(({ url, headers }, response) => {
+    const isKnown = headers.authorization === `Basic ${btoa('oauth2accesstoken:ya29.first')}`;
+    if (url.pathname === '/v2/token') return sendJson(response, { token: 'pull' }, isKnown ? 200 : 401);
+    sendJson(response, { tags: [] }, headers.authorization === 'Bearer pull' ? 200 : 401, {
+      'www-authenticate': `Bearer realm="${registry.url}/v2/token"`,
+    });
+  });
+  const credentials = [{ kind: 'google', repositories: ['**'], readKey: async () => keyOf('robot@project') }] as const;
+
+  await clientOf(registry.url, { credentials }).client.listTags(parseRepository('project/repo/image'), patiently);
+
+  expect(registry.story()).toEqual([
+    'GET /v2/project/repo/image/tags/list',
+    'GET /v2/token',
+    'GET /v2/project/repo/image/tags/list',
+  ]);
+});

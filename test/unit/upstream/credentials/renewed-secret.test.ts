@@ -1,0 +1,155 @@
+import { expect, test } from 'vitest';
+import type { Secret } from '../../../../src/upstream/credentials/credentials.ts';
+import { type LentSecret, RenewedSecret } from '../../../../src/upstream/credentials/renewed-secret.ts';
+import { gate } from '../../../support/gate.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
+import { RecordingObserver } from '../recording-observer.ts';
+import { patiently } from '../start-client.ts';
+
+const hour = 3_600_000;
+
+/** Secrets `s1`, `s2` … that are due after six hours and end after twelve. */
+function start(fetched: (lend: () => LentSecret) => Promise<LentSecret> = async (lend) => lend()) {
+  const clock = new ManualClock();
+  const observer = new RecordingObserver();
+  let fetches = 0;
+  const lend = (): LentSecret => ({
+    secret: { kind: 'registry-token', token: `s${fetches}` },
+    renewAtMs: clock.now() + 6 * hour,
+    endsAtMs: clock.now() + 12 * hour,
+  });
+  const fetch = () => {
+    fetches += 1;
+    return fetched(lend);
+  };
+  const renewed = new RenewedSecret({ fetch, timeoutMs: 15_000, clock, observer });
+  const current = async () => tokenOf(await renewed.current(patiently));
+  return { clock, observer, renewed, current, fetches: () => fetches };
+}
+
+const tokenOf = (secret: Secret | undefined) => (secret?.kind === 'registry-token' ? secret.token : undefined);
+const settled = () => new Promise(setImmediate);
+
+test('a secret is fetched when it is first needed, by all who need it together', async () => {
+  const { current, fetches } = start();
+  expect(fetches()).toBe(0);
+
+  expect(await Promise.all(Array.from({ length: 10 }, current))).toEqual(Array.from({ length: 10 }, () => 's1'));
+
+  expect(fetches()).toBe(1);
+});
+
+test('a secret that is due is renewed behind the back of those who use it', async () => {
+  const renewal = gate();
+  const { current, clock, fetches } = start(async (lend) => {
+    if (fetches() > 1) await renewal.opened;
+    return lend();
+  });
+  await current();
+  clock.advance(6 * hour);
+
+  expect(await current()).toBe('s1');
+  expect(await current()).toBe('s1');
+  renewal.open();
+  await settled();
+
+  expect(await current()).toBe('s2');
+  expect(fetches()).toBe(2);
+});
+
+test('when it cannot be renewed, the old one stays in use until it ends, and the operator is told', async () => {
+  const { current, clock, observer, fetches } = start(async (lend) => {
+    if (fetches() > 1) throw new Error('AWS is down');
+    return lend();
+  });
+  await current();
+  clock.advance(6 * hour);
+
+  expect(await current()).toBe('s1');
+  await settled();
+  expect(observer.troubles).toEqual([
+    { part: 'credentials', cause: expect.objectContaining({ message: 'AWS is down' }) },
+  ]);
+  expect(await current()).toBe('s1');
+  clock.advance(6 * hour);
+  await expect(current()).rejects.toThrow('AWS is down');
+});
+
+test('a source that fails is asked again after ten seconds, not at every request', async () => {
+  const { current, clock, fetches } = start(async (lend) => {
+    if (fetches() > 1) throw new Error('AWS is down');
+    return lend();
+  });
+  await current();
+  clock.advance(6 * hour);
+  for (let request = 0; request < 5; request++) {
+    await current();
+    await settled();
+  }
+  expect(fetches()).toBe(2);
+
+  clock.advance(10_000);
+  await current();
+
+  expect(fetches()).toBe(3);
+});
+
+test('a secret that was refused is fetched anew', async () => {
+  const { current, renewed, clock, fetches } = start();
+  const secret = await renewed.current(patiently);
+  clock.advance(hour);
+
+  if (secret) renewed.forget(secret);
+
+  expect(await current()).toBe('s2');
+  expect(fetches()).toBe(2);
+});
+
+test('a secret that is refused although it was only just fetched is kept: another would be no better', async () => {
+  const { current, renewed, fetches } = start();
+  const secret = await renewed.current(patiently);
+
+  if (secret) renewed.forget(secret);
+
+  expect(await current()).toBe('s1');
+  expect(fetches()).toBe(1);
+});
+
+test('what another secret was refused for does not matter to this one', async () => {
+  const { current, renewed, clock } = start();
+  await current();
+  clock.advance(hour);
+
+  renewed.forget({ kind: 'registry-token', token: 's0' });
+
+  expect(await current()).toBe('s1');
+});
+
+test('whoever stops waiting leaves the fetch to the others', async () => {
+  const arrival = gate();
+  const { renewed, current, fetches } = start(async (lend) => {
+    await arrival.opened;
+    return lend();
+  });
+  const leaving = new AbortController();
+  const left = renewed.current(leaving);
+  const stayed = current();
+
+  leaving.abort(new Error('the client left'));
+  await expect(left).rejects.toThrow('the client left');
+  arrival.open();
+
+  expect(await stayed).toBe('s1');
+  expect(fetches()).toBe(1);
+});
+
+test('a first fetch that fails is not remembered', async () => {
+  const { current, fetches } = start(async (lend) => {
+    if (fetches() === 1) throw new Error('AWS is down');
+    return lend();
+  });
+
+  await expect(current()).rejects.toThrow('AWS is down');
+
+  expect(await current()).toBe('s2');
+});
