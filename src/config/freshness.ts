@@ -11,6 +11,9 @@ const tagRule = z
   })
   .transform(({ match, tag }) => ({ match, tagMs: tag }));
 
+const servedOrNot = (when: string) =>
+  word(['serve', 'fail']).describe(`\`serve\` it stale, or \`fail\`, when ${when}.`);
+
 const keys = {
   tag: durationOrForeverMs().describe('How long a tag is answered without asking the upstream; `0s` asks every time.'),
   tags: z.array(tagRule).describe('Other lifetimes for some tags; the first that matches counts.'),
@@ -18,6 +21,17 @@ const keys = {
   staleFor: durationOrForeverMs().describe(
     'How long past its lifetime a tag is still served while the upstream gives no answer.',
   ),
+  staleOn: z
+    .strictObject({
+      connect: servedOrNot('it cannot be reached').prefault('serve'),
+      dns: servedOrNot('its name cannot be resolved').prefault('serve'),
+      tls: servedOrNot('its certificate cannot be trusted').prefault('serve'),
+      timeout: servedOrNot('it does not answer in time').prefault('serve'),
+      error: servedOrNot('it answers 5xx, or nonsense').prefault('serve'),
+      rateLimit: servedOrNot('it answers 429').prefault('serve'),
+      refused: servedOrNot('it answers 401 or 403').prefault('serve'),
+    })
+    .describe('What happens to a cached tag when the upstream gives no answer, by why.'),
   deletedUpstream: word(['serve', 'deny']).describe(
     'Whether a tag that is gone upstream is still served from the cache.',
   ),
@@ -30,6 +44,7 @@ export const freshness = z
     tags: keys.tags.prefault([]),
     missing: keys.missing.prefault('30s'),
     staleFor: keys.staleFor.prefault('forever'),
+    staleOn: keys.staleOn.prefault({}),
     deletedUpstream: keys.deletedUpstream.prefault('serve'),
     offline: keys.offline.prefault(false),
   })
@@ -55,6 +70,7 @@ export function overridden(common: Freshness, own: z.output<typeof freshnessOver
     tags: [...(own.tags ?? []), ...common.tags],
     missingMs: own.missing ?? common.missingMs,
     staleForMs: own.staleFor ?? common.staleForMs,
+    staleOn: own.staleOn ?? common.staleOn,
     deletedUpstream: own.deletedUpstream ?? common.deletedUpstream,
     offline: own.offline ?? common.offline,
   };

@@ -1,5 +1,8 @@
 import { globMatcher } from '../oci/glob.ts';
-import { OciError, UpstreamError } from '../oci/errors.ts';
+import { OciError, type Trouble, UpstreamError } from '../oci/errors.ts';
+
+/** Why an upstream gave no answer, as far as an operator may tell what then: `error` is a 5xx or nonsense, `rateLimit` a 429, `refused` a 401 or 403. */
+export type StaleCause = 'connect' | 'dns' | 'tls' | 'timeout' | 'error' | 'rateLimit' | 'refused';
 
 /** How long remembered answers may be trusted. Durations in milliseconds, Infinity for ever. */
 export interface FreshnessRules {
@@ -11,6 +14,8 @@ export interface FreshnessRules {
   readonly missingMs: number;
   /** While the upstream gives no answer, what it confirmed up to this long ago is still served. */
   readonly staleForMs: number;
+  /** Whether it is served when the upstream gave no answer for this reason. */
+  readonly staleOn: Readonly<Record<StaleCause, 'serve' | 'fail'>>;
   /** Whether a tag the upstream says is gone is still served from the cache. */
   readonly deletedUpstream: 'serve' | 'deny';
   /** Never ask the upstream; nothing expires. */
@@ -52,7 +57,9 @@ export function createFreshnessPolicies(
 }
 
 /** What a failed look upstream means for a tag that is cached. */
-export type StaleDecision = { readonly word: 'serve-stale'; readonly reason: string } | { readonly word: 'fail' };
+export type StaleDecision =
+  | { readonly word: 'serve-stale'; readonly reason: StaleCause | 'gone' }
+  | { readonly word: 'fail' };
 
 /**
  * No answer, or a refusal: the cached tag is served while it is not older than `staleForMs`.
@@ -62,12 +69,25 @@ export function staleDecision(cause: unknown, ageMs: number, rules: FreshnessRul
   const reason = reasonOf(cause);
   if (reason === undefined) return { word: 'fail' };
   if (reason === 'gone') return rules.deletedUpstream === 'serve' ? { word: 'serve-stale', reason } : { word: 'fail' };
-  return ageMs < rules.staleForMs ? { word: 'serve-stale', reason } : { word: 'fail' };
+  const isServed = rules.staleOn[reason] === 'serve' && ageMs < rules.staleForMs;
+  return isServed ? { word: 'serve-stale', reason } : { word: 'fail' };
 }
 
-function reasonOf(cause: unknown): string | undefined {
-  if (cause instanceof UpstreamError) return cause.trouble;
+function reasonOf(cause: unknown): StaleCause | 'gone' | undefined {
+  if (cause instanceof UpstreamError) return causeByTrouble[cause.trouble];
   if (!(cause instanceof OciError)) return undefined;
   if (cause.status === 404) return 'gone';
   return cause.code === 'DENIED' ? 'refused' : undefined;
 }
+
+const causeByTrouble: Readonly<Record<Trouble, StaleCause>> = {
+  connect: 'connect',
+  dns: 'dns',
+  tls: 'tls',
+  timeout: 'timeout',
+  overloaded: 'rateLimit',
+  unavailable: 'error',
+  refused: 'refused',
+  misbehaving: 'error',
+  busy: 'error',
+};
