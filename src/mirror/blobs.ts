@@ -42,6 +42,7 @@ export interface BlobHead {
 }
 
 const firstPull: CacheStatus = { word: 'miss', upstreamStatus: 200, stored: true };
+const collapsed: CacheStatus = { word: 'collapsed', upstreamStatus: 200 };
 const notStored: CacheStatus = { word: 'miss', upstreamStatus: 200 };
 
 /** Blobs by digest: after the link check a running download, else the store, else a download. */
@@ -65,7 +66,7 @@ export class Blobs {
     for (;;) {
       const running = downloads.running(digest);
       if (running && (link || isSame(running.of, of))) {
-        const joined = await this.#join(question, running, waiting);
+        const joined = await this.#join(question, running, { signal: waiting.signal, wasAsked });
         if (joined) return joined;
         continue;
       }
@@ -134,20 +135,26 @@ export class Blobs {
     });
   }
 
-  /** @returns undefined when somebody else's start failed, or it is over: this caller looks again. */
-  async #join(question: BlobQuestion, running: RunningDownload, waiting: Waiting): Promise<ServedBlob | undefined> {
-    const { signal } = waiting;
+  /**
+   * What was confirmed first looks like any first pull here too.
+   * @returns undefined when somebody else's start failed, or it is over: this caller looks again.
+   */
+  async #join(
+    question: BlobQuestion,
+    running: RunningDownload,
+    { signal, wasAsked }: Waiting & { readonly wasAsked: boolean },
+  ): Promise<ServedBlob | undefined> {
     const isOurs = isSame(running.of, question.of);
     const started = await orAbort(isOurs ? running.started : running.started.catch(() => undefined), signal);
     if (!started) return undefined;
-    if (started.kind === 'no-room') return this.#relay(question, waiting);
+    if (started.kind === 'no-room') return this.#relay(question, { signal });
     if (started.download.isOver) {
       await started.download.ended; // It leaves the map with this; not before, asking again would find it again.
       return undefined;
     }
     this.#deps.observer.collapsed({ kind: 'blob' });
     const { firstServedAtMs } = this.#deps.links.confirm(question.of, question.digest);
-    const cache: CacheStatus = { word: 'collapsed', upstreamStatus: 200 };
+    const cache = wasAsked ? firstPull : collapsed;
     return followingAnswer(question, started.download, { cache, firstServedAtMs, signal });
   }
 
@@ -231,15 +238,16 @@ export class Blobs {
     }
   }
 
+  /** One word for every 404: a HEAD, which has no body, and a GET must say the same, or they tell which of them was asked. */
   async #asking<Value>(question: BlobQuestion, ask: () => Promise<Value>): Promise<Value> {
     try {
       return await ask();
     } catch (cause) {
-      if (cause instanceof OciError && cause.status === 404) {
-        const { missingMs } = this.#deps.policies.rulesOf(question.upstream.label);
-        this.#missing.remember(keyOf(question), cause, missingMs);
-      }
-      throw cause;
+      if (!(cause instanceof OciError && cause.status === 404)) throw cause;
+      const unknown = new OciError('BLOB_UNKNOWN', 'the upstream has no such blob', { cause });
+      const { missingMs } = this.#deps.policies.rulesOf(question.upstream.label);
+      this.#missing.remember(keyOf(question), unknown, missingMs);
+      throw unknown;
     }
   }
 
