@@ -86,10 +86,10 @@ export function relayedAnswer(
 }
 
 function aheadOf({ upstream, of, digest }: BlobQuestion, download: Download): NonNullable<ServedBlob['relayAhead']> {
-  return async (range, waiting) => {
+  return async (range, { signal }) => {
     if (rangeOfRunning(range, download.writtenBytes) === 'follow') return undefined;
     const { start, end } = range;
-    const opened = await upstream.openBlob(of.repository, digest, { ...waiting, range: { start, end } });
+    const opened = await upstream.openBlob(of.repository, digest, { signal, range: { start, end } });
     if (opened.offset === start) return unverifiedSource(opened.body[Symbol.asyncIterator]());
     opened.body.destroy();
     return undefined;
