@@ -33,9 +33,9 @@ export class BlobLinks {
     return record ?? this.#borrow(of, digest);
   }
 
-  /** The upstream delivered or confirmed the blob. Held in memory; what is also stored is recorded by {@link record}. */
+  /** The upstream delivered or confirmed the blob. Held in memory, beside what is known; what is also stored is recorded by {@link record}. */
   confirm(of: RepositoryId, digest: Digest): BlobRecord {
-    const record = { firstServedAtMs: this.#deps.clock.now() };
+    const record = this.#memory.get(keyOf(of, digest)) ?? { firstServedAtMs: this.#deps.clock.now() };
     this.#memory.set(keyOf(of, digest), record);
     return record;
   }

@@ -107,6 +107,7 @@ export class Manifests {
   keep(of: RepositoryId, fetched: FetchedManifest): CachedManifest {
     const manifest = { ...fetched, firstServedAtMs: this.#deps.clock.now() };
     this.#remember(of, manifest);
+    this.#note(of, manifest);
     this.#deps.background.run('manifest store', () => this.#persist(of, manifest));
     return manifest;
   }
@@ -158,15 +159,24 @@ export class Manifests {
     for (const { digest, size } of namedBy(manifest.bytes)) this.#promisedSizes.set(keyOf(of, digest), size);
   }
 
-  /** Content first, then the record that makes it servable, then the view of both. */
-  async #persist(of: RepositoryId, { digest, bytes, mediaType, firstServedAtMs }: CachedManifest): Promise<void> {
-    const { store, records, index, observer } = this.#deps;
+  /**
+   * The view knows it before the store does: whoever has the manifest asks at once for what it names, and bytes that lie here since
+   * long must not go as unused while the record is being written.
+   */
+  #note(of: RepositoryId, { digest, bytes, mediaType, firstServedAtMs }: CachedManifest): void {
+    const { index } = this.#deps;
     const size = bytes.byteLength;
-    await store.put(digest, bytes);
-    await records.write({ kind: 'manifest', of, digest }, { mediaType, size, firstServedAtMs });
     const names = namedBy(bytes).map((child) => child.digest);
     index.noteContent({ digest, size, isManifest: true, names, usedAtMs: firstServedAtMs });
     index.noteLink({ of, kind: 'manifest', digest, mediaType, size });
+  }
+
+  /** Content first, then the record that makes it servable. */
+  async #persist(of: RepositoryId, { digest, bytes, mediaType, firstServedAtMs }: CachedManifest): Promise<void> {
+    const { store, records, observer } = this.#deps;
+    const size = bytes.byteLength;
+    await store.put(digest, bytes);
+    await records.write({ kind: 'manifest', of, digest }, { mediaType, size, firstServedAtMs });
     observer.contentStored({ kind: 'manifest', bytes: size });
   }
 }
