@@ -1,0 +1,215 @@
+import { expect, test } from 'vitest';
+import { ociManifest } from '../../src/oci/media-types.ts';
+import { ask, open, type WholeAnswer } from '../support/client.ts';
+import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
+import { gate } from '../support/gate.ts';
+import { type Content, content, descriptorOf, image, randomBlob, referrerOf } from '../support/images.ts';
+import { pullAll, pullBlob } from '../support/pull.ts';
+import { type RunningApp, startApp } from '../support/start-app.ts';
+import { mirrorOf } from '../support/start-mirror.ts';
+
+const holder = 'team/holder';
+const other = 'team/other';
+const blobs = /\/blobs\//;
+
+/** An upstream where `holder` has the blob and `other` exists, and a mirror that has it from `holder`. */
+async function withCachedBlob(blob: Content): Promise<{ readonly upstream: FakeRegistry; readonly app: RunningApp }> {
+  const upstream = await startFakeRegistry();
+  upstream.content.addBlob(holder, blob);
+  upstream.content.addBlob(other, randomBlob(10, 'something else'));
+  const app = await startApp(mirrorOf(upstream));
+  await pullBlob(app, holder, blob.digest);
+  await app.quiet();
+  upstream.forgetRequests();
+  return { upstream, app };
+}
+
+/** What a client can tell an answer by, without what names the blob and the moment. */
+function seenOf({ status, headers, body }: WholeAnswer, { digest }: Pick<Content, 'digest'>): object {
+  const { date: _, ...told } = headers;
+  const text = status < 300 ? body.length : body.toString();
+  return JSON.parse(JSON.stringify({ status, told, text }).replaceAll(digest, 'DIGEST'));
+}
+
+const cached = randomBlob(200_000, 'cached');
+const absent = randomBlob(200_000, 'absent');
+
+test.each([
+  { method: 'GET', repository: other, what: 'of a repository that lacks it' },
+  { method: 'HEAD', repository: other, what: 'of a repository that lacks it' },
+  { method: 'GET', repository: 'team/unheard-of', what: 'of a repository that does not exist' },
+  { method: 'HEAD', repository: 'team/unheard-of', what: 'of a repository that does not exist' },
+])('$method $what: a blob cached elsewhere is answered like one that is nowhere', async ({ method, repository }) => {
+  const { app } = await withCachedBlob(cached);
+  for (const _ of ['first', 'remembered']) {
+    const answers = [];
+    for (const blob of [cached, absent]) {
+      const answer = await ask(app, `/v2/${repository}/blobs/${blob.digest}`, { method });
+      expect(answer.status).toBe(404);
+      answers.push(seenOf(answer, blob));
+    }
+    expect(answers[0]).toEqual(answers[1]);
+  }
+});
+
+test('with the upstream down, a blob cached elsewhere is answered like one that is nowhere', async () => {
+  const { app, upstream } = await withCachedBlob(cached);
+  await upstream.stop();
+  const third = randomBlob(5, 'third');
+  for (const _ of Array.from({ length: 4 })) await ask(app, `/v2/${other}/blobs/${third.digest}`); // It is known to be down.
+  for (const method of ['GET', 'HEAD']) {
+    const answers = [];
+    for (const blob of [cached, absent]) {
+      const answer = await ask(app, `/v2/${other}/blobs/${blob.digest}`, { method });
+      expect(answer.status).toBe(503);
+      answers.push(seenOf(answer, blob));
+    }
+    expect(answers[0]).toEqual(answers[1]);
+  }
+});
+
+test('a blob that another repository has too is confirmed by one HEAD, served without a second GET, and says nothing of having been here', async () => {
+  const { app, upstream } = await withCachedBlob(cached);
+  const fresh = randomBlob(200_000, 'fresh');
+  for (const blob of [cached, fresh]) upstream.content.addBlob(other, blob);
+  app.clock.advance(60_000);
+  const shared = await ask(app, `/v2/${other}/blobs/${cached.digest}`);
+  expect(shared.body.equals(cached.bytes)).toBe(true);
+  expect(upstream.requests.map(({ method }) => method)).toEqual(['HEAD']);
+  const first = await ask(app, `/v2/${other}/blobs/${fresh.digest}`);
+  expect(seenOf(shared, cached)).toEqual(seenOf(first, fresh));
+  expect((await ask(app, `/v2/${other}/blobs/${cached.digest}`)).cache).toBe('hit');
+  expect(upstream.count('HEAD')).toBe(1);
+});
+
+test('a HEAD through another repository says nothing of the blob being here', async () => {
+  const { app, upstream } = await withCachedBlob(cached);
+  const fresh = randomBlob(200_000, 'fresh');
+  for (const blob of [cached, fresh]) upstream.content.addBlob(other, blob);
+  app.clock.advance(60_000);
+  const [shared, first] = [
+    await ask(app, `/v2/${other}/blobs/${cached.digest}`, { method: 'HEAD' }),
+    await ask(app, `/v2/${other}/blobs/${fresh.digest}`, { method: 'HEAD' }),
+  ];
+  expect(seenOf(shared, cached)).toEqual(seenOf(first, fresh));
+  expect(upstream.requests.map(({ method }) => method)).toEqual(['HEAD', 'HEAD']);
+});
+
+test('while a blob arrives, a repository that has it follows the same download, and one that lacks it learns nothing', async () => {
+  const upstream = await startFakeRegistry();
+  const third = 'team/third';
+  const fresh = randomBlob(200_000, 'fresh');
+  upstream.content.addBlob(holder, cached);
+  for (const blob of [cached, fresh]) upstream.content.addBlob(other, blob);
+  upstream.content.addBlob(third, fresh);
+  const half = gate();
+  upstream.script(
+    { method: 'GET', path: new RegExp(`holder/blobs/${cached.digest}`) },
+    {
+      holdBody: { afterBytes: 100_000, until: half },
+    },
+  );
+  const app = await startApp(mirrorOf(upstream));
+  const path = (repository: string, { digest }: Content) => `/v2/${repository}/blobs/${digest}`;
+  const first = await open(app, path(holder, cached));
+  const refused = await ask(app, path(third, cached));
+  expect(refused.status).toBe(404);
+  expect(seenOf(refused, cached)).toEqual(seenOf(await ask(app, path(third, absent)), absent));
+  const joining = await open(app, path(other, cached));
+  half.open();
+  const joined = {
+    ...joining,
+    status: joining.status,
+    headers: joining.headers,
+    cache: joining.cache,
+    body: await joining.rest(),
+  };
+  expect(joined.body.equals(cached.bytes)).toBe(true);
+  expect((await first.rest()).equals(cached.bytes)).toBe(true);
+  expect(upstream.count('GET', new RegExp(cached.digest))).toBe(1);
+  expect(seenOf(joined, cached)).toEqual(seenOf(await ask(app, path(other, fresh)), fresh));
+});
+
+test('a manifest cached elsewhere is answered like one that is nowhere, and where the repository has it, the upstream is asked', async () => {
+  const upstream = await startFakeRegistry();
+  const held = image();
+  upstream.content.add(holder, '1', held);
+  upstream.content.addBlob(other, cached);
+  const app = await startApp(mirrorOf(upstream));
+  await pullAll(app, holder, '1');
+  const nowhere = image({ name: 'nowhere' }).manifest;
+  for (const method of ['GET', 'HEAD']) {
+    const answers = [];
+    for (const manifest of [held.manifest, nowhere]) {
+      const answer = await ask(app, `/v2/${other}/manifests/${manifest.digest}`, { method });
+      expect(answer.status).toBe(404);
+      answers.push(seenOf(answer, manifest));
+    }
+    expect(answers[0]).toEqual(answers[1]);
+  }
+  upstream.forgetRequests();
+  const third = 'team/third';
+  upstream.content.addManifest(third, held.manifest);
+  const answer = await ask(app, `/v2/${third}/manifests/${held.manifest.digest}`);
+  expect(answer).toMatchObject({ status: 200, cache: 'fwd=uri-miss; fwd-status=200; stored', headers: { age: '0' } });
+  expect(upstream.requests.map(({ method }) => method)).toEqual(['GET']);
+});
+
+test('an image whose layers another repository of the upstream has brought costs only its own manifest', async () => {
+  const upstream = await startFakeRegistry();
+  const held = image();
+  for (const repository of [holder, other]) upstream.content.add(repository, '1', held);
+  const app = await startApp(mirrorOf(upstream));
+  await pullAll(app, holder, '1');
+  await app.restart(); // What was noted is in the index.
+  upstream.forgetRequests();
+  await pullAll(app, other, '1');
+  expect(upstream.requests.map(({ method, path }) => `${method} ${path}`)).toEqual([`GET /v2/${other}/manifests/1`]);
+});
+
+test('what another registry holds is never lent: each asks its own', async () => {
+  const [one, two] = [await startFakeRegistry(), await startFakeRegistry()];
+  const held = image();
+  one.content.add(holder, '1', held);
+  two.content.addManifest(holder, held.manifest);
+  two.content.tag(holder, '1', held.manifest.digest);
+  const app = await startApp({
+    defaultUpstream: 'one.test',
+    upstreams: { 'one.test': { url: one.url }, 'two.test': { url: two.url } },
+  });
+  await pullAll(app, holder, '1');
+  await app.restart();
+  expect((await ask(app, `/v2/${holder}/manifests/1?ns=two.test`)).status).toBe(200);
+  for (const { digest } of held.blobs) {
+    expect((await ask(app, `/v2/${holder}/blobs/${digest}?ns=two.test`)).status).toBe(404);
+  }
+  expect(two.count(undefined, blobs)).toBe(2);
+});
+
+test('naming something as a subject, or as a layer that lies elsewhere, opens nothing', async () => {
+  const upstream = await startFakeRegistry();
+  const held = image();
+  upstream.content.add(holder, '1', held);
+  const [config, layer] = held.blobs;
+  if (!config || !layer) throw new Error('an image has a config and a layer');
+  const claim = content(
+    ociManifest,
+    Buffer.from(
+      JSON.stringify({
+        schemaVersion: 2,
+        mediaType: ociManifest,
+        config: descriptorOf(randomBlob(5)),
+        layers: [{ ...descriptorOf(layer), urls: ['https://elsewhere.test/layer'] }],
+      }),
+    ),
+  );
+  for (const manifest of [claim, referrerOf(held.manifest).manifest]) upstream.content.addManifest(other, manifest);
+  const app = await startApp(mirrorOf(upstream));
+  await pullAll(app, holder, '1');
+  for (const manifest of [claim, referrerOf(held.manifest).manifest]) {
+    expect((await ask(app, `/v2/${other}/manifests/${manifest.digest}`)).status).toBe(200);
+  }
+  await app.restart();
+  expect((await ask(app, `/v2/${other}/manifests/${held.manifest.digest}`)).status).toBe(404);
+  expect((await ask(app, `/v2/${other}/blobs/${layer.digest}`)).status).toBe(404);
+});
