@@ -17,6 +17,7 @@ import { nodeFiles } from './storage/filesystem/file-system.ts';
 import type { FailpointHook } from './storage/filesystem/failpoints.ts';
 import { FileRecordStore } from './storage/filesystem/record-store.ts';
 import type { Log } from './telemetry/log.ts';
+import { UpstreamHealth } from './telemetry/upstream-health.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
 import { createUpstreamDirectory, type OpenUpstreamDirectory } from './upstream/upstream-directory.ts';
 import { upstreamEntries } from './upstream-settings.ts';
@@ -47,6 +48,11 @@ const managementIdleMs = 60_000;
 /** Builds every part from a Config and hands each what it needs. */
 export function createApp({ config, version, log, failpoint, clock = { now: () => Date.now() } }: AppDeps): App {
   const state = { isStarting: true, isDraining: false };
+  const health = new UpstreamHealth({
+    labels: config.upstreams.map(({ name }) => name),
+    clock,
+    onChange: (event) => log.logger[event.state === 'reachable' ? 'info' : 'warn'](event, 'upstream'),
+  });
   const observer = createMetrics({
     version,
     maxBytes: config.storage.maxBytes,
@@ -54,6 +60,7 @@ export function createApp({ config, version, log, failpoint, clock = { now: () =
     freeBytes: () => store.freeBytes(),
     pendingBytes: () => store.pendingBytes(),
     onTrouble: ({ part, cause }) => log.logger.error({ part, err: cause }, 'trouble'),
+    onUpstreamAnswered: (event) => health.note(event),
     onCircuitChanged: (event) => log.logger.warn(event, 'upstream circuit'),
     onDownloadFailed: ({ upstream, result, bytes, cause }) =>
       log.logger.warn({ upstream, result, bytes, err: cause }, 'download failed'),
@@ -67,10 +74,13 @@ export function createApp({ config, version, log, failpoint, clock = { now: () =
   const report = (bug: unknown) => log.logger.error({ err: bug }, 'bug');
   const buffers = new ReadBuffers({ budgetBytes: config.download.bufferBudgetBytes });
   const registry = registryListener(config, { ...assembled, clock, observer, buffers, report, log });
-  const readiness = async (): Promise<Readiness> => ({
-    isReady: !state.isStarting && !state.isDraining,
-    body: { ...state },
-  });
+  const readiness = async (): Promise<Readiness> => {
+    const storeTrouble = await troubleOf(store);
+    return {
+      isReady: !state.isStarting && !state.isDraining && storeTrouble === undefined,
+      body: { ...state, store: storeTrouble ?? 'ok', upstreams: health.states() },
+    };
+  };
   const management = managementListener(config, { readiness, observer, report });
   const ready: Part = {
     name: 'readiness',
@@ -179,6 +189,16 @@ function managementListener(
   const app = createManagementApp({ readiness, metrics, report });
   const { host, port } = config.management;
   return new Listener(app, { name: 'management listener', host, port, idleTimeoutMs: managementIdleMs });
+}
+
+/** Why the store cannot be used, in a word; undefined when it can. A full disk is no reason: what is cached is still served. */
+async function troubleOf(store: FileBlobStore): Promise<string | undefined> {
+  try {
+    await store.freeBytes();
+    return undefined;
+  } catch (cause) {
+    return cause instanceof Error && 'code' in cause ? String(cause.code) : 'unusable';
+  }
 }
 
 /** Evicts what is due, now and then. */

@@ -11,6 +11,8 @@ export interface MetricsDeps {
   readonly maxBytes: number;
   /** Failures no client hears of: for the log. */
   readonly onTrouble: (event: { readonly part: string; readonly cause: unknown }) => void;
+  /** Every answer of an upstream, and every one that did not come: for readiness. */
+  readonly onUpstreamAnswered: (event: Parameters<Observer['upstreamAnswered']>[0]) => void;
   /** An upstream became unreachable, or came back: for the log. */
   readonly onCircuitChanged: (event: Parameters<Observer['circuitChanged']>[0]) => void;
   /** Downloads that did not end well: for the log. */
@@ -232,7 +234,9 @@ export function createMetrics(deps: MetricsDeps): Metrics {
       firstByteSeconds.observe(labels, firstByteMs / 1000);
     },
     rejected: ({ reason }) => rejections.inc({ reason }),
-    upstreamAnswered: ({ upstream, kind, method, outcome, durationMs }) => {
+    upstreamAnswered: (event) => {
+      const { upstream, kind, method, outcome, durationMs } = event;
+      deps.onUpstreamAnswered(event);
       upstreamRequests.inc({ upstream, kind, method, code: String(outcome) });
       upstreamSeconds.observe({ upstream, kind }, durationMs / 1000);
     },
