@@ -1,0 +1,37 @@
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { Background } from '../../../src/mirror/background.ts';
+import { createFreshnessPolicies } from '../../../src/mirror/freshness.ts';
+import { Manifests } from '../../../src/mirror/manifests.ts';
+import { parseRepository } from '../../../src/oci/reference.ts';
+import { configOf } from '../../support/config.ts';
+import { fileStores } from '../../support/file-stores.ts';
+import { gate } from '../../support/gate.ts';
+import { image } from '../../support/images.ts';
+import { MemoryIndex } from '../../support/memory-index.ts';
+import { ScriptedFiles } from '../../support/scripted-files.ts';
+import { temporaryDirectory } from '../../support/temp-directory.ts';
+import { RecordingObserver } from '../upstream/recording-observer.ts';
+
+const of = { upstream: 'docker.io', repository: parseRepository('library/app') };
+const { manifest } = image();
+
+test('a manifest that comes again is not the next to be evicted while it is being stored', async () => {
+  const files = new ScriptedFiles();
+  const stores = fileStores({ path: join(await temporaryDirectory(), 'data'), files });
+  await stores.store.prepare();
+  const disk = gate();
+  files.before = () => disk.opened;
+  const index = new MemoryIndex();
+  index.noteContent({ ...manifest, size: manifest.bytes.length, isManifest: true, names: [], usedAtMs: 1 });
+  const observer = new RecordingObserver();
+  const background = new Background({ observer });
+  const { freshness } = await configOf({ upstreams: { 'docker.io': {} } });
+  const policies = createFreshnessPolicies(new Map(), freshness);
+  const manifests = new Manifests({ ...stores, index, background, observer, policies, memoryBytes: 1024 * 1024 });
+
+  manifests.keep(of, manifest);
+  expect(index.contents.get(manifest.digest)?.usedAtMs).toBe(stores.clock.now());
+  disk.open();
+  await background.idle();
+});
