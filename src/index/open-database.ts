@@ -54,8 +54,11 @@ export async function openDatabase({ path, files, onBroken }: OpenDatabaseOption
 
 /** Says that all of the view is in the file, and closes it. */
 export function closeComplete(database: DatabaseSync): void {
-  saveForGood(database, 'UPDATE state SET is_complete = 1');
-  database.close();
+  try {
+    saveForGood(database, 'UPDATE state SET is_complete = 1');
+  } finally {
+    database.close();
+  }
 }
 
 function openSound(path: string): OpenedDatabase {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { BlobStore, ByteSource, StoredBlob } from '../../src/mirror/ports.ts';
+import type { BlobStore, ByteSource, CorruptionSource, StoredBlob } from '../../src/mirror/ports.ts';
 import { type Digest, digestOf, parseDigest } from '../../src/oci/digest.ts';
 import { FileBlobStore } from '../../src/storage/filesystem/blob-store.ts';
 import { blobPath } from '../../src/storage/layout.ts';
@@ -11,21 +11,21 @@ import { temporaryDirectory } from '../support/temp-directory.ts';
 
 interface Subject {
   readonly store: BlobStore;
-  /** What was reported as corrupt. */
-  readonly corrupt: readonly Digest[];
+  /** What was reported as corrupt, and by whom it was met. */
+  readonly corrupt: readonly { readonly digest: Digest; readonly source: CorruptionSource }[];
   /** Puts other bytes where a blob is, behind the store's back. */
   readonly replace: (digest: Digest, bytes: Uint8Array) => Promise<void>;
 }
 
 async function onFilesystem(): Promise<Subject> {
   const path = await temporaryDirectory();
-  const corrupt: Digest[] = [];
+  const corrupt: { digest: Digest; source: CorruptionSource }[] = [];
   const store = new FileBlobStore({
     path,
     clock: new ManualClock(),
     failpoint: () => {},
     observer: {
-      corruptionFound: ({ digest }) => corrupt.push(digest),
+      corruptionFound: (event) => corrupt.push(event),
       trouble: ({ cause }) => expect.fail(String(cause)),
     },
   });
@@ -131,7 +131,7 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a blob s
     await replace(digest, bytes.subarray(0, 1000));
 
     expect(await store.open(digest, bytes.byteLength)).toBeUndefined();
-    expect(corrupt).toEqual([digest]);
+    expect(corrupt).toEqual([{ digest, source: 'read' }]);
     expect(await store.open(digest)).toBeUndefined();
     expect(store.pendingBytes()).toBe(1000);
     expect(store.isBeingRead(digest)).toBe(false);
@@ -149,7 +149,7 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a blob s
 
     await replace(name, Buffer.from('{"schemaVersion":3}'));
     expect(await store.readAll(name, 1000)).toBeUndefined();
-    expect(corrupt).toEqual([name]);
+    expect(corrupt).toEqual([{ digest: name, source: 'read' }]);
     expect(await store.open(name)).toBeUndefined();
   });
 
@@ -160,7 +160,7 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a blob s
     expect(await store.readAll(name, bytes.byteLength)).toEqual(bytes);
     await replace(name, bytes.subarray(1));
     expect(await store.readAll(name, bytes.byteLength)).toBeUndefined();
-    expect(corrupt).toEqual([name]);
+    expect(corrupt).toEqual([{ digest: name, source: 'read' }]);
   });
 
   test('gives nothing in one piece that is larger than asked for, and leaves it where it is', async () => {
@@ -169,6 +169,19 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a blob s
     expect(await store.readAll(digest, bytes.byteLength - 1)).toBeUndefined();
     expect(corrupt).toEqual([]);
     expect(await contentOf(store, digest)).toEqual(bytes);
+  });
+
+  test('sets aside what somebody else found damaged, and says who', async () => {
+    const { store, corrupt } = await subject();
+    await keep(store);
+    await store.setAside(absent, 'scrub');
+    expect(corrupt).toEqual([]);
+
+    await store.setAside(digest, 'scrub');
+    expect(corrupt).toEqual([{ digest, source: 'scrub' }]);
+    expect(await store.open(digest)).toBeUndefined();
+    expect(store.pendingBytes()).toBe(bytes.byteLength);
+    expect(store.isBeingRead(digest)).toBe(false);
   });
 
   test('stores empty content', async () => {
