@@ -3,12 +3,12 @@ import { readFile } from 'node:fs/promises';
 import { type Tools, versionOf } from './tools.ts';
 
 /** What the numbers depend on, a line each. */
-export async function machineFacts(tools: Tools): Promise<readonly string[]> {
+export async function machineFacts(tools: Tools, program: string): Promise<readonly string[]> {
   const processors = cpus();
   return [
     `${processors.length} × ${processors[0]?.model ?? 'unknown processor'}, ${Math.round(totalmem() / 1024 ** 3)} GiB of memory`,
     `Linux ${release()}, Node ${process.version}`,
-    `Layerwell ${await packageVersion('..')}, Koa ${await packageVersion('../node_modules/koa')}`,
+    `Layerwell ${await packageVersion('..')} from ${program}, Koa ${await packageVersion('../node_modules/koa')}`,
     `distribution proxy: ${tools.proxyRegistry.version}`,
     `upstream: ${tools.upstreamRegistry.version}`,
     `${await versionOf(tools.nginx, '-v')}, ${await versionOf(tools.wrk, '-v')}`,

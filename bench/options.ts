@@ -15,6 +15,8 @@ export type ScenarioName = (typeof scenarioNames)[number];
 export interface BenchOptions {
   readonly only: ReadonlySet<ScenarioName>;
   readonly runs: number;
+  /** What is started as Layerwell, from the top of the repository. */
+  readonly program: string;
   /** Blobs, stores and logs go below it, and are removed at the end. */
   readonly workDirectory: string;
   /** Where the report is written; undefined when only a part was measured, so that a part never replaces the whole. */
@@ -28,6 +30,7 @@ export function parseOptions(args: readonly string[], defaultReportFile: string)
     options: {
       only: { type: 'string' },
       runs: { type: 'string', default: '5' },
+      program: { type: 'string', default: 'src/main.ts' },
       'work-dir': { type: 'string', default: tmpdir() },
       report: { type: 'string' },
     },
@@ -38,6 +41,7 @@ export function parseOptions(args: readonly string[], defaultReportFile: string)
   return {
     only: values.only === undefined ? new Set(scenarioNames) : new Set(values.only.split(',').map(parseScenario)),
     runs,
+    program: values.program,
     workDirectory: values['work-dir'],
     reportFile: values.report ?? (values.only === undefined ? defaultReportFile : undefined),
   };

@@ -22,7 +22,13 @@ const signal = AbortSignal.timeout(3 * 60_000);
 const searchPath = process.env['PATH'] ?? '';
 const tools = await findTools(searchPath);
 await using work = await mkdtempDisposable(join(tmpdir(), 'layerwell-profile-'));
-const site = (name: string): Site => ({ tools, folder: join(work.path, name), searchPath, signal });
+const site = (name: string): Site => ({
+  tools,
+  program: 'src/main.ts',
+  folder: join(work.path, name),
+  searchPath,
+  signal,
+});
 await using readers = startReaders();
 await using upstream = await startUpstream(site('upstream'));
 const images: Image[] = [];

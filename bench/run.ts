@@ -19,7 +19,14 @@ const signal = AbortSignal.any([interrupt.signal, AbortSignal.timeout(wholeRunMs
 const searchPath = process.env['PATH'] ?? '';
 const tools = await findTools(searchPath);
 await using work = await mkdtempDisposable(join(options.workDirectory, 'layerwell-bench-'));
-await using stage = await setUpStage({ tools, folder: work.path, searchPath, runs: options.runs, signal });
+await using stage = await setUpStage({
+  tools,
+  program: options.program,
+  folder: work.path,
+  searchPath,
+  runs: options.runs,
+  signal,
+});
 
 const samples: Sample[] = [];
 for (const scenario of scenarioNames.filter((name) => options.only.has(name))) {
@@ -28,7 +35,7 @@ for (const scenario of scenarioNames.filter((name) => options.only.has(name))) {
   process.stderr.write(`${scenario}: measured in ${Math.round((performance.now() - startedAtMs) / 1_000)} s\n`);
 }
 
-const facts = { date: new Date(), runs: options.runs, machine: await machineFacts(tools) };
+const facts = { date: new Date(), runs: options.runs, machine: await machineFacts(tools, options.program) };
 const report = reportOf(summarise(samples), facts);
 process.stdout.write(report);
 if (options.reportFile !== undefined) await writeFile(options.reportFile, report);

@@ -12,6 +12,7 @@ import type { Tools } from './tools.ts';
 
 export interface SetUp {
   readonly tools: Tools;
+  readonly program: string;
   readonly folder: string;
   readonly searchPath: string;
   readonly runs: number;
@@ -19,9 +20,16 @@ export interface SetUp {
 }
 
 /** Starts every server, the upstream first, and pulls one image through the caches. Disposing ends them, last started first. */
-export async function setUpStage({ tools, folder, searchPath, runs, signal }: SetUp): Promise<Stage & AsyncDisposable> {
+export async function setUpStage({
+  tools,
+  program,
+  folder,
+  searchPath,
+  runs,
+  signal,
+}: SetUp): Promise<Stage & AsyncDisposable> {
   await using servers = new AsyncDisposableStack();
-  const site = (name: string): Site => ({ tools, folder: join(folder, name), searchPath, signal });
+  const site = (name: string): Site => ({ tools, program, folder: join(folder, name), searchPath, signal });
   const readers = servers.use(startReaders());
   const upstream = servers.use(await startUpstream(site('upstream')));
   const warmImage = await putImage(upstream.folder, 'warm');

@@ -15,6 +15,8 @@ export interface Contender extends ServerProcess {
 /** What every contender needs to start. */
 export interface Site {
   readonly tools: Tools;
+  /** What is started as Layerwell, from the top of the repository. */
+  readonly program: string;
   /** Its own: configuration, store and log. */
   readonly folder: string;
   /** Servers get nothing else of the environment. */

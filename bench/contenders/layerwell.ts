@@ -16,7 +16,7 @@ export async function startLayerwell(
   await mkdir(site.folder, { recursive: true });
   const configFile = join(site.folder, 'mirror.config.json');
   await writeFile(configFile, configOf({ port, managementPort, folder: site.folder, upstreamUrl }));
-  const program = join(import.meta.dirname, '../../src/main.ts');
+  const program = join(import.meta.dirname, '../..', site.program);
   const server = await startServer(
     {
       program: process.execPath,
