@@ -69,7 +69,6 @@ export class Visibility {
   readonly #deps: VisibilityDeps;
   readonly #memory = new LRUCache<string, KnownVisibility>({ max: 100_000 });
   readonly #flights = new SingleFlight<KnownVisibility>();
-  readonly #askedBehind = new Set<string>();
 
   constructor(deps: VisibilityDeps) {
     this.#deps = deps;
@@ -123,17 +122,10 @@ export class Visibility {
     return newer ?? record;
   }
 
-  /** One question at a time, and nobody waits for it. */
+  /** Nobody waits for it. */
   #askBehind(question: VisibilityQuestion, known: KnownVisibility | undefined): void {
-    const key = keyOf(question.of);
-    if (this.#askedBehind.has(key)) return;
-    this.#askedBehind.add(key);
     this.#deps.background.run('visibility', async () => {
-      try {
-        await this.#ask(question, known, { signal: new AbortController().signal });
-      } finally {
-        this.#askedBehind.delete(key);
-      }
+      await this.#ask(question, known, { signal: new AbortController().signal });
     });
   }
 

@@ -1,0 +1,28 @@
+import type { RecordKey, RecordStore } from '../../src/mirror/ports.ts';
+import { recordPath } from '../../src/storage/layout.ts';
+
+/** Records in memory, for tests of what stands above them; it counts what was read. */
+export class MemoryRecords implements RecordStore {
+  readonly written = new Map<string, object>();
+  reads = 0;
+  readonly #keys = new Map<string, RecordKey>();
+
+  async read(key: RecordKey): Promise<unknown> {
+    this.reads += 1;
+    return this.written.get(recordPath(key));
+  }
+
+  async write(key: RecordKey, value: object): Promise<void> {
+    this.#keys.set(recordPath(key), key);
+    this.written.set(recordPath(key), value);
+  }
+
+  async remove(key: RecordKey): Promise<void> {
+    this.#keys.delete(recordPath(key));
+    this.written.delete(recordPath(key));
+  }
+
+  async *list(): AsyncIterable<RecordKey> {
+    yield* this.#keys.values();
+  }
+}

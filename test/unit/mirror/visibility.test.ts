@@ -1,0 +1,270 @@
+import { expect, test } from 'vitest';
+import { Background } from '../../../src/mirror/background.ts';
+import { createFreshnessPolicies } from '../../../src/mirror/freshness.ts';
+import type { RepositoryId, RepositoryVisibility } from '../../../src/mirror/ports.ts';
+import { parseVisibilityRecord } from '../../../src/mirror/records.ts';
+import { RememberedNotFound } from '../../../src/mirror/remembered.ts';
+import { type KnownVisibility, Visibility, visibilityDecision } from '../../../src/mirror/visibility.ts';
+import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
+import { parseRepository, parseTag, type Reference } from '../../../src/oci/reference.ts';
+import { gate } from '../../support/gate.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+import { MemoryRecords } from '../../support/memory-records.ts';
+import { RecordingObserver } from '../upstream/recording-observer.ts';
+import { defaultRules } from '../../support/freshness-rules.ts';
+
+const day = 24 * 3_600_000;
+const lifetimes = { publicForMs: day, hiddenForMs: 30_000, retryFailedAfterMs: 60_000 };
+const now = 10 * day;
+const agoMs = (ms: number) => now - ms;
+
+test.each([
+  { what: 'nobody ever said', known: undefined, decision: 'ask' },
+  { what: 'public, a while ago', known: { verdict: 'public', askedAtMs: agoMs(day - 1) }, decision: 'serve' },
+  { what: 'public, a day ago', known: { verdict: 'public', askedAtMs: agoMs(day) }, decision: 'serve-and-ask' },
+  {
+    what: 'public, a day ago, and it has just failed to say so again',
+    known: { verdict: 'public', askedAtMs: agoMs(2 * day), failedAtMs: agoMs(59_999) },
+    decision: 'serve',
+  },
+  {
+    what: 'public, a day ago, and it failed to say so again a minute ago',
+    known: { verdict: 'public', askedAtMs: agoMs(2 * day), failedAtMs: agoMs(60_000) },
+    decision: 'serve-and-ask',
+  },
+  { what: 'public, in the future', known: { verdict: 'public', askedAtMs: agoMs(-1) }, decision: 'serve-and-ask' },
+  { what: 'hidden, a moment ago', known: { verdict: 'hidden', askedAtMs: agoMs(29_999) }, decision: 'hide' },
+  { what: 'hidden, a while ago', known: { verdict: 'hidden', askedAtMs: agoMs(30_000) }, decision: 'ask' },
+  {
+    what: 'hidden, a while ago, and it has just failed to say so again',
+    known: { verdict: 'hidden', askedAtMs: agoMs(day), failedAtMs: agoMs(1) },
+    decision: 'hide',
+  },
+] as const satisfies readonly { what: string; known: KnownVisibility | undefined; decision: string }[])(
+  'what the upstream said, $what, means: $decision',
+  ({ known, decision }) => {
+    expect(visibilityDecision(known, lifetimes, now)).toBe(decision);
+  },
+);
+
+const of: RepositoryId = { upstream: 'docker.io', repository: parseRepository('library/app') };
+const record = 'repositories/docker.io/library/app/_visibility.json';
+
+class ScriptedUpstream {
+  readonly label = 'docker.io';
+  readonly asked: (Reference | undefined)[] = [];
+  /** What it says; absent: nothing at all. */
+  says: RepositoryVisibility | undefined = 'public';
+  held = Promise.resolve();
+
+  async askVisibility(
+    _repository: unknown,
+    reference: Reference | undefined,
+    { signal }: { signal: AbortSignal },
+  ): Promise<RepositoryVisibility> {
+    this.asked.push(reference);
+    const left = Promise.withResolvers<never>();
+    signal.addEventListener('abort', () => left.reject(signal.reason), { once: true });
+    await Promise.race([this.held, left.promise]);
+    if (this.says === undefined) throw new UpstreamError('overloaded', 'too much', { retryAfterSeconds: 7 });
+    return this.says;
+  }
+}
+
+const rules = {
+  tagMs: 0,
+  tags: [],
+  missingMs: 30_000,
+  staleForMs: Infinity,
+  deletedUpstream: 'serve',
+  offline: false,
+  staleOn: defaultRules.staleOn,
+} as const;
+
+function visibilityOf({ askWithinMs = 30_000 } = {}) {
+  const upstream = new ScriptedUpstream();
+  const clock = new ManualClock();
+  const records = new MemoryRecords();
+  const observer = new RecordingObserver();
+  const background = new Background({ observer });
+  const policies = createFreshnessPolicies(new Map(), rules);
+  const create = () =>
+    new Visibility({ records, background, clock, policies, publicForMs: day, retryFailedAfterMs: 60_000, askWithinMs });
+  const visibility = create();
+  const check = async (by = visibility, signal = new AbortController().signal) =>
+    by.check({ upstream, of, reference: parseTag('latest') }, { signal });
+  return { upstream, clock, records, background, visibility, check, restarted: create };
+}
+
+test('a public repository is asked about once, however many ask at the same time or after', async () => {
+  const { upstream, check } = visibilityOf();
+  await Promise.all(Array.from({ length: 10 }, () => check()));
+  for (let pull = 0; pull < 10; pull += 1) await check();
+  expect(upstream.asked).toEqual(['latest']);
+});
+
+test('a repository that is known to be public needs neither a disk nor a promise', async () => {
+  const { upstream, records, visibility, check } = visibilityOf();
+  await check();
+  const { reads } = records;
+  const question = { upstream, of, reference: undefined };
+  expect(visibility.check(question, { signal: new AbortController().signal })).toBeUndefined();
+  expect(records.reads).toBe(reads);
+});
+
+test('a hidden repository is a 404, and for a while nobody is asked again', async () => {
+  const { upstream, clock, check } = visibilityOf();
+  upstream.says = 'hidden';
+  await expect(check()).rejects.toMatchObject({ code: 'NAME_UNKNOWN', status: 404 });
+  await expect(check()).rejects.toBeInstanceOf(RememberedNotFound);
+  clock.advance(29_999);
+  await expect(check()).rejects.toBeInstanceOf(RememberedNotFound);
+  expect(upstream.asked).toHaveLength(1);
+});
+
+test('a hidden repository that was published is served as soon as a 404 would be forgotten', async () => {
+  const { upstream, clock, check } = visibilityOf();
+  upstream.says = 'hidden';
+  await expect(check()).rejects.toBeInstanceOf(OciError);
+  upstream.says = 'public';
+  clock.advance(30_000);
+  await check();
+  expect(upstream.asked).toHaveLength(2);
+});
+
+test('a repository that turned private is served until it is asked about again, within a day, and then hidden', async () => {
+  const { upstream, clock, background, check } = visibilityOf();
+  await check();
+  upstream.says = 'hidden';
+  clock.advance(day - 1);
+  await check();
+  expect(upstream.asked).toHaveLength(1);
+  clock.advance(1);
+  await check();
+  await background.idle();
+  expect(upstream.asked).toHaveLength(2);
+  await expect(check()).rejects.toMatchObject({ status: 404 });
+});
+
+test('nobody waits while a known verdict is asked for again, and it is asked for once', async () => {
+  const { upstream, clock, background, check } = visibilityOf();
+  await check();
+  clock.advance(day);
+  const door = gate();
+  upstream.held = door.opened;
+  for (let pull = 0; pull < 10; pull += 1) await check();
+  expect(upstream.asked).toHaveLength(2);
+  door.open();
+  await background.idle();
+});
+
+test('the old verdict stands while there is no answer', async () => {
+  const { upstream, clock, background, check } = visibilityOf();
+  await check();
+  upstream.says = undefined;
+  clock.advance(40 * day);
+  for (let pull = 0; pull < 10; pull += 1) {
+    await check();
+    await background.idle();
+  }
+  expect(upstream.asked).toHaveLength(2);
+  clock.advance(60_000);
+  await check();
+  await background.idle();
+  expect(upstream.asked).toHaveLength(3);
+});
+
+test('hidden stays hidden while there is no answer', async () => {
+  const { upstream, clock, check } = visibilityOf();
+  upstream.says = 'hidden';
+  await expect(check()).rejects.toMatchObject({ status: 404 });
+  upstream.says = undefined;
+  clock.advance(day);
+  await expect(check()).rejects.toMatchObject({ status: 404 });
+  await expect(check()).rejects.toBeInstanceOf(RememberedNotFound);
+  expect(upstream.asked).toHaveLength(2);
+});
+
+test('where nobody ever said, it is unavailable, with the time to come back', async () => {
+  const { upstream, check } = visibilityOf();
+  upstream.says = undefined;
+  await expect(check()).rejects.toMatchObject({ trouble: 'unavailable', status: 503, retryAfterSeconds: 7 });
+  upstream.says = 'public';
+  await check();
+});
+
+test('an upstream that does not answer in its time is one that gives no answer', async () => {
+  const { upstream, check } = visibilityOf({ askWithinMs: 1 });
+  upstream.held = gate().opened;
+  await expect(check()).rejects.toMatchObject({ trouble: 'unavailable', status: 503 });
+});
+
+test('a client that leaves takes nobody with it', async () => {
+  const { upstream, check, visibility } = visibilityOf();
+  const door = gate();
+  upstream.held = door.opened;
+  const leaving = new AbortController();
+  const [left, stays] = [check(visibility, leaving.signal), check()];
+  leaving.abort(new Error('gone'));
+  await expect(left).rejects.toThrow('gone');
+  door.open();
+  await stays;
+  expect(upstream.asked).toHaveLength(1);
+});
+
+test('a verdict outlives a restart, and so does a change of it', async () => {
+  const { upstream, clock, background, check, restarted } = visibilityOf();
+  await check();
+  await background.idle();
+  upstream.says = undefined;
+  await check(restarted());
+  upstream.says = 'hidden';
+  clock.advance(day);
+  await check();
+  await background.idle();
+  upstream.says = undefined;
+  await expect(check(restarted())).rejects.toMatchObject({ status: 404 });
+});
+
+test('names that nobody has leave nothing on the disk', async () => {
+  const { upstream, records, background, clock, check } = visibilityOf();
+  upstream.says = 'hidden';
+  for (let question = 0; question < 3; question += 1) {
+    await expect(check()).rejects.toBeInstanceOf(OciError);
+    clock.advance(60_000);
+  }
+  await background.idle();
+  expect([...records.written.keys()]).toEqual([]);
+  upstream.says = 'public';
+  await check();
+  await background.idle();
+  expect([...records.written.keys()]).toEqual([record]);
+});
+
+test('only what was found public is known to be, and finding out asks nobody', async () => {
+  const { upstream, visibility, background, check, restarted } = visibilityOf();
+  expect(await visibility.isKnownPublic(of)).toBe(false);
+  expect(upstream.asked).toEqual([]);
+  await check();
+  await background.idle();
+  expect(await visibility.isKnownPublic(of)).toBe(true);
+  expect(await restarted().isKnownPublic(of)).toBe(true);
+  expect(upstream.asked).toHaveLength(1);
+});
+
+test('a mistake of our own is neither a verdict nor an outage', async () => {
+  const { upstream, check } = visibilityOf();
+  upstream.held = Promise.reject(new TypeError('a bug'));
+  await expect(check()).rejects.toThrow(TypeError);
+});
+
+test.each([
+  undefined,
+  null,
+  {},
+  { verdict: 'maybe', askedAtMs: 1 },
+  { verdict: 'public' },
+  { verdict: 'hidden', askedAtMs: -1 },
+])('%j is no verdict that was ever written', (value) => {
+  expect(parseVisibilityRecord(value)).toBeUndefined();
+});

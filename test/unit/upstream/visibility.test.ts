@@ -1,0 +1,139 @@
+import { TLSSocket } from 'node:tls';
+import nock from 'nock';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
+import type { UpstreamSettings } from '../../../src/upstream/settings.ts';
+import { type FakeRegistry, startFakeRegistry } from '../../support/fake-registry.ts';
+import { image } from '../../support/images.ts';
+import { selfSigned } from './certificates.ts';
+import { serveTls } from './serve-tls.ts';
+import { clientOf, patiently } from './start-client.ts';
+
+const app = parseRepository('team/app');
+const latest = parseTag('latest');
+const account = { username: 'mirror', password: 'secret' };
+const credentials: UpstreamSettings['credentials'] = [
+  { kind: 'basic', repositories: ['**'], username: account.username, readPassword: async () => account.password },
+];
+
+async function registryThat(hides: readonly string[] = []): Promise<FakeRegistry> {
+  const registry = await startFakeRegistry({ auth: { kind: 'bearer', ...account, privateRepositories: hides } });
+  registry.content.add(app, 'latest', image());
+  return registry;
+}
+
+const ask = ({ url }: { url: string }, reference = latest, settings: Partial<UpstreamSettings> = { credentials }) =>
+  clientOf(url, settings).client.askVisibility(app, reference, patiently);
+
+test('what strangers may read is public, by a HEAD: no manifest is pulled for it', async () => {
+  const registry = await registryThat();
+  expect(await ask(registry)).toBe('public');
+  expect(registry.count('GET', /\/v2\/.+/)).toBe(0);
+});
+
+test('what only the account may read is hidden, and the account is not used to find out', async () => {
+  const registry = await registryThat([app]);
+  const { client } = clientOf(registry.url, { credentials });
+  // The account has its token, and may read it.
+  await client.getManifest(app, latest, patiently);
+  registry.forgetRequests();
+  expect(await client.askVisibility(app, latest, patiently)).toBe('hidden');
+  expect(registry.seen('GET', /\/token/).filter(({ headers }) => headers.authorization)).toEqual([]);
+  expect(registry.count('GET', /\/manifests\//)).toBe(0);
+});
+
+test('a registry that wants a password from everyone hides everything', async () => {
+  const registry = await startFakeRegistry({ auth: { kind: 'basic', ...account } });
+  registry.content.add(app, 'latest', image());
+  expect(await ask(registry)).toBe('hidden');
+  expect(registry.requests.map(({ headers }) => headers.authorization).filter(Boolean)).toEqual([]);
+});
+
+test('a repository that does not exist is hidden', async () => {
+  const registry = await startFakeRegistry();
+  expect(await ask(registry)).toBe('hidden');
+});
+
+test('a tag that does not exist says nothing of its repository: one of its tags is listed', async () => {
+  const registry = await registryThat();
+  expect(await ask(registry, parseTag('none'))).toBe('public');
+  expect(
+    registry
+      .seen('GET', /\/tags\/list/)
+      .at(-1)
+      ?.query.get('n'),
+  ).toBe('1');
+});
+
+test('where no manifest is wanted, one of its tags is listed', async () => {
+  const asked = async (registry: FakeRegistry) =>
+    clientOf(registry.url, { credentials }).client.askVisibility(app, undefined, patiently);
+  const [open, hidden] = [await registryThat(), await registryThat([app])];
+  expect(await asked(open)).toBe('public');
+  expect(await asked(hidden)).toBe('hidden');
+  expect(open.count('HEAD')).toBe(0);
+});
+
+test.each([405, 501])(
+  'a registry that knows no HEAD (%i) is asked for a list of tags, never for a manifest',
+  async (status) => {
+    const registry = await registryThat();
+    registry.script({ method: 'HEAD' }, { status });
+    expect(await ask(registry)).toBe('public');
+    expect(registry.count('GET', /\/manifests\//)).toBe(0);
+  },
+);
+
+test.each([
+  { status: 429, trouble: 'overloaded' },
+  { status: 500, trouble: 'unavailable' },
+  { status: 302, trouble: 'misbehaving' },
+])('$status is no answer', async ({ status, trouble }) => {
+  const registry = await registryThat();
+  registry.script({ method: 'HEAD' }, { status });
+  await expect(ask(registry)).rejects.toMatchObject({ trouble });
+});
+
+test('the prefix of the upstream stands before what is asked about', async () => {
+  const registry = await startFakeRegistry();
+  registry.content.add(`hub/${app}`, 'latest', image());
+  expect(await ask(registry, latest, { credentials, repositoryPrefix: 'hub' })).toBe('public');
+});
+
+test('the client certificate is not shown to find out what strangers may read', async () => {
+  const [server, own] = [await selfSigned('registry'), await selfSigned('mirror')];
+  const shown: boolean[] = [];
+  const options = { cert: server.certificate, key: server.key, requestCert: true, rejectUnauthorized: false };
+  const url = await serveTls(options, ({ socket }) => {
+    shown.push(socket instanceof TLSSocket && socket.getPeerX509Certificate() !== undefined);
+  });
+  const tls = { insecureSkipVerify: true, certificate: own.certificate, key: own.key };
+  const { client } = clientOf(url, { tls });
+
+  await client.headManifest(app, latest, patiently);
+  expect(await client.askVisibility(app, latest, patiently)).toBe('public');
+
+  expect(shown).toEqual([true, false]);
+});
+
+describe('token endpoints that give strangers nothing for what is private', () => {
+  beforeEach(() => nock.disableNetConnect());
+  afterEach(() => {
+    nock.cleanAll();
+    nock.enableNetConnect();
+  });
+
+  test.each([401, 403])('GitLab and ghcr.io (%i): hidden', async (status) => {
+    nock('https://registry.gitlab.example')
+      .head('/v2/team/app/manifests/latest')
+      .reply(401, '', {
+        'WWW-Authenticate': 'Bearer realm="https://gitlab.example/jwt/auth",service="container_registry"',
+      });
+    nock('https://gitlab.example', { badheaders: ['authorization'] })
+      .get('/jwt/auth')
+      .query(true)
+      .reply(status, '{}');
+    expect(await ask({ url: 'https://registry.gitlab.example' })).toBe('hidden');
+    expect(nock.pendingMocks()).toEqual([]);
+  });
+});
