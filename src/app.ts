@@ -8,6 +8,7 @@ import { Rebuilder } from './index/rebuilder.ts';
 import { SqliteIndex } from './index/sqlite-index.ts';
 import type { Part } from './lifecycle.ts';
 import type { AccessRules } from './mirror/access.ts';
+import { mirrorLimits, mirrorRules } from './mirror-rules.ts';
 import { type AssembledMirror, assembleMirror } from './mirror/assemble.ts';
 import type { Clock } from './mirror/ports.ts';
 import { Scrubber } from './mirror/scrubber.ts';
@@ -40,6 +41,8 @@ export interface App {
   readonly managementAddress: () => string;
   /** From here on it is not ready. */
   beginDraining(): void;
+  /** Follows a changed configuration, as far as that can be done while running; see sectionsThatNeedRestart. */
+  reload(changed: Config): void;
 }
 
 const sweepEveryMs = 60_000;
@@ -69,8 +72,9 @@ export function createApp({ config, version, log, failpoint, clock = { now: () =
   const index = new SqliteIndex({ path: config.index.path, files: new DurableFolders({ files: nodeFiles }), observer });
   const store = new FileBlobStore({ path, observer, clock, failpoint });
   const records = new FileRecordStore({ path, observer, failpoint });
-  const upstreams = directoryOf(config, { version, clock, observer });
-  const assembled = mirrorOf(config, { store, records, index, upstreams, clock, observer });
+  let upstreams = directoryOf(config, { version, clock, observer });
+  const parts = { store, records, index, clock, observer };
+  const assembled = assembleMirror(parts, mirrorLimits(config), mirrorRules(config, upstreams));
   const report = (bug: unknown) => log.logger.error({ err: bug }, 'bug');
   const buffers = new ReadBuffers({ budgetBytes: config.download.bufferBudgetBytes });
   const registry = registryListener(config, { ...assembled, clock, observer, buffers, report, log });
@@ -114,6 +118,16 @@ export function createApp({ config, version, log, failpoint, clock = { now: () =
     beginDraining: () => {
       state.isDraining = true;
     },
+    reload: (changed) => {
+      const former = upstreams;
+      const next = directoryOf(changed, { version, clock, observer });
+      assembled.follow(mirrorRules(changed, next));
+      upstreams = next;
+      health.follow(changed.upstreams.map(({ name }) => name));
+      log.logger.level = changed.log.level;
+      // What runs on the former connections ends in peace.
+      void former.retire();
+    },
   };
 }
 
@@ -122,33 +136,6 @@ function directoryOf(
   { version, clock, observer }: { version: string; clock: Clock; observer: Metrics },
 ): OpenUpstreamDirectory {
   return createUpstreamDirectory({ entries: upstreamEntries(config, { version }), clock, observer });
-}
-
-function mirrorOf(config: Config, parts: Parameters<typeof assembleMirror>[0]): AssembledMirror {
-  return assembleMirror(parts, {
-    defaultUpstream: config.defaultUpstream,
-    freshness: config.freshness,
-    freshnessOf: new Map(config.upstreams.map(({ name, freshness }) => [name, freshness])),
-    accessOf: new Map(config.upstreams.map((upstream) => [upstream.name, accessRules(upstream)])),
-    limits: config.storage,
-    keep: [...config.storage.keep, ...config.upstreams.filter(isOffline).map(({ name }) => `${name}/**`)],
-    unusedForMs: config.storage.unusedForMs,
-    verifyReads: config.storage.verifyReads,
-    maxConcurrent: config.download.maxConcurrent,
-    maxAbandoned: config.download.maxAbandoned,
-    attemptsWithoutProgress: config.download.attemptsWithoutProgress,
-  });
-}
-
-function accessRules({ allow, deny, visibility, publicRepositories, hasIdentity }: UpstreamConfig): AccessRules {
-  // What was fetched as nobody in particular was public when it was fetched.
-  const isOpen = visibility === 'service' || !hasIdentity;
-  return { allow, deny, visibility: isOpen ? { kind: 'open' } : { kind: 'public', publicRepositories } };
-}
-
-/** What cannot be fetched again is kept. */
-function isOffline({ freshness }: UpstreamConfig): boolean {
-  return freshness.offline;
 }
 
 function registryListener(

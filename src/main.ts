@@ -64,6 +64,7 @@ program
         env: process.env,
         version,
         ...stopSignals(),
+        onReloadAsked: (reload) => process.on('SIGHUP', reload),
         failpoint: failpointOf(process.env['LAYERWELL_FAILPOINT']),
       }),
     ),

@@ -4,6 +4,7 @@ import { drain } from '../drain.ts';
 import { startInOrder } from '../lifecycle.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
 import { createLog } from '../telemetry/log.ts';
+import { Reloading } from './reloading.ts';
 
 export interface ServeOptions {
   readonly file: string;
@@ -12,6 +13,8 @@ export interface ServeOptions {
   /** Resolves at the first signal to stop; `hurry` aborts at the second. */
   readonly stopAsked: Promise<void>;
   readonly hurry: AbortSignal;
+  /** Calls back whenever the process is told to read its configuration again. */
+  readonly onReloadAsked: (reload: () => void) => void;
   readonly failpoint: FailpointHook;
 }
 
@@ -19,18 +22,23 @@ export interface ServeOptions {
  * Runs the mirror until it is asked to stop.
  * @throws ConfigError; Error with one clear line when a part cannot start.
  */
-export async function serve({ file, env, version, stopAsked, hurry, failpoint }: ServeOptions): Promise<void> {
+export async function serve(options: ServeOptions): Promise<void> {
+  const { file, env, version, stopAsked, hurry, onReloadAsked, failpoint } = options;
   const config = await loadConfig({ file, env });
   const log = createLog({ level: config.log.level });
   const app = createApp({ config, version, log, failpoint });
   const stop = await startInOrder(app.parts);
+  const reloading = new Reloading({ file, env, started: config, apply: (changed) => app.reload(changed), log });
+  reloading.start();
+  onReloadAsked(() => void reloading.reload());
   log.logger.info({ address: app.address() }, 'listening');
   log.flush();
   await stopAsked;
+  reloading.stop();
   app.beginDraining();
   log.logger.info('draining');
   try {
-    await drain(stop, config.shutdown, { hurry });
+    await drain(stop, reloading.current.shutdown, { hurry });
     log.logger.info('stopped');
   } finally {
     log.close();

@@ -5,11 +5,11 @@ import { Blobs } from './blobs.ts';
 import { createContentLookup } from './content-lookup.ts';
 import { Downloads } from './downloads.ts';
 import type { SpaceLimits } from './eviction.ts';
-import { createFreshnessPolicies, type FreshnessRules } from './freshness.ts';
+import { createFreshnessPolicies, CurrentPolicies, type FreshnessPolicies, type FreshnessRules } from './freshness.ts';
 import { BlobLinks } from './links.ts';
 import { Listings } from './listings.ts';
 import { Manifests } from './manifests.ts';
-import { Mirror } from './mirror.ts';
+import { Mirror, type MirrorDeps } from './mirror.ts';
 import { withoutAskingOffline } from './offline.ts';
 import type { BlobStore, Clock, Index, Observer, RecordStore, Upstream, UpstreamDirectory } from './ports.ts';
 import type { ResumeRules } from './resumed-pieces.ts';
@@ -22,18 +22,22 @@ export interface MirrorParts {
   readonly store: BlobStore;
   readonly records: RecordStore;
   readonly index: Index;
-  readonly upstreams: UpstreamDirectory;
   readonly clock: Clock;
   readonly observer: Observer;
 }
 
+/** What a new configuration may change while the mirror runs. */
 export interface MirrorRules {
+  readonly upstreams: UpstreamDirectory;
   /** Its name. */
   readonly defaultUpstream: string;
   readonly freshness: FreshnessRules;
   /** By the label of the upstream. */
   readonly freshnessOf: ReadonlyMap<string, FreshnessRules>;
   readonly accessOf: ReadonlyMap<string, AccessRules>;
+}
+
+export interface MirrorLimits {
   readonly limits: SpaceLimits;
   readonly keep: readonly string[];
   readonly unusedForMs: number;
@@ -45,6 +49,8 @@ export interface MirrorRules {
 
 export interface AssembledMirror {
   readonly mirror: Mirror;
+  /** Follows other rules from now on; running downloads and what is remembered stay. */
+  follow(rules: MirrorRules): void;
   /** Evicts what is due. */
   sweep(): Promise<void>;
   /** Lets downloads and unwritten records end; cuts the downloads when `signal` aborts. */
@@ -63,17 +69,47 @@ const askVisibilityWithinMs = 10_000;
 const confirmationBatchMs = 5_000;
 const maxWaitingDownloads = 1_000;
 
+/** What stays when the rules change: everything that remembers, and everything that runs. */
+interface Core extends MirrorParts {
+  readonly background: Background;
+  readonly policies: CurrentPolicies;
+  readonly manifests: Manifests;
+  readonly links: BlobLinks;
+  readonly book: TagBook;
+  readonly space: Space;
+  readonly downloads: Downloads;
+  readonly resume: ResumeRules;
+  readonly verifyReads: boolean;
+}
+
 /** Builds the mirror's own parts, each with what it needs. */
-export function assembleMirror(parts: MirrorParts, rules: MirrorRules): AssembledMirror {
-  const { store, records, index, clock, observer } = parts;
+export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: MirrorRules): AssembledMirror {
+  const core = createCore(parts, limits, new CurrentPolicies(policiesOf(rules)));
+  const mirror = new Mirror(verbsUnder(rules, core));
+  return {
+    mirror,
+    follow: (next) => {
+      core.policies.replace(policiesOf(next));
+      mirror.follow(verbsUnder(next, core));
+    },
+    sweep: () => core.space.sweep(),
+    stop: async ({ signal }) => {
+      await core.downloads.stop({ signal });
+      core.book.flush();
+      await core.background.idle();
+    },
+  };
+}
+
+function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentPolicies): Core {
+  const { records, index, clock, observer } = parts;
   const background = new Background({ observer });
-  const policies = createFreshnessPolicies(rules.freshnessOf, rules.freshness);
   const manifests = new Manifests({ ...parts, background, policies, memoryBytes: manifestMemoryBytes });
   const links = new BlobLinks({ records, index, background, clock });
   const book = new TagBook({ records, index, background, batchMs: confirmationBatchMs });
   const space = new Space({
     ...parts,
-    ...rules,
+    ...limits,
     onEvicted: (digest, keys) => {
       for (const key of keys) {
         if (key.kind === 'tag') book.drop(key.of, key.tag);
@@ -83,38 +119,38 @@ export function assembleMirror(parts: MirrorParts, rules: MirrorRules): Assemble
     },
   });
   const resume: ResumeRules = {
-    attemptsWithoutProgress: rules.attemptsWithoutProgress,
+    attemptsWithoutProgress: limits.attemptsWithoutProgress,
     wait: (ms, { signal }) => sleep(ms, undefined, { signal }),
   };
-  const downloads = new Downloads({ ...parts, ...rules, space, resume, maxWaiting: maxWaitingDownloads });
+  const downloads = new Downloads({ ...parts, ...limits, space, resume, maxWaiting: maxWaitingDownloads });
+  const { verifyReads } = limits;
+  return { ...parts, background, policies, manifests, links, book, space, downloads, resume, verifyReads };
+}
+
+/** What answers under one set of rules. */
+function verbsUnder(rules: MirrorRules, core: Core): MirrorDeps {
+  const { index, clock, observer, policies, manifests } = core;
   const visibility = new Visibility({
-    records,
-    background,
-    clock,
-    policies,
+    ...core,
     publicForMs,
     retryFailedAfterMs,
     askWithinMs: askVisibilityWithinMs,
   });
   const access: Access = createAccess({ rulesOf: rules.accessOf, visibility });
-  const lookup = createContentLookup({ store, records });
-  const tags = new Tags({ book, manifests, lookup, clock, observer, policies, revalidateWithinMs, retryFailedAfterMs });
-  const blobs = new Blobs({ ...parts, links, manifests, downloads, policies, resume, verifyReads: rules.verifyReads });
-  const listings = new Listings({ records, background, clock, observer, policies, retryFailedAfterMs });
-  const upstreams = withoutAskingOffline(parts.upstreams, (label) => policies.rulesOf(label).offline);
+  const lookup = createContentLookup(core);
+  const tags = new Tags({ ...core, lookup, revalidateWithinMs, retryFailedAfterMs });
+  const blobs = new Blobs(core);
+  const listings = new Listings({ ...core, retryFailedAfterMs });
+  const upstreams = withoutAskingOffline(rules.upstreams, (label) => policies.rulesOf(label).offline);
   const choice = {
     find: (name: string) => upstreams.find(name),
     defaultUpstream: found(upstreams, rules.defaultUpstream),
   };
-  return {
-    mirror: new Mirror({ choice, access, tags, manifests, blobs, listings, index, clock, observer }),
-    sweep: () => space.sweep(),
-    stop: async ({ signal }) => {
-      await downloads.stop({ signal });
-      book.flush();
-      await background.idle();
-    },
-  };
+  return { choice, access, tags, manifests, blobs, listings, index, clock, observer };
+}
+
+function policiesOf({ freshnessOf, freshness }: MirrorRules): FreshnessPolicies {
+  return createFreshnessPolicies(freshnessOf, freshness);
 }
 
 function found(upstreams: UpstreamDirectory, name: string): Upstream {

@@ -56,6 +56,27 @@ export function createFreshnessPolicies(
   };
 }
 
+/** Policies that a new configuration can replace while they are in use. */
+export class CurrentPolicies implements FreshnessPolicies {
+  #policies: FreshnessPolicies;
+
+  constructor(policies: FreshnessPolicies) {
+    this.#policies = policies;
+  }
+
+  replace(policies: FreshnessPolicies): void {
+    this.#policies = policies;
+  }
+
+  rulesOf(label: string): FreshnessRules {
+    return this.#policies.rulesOf(label);
+  }
+
+  tagLifetimeMs(label: string, name: string): number {
+    return this.#policies.tagLifetimeMs(label, name);
+  }
+}
+
 /** What a failed look upstream means for a tag that is cached. */
 export type StaleDecision =
   | { readonly word: 'serve-stale'; readonly reason: StaleCause | 'gone' }

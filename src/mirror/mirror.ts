@@ -43,9 +43,14 @@ export interface ServedManifest {
 
 /** The verbs of the mirror: everything `http` may ask of it. */
 export class Mirror {
-  readonly #deps: MirrorDeps;
+  #deps: MirrorDeps;
 
   constructor(deps: MirrorDeps) {
+    this.#deps = deps;
+  }
+
+  /** From the next question on, other upstreams and rules hold. What is being answered goes on as it began. */
+  follow(deps: MirrorDeps): void {
     this.#deps = deps;
   }
 

@@ -24,10 +24,17 @@ const unreachable = new Set(['connect', 'dns', 'tls', 'timeout']);
 /** Which upstreams were reached when they were last asked. It asks nobody itself: a mirror with no network is still a mirror. */
 export class UpstreamHealth {
   readonly #deps: UpstreamHealthDeps;
+  #labels: readonly string[];
   readonly #states = new Map<string, UpstreamState>();
 
   constructor(deps: UpstreamHealthDeps) {
     this.#deps = deps;
+    this.#labels = deps.labels;
+  }
+
+  /** The configuration has changed. */
+  follow(labels: readonly string[]): void {
+    this.#labels = labels;
   }
 
   note({ upstream, outcome }: Pick<Answered, 'upstream' | 'outcome'>): void {
@@ -43,9 +50,7 @@ export class UpstreamHealth {
 
   /** By label. */
   states(): Readonly<Record<string, UpstreamState>> {
-    const told = this.#deps.labels.map(
-      (label) => [label, this.#states.get(label) ?? { state: 'not asked yet' }] as const,
-    );
+    const told = this.#labels.map((label) => [label, this.#states.get(label) ?? { state: 'not asked yet' }] as const);
     return Object.fromEntries(told);
   }
 }

@@ -15,6 +15,8 @@ export interface UpstreamDirectoryDeps {
 
 /** The directory with its sockets. */
 export interface OpenUpstreamDirectory extends UpstreamDirectory {
+  /** Closes every connection once what is under way on it has ended. */
+  retire(): Promise<void>;
   /** Drops every connection and whatever is under way. */
   close(): Promise<void>;
 }
@@ -41,10 +43,14 @@ export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstre
     return client;
   };
 
+  const all = () => [...new Set(exact.values()), ...matched.values()];
   return {
     find: (name) => exact.get(name.toLowerCase()) ?? findMatching(name.toLowerCase()),
+    retire: async () => {
+      await Promise.all(all().map((client) => client.retire()));
+    },
     close: async () => {
-      await Promise.all([...new Set(exact.values()), ...matched.values()].map((client) => client.close()));
+      await Promise.all(all().map((client) => client.close()));
     },
   };
 }

@@ -1,0 +1,68 @@
+import { unwatchFile, watchFile } from 'node:fs';
+import { loadConfig } from '../config/load.ts';
+import { ConfigError } from '../config/problems.ts';
+import type { Config } from '../config/schema.ts';
+import { sectionsThatNeedRestart } from '../mirror-rules.ts';
+import type { Log } from '../telemetry/log.ts';
+
+export interface ReloadingDeps {
+  readonly file: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** What the process was started with: whatever needs a restart is measured against it. */
+  readonly started: Config;
+  readonly apply: (changed: Config) => void;
+  readonly log: Pick<Log, 'logger'>;
+}
+
+/** Kubernetes changes a mounted file by switching a symbolic link, which notifications miss: so it is looked at by time. */
+const lookEveryMs = 5_000;
+
+/**
+ * Follows a configuration file while the mirror runs: when it is told to, and when the file changes. An invalid one changes nothing;
+ * what needs a restart is named, and the old stays.
+ */
+export class Reloading {
+  readonly #deps: ReloadingDeps;
+  #current: Config;
+  #turn: Promise<void> = Promise.resolve();
+
+  constructor(deps: ReloadingDeps) {
+    this.#deps = deps;
+    this.#current = deps.started;
+  }
+
+  /** What holds now. */
+  get current(): Config {
+    return this.#current;
+  }
+
+  start(): void {
+    watchFile(this.#deps.file, { interval: lookEveryMs, persistent: false }, this.#onChange);
+  }
+
+  stop(): void {
+    unwatchFile(this.#deps.file, this.#onChange);
+  }
+
+  /** Reads the file again. Resolves when it holds, or was refused and logged. One at a time, in order. */
+  reload(): Promise<void> {
+    this.#turn = this.#turn.then(() => this.#load());
+    return this.#turn;
+  }
+
+  readonly #onChange = (): void => void this.reload();
+
+  async #load(): Promise<void> {
+    const { file, env, started, apply, log } = this.#deps;
+    try {
+      const changed = await loadConfig({ file, env });
+      apply(changed);
+      this.#current = changed;
+      const needRestart = sectionsThatNeedRestart(started, changed);
+      log.logger.info({ needRestart }, 'configuration reloaded');
+    } catch (cause) {
+      const problems = cause instanceof ConfigError ? cause.problems : [String(cause)];
+      log.logger.error({ problems }, 'configuration refused, the former one stays');
+    }
+  }
+}

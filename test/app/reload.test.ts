@@ -1,0 +1,85 @@
+import { expect, test } from 'vitest';
+import { ask, open } from '../support/client.ts';
+import { startFakeRegistry } from '../support/fake-registry.ts';
+import { gate } from '../support/gate.ts';
+import { image, randomBlob } from '../support/images.ts';
+import { type MirrorConfig, startMirror } from '../support/start-mirror.ts';
+
+const reloaded = ({ msg }: Readonly<Record<string, unknown>>) => msg === 'configuration reloaded';
+const refused = ({ msg }: Readonly<Record<string, unknown>>) => msg === 'configuration refused, the former one stays';
+
+function upstreams(entries: Readonly<Record<string, { readonly url: string }>>, more: MirrorConfig = {}): MirrorConfig {
+  const named = Object.entries(entries).map(([name, { url }]) => [name, { url }]);
+  return { defaultUpstream: 'one.test', upstreams: Object.fromEntries(named), ...more };
+}
+
+test('a new upstream is served after SIGHUP, and a running download goes on over its old connection', async () => {
+  const one = await startFakeRegistry();
+  const two = await startFakeRegistry();
+  const blob = randomBlob(2_000_000);
+  one.content.addBlob('app', blob);
+  two.content.add('tool', '1', image());
+  const rest = gate();
+  one.script({ path: /\/blobs\// }, { holdBody: { afterBytes: 1_000_000, until: rest } });
+  const mirror = await startMirror(upstreams({ 'one.test': one }));
+  const running = await open(mirror, `/v2/app/blobs/${blob.digest}`);
+  const begun = await running.read(500_000);
+
+  await mirror.writeConfig(upstreams({ 'one.test': one, 'two.test': two }));
+  mirror.send('SIGHUP');
+  await mirror.logged(reloaded);
+
+  expect((await ask(mirror, '/v2/tool/manifests/1?ns=two.test')).status).toBe(200);
+  const again = await open(mirror, `/v2/app/blobs/${blob.digest}`);
+  rest.open();
+  expect(Buffer.concat([begun, await running.rest()]).equals(blob.bytes)).toBe(true);
+  expect((await again.rest()).equals(blob.bytes)).toBe(true);
+  expect(one.count('GET', /\/blobs\//)).toBe(1);
+});
+
+test('what was cached stays cached, and an upstream that was taken out is nobody any more', async () => {
+  const one = await startFakeRegistry();
+  const two = await startFakeRegistry();
+  one.content.add('app', '1', image());
+  two.content.add('tool', '1', image());
+  const mirror = await startMirror(upstreams({ 'one.test': one, 'two.test': two }));
+  await ask(mirror, '/v2/app/manifests/1');
+  await ask(mirror, '/v2/tool/manifests/1?ns=two.test');
+
+  await mirror.writeConfig(upstreams({ 'one.test': one }));
+  mirror.send('SIGHUP');
+  await mirror.logged(reloaded);
+
+  expect((await ask(mirror, '/v2/app/manifests/1')).cache).toBe('hit');
+  expect((await ask(mirror, '/v2/tool/manifests/1?ns=two.test')).status).toBe(404);
+});
+
+test('an invalid configuration changes nothing, and its problems are in the log', async () => {
+  const one = await startFakeRegistry();
+  one.content.add('app', '1', image());
+  const mirror = await startMirror(upstreams({ 'one.test': one }));
+
+  await mirror.writeConfig(upstreams({ 'one.test': one }, { freshness: { tag: 'soon' }, nonsense: true }));
+  mirror.send('SIGHUP');
+  await mirror.logged(refused);
+
+  expect((await ask(mirror, '/v2/app/manifests/1')).status).toBe(200);
+  const problems = mirror.logLines().find(refused)?.['problems'];
+  expect(String(problems)).toContain('freshness.tag');
+  expect(String(problems)).toContain('nonsense');
+});
+
+test('what needs a restart is named, and the old stays', async () => {
+  const one = await startFakeRegistry();
+  one.content.add('app', '1', image());
+  const mirror = await startMirror(upstreams({ 'one.test': one }));
+
+  await mirror.writeConfig(
+    upstreams({ 'one.test': one }, { storage: { path: mirror.dataDirectory, maxSize: '1GiB' } }),
+  );
+  mirror.send('SIGHUP');
+  await mirror.logged(reloaded);
+
+  expect(mirror.logLines().find(reloaded)?.['needRestart']).toEqual(['storage']);
+  expect((await mirror.metrics()).sum('layerwell_cache_capacity_bytes')).toBe(50 * 1024 ** 3);
+});
