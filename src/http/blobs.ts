@@ -70,13 +70,26 @@ async function answerWith(
   const { exchange } = ctx.state;
   if (answer.status !== 206) {
     beginContent(ctx, facts, answer);
-    if (answer.status === 304) ctx.res.end();
-    else await sendStretch(ctx.res, exchange, { ...blob, start: 0, end: blob.size, buffers });
+    if (answer.status === 304) {
+      ctx.res.end();
+      return;
+    }
+    flushUnlessHit(ctx, blob);
+    await sendStretch(ctx.res, exchange, { ...blob, start: 0, end: blob.size, buffers });
     return;
   }
   const { start, end } = answer.range;
   await using ahead: ByteSource | undefined = await blob.relayAhead?.(answer.range, exchange);
   beginContent(ctx, facts, answer);
+  flushUnlessHit(ctx, blob);
   const stretch = ahead ? { source: ahead, isSequential: false } : blob;
   await sendStretch(ctx.res, exchange, { ...stretch, start, end: end + 1, buffers });
+}
+
+/**
+ * Node keeps headers back until the first byte of the body. What comes from the upstream may be long in coming, and containerd waits 30 s
+ * for headers (containerd #13164): they go ahead. A hit is worth one packet.
+ */
+function flushUnlessHit(ctx: RegistryContext, { cache }: ServedBlob): void {
+  if (cache.word !== 'hit') ctx.res.flushHeaders();
 }
