@@ -13,6 +13,8 @@ export interface OpenAnswer {
   readonly headers: IncomingHttpHeaders;
   /** The mirror's Cache-Status, without its name. */
   readonly cache: string;
+  /** Of the body, so far. */
+  readonly receivedBytes: number;
   /** Reads on until at least so many bytes are there, and takes them all. @throws when the body ends or breaks before. */
   read(bytes: number): Promise<Buffer>;
   /** The rest of the body. @throws when the connection breaks before its end. */
@@ -27,7 +29,11 @@ export interface WholeAnswer extends Pick<OpenAnswer, 'status' | 'headers' | 'ca
 }
 
 /** Asks on a connection of its own, and resolves with the headers of the answer. */
-export async function open({ url }: Served, path: string, { method = 'GET', headers = {} }: Question = {}): Promise<OpenAnswer> {
+export async function open(
+  { url }: Served,
+  path: string,
+  { method = 'GET', headers = {} }: Question = {},
+): Promise<OpenAnswer> {
   const asked = request(`${url}${path}`, { method, headers, agent: false });
   asked.end();
   const [response]: IncomingMessage[] = await once(asked, 'response');
@@ -58,6 +64,7 @@ class Reading implements OpenAnswer {
   readonly #response: IncomingMessage;
   #pieces: Buffer[] = [];
   #bytes = 0;
+  #received = 0;
   #end: 'complete' | 'broken' | undefined;
   #changed = Promise.withResolvers<void>();
 
@@ -68,6 +75,7 @@ class Reading implements OpenAnswer {
     response.on('data', (piece: Buffer) => {
       this.#pieces.push(piece);
       this.#bytes += piece.length;
+      this.#received += piece.length;
       this.#tell();
     });
     response.on('error', () => {}); // `close` follows.
@@ -81,10 +89,14 @@ class Reading implements OpenAnswer {
     return String(this.headers['cache-status'] ?? '').replace(/^layerwell; /, '');
   }
 
+  get receivedBytes(): number {
+    return this.#received;
+  }
+
   async read(bytes: number): Promise<Buffer> {
     this.#response.resume();
     while (this.#bytes < bytes) {
-      if (this.#end) throw new Error(`the body was ${this.#end} after ${this.#bytes} bytes`);
+      if (this.#end) throw new Error(`the body was ${this.#end} after ${this.#received} bytes`);
       await this.#changed.promise;
     }
     return this.#taken();
@@ -93,7 +105,7 @@ class Reading implements OpenAnswer {
   async rest(): Promise<Buffer> {
     this.#response.resume();
     while (!this.#end) await this.#changed.promise;
-    if (this.#end === 'broken') throw new Error(`the answer was cut after ${this.#bytes} bytes`);
+    if (this.#end === 'broken') throw new Error(`the answer was cut after ${this.#received} bytes`);
     return this.#taken();
   }
 

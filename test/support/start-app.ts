@@ -57,8 +57,8 @@ export class RunningApp {
     const settings = await configOf({
       listen: { host: '127.0.0.1', port: 0 },
       management: { host: '127.0.0.1', port: 0 },
-      storage: { path: this.dataDirectory },
       ...config,
+      storage: { path: this.dataDirectory, ...Object(config['storage']) },
     });
     const log = { logger: this.#logger(), flush: () => {}, close: () => {} };
     const app = createApp({ config: settings, version: 'test', log, failpoint: () => {}, clock: this.clock });
