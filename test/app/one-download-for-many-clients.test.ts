@@ -37,6 +37,22 @@ test('fifty clients that ask for one blob at once cause one download, and each g
   expect(metrics.sum('layerwell_cache_collapsed_requests_total', { kind: 'blob' })).toBe(49);
 });
 
+test('the headers of an answer leave as soon as those of the upstream have come, before a single byte', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(2_000_000);
+  upstream.content.addBlob(repository, blob);
+  const flowing = gate();
+  upstream.script({ path: blobs }, { holdBody: { afterBytes: 0, until: flowing } });
+  const app = await startApp(mirrorOf(upstream));
+  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  const whole = await open(app, path);
+  const part = await open(app, path, { headers: { range: 'bytes=1000-1999' } });
+  expect([whole.status, part.status]).toEqual([200, 206]);
+  flowing.open();
+  expect((await whole.rest()).equals(blob.bytes)).toBe(true);
+  expect((await part.rest()).equals(blob.bytes.subarray(1000, 2000))).toBe(true);
+});
+
 test('clients that ask before the upstream has answered wait for the same answer', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(100_000);
