@@ -14,7 +14,7 @@ import type { Clock } from './mirror/ports.ts';
 import { Scrubber } from './mirror/scrubber.ts';
 import { FileBlobStore } from './storage/filesystem/blob-store.ts';
 import { DurableFolders } from './storage/filesystem/durable-folders.ts';
-import { nodeFiles } from './storage/filesystem/file-system.ts';
+import { type FileSystem, nodeFiles } from './storage/filesystem/file-system.ts';
 import type { FailpointHook } from './storage/filesystem/failpoints.ts';
 import { FileRecordStore } from './storage/filesystem/record-store.ts';
 import type { Log } from './telemetry/log.ts';
@@ -30,6 +30,10 @@ export interface AppDeps {
   readonly failpoint: FailpointHook;
   /** The machine's, where absent. */
   readonly clock?: Clock;
+  /** What the stores write to. The machine's, where absent. */
+  readonly files?: FileSystem;
+  /** How long a client is left without headers; for tests. */
+  readonly patienceMs?: number | undefined;
 }
 
 export interface App {
@@ -49,7 +53,15 @@ const sweepEveryMs = 60_000;
 const managementIdleMs = 60_000;
 
 /** Builds every part from a Config and hands each what it needs. */
-export function createApp({ config, version, log, failpoint, clock = { now: () => Date.now() } }: AppDeps): App {
+export function createApp({
+  config,
+  version,
+  log,
+  failpoint,
+  clock = { now: () => Date.now() },
+  files = nodeFiles,
+  patienceMs,
+}: AppDeps): App {
   const state = { isStarting: true, isDraining: false };
   const health = new UpstreamHealth({
     labels: config.upstreams.map(({ name }) => name),
@@ -70,14 +82,14 @@ export function createApp({ config, version, log, failpoint, clock = { now: () =
   });
   const { path } = config.storage;
   const index = new SqliteIndex({ path: config.index.path, files: new DurableFolders({ files: nodeFiles }), observer });
-  const store = new FileBlobStore({ path, observer, clock, failpoint });
-  const records = new FileRecordStore({ path, observer, failpoint });
+  const store = new FileBlobStore({ path, observer, clock, failpoint, files });
+  const records = new FileRecordStore({ path, observer, failpoint, files });
   let upstreams = directoryOf(config, { version, clock, observer });
   const parts = { store, records, index, clock, observer };
   const assembled = assembleMirror(parts, mirrorLimits(config), mirrorRules(config, upstreams));
   const report = (bug: unknown) => log.logger.error({ err: bug }, 'bug');
   const buffers = new ReadBuffers({ budgetBytes: config.download.bufferBudgetBytes });
-  const registry = registryListener(config, { ...assembled, clock, observer, buffers, report, log });
+  const registry = registryListener(config, { ...assembled, clock, observer, buffers, report, log, patienceMs });
   const readiness = async (): Promise<Readiness> => {
     const storeTrouble = await troubleOf(store);
     return {
@@ -146,6 +158,7 @@ function registryListener(
     readonly buffers: ReadBuffers;
     readonly report: (bug: unknown) => void;
     readonly log: Log;
+    readonly patienceMs: number | undefined;
   },
 ): Listener {
   const { tls, host, port } = config.listen;
