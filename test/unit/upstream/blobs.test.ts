@@ -79,17 +79,36 @@ test('a range beyond the end is no range of that blob', async () => {
 });
 
 test.each([
-  { what: 'begins elsewhere', contentRange: 'bytes 401-999/1000' },
-  { what: 'goes beyond what was asked for', contentRange: 'bytes 400-999/1000' },
-  { what: 'does not say what it is', contentRange: '' },
-  { what: 'is counted in something else', contentRange: 'lines 400-499/1000' },
-  { what: 'is of another length than it says', contentRange: 'bytes 400-498/1000' },
-])('a part that $what is no answer', async ({ contentRange }) => {
-  const { client, blob } = await startWithBlob({ fault: { headers: { 'content-range': contentRange } } });
+  { what: 'begins earlier', contentRange: 'bytes 399-498/1000', length: 100 },
+  { what: 'begins later', contentRange: 'bytes 401-499/1000', length: 99 },
+  { what: 'goes beyond what was asked for', contentRange: 'bytes 400-999/1000', length: 600 },
+  { what: 'ends before it begins', contentRange: 'bytes 400-399/1000', length: 0 },
+  { what: 'does not say what it is', contentRange: '', length: 100 },
+  { what: 'is counted in something else', contentRange: 'lines 400-499/1000', length: 100 },
+  { what: 'is of another length than it says', contentRange: 'bytes 400-498/1000', length: 100 },
+])('a part that $what is no answer', async ({ contentRange, length }) => {
+  const fault = { headers: { 'content-range': contentRange }, body: () => Buffer.alloc(length) };
+  const { client, blob } = await startWithBlob({ fault });
 
   const opened = client.openBlob(repository, blob.digest, { ...patiently, range: { start: 400, end: 499 } });
 
   await expect(opened).rejects.toMatchObject({ trouble: 'misbehaving' });
+});
+
+test('a part that ends sooner than was asked for is a beginning', async () => {
+  const fault = {
+    headers: { 'content-range': 'bytes 400-449/1000' },
+    body: (honest: Buffer) => honest.subarray(0, 50),
+  };
+  const { client, blob } = await startWithBlob({ fault });
+
+  const { offset, body } = await client.openBlob(repository, blob.digest, {
+    ...patiently,
+    range: { start: 400, end: 499 },
+  });
+
+  expect(offset).toBe(400);
+  expect(await buffer(body)).toEqual(blob.bytes.subarray(400, 450));
 });
 
 test('a part nobody asked for is no answer', async () => {

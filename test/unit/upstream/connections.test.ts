@@ -146,7 +146,7 @@ describe('waiting', () => {
 
   test('headers without end are cut off', async () => {
     const registry = await serve(
-      (_, response) => void response.writeHead(200, { 'x-long': 'x'.repeat(64 * 1024) }).end(),
+      (_, response) => void response.writeHead(200, { ...manifest, 'x-long': 'x'.repeat(64 * 1024) }).end('{}'),
     );
 
     const asked = clientOf(registry.url).client.getManifest(repository, latest, patiently);

@@ -121,16 +121,20 @@ test('five redirects are followed, and not a sixth', async () => {
 });
 
 test.each([
-  { what: 'to nowhere', location: {} },
-  { what: 'to no URL', location: { location: 'http://' } },
-  { what: 'out of the web', location: { location: 'file:///etc/passwd' } },
-  { what: 'to a URL with a password in it', location: { location: 'http://user:pass@127.0.0.1/' } },
-])('a redirect $what is no answer', async ({ location }) => {
+  { what: 'to nowhere', location: {}, says: 'to nowhere' },
+  { what: 'to no URL', location: { location: 'http://' }, says: 'to nowhere' },
+  { what: 'out of the web', location: { location: 'file:///etc/passwd' }, says: 'to file:' },
+  {
+    what: 'to a URL with a password in it',
+    location: { location: 'http://user:pass@127.0.0.1/' },
+    says: 'credentials',
+  },
+])('a redirect $what is no answer', async ({ location, says }) => {
   const registry = await serve((_, response) => void response.writeHead(307, location).end());
 
   const opened = clientOf(registry.url).client.openBlob(repository, blob.digest, patiently);
 
-  await expect(opened).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(opened).rejects.toMatchObject({ trouble: 'misbehaving', message: expect.stringContaining(says) });
   expect(registry.seen).toHaveLength(1);
 });
 

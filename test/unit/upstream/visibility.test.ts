@@ -124,11 +124,9 @@ describe('token endpoints that give strangers nothing for what is private', () =
   });
 
   test.each([401, 403])('GitLab and ghcr.io (%i): hidden', async (status) => {
-    nock('https://registry.gitlab.example')
-      .head('/v2/team/app/manifests/latest')
-      .reply(401, '', {
-        'WWW-Authenticate': 'Bearer realm="https://gitlab.example/jwt/auth",service="container_registry"',
-      });
+    nock('https://registry.gitlab.example').head('/v2/team/app/manifests/latest').reply(401, '', {
+      'WWW-Authenticate': 'Bearer realm="https://gitlab.example/jwt/auth",service="container_registry"',
+    });
     nock('https://gitlab.example', { badheaders: ['authorization'] })
       .get('/jwt/auth')
       .query(true)

@@ -70,6 +70,31 @@ test('one scope for everything (public.ecr.aws: "aws") serves every repository w
   ]);
 });
 
+test('two accounts never share a token, though the registry has one scope for all', async () => {
+  const registry = await serve(({ url, headers }, response) => {
+    const name = Buffer.from((headers.authorization ?? '').replace('Basic ', ''), 'base64')
+      .toString()
+      .split(':')[0];
+    if (url.pathname === '/token') return sendJson(response, { token: `of-${name}` });
+    if (headers.authorization === undefined)
+      return challenge(response, `Bearer realm="${registry.url}/token",scope="aws"`);
+    response.writeHead(200, { 'content-type': ociManifest, 'content-length': '2' }).end('{}');
+  });
+  const credentials = [
+    { ...basic, repositories: [app], username: 'ann' },
+    { ...basic, repositories: [other], username: 'bob' },
+  ];
+  const { client } = clientOf(registry.url, { credentials });
+
+  await client.headManifest(app, latest, patiently);
+  await client.headManifest(other, latest, patiently);
+
+  const shown = registry.seen
+    .filter(({ url }) => url.pathname.startsWith('/v2/'))
+    .map(({ headers }) => headers.authorization);
+  expect(shown).toEqual([undefined, 'Bearer of-ann', 'Bearer of-bob']);
+});
+
 test('a registry that refuses without a challenge is pinged for one, whose example scope is not taken for ours', async () => {
   const { registry, client } = await startChallenging(({ url }) =>
     url.pathname === '/v2/' ? 'Bearer realm="REALM",service="s",scope="repository:user/image:pull"' : '',

@@ -103,20 +103,23 @@ test('a helper that is not there is trouble', async () => {
   await expect(credentials.secret(patiently)).rejects.toMatchObject({ trouble: 'refused' });
 });
 
-test('an answer the registry refuses is asked for once more, once it is older than ten seconds', async () => {
-  const helper = await writeHelper(await temporaryDirectory(), 'helper', printing('AWS', 'expired'));
-  const registry = await startFakeRegistry({ auth: { kind: 'basic', ...account } });
-  const repository = parseRepository('team/app');
-  registry.content.add(repository, 'latest', image());
-  const exec = { kind: 'exec', command: helper.path, args: [], lifetimeMs: 60_000, timeoutMs: 10_000 } as const;
-  const { client, clock } = clientOf(registry.url, { credentials: [{ ...exec, repositories: ['**'] }] });
-  const pull = () => client.headManifest(repository, parseTag('latest'), patiently);
+test.each(['basic', 'bearer'] as const)(
+  'an answer that is refused (%s) is asked for once more, once it is older than ten seconds',
+  async (kind) => {
+    const helper = await writeHelper(await temporaryDirectory(), 'helper', printing('AWS', 'expired'));
+    const registry = await startFakeRegistry({ auth: { kind, ...account } });
+    const repository = parseRepository('team/app');
+    registry.content.add(repository, 'latest', image());
+    const exec = { kind: 'exec', command: helper.path, args: [], lifetimeMs: 60_000, timeoutMs: 10_000 } as const;
+    const { client, clock } = clientOf(registry.url, { credentials: [{ ...exec, repositories: ['**'] }] });
+    const pull = () => client.headManifest(repository, parseTag('latest'), patiently);
 
-  await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
-  expect(await helper.asked()).toHaveLength(1);
+    await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
+    expect(await helper.asked()).toHaveLength(1);
 
-  await helper.become(printing('AWS', account.password));
-  clock.advance(10_000);
-  expect(await pull()).toMatchObject({ size: expect.any(Number) });
-  expect(await helper.asked()).toHaveLength(2);
-});
+    await helper.become(printing('AWS', account.password));
+    clock.advance(10_000);
+    expect(await pull()).toMatchObject({ size: expect.any(Number) });
+    expect(await helper.asked()).toHaveLength(2);
+  },
+);

@@ -1,0 +1,80 @@
+import { buffer } from 'node:stream/consumers';
+import { expect, test } from 'vitest';
+import { AnswerBody } from '../../../src/upstream/answer-body.ts';
+
+/** An exchange that only notes what is done to it. */
+class FakeController {
+  readonly aborted = false;
+  readonly reason = null;
+  paused = false;
+  readonly aborts: Error[] = [];
+
+  abort(reason: Error): void {
+    this.aborts.push(reason);
+  }
+
+  pause(): void {
+    this.paused = true;
+  }
+
+  resume(): void {
+    this.paused = false;
+  }
+}
+
+function start() {
+  const controller = new FakeController();
+  const told: number[] = [];
+  const onBytes = (bytes: number) => told.push(bytes);
+  return { controller, told, body: new AnswerBody({ controller, host: 'registry.test', idleMs: 60_000, onBytes }) };
+}
+
+const mebibyte = Buffer.alloc(1024 * 1024);
+
+test('a body may fail before anybody reads it; whoever reads it later still meets the error', async () => {
+  const { body, controller } = start();
+
+  body.destroy(new Error('gone'));
+  await new Promise(setImmediate);
+
+  expect(controller.aborts).toHaveLength(1);
+  await expect(buffer(body)).rejects.toThrow('gone');
+});
+
+test('an exchange that has ended is not aborted when its body is thrown away', async () => {
+  const { body, controller } = start();
+  body.receive(Buffer.from('all of it'));
+  body.complete();
+
+  body.destroy();
+
+  expect(controller.aborts).toEqual([]);
+});
+
+test('a body nobody reads holds a MiB, and lets the upstream wait with the rest until it is read', async () => {
+  const { body, controller } = start();
+
+  body.receive(mebibyte.subarray(1));
+  expect(controller.paused).toBe(false);
+  body.receive(mebibyte.subarray(0, 1));
+  expect(controller.paused).toBe(true);
+
+  body.read();
+  await new Promise(setImmediate);
+  expect(controller.paused).toBe(false);
+  body.destroy();
+});
+
+test('bytes are told of by the MiB, and the rest at the end', async () => {
+  const { body, told } = start();
+
+  body.receive(mebibyte.subarray(1));
+  expect(told).toEqual([]);
+  body.receive(mebibyte.subarray(0, 5));
+  expect(told).toEqual([mebibyte.length + 4]);
+  body.receive(Buffer.from('rest'));
+  body.complete();
+  await buffer(body);
+
+  expect(told).toEqual([mebibyte.length + 4, 4]);
+});
