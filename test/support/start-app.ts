@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { type Logger, pino } from 'pino';
-import { createApp } from '../../src/app.ts';
+import { type AppDeps, createApp } from '../../src/app.ts';
 import { startInOrder } from '../../src/lifecycle.ts';
 import { configOf } from './config.ts';
 import { ManualClock } from './manual-clock.ts';
@@ -9,12 +9,15 @@ import { type Owner, thisTest } from './owner.ts';
 import type { MirrorConfig } from './start-mirror.ts';
 import { temporaryDirectory } from './temp-directory.ts';
 
+/** What stands in the place of the machine's own. */
+export type Replaced = Pick<AppDeps, 'files' | 'patienceMs'>;
+
 /** Builds the whole app in this process, on real sockets and a real disk, with a clock that the test turns. */
 export async function startApp(
   config: MirrorConfig,
-  { owner = thisTest }: { readonly owner?: Owner } = {},
+  { owner = thisTest, ...replaced }: Replaced & { readonly owner?: Owner } = {},
 ): Promise<RunningApp> {
-  const app = new RunningApp(join(await temporaryDirectory(owner), 'data'));
+  const app = new RunningApp(join(await temporaryDirectory(owner), 'data'), replaced);
   owner(() => app.end());
   await app.start(config);
   return app;
@@ -28,18 +31,25 @@ export class RunningApp {
   /** Where it keeps what it has. */
   readonly dataDirectory: string;
   readonly clock = new ManualClock();
+  readonly #replaced: Replaced;
   readonly #lines: LogLine[] = [];
   #config: MirrorConfig = {};
   #address = '';
   #managementAddress = '';
   #stop: ((deadlineMs: number) => Promise<void>) | undefined;
 
-  constructor(dataDirectory: string) {
+  constructor(dataDirectory: string, replaced: Replaced = {}) {
     this.dataDirectory = dataDirectory;
+    this.#replaced = replaced;
   }
 
   get url(): string {
     return this.#address;
+  }
+
+  /** Where operators look. */
+  get managementUrl(): string {
+    return this.#managementAddress;
   }
 
   /** `127.0.0.1:<port>`. */
@@ -61,7 +71,8 @@ export class RunningApp {
       storage: { path: this.dataDirectory, ...Object(config['storage']) },
     });
     const log = { logger: this.#logger(), flush: () => {}, close: () => {} };
-    const app = createApp({ config: settings, version: 'test', log, failpoint: () => {}, clock: this.clock });
+    const { clock } = this;
+    const app = createApp({ config: settings, version: 'test', log, failpoint: () => {}, clock, ...this.#replaced });
     this.#stop = await startInOrder(app.parts);
     this.#address = app.address();
     this.#managementAddress = app.managementAddress();
