@@ -1,4 +1,5 @@
 import { type Digest, digestOf } from '../oci/digest.ts';
+import { OciError, UpstreamError } from '../oci/errors.ts';
 import type { SatisfiableRange } from '../oci/range.ts';
 import type { Download } from './download.ts';
 import { DigestMismatch, heldBackBytes } from './held-back.ts';
@@ -89,11 +90,18 @@ function aheadOf({ upstream, of, digest }: BlobQuestion, download: Download): No
   return async (range, { signal }) => {
     if (rangeOfRunning(range, download.writtenBytes) === 'follow') return undefined;
     const { start, end } = range;
-    const opened = await upstream.openBlob(of.repository, digest, { signal, range: { start, end } });
-    if (opened.offset === start) return unverifiedSource(opened.body[Symbol.asyncIterator]());
-    opened.body.destroy();
+    const opened = await upstream
+      .openBlob(of.repository, digest, { signal, range: { start, end } })
+      .catch((cause: unknown) => unlessRefused(cause));
+    if (opened?.offset === start) return unverifiedSource(opened.body[Symbol.asyncIterator]());
+    opened?.body.destroy();
     return undefined;
   };
+}
+
+/** A part the upstream does not give now comes with the whole: later, but it comes. */
+function unlessRefused(cause: unknown): undefined {
+  if (!(cause instanceof UpstreamError || cause instanceof OciError)) throw cause;
 }
 
 function verifyingRead(digest: Digest, stored: StoredBlob, onDamaged: () => Promise<void>): ByteSource {
