@@ -45,7 +45,7 @@ export async function answerBlob(
   ctx.res.once('close', leave);
   try {
     if (ctx.res.destroyed) return;
-    const answer = decideAnswer(ctx.req.headers, digest, blob.size);
+    const answer = decideAnswer(ctx.req, digest, blob.size);
     const { size, cache } = blob;
     await answerWith(
       ctx,

@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import type { CacheStatus, ByteSource } from '../mirror/ports.ts';
 import type { Digest } from '../oci/digest.ts';
 import { OciError } from '../oci/errors.ts';
@@ -23,10 +23,16 @@ export type ContentAnswer =
   | { readonly status: 304 }
   | { readonly status: 416 };
 
-/** What to answer to the conditions of a GET or HEAD, by RFC 9110 §13.2.2: If-None-Match, then Range if If-Range holds. Pure. */
-export function decideAnswer(headers: IncomingHttpHeaders, digest: Digest, size: number | undefined): ContentAnswer {
+/** The part of a request that chooses what of the content is answered. */
+type Conditions = Pick<IncomingMessage, 'method' | 'headers'>;
+
+/**
+ * What to answer to the conditions of a GET or HEAD, by RFC 9110 §13.2.2: If-None-Match, then Range if If-Range holds. Ranges are for GET
+ * (§14.2). Pure.
+ */
+export function decideAnswer({ method, headers }: Conditions, digest: Digest, size: number | undefined): ContentAnswer {
   if (matchesTag(headers['if-none-match'], digest)) return { status: 304 };
-  const range = rangeOf(headers, digest, size);
+  const range = method === 'GET' ? rangeOf(headers, digest, size) : 'whole';
   if (range === 'unsatisfiable') return { status: 416 };
   return range === 'whole' ? { status: 200 } : { status: 206, range };
 }
@@ -79,7 +85,7 @@ export function beginContent(ctx: RegistryContext, facts: ContentFacts, answer: 
 
 /** Sends content that is in memory. */
 export function sendBytes(ctx: RegistryContext, facts: ContentFacts, bytes: Uint8Array | undefined): void {
-  const answer = decideAnswer(ctx.req.headers, facts.digest, facts.size);
+  const answer = decideAnswer(ctx.req, facts.digest, facts.size);
   beginContent(ctx, facts, answer);
   if (answer.status === 304 || ctx.method === 'HEAD' || bytes === undefined) {
     ctx.res.end();
