@@ -11,6 +11,7 @@ import type { AccessRules } from './mirror/access.ts';
 import { mirrorLimits, mirrorRules } from './mirror-rules.ts';
 import { type AssembledMirror, assembleMirror } from './mirror/assemble.ts';
 import type { Clock } from './mirror/ports.ts';
+import { RateLimits } from './mirror/rate-limits.ts';
 import { Scrubber } from './mirror/scrubber.ts';
 import { FileBlobStore } from './storage/filesystem/blob-store.ts';
 import { DurableFolders } from './storage/filesystem/durable-folders.ts';
@@ -68,6 +69,7 @@ export function createApp({
     clock,
     onChange: (event) => log.logger[event.state === 'reachable' ? 'info' : 'warn'](event, 'upstream'),
   });
+  const rateLimits = new RateLimits({ clock });
   const observer = createMetrics({
     version,
     maxBytes: config.storage.maxBytes,
@@ -75,6 +77,7 @@ export function createApp({
     freeBytes: () => store.freeBytes(),
     pendingBytes: () => store.pendingBytes(),
     onTrouble: ({ part, cause }) => log.logger.error({ part, err: cause }, 'trouble'),
+    onRateLimitSeen: (event) => rateLimits.note(event),
     onUpstreamAnswered: (event) => health.note(event),
     onCircuitChanged: (event) => log.logger.warn(event, 'upstream circuit'),
     onDownloadFailed: ({ upstream, result, bytes, cause }) =>
@@ -85,7 +88,7 @@ export function createApp({
   const store = new FileBlobStore({ path, observer, clock, failpoint, files });
   const records = new FileRecordStore({ path, observer, failpoint, files });
   let upstreams = directoryOf(config, { version, clock, observer });
-  const parts = { store, records, index, clock, observer };
+  const parts = { store, records, index, clock, observer, rateLimits };
   const assembled = assembleMirror(parts, mirrorLimits(config), mirrorRules(config, upstreams));
   const report = (bug: unknown) => log.logger.error({ err: bug }, 'bug');
   const buffers = new ReadBuffers({ budgetBytes: config.download.bufferBudgetBytes });

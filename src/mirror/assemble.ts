@@ -12,6 +12,7 @@ import { Manifests } from './manifests.ts';
 import { Mirror, type MirrorDeps } from './mirror.ts';
 import { withoutAskingOffline } from './offline.ts';
 import type { BlobStore, Clock, Index, Observer, RecordStore, Upstream, UpstreamDirectory } from './ports.ts';
+import type { RateLimits } from './rate-limits.ts';
 import type { ResumeRules } from './resumed-pieces.ts';
 import { Space } from './space.ts';
 import { TagBook } from './tag-book.ts';
@@ -24,6 +25,7 @@ export interface MirrorParts {
   readonly index: Index;
   readonly clock: Clock;
   readonly observer: Observer;
+  readonly rateLimits: RateLimits;
 }
 
 /** What a new configuration may change while the mirror runs. */

@@ -218,6 +218,8 @@ export interface Index {
    * With each the repositories that are linked to it, for the `keep` globs.
    */
   evictable(options: { readonly limit: number; readonly offset: number }): Promise<readonly EvictableContent[]>;
+  /** Since when it has seen every use: what was not used since may have been used before. */
+  watchingSinceMs(): Promise<number>;
   /** Drops a digest from the view. @returns the records that spoke of it. */
   forget(digest: Digest): Promise<readonly RecordKey[]>;
   /** Resolves once the view is complete: at once, or when a rebuild that is under way has ended. */
@@ -296,7 +298,7 @@ export interface Observer {
   }): void;
   upstreamBytes(event: { readonly upstream: string; readonly kind: UpstreamRequestKind; readonly bytes: number }): void;
   /** What an upstream said is left of an account's allowance (Docker Hub: pulls in a sliding window). */
-  rateLimitSeen?(event: {
+  rateLimitSeen(event: {
     readonly upstream: string;
     /** Tells the accounts of an upstream apart without naming them: `basic-1`, `anonymous`. */
     readonly account: string;

@@ -52,7 +52,10 @@ export class Space {
   sweep(): Promise<void> {
     return this.#inTurn(async () => {
       await this.#makeRoom(0);
-      const usedBeforeMs = this.#deps.clock.now() - this.#deps.unusedForMs;
+      const { clock, unusedForMs, index } = this.#deps;
+      const usedBeforeMs = clock.now() - unusedForMs;
+      // An index made anew knows when a blob was written, not when it was last pulled.
+      if ((await index.watchingSinceMs()) > usedBeforeMs) return;
       for (;;) {
         const [victim] = await this.#victims({ bytesNeeded: 1, usedBeforeMs });
         if (!victim) return;

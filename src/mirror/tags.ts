@@ -3,6 +3,7 @@ import type { Tag } from '../oci/reference.ts';
 import { type FreshnessPolicies, freshnessOf, staleDecision } from './freshness.ts';
 import type { Manifests } from './manifests.ts';
 import type { CacheStatus, Clock, Observer, RepositoryId, Upstream, Waiting } from './ports.ts';
+import type { RateLimits } from './rate-limits.ts';
 import type { TagRecord } from './records.ts';
 import { Remembered, RememberedNotFound } from './remembered.ts';
 import { SingleFlight } from './single-flight.ts';
@@ -17,6 +18,7 @@ export interface TagsDeps {
   readonly clock: Clock;
   readonly observer: Observer;
   readonly policies: FreshnessPolicies;
+  readonly rateLimits: Pick<RateLimits, 'lifetimeFactor'>;
   /** How long a cached tag waits for its upstream before it is served stale. */
   readonly revalidateWithinMs: number;
   /** How long a failed look upstream is not repeated. */
@@ -77,7 +79,8 @@ export class Tags {
   }
 
   #isFresh(upstream: Upstream, key: string, record: TagRecord): boolean {
-    const lifetimeMs = this.#deps.policies.tagLifetimeMs(upstream.label, key);
+    const { policies, rateLimits } = this.#deps;
+    const lifetimeMs = policies.tagLifetimeMs(upstream.label, key) * rateLimits.lifetimeFactor(upstream.label);
     return freshnessOf(record.confirmedAtMs, lifetimeMs, this.#deps.clock.now()) === 'fresh';
   }
 

@@ -11,6 +11,7 @@ export interface MetricsDeps {
   readonly maxBytes: number;
   /** Failures no client hears of: for the log. */
   readonly onTrouble: (event: { readonly part: string; readonly cause: unknown }) => void;
+  readonly onRateLimitSeen: (event: Parameters<Observer['rateLimitSeen']>[0]) => void;
   /** Every answer of an upstream, and every one that did not come: for readiness. */
   readonly onUpstreamAnswered: (event: Parameters<Observer['upstreamAnswered']>[0]) => void;
   /** An upstream became unreachable, or came back: for the log. */
@@ -92,6 +93,24 @@ export function createMetrics(deps: MetricsDeps): Metrics {
     help: 'From a request to an upstream to the headers of its answer.',
     labelNames: ['upstream', 'kind'],
     buckets: secondsOfAnswers,
+    registers,
+  });
+  const rateLimit = new Gauge({
+    name: 'layerwell_upstream_ratelimit_limit',
+    help: 'What an upstream allows an account of the mirror in one window.',
+    labelNames: ['upstream', 'account'],
+    registers,
+  });
+  const rateLimitRemaining = new Gauge({
+    name: 'layerwell_upstream_ratelimit_remaining',
+    help: 'What was left of it when the upstream last said so.',
+    labelNames: ['upstream', 'account'],
+    registers,
+  });
+  const rateLimitWindow = new Gauge({
+    name: 'layerwell_upstream_ratelimit_window_seconds',
+    help: 'The length of that window.',
+    labelNames: ['upstream', 'account'],
     registers,
   });
   const circuits = new Gauge({
@@ -239,6 +258,13 @@ export function createMetrics(deps: MetricsDeps): Metrics {
       deps.onUpstreamAnswered(event);
       upstreamRequests.inc({ upstream, kind, method, code: String(outcome) });
       upstreamSeconds.observe({ upstream, kind }, durationMs / 1000);
+    },
+    rateLimitSeen: (event) => {
+      const { upstream, account, limit, remaining, windowSeconds } = event;
+      rateLimit.set({ upstream, account }, limit);
+      rateLimitRemaining.set({ upstream, account }, remaining);
+      if (windowSeconds !== undefined) rateLimitWindow.set({ upstream, account }, windowSeconds);
+      deps.onRateLimitSeen(event);
     },
     circuitChanged: ({ upstream, endpoint, state }) => {
       for (const other of ['closed', 'open', 'half-open']) circuits.set({ upstream, endpoint, state: other }, 0);

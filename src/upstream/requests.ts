@@ -56,7 +56,10 @@ export function createRequests(deps: RequestsDeps): Requests {
       const accounts = deps.accounts.choose(repository);
       return intact(await askAsAnyOf(accounts, deps, { method, url: full, kind, headers }, { repository, signal }));
     },
-    failureOf: (answer, missing) => failureOf(answer, { missing, isAuthenticated: answer.isAuthenticated, clock }),
+    failureOf: (answer, missing) => {
+      const isElsewhere = answer.url.origin !== registry.origin;
+      return failureOf(answer, { missing, isAuthenticated: answer.isAuthenticated, isElsewhere, clock });
+    },
     urlOf: (repository, path) => apiUrl(registry, `${prefix}${repository}/${path}`),
   };
 }
@@ -95,7 +98,7 @@ async function askAsAnyOf(
 function noteLimits(deps: RequestsDeps, credentials: Credentials, { status, headers }: Answer): void {
   const { accounts, observer, upstream, clock } = deps;
   const limit = rateLimitOf(headers);
-  if (limit) observer.rateLimitSeen?.({ upstream, account: credentials.account, ...limit });
+  if (limit) observer.rateLimitSeen({ upstream, account: credentials.account, ...limit });
   if (status === 429) accounts.rest(credentials, retryAfterSecondsOf(headers, clock.now()));
   else if (limit?.remaining === 0) accounts.rest(credentials, undefined);
 }

@@ -1,0 +1,42 @@
+import type { Clock, Observer } from './ports.ts';
+
+type RateLimitSeen = Parameters<Observer['rateLimitSeen']>[0];
+
+/** Below this part of its allowance an account has little left. */
+const lowShare = 0.1;
+/** While little is left, a cached tag is trusted so many times as long. */
+export const patienceWhenLow = 10;
+/** What was said of an allowance this long ago says nothing of it now, where its window is not told. */
+const defaultWindowSeconds = 6 * 3_600;
+
+/**
+ * What is left of every upstream's allowances. While all accounts of an upstream have less than a tenth left, cached tags are looked up
+ * a tenth as often: a tag that moved costs a pull, and what is left is for images nobody has yet.
+ */
+export class RateLimits {
+  readonly #clock: Clock;
+  readonly #seen = new Map<string, Map<string, RateLimitSeen & { readonly atMs: number }>>();
+
+  constructor({ clock }: { readonly clock: Clock }) {
+    this.#clock = clock;
+  }
+
+  note(event: RateLimitSeen): void {
+    const accounts = this.#seen.get(event.upstream) ?? new Map();
+    accounts.set(event.account, { ...event, atMs: this.#clock.now() });
+    this.#seen.set(event.upstream, accounts);
+  }
+
+  /** By how much the lifetime of a tag of this upstream is to be multiplied. */
+  lifetimeFactor(label: string): number {
+    const accounts = this.#seen.get(label);
+    if (!accounts) return 1;
+    const known = [...accounts.values()].filter((account) => this.#isCurrent(account));
+    const isLow = known.length > 0 && known.every(({ limit, remaining }) => remaining < limit * lowShare);
+    return isLow ? patienceWhenLow : 1;
+  }
+
+  #isCurrent({ atMs, windowSeconds }: RateLimitSeen & { readonly atMs: number }): boolean {
+    return this.#clock.now() - atMs < (windowSeconds ?? defaultWindowSeconds) * 1_000;
+  }
+}

@@ -1,0 +1,36 @@
+import { expect, test } from 'vitest';
+import { patienceWhenLow, RateLimits } from '../../../src/mirror/rate-limits.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+
+function limits(...seen: readonly { readonly account?: string; readonly remaining: number }[]) {
+  const clock = new ManualClock();
+  const rateLimits = new RateLimits({ clock });
+  for (const { account = 'anonymous', remaining } of seen) {
+    rateLimits.note({ upstream: 'docker.io', account, limit: 100, remaining, windowSeconds: 21_600 });
+  }
+  return { clock, factor: (label = 'docker.io') => rateLimits.lifetimeFactor(label) };
+}
+
+test.each([
+  { remaining: 100, factor: 1 },
+  { remaining: 10, factor: 1 },
+  { remaining: 9, factor: patienceWhenLow },
+  { remaining: 0, factor: patienceWhenLow },
+])('with $remaining of 100 pulls left a cached tag is trusted $factor times as long', ({ remaining, factor }) => {
+  expect(limits({ remaining }).factor()).toBe(factor);
+});
+
+test('an upstream that never told an allowance is asked as often as ever', () => {
+  expect(limits().factor()).toBe(1);
+  expect(limits({ remaining: 0 }).factor('ghcr.io')).toBe(1);
+});
+
+test('as long as one account has enough left there is no need to save', () => {
+  expect(limits({ account: 'basic-1', remaining: 0 }, { account: 'basic-2', remaining: 80 }).factor()).toBe(1);
+});
+
+test('when the window is over, what was said of it does not count any more', () => {
+  const { clock, factor } = limits({ remaining: 0 });
+  clock.advance(21_600_000);
+  expect(factor()).toBe(1);
+});
