@@ -24,6 +24,7 @@ export class AnswerBody extends Readable {
   readonly #options: AnswerBodyOptions;
   #idle: NodeJS.Timeout | undefined;
   #isComplete = false;
+  #failure: Error | undefined;
   #untoldBytes = 0;
   #receivedBytes = 0;
   #expectedBytes: number | undefined;
@@ -57,6 +58,16 @@ export class AnswerBody extends Readable {
     this.push(null);
   }
 
+  /** The exchange broke off. What has arrived is read to its end first, so that nobody asks for it again; then the failure is met. */
+  fail(failure: Error): void {
+    if (this.#isComplete || this.destroyed) return;
+    this.#isComplete = true;
+    this.#failure = failure;
+    this.#expectNothing();
+    this.#tell(0, 1);
+    this.push(null);
+  }
+
   override _read(): void {
     if (this.#isComplete || !this.#options.controller.paused) return;
     this.#expectMore();
@@ -67,7 +78,7 @@ export class AnswerBody extends Readable {
     this.#expectNothing();
     this.#tell(0, 1);
     if (!this.#isComplete) this.#options.controller.abort(error ?? new Error('nobody reads it any more'));
-    done(error);
+    done(error ?? this.#failure);
   }
 
   #checkLength(): void {
@@ -84,8 +95,12 @@ export class AnswerBody extends Readable {
   }
 
   #expectMore(): void {
-    const { host, idleMs } = this.#options;
-    const giveUp = () => this.destroy(new UpstreamError('timeout', `${host} sent nothing for ${idleMs} ms`));
+    const { host, idleMs, controller } = this.#options;
+    const giveUp = () => {
+      const failure = new UpstreamError('timeout', `${host} sent nothing for ${idleMs} ms`);
+      this.fail(failure);
+      controller.abort(failure);
+    };
     this.#idle ??= setTimeout(giveUp, idleMs);
   }
 

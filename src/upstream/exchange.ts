@@ -126,7 +126,7 @@ class Exchanging implements Dispatcher.DispatchHandler {
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     const { host } = this.#options.exchange.url;
-    if (this.#body) this.#body.destroy(this.#failure ?? transferFailure(host, error));
+    if (this.#body) this.#body.fail(transferFailure(host, error));
     else this.#fail(this.#failure ?? networkFailure(host, error));
   }
 

@@ -41,6 +41,22 @@ test('a body may fail before anybody reads it; whoever reads it later still meet
   await expect(buffer(body)).rejects.toThrow('gone');
 });
 
+test('what had arrived when the exchange broke off is read to its end, and then the failure is met', async () => {
+  const { body, told } = start();
+  body.receive(Buffer.from('some of it'));
+  const pieces: string[] = [];
+  const read = (async () => {
+    for await (const piece of body) pieces.push(String(piece));
+  })();
+  body.receive(Buffer.from(', and more'));
+
+  body.fail(new Error('cut'));
+
+  await expect(read).rejects.toThrow('cut');
+  expect(pieces.join('')).toBe('some of it, and more');
+  expect(told).toEqual(['some of it, and more'.length]);
+});
+
 test('an exchange that has ended is not aborted when its body is thrown away', async () => {
   const { body, controller } = start();
   body.receive(Buffer.from('all of it'));

@@ -1,5 +1,4 @@
 import { once } from 'node:events';
-import { finished } from 'node:stream/promises';
 import { buffer } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import type { ByteRange } from '../../../src/mirror/ports.ts';
@@ -282,7 +281,6 @@ test('a failure before anybody reads is still there for the one who does', async
   const { client, registry, blob } = await startWithBlob({ size: 20 * mebibyte, fault: { cutAfterBytes: 500 } });
   const { body } = await client.openBlob(repository, blob.digest, patiently);
   await registry.requests[0]?.ended;
-  await finished(body).catch(() => undefined);
 
   await expect(buffer(body)).rejects.toMatchObject({ trouble: 'connect' });
 });
