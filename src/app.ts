@@ -6,6 +6,7 @@ import { ReadBuffers } from './http/read-buffers.ts';
 import { createRegistryApp, Listener } from './http/server.ts';
 import { Rebuilder } from './index/rebuilder.ts';
 import { SqliteIndex } from './index/sqlite-index.ts';
+import { StoreLock } from './index/store-lock.ts';
 import type { Part } from './lifecycle.ts';
 import type { AccessRules } from './mirror/access.ts';
 import { mirrorLimits, mirrorRules } from './mirror-rules.ts';
@@ -84,7 +85,9 @@ export function createApp({
       log.logger.warn({ upstream, result, bytes, err: cause }, 'download failed'),
   });
   const { path } = config.storage;
-  const index = new SqliteIndex({ path: config.index.path, files: new DurableFolders({ files: nodeFiles }), observer });
+  const folders = new DurableFolders({ files: nodeFiles });
+  const lock = new StoreLock({ folder: path, files: folders, observer });
+  const index = new SqliteIndex({ path: config.index.path, files: folders, observer, clock, runs: lock });
   const store = new FileBlobStore({ path, observer, clock, failpoint, files });
   const records = new FileRecordStore({ path, observer, failpoint, files });
   let upstreams = directoryOf(config, { version, clock, observer });
@@ -110,6 +113,7 @@ export function createApp({
   };
   return {
     parts: [
+      lock,
       index,
       partOf('store', { start: () => store.prepare() }),
       new Rebuilder({ store, records, index, observer }),

@@ -2,6 +2,7 @@ import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { numberIn, textIn } from './rows.ts';
 import { countTotals, mend, schema, schemaVersion } from './schema.ts';
+import type { StoreRuns } from './store-lock.ts';
 
 /** What an index asks of the file system, to make room for its file and to throw a broken one away. */
 export interface IndexFiles {
@@ -16,12 +17,16 @@ export interface OpenDatabaseOptions {
   readonly files: IndexFiles;
   /** Told why an index is thrown away. */
   readonly onBroken: (cause: unknown) => void;
+  readonly runs: StoreRuns;
+  readonly nowMs: number;
 }
 
 export interface OpenedDatabase {
   readonly database: DatabaseSync;
-  /** Whether it was closed with all of the view in it. Otherwise it must be rebuilt from the store. */
+  /** Whether it was closed with all of the view in it, and nobody has used the store since. Otherwise it must be rebuilt from the store. */
   readonly isComplete: boolean;
+  /** Since when it has seen every use. */
+  readonly watchingSinceMs: number;
   /** The number of the rebuild that its rows belong to. */
   readonly rebuild: number;
 }
@@ -34,17 +39,18 @@ const cacheKiB = 16 * 1024;
  * Opens the index for this process alone. One that is broken or of another version is thrown away: it is only a view.
  * @throws Error when another process has it open, or when no index can be made at `path`.
  */
-export async function openDatabase({ path, files, onBroken }: OpenDatabaseOptions): Promise<OpenedDatabase> {
+export async function openDatabase(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
+  const { path, files, onBroken } = options;
   await files.make(dirname(path));
   try {
-    return openSound(path);
+    return openSound(options);
   } catch (cause) {
     if (isInUse(cause)) throw new Error(`the index ${path} is in use by another process`, { cause });
     onBroken(cause);
   }
   try {
     for (const suffix of ['', '-wal', '-shm', '-journal']) await files.remove(`${path}${suffix}`);
-    return openSound(path);
+    return openSound(options);
   } catch (cause) {
     throw new Error(`the index ${path} cannot be made: ${cause instanceof Error ? cause.message : String(cause)}`, {
       cause,
@@ -61,11 +67,11 @@ export function closeComplete(database: DatabaseSync): void {
   }
 }
 
-function openSound(path: string): OpenedDatabase {
-  const database = new DatabaseSync(path, { timeout: 0 });
+function openSound(options: OpenDatabaseOptions): OpenedDatabase {
+  const database = new DatabaseSync(options.path, { timeout: 0 });
   try {
     lock(database);
-    return take(database);
+    return take(database, options);
   } catch (error) {
     database.close();
     throw error;
@@ -83,18 +89,23 @@ function lock(database: DatabaseSync): void {
 }
 
 /** From here on the file says that it is open, until {@link closeComplete}. */
-function take(database: DatabaseSync): OpenedDatabase {
+function take(database: DatabaseSync, { runs, nowMs }: OpenDatabaseOptions): OpenedDatabase {
   if (isEmpty(database)) inTransaction(database, () => database.exec(schema));
   const version = numberIn(rowOf(database, 'PRAGMA user_version'), 'user_version');
   if (version !== schemaVersion) throw new Error(`it has version ${version}, and this is version ${schemaVersion}`);
-  const state = rowOf(database, 'SELECT is_complete, rebuild FROM state');
-  const isComplete = numberIn(state, 'is_complete') === 1;
+  const state = rowOf(database, 'SELECT is_complete, rebuild, run, watching_since FROM state');
+  const hasSeenLastRun = state['run'] === runs.lastRun;
+  const isComplete = hasSeenLastRun && numberIn(state, 'is_complete') === 1;
+  const watchingSinceMs = hasSeenLastRun ? numberIn(state, 'watching_since') : nowMs;
   check(database, isComplete ? 'quick_check' : 'integrity_check');
   if (!isComplete) inTransaction(database, () => database.exec(mend));
   const rebuild = numberIn(state, 'rebuild') + (isComplete ? 0 : 1);
-  saveForGood(database, `UPDATE state SET is_complete = 0, rebuild = ${rebuild}`);
+  saveForGood(
+    database,
+    `UPDATE state SET is_complete = 0, rebuild = ${rebuild}, run = '${runs.run}', watching_since = ${watchingSinceMs}`,
+  );
   database.exec(countTotals);
-  return { database, isComplete, rebuild };
+  return { database, isComplete, rebuild, watchingSinceMs };
 }
 
 function isEmpty(database: DatabaseSync): boolean {
@@ -131,7 +142,7 @@ function rowOf(database: DatabaseSync, query: string): Record<string, unknown> {
 }
 
 /** SQLITE_BUSY, or SQLITE_LOCKED; the lower byte of the extended codes (sqlite.org/rescode.html). */
-function isInUse(error: unknown): boolean {
+export function isInUse(error: unknown): boolean {
   if (!(error instanceof Error && 'errcode' in error && typeof error.errcode === 'number')) return false;
   return [5, 6].includes(error.errcode & 0xff);
 }

@@ -1,5 +1,5 @@
 /** Raised with every change below: an index of another version is thrown away and built anew from the store. */
-export const schemaVersion = 1;
+export const schemaVersion = 2;
 
 /**
  * The view's tables. A repository is stored by its full name, `<upstream>/<repository>`; an upstream's name has no `/`.
@@ -8,7 +8,8 @@ export const schemaVersion = 1;
  *     names     which manifest names what, while that manifest is stored
  *     links     which repository may serve what
  *     tags      which digest a tag points at
- *     state     whether the file was closed with all of the view in it, and the number of the last rebuild
+ *     state     whether the file was closed with all of the view in it, the number of the last rebuild, which run of the store it has
+ *               seen last, and since when it has seen every use
  *
  * `seen` is the number of the last rebuild when the row was noted: what a rebuild has not seen when it ends is gone from the store.
  */
@@ -38,8 +39,8 @@ export const schema = `
   ) WITHOUT ROWID, STRICT;
   CREATE INDEX tagged ON tags (digest);
 
-  CREATE TABLE state (is_complete INTEGER NOT NULL, rebuild INTEGER NOT NULL) STRICT;
-  INSERT INTO state VALUES (0, 0);
+  CREATE TABLE state (is_complete INTEGER NOT NULL, rebuild INTEGER NOT NULL, run TEXT, watching_since INTEGER NOT NULL) STRICT;
+  INSERT INTO state VALUES (0, 0, NULL, 0);
   PRAGMA user_version = ${schemaVersion};
 `;
 

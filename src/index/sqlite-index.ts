@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type {
+  Clock,
   EvictableContent,
   Index,
   IndexedContent,
@@ -20,6 +21,7 @@ import { PendingNotes } from './pending-notes.ts';
 import type { RebuildableIndex } from './rebuild.ts';
 import { recordName } from './repository-name.ts';
 import { RowRemover } from './row-remover.ts';
+import type { StoreRuns } from './store-lock.ts';
 import { ViewReader } from './view-reader.ts';
 
 export interface SqliteIndexDeps {
@@ -27,6 +29,9 @@ export interface SqliteIndexDeps {
   readonly path: string;
   readonly files: IndexFiles;
   readonly observer: Pick<Observer, 'trouble'>;
+  readonly clock: Clock;
+  /** Of the store that it is the view of: read when it starts. */
+  readonly runs: StoreRuns;
   readonly maxPendingNotes?: number;
 }
 
@@ -55,9 +60,9 @@ export class SqliteIndex implements Index, RebuildableIndex {
 
   /** @throws Error when another process uses the index, or none can be made. */
   async start(): Promise<void> {
-    const { path, files, observer } = this.#deps;
+    const { observer, clock, ...place } = this.#deps;
     const onBroken = (cause: unknown): void => observer.trouble({ part: 'index', cause });
-    const opened = await openDatabase({ path, files, onBroken });
+    const opened = await openDatabase({ ...place, onBroken, nowMs: clock.now() });
     this.#opened = { ...opened, reader: new ViewReader(opened), remover: new RowRemover(opened) };
     this.#flusher.start({ database: opened.database, writer: new NoteWriter(opened) });
     if (opened.isComplete) this.#complete();
@@ -133,6 +138,10 @@ export class SqliteIndex implements Index, RebuildableIndex {
 
   async totals(): Promise<Totals> {
     return (await this.#reader()).totals();
+  }
+
+  async watchingSinceMs(): Promise<number> {
+    return this.#open().watchingSinceMs;
   }
 
   async evictable({ limit, offset }: { limit: number; offset: number }): Promise<readonly EvictableContent[]> {

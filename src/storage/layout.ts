@@ -15,6 +15,7 @@ import { isRepository, isTag } from '../oci/reference.ts';
  *     │   ├── _list.json
  *     │   └── _visibility.json
  *     ├── incoming/<id>                                    being written; swept at start
+ *     ├── lock.sqlite                                      held by the process that uses the store
  *     └── set-aside/<ms>-<algorithm>-<hex>                 was in blobs/ with the wrong size or bytes; a few are kept to be looked at
  *
  * No component of a repository begins with an underscore, so the names of records cannot clash with those of repositories.

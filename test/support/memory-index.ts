@@ -81,5 +81,9 @@ export class MemoryIndex implements Index {
     ];
   }
 
+  async watchingSinceMs(): Promise<number> {
+    return 0;
+  }
+
   async whenComplete(): Promise<void> {}
 }

@@ -3,11 +3,15 @@ import { onTestFinished } from 'vitest';
 import { SqliteIndex } from '../../src/index/sqlite-index.ts';
 import { DurableFolders } from '../../src/storage/filesystem/durable-folders.ts';
 import { nodeFiles } from '../../src/storage/filesystem/file-system.ts';
+import { ManualClock } from './manual-clock.ts';
 
 export interface StartedIndex {
   readonly index: SqliteIndex;
   readonly troubles: readonly unknown[];
 }
+
+/** Nobody else uses the store, so that an index is the last to have seen it. */
+export const undisturbed = { lastRun: 'same', run: 'same' };
 
 export const never: AbortSignal = new AbortController().signal;
 
@@ -16,6 +20,8 @@ export function indexAt(directory: string): StartedIndex {
   const index = new SqliteIndex({
     path: join(directory, 'index.sqlite'),
     files: new DurableFolders({ files: nodeFiles }),
+    clock: new ManualClock(),
+    runs: undisturbed,
     observer: { trouble: ({ cause }) => troubles.push(cause) },
   });
   return { index, troubles };

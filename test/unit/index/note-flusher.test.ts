@@ -8,6 +8,7 @@ import { PendingNotes } from '../../../src/index/pending-notes.ts';
 import { digestOf } from '../../../src/oci/digest.ts';
 import { DurableFolders } from '../../../src/storage/filesystem/durable-folders.ts';
 import { nodeFiles } from '../../../src/storage/filesystem/file-system.ts';
+import { undisturbed } from '../../support/sqlite-index.ts';
 import { temporaryDirectory } from '../../support/temp-directory.ts';
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }));
@@ -18,7 +19,13 @@ async function flusherOver({ maxPending = 1000 } = {}) {
   const troubles: unknown[] = [];
   const path = join(await temporaryDirectory(), 'index.sqlite');
   const files = new DurableFolders({ files: nodeFiles });
-  const opened = await openDatabase({ path, files, onBroken: (cause) => troubles.push(cause) });
+  const opened = await openDatabase({
+    path,
+    files,
+    onBroken: (cause) => troubles.push(cause),
+    runs: undisturbed,
+    nowMs: 0,
+  });
   const { database } = opened;
   onTestFinished(() => database.close());
   const pending = new PendingNotes();

@@ -1,0 +1,89 @@
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import type { Observer } from '../mirror/ports.ts';
+import { type IndexFiles, inTransaction, isInUse } from './open-database.ts';
+import { textIn } from './rows.ts';
+
+/** Which processes have used a store, as far as an index must know to tell whether it has seen everything. */
+export interface StoreRuns {
+  /** The run before this one; undefined when nobody knows. */
+  readonly lastRun: string | undefined;
+  readonly run: string;
+}
+
+export interface StoreLockDeps {
+  /** The storage path. */
+  readonly folder: string;
+  readonly files: IndexFiles;
+  readonly observer: Pick<Observer, 'trouble'>;
+}
+
+/**
+ * The store, held by this process alone: a second one, whose index may be elsewhere, would sweep away what the first is writing.
+ * The file that is locked also tells whose run was the last: an index of another run has not seen what was stored since.
+ */
+export class StoreLock implements StoreRuns {
+  readonly name = 'store lock';
+  readonly run = randomUUID();
+  readonly #deps: StoreLockDeps;
+  #lastRun: string | undefined;
+  #database: DatabaseSync | undefined;
+
+  constructor(deps: StoreLockDeps) {
+    this.#deps = deps;
+  }
+
+  get lastRun(): string | undefined {
+    return this.#lastRun;
+  }
+
+  /** @throws Error of one line when another process holds the store, or its folder can't be made. */
+  async start(): Promise<void> {
+    const { folder, files, observer } = this.#deps;
+    const path = join(folder, 'lock.sqlite');
+    await this.#makeFolder();
+    try {
+      this.#hold(path);
+    } catch (cause) {
+      if (isInUse(cause)) throw new Error(`the storage path ${folder} is in use by another process`, { cause });
+      // It may be broken, or the disk knows no locks. Without it the index is rebuilt at every start, and serves as well.
+      observer.trouble({ part: 'store lock', cause });
+      for (const suffix of ['', '-journal']) await files.remove(`${path}${suffix}`).catch(() => {});
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#database?.close();
+    this.#database = undefined;
+  }
+
+  async #makeFolder(): Promise<void> {
+    const { folder, files } = this.#deps;
+    try {
+      await files.make(folder);
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new Error(`the storage path ${folder} cannot be used: ${reason}`, { cause });
+    }
+  }
+
+  /** In this mode SQLite keeps the lock of the first write until the database is closed, or its process has ended. */
+  #hold(path: string): void {
+    const database = new DatabaseSync(path, { timeout: 0 });
+    try {
+      database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL');
+      inTransaction(database, () => {
+        database.exec('CREATE TABLE IF NOT EXISTS holder (run TEXT NOT NULL) STRICT');
+        const last = database.prepare('SELECT run FROM holder').get();
+        this.#lastRun = last && textIn(last, 'run');
+        database.exec('DELETE FROM holder');
+        database.prepare('INSERT INTO holder VALUES (?)').run(this.run);
+      });
+      this.#database = database;
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+  }
+}
