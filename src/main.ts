@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
 import { Command } from 'commander';
+import { check } from './commands/check.ts';
 import { serve } from './commands/serve.ts';
 import { ConfigError } from './config/problems.ts';
 import type { FailpointHook } from './storage/filesystem/failpoints.ts';
@@ -21,10 +22,10 @@ function failpointOf(wanted: string | undefined): FailpointHook {
   };
 }
 
-async function run(work: () => Promise<void>): Promise<void> {
+/** @param work returns the exit code, where that is not 0. */
+async function run(work: () => Promise<number | void>): Promise<void> {
   try {
-    await work();
-    process.exitCode = 0;
+    process.exitCode = (await work()) ?? 0;
   } catch (error) {
     process.exitCode = error instanceof ConfigError ? configRefused : failed;
     process.stderr.write(`${linesOf(error)}\n`);
@@ -34,6 +35,7 @@ async function run(work: () => Promise<void>): Promise<void> {
 /** What an operator has to know, innermost cause last; stacks are for the log. */
 function linesOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
+  if (error instanceof ConfigError) return error.message;
   const cause = error.cause instanceof Error && !error.message.includes(error.cause.message) ? error.cause : undefined;
   return cause ? `${error.message}: ${linesOf(cause)}` : error.message;
 }
@@ -72,6 +74,23 @@ program
         ...stopSignals(),
         onReloadAsked: (reload) => process.on('SIGHUP', reload),
         failpoint: failpointOf(process.env['LAYERWELL_FAILPOINT']),
+      }),
+    ),
+  );
+
+program
+  .command('check')
+  .description('say whether the configuration can be used; exit code 2 if not, 1 if an upstream cannot')
+  .option('-c, --config <file>', 'the configuration', 'mirror.config.json')
+  .option('--online', 'ask every upstream as well: whether it answers, and accepts its credentials', false)
+  .action(({ config, online }: { config: string; online: boolean }) =>
+    run(() =>
+      check({
+        file: config,
+        env: process.env,
+        version,
+        isOnline: online,
+        print: (text) => process.stdout.write(text),
       }),
     ),
   );

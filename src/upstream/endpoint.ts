@@ -4,7 +4,7 @@ import type { Connections } from './connections.ts';
 import { Accounts } from './credentials/accounts.ts';
 import { Authorizer } from './credentials/authorizer.ts';
 import { Tokens } from './credentials/tokens.ts';
-import { createSend } from './exchange.ts';
+import { createSend, type Send } from './exchange.ts';
 import { listReferrers, listTags } from './listings.ts';
 import { getManifest, headManifest } from './manifests.ts';
 import { createRequests, type Requests } from './requests.ts';
@@ -42,12 +42,15 @@ export function createEndpoint(deps: EndpointDeps): Endpoint {
   };
 }
 
+export function sendTo({ label, connections, settings, clock, observer }: EndpointDeps): Send {
+  const { timeouts, userAgent } = settings;
+  return retryingLostConnections(createSend({ upstream: label, connections, timeouts, userAgent, clock, observer }));
+}
+
 export function requestsTo(deps: EndpointDeps): Requests {
-  const { name, label, url, connections, settings, clock, observer } = deps;
-  const { timeouts, userAgent, realmHosts } = settings;
-  const send = retryingLostConnections(
-    createSend({ upstream: label, connections, timeouts, userAgent, clock, observer }),
-  );
+  const { name, label, url, settings, clock, observer } = deps;
+  const { timeouts, realmHosts } = settings;
+  const send = sendTo(deps);
   const tokens = () => new Tokens({ send, clock, timeoutMs: timeouts.tokenMs });
   const authorizerFor = (registry: URL) => new Authorizer({ registry, realmHosts, tokens: tokens() });
   return createRequests({

@@ -1,8 +1,9 @@
-import type { Clock, Observer, Upstream } from '../mirror/ports.ts';
+import type { Clock, Observer, Upstream, Waiting } from '../mirror/ports.ts';
 import { withCircuitBreaker } from './circuit-breaker.ts';
 import { createConnections } from './connections.ts';
-import { createEndpoint, requestsTo } from './endpoint.ts';
+import { createEndpoint, type EndpointDeps, requestsTo } from './endpoint.ts';
 import { createEndpoints } from './endpoints.ts';
+import { type EndpointProbe, probeEndpoint } from './probe.ts';
 import type { UpstreamSettings } from './settings.ts';
 import { askVisibility } from './visibility.ts';
 
@@ -18,6 +19,8 @@ export interface RegistryClientDeps {
 
 /** One registry the mirror pulls from, with its sockets. */
 export interface RegistryClient extends Upstream {
+  /** Knocks at the mirrors and then at the registry, with every account. */
+  probe(options: Waiting): Promise<readonly EndpointProbe[]>;
   /** Closes its connections once what is under way on them has ended; it can still be asked, over new ones. */
   retire(): Promise<void>;
   /** Drops its connections and whatever is under way on them. */
@@ -40,28 +43,27 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   const strangers = createConnections(withoutCertificate(settings), origins);
   const common = { name, label, connections, settings, clock, observer };
   const { credentials, repositoryPrefix } = settings;
-  const registry = createEndpoint({ ...common, url, credentials, repositoryPrefix, forwardNs: false });
-  const endpointOf = (mirror: (typeof mirrors)[number]) =>
-    createEndpoint({ ...common, ...mirror, repositoryPrefix: undefined });
+  const registryDeps: EndpointDeps = { ...common, url, credentials, repositoryPrefix, forwardNs: false };
+  const mirrorDeps = mirrors.map((mirror) => ({ ...common, ...mirror, repositoryPrefix: undefined }));
+  const registry = createEndpoint(registryDeps);
   const endpoints = createEndpoints({
-    mirrors: mirrors.map((mirror) => ({
-      endpoint: withCircuitBreaker({ ...common, endpoint: endpointOf(mirror), host: mirror.url.host, role: 'mirror' }),
+    mirrors: mirrorDeps.map((mirror) => ({
+      endpoint: withCircuitBreaker({
+        ...common,
+        endpoint: createEndpoint(mirror),
+        host: mirror.url.host,
+        role: 'mirror',
+      }),
       tags: mirror.tags,
     })),
     registry: withCircuitBreaker({ ...common, endpoint: registry, host: url.host, role: 'registry' }),
   });
-  const asStranger = requestsTo({
-    ...common,
-    connections: strangers,
-    url,
-    credentials: [],
-    repositoryPrefix,
-    forwardNs: false,
-  });
+  const asStranger = requestsTo({ ...registryDeps, connections: strangers, credentials: [] });
   return {
     name,
     label,
     ...endpoints,
+    probe: (options) => Promise.all([...mirrorDeps, registryDeps].map((one) => probeEndpoint(one, options))),
     askVisibility: (repository, reference, options) => askVisibility(asStranger, repository, reference, options),
     retire: async () => {
       await Promise.all([connections.retire(), strangers.retire()]);

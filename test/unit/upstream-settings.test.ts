@@ -87,7 +87,11 @@ describe('credentials', () => {
         return account.readToken();
       case 'google':
         return account.readKey?.();
-      default:
+      case 'docker-config':
+      case 'ecr':
+      case 'ecr-public':
+      case 'exec':
+      case 'identity-token':
         return undefined;
     }
   };

@@ -1,0 +1,99 @@
+import type { AccountProbe, EndpointProbe } from '../upstream/probe.ts';
+import type { RateLimit } from '../upstream/rate-limit.ts';
+import type { CredentialSettings, UpstreamSettings } from '../upstream/settings.ts';
+
+/** One upstream of a configuration: what its addresses said, mirrors first and the registry last, or why nobody asked. */
+export type CheckedUpstream =
+  | { readonly name: string; readonly notAsked: string }
+  | {
+      readonly name: string;
+      readonly notAsked?: undefined;
+      readonly settings: UpstreamSettings;
+      readonly endpoints: readonly EndpointProbe[];
+    };
+
+interface Row {
+  readonly upstream: string;
+  readonly reached: string;
+  readonly signedIn: string;
+  readonly pullsLeft: string;
+  /** What is wrong, as a sentence of its own. */
+  readonly failure: string | undefined;
+}
+
+const titles: Omit<Row, 'failure'> = {
+  upstream: 'UPSTREAM',
+  reached: 'REACHED',
+  signedIn: 'SIGNED IN',
+  pullsLeft: 'PULLS LEFT',
+};
+
+/** A line for each account at each address. It names credentials by their place in the configuration, never by what is in them. */
+export function tableOf(checked: readonly CheckedUpstream[]): string {
+  const rows = [titles, ...checked.flatMap(rowsOf)].map((row) => [
+    row.upstream,
+    row.reached,
+    row.signedIn,
+    row.pullsLeft,
+  ]);
+  const widths = Object.keys(titles).map((_, column) => Math.max(...rows.map((cells) => cells[column]?.length ?? 0)));
+  const line = (cells: readonly string[]) => cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ');
+  return rows.map((cells) => `${line(cells).trimEnd()}\n`).join('');
+}
+
+/** What keeps an upstream from being used as it is configured, one sentence each. */
+export function failuresIn(checked: readonly CheckedUpstream[]): readonly string[] {
+  return checked.flatMap(rowsOf).flatMap(({ failure }) => failure ?? []);
+}
+
+function rowsOf(upstream: CheckedUpstream): readonly Row[] {
+  const { name, notAsked } = upstream;
+  if (notAsked !== undefined) return [{ ...nothing, upstream: name, reached: notAsked }];
+  const { settings, endpoints } = upstream;
+  return endpoints.flatMap((endpoint, index) => {
+    const mirror = settings.mirrors?.[index];
+    const place = mirror ? `${name} by mirrors[${index}]` : name;
+    return rowsOfEndpoint(place, endpoint, (mirror ?? settings).credentials);
+  });
+}
+
+const nothing: Row = { upstream: '', reached: '', signedIn: '', pullsLeft: '', failure: undefined };
+
+function rowsOfEndpoint(
+  place: string,
+  { failure, accounts }: EndpointProbe,
+  credentials: readonly CredentialSettings[],
+): readonly Row[] {
+  if (failure !== undefined) return [{ ...nothing, upstream: place, reached: 'no', failure: `${place}: ${failure}` }];
+  return accounts.map((account, index) => rowOfAccount(place, account, credentialName(credentials[index], index)));
+}
+
+/** `credentials[0] (basic)` */
+function credentialName(settings: CredentialSettings | undefined, index: number): string | undefined {
+  return settings && `credentials[${index}] (${settings.kind})`;
+}
+
+function rowOfAccount(place: string, { signIn, why, rateLimit }: AccountProbe, credential: string | undefined): Row {
+  const row = { upstream: place, reached: 'yes', pullsLeft: pullsLeft(rateLimit), failure: undefined };
+  switch (signIn) {
+    case 'signed-in':
+      return { ...row, signedIn: `as ${credential}` };
+    case 'stranger':
+      return {
+        ...row,
+        signedIn: credential === undefined ? 'anonymously' : `anonymously: ${credential} says nothing of it`,
+      };
+    case 'unchecked':
+      return { ...row, signedIn: `not needed: ${credential} unchecked` };
+    case 'refused': {
+      const who = credential === undefined ? place : `${place}, ${credential}`;
+      return { ...row, signedIn: `no: ${credential ?? 'credentials are wanted'}`, failure: `${who}: ${why}` };
+    }
+  }
+}
+
+function pullsLeft(limit: RateLimit | undefined): string {
+  if (!limit) return 'not told';
+  const hours = limit.windowSeconds === undefined ? '' : ` in ${limit.windowSeconds / 3_600} h`;
+  return `${limit.remaining} of ${limit.limit}${hours}`;
+}

@@ -1,0 +1,72 @@
+import { loadConfig } from '../config/load.ts';
+import { ConfigError } from '../config/problems.ts';
+import type { Config, UpstreamConfig } from '../config/schema.ts';
+import { createRegistryClient } from '../upstream/registry-client.ts';
+import type { UpstreamSettings } from '../upstream/settings.ts';
+import { upstreamEntries } from '../upstream-settings.ts';
+import { type CheckedUpstream, failuresIn, tableOf } from './check-report.ts';
+import { fileProblems } from './named-files.ts';
+import { silentObserver } from './silent-observer.ts';
+
+export interface CheckOptions {
+  readonly file: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly version: string;
+  /** Whether the upstreams are asked too. */
+  readonly isOnline: boolean;
+  readonly print: (text: string) => void;
+}
+
+const upstreamFailed = 1;
+/** For all that is asked of one upstream. */
+const askWithinMs = 60_000;
+
+/**
+ * Says whether a configuration can be used and, online, what each of its upstreams answers. Nothing is pulled, and nothing is kept.
+ * @returns the exit code: 0, or 1 when an upstream cannot be used.
+ * @throws ConfigError with every problem of the file, and of the files it names.
+ */
+export async function check({ file, env, version, isOnline, print }: CheckOptions): Promise<number> {
+  const config = await loadConfig({ file, env });
+  const settings = await usableEntries(config, { file, version });
+  print(`${file}: ok\n`);
+  if (!isOnline) return 0;
+  const checked = await Promise.all(config.upstreams.map((upstream) => checkUpstream(upstream, settings)));
+  print(`\n${tableOf(checked)}`);
+  const failures = failuresIn(checked);
+  if (failures.length > 0) print(`\n${failures.map((failure) => `${failure}\n`).join('')}`);
+  return failures.length > 0 ? upstreamFailed : 0;
+}
+
+/** The clients' settings, once every file that the configuration names was read. */
+async function usableEntries(
+  config: Config,
+  { file, version }: Pick<CheckOptions, 'file' | 'version'>,
+): Promise<ReadonlyMap<string, UpstreamSettings>> {
+  const problems = await fileProblems(config);
+  try {
+    const entries = upstreamEntries(config, { version });
+    if (problems.length === 0) return entries;
+  } catch (cause) {
+    if (!(cause instanceof ConfigError)) throw cause;
+    throw new ConfigError(file, [...cause.problems, ...problems], { cause });
+  }
+  throw new ConfigError(file, problems);
+}
+
+async function checkUpstream(
+  { name, isPattern, freshness }: UpstreamConfig,
+  entries: ReadonlyMap<string, UpstreamSettings>,
+): Promise<CheckedUpstream> {
+  const settings = entries.get(name);
+  if (isPattern || !settings) return { name, notAsked: 'a pattern, not asked' };
+  if (freshness.offline) return { name, notAsked: 'offline, not asked' };
+  const clock = { now: () => Date.now() };
+  const client = createRegistryClient({ name, label: name, settings, clock, observer: silentObserver() });
+  try {
+    const endpoints = await client.probe({ signal: AbortSignal.timeout(askWithinMs) });
+    return { name, settings, endpoints };
+  } finally {
+    await client.close();
+  }
+}

@@ -1,0 +1,70 @@
+import { readSecret, readText } from '../config/files.ts';
+import { inWords, type Problem } from '../config/problems.ts';
+import type { Config, CredentialsConfig } from '../config/schema.ts';
+import { Certificate } from '../http/certificate.ts';
+
+/** A key that names a file, and whatever reads it. */
+interface NamedFile {
+  readonly path: readonly (string | number)[];
+  readonly read: () => Promise<unknown>;
+}
+
+/**
+ * The problems of the files that a configuration names and a running mirror reads only when it needs them: secrets, and its own
+ * certificate. Those of the certificates towards upstreams are told when its clients are made.
+ */
+export async function fileProblems(config: Config): Promise<readonly string[]> {
+  const files = [...certificateOf(config), ...managementToken(config), ...credentialFiles(config)];
+  const problems = await Promise.all(files.map(problemsOf));
+  return problems.flat().map(inWords);
+}
+
+async function problemsOf({ path, read }: NamedFile): Promise<readonly Problem[]> {
+  try {
+    await read();
+    return [];
+  } catch (cause) {
+    return [{ path, message: cause instanceof Error ? cause.message : String(cause) }];
+  }
+}
+
+function certificateOf({ listen: { tls } }: Config): readonly NamedFile[] {
+  const read = async () => tls && new Certificate(tls, { report: () => {} }).current();
+  return [{ path: ['listen', 'tls'], read }];
+}
+
+function managementToken({ management: { token } }: Config): readonly NamedFile[] {
+  return token === undefined ? [] : [{ path: ['management', 'tokenFile'], read: () => readSecret(token) }];
+}
+
+function credentialFiles({ upstreams }: Config): readonly NamedFile[] {
+  return upstreams.flatMap(({ name, credentials, mirrors }) => {
+    const own = credentials.flatMap((one, index) => filesOf(one, ['upstreams', name, 'credentials', index]));
+    const ofMirrors = mirrors.flatMap((mirror, place) =>
+      mirror.credentials.flatMap((one, index) =>
+        filesOf(one, ['upstreams', name, 'mirrors', place, 'credentials', index]),
+      ),
+    );
+    return [...own, ...ofMirrors];
+  });
+}
+
+function filesOf(config: CredentialsConfig, path: readonly (string | number)[]): readonly NamedFile[] {
+  switch (config.kind) {
+    case 'basic':
+      return [{ path: [...path, 'passwordFile'], read: () => readSecret(config.password) }];
+    case 'bearer-token':
+    case 'gitlab':
+      return [{ path: [...path, 'tokenFile'], read: () => readSecret(config.token) }];
+    case 'google': {
+      const { keyFile } = config;
+      return keyFile === undefined ? [] : [{ path: [...path, 'keyFile'], read: () => readText(keyFile) }];
+    }
+    case 'docker-config':
+      return [{ path: [...path, 'configFile'], read: () => readText(config.configFile) }];
+    case 'ecr':
+    case 'ecr-public':
+    case 'exec':
+      return [];
+  }
+}

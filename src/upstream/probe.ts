@@ -1,0 +1,177 @@
+import type { Waiting } from '../mirror/ports.ts';
+import { OciError, UpstreamError } from '../oci/errors.ts';
+import { parseRepository } from '../oci/reference.ts';
+import { apiUrl } from './asking.ts';
+import { type Demand, demandOf, parseChallenges } from './credentials/challenge.ts';
+import { createCredentials } from './credentials/create-credentials.ts';
+import { type Credentials, headerShowing, type Secret } from './credentials/credentials.ts';
+import { isTrustedRealm } from './credentials/realm-trust.ts';
+import { Tokens } from './credentials/tokens.ts';
+import { type EndpointDeps, requestsTo, sendTo } from './endpoint.ts';
+import type { Answer, Send } from './exchange.ts';
+import { type RateLimit, rateLimitOf } from './rate-limit.ts';
+import { discard } from './read-at-most.ts';
+import type { CredentialSettings } from './settings.ts';
+
+/** What one address of an upstream, the registry itself or a mirror, said at its front door. */
+export interface EndpointProbe {
+  readonly url: URL;
+  /** Why it is of no use; undefined where it answered as a registry does. */
+  readonly failure: string | undefined;
+  /** One for each of its credentials, in their order; without any, one for strangers. None where it failed. */
+  readonly accounts: readonly AccountProbe[];
+}
+
+/**
+ * How an account fared.
+ *
+ *     signed-in   the registry accepted it
+ *     stranger    there is none, or it knows nothing of this registry
+ *     unchecked   the registry lets everyone in at its front door, and says nothing of accounts
+ *     refused     it was not accepted, or could not be had: see `why`
+ */
+export type SignIn = 'signed-in' | 'stranger' | 'unchecked' | 'refused';
+
+export interface AccountProbe {
+  readonly signIn: SignIn;
+  /** Names no account and no secret. */
+  readonly why: string | undefined;
+  /** What is left of its allowance, where the registry says so. */
+  readonly rateLimit: RateLimit | undefined;
+}
+
+/** Knocks at one address, without pulling anything: what it wants, and whether it accepts each account. */
+export async function probeEndpoint(deps: EndpointDeps, options: Waiting): Promise<EndpointProbe> {
+  const { url } = deps;
+  try {
+    const send = sendTo(deps);
+    const answer = await knock(send, url, options);
+    const failure = failureAt(answer);
+    if (failure !== undefined) return { url, failure, accounts: [] };
+    const demand = demandOf(parseChallenges(answer.headers['www-authenticate']));
+    const door: Door = { deps, send, demand };
+    const probes = deps.credentials.map((one, index) => probeAccount(door, one, { ...options, index }));
+    const accounts = await Promise.all(probes.length === 0 ? [probeStranger(door, options)] : probes);
+    return { url, failure: undefined, accounts };
+  } catch (cause) {
+    return { url, failure: wordsFor(cause), accounts: [] };
+  }
+}
+
+/** A registry's front door, and what it demands there: nothing, where it is undefined. */
+interface Door {
+  readonly deps: EndpointDeps;
+  readonly send: Send;
+  readonly demand: Demand | undefined;
+}
+
+async function knock(send: Send, url: URL, { signal }: Waiting, authorization?: string): Promise<Answer> {
+  const headers = authorization === undefined ? {} : { authorization };
+  const answer = await send({ method: 'GET', url: apiUrl(url, ''), kind: 'ping', headers }, { signal });
+  await discard(answer);
+  return answer;
+}
+
+/** distribution-spec v1.1.1, "Determining Support": 200, or 401 for those who must say who they are; some registries say 403. */
+function failureAt({ url, status }: Answer): string | undefined {
+  if (status === 200 || status === 401 || status === 403) return undefined;
+  return `${url.host} answered ${status} where a registry says 200 or 401`;
+}
+
+async function probeStranger(door: Door, options: Waiting): Promise<AccountProbe> {
+  if (door.demand?.kind !== 'basic') return accountProbe('stranger', await allowance(door, [], options));
+  return refused(`${door.deps.url.host} lets nobody in without an account, and there are no credentials for it`);
+}
+
+async function probeAccount(
+  door: Door,
+  settings: CredentialSettings,
+  { signal, index }: Waiting & { readonly index: number },
+): Promise<AccountProbe> {
+  const { name, url, clock, observer } = door.deps;
+  const account = `${settings.kind}-${index + 1}`;
+  const credentials = createCredentials(settings, { account, registry: { name, url }, clock, observer });
+  try {
+    const secret = await credentials.secret({ signal });
+    if (!secret) return await probeStranger(door, { signal });
+    if (!door.demand) return accountProbe('unchecked', undefined);
+    const header = await headerFor(door, door.demand, { credentials, secret, signal });
+    const { status } = await knock(door.send, url, { signal }, header);
+    if (status !== 200) return refused(`${url.host} refused the account (${status})`);
+    return accountProbe('signed-in', await allowance(door, [settings], { signal }));
+  } catch (cause) {
+    return refused(wordsFor(cause));
+  }
+}
+
+interface Proof extends Waiting {
+  readonly credentials: Credentials;
+  readonly secret: Secret;
+}
+
+/** As `docker login` asks: for a token without a scope, unless the registry has one for everything (public.ecr.aws: `aws`). */
+async function headerFor(
+  { deps, send }: Door,
+  demand: Demand,
+  { credentials, secret, signal }: Proof,
+): Promise<string> {
+  if (demand.kind === 'basic') return headerShowing(secret);
+  const { url, settings, clock } = deps;
+  const { realm, service, scope } = demand;
+  if (!isTrustedRealm(realm, url, settings.realmHosts)) {
+    throw new UpstreamError(
+      'misbehaving',
+      `${url.host} issues its tokens at ${realm.host}, which is not in realmHosts`,
+    );
+  }
+  const scopes = scope === undefined || scope.startsWith('repository:') ? [] : [scope];
+  const tokens = new Tokens({ send, clock, timeoutMs: settings.timeouts.tokenMs });
+  return tokens.header({ realm, service, scopes }, credentials, { signal });
+}
+
+/** Docker Hub, "Usage and limits: Pulls": a HEAD of this image, which is there for it, tells what is left and costs nothing. */
+const previewOf: ReadonlyMap<string, { readonly repository: string; readonly tag: string }> = new Map([
+  ['docker.io', { repository: 'ratelimitpreview/test', tag: 'latest' }],
+]);
+
+async function allowance(
+  { deps }: Door,
+  credentials: readonly CredentialSettings[],
+  options: Waiting,
+): Promise<RateLimit | undefined> {
+  const preview = previewOf.get(deps.name);
+  if (!preview) return undefined;
+  const requests = requestsTo({ ...deps, credentials: credentials.map((one) => ({ ...one, repositories: ['**'] })) });
+  const repository = parseRepository(preview.repository);
+  const url = requests.urlOf(repository, `manifests/${preview.tag}`);
+  try {
+    const answer = await requests.ask({ method: 'HEAD', url, kind: 'manifest', repository }, options);
+    await discard(answer);
+    return rateLimitOf(answer.headers);
+  } catch (cause) {
+    wordsFor(cause); // It is told where it is known; that it is not is no failure.
+    return undefined;
+  }
+}
+
+function accountProbe(signIn: SignIn, rateLimit: RateLimit | undefined): AccountProbe {
+  return { signIn, why: undefined, rateLimit };
+}
+
+function refused(why: string): AccountProbe {
+  return { signIn: 'refused', why, rateLimit: undefined };
+}
+
+/** The SDKs of AWS and Google say in an error's name what is wrong, and in its message about whom. */
+function kindOfError(cause: unknown): string {
+  return cause instanceof Error && !(cause instanceof UpstreamError) && cause.name.length > 'Error'.length
+    ? ` (${cause.name})`
+    : '';
+}
+
+/** Why there was no answer, or a no; neither names an account or a secret. @throws whatever is neither: a bug. */
+function wordsFor(cause: unknown): string {
+  if (cause instanceof UpstreamError || cause instanceof OciError) return `${cause.message}${kindOfError(cause.cause)}`;
+  if (cause instanceof DOMException && cause.name === 'TimeoutError') return 'it did not answer in time';
+  throw cause;
+}

@@ -1,0 +1,207 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { check } from '../../src/commands/check.ts';
+import { ConfigError } from '../../src/config/problems.ts';
+import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
+import { image } from '../support/images.ts';
+import { StartedProcess } from '../support/processes.ts';
+import { temporaryDirectory } from '../support/temp-directory.ts';
+
+const account = { username: 'mirror-account', password: 's3cret-canary' };
+const credentials = [{ kind: 'basic', ...account }];
+
+async function fileWith(config: unknown): Promise<string> {
+  const file = join(await temporaryDirectory(), 'mirror.config.json');
+  await writeFile(file, JSON.stringify(config));
+  return file;
+}
+
+interface Checked {
+  readonly code: number;
+  readonly text: string;
+  /** What the table says of an upstream, column by column; one for each account. */
+  readonly rows: (upstream: string) => readonly (readonly string[])[];
+}
+
+async function checked(upstreams: object, { isOnline = true } = {}): Promise<Checked> {
+  let text = '';
+  const print = (more: string) => {
+    text += more;
+  };
+  const code = await check({ file: await fileWith({ upstreams }), env: {}, version: 'test', isOnline, print });
+  const rows = (upstream: string) =>
+    text
+      .split('\n')
+      .map((line) => line.split(/ {2,}/))
+      .filter(([first]) => first === upstream)
+      .map(([, ...others]) => others);
+  expect(text).not.toContain(account.username);
+  expect(text).not.toContain(account.password);
+  return { code, text, rows };
+}
+
+async function hub(): Promise<FakeRegistry> {
+  const registry = await startFakeRegistry({ auth: { kind: 'bearer', ...account, privateRepositories: [] } });
+  registry.content.add('ratelimitpreview/test', 'latest', image());
+  registry.content.manifestHeaders = { 'ratelimit-limit': '200;w=21600', 'ratelimit-remaining': '76;w=21600' };
+  return registry;
+}
+
+/** An entry with the account. */
+const withAccount = ({ url }: { url: string }, more: object = {}) => ({
+  url,
+  visibility: 'public',
+  credentials,
+  ...more,
+});
+
+test('when all is well it says of every upstream how it is reached and as whom, and what is left', async () => {
+  const [docker, open, wantsPassword] = [
+    await hub(),
+    await startFakeRegistry({ auth: { kind: 'bearer' } }),
+    await startFakeRegistry({ auth: { kind: 'basic', ...account } }),
+  ];
+  const result = await checked({
+    'docker.io': withAccount(docker),
+    'open.example': { url: open.url },
+    'private.example': withAccount(wantsPassword),
+    '*.pkg.dev': {},
+    'cut.example': { freshness: { offline: true } },
+  });
+  expect(result.rows('docker.io')).toEqual([['yes', 'as credentials[0] (basic)', '76 of 200 in 6 h']]);
+  expect(result.rows('open.example')).toEqual([['yes', 'anonymously', 'not told']]);
+  expect(result.rows('private.example')).toEqual([['yes', 'as credentials[0] (basic)', 'not told']]);
+  expect(result.rows('*.pkg.dev')).toEqual([['a pattern, not asked']]);
+  expect(result.rows('cut.example')).toEqual([['offline, not asked']]);
+  expect(result.code).toBe(0);
+});
+
+test('nothing is pulled for it', async () => {
+  const docker = await hub();
+  await checked({ 'docker.io': withAccount(docker) });
+  expect(docker.count('GET', /\/manifests\/|\/blobs\//)).toBe(0);
+});
+
+test('without --online no upstream is asked', async () => {
+  const docker = await hub();
+  const { code, text } = await checked({ 'docker.io': withAccount(docker) }, { isOnline: false });
+  expect(text).toMatch(/^\S+mirror\.config\.json: ok\n$/);
+  expect(code).toBe(0);
+  expect(docker.count()).toBe(0);
+});
+
+test('an upstream that is down is told, and why, beside those that are not', async () => {
+  const [docker, gone] = [await hub(), await startFakeRegistry()];
+  await gone.stop();
+  const result = await checked({ 'docker.io': withAccount(docker), 'gone.example': { url: gone.url } });
+  expect(result.rows('docker.io')[0]?.[0]).toBe('yes');
+  expect(result.rows('gone.example')).toEqual([['no']]);
+  expect(result.text).toContain(`gone.example: ${gone.host} could not be reached (ECONNREFUSED)`);
+  expect(result.code).toBe(1);
+});
+
+test.each([{ kind: 'bearer', privateRepositories: [] }, { kind: 'basic' }] as const)(
+  'a wrong password is told by its place ($kind)',
+  async (auth) => {
+    const registry = await startFakeRegistry({ auth: { ...auth, username: account.username, password: 'another' } });
+    const result = await checked({ 'a.example': withAccount(registry) });
+    expect(result.rows('a.example')).toEqual([['yes', 'no: credentials[0] (basic)', 'not told']]);
+    expect(result.text).toMatch(/^a\.example, credentials\[0\] \(basic\): .* refused .*account \(401\)$/m);
+    expect(result.code).toBe(1);
+  },
+);
+
+test('each of several accounts has its line, and one that is wrong does not hide the others', async () => {
+  const docker = await hub();
+  const wrong = { kind: 'basic', username: 'x', password: 'y', repositories: ['team/*'] };
+  const result = await checked({ 'docker.io': withAccount(docker, { credentials: [wrong, ...credentials] }) });
+  expect(result.rows('docker.io').map(([, signedIn]) => signedIn)).toEqual([
+    'no: credentials[0] (basic)',
+    'as credentials[1] (basic)',
+  ]);
+  expect(result.code).toBe(1);
+});
+
+test('a mirror before an upstream has its own line, and its own credentials', async () => {
+  const [registry, mirror] = [
+    await startFakeRegistry(),
+    await startFakeRegistry({ auth: { kind: 'basic', ...account } }),
+  ];
+  const mirrors = [{ url: mirror.url, credentials }];
+  const result = await checked({ 'a.example': { url: registry.url, mirrors, visibility: 'public' } });
+  expect(result.rows('a.example by mirrors[0]')).toEqual([['yes', 'as credentials[0] (basic)', 'not told']]);
+  expect(result.rows('a.example')).toEqual([['yes', 'anonymously', 'not told']]);
+  expect(registry.requests.filter(({ headers }) => headers.authorization)).toEqual([]);
+});
+
+test('a registry that lets everyone in says nothing of an account', async () => {
+  const registry = await startFakeRegistry();
+  const result = await checked({ 'a.example': withAccount(registry) });
+  expect(result.rows('a.example')).toEqual([['yes', 'not needed: credentials[0] (basic) unchecked', 'not told']]);
+  expect(result.code).toBe(0);
+});
+
+test('a registry that wants an account, where there is none, is of no use', async () => {
+  const registry = await startFakeRegistry({ auth: { kind: 'basic', ...account } });
+  const result = await checked({ 'a.example': { url: registry.url } });
+  expect(result.rows('a.example')).toEqual([['yes', 'no: credentials are wanted', 'not told']]);
+  expect(result.code).toBe(1);
+});
+
+test('a web server that is no registry is told as such', async () => {
+  const registry = await startFakeRegistry();
+  registry.script({}, { status: 404 });
+  const result = await checked({ 'a.example': { url: registry.url } });
+  expect(result.text).toContain(`a.example: ${registry.host} answered 404 where a registry says 200 or 401`);
+  expect(result.code).toBe(1);
+});
+
+test('a password is not sent to a token realm of another domain', async () => {
+  const thief = await startFakeRegistry({ auth: { kind: 'bearer' } });
+  const registry = await startFakeRegistry({ auth: { kind: 'bearer', realm: `${thief.url}/token` } });
+  const result = await checked({ 'a.example': withAccount(registry) });
+  expect(result.text).toContain('which is not in realmHosts');
+  expect(result.code).toBe(1);
+  expect(thief.count()).toBe(0);
+});
+
+test('a file that the configuration names and cannot be read is a problem of the configuration', async () => {
+  const upstreams = {
+    'a.example': { visibility: 'public', credentials: [{ kind: 'basic', username: 'u', passwordFile: '/nowhere/p' }] },
+    'b.example': {
+      visibility: 'public',
+      mirrors: [{ url: 'https://m.example', credentials: [{ kind: 'bearer-token', tokenFile: '/nowhere/t' }] }],
+      tls: { caFile: '/nowhere/ca' },
+    },
+  };
+  const failure = await checked(upstreams).catch((cause: unknown) => cause);
+  if (!(failure instanceof ConfigError)) throw new Error('it was accepted', { cause: failure });
+  expect(failure.problems).toEqual([
+    'upstreams["b.example"].tls.caFile: the file /nowhere/ca cannot be read: ENOENT',
+    'upstreams["a.example"].credentials[0].passwordFile: /nowhere/p cannot be read: ENOENT',
+    'upstreams["b.example"].mirrors[0].credentials[0].tokenFile: /nowhere/t cannot be read: ENOENT',
+  ]);
+});
+
+async function run(config: unknown, ...args: readonly string[]) {
+  const file = await fileWith(config);
+  const program = new StartedProcess(process.execPath, ['src/main.ts', 'check', '--config', file, ...args]);
+  const { code } = await program.exited;
+  return { code, stdout: program.stdout, stderr: program.stderr };
+}
+
+test('the exit code tells a script: 0 all is well, 1 an upstream is not, 2 the configuration is not', async () => {
+  const [up, down] = [await startFakeRegistry(), await startFakeRegistry()];
+  await down.stop();
+  expect(await run({ upstreams: { 'a.example': { url: up.url } } }, '--online')).toMatchObject({ code: 0, stderr: '' });
+  expect(await run({ upstreams: { 'a.example': { url: down.url } } }, '--online')).toMatchObject({
+    code: 1,
+    stderr: '',
+  });
+  expect(await run({ upstreams: { 'a.example': { url: down.url } } })).toMatchObject({ code: 0, stderr: '' });
+  const refused = await run({ upstreams: { 'a.example': { urll: up.url } }, listn: {} });
+  expect(refused).toMatchObject({ code: 2, stdout: '' });
+  expect(refused.stderr).toContain('upstreams["a.example"].urll: unknown key; did you mean url?');
+  expect(refused.stderr).toContain('listn: unknown key; did you mean listen?');
+});
