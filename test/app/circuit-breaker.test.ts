@@ -1,0 +1,118 @@
+import { expect, test } from 'vitest';
+import { ask } from '../support/client.ts';
+import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
+import { gate } from '../support/gate.ts';
+import { image, randomBlob } from '../support/images.ts';
+import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
+
+const repository = 'library/app';
+const manifest = (reference: string): string => `/v2/${repository}/manifests/${reference}`;
+/** An upstream is left alone for so long after it failed three times in a row. */
+const openMs = 10_000;
+
+interface Dead {
+  readonly upstream: FakeRegistry;
+  readonly app: RunningApp;
+}
+
+/** An upstream that breaks every connection, and a mirror that has just found out. */
+async function dead(more: MirrorConfig = {}): Promise<Dead> {
+  const upstream = await startFakeRegistry();
+  upstream.content.add(repository, '1', image());
+  upstream.script({}, { dropConnection: true });
+  const app = await startApp(mirrorOf(upstream, more));
+  for (const tag of ['a', 'b', 'c']) expect((await ask(app, manifest(tag))).status).toBe(503);
+  upstream.forgetRequests();
+  return { upstream, app };
+}
+
+async function circuitState(app: RunningApp, upstream = 'docker.io'): Promise<string | undefined> {
+  const metrics = await app.metrics();
+  const states = ['open', 'half-open', 'closed'];
+  return states.find((state) => metrics.sum('layerwell_upstream_circuit_state', { upstream, state }) === 1);
+}
+
+test('an upstream that failed three times is not dialled any more: clients are told at once when to come back', async () => {
+  const { upstream, app } = await dead();
+  const paths = [manifest('1'), `/v2/${repository}/blobs/${randomBlob(10).digest}`, `/v2/${repository}/tags/list`];
+  for (const path of paths) {
+    const { status, headers, body } = await ask(app, path);
+    expect({ status, retryAfter: headers['retry-after'] }).toEqual({ status: 503, retryAfter: '10' });
+    expect(JSON.parse(body.toString())).toMatchObject({ errors: [{ code: 'UNAVAILABLE' }] });
+  }
+  expect(upstream.count()).toBe(0);
+  expect(await circuitState(app)).toBe('open');
+});
+
+test('after its time one pull tries, the others are answered at once; when it goes well all are served', async () => {
+  const { upstream, app } = await dead();
+  upstream.clearScripts();
+  const answering = gate();
+  upstream.script({ path: /manifests\/1$/ }, { holdHeaders: answering });
+  app.clock.advance(openMs);
+  const trying = ask(app, manifest('1'));
+  await upstream.arrived('GET', /manifests\/1$/);
+  const others = await Promise.all(['d', 'e', 'f'].map((tag) => ask(app, manifest(tag))));
+  expect(others.map(({ status }) => status)).toEqual([503, 503, 503]);
+  expect(upstream.count()).toBe(1);
+  expect(await circuitState(app)).toBe('half-open');
+
+  answering.open();
+  expect((await trying).status).toBe(200);
+  expect(await circuitState(app)).toBe('closed');
+  expect((await ask(app, manifest('d'))).status).toBe(404);
+  expect(upstream.count()).toBe(2);
+});
+
+test('when the one that tries fails, it is left alone twice as long', async () => {
+  const { upstream, app } = await dead();
+  app.clock.advance(openMs);
+  expect((await ask(app, manifest('d'))).status).toBe(503);
+  expect(upstream.count()).toBeGreaterThan(0);
+  upstream.forgetRequests();
+  app.clock.advance(2 * openMs - 1);
+  expect((await ask(app, manifest('e'))).headers['retry-after']).toBe('1');
+  expect(upstream.count()).toBe(0);
+  app.clock.advance(1);
+  upstream.clearScripts();
+  expect((await ask(app, manifest('1'))).status).toBe(200);
+});
+
+test('however often an upstream says that it does not have something, it goes on being asked', async () => {
+  const upstream = await startFakeRegistry();
+  upstream.content.add(repository, '1', image());
+  const app = await startApp(mirrorOf(upstream));
+  for (let asked = 0; asked < 10; asked += 1) {
+    expect((await ask(app, manifest(`missing-${asked}`))).status).toBe(404);
+    const blob = `/v2/${repository}/blobs/${randomBlob(10, `missing ${asked}`).digest}`;
+    expect((await ask(app, blob)).status).toBe(404);
+  }
+  expect(upstream.count()).toBe(20);
+  expect(await circuitState(app)).toBeUndefined();
+  expect((await ask(app, manifest('1'))).status).toBe(200);
+});
+
+test('what is cached is served while its upstream is left alone, and nobody waits for it', async () => {
+  const upstream = await startFakeRegistry();
+  upstream.content.add(repository, '1', image());
+  const app = await startApp(mirrorOf(upstream, { freshness: { tag: '0s' } }));
+  await ask(app, manifest('1'));
+  upstream.script({}, { dropConnection: true });
+  for (const tag of ['a', 'b', 'c']) await ask(app, manifest(tag));
+  upstream.forgetRequests();
+  expect(await ask(app, manifest('1'))).toMatchObject({ status: 200, cache: 'fwd=stale; detail=stale' });
+  expect(upstream.count()).toBe(0);
+});
+
+test('one upstream that is left alone takes nothing from another', async () => {
+  const other = await startFakeRegistry();
+  other.content.add('team/app', '1', image());
+  const broken = await startFakeRegistry();
+  broken.script({}, { dropConnection: true });
+  const upstreams = { 'docker.io': { url: broken.url }, 'ghcr.io': { url: other.url } };
+  const app = await startApp({ defaultUpstream: 'docker.io', upstreams });
+  for (const tag of ['a', 'b', 'c']) await ask(app, manifest(tag));
+  expect(await circuitState(app)).toBe('open');
+  expect((await ask(app, '/v2/team/app/manifests/1?ns=ghcr.io')).status).toBe(200);
+});

@@ -1,0 +1,103 @@
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { onTestFinished, expect, test } from 'vitest';
+import { ask, open } from '../support/client.ts';
+import { startFakeRegistry } from '../support/fake-registry.ts';
+import { gate } from '../support/gate.ts';
+import { randomBlob } from '../support/images.ts';
+import { type RunningApp, startApp } from '../support/start-app.ts';
+import { mirrorOf } from '../support/start-mirror.ts';
+
+const repository = 'library/app';
+const blobs = /\/blobs\//;
+const rejected = 'layerwell_http_rejected_total';
+
+test('beyond the limit of requests clients are refused at once, in the words of the spec, and told when to come back', async () => {
+  const upstream = await startFakeRegistry();
+  const [first, second] = [randomBlob(1_000, 'first'), randomBlob(1_000, 'second')];
+  for (const blob of [first, second]) upstream.content.addBlob(repository, blob);
+  const answering = gate();
+  upstream.script({ path: blobs }, { holdHeaders: answering });
+  const app = await startApp(mirrorOf(upstream, { clients: { maxRequests: 2 } }));
+  const running = [first, second].map(({ digest }) => ask(app, `/v2/${repository}/blobs/${digest}`));
+  await upstream.arrived('GET', blobs, 2);
+
+  const refused = await ask(app, '/v2/');
+  expect(refused).toMatchObject({ status: 503, headers: { 'retry-after': '2' } });
+  expect(JSON.parse(refused.body.toString())).toMatchObject({ errors: [{ code: 'UNAVAILABLE' }] });
+  expect((await app.metrics()).sum(rejected, { reason: 'requests' })).toBe(1);
+
+  answering.open();
+  expect((await Promise.all(running)).map(({ status }) => status)).toEqual([200, 200]);
+  expect((await ask(app, '/v2/')).status).toBe(200);
+});
+
+test('operators are answered however many clients there are', async () => {
+  const upstream = await startFakeRegistry();
+  upstream.script({ path: blobs }, { holdHeaders: gate() });
+  const app = await startApp(mirrorOf(upstream, { clients: { maxRequests: 1 } }));
+  const waiting = ask(app, `/v2/${repository}/blobs/${randomBlob(10).digest}`).catch(() => 'cut');
+  await upstream.arrived('GET', blobs);
+  expect((await ask(app, '/v2/')).status).toBe(503);
+  const told = ['/healthz', '/readyz', '/metrics'].map((path) => ask({ url: app.managementUrl }, path));
+  expect((await Promise.all(told)).map(({ status }) => status)).toEqual([200, 200, 200]);
+  await app.stop(0);
+  expect(await waiting).toBe('cut');
+});
+
+test('a request that a client gave up makes room for the next', async () => {
+  const upstream = await startFakeRegistry();
+  upstream.script({ path: blobs }, { holdHeaders: gate() });
+  const app = await startApp(mirrorOf(upstream, { clients: { maxRequests: 1 } }));
+  const leaving = new AbortController();
+  const { signal } = leaving;
+  const waiting = fetch(`${app.url}/v2/${repository}/blobs/${randomBlob(10).digest}`, { signal });
+  await upstream.arrived('GET', blobs);
+  leaving.abort();
+  await expect(waiting).rejects.toThrow('aborted');
+  await expect.poll(async () => (await ask(app, '/v2/')).status).toBe(200);
+});
+
+/** A connection that says nothing. */
+async function connected({ host }: RunningApp): Promise<Socket> {
+  const [name, port] = host.split(':');
+  const socket = connect(Number(port), name);
+  onTestFinished(() => {
+    socket.destroy();
+  });
+  await once(socket, 'connect');
+  return socket;
+}
+
+test('beyond the limit of connections new ones are closed, and those there are go on', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(1_000_000);
+  upstream.content.addBlob(repository, blob);
+  const half = gate();
+  upstream.script({ path: blobs }, { holdBody: { afterBytes: 500_000, until: half } });
+  const app = await startApp(mirrorOf(upstream, { clients: { maxConnections: 2 } }));
+  const pulling = await open(app, `/v2/${repository}/blobs/${blob.digest}`);
+  await connected(app);
+  const third = await connected(app);
+  await once(third, 'close');
+  half.open();
+  expect((await pulling.rest()).equals(blob.bytes)).toBe(true);
+  expect((await app.metrics()).sum(rejected, { reason: 'connections' })).toBe(1);
+});
+
+test('no more blobs are downloaded at once than allowed; the others wait for their turn, and all are served', async () => {
+  const upstream = await startFakeRegistry();
+  const wanted = Array.from({ length: 6 }, (_, index) => randomBlob(100_000, `blob ${index}`));
+  for (const blob of wanted) upstream.content.addBlob(repository, blob);
+  const answering = gate();
+  upstream.script({ path: blobs }, { holdHeaders: answering });
+  const app = await startApp(mirrorOf(upstream, { download: { maxConcurrent: 2 } }));
+  const pulls = wanted.map(({ digest }) => ask(app, `/v2/${repository}/blobs/${digest}`));
+  await upstream.arrived('GET', blobs, 2);
+  await ask(app, '/v2/');
+  expect(upstream.count('GET', blobs)).toBe(2);
+  answering.open();
+  for (const [index, answer] of (await Promise.all(pulls)).entries()) {
+    expect(answer.body.equals(wanted[index]?.bytes ?? Buffer.alloc(0))).toBe(true);
+  }
+});

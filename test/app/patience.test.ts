@@ -1,0 +1,89 @@
+import { expect, test } from 'vitest';
+import { ask, open } from '../support/client.ts';
+import { startFakeRegistry } from '../support/fake-registry.ts';
+import { gate } from '../support/gate.ts';
+import { image, randomBlob } from '../support/images.ts';
+import { startApp } from '../support/start-app.ts';
+import { mirrorOf } from '../support/start-mirror.ts';
+
+const repository = 'library/app';
+const blobs = /\/blobs\//;
+/** Far less than the timeouts towards the upstream: what ends the waiting is the patience, which is 25 s outside of tests. */
+const patienceMs = 150;
+const blob = randomBlob(300_000);
+
+const questions = [
+  { what: 'a tag', path: `/v2/${repository}/manifests/1` },
+  { what: 'a tag, by HEAD', path: `/v2/${repository}/manifests/1`, method: 'HEAD' },
+  { what: 'a manifest', path: `/v2/${repository}/manifests/${image().manifest.digest}` },
+  { what: 'a blob', path: `/v2/${repository}/blobs/${blob.digest}` },
+  { what: 'a blob, by HEAD', path: `/v2/${repository}/blobs/${blob.digest}`, method: 'HEAD' },
+  { what: 'a range of a blob', path: `/v2/${repository}/blobs/${blob.digest}`, headers: { range: 'bytes=5-9' } },
+  { what: 'the tags', path: `/v2/${repository}/tags/list` },
+  { what: 'the referrers', path: `/v2/${repository}/referrers/${image().manifest.digest}` },
+];
+
+test.each(questions)(
+  'who asks for $what of an upstream that never answers gets an honest 504 in time',
+  async ({ path, method = 'GET', headers = {} }) => {
+    const upstream = await startFakeRegistry();
+    upstream.script({}, { holdHeaders: gate() });
+    const app = await startApp(mirrorOf(upstream), { patienceMs });
+    const answer = await ask(app, path, { method, headers });
+    expect(answer.status).toBe(504);
+    if (method === 'GET') {
+      expect(JSON.parse(answer.body.toString())).toMatchObject({ errors: [{ code: 'UNAVAILABLE' }] });
+    }
+  },
+);
+
+test('a token that never comes ends in an honest 504 too', async () => {
+  const upstream = await startFakeRegistry({ auth: { kind: 'bearer' } });
+  upstream.content.add(repository, '1', image());
+  upstream.script({ path: /^\/token$/ }, { holdHeaders: gate() });
+  const app = await startApp(mirrorOf(upstream), { patienceMs });
+  expect((await ask(app, `/v2/${repository}/manifests/1`)).status).toBe(504);
+});
+
+test('who waits in vain for a place among the downloads gets an honest 504 too', async () => {
+  const upstream = await startFakeRegistry();
+  const [slow, waiting] = [randomBlob(2_000_000, 'slow'), randomBlob(300_000, 'waiting')];
+  for (const one of [slow, waiting]) upstream.content.addBlob(repository, one);
+  const half = gate();
+  upstream.script({ path: new RegExp(slow.digest) }, { holdBody: { afterBytes: 1_000_000, until: half } });
+  const app = await startApp(mirrorOf(upstream, { download: { maxConcurrent: 1 } }), { patienceMs });
+  const first = await open(app, `/v2/${repository}/blobs/${slow.digest}`);
+  expect((await ask(app, `/v2/${repository}/blobs/${waiting.digest}`)).status).toBe(504);
+  half.open();
+  expect((await first.rest()).equals(slow.bytes)).toBe(true);
+  expect((await ask(app, `/v2/${repository}/blobs/${waiting.digest}`)).body.equals(waiting.bytes)).toBe(true);
+});
+
+test('the download for which a client waited in vain goes on, and the next pull is a hit', async () => {
+  const upstream = await startFakeRegistry();
+  upstream.content.addBlob(repository, blob);
+  const answering = gate();
+  upstream.script({ path: blobs }, { holdHeaders: answering });
+  const app = await startApp(mirrorOf(upstream), { patienceMs });
+  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  expect((await ask(app, path)).status).toBe(504);
+  answering.open();
+  await expect.poll(async () => (await app.metrics()).sum('layerwell_cache_fills_total', { result: 'ok' })).toBe(1);
+  expect((await ask(app, path)).cache).toBe('hit');
+  expect(upstream.count('GET', blobs)).toBe(1);
+});
+
+test('patience is for the headers: a body may take longer than that', async () => {
+  const upstream = await startFakeRegistry();
+  upstream.content.addBlob(repository, blob);
+  const half = gate();
+  upstream.script({ path: blobs }, { holdBody: { afterBytes: 150_000, until: half } });
+  const app = await startApp(mirrorOf(upstream), { patienceMs });
+  const answer = await open(app, `/v2/${repository}/blobs/${blob.digest}`);
+  await answer.read(1);
+  // Somebody who waits for headers runs out of patience meanwhile.
+  upstream.script({ path: /\/manifests\// }, { holdHeaders: gate() });
+  expect((await ask(app, `/v2/${repository}/manifests/1`)).status).toBe(504);
+  half.open();
+  expect((await answer.rest()).length).toBeLessThan(blob.bytes.length);
+});
