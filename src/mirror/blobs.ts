@@ -49,7 +49,7 @@ const notStored: CacheStatus = { word: 'miss', upstreamStatus: 200 };
 export class Blobs {
   readonly #deps: BlobsDeps;
   readonly #confirmations = new SingleFlight<BlobRecord>();
-  readonly #heads = new SingleFlight<{ readonly size: number | undefined }>();
+  readonly #heads = new SingleFlight<BlobRecord>();
   readonly #missing: Remembered<OciError>;
 
   constructor(deps: BlobsDeps) {
@@ -90,8 +90,12 @@ export class Blobs {
     const size = link && (await this.#sizeOfCached(digest, link));
     if (link && size !== undefined) return { size, cache: { word: 'hit' }, firstServedAtMs: link.firstServedAtMs };
     this.#throwIfMissing(question);
-    const ask = (flight: Waiting) => this.#asking(question, () => upstream.headBlob(of.repository, digest, flight));
-    const { value, collapsed } = await this.#heads.run(keyOf(question), ask, waiting);
+    const ask = async (flight: Waiting) => {
+      const { size: told } = await this.#asking(question, () => upstream.headBlob(of.repository, digest, flight));
+      return { firstServedAtMs: this.#deps.clock.now(), ...(told !== undefined && { size: told }) };
+    };
+    const look = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => ask(flight));
+    const { value, collapsed } = await this.#heads.run(keyOf(question), look, waiting);
     const { firstServedAtMs } = this.#deps.links.confirm(of, digest);
     return {
       size: value.size,

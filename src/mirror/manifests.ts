@@ -97,7 +97,9 @@ export class Manifests {
         return await upstream.headManifest(of.repository, digest, flight);
       } catch (cause) {
         this.#rememberMissing(upstream, keyOf(of, digest), cause);
-        throw cause;
+        const found = cause instanceof UpstreamError && (await this.#afterRebuild(of, digest, flight));
+        if (!found) throw cause;
+        return { digest, mediaType: found.mediaType, size: found.bytes.byteLength };
       }
     };
     return this.#heads.run(keyOf(of, digest), ask, waiting);

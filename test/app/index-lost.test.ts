@@ -1,0 +1,197 @@
+import { copyFile, mkdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import type { RecordKey } from '../../src/mirror/ports.ts';
+import { type Digest, digestOf } from '../../src/oci/digest.ts';
+import { parseRepository } from '../../src/oci/reference.ts';
+import { ask } from '../support/client.ts';
+import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
+import { freePort } from '../support/free-port.ts';
+import { gate } from '../support/gate.ts';
+import { type Image, image, multiPlatformImage, randomBytes } from '../support/images.ts';
+import { startProcess } from '../support/processes.ts';
+import { pullAll, pullBlob, pullManifest } from '../support/pull.ts';
+import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type MirrorConfig, mirrorOf, startMirror } from '../support/start-mirror.ts';
+import { recordFile, storeOnDisk } from '../support/store-on-disk.ts';
+import { temporaryDirectory } from '../support/temp-directory.ts';
+
+/** Pulled whole through the repository of its name. */
+const single = image({ name: 'single', layers: 2, layerBytes: 100_000 });
+const multi = multiPlatformImage();
+
+interface Cached {
+  readonly app: RunningApp;
+  readonly upstream: FakeRegistry;
+  readonly indexFile: string;
+}
+
+/**
+ * A mirror that has cached two images whole, and through two other repositories only their first manifest: what those name they may
+ * borrow. Its upstream is down, its process has ended, and its tags are past their lifetime.
+ */
+async function cachedAndStopped(afterFirst: (cached: Cached) => Promise<void> = async () => {}): Promise<Cached> {
+  const upstream = await startFakeRegistry();
+  for (const repository of ['whole/single', 'half/single']) upstream.content.add(repository, '1', single);
+  for (const repository of ['whole/multi', 'half/multi']) upstream.content.add(repository, '1', multi);
+  const app = await startApp(mirrorOf(upstream, { freshness: { tag: '1m' } }));
+  const cached = { app, upstream, indexFile: join(app.dataDirectory, 'index.sqlite') };
+  await pullAll(app, 'whole/single', '1');
+  await app.quiet();
+  await afterFirst(cached);
+  await pullAll(app, 'whole/multi', '1');
+  await pullManifest(app, 'half/single', '1');
+  await pullManifest(app, 'half/multi', '1');
+  await app.quiet();
+  await app.stop();
+  await upstream.stop();
+  app.clock.advance(3_600_000);
+  return cached;
+}
+
+const digestsOf = ({ manifest, children, blobs }: Image): readonly Digest[] =>
+  [manifest, ...children, ...blobs].map(({ digest }) => digest).toSorted();
+
+async function expectAllServed(app: RunningApp): Promise<void> {
+  for (const repository of ['whole/single', 'half/single', 'whole/multi', 'half/multi']) {
+    const { parts } = await pullAll(app, repository, '1');
+    expect([...parts.keys()].toSorted()).toEqual(digestsOf(repository.endsWith('single') ? single : multi));
+  }
+}
+
+/** Ways to lose it: each leaves something else where the index was. */
+const losses: Readonly<Record<string, (file: string) => Promise<void>>> = {
+  'is gone': (file) => rm(file),
+  'is empty': (file) => truncate(file, 0),
+  'was cut in the middle': (file) => truncate(file, 10_000),
+  'is full of garbage': (file) => writeFile(file, randomBytes(100_000, 'garbage')),
+  'has garbage behind a sound header': async (file) => {
+    await truncate(file, 4096);
+    await writeFile(file, randomBytes(100_000, 'garbage'), { flag: 'a' });
+  },
+};
+
+test.each(Object.keys(losses))(
+  'everything cached is pulled at once when the index %s and the upstream is down',
+  async (loss) => {
+    const { app, indexFile } = await cachedAndStopped();
+    await losses[loss]?.(indexFile);
+    await app.restart();
+    await expectAllServed(app);
+  },
+);
+
+test('everything cached is pulled at once when the index is an old one and the upstream is down', async () => {
+  const { app, indexFile } = await cachedAndStopped(async ({ app: running, indexFile: file }) => {
+    await running.stop();
+    await copyFile(file, `${file}.old`);
+    await running.restart();
+  });
+  await copyFile(`${indexFile}.old`, indexFile);
+  await app.restart();
+  await expectAllServed(app);
+});
+
+/** Records of blobs that are long gone: what a rebuild has to look through besides what is asked for. */
+async function addRecords(path: string, count: number): Promise<void> {
+  const folder = dirname(recordFile(path, recordOf(digestOf(Buffer.from('0')))));
+  await mkdir(folder, { recursive: true });
+  for (let number = 0; number < count; number += 1) {
+    const file = recordFile(path, recordOf(digestOf(Buffer.from(String(number)))));
+    await writeFile(file, JSON.stringify({ size: 1, firstServedAtMs: 1 }));
+  }
+}
+
+const recordOf = (digest: Digest): RecordKey => ({
+  kind: 'blob',
+  of: { upstream: 'docker.io', repository: parseRepository('old/app') },
+  digest,
+});
+
+test('while the index is being rebuilt everything cached is pulled, and asked for by HEAD', async () => {
+  const { app, indexFile } = await cachedAndStopped();
+  await rm(indexFile);
+  await addRecords(app.dataDirectory, 2_000);
+  const held = (await storeOnDisk(app.dataDirectory)).blobs.size;
+  await app.restart();
+
+  const paths = [
+    ...multi.children.map(({ digest }) => `half/multi/manifests/${digest}`),
+    ...single.blobs.map(({ digest }) => `half/single/blobs/${digest}`),
+  ];
+  const heads = paths.map(async (path) => (await ask(app, `/v2/${path}`, { method: 'HEAD' })).status);
+  const isRebuilding = (await app.metrics()).sum('layerwell_cache_objects', { kind: 'manifest' }) < 4;
+  expect(isRebuilding).toBe(true);
+  expect(new Set(await Promise.all(heads))).toEqual(new Set([200]));
+  await expectAllServed(app);
+  const metrics = await app.metrics();
+  expect(metrics.sum('layerwell_cache_objects')).toBe(held);
+  expect(metrics.sum('layerwell_cache_bytes')).toBe(
+    [...(await storeOnDisk(app.dataDirectory)).blobs.values()].reduce((sum, { size }) => sum + size, 0),
+  );
+});
+
+test('a lost index is no reason to evict as unused what was pulled until yesterday', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  onTestFinished(() => void vi.useRealTimers());
+  // Files carry the machine's time, and the app's clock stands years later: they look as if nobody had pulled them for as long.
+  const { app, upstream, indexFile } = await cachedAndStopped();
+  const held = (await storeOnDisk(app.dataDirectory)).blobs.size;
+  await rm(indexFile);
+  await app.restart();
+  await objectsAre(app, held);
+  await sweep(app, upstream);
+  await expectAllServed(app);
+
+  app.clock.advance(31 * dayMs);
+  const pulledSince = await sweep(app, upstream);
+  await objectsAre(app, pulledSince);
+});
+
+const dayMs = 86_400_000;
+const patience = { timeout: 20_000 };
+
+async function objectsAre(app: RunningApp, count: number): Promise<void> {
+  await vi.waitUntil(async () => (await app.metrics()).sum('layerwell_cache_objects') === count, patience);
+}
+
+/** Lets the sweep that is due begin. The downloads after it must wait for its end. @returns how many there were. */
+async function sweep(app: RunningApp, upstream: FakeRegistry): Promise<number> {
+  await vi.advanceTimersByTimeAsync(60_000);
+  const small = image({ name: `swept at ${app.clock.now()}` });
+  upstream.content.add('small/app', '1', small);
+  await upstream.start();
+  for (const { digest } of small.blobs) await pullBlob(app, 'small/app', digest);
+  await app.quiet();
+  await upstream.stop();
+  return small.blobs.length;
+}
+
+async function expectRefused(config: MirrorConfig): Promise<void> {
+  const file = join(await temporaryDirectory(), 'mirror.config.json');
+  await writeFile(file, JSON.stringify(config));
+  const second = startProcess(process.execPath, ['src/main.ts', 'serve', '--config', file]);
+  expect(await second.exited).toEqual({ code: 1, signal: null });
+  expect(second.stderr).toMatch(/^.*in use by another process.*\n$/);
+  expect(second.stdout).toBe('');
+}
+
+test('a second process on the same data says so in one line and ends with 1, and the first goes on', async () => {
+  const upstream = await startFakeRegistry();
+  upstream.content.add('library/app', '1', single);
+  const mirror = await startMirror(mirrorOf(upstream));
+  const layer = single.blobs[1]!;
+  const rest = gate();
+  upstream.script({ path: /blobs/ }, { holdBody: { afterBytes: 1_000, until: rest } });
+  const pull = pullBlob(mirror, 'library/app', layer.digest);
+  await upstream.arrived('GET', /blobs/);
+
+  const ports = { listen: { port: await freePort() }, management: { port: await freePort() } };
+  const storage = { path: mirror.dataDirectory };
+  const elsewhere = { path: join(await temporaryDirectory(), 'index.sqlite') };
+  await expectRefused(mirrorOf(upstream, { ...ports, storage }));
+  await expectRefused(mirrorOf(upstream, { ...ports, storage, index: elsewhere }));
+  rest.open();
+  expect((await pull).bytes).toHaveLength(layer.bytes.length);
+  await vi.waitUntil(async () => (await storeOnDisk(mirror.dataDirectory)).blobs.has(layer.digest), patience);
+});
