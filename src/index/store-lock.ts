@@ -38,24 +38,25 @@ export class StoreLock implements StoreRuns {
     return this.#lastRun;
   }
 
-  /** @throws Error of one line when another process holds the store, or its folder can't be made. */
+  /**
+   * Where the disk knows no locks it is told, and the mirror runs all the same: its index is then rebuilt at every start.
+   * @throws Error of one line when another process holds the store, or its folder can't be made.
+   */
   async start(): Promise<void> {
-    const { folder, files, observer } = this.#deps;
-    const path = join(folder, 'lock.sqlite');
     await this.#makeFolder();
-    try {
-      this.#hold(path);
-    } catch (cause) {
-      if (isInUse(cause)) throw new Error(`the storage path ${folder} is in use by another process`, { cause });
-      // It may be broken, or the disk knows no locks. Without it the index is rebuilt at every start, and serves as well.
-      observer.trouble({ part: 'store lock', cause });
-      for (const suffix of ['', '-journal']) await files.remove(`${path}${suffix}`).catch(() => {});
-    }
+    if (this.#tryToHold()) return;
+    // It may be broken. What it held is only a name, and without one the index is rebuilt.
+    for (const suffix of ['', '-journal']) await this.#deps.files.remove(`${this.#path}${suffix}`).catch(() => {});
+    this.#tryToHold();
   }
 
   async stop(): Promise<void> {
     this.#database?.close();
     this.#database = undefined;
+  }
+
+  get #path(): string {
+    return join(this.#deps.folder, 'lock.sqlite');
   }
 
   async #makeFolder(): Promise<void> {
@@ -68,9 +69,22 @@ export class StoreLock implements StoreRuns {
     }
   }
 
+  /** @returns false when there is no lock to be had. */
+  #tryToHold(): boolean {
+    const { folder, observer } = this.#deps;
+    try {
+      this.#hold();
+      return true;
+    } catch (cause) {
+      if (isInUse(cause)) throw new Error(`the storage path ${folder} is in use by another process`, { cause });
+      observer.trouble({ part: 'store lock', cause });
+      return false;
+    }
+  }
+
   /** In this mode SQLite keeps the lock of the first write until the database is closed, or its process has ended. */
-  #hold(path: string): void {
-    const database = new DatabaseSync(path, { timeout: 0 });
+  #hold(): void {
+    const database = new DatabaseSync(this.#path, { timeout: 0 });
     try {
       database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL');
       inTransaction(database, () => {

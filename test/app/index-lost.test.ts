@@ -131,13 +131,18 @@ test('while the index is being rebuilt everything cached is pulled, and asked fo
   );
 });
 
-test('a lost index is no reason to evict as unused what was pulled until yesterday', async () => {
+test('a lost index is no reason to evict as unused what was first pulled long ago, and lately too', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   onTestFinished(() => void vi.useRealTimers());
-  // Files carry the machine's time, and the app's clock stands years later: they look as if nobody had pulled them for as long.
   const { app, upstream, indexFile } = await cachedAndStopped();
   const held = (await storeOnDisk(app.dataDirectory)).blobs.size;
+  await app.restart();
+  app.clock.advance(20 * dayMs);
+  await expectAllServed(app);
+  await app.stop();
+
   await rm(indexFile);
+  app.clock.advance(20 * dayMs);
   await app.restart();
   await objectsAre(app, held);
   await sweep(app, upstream);

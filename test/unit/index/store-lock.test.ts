@@ -1,0 +1,56 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { StoreLock } from '../../../src/index/store-lock.ts';
+import { DurableFolders } from '../../../src/storage/filesystem/durable-folders.ts';
+import { nodeFiles } from '../../../src/storage/filesystem/file-system.ts';
+import { temporaryDirectory } from '../../support/temp-directory.ts';
+
+function lockOf(folder: string) {
+  const troubles: unknown[] = [];
+  const observer = { trouble: ({ cause }: { cause: unknown }) => troubles.push(cause) };
+  const lock = new StoreLock({ folder, files: new DurableFolders({ files: nodeFiles }), observer });
+  onTestFinished(() => lock.stop());
+  return { lock, troubles };
+}
+
+test('a store is held by one process until it stops, and the next knows whose run was the last', async () => {
+  const folder = join(await temporaryDirectory(), 'data');
+  const { lock: first } = lockOf(folder);
+  await first.start();
+  expect(first.lastRun).toBeUndefined();
+  const { lock: second } = lockOf(folder);
+  await expect(second.start()).rejects.toThrow(`the storage path ${folder} is in use by another process`);
+
+  await first.stop();
+  await second.start();
+  expect(second.lastRun).toBe(first.run);
+  expect(second.run).not.toBe(first.run);
+});
+
+test('a broken lock is told of and made anew, and nobody knows whose run was the last', async () => {
+  const folder = await temporaryDirectory();
+  await writeFile(join(folder, 'lock.sqlite'), Buffer.alloc(10_000, 'garbage'));
+  const { lock, troubles } = lockOf(folder);
+  await lock.start();
+  expect(troubles).toHaveLength(1);
+  expect(lock.lastRun).toBeUndefined();
+  await expect(lockOf(folder).lock.start()).rejects.toThrow('in use by another process');
+});
+
+test('where no lock can be had the mirror runs without one, and says so', async () => {
+  const folder = await temporaryDirectory();
+  await mkdir(join(folder, 'lock.sqlite', 'in the way'), { recursive: true });
+  const { lock, troubles } = lockOf(folder);
+  await lock.start();
+  expect(troubles).toHaveLength(2);
+  expect(lock.lastRun).toBeUndefined();
+});
+
+test('a storage path that cannot be made is named', async () => {
+  const file = join(await temporaryDirectory(), 'file');
+  await writeFile(file, '');
+  await expect(lockOf(join(file, 'data')).lock.start()).rejects.toThrow(
+    `the storage path ${join(file, 'data')} cannot be used: ENOTDIR`,
+  );
+});
