@@ -9,6 +9,8 @@ export interface Refusal {
   readonly missing: 'MANIFEST_UNKNOWN' | 'BLOB_UNKNOWN' | 'NAME_UNKNOWN';
   /** Whether the mirror's own account stood behind the request. */
   readonly isAuthenticated: boolean;
+  /** Whether a redirect led to where the answer comes from. */
+  readonly isElsewhere?: boolean;
   readonly clock: Clock;
 }
 
@@ -16,7 +18,8 @@ export interface Refusal {
  * What an answer that is no success means. The upstream's own words are not passed on: Docker Hub's 429 names the account.
  *
  *     404        MANIFEST_UNKNOWN, BLOB_UNKNOWN or NAME_UNKNOWN
- *     401, 403   DENIED to an anonymous request, `refused` to one with the mirror's account
+ *     401, 403   DENIED to an anonymous request, `refused` to one with the mirror's account; `refused` as well where a blob is stored
+ *                elsewhere, for that says nothing of the repository (a signature that came too late)
  *     429        `overloaded`, with Retry-After
  *     5xx        `unavailable`
  *     the rest   `misbehaving`
@@ -29,6 +32,9 @@ export async function failureOf(answer: Answer, refusal: Refusal): Promise<OciEr
   if (status === 429) return new UpstreamError('overloaded', `${url.host} allows no more requests for now`, more);
   if (status >= 500) return new UpstreamError('unavailable', `${url.host} answered ${status}`, more);
   if (status !== 401 && status !== 403) return new UpstreamError('misbehaving', `${url.host} answered ${status}`, more);
+  if (refusal.isElsewhere && refusal.missing === 'BLOB_UNKNOWN') {
+    return new UpstreamError('refused', `${url.host} refused what the registry sent us there for (${status})`, more);
+  }
   if (!refusal.isAuthenticated) return new OciError('DENIED', `${url.host} refuses this to anonymous callers`);
   return new UpstreamError('refused', `${url.host} refused the mirror's account (${status})`, more);
 }

@@ -62,7 +62,7 @@ test('a place where a redirect led gets no credentials either when it asks for t
 
   const opened = client.openBlob(repository, blob.digest, patiently);
 
-  await expect(opened).rejects.toMatchObject({ name: 'OciError', code: 'DENIED' });
+  await expect(opened).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
   expect(evil.seen.map(({ headers }) => headers.authorization)).toEqual([undefined]);
 });
 
@@ -83,6 +83,18 @@ test('a place where a redirect led may want the token of an anonymous caller, wh
   expect(elsewhere.seen[1]?.headers.authorization).toBeUndefined();
   expect(elsewhere.seen[1]?.url.searchParams.get('scope')).toBe('repository:moved:pull');
   expect(registry.seen.at(-1)?.headers.authorization).toMatch(/^Basic /);
+});
+
+test('where blobs are stored, a refusal is no word on the repository; a manifest refused elsewhere is denied', async () => {
+  const elsewhere = await serve((_, response) => void response.writeHead(403).end());
+  const registry = await serve((_, response) => void response.writeHead(307, { location: elsewhere.url }).end());
+  const { client } = clientOf(registry.url, { redirectHosts: [elsewhere.host] });
+
+  const opened = client.openBlob(repository, blob.digest, patiently);
+  const fetched = client.getManifest(repository, latest, patiently);
+
+  await expect(opened).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused', upstreamStatus: 403 });
+  await expect(fetched).rejects.toMatchObject({ name: 'OciError', code: 'DENIED' });
 });
 
 test('a redirect within the registry keeps the credentials, also when it is relative', async () => {
