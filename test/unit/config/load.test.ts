@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import type { UpstreamConfig } from '../../../src/config/schema.ts';
 import { configOf } from '../../support/config.ts';
+import { defaultRules } from '../../support/freshness-rules.ts';
 
 const small = { upstreams: { 'ghcr.io': {} } };
 
@@ -20,6 +21,8 @@ test('one upstream without a word about it is a whole configuration', async () =
       minFreeBytes: 2 * 1024 ** 3,
       unusedForMs: 30 * 86_400_000,
       keep: [],
+      scrubEveryMs: 7 * 86_400_000,
+      scrubBytesPerSecond: 20 * 1024 ** 2,
       verifyReads: false,
     },
     freshness: {
@@ -27,6 +30,7 @@ test('one upstream without a word about it is a whole configuration', async () =
       tags: [],
       missingMs: 30_000,
       staleForMs: Infinity,
+      staleOn: defaultRules.staleOn,
       deletedUpstream: 'serve',
       offline: false,
     },
@@ -37,7 +41,7 @@ test('one upstream without a word about it is a whole configuration', async () =
       attemptsWithoutProgress: 5,
       bufferBudgetBytes: 128 * 1024 ** 2,
     },
-    clients: { mode: 'anonymous', idleTimeoutMs: 300_000 },
+    clients: { mode: 'anonymous', idleTimeoutMs: 300_000, maxConnections: 10_000, maxRequests: 4_000 },
     defaultUpstream: 'ghcr.io',
     shutdown: { preStopMs: 0, drainMs: 25_000 },
     log: { level: 'info' },
@@ -99,7 +103,13 @@ test.each([
 });
 
 test('an upstream says for itself what differs in freshness; its tags are looked at first', async () => {
-  const common = { tag: '1m', tags: [{ match: '**:latest', tag: '10s' }], missing: '1s', offline: true };
+  const common = {
+    tag: '1m',
+    tags: [{ match: '**:latest', tag: '10s' }],
+    missing: '1s',
+    offline: true,
+    staleOn: { rateLimit: 'fail' },
+  };
   const own = { tag: '1h', tags: [{ match: '**:v*', tag: 'forever' }], staleFor: '7d', offline: false };
   expect((await upstreamOf({ freshness: own }, 'ghcr.io', { freshness: common }))?.freshness).toEqual({
     tagMs: 3_600_000,
@@ -109,6 +119,7 @@ test('an upstream says for itself what differs in freshness; its tags are looked
     ],
     missingMs: 1000,
     staleForMs: 7 * 86_400_000,
+    staleOn: { ...defaultRules.staleOn, rateLimit: 'fail' },
     deletedUpstream: 'serve',
     offline: false,
   });
