@@ -20,6 +20,7 @@ import { Remembered, RememberedNotFound } from './remembered.ts';
 import type { ResumeRules } from './resumed-pieces.ts';
 import { type BlobQuestion, followingAnswer, relayedAnswer, type ServedBlob, storedAnswer } from './served-blob.ts';
 import { orAbort, SingleFlight } from './single-flight.ts';
+import { tellingOfDisk } from './unreadable-source.ts';
 
 export interface BlobsDeps {
   readonly store: BlobStore;
@@ -41,6 +42,8 @@ export interface BlobHead {
   readonly firstServedAtMs: number;
 }
 
+/** By then the disk may have recovered, where the upstream could not help. */
+const unreadableForMs = 60_000;
 const firstPull: CacheStatus = { word: 'miss', upstreamStatus: 200, stored: true };
 const collapsed: CacheStatus = { word: 'collapsed', upstreamStatus: 200 };
 const notStored: CacheStatus = { word: 'miss', upstreamStatus: 200 };
@@ -51,10 +54,13 @@ export class Blobs {
   readonly #confirmations = new SingleFlight<BlobRecord>();
   readonly #heads = new SingleFlight<BlobRecord>();
   readonly #missing: Remembered<OciError>;
+  /** What the disk failed to read a moment ago. */
+  readonly #unreadable: Remembered<Error>;
 
   constructor(deps: BlobsDeps) {
     this.#deps = deps;
     this.#missing = new Remembered({ clock: deps.clock, max: 20_000 });
+    this.#unreadable = new Remembered({ clock: deps.clock, max: 1_000 });
   }
 
   /** @throws OciError BLOB_UNKNOWN; UpstreamError when it is not cached and no answer came. */
@@ -113,8 +119,9 @@ export class Blobs {
     return stored?.size;
   }
 
-  /** A disk that fails to open what it has is not a reason to fail the pull. */
+  /** A disk that fails to open what it has is not a reason to fail the pull; what it failed to read counts as absent, and comes anew. */
   async #openStored(digest: Digest, link: BlobRecord | undefined): Promise<StoredBlob | 'unreadable' | undefined> {
+    if (this.#unreadable.get(digest)) return undefined;
     try {
       return await this.#deps.store.open(digest, link?.size);
     } catch (cause) {
@@ -127,16 +134,29 @@ export class Blobs {
    * A hit; but where this repository had to be confirmed first, the answer looks like any first pull: whether the bytes were here
    * already says what another repository holds.
    */
-  #hit(question: BlobQuestion, stored: StoredBlob, { firstServedAtMs }: BlobRecord, wasAsked: boolean): ServedBlob {
+  #hit(
+    question: BlobQuestion,
+    stored: StoredBlob,
+    { firstServedAtMs, size }: BlobRecord,
+    wasAsked: boolean,
+  ): ServedBlob {
     const { index, clock, store, verifyReads } = this.#deps;
     const { digest } = question;
     index.noteUse(digest, clock.now());
-    const onDamaged = verifyReads ? () => store.setAside(digest, 'read') : undefined;
-    return storedAnswer(question, stored, {
-      cache: wasAsked ? firstPull : { word: 'hit' },
-      firstServedAtMs,
-      onDamaged,
-    });
+    // Where nobody vouches for the size of the file, its bytes must.
+    const onDamaged = verifyReads || size === undefined ? () => store.setAside(digest, 'read') : undefined;
+    const cache: CacheStatus = wasAsked ? firstPull : { word: 'hit' };
+    return this.#tellingOfDisk(storedAnswer(question, stored, { cache, firstServedAtMs, onDamaged }), (cause) =>
+      this.#unreadable.remember(digest, new Error('unreadable', { cause }), unreadableForMs),
+    );
+  }
+
+  #tellingOfDisk(served: ServedBlob, onUnreadable: (cause: unknown) => void = () => {}): ServedBlob {
+    const tell = (cause: unknown) => {
+      this.#deps.observer.trouble({ part: 'blob store', cause });
+      onUnreadable(cause);
+    };
+    return { ...served, source: tellingOfDisk(served.source, tell) };
   }
 
   /**
@@ -159,7 +179,7 @@ export class Blobs {
     this.#deps.observer.collapsed({ kind: 'blob' });
     const { firstServedAtMs } = this.#deps.links.confirm(question.of, question.digest);
     const cache = wasAsked ? firstPull : collapsed;
-    return followingAnswer(question, started.download, { cache, firstServedAtMs, signal });
+    return this.#tellingOfDisk(await followingAnswer(question, started.download, { cache, firstServedAtMs, signal }));
   }
 
   async #download(question: BlobQuestion, { signal }: Waiting): Promise<ServedBlob> {
@@ -182,11 +202,13 @@ export class Blobs {
     );
     const { firstServedAtMs } = links.confirm(of, digest);
     if (started.kind === 'no-room') return this.#relayed(question, started.opened, { signal });
-    return followingAnswer(question, started.download, { cache: firstPull, firstServedAtMs, signal });
+    const told = { cache: firstPull, firstServedAtMs, signal };
+    return this.#tellingOfDisk(await followingAnswer(question, started.download, told));
   }
 
   async #recordKept({ of, digest }: BlobQuestion, size: number): Promise<void> {
     const { links, index, observer, clock } = this.#deps;
+    this.#unreadable.forget(digest);
     await links.record(of, digest, size);
     index.noteContent({ digest, size, isManifest: false, names: [], usedAtMs: clock.now() });
     observer.contentStored({ kind: 'blob', bytes: size });
@@ -213,14 +235,14 @@ export class Blobs {
 
   async #askToConfirm(question: BlobQuestion, waiting: Waiting): Promise<BlobRecord> {
     const { of, digest, upstream } = question;
-    const { links, store } = this.#deps;
+    const { links } = this.#deps;
     const claimed = await this.#asking(question, () => upstream.headBlob(of.repository, digest, waiting));
-    const stored = await store.open(digest);
-    await stored?.[Symbol.asyncDispose]();
+    const stored = await this.#openStored(digest, undefined);
     const confirmed = links.confirm(of, digest);
-    if (!stored) return confirmed;
+    if (!stored || stored === 'unreadable') return confirmed;
+    await stored[Symbol.asyncDispose]();
     // A registry that lies about the size must not make us doubt a file that is right.
-    const size = claimed.size === undefined || claimed.size === stored.size ? stored.size : undefined;
+    const size = claimed.size === stored.size ? stored.size : undefined;
     await links.record(of, digest, size);
     return { ...confirmed, ...(size !== undefined && { size }) };
   }

@@ -1,4 +1,5 @@
-import { readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { RecordKey } from '../../src/mirror/ports.ts';
 import { parseRepository, parseTag } from '../../src/oci/reference.ts';
@@ -20,12 +21,12 @@ interface Pulled {
   readonly layer: Image['blobs'][number];
 }
 
-/** An image that was pulled and kept, and nothing of it in memory. */
-async function pulled(more: MirrorConfig = {}): Promise<Pulled> {
+/** An image that was pulled and kept, and nothing of it in memory. Nobody looks for damage but who reads. */
+async function pulled(storage: MirrorConfig = {}): Promise<Pulled> {
   const upstream = await startFakeRegistry();
   const held = image({ layerBytes: 300_000 });
   upstream.content.add(repository, '1', held);
-  const app = await startApp(mirrorOf(upstream, more));
+  const app = await startApp(mirrorOf(upstream, { storage: { scrubEvery: 'forever', ...storage } }));
   await pullAll(app, repository, '1');
   await app.restart();
   upstream.forgetRequests();
@@ -40,9 +41,12 @@ async function changeOneByte(file: string): Promise<void> {
   await writeFile(file, bytes);
 }
 
-test('a stored blob of another size than it had is set aside, told of, and fetched again', async () => {
+test.each([
+  { what: 'truncated', damage: (file: string) => truncate(file, 100) },
+  { what: 'grown', damage: (file: string) => appendFile(file, 'more') },
+])('a stored blob whose file was $what is set aside, told of, and fetched again', async ({ damage }) => {
   const { upstream, app, layer } = await pulled();
-  await truncate(blobFile(app.dataDirectory, layer.digest), 100);
+  await damage(blobFile(app.dataDirectory, layer.digest));
   const answer = await ask(app, `/v2/${repository}/blobs/${layer.digest}`);
   expect(answer.body.equals(layer.bytes)).toBe(true);
   expect(upstream.requests.map(({ method }) => method)).toEqual(['GET']);
@@ -51,8 +55,24 @@ test('a stored blob of another size than it had is set aside, told of, and fetch
   expect((await storeOnDisk(app.dataDirectory)).setAside).toHaveLength(1);
 });
 
+test.each([
+  { head: 'tells its size', fault: {} },
+  { head: 'does not tell its size', fault: { contentLength: 'absent' } },
+] as const)('a truncated blob is never served whole to another repository, whose upstream $head', async ({ fault }) => {
+  const { upstream, app, layer } = await pulled();
+  upstream.content.addBlob('library/other', layer);
+  upstream.script({ method: 'HEAD' }, fault);
+  await truncate(blobFile(app.dataDirectory, layer.digest), 100);
+  const path = `/v2/library/other/blobs/${layer.digest}`;
+  await ask(app, path).then(
+    ({ body }) => expect(body.equals(layer.bytes)).toBe(true),
+    (cut: unknown) => expect(String(cut)).toContain('cut'),
+  );
+  expect((await ask(app, path)).body.equals(layer.bytes)).toBe(true);
+});
+
 test('with verifyReads, a stored blob whose bytes have changed never leaves as a whole, and the next pull is right', async () => {
-  const { app, layer } = await pulled({ storage: { verifyReads: true } });
+  const { app, layer } = await pulled({ verifyReads: true });
   await changeOneByte(blobFile(app.dataDirectory, layer.digest));
   const path = `/v2/${repository}/blobs/${layer.digest}`;
   const first = await open(app, path);
@@ -63,15 +83,18 @@ test('with verifyReads, a stored blob whose bytes have changed never leaves as a
 });
 
 test.each([
-  { what: 'changed', damage: changeOneByte },
-  { what: 'truncated', damage: (file: string) => truncate(file, 10) },
-  { what: 'gone', damage: (file: string) => rm(file) },
-])('a stored manifest that is $what is fetched again', async ({ damage }) => {
+  { what: 'changed', damage: changeOneByte, corruptions: 1 },
+  { what: 'truncated', damage: (file: string) => truncate(file, 10), corruptions: 1 },
+  { what: 'gone', damage: (file: string) => rm(file), corruptions: 0 },
+])('a stored manifest that is $what is fetched again', async ({ damage, corruptions }) => {
   const { upstream, app, held } = await pulled();
   await damage(blobFile(app.dataDirectory, held.manifest.digest));
   const answer = await ask(app, `/v2/${repository}/manifests/1`);
   expect(answer.body.equals(held.manifest.bytes)).toBe(true);
   expect(upstream.requests.map(({ method }) => method)).toEqual(['GET']);
+  expect((await app.metrics()).sum('layerwell_cache_corruptions_total')).toBe(corruptions);
+  await app.stop();
+  expect((await storeOnDisk(app.dataDirectory)).setAside).toHaveLength(corruptions);
 });
 
 test('a stored blob that somebody removed is fetched again', async () => {
@@ -96,12 +119,14 @@ test.each(records)('where the record of $what cannot be read, the image is still
   expect((await pullAll(made.app, repository, '1')).digest).toBe(made.held.manifest.digest);
 });
 
-test('with the index lost, everything cached is served though the upstream is down', async () => {
-  const { upstream, app } = await pulled();
-  await upstream.stop();
+test('what a former process left in incoming/ is gone after a start, and what is cached stays', async () => {
+  const { app, held } = await pulled();
   await app.stop();
-  for (const end of ['', '-wal', '-shm']) await rm(`${app.dataDirectory}/index.sqlite${end}`, { force: true });
-  await app.start(mirrorOf(upstream));
-  const { parts } = await pullAll(app, repository, '1');
-  expect([...parts.values()].map(({ cache }) => cache)).toEqual([...parts.keys()].map(() => 'hit'));
+  const junk = join(app.dataDirectory, 'incoming', 'left-by-a-crash');
+  await writeFile(junk, 'half a blob');
+  await app.restart();
+  const { incoming, blobs } = await storeOnDisk(app.dataDirectory);
+  expect(incoming).toEqual([]);
+  expect(blobs.size).toBe(1 + held.blobs.length);
+  expect((await app.metrics()).sum('layerwell_storage_pending_bytes')).toBe(0);
 });
