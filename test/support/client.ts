@@ -58,6 +58,11 @@ export async function isComplete(from: Served, path: string): Promise<boolean> {
   }
 }
 
+/** Resolves when what was asked before has been read and looked up: questions asked after it have been answered, one after another. */
+export async function caughtUp(from: Served): Promise<void> {
+  for (let question = 0; question < 10; question += 1) await ask(from, '/v2/');
+}
+
 class Reading implements OpenAnswer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
