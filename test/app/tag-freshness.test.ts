@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { ask } from '../support/client.ts';
+import { ask, caughtUp } from '../support/client.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { image } from '../support/images.ts';
@@ -82,7 +82,7 @@ test('twenty clients that ask for a tag past its lifetime cause one HEAD', async
   const first = ask(app, tagPath);
   await upstream.arrived('HEAD', /./);
   const others = Array.from({ length: 19 }, (_, index) => ask(app, tagPath, { method: index % 2 ? 'GET' : 'HEAD' }));
-  await ask(app, '/v2/');
+  await caughtUp(app);
   answering.open();
   for (const { status, cache } of await Promise.all([first, ...others]))
     expect({ status, cache }).toEqual({ status: 200, cache: revalidated });

@@ -1,0 +1,268 @@
+import { expect, test } from 'vitest';
+import { ask, type WholeAnswer } from '../support/client.ts';
+import type { Fault } from '../support/fake-answer.ts';
+import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
+import { gate } from '../support/gate.ts';
+import { image, referrerOf } from '../support/images.ts';
+import { pullAll } from '../support/pull.ts';
+import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
+
+const repository = 'library/app';
+const tagPath = `/v2/${repository}/manifests/1`;
+const listPath = `/v2/${repository}/tags/list`;
+const minute = 60_000;
+const [one, two] = [image({ name: 'one' }), image({ name: 'two' })];
+const referrersPath = `/v2/${repository}/referrers/${one.manifest.digest}`;
+const isStale = /^fwd=stale;.* detail=stale$/;
+
+/** A mirror that pulled the tag, which means `one`, longer ago than it may be trusted. */
+async function pulled(
+  config: MirrorConfig = {},
+): Promise<{ readonly upstream: FakeRegistry; readonly app: RunningApp }> {
+  const upstream = await startFakeRegistry();
+  upstream.content.add(repository, '1', one, [referrerOf(one.manifest)]);
+  const app = await startApp(mirrorOf(upstream, config));
+  await pullAll(app, repository, '1');
+  await app.quiet();
+  app.clock.advance(5 * minute);
+  upstream.forgetRequests();
+  return { upstream, app };
+}
+
+function expectOne(answer: WholeAnswer): void {
+  expect(answer.status).toBe(200);
+  expect(answer.body.equals(one.manifest.bytes)).toBe(true);
+}
+
+/** Asked while the breaker lets something through again. */
+function later(app: RunningApp): void {
+  app.clock.advance(10 * minute);
+}
+
+const failures: readonly {
+  readonly what: string;
+  readonly fault: Fault;
+  readonly reason: string;
+  readonly cache: string;
+}[] = [
+  {
+    what: 'closes every connection',
+    fault: { dropConnection: true },
+    reason: 'connect',
+    cache: 'fwd=stale; detail=stale',
+  },
+  { what: 'answers 500', fault: { status: 500 }, reason: 'error', cache: 'fwd=stale; fwd-status=500; detail=stale' },
+  { what: 'answers 503', fault: { status: 503 }, reason: 'error', cache: 'fwd=stale; fwd-status=503; detail=stale' },
+  {
+    what: 'answers 429',
+    fault: { status: 429, headers: { 'retry-after': '60' } },
+    reason: 'rateLimit',
+    cache: 'fwd=stale; fwd-status=429; detail=stale',
+  },
+  { what: 'answers 401', fault: { status: 401 }, reason: 'refused', cache: 'fwd=stale; fwd-status=403; detail=stale' },
+  { what: 'answers 403', fault: { status: 403 }, reason: 'refused', cache: 'fwd=stale; fwd-status=403; detail=stale' },
+  {
+    what: 'answers with nonsense',
+    fault: { status: 418 },
+    reason: 'error',
+    cache: 'fwd=stale; fwd-status=418; detail=stale',
+  },
+];
+
+test.each(failures)(
+  'while the upstream $what, a cached image is served whole, and its tag says that it is stale',
+  async ({ fault, reason, cache }) => {
+    const { upstream, app } = await pulled();
+    upstream.script({}, fault);
+    for (const method of ['GET', 'HEAD']) {
+      const answer = await ask(app, tagPath, { method });
+      expect(answer).toMatchObject({
+        status: 200,
+        headers: { 'docker-content-digest': one.manifest.digest, age: '300' },
+      });
+      expect(answer.cache).toBe(cache);
+    }
+    const { digest, parts } = await pullAll(app, repository, '1');
+    expect(digest).toBe(one.manifest.digest);
+    expect([...parts.values()].slice(1).map(({ cache }) => cache)).toEqual(['hit', 'hit']);
+    expect((await app.metrics()).sum('layerwell_stale_served_total', { reason })).toBeGreaterThan(0);
+  },
+);
+
+test('an upstream that is not there costs one look in a while, not one a pull; when it is back, the tag is confirmed', async () => {
+  const { upstream, app } = await pulled();
+  upstream.script({}, { status: 503 });
+  for (let pull = 0; pull < 10; pull += 1) expectOne(await ask(app, tagPath));
+  expect(upstream.count()).toBe(1);
+  app.clock.advance(30_000);
+  for (let pull = 0; pull < 10; pull += 1) expectOne(await ask(app, tagPath));
+  expect(upstream.count()).toBe(2);
+  upstream.clearScripts();
+  later(app);
+  expect((await ask(app, tagPath)).cache).toBe('fwd=stale; fwd-status=200; detail=revalidated');
+});
+
+test('an upstream that swallows every request delays a cached tag by less than 3 s once, and then not at all', async () => {
+  const { upstream, app } = await pulled();
+  const never = gate();
+  upstream.script({}, { holdHeaders: never });
+  const startedAt = performance.now();
+  const first = await ask(app, tagPath);
+  const firstMs = performance.now() - startedAt;
+  expectOne(first);
+  expect(first.cache).toMatch(isStale);
+  expect(firstMs).toBeLessThan(3_000);
+  for (let pull = 0; pull < 20; pull += 1) expectOne(await ask(app, tagPath));
+  expect(performance.now() - startedAt - firstMs).toBeLessThan(firstMs / 2);
+  expect(upstream.count()).toBe(1);
+});
+
+test('an upstream too slow to wait for is still heard: what it says counts for the next pull', async () => {
+  const { upstream, app } = await pulled();
+  upstream.content.add(repository, '1', two);
+  const answering = gate();
+  upstream.script({ method: 'HEAD' }, { holdHeaders: answering });
+  expectOne(await ask(app, tagPath));
+  answering.open();
+  await expect.poll(async () => (await ask(app, tagPath)).headers['docker-content-digest']).toBe(two.manifest.digest);
+  expect(upstream.count('HEAD')).toBe(1);
+});
+
+test('what was never pulled is answered 503 while the upstream is down, is not remembered as missing, and comes when it is back', async () => {
+  const { upstream, app } = await pulled();
+  upstream.content.add(repository, '2', two);
+  await upstream.stop();
+  const paths = ['manifests/2', `manifests/${two.manifest.digest}`, `blobs/${two.blobs[0]?.digest}`];
+  for (const path of paths) {
+    const answer = await ask(app, `/v2/${repository}/${path}`);
+    expect(answer.status).toBe(503);
+    expect(JSON.parse(answer.body.toString())).toMatchObject({ errors: [{ code: 'UNAVAILABLE' }] });
+  }
+  await upstream.start();
+  later(app);
+  for (const path of paths) expect((await ask(app, `/v2/${repository}/${path}`)).status).toBe(200);
+});
+
+test('past staleFor a tag is no longer served without its upstream: counted from the end of its lifetime', async () => {
+  const { upstream, app } = await pulled({ freshness: { tag: '5m', staleFor: '1h' } });
+  await upstream.stop();
+  app.clock.advance(60 * minute - 1);
+  expectOne(await ask(app, tagPath));
+  app.clock.advance(30_001);
+  expect((await ask(app, tagPath)).status).toBe(503);
+});
+
+test('with everything of the image but its tag confirmed long ago, a start without any network serves it', async () => {
+  const { upstream, app } = await pulled();
+  await upstream.stop();
+  await app.restart();
+  const { parts } = await pullAll(app, repository, '1');
+  expect([...parts.values()][0]?.cache).toMatch(isStale);
+});
+
+test.each([
+  { what: 'cannot be had', fault: { status: 503 } },
+  { what: 'breaks off', fault: { cutAfterBytes: 10 } },
+  { what: 'has other bytes than its digest names', fault: { body: () => Buffer.from('{}') } },
+  { what: 'is not there', fault: { status: 404 } },
+] satisfies readonly { what: string; fault: Fault }[])(
+  'a tag that has moved to a manifest that $what means the image before, marked stale, until it can be had',
+  async ({ fault }) => {
+    const { upstream, app } = await pulled();
+    upstream.content.add(repository, '1', two);
+    upstream.script({ method: 'GET', path: /\/manifests\// }, fault);
+    for (const _ of ['asked', 'remembered']) {
+      const answer = await ask(app, tagPath);
+      expectOne(answer);
+      expect(answer.cache).toMatch(isStale);
+      expect(answer.headers['docker-content-digest']).toBe(one.manifest.digest);
+    }
+    expect(upstream.count('GET')).toBe(1);
+    upstream.clearScripts();
+    later(app);
+    expect((await ask(app, tagPath)).body.equals(two.manifest.bytes)).toBe(true);
+  },
+);
+
+test('a tag of which only a HEAD has seen that it moved means the image before, should the upstream go down then', async () => {
+  const { upstream, app } = await pulled();
+  upstream.content.add(repository, '1', two);
+  const head = await ask(app, tagPath, { method: 'HEAD' });
+  expect(head.headers['docker-content-digest']).toBe(two.manifest.digest);
+  await upstream.stop();
+  await app.restart();
+  for (const _ of ['asked', 'remembered']) {
+    const answer = await ask(app, tagPath);
+    expectOne(answer);
+    expect(answer.cache).toMatch(isStale);
+  }
+});
+
+test('a black hole in the place of a moved manifest delays the image before by less than 3 s', async () => {
+  const { upstream, app } = await pulled();
+  upstream.content.add(repository, '1', two);
+  upstream.script({ method: 'GET' }, { holdHeaders: gate() });
+  const startedAt = performance.now();
+  expectOne(await ask(app, tagPath));
+  expect(performance.now() - startedAt).toBeLessThan(3_000);
+});
+
+test.each([{ path: listPath }, { path: referrersPath }])(
+  'a list that was fetched before is served stale: $path',
+  async ({ path }) => {
+    const { upstream, app } = await pulled();
+    const before = await ask(app, path);
+    expect(before.status).toBe(200);
+    app.clock.advance(5 * minute);
+    await upstream.stop();
+    await app.restart();
+    const answer = await ask(app, path);
+    expect(answer).toMatchObject({ status: 200, body: before.body });
+    expect(answer.cache).toMatch(isStale);
+  },
+);
+
+test.each([{ path: listPath }, { path: referrersPath }])(
+  'a list is served stale within 3 s though the upstream swallows every request: $path',
+  async ({ path }) => {
+    const { upstream, app } = await pulled();
+    const before = await ask(app, path);
+    app.clock.advance(5 * minute);
+    upstream.forgetRequests();
+    upstream.script({}, { holdHeaders: gate() });
+    const startedAt = performance.now();
+    for (let time = 0; time < 5; time += 1)
+      expect(await ask(app, path)).toMatchObject({ status: 200, body: before.body });
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
+    expect(upstream.count()).toBe(1);
+  },
+);
+
+test.each([{ path: listPath }, { path: referrersPath }])(
+  'a list that was never fetched is an error, never empty: $path',
+  async ({ path }) => {
+    const { upstream, app } = await pulled();
+    upstream.script({}, { status: 500 });
+    expect((await ask(app, path)).status).toBe(503);
+    await upstream.stop();
+    expect((await ask(app, path)).status).toBe(503);
+  },
+);
+
+test.each([
+  { path: tagPath },
+  { path: `/v2/${repository}/manifests/${one.manifest.digest}` },
+  { path: `/v2/${repository}/blobs/${one.blobs[0]?.digest}` },
+  { path: listPath },
+  { path: referrersPath },
+])('where the upstream does not answer in time, the client is told so with 504: $path', async ({ path }) => {
+  const upstream = await startFakeRegistry();
+  upstream.script({}, { holdHeaders: gate() });
+  const app = await startApp({
+    upstreams: { 'docker.io': { url: upstream.url, timeouts: { connect: '100ms', headers: '200ms' } } },
+  });
+  const answer = await ask(app, path);
+  expect(answer.status).toBe(504);
+  expect(JSON.parse(answer.body.toString())).toMatchObject({ errors: [{ code: 'UNAVAILABLE' }] });
+});
