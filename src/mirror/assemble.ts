@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Access, type AccessRules, createAccess } from './access.ts';
 import { Background } from './background.ts';
 import { Blobs } from './blobs.ts';
+import { BriefWait } from './brief-wait.ts';
 import { createContentLookup } from './content-lookup.ts';
 import { Downloads } from './downloads.ts';
 import type { SpaceLimits } from './eviction.ts';
@@ -15,6 +16,7 @@ import type { BlobStore, Clock, Index, Observer, RecordStore, Upstream, Upstream
 import type { RateLimits } from './rate-limits.ts';
 import type { ResumeRules } from './resumed-pieces.ts';
 import { Space } from './space.ts';
+import { StandIns } from './stand-ins.ts';
 import { TagBook } from './tag-book.ts';
 import { Tags } from './tags.ts';
 import { Visibility } from './visibility.ts';
@@ -61,8 +63,8 @@ export interface AssembledMirror {
 
 /** Memory for manifests, which are small and asked for most. */
 const manifestMemoryBytes = 64 * 1024 * 1024;
-/** containerd gives up on an answer after 30 s; a cached tag waits a small part of it for its upstream. */
-const revalidateWithinMs = 2_500;
+/** containerd gives up on an answer after 30 s; what is cached waits a small part of it for its upstream. */
+const staleAfterMs = 2_500;
 const retryFailedAfterMs = 30_000;
 /** How long what everyone may read is taken to stay so. */
 const publicForMs = 24 * 3_600_000;
@@ -140,9 +142,11 @@ function verbsUnder(rules: MirrorRules, core: Core): MirrorDeps {
   });
   const access: Access = createAccess({ rulesOf: rules.accessOf, visibility });
   const lookup = createContentLookup(core);
-  const tags = new Tags({ ...core, lookup, revalidateWithinMs, retryFailedAfterMs });
+  const standIns = new StandIns({ ...core, lookup, retryFailedAfterMs });
+  const briefWait = new BriefWait({ clock, waitMs: staleAfterMs, slowForMs: retryFailedAfterMs });
+  const tags = new Tags({ ...core, standIns, briefWait });
   const blobs = new Blobs(core);
-  const listings = new Listings({ ...core, retryFailedAfterMs });
+  const listings = new Listings({ ...core, briefWait, retryFailedAfterMs });
   const upstreams = withoutAskingOffline(rules.upstreams, (label) => policies.rulesOf(label).offline);
   const choice = {
     find: (name: string) => upstreams.find(name),

@@ -12,7 +12,7 @@ export interface FreshnessRules {
   readonly tags: readonly { readonly match: string; readonly tagMs: number }[];
   /** How long a 404 is remembered. */
   readonly missingMs: number;
-  /** While the upstream gives no answer, what it confirmed up to this long ago is still served. */
+  /** While the upstream gives no answer, what is past its lifetime by less than this is still served. */
   readonly staleForMs: number;
   /** Whether it is served when the upstream gave no answer for this reason. */
   readonly staleOn: Readonly<Record<StaleCause, 'serve' | 'fail'>>;
@@ -83,14 +83,14 @@ export type StaleDecision =
   | { readonly word: 'fail' };
 
 /**
- * No answer, or a refusal: the cached tag is served while it is not older than `staleForMs`.
+ * No answer, or a refusal: the cached tag is served until it is past its lifetime by `staleForMs`.
  * "It is gone" is an answer, and decided by `deletedUpstream`. Anything else is a bug and fails.
  */
-export function staleDecision(cause: unknown, ageMs: number, rules: FreshnessRules): StaleDecision {
+export function staleDecision(cause: unknown, staleMs: number, rules: FreshnessRules): StaleDecision {
   const reason = reasonOf(cause);
   if (reason === undefined) return { word: 'fail' };
   if (reason === 'gone') return rules.deletedUpstream === 'serve' ? { word: 'serve-stale', reason } : { word: 'fail' };
-  const isServed = rules.staleOn[reason] === 'serve' && ageMs < rules.staleForMs;
+  const isServed = rules.staleOn[reason] === 'serve' && staleMs < rules.staleForMs;
   return isServed ? { word: 'serve-stale', reason } : { word: 'fail' };
 }
 

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Digest } from '../oci/digest.ts';
 import type { Descriptor } from '../oci/manifest.ts';
 import type { Background } from './background.ts';
+import { type BriefWait, TooSlow } from './brief-wait.ts';
 import { type FreshnessPolicies, freshnessOf, staleDecision } from './freshness.ts';
 import type { CacheStatus, Clock, Observer, RecordKey, RecordStore, RepositoryId, Upstream, Waiting } from './ports.ts';
 import { parseReferrersRecord, parseTagListRecord, type ReferrersRecord, type TagListRecord } from './records.ts';
@@ -14,6 +15,8 @@ export interface ListingsDeps {
   readonly clock: Clock;
   readonly observer: Observer;
   readonly policies: FreshnessPolicies;
+  readonly briefWait: BriefWait;
+  /** How long a failed look upstream is not repeated. */
   readonly retryFailedAfterMs: number;
 }
 
@@ -33,6 +36,8 @@ interface ListingKind<Listing extends Kept> {
   readonly ask: (waiting: Waiting) => Promise<Listing>;
 }
 
+const maxLifetimeMs = 5 * 60_000;
+
 /**
  * Tags and referrers: asked upstream with a short lifetime, kept, and served stale when there is no answer. What was never fetched is
  * an error, never an empty list: an empty list of referrers reads as "unsigned".
@@ -41,6 +46,8 @@ export class Listings {
   readonly #deps: ListingsDeps;
   readonly #memory = new LRUCache<string, Kept>({ max: 2_000 });
   readonly #flights = new SingleFlight<Listed<Kept>>();
+  /** Questions to the upstream. One that takes too long goes on without its clients. */
+  readonly #asks = new SingleFlight<Kept>();
   readonly #stale: Remembered<Listed<Kept>>;
 
   constructor(deps: ListingsDeps) {
@@ -88,17 +95,27 @@ export class Listings {
     if (known && this.#isFresh(upstream, known)) return { listing: known, cache: { word: 'hit' } };
     const stale = known && this.#stale.get(name);
     if (stale) return { listing: known, cache: stale.cache };
-    const { value } = await this.#flights.run(name, (flight) => this.#look(upstream, kind, known, flight), waiting);
+    const { value, collapsed } = await this.#flights.run(
+      name,
+      (flight) => this.#look(upstream, kind, known, flight),
+      waiting,
+    );
     // One name is always one kind of listing: what the flight brought parses as what was asked for.
     const listing = kind.parse(value.listing);
     if (!listing) throw new Error(`the listing ${name} changed its shape`);
-    return { listing, cache: value.cache };
+    const cache: CacheStatus =
+      collapsed && value.cache.word === 'miss' ? { ...value.cache, word: 'collapsed' } : value.cache;
+    return { listing, cache };
   }
 
   #isFresh(upstream: Upstream, { fetchedAtMs }: Kept): boolean {
-    const { policies, clock } = this.#deps;
-    const rules = policies.rulesOf(upstream.label);
-    return freshnessOf(fetchedAtMs, rules.offline ? Infinity : rules.tagMs, clock.now()) === 'fresh';
+    return freshnessOf(fetchedAtMs, this.#lifetimeMs(upstream), this.#deps.clock.now()) === 'fresh';
+  }
+
+  /** That of a tag, but short: somebody may have signed an image, or pushed a tag, since. */
+  #lifetimeMs({ label }: Upstream): number {
+    const { offline, tagMs } = this.#deps.policies.rulesOf(label);
+    return offline ? Infinity : Math.min(tagMs, maxLifetimeMs);
   }
 
   async #known<Listing extends Kept>(name: string, { key, parse }: ListingKind<Listing>): Promise<Listing | undefined> {
@@ -115,22 +132,43 @@ export class Listings {
     known: Listing | undefined,
     waiting: Waiting,
   ): Promise<Listed<Kept>> {
-    const { clock, observer, policies, records, background, retryFailedAfterMs } = this.#deps;
     const name = nameOf(key);
+    const asked = this.#asks.run(name, (flight) => this.#ask(key, ask, flight), waiting);
     try {
-      const listing = await ask(waiting);
-      this.#memory.set(name, listing);
-      background.run('listing record', () => records.write(key, listing));
-      return { listing, cache: { word: known ? 'revalidated' : 'miss', upstreamStatus: 200, stored: true } };
+      const { value } = await (known ? this.#deps.briefWait.for(asked, upstream.label, waiting) : asked);
+      return { listing: value, cache: { word: known ? 'revalidated' : 'miss', upstreamStatus: 200, stored: true } };
     } catch (cause) {
       waiting.signal.throwIfAborted();
-      const decision = known && staleDecision(cause, clock.now() - known.fetchedAtMs, policies.rulesOf(upstream.label));
-      if (decision?.word !== 'serve-stale' || !known) throw cause;
-      observer.servedStale({ upstream: upstream.label, reason: decision.reason });
-      const stale: Listed<Kept> = { listing: known, cache: { word: 'stale', reason: decision.reason } };
-      this.#stale.remember(name, stale, retryFailedAfterMs);
-      return stale;
+      if (cause instanceof TooSlow) void this.#asks.goOn(name)?.catch(() => {}); // It is asked again after a while.
+      const stale = known && this.#staleFor(upstream, { name, known, cause });
+      if (stale) return stale;
+      if (!(cause instanceof TooSlow)) throw cause;
+      return { listing: (await asked).value, cache: { word: 'revalidated', upstreamStatus: 200, stored: true } };
     }
+  }
+
+  async #ask(key: RecordKey, ask: (waiting: Waiting) => Promise<Kept>, waiting: Waiting): Promise<Kept> {
+    const { records, background } = this.#deps;
+    const listing = await ask(waiting);
+    this.#memory.set(nameOf(key), listing);
+    this.#stale.forget(nameOf(key));
+    background.run('listing record', () => records.write(key, listing));
+    return listing;
+  }
+
+  #staleFor(
+    upstream: Upstream,
+    { name, known, cause }: { readonly name: string; readonly known: Kept; readonly cause: unknown },
+  ): Listed<Kept> | undefined {
+    const { clock, observer, policies, retryFailedAfterMs } = this.#deps;
+    const lifetimeMs = this.#lifetimeMs(upstream);
+    const staleMs = clock.now() - known.fetchedAtMs - lifetimeMs;
+    const decision = staleDecision(cause, staleMs, policies.rulesOf(upstream.label));
+    if (decision.word === 'fail') return undefined;
+    observer.servedStale({ upstream: upstream.label, reason: decision.reason });
+    const stale: Listed<Kept> = { listing: known, cache: { word: 'stale', reason: decision.reason } };
+    this.#stale.remember(name, stale, Math.min(retryFailedAfterMs, lifetimeMs));
+    return stale;
   }
 }
 

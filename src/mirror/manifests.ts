@@ -89,6 +89,11 @@ export class Manifests {
     return this.#flights.run(keyOf(of, digest), ask, waiting);
   }
 
+  /** From now on a fetch that runs goes on though nobody waits for it. */
+  goOn(of: RepositoryId, digest: Digest): Promise<CachedManifest> | undefined {
+    return this.#flights.goOn(keyOf(of, digest));
+  }
+
   /** What the upstream says of a manifest, asked once for all who want to know at the same time. */
   async head(upstream: Upstream, of: RepositoryId, digest: Digest, waiting: Waiting): Promise<Shared<ManifestHead>> {
     this.#throwIfMissing(of, digest);

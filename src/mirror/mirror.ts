@@ -9,7 +9,7 @@ import type { Listed, Listings } from './listings.ts';
 import type { CachedManifest, Manifests } from './manifests.ts';
 import type { CacheStatus, Clock, Index, Observer, RepositoryId, Upstream, Waiting } from './ports.ts';
 import type { TagListRecord } from './records.ts';
-import type { ResolvedTag, Tags } from './tags.ts';
+import type { Tags } from './tags.ts';
 import { chooseUpstream, type UpstreamChoice, type UpstreamChoiceDeps, type UpstreamHints } from './upstream-choice.ts';
 
 export interface MirrorDeps {
@@ -122,19 +122,16 @@ export class Mirror {
     waiting: Waiting,
   ): Promise<ServedManifest> {
     const { tags, manifests } = this.#deps;
-    const fresh = tags.fresh(upstream, of, tag);
-    const resolved: ResolvedTag = fresh
-      ? { record: fresh, cache: { word: 'hit' } }
-      : await tags.resolve({ upstream, of, tag, wantsBody: !isHead }, waiting);
-    const { record, cache } = resolved;
+    const { record, cache } =
+      tags.fresh(upstream, of, tag) ?? (await tags.resolve({ upstream, of, tag, wantsBody: !isHead }, waiting));
     const manifest = manifests.remembered(of, record.digest) ?? (await manifests.cached(of, record.digest));
     if (manifest) return served(manifest, cache, record.confirmedAtMs);
     if (isHead) {
       const { digest, mediaType, size, confirmedAtMs } = record;
       return { digest, mediaType, size, bytes: undefined, cache, confirmedAtMs };
     }
-    const fetched = await manifests.fetch(upstream, of, record.digest, waiting);
-    return served(fetched.value, fetchedStatus(fetched.collapsed), record.confirmedAtMs);
+    const fetched = await tags.fetch({ upstream, of, tag }, record, waiting);
+    return served(fetched.manifest, fetched.cache, fetched.confirmedAtMs);
   }
 
   async #byDigest({ upstream, of }: Place, digest: Digest, isHead: boolean, waiting: Waiting): Promise<ServedManifest> {

@@ -34,6 +34,16 @@ export class SingleFlight<Value> {
     }
   }
 
+  /**
+   * From now on the run of a key goes on though all its callers leave.
+   * @returns its work; undefined where none runs.
+   */
+  goOn(key: string): Promise<Value> | undefined {
+    const running = this.#running.get(key);
+    if (running) running.callers += 1;
+    return running?.work;
+  }
+
   #launch(key: string, start: (waiting: Waiting) => Promise<Value>): Flight<Value> {
     const stop = new AbortController();
     const flight: Flight<Value> = { work: start({ signal: stop.signal }), stop, callers: 0 };
