@@ -1,8 +1,4 @@
-import { execFile } from 'node:child_process';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
-import { promisify } from 'node:util';
-
-const run = promisify(execFile);
 
 /** What one server spent while something was asked of it. */
 export interface Cost {
@@ -34,11 +30,6 @@ export async function costOf<Result>(
 /** Memory a server holds now, with its children. */
 export async function residentBytes(pid: number): Promise<number> {
   return total(await processTree(pid), (each) => memoryOf(each, 'VmRSS'));
-}
-
-/** Writes out what earlier runs left in the page cache, so that nobody's fsync pays for another's bytes. */
-export async function settleDisk(folder: string): Promise<void> {
-  await run('sync', ['-f', folder]);
 }
 
 async function processTree(pid: number): Promise<readonly number[]> {

@@ -2,8 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { pullManifest } from '../clients/manifests.ts';
 import { blobUrl, type Contender, manifestUrl } from '../contenders/contender.ts';
 import { type Image, putImage } from '../images.ts';
-import { type Cost, costOf, settleDisk } from '../measure.ts';
+import { type Cost, costOf } from '../measure.ts';
 import type { MeasurementName, Sample } from '../samples.ts';
+import { settle } from '../settle.ts';
 import { interleaved, type Stage } from './stage.ts';
 
 /** By then the upstream has written the line of an answer that has just ended. */
@@ -46,7 +47,7 @@ export async function costOfCold<Result>(
   pull: () => Promise<Result>,
 ): Promise<Cost & { readonly result: Result; readonly upstreamGets: number }> {
   await pullManifest(manifestUrl(server, image, 'tag'), stage.signal);
-  await settleDisk(stage.upstream.folder);
+  await settle(stage.upstream.folder);
   const getsBefore = await stage.upstream.blobGets(image.layer.digest);
   const cost = await costOf(server.pid, pull);
   await delay(logSettlesWithinMs, undefined, { signal: stage.signal });
