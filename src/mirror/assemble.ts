@@ -19,6 +19,7 @@ import { Space } from './space.ts';
 import { StandIns } from './stand-ins.ts';
 import { TagBook } from './tag-book.ts';
 import { Tags } from './tags.ts';
+import { withoutUnreadable } from './unreadable.ts';
 import { Visibility } from './visibility.ts';
 
 export interface MirrorParts {
@@ -106,10 +107,11 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
 }
 
 function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentPolicies): Core {
-  const { records, index, clock, observer } = parts;
+  const { index, clock, observer } = parts;
+  const records = withoutUnreadable(parts.records, observer);
   const background = new Background({ observer });
-  const manifests = new Manifests({ ...parts, background, policies, memoryBytes: manifestMemoryBytes });
-  const links = new BlobLinks({ records, index, background, clock });
+  const manifests = new Manifests({ ...parts, records, background, policies, memoryBytes: manifestMemoryBytes });
+  const links = new BlobLinks({ records, index, background, clock, observer });
   const book = new TagBook({ records, index, background, batchMs: confirmationBatchMs });
   const space = new Space({
     ...parts,
@@ -128,7 +130,7 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
   };
   const downloads = new Downloads({ ...parts, ...limits, space, resume, maxWaiting: maxWaitingDownloads });
   const { verifyReads } = limits;
-  return { ...parts, background, policies, manifests, links, book, space, downloads, resume, verifyReads };
+  return { ...parts, records, background, policies, manifests, links, book, space, downloads, resume, verifyReads };
 }
 
 /** What answers under one set of rules. */

@@ -1,23 +1,72 @@
+import { LRUCache } from 'lru-cache';
 import type { Observer } from './ports.ts';
+
+/** What failed is tried again after so long. */
+const retryAfterMs = 10_000;
+/** Beyond so many, what failed first is given up. */
+const maxInsisted = 10_000;
+
+interface Insisted {
+  readonly part: string;
+  readonly work: () => Promise<void>;
+  hasFailed: boolean;
+}
 
 /** Work nobody waits for, with an owner: its failures are told, and stopping waits for it. */
 export class Background {
   readonly #running = new Set<Promise<void>>();
+  readonly #insisted = new LRUCache<string, Insisted>({ max: maxInsisted });
   readonly #observer: Observer;
+  #retryTimer: NodeJS.Timeout | undefined;
 
   constructor({ observer }: { observer: Observer }) {
     this.#observer = observer;
   }
 
   run(part: string, work: () => Promise<void>): void {
+    void this.#run(part, work);
+  }
+
+  /**
+   * Likewise, and what fails is tried again until it goes well, or other work of that name takes its place: a disk that is full now may
+   * have room later.
+   * @returns when it was tried once. Never rejects.
+   */
+  insist(part: string, name: string, work: () => Promise<void>): Promise<void> {
+    const insisted: Insisted = { part, work, hasFailed: false };
+    this.#insisted.set(name, insisted);
+    return this.#run(part, async () => {
+      try {
+        await work();
+        if (this.#insisted.peek(name) === insisted) this.#insisted.delete(name);
+      } catch (cause) {
+        insisted.hasFailed = true;
+        this.#retryTimer ??= setTimeout(() => this.#retry(), retryAfterMs).unref();
+        throw cause;
+      }
+    });
+  }
+
+  /** Tries what failed once more, and resolves when nothing is running any more. */
+  async idle(): Promise<void> {
+    this.#retry();
+    while (this.#running.size > 0) await Promise.all(this.#running);
+    clearTimeout(this.#retryTimer);
+  }
+
+  #run(part: string, work: () => Promise<void>): Promise<void> {
     const done: Promise<void> = work()
       .catch((cause: unknown) => this.#observer.trouble({ part, cause }))
       .finally(() => this.#running.delete(done));
     this.#running.add(done);
+    return done;
   }
 
-  /** Resolves when nothing is running any more. */
-  async idle(): Promise<void> {
-    while (this.#running.size > 0) await Promise.all(this.#running);
+  #retry(): void {
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = undefined;
+    for (const [name, { part, work, hasFailed }] of [...this.#insisted.entries()]) {
+      if (hasFailed) void this.insist(part, name, work);
+    }
   }
 }

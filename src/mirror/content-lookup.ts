@@ -13,9 +13,16 @@ export function createContentLookup({ store, records }: { store: BlobStore; reco
     const blob = parseBlobRecord(await records.read({ kind: 'blob', of, digest }));
     const record = blob ?? parseManifestRecord(await records.read({ kind: 'manifest', of, digest }));
     if (!record) return 'never-pulled';
-    const stored = await store.open(digest, record.size);
-    if (!stored) return 'lost';
-    await stored[Symbol.asyncDispose]();
-    return 'stored';
+    return (await isThere(store, digest, record.size)) ? 'stored' : 'lost';
   };
+}
+
+/** What cannot be opened now is not gone. */
+async function isThere(store: BlobStore, digest: Digest, size: number | undefined): Promise<boolean> {
+  try {
+    await using stored = await store.open(digest, size);
+    return stored !== undefined;
+  } catch {
+    return true;
+  }
 }

@@ -123,7 +123,7 @@ export class Download {
           if (this.#state === 'suspended') tail = await this.#tailFrom(position, gone);
           else await this.#moreOr(gone.signal);
         }
-        throw new Error('the reader has left');
+        throw new UpstreamError('busy', 'the reader has left');
       },
       [Symbol.asyncDispose]: async () => {
         if (gone.signal.aborted) return;

@@ -1,7 +1,7 @@
 import type { Digest } from '../oci/digest.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { Download } from './download.ts';
-import type { BlobStore, Clock, Observer, OpenedBlob, RepositoryId, Waiting } from './ports.ts';
+import type { BlobStore, Clock, IncomingBlob, Observer, OpenedBlob, RepositoryId, Waiting } from './ports.ts';
 import type { ResumeRules } from './resumed-pieces.ts';
 import type { Reservation, Space } from './space.ts';
 
@@ -95,10 +95,10 @@ export class Downloads {
     try {
       const opened = await order.openAt(0, { signal: this.#stopping.signal });
       const size = opened.size ?? order.promisedSize;
-      const reservation = await this.#deps.space.reserve(size);
+      const reservation = await this.#deps.space.reserve(size).catch((cause: unknown) => this.#cannotStore(cause));
       const incoming =
         reservation &&
-        (await this.#deps.store.create(order.digest).catch((cause: unknown) => this.#cannotStore(reservation, cause)));
+        (await this.#deps.store.create(order.digest).catch((cause: unknown) => this.#cannotStore(cause, reservation)));
       if (!reservation || !incoming) return { kind: 'no-room', opened };
       const download = this.#launch(order, { opened, size, reservation, incoming });
       holdsSlot = false;
@@ -108,8 +108,9 @@ export class Downloads {
     }
   }
 
-  #cannotStore(reservation: Reservation, cause: unknown): undefined {
-    reservation.release();
+  /** A disk that cannot say how full it is, or takes no file, keeps nobody from being served. */
+  #cannotStore(cause: unknown, reservation?: Reservation): undefined {
+    reservation?.release();
     this.#deps.observer.trouble({ part: 'blob store', cause });
   }
 
@@ -119,7 +120,7 @@ export class Downloads {
       opened: OpenedBlob;
       size: number | undefined;
       reservation: Reservation;
-      incoming: Awaited<ReturnType<BlobStore['create']>>;
+      incoming: IncomingBlob;
     },
   ): Download {
     const { observer, clock } = this.#deps;
@@ -134,7 +135,7 @@ export class Downloads {
       onWritten: (bytes) => parts.reservation.wrote(bytes),
       onAbandoned: () => this.#limitAbandoned(),
       keep: async ({ size }) => {
-        await parts.incoming.commit();
+        await this.#commit(digest, parts.incoming);
         await recordKept(size);
       },
     });
@@ -147,6 +148,18 @@ export class Downloads {
       observer.downloadEnded({ upstream, ...end, durationMs: clock.now() - startedAtMs });
     });
     return download;
+  }
+
+  /** Where only the last fsync fails the blob is visible all the same, and counts as what it is. */
+  async #commit(digest: Digest, incoming: IncomingBlob): Promise<void> {
+    const { store, observer } = this.#deps;
+    try {
+      await incoming.commit();
+    } catch (cause) {
+      await using stored = await store.open(digest);
+      if (!stored) throw cause;
+      observer.trouble({ part: 'blob store', cause });
+    }
   }
 
   async #takeSlot(): Promise<void> {

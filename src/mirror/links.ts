@@ -1,14 +1,16 @@
 import { LRUCache } from 'lru-cache';
 import type { Digest } from '../oci/digest.ts';
 import type { Background } from './background.ts';
-import type { Clock, Index, RecordStore, RepositoryId } from './ports.ts';
+import type { Clock, Index, Observer, RecordStore, RepositoryId } from './ports.ts';
 import { type BlobRecord, parseBlobRecord } from './records.ts';
+import { unlessUnreadable } from './unreadable.ts';
 
 export interface BlobLinksDeps {
   readonly records: RecordStore;
   readonly index: Index;
   readonly background: Background;
   readonly clock: Clock;
+  readonly observer: Pick<Observer, 'trouble'>;
 }
 
 /**
@@ -40,12 +42,15 @@ export class BlobLinks {
     return record;
   }
 
-  /** Writes a link that must survive. `size` is that of verified bytes, never what somebody only claimed. */
+  /** Writes a link that must survive, later where the disk refuses it. `size` is that of verified bytes, never what somebody only claimed. */
   async record(of: RepositoryId, digest: Digest, size: number | undefined): Promise<void> {
-    const { firstServedAtMs } = this.#memory.get(keyOf(of, digest)) ?? { firstServedAtMs: this.#deps.clock.now() };
-    const record: BlobRecord = { firstServedAtMs, ...(size !== undefined && { size }) };
-    this.#memory.set(keyOf(of, digest), record);
-    await this.#deps.records.write({ kind: 'blob', of, digest }, record);
+    const key = keyOf(of, digest);
+    const { firstServedAtMs } = this.#memory.get(key) ?? { firstServedAtMs: this.#deps.clock.now() };
+    this.#memory.set(key, { firstServedAtMs, ...(size !== undefined && { size }) });
+    await this.#deps.background.insist('blob link', `blob link ${key}`, async () => {
+      const record = this.#memory.peek(key); // What was evicted meanwhile has none.
+      if (record) await this.#deps.records.write({ kind: 'blob', of, digest }, record);
+    });
     this.#deps.index.noteLink({ of, kind: 'blob', digest, mediaType: undefined, size });
   }
 
@@ -54,10 +59,11 @@ export class BlobLinks {
   }
 
   async #borrow(of: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
-    const link = await this.#deps.index.borrowableLink(of, digest);
+    const { index, observer } = this.#deps;
+    const link = await unlessUnreadable(observer, 'index', () => index.borrowableLink(of, digest));
     if (link?.kind !== 'blob') return undefined;
     const record = this.confirm(of, digest);
-    this.#deps.background.run('blob link', () => this.record(of, digest, link.size));
+    void this.record(of, digest, link.size); // The background waits for it.
     return link.size === undefined ? record : { ...record, size: link.size };
   }
 }

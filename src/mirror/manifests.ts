@@ -19,6 +19,7 @@ import type {
 import { parseManifestRecord } from './records.ts';
 import { Remembered, RememberedNotFound } from './remembered.ts';
 import { type Shared, SingleFlight } from './single-flight.ts';
+import { unlessUnreadable } from './unreadable.ts';
 
 /** A manifest that one repository is known to hold. */
 export interface CachedManifest extends FetchedManifest {
@@ -115,7 +116,8 @@ export class Manifests {
     const manifest = { ...fetched, firstServedAtMs: this.#deps.clock.now() };
     this.#remember(of, manifest);
     this.#note(of, manifest);
-    this.#deps.background.run('manifest store', () => this.#persist(of, manifest));
+    const key = keyOf(of, fetched.digest);
+    void this.#deps.background.insist('manifest store', `manifest ${key}`, () => this.#persist(of, fetched.digest));
     return manifest;
   }
 
@@ -130,7 +132,7 @@ export class Manifests {
 
   async #linked(of: RepositoryId, digest: Digest): Promise<CachedManifest | undefined> {
     const record = parseManifestRecord(await this.#deps.records.read({ kind: 'manifest', of, digest }));
-    const bytes = record && (await this.#deps.store.readAll(digest, maxManifestBytes));
+    const bytes = record && (await this.#stored(digest));
     if (!bytes) return undefined;
     const manifest = { digest, bytes, mediaType: record.mediaType, firstServedAtMs: record.firstServedAtMs };
     this.#remember(of, manifest);
@@ -139,10 +141,16 @@ export class Manifests {
 
   /** A child of an index that this repository serves, stored through another repository of the same upstream. */
   async #borrowed(of: RepositoryId, digest: Digest): Promise<CachedManifest | undefined> {
-    const link = await this.#deps.index.borrowableLink(of, digest);
+    const { index, observer } = this.#deps;
+    const link = await unlessUnreadable(observer, 'index', () => index.borrowableLink(of, digest));
     if (link?.kind !== 'manifest' || link.mediaType === undefined) return undefined;
-    const bytes = await this.#deps.store.readAll(digest, maxManifestBytes);
+    const bytes = await this.#stored(digest);
     return bytes && this.keep(of, { digest, bytes, mediaType: link.mediaType });
+  }
+
+  #stored(digest: Digest): Promise<Uint8Array | undefined> {
+    const { store, observer } = this.#deps;
+    return unlessUnreadable(observer, 'manifest store', () => store.readAll(digest, maxManifestBytes));
   }
 
   /** While the index is being rebuilt it may not know yet what can be borrowed. */
@@ -178,9 +186,12 @@ export class Manifests {
     index.noteLink({ of, kind: 'manifest', digest, mediaType, size });
   }
 
-  /** Content first, then the record that makes it servable. */
-  async #persist(of: RepositoryId, { digest, bytes, mediaType, firstServedAtMs }: CachedManifest): Promise<void> {
+  /** Content first, then the record that makes it servable. What memory has lost meanwhile comes again with the next pull. */
+  async #persist(of: RepositoryId, digest: Digest): Promise<void> {
     const { store, records, observer } = this.#deps;
+    const manifest = this.#memory.peek(keyOf(of, digest));
+    if (!manifest) return;
+    const { bytes, mediaType, firstServedAtMs } = manifest;
     const size = bytes.byteLength;
     await store.put(digest, bytes);
     await records.write({ kind: 'manifest', of, digest }, { mediaType, size, firstServedAtMs });

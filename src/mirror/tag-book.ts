@@ -18,6 +18,9 @@ interface Entry {
   readonly record: TagRecord;
 }
 
+/** While the disk refuses them; the memory holds no more either. */
+const maxUnwritten = 100_000;
+
 /**
  * What every tag meant when it was last confirmed. A move is written at once; confirmations of the same digest, which change
  * nothing but a time, are gathered and written together. One writer at a time, always with the newest word on a tag.
@@ -55,7 +58,7 @@ export class TagBook {
     this.#unwritten.set(key, { of, tag, record });
     if (moved) this.#deps.index.noteTag(of, tag, record.digest);
     if (moved) this.#write();
-    else this.#timer ??= setTimeout(() => this.#write(), this.#deps.batchMs).unref();
+    else this.#writeLater();
   }
 
   /** Forgets what is remembered of a tag; its record is somebody else's to remove. */
@@ -79,14 +82,29 @@ export class TagBook {
     this.#writing = true;
     this.#deps.background.run('tag records', async () => {
       try {
-        for (const [key, entry] of this.#unwritten) {
-          this.#unwritten.delete(key);
-          await this.#deps.records.write({ kind: 'tag', of: entry.of, tag: entry.tag }, entry.record);
-        }
+        for (const [key, entry] of this.#unwritten) await this.#writeEntry(key, entry);
+      } catch (cause) {
+        this.#writeLater();
+        throw cause;
       } finally {
         this.#writing = false;
       }
     });
+  }
+
+  /** What the disk refuses waits behind the others, unless there is a newer word on the tag. */
+  async #writeEntry(key: string, entry: Entry): Promise<void> {
+    this.#unwritten.delete(key);
+    try {
+      await this.#deps.records.write({ kind: 'tag', of: entry.of, tag: entry.tag }, entry.record);
+    } catch (cause) {
+      if (!this.#unwritten.has(key) && this.#unwritten.size < maxUnwritten) this.#unwritten.set(key, entry);
+      throw cause;
+    }
+  }
+
+  #writeLater(): void {
+    this.#timer ??= setTimeout(() => this.#write(), this.#deps.batchMs).unref();
   }
 
   /** Writes what has gathered. */

@@ -237,7 +237,7 @@ export function createMetrics(deps: MetricsDeps): Metrics {
     help: 'Free bytes of the disk the store is on.',
     registers,
     async collect() {
-      this.set(await deps.freeBytes());
+      this.set(await deps.freeBytes().catch(() => Number.NaN)); // A disk that cannot tell hides no other metric.
     },
   });
 
