@@ -1,9 +1,7 @@
-import { copyFile, mkdir, rm, truncate, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { copyFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import type { RecordKey } from '../../src/mirror/ports.ts';
-import { type Digest, digestOf } from '../../src/oci/digest.ts';
-import { parseRepository } from '../../src/oci/reference.ts';
+import type { Digest } from '../../src/oci/digest.ts';
 import { ask } from '../support/client.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { freePort } from '../support/free-port.ts';
@@ -11,9 +9,10 @@ import { gate } from '../support/gate.ts';
 import { type Image, image, multiPlatformImage, randomBytes } from '../support/images.ts';
 import { startProcess } from '../support/processes.ts';
 import { pullAll, pullBlob, pullManifest } from '../support/pull.ts';
+import { ScriptedFiles } from '../support/scripted-files.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { type MirrorConfig, mirrorOf, startMirror } from '../support/start-mirror.ts';
-import { recordFile, storeOnDisk } from '../support/store-on-disk.ts';
+import { storeOnDisk } from '../support/store-on-disk.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 
 /** Pulled whole through the repository of its name. */
@@ -24,6 +23,7 @@ interface Cached {
   readonly app: RunningApp;
   readonly upstream: FakeRegistry;
   readonly indexFile: string;
+  readonly files: ScriptedFiles;
 }
 
 /**
@@ -34,8 +34,9 @@ async function cachedAndStopped(afterFirst: (cached: Cached) => Promise<void> = 
   const upstream = await startFakeRegistry();
   for (const repository of ['whole/single', 'half/single']) upstream.content.add(repository, '1', single);
   for (const repository of ['whole/multi', 'half/multi']) upstream.content.add(repository, '1', multi);
-  const app = await startApp(mirrorOf(upstream, { freshness: { tag: '1m' } }));
-  const cached = { app, upstream, indexFile: join(app.dataDirectory, 'index.sqlite') };
+  const files = new ScriptedFiles();
+  const app = await startApp(mirrorOf(upstream, { freshness: { tag: '1m' } }), { files });
+  const cached = { app, upstream, files, indexFile: join(app.dataDirectory, 'index.sqlite') };
   await pullAll(app, 'whole/single', '1');
   await app.quiet();
   await afterFirst(cached);
@@ -92,43 +93,30 @@ test('everything cached is pulled at once when the index is an old one and the u
   await expectAllServed(app);
 });
 
-/** Records of blobs that are long gone: what a rebuild has to look through besides what is asked for. */
-async function addRecords(path: string, count: number): Promise<void> {
-  const folder = dirname(recordFile(path, recordOf(digestOf(Buffer.from('0')))));
-  await mkdir(folder, { recursive: true });
-  for (let number = 0; number < count; number += 1) {
-    const file = recordFile(path, recordOf(digestOf(Buffer.from(String(number)))));
-    await writeFile(file, JSON.stringify({ size: 1, firstServedAtMs: 1 }));
-  }
-}
-
-const recordOf = (digest: Digest): RecordKey => ({
-  kind: 'blob',
-  of: { upstream: 'docker.io', repository: parseRepository('old/app') },
-  digest,
-});
-
-test('while the index is being rebuilt everything cached is pulled, and asked for by HEAD', async () => {
-  const { app, indexFile } = await cachedAndStopped();
+test('while the index is being rebuilt nobody waits for what was pulled before, and what can be borrowed comes with it', async () => {
+  const { app, files, indexFile } = await cachedAndStopped();
   await rm(indexFile);
-  await addRecords(app.dataDirectory, 2_000);
-  const held = (await storeOnDisk(app.dataDirectory)).blobs.size;
+  const held = await storeOnDisk(app.dataDirectory);
+  const records = gate();
+  files.before = async ({ operation, path }) => {
+    if (operation === 'entries' && path.endsWith('/repositories')) await records.opened;
+  };
   await app.restart();
 
-  const paths = [
+  const borrowed = [
     ...multi.children.map(({ digest }) => `half/multi/manifests/${digest}`),
     ...single.blobs.map(({ digest }) => `half/single/blobs/${digest}`),
   ];
-  const heads = paths.map(async (path) => (await ask(app, `/v2/${path}`, { method: 'HEAD' })).status);
-  const isRebuilding = (await app.metrics()).sum('layerwell_cache_objects', { kind: 'manifest' }) < 4;
-  expect(isRebuilding).toBe(true);
-  expect(new Set(await Promise.all(heads))).toEqual(new Set([200]));
+  const heads = borrowed.map(async (path) => (await ask(app, `/v2/${path}`, { method: 'HEAD' })).status);
+  for (const repository of ['whole/single', 'whole/multi']) await pullAll(app, repository, '1');
+  records.open();
+  expect(await Promise.all(heads)).toEqual(borrowed.map(() => 200));
   await expectAllServed(app);
+
   const metrics = await app.metrics();
-  expect(metrics.sum('layerwell_cache_objects')).toBe(held);
-  expect(metrics.sum('layerwell_cache_bytes')).toBe(
-    [...(await storeOnDisk(app.dataDirectory)).blobs.values()].reduce((sum, { size }) => sum + size, 0),
-  );
+  const sizes = [...held.blobs.values()].map(({ size }) => size);
+  expect(metrics.sum('layerwell_cache_objects')).toBe(sizes.length);
+  expect(metrics.sum('layerwell_cache_bytes')).toBe(sizes.reduce((sum, size) => sum + size, 0));
 });
 
 test('a lost index is no reason to evict as unused what was first pulled long ago, and lately too', async () => {
