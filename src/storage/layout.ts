@@ -14,7 +14,8 @@ import { isRepository, isTag } from '../oci/reference.ts';
  *     │   ├── _referrers/<algorithm>/<hex>.json
  *     │   ├── _list.json
  *     │   └── _visibility.json
- *     ├── incoming/<id>                                    being written; swept at start
+ *     ├── incoming/<id>                                    being written; swept at start, unless it is a blob and has a mark:
+ *     │   incoming/<id>.json                               of which blob it is, and how much of it is on the disk
  *     ├── lock.sqlite                                      held by the process that uses the store
  *     └── set-aside/<ms>-<algorithm>-<hex>                 was in blobs/ with the wrong size or bytes; a few are kept to be looked at
  *
@@ -39,6 +40,11 @@ const maxNameLength = 255;
 export function blobPath(digest: Digest): string {
   const hex = hexOf(digest);
   return `${blobsFolder}/${algorithmOf(digest)}/${hex.slice(0, 2)}/${hex}`;
+}
+
+/** Where it is noted how much of a file in incoming/ is on the disk. */
+export function markPath(incomingPath: string): string {
+  return `${incomingPath}.json`;
 }
 
 /** The digest whose content belongs at `path`, if it is exactly that of one. */

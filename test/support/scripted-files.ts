@@ -1,4 +1,4 @@
-import { type FileSystem, nodeFiles, type OpenFile } from '../../src/storage/filesystem/file-system.ts';
+import { type FileSystem, type FileUse, nodeFiles, type OpenFile } from '../../src/storage/filesystem/file-system.ts';
 
 export interface FileCall {
   readonly operation: keyof FileSystem | Exclude<keyof OpenFile, 'status'> | 'fstat';
@@ -15,7 +15,7 @@ export class ScriptedFiles implements FileSystem {
   /** Called before each operation goes to the disk. */
   before: (call: FileCall) => Promise<void> = async () => {};
 
-  async open(path: string, use: 'read' | 'create'): Promise<OpenFile> {
+  async open(path: string, use: FileUse): Promise<OpenFile> {
     return this.#ask('open', path, async () => this.#watch(path, await nodeFiles.open(path, use)));
   }
 
@@ -61,6 +61,7 @@ export class ScriptedFiles implements FileSystem {
     return {
       read: (into, position) => this.#ask('read', path, () => file.read(into, position)),
       write: (chunks, position) => this.#ask('write', path, () => file.write(this.#firstOf(chunks), position)),
+      truncate: (size) => this.#ask('truncate', path, () => file.truncate(size)),
       sync: () => this.#ask('sync', path, () => file.sync()),
       status: () => this.#ask('fstat', path, () => file.status()),
       // A failing close(2) has closed the file all the same.

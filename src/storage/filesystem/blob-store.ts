@@ -1,15 +1,26 @@
 import { join } from 'node:path';
-import type { BlobStore, Clock, CorruptionSource, IncomingBlob, Observer, StoredBlob } from '../../mirror/ports.ts';
+import type {
+  BlobStore,
+  Clock,
+  CorruptionSource,
+  IncomingBlob,
+  InterruptedBlob,
+  Observer,
+  StoredBlob,
+} from '../../mirror/ports.ts';
 import { algorithmOf, type Digest, digestOf } from '../../oci/digest.ts';
 import { blobPath, blobsFolder, digestAt } from '../layout.ts';
 import { DurableFolders } from './durable-folders.ts';
 import type { FailpointHook } from './failpoints.ts';
 import { type FileStatus, type FileSystem, failedWith, nodeFiles, type OpenFile } from './file-system.ts';
-import { createIncomingFile, type IncomingFile } from './incoming-file.ts';
+import { type IncomingBlobDeps, IncomingBlobFile } from './incoming-blob.ts';
+import { createIncomingFile, type IncomingFile, type IncomingFileDeps, reopenIncomingFile } from './incoming-file.ts';
+import { InterruptedFiles } from './interrupted-files.ts';
 import { prepareFolders } from './prepare.ts';
 import { readUpTo } from './read-up-to.ts';
 import { defaultSetAsideLimits, SetAside, type SetAsideLimits } from './set-aside.ts';
 import { StoredFile } from './stored-file.ts';
+import { Turns } from './turns.ts';
 import { filesBelow } from './walk.ts';
 
 export interface FileBlobStoreDeps {
@@ -30,6 +41,8 @@ export class FileBlobStore implements BlobStore {
   readonly #files: FileSystem;
   readonly #folders: DurableFolders;
   readonly #setAside: SetAside;
+  readonly #interrupted: InterruptedFiles;
+  readonly #markTurns = new Turns();
   readonly #readers = new Map<Digest, number>();
   #incomingBytes = 0;
 
@@ -41,15 +54,17 @@ export class FileBlobStore implements BlobStore {
     this.#folders = new DurableFolders({ files });
     const limits = setAsideLimits ?? defaultSetAsideLimits;
     this.#setAside = new SetAside({ path, files, folders: this.#folders, clock, limits });
+    this.#interrupted = new InterruptedFiles({ path, files, folders: this.#folders, clock, observer });
   }
 
   /**
-   * Makes the store's folders, and removes what a former process was writing when it ended. Only one process may use a store:
-   * start the index, which is locked, before.
+   * Makes the store's folders, and removes what a former process was writing when it ended, but for what can be gone on with. Only
+   * one process may use a store: start the index, which is locked, before.
    * @throws Error that names the path which can't be written to.
    */
   async prepare(): Promise<void> {
-    await prepareFolders({ path: this.#path, files: this.#files, folders: this.#folders });
+    const sweep = () => this.#interrupted.prepare();
+    await prepareFolders({ path: this.#path, files: this.#files, folders: this.#folders, sweep });
     await this.#setAside.prepare();
   }
 
@@ -71,13 +86,26 @@ export class FileBlobStore implements BlobStore {
   }
 
   async create(digest: Digest): Promise<IncomingBlob> {
-    const file = await this.#createFile();
-    return {
-      append: (chunks) => file.append(chunks),
-      read: (into, position) => file.read(into, position),
-      commit: () => file.publish(this.#pathOf(digest)),
-      [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
-    };
+    return new IncomingBlobFile(this.#incomingDeps(digest), await this.#createFile());
+  }
+
+  /** What cannot be opened any more is removed. */
+  async takeInterrupted(digest: Digest): Promise<InterruptedBlob | undefined> {
+    const left = this.#interrupted.take(digest);
+    if (!left) return undefined;
+    const { path, mark } = left;
+    try {
+      const file = await reopenIncomingFile(this.#fileDeps(), { path, size: mark.bytes });
+      return { incoming: new IncomingBlobFile(this.#incomingDeps(digest), file, mark), mark };
+    } catch (cause) {
+      this.#observer.trouble({ part: 'store', cause });
+      await this.#interrupted.remove(left);
+      return undefined;
+    }
+  }
+
+  dropInterrupted(options: { readonly bytes: number; readonly leftBeforeMs: number }): Promise<number> {
+    return this.#interrupted.drop(options);
   }
 
   async put(digest: Digest, bytes: Uint8Array): Promise<void> {
@@ -109,7 +137,7 @@ export class FileBlobStore implements BlobStore {
   }
 
   pendingBytes(): number {
-    return this.#incomingBytes + this.#setAside.bytes;
+    return this.#incomingBytes + this.#interrupted.bytes + this.#setAside.bytes;
   }
 
   freeBytes(): Promise<number> {
@@ -121,7 +149,15 @@ export class FileBlobStore implements BlobStore {
   }
 
   #createFile(): Promise<IncomingFile> {
-    return createIncomingFile({
+    return createIncomingFile(this.#fileDeps());
+  }
+
+  #incomingDeps(digest: Digest): IncomingBlobDeps {
+    return { ...this.#fileDeps(), digest, interrupted: this.#interrupted, turns: this.#markTurns };
+  }
+
+  #fileDeps(): IncomingFileDeps {
+    return {
       path: this.#path,
       files: this.#files,
       folders: this.#folders,
@@ -131,7 +167,7 @@ export class FileBlobStore implements BlobStore {
       onBytes: (change) => {
         this.#incomingBytes += change;
       },
-    });
+    };
   }
 
   /** Counts as a reader from before the file is opened, so that nobody evicts it in between. */

@@ -3,6 +3,11 @@
  *
  *     …created … …synced        nothing: a temporary file, swept at the next start
  *     …renamed, …folder-synced  the whole, verified
+ *
+ * and, for a mark of an unfinished blob:
+ *
+ *     …data-synced … …synced    the mark before, or none: then the unfinished blob is swept
+ *     …renamed, …folder-synced  the mark
  */
 export const failpoints = [
   'blob.created',
@@ -17,7 +22,17 @@ export const failpoints = [
   'record.folder-synced',
 ] as const;
 
-export type Failpoint = (typeof failpoints)[number];
+/** Only larger blobs pass these. */
+export const markFailpoints = [
+  'mark.data-synced',
+  'mark.created',
+  'mark.written',
+  'mark.synced',
+  'mark.renamed',
+  'mark.folder-synced',
+] as const;
+
+export type Failpoint = (typeof failpoints)[number] | (typeof markFailpoints)[number];
 
 /** Called at each step. It does nothing in production; tests throw or kill the process there. */
 export type FailpointHook = (step: Failpoint) => void;

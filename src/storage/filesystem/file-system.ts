@@ -6,8 +6,8 @@ import { type FileHandle, mkdir, open, opendir, rename, rmdir, stat, statfs, unl
  * name as its `code`. Paths are absolute.
  */
 export interface FileSystem {
-  /** `read`: a file or a folder that exists. `create`: a new file, for its owner alone; EEXIST where there is one. */
-  open(path: string, use: 'read' | 'create'): Promise<OpenFile>;
+  /** `read`: a file or a folder that exists. `change`: a file that exists. `create`: a new one, for its owner alone; EEXIST where there is one. */
+  open(path: string, use: FileUse): Promise<OpenFile>;
   /** One level, for its owner alone. */
   mkdir(path: string): Promise<void>;
   /** Only an empty one: ENOTEMPTY otherwise. */
@@ -21,12 +21,16 @@ export interface FileSystem {
   freeBytes(path: string): Promise<number>;
 }
 
+export type FileUse = 'read' | 'change' | 'create';
+
 /** A file that is open. Closing waits for the calls that are under way, so none of them can reach another file's bytes. */
 export interface OpenFile {
   /** pread(2). @returns how many bytes were read; 0 at the end. */
   read(into: Uint8Array, position: number): Promise<number>;
   /** pwritev(2). @returns how many bytes were taken, which may be fewer than there are. */
   write(chunks: readonly Uint8Array[], position: number): Promise<number>;
+  /** ftruncate(2). */
+  truncate(size: number): Promise<void>;
   /** fsync(2), of a folder as well. */
   sync(): Promise<void>;
   status(): Promise<FileStatus>;
@@ -45,7 +49,7 @@ export interface FolderEntry {
 
 /** The machine's own. */
 export const nodeFiles: FileSystem = {
-  open: async (path, use) => openFile(await open(path, use === 'read' ? 'r' : createFlags, 0o600)),
+  open: async (path, use) => openFile(await open(path, flagsFor[use], 0o600)),
   mkdir: (path) => mkdir(path, { mode: 0o700 }),
   rmdir: (path) => rmdir(path),
   rename: (from, to) => rename(from, to),
@@ -58,13 +62,18 @@ export const nodeFiles: FileSystem = {
   },
 };
 
-const createFlags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
+const flagsFor: Readonly<Record<FileUse, number>> = {
+  read: constants.O_RDONLY,
+  change: constants.O_RDWR,
+  create: constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
+};
 
 /** FileHandle, because it counts its calls and closes after the last; fs.read on its number is no faster with pieces of 512 KiB. */
 function openFile(handle: FileHandle): OpenFile {
   return {
     read: async (into, position) => (await handle.read(into, 0, into.byteLength, position)).bytesRead,
     write: async (chunks, position) => (await handle.writev(chunks, position)).bytesWritten,
+    truncate: (size) => handle.truncate(size),
     sync: () => handle.sync(),
     status: async () => statusFrom(await handle.stat()),
     close: () => handle.close(),

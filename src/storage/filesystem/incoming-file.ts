@@ -14,7 +14,7 @@ export interface IncomingFileDeps {
   readonly observer: Pick<Observer, 'trouble'>;
   readonly failpoint: FailpointHook;
   /** What is written, as its steps name it. */
-  readonly kind: 'blob' | 'record';
+  readonly kind: 'blob' | 'record' | 'mark';
   /** Told when bytes begin, or with a negative number cease, to lie in incoming/. */
   readonly onBytes?: (change: number) => void;
 }
@@ -22,7 +22,7 @@ export interface IncomingFileDeps {
 /** Creates a file in incoming/. It must be disposed. */
 export async function createIncomingFile(deps: IncomingFileDeps): Promise<IncomingFile> {
   const path = join(deps.path, incomingFolder, randomUUID());
-  const incoming = new IncomingFile(deps, path, await deps.files.open(path, 'create'));
+  const incoming = new IncomingFile(deps, { path, file: await deps.files.open(path, 'create'), size: 0 });
   try {
     deps.failpoint(`${deps.kind}.created`);
     return incoming;
@@ -32,24 +32,44 @@ export async function createIncomingFile(deps: IncomingFileDeps): Promise<Incomi
   }
 }
 
+/** Opens a file in incoming/ that holds `size` bytes, to write on behind them. It must be disposed. */
+export async function reopenIncomingFile(
+  deps: IncomingFileDeps,
+  { path, size }: { readonly path: string; readonly size: number },
+): Promise<IncomingFile> {
+  const file = await deps.files.open(path, 'change');
+  deps.onBytes?.(size);
+  return new IncomingFile(deps, { path, file, size });
+}
+
 /**
  * A file that is written under a temporary name, and appears under its own at once or not at all.
  *
  *     create ─▶ append … ─▶ publish: fsync ─▶ rename ─▶ fsync of the folder
- *        └─────────┴──────────┴─▶ dispose: closed, and removed unless it was renamed
+ *        │         └─▶ let be ──┴─▶ dispose: closed, and removed unless it was renamed or is let be
+ *        └─────────────────────────▲
  */
 export class IncomingFile implements AsyncDisposable {
   readonly #deps: IncomingFileDeps;
-  readonly #path: string;
+  readonly path: string;
   readonly #file: OpenFile;
-  #size = 0;
-  #isPublished = false;
+  #size: number;
+  #syncFailure: { readonly cause: unknown } | undefined;
+  #isKept = false;
   #isClosed = false;
 
-  constructor(deps: IncomingFileDeps, path: string, file: OpenFile) {
+  constructor(
+    deps: IncomingFileDeps,
+    { path, file, size }: { readonly path: string; readonly file: OpenFile; readonly size: number },
+  ) {
     this.#deps = deps;
-    this.#path = path;
+    this.path = path;
     this.#file = file;
+    this.#size = size;
+  }
+
+  get size(): number {
+    return this.#size;
   }
 
   /** Writes all of `chunks` behind what is there. After a failure nothing of them counts as written. */
@@ -58,7 +78,7 @@ export class IncomingFile implements AsyncDisposable {
     let rest = chunks.filter((chunk) => chunk.byteLength > 0);
     while (rest.length > 0) {
       const taken = await this.#file.write(rest, position);
-      if (taken === 0) throw new Error(`the disk took none of the bytes for ${this.#path}`);
+      if (taken === 0) throw new Error(`the disk took none of the bytes for ${this.path}`);
       position += taken;
       rest = without(taken, rest);
     }
@@ -72,18 +92,37 @@ export class IncomingFile implements AsyncDisposable {
     return length > 0 ? this.#file.read(into.subarray(0, length), position) : 0;
   }
 
+  /**
+   * Brings what is written to the disk. Once that has failed it fails for good: the system tells of a lost write only once, and would
+   * call the next try a success (https://wiki.postgresql.org/wiki/Fsync_Errors).
+   */
+  async sync(): Promise<void> {
+    if (this.#syncFailure) throw this.#syncFailure.cause;
+    try {
+      await this.#file.sync();
+    } catch (cause) {
+      this.#syncFailure = { cause };
+      throw cause;
+    }
+  }
+
   /** Makes the file visible as `to`, for good. */
   async publish(to: string): Promise<void> {
     const { failpoint, folders, kind } = this.#deps;
     failpoint(`${kind}.written`);
-    await this.#file.sync();
+    await this.sync();
     failpoint(`${kind}.synced`);
-    await folders.place(this.#path, to);
-    this.#isPublished = true;
-    this.#deps.onBytes?.(-this.#size);
+    await folders.place(this.path, to);
+    this.letBe();
     failpoint(`${kind}.renamed`);
     await folders.sync(dirname(to));
     failpoint(`${kind}.folder-synced`);
+  }
+
+  /** From now on the file is somebody else's: disposing only closes it. */
+  letBe(): void {
+    this.#isKept = true;
+    this.#deps.onBytes?.(-this.#size);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -91,14 +130,14 @@ export class IncomingFile implements AsyncDisposable {
     this.#isClosed = true;
     try {
       await this.#file.close();
-      if (!this.#isPublished) await this.#remove();
+      if (!this.#isKept) await this.#remove();
     } catch (cause) {
       this.#deps.observer.trouble({ part: 'store', cause });
     }
   }
 
   async #remove(): Promise<void> {
-    await this.#deps.folders.remove(this.#path);
+    await this.#deps.folders.remove(this.path);
     this.#deps.onBytes?.(-this.#size);
   }
 }

@@ -9,6 +9,8 @@ export interface StoreFolders {
   readonly path: string;
   readonly files: FileSystem;
   readonly folders: DurableFolders;
+  /** Clears incoming/ of what nobody goes on with. */
+  readonly sweep: () => Promise<void>;
 }
 
 /** Folders that must be on the same disk as incoming/, since files are renamed into them. */
@@ -17,13 +19,13 @@ const targets = [blobsFolder, repositoriesFolder, setAsideFolder];
 const fixed = [...targets, incomingFolder, `${blobsFolder}/sha256`, `${blobsFolder}/sha512`];
 
 /**
- * Makes the folders of a store, proves that files can be moved into them, and empties incoming/.
+ * Makes the folders of a store, proves that files can be moved into them, and sweeps incoming/.
  * @throws Error of one line that names the storage path and what the disk said.
  */
 export async function prepareFolders(store: StoreFolders): Promise<void> {
   try {
     await makeFolders(store);
-    await sweepIncoming(store);
+    await store.sweep();
     for (const target of targets) await moveProbeInto(target, store);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -35,14 +37,6 @@ async function makeFolders({ path, folders }: StoreFolders): Promise<void> {
   await folders.make(path);
   for (const folder of fixed) await folders.make(join(path, folder));
   for (const folder of ['', blobsFolder]) await folders.sync(join(path, folder));
-}
-
-/** Blobs and records that a former process never finished. */
-async function sweepIncoming({ path, files, folders }: StoreFolders): Promise<void> {
-  const incoming = join(path, incomingFolder);
-  for await (const { name, kind } of files.entries(incoming)) {
-    if (kind !== 'folder') await folders.remove(join(incoming, name));
-  }
 }
 
 async function moveProbeInto(target: string, { path, files, folders }: StoreFolders): Promise<void> {

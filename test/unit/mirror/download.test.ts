@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
 import { Download } from '../../../src/mirror/download.ts';
-import type { ByteSource, IncomingBlob, OpenedBlob } from '../../../src/mirror/ports.ts';
+import type { ByteSource, IncomingBlob, Mark, OpenedBlob } from '../../../src/mirror/ports.ts';
 import { type Digest, digestOf } from '../../../src/oci/digest.ts';
 import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
 import { gate } from '../../support/gate.ts';
@@ -17,6 +17,9 @@ class MemoryIncoming implements IncomingBlob {
   bytes = Buffer.alloc(0);
   isDisposed = false;
   isCommitted = false;
+  isLeft = false;
+  isCleared = false;
+  readonly marks: Mark[] = [];
   readonly #maxBytes: number;
 
   constructor({ maxBytes = Infinity } = {}) {
@@ -31,6 +34,19 @@ class MemoryIncoming implements IncomingBlob {
 
   async read(into: Uint8Array, position: number): Promise<number> {
     return this.bytes.copy(into, 0, position);
+  }
+
+  async mark(mark: Mark): Promise<void> {
+    this.marks.push(mark);
+  }
+
+  async leave(): Promise<void> {
+    this.isLeft = true;
+  }
+
+  async clear(): Promise<void> {
+    this.bytes = Buffer.alloc(0);
+    this.isCleared = true;
   }
 
   async commit(): Promise<void> {

@@ -18,8 +18,9 @@ const latest: RecordKey = {
 };
 
 /** How far the writer must have come for the blob, and the record, to be visible. */
-const isBlobVisible = (step: Failpoint): boolean => failpoints.indexOf(step) >= failpoints.indexOf('blob.renamed');
-const isRecordVisible = (step: Failpoint): boolean => failpoints.indexOf(step) >= failpoints.indexOf('record.renamed');
+const steps: readonly Failpoint[] = failpoints;
+const isBlobVisible = (step: Failpoint): boolean => steps.indexOf(step) >= steps.indexOf('blob.renamed');
+const isRecordVisible = (step: Failpoint): boolean => steps.indexOf(step) >= steps.indexOf('record.renamed');
 
 async function expectWholeOrNothing(path: string, step: Failpoint): Promise<void> {
   const { store, records, corrupt } = fileStores({ path });
