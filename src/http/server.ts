@@ -1,10 +1,11 @@
-import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import Koa from 'koa';
 import type { Mirror } from '../mirror/mirror.ts';
 import type { Clock, Observer } from '../mirror/ports.ts';
 import { OciError } from '../oci/errors.ts';
+import { BrokenRequests } from './broken-requests.ts';
 import type { Certificate } from './certificate.ts';
 import type { ExchangeState } from './exchange.ts';
 import { type AccessLine, tellOfRequests } from './middleware/access-log.ts';
@@ -36,7 +37,7 @@ export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
   app.use((ctx, next) => {
     ctx.set('Docker-Distribution-Api-Version', 'registry/2.0');
     ctx.set('X-Content-Type-Options', 'nosniff');
-    refuseOddRequests(ctx.req.url ?? '', ctx.req.headers, () => ctx.set('Connection', 'close'));
+    refuseOddRequests(ctx.req, () => ctx.set('Connection', 'close'));
     return next();
   });
   app.use(registryRoutes(deps).routes());
@@ -47,16 +48,17 @@ export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
 }
 
 /**
- * An absolute-form target leads nowhere (VSV00018), and a GET with a body ends its connection: what follows an unread body must never be
- * taken for a request (CVE-2025-4366).
+ * An absolute-form target leads nowhere (VSV00018), a request names one host (RFC 9112 §3.2), and a GET with a body ends its connection:
+ * what follows an unread body must never be taken for a request (CVE-2025-4366).
  */
-function refuseOddRequests(
-  target: string,
-  headers: { readonly 'content-length'?: string | undefined; readonly 'transfer-encoding'?: string | undefined },
-  closeConnection: () => void,
-): void {
+function refuseOddRequests(request: IncomingMessage, closeConnection: () => void): void {
+  const { url = '', headers } = request;
   if (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0') closeConnection();
-  if (!target.startsWith('/')) throw new OciError('NAME_INVALID', 'the request target must be a path');
+  if (!url.startsWith('/')) throw new OciError('NAME_INVALID', 'the request target must be a path');
+  const hosts = request.rawHeaders.filter((name, place) => place % 2 === 0 && name.toLowerCase() === 'host').length;
+  if (hosts === 1 || (hosts === 0 && request.httpVersion === '1.0')) return;
+  closeConnection();
+  throw new OciError('NAME_INVALID', 'the request must name one host');
 }
 
 export interface ListenOptions {
@@ -82,13 +84,18 @@ export class Listener {
     this.name = options.name;
     this.#options = options;
     const answer = app.callback();
+    const broken = new BrokenRequests();
     const handle: RequestListener = (request, response) => {
+      response.once('close', broken.answering(request.socket));
       if (this.#isDraining) response.setHeader('Connection', 'close');
       void answer(request, response); // Koa answers every failure itself.
     };
+    // Who names no host is told so in the words of the spec.
+    const settings = { requireHostHeader: false };
     this.#server = options.certificate
-      ? createTlsServer({ ...options.certificate.current() }, handle)
-      : createServer(handle);
+      ? createTlsServer({ ...settings, ...options.certificate.current() }, handle)
+      : createServer(settings, handle);
+    this.#server.on('clientError', (error, socket) => broken.refuse(error, socket));
     // Slow headers are cut by Node itself (headersTimeout); a response nobody reads, by this.
     this.#server.timeout = options.idleTimeoutMs;
     this.#server.maxHeadersCount = maxHeaders + 1;

@@ -1,0 +1,44 @@
+import type { Duplex } from 'node:stream';
+
+/** Node's codes for what it could not read, where it is not simply 400. */
+const statusLineByCode: ReadonlyMap<string, string> = new Map([
+  ['ERR_HTTP_REQUEST_TIMEOUT', '408 Request Timeout'],
+  ['HPE_HEADER_OVERFLOW', '431 Request Header Fields Too Large'],
+]);
+
+/**
+ * Answers what cannot be read as HTTP in the words of the spec too, and ends the connection: where one request ends and the next begins
+ * is not known any more.
+ */
+export class BrokenRequests {
+  readonly #answersOn = new WeakMap<Duplex, number>();
+
+  /** An answer begins on a connection: nothing may be written into it. @returns what to call at its end. */
+  answering(socket: Duplex): () => void {
+    this.#count(socket, 1);
+    return () => this.#count(socket, -1);
+  }
+
+  refuse(error: Error & { readonly code?: string | undefined }, socket: Duplex): void {
+    if (!socket.writable || (this.#answersOn.get(socket) ?? 0) > 0) socket.destroy();
+    else socket.end(answerTo(error.code ?? ''), () => socket.destroy());
+  }
+
+  #count(socket: Duplex, change: number): void {
+    this.#answersOn.set(socket, (this.#answersOn.get(socket) ?? 0) + change);
+  }
+}
+
+function answerTo(code: string): string {
+  const body = JSON.stringify({ errors: [{ code: 'UNKNOWN', message: 'the request cannot be read' }] });
+  return [
+    `HTTP/1.1 ${statusLineByCode.get(code) ?? '400 Bad Request'}`,
+    'Docker-Distribution-Api-Version: registry/2.0',
+    'X-Content-Type-Options: nosniff',
+    'Content-Type: application/json; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    'Connection: close',
+    '',
+    body,
+  ].join('\r\n');
+}
