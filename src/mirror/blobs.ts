@@ -209,8 +209,9 @@ export class Blobs {
   async #recordKept({ of, digest }: BlobQuestion, size: number): Promise<void> {
     const { links, index, observer, clock } = this.#deps;
     this.#unreadable.forget(digest);
-    await links.record(of, digest, size);
+    // At once, so that there is no moment in which it counts neither as arriving nor as stored.
     index.noteContent({ digest, size, isManifest: false, names: [], usedAtMs: clock.now() });
+    await links.record(of, digest, size);
     observer.contentStored({ kind: 'blob', bytes: size });
   }
 

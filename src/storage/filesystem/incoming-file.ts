@@ -113,10 +113,15 @@ export class IncomingFile implements AsyncDisposable {
     await this.sync();
     failpoint(`${kind}.synced`);
     await folders.place(this.path, to);
-    this.letBe();
-    failpoint(`${kind}.renamed`);
-    await folders.sync(dirname(to));
-    failpoint(`${kind}.folder-synced`);
+    this.#isKept = true;
+    try {
+      failpoint(`${kind}.renamed`);
+      await folders.sync(dirname(to));
+      failpoint(`${kind}.folder-synced`);
+    } finally {
+      // Not before: from here on whoever published it counts it as stored, and in between nobody would.
+      this.#deps.onBytes?.(-this.#size);
+    }
   }
 
   /** From now on the file is somebody else's: disposing only closes it. */
