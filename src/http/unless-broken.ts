@@ -6,7 +6,7 @@ import type { Context } from 'koa';
  */
 export function unlessBroken(
   report: (bug: unknown) => void,
-): (error: unknown, ctx?: Pick<Context, 'req'> | undefined) => void {
+): (error: unknown, ctx?: Pick<Context, 'req'>) => void {
   return (error, ctx) => {
     if (ctx?.req.socket.destroyed !== true) report(error);
   };
