@@ -22,7 +22,9 @@ const basic = z
 
 const bearerToken = z
   .strictObject({
-    kind: z.literal('bearer-token').describe('A token that is sent to the registry as it is.'),
+    kind: z
+      .literal('bearer-token')
+      .describe('An identity token, as `docker login` keeps it: exchanged at the token realm.'),
     repositories,
     token: text().describe('The token.').optional(),
     tokenFile: path().describe('The file that holds the token instead; read again when it rotates.').optional(),

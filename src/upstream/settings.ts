@@ -33,7 +33,6 @@ export type CredentialSettings = AccountSettings & { readonly repositories: read
 export type AccountSettings =
   | { readonly kind: 'basic'; readonly username: string; readonly readPassword: ReadSecret }
   | { readonly kind: 'bearer-token'; readonly readToken: ReadSecret }
-  | { readonly kind: 'identity-token'; readonly readToken: ReadSecret }
   | { readonly kind: 'docker-config'; readonly configFile: string }
   | {
       readonly kind: 'exec';

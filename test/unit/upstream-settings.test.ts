@@ -91,7 +91,6 @@ describe('credentials', () => {
       case 'ecr':
       case 'ecr-public':
       case 'exec':
-      case 'identity-token':
         return undefined;
     }
   };

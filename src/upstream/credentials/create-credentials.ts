@@ -8,7 +8,6 @@ import { createEcrPublicCredentials } from './ecr-public.ts';
 import { createExecCredentials } from './exec.ts';
 import { createGitlabCredentials } from './gitlab.ts';
 import { createGoogleCredentials } from './google.ts';
-import { createIdentityTokenCredentials } from './identity-token.ts';
 
 /** The account that an operator described. */
 export function createCredentials(settings: AccountSettings, deps: AccountDeps): Credentials {
@@ -17,8 +16,6 @@ export function createCredentials(settings: AccountSettings, deps: AccountDeps):
       return createBasicCredentials(settings, deps);
     case 'bearer-token':
       return createBearerTokenCredentials(settings, deps);
-    case 'identity-token':
-      return createIdentityTokenCredentials(settings, deps);
     case 'docker-config':
       return createDockerConfigCredentials(settings, deps);
     case 'exec':

@@ -3,49 +3,93 @@ import { parseRepository } from '../../../../src/oci/reference.ts';
 import { sendJson, serve } from '../serve.ts';
 import { clientOf, patiently } from '../start-client.ts';
 
-const repository = parseRepository('team/app');
+const [app, other] = [parseRepository('team/app'), parseRepository('team/other')];
 
-async function start(held: readonly string[], challenge: string) {
-  const registry = await serve(({ headers }, response) => {
-    const isLetIn = headers.authorization === 'Bearer good';
-    sendJson(response, { tags: [] }, isLetIn ? 200 : 401, {
-      'www-authenticate': challenge.replace('HERE', registry.url),
-    });
+/** A registry whose token endpoint answers POST with `postStatus`, and trades `refresh-1` for tokens. */
+async function start({ postStatus = 200, accepted = 'refresh-1', held = ['refresh-1'] } = {}) {
+  const registry = await serve(({ method, url, headers, form }, response) => {
+    if (url.pathname !== '/oauth2/token') {
+      const isLetIn = headers.authorization === 'Bearer access';
+      return sendJson(response, { tags: [] }, isLetIn ? 200 : 401, {
+        'www-authenticate': `Bearer realm="${registry.url}/oauth2/token",service="acr"`,
+      });
+    }
+    const basic = Buffer.from((headers.authorization ?? '').replace('Basic ', ''), 'base64').toString();
+    const shown = method === 'POST' ? form.get('refresh_token') : basic.split(':')[1];
+    const status = method === 'POST' && postStatus !== 200 ? postStatus : shown === accepted ? 200 : 401;
+    sendJson(response, { access_token: 'access', expires_in: 3_600 }, status);
   });
   const secrets = [...held];
   const readToken = async () => (secrets.length > 1 ? secrets.shift() : secrets[0]) ?? '';
-  const { client } = clientOf(registry.url, {
-    credentials: [{ kind: 'bearer-token', repositories: ['**'], readToken }],
-  });
-  return { registry, pull: () => client.listTags(repository, patiently) };
+  const credentials = [{ kind: 'bearer-token', repositories: ['**'], readToken }] as const;
+  const connected = clientOf(registry.url, { credentials });
+  const pull = (repository = app) => connected.client.listTags(repository, patiently);
+  return { registry, pull, ...connected };
 }
 
-test.each(['Bearer realm="HERE/token",service="s"', 'Bearer', 'Basic realm="x"'])(
-  'a token is sent as it is to a registry that demands %s',
-  async (challenge) => {
-    const { registry, pull } = await start(['good'], challenge);
+test('a refresh token is exchanged with a POST, and never sent to the registry itself', async () => {
+  const { registry, pull } = await start();
 
-    await pull();
-    await pull();
+  await pull();
 
-    expect(registry.seen.map(({ headers }) => headers.authorization)).toEqual([
-      undefined,
-      'Bearer good',
-      'Bearer good',
-    ]);
-  },
-);
+  expect(registry.story()).toEqual(['GET /v2/team/app/tags/list', 'POST /oauth2/token', 'GET /v2/team/app/tags/list']);
+  expect(Object.fromEntries(registry.seen[1]?.form ?? [])).toEqual({
+    grant_type: 'refresh_token',
+    refresh_token: 'refresh-1',
+    client_id: 'layerwell',
+    service: 'acr',
+    scope: 'repository:team/app:pull',
+  });
+  expect(registry.seen[1]?.headers['content-type']).toBe('application/x-www-form-urlencoded');
+  const toRegistry = registry.seen.filter(({ url }) => url.pathname.startsWith('/v2/'));
+  expect(toRegistry.map(({ headers }) => headers.authorization)).toEqual([undefined, 'Bearer access']);
+});
 
-test('one that was rotated is read anew', async () => {
-  const { pull } = await start(['old', 'good'], 'Bearer realm="HERE/token"');
+test.each([400, 401, 404, 405])('an endpoint that answers %i to a POST is asked with GET', async (postStatus) => {
+  const { registry, pull } = await start({ postStatus });
+
+  await pull();
+
+  expect(registry.story().slice(1, 3)).toEqual(['POST /oauth2/token', 'GET /oauth2/token']);
+});
+
+test('an endpoint that is broken is not asked in another way', async () => {
+  const { registry, pull } = await start({ postStatus: 503 });
+
+  await expect(pull()).rejects.toMatchObject({ trouble: 'unavailable' });
+
+  expect(registry.story().slice(1)).toEqual(['POST /oauth2/token']);
+});
+
+test('its token is renewed when it ends', async () => {
+  const { registry, pull, clock } = await start();
+  await pull();
+  clock.advance(3_600_000);
+
+  await pull();
+
+  expect(registry.story().filter((one) => one === 'POST /oauth2/token')).toHaveLength(2);
+});
+
+test('a refresh token that was rotated is read anew', async () => {
+  const { pull } = await start({ accepted: 'refresh-2', held: ['refresh-1', 'refresh-2'] });
 
   expect(await pull()).toEqual([]);
 });
 
-test('one that stays refused is sent once', async () => {
-  const { registry, pull } = await start(['bad'], 'Bearer realm="HERE/token"');
+test('one that stays refused is tried once in each way', async () => {
+  const { registry, pull } = await start({ accepted: 'another' });
 
-  await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
+  await expect(pull()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
 
-  expect(registry.seen).toHaveLength(2);
+  expect(registry.story().slice(1)).toEqual(['POST /oauth2/token', 'GET /oauth2/token']);
+});
+
+test('ten pulls at once from one repository exchange it once, and another repository has a token of its own', async () => {
+  const { registry, pull } = await start();
+
+  await Promise.all(Array.from({ length: 10 }, () => pull()));
+  await pull(other);
+
+  expect(registry.story().filter((one) => one === 'POST /oauth2/token')).toHaveLength(2);
 });
