@@ -1,0 +1,161 @@
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { Tally } from './tally.ts';
+
+const secondsOfAnswers = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
+
+/** Makes metrics of one registry, each by its name without the prefix, what it says, and its labels. */
+function makerFor(registry: Registry) {
+  const registers = [registry];
+  const named = (name: string) => `layerwell_${name}`;
+  return {
+    tally: <Label extends string>(name: string, help: string, labels: readonly Label[]) =>
+      new Tally({ name: named(name), help, labels, registry }),
+    counter: <Label extends string>(name: string, help: string, labels: readonly Label[] = []) =>
+      new Counter({ name: named(name), help, labelNames: [...labels], registers }),
+    gauge: <Label extends string>(name: string, help: string, labels: readonly Label[] = []) =>
+      new Gauge({ name: named(name), help, labelNames: [...labels], registers }),
+    seconds: <Label extends string>(name: string, help: string, labels: readonly Label[] = []) =>
+      new Histogram({ name: named(name), help, labelNames: [...labels], buckets: secondsOfAnswers, registers }),
+    /** Read when somebody scrapes. */
+    readout: (name: string, help: string, read: () => number | Promise<number>) =>
+      new Gauge({
+        name: named(name),
+        help,
+        registers,
+        async collect() {
+          this.set(await read());
+        },
+      }),
+  };
+}
+
+/**
+ * Every metric there is, on one page. Labels come from the configuration or from fixed lists only: never a repository, a tag or an
+ * address, whose number clients choose.
+ */
+export function createInstruments(registry: Registry) {
+  const make = makerFor(registry);
+  return {
+    // What clients asked and got.
+    requests: make.tally('http_requests_total', 'Answers given to clients, by where they came from.', [
+      'kind',
+      'method',
+      'code',
+      'cache',
+      'upstream',
+    ]),
+    responseBytes: make.tally('http_response_bytes_total', 'Content sent to clients.', ['kind', 'cache', 'upstream']),
+    clientAborts: make.tally(
+      'http_client_aborts_total',
+      'Answers cut before their end, by the client or because of a failure.',
+      ['kind'],
+    ),
+    rejections: make.counter(
+      'http_rejected_total',
+      'Requests and connections refused because they were too many, by what there was too much of.',
+      ['reason'],
+    ),
+    requestSeconds: make.seconds('http_request_duration_seconds', 'From the request to the end of its answer.', [
+      'kind',
+      'cache',
+    ]),
+    firstByteSeconds: make.seconds(
+      'http_time_to_first_byte_seconds',
+      'From the request to the headers of its answer.',
+      ['kind', 'cache'],
+    ),
+
+    // What upstreams were asked and answered.
+    upstreamRequests: make.counter(
+      'upstream_requests_total',
+      'Requests to upstreams; code is the HTTP status, or why there was none.',
+      ['upstream', 'kind', 'method', 'code'],
+    ),
+    upstreamSeconds: make.seconds(
+      'upstream_request_duration_seconds',
+      'From a request to an upstream to the headers of its answer.',
+      ['upstream', 'kind'],
+    ),
+    rateLimit: make.gauge(
+      'upstream_ratelimit_limit',
+      'What an upstream allows an account of the mirror in one window.',
+      ['upstream', 'account'],
+    ),
+    rateLimitRemaining: make.gauge(
+      'upstream_ratelimit_remaining',
+      'What was left of it when the upstream last said so.',
+      ['upstream', 'account'],
+    ),
+    rateLimitWindow: make.gauge('upstream_ratelimit_window_seconds', 'The length of that window.', [
+      'upstream',
+      'account',
+    ]),
+    circuits: make.gauge(
+      'upstream_circuit_state',
+      '1 for the state an upstream endpoint is in: open, it failed and is not asked; half-open, one request tries.',
+      ['upstream', 'endpoint', 'state'],
+    ),
+    upstreamBytes: make.tally('upstream_response_bytes_total', 'Content received from upstreams.', [
+      'upstream',
+      'kind',
+    ]),
+
+    // What is fetched, kept and removed.
+    downloadsInFlight: make.gauge('cache_fills_in_flight', 'Blob downloads that run.'),
+    downloads: make.counter('cache_fills_total', 'Blob downloads that ended, by how.', ['upstream', 'result']),
+    downloadSeconds: make.seconds('cache_fill_duration_seconds', 'How long blob downloads took.'),
+    collapsed: make.counter('cache_collapsed_requests_total', 'Requests that shared the upstream request of another.', [
+      'kind',
+    ]),
+    revalidations: make.counter('cache_revalidations_total', 'Tags looked up again after their lifetime.', [
+      'upstream',
+      'result',
+    ]),
+    stale: make.counter('stale_served_total', 'Answers from the cache because the upstream gave none, by why.', [
+      'upstream',
+      'reason',
+    ]),
+    admittedBytes: make.counter('cache_admitted_bytes_total', 'Content that was stored.', ['kind']),
+    evictions: make.counter('cache_evictions_total', 'Content that was removed, by why.', ['reason']),
+    evictedBytes: make.counter('cache_evicted_bytes_total', 'Bytes that were removed, by why.', ['reason']),
+    corruptions: make.counter(
+      'cache_corruptions_total',
+      'Stored files whose size or bytes were not what their name promises, by who found them.',
+      ['source'],
+    ),
+    scrubbedBytes: make.counter('scrub_bytes_total', 'Stored content that was read once more and verified.'),
+    lastScrub: make.gauge('scrub_last_completed_timestamp_seconds', 'When everything stored had last been verified.'),
+    troubles: make.counter('internal_errors_total', 'Failures inside the mirror that no client hears of, by part.', [
+      'part',
+    ]),
+  };
+}
+
+/** What is read off the parts when somebody scrapes. */
+export interface Readings {
+  readonly totals: () => Promise<{ readonly bytes: number; readonly manifests: number; readonly blobs: number }>;
+  readonly freeBytes: () => Promise<number>;
+  readonly pendingBytes: () => number;
+  readonly maxBytes: number;
+}
+
+export function createReadouts(registry: Registry, readings: Readings): void {
+  const { readout } = makerFor(registry);
+  const { totals, freeBytes, pendingBytes, maxBytes } = readings;
+  new Gauge({
+    name: 'layerwell_cache_objects',
+    help: 'Stored content.',
+    labelNames: ['kind'],
+    registers: [registry],
+    async collect() {
+      const { manifests, blobs } = await totals();
+      this.set({ kind: 'manifest' }, manifests);
+      this.set({ kind: 'blob' }, blobs);
+    },
+  });
+  readout('cache_bytes', 'Stored content, in bytes.', async () => (await totals()).bytes);
+  readout('storage_pending_bytes', 'Bytes that are arriving or were set aside.', pendingBytes);
+  readout('cache_capacity_bytes', 'What the store may take: storage.maxSize.', () => maxBytes);
+  // A disk that cannot tell hides no other metric.
+  readout('storage_free_bytes', 'Free bytes of the disk the store is on.', () => freeBytes().catch(() => Number.NaN));
+}
