@@ -59,7 +59,7 @@ export class Space {
       for (;;) {
         const [victim] = await this.#victims({ bytesNeeded: 1, usedBeforeMs });
         if (!victim) return;
-        await this.#evict(victim, 'unused');
+        if (!(await this.#evict(victim, 'unused'))) return;
       }
     });
   }
@@ -83,7 +83,9 @@ export class Space {
       if (bytesNeeded > (await this.#deps.index.totals()).bytes) return false;
       const victims = await this.#victims({ bytesNeeded, usedBeforeMs: Infinity });
       if (victims.length === 0) return false;
-      for (const victim of victims) await this.#evict(victim, 'lru');
+      let isSomeGone = false;
+      for (const victim of victims) isSomeGone = (await this.#evict(victim, 'lru')) || isSomeGone;
+      if (!isSomeGone) return false;
     }
   }
 
@@ -121,14 +123,26 @@ export class Space {
     return holders.some(({ upstream, repository }) => this.#isKeptName(`${upstream}/${repository}`));
   }
 
-  /** The records go first: a record without content costs one download, content without its record one look upstream. */
-  async #evict({ digest, size }: EvictableContent, reason: 'lru' | 'unused'): Promise<void> {
+  /**
+   * The records go first: a record without content costs one download, content without its record one look upstream. What the disk does
+   * not let go goes on counting.
+   * @returns whether it is gone.
+   */
+  async #evict(content: EvictableContent, reason: 'lru' | 'unused'): Promise<boolean> {
     const { index, records, store, observer, onEvicted } = this.#deps;
+    const { digest, size } = content;
     const keys = await index.forget(digest);
     onEvicted(digest, keys);
-    for (const key of keys) await records.remove(key);
-    await store.remove(digest);
+    try {
+      for (const key of keys) await records.remove(key);
+      await store.remove(digest);
+    } catch (cause) {
+      observer.trouble({ part: 'eviction', cause });
+      index.noteContent({ ...content, names: [] });
+      return false;
+    }
     observer.evicted({ reason, bytes: size });
+    return true;
   }
 
   #inTurn<Value>(work: () => Promise<Value>): Promise<Value> {

@@ -1,0 +1,161 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
+import { type Image, image } from '../support/images.ts';
+import { pullAll } from '../support/pull.ts';
+import { type FileCall, ScriptedFiles } from '../support/scripted-files.ts';
+import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
+import { storeOnDisk } from '../support/store-on-disk.ts';
+
+const repository = 'library/app';
+const timeout = 90_000;
+/** More calls than a pull makes of the disk. */
+const maxCalls = 120;
+
+/** A full or read-only disk refuses what would change it; a broken one, or a process without descriptors, anything. */
+const changes: readonly FileCall['operation'][] = [
+  'open',
+  'write',
+  'truncate',
+  'sync',
+  'mkdir',
+  'rename',
+  'unlink',
+  'rmdir',
+];
+const disks = [
+  { code: 'ENOSPC', refused: changes },
+  { code: 'EROFS', refused: changes },
+  { code: 'EIO', refused: undefined },
+  { code: 'EMFILE', refused: undefined },
+];
+type Disk = (typeof disks)[number];
+
+interface Mirror {
+  readonly upstream: FakeRegistry;
+  readonly app: RunningApp;
+  readonly files: ScriptedFiles;
+}
+
+async function startMirror(more: MirrorConfig = {}): Promise<Mirror> {
+  const upstream = await startFakeRegistry();
+  const files = new ScriptedFiles();
+  return { upstream, files, app: await startApp(mirrorOf(upstream, more), { files }) };
+}
+
+function publish({ upstream }: Mirror, tag: string): Image {
+  const made = image({ name: `image ${tag}`, layerBytes: 70_000 });
+  upstream.content.add(repository, tag, made);
+  return made;
+}
+
+/**
+ * Pulls an image while the disk fails one call, and then once more.
+ * @returns whether so many calls were made at all.
+ */
+async function pullWhile({ code, refused }: Disk, failing: number, { app, files }: Mirror): Promise<boolean> {
+  const calls: FileCall[] = [];
+  files.failWith = (call) => {
+    if (refused?.includes(call.operation) === false) return undefined;
+    calls.push(call);
+    return calls.length === failing + 1 ? code : undefined;
+  };
+  await pullAll(app, repository, `${failing}`).catch((cause: unknown) => expectCut(cause, calls[failing]));
+  await app.quiet();
+  files.failWith = () => undefined;
+  await pullAll(app, repository, `${failing}`);
+  await app.quiet();
+  return calls.length > failing;
+}
+
+/** The one failure that costs an answer: what is on its way cannot be read from the disk any more. */
+function expectCut(cause: unknown, failed: FileCall | undefined): void {
+  expect({ cut: cause instanceof TypeError, operation: failed?.operation }).toEqual({ cut: true, operation: 'read' });
+}
+
+async function expectWholeStore({ app }: Mirror): Promise<void> {
+  const { blobs, setAside } = await storeOnDisk(app.dataDirectory);
+  expect([...blobs].filter(([, { isWhole }]) => !isWhole)).toEqual([]);
+  expect(setAside).toEqual([]);
+}
+
+test.each(disks)(
+  'whichever call of a first pull the disk fails with $code, the pull is served, and all of it is kept later',
+  { timeout },
+  async (disk) => {
+    const mirror = await startMirror();
+    let reached = 0;
+    for (let isReached = true; isReached; reached += 1) {
+      publish(mirror, `${reached}`);
+      isReached = await pullWhile(disk, reached, mirror);
+    }
+    expect(reached).toBeGreaterThan(20);
+    await mirror.app.stop();
+    await expectWholeStore(mirror);
+
+    await mirror.upstream.stop();
+    await mirror.app.restart();
+    expect((await storeOnDisk(mirror.app.dataDirectory)).incoming).toEqual([]);
+    for (let tag = 0; tag < reached; tag += 1) await pullAll(mirror.app, repository, `${tag}`);
+  },
+);
+
+test.each(disks)(
+  'whichever call of a later pull the disk fails with $code, the pull is served from the store or the upstream',
+  { timeout },
+  async (disk) => {
+    const mirror = await startMirror();
+    for (let tag = 0; tag < maxCalls / 2; tag += 1) {
+      publish(mirror, `${tag}`);
+      await pullAll(mirror.app, repository, `${tag}`);
+    }
+    await mirror.app.restart();
+    let reached = 0;
+    while (await pullWhile(disk, reached, mirror)) reached += 1;
+    expect(reached).toBeGreaterThan(5);
+    await expectWholeStore(mirror);
+  },
+);
+
+/** What all files of the store take. */
+async function bytesOnDisk({ dataDirectory }: RunningApp): Promise<number> {
+  const files = await readdir(join(dataDirectory, 'blobs'), { recursive: true, withFileTypes: true });
+  const sizes = files
+    .filter((entry) => entry.isFile())
+    .map(async ({ parentPath, name }) => (await stat(join(parentPath, name))).size);
+  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+}
+
+test.each(disks.filter(({ code }) => code === 'ENOSPC' || code === 'EIO'))(
+  'whichever call the disk fails with $code while room is made, pulls are served, and the bound holds again afterwards',
+  { timeout },
+  async (disk) => {
+    const mirror = await startMirror({ storage: { maxSize: '200KiB', minFree: '0B' } });
+    let reached = 0;
+    for (let isReached = true; isReached; reached += 1) {
+      publish(mirror, `${reached}`);
+      isReached = await pullWhile(disk, reached, mirror);
+    }
+    publish(mirror, 'last');
+    await pullAll(mirror.app, repository, 'last');
+    await mirror.app.stop();
+    expect(await bytesOnDisk(mirror.app)).toBeLessThanOrEqual(200 * 1024);
+    await expectWholeStore(mirror);
+  },
+);
+
+test('while the disk refuses everything, images are pulled all the same, again and again, and kept once it recovers', async () => {
+  const mirror = await startMirror();
+  for (const tag of ['1', '2', '3']) publish(mirror, tag);
+  mirror.files.failWith = () => 'EIO';
+  for (let round = 0; round < 3; round += 1) {
+    for (const tag of ['1', '2', '3']) await pullAll(mirror.app, repository, tag);
+  }
+  mirror.files.failWith = () => undefined;
+  for (const tag of ['1', '2', '3']) await pullAll(mirror.app, repository, tag);
+  await mirror.app.restart();
+  await mirror.upstream.stop();
+  for (const tag of ['1', '2', '3']) await pullAll(mirror.app, repository, tag);
+});
