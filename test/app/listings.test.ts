@@ -1,0 +1,212 @@
+import { describe, expect, test } from 'vitest';
+import { namedBy } from '../../src/oci/manifest.ts';
+import { ociIndex } from '../../src/oci/media-types.ts';
+import { ask, caughtUp, type WholeAnswer } from '../support/client.ts';
+import { type FakeRegistry, type FakeRegistryOptions, startFakeRegistry } from '../support/fake-registry.ts';
+import { gate } from '../support/gate.ts';
+import { image, referrerOf } from '../support/images.ts';
+import { pullAll } from '../support/pull.ts';
+import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
+
+const repository = 'library/app';
+const listPath = `/v2/${repository}/tags/list`;
+const minute = 60_000;
+const subject = image();
+const signature = referrerOf(subject.manifest);
+const document = referrerOf(subject.manifest, { artifactType: 'application/vnd.example.sbom', text: 'parts' });
+const referrersPath = `/v2/${repository}/referrers/${subject.manifest.digest}`;
+
+async function started(
+  tags: readonly string[],
+  { config = {}, ...options }: FakeRegistryOptions & { readonly config?: MirrorConfig } = {},
+): Promise<{ readonly upstream: FakeRegistry; readonly app: RunningApp }> {
+  const upstream = await startFakeRegistry(options);
+  for (const tag of tags) upstream.content.add(repository, tag, subject, tag === tags[0] ? [signature, document] : []);
+  return { upstream, app: await startApp(mirrorOf(upstream, config)) };
+}
+
+function json(answer: WholeAnswer): unknown {
+  return JSON.parse(answer.body.toString());
+}
+
+/** The path of the next page, as the answer tells it. */
+function nextOf({ headers }: WholeAnswer): string | undefined {
+  const [, path] = /^<([^>]+)>; rel="next"$/.exec(String(headers['link'] ?? '')) ?? [];
+  return path;
+}
+
+function namesIn(page: unknown): readonly string[] {
+  const [names] = typeof page === 'object' && page !== null ? Object.values(page).filter(Array.isArray) : [];
+  if (!names) throw new Error(`no list: ${JSON.stringify(page)}`);
+  return names.map(String);
+}
+
+/** All names of a list, page by page. */
+async function follow(app: RunningApp, path: string): Promise<readonly (readonly string[])[]> {
+  const pages: (readonly string[])[] = [];
+  for (let next: string | undefined = path; next !== undefined; ) {
+    const answer = await ask(app, next);
+    expect(answer.status).toBe(200);
+    pages.push(namesIn(json(answer)));
+    next = nextOf(answer);
+  }
+  return pages;
+}
+
+describe('tags', () => {
+  const tags = ['a', 'b', 'c', 'd', 'e'];
+
+  test('are listed in order, under the name the client wrote', async () => {
+    const { app } = await started(['v10', 'latest', 'V1', 'v9', '_x']);
+    const answer = await ask(app, listPath);
+    expect(answer).toMatchObject({ status: 200, cache: 'fwd=uri-miss; fwd-status=200; stored' });
+    expect(json(answer)).toEqual({ name: repository, tags: ['V1', '_x', 'latest', 'v10', 'v9'] });
+    expect(json(await ask(app, '/v2/docker.io/app/tags/list'))).toMatchObject({ name: 'docker.io/app' });
+    const head = await ask(app, listPath, { method: 'HEAD' });
+    expect(head).toMatchObject({ status: 200, headers: { 'content-length': answer.headers['content-length'] } });
+  });
+
+  test('come in pages as large as the client wants, each leading to the next', async () => {
+    const { app, upstream } = await started(tags);
+    expect(await follow(app, `${listPath}?n=2`)).toEqual([['a', 'b'], ['c', 'd'], ['e']]);
+    expect(await follow(app, `${listPath}?n=5`)).toEqual([tags]);
+    expect(await follow(app, `${listPath}?n=1000000`)).toEqual([tags]);
+    expect(await follow(app, `/docker.io/v2/app/tags/list?ns=docker.io&n=3`)).toEqual([
+      ['a', 'b', 'c'],
+      ['d', 'e'],
+    ]);
+    expect(upstream.count()).toBe(1);
+  });
+
+  test('begin behind the last one the client knows, though that one is gone', async () => {
+    const { app } = await started(tags);
+    expect(await follow(app, `${listPath}?last=c`)).toEqual([['d', 'e']]);
+    expect(await follow(app, `${listPath}?last=bb&n=1`)).toEqual([['c'], ['d'], ['e']]);
+    expect(await follow(app, `${listPath}?last=zz`)).toEqual([[]]);
+    expect(await follow(app, `${listPath}?n=0`)).toEqual([[]]);
+  });
+
+  test.each([['-1'], ['1.5'], ['x'], ['99999999999'], ['']])('n=%s is refused', async (n) => {
+    const { app, upstream } = await started(tags);
+    const answer = await ask(app, `${listPath}?n=${n}`);
+    expect(answer.status).toBe(400);
+    expect(json(answer)).toMatchObject({ errors: [{ code: 'PAGINATION_NUMBER_INVALID' }] });
+    expect(upstream.count()).toBe(0);
+  });
+
+  test('are all there though the upstream gives them in pages', async () => {
+    const { app, upstream } = await started(tags, { tagsPerPage: 2 });
+    expect(await follow(app, listPath)).toEqual([tags]);
+    expect(upstream.count()).toBe(3);
+  });
+
+  test('cost one request for all clients at once, and none within the lifetime', async () => {
+    const { app, upstream } = await started(tags);
+    const answering = gate();
+    upstream.script({ times: 1 }, { holdHeaders: answering });
+    const clients = Array.from({ length: 10 }, () => ask(app, listPath));
+    await upstream.arrived('GET', /\/tags\/list$/);
+    await caughtUp(app);
+    answering.open();
+    const caches = (await Promise.all(clients)).map(({ cache }) => cache);
+    expect(caches.filter((cache) => cache.endsWith('stored'))).toHaveLength(1);
+    expect(caches.filter((cache) => cache.endsWith('collapsed'))).toHaveLength(9);
+    expect((await ask(app, listPath)).cache).toBe('hit');
+    expect(upstream.count()).toBe(1);
+  });
+
+  test.each([
+    { tag: '1m', lifetimeMs: minute },
+    { tag: '30d', lifetimeMs: 5 * minute },
+    { tag: 'forever', lifetimeMs: 5 * minute },
+  ])(
+    'that are new are seen after the lifetime of a tag, $tag, but after five minutes at the latest',
+    async ({ tag, lifetimeMs }) => {
+      const { app, upstream } = await started(['a'], { config: { freshness: { tag } } });
+      await ask(app, listPath);
+      upstream.content.add(repository, 'b', subject);
+      app.clock.advance(lifetimeMs - 1);
+      expect(await follow(app, listPath)).toEqual([['a']]);
+      app.clock.advance(1);
+      expect((await ask(app, listPath)).cache).toBe('fwd=stale; fwd-status=200; detail=revalidated');
+      expect(await follow(app, listPath)).toEqual([['a', 'b']]);
+    },
+  );
+
+  test('of a repository nobody has are an answer of 404, not an empty list', async () => {
+    const { app } = await started(tags);
+    const answer = await ask(app, '/v2/library/none/tags/list');
+    expect(answer.status).toBe(404);
+    expect(json(answer)).toMatchObject({ errors: [{ code: 'NAME_UNKNOWN' }] });
+  });
+});
+
+describe('referrers', () => {
+  const digests = ({ body }: WholeAnswer) => namedBy(body).map(({ digest }) => digest);
+
+  test.each([
+    { what: 'by the referrers API', options: {} },
+    { what: 'by their tag where the upstream has no referrers API', options: { referrersApi: false } },
+  ])('are found $what, as an image index', async ({ options }) => {
+    const { app, upstream } = await started(['1'], options);
+    const answer = await ask(app, referrersPath);
+    expect(answer).toMatchObject({ status: 200, headers: { 'content-type': ociIndex } });
+    expect(json(answer)).toMatchObject({ schemaVersion: 2, mediaType: ociIndex });
+    expect(digests(answer)).toEqual([signature.manifest.digest, document.manifest.digest]);
+    const asked = upstream.count();
+    expect((await ask(app, referrersPath)).cache).toBe('hit');
+    expect(upstream.count()).toBe(asked);
+  });
+
+  test('of one type only are those of that type, out of the same list', async () => {
+    const { app, upstream } = await started(['1']);
+    const query = `artifactType=${encodeURIComponent(document.artifactType)}`;
+    const answer = await ask(app, `${referrersPath}?${query}`);
+    expect(answer.headers['oci-filters-applied']).toBe('artifactType');
+    expect(digests(answer)).toEqual([document.manifest.digest]);
+    expect(digests(await ask(app, `${referrersPath}?artifactType=none`))).toEqual([]);
+    expect((await ask(app, referrersPath)).headers['oci-filters-applied']).toBeUndefined();
+    expect(upstream.count()).toBe(1);
+  });
+
+  test.each([{ referrersApi: true }, { referrersApi: false }])(
+    'of a manifest without any are an empty index, as the upstream says (referrers API: $referrersApi)',
+    async (options) => {
+      const { app, upstream } = await started(['1'], options);
+      const lonely = image({ name: 'lonely' });
+      upstream.content.add(repository, 'lonely', lonely);
+      const answer = await ask(app, `/v2/${repository}/referrers/${lonely.manifest.digest}`);
+      expect(answer.status).toBe(200);
+      expect(digests(answer)).toEqual([]);
+    },
+  );
+
+  test('that are refused are told as refused, not as none', async () => {
+    const { app, upstream } = await started(['1']);
+    upstream.script({}, { status: 403 });
+    expect((await ask(app, referrersPath)).status).toBe(403);
+  });
+});
+
+describe('the catalog', () => {
+  test('names what is cached, page by page, and each name can be pulled', async () => {
+    const upstream = await startFakeRegistry();
+    const other = await startFakeRegistry();
+    for (const name of ['library/b', 'library/a', 'team/c', 'never/pulled']) upstream.content.add(name, '1', subject);
+    other.content.add('org/app', '1', subject);
+    const app = await startApp({
+      defaultUpstream: 'docker.io',
+      upstreams: { 'docker.io': { url: upstream.url }, 'ghcr.test': { url: other.url } },
+    });
+    expect(await follow(app, '/v2/_catalog')).toEqual([[]]);
+    for (const name of ['library/b', 'library/a', 'team/c', 'ghcr.test/org/app']) await pullAll(app, name, '1');
+    const all = ['docker.io/library/a', 'docker.io/library/b', 'docker.io/team/c', 'ghcr.test/org/app'];
+    expect(await follow(app, '/v2/_catalog')).toEqual([all]);
+    expect(await follow(app, '/v2/_catalog?n=3')).toEqual([all.slice(0, 3), all.slice(3)]);
+    expect(await follow(app, '/v2/_catalog?last=docker.io/library/a&n=2')).toEqual([all.slice(1, 3), all.slice(3)]);
+    for (const name of all) await pullAll(app, name, '1');
+    await app.restart();
+    expect(await follow(app, '/v2/_catalog')).toEqual([all]);
+  });
+});
