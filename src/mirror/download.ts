@@ -1,8 +1,11 @@
 import { createHash, type Hash } from 'node:crypto';
 import { algorithmOf, type Digest, digestFrom } from '../oci/digest.ts';
 import { UpstreamError } from '../oci/errors.ts';
+import { DiskFailure, type DownloadEnd, isWorthGoingOn, resultOf } from './download-end.ts';
+import { readBack } from './going-on.ts';
 import { DigestMismatch, heldBackBytes } from './held-back.ts';
-import type { ByteSource, DownloadResult, IncomingBlob, OpenedBlob, Waiting } from './ports.ts';
+import { Marks } from './marks.ts';
+import type { ByteSource, IncomingBlob, Mark, OpenedBlob, Waiting } from './ports.ts';
 import { type ResumeRules, resumedPieces } from './resumed-pieces.ts';
 import { unverifiedSource, verifiedSource } from './verified-source.ts';
 
@@ -21,18 +24,16 @@ export interface DownloadDeps extends ResumeRules {
   readonly openAt: (position: number, waiting: Waiting) => Promise<OpenedBlob>;
   /** Where it is written. The download owns it. */
   readonly incoming: IncomingBlob;
+  /** Of what `incoming` holds already: nothing of that is trusted before it was read back. */
+  readonly mark?: Mark | undefined;
+  /** Called when that is not what the mark says: all begins anew. */
+  readonly onDamaged: (cause: unknown) => void;
   /** Makes the verified blob visible: commit and record. */
   readonly keep: (verified: { readonly size: number }) => Promise<void>;
   /** Called when the last reader has left a download that still runs. */
   readonly onAbandoned: () => void;
   /** Called with every piece written, before readers see it. */
   readonly onWritten: (bytes: number) => void;
-}
-
-export interface DownloadEnd {
-  readonly result: DownloadResult;
-  readonly bytes: number;
-  readonly cause?: unknown;
 }
 
 /**
@@ -47,7 +48,8 @@ export interface DownloadEnd {
  *     running ──▶ verified ──▶ kept, or not: what fails now takes nothing from the readers
  *        ├──────▶ suspended: the disk takes no more. Readers read the file to where writing stopped, then each goes on with an
  *        │                   upstream answer of its own, a copy of the writer's hash and the same held-back end
- *        └──────▶ failed: every reader's next read rejects, so no client ends up with a complete response
+ *        └──────▶ failed: every reader's next read rejects, so no client ends up with a complete response. What came is left to the
+ *                         next attempt, unless it may be wrong
  */
 export class Download {
   readonly digest: Digest;
@@ -57,7 +59,8 @@ export class Download {
   readonly #deps: DownloadDeps;
   readonly #settled = Promise.withResolvers<void>();
   readonly #abort = new AbortController();
-  readonly #hash: Hash;
+  readonly #marks: Marks;
+  #hash: Hash;
   #state: 'running' | 'verified' | 'suspended' | 'failed' = 'running';
   #failure: unknown;
   /** Of what is written: where a reader's own stream takes over when the disk takes no more. */
@@ -79,6 +82,7 @@ export class Download {
     this.size = deps.size;
     this.#hash = createHash(algorithmOf(deps.digest));
     this.#hashOfWritten = this.#hash.copy();
+    this.#marks = new Marks({ ...deps, made: deps.mark });
     this.#settled.promise.catch(() => {}); // Whoever waits for it is told; nobody has to wait.
     this.ended = this.#run();
   }
@@ -138,11 +142,13 @@ export class Download {
 
   async #run(): Promise<DownloadEnd> {
     try {
-      await this.#receiveAll();
+      await this.#receiveAll(await this.#goOn());
       this.#verify();
     } catch (cause) {
       this.#fail(cause);
-      return { result: resultOf(cause), bytes: this.#receivedBytes, cause };
+      const result = resultOf(cause);
+      if (isWorthGoingOn(result)) await this.#leave();
+      return { result, bytes: this.#receivedBytes, cause };
     } finally {
       clearTimeout(this.#writeTimer);
       if (this.#state !== 'verified') await this.#endWriting();
@@ -150,11 +156,38 @@ export class Download {
     return this.#keep();
   }
 
-  async #receiveAll(): Promise<void> {
-    const { opened, openAt, size, ...rules } = this.#deps;
+  /** @returns the answer to go on with; undefined where another is needed, since nothing that was there can be used. */
+  async #goOn(): Promise<OpenedBlob | undefined> {
+    const { opened, mark, incoming, onDamaged } = this.#deps;
+    if (!mark) return opened;
+    try {
+      const hash = await readBack(incoming, mark, this.#abort);
+      if (hash) this.#trust(mark, hash);
+      return opened;
+    } catch (cause) {
+      onDamaged(cause);
+      opened.body.destroy();
+      await this.#marks.clear().catch((failure: unknown) => {
+        throw new DiskFailure(failure);
+      });
+      return undefined;
+    }
+  }
+
+  #trust({ bytes }: Mark, hash: Hash): void {
+    this.#hash = hash;
+    this.#hashOfWritten = hash.copy();
+    this.#receivedBytes = bytes;
+    this.#writtenBytes = bytes;
+    this.#wakeReaders();
+  }
+
+  async #receiveAll(first: OpenedBlob | undefined): Promise<void> {
+    const { openAt, size, ...rules } = this.#deps;
     const { signal } = this.#abort;
     const again = (position: number) => openAt(position, { signal });
-    for await (const piece of resumedPieces({ ...rules, from: 0, first: opened, openAt: again, size, signal })) {
+    const from = this.#receivedBytes;
+    for await (const piece of resumedPieces({ ...rules, from, first, openAt: again, size, signal })) {
       this.#receivedBytes += piece.byteLength;
       this.#queue.push(piece);
       this.#queuedBytes += piece.byteLength;
@@ -189,6 +222,7 @@ export class Download {
     this.#deps.onWritten(bytes);
     this.#hashOfWritten = this.#hash.copy();
     this.#writtenBytes += bytes;
+    this.#marks.afterWriting(this.#writtenBytes, this.#hashOfWritten);
     this.#wakeReaders();
     if (this.#queuedBytes > 0) this.#writeSoon();
   }
@@ -232,6 +266,14 @@ export class Download {
     if (this.#state === 'failed') this.#settled.reject(cause);
     else this.#settled.resolve();
     this.#wakeReaders();
+  }
+
+  /** What is not written yet is asked for again. */
+  async #leave(): Promise<void> {
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    await this.#writing;
+    if (!this.#diskFailure) await this.#marks.leave(this.#writtenBytes, this.#hashOfWritten);
   }
 
   #visibleBytes(): number {
@@ -291,21 +333,4 @@ export class Download {
   async #closeWhenUnused(): Promise<void> {
     if (this.#writerIsDone && this.#readers === 0) await this.#deps.incoming[Symbol.asyncDispose]();
   }
-}
-
-/** The disk took no more: full, read-only or failing. */
-class DiskFailure extends Error {
-  override readonly name = 'DiskFailure';
-
-  constructor(cause: unknown) {
-    super('the download could not be written', { cause });
-  }
-}
-
-function resultOf(cause: unknown): DownloadResult {
-  if (cause instanceof DiskFailure) return 'disk_error';
-  if (cause instanceof DigestMismatch) return 'digest_mismatch';
-  if (!(cause instanceof UpstreamError)) return 'upstream_error';
-  if (cause.trouble === 'busy') return 'aborted';
-  return cause.trouble === 'misbehaving' ? 'short' : 'upstream_error';
 }

@@ -1,7 +1,8 @@
 import type { Digest } from '../oci/digest.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { Download } from './download.ts';
-import type { BlobStore, Clock, IncomingBlob, Observer, OpenedBlob, RepositoryId, Waiting } from './ports.ts';
+import { giveBack, type Opening, openWhereItStopped } from './going-on.ts';
+import type { BlobStore, Clock, IncomingBlob, Mark, Observer, OpenedBlob, RepositoryId, Waiting } from './ports.ts';
 import type { ResumeRules } from './resumed-pieces.ts';
 import type { Reservation, Space } from './space.ts';
 
@@ -39,6 +40,14 @@ export type Started =
 export interface RunningDownload {
   readonly of: RepositoryId;
   readonly started: Promise<Started>;
+}
+
+/** Where a download is written. */
+interface Place {
+  readonly reservation: Reservation;
+  readonly incoming: IncomingBlob;
+  /** Of what is there already. */
+  readonly mark?: Mark;
 }
 
 /** All running downloads: at most one for a digest, a bounded number in all; one nobody waits for yields to one with clients. */
@@ -93,19 +102,27 @@ export class Downloads {
     await this.#takeSlot();
     let holdsSlot = true;
     try {
-      const opened = await order.openAt(0, { signal: this.#stopping.signal });
-      const size = opened.size ?? order.promisedSize;
-      const reservation = await this.#deps.space.reserve(size).catch((cause: unknown) => this.#cannotStore(cause));
-      const incoming =
-        reservation &&
-        (await this.#deps.store.create(order.digest).catch((cause: unknown) => this.#cannotStore(cause, reservation)));
-      if (!reservation || !incoming) return { kind: 'no-room', opened };
-      const download = this.#launch(order, { opened, size, reservation, incoming });
+      const openAt = (position: number) => order.openAt(position, { signal: this.#stopping.signal });
+      const opening = await openWhereItStopped({ ...order, store: this.#deps.store, openAt });
+      const place = await this.#placeFor(order.digest, opening);
+      if (!place) return { kind: 'no-room', opened: await wholeOf(opening, openAt) };
+      const download = this.#launch(order, { ...opening, ...place });
       holdsSlot = false;
       return { kind: 'download', download };
     } finally {
       if (holdsSlot) this.#freeSlot();
     }
+  }
+
+  /** Where the blob is written, and room for what is missing of it. */
+  async #placeFor(digest: Digest, { size, interrupted }: Opening): Promise<Place | undefined> {
+    const { space, store } = this.#deps;
+    const missingBytes = size === undefined ? undefined : size - (interrupted?.mark.bytes ?? 0);
+    const reservation = await space.reserve(missingBytes).catch((cause: unknown) => this.#cannotStore(cause));
+    if (!reservation) return undefined;
+    if (interrupted) return { reservation, ...interrupted };
+    const incoming = await store.create(digest).catch((cause: unknown) => this.#cannotStore(cause, reservation));
+    return incoming && { reservation, incoming };
   }
 
   /** A disk that cannot say how full it is, or takes no file, keeps nobody from being served. */
@@ -116,12 +133,7 @@ export class Downloads {
 
   #launch(
     { digest, upstream, openAt, recordKept }: DownloadOrder,
-    parts: {
-      opened: OpenedBlob;
-      size: number | undefined;
-      reservation: Reservation;
-      incoming: IncomingBlob;
-    },
+    parts: Place & Pick<Opening, 'opened' | 'size'>,
   ): Download {
     const { observer, clock } = this.#deps;
     const startedAtMs = clock.now();
@@ -132,6 +144,8 @@ export class Downloads {
       openAt,
       ...this.#deps.resume,
       incoming: parts.incoming,
+      mark: parts.mark,
+      onDamaged: (cause) => observer.trouble({ part: 'blob store', cause }),
       onWritten: (bytes) => parts.reservation.wrote(bytes),
       onAbandoned: () => this.#limitAbandoned(),
       keep: async ({ size }) => {
@@ -194,4 +208,15 @@ export class Downloads {
   #oldestAbandoned(): Download | undefined {
     return [...this.#active].find((download) => download.isAbandoned);
   }
+}
+
+/** What is served without being stored is served from its beginning. */
+async function wholeOf(
+  { opened, interrupted }: Opening,
+  openAt: (position: number) => Promise<OpenedBlob>,
+): Promise<OpenedBlob> {
+  if (interrupted) await giveBack(interrupted);
+  if (opened.offset === 0) return opened;
+  opened.body.destroy();
+  return openAt(0);
 }

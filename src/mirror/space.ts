@@ -26,6 +26,8 @@ export interface Reservation {
 }
 
 const pageSize = 32;
+/** Whoever wanted an interrupted download has given up by then. */
+const goOnWithinMs = 24 * 3_600_000;
 
 /** Keeps the store below its bound, ahead of need. One eviction runs at a time. */
 export class Space {
@@ -48,9 +50,10 @@ export class Space {
     return this.#inTurn(async () => ((await this.#makeRoom(bytes ?? 0)) ? this.#promise(bytes ?? 0) : undefined));
   }
 
-  /** Evicts what nobody pulled for too long, and what a lowered bound leaves no room for. */
+  /** Evicts what nobody pulled for too long, and what a lowered bound leaves no room for; drops downloads nobody went on with. */
   sweep(): Promise<void> {
     return this.#inTurn(async () => {
+      await this.#deps.store.dropInterrupted({ bytes: 0, leftBeforeMs: this.#deps.clock.now() - goOnWithinMs });
       await this.#makeRoom(0);
       const { clock, unusedForMs, index } = this.#deps;
       const usedBeforeMs = clock.now() - unusedForMs;
@@ -75,11 +78,12 @@ export class Space {
     return { wrote: settle, release: () => settle(leftBytes) };
   }
 
-  /** @returns whether there is room for `wantedBytes`. */
+  /** What interrupted downloads left goes before anything that can be served. @returns whether there is room for `wantedBytes`. */
   async #makeRoom(wantedBytes: number): Promise<boolean> {
     for (;;) {
       const bytesNeeded = await this.#bytesToFree(wantedBytes);
       if (bytesNeeded === 0) return true;
+      if ((await this.#deps.store.dropInterrupted({ bytes: bytesNeeded, leftBeforeMs: -Infinity })) > 0) continue;
       if (bytesNeeded > (await this.#deps.index.totals()).bytes) return false;
       const victims = await this.#victims({ bytesNeeded, usedBeforeMs: Infinity });
       if (victims.length === 0) return false;

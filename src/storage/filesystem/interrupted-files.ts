@@ -68,9 +68,8 @@ export class InterruptedFiles {
   /** The oldest first: all that was left before `leftBeforeMs`, and more until `bytes` are free. @returns how many are. */
   async drop({ bytes, leftBeforeMs }: { readonly bytes: number; readonly leftBeforeMs: number }): Promise<number> {
     let freedBytes = 0;
-    for (const left of [...this.#left.values()]) {
+    for (const left of this.#left.values()) {
       if (freedBytes >= bytes && left.leftAtMs >= leftBeforeMs) break;
-      if (this.#left.get(left.blob) !== left) continue; // Somebody goes on with it.
       this.take(left.blob);
       if (await this.remove(left)) freedBytes += left.mark.bytes;
     }
@@ -147,7 +146,11 @@ export class InterruptedFiles {
     const { files, observer } = this.#deps;
     try {
       const file = await files.open(left.path, 'change');
-      await file.truncate(left.mark.bytes).finally(() => file.close());
+      try {
+        await file.truncate(left.mark.bytes);
+      } finally {
+        await file.close();
+      }
       return true;
     } catch (cause) {
       observer.trouble({ part: 'store', cause });

@@ -104,6 +104,7 @@ function start({ first, then, incoming = new MemoryIncoming(), of = digest, ...r
       abandoned += 1;
     },
     onWritten: () => {},
+    onDamaged: () => {},
     attemptsWithoutProgress: 3,
     wait: async () => {},
   });
