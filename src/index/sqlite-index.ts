@@ -140,6 +140,10 @@ export class SqliteIndex implements Index, RebuildableIndex {
     return (await this.#reader()).totals();
   }
 
+  async heldBytes(repositories: readonly string[]): Promise<number> {
+    return (await this.#reader()).heldBytes(repositories);
+  }
+
   async watchingSinceMs(): Promise<number> {
     return this.#open().watchingSinceMs;
   }

@@ -16,6 +16,7 @@ export class ViewReader {
   readonly #nextRepository: StatementSync;
   readonly #hasContent: StatementSync;
   readonly #totals: StatementSync;
+  readonly #heldBytes: StatementSync;
   readonly #evictable: StatementSync;
   readonly #holders: StatementSync;
 
@@ -36,6 +37,11 @@ export class ViewReader {
     this.#hasContent = database.prepare(`
       SELECT EXISTS (SELECT 1 FROM links INDEXED BY held CROSS JOIN content USING (digest) WHERE repository = ?) AS found`);
     this.#totals = database.prepare('SELECT bytes, manifests, blobs FROM totals');
+    this.#heldBytes = database.prepare(`
+      WITH RECURSIVE held (digest) AS (
+        SELECT digest FROM links INDEXED BY held WHERE repository IN (SELECT value FROM json_each(?))
+        UNION SELECT child FROM names JOIN held ON parent = digest
+      ) SELECT coalesce(sum(size), 0) AS bytes FROM content JOIN held USING (digest)`);
     this.#evictable = database.prepare(`
       SELECT digest, size, used_at, is_manifest FROM content INDEXED BY evictable WHERE named_by = 0
       ORDER BY used_at, digest LIMIT ? OFFSET ?`);
@@ -61,6 +67,10 @@ export class ViewReader {
   totals(): Totals {
     const row = this.#totals.get() ?? {};
     return { bytes: numberIn(row, 'bytes'), manifests: numberIn(row, 'manifests'), blobs: numberIn(row, 'blobs') };
+  }
+
+  heldBytes(repositories: readonly string[]): number {
+    return numberIn(this.#heldBytes.get(JSON.stringify(repositories)) ?? {}, 'bytes');
   }
 
   evictable(limit: number, offset: number): readonly EvictableContent[] {

@@ -250,6 +250,8 @@ export interface Index {
   evictable(options: { readonly limit: number; readonly offset: number }): Promise<readonly EvictableContent[]>;
   /** Since when it has seen every use: what was not used since may have been used before. */
   watchingSinceMs(): Promise<number>;
+  /** Bytes of what is linked to one of these repositories, `<upstream>/<repository>`, and of all that its manifests name. */
+  heldBytes(repositories: readonly string[]): Promise<number>;
   /** Drops a digest from the view. @returns the records that spoke of it. */
   forget(digest: Digest): Promise<readonly RecordKey[]>;
   /** Resolves once the view is complete: at once, or when a rebuild that is under way has ended. */

@@ -26,6 +26,8 @@ export interface Reservation {
 }
 
 const pageSize = 32;
+const repositoryPageSize = 1_000;
+const keptLookupEveryMs = 60_000;
 /** Whoever wanted an interrupted download has given up by then. */
 const goOnWithinMs = 24 * 3_600_000;
 
@@ -34,6 +36,7 @@ export class Space {
   readonly #deps: SpaceDeps;
   readonly #isKeptName: (name: string) => boolean;
   #promisedBytes = 0;
+  #kept = { bytes: 0, lookedUpAtMs: -Infinity };
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(deps: SpaceDeps) {
@@ -84,7 +87,7 @@ export class Space {
       const bytesNeeded = await this.#bytesToFree(wantedBytes);
       if (bytesNeeded === 0) return true;
       if ((await this.#deps.store.dropInterrupted({ bytes: bytesNeeded, leftBeforeMs: -Infinity })) > 0) continue;
-      if (bytesNeeded > (await this.#deps.index.totals()).bytes) return false;
+      if (bytesNeeded > (await this.#deps.index.totals()).bytes - (await this.#keptBytes())) return false;
       const victims = await this.#victims({ bytesNeeded, usedBeforeMs: Infinity });
       if (victims.length === 0) return false;
       let isSomeGone = false;
@@ -95,10 +98,12 @@ export class Space {
 
   async #bytesToFree(wantedBytes: number): Promise<number> {
     const { store, index, limits } = this.#deps;
+    // Asked first: what arrives meanwhile is then counted twice for a moment, and never not at all.
+    const pendingBytes = store.pendingBytes() + this.#promisedBytes;
     const [{ bytes }, freeBytes] = await Promise.all([index.totals(), store.freeBytes()]);
     const use = {
       storedBytes: bytes,
-      pendingBytes: store.pendingBytes() + this.#promisedBytes,
+      pendingBytes,
       freeBytes: freeBytes - this.#promisedBytes,
     };
     return bytesToFree(use, limits, wantedBytes);
@@ -119,7 +124,27 @@ export class Space {
         page.filter(({ usedAtMs }) => usedAtMs < usedBeforeMs),
         { bytesNeeded, isKept: (content) => this.#isKept(content), isBusy: ({ digest }) => store.isBeingRead(digest) },
       );
-      if (victims.length > 0 || page.length < pageSize) return victims;
+      const isLast = page.length < pageSize || (page.at(-1)?.usedAtMs ?? 0) >= usedBeforeMs;
+      if (victims.length > 0 || isLast) return victims;
+    }
+  }
+
+  /** What will stay whatever is evicted, looked up now and then: only so much can be made room for. */
+  async #keptBytes(): Promise<number> {
+    const { keep, clock } = this.#deps;
+    const { bytes, lookedUpAtMs } = this.#kept;
+    if (keep.length === 0 || clock.now() - lookedUpAtMs < keptLookupEveryMs) return bytes;
+    this.#kept = { bytes: await this.#deps.index.heldBytes(await this.#keptNames()), lookedUpAtMs: clock.now() };
+    return this.#kept.bytes;
+  }
+
+  async #keptNames(): Promise<readonly string[]> {
+    const names: string[] = [];
+    for (let last: string | undefined; ; ) {
+      const page = await this.#deps.index.repositories({ last, limit: repositoryPageSize });
+      names.push(...page.filter((name) => this.#isKeptName(name)));
+      last = page.at(-1);
+      if (page.length < repositoryPageSize) return names;
     }
   }
 

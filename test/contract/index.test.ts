@@ -152,6 +152,21 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     });
   });
 
+  test('counts what repositories hold, with all that their manifests name, each digest once', async () => {
+    const index = await subject();
+    const layers = ['a', 'b', 'c'].map((name, place) => noteBlob(index, name, { size: 10 ** (place + 1) }));
+    const [a, b] = layers;
+    if (!a || !b) throw new Error('three layers');
+    const child = noteManifest(index, 'child', [a, b]);
+    index.noteLink(link(alpine, noteManifest(index, 'top', [child]), { kind: 'manifest' }));
+    index.noteLink(link(alpine, a));
+    index.noteLink(link(debian, a));
+    expect(await index.heldBytes(['docker.io/library/alpine'])).toBe(1 + 1 + 10 + 100);
+    expect(await index.heldBytes(['docker.io/library/alpine', 'docker.io/library/debian'])).toBe(112);
+    expect(await index.heldBytes(['docker.io/library/debian'])).toBe(10);
+    expect(await index.heldBytes([])).toBe(0);
+  });
+
   test('sees in every answer all that was noted before it was asked', async () => {
     const index = await subject();
     for (let number = 0; number < 1234; number += 1) {

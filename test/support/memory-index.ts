@@ -81,6 +81,14 @@ export class MemoryIndex implements Index {
     ];
   }
 
+  async heldBytes(repositories: readonly string[]): Promise<number> {
+    const held = new Set(
+      this.links.filter((link) => repositories.includes(nameOf(link.of))).map(({ digest }) => digest),
+    );
+    for (const digest of held) for (const child of this.contents.get(digest)?.names ?? []) held.add(child);
+    return [...held].reduce((sum, digest) => sum + (this.contents.get(digest)?.size ?? 0), 0);
+  }
+
   async watchingSinceMs(): Promise<number> {
     return 0;
   }

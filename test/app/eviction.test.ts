@@ -1,0 +1,278 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { type Digest, hexOf } from '../../src/oci/digest.ts';
+import { ociManifest } from '../../src/oci/media-types.ts';
+import { ask } from '../support/client.ts';
+import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
+import { gate } from '../support/gate.ts';
+import { type Content, content, descriptorOf, type Image, randomBlob } from '../support/images.ts';
+import { pullAll, pullBlob, pullManifest } from '../support/pull.ts';
+import { ScriptedFiles } from '../support/scripted-files.ts';
+import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
+
+const kib = 1024;
+/** What manifests and configs may add to a store that is full of layers. */
+const smallThings = 64 * kib;
+
+const layer = (name: string, size = 256 * kib): Content => randomBlob(size, name);
+
+/** An image over these layers, which other images may have too. */
+function imageOver(name: string, ...layers: readonly Content[]): Image {
+  const config = content('application/vnd.oci.image.config.v1+json', Buffer.from(JSON.stringify({ name })));
+  const parts = { config: descriptorOf(config), layers: layers.map(descriptorOf) };
+  const manifest = { schemaVersion: 2, mediaType: ociManifest, ...parts };
+  return {
+    manifest: content(ociManifest, Buffer.from(JSON.stringify(manifest))),
+    children: [],
+    blobs: [config, ...layers],
+  };
+}
+
+const imageOf = (name: string): Image => imageOver(name, layer(`${name} 0`), layer(`${name} 1`));
+
+interface Started {
+  readonly app: RunningApp;
+  readonly upstream: FakeRegistry;
+  /** Makes an image known upstream, under the name of its repository. */
+  readonly publish: (repository: string, image: Image) => void;
+  /** Pulls it all, a moment after whatever was done before. */
+  readonly pull: (repository: string) => Promise<void>;
+}
+
+async function started(storage: MirrorConfig, files = new ScriptedFiles()): Promise<Started> {
+  const upstream = await startFakeRegistry();
+  const app = await startApp(mirrorOf(upstream, { storage: { minFree: '0B', ...storage } }), { files });
+  return {
+    app,
+    upstream,
+    publish: (repository, image) => upstream.content.add(repository, '1', image),
+    pull: async (repository) => {
+      app.clock.advance(1_000);
+      await pullAll(app, repository, '1');
+      await app.quiet();
+    },
+  };
+}
+
+async function bytesOnDisk(path: string): Promise<number> {
+  const sizes = ['blobs', 'incoming', 'set-aside'].map(async (folder) => {
+    const entries = await readdir(join(path, folder), { recursive: true, withFileTypes: true });
+    const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+    const found = await Promise.all(files.map((file) => stat(file).catch(() => ({ size: 0 }))));
+    return found.reduce((sum, { size }) => sum + size, 0);
+  });
+  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+}
+
+/** Whether these are still kept: a HEAD is a hit only then, and counts as no use. */
+async function areKept(
+  { app }: Started,
+  repository: string,
+  contents: readonly Content[],
+): Promise<readonly boolean[]> {
+  const answers = contents.map(async ({ digest, mediaType }) => {
+    const kind = mediaType === ociManifest ? 'manifests' : 'blobs';
+    return (await ask(app, `/v2/${repository}/${kind}/${digest}`, { method: 'HEAD' })).cache === 'hit';
+  });
+  return Promise.all(answers);
+}
+
+const timesFetched = ({ upstream }: Started, digest: Digest): number =>
+  upstream.requests.filter(({ method, path }) => method === 'GET' && path.endsWith(digest)).length;
+
+test('three times as much as it may keep goes through it: it stays below, nothing fails, and what is pulled all the time stays', async () => {
+  const files = new ScriptedFiles();
+  const mirror = await started({ maxSize: '2MiB' }, files);
+  const { app, publish, pull } = mirror;
+  let most = 0;
+  files.before = async ({ operation }) => {
+    if (operation !== 'write' && operation !== 'rename') return;
+    most = Math.max(most, await bytesOnDisk(app.dataDirectory));
+  };
+  const hot = imageOf('hot');
+  publish('hot/app', hot);
+  for (let round = 0; round < 6; round += 1) {
+    await pull('hot/app');
+    const names = [0, 1].map((number) => `cold/app-${round}-${number}`);
+    for (const name of names) publish(name, imageOf(name));
+    app.clock.advance(1_000);
+    await Promise.all(names.map((name) => pullAll(app, name, '1')));
+    await app.quiet();
+  }
+
+  expect(hot.blobs.map(({ digest }) => timesFetched(mirror, digest))).toEqual(hot.blobs.map(() => 1));
+  expect(most).toBeGreaterThan(1.5 * 1024 * kib);
+  expect(most).toBeLessThan(2 * 1024 * kib + smallThings);
+  const metrics = await app.metrics();
+  expect(metrics.sum('layerwell_cache_bytes')).toBe(await bytesOnDisk(app.dataDirectory));
+  expect(metrics.sum('layerwell_cache_evicted_bytes_total', { reason: 'lru' })).toBeGreaterThan(4 * 1024 * kib);
+});
+
+test('the image that was not pulled for longest goes first, and whole; a layer that another image has stays', async () => {
+  const mirror = await started({ maxSize: '1536KiB' });
+  const { publish, pull, app } = mirror;
+  const base = layer('base');
+  const [old, recent] = [imageOver('old', base, layer('old')), imageOver('recent', base, layer('recent'))];
+  const others = [1, 2].map((number) => imageOver(`other ${number}`, layer(`other ${number}`)));
+  for (const [name, built] of Object.entries({ old, recent, first: others[0], second: others[1] })) {
+    if (built) publish(`${name}/app`, built);
+  }
+  await pull('recent/app');
+  await pull('old/app');
+  await pull('first/app');
+  // Who has its layers asks for the manifest alone.
+  app.clock.advance(1_000);
+  await pullManifest(app, 'recent/app', '1');
+  const large = imageOver('large', layer('large', 600 * kib));
+  publish('large/app', large);
+  await pull('large/app');
+
+  const [config, , own] = old.blobs;
+  if (!config || !own) throw new Error('it has a config, the base and a layer of its own');
+  expect(await areKept(mirror, 'old/app', [old.manifest, config, own])).toEqual([false, false, false]);
+  expect(await areKept(mirror, 'recent/app', [recent.manifest, ...recent.blobs])).not.toContain(false);
+  expect(await areKept(mirror, 'first/app', [others[0]?.manifest ?? base, ...(others[0]?.blobs ?? [])])).not.toContain(
+    false,
+  );
+  expect(await areKept(mirror, 'large/app', [large.manifest, ...large.blobs])).not.toContain(false);
+});
+
+test('what keep names never goes, however long ago it was pulled', async () => {
+  const mirror = await started({ maxSize: '2MiB', keep: ['docker.io/kept/*'] });
+  const { publish, pull, app, upstream } = mirror;
+  publish('kept/app', imageOf('kept'));
+  await pull('kept/app');
+  for (let number = 0; number < 10; number += 1) {
+    publish(`cold/app-${number}`, imageOf(`cold ${number}`));
+    await pull(`cold/app-${number}`);
+  }
+  await upstream.stop();
+  expect([...(await pullAll(app, 'kept/app', '1')).parts.values()].map(({ cache }) => cache)).not.toContain('miss');
+});
+
+test('what somebody is reading does not go, though its image does', async () => {
+  const files = new ScriptedFiles();
+  const mirror = await started({ maxSize: '2MiB' }, files);
+  const { publish, pull, app } = mirror;
+  const read = imageOf('read');
+  publish('read/app', read);
+  await pull('read/app');
+  const [, held] = read.blobs;
+  if (!held) throw new Error('it has layers');
+  const reader = gate();
+  const reached = gate();
+  files.before = async ({ operation, path }) => {
+    if (operation !== 'read' || !path.endsWith(hexOf(held.digest))) return;
+    reached.open();
+    await reader.opened;
+  };
+  const slow = pullBlob(app, 'read/app', held.digest);
+  await reached.opened;
+  for (let number = 0; number < 6; number += 1) {
+    publish(`cold/app-${number}`, imageOf(`cold ${number}`));
+    await pull(`cold/app-${number}`);
+  }
+
+  expect(await areKept(mirror, 'read/app', [read.manifest])).toEqual([false]);
+  const fetched = timesFetched(mirror, held.digest);
+  reader.open();
+  expect((await slow).cache).toBe('hit');
+  await pullBlob(app, 'read/app', held.digest);
+  expect(timesFetched(mirror, held.digest)).toBe(fetched);
+});
+
+test('what nobody pulled for the time of unusedFor goes, however much room there is', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const mirror = await started({ unusedFor: '2d' });
+  const { publish, pull, app } = mirror;
+  const [unused, used] = [imageOf('unused'), imageOf('used')];
+  publish('unused/app', unused);
+  publish('used/app', used);
+  await pull('unused/app');
+  await pull('used/app');
+  app.clock.advance(36 * 3_600_000);
+  await pull('used/app');
+  app.clock.advance(36 * 3_600_000);
+  await vi.advanceTimersByTimeAsync(60_000);
+  await vi.waitUntil(async () => (await app.metrics()).sum('layerwell_cache_objects') === 1 + used.blobs.length, {
+    timeout: 20_000,
+  });
+  expect(await areKept(mirror, 'used/app', [used.manifest, ...used.blobs])).not.toContain(false);
+  expect((await app.metrics()).sum('layerwell_cache_evictions_total', { reason: 'unused' })).toBe(
+    1 + unused.blobs.length,
+  );
+});
+
+/** A disk that is as full as the store makes it. */
+class SmallDisk extends ScriptedFiles {
+  readonly #capacityBytes: number;
+
+  constructor(capacityBytes: number) {
+    super();
+    this.#capacityBytes = capacityBytes;
+  }
+
+  override async freeBytes(path: string): Promise<number> {
+    return this.#capacityBytes - (await bytesOnDisk(path));
+  }
+}
+
+test('as much of the disk as minFree says stays free, though maxSize leaves room', async () => {
+  const mirror = await started({ maxSize: '1GiB', minFree: '1MiB' }, new SmallDisk(2.5 * 1024 * kib));
+  const { publish, pull, app } = mirror;
+  for (let number = 0; number < 6; number += 1) {
+    publish(`cold/app-${number}`, imageOf(`cold ${number}`));
+    await pull(`cold/app-${number}`);
+    expect(await bytesOnDisk(app.dataDirectory)).toBeLessThan(1.5 * 1024 * kib + smallThings);
+  }
+  const last = imageOf('cold 5');
+  expect(await areKept(mirror, 'cold/app-5', [last.manifest, ...last.blobs])).not.toContain(false);
+});
+
+test('where keep fills the bound the rest is served without being stored, verified all the same', async () => {
+  const mirror = await started({ maxSize: '1MiB', keep: ['docker.io/kept/*'] });
+  const { publish, pull, app, upstream } = mirror;
+  const kept = imageOver('kept', layer('kept', 900 * kib));
+  publish('kept/app', kept);
+  await pull('kept/app');
+  const other = layer('other');
+  upstream.content.addBlob('other/app', other);
+
+  for (const times of [1, 2]) {
+    expect((await pullBlob(app, 'other/app', other.digest)).cache).toBe('fwd=uri-miss; fwd-status=200');
+    expect(timesFetched(mirror, other.digest)).toBe(times);
+  }
+  expect(await areKept(mirror, 'kept/app', [kept.manifest, ...kept.blobs])).not.toContain(false);
+
+  upstream.script({ path: /blobs/ }, { body: (honest) => Buffer.from(honest).fill('x', 200 * kib) });
+  await expect(pullBlob(app, 'other/app', other.digest)).rejects.toThrow('terminated');
+});
+
+test('a blob that is larger than all the store may hold is served, and nothing goes for it', async () => {
+  const mirror = await started({ maxSize: '1MiB', keep: ['docker.io/kept/*'] });
+  const { publish, pull, app, upstream } = mirror;
+  const small = imageOf('small');
+  publish('small/app', small);
+  await pull('small/app');
+  const huge = layer('huge', 1100 * kib);
+  upstream.content.addBlob('huge/app', huge);
+  expect((await pullBlob(app, 'huge/app', huge.digest)).cache).toBe('fwd=uri-miss; fwd-status=200');
+  expect(await areKept(mirror, 'small/app', [small.manifest, ...small.blobs])).not.toContain(false);
+});
+
+test('a blob for which keep leaves no room is served, and nothing goes for it', async () => {
+  const mirror = await started({ maxSize: '2MiB', keep: ['docker.io/kept/*'] });
+  const { publish, pull, app, upstream } = mirror;
+  const [kept, small] = [imageOver('kept', layer('kept', 1024 * kib)), imageOf('small')];
+  publish('kept/app', kept);
+  publish('small/app', small);
+  await pull('small/app');
+  await pull('kept/app');
+  const huge = layer('huge', 1500 * kib);
+  upstream.content.addBlob('huge/app', huge);
+  expect((await pullBlob(app, 'huge/app', huge.digest)).cache).toBe('fwd=uri-miss; fwd-status=200');
+  expect(await areKept(mirror, 'small/app', [small.manifest, ...small.blobs])).not.toContain(false);
+});
