@@ -1,7 +1,7 @@
 import { basename, join } from 'node:path';
 import type { Clock, Observer } from '../../mirror/ports.ts';
 import type { Digest } from '../../oci/digest.ts';
-import { incomingFolder, markPath } from '../layout.ts';
+import { blobPath, incomingFolder, markPath } from '../layout.ts';
 import type { DurableFolders } from './durable-folders.ts';
 import { type FileSystem, failedWith } from './file-system.ts';
 import { type BlobMark, maxMarkFileBytes, parseMarkFile } from './mark-file.ts';
@@ -135,9 +135,20 @@ export class InterruptedFiles {
       const { modifiedAtMs } = await file.status();
       const blobMark = parseMarkFile(await readUpTo(maxMarkFileBytes, file));
       const isCovered = blobMark && (await files.stat(path)).size >= blobMark.mark.bytes;
-      return isCovered ? { ...blobMark, path, leftAtMs: modifiedAtMs } : undefined;
+      return isCovered && !(await this.#isStored(blobMark.blob)) ? { ...blobMark, path, leftAtMs: modifiedAtMs } : undefined;
     } finally {
       await file.close();
+    }
+  }
+
+  /** After power loss a file that was renamed may have both its names; cutting it here would cut the stored blob. */
+  async #isStored(blob: Digest): Promise<boolean> {
+    try {
+      await this.#deps.files.stat(join(this.#deps.path, blobPath(blob)));
+      return true;
+    } catch (cause) {
+      if (failedWith(cause, 'ENOENT')) return false;
+      throw cause;
     }
   }
 
