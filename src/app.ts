@@ -28,6 +28,7 @@ import { upstreamEntries } from './upstream-settings.ts';
 export interface AppDeps {
   readonly config: Config;
   readonly version: string;
+  readonly nodeVersion: string;
   readonly log: Log;
   readonly failpoint: FailpointHook;
   /** The machine's, where absent. */
@@ -58,6 +59,7 @@ const managementIdleMs = 60_000;
 export function createApp({
   config,
   version,
+  nodeVersion,
   log,
   failpoint,
   clock = { now: () => Date.now() },
@@ -73,6 +75,7 @@ export function createApp({
   const rateLimits = new RateLimits({ clock });
   const observer = createMetrics({
     version,
+    nodeVersion,
     maxBytes: config.storage.maxBytes,
     totals: () => index.totals(),
     freeBytes: () => store.freeBytes(),

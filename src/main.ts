@@ -71,6 +71,7 @@ program
         file: config,
         env: process.env,
         version,
+        nodeVersion: process.version,
         ...stopSignals(),
         onReloadAsked: (reload) => process.on('SIGHUP', reload),
         failpoint: failpointOf(process.env['LAYERWELL_FAILPOINT']),

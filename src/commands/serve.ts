@@ -10,6 +10,7 @@ export interface ServeOptions {
   readonly file: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly version: string;
+  readonly nodeVersion: string;
   /** Resolves at the first signal to stop; `hurry` aborts at the second. */
   readonly stopAsked: Promise<void>;
   readonly hurry: AbortSignal;
@@ -23,10 +24,10 @@ export interface ServeOptions {
  * @throws ConfigError; Error with one clear line when a part cannot start.
  */
 export async function serve(options: ServeOptions): Promise<void> {
-  const { file, env, version, stopAsked, hurry, onReloadAsked, failpoint } = options;
+  const { file, env, version, nodeVersion, stopAsked, hurry, onReloadAsked, failpoint } = options;
   const config = await loadConfig({ file, env });
   const log = createLog({ level: config.log.level });
-  const app = createApp({ config, version, log, failpoint });
+  const app = createApp({ config, version, nodeVersion, log, failpoint });
   const stop = await startInOrder(app.parts);
   const reloading = new Reloading({ file, env, started: config, apply: (changed) => app.reload(changed), log });
   reloading.start();

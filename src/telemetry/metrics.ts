@@ -4,6 +4,7 @@ import { createInstruments, createReadouts, type Readings } from './instruments.
 
 export interface MetricsDeps extends Readings {
   readonly version: string;
+  readonly nodeVersion: string;
   /** Failures no client hears of: for the log. */
   readonly onTrouble: (event: { readonly part: string; readonly cause: unknown }) => void;
   readonly onRateLimitSeen: (event: Parameters<Observer['rateLimitSeen']>[0]) => void;
@@ -30,7 +31,7 @@ export function createMetrics(deps: MetricsDeps): Metrics {
     help: 'Always 1; the labels say what runs.',
     labelNames: ['version', 'node_version'],
     registers: [registry],
-  }).set({ version: deps.version, node_version: process.version }, 1);
+  }).set({ version: deps.version, node_version: deps.nodeVersion }, 1);
   createReadouts(registry, deps);
   const tell = createInstruments(registry);
   return {

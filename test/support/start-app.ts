@@ -72,7 +72,8 @@ export class RunningApp {
     });
     const log = { logger: this.#logger(), flush: () => {}, close: () => {} };
     const { clock } = this;
-    const app = createApp({ config: settings, version: 'test', log, failpoint: () => {}, clock, ...this.#replaced });
+    const versions = { version: 'test', nodeVersion: 'v0.0.0' };
+    const app = createApp({ config: settings, ...versions, log, failpoint: () => {}, clock, ...this.#replaced });
     this.#stop = await startInOrder(app.parts);
     this.#address = app.address();
     this.#managementAddress = app.managementAddress();
