@@ -1,0 +1,160 @@
+import { globSync, readFileSync } from 'node:fs';
+import { basename, dirname, join, normalize } from 'node:path';
+import { describe, expect, test } from 'vitest';
+
+/**
+ * What the files of a folder may import from the rest of src/, as beginnings of paths. ARCHITECTURE.md explains the picture; this test
+ * keeps it true. The files at the root put everything together and may import what they need.
+ */
+const mayImport: Readonly<Record<string, readonly string[]>> = {
+  oci: [],
+  config: [],
+  mirror: ['oci/'],
+  storage: ['oci/', 'mirror/ports.ts'],
+  upstream: ['oci/', 'mirror/ports.ts'],
+  index: ['oci/', 'mirror/ports.ts', 'mirror/records.ts'],
+  cluster: ['oci/', 'mirror/ports.ts', 'upstream/connections.ts'],
+  telemetry: ['mirror/ports.ts'],
+  http: ['oci/', 'mirror/'],
+  commands: [''],
+  '.': [''],
+};
+
+/** Which files alone may use a package or a part of Node, as beginnings of paths. */
+const ownersOf: Readonly<Record<string, readonly string[]>> = {
+  koa: ['http/'],
+  '@koa/router': ['http/'],
+  undici: ['upstream/'],
+  tldts: ['upstream/'],
+  'lru-cache': ['mirror/', 'upstream/'],
+  zod: ['config/'],
+  'prom-client': ['telemetry/'],
+  pino: ['telemetry/'],
+  ioredis: ['index/', 'cluster/'],
+  commander: ['main.ts'],
+  '@aws-sdk/client-ecr': ['upstream/credentials/'],
+  '@aws-sdk/client-ecr-public': ['upstream/credentials/'],
+  '@aws-sdk/client-s3': ['storage/'],
+  'google-auth-library': ['upstream/credentials/'],
+  'node:sqlite': ['index/'],
+  'node:child_process': ['upstream/credentials/'],
+  'node:http': ['http/', 'upstream/'],
+  'node:https': ['http/'],
+  'node:dns': ['upstream/'],
+  'node:tls': ['http/', 'upstream/', 'config/'],
+  'node:fs': ['storage/', 'config/', 'upstream/credentials/', 'http/', 'commands/'],
+  'node:fs/promises': ['storage/', 'config/', 'upstream/credentials/', 'http/', 'commands/'],
+  'node:process': ['main.ts'],
+};
+
+const files = globSync('**/*.ts', { cwd: 'src' }).toSorted();
+
+function folderOf(file: string): string {
+  return file.includes('/') ? (file.split('/')[0] ?? '.') : '.';
+}
+
+/** Of a file, without its comments. */
+function codeOf(file: string): string {
+  return readFileSync(join('src', file), 'utf8')
+    .replaceAll(/\/\*[\s\S]*?\*\//g, '')
+    .replaceAll(/(^|\s)\/\/.*$/gm, '$1');
+}
+
+/** What a file imports, by name or at run time. */
+function importsOf(file: string): readonly string[] {
+  const code = codeOf(file);
+  const named = code.matchAll(/^(?:import|export)\b[^'"]*?from\s+['"]([^'"]+)['"]/gm);
+  const others = code.matchAll(/\bimport\(?\s*['"]([^'"]+)['"]/g);
+  return [...named, ...others].map((match) => match[1] ?? '');
+}
+
+function isAllowed(file: string, specifier: string): boolean {
+  if (!specifier.startsWith('.')) {
+    const owners = ownersOf[specifier];
+    return owners === undefined || owners.some((owner) => file.startsWith(owner));
+  }
+  const target = normalize(join(dirname(file), specifier));
+  const folder = folderOf(file);
+  return folderOf(target) === folder || (mayImport[folder]?.some((place) => target.startsWith(place)) ?? false);
+}
+
+describe.each(files)('src/%s', (file) => {
+  test('imports only what its place may', () => {
+    expect(importsOf(file).filter((specifier) => !isAllowed(file, specifier))).toEqual([]);
+  });
+
+  test('names every package that it uses among the dependencies of the program', () => {
+    const { dependencies } = manifest();
+    const packages = importsOf(file).filter((specifier) => !/^(?:\.|node:)/.test(specifier));
+    expect(packages.filter((name) => !(name in dependencies))).toEqual([]);
+  });
+
+  test('keeps no state outside of what it makes', () => {
+    const variables = codeOf(file).match(/^(?:export )?(?:let|var) .*$/gm) ?? [];
+    const made =
+      codeOf(file).match(/^(?:export )?const .* = (?:await )?new (?!Set\b|Map\b|RegExp\b|Command\b).*$/gm) ?? [];
+    expect([...variables, ...made]).toEqual([]);
+  });
+});
+
+test('only main.ts touches the process', () => {
+  const touching = files.filter((file) => /(?<![.\w'-])process(?:\.\w|\[|\?\.)/.test(codeOf(file)));
+  expect(touching).toEqual(['main.ts']);
+});
+
+test('there are no barrels, and no drawers for what has no place', () => {
+  const drawers = /^(?:index|utils?|helpers?|types|misc|common|shared|lib)(?:\.ts)?$/;
+  const names = [...new Set(files.flatMap((file) => [basename(file), ...dirname(file).split('/').slice(1)]))];
+  expect(names.filter((name) => drawers.test(name))).toEqual([]);
+});
+
+describe('no version is older than the first that has what was found wrong put right', () => {
+  /** koa: CVE-2026-27959. undici: CVE-2026-13697, and parts of a body counted wrongly. node: CVE-2026-58044. */
+  const least = { koa: '3.1.2', undici: '8.9.0', node: '26.5.1' } as const;
+
+  test.each(Object.entries(least))('%s is at least %s', (name, version) => {
+    const { dependencies, devDependencies, engines } = manifest();
+    const asked = [dependencies[name], devDependencies[name], engines[name]].filter((range) => range !== undefined);
+    expect(asked).not.toEqual([]);
+    const installed = installedVersions(name);
+    expect(installed).not.toEqual([]);
+    for (const one of [...asked, ...installed])
+      expect({ one, isEnough: isAtLeast(one, version) }).toEqual({ one, isEnough: true });
+  });
+
+  test('a version is compared number by number', () => {
+    expect(isAtLeast('^3.10.0', '3.9.9')).toBe(true);
+    expect(isAtLeast('>=3.1.2', '3.1.2')).toBe(true);
+    expect(isAtLeast('3.1.1', '3.1.2')).toBe(false);
+    expect(isAtLeast('2.99.99', '3.1.2')).toBe(false);
+  });
+});
+
+interface Manifest {
+  readonly dependencies: Readonly<Record<string, string>>;
+  readonly devDependencies: Readonly<Record<string, string>>;
+  readonly engines: Readonly<Record<string, string>>;
+}
+
+function manifest(): Manifest {
+  const { dependencies, devDependencies, engines }: Manifest = JSON.parse(readFileSync('package.json', 'utf8'));
+  return { dependencies, devDependencies, engines };
+}
+
+/** Every copy of a package that the lock file knows. */
+function installedVersions(name: string): readonly string[] {
+  const { packages }: { packages: Readonly<Record<string, { readonly version?: string }>> } = JSON.parse(
+    readFileSync('package-lock.json', 'utf8'),
+  );
+  return Object.entries(packages)
+    .filter(([path]) => path === `node_modules/${name}` || path.endsWith(`/node_modules/${name}`))
+    .map(([, { version = '' }]) => version);
+}
+
+/** Whether a version, or the lowest of a range such as `^3.1.2`, is not below `least`. */
+function isAtLeast(range: string, least: string): boolean {
+  const numbersOf = (text: string) => (text.match(/\d+/g) ?? []).map(Number);
+  const wanted = numbersOf(least);
+  const place = numbersOf(range).findIndex((number, index) => number !== wanted[index]);
+  return place === -1 || place >= wanted.length || (numbersOf(range)[place] ?? 0) > (wanted[place] ?? 0);
+}
