@@ -1,13 +1,13 @@
-import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
+import { blobsIn, namesIn } from '../support/files-in.ts';
+import { ForgetfulDisk } from '../support/forgetful-disk.ts';
 import { type Image, image } from '../support/images.ts';
 import { pullAll } from '../support/pull.ts';
 import { type FileCall, ScriptedFiles } from '../support/scripted-files.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
-import { storeOnDisk } from '../support/store-on-disk.ts';
 
 const repository = 'library/app';
 const timeout = 90_000;
@@ -41,7 +41,7 @@ interface Mirror {
 
 async function startMirror(more: MirrorConfig = {}): Promise<Mirror> {
   const upstream = await startFakeRegistry();
-  const files = new ScriptedFiles();
+  const files = new ScriptedFiles(new ForgetfulDisk());
   return { upstream, files, app: await startApp(mirrorOf(upstream, more), { files }) };
 }
 
@@ -75,10 +75,10 @@ function expectCut(cause: unknown, failed: FileCall | undefined): void {
   expect({ cut: cause instanceof TypeError, operation: failed?.operation }).toEqual({ cut: true, operation: 'read' });
 }
 
-async function expectWholeStore({ app }: Mirror): Promise<void> {
-  const { blobs, setAside } = await storeOnDisk(app.dataDirectory);
+async function expectWholeStore({ app, files }: Mirror): Promise<void> {
+  const blobs = await blobsIn(files, app.dataDirectory);
   expect([...blobs].filter(([, { isWhole }]) => !isWhole)).toEqual([]);
-  expect(setAside).toEqual([]);
+  expect(await namesIn(files, join(app.dataDirectory, 'set-aside'))).toEqual([]);
 }
 
 test.each(disks)(
@@ -97,7 +97,7 @@ test.each(disks)(
 
     await mirror.upstream.stop();
     await mirror.app.restart();
-    expect((await storeOnDisk(mirror.app.dataDirectory)).incoming).toEqual([]);
+    expect(await namesIn(mirror.files, join(mirror.app.dataDirectory, 'incoming'))).toEqual([]);
     for (let tag = 0; tag < reached; tag += 1) await pullAll(mirror.app, repository, `${tag}`);
   },
 );
@@ -119,15 +119,6 @@ test.each(disks)(
   },
 );
 
-/** What all files of the store take. */
-async function bytesOnDisk({ dataDirectory }: RunningApp): Promise<number> {
-  const files = await readdir(join(dataDirectory, 'blobs'), { recursive: true, withFileTypes: true });
-  const sizes = files
-    .filter((entry) => entry.isFile())
-    .map(async ({ parentPath, name }) => (await stat(join(parentPath, name))).size);
-  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
-}
-
 test.each(disks.filter(({ code }) => code === 'ENOSPC' || code === 'EIO'))(
   'whichever call the disk fails with $code while room is made, pulls are served, and the bound holds again afterwards',
   { timeout },
@@ -141,7 +132,8 @@ test.each(disks.filter(({ code }) => code === 'ENOSPC' || code === 'EIO'))(
     publish(mirror, 'last');
     await pullAll(mirror.app, repository, 'last');
     await mirror.app.stop();
-    expect(await bytesOnDisk(mirror.app)).toBeLessThanOrEqual(200 * 1024);
+    const kept = await blobsIn(mirror.files, mirror.app.dataDirectory);
+    expect([...kept.values()].reduce((sum, { size }) => sum + size, 0)).toBeLessThanOrEqual(200 * 1024);
     await expectWholeStore(mirror);
   },
 );

@@ -5,7 +5,7 @@ export interface FileCall {
   readonly path: string;
 }
 
-/** The machine's disk, which writes down what it was asked, and fails where the test says. */
+/** A disk, by default the machine's, which writes down what it was asked, and fails where the test says. */
 export class ScriptedFiles implements FileSystem {
   readonly calls: FileCall[] = [];
   /** The errno's name with which a call fails; undefined lets it through. */
@@ -14,38 +14,43 @@ export class ScriptedFiles implements FileSystem {
   maxWriteBytes = Infinity;
   /** Called before each operation goes to the disk. */
   before: (call: FileCall) => Promise<void> = async () => {};
+  readonly #disk: FileSystem;
+
+  constructor(disk: FileSystem = nodeFiles) {
+    this.#disk = disk;
+  }
 
   async open(path: string, use: FileUse): Promise<OpenFile> {
-    return this.#ask('open', path, async () => this.#watch(path, await nodeFiles.open(path, use)));
+    return this.#ask('open', path, async () => this.#watch(path, await this.#disk.open(path, use)));
   }
 
   mkdir(path: string): Promise<void> {
-    return this.#ask('mkdir', path, () => nodeFiles.mkdir(path));
+    return this.#ask('mkdir', path, () => this.#disk.mkdir(path));
   }
 
   rmdir(path: string): Promise<void> {
-    return this.#ask('rmdir', path, () => nodeFiles.rmdir(path));
+    return this.#ask('rmdir', path, () => this.#disk.rmdir(path));
   }
 
   rename(from: string, to: string): Promise<void> {
-    return this.#ask('rename', to, () => nodeFiles.rename(from, to));
+    return this.#ask('rename', to, () => this.#disk.rename(from, to));
   }
 
   unlink(path: string): Promise<void> {
-    return this.#ask('unlink', path, () => nodeFiles.unlink(path));
+    return this.#ask('unlink', path, () => this.#disk.unlink(path));
   }
 
   stat(path: string): ReturnType<FileSystem['stat']> {
-    return this.#ask('stat', path, () => nodeFiles.stat(path));
+    return this.#ask('stat', path, () => this.#disk.stat(path));
   }
 
   async *entries(path: string): ReturnType<FileSystem['entries']> {
     await this.#ask('entries', path, async () => {});
-    yield* nodeFiles.entries(path);
+    yield* this.#disk.entries(path);
   }
 
   freeBytes(path: string): Promise<number> {
-    return this.#ask('freeBytes', path, () => nodeFiles.freeBytes(path));
+    return this.#ask('freeBytes', path, () => this.#disk.freeBytes(path));
   }
 
   async #ask<Answer>(operation: FileCall['operation'], path: string, act: () => Promise<Answer>): Promise<Answer> {

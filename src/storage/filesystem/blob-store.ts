@@ -176,7 +176,7 @@ export class FileBlobStore implements BlobStore {
     const onClosed = (): void => this.#readerLeft(digest);
     try {
       const file = await this.#files.open(this.#pathOf(digest), 'read');
-      return new StoredFile({ file, size: await sizeOf(file), onClosed });
+      return new StoredFile({ file, size: await sizeOf(file), onClosed, observer: this.#observer });
     } catch (error) {
       onClosed();
       if (failedWith(error, 'ENOENT')) return undefined;

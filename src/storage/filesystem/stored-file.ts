@@ -1,10 +1,11 @@
-import type { StoredBlob } from '../../mirror/ports.ts';
+import type { Observer, StoredBlob } from '../../mirror/ports.ts';
 import type { OpenFile } from './file-system.ts';
 
 export interface StoredFileDeps {
   readonly file: OpenFile;
   readonly size: number;
   readonly onClosed: () => void;
+  readonly observer: Pick<Observer, 'trouble'>;
 }
 
 /** A stored blob, read by position straight into the caller's buffer. Removing the blob meanwhile takes nothing from its readers. */
@@ -12,12 +13,14 @@ export class StoredFile implements StoredBlob {
   readonly size: number;
   readonly #file: OpenFile;
   readonly #onClosed: () => void;
+  readonly #observer: StoredFileDeps['observer'];
   #isOpen = true;
 
-  constructor({ file, size, onClosed }: StoredFileDeps) {
+  constructor({ file, size, onClosed, observer }: StoredFileDeps) {
     this.size = size;
     this.#file = file;
     this.#onClosed = onClosed;
+    this.#observer = observer;
   }
 
   /** @throws Error when the file ends before its size: then somebody shortened it while it was read. */
@@ -29,11 +32,14 @@ export class StoredFile implements StoredBlob {
     return bytes;
   }
 
+  /** A close(2) that fails takes nothing from what was read. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     try {
       await this.#file.close();
+    } catch (cause) {
+      this.#observer.trouble({ part: 'store', cause });
     } finally {
       this.#onClosed();
     }

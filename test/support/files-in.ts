@@ -1,0 +1,33 @@
+import { algorithmOf, type Digest, digestOf } from '../../src/oci/digest.ts';
+import type { FileSystem } from '../../src/storage/filesystem/file-system.ts';
+import { filesBelow } from '../../src/storage/filesystem/walk.ts';
+import { blobsFolder, digestAt } from '../../src/storage/layout.ts';
+
+/** What has the name of a digest in a store, on whatever disk; whether it is that is for whoever asks. */
+export async function blobsIn(
+  files: FileSystem,
+  path: string,
+): Promise<ReadonlyMap<Digest, { readonly size: number; readonly isWhole: boolean }>> {
+  const found = new Map<Digest, { size: number; isWhole: boolean }>();
+  for await (const file of filesBelow(files, path, blobsFolder)) {
+    const digest = digestAt(file);
+    if (!digest) continue;
+    const bytes = await readWhole(files, `${path}/${file}`);
+    found.set(digest, { size: bytes.length, isWhole: digestOf(bytes, algorithmOf(digest)) === digest });
+  }
+  return found;
+}
+
+/** Names in a folder. */
+export async function namesIn(files: FileSystem, folder: string): Promise<readonly string[]> {
+  return (await Array.fromAsync(files.entries(folder))).map(({ name }) => name);
+}
+
+async function readWhole(files: FileSystem, path: string): Promise<Buffer> {
+  const file = await files.open(path, 'read');
+  const { size } = await file.status();
+  const bytes = Buffer.alloc(size);
+  await file.read(bytes, 0);
+  await file.close();
+  return bytes;
+}
