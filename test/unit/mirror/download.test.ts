@@ -1,75 +1,17 @@
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
-import { Download } from '../../../src/mirror/download.ts';
-import type { ByteSource, IncomingBlob, Mark, OpenedBlob } from '../../../src/mirror/ports.ts';
+import type { OpenedBlob } from '../../../src/mirror/ports.ts';
 import { type Digest, digestOf } from '../../../src/oci/digest.ts';
 import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
 import { gate } from '../../support/gate.ts';
 import { randomBytes } from '../../support/images.ts';
+import { MemoryIncoming } from '../../support/memory-incoming.ts';
+import { body, readAll, startDownload } from '../../support/start-download.ts';
 
 const mebibyte = 1024 * 1024;
 const blob = randomBytes(3 * mebibyte, 'download');
 const digest = digestOf(blob);
 const cut = new UpstreamError('connect', 'closed the connection within the body');
-
-/** A file in memory that can refuse to grow. */
-class MemoryIncoming implements IncomingBlob {
-  bytes = Buffer.alloc(0);
-  isDisposed = false;
-  isCommitted = false;
-  isLeft = false;
-  isCleared = false;
-  readonly marks: Mark[] = [];
-  readonly #maxBytes: number;
-
-  constructor({ maxBytes = Infinity } = {}) {
-    this.#maxBytes = maxBytes;
-  }
-
-  async append(chunks: readonly Uint8Array[]): Promise<void> {
-    const grown = Buffer.concat([this.bytes, ...chunks]);
-    if (grown.byteLength > this.#maxBytes) throw new Error('ENOSPC');
-    this.bytes = grown;
-  }
-
-  async read(into: Uint8Array, position: number): Promise<number> {
-    return this.bytes.copy(into, 0, position);
-  }
-
-  async mark(mark: Mark): Promise<void> {
-    this.marks.push(mark);
-  }
-
-  async leave(): Promise<void> {
-    this.isLeft = true;
-  }
-
-  async clear(): Promise<void> {
-    this.bytes = Buffer.alloc(0);
-    this.isCleared = true;
-  }
-
-  async commit(): Promise<void> {
-    this.isCommitted = true;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.isDisposed = true;
-  }
-}
-
-/** A body of the given pieces, of which an error is thrown and a promise waited for. */
-function body(...pieces: readonly (Uint8Array | Error | Promise<void>)[]): Readable {
-  return Readable.from(
-    (async function* () {
-      for (const piece of pieces) {
-        if (piece instanceof Error) throw piece;
-        if (piece instanceof Promise) await piece;
-        else yield piece;
-      }
-    })(),
-  );
-}
 
 function opened(pieces: Readable, offset = 0, size: number | undefined = blob.byteLength): OpenedBlob {
   return { body: pieces, offset, size };
@@ -77,50 +19,14 @@ function opened(pieces: Readable, offset = 0, size: number | undefined = blob.by
 
 interface Options {
   readonly first: OpenedBlob;
-  readonly then?: (position: number) => OpenedBlob;
+  readonly next?: (position: number) => OpenedBlob;
   readonly incoming?: MemoryIncoming;
   readonly size?: number | undefined;
   readonly of?: Digest;
 }
 
-function start({ first, then, incoming = new MemoryIncoming(), of = digest, ...rest }: Options) {
-  const asked: number[] = [];
-  const kept: number[] = [];
-  let abandoned = 0;
-  const download = new Download({
-    digest: of,
-    size: 'size' in rest ? rest.size : blob.byteLength,
-    opened: first,
-    openAt: async (position) => {
-      asked.push(position);
-      if (!then) throw new UpstreamError('connect', 'refused');
-      return then(position);
-    },
-    incoming,
-    keep: async ({ size }) => {
-      kept.push(size);
-    },
-    onAbandoned: () => {
-      abandoned += 1;
-    },
-    onWritten: () => {},
-    onDamaged: () => {},
-    attemptsWithoutProgress: 3,
-    wait: async () => {},
-  });
-  return { download, asked, kept, incoming, abandoned: () => abandoned };
-}
-
-/** Reads to the end. @throws what the source does. */
-async function readAll(source: ByteSource): Promise<Buffer> {
-  const pieces: Buffer[] = [];
-  for (let position = 0; ; ) {
-    const buffer = Buffer.alloc(100_000);
-    const bytes = await source.read(buffer, position);
-    if (bytes === 0) return Buffer.concat(pieces);
-    pieces.push(buffer.subarray(0, bytes));
-    position += bytes;
-  }
+function start({ of = digest, ...options }: Options) {
+  return startDownload({ size: blob.byteLength, ...options, digest: of });
 }
 
 test('every reader gets the whole blob, and it is kept once', async () => {
@@ -170,7 +76,7 @@ test.each([
 ])('a transfer that breaks goes on when the upstream sends $answer', async ({ offsetOf }) => {
   const { download, asked } = start({
     first: opened(body(blob.subarray(0, mebibyte), cut)),
-    then: (position) => opened(body(blob.subarray(offsetOf(position))), offsetOf(position)),
+    next: (position) => opened(body(blob.subarray(offsetOf(position))), offsetOf(position)),
   });
 
   expect((await readAll(download.join())).equals(blob)).toBe(true);
@@ -181,7 +87,7 @@ test.each([
   { what: 'another part', answer: () => opened(body(blob.subarray(7)), blob.byteLength - 3) },
   { what: 'another blob', answer: (position: number) => opened(body(blob.subarray(position)), position, 17) },
 ])('a transfer that would go on with $what fails', async ({ answer }) => {
-  const { download } = start({ first: opened(body(blob.subarray(0, mebibyte), cut)), then: answer });
+  const { download } = start({ first: opened(body(blob.subarray(0, mebibyte), cut)), next: answer });
 
   await expect(readAll(download.join())).rejects.toThrow('another part or another blob');
   expect((await download.ended).result).toBe('short');
@@ -191,7 +97,7 @@ test('it is tried again as long as there is progress, and given up when there is
   let answers = 0;
   const { download, asked } = start({
     first: opened(body(blob.subarray(0, 1000), cut)),
-    then: (position) => {
+    next: (position) => {
       answers += 1;
       return opened(answers <= 10 ? body(blob.subarray(position, position + 1000), cut) : body(cut), position);
     },
@@ -204,7 +110,7 @@ test('it is tried again as long as there is progress, and given up when there is
 test('a refusal is not tried again', async () => {
   const { download, asked } = start({
     first: opened(body(blob.subarray(0, 1000), cut)),
-    then: () => {
+    next: () => {
       throw new OciError('DENIED', 'no');
     },
   });
@@ -230,7 +136,7 @@ test('a blob whose size nobody told is verified all the same', async () => {
 test('when the disk takes no more, every reader goes on with an upstream answer of its own', async () => {
   const { download, asked, kept } = start({
     first: opened(body(blob.subarray(0, mebibyte), blob.subarray(mebibyte, 2 * mebibyte), blob.subarray(2 * mebibyte))),
-    then: (position) => opened(body(blob.subarray(position)), position),
+    next: (position) => opened(body(blob.subarray(position)), position),
     incoming: new MemoryIncoming({ maxBytes: mebibyte }),
   });
 
@@ -248,7 +154,7 @@ test('when the disk takes no more, wrong bytes still reach no reader whole', asy
   wrong[blob.byteLength - 1] = (wrong.at(-1) ?? 0) ^ 1;
   const { download } = start({
     first: opened(body(blob.subarray(0, mebibyte), blob.subarray(mebibyte))),
-    then: (position) => opened(body(wrong.subarray(position)), position),
+    next: (position) => opened(body(wrong.subarray(position)), position),
     incoming: new MemoryIncoming({ maxBytes: mebibyte }),
   });
 

@@ -1,0 +1,66 @@
+import type { IncomingBlob, Mark } from '../../src/mirror/ports.ts';
+
+export interface MemoryIncomingOptions {
+  readonly maxBytes?: number;
+  /** What it holds from the start. */
+  readonly held?: Buffer;
+  /** Awaited by every read. */
+  readonly beforeRead?: () => Promise<void>;
+  /** Awaited by every mark. */
+  readonly beforeMark?: () => Promise<void>;
+}
+
+/** A file in memory that can refuse to grow. */
+export class MemoryIncoming implements IncomingBlob {
+  isDisposed = false;
+  isCommitted = false;
+  isLeft = false;
+  isCleared = false;
+  readonly marks: Mark[] = [];
+  readonly #options: MemoryIncomingOptions;
+  #buffer: Buffer;
+  #size: number;
+
+  constructor(options: MemoryIncomingOptions = {}) {
+    this.#options = options;
+    this.#buffer = options.held ?? Buffer.alloc(0);
+    this.#size = this.#buffer.byteLength;
+  }
+
+  async append(chunks: readonly Uint8Array[]): Promise<void> {
+    const added = Buffer.concat(chunks);
+    const size = this.#size + added.byteLength;
+    if (size > (this.#options.maxBytes ?? Infinity)) throw new Error('ENOSPC');
+    if (size > this.#buffer.byteLength) this.#buffer = Buffer.concat([this.#buffer.subarray(0, this.#size)], 2 * size);
+    added.copy(this.#buffer, this.#size);
+    this.#size = size;
+  }
+
+  async read(into: Uint8Array, position: number): Promise<number> {
+    await this.#options.beforeRead?.();
+    return this.#buffer.subarray(0, this.#size).copy(into, 0, position);
+  }
+
+  async mark(mark: Mark): Promise<void> {
+    this.marks.push(mark);
+    await this.#options.beforeMark?.();
+  }
+
+  async leave(): Promise<void> {
+    this.isLeft = true;
+  }
+
+  async clear(): Promise<void> {
+    this.#buffer = Buffer.alloc(0);
+    this.#size = 0;
+    this.isCleared = true;
+  }
+
+  async commit(): Promise<void> {
+    this.isCommitted = true;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.isDisposed = true;
+  }
+}

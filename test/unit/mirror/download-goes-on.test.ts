@@ -1,0 +1,194 @@
+import { Readable } from 'node:stream';
+import { expect, test } from 'vitest';
+import type { Mark, OpenedBlob } from '../../../src/mirror/ports.ts';
+import { digestOf } from '../../../src/oci/digest.ts';
+import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
+import { gate } from '../../support/gate.ts';
+import { randomBytes } from '../../support/images.ts';
+import { MemoryIncoming } from '../../support/memory-incoming.ts';
+import { body, readAll, startDownload, type StartOptions } from '../../support/start-download.ts';
+
+const mebibyte = 1024 * 1024;
+const blob = randomBytes(40 * mebibyte, 'download');
+const digest = digestOf(blob);
+const size = blob.byteLength;
+const cut = new UpstreamError('connect', 'closed the connection within the body');
+
+const from = (position: number): OpenedBlob => ({ body: body(blob.subarray(position)), offset: position, size });
+const markOf = (bytes: number): Mark => ({ bytes, digest: digestOf(blob.subarray(0, bytes)) });
+const start = (options: Pick<StartOptions, 'first'> & Partial<StartOptions>) =>
+  startDownload({ digest, size, ...options });
+
+/** A blob in pieces of a MiB. */
+function* inPieces(bytes: Buffer): Iterable<Buffer> {
+  for (let position = 0; position < bytes.byteLength; position += mebibyte) {
+    yield bytes.subarray(position, position + mebibyte);
+  }
+}
+
+const leftBytes = 10 * mebibyte;
+const left = { held: Buffer.from(blob.subarray(0, leftBytes)) };
+
+test.each([
+  { answer: 'the rest', offset: leftBytes },
+  { answer: 'the rest and a byte more', offset: leftBytes - 1 },
+  { answer: 'the whole again', offset: 0 },
+])('it goes on with what is there when the upstream sends $answer', async ({ offset }) => {
+  const { download, kept, asked, writtenBytes } = start({
+    first: from(offset),
+    incoming: new MemoryIncoming(left),
+    mark: markOf(leftBytes),
+  });
+
+  const [one, other] = await Promise.all([readAll(download.join()), readAll(download.join())]);
+
+  expect(one.equals(blob)).toBe(true);
+  expect(other.equals(blob)).toBe(true);
+  expect(await download.ended).toMatchObject({ result: 'ok', bytes: size });
+  expect(kept).toEqual([size]);
+  expect(asked).toEqual([]);
+  expect(writtenBytes()).toBe(size - leftBytes);
+});
+
+test('it goes on with what was the whole already', async () => {
+  const { download, writtenBytes } = start({
+    first: from(size - 1),
+    incoming: new MemoryIncoming({ held: Buffer.from(blob) }),
+    mark: markOf(size),
+  });
+  expect((await readAll(download.join())).equals(blob)).toBe(true);
+  expect(await download.ended).toMatchObject({ result: 'ok', bytes: size });
+  expect(writtenBytes()).toBe(0);
+});
+
+const damaged = Buffer.from(left.held);
+damaged[leftBytes - 1] = (damaged[leftBytes - 1] ?? 0) ^ 1;
+const unreadable = async () => {
+  throw new Error('EIO');
+};
+
+test.each([
+  { what: 'is not what it was', options: { held: damaged } },
+  { what: 'is shorter than it was', options: { held: left.held.subarray(1) } },
+])('where what is there $what, nobody gets a byte of it, and all begins anew', async ({ options }) => {
+  const { download, asked, damages, incoming } = start({
+    first: from(leftBytes - 1),
+    next: from,
+    incoming: new MemoryIncoming(options),
+    mark: markOf(leftBytes),
+  });
+
+  expect((await readAll(download.join())).equals(blob)).toBe(true);
+  expect(await download.ended).toMatchObject({ result: 'ok', bytes: size });
+  expect(incoming.isCleared).toBe(true);
+  expect(asked).toEqual([0]);
+  expect(damages).toHaveLength(1);
+});
+
+test('where what is there cannot be read, all begins anew', async () => {
+  const { download, asked, damages, incoming } = start({
+    first: from(leftBytes - 1),
+    next: from,
+    incoming: new MemoryIncoming({ ...left, beforeRead: unreadable }),
+    mark: markOf(leftBytes),
+  });
+  expect(await download.ended).toMatchObject({ result: 'ok', bytes: size });
+  expect(incoming.isCleared).toBe(true);
+  expect(asked).toEqual([0]);
+  expect(damages).toMatchObject([{ message: 'EIO' }]);
+});
+
+test('where a disk cannot begin anew, readers are served by the upstream', async () => {
+  const incoming = new MemoryIncoming({ held: damaged });
+  incoming.clear = unreadable;
+  const { download } = start({ first: from(leftBytes - 1), next: from, incoming, mark: markOf(leftBytes) });
+  expect((await readAll(download.join())).equals(blob)).toBe(true);
+  expect((await download.ended).result).toBe('disk_error');
+});
+
+test('a download that is aborted while it reads back leaves what was there as it was', async () => {
+  const disk = gate();
+  const opened = from(leftBytes - 1);
+  const { download, incoming } = start({
+    first: opened,
+    incoming: new MemoryIncoming({ ...left, beforeRead: () => disk.opened }),
+    mark: markOf(leftBytes),
+  });
+  download.abort(new UpstreamError('busy', 'the mirror is stopping'));
+  disk.open();
+
+  expect((await download.ended).result).toBe('aborted');
+  expect(incoming).toMatchObject({ isLeft: true, isCleared: false, isDisposed: true, marks: [] });
+  expect(opened.body.destroyed).toBe(true);
+});
+
+test('what is written is marked now and then, with what it is', async () => {
+  const { download, incoming } = start({ first: { body: body(...inPieces(blob)), offset: 0, size } });
+  await download.ended;
+  expect(incoming.marks).toEqual([markOf(16 * mebibyte), markOf(32 * mebibyte)]);
+});
+
+test('a disk that is slow to mark holds nobody up', async () => {
+  const disk = gate();
+  const incoming = new MemoryIncoming({ beforeMark: () => disk.opened });
+  const { download } = start({ first: { body: body(...inPieces(blob)), offset: 0, size }, incoming });
+  expect((await readAll(download.join())).equals(blob)).toBe(true);
+  expect(await download.ended).toMatchObject({ result: 'ok' });
+  expect(incoming.marks).toHaveLength(1);
+  disk.open();
+});
+
+const received = 12.5 * mebibyte;
+
+test.each([
+  { why: 'there is no upstream any more', failure: cut, result: 'upstream_error' },
+  { why: 'it is refused from here on', failure: new OciError('DENIED', 'no'), result: 'upstream_error' },
+])('when $why, what came is left to the next attempt', async ({ failure, result }) => {
+  const { download, incoming } = start({
+    first: { body: body(blob.subarray(0, received), cut), offset: 0, size },
+    next: () => {
+      throw failure;
+    },
+  });
+  expect(await download.ended).toMatchObject({ result, bytes: received });
+  expect(incoming).toMatchObject({ isLeft: true, isDisposed: true, marks: [markOf(received)] });
+});
+
+test('when it has to yield, what is written is left to the next attempt', async () => {
+  const stalled = new Readable({ read: () => {} });
+  stalled.push(blob.subarray(0, received));
+  const { download, incoming } = start({ first: { body: stalled, offset: 0, size } });
+  await download.join().read(Buffer.alloc(10), 0);
+  download.abort(new UpstreamError('busy', 'yielded'));
+  expect((await download.ended).result).toBe('aborted');
+  expect(incoming).toMatchObject({ isLeft: true, marks: [markOf(received)] });
+});
+
+test('little is not left', async () => {
+  const { download, incoming } = start({
+    first: { body: body(blob.subarray(0, 7 * mebibyte), cut), offset: 0, size },
+  });
+  expect((await download.ended).result).toBe('upstream_error');
+  expect(incoming).toMatchObject({ isLeft: false, isDisposed: true, marks: [] });
+});
+
+const wrong = Buffer.from(blob);
+wrong[5] = (wrong[5] ?? 0) ^ 1;
+
+test.each([
+  { what: 'other bytes came', first: { body: body(wrong), offset: 0, size }, result: 'digest_mismatch' },
+  { what: 'too many bytes came', first: { body: body(blob, Buffer.from('more')), offset: 0, size }, result: 'short' },
+])('when $what, nothing is left', async ({ first, result }) => {
+  const { download, incoming } = start({ first });
+  expect((await download.ended).result).toBe(result);
+  expect(incoming).toMatchObject({ isLeft: false, isDisposed: true });
+});
+
+test('when the disk takes no more, nothing is left', async () => {
+  const { download, incoming } = start({
+    first: { body: body(...inPieces(blob)), offset: 0, size },
+    incoming: new MemoryIncoming({ maxBytes: 20 * mebibyte }),
+  });
+  expect((await download.ended).result).toBe('disk_error');
+  expect(incoming).toMatchObject({ isLeft: false, isDisposed: true });
+});

@@ -1,0 +1,91 @@
+import { expect, test } from 'vitest';
+import { openWhereItStopped } from '../../../src/mirror/going-on.ts';
+import type { OpenedBlob } from '../../../src/mirror/ports.ts';
+import { digestOf } from '../../../src/oci/digest.ts';
+import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
+import { MemoryIncoming } from '../../support/memory-incoming.ts';
+import { body } from '../../support/start-download.ts';
+
+const digest = digestOf(Buffer.from('layer'));
+const size = 1000;
+
+function opened(offset: number, told: number | undefined = size): OpenedBlob {
+  return { body: body(), offset, size: told };
+}
+
+async function open(answer: (position: number) => OpenedBlob, { leftBytes = 300, promisedSize = size } = {}) {
+  const asked: number[] = [];
+  const incoming = new MemoryIncoming();
+  const left = leftBytes > 0 ? { incoming, mark: { bytes: leftBytes, digest } } : undefined;
+  const opening = openWhereItStopped({
+    store: { takeInterrupted: async () => left },
+    digest,
+    promisedSize,
+    openAt: async (position) => {
+      asked.push(position);
+      return answer(position);
+    },
+  });
+  await opening.catch(() => {});
+  return { opening, asked, incoming, left };
+}
+
+test('where nothing was left the whole is asked for', async () => {
+  const { opening, asked } = await open(opened, { leftBytes: 0 });
+  expect(await opening).toMatchObject({ opened: { offset: 0 }, size });
+  expect(asked).toEqual([0]);
+});
+
+test.each([
+  { answer: 'the rest', offsetOf: (position: number) => position },
+  { answer: 'the whole', offsetOf: () => 0 },
+])('what is missing is asked for, and gone on with where the upstream sends $answer', async ({ offsetOf }) => {
+  const { opening, asked, incoming, left } = await open((position) => opened(offsetOf(position)));
+  expect(await opening).toMatchObject({ size, interrupted: left });
+  expect(asked).toEqual([299]);
+  expect(incoming.isDisposed).toBe(false);
+});
+
+test('where all of it was left, its last byte is asked for: the upstream must still say that it may be had', async () => {
+  const { opening, asked, left } = await open(opened, { leftBytes: size });
+  expect(await opening).toMatchObject({ interrupted: left });
+  expect(asked).toEqual([999]);
+});
+
+const refused = (cause: Error) => (position: number) => {
+  if (position > 0) throw cause;
+  return opened(0);
+};
+
+test.each([
+  { what: 'refuses the part', answer: refused(new OciError('RANGE_INVALID', 'no')) },
+  { what: 'sends another part', answer: refused(new UpstreamError('misbehaving', 'another part')) },
+  { what: 'has a smaller blob', answer: (position: number) => opened(position, position > 0 ? 299 : size) },
+])('where the upstream $what, what was left is given up and the whole asked for', async ({ answer }) => {
+  const { opening, asked, incoming } = await open(answer);
+  expect(await opening).toMatchObject({ opened: { offset: 0 }, size });
+  expect((await opening).interrupted).toBeUndefined();
+  expect(asked).toEqual([299, 0]);
+  expect(incoming).toMatchObject({ isLeft: false, isDisposed: true });
+});
+
+test('what is larger than the descriptor says, where the upstream tells no size, is given up', async () => {
+  const sizeless = (position: number): OpenedBlob => ({ body: body(), offset: position, size: undefined });
+  const { opening, asked, incoming } = await open(sizeless, { promisedSize: 200 });
+  expect(await opening).toMatchObject({ opened: { offset: 0 }, size: 200 });
+  expect(asked).toEqual([299, 0]);
+  expect(incoming.isLeft).toBe(false);
+});
+
+test.each([
+  new UpstreamError('connect', 'refused'),
+  new UpstreamError('busy', 'the mirror is stopping'),
+  new OciError('BLOB_UNKNOWN', 'no such blob'),
+])('where the upstream gives no answer or has no such blob ($name), what was left stays', async (cause) => {
+  const { opening, asked, incoming } = await open(() => {
+    throw cause;
+  });
+  await expect(opening).rejects.toBe(cause);
+  expect(asked).toEqual([299]);
+  expect(incoming).toMatchObject({ isLeft: true, isDisposed: true });
+});
