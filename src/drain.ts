@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { StopAll } from './lifecycle.ts';
 
 export interface DrainTimes {
   /** How long it goes on as usual, not ready, until balancers have noticed. */
@@ -9,14 +10,14 @@ export interface DrainTimes {
 
 /**
  * Stops a running mirror: not ready at once, as usual for the pre-stop time, then whatever runs has until the deadline.
- * @param options.hurry aborts the waiting: a second signal.
+ * @param options.hurry ends all waiting: a second signal.
  */
 export async function drain(
-  stop: (deadlineMs: number) => Promise<void>,
+  stop: StopAll,
   { preStopMs, drainMs }: DrainTimes,
   { hurry }: { readonly hurry: AbortSignal },
 ): Promise<void> {
   // A hurry ends the sleep early, and means no more than that.
   await sleep(preStopMs, undefined, { signal: hurry }).catch(() => {});
-  await stop(hurry.aborted ? 0 : drainMs);
+  await stop(drainMs, { hurry });
 }

@@ -6,27 +6,32 @@ export interface Part {
   stop(options: { signal: AbortSignal }): Promise<void>;
 }
 
+/** Lets what runs end within `deadlineMs`, or until `hurry` aborts, and drops the rest. */
+export type StopAll = (deadlineMs: number, options?: { readonly hurry?: AbortSignal }) => Promise<void>;
+
 /**
  * Starts parts in order. If one fails, stops those already started, last first, and rethrows.
- * @returns a function that stops them all, last started first, within `deadlineMs`.
+ * @returns a function that stops them all, last started first.
  */
-export async function startInOrder(parts: readonly Part[]): Promise<(deadlineMs: number) => Promise<void>> {
+export async function startInOrder(parts: readonly Part[]): Promise<StopAll> {
   const started: Part[] = [];
   for (const part of parts) {
     try {
       await part.start();
       started.push(part);
     } catch (cause) {
-      await stopLastFirst(started, 0);
+      await stopLastFirst(started, AbortSignal.abort());
       throw new Error(`starting ${part.name}`, { cause });
     }
   }
-  return (deadlineMs) => stopLastFirst(started.splice(0), deadlineMs);
+  return (deadlineMs, { hurry } = {}) => {
+    const deadline = AbortSignal.timeout(deadlineMs);
+    return stopLastFirst(started.splice(0), hurry ? AbortSignal.any([deadline, hurry]) : deadline);
+  };
 }
 
 /** Stops every part even when one of them fails. @throws AggregateError of all that failed. */
-async function stopLastFirst(parts: readonly Part[], deadlineMs: number): Promise<void> {
-  const signal = AbortSignal.timeout(deadlineMs);
+async function stopLastFirst(parts: readonly Part[], signal: AbortSignal): Promise<void> {
   const failures: unknown[] = [];
   for (const part of parts.toReversed()) {
     try {

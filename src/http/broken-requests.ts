@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import type { Connections } from './connections.ts';
 
 /** Node's codes for what it could not read, where it is not simply 400. */
 const statusLineByCode: ReadonlyMap<string, string> = new Map([
@@ -11,21 +12,16 @@ const statusLineByCode: ReadonlyMap<string, string> = new Map([
  * is not known any more.
  */
 export class BrokenRequests {
-  readonly #answersOn = new WeakMap<Duplex, number>();
+  readonly #connections: Pick<Connections, 'isAnswering'>;
 
-  /** An answer begins on a connection: nothing may be written into it. @returns what to call at its end. */
-  answering(socket: Duplex): () => void {
-    this.#count(socket, 1);
-    return () => this.#count(socket, -1);
+  constructor({ connections }: { connections: Pick<Connections, 'isAnswering'> }) {
+    this.#connections = connections;
   }
 
+  /** Nothing is written into an answer that is running. */
   refuse(error: Error & { readonly code?: string | undefined }, socket: Duplex): void {
-    if (!socket.writable || (this.#answersOn.get(socket) ?? 0) > 0) socket.destroy();
+    if (!socket.writable || this.#connections.isAnswering(socket)) socket.destroy();
     else socket.end(answerTo(error.code ?? ''), () => socket.destroy());
-  }
-
-  #count(socket: Duplex, change: number): void {
-    this.#answersOn.set(socket, (this.#answersOn.get(socket) ?? 0) + change);
   }
 }
 

@@ -1,11 +1,13 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import Koa from 'koa';
 import type { Mirror } from '../mirror/mirror.ts';
 import type { Clock, Observer } from '../mirror/ports.ts';
 import { OciError } from '../oci/errors.ts';
 import { BrokenRequests } from './broken-requests.ts';
+import { Connections } from './connections.ts';
 import type { Certificate } from './certificate.ts';
 import type { ExchangeState } from './exchange.ts';
 import { type AccessLine, tellOfRequests } from './middleware/access-log.ts';
@@ -78,15 +80,16 @@ export class Listener {
   readonly name: string;
   readonly #server: Server;
   readonly #options: ListenOptions;
+  readonly #connections = new Connections();
   #isDraining = false;
 
   constructor(app: Pick<Koa, 'callback'>, options: ListenOptions) {
     this.name = options.name;
     this.#options = options;
     const answer = app.callback();
-    const broken = new BrokenRequests();
+    const broken = new BrokenRequests({ connections: this.#connections });
     const handle: RequestListener = (request, response) => {
-      response.once('close', broken.answering(request.socket));
+      response.once('close', this.#connections.answering(request.socket));
       if (this.#isDraining) response.setHeader('Connection', 'close');
       void answer(request, response); // Koa answers every failure itself.
     };
@@ -95,6 +98,9 @@ export class Listener {
     this.#server = options.certificate
       ? createTlsServer({ ...settings, ...options.certificate.current() }, handle)
       : createServer(settings, handle);
+    this.#server.on('connection', (socket) => this.#connections.accepted(socket));
+    const opened = options.certificate ? 'secureConnection' : 'connection';
+    this.#server.on(opened, (socket: Duplex) => this.#connections.opened(socket));
     this.#server.on('clientError', (error, socket) => broken.refuse(error, socket));
     // Slow headers are cut by Node itself (headersTimeout); a response nobody reads, by this.
     this.#server.timeout = options.idleTimeoutMs;
@@ -131,8 +137,8 @@ export class Listener {
     this.#isDraining = true;
     const closed = Promise.withResolvers<void>();
     this.#server.close(() => closed.resolve());
-    this.#server.closeIdleConnections();
-    const cut = () => this.#server.closeAllConnections();
+    this.#connections.drain();
+    const cut = () => this.#connections.cut();
     signal.addEventListener('abort', cut, { once: true });
     if (signal.aborted) cut();
     await closed.promise;

@@ -1,0 +1,59 @@
+import type { Duplex } from 'node:stream';
+
+/**
+ * The connections of one listener, and on which of them an answer is running. Node closes idle ones as well, but takes one that never
+ * asked anything for busy until its headers are overdue.
+ */
+export class Connections {
+  /** With TLS also those on which it is not agreed on yet. */
+  readonly #accepted = new Set<Duplex>();
+  /** How many answers run on each. */
+  readonly #answersOn = new Map<Duplex, number>();
+  #isDraining = false;
+
+  accepted(socket: Duplex): void {
+    this.#accepted.add(socket);
+    socket.once('close', () => this.#accepted.delete(socket));
+  }
+
+  /** From now on it may be asked something. */
+  opened(socket: Duplex): void {
+    this.#answersOn.set(socket, 0);
+    socket.once('close', () => this.#answersOn.delete(socket));
+    if (this.#isDraining) socket.destroy();
+  }
+
+  /** An answer begins. @returns what to call at its end. */
+  answering(socket: Duplex): () => void {
+    this.#count(socket, 1);
+    return () => {
+      this.#count(socket, -1);
+      if (this.#isDraining) closeIfIdle(socket, this.#answersOn.get(socket));
+    };
+  }
+
+  isAnswering(socket: Duplex): boolean {
+    return (this.#answersOn.get(socket) ?? 0) > 0;
+  }
+
+  /** Closes those that answer nothing, and from now on each as soon as it has answered. */
+  drain(): void {
+    this.#isDraining = true;
+    for (const [socket, answers] of this.#answersOn) closeIfIdle(socket, answers);
+  }
+
+  /** Closes them all. */
+  cut(): void {
+    for (const socket of this.#accepted) socket.destroy();
+  }
+
+  #count(socket: Duplex, change: number): void {
+    const answers = this.#answersOn.get(socket);
+    if (answers !== undefined) this.#answersOn.set(socket, answers + change);
+  }
+}
+
+/** Not before all of its last answer has left. */
+function closeIfIdle(socket: Duplex, answers: number | undefined): void {
+  if (answers === 0) socket.end(() => socket.destroy());
+}
