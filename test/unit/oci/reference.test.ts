@@ -1,0 +1,83 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { isRepository, isTag, parseRepository, parseTag } from '../../../src/oci/reference.ts';
+
+test.each([
+  ['a'],
+  ['library/alpine'],
+  ['0/1/2'],
+  ['a.b/c_d/e__f/g-h/i--j/k---l'],
+  ['xn--bcher-kva.example/app'],
+  ['a'.repeat(255)],
+])('%s is a repository', (name) => {
+  expect(parseRepository(name)).toBe(name);
+});
+
+test.each([
+  [''],
+  ['/a'],
+  ['a/'],
+  ['a//b'],
+  ['A'],
+  ['a/B'],
+  ['.'],
+  ['..'],
+  ['a/..'],
+  ['a/../b'],
+  ['.a'],
+  ['a.'],
+  ['a..b'],
+  ['_a'],
+  ['a_'],
+  ['a___b'],
+  ['-a'],
+  ['a-'],
+  ['a._b'],
+  ['a b'],
+  ['a\n'],
+  ['a\0b'],
+  ['a\\b'],
+  ['a:b'],
+  ['a%2fb'],
+  ['ä'],
+  ['a'.repeat(256)],
+])('%j is no repository', (name) => {
+  expect(isRepository(name)).toBe(false);
+  expect(() => parseRepository(name)).toThrow(expect.objectContaining({ name: 'OciError', code: 'NAME_INVALID' }));
+});
+
+test.each([['a'], ['1'], ['_'], ['Latest'], ['v1.2.3-rc_1'], ['a..b'], ['a--'], ['a'.repeat(128)]])(
+  '%s is a tag',
+  (tag) => {
+    expect(parseTag(tag)).toBe(tag);
+  },
+);
+
+test.each([[''], ['.a'], ['-a'], ['a b'], ['a/b'], ['a:b'], ['a+b'], ['a\n'], ['ä'], ['a'.repeat(129)]])(
+  '%j is no tag',
+  (tag) => {
+    expect(isTag(tag)).toBe(false);
+    expect(() => parseTag(tag)).toThrow(expect.objectContaining({ name: 'OciError', code: 'TAG_INVALID' }));
+  },
+);
+
+/** The store makes folders of them: whatever the text, none of these may ever pass. */
+test('no repository has a component that a file system or the store takes for something else', () => {
+  const characters = fc.constantFrom('a', '0', '.', '_', '-', '/', '\\', '\0', '%', 'A', ' ', '~', ':');
+  fc.assert(
+    fc.property(fc.string({ unit: characters, maxLength: 12 }), (name) => {
+      fc.pre(isRepository(name));
+      for (const component of name.split('/')) {
+        expect(component).toMatch(/^[a-z0-9]/);
+        expect(component).not.toMatch(/[^a-z0-9._-]|\.\.|^\.|^_/);
+      }
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+test('a long name that nearly fits is refused without much ado', () => {
+  const startedAt = performance.now();
+  for (const piece of ['a-', 'a__', '-', 'a.', 'a/']) expect(isRepository(`${piece.repeat(80)}!`)).toBe(false);
+  expect(performance.now() - startedAt).toBeLessThan(50);
+});
