@@ -28,14 +28,27 @@ export async function askAs(deps: AskingDeps, exchange: Exchange, caller: Caller
   const { signal } = caller;
   let authorization = await authorizer.header(caller);
   let answer = await sendFollowing(send, exchange, { signal, authorization });
+  judge(deps, caller, { answer, shown: authorization });
   for (let retry = 0; retry < maxRetries; retry++) {
     const next = await nextProof(deps, caller, { answer, refused: authorization });
     if (next === undefined) break;
     await discard(answer);
     authorization = next;
     answer = await sendFollowing(send, exchange, { signal, authorization });
+    judge(deps, caller, { answer, shown: authorization });
   }
   return orAsGuest(deps, caller, { exchange, answer });
+}
+
+/** A registry that sends us elsewhere has accepted what it was shown. */
+function judge(
+  { authorizer, registry }: AskingDeps,
+  caller: Caller,
+  { answer, shown }: { readonly answer: Answer; readonly shown: string | undefined },
+): void {
+  const isHome = answer.url.origin === registry.origin;
+  if (!isHome || answer.status < 400) authorizer.judge('accepted', caller, shown);
+  else if (answer.status === 401) authorizer.judge('refused', caller, shown);
 }
 
 /**

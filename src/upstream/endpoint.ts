@@ -52,7 +52,7 @@ export function requestsTo(deps: EndpointDeps): Requests {
   const { timeouts, realmHosts } = settings;
   const send = sendTo(deps);
   const tokens = () => new Tokens({ send, clock, timeoutMs: timeouts.tokenMs });
-  const authorizerFor = (registry: URL) => new Authorizer({ registry, realmHosts, tokens: tokens() });
+  const authorizerFor = (registry: URL) => new Authorizer({ registry, realmHosts, tokens: tokens(), clock });
   return createRequests({
     registry: url,
     prefix: deps.repositoryPrefix === undefined ? '' : `${deps.repositoryPrefix}/`,

@@ -1,10 +1,12 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { isDeepStrictEqual } from 'node:util';
 import { LRUCache } from 'lru-cache';
-import type { Waiting } from '../../mirror/ports.ts';
+import type { Clock, Waiting } from '../../mirror/ports.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Repository } from '../../oci/reference.ts';
 import { type Demand, demandOf, parseChallenges } from './challenge.ts';
-import { type Credentials, headerShowing } from './credentials.ts';
+import { type Credentials, headerShowing, type Secret } from './credentials.ts';
+import { Refusals, type Shown } from './refusals.ts';
 import { isTrustedRealm } from './realm-trust.ts';
 import type { Tokens } from './tokens.ts';
 
@@ -12,6 +14,7 @@ export interface AuthorizerDeps {
   readonly registry: URL;
   readonly realmHosts: readonly string[];
   readonly tokens: Tokens;
+  readonly clock: Clock;
 }
 
 /** Who asks, and for what. */
@@ -21,6 +24,7 @@ export interface Caller extends Waiting {
 }
 
 const maxRememberedScopes = 10_000;
+const maxRememberedSecrets = 100;
 
 /**
  * Knows how one registry wants to be convinced. What a 401 demanded is remembered, so that the next request carries its token at once:
@@ -30,11 +34,15 @@ export class Authorizer {
   readonly #deps: AuthorizerDeps;
   #demand: Demand | undefined;
   #isInformed = false;
+  readonly #refusals: Refusals;
+  /** By the header that shows them. */
+  readonly #shownSecrets = new LRUCache<string, Secret>({ max: maxRememberedSecrets });
   /** Where a challenge asked for another scope than the repository's own (a registry that renames, or one scope for all). */
   readonly #scopes = new LRUCache<Repository, string>({ max: maxRememberedScopes });
 
   constructor(deps: AuthorizerDeps) {
     this.#deps = deps;
+    this.#refusals = new Refusals(deps.clock);
   }
 
   /** Whether the registry has told us what it wants, be it nothing. */
@@ -64,6 +72,14 @@ export class Authorizer {
     return header === refused ? undefined : header;
   }
 
+  /** Learns whether the registry accepted the secret that `authorization` shows, where it shows one. */
+  judge(verdict: 'accepted' | 'refused', caller: Caller, authorization: string | undefined): void {
+    const secret = authorization === undefined ? undefined : this.#shownSecrets.get(authorization);
+    if (!secret) return;
+    if (verdict === 'accepted') this.#refusals.accepted(shownBy(caller, secret));
+    else this.#refusals.note(shownBy(caller, secret), refusal(this.#deps.registry));
+  }
+
   /** Learns from the answer to a ping. Its scope is a mere example (ghcr.io's `repository:user/image:pull`). */
   inform(headers: IncomingHttpHeaders): Demand | undefined {
     this.#isInformed = true;
@@ -72,13 +88,38 @@ export class Authorizer {
   }
 
   async #meet(demand: Demand, caller: Caller, refused: string | undefined): Promise<string | undefined> {
-    if (demand.kind === 'basic') return basicProof(caller, refused);
+    if (demand.kind === 'basic') return this.#basicProof(caller, refused);
     const { registry, realmHosts, tokens } = this.#deps;
     const { realm, service } = demand;
     if (!isTrustedRealm(realm, registry, realmHosts)) throw untrusted(realm, registry);
     const scopes = (this.#scopes.get(caller.repository) ?? scopeOf(demand, caller.repository)).split(' ');
-    return tokens.header({ realm, service, scopes }, caller.credentials, { signal: caller.signal, refused });
+    const { credentials, repository, signal } = caller;
+    return tokens.header({ realm, service, scopes }, credentials, { repository, signal, refused });
   }
+
+  /** The account's secret, read anew when the registry refused the one it had. @throws UpstreamError when that was a moment ago. */
+  async #basicProof(caller: Caller, refused: string | undefined): Promise<string | undefined> {
+    const { credentials } = caller;
+    const secret = await credentials.secret(caller);
+    if (!secret) return undefined;
+    const standing = this.#refusals.of(shownBy(caller, secret));
+    if (!standing && headerShowing(secret) !== refused) return this.#shows(secret);
+    credentials.forget(secret);
+    const renewed = await credentials.secret(caller);
+    if (standing && refused === undefined && isDeepStrictEqual(renewed, secret)) throw standing;
+    return renewed && this.#shows(renewed);
+  }
+
+  #shows(secret: Secret): string {
+    const header = headerShowing(secret);
+    this.#shownSecrets.set(header, secret);
+    return header;
+  }
+}
+
+/** A password opens, or does not, whatever lies in a repository. */
+function shownBy({ credentials, repository }: Caller, secret: Secret): Shown {
+  return { credentials, repository, what: repository, secret };
 }
 
 /** A scope that names no repository (public.ecr.aws: `aws`, Codeberg: `*`) holds for all of them. */
@@ -86,14 +127,8 @@ function scopeOf({ scope }: { readonly scope: string | undefined }, repository: 
   return scope === undefined || scope.startsWith('repository:') ? `repository:${repository}:pull` : scope;
 }
 
-/** The account's secret, read anew when the registry refused the one it had. */
-async function basicProof({ credentials, signal }: Caller, refused: string | undefined): Promise<string | undefined> {
-  const secret = await credentials.secret({ signal });
-  const header = secret && headerShowing(secret);
-  if (!secret || header !== refused) return header;
-  credentials.forget(secret);
-  const renewed = await credentials.secret({ signal });
-  return renewed && headerShowing(renewed);
+function refusal({ host }: URL): UpstreamError {
+  return new UpstreamError('refused', `${host} refused the mirror's account (401)`, { upstreamStatus: 401 });
 }
 
 function untrusted(realm: URL, registry: URL): UpstreamError {

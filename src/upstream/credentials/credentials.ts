@@ -1,4 +1,5 @@
 import type { Clock, Observer, Waiting } from '../../mirror/ports.ts';
+import type { Repository } from '../../oci/reference.ts';
 import type { NamedRegistry } from './server-address.ts';
 
 /** What an account proves itself with. */
@@ -10,16 +11,24 @@ export type Secret =
   /** Ready to be sent to the registry. */
   | { readonly kind: 'registry-token'; readonly token: string };
 
+/** Who waits for a secret, and what for. */
+export interface SecretRequest extends Waiting {
+  /** As the registry calls it; absent at its front door. */
+  readonly repository?: Repository | undefined;
+}
+
 /** An account at a registry. */
 export interface Credentials {
   /** Tells the accounts of an upstream apart without naming them: part of every token's key, and safe to show. */
   readonly account: string;
+  /** Whether each repository may have a secret of its own: then no two of them share a token. */
+  readonly isPerRepository?: boolean;
   /**
    * The account's secret as it is now; cheap when nothing changed. Shared: many may ask at once.
    * @returns undefined when there is none, which makes the request anonymous.
    * @throws UpstreamError when it cannot be had.
    */
-  secret(options: Waiting): Promise<Secret | undefined>;
+  secret(request: SecretRequest): Promise<Secret | undefined>;
   /** The registry refused `secret`: whatever is remembered of it is read anew when asked next. */
   forget(secret: Secret): void;
 }

@@ -1,6 +1,7 @@
+import type { Repository } from '../../oci/reference.ts';
 import type { Secret } from './credentials.ts';
 
-/** The part of a Docker `config.json` that is about credentials. */
+/** The part of a Docker `config.json` that is about credentials, by the places they are for: `ghcr.io`, `quay.io/org`. */
 export interface DockerConfig {
   readonly auths: ReadonlyMap<string, Secret>;
   readonly credHelpers: ReadonlyMap<string, string>;
@@ -15,36 +16,46 @@ export function parseDockerConfig(text: string): DockerConfig {
   const file = objectOf(parseJson(text));
   if (!file) throw new Error('it is not a JSON object');
   return {
-    auths: mapOf(objectOf(file['auths']), secretIn),
-    credHelpers: mapOf(objectOf(file['credHelpers']), helperName),
+    auths: byPlace(objectOf(file['auths']), secretIn),
+    credHelpers: byPlace(objectOf(file['credHelpers']), helperName),
     credsStore: helperName(file['credsStore']),
   };
 }
 
-/** The helper that keeps the credentials of `server`; one of its own beats the store. */
+/** The helper that keeps the credentials of `server`; one of its own beats the store. Helpers know whole registries only. */
 export function helperFor({ credHelpers, credsStore }: DockerConfig, server: string): string | undefined {
-  return lookUp(credHelpers, server) ?? credsStore;
+  return credHelpers.get(placeOf(server)) ?? credsStore;
 }
 
-export function secretFor({ auths }: DockerConfig, server: string): Secret | undefined {
-  return lookUp(auths, server);
+/**
+ * What the file itself holds for a repository of `server`: the longest key that leads to it counts, `quay.io/org/app` before
+ * `quay.io/org` before `quay.io` (containers-auth.json(5)).
+ */
+export function secretFor(
+  { auths }: DockerConfig,
+  server: string,
+  repository: Repository | undefined,
+): Secret | undefined {
+  const components = repository?.split('/') ?? [];
+  const places = components.map((_, dropped) => components.slice(0, components.length - dropped).join('/'));
+  const found = places.map((place) => auths.get(`${placeOf(server)}/${place}`)).find((secret) => secret !== undefined);
+  return found ?? auths.get(placeOf(server));
 }
 
-/** Keys are written as hosts or as URLs: `ghcr.io`, `https://ghcr.io`, `https://index.docker.io/v1/`. */
-function lookUp<Value>(entries: ReadonlyMap<string, Value>, server: string): Value | undefined {
-  const exact = entries.get(server);
-  if (exact !== undefined) return exact;
-  const wanted = hostOf(server);
-  return [...entries].find(([key]) => hostOf(key) === wanted)?.[1];
+/**
+ * Keys are hosts, URLs, or hosts with a namespace: `ghcr.io`, `https://ghcr.io`, `https://index.docker.io/v1/`, `quay.io/org`. Of a URL
+ * only the host counts (docker/cli, `ConvertToHostname`), and so it does before a version of the API.
+ */
+function placeOf(key: string): string {
+  const [, scheme, host = '', path = ''] = /^(https?:\/\/)?([^/]*)\/?(.*?)\/*$/.exec(key) ?? [];
+  const isNamespace = scheme === undefined && path !== '' && path !== 'v1' && path !== 'v2';
+  return isNamespace ? `${registryOf(host)}/${path}` : registryOf(host);
 }
 
-/** Docker's own reading of a key (docker/cli, `ConvertToHostname`). */
-function hostOf(key: string): string {
-  const host = key
-    .replace(/^https?:\/\//, '')
-    .replace(/\/.*$/, '')
-    .toLowerCase();
-  return host === 'docker.io' ? 'index.docker.io' : host;
+/** Docker Hub has three names. */
+function registryOf(host: string): string {
+  const lower = host.toLowerCase();
+  return lower === 'docker.io' || lower === 'registry-1.docker.io' ? 'index.docker.io' : lower;
 }
 
 function secretIn(value: unknown): Secret | undefined {
@@ -69,14 +80,15 @@ function helperName(value: unknown): string | undefined {
   return isText(value) && helperGrammar.test(value) ? value : undefined;
 }
 
-function mapOf<Value>(
+/** Of two keys for one place the first counts. */
+function byPlace<Value>(
   object: Readonly<Record<string, unknown>> | undefined,
   parse: (value: unknown) => Value | undefined,
 ): ReadonlyMap<string, Value> {
   const entries = new Map<string, Value>();
   for (const [key, raw] of Object.entries(object ?? {})) {
     const value = parse(raw);
-    if (value !== undefined) entries.set(key, value);
+    if (value !== undefined && !entries.has(placeOf(key))) entries.set(placeOf(key), value);
   }
   return entries;
 }

@@ -1,8 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
-import type { Waiting } from '../../mirror/ports.ts';
 import type { SettingsOf } from '../settings.ts';
 import { credentialFailure } from './credential-failure.ts';
-import type { AccountDeps, Credentials, Secret } from './credentials.ts';
+import type { AccountDeps, Credentials, Secret, SecretRequest } from './credentials.ts';
 import { type DockerConfig, helperFor, parseDockerConfig, secretFor } from './docker-config-file.ts';
 import { createExecCredentials } from './exec.ts';
 import { serverAddressOf } from './server-address.ts';
@@ -12,9 +11,10 @@ const helperLifetimeMs = 5 * 60_000;
 const helperTimeoutMs = 10_000;
 
 /**
- * What a Docker `config.json` says of the registry: its own helper (`credHelpers`), else the store (`credsStore`), else `auths`. The
+ * What a Docker `config.json` says of the host that is asked: its own helper (`credHelpers`), else the store (`credsStore`), else `auths`. The
  * file is read again when it has changed, so that a mounted secret may rotate. A registry it does not know is asked anonymously.
- * Source: docker/cli, "docker login: Credential stores"; `config/configfile`.
+ * Podman's files may have an account for each namespace of a registry.
+ * Source: docker/cli, "docker login: Credential stores"; `config/configfile`; containers-auth.json(5).
  */
 export function createDockerConfigCredentials(
   { configFile }: SettingsOf<'docker-config'>,
@@ -32,12 +32,13 @@ export function createDockerConfigCredentials(
   };
   return {
     account,
-    async secret(options: Waiting): Promise<Secret | undefined> {
+    isPerRepository: true,
+    async secret(request: SecretRequest): Promise<Secret | undefined> {
       const config = await file.read();
       const server = serverAddressOf(registry);
       const helper = helperFor(config, server);
-      const fromHelper = helper === undefined ? undefined : await helperNamed(helper).secret(options);
-      return fromHelper ?? secretFor(config, server);
+      const fromHelper = helper === undefined ? undefined : await helperNamed(helper).secret(request);
+      return fromHelper ?? secretFor(config, server, request.repository);
     },
     forget: (secret) => {
       for (const helper of helpers.values()) helper.forget(secret);

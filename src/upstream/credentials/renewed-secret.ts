@@ -1,4 +1,5 @@
 import type { Clock, Observer, Waiting } from '../../mirror/ports.ts';
+import { UpstreamError } from '../../oci/errors.ts';
 import type { Secret } from './credentials.ts';
 import { unlessAborted } from './unless-aborted.ts';
 
@@ -30,6 +31,8 @@ export class RenewedSecret {
   readonly #deps: RenewedSecretDeps;
   #known: LentSecret | undefined;
   #fetching: Promise<LentSecret> | undefined;
+  /** Why the source gave nothing, where it said no: asking again at every pull may lock an account. No answer is worth another try. */
+  #refusal: UpstreamError | undefined;
   #fetchedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(deps: RenewedSecretDeps) {
@@ -39,7 +42,10 @@ export class RenewedSecret {
   async current({ signal }: Waiting): Promise<Secret | undefined> {
     const known = this.#known;
     const now = this.#deps.clock.now();
-    if (!known || now >= known.endsAtMs) return (await unlessAborted(this.#fetch(), signal)).secret;
+    if (!known || now >= known.endsAtMs) {
+      if (this.#refusal && this.#isPausing()) throw this.#refusal;
+      return (await unlessAborted(this.#fetch(), signal)).secret;
+    }
     if (now >= known.renewAtMs && !this.#isPausing()) this.#renew();
     return known.secret;
   }
@@ -59,7 +65,12 @@ export class RenewedSecret {
       .fetch({ signal: AbortSignal.timeout(this.#deps.timeoutMs) })
       .then((lent) => {
         this.#known = lent;
+        this.#refusal = undefined;
         return lent;
+      })
+      .catch((cause: unknown) => {
+        this.#refusal = cause instanceof UpstreamError && cause.trouble === 'refused' ? cause : undefined;
+        throw cause;
       })
       .finally(() => {
         this.#fetching = undefined;

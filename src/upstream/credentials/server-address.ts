@@ -5,7 +5,11 @@ export interface NamedRegistry {
   readonly url: URL;
 }
 
-/** Under which address Docker keeps the credentials of a registry; Docker Hub's is the one of its first version (moby, `IndexServer`). */
-export function serverAddressOf({ name }: NamedRegistry): string {
-  return name === 'docker.io' ? 'https://index.docker.io/v1/' : name;
+/**
+ * Under which address Docker and its helpers keep the credentials of a registry: that of the host which is asked, whatever clients call
+ * it, so that no mirror and no stand-in is shown the account of another registry. Docker Hub's is the one of its first version (moby,
+ * `IndexServer`).
+ */
+export function serverAddressOf({ url }: NamedRegistry): string {
+  return url.host === 'registry-1.docker.io' ? 'https://index.docker.io/v1/' : url.host;
 }

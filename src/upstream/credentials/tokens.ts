@@ -3,7 +3,8 @@ import { LRUCache } from 'lru-cache';
 import type { Clock, Waiting } from '../../mirror/ports.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Send } from '../exchange.ts';
-import type { Credentials } from './credentials.ts';
+import type { Credentials, Secret, SecretRequest } from './credentials.ts';
+import { ownerOf, Refusals, type Shown } from './refusals.ts';
 import { requestToken, type TokenRequest } from './token-endpoint.ts';
 import type { Token } from './token-response.ts';
 import { unlessAborted } from './unless-aborted.ts';
@@ -26,29 +27,33 @@ export class Tokens {
   readonly #deps: TokensDeps;
   readonly #known = new LRUCache<string, Token>({ max: maxTokens });
   readonly #coming = new Map<string, Promise<Token>>();
+  readonly #refusals: Refusals;
 
   constructor(deps: TokensDeps) {
     this.#deps = deps;
+    this.#refusals = new Refusals(deps.clock);
   }
 
   /**
+   * @param options.repository what the token is for, as the registry calls it.
    * @param options.refused a header the registry did not accept: it is not handed out again.
    * @returns the value of the Authorization header.
    */
   async header(
     request: TokenRequest,
     credentials: Credentials,
-    { signal, refused }: Waiting & { readonly refused?: string | undefined },
+    { signal, repository, refused }: SecretRequest & { readonly refused?: string | undefined },
   ): Promise<string> {
-    const key = keyOf(request, credentials);
+    const buyer = { credentials, repository };
+    const key = keyOf(request, buyer);
     const known = this.#known.get(key);
     if (known && known.header !== refused && this.#deps.clock.now() < known.renewAtMs) return known.header;
-    const { header } = await unlessAborted(this.#coming.get(key) ?? this.#fetch(key, request, credentials), signal);
+    const { header } = await unlessAborted(this.#coming.get(key) ?? this.#fetch(key, request, buyer), signal);
     return header;
   }
 
-  #fetch(key: string, request: TokenRequest, credentials: Credentials): Promise<Token> {
-    const coming = this.#request(request, credentials)
+  #fetch(key: string, request: TokenRequest, buyer: Buyer): Promise<Token> {
+    const coming = this.#request(request, buyer)
       .then((token) => {
         this.#known.set(key, token);
         return token;
@@ -58,11 +63,11 @@ export class Tokens {
     return coming;
   }
 
-  async #request(request: TokenRequest, credentials: Credentials): Promise<Token> {
+  async #request(request: TokenRequest, buyer: Buyer): Promise<Token> {
     const { timeoutMs } = this.#deps;
     const signal = AbortSignal.timeout(timeoutMs);
     try {
-      return await this.#exchange(request, credentials, signal);
+      return await this.#exchange(request, { ...buyer, signal });
     } catch (cause) {
       if (!signal.aborted) throw cause;
       throw new UpstreamError('timeout', `${request.realm.host} sent no token within ${timeoutMs} ms`, { cause });
@@ -70,21 +75,42 @@ export class Tokens {
   }
 
   /** A secret that is refused is tried again only if it was rotated meanwhile: repeating it would lock the account. */
-  async #exchange(request: TokenRequest, credentials: Credentials, signal: AbortSignal): Promise<Token> {
-    const secret = await credentials.secret({ signal });
+  async #exchange(request: TokenRequest, buyer: Buyer & Waiting): Promise<Token> {
+    const { credentials } = buyer;
+    const secret = await credentials.secret(buyer);
     try {
-      return await requestToken(this.#deps, request, { secret, signal });
+      return await this.#show(secret, request, buyer);
     } catch (cause) {
-      const isRefused = cause instanceof UpstreamError && cause.trouble === 'refused';
-      if (!isRefused || !secret) throw cause;
+      if (!secret || !isRefusal(cause)) throw cause;
       credentials.forget(secret);
-      const renewed = await credentials.secret({ signal });
+      const renewed = await credentials.secret(buyer);
       if (isDeepStrictEqual(renewed, secret)) throw cause;
-      return requestToken(this.#deps, request, { secret: renewed, signal });
+      return this.#show(renewed, request, buyer);
+    }
+  }
+
+  async #show(secret: Secret | undefined, request: TokenRequest, buyer: Buyer & Waiting): Promise<Token> {
+    const shown = secret && { ...buyer, what: keyOf(request, buyer), secret };
+    const standing = shown && this.#refusals.of(shown);
+    if (standing) throw standing;
+    try {
+      const token = await requestToken(this.#deps, request, { secret, signal: buyer.signal });
+      if (shown) this.#refusals.accepted(shown);
+      return token;
+    } catch (cause) {
+      if (shown && isRefusal(cause)) this.#refusals.note(shown, cause);
+      throw cause;
     }
   }
 }
 
-function keyOf({ realm, service, scopes }: TokenRequest, { account }: Credentials): string {
-  return JSON.stringify([account, realm.href, service, scopes.toSorted()]);
+/** Who wants a token, and for which repository. */
+type Buyer = Pick<Shown, 'credentials' | 'repository'>;
+
+function isRefusal(cause: unknown): cause is UpstreamError {
+  return cause instanceof UpstreamError && cause.trouble === 'refused';
+}
+
+function keyOf({ realm, service, scopes }: TokenRequest, buyer: Buyer): string {
+  return JSON.stringify([ownerOf(buyer), realm.href, service, scopes.toSorted()]);
 }

@@ -1,15 +1,18 @@
 import { rename, symlink, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
+import { parseDigest } from '../../../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { createDockerConfigCredentials } from '../../../../src/upstream/credentials/docker-config.ts';
 import { parseDockerConfig, secretFor } from '../../../../src/upstream/credentials/docker-config-file.ts';
+import type { UpstreamSettings } from '../../../../src/upstream/settings.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { image } from '../../../support/images.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 import { thisTest } from '../../../support/owner.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
 import { RecordingObserver } from '../recording-observer.ts';
+import { sendJson, serve } from '../serve.ts';
 import { clientOf, patiently } from '../start-client.ts';
 import { printing, writeHelper } from './write-helper.ts';
 
@@ -39,6 +42,7 @@ describe('which entry is meant', () => {
         'broken.example': { auth: '!!!' },
         'nameless.example': auth(':pw'),
         'empty.example': {},
+        'v2.example/v2/': auth('v2:pw'),
       },
     }),
   );
@@ -58,18 +62,44 @@ describe('which entry is meant', () => {
     { server: 'empty.example', expected: undefined },
     { server: 'unknown.example', expected: undefined },
     { server: '__proto__', expected: undefined },
+    { server: 'v2.example', expected: basic('v2', 'pw') },
   ])('for $server it is $expected', ({ server, expected }) => {
-    expect(secretFor(config, server)).toEqual(expected);
+    expect(secretFor(config, server, undefined)).toEqual(expected);
   });
 
   test.each(['', 'not JSON: s3cr3t', '[]', 'null'])('%j is no such file, and the error does not quote it', (text) => {
     expect(() => parseDockerConfig(text)).toThrowError(/^it is not a JSON object$/);
   });
 
-  test('docker.io is meant by an entry under that name as well', () => {
-    const config = parseDockerConfig(JSON.stringify({ auths: { 'docker.io': auth('hub:pw') } }));
+  test.each(['docker.io', 'registry-1.docker.io'])('Docker Hub is meant by an entry under %s as well', (name) => {
+    const config = parseDockerConfig(JSON.stringify({ auths: { [name]: auth('hub:pw') } }));
 
-    expect(secretFor(config, 'https://index.docker.io/v1/')).toEqual(basic('hub', 'pw'));
+    expect(secretFor(config, 'https://index.docker.io/v1/', undefined)).toEqual(basic('hub', 'pw'));
+  });
+
+  const namespaced = parseDockerConfig(
+    JSON.stringify({
+      auths: {
+        'quay.io': auth('all:pw'),
+        'quay.io/org/app': auth('app:pw'),
+        'quay.io/org': auth('org:pw'),
+        'docker.io/team/': auth('team:pw'),
+      },
+    }),
+  );
+
+  test.each([
+    { server: 'quay.io', repository: 'org/app', expected: basic('app', 'pw') },
+    { server: 'quay.io', repository: 'org/app/deeper', expected: basic('app', 'pw') },
+    { server: 'quay.io', repository: 'org/application', expected: basic('org', 'pw') },
+    { server: 'quay.io', repository: 'organisation/app', expected: basic('all', 'pw') },
+    { server: 'quay.io', repository: undefined, expected: basic('all', 'pw') },
+    { server: 'https://index.docker.io/v1/', repository: 'team/app', expected: basic('team', 'pw') },
+    { server: 'https://index.docker.io/v1/', repository: 'library/app', expected: undefined },
+  ])('of podman: for $repository of $server the longest key counts', ({ server, repository, expected }) => {
+    const wanted = repository === undefined ? undefined : parseRepository(repository);
+
+    expect(secretFor(namespaced, server, wanted)).toEqual(expected);
   });
 });
 
@@ -148,19 +178,71 @@ describe('helpers', () => {
   });
 });
 
+const hostOf = ({ url }: { readonly url: string }) => new URL(url).host;
+
+/** A client of `url`, known to clients as registry.test, with what the configuration says of it. */
+async function clientWith(config: unknown, url: string, more: Partial<UpstreamSettings> = {}) {
+  const { configFile, write } = await start(config);
+  const credentials = [{ kind: 'docker-config', repositories: ['**'], configFile }] as const;
+  return { write, ...clientOf(url, { credentials, ...more }), credentials };
+}
+
 test('a pull with the account of a Docker configuration goes on when the file rotates', async () => {
-  const account = { username: 'robot', password: 'new' };
-  const registry = await startFakeRegistry({ auth: { kind: 'bearer', ...account } });
+  const registry = await startFakeRegistry({ auth: { kind: 'bearer', username: 'robot', password: 'new' } });
   const repository = parseRepository('team/app');
   registry.content.add(repository, 'latest', image());
-  const { configFile, write } = await start({ auths: { 'registry.test': auth('robot:old') } });
-  const credentials = [{ kind: 'docker-config', repositories: ['**'], configFile }] as const;
-  const { client } = clientOf(registry.url, { credentials });
+  const { client, write } = await clientWith({ auths: { [hostOf(registry)]: auth('robot:old') } }, registry.url);
   const pull = () => client.headManifest(repository, parseTag('latest'), patiently);
 
   await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
   expect(registry.count('GET', /^\/token$/)).toBe(1);
-  await write({ auths: { 'registry.test': auth('robot:new') } });
+  await write({ auths: { [hostOf(registry)]: auth('robot:new') } });
 
   expect(await pull()).toMatchObject({ size: expect.any(Number) });
+});
+
+test('each namespace is pulled from with its own account, and none with the token of another', async () => {
+  const nameIn = (header = '') => Buffer.from(header.replace('Basic ', ''), 'base64').toString().split(':')[0];
+  const registry = await serve(({ url, headers }, response) => {
+    if (url.pathname === '/token') return sendJson(response, { token: `of-${nameIn(headers.authorization)}` });
+    const challenge = `Bearer realm="${registry.url}/token",scope="one-for-all"`;
+    sendJson(response, { tags: [] }, headers.authorization === undefined ? 401 : 200, {
+      'www-authenticate': challenge,
+    });
+  });
+  const auths = { [registry.host]: auth('all:pw'), [`${registry.host}/org`]: auth('org:pw') };
+  const { client } = await clientWith({ auths }, registry.url);
+
+  for (const name of ['org/app', 'other/app', 'org/second']) await client.listTags(parseRepository(name), patiently);
+
+  const shown = registry.seen
+    .filter(({ url }) => url.pathname !== '/token')
+    .map(({ headers }) => headers.authorization);
+  expect(shown).toEqual([undefined, 'Bearer of-org', 'Bearer of-all', 'Bearer of-org']);
+});
+
+test('a mirror before a registry is not shown the account of that registry, only its own', async () => {
+  const digest = parseDigest(`sha256:${'a'.repeat(64)}`);
+  const asked = { mirror: [] as string[], registry: [] as string[] };
+  const wanting = (who: 'mirror' | 'registry') =>
+    serve(({ headers }, response) => {
+      asked[who].push(headers.authorization ?? 'nobody');
+      sendJson(response, {}, headers.authorization === undefined ? 401 : 404, { 'www-authenticate': 'Basic' });
+    });
+  const [mirror, registry] = [await wanting('mirror'), await wanting('registry')];
+  const auths = {
+    'registry.test': auth('name:pw'),
+    [registry.host]: auth('registry:pw'),
+    [mirror.host]: auth('mirror:pw'),
+  };
+  const { credentials } = await clientWith({ auths }, registry.url);
+  const mirrors = [{ url: mirror.url, tags: false, forwardNs: false, credentials }];
+  const { client } = clientOf(registry.url, { credentials, mirrors });
+
+  await expect(client.headManifest(parseRepository('app'), digest, patiently)).rejects.toMatchObject({
+    code: 'MANIFEST_UNKNOWN',
+  });
+
+  const basicOf = (name: string) => `Basic ${btoa(`${name}:pw`)}`;
+  expect(asked).toEqual({ mirror: ['nobody', basicOf('mirror')], registry: ['nobody', basicOf('registry')] });
 });

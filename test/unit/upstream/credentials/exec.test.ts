@@ -12,11 +12,11 @@ import { printing, writeHelper } from './write-helper.ts';
 
 const account = { username: 'AWS', password: 'from-helper' };
 
-async function start(script: string, { name = 'ghcr.io', timeoutMs = 10_000 } = {}) {
+async function start(script: string, { name = 'ghcr.io', host = 'ghcr.io', timeoutMs = 10_000 } = {}) {
   const helper = await writeHelper(await temporaryDirectory(), 'helper', script);
   const [clock, observer] = [new ManualClock(), new RecordingObserver()];
   const settings = { command: helper.path, args: ['--quiet'], lifetimeMs: 60_000, timeoutMs };
-  const registry = { name, url: new URL(`https://${name}`) };
+  const registry = { name, url: new URL(`https://${host}`) };
   const credentials = createExecCredentials(settings, { account: 'exec-1', registry, clock, observer });
   return { helper, clock, observer, credentials, secret: () => credentials.secret(patiently) };
 }
@@ -29,11 +29,22 @@ test('a helper is asked for the registry by its name, and what it prints is the 
 });
 
 test('Docker Hub is known to helpers by its oldest address', async () => {
-  const { helper, secret } = await start(printing('robot', 's3cr3t'), { name: 'docker.io' });
+  const { helper, secret } = await start(printing('robot', 's3cr3t'), {
+    name: 'docker.io',
+    host: 'registry-1.docker.io',
+  });
 
   await secret();
 
   expect(await helper.asked()).toEqual(['--quiet get https://index.docker.io/v1/']);
+});
+
+test('whatever clients call a registry, a helper is asked for the host that gets to see its answer', async () => {
+  const { helper, secret } = await start(printing('robot', 's3cr3t'), { name: 'docker.io', host: 'mirror.corp:8443' });
+
+  await secret();
+
+  expect(await helper.asked()).toEqual(['--quiet get mirror.corp:8443']);
 });
 
 test('a helper that prints an identity token says so with its user', async () => {
@@ -64,6 +75,7 @@ test('after its lifetime it is asked again; while it fails, the old answer serve
   clock.advance(60_000);
   await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
   await helper.become(printing('robot', 'second'));
+  clock.advance(10_000);
   expect(await secret()).toMatchObject({ password: 'second' });
 });
 

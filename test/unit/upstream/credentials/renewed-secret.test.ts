@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { UpstreamError } from '../../../../src/oci/errors.ts';
 import type { Secret } from '../../../../src/upstream/credentials/credentials.ts';
 import { type LentSecret, RenewedSecret } from '../../../../src/upstream/credentials/renewed-secret.ts';
 import { gate } from '../../../support/gate.ts';
@@ -152,4 +153,24 @@ test('a first fetch that fails is not remembered', async () => {
   await expect(current()).rejects.toThrow('AWS is down');
 
   expect(await current()).toBe('s2');
+});
+
+test('a source that refuses is asked once in ten seconds, however many need its secret', async () => {
+  const refused = new UpstreamError('refused', 'AWS gave the mirror no credentials');
+  const { current, clock, fetches } = start(async (lend) => {
+    if (fetches() <= 2) throw refused;
+    return lend();
+  });
+  const tries = async (count: number) => {
+    for (let nth = 0; nth < count; nth++) await expect(current()).rejects.toBe(refused);
+  };
+
+  await tries(10);
+  expect(fetches()).toBe(1);
+  clock.advance(10_000);
+  await tries(10);
+  expect(fetches()).toBe(2);
+  clock.advance(10_000);
+
+  expect(await current()).toBe('s3');
 });

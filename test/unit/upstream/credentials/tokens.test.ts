@@ -207,7 +207,7 @@ test('whoever stops waiting for a token leaves it to the others', async () => {
 
 test('a token endpoint that does not answer in time is trouble, and asked anew next time', async () => {
   const never = gate();
-  const timeouts = { ...defaultUpstreamSettings.timeouts, tokenMs: 50 };
+  const timeouts = { ...defaultUpstreamSettings.timeouts, tokenMs: 500 };
   const { pull, registry } = await start({ kind: 'bearer' }, { timeouts });
   registry.script({ path: /^\/token$/, times: 1 }, { holdHeaders: never });
 

@@ -1,0 +1,86 @@
+import { isDeepStrictEqual } from 'node:util';
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../../mirror/ports.ts';
+import type { Repository } from '../../oci/reference.ts';
+import { UpstreamError } from '../../oci/errors.ts';
+import type { Credentials, Secret } from './credentials.ts';
+
+/** A secret that was shown, or is about to be. */
+export interface Shown {
+  readonly credentials: Credentials;
+  readonly repository: Repository | undefined;
+  /** What it is to open, such as a scope. */
+  readonly what: string;
+  readonly secret: Secret;
+}
+
+interface Refusal {
+  readonly secret: Secret;
+  readonly failure: UpstreamError;
+  readonly untilMs: number;
+}
+
+/** How long a secret that was refused is not shown again. */
+const refusedForMs = 60_000;
+const maxRemembered = 10_000;
+
+/**
+ * Which secrets were refused. A wrong password is shown once a minute, however many pulls want it: registries lock accounts that fail
+ * too often. Another secret is shown at once.
+ *
+ *     401 for a secret that never opened anything    it is wrong, whatever it is shown for
+ *     401 where it opened the same thing before      it is wrong from now on
+ *     401 or 403 where it opened other things        it is not for this thing (GitLab, Nexus)
+ */
+export class Refusals {
+  readonly #clock: Clock;
+  /** By account, and by account and thing. */
+  readonly #refusals = new LRUCache<string, Refusal>({ max: maxRemembered });
+  readonly #good = new LRUCache<string, Secret>({ max: maxRemembered });
+  readonly #opened = new LRUCache<string, true>({ max: maxRemembered });
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Why it is not to be shown now. */
+  of(shown: Shown): UpstreamError | undefined {
+    return this.#standing(ownerOf(shown), shown) ?? this.#standing(thingOf(shown), shown);
+  }
+
+  /** @param failure with the status that the refusal came with. */
+  note(shown: Shown, failure: UpstreamError): void {
+    const isGood = isDeepStrictEqual(this.#good.get(ownerOf(shown)), shown.secret);
+    const isWrong = failure.upstreamStatus === 401 && (!isGood || this.#opened.has(thingOf(shown)));
+    if (isWrong) this.#good.delete(ownerOf(shown));
+    const untilMs = this.#clock.now() + refusedForMs;
+    this.#refusals.set(isWrong ? ownerOf(shown) : thingOf(shown), { secret: shown.secret, failure, untilMs });
+  }
+
+  accepted(shown: Shown): void {
+    this.#good.set(ownerOf(shown), shown.secret);
+    this.#opened.set(thingOf(shown), true);
+  }
+
+  #standing(key: string, { secret }: Shown): UpstreamError | undefined {
+    const refusal = this.#refusals.get(key);
+    const leftMs = (refusal?.untilMs ?? 0) - this.#clock.now();
+    if (!refusal || leftMs <= 0 || leftMs > refusedForMs || !isDeepStrictEqual(refusal.secret, secret))
+      return undefined;
+    return again(refusal.failure, Math.ceil(leftMs / 1_000));
+  }
+}
+
+/** Whose secret it is. */
+export function ownerOf({ credentials, repository }: Pick<Shown, 'credentials' | 'repository'>): string {
+  return JSON.stringify([credentials.account, credentials.isPerRepository ? repository : undefined]);
+}
+
+function thingOf(shown: Shown): string {
+  return `${ownerOf(shown)} ${shown.what}`;
+}
+
+function again(failure: UpstreamError, seconds: number): UpstreamError {
+  const message = `${failure.message}, and is not shown the same secret again for ${seconds} s`;
+  return new UpstreamError('refused', message, { cause: failure, upstreamStatus: failure.upstreamStatus });
+}

@@ -1,0 +1,86 @@
+import { expect, test } from 'vitest';
+import { UpstreamError } from '../../../../src/oci/errors.ts';
+import { parseRepository } from '../../../../src/oci/reference.ts';
+import { anonymous, type Credentials } from '../../../../src/upstream/credentials/credentials.ts';
+import { Refusals } from '../../../../src/upstream/credentials/refusals.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
+
+const repository = parseRepository('team/app');
+const robot: Credentials = { ...anonymous, account: 'basic-1' };
+const other: Credentials = { ...anonymous, account: 'basic-2' };
+const secret = (password: string) => ({ kind: 'basic', username: 'robot', password }) as const;
+const answered = (upstreamStatus: number) => new UpstreamError('refused', 'it was refused', { upstreamStatus });
+
+function start() {
+  const clock = new ManualClock();
+  const refusals = new Refusals(clock);
+  const shown = (what: string, password = 'wrong', credentials = robot) => ({
+    credentials,
+    repository,
+    what,
+    secret: secret(password),
+  });
+  return { clock, refusals, shown, isShown: (...of: Parameters<typeof shown>) => !refusals.of(shown(...of)) };
+}
+
+test('a secret that was refused is shown for nothing else, for a minute', () => {
+  const { refusals, shown, isShown, clock } = start();
+  refusals.note(shown('a'), answered(401));
+
+  expect([isShown('a'), isShown('b')]).toEqual([false, false]);
+  clock.advance(59_999);
+  expect(refusals.of(shown('a'))).toMatchObject({ trouble: 'refused', upstreamStatus: 401 });
+  expect(refusals.of(shown('a'))?.message).toBe('it was refused, and is not shown the same secret again for 1 s');
+  clock.advance(1);
+  expect([isShown('a'), isShown('b')]).toEqual([true, true]);
+});
+
+test('another secret is shown at once, and so is that of another account', () => {
+  const { refusals, shown, isShown } = start();
+  refusals.note(shown('a'), answered(401));
+
+  expect(isShown('a', 'right')).toBe(true);
+  expect(isShown('a', 'wrong', other)).toBe(true);
+});
+
+test.each([401, 403])('what a good secret does not open (%i) takes nothing else from it', (status) => {
+  const { refusals, shown, isShown } = start();
+  refusals.accepted(shown('a'));
+  refusals.note(shown('b'), answered(status));
+
+  expect([isShown('a'), isShown('b'), isShown('c')]).toEqual([true, false, true]);
+});
+
+test('a secret that is forbidden something before it opened anything may open other things', () => {
+  const { refusals, shown, isShown } = start();
+  refusals.note(shown('b'), answered(403));
+
+  expect([isShown('a'), isShown('b')]).toEqual([true, false]);
+});
+
+test('a secret that no longer opens what it did is wrong from now on', () => {
+  const { refusals, shown, isShown } = start();
+  refusals.accepted(shown('a'));
+  refusals.note(shown('a'), answered(401));
+
+  expect([isShown('a'), isShown('b')]).toEqual([false, false]);
+});
+
+test('where each repository has a secret of its own, the refusal of one says nothing of the others', () => {
+  const { refusals, shown } = start();
+  const perRepository = { ...robot, isPerRepository: true };
+  refusals.note(shown('a', 'wrong', perRepository), answered(401));
+  const elsewhere = { ...shown('b', 'wrong', perRepository), repository: parseRepository('other/app') };
+
+  expect(refusals.of(elsewhere)).toBeUndefined();
+  expect(refusals.of(shown('b', 'wrong', perRepository))).toBeDefined();
+});
+
+test('a clock that was set back does not keep a refusal alive', () => {
+  const { refusals, shown, isShown, clock } = start();
+  clock.advance(3_600_000);
+  refusals.note(shown('a'), answered(401));
+  clock.advance(-3_600_000);
+
+  expect(isShown('a')).toBe(true);
+});
