@@ -1,0 +1,132 @@
+import { once } from 'node:events';
+import { createServer, type ServerResponse } from 'node:http';
+import { expect, onTestFinished, test } from 'vitest';
+import { decideAnswer, sendStretch, type StretchOptions } from '../../../src/http/content-response.ts';
+import { Exchange } from '../../../src/http/exchange.ts';
+import { ReadBuffers } from '../../../src/http/read-buffers.ts';
+import type { ByteSource } from '../../../src/mirror/ports.ts';
+import { parseDigest } from '../../../src/oci/digest.ts';
+import { ask, open } from '../../support/client.ts';
+import { randomBytes } from '../../support/images.ts';
+
+const digest = parseDigest(`sha256:${'0a'.repeat(32)}`);
+const etag = `"${digest}"`;
+const part = (start: number, end: number) => ({ status: 206, range: expect.objectContaining({ start, end }) });
+
+test.each([
+  { headers: {}, expected: { status: 200 } },
+  { headers: { range: 'bytes=0-9' }, expected: part(0, 9) },
+  { headers: { range: 'bytes=200-' }, expected: { status: 416 } },
+  { headers: { range: 'bytes=0-1,3-4' }, expected: { status: 200 } },
+  { headers: { range: 'bytes=0-9', 'if-range': etag }, expected: part(0, 9) },
+  { headers: { range: 'bytes=0-9', 'if-range': `W/${etag}` }, expected: { status: 200 } },
+  { headers: { range: 'bytes=0-9', 'if-range': '"other"' }, expected: { status: 200 } },
+  { headers: { 'if-none-match': etag }, expected: { status: 304 } },
+  { headers: { 'if-none-match': `"other", W/${etag}` }, expected: { status: 304 } },
+  { headers: { 'if-none-match': ' * ' }, expected: { status: 304 } },
+  { headers: { 'if-none-match': digest }, expected: { status: 200 } },
+  { headers: { 'if-none-match': '"other"', range: 'bytes=0-9' }, expected: part(0, 9) },
+  { headers: { 'if-none-match': etag, range: 'bytes=200-' }, expected: { status: 304 } },
+])('a GET with $headers of 100 bytes', ({ headers, expected }) => {
+  expect(decideAnswer({ method: 'GET', headers }, digest, 100)).toEqual(expected);
+});
+
+test('while the size is not known there are no parts', () => {
+  expect(decideAnswer({ method: 'GET', headers: { range: 'bytes=0-9' } }, digest, undefined)).toEqual({ status: 200 });
+});
+
+test('a HEAD has no parts', () => {
+  expect(decideAnswer({ method: 'HEAD', headers: { range: 'bytes=0-9' } }, digest, 100)).toEqual({ status: 200 });
+});
+
+/** Serves one answer on a real socket, and tells how sending it ended. */
+async function serveOnce(options: Omit<StretchOptions, 'buffers'>, length: number | undefined) {
+  const ended = Promise.withResolvers<unknown>();
+  const buffers = new ReadBuffers({ budgetBytes: 1024 * 1024 });
+  const send = async (response: ServerResponse) => {
+    response.writeHead(200, length === undefined ? {} : { 'content-length': length });
+    try {
+      ended.resolve(await sendStretch(response, new Exchange(response), { ...options, buffers }));
+    } catch (cause) {
+      response.destroy();
+      ended.resolve(cause);
+    }
+  };
+  const server = createServer((_, response) => void send(response)).listen(0, '127.0.0.1');
+  onTestFinished(() => void server.close());
+  await once(server, 'listening');
+  const address = server.address();
+  const port = typeof address === 'object' ? address?.port : undefined;
+  return { served: { url: `http://127.0.0.1:${port}` }, ended: ended.promise, buffers };
+}
+
+/** Bytes in memory, read at most `most` at a time. */
+function sourceOf(bytes: Buffer, { most = Infinity }: { readonly most?: number } = {}): ByteSource {
+  return {
+    read: async (into, position) => bytes.copy(into, 0, position, Math.min(bytes.length, position + most)),
+    [Symbol.asyncDispose]: async () => {},
+  };
+}
+
+const bytes = randomBytes(3_000_000, 'content');
+
+test.each([
+  { what: 'the whole', start: 0, end: bytes.length },
+  { what: 'a part', start: 1_000_000, end: 2_000_001 },
+  { what: 'nothing', start: 5, end: 5 },
+])('$what is sent as it lies in its source, and the buffers come back', async ({ start, end }) => {
+  for (const source of [sourceOf(bytes), sourceOf(bytes, { most: 10_007 })]) {
+    const { served, ended, buffers } = await serveOnce({ source, start, end, isSequential: false }, end - start);
+    expect((await ask(served, '/')).body.equals(bytes.subarray(start, end))).toBe(true);
+    await ended;
+    expect(buffers.lentBytes).toBe(0);
+  }
+});
+
+test('without a known end it is sent until the source is over', async () => {
+  const options = { source: sourceOf(bytes), start: 0, end: undefined, isSequential: false };
+  const { served } = await serveOnce(options, undefined);
+  expect((await ask(served, '/')).body.equals(bytes)).toBe(true);
+});
+
+test('from a source that is read from its beginning, what comes before a part is read and left out', async () => {
+  let expected = 0;
+  const inner = sourceOf(bytes, { most: 100_000 });
+  const source: ByteSource = {
+    ...inner,
+    read: async (into, position) => {
+      expect(position).toBe(expected);
+      const read = await inner.read(into, position);
+      expected += read;
+      return read;
+    },
+  };
+  const { served, ended } = await serveOnce({ source, start: 1_234_567, end: 1_234_667, isSequential: true }, 100);
+  expect((await ask(served, '/')).body.equals(bytes.subarray(1_234_567, 1_234_667))).toBe(true);
+  expect(await ended).toBeUndefined();
+});
+
+test.each([
+  { what: 'ends too early', isSequential: false, read: async () => 0 },
+  { what: 'ends before the part begins', isSequential: true, read: async () => 0 },
+  { what: 'fails', isSequential: false, read: async () => Promise.reject(new Error('the disk is gone')) },
+])('the answer is cut when its source $what, and the buffers come back', async ({ isSequential, read }) => {
+  const source = { read, [Symbol.asyncDispose]: async () => {} };
+  const { served, ended, buffers } = await serveOnce({ source, start: 10, end: 20, isSequential }, 10);
+  await expect(ask(served, '/')).rejects.toThrow(/cut|hang up/);
+  expect(await ended).toBeInstanceOf(Error);
+  expect(buffers.lentBytes).toBe(0);
+});
+
+test('a client that leaves ends the sending, and the buffers come back', async () => {
+  const endless: ByteSource = { read: async (into) => into.byteLength, [Symbol.asyncDispose]: async () => {} };
+  const { served, ended, buffers } = await serveOnce(
+    { source: endless, start: 0, end: undefined, isSequential: false },
+    undefined,
+  );
+  const client = await open(served, '/');
+  await client.read(1);
+  client.hangUp();
+  expect(await ended).toMatchObject({ name: 'ClientLeft' });
+  expect(buffers.lentBytes).toBe(0);
+});

@@ -1,0 +1,56 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { ReadBuffers } from '../../../src/http/read-buffers.ts';
+
+const kibibyte = 1024;
+const mebibyte = 1024 * kibibyte;
+
+test('one who reads much has large buffers, one who reads little small ones', () => {
+  const buffers = new ReadBuffers({ budgetBytes: 128 * mebibyte });
+  const sizeFor = (wantedBytes: number) => buffers.lend(wantedBytes).buffers[0].byteLength;
+  expect(sizeFor(Infinity)).toBe(512 * kibibyte);
+  expect(sizeFor(10 * mebibyte)).toBe(512 * kibibyte);
+  expect(sizeFor(200 * kibibyte)).toBe(256 * kibibyte);
+  expect(sizeFor(100)).toBe(64 * kibibyte);
+  expect(sizeFor(0)).toBe(64 * kibibyte);
+});
+
+test('the more read, the smaller the buffers, down to 64 KiB', () => {
+  const buffers = new ReadBuffers({ budgetBytes: 16 * mebibyte });
+  const sizes = Array.from({ length: 100 }, () => buffers.lend(Infinity).buffers[0].byteLength);
+  expect(sizes).toEqual(sizes.toSorted((one, other) => other - one));
+  expect(sizes[0]).toBe(512 * kibibyte);
+  expect(sizes.at(-1)).toBe(64 * kibibyte);
+});
+
+test('whoever comes and goes, memory stays within the budget and 128 KiB for each reader beyond it', () => {
+  const budgetBytes = 8 * mebibyte;
+  fc.assert(
+    fc.property(
+      fc.array(fc.record({ leaves: fc.boolean(), wanted: fc.nat(4 * mebibyte) }), { maxLength: 300 }),
+      (steps) => {
+        const buffers = new ReadBuffers({ budgetBytes });
+        const lent: ReturnType<ReadBuffers['lend']>[] = [];
+        for (const { leaves, wanted } of steps) {
+          if (leaves) lent.pop()?.release();
+          else lent.push(buffers.lend(wanted));
+          const bytes = lent.reduce((sum, pair) => sum + pair.buffers[0].byteLength + pair.buffers[1].byteLength, 0);
+          expect(buffers.lentBytes).toBe(bytes);
+          expect(bytes).toBeLessThanOrEqual(budgetBytes + lent.length * 128 * kibibyte);
+        }
+      },
+    ),
+  );
+});
+
+test('a buffer belongs to one reader at a time, also when it was given back twice', () => {
+  const buffers = new ReadBuffers({ budgetBytes: mebibyte });
+  const first = buffers.lend(1);
+  expect(first.buffers[0]).not.toBe(first.buffers[1]);
+  first.release();
+  first.release();
+  const lent = Array.from({ length: 4 }, () => buffers.lend(1).buffers).flat();
+  expect(new Set(lent).size).toBe(lent.length);
+  expect(lent).toContain(first.buffers[0]);
+  expect(buffers.lentBytes).toBe(4 * 128 * kibibyte);
+});
