@@ -91,19 +91,22 @@ const evil = [
   'é',
 ];
 
+/** The name is checked by the mirror, once it knows the upstream: but nothing that was encoded may be in it. */
+function outcomeOf(target: string): string {
+  try {
+    const { resource } = parseRegistryPath(target);
+    if ('name' in resource && resource.name.includes('%')) return `the name ${resource.name}`;
+    return 'digest' in resource && resource.digest !== digest ? `the digest ${resource.digest}` : 'a resource';
+  } catch (error) {
+    return error instanceof OciError && [400, 404].includes(error.status) ? 'refused' : String(error);
+  }
+}
+
 test('whatever the path, it is a resource or an error of the spec, and nothing in between', () => {
   const path = fc.array(fc.constantFrom(...words, ...evil), { maxLength: 10 }).map((parts) => `/${parts.join('/')}`);
   fc.assert(
     fc.property(fc.oneof(path, fc.string()), (target) => {
-      try {
-        const { resource } = parseRegistryPath(target);
-        // The name is checked by the mirror, once it knows the upstream: nothing that was encoded may be in it.
-        if ('name' in resource) expect(resource.name).not.toMatch(/%/);
-        if ('digest' in resource) expect(resource.digest).toBe(digest);
-      } catch (error) {
-        expect(error).toBeInstanceOf(OciError);
-        expect([400, 404]).toContain(error instanceof OciError && error.status);
-      }
+      expect(['a resource', 'refused']).toContain(outcomeOf(target));
     }),
     { numRuns: 3_000 },
   );
