@@ -222,7 +222,7 @@ export class Download {
     this.#deps.onWritten(bytes);
     this.#hashOfWritten = this.#hash.copy();
     this.#writtenBytes += bytes;
-    this.#marks.afterWriting(this.#writtenBytes, this.#hashOfWritten);
+    this.#marks.afterWriting({ bytes: this.#writtenBytes, hash: this.#hashOfWritten });
     this.#wakeReaders();
     if (this.#queuedBytes > 0) this.#writeSoon();
   }
@@ -273,7 +273,7 @@ export class Download {
     this.#queue = [];
     this.#queuedBytes = 0;
     await this.#writing;
-    if (!this.#diskFailure) await this.#marks.leave(this.#writtenBytes, this.#hashOfWritten);
+    if (!this.#diskFailure) await this.#marks.leave();
   }
 
   #visibleBytes(): number {

@@ -14,10 +14,17 @@ export interface MarksDeps {
   readonly made: Mark | undefined;
 }
 
+/** How far the writing is, and the hash of all that. */
+export interface Written {
+  readonly bytes: number;
+  readonly hash: Hash;
+}
+
 /** Marks an arriving blob now and then, beside the writing, which never waits for it. */
 export class Marks {
   readonly #deps: MarksDeps;
   #markedBytes: number;
+  #written: Written | undefined;
   #making: Promise<void> | undefined;
 
   constructor(deps: MarksDeps) {
@@ -25,18 +32,16 @@ export class Marks {
     this.#markedBytes = deps.made?.bytes ?? 0;
   }
 
-  /** @param hash of all that is written. */
-  afterWriting(writtenBytes: number, hash: Hash): void {
-    if (this.#making || writtenBytes - this.#markedBytes < markEveryBytes) return;
-    this.#making = this.#make(writtenBytes, hash).finally(() => {
-      this.#making = undefined;
-    });
+  afterWriting(written: Written): void {
+    this.#written = written;
+    this.#makeIfDue();
   }
 
   /** Leaves what is written to the next attempt, if it is worth it. Nothing may be written any more. */
-  async leave(writtenBytes: number, hash: Hash): Promise<void> {
-    await this.#making;
-    if (writtenBytes > this.#markedBytes && writtenBytes >= minLeftBytes) await this.#make(writtenBytes, hash);
+  async leave(): Promise<void> {
+    while (this.#making) await this.#making;
+    const { bytes } = this.#written ?? { bytes: 0 };
+    if (this.#written && bytes > this.#markedBytes && bytes >= minLeftBytes) await this.#make(this.#written);
     if (this.#markedBytes > 0) await this.#deps.incoming.leave();
   }
 
@@ -46,7 +51,16 @@ export class Marks {
     await this.#deps.incoming.clear();
   }
 
-  async #make(bytes: number, hash: Hash): Promise<void> {
+  /** Once one is made, what was written meanwhile may be worth the next. */
+  #makeIfDue(): void {
+    if (this.#making || !this.#written || this.#written.bytes - this.#markedBytes < markEveryBytes) return;
+    this.#making = this.#make(this.#written).finally(() => {
+      this.#making = undefined;
+      this.#makeIfDue();
+    });
+  }
+
+  async #make({ bytes, hash }: Written): Promise<void> {
     this.#markedBytes = bytes;
     await this.#deps.incoming.mark({ bytes, digest: digestFrom(hash.copy(), algorithmOf(this.#deps.digest)) });
   }

@@ -138,6 +138,21 @@ test('a disk that is slow to mark holds nobody up', async () => {
   disk.open();
 });
 
+test('what was written while a mark was made is marked next', async () => {
+  const disk = gate();
+  const stalled = new Readable({ read: () => {} });
+  for (const piece of inPieces(blob.subarray(0, 36 * mebibyte))) stalled.push(piece);
+  const incoming = new MemoryIncoming({ beforeMark: () => disk.opened });
+  const { download } = start({ first: { body: stalled, offset: 0, size }, incoming });
+  const reader = download.join();
+  await reader.read(Buffer.alloc(10), 36 * mebibyte - 10);
+  expect(incoming.marks).toHaveLength(1);
+  disk.open();
+  await expect.poll(() => incoming.marks).toEqual([markOf(16 * mebibyte), markOf(36 * mebibyte)]);
+  download.abort(new UpstreamError('busy', 'the test is over'));
+  await download.ended;
+});
+
 const received = 12.5 * mebibyte;
 
 test.each([
