@@ -1,71 +1,84 @@
-import type { Clock, Observer } from '../mirror/ports.ts';
+import type { Readable } from 'node:stream';
+import type { Clock, Observer, Waiting } from '../mirror/ports.ts';
 import { OciError, UpstreamError } from '../oci/errors.ts';
 import { Circuit, type CircuitRules } from './circuit.ts';
 import type { Endpoint } from './endpoint.ts';
 
 export interface CircuitBreakerDeps {
-  readonly endpoint: Endpoint;
   /** The upstream it belongs to, and its place among its endpoints, for the metrics. */
   readonly label: string;
   readonly host: string;
   /** The registry itself, or a mirror, which is left alone after its first failure: another endpoint is asked at once. */
-  readonly role: 'registry' | 'mirror';
+  readonly role: Role;
   readonly clock: Clock;
   readonly observer: Observer;
 }
 
-const rules: Readonly<Record<CircuitBreakerDeps['role'], CircuitRules>> = {
+type Role = 'registry' | 'mirror';
+
+/** What stands before everything that one endpoint is asked. */
+export interface CircuitBreaker {
+  /** Asks, or fails at once while the endpoint is left alone. */
+  guard<Value>(options: Waiting, ask: () => Promise<Value>): Promise<Value>;
+  /** A body that breaks off counts too, so that what is missing of it is asked for elsewhere. */
+  watch(body: Readable, options: Waiting): void;
+}
+
+const rules: Readonly<Record<Role, CircuitRules>> = {
   registry: { failuresToOpen: 3, firstOpenMs: 10_000, maxOpenMs: 5 * 60_000 },
   mirror: { failuresToOpen: 1, firstOpenMs: 10_000, maxOpenMs: 5 * 60_000 },
 };
 
 /**
- * An endpoint that is not asked for a while after it gave no answer, so that a dead one does not slow down every pull. That it does
- * not have something, or refuses, is an answer (git-pkgs/proxy #209: counted as failures, 404s became 502s).
+ * Leaves an endpoint alone for a while after it gave no answer, so that a dead one does not slow down every pull. That it does not have
+ * something, or refuses, is an answer (git-pkgs/proxy #209: counted as failures, 404s became 502s).
  */
-export function withCircuitBreaker(deps: CircuitBreakerDeps): Endpoint {
-  const { endpoint, label, host, role, clock, observer } = deps;
+export function createCircuitBreaker({ label, host, role, clock, observer }: CircuitBreakerDeps): CircuitBreaker {
   const circuit = new Circuit({
     rules: rules[role],
     clock,
     onChange: (state) => observer.circuitChanged({ upstream: label, endpoint: role, state }),
   });
-
-  const guarded = async <Value>(signal: AbortSignal, ask: () => Promise<Value>): Promise<Value> => {
-    if (!circuit.admits()) throw leftAlone(host, circuit.openForMs);
-    try {
-      const value = await ask();
-      circuit.succeeded();
-      return value;
-    } catch (cause) {
-      judge(circuit, cause, { signal, role });
-      throw cause;
-    }
+  return {
+    async guard({ signal }, ask) {
+      if (!circuit.admits()) throw leftAlone(host, circuit.openForMs);
+      try {
+        const value = await ask();
+        circuit.succeeded();
+        return value;
+      } catch (cause) {
+        judge(circuit, cause, { signal, role });
+        throw cause;
+      }
+    },
+    watch: (body, { signal }) => void body.once('error', (cause) => judge(circuit, cause, { signal, role })),
   };
+}
 
+/** An endpoint whose every verb stands behind its breaker. */
+export function withCircuitBreaker(endpoint: Endpoint, breaker: CircuitBreaker): Endpoint {
   return {
     headManifest: (repository, reference, options) =>
-      guarded(options.signal, () => endpoint.headManifest(repository, reference, options)),
+      breaker.guard(options, () => endpoint.headManifest(repository, reference, options)),
     getManifest: (repository, reference, options) =>
-      guarded(options.signal, () => endpoint.getManifest(repository, reference, options)),
+      breaker.guard(options, () => endpoint.getManifest(repository, reference, options)),
     headBlob: (repository, digest, options) =>
-      guarded(options.signal, () => endpoint.headBlob(repository, digest, options)),
+      breaker.guard(options, () => endpoint.headBlob(repository, digest, options)),
     openBlob: async (repository, digest, options) => {
-      const opened = await guarded(options.signal, () => endpoint.openBlob(repository, digest, options));
-      // A body that breaks off counts too, so that what is missing of it is asked for elsewhere.
-      opened.body.once('error', (cause) => judge(circuit, cause, { signal: options.signal, role }));
+      const opened = await breaker.guard(options, () => endpoint.openBlob(repository, digest, options));
+      breaker.watch(opened.body, options);
       return opened;
     },
-    listTags: (repository, options) => guarded(options.signal, () => endpoint.listTags(repository, options)),
+    listTags: (repository, options) => breaker.guard(options, () => endpoint.listTags(repository, options)),
     listReferrers: (repository, digest, options) =>
-      guarded(options.signal, () => endpoint.listReferrers(repository, digest, options)),
+      breaker.guard(options, () => endpoint.listReferrers(repository, digest, options)),
   };
 }
 
 function judge(
   circuit: Circuit,
   cause: unknown,
-  { signal, role }: { readonly signal: AbortSignal; readonly role: CircuitBreakerDeps['role'] },
+  { signal, role }: { readonly signal: AbortSignal; readonly role: Role },
 ): void {
   switch (verdictOn(cause, signal, role)) {
     case 'answered':
@@ -78,11 +91,7 @@ function judge(
 }
 
 /** What a failed request says of its endpoint. Pure. */
-export function verdictOn(
-  cause: unknown,
-  signal: AbortSignal,
-  role: CircuitBreakerDeps['role'],
-): 'answered' | 'failed' | 'undecided' {
+export function verdictOn(cause: unknown, signal: AbortSignal, role: Role): 'answered' | 'failed' | 'undecided' {
   if (signal.aborted) return isTimeout(signal.reason) ? 'failed' : 'undecided';
   if (cause instanceof OciError) return 'answered';
   if (!(cause instanceof UpstreamError)) return 'undecided';

@@ -1,5 +1,5 @@
 import type { Clock, Observer, Upstream, Waiting } from '../mirror/ports.ts';
-import { withCircuitBreaker } from './circuit-breaker.ts';
+import { createCircuitBreaker, withCircuitBreaker } from './circuit-breaker.ts';
 import { createConnections } from './connections.ts';
 import { createEndpoint, type EndpointDeps, requestsTo } from './endpoint.ts';
 import { createEndpoints } from './endpoints.ts';
@@ -45,18 +45,16 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   const { credentials, repositoryPrefix } = settings;
   const registryDeps: EndpointDeps = { ...common, url, credentials, repositoryPrefix, forwardNs: false };
   const mirrorDeps = mirrors.map((mirror) => ({ ...common, ...mirror, repositoryPrefix: undefined }));
-  const registry = createEndpoint(registryDeps);
+  const breaker = createCircuitBreaker({ ...common, host: url.host, role: 'registry' });
   const endpoints = createEndpoints({
     mirrors: mirrorDeps.map((mirror) => ({
-      endpoint: withCircuitBreaker({
-        ...common,
-        endpoint: createEndpoint(mirror),
-        host: mirror.url.host,
-        role: 'mirror',
-      }),
+      endpoint: withCircuitBreaker(
+        createEndpoint(mirror),
+        createCircuitBreaker({ ...common, host: mirror.url.host, role: 'mirror' }),
+      ),
       tags: mirror.tags,
     })),
-    registry: withCircuitBreaker({ ...common, endpoint: registry, host: url.host, role: 'registry' }),
+    registry: withCircuitBreaker(createEndpoint(registryDeps), breaker),
   });
   const asStranger = requestsTo({ ...registryDeps, connections: strangers, credentials: [] });
   return {
@@ -64,7 +62,8 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
     label,
     ...endpoints,
     probe: (options) => Promise.all([...mirrorDeps, registryDeps].map((one) => probeEndpoint(one, options))),
-    askVisibility: (repository, reference, options) => askVisibility(asStranger, repository, reference, options),
+    askVisibility: (repository, reference, options) =>
+      breaker.guard(options, () => askVisibility(asStranger, repository, reference, options)),
     retire: async () => {
       await Promise.all([connections.retire(), strangers.retire()]);
     },

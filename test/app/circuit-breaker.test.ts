@@ -116,3 +116,19 @@ test('one upstream that is left alone takes nothing from another', async () => {
   expect(await circuitState(app)).toBe('open');
   expect((await ask(app, '/v2/team/app/manifests/1?ns=ghcr.io')).status).toBe(200);
 });
+
+test('a repository of which nobody ever said whether everyone may read it waits for no upstream that is left alone', async () => {
+  const account = { kind: 'basic', username: 'mirror', password: 'secret' };
+  const upstream = await startFakeRegistry();
+  upstream.script({}, { dropConnection: true });
+  const entry = { url: upstream.url, credentials: [account], visibility: 'public' };
+  const app = await startApp({ upstreams: { 'docker.io': entry } });
+  for (const name of ['a', 'b', 'c']) expect((await ask(app, `/v2/team/${name}/tags/list`)).status).toBe(503);
+  expect(await circuitState(app)).toBe('open');
+  upstream.forgetRequests();
+
+  const { status, headers } = await ask(app, '/v2/team/d/tags/list');
+
+  expect({ status, retryAfter: headers['retry-after'] }).toEqual({ status: 503, retryAfter: '10' });
+  expect(upstream.count()).toBe(0);
+});
