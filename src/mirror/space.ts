@@ -4,7 +4,7 @@ import { bytesToFree, chooseVictims, type SpaceLimits } from './eviction.ts';
 import type { BlobStore, Clock, EvictableContent, Index, Observer, RecordKey, RecordStore } from './ports.ts';
 
 export interface SpaceDeps {
-  readonly store: BlobStore;
+  readonly store: Pick<BlobStore, 'remove' | 'isBeingRead' | 'pendingBytes' | 'freeBytes' | 'dropInterrupted'>;
   readonly records: RecordStore;
   readonly index: Index;
   readonly clock: Clock;
