@@ -92,6 +92,9 @@ test('during preStop it serves as usual, though it is not ready', async () => {
   expect(await mirror.exited).toEqual(exitedInPeace);
 });
 
+/** http.Server keepAliveTimeout: so long it would wait for an idle connection. */
+const nodeClosesIdleAfterMs = 5_000;
+
 /** A connection that says nothing, as clients open them in reserve. */
 async function silentConnection(mirror: RunningMirror): Promise<Socket> {
   const socket = connect({ host: '127.0.0.1', port: Number(new URL(mirror.url).port) });
@@ -125,5 +128,7 @@ test('connections that are kept open for later do not keep it alive, used before
   await sendTerm(mirror);
   rest.open();
   expect(await last).toBe(200);
+  const answeredAt = performance.now();
   expect(await mirror.exited).toEqual(exitedInPeace);
+  expect(performance.now() - answeredAt).toBeLessThan(nodeClosesIdleAfterMs);
 });

@@ -1,0 +1,98 @@
+import { once } from 'node:events';
+import { mkdir, rename, symlink, writeFile } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
+import { request } from 'node:https';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import { TLSSocket } from 'node:tls';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { startFakeRegistry } from '../support/fake-registry.ts';
+import { gate } from '../support/gate.ts';
+import { image } from '../support/images.ts';
+import { freePort } from '../support/free-port.ts';
+import { mirrorOf, type RunningMirror, startMirror } from '../support/start-mirror.ts';
+import { temporaryDirectory } from '../support/temp-directory.ts';
+import { selfSigned } from '../unit/upstream/certificates.ts';
+
+const repository = 'library/app';
+const built = image({ layerBytes: 500_000 });
+const layer = built.blobs[1] ?? built.manifest;
+const path = `/v2/${repository}/blobs/${layer.digest}`;
+
+/** A mounted secret: files behind a symbolic link, which a renewal switches. */
+class MountedSecret {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+    this.certFile = join(folder, 'now', 'tls.crt');
+    this.keyFile = join(folder, 'now', 'tls.key');
+  }
+
+  async renew(name: string): Promise<void> {
+    const { certificate, key } = await selfSigned(name);
+    await this.mount(name, { 'tls.crt': certificate, 'tls.key': key });
+  }
+
+  async mount(name: string, files: Readonly<Record<string, string>>): Promise<void> {
+    const version = join(this.#folder, name);
+    await mkdir(version);
+    for (const [file, text] of Object.entries(files)) await writeFile(join(version, file), text);
+    await symlink(version, `${version}.link`);
+    await rename(`${version}.link`, join(this.#folder, 'now'));
+  }
+}
+
+/** Asks on a connection of its own. @returns its answer, and the name in the certificate it was shown. */
+async function askOverTls(
+  url: string,
+  asked: string,
+): Promise<{ readonly answer: IncomingMessage; readonly certificate: unknown }> {
+  const question = request(`${url}${asked}`, { agent: false, rejectUnauthorized: false });
+  question.end();
+  const [answer]: IncomingMessage[] = await once(question, 'response');
+  if (!(answer?.socket instanceof TLSSocket)) throw new Error('the answer did not come over TLS');
+  return { answer, certificate: answer.socket.getPeerCertificate().subject.CN };
+}
+
+async function started() {
+  const secret = new MountedSecret(await temporaryDirectory());
+  await secret.renew('first');
+  const upstream = await startFakeRegistry();
+  upstream.content.add(repository, '1', built);
+  const { certFile, keyFile } = secret;
+  const port = await freePort();
+  const listen = { host: '127.0.0.1', port, tls: { certFile, keyFile } };
+  const mirror: RunningMirror = await startMirror(mirrorOf(upstream, { listen, shutdown: { drain: '300ms' } }));
+  return { secret, upstream, mirror, port, url: `https://127.0.0.1:${port}` };
+}
+
+test('it serves over TLS, and a renewed certificate without a restart, while a download runs on undisturbed', async () => {
+  const { secret, upstream, mirror, url } = await started();
+  const rest = gate();
+  upstream.script({ path: /blobs/ }, { holdBody: { afterBytes: 200_000, until: rest } });
+  const running = await askOverTls(url, path);
+  const body = buffer(running.answer);
+  expect(running.certificate).toBe('first');
+
+  await secret.renew('second');
+  await vi.waitUntil(async () => (await askOverTls(url, '/v2/')).certificate === 'second', { timeout: 20_000 });
+  rest.open();
+  expect((await body).equals(layer.bytes)).toBe(true);
+
+  await secret.mount('broken', { 'tls.crt': 'no certificate', 'tls.key': 'no key' });
+  await mirror.logged((line) => JSON.stringify(line).includes('are not a certificate and its key'));
+  expect((await askOverTls(url, '/v2/')).certificate).toBe('second');
+});
+
+test('a client that never agrees on TLS does not keep it alive beyond the deadline', async () => {
+  const { mirror, port } = await started();
+  const silent = connect({ host: '127.0.0.1', port });
+  onTestFinished(() => void silent.destroy());
+  await once(silent, 'connect');
+  mirror.send('SIGTERM');
+  expect(await mirror.exited).toEqual({ code: 0, signal: null });
+});
