@@ -4,7 +4,7 @@ import { parseRepository, type Repository } from '../oci/reference.ts';
 import { failureOf, type Refusal } from './answer-errors.ts';
 import { headerOf, retryAfterSecondsOf } from './answer-headers.ts';
 import { type AskingDeps, apiUrl, askAs } from './asking.ts';
-import type { Accounts } from './credentials/accounts.ts';
+import type { Accounts, Limited } from './credentials/accounts.ts';
 import { anonymous, type Credentials } from './credentials/credentials.ts';
 import type { Answer, Exchange } from './exchange.ts';
 import { rateLimitOf } from './rate-limit.ts';
@@ -68,39 +68,72 @@ interface About extends Waiting {
   readonly repository: Repository;
 }
 
-/** Asks as the first account; as the next one when that was told to slow down. Each is asked once, and those at rest not at all. */
+/**
+ * Asks as the first account; as the next one when that was told to slow down. Each is asked once, and those that are held back not at
+ * all.
+ * @throws UpstreamError overloaded when all of them are.
+ */
 async function askAsAnyOf(
-  [credentials, ...others]: readonly [Credentials, ...Credentials[]],
+  candidates: readonly Credentials[],
   deps: RequestsDeps,
   exchange: Exchange,
   about: About,
 ): Promise<RegistryAnswer> {
   const { registry, accounts, prefix } = deps;
-  const [next, ...rest] = others;
-  const isLast = next === undefined || accounts.isResting(next);
+  const [credentials, ...others] = askable(candidates, deps, exchange);
+  if (!credentials) throw heldBack(candidates, deps, exchange);
   try {
     const repository = parseRepository(prefix + about.repository);
     const answer = await askAs(deps, exchange, { credentials, repository, signal: about.signal });
     const isHome = answer.url.origin === registry.origin;
-    if (isHome) noteLimits(deps, credentials, answer);
+    if (isHome) noteLimits(deps, credentials, { exchange, answer });
     const isLimited = isHome && answer.status === 429;
+    const isLast = askable(others, deps, exchange).length === 0;
     if (!isLimited || isLast) return { ...answer, isAuthenticated: isHome && credentials !== anonymous };
     await discard(answer);
   } catch (cause) {
     // A token endpoint may be the one that says so.
     if (!(cause instanceof UpstreamError) || cause.trouble !== 'overloaded') throw cause;
-    accounts.rest(credentials, cause.retryAfterSeconds);
-    if (isLast) throw cause;
+    accounts.spare(credentials);
+    if (askable(others, deps, exchange).length === 0) throw cause;
   }
-  return askAsAnyOf([next, ...rest], deps, exchange, about);
+  return askAsAnyOf(others, deps, exchange, about);
 }
 
-function noteLimits(deps: RequestsDeps, credentials: Credentials, { status, headers }: Answer): void {
+function askable(candidates: readonly Credentials[], { accounts }: RequestsDeps, exchange: Exchange) {
+  return candidates.filter((one) => accounts.heldBackMs(one, whatIs(exchange)) === 0);
+}
+
+function heldBack(candidates: readonly Credentials[], deps: RequestsDeps, exchange: Exchange): UpstreamError {
+  const leftMs = Math.min(...candidates.map((one) => deps.accounts.heldBackMs(one, whatIs(exchange))));
+  return new UpstreamError('overloaded', `${deps.registry.host} asked to be left alone for a while`, {
+    retryAfterSeconds: Math.ceil(leftMs / 1_000),
+  });
+}
+
+/** Docker Hub, "Usage and limits: Pulls": a GET of a manifest counts, a HEAD does not, and blobs do not. */
+function whatIs({ method, kind }: Exchange): 'pull' | 'other' {
+  return method === 'GET' && kind === 'manifest' ? 'pull' : 'other';
+}
+
+/** Docker Hub, "Usage and limits": the limit on pulls answers an error in JSON, the one on all requests of an address a plain 429. */
+function limitedBy(exchange: Exchange, { headers }: Answer): Limited {
+  const isJson = (headerOf(headers, 'content-type') ?? '').includes('json');
+  return whatIs(exchange) === 'pull' && isJson ? 'pulls' : 'everything';
+}
+
+function noteLimits(
+  deps: RequestsDeps,
+  credentials: Credentials,
+  { exchange, answer }: { readonly exchange: Exchange; readonly answer: Answer },
+): void {
   const { accounts, observer, upstream, clock } = deps;
+  const { status, headers } = answer;
   const limit = rateLimitOf(headers);
   if (limit) observer.rateLimitSeen({ upstream, account: credentials.account, ...limit });
-  if (status === 429) accounts.rest(credentials, retryAfterSecondsOf(headers, clock.now()));
-  else if (limit?.remaining === 0) accounts.rest(credentials, undefined);
+  if (limit?.remaining === 0) accounts.spare(credentials);
+  if (status !== 429) return;
+  accounts.holdBack(credentials, limitedBy(exchange, answer), retryAfterSecondsOf(headers, clock.now()));
 }
 
 /**

@@ -2,6 +2,7 @@ import type { Clock } from '../../mirror/ports.ts';
 import { anyGlobMatcher } from '../../oci/glob.ts';
 import type { Repository } from '../../oci/reference.ts';
 import type { CredentialSettings } from '../settings.ts';
+import { BackOff } from '../back-off.ts';
 import { type AccountDeps, anonymous, type Credentials } from './credentials.ts';
 import { createCredentials } from './create-credentials.ts';
 
@@ -10,18 +11,23 @@ interface Account {
   readonly isFor: (repository: string) => boolean;
 }
 
-/** How long an account rests that was told to slow down without being told for how long. */
-const restMs = 5 * 60_000;
+/** How long an account with nothing left is asked last. */
+const spareMs = 5 * 60_000;
 
-/** The accounts the mirror has at one registry. */
+/** What an account can be told to do less of: pulls, that is GETs of manifests, or everything. */
+export type Limited = 'pulls' | 'everything';
+
+/** The accounts the mirror has at one registry, and which of them may be asked. */
 export class Accounts {
   readonly #accounts: readonly Account[];
   readonly #clock: Clock;
-  /** Until when an account is at its limit. */
-  readonly #restingUntilMs = new Map<Credentials, number>();
+  readonly #backOff: BackOff;
+  /** Until when an account is spared that has nothing left. */
+  readonly #sparedUntilMs = new Map<Credentials, number>();
 
   constructor(settings: readonly CredentialSettings[], deps: Omit<AccountDeps, 'account'>) {
     this.#clock = deps.clock;
+    this.#backOff = new BackOff(deps.clock);
     this.#accounts = settings.map((one, index) => ({
       credentials: createCredentials(one, { ...deps, account: `${one.kind}-${index + 1}` }),
       isFor: anyGlobMatcher(one.repositories),
@@ -29,26 +35,31 @@ export class Accounts {
   }
 
   /**
-   * The accounts to ask for `repository` with, in the order of the configuration, those that are at their limit last; never none:
-   * where no account is for it, the request is anonymous.
+   * The accounts to ask for `repository` with, in the order of the configuration, those with nothing left last; never none: where no
+   * account is for it, the request is anonymous.
    */
-  choose(repository: Repository): readonly [Credentials, ...Credentials[]] {
+  choose(repository: Repository): readonly Credentials[] {
     const fit = this.#accounts.filter(({ isFor }) => isFor(repository)).map(({ credentials }) => credentials);
-    const [first = anonymous, ...others] = fit.toSorted((one, other) => this.#restMs(one) - this.#restMs(other));
-    return [first, ...others];
+    return fit.length === 0 ? [anonymous] : fit.toSorted((one, other) => this.#spareMs(one) - this.#spareMs(other));
   }
 
-  isResting(credentials: Credentials): boolean {
-    return this.#restMs(credentials) > 0;
+  /** Nothing of its allowance is left; what is free, and images that are, it still gets. */
+  spare(credentials: Credentials): void {
+    this.#sparedUntilMs.set(credentials, this.#clock.now() + spareMs);
   }
 
-  /** The registry told this account to slow down. */
-  rest(credentials: Credentials, forSeconds: number | undefined): void {
-    const forMs = forSeconds === undefined ? restMs : forSeconds * 1_000;
-    this.#restingUntilMs.set(credentials, this.#clock.now() + forMs);
+  /** The registry told this account to slow down, and perhaps for how long. */
+  holdBack({ account }: Credentials, what: Limited, forSeconds: number | undefined): void {
+    this.#backOff.begin(`${account} ${what}`, forSeconds);
   }
 
-  #restMs(credentials: Credentials): number {
-    return Math.max(0, (this.#restingUntilMs.get(credentials) ?? 0) - this.#clock.now());
+  /** How long it is not to be asked for a pull, or for anything else; 0 when it may be asked. */
+  heldBackMs({ account }: Credentials, what: 'pull' | 'other'): number {
+    const fromEverything = this.#backOff.leftMs(`${account} everything`);
+    return what === 'pull' ? Math.max(fromEverything, this.#backOff.leftMs(`${account} pulls`)) : fromEverything;
+  }
+
+  #spareMs(credentials: Credentials): number {
+    return Math.max(0, (this.#sparedUntilMs.get(credentials) ?? 0) - this.#clock.now());
   }
 }

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { LRUCache } from 'lru-cache';
 import type { Clock, Waiting } from '../../mirror/ports.ts';
 import { UpstreamError } from '../../oci/errors.ts';
+import { BackOff } from '../back-off.ts';
 import type { Send } from '../exchange.ts';
 import type { Credentials, Secret, SecretRequest } from './credentials.ts';
 import { ownerOf, Refusals, type Shown } from './refusals.ts';
@@ -28,10 +29,12 @@ export class Tokens {
   readonly #known = new LRUCache<string, Token>({ max: maxTokens });
   readonly #coming = new Map<string, Promise<Token>>();
   readonly #refusals: Refusals;
+  readonly #backOff: BackOff;
 
   constructor(deps: TokensDeps) {
     this.#deps = deps;
     this.#refusals = new Refusals(deps.clock);
+    this.#backOff = new BackOff(deps.clock);
   }
 
   /**
@@ -91,7 +94,7 @@ export class Tokens {
 
   async #show(secret: Secret | undefined, request: TokenRequest, buyer: Buyer & Waiting): Promise<Token> {
     const shown = secret && { ...buyer, what: keyOf(request, buyer), secret };
-    const standing = shown && this.#refusals.of(shown);
+    const standing = (shown && this.#refusals.of(shown)) ?? this.#heldBack(request, buyer);
     if (standing) throw standing;
     try {
       const token = await requestToken(this.#deps, request, { secret, signal: buyer.signal });
@@ -99,8 +102,17 @@ export class Tokens {
       return token;
     } catch (cause) {
       if (shown && isRefusal(cause)) this.#refusals.note(shown, cause);
+      if (isOverload(cause)) this.#backOff.begin(doorOf(request, buyer), cause.retryAfterSeconds);
       throw cause;
     }
+  }
+
+  /** What an endpoint that asked for patience would answer. */
+  #heldBack(request: TokenRequest, buyer: Buyer): UpstreamError | undefined {
+    const leftMs = this.#backOff.leftMs(doorOf(request, buyer));
+    if (leftMs === 0) return undefined;
+    const message = `${request.realm.host} asked to be left alone for a while`;
+    return new UpstreamError('overloaded', message, { retryAfterSeconds: Math.ceil(leftMs / 1_000) });
   }
 }
 
@@ -109,6 +121,15 @@ type Buyer = Pick<Shown, 'credentials' | 'repository'>;
 
 function isRefusal(cause: unknown): cause is UpstreamError {
   return cause instanceof UpstreamError && cause.trouble === 'refused';
+}
+
+function isOverload(cause: unknown): cause is UpstreamError {
+  return cause instanceof UpstreamError && cause.trouble === 'overloaded';
+}
+
+/** A token endpoint, and who knocks there. */
+function doorOf({ realm }: TokenRequest, buyer: Buyer): string {
+  return `${ownerOf(buyer)} ${realm.origin}`;
 }
 
 function keyOf({ realm, service, scopes }: TokenRequest, buyer: Buyer): string {

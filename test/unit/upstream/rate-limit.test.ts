@@ -1,8 +1,11 @@
+import type { ServerResponse } from 'node:http';
 import { describe, expect, test } from 'vitest';
+import { parseDigest } from '../../../src/oci/digest.ts';
+import { ociManifest } from '../../../src/oci/media-types.ts';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
 import { rateLimitOf } from '../../../src/upstream/rate-limit.ts';
 import type { CredentialSettings } from '../../../src/upstream/settings.ts';
-import { sendJson, serve } from './serve.ts';
+import { type Seen, sendJson, serve } from './serve.ts';
 import { clientOf, patiently } from './start-client.ts';
 
 test.each([
@@ -71,13 +74,18 @@ describe('several accounts', () => {
   });
 
   test('when all are told to slow down, that is the answer, and each was asked once', async () => {
-    const { asked, pull } = await start([account('ann'), account('bob')], { ann: 429, bob: 429 });
+    const { asked, pull, clock } = await start([account('ann'), account('bob')], { ann: 429, bob: 429 });
 
     await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded', retryAfterSeconds: 60 });
     expect(asked).toEqual(['ann', 'bob']);
 
-    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded' });
-    expect(asked).toHaveLength(3);
+    clock.advance(20_000);
+    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded', retryAfterSeconds: 40 });
+    expect(asked).toEqual(['ann', 'bob']);
+
+    clock.advance(40_000);
+    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded', retryAfterSeconds: 60 });
+    expect(asked).toEqual(['ann', 'bob', 'ann', 'bob']);
   });
 
   test('one that is refused is not replaced by another, who might see what it may not', async () => {
@@ -106,6 +114,112 @@ describe('several accounts', () => {
       { upstream: 'registry.test', account: 'basic-2', limit: 200, remaining: 150, windowSeconds: 21_600 },
     ]);
   });
+});
+
+describe('one account', () => {
+  const repository = parseRepository('team/app');
+  const latest = parseTag('latest');
+  const digest = parseDigest(`sha256:${'a'.repeat(64)}`);
+
+  /** A registry that answers GETs of manifests with 429, as `how` says. */
+  async function limiting(how: (response: ServerResponse) => void, isLimited = (seen: Seen) => isPull(seen)) {
+    const registry = await serve((seen, response) => {
+      if (isLimited(seen)) return how(response);
+      response.writeHead(200, { 'content-type': ociManifest, 'content-length': '2' }).end('{}');
+    });
+    const connected = clientOf(registry.url);
+    const pull = () => connected.client.getManifest(repository, latest, patiently);
+    return { registry, pull, ...connected };
+  }
+  const isPull = ({ method, url }: Seen) => method === 'GET' && url.pathname.includes('/manifests/');
+  const tooManyPulls = (response: ServerResponse) => {
+    const message = "You have reached your pull rate limit as 'robot': dckr_jti_x. You may increase the limit";
+    sendJson(response, { errors: [{ code: 'TOOMANYREQUESTS', message }] }, 429, { 'retry-after': '120' });
+  };
+  const abused = (response: ServerResponse) =>
+    void response.writeHead(429, { 'content-type': 'text/plain', 'retry-after': '120' }).end('Too Many Requests');
+
+  test("past Docker Hub's limit on pulls no pull is tried, and what costs none goes on", async () => {
+    const { registry, pull, client } = await limiting(tooManyPulls);
+    for (let nth = 0; nth < 3; nth++) {
+      await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded', retryAfterSeconds: 120 });
+    }
+
+    expect(await client.headManifest(repository, latest, patiently)).toMatchObject({ size: 2 });
+    expect(await client.headBlob(repository, digest, patiently)).toEqual({ size: 2 });
+    expect(registry.story()).toEqual([
+      'GET /v2/team/app/manifests/latest',
+      'HEAD /v2/team/app/manifests/latest',
+      `HEAD /v2/team/app/blobs/${digest}`,
+    ]);
+  });
+
+  test("past Docker Hub's limit on all requests, a plain 429, nothing is asked", async () => {
+    const { registry, pull, client, clock } = await limiting(abused);
+    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded', upstreamStatus: 429 });
+    clock.advance(119_000);
+
+    await expect(client.headManifest(repository, latest, patiently)).rejects.toMatchObject({ retryAfterSeconds: 1 });
+    await expect(client.openBlob(repository, digest, patiently)).rejects.toMatchObject({ trouble: 'overloaded' });
+    expect(registry.seen).toHaveLength(1);
+
+    clock.advance(1_000);
+    expect(await client.headManifest(repository, latest, patiently)).toMatchObject({ size: 2 });
+  });
+
+  test('a 429 to anything but a pull is about everything, whatever its words', async () => {
+    const { registry, pull, client } = await limiting(tooManyPulls, ({ method }) => method === 'HEAD');
+    await expect(client.headManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'overloaded' });
+
+    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded', retryAfterSeconds: 120 });
+    expect(registry.seen).toHaveLength(1);
+  });
+
+  test('one that does not say for how long is left alone for ten seconds', async () => {
+    const { registry, pull, clock } = await limiting((response) => sendJson(response, {}, 429));
+    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded' });
+    clock.advance(9_000);
+    await expect(pull()).rejects.toMatchObject({ retryAfterSeconds: 1 });
+    expect(registry.seen).toHaveLength(1);
+
+    clock.advance(1_000);
+    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded' });
+    expect(registry.seen).toHaveLength(2);
+  });
+
+  test('one that says a day is asked again after an hour', async () => {
+    const { registry, pull, clock } = await limiting((response) =>
+      sendJson(response, {}, 429, { 'retry-after': '86400' }),
+    );
+    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded' });
+    clock.advance(3_600_000);
+    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded' });
+
+    expect(registry.seen).toHaveLength(2);
+  });
+});
+
+test('a token endpoint that asks for patience is asked once, and whoever has a token goes on', async () => {
+  const registry = await serve(({ url, headers }, response) => {
+    const isFirst = (url.searchParams.get('scope') ?? '').includes('team/first');
+    if (url.pathname === '/token' && isFirst) return sendJson(response, { token: 'good', expires_in: 3_600 });
+    if (url.pathname === '/token') return sendJson(response, {}, 429, { 'retry-after': '30' });
+    if (headers.authorization === 'Bearer good') return sendJson(response, { tags: ['v1'] });
+    sendJson(response, {}, 401, { 'www-authenticate': `Bearer realm="${registry.url}/token"` });
+  });
+  const { client, clock } = clientOf(registry.url);
+  const list = (name: string) => client.listTags(parseRepository(name), patiently);
+  await list('team/first');
+
+  for (const name of ['team/second', 'team/third', 'team/second']) {
+    await expect(list(name)).rejects.toMatchObject({ trouble: 'overloaded', retryAfterSeconds: 30 });
+  }
+  expect(await list('team/first')).toEqual(['v1']);
+  expect(registry.story().filter((one) => one === 'GET /token')).toHaveLength(2);
+
+  clock.advance(30_000);
+  await expect(list('team/third')).rejects.toMatchObject({ trouble: 'overloaded' });
+  expect(registry.story().filter((one) => one === 'GET /token')).toHaveLength(3);
 });
 
 test('a token endpoint may be the one that tells an account to slow down', async () => {
