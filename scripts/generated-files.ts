@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { configReference } from './config-reference.ts';
+import { metricsReference } from './metrics-reference.ts';
 import { configJsonSchema, type SchemaNode } from '../src/config/json-schema.ts';
 
 export interface GeneratedFile {
@@ -9,14 +10,16 @@ export interface GeneratedFile {
   readonly text: string;
 }
 
-/** Every file that says in its own way what the configuration's zod schema says, as it should be. */
+/** Every file that says in its own way what the configuration's zod schema, or the code of the metrics, says, as it should be. */
 export function generatedFiles(root: string): readonly GeneratedFile[] {
   const schema = configJsonSchema();
   const reference = 'docs/configuration.md';
+  const metrics = 'docs/metrics.md';
   const values = 'charts/layerwell/values.schema.json';
   return [
     { path: 'mirror.config.schema.json', text: json({ title: 'mirror.config.json', ...schema }) },
     { path: reference, text: withTables(readFileSync(join(root, reference), 'utf8'), configReference(schema)) },
+    { path: metrics, text: withTables(readFileSync(join(root, metrics), 'utf8'), metricsReference()) },
     { path: values, text: json(withConfig(JSON.parse(readFileSync(join(root, values), 'utf8')), schema)) },
   ];
 }

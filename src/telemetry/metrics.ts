@@ -5,6 +5,8 @@ import { createInstruments, createReadouts, type Readings } from './instruments.
 export interface MetricsDeps extends Readings {
   readonly version: string;
   readonly nodeVersion: string;
+  /** Where they are registered; for their page. */
+  readonly registry?: Registry;
   /** Failures no client hears of: for the log. */
   readonly onTrouble: (event: { readonly part: string; readonly cause: unknown }) => void;
   readonly onRateLimitSeen: (event: Parameters<Observer['rateLimitSeen']>[0]) => void;
@@ -24,7 +26,7 @@ export interface Metrics extends Observer {
 
 /** Counts what the mirror tells, and passes on what is not for counting alone. The metrics themselves are in instruments.ts. */
 export function createMetrics(deps: MetricsDeps): Metrics {
-  const registry = new Registry();
+  const { registry = new Registry() } = deps;
   collectDefaultMetrics({ register: registry });
   new Gauge({
     name: 'layerwell_build_info',

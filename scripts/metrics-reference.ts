@@ -1,0 +1,47 @@
+import { Registry } from 'prom-client';
+import { createMetrics } from '../src/telemetry/metrics.ts';
+
+/** The table of docs/metrics.md: every metric of the mirror's own with its type, its labels and what it means. */
+export function metricsReference(): string {
+  const rows = ownMetrics().map(({ name, type, labels, help }) => {
+    const named = labels.map((label) => `\`${label}\``).join(', ');
+    return `| \`${name}\` | ${type} | ${named} | ${help.replaceAll('|', '\\|')} |`;
+  });
+  return ['| metric | type | labels | |', '| --- | --- | --- | --- |', ...rows, ''].join('\n');
+}
+
+interface MetricDescription {
+  readonly name: string;
+  readonly type: string;
+  readonly labels: readonly string[];
+  readonly help: string;
+}
+
+function ownMetrics(): readonly MetricDescription[] {
+  const registry = new Registry();
+  const nothing = (): void => {};
+  createMetrics({
+    registry,
+    version: '',
+    nodeVersion: '',
+    maxBytes: 0,
+    totals: async () => ({ bytes: 0, manifests: 0, blobs: 0 }),
+    freeBytes: async () => 0,
+    pendingBytes: () => 0,
+    onTrouble: nothing,
+    onRateLimitSeen: nothing,
+    onUpstreamAnswered: nothing,
+    onCircuitChanged: nothing,
+    onDownloadFailed: nothing,
+  });
+  return registry
+    .getMetricsAsArray()
+    .filter(({ name }) => name.startsWith('layerwell_'))
+    .map((metric) => ({ name: metric.name, type: String(metric.type), labels: labelsOf(metric), help: metric.help }))
+    .toSorted((one, other) => one.name.localeCompare(other.name));
+}
+
+/** prom-client's types do not tell of it. */
+function labelsOf(metric: object): readonly string[] {
+  return 'labelNames' in metric && Array.isArray(metric.labelNames) ? metric.labelNames.map(String) : [];
+}
