@@ -1,0 +1,217 @@
+import { open as openFile } from 'node:fs/promises';
+import { expect, test } from 'vitest';
+import { markFailpoints } from '../../src/storage/filesystem/failpoints.ts';
+import { ask, isComplete, open } from '../support/client.ts';
+import { type FakeRegistry, type FakeRegistryOptions, startFakeRegistry } from '../support/fake-registry.ts';
+import { gate } from '../support/gate.ts';
+import { randomBlob } from '../support/images.ts';
+import { type LeftDownload, leftDownloads } from '../support/left-downloads.ts';
+import { type RunningApp, startApp } from '../support/start-app.ts';
+import { mirrorOf, type RunningMirror, startMirror } from '../support/start-mirror.ts';
+
+const repository = 'library/app';
+const blobs = /\/blobs\//;
+const mebibyte = 1024 * 1024;
+const blob = randomBlob(24 * mebibyte);
+const path = `/v2/${repository}/blobs/${blob.digest}`;
+const patiently = { timeout: 10_000 };
+const arrivedBytes = 20 * mebibyte;
+
+/** A registry that stops in the middle of its first answer. */
+async function stallingUpstream(
+  options: FakeRegistryOptions & { readonly firstBody?: (honest: Buffer) => Buffer } = {},
+): Promise<FakeRegistry> {
+  const upstream = await startFakeRegistry(options);
+  upstream.content.addBlob(repository, blob);
+  const holdBody = { afterBytes: arrivedBytes, until: gate() };
+  upstream.script({ path: blobs, times: 1 }, { holdBody, ...(options.firstBody && { body: options.firstBody }) });
+  return upstream;
+}
+
+/** What is marked on the disk of a mirror whose download has stalled, once no more will be. */
+async function marked({ dataDirectory }: { readonly dataDirectory: string }): Promise<LeftDownload> {
+  const lastMark = async () => (await leftDownloads(dataDirectory).catch(() => ({ left: [] }))).left[0];
+  await expect.poll(lastMark, patiently).toBeDefined();
+  const left = await lastMark();
+  if (!left) throw new Error('nothing is marked any more');
+  return left;
+}
+
+/** A mirror that died while it downloaded, and was started again. */
+async function killedInTheMiddle(upstream: FakeRegistry): Promise<{ mirror: RunningMirror; left: LeftDownload }> {
+  const mirror = await startMirror(mirrorOf(upstream));
+  const answer = await open(mirror, path);
+  await answer.read(arrivedBytes);
+  const left = await marked(mirror);
+  await mirror.kill();
+  await mirror.restart();
+  return { mirror, left };
+}
+
+/** Pulls the whole, and looks at what the upstream was asked for it. */
+async function pulledFrom(app: RunningMirror | RunningApp, upstream: FakeRegistry) {
+  upstream.forgetRequests();
+  const { body, status } = await ask(app, path);
+  expect({ status, isRight: body.equals(blob.bytes) }).toEqual({ status: 200, isRight: true });
+  const seen = upstream.seen('GET', blobs);
+  return {
+    ranges: seen.map(({ headers }) => headers.range),
+    sentBytes: seen.reduce((sum, { sentBytes }) => sum + sentBytes, 0),
+  };
+}
+
+async function expectKept(app: RunningMirror | RunningApp): Promise<void> {
+  await expect.poll(async () => (await app.metrics()).sum('layerwell_cache_fills_in_flight'), patiently).toBe(0);
+  expect(await leftDownloads(app.dataDirectory)).toEqual({ left: [], others: [] });
+  expect((await ask(app, path)).cache).toBe('hit');
+}
+
+test('killed in the middle of a download, it goes on with what was on the disk, and the upstream sends the rest only', async () => {
+  const upstream = await stallingUpstream();
+  const { mirror, left } = await killedInTheMiddle(upstream);
+  expect(left.isAsMarked).toBe(true);
+  const found = await leftDownloads(mirror.dataDirectory);
+  expect(found).toEqual({ left: [{ ...left, fileBytes: left.markedBytes }], others: [] });
+  expect((await mirror.metrics()).sum('layerwell_storage_pending_bytes')).toBe(left.markedBytes);
+
+  expect(await pulledFrom(mirror, upstream)).toEqual({
+    ranges: [`bytes=${left.markedBytes - 1}-`],
+    sentBytes: blob.bytes.byteLength - left.markedBytes + 1,
+  });
+  await expectKept(mirror);
+  const metrics = await mirror.metrics();
+  expect(metrics.sum('layerwell_storage_pending_bytes')).toBe(0);
+  expect(metrics.sum('layerwell_cache_corruptions_total')).toBe(0);
+  expect(metrics.sum('layerwell_internal_errors_total')).toBe(0);
+});
+
+test('stopped in the middle of a download, it goes on from the very byte that had arrived', async () => {
+  const upstream = await stallingUpstream();
+  const mirror = await startMirror(mirrorOf(upstream, { shutdown: { drain: '100ms' } }));
+  const answer = await open(mirror, path);
+  await answer.read(arrivedBytes);
+  await mirror.restart();
+  expect(await leftDownloads(mirror.dataDirectory)).toMatchObject({
+    left: [{ markedBytes: arrivedBytes }],
+    others: [],
+  });
+
+  expect((await pulledFrom(mirror, upstream)).ranges).toEqual([`bytes=${arrivedBytes - 1}-`]);
+  await expectKept(mirror);
+});
+
+test.each(markFailpoints)('killed at %s, it leaves no file without what is needed to go on', async (step) => {
+  const upstream = await stallingUpstream();
+  const mirror = await startMirror(mirrorOf(upstream), { env: { LAYERWELL_FAILPOINT: step } });
+  await ask(mirror, path).catch(() => {});
+  expect(await mirror.exited).toEqual({ code: null, signal: 'SIGKILL' });
+  await mirror.restart();
+
+  const { left, others } = await leftDownloads(mirror.dataDirectory);
+  expect(others).toEqual([]);
+  expect(left.filter(({ isAsMarked, fileBytes, markedBytes }) => !isAsMarked || fileBytes !== markedBytes)).toEqual([]);
+  const { ranges } = await pulledFrom(mirror, upstream);
+  expect(ranges).toEqual([left[0] && `bytes=${left[0].markedBytes - 1}-`]);
+  await expectKept(mirror);
+});
+
+test('an upstream that sends no parts sends the whole again, and the client gets it once', async () => {
+  const upstream = await stallingUpstream({ ranges: false });
+  const { mirror } = await killedInTheMiddle(upstream);
+  expect((await pulledFrom(mirror, upstream)).sentBytes).toBe(blob.bytes.byteLength);
+  await expectKept(mirror);
+});
+
+test('what was damaged on the disk meanwhile reaches no client: the whole is fetched, and the operator told', async () => {
+  const upstream = await stallingUpstream();
+  const { mirror, left } = await killedInTheMiddle(upstream);
+  await damage(left.file, mebibyte);
+
+  const { ranges } = await pulledFrom(mirror, upstream);
+  expect(ranges).toEqual([`bytes=${left.markedBytes - 1}-`, undefined]);
+  await expectKept(mirror);
+  expect((await mirror.metrics()).sum('layerwell_internal_errors_total')).toBe(1);
+});
+
+test('wrong bytes that came before the restart fail one pull honestly, and the next is clean', async () => {
+  const upstream = await stallingUpstream({ firstBody: (honest) => flipped(honest, mebibyte) });
+  const { mirror } = await killedInTheMiddle(upstream);
+
+  expect(await isComplete(mirror, path)).toBe(false);
+  await expect
+    .poll(
+      async () => (await mirror.metrics()).sum('layerwell_cache_fills_total', { result: 'digest_mismatch' }),
+      patiently,
+    )
+    .toBe(1);
+  expect(await leftDownloads(mirror.dataDirectory)).toEqual({ left: [], others: [] });
+  expect((await pulledFrom(mirror, upstream)).ranges).toEqual([undefined]);
+  await expectKept(mirror);
+});
+
+test.each([404, 503])('what was left outlives a pull that the upstream answers with %s', async (status) => {
+  const upstream = await stallingUpstream();
+  const { mirror, left } = await killedInTheMiddle(upstream);
+  upstream.script({ path: blobs }, { status });
+  expect((await ask(mirror, path)).status).toBe(status);
+  upstream.clearScripts();
+  await mirror.restart();
+  expect((await pulledFrom(mirror, upstream)).ranges).toEqual([`bytes=${left.markedBytes - 1}-`]);
+});
+
+test('what the next pull has no room for beside it is dropped, not the pull', async () => {
+  const upstream = await stallingUpstream();
+  const wanted = randomBlob(20 * mebibyte, 'wanted');
+  upstream.content.addBlob(repository, wanted);
+  const storage = { maxSize: '30MiB', minFree: '0B' };
+  const mirror = await startMirror(mirrorOf(upstream));
+  const answer = await open(mirror, path);
+  await answer.read(arrivedBytes);
+  await marked(mirror);
+  await mirror.kill();
+  await mirror.restart({ ...mirrorOf(upstream), storage: { path: mirror.dataDirectory, ...storage } });
+
+  const wantedPath = `/v2/${repository}/blobs/${wanted.digest}`;
+  expect((await ask(mirror, wantedPath)).cache).toBe('fwd=uri-miss; fwd-status=200; stored');
+  await expect.poll(() => leftDownloads(mirror.dataDirectory), patiently).toEqual({ left: [], others: [] });
+  expect((await ask(mirror, wantedPath)).cache).toBe('hit');
+});
+
+test('a download whose rest finds no room is served from its beginning, and what was left stays', async () => {
+  const upstream = await stallingUpstream();
+  const mirror = await startMirror(mirrorOf(upstream));
+  const answer = await open(mirror, path);
+  await answer.read(arrivedBytes);
+  const left = await marked(mirror);
+  await mirror.kill();
+  const storage = { path: mirror.dataDirectory, maxSize: '22MiB', minFree: '0B' };
+  await mirror.restart({ ...mirrorOf(upstream), storage });
+
+  const { ranges } = await pulledFrom(mirror, upstream);
+  expect(ranges).toEqual([`bytes=${left.markedBytes - 1}-`, undefined]);
+  expect((await leftDownloads(mirror.dataDirectory)).left).toHaveLength(1);
+});
+
+test('without any restart too, a pull goes on where the one before it failed', async () => {
+  const upstream = await startFakeRegistry();
+  upstream.content.addBlob(repository, blob);
+  upstream.script({ path: blobs, times: 1 }, { cutAfterBytes: arrivedBytes });
+  upstream.script({ path: blobs, times: 1 }, { status: 403 });
+  const app = await startApp(mirrorOf(upstream));
+  expect(await isComplete(app, path)).toBe(false);
+  await app.quiet();
+  expect((await pulledFrom(app, upstream)).ranges).toEqual([`bytes=${arrivedBytes - 1}-`]);
+  await expectKept(app);
+});
+
+function flipped(bytes: Buffer, position: number): Buffer {
+  const changed = Buffer.from(bytes);
+  changed[position] = (changed[position] ?? 0) ^ 1;
+  return changed;
+}
+
+async function damage(file: string, position: number): Promise<void> {
+  await using handle = await openFile(file, 'r+');
+  const { buffer } = await handle.read(Buffer.alloc(1), 0, 1, position);
+  await handle.write(flipped(buffer, 0), 0, 1, position);
+}
