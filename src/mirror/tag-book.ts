@@ -15,7 +15,8 @@ export interface TagBookDeps {
 interface Entry {
   readonly of: RepositoryId;
   readonly tag: Tag;
-  readonly record: TagRecord;
+  /** Undefined: its record is to be removed. */
+  readonly record: TagRecord | undefined;
 }
 
 /** While the disk refuses them; the memory holds no more either. */
@@ -71,7 +72,9 @@ export class TagBook {
   forget(of: RepositoryId, tag: Tag): void {
     this.drop(of, tag);
     this.#deps.index.forgetTag(of, tag);
-    this.#deps.background.run('tag records', () => this.#deps.records.remove({ kind: 'tag', of, tag }));
+    // In its turn: a record that is being written just now must not come after.
+    this.#unwritten.set(tagKey(of, tag), { of, tag, record: undefined });
+    this.#write();
   }
 
   /** Begins to write what is unwritten; the background says when it is done. */
@@ -94,9 +97,11 @@ export class TagBook {
 
   /** What the disk refuses waits behind the others, unless there is a newer word on the tag. */
   async #writeEntry(key: string, entry: Entry): Promise<void> {
+    const { records } = this.#deps;
+    const { of, tag, record } = entry;
     this.#unwritten.delete(key);
     try {
-      await this.#deps.records.write({ kind: 'tag', of: entry.of, tag: entry.tag }, entry.record);
+      await (record ? records.write({ kind: 'tag', of, tag }, record) : records.remove({ kind: 'tag', of, tag }));
     } catch (cause) {
       if (!this.#unwritten.has(key) && this.#unwritten.size < maxUnwritten) this.#unwritten.set(key, entry);
       throw cause;
