@@ -1,0 +1,65 @@
+import { expect, test } from 'vitest';
+import { bytesToFree, chooseVictims } from '../../../src/mirror/eviction.ts';
+import type { EvictableContent } from '../../../src/mirror/ports.ts';
+import { digestOf } from '../../../src/oci/digest.ts';
+
+const limits = { maxBytes: 100, minFreeBytes: 10 };
+
+test.each([
+  { what: 'there is room', use: { storedBytes: 50, pendingBytes: 10, freeBytes: 100 }, wanted: 40, expected: 0 },
+  { what: 'the cap is reached', use: { storedBytes: 50, pendingBytes: 10, freeBytes: 100 }, wanted: 41, expected: 1 },
+  {
+    what: 'what is pending fills it',
+    use: { storedBytes: 0, pendingBytes: 100, freeBytes: 100 },
+    wanted: 5,
+    expected: 5,
+  },
+  { what: 'the disk is nearly full', use: { storedBytes: 0, pendingBytes: 0, freeBytes: 15 }, wanted: 10, expected: 5 },
+  {
+    what: 'both, the greater need counts',
+    use: { storedBytes: 98, pendingBytes: 0, freeBytes: 5 },
+    wanted: 10,
+    expected: 15,
+  },
+  {
+    what: 'the bound was lowered',
+    use: { storedBytes: 150, pendingBytes: 0, freeBytes: 100 },
+    wanted: 0,
+    expected: 50,
+  },
+  {
+    what: 'nothing is wanted and nothing is over',
+    use: { storedBytes: 100, pendingBytes: 0, freeBytes: 10 },
+    wanted: 0,
+    expected: 0,
+  },
+])('when $what, $expected bytes must go', ({ use, wanted, expected }) => {
+  expect(bytesToFree(use, limits, wanted)).toBe(expected);
+});
+
+function contentOf(name: string, size: number, more: Partial<EvictableContent> = {}): EvictableContent {
+  return { digest: digestOf(Buffer.from(name)), size, isManifest: false, usedAtMs: 0, holders: [], ...more };
+}
+
+const [a, b, c] = [contentOf('a', 10), contentOf('b', 10), contentOf('c', 10)];
+const manifest = contentOf('manifest', 1, { isManifest: true });
+const anyone = { isKept: () => false, isBusy: () => false };
+
+test.each([
+  { what: 'as few as will do', oldestFirst: [a, b, c], bytesNeeded: 11, expected: [a, b] },
+  { what: 'exactly enough', oldestFirst: [a, b, c], bytesNeeded: 20, expected: [a, b] },
+  { what: 'none where nothing is needed', oldestFirst: [a, b, c], bytesNeeded: 0, expected: [] },
+  { what: 'all where it is never enough', oldestFirst: [a, b, c], bytesNeeded: 1_000, expected: [a, b, c] },
+  { what: 'up to the first manifest', oldestFirst: [a, manifest, b], bytesNeeded: 1_000, expected: [a, manifest] },
+])('the oldest go: $what', ({ oldestFirst, bytesNeeded, expected }) => {
+  expect(chooseVictims(oldestFirst, { ...anyone, bytesNeeded })).toEqual(expected);
+});
+
+test('what is kept, or is being read, is passed over', () => {
+  const rules = {
+    bytesNeeded: 1_000,
+    isKept: (one: EvictableContent) => one === a,
+    isBusy: (one: EvictableContent) => one === manifest,
+  };
+  expect(chooseVictims([a, manifest, b, c], rules)).toEqual([b, c]);
+});

@@ -1,0 +1,49 @@
+import { expect, test } from 'vitest';
+import { createFreshnessPolicies, CurrentPolicies, freshnessOf, tagLifetimes } from '../../../src/mirror/freshness.ts';
+import { defaultRules } from '../../support/freshness-rules.ts';
+
+test.each([
+  { age: 'just confirmed', nowMs: 1_000, expected: 'fresh' },
+  { age: 'one ms before its lifetime is over', nowMs: 60_999, expected: 'fresh' },
+  { age: 'at the end of its lifetime', nowMs: 61_000, expected: 'revalidate' },
+  { age: 'long past it', nowMs: 1e12, expected: 'revalidate' },
+  { age: 'confirmed in the future', nowMs: 999, expected: 'revalidate' },
+])('an answer $age is $expected', ({ nowMs, expected }) => {
+  expect(freshnessOf(1_000, 60_000, nowMs)).toBe(expected);
+});
+
+test('with no lifetime nothing is fresh, with one without end everything but the future', () => {
+  expect(freshnessOf(0, 0, 0)).toBe('revalidate');
+  expect(freshnessOf(0, Infinity, 1e15)).toBe('fresh');
+  expect(freshnessOf(1, Infinity, 0)).toBe('revalidate');
+});
+
+test('the first pattern that matches says how long a tag lives', () => {
+  const rules = {
+    ...defaultRules,
+    tagMs: 1,
+    tags: [
+      { match: '**:latest', tagMs: 2 },
+      { match: 'docker.io/library/*:latest', tagMs: 3 },
+      { match: 'ghcr.io/team/*:v*', tagMs: 4 },
+    ],
+  };
+  const lifetimeMs = tagLifetimes(rules);
+  expect(lifetimeMs('docker.io/library/app:latest')).toBe(2);
+  expect(lifetimeMs('ghcr.io/team/app:v1')).toBe(4);
+  expect(lifetimeMs('ghcr.io/team/sub/app:v1')).toBe(1);
+  expect(lifetimeMs('docker.io/library/app:latest-1')).toBe(1);
+  expect(tagLifetimes({ ...rules, offline: true })('docker.io/library/app:latest')).toBe(Infinity);
+});
+
+test('an upstream has its own rules, and one without has those for all; they can be replaced in use', () => {
+  const own = { ...defaultRules, tagMs: 7 };
+  const policies = new CurrentPolicies(createFreshnessPolicies(new Map([['ghcr.io', own]]), defaultRules));
+  expect(policies.rulesOf('ghcr.io')).toBe(own);
+  expect(policies.rulesOf('quay.io')).toBe(defaultRules);
+  expect(policies.tagLifetimeMs('ghcr.io', 'ghcr.io/a:1')).toBe(7);
+  expect(policies.tagLifetimeMs('quay.io', 'quay.io/a:1')).toBe(defaultRules.tagMs);
+  policies.replace(createFreshnessPolicies(new Map(), own));
+  expect(policies.rulesOf('quay.io')).toBe(own);
+  expect(policies.tagLifetimeMs('quay.io', 'quay.io/a:1')).toBe(7);
+});

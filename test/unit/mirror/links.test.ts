@@ -1,0 +1,90 @@
+import { expect, test } from 'vitest';
+import { Background } from '../../../src/mirror/background.ts';
+import { BlobLinks } from '../../../src/mirror/links.ts';
+import { parseRepository } from '../../../src/oci/reference.ts';
+import { image, randomBlob } from '../../support/images.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+import { MemoryIndex } from '../../support/memory-index.ts';
+import { MemoryRecords } from '../../support/memory-records.ts';
+import { RecordingObserver } from '../upstream/recording-observer.ts';
+
+const repositoryOf = (upstream: string, name: string) => ({ upstream, repository: parseRepository(name) });
+const [one, other, elsewhere] = [
+  repositoryOf('docker.io', 'a'),
+  repositoryOf('docker.io', 'b'),
+  repositoryOf('ghcr.io', 'a'),
+];
+const { manifest } = image();
+const layer = randomBlob(300).digest;
+
+function started() {
+  const [records, index, clock, observer] = [
+    new MemoryRecords(),
+    new MemoryIndex(),
+    new ManualClock(5_000),
+    new RecordingObserver(),
+  ];
+  const background = new Background({ observer });
+  const make = () => new BlobLinks({ records, index, background, clock, observer });
+  return { records, index, clock, background, make, links: make() };
+}
+
+/** A manifest that was served from a repository, as the index knows it. */
+function serve(index: MemoryIndex, of: typeof one): void {
+  const { digest, mediaType, bytes } = manifest;
+  index.noteContent({ digest, size: bytes.length, isManifest: true, names: [layer], usedAtMs: 0 });
+  index.noteLink({ of, kind: 'manifest', digest, mediaType, size: bytes.length });
+}
+
+test('a repository is not known to hold what nobody said of it', async () => {
+  const { links } = started();
+  expect(await links.check(one, layer)).toBeUndefined();
+});
+
+test('a link that was recorded outlives the process, with its size and since when', async () => {
+  const { links, make } = started();
+  await links.record(one, layer, 300);
+  expect(await make().check(one, layer)).toEqual({ size: 300, firstServedAtMs: 5_000 });
+  expect(await make().check(other, layer)).toBeUndefined();
+});
+
+test('a link that was only confirmed does not outlive the process', async () => {
+  const { links, make } = started();
+  links.confirm(one, layer);
+  expect(await links.check(one, layer)).toEqual({ firstServedAtMs: 5_000 });
+  expect(await make().check(one, layer)).toBeUndefined();
+});
+
+test('confirming what is known changes nothing: the size is still checked at every open', async () => {
+  const { links, clock } = started();
+  await links.record(one, layer, 300);
+  clock.advance(1_000);
+  expect(links.confirm(one, layer)).toEqual({ size: 300, firstServedAtMs: 5_000 });
+  expect(await links.check(one, layer)).toEqual({ size: 300, firstServedAtMs: 5_000 });
+});
+
+test('what a manifest of a repository names is lent by another repository of the same registry, and from then on its own', async () => {
+  const { links, index, background, make } = started();
+  await links.record(one, layer, 300);
+  expect(await links.check(other, layer)).toBeUndefined();
+  serve(index, other);
+  expect(await links.check(other, layer)).toEqual({ size: 300, firstServedAtMs: 5_000 });
+  await background.idle();
+  expect(await make().check(other, layer)).toEqual({ size: 300, firstServedAtMs: 5_000 });
+});
+
+test('nothing is lent by another registry', async () => {
+  const { links, index } = started();
+  await links.record(elsewhere, layer, 300);
+  serve(index, other);
+  expect(await links.check(other, layer)).toBeUndefined();
+});
+
+test('what is evicted leaves the memory', async () => {
+  const { links, records } = started();
+  await links.record(one, layer, 300);
+  await records.remove({ kind: 'blob', of: one, digest: layer });
+  expect(await links.check(one, layer)).toBeDefined();
+  links.forget(one, layer);
+  expect(await links.check(one, layer)).toBeUndefined();
+});

@@ -1,0 +1,68 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import {
+  parseBlobRecord,
+  parseManifestRecord,
+  parseReferrersRecord,
+  parseTagListRecord,
+  parseTagRecord,
+} from '../../../src/mirror/records.ts';
+import { descriptorOf, randomBlob } from '../../support/images.ts';
+
+const [one, two] = [randomBlob(1, 'one').digest, randomBlob(1, 'two').digest];
+const descriptor = descriptorOf(randomBlob(3));
+const tag = { digest: one, previous: two, mediaType: 'application/vnd.example+json', size: 5, confirmedAtMs: 7 };
+interface Kind {
+  readonly kind: string;
+  readonly parse: (value: unknown) => object | undefined;
+  readonly record: object;
+  /** Parts it may lack. */
+  readonly optional: readonly string[];
+}
+
+const kinds: readonly Kind[] = [
+  { kind: 'a tag', parse: parseTagRecord, record: tag, optional: ['previous'] },
+  {
+    kind: 'a manifest',
+    parse: parseManifestRecord,
+    record: { mediaType: 'a/b', size: 5, firstServedAtMs: 7 },
+    optional: [],
+  },
+  { kind: 'a blob', parse: parseBlobRecord, record: { size: 5, firstServedAtMs: 7 }, optional: ['size'] },
+  { kind: 'a list of tags', parse: parseTagListRecord, record: { tags: ['a', 'b'], fetchedAtMs: 7 }, optional: [] },
+  { kind: 'referrers', parse: parseReferrersRecord, record: { referrers: [descriptor], fetchedAtMs: 7 }, optional: [] },
+];
+
+test.each(kinds)('what is written of $kind is read back, also with what a later version adds', ({ parse, record }) => {
+  expect(parse(JSON.parse(JSON.stringify(record)))).toEqual(record);
+  expect(parse({ ...record, ofTomorrow: 1 })).toEqual(record);
+});
+
+test.each(kinds)(
+  'the record of $kind that lacks a part, or has a wrong one, counts as absent',
+  ({ parse, record, optional }) => {
+    for (const key of Object.keys(record)) {
+      const without = Object.fromEntries(Object.entries(record).filter(([name]) => name !== key));
+      expect({ key, isRead: parse(without) !== undefined }).toEqual({ key, isRead: optional.includes(key) });
+      for (const wrong of [null, {}, Number.NaN, -1]) {
+        expect({ key, isRead: parse({ ...record, [key]: wrong }) !== undefined }).toEqual({
+          key,
+          isRead: optional.includes(key),
+        });
+      }
+    }
+  },
+);
+
+test('entries of a list that are none are left out', () => {
+  expect(parseTagListRecord({ tags: ['a', 5, null], fetchedAtMs: 1 })?.tags).toEqual(['a']);
+  expect(parseReferrersRecord({ referrers: [descriptor, {}, 'x'], fetchedAtMs: 1 })?.referrers).toEqual([descriptor]);
+});
+
+test('whatever lies on the disk, reading it breaks nothing', () => {
+  fc.assert(
+    fc.property(fc.jsonValue(), (value) => {
+      expect(kinds.map(({ parse }) => parse(value))).toEqual(kinds.map(() => undefined));
+    }),
+  );
+});

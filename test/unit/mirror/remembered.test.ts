@@ -1,0 +1,50 @@
+import { expect, test } from 'vitest';
+import { Remembered, RememberedNotFound } from '../../../src/mirror/remembered.ts';
+import { OciError } from '../../../src/oci/errors.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+
+const [one, two] = [{ is: 'one' }, { is: 'two' }];
+
+test('an outcome is remembered for as long as said, and no longer', () => {
+  const clock = new ManualClock();
+  const remembered = new Remembered({ clock, max: 10 });
+  remembered.remember('a', one, 1_000);
+  clock.advance(999);
+  expect(remembered.get('a')).toBe(one);
+  expect(remembered.get('b')).toBeUndefined();
+  clock.advance(1);
+  expect(remembered.get('a')).toBeUndefined();
+  clock.advance(-1);
+  expect(remembered.get('a')).toBeUndefined();
+});
+
+test('the last outcome counts, and can be forgotten', () => {
+  const remembered = new Remembered({ clock: new ManualClock(), max: 10 });
+  remembered.remember('a', one, 1_000);
+  remembered.remember('a', two, 1_000);
+  expect(remembered.get('a')).toBe(two);
+  remembered.forget('a');
+  expect(remembered.get('a')).toBeUndefined();
+});
+
+test('for no time at all nothing is remembered', () => {
+  const remembered = new Remembered({ clock: new ManualClock(), max: 10 });
+  remembered.remember('a', one, 0);
+  expect(remembered.get('a')).toBeUndefined();
+});
+
+test('however many there are, only so many are remembered: the last', () => {
+  const remembered = new Remembered({ clock: new ManualClock(), max: 2 });
+  for (const key of ['a', 'b', 'c']) remembered.remember(key, one, 1_000);
+  expect(['a', 'b', 'c'].filter((key) => remembered.get(key))).toEqual(['b', 'c']);
+});
+
+test('a remembered "not found" says what was said, and by what it is remembered', () => {
+  const answer = new OciError('BLOB_UNKNOWN', 'no such blob');
+  expect(new RememberedNotFound(answer)).toMatchObject({
+    code: 'BLOB_UNKNOWN',
+    status: 404,
+    message: 'no such blob',
+    cause: answer,
+  });
+});

@@ -1,0 +1,104 @@
+import { expect, test } from 'vitest';
+import type { Waiting } from '../../../src/mirror/ports.ts';
+import { orAbort, SingleFlight } from '../../../src/mirror/single-flight.ts';
+import { gate } from '../../support/gate.ts';
+
+const never: Waiting = { signal: new AbortController().signal };
+
+/** Work that ends when the test lets it, and how often it was begun. */
+function heldWork<Value>(value: Value) {
+  const door = gate();
+  const signals: AbortSignal[] = [];
+  const start = async ({ signal }: Waiting): Promise<Value> => {
+    signals.push(signal);
+    await orAbort(door.opened, signal);
+    return value;
+  };
+  return { door, signals, start };
+}
+
+test('callers of one key share one run; those of another have their own', async () => {
+  const flights = new SingleFlight<number>();
+  const { door, signals, start } = heldWork(42);
+  const answers = Promise.all([
+    flights.run('a', start, never),
+    flights.run('a', start, never),
+    flights.run('b', start, never),
+  ]);
+  door.open();
+  expect(await answers).toEqual([
+    { value: 42, collapsed: false },
+    { value: 42, collapsed: true },
+    { value: 42, collapsed: false },
+  ]);
+  expect(signals).toHaveLength(2);
+});
+
+test('a failure is shared like a success, and not remembered', async () => {
+  const flights = new SingleFlight<number>();
+  const failing = async (): Promise<number> => Promise.reject(new Error('no'));
+  const both = [flights.run('a', failing, never), flights.run('a', failing, never)];
+  for (const one of both) await expect(one).rejects.toThrow('no');
+  expect(await flights.run('a', async () => 1, never)).toEqual({ value: 1, collapsed: false });
+});
+
+test('a caller that leaves does not disturb the others; the work is aborted when the last has left', async () => {
+  const flights = new SingleFlight<number>();
+  const { signals, start } = heldWork(42);
+  const [one, other] = [new AbortController(), new AbortController()];
+  const first = flights.run('a', start, one);
+  const second = flights.run('a', start, other);
+  one.abort(new Error('the first left'));
+  await expect(first).rejects.toThrow('the first left');
+  expect(signals[0]?.aborted).toBe(false);
+  other.abort(new Error('the second left'));
+  await expect(second).rejects.toThrow('the second left');
+  expect(signals[0]?.aborted).toBe(true);
+});
+
+test('who comes after everybody has left begins anew', async () => {
+  const flights = new SingleFlight<number>();
+  const { door, signals, start } = heldWork(42);
+  const leaving = new AbortController();
+  const first = flights.run('a', start, leaving);
+  leaving.abort(new Error('left'));
+  await expect(first).rejects.toThrow('left');
+  const second = flights.run('a', start, never);
+  door.open();
+  expect(await second).toEqual({ value: 42, collapsed: false });
+  expect(signals).toHaveLength(2);
+});
+
+test('who had left before it began begins nothing', async () => {
+  const flights = new SingleFlight<number>();
+  const { signals, start } = heldWork(42);
+  await expect(flights.run('a', start, { signal: AbortSignal.abort(new Error('gone')) })).rejects.toThrow('gone');
+  expect(signals).toHaveLength(0);
+});
+
+test('a run that is to go on does so when its callers have left, and can be joined again', async () => {
+  const flights = new SingleFlight<number>();
+  const { door, signals, start } = heldWork(42);
+  const leaving = new AbortController();
+  const first = flights.run('a', start, leaving);
+  const going = flights.goOn('a');
+  leaving.abort(new Error('left'));
+  await expect(first).rejects.toThrow('left');
+  expect(signals[0]?.aborted).toBe(false);
+  const second = flights.run('a', start, never);
+  door.open();
+  expect(await second).toEqual({ value: 42, collapsed: true });
+  expect(await going).toBe(42);
+  expect(signals).toHaveLength(1);
+  expect(flights.goOn('a')).toBeUndefined();
+});
+
+test('waiting ends with the work or with the signal, whichever comes first, and leaves nothing behind', async () => {
+  const leaving = new AbortController();
+  expect(await orAbort(Promise.resolve(1), leaving.signal)).toBe(1);
+  await expect(orAbort(Promise.reject(new Error('no')), leaving.signal)).rejects.toThrow('no');
+  const waiting = orAbort(gate().opened, leaving.signal);
+  leaving.abort(new Error('left'));
+  await expect(waiting).rejects.toThrow('left');
+  await expect(orAbort(Promise.resolve(1), leaving.signal)).rejects.toThrow('left');
+});

@@ -1,0 +1,234 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import type { RecordKey } from '../../../src/mirror/ports.ts';
+import { Space, type SpaceDeps } from '../../../src/mirror/space.ts';
+import { type Digest, digestOf } from '../../../src/oci/digest.ts';
+import { parseRepository } from '../../../src/oci/reference.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+import { MemoryIndex } from '../../support/memory-index.ts';
+import { MemoryRecords } from '../../support/memory-records.ts';
+import { RecordingObserver } from '../upstream/recording-observer.ts';
+
+const day = 24 * 3_600_000;
+const app = { upstream: 'docker.io', repository: parseRepository('library/app') };
+const team = { upstream: 'docker.io', repository: parseRepository('team/app') };
+
+const digestNamed = (name: string): Digest => digestOf(Buffer.from(name));
+
+interface Stored {
+  readonly name: string;
+  readonly size: number;
+  readonly usedAtMs: number;
+  readonly names?: readonly string[];
+  readonly of?: typeof app;
+}
+
+/** A store of which only sizes are known, and the space on it. */
+class Disk {
+  readonly index = new MemoryIndex();
+  readonly records = new MemoryRecords();
+  readonly clock = new ManualClock(100 * day);
+  readonly observer = new RecordingObserver();
+  readonly evicted: Digest[] = [];
+  readonly busy = new Set<Digest>();
+  pendingBytes = 0;
+  freeBytes = Infinity;
+  interruptedBytes = 0;
+  fails = false;
+  readonly space: Space;
+
+  constructor(more: Partial<SpaceDeps> = {}) {
+    this.space = new Space({
+      index: this.index,
+      records: this.records,
+      clock: this.clock,
+      observer: this.observer,
+      limits: { maxBytes: 100, minFreeBytes: 0 },
+      keep: [],
+      unusedForMs: Infinity,
+      onEvicted: (digest) => this.evicted.push(digest),
+      store: {
+        remove: async () => {
+          if (this.fails) throw new Error('EIO');
+        },
+        isBeingRead: (digest) => this.busy.has(digest),
+        pendingBytes: () => this.pendingBytes,
+        freeBytes: async () => this.freeBytes,
+        dropInterrupted: async ({ bytes }) => {
+          const dropped = bytes > 0 ? this.interruptedBytes : 0;
+          this.interruptedBytes -= dropped;
+          this.pendingBytes -= dropped;
+          return dropped;
+        },
+      },
+      ...more,
+    });
+  }
+
+  /** @param stored with the records that belong to it. */
+  async put(...stored: readonly Stored[]): Promise<void> {
+    for (const { name, size, usedAtMs, names = [], of = app } of stored) {
+      const digest = digestNamed(name);
+      const kind = names.length > 0 ? 'manifest' : 'blob';
+      this.index.noteContent({ digest, size, usedAtMs, isManifest: names.length > 0, names: names.map(digestNamed) });
+      this.index.noteLink({ of, kind, digest, mediaType: undefined, size });
+      await this.records.write({ kind, of, digest }, {});
+    }
+  }
+
+  get left(): readonly string[] {
+    const digests = new Set(this.index.contents.keys());
+    return ['a', 'b', 'c', 'd', 'm', 'n'].filter((name) => digests.has(digestNamed(name)));
+  }
+}
+
+test('while there is room, nothing goes', async () => {
+  const disk = new Disk();
+  await disk.put({ name: 'a', size: 50, usedAtMs: 1 });
+  expect(await disk.space.reserve(50)).toBeDefined();
+  expect(disk.left).toEqual(['a']);
+});
+
+test('what was not used for longest goes first, with its records, and only as much as needed', async () => {
+  const disk = new Disk();
+  await disk.put(
+    { name: 'a', size: 30, usedAtMs: 3 },
+    { name: 'b', size: 30, usedAtMs: 1 },
+    { name: 'c', size: 30, usedAtMs: 2 },
+  );
+  expect(await disk.space.reserve(50)).toBeDefined();
+  expect(disk.left).toEqual(['a']);
+  expect(disk.evicted).toEqual([digestNamed('b'), digestNamed('c')]);
+  const records: RecordKey[] = await Array.fromAsync(disk.records.list());
+  expect(records).toEqual([{ kind: 'blob', of: app, digest: digestNamed('a') }]);
+});
+
+test('an image goes whole, and a layer that another image needs stays though nobody asked for it', async () => {
+  const disk = new Disk();
+  await disk.put(
+    { name: 'm', size: 5, usedAtMs: 1, names: ['a', 'b'] },
+    { name: 'a', size: 40, usedAtMs: 2 },
+    { name: 'b', size: 30, usedAtMs: 0 },
+    { name: 'n', size: 5, usedAtMs: 9, names: ['b', 'c'] },
+    { name: 'c', size: 10, usedAtMs: 8 },
+  );
+  expect(await disk.space.reserve(40)).toBeDefined();
+  expect(disk.left).toEqual(['b', 'c', 'n']);
+});
+
+test('what is kept stays; where it fills the store, there is no room, and nothing is given up for it', async () => {
+  const disk = new Disk({ keep: ['docker.io/library/*'] });
+  await disk.put({ name: 'a', size: 80, usedAtMs: 1 }, { name: 'b', size: 10, usedAtMs: 2, of: team });
+  expect(await disk.space.reserve(20)).toBeDefined();
+  expect(disk.left).toEqual(['a']);
+  expect(await disk.space.reserve(1)).toBeUndefined();
+  expect(disk.left).toEqual(['a']);
+});
+
+test('what somebody reads just now stays', async () => {
+  const disk = new Disk();
+  await disk.put({ name: 'a', size: 50, usedAtMs: 1 }, { name: 'b', size: 50, usedAtMs: 2 });
+  disk.busy.add(digestNamed('a'));
+  expect(await disk.space.reserve(50)).toBeDefined();
+  expect(disk.left).toEqual(['a']);
+});
+
+test('what is larger than the store is not made room for', async () => {
+  const disk = new Disk();
+  await disk.put({ name: 'a', size: 50, usedAtMs: 1 });
+  expect(await disk.space.reserve(101)).toBeUndefined();
+  expect(disk.left).toEqual(['a']);
+});
+
+test('room that was promised counts until it is written or given back', async () => {
+  const disk = new Disk();
+  const first = await disk.space.reserve(60);
+  expect(await disk.space.reserve(41)).toBeUndefined();
+  const second = await disk.space.reserve(40);
+  first?.wrote(60);
+  disk.pendingBytes = 60; // What was written counts as pending now, and not twice.
+  expect(await disk.space.reserve(1)).toBeUndefined();
+  second?.release();
+  second?.release();
+  expect(await disk.space.reserve(40)).toBeDefined();
+});
+
+test('more than was promised simply counts where it lies', async () => {
+  const disk = new Disk();
+  const unknown = await disk.space.reserve(undefined);
+  unknown?.wrote(70);
+  disk.pendingBytes = 70;
+  unknown?.release();
+  expect(await disk.space.reserve(31)).toBeUndefined();
+  expect(await disk.space.reserve(30)).toBeDefined();
+});
+
+test('a disk that fills up for other reasons is kept free', async () => {
+  const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 20 } });
+  disk.freeBytes = 30;
+  await disk.put({ name: 'a', size: 50, usedAtMs: 1 });
+  expect(await disk.space.reserve(10)).toBeDefined();
+  expect(disk.left).toEqual(['a']);
+  disk.freeBytes = 25;
+  expect(await disk.space.reserve(10)).toBeUndefined(); // Ten are promised, and taking away frees nothing here.
+  expect(disk.left).toEqual([]);
+});
+
+test('what interrupted downloads left goes before anything that can be served', async () => {
+  const disk = new Disk();
+  await disk.put({ name: 'a', size: 50, usedAtMs: 1 });
+  disk.interruptedBytes = disk.pendingBytes = 50;
+  expect(await disk.space.reserve(50)).toBeDefined();
+  expect(disk.left).toEqual(['a']);
+});
+
+test('what the disk does not let go goes on counting, and is told of', async () => {
+  const disk = new Disk();
+  await disk.put({ name: 'a', size: 60, usedAtMs: 1 }, { name: 'b', size: 40, usedAtMs: 2 });
+  disk.fails = true;
+  expect(await disk.space.reserve(10)).toBeUndefined();
+  expect((await disk.index.totals()).bytes).toBe(100);
+  expect(disk.observer.troubles.length).toBeGreaterThan(0);
+  disk.fails = false;
+  expect(await disk.space.reserve(10)).toBeDefined();
+});
+
+test('what nobody pulled for too long goes though there is room, and what was pulled stays', async () => {
+  const disk = new Disk({ unusedForMs: 30 * day });
+  const now = disk.clock.now();
+  await disk.put(
+    { name: 'm', size: 1, usedAtMs: now - 31 * day, names: ['a'] },
+    { name: 'a', size: 1, usedAtMs: now - 40 * day },
+    { name: 'b', size: 1, usedAtMs: now - 30 * day },
+  );
+  await disk.space.sweep();
+  expect(disk.left).toEqual(['b']);
+  disk.clock.advance(1);
+  await disk.space.sweep();
+  expect(disk.left).toEqual([]);
+});
+
+test('a bound that was lowered is kept by the next sweep', async () => {
+  const disk = new Disk({ limits: { maxBytes: 40, minFreeBytes: 0 } });
+  await disk.put({ name: 'a', size: 30, usedAtMs: 2 }, { name: 'b', size: 30, usedAtMs: 1 });
+  await disk.space.sweep();
+  expect(disk.left).toEqual(['a']);
+});
+
+test('many that want room at once never get more than there is', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.nat(60), { maxLength: 20 }),
+      fc.array(fc.nat(30), { maxLength: 5 }),
+      async (wanted, sizes) => {
+        const disk = new Disk();
+        await disk.put(...sizes.map((size, place) => ({ name: `stored ${place}`, size, usedAtMs: place })));
+        const reservations = await Promise.all(wanted.map((bytes) => disk.space.reserve(bytes)));
+        const promised = wanted
+          .filter((_, place) => reservations[place] !== undefined)
+          .reduce((sum, bytes) => sum + bytes, 0);
+        expect(promised + (await disk.index.totals()).bytes).toBeLessThanOrEqual(100 + (promised === 0 ? 50 : 0));
+      },
+    ),
+  );
+});

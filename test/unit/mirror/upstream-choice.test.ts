@@ -1,0 +1,76 @@
+import { expect, test } from 'vitest';
+import type { Upstream } from '../../../src/mirror/ports.ts';
+import { chooseUpstream, type UpstreamHints } from '../../../src/mirror/upstream-choice.ts';
+
+/** One that must not be asked: choosing is done without. */
+function upstreamNamed(name: string): Upstream {
+  const refuse = async (): Promise<never> => {
+    throw new Error('asked');
+  };
+  return {
+    name,
+    label: name,
+    headManifest: refuse,
+    getManifest: refuse,
+    headBlob: refuse,
+    openBlob: refuse,
+    listTags: refuse,
+    listReferrers: refuse,
+    askVisibility: refuse,
+  };
+}
+
+const hub = upstreamNamed('docker.io');
+const ghcr = upstreamNamed('ghcr.io');
+const known = new Map([
+  ['docker.io', hub],
+  ['index.docker.io', hub],
+  ['ghcr.io', ghcr],
+]);
+const deps = { find: (name: string) => known.get(name), defaultUpstream: hub };
+
+function choose(hints: Partial<UpstreamHints> & Pick<UpstreamHints, 'name'>): string {
+  const all = { namespace: undefined, host: undefined, pathPrefix: undefined, ...hints };
+  const { upstream, repository } = chooseUpstream(all, deps);
+  return `${upstream.name} ${repository}`;
+}
+
+test.each([
+  { hints: { name: 'app' }, expected: 'docker.io library/app' },
+  { hints: { name: 'org/app' }, expected: 'docker.io org/app' },
+  { hints: { name: 'org/app', namespace: 'ghcr.io' }, expected: 'ghcr.io org/app' },
+  { hints: { name: 'app', namespace: 'ghcr.io' }, expected: 'ghcr.io app' },
+  { hints: { name: 'app', namespace: 'index.docker.io' }, expected: 'docker.io library/app' },
+  { hints: { name: 'org/app', host: 'ghcr.io' }, expected: 'ghcr.io org/app' },
+  { hints: { name: 'org/app', host: 'mirror.internal' }, expected: 'docker.io org/app' },
+  { hints: { name: 'org/app', pathPrefix: 'ghcr.io' }, expected: 'ghcr.io org/app' },
+  { hints: { name: 'ghcr.io/org/app' }, expected: 'ghcr.io org/app' },
+  { hints: { name: 'index.docker.io/app' }, expected: 'docker.io library/app' },
+  { hints: { name: 'ghcr.io' }, expected: 'docker.io library/ghcr.io' },
+  { hints: { name: 'ghcr.io/org/app', namespace: 'ghcr.io' }, expected: 'ghcr.io org/app' },
+  { hints: { name: 'index.docker.io/app', namespace: 'docker.io' }, expected: 'docker.io library/app' },
+  { hints: { name: 'ghcr.io/ghcr.io/app', namespace: 'ghcr.io' }, expected: 'ghcr.io ghcr.io/app' },
+  { hints: { name: 'ghcr.io/org/app', namespace: 'docker.io' }, expected: 'docker.io ghcr.io/org/app' },
+  { hints: { name: 'ghcr.io', namespace: 'ghcr.io' }, expected: 'ghcr.io ghcr.io' },
+  { hints: { name: 'a/b', namespace: 'ghcr.io', host: 'docker.io', pathPrefix: 'docker.io' }, expected: 'ghcr.io a/b' },
+  { hints: { name: 'a/b', host: 'ghcr.io', pathPrefix: 'docker.io' }, expected: 'ghcr.io a/b' },
+  { hints: { name: 'unknown.test/org/app' }, expected: 'docker.io unknown.test/org/app' },
+])('$hints → $expected', ({ hints, expected }) => {
+  expect(choose(hints)).toBe(expected);
+});
+
+test.each([
+  { hints: { name: 'org/app', namespace: 'evil.test' }, code: 'NAME_UNKNOWN' },
+  { hints: { name: 'org/app', namespace: '' }, code: 'NAME_UNKNOWN' },
+  { hints: { name: 'org/app', pathPrefix: 'evil.test' }, code: 'NAME_UNKNOWN' },
+  { hints: { name: 'org/app', pathPrefix: '..' }, code: 'NAME_UNKNOWN' },
+  { hints: { name: 'ORG/app' }, code: 'NAME_INVALID' },
+  { hints: { name: 'App' }, code: 'NAME_INVALID' },
+  { hints: { name: '../app' }, code: 'NAME_INVALID' },
+  { hints: { name: '' }, code: 'NAME_INVALID' },
+  { hints: { name: 'ghcr.io/' }, code: 'NAME_INVALID' },
+  { hints: { name: 'ghcr.io/', namespace: 'ghcr.io' }, code: 'NAME_INVALID' },
+  { hints: { name: 'a'.repeat(250) }, code: 'NAME_INVALID' },
+])('$hints is refused with $code', ({ hints, code }) => {
+  expect(() => choose(hints)).toThrow(expect.objectContaining({ code }));
+});
