@@ -41,7 +41,7 @@ const cacheKiB = 16 * 1024;
  */
 export async function openDatabase(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
   const { path, files, onBroken } = options;
-  await files.make(dirname(path));
+  await files.make(dirname(path)).catch((cause: unknown) => cannotBeMade(path, cause));
   try {
     return openSound(options);
   } catch (cause) {
@@ -52,10 +52,14 @@ export async function openDatabase(options: OpenDatabaseOptions): Promise<Opened
     for (const suffix of ['', '-wal', '-shm', '-journal']) await files.remove(`${path}${suffix}`);
     return openSound(options);
   } catch (cause) {
-    throw new Error(`the index ${path} cannot be made: ${cause instanceof Error ? cause.message : String(cause)}`, {
-      cause,
-    });
+    return cannotBeMade(path, cause);
   }
+}
+
+function cannotBeMade(path: string, cause: unknown): never {
+  throw new Error(`the index ${path} cannot be made: ${cause instanceof Error ? cause.message : String(cause)}`, {
+    cause,
+  });
 }
 
 /** Says that all of the view is in the file, and closes it. */

@@ -17,6 +17,8 @@ export function mirrorOf(upstream: { readonly url: string }, more: MirrorConfig 
 export interface StartOptions {
   /** Added to the environment of this run. */
   readonly env?: Readonly<Record<string, string>>;
+  /** What is run; by default the source. */
+  readonly program?: string;
 }
 
 /** Starts the program as an operator would, and waits until it says that it listens. */
@@ -74,9 +76,9 @@ export class RunningMirror {
     return join(this.#place.directory, 'mirror.config.json');
   }
 
-  async start(config: MirrorConfig, { env = {} }: StartOptions = {}): Promise<void> {
+  async start(config: MirrorConfig, { env = {}, program = 'src/main.ts' }: StartOptions = {}): Promise<void> {
     await this.writeConfig(config);
-    const args = ['src/main.ts', 'serve', '--config', this.configFile];
+    const args = [program, 'serve', '--config', this.configFile];
     const process_ = new StartedProcess(process.execPath, args, { env });
     this.#process = process_;
     await process_.waitUntil(() => this.logLines().some(({ msg }) => msg === 'listening'));
