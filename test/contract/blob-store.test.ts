@@ -1,51 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type {
-  BlobStore,
-  ByteSource,
-  CorruptionSource,
-  InterruptedBlob,
-  Mark,
-  StoredBlob,
-} from '../../src/mirror/ports.ts';
+import type { BlobStore, ByteSource, StoredBlob } from '../../src/mirror/ports.ts';
 import { type Digest, digestOf, parseDigest } from '../../src/oci/digest.ts';
-import { FileBlobStore } from '../../src/storage/filesystem/blob-store.ts';
-import { blobPath } from '../../src/storage/layout.ts';
-import { ManualClock } from '../support/manual-clock.ts';
-import { temporaryDirectory } from '../support/temp-directory.ts';
-
-interface Subject {
-  readonly store: BlobStore;
-  /** What was reported as corrupt, and by whom it was met. */
-  readonly corrupt: readonly { readonly digest: Digest; readonly source: CorruptionSource }[];
-  readonly clock: ManualClock;
-  /** Puts other bytes where a blob is, behind the store's back. */
-  readonly replace: (digest: Digest, bytes: Uint8Array) => Promise<void>;
-}
-
-async function onFilesystem(): Promise<Subject> {
-  const path = await temporaryDirectory();
-  const clock = new ManualClock();
-  const corrupt: { digest: Digest; source: CorruptionSource }[] = [];
-  const store = new FileBlobStore({
-    path,
-    clock,
-    failpoint: () => {},
-    observer: {
-      corruptionFound: (event) => corrupt.push(event),
-      trouble: ({ cause }) => expect.fail(String(cause)),
-    },
-  });
-  await store.prepare();
-  const replace = async (digest: Digest, bytes: Uint8Array): Promise<void> => {
-    const file = join(path, blobPath(digest));
-    await mkdir(dirname(file), { recursive: true });
-    await writeFile(file, bytes);
-  };
-  return { store, corrupt, clock, replace };
-}
+import { blobStores } from './blob-stores.ts';
 
 const bytes = randomBytes(300_000);
 const digest = digestOf(bytes);
@@ -57,30 +14,6 @@ async function keep(store: BlobStore, content: Uint8Array = bytes): Promise<Dige
   await incoming.append([content]);
   await incoming.commit();
   return name;
-}
-
-/** Of the first so many bytes. */
-function markOf(length: number): Mark {
-  return { bytes: length, digest: digestOf(bytes.subarray(0, length)) };
-}
-
-/** A download that ends before its time. */
-async function leave(
-  store: BlobStore,
-  length: number,
-  { markedBytes = length, of = digest }: { readonly markedBytes?: number; readonly of?: Digest } = {},
-): Promise<void> {
-  await using incoming = await store.create(of);
-  await incoming.append([bytes.subarray(0, markedBytes)]);
-  if (markedBytes > 0) await incoming.mark(markOf(markedBytes));
-  await incoming.append([bytes.subarray(markedBytes, length)]);
-  await incoming.leave();
-}
-
-async function taken(store: BlobStore): Promise<InterruptedBlob> {
-  const left = await store.takeInterrupted(digest);
-  if (!left) throw new Error('nothing was left');
-  return left;
 }
 
 async function readFrom(source: Pick<ByteSource, 'read'>, position: number, length: number): Promise<Buffer> {
@@ -99,7 +32,7 @@ async function contentOf(store: BlobStore, name: Digest): Promise<Buffer | undef
   return blob && readFrom(blob, 0, blob.size);
 }
 
-describe.each([{ name: 'on the file system', subject: onFilesystem }])('a blob store $name', ({ subject }) => {
+describe.each(blobStores)('a blob store $name', ({ subject }) => {
   test('gives back what was committed, from any position, and nothing at its end', async () => {
     const { store } = await subject();
     await keep(store);
@@ -156,104 +89,6 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a blob s
     expect(store.pendingBytes()).toBe(bytes.byteLength);
     await incoming.commit();
     expect(store.pendingBytes()).toBe(0);
-  });
-
-  test('gives what an interrupted download left to the next one, which goes on', async () => {
-    const { store } = await subject();
-    await leave(store, 200_000);
-    expect(store.pendingBytes()).toBe(200_000);
-    expect(await store.open(digest)).toBeUndefined();
-
-    const { incoming, mark } = await taken(store);
-    expect(mark).toEqual(markOf(200_000));
-    expect(store.pendingBytes()).toBe(200_000);
-    expect(await readFrom(incoming, 150_000, 100_000)).toEqual(bytes.subarray(150_000, 200_000));
-    await incoming.append([bytes.subarray(200_000)]);
-    await incoming.commit();
-    await incoming[Symbol.asyncDispose]();
-    expect(await contentOf(store, digest)).toEqual(bytes);
-    expect(store.pendingBytes()).toBe(0);
-    expect(await store.takeInterrupted(digest)).toBeUndefined();
-  });
-
-  test('gives what was left to one caller only, and again when that one leaves it', async () => {
-    const { store } = await subject();
-    await leave(store, 200_000);
-    const { incoming } = await taken(store);
-    expect(await store.takeInterrupted(digest)).toBeUndefined();
-    expect(await store.takeInterrupted(absent)).toBeUndefined();
-    await incoming.leave();
-    await incoming[Symbol.asyncDispose]();
-
-    const again = await taken(store);
-    expect(again.mark).toEqual(markOf(200_000));
-    await again.incoming[Symbol.asyncDispose]();
-    expect(await store.takeInterrupted(digest)).toBeUndefined();
-    expect(store.pendingBytes()).toBe(0);
-  });
-
-  test.each([
-    { what: 'has no mark', markedBytes: 0 },
-    { what: 'was written on after its mark', markedBytes: 100_000 },
-  ])('keeps nothing of an interrupted download that $what', async ({ markedBytes }) => {
-    const { store } = await subject();
-    await leave(store, 200_000, { markedBytes });
-    expect(await store.takeInterrupted(digest)).toBeUndefined();
-    expect(store.pendingBytes()).toBe(0);
-  });
-
-  test('lets an interrupted download begin anew where what it left is no good', async () => {
-    const { store } = await subject();
-    await leave(store, 200_000);
-    const { incoming } = await taken(store);
-    await incoming.clear();
-    expect(store.pendingBytes()).toBe(0);
-    expect(await readFrom(incoming, 0, 10)).toHaveLength(0);
-    await incoming.append([bytes]);
-    await incoming.commit();
-    await incoming[Symbol.asyncDispose]();
-    expect(await contentOf(store, digest)).toEqual(bytes);
-  });
-
-  test('lets whoever reads an interrupted download read on, whatever the next one does', async () => {
-    const { store } = await subject();
-    await using former = await store.create(digest);
-    await former.append([bytes.subarray(0, 200_000)]);
-    await former.mark(markOf(200_000));
-    await former.leave();
-    const { incoming } = await taken(store);
-    await incoming.clear();
-    await incoming.append([Buffer.alloc(200_000)]);
-    await incoming[Symbol.asyncDispose]();
-    expect(await readFrom(former, 100_000, 1000)).toEqual(bytes.subarray(100_000, 101_000));
-    expect(await readFrom(former, 199_999, 1000)).toHaveLength(1);
-  });
-
-  test('drops what was left, the oldest first: what is older than wanted, and as much as is needed', async () => {
-    const { store, clock } = await subject();
-    const names = ['one', 'two', 'three', 'four'].map((name) => digestOf(Buffer.from(name)));
-    for (const name of names) {
-      await leave(store, 1000, { of: name });
-      clock.advance(1000);
-    }
-    const now = clock.now();
-    expect(await store.dropInterrupted({ bytes: 0, leftBeforeMs: now - 4000 })).toBe(0);
-    expect(await store.dropInterrupted({ bytes: 0, leftBeforeMs: now - 3000 })).toBe(1000);
-    expect(await store.dropInterrupted({ bytes: 1001, leftBeforeMs: -Infinity })).toBe(2000);
-    expect(store.pendingBytes()).toBe(1000);
-    const left = await Promise.all(names.map((name) => store.takeInterrupted(name)));
-    expect(left.map((one) => one !== undefined)).toEqual([false, false, false, true]);
-    for (const one of left) await one?.incoming[Symbol.asyncDispose]();
-  });
-
-  test('of two interrupted downloads of one blob the later counts', async () => {
-    const { store } = await subject();
-    await leave(store, 200_000);
-    await leave(store, 100_000);
-    expect(store.pendingBytes()).toBe(100_000);
-    const { mark, incoming } = await taken(store);
-    expect(mark).toEqual(markOf(100_000));
-    await incoming[Symbol.asyncDispose]();
   });
 
   test('does not serve a file of another size than the link says, reports it, and lets the blob be stored anew', async () => {

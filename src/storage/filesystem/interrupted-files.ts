@@ -135,7 +135,9 @@ export class InterruptedFiles {
       const { modifiedAtMs } = await file.status();
       const blobMark = parseMarkFile(await readUpTo(maxMarkFileBytes, file));
       const isCovered = blobMark && (await files.stat(path)).size >= blobMark.mark.bytes;
-      return isCovered && !(await this.#isStored(blobMark.blob)) ? { ...blobMark, path, leftAtMs: modifiedAtMs } : undefined;
+      return isCovered && !(await this.#isStored(blobMark.blob))
+        ? { ...blobMark, path, leftAtMs: modifiedAtMs }
+        : undefined;
     } finally {
       await file.close();
     }

@@ -1,0 +1,114 @@
+import { readdir, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import type { Mark } from '../../../../src/mirror/ports.ts';
+import { digestOf } from '../../../../src/oci/digest.ts';
+import { markPath } from '../../../../src/storage/layout.ts';
+import { fileStores } from '../../../support/file-stores.ts';
+import { randomBytes } from '../../../support/images.ts';
+import { thisTest } from '../../../support/owner.ts';
+import { ScriptedFiles } from '../../../support/scripted-files.ts';
+import { temporaryDirectory } from '../../../support/temp-directory.ts';
+
+const bytes = randomBytes(30_000, 'layer');
+const digest = digestOf(bytes);
+
+/** The next process, and what it finds in a store. */
+async function afterRestart(path: string) {
+  const stores = fileStores({ path });
+  await stores.store.prepare();
+  const left = await stores.store.takeInterrupted(digest);
+  thisTest(async () => left?.incoming[Symbol.asyncDispose]());
+  return { ...stores, left };
+}
+
+function markOf(length: number): Mark {
+  return { bytes: length, digest: digestOf(bytes.subarray(0, length)) };
+}
+
+const marked = { blob: digest, ...markOf(10_000) };
+
+test.each([
+  { what: 'has no mark', mark: undefined },
+  { what: 'has a mark that was cut', mark: JSON.stringify(marked).slice(0, -1) },
+  { what: 'has an empty mark', mark: '' },
+  { what: 'has a mark of zeroes', mark: '\0'.repeat(200) },
+  { what: 'has a mark that is no mark', mark: '[]' },
+  { what: 'has a mark of nothing', mark: JSON.stringify({ ...marked, bytes: 0 }) },
+  { what: 'has a mark of no number', mark: JSON.stringify({ ...marked, bytes: '10000' }) },
+  { what: 'has a mark of no digest', mark: JSON.stringify({ ...marked, digest: 'x' }) },
+  { what: 'has a mark of no blob', mark: JSON.stringify({ ...marked, blob: '../../etc/passwd' }) },
+  { what: 'has a mark by another hash', mark: JSON.stringify({ ...marked, digest: digestOf(bytes, 'sha512') }) },
+  { what: 'is shorter than its mark says', mark: JSON.stringify({ ...marked, bytes: 30_001 }) },
+])('what a former process was writing is swept when it $what', async ({ mark }) => {
+  const path = await temporaryDirectory();
+  await fileStores({ path }).store.prepare();
+  await writeUnfinished(path, 'unfinished', mark);
+  const { left, store, troubles } = await afterRestart(path);
+  expect(left).toBeUndefined();
+  expect(store.pendingBytes()).toBe(0);
+  expect(troubles).toEqual([]);
+  expect(await readdir(join(path, 'incoming'))).toEqual([]);
+});
+
+test('a mark without what it speaks of is swept', async () => {
+  const path = await temporaryDirectory();
+  await fileStores({ path }).store.prepare();
+  await writeFile(markPath(join(path, 'incoming/gone')), JSON.stringify(marked));
+  expect((await afterRestart(path)).left).toBeUndefined();
+  expect(await readdir(join(path, 'incoming'))).toEqual([]);
+});
+
+test('of several parts of one blob the largest is kept', async () => {
+  const path = await temporaryDirectory();
+  await fileStores({ path }).store.prepare();
+  for (const length of [10_000, 30_000, 20_000]) {
+    await writeUnfinished(path, `part-${length}`, JSON.stringify({ blob: digest, ...markOf(length) }));
+  }
+  expect((await afterRestart(path)).left?.mark).toEqual(markOf(30_000));
+  expect(await readdir(join(path, 'incoming'))).toHaveLength(2);
+});
+
+test('what former processes left is dropped by its age, the oldest first', async () => {
+  const path = await temporaryDirectory();
+  await fileStores({ path }).store.prepare();
+  const blobs = ['one', 'two', 'three'].map((name) => digestOf(Buffer.from(name)));
+  for (const [index, blob] of blobs.entries()) {
+    await writeUnfinished(path, `part-${index}`, JSON.stringify({ blob, ...markOf(10_000) }));
+    const leftAt = new Date(Date.UTC(2029, 0, 20 - 5 * index));
+    await utimes(markPath(join(path, `incoming/part-${index}`)), leftAt, leftAt);
+  }
+  const { store } = fileStores({ path });
+  await store.prepare();
+  expect(await store.dropInterrupted({ bytes: 0, leftBeforeMs: Date.UTC(2029, 0, 14) })).toBe(10_000);
+  expect(await store.takeInterrupted(blobs[2] ?? digest)).toBeUndefined();
+  expect(await store.dropInterrupted({ bytes: 1, leftBeforeMs: 0 })).toBe(10_000);
+  expect(await store.takeInterrupted(blobs[1] ?? digest)).toBeUndefined();
+  expect(await readdir(join(path, 'incoming'))).toHaveLength(2);
+});
+
+test.each([
+  { operation: 'read', at: 'start' },
+  { operation: 'truncate', at: 'start' },
+] as const)(
+  'a disk that fails to $operation what was left costs no start, and leaves nothing',
+  async ({ operation }) => {
+    const path = await temporaryDirectory();
+    await fileStores({ path }).store.prepare();
+    await writeUnfinished(path, 'part', JSON.stringify(marked));
+    const files = new ScriptedFiles();
+    files.failWith = (call) => (call.operation === operation ? 'EIO' : undefined);
+    const { store, troubles } = fileStores({ path, files });
+    await store.prepare();
+    expect(troubles).toMatchObject([{ code: 'EIO' }]);
+    expect(store.pendingBytes()).toBe(0);
+    expect(await store.takeInterrupted(digest)).toBeUndefined();
+    expect(await readdir(join(path, 'incoming'))).toEqual([]);
+  },
+);
+
+async function writeUnfinished(path: string, name: string, mark: string | undefined): Promise<void> {
+  const file = join(path, 'incoming', name);
+  await writeFile(file, bytes);
+  if (mark !== undefined) await writeFile(markPath(file), mark);
+}
