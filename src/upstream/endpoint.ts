@@ -2,6 +2,7 @@ import type { Clock, Observer, Upstream } from '../mirror/ports.ts';
 import { headBlob, openBlob } from './blobs.ts';
 import type { Connections } from './connections.ts';
 import { Accounts } from './credentials/accounts.ts';
+import type { CloudAgents } from './credentials/cloud-agents.ts';
 import { Authorizer } from './credentials/authorizer.ts';
 import { Tokens } from './credentials/tokens.ts';
 import { createSend, type Send } from './exchange.ts';
@@ -25,6 +26,7 @@ export interface EndpointDeps {
   /** Put before every repository's name. */
   readonly repositoryPrefix: string | undefined;
   readonly connections: Connections;
+  readonly cloudAgents: CloudAgents;
   readonly settings: Pick<UpstreamSettings, 'timeouts' | 'userAgent' | 'realmHosts'>;
   readonly clock: Clock;
   readonly observer: Observer;
@@ -48,7 +50,7 @@ export function sendTo({ label, connections, settings, clock, observer }: Endpoi
 }
 
 export function requestsTo(deps: EndpointDeps): Requests {
-  const { name, label, url, settings, clock, observer } = deps;
+  const { name, label, url, cloudAgents, settings, clock, observer } = deps;
   const { timeouts, realmHosts } = settings;
   const send = sendTo(deps);
   const tokens = () => new Tokens({ send, clock, timeoutMs: timeouts.tokenMs });
@@ -61,7 +63,7 @@ export function requestsTo(deps: EndpointDeps): Requests {
     send,
     authorizer: authorizerFor(url),
     authorizerFor,
-    accounts: new Accounts(deps.credentials, { registry: { name, url }, clock, observer }),
+    accounts: new Accounts(deps.credentials, { registry: { name, url }, cloudAgents, clock, observer }),
     clock,
     observer,
   });

@@ -88,9 +88,9 @@ async function probeAccount(
   settings: CredentialSettings,
   { signal, index }: Waiting & { readonly index: number },
 ): Promise<AccountProbe> {
-  const { name, url, clock, observer } = door.deps;
+  const { name, url, cloudAgents, clock, observer } = door.deps;
   const account = `${settings.kind}-${index + 1}`;
-  const credentials = createCredentials(settings, { account, registry: { name, url }, clock, observer });
+  const credentials = createCredentials(settings, { account, registry: { name, url }, cloudAgents, clock, observer });
   try {
     const secret = await credentials.secret({ signal });
     if (!secret) return await probeStranger(door, { signal });

@@ -1,6 +1,7 @@
 import type { Clock, Observer, Upstream, Waiting } from '../mirror/ports.ts';
 import { createCircuitBreaker, withCircuitBreaker } from './circuit-breaker.ts';
 import { createConnections } from './connections.ts';
+import { createCloudAgents } from './credentials/cloud-agents.ts';
 import { createEndpoint, type EndpointDeps, requestsTo } from './endpoint.ts';
 import { createEndpoints } from './endpoints.ts';
 import { type EndpointProbe, probeEndpoint } from './probe.ts';
@@ -41,7 +42,8 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   const origins = { own: [url, ...mirrorUrls], exact: [...exact, ...mirrorUrls] };
   const connections = createConnections(settings, origins);
   const strangers = createConnections(withoutCertificate(settings), origins);
-  const common = { name, label, connections, settings, clock, observer };
+  const cloudAgents = createCloudAgents(settings);
+  const common = { name, label, connections, cloudAgents, settings, clock, observer };
   const { credentials, repositoryPrefix } = settings;
   const registryDeps: EndpointDeps = { ...common, url, credentials, repositoryPrefix, forwardNs: false };
   const mirrorDeps = mirrors.map((mirror) => ({ ...common, ...mirror, repositoryPrefix: undefined }));

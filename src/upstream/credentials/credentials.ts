@@ -1,5 +1,6 @@
 import type { Clock, Observer, Waiting } from '../../mirror/ports.ts';
 import type { Repository } from '../../oci/reference.ts';
+import type { CloudAgents } from './cloud-agents.ts';
 import type { NamedRegistry } from './server-address.ts';
 
 /** What an account proves itself with. */
@@ -37,6 +38,7 @@ export interface Credentials {
 export interface AccountDeps {
   readonly account: string;
   readonly registry: NamedRegistry;
+  readonly cloudAgents: CloudAgents;
   readonly clock: Clock;
   readonly observer: Pick<Observer, 'trouble'>;
 }

@@ -1,6 +1,7 @@
 import type { Waiting } from '../../mirror/ports.ts';
 import type { SettingsOf } from '../settings.ts';
 import { awsTimeoutMs, lentByAws } from './aws-authorization.ts';
+import type { CloudAgents } from './cloud-agents.ts';
 import { credentialFailure } from './credential-failure.ts';
 import type { AccountDeps, Credentials } from './credentials.ts';
 import { RenewedSecret } from './renewed-secret.ts';
@@ -14,10 +15,10 @@ const region = 'us-east-1';
  */
 export function createEcrPublicCredentials(
   _settings: SettingsOf<'ecr-public'>,
-  { account, clock, observer }: AccountDeps,
+  { account, cloudAgents, clock, observer }: AccountDeps,
 ): Credentials {
   const renewed = new RenewedSecret({
-    fetch: async (options) => lentByAws(await fetchAuthorization(options), clock.now()),
+    fetch: async (options) => lentByAws(await fetchAuthorization(cloudAgents, options), clock.now()),
     timeoutMs: awsTimeoutMs,
     clock,
     observer,
@@ -25,10 +26,11 @@ export function createEcrPublicCredentials(
   return { account, secret: (options) => renewed.current(options), forget: (secret) => renewed.forget(secret) };
 }
 
-async function fetchAuthorization({ signal }: Waiting) {
+async function fetchAuthorization(agents: CloudAgents, { signal }: Waiting) {
   try {
     const { ECRPUBLICClient, GetAuthorizationTokenCommand } = await import('@aws-sdk/client-ecr-public');
-    const client = new ECRPUBLICClient({ region });
+    const { AwsHandler } = await import('./aws-handler.ts');
+    const client = new ECRPUBLICClient({ region, requestHandler: new AwsHandler(agents) });
     // Its sockets are not needed again for hours.
     using _ = { [Symbol.dispose]: () => client.destroy() };
     const { authorizationData } = await client.send(new GetAuthorizationTokenCommand({}), { abortSignal: signal });

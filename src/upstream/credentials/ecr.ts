@@ -2,6 +2,7 @@ import type { Waiting } from '../../mirror/ports.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { SettingsOf } from '../settings.ts';
 import { awsTimeoutMs, lentByAws } from './aws-authorization.ts';
+import type { CloudAgents } from './cloud-agents.ts';
 import { credentialFailure } from './credential-failure.ts';
 import type { AccountDeps, Credentials } from './credentials.ts';
 import { type EcrRegistry, parseEcrHost } from './ecr-host.ts';
@@ -14,12 +15,12 @@ import { RenewedSecret } from './renewed-secret.ts';
  */
 export function createEcrCredentials(
   { region }: SettingsOf<'ecr'>,
-  { account, registry, clock, observer }: AccountDeps,
+  { account, registry, cloudAgents, clock, observer }: AccountDeps,
 ): Credentials {
   const found = parseEcrHost(registry.url.hostname) ?? parseEcrHost(registry.name);
   const endpoint = region === undefined ? found : { ...noEndpoint, ...found, region };
   const renewed = new RenewedSecret({
-    fetch: async (options) => lentByAws(await authorizationFrom(endpoint, options), clock.now()),
+    fetch: async (options) => lentByAws(await authorizationFrom(endpoint, cloudAgents, options), clock.now()),
     timeoutMs: awsTimeoutMs,
     clock,
     observer,
@@ -29,12 +30,13 @@ export function createEcrCredentials(
 
 const noEndpoint = { useFipsEndpoint: false, useDualstackEndpoint: false };
 
-async function authorizationFrom(endpoint: EcrRegistry | undefined, { signal }: Waiting) {
+async function authorizationFrom(endpoint: EcrRegistry | undefined, agents: CloudAgents, { signal }: Waiting) {
   if (!endpoint)
     throw new UpstreamError('refused', 'the name of the registry says no AWS region, and none is configured');
   try {
     const { ECRClient, GetAuthorizationTokenCommand } = await import('@aws-sdk/client-ecr');
-    const client = new ECRClient(endpoint);
+    const { AwsHandler } = await import('./aws-handler.ts');
+    const client = new ECRClient({ ...endpoint, requestHandler: new AwsHandler(agents) });
     // Its sockets are not needed again for hours.
     using _ = { [Symbol.dispose]: () => client.destroy() };
     const { authorizationData } = await client.send(new GetAuthorizationTokenCommand({}), { abortSignal: signal });

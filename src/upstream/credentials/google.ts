@@ -1,6 +1,7 @@
 import type { Waiting } from '../../mirror/ports.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { ReadSecret, SettingsOf } from '../settings.ts';
+import type { CloudAgents } from './cloud-agents.ts';
 import { credentialFailure } from './credential-failure.ts';
 import type { AccountDeps, Credentials } from './credentials.ts';
 import { type LentSecret, RenewedSecret } from './renewed-secret.ts';
@@ -23,11 +24,11 @@ const unusableBeforeEndMs = 10_000;
  */
 export function createGoogleCredentials(
   { readKey }: SettingsOf<'google'>,
-  { account, clock, observer }: AccountDeps,
+  { account, cloudAgents, clock, observer }: AccountDeps,
 ): Credentials {
   const fetch = async ({ signal }: Waiting): Promise<LentSecret> => {
     try {
-      return lentByGoogle(await unlessAborted(fetchToken(readKey), signal), clock.now());
+      return lentByGoogle(await unlessAborted(fetchToken(readKey, cloudAgents), signal), clock.now());
     } catch (cause) {
       throw credentialFailure('Google', cause);
     }
@@ -41,11 +42,13 @@ interface GoogleToken {
   readonly endsAtMs: number | undefined;
 }
 
-async function fetchToken(readKey: ReadSecret | undefined): Promise<GoogleToken> {
+async function fetchToken(readKey: ReadSecret | undefined, agents: CloudAgents): Promise<GoogleToken> {
   const { GoogleAuth, JWT } = await import('google-auth-library');
+  // Without an agent the library would look for proxies in the environment.
+  const transporterOptions = { agent: agents };
   const client = readKey
-    ? new JWT({ ...parseKey(await readKey()), scopes })
-    : await new GoogleAuth({ scopes }).getClient();
+    ? new JWT({ ...parseKey(await readKey()), scopes, transporterOptions })
+    : await new GoogleAuth({ scopes, clientOptions: { transporterOptions } }).getClient();
   const { token } = await client.getAccessToken();
   if (typeof token !== 'string') throw new UpstreamError('refused', 'Google answered without a token');
   return { token, endsAtMs: client.credentials.expiry_date ?? undefined };

@@ -1,45 +1,15 @@
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import { connect } from 'node:net';
 import { expect, test } from 'vitest';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
 import { startFakeRegistry } from '../../support/fake-registry.ts';
-import { freePort } from '../../support/free-port.ts';
 import { image } from '../../support/images.ts';
-import { thisTest } from '../../support/owner.ts';
 import { selfSigned } from './certificates.ts';
 import { serve } from './serve.ts';
 import { serveTls } from './serve-tls.ts';
+import { startProxy } from './start-proxy.ts';
 import { clientOf, patiently } from './start-client.ts';
 
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');
-const manifest = { 'content-type': 'application/vnd.oci.image.manifest.v1+json' };
-
-/** Forwards plain requests and opens tunnels, and notes whereto. */
-async function startProxy() {
-  const port = await freePort();
-  const asked: string[] = [];
-  const proxy = createServer((request, response) => {
-    asked.push(`${request.method} ${request.url}`);
-    response.writeHead(200, manifest).end('{}');
-  });
-  proxy.on('connect', (request, socket) => {
-    asked.push(`CONNECT ${request.url}`);
-    const target = connect(Number(request.url?.split(':')[1]), '127.0.0.1', () => {
-      socket.write('HTTP/1.1 200 OK\r\n\r\n');
-      target.pipe(socket).pipe(target);
-    });
-    target.on('error', () => socket.destroy());
-    socket.on('error', () => target.destroy());
-  });
-  await once(proxy.listen(port, '127.0.0.1'), 'listening');
-  thisTest(async () => {
-    proxy.close();
-    proxy.closeAllConnections();
-  });
-  return { url: `http://127.0.0.1:${port}`, asked };
-}
 
 test('a registry is reached through it, by its name', async () => {
   const proxy = await startProxy();

@@ -8,12 +8,11 @@ import { parseDockerConfig, secretFor } from '../../../../src/upstream/credentia
 import type { UpstreamSettings } from '../../../../src/upstream/settings.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { image } from '../../../support/images.ts';
-import { ManualClock } from '../../../support/manual-clock.ts';
 import { thisTest } from '../../../support/owner.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
-import { RecordingObserver } from '../recording-observer.ts';
 import { sendJson, serve } from '../serve.ts';
 import { clientOf, patiently } from '../start-client.ts';
+import { accountDeps } from './account-deps.ts';
 import { printing, writeHelper } from './write-helper.ts';
 
 const auth = (pair: string) => ({ auth: Buffer.from(pair).toString('base64') });
@@ -23,9 +22,7 @@ async function start(config: unknown, name = 'ghcr.io') {
   const configFile = join(directory, 'config.json');
   const write = (next: unknown) => writeFile(configFile, typeof next === 'string' ? next : JSON.stringify(next));
   await write(config);
-  const registry = { name, url: new URL(`https://${name}`) };
-  const deps = { account: 'docker-config-1', registry, clock: new ManualClock(), observer: new RecordingObserver() };
-  const credentials = createDockerConfigCredentials({ configFile }, deps);
+  const credentials = createDockerConfigCredentials({ configFile }, accountDeps(name));
   return { directory, configFile, write, credentials, secret: () => credentials.secret(patiently) };
 }
 
@@ -129,9 +126,7 @@ test.each([
   { what: 'is broken', path: undefined, text: '{"auths": s3cr3t' },
 ])('a file that $what is trouble that does not tell what is in it', async ({ path, text }) => {
   const { configFile } = await start(text);
-  const registry = { name: 'ghcr.io', url: new URL('https://ghcr.io') };
-  const deps = { account: 'a', registry, clock: new ManualClock(), observer: new RecordingObserver() };
-  const credentials = createDockerConfigCredentials({ configFile: path ?? configFile }, deps);
+  const credentials = createDockerConfigCredentials({ configFile: path ?? configFile }, accountDeps('ghcr.io'));
 
   const failure: unknown = await credentials.secret(patiently).catch((error: unknown) => error);
 

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { inspect } from 'node:util';
 import nock from 'nock';
 import { beforeEach, expect, test, vi } from 'vitest';
@@ -5,9 +6,8 @@ import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { createEcrCredentials } from '../../../../src/upstream/credentials/ecr.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { image } from '../../../support/images.ts';
-import { ManualClock } from '../../../support/manual-clock.ts';
-import { RecordingObserver } from '../recording-observer.ts';
 import { clientOf, patiently } from '../start-client.ts';
+import { accountDeps } from './account-deps.ts';
 import { lent, stubAws } from './stub-aws.ts';
 
 const hour = 3_600_000;
@@ -17,10 +17,9 @@ const target = 'AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken';
 beforeEach(stubAws);
 
 function start(name = ireland, settings: { region?: string } = {}) {
-  const [clock, observer] = [new ManualClock(), new RecordingObserver()];
-  const registry = { name, url: new URL(`https://${name}`) };
-  const credentials = createEcrCredentials(settings, { account: 'ecr-1', registry, clock, observer });
-  return { clock, observer, credentials, secret: () => credentials.secret(patiently) };
+  const deps = accountDeps(name);
+  const credentials = createEcrCredentials(settings, deps);
+  return { ...deps, credentials, secret: () => credentials.secret(patiently) };
 }
 
 const aws = (host = 'api.ecr.eu-west-1.amazonaws.com') =>
@@ -124,9 +123,10 @@ test('a machine without any account is trouble', async () => {
 });
 
 test('an AWS that does not answer in time is trouble, for the one who waits no longer than he likes', async () => {
-  aws().delay(60_000).reply(200, {});
+  const slow = aws().delay(60_000).reply(200, {});
   const waiting = new AbortController();
   const asked = start().credentials.secret(waiting);
+  await once(slow, 'request');
 
   waiting.abort(new Error('the client left'));
 

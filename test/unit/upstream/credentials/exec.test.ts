@@ -4,21 +4,19 @@ import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { createExecCredentials } from '../../../../src/upstream/credentials/exec.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { image } from '../../../support/images.ts';
-import { ManualClock } from '../../../support/manual-clock.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
-import { RecordingObserver } from '../recording-observer.ts';
 import { clientOf, patiently } from '../start-client.ts';
+import { accountDeps } from './account-deps.ts';
 import { printing, writeHelper } from './write-helper.ts';
 
 const account = { username: 'AWS', password: 'from-helper' };
 
 async function start(script: string, { name = 'ghcr.io', host = 'ghcr.io', timeoutMs = 10_000 } = {}) {
   const helper = await writeHelper(await temporaryDirectory(), 'helper', script);
-  const [clock, observer] = [new ManualClock(), new RecordingObserver()];
+  const deps = accountDeps(host, { name });
   const settings = { command: helper.path, args: ['--quiet'], lifetimeMs: 60_000, timeoutMs };
-  const registry = { name, url: new URL(`https://${host}`) };
-  const credentials = createExecCredentials(settings, { account: 'exec-1', registry, clock, observer });
-  return { helper, clock, observer, credentials, secret: () => credentials.secret(patiently) };
+  const credentials = createExecCredentials(settings, deps);
+  return { ...deps, helper, credentials, secret: () => credentials.secret(patiently) };
 }
 
 test('a helper is asked for the registry by its name, and what it prints is the account', async () => {
@@ -107,10 +105,8 @@ test('a helper that does not end in time is killed', async () => {
 });
 
 test('a helper that is not there is trouble', async () => {
-  const { clock, observer } = await start('');
-  const registry = { name: 'ghcr.io', url: new URL('https://ghcr.io') };
   const settings = { command: '/nowhere/helper', args: [], lifetimeMs: 1, timeoutMs: 1_000 };
-  const credentials = createExecCredentials(settings, { account: 'exec-1', registry, clock, observer });
+  const credentials = createExecCredentials(settings, accountDeps('ghcr.io'));
 
   await expect(credentials.secret(patiently)).rejects.toMatchObject({ trouble: 'refused' });
 });

@@ -5,9 +5,9 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { parseRepository } from '../../../../src/oci/reference.ts';
 import { createGoogleCredentials } from '../../../../src/upstream/credentials/google.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
-import { RecordingObserver } from '../recording-observer.ts';
 import { sendJson, serve } from '../serve.ts';
 import { clientOf, patiently } from '../start-client.ts';
+import { accountDeps } from './account-deps.ts';
 
 const minute = 60_000;
 const { privateKey } = generateKeyPairSync('rsa', {
@@ -41,10 +41,9 @@ afterEach(() => {
 
 /** The library reads the machine's clock, so ours starts where that stands. */
 function start(readKey?: () => Promise<string>) {
-  const [clock, observer] = [new ManualClock(Date.now()), new RecordingObserver()];
-  const registry = { name: 'gcr.io', url: new URL('https://gcr.io') };
-  const credentials = createGoogleCredentials({ readKey }, { account: 'google-1', registry, clock, observer });
-  return { clock, observer, credentials, secret: () => credentials.secret(patiently) };
+  const deps = accountDeps('gcr.io', { clock: new ManualClock(Date.now()) });
+  const credentials = createGoogleCredentials({ readKey }, deps);
+  return { ...deps, credentials, secret: () => credentials.secret(patiently) };
 }
 
 /** Google's token endpoint for this account, or for any; tells whose assertions it was shown. */
