@@ -3,6 +3,7 @@ import { algorithmOf, type Digest, digestFrom } from '../oci/digest.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { DiskFailure, type DownloadEnd, isWorthGoingOn, resultOf } from './download-end.ts';
 import { readBack } from './going-on.ts';
+import { giveBack } from './give-back.ts';
 import { DigestMismatch, heldBackBytes } from './held-back.ts';
 import { Marks } from './marks.ts';
 import type { ByteSource, IncomingBlob, Mark, OpenedBlob, Waiting } from './ports.ts';
@@ -225,6 +226,7 @@ export class Download {
     this.#marks.afterWriting({ bytes: this.#writtenBytes, hash: this.#hashOfWritten });
     this.#wakeReaders();
     if (this.#queuedBytes > 0) this.#writeSoon();
+    for (const chunk of chunks) giveBack(chunk);
   }
 
   #writeSoon(): void {

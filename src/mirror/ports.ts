@@ -90,7 +90,7 @@ export interface OpenedBlob {
   readonly size: number | undefined;
   /** Where `body` begins: the start of the range asked for, or 0 when the upstream sent the whole. */
   readonly offset: number;
-  /** Destroying it ends the exchange. It errors with an UpstreamError. */
+  /** Destroying it ends the exchange. It errors with an UpstreamError. Its pieces are the reader's: it may free their memory. */
   readonly body: Readable;
 }
 

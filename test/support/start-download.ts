@@ -63,7 +63,7 @@ export function body(...pieces: readonly (Uint8Array | Error | Promise<void>)[])
       for (const piece of pieces) {
         if (piece instanceof Error) throw piece;
         if (piece instanceof Promise) await piece;
-        else yield piece;
+        else yield Buffer.from(piece); // The download frees what it has written.
       }
     })(),
   );
