@@ -42,7 +42,7 @@ test('a configuration with mistakes is refused with all of them, each with its k
   expect(await refused.exited).toEqual({ code: 2, signal: null });
   const lines = refused.stderr.trimEnd().split('\n');
   expect(lines[0]).toMatch(/mirror\.config\.json is not usable:$/);
-  const keys = lines.slice(1).map((line) => /^ {2}- ([^:]+): ./.exec(line)?.[1]);
+  const keys = lines.slice(1).map((line) => /^ {2}- ([^:]+): ./.exec(line)?.[1] ?? '');
   expect(keys.toSorted()).toEqual(['freshness.tag', 'storage.maxSize', 'storage.pth', 'upstreams["docker.io"].url']);
   expect(refused.stdout).toBe('');
 });
@@ -172,7 +172,7 @@ test('/metrics has every metric of the page and no other, with its type and its 
   const series = [...text.matchAll(/^(layerwell_\w+?)(?:_bucket|_sum|_count)?\{(.+)\} \S+$/gm)];
   expect(series.length).toBeGreaterThan(20);
   for (const [, name = '', labels = ''] of series) {
-    const used = [...labels.matchAll(/(\w+)="/g)].map(([, label]) => label).filter((label) => label !== 'le');
+    const used = [...labels.matchAll(/(\w+)="/g)].map(([, label = '']) => label).filter((label) => label !== 'le');
     expect({ name, used: used.toSorted() }).toEqual({ name, used: page.get(name)?.labels.toSorted() });
   }
 });
