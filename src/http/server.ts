@@ -51,11 +51,13 @@ export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
 
 /**
  * An absolute-form target leads nowhere (VSV00018), a request names one host (RFC 9112 §3.2), and a GET with a body ends its connection:
- * what follows an unread body must never be taken for a request (CVE-2025-4366).
+ * what follows an unread body must never be taken for a request (CVE-2025-4366). So does a request for another protocol, which is answered
+ * in this one: Node loses what came along with it.
  */
 function refuseOddRequests(request: IncomingMessage, closeConnection: () => void): void {
   const { url = '', headers } = request;
   if (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0') closeConnection();
+  if (headers.upgrade !== undefined) closeConnection();
   if (!url.startsWith('/')) throw new OciError('NAME_INVALID', 'the request target must be a path');
   const hosts = request.rawHeaders.filter((name, place) => place % 2 === 0 && name.toLowerCase() === 'host').length;
   if (hosts === 1 || (hosts === 0 && request.httpVersion === '1.0')) return;
