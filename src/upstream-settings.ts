@@ -1,4 +1,4 @@
-import { readSecret, readText } from './config/files.ts';
+import { readPassword, readSecret, readText } from './config/files.ts';
 import { ConfigError, inWords, type Problem } from './config/problems.ts';
 import type { Config, CredentialsConfig, UpstreamConfig } from './config/schema.ts';
 import { readTlsFiles, type TlsTexts } from './config/tls-files.ts';
@@ -57,7 +57,11 @@ function credentialSettings(config: CredentialsConfig): CredentialSettings {
 function accountSettings(config: CredentialsConfig): AccountSettings {
   switch (config.kind) {
     case 'basic':
-      return { kind: 'basic', username: config.username, readPassword: () => readSecret(config.password) };
+      return {
+        kind: 'basic',
+        username: config.username,
+        readPassword: () => readPassword(config.username, config.password),
+      };
     case 'bearer-token':
       return { kind: 'bearer-token', readToken: () => readSecret(config.token) };
     case 'gitlab':

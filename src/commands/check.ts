@@ -1,5 +1,6 @@
 import { loadConfig } from '../config/load.ts';
 import { ConfigError } from '../config/problems.ts';
+import { warningsOf } from '../config/warnings.ts';
 import type { Config, UpstreamConfig } from '../config/schema.ts';
 import { createRegistryClient } from '../upstream/registry-client.ts';
 import type { UpstreamSettings } from '../upstream/settings.ts';
@@ -30,6 +31,7 @@ export async function check({ file, env, version, isOnline, print }: CheckOption
   const config = await loadConfig({ file, env });
   const settings = await usableEntries(config, { file, version });
   print(`${file}: ok\n`);
+  for (const warning of warningsOf(config)) print(`warning: ${warning}\n`);
   if (!isOnline) return 0;
   const checked = await Promise.all(config.upstreams.map((upstream) => checkUpstream(upstream, settings)));
   print(`\n${tableOf(checked)}`);

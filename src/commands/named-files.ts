@@ -1,4 +1,4 @@
-import { readSecret, readText } from '../config/files.ts';
+import { readPassword, readSecret, readText } from '../config/files.ts';
 import { inWords, type Problem } from '../config/problems.ts';
 import type { Config, CredentialsConfig } from '../config/schema.ts';
 import { Certificate } from '../http/certificate.ts';
@@ -52,7 +52,7 @@ function credentialFiles({ upstreams }: Config): readonly NamedFile[] {
 function filesOf(config: CredentialsConfig, path: readonly (string | number)[]): readonly NamedFile[] {
   switch (config.kind) {
     case 'basic':
-      return [{ path: [...path, 'passwordFile'], read: () => readSecret(config.password) }];
+      return [{ path: [...path, 'passwordFile'], read: () => readPassword(config.username, config.password) }];
     case 'bearer-token':
     case 'gitlab':
       return [{ path: [...path, 'tokenFile'], read: () => readSecret(config.token) }];

@@ -2,6 +2,7 @@ import { unwatchFile, watchFile } from 'node:fs';
 import { loadConfig } from '../config/load.ts';
 import { ConfigError } from '../config/problems.ts';
 import type { Config } from '../config/schema.ts';
+import { warningsOf } from '../config/warnings.ts';
 import { sectionsThatNeedRestart } from '../mirror-rules.ts';
 import type { Log } from '../telemetry/log.ts';
 
@@ -59,6 +60,7 @@ export class Reloading {
       apply(changed);
       this.#current = changed;
       const needRestart = sectionsThatNeedRestart(started, changed);
+      for (const warning of warningsOf(changed)) log.logger.warn({ warning }, 'configuration');
       log.logger.info({ needRestart }, 'configuration reloaded');
     } catch (cause) {
       const problems = cause instanceof ConfigError ? cause.problems : [String(cause)];

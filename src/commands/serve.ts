@@ -1,5 +1,6 @@
 import { createApp } from '../app.ts';
 import { loadConfig } from '../config/load.ts';
+import { warningsOf } from '../config/warnings.ts';
 import { drain } from '../drain.ts';
 import { startInOrder } from '../lifecycle.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
@@ -28,6 +29,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const config = await loadConfig({ file, env });
   const log = createLog({ level: config.log.level });
   const app = createApp({ config, version, nodeVersion, log, failpoint });
+  for (const warning of warningsOf(config)) log.logger.warn({ warning }, 'configuration');
   const stop = await startInOrder(app.parts);
   const reloading = new Reloading({ file, env, started: config, apply: (changed) => app.reload(changed), log });
   reloading.start();

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { hasIdentity } from './identity.ts';
-import { isPattern } from './names.ts';
+import { admitsAnyHost, isPattern } from './names.ts';
 import type { Problem } from './problems.ts';
 
 /**
@@ -10,7 +10,7 @@ import type { Problem } from './problems.ts';
 const entryOutline = z.object({
   url: z.string().optional().catch(undefined),
   aliases: z.array(z.string()).catch([]),
-  credentials: z.array(z.unknown()).catch([]),
+  credentials: z.array(z.object({ kind: z.unknown() }).catch({ kind: undefined })).catch([]),
   mirrors: z.array(z.object({ credentials: z.array(z.unknown()).catch([]) })).catch([]),
   tls: z.object({ certFile: z.string().optional() }).catch({}),
   visibility: z.string().optional().catch(undefined),
@@ -72,10 +72,16 @@ function entryProblems({ clients, upstreams }: Outline): readonly Problem[] {
   );
 }
 
-function patternProblems(name: string, { url, aliases }: EntryOutline): readonly Problem[] {
+function patternProblems(name: string, { url, aliases, credentials, tls }: EntryOutline): readonly Problem[] {
   if (!isPattern(name)) return [];
   const message = 'not for a pattern, which stands for many registries';
+  const anybody = 'not for a name that admits any host: clients choose whom it is shown to';
+  const shown = credentials.flatMap(({ kind }, i) =>
+    admitsAnyHost(name) && kind !== 'docker-config' ? [{ path: ['credentials', i], message: anybody }] : [],
+  );
   return [
+    ...shown,
+    ...(admitsAnyHost(name) && tls.certFile !== undefined ? [{ path: ['tls', 'certFile'], message: anybody }] : []),
     ...(url === undefined ? [] : [{ path: ['url'], message }]),
     ...(aliases.length === 0 ? [] : [{ path: ['aliases'], message }]),
   ];

@@ -12,6 +12,11 @@ export function isPattern(name: string): boolean {
   return name.includes('*');
 }
 
+/** Whether a pattern says nothing of the host: `**`, `*.*`. */
+export function admitsAnyHost(name: string): boolean {
+  return isPattern(name) && /^[*.]+(?::[0-9]+)?$/.test(name);
+}
+
 /** `ghcr.io`, `localhost:5000`, `[::1]:5000`. */
 export function host() {
   return named('host', hostGrammar, 'expected a host such as "ghcr.io" or "localhost:5000", in lower case');

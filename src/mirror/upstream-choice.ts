@@ -32,7 +32,7 @@ export interface UpstreamChoiceDeps {
 export function chooseUpstream(hints: UpstreamHints, deps: UpstreamChoiceDeps): UpstreamChoice {
   const named = byNamespace(hints, deps) ?? byHost(hints, deps) ?? byPathPrefix(hints, deps);
   const [first, rest] = splitFirst(hints.name);
-  const leading = rest === undefined ? undefined : deps.find(first);
+  const leading = rest === undefined ? undefined : leadingUpstream(first, deps);
   if (named) {
     // BuildKit with a path mirror says it twice: in `ns` and in the name.
     return choice(named, leading === named && rest !== undefined ? rest : hints.name);
@@ -44,8 +44,20 @@ function byNamespace({ namespace }: UpstreamHints, { find }: UpstreamChoiceDeps)
   return namespace === undefined ? undefined : (find(namespace) ?? unknown('the namespace'));
 }
 
+/** A pattern admits no Host: that is most often what the mirror itself is called, which `**` would take for a registry. */
 function byHost({ host }: UpstreamHints, { find }: UpstreamChoiceDeps): Upstream | undefined {
-  return host === undefined ? undefined : find(host);
+  const found = host === undefined ? undefined : find(host);
+  return found && isByPattern(found) ? undefined : found;
+}
+
+/** What a pattern admits counts only where it looks like a registry, as Docker has it: `**` would take every namespace for one. */
+function leadingUpstream(first: string, { find }: UpstreamChoiceDeps): Upstream | undefined {
+  const found = find(first);
+  return found && isByPattern(found) && !/[.:]|^localhost$/.test(first) ? undefined : found;
+}
+
+function isByPattern({ name, label }: Upstream): boolean {
+  return name !== label;
 }
 
 function byPathPrefix({ pathPrefix }: UpstreamHints, { find }: UpstreamChoiceDeps): Upstream | undefined {

@@ -26,6 +26,8 @@ export interface Origins {
   readonly own: readonly URL[];
   /** Those of them that stand in the configuration in full: they may be private addresses. What a pattern admits was chosen by a client. */
   readonly exact: readonly URL[];
+  /** Those whose hosts the configuration names, be it by a pattern such as `*.pkg.dev`: behind a proxy they are reached, unlike any host. */
+  readonly named: readonly URL[];
 }
 
 /**
@@ -40,19 +42,20 @@ export interface Origins {
  * Node asks `lookup` for names only: address literals are checked before connecting. Behind a proxy no address is seen, so only
  * what is listed is reached.
  */
-export function createConnections(settings: UpstreamSettings, { own, exact }: Origins): Connections {
+export function createConnections(settings: UpstreamSettings, { own, exact, named }: Origins): Connections {
   const { realmHosts, redirectHosts } = settings;
   const isPrivate = createPrivateAddressCheck();
   const agents = new Agents(settings, publicLookup(isPrivate));
   const proxyOf = createProxyChoice(settings.proxy);
   const isOwn = hostMatcher([...own.map(hostAndPort), ...realmHosts]);
   const isListed = hostMatcher(redirectHosts);
+  const isProxied = hostMatcher([...named.map(hostAndPort), ...realmHosts, ...redirectHosts]);
   const isWrittenDown = hostMatcher([...exact.map(hostAndPort), ...realmHosts, ...redirectHosts]);
   return {
     dispatcherFor(url) {
       const proxy = proxyOf(url);
       const [hasIdentity, isKnown] = [isOwn(url), isOwn(url) || isListed(url)];
-      if (proxy !== undefined && !isKnown) throw refusal(url, throughProxy);
+      if (proxy !== undefined && !isProxied(url)) throw refusal(url, throughProxy);
       const isChecked = !isWrittenDown(url);
       if (isChecked && isPrivateLiteral(url, isPrivate)) throw refusal(url, privateAddress);
       return agents.get({ hasIdentity, isKnown, isChecked, proxy });

@@ -5,6 +5,11 @@ export function isPattern(key: string): boolean {
   return key.includes('*');
 }
 
+/** Whether it says nothing of the host: `**`, `*.*`. */
+export function admitsAnyHost(key: string): boolean {
+  return isPattern(key) && /^[*.]+(?::\d+)?$/.test(key);
+}
+
 /**
  * A predicate for names of registries. `*` is one label and never a port; `**` is any host.
  * `*.gcr.io` admits `eu.gcr.io`, but neither `gcr.io` nor `a.b.gcr.io`.

@@ -4,6 +4,7 @@ import { createConnections } from './connections.ts';
 import { createCloudAgents } from './credentials/cloud-agents.ts';
 import { createEndpoint, type EndpointDeps, requestsTo } from './endpoint.ts';
 import { createEndpoints } from './endpoints.ts';
+import { admitsAnyHost } from './name-pattern.ts';
 import { type EndpointProbe, probeEndpoint } from './probe.ts';
 import type { UpstreamSettings } from './settings.ts';
 import { askVisibility } from './visibility.ts';
@@ -39,7 +40,12 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   // A name that a pattern admitted was chosen by a client: it may not lead to private addresses.
   const exact = name === label || settings.url !== undefined ? [url] : [];
   const mirrorUrls = mirrors.map((mirror) => mirror.url);
-  const origins = { own: [url, ...mirrorUrls], exact: [...exact, ...mirrorUrls] };
+  const named = admitsAnyHost(label) && exact.length === 0 ? [] : [url];
+  const origins = {
+    own: [url, ...mirrorUrls],
+    exact: [...exact, ...mirrorUrls],
+    named: [...named, ...mirrorUrls],
+  };
   const connections = createConnections(settings, origins);
   const strangers = createConnections(withoutCertificate(settings), origins);
   const cloudAgents = createCloudAgents(settings);

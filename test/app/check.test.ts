@@ -91,6 +91,12 @@ test('without --online no upstream is asked', async () => {
   expect(docker.count()).toBe(0);
 });
 
+test('a key that admits any host is warned about, and usable', async () => {
+  const { code, text } = await checked({ 'a.example': {}, '**': {} }, { isOnline: false });
+  expect(text).toMatch(/: ok\nwarning: upstreams\["\*\*"\]: admits any host/);
+  expect(code).toBe(0);
+});
+
 test('an upstream that is down is told, and why, beside those that are not', async () => {
   const [docker, gone] = [await hub(), await startFakeRegistry()];
   await gone.stop();

@@ -83,3 +83,17 @@ test('what needs a restart is named, and the old stays', async () => {
   expect(mirror.logLines().find(reloaded)?.['needRestart']).toEqual(['storage']);
   expect((await mirror.metrics()).sum('layerwell_cache_capacity_bytes')).toBe(50 * 1024 ** 3);
 });
+
+test('an operator who admits any host is warned at start and when it is read again', async () => {
+  const one = await startFakeRegistry();
+  const anyHost = { ...upstreams({ 'one.test': one }), upstreams: { 'one.test': { url: one.url }, '**': {} } };
+  const warned = ({ msg, warning }: Readonly<Record<string, unknown>>) =>
+    msg === 'configuration' && String(warning).startsWith('upstreams["**"]: admits any host');
+  const mirror = await startMirror(anyHost);
+  expect(mirror.logLines().filter(warned)).toHaveLength(1);
+
+  mirror.send('SIGHUP');
+  await mirror.logged(reloaded);
+
+  expect(mirror.logLines().filter(warned)).toHaveLength(2);
+});

@@ -119,6 +119,16 @@ describe('credentials', () => {
     expect(await secretOf(await accountOf({ kind: 'google', keyFile: await fileWith(key) }))).toBe(key.trimEnd());
   });
 
+  test('of Google, with that key as the password of _json_key, which is sent in base64', async () => {
+    const key = '{\n"type": "service_account"\n}\n';
+    const said = { kind: 'basic', username: '_json_key', passwordFile: await fileWith(key) };
+    expect(await secretOf(await accountOf(said))).toBe(key.trimEnd());
+    const empty = await accountOf({ ...said, passwordFile: await fileWith('') });
+    await expect(secretOf(empty)).rejects.toThrow('is empty');
+    const other = await accountOf({ ...said, username: 'robot' });
+    await expect(secretOf(other)).rejects.toThrow('holds more than one line');
+  });
+
   test.each([
     { what: 'is empty', text: '\n', says: 'is empty' },
     { what: 'could end a header early', text: 'a\r\nb: c', says: 'holds more than one line' },

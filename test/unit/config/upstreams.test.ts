@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { warningsOf } from '../../../src/config/warnings.ts';
 import { configOf, problemsWith } from '../../support/config.ts';
 
 const account = { kind: 'basic', username: 'u', password: 'p' };
@@ -67,6 +68,32 @@ describe('the names of upstreams', () => {
     expect(await problemsWith({ upstreams: { '*.x.io': {} } })).toEqual([
       'defaultUpstream: missing: all upstreams are patterns, none of which can be the default',
     ]);
+  });
+});
+
+describe('a key that admits any host', () => {
+  test.each(['**', '*', '*.*', '**:5000'])(
+    '%s takes no credentials: a client would choose who is shown them',
+    async (name) => {
+      const entry = { credentials: [account, { kind: 'docker-config', configFile: 'c' }], visibility: 'public' };
+      expect(await problemsOf(entry, name)).toEqual([
+        'credentials[0]: not for a name that admits any host: clients choose whom it is shown to',
+      ]);
+      const tls = { certFile: 'c', keyFile: 'k' };
+      expect(await problemsOf({ tls, visibility: 'public' }, name)).toEqual([
+        'tls.certFile: not for a name that admits any host: clients choose whom it is shown to',
+      ]);
+    },
+  );
+
+  test.each(['*.pkg.dev', '**.internal', '*.dkr.ecr.*.amazonaws.com'])('%s says whose hosts, and may', async (name) => {
+    const entry = { credentials: [account], visibility: 'public' };
+    expect((await configOf({ upstreams: { 'quay.io': {}, [name]: entry } })).upstreams[1]?.hasIdentity).toBe(true);
+  });
+
+  test('is warned about', async () => {
+    const warnings = warningsOf(await configOf({ upstreams: { 'quay.io': {}, '*.pkg.dev': {}, '**': {} } }));
+    expect(warnings).toEqual([expect.stringMatching(/^upstreams\["\*\*"\]: admits any host on the internet/)]);
   });
 });
 

@@ -3,13 +3,13 @@ import type { Upstream } from '../../../src/mirror/ports.ts';
 import { chooseUpstream, type UpstreamHints } from '../../../src/mirror/upstream-choice.ts';
 
 /** One that must not be asked: choosing is done without. */
-function upstreamNamed(name: string): Upstream {
+function upstreamNamed(name: string, label = name): Upstream {
   const refuse = async (): Promise<never> => {
     throw new Error('asked');
   };
   return {
     name,
-    label: name,
+    label,
     headManifest: refuse,
     getManifest: refuse,
     headBlob: refuse,
@@ -73,4 +73,24 @@ test.each([
   { hints: { name: 'a'.repeat(250) }, code: 'NAME_INVALID' },
 ])('$hints is refused with $code', ({ hints, code }) => {
   expect(() => choose(hints)).toThrow(expect.objectContaining({ code }));
+});
+
+/** Beside docker.io, any host that is asked for. */
+const withAnyHost = {
+  find: (name: string) => known.get(name) ?? upstreamNamed(name, '**'),
+  defaultUpstream: hub,
+};
+
+test.each([
+  { hints: { name: 'org/app' }, expected: 'docker.io org/app' },
+  { hints: { name: 'org/app', host: 'mirror.internal:5000' }, expected: 'docker.io org/app' },
+  { hints: { name: 'org/app', host: 'ghcr.io' }, expected: 'ghcr.io org/app' },
+  { hints: { name: 'quay.io/org/app' }, expected: 'quay.io org/app' },
+  { hints: { name: 'localhost:5000/app' }, expected: 'localhost:5000 app' },
+  { hints: { name: 'org/app', namespace: 'quay.io' }, expected: 'quay.io org/app' },
+  { hints: { name: 'org/app', pathPrefix: 'quay.io' }, expected: 'quay.io org/app' },
+])('where a pattern admits any host, $hints → $expected', ({ hints, expected }) => {
+  const all = { namespace: undefined, host: undefined, pathPrefix: undefined, ...hints };
+  const { upstream, repository } = chooseUpstream(all, withAnyHost);
+  expect(`${upstream.name} ${repository}`).toBe(expected);
 });

@@ -8,6 +8,7 @@ import { ManualClock } from '../../support/manual-clock.ts';
 import { thisTest } from '../../support/owner.ts';
 import { countConnections } from './count-connections.ts';
 import { RecordingObserver } from './recording-observer.ts';
+import { startProxy } from './start-proxy.ts';
 import { patiently } from './start-client.ts';
 
 function directoryOf(entries: Record<string, Partial<UpstreamSettings>>, maxMatchedNames?: number) {
@@ -76,6 +77,24 @@ test('a name that a client chose leads to no private address, though a pattern a
     });
   }
   expect(inside.connections()).toBe(0);
+});
+
+test('behind a proxy, where no address is seen, any host is none: only those that are listed', async () => {
+  const proxy = await startProxy();
+  const through = { proxy: { http: proxy.url, https: proxy.url, except: [] } };
+  const directory = directoryOf({ '**': { ...through, redirectHosts: ['listed.example'] }, '*.pkg.dev': through });
+  const ask = (name: string) => directory.find(name)?.listTags(parseRepository('a'), patiently);
+
+  await expect(ask('metadata.internal')).rejects.toMatchObject({
+    trouble: 'misbehaving',
+    message: expect.stringContaining('redirectHosts'),
+  });
+  expect(proxy.asked).toEqual([]);
+
+  for (const name of ['listed.example', 'eu.pkg.dev']) {
+    await expect(ask(name)).rejects.toMatchObject({ name: 'UpstreamError' });
+    expect(proxy.asked.at(-1)).toBe(`CONNECT ${name}:443`);
+  }
 });
 
 test('a client that was put aside for newer names can still be asked', async () => {
