@@ -4,7 +4,7 @@
  */
 export function nextLink(header: string | readonly string[] | undefined): string | undefined {
   const text = typeof header === 'string' ? header : (header ?? []).join(', ');
-  for (const [, target, params = ''] of text.matchAll(/<([^>]*)>((?:[^<"]|"(?:[^"\\]|\\.)*")*)/g)) {
+  for (const [, target, params = ''] of text.matchAll(/<([^<>]*)>((?:[^<"]|"(?:[^"\\]|\\.)*")*)/g)) {
     if (relationsIn(params).includes('next')) return target;
   }
   return undefined;

@@ -22,13 +22,15 @@ const quoted = /"((?:[^"\\]|\\[\s\S])*)"/y;
 const unquoted = /[^\s,"]*/y;
 const token68 = /[ \t]+[A-Za-z0-9\-._~+/]+=*(?=[ \t]*(?:,|$))/y;
 const anything = /[\s\S]/y;
+/** Longer ones are no registry's, and quotes that never end cost time by the square of their number. */
+const maxLength = 8 * 1024;
 
 /**
  * Parses WWW-Authenticate: several header lines, several challenges in one line (Codeberg sends Bearer and Basic together), quoted
  * strings with escapes, unquoted values. What is malformed is skipped.
  */
 export function parseChallenges(header: string | readonly string[] | undefined): readonly Challenge[] {
-  const text = typeof header === 'string' ? header : (header ?? []).join(', ');
+  const text = (typeof header === 'string' ? header : (header ?? []).join(', ')).slice(0, maxLength);
   const challenges: { scheme: string; params: Map<string, string> }[] = [];
   let at = 0;
   const eat = (pattern: RegExp): RegExpExecArray | null => {
