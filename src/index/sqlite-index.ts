@@ -141,7 +141,15 @@ export class SqliteIndex implements Index, RebuildableIndex {
   }
 
   async heldBytes(repositories: readonly string[]): Promise<number> {
-    return (await this.#reader()).heldBytes(repositories);
+    const reader = await this.#reader();
+    const sizes = new Map<string, number>();
+    for (const repository of repositories) {
+      for (const held of reader.heldIn(repository)) {
+        for (const { digest, size } of held) sizes.set(digest, size);
+        await nextTurn();
+      }
+    }
+    return sizes.values().reduce((sum, size) => sum + size, 0);
   }
 
   async watchingSinceMs(): Promise<number> {

@@ -6,6 +6,8 @@ import { numberIn, type Row, textIn } from './rows.ts';
 
 /** From here on it is cheaper to go through a repository's manifests than through all manifests that name something. */
 const manyParents = 200;
+/** Rows looked at in one step of a long walk. */
+const rowsAtOnce = 500;
 
 /** Answers from the index's file, each by a statement prepared once. */
 export class ViewReader {
@@ -16,7 +18,7 @@ export class ViewReader {
   readonly #nextRepository: StatementSync;
   readonly #hasContent: StatementSync;
   readonly #totals: StatementSync;
-  readonly #heldBytes: StatementSync;
+  readonly #held: StatementSync;
   readonly #evictable: StatementSync;
   readonly #holders: StatementSync;
 
@@ -37,11 +39,10 @@ export class ViewReader {
     this.#hasContent = database.prepare(`
       SELECT EXISTS (SELECT 1 FROM links INDEXED BY held CROSS JOIN content USING (digest) WHERE repository = ?) AS found`);
     this.#totals = database.prepare('SELECT bytes, manifests, blobs FROM totals');
-    this.#heldBytes = database.prepare(`
-      WITH RECURSIVE held (digest) AS (
-        SELECT digest FROM links INDEXED BY held WHERE repository IN (SELECT value FROM json_each(?))
-        UNION SELECT child FROM names JOIN held ON parent = digest
-      ) SELECT coalesce(sum(size), 0) AS bytes FROM content JOIN held USING (digest)`);
+    this.#held = database.prepare(`
+      SELECT digest, size FROM (
+        SELECT digest FROM links INDEXED BY held WHERE repository = ? AND kind = ? AND digest > ? ORDER BY digest LIMIT ${rowsAtOnce}
+      ) LEFT JOIN content USING (digest) ORDER BY digest`);
     this.#evictable = database.prepare(`
       SELECT digest, size, used_at, is_manifest FROM content INDEXED BY evictable WHERE named_by = 0
       ORDER BY used_at, digest LIMIT ? OFFSET ?`);
@@ -69,8 +70,16 @@ export class ViewReader {
     return { bytes: numberIn(row, 'bytes'), manifests: numberIn(row, 'manifests'), blobs: numberIn(row, 'blobs') };
   }
 
-  heldBytes(repositories: readonly string[]): number {
-    return numberIn(this.#heldBytes.get(JSON.stringify(repositories)) ?? {}, 'bytes');
+  /** Everything linked to a repository, some with each step; what is not stored any more has no size. */
+  *heldIn(repository: string): Iterable<readonly { readonly digest: string; readonly size: number }[]> {
+    for (const kind of ['manifest', 'blob']) {
+      for (let from: string | undefined = ''; from !== undefined; ) {
+        const rows: readonly Row[] = this.#held.all(repository, kind, from);
+        yield rows.map((row) => ({ digest: textIn(row, 'digest'), size: Number(row['size'] ?? 0) }));
+        const last = rows[rowsAtOnce - 1];
+        from = last && textIn(last, 'digest');
+      }
+    }
   }
 
   evictable(limit: number, offset: number): readonly EvictableContent[] {

@@ -250,7 +250,7 @@ export interface Index {
   evictable(options: { readonly limit: number; readonly offset: number }): Promise<readonly EvictableContent[]>;
   /** Since when it has seen every use: what was not used since may have been used before. */
   watchingSinceMs(): Promise<number>;
-  /** Bytes of what is linked to one of these repositories, `<upstream>/<repository>`, and of all that its manifests name. */
+  /** Bytes of what is linked to these repositories, `<upstream>/<repository>`, each digest once. */
   heldBytes(repositories: readonly string[]): Promise<number>;
   /** Drops a digest from the view. @returns the records that spoke of it. */
   forget(digest: Digest): Promise<readonly RecordKey[]>;

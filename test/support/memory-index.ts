@@ -85,7 +85,6 @@ export class MemoryIndex implements Index {
     const held = new Set(
       this.links.filter((link) => repositories.includes(nameOf(link.of))).map(({ digest }) => digest),
     );
-    for (const digest of held) for (const child of this.contents.get(digest)?.names ?? []) held.add(child);
     return [...held].reduce((sum, digest) => sum + (this.contents.get(digest)?.size ?? 0), 0);
   }
 
