@@ -48,7 +48,7 @@ export async function openBlob(
   if (answer.status === 200) return { size: contentLengthOf(answer.headers), offset: 0, body: answer.body };
   if (answer.status === 206) return openedPart(answer, options.range);
   const failure = await requests.failureOf(answer, 'BLOB_UNKNOWN');
-  throw answer.status === 416
+  throw answer.status === 416 && options.range !== undefined
     ? new OciError('RANGE_INVALID', 'the blob has no such range', { cause: failure })
     : failure;
 }

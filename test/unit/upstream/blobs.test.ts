@@ -277,6 +277,14 @@ test('a blob that is not there is unknown, also where HEAD is refused', async ()
   await expect(looked).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
 });
 
+test('a blob of which the registry says that it has no such range, though none was asked for, is its fault', async () => {
+  const { client, repository, blob } = await startWithBlob({ fault: { status: 416 } });
+
+  const asked = client.openBlob(repository, blob.digest, patiently);
+
+  await expect(asked).rejects.toMatchObject({ trouble: 'misbehaving' });
+});
+
 test('a failure before anybody reads is still there for the one who does', async () => {
   const { client, registry, blob } = await startWithBlob({ size: 20 * mebibyte, fault: { cutAfterBytes: 500 } });
   const { body } = await client.openBlob(repository, blob.digest, patiently);
