@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type {
   Clock,
   EvictableContent,
+  EvictionPosition,
   Index,
   IndexedContent,
   Link,
@@ -156,8 +157,14 @@ export class SqliteIndex implements Index, RebuildableIndex {
     return this.#open().watchingSinceMs;
   }
 
-  async evictable({ limit, offset }: { limit: number; offset: number }): Promise<readonly EvictableContent[]> {
-    return (await this.#reader()).evictable(limit, offset);
+  async evictable({
+    limit,
+    after,
+  }: {
+    limit: number;
+    after?: EvictionPosition | undefined;
+  }): Promise<readonly EvictableContent[]> {
+    return (await this.#reader()).evictable(limit, after);
   }
 
   /** At once: what is noted of the digest afterwards stays. */

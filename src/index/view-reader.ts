@@ -1,5 +1,5 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import type { EvictableContent, Link, RepositoryId, Totals } from '../mirror/ports.ts';
+import type { EvictableContent, EvictionPosition, Link, RepositoryId, Totals } from '../mirror/ports.ts';
 import { type Digest, parseDigest } from '../oci/digest.ts';
 import { fullName, repositoryNamed } from './repository-name.ts';
 import { numberIn, type Row, textIn } from './rows.ts';
@@ -45,7 +45,7 @@ export class ViewReader {
       ) LEFT JOIN content USING (digest) ORDER BY digest`);
     this.#evictable = database.prepare(`
       SELECT digest, size, used_at, is_manifest FROM content INDEXED BY evictable WHERE named_by = 0
-      ORDER BY used_at, digest LIMIT ? OFFSET ?`);
+      AND (used_at, digest) > (?, ?) ORDER BY used_at, digest LIMIT ?`);
     this.#holders = database.prepare('SELECT DISTINCT repository FROM links WHERE digest = ?');
   }
 
@@ -82,8 +82,8 @@ export class ViewReader {
     }
   }
 
-  evictable(limit: number, offset: number): readonly EvictableContent[] {
-    return this.#evictable.all(limit, offset).map((row) => ({
+  evictable(limit: number, after: EvictionPosition | undefined): readonly EvictableContent[] {
+    return this.#evictable.all(after?.usedAtMs ?? -1, after?.digest ?? '', limit).map((row) => ({
       digest: parseDigest(textIn(row, 'digest')),
       size: numberIn(row, 'size'),
       isManifest: numberIn(row, 'is_manifest') === 1,

@@ -247,7 +247,11 @@ export interface Index {
    * What may be evicted, least recently used first: content that no stored manifest names.
    * With each the repositories that are linked to it, for the `keep` globs.
    */
-  evictable(options: { readonly limit: number; readonly offset: number }): Promise<readonly EvictableContent[]>;
+  evictable(options: {
+    readonly limit: number;
+    /** Goes on behind this one; absent: from the beginning. */
+    readonly after?: EvictionPosition | undefined;
+  }): Promise<readonly EvictableContent[]>;
   /** Since when it has seen every use: what was not used since may have been used before. */
   watchingSinceMs(): Promise<number>;
   /** Bytes of what is linked to these repositories, `<upstream>/<repository>`, each digest once. */
@@ -257,6 +261,9 @@ export interface Index {
   /** Resolves once the view is complete: at once, or when a rebuild that is under way has ended. */
   whenComplete(options: Waiting): Promise<void>;
 }
+
+/** Whose turn it is, in the order in which content is evicted. */
+export type EvictionPosition = Pick<EvictableContent, 'usedAtMs' | 'digest'>;
 
 export interface EvictableContent {
   readonly digest: Digest;

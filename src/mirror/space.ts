@@ -1,7 +1,16 @@
 import type { Digest } from '../oci/digest.ts';
 import { anyGlobMatcher } from '../oci/glob.ts';
 import { bytesToFree, chooseVictims, type SpaceLimits } from './eviction.ts';
-import type { BlobStore, Clock, EvictableContent, Index, Observer, RecordKey, RecordStore } from './ports.ts';
+import type {
+  BlobStore,
+  Clock,
+  EvictableContent,
+  EvictionPosition,
+  Index,
+  Observer,
+  RecordKey,
+  RecordStore,
+} from './ports.ts';
 
 export interface SpaceDeps {
   readonly store: Pick<BlobStore, 'remove' | 'isBeingRead' | 'pendingBytes' | 'freeBytes' | 'dropInterrupted'>;
@@ -118,13 +127,14 @@ export class Space {
     usedBeforeMs: number;
   }): Promise<readonly EvictableContent[]> {
     const { index, store } = this.#deps;
-    for (let offset = 0; ; offset += pageSize) {
-      const page = await index.evictable({ limit: pageSize, offset });
+    for (let after: EvictionPosition | undefined; ; ) {
+      const page = await index.evictable({ limit: pageSize, after });
+      after = page.at(-1);
       const victims = chooseVictims(
         page.filter(({ usedAtMs }) => usedAtMs < usedBeforeMs),
         { bytesNeeded, isKept: (content) => this.#isKept(content), isBusy: ({ digest }) => store.isBeingRead(digest) },
       );
-      const isLast = page.length < pageSize || (page.at(-1)?.usedAtMs ?? 0) >= usedBeforeMs;
+      const isLast = page.length < pageSize || (after?.usedAtMs ?? 0) >= usedBeforeMs;
       if (victims.length > 0 || isLast) return victims;
     }
   }

@@ -54,11 +54,13 @@ describe.each(indexes)('an index $name', ({ subject }) => {
         noteBlob(index, 'a', { usedAtMs: 1, size: 77 }),
       ];
       expect(await evictable(index)).toEqual([a, b, c]);
-      expect(await index.evictable({ limit: 1, offset: 0 })).toEqual([
+      expect(await index.evictable({ limit: 1 })).toEqual([
         { digest: a, size: 77, isManifest: false, usedAtMs: 1, holders: [] },
       ]);
-      expect((await index.evictable({ limit: 2, offset: 1 })).map(({ digest }) => digest)).toEqual([b, c]);
-      expect(await index.evictable({ limit: 2, offset: 3 })).toEqual([]);
+      expect(
+        (await index.evictable({ limit: 2, after: { usedAtMs: 1, digest: a } })).map(({ digest }) => digest),
+      ).toEqual([b, c]);
+      expect(await index.evictable({ limit: 2, after: { usedAtMs: 3, digest: c } })).toEqual([]);
     });
 
     test('moves back when it is used, and never forward', async () => {
@@ -73,7 +75,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await evictable(index)).toEqual([b, a]);
       index.noteUse(named('unheard of'), 40);
       expect(await evictable(index)).toEqual([b, a]);
-      expect(await index.evictable({ limit: 1, offset: 0 })).toMatchObject([{ usedAtMs: 25 }]);
+      expect(await index.evictable({ limit: 1 })).toMatchObject([{ usedAtMs: 25 }]);
     });
 
     test('is nothing that a stored manifest names, in whatever order they were noted', async () => {
@@ -146,7 +148,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       for (const of of [alpine, elsewhere]) index.noteLink(link(of, layer));
       index.noteLink(link(alpine, layer, { kind: 'manifest' }));
       index.noteLink(link(debian, named('other')));
-      const [found] = await index.evictable({ limit: 1, offset: 0 });
+      const [found] = await index.evictable({ limit: 1 });
       expect(found?.holders).toHaveLength(2);
       expect(found?.holders).toEqual(expect.arrayContaining([alpine, elsewhere]));
     });

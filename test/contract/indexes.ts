@@ -44,5 +44,5 @@ export function link(of: RepositoryId, digest: Digest, more: Partial<Link> = {})
 
 /** All that may be evicted, in order. */
 export async function evictable(index: Index): Promise<readonly Digest[]> {
-  return (await index.evictable({ limit: 1000, offset: 0 })).map(({ digest }) => digest);
+  return (await index.evictable({ limit: 1000 })).map(({ digest }) => digest);
 }

@@ -1,5 +1,6 @@
 import type {
   EvictableContent,
+  EvictionPosition,
   Index,
   IndexedContent,
   Link,
@@ -11,6 +12,11 @@ import type { Digest } from '../../src/oci/digest.ts';
 import type { Tag } from '../../src/oci/reference.ts';
 
 const nameOf = ({ upstream, repository }: RepositoryId) => `${upstream}/${repository}`;
+
+/** By last use, then by digest. */
+function turnOf(one: EvictionPosition, other: EvictionPosition): number {
+  return one.usedAtMs - other.usedAtMs || one.digest.localeCompare(other.digest);
+}
 
 /** An Index in memory, for tests of what stands above it. */
 export class MemoryIndex implements Index {
@@ -57,12 +63,18 @@ export class MemoryIndex implements Index {
     return { bytes: all.reduce((sum, { size }) => sum + size, 0), manifests, blobs: all.length - manifests };
   }
 
-  async evictable({ limit, offset }: { limit: number; offset: number }): Promise<readonly EvictableContent[]> {
+  async evictable({
+    limit,
+    after,
+  }: {
+    limit: number;
+    after?: EvictionPosition | undefined;
+  }): Promise<readonly EvictableContent[]> {
     const named = new Set([...this.contents.values()].flatMap(({ names }) => names));
     return [...this.contents.values()]
-      .filter(({ digest }) => !named.has(digest))
-      .sort((one, other) => one.usedAtMs - other.usedAtMs)
-      .slice(offset, offset + limit)
+      .filter((content) => !named.has(content.digest) && (after === undefined || turnOf(content, after) > 0))
+      .sort(turnOf)
+      .slice(0, limit)
       .map((content) => ({
         ...content,
         holders: this.links.filter(({ digest }) => digest === content.digest).map(({ of }) => of),

@@ -13,7 +13,7 @@ import { temporaryDirectory } from './temp-directory.ts';
 export const alpine = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
 export const local = { upstream: '127.0.0.1:5000', repository: parseRepository('app') };
 export const latest = parseTag('latest');
-export const everything = { limit: 1000, offset: 0 };
+export const everything = { limit: 1000 };
 export const built = image({ layers: 2 });
 /** The bytes of it all. */
 export const whole = built.blobs.reduce((sum, { bytes }) => sum + bytes.byteLength, built.manifest.bytes.byteLength);

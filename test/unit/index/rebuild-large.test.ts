@@ -19,7 +19,7 @@ test('20,000 blobs are found without anybody waiting 50 ms for the process', asy
     expect(await rebuild(index, fileStores({ path: kept.path }))).toEqual([]);
   });
   expect(await index.totals()).toMatchObject({ manifests: 2000, blobs: 18_000 });
-  expect(await index.evictable({ limit: 3000, offset: 0 })).toHaveLength(2000);
+  expect(await index.evictable({ limit: 3000 })).toHaveLength(2000);
   expect(longest).toBeLessThan(50);
 }, 120_000);
 

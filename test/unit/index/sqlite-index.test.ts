@@ -13,7 +13,7 @@ const layer = digestOf(Buffer.from('layer'));
 const manifest = digestOf(Buffer.from('manifest'));
 const of = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
 const latest = parseTag('latest');
-const everything = { limit: 1000, offset: 0 };
+const everything = { limit: 1000 };
 
 type Notebook = Pick<ReturnType<typeof indexAt>['index'], 'noteContent' | 'noteTag'>;
 
