@@ -53,11 +53,17 @@ export class FakeAuth {
     if (authorization === undefined ? options.username !== undefined && !options.privateRepositories : !isKnown) {
       return { status: 401, headers: {}, body: errorBody('UNAUTHORIZED') };
     }
+    return json(200, this.issue(query.getAll('scope').join(' '), { anonymous: authorization === undefined }));
+  }
+
+  /** What a token endpoint says to whom it knows. */
+  issue(scope: string, { anonymous = false } = {}): object {
+    const { options } = this;
     this.#issued += 1;
     const token = `token-${this.#issued}`;
-    this.#tokens.set(token, { scope: query.getAll('scope').join(' '), anonymous: authorization === undefined });
-    const lifetime = options.expiresInSeconds === undefined ? {} : { expires_in: options.expiresInSeconds };
-    return json(200, { token, access_token: token, ...lifetime });
+    this.#tokens.set(token, { scope, anonymous });
+    const isTold = options.kind === 'bearer' && options.expiresInSeconds !== undefined;
+    return { token, access_token: token, ...(isTold && { expires_in: options.expiresInSeconds }) };
   }
 }
 

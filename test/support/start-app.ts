@@ -10,7 +10,7 @@ import type { MirrorConfig } from './start-mirror.ts';
 import { temporaryDirectory } from './temp-directory.ts';
 
 /** What stands in the place of the machine's own. */
-export type Replaced = Pick<AppDeps, 'files' | 'patienceMs'>;
+export type Replaced = Pick<AppDeps, 'files' | 'patienceMs'> & { readonly clock?: ManualClock };
 
 /** Builds the whole app in this process, on real sockets and a real disk, with a clock that the test turns. */
 export async function startApp(
@@ -30,7 +30,7 @@ const stopWithinMs = 5_000;
 export class RunningApp {
   /** Where it keeps what it has. */
   readonly dataDirectory: string;
-  readonly clock = new ManualClock();
+  readonly clock: ManualClock;
   readonly #replaced: Replaced;
   readonly #lines: LogLine[] = [];
   #config: MirrorConfig = {};
@@ -41,6 +41,7 @@ export class RunningApp {
   constructor(dataDirectory: string, replaced: Replaced = {}) {
     this.dataDirectory = dataDirectory;
     this.#replaced = replaced;
+    this.clock = replaced.clock ?? new ManualClock();
   }
 
   get url(): string {
@@ -73,7 +74,7 @@ export class RunningApp {
     const log = { logger: this.#logger(), flush: () => {}, close: () => {} };
     const { clock } = this;
     const versions = { version: 'test', nodeVersion: 'v0.0.0' };
-    const app = createApp({ config: settings, ...versions, log, failpoint: () => {}, clock, ...this.#replaced });
+    const app = createApp({ config: settings, ...versions, log, failpoint: () => {}, ...this.#replaced, clock });
     this.#stop = await startInOrder(app.parts);
     this.#address = app.address();
     this.#managementAddress = app.managementAddress();

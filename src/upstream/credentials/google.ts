@@ -37,6 +37,9 @@ export function createGoogleCredentials(
   return { account, secret: (options) => renewed.current(options), forget: (secret) => renewed.forget(secret) };
 }
 
+/** A token is no project's, but without one the library runs `gcloud` and asks the metadata server to find it out, which takes a second. */
+const noProject = 'none';
+
 interface GoogleToken {
   readonly token: string;
   readonly endsAtMs: number | undefined;
@@ -48,7 +51,7 @@ async function fetchToken(readKey: ReadSecret | undefined, agents: CloudAgents):
   const transporterOptions = { agent: agents };
   const client = readKey
     ? new JWT({ ...parseKey(await readKey()), scopes, transporterOptions })
-    : await new GoogleAuth({ scopes, clientOptions: { transporterOptions } }).getClient();
+    : await new GoogleAuth({ scopes, projectId: noProject, clientOptions: { transporterOptions } }).getClient();
   const { token } = await client.getAccessToken();
   if (typeof token !== 'string') throw new UpstreamError('refused', 'Google answered without a token');
   return { token, endsAtMs: client.credentials.expiry_date ?? undefined };

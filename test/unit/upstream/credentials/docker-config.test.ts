@@ -13,7 +13,7 @@ import { temporaryDirectory } from '../../../support/temp-directory.ts';
 import { sendJson, serve } from '../serve.ts';
 import { clientOf, patiently } from '../start-client.ts';
 import { accountDeps } from './account-deps.ts';
-import { printing, writeHelper } from './write-helper.ts';
+import { printing, writeHelper } from '../../../support/write-helper.ts';
 
 const auth = (pair: string) => ({ auth: Buffer.from(pair).toString('base64') });
 

@@ -7,7 +7,7 @@ import { image } from '../../../support/images.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
 import { clientOf, patiently } from '../start-client.ts';
 import { accountDeps } from './account-deps.ts';
-import { printing, writeHelper } from './write-helper.ts';
+import { printing, writeHelper } from '../../../support/write-helper.ts';
 
 const account = { username: 'AWS', password: 'from-helper' };
 

@@ -105,9 +105,6 @@ test('while Google does not answer, the token that is there serves until its end
 test('a machine or pod of Google has an account without any key', async () => {
   vi.stubEnv('METADATA_SERVER_DETECTION', 'assume-present');
   vi.stubEnv('GCE_METADATA_HOST', 'metadata.test');
-  // The library asks for these as well.
-  nock('http://metadata.test').get('/computeMetadata/v1/universe/universe-domain').reply(404);
-  nock('http://metadata.test').get('/computeMetadata/v1/project/project-id').reply(404);
   nock('http://metadata.test', { reqheaders: { 'metadata-flavor': 'Google' } })
     .get('/computeMetadata/v1/instance/service-accounts/default/token')
     .query(true)
@@ -117,7 +114,12 @@ test('a machine or pod of Google has an account without any key', async () => {
       { 'Metadata-Flavor': 'Google' },
     );
 
+  const project = nock('http://metadata.test').get('/computeMetadata/v1/project/project-id').reply(200, 'project');
+
   expect(await start().secret()).toEqual({ kind: 'basic', username: 'oauth2accesstoken', password: 'ya29.metadata' });
+
+  // The library would run `gcloud` before it asks for this.
+  expect(project.isDone()).toBe(false);
 });
 
 test('a machine without any account is trouble', async () => {
