@@ -36,7 +36,8 @@ const pagesBetweenCheckpoints = 400;
 const cacheKiB = 16 * 1024;
 
 /**
- * Opens the index for this process alone. One that is broken or of another version is thrown away: it is only a view.
+ * Opens the index for this process alone. One that is broken or of another version is thrown away, and on a full disk it is made in
+ * memory: it is only a view.
  * @throws Error when another process has it open, or when no index can be made at `path`.
  */
 export async function openDatabase(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
@@ -52,8 +53,11 @@ export async function openDatabase(options: OpenDatabaseOptions): Promise<Opened
     for (const suffix of ['', '-wal', '-shm', '-journal']) await files.remove(`${path}${suffix}`);
     return openSound(options);
   } catch (cause) {
-    return cannotBeMade(path, cause);
+    if (!isFull(cause)) return cannotBeMade(path, cause);
+    onBroken(cause);
   }
+  // It is only a view: in memory it serves as well, and the next start builds it anew.
+  return openSound({ ...options, path: ':memory:' });
 }
 
 function cannotBeMade(path: string, cause: unknown): never {
@@ -145,8 +149,18 @@ function rowOf(database: DatabaseSync, query: string): Record<string, unknown> {
   return row;
 }
 
-/** SQLITE_BUSY, or SQLITE_LOCKED; the lower byte of the extended codes (sqlite.org/rescode.html). */
+/** SQLITE_BUSY, or SQLITE_LOCKED. */
 export function isInUse(error: unknown): boolean {
-  if (!(error instanceof Error && 'errcode' in error && typeof error.errcode === 'number')) return false;
-  return [5, 6].includes(error.errcode & 0xff);
+  return [5, 6].includes(resultCode(error));
+}
+
+/** SQLITE_FULL. */
+function isFull(error: unknown): boolean {
+  return resultCode(error) === 13;
+}
+
+/** The lower byte of the extended codes (sqlite.org/rescode.html). */
+function resultCode(error: unknown): number {
+  if (!(error instanceof Error && 'errcode' in error && typeof error.errcode === 'number')) return 0;
+  return error.errcode & 0xff;
 }

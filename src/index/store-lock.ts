@@ -74,19 +74,30 @@ export class StoreLock implements StoreRuns {
     const { folder, observer } = this.#deps;
     try {
       this.#hold();
-      return true;
     } catch (cause) {
       if (isInUse(cause)) throw new Error(`the storage path ${folder} is in use by another process`, { cause });
       observer.trouble({ part: 'store lock', cause });
       return false;
     }
+    return true;
   }
 
-  /** In this mode SQLite keeps the lock of the first write until the database is closed, or its process has ended. */
+  /** SQLITE_BUSY where somebody else has it: in this mode the lock is kept until the database is closed, or its process has ended. */
   #hold(): void {
     const database = new DatabaseSync(this.#path, { timeout: 0 });
     try {
-      database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL');
+      database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; COMMIT');
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+    this.#database = database;
+    this.#noteRun(database);
+  }
+
+  /** A full disk cannot take the note. Then the next run finds that it does not know the last one, and rebuilds its index. */
+  #noteRun(database: DatabaseSync): void {
+    try {
       inTransaction(database, () => {
         database.exec('CREATE TABLE IF NOT EXISTS holder (run TEXT NOT NULL) STRICT');
         const last = database.prepare('SELECT run FROM holder').get();
@@ -94,10 +105,8 @@ export class StoreLock implements StoreRuns {
         database.exec('DELETE FROM holder');
         database.prepare('INSERT INTO holder VALUES (?)').run(this.run);
       });
-      this.#database = database;
-    } catch (error) {
-      database.close();
-      throw error;
+    } catch (cause) {
+      this.#deps.observer.trouble({ part: 'store lock', cause });
     }
   }
 }
