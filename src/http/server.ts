@@ -103,6 +103,8 @@ export class Listener {
     this.#server.on('connection', (socket) => this.#connections.accepted(socket));
     const opened = options.certificate ? 'secureConnection' : 'connection';
     this.#server.on(opened, (socket: Duplex) => this.#connections.opened(socket));
+    // Node would answer what it does not know by a bare 417; RFC 9110 §10.1.1 lets it be ignored.
+    this.#server.on('checkExpectation', handle);
     this.#server.on('clientError', (error, socket) => broken.refuse(error, socket));
     // Slow headers are cut by Node itself (headersTimeout); a response nobody reads, by this.
     this.#server.timeout = options.idleTimeoutMs;

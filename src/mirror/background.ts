@@ -65,7 +65,7 @@ export class Background {
   #retry(): void {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
-    for (const [name, { part, work, hasFailed }] of [...this.#insisted.entries()]) {
+    for (const [name, { part, work, hasFailed }] of this.#insisted.entries().toArray()) {
       if (hasFailed) void this.insist(part, name, work);
     }
   }

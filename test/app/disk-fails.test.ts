@@ -140,14 +140,16 @@ test.each(disks.filter(({ code }) => code === 'ENOSPC' || code === 'EIO'))(
 
 test('while the disk refuses everything, images are pulled all the same, again and again, and kept once it recovers', async () => {
   const mirror = await startMirror();
-  for (const tag of ['1', '2', '3']) publish(mirror, tag);
+  const digests = ['1', '2', '3'].map((tag) => publish(mirror, tag).manifest.digest);
+  const pulled = async () => {
+    const pulls = ['1', '2', '3'].map(async (tag) => (await pullAll(mirror.app, repository, tag)).digest);
+    return Promise.all(pulls);
+  };
   mirror.files.failWith = () => 'EIO';
-  for (let round = 0; round < 3; round += 1) {
-    for (const tag of ['1', '2', '3']) await pullAll(mirror.app, repository, tag);
-  }
+  for (let round = 0; round < 3; round += 1) expect(await pulled()).toEqual(digests);
   mirror.files.failWith = () => undefined;
-  for (const tag of ['1', '2', '3']) await pullAll(mirror.app, repository, tag);
+  expect(await pulled()).toEqual(digests);
   await mirror.app.restart();
   await mirror.upstream.stop();
-  for (const tag of ['1', '2', '3']) await pullAll(mirror.app, repository, tag);
+  expect(await pulled()).toEqual(digests);
 });

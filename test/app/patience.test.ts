@@ -31,9 +31,7 @@ test.each(questions)(
     const app = await startApp(mirrorOf(upstream), { patienceMs });
     const answer = await ask(app, path, { method, headers });
     expect(answer.status).toBe(504);
-    if (method === 'GET') {
-      expect(JSON.parse(answer.body.toString())).toMatchObject({ errors: [{ code: 'UNAVAILABLE' }] });
-    }
+    expect(answer.body.toString()).toMatch(method === 'HEAD' ? /^$/ : /^\{"errors":\[\{"code":"UNAVAILABLE"/);
   },
 );
 

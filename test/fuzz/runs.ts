@@ -1,7 +1,13 @@
-import type { Parameters } from 'fast-check';
+import fc from 'fast-check';
 
-/** The same examples at every run; `FUZZ_SEED=7 FUZZ_TIMES=100` looks at others, and at more of them. */
-export function runs(numRuns: number): Parameters<unknown> {
+/**
+ * Asserts that a property holds for so many examples: the same at every run. `FUZZ_SEED=7 FUZZ_TIMES=100` looks at others, and at more
+ * of them.
+ */
+export async function expectAlways(
+  property: fc.IRawProperty<unknown, true> | fc.IRawProperty<unknown, false>,
+  examples: number,
+): Promise<void> {
   const seed = Number(process.env['FUZZ_SEED'] ?? 1);
-  return { seed, numRuns: numRuns * Number(process.env['FUZZ_TIMES'] ?? 1) };
+  await fc.assert(property, { seed, numRuns: examples * Number(process.env['FUZZ_TIMES'] ?? 1) });
 }

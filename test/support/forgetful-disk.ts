@@ -88,7 +88,7 @@ export class ForgetfulDisk implements FileSystem {
     this.before('entries', path);
     const folder = this.#find(path);
     if (folder.kind === 'file') throw failure('ENOTDIR', path);
-    for (const [name, { kind }] of [...folder.names]) yield { name, kind };
+    for (const [name, { kind }] of new Map(folder.names)) yield { name, kind };
   }
 
   async freeBytes(path: string): Promise<number> {

@@ -278,7 +278,7 @@ test('a blob that is not there is unknown, also where HEAD is refused', async ()
 });
 
 test('a blob of which the registry says that it has no such range, though none was asked for, is its fault', async () => {
-  const { client, repository, blob } = await startWithBlob({ fault: { status: 416 } });
+  const { client, blob } = await startWithBlob({ fault: { status: 416 } });
 
   const asked = client.openBlob(repository, blob.digest, patiently);
 
