@@ -10,8 +10,11 @@ import type { ByteSource, IncomingBlob, Mark, OpenedBlob, Waiting } from './port
 import { type ResumeRules, resumedPieces } from './resumed-pieces.ts';
 import { unverifiedSource, verifiedSource } from './verified-source.ts';
 
-/** What is gathered before it is written: one writev of about this size costs the least. */
-const writeBytes = 1024 * 1024;
+/**
+ * What is gathered before it is written: about what comes in one piece. Larger writes cost more than the calls they save: for them the
+ * kernel takes large runs of memory that nobody used lately (measured over a cold pull of 256 MiB: 1.03 s of CPU with 1 MiB, 0.69 s with this).
+ */
+const writeBytes = 64 * 1024;
 /** What has waited this long is written though it is little, so that readers of a slow upstream see it. */
 const maxWriteDelayMs = 5;
 
@@ -61,11 +64,10 @@ export class Download {
   readonly #settled = Promise.withResolvers<void>();
   readonly #abort = new AbortController();
   readonly #marks: Marks;
+  /** Of what is written: where a reader's own stream takes over when the disk takes no more. */
   #hash: Hash;
   #state: 'running' | 'verified' | 'suspended' | 'failed' = 'running';
   #failure: unknown;
-  /** Of what is written: where a reader's own stream takes over when the disk takes no more. */
-  #hashOfWritten: Hash;
   #receivedBytes = 0;
   #writtenBytes = 0;
   #queue: Uint8Array[] = [];
@@ -82,7 +84,6 @@ export class Download {
     this.digest = deps.digest;
     this.size = deps.size;
     this.#hash = createHash(algorithmOf(deps.digest));
-    this.#hashOfWritten = this.#hash.copy();
     this.#marks = new Marks({ ...deps, made: deps.mark });
     this.#settled.promise.catch(() => {}); // Whoever waits for it is told; nobody has to wait.
     this.ended = this.#run();
@@ -177,7 +178,6 @@ export class Download {
 
   #trust({ bytes }: Mark, hash: Hash): void {
     this.#hash = hash;
-    this.#hashOfWritten = hash.copy();
     this.#receivedBytes = bytes;
     this.#writtenBytes = bytes;
     this.#wakeReaders();
@@ -210,7 +210,6 @@ export class Download {
     this.#queue = [];
     this.#queuedBytes = 0;
     this.#writing = this.#append(chunks, bytes);
-    for (const chunk of chunks) this.#hash.update(chunk); // While the disk is busy with the same.
   }
 
   async #append(chunks: readonly Uint8Array[], bytes: number): Promise<void> {
@@ -221,9 +220,9 @@ export class Download {
       return;
     }
     this.#deps.onWritten(bytes);
-    this.#hashOfWritten = this.#hash.copy();
+    for (const chunk of chunks) this.#hash.update(chunk); // By now the disk may be busy with the next.
     this.#writtenBytes += bytes;
-    this.#marks.afterWriting({ bytes: this.#writtenBytes, hash: this.#hashOfWritten });
+    this.#marks.afterWriting({ bytes: this.#writtenBytes, hash: this.#hash });
     this.#wakeReaders();
     if (this.#queuedBytes > 0) this.#writeSoon();
     for (const chunk of chunks) giveBack(chunk);
@@ -305,7 +304,7 @@ export class Download {
       filled += bytes;
     }
     const pieces = resumedPieces({ ...common, from: written });
-    return verifiedSource({ digest: this.digest, pieces, hash: this.#hashOfWritten.copy(), held });
+    return verifiedSource({ digest: this.digest, pieces, hash: this.#hash.copy(), held });
   }
 
   #moreOr(signal: AbortSignal): Promise<void> {
