@@ -6,7 +6,7 @@ const common = {
   hookTimeout: 60_000,
 };
 
-const real = ['test/clients/**/*.test.ts', 'test/support/docker-registry.test.ts'];
+const real = ['test/clients/**/*.test.ts', 'test/upstream-real/**/*.test.ts', 'test/support/docker-registry.test.ts'];
 
 /** Where a machine reads the results, besides what people read. */
 const report = process.env['TEST_REPORT'];

@@ -2,7 +2,8 @@
 # Installs the real clients and servers that the tests and the bench run against, and says what it could not install.
 #   scripts/install-tools.sh debian    clients and servers from Debian's packages (needs root)
 #   scripts/install-tools.sh go        tools built by `go install` (needs a current Go)
-#   scripts/install-tools.sh           both
+#   scripts/install-tools.sh python    what is made of Python, into ~/.local/share/layerwell-tools
+#   scripts/install-tools.sh           all of them
 # What is already there is left alone. A tool that cannot be had is named, and the tests that need it say that they skip.
 set -uo pipefail
 PATH="$PATH:/usr/sbin:/sbin:/usr/local/go/bin"
@@ -51,11 +52,24 @@ install_go() {
   done
 }
 
+# moto stands for AWS: ECR and STS.
+install_python() {
+  local folder="$HOME/.local/share/layerwell-tools"
+  command -v moto_server >/dev/null || [ -x "$folder/bin/moto_server" ] && return
+  if ! command -v python3 >/dev/null; then
+    missing+=("moto_server (no Python here)")
+    return
+  fi
+  { python3 -m venv "$folder" && "$folder/bin/pip" install -q 'moto[server,ecr,sts]>=5,<6'; } >/dev/null 2>&1 ||
+    missing+=("moto_server (pip install failed)")
+}
+
 case "${1:-all}" in
   debian) install_debian ;;
   go) install_go ;;
-  all) install_debian; install_go ;;
-  *) echo "usage: $0 [debian|go]" >&2 && exit 2 ;;
+  python) install_python ;;
+  all) install_debian; install_go; install_python ;;
+  *) echo "usage: $0 [debian|go|python]" >&2 && exit 2 ;;
 esac
 for tool in ${missing[@]+"${missing[@]}"}; do echo "not installed: $tool"; done
 exit 0

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { freePort } from './free-port.ts';
 import { type Owner, thisTest } from './owner.ts';
 import { run, StartedProcess } from './processes.ts';
@@ -10,7 +10,18 @@ import { tool } from './tools.ts';
 export interface DockerRegistryOptions {
   /** Who may enter; absent: anybody. */
   readonly user?: { readonly name: string; readonly password: string };
+  /** Who issues the tokens it wants; absent: nobody. */
+  readonly tokens?: TokenIssuer;
   readonly owner?: Owner;
+}
+
+/** Source: distribution, "Configuring a registry", `auth.token`. */
+export interface TokenIssuer {
+  readonly realm: string;
+  readonly service: string;
+  readonly issuer: string;
+  /** The certificate that vouches for its signatures, PEM. */
+  readonly certificate: string;
 }
 
 /** Debian's docker-registry (distribution 2.8) on a loopback port, with its data in a temporary directory. */
@@ -39,6 +50,13 @@ export class DockerRegistry {
     this.host = `127.0.0.1:${port}`;
     this.url = `http://${this.host}`;
     this.#configFile = configFile;
+  }
+
+  /** From now on the user has another password. */
+  async changePassword({ name, password }: NonNullable<DockerRegistryOptions['user']>): Promise<void> {
+    await run(tool('htpasswd'), ['-Bbc', join(dirname(this.#configFile), 'htpasswd'), name, password]);
+    await this.stop();
+    await this.start();
   }
 
   /** Also after {@link stop}: on the same port, with the same data. */
@@ -87,9 +105,7 @@ export class DockerRegistry {
   }
 }
 
-async function configOf(directory: string, port: number, { user }: DockerRegistryOptions): Promise<object> {
-  const htpasswd = join(directory, 'htpasswd');
-  if (user) await run(tool('htpasswd'), ['-Bbc', htpasswd, user.name, user.password]);
+async function configOf(directory: string, port: number, options: DockerRegistryOptions): Promise<object> {
   return {
     version: 0.1,
     log: { level: 'info', accesslog: { disabled: false } },
@@ -98,6 +114,19 @@ async function configOf(directory: string, port: number, { user }: DockerRegistr
       maintenance: { uploadpurging: { enabled: false } },
     },
     http: { addr: `127.0.0.1:${port}` },
-    ...(user && { auth: { htpasswd: { realm: 'registry', path: htpasswd } } }),
+    ...(await authOf(directory, options)),
   };
+}
+
+async function authOf(directory: string, { user, tokens }: DockerRegistryOptions): Promise<object> {
+  if (user) {
+    const path = join(directory, 'htpasswd');
+    await run(tool('htpasswd'), ['-Bbc', path, user.name, user.password]);
+    return { auth: { htpasswd: { realm: 'registry', path } } };
+  }
+  if (!tokens) return {};
+  const { certificate, ...token } = tokens;
+  const rootcertbundle = join(directory, 'issuer.pem');
+  await writeFile(rootcertbundle, certificate);
+  return { auth: { token: { ...token, rootcertbundle } } };
 }

@@ -15,6 +15,7 @@ const tools = [
   'crane',
   'regctl',
   'helm',
+  'moto_server',
 ];
 
 /** Runs once before the tests that need real programs: what this machine lacks is installed, where it can be. */

@@ -3,10 +3,11 @@ import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { describe } from 'vitest';
 
-/** Where a program is: on the path, among the administrator's programs, or where `go install` puts it. */
+/** Where a program is: on the path, among the administrator's programs, or where `go install` or our own script puts it. */
 export function findTool(name: string): string | undefined {
   const builtByGo = join(process.env['GOPATH'] ?? join(homedir(), 'go'), 'bin');
-  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin', builtByGo];
+  const installedByUs = join(homedir(), '.local/share/layerwell-tools/bin');
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin', builtByGo, installedByUs];
   return folders.map((folder) => join(folder, name)).find(isExecutable);
 }
 
