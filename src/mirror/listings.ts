@@ -122,8 +122,10 @@ export class Listings {
     const remembered = this.#memory.get(name);
     if (remembered) return parse(remembered);
     const record = parse(await this.#deps.records.read(key));
-    if (record) this.#memory.set(name, record);
-    return record;
+    // Somebody may have fetched it while we read.
+    const newer = this.#memory.get(name);
+    if (record && !newer) this.#memory.set(name, record);
+    return newer ? parse(newer) : record;
   }
 
   async #look<Listing extends Kept>(

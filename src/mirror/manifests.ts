@@ -76,6 +76,9 @@ export class Manifests {
 
   /** Gets the manifest from the upstream, once for all who ask at the same time, and keeps it. */
   async fetch(upstream: Upstream, of: RepositoryId, digest: Digest, waiting: Waiting): Promise<Shared<CachedManifest>> {
+    // Somebody else's fetch may have ended while this caller looked on the disk.
+    const fetched = this.remembered(of, digest);
+    if (fetched) return { value: fetched, collapsed: true };
     this.#throwIfMissing(of, digest);
     const ask = async (flight: Waiting) => {
       try {
