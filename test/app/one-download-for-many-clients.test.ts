@@ -4,6 +4,7 @@ import { ask, caughtUp, open } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { image, randomBlob } from '../support/images.ts';
+import { ScriptedFiles } from '../support/scripted-files.ts';
 import { startApp } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 
@@ -63,6 +64,7 @@ test('clients that ask before the upstream has answered wait for the same answer
   const first = ask(app, `/v2/${repository}/blobs/${blob.digest}`);
   await upstream.arrived('GET', blobs);
   const others = Array.from({ length: 9 }, () => ask(app, `/v2/${repository}/blobs/${blob.digest}`));
+  await caughtUp(app);
   answering.open();
   for (const { body } of await Promise.all([first, ...others])) expect(body.equals(blob.bytes)).toBe(true);
   expect(upstream.count('GET', blobs)).toBe(1);
@@ -78,6 +80,7 @@ test('all who wait for one answer hear the same no, and nobody asks again for a 
   const first = ask(app, `/v2/${repository}/blobs/${absent}`);
   await upstream.arrived('GET', blobs);
   const others = Array.from({ length: 9 }, () => ask(app, `/v2/${repository}/blobs/${absent}`));
+  await caughtUp(app);
   answering.open();
   for (const { status } of await Promise.all([first, ...others])) expect(status).toBe(404);
   expect((await ask(app, `/v2/${repository}/blobs/${absent}`)).status).toBe(404);
@@ -97,6 +100,7 @@ test.each([
   const first = ask(app, `/v2/${repository}/manifests/${reference}`);
   await upstream.arrived('GET', manifests);
   const others = Array.from({ length: 19 }, () => ask(app, `/v2/${repository}/manifests/${reference}`));
+  await caughtUp(app);
   answering.open();
   for (const { status, body } of await Promise.all([first, ...others])) {
     expect(status).toBe(200);
@@ -123,4 +127,34 @@ test.each([
   answering.open();
   for (const { status } of await Promise.all([first, ...others])) expect(status).toBe(200);
   expect(upstream.requests.map(({ method }) => method)).toEqual(['HEAD']);
+});
+
+test.each([
+  { path: 'manifests/1' },
+  { path: `manifests/${image().manifest.digest}` },
+  { path: `blobs/${image().blobs[1]?.digest}` },
+  { path: 'tags/list' },
+  { path: `referrers/${image().manifest.digest}` },
+])('who still looks on a slow disk while the answer comes does not ask again: $path', async ({ path }) => {
+  const upstream = await startFakeRegistry();
+  upstream.content.add(repository, '1', image());
+  const [answering, looking, disk] = [gate(), gate(), gate()];
+  upstream.script({ times: 1 }, { holdHeaders: answering });
+  const files = new ScriptedFiles();
+  const app = await startApp(mirrorOf(upstream), { files });
+  const first = ask(app, `/v2/${repository}/${path}`);
+  await upstream.arrived('GET', /./);
+  files.before = async (call) => {
+    if (call.operation !== 'open' || !/repositories.*json$/.test(call.path)) return;
+    looking.open();
+    await disk.opened;
+  };
+  const second = ask(app, `/v2/${repository}/${path}`);
+  await looking.opened;
+  answering.open();
+  const { status, body } = await first;
+  await app.quiet();
+  disk.open();
+  expect(await second).toMatchObject({ status, body });
+  expect(upstream.count()).toBe(1);
 });

@@ -97,6 +97,7 @@ test('twenty clients that ask for a tag that has moved get the new image from on
   upstream.script({ method: 'HEAD' }, { holdHeaders: answering });
   const clients = Array.from({ length: 20 }, () => ask(app, tagPath));
   await upstream.arrived('HEAD', /./);
+  await caughtUp(app);
   answering.open();
   for (const { body } of await Promise.all(clients)) expect(body.equals(two.manifest.bytes)).toBe(true);
   expect(asked(upstream)).toEqual(['HEAD 1', `GET ${two.manifest.digest}`]);
