@@ -111,8 +111,9 @@ export class Blobs {
   }
 
   async #sizeOfCached(digest: Digest, link: BlobRecord): Promise<number | undefined> {
-    const running = await this.#deps.downloads.running(digest)?.started.catch(() => undefined);
-    if (running?.kind === 'download' && !running.download.isOver) return running.download.size;
+    // One that has not begun, and may wait for its upstream or for a place, tells nothing yet.
+    const begun = this.#deps.downloads.begun(digest);
+    if (begun && !begun.isOver) return begun.size;
     const stored = await this.#openStored(digest, link);
     if (stored === 'unreadable') return link.size;
     await stored?.[Symbol.asyncDispose]();

@@ -69,6 +69,11 @@ export class Downloads {
     return this.#running.get(digest);
   }
 
+  /** The download of a digest, once the upstream has answered. */
+  begun(digest: Digest): Download | undefined {
+    return [...this.#active].find((download) => download.digest === digest);
+  }
+
   /** Starts a download. The caller has seen that none is running for the digest. */
   start(order: DownloadOrder): RunningDownload {
     const running = { of: order.of, started: this.#begin(order) };
