@@ -70,6 +70,27 @@ test('clients that ask before the upstream has answered wait for the same answer
   expect(upstream.count('GET', blobs)).toBe(1);
 });
 
+test('a HEAD does not wait for a download that has not begun, and knows the size from one that has', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(2_000_000);
+  upstream.content.addBlob(repository, blob);
+  const [answering, half] = [gate(), gate()];
+  upstream.script({ method: 'GET' }, { holdHeaders: answering, holdBody: { afterBytes: 1_000_000, until: half } });
+  const app = await startApp(mirrorOf(upstream));
+  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  const head = () => ask(app, path, { method: 'HEAD' });
+  expect((await head()).status).toBe(200);
+  const pull = open(app, path);
+  await upstream.arrived('GET', blobs);
+  expect(await head()).toMatchObject({ status: 200, headers: { 'content-length': '2000000' } });
+  answering.open();
+  const pulled = await pull;
+  expect(await head()).toMatchObject({ cache: 'hit', headers: { 'content-length': '2000000' } });
+  half.open();
+  await pulled.rest();
+  expect(upstream.requests.map(({ method }) => method)).toEqual(['HEAD', 'GET', 'HEAD']);
+});
+
 test('all who wait for one answer hear the same no, and nobody asks again for a while', async () => {
   const upstream = await startFakeRegistry();
   const absent = randomBlob(10).digest;
