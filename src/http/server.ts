@@ -35,13 +35,13 @@ export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
   app.on('error', unlessBroken(deps.report));
   app.use(tellOfRequests(deps));
   app.use(answerErrors(deps.report));
-  app.use(refuseOverload(deps.limits, deps));
   app.use((ctx, next) => {
     ctx.set('Docker-Distribution-Api-Version', 'registry/2.0');
     ctx.set('X-Content-Type-Options', 'nosniff');
     refuseOddRequests(ctx.req, () => ctx.set('Connection', 'close'));
     return next();
   });
+  app.use(refuseOverload(deps.limits, deps));
   app.use(registryRoutes(deps).routes());
   app.use(() => {
     throw new OciError('NAME_UNKNOWN', 'no resource of a registry has this path');
