@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { ask, type WholeAnswer } from '../support/client.ts';
 import type { Fault } from '../support/fake-answer.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
+import { gate } from '../support/gate.ts';
 import { image, randomBlob } from '../support/images.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
@@ -156,6 +157,17 @@ test('everything that would change something is refused with 405, whatever it is
     }
   }
   expect(upstream.count()).toBe(0);
+});
+
+test('what the mirror itself refuses, since it has enough to do, is an error of the spec too', async () => {
+  const { app, upstream } = await started({ clients: { maxRequests: 1 } });
+  const answering = gate();
+  upstream.script({}, { holdHeaders: answering });
+  const first = ask(app, tagPath);
+  await upstream.arrived('GET', /./);
+  expect((await expectError(app, blobPath, 503, 'UNAVAILABLE')).headers['retry-after']).toMatch(/^\d+$/);
+  answering.open();
+  expect((await first).status).toBe(200);
 });
 
 test("a client's Authorization is ignored, and does not leave", async () => {
