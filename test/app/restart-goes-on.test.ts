@@ -37,14 +37,18 @@ async function marked({ dataDirectory }: { readonly dataDirectory: string }): Pr
   return left;
 }
 
-/** A mirror that died while it downloaded, and was started again. */
-async function killedInTheMiddle(upstream: FakeRegistry): Promise<{ mirror: RunningMirror; left: LeftDownload }> {
+/** A mirror that died while it downloaded, and was started again, with no more room than this. */
+async function killedInTheMiddle(
+  upstream: FakeRegistry,
+  maxSize = '1GiB',
+): Promise<{ mirror: RunningMirror; left: LeftDownload }> {
   const mirror = await startMirror(mirrorOf(upstream));
   const answer = await open(mirror, path);
   await answer.read(arrivedBytes);
   const left = await marked(mirror);
   await mirror.kill();
-  await mirror.restart();
+  const storage = { path: mirror.dataDirectory, maxSize, minFree: '0B' };
+  await mirror.restart(mirrorOf(upstream, { storage }));
   return { mirror, left };
 }
 
@@ -60,8 +64,13 @@ async function pulledFrom(app: RunningMirror | RunningApp, upstream: FakeRegistr
   };
 }
 
-async function expectKept(app: RunningMirror | RunningApp): Promise<void> {
+/** Resolves when no download runs any more. */
+async function quiet(app: RunningMirror | RunningApp): Promise<void> {
   await expect.poll(async () => (await app.metrics()).sum('layerwell_cache_fills_in_flight'), patiently).toBe(0);
+}
+
+async function expectKept(app: RunningMirror | RunningApp): Promise<void> {
+  await quiet(app);
   expect(await leftDownloads(app.dataDirectory)).toEqual({ left: [], others: [] });
   expect((await ask(app, path)).cache).toBe('hit');
 }
@@ -159,34 +168,29 @@ test.each([404, 503])('what was left outlives a pull that the upstream answers w
   expect((await pulledFrom(mirror, upstream)).ranges).toEqual([`bytes=${left.markedBytes - 1}-`]);
 });
 
+test('what was left needs no room once more', async () => {
+  const upstream = await stallingUpstream();
+  const { mirror } = await killedInTheMiddle(upstream, '25MiB');
+  expect((await pulledFrom(mirror, upstream)).ranges).toHaveLength(1);
+  await expectKept(mirror);
+});
+
 test('what the next pull has no room for beside it is dropped, not the pull', async () => {
   const upstream = await stallingUpstream();
   const wanted = randomBlob(20 * mebibyte, 'wanted');
   upstream.content.addBlob(repository, wanted);
-  const storage = { maxSize: '30MiB', minFree: '0B' };
-  const mirror = await startMirror(mirrorOf(upstream));
-  const answer = await open(mirror, path);
-  await answer.read(arrivedBytes);
-  await marked(mirror);
-  await mirror.kill();
-  await mirror.restart({ ...mirrorOf(upstream), storage: { path: mirror.dataDirectory, ...storage } });
+  const { mirror } = await killedInTheMiddle(upstream, '30MiB');
 
   const wantedPath = `/v2/${repository}/blobs/${wanted.digest}`;
   expect((await ask(mirror, wantedPath)).cache).toBe('fwd=uri-miss; fwd-status=200; stored');
-  await expect.poll(() => leftDownloads(mirror.dataDirectory), patiently).toEqual({ left: [], others: [] });
+  await quiet(mirror);
+  expect(await leftDownloads(mirror.dataDirectory)).toEqual({ left: [], others: [] });
   expect((await ask(mirror, wantedPath)).cache).toBe('hit');
 });
 
 test('a download whose rest finds no room is served from its beginning, and what was left stays', async () => {
   const upstream = await stallingUpstream();
-  const mirror = await startMirror(mirrorOf(upstream));
-  const answer = await open(mirror, path);
-  await answer.read(arrivedBytes);
-  const left = await marked(mirror);
-  await mirror.kill();
-  const storage = { path: mirror.dataDirectory, maxSize: '22MiB', minFree: '0B' };
-  await mirror.restart({ ...mirrorOf(upstream), storage });
-
+  const { mirror, left } = await killedInTheMiddle(upstream, '22MiB');
   const { ranges } = await pulledFrom(mirror, upstream);
   expect(ranges).toEqual([`bytes=${left.markedBytes - 1}-`, undefined]);
   expect((await leftDownloads(mirror.dataDirectory)).left).toHaveLength(1);

@@ -74,10 +74,24 @@ test('a process that died leaves what it had marked to the next one, and nothing
   expect(names).toHaveLength(2);
   expect((await stat(join(path, 'incoming', names.toSorted()[0] ?? ''))).size).toBe(20_000);
 
-  if (left) await finish(left);
+  await left?.incoming.append([bytes.subarray(20_000)]);
+  await left?.incoming.commit();
   expect(await store.readAll(digest, 100_000)).toEqual(bytes);
   expect(await readdir(join(path, 'incoming'))).toEqual([]);
   expect(store.pendingBytes()).toBe(0);
+});
+
+test('a process that stopped leaves all it had written to the next one', async () => {
+  const path = await temporaryDirectory();
+  const former = fileStores({ path });
+  await former.store.prepare();
+  {
+    await using incoming = await former.store.create(digest);
+    await writeUpTo(incoming);
+    await incoming.mark(markOf(30_000));
+    await incoming.leave();
+  }
+  expect(await expectAsMarked((await afterRestart(path)).left)).toBe(30_000);
 });
 
 test('what nobody goes on with outlives the next process too', async () => {
@@ -225,6 +239,7 @@ test('marks are made one at a time, and no blob waits for the mark of another', 
 
   await quick.commit();
   expect(await store.readAll(digest, 100_000)).toEqual(bytes);
+  expect(files.calls.filter((call) => call.operation === 'rename' && call.path.endsWith('.json'))).toEqual([]);
   expect(await readdir(join(path, 'incoming'))).toHaveLength(1);
   disk.open();
   await Promise.all([first, second]);
@@ -251,6 +266,7 @@ test('a commit waits for the mark that is being made, so that none is left behin
     const committed = incoming.commit();
     disk.open();
     await Promise.all([marked, committed]);
+    expect(await readdir(join(path, 'incoming'))).toEqual([]);
   }
   expect(await readdir(join(path, 'incoming'))).toEqual([]);
 });
