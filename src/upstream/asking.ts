@@ -1,4 +1,5 @@
 import type { Waiting } from '../mirror/ports.ts';
+import { OciError } from '../oci/errors.ts';
 import { isRepository, type Repository } from '../oci/reference.ts';
 import type { Authorizer, Caller } from './credentials/authorizer.ts';
 import { anonymous } from './credentials/credentials.ts';
@@ -91,10 +92,15 @@ async function orAsGuest(
   const { status, url, headers } = answer;
   if (status !== 401 || url.origin === registry.origin) return answer;
   const guest = { credentials: anonymous, repository: repositoryAt(url) ?? repository, signal };
-  const authorization = await authorizerFor(url).answerTo(headers, guest, undefined);
+  const authorization = await authorizerFor(url).answerTo(headers, guest, undefined).catch(noneIfDenied);
   if (authorization === undefined) return answer;
   await discard(answer);
   return sendFollowing(send, { ...exchange, url }, { signal, authorization });
+}
+
+/** A host that gives guests no token refuses what was asked for: that is its answer, and what it means is judged where all are. */
+function noneIfDenied(cause: unknown): undefined {
+  if (!(cause instanceof OciError) || cause.code !== 'DENIED') throw cause;
 }
 
 /** The repository as it is called where a redirect led: a challenge without a scope is about that one. */
