@@ -6,6 +6,7 @@ import { type FakeRegistry, type FakeRegistryOptions, startFakeRegistry } from '
 import { gate } from '../support/gate.ts';
 import { randomBlob } from '../support/images.ts';
 import { type LeftDownload, leftDownloads } from '../support/left-downloads.ts';
+import { ScriptedFiles } from '../support/scripted-files.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { mirrorOf, type RunningMirror, startMirror } from '../support/start-mirror.ts';
 
@@ -196,16 +197,35 @@ test('a download whose rest finds no room is served from its beginning, and what
   expect((await leftDownloads(mirror.dataDirectory)).left).toHaveLength(1);
 });
 
-test('without any restart too, a pull goes on where the one before it failed', async () => {
-  const upstream = await startFakeRegistry();
+/** A pull that the upstream broke off for good. */
+async function brokenOff(app: RunningApp, upstream: FakeRegistry): Promise<void> {
   upstream.content.addBlob(repository, blob);
   upstream.script({ path: blobs, times: 1 }, { cutAfterBytes: arrivedBytes });
   upstream.script({ path: blobs, times: 1 }, { status: 403 });
-  const app = await startApp(mirrorOf(upstream));
   expect(await isComplete(app, path)).toBe(false);
   await app.quiet();
+}
+
+test('without any restart too, a pull goes on where the one before it failed', async () => {
+  const upstream = await startFakeRegistry();
+  const app = await startApp(mirrorOf(upstream));
+  await brokenOff(app, upstream);
   expect((await pulledFrom(app, upstream)).ranges).toEqual([`bytes=${arrivedBytes - 1}-`]);
   await expectKept(app);
+});
+
+test('the headers do not wait for what is read back', async () => {
+  const upstream = await startFakeRegistry();
+  const files = new ScriptedFiles();
+  const app = await startApp(mirrorOf(upstream), { files });
+  await brokenOff(app, upstream);
+  const disk = gate();
+  files.before = async (call) => (call.operation === 'read' ? disk.opened : undefined);
+  const answer = await open(app, path);
+  expect(answer.headers['content-length']).toBe(String(blob.bytes.byteLength));
+  expect(answer.receivedBytes).toBe(0);
+  disk.open();
+  expect((await answer.rest()).equals(blob.bytes)).toBe(true);
 });
 
 function flipped(bytes: Buffer, position: number): Buffer {
