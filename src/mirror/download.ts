@@ -8,7 +8,8 @@ import { DigestMismatch, heldBackBytes } from './held-back.ts';
 import { Marks } from './marks.ts';
 import type { ByteSource, IncomingBlob, Mark, OpenedBlob, Waiting } from './ports.ts';
 import { type ResumeRules, resumedPieces } from './resumed-pieces.ts';
-import { unverifiedSource, verifiedSource } from './verified-source.ts';
+import { Sleepers } from './sleepers.ts';
+import { suspendedTail } from './suspended-tail.ts';
 
 /**
  * What is gathered before it is written: little more than what comes in one piece. Larger writes cost more than the calls they save: for
@@ -16,8 +17,6 @@ import { unverifiedSource, verifiedSource } from './verified-source.ts';
  * with this).
  */
 const writeBytes = 128 * 1024;
-/** Readers that keep up are woken for about this much at a time: every turn of theirs costs two calls of the kernel. */
-const wakeBytes = 256 * 1024;
 /** What has waited this long is written though it is little, so that readers of a slow upstream see it. */
 const maxWriteDelayMs = 5;
 
@@ -77,11 +76,9 @@ export class Download {
   #queuedBytes = 0;
   #writing: Promise<void> | undefined;
   #writeTimer: NodeJS.Timeout | undefined;
-  #wakeTimer: NodeJS.Timeout | undefined;
-  #wokenAtBytes = 0;
   #diskFailure: { readonly cause: unknown } | undefined;
   #readers = 0;
-  #sleepers: (() => void)[] = [];
+  readonly #sleepers = new Sleepers();
   #writerIsDone = false;
 
   constructor(deps: DownloadDeps) {
@@ -131,8 +128,8 @@ export class Download {
           const available = this.#visibleBytes() - position;
           if (available > 0) return this.#readFile(into, position, available);
           if (this.#state === 'verified') return 0;
-          if (this.#state === 'suspended') tail = await this.#tailFrom(position, gone);
-          else await this.#moreOr(gone.signal);
+          if (this.#state === 'suspended') tail = await this.#tailFrom(position, { signal: gone.signal });
+          else await this.#sleepers.sleep(gone.signal);
         }
         throw new UpstreamError('busy', 'the reader has left');
       },
@@ -185,7 +182,7 @@ export class Download {
     this.#hash = hash;
     this.#receivedBytes = bytes;
     this.#writtenBytes = bytes;
-    this.#wakeReaders();
+    this.#sleepers.wake();
   }
 
   async #receiveAll(first: OpenedBlob | undefined): Promise<void> {
@@ -228,8 +225,7 @@ export class Download {
     for (const chunk of chunks) this.#hash.update(chunk); // By now the disk may be busy with the next.
     this.#writtenBytes += bytes;
     this.#marks.afterWriting({ bytes: this.#writtenBytes, hash: this.#hash });
-    if (this.#wokenAtBytes === 0 || this.#writtenBytes - this.#wokenAtBytes >= wakeBytes) this.#wakeReaders();
-    else this.#wakeTimer ??= setTimeout(() => this.#wakeReaders(), maxWriteDelayMs);
+    this.#sleepers.progressed(this.#writtenBytes);
     if (this.#queuedBytes > 0) this.#writeSoon();
     for (const chunk of chunks) giveBack(chunk);
   }
@@ -247,11 +243,12 @@ export class Download {
 
   /** @throws UpstreamError misbehaving when the bytes are not what the digest names. */
   #verify(): void {
-    const actual = digestFrom(this.#hash, algorithmOf(this.digest));
+    // A copy: a mark of what came last may still be asked of it.
+    const actual = digestFrom(this.#hash.copy(), algorithmOf(this.digest));
     if (actual !== this.digest) throw new DigestMismatch(this.digest, actual);
     this.#state = 'verified';
     this.#settled.resolve();
-    this.#wakeReaders();
+    this.#sleepers.wake();
   }
 
   /** The readers have all they need: whatever fails from here on costs the next pull, not this one. */
@@ -272,7 +269,7 @@ export class Download {
     this.#failure = cause;
     if (this.#state === 'failed') this.#settled.reject(cause);
     else this.#settled.resolve();
-    this.#wakeReaders();
+    this.#sleepers.wake();
   }
 
   /** What is not written yet is asked for again. */
@@ -293,44 +290,9 @@ export class Download {
     return this.#deps.incoming.read(into.subarray(0, Math.min(into.byteLength, available)), position);
   }
 
-  /**
-   * What follows the visible part for one reader when the disk takes no more. A reader that stands exactly there has its end verified
-   * as the writer would have; one that asked for a part beyond gets that part alone.
-   */
-  async #tailFrom(position: number, gone: AbortController): Promise<ByteSource> {
-    const { openAt, size, ...rules } = this.#deps;
-    const { signal } = gone;
-    const written = this.#writtenBytes;
-    const common = { ...rules, openAt: (at: number) => openAt(at, { signal }), size, signal };
-    if (position > written) return unverifiedSource(resumedPieces({ ...common, from: position }));
-    const held = Buffer.allocUnsafe(written - position);
-    for (let filled = 0; filled < held.byteLength; ) {
-      const bytes = await this.#deps.incoming.read(held.subarray(filled), position + filled);
-      if (bytes === 0) throw new Error('the file of a suspended download is shorter than what was written');
-      filled += bytes;
-    }
-    const pieces = resumedPieces({ ...common, from: written });
-    return verifiedSource({ digest: this.digest, pieces, hash: this.#hash.copy(), held });
-  }
-
-  #moreOr(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const wake = () => {
-        signal.removeEventListener('abort', wake);
-        resolve();
-      };
-      signal.addEventListener('abort', wake, { once: true });
-      this.#sleepers.push(wake);
-    });
-  }
-
-  #wakeReaders(): void {
-    clearTimeout(this.#wakeTimer);
-    this.#wakeTimer = undefined;
-    this.#wokenAtBytes = this.#writtenBytes;
-    const sleepers = this.#sleepers;
-    this.#sleepers = [];
-    for (const wake of sleepers) wake();
+  #tailFrom(position: number, waiting: Waiting): Promise<ByteSource> {
+    const suspended = { ...this.#deps, writtenBytes: this.#writtenBytes, hash: this.#hash };
+    return suspendedTail(suspended, position, waiting);
   }
 
   async #endWriting(): Promise<void> {
