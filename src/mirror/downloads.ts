@@ -140,7 +140,7 @@ export class Downloads {
     { digest, upstream, openAt, recordKept }: DownloadOrder,
     parts: Place & Pick<Opening, 'opened' | 'size'>,
   ): Download {
-    const { observer, clock } = this.#deps;
+    const { observer, clock, space } = this.#deps;
     const startedAtMs = clock.now();
     const download = new Download({
       digest,
@@ -163,6 +163,9 @@ export class Downloads {
     void download.ended.then((end) => {
       this.#active.delete(download);
       parts.reservation.release();
+      // What came without telling its size may have overrun the bound.
+      if (parts.size === undefined)
+        space.sweep().catch((cause: unknown) => observer.trouble({ part: 'eviction', cause }));
       this.#freeSlot();
       observer.downloadEnded({ upstream, ...end, durationMs: clock.now() - startedAtMs });
     });

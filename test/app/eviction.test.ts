@@ -276,3 +276,17 @@ test('a blob for which keep leaves no room is served, and nothing goes for it', 
   expect((await pullBlob(app, 'huge/app', huge.digest)).cache).toBe('fwd=uri-miss; fwd-status=200');
   expect(await areKept(mirror, 'small/app', [small.manifest, ...small.blobs])).not.toContain(false);
 });
+
+test('blobs whose size nobody tells do not stay beyond the bound', async () => {
+  const mirror = await started({ maxSize: '1MiB' });
+  const { app, upstream } = mirror;
+  upstream.script({ path: /blobs/ }, { contentLength: 'absent' });
+  for (const [name, size] of Object.entries({ first: 700 * kib, second: 700 * kib, huge: 3 * 1024 * kib })) {
+    const blob = layer(name, size);
+    upstream.content.addBlob('library/app', blob);
+    app.clock.advance(1_000);
+    await pullBlob(app, 'library/app', blob.digest);
+    await app.quiet();
+    await expect.poll(() => bytesOnDisk(app.dataDirectory), { timeout: 20_000 }).toBeLessThanOrEqual(1024 * kib);
+  }
+});
