@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Config, UpstreamConfig } from './config/schema.ts';
+import type { Config } from './config/schema.ts';
 import { Certificate } from './http/certificate.ts';
 import { createManagementApp, type Readiness } from './http/management.ts';
 import { ReadBuffers } from './http/read-buffers.ts';
@@ -8,7 +8,6 @@ import { Rebuilder } from './index/rebuilder.ts';
 import { SqliteIndex } from './index/sqlite-index.ts';
 import { StoreLock } from './index/store-lock.ts';
 import type { Part } from './lifecycle.ts';
-import type { AccessRules } from './mirror/access.ts';
 import { mirrorLimits, mirrorRules } from './mirror-rules.ts';
 import { type AssembledMirror, assembleMirror } from './mirror/assemble.ts';
 import type { Clock } from './mirror/ports.ts';

@@ -154,7 +154,11 @@ export function createReadouts(registry: Registry, readings: Readings): void {
     },
   });
   readout('cache_bytes', 'Stored content, in bytes.', async () => (await totals()).bytes);
-  readout('storage_pending_bytes', 'Bytes of downloads, running or interrupted, and of what was set aside.', pendingBytes);
+  readout(
+    'storage_pending_bytes',
+    'Bytes of downloads, running or interrupted, and of what was set aside.',
+    pendingBytes,
+  );
   readout('cache_capacity_bytes', 'What the store may take: storage.maxSize.', () => maxBytes);
   // A disk that cannot tell hides no other metric.
   readout('storage_free_bytes', 'Free bytes of the disk the store is on.', () => freeBytes().catch(() => Number.NaN));
