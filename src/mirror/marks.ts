@@ -37,12 +37,11 @@ export class Marks {
     this.#makeIfDue();
   }
 
-  /** Leaves what is written to the next attempt, if it is worth it. Nothing may be written any more. */
+  /** Leaves what is written, or what was there before, to the next attempt, if it is worth it. Nothing may be written any more. */
   async leave(): Promise<void> {
-    while (this.#making) await this.#making;
-    const { bytes } = this.#written ?? { bytes: 0 };
-    if (this.#written && bytes > this.#markedBytes && bytes >= minLeftBytes) await this.#make(this.#written);
-    if (this.#markedBytes > 0) await this.#deps.incoming.leave();
+    const { incoming } = this.#deps;
+    if (!this.#written) await incoming.leave();
+    else if (this.#written.bytes >= minLeftBytes) await incoming.leave(this.#markOf(this.#written));
   }
 
   /** Nothing is marked any more. */
@@ -60,8 +59,12 @@ export class Marks {
     });
   }
 
-  async #make({ bytes, hash }: Written): Promise<void> {
-    this.#markedBytes = bytes;
-    await this.#deps.incoming.mark({ bytes, digest: digestFrom(hash.copy(), algorithmOf(this.#deps.digest)) });
+  async #make(written: Written): Promise<void> {
+    this.#markedBytes = written.bytes;
+    await this.#deps.incoming.mark(this.#markOf(written));
+  }
+
+  #markOf({ bytes, hash }: Written): Mark {
+    return { bytes, digest: digestFrom(hash.copy(), algorithmOf(this.#deps.digest)) };
   }
 }

@@ -168,8 +168,11 @@ export interface IncomingBlob extends AsyncDisposable {
    * one call at a time. A mark that cannot be made is reported, and the one before it stands. Never rejects.
    */
   mark(mark: Mark): Promise<void>;
-  /** Leaves all that is written to {@link BlobStore.takeInterrupted}, if the last mark speaks of all. It only can be read then. */
-  leave(): Promise<void>;
+  /**
+   * Leaves all that is written to {@link BlobStore.takeInterrupted}, if the last mark speaks of all. It only can be read then. Never rejects.
+   * @param mark is made before, without waiting for the marks of others.
+   */
+  leave(mark?: Mark): Promise<void>;
   /** Forgets all that is written, and its mark. @throws the file system's error; then it can only be disposed. */
   clear(): Promise<void>;
   /** fsync, rename, fsync of the folder. The caller has verified the digest. */

@@ -46,7 +46,8 @@ export class MemoryIncoming implements IncomingBlob {
     await this.#options.beforeMark?.();
   }
 
-  async leave(): Promise<void> {
+  async leave(mark?: Mark): Promise<void> {
+    if (mark) this.marks.push(mark);
     this.isLeft = true;
   }
 

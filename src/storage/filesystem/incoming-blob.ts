@@ -56,8 +56,9 @@ export class IncomingBlobFile implements IncomingBlob {
     });
   }
 
-  async leave(): Promise<void> {
+  async leave(last?: Mark): Promise<void> {
     await this.#endMarking();
+    if (last) await this.#makeMark(last);
     const mark = this.#mark;
     if (mark?.bytes !== this.#file.size) return;
     this.#isLeft = true;

@@ -246,6 +246,33 @@ test('marks are made one at a time, and no blob waits for the mark of another', 
   expect(await readdir(join(path, 'incoming'))).toHaveLength(2);
 });
 
+test('what is left is marked without waiting for the mark of another', async () => {
+  const files = new ScriptedFiles();
+  const disk = gate();
+  const reached = gate();
+  const { store } = fileStores({ path: await temporaryDirectory(), files });
+  await store.prepare();
+  await using slow = await store.create(other);
+  await slow.append([bytes]);
+  await using quick = await store.create(digest);
+  await quick.append([bytes]);
+  files.before = async ({ operation }) => {
+    if (operation !== 'sync') return;
+    files.before = async () => {};
+    reached.open();
+    await disk.opened;
+  };
+  const first = slow.mark(markOf(bytes.byteLength));
+  await reached.opened;
+  const waiting = quick.mark(markOf(bytes.byteLength));
+  await quick.leave(markOf(bytes.byteLength));
+  const left = await store.takeInterrupted(digest);
+  expect(await expectAsMarked(left)).toBe(bytes.byteLength);
+  await left?.incoming[Symbol.asyncDispose]();
+  disk.open();
+  await Promise.all([first, waiting]);
+});
+
 test('a commit waits for the mark that is being made, so that none is left behind', async () => {
   const path = await temporaryDirectory();
   const files = new ScriptedFiles();
