@@ -1,4 +1,4 @@
-import { UpstreamError } from '../oci/errors.ts';
+import { OciError, UpstreamError } from '../oci/errors.ts';
 import type { OpenedBlob, Waiting } from './ports.ts';
 
 export interface ResumeRules {
@@ -32,7 +32,7 @@ export async function* resumedPieces(options: PiecesOptions): AsyncGenerator<Uin
   let failures = 0;
   for (;;) {
     try {
-      opened ??= await openAt(position);
+      opened ??= await openAt(position).catch((cause: unknown) => throwShorter(cause, position));
       for await (const piece of piecesFrom(opened, position, options)) {
         position += piece.byteLength;
         failures = 0;
@@ -101,6 +101,12 @@ async function* piecesFrom(
     signal.removeEventListener('abort', cut);
     body.destroy();
   }
+}
+
+/** A blob that ends before its promised size is the upstream's fault: no client has asked for a range that is not there. */
+function throwShorter(cause: unknown, position: number): never {
+  if (!(cause instanceof OciError && cause.code === 'RANGE_INVALID')) throw cause;
+  throw new UpstreamError('misbehaving', `the upstream has nothing of the blob from byte ${position} on`, { cause });
 }
 
 function tooLong(size: number): UpstreamError {

@@ -118,6 +118,18 @@ test('an upstream that has trouble in between is asked again, and no byte comes 
   expect(await receivedBytes(app)).toBeLessThan(blob.bytes.length + 1_000);
 });
 
+test('of a blob that is shorter than was promised, clients are told whose fault it is', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(30_000);
+  upstream.content.addBlob(repository, blob);
+  upstream.script({ path: blobs, times: 1 }, { contentLength: 40_000, cutAfterBytes: 30_000 });
+  const app = await startApp(mirrorOf(upstream));
+  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  expect((await ask(app, path)).status).toBe(502);
+  expect(upstream.seen('GET', blobs)[1]?.headers.range).toBe('bytes=30000-');
+  expect((await ask(app, path)).body.equals(blob.bytes)).toBe(true);
+});
+
 test('an upstream that does not come back costs its clients the answer, and leaves nothing behind', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(4 * mebibyte);
