@@ -3,6 +3,8 @@ import { defineConfig } from 'vitest/config';
 const common = {
   setupFiles: ['test/support/no-network.ts'],
   testTimeout: 30_000,
+  // A busy machine takes its time; what comes is looked for until then.
+  expect: { poll: { timeout: 15_000 } },
   hookTimeout: 60_000,
 };
 
