@@ -39,7 +39,7 @@ const ownersOf: Readonly<Record<string, readonly string[]>> = {
   'node:sqlite': ['index/'],
   'node:child_process': ['upstream/credentials/'],
   'node:http': ['http/', 'upstream/'],
-  'node:https': ['http/'],
+  'node:https': ['http/', 'upstream/'],
   'node:dns': ['upstream/'],
   'node:tls': ['http/', 'upstream/', 'config/'],
   'node:fs': ['storage/', 'config/', 'upstream/credentials/', 'http/', 'commands/'],

@@ -45,7 +45,7 @@ test('a client that takes nothing for too long is cut, and the others are not', 
   const upstream = await startFakeRegistry();
   const blob = randomBlob(size);
   upstream.content.addBlob(repository, blob);
-  const app = await startApp(mirrorOf(upstream, { clients: { idleTimeout: '300ms' } }));
+  const app = await startApp(mirrorOf(upstream, { clients: { idleTimeout: '1s' } }));
   const path = `/v2/${repository}/blobs/${blob.digest}`;
   const asleep = await open(app, path);
   asleep.pause();
