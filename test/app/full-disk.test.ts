@@ -42,7 +42,6 @@ describeWithTools(
       const data = join(disk, 'data');
       const mirror = await startMirror(mirrorOf(upstream, { storage: { path: data, minFree: '0B' } }));
       await pullAll(mirror, 'small/app', '1');
-      await pullAll(mirror, 'large/app', '1');
 
       await mirror.stop();
       await lose(join(data, 'index.sqlite'));
