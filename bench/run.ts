@@ -1,4 +1,5 @@
 import { mkdtempDisposable, writeFile } from 'node:fs/promises';
+import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { machineFacts } from './machine.ts';
 import { parseOptions, scenarioNames } from './options.ts';
@@ -28,6 +29,8 @@ await using stage = await setUpStage({
   signal,
 });
 
+// What else the machine is doing slows all alike, but not by the same.
+const loadFact = `load average when it began: ${(loadavg()[0] ?? 0).toFixed(1)}`;
 const samples: Sample[] = [];
 for (const scenario of scenarioNames.filter((name) => options.only.has(name))) {
   const startedAtMs = performance.now();
@@ -35,7 +38,11 @@ for (const scenario of scenarioNames.filter((name) => options.only.has(name))) {
   process.stderr.write(`${scenario}: measured in ${Math.round((performance.now() - startedAtMs) / 1_000)} s\n`);
 }
 
-const facts = { date: new Date(), runs: options.runs, machine: await machineFacts(tools, options.program) };
+const facts = {
+  date: new Date(),
+  runs: options.runs,
+  machine: [...(await machineFacts(tools, options.program)), loadFact],
+};
 const report = reportOf(summarise(samples), facts);
 process.stdout.write(report);
 if (options.reportFile !== undefined) await writeFile(options.reportFile, report);
