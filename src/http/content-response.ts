@@ -54,6 +54,12 @@ function etagOf(digest: Digest): string {
   return `"${digest}"`;
 }
 
+/** What every answer of the registry says. */
+export const commonHeaders = {
+  'Docker-Distribution-Api-Version': 'registry/2.0',
+  'X-Content-Type-Options': 'nosniff',
+} as const;
+
 /** Writes status and headers; Koa's own response is not used for content. @throws OciError RANGE_INVALID for a 416. */
 export function beginContent(ctx: RegistryContext, facts: ContentFacts, answer: ContentAnswer): void {
   const { exchange } = ctx.state;
@@ -64,6 +70,7 @@ export function beginContent(ctx: RegistryContext, facts: ContentFacts, answer: 
     throw new OciError('RANGE_INVALID', 'the range lies outside the content');
   }
   const headers: OutgoingHttpHeaders = {
+    ...commonHeaders,
     'Docker-Content-Digest': digest,
     ETag: etagOf(digest),
     'Accept-Ranges': 'bytes',

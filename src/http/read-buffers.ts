@@ -8,6 +8,9 @@ const sizes = [512 * 1024, 256 * 1024, 128 * 1024, 64 * 1024] as const;
 /** Buffers kept for the next reader, so that a stream of small answers allocates nothing. */
 const maxIdlePairs = 4;
 
+/** Larger buffers than the smallest are lent from this part of the budget: the rest is for many readers, and for downloads. */
+const largeShare = 1 / 8;
+
 /**
  * Buffers for all readers out of one budget: 512 KiB each while few read, shrinking to 64 KiB when many do.
  * Memory is so bounded by the budget (and 128 KiB for each reader beyond it), never by what is read.
@@ -43,7 +46,7 @@ export class ReadBuffers {
 
   #sizeFor(wantedBytes: number): number {
     const smallest = sizes[sizes.length - 1] ?? 0;
-    const fits = (size: number) => this.#lentBytes + 2 * size <= this.#budgetBytes / 2 || size === smallest;
+    const fits = (size: number) => this.#lentBytes + 2 * size <= this.#budgetBytes * largeShare || size === smallest;
     const useful = (size: number) => size < 2 * wantedBytes || size === smallest;
     return sizes.find((size) => fits(size) && useful(size)) ?? smallest;
   }

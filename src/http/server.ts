@@ -7,6 +7,7 @@ import type { Mirror } from '../mirror/mirror.ts';
 import type { Clock, Observer } from '../mirror/ports.ts';
 import { OciError } from '../oci/errors.ts';
 import { BrokenRequests } from './broken-requests.ts';
+import { commonHeaders } from './content-response.ts';
 import { Connections } from './connections.ts';
 import type { Certificate } from './certificate.ts';
 import type { ExchangeState } from './exchange.ts';
@@ -34,10 +35,13 @@ export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
   const app = new Koa<ExchangeState>();
   app.on('error', unlessBroken(deps.report));
   app.use(tellOfRequests(deps));
+  app.use(async (ctx, next) => {
+    await next();
+    // Content brings them along; setting headers one by one is what a small answer costs most.
+    if (!ctx.headerSent) ctx.set(commonHeaders);
+  });
   app.use(answerErrors(deps.report));
   app.use((ctx, next) => {
-    ctx.set('Docker-Distribution-Api-Version', 'registry/2.0');
-    ctx.set('X-Content-Type-Options', 'nosniff');
     refuseOddRequests(ctx.req, () => ctx.set('Connection', 'close'));
     return next();
   });
@@ -59,10 +63,20 @@ function refuseOddRequests(request: IncomingMessage, closeConnection: () => void
   if (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0') closeConnection();
   if (headers.upgrade !== undefined) closeConnection();
   if (!url.startsWith('/')) throw new OciError('NAME_INVALID', 'the request target must be a path');
-  const hosts = request.rawHeaders.filter((name, place) => place % 2 === 0 && name.toLowerCase() === 'host').length;
+  const hosts = hostsNamed(request.rawHeaders);
   if (hosts === 1 || (hosts === 0 && request.httpVersion === '1.0')) return;
   closeConnection();
   throw new OciError('NAME_INVALID', 'the request must name one host');
+}
+
+/** Node keeps the first of several. Names and values stand by turns. */
+function hostsNamed(rawHeaders: readonly string[]): number {
+  let hosts = 0;
+  for (let place = 0; place < rawHeaders.length; place += 2) {
+    const name = rawHeaders[place] ?? '';
+    if (name.length === 4 && name.toLowerCase() === 'host') hosts += 1;
+  }
+  return hosts;
 }
 
 export interface ListenOptions {
