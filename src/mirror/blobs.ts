@@ -89,7 +89,10 @@ export class Blobs {
     }
   }
 
-  /** A HEAD: never a download. */
+  /**
+   * A HEAD: never a download. Nor is it remembered that the upstream has the blob: a GET after it would otherwise be a hit where
+   * another repository brought the bytes, and a miss where nobody did.
+   */
   async head(question: BlobQuestion, waiting: Waiting): Promise<BlobHead> {
     const { of, digest, upstream } = question;
     const link = await this.#deps.links.check(of, digest);
@@ -102,11 +105,10 @@ export class Blobs {
     };
     const look = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => ask(flight));
     const { value, collapsed } = await this.#heads.run(keyOf(question), look, waiting);
-    const { firstServedAtMs } = this.#deps.links.confirm(of, digest);
     return {
       size: value.size,
       cache: { word: collapsed ? 'collapsed' : 'miss', upstreamStatus: 200 },
-      firstServedAtMs,
+      firstServedAtMs: (link ?? value).firstServedAtMs,
     };
   }
 

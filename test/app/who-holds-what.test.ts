@@ -95,6 +95,21 @@ test('a HEAD through another repository says nothing of the blob being here', as
   expect(upstream.requests.map(({ method }) => method)).toEqual(['HEAD', 'HEAD']);
 });
 
+test('a HEAD and then a GET through another repository say nothing of the blob being here', async () => {
+  const { app, upstream } = await withCachedBlob(cached);
+  const fresh = randomBlob(200_000, 'fresh');
+  for (const blob of [cached, fresh]) upstream.content.addBlob(other, blob);
+  app.clock.advance(60_000);
+  for (const method of ['HEAD', 'HEAD', 'GET', 'GET']) {
+    const answers = [];
+    for (const blob of [cached, fresh]) {
+      answers.push(seenOf(await ask(app, `/v2/${other}/blobs/${blob.digest}`, { method }), blob));
+      await app.quiet();
+    }
+    expect(answers[0]).toEqual(answers[1]);
+  }
+});
+
 test('while a blob arrives, a repository that has it follows the same download, and one that lacks it learns nothing', async () => {
   const upstream = await startFakeRegistry();
   const third = 'team/third';
