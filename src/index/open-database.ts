@@ -8,6 +8,8 @@ import type { StoreRuns } from './store-lock.ts';
 export interface IndexFiles {
   /** Makes a folder and those above it, where they are missing. */
   make(folder: string): Promise<void>;
+  /** The same. @throws Error when this process may not make files in it. */
+  makeOurs(folder: string): Promise<void>;
   /** Removes a file, if it is there. */
   remove(path: string): Promise<void>;
 }

@@ -40,7 +40,7 @@ export class StoreLock implements StoreRuns {
 
   /**
    * Where the disk knows no locks it is told, and the mirror runs all the same: its index is then rebuilt at every start.
-   * @throws Error of one line when another process holds the store, or its folder can't be made.
+   * @throws Error of one line when another process holds the store, or its folder can't be made or written to.
    */
   async start(): Promise<void> {
     await this.#makeFolder();
@@ -62,7 +62,7 @@ export class StoreLock implements StoreRuns {
   async #makeFolder(): Promise<void> {
     const { folder, files } = this.#deps;
     try {
-      await files.make(folder);
+      await files.makeOurs(folder);
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       throw new Error(`the storage path ${folder} cannot be used: ${reason}`, { cause });

@@ -84,6 +84,11 @@ export class ForgetfulDisk implements FileSystem {
     return statusOf(this.#find(path));
   }
 
+  async mayChange(folder: string): Promise<void> {
+    this.before('mayChange', folder);
+    this.#find(folder);
+  }
+
   async *entries(path: string): AsyncIterable<FolderEntry> {
     this.before('entries', path);
     const folder = this.#find(path);

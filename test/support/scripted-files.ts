@@ -44,6 +44,10 @@ export class ScriptedFiles implements FileSystem {
     return this.#ask('stat', path, () => this.#disk.stat(path));
   }
 
+  mayChange(folder: string): Promise<void> {
+    return this.#ask('mayChange', folder, () => this.#disk.mayChange(folder));
+  }
+
   async *entries(path: string): ReturnType<FileSystem['entries']> {
     await this.#ask('entries', path, async () => {});
     yield* this.#disk.entries(path);

@@ -33,6 +33,12 @@ export class DurableFolders {
     return made;
   }
 
+  /** Makes a folder and those above it. @throws Error when this process may not make files in it. */
+  async makeOurs(folder: string): Promise<void> {
+    await this.make(folder);
+    await this.#files.mayChange(folder);
+  }
+
   /** Brings the names in a folder to the disk. */
   async sync(folder: string): Promise<void> {
     const opened = await this.#files.open(folder, 'read');

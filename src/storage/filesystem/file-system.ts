@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, opendir, rename, rmdir, stat, statfs, unlink } from 'node:fs/promises';
+import { access, type FileHandle, mkdir, open, opendir, rename, rmdir, stat, statfs, unlink } from 'node:fs/promises';
 
 /**
  * Everything the stores ask of the disk. Each verb is one system call and fails as it does: with an Error that has the errno's
@@ -15,6 +15,8 @@ export interface FileSystem {
   rename(from: string, to: string): Promise<void>;
   unlink(path: string): Promise<void>;
   stat(path: string): Promise<FileStatus>;
+  /** Whether this process may make files in a folder: EACCES or EROFS where not. A full disk is no reason. */
+  mayChange(folder: string): Promise<void>;
   /** What a folder holds, in no order, read as it is walked. */
   entries(path: string): AsyncIterable<FolderEntry>;
   /** Bytes that may still be written to the disk `path` is on. */
@@ -55,6 +57,7 @@ export const nodeFiles: FileSystem = {
   rename: (from, to) => rename(from, to),
   unlink: (path) => unlink(path),
   stat: async (path) => statusFrom(await stat(path)),
+  mayChange: (folder) => access(folder, constants.W_OK | constants.X_OK),
   entries: entriesOf,
   freeBytes: async (path) => {
     const { bavail, bsize } = await statfs(path);

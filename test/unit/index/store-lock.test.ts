@@ -3,13 +3,14 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { StoreLock } from '../../../src/index/store-lock.ts';
 import { DurableFolders } from '../../../src/storage/filesystem/durable-folders.ts';
-import { nodeFiles } from '../../../src/storage/filesystem/file-system.ts';
+import { type FileSystem, nodeFiles } from '../../../src/storage/filesystem/file-system.ts';
+import { ScriptedFiles } from '../../support/scripted-files.ts';
 import { temporaryDirectory } from '../../support/temp-directory.ts';
 
-function lockOf(folder: string) {
+function lockOf(folder: string, files: FileSystem = nodeFiles) {
   const troubles: unknown[] = [];
   const observer = { trouble: ({ cause }: { cause: unknown }) => troubles.push(cause) };
-  const lock = new StoreLock({ folder, files: new DurableFolders({ files: nodeFiles }), observer });
+  const lock = new StoreLock({ folder, files: new DurableFolders({ files }), observer });
   onTestFinished(() => lock.stop());
   return { lock, troubles };
 }
@@ -53,4 +54,13 @@ test('a storage path that cannot be made is named', async () => {
   await expect(lockOf(join(file, 'data')).lock.start()).rejects.toThrow(
     `the storage path ${join(file, 'data')} cannot be used: ENOTDIR`,
   );
+});
+
+test('a storage path that is there but may not be written to is named, and nothing else is said', async () => {
+  const folder = await temporaryDirectory();
+  const files = new ScriptedFiles();
+  files.failWith = ({ operation }) => (operation === 'mayChange' ? 'EROFS' : undefined);
+  const { lock, troubles } = lockOf(folder, files);
+  await expect(lock.start()).rejects.toThrow(`the storage path ${folder} cannot be used: EROFS`);
+  expect(troubles).toEqual([]);
 });
