@@ -61,11 +61,20 @@ export class Certificate {
 }
 
 function read({ certFile, keyFile }: CertificateFiles): CertificateBytes {
-  const bytes = { cert: readFileSync(certFile), key: readFileSync(keyFile) };
+  const bytes = { cert: readNamed(certFile), key: readNamed(keyFile) };
   try {
     createSecureContext(bytes);
   } catch (cause) {
     throw new Error(`${certFile} and ${keyFile} are not a certificate and its key`, { cause });
   }
   return bytes;
+}
+
+function readNamed(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`the certificate of the listener cannot be read: ${reason}`, { cause });
+  }
 }

@@ -93,7 +93,7 @@ const impossible: readonly {
   },
   {
     what: 'whose certificate is missing',
-    says: /^.*ENOENT.*\/nowhere\/tls\.crt.*\n$/,
+    says: /^the certificate of the listener cannot be read: ENOENT.*\/nowhere\/tls\.crt.*\n$/,
     make: async () => ({ listen: { port: 0, tls: { certFile: '/nowhere/tls.crt', keyFile: '/nowhere/tls.key' } } }),
   },
 ];
