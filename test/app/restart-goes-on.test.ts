@@ -15,7 +15,6 @@ const blobs = /\/blobs\//;
 const mebibyte = 1024 * 1024;
 const blob = randomBlob(24 * mebibyte);
 const path = `/v2/${repository}/blobs/${blob.digest}`;
-const patiently = { timeout: 10_000 };
 const arrivedBytes = 20 * mebibyte;
 
 /** A registry that stops in the middle of its first answer. */
@@ -32,7 +31,7 @@ async function stallingUpstream(
 /** What is marked on the disk of a mirror whose download has stalled, once no more will be. */
 async function marked({ dataDirectory }: { readonly dataDirectory: string }): Promise<LeftDownload> {
   const lastMark = async () => (await leftDownloads(dataDirectory).catch(() => ({ left: [] }))).left[0];
-  await expect.poll(lastMark, patiently).toBeDefined();
+  await expect.poll(lastMark).toBeDefined();
   const left = await lastMark();
   if (!left) throw new Error('nothing is marked any more');
   return left;
@@ -67,7 +66,7 @@ async function pulledFrom(app: RunningMirror | RunningApp, upstream: FakeRegistr
 
 /** Resolves when no download runs any more. */
 async function quiet(app: RunningMirror | RunningApp): Promise<void> {
-  await expect.poll(async () => (await app.metrics()).sum('layerwell_cache_fills_in_flight'), patiently).toBe(0);
+  await expect.poll(async () => (await app.metrics()).sum('layerwell_cache_fills_in_flight')).toBe(0);
 }
 
 async function expectKept(app: RunningMirror | RunningApp): Promise<void> {
