@@ -1,5 +1,5 @@
-import { LRUCache } from 'lru-cache';
 import type { Clock } from '../mirror/ports.ts';
+import { boundedMap } from './bounded-map.ts';
 
 /** How long whoever asked for patience is left alone where it did not say for how long, and at most. */
 const untoldMs = 10_000;
@@ -8,7 +8,7 @@ const longestMs = 3_600_000;
 /** Who asked not to be asked for a while, and until when. */
 export class BackOff {
   readonly #clock: Clock;
-  readonly #untilMs = new LRUCache<string, number>({ max: 10_000 });
+  readonly #untilMs = boundedMap<string, number>(10_000);
 
   constructor(clock: Clock) {
     this.#clock = clock;

@@ -1,9 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { isDeepStrictEqual } from 'node:util';
-import { LRUCache } from 'lru-cache';
 import type { Clock, Waiting } from '../../mirror/ports.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Repository } from '../../oci/reference.ts';
+import { boundedMap } from '../bounded-map.ts';
 import { type Demand, demandOf, parseChallenges } from './challenge.ts';
 import { type Credentials, headerShowing, type Secret } from './credentials.ts';
 import { Refusals, type Shown } from './refusals.ts';
@@ -36,9 +36,9 @@ export class Authorizer {
   #isInformed = false;
   readonly #refusals: Refusals;
   /** By the header that shows them. */
-  readonly #shownSecrets = new LRUCache<string, Secret>({ max: maxRememberedSecrets });
+  readonly #shownSecrets = boundedMap<string, Secret>(maxRememberedSecrets);
   /** Where a challenge asked for another scope than the repository's own (a registry that renames, or one scope for all). */
-  readonly #scopes = new LRUCache<Repository, string>({ max: maxRememberedScopes });
+  readonly #scopes = boundedMap<Repository, string>(maxRememberedScopes);
 
   constructor(deps: AuthorizerDeps) {
     this.#deps = deps;

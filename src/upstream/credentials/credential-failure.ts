@@ -2,14 +2,36 @@ import { type Trouble, UpstreamError } from '../../oci/errors.ts';
 import { networkTroubleOf } from '../network-errors.ts';
 
 /**
- * An account's secret cannot be had.
- * Of the cause only name and message stay: those of the SDKs carry the request, which holds what proves the account.
+ * An account's secret cannot be had from somebody else: a cloud, its SDK, a program.
+ * Of the cause only its name and code stay. What it says may be anything: the words of whoever was asked, a piece of the file that
+ * could not be parsed, the request itself with what proves the account.
  * @param source such as `AWS`.
  */
 export function credentialFailure(source: string, cause: unknown): UpstreamError {
   if (cause instanceof UpstreamError) return cause;
-  const stripped = cause instanceof Error ? Object.assign(new Error(cause.message), { name: cause.name }) : undefined;
-  return new UpstreamError(troubleOf(cause), `${source} gave the mirror no credentials`, { cause: stripped });
+  return failure(source, troubleOf(cause), Object.assign(new Error(codeIn(cause)), { name: nameOf(cause) }));
+}
+
+/** An account's secret cannot be read from its file. The words of the cause are ours, or those of the file system: they are told. */
+export function unreadableSecret(source: string, cause: unknown): UpstreamError {
+  if (cause instanceof UpstreamError) return cause;
+  return failure(source, 'refused', cause instanceof Error ? new Error(cause.message) : undefined);
+}
+
+function failure(source: string, trouble: Trouble, cause: Error | undefined): UpstreamError {
+  return new UpstreamError(trouble, `${source} gave the mirror no credentials`, { cause });
+}
+
+/** `AccessDeniedException`, `CredentialsProviderError`: AWS's SDK takes names from answers, and these may say anything. */
+function nameOf(cause: unknown): string {
+  const name = propertyOf(cause, 'name');
+  return typeof name === 'string' && /^[A-Za-z]{1,64}$/.test(name) ? name : 'Error';
+}
+
+function codeIn(cause: unknown): string {
+  const code = propertyOf(cause, 'code') ?? statusOf(cause);
+  const isCode = typeof code === 'number' || (typeof code === 'string' && /^[A-Z0-9_]{1,64}$/.test(code));
+  return isCode ? String(code) : 'no code';
 }
 
 function troubleOf(cause: unknown): Trouble {

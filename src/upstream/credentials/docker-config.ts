@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import type { SettingsOf } from '../settings.ts';
-import { credentialFailure } from './credential-failure.ts';
+import { unreadableSecret } from './credential-failure.ts';
 import type { AccountDeps, Credentials, Secret, SecretRequest } from './credentials.ts';
 import { type DockerConfig, helperFor, parseDockerConfig, secretFor } from './docker-config-file.ts';
 import { createExecCredentials } from './exec.ts';
@@ -64,7 +64,7 @@ class WatchedFile {
       }
       return this.#known.config;
     } catch (cause) {
-      throw credentialFailure('the Docker configuration', cause);
+      throw unreadableSecret('the Docker configuration', cause);
     }
   }
 }

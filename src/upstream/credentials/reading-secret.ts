@@ -1,4 +1,4 @@
-import { credentialFailure } from './credential-failure.ts';
+import { unreadableSecret } from './credential-failure.ts';
 import type { Credentials, Secret } from './credentials.ts';
 
 /** An account whose secret is read whenever it is needed, so that a rotated one holds from then on; nothing is remembered. */
@@ -9,7 +9,7 @@ export function readingSecret(account: string, read: () => Promise<Secret>): Cre
       try {
         return await read();
       } catch (cause) {
-        throw credentialFailure('the file or source of the secret', cause);
+        throw unreadableSecret('the file or source of the secret', cause);
       }
     },
     forget: () => {},

@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
-import { LRUCache } from 'lru-cache';
 import type { Clock } from '../../mirror/ports.ts';
 import type { Repository } from '../../oci/reference.ts';
 import { UpstreamError } from '../../oci/errors.ts';
+import { boundedMap } from '../bounded-map.ts';
 import type { Credentials, Secret } from './credentials.ts';
 
 /** A secret that was shown, or is about to be. */
@@ -35,9 +35,9 @@ const maxRemembered = 10_000;
 export class Refusals {
   readonly #clock: Clock;
   /** By account, and by account and thing. */
-  readonly #refusals = new LRUCache<string, Refusal>({ max: maxRemembered });
-  readonly #good = new LRUCache<string, Secret>({ max: maxRemembered });
-  readonly #opened = new LRUCache<string, true>({ max: maxRemembered });
+  readonly #refusals = boundedMap<string, Refusal>(maxRemembered);
+  readonly #good = boundedMap<string, Secret>(maxRemembered);
+  readonly #opened = boundedMap<string, true>(maxRemembered);
 
   constructor(clock: Clock) {
     this.#clock = clock;

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
-import { LRUCache } from 'lru-cache';
 import type { Clock, Waiting } from '../../mirror/ports.ts';
 import { UpstreamError } from '../../oci/errors.ts';
+import { boundedMap } from '../bounded-map.ts';
 import { BackOff } from '../back-off.ts';
 import type { Send } from '../exchange.ts';
 import type { Credentials, Secret, SecretRequest } from './credentials.ts';
@@ -26,7 +26,7 @@ const maxTokens = 10_000;
  */
 export class Tokens {
   readonly #deps: TokensDeps;
-  readonly #known = new LRUCache<string, Token>({ max: maxTokens });
+  readonly #known = boundedMap<string, Token>(maxTokens);
   readonly #coming = new Map<string, Promise<Token>>();
   readonly #refusals: Refusals;
   readonly #backOff: BackOff;

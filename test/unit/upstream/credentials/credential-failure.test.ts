@@ -1,0 +1,53 @@
+import { inspect } from 'node:util';
+import { expect, test } from 'vitest';
+import { UpstreamError } from '../../../../src/oci/errors.ts';
+import { credentialFailure, unreadableSecret } from '../../../../src/upstream/credentials/credential-failure.ts';
+
+/** As AWS's SDK throws them: their names and messages come from the answer. */
+const fromAws = (name: string, more: object) => Object.assign(new Error(`canary said ${name}`), { name, ...more });
+
+test.each([
+  {
+    cause: fromAws('AccessDeniedException', { $metadata: { httpStatusCode: 400 } }),
+    trouble: 'refused',
+    told: 'AccessDeniedException: 400',
+  },
+  {
+    cause: fromAws('Throttling', { $metadata: { httpStatusCode: 429 } }),
+    trouble: 'unavailable',
+    told: 'Throttling: 429',
+  },
+  { cause: fromAws('canary-1 2', { $metadata: { httpStatusCode: 503 } }), trouble: 'unavailable', told: 'Error: 503' },
+  { cause: fromAws('TimeoutError', { code: 'ECONNRESET' }), trouble: 'timeout', told: 'TimeoutError: ECONNRESET' },
+  { cause: Object.assign(new Error('canary'), { code: 'canary code' }), trouble: 'refused', told: 'Error: no code' },
+  {
+    cause: Object.assign(new Error('canary'), { response: { status: 401, data: 'canary' } }),
+    trouble: 'refused',
+    told: 'Error: 401',
+  },
+  {
+    cause: new SyntaxError('Unexpected token, "canary" is not valid JSON'),
+    trouble: 'refused',
+    told: 'SyntaxError: no code',
+  },
+  { cause: 'canary', trouble: 'refused', told: 'Error: no code' },
+])('of what a cloud throws only name and code are told: $told', ({ cause, trouble, told }) => {
+  const failure = credentialFailure('AWS', cause);
+
+  expect(failure).toMatchObject({ message: 'AWS gave the mirror no credentials', trouble });
+  expect(String(failure.cause)).toBe(told);
+  expect(inspect(failure, { depth: 9 })).not.toContain('canary');
+});
+
+test('what is wrong with a file is told in full', () => {
+  const failure = unreadableSecret('the file', new Error('/run/secrets/password is empty'));
+
+  expect(failure).toMatchObject({ trouble: 'refused', cause: { message: '/run/secrets/password is empty' } });
+});
+
+test('what is trouble already stays what it is', () => {
+  const trouble = new UpstreamError('timeout', 'the helper took too long');
+
+  expect(credentialFailure('AWS', trouble)).toBe(trouble);
+  expect(unreadableSecret('the file', trouble)).toBe(trouble);
+});
