@@ -148,10 +148,7 @@ test('wrong bytes that came before the restart fail one pull honestly, and the n
 
   expect(await isComplete(mirror, path)).toBe(false);
   await expect
-    .poll(
-      async () => (await mirror.metrics()).sum('layerwell_cache_fills_total', { result: 'digest_mismatch' }),
-      patiently,
-    )
+    .poll(async () => (await mirror.metrics()).sum('layerwell_cache_fills_total', { result: 'digest_mismatch' }))
     .toBe(1);
   expect(await leftDownloads(mirror.dataDirectory)).toEqual({ left: [], others: [] });
   expect((await pulledFrom(mirror, upstream)).ranges).toEqual([undefined]);
