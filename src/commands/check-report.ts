@@ -81,10 +81,12 @@ function rowOfAccount(place: string, { signIn, why, rateLimit }: AccountProbe, c
     case 'stranger':
       return {
         ...row,
-        signedIn: credential === undefined ? 'anonymously' : `anonymously: ${credential} says nothing of it`,
+        signedIn: credential === undefined ? 'anonymously' : `anonymously: ${credential} holds nothing for it`,
       };
     case 'unchecked':
-      return { ...row, signedIn: `not needed: ${credential} unchecked` };
+      return { ...row, signedIn: `it asks nobody: ${credential} was not tried` };
+    case 'no-token':
+      return { ...row, signedIn: 'no: it got no token', failure: `${place}: ${why}` };
     case 'refused': {
       const who = credential === undefined ? place : `${place}, ${credential}`;
       return { ...row, signedIn: `no: ${credential ?? 'credentials are wanted'}`, failure: `${who}: ${why}` };
@@ -93,7 +95,7 @@ function rowOfAccount(place: string, { signIn, why, rateLimit }: AccountProbe, c
 }
 
 function pullsLeft(limit: RateLimit | undefined): string {
-  if (!limit) return 'not told';
+  if (!limit) return 'no limit told';
   const hours = limit.windowSeconds === undefined ? '' : ` in ${limit.windowSeconds / 3_600} h`;
   return `${limit.remaining} of ${limit.limit}${hours}`;
 }

@@ -4,7 +4,7 @@ import { parseRepository } from '../oci/reference.ts';
 import { apiUrl } from './asking.ts';
 import { type Demand, demandOf, parseChallenges } from './credentials/challenge.ts';
 import { createCredentials } from './credentials/create-credentials.ts';
-import { type Credentials, headerShowing, type Secret } from './credentials/credentials.ts';
+import { anonymous, type Credentials, headerShowing, type Secret } from './credentials/credentials.ts';
 import { isTrustedRealm } from './credentials/realm-trust.ts';
 import { Tokens } from './credentials/tokens.ts';
 import { type EndpointDeps, requestsTo, sendTo } from './endpoint.ts';
@@ -29,8 +29,9 @@ export interface EndpointProbe {
  *     stranger    there is none, or it knows nothing of this registry
  *     unchecked   the registry lets everyone in at its front door, and says nothing of accounts
  *     refused     it was not accepted, or could not be had: see `why`
+ *     no-token    a stranger got no answer from where the registry's tokens are had: see `why`
  */
-export type SignIn = 'signed-in' | 'stranger' | 'unchecked' | 'refused';
+export type SignIn = 'signed-in' | 'stranger' | 'unchecked' | 'refused' | 'no-token';
 
 export interface AccountProbe {
   readonly signIn: SignIn;
@@ -79,8 +80,17 @@ function failureAt({ url, status }: Answer): string | undefined {
 }
 
 async function probeStranger(door: Door, options: Waiting): Promise<AccountProbe> {
-  if (door.demand?.kind !== 'basic') return accountProbe('stranger', await allowance(door, [], options));
-  return refused(`${door.deps.url.host} lets nobody in without an account, and there are no credentials for it`);
+  const { demand, deps } = door;
+  if (demand?.kind === 'basic')
+    return refused(`${deps.url.host} lets nobody in without an account, and there are no credentials for it`);
+  try {
+    if (demand) await tokenFor(door, demand, { credentials: anonymous, ...options });
+  } catch (cause) {
+    // A stranger who wants nothing in particular may get none (GitLab); whoever says so can be reached.
+    const isRefusal = cause instanceof OciError && cause.code === 'DENIED';
+    if (!isRefusal) return { signIn: 'no-token', why: wordsFor(cause), rateLimit: undefined };
+  }
+  return accountProbe('stranger', await allowance(door, [], options));
 }
 
 async function probeAccount(
@@ -109,15 +119,17 @@ interface Proof extends Waiting {
   readonly secret: Secret;
 }
 
+async function headerFor(door: Door, demand: Demand, { credentials, secret, signal }: Proof): Promise<string> {
+  return demand.kind === 'basic' ? headerShowing(secret) : tokenFor(door, demand, { credentials, signal });
+}
+
 /** As `docker login` asks: for a token without a scope, unless the registry has one for everything (public.ecr.aws: `aws`). */
-async function headerFor(
+async function tokenFor(
   { deps, send }: Door,
-  demand: Demand,
-  { credentials, secret, signal }: Proof,
+  { realm, service, scope }: Extract<Demand, { kind: 'bearer' }>,
+  { credentials, signal }: Pick<Proof, 'credentials' | 'signal'>,
 ): Promise<string> {
-  if (demand.kind === 'basic') return headerShowing(secret);
   const { url, settings, clock } = deps;
-  const { realm, service, scope } = demand;
   if (!isTrustedRealm(realm, url, settings.realmHosts)) {
     throw new UpstreamError(
       'misbehaving',

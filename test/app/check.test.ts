@@ -70,8 +70,8 @@ test('when all is well it says of every upstream how it is reached and as whom, 
     'cut.example': { freshness: { offline: true } },
   });
   expect(result.rows('docker.io')).toEqual([['yes', 'as credentials[0] (basic)', '76 of 200 in 6 h']]);
-  expect(result.rows('open.example')).toEqual([['yes', 'anonymously', 'not told']]);
-  expect(result.rows('private.example')).toEqual([['yes', 'as credentials[0] (basic)', 'not told']]);
+  expect(result.rows('open.example')).toEqual([['yes', 'anonymously', 'no limit told']]);
+  expect(result.rows('private.example')).toEqual([['yes', 'as credentials[0] (basic)', 'no limit told']]);
   expect(result.rows('*.pkg.dev')).toEqual([['a pattern, not asked']]);
   expect(result.rows('cut.example')).toEqual([['offline, not asked']]);
   expect(result.code).toBe(0);
@@ -112,7 +112,7 @@ test.each([{ kind: 'bearer', privateRepositories: [] }, { kind: 'basic' }] as co
   async (auth) => {
     const registry = await startFakeRegistry({ auth: { ...auth, username: account.username, password: 'another' } });
     const result = await checked({ 'a.example': withAccount(registry) });
-    expect(result.rows('a.example')).toEqual([['yes', 'no: credentials[0] (basic)', 'not told']]);
+    expect(result.rows('a.example')).toEqual([['yes', 'no: credentials[0] (basic)', 'no limit told']]);
     expect(result.text).toMatch(/^a\.example, credentials\[0\] \(basic\): .* refused .*account \(401\)$/m);
     expect(result.code).toBe(1);
   },
@@ -136,23 +136,63 @@ test('a mirror before an upstream has its own line, and its own credentials', as
   ];
   const mirrors = [{ url: mirror.url, credentials }];
   const result = await checked({ 'a.example': { url: registry.url, mirrors, visibility: 'public' } });
-  expect(result.rows('a.example by mirrors[0]')).toEqual([['yes', 'as credentials[0] (basic)', 'not told']]);
-  expect(result.rows('a.example')).toEqual([['yes', 'anonymously', 'not told']]);
+  expect(result.rows('a.example by mirrors[0]')).toEqual([['yes', 'as credentials[0] (basic)', 'no limit told']]);
+  expect(result.rows('a.example')).toEqual([['yes', 'anonymously', 'no limit told']]);
   expect(registry.requests.filter(({ headers }) => headers.authorization)).toEqual([]);
 });
 
 test('a registry that lets everyone in says nothing of an account', async () => {
   const registry = await startFakeRegistry();
   const result = await checked({ 'a.example': withAccount(registry) });
-  expect(result.rows('a.example')).toEqual([['yes', 'not needed: credentials[0] (basic) unchecked', 'not told']]);
+  expect(result.rows('a.example')).toEqual([
+    ['yes', 'it asks nobody: credentials[0] (basic) was not tried', 'no limit told'],
+  ]);
   expect(result.code).toBe(0);
 });
 
 test('a registry that wants an account, where there is none, is of no use', async () => {
   const registry = await startFakeRegistry({ auth: { kind: 'basic', ...account } });
   const result = await checked({ 'a.example': { url: registry.url } });
-  expect(result.rows('a.example')).toEqual([['yes', 'no: credentials are wanted', 'not told']]);
+  expect(result.rows('a.example')).toEqual([['yes', 'no: credentials are wanted', 'no limit told']]);
   expect(result.code).toBe(1);
+});
+
+test('what strangers need a token for is of no use when nobody gives them one, and the token server is named', async () => {
+  const tokens = await startFakeRegistry({ auth: { kind: 'bearer' } });
+  const realm = `${tokens.url}/token`;
+  const registry = await startFakeRegistry({ auth: { kind: 'bearer', realm } });
+  const upstreams = { 'a.example': { url: registry.url, realmHosts: [tokens.host] } };
+  expect((await checked(upstreams)).code).toBe(0);
+  expect(tokens.count('GET', /^\/token$/)).toBe(1);
+  await tokens.stop();
+
+  const result = await checked(upstreams);
+
+  expect(result.rows('a.example')).toEqual([['yes', 'no: it got no token', 'no limit told']]);
+  expect(result.text).toContain(`a.example: ${tokens.host} could not be reached (ECONNREFUSED)`);
+  expect(result.code).toBe(1);
+});
+
+test('a token server that gives strangers nothing (GitLab) is no failure: they may still read what is public', async () => {
+  const registry = await startFakeRegistry({ auth: { kind: 'bearer', ...account } });
+
+  const result = await checked({ 'a.example': { url: registry.url } });
+
+  expect(result.rows('a.example')).toEqual([['yes', 'anonymously', 'no limit told']]);
+  expect(result.code).toBe(0);
+});
+
+test('a Docker configuration that does not know the registry is said to hold nothing for it', async () => {
+  const registry = await startFakeRegistry({ auth: { kind: 'bearer' } });
+  const configFile = await fileWith({ auths: { 'other.example': { auth: btoa('u:p') } } });
+
+  const result = await checked({
+    'a.example': withAccount(registry, { credentials: [{ kind: 'docker-config', configFile }] }),
+  });
+
+  expect(result.rows('a.example')).toEqual([
+    ['yes', 'anonymously: credentials[0] (docker-config) holds nothing for it', 'no limit told'],
+  ]);
 });
 
 test('a web server that is no registry is told as such', async () => {
