@@ -105,6 +105,11 @@ test.each(impossible)('a mirror $what says so in one line and ends with 1', asyn
   expect(failed.stdout).not.toContain('listening');
 });
 
+test('npm start leaves no shell before the mirror, which would take the SIGTERM meant for it', async () => {
+  const { scripts } = JSON.parse(await readFile('package.json', 'utf8'));
+  expect(scripts.start).toMatch(/^exec node /);
+});
+
 test('it tells on stdout when it listens and where, and is healthy and ready from then on', async () => {
   const upstream = await startFakeRegistry();
   const mirror = await startMirror(mirrorOf(upstream));
