@@ -7,7 +7,7 @@ import {
   type ContentAnswer,
   type ContentFacts,
   decideAnswer,
-  sendBytes,
+  sendFacts,
   sendStretch,
 } from './content-response.ts';
 import type { RegistryContext } from './exchange.ts';
@@ -29,7 +29,7 @@ export async function answerBlobHead(
   digest: Digest,
 ): Promise<void> {
   const head = await deps.mirror.blobHead(place, digest, ctx.state.exchange);
-  sendBytes(ctx, { ...head, digest, mediaType, ageMs: deps.clock.now() - head.firstServedAtMs }, undefined);
+  sendFacts(ctx, { ...head, digest, mediaType, ageMs: deps.clock.now() - head.firstServedAtMs });
 }
 
 /** GET of a blob or of a part of it, from the store or along with a running download. */

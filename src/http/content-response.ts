@@ -3,6 +3,7 @@ import type { CacheStatus, ByteSource } from '../mirror/ports.ts';
 import type { Digest } from '../oci/digest.ts';
 import { OciError } from '../oci/errors.ts';
 import { parseRange, type RequestedRange, type SatisfiableRange } from '../oci/range.ts';
+import type { AnswersTogether } from './answers-together.ts';
 import { cacheStatusHeader } from './cache-status.ts';
 import { ClientLeft, type Exchange, type RegistryContext } from './exchange.ts';
 import type { ReadBuffers } from './read-buffers.ts';
@@ -90,17 +91,28 @@ export function beginContent(ctx: RegistryContext, facts: ContentFacts, answer: 
   exchange.begin();
 }
 
+/** Sends what is said of content, and no content. */
+export function sendFacts(ctx: RegistryContext, facts: ContentFacts): void {
+  beginContent(ctx, facts, decideAnswer(ctx.req, facts.digest, facts.size));
+  ctx.res.end();
+}
+
 /** Sends content that is in memory. */
-export function sendBytes(ctx: RegistryContext, facts: ContentFacts, bytes: Uint8Array | undefined): void {
+export function sendBytes(
+  ctx: RegistryContext,
+  facts: ContentFacts,
+  bytes: Uint8Array,
+  together: AnswersTogether,
+): void {
   const answer = decideAnswer(ctx.req, facts.digest, facts.size);
   beginContent(ctx, facts, answer);
-  if (answer.status === 304 || ctx.method === 'HEAD' || bytes === undefined) {
+  if (answer.status === 304) {
     ctx.res.end();
     return;
   }
   const body = answer.status === 206 ? bytes.subarray(answer.range.start, answer.range.end + 1) : bytes;
   ctx.state.exchange.bytes = body.byteLength;
-  ctx.res.end(body);
+  together.end(ctx.res, body);
 }
 
 export interface StretchOptions {

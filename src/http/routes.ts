@@ -2,6 +2,7 @@ import Router from '@koa/router';
 import type { Mirror } from '../mirror/mirror.ts';
 import type { Clock } from '../mirror/ports.ts';
 import { OciError } from '../oci/errors.ts';
+import type { AnswersTogether } from './answers-together.ts';
 import { answerBlob, answerBlobHead } from './blobs.ts';
 import type { ExchangeState, RegistryContext } from './exchange.ts';
 import { answerCatalog, answerReferrers, answerTagList } from './listings.ts';
@@ -13,6 +14,7 @@ export interface RoutesDeps {
   readonly mirror: Mirror;
   readonly clock: Clock;
   readonly buffers: ReadBuffers;
+  readonly together: AnswersTogether;
 }
 
 /**

@@ -6,6 +6,7 @@ import Koa from 'koa';
 import type { Mirror } from '../mirror/mirror.ts';
 import type { Clock, Observer } from '../mirror/ports.ts';
 import { OciError } from '../oci/errors.ts';
+import { AnswersTogether } from './answers-together.ts';
 import { BrokenRequests } from './broken-requests.ts';
 import { commonHeaders } from './content-response.ts';
 import { Connections } from './connections.ts';
@@ -46,7 +47,7 @@ export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
     return next();
   });
   app.use(refuseOverload(deps.limits, deps));
-  app.use(registryRoutes(deps).routes());
+  app.use(registryRoutes({ ...deps, together: new AnswersTogether() }).routes());
   app.use(() => {
     throw new OciError('NAME_UNKNOWN', 'no resource of a registry has this path');
   });

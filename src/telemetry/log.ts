@@ -1,4 +1,4 @@
-import { destination, type Logger, pino, stdTimeFunctions } from 'pino';
+import { destination, type Logger, pino } from 'pino';
 
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
 
@@ -19,7 +19,7 @@ const flushEveryMs = 500;
  */
 export function createLog({ level }: { readonly level: LogLevel }): Log {
   const stream = destination({ fd: 1, sync: false, minLength: 8 * 1024 });
-  const logger = pino({ level, base: null, timestamp: stdTimeFunctions.isoTime }, stream);
+  const logger = pino({ level, base: null, timestamp: isoTimes() }, stream);
   let isOpen = false;
   stream.once('ready', () => {
     isOpen = true;
@@ -35,5 +35,17 @@ export function createLog({ level }: { readonly level: LogLevel }): Log {
       clearInterval(timer);
       flush();
     },
+  };
+}
+
+/** `,"time":"2030-01-01T00:00:00.000Z"`; many lines fall into one millisecond, and share its text. */
+function isoTimes(): () => string {
+  let lastMs = Number.NaN;
+  let text = '';
+  return () => {
+    const nowMs = Date.now();
+    if (nowMs !== lastMs) text = `,"time":"${new Date(nowMs).toISOString()}"`;
+    lastMs = nowMs;
+    return text;
   };
 }
