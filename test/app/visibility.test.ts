@@ -245,3 +245,26 @@ test('a denied repository is denied, be it hidden or not', async () => {
   expect((await ask(app, `/v2/${secret}/manifests/1`)).status).toBe(403);
   expect(upstream.count()).toBe(0);
 });
+
+test('what is denied, or not allowed, is denied before any cache: manifests, blobs, tags and referrers alike', async () => {
+  const upstream = await startFakeRegistry();
+  const held = multiPlatformImage();
+  upstream.content.add(open, '1', held, [referrerOf(held.manifest)]);
+  const rules = (entry: object) => mirrorOf(upstream, { upstreams: { 'docker.io': { url: upstream.url, ...entry } } });
+  const app = await startApp(rules({}));
+  await pullAll(app, open, '1');
+  for (const path of pathsOf(open, held)) expect((await ask(app, path)).status).toBe(200);
+  await app.quiet();
+
+  for (const entry of [{ deny: ['team/*'] }, { allow: ['library/*'] }, { allow: ['team/*'], deny: [open] }]) {
+    await app.restart(rules(entry));
+    upstream.forgetRequests();
+    for (const path of pathsOf(open, held)) {
+      const { status, body } = await ask(app, path);
+      expect({ path, status }).toEqual({ path, status: 403 });
+      expect(JSON.parse(body.toString())).toMatchObject({ errors: [{ code: 'DENIED' }] });
+    }
+    expect((await ask(app, '/v2/_catalog')).body.toString()).toBe('{"repositories":[]}');
+    expect(upstream.count()).toBe(0);
+  }
+});
