@@ -4,6 +4,7 @@ import { type BriefWait, TooSlow } from './brief-wait.ts';
 import { type FreshnessPolicies, freshnessOf } from './freshness.ts';
 import type { CachedManifest, Manifests } from './manifests.ts';
 import type { CacheStatus, Clock, Observer, RepositoryId, Upstream, Waiting } from './ports.ts';
+import type { RateLimits } from './rate-limits.ts';
 import type { TagRecord } from './records.ts';
 import { SingleFlight } from './single-flight.ts';
 import type { ResolvedTag, StandIns, TagQuestion } from './stand-ins.ts';
@@ -17,6 +18,7 @@ export interface TagsDeps {
   readonly clock: Clock;
   readonly observer: Observer;
   readonly policies: FreshnessPolicies;
+  readonly rateLimits: Pick<RateLimits, 'lifetimeFactor'>;
 }
 
 interface Question extends TagQuestion {
@@ -104,8 +106,9 @@ export class Tags {
   }
 
   #isFresh(upstream: Upstream, key: string, record: TagRecord): boolean {
-    const lifetimeMs = this.#deps.policies.tagLifetimeMs(upstream.label, key);
-    return freshnessOf(record.confirmedAtMs, lifetimeMs, this.#deps.clock.now()) === 'fresh';
+    const { policies, rateLimits, clock } = this.#deps;
+    const lifetimeMs = policies.tagLifetimeMs(upstream.label, key) * rateLimits.lifetimeFactor(upstream.label);
+    return freshnessOf(record.confirmedAtMs, lifetimeMs, clock.now()) === 'fresh';
   }
 
   async #look(question: Question, known: TagRecord | undefined, waiting: Waiting): Promise<ResolvedTag> {

@@ -130,7 +130,10 @@ function noteLimits(
   const { accounts, observer, upstream, clock } = deps;
   const { status, headers } = answer;
   const limit = rateLimitOf(headers);
-  if (limit) observer.rateLimitSeen({ upstream, account: credentials.account, ...limit });
+  // What strangers have left, when it is only asked what they may read, is nobody's whom we pull as.
+  if (limit && exchange.kind !== 'visibility') {
+    observer.rateLimitSeen({ upstream, account: credentials.account, ...limit });
+  }
   if (limit?.remaining === 0) accounts.spare(credentials);
   if (status !== 429) return;
   accounts.holdBack(credentials, limitedBy(exchange, answer), retryAfterSecondsOf(headers, clock.now()));
