@@ -5,6 +5,7 @@ import type { CloudAgents } from './cloud-agents.ts';
 import { credentialFailure } from './credential-failure.ts';
 import type { AccountDeps, Credentials } from './credentials.ts';
 import { RenewedSecret } from './renewed-secret.ts';
+import { unlessAborted } from './unless-aborted.ts';
 
 /** The only region that has the API of the public gallery. */
 const region = 'us-east-1';
@@ -33,7 +34,9 @@ async function fetchAuthorization(agents: CloudAgents, { signal }: Waiting) {
     const client = new ECRPUBLICClient({ region, requestHandler: new AwsHandler(agents) });
     // Its sockets are not needed again for hours.
     using _ = { [Symbol.dispose]: () => client.destroy() };
-    const { authorizationData } = await client.send(new GetAuthorizationTokenCommand({}), { abortSignal: signal });
+    // The SDK looks at the signal only once it has found out who it is.
+    const answered = client.send(new GetAuthorizationTokenCommand({}), { abortSignal: signal });
+    const { authorizationData } = await unlessAborted(answered, signal);
     return authorizationData;
   } catch (cause) {
     throw credentialFailure('AWS', cause);

@@ -7,6 +7,7 @@ import { credentialFailure } from './credential-failure.ts';
 import type { AccountDeps, Credentials } from './credentials.ts';
 import { type EcrRegistry, parseEcrHost } from './ecr-host.ts';
 import { RenewedSecret } from './renewed-secret.ts';
+import { unlessAborted } from './unless-aborted.ts';
 
 /**
  * A private AWS ECR registry, with what AWS's usual chain finds: environment, IRSA, Pod Identity, shared files, instance profile.
@@ -39,7 +40,9 @@ async function authorizationFrom(endpoint: EcrRegistry | undefined, agents: Clou
     const client = new ECRClient({ ...endpoint, requestHandler: new AwsHandler(agents) });
     // Its sockets are not needed again for hours.
     using _ = { [Symbol.dispose]: () => client.destroy() };
-    const { authorizationData } = await client.send(new GetAuthorizationTokenCommand({}), { abortSignal: signal });
+    // The SDK looks at the signal only once it has found out who it is.
+    const answered = client.send(new GetAuthorizationTokenCommand({}), { abortSignal: signal });
+    const { authorizationData } = await unlessAborted(answered, signal);
     return authorizationData?.[0];
   } catch (cause) {
     throw credentialFailure('AWS', cause);

@@ -6,6 +6,7 @@ import { credentialFailure } from './credential-failure.ts';
 import type { AccountDeps, Credentials, Secret } from './credentials.ts';
 import { RenewedSecret } from './renewed-secret.ts';
 import { serverAddressOf } from './server-address.ts';
+import { unlessAborted } from './unless-aborted.ts';
 
 /**
  * A program that speaks the protocol of Docker's credential helpers: `get` with the registry's address on its standard input, JSON on its
@@ -65,7 +66,8 @@ async function run({ command, args, server }: HelperQuestion, signal: AbortSigna
     output += text;
     if (output.length > maxAnswerBytes) helper.kill('SIGKILL');
   });
-  return { code: await ended.promise, output };
+  // A program that it left behind may hold its output open for ever.
+  return { code: await unlessAborted(ended.promise, signal), output };
 }
 
 function parseAnswer(output: string, command: string): Secret {

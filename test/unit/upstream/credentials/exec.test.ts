@@ -104,6 +104,12 @@ test('a helper that does not end in time is killed', async () => {
   await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'timeout' });
 });
 
+test('a helper that leaves a program behind, which holds its output open, ends in time as well', async () => {
+  const { secret } = await start(`sleep 5 & ${printing('robot', 's3cr3t')}`, { timeoutMs: 200 });
+
+  await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'timeout' });
+});
+
 test('a helper that is not there is trouble', async () => {
   const settings = { command: '/nowhere/helper', args: [], lifetimeMs: 1, timeoutMs: 1_000 };
   const credentials = createExecCredentials(settings, accountDeps('ghcr.io'));
