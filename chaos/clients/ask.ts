@@ -1,0 +1,109 @@
+import { createHash } from 'node:crypto';
+import { type Agent, type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Digest, digestFrom } from '../../src/oci/digest.ts';
+
+export interface Asking {
+  readonly host: string;
+  readonly path: string;
+  readonly method?: 'GET' | 'HEAD';
+  readonly range?: string | undefined;
+  readonly agent: Agent;
+  /** Leaves when so many bytes of the body are there. */
+  readonly leaveAfterBytes?: number | undefined;
+  /** Rests so long whenever something has come. */
+  readonly restMs?: number | undefined;
+}
+
+/** How an answer ended. */
+export type AnswerEnd =
+  | 'complete'
+  /** The connection broke before the end of the body. */
+  | 'cut'
+  /** There was no answer at all: refused, or broken before the headers. */
+  | 'unreachable'
+  /** We left. */
+  | 'left'
+  /** Headers did not come, or the body stood still, for longer than any client waits. */
+  | 'hung';
+
+export interface Answered {
+  readonly end: AnswerEnd;
+  /** 0 without an answer. */
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  /** Of the whole body, as far as it came. */
+  readonly digest: Digest | undefined;
+  readonly bytes: number;
+  /** The beginning of the body: all of what is small. */
+  readonly beginning: Buffer;
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+/** containerd waits 30 s for headers; the mirror promises them within 25. */
+const headersWithinMs = 27_000;
+const silenceMs = 40_000;
+const beginningBytes = 1024 * 1024;
+
+/** Asks once, and reads to the end, hashing. Never rejects: what went wrong is in the answer. */
+export async function ask(asking: Asking): Promise<Answered> {
+  const fromMs = performance.now();
+  const { response, failure } = await headersOf(asking);
+  if (!response) return { ...nothing, end: failure, fromMs, toMs: performance.now() };
+  const read = await readBody(response, asking);
+  const { statusCode = 0, headers } = response;
+  return { status: statusCode, headers, ...read, fromMs, toMs: performance.now() };
+}
+
+const nothing = { status: 0, headers: {}, digest: undefined, bytes: 0, beginning: Buffer.alloc(0) };
+
+type Headers =
+  | { readonly response: IncomingMessage; readonly failure: undefined }
+  | { readonly response: undefined; readonly failure: 'unreachable' | 'hung' };
+
+function headersOf({ host, path, method = 'GET', range, agent }: Asking): Promise<Headers> {
+  const { promise, resolve } = Promise.withResolvers<Headers>();
+  const asked = request(`http://${host}${path}`, { method, agent, headers: range === undefined ? {} : { range } });
+  const timer = setTimeout(() => {
+    resolve({ response: undefined, failure: 'hung' });
+    asked.destroy();
+  }, headersWithinMs);
+  asked.once('response', (response) => resolve({ response, failure: undefined }));
+  asked.on('error', () => resolve({ response: undefined, failure: 'unreachable' }));
+  asked.end();
+  return promise.finally(() => clearTimeout(timer));
+}
+
+async function readBody(
+  response: IncomingMessage,
+  { leaveAfterBytes = Infinity, restMs = 0 }: Asking,
+): Promise<Pick<Answered, 'end' | 'digest' | 'bytes' | 'beginning'>> {
+  const hash = createHash('sha256');
+  const beginning: Buffer[] = [];
+  let bytes = 0;
+  let end: AnswerEnd = 'complete';
+  const silence = setTimeout(() => {
+    end = 'hung';
+    response.destroy();
+  }, silenceMs);
+  try {
+    const pieces: AsyncIterable<Buffer> = response;
+    for await (const piece of pieces) {
+      silence.refresh();
+      hash.update(piece);
+      if (bytes < beginningBytes) beginning.push(piece);
+      bytes += piece.length;
+      if (bytes >= leaveAfterBytes)
+        return { end: 'left', digest: undefined, bytes, beginning: Buffer.concat(beginning) };
+      if (restMs > 0) await sleep(restMs);
+    }
+    if (!response.complete) end = 'cut';
+  } catch {
+    if (end === 'complete') end = 'cut';
+  } finally {
+    clearTimeout(silence);
+  }
+  const digest = end === 'complete' ? digestFrom(hash, 'sha256') : undefined;
+  return { end, digest, bytes, beginning: Buffer.concat(beginning) };
+}

@@ -1,0 +1,100 @@
+import { Agent } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Dice } from '../dice.ts';
+import type { Ledger } from '../ledger.ts';
+import type { MirrorProcess } from '../mirror-process.ts';
+import type { PublishedImage } from '../world.ts';
+import { goodManners, type Manners, Puller } from './puller.ts';
+
+export interface LoadDeps {
+  readonly world: readonly PublishedImage[];
+  readonly mirror: MirrorProcess;
+  readonly dice: Dice;
+  readonly ledger: Ledger;
+  readonly isPinnedSafe: () => boolean;
+}
+
+export interface LoadShape {
+  /** Clients that pull whatever is popular. */
+  readonly clients: number;
+  /** Clients that pull what is pinned, and nothing else. */
+  readonly pinnedClients: number;
+  /** Between two pulls of a client. */
+  readonly pauseMs: number;
+}
+
+const manners: Manners = { hangsUp: 0.04, isSlow: 0.02, looksFirst: 0.3, hasPart: 0.25 };
+
+/** Many clients at once, each on kept connections, until the signal aborts. */
+export async function runLoad(deps: LoadDeps, shape: LoadShape, signal: AbortSignal): Promise<void> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 64 });
+  const ordinary = Array.from({ length: shape.clients }, (_, index) => {
+    const dice = deps.dice.of(`client ${index}`);
+    return ordinaryClient(new Puller({ ...deps, agent, dice }), deps, { dice, pauseMs: shape.pauseMs, signal });
+  });
+  const pinned = Array.from({ length: shape.pinnedClients }, (_, index) => {
+    const dice = deps.dice.of(`pinned client ${index}`);
+    return pinnedClient(new Puller({ ...deps, agent, dice }), deps, { dice, pauseMs: shape.pauseMs, signal });
+  });
+  await Promise.all([...ordinary, ...pinned]);
+  agent.destroy();
+}
+
+/** Pulls every image once, patiently. @returns those of which something was missing. */
+export async function pullEach(deps: LoadDeps, images: readonly PublishedImage[]): Promise<readonly PublishedImage[]> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 16 });
+  const puller = new Puller({ ...deps, agent });
+  const missing: PublishedImage[] = [];
+  const waiting = images.values();
+  const pullNext = async (): Promise<void> => {
+    for (const image of waiting) if (!(await puller.pull(image, goodManners))) missing.push(image);
+  };
+  await Promise.all(Array.from({ length: 8 }, pullNext));
+  agent.destroy();
+  return missing;
+}
+
+interface Life {
+  readonly dice: Dice;
+  readonly pauseMs: number;
+  readonly signal: AbortSignal;
+}
+
+async function ordinaryClient(
+  puller: Puller,
+  { world, mirror }: LoadDeps,
+  { dice, pauseMs, signal }: Life,
+): Promise<void> {
+  const images = world.filter(({ kind }) => kind === 'ordinary' || kind === 'doomed');
+  const pinned = world.filter(({ kind }) => kind === 'pinned');
+  while (!signal.aborted) {
+    const chance = dice.next();
+    if (chance < 0.03) await puller.pullAbsent(dice.pick(images));
+    else if (chance < 0.08) await puller.pullPart(dice.pick(pinned));
+    else await puller.pull(popular(images, dice), manners);
+    await sleep(dice.between(0, 2 * pauseMs));
+    await mirror.present();
+  }
+}
+
+async function pinnedClient(
+  puller: Puller,
+  { world, mirror }: LoadDeps,
+  { dice, pauseMs, signal }: Life,
+): Promise<void> {
+  const pinned = world.filter(({ kind }) => kind === 'pinned');
+  while (!signal.aborted) {
+    await puller.pull(dice.pick(pinned), { ...goodManners, looksFirst: 0.3 });
+    await sleep(dice.between(0, 4 * pauseMs));
+    await mirror.present();
+  }
+}
+
+/** Zipf's law: the nth of the list is asked for 1/n as often as the first. */
+function popular(images: readonly PublishedImage[], dice: Dice): PublishedImage {
+  const rank = Math.floor(Math.exp(dice.next() * Math.log(images.length + 1))) - 1;
+  // A fixed shuffle, so that the popular ones are spread over the upstreams.
+  const image = images[(rank * 67) % images.length];
+  if (!image) throw new Error('there are no images');
+  return image;
+}

@@ -1,0 +1,44 @@
+import { createHash } from 'node:crypto';
+
+/** Chances that depend on a seed alone: the same seed falls the same way. */
+export class Dice {
+  readonly #seed: string;
+  #state: number;
+
+  constructor(seed: string) {
+    this.#seed = seed;
+    this.#state = createHash('sha256').update(seed).digest().readUInt32LE();
+  }
+
+  /** Dice of their own for one part, so that no part's luck depends on how often another one threw. */
+  of(part: string): Dice {
+    return new Dice(`${this.#seed}/${part}`);
+  }
+
+  /** From 0 to 1, without 1: mulberry32. */
+  next(): number {
+    this.#state = (this.#state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  }
+
+  isLucky(chance: number): boolean {
+    return this.next() < chance;
+  }
+
+  /** A whole number from 0 on, below `end`. */
+  below(end: number): number {
+    return Math.floor(this.next() * end);
+  }
+
+  between(least: number, most: number): number {
+    return least + this.next() * (most - least);
+  }
+
+  pick<Value>(list: readonly Value[]): Value {
+    const picked = list[this.below(list.length)];
+    if (picked === undefined) throw new Error('there is nothing to pick from');
+    return picked;
+  }
+}

@@ -1,0 +1,161 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { open, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { freePort } from '../test/support/free-port.ts';
+import { type Metrics, parseMetrics } from '../test/support/metrics.ts';
+
+const run = promisify(execFile);
+const readyWithinMs = 30_000;
+/** Fewer than it needs for its clients alone. */
+const starvedDescriptors = 45;
+const plentyOfDescriptors = 4_096;
+const maxStarvationMs = 10_000;
+
+/** The program as an operator runs it, on fixed ports, writing its log to a file. It knows when it was not there. */
+export class MirrorProcess {
+  readonly dataFolder: string;
+  readonly logFile: string;
+  readonly #folder: string;
+  readonly #config: object;
+  /** When it was gone, from just before its end to its first answer. */
+  readonly #absences: Period[] = [];
+  /** When it could open nothing more. */
+  readonly #starvations: Period[] = [];
+  #port = 0;
+  #managementPort = 0;
+  #child: ChildProcess | undefined;
+
+  /** @param config without addresses and places on the disk. */
+  constructor({ folder, dataFolder, config }: { folder: string; dataFolder: string; config: object }) {
+    this.#folder = folder;
+    this.dataFolder = dataFolder;
+    this.logFile = join(folder, 'mirror.log');
+    this.#config = config;
+  }
+
+  get host(): string {
+    return `127.0.0.1:${this.#port}`;
+  }
+
+  get pid(): number {
+    return this.#child?.pid ?? -1;
+  }
+
+  /** Whether it was gone at some time between two moments of `performance.now()`. */
+  wasAbsent(fromMs: number, toMs: number): boolean {
+    return this.#absences.some((absence) => overlaps(absence, fromMs, toMs));
+  }
+
+  wasStarved(fromMs: number, toMs: number): boolean {
+    return this.#starvations.some((starvation) => overlaps(starvation, fromMs, toMs));
+  }
+
+  /** Lets it open no more files and sockets than it has, until the signal aborts. */
+  async starve(signal: AbortSignal): Promise<void> {
+    const starvation = { fromMs: performance.now(), toMs: Infinity };
+    this.#starvations.push(starvation);
+    await limitDescriptors(this.pid, starvedDescriptors);
+    await sleep(maxStarvationMs, undefined, { signal }).catch(() => {}); // It ends early.
+    await limitDescriptors(this.pid, plentyOfDescriptors);
+    // What began to fail meanwhile may fail a moment later.
+    starvation.toMs = performance.now() + 1_000;
+  }
+
+  /** Resolves when it is there. */
+  async present(): Promise<void> {
+    while (this.#absences.at(-1)?.toMs === Infinity) await sleep(50);
+  }
+
+  /** @throws Error with the end of its log when it does not get ready. */
+  async start(): Promise<void> {
+    this.#port ||= await freePort();
+    this.#managementPort ||= await freePort();
+    const file = join(this.#folder, 'mirror.config.json');
+    await writeFile(file, JSON.stringify(this.#complete()));
+    await using log = await open(this.logFile, 'a');
+    const [program, ...args] = endingWithUs([process.execPath, 'src/main.ts', 'serve', '--config', file]);
+    this.#child = spawn(program, args, { stdio: ['ignore', log.fd, log.fd] });
+    await this.#untilReady(this.#child);
+    const absence = this.#absences.at(-1);
+    if (absence) absence.toMs = performance.now();
+  }
+
+  /** With SIGKILL. */
+  async kill(): Promise<void> {
+    this.#absences.push({ fromMs: performance.now(), toMs: Infinity });
+    await this.#end('SIGKILL');
+  }
+
+  /** With SIGTERM. @returns its exit code. */
+  async stop(): Promise<number | null> {
+    return this.#end('SIGTERM');
+  }
+
+  async metrics(): Promise<Metrics> {
+    const answer = await fetch(`http://127.0.0.1:${this.#managementPort}/metrics`);
+    return parseMetrics(await answer.text());
+  }
+
+  /** Lines of its log that say so: what nobody foresaw. */
+  async bugs(): Promise<readonly string[]> {
+    const lines = (await readFile(this.logFile, 'utf8')).split('\n');
+    return lines.filter((line) => line.includes('"msg":"bug"') || !/^(\{.*\})?$/.test(line));
+  }
+
+  #complete(): object {
+    return {
+      ...this.#config,
+      listen: { host: '127.0.0.1', port: this.#port },
+      management: { host: '127.0.0.1', port: this.#managementPort },
+      storage: { ...Object(Reflect.get(this.#config, 'storage')), path: this.dataFolder },
+    };
+  }
+
+  async #untilReady(child: ChildProcess): Promise<void> {
+    const deadlineMs = performance.now() + readyWithinMs;
+    while (performance.now() < deadlineMs) {
+      if (child.exitCode !== null || child.signalCode !== null) break;
+      const answer = await fetch(`http://127.0.0.1:${this.#managementPort}/readyz`).catch(() => undefined);
+      await answer?.arrayBuffer();
+      if (answer?.status === 200) return;
+      await sleep(20);
+    }
+    const log = await readFile(this.logFile, 'utf8');
+    throw new Error(`the mirror did not get ready (${child.exitCode ?? child.signalCode}): ${log.slice(-2_000)}`);
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<number | null> {
+    const child = this.#child;
+    this.#child = undefined;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return null;
+    const ended = once(child, 'exit');
+    child.kill(signal);
+    await ended;
+    return child.exitCode;
+  }
+}
+
+/** From one moment of `performance.now()` to another; one that is not over ends at Infinity. */
+interface Period {
+  readonly fromMs: number;
+  toMs: number;
+}
+
+function overlaps(period: Period, fromMs: number, toMs: number): boolean {
+  return period.fromMs <= toMs && period.toMs >= fromMs;
+}
+
+/** prlimit(1), of util-linux. A process that is gone has no limits. */
+async function limitDescriptors(pid: number, count: number): Promise<void> {
+  await run('prlimit', ['--pid', String(pid), `--nofile=${count}:`]).catch(() => {});
+}
+
+/** Linux can be asked to end a program with its parent. */
+function endingWithUs(command: readonly [string, ...string[]]): readonly [string, ...string[]] {
+  const setpriv = '/usr/bin/setpriv';
+  return existsSync(setpriv) ? [setpriv, '--pdeathsig', 'KILL', '--', ...command] : command;
+}

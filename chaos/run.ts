@@ -1,0 +1,172 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Digest } from '../src/oci/digest.ts';
+import { breakTransfer } from './broken-transfer.ts';
+import { Dice } from './dice.ts';
+import { type LoadDeps, pullEach, runLoad } from './clients/load.ts';
+import { runRealClients } from './clients/real-clients.ts';
+import { Ledger } from './ledger.ts';
+import { diskBytes, mirrorConfig } from './mirror-config.ts';
+import { MirrorProcess } from './mirror-process.ts';
+import { type ChaosOptions, parseOptions } from './options.ts';
+import { type ProcessState, stateOf } from './process-state.ts';
+import { type Figures, writeReport } from './report.ts';
+import { isFlat, settle } from './settle.ts';
+import { wrongBlobs } from './store-check.ts';
+import { type Disk, prepareDisk } from './troubles/disk.ts';
+import { troubleDescriptors, troubleFiles, troubleMirror, troubleRoom, troubleUpstream } from './troubles/troubles.ts';
+import { startUpstreams, type Upstream } from './upstreams/upstreams.ts';
+import { type PublishedImage, worldOf } from './world.ts';
+
+// `npm run chaos`: clients pull while everything that may fail does. Ends with 1 when a promise was broken.
+
+const shape = { clients: 20, pinnedClients: 4, pauseMs: 60 };
+/** Of the time of troubles, during which the mirror is killed as well. */
+const killedShare = 0.55;
+const healsWithinMs = 150_000;
+const least = { minutes: 4, pulls: 5_000, faults: 500 };
+
+interface Scene extends LoadDeps {
+  readonly options: ChaosOptions;
+  readonly folder: string;
+  readonly disk: Disk;
+  readonly upstreams: readonly Upstream[];
+  readonly damaged: Set<Digest>;
+}
+
+async function chaos(scene: Scene, markSafe: () => void): Promise<Figures> {
+  const { mirror, world, ledger, options, upstreams } = scene;
+  const brokenTransfer = await breakTransfer({ ...scene, seed: options.seed, dice: scene.dice.of('broken transfer') });
+  await mirror.start();
+  const cachedFirst = world.filter(({ kind }) => kind !== 'ordinary');
+  const missing = await pullEach(scene, cachedFirst);
+  if (missing.length > 0) ledger.violate(`${missing.length} images could not be pulled before anything went wrong`);
+  await sleep(2_000); // What was pulled is written, also to the index.
+  markSafe();
+
+  const troubledMs = options.minutes * 60_000;
+  const realClients = await trouble(scene, troubledMs * killedShare, { isMirrorKilled: true });
+  await mirror.kill();
+  await mirror.start();
+  const fresh = await stateOf(mirror);
+  const samples: ProcessState[] = [];
+  const sampling = new AbortController();
+  const sampled = sample(mirror, samples, sampling.signal);
+  await trouble(scene, troubledMs * (1 - killedShare), { isMirrorKilled: false });
+  sampling.abort();
+  await sampled;
+  await Promise.all(upstreams.map((upstream) => upstream.recover()));
+  const healedAfterSeconds = await heal(scene);
+  const { state: settled, leaks } = await settle(mirror, fresh);
+  for (const leak of leaks) ledger.violate(`left behind: ${leak}`);
+  if (!isFlat(samples)) ledger.violate('its memory grew to the end');
+  return { realClients, fresh, settled, samples, healedAfterSeconds, brokenTransfer };
+}
+
+/** Load and troubles side by side. */
+async function trouble(
+  scene: Scene,
+  forMs: number,
+  { isMirrorKilled }: { readonly isMirrorKilled: boolean },
+): Promise<readonly string[]> {
+  const { disk, upstreams, mirror, world, damaged } = scene;
+  const part = isMirrorKilled ? 'first part' : 'second part';
+  const deps = { ...scene, dice: scene.dice.of(part) };
+  const signal = AbortSignal.timeout(Math.round(forMs));
+  const spared = digestsIn(world.filter(({ kind }) => kind === 'pinned' || kind === 'real'));
+  const [realClients] = await Promise.all([
+    runRealClients({ ...deps, folder: join(scene.folder, 'clients') }, signal),
+    runLoad(deps, shape, signal),
+    ...upstreams.map((upstream) => troubleUpstream(upstream, deps, signal)),
+    troubleRoom(disk, deps, signal),
+    troubleFiles({ dataFolder: disk.dataFolder, spared, damaged }, deps, signal),
+    troubleDescriptors(mirror, deps, signal),
+    ...(isMirrorKilled ? [troubleMirror(mirror, deps, signal)] : []),
+  ]);
+  return realClients;
+}
+
+function digestsIn(images: readonly PublishedImage[]): ReadonlySet<Digest> {
+  const parts = images.flatMap(({ image }) => [image.manifest, ...image.blobs]);
+  return new Set(parts.map(({ digest }) => digest));
+}
+
+async function sample(mirror: MirrorProcess, samples: ProcessState[], signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    const state = await stateOf(mirror).catch(() => undefined); // Without descriptors it does not answer.
+    if (state) samples.push(state);
+    await sleep(1_000, undefined, { signal }).catch(() => {}); // The loop ends.
+  }
+}
+
+/** Once nothing goes wrong any more, everything can be pulled again. @returns after how long; undefined when it cannot. */
+async function heal(scene: Scene): Promise<number | undefined> {
+  const startedAtMs = performance.now();
+  let missing = scene.world;
+  while (performance.now() - startedAtMs < healsWithinMs) {
+    missing = await pullEach(scene, missing);
+    if (missing.length === 0) return (performance.now() - startedAtMs) / 1_000;
+    await sleep(1_000);
+  }
+  const names = missing.slice(0, 5).map(({ upstream, repository, tag }) => `${upstream}/${repository}:${tag}`);
+  scene.ledger.violate(`${missing.length} images cannot be pulled though nothing is wrong any more: ${names.join()}`);
+  return undefined;
+}
+
+async function checkTheEnd({ mirror, ledger, options, damaged }: Scene): Promise<void> {
+  const exitCode = await mirror.stop();
+  if (exitCode !== 0) ledger.violate(`the mirror ended with ${exitCode}`);
+  for (const line of (await mirror.bugs()).slice(0, 5))
+    ledger.violate(`its log tells of a bug: ${line.slice(0, 1_000)}`);
+  const wrong = await wrongBlobs(mirror.dataFolder, (digest) => damaged.has(digest));
+  if (wrong.length > 0) ledger.violate(`wrong blobs in the store: ${wrong.join()}`);
+  if (options.minutes < least.minutes) return;
+  for (const what of ['pulls', 'faults'] as const) {
+    if (ledger.total(what) < least[what]) ledger.violate(`only ${ledger.total(what)} ${what}: that proves little`);
+  }
+}
+
+/** One run, from nothing to the report. */
+async function run(options: ChaosOptions, folder: string): Promise<Ledger> {
+  const ledger = new Ledger();
+  const onFault = (kind: string): void => ledger.count('faults', `upstream: ${kind}`);
+  await using disk = await prepareDisk(folder, diskBytes);
+  const upstreams = await startUpstreams({ seed: options.seed, onFault });
+  const mirror = new MirrorProcess({ folder, dataFolder: disk.dataFolder, config: mirrorConfig(upstreams) });
+  let isSafe = false;
+  const scene: Scene = {
+    options,
+    folder,
+    disk,
+    upstreams,
+    mirror,
+    ledger,
+    world: worldOf(options.seed),
+    dice: new Dice(options.seed),
+    damaged: new Set(),
+    isPinnedSafe: () => isSafe,
+  };
+  try {
+    const figures = await chaos(scene, () => {
+      isSafe = true;
+    });
+    await checkTheEnd(scene);
+    await writeReport({ options, ledger, figures, disk });
+  } catch (cause) {
+    ledger.violate(`the run could not go on: ${cause instanceof Error ? cause.stack : String(cause)}`);
+  } finally {
+    await mirror.kill();
+    await Promise.all(upstreams.map((upstream) => upstream.kill()));
+  }
+  return ledger;
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
+const options = parseOptions(process.argv.slice(2), join(import.meta.dirname, '../docs/chaos.md'));
+process.stdout.write(`seed ${options.seed}\n`);
+const folder = await mkdtemp(join(options.workDirectory, 'layerwell-chaos-'));
+const { violations } = await run(options, folder);
+if (violations.length === 0) await rm(folder, { recursive: true, force: true });
+else process.stderr.write(`${violations.length} violations; seed ${options.seed}; the mirror's log is in ${folder}\n`);
+process.exitCode = violations.length === 0 ? 0 : 1;

@@ -1,0 +1,116 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Digest } from '../../src/oci/digest.ts';
+import type { Dice } from '../dice.ts';
+import type { Ledger } from '../ledger.ts';
+import type { MirrorProcess } from '../mirror-process.ts';
+import { type FaultKind, faultKinds } from '../upstreams/faults.ts';
+import { honestMood } from '../upstreams/messages.ts';
+import type { Upstream } from '../upstreams/upstreams.ts';
+import { type Disk, damage } from './disk.ts';
+
+export interface TroubleDeps {
+  readonly dice: Dice;
+  readonly ledger: Ledger;
+}
+
+/** Waits, or less if the signal aborts. */
+async function pass(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => {}); // Whoever waits looks at the signal.
+}
+
+/** One upstream has its moods, dies and comes back, or stands still. It is well again at the end. */
+export async function troubleUpstream(upstream: Upstream, deps: TroubleDeps, signal: AbortSignal): Promise<void> {
+  const { ledger } = deps;
+  const dice = deps.dice.of(upstream.name);
+  while (!signal.aborted) {
+    await pass(dice.between(500, 2_500), signal);
+    const chance = dice.next();
+    if (chance < 0.12) {
+      ledger.count('faults', 'upstream killed');
+      await upstream.kill();
+      await pass(dice.between(500, 3_000), signal);
+      await upstream.start();
+    } else if (chance < 0.24) {
+      ledger.count('faults', 'upstream frozen');
+      upstream.freeze();
+      await pass(dice.between(500, 3_000), signal);
+      upstream.thaw();
+    } else {
+      upstream.become({ kinds: someKinds(dice), rate: dice.between(0.15, 0.6) });
+      await pass(dice.between(2_000, 6_000), signal);
+      upstream.become(honestMood);
+    }
+  }
+  await upstream.recover();
+}
+
+function someKinds(dice: Dice): readonly FaultKind[] {
+  return dice.isLucky(0.5) ? faultKinds : [dice.pick(faultKinds), dice.pick(faultKinds)];
+}
+
+/** The disk fills, stays full for a while, and empties. */
+export async function troubleRoom(disk: Disk, deps: TroubleDeps, signal: AbortSignal): Promise<void> {
+  const dice = deps.dice.of('room');
+  while (disk.fill && !signal.aborted) {
+    await pass(dice.between(4_000, 9_000), signal);
+    if (signal.aborted) return;
+    deps.ledger.count('faults', 'disk full');
+    const full = new AbortController();
+    const filling = disk.fill(full.signal);
+    await pass(dice.between(1_000, 3_500), signal);
+    full.abort();
+    await filling;
+  }
+}
+
+export interface FilesAtRisk {
+  readonly dataFolder: string;
+  /** What is never damaged. */
+  readonly spared: ReadonlySet<Digest>;
+  /** Takes what was. */
+  readonly damaged: Set<Digest>;
+}
+
+/** Files of the store change behind the mirror's back. */
+export async function troubleFiles(
+  { dataFolder, spared, damaged }: FilesAtRisk,
+  deps: TroubleDeps,
+  signal: AbortSignal,
+): Promise<void> {
+  const dice = deps.dice.of('files');
+  while (!signal.aborted) {
+    await pass(dice.between(400, 1_600), signal);
+    const done = await damage(dataFolder, dice, (digest) => !spared.has(digest));
+    if (done) deps.ledger.count('faults', `stored: ${done.what}`);
+    if (done?.digest) damaged.add(done.digest);
+  }
+}
+
+/** The mirror runs out of descriptors. */
+export async function troubleDescriptors(mirror: MirrorProcess, deps: TroubleDeps, signal: AbortSignal): Promise<void> {
+  const dice = deps.dice.of('descriptors');
+  while (!signal.aborted) {
+    await pass(dice.between(8_000, 16_000), signal);
+    if (signal.aborted) return;
+    deps.ledger.count('faults', 'no descriptors');
+    await mirror.starve(AbortSignal.timeout(Math.round(dice.between(500, 2_500))));
+  }
+}
+
+/** The mirror is killed, sometimes loses its index, and is started again. */
+export async function troubleMirror(mirror: MirrorProcess, deps: TroubleDeps, signal: AbortSignal): Promise<void> {
+  const dice = deps.dice.of('mirror');
+  while (!signal.aborted) {
+    await pass(dice.between(4_000, 10_000), signal);
+    if (signal.aborted) return;
+    deps.ledger.count('faults', 'mirror killed');
+    await mirror.kill();
+    if (dice.isLucky(0.3)) {
+      deps.ledger.count('faults', 'index lost');
+      for (const end of ['', '-wal', '-shm']) await rm(join(mirror.dataFolder, `index.sqlite${end}`), { force: true });
+    }
+    await mirror.start();
+  }
+}

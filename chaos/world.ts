@@ -1,0 +1,99 @@
+import type { Digest } from '../src/oci/digest.ts';
+import { ociManifest } from '../src/oci/media-types.ts';
+import { type Content, content, descriptorOf, type Image, image, randomBytes } from '../test/support/images.ts';
+import { Dice } from './dice.ts';
+
+/** An image, and where it is pulled from. */
+export interface PublishedImage {
+  readonly upstream: UpstreamName;
+  readonly repository: string;
+  readonly tag: string;
+  /**
+   * `pinned`: cached before anything goes wrong, and never evicted. `doomed`: likewise, but its own bytes are damaged. `real`: can be
+   * unpacked, for real clients. `ordinary`: comes and goes.
+   */
+  readonly kind: 'ordinary' | 'pinned' | 'doomed' | 'real';
+  readonly image: Image;
+}
+
+export const upstreamNames = ['docker.io', 'ghcr.io', 'quay.io'] as const;
+export type UpstreamName = (typeof upstreamNames)[number];
+
+/** The tag that moves between the images of its repository. */
+export const movingTag = 'latest';
+const repositoriesPerUpstream = 20;
+const tagsPerRepository = 3;
+const baseLayersPerUpstream = 5;
+const layerType = 'application/vnd.oci.image.layer.v1.tar';
+
+/** Everything that there is to pull. The same seed makes the same bytes, in whatever process. */
+export function worldOf(seed: string): readonly PublishedImage[] {
+  return [
+    ...upstreamNames.flatMap((upstream) => ordinaryImages(upstream, new Dice(seed).of(upstream))),
+    ...['pinned-0', 'pinned-1', 'pinned-2', 'pinned-3'].map((name) => specialImage(seed, name, 'pinned')),
+    ...['doomed-0', 'doomed-1'].map((name) => specialImage(seed, name, 'doomed')),
+    ...['real-0', 'real-1', 'real-2'].map((name) => realImage(seed, name)),
+  ];
+}
+
+/** Every digest a tag may stand for: that of its own image, or for the one that moves, of any in its repository. */
+export function digestsOf(
+  world: readonly PublishedImage[],
+  of: Pick<PublishedImage, 'upstream' | 'repository' | 'tag'>,
+) {
+  const inRepository = world.filter(
+    ({ upstream, repository }) => upstream === of.upstream && repository === of.repository,
+  );
+  const meant = inRepository.filter(({ tag }) => of.tag === movingTag || tag === of.tag);
+  return new Map<Digest, PublishedImage>(meant.map((published) => [published.image.manifest.digest, published]));
+}
+
+function ordinaryImages(upstream: UpstreamName, dice: Dice): readonly PublishedImage[] {
+  const bases = Array.from({ length: baseLayersPerUpstream }, (_, index) =>
+    layer(`${upstream} base ${index}`, Math.round(dice.between(32, 512) * 1024)),
+  );
+  return Array.from({ length: repositoriesPerUpstream * tagsPerRepository }, (_, index) => {
+    const repository = `team/app-${Math.floor(index / tagsPerRepository)}`;
+    const own = Array.from({ length: 1 + dice.below(3) }, (__, at) =>
+      layer(`${upstream} ${index} layer ${at}`, layerBytes(dice)),
+    );
+    const made = imageOf(`${upstream} ${index}`, [dice.pick(bases), ...own]);
+    return { upstream, repository, tag: `v${index % tagsPerRepository}`, kind: 'ordinary', image: made };
+  });
+}
+
+function specialImage(seed: string, name: string, kind: 'pinned' | 'doomed'): PublishedImage {
+  const layers = [90 * 1024, 700 * 1024].map((size, index) => layer(`${seed} ${name} ${index}`, size));
+  return { upstream: 'docker.io', repository: `library/${name}`, tag: 'v0', kind, image: imageOf(name, layers) };
+}
+
+function realImage(seed: string, name: string): PublishedImage {
+  const made = image({ name: `${seed} ${name}`, layers: 2, layerBytes: 150_000 });
+  return { upstream: 'docker.io', repository: `library/${name}`, tag: 'v0', kind: 'real', image: made };
+}
+
+/** Most layers are small; a few are large enough that breaking off within them is likely. */
+function layerBytes(dice: Dice): number {
+  const chance = dice.next();
+  if (chance < 0.7) return Math.round(dice.between(1, 64) * 1024);
+  return Math.round((chance < 0.95 ? dice.between(64, 512) : dice.between(1024, 3072)) * 1024);
+}
+
+function layer(name: string, size: number): Content {
+  return content(layerType, randomBytes(size, name));
+}
+
+function imageOf(name: string, layers: readonly Content[]): Image {
+  const config = content('application/vnd.oci.image.config.v1+json', Buffer.from(JSON.stringify({ name })));
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: ociManifest,
+    config: descriptorOf(config),
+    layers: layers.map(descriptorOf),
+  };
+  return {
+    manifest: content(ociManifest, Buffer.from(JSON.stringify(manifest))),
+    children: [],
+    blobs: [config, ...layers],
+  };
+}
