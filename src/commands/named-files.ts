@@ -2,6 +2,7 @@ import { readPassword, readSecret, readText } from '../config/files.ts';
 import { inWords, type Problem } from '../config/problems.ts';
 import type { Config, CredentialsConfig } from '../config/schema.ts';
 import { Certificate } from '../http/certificate.ts';
+import { parseDockerConfig } from '../upstream/credentials/docker-config-file.ts';
 
 /** A key that names a file, and whatever reads it. */
 interface NamedFile {
@@ -61,10 +62,21 @@ function filesOf(config: CredentialsConfig, path: readonly (string | number)[]):
       return keyFile === undefined ? [] : [{ path: [...path, 'keyFile'], read: () => readText(keyFile) }];
     }
     case 'docker-config':
-      return [{ path: [...path, 'configFile'], read: () => readText(config.configFile) }];
+      return [{ path: [...path, 'configFile'], read: () => readDockerConfig(config.configFile) }];
     case 'ecr':
     case 'ecr-public':
     case 'exec':
       return [];
+  }
+}
+
+async function readDockerConfig(file: string): Promise<void> {
+  const text = await readText(file);
+  try {
+    parseDockerConfig(text);
+  } catch (cause) {
+    throw new Error(`${file} is no Docker configuration: ${cause instanceof Error ? cause.message : 'unreadable'}`, {
+      cause,
+    });
   }
 }

@@ -2,6 +2,7 @@ import { unwatchFile, watchFile } from 'node:fs';
 import { loadConfig } from '../config/load.ts';
 import { ConfigError } from '../config/problems.ts';
 import type { Config } from '../config/schema.ts';
+import { tlsFilesOf } from '../config/tls-files.ts';
 import { warningsOf } from '../config/warnings.ts';
 import { sectionsThatNeedRestart } from '../mirror-rules.ts';
 import type { Log } from '../telemetry/log.ts';
@@ -19,12 +20,13 @@ export interface ReloadingDeps {
 const lookEveryMs = 5_000;
 
 /**
- * Follows a configuration file while the mirror runs: when it is told to, and when the file changes. An invalid one changes nothing;
- * what needs a restart is named, and the old stays.
+ * Follows a configuration file while the mirror runs: when it is told to, and when the file changes, or one of the certificates and
+ * keys towards upstreams. An invalid one changes nothing; what needs a restart is named, and the old stays.
  */
 export class Reloading {
   readonly #deps: ReloadingDeps;
   #current: Config;
+  #watched: readonly string[] = [];
   #turn: Promise<void> = Promise.resolve();
 
   constructor(deps: ReloadingDeps) {
@@ -38,17 +40,26 @@ export class Reloading {
   }
 
   start(): void {
-    watchFile(this.#deps.file, { interval: lookEveryMs, persistent: false }, this.#onChange);
+    this.#watch([this.#deps.file, ...tlsFilesOf(this.#current)]);
   }
 
   stop(): void {
-    unwatchFile(this.#deps.file, this.#onChange);
+    this.#watch([]);
   }
 
   /** Reads the file again. Resolves when it holds, or was refused and logged. One at a time, in order. */
   reload(): Promise<void> {
     this.#turn = this.#turn.then(() => this.#load());
     return this.#turn;
+  }
+
+  #watch(files: readonly string[]): void {
+    const [before, after] = [new Set(this.#watched), new Set(files)];
+    for (const file of before.difference(after)) unwatchFile(file, this.#onChange);
+    for (const file of after.difference(before)) {
+      watchFile(file, { interval: lookEveryMs, persistent: false }, this.#onChange);
+    }
+    this.#watched = files;
   }
 
   readonly #onChange = (): void => void this.reload();
@@ -59,6 +70,7 @@ export class Reloading {
       const changed = await loadConfig({ file, env });
       apply(changed);
       this.#current = changed;
+      if (this.#watched.length > 0) this.#watch([file, ...tlsFilesOf(changed)]);
       const needRestart = sectionsThatNeedRestart(started, changed);
       for (const warning of warningsOf(changed)) log.logger.warn({ warning }, 'configuration');
       log.logger.info({ needRestart }, 'configuration reloaded');

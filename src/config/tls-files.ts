@@ -42,6 +42,17 @@ export function readTlsFiles({ caFile, certFile, keyFile }: TlsFiles): {
   return { texts, problems };
 }
 
+/** The files of all upstreams. */
+export function tlsFilesOf({
+  upstreams,
+}: {
+  readonly upstreams: readonly { readonly tls: TlsFiles }[];
+}): readonly string[] {
+  return upstreams.flatMap(({ tls: { caFile, certFile, keyFile } }) =>
+    [caFile, certFile, keyFile].filter((file) => file !== undefined),
+  );
+}
+
 function isCertificate(pem: string): boolean {
   try {
     return new X509Certificate(pem).subject !== undefined;

@@ -230,6 +230,20 @@ test('a file that the configuration names and cannot be read is a problem of the
   ]);
 });
 
+test('a Docker configuration that is none is a problem of the configuration, told without what is in it', async () => {
+  const configFile = join(await temporaryDirectory(), 'docker.json');
+  await writeFile(configFile, `{"auths": ${account.password}`);
+  const entry = { visibility: 'public', credentials: [{ kind: 'docker-config', configFile }] };
+
+  const failure = await checked({ 'a.example': entry }, { isOnline: false }).catch((cause: unknown) => cause);
+
+  expect(failure).toMatchObject({
+    problems: [
+      `upstreams["a.example"].credentials[0].configFile: ${configFile} is no Docker configuration: it is not a JSON object`,
+    ],
+  });
+});
+
 async function run(config: unknown, ...args: readonly string[]) {
   const file = await fileWith(config);
   const program = new StartedProcess(process.execPath, ['src/main.ts', 'check', '--config', file, ...args]);

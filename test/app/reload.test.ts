@@ -1,9 +1,14 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { ask, open } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { image, randomBlob } from '../support/images.ts';
 import { type MirrorConfig, startMirror } from '../support/start-mirror.ts';
+import { temporaryDirectory } from '../support/temp-directory.ts';
+import { selfSigned } from '../unit/upstream/certificates.ts';
+import { serveTls } from '../unit/upstream/serve-tls.ts';
 
 const reloaded = ({ msg }: Readonly<Record<string, unknown>>) => msg === 'configuration reloaded';
 const refused = ({ msg }: Readonly<Record<string, unknown>>) => msg === 'configuration refused, the former one stays';
@@ -96,4 +101,18 @@ test('an operator who admits any host is warned at start and when it is read aga
   await mirror.logged(reloaded);
 
   expect(mirror.logLines().filter(warned)).toHaveLength(2);
+});
+
+test('a certificate towards an upstream that is renewed in its file is used without being told', async () => {
+  const [former, renewed] = [await selfSigned('former'), await selfSigned('renewed')];
+  const url = await serveTls({ cert: renewed.certificate, key: renewed.key });
+  const caFile = join(await temporaryDirectory(), 'ca.pem');
+  await writeFile(caFile, former.certificate);
+  const mirror = await startMirror({ upstreams: { 'one.test': { url, tls: { caFile } } } });
+  expect((await ask(mirror, '/v2/app/manifests/1')).status).toBe(502);
+
+  await writeFile(caFile, renewed.certificate);
+  await mirror.logged(reloaded);
+
+  expect((await ask(mirror, '/v2/app/manifests/1')).status).toBe(200);
 });

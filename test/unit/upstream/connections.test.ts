@@ -77,6 +77,20 @@ describe('TLS', () => {
     expect('lookup' in options).toBe(expected.checked);
   });
 
+  test('what one upstream trusts, another one at the same address does not', async () => {
+    const { certificate, key } = await selfSigned('registry');
+    const url = await serveTls({ cert: certificate, key });
+    const trusting = clientOf(url, { tls: { insecureSkipVerify: false, ca: certificate } });
+    const ask = ({ client }: typeof trusting) => client.getManifest(repository, latest, patiently);
+    await ask(trusting);
+    await ask(trusting);
+
+    await expect(ask(clientOf(url))).rejects.toMatchObject({ trouble: 'tls' });
+    await expect(
+      ask(clientOf(url, { tls: { insecureSkipVerify: false, ca: (await selfSigned('x')).certificate } })),
+    ).rejects.toMatchObject({ trouble: 'tls' });
+  });
+
   test('the client certificate is shown to the registry, and not where it redirects to', async () => {
     const [server, client] = [await selfSigned('registry'), await selfSigned('mirror')];
     const names: string[] = [];

@@ -1,10 +1,13 @@
 import { generateKeyPairSync } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { inspect } from 'node:util';
 import nock from 'nock';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { parseRepository } from '../../../../src/oci/reference.ts';
 import { createGoogleCredentials } from '../../../../src/upstream/credentials/google.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
+import { temporaryDirectory } from '../../../support/temp-directory.ts';
 import { sendJson, serve } from '../serve.ts';
 import { clientOf, patiently } from '../start-client.ts';
 import { accountDeps } from './account-deps.ts';
@@ -120,6 +123,48 @@ test('a machine or pod of Google has an account without any key', async () => {
 
   // The library would run `gcloud` before it asks for this.
   expect(project.isDone()).toBe(false);
+});
+
+async function fileWith(value: object | string): Promise<string> {
+  const file = join(await temporaryDirectory(), 'file');
+  await writeFile(file, typeof value === 'string' ? value : JSON.stringify(value));
+  return file;
+}
+
+test.each([
+  {
+    what: "a service account's key",
+    file: async () => keyOf('adc@project'),
+    at: 'https://oauth2.googleapis.com',
+    path: '/token',
+    shown: 'assertion',
+  },
+  {
+    what: 'the login of a person (gcloud auth application-default login)',
+    file: async () => ({ type: 'authorized_user', client_id: 'c', client_secret: 's', refresh_token: 'refresh' }),
+    at: 'https://oauth2.googleapis.com',
+    path: '/token',
+    shown: 'refresh_token=refresh',
+  },
+  {
+    what: "another cloud's or cluster's token (Workload Identity Federation)",
+    file: async () => ({
+      type: 'external_account',
+      audience: '//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/pool/providers/cluster',
+      subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
+      token_url: 'https://sts.googleapis.com/v1/token',
+      credential_source: { file: await fileWith('jwt-of-the-pod') },
+    }),
+    at: 'https://sts.googleapis.com',
+    path: '/v1/token',
+    shown: 'subject_token=jwt-of-the-pod',
+  },
+])('Application Default Credentials may be $what', async ({ file, at, path, shown }) => {
+  vi.stubEnv('GOOGLE_APPLICATION_CREDENTIALS', await fileWith(await file()));
+  const isShown = (form: object) => new URLSearchParams(Object.entries(form)).toString().includes(shown);
+  nock(at).post(path, isShown).reply(200, { access_token: 'ya29.adc', expires_in: 3_600, token_type: 'Bearer' });
+
+  expect(await start().secret()).toEqual({ kind: 'basic', username: 'oauth2accesstoken', password: 'ya29.adc' });
 });
 
 test('a machine without any account is trouble', async () => {
