@@ -4,7 +4,9 @@ import { durationMs, path, requiredSecret, text } from './values.ts';
 
 const repositories = z
   .array(repositoryGlob())
-  .describe('Globs over the repositories these credentials are for; the first entry that matches is used.')
+  .describe(
+    'Globs over the repositories these credentials are for. Of the entries that match, the first that is not at its rate limit is used.',
+  )
   .prefault(['**']);
 
 const basic = z

@@ -8,7 +8,7 @@ import { isWithoutHead } from './manifests.ts';
 import type { RegistryAnswer, Requests } from './requests.ts';
 
 /**
- * Where HEAD is refused though the caller is not (ECR public answers 401), one byte is asked for instead.
+ * Where HEAD is refused though the caller is not (ECR public: aws/containers-roadmap #2671), one byte is asked for instead.
  * @throws OciError BLOB_UNKNOWN, NAME_UNKNOWN or DENIED; UpstreamError.
  */
 export async function headBlob(
@@ -20,7 +20,8 @@ export async function headBlob(
   const url = requests.urlOf(repository, `blobs/${digest}`);
   const answer = await requests.ask({ method: 'HEAD', url, kind: 'blob', repository }, options);
   if (answer.status === 200) return { size: contentLengthOf(answer.headers) };
-  if (answer.status === 401 || isWithoutHead(answer)) return sizeByGet(requests, repository, digest, options);
+  const isRefused = answer.status === 401 || answer.status === 403;
+  if (isRefused || isWithoutHead(answer)) return sizeByGet(requests, repository, digest, options);
   throw await requests.failureOf(answer, 'BLOB_UNKNOWN');
 }
 

@@ -249,7 +249,7 @@ test('a blob is looked at without being fetched', async () => {
   expect(registry.requests.map(({ method }) => method)).toEqual(['HEAD']);
 });
 
-test.each([401, 405])('where HEAD of a blob is answered %i, one byte of it is fetched', async (status) => {
+test.each([401, 403, 405])('where HEAD of a blob is answered %i, one byte of it is fetched', async (status) => {
   const { client, registry, blob } = await startWithBlob();
   registry.clearScripts();
   registry.script({ method: 'HEAD' }, { status });
