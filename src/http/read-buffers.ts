@@ -4,12 +4,16 @@ export interface BufferPair {
   release(): void;
 }
 
-const sizes = [512 * 1024, 256 * 1024, 128 * 1024, 64 * 1024] as const;
+/** Sizes, and the part of the budget up to which each is lent: two readers have the largest, what several read must stay in the processor's caches. */
+const sizes: readonly { readonly size: number; readonly share: number }[] = [
+  { size: 512 * 1024, share: 1 / 64 },
+  { size: 256 * 1024, share: 1 / 8 },
+  { size: 128 * 1024, share: 1 / 4 },
+];
+/** Lent whatever the budget says. */
+const smallest = 64 * 1024;
 /** Buffers kept for the next reader, so that a stream of small answers allocates nothing. */
 const maxIdlePairs = 4;
-
-/** Larger buffers than the smallest are lent from this part of the budget: the rest is for many readers, and for downloads. */
-const largeShare = 1 / 8;
 
 /**
  * Buffers for all readers out of one budget: 512 KiB each while few read, shrinking to 64 KiB when many do.
@@ -17,7 +21,7 @@ const largeShare = 1 / 8;
  */
 export class ReadBuffers {
   readonly #budgetBytes: number;
-  readonly #idle = new Map<number, Buffer[]>(sizes.map((size) => [size, []]));
+  readonly #idle = new Map<number, Buffer[]>([...sizes.map(({ size }) => size), smallest].map((size) => [size, []]));
   #lentBytes = 0;
 
   constructor({ budgetBytes }: { budgetBytes: number }) {
@@ -45,10 +49,10 @@ export class ReadBuffers {
   }
 
   #sizeFor(wantedBytes: number): number {
-    const smallest = sizes[sizes.length - 1] ?? 0;
-    const fits = (size: number) => this.#lentBytes + 2 * size <= this.#budgetBytes * largeShare || size === smallest;
-    const useful = (size: number) => size < 2 * wantedBytes || size === smallest;
-    return sizes.find((size) => fits(size) && useful(size)) ?? smallest;
+    const budgetBytes = this.#budgetBytes;
+    const fits = ({ size, share }: { size: number; share: number }) =>
+      size < 2 * wantedBytes && this.#lentBytes + 2 * size <= budgetBytes * share;
+    return sizes.find(fits)?.size ?? smallest;
   }
 
   #take(size: number): Buffer {

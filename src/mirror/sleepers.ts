@@ -1,5 +1,5 @@
 /** Readers that keep up are woken for about this much at a time: every turn of theirs costs two calls of the kernel. */
-const wakeBytes = 256 * 1024;
+const wakeBytes = 1024 * 1024;
 /** What has waited this long is told though it is little, so that readers of a slow upstream see it. */
 const maxDelayMs = 5;
 

@@ -16,8 +16,8 @@ test('one who reads much has large buffers, one who reads little small ones', ()
 });
 
 test('the more read, the smaller the buffers, down to 64 KiB', () => {
-  const buffers = new ReadBuffers({ budgetBytes: 16 * mebibyte });
-  const sizes = Array.from({ length: 100 }, () => buffers.lend(Infinity).buffers[0].byteLength);
+  const buffers = new ReadBuffers({ budgetBytes: 128 * mebibyte });
+  const sizes = Array.from({ length: 200 }, () => buffers.lend(Infinity).buffers[0].byteLength);
   expect(sizes).toEqual(sizes.toSorted((one, other) => other - one));
   expect(sizes[0]).toBe(512 * kibibyte);
   expect(sizes.at(-1)).toBe(64 * kibibyte);
@@ -44,7 +44,7 @@ test('whoever comes and goes, memory stays within the budget and 128 KiB for eac
 });
 
 test('a buffer belongs to one reader at a time, also when it was given back twice', () => {
-  const buffers = new ReadBuffers({ budgetBytes: mebibyte });
+  const buffers = new ReadBuffers({ budgetBytes: 128 * mebibyte });
   const first = buffers.lend(1);
   expect(first.buffers[0]).not.toBe(first.buffers[1]);
   first.release();
