@@ -30,7 +30,7 @@ export function parseOptions(args: readonly string[], defaultReportFile: string)
     options: {
       only: { type: 'string' },
       runs: { type: 'string', default: '5' },
-      program: { type: 'string', default: 'src/main.ts' },
+      program: { type: 'string', default: 'dist/main.js' },
       'work-dir': { type: 'string', default: tmpdir() },
       report: { type: 'string' },
     },
