@@ -11,7 +11,7 @@ import { gate } from '../../support/gate.ts';
 import { image, randomBlob } from '../../support/images.ts';
 import { thisTest } from '../../support/owner.ts';
 import { selfSigned } from './certificates.ts';
-import { serve } from './serve.ts';
+import { sendJson, type Server, serve } from './serve.ts';
 import { serveTls } from './serve-tls.ts';
 import { clientOf, patiently } from './start-client.ts';
 
@@ -110,6 +110,19 @@ describe('TLS', () => {
 
     expect(names).toEqual(['registry mirror', 'elsewhere nobody']);
   });
+});
+
+test('every request says which program asks: Docker Hub answers 403 to those that do not', async () => {
+  const registry: Server = await serve(({ url, headers }, response) => {
+    if (url.pathname === '/token') return sendJson(response, { token: 'good' });
+    const challenge = { 'www-authenticate': `Bearer realm="${registry.url}/token"` };
+    if (headers.authorization === undefined) return void response.writeHead(401, challenge).end();
+    response.writeHead(200, manifest).end('{}');
+  });
+
+  await clientOf(registry.url, { userAgent: 'layerwell/1.2.3' }).client.getManifest(repository, latest, patiently);
+
+  expect(registry.seen.map(({ headers }) => headers['user-agent'])).toEqual(Array(3).fill('layerwell/1.2.3'));
 });
 
 describe('waiting', () => {
