@@ -3,9 +3,9 @@ import type { Upstream } from './upstreams/upstreams.ts';
 const mebibyte = 1024 * 1024;
 
 /** Room for a part of what there is to pull, so that something is evicted all the time. */
-export const maxCacheBytes = 40 * mebibyte;
+export const maxCacheBytes = 56 * mebibyte;
 /** The disk, which is more than that while nobody else fills it. */
-export const diskBytes = 72 * mebibyte;
+export const diskBytes = 88 * mebibyte;
 
 /** The defaults of the program, but for times that are short enough to strike within minutes, and for room. */
 export function mirrorConfig(upstreams: readonly Upstream[]): object {

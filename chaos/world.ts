@@ -10,9 +10,9 @@ export interface PublishedImage {
   readonly tag: string;
   /**
    * `pinned`: cached before anything goes wrong, and never evicted. `doomed`: likewise, but its own bytes are damaged. `real`: can be
-   * unpacked, for real clients. `ordinary`: comes and goes.
+   * unpacked, for real clients. `large`: more than the sockets between two processes hold. `ordinary`: comes and goes.
    */
-  readonly kind: 'ordinary' | 'pinned' | 'doomed' | 'real';
+  readonly kind: 'ordinary' | 'pinned' | 'doomed' | 'real' | 'large';
   readonly image: Image;
 }
 
@@ -24,14 +24,18 @@ export const movingTag = 'latest';
 const repositoriesPerUpstream = 20;
 const tagsPerRepository = 3;
 const baseLayersPerUpstream = 5;
+const specialLayers = [90 * 1024, 700 * 1024];
 const layerType = 'application/vnd.oci.image.layer.v1.tar';
 
 /** Everything that there is to pull. The same seed makes the same bytes, in whatever process. */
 export function worldOf(seed: string): readonly PublishedImage[] {
   return [
     ...upstreamNames.flatMap((upstream) => ordinaryImages(upstream, new Dice(seed).of(upstream))),
-    ...['pinned-0', 'pinned-1', 'pinned-2', 'pinned-3'].map((name) => specialImage(seed, name, 'pinned')),
-    ...['doomed-0', 'doomed-1'].map((name) => specialImage(seed, name, 'doomed')),
+    ...['pinned-0', 'pinned-1', 'pinned-2', 'pinned-3'].map((name) =>
+      specialImage(seed, name, 'pinned', specialLayers),
+    ),
+    ...['doomed-0', 'doomed-1'].map((name) => specialImage(seed, name, 'doomed', specialLayers)),
+    specialImage(seed, 'large-0', 'large', [20 * 1024 * 1024]),
     ...['real-0', 'real-1', 'real-2'].map((name) => realImage(seed, name)),
   ];
 }
@@ -62,8 +66,13 @@ function ordinaryImages(upstream: UpstreamName, dice: Dice): readonly PublishedI
   });
 }
 
-function specialImage(seed: string, name: string, kind: 'pinned' | 'doomed'): PublishedImage {
-  const layers = [90 * 1024, 700 * 1024].map((size, index) => layer(`${seed} ${name} ${index}`, size));
+function specialImage(
+  seed: string,
+  name: string,
+  kind: PublishedImage['kind'],
+  layerSizes: readonly number[],
+): PublishedImage {
+  const layers = layerSizes.map((size, index) => layer(`${seed} ${name} ${index}`, size));
   return { upstream: 'docker.io', repository: `library/${name}`, tag: 'v0', kind, image: imageOf(name, layers) };
 }
 

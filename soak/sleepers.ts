@@ -1,0 +1,55 @@
+import { once } from 'node:events';
+import { Agent, type IncomingMessage, request } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Dice } from '../chaos/dice.ts';
+import type { Ledger } from '../chaos/ledger.ts';
+import type { MirrorProcess } from '../chaos/mirror-process.ts';
+import type { PublishedImage } from '../chaos/world.ts';
+
+export interface SleeperDeps {
+  readonly world: readonly PublishedImage[];
+  readonly mirror: MirrorProcess;
+  readonly dice: Dice;
+  readonly ledger: Ledger;
+}
+
+/** Longer than `clients.idleTimeout`. */
+const sleepMs = 8_000;
+
+/** Clients that ask for a large blob and take nothing of it: the mirror must get rid of them. */
+export async function runSleepers(count: number, deps: SleeperDeps, signal: AbortSignal): Promise<void> {
+  const large = deps.world.filter(({ kind }) => kind === 'large');
+  const agent = new Agent();
+  await Promise.all(Array.from({ length: count }, (_, index) => oneAfterAnother(deps.dice.of(`sleeper ${index}`))));
+  agent.destroy();
+
+  async function oneAfterAnother(dice: Dice): Promise<void> {
+    while (!signal.aborted) {
+      const published = dice.pick(large);
+      const blob = published.image.blobs.toSorted((a, b) => b.bytes.length - a.bytes.length)[0];
+      const namespace = published.upstream === 'docker.io' ? '' : `?ns=${published.upstream}`;
+      const url = `http://${deps.mirror.host}/v2/${published.repository}/blobs/${blob?.digest}${namespace}`;
+      deps.ledger.count('sleepers', await fallAsleep(url, agent));
+      await sleep(dice.between(100, 2_000), undefined, { signal }).catch(() => {}); // The loop ends.
+    }
+  }
+}
+
+/** @returns what became of it. */
+async function fallAsleep(url: string, agent: Agent): Promise<string> {
+  const asked = request(url, { agent });
+  asked.end();
+  try {
+    const [response]: IncomingMessage[] = await once(asked, 'response');
+    if (!response) return 'unanswered';
+    const closed = new Promise((resolve) => response.once('close', resolve));
+    response.on('error', () => {}); // `close` follows.
+    response.pause();
+    await sleep(sleepMs);
+    response.resume();
+    await closed;
+    return response.complete ? 'all of it was in the buffers of the sockets' : 'cut by the mirror';
+  } catch {
+    return 'unanswered';
+  }
+}
