@@ -1,10 +1,14 @@
 import { LRUCache } from 'lru-cache';
 import type { Observer } from './ports.ts';
 
-/** What failed is tried again after so long. */
-const retryAfterMs = 10_000;
 /** Beyond so many, what failed first is given up. */
 const maxInsisted = 10_000;
+
+export interface BackgroundDeps {
+  readonly observer: Pick<Observer, 'trouble'>;
+  /** What failed is tried again after so long. */
+  readonly retryAfterMs?: number;
+}
 
 interface Insisted {
   readonly part: string;
@@ -16,11 +20,13 @@ interface Insisted {
 export class Background {
   readonly #running = new Set<Promise<void>>();
   readonly #insisted = new LRUCache<string, Insisted>({ max: maxInsisted });
-  readonly #observer: Observer;
+  readonly #observer: BackgroundDeps['observer'];
+  readonly #retryAfterMs: number;
   #retryTimer: NodeJS.Timeout | undefined;
 
-  constructor({ observer }: { observer: Observer }) {
+  constructor({ observer, retryAfterMs = 10_000 }: BackgroundDeps) {
     this.#observer = observer;
+    this.#retryAfterMs = retryAfterMs;
   }
 
   run(part: string, work: () => Promise<void>): void {
@@ -41,7 +47,7 @@ export class Background {
         if (this.#insisted.peek(name) === insisted) this.#insisted.delete(name);
       } catch (cause) {
         insisted.hasFailed = true;
-        this.#retryTimer ??= setTimeout(() => this.#retry(), retryAfterMs).unref();
+        this.#retryTimer ??= setTimeout(() => this.#retry(), this.#retryAfterMs).unref();
         throw cause;
       }
     });

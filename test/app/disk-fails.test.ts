@@ -1,9 +1,11 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { blobPath } from '../../src/storage/layout.ts';
+import { ask } from '../support/client.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { blobsIn, namesIn } from '../support/files-in.ts';
 import { ForgetfulDisk } from '../support/forgetful-disk.ts';
-import { type Image, image } from '../support/images.ts';
+import { type Image, image, randomBlob } from '../support/images.ts';
 import { pullAll } from '../support/pull.ts';
 import { type FileCall, ScriptedFiles } from '../support/scripted-files.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
@@ -152,4 +154,42 @@ test('while the disk refuses everything, images are pulled all the same, again a
   await mirror.app.restart();
   await mirror.upstream.stop();
   expect(await pulled()).toEqual(digests);
+});
+
+test('a blob that the disk fails to read is cut once; the next pull fetches it anew, and its file is replaced', async () => {
+  const { upstream, app, files } = await startMirror();
+  const blob = randomBlob(300_000);
+  upstream.content.addBlob(repository, blob);
+  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  await ask(app, path);
+  await app.quiet();
+  const file = join(app.dataDirectory, blobPath(blob.digest));
+  let isReplaced = false;
+  files.failWith = (call) => {
+    if (call.path !== file) return undefined;
+    if (call.operation === 'rename') isReplaced = true;
+    return call.operation === 'read' && !isReplaced ? 'EIO' : undefined;
+  };
+  await expect(ask(app, path)).rejects.toThrow('socket hang up');
+  const again = await ask(app, path);
+  expect(again).toMatchObject({ status: 200, cache: 'fwd=uri-miss; fwd-status=200; stored' });
+  expect(again.body.equals(blob.bytes)).toBe(true);
+  await app.quiet();
+  expect((await ask(app, path)).cache).toBe('hit');
+  expect((await app.metrics()).sum('layerwell_internal_errors_total', { part: 'blob store' })).toBe(1);
+});
+
+test('a disk that cannot tell how full it is hides no other metric, and the mirror is not ready', async () => {
+  const mirror = await startMirror();
+  publish(mirror, '1');
+  mirror.files.failWith = ({ operation }) => (operation === 'freeBytes' ? 'EIO' : undefined);
+  await pullAll(mirror.app, repository, '1');
+  const ready = await ask({ url: mirror.app.managementUrl }, '/readyz');
+  expect({ status: ready.status, store: JSON.parse(ready.body.toString()).store }).toEqual({
+    status: 503,
+    store: 'EIO',
+  });
+  const metrics = await mirror.app.metrics();
+  expect(metrics.sum('layerwell_storage_free_bytes')).toBeNaN();
+  expect(metrics.sum('layerwell_http_requests_total', { code: '200' })).toBe(3);
 });

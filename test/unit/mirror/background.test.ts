@@ -1,0 +1,89 @@
+import { expect, test } from 'vitest';
+import { Background } from '../../../src/mirror/background.ts';
+import { gate } from '../../support/gate.ts';
+
+function start(retryAfterMs = 3_600_000) {
+  const troubles: unknown[] = [];
+  const observer = { trouble: ({ cause }: { cause: unknown }) => troubles.push(cause) };
+  return { background: new Background({ observer, retryAfterMs }), troubles };
+}
+
+/** Work that fails so often, and then goes well; it counts how often it was tried. */
+function failing(times: number) {
+  const work = {
+    tried: 0,
+    done: gate(),
+    run: async () => {
+      work.tried += 1;
+      if (work.tried <= times) throw new Error(`failed ${work.tried}`);
+      work.done.open();
+    },
+  };
+  return work;
+}
+
+test('what fails in the background is told, and stopping waits for what runs', async () => {
+  const { background, troubles } = start();
+  const disk = gate();
+  let isWritten = false;
+  background.run('part', async () => {
+    await disk.opened;
+    isWritten = true;
+  });
+  background.run('part', failing(1).run);
+  const idle = background.idle();
+  disk.open();
+  await idle;
+  expect(isWritten).toBe(true);
+  expect(troubles).toEqual([new Error('failed 1')]);
+});
+
+test('what is insisted on is tried again until it goes well', async () => {
+  const { background, troubles } = start(1);
+  const work = failing(3);
+  await background.insist('part', 'name', work.run);
+  await work.done.opened;
+  expect(troubles).toHaveLength(3);
+  await background.idle();
+  expect(work.tried).toBe(4);
+});
+
+test('whoever insists waits for one try only, and hears of no failure', async () => {
+  const { background } = start();
+  const work = failing(1);
+  await background.insist('part', 'name', work.run);
+  expect(work.tried).toBe(1);
+});
+
+test('other work of the same name takes the place of what failed', async () => {
+  const { background } = start();
+  const [older, newer] = [failing(1), failing(0)];
+  await background.insist('part', 'name', older.run);
+  await background.insist('part', 'name', newer.run);
+  await background.idle();
+  expect([older.tried, newer.tried]).toEqual([1, 1]);
+});
+
+test('what fails after newer work of its name went well is not tried again', async () => {
+  const { background } = start();
+  const slow = gate();
+  let tried = 0;
+  const older = background.insist('part', 'name', async () => {
+    tried += 1;
+    await slow.opened;
+    throw new Error('failed late');
+  });
+  await background.insist('part', 'name', failing(0).run);
+  slow.open();
+  await older;
+  await background.idle();
+  expect(tried).toBe(1);
+});
+
+test('stopping tries once more what has failed', async () => {
+  const { background } = start();
+  const work = failing(1);
+  await background.insist('part', 'name', work.run);
+  await background.idle();
+  expect(work.tried).toBe(2);
+});
