@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
-import type { CacheStatus, ByteSource } from '../mirror/ports.ts';
+import type { CacheStatus, ByteSource, Loan } from '../mirror/ports.ts';
 import type { Digest } from '../oci/digest.ts';
 import { OciError } from '../oci/errors.ts';
 import { parseRange, type RequestedRange, type SatisfiableRange } from '../oci/range.ts';
@@ -124,9 +124,12 @@ export interface StretchOptions {
   readonly buffers: ReadBuffers;
 }
 
+/** What is borrowed to be sent at once: as much as the largest buffer holds. */
+const maxLoanBytes = 512 * 1024;
+
 /**
- * Sends a stretch of a source, at the client's pace: one buffer is filled while the other is on its way.
- * No stream object stands between the file and the socket, and what waits for the client is two buffers.
+ * Sends a stretch of a source, at the client's pace: one buffer is filled while the other is on its way. What lies in memory already is
+ * sent from there. No stream object stands between the file and the socket, and what waits for the client is two buffers or loans.
  * @throws when the source fails or ends early: the answer must then be cut, never finished.
  */
 export async function sendStretch(
@@ -142,11 +145,12 @@ export async function sendStretch(
     for (let turn = 0; end === undefined || position < end; turn ^= 1) {
       const buffer = pair.buffers[turn === 0 ? 0 : 1];
       const wanted = end === undefined ? buffer : buffer.subarray(0, Math.min(buffer.byteLength, end - position));
-      const bytes = await source.read(wanted, position);
+      const loan = await source.lend?.(position, Math.min(maxLoanBytes, (end ?? Infinity) - position));
+      const bytes = loan?.bytes ?? (await source.read(wanted, position));
       await written;
       if (bytes === 0 && end !== undefined) throw new Error(`the content ended at ${position}, before ${end}`);
       if (bytes === 0) break;
-      written = write(response, buffer.subarray(0, bytes));
+      written = loan ? writeLent(response, loan) : write(response, buffer.subarray(0, bytes));
       written.catch(() => {}); // It is awaited a turn later; meanwhile the read may fail first.
       position += bytes;
       exchange.bytes += bytes;
@@ -168,9 +172,21 @@ async function skip(source: ByteSource, to: number, buffer: Buffer): Promise<num
 }
 
 /** Resolves when the buffer is free again: its bytes are with the kernel. */
-function write(response: ServerResponse, bytes: Buffer): Promise<void> {
+function write(response: ServerResponse, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
     if (response.destroyed) reject(new ClientLeft());
     else response.write(bytes, (error) => (error ? reject(new ClientLeft()) : resolve()));
   });
+}
+
+/** Resolves when the loan has ended. One call of the kernel takes all its pieces. */
+async function writeLent(response: ServerResponse, loan: Loan): Promise<void> {
+  try {
+    response.cork();
+    const written = Promise.all(loan.pieces.map((piece) => write(response, piece)));
+    response.uncork();
+    await written;
+  } finally {
+    loan.end();
+  }
 }
