@@ -1,8 +1,8 @@
 import type { ContenderName } from './contenders/contender.ts';
 import type { ScenarioName } from './options.ts';
 
-/** `cold-50` is measured twice: by clients that throw the bytes away, and by clients that hash them. */
-export type MeasurementName = ScenarioName | 'cold-50-hashed';
+/** `cold-50` is measured three times: by clients that throw the bytes away, by clients that hash them, and with odd ones among those. */
+export type MeasurementName = ScenarioName | 'cold-50-hashed' | 'cold-50-odd';
 
 /** What one run of one measurement on one server told. */
 export interface Sample {

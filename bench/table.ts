@@ -9,6 +9,7 @@ const titles: Readonly<Record<MeasurementName, string>> = {
   'cold-10': 'cold blob, 10 clients',
   'cold-50': 'cold blob, 50 clients',
   'cold-50-hashed': 'the same, clients hash',
+  'cold-50-odd': '… 1 slow, 10 hang up',
 };
 
 const header = [

@@ -19,9 +19,13 @@ export function verdictsOn(summaries: readonly Summary[]): readonly Verdict[] {
   };
   const byTag = find('warm-manifest-tag');
   const ofKoa = byTag && ratioTo(find('warm-manifest-tag', 'bare Koa'), byTag);
-  const many = [find('cold-50'), find('cold-50-hashed')].flatMap((summary) => summary ?? []);
+  const many = [find('cold-50'), find('cold-50-hashed'), find('cold-50-odd')].flatMap((summary) => summary ?? []);
   const most = (values: readonly number[]) => (values.length > 0 ? Math.max(...values) : undefined);
   const idle = find('idle');
+  const [first, upstreamsFirst] = [find('cold-50')?.firstByteMs, find('cold-50', 'upstream')?.firstByteMs];
+  const behindMs = first && upstreamsFirst && first.median - upstreamsFirst.median;
+  const [odd, hashed] = [find('cold-50-odd'), find('cold-50-hashed')];
+  const oddRatio = odd && hashed && ratioTo(hashed, odd);
   return [
     atMost('warm blob: time, × distribution proxy', toProxy('warm-blob', ratioTo), 0.85),
     atMost('warm blob: server CPU, × distribution proxy', toProxy('warm-blob', cpuRatioTo), 0.85),
@@ -39,6 +43,8 @@ export function verdictsOn(summaries: readonly Summary[]): readonly Verdict[] {
       most(many.map(({ memoryBytes }) => memoryBytes.most / 1024 ** 2)),
       200,
     ),
+    atMost('cold blob, 50 clients: first byte, ms behind the upstream', behindMs, 100),
+    atMost('cold blob, 1 slow and 10 hang up: time of the others, × that of 50', oddRatio, 1),
     atMost('idle memory, MiB', idle && idle.memoryBytes.median / 1024 ** 2, 130),
     atMost('ready after, s', idle?.seconds.median, 1),
   ].flatMap((verdict) => verdict ?? []);

@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { AnswerReader } from './answer-reader.ts';
 
 export interface BlobRead {
@@ -9,6 +10,10 @@ export interface BlobRead {
   readonly buffer: Uint8Array;
   /** Given every piece of every body. The piece is gone when it returns. */
   readonly onBody: (piece: Uint8Array) => void;
+  /** A client with a slow line: it reads no faster, until it is let go. */
+  readonly pace?: { readonly bytesPerSecond: number; readonly until: AbortSignal };
+  /** A client that hangs up in the middle of the body. */
+  readonly leaveAfterBytes?: number;
 }
 
 export interface BlobReadOutcome {
@@ -25,7 +30,8 @@ const silenceMs = 60_000;
  * Pulls over a plain socket into one buffer, so that the client costs little more than the kernel's copying.
  * @throws Error when an answer is not a 200 with a Content-Length, or the connection ends before the last body does.
  */
-export async function readBlob({ url, times, buffer, onBody }: BlobRead): Promise<BlobReadOutcome> {
+export async function readBlob(read: BlobRead): Promise<BlobReadOutcome> {
+  const { url, times, buffer, onBody, pace, leaveAfterBytes = Infinity } = read;
   const { hostname, port, host, pathname } = new URL(url);
   const request = `GET ${pathname} HTTP/1.1\r\nHost: ${host}\r\nAccept-Encoding: identity\r\n\r\n`;
   const startedAtMs = performance.now();
@@ -33,6 +39,7 @@ export async function readBlob({ url, times, buffer, onBody }: BlobRead): Promis
   const { promise, resolve, reject } = Promise.withResolvers<BlobReadOutcome>();
   let firstByteMs: number | undefined;
   let answersLeft = times;
+  let readBytes = 0;
   const onAnswered = () => {
     answersLeft -= 1;
     if (answersLeft > 0) socket.write(request);
@@ -40,12 +47,17 @@ export async function readBlob({ url, times, buffer, onBody }: BlobRead): Promis
   };
   const onRead = (bytes: number): boolean => {
     firstByteMs ??= performance.now() - startedAtMs;
+    readBytes += bytes;
     try {
       if (answers.take(buffer.subarray(0, bytes))) onAnswered();
+      else if (readBytes >= leaveAfterBytes) resolve({ size: readBytes, firstByteMs });
     } catch (cause) {
       reject(new Error(`reading ${url}`, { cause }));
     }
-    return true;
+    if (pace === undefined || pace.until.aborted) return true;
+    const goOn = () => socket.resume();
+    void delay((bytes / pace.bytesPerSecond) * 1_000, undefined, { signal: pace.until }).then(goOn, goOn);
+    return false;
   };
   const socket: Socket = connect({ host: hostname, port: Number(port), onread: { buffer, callback: onRead } });
   socket.on('error', reject);

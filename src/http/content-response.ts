@@ -139,18 +139,20 @@ export async function sendStretch(
 ): Promise<void> {
   const { source, start, end, buffers, isSequential } = options;
   const pair = buffers.lend(end === undefined ? Infinity : end - start);
+  let unsent: Loan | undefined;
   try {
     let position = isSequential && start > 0 ? await skip(source, start, pair.buffers[0]) : start;
     let written: Promise<void> | undefined;
     for (let turn = 0; end === undefined || position < end; turn ^= 1) {
       const buffer = pair.buffers[turn === 0 ? 0 : 1];
       const wanted = end === undefined ? buffer : buffer.subarray(0, Math.min(buffer.byteLength, end - position));
-      const loan = await source.lend?.(position, Math.min(maxLoanBytes, (end ?? Infinity) - position));
-      const bytes = loan?.bytes ?? (await source.read(wanted, position));
+      unsent = await source.lend?.(position, Math.min(maxLoanBytes, (end ?? Infinity) - position));
+      const bytes = unsent?.bytes ?? (await source.read(wanted, position));
       await written;
       if (bytes === 0 && end !== undefined) throw new Error(`the content ended at ${position}, before ${end}`);
       if (bytes === 0) break;
-      written = loan ? writeLent(response, loan) : write(response, buffer.subarray(0, bytes));
+      written = unsent ? writeLent(response, unsent) : write(response, buffer.subarray(0, bytes));
+      unsent = undefined;
       written.catch(() => {}); // It is awaited a turn later; meanwhile the read may fail first.
       position += bytes;
       exchange.bytes += bytes;
@@ -158,6 +160,7 @@ export async function sendStretch(
     await written;
     response.end();
   } finally {
+    unsent?.end();
     pair.release();
   }
 }

@@ -130,3 +130,53 @@ test('a client that leaves ends the sending, and the buffers come back', async (
   expect(await ended).toMatchObject({ name: 'ClientLeft' });
   expect(buffers.lentBytes).toBe(0);
 });
+
+/** Bytes that lie in memory, and how many loans of them have not ended. */
+function lendingSource(lentBytes: Buffer) {
+  const loans = { open: 0, made: 0, reads: 0 };
+  const lend = async (position: number, maxBytes: number) => {
+    const lent = lentBytes.subarray(position, position + maxBytes);
+    if (lent.length === 0) return undefined;
+    loans.open += 1;
+    loans.made += 1;
+    const half = lent.length >> 1;
+    const end = () => {
+      loans.open -= 1;
+    };
+    return { pieces: [lent.subarray(0, half), lent.subarray(half)], bytes: lent.length, end };
+  };
+  const read: ByteSource['read'] = async (into, position) => {
+    loans.reads += 1;
+    return bytes.copy(into, 0, position);
+  };
+  return { source: { read, lend, [Symbol.asyncDispose]: async () => {} }, loans };
+}
+
+test.each([
+  { what: 'all of it', start: 0, end: bytes.length, lent: bytes, reads: 0 },
+  { what: 'a part', start: 1_000_000, end: 2_000_001, lent: bytes, reads: 0 },
+  {
+    what: 'a part of which the end has to be read',
+    start: 10,
+    end: 1_500_000,
+    lent: bytes.subarray(0, 1_400_000),
+    reads: 1,
+  },
+])('what lies in memory is sent from there: $what, and every loan ends', async ({ start, end, lent, reads }) => {
+  const { source, loans } = lendingSource(lent);
+  const { served, ended } = await serveOnce({ source, start, end, isSequential: false }, end - start);
+  expect((await ask(served, '/')).body.equals(bytes.subarray(start, end))).toBe(true);
+  await ended;
+  expect(loans).toEqual({ open: 0, made: expect.any(Number), reads });
+  expect(loans.made).toBeGreaterThan(0);
+});
+
+test('a client that leaves ends every loan', async () => {
+  const { source, loans } = lendingSource(Buffer.alloc(64 * 1024 * 1024));
+  const { served, ended } = await serveOnce({ source, start: 0, end: undefined, isSequential: false }, undefined);
+  const client = await open(served, '/');
+  await client.read(1);
+  client.hangUp();
+  expect(await ended).toMatchObject({ name: 'ClientLeft' });
+  await expect.poll(() => loans.open).toBe(0);
+});

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
-import type { OpenedBlob } from '../../../src/mirror/ports.ts';
+import type { ByteSource, OpenedBlob } from '../../../src/mirror/ports.ts';
 import { type Digest, digestOf } from '../../../src/oci/digest.ts';
 import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
 import { gate } from '../../support/gate.ts';
@@ -192,3 +192,75 @@ test('aborting it cuts its readers', async () => {
   await expect(waiting).rejects.toThrow('yielded');
   expect((await download.ended).result).toBe('aborted');
 });
+
+/** Reads by borrowing where it can. */
+async function borrowAll(source: ByteSource): Promise<Buffer> {
+  const seen: Buffer[] = [];
+  for (let position = 0; position < blob.byteLength; ) {
+    const loan = await source.lend?.(position, mebibyte);
+    const into = Buffer.alloc(loan ? 0 : mebibyte);
+    const bytes = loan?.bytes ?? (await source.read(into, position));
+    seen.push(...(loan?.pieces.map((piece) => Buffer.from(piece)) ?? [into.subarray(0, bytes)]));
+    loan?.end();
+    position += bytes;
+  }
+  return Buffer.concat(seen);
+}
+
+test('a reader that keeps up is lent what was just written: the file is not read', async () => {
+  let reads = 0;
+  const incoming = new MemoryIncoming({
+    beforeRead: async () => {
+      reads += 1;
+    },
+  });
+  const { download } = start({ first: opened(body(...piecesOf(blob))), incoming });
+  expect((await borrowAll(download.join())).equals(blob)).toBe(true);
+  expect(reads).toBe(0);
+});
+
+test('a reader that fell behind reads the file', async () => {
+  const { download } = start({ first: opened(body(...piecesOf(blob))) });
+  const source = download.join();
+  await download.settled;
+  expect(await source.lend?.(0, mebibyte)).toBeUndefined();
+  expect((await borrowAll(source)).equals(blob)).toBe(true);
+});
+
+test('nothing of the end of a blob is lent before all of it is verified', async () => {
+  const last = gate();
+  const { download } = start({
+    first: opened(body(...piecesOf(blob.subarray(0, -1)), last.opened, blob.subarray(-1))),
+  });
+  const source = download.join();
+  const before = blob.byteLength - 64 * 1024;
+  expect((await source.lend?.(before - 10, mebibyte))?.bytes).toBe(10);
+  const end = source.lend?.(before, mebibyte);
+  last.open();
+  expect((await end)?.bytes).toBe(64 * 1024);
+});
+
+test('nothing is lent of a download that failed, and reading says why', async () => {
+  const wrong = Buffer.from(blob);
+  wrong[5] = (wrong[5] ?? 0) ^ 1;
+  const { download } = start({ first: opened(body(wrong)) });
+  const source = download.join();
+  await download.ended;
+  expect(await source.lend?.(blob.byteLength - 1, 1)).toBeUndefined();
+  await expect(source.read(Buffer.alloc(1), blob.byteLength - 1)).rejects.toThrow('where sha256:');
+});
+
+test('a reader that has left does not wait for a loan', async () => {
+  const { download } = start({ first: opened(body(blob.subarray(0, mebibyte), gate().opened)) });
+  const source = download.join();
+  const loan = source.lend?.(2 * mebibyte, 1);
+  await source[Symbol.asyncDispose]();
+  expect(await loan).toBeUndefined();
+  download.abort(new Error('the test is over'));
+});
+
+function piecesOf(bytes: Uint8Array): Uint8Array[] {
+  const pieceBytes = 64 * 1024;
+  const pieces = Math.ceil(bytes.byteLength / pieceBytes);
+  return Array.from({ length: pieces }, (_, i) => bytes.slice(i * pieceBytes, (i + 1) * pieceBytes));
+}
