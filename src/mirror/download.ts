@@ -151,8 +151,9 @@ export class Download {
   async #lend(position: number, maxBytes: number, gone: AbortSignal): Promise<Loan | undefined> {
     while (this.#state === 'running' && !gone.aborted && this.#visibleBytes() <= position)
       await this.#sleepers.sleep(gone);
+    if (this.#state === 'failed' || gone.aborted) return undefined;
     const available = this.#visibleBytes() - position;
-    return available > 0 && !gone.aborted ? this.#recent.lend(position, Math.min(maxBytes, available)) : undefined;
+    return available > 0 ? this.#recent.lend(position, Math.min(maxBytes, available)) : undefined;
   }
 
   async #run(): Promise<DownloadEnd> {

@@ -10,6 +10,9 @@ interface Held {
   isRecent: boolean;
 }
 
+/** Sending smaller ones, call by call, costs more than to read them back together: they are not kept. */
+const minPieceBytes = 8 * 1024;
+
 /**
  * The pieces of a download that were written last, for readers that keep up: what a reader borrows goes to its socket without being read
  * back from the file. Measured over cold pulls of 256 MiB by ten clients: 1.3 s of CPU without, 1.1 s with it.
@@ -33,9 +36,9 @@ export class RecentPieces {
   add(pieces: readonly Uint8Array[], start: number): void {
     let position = start;
     for (const piece of pieces) {
-      this.#held.push({ piece, start: position, loans: 0, isRecent: true });
-      position += piece.byteLength;
-      this.#bytes += piece.byteLength;
+      const bytes = piece.byteLength;
+      this.#keep(piece, position);
+      position += bytes;
     }
     this.#forgetDownTo(this.#maxBytes);
   }
@@ -50,7 +53,7 @@ export class RecentPieces {
     let bytes = 0;
     for (let place = first; place < this.#held.length && bytes < maxBytes; place += 1) {
       const held = this.#held[place];
-      if (!held) break;
+      if (!held || held.start > position + bytes) break;
       const from = position + bytes - held.start;
       const piece = held.piece.subarray(from, from + maxBytes - bytes);
       held.loans += 1;
@@ -64,6 +67,16 @@ export class RecentPieces {
   /** From now on nothing is recent. */
   clear(): void {
     this.#forgetDownTo(0);
+  }
+
+  #keep(piece: Uint8Array, start: number): void {
+    const bytes = piece.byteLength;
+    if (bytes < minPieceBytes) {
+      giveBack(piece);
+      return;
+    }
+    this.#held.push({ piece, start, loans: 0, isRecent: true });
+    this.#bytes += bytes;
   }
 
   #forgetDownTo(maxBytes: number): void {

@@ -1,76 +1,92 @@
 import { describe, expect, it } from 'vitest';
 import { RecentPieces } from '../../../src/mirror/recent-pieces.ts';
 
-const pieceOf = (text: string): Uint8Array => new TextEncoder().encode(text);
-const textOf = (pieces: readonly Uint8Array[] | undefined): string | undefined =>
-  pieces?.map((piece) => Buffer.from(piece).toString()).join('');
+const third = 4096;
+/** The size of every piece. */
+const unit = 3 * third;
+const pieceOf = (letter: string): Uint8Array => new Uint8Array(unit).fill(letter.charCodeAt(0));
+/** One letter for each third of a piece. */
+const textOf = (pieces: readonly Uint8Array[] | undefined): string | undefined => {
+  if (!pieces) return undefined;
+  const bytes = Buffer.concat(pieces);
+  return Array.from({ length: bytes.length / third }, (_, i) => String.fromCharCode(bytes[i * third] ?? 0)).join('');
+};
 const isGivenBack = (piece: Uint8Array): boolean => piece.byteLength === 0;
 
 describe('the pieces written last', () => {
   it('are lent from any position, over their borders, up to what is wanted', () => {
-    const recent = new RecentPieces({ maxBytes: 100 });
-    recent.add([pieceOf('abc'), pieceOf('def')], 10);
-    recent.add([pieceOf('ghi')], 16);
-    expect(textOf(recent.lend(10, 100)?.pieces)).toBe('abcdefghi');
-    expect(textOf(recent.lend(12, 5)?.pieces)).toBe('cdefg');
-    expect(recent.lend(12, 5)?.bytes).toBe(5);
-    expect(textOf(recent.lend(18, 1)?.pieces)).toBe('i');
+    const recent = new RecentPieces({ maxBytes: 100 * unit });
+    recent.add([pieceOf('a'), pieceOf('b')], 10);
+    recent.add([pieceOf('c')], 10 + 2 * unit);
+    expect(textOf(recent.lend(10, 100 * unit)?.pieces)).toBe('aaabbbccc');
+    expect(textOf(recent.lend(10 + 2 * third, 5 * third)?.pieces)).toBe('abbbc');
+    expect(recent.lend(10 + 2 * third, 5 * third)?.bytes).toBe(5 * third);
+    expect(recent.lend(10 + 3 * unit - 1, 1)?.bytes).toBe(1);
   });
 
   it('are not lent where they begin later, or do not reach yet', () => {
-    const recent = new RecentPieces({ maxBytes: 100 });
-    recent.add([pieceOf('abc')], 10);
+    const recent = new RecentPieces({ maxBytes: 100 * unit });
+    recent.add([pieceOf('a')], 10);
     expect(recent.lend(9, 5)).toBeUndefined();
-    expect(recent.lend(13, 5)).toBeUndefined();
+    expect(recent.lend(10 + unit, 5)).toBeUndefined();
+  });
+
+  it('are lent up to a small one, which is cheaper to read back', () => {
+    const recent = new RecentPieces({ maxBytes: 100 * unit });
+    const small = new Uint8Array(100);
+    recent.add([pieceOf('a'), small, pieceOf('b')], 0);
+    expect(isGivenBack(small)).toBe(true);
+    expect(recent.lend(0, 100 * unit)?.bytes).toBe(unit);
+    expect(recent.lend(unit, 100)).toBeUndefined();
+    expect(textOf(recent.lend(unit + 100, 100 * unit)?.pieces)).toBe('bbb');
   });
 
   it('are given back when newer ones need the room', () => {
-    const recent = new RecentPieces({ maxBytes: 6 });
-    const [first, second, third] = [pieceOf('abc'), pieceOf('def'), pieceOf('ghi')];
-    recent.add([first, second, third], 0);
-    expect([first, second, third].map(isGivenBack)).toEqual([true, false, false]);
-    expect(recent.lend(0, 3)).toBeUndefined();
+    const recent = new RecentPieces({ maxBytes: 2 * unit });
+    const pieces = [pieceOf('a'), pieceOf('b'), pieceOf('c')];
+    recent.add(pieces, 0);
+    expect(pieces.map(isGivenBack)).toEqual([true, false, false]);
+    expect(recent.lend(0, unit)).toBeUndefined();
   });
 
   it('are given back when the last loan ends, and not before', () => {
-    const recent = new RecentPieces({ maxBytes: 3 });
-    const piece = pieceOf('abc');
+    const recent = new RecentPieces({ maxBytes: unit });
+    const piece = pieceOf('a');
     recent.add([piece], 0);
-    const [one, another] = [recent.lend(0, 2), recent.lend(1, 2)];
-    recent.add([pieceOf('def')], 3);
+    const [one, another] = [recent.lend(0, 2 * third), recent.lend(third, 2 * third)];
+    recent.add([pieceOf('b')], unit);
     one?.end();
     one?.end(); // A loan that ended twice must not end another's.
     expect(isGivenBack(piece)).toBe(false);
-    expect(textOf(another?.pieces)).toBe('bc');
+    expect(textOf(another?.pieces)).toBe('aa');
     another?.end();
     expect(isGivenBack(piece)).toBe(true);
   });
 
   it('stay when a loan of them ends while they are recent', () => {
-    const recent = new RecentPieces({ maxBytes: 3 });
-    const piece = pieceOf('abc');
-    recent.add([piece], 0);
-    recent.lend(0, 3)?.end();
-    expect(textOf(recent.lend(0, 3)?.pieces)).toBe('abc');
+    const recent = new RecentPieces({ maxBytes: unit });
+    recent.add([pieceOf('a')], 0);
+    recent.lend(0, unit)?.end();
+    expect(textOf(recent.lend(0, unit)?.pieces)).toBe('aaa');
   });
 
   it('are not lent while clients that stall hold more than as much again', () => {
-    const recent = new RecentPieces({ maxBytes: 3 });
-    const held = ['abc', 'def'].map((text, i) => {
-      recent.add([pieceOf(text)], i * 3);
-      return recent.lend(i * 3, 3);
+    const recent = new RecentPieces({ maxBytes: unit });
+    const held = ['a', 'b'].map((letter, i) => {
+      recent.add([pieceOf(letter)], i * unit);
+      return recent.lend(i * unit, unit);
     });
-    recent.add([pieceOf('ghi')], 6);
-    expect(recent.lend(6, 3)).toBeUndefined();
+    recent.add([pieceOf('c')], 2 * unit);
+    expect(recent.lend(2 * unit, unit)).toBeUndefined();
     held[0]?.end();
-    expect(textOf(recent.lend(6, 3)?.pieces)).toBe('ghi');
+    expect(textOf(recent.lend(2 * unit, unit)?.pieces)).toBe('ccc');
   });
 
   it('are given back at the end, but for those on loan', () => {
-    const recent = new RecentPieces({ maxBytes: 100 });
-    const [lent, unused] = [pieceOf('abc'), pieceOf('def')];
+    const recent = new RecentPieces({ maxBytes: 100 * unit });
+    const [lent, unused] = [pieceOf('a'), pieceOf('b')];
     recent.add([lent, unused], 0);
-    const loan = recent.lend(0, 3);
+    const loan = recent.lend(0, unit);
     recent.clear();
     expect([lent, unused].map(isGivenBack)).toEqual([false, true]);
     loan?.end();
