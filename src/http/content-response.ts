@@ -158,10 +158,11 @@ export async function sendStretch(
       exchange.bytes += bytes;
     }
     await written;
+    pair.release();
     response.end();
   } finally {
     unsent?.end();
-    pair.release();
+    pair.discard();
   }
 }
 

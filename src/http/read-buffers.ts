@@ -1,7 +1,10 @@
 /** A pair of buffers to read into by turns: while one is on its way to the socket, the other is filled. */
 export interface BufferPair {
   readonly buffers: readonly [Buffer, Buffer];
+  /** For the next reader. Nobody may look at them any more. */
   release(): void;
+  /** For nobody: a socket that was cut may still send from them. */
+  discard(): void;
 }
 
 /** Sizes, and the part of the budget up to which each is lent: two readers have the largest, what several read must stay in the processor's caches. */
@@ -38,14 +41,20 @@ export class ReadBuffers {
     this.#lentBytes += 2 * size;
     const buffers = [this.#take(size), this.#take(size)] as const;
     let isLent = true;
-    const release = () => {
-      if (!isLent) return;
+    const discard = () => {
+      if (isLent) this.#lentBytes -= 2 * size;
       isLent = false;
-      this.#lentBytes -= 2 * size;
-      const idle = this.#idle.get(size);
-      if (idle && idle.length < 2 * maxIdlePairs) idle.push(...buffers);
     };
-    return { buffers, release };
+    const release = () => {
+      if (isLent) this.#keepIdle(size, buffers);
+      discard();
+    };
+    return { buffers, release, discard };
+  }
+
+  #keepIdle(size: number, buffers: readonly Buffer[]): void {
+    const idle = this.#idle.get(size);
+    if (idle && idle.length < 2 * maxIdlePairs) idle.push(...buffers);
   }
 
   #sizeFor(wantedBytes: number): number {

@@ -13,6 +13,7 @@ export function tellingOfDisk(source: ByteSource, onUnreadable: (cause: unknown)
         throw new UpstreamError('unavailable', 'what is cached could not be read', { cause });
       }
     },
+    ...(source.lend && { lend: source.lend.bind(source) }),
     [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
   };
 }

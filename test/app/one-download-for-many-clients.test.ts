@@ -179,3 +179,20 @@ test.each([
   expect(await second).toMatchObject({ status, body });
   expect(upstream.count()).toBe(1);
 });
+
+test('clients that keep up with a download have it from memory: its file is not read back', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(1_500_000);
+  upstream.content.addBlob(repository, blob);
+  const files = new ScriptedFiles();
+  const synced = gate();
+  files.before = async ({ operation }) => (operation === 'sync' ? synced.opened : undefined);
+  const app = await startApp(mirrorOf(upstream), { files });
+  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  const answers = await Promise.all([ask(app, path), ask(app, path)]);
+  for (const { body } of answers) expect(body.equals(blob.bytes)).toBe(true);
+  expect(files.calls.filter(({ operation, path: file }) => operation === 'read' && file.includes('incoming'))).toEqual(
+    [],
+  );
+  synced.open();
+});

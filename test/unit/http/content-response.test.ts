@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import { createServer, type ServerResponse } from 'node:http';
+import { createServer, IncomingMessage, ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
 import { decideAnswer, sendStretch, type StretchOptions } from '../../../src/http/content-response.ts';
 import { Exchange } from '../../../src/http/exchange.ts';
@@ -169,6 +170,24 @@ test.each([
   await ended;
   expect(loans).toEqual({ open: 0, made: expect.any(Number), reads });
   expect(loans.made).toBeGreaterThan(0);
+});
+
+test('what a cut answer was sent from is nobody else’s: its socket may still send it', async () => {
+  const response = new ServerResponse(new IncomingMessage(new Socket())); // Without its socket every write stays pending.
+  const buffers = new ReadBuffers({ budgetBytes: 1024 * 1024 });
+  const source: ByteSource = {
+    read: async (into, position) => {
+      if (position > 0) throw new Error('the disk is gone');
+      into.fill(65); // A
+      return into.byteLength;
+    },
+    [Symbol.asyncDispose]: async () => {},
+  };
+  const options = { source, start: 0, end: undefined, isSequential: false, buffers };
+  await expect(sendStretch(response, new Exchange(response), options)).rejects.toThrow('the disk is gone');
+  expect(buffers.lentBytes).toBe(0);
+  const pairs = Array.from({ length: 8 }, () => buffers.lend(Infinity).buffers);
+  expect(pairs.flat().some((buffer) => buffer.includes('AAAA'))).toBe(false);
 });
 
 test('a client that leaves ends every loan', async () => {

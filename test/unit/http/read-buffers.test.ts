@@ -54,3 +54,14 @@ test('a buffer belongs to one reader at a time, also when it was given back twic
   expect(lent).toContain(first.buffers[0]);
   expect(buffers.lentBytes).toBe(4 * 128 * kibibyte);
 });
+
+test('buffers that are discarded are no longer lent, and lent to nobody else', () => {
+  const buffers = new ReadBuffers({ budgetBytes: 128 * mebibyte });
+  const first = buffers.lend(1);
+  first.discard();
+  first.release();
+  expect(buffers.lentBytes).toBe(0);
+  const second = buffers.lend(1);
+  expect(second.buffers).not.toContain(first.buffers[0]);
+  expect(second.buffers).not.toContain(first.buffers[1]);
+});
