@@ -15,7 +15,7 @@ const minPieceBytes = 8 * 1024;
 
 /**
  * The pieces of a download that were written last, for readers that keep up: what a reader borrows goes to its socket without being read
- * back from the file. Measured over cold pulls of 256 MiB by ten clients: 1.3 s of CPU without, 1.1 s with it.
+ * back from the file. Measured over cold pulls of 256 MiB by ten clients: 1.1 s of CPU without, 0.9 s with it.
  *
  *     … given back │ recent: at most maxBytes │ being written, queued
  *          └ but for pieces still on loan: each is given back when its last loan ends. While they are more than maxBytes

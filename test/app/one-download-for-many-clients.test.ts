@@ -186,8 +186,8 @@ test('clients that keep up with a download have it from memory: its file is not 
   upstream.content.addBlob(repository, blob);
   const files = new ScriptedFiles();
   const synced = gate();
-  files.before = async ({ operation }) => (operation === 'sync' ? synced.opened : undefined);
   const app = await startApp(mirrorOf(upstream), { files });
+  files.before = async ({ operation }) => (operation === 'sync' ? synced.opened : undefined);
   const path = `/v2/${repository}/blobs/${blob.digest}`;
   const answers = await Promise.all([ask(app, path), ask(app, path)]);
   for (const { body } of answers) expect(body.equals(blob.bytes)).toBe(true);
