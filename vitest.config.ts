@@ -6,7 +6,7 @@ const common = {
   // A busy machine takes its time; what comes is looked for until then.
   expect: { poll: { timeout: 15_000 } },
   hookTimeout: 60_000,
-  // In CI a test that drives real processes gets a second chance on a machine that stalled; at a desk it must pass the first time.
+  // Many tests drive real processes. In CI each gets a second chance on a machine that stalled; at a desk it must pass the first time.
   retry: process.env['CI'] === undefined ? 0 : 1,
 };
 
