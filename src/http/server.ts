@@ -121,8 +121,12 @@ export class Listener {
     // Node would answer what it does not know by a bare 417; RFC 9110 §10.1.1 lets it be ignored.
     this.#server.on('checkExpectation', handle);
     this.#server.on('clientError', (error, socket) => broken.refuse(error, socket));
-    // Slow headers are cut by Node itself (headersTimeout); a response nobody reads, by this.
+    // Slow headers are cut by Node itself (headersTimeout); a response nobody reads, by this. A client that waits for the
+    // mirror is not to blame for the silence.
     this.#server.timeout = options.idleTimeoutMs;
+    this.#server.on('timeout', (socket) => {
+      if (socket.writableLength > 0 || !this.#connections.isAnswering(socket)) socket.destroy();
+    });
     this.#server.maxHeadersCount = maxHeaders + 1;
     if (options.maxConnections !== undefined) this.#server.maxConnections = options.maxConnections;
     this.#server.on('drop', () => options.onRejected?.());

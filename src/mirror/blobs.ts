@@ -106,7 +106,7 @@ export class Blobs {
     const look = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => ask(flight));
     const { value, collapsed } = await this.#heads.run(keyOf(question), look, waiting);
     return {
-      size: value.size,
+      size: value.size ?? this.#deps.manifests.promisedSize(of, digest),
       cache: { word: collapsed ? 'collapsed' : 'miss', upstreamStatus: 200 },
       firstServedAtMs: (link ?? value).firstServedAtMs,
     };
@@ -176,7 +176,7 @@ export class Blobs {
     if (!started) return undefined;
     if (started.kind === 'no-room') return this.#relay(question, { signal });
     if (started.download.isOver) {
-      await started.download.ended; // It leaves the map with this; not before, asking again would find it again.
+      await orAbort(started.download.ended, signal); // It leaves the map with this; not before, asking again would find it again.
       return undefined;
     }
     this.#deps.observer.collapsed({ kind: 'blob' });

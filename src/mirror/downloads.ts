@@ -82,7 +82,11 @@ export class Downloads {
       if (this.#running.get(order.digest) === running) this.#running.delete(order.digest);
     };
     running.started.then(async (result) => {
-      if (result.kind === 'download') await result.download.ended;
+      if (result.kind === 'download') {
+        // Who waited for it joins in this turn; whoever left before it began has never been a reader.
+        setImmediate(() => this.#limitAbandoned());
+        await result.download.ended;
+      }
       leave();
     }, leave);
     return running;

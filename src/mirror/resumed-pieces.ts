@@ -32,7 +32,7 @@ export async function* resumedPieces(options: PiecesOptions): AsyncGenerator<Uin
   let failures = 0;
   for (;;) {
     try {
-      opened ??= await openAt(position).catch((cause: unknown) => throwShorter(cause, position));
+      opened ??= await openAt(position);
       for await (const piece of piecesFrom(opened, position, options)) {
         position += piece.byteLength;
         failures = 0;
@@ -42,8 +42,9 @@ export async function* resumedPieces(options: PiecesOptions): AsyncGenerator<Uin
       if (size === undefined || position === size) return;
       throw new UpstreamError('connect', `the upstream sent ${position} of ${size} bytes`);
     } catch (cause) {
+      if (isWhole({ position, size, from, cause })) return;
       failures += 1;
-      if (signal.aborted || !isWorthAnotherTry(cause) || failures > attemptsWithoutProgress) throw cause;
+      if (signal.aborted || !isWorthAnotherTry(cause) || failures > attemptsWithoutProgress) throw unlessShorter(cause);
       await wait(Math.max(pauseMs(failures), wishedMs(cause)), { signal });
       opened = undefined;
     }
@@ -103,10 +104,32 @@ async function* piecesFrom(
   }
 }
 
+/**
+ * Whether all came, though the answer broke off instead of ending: an upstream that does not say where its answer ends may have nothing
+ * more. The digest tells. Pure.
+ */
+function isWhole({
+  position,
+  size,
+  from,
+  cause,
+}: {
+  position: number;
+  size: number | undefined;
+  from: number;
+  cause: unknown;
+}): boolean {
+  return size === undefined ? position > from && isNothingBehind(cause) : position === size;
+}
+
+function isNothingBehind(cause: unknown): boolean {
+  return cause instanceof OciError && cause.code === 'RANGE_INVALID';
+}
+
 /** A blob that ends before its promised size is the upstream's fault: no client has asked for a range that is not there. */
-function throwShorter(cause: unknown, position: number): never {
-  if (!(cause instanceof OciError && cause.code === 'RANGE_INVALID')) throw cause;
-  throw new UpstreamError('misbehaving', `the upstream has nothing of the blob from byte ${position} on`, { cause });
+function unlessShorter(cause: unknown): unknown {
+  if (!isNothingBehind(cause)) return cause;
+  return new UpstreamError('misbehaving', 'the upstream has nothing of the rest of the blob', { cause });
 }
 
 function tooLong(size: number): UpstreamError {

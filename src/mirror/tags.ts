@@ -1,4 +1,4 @@
-import { OciError } from '../oci/errors.ts';
+import { OciError, UpstreamError } from '../oci/errors.ts';
 import type { Tag } from '../oci/reference.ts';
 import { type BriefWait, TooSlow } from './brief-wait.ts';
 import { type FreshnessPolicies, freshnessOf } from './freshness.ts';
@@ -83,12 +83,32 @@ export class Tags {
       return fetched(value, record, collapsed);
     } catch (cause) {
       waiting.signal.throwIfAborted();
+      const moved = isGone(cause) && (await this.#fetchMoved({ upstream, of, tag }, record, waiting));
+      if (moved) return moved;
       if (!record.previous) throw cause;
       const before = await this.#before({ upstream, of, tag, key: tagKey(of, tag) }, record, cause);
       if (before) return before;
       if (!(cause instanceof TooSlow)) throw cause;
       const { value, collapsed } = await asked;
       return fetched(value, record, collapsed);
+    }
+  }
+
+  /** What a tag means whose manifest is gone: it may have moved since it was looked up. @returns undefined when it has not. */
+  async #fetchMoved(
+    place: Omit<TagQuestion, 'key'>,
+    record: TagRecord,
+    waiting: Waiting,
+  ): Promise<FetchedTag | undefined> {
+    const question = { ...place, key: tagKey(place.of, place.tag), wantsBody: true };
+    try {
+      const { value } = await this.#flights.run(question.key, (flight) => this.#get(question, record, flight), waiting);
+      const manifest = await this.#deps.manifests.cached(place.of, value.record.digest);
+      return manifest && fetched(manifest, value.record, false);
+    } catch (cause) {
+      waiting.signal.throwIfAborted();
+      if (isGone(cause) || cause instanceof UpstreamError) return undefined;
+      throw cause;
     }
   }
 

@@ -28,7 +28,7 @@ export async function listTags(
 }
 
 /** Registries without the referrers API say so in these ways. */
-const withoutReferrersApi: ReadonlySet<number> = new Set([400, 404, 405, 406]);
+const withoutReferrersApi: ReadonlySet<number> = new Set([400, 404, 405, 406, 501]);
 
 /**
  * All referrers of a manifest; by the tag schema where the registry has no referrers API.

@@ -54,6 +54,18 @@ test('a HEAD of an uncached blob is a HEAD upstream, never a download', async ()
   expect(upstream.requests.map(({ method }) => method)).toEqual(['HEAD']);
 });
 
+test('a HEAD of an uncached blob tells the size that its manifest names, where the upstream tells none', async () => {
+  const upstream = await startFakeRegistry();
+  const pulled = image();
+  upstream.content.add(repository, '1', pulled);
+  const layer = pulled.blobs.at(-1);
+  upstream.script({ method: 'HEAD', path: /blobs/ }, { withoutHeaders: ['content-length'] });
+  const app = await startApp(mirrorOf(upstream));
+  await ask(app, `/v2/${repository}/manifests/1`);
+  const { headers } = await ask(app, `/v2/${repository}/blobs/${layer?.digest}`, { method: 'HEAD' });
+  expect(headers['content-length']).toBe(String(layer?.bytes.length));
+});
+
 test('a HEAD of an uncached tag or digest is a HEAD upstream', async () => {
   const upstream = await startFakeRegistry();
   const { manifest } = image();

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { expect, test } from 'vitest';
 import { heldBackBytes } from '../../src/mirror/held-back.ts';
 import { ask, open } from '../support/client.ts';
@@ -152,4 +154,19 @@ test('a manifest larger than any client reads is refused, and not kept', async (
   const app = await startApp(mirrorOf(upstream));
   expect((await get(app, `/v2/${repository}/manifests/1`)).status).toBe(502);
   await expectNothingKept(app);
+});
+
+test('a broken answer does not end cleanly for a client of HTTP/1.0 either, to which the end of the connection is the end', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(1_000_000);
+  upstream.content.addBlob(repository, blob);
+  upstream.script({ path: blobs }, { body: flippedAtTheEnd, contentLength: 'absent' });
+  const app = await startApp(mirrorOf(upstream));
+  const { hostname, port, host } = new URL(app.url);
+  const socket = connect(Number(port), hostname);
+  const failed = once(socket, 'error'); // Awaited below.
+  socket.resume();
+  socket.write(`GET /v2/${repository}/blobs/${blob.digest} HTTP/1.0\r\nHost: ${host}\r\n\r\n`);
+  const [error]: unknown[] = await failed;
+  expect(error).toMatchObject({ code: 'ECONNRESET' });
 });

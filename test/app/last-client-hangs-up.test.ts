@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { ask, open } from '../support/client.ts';
+import { ask, caughtUp, open } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { randomBlob } from '../support/images.ts';
@@ -94,4 +94,21 @@ test('no more downloads than allowed go on without clients: the one that was lef
   await app.metrics();
   expect((await app.metrics()).sum('layerwell_cache_fills_in_flight')).toBe(1);
   expect(second?.sentBytes).toBe(1_000_000);
+});
+
+test('a download whose client left before it began counts among those that nobody waits for', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(2_000_000);
+  upstream.content.addBlob(repository, blob);
+  const [answering, flowing] = [gate(), gate()];
+  upstream.script({ path: blobs }, { holdHeaders: answering, holdBody: { afterBytes: 1_000_000, until: flowing } });
+  const app = await startApp(mirrorOf(upstream, { download: { maxAbandoned: 0 } }));
+  const leaving = new AbortController();
+  const only = fetch(`${app.url}/v2/${repository}/blobs/${blob.digest}`, { signal: leaving.signal });
+  await upstream.arrived('GET', blobs);
+  leaving.abort();
+  await expect(only).rejects.toThrow('aborted');
+  await caughtUp(app);
+  answering.open();
+  expect(await upstream.seen('GET', blobs)[0]?.ended).toBe('aborted');
 });

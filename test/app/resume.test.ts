@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { ask, open } from '../support/client.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
-import { randomBlob, randomBytes } from '../support/images.ts';
+import { image, randomBlob, randomBytes } from '../support/images.ts';
 import { ScriptedFiles } from '../support/scripted-files.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
@@ -149,3 +149,24 @@ test('an upstream that does not come back costs its clients the answer, and leav
   await upstream.start();
   expect((await ask(app, path)).body.equals(blob.bytes)).toBe(true);
 });
+
+test.each([
+  { what: 'whose size its manifest tells', isPromised: true },
+  { what: 'whose size nobody tells', isPromised: false },
+])(
+  'of a blob $what all has come, though its answer broke off instead of ending: it is whole',
+  async ({ isPromised }) => {
+    const upstream = await startFakeRegistry();
+    const pulled = image({ name: 'broke off' });
+    upstream.content.add(repository, '1', pulled);
+    const layer = pulled.blobs.at(-1);
+    if (!layer) throw new Error('an image without layers');
+    upstream.script({ path: blobs, times: 1 }, { contentLength: 'absent', cutAfterBytes: layer.bytes.length });
+    const app = await startApp(mirrorOf(upstream));
+    if (isPromised) await ask(app, `/v2/${repository}/manifests/1`);
+    const path = `/v2/${repository}/blobs/${layer.digest}`;
+    expect((await ask(app, path)).body.equals(layer.bytes)).toBe(true);
+    await app.quiet();
+    expect((await ask(app, path)).cache).toBe('hit');
+  },
+);

@@ -234,3 +234,29 @@ test('with deletedUpstream: deny, a tag that is gone upstream is gone here, and 
   upstream.content.tag(repository, '1', one.manifest.digest);
   expect((await ask(app, tagPath)).body.equals(one.manifest.bytes)).toBe(true);
 });
+
+test('a tag that has moved since it was looked up, and whose old manifest is gone, is asked for once more', async () => {
+  const upstream = await startFakeRegistry();
+  upstream.content.add(repository, '1', one);
+  const app = await startApp(mirrorOf(upstream));
+  await ask(app, tagPath, { method: 'HEAD' });
+  upstream.content.add(repository, '1', two);
+  upstream.script({ path: new RegExp(one.manifest.digest) }, { status: 404 });
+  upstream.forgetRequests();
+  const answer = await ask(app, tagPath);
+  expect(answer.body.equals(two.manifest.bytes)).toBe(true);
+  expect(asked(upstream)).toEqual([`GET ${one.manifest.digest}`, 'GET 1']);
+  expect((await ask(app, tagPath)).cache).toBe('hit');
+});
+
+test('a tag that is gone with its manifest is not found, and the upstream was asked for both', async () => {
+  const upstream = await startFakeRegistry();
+  upstream.content.add(repository, '1', one);
+  const app = await startApp(mirrorOf(upstream));
+  await ask(app, tagPath, { method: 'HEAD' });
+  upstream.content.removeTag(repository, '1');
+  upstream.script({ path: new RegExp(one.manifest.digest) }, { status: 404 });
+  upstream.forgetRequests();
+  expect((await ask(app, tagPath)).status).toBe(404);
+  expect(asked(upstream)).toEqual([`GET ${one.manifest.digest}`, 'GET 1']);
+});

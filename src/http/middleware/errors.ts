@@ -1,3 +1,5 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { TLSSocket } from 'node:tls';
 import type { Middleware } from 'koa';
 import { RememberedNotFound } from '../../mirror/remembered.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
@@ -17,7 +19,7 @@ export function answerErrors(report: (bug: unknown) => void): Middleware<Exchang
       if (ctx.headerSent || ctx.res.destroyed) {
         // Koa would leave the socket open, and the client waiting for the promised length.
         ctx.respond = false;
-        ctx.res.destroy();
+        cut(ctx);
         return;
       }
       if (error instanceof RememberedNotFound) {
@@ -29,6 +31,12 @@ export function answerErrors(report: (bug: unknown) => void): Middleware<Exchang
       ctx.body = { errors: [bodyOf(error)] };
     }
   };
+}
+
+/** In HTTP/1.0 the end of the connection may be the end of the answer (RFC 9112 §6.3): it must not be a clean one, or what came is taken for the whole. */
+function cut({ req, res }: { readonly req: IncomingMessage; readonly res: ServerResponse }): void {
+  if (req.httpVersion === '1.0' && !(req.socket instanceof TLSSocket)) req.socket.resetAndDestroy();
+  res.destroy();
 }
 
 function isClientGone(error: unknown, response: { readonly destroyed: boolean }): boolean {

@@ -117,7 +117,7 @@ test('what nobody refers to has no referrers, with the API or without', async ()
   }
 });
 
-test.each([400, 405, 406])('a registry that answers %i to the referrers API has none', async (status) => {
+test.each([400, 405, 406, 501])('a registry that answers %i to the referrers API has none', async (status) => {
   const registry = await serve((_, response) =>
     sendJson(response, {}, response.req.url?.includes('/referrers/') ? status : 404),
   );
