@@ -1,6 +1,7 @@
 import type { Digest } from '../oci/digest.ts';
 import { anyGlobMatcher } from '../oci/glob.ts';
 import { bytesToFree, chooseVictims, type SpaceLimits } from './eviction.ts';
+import { FreedLately } from './freed-lately.ts';
 import type {
   BlobStore,
   Clock,
@@ -44,6 +45,7 @@ const goOnWithinMs = 24 * 3_600_000;
 export class Space {
   readonly #deps: SpaceDeps;
   readonly #isKeptName: (name: string) => boolean;
+  readonly #freedLately = new FreedLately();
   #promisedBytes = 0;
   #kept = { bytes: 0, lookedUpAtMs: -Infinity };
   #turn: Promise<unknown> = Promise.resolve();
@@ -93,29 +95,40 @@ export class Space {
   /** What interrupted downloads left goes before anything that can be served. @returns whether there is room for `wantedBytes`. */
   async #makeRoom(wantedBytes: number): Promise<boolean> {
     for (;;) {
-      const bytesNeeded = await this.#bytesToFree(wantedBytes);
-      if (bytesNeeded === 0) return true;
-      if ((await this.#deps.store.dropInterrupted({ bytes: bytesNeeded, leftBeforeMs: -Infinity })) > 0) continue;
+      const { shortBytes, bytesNeeded, measured } = await this.#shortage(wantedBytes);
+      if (bytesNeeded === 0) return shortBytes === 0;
+      const dropped = await this.#deps.store.dropInterrupted({ bytes: bytesNeeded, leftBeforeMs: -Infinity });
+      if (dropped > 0) {
+        this.#freedLately.note(dropped, measured);
+        continue;
+      }
       if (bytesNeeded > (await this.#deps.index.totals()).bytes - (await this.#keptBytes())) return false;
       const victims = await this.#victims({ bytesNeeded, usedBeforeMs: Infinity });
       if (victims.length === 0) return false;
       let isSomeGone = false;
-      for (const victim of victims) isSomeGone = (await this.#evict(victim, 'lru')) || isSomeGone;
+      for (const victim of victims) {
+        if (!(await this.#evict(victim, 'lru'))) continue;
+        this.#freedLately.note(victim.size, measured);
+        isSomeGone = true;
+      }
       if (!isSomeGone) return false;
     }
   }
 
-  async #bytesToFree(wantedBytes: number): Promise<number> {
-    const { store, index, limits } = this.#deps;
+  /** How much room is missing, and how much has to go for it: less, where what went already does not show yet. */
+  async #shortage(wantedBytes: number) {
+    const { store, index, limits, clock } = this.#deps;
     // Asked first: what arrives meanwhile is then counted twice for a moment, and never not at all.
     const pendingBytes = store.pendingBytes() + this.#promisedBytes;
     const [{ bytes }, freeBytes] = await Promise.all([index.totals(), store.freeBytes()]);
-    const use = {
-      storedBytes: bytes,
-      pendingBytes,
-      freeBytes: freeBytes - this.#promisedBytes,
+    const use = { storedBytes: bytes, pendingBytes, freeBytes: freeBytes - this.#promisedBytes };
+    const measured = { togetherBytes: freeBytes + bytes + store.pendingBytes(), nowMs: clock.now() };
+    const soonFree = use.freeBytes + this.#freedLately.unshownBytes(measured);
+    return {
+      shortBytes: bytesToFree(use, limits, wantedBytes),
+      bytesNeeded: bytesToFree({ ...use, freeBytes: soonFree }, limits, wantedBytes),
+      measured,
     };
-    return bytesToFree(use, limits, wantedBytes);
   }
 
   /** Looks through the evictable, page by page, until some may go. */
