@@ -143,16 +143,31 @@ export class Listener {
   /** @throws when the port is in use or may not be used, in one clear line. */
   async start(): Promise<void> {
     const { host, port, certificate } = this.#options;
-    const listening = Promise.withResolvers<void>();
-    this.#server.once('error', (cause) =>
-      listening.reject(new Error(`cannot listen on ${host}:${port}: ${reasonOf(cause)}`, { cause })),
-    );
-    this.#server.listen(port, host, () => listening.resolve());
-    await listening.promise;
+    await this.#listen(host)
+      .catch((cause: unknown) => {
+        const other = hostInsteadOf(host, cause);
+        if (other === undefined) throw cause;
+        return this.#listen(other);
+      })
+      .catch((cause: unknown) => {
+        throw new Error(`cannot listen on ${host}:${port}: ${reasonOf(cause)}`, { cause });
+      });
+    // From here on an error is a connection that the system could not hand over; the next one may go well.
+    this.#server.on('error', () => this.#options.onRejected?.());
     if (certificate && 'setSecureContext' in this.#server && typeof this.#server.setSecureContext === 'function') {
       const setSecureContext = this.#server.setSecureContext.bind(this.#server);
       certificate.onRenewed((renewed) => setSecureContext(renewed));
     }
+  }
+
+  async #listen(host: string): Promise<void> {
+    const listening = Promise.withResolvers<void>();
+    this.#server.once('error', listening.reject);
+    this.#server.listen(this.#options.port, host, listening.resolve);
+    await listening.promise.finally(() => {
+      this.#server.off('error', listening.reject);
+      this.#server.off('listening', listening.resolve);
+    });
   }
 
   /** Takes no new connections, lets running answers end, and cuts what still runs when `signal` aborts. */
@@ -170,9 +185,19 @@ export class Listener {
   }
 }
 
-function reasonOf(cause: Error): string {
-  const code = 'code' in cause ? cause.code : undefined;
+/** `::` is every address of the machine, also where the kernel has no IPv6 (`ipv6.disable=1`). Pure. */
+export function hostInsteadOf(host: string, cause: unknown): string | undefined {
+  const code = codeOf(cause);
+  return host === '::' && (code === 'EAFNOSUPPORT' || code === 'EADDRNOTAVAIL') ? '0.0.0.0' : undefined;
+}
+
+function reasonOf(cause: unknown): string {
+  const code = codeOf(cause);
   if (code === 'EADDRINUSE') return 'the port is in use';
   if (code === 'EACCES') return 'not permitted';
-  return cause.message;
+  return cause instanceof Error ? cause.message : String(cause);
+}
+
+function codeOf(cause: unknown): unknown {
+  return cause instanceof Error && 'code' in cause ? cause.code : undefined;
 }

@@ -65,7 +65,7 @@ async function noteRecord(key: RecordKey, noting: RecordNoting): Promise<void> {
   const { of } = key;
   switch (key.kind) {
     case 'tag':
-      return noting.index.noteStoredTag(of, key.tag, parsed(parseTagRecord(value)).digest);
+      return noting.index.noteStoredTag(of, key.tag, parsed(parseTagRecord(value, key.tag)).digest);
     case 'blob':
       return noteBlob(of, key.digest, parsed(parseBlobRecord(value)), noting);
     case 'manifest':

@@ -22,9 +22,10 @@ export class FreedLately {
     this.#bytes += bytes;
   }
 
-  /** Bytes that are still to show. */
+  /** Bytes that are still to show. While most of them do, what is missing went to small things: records, and what files take beside their bytes. */
   unshownBytes({ togetherBytes, nowMs }: { readonly togetherBytes: number; readonly nowMs: number }): number {
     if (nowMs - this.#sinceMs >= shownWithinMs) return 0;
-    return Math.max(0, Math.min(this.#bytes, this.#beforeBytes - togetherBytes));
+    const missingBytes = Math.min(this.#bytes, this.#beforeBytes - togetherBytes);
+    return missingBytes > this.#bytes / 2 ? missingBytes : 0;
   }
 }

@@ -1,6 +1,7 @@
 import { type Digest, isDigest } from '../oci/digest.ts';
 import type { Descriptor } from '../oci/manifest.ts';
 import { isDescriptor } from '../oci/manifest.ts';
+import type { Tag } from '../oci/reference.ts';
 import type { RepositoryVisibility } from './ports.ts';
 
 /** What the store remembers of a tag. */
@@ -45,9 +46,19 @@ export interface VisibilityRecord {
 
 // A record is read back as `unknown`: what does not parse was never written by this version, and counts as absent.
 
-export function parseTagRecord(value: unknown): TagRecord | undefined {
+/**
+ * A tag's record as it is stored: with its tag, since on a disk that does not tell `V1` from `v1` the file of one is found under the name
+ * of the other.
+ */
+export function storedTagRecord(tag: Tag, record: TagRecord): object {
+  return { tag, ...record };
+}
+
+/** @returns undefined also where it is the record of another tag. */
+export function parseTagRecord(value: unknown, wantedTag: Tag): TagRecord | undefined {
   if (!isObject(value)) return undefined;
-  const { digest, previous, mediaType, size, confirmedAtMs } = value;
+  const { tag = wantedTag, digest, previous, mediaType, size, confirmedAtMs } = value;
+  if (tag !== wantedTag) return undefined;
   if (!isDigest(digest) || !isText(mediaType) || !isCount(size) || !isCount(confirmedAtMs)) return undefined;
   return { digest, mediaType, size, confirmedAtMs, ...(isDigest(previous) && { previous }) };
 }

@@ -188,6 +188,8 @@ export class Space {
     try {
       for (const key of keys) await records.remove(key);
       await store.remove(digest);
+      // Once more: a pull meanwhile may have read of the records what was there yet.
+      onEvicted(digest, keys);
     } catch (cause) {
       observer.trouble({ part: 'eviction', cause });
       index.noteContent({ ...content, names: [] });

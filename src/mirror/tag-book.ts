@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Tag } from '../oci/reference.ts';
 import type { Background } from './background.ts';
 import type { Index, RecordStore, RepositoryId } from './ports.ts';
-import { parseTagRecord, type TagRecord } from './records.ts';
+import { parseTagRecord, storedTagRecord, type TagRecord } from './records.ts';
 
 export interface TagBookDeps {
   readonly records: RecordStore;
@@ -45,7 +45,7 @@ export class TagBook {
   async get(of: RepositoryId, tag: Tag): Promise<TagRecord | undefined> {
     const known = this.remembered(of, tag);
     if (known) return known;
-    const record = parseTagRecord(await this.#deps.records.read({ kind: 'tag', of, tag }));
+    const record = parseTagRecord(await this.#deps.records.read({ kind: 'tag', of, tag }), tag);
     // Somebody may have confirmed it while we read.
     const newer = this.remembered(of, tag);
     if (record && !newer) this.#memory.set(tagKey(of, tag), record);
@@ -99,9 +99,10 @@ export class TagBook {
   async #writeEntry(key: string, entry: Entry): Promise<void> {
     const { records } = this.#deps;
     const { of, tag, record } = entry;
+    const place = { kind: 'tag', of, tag } as const;
     this.#unwritten.delete(key);
     try {
-      await (record ? records.write({ kind: 'tag', of, tag }, record) : records.remove({ kind: 'tag', of, tag }));
+      await (record ? records.write(place, storedTagRecord(tag, record)) : records.remove(place));
     } catch (cause) {
       if (!this.#unwritten.has(key) && this.#unwritten.size < maxUnwritten) this.#unwritten.set(key, entry);
       throw cause;

@@ -12,6 +12,7 @@ import {
 import { OciError, UpstreamError } from '../../src/oci/errors.ts';
 import { claimedMediaType, namedBy } from '../../src/oci/manifest.ts';
 import { parseRange } from '../../src/oci/range.ts';
+import { parseTag } from '../../src/oci/reference.ts';
 import { parseMarkFile } from '../../src/storage/filesystem/mark-file.ts';
 import { digestAt, recordKeyAt, recordPath } from '../../src/storage/layout.ts';
 import { contentLengthOf, contentRangeOf, retryAfterSecondsOf } from '../../src/upstream/answer-headers.ts';
@@ -163,7 +164,7 @@ describe('documents', () => {
       parseManifestRecord,
       parseReferrersRecord,
       parseTagListRecord,
-      parseTagRecord,
+      (value: unknown) => parseTagRecord(value, parseTag('1')),
       parseVisibilityRecord,
     ];
     const parsed = fc.property(fc.jsonValue(), bytes, (value, body) => {

@@ -21,7 +21,7 @@ async function storeWithLeftovers({ maxBytes }: { readonly maxBytes: number }) {
     await leave(store, digestNamed(name));
     clock.advance(hourMs);
   }
-  const evicted: Digest[] = [];
+  const evicted = new Set<Digest>();
   const space = new Space({
     ...stores,
     index,
@@ -29,7 +29,7 @@ async function storeWithLeftovers({ maxBytes }: { readonly maxBytes: number }) {
     limits: { maxBytes, minFreeBytes: 0 },
     keep: [],
     unusedForMs: Infinity,
-    onEvicted: (digest) => evicted.push(digest),
+    onEvicted: (digest) => evicted.add(digest),
   });
   return { store, clock, space, evicted };
 }
@@ -52,13 +52,13 @@ test('what interrupted downloads left is dropped, the oldest first, before anyth
   const { store, space, evicted } = await storeWithLeftovers({ maxBytes: 3500 });
   expect(await space.reserve(1500)).toBeDefined();
   expect([await isLeft(store, 'older'), await isLeft(store, 'newer')]).toEqual([false, true]);
-  expect(evicted).toEqual([]);
+  expect([...evicted]).toEqual([]);
 
   expect(await space.reserve(1000)).toBeDefined();
   expect([await isLeft(store, 'newer'), store.pendingBytes()]).toEqual([false, 0]);
-  expect(evicted).toEqual([]);
+  expect([...evicted]).toEqual([]);
   expect(await space.reserve(500)).toBeDefined();
-  expect(evicted).toEqual([digestNamed('kept')]);
+  expect([...evicted]).toEqual([digestNamed('kept')]);
 });
 
 test('while there is room nothing that was left is dropped', async () => {

@@ -6,7 +6,9 @@ import {
   parseReferrersRecord,
   parseTagListRecord,
   parseTagRecord,
+  storedTagRecord,
 } from '../../../src/mirror/records.ts';
+import { parseTag } from '../../../src/oci/reference.ts';
 import { descriptorOf, randomBlob } from '../../support/images.ts';
 
 const [one, two] = [randomBlob(1, 'one').digest, randomBlob(1, 'two').digest];
@@ -21,7 +23,7 @@ interface Kind {
 }
 
 const kinds: readonly Kind[] = [
-  { kind: 'a tag', parse: parseTagRecord, record: tag, optional: ['previous'] },
+  { kind: 'a tag', parse: (value) => parseTagRecord(value, parseTag('1')), record: tag, optional: ['previous'] },
   {
     kind: 'a manifest',
     parse: parseManifestRecord,
@@ -53,6 +55,13 @@ test.each(kinds)(
     }
   },
 );
+
+test('the record of another tag counts as absent: some disks do not tell V1 from v1', () => {
+  const stored: unknown = JSON.parse(JSON.stringify(storedTagRecord(parseTag('V1'), tag)));
+  expect(parseTagRecord(stored, parseTag('V1'))).toEqual(tag);
+  expect(parseTagRecord(stored, parseTag('v1'))).toBeUndefined();
+  expect(parseTagRecord(tag, parseTag('v1'))).toEqual(tag); // As earlier versions wrote it.
+});
 
 test('entries of a list that are none are left out', () => {
   expect(parseTagListRecord({ tags: ['a', 5, null], fetchedAtMs: 1 })?.tags).toEqual(['a']);

@@ -29,12 +29,13 @@ class Disk {
   readonly records = new MemoryRecords();
   readonly clock = new ManualClock(100 * day);
   readonly observer = new RecordingObserver();
-  readonly evicted: Digest[] = [];
+  readonly evicted = new Set<Digest>();
   readonly busy = new Set<Digest>();
   pendingBytes = 0;
   freeBytes = 1e15;
   interruptedBytes = 0;
   fails = false;
+  isRemoved = false;
   readonly space: Space;
 
   constructor(more: Partial<SpaceDeps> = {}) {
@@ -46,10 +47,11 @@ class Disk {
       limits: { maxBytes: 100, minFreeBytes: 0 },
       keep: [],
       unusedForMs: Infinity,
-      onEvicted: (digest) => this.evicted.push(digest),
+      onEvicted: (digest) => this.evicted.add(digest),
       store: {
         remove: async () => {
           if (this.fails) throw new Error('EIO');
+          this.isRemoved = true;
         },
         isBeingRead: (digest) => this.busy.has(digest),
         pendingBytes: () => this.pendingBytes,
@@ -98,7 +100,7 @@ test('what was not used for longest goes first, with its records, and only as mu
   );
   expect(await disk.space.reserve(50)).toBeDefined();
   expect(disk.left).toEqual(['a']);
-  expect(disk.evicted).toEqual([digestNamed('b'), digestNamed('c')]);
+  expect([...disk.evicted]).toEqual([digestNamed('b'), digestNamed('c')]);
   const records: RecordKey[] = await Array.fromAsync(disk.records.list());
   expect(records).toEqual([{ kind: 'blob', of: app, digest: digestNamed('a') }]);
 });
@@ -172,6 +174,15 @@ test('a disk that fills up for other reasons is kept free', async () => {
   disk.freeBytes = 25;
   expect(await disk.space.reserve(10)).toBeUndefined(); // Ten are promised, and taking away frees nothing here.
   expect(disk.left).toEqual([]);
+});
+
+test('what is evicted leaves the memories before its records go, and again after: a pull in between may have read them', async () => {
+  const told: string[] = [];
+  const records = new MemoryRecords();
+  const disk: Disk = new Disk({ records, onEvicted: () => told.push(disk.isRemoved ? 'after' : 'before') });
+  await disk.put({ name: 'a', size: 100, usedAtMs: 1 });
+  expect(await disk.space.reserve(10)).toBeDefined();
+  expect(told).toEqual(['before', 'after']);
 });
 
 test('a disk that frees late costs no more than was short, and there is room once it shows', async () => {

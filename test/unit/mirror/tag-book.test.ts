@@ -1,7 +1,7 @@
 import { expect, test, vi } from 'vitest';
 import { Background } from '../../../src/mirror/background.ts';
 import type { RecordKey } from '../../../src/mirror/ports.ts';
-import type { TagRecord } from '../../../src/mirror/records.ts';
+import { storedTagRecord, type TagRecord } from '../../../src/mirror/records.ts';
 import { TagBook } from '../../../src/mirror/tag-book.ts';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
 import { gate } from '../../support/gate.ts';
@@ -17,6 +17,8 @@ const key: RecordKey = { kind: 'tag', of, tag };
 function meaning(name: string, confirmedAtMs: number): TagRecord {
   return { digest: randomBlob(1, name).digest, mediaType: 'application/vnd.example+json', size: 1, confirmedAtMs };
 }
+
+const stored = (record: TagRecord): object => storedTagRecord(tag, record);
 
 /** Records of which every write is told, waits where the test says, and fails where the test says. */
 class WatchedRecords extends MemoryRecords {
@@ -50,7 +52,7 @@ test('what a tag means is there at once, and on the disk soon', async () => {
   expect(book.remembered(of, tag)).toBe(record);
   expect(await book.get(of, tag)).toBe(record);
   await background.idle();
-  expect(await records.read(key)).toEqual(record);
+  expect(await records.read(key)).toEqual(stored(record));
   expect([...index.tags.values()]).toEqual([{ of, tag, digest: record.digest }]);
 });
 
@@ -83,7 +85,7 @@ test('a move is written at once; confirmations of the same digest are gathered u
   expect(records.writes).toHaveLength(1);
   book.flush();
   await background.idle();
-  expect(records.writes.at(-1)).toEqual(meaning('one', 4));
+  expect(records.writes.at(-1)).toEqual(stored(meaning('one', 4)));
   expect(records.writes).toHaveLength(2);
 });
 
@@ -97,7 +99,7 @@ test('gathered confirmations are written after their time', async () => {
     await vi.advanceTimersByTimeAsync(59_999);
     expect(records.writes).toHaveLength(1);
     await vi.advanceTimersByTimeAsync(1);
-    expect(records.writes.at(-1)).toEqual(meaning('one', 2));
+    expect(records.writes.at(-1)).toEqual(stored(meaning('one', 2)));
   } finally {
     vi.useRealTimers();
   }
@@ -110,11 +112,11 @@ test('one writer at a time, and the newest word on a tag is the last written', a
   book.put(of, tag, meaning('one', 1));
   book.put(of, tag, meaning('two', 2));
   book.put(of, tag, meaning('three', 3));
-  expect(records.writes).toEqual([meaning('one', 1)]);
+  expect(records.writes).toEqual([stored(meaning('one', 1))]);
   disk.open();
   await background.idle();
-  expect(records.writes).toEqual([meaning('one', 1), meaning('three', 3)]);
-  expect(await records.read(key)).toEqual(meaning('three', 3));
+  expect(records.writes).toEqual([stored(meaning('one', 1)), stored(meaning('three', 3))]);
+  expect(await records.read(key)).toEqual(stored(meaning('three', 3)));
 });
 
 test('what the disk refuses is told of, kept in memory, and written when it can be', async () => {
@@ -127,7 +129,7 @@ test('what the disk refuses is told of, kept in memory, and written when it can 
   records.before = async () => {};
   book.flush();
   await background.idle();
-  expect(await records.read(key)).toEqual(meaning('one', 1));
+  expect(await records.read(key)).toEqual(stored(meaning('one', 1)));
 });
 
 test('a tag that is forgotten is gone from memory, disk and index, and is not written again', async () => {
