@@ -11,8 +11,8 @@ export interface AskingDeps {
   readonly registry: URL;
   readonly send: Send;
   readonly authorizer: Authorizer;
-  /** Convinces another host, where a redirect led, of an anonymous caller. Nothing of it is remembered here. */
-  readonly authorizerFor: (host: URL) => Authorizer;
+  /** Convinces another host, where a redirect led, of an anonymous caller, and keeps the tokens of that host. */
+  readonly guestAt: (host: URL) => Authorizer;
 }
 
 /** One for the challenge, one for a token that was refused. */
@@ -82,20 +82,25 @@ async function ping({ send, authorizer, registry }: AskingDeps, { signal }: Wait
 
 /**
  * A host where a redirect led may want a proof of its own (registry.k8s.io leads to Artifact Registry): it gets the token of an
- * anonymous caller, for this request only, and nothing that belongs to the registry.
+ * anonymous caller, a new one where it refuses the one it gave before, and nothing that belongs to the registry.
  */
 async function orAsGuest(
-  { send, registry, authorizerFor }: AskingDeps,
+  { send, registry, guestAt }: AskingDeps,
   { repository, signal }: Caller,
-  { exchange, answer }: { readonly exchange: Exchange; readonly answer: Answer },
+  { exchange, answer: first }: { readonly exchange: Exchange; readonly answer: Answer },
 ): Promise<Answer> {
-  const { status, url, headers } = answer;
-  if (status !== 401 || url.origin === registry.origin) return answer;
-  const guest = { credentials: anonymous, repository: repositoryAt(url) ?? repository, signal };
-  const authorization = await authorizerFor(url).answerTo(headers, guest, undefined).catch(noneIfDenied);
-  if (authorization === undefined) return answer;
-  await discard(answer);
-  return sendFollowing(send, { ...exchange, url }, { signal, authorization });
+  let answer = first;
+  let authorization: string | undefined;
+  for (let retry = 0; retry < maxRetries; retry++) {
+    const { status, url, headers } = answer;
+    if (status !== 401 || url.origin === registry.origin) return answer;
+    const guest = { credentials: anonymous, repository: repositoryAt(url) ?? repository, signal };
+    authorization = await guestAt(url).answerTo(headers, guest, authorization).catch(noneIfDenied);
+    if (authorization === undefined) return answer;
+    await discard(answer);
+    answer = await sendFollowing(send, { ...exchange, url }, { signal, authorization });
+  }
+  return answer;
 }
 
 /** A host that gives guests no token refuses what was asked for: that is its answer, and what it means is judged where all are. */

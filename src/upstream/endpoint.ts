@@ -1,5 +1,6 @@
 import type { Clock, Observer, Upstream } from '../mirror/ports.ts';
 import { headBlob, openBlob } from './blobs.ts';
+import { boundedMap } from './bounded-map.ts';
 import type { Connections } from './connections.ts';
 import { Accounts } from './credentials/accounts.ts';
 import type { CloudAgents } from './credentials/cloud-agents.ts';
@@ -11,6 +12,9 @@ import { getManifest, headManifest } from './manifests.ts';
 import { createRequests, type Requests } from './requests.ts';
 import { retryingLostConnections } from './retry.ts';
 import type { CredentialSettings, UpstreamSettings } from './settings.ts';
+
+/** Redirects lead to a handful of hosts. */
+const maxGuestHosts = 64;
 
 /** The verbs of an upstream at one address: the registry itself, or one of its mirrors. */
 export type Endpoint = Omit<Upstream, 'name' | 'label' | 'askVisibility'>;
@@ -62,9 +66,19 @@ export function requestsTo(deps: EndpointDeps): Requests {
     upstream: label,
     send,
     authorizer: authorizerFor(url),
-    authorizerFor,
+    guestAt: guestsOf(authorizerFor),
     accounts: new Accounts(deps.credentials, { registry: { name, url }, cloudAgents, clock, observer }),
     clock,
     observer,
   });
+}
+
+/** One for each host where redirects lead, so that its tokens are shared. Any registry may name any number of hosts. */
+function guestsOf(authorizerFor: (host: URL) => Authorizer): (host: URL) => Authorizer {
+  const guests = boundedMap<string, Authorizer>(maxGuestHosts);
+  return (host) => {
+    const known = guests.get(host.origin) ?? authorizerFor(host);
+    guests.set(host.origin, known);
+    return known;
+  };
 }

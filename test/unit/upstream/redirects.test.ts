@@ -66,7 +66,7 @@ test('a place where a redirect led gets no credentials either when it asks for t
   expect(evil.seen.map(({ headers }) => headers.authorization)).toEqual([undefined]);
 });
 
-test('a place where a redirect led may want the token of an anonymous caller, which it gets for this request only', async () => {
+test('a place where a redirect led may want the token of an anonymous caller, which is asked for once', async () => {
   const elsewhere = await serve(({ url, headers }, response) => {
     if (url.pathname === '/token') return sendJson(response, { token: 'guest' });
     if (headers.authorization === 'Bearer guest') return sendManifest(response);
@@ -79,10 +79,30 @@ test('a place where a redirect led may want the token of an anonymous caller, wh
   await client.getManifest(repository, latest, patiently);
 
   const manifest = 'GET /v2/moved/manifests/latest';
-  expect(elsewhere.story()).toEqual([manifest, 'GET /token', manifest, manifest, 'GET /token', manifest]);
+  expect(elsewhere.story()).toEqual([manifest, 'GET /token', manifest, manifest, manifest]);
   expect(elsewhere.seen[1]?.headers.authorization).toBeUndefined();
   expect(elsewhere.seen[1]?.url.searchParams.get('scope')).toBe('repository:moved:pull');
   expect(registry.seen.at(-1)?.headers.authorization).toMatch(/^Basic /);
+});
+
+test('a place that refuses the token it gave before is asked for another one, once', async () => {
+  let given = 0;
+  let valid = 1;
+  const elsewhere = await serve(({ url, headers }, response) => {
+    if (url.pathname === '/token') return sendJson(response, { token: `guest-${(given += 1)}` });
+    if (headers.authorization === `Bearer guest-${valid}`) return sendManifest(response);
+    response.writeHead(401, { 'www-authenticate': `Bearer realm="${elsewhere.url}/token",service="elsewhere"` }).end();
+  });
+  const registry = await startRedirecting(() => `${elsewhere.url}/v2/moved/manifests/latest`);
+  const { client } = clientOf(registry.url, { credentials: [basic], redirectHosts: [elsewhere.host] });
+
+  await client.getManifest(repository, latest, patiently);
+  valid = 2;
+  await client.getManifest(repository, latest, patiently);
+  expect(given).toBe(2);
+  valid = 4;
+  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ code: 'DENIED' });
+  expect(given).toBe(3);
 });
 
 test('where blobs are stored, a refusal is no word on the repository; a manifest refused elsewhere is denied', async () => {
