@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { digestOf } from '../../src/oci/digest.ts';
 import { ask, caughtUp, open } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
@@ -180,19 +180,17 @@ test.each([
   expect(upstream.count()).toBe(1);
 });
 
-test('clients that keep up with a download have it from memory: its file is not read back', async () => {
+test('a client that keeps up with a download has it from memory: but for small pieces its file is not read back', async () => {
   const upstream = await startFakeRegistry();
-  const blob = randomBlob(1_500_000);
+  const blob = randomBlob(1_900_000);
   upstream.content.addBlob(repository, blob);
   const files = new ScriptedFiles();
-  const synced = gate();
   const app = await startApp(mirrorOf(upstream), { files });
+  const synced = gate();
+  onTestFinished(() => synced.open());
   files.before = async ({ operation }) => (operation === 'sync' ? synced.opened : undefined);
-  const path = `/v2/${repository}/blobs/${blob.digest}`;
-  const answers = await Promise.all([ask(app, path), ask(app, path)]);
-  for (const { body } of answers) expect(body.equals(blob.bytes)).toBe(true);
-  expect(files.calls.filter(({ operation, path: file }) => operation === 'read' && file.includes('incoming'))).toEqual(
-    [],
-  );
-  synced.open();
+  expect((await ask(app, `/v2/${repository}/blobs/${blob.digest}`)).body.equals(blob.bytes)).toBe(true);
+  const reads = files.calls.filter(({ operation, path }) => operation === 'read' && path.includes('incoming'));
+  // The largest buffers would take four.
+  expect(reads.length).toBeLessThan(4);
 });
