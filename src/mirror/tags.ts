@@ -37,6 +37,8 @@ export interface FetchedTag {
 export class Tags {
   readonly #deps: TagsDeps;
   readonly #flights = new SingleFlight<ResolvedTag>();
+  /** Not among the flights: whoever looks at a tag has what stands in for it when no answer comes. */
+  readonly #moves = new SingleFlight<ResolvedTag>();
   /** Looks at tags that are known. One that takes too long goes on without its clients. */
   readonly #looks = new SingleFlight<ResolvedTag>();
 
@@ -102,12 +104,15 @@ export class Tags {
   ): Promise<FetchedTag | undefined> {
     const question = { ...place, key: tagKey(place.of, place.tag), wantsBody: true };
     try {
-      const { value } = await this.#flights.run(question.key, (flight) => this.#get(question, record, flight), waiting);
+      const asked = this.#moves.run(question.key, (flight) => this.#get(question, record, flight), waiting);
+      const { value } = await (record.previous
+        ? this.#deps.briefWait.for(asked, place.upstream.label, waiting)
+        : asked);
       const manifest = await this.#deps.manifests.cached(place.of, value.record.digest);
       return manifest && fetched(manifest, value.record, false);
     } catch (cause) {
       waiting.signal.throwIfAborted();
-      if (isGone(cause) || cause instanceof UpstreamError) return undefined;
+      if (isGone(cause) || cause instanceof UpstreamError || cause instanceof TooSlow) return undefined;
       throw cause;
     }
   }

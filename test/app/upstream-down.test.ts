@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { ask, type WholeAnswer } from '../support/client.ts';
+import { ask, caughtUp, type WholeAnswer } from '../support/client.ts';
 import type { Fault } from '../support/fake-answer.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
@@ -187,6 +187,21 @@ test.each([
     expect((await ask(app, tagPath)).body.equals(two.manifest.bytes)).toBe(true);
   },
 );
+
+test('whoever looks at a tag while it is asked for once more, and no answer comes, has the image before', async () => {
+  const { upstream, app } = await pulled();
+  upstream.content.add(repository, '1', two);
+  const answering = gate();
+  upstream.script({ method: 'GET', path: new RegExp(two.manifest.digest) }, { status: 404 });
+  upstream.script({ method: 'GET', path: /manifests\/1$/ }, { holdHeaders: answering, status: 503 });
+  const first = ask(app, tagPath);
+  await upstream.arrived('GET', /manifests\/1$/);
+  later(app);
+  const second = ask(app, tagPath);
+  await caughtUp(app);
+  answering.open();
+  for (const answer of await Promise.all([first, second])) expectOne(answer);
+});
 
 test('a tag of which only a HEAD has seen that it moved means the image before, should the upstream go down then', async () => {
   const { upstream, app } = await pulled();
