@@ -31,11 +31,13 @@ export interface RebuildDeps {
 
 /** Things looked at before others get their turn, should the store be faster than the event loop. */
 const thingsPerTurn = 50;
+const lacking: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
 
 /**
  * Tells an index everything the store holds, while the mirror serves: first what is there, with the time it was written as
  * its last use, then the records, and what the manifests name. Notes taken meanwhile stay. A record that can't be read is left out.
- * @throws the store's error when its folders can't be listed, or the signal's reason: then nothing was dropped from the view.
+ * @throws the store's error when its folders can't be listed or this process lacks what it takes to read a record, or the signal's
+ *   reason: then nothing was dropped from the view.
  */
 export async function rebuildIndex({ store, records, index, observer, signal }: RebuildDeps & Waiting): Promise<void> {
   for await (const { digest, size, modifiedAtMs } of inTurns(store.list(), signal)) {
@@ -46,6 +48,7 @@ export async function rebuildIndex({ store, records, index, observer, signal }: 
     try {
       await noteRecord(key, noting);
     } catch (cause) {
+      if (isOfTheMoment(cause)) throw cause;
       observer.trouble({ part: 'index rebuild', cause: new Error(`unreadable: ${recordName(key)}`, { cause }) });
     }
   }
@@ -95,6 +98,11 @@ async function noteNames(digest: Digest, usedAtMs: number, { store, index }: Rec
   if (!bytes) return;
   const names = namedBy(bytes).map((child) => child.digest);
   index.noteContent({ digest, size: bytes.byteLength, isManifest: true, names, usedAtMs });
+}
+
+/** Descriptors or memory are missing: the record may be a good one, and without it the view would not know what is kept. */
+function isOfTheMoment(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && lacking.has(error.code);
 }
 
 function parsed<Value>(record: Value | undefined): Value {

@@ -94,6 +94,10 @@ export class SqliteIndex implements Index, RebuildableIndex {
     this.#complete();
   }
 
+  async isComplete(): Promise<boolean> {
+    return this.#completion.isReached;
+  }
+
   whenComplete({ signal }: Waiting): Promise<void> {
     return this.#completion.wait(signal);
   }

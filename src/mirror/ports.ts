@@ -273,6 +273,8 @@ export interface Index {
   heldBytes(repositories: readonly string[]): Promise<number>;
   /** Drops a digest from the view. @returns the records that spoke of it. */
   forget(digest: Digest): Promise<readonly RecordKey[]>;
+  /** Whether the view has everything the store has. While a rebuild is under way, nobody knows yet who holds what, and who names it. */
+  isComplete(): Promise<boolean>;
   /** Resolves once the view is complete: at once, or when a rebuild that is under way has ended. */
   whenComplete(options: Waiting): Promise<void>;
 }

@@ -131,7 +131,7 @@ export class Space {
     };
   }
 
-  /** Looks through the evictable, page by page, until some may go. */
+  /** Looks through the evictable, page by page, until some may go. None, while it is not known yet what is kept and what is a part of what. */
   async #victims({
     bytesNeeded,
     usedBeforeMs,
@@ -140,6 +140,7 @@ export class Space {
     usedBeforeMs: number;
   }): Promise<readonly EvictableContent[]> {
     const { index, store } = this.#deps;
+    if (!(await index.isComplete())) return [];
     for (let after: EvictionPosition | undefined; ; ) {
       const page = await index.evictable({ limit: pageSize, after });
       after = page.at(-1);

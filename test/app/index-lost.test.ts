@@ -169,6 +169,34 @@ async function expectRefused(config: MirrorConfig): Promise<void> {
   expect(second.stdout).toBe('');
 }
 
+test('what keep names stays, though the index is being rebuilt and the store is full', async () => {
+  const upstream = await startFakeRegistry();
+  const other = image({ name: 'other', layers: 2, layerBytes: 100_000 });
+  upstream.content.add('kept/single', '1', single);
+  upstream.content.add('team/other', '1', other);
+  const files = new ScriptedFiles();
+  const storage = { maxSize: '250000B', minFree: '0B', keep: ['*/kept/*'] };
+  const app = await startApp(mirrorOf(upstream, { storage }), { files });
+  await pullAll(app, 'kept/single', '1');
+  await app.quiet();
+  await app.stop();
+  await rm(join(app.dataDirectory, 'index.sqlite'));
+  const [records, listed] = [gate(), gate()];
+  files.before = async ({ operation, path }) => {
+    if (operation !== 'entries' || !path.endsWith('/repositories')) return;
+    listed.open();
+    await records.opened;
+  };
+  await app.restart();
+  await listed.opened;
+  await pullAll(app, 'team/other', '1');
+  records.open();
+  await app.quiet();
+  await upstream.stop();
+  const { parts } = await pullAll(app, 'kept/single', '1');
+  expect([...parts.keys()].toSorted()).toEqual(digestsOf(single));
+});
+
 test('a second process on the same data says so in one line and ends with 1, and the first goes on', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add('library/app', '1', single);

@@ -186,6 +186,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
 
   test('is complete at once where there is nothing to wait for', async () => {
     const index = await subject();
+    expect(await index.isComplete()).toBe(true);
     await index.whenComplete({ signal: new AbortController().signal });
     await expect(index.whenComplete({ signal: AbortSignal.abort(new Error('gone')) })).rejects.toThrow('gone');
   });

@@ -22,6 +22,8 @@ function turnOf(one: EvictionPosition, other: EvictionPosition): number {
 export class MemoryIndex implements Index {
   readonly contents = new Map<Digest, IndexedContent>();
   readonly links: Link[] = [];
+  /** False while a rebuild is under way. */
+  isRebuilt = true;
   readonly tags = new Map<string, { of: RepositoryId; tag: Tag; digest: Digest }>();
 
   noteContent(content: IndexedContent): void {
@@ -98,6 +100,10 @@ export class MemoryIndex implements Index {
       this.links.filter((link) => repositories.includes(nameOf(link.of))).map(({ digest }) => digest),
     );
     return [...held].reduce((sum, digest) => sum + (this.contents.get(digest)?.size ?? 0), 0);
+  }
+
+  async isComplete(): Promise<boolean> {
+    return this.isRebuilt;
   }
 
   async watchingSinceMs(): Promise<number> {

@@ -172,6 +172,19 @@ describe('a rebuild', () => {
     expect(index.needsRebuild).toBe(false);
   });
 
+  test.each(['/repositories/', '/blobs/'])(
+    'for which descriptors are missing drops nothing, and is not complete: %s',
+    async (folder) => {
+      const kept = await preparedStores();
+      await keepImage(kept);
+      kept.files.failWith = ({ operation, path }) =>
+        operation === 'open' && path.includes(folder) ? 'EMFILE' : undefined;
+      const { index } = await startIndex(await temporaryDirectory());
+      await expect(rebuild(index, kept)).rejects.toMatchObject({ code: 'EMFILE' });
+      expect(index.needsRebuild).toBe(true);
+    },
+  );
+
   test('knows a manifest whose content is gone as a link, and no more', async () => {
     const kept = await preparedStores();
     await keepImage(kept);

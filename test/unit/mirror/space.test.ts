@@ -127,6 +127,20 @@ test('what is kept stays; where it fills the store, there is no room, and nothin
   expect(disk.left).toEqual(['a']);
 });
 
+test('while the index is being rebuilt nothing goes: what is kept, and what belongs to an image, is not known yet', async () => {
+  const disk = new Disk({ keep: ['docker.io/library/*'], unusedForMs: day });
+  disk.index.isRebuilt = false;
+  disk.index.noteContent({ digest: digestNamed('a'), size: 90, usedAtMs: 1, isManifest: false, names: [] });
+  await disk.space.sweep();
+  expect(await disk.space.reserve(20)).toBeUndefined();
+  expect(disk.left).toEqual(['a']);
+  expect(await disk.space.reserve(10)).toBeDefined();
+
+  disk.index.isRebuilt = true;
+  expect(await disk.space.reserve(20)).toBeDefined();
+  expect(disk.left).toEqual([]);
+});
+
 test('what somebody reads just now stays', async () => {
   const disk = new Disk();
   await disk.put({ name: 'a', size: 50, usedAtMs: 1 }, { name: 'b', size: 50, usedAtMs: 2 });
