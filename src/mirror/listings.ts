@@ -46,7 +46,7 @@ export class Listings {
   readonly #deps: ListingsDeps;
   readonly #memory = new LRUCache<string, Kept>({ max: 2_000 });
   readonly #flights = new SingleFlight<Listed<Kept>>();
-  /** Questions to the upstream. One that takes too long goes on without its clients. */
+  /** Questions to the upstream. Each goes on without its clients. */
   readonly #asks = new SingleFlight<Kept>();
   readonly #stale: Remembered<Listed<Kept>>;
 
@@ -136,12 +136,13 @@ export class Listings {
   ): Promise<Listed<Kept>> {
     const name = nameOf(key);
     const asked = this.#asks.run(name, (flight) => this.#ask(key, ask, flight), waiting);
+    // Hundreds of pages may take longer than anybody waits: begun anew each time, they would never all come.
+    void this.#asks.goOn(name)?.catch(() => {}); // Whoever waits hears of it.
     try {
       const { value } = await (known ? this.#deps.briefWait.for(asked, upstream.label, waiting) : asked);
       return { listing: value, cache: { word: known ? 'revalidated' : 'miss', upstreamStatus: 200, stored: true } };
     } catch (cause) {
       waiting.signal.throwIfAborted();
-      if (cause instanceof TooSlow) void this.#asks.goOn(name)?.catch(() => {}); // It is asked again after a while.
       const stale = known && this.#staleFor(upstream, { name, known, cause });
       if (stale) return stale;
       if (!(cause instanceof TooSlow)) throw cause;

@@ -88,3 +88,18 @@ test.each([
   half.open();
   expect(Buffer.concat([start, await answer.rest()]).equals(blob.bytes)).toBe(true);
 });
+
+test('a list that takes longer than anybody waits goes on, and the next who asks has it', async () => {
+  const upstream = await startFakeRegistry({ tagsPerPage: 1 });
+  for (const tag of ['a', 'b', 'c']) upstream.content.add(repository, tag, image());
+  const app = await startApp(mirrorOf(upstream), { patienceMs });
+  const second = gate();
+  upstream.script({ times: 1 }, {});
+  upstream.script({ times: 1 }, { holdHeaders: second });
+  expect((await ask(app, `/v2/${repository}/tags/list`)).status).toBe(504);
+  second.open();
+  await upstream.arrived('GET', /tags/, 3);
+  const { status, body } = await ask(app, `/v2/${repository}/tags/list`);
+  expect({ status, ...JSON.parse(body.toString()) }).toMatchObject({ status: 200, tags: ['a', 'b', 'c'] });
+  expect(upstream.count()).toBe(3);
+});
