@@ -1,5 +1,7 @@
 import type { Digest } from '../oci/digest.ts';
 import { OciError, UpstreamError } from '../oci/errors.ts';
+import type { BriefWait } from './brief-wait.ts';
+import { awaitedStart } from './awaited-start.ts';
 import type { Downloads, RunningDownload, Started } from './downloads.ts';
 import type { FreshnessPolicies } from './freshness.ts';
 import type { BlobLinks } from './links.ts';
@@ -17,6 +19,7 @@ import type {
 } from './ports.ts';
 import type { BlobRecord } from './records.ts';
 import { Remembered, RememberedNotFound } from './remembered.ts';
+import { isSameRepository } from './repository-id.ts';
 import type { ResumeRules } from './resumed-pieces.ts';
 import { type BlobQuestion, followingAnswer, relayedAnswer, type ServedBlob, storedAnswer } from './served-blob.ts';
 import { orAbort, SingleFlight } from './single-flight.ts';
@@ -32,6 +35,8 @@ export interface BlobsDeps {
   readonly observer: Observer;
   readonly policies: FreshnessPolicies;
   readonly resume: ResumeRules;
+  /** For the download that another upstream is to begin. */
+  readonly briefWait: BriefWait;
   /** Hash every stored blob again while it is read. */
   readonly verifyReads: boolean;
 }
@@ -71,7 +76,7 @@ export class Blobs {
     let wasAsked = false;
     for (;;) {
       const running = downloads.running(digest);
-      if (running && (link || isSame(running.of, of))) {
+      if (running && (link || isSameRepository(running.of, of))) {
         const joined = await this.#join(question, running, { signal: waiting.signal, wasAsked });
         if (joined) return joined;
         continue;
@@ -171,10 +176,9 @@ export class Blobs {
     running: RunningDownload,
     { signal, wasAsked }: Waiting & { readonly wasAsked: boolean },
   ): Promise<ServedBlob | undefined> {
-    const isOurs = isSame(running.of, question.of);
-    const started = await orAbort(isOurs ? running.started : running.started.catch(() => undefined), signal);
+    const started = await awaitedStart(running, question.of, { briefWait: this.#deps.briefWait, signal });
     if (!started) return undefined;
-    if (started.kind === 'no-room') return this.#relay(question, { signal });
+    if (started === 'too-slow' || started.kind === 'no-room') return this.#relay(question, { signal });
     if (started.download.isOver) {
       await orAbort(started.download.ended, signal); // It leaves the map with this; not before, asking again would find it again.
       return undefined;
@@ -285,10 +289,6 @@ export class Blobs {
     const missing = this.#missing.get(keyOf(question));
     if (missing) throw new RememberedNotFound(missing);
   }
-}
-
-function isSame(a: RepositoryId, b: RepositoryId): boolean {
-  return a.upstream === b.upstream && a.repository === b.repository;
 }
 
 function keyOf({ of, digest }: BlobQuestion): string {

@@ -70,6 +70,25 @@ test('clients that ask before the upstream has answered wait for the same answer
   expect(upstream.count('GET', blobs)).toBe(1);
 });
 
+test('an upstream that does not answer keeps nobody from the same blob of another upstream', async () => {
+  const [silent, well] = [await startFakeRegistry(), await startFakeRegistry()];
+  const blob = randomBlob(100_000);
+  for (const upstream of [silent, well]) upstream.content.addBlob(repository, blob);
+  const answering = gate();
+  silent.script({ path: blobs }, { holdHeaders: answering });
+  const app = await startApp({
+    defaultUpstream: 'silent.test',
+    upstreams: { 'silent.test': { url: silent.url }, 'well.test': { url: well.url } },
+  });
+  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  const waiting = ask(app, path);
+  await silent.arrived('GET', blobs);
+  expect((await ask(app, `${path}?ns=well.test`)).body.equals(blob.bytes)).toBe(true);
+  answering.open();
+  expect((await waiting).body.equals(blob.bytes)).toBe(true);
+  expect(well.count('GET', blobs)).toBe(1);
+});
+
 test('a HEAD does not wait for a download that has not begun, and knows the size from one that has', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(2_000_000);

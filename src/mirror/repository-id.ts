@@ -1,0 +1,5 @@
+import type { RepositoryId } from './ports.ts';
+
+export function isSameRepository(a: RepositoryId, b: RepositoryId): boolean {
+  return a.upstream === b.upstream && a.repository === b.repository;
+}
