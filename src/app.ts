@@ -171,9 +171,8 @@ function registryListener(
   },
 ): Listener {
   const { tls, host, port } = config.listen;
-  const { logger } = deps.log;
   const { idleTimeoutMs, maxConnections, maxRequests } = config.clients;
-  const app = createRegistryApp({ ...deps, limits: { maxRequests }, log: (line) => logger.info(line, 'request') });
+  const app = createRegistryApp({ ...deps, limits: { maxRequests }, log: (line) => deps.log.request(line) });
   const certificate = tls && new Certificate(tls, { report: deps.report });
   return new Listener(app, {
     name: 'registry listener',

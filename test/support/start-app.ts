@@ -1,7 +1,8 @@
 import { join } from 'node:path';
-import { type Logger, pino } from 'pino';
+import { pino } from 'pino';
 import { type AppDeps, createApp } from '../../src/app.ts';
 import { startInOrder } from '../../src/lifecycle.ts';
+import { type Log, requestLines } from '../../src/telemetry/log.ts';
 import { configOf } from './config.ts';
 import { ManualClock } from './manual-clock.ts';
 import { type Metrics, parseMetrics } from './metrics.ts';
@@ -71,7 +72,7 @@ export class RunningApp {
       ...config,
       storage: { path: this.dataDirectory, ...Object(config['storage']) },
     });
-    const log = { logger: this.#logger(), flush: () => {}, close: () => {} };
+    const log = this.#log();
     const { clock } = this;
     const versions = { version: 'test', nodeVersion: 'v0.0.0' };
     const app = createApp({ config: settings, ...versions, log, failpoint: () => {}, ...this.#replaced, clock });
@@ -111,8 +112,10 @@ export class RunningApp {
     return parseMetrics(await answer.text());
   }
 
-  #logger(): Logger {
-    return pino<never>({ base: null }, { write: (line: string) => this.#lines.push(parsed(line)) });
+  #log(): Log {
+    const write = (line: string) => this.#lines.push(parsed(line));
+    const logger = pino<never>({ base: null }, { write });
+    return { logger, request: requestLines(logger, write), flush: () => {}, close: () => {} };
   }
 }
 
