@@ -11,7 +11,7 @@ export interface GeneratedFile {
 }
 
 /** Every file that says in its own way what the configuration's zod schema, or the code of the metrics, says, as it should be. */
-export function generatedFiles(root: string): readonly GeneratedFile[] {
+export async function generatedFiles(root: string): Promise<readonly GeneratedFile[]> {
   const schema = configJsonSchema();
   const reference = 'docs/configuration.md';
   const metrics = 'docs/metrics.md';
@@ -19,7 +19,7 @@ export function generatedFiles(root: string): readonly GeneratedFile[] {
   return [
     { path: 'mirror.config.schema.json', text: json({ title: 'mirror.config.json', ...schema }) },
     { path: reference, text: withTables(readFileSync(join(root, reference), 'utf8'), configReference(schema)) },
-    { path: metrics, text: withTables(readFileSync(join(root, metrics), 'utf8'), metricsReference()) },
+    { path: metrics, text: withTables(readFileSync(join(root, metrics), 'utf8'), await metricsReference()) },
     { path: values, text: json(withConfig(JSON.parse(readFileSync(join(root, values), 'utf8')), schema)) },
   ];
 }

@@ -2,8 +2,8 @@ import { Registry } from 'prom-client';
 import { createMetrics } from '../src/telemetry/metrics.ts';
 
 /** The table of docs/metrics.md: every metric of the mirror's own with its type, its labels and what it means. */
-export function metricsReference(): string {
-  const rows = ownMetrics().map(({ name, type, labels, help }) => {
+export async function metricsReference(): Promise<string> {
+  const rows = (await ownMetrics()).map(({ name, type, labels, help }) => {
     const named = labels.map((label) => `\`${label}\``).join(', ');
     return `| \`${name}\` | ${type} | ${named} | ${help.replaceAll('|', '\\|')} |`;
   });
@@ -17,7 +17,7 @@ interface MetricDescription {
   readonly help: string;
 }
 
-function ownMetrics(): readonly MetricDescription[] {
+async function ownMetrics(): Promise<readonly MetricDescription[]> {
   const registry = new Registry();
   const nothing = (): void => {};
   createMetrics({
@@ -34,10 +34,16 @@ function ownMetrics(): readonly MetricDescription[] {
     onCircuitChanged: nothing,
     onDownloadFailed: nothing,
   });
+  const types = new Map((await registry.getMetricsAsJSON()).map(({ name, type }) => [name, String(type)]));
   return registry
     .getMetricsAsArray()
     .filter(({ name }) => name.startsWith('layerwell_'))
-    .map((metric) => ({ name: metric.name, type: String(metric.type), labels: labelsOf(metric), help: metric.help }))
+    .map((metric) => ({
+      name: metric.name,
+      type: types.get(metric.name) ?? '',
+      labels: labelsOf(metric),
+      help: metric.help,
+    }))
     .toSorted((one, other) => one.name.localeCompare(other.name));
 }
 

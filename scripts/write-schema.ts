@@ -4,4 +4,4 @@ import { join } from 'node:path';
 import { generatedFiles } from './generated-files.ts';
 
 const root = join(import.meta.dirname, '..');
-for (const { path, text } of generatedFiles(root)) writeFileSync(join(root, path), text);
+for (const { path, text } of await generatedFiles(root)) writeFileSync(join(root, path), text);

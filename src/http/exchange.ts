@@ -23,6 +23,7 @@ export class Exchange implements Waiting {
   bytes = 0;
   readonly #response: ServerResponse;
   readonly #patienceMs: number;
+  readonly #whenOver: (() => void)[] = [];
   #controller: AbortController | undefined;
   #patience: NodeJS.Timeout | undefined;
   #firstByteAt: number | undefined;
@@ -43,6 +44,16 @@ export class Exchange implements Waiting {
   begin(): void {
     this.#firstByteAt = performance.now();
     clearTimeout(this.#patience);
+  }
+
+  /** Calls back when the answer is over, complete or cut: a listener on the response would cost each request more. */
+  whenOver(callback: () => void): void {
+    this.#whenOver.push(callback);
+  }
+
+  /** The answer is over. */
+  end(): void {
+    for (const callback of this.#whenOver) callback();
   }
 
   get signal(): AbortSignal {

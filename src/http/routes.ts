@@ -4,6 +4,7 @@ import type { Clock } from '../mirror/ports.ts';
 import { OciError } from '../oci/errors.ts';
 import type { AnswersTogether } from './answers-together.ts';
 import { answerBlob, answerBlobHead } from './blobs.ts';
+import { commonHeaders } from './content-response.ts';
 import type { ExchangeState, RegistryContext } from './exchange.ts';
 import { answerCatalog, answerReferrers, answerTagList } from './listings.ts';
 import { answerManifest } from './manifests.ts';
@@ -41,6 +42,8 @@ async function answerResource(ctx: RegistryContext, deps: RoutesDeps): Promise<v
   const path = parseRegistryPath(ctx.req.url ?? '');
   const { resource } = path;
   ctx.state.exchange.kind = resource.kind;
+  // Content brings them along; setting headers one by one is what a small answer costs most.
+  if (resource.kind !== 'manifest' && resource.kind !== 'blob') ctx.set(commonHeaders);
   switch (resource.kind) {
     case 'ping':
       ctx.body = {};

@@ -8,7 +8,6 @@ import type { Clock, Observer } from '../mirror/ports.ts';
 import { OciError } from '../oci/errors.ts';
 import { AnswersTogether } from './answers-together.ts';
 import { BrokenRequests } from './broken-requests.ts';
-import { commonHeaders } from './content-response.ts';
 import { Connections } from './connections.ts';
 import type { Certificate } from './certificate.ts';
 import type { ExchangeState } from './exchange.ts';
@@ -36,11 +35,6 @@ export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
   const app = new Koa<ExchangeState>();
   app.on('error', unlessBroken(deps.report));
   app.use(tellOfRequests(deps));
-  app.use(async (ctx, next) => {
-    await next();
-    // Content brings them along; setting headers one by one is what a small answer costs most.
-    if (!ctx.headerSent) ctx.set(commonHeaders);
-  });
   app.use(answerErrors(deps.report));
   app.use((ctx, next) => {
     refuseOddRequests(ctx.req, () => ctx.set('Connection', 'close'));

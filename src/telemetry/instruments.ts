@@ -1,7 +1,7 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { Answers } from './answers.ts';
+import { secondsOfBuckets } from './buckets.ts';
 import { Tally } from './tally.ts';
-
-const secondsOfAnswers = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
 
 /** Makes metrics of one registry, each by its name without the prefix, what it says, and its labels. */
 function makerFor(registry: Registry) {
@@ -15,7 +15,7 @@ function makerFor(registry: Registry) {
     gauge: <Label extends string>(name: string, help: string, labels: readonly Label[] = []) =>
       new Gauge({ name: named(name), help, labelNames: [...labels], registers }),
     seconds: <Label extends string>(name: string, help: string, labels: readonly Label[] = []) =>
-      new Histogram({ name: named(name), help, labelNames: [...labels], buckets: secondsOfAnswers, registers }),
+      new Histogram({ name: named(name), help, labelNames: [...labels], buckets: [...secondsOfBuckets], registers }),
     /** Read when somebody scrapes. */
     readout: (name: string, help: string, read: () => number | Promise<number>) =>
       new Gauge({
@@ -37,32 +37,11 @@ export function createInstruments(registry: Registry) {
   const make = makerFor(registry);
   return {
     // What clients asked and got.
-    requests: make.tally('http_requests_total', 'Answers given to clients, by where they came from.', [
-      'kind',
-      'method',
-      'code',
-      'cache',
-      'upstream',
-    ]),
-    responseBytes: make.tally('http_response_bytes_total', 'Content sent to clients.', ['kind', 'cache', 'upstream']),
-    clientAborts: make.tally(
-      'http_client_aborts_total',
-      'Answers cut before their end, by the client or because of a failure.',
-      ['kind'],
-    ),
+    answers: new Answers(registry),
     rejections: make.counter(
       'http_rejected_total',
       'Requests and connections refused because they were too many, by what there was too much of.',
       ['reason'],
-    ),
-    requestSeconds: make.seconds('http_request_duration_seconds', 'From the request to the end of its answer.', [
-      'kind',
-      'cache',
-    ]),
-    firstByteSeconds: make.seconds(
-      'http_time_to_first_byte_seconds',
-      'From the request to the headers of its answer.',
-      ['kind', 'cache'],
     ),
 
     // What upstreams were asked and answered.

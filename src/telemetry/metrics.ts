@@ -39,14 +39,7 @@ export function createMetrics(deps: MetricsDeps): Metrics {
   return {
     contentType: registry.contentType,
     text: () => registry.metrics(),
-    answered: ({ kind, method, status, cache, upstream, bytes, durationMs, firstByteMs, aborted }) => {
-      tell.requests.add(1, kind, knownMethod(method), String(status), cache, upstream);
-      if (bytes > 0) tell.responseBytes.add(bytes, kind, cache, upstream);
-      if (aborted) tell.clientAborts.add(1, kind);
-      const labels = { kind, cache };
-      tell.requestSeconds.observe(labels, durationMs / 1000);
-      tell.firstByteSeconds.observe(labels, firstByteMs / 1000);
-    },
+    answered: (event) => tell.answers.count(event),
     rejected: ({ reason }) => tell.rejections.inc({ reason }),
     upstreamAnswered: (event) => {
       const { upstream, kind, method, outcome, durationMs } = event;
@@ -92,9 +85,4 @@ export function createMetrics(deps: MetricsDeps): Metrics {
       deps.onTrouble(event);
     },
   };
-}
-
-/** Clients choose the method too. */
-function knownMethod(method: string): string {
-  return ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'].includes(method) ? method : 'other';
 }

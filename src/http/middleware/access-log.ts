@@ -33,6 +33,7 @@ export function tellOfRequests({ observer, log, patienceMs }: AccessLogDeps): Mi
     ctx.state = { exchange };
     const { req, res } = ctx;
     res.once('close', () => {
+      exchange.end();
       const endedAt = performance.now();
       const durationMs = endedAt - exchange.startedAt;
       const { kind, cache, upstream, repository, reference, bytes } = exchange;

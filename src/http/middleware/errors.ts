@@ -3,6 +3,7 @@ import { TLSSocket } from 'node:tls';
 import type { Middleware } from 'koa';
 import { RememberedNotFound } from '../../mirror/remembered.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
+import { commonHeaders } from '../content-response.ts';
 import { ClientLeft, type ExchangeState } from '../exchange.ts';
 
 /** When an upstream does not say when to come back, a client is told this. */
@@ -27,6 +28,7 @@ export function answerErrors(report: (bug: unknown) => void): Middleware<Exchang
         ctx.set('Cache-Status', 'layerwell; hit; detail=negative');
       }
       if (error instanceof UpstreamError) setRetryAfter(ctx, error);
+      ctx.set(commonHeaders);
       ctx.status = isKnown ? error.status : 500;
       ctx.body = { errors: [bodyOf(error)] };
     }

@@ -21,6 +21,9 @@ export function refuseOverload(
   { observer }: { readonly observer: Pick<Observer, 'rejected'> },
 ): Middleware<ExchangeState> {
   let running = 0;
+  const leave = (): void => {
+    running -= 1;
+  };
   return (ctx, next) => {
     if (ctx.req.rawHeaders.length > 2 * maxHeaders) {
       observer.rejected({ reason: 'headers' });
@@ -32,9 +35,7 @@ export function refuseOverload(
       throw new UpstreamError('busy', 'the mirror answers as many requests as it can', { retryAfterSeconds });
     }
     running += 1;
-    ctx.res.once('close', () => {
-      running -= 1;
-    });
+    ctx.state.exchange.whenOver(leave);
     return next();
   };
 }

@@ -36,6 +36,6 @@ describe('mirror.config.json, as it is shipped', () => {
   });
 });
 
-test.each(generatedFiles(root))('$path says what the schema says (npm run schema)', ({ path, text }) => {
+test.each(await generatedFiles(root))('$path says what the schema says (npm run schema)', ({ path, text }) => {
   expect(readFileSync(join(root, path), 'utf8')).toBe(text);
 });

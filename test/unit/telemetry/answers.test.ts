@@ -1,0 +1,75 @@
+import { Registry } from 'prom-client';
+import { expect, test } from 'vitest';
+import type { Observer } from '../../../src/mirror/ports.ts';
+import { Answers } from '../../../src/telemetry/answers.ts';
+import { parseMetrics } from '../../support/metrics.ts';
+
+type Answered = Parameters<Observer['answered']>[0];
+
+const hit: Answered = {
+  kind: 'manifest',
+  method: 'GET',
+  status: 200,
+  cache: 'hit',
+  upstream: 'docker.io',
+  bytes: 10,
+  durationMs: 2,
+  firstByteMs: 1,
+  aborted: false,
+};
+
+async function countedOf(...answers: readonly Partial<Answered>[]) {
+  const registry = new Registry();
+  const counted = new Answers(registry);
+  for (const answer of answers) counted.count({ ...hit, ...answer });
+  return { text: () => registry.metrics(), metrics: async () => parseMetrics(await registry.metrics()) };
+}
+
+test('answers are counted by what they were, where they came from and what they sent', async () => {
+  const { metrics } = await countedOf(
+    {},
+    {},
+    { cache: 'miss', bytes: 5, aborted: true },
+    { kind: 'blob', status: 404, bytes: 0 },
+  );
+  const counted = await metrics();
+  expect(counted.sum('layerwell_http_requests_total')).toBe(4);
+  expect(counted.sum('layerwell_http_requests_total', { kind: 'manifest', cache: 'hit', code: '200' })).toBe(2);
+  expect(counted.sum('layerwell_http_requests_total', { kind: 'blob', code: '404', upstream: 'docker.io' })).toBe(1);
+  expect(counted.sum('layerwell_http_response_bytes_total', { cache: 'hit' })).toBe(20);
+  expect(counted.sum('layerwell_http_response_bytes_total', { cache: 'miss' })).toBe(5);
+  expect(counted.sum('layerwell_http_client_aborts_total', { kind: 'manifest' })).toBe(1);
+});
+
+test('however many methods clients invent, they are one series', async () => {
+  const { text } = await countedOf({ method: 'PROPFIND' }, { method: 'MKCOL' }, { method: 'HEAD' });
+  const series = (await text()).split('\n').filter((line) => line.startsWith('layerwell_http_requests_total{'));
+  expect(series).toHaveLength(2);
+  expect(series.find((line) => line.includes('method="other"'))).toMatch(/ 2$/);
+});
+
+test('durations are a histogram: each bucket counts what is in the lower ones as well', async () => {
+  const times = [0.2, 1, 1.1, 4_000, 400_000];
+  const { text, metrics } = await countedOf(
+    ...times.map((durationMs) => ({ durationMs, firstByteMs: durationMs / 1_000 })),
+    { kind: 'blob', status: 206 },
+    { kind: 'blob', status: 200 },
+  );
+  expect(await text()).toContain('# TYPE layerwell_http_request_duration_seconds histogram\n');
+  const counted = await metrics();
+  const upTo = (le: string) =>
+    counted.sum('layerwell_http_request_duration_seconds_bucket', { kind: 'manifest', cache: 'hit', le });
+  expect(['0.001', '0.005', '2.5', '5', '300', '+Inf'].map(upTo)).toEqual([2, 3, 3, 4, 4, 5]);
+  const named = (what: string, kind: string) => counted.sum(`layerwell_http_${what}`, { kind, cache: 'hit' });
+  expect(named('request_duration_seconds_count', 'manifest')).toBe(5);
+  expect(named('request_duration_seconds_sum', 'manifest')).toBeCloseTo(404.0023, 9);
+  expect(named('time_to_first_byte_seconds_sum', 'manifest')).toBeCloseTo(0.4040023, 9);
+  expect(named('request_duration_seconds_count', 'blob')).toBe(2);
+});
+
+test('what is counted goes on from scrape to scrape', async () => {
+  const { metrics } = await countedOf({});
+  await metrics();
+  expect((await metrics()).sum('layerwell_http_requests_total')).toBe(1);
+  expect((await metrics()).sum('layerwell_http_request_duration_seconds_count')).toBe(1);
+});
