@@ -186,7 +186,8 @@ export class Blobs {
     this.#deps.observer.collapsed({ kind: 'blob' });
     const { firstServedAtMs } = this.#deps.links.confirm(question.of, question.digest);
     const cache = wasAsked ? firstPull : collapsed;
-    return this.#tellingOfDisk(await followingAnswer(question, started.download, { cache, firstServedAtMs, signal }));
+    const told = { cache, firstServedAtMs, signal, resume: this.#deps.resume };
+    return this.#tellingOfDisk(await followingAnswer(question, started.download, told));
   }
 
   async #download(question: BlobQuestion, { signal }: Waiting): Promise<ServedBlob> {
@@ -209,7 +210,7 @@ export class Blobs {
     );
     const { firstServedAtMs } = links.confirm(of, digest);
     if (started.kind === 'no-room') return this.#relayed(question, started.opened, { signal });
-    const told = { cache: firstPull, firstServedAtMs, signal };
+    const told = { cache: firstPull, firstServedAtMs, signal, resume: this.#deps.resume };
     return this.#tellingOfDisk(await followingAnswer(question, started.download, told));
   }
 

@@ -17,6 +17,8 @@ export interface PiecesOptions extends ResumeRules, Waiting {
   readonly openAt: (position: number) => Promise<OpenedBlob>;
   /** Of the whole blob, where it is known. */
   readonly size: number | undefined;
+  /** The position behind the last byte wanted; absent: to the end of the blob. */
+  readonly until?: number | undefined;
 }
 
 /**
@@ -26,23 +28,26 @@ export interface PiecesOptions extends ResumeRules, Waiting {
  * @throws UpstreamError when there is no progress any more, or what comes does not fit; OciError when the upstream says no.
  */
 export async function* resumedPieces(options: PiecesOptions): AsyncGenerator<Uint8Array, void> {
-  const { from, openAt, size, signal, attemptsWithoutProgress, wait } = options;
+  const { from, openAt, size, until, signal, attemptsWithoutProgress, wait } = options;
+  const end = until ?? size;
   let opened = options.first;
   let position = from;
   let failures = 0;
   for (;;) {
     try {
       opened ??= await openAt(position);
-      for await (const piece of piecesFrom(opened, position, options)) {
+      for await (const all of piecesFrom(opened, position, options)) {
+        const piece = until === undefined ? all : all.subarray(0, until - position);
         position += piece.byteLength;
         failures = 0;
         if (size !== undefined && position > size) throw tooLong(size);
         yield piece;
+        if (position === until) return;
       }
-      if (size === undefined || position === size) return;
-      throw new UpstreamError('connect', `the upstream sent ${position} of ${size} bytes`);
+      if (end === undefined || position === end) return;
+      throw new UpstreamError('connect', `the upstream sent bytes up to ${position} of ${end}`);
     } catch (cause) {
-      if (isWhole({ position, size, from, cause })) return;
+      if (isWhole({ position, end, from, cause })) return;
       failures += 1;
       if (signal.aborted || !isWorthAnotherTry(cause) || failures > attemptsWithoutProgress) throw unlessShorter(cause);
       await wait(Math.max(pauseMs(failures), wishedMs(cause)), { signal });
@@ -110,16 +115,16 @@ async function* piecesFrom(
  */
 function isWhole({
   position,
-  size,
+  end,
   from,
   cause,
 }: {
   position: number;
-  size: number | undefined;
+  end: number | undefined;
   from: number;
   cause: unknown;
 }): boolean {
-  return size === undefined ? position > from && isNothingBehind(cause) : position === size;
+  return end === undefined ? position > from && isNothingBehind(cause) : position === end;
 }
 
 function isNothingBehind(cause: unknown): boolean {

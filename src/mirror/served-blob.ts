@@ -58,7 +58,7 @@ export function storedAnswer(
 export async function followingAnswer(
   question: BlobQuestion,
   download: Download,
-  { signal, ...told }: Told & Waiting,
+  { signal, resume, ...told }: Told & Waiting & { readonly resume: ResumeRules },
 ): Promise<ServedBlob> {
   const { digest } = question;
   const { size } = download;
@@ -69,7 +69,7 @@ export async function followingAnswer(
     await source[Symbol.asyncDispose]();
     throw cause;
   }
-  return { digest, size, source, isSequential: false, ...told, relayAhead: aheadOf(question, download) };
+  return { digest, size, source, isSequential: false, ...told, relayAhead: aheadOf(question, download, resume) };
 }
 
 /** A blob that is not stored: from an upstream answer of its own, verified as it passes. */
@@ -86,15 +86,22 @@ export function relayedAnswer(
   return { digest, size, source: verifiedSource({ digest, pieces }), isSequential: true, ...told };
 }
 
-function aheadOf({ upstream, of, digest }: BlobQuestion, download: Download): NonNullable<ServedBlob['relayAhead']> {
+function aheadOf(
+  { upstream, of, digest }: BlobQuestion,
+  download: Download,
+  resume: ResumeRules,
+): NonNullable<ServedBlob['relayAhead']> {
   return async (range, { signal }) => {
     if (rangeOfRunning(range, download.writtenBytes) === 'follow') return undefined;
     const { start, end } = range;
-    const opened = await upstream
-      .openBlob(of.repository, digest, { signal, range: { start, end } })
-      .catch((cause: unknown) => unlessRefused(cause));
-    if (opened?.offset === start) return unverifiedSource(opened.body[Symbol.asyncIterator]());
-    opened?.body.destroy();
+    const openAt = (position: number) =>
+      upstream.openBlob(of.repository, digest, { signal, range: { start: position, end } });
+    const first = await openAt(start).catch((cause: unknown) => unlessRefused(cause));
+    if (first?.offset === start) {
+      const part = { from: start, until: end + 1, size: download.size };
+      return unverifiedSource(resumedPieces({ ...resume, ...part, first, openAt, signal }));
+    }
+    first?.body.destroy();
     return undefined;
   };
 }

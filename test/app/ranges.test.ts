@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { ask, open } from '../support/client.ts';
+import type { Fault } from '../support/fake-answer.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { type Content, content, image, randomBlob } from '../support/images.ts';
@@ -247,6 +248,25 @@ describe('far ahead of a running download', () => {
     await app.quiet();
     expect((await ask(app, path, { headers: { range: 'bytes=0-9' } })).cache).toBe('hit');
     expect(upstream.count()).toBe(2);
+  });
+
+  test.each<{ what: string; fault: Fault }>([
+    { what: 'breaks off', fault: { cutAfterBytes: 300 } },
+    {
+      what: 'gives less of it than was asked for',
+      fault: {
+        headers: { 'content-range': `bytes ${start}-${start + 299}/${80 * mebibyte}` },
+        body: (honest: Buffer) => honest.subarray(0, 300),
+      },
+    },
+  ])('where the upstream $what, the part goes on from there in the same answer', async ({ fault }) => {
+    const { upstream, app, path, door } = await downloading();
+    upstream.script({ path: blobs, times: 1 }, fault);
+    const part = await ask(app, path, { headers: { range: `bytes=${start}-${start + 999}` } });
+    expect(part.body.equals(blob.bytes.subarray(start, start + 1_000))).toBe(true);
+    const asked = upstream.requests.map(({ headers }) => headers.range).slice(1);
+    expect(asked).toEqual([`bytes=${start}-${start + 999}`, `bytes=${start + 300}-${start + 999}`]);
+    door.open();
   });
 
   test.each([
