@@ -57,8 +57,10 @@ exactly each of these meets another is up to the machine.
 - A blob of 256 MiB that its upstream cuts twenty times arrives by one pull, and at most one byte in a hundred comes twice.
 - Every other answer is an error of the spec under a true status (403, 404 for what is not there, 429 with Retry-After, 502, 503,
   504), or a connection that is cut. Headers come within 25 s.
-- What was cached before the first fault (\`pinned\`, kept by \`storage.keep\`) is always served, but while the process is gone or can
-  open nothing. What was damaged on the disk (\`doomed\`) may fail, and is never served wrong.
+- What was cached before the first fault (\`pinned\`, and the \`real\` images of the real clients, kept by \`storage.keep\`) is always
+  served, but while the process is gone or can open nothing. What was damaged on the disk (\`doomed\`) may fail, and is never served
+  wrong: with \`storage.verifyReads\`, which is on here and off by default, a damaged file is cut while it is read; without it the
+  scrubber finds it.
 - At the end, without faults: everything can be pulled; the mirror holds no more descriptors, sockets and timers than when it had
   just begun; its memory did not go on growing; incoming/ holds nothing but interrupted downloads with their marks; every stored blob
   that was not damaged is what its name says; the log tells of no bug; SIGTERM ends it with 0.

@@ -3,12 +3,13 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { digestOf } from '../../src/oci/digest.ts';
+import { type Digest, digestOf } from '../../src/oci/digest.ts';
 import { findTool } from '../../test/support/tools.ts';
 import type { Dice } from '../dice.ts';
 import type { Ledger } from '../ledger.ts';
 import type { MirrorProcess } from '../mirror-process.ts';
 import type { PublishedImage } from '../world.ts';
+import type { Verdict } from './verdict.ts';
 
 const run = promisify(execFile);
 const withinMs = 60_000;
@@ -47,12 +48,45 @@ async function runClient(client: RealClient, deps: RealClientDeps, signal: Abort
     await rm(place, { recursive: true, force: true });
     await mkdir(place, { recursive: true });
     ledger.count('pulls', client.name);
-    const digest = await client.pull(`${mirror.host}/${repository}:${tag}`, place).catch(() => undefined);
-    ledger.count('real clients', `${client.name}: ${digest === undefined ? 'failed' : 'pulled'}`);
-    if (digest !== undefined && digest !== image.manifest.digest)
-      ledger.violate(`${client.name} pulled ${repository}:${tag} and has ${digest}`);
+    const fromMs = performance.now();
+    const pull = await outcomeOf(client.pull(`${mirror.host}/${repository}:${tag}`, place));
+    const times = [fromMs, performance.now()] as const;
+    const verdict = verdictOnPull(pull, {
+      digest: image.manifest.digest,
+      wasAbsent: mirror.wasAbsent(...times),
+      wasStarved: mirror.wasStarved(...times),
+    });
+    ledger.count('real clients', `${client.name}: ${verdict.word === 'failed' ? verdict.how : verdict.word}`);
+    if (verdict.word === 'violation') ledger.violate(`${client.name} pulled ${repository}:${tag}: ${verdict.why}`);
     await sleep(client.pauseMs, undefined, { signal }).catch(() => {}); // The loop ends.
   }
+}
+
+/** What it has then, or why it failed. */
+export type Pulled = { readonly digest: string } | { readonly failure: string };
+
+async function outcomeOf(pull: Promise<string>): Promise<Pulled> {
+  try {
+    return { digest: await pull };
+  } catch (cause) {
+    return { failure: cause instanceof Error ? cause.message : String(cause) };
+  }
+}
+
+/** Judges the pull of an image that is cached, kept and undamaged: nothing but the mirror's absence excuses a failure. Pure. */
+export function verdictOnPull(
+  pulled: Pulled,
+  {
+    digest,
+    wasAbsent,
+    wasStarved,
+  }: { readonly digest: Digest; readonly wasAbsent: boolean; readonly wasStarved: boolean },
+): Verdict {
+  if ('digest' in pulled)
+    return pulled.digest === digest ? { word: 'right' } : { word: 'violation', why: `it has ${pulled.digest}` };
+  if (wasAbsent) return { word: 'failed', how: 'failed, as the mirror was killed' };
+  if (wasStarved) return { word: 'failed', how: 'failed, as the mirror had no descriptors' };
+  return { word: 'violation', why: `it failed: ${pulled.failure.slice(0, 500)}` };
 }
 
 function crane(): RealClient | undefined {
