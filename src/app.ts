@@ -128,6 +128,7 @@ export function createApp({
         observer,
         everyMs: config.storage.scrubEveryMs,
         bytesPerSecond: config.storage.scrubBytesPerSecond,
+        onSetAside: (digest) => assembled.storeAgain(digest),
         wait: (ms, { signal }) => sleep(ms, undefined, { signal }),
       }),
       management,

@@ -5,6 +5,7 @@ import { Blobs } from './blobs.ts';
 import { BriefWait } from './brief-wait.ts';
 import { createContentLookup } from './content-lookup.ts';
 import { Downloads } from './downloads.ts';
+import type { Digest } from '../oci/digest.ts';
 import type { SpaceLimits } from './eviction.ts';
 import { createFreshnessPolicies, CurrentPolicies, type FreshnessPolicies, type FreshnessRules } from './freshness.ts';
 import { BlobLinks } from './links.ts';
@@ -56,6 +57,8 @@ export interface AssembledMirror {
   readonly mirror: Mirror;
   /** Follows other rules from now on; running downloads and what is remembered stay. */
   follow(rules: MirrorRules): void;
+  /** What was set aside on the disk is written again, where it is still in memory. */
+  storeAgain(digest: Digest): void;
   /** Evicts what is due. */
   sweep(): Promise<void>;
   /** Lets downloads and unwritten records end; cuts the downloads when `signal` aborts. */
@@ -97,6 +100,7 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
       core.policies.replace(policiesOf(next));
       mirror.follow(verbsUnder(next, core));
     },
+    storeAgain: (digest) => core.manifests.storeAgain(digest),
     sweep: () => core.space.sweep(),
     stop: async ({ signal }) => {
       await core.downloads.stop({ signal });

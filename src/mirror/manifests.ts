@@ -21,6 +21,11 @@ import { Remembered, RememberedNotFound } from './remembered.ts';
 import { type Shared, SingleFlight } from './single-flight.ts';
 import { unlessUnreadable } from './unreadable.ts';
 
+/** In memory: what it is, and whose. */
+interface RememberedManifest extends CachedManifest {
+  readonly of: RepositoryId;
+}
+
 /** A manifest that one repository is known to hold. */
 export interface CachedManifest extends FetchedManifest {
   readonly firstServedAtMs: number;
@@ -43,7 +48,7 @@ export interface ManifestsDeps {
  */
 export class Manifests {
   readonly #deps: ManifestsDeps;
-  readonly #memory: LRUCache<string, CachedManifest>;
+  readonly #memory: LRUCache<string, RememberedManifest>;
   /** Sizes by repository and digest, as the manifests served from the repository promise them. */
   readonly #promisedSizes = new LRUCache<string, number>({ max: 50_000 });
   readonly #flights = new SingleFlight<CachedManifest>();
@@ -119,9 +124,17 @@ export class Manifests {
     const manifest = { ...fetched, firstServedAtMs: this.#deps.clock.now() };
     this.#remember(of, manifest);
     this.#note(of, manifest);
-    const key = keyOf(of, fetched.digest);
-    void this.#deps.background.insist('manifest store', `manifest ${key}`, () => this.#persist(of, fetched.digest));
+    this.#store(of, fetched.digest);
     return manifest;
+  }
+
+  /** What was set aside on the disk, and is still in memory, is written again: nobody would fetch it as long as it is served from there. */
+  storeAgain(digest: Digest): void {
+    for (const manifest of this.#memory.values()) {
+      if (manifest.digest !== digest) continue;
+      this.#note(manifest.of, manifest);
+      this.#store(manifest.of, digest);
+    }
   }
 
   /** What a manifest of this repository says the size of `digest` is. */
@@ -173,7 +186,7 @@ export class Manifests {
   }
 
   #remember(of: RepositoryId, manifest: CachedManifest): void {
-    this.#memory.set(keyOf(of, manifest.digest), manifest);
+    this.#memory.set(keyOf(of, manifest.digest), { ...manifest, of });
     for (const { digest, size } of namedBy(manifest.bytes)) this.#promisedSizes.set(keyOf(of, digest), size);
   }
 
@@ -187,6 +200,11 @@ export class Manifests {
     const names = namedBy(bytes).map((child) => child.digest);
     index.noteContent({ digest, size, isManifest: true, names, usedAtMs: firstServedAtMs });
     index.noteLink({ of, kind: 'manifest', digest, mediaType, size });
+  }
+
+  #store(of: RepositoryId, digest: Digest): void {
+    const { background } = this.#deps;
+    void background.insist('manifest store', `manifest ${keyOf(of, digest)}`, () => this.#persist(of, digest));
   }
 
   /** Content first, then the record that makes it servable. What memory has lost meanwhile comes again with the next pull. */

@@ -9,6 +9,8 @@ export interface ScrubberDeps {
   /** From the beginning of one round to that of the next. Infinity: never. */
   readonly everyMs: number;
   readonly bytesPerSecond: number;
+  /** Told of what was set aside: somebody may still have it. */
+  readonly onSetAside: (digest: Digest) => void;
   /** Resolves after `ms`. @throws when the signal aborts before. */
   readonly wait: (ms: number, waiting: Waiting) => Promise<unknown>;
 }
@@ -67,12 +69,15 @@ export class Scrubber {
 
   /** @returns how many bytes were looked at. */
   async #check(digest: Digest, buffer: Buffer, waiting: Waiting): Promise<number> {
-    const { store, observer } = this.#deps;
+    const { store, observer, onSetAside } = this.#deps;
     try {
       await using blob = await store.open(digest);
       if (!blob) return 0;
       const actual = await this.#hash(blob, algorithmOf(digest), buffer, waiting);
-      if (actual !== digest) await store.setAside(digest, 'scrub');
+      if (actual !== digest) {
+        await store.setAside(digest, 'scrub');
+        onSetAside(digest);
+      }
       return blob.size;
     } catch (cause) {
       if (waiting.signal.aborted) throw cause;

@@ -130,3 +130,20 @@ test('what a former process left in incoming/ is gone after a start, and what is
   expect(blobs.size).toBe(1 + held.blobs.length);
   expect((await app.metrics()).sum('layerwell_storage_pending_bytes')).toBe(0);
 });
+
+test('a stored manifest that the scrubber finds damaged is written again from memory, and survives a restart', async () => {
+  const upstream = await startFakeRegistry();
+  const held = image();
+  upstream.content.add(repository, '1', held);
+  const app = await startApp(mirrorOf(upstream, { storage: { scrubEvery: '1s' } }));
+  await pullAll(app, repository, '1');
+  const file = blobFile(app.dataDirectory, held.manifest.digest);
+  const isRight = async () => (await readFile(file).catch(() => Buffer.alloc(0))).equals(held.manifest.bytes);
+  await expect.poll(isRight).toBe(true);
+  await changeOneByte(file);
+  await expect.poll(isRight, { timeout: 10_000 }).toBe(true);
+  expect((await app.metrics()).sum('layerwell_cache_corruptions_total', { source: 'scrub' })).toBe(1);
+  await upstream.stop();
+  await app.restart();
+  await pullAll(app, repository, '1');
+});

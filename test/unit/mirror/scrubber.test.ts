@@ -29,7 +29,15 @@ async function flipFirstByte(path: string): Promise<void> {
 
 function scrubberOver({ store, clock }: Awaited<ReturnType<typeof stored>>, waits: number[] = []) {
   const wait = async (ms: number) => waits.push(ms);
-  return new Scrubber({ store, clock, observer: new RecordingObserver(), everyMs: 1_000, bytesPerSecond: 100, wait });
+  return new Scrubber({
+    store,
+    clock,
+    observer: new RecordingObserver(),
+    everyMs: 1_000,
+    bytesPerSecond: 100,
+    onSetAside: () => {},
+    wait,
+  });
 }
 
 const never = { signal: new AbortController().signal };
