@@ -6,17 +6,7 @@ import type { Downloads, RunningDownload, Started } from './downloads.ts';
 import type { FreshnessPolicies } from './freshness.ts';
 import type { BlobLinks } from './links.ts';
 import type { Manifests } from './manifests.ts';
-import type {
-  BlobStore,
-  CacheStatus,
-  Clock,
-  Index,
-  Observer,
-  OpenedBlob,
-  RepositoryId,
-  StoredBlob,
-  Waiting,
-} from './ports.ts';
+import type { BlobStore, CacheStatus, Clock, Index, Observer, OpenedBlob, StoredBlob, Waiting } from './ports.ts';
 import type { BlobRecord } from './records.ts';
 import { Remembered, RememberedNotFound } from './remembered.ts';
 import { isSameRepository } from './repository-id.ts';
