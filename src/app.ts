@@ -10,9 +10,10 @@ import { StoreLock } from './index/store-lock.ts';
 import type { Part } from './lifecycle.ts';
 import { mirrorLimits, mirrorRules } from './mirror-rules.ts';
 import { type AssembledMirror, assembleMirror } from './mirror/assemble.ts';
-import type { Clock } from './mirror/ports.ts';
+import type { Clock, Totals } from './mirror/ports.ts';
 import { RateLimits } from './mirror/rate-limits.ts';
 import { Scrubber } from './mirror/scrubber.ts';
+import { prompt } from './prompt.ts';
 import { FileBlobStore } from './storage/filesystem/blob-store.ts';
 import { DurableFolders } from './storage/filesystem/durable-folders.ts';
 import { type FileSystem, nodeFiles } from './storage/filesystem/file-system.ts';
@@ -53,6 +54,9 @@ export interface App {
 
 const sweepEveryMs = 60_000;
 const managementIdleMs = 60_000;
+/** How long an operator's question waits for the disk. */
+const readWithinMs = 1_000;
+const unknownTotals: Totals = { bytes: Number.NaN, manifests: Number.NaN, blobs: Number.NaN };
 
 /** Builds every part from a Config and hands each what it needs. */
 export function createApp({
@@ -76,8 +80,8 @@ export function createApp({
     version,
     nodeVersion,
     maxBytes: config.storage.maxBytes,
-    totals: () => index.totals(),
-    freeBytes: () => store.freeBytes(),
+    totals: () => totals().catch(() => unknownTotals),
+    freeBytes: () => freeBytes(),
     pendingBytes: () => store.pendingBytes(),
     onTrouble: ({ part, cause }) => log.logger.error({ part, err: cause }, 'trouble'),
     onRateLimitSeen: (event) => rateLimits.note(event),
@@ -91,6 +95,8 @@ export function createApp({
   const lock = new StoreLock({ folder: path, files: folders, observer });
   const index = new SqliteIndex({ path: config.index.path, files: folders, observer, clock, runs: lock });
   const store = new FileBlobStore({ path, observer, clock, failpoint, files });
+  const totals = prompt(() => index.totals(), { withinMs: readWithinMs });
+  const freeBytes = prompt(() => store.freeBytes(), { withinMs: readWithinMs });
   const records = new FileRecordStore({ path, observer, failpoint, files });
   let upstreams = directoryOf(config, { version, clock, observer });
   const parts = { store, records, index, clock, observer, rateLimits };
@@ -99,10 +105,15 @@ export function createApp({
   const buffers = new ReadBuffers({ budgetBytes: config.download.bufferBudgetBytes });
   const registry = registryListener(config, { ...assembled, clock, observer, buffers, report, log, patienceMs });
   const readiness = async (): Promise<Readiness> => {
-    const storeTrouble = await troubleOf(store);
+    const storeTrouble = await troubleOf(freeBytes);
     return {
       isReady: !state.isStarting && !state.isDraining && storeTrouble === undefined,
-      body: { ...state, store: storeTrouble ?? 'ok', upstreams: health.states() },
+      body: {
+        ...state,
+        store: storeTrouble ?? 'ok',
+        index: index.needsRebuild ? 'rebuilding' : 'ok',
+        upstreams: health.states(),
+      },
     };
   };
   const management = managementListener(config, { readiness, observer, report });
@@ -118,7 +129,7 @@ export function createApp({
       lock,
       index,
       partOf('store', { start: () => store.prepare() }),
-      new Rebuilder({ store, records, index, observer }),
+      new Rebuilder({ store, records, index, observer, onChange: (state) => log.logger.info({ state }, 'index') }),
       partOf('upstreams', { stop: () => upstreams.close() }),
       partOf('mirror', { stop: (options) => assembled.stop(options) }),
       sweeper(assembled, observer),
@@ -201,9 +212,9 @@ function managementListener(
 }
 
 /** Why the store cannot be used, in a word; undefined when it can. A full disk is no reason: what is cached is still served. */
-async function troubleOf(store: FileBlobStore): Promise<string | undefined> {
+async function troubleOf(freeBytes: () => Promise<number>): Promise<string | undefined> {
   try {
-    await store.freeBytes();
+    await freeBytes();
     return undefined;
   } catch (cause) {
     return cause instanceof Error && 'code' in cause ? String(cause.code) : 'unusable';

@@ -9,6 +9,7 @@ import {
   decideAnswer,
   sendFacts,
   sendStretch,
+  type StretchOptions,
 } from './content-response.ts';
 import type { RegistryContext } from './exchange.ts';
 import type { ReadBuffers } from './read-buffers.ts';
@@ -68,28 +69,35 @@ async function answerWith(
   answer: ContentAnswer,
 ): Promise<void> {
   const { exchange } = ctx.state;
+  const begin = () => beginContent(ctx, facts, answer);
   if (answer.status !== 206) {
-    beginContent(ctx, facts, answer);
-    if (answer.status === 304) {
+    if (answer.status !== 200) {
+      begin();
       ctx.res.end();
       return;
     }
-    flushUnlessHit(ctx, blob);
-    await sendStretch(ctx.res, exchange, { ...blob, start: 0, end: blob.size, buffers });
+    await sendStretch(ctx.res, exchange, {
+      ...blob,
+      start: 0,
+      end: blob.size,
+      buffers,
+      ...whenToBegin(ctx, blob, begin),
+    });
     return;
   }
   const { start, end } = answer.range;
   await using ahead: ByteSource | undefined = await blob.relayAhead?.(answer.range, exchange);
-  beginContent(ctx, facts, answer);
-  flushUnlessHit(ctx, blob);
   const stretch = ahead ? { source: ahead, isSequential: false } : blob;
-  await sendStretch(ctx.res, exchange, { ...stretch, start, end: end + 1, buffers });
+  await sendStretch(ctx.res, exchange, { ...stretch, start, end: end + 1, buffers, ...whenToBegin(ctx, blob, begin) });
 }
 
 /**
  * Node keeps headers back until the first byte of the body. What comes from the upstream may be long in coming, and containerd waits 30 s
- * for headers (containerd #13164): they go ahead. A hit is worth one packet.
+ * for headers (containerd #13164): they go ahead. A hit is worth one packet, and a disk that hangs an honest error.
  */
-function flushUnlessHit(ctx: RegistryContext, { cache }: ServedBlob): void {
-  if (cache.word !== 'hit') ctx.res.flushHeaders();
+function whenToBegin(ctx: RegistryContext, { cache }: ServedBlob, begin: () => void): Pick<StretchOptions, 'begin'> {
+  if (cache.word === 'hit') return { begin };
+  begin();
+  ctx.res.flushHeaders();
+  return {};
 }

@@ -86,9 +86,9 @@ export function beginContent(ctx: RegistryContext, facts: ContentFacts, answer: 
     headers['Content-Length'] = end - start + 1;
     headers['Content-Range'] = `bytes ${start}-${end}/${size}`;
   }
+  exchange.begin();
   ctx.res.writeHead(answer.status, headers);
   ctx.respond = false;
-  exchange.begin();
 }
 
 /** Sends what is said of content, and no content. */
@@ -122,6 +122,8 @@ export interface StretchOptions {
   readonly end: number | undefined;
   readonly isSequential: boolean;
   readonly buffers: ReadBuffers;
+  /** Begins the answer, once there is something to send: until then it may still become another. Absent where it has begun. */
+  readonly begin?: () => void;
 }
 
 /** What is borrowed to be sent at once: as much as the largest buffer holds. */
@@ -137,7 +139,7 @@ export async function sendStretch(
   exchange: Exchange,
   options: StretchOptions,
 ): Promise<void> {
-  const { source, start, end, buffers, isSequential } = options;
+  const { source, start, end, buffers, isSequential, begin = () => {} } = options;
   const pair = buffers.lend(end === undefined ? Infinity : end - start);
   let unsent: Loan | undefined;
   try {
@@ -151,12 +153,14 @@ export async function sendStretch(
       await written;
       if (bytes === 0 && end !== undefined) throw new Error(`the content ended at ${position}, before ${end}`);
       if (bytes === 0) break;
+      if (!written) begin();
       written = unsent ? writeLent(response, unsent) : write(response, buffer.subarray(0, bytes));
       unsent = undefined;
       written.catch(() => {}); // It is awaited a turn later; meanwhile the read may fail first.
       position += bytes;
       exchange.bytes += bytes;
     }
+    if (!written) begin();
     await written;
     pair.release();
     response.end();

@@ -2,18 +2,16 @@ import type { ServerResponse } from 'node:http';
 import type { Context } from 'koa';
 import type { CacheWord, Observer, Waiting } from '../mirror/ports.ts';
 import { UpstreamError } from '../oci/errors.ts';
+import type { Impatient, Patience } from './patience.ts';
 
 type AnsweredEvent = Parameters<Observer['answered']>[0];
 
-/** containerd gives up on an answer whose headers take 30 s (containerd #13164): until then it must know where it stands. */
-const maxPatienceMs = 25_000;
-
 /**
  * One request and what became of it: filled on the way, read once when the answer is over, for the log and the metrics.
- * It is also the client's patience: its signal aborts when the client leaves, or when headers have not left within 25 s, whatever
- * waits; it is only made when somebody waits.
+ * It is also who waits for it: when the client leaves, or its patience ends before the headers leave, its signal aborts; and whatever
+ * does not listen to that is left to itself, and answered for.
  */
-export class Exchange implements Waiting {
+export class Exchange implements Waiting, Impatient {
   readonly startedAt = performance.now();
   kind: AnsweredEvent['kind'] = 'other';
   cache: CacheWord = 'none';
@@ -22,54 +20,96 @@ export class Exchange implements Waiting {
   reference: string | undefined;
   bytes = 0;
   readonly #response: ServerResponse;
-  readonly #patienceMs: number;
+  readonly #patience: Patience;
   readonly #whenOver: (() => void)[] = [];
   #controller: AbortController | undefined;
-  #patience: NodeJS.Timeout | undefined;
+  #giveUpWork: ((cause: UpstreamError) => void) | undefined;
+  /** Another answer has left instead. */
+  #tooLate: UpstreamError | undefined;
   #firstByteAt: number | undefined;
+  #isWorkedOn = false;
+  #isAnswered = false;
 
-  constructor(
-    response: ServerResponse,
-    { patienceMs = maxPatienceMs }: { readonly patienceMs?: number | undefined } = {},
-  ) {
+  constructor(response: ServerResponse, patience: Patience) {
     this.#response = response;
-    this.#patienceMs = patienceMs;
+    this.#patience = patience;
+    patience.begin(this);
   }
 
   get firstByteAt(): number | undefined {
     return this.#firstByteAt;
   }
 
-  /** The headers leave: from here on the client sees for itself how it goes. */
-  begin(): void {
-    this.#firstByteAt = performance.now();
-    clearTimeout(this.#patience);
+  /**
+   * Resolves with the work, and rejects when patience ends before that. What hangs then goes on by itself, nobody is told what it comes to,
+   * and it must not touch the answer any more: see {@link begin}.
+   */
+  inTime(work: Promise<void>): Promise<void> {
+    this.#isWorkedOn = true;
+    return new Promise((resolve, reject) => {
+      this.#giveUpWork = reject;
+      work.then(
+        () => {
+          this.#worked();
+          resolve();
+        },
+        (cause: unknown) => {
+          this.#worked();
+          reject(cause);
+        },
+      );
+    });
   }
 
-  /** Calls back when the answer is over, complete or cut: a listener on the response would cost each request more. */
+  /**
+   * The headers leave: from here on the client sees for itself how it goes.
+   * @throws UpstreamError when it is too late for them.
+   */
+  begin(): void {
+    if (this.#tooLate) throw this.#tooLate;
+    this.#firstByteAt = performance.now();
+    this.#patience.end(this);
+  }
+
+  giveUp(): void {
+    this.#tooLate = new UpstreamError('timeout', 'no answer came in time');
+    this.#controller?.abort(this.#tooLate);
+    this.#giveUpWork?.(this.#tooLate);
+  }
+
+  /** Calls back when the answer is over, complete or cut, and nothing works on it any more: a listener on the response would cost each request more. */
   whenOver(callback: () => void): void {
     this.#whenOver.push(callback);
   }
 
   /** The answer is over. */
   end(): void {
-    for (const callback of this.#whenOver) callback();
+    this.#isAnswered = true;
+    this.#patience.end(this);
+    this.#tellIfOver();
   }
 
   get signal(): AbortSignal {
     if (!this.#controller) {
       const controller = new AbortController();
       this.#controller = controller;
-      const leave = () => {
-        clearTimeout(this.#patience);
-        controller.abort(new ClientLeft());
-      };
-      const giveUp = () => controller.abort(new UpstreamError('timeout', 'no answer came in time'));
-      if (this.#firstByteAt === undefined) this.#patience = setTimeout(giveUp, this.#patienceMs).unref();
-      if (this.#response.destroyed) leave();
+      const leave = () => controller.abort(new ClientLeft());
+      if (this.#tooLate) controller.abort(this.#tooLate);
+      else if (this.#response.destroyed) leave();
       else this.#response.once('close', leave);
     }
     return this.#controller.signal;
+  }
+
+  #worked(): void {
+    this.#isWorkedOn = false;
+    this.#patience.end(this);
+    this.#tellIfOver();
+  }
+
+  #tellIfOver(): void {
+    if (this.#isWorkedOn || !this.#isAnswered) return;
+    for (const callback of this.#whenOver) callback();
   }
 }
 

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type RebuildDeps, rebuildIndex } from './rebuild.ts';
 
 export interface RebuilderDeps extends RebuildDeps {
+  readonly onChange: (state: 'rebuilding' | 'rebuilt') => void;
   /** Resolves after `ms`. @throws when the signal aborts before. */
   readonly wait?: (ms: number, signal: AbortSignal) => Promise<unknown>;
 }
@@ -31,9 +32,12 @@ export class Rebuilder {
 
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
-    while (this.#deps.index.needsRebuild && !signal.aborted) {
+    const { index, onChange } = this.#deps;
+    if (index.needsRebuild) onChange('rebuilding');
+    while (index.needsRebuild && !signal.aborted) {
       try {
         await rebuildIndex({ ...this.#deps, signal });
+        onChange('rebuilt');
       } catch (cause) {
         await this.#waitAfter(cause);
       }

@@ -169,6 +169,11 @@ async function expectRefused(config: MirrorConfig): Promise<void> {
   expect(second.stdout).toBe('');
 }
 
+/** As an operator is told. */
+async function indexState({ managementUrl }: RunningApp): Promise<unknown> {
+  return JSON.parse((await ask({ url: managementUrl }, '/readyz')).body.toString()).index;
+}
+
 test('what keep names stays, though the index is being rebuilt and the store is full', async () => {
   const upstream = await startFakeRegistry();
   const other = image({ name: 'other', layers: 2, layerBytes: 100_000 });
@@ -190,8 +195,10 @@ test('what keep names stays, though the index is being rebuilt and the store is 
   await app.restart();
   await listed.opened;
   await pullAll(app, 'team/other', '1');
+  expect(await indexState(app)).toBe('rebuilding');
   records.open();
   await app.quiet();
+  await expect.poll(() => indexState(app)).toBe('ok');
   await upstream.stop();
   const { parts } = await pullAll(app, 'kept/single', '1');
   expect([...parts.keys()].toSorted()).toEqual(digestsOf(single));

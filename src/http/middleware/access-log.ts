@@ -1,6 +1,7 @@
 import type { Middleware } from 'koa';
 import type { Observer } from '../../mirror/ports.ts';
 import { Exchange, type ExchangeState } from '../exchange.ts';
+import { Patience } from '../patience.ts';
 
 /** One line of the access log: what was asked, by whom, what became of it and where it came from. */
 export interface AccessLine {
@@ -28,8 +29,9 @@ export interface AccessLogDeps {
 
 /** Begins the exchange of every request, and tells of it when the answer is over, complete or cut. */
 export function tellOfRequests({ observer, log, patienceMs }: AccessLogDeps): Middleware<ExchangeState> {
+  const patience = new Patience({ patienceMs });
   return (ctx, next) => {
-    const exchange = new Exchange(ctx.res, { patienceMs });
+    const exchange = new Exchange(ctx.res, patience);
     ctx.state = { exchange };
     const { req, res } = ctx;
     res.once('close', () => {

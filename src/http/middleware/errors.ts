@@ -13,7 +13,7 @@ const defaultRetryAfterSeconds = 10;
 export function answerErrors(report: (bug: unknown) => void): Middleware<ExchangeState> {
   return async (ctx, next) => {
     try {
-      await next();
+      await ctx.state.exchange.inTime(next());
     } catch (error) {
       const isKnown = error instanceof OciError || error instanceof UpstreamError;
       if (!isKnown && !isClientGone(error, ctx.res)) report(error);

@@ -4,6 +4,7 @@ import { Socket } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
 import { decideAnswer, sendStretch, type StretchOptions } from '../../../src/http/content-response.ts';
 import { Exchange } from '../../../src/http/exchange.ts';
+import { Patience } from '../../../src/http/patience.ts';
 import { ReadBuffers } from '../../../src/http/read-buffers.ts';
 import type { ByteSource } from '../../../src/mirror/ports.ts';
 import { parseDigest } from '../../../src/oci/digest.ts';
@@ -47,7 +48,7 @@ async function serveOnce(options: Omit<StretchOptions, 'buffers'>, length: numbe
   const send = async (response: ServerResponse) => {
     response.writeHead(200, length === undefined ? {} : { 'content-length': length });
     try {
-      ended.resolve(await sendStretch(response, new Exchange(response), { ...options, buffers }));
+      ended.resolve(await sendStretch(response, new Exchange(response, new Patience()), { ...options, buffers }));
     } catch (cause) {
       response.destroy();
       ended.resolve(cause);
@@ -184,7 +185,9 @@ test('what a cut answer was sent from is nobody else’s: its socket may still s
     [Symbol.asyncDispose]: async () => {},
   };
   const options = { source, start: 0, end: undefined, isSequential: false, buffers };
-  await expect(sendStretch(response, new Exchange(response), options)).rejects.toThrow('the disk is gone');
+  await expect(sendStretch(response, new Exchange(response, new Patience()), options)).rejects.toThrow(
+    'the disk is gone',
+  );
   expect(buffers.lentBytes).toBe(0);
   const pairs = Array.from({ length: 8 }, () => buffers.lend(Infinity).buffers);
   expect(pairs.flat().some((buffer) => buffer.includes('AAAA'))).toBe(false);

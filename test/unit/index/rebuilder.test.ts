@@ -42,6 +42,7 @@ function rebuilderOver(walks: readonly ('fails' | 'succeeds' | 'hangs')[], { nee
     records: { list: noRecords, read: async () => undefined },
     index,
     observer: { trouble: ({ cause }) => events.push(String(cause)) },
+    onChange: (state) => events.push(state),
     wait: (ms, signal) =>
       new Promise((resolve, reject) => {
         signal.addEventListener('abort', () => reject(new Error('stopped')));
@@ -67,21 +68,21 @@ test('the start does not wait for the rebuild, and the stop ends it', async () =
   goOn.open();
   await stopped;
   expect(events).not.toContain('Error: the disk is away');
-  expect(events[0]).toBe('walk hangs');
+  expect(events.slice(0, 2)).toEqual(['rebuilding', 'walk hangs']);
 });
 
 test('a rebuild that fails is told of and tried again a minute later', async () => {
   const { rebuilder, events, waits, waiting, completed } = rebuilderOver(['fails', 'fails', 'succeeds']);
   await rebuilder.start();
   await waiting[0]?.opened;
-  expect(events).toEqual(['walk fails', 'Error: the disk is away']);
+  expect(events).toEqual(['rebuilding', 'walk fails', 'Error: the disk is away']);
   waits[0]?.end();
   await waiting[1]?.opened;
   waits[1]?.end();
   await completed.opened;
   await rebuilder.stop();
   expect(waits.map(({ ms }) => ms)).toEqual([60_000, 60_000]);
-  expect(events.slice(4)).toEqual(['walk succeeds', 'complete']);
+  expect(events.slice(5)).toEqual(['walk succeeds', 'complete', 'rebuilt']);
 });
 
 test('a stop does not wait for the next try', async () => {
@@ -89,5 +90,5 @@ test('a stop does not wait for the next try', async () => {
   await rebuilder.start();
   await waiting[0]?.opened;
   await rebuilder.stop();
-  expect(events).toEqual(['walk fails', 'Error: the disk is away']);
+  expect(events).toEqual(['rebuilding', 'walk fails', 'Error: the disk is away']);
 });
