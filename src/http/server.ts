@@ -81,10 +81,15 @@ export interface ListenOptions {
   readonly certificate?: Certificate | undefined;
   /** A client that takes nothing for this long is cut. */
   readonly idleTimeoutMs: number;
+  /** A client whose headers are not whole after this long is cut; for tests. */
+  readonly headersTimeoutMs?: number | undefined;
   /** Connections beyond it are closed at once. */
   readonly maxConnections?: number | undefined;
   readonly onRejected?: (() => void) | undefined;
 }
+
+/** Every client sends its headers in one piece. Who dribbles them holds a connection that others want (slowloris). */
+const maxHeadersMs = 20_000;
 
 /** A listening socket that can be drained. */
 export class Listener {
@@ -104,8 +109,9 @@ export class Listener {
       if (this.#isDraining) response.setHeader('Connection', 'close');
       void answer(request, response); // Koa answers every failure itself.
     };
+    const headersTimeout = options.headersTimeoutMs ?? maxHeadersMs;
     // Who names no host is told so in the words of the spec.
-    const settings = { requireHostHeader: false };
+    const settings = { requireHostHeader: false, headersTimeout, connectionsCheckingInterval: headersTimeout / 4 };
     this.#server = options.certificate
       ? createTlsServer({ ...settings, ...options.certificate.current() }, handle)
       : createServer(settings, handle);
@@ -115,7 +121,7 @@ export class Listener {
     // Node would answer what it does not know by a bare 417; RFC 9110 §10.1.1 lets it be ignored.
     this.#server.on('checkExpectation', handle);
     this.#server.on('clientError', (error, socket) => broken.refuse(error, socket));
-    // Slow headers are cut by Node itself (headersTimeout); a response nobody reads, by this. A client that waits for the
+    // Slow headers are cut by Node itself; a response nobody reads, by this. A client that waits for the
     // mirror is not to blame for the silence.
     this.#server.timeout = options.idleTimeoutMs;
     this.#server.on('timeout', (socket) => {
