@@ -2,36 +2,35 @@ import type { Readable } from 'node:stream';
 import type { Clock, Observer, Waiting } from '../mirror/ports.ts';
 import { OciError, UpstreamError } from '../oci/errors.ts';
 import { Circuit, type CircuitRules } from './circuit.ts';
-import type { Endpoint } from './endpoint.ts';
+import { type Endpoint, type EndpointRole, type Guard, guarded } from './endpoint.ts';
 
 export interface CircuitBreakerDeps {
   /** The upstream it belongs to, and its place among its endpoints, for the metrics. */
   readonly label: string;
   readonly host: string;
-  /** The registry itself, or a mirror, which is left alone after its first failure: another endpoint is asked at once. */
-  readonly role: Role;
+  /** A mirror is left alone after its first failure: another endpoint is asked at once. */
+  readonly role: EndpointRole;
   readonly clock: Clock;
   readonly observer: Observer;
 }
 
-type Role = 'registry' | 'mirror';
-
 /** What stands before everything that one endpoint is asked. */
 export interface CircuitBreaker {
   /** Asks, or fails at once while the endpoint is left alone. */
-  guard<Value>(options: Waiting, ask: () => Promise<Value>): Promise<Value>;
+  readonly guard: Guard;
   /** A body that breaks off counts too, so that what is missing of it is asked for elsewhere. */
   watch(body: Readable, options: Waiting): void;
 }
 
-const rules: Readonly<Record<Role, CircuitRules>> = {
+const rules: Readonly<Record<EndpointRole, CircuitRules>> = {
   registry: { failuresToOpen: 3, firstOpenMs: 10_000, maxOpenMs: 5 * 60_000 },
   mirror: { failuresToOpen: 1, firstOpenMs: 10_000, maxOpenMs: 5 * 60_000 },
 };
 
 /**
  * Leaves an endpoint alone for a while after it gave no answer, so that a dead one does not slow down every pull. That it does not have
- * something, or refuses, is an answer (git-pkgs/proxy #209: counted as failures, 404s became 502s).
+ * something, or refuses, is an answer (git-pkgs/proxy #209: counted as failures, 404s became 502s). What `ask` asks again by itself
+ * counts once, as it ended.
  */
 export function createCircuitBreaker({ label, host, role, clock, observer }: CircuitBreakerDeps): CircuitBreaker {
   const circuit = new Circuit({
@@ -57,28 +56,21 @@ export function createCircuitBreaker({ label, host, role, clock, observer }: Cir
 
 /** An endpoint whose every verb stands behind its breaker. */
 export function withCircuitBreaker(endpoint: Endpoint, breaker: CircuitBreaker): Endpoint {
+  const standing = guarded(endpoint, breaker.guard);
   return {
-    headManifest: (repository, reference, options) =>
-      breaker.guard(options, () => endpoint.headManifest(repository, reference, options)),
-    getManifest: (repository, reference, options) =>
-      breaker.guard(options, () => endpoint.getManifest(repository, reference, options)),
-    headBlob: (repository, digest, options) =>
-      breaker.guard(options, () => endpoint.headBlob(repository, digest, options)),
+    ...standing,
     openBlob: async (repository, digest, options) => {
-      const opened = await breaker.guard(options, () => endpoint.openBlob(repository, digest, options));
+      const opened = await standing.openBlob(repository, digest, options);
       breaker.watch(opened.body, options);
       return opened;
     },
-    listTags: (repository, options) => breaker.guard(options, () => endpoint.listTags(repository, options)),
-    listReferrers: (repository, digest, options) =>
-      breaker.guard(options, () => endpoint.listReferrers(repository, digest, options)),
   };
 }
 
 function judge(
   circuit: Circuit,
   cause: unknown,
-  { signal, role }: { readonly signal: AbortSignal; readonly role: Role },
+  { signal, role }: { readonly signal: AbortSignal; readonly role: EndpointRole },
 ): void {
   switch (verdictOn(cause, signal, role)) {
     case 'answered':
@@ -91,7 +83,11 @@ function judge(
 }
 
 /** What a failed request says of its endpoint. Pure. */
-export function verdictOn(cause: unknown, signal: AbortSignal, role: Role): 'answered' | 'failed' | 'undecided' {
+export function verdictOn(
+  cause: unknown,
+  signal: AbortSignal,
+  role: EndpointRole,
+): 'answered' | 'failed' | 'undecided' {
   if (signal.aborted) return isTimeout(signal.reason) ? 'failed' : 'undecided';
   if (cause instanceof OciError) return 'answered';
   if (!(cause instanceof UpstreamError)) return 'undecided';

@@ -1,4 +1,4 @@
-import type { Clock, Observer, Upstream } from '../mirror/ports.ts';
+import type { Clock, Observer, Upstream, Waiting } from '../mirror/ports.ts';
 import { headBlob, openBlob } from './blobs.ts';
 import { boundedMap } from './bounded-map.ts';
 import type { Connections } from './connections.ts';
@@ -10,7 +10,6 @@ import { createSend, type Send } from './exchange.ts';
 import { listReferrers, listTags } from './listings.ts';
 import { getManifest, headManifest } from './manifests.ts';
 import { createRequests, type Requests } from './requests.ts';
-import { retryingLostConnections } from './retry.ts';
 import type { CredentialSettings, UpstreamSettings } from './settings.ts';
 
 /** Redirects lead to a handful of hosts. */
@@ -18,6 +17,12 @@ const maxGuestHosts = 64;
 
 /** The verbs of an upstream at one address: the registry itself, or one of its mirrors. */
 export type Endpoint = Omit<Upstream, 'name' | 'label' | 'askVisibility'>;
+
+/** The registry itself, or a mirror: behind a mirror there is another endpoint to ask. */
+export type EndpointRole = 'registry' | 'mirror';
+
+/** Stands around a question to an endpoint, and may ask it again, or not at all. */
+export type Guard = <Value>(options: Waiting, ask: () => Promise<Value>) => Promise<Value>;
 
 export interface EndpointDeps {
   /** The upstream it belongs to: its name as clients write it, and the key of its entry. */
@@ -48,9 +53,24 @@ export function createEndpoint(deps: EndpointDeps): Endpoint {
   };
 }
 
+/** An endpoint with a guard around each of its verbs. */
+export function guarded(endpoint: Endpoint, guard: Guard): Endpoint {
+  return {
+    headManifest: (repository, reference, options) =>
+      guard(options, () => endpoint.headManifest(repository, reference, options)),
+    getManifest: (repository, reference, options) =>
+      guard(options, () => endpoint.getManifest(repository, reference, options)),
+    headBlob: (repository, digest, options) => guard(options, () => endpoint.headBlob(repository, digest, options)),
+    openBlob: (repository, digest, options) => guard(options, () => endpoint.openBlob(repository, digest, options)),
+    listTags: (repository, options) => guard(options, () => endpoint.listTags(repository, options)),
+    listReferrers: (repository, digest, options) =>
+      guard(options, () => endpoint.listReferrers(repository, digest, options)),
+  };
+}
+
 export function sendTo({ label, connections, settings, clock, observer }: EndpointDeps): Send {
   const { timeouts, userAgent } = settings;
-  return retryingLostConnections(createSend({ upstream: label, connections, timeouts, userAgent, clock, observer }));
+  return createSend({ upstream: label, connections, timeouts, userAgent, clock, observer });
 }
 
 export function requestsTo(deps: EndpointDeps): Requests {

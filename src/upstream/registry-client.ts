@@ -2,10 +2,11 @@ import type { Clock, Observer, Upstream, Waiting } from '../mirror/ports.ts';
 import { createCircuitBreaker, withCircuitBreaker } from './circuit-breaker.ts';
 import { createConnections } from './connections.ts';
 import { createCloudAgents } from './credentials/cloud-agents.ts';
-import { createEndpoint, type EndpointDeps, requestsTo } from './endpoint.ts';
+import { createEndpoint, type EndpointDeps, guarded, requestsTo } from './endpoint.ts';
 import { createEndpoints } from './endpoints.ts';
 import { admitsAnyHost } from './name-pattern.ts';
 import { type EndpointProbe, probeEndpoint } from './probe.ts';
+import { createRetry, type Pauses, realPauses } from './retry.ts';
 import type { UpstreamSettings } from './settings.ts';
 import { askVisibility } from './visibility.ts';
 
@@ -17,6 +18,8 @@ export interface RegistryClientDeps {
   readonly settings: UpstreamSettings;
   readonly clock: Clock;
   readonly observer: Observer;
+  /** Before something is asked again. */
+  readonly pauses?: Pauses;
 }
 
 /** One registry the mirror pulls from, with its sockets. */
@@ -34,7 +37,7 @@ export interface RegistryClient extends Upstream {
  * Source: OCI distribution-spec v1.1.1, "Pull" and "Content Discovery".
  */
 export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
-  const { name, label, settings, clock, observer } = deps;
+  const { name, label, settings, clock, observer, pauses = realPauses } = deps;
   const url = new URL(settings.url ?? `https://${name}`);
   const mirrors = (settings.mirrors ?? []).map((mirror) => ({ ...mirror, url: new URL(mirror.url) }));
   // A name that a pattern admitted was chosen by a client: it may not lead to private addresses.
@@ -54,15 +57,16 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   const registryDeps: EndpointDeps = { ...common, url, credentials, repositoryPrefix, forwardNs: false };
   const mirrorDeps = mirrors.map((mirror) => ({ ...common, ...mirror, repositoryPrefix: undefined }));
   const breaker = createCircuitBreaker({ ...common, host: url.host, role: 'registry' });
+  const [retry, retryMirror] = [createRetry('registry', pauses), createRetry('mirror', pauses)];
   const endpoints = createEndpoints({
     mirrors: mirrorDeps.map((mirror) => ({
       endpoint: withCircuitBreaker(
-        createEndpoint(mirror),
+        guarded(createEndpoint(mirror), retryMirror),
         createCircuitBreaker({ ...common, host: mirror.url.host, role: 'mirror' }),
       ),
       tags: mirror.tags,
     })),
-    registry: withCircuitBreaker(createEndpoint(registryDeps), breaker),
+    registry: withCircuitBreaker(guarded(createEndpoint(registryDeps), retry), breaker),
   });
   const asStranger = requestsTo({ ...registryDeps, connections: strangers, credentials: [] });
   return {
@@ -71,7 +75,7 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
     ...endpoints,
     probe: (options) => Promise.all([...mirrorDeps, registryDeps].map((one) => probeEndpoint(one, options))),
     askVisibility: (repository, reference, options) =>
-      breaker.guard(options, () => askVisibility(asStranger, repository, reference, options)),
+      breaker.guard(options, () => retry(options, () => askVisibility(asStranger, repository, reference, options))),
     retire: async () => {
       await Promise.all([connections.retire(), strangers.retire()]);
     },

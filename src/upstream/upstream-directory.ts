@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Clock, Observer, Upstream, UpstreamDirectory } from '../mirror/ports.ts';
 import { bySpecificity, isPattern, namePatternMatcher } from './name-pattern.ts';
 import { createRegistryClient, type RegistryClient } from './registry-client.ts';
+import type { Pauses } from './retry.ts';
 import type { UpstreamSettings } from './settings.ts';
 
 export interface UpstreamDirectoryDeps {
@@ -9,6 +10,8 @@ export interface UpstreamDirectoryDeps {
   readonly entries: ReadonlyMap<string, UpstreamSettings>;
   readonly clock: Clock;
   readonly observer: Observer;
+  /** Before something is asked again. */
+  readonly pauses?: Pauses;
   /** How many names that match patterns keep their connections. */
   readonly maxMatchedNames?: number;
 }

@@ -8,17 +8,29 @@ export interface TestClient {
   readonly client: RegistryClient;
   readonly observer: RecordingObserver;
   readonly clock: ManualClock;
+  /** How long it would have waited before it asked again. */
+  readonly pausesMs: readonly number[];
 }
 
 /** A client of the registry at `url`, which the test's end closes. */
-export function clientOf(url: string, settings: Partial<UpstreamSettings> = {}): TestClient {
+export function clientOf(
+  url: string,
+  settings: Partial<UpstreamSettings> = {},
+  { beforeRetry = async () => {} }: { readonly beforeRetry?: () => Promise<void> } = {},
+): TestClient {
   const observer = new RecordingObserver();
   const clock = new ManualClock();
   const name = 'registry.test';
   const all = { ...defaultUpstreamSettings, url, ...settings };
-  const client = createRegistryClient({ name, label: name, settings: all, clock, observer });
+  const pausesMs: number[] = [];
+  const wait = async (ms: number) => {
+    pausesMs.push(ms);
+    await beforeRetry();
+  };
+  const pauses = { random: () => 0.5, wait };
+  const client = createRegistryClient({ name, label: name, settings: all, clock, observer, pauses });
   thisTest(() => client.close());
-  return { client, observer, clock };
+  return { client, observer, clock, pausesMs };
 }
 
 /** For those who never give up. */
