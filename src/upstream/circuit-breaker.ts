@@ -30,7 +30,7 @@ const rules: Readonly<Record<EndpointRole, CircuitRules>> = {
 /**
  * Leaves an endpoint alone for a while after it gave no answer, so that a dead one does not slow down every pull. That it does not have
  * something, or refuses, is an answer (git-pkgs/proxy #209: counted as failures, 404s became 502s). What `ask` asks again by itself
- * counts once, as it ended.
+ * counts once, as it ended. Whoever is not let through is told why it failed last, so that what follows from that does not change.
  */
 export function createCircuitBreaker({ label, host, role, clock, observer }: CircuitBreakerDeps): CircuitBreaker {
   const circuit = new Circuit({
@@ -38,19 +38,31 @@ export function createCircuitBreaker({ label, host, role, clock, observer }: Cir
     clock,
     onChange: (state) => observer.circuitChanged({ upstream: label, endpoint: role, state }),
   });
+  let lastFailure: UpstreamError | undefined;
+  const judge = (cause: unknown, signal: AbortSignal): void => {
+    switch (verdictOn(cause, signal, role)) {
+      case 'answered':
+        return circuit.succeeded();
+      case 'failed':
+        lastFailure = failureOf(cause, { signal, host });
+        return circuit.failed(waitWished(lastFailure));
+      case 'undecided':
+        return circuit.undecided();
+    }
+  };
   return {
     async guard({ signal }, ask) {
-      if (!circuit.admits()) throw leftAlone(host, circuit.openForMs);
+      if (!circuit.admits()) throw leftAlone(host, circuit.openForMs, lastFailure);
       try {
         const value = await ask();
         circuit.succeeded();
         return value;
       } catch (cause) {
-        judge(circuit, cause, { signal, role });
+        judge(cause, signal);
         throw cause;
       }
     },
-    watch: (body, { signal }) => void body.once('error', (cause) => judge(circuit, cause, { signal, role })),
+    watch: (body, { signal }) => void body.once('error', (cause) => judge(cause, signal)),
   };
 }
 
@@ -65,21 +77,6 @@ export function withCircuitBreaker(endpoint: Endpoint, breaker: CircuitBreaker):
       return opened;
     },
   };
-}
-
-function judge(
-  circuit: Circuit,
-  cause: unknown,
-  { signal, role }: { readonly signal: AbortSignal; readonly role: EndpointRole },
-): void {
-  switch (verdictOn(cause, signal, role)) {
-    case 'answered':
-      return circuit.succeeded();
-    case 'failed':
-      return circuit.failed(waitWished(cause));
-    case 'undecided':
-      return circuit.undecided();
-  }
 }
 
 /** What a failed request says of its endpoint. Pure. */
@@ -112,12 +109,22 @@ function isTimeout(reason: unknown): boolean {
   return reason instanceof DOMException && reason.name === 'TimeoutError';
 }
 
-function waitWished(cause: unknown): { readonly atLeastMs?: number } {
-  const seconds = cause instanceof UpstreamError ? cause.retryAfterSeconds : undefined;
-  return seconds === undefined ? {} : { atLeastMs: Math.min(seconds * 1_000, 5 * 60_000) };
+/** What failed, as it is remembered: a caller whose patience ended has no more to say than that. */
+function failureOf(
+  cause: unknown,
+  { signal, host }: { readonly signal: AbortSignal; readonly host: string },
+): UpstreamError {
+  if (cause instanceof UpstreamError && !signal.aborted) return cause;
+  return new UpstreamError('timeout', `${host} did not answer in time`, { cause });
 }
 
-function leftAlone(host: string, openForMs: number): UpstreamError {
+function waitWished({ retryAfterSeconds }: UpstreamError): { readonly atLeastMs?: number } {
+  return retryAfterSeconds === undefined ? {} : { atLeastMs: Math.min(retryAfterSeconds * 1_000, 5 * 60_000) };
+}
+
+function leftAlone(host: string, openForMs: number, cause: UpstreamError | undefined): UpstreamError {
   const retryAfterSeconds = Math.max(1, Math.ceil(openForMs / 1_000));
-  return new UpstreamError('unavailable', `${host} failed a moment ago and is not asked yet`, { retryAfterSeconds });
+  const { trouble = 'unavailable', upstreamStatus } = cause ?? {};
+  const message = `${host} failed a moment ago and is not asked yet`;
+  return new UpstreamError(trouble, message, { cause, upstreamStatus, retryAfterSeconds });
 }

@@ -1,10 +1,13 @@
 import { expect, test } from 'vitest';
 import { ask } from '../support/client.ts';
+import type { Fault } from '../support/fake-answer.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { image, randomBlob } from '../support/images.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
+import { selfSigned } from '../unit/upstream/certificates.ts';
+import { serveTls } from '../unit/upstream/serve-tls.ts';
 
 const repository = 'library/app';
 const manifest = (reference: string): string => `/v2/${repository}/manifests/${reference}`;
@@ -103,6 +106,91 @@ test('what is cached is served while its upstream is left alone, and nobody wait
   upstream.forgetRequests();
   expect(await ask(app, manifest('1'))).toMatchObject({ status: 200, cache: 'fwd=stale; detail=stale' });
   expect(upstream.count()).toBe(0);
+});
+
+type StaleRules = Readonly<Record<string, 'serve' | 'fail'>>;
+
+const tags = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'];
+
+/** An upstream, and a mirror that pulled all of `tags` longer ago than it may trust them. */
+async function allPulled(staleOn: StaleRules): Promise<Dead> {
+  const upstream = await startFakeRegistry();
+  for (const tag of tags) upstream.content.add(repository, tag, image());
+  const app = await startApp(mirrorOf(upstream, { freshness: { tag: '0s', staleOn } }));
+  for (const tag of tags) expect((await ask(app, manifest(tag))).status).toBe(200);
+  await app.quiet();
+  upstream.forgetRequests();
+  return { upstream, app };
+}
+
+async function statusOfEach(app: RunningApp, asked: readonly string[]): Promise<readonly number[]> {
+  const statuses: number[] = [];
+  for (const tag of asked) statuses.push((await ask(app, manifest(tag))).status);
+  return statuses;
+}
+
+async function servedStale(app: RunningApp, reason: string): Promise<number> {
+  return (await app.metrics()).sum('layerwell_stale_served_total', { reason });
+}
+
+const troubles: readonly {
+  readonly what: string;
+  readonly fault: Fault;
+  readonly cause: string;
+  readonly other: string;
+}[] = [
+  { what: 'breaks every connection', fault: { dropConnection: true }, cause: 'connect', other: 'error' },
+  { what: 'answers 503', fault: { status: 503 }, cause: 'error', other: 'connect' },
+];
+
+test.each(troubles)(
+  'while an upstream $what, a rule for another cause changes nothing: every cached tag is served, before it is left alone and after',
+  async ({ fault, cause, other }) => {
+    const { upstream, app } = await allPulled({ [other]: 'fail' });
+    upstream.script({}, fault);
+    expect(await statusOfEach(app, tags)).toEqual(tags.map(() => 200));
+    expect(await circuitState(app)).toBe('open');
+    expect([await servedStale(app, cause), await servedStale(app, other)]).toEqual([tags.length, 0]);
+  },
+);
+
+test.each(troubles)(
+  'while an upstream $what, a rule against that serves no cached tag, neither before it is left alone nor after',
+  async ({ fault, cause }) => {
+    const { upstream, app } = await allPulled({ [cause]: 'fail' });
+    upstream.script({}, fault);
+    expect(await statusOfEach(app, tags)).toEqual(tags.map(() => 503));
+    expect(await circuitState(app)).toBe('open');
+    expect(await servedStale(app, cause)).toBe(0);
+  },
+);
+
+test('an upstream that fails otherwise when it is tried again is judged by that from then on', async () => {
+  const { upstream, app } = await allPulled({ connect: 'fail' });
+  upstream.script({}, { status: 503 });
+  expect(await statusOfEach(app, tags)).toEqual(tags.map(() => 200));
+  upstream.clearScripts();
+  upstream.script({}, { dropConnection: true });
+  app.clock.advance(openMs);
+  expect(await statusOfEach(app, tags)).toEqual(tags.map(() => 503));
+});
+
+test('a registry whose certificate is not trusted is answered for by 502, also while it is left alone', async () => {
+  const { certificate, key } = await selfSigned('registry');
+  const app = await startApp(mirrorOf({ url: await serveTls({ cert: certificate, key }) }));
+  expect(await statusOfEach(app, tags)).toEqual(tags.map(() => 502));
+  expect(await circuitState(app)).toBe('open');
+  expect((await ask(app, manifest('a'))).headers['retry-after']).toBe('10');
+});
+
+test('a registry that did not answer in time is answered for by 504, also while it is left alone', async () => {
+  const upstream = await startFakeRegistry();
+  upstream.script({}, { holdHeaders: gate() });
+  const timeouts = { connect: '50ms', headers: '50ms' };
+  const app = await startApp({ upstreams: { 'docker.io': { url: upstream.url, timeouts } } });
+  expect(await statusOfEach(app, tags)).toEqual(tags.map(() => 504));
+  expect(await circuitState(app)).toBe('open');
+  expect(upstream.count()).toBe(3);
 });
 
 test('one upstream that is left alone takes nothing from another', async () => {
