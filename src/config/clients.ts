@@ -7,7 +7,9 @@ export const clients = z
       .describe('Who may pull: `anonymous`, everyone who reaches the listener.')
       .prefault('anonymous'),
     idleTimeout: durationMs().describe('A client that takes nothing for so long is cut off.').prefault('5m'),
-    maxConnections: count().describe('Connections at the same time; further ones are closed at once.').prefault(10_000),
+    maxConnections: count()
+      .describe('Connections at the same time; a hundred more are told to come back, further ones are closed at once.')
+      .prefault(10_000),
     maxRequests: count()
       .describe('Requests that are answered at the same time; further ones get 503 with Retry-After.')
       .prefault(4_000),

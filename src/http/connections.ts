@@ -9,7 +9,14 @@ export class Connections {
   readonly #accepted = new Set<Duplex>();
   /** How many answers run on each. */
   readonly #answersOn = new Map<Duplex, number>();
+  /** Those that came when there were enough. */
+  readonly #surplus = new WeakSet<Duplex>();
+  readonly #max: number;
   #isDraining = false;
+
+  constructor({ max = Infinity }: { readonly max?: number | undefined } = {}) {
+    this.#max = max;
+  }
 
   accepted(socket: Duplex): void {
     this.#accepted.add(socket);
@@ -18,6 +25,7 @@ export class Connections {
 
   /** From now on it may be asked something. */
   opened(socket: Duplex): void {
+    if (this.#answersOn.size >= this.#max) this.#surplus.add(socket);
     this.#answersOn.set(socket, 0);
     socket.once('close', () => this.#answersOn.delete(socket));
     if (this.#isDraining) socket.destroy();
@@ -30,6 +38,11 @@ export class Connections {
       this.#count(socket, -1);
       if (this.#isDraining) closeIfIdle(socket, this.#answersOn.get(socket));
     };
+  }
+
+  /** Whether it is one too many: it may ask once, and is told to come back. */
+  isSurplus(socket: Duplex): boolean {
+    return this.#surplus.has(socket);
   }
 
   isAnswering(socket: Duplex): boolean {

@@ -15,6 +15,7 @@ import { type AccessLine, tellOfRequests } from './middleware/access-log.ts';
 import { answerErrors } from './middleware/errors.ts';
 import { maxHeaders, type OverloadLimits, refuseOverload } from './middleware/overload.ts';
 import type { ReadBuffers } from './read-buffers.ts';
+import { refuseSurplus } from './surplus.ts';
 import { unlessBroken } from './unless-broken.ts';
 import { registryRoutes } from './routes.ts';
 
@@ -83,7 +84,7 @@ export interface ListenOptions {
   readonly idleTimeoutMs: number;
   /** A client whose headers are not whole after this long is cut; for tests. */
   readonly headersTimeoutMs?: number | undefined;
-  /** Connections beyond it are closed at once. */
+  /** Connections beyond it are told to come back; {@link spareConnections} of them, and further ones are closed at once. */
   readonly maxConnections?: number | undefined;
   readonly onRejected?: (() => void) | undefined;
 }
@@ -91,21 +92,29 @@ export interface ListenOptions {
 /** Every client sends its headers in one piece. Who dribbles them holds a connection that others want (slowloris). */
 const maxHeadersMs = 20_000;
 
+/** So many clients at a time can be told that there are too many. */
+const spareConnections = 100;
+
 /** A listening socket that can be drained. */
 export class Listener {
   readonly name: string;
   readonly #server: Server;
   readonly #options: ListenOptions;
-  readonly #connections = new Connections();
+  readonly #connections: Connections;
   #isDraining = false;
 
   constructor(app: Pick<Koa, 'callback'>, options: ListenOptions) {
     this.name = options.name;
     this.#options = options;
+    this.#connections = new Connections({ max: options.maxConnections });
     const answer = app.callback();
     const broken = new BrokenRequests({ connections: this.#connections });
     const handle: RequestListener = (request, response) => {
       response.once('close', this.#connections.answering(request.socket));
+      if (this.#connections.isSurplus(request.socket)) {
+        options.onRejected?.();
+        return refuseSurplus(response);
+      }
       if (this.#isDraining) response.setHeader('Connection', 'close');
       void answer(request, response); // Koa answers every failure itself.
     };
@@ -128,7 +137,7 @@ export class Listener {
       if (socket.writableLength > 0 || !this.#connections.isAnswering(socket)) socket.destroy();
     });
     this.#server.maxHeadersCount = maxHeaders + 1;
-    if (options.maxConnections !== undefined) this.#server.maxConnections = options.maxConnections;
+    if (options.maxConnections !== undefined) this.#server.maxConnections = options.maxConnections + spareConnections;
     this.#server.on('drop', () => options.onRejected?.());
   }
 

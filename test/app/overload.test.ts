@@ -69,7 +69,7 @@ async function connected({ host }: RunningApp): Promise<Socket> {
   return socket;
 }
 
-test('beyond the limit of connections new ones are closed, and those there are go on', async () => {
+test('beyond the limit of connections new ones are told when to come back, and those there are go on', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(1_000_000);
   upstream.content.addBlob(repository, blob);
@@ -78,11 +78,40 @@ test('beyond the limit of connections new ones are closed, and those there are g
   const app = await startApp(mirrorOf(upstream, { clients: { maxConnections: 2 } }));
   const pulling = await open(app, `/v2/${repository}/blobs/${blob.digest}`);
   await connected(app);
-  const third = await connected(app);
-  await once(third, 'close');
+  const refused = await ask(app, '/v2/');
+  expect(refused).toMatchObject({ status: 503, headers: { 'retry-after': '2', connection: 'close' } });
+  expect(JSON.parse(refused.body.toString())).toMatchObject({ errors: [{ code: 'UNAVAILABLE' }] });
   half.open();
   expect((await pulling.rest()).equals(blob.bytes)).toBe(true);
   expect((await app.metrics()).sum(rejected, { reason: 'connections' })).toBe(1);
+});
+
+test('a crowd of connections far beyond the limit is closed at once', async () => {
+  const upstream = await startFakeRegistry();
+  const app = await startApp(mirrorOf(upstream, { clients: { maxConnections: 2 } }));
+  const [told] = await Promise.all(Array.from({ length: 102 }, () => connected(app)));
+  const dropped = await connected(app);
+  await once(dropped, 'close');
+  expect((await app.metrics()).sum(rejected, { reason: 'connections' })).toBe(1);
+  told?.destroy();
+});
+
+test('of a crowd of downloads a thousand wait for their turn, and the next is told to come back', async () => {
+  const upstream = await startFakeRegistry();
+  const answering = gate();
+  upstream.script({ path: blobs }, { holdHeaders: answering });
+  const config = { download: { maxConcurrent: 1 }, clients: { maxRequests: 2_000 } };
+  const app = await startApp(mirrorOf(upstream, config));
+  const pull = (index: number) => ask(app, `/v2/${repository}/blobs/${randomBlob(10, `blob ${index}`).digest}`);
+  const first = pull(0);
+  await upstream.arrived('GET', blobs);
+  const crowd = Array.from({ length: 1_001 }, (_, index) => pull(index + 1));
+  const refused = await Promise.race(crowd);
+  expect(refused).toMatchObject({ status: 503, headers: { 'retry-after': '5' } });
+  expect(upstream.count('GET', blobs)).toBe(1);
+  answering.open();
+  const answers = await Promise.all([first, ...crowd]);
+  expect(answers.filter(({ status }) => status === 404)).toHaveLength(1_001);
 });
 
 test('no more blobs are downloaded at once than allowed; the others wait for their turn, and all are served', async () => {
