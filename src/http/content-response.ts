@@ -66,6 +66,7 @@ export function beginContent(ctx: RegistryContext, facts: ContentFacts, answer: 
   const { exchange } = ctx.state;
   const { digest, size, mediaType, cache, ageMs } = facts;
   exchange.cache = cache.word;
+  exchange.staleReason = cache.reason;
   if (answer.status === 416) {
     ctx.set('Content-Range', `bytes */${size ?? '*'}`);
     throw new OciError('RANGE_INVALID', 'the range lies outside the content');

@@ -15,6 +15,8 @@ export class Exchange implements Waiting, Impatient {
   readonly startedAt = performance.now();
   kind: AnsweredEvent['kind'] = 'other';
   cache: CacheWord = 'none';
+  /** Why something stale was served. */
+  staleReason: string | undefined;
   upstream = 'none';
   repository: string | undefined;
   reference: string | undefined;

@@ -2,6 +2,7 @@ import type { Mirror, Place } from '../mirror/mirror.ts';
 import type { Digest } from '../oci/digest.ts';
 import { OciError } from '../oci/errors.ts';
 import { ociIndex } from '../oci/media-types.ts';
+import type { CacheStatus } from '../mirror/ports.ts';
 import { cacheStatusHeader } from './cache-status.ts';
 import type { RegistryContext } from './exchange.ts';
 
@@ -13,8 +14,7 @@ const defaultCatalogPage = 100;
 export async function answerTagList(ctx: RegistryContext, mirror: Mirror, place: Place, name: string): Promise<void> {
   const page = pageOf(ctx, maxPageSize);
   const { listing, cache } = await mirror.tagList(place, ctx.state.exchange);
-  ctx.state.exchange.cache = cache.word;
-  setCacheStatus(ctx, cache);
+  tellOfCache(ctx, cache);
   const { last } = page;
   const following = last === undefined ? listing.tags : listing.tags.filter((tag) => tag > last);
   const tags = following.slice(0, page.limit);
@@ -30,8 +30,7 @@ export async function answerReferrers(
   digest: Digest,
 ): Promise<void> {
   const { listing, cache } = await mirror.referrers(place, digest, ctx.state.exchange);
-  ctx.state.exchange.cache = cache.word;
-  setCacheStatus(ctx, cache);
+  tellOfCache(ctx, cache);
   const artifactType = queryOf(ctx).get('artifactType');
   const manifests =
     artifactType === null ? listing : listing.filter((referrer) => referrer.artifactType === artifactType);
@@ -74,7 +73,10 @@ function queryOf(ctx: RegistryContext): URLSearchParams {
   return new URLSearchParams(ctx.querystring);
 }
 
-function setCacheStatus(ctx: RegistryContext, cache: Parameters<typeof cacheStatusHeader>[0]): void {
+function tellOfCache(ctx: RegistryContext, cache: CacheStatus): void {
+  const { exchange } = ctx.state;
+  exchange.cache = cache.word;
+  exchange.staleReason = cache.reason;
   const header = cacheStatusHeader(cache);
   if (header !== undefined) ctx.set('Cache-Status', header);
 }

@@ -81,5 +81,5 @@ export class StandIns {
 
 function statusOf(cause: unknown): number | undefined {
   if (cause instanceof UpstreamError) return cause.upstreamStatus;
-  return cause instanceof OciError ? cause.status : undefined;
+  return cause instanceof OciError ? (cause.upstreamStatus ?? cause.status) : undefined;
 }

@@ -26,11 +26,18 @@ export class OciError extends Error {
   override readonly name = 'OciError';
   readonly code: OciErrorCode;
   readonly detail: unknown;
+  /** What an upstream answered instead, where that is told in other words: its 401 is our 403. */
+  readonly upstreamStatus: number | undefined;
 
-  constructor(code: OciErrorCode, message: string, more: { detail?: unknown; cause?: unknown } = {}) {
+  constructor(
+    code: OciErrorCode,
+    message: string,
+    more: { detail?: unknown; cause?: unknown; upstreamStatus?: number | undefined } = {},
+  ) {
     super(message, { cause: more.cause });
     this.code = code;
     this.detail = more.detail;
+    this.upstreamStatus = more.upstreamStatus;
   }
 
   get status(): number {
@@ -44,10 +51,12 @@ export class OciError extends Error {
  *     connect, dns, tls   nobody could be reached            503
  *     timeout             it did not answer in time          504
  *     overloaded          429, ours or the upstream's        429
- *     unavailable         5xx, or a breaker is open          503
+ *     unavailable         5xx                                503
  *     refused             it refused the mirror's account    502
  *     misbehaving         wrong bytes, broken protocol       502
  *     busy                the mirror itself is at its limit  503
+ *
+ * An upstream that is left alone for a while is in the trouble that it was in when it was asked last.
  */
 const statusByTrouble = {
   connect: 503,

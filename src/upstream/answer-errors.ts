@@ -35,7 +35,7 @@ export async function failureOf(answer: Answer, refusal: Refusal): Promise<OciEr
   if (refusal.isElsewhere && refusal.missing === 'BLOB_UNKNOWN') {
     return new UpstreamError('refused', `${url.host} refused what the registry sent us there for (${status})`, more);
   }
-  if (!refusal.isAuthenticated) return new OciError('DENIED', `${url.host} refuses this to anonymous callers`);
+  if (!refusal.isAuthenticated) return new OciError('DENIED', `${url.host} refuses this to anonymous callers`, more);
   return new UpstreamError('refused', `${url.host} refused the mirror's account (${status})`, more);
 }
 

@@ -10,6 +10,8 @@ export interface AccessLine {
   readonly path: string;
   readonly status: number;
   readonly cache: string;
+  /** Why something stale was served: a trouble of the upstream, or `gone`. */
+  readonly staleReason: string | undefined;
   readonly upstream: string;
   readonly repository: string | undefined;
   readonly reference: string | undefined;
@@ -38,7 +40,7 @@ export function tellOfRequests({ observer, log, patienceMs }: AccessLogDeps): Mi
       exchange.end();
       const endedAt = performance.now();
       const durationMs = endedAt - exchange.startedAt;
-      const { kind, cache, upstream, repository, reference, bytes } = exchange;
+      const { kind, cache, staleReason, upstream, repository, reference, bytes } = exchange;
       const method = req.method ?? '';
       const status = res.statusCode;
       const aborted = !res.writableFinished;
@@ -49,6 +51,7 @@ export function tellOfRequests({ observer, log, patienceMs }: AccessLogDeps): Mi
         path: pathOf(req.url ?? ''),
         status,
         cache,
+        staleReason,
         upstream,
         repository,
         reference,
