@@ -139,6 +139,7 @@ export function createApp({
         observer,
         everyMs: config.storage.scrubEveryMs,
         bytesPerSecond: config.storage.scrubBytesPerSecond,
+        random: () => Math.random(),
         onSetAside: (digest) => assembled.storeAgain(digest),
         wait: (ms, { signal }) => sleep(ms, undefined, { signal }),
       }),

@@ -1,14 +1,16 @@
 import { createHash } from 'node:crypto';
-import { algorithmOf, type Digest, digestFrom } from '../oci/digest.ts';
+import { algorithmOf, type Digest, digestFrom, hexOf } from '../oci/digest.ts';
 import type { BlobStore, Clock, Observer, StoredBlob, Waiting } from './ports.ts';
 
 export interface ScrubberDeps {
-  readonly store: BlobStore;
+  readonly store: Pick<BlobStore, 'list' | 'open' | 'setAside'>;
   readonly clock: Clock;
   readonly observer: Observer;
   /** From the beginning of one round to that of the next. Infinity: never. */
   readonly everyMs: number;
   readonly bytesPerSecond: number;
+  /** From 0 up to 1. */
+  readonly random: () => number;
   /** Told of what was set aside: somebody may still have it. */
   readonly onSetAside: (digest: Digest) => void;
   /** Resolves after `ms`. @throws when the signal aborts before. */
@@ -19,7 +21,8 @@ const pieceBytes = 256 * 1024;
 
 /**
  * Reads everything stored again, at a bounded rate, round after round. What does not hash to its name is set aside, counted, and
- * fetched again by the next pull. A round begins when the process does; a blob that somebody reads or evicts meanwhile is no matter.
+ * fetched again by the next pull. A round begins when the process does, somewhere else among the digests each time, so that also a
+ * process that never lives to the end of one gets to everything. A blob that somebody reads or evicts meanwhile is no matter.
  */
 export class Scrubber {
   readonly name = 'scrubber';
@@ -44,10 +47,14 @@ export class Scrubber {
   async round({ signal }: Waiting): Promise<void> {
     const startedAtMs = this.#deps.clock.now();
     const buffer = Buffer.allocUnsafeSlow(pieceBytes);
+    const firstPlace = this.#deps.random();
     let checkedBytes = 0;
-    for await (const { digest } of this.#deps.store.list()) {
-      signal.throwIfAborted();
-      checkedBytes += await this.#check(digest, buffer, { signal });
+    for (const isFirstHalf of [true, false]) {
+      for await (const { digest } of this.#deps.store.list()) {
+        if (placeOf(digest) >= firstPlace !== isFirstHalf) continue;
+        signal.throwIfAborted();
+        checkedBytes += await this.#check(digest, buffer, { signal });
+      }
     }
     this.#deps.observer.scrubbed({ bytes: checkedBytes, durationMs: this.#deps.clock.now() - startedAtMs });
   }
@@ -97,4 +104,9 @@ export class Scrubber {
       await this.#deps.wait((bytes / this.#deps.bytesPerSecond) * 1000, waiting);
     }
   }
+}
+
+/** Where a digest stands among all there could be, from 0 up to 1. */
+function placeOf(digest: Digest): number {
+  return Number.parseInt(hexOf(digest).slice(0, 4), 16) / 0x10000;
 }

@@ -1,8 +1,8 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { Scrubber } from '../../../src/mirror/scrubber.ts';
-import { type Digest, digestOf } from '../../../src/oci/digest.ts';
+import { Scrubber, type ScrubberDeps } from '../../../src/mirror/scrubber.ts';
+import { type Digest, digestOf, hexOf } from '../../../src/oci/digest.ts';
 import { blobPath } from '../../../src/storage/layout.ts';
 import { fileStores } from '../../support/file-stores.ts';
 import { temporaryDirectory } from '../../support/temp-directory.ts';
@@ -27,7 +27,7 @@ async function flipFirstByte(path: string): Promise<void> {
   await file.close();
 }
 
-function scrubberOver({ store, clock }: Awaited<ReturnType<typeof stored>>, waits: number[] = []) {
+function scrubberOver({ store, clock }: Pick<ScrubberDeps, 'store' | 'clock'>, waits: number[] = [], firstPlace = 0) {
   const wait = async (ms: number) => waits.push(ms);
   return new Scrubber({
     store,
@@ -35,6 +35,7 @@ function scrubberOver({ store, clock }: Awaited<ReturnType<typeof stored>>, wait
     observer: new RecordingObserver(),
     everyMs: 1_000,
     bytesPerSecond: 100,
+    random: () => firstPlace,
     onSetAside: () => {},
     wait,
   });
@@ -70,4 +71,31 @@ test('stopping ends a round at once', async () => {
 
   await expect(scrubberOver(kept).round({ signal: stop.signal })).rejects.toThrow('stopping');
   expect(kept.corrupt).toEqual([]);
+});
+
+test('wherever a round begins, it looks at everything once', async () => {
+  const texts = Array.from({ length: 20 }, (_, index) => 'x'.repeat(index + 1));
+  const kept = await stored(...texts);
+  const all = texts.map(({ length }) => length * 10).toSorted((one, other) => one - other);
+  for (const firstPlace of [0, 0.3, 0.99]) {
+    const waits: number[] = [];
+    await scrubberOver(kept, waits, firstPlace).round(never);
+    expect(waits.toSorted((one, other) => one - other)).toEqual(all);
+  }
+});
+
+test('a round may begin at the far end, so that what is there has its turn though the process ends soon', async () => {
+  const kept = await stored(...Array.from({ length: 20 }, (_, index) => 'x'.repeat(index + 1)));
+  const last = kept.digests.toSorted().at(-1);
+  if (!last) throw new Error('there are twenty');
+  const place = Number.parseInt(hexOf(last).slice(0, 4), 16) / 0x10000;
+  const stop = new AbortController();
+  const lookedAt: Digest[] = [];
+  const open = async (digest: Digest) => {
+    if (lookedAt.push(digest) === 2) stop.abort(new Error('stopping'));
+    return kept.store.open(digest);
+  };
+  const store = { list: () => kept.store.list(), open, setAside: async () => {} };
+  await expect(scrubberOver({ ...kept, store }, [], place).round(stop)).rejects.toThrow('stopping');
+  expect(lookedAt[0]).toBe(last);
 });
