@@ -14,18 +14,25 @@ export interface Route {
   readonly proxy: string | undefined;
 }
 
+/** How names are resolved. */
+export interface Lookups {
+  readonly any: LookupFunction;
+  /** Refuses names of private addresses. */
+  readonly checked: LookupFunction;
+}
+
 /** Response headers beyond this are refused (UND_ERR_HEADERS_OVERFLOW). */
 const maxHeaderBytes = 32 * 1024;
 
 /** One undici agent for each route of one upstream, made when it is first needed. */
 export class Agents {
   readonly #settings: UpstreamSettings;
-  readonly #publicLookup: LookupFunction;
+  readonly #lookups: Lookups;
   readonly #made = new Map<string, Dispatcher>();
 
-  constructor(settings: UpstreamSettings, publicLookup: LookupFunction) {
+  constructor(settings: UpstreamSettings, lookups: Lookups) {
     this.#settings = settings;
-    this.#publicLookup = publicLookup;
+    this.#lookups = lookups;
   }
 
   get(route: Route): Dispatcher {
@@ -48,14 +55,14 @@ export class Agents {
   }
 
   #make(route: Route): Dispatcher {
-    const connect = connectOptionsOf(route, this.#settings, this.#publicLookup);
+    const connect = connectOptionsOf(route, this.#settings, this.#lookups);
     const options = this.#agentOptions();
     if (route.proxy === undefined) return new Agent({ ...options, connect });
     return new ProxyAgent({
       ...options,
       uri: route.proxy,
       requestTls: connect,
-      proxyTls: connect.ca === undefined ? {} : { ca: connect.ca },
+      proxyTls: { lookup: this.#lookups.any, ...(connect.ca === undefined ? {} : { ca: connect.ca }) },
     });
   }
 
@@ -80,7 +87,7 @@ export class Agents {
 export function connectOptionsOf(
   { hasIdentity, isKnown, isChecked }: Route,
   { tls, timeouts }: UpstreamSettings,
-  lookup: LookupFunction,
+  lookups: Lookups,
 ) {
   const { ca, certificate, key, insecureSkipVerify } = tls;
   return {
@@ -88,6 +95,6 @@ export function connectOptionsOf(
     rejectUnauthorized: !(isKnown && insecureSkipVerify),
     ...(ca === undefined ? {} : { ca: [...getCACertificates('default'), ca] }),
     ...(hasIdentity && certificate !== undefined && key !== undefined ? { cert: certificate, key } : {}),
-    ...(isChecked ? { lookup } : {}),
+    lookup: isChecked ? lookups.checked : lookups.any,
   };
 }

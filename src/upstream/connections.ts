@@ -7,6 +7,7 @@ import { createPrivateAddressCheck, type IsPrivateAddress } from './private-addr
 import { createProxyChoice } from './proxy.ts';
 import { publicLookup } from './public-lookup.ts';
 import type { UpstreamSettings } from './settings.ts';
+import { forSockets, type Lookup } from './shared-lookup.ts';
 
 /** The sockets to one upstream and to the places it sends us. */
 export interface Connections {
@@ -42,10 +43,15 @@ export interface Origins {
  * Node asks `lookup` for names only: address literals are checked before connecting. Behind a proxy no address is seen, so only
  * what is listed is reached.
  */
-export function createConnections(settings: UpstreamSettings, { own, exact, named }: Origins): Connections {
+export function createConnections(
+  settings: UpstreamSettings,
+  { own, exact, named }: Origins,
+  lookup: Lookup,
+): Connections {
   const { realmHosts, redirectHosts } = settings;
   const isPrivate = createPrivateAddressCheck();
-  const agents = new Agents(settings, publicLookup(isPrivate));
+  const lookups = { any: forSockets(lookup), checked: forSockets(publicLookup(lookup, isPrivate)) };
+  const agents = new Agents(settings, lookups);
   const proxyOf = createProxyChoice(settings.proxy);
   const isOwn = hostMatcher([...own.map(hostAndPort), ...realmHosts]);
   const isListed = hostMatcher(redirectHosts);

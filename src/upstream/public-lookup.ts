@@ -1,17 +1,12 @@
-import { lookup as resolve } from 'node:dns';
-import type { LookupFunction } from 'node:net';
 import type { IsPrivateAddress } from './private-addresses.ts';
+import type { Lookup } from './shared-lookup.ts';
 
-/** Resolves names for a socket that is about to connect, and refuses a name if any of its addresses is private. */
-export function publicLookup(isPrivate: IsPrivateAddress): LookupFunction {
-  return (hostname, options, done) => {
-    resolve(hostname, { ...options, all: true }, (error, addresses) => {
-      if (error) return done(error, []);
-      if (addresses.some(({ address }) => isPrivate(address))) return done(new PrivateAddressError(hostname), []);
-      return options.all === true
-        ? done(null, addresses)
-        : done(null, addresses[0]?.address ?? '', addresses[0]?.family);
-    });
+/** Refuses a name if any of its addresses is private: those that are about to be dialled, also where they were found for somebody else. */
+export function publicLookup(lookup: Lookup, isPrivate: IsPrivateAddress): Lookup {
+  return async (hostname, options) => {
+    const addresses = await lookup(hostname, options);
+    if (addresses.some(({ address }) => isPrivate(address))) throw new PrivateAddressError(hostname);
+    return addresses;
   };
 }
 

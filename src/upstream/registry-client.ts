@@ -8,6 +8,7 @@ import { admitsAnyHost } from './name-pattern.ts';
 import { type EndpointProbe, probeEndpoint } from './probe.ts';
 import { createRetry, type Pauses, realPauses } from './retry.ts';
 import type { UpstreamSettings } from './settings.ts';
+import { createSharedLookup, type Lookup } from './shared-lookup.ts';
 import { askVisibility } from './visibility.ts';
 
 export interface RegistryClientDeps {
@@ -20,6 +21,8 @@ export interface RegistryClientDeps {
   readonly observer: Observer;
   /** Before something is asked again. */
   readonly pauses?: Pauses;
+  /** Shared with other upstreams; absent: its own. */
+  readonly lookup?: Lookup;
 }
 
 /** One registry the mirror pulls from, with its sockets. */
@@ -38,6 +41,7 @@ export interface RegistryClient extends Upstream {
  */
 export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   const { name, label, settings, clock, observer, pauses = realPauses } = deps;
+  const { lookup = createSharedLookup({ clock }) } = deps;
   const url = new URL(settings.url ?? `https://${name}`);
   const mirrors = (settings.mirrors ?? []).map((mirror) => ({ ...mirror, url: new URL(mirror.url) }));
   // A name that a pattern admitted was chosen by a client: it may not lead to private addresses.
@@ -49,8 +53,8 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
     exact: [...exact, ...mirrorUrls],
     named: [...named, ...mirrorUrls],
   };
-  const connections = createConnections(settings, origins);
-  const strangers = createConnections(withoutCertificate(settings), origins);
+  const connections = createConnections(settings, origins, lookup);
+  const strangers = createConnections(withoutCertificate(settings), origins, lookup);
   const cloudAgents = createCloudAgents(settings);
   const common = { name, label, connections, cloudAgents, settings, clock, observer };
   const { credentials, repositoryPrefix } = settings;

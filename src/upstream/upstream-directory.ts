@@ -4,6 +4,7 @@ import { bySpecificity, isPattern, namePatternMatcher } from './name-pattern.ts'
 import { createRegistryClient, type RegistryClient } from './registry-client.ts';
 import type { Pauses } from './retry.ts';
 import type { UpstreamSettings } from './settings.ts';
+import { createSharedLookup, type Lookup } from './shared-lookup.ts';
 
 export interface UpstreamDirectoryDeps {
   /** By the registry's name as clients write it, or a pattern. */
@@ -14,6 +15,8 @@ export interface UpstreamDirectoryDeps {
   readonly pauses?: Pauses;
   /** How many names that match patterns keep their connections. */
   readonly maxMatchedNames?: number;
+  /** How all of them resolve names. */
+  readonly lookup?: Lookup;
 }
 
 /** The directory with its sockets. */
@@ -29,7 +32,8 @@ export interface OpenUpstreamDirectory extends UpstreamDirectory {
  * pattern get a client of their own; the least recently used of them lose their connections once what is under way has ended.
  */
 export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstreamDirectory {
-  const exact = exactClients(deps);
+  const { lookup = createSharedLookup({ clock: deps.clock }) } = deps;
+  const exact = exactClients({ ...deps, lookup });
   const patterns = patternEntries(deps.entries);
   const matched = new LRUCache<string, RegistryClient>({
     max: deps.maxMatchedNames ?? 256,
@@ -41,7 +45,7 @@ export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstre
     if (known) return known;
     const entry = patterns.find(({ matches }) => matches(name));
     if (!entry) return undefined;
-    const client = createRegistryClient({ ...deps, name, label: entry.label, settings: entry.settings });
+    const client = createRegistryClient({ ...deps, lookup, name, label: entry.label, settings: entry.settings });
     matched.set(name, client);
     return client;
   };

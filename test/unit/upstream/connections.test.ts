@@ -5,12 +5,15 @@ import { describe, expect, test } from 'vitest';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
 import { connectOptionsOf } from '../../../src/upstream/agents.ts';
 import { defaultUpstreamSettings } from '../../../src/upstream/settings.ts';
+import { createSharedLookup } from '../../../src/upstream/shared-lookup.ts';
 import { startFakeRegistry } from '../../support/fake-registry.ts';
 import { freePort } from '../../support/free-port.ts';
 import { gate } from '../../support/gate.ts';
 import { image, randomBlob } from '../../support/images.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
 import { thisTest } from '../../support/owner.ts';
 import { selfSigned } from './certificates.ts';
+import { countConnections } from './count-connections.ts';
 import { sendJson, type Server, serve } from './serve.ts';
 import { serveTls } from './serve-tls.ts';
 import { clientOf, patiently } from './start-client.ts';
@@ -64,17 +67,17 @@ describe('TLS', () => {
     },
   ])('waived verification and the client certificate are for $route: $verified, $identified', (expected) => {
     const tls = { insecureSkipVerify: true, certificate: 'c', key: 'k' };
-    const lookup = () => {};
+    const lookups = { any: () => {}, checked: () => {} };
 
     const options = connectOptionsOf(
       { ...expected.route, proxy: undefined },
       { ...defaultUpstreamSettings, tls },
-      lookup,
+      lookups,
     );
 
     expect(options.rejectUnauthorized).toBe(expected.verified);
     expect('cert' in options).toBe(expected.identified);
-    expect('lookup' in options).toBe(expected.checked);
+    expect(options.lookup).toBe(expected.checked ? lookups.checked : lookups.any);
   });
 
   test('what one upstream trusts, another one at the same address does not', async () => {
@@ -123,6 +126,70 @@ test('every request says which program asks: Docker Hub answers 403 to those tha
   await clientOf(registry.url, { userAgent: 'layerwell/1.2.3' }).client.getManifest(repository, latest, patiently);
 
   expect(registry.seen.map(({ headers }) => headers['user-agent'])).toEqual(Array(3).fill('layerwell/1.2.3'));
+});
+
+describe('names', () => {
+  const here = [{ address: '127.0.0.1', family: 4 }];
+  const portOf = (server: Server) => new URL(server.url).port;
+  const answering = () => serve((_, response) => void response.writeHead(200, manifest).end('{}'));
+
+  test('a host whose lookup hangs costs one lookup, however many connections wait for it, and another host none of its time', async () => {
+    const port = portOf(await answering());
+    const resolved = gate();
+    const asked: string[] = [];
+    const lookup = createSharedLookup({
+      clock: new ManualClock(),
+      lookup: async (hostname) => {
+        asked.push(hostname);
+        if (hostname === 'slow.test') await resolved.opened;
+        return here;
+      },
+    });
+    const slow = clientOf(`http://slow.test:${port}`, {}, { lookup }).client;
+    const other = clientOf(`http://other.test:${port}`, {}, { lookup }).client;
+
+    const waiting = Array.from({ length: 20 }, () => slow.getManifest(repository, latest, patiently));
+
+    expect(await other.getManifest(repository, latest, patiently)).toMatchObject({ digest: expect.any(String) });
+    expect(asked).toEqual(['slow.test', 'other.test']);
+    resolved.open();
+    expect(await Promise.all(waiting)).toHaveLength(20);
+    expect(asked).toHaveLength(2);
+  });
+
+  test('an address that was found for the registry is no way in for a redirect: what is remembered is judged like what is looked up', async () => {
+    const inside = await countConnections();
+    const registry = await serve(
+      (_, response) => void response.writeHead(307, { location: `http://registry.test:${inside.port}/` }).end(),
+    );
+    let lookups = 0;
+    const lookup = createSharedLookup({
+      clock: new ManualClock(),
+      lookup: async () => {
+        lookups += 1;
+        return here;
+      },
+    });
+
+    const asked = clientOf(`http://registry.test:${portOf(registry)}`, {}, { lookup }).client;
+
+    await expect(asked.getManifest(repository, latest, patiently)).rejects.toMatchObject({
+      trouble: 'misbehaving',
+      message: expect.stringContaining('private address'),
+    });
+    expect({ lookups, connections: inside.connections() }).toEqual({ lookups: 1, connections: 0 });
+  });
+
+  test('a host that cannot be resolved is trouble with its name', async () => {
+    const lookup = createSharedLookup({
+      clock: new ManualClock(),
+      lookup: () => Promise.reject(Object.assign(new Error('no such name'), { code: 'ENOTFOUND' })),
+    });
+
+    const asked = clientOf('http://registry.test', {}, { lookup }).client.getManifest(repository, latest, patiently);
+
+    await expect(asked).rejects.toMatchObject({ trouble: 'dns', message: expect.stringContaining('registry.test') });
+  });
 });
 
 describe('waiting', () => {

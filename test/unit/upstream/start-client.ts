@@ -1,5 +1,6 @@
 import { createRegistryClient, type RegistryClient } from '../../../src/upstream/registry-client.ts';
 import { defaultUpstreamSettings, type UpstreamSettings } from '../../../src/upstream/settings.ts';
+import type { Lookup } from '../../../src/upstream/shared-lookup.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { thisTest } from '../../support/owner.ts';
 import { RecordingObserver } from './recording-observer.ts';
@@ -16,7 +17,10 @@ export interface TestClient {
 export function clientOf(
   url: string,
   settings: Partial<UpstreamSettings> = {},
-  { beforeRetry = async () => {} }: { readonly beforeRetry?: () => Promise<void> } = {},
+  {
+    beforeRetry = async () => {},
+    ...replaced
+  }: { readonly beforeRetry?: () => Promise<void>; readonly lookup?: Lookup } = {},
 ): TestClient {
   const observer = new RecordingObserver();
   const clock = new ManualClock();
@@ -28,7 +32,7 @@ export function clientOf(
     await beforeRetry();
   };
   const pauses = { random: () => 0.5, wait };
-  const client = createRegistryClient({ name, label: name, settings: all, clock, observer, pauses });
+  const client = createRegistryClient({ name, label: name, settings: all, clock, observer, pauses, ...replaced });
   thisTest(() => client.close());
   return { client, observer, clock, pausesMs };
 }

@@ -34,6 +34,25 @@ test('https goes through a tunnel, within which the certificate is verified', as
   expect(proxy.asked).toEqual([`CONNECT ${new URL(url).host}`, `CONNECT ${new URL(url).host}`]);
 });
 
+test('its own name is resolved as all names are, and the name of the registry never', async () => {
+  const proxy = await startProxy();
+  const names: string[] = [];
+  const lookup = async (hostname: string) => {
+    names.push(hostname);
+    return [{ address: '127.0.0.1', family: 4 }];
+  };
+  const url = proxy.url.replace('127.0.0.1', 'proxy.corp.example');
+  const settings = { proxy: { http: url, except: [] } };
+
+  await clientOf('http://registry.corp.example', settings, { lookup }).client.getManifest(
+    repository,
+    latest,
+    patiently,
+  );
+
+  expect(names).toEqual(['proxy.corp.example']);
+});
+
 test('exceptions are reached directly', async () => {
   const registry = await startFakeRegistry();
   registry.content.add(repository, latest, image());

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
 import { defaultUpstreamSettings, type UpstreamSettings } from '../../../src/upstream/settings.ts';
+import type { Lookup } from '../../../src/upstream/shared-lookup.ts';
 import { createUpstreamDirectory } from '../../../src/upstream/upstream-directory.ts';
 import { startFakeRegistry } from '../../support/fake-registry.ts';
 import { image } from '../../support/images.ts';
@@ -11,7 +12,10 @@ import { RecordingObserver } from './recording-observer.ts';
 import { startProxy } from './start-proxy.ts';
 import { patiently } from './start-client.ts';
 
-function directoryOf(entries: Record<string, Partial<UpstreamSettings>>, maxMatchedNames?: number) {
+function directoryOf(
+  entries: Record<string, Partial<UpstreamSettings>>,
+  { maxMatchedNames, lookup }: { readonly maxMatchedNames?: number; readonly lookup?: Lookup } = {},
+) {
   const all = Object.entries(entries).map(
     ([key, settings]) => [key, { ...defaultUpstreamSettings, ...settings }] as const,
   );
@@ -20,6 +24,7 @@ function directoryOf(entries: Record<string, Partial<UpstreamSettings>>, maxMatc
     clock: new ManualClock(),
     observer: new RecordingObserver(),
     ...(maxMatchedNames === undefined ? {} : { maxMatchedNames }),
+    ...(lookup === undefined ? {} : { lookup }),
   });
   thisTest(() => directory.close());
   return directory;
@@ -79,6 +84,21 @@ test('a name that a client chose leads to no private address, though a pattern a
   expect(inside.connections()).toBe(0);
 });
 
+test('the names of all upstreams are resolved in the same place, be they configured or matched by a pattern', async () => {
+  const names: string[] = [];
+  const lookup: Lookup = async (hostname) => {
+    names.push(hostname);
+    throw Object.assign(new Error('no such name'), { code: 'ENOTFOUND' });
+  };
+  const directory = directoryOf({ 'ghcr.io': {}, '*.gcr.io': {} }, { lookup });
+
+  for (const name of ['ghcr.io', 'eu.gcr.io']) {
+    const asked = directory.find(name)?.listTags(parseRepository('a'), patiently);
+    await expect(asked).rejects.toMatchObject({ trouble: 'dns' });
+  }
+  expect(names).toEqual(['ghcr.io', 'eu.gcr.io']);
+});
+
 test('behind a proxy, where no address is seen, any host is none: only those that are listed', async () => {
   const proxy = await startProxy();
   const through = { proxy: { http: proxy.url, https: proxy.url, except: [] } };
@@ -100,7 +120,7 @@ test('behind a proxy, where no address is seen, any host is none: only those tha
 test('a client that was put aside for newer names can still be asked', async () => {
   const registry = await startFakeRegistry();
   registry.content.add('app', 'latest', image());
-  const directory = directoryOf({ '*.example': { url: registry.url } }, 1);
+  const directory = directoryOf({ '*.example': { url: registry.url } }, { maxMatchedNames: 1 });
   const first = directory.find('a.example');
   const ask = () => first?.headManifest(parseRepository('app'), parseTag('latest'), patiently);
   await ask();

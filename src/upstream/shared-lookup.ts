@@ -1,0 +1,70 @@
+import type { LookupAddress, LookupOptions } from 'node:dns';
+import { lookup as resolve } from 'node:dns/promises';
+import type { LookupFunction } from 'node:net';
+import { callbackify } from 'node:util';
+import type { Clock } from '../mirror/ports.ts';
+import { boundedMap } from './bounded-map.ts';
+
+/** All addresses of a host. Rejects with the resolver's error. */
+export type Lookup = (hostname: string, options: Wanted) => Promise<readonly LookupAddress[]>;
+
+type Wanted = Pick<LookupOptions, 'family' | 'hints'>;
+
+export interface SharedLookupDeps {
+  readonly clock: Clock;
+  /** By default the system's. */
+  readonly lookup?: Lookup;
+}
+
+interface Found {
+  readonly addresses: readonly LookupAddress[];
+  readonly untilMs: number;
+}
+
+const rememberedForMs = 5_000;
+const maxRemembered = 1_000;
+
+/**
+ * Looks a host up once for all who want it at the same time, and remembers what was found for five seconds; no failure is remembered.
+ * Each lookup takes a thread until it ends, also when nobody waits for it any more, and there are two for all hosts (libuv: half of the
+ * pool is for what is slow): a host whose lookup hangs must take no more than one.
+ */
+export function createSharedLookup({ clock, lookup = systemLookup }: SharedLookupDeps): Lookup {
+  const underWay = new Map<string, Promise<readonly LookupAddress[]>>();
+  const found = boundedMap<string, Found>(maxRemembered);
+
+  const find = async (key: string, hostname: string, wanted: Wanted) => {
+    const addresses = await lookup(hostname, wanted);
+    found.set(key, { addresses, untilMs: clock.now() + rememberedForMs });
+    return addresses;
+  };
+
+  return async (hostname, { family = 0, hints = 0 }) => {
+    const key = `${hostname} ${family} ${hints}`;
+    const known = found.get(key);
+    if (known && isRemembered(known, clock.now())) return known.addresses;
+    const asked = underWay.get(key) ?? find(key, hostname, { family, hints }).finally(() => void underWay.delete(key));
+    underWay.set(key, asked);
+    return asked;
+  };
+}
+
+/** In the form in which sockets ask: for all addresses, or for the first. */
+export function forSockets(lookup: Lookup): LookupFunction {
+  const find = callbackify(lookup);
+  return (hostname, options, done) => {
+    find(hostname, options, (cause, addresses) => {
+      if (cause) return done(cause, []);
+      return options.all === true
+        ? done(null, [...addresses])
+        : done(null, addresses[0]?.address ?? '', addresses[0]?.family);
+    });
+  };
+}
+
+const systemLookup: Lookup = (hostname, options) => resolve(hostname, { ...options, all: true });
+
+/** A clock that was set back ends it too. */
+function isRemembered({ untilMs }: Found, nowMs: number): boolean {
+  return nowMs < untilMs && nowMs >= untilMs - rememberedForMs;
+}

@@ -1,0 +1,104 @@
+import type { LookupAddress, LookupOptions } from 'node:dns';
+import { expect, test } from 'vitest';
+import { createSharedLookup, forSockets, type Lookup } from '../../../src/upstream/shared-lookup.ts';
+import { gate } from '../../support/gate.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+
+const four = { address: '192.0.2.1', family: 4 };
+const six = { address: '2001:db8::1', family: 6 };
+const rememberedForMs = 5_000;
+
+/** A shared lookup, and what its resolver was asked. */
+function shared(answer: (hostname: string) => Promise<LookupAddress[]> = async () => [four, six]) {
+  const clock = new ManualClock();
+  const asked: string[] = [];
+  const lookup = createSharedLookup({
+    clock,
+    lookup: (hostname, { family, hints }) => {
+      asked.push(`${hostname} ${family} ${hints}`);
+      return answer(hostname);
+    },
+  });
+  return { clock, asked, lookup };
+}
+
+test('twenty who want a host whose lookup hangs cost one lookup, and another host is looked up at once', async () => {
+  const resolved = gate();
+  const { asked, lookup } = shared(async (hostname) => {
+    if (hostname === 'slow.test') await resolved.opened;
+    return [four];
+  });
+  const waiting = Array.from({ length: 20 }, () => lookup('slow.test', {}));
+  expect(await lookup('other.test', {})).toEqual([four]);
+  expect(asked).toEqual(['slow.test 0 0', 'other.test 0 0']);
+  resolved.open();
+  expect(await Promise.all(waiting)).toEqual(waiting.map(() => [four]));
+  expect(asked).toHaveLength(2);
+});
+
+test('what was found is remembered for five seconds', async () => {
+  const { asked, clock, lookup } = shared();
+  await lookup('registry.test', {});
+  clock.advance(rememberedForMs - 1);
+  expect(await lookup('registry.test', {})).toEqual([four, six]);
+  expect(asked).toHaveLength(1);
+  clock.advance(1);
+  await lookup('registry.test', {});
+  expect(asked).toHaveLength(2);
+});
+
+test('a clock that is set back does not make it last longer', async () => {
+  const { asked, clock, lookup } = shared();
+  await lookup('registry.test', {});
+  clock.advance(-60_000);
+  await lookup('registry.test', {});
+  expect(asked).toHaveLength(2);
+});
+
+test('a failure is told to all who wait, and the next one asks again', async () => {
+  const failing = gate();
+  const failure = Object.assign(new Error('try again'), { code: 'EAI_AGAIN' });
+  const answers = [() => failing.opened.then(() => Promise.reject(failure)), async () => [four]];
+  const { asked, lookup } = shared(() => answers.shift()?.() ?? Promise.reject(new Error('asked too often')));
+  const waiting = Promise.allSettled([lookup('registry.test', {}), lookup('registry.test', {})]);
+  failing.open();
+  expect(await waiting).toEqual(Array(2).fill({ status: 'rejected', reason: failure }));
+  expect(await lookup('registry.test', {})).toEqual([four]);
+  expect(asked).toHaveLength(2);
+});
+
+test('a resolver that throws at once is asked again as well', async () => {
+  const { asked, lookup } = shared(() => {
+    throw new TypeError('not a host');
+  });
+  await expect(lookup('', {})).rejects.toThrow('not a host');
+  await expect(lookup('', {})).rejects.toThrow('not a host');
+  expect(asked).toHaveLength(2);
+});
+
+test('who wants addresses of one family only is not given what others found', async () => {
+  const { asked, lookup } = shared();
+  await Promise.all([lookup('registry.test', {}), lookup('registry.test', { family: 6, hints: 1 })]);
+  expect(asked).toEqual(['registry.test 0 0', 'registry.test 6 1']);
+});
+
+/** What a socket is told: an error, or the rest of the arguments. */
+function told(lookup: Lookup, options: LookupOptions): Promise<readonly unknown[]> {
+  return new Promise((resolve) => forSockets(lookup)('registry.test', options, (...answer) => resolve(answer)));
+}
+
+test('a socket is given all addresses, or the first, as it asks', async () => {
+  const { lookup } = shared();
+  expect(await told(lookup, { all: true })).toEqual([null, [four, six]]);
+  expect(await told(lookup, {})).toEqual([null, four.address, 4]);
+});
+
+test('a socket is told why there are none', async () => {
+  const failure = new Error('no such name');
+  expect((await told(() => Promise.reject(failure), { all: true }))[0]).toBe(failure);
+});
+
+test("the system's own resolver is asked where nobody else is", async () => {
+  const lookup = createSharedLookup({ clock: new ManualClock() });
+  expect(await lookup('127.0.0.1', { family: 4 })).toEqual([{ address: '127.0.0.1', family: 4 }]);
+});
