@@ -94,10 +94,11 @@ export function createApp({
   const folders = new DurableFolders({ files: nodeFiles });
   const lock = new StoreLock({ folder: path, files: folders, observer });
   const index = new SqliteIndex({ path: config.index.path, files: folders, observer, clock, runs: lock });
-  const store = new FileBlobStore({ path, observer, clock, failpoint, files });
+  const hold = () => lock.hold();
+  const store = new FileBlobStore({ path, observer, clock, failpoint, files, hold });
   const totals = prompt(() => index.totals(), { withinMs: readWithinMs });
   const freeBytes = prompt(() => store.freeBytes(), { withinMs: readWithinMs });
-  const records = new FileRecordStore({ path, observer, failpoint, files });
+  const records = new FileRecordStore({ path, observer, failpoint, files, hold });
   let upstreams = directoryOf(config, { version, clock, observer });
   const parts = { store, records, index, clock, observer, rateLimits };
   const assembled = assembleMirror(parts, mirrorLimits(config), mirrorRules(config, upstreams));

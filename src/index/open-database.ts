@@ -1,5 +1,6 @@
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { refusesForNow } from '../mirror/disk-refusal.ts';
 import { numberIn, textIn } from './rows.ts';
 import { countTotals, mend, schema, schemaVersion } from './schema.ts';
 import type { StoreRuns } from './store-lock.ts';
@@ -8,8 +9,10 @@ import type { StoreRuns } from './store-lock.ts';
 export interface IndexFiles {
   /** Makes a folder and those above it, where they are missing. */
   make(folder: string): Promise<void>;
-  /** The same. @throws Error when this process may not make files in it. */
-  makeOurs(folder: string): Promise<void>;
+  /** @throws Error when this process may not make files in a folder. A full disk is no reason. */
+  mayChange(folder: string): Promise<void>;
+  /** Makes a file in a folder and removes it. @throws what the disk says to that. */
+  tryOut(folder: string): Promise<void>;
   /** Removes a file, if it is there. */
   remove(path: string): Promise<void>;
 }
@@ -38,34 +41,42 @@ const pagesBetweenCheckpoints = 400;
 const cacheKiB = 16 * 1024;
 
 /**
- * Opens the index for this process alone. One that is broken or of another version is thrown away, and on a full disk it is made in
- * memory: it is only a view.
+ * Opens the index for this process alone. One that is broken or of another version is thrown away, and on a disk that takes
+ * nothing for now it is made in memory: it is only a view, and the next start builds it anew.
  * @throws Error when another process has it open, or when no index can be made at `path`.
  */
 export async function openDatabase(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
-  const { path, files, onBroken } = options;
-  await files.make(dirname(path)).catch((cause: unknown) => cannotBeMade(path, cause));
+  const { path, onBroken } = options;
   try {
-    return openSound(options);
+    return await openFile(options);
   } catch (cause) {
     if (isInUse(cause)) throw new Error(`the index ${path} is in use by another process`, { cause });
+    if (!refusesForNow(cause) && !isFull(cause)) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new Error(`the index ${path} cannot be made: ${reason}`, { cause });
+    }
     onBroken(cause);
+    return openSound({ ...options, path: ':memory:' });
   }
-  try {
-    for (const suffix of ['', '-wal', '-shm', '-journal']) await files.remove(`${path}${suffix}`);
-    return openSound(options);
-  } catch (cause) {
-    if (!isFull(cause)) return cannotBeMade(path, cause);
-    onBroken(cause);
-  }
-  // It is only a view: in memory it serves as well, and the next start builds it anew.
-  return openSound({ ...options, path: ':memory:' });
 }
 
-function cannotBeMade(path: string, cause: unknown): never {
-  throw new Error(`the index ${path} cannot be made: ${cause instanceof Error ? cause.message : String(cause)}`, {
-    cause,
-  });
+async function openFile(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
+  const { path, files, onBroken } = options;
+  await files.make(dirname(path));
+  try {
+    return openSound(options);
+  } catch (cause) {
+    if (isInUse(cause)) throw cause;
+    onBroken(cause);
+  }
+  for (const suffix of ['', '-wal', '-shm', '-journal']) await files.remove(`${path}${suffix}`);
+  try {
+    return openSound(options);
+  } catch (cause) {
+    // SQLite does not tell why a file can't be made. The disk does.
+    if (!isInUse(cause)) await files.tryOut(dirname(path));
+    throw cause;
+  }
 }
 
 /** Says that all of the view is in the file, and closes it. */

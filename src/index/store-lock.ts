@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { refusesForNow } from '../mirror/disk-refusal.ts';
 import type { Observer } from '../mirror/ports.ts';
 import { type IndexFiles, inTransaction, isInUse } from './open-database.ts';
 import { textIn } from './rows.ts';
@@ -29,6 +30,7 @@ export class StoreLock implements StoreRuns {
   readonly #deps: StoreLockDeps;
   #lastRun: string | undefined;
   #database: DatabaseSync | undefined;
+  #held: Promise<void> | undefined;
 
   constructor(deps: StoreLockDeps) {
     this.#deps = deps;
@@ -39,15 +41,32 @@ export class StoreLock implements StoreRuns {
   }
 
   /**
-   * Where the disk knows no locks it is told, and the mirror runs all the same: its index is then rebuilt at every start.
+   * A store that is there on a disk that is read-only is told of, and served without being held.
    * @throws Error of one line when another process holds the store, or its folder can't be made or written to.
    */
   async start(): Promise<void> {
-    await this.#makeFolder();
-    if (this.#tryToHold()) return;
-    // It may be broken. What it held is only a name, and without one the index is rebuilt.
-    for (const suffix of ['', '-journal']) await this.#deps.files.remove(`${this.#path}${suffix}`).catch(() => {});
-    this.#tryToHold();
+    const { folder, files, observer } = this.#deps;
+    await files.make(folder).catch((cause: unknown) => cannotBeUsed(folder, cause));
+    try {
+      await this.hold();
+    } catch (cause) {
+      if (!refusesForNow(cause)) throw cause;
+      observer.trouble({ part: 'store lock', cause });
+    }
+  }
+
+  /**
+   * Resolves when this process may put something into the store: at once, when that was so before. Nobody may before, or an index that
+   * has not seen it would be taken for complete at the next start.
+   * Where the disk knows no locks it is told, and the mirror runs all the same: its index is then rebuilt at every start.
+   * @throws Error as above, or EROFS.
+   */
+  hold(): Promise<void> {
+    this.#held ??= this.#hold().catch((error: unknown) => {
+      this.#held = undefined;
+      throw error;
+    });
+    return this.#held;
   }
 
   async stop(): Promise<void> {
@@ -59,21 +78,23 @@ export class StoreLock implements StoreRuns {
     return join(this.#deps.folder, 'lock.sqlite');
   }
 
-  async #makeFolder(): Promise<void> {
+  async #hold(): Promise<void> {
     const { folder, files } = this.#deps;
-    try {
-      await files.makeOurs(folder);
-    } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause);
-      throw new Error(`the storage path ${folder} cannot be used: ${reason}`, { cause });
-    }
+    await files.mayChange(folder).catch((cause: unknown) => {
+      if (refusesForNow(cause)) throw cause;
+      cannotBeUsed(folder, cause);
+    });
+    if (this.#tryToLock()) return;
+    // It may be broken. What it held is only a name, and without one the index is rebuilt.
+    for (const suffix of ['', '-journal']) await files.remove(`${this.#path}${suffix}`).catch(() => {});
+    this.#tryToLock();
   }
 
   /** @returns false when there is no lock to be had. */
-  #tryToHold(): boolean {
+  #tryToLock(): boolean {
     const { folder, observer } = this.#deps;
     try {
-      this.#hold();
+      this.#lock();
     } catch (cause) {
       if (isInUse(cause)) throw new Error(`the storage path ${folder} is in use by another process`, { cause });
       observer.trouble({ part: 'store lock', cause });
@@ -83,7 +104,7 @@ export class StoreLock implements StoreRuns {
   }
 
   /** SQLITE_BUSY where somebody else has it: in this mode the lock is kept until the database is closed, or its process has ended. */
-  #hold(): void {
+  #lock(): void {
     const database = new DatabaseSync(this.#path, { timeout: 0 });
     try {
       database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; COMMIT');
@@ -109,4 +130,9 @@ export class StoreLock implements StoreRuns {
       this.#deps.observer.trouble({ part: 'store lock', cause });
     }
   }
+}
+
+function cannotBeUsed(folder: string, cause: unknown): never {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  throw new Error(`the storage path ${folder} cannot be used: ${reason}`, { cause });
 }

@@ -1,18 +1,18 @@
 import { execFileSync } from 'node:child_process';
-import { open, rm } from 'node:fs/promises';
+import { mkdir, open, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { startFakeRegistry } from '../support/fake-registry.ts';
+import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { image } from '../support/images.ts';
 import { pullAll } from '../support/pull.ts';
-import { mirrorOf, startMirror } from '../support/start-mirror.ts';
+import { mirrorOf, type RunningMirror, startMirror } from '../support/start-mirror.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 import { describeWithTools } from '../support/tools.ts';
 
-/** A file system of its own, of 4 MiB. */
+/** A file system of its own, of 4 MiB and 200 files. */
 async function smallDisk(): Promise<string> {
   const path = await temporaryDirectory();
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'layerwell-test', path]);
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m,nr_inodes=200', 'layerwell-test', path]);
   onTestFinished(() => void execFileSync('umount', ['--lazy', path]));
   return path;
 }
@@ -25,6 +25,52 @@ async function fill(path: string): Promise<void> {
   };
   await expect(writing()).rejects.toMatchObject({ code: 'ENOSPC' });
 }
+
+/** Somebody else makes as many files as there can be. */
+async function useUpInodes(path: string): Promise<void> {
+  await mkdir(join(path, 'many'));
+  const making = async (): Promise<never> => {
+    for (let count = 0; ; count += 1) await writeFile(join(path, 'many', String(count)), '');
+  };
+  await expect(making()).rejects.toMatchObject({ code: 'ENOSPC' });
+}
+
+function remount(path: string, how: 'ro' | 'rw'): void {
+  execFileSync('mount', ['-o', `remount,${how}`, path]);
+}
+
+/** Every part of an image, without a request to the registry. */
+async function expectHits(mirror: RunningMirror, upstream: FakeRegistry, repository: string): Promise<void> {
+  upstream.forgetRequests();
+  const { parts } = await pullAll(mirror, repository, '1');
+  expect([...parts.values()].map(({ cache }) => cache)).toEqual([...parts.keys()].map(() => 'hit'));
+  expect(upstream.count()).toBe(0);
+}
+
+/** As its index knows. */
+async function objectsIn(mirror: RunningMirror): Promise<number> {
+  return (await mirror.metrics()).sum('layerwell_cache_objects');
+}
+
+const refusing = [
+  {
+    disk: 'has no inodes left',
+    refuse: useUpInodes,
+    heal: (path: string) => rm(join(path, 'many'), { recursive: true }),
+    says: 'ENOSPC',
+  },
+  {
+    disk: 'is mounted read-only',
+    refuse: async (path: string) => remount(path, 'ro'),
+    heal: async (path: string) => remount(path, 'rw'),
+    says: 'EROFS',
+  },
+];
+const indexes = [
+  { index: 'there', isElsewhere: false, lose: async () => {} },
+  { index: 'lost', isElsewhere: false, lose: (path: string) => rm(path) },
+  { index: 'on another disk', isElsewhere: true, lose: async () => {} },
+];
 
 describeWithTools(
   ['mount', 'umount'],
@@ -47,11 +93,79 @@ describeWithTools(
       await lose(join(data, 'index.sqlite'));
       await fill(disk);
       await mirror.restart();
-      upstream.forgetRequests();
-      const { parts } = await pullAll(mirror, 'small/app', '1');
-      expect([...parts.values()].map(({ cache }) => cache)).toEqual([...parts.keys()].map(() => 'hit'));
-      expect(upstream.count()).toBe(0);
+      await expectHits(mirror, upstream, 'small/app');
       expect((await pullAll(mirror, 'large/app', '1')).digest).toBe(large.manifest.digest);
+    });
+  },
+  { asRoot: true },
+);
+
+describeWithTools(
+  ['mount', 'umount'],
+  'a restart on a disk that takes nothing',
+  () => {
+    /** A mirror with small/app cached, that was stopped, and a registry with new/app besides. */
+    async function stoppedMirror(isElsewhere = false) {
+      const disk = await smallDisk();
+      const upstream = await startFakeRegistry();
+      for (const name of ['small', 'new']) upstream.content.add(`${name}/app`, '1', image({ name }));
+      const index = join(isElsewhere ? await temporaryDirectory() : disk, 'index.sqlite');
+      const storage = { path: join(disk, 'data'), minFree: '0B' };
+      const mirror = await startMirror(mirrorOf(upstream, { storage, index: { path: index } }));
+      await pullAll(mirror, 'small/app', '1');
+      await mirror.stop();
+      return { disk, upstream, index, mirror };
+    }
+
+    test.each(refusing.flatMap((disk) => indexes.map((index) => ({ ...disk, ...index }))))(
+      'serves what is cached and says why it stores nothing, and stores again once it can: it $disk, the index is $index',
+      async ({ isElsewhere, lose, refuse, heal, says }) => {
+        const { disk, upstream, index, mirror } = await stoppedMirror(isElsewhere);
+        await lose(index);
+        await refuse(disk);
+        await mirror.restart();
+        expect(mirror.logLines().filter(({ msg }) => msg === 'trouble')).toContainEqual(
+          expect.objectContaining({ part: 'store', err: expect.objectContaining({ code: says }) }),
+        );
+        await expectHits(mirror, upstream, 'small/app');
+        const { parts } = await pullAll(mirror, 'new/app', '1');
+        // The manifest, which memory keeps.
+        expect([...parts.values()].filter(({ cache }) => cache.endsWith('stored'))).toHaveLength(1);
+
+        await heal(disk);
+        await pullAll(mirror, 'new/app', '1');
+        await mirror.stop();
+        await mirror.restart();
+        await expectHits(mirror, upstream, 'new/app');
+      },
+    );
+
+    test.each(refusing)('of the index alone keeps nothing from being stored: it $disk', async ({ refuse }) => {
+      const disk = await smallDisk();
+      await refuse(disk);
+      const upstream = await startFakeRegistry();
+      upstream.content.add('small/app', '1', image());
+      const mirror = await startMirror(mirrorOf(upstream, { index: { path: join(disk, 'below', 'index.sqlite') } }));
+      expect(mirror.logLines()).toContainEqual(expect.objectContaining({ msg: 'trouble', part: 'index' }));
+      await pullAll(mirror, 'small/app', '1');
+      await mirror.stop();
+      await mirror.restart();
+      await expectHits(mirror, upstream, 'small/app');
+    });
+
+    test('leaves no index that lacks what was stored since it takes something again, though the process is killed', async () => {
+      const { disk, mirror } = await stoppedMirror();
+      remount(disk, 'ro');
+      await mirror.restart();
+      remount(disk, 'rw');
+      const { parts } = await pullAll(mirror, 'new/app', '1');
+      const both = 2 * parts.size;
+      while ((await objectsIn(mirror)) < both);
+      await mirror.kill();
+
+      await mirror.restart();
+      await mirror.logged(({ msg, state }) => msg === 'index' && state === 'rebuilt');
+      expect(await objectsIn(mirror)).toBe(both);
     });
   },
   { asRoot: true },

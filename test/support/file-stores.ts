@@ -19,6 +19,7 @@ export interface FileStoresOptions {
   readonly files?: FileSystem;
   readonly failpoint?: FailpointHook;
   readonly setAsideLimits?: SetAsideLimits;
+  readonly hold?: () => Promise<void>;
 }
 
 /** Both stores over one folder, and what they reported. Not prepared yet. */

@@ -31,6 +31,8 @@ export interface FileBlobStoreDeps {
   readonly failpoint: FailpointHook;
   readonly files?: FileSystem;
   readonly setAsideLimits?: SetAsideLimits;
+  /** Resolves when this process may put something into the store; @throws when it may not. At once, where absent. */
+  readonly hold?: () => Promise<void>;
 }
 
 /** Content as files named after their digest; layout.ts draws them. */
@@ -38,6 +40,7 @@ export class FileBlobStore implements BlobStore {
   readonly #path: string;
   readonly #observer: FileBlobStoreDeps['observer'];
   readonly #failpoint: FailpointHook;
+  readonly #hold: FileBlobStoreDeps['hold'];
   readonly #files: FileSystem;
   readonly #folders: DurableFolders;
   readonly #setAside: SetAside;
@@ -46,10 +49,11 @@ export class FileBlobStore implements BlobStore {
   readonly #readers = new Map<Digest, number>();
   #incomingBytes = 0;
 
-  constructor({ path, observer, clock, failpoint, files = nodeFiles, setAsideLimits }: FileBlobStoreDeps) {
+  constructor({ path, observer, clock, failpoint, files = nodeFiles, setAsideLimits, hold }: FileBlobStoreDeps) {
     this.#path = path;
     this.#observer = observer;
     this.#failpoint = failpoint;
+    this.#hold = hold;
     this.#files = files;
     this.#folders = new DurableFolders({ files });
     const limits = setAsideLimits ?? defaultSetAsideLimits;
@@ -60,12 +64,16 @@ export class FileBlobStore implements BlobStore {
   /**
    * Makes the store's folders, and removes what a former process was writing when it ended, but for what can be gone on with. Only
    * one process may use a store: start the index, which is locked, before.
+   * On a disk that takes nothing for now that is told, and what is missing made when the first content is stored.
    * @throws Error that names the path which can't be written to.
    */
   async prepare(): Promise<void> {
-    const sweep = () => this.#interrupted.prepare();
-    await prepareFolders({ path: this.#path, files: this.#files, folders: this.#folders, sweep });
-    await this.#setAside.prepare();
+    const sweep = async (): Promise<void> => {
+      await this.#setAside.prepare();
+      await this.#interrupted.prepare();
+    };
+    const [path, files, folders, observer] = [this.#path, this.#files, this.#folders, this.#observer];
+    await prepareFolders({ path, files, folders, observer, sweep });
   }
 
   async open(digest: Digest, expectedSize?: number): Promise<StoredBlob | undefined> {
@@ -163,6 +171,7 @@ export class FileBlobStore implements BlobStore {
       folders: this.#folders,
       observer: this.#observer,
       failpoint: this.#failpoint,
+      hold: this.#hold,
       kind: 'blob',
       onBytes: (change) => {
         this.#incomingBytes += change;

@@ -1,4 +1,5 @@
-import { dirname } from 'node:path';
+import { randomUUID } from 'node:crypto';
+import { dirname, join } from 'node:path';
 import { type FileSystem, failedWith } from './file-system.ts';
 
 /** How often a folder that vanished between making and using it is made again. */
@@ -33,10 +34,21 @@ export class DurableFolders {
     return made;
   }
 
-  /** Makes a folder and those above it. @throws Error when this process may not make files in it. */
-  async makeOurs(folder: string): Promise<void> {
-    await this.make(folder);
-    await this.#files.mayChange(folder);
+  /** @throws Error when this process may not make files in a folder. A full disk is no reason. */
+  mayChange(folder: string): Promise<void> {
+    return this.#files.mayChange(folder);
+  }
+
+  /** Makes a file in a folder and removes it. @throws what the disk says to that. */
+  async tryOut(folder: string): Promise<void> {
+    const path = join(folder, randomUUID());
+    const file = await this.#files.open(path, 'create');
+    try {
+      await file.write([Buffer.alloc(4096)], 0);
+    } finally {
+      await file.close();
+      await this.remove(path);
+    }
   }
 
   /** Brings the names in a folder to the disk. */

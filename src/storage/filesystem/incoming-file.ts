@@ -4,7 +4,7 @@ import type { Observer } from '../../mirror/ports.ts';
 import { incomingFolder } from '../layout.ts';
 import type { DurableFolders } from './durable-folders.ts';
 import type { FailpointHook } from './failpoints.ts';
-import type { FileSystem, OpenFile } from './file-system.ts';
+import { type FileSystem, failedWith, type OpenFile } from './file-system.ts';
 
 export interface IncomingFileDeps {
   /** The storage path. */
@@ -17,18 +17,31 @@ export interface IncomingFileDeps {
   readonly kind: 'blob' | 'record' | 'mark';
   /** Told when bytes begin, or with a negative number cease, to lie in incoming/. */
   readonly onBytes?: (change: number) => void;
+  /** Resolves when this process may put something into the store. */
+  readonly hold?: (() => Promise<void>) | undefined;
 }
 
 /** Creates a file in incoming/. It must be disposed. */
 export async function createIncomingFile(deps: IncomingFileDeps): Promise<IncomingFile> {
   const path = join(deps.path, incomingFolder, randomUUID());
-  const incoming = new IncomingFile(deps, { path, file: await deps.files.open(path, 'create'), size: 0 });
+  const incoming = new IncomingFile(deps, { path, file: await newFile(path, deps), size: 0 });
   try {
     deps.failpoint(`${deps.kind}.created`);
     return incoming;
   } catch (error) {
     await incoming[Symbol.asyncDispose]();
     throw error;
+  }
+}
+
+/** The folder is missing where the disk refused it at start. */
+async function newFile(path: string, { files, folders }: IncomingFileDeps): Promise<OpenFile> {
+  try {
+    return await files.open(path, 'create');
+  } catch (error) {
+    if (!failedWith(error, 'ENOENT')) throw error;
+    await folders.make(dirname(path));
+    return files.open(path, 'create');
   }
 }
 
@@ -108,7 +121,8 @@ export class IncomingFile implements AsyncDisposable {
 
   /** Makes the file visible as `to`, for good. */
   async publish(to: string): Promise<void> {
-    const { failpoint, folders, kind } = this.#deps;
+    const { failpoint, folders, kind, hold } = this.#deps;
+    await hold?.();
     failpoint(`${kind}.written`);
     await this.sync();
     failpoint(`${kind}.synced`);

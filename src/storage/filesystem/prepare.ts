@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
+import { refusesForNow } from '../../mirror/disk-refusal.ts';
+import type { Observer } from '../../mirror/ports.ts';
 import { blobsFolder, incomingFolder, repositoriesFolder, setAsideFolder } from '../layout.ts';
 import type { DurableFolders } from './durable-folders.ts';
 import type { FileSystem } from './file-system.ts';
@@ -9,7 +11,8 @@ export interface StoreFolders {
   readonly path: string;
   readonly files: FileSystem;
   readonly folders: DurableFolders;
-  /** Clears incoming/ of what nobody goes on with. */
+  readonly observer: Pick<Observer, 'trouble'>;
+  /** Clears away what nobody will use. */
   readonly sweep: () => Promise<void>;
 }
 
@@ -19,7 +22,8 @@ const targets = [blobsFolder, repositoriesFolder, setAsideFolder];
 const fixed = [...targets, incomingFolder, `${blobsFolder}/sha256`, `${blobsFolder}/sha512`];
 
 /**
- * Makes the folders of a store, proves that files can be moved into them, and sweeps incoming/.
+ * Makes the folders of a store, proves that files can be moved into them, and sweeps. A disk that takes nothing for now is told
+ * of: what it holds can be served.
  * @throws Error of one line that names the storage path and what the disk said.
  */
 export async function prepareFolders(store: StoreFolders): Promise<void> {
@@ -28,6 +32,7 @@ export async function prepareFolders(store: StoreFolders): Promise<void> {
     await store.sweep();
     for (const target of targets) await moveProbeInto(target, store);
   } catch (cause) {
+    if (refusesForNow(cause)) return store.observer.trouble({ part: 'store', cause });
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new Error(`the storage path ${store.path} cannot be used: ${reason}`, { cause });
   }

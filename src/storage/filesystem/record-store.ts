@@ -14,6 +14,8 @@ export interface FileRecordStoreDeps {
   readonly observer: Pick<Observer, 'trouble'>;
   readonly failpoint: FailpointHook;
   readonly files?: FileSystem;
+  /** Resolves when this process may put something into the store; @throws when it may not. At once, where absent. */
+  readonly hold?: () => Promise<void>;
 }
 
 /** Records as JSON files; layout.ts draws them. Of several writes of one record the one asked for last wins. */
@@ -23,8 +25,8 @@ export class FileRecordStore implements RecordStore {
   /** The last change of each record that is being changed: the next one waits for it. */
   readonly #lastChanges = new Map<string, Promise<void>>();
 
-  constructor({ files = nodeFiles, ...deps }: FileRecordStoreDeps) {
-    this.#deps = { files, ...deps };
+  constructor({ files = nodeFiles, hold = async () => {}, ...deps }: FileRecordStoreDeps) {
+    this.#deps = { files, hold, ...deps };
     this.#folders = new DurableFolders({ files });
   }
 

@@ -4,6 +4,7 @@ import type { Digest } from '../../oci/digest.ts';
 import { setAsideFolder, setAsidePath } from '../layout.ts';
 import type { DurableFolders } from './durable-folders.ts';
 import { type FileSystem, failedWith } from './file-system.ts';
+import { filesBelow } from './walk.ts';
 
 export interface SetAsideLimits {
   readonly maxFiles: number;
@@ -40,10 +41,9 @@ export class SetAside {
   /** Finds what a former process set aside. */
   async prepare(): Promise<void> {
     const { path, files } = this.#deps;
-    const names: string[] = [];
-    for await (const { name, kind } of files.entries(join(path, setAsideFolder))) if (kind === 'file') names.push(name);
+    const names = await Array.fromAsync(filesBelow(files, path, setAsideFolder));
     for (const name of names.toSorted()) {
-      const file = join(path, setAsideFolder, name);
+      const file = join(path, name);
       this.#count(file, (await files.stat(file)).size);
     }
     await this.#removeOldest();
@@ -53,7 +53,7 @@ export class SetAside {
   async take(file: string, digest: Digest, size: number): Promise<void> {
     const to = join(this.#deps.path, setAsidePath(digest, this.#deps.clock.now()));
     try {
-      await this.#deps.files.rename(file, to);
+      await this.#deps.folders.place(file, to);
     } catch (error) {
       if (failedWith(error, 'ENOENT')) return;
       throw error;

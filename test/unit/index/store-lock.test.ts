@@ -59,8 +59,45 @@ test('a storage path that cannot be made is named', async () => {
 test('a storage path that is there but may not be written to is named, and nothing else is said', async () => {
   const folder = await temporaryDirectory();
   const files = new ScriptedFiles();
-  files.failWith = ({ operation }) => (operation === 'mayChange' ? 'EROFS' : undefined);
+  files.failWith = ({ operation }) => (operation === 'mayChange' ? 'EACCES' : undefined);
   const { lock, troubles } = lockOf(folder, files);
-  await expect(lock.start()).rejects.toThrow(`the storage path ${folder} cannot be used: EROFS`);
+  await expect(lock.start()).rejects.toThrow(`the storage path ${folder} cannot be used: EACCES`);
   expect(troubles).toEqual([]);
+});
+
+test('a storage path that is missing from a disk that takes nothing is named: there is nothing to serve', async () => {
+  const folder = join(await temporaryDirectory(), 'data');
+  const files = new ScriptedFiles();
+  files.failWith = ({ operation }) => (operation === 'mkdir' ? 'EROFS' : undefined);
+  const { lock } = lockOf(folder, files);
+  await expect(lock.start()).rejects.toThrow(`the storage path ${folder} cannot be used: EROFS`);
+});
+
+test('a store on a read-only disk is held before anything is put into it, once that is possible', async () => {
+  const folder = await temporaryDirectory();
+  const files = new ScriptedFiles();
+  files.failWith = ({ operation }) => (operation === 'mayChange' ? 'EROFS' : undefined);
+  const { lock: first, troubles } = lockOf(folder, files);
+  await first.start();
+  expect(troubles).toMatchObject([{ code: 'EROFS' }]);
+  await expect(first.hold()).rejects.toMatchObject({ code: 'EROFS' });
+
+  files.failWith = () => undefined;
+  await Promise.all([first.hold(), first.hold()]);
+  const { lock: second } = lockOf(folder);
+  await expect(second.start()).rejects.toThrow(`the storage path ${folder} is in use by another process`);
+  await first.stop();
+  await second.start();
+  expect(second.lastRun).toBe(first.run);
+});
+
+test('a store that another process came to hold meanwhile is not put into', async () => {
+  const folder = await temporaryDirectory();
+  const files = new ScriptedFiles();
+  files.failWith = ({ operation }) => (operation === 'mayChange' ? 'EROFS' : undefined);
+  const { lock } = lockOf(folder, files);
+  await lock.start();
+  files.failWith = () => undefined;
+  await lockOf(folder).lock.start();
+  await expect(lock.hold()).rejects.toThrow(`the storage path ${folder} is in use by another process`);
 });

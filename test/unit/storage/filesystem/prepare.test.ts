@@ -52,7 +52,7 @@ test('a path that is no folder is refused in one line that names it', async () =
 });
 
 test.each([
-  { folder: 'incoming', operation: 'open', code: 'EROFS' },
+  { folder: 'incoming', operation: 'open', code: 'EACCES' },
   { folder: 'blobs', operation: 'rename', code: 'EACCES' },
   { folder: 'repositories', operation: 'rename', code: 'EXDEV' },
   { folder: 'set-aside', operation: 'rename', code: 'EACCES' },
@@ -64,6 +64,45 @@ test.each([
   const refused = new RegExp(`^the storage path ${path} cannot be used: ${code}`);
   await expect(fileStores({ path, files }).store.prepare()).rejects.toThrow(refused);
   expect(await readdir(join(path, folder))).not.toContainEqual(expect.stringMatching(/-/));
+});
+
+test.each(['ENOSPC', 'EDQUOT', 'EROFS'])(
+  'folders that a disk refuses for now (%s) are made when it takes content',
+  async (code) => {
+    const path = await temporaryDirectory();
+    const files = new ScriptedFiles();
+    files.failWith = ({ operation }) => (operation === 'mkdir' ? code : undefined);
+    const { store, troubles } = fileStores({ path, files });
+    await store.prepare();
+    expect(troubles).toMatchObject([{ code }]);
+    await expect(store.put(digest, bytes)).rejects.toMatchObject({ code });
+
+    files.failWith = () => undefined;
+    await store.put(digest, bytes);
+    expect(await store.readAll(digest, 100)).toEqual(bytes);
+    await store.setAside(digest, 'scrub');
+    expect(await readdir(path)).toContain('set-aside');
+    expect(await store.readAll(digest, 100)).toBeUndefined();
+  },
+);
+
+test('nothing appears in a store that this process may not put into', async () => {
+  const path = await temporaryDirectory();
+  let refusal: Error | undefined = new Error('somebody else has it');
+  const hold = async (): Promise<void> => {
+    if (refusal) throw refusal;
+  };
+  const { store, records } = fileStores({ path, hold });
+  await store.prepare();
+  const key = { kind: 'tag-list', of: { upstream: 'ghcr.io', repository: parseRepository('org/app') } } as const;
+  await expect(store.put(digest, bytes)).rejects.toBe(refusal);
+  await expect(records.write(key, {})).rejects.toBe(refusal);
+  expect(await Array.fromAsync(store.list())).toEqual([]);
+  expect(await Array.fromAsync(records.list())).toEqual([]);
+
+  refusal = undefined;
+  await store.put(digest, bytes);
+  expect(await store.readAll(digest, 100)).toEqual(bytes);
 });
 
 test('proving that the store can be written to leaves no trace', async () => {
