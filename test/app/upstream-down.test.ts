@@ -64,7 +64,7 @@ const failures: readonly {
     reason: 'rateLimit',
     cache: 'fwd=stale; fwd-status=429; detail=stale',
   },
-  { what: 'answers 401', fault: { status: 401 }, reason: 'refused', cache: 'fwd=stale; fwd-status=403; detail=stale' },
+  { what: 'answers 401', fault: { status: 401 }, reason: 'refused', cache: 'fwd=stale; fwd-status=401; detail=stale' },
   { what: 'answers 403', fault: { status: 403 }, reason: 'refused', cache: 'fwd=stale; fwd-status=403; detail=stale' },
   {
     what: 'answers with nonsense',
@@ -91,8 +91,22 @@ test.each(failures)(
     expect(digest).toBe(one.manifest.digest);
     expect([...parts.values()].slice(1).map(({ cache }) => cache)).toEqual(['hit', 'hit']);
     expect((await app.metrics()).sum('layerwell_stale_served_total', { reason })).toBeGreaterThan(0);
+    expect(app.logLines.filter(({ cache }) => cache === 'stale')).toContainEqual(
+      expect.objectContaining({ path: tagPath, staleReason: reason }),
+    );
   },
 );
+
+test.each([
+  { what: 'whose name nobody knows', url: () => 'http://registry.invalid', reason: 'dns' },
+  { what: 'that cannot prove who it is', url: (http: string) => http.replace('http:', 'https:'), reason: 'tls' },
+])('an upstream $what is as good as away: what is cached is served, and why it is stale is told', async (changed) => {
+  const { upstream, app } = await pulled();
+  await app.restart(mirrorOf({ url: changed.url(upstream.url) }));
+  const { cache, body } = await ask(app, tagPath);
+  expect({ cache, isOne: body.equals(one.manifest.bytes) }).toEqual({ cache: 'fwd=stale; detail=stale', isOne: true });
+  expect((await app.metrics()).sum('layerwell_stale_served_total', { reason: changed.reason })).toBe(1);
+});
 
 test('an upstream that is not there costs one look in a while, not one a pull; when it is back, the tag is confirmed', async () => {
   const { upstream, app } = await pulled();
