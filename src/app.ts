@@ -48,6 +48,8 @@ export interface App {
   readonly managementAddress: () => string;
   /** From here on it is not ready. */
   beginDraining(): void;
+  /** Asks every upstream for a sign of life, and waits for none: the log and readyz say which cannot be reached. */
+  knock(): void;
   /** Follows a changed configuration, as far as that can be done while running; see sectionsThatNeedRestart. */
   reload(changed: Config): void;
 }
@@ -153,11 +155,13 @@ export function createApp({
     beginDraining: () => {
       state.isDraining = true;
     },
+    knock: () => knockAtAll(upstreams, config),
     reload: (changed) => {
       const former = upstreams;
       const next = directoryOf(changed, { version, clock, observer });
       assembled.follow(mirrorRules(changed, next));
       upstreams = next;
+      knockAtAll(next, changed);
       health.follow(changed.upstreams.map(({ name }) => name));
       log.logger.level = changed.log.level;
       // What runs on the former connections ends in peace.
@@ -171,6 +175,12 @@ function directoryOf(
   { version, clock, observer }: { version: string; clock: Clock; observer: Metrics },
 ): OpenUpstreamDirectory {
   return createUpstreamDirectory({ entries: upstreamEntries(config, { version }), clock, observer });
+}
+
+/** Those that are offline are never asked. */
+function knockAtAll(directory: OpenUpstreamDirectory, { upstreams }: Pick<Config, 'upstreams'>): void {
+  const { signal } = new AbortController(); // Each has timeouts of its own, and closing the directory ends them all.
+  for (const { name, freshness } of upstreams) if (!freshness.offline) void directory.knock(name, { signal });
 }
 
 function registryListener(

@@ -36,6 +36,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   onReloadAsked(() => void reloading.reload());
   log.logger.info({ address: app.address() }, 'listening');
   log.flush();
+  app.knock();
   await stopAsked;
   reloading.stop();
   app.beginDraining();

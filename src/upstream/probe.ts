@@ -1,7 +1,6 @@
 import type { Waiting } from '../mirror/ports.ts';
 import { OciError, UpstreamError } from '../oci/errors.ts';
 import { parseRepository } from '../oci/reference.ts';
-import { apiUrl } from './asking.ts';
 import { type Demand, demandOf, parseChallenges } from './credentials/challenge.ts';
 import { createCredentials } from './credentials/create-credentials.ts';
 import { anonymous, type Credentials, headerShowing, type Secret } from './credentials/credentials.ts';
@@ -9,6 +8,7 @@ import { isTrustedRealm } from './credentials/realm-trust.ts';
 import { Tokens } from './credentials/tokens.ts';
 import { type EndpointDeps, requestsTo, sendTo } from './endpoint.ts';
 import type { Answer, Send } from './exchange.ts';
+import { knock } from './knock.ts';
 import { type RateLimit, rateLimitOf } from './rate-limit.ts';
 import { discard } from './read-at-most.ts';
 import type { CredentialSettings } from './settings.ts';
@@ -64,13 +64,6 @@ interface Door {
   readonly deps: EndpointDeps;
   readonly send: Send;
   readonly demand: Demand | undefined;
-}
-
-async function knock(send: Send, url: URL, { signal }: Waiting, authorization?: string): Promise<Answer> {
-  const headers = authorization === undefined ? {} : { authorization };
-  const answer = await send({ method: 'GET', url: apiUrl(url, ''), kind: 'ping', headers }, { signal });
-  await discard(answer);
-  return answer;
 }
 
 /** distribution-spec v1.1.1, "Determining Support": 200, or 401 for those who must say who they are; some registries say 403. */

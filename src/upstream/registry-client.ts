@@ -4,6 +4,7 @@ import { createConnections } from './connections.ts';
 import { createCloudAgents } from './credentials/cloud-agents.ts';
 import { createEndpoint, type EndpointDeps, guarded, requestsTo } from './endpoint.ts';
 import { createEndpoints } from './endpoints.ts';
+import { knockInTurn } from './knock.ts';
 import { admitsAnyHost } from './name-pattern.ts';
 import { type EndpointProbe, probeEndpoint } from './probe.ts';
 import { createRetry, type Pauses, realPauses } from './retry.ts';
@@ -29,6 +30,8 @@ export interface RegistryClientDeps {
 export interface RegistryClient extends Upstream {
   /** Knocks at the mirrors and then at the registry, with every account. */
   probe(options: Waiting): Promise<readonly EndpointProbe[]>;
+  /** Asks for a sign of life, as a stranger: what came of it is told to the observer. */
+  knock(options: Waiting): Promise<void>;
   /** Closes its connections once what is under way on them has ended; it can still be asked, over new ones. */
   retire(): Promise<void>;
   /** Drops its connections and whatever is under way on them. */
@@ -78,6 +81,7 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
     label,
     ...endpoints,
     probe: (options) => Promise.all([...mirrorDeps, registryDeps].map((one) => probeEndpoint(one, options))),
+    knock: (options) => knockInTurn([...mirrorDeps, registryDeps], options),
     askVisibility: (repository, reference, options) =>
       breaker.guard(options, () => retry(options, () => askVisibility(asStranger, repository, reference, options))),
     retire: async () => {

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { Clock, Observer, Upstream, UpstreamDirectory } from '../mirror/ports.ts';
+import type { Clock, Observer, Upstream, UpstreamDirectory, Waiting } from '../mirror/ports.ts';
 import { bySpecificity, isPattern, namePatternMatcher } from './name-pattern.ts';
 import { createRegistryClient, type RegistryClient } from './registry-client.ts';
 import type { Pauses } from './retry.ts';
@@ -21,6 +21,8 @@ export interface UpstreamDirectoryDeps {
 
 /** The directory with its sockets. */
 export interface OpenUpstreamDirectory extends UpstreamDirectory {
+  /** Asks the upstream of this name for a sign of life; a pattern has none. */
+  knock(name: string, options: Waiting): Promise<void>;
   /** Closes every connection once what is under way on it has ended. */
   retire(): Promise<void>;
   /** Drops every connection and whatever is under way. */
@@ -53,6 +55,7 @@ export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstre
   const all = () => [...new Set(exact.values()), ...matched.values()];
   return {
     find: (name) => exact.get(name.toLowerCase()) ?? findMatching(name.toLowerCase()),
+    knock: async (name, options) => exact.get(name.toLowerCase())?.knock(options),
     retire: async () => {
       await Promise.all(all().map((client) => client.retire()));
     },

@@ -121,6 +121,39 @@ test('it tells on stdout when it listens and where, and is healthy and ready fro
   expect(await get(mirror, '/healthz')).toMatchObject({ status: 404 });
 });
 
+test('when it starts, the log and readyz say which upstreams cannot be reached; those that are offline are not asked', async () => {
+  const [registry, offline] = [await startFakeRegistry(), await startFakeRegistry()];
+  const gone = `http://127.0.0.1:${await freePort()}`;
+  const upstreams = {
+    'there.test': { url: registry.url },
+    'gone.test': { url: gone },
+    'behind.test': { url: gone, mirrors: [{ url: registry.url }] },
+    'offline.test': { url: offline.url, freshness: { offline: true } },
+    '*.pattern.test': {},
+  };
+  const mirror = await startMirror({ upstreams });
+  const told = () => mirror.logLines().filter(({ msg }) => msg === 'upstream');
+  await mirror.logged(() => told().length === 3);
+  expect(told()).toEqual(
+    expect.arrayContaining([
+      expect.objectContaining({ upstream: 'there.test', state: 'reachable' }),
+      expect.objectContaining({ upstream: 'gone.test', state: 'unreachable', trouble: 'connect' }),
+      expect.objectContaining({ upstream: 'behind.test', state: 'reachable' }),
+    ]),
+  );
+  const ready = await fetch(`${mirror.managementUrl}/readyz`);
+  expect(ready.status).toBe(200);
+  expect(await ready.json()).toMatchObject({
+    upstreams: {
+      'gone.test': { state: 'unreachable' },
+      'offline.test': { state: 'not asked yet' },
+      '*.pattern.test': { state: 'not asked yet' },
+    },
+  });
+  expect(registry.count()).toBe(2);
+  expect(offline.count()).toBe(0);
+});
+
 test('every request is one line of the log, without what stands in its query', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', image({ layerBytes: 300_000 }));
