@@ -1,16 +1,11 @@
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
-import { setFlagsFromString } from 'node:v8';
 import { Command } from 'commander';
 import { check } from './commands/check.ts';
 import { serve } from './commands/serve.ts';
 import { ConfigError } from './config/problems.ts';
 import type { FailpointHook } from './storage/filesystem/failpoints.ts';
-
-// Pieces from the network die young, and V8 counts only their handles: in a small young generation they are freed sooner. Measured
-// over one cold pull of 256 MiB: 225 MiB at its peak without this, 159 MiB with it, at the same speed.
-setFlagsFromString('--max-semi-space-size=2');
-setFlagsFromString('--semi-space-growth-factor=1');
+import { keepYoungGeneration } from './young-generation.ts';
 
 const failed = 1;
 const configRefused = 2;
@@ -66,8 +61,9 @@ program
   .description('run the mirror')
   .option('-c, --config <file>', 'the configuration', 'mirror.config.json')
   .action(({ config }: { config: string }) =>
-    run(() =>
-      serve({
+    run(() => {
+      keepYoungGeneration();
+      return serve({
         file: config,
         env: process.env,
         version,
@@ -75,8 +71,8 @@ program
         ...stopSignals(),
         onReloadAsked: (reload) => process.on('SIGHUP', reload),
         failpoint: failpointOf(process.env['LAYERWELL_FAILPOINT']),
-      }),
-    ),
+      });
+    }),
   );
 
 program
