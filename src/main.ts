@@ -1,8 +1,6 @@
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { Command } from 'commander';
-import { check } from './commands/check.ts';
-import { serve } from './commands/serve.ts';
 import { ConfigError } from './config/problems.ts';
 import type { FailpointHook } from './storage/filesystem/failpoints.ts';
 import { keepYoungGeneration } from './young-generation.ts';
@@ -61,8 +59,9 @@ program
   .description('run the mirror')
   .option('-c, --config <file>', 'the configuration', 'mirror.config.json')
   .action(({ config }: { config: string }) =>
-    run(() => {
-      keepYoungGeneration();
+    run(async () => {
+      keepYoungGeneration(); // Before there is much that is new.
+      const { serve } = await import('./commands/serve.ts');
       return serve({
         file: config,
         env: process.env,
@@ -81,15 +80,16 @@ program
   .option('-c, --config <file>', 'the configuration', 'mirror.config.json')
   .option('--online', 'ask every upstream as well: whether it answers, and accepts its credentials', false)
   .action(({ config, online }: { config: string; online: boolean }) =>
-    run(() =>
-      check({
+    run(async () => {
+      const { check } = await import('./commands/check.ts');
+      return check({
         file: config,
         env: process.env,
         version,
         isOnline: online,
         print: (text) => process.stdout.write(text),
-      }),
-    ),
+      });
+    }),
   );
 
 await program.parseAsync();
