@@ -1,4 +1,5 @@
 import type { ServedBlob } from '../mirror/served-blob.ts';
+import { UnreadableContent } from '../mirror/unreadable-source.ts';
 import type { Mirror, Place } from '../mirror/mirror.ts';
 import type { ByteSource, Clock } from '../mirror/ports.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -33,13 +34,25 @@ export async function answerBlobHead(
   sendFacts(ctx, { ...head, digest, mediaType, ageMs: deps.clock.now() - head.firstServedAtMs });
 }
 
-/** GET of a blob or of a part of it, from the store or along with a running download. */
+/**
+ * GET of a blob or of a part of it, from the store or along with a running download. Where the disk fails to read its first piece, nothing
+ * was said yet: it comes from the upstream.
+ */
 export async function answerBlob(
   ctx: RegistryContext,
   deps: BlobAnswerDeps,
   place: Place,
   digest: Digest,
 ): Promise<void> {
+  try {
+    await answerOnce(ctx, deps, place, digest);
+  } catch (cause) {
+    if (!(cause instanceof UnreadableContent) || ctx.state.exchange.hasBegun) throw cause;
+    await answerOnce(ctx, deps, place, digest);
+  }
+}
+
+async function answerOnce(ctx: RegistryContext, deps: BlobAnswerDeps, place: Place, digest: Digest): Promise<void> {
   const blob = await deps.mirror.blob(place, digest, ctx.state.exchange);
   // A reader that waits for a download must not wait on for a client that left.
   const leave = () => void blob.source[Symbol.asyncDispose]();
