@@ -154,7 +154,10 @@ export async function sendStretch(
       await written;
       if (bytes === 0 && end !== undefined) throw new Error(`the content ended at ${position}, before ${end}`);
       if (bytes === 0) break;
-      if (!written) begin();
+      if (!written) {
+        begin();
+        await itsTurn(response);
+      }
       written = unsent ? writeLent(response, unsent) : write(response, buffer.subarray(0, bytes));
       unsent = undefined;
       written.catch(() => {}); // It is awaited a turn later; meanwhile the read may fail first.
@@ -178,6 +181,17 @@ async function skip(source: ByteSource, to: number, buffer: Buffer): Promise<num
     position += bytes;
   }
   return to;
+}
+
+/**
+ * Resolves when the answers before it on its connection have left, or the connection has closed. What is written earlier Node forgets in
+ * the second case, and calls nobody back.
+ */
+async function itsTurn(response: ServerResponse): Promise<void> {
+  if (response.socket || response.destroyed) return;
+  const { promise, resolve } = Promise.withResolvers<unknown>();
+  response.once('socket', resolve).once('close', resolve);
+  await promise;
 }
 
 /** Resolves when the buffer is free again: its bytes are with the kernel. */

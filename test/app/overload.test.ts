@@ -1,9 +1,10 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { onTestFinished, expect, test } from 'vitest';
-import { ask, open } from '../support/client.ts';
+import { ask, caughtUp, open } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
+import { startHolding } from '../support/held-blob.ts';
 import { randomBlob } from '../support/images.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
@@ -58,6 +59,31 @@ test('a request that a client gave up makes room for the next', async () => {
   await expect.poll(async () => (await ask(app, '/v2/')).status).toBe(200);
 });
 
+test('so does one that still waits for its turn, behind another on its connection', async () => {
+  const upstream = await startFakeRegistry();
+  const [cached, ...held] = ['cached', 'first', 'second'].map((name) => randomBlob(70_000, name));
+  const at = (digest = '') => `/v2/${repository}/blobs/${digest}`;
+  if (cached) upstream.content.addBlob(repository, cached);
+  const app = await startApp(mirrorOf(upstream, { clients: { maxRequests: 2 } }));
+  await ask(app, at(cached?.digest));
+  await app.quiet();
+  upstream.script({ path: blobs }, { holdHeaders: gate() });
+  const [first, second] = held.map(({ digest }) => at(digest));
+  const socket = await connected(app);
+  const requests = [first, at(cached?.digest)].map((path) => `GET ${path} HTTP/1.1\r\nHost: mirror\r\n\r\n`);
+  socket.write(requests.join(''));
+  await upstream.arrived('GET', blobs, 2);
+  await caughtUp(app);
+  socket.destroy();
+  await expect.poll(async () => (await ask(app, '/v2/')).status).toBe(200);
+
+  const waiting = ask(app, second ?? '').catch(() => 'cut');
+  await upstream.arrived('GET', blobs, 3);
+  expect((await ask(app, '/v2/')).status).toBe(200);
+  await app.stop(0);
+  expect(await waiting).toBe('cut');
+});
+
 /** A connection that says nothing. */
 async function connected({ host }: RunningApp): Promise<Socket> {
   const [name, port] = host.split(':');
@@ -70,13 +96,13 @@ async function connected({ host }: RunningApp): Promise<Socket> {
 }
 
 test('beyond the limit of connections new ones are told when to come back, and those there are go on', async () => {
-  const upstream = await startFakeRegistry();
-  const blob = randomBlob(1_000_000);
-  upstream.content.addBlob(repository, blob);
-  const half = gate();
-  upstream.script({ path: blobs }, { holdBody: { afterBytes: 500_000, until: half } });
-  const app = await startApp(mirrorOf(upstream, { clients: { maxConnections: 2 } }));
-  const pulling = await open(app, `/v2/${repository}/blobs/${blob.digest}`);
+  const {
+    app,
+    blob,
+    path,
+    held: half,
+  } = await startHolding(1_000_000, { bytes: 500_000 }, { clients: { maxConnections: 2 } });
+  const pulling = await open(app, path);
   await connected(app);
   const refused = await ask(app, '/v2/');
   expect(refused).toMatchObject({ status: 503, headers: { 'retry-after': '2', connection: 'close' } });
