@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { ask, caughtUp, open } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
+import { startHolding } from '../support/held-blob.ts';
 import { image, randomBlob } from '../support/images.ts';
 import { startApp } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
@@ -10,13 +11,7 @@ const repository = 'library/app';
 const blobs = /\/blobs\//;
 
 test('a client that hangs up takes nothing from the others: they get all of the same download', async () => {
-  const upstream = await startFakeRegistry();
-  const blob = randomBlob(2_000_000);
-  upstream.content.addBlob(repository, blob);
-  const half = gate();
-  upstream.script({ path: blobs }, { holdBody: { afterBytes: 1_000_000, until: half } });
-  const app = await startApp(mirrorOf(upstream));
-  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  const { upstream, app, blob, path, held: half } = await startHolding(2_000_000, { bytes: 1_000_000 });
   const first = await open(app, path);
   const second = await open(app, path);
   const start = await second.read(500_000);
@@ -28,13 +23,7 @@ test('a client that hangs up takes nothing from the others: they get all of the 
 });
 
 test('the one that started the download may hang up before the upstream has answered: who joined gets it all', async () => {
-  const upstream = await startFakeRegistry();
-  const blob = randomBlob(200_000);
-  upstream.content.addBlob(repository, blob);
-  const answering = gate();
-  upstream.script({ path: blobs }, { holdHeaders: answering });
-  const app = await startApp(mirrorOf(upstream));
-  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  const { upstream, app, blob, path, held: answering } = await startHolding(200_000, 'nothing');
   const leaving = new AbortController();
   const first = fetch(`${app.url}${path}`, { signal: leaving.signal });
   await upstream.arrived('GET', blobs);

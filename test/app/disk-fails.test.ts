@@ -156,13 +156,18 @@ test('while the disk refuses everything, images are pulled all the same, again a
   expect(await pulled()).toEqual(digests);
 });
 
-test('a blob that the disk fails to read is fetched anew within the same answer, and its file is replaced', async () => {
-  const { upstream, app, files } = await startMirror();
+async function withCachedBlob() {
+  const mirror = await startMirror();
   const blob = randomBlob(300_000);
-  upstream.content.addBlob(repository, blob);
+  mirror.upstream.content.addBlob(repository, blob);
   const path = `/v2/${repository}/blobs/${blob.digest}`;
-  await ask(app, path);
-  await app.quiet();
+  await ask(mirror.app, path);
+  await mirror.app.quiet();
+  return { ...mirror, blob, path };
+}
+
+test('a blob that the disk fails to read is fetched anew within the same answer, and its file is replaced', async () => {
+  const { app, files, blob, path } = await withCachedBlob();
   const file = join(app.dataDirectory, blobPath(blob.digest));
   let isReplaced = false;
   files.failWith = (call) => {
@@ -179,12 +184,7 @@ test('a blob that the disk fails to read is fetched anew within the same answer,
 });
 
 test('where the upstream cannot help either, a blob that the disk fails to read is an honest 503', async () => {
-  const { upstream, app, files } = await startMirror();
-  const blob = randomBlob(300_000);
-  upstream.content.addBlob(repository, blob);
-  const path = `/v2/${repository}/blobs/${blob.digest}`;
-  await ask(app, path);
-  await app.quiet();
+  const { upstream, app, files, path } = await withCachedBlob();
   files.failWith = ({ operation }) => (operation === 'read' ? 'EIO' : undefined);
   await upstream.stop();
   expect((await ask(app, path)).status).toBe(503);

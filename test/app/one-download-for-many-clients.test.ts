@@ -3,6 +3,7 @@ import { digestOf } from '../../src/oci/digest.ts';
 import { ask, caughtUp, open } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
+import { startHolding } from '../support/held-blob.ts';
 import { image, randomBlob } from '../support/images.ts';
 import { ScriptedFiles } from '../support/scripted-files.ts';
 import { startApp } from '../support/start-app.ts';
@@ -13,15 +14,8 @@ const blobs = /\/blobs\//;
 const manifests = /\/manifests\//;
 
 test('fifty clients that ask for one blob at once cause one download, and each gets all of it', async () => {
-  const upstream = await startFakeRegistry();
-  const blob = randomBlob(2_000_000);
-  upstream.content.addBlob(repository, blob);
-  const half = gate();
-  upstream.script({ path: blobs }, { holdBody: { afterBytes: 1_000_000, until: half } });
-  const app = await startApp(mirrorOf(upstream));
-  const clients = await Promise.all(
-    Array.from({ length: 50 }, () => open(app, `/v2/${repository}/blobs/${blob.digest}`)),
-  );
+  const { upstream, app, blob, path, held: half } = await startHolding(2_000_000, { bytes: 1_000_000 });
+  const clients = await Promise.all(Array.from({ length: 50 }, () => open(app, path)));
   // Every one of them reads before the blob is whole.
   const starts = await Promise.all(clients.map((client) => client.read(500_000)));
   expect(upstream.seen('GET', blobs)[0]?.sentBytes).toBe(1_000_000);
@@ -39,13 +33,7 @@ test('fifty clients that ask for one blob at once cause one download, and each g
 });
 
 test('the headers of an answer leave as soon as those of the upstream have come, before a single byte', async () => {
-  const upstream = await startFakeRegistry();
-  const blob = randomBlob(2_000_000);
-  upstream.content.addBlob(repository, blob);
-  const flowing = gate();
-  upstream.script({ path: blobs }, { holdBody: { afterBytes: 0, until: flowing } });
-  const app = await startApp(mirrorOf(upstream));
-  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  const { app, blob, path, held: flowing } = await startHolding(2_000_000, { bytes: 0 });
   const whole = await open(app, path);
   const part = await open(app, path, { headers: { range: 'bytes=1000-1999' } });
   expect([whole.status, part.status]).toEqual([200, 206]);
@@ -55,15 +43,10 @@ test('the headers of an answer leave as soon as those of the upstream have come,
 });
 
 test('clients that ask before the upstream has answered wait for the same answer', async () => {
-  const upstream = await startFakeRegistry();
-  const blob = randomBlob(100_000);
-  upstream.content.addBlob(repository, blob);
-  const answering = gate();
-  upstream.script({ path: blobs }, { holdHeaders: answering });
-  const app = await startApp(mirrorOf(upstream));
-  const first = ask(app, `/v2/${repository}/blobs/${blob.digest}`);
+  const { upstream, app, blob, path, held: answering } = await startHolding(100_000, 'nothing');
+  const first = ask(app, path);
   await upstream.arrived('GET', blobs);
-  const others = Array.from({ length: 9 }, () => ask(app, `/v2/${repository}/blobs/${blob.digest}`));
+  const others = Array.from({ length: 9 }, () => ask(app, path));
   await caughtUp(app);
   answering.open();
   for (const { body } of await Promise.all([first, ...others])) expect(body.equals(blob.bytes)).toBe(true);

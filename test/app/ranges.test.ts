@@ -3,6 +3,7 @@ import { ask, open } from '../support/client.ts';
 import type { Fault } from '../support/fake-answer.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
+import { startHolding } from '../support/held-blob.ts';
 import { type Content, content, image, randomBlob } from '../support/images.ts';
 import { thisSuite } from '../support/owner.ts';
 import { pullBlob } from '../support/pull.ts';
@@ -153,13 +154,7 @@ test('with verifyReads, a part is read with what comes before it', async () => {
 });
 
 test('a part of an uncached blob comes along with one download of the whole, which is kept', async () => {
-  const upstream = await startFakeRegistry();
-  const blob = randomBlob(size);
-  upstream.content.addBlob(repository, blob);
-  const half = gate();
-  upstream.script({ path: blobs }, { holdBody: { afterBytes: 500_000, until: half } });
-  const app = await startApp(mirrorOf(upstream));
-  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  const { upstream, app, blob, path, held: half } = await startHolding(size, { bytes: 500_000 });
   const early = await ask(app, path, { headers: { range: 'bytes=1000-1999' } });
   expect(early).toMatchObject({ status: 206, headers: { 'content-range': `bytes 1000-1999/${size}` } });
   expect(early.body.equals(blob.bytes.subarray(1_000, 2_000))).toBe(true);

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { expect, test } from 'vitest';
 import { ask, open } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
-import { gate } from '../support/gate.ts';
+import { startHolding } from '../support/held-blob.ts';
 import { randomBlob } from '../support/images.ts';
 import { startApp } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
@@ -58,13 +58,13 @@ test('a client that takes nothing for too long is cut, and the others are not', 
 });
 
 test('a client that waits for the upstream is not cut for taking nothing', async () => {
-  const upstream = await startFakeRegistry();
-  const blob = randomBlob(300_000);
-  upstream.content.addBlob(repository, blob);
-  const rest = gate();
-  upstream.script({ path: blobs }, { holdBody: { afterBytes: 100_000, until: rest } });
-  const app = await startApp(mirrorOf(upstream, { clients: { idleTimeout: '1s' } }));
-  const patient = await open(app, `/v2/${repository}/blobs/${blob.digest}`);
+  const {
+    app,
+    blob,
+    path,
+    held: rest,
+  } = await startHolding(300_000, { bytes: 100_000 }, { clients: { idleTimeout: '1s' } });
+  const patient = await open(app, path);
   const beginning = await patient.read(100_000);
   // A connection that begins to be idle now is cut by then.
   const idle = connect(Number(new URL(app.url).port), '127.0.0.1');

@@ -1,0 +1,32 @@
+import { type FakeRegistry, startFakeRegistry } from './fake-registry.ts';
+import { type Gate, gate } from './gate.ts';
+import { type Content, randomBlob } from './images.ts';
+import { type RunningApp, startApp } from './start-app.ts';
+import { type MirrorConfig, mirrorOf } from './start-mirror.ts';
+
+export interface HeldBlob {
+  readonly upstream: FakeRegistry;
+  readonly app: RunningApp;
+  readonly blob: Content;
+  /** Where clients ask the mirror for it. */
+  readonly path: string;
+  /** Lets the upstream go on. */
+  readonly held: Gate;
+}
+
+/** A mirror before an upstream with one blob of so many bytes, of whose answer it sends no more than said until the gate opens. */
+export async function startHolding(
+  bytes: number,
+  sent: 'nothing' | { readonly bytes: number },
+  config: MirrorConfig = {},
+): Promise<HeldBlob> {
+  const repository = 'library/app';
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(bytes);
+  upstream.content.addBlob(repository, blob);
+  const held = gate();
+  const fault = sent === 'nothing' ? { holdHeaders: held } : { holdBody: { afterBytes: sent.bytes, until: held } };
+  upstream.script({ path: /\/blobs\// }, fault);
+  const app = await startApp(mirrorOf(upstream, config));
+  return { upstream, app, blob, path: `/v2/${repository}/blobs/${blob.digest}`, held };
+}
