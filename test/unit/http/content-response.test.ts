@@ -174,7 +174,10 @@ test.each([
 });
 
 test('what a cut answer was sent from is nobody else’s: its socket may still send it', async () => {
-  const response = new ServerResponse(new IncomingMessage(new Socket())); // Without its socket every write stays pending.
+  const socket = new Socket();
+  socket.cork(); // Every write stays pending.
+  const response = new ServerResponse(new IncomingMessage(socket));
+  response.assignSocket(socket);
   const buffers = new ReadBuffers({ budgetBytes: 1024 * 1024 });
   const source: ByteSource = {
     read: async (into, position) => {
