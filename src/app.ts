@@ -22,6 +22,7 @@ import { FileRecordStore } from './storage/filesystem/record-store.ts';
 import type { Log } from './telemetry/log.ts';
 import { UpstreamHealth } from './telemetry/upstream-health.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
+import { type Pauses, realPauses } from './upstream/retry.ts';
 import { createUpstreamDirectory, type OpenUpstreamDirectory } from './upstream/upstream-directory.ts';
 import { upstreamEntries } from './upstream-settings.ts';
 
@@ -37,6 +38,8 @@ export interface AppDeps {
   readonly files?: FileSystem;
   /** How long a client is left without headers; for tests. */
   readonly patienceMs?: number | undefined;
+  /** Before an upstream is asked again; for tests. */
+  readonly pauses?: Pauses;
 }
 
 export interface App {
@@ -70,6 +73,7 @@ export function createApp({
   clock = { now: () => Date.now() },
   files = nodeFiles,
   patienceMs,
+  pauses = realPauses,
 }: AppDeps): App {
   const state = { isStarting: true, isDraining: false };
   const health = new UpstreamHealth({
@@ -101,7 +105,7 @@ export function createApp({
   const totals = prompt(() => index.totals(), { withinMs: readWithinMs });
   const freeBytes = prompt(() => store.freeBytes(), { withinMs: readWithinMs });
   const records = new FileRecordStore({ path, observer, failpoint, files, hold });
-  let upstreams = directoryOf(config, { version, clock, observer });
+  let upstreams = directoryOf(config, { version, clock, observer, pauses });
   const parts = { store, records, index, clock, observer, rateLimits };
   const assembled = assembleMirror(parts, mirrorLimits(config), mirrorRules(config, upstreams));
   const report = (bug: unknown) => log.logger.error({ err: bug }, 'bug');
@@ -158,7 +162,7 @@ export function createApp({
     knock: () => knockAtAll(upstreams, config),
     reload: (changed) => {
       const former = upstreams;
-      const next = directoryOf(changed, { version, clock, observer });
+      const next = directoryOf(changed, { version, clock, observer, pauses });
       assembled.follow(mirrorRules(changed, next));
       upstreams = next;
       knockAtAll(next, changed);
@@ -172,9 +176,9 @@ export function createApp({
 
 function directoryOf(
   config: Config,
-  { version, clock, observer }: { version: string; clock: Clock; observer: Metrics },
+  { version, ...deps }: { version: string; clock: Clock; observer: Metrics; pauses: Pauses },
 ): OpenUpstreamDirectory {
-  return createUpstreamDirectory({ entries: upstreamEntries(config, { version }), clock, observer });
+  return createUpstreamDirectory({ entries: upstreamEntries(config, { version }), ...deps });
 }
 
 /** Those that are offline are never asked. */

@@ -11,7 +11,10 @@ import type { MirrorConfig } from './start-mirror.ts';
 import { temporaryDirectory } from './temp-directory.ts';
 
 /** What stands in the place of the machine's own. */
-export type Replaced = Pick<AppDeps, 'files' | 'patienceMs'> & { readonly clock?: ManualClock };
+export type Replaced = Pick<AppDeps, 'files' | 'patienceMs' | 'pauses'> & { readonly clock?: ManualClock };
+
+/** An upstream is asked again at once. */
+const noPauses = { random: () => 0, wait: async () => {} };
 
 /** Builds the whole app in this process, on real sockets and a real disk, with a clock that the test turns. */
 export async function startApp(
@@ -75,7 +78,15 @@ export class RunningApp {
     const log = this.#log();
     const { clock } = this;
     const versions = { version: 'test', nodeVersion: 'v0.0.0' };
-    const app = createApp({ config: settings, ...versions, log, failpoint: () => {}, ...this.#replaced, clock });
+    const app = createApp({
+      config: settings,
+      ...versions,
+      log,
+      failpoint: () => {},
+      pauses: noPauses,
+      ...this.#replaced,
+      clock,
+    });
     this.#stop = await startInOrder(app.parts);
     this.#address = app.address();
     this.#managementAddress = app.managementAddress();
