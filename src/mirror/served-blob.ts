@@ -83,7 +83,18 @@ export function relayedAnswer(
   const pieces = resumedPieces({ ...resume, from: 0, first: opened, openAt, size, signal });
   const empty = digestOf(new Uint8Array(), digest.startsWith('sha512') ? 'sha512' : 'sha256');
   if (size === 0 && digest !== empty) throw new DigestMismatch(digest, empty);
-  return { digest, size, source: verifiedSource({ digest, pieces }), isSequential: true, ...told };
+  return { digest, size, source: closing(opened, verifiedSource({ digest, pieces })), isSequential: true, ...told };
+}
+
+/** Of what nobody has begun to read nothing else closes the answer that is behind it: a 304 needs none of it. */
+function closing({ body }: OpenedBlob, source: ByteSource): ByteSource {
+  return {
+    read: (into, position) => source.read(into, position),
+    [Symbol.asyncDispose]: async () => {
+      body.destroy();
+      await source[Symbol.asyncDispose]();
+    },
+  };
 }
 
 function aheadOf(
