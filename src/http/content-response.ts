@@ -154,11 +154,10 @@ export async function sendStretch(
       await written;
       if (bytes === 0 && end !== undefined) throw new Error(`the content ended at ${position}, before ${end}`);
       if (bytes === 0) break;
-      if (!written) {
-        begin();
-        await itsTurn(response);
-      }
-      written = unsent ? writeLent(response, unsent) : write(response, buffer.subarray(0, bytes));
+      if (!written) begin();
+      written = unsent
+        ? writeLent(response, unsent)
+        : unlessClosed(response, write(response, buffer.subarray(0, bytes)));
       unsent = undefined;
       written.catch(() => {}); // It is awaited a turn later; meanwhile the read may fail first.
       position += bytes;
@@ -183,17 +182,6 @@ async function skip(source: ByteSource, to: number, buffer: Buffer): Promise<num
   return to;
 }
 
-/**
- * Resolves when the answers before it on its connection have left, or the connection has closed. What is written earlier Node forgets in
- * the second case, and calls nobody back.
- */
-async function itsTurn(response: ServerResponse): Promise<void> {
-  if (response.socket || response.destroyed) return;
-  const { promise, resolve } = Promise.withResolvers<unknown>();
-  response.once('socket', resolve).once('close', resolve);
-  await promise;
-}
-
 /** Resolves when the buffer is free again: its bytes are with the kernel. */
 function write(response: ServerResponse, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -208,8 +196,23 @@ async function writeLent(response: ServerResponse, loan: Loan): Promise<void> {
     response.cork();
     const written = Promise.all(loan.pieces.map((piece) => write(response, piece)));
     response.uncork();
-    await written;
+    await unlessClosed(response, written);
   } finally {
     loan.end();
+  }
+}
+
+/**
+ * Settles as a write does, or when its answer is closed: what is written before an answer has its turn on a connection, or just as that
+ * breaks, Node forgets, and calls nobody back.
+ */
+async function unlessClosed(response: ServerResponse, written: Promise<unknown>): Promise<void> {
+  const closed = Promise.withResolvers<never>();
+  const leave = () => closed.reject(new ClientLeft());
+  response.once('close', leave);
+  try {
+    await Promise.race([written, closed.promise]);
+  } finally {
+    response.off('close', leave);
   }
 }

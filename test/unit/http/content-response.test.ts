@@ -174,10 +174,7 @@ test.each([
 });
 
 test('what a cut answer was sent from is nobody else’s: its socket may still send it', async () => {
-  const socket = new Socket();
-  socket.cork(); // Every write stays pending.
-  const response = new ServerResponse(new IncomingMessage(socket));
-  response.assignSocket(socket);
+  const response = new ServerResponse(new IncomingMessage(new Socket())); // Without its socket every write stays pending.
   const buffers = new ReadBuffers({ budgetBytes: 1024 * 1024 });
   const source: ByteSource = {
     read: async (into, position) => {
@@ -204,4 +201,22 @@ test('a client that leaves ends every loan', async () => {
   client.hangUp();
   expect(await ended).toMatchObject({ name: 'ClientLeft' });
   await expect.poll(() => loans.open).toBe(0);
+});
+
+test('a client that leaves just when something is written for it ends the wait', async () => {
+  const socket = new Socket();
+  const response = new ServerResponse(new IncomingMessage(socket));
+  response.assignSocket(socket);
+  const buffers = new ReadBuffers({ budgetBytes: 1024 * 1024 });
+  const source: ByteSource = {
+    read: async () => {
+      socket.destroy(); // It says so in the next tick: until then the answer is thought to be wanted.
+      return 10;
+    },
+    [Symbol.asyncDispose]: async () => {},
+  };
+  const options = { source, start: 0, end: 10, isSequential: false, buffers };
+  const sending = sendStretch(response, new Exchange(response, new Patience()), options);
+  await expect(sending).rejects.toMatchObject({ name: 'ClientLeft' });
+  expect(buffers.lentBytes).toBe(0);
 });
