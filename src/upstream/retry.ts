@@ -17,7 +17,7 @@ export const realPauses: Pauses = {
   wait: (ms, { signal }) => sleep(ms, undefined, { signal }),
 };
 
-/** The pauses add up to less than half a second: for so long a cached tag waits for a dead upstream, once. */
+/** The pauses add up to less than half a second where `Retry-After` wishes for no more: for so long a cached tag waits for a dead upstream, once. */
 const maxRetries: Readonly<Record<EndpointRole, number>> = { registry: 2, mirror: 1 };
 const firstPauseMs = 100;
 const longestWishMs = 1_000;
