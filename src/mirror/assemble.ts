@@ -114,7 +114,9 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
   const { index, clock, observer } = parts;
   const records = withoutUnreadable(parts.records, observer);
   const background = new Background({ observer });
-  const manifests = new Manifests({ ...parts, records, background, policies, memoryBytes: manifestMemoryBytes });
+  const memoryBytes = manifestMemoryBytes;
+  const makeRoom = () => space.reserve(0);
+  const manifests = new Manifests({ ...parts, records, background, policies, memoryBytes, makeRoom });
   const links = new BlobLinks({ records, index, background, clock, observer });
   const book = new TagBook({ records, index, background, batchMs: confirmationBatchMs });
   const space = new Space({

@@ -144,7 +144,9 @@ export class Blobs {
     // Where nobody vouches for the size of the file, its bytes must.
     const onDamaged = verifyReads || size === undefined ? () => store.setAside(digest, 'read') : undefined;
     const cache: CacheStatus = wasAsked ? firstPull : { word: 'hit' };
-    return this.#tellingOfDisk(storedAnswer(question, stored, { cache, firstServedAtMs, onDamaged }), (cause) =>
+    const told = wasAsked ? (size ?? this.#deps.manifests.promisedSize(question.of, digest)) : stored.size;
+    const answer = storedAnswer(question, stored, { cache, firstServedAtMs, size: told, onDamaged });
+    return this.#tellingOfDisk(answer, (cause) =>
       this.#unreadable.remember(digest, new Error('unreadable', { cause }), unreadableForMs),
     );
   }

@@ -39,6 +39,8 @@ export interface ManifestsDeps {
   readonly clock: Clock;
   readonly observer: Observer;
   readonly memoryBytes: number;
+  /** Evicts until the store, with all that the view knows of, is below its bound again. */
+  readonly makeRoom: () => Promise<unknown>;
   readonly policies: FreshnessPolicies;
 }
 
@@ -209,7 +211,8 @@ export class Manifests {
 
   /** Content first, then the record that makes it servable. What memory has lost meanwhile comes again with the next pull. */
   async #persist(of: RepositoryId, digest: Digest): Promise<void> {
-    const { store, records, observer } = this.#deps;
+    const { store, records, observer, makeRoom } = this.#deps;
+    await makeRoom(); // It counts already, and may be what goes.
     const manifest = this.#memory.peek(keyOf(of, digest));
     if (!manifest) return;
     const { bytes, mediaType, firstServedAtMs } = manifest;

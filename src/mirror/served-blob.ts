@@ -48,10 +48,13 @@ export function rangeOfRunning(range: SatisfiableRange, writtenBytes: number): '
 export function storedAnswer(
   { digest }: BlobQuestion,
   stored: StoredBlob,
-  { onDamaged, ...told }: Told & { readonly onDamaged: (() => Promise<void>) | undefined },
+  {
+    onDamaged,
+    ...told
+  }: Told & { readonly size: number | undefined; readonly onDamaged: (() => Promise<void>) | undefined },
 ): ServedBlob {
   const source = onDamaged ? verifyingRead(digest, stored, onDamaged) : stored;
-  return { digest, size: stored.size, source, isSequential: onDamaged !== undefined, ...told };
+  return { digest, source, isSequential: onDamaged !== undefined, ...told };
 }
 
 /** A blob along with its running download. Small ones, and the empty one, are verified first: they can still fail honestly. */

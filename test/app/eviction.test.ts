@@ -82,6 +82,26 @@ async function areKept(
 const timesFetched = ({ upstream }: Started, digest: Digest): number =>
   upstream.requests.filter(({ method, path }) => method === 'GET' && path.endsWith(digest)).length;
 
+test('manifests count too: however many and large they are, the store stays below its bound', async () => {
+  const files = new ScriptedFiles();
+  const { app, upstream } = await started({ maxSize: '1MiB' }, files);
+  let most = 0;
+  files.before = async ({ operation }) => {
+    if (operation === 'rename') most = Math.max(most, await bytesOnDisk(app.dataDirectory));
+  };
+  for (const name of Array.from({ length: 20 }, (_, index) => `team/app-${index}`)) {
+    const annotations = { 'org.example.padding': name.padEnd(200 * kib, '.') };
+    const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: ociManifest, annotations }));
+    upstream.content.add(name, '1', { manifest: content(ociManifest, bytes), children: [], blobs: [] });
+    app.clock.advance(1_000);
+    await pullManifest(app, name, '1');
+  }
+  await app.stop();
+  expect(most).toBeGreaterThan(0.5 * 1024 * kib);
+  expect(most).toBeLessThan(1.5 * 1024 * kib);
+  expect(await bytesOnDisk(app.dataDirectory)).toBeLessThan(1024 * kib);
+});
+
 test('three times as much as it may keep goes through it: it stays below, nothing fails, and what is pulled all the time stays', async () => {
   const files = new ScriptedFiles();
   const mirror = await started({ maxSize: '2MiB' }, files);

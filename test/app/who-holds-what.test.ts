@@ -68,6 +68,21 @@ test('with the upstream down, a blob cached elsewhere is answered like one that 
   }
 });
 
+test.each([{}, { range: 'bytes=10-19' }])(
+  'nor does its size tell, where the upstream does not (%o)',
+  async (headers: Readonly<Record<string, string>>) => {
+    const { app, upstream } = await withCachedBlob(cached);
+    const fresh = randomBlob(200_000, 'fresh');
+    for (const blob of [cached, fresh]) upstream.content.addBlob(other, blob);
+    upstream.script({ path: blobs }, { contentLength: 'absent' });
+    const answers = [];
+    for (const blob of [cached, fresh]) {
+      answers.push(seenOf(await ask(app, `/v2/${other}/blobs/${blob.digest}`, { headers }), blob));
+    }
+    expect(answers[0]).toEqual(answers[1]);
+  },
+);
+
 test('a blob that another repository has too is confirmed by one HEAD, served without a second GET, and says nothing of having been here', async () => {
   const { app, upstream } = await withCachedBlob(cached);
   const fresh = randomBlob(200_000, 'fresh');

@@ -28,7 +28,9 @@ test('a manifest that comes again is not the next to be evicted while it is bein
   const background = new Background({ observer });
   const { freshness } = await configOf({ upstreams: { 'docker.io': {} } });
   const policies = createFreshnessPolicies(new Map(), freshness);
-  const manifests = new Manifests({ ...stores, index, background, observer, policies, memoryBytes: 1024 * 1024 });
+  const makeRoom = async () => {};
+  const memoryBytes = 1024 * 1024;
+  const manifests = new Manifests({ ...stores, index, background, observer, policies, memoryBytes, makeRoom });
 
   manifests.keep(of, manifest);
   expect(index.contents.get(manifest.digest)?.usedAtMs).toBe(stores.clock.now());
