@@ -123,6 +123,11 @@ export function createApp({
       },
     };
   };
+  const sweep = () => void assembled.sweep().catch((cause: unknown) => observer.trouble({ part: 'eviction', cause }));
+  const onIndexChange = (state: 'rebuilding' | 'rebuilt'): void => {
+    log.logger.info({ state }, 'index');
+    if (state === 'rebuilt') sweep(); // What was not counted yet made room for more than there is.
+  };
   const management = managementListener(config, { readiness, observer, report });
   const ready: Part = {
     name: 'readiness',
@@ -136,10 +141,10 @@ export function createApp({
       lock,
       index,
       partOf('store', { start: () => store.prepare() }),
-      new Rebuilder({ store, records, index, observer, onChange: (state) => log.logger.info({ state }, 'index') }),
+      new Rebuilder({ store, records, index, observer, onChange: onIndexChange }),
       partOf('upstreams', { stop: () => upstreams.close() }),
       partOf('mirror', { stop: (options) => assembled.stop(options) }),
-      sweeper(assembled, observer),
+      sweeper(sweep),
       new Scrubber({
         store,
         clock,
@@ -238,12 +243,11 @@ async function troubleOf(freeBytes: () => Promise<number>): Promise<string | und
 }
 
 /** Evicts what is due, now and then. */
-function sweeper(mirror: AssembledMirror, observer: Metrics): Part {
+function sweeper(sweep: () => void): Part {
   let timer: NodeJS.Timeout | undefined;
-  const run = () => void mirror.sweep().catch((cause: unknown) => observer.trouble({ part: 'eviction', cause }));
   return partOf('sweeper', {
     start: async () => {
-      timer = setInterval(run, sweepEveryMs).unref();
+      timer = setInterval(sweep, sweepEveryMs).unref();
     },
     stop: async () => clearInterval(timer),
   });

@@ -204,6 +204,31 @@ test('what keep names stays, though the index is being rebuilt and the store is 
   expect([...parts.keys()].toSorted()).toEqual(digestsOf(single));
 });
 
+test('what was pulled beyond the bound, while a lost index was made anew, goes when that is done', async () => {
+  const upstream = await startFakeRegistry();
+  const other = image({ name: 'other', layers: 2, layerBytes: 100_000 });
+  upstream.content.add('team/single', '1', single);
+  upstream.content.add('team/other', '1', other);
+  const files = new ScriptedFiles();
+  const app = await startApp(mirrorOf(upstream, { storage: { maxSize: '250000B', minFree: '0B' } }), { files });
+  await pullAll(app, 'team/single', '1');
+  await app.quiet();
+  await app.stop();
+  await rm(join(app.dataDirectory, 'index.sqlite'));
+  const counted = gate();
+  files.before = async ({ operation, path }) => {
+    if (operation === 'entries' && path.includes('/blobs')) await counted.opened;
+  };
+  await app.restart();
+  await pullAll(app, 'team/other', '1');
+  await app.quiet();
+  const bytes = async () => (await app.metrics()).sum('layerwell_cache_bytes');
+  counted.open();
+  await expect.poll(() => indexState(app)).toBe('ok');
+  await expect.poll(bytes).toBeLessThan(250_000);
+  expect((await app.metrics()).sum('layerwell_cache_evicted_bytes_total')).toBeGreaterThan(0);
+});
+
 test('a second process on the same data says so in one line and ends with 1, and the first goes on', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add('library/app', '1', single);
