@@ -170,7 +170,13 @@ export class Blobs {
   ): Promise<ServedBlob | undefined> {
     const started = await awaitedStart(running, question.of, { briefWait: this.#deps.briefWait, signal });
     if (!started) return undefined;
-    if (started === 'too-slow' || started.kind === 'no-room') return this.#relay(question, { signal });
+    if (started === 'too-slow') {
+      // Whoever is first begins another, which the others find in its place.
+      return this.#deps.downloads.running(question.digest) === running
+        ? this.#download(question, { signal })
+        : undefined;
+    }
+    if (started.kind === 'no-room') return this.#relay(question, { signal });
     if (started.download.isOver) {
       await orAbort(started.download.ended, signal); // It leaves the map with this; not before, asking again would find it again.
       return undefined;

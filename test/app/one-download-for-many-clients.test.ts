@@ -66,10 +66,16 @@ test('an upstream that does not answer keeps nobody from the same blob of anothe
   const path = `/v2/${repository}/blobs/${blob.digest}`;
   const waiting = ask(app, path);
   await silent.arrived('GET', blobs);
-  expect((await ask(app, `${path}?ns=well.test`)).body.equals(blob.bytes)).toBe(true);
+  const others = await Promise.all(Array.from({ length: 20 }, () => ask(app, `${path}?ns=well.test`)));
+  for (const { body } of others) expect(body.equals(blob.bytes)).toBe(true);
+  expect(well.count('GET', blobs)).toBe(1);
+  await app.quiet();
+  expect((await ask(app, `${path}?ns=well.test`)).cache).toBe('hit');
   answering.open();
   expect((await waiting).body.equals(blob.bytes)).toBe(true);
-  expect(well.count('GET', blobs)).toBe(1);
+  await app.quiet();
+  expect((await ask(app, path)).cache).toBe('hit');
+  expect([silent.count('GET', blobs), well.count('GET', blobs)]).toEqual([1, 1]);
 });
 
 test('a HEAD does not wait for a download that has not begun, and knows the size from one that has', async () => {
