@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from './config/schema.ts';
 import { Certificate } from './http/certificate.ts';
 import { createManagementApp, type Readiness } from './http/management.ts';
+import type { OverloadLimits } from './http/middleware/overload.ts';
 import { ReadBuffers } from './http/read-buffers.ts';
 import { createRegistryApp, Listener } from './http/server.ts';
 import { Rebuilder } from './index/rebuilder.ts';
@@ -205,9 +206,10 @@ function registryListener(
 ): Listener {
   const { tls, host, port } = config.listen;
   const { idleTimeoutMs, maxConnections, maxRequests } = config.clients;
-  const app = createRegistryApp({ ...deps, limits: { maxRequests }, log: (line) => deps.log.request(line) });
+  const limits: OverloadLimits = { maxRequests, isSurplus: (socket) => listener.isSurplus(socket) };
+  const app = createRegistryApp({ ...deps, limits, log: (line) => deps.log.request(line) });
   const certificate = tls && new Certificate(tls, { report: deps.report });
-  return new Listener(app, {
+  const listener = new Listener(app, {
     name: 'registry listener',
     host,
     port,
@@ -216,6 +218,7 @@ function registryListener(
     maxConnections,
     onRejected: () => deps.observer.rejected({ reason: 'connections' }),
   });
+  return listener;
 }
 
 function managementListener(

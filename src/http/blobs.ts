@@ -47,7 +47,7 @@ export async function answerBlob(
   try {
     await answerOnce(ctx, deps, place, digest);
   } catch (cause) {
-    if (!(cause instanceof UnreadableContent) || ctx.state.exchange.hasBegun) throw cause;
+    if (!(cause instanceof UnreadableContent) || ctx.headerSent) throw cause;
     await answerOnce(ctx, deps, place, digest);
   }
 }

@@ -38,11 +38,6 @@ export class Exchange implements Waiting, Impatient {
     patience.begin(this);
   }
 
-  /** Whether headers have left. */
-  get hasBegun(): boolean {
-    return this.#firstByteAt !== undefined;
-  }
-
   get firstByteAt(): number | undefined {
     return this.#firstByteAt;
   }

@@ -15,7 +15,6 @@ import { type AccessLine, tellOfRequests } from './middleware/access-log.ts';
 import { answerErrors } from './middleware/errors.ts';
 import { maxHeaders, type OverloadLimits, refuseOverload } from './middleware/overload.ts';
 import type { ReadBuffers } from './read-buffers.ts';
-import { refuseSurplus } from './surplus.ts';
 import { unlessBroken } from './unless-broken.ts';
 import { registryRoutes } from './routes.ts';
 
@@ -111,10 +110,6 @@ export class Listener {
     const broken = new BrokenRequests({ connections: this.#connections });
     const handle: RequestListener = (request, response) => {
       response.once('close', this.#connections.answering(request.socket));
-      if (this.#connections.isSurplus(request.socket)) {
-        options.onRejected?.();
-        return refuseSurplus(response);
-      }
       if (this.#isDraining) response.setHeader('Connection', 'close');
       void answer(request, response); // Koa answers every failure itself.
     };
@@ -139,6 +134,11 @@ export class Listener {
     this.#server.maxHeadersCount = maxHeaders + 1;
     if (options.maxConnections !== undefined) this.#server.maxConnections = options.maxConnections + spareConnections;
     this.#server.on('drop', () => options.onRejected?.());
+  }
+
+  /** Whether a connection is one too many: what it asks is refused. */
+  isSurplus(socket: Duplex): boolean {
+    return this.#connections.isSurplus(socket);
   }
 
   /** `http://127.0.0.1:5000`, once it listens. */

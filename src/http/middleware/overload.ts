@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import type { Middleware } from 'koa';
 import type { Observer } from '../../mirror/ports.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
@@ -6,6 +7,8 @@ import type { ExchangeState } from '../exchange.ts';
 export interface OverloadLimits {
   /** Requests that are being answered at the same time. */
   readonly maxRequests: number;
+  /** Whether a connection is one too many. */
+  readonly isSurplus: (socket: Duplex) => boolean;
 }
 
 /** More headers than any client sends. Node shows no more than it counts to, so counting stops just beyond. */
@@ -13,11 +16,11 @@ export const maxHeaders = 200;
 const retryAfterSeconds = 2;
 
 /**
- * Refuses at once what is too much, instead of letting everybody wait: 503 with Retry-After above the limit of running requests, 431 for
- * a flood of headers, which would hide Content-Length from us (CVE-2026-58044).
+ * Refuses at once what is too much, instead of letting everybody wait: 503 with Retry-After above the limits of connections and of
+ * running requests, 431 for a flood of headers, which would hide Content-Length from us (CVE-2026-58044).
  */
 export function refuseOverload(
-  { maxRequests }: OverloadLimits,
+  { maxRequests, isSurplus }: OverloadLimits,
   { observer }: { readonly observer: Pick<Observer, 'rejected'> },
 ): Middleware<ExchangeState> {
   let running = 0;
@@ -29,6 +32,11 @@ export function refuseOverload(
       observer.rejected({ reason: 'headers' });
       ctx.set('Connection', 'close');
       throw new OciError('HEADERS_TOO_MANY', 'the request has too many headers');
+    }
+    if (isSurplus(ctx.req.socket)) {
+      observer.rejected({ reason: 'connections' });
+      ctx.set('Connection', 'close');
+      throw new UpstreamError('busy', 'the mirror has as many connections as it can', { retryAfterSeconds });
     }
     if (running >= maxRequests) {
       observer.rejected({ reason: 'requests' });
