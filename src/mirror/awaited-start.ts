@@ -1,6 +1,5 @@
 import { type BriefWait, TooSlow } from './brief-wait.ts';
 import type { RunningDownload, Started } from './downloads.ts';
-
 import type { RepositoryId, Waiting } from './ports.ts';
 import { isSameRepository } from './repository-id.ts';
 import { orAbort } from './single-flight.ts';

@@ -174,18 +174,23 @@ async function indexState({ managementUrl }: RunningApp): Promise<unknown> {
   return JSON.parse((await ask({ url: managementUrl }, '/readyz')).body.toString()).index;
 }
 
-test('what keep names stays, though the index is being rebuilt and the store is full', async () => {
+/** A stopped mirror that has `kept/single`, no index, and no room for `team/other` beside it. */
+async function fullAndWithoutIndex(storage: MirrorConfig = {}) {
   const upstream = await startFakeRegistry();
-  const other = image({ name: 'other', layers: 2, layerBytes: 100_000 });
   upstream.content.add('kept/single', '1', single);
-  upstream.content.add('team/other', '1', other);
+  upstream.content.add('team/other', '1', image({ name: 'other', layers: 2, layerBytes: 100_000 }));
   const files = new ScriptedFiles();
-  const storage = { maxSize: '250000B', minFree: '0B', keep: ['*/kept/*'] };
-  const app = await startApp(mirrorOf(upstream, { storage }), { files });
+  const config = mirrorOf(upstream, { storage: { maxSize: '250000B', minFree: '0B', ...storage } });
+  const app = await startApp(config, { files });
   await pullAll(app, 'kept/single', '1');
   await app.quiet();
   await app.stop();
   await rm(join(app.dataDirectory, 'index.sqlite'));
+  return { upstream, app, files };
+}
+
+test('what keep names stays, though the index is being rebuilt and the store is full', async () => {
+  const { app, upstream, files } = await fullAndWithoutIndex({ keep: ['*/kept/*'] });
   const [records, listed] = [gate(), gate()];
   files.before = async ({ operation, path }) => {
     if (operation !== 'entries' || !path.endsWith('/repositories')) return;
@@ -205,16 +210,7 @@ test('what keep names stays, though the index is being rebuilt and the store is 
 });
 
 test('what was pulled beyond the bound, while a lost index was made anew, goes when that is done', async () => {
-  const upstream = await startFakeRegistry();
-  const other = image({ name: 'other', layers: 2, layerBytes: 100_000 });
-  upstream.content.add('team/single', '1', single);
-  upstream.content.add('team/other', '1', other);
-  const files = new ScriptedFiles();
-  const app = await startApp(mirrorOf(upstream, { storage: { maxSize: '250000B', minFree: '0B' } }), { files });
-  await pullAll(app, 'team/single', '1');
-  await app.quiet();
-  await app.stop();
-  await rm(join(app.dataDirectory, 'index.sqlite'));
+  const { app, files } = await fullAndWithoutIndex();
   const counted = gate();
   files.before = async ({ operation, path }) => {
     if (operation === 'entries' && path.includes('/blobs')) await counted.opened;

@@ -40,7 +40,7 @@ export class FileBlobStore implements BlobStore {
   readonly #path: string;
   readonly #observer: FileBlobStoreDeps['observer'];
   readonly #failpoint: FailpointHook;
-  readonly #hold: FileBlobStoreDeps['hold'];
+  readonly #hold: () => Promise<void>;
   readonly #files: FileSystem;
   readonly #folders: DurableFolders;
   readonly #setAside: SetAside;
@@ -49,7 +49,8 @@ export class FileBlobStore implements BlobStore {
   readonly #readers = new Map<Digest, number>();
   #incomingBytes = 0;
 
-  constructor({ path, observer, clock, failpoint, files = nodeFiles, setAsideLimits, hold }: FileBlobStoreDeps) {
+  constructor(deps: FileBlobStoreDeps) {
+    const { path, observer, clock, failpoint, files = nodeFiles, setAsideLimits, hold = async () => {} } = deps;
     this.#path = path;
     this.#observer = observer;
     this.#failpoint = failpoint;

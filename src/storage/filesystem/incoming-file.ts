@@ -18,7 +18,7 @@ export interface IncomingFileDeps {
   /** Told when bytes begin, or with a negative number cease, to lie in incoming/. */
   readonly onBytes?: (change: number) => void;
   /** Resolves when this process may put something into the store. */
-  readonly hold?: (() => Promise<void>) | undefined;
+  readonly hold: () => Promise<void>;
 }
 
 /** Creates a file in incoming/. It must be disposed. */
@@ -122,7 +122,7 @@ export class IncomingFile implements AsyncDisposable {
   /** Makes the file visible as `to`, for good. */
   async publish(to: string): Promise<void> {
     const { failpoint, folders, kind, hold } = this.#deps;
-    await hold?.();
+    await hold();
     failpoint(`${kind}.written`);
     await this.sync();
     failpoint(`${kind}.synced`);
