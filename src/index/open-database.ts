@@ -15,6 +15,8 @@ export interface IndexFiles {
   tryOut(folder: string): Promise<void>;
   /** Removes a file, if it is there. */
   remove(path: string): Promise<void>;
+  /** Bytes of a file; 0 where there is none. */
+  size(path: string): Promise<number>;
 }
 
 export interface OpenDatabaseOptions {
@@ -39,6 +41,8 @@ export interface OpenedDatabase {
 /** In WAL mode the file grows by this many pages of 4 KiB before they are moved into the database: a move of about 2 ms. */
 const pagesBetweenCheckpoints = 400;
 const cacheKiB = 16 * 1024;
+/** SQLite keeps these files beside one another. */
+export const databaseSuffixes = ['', '-wal', '-shm', '-journal'];
 
 /**
  * Opens the index for this process alone. One that is broken or of another version is thrown away, and on a disk that takes
@@ -69,7 +73,7 @@ async function openFile(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
     if (isInUse(cause)) throw cause;
     onBroken(cause);
   }
-  for (const suffix of ['', '-wal', '-shm', '-journal']) await files.remove(`${path}${suffix}`);
+  for (const suffix of databaseSuffixes) await files.remove(`${path}${suffix}`);
   try {
     return openSound(options);
   } catch (cause) {

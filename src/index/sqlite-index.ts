@@ -17,7 +17,14 @@ import type { Tag } from '../oci/reference.ts';
 import { Completion } from './completion.ts';
 import { NoteFlusher } from './note-flusher.ts';
 import { NoteWriter } from './note-writer.ts';
-import { closeComplete, type IndexFiles, inTransaction, openDatabase, type OpenedDatabase } from './open-database.ts';
+import {
+  closeComplete,
+  databaseSuffixes,
+  type IndexFiles,
+  inTransaction,
+  openDatabase,
+  type OpenedDatabase,
+} from './open-database.ts';
 import { PendingNotes } from './pending-notes.ts';
 import type { RebuildableIndex } from './rebuild.ts';
 import { recordName } from './repository-name.ts';
@@ -155,6 +162,12 @@ export class SqliteIndex implements Index, RebuildableIndex {
       }
     }
     return sizes.values().reduce((sum, size) => sum + size, 0);
+  }
+
+  async fileBytes(): Promise<number> {
+    const { path, files } = this.#deps;
+    const sizes = await Promise.all(databaseSuffixes.map((suffix) => files.size(`${path}${suffix}`)));
+    return sizes.reduce((sum, size) => sum + size, 0);
   }
 
   async watchingSinceMs(): Promise<number> {

@@ -271,6 +271,8 @@ export interface Index {
   watchingSinceMs(): Promise<number>;
   /** Bytes of what is linked to these repositories, `<upstream>/<repository>`, each digest once. */
   heldBytes(repositories: readonly string[]): Promise<number>;
+  /** Bytes of the index's own files on the disk; 0 where it is in memory. */
+  fileBytes(): Promise<number>;
   /** Drops a digest from the view. @returns the records that spoke of it. */
   forget(digest: Digest): Promise<readonly RecordKey[]>;
   /** Whether the view has everything the store has. While a rebuild is under way, nobody knows yet who holds what, and who names it. */

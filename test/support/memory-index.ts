@@ -102,6 +102,10 @@ export class MemoryIndex implements Index {
     return [...held].reduce((sum, digest) => sum + (this.contents.get(digest)?.size ?? 0), 0);
   }
 
+  async fileBytes(): Promise<number> {
+    return 0;
+  }
+
   async isComplete(): Promise<boolean> {
     return this.isRebuilt;
   }

@@ -73,6 +73,16 @@ export class DurableFolders {
     }
   }
 
+  /** Bytes of a file; 0 where there is none. */
+  async size(path: string): Promise<number> {
+    try {
+      return (await this.#files.stat(path)).size;
+    } catch (error) {
+      if (failedWith(error, 'ENOENT')) return 0;
+      throw error;
+    }
+  }
+
   /** Removes a folder and those above it, below `top`, as far as they are empty. */
   async removeEmpty(folder: string, top: string): Promise<void> {
     try {

@@ -1,4 +1,4 @@
-import { copyFile, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, test, vi } from 'vitest';
@@ -172,6 +172,18 @@ describe('a file that is no sound index is thrown away and made anew', () => {
     const path = join(directory, 'file', 'index.sqlite');
     await expect(indexAt(join(directory, 'file')).index.start()).rejects.toThrow(`the index ${path} cannot be made`);
   });
+});
+
+test('the size of its files is known', async () => {
+  const directory = await temporaryDirectory();
+  const { index } = await startCompleteIndex(directory);
+  const names = Array.from({ length: 2_000 }, (_, number): Digest => digestOf(Buffer.from(`child ${number}`)));
+  index.noteContent({ digest: manifest, size: 1, isManifest: true, names, usedAtMs: 2 });
+  await index.totals();
+  const files = await readdir(directory);
+  const sizes = await Promise.all(files.map(async (file) => (await stat(join(directory, file))).size));
+  expect(await index.fileBytes()).toBe(sizes.reduce((sum, size) => sum + size, 0));
+  expect(await index.fileBytes()).toBeGreaterThan(2_000 * 32);
 });
 
 describe('notes', () => {
