@@ -20,6 +20,7 @@ import { DurableFolders } from './storage/filesystem/durable-folders.ts';
 import { type FileSystem, nodeFiles } from './storage/filesystem/file-system.ts';
 import type { FailpointHook } from './storage/filesystem/failpoints.ts';
 import { FileRecordStore } from './storage/filesystem/record-store.ts';
+import { systemClock } from './system-clock.ts';
 import type { Log } from './telemetry/log.ts';
 import { UpstreamHealth } from './telemetry/upstream-health.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
@@ -71,7 +72,7 @@ export function createApp({
   nodeVersion,
   log,
   failpoint,
-  clock = { now: () => Date.now() },
+  clock = systemClock,
   files = nodeFiles,
   patienceMs,
   pauses = realPauses,

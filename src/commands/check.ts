@@ -2,6 +2,7 @@ import { loadConfig } from '../config/load.ts';
 import { ConfigError } from '../config/problems.ts';
 import { warningsOf } from '../config/warnings.ts';
 import type { Config, UpstreamConfig } from '../config/schema.ts';
+import { systemClock } from '../system-clock.ts';
 import { createRegistryClient } from '../upstream/registry-client.ts';
 import type { UpstreamSettings } from '../upstream/settings.ts';
 import { upstreamEntries } from '../upstream-settings.ts';
@@ -63,8 +64,7 @@ async function checkUpstream(
   const settings = entries.get(name);
   if (isPattern || !settings) return { name, notAsked: 'a pattern, not asked' };
   if (freshness.offline) return { name, notAsked: 'offline, not asked' };
-  const clock = { now: () => Date.now() };
-  const client = createRegistryClient({ name, label: name, settings, clock, observer: silentObserver() });
+  const client = createRegistryClient({ name, label: name, settings, clock: systemClock, observer: silentObserver() });
   try {
     const endpoints = await client.probe({ signal: AbortSignal.timeout(askWithinMs) });
     return { name, settings, endpoints };

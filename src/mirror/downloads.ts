@@ -145,7 +145,7 @@ export class Downloads {
     parts: Place & Pick<Opening, 'opened' | 'size'>,
   ): Download {
     const { observer, clock, space } = this.#deps;
-    const startedAtMs = clock.now();
+    const startedAtMs = clock.monotonicMs();
     const download = new Download({
       digest,
       size: parts.size,
@@ -171,7 +171,7 @@ export class Downloads {
       if (parts.size === undefined)
         space.sweep().catch((cause: unknown) => observer.trouble({ part: 'eviction', cause }));
       this.#freeSlot();
-      observer.downloadEnded({ upstream, ...end, durationMs: clock.now() - startedAtMs });
+      observer.downloadEnded({ upstream, ...end, durationMs: clock.monotonicMs() - startedAtMs });
     });
     return download;
   }

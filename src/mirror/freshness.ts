@@ -30,6 +30,14 @@ export function freshnessOf(confirmedAtMs: number, freshForMs: number, nowMs: nu
   return ageMs >= 0 && ageMs < freshForMs ? 'fresh' : 'revalidate';
 }
 
+/**
+ * By how much a remembered answer is past its lifetime, negative while it is within. One from the future (a clock was set back) has no
+ * known age: it is past its lifetime by nothing, so that it is served where stale answers are, and not where none are.
+ */
+export function staleMsOf(confirmedAtMs: number, freshForMs: number, nowMs: number): number {
+  return nowMs < confirmedAtMs ? 0 : nowMs - confirmedAtMs - freshForMs;
+}
+
 /** A function from `<upstream>/<repository>:<tag>` to the lifetime of that tag, in milliseconds. */
 export function tagLifetimes(rules: FreshnessRules): (name: string) => number {
   if (rules.offline) return () => Infinity;

@@ -3,7 +3,7 @@ import type { Digest } from '../oci/digest.ts';
 import type { Descriptor } from '../oci/manifest.ts';
 import type { Background } from './background.ts';
 import { type BriefWait, TooSlow } from './brief-wait.ts';
-import { type FreshnessPolicies, freshnessOf, staleDecision } from './freshness.ts';
+import { type FreshnessPolicies, freshnessOf, staleDecision, staleMsOf } from './freshness.ts';
 import type { CacheStatus, Clock, Observer, RecordKey, RecordStore, RepositoryId, Upstream, Waiting } from './ports.ts';
 import { parseReferrersRecord, parseTagListRecord, type ReferrersRecord, type TagListRecord } from './records.ts';
 import { Remembered } from './remembered.ts';
@@ -165,7 +165,7 @@ export class Listings {
   ): Listed<Kept> | undefined {
     const { clock, observer, policies, retryFailedAfterMs } = this.#deps;
     const lifetimeMs = this.#lifetimeMs(upstream);
-    const staleMs = clock.now() - known.fetchedAtMs - lifetimeMs;
+    const staleMs = staleMsOf(known.fetchedAtMs, lifetimeMs, clock.now());
     const decision = staleDecision(cause, staleMs, policies.rulesOf(upstream.label));
     if (decision.word === 'fail') return undefined;
     observer.servedStale({ upstream: upstream.label, reason: decision.reason });

@@ -23,7 +23,7 @@ export class RateLimits {
 
   note(event: RateLimitSeen): void {
     const accounts = this.#seen.get(event.upstream) ?? new Map();
-    accounts.set(event.account, { ...event, atMs: this.#clock.now() });
+    accounts.set(event.account, { ...event, atMs: this.#clock.monotonicMs() });
     this.#seen.set(event.upstream, accounts);
   }
 
@@ -37,6 +37,6 @@ export class RateLimits {
   }
 
   #isCurrent({ atMs, windowSeconds }: RateLimitSeen & { readonly atMs: number }): boolean {
-    return this.#clock.now() - atMs < (windowSeconds ?? defaultWindowSeconds) * 1_000;
+    return this.#clock.monotonicMs() - atMs < (windowSeconds ?? defaultWindowSeconds) * 1_000;
   }
 }

@@ -15,13 +15,13 @@ export class Remembered<Outcome extends object> {
   get(key: string): Outcome | undefined {
     const entry = this.#until.get(key);
     if (!entry) return undefined;
-    if (this.#clock.now() < entry.untilMs) return entry.outcome;
+    if (this.#clock.monotonicMs() < entry.untilMs) return entry.outcome;
     this.#until.delete(key);
     return undefined;
   }
 
   remember(key: string, outcome: Outcome, forMs: number): void {
-    if (forMs > 0) this.#until.set(key, { outcome, untilMs: this.#clock.now() + forMs });
+    if (forMs > 0) this.#until.set(key, { outcome, untilMs: this.#clock.monotonicMs() + forMs });
   }
 
   forget(key: string): void {

@@ -45,7 +45,7 @@ export class Scrubber {
 
   /** One look at everything. */
   async round({ signal }: Waiting): Promise<void> {
-    const startedAtMs = this.#deps.clock.now();
+    const startedAtMs = this.#deps.clock.monotonicMs();
     const buffer = Buffer.allocUnsafeSlow(pieceBytes);
     const firstPlace = this.#deps.random();
     let checkedBytes = 0;
@@ -56,20 +56,20 @@ export class Scrubber {
         checkedBytes += await this.#check(digest, buffer, { signal });
       }
     }
-    this.#deps.observer.scrubbed({ bytes: checkedBytes, durationMs: this.#deps.clock.now() - startedAtMs });
+    this.#deps.observer.scrubbed({ bytes: checkedBytes, durationMs: this.#deps.clock.monotonicMs() - startedAtMs });
   }
 
   async #rounds(): Promise<void> {
     const { clock, everyMs, observer, wait } = this.#deps;
     const { signal } = this.#stopping;
     while (!signal.aborted) {
-      const startedAtMs = clock.now();
+      const startedAtMs = clock.monotonicMs();
       try {
         await this.round({ signal });
       } catch (cause) {
         if (!signal.aborted) observer.trouble({ part: 'scrubber', cause });
       }
-      const restMs = Math.max(0, everyMs - (clock.now() - startedAtMs));
+      const restMs = Math.max(0, everyMs - (clock.monotonicMs() - startedAtMs));
       await wait(Math.max(restMs, 1_000), { signal }).catch(() => {}); // It only ends early when stopping.
     }
   }

@@ -122,7 +122,7 @@ export class Space {
     const pendingBytes = store.pendingBytes() + this.#promisedBytes;
     const [{ bytes }, freeBytes] = await Promise.all([index.totals(), store.freeBytes()]);
     const use = { storedBytes: bytes, pendingBytes, freeBytes: freeBytes - this.#promisedBytes };
-    const measured = { togetherBytes: freeBytes + bytes + store.pendingBytes(), nowMs: clock.now() };
+    const measured = { togetherBytes: freeBytes + bytes + store.pendingBytes(), nowMs: clock.monotonicMs() };
     const soonFree = use.freeBytes + this.#freedLately.unshownBytes(measured);
     return {
       shortBytes: bytesToFree(use, limits, wantedBytes),
@@ -157,8 +157,11 @@ export class Space {
   async #keptBytes(): Promise<number> {
     const { keep, clock } = this.#deps;
     const { bytes, lookedUpAtMs } = this.#kept;
-    if (keep.length === 0 || clock.now() - lookedUpAtMs < keptLookupEveryMs) return bytes;
-    this.#kept = { bytes: await this.#deps.index.heldBytes(await this.#keptNames()), lookedUpAtMs: clock.now() };
+    if (keep.length === 0 || clock.monotonicMs() - lookedUpAtMs < keptLookupEveryMs) return bytes;
+    this.#kept = {
+      bytes: await this.#deps.index.heldBytes(await this.#keptNames()),
+      lookedUpAtMs: clock.monotonicMs(),
+    };
     return this.#kept.bytes;
   }
 

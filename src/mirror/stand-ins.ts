@@ -1,7 +1,7 @@
 import { OciError, UpstreamError } from '../oci/errors.ts';
 import type { Tag } from '../oci/reference.ts';
 import type { ContentLookup } from './content-lookup.ts';
-import { type FreshnessPolicies, staleDecision } from './freshness.ts';
+import { type FreshnessPolicies, staleDecision, staleMsOf } from './freshness.ts';
 import type { Manifests } from './manifests.ts';
 import type { CacheStatus, Clock, RepositoryId, Upstream } from './ports.ts';
 import type { TagRecord } from './records.ts';
@@ -55,7 +55,7 @@ export class StandIns {
     const { clock, policies, manifests, lookup, retryFailedAfterMs } = this.#deps;
     const { upstream, of, key } = question;
     const lifetimeMs = policies.tagLifetimeMs(upstream.label, key);
-    const staleMs = clock.now() - known.confirmedAtMs - lifetimeMs;
+    const staleMs = staleMsOf(known.confirmedAtMs, lifetimeMs, clock.now());
     const decision = staleDecision(cause, staleMs, policies.rulesOf(upstream.label));
     if (decision.word === 'fail') return undefined;
     const manifest = await newestComplete(of, known, { manifests, lookup });

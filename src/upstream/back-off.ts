@@ -17,13 +17,11 @@ export class BackOff {
   /** @param forSeconds as it was told, with Retry-After. */
   begin(whom: string, forSeconds: number | undefined): void {
     const forMs = forSeconds === undefined ? untoldMs : Math.min(forSeconds * 1_000, longestMs);
-    this.#untilMs.set(whom, this.#clock.now() + forMs);
+    this.#untilMs.set(whom, this.#clock.monotonicMs() + forMs);
   }
 
   /** How long it is to be left alone yet; 0 when it may be asked. */
   leftMs(whom: string): number {
-    const leftMs = (this.#untilMs.get(whom) ?? 0) - this.#clock.now();
-    // After a clock was set back nobody is left alone for longer than they can have asked for.
-    return leftMs > 0 && leftMs <= longestMs ? leftMs : 0;
+    return Math.max(0, (this.#untilMs.get(whom) ?? 0) - this.#clock.monotonicMs());
   }
 }

@@ -41,7 +41,7 @@ export class Circuit {
 
   /** How long it stays open yet. */
   get openForMs(): number {
-    return Math.max(0, this.#openUntilMs - this.#deps.clock.now());
+    return Math.max(0, this.#openUntilMs - this.#deps.clock.monotonicMs());
   }
 
   /** Whether one more request may go; the first after the open time is the one that tries. */
@@ -65,7 +65,7 @@ export class Circuit {
     if (this.#state === 'closed' && this.#failuresInARow < rules.failuresToOpen) return;
     if (this.#state === 'open') return;
     if (this.#state === 'half-open') this.#openForMs = Math.min(2 * this.#openForMs, rules.maxOpenMs);
-    this.#openUntilMs = clock.now() + Math.max(this.#openForMs, atLeastMs);
+    this.#openUntilMs = clock.monotonicMs() + Math.max(this.#openForMs, atLeastMs);
     this.#become('open');
   }
 

@@ -45,9 +45,9 @@ export function createSend({ upstream, connections, timeouts, userAgent, clock, 
   return async (exchange, { signal }) => {
     signal.throwIfAborted();
     const { kind, method, url } = exchange;
-    const startedAtMs = clock.now();
+    const startedAtMs = clock.monotonicMs();
     const tell = (outcome: number | string) =>
-      observer.upstreamAnswered({ upstream, kind, method, outcome, durationMs: clock.now() - startedAtMs });
+      observer.upstreamAnswered({ upstream, kind, method, outcome, durationMs: clock.monotonicMs() - startedAtMs });
     const onBytes = (bytes: number) => observer.upstreamBytes({ upstream, kind, bytes });
     try {
       const dispatcher = connections.dispatcherFor(url);

@@ -35,14 +35,14 @@ export function createSharedLookup({ clock, lookup = systemLookup }: SharedLooku
 
   const find = async (key: string, hostname: string, wanted: Wanted) => {
     const addresses = await lookup(hostname, wanted);
-    found.set(key, { addresses, untilMs: clock.now() + rememberedForMs });
+    found.set(key, { addresses, untilMs: clock.monotonicMs() + rememberedForMs });
     return addresses;
   };
 
   return async (hostname, { family = 0, hints = 0 }) => {
     const key = `${hostname} ${family} ${hints}`;
     const known = found.get(key);
-    if (known && isRemembered(known, clock.now())) return known.addresses;
+    if (known && clock.monotonicMs() < known.untilMs) return known.addresses;
     const asked = underWay.get(key) ?? find(key, hostname, { family, hints }).finally(() => void underWay.delete(key));
     underWay.set(key, asked);
     return asked;
@@ -63,8 +63,3 @@ export function forSockets(lookup: Lookup): LookupFunction {
 }
 
 const systemLookup: Lookup = (hostname, options) => resolve(hostname, { ...options, all: true });
-
-/** A clock that was set back ends it too. */
-function isRemembered({ untilMs }: Found, nowMs: number): boolean {
-  return nowMs < untilMs && nowMs >= untilMs - rememberedForMs;
-}

@@ -3,6 +3,7 @@ import type { Clock } from '../../src/mirror/ports.ts';
 /** A clock that stands still until the test turns it. */
 export class ManualClock implements Clock {
   #nowMs: number;
+  #monotonicMs = 0;
 
   constructor(nowMs: number = Date.UTC(2030, 0, 1)) {
     this.#nowMs = nowMs;
@@ -12,8 +13,18 @@ export class ManualClock implements Clock {
     return this.#nowMs;
   }
 
-  /** Turns it on, or back where `ms` is negative. */
+  monotonicMs(): number {
+    return this.#monotonicMs;
+  }
+
+  /** Time passes. Where `ms` is negative the wall clock is set back, and no time passes. */
   advance(ms: number): void {
     this.#nowMs += ms;
+    this.#monotonicMs += Math.max(0, ms);
+  }
+
+  /** Somebody sets the wall clock, forth or back: no time passes. */
+  setWallClock(byMs: number): void {
+    this.#nowMs += byMs;
   }
 }

@@ -13,6 +13,7 @@ import { type RunningApp, startApp } from '../support/start-app.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 import { describeWithTools } from '../support/tools.ts';
 import { selfSigned } from '../unit/upstream/certificates.ts';
+import { systemClock } from '../../src/system-clock.ts';
 
 const repository = 'team/app';
 
@@ -35,7 +36,7 @@ async function start(shownIn: (request: SourceRequest) => string | undefined, cr
   const tokens = await startJwtServer({
     identity,
     isLetIn: (request) => shownIn(request) === accepted,
-    clock: { now: () => Date.now() },
+    clock: systemClock,
   });
   const registry = await startDockerRegistry({ tokens: tokens.issuer });
   const held = image();
@@ -120,7 +121,7 @@ describeWithTools(['docker-registry'], 'a real registry behind a token server', 
 
   test('tokens that the registry does not believe are asked for twice, and then the pull fails', async () => {
     const [signer, trusted] = [await selfSigned('signer'), await selfSigned('trusted')];
-    const tokens = await startJwtServer({ identity: signer, isLetIn: () => true, clock: { now: () => Date.now() } });
+    const tokens = await startJwtServer({ identity: signer, isLetIn: () => true, clock: systemClock });
     const registry = await startDockerRegistry({ tokens: { ...tokens.issuer, certificate: trusted.certificate } });
     const entry = entryOf(registry, tokens, { kind: 'basic', username: 'robot', password: 'p' });
     const app = await startApp({ upstreams: { 'registry.test': entry } });

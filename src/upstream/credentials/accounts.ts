@@ -45,7 +45,7 @@ export class Accounts {
 
   /** Nothing of its allowance is left; what is free, and images that are, it still gets. */
   spare(credentials: Credentials): void {
-    this.#sparedUntilMs.set(credentials, this.#clock.now() + spareMs);
+    this.#sparedUntilMs.set(credentials, this.#clock.monotonicMs() + spareMs);
   }
 
   /** The registry told this account to slow down, and perhaps for how long. */
@@ -60,6 +60,6 @@ export class Accounts {
   }
 
   #spareMs(credentials: Credentials): number {
-    return Math.max(0, (this.#sparedUntilMs.get(credentials) ?? 0) - this.#clock.now());
+    return Math.max(0, (this.#sparedUntilMs.get(credentials) ?? 0) - this.#clock.monotonicMs());
   }
 }

@@ -53,7 +53,7 @@ export class Refusals {
     const isGood = isDeepStrictEqual(this.#good.get(ownerOf(shown)), shown.secret);
     const isWrong = failure.upstreamStatus === 401 && (!isGood || this.#opened.has(thingOf(shown)));
     if (isWrong) this.#good.delete(ownerOf(shown));
-    const untilMs = this.#clock.now() + refusedForMs;
+    const untilMs = this.#clock.monotonicMs() + refusedForMs;
     this.#refusals.set(isWrong ? ownerOf(shown) : thingOf(shown), { secret: shown.secret, failure, untilMs });
   }
 
@@ -64,9 +64,8 @@ export class Refusals {
 
   #standing(key: string, { secret }: Shown): UpstreamError | undefined {
     const refusal = this.#refusals.get(key);
-    const leftMs = (refusal?.untilMs ?? 0) - this.#clock.now();
-    if (!refusal || leftMs <= 0 || leftMs > refusedForMs || !isDeepStrictEqual(refusal.secret, secret))
-      return undefined;
+    const leftMs = (refusal?.untilMs ?? 0) - this.#clock.monotonicMs();
+    if (!refusal || leftMs <= 0 || !isDeepStrictEqual(refusal.secret, secret)) return undefined;
     return again(refusal.failure, Math.ceil(leftMs / 1_000));
   }
 }

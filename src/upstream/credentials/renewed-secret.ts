@@ -6,7 +6,7 @@ import { unlessAborted } from './unless-aborted.ts';
 /** A secret that ends. */
 export interface LentSecret {
   readonly secret: Secret | undefined;
-  /** From then on a newer one is looked for, while this one is still used. */
+  /** From then on a newer one is looked for, while this one is still used. Both by the wall clock, as the sources tell it. */
   readonly renewAtMs: number;
   readonly endsAtMs: number;
 }
@@ -41,7 +41,7 @@ export class RenewedSecret {
 
   async current({ signal }: Waiting): Promise<Secret | undefined> {
     const known = this.#known;
-    const now = this.#deps.clock.now();
+    const now = this.#deps.clock.monotonicMs();
     if (!known || now >= known.endsAtMs) {
       if (this.#refusal && this.#isPausing()) throw this.#refusal;
       return (await unlessAborted(this.#fetch(), signal)).secret;
@@ -60,11 +60,11 @@ export class RenewedSecret {
   }
 
   #fetch(): Promise<LentSecret> {
-    this.#fetchedAtMs = this.#deps.clock.now();
+    this.#fetchedAtMs = this.#deps.clock.monotonicMs();
     this.#fetching ??= this.#deps
       .fetch({ signal: AbortSignal.timeout(this.#deps.timeoutMs) })
       .then((lent) => {
-        this.#known = lent;
+        this.#known = onMonotonicClock(lent, this.#deps.clock);
         this.#refusal = undefined;
         return lent;
       })
@@ -79,7 +79,12 @@ export class RenewedSecret {
   }
 
   #isPausing(): boolean {
-    const sinceMs = this.#deps.clock.now() - this.#fetchedAtMs;
-    return sinceMs >= 0 && sinceMs < pauseMs;
+    return this.#deps.clock.monotonicMs() - this.#fetchedAtMs < pauseMs;
   }
+}
+
+/** A wall clock that is set later must neither keep a secret beyond its end nor drop it before. */
+function onMonotonicClock({ secret, renewAtMs, endsAtMs }: LentSecret, clock: Clock): LentSecret {
+  const offsetMs = clock.monotonicMs() - clock.now();
+  return { secret, renewAtMs: renewAtMs + offsetMs, endsAtMs: endsAtMs + offsetMs };
 }

@@ -34,7 +34,7 @@ export async function requestToken(
   { secret, signal }: Waiting & { readonly secret: Secret | undefined },
 ): Promise<Token> {
   // There is nothing to exchange it for.
-  if (secret?.kind === 'registry-token') return { header: headerShowing(secret), renewAtMs: clock.now() };
+  if (secret?.kind === 'registry-token') return { header: headerShowing(secret), renewAtMs: clock.monotonicMs() };
   if (secret?.kind === 'identity-token') {
     const answer = await send(refreshGrant(request, secret.token), { signal });
     if (!withoutPost.has(answer.status)) return tokenFrom(answer, { secret, clock });
@@ -68,7 +68,9 @@ interface Asker {
 async function tokenFrom(answer: Answer, { secret, clock }: Asker): Promise<Token> {
   if (answer.status !== 200) throw await tokenFailure(answer, { secret, clock });
   const bytes = await readAtMost(answer, maxSmallBodyBytes);
-  return parseTokenResponse(bytes, { host: answer.url.host, nowMs: clock.now() });
+  const nowMs = clock.now();
+  const { header, renewAtMs } = parseTokenResponse(bytes, { host: answer.url.host, nowMs });
+  return { header, renewAtMs: clock.monotonicMs() + renewAtMs - nowMs };
 }
 
 /** A token endpoint that has nothing at its address says nothing about the image: that is no 404 to pass on. */

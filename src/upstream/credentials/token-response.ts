@@ -3,6 +3,7 @@ import { UpstreamError } from '../../oci/errors.ts';
 /** A token, and when to have another one. */
 export interface Token {
   readonly header: string;
+  /** On the clock it was reckoned with: the wall clock where it is parsed, the monotonic one where it is kept. */
   readonly renewAtMs: number;
 }
 

@@ -50,7 +50,7 @@ export class Tokens {
     const buyer = { credentials, repository };
     const key = keyOf(request, buyer);
     const known = this.#known.get(key);
-    if (known && known.header !== refused && this.#deps.clock.now() < known.renewAtMs) return known.header;
+    if (known && known.header !== refused && this.#deps.clock.monotonicMs() < known.renewAtMs) return known.header;
     const { header } = await unlessAborted(this.#coming.get(key) ?? this.#fetch(key, request, buyer), signal);
     return header;
   }

@@ -34,3 +34,14 @@ test('when the window is over, what was said of it does not count any more', () 
   clock.advance(21_600_000);
   expect(factor()).toBe(1);
 });
+
+test.each([-86_400_000, 86_400_000])(
+  'a clock that is set by %d ms makes what was said count neither longer nor shorter',
+  (byMs) => {
+    const { clock, factor } = limits({ remaining: 0 });
+    clock.setWallClock(byMs);
+    expect(factor()).toBe(patienceWhenLow);
+    clock.advance(21_600_000);
+    expect(factor()).toBe(1);
+  },
+);

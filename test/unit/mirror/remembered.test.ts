@@ -14,7 +14,16 @@ test('an outcome is remembered for as long as said, and no longer', () => {
   expect(remembered.get('b')).toBeUndefined();
   clock.advance(1);
   expect(remembered.get('a')).toBeUndefined();
-  clock.advance(-1);
+});
+
+test.each([-86_400_000, 86_400_000])('a clock that is set by %d ms changes nothing of that', (byMs) => {
+  const clock = new ManualClock();
+  const remembered = new Remembered({ clock, max: 10 });
+  remembered.remember('a', one, 1_000);
+  clock.setWallClock(byMs);
+  clock.advance(999);
+  expect(remembered.get('a')).toBe(one);
+  clock.advance(1);
   expect(remembered.get('a')).toBeUndefined();
 });
 

@@ -60,6 +60,19 @@ test('an endpoint that says how long it wants to be left alone is left alone so 
   expect(one.openForMs).toBe(60_000);
 });
 
+test.each([-86_400_000, 86_400_000])(
+  'a clock that is set by %d ms keeps it open neither longer nor shorter',
+  (byMs) => {
+    const { circuit: one, clock } = circuit(1);
+    one.failed();
+    clock.setWallClock(byMs);
+    clock.advance(9_999);
+    expect(one.admits()).toBe(false);
+    clock.advance(1);
+    expect(one.admits()).toBe(true);
+  },
+);
+
 test('when the one that tries is given up by its caller, the next one tries', () => {
   const { circuit: one, clock } = circuit(1);
   one.failed();

@@ -47,13 +47,20 @@ test('what was found is remembered for five seconds', async () => {
   expect(asked).toHaveLength(2);
 });
 
-test('a clock that is set back does not make it last longer', async () => {
-  const { asked, clock, lookup } = shared();
-  await lookup('registry.test', {});
-  clock.advance(-60_000);
-  await lookup('registry.test', {});
-  expect(asked).toHaveLength(2);
-});
+test.each([-86_400_000, 86_400_000])(
+  'a clock that is set by %d ms makes it last neither longer nor shorter',
+  async (byMs) => {
+    const { asked, clock, lookup } = shared();
+    await lookup('registry.test', {});
+    clock.setWallClock(byMs);
+    clock.advance(rememberedForMs - 1);
+    await lookup('registry.test', {});
+    expect(asked).toHaveLength(1);
+    clock.advance(1);
+    await lookup('registry.test', {});
+    expect(asked).toHaveLength(2);
+  },
+);
 
 test('a failure is told to all who wait, and the next one asks again', async () => {
   const failing = gate();

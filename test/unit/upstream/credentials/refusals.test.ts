@@ -76,11 +76,15 @@ test('where each repository has a secret of its own, the refusal of one says not
   expect(refusals.of(shown('b', 'wrong', perRepository))).toBeDefined();
 });
 
-test('a clock that was set back does not keep a refusal alive', () => {
-  const { refusals, shown, isShown, clock } = start();
-  clock.advance(3_600_000);
-  refusals.note(shown('a'), answered(401));
-  clock.advance(-3_600_000);
-
-  expect(isShown('a')).toBe(true);
-});
+test.each([-3_600_000, 3_600_000])(
+  'a clock that was set by %d ms makes a refusal last neither longer nor shorter',
+  (byMs) => {
+    const { refusals, shown, isShown, clock } = start();
+    refusals.note(shown('a'), answered(401));
+    clock.setWallClock(byMs);
+    clock.advance(59_999);
+    expect(isShown('a')).toBe(false);
+    clock.advance(1);
+    expect(isShown('a')).toBe(true);
+  },
+);

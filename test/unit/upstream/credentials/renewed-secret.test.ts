@@ -174,3 +174,17 @@ test('a source that refuses is asked once in ten seconds, however many need its 
 
   expect(await current()).toBe('s3');
 });
+
+test.each([-24 * hour, 24 * hour])(
+  'a clock that is set by %d ms renews a secret neither later nor sooner',
+  async (byMs) => {
+    const { current, clock, fetches } = start();
+    await current();
+    clock.setWallClock(byMs);
+    clock.advance(6 * hour - 1);
+    expect(await current()).toBe('s1');
+    expect(fetches()).toBe(1);
+    clock.advance(6 * hour + 1);
+    expect(await current()).toBe('s2');
+  },
+);
