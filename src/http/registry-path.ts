@@ -1,5 +1,6 @@
 import { type Digest, parseDigest } from '../oci/digest.ts';
 import { OciError } from '../oci/errors.ts';
+import { type HostName, parseHostName } from '../oci/host-name.ts';
 import { isTag, type Reference } from '../oci/reference.ts';
 
 /** What a request below `/v2/` asks for. The name still may begin with an upstream's; the mirror tells. */
@@ -11,8 +12,8 @@ export type RegistryResource =
 
 export interface RegistryPath {
   readonly resource: RegistryResource;
-  /** What stood before `/v2/`. */
-  readonly pathPrefix: string | undefined;
+  /** The registry that stood before `/v2/`. */
+  readonly pathPrefix: HostName | undefined;
   readonly query: URLSearchParams | undefined;
 }
 
@@ -43,10 +44,11 @@ function withColons(path: string): string {
   return decoded;
 }
 
-function splitAtVersion(path: string): { readonly pathPrefix: string | undefined; readonly below: string } {
+function splitAtVersion(path: string): { readonly pathPrefix: HostName | undefined; readonly below: string } {
   if (path === '/v2') return { pathPrefix: undefined, below: '' };
   if (path.startsWith('/v2/')) return { pathPrefix: undefined, below: path.slice(4) };
-  const [, pathPrefix, below] = /^\/([^/]+)\/v2(?:\/(.*))?$/s.exec(path) ?? [];
+  const [, prefix = '', below] = /^\/([^/]+)\/v2(?:\/(.*))?$/s.exec(path) ?? [];
+  const pathPrefix = parseHostName(prefix);
   if (pathPrefix === undefined) throw new OciError('NAME_UNKNOWN', 'no resource of a registry has this path');
   return { pathPrefix, below: below ?? '' };
 }

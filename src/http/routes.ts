@@ -2,6 +2,7 @@ import Router from '@koa/router';
 import type { Mirror } from '../mirror/mirror.ts';
 import type { Clock } from '../mirror/ports.ts';
 import { OciError } from '../oci/errors.ts';
+import { type HostName, parseHostName } from '../oci/host-name.ts';
 import type { AnswersTogether } from './answers-together.ts';
 import { answerBlob, answerBlobHead } from './blobs.ts';
 import { commonHeaders } from './content-response.ts';
@@ -65,10 +66,10 @@ async function answerPlace(
   resource: Exclude<RegistryPath['resource'], { kind: 'ping' | 'catalog' }>,
 ): Promise<void> {
   const { exchange } = ctx.state;
-  const namespace = path.query?.get('ns') ?? undefined;
+  const namespace = namespaceOf(path);
   const place = deps.mirror.locate({
     namespace,
-    host: ctx.req.headers.host,
+    host: parseHostName(ctx.req.headers.host ?? ''),
     pathPrefix: path.pathPrefix,
     name: resource.name,
   });
@@ -90,6 +91,15 @@ async function answerPlace(
       exchange.reference = resource.digest;
       return answerReferrers(ctx, deps.mirror, place, resource.digest);
   }
+}
+
+/** @throws OciError NAME_UNKNOWN (404) when the client names a registry by what is no host name. */
+function namespaceOf({ query }: RegistryPath): HostName | undefined {
+  const text = query?.get('ns') ?? undefined;
+  const namespace = text === undefined ? undefined : parseHostName(text);
+  if (text !== undefined && namespace === undefined)
+    throw new OciError('NAME_UNKNOWN', 'the namespace names no upstream of this mirror');
+  return namespace;
 }
 
 /** @throws OciError UNSUPPORTED (405) for every verb that would change something. */

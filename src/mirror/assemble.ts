@@ -6,6 +6,7 @@ import { BriefWait } from './brief-wait.ts';
 import { createContentLookup } from './content-lookup.ts';
 import { Downloads } from './downloads.ts';
 import type { Digest } from '../oci/digest.ts';
+import { type HostName, parseHostName } from '../oci/host-name.ts';
 import type { SpaceLimits } from './eviction.ts';
 import { createFreshnessPolicies, CurrentPolicies, type FreshnessPolicies, type FreshnessRules } from './freshness.ts';
 import { BlobLinks } from './links.ts';
@@ -159,7 +160,7 @@ function verbsUnder(rules: MirrorRules, core: Core): MirrorDeps {
   const listings = new Listings({ ...core, briefWait, retryFailedAfterMs });
   const upstreams = withoutAskingOffline(rules.upstreams, (label) => policies.rulesOf(label).offline);
   const choice = {
-    find: (name: string) => upstreams.find(name),
+    find: (name: HostName) => upstreams.find(name),
     defaultUpstream: found(upstreams, rules.defaultUpstream),
   };
   return { choice, access, tags, manifests, blobs, listings, index, clock, observer };
@@ -170,7 +171,8 @@ function policiesOf({ freshnessOf, freshness }: MirrorRules): FreshnessPolicies 
 }
 
 function found(upstreams: UpstreamDirectory, name: string): Upstream {
-  const upstream = upstreams.find(name);
+  const host = parseHostName(name);
+  const upstream = host && upstreams.find(host);
   if (!upstream) throw new Error(`the default upstream ${name} is not configured`);
   return upstream;
 }

@@ -1,5 +1,6 @@
 import type { Digest } from '../oci/digest.ts';
 import { isDigest } from '../oci/digest.ts';
+import { parseHostName } from '../oci/host-name.ts';
 import type { Descriptor } from '../oci/manifest.ts';
 import { isRepository, type Reference } from '../oci/reference.ts';
 import type { Access } from './access.ts';
@@ -106,7 +107,8 @@ export class Mirror {
 
   #mayBeListed(name: string): Promise<boolean> {
     const slash = name.indexOf('/');
-    const upstream = this.#deps.choice.find(name.slice(0, slash));
+    const host = parseHostName(name.slice(0, slash));
+    const upstream = host && this.#deps.choice.find(host);
     const repository = name.slice(slash + 1);
     if (!upstream || !isRepository(repository)) return Promise.resolve(false);
     return this.#deps.access.mayBeListed({ upstream: upstream.name, repository }, upstream.label);

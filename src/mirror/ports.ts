@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { Digest } from '../oci/digest.ts';
+import type { HostName } from '../oci/host-name.ts';
 import type { Descriptor } from '../oci/manifest.ts';
 import type { Reference, Repository, Tag } from '../oci/reference.ts';
 
@@ -98,7 +99,7 @@ export interface OpenedBlob {
 
 /** The upstream that a name stands for. Only configured names find one. */
 export interface UpstreamDirectory {
-  find(name: string): Upstream | undefined;
+  find(name: HostName): Upstream | undefined;
 }
 
 // ── keeping it ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,15 +1,16 @@
 import { OciError } from '../oci/errors.ts';
+import { type HostName, parseHostName } from '../oci/host-name.ts';
 import { isRepository, parseRepository, type Repository } from '../oci/reference.ts';
 import type { Upstream } from './ports.ts';
 
 /** What of a request says which upstream it means. */
 export interface UpstreamHints {
   /** `?ns=`, as containerd and BuildKit send it. */
-  readonly namespace: string | undefined;
-  /** The Host header. */
-  readonly host: string | undefined;
+  readonly namespace: HostName | undefined;
+  /** The Host header; undefined also where that names no host. */
+  readonly host: HostName | undefined;
   /** What stood before `/v2/`, as in `/ghcr.io/v2/org/app/…` (dockerd and hosts.toml with a path). */
-  readonly pathPrefix: string | undefined;
+  readonly pathPrefix: HostName | undefined;
   /** The name between `/v2/` and the resource; it may begin with an upstream's name (podman, BuildKit, and people). */
   readonly name: string;
 }
@@ -20,7 +21,7 @@ export interface UpstreamChoice {
 }
 
 export interface UpstreamChoiceDeps {
-  readonly find: (name: string) => Upstream | undefined;
+  readonly find: (name: HostName) => Upstream | undefined;
   readonly defaultUpstream: Upstream;
 }
 
@@ -52,7 +53,8 @@ function byHost({ host }: UpstreamHints, { find }: UpstreamChoiceDeps): Upstream
 
 /** What a pattern admits counts only where it looks like a registry, as Docker has it: `**` would take every namespace for one. */
 function leadingUpstream(first: string, { find }: UpstreamChoiceDeps): Upstream | undefined {
-  const found = find(first);
+  const host = parseHostName(first);
+  const found = host && find(host);
   return found && isByPattern(found) && !/[.:]|^localhost$/.test(first) ? undefined : found;
 }
 

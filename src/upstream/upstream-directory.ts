@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock, Observer, Upstream, UpstreamDirectory, Waiting } from '../mirror/ports.ts';
+import type { HostName } from '../oci/host-name.ts';
 import { bySpecificity, isPattern, namePatternMatcher } from './name-pattern.ts';
 import { createRegistryClient, type RegistryClient } from './registry-client.ts';
 import type { Pauses } from './retry.ts';
@@ -42,7 +43,7 @@ export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstre
     dispose: (client) => void client.retire(),
   });
 
-  const findMatching = (name: string): Upstream | undefined => {
+  const findMatching = (name: HostName): Upstream | undefined => {
     const known = matched.get(name);
     if (known) return known;
     const entry = patterns.find(({ matches }) => matches(name));
@@ -54,7 +55,7 @@ export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstre
 
   const all = () => [...new Set(exact.values()), ...matched.values()];
   return {
-    find: (name) => exact.get(name.toLowerCase()) ?? findMatching(name.toLowerCase()),
+    find: (name) => exact.get(name) ?? findMatching(name),
     knock: async (name, options) => exact.get(name.toLowerCase())?.knock(options),
     retire: async () => {
       await Promise.all(all().map((client) => client.retire()));

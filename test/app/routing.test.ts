@@ -3,6 +3,7 @@ import { ask } from '../support/client.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { image } from '../support/images.ts';
 import { thisSuite } from '../support/owner.ts';
+import { sendRaw } from '../support/raw-request.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 
 const owner = thisSuite();
@@ -120,6 +121,39 @@ test('an upstream that nobody configured is answered 404 at once, however it is 
     expect(JSON.parse(answer.body.toString())).toMatchObject({ errors: [{ code: 'NAME_UNKNOWN' }] });
   }
   expect(countAll()).toBe(0);
+});
+
+test.each([
+  { what: 'the Kelvin sign for a k', name: 'doc%E2%84%AAer.io' },
+  { what: 'a dotless i', name: 'docker.%C4%B1o' },
+  { what: '300 characters that match a pattern', name: `${'a'.repeat(287)}.pattern.test` },
+  { what: 'a label of 64 characters', name: `${'a'.repeat(64)}.pattern.test` },
+  { what: 'a line break', name: 'docker.io%0d%0ax' },
+])('a registry named by $what is answered 404, and the operator hears of no bug', async ({ name }) => {
+  const answer = await ask(app, `/v2/org/app/manifests/1?ns=${name}`);
+  expect({ name, status: answer.status }).toEqual({ name, status: 404 });
+  expect(JSON.parse(answer.body.toString())).toMatchObject({ errors: [{ code: 'NAME_UNKNOWN' }] });
+  expect(app.logLines.filter(({ msg }) => msg === 'bug')).toEqual([]);
+  expect(countAll()).toBe(0);
+});
+
+test.each([
+  { what: 'as raw bytes', text: 'doc\u00e2\u0084\u00aaer.io' },
+  { what: 'too long', text: `${'a'.repeat(287)}.pattern.test` },
+])('a registry named $what in the path or the Host header makes no bug', async ({ text }) => {
+  const [prefixed] = await sendRaw(app.host, `GET /${text}/v2/org/app/manifests/1 HTTP/1.0\r\nHost: x\r\n\r\n`);
+  expect([400, 404]).toContain(prefixed?.status);
+  const [component] = await sendRaw(app.host, `GET /v2/${text}/app/manifests/1 HTTP/1.0\r\nHost: x\r\n\r\n`);
+  expect([400, 404]).toContain(component?.status);
+  const [host] = await sendRaw(app.host, `GET /v2/org/app/manifests/1 HTTP/1.0\r\nHost: ${text}\r\n\r\n`);
+  expect(host?.status).toBe(200);
+  expect(app.logLines.filter(({ msg }) => msg === 'bug')).toEqual([]);
+});
+
+test('a listing before a name that is no host is no resource: the name is written into no header', async () => {
+  const answer = await ask(app, '/a;b,c/v2/_catalog?n=1');
+  expect(answer.status).toBe(404);
+  expect(answer.headers['link']).toBeUndefined();
 });
 
 test('a name that a pattern admits leads to the registry of that name', async () => {

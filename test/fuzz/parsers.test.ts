@@ -10,15 +10,17 @@ import {
   parseVisibilityRecord,
 } from '../../src/mirror/records.ts';
 import { OciError, UpstreamError } from '../../src/oci/errors.ts';
+import { parseHostName } from '../../src/oci/host-name.ts';
 import { claimedMediaType, namedBy } from '../../src/oci/manifest.ts';
 import { parseRange } from '../../src/oci/range.ts';
-import { parseTag } from '../../src/oci/reference.ts';
+import { parseRepository, parseTag } from '../../src/oci/reference.ts';
 import { parseMarkFile } from '../../src/storage/filesystem/mark-file.ts';
 import { digestAt, recordKeyAt, recordPath } from '../../src/storage/layout.ts';
 import { contentLengthOf, contentRangeOf, retryAfterSecondsOf } from '../../src/upstream/answer-headers.ts';
 import { demandOf, parseChallenges } from '../../src/upstream/credentials/challenge.ts';
 import { parseTokenResponse } from '../../src/upstream/credentials/token-response.ts';
 import { nextLink } from '../../src/upstream/link-header.ts';
+import { namePatternMatcher } from '../../src/upstream/name-pattern.ts';
 import { rateLimitOf } from '../../src/upstream/rate-limit.ts';
 import { expectAlways } from './runs.ts';
 
@@ -196,6 +198,49 @@ describe('what clients write, and what lies on the disk', () => {
       return path === 'refused' || !('digest' in path.resource) || isDigestText(path.resource.digest);
     });
     await expectAlways(parsed, 500);
+  });
+
+  test('whatever names a host, it is one of ASCII that the store can keep, or none', async () => {
+    const text = textOf(
+      'docker.io',
+      'a',
+      '.',
+      '-',
+      '_',
+      ':',
+      '5000',
+      '[',
+      ']',
+      '::1',
+      '\u212A',
+      '\u0130',
+      '*',
+      'x'.repeat(60),
+    );
+    const app = parseRepository('a'.repeat(255));
+    const parsed = fc.property(text, (written) => {
+      const upstream = parseHostName(written);
+      if (upstream === undefined) return true;
+      const key = { kind: 'tag', of: { upstream, repository: app }, tag: parseTag('t'.repeat(128)) } as const;
+      const isAscii = /^[a-z0-9.:[\]-]+$/.test(upstream) && upstream.length === written.length;
+      return (
+        isAscii &&
+        recordPath(key)
+          .split('/')
+          .every((part) => part.length <= 255)
+      );
+    });
+    await expectAlways(parsed, 1_000);
+  });
+
+  test('whatever host a pattern admits, a URL leads to just that host', async () => {
+    const text = textOf('docker.io', 'a', '.', '-', ':', '5000', '0x7f', '1', 'xn--', '99999');
+    const admits = namePatternMatcher('**');
+    const parsed = fc.property(text, (written) => {
+      const name = parseHostName(written);
+      return !name || !admits(name) || new URL(`https://${name}`).hostname === name.replace(/:.*/, '');
+    });
+    await expectAlways(parsed, 1_000);
   });
 
   test('whatever the range, it lies within what there is', async () => {

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import type { Upstream } from '../../../src/mirror/ports.ts';
-import { chooseUpstream, type UpstreamHints } from '../../../src/mirror/upstream-choice.ts';
+import { chooseUpstream, type UpstreamChoiceDeps, type UpstreamHints } from '../../../src/mirror/upstream-choice.ts';
+import { hostName } from '../../support/host-name.ts';
 
 /** One that must not be asked: choosing is done without. */
 function upstreamNamed(name: string, label = name): Upstream {
@@ -29,9 +30,18 @@ const known = new Map([
 ]);
 const deps = { find: (name: string) => known.get(name), defaultUpstream: hub };
 
-function choose(hints: Partial<UpstreamHints> & Pick<UpstreamHints, 'name'>): string {
-  const all = { namespace: undefined, host: undefined, pathPrefix: undefined, ...hints };
-  const { upstream, repository } = chooseUpstream(all, deps);
+/** As {@link UpstreamHints}, but not parsed. */
+type HintTexts = { readonly [Key in keyof UpstreamHints]?: string } & Pick<UpstreamHints, 'name'>;
+
+function choose({ name, ...texts }: HintTexts, among: UpstreamChoiceDeps = deps): string {
+  const named = (text: string | undefined) => (text === undefined ? undefined : hostName(text));
+  const hints = {
+    name,
+    namespace: named(texts.namespace),
+    host: named(texts.host),
+    pathPrefix: named(texts.pathPrefix),
+  };
+  const { upstream, repository } = chooseUpstream(hints, among);
   return `${upstream.name} ${repository}`;
 }
 
@@ -61,9 +71,7 @@ test.each([
 
 test.each([
   { hints: { name: 'org/app', namespace: 'evil.test' }, code: 'NAME_UNKNOWN' },
-  { hints: { name: 'org/app', namespace: '' }, code: 'NAME_UNKNOWN' },
   { hints: { name: 'org/app', pathPrefix: 'evil.test' }, code: 'NAME_UNKNOWN' },
-  { hints: { name: 'org/app', pathPrefix: '..' }, code: 'NAME_UNKNOWN' },
   { hints: { name: 'ORG/app' }, code: 'NAME_INVALID' },
   { hints: { name: 'App' }, code: 'NAME_INVALID' },
   { hints: { name: '../app' }, code: 'NAME_INVALID' },
@@ -90,7 +98,5 @@ test.each([
   { hints: { name: 'org/app', namespace: 'quay.io' }, expected: 'quay.io org/app' },
   { hints: { name: 'org/app', pathPrefix: 'quay.io' }, expected: 'quay.io org/app' },
 ])('where a pattern admits any host, $hints → $expected', ({ hints, expected }) => {
-  const all = { namespace: undefined, host: undefined, pathPrefix: undefined, ...hints };
-  const { upstream, repository } = chooseUpstream(all, withAnyHost);
-  expect(`${upstream.name} ${repository}`).toBe(expected);
+  expect(choose(hints, withAnyHost)).toBe(expected);
 });

@@ -5,6 +5,7 @@ import type { Lookup } from '../../../src/upstream/shared-lookup.ts';
 import { createUpstreamDirectory } from '../../../src/upstream/upstream-directory.ts';
 import { startFakeRegistry } from '../../support/fake-registry.ts';
 import { image } from '../../support/images.ts';
+import { hostName } from '../../support/host-name.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { thisTest } from '../../support/owner.ts';
 import { countConnections } from './count-connections.ts';
@@ -33,41 +34,41 @@ function directoryOf(
 test('a configured name finds its upstream, and no other name finds one', () => {
   const directory = directoryOf({ 'ghcr.io': {} });
 
-  expect(directory.find('ghcr.io')).toMatchObject({ name: 'ghcr.io', label: 'ghcr.io' });
-  expect(directory.find('GHCR.io')?.name).toBe('ghcr.io');
-  for (const unknown of ['quay.io', 'x.ghcr.io', 'ghcr.io:443', '', '__proto__', '169.254.169.254']) {
-    expect(directory.find(unknown)).toBeUndefined();
+  expect(directory.find(hostName('ghcr.io'))).toMatchObject({ name: 'ghcr.io', label: 'ghcr.io' });
+  expect(directory.find(hostName('GHCR.io'))?.name).toBe('ghcr.io');
+  for (const unknown of ['quay.io', 'x.ghcr.io', 'ghcr.io:443', 'constructor', '169.254.169.254']) {
+    expect(directory.find(hostName(unknown))).toBeUndefined();
   }
 });
 
 test('an alias means the same upstream', () => {
   const directory = directoryOf({ 'docker.io': { aliases: ['index.docker.io', 'Registry-1.docker.io'] } });
 
-  expect(directory.find('index.docker.io')).toBe(directory.find('docker.io'));
-  expect(directory.find('registry-1.docker.io')?.name).toBe('docker.io');
+  expect(directory.find(hostName('index.docker.io'))).toBe(directory.find(hostName('docker.io')));
+  expect(directory.find(hostName('registry-1.docker.io'))?.name).toBe('docker.io');
 });
 
 test('a name that is configured beats the alias of another', () => {
   const directory = directoryOf({ 'a.example': {}, 'b.example': { aliases: ['a.example'] } });
 
-  expect(directory.find('a.example')?.name).toBe('a.example');
+  expect(directory.find(hostName('a.example'))?.name).toBe('a.example');
 });
 
 test('a pattern admits the names it matches; metrics know them by the pattern', () => {
   const directory = directoryOf({ '*.gcr.io': {} });
 
-  expect(directory.find('eu.gcr.io')).toMatchObject({ name: 'eu.gcr.io', label: '*.gcr.io' });
-  expect(directory.find('eu.gcr.io')).toBe(directory.find('eu.gcr.io'));
-  expect(directory.find('eu.gcr.io:5000')).toBeUndefined();
+  expect(directory.find(hostName('eu.gcr.io'))).toMatchObject({ name: 'eu.gcr.io', label: '*.gcr.io' });
+  expect(directory.find(hostName('eu.gcr.io'))).toBe(directory.find(hostName('eu.gcr.io')));
+  expect(directory.find(hostName('eu.gcr.io:5000'))).toBeUndefined();
 });
 
 test('an exact name beats a pattern, and a longer pattern a shorter one', () => {
   const directory = directoryOf({ '**': {}, '*.gcr.io': {}, '*.eu.gcr.io': {}, 'eu.gcr.io': {} });
 
-  expect(directory.find('eu.gcr.io')?.label).toBe('eu.gcr.io');
-  expect(directory.find('us.gcr.io')?.label).toBe('*.gcr.io');
-  expect(directory.find('a.eu.gcr.io')?.label).toBe('*.eu.gcr.io');
-  expect(directory.find('quay.io')?.label).toBe('**');
+  expect(directory.find(hostName('eu.gcr.io'))?.label).toBe('eu.gcr.io');
+  expect(directory.find(hostName('us.gcr.io'))?.label).toBe('*.gcr.io');
+  expect(directory.find(hostName('a.eu.gcr.io'))?.label).toBe('*.eu.gcr.io');
+  expect(directory.find(hostName('quay.io'))?.label).toBe('**');
 });
 
 test('a name that a client chose leads to no private address, though a pattern admits it', async () => {
@@ -75,7 +76,7 @@ test('a name that a client chose leads to no private address, though a pattern a
   const directory = directoryOf({ '**': {} });
 
   for (const name of [`127.0.0.1:${inside.port}`, `localhost:${inside.port}`]) {
-    const asked = directory.find(name)?.listTags(parseRepository('a'), patiently);
+    const asked = directory.find(hostName(name))?.listTags(parseRepository('a'), patiently);
     await expect(asked).rejects.toMatchObject({
       trouble: 'misbehaving',
       message: expect.stringContaining('private address'),
@@ -93,7 +94,7 @@ test('the names of all upstreams are resolved in the same place, be they configu
   const directory = directoryOf({ 'ghcr.io': {}, '*.gcr.io': {} }, { lookup });
 
   for (const name of ['ghcr.io', 'eu.gcr.io']) {
-    const asked = directory.find(name)?.listTags(parseRepository('a'), patiently);
+    const asked = directory.find(hostName(name))?.listTags(parseRepository('a'), patiently);
     await expect(asked).rejects.toMatchObject({ trouble: 'dns' });
   }
   expect(names).toEqual(['ghcr.io', 'eu.gcr.io']);
@@ -103,7 +104,7 @@ test('behind a proxy, where no address is seen, any host is none: only those tha
   const proxy = await startProxy();
   const through = { proxy: { http: proxy.url, https: proxy.url, except: [] } };
   const directory = directoryOf({ '**': { ...through, redirectHosts: ['listed.example'] }, '*.pkg.dev': through });
-  const ask = (name: string) => directory.find(name)?.listTags(parseRepository('a'), patiently);
+  const ask = (name: string) => directory.find(hostName(name))?.listTags(parseRepository('a'), patiently);
 
   await expect(ask('metadata.internal')).rejects.toMatchObject({
     trouble: 'misbehaving',
@@ -121,12 +122,12 @@ test('a client that was put aside for newer names can still be asked', async () 
   const registry = await startFakeRegistry();
   registry.content.add('app', 'latest', image());
   const directory = directoryOf({ '*.example': { url: registry.url } }, { maxMatchedNames: 1 });
-  const first = directory.find('a.example');
+  const first = directory.find(hostName('a.example'));
   const ask = () => first?.headManifest(parseRepository('app'), parseTag('latest'), patiently);
   await ask();
 
-  expect(directory.find('b.example')).toBeDefined();
+  expect(directory.find(hostName('b.example'))).toBeDefined();
 
   expect(await ask()).toMatchObject({ size: expect.any(Number) });
-  expect(directory.find('a.example')).not.toBe(first);
+  expect(directory.find(hostName('a.example'))).not.toBe(first);
 });

@@ -1,0 +1,22 @@
+declare const checkedHostName: unique symbol;
+/** The name of a registry as clients write it: a host with an optional port, in lower case. Made only by {@link parseHostName}. */
+export type HostName = string & { readonly [checkedHostName]: 'HostName' };
+
+/** RFC 1123 §2.1: labels of ASCII letters, digits and hyphens, 63 at most. Or an IPv6 address in brackets (RFC 3986 §3.2.2). */
+const label = '[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?';
+const grammar = new RegExp(`^(?:${label}(?:\\.${label})*|\\[[0-9A-Fa-f:.]{2,45}\\])(?::[0-9]{1,5})?$`);
+/** With its port. The store makes a folder of it, whose name may have 255 bytes. */
+const maxLength = 253;
+
+/**
+ * The host that a text names, in lower case. The text is checked before it is lower-cased: U+212A (the Kelvin sign) becomes an ASCII `k`.
+ * @returns undefined when it is no host name.
+ */
+export function parseHostName(text: string): HostName | undefined {
+  const lower = text.length <= maxLength && grammar.test(text) ? text.toLowerCase() : '';
+  return isHostName(lower) ? lower : undefined;
+}
+
+function isHostName(lower: string): lower is HostName {
+  return lower !== '';
+}
