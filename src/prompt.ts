@@ -1,3 +1,5 @@
+import { timeLimited } from './mirror/concurrency/abortable-wait.ts';
+
 /** It may answer yet, but nobody waits for that. */
 export class Slow extends Error {
   override readonly name = 'Slow';
@@ -22,16 +24,6 @@ export function prompt<Answer>(
     asked ??= ask().finally(() => {
       asked = undefined;
     });
-    return within(asked, withinMs);
+    return timeLimited(asked, withinMs, () => new Slow());
   };
-}
-
-async function within<Answer>(asked: Promise<Answer>, withinMs: number): Promise<Answer> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Slow()), withinMs);
-  try {
-    return await Promise.race([asked, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

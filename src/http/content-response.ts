@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import { interruptible } from '../mirror/concurrency/abortable-wait.ts';
 import type { CacheStatus, ByteSource, Loan } from '../mirror/ports.ts';
 import type { Digest } from '../oci/digest.ts';
 import { OciError } from '../oci/errors.ts';
@@ -145,7 +146,7 @@ export async function sendStretch(
   let unsent: Loan | undefined;
   try {
     let position = isSequential && start > 0 ? await skip(source, start, pair.buffers[0]) : start;
-    let written: Promise<void> | undefined;
+    let written: Promise<unknown> | undefined;
     for (let turn = 0; end === undefined || position < end; turn ^= 1) {
       const buffer = pair.buffers[turn === 0 ? 0 : 1];
       const wanted = end === undefined ? buffer : buffer.subarray(0, Math.min(buffer.byteLength, end - position));
@@ -194,9 +195,9 @@ function write(response: ServerResponse, bytes: Uint8Array): Promise<void> {
 async function writeLent(response: ServerResponse, loan: Loan): Promise<void> {
   try {
     response.cork();
-    const written = Promise.all(loan.pieces.map((piece) => write(response, piece)));
+    const written = unlessClosed(response, Promise.all(loan.pieces.map((piece) => write(response, piece))));
     response.uncork();
-    await unlessClosed(response, written);
+    await written;
   } finally {
     loan.end();
   }
@@ -206,13 +207,10 @@ async function writeLent(response: ServerResponse, loan: Loan): Promise<void> {
  * Settles as a write does, or when its answer is closed: what is written before an answer has its turn on a connection, or just as that
  * breaks, Node forgets, and calls nobody back.
  */
-async function unlessClosed(response: ServerResponse, written: Promise<unknown>): Promise<void> {
-  const closed = Promise.withResolvers<never>();
-  const leave = () => closed.reject(new ClientLeft());
-  response.once('close', leave);
-  try {
-    await Promise.race([written, closed.promise]);
-  } finally {
-    response.off('close', leave);
-  }
+function unlessClosed(response: ServerResponse, written: Promise<unknown>): Promise<unknown> {
+  return interruptible(written, (giveUp) => {
+    const leave = (): void => giveUp(new ClientLeft());
+    response.once('close', leave);
+    return () => response.off('close', leave);
+  });
 }

@@ -1,3 +1,5 @@
+import { abortable } from '../mirror/concurrency/abortable-wait.ts';
+
 /** Something that is reached once, and may be waited for until then. */
 export class Completion {
   readonly #waiting = new Set<() => void>();
@@ -17,12 +19,11 @@ export class Completion {
     signal.throwIfAborted();
     if (this.#isReached) return;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const resume = (): void => resolve();
-    this.#waiting.add(resume);
-    signal.addEventListener('abort', resume);
-    await promise;
-    signal.removeEventListener('abort', resume);
-    this.#waiting.delete(resume);
-    signal.throwIfAborted();
+    this.#waiting.add(resolve);
+    try {
+      await abortable(promise, signal);
+    } finally {
+      this.#waiting.delete(resolve);
+    }
   }
 }

@@ -1,8 +1,8 @@
 import { type BriefWait, TooSlow } from './brief-wait.ts';
+import { abortable } from './concurrency/abortable-wait.ts';
 import type { RunningDownload, Started } from './downloads.ts';
 import type { RepositoryId, Waiting } from './ports.ts';
 import { isSameRepository } from './repository-id.ts';
-import { orAbort } from './single-flight.ts';
 
 /**
  * Waits for a download that somebody has asked for to begin. What another upstream was asked for is waited for a moment only: one
@@ -15,9 +15,9 @@ export async function awaitedStart(
   us: RepositoryId,
   { briefWait, signal }: Waiting & { readonly briefWait: BriefWait },
 ): Promise<Started | 'too-slow' | undefined> {
-  if (isSameRepository(of, us)) return orAbort(started, signal);
+  if (isSameRepository(of, us)) return abortable(started, signal);
   const unlessFailed = started.catch(() => undefined);
-  if (of.upstream === us.upstream) return orAbort(unlessFailed, signal);
+  if (of.upstream === us.upstream) return abortable(unlessFailed, signal);
   try {
     return await briefWait.for(unlessFailed, of.upstream, { signal });
   } catch (cause) {

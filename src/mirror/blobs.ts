@@ -2,6 +2,7 @@ import type { Digest } from '../oci/digest.ts';
 import { OciError, UpstreamError } from '../oci/errors.ts';
 import type { BriefWait } from './brief-wait.ts';
 import { awaitedStart } from './awaited-start.ts';
+import { abortable } from './concurrency/abortable-wait.ts';
 import type { Downloads, RunningDownload, Started } from './downloads.ts';
 import type { FreshnessPolicies } from './freshness.ts';
 import type { BlobLinks } from './links.ts';
@@ -12,7 +13,7 @@ import { Remembered, RememberedNotFound } from './remembered.ts';
 import { isSameRepository } from './repository-id.ts';
 import type { ResumeRules } from './resumed-pieces.ts';
 import { type BlobQuestion, followingAnswer, relayedAnswer, type ServedBlob, storedAnswer } from './served-blob.ts';
-import { orAbort, SingleFlight } from './single-flight.ts';
+import { SingleFlight } from './single-flight.ts';
 import { tellingOfDisk } from './unreadable-source.ts';
 
 export interface BlobsDeps {
@@ -178,7 +179,7 @@ export class Blobs {
     }
     if (started.kind === 'no-room') return this.#relay(question, { signal });
     if (started.download.isOver) {
-      await orAbort(started.download.ended, signal); // It leaves the map with this; not before, asking again would find it again.
+      await abortable(started.download.ended, signal); // It leaves the map with this; not before, asking again would find it again.
       return undefined;
     }
     this.#deps.observer.collapsed({ kind: 'blob' });
@@ -203,7 +204,7 @@ export class Blobs {
       promisedSize: manifests.promisedSize(of, digest),
       recordKept: (size) => this.#recordKept(question, size),
     });
-    const started = await orAbort(running.started, signal).catch((cause: unknown) =>
+    const started = await abortable(running.started, signal).catch((cause: unknown) =>
       leaveUnread(running.started, cause),
     );
     const { firstServedAtMs } = links.confirm(of, digest);

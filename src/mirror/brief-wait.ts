@@ -1,7 +1,7 @@
 import { UpstreamError } from '../oci/errors.ts';
+import { abortable } from './concurrency/abortable-wait.ts';
 import type { Clock, Waiting } from './ports.ts';
 import { Remembered } from './remembered.ts';
-import { orAbort } from './single-flight.ts';
 
 export interface BriefWaitDeps {
   readonly clock: Clock;
@@ -26,16 +26,15 @@ export class BriefWait {
 
   /**
    * @param label of the upstream that is asked.
-   * @throws TooSlow when the moment is over; then whoever wants the answer yet has to keep `asked` alive.
+   * @throws TooSlow when the moment is over; then whoever wants the answer yet has to keep `asked` alive. It may fail unheard.
    */
   async for<Value>(asked: Promise<Value>, label: string, { signal }: Waiting): Promise<Value> {
     const { waitMs, slowForMs } = this.#deps;
     const moment = AbortSignal.timeout(this.#slow.get(label) ? 0 : waitMs);
     try {
-      return await orAbort(asked, AbortSignal.any([signal, moment]));
+      return await abortable(asked, AbortSignal.any([signal, moment]));
     } catch (cause) {
       if (signal.aborted || !moment.aborted) throw cause;
-      asked.catch(() => {}); // It may be waited for again; nobody has to.
       const slow = new TooSlow();
       if (!this.#slow.get(label)) this.#slow.remember(label, slow, slowForMs);
       throw slow;

@@ -1,11 +1,11 @@
 import { type Digest, digestOf } from '../oci/digest.ts';
 import { OciError, UpstreamError } from '../oci/errors.ts';
 import type { SatisfiableRange } from '../oci/range.ts';
+import { abortable } from './concurrency/abortable-wait.ts';
 import type { Download } from './download.ts';
 import { DigestMismatch, heldBackBytes } from './held-back.ts';
 import type { ByteSource, CacheStatus, OpenedBlob, RepositoryId, StoredBlob, Upstream, Waiting } from './ports.ts';
 import { type ResumeRules, resumedPieces } from './resumed-pieces.ts';
-import { orAbort } from './single-flight.ts';
 import { piecesOf, unverifiedSource, verifiedSource } from './verified-source.ts';
 
 export interface BlobQuestion {
@@ -67,7 +67,7 @@ export async function followingAnswer(
   const { size } = download;
   const source = download.join();
   try {
-    if (size !== undefined && size <= heldBackBytes) await orAbort(download.settled, signal);
+    if (size !== undefined && size <= heldBackBytes) await abortable(download.settled, signal);
   } catch (cause) {
     await source[Symbol.asyncDispose]();
     throw cause;

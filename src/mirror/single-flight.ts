@@ -1,3 +1,4 @@
+import { abortable } from './concurrency/abortable-wait.ts';
 import type { Waiting } from './ports.ts';
 
 interface Flight<Value> {
@@ -27,7 +28,7 @@ export class SingleFlight<Value> {
     const flight = running ?? this.#launch(key, start);
     flight.callers += 1;
     try {
-      return { value: await orAbort(flight.work, signal), collapsed: running !== undefined };
+      return { value: await abortable(flight.work, signal), collapsed: running !== undefined };
     } finally {
       flight.callers -= 1;
       if (flight.callers === 0) this.#abandon(key, flight);
@@ -60,18 +61,5 @@ export class SingleFlight<Value> {
 
   #forget(key: string, flight: Flight<Value>): void {
     if (this.#running.get(key) === flight) this.#running.delete(key);
-  }
-}
-
-/** Settles as `work` does, or rejects with the signal's reason if that comes first. */
-export async function orAbort<Value>(work: Promise<Value>, signal: AbortSignal): Promise<Value> {
-  signal.throwIfAborted();
-  const left = Promise.withResolvers<never>();
-  const leave = () => left.reject(signal.reason);
-  signal.addEventListener('abort', leave, { once: true });
-  try {
-    return await Promise.race([work, left.promise]);
-  } finally {
-    signal.removeEventListener('abort', leave);
   }
 }

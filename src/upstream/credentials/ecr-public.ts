@@ -1,3 +1,4 @@
+import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
 import type { Waiting } from '../../mirror/ports.ts';
 import type { SettingsOf } from '../settings.ts';
 import { awsTimeoutMs, lentByAws } from './aws-authorization.ts';
@@ -5,7 +6,6 @@ import type { CloudAgents } from './cloud-agents.ts';
 import { credentialFailure } from './credential-failure.ts';
 import type { AccountDeps, Credentials } from './credentials.ts';
 import { RenewedSecret } from './renewed-secret.ts';
-import { unlessAborted } from './unless-aborted.ts';
 
 /** The only region that has the API of the public gallery. */
 const region = 'us-east-1';
@@ -36,7 +36,7 @@ async function fetchAuthorization(agents: CloudAgents, { signal }: Waiting) {
     using _ = { [Symbol.dispose]: () => client.destroy() };
     // The SDK looks at the signal only once it has found out who it is.
     const answered = client.send(new GetAuthorizationTokenCommand({}), { abortSignal: signal });
-    const { authorizationData } = await unlessAborted(answered, signal);
+    const { authorizationData } = await abortable(answered, signal);
     return authorizationData;
   } catch (cause) {
     throw credentialFailure('AWS', cause);

@@ -1,3 +1,4 @@
+import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
 import type { Waiting } from '../../mirror/ports.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { SettingsOf } from '../settings.ts';
@@ -7,7 +8,6 @@ import { credentialFailure } from './credential-failure.ts';
 import type { AccountDeps, Credentials } from './credentials.ts';
 import { type EcrRegistry, parseEcrHost } from './ecr-host.ts';
 import { RenewedSecret } from './renewed-secret.ts';
-import { unlessAborted } from './unless-aborted.ts';
 
 /**
  * A private AWS ECR registry, with what AWS's usual chain finds: environment, IRSA, Pod Identity, shared files, instance profile.
@@ -42,7 +42,7 @@ async function authorizationFrom(endpoint: EcrRegistry | undefined, agents: Clou
     using _ = { [Symbol.dispose]: () => client.destroy() };
     // The SDK looks at the signal only once it has found out who it is.
     const answered = client.send(new GetAuthorizationTokenCommand({}), { abortSignal: signal });
-    const { authorizationData } = await unlessAborted(answered, signal);
+    const { authorizationData } = await abortable(answered, signal);
     return authorizationData?.[0];
   } catch (cause) {
     throw credentialFailure('AWS', cause);

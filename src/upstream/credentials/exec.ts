@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
 import type { Waiting } from '../../mirror/ports.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { SettingsOf } from '../settings.ts';
@@ -6,7 +7,6 @@ import { credentialFailure } from './credential-failure.ts';
 import type { AccountDeps, Credentials, Secret } from './credentials.ts';
 import { RenewedSecret } from './renewed-secret.ts';
 import { serverAddressOf } from './server-address.ts';
-import { unlessAborted } from './unless-aborted.ts';
 
 /**
  * A program that speaks the protocol of Docker's credential helpers: `get` with the registry's address on its standard input, JSON on its
@@ -67,7 +67,7 @@ async function run({ command, args, server }: HelperQuestion, signal: AbortSigna
     if (output.length > maxAnswerBytes) helper.kill('SIGKILL');
   });
   // A program that it left behind may hold its output open for ever.
-  return { code: await unlessAborted(ended.promise, signal), output };
+  return { code: await abortable(ended.promise, signal), output };
 }
 
 function parseAnswer(output: string, command: string): Secret {

@@ -1,3 +1,4 @@
+import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
 import type { Waiting } from '../../mirror/ports.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { ReadSecret, SettingsOf } from '../settings.ts';
@@ -5,7 +6,6 @@ import type { CloudAgents } from './cloud-agents.ts';
 import { credentialFailure } from './credential-failure.ts';
 import type { AccountDeps, Credentials } from './credentials.ts';
 import { type LentSecret, RenewedSecret } from './renewed-secret.ts';
-import { unlessAborted } from './unless-aborted.ts';
 
 const scopes = ['https://www.googleapis.com/auth/cloud-platform'];
 const timeoutMs = 15_000;
@@ -28,7 +28,7 @@ export function createGoogleCredentials(
 ): Credentials {
   const fetch = async ({ signal }: Waiting): Promise<LentSecret> => {
     try {
-      return lentByGoogle(await unlessAborted(fetchToken(readKey, cloudAgents), signal), clock.now());
+      return lentByGoogle(await abortable(fetchToken(readKey, cloudAgents), signal), clock.now());
     } catch (cause) {
       throw credentialFailure('Google', cause);
     }

@@ -1,7 +1,7 @@
+import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
 import type { Clock, Observer, Waiting } from '../../mirror/ports.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Secret } from './credentials.ts';
-import { unlessAborted } from './unless-aborted.ts';
 
 /** A secret that ends. */
 export interface LentSecret {
@@ -44,7 +44,7 @@ export class RenewedSecret {
     const now = this.#deps.clock.monotonicMs();
     if (!known || now >= known.endsAtMs) {
       if (this.#refusal && this.#isPausing()) throw this.#refusal;
-      return (await unlessAborted(this.#fetch(), signal)).secret;
+      return (await abortable(this.#fetch(), signal)).secret;
     }
     if (now >= known.renewAtMs && !this.#isPausing()) this.#renew();
     return known.secret;

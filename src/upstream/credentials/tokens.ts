@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
 import type { Clock, Waiting } from '../../mirror/ports.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import { boundedMap } from '../bounded-map.ts';
@@ -8,7 +9,6 @@ import type { Credentials, Secret, SecretRequest } from './credentials.ts';
 import { ownerOf, Refusals, type Shown } from './refusals.ts';
 import { requestToken, type TokenRequest } from './token-endpoint.ts';
 import type { Token } from './token-response.ts';
-import { unlessAborted } from './unless-aborted.ts';
 
 export interface TokensDeps {
   readonly send: Send;
@@ -51,7 +51,7 @@ export class Tokens {
     const key = keyOf(request, buyer);
     const known = this.#known.get(key);
     if (known && known.header !== refused && this.#deps.clock.monotonicMs() < known.renewAtMs) return known.header;
-    const { header } = await unlessAborted(this.#coming.get(key) ?? this.#fetch(key, request, buyer), signal);
+    const { header } = await abortable(this.#coming.get(key) ?? this.#fetch(key, request, buyer), signal);
     return header;
   }
 

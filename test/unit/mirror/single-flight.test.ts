@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
+import { abortable } from '../../../src/mirror/concurrency/abortable-wait.ts';
 import type { Waiting } from '../../../src/mirror/ports.ts';
-import { orAbort, SingleFlight } from '../../../src/mirror/single-flight.ts';
+import { SingleFlight } from '../../../src/mirror/single-flight.ts';
 import { gate } from '../../support/gate.ts';
 
 const never: Waiting = { signal: new AbortController().signal };
@@ -11,7 +12,7 @@ function heldWork<Value>(value: Value) {
   const signals: AbortSignal[] = [];
   const start = async ({ signal }: Waiting): Promise<Value> => {
     signals.push(signal);
-    await orAbort(door.opened, signal);
+    await abortable(door.opened, signal);
     return value;
   };
   return { door, signals, start };
@@ -91,14 +92,4 @@ test('a run that is to go on does so when its callers have left, and can be join
   expect(await going).toBe(42);
   expect(signals).toHaveLength(1);
   expect(flights.goOn('a')).toBeUndefined();
-});
-
-test('waiting ends with the work or with the signal, whichever comes first, and leaves nothing behind', async () => {
-  const leaving = new AbortController();
-  expect(await orAbort(Promise.resolve(1), leaving.signal)).toBe(1);
-  await expect(orAbort(Promise.reject(new Error('no')), leaving.signal)).rejects.toThrow('no');
-  const waiting = orAbort(gate().opened, leaving.signal);
-  leaving.abort(new Error('left'));
-  await expect(waiting).rejects.toThrow('left');
-  await expect(orAbort(Promise.resolve(1), leaving.signal)).rejects.toThrow('left');
 });
