@@ -24,6 +24,27 @@ export interface Waiting {
   readonly signal: AbortSignal;
 }
 
+/** Bytes of the process's one memory budget. */
+export interface MemoryReservation {
+  readonly bytes: number;
+  /** Reserves more, or returns some. Less is always possible. @returns false, and changes nothing, when the budget has no room for more. */
+  tryResize(bytes: number): boolean;
+  /** Returns all of it. A second call does nothing. */
+  release(): void;
+}
+
+/** How a reservation is made that does not wait. */
+export interface MemoryUse {
+  /** What only makes things faster (caches, large buffers) may fill this part of the budget, so that what is needed finds room. */
+  readonly isOptional?: boolean;
+}
+
+/** The process's one memory budget, as those see it who can do without. */
+export interface Memory {
+  /** @returns undefined when the budget has no room, or somebody waits for it already. */
+  tryReserve(bytes: number, use?: MemoryUse): MemoryReservation | undefined;
+}
+
 // ── asking the real registry ────────────────────────────────────────────────────────────────────────────────────────
 
 /**

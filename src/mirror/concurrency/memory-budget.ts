@@ -1,0 +1,140 @@
+import { UpstreamError } from '../../oci/errors.ts';
+import type { Memory, MemoryReservation, MemoryUse, Waiting } from '../ports.ts';
+
+export interface MemoryBudgetOptions {
+  readonly maxBytes: number;
+  /** How many may wait at the same time; further ones are refused. */
+  readonly maxWaiting?: number;
+}
+
+/** How a reservation is made that waits for its turn. */
+export interface ReserveOptions extends Waiting {
+  /** For bytes that are in memory already: before those who have yet to load theirs. */
+  readonly isLoaded?: boolean;
+}
+
+interface Waiter {
+  readonly bytes: number;
+  readonly grant: (reservation: MemoryReservation) => void;
+}
+
+/** The part of the budget that optional uses may fill. */
+const optionalShare = 1 / 2;
+const defaultMaxWaiting = 10_000;
+const retryAfterSeconds = 2;
+
+/**
+ * One budget over all memory for bytes in flight. Uses come in three kinds:
+ *
+ *     optional   tryReserve(…, { isOptional: true })   caches and large buffers: at most half of the budget
+ *     needed     tryReserve, reserve                   bodies in memory; `reserve` waits in line, in order
+ *     minimum    take                                  what each running piece of work must have so that none blocks another: always granted,
+ *                                                      and counted, so that the others get less
+ *
+ * While somebody waits, nothing passes the line. Who asks for more than the whole budget gets the whole of it.
+ */
+export class MemoryBudget implements Memory {
+  readonly maxBytes: number;
+  readonly #maxWaiting: number;
+  /** Those whose bytes are in memory already, then those who have yet to load theirs; each in order of arrival. */
+  readonly #loaded = new Set<Waiter>();
+  readonly #toLoad = new Set<Waiter>();
+  #reservedBytes = 0;
+
+  constructor({ maxBytes, maxWaiting = defaultMaxWaiting }: MemoryBudgetOptions) {
+    this.maxBytes = maxBytes;
+    this.#maxWaiting = maxWaiting;
+  }
+
+  get reservedBytes(): number {
+    return this.#reservedBytes;
+  }
+
+  /** How many wait for memory. */
+  get waiting(): number {
+    return this.#loaded.size + this.#toLoad.size;
+  }
+
+  tryReserve(bytes: number, use: MemoryUse = {}): MemoryReservation | undefined {
+    return this.#hasRoomFor(bytes, use) ? this.#reservation(bytes, use) : undefined;
+  }
+
+  /** Reserves a small amount that is needed whatever the others hold; it may exceed the budget. */
+  take(bytes: number): MemoryReservation {
+    return this.#reservation(bytes, {});
+  }
+
+  /**
+   * Reserves as soon as there is room, in order of arrival.
+   * @throws UpstreamError busy when too many wait already; the signal's reason when it aborts.
+   */
+  async reserve(bytes: number, { signal, isLoaded = false }: ReserveOptions): Promise<MemoryReservation> {
+    signal.throwIfAborted();
+    const needed = Math.min(bytes, this.maxBytes);
+    const line = isLoaded ? this.#loaded : this.#toLoad;
+    const isNext = isLoaded ? this.#loaded.size === 0 : this.waiting === 0;
+    if (isNext && this.#fits(needed)) return this.#reservation(needed, {});
+    if (this.waiting >= this.#maxWaiting)
+      throw new UpstreamError('busy', 'too many requests wait for memory', { retryAfterSeconds });
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        line.delete(waiter);
+        this.#grantNext();
+        reject(signal.reason);
+      };
+      const grant = (reservation: MemoryReservation) => {
+        signal.removeEventListener('abort', leave);
+        resolve(reservation);
+      };
+      const waiter: Waiter = { bytes: needed, grant };
+      line.add(waiter);
+      signal.addEventListener('abort', leave, { once: true });
+    });
+  }
+
+  #hasRoomFor(moreBytes: number, { isOptional = false }: MemoryUse): boolean {
+    if (moreBytes <= 0) return true;
+    const share = isOptional ? optionalShare : 1;
+    return this.waiting === 0 && this.#reservedBytes + moreBytes <= this.maxBytes * share;
+  }
+
+  #fits(bytes: number): boolean {
+    return this.#reservedBytes === 0 || this.#reservedBytes + bytes <= this.maxBytes;
+  }
+
+  #reservation(initialBytes: number, use: MemoryUse): MemoryReservation {
+    let held = initialBytes;
+    const resizeTo = (bytes: number): void => {
+      this.#reservedBytes += bytes - held;
+      const isLess = bytes < held;
+      held = bytes;
+      if (isLess) this.#grantNext();
+    };
+    let isReleased = false;
+    this.#reservedBytes += initialBytes;
+    return {
+      get bytes() {
+        return held;
+      },
+      tryResize: (bytes) => {
+        if (isReleased || !this.#hasRoomFor(bytes - held, use)) return false;
+        resizeTo(bytes);
+        return true;
+      },
+      release: () => {
+        if (!isReleased) resizeTo(0);
+        isReleased = true;
+      },
+    };
+  }
+
+  #grantNext(): void {
+    for (const line of [this.#loaded, this.#toLoad]) {
+      for (const waiter of line) {
+        if (!this.#fits(waiter.bytes)) return;
+        line.delete(waiter);
+        waiter.grant(this.#reservation(waiter.bytes, {}));
+      }
+    }
+  }
+}

@@ -1,0 +1,125 @@
+import { describe, expect, test } from 'vitest';
+import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
+import type { MemoryReservation } from '../../../../src/mirror/ports.ts';
+
+const stays = new AbortController().signal;
+
+/** Reserves when it is its turn, and notes its name then. */
+function waitIn(
+  budget: MemoryBudget,
+  granted: string[],
+  { name, bytes, isLoaded = false }: { name: string; bytes: number; isLoaded?: boolean },
+): Promise<MemoryReservation> {
+  const reserved = budget.reserve(bytes, { signal: stays, isLoaded });
+  void reserved.then(() => granted.push(name));
+  return reserved;
+}
+
+describe('the memory budget', () => {
+  test('grants no more than it has', () => {
+    const budget = new MemoryBudget({ maxBytes: 100 });
+    expect(budget.tryReserve(60)?.bytes).toBe(60);
+    expect(budget.tryReserve(41)).toBeUndefined();
+    expect(budget.tryReserve(40)?.bytes).toBe(40);
+    expect(budget.reservedBytes).toBe(100);
+  });
+
+  test('takes back what is released once, however often it is released', () => {
+    const budget = new MemoryBudget({ maxBytes: 100 });
+    const other = budget.tryReserve(30);
+    const reservation = budget.tryReserve(50);
+    reservation?.release();
+    reservation?.release();
+    expect(budget.reservedBytes).toBe(30);
+    expect(reservation?.tryResize(10)).toBe(false);
+    other?.release();
+    expect(budget.reservedBytes).toBe(0);
+  });
+
+  test('a reservation grows where there is room, and always shrinks', () => {
+    const budget = new MemoryBudget({ maxBytes: 100 });
+    const reservation = budget.tryReserve(50);
+    expect(reservation?.tryResize(101)).toBe(false);
+    expect(reservation?.bytes).toBe(50);
+    expect(reservation?.tryResize(100)).toBe(true);
+    expect(reservation?.tryResize(10)).toBe(true);
+    expect(budget.reservedBytes).toBe(10);
+  });
+
+  test('optional uses leave half of the budget to what is needed', () => {
+    const budget = new MemoryBudget({ maxBytes: 100 });
+    expect(budget.tryReserve(51, { isOptional: true })).toBeUndefined();
+    const optional = budget.tryReserve(50, { isOptional: true });
+    expect(optional?.tryResize(51)).toBe(false);
+    expect(budget.tryReserve(50)?.bytes).toBe(50);
+  });
+
+  test('who waits is served in order of arrival, and nobody passes the line', async () => {
+    const budget = new MemoryBudget({ maxBytes: 100 });
+    const first = budget.tryReserve(80);
+    const granted: string[] = [];
+    const large = waitIn(budget, granted, { name: 'large', bytes: 90 });
+    const small = waitIn(budget, granted, { name: 'small', bytes: 10 });
+    expect(budget.tryReserve(1)).toBeUndefined();
+    expect(budget.waiting).toBe(2);
+    first?.release();
+    await Promise.all([large, small]);
+    expect(granted).toEqual(['large', 'small']);
+    expect(budget.reservedBytes).toBe(100);
+  });
+
+  test('what is in memory already comes before what has yet to be loaded', async () => {
+    const budget = new MemoryBudget({ maxBytes: 100 });
+    const first = budget.tryReserve(100);
+    const granted: string[] = [];
+    const toLoad = waitIn(budget, granted, { name: 'to load', bytes: 60 });
+    const loaded = waitIn(budget, granted, { name: 'loaded', bytes: 60, isLoaded: true });
+    first?.release();
+    (await loaded).release();
+    await toLoad;
+    expect(granted).toEqual(['loaded', 'to load']);
+  });
+
+  test('who stops waiting leaves the line, and those behind move up', async () => {
+    const budget = new MemoryBudget({ maxBytes: 100 });
+    budget.tryReserve(80);
+    const leaving = new AbortController();
+    const large = budget.reserve(90, { signal: leaving.signal });
+    const small = budget.reserve(10, { signal: stays });
+    leaving.abort(new Error('left'));
+    await expect(large).rejects.toThrow('left');
+    expect((await small).bytes).toBe(10);
+    expect(budget.reservedBytes).toBe(90);
+    await expect(budget.reserve(1, { signal: leaving.signal })).rejects.toThrow('left');
+  });
+
+  test('the line is bounded', async () => {
+    const budget = new MemoryBudget({ maxBytes: 100, maxWaiting: 2 });
+    const first = budget.tryReserve(100);
+    const waiting = [budget.reserve(10, { signal: stays }), budget.reserve(10, { signal: stays })];
+    await expect(budget.reserve(10, { signal: stays })).rejects.toMatchObject({ trouble: 'busy' });
+    first?.release();
+    expect((await Promise.all(waiting)).map(({ bytes }) => bytes)).toEqual([10, 10]);
+  });
+
+  test('who asks for more than there is gets all of it, alone', async () => {
+    const budget = new MemoryBudget({ maxBytes: 100 });
+    const first = budget.tryReserve(1);
+    const whole = budget.reserve(1_000, { signal: stays });
+    expect(budget.waiting).toBe(1);
+    first?.release();
+    expect((await whole).bytes).toBe(100);
+  });
+
+  test('a minimum is granted beyond the budget, and counts', async () => {
+    const budget = new MemoryBudget({ maxBytes: 100 });
+    const first = budget.tryReserve(100);
+    const minimum = budget.take(20);
+    expect(budget.reservedBytes).toBe(120);
+    const waiting = budget.reserve(10, { signal: stays });
+    minimum.release();
+    expect(budget.waiting).toBe(1);
+    first?.release();
+    expect((await waiting).bytes).toBe(10);
+  });
+});
