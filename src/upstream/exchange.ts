@@ -107,9 +107,10 @@ class Exchanging implements Dispatcher.DispatchHandler {
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
     if (status < 200) return;
-    clearTimeout(this.#deadline);
     const { exchange, timeouts, onBytes } = this.#options;
     const { url } = exchange;
+    if (status > 599) return this.#fail(new UpstreamError('misbehaving', `${url.host} answered ${status}`));
+    clearTimeout(this.#deadline);
     const body = new AnswerBody({ controller, host: url.host, idleMs: timeouts.idleMs, onBytes });
     body.once('close', () => this.#options.signal.removeEventListener('abort', this.#onAbort));
     this.#body = body;

@@ -1,3 +1,4 @@
+import { errors } from 'undici';
 import { UpstreamError } from '../oci/errors.ts';
 import { PrivateAddressError } from './public-lookup.ts';
 
@@ -18,6 +19,8 @@ const troubleByCode: ReadonlyMap<string, NetworkTrouble> = new Map([
   ['ENODATA', 'dns'],
   ['ENOTFOUND', 'dns'],
   ['EPROTO', 'tls'],
+  // undici's own checks: a status below 100.
+  ['ERR_ASSERTION', 'misbehaving'],
   ['ETIMEDOUT', 'timeout'],
   ['UND_ERR_CONNECT_TIMEOUT', 'timeout'],
   ['UND_ERR_HEADERS_OVERFLOW', 'misbehaving'],
@@ -31,8 +34,8 @@ const tlsCode = /^(?:CERT_|CRL_|DEPTH_ZERO_|ERR_SSL_|ERR_TLS_|HOSTNAME_MISMATCH|
 /** Of sockets and names, not of files. */
 const networkCode = /^(?:EAI_|ECONN|EHOST|ENET|ENOTFOUND|EPIPE|EPROTO|ETIMEDOUT|UND_ERR_)/;
 
-/** llhttp's errors: what came was not HTTP. */
-const parserCode = /^HPE_/;
+/** What undici says of an answer that may not come now: 101 or 100 for a request that asked for neither. Its code is that of a lost connection. */
+const badAnswer = /^bad (?:upgrade|response)$/;
 
 /**
  * Why no headers came from `host`. Its message names the host and the code of the cause; never a URL, whose query may hold a
@@ -63,23 +66,31 @@ export function networkTroubleOf(cause: unknown): NetworkTrouble | undefined {
 /** Whether a kept connection was closed by the other side just as we used it: asking once more is then no second try. */
 export function isLostConnection(error: unknown): boolean {
   const cause = error instanceof UpstreamError ? error.cause : error;
-  return ['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET'].includes(codeOf(cause));
+  return !isNoHttp(cause) && ['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET'].includes(codeOf(cause));
 }
 
 function troubleOf(cause: unknown): NetworkTrouble {
+  if (isNoHttp(cause)) return 'misbehaving';
   const code = codeOf(cause);
   const known = troubleByCode.get(code);
   if (known !== undefined) return known;
-  if (tlsCode.test(code)) return 'tls';
-  return parserCode.test(code) ? 'misbehaving' : 'connect';
+  return tlsCode.test(code) ? 'tls' : 'connect';
 }
 
+/** By its class: of what undici's HTTP parser throws, many versions have no code. */
+function isNoHttp(cause: unknown): cause is Error {
+  if (cause instanceof errors.HTTPParserError) return true;
+  return cause instanceof errors.SocketError && badAnswer.test(cause.message);
+}
+
+/** The code of an error; of what was no HTTP the words of the parser, which are its own and hold nothing of the answer. */
 function codeOf(cause: unknown): string {
+  if (isNoHttp(cause)) return /\(([^()]*)\)$/.exec(cause.message)?.[1] ?? cause.message;
   const hasCode = typeof cause === 'object' && cause !== null && 'code' in cause && typeof cause.code === 'string';
   return hasCode ? String(cause.code) : 'no code';
 }
 
-/** llhttp's errors carry a piece of the answer, which may hold a token. */
+/** The parser's errors carry a piece of the answer, which may hold a token. */
 function withoutBytes(cause: unknown): unknown {
-  return parserCode.test(codeOf(cause)) ? new Error(`what came was not HTTP (${codeOf(cause)})`) : cause;
+  return isNoHttp(cause) ? new Error(`what came was not HTTP (${codeOf(cause)})`) : cause;
 }
