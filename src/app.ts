@@ -63,7 +63,7 @@ const sweepEveryMs = 60_000;
 const managementIdleMs = 60_000;
 /** How long an operator's question waits for the disk. */
 const readWithinMs = 1_000;
-const unknownTotals: Totals = { bytes: Number.NaN, manifests: Number.NaN, blobs: Number.NaN };
+const unknownTotals: Totals = { bytes: Number.NaN, manifests: Number.NaN, blobs: Number.NaN, keptBytes: Number.NaN };
 
 /** Builds every part from a Config and hands each what it needs. */
 export function createApp({
@@ -101,7 +101,9 @@ export function createApp({
   const { path } = config.storage;
   const folders = new DurableFolders({ files: nodeFiles });
   const lock = new StoreLock({ folder: path, files: folders, observer });
-  const index = new SqliteIndex({ path: config.index.path, files: folders, observer, clock, runs: lock });
+  const limits = mirrorLimits(config);
+  const { keep } = limits;
+  const index = new SqliteIndex({ path: config.index.path, files: folders, observer, clock, runs: lock, keep });
   const hold = () => lock.hold();
   const store = new FileBlobStore({ path, observer, clock, failpoint, files, hold });
   const totals = prompt(() => index.totals(), { withinMs: readWithinMs });
@@ -109,7 +111,7 @@ export function createApp({
   const records = new FileRecordStore({ path, observer, failpoint, files, hold });
   let upstreams = directoryOf(config, { version, clock, observer, pauses });
   const parts = { store, records, index, clock, observer, rateLimits };
-  const assembled = assembleMirror(parts, mirrorLimits(config), mirrorRules(config, upstreams));
+  const assembled = assembleMirror(parts, limits, mirrorRules(config, upstreams));
   const report = (bug: unknown) => log.logger.error({ err: bug }, 'bug');
   const buffers = new ReadBuffers({ budgetBytes: config.download.bufferBudgetBytes });
   const registry = registryListener(config, { ...assembled, clock, observer, buffers, report, log, patienceMs });

@@ -13,9 +13,18 @@ export interface TagNote {
   readonly source: 'mirror' | 'store';
 }
 
+export interface NoteWriterDeps {
+  readonly database: DatabaseSync;
+  /** Marks every row written as seen by it. */
+  readonly rebuild: number;
+  /** Whether `storage.keep` names a repository, given as `<upstream>/<repository>`. */
+  readonly isKept: (repository: string) => boolean;
+}
+
 /** Writes single notes into the index, each by a statement prepared once. Saying a thing twice changes nothing. */
 export class NoteWriter {
   readonly #rebuild: number;
+  readonly #isKept: (repository: string) => boolean;
   readonly #content: StatementSync;
   readonly #name: StatementSync;
   readonly #unname: StatementSync;
@@ -24,12 +33,13 @@ export class NoteWriter {
   readonly #tag: StatementSync;
   readonly #untag: StatementSync;
 
-  /** @param rebuild marks every row written as seen by it. */
-  constructor({ database, rebuild }: { database: DatabaseSync; rebuild: number }) {
+  constructor({ database, rebuild, isKept }: NoteWriterDeps) {
     this.#rebuild = rebuild;
+    this.#isKept = isKept;
     this.#content = database.prepare(`
-      INSERT INTO content (digest, size, used_at, is_manifest, named_by, seen)
-      VALUES (?1, ?2, ?3, ?4, (SELECT count(*) FROM names WHERE child = ?1), ?5)
+      INSERT INTO content (digest, size, used_at, is_manifest, named_by, kept_by, seen)
+      VALUES (?1, ?2, ?3, ?4, (SELECT count(*) FROM names WHERE child = ?1),
+        (SELECT count(*) FROM links WHERE digest = ?1 AND kept = 1), ?5)
       ON CONFLICT (digest) DO UPDATE SET size = excluded.size, used_at = max(used_at, excluded.used_at),
         is_manifest = max(is_manifest, excluded.is_manifest), seen = excluded.seen`);
     this.#name = database.prepare('INSERT OR IGNORE INTO names (parent, child) VALUES (?, ?)');
@@ -38,7 +48,7 @@ export class NoteWriter {
     );
     this.#use = database.prepare('UPDATE content SET used_at = max(used_at, ?2) WHERE digest = ?1');
     this.#link = database.prepare(`
-      INSERT INTO links (digest, repository, kind, media_type, size, seen) VALUES (?, ?, ?, ?, ?, ?)
+      INSERT INTO links (digest, repository, kind, media_type, size, kept, seen) VALUES (?, ?, ?, ?, ?, ?, ?)
       ON CONFLICT (digest, kind, repository) DO UPDATE SET media_type = coalesce(excluded.media_type, media_type),
         size = coalesce(excluded.size, size), seen = excluded.seen`);
     this.#tag = database.prepare(`
@@ -67,12 +77,14 @@ export class NoteWriter {
   }
 
   link({ of, kind, digest, mediaType, size }: Link): void {
+    const repository = fullName(of);
     this.#link.run(
       digest,
-      fullName(of),
+      repository,
       kind,
       mediaType ?? null,
       size === undefined ? null : whole(size),
+      this.#isKept(repository) ? 1 : 0,
       this.#rebuild,
     );
   }

@@ -1,6 +1,7 @@
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { refusesForNow } from '../mirror/disk-refusal.ts';
+import { applyKeep, type KeepRules } from './kept-links.ts';
 import { numberIn, textIn } from './rows.ts';
 import { countTotals, mend, schema, schemaVersion } from './schema.ts';
 import type { StoreRuns } from './store-lock.ts';
@@ -19,7 +20,7 @@ export interface IndexFiles {
   size(path: string): Promise<number>;
 }
 
-export interface OpenDatabaseOptions {
+export interface OpenDatabaseOptions extends KeepRules {
   readonly path: string;
   readonly files: IndexFiles;
   /** Told why an index is thrown away. */
@@ -114,7 +115,7 @@ function lock(database: DatabaseSync): void {
 }
 
 /** From here on the file says that it is open, until {@link closeComplete}. */
-function take(database: DatabaseSync, { runs, nowMs }: OpenDatabaseOptions): OpenedDatabase {
+function take(database: DatabaseSync, { runs, nowMs, ...rules }: OpenDatabaseOptions): OpenedDatabase {
   if (isEmpty(database)) inTransaction(database, () => database.exec(schema));
   const version = numberIn(rowOf(database, 'PRAGMA user_version'), 'user_version');
   if (version !== schemaVersion) throw new Error(`it has version ${version}, and this is version ${schemaVersion}`);
@@ -124,6 +125,7 @@ function take(database: DatabaseSync, { runs, nowMs }: OpenDatabaseOptions): Ope
   const watchingSinceMs = hasSeenLastRun ? numberIn(state, 'watching_since') : nowMs;
   check(database, isComplete ? 'quick_check' : 'integrity_check');
   if (!isComplete) inTransaction(database, () => database.exec(mend));
+  inTransaction(database, () => applyKeep(database, rules));
   const rebuild = numberIn(state, 'rebuild') + (isComplete ? 0 : 1);
   saveForGood(
     database,

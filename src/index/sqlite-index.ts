@@ -13,6 +13,7 @@ import type {
   Waiting,
 } from '../mirror/ports.ts';
 import type { Digest } from '../oci/digest.ts';
+import { anyGlobMatcher } from '../oci/glob.ts';
 import type { Tag } from '../oci/reference.ts';
 import { Completion } from './completion.ts';
 import { NoteFlusher } from './note-flusher.ts';
@@ -41,6 +42,8 @@ export interface SqliteIndexDeps {
   /** Of the store that it is the view of: read when it starts. */
   readonly runs: StoreRuns;
   readonly maxPendingNotes?: number;
+  /** Globs on `<upstream>/<repository>` whose content is never evicted. */
+  readonly keep?: readonly string[];
 }
 
 interface OpenIndex extends OpenedDatabase {
@@ -68,11 +71,12 @@ export class SqliteIndex implements Index, RebuildableIndex {
 
   /** @throws Error when another process uses the index, or none can be made. */
   async start(): Promise<void> {
-    const { observer, clock, ...place } = this.#deps;
+    const { observer, clock, keep = [], ...place } = this.#deps;
+    const isKept = anyGlobMatcher(keep);
     const onBroken = (cause: unknown): void => observer.trouble({ part: 'index', cause });
-    const opened = await openDatabase({ ...place, onBroken, nowMs: clock.now() });
+    const opened = await openDatabase({ ...place, keep, isKept, onBroken, nowMs: clock.now() });
     this.#opened = { ...opened, reader: new ViewReader(opened), remover: new RowRemover(opened) };
-    this.#flusher.start({ database: opened.database, writer: new NoteWriter(opened) });
+    this.#flusher.start({ database: opened.database, writer: new NoteWriter({ ...opened, isKept }) });
     if (opened.isComplete) this.#complete();
   }
 
@@ -150,18 +154,6 @@ export class SqliteIndex implements Index, RebuildableIndex {
 
   async totals(): Promise<Totals> {
     return (await this.#reader()).totals();
-  }
-
-  async heldBytes(repositories: readonly string[]): Promise<number> {
-    const reader = await this.#reader();
-    const sizes = new Map<string, number>();
-    for (const repository of repositories) {
-      for (const held of reader.heldIn(repository)) {
-        for (const { digest, size } of held) sizes.set(digest, size);
-        await nextTurn();
-      }
-    }
-    return sizes.values().reduce((sum, size) => sum + size, 0);
   }
 
   async fileBytes(): Promise<number> {

@@ -6,8 +6,6 @@ import { numberIn, type Row, textIn } from './rows.ts';
 
 /** From here on it is cheaper to go through a repository's manifests than through all manifests that name something. */
 const manyParents = 200;
-/** Rows looked at in one step of a long walk. */
-const rowsAtOnce = 500;
 
 /** Answers from the index's file, each by a statement prepared once. */
 export class ViewReader {
@@ -18,9 +16,7 @@ export class ViewReader {
   readonly #nextRepository: StatementSync;
   readonly #hasContent: StatementSync;
   readonly #totals: StatementSync;
-  readonly #held: StatementSync;
   readonly #evictable: StatementSync;
-  readonly #holders: StatementSync;
 
   constructor({ database }: { database: DatabaseSync }) {
     this.#lender = database.prepare(`
@@ -38,15 +34,10 @@ export class ViewReader {
     );
     this.#hasContent = database.prepare(`
       SELECT EXISTS (SELECT 1 FROM links INDEXED BY held CROSS JOIN content USING (digest) WHERE repository = ?) AS found`);
-    this.#totals = database.prepare('SELECT bytes, manifests, blobs FROM totals');
-    this.#held = database.prepare(`
-      SELECT digest, size FROM (
-        SELECT digest FROM links INDEXED BY held WHERE repository = ? AND kind = ? AND digest > ? ORDER BY digest LIMIT ${rowsAtOnce}
-      ) LEFT JOIN content USING (digest) ORDER BY digest`);
+    this.#totals = database.prepare('SELECT bytes, manifests, blobs, kept_bytes FROM totals');
     this.#evictable = database.prepare(`
-      SELECT digest, size, used_at, is_manifest FROM content INDEXED BY evictable WHERE named_by = 0
+      SELECT digest, size, used_at, is_manifest FROM content INDEXED BY evictable WHERE named_by = 0 AND kept_by = 0
       AND (used_at, digest) > (?, ?) ORDER BY used_at, digest LIMIT ?`);
-    this.#holders = database.prepare('SELECT DISTINCT repository FROM links WHERE digest = ?');
   }
 
   borrowableLink(of: RepositoryId, digest: Digest): Link | undefined {
@@ -67,19 +58,12 @@ export class ViewReader {
 
   totals(): Totals {
     const row = this.#totals.get() ?? {};
-    return { bytes: numberIn(row, 'bytes'), manifests: numberIn(row, 'manifests'), blobs: numberIn(row, 'blobs') };
-  }
-
-  /** Everything linked to a repository, some with each step; what is not stored any more has no size. */
-  *heldIn(repository: string): Iterable<readonly { readonly digest: string; readonly size: number }[]> {
-    for (const kind of ['manifest', 'blob']) {
-      for (let from: string | undefined = ''; from !== undefined; ) {
-        const rows: readonly Row[] = this.#held.all(repository, kind, from);
-        yield rows.map((row) => ({ digest: textIn(row, 'digest'), size: Number(row['size'] ?? 0) }));
-        const last = rows[rowsAtOnce - 1];
-        from = last && textIn(last, 'digest');
-      }
-    }
+    return {
+      bytes: numberIn(row, 'bytes'),
+      manifests: numberIn(row, 'manifests'),
+      blobs: numberIn(row, 'blobs'),
+      keptBytes: numberIn(row, 'kept_bytes'),
+    };
   }
 
   evictable(limit: number, after: EvictionPosition | undefined): readonly EvictableContent[] {
@@ -88,7 +72,6 @@ export class ViewReader {
       size: numberIn(row, 'size'),
       isManifest: numberIn(row, 'is_manifest') === 1,
       usedAtMs: numberIn(row, 'used_at'),
-      holders: this.#holders.all(textIn(row, 'digest')).map((held) => repositoryNamed(textIn(held, 'repository'))),
     }));
   }
 

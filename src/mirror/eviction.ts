@@ -26,7 +26,6 @@ export function bytesToFree(
 }
 
 export interface VictimRules {
-  readonly isKept: (content: EvictableContent) => boolean;
   readonly isBusy: (content: EvictableContent) => boolean;
   readonly bytesNeeded: number;
 }
@@ -44,7 +43,7 @@ export function chooseVictims(
   let freedBytes = 0;
   for (const content of oldestFirst) {
     if (freedBytes >= rules.bytesNeeded) break;
-    if (rules.isKept(content) || rules.isBusy(content)) continue;
+    if (rules.isBusy(content)) continue;
     victims.push(content);
     freedBytes += content.size;
     if (content.isManifest) break;

@@ -262,6 +262,8 @@ export interface Totals {
   readonly bytes: number;
   readonly manifests: number;
   readonly blobs: number;
+  /** Of content that repositories named by `storage.keep` are linked to. It is never evicted. */
+  readonly keptBytes: number;
 }
 
 /**
@@ -283,8 +285,8 @@ export interface Index {
   repositories(options: { readonly last: string | undefined; readonly limit: number }): Promise<readonly string[]>;
   totals(): Promise<Totals>;
   /**
-   * What may be evicted, least recently used first: content that no stored manifest names.
-   * With each the repositories that are linked to it, for the `keep` globs.
+   * What may be evicted, least recently used first: content that no stored manifest names, and no repository that is kept is linked to.
+   * It costs what it returns, however much is kept.
    */
   evictable(options: {
     readonly limit: number;
@@ -293,8 +295,6 @@ export interface Index {
   }): Promise<readonly EvictableContent[]>;
   /** Since when it has seen every use: what was not used since may have been used before. */
   watchingSinceMs(): Promise<number>;
-  /** Bytes of what is linked to these repositories, `<upstream>/<repository>`, each digest once. */
-  heldBytes(repositories: readonly string[]): Promise<number>;
   /** Bytes of the index's own files on the disk; 0 where it is in memory. */
   fileBytes(): Promise<number>;
   /** Drops a digest from the view. @returns the records that spoke of it. */
@@ -313,7 +313,6 @@ export interface EvictableContent {
   readonly size: number;
   readonly isManifest: boolean;
   readonly usedAtMs: number;
-  readonly holders: readonly RepositoryId[];
 }
 
 // ── telling what happened ───────────────────────────────────────────────────────────────────────────────────────────

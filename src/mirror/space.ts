@@ -1,5 +1,5 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Digest } from '../oci/digest.ts';
-import { anyGlobMatcher } from '../oci/glob.ts';
 import { bytesToFree, chooseVictims, type SpaceLimits } from './eviction.ts';
 import { FreedLately } from './freed-lately.ts';
 import type {
@@ -20,8 +20,6 @@ export interface SpaceDeps {
   readonly clock: Clock;
   readonly observer: Observer;
   readonly limits: SpaceLimits;
-  /** Globs on `<upstream>/<repository>` whose content is never evicted. */
-  readonly keep: readonly string[];
   /** Content nobody pulled for this long goes though there is room. */
   readonly unusedForMs: number;
   /** What is evicted must leave the memories too. */
@@ -36,23 +34,19 @@ export interface Reservation {
 }
 
 const pageSize = 32;
-const repositoryPageSize = 1_000;
-const keptLookupEveryMs = 60_000;
 /** Whoever wanted an interrupted download has given up by then. */
 const goOnWithinMs = 24 * 3_600_000;
 
 /** Keeps the store below its bound, ahead of need. One eviction runs at a time. */
 export class Space {
   readonly #deps: SpaceDeps;
-  readonly #isKeptName: (name: string) => boolean;
   readonly #freedLately = new FreedLately();
   #promisedBytes = 0;
-  #kept = { bytes: 0, lookedUpAtMs: -Infinity };
+  #sweeping: Promise<void> | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(deps: SpaceDeps) {
     this.#deps = deps;
-    this.#isKeptName = anyGlobMatcher(deps.keep);
   }
 
   /**
@@ -64,21 +58,32 @@ export class Space {
     return this.#inTurn(async () => ((await this.#makeRoom(bytes ?? 0)) ? this.#promise(bytes ?? 0) : undefined));
   }
 
-  /** Evicts what nobody pulled for too long, and what a lowered bound leaves no room for; drops downloads nobody went on with. */
+  /**
+   * Evicts what nobody pulled for too long, and what a lowered bound leaves no room for; drops downloads nobody went on with. One sweep
+   * runs at a time, in steps between which reservations get their turn.
+   */
   sweep(): Promise<void> {
-    return this.#inTurn(async () => {
-      await this.#deps.store.dropInterrupted({ bytes: 0, leftBeforeMs: this.#deps.clock.now() - goOnWithinMs });
-      await this.#makeRoom(0);
-      const { clock, unusedForMs, index } = this.#deps;
-      const usedBeforeMs = clock.now() - unusedForMs;
-      // An index made anew knows when a blob was written, not when it was last pulled.
-      if ((await index.watchingSinceMs()) > usedBeforeMs) return;
-      for (;;) {
-        const [victim] = await this.#victims({ bytesNeeded: 1, usedBeforeMs });
-        if (!victim) return;
-        if (!(await this.#evict(victim, 'unused'))) return;
-      }
+    this.#sweeping ??= this.#sweep().finally(() => {
+      this.#sweeping = undefined;
     });
+    return this.#sweeping;
+  }
+
+  async #sweep(): Promise<void> {
+    const { store, clock, unusedForMs, index } = this.#deps;
+    const leftBeforeMs = clock.now() - goOnWithinMs;
+    await this.#inTurn(() => store.dropInterrupted({ bytes: 0, leftBeforeMs }));
+    while ((await this.#inTurn(() => this.#freeSome(0))) === 'freed');
+    const usedBeforeMs = clock.now() - unusedForMs;
+    // An index made anew knows when a blob was written, not when it was last pulled.
+    if ((await index.watchingSinceMs()) > usedBeforeMs) return;
+    while (await this.#inTurn(() => this.#evictOneUnused(usedBeforeMs)));
+  }
+
+  /** @returns whether there may be more. */
+  async #evictOneUnused(usedBeforeMs: number): Promise<boolean> {
+    const [victim] = await this.#victims({ bytesNeeded: 1, usedBeforeMs });
+    return victim !== undefined && (await this.#evict(victim, 'unused'));
   }
 
   #promise(bytes: number): Reservation {
@@ -92,27 +97,36 @@ export class Space {
     return { wrote: settle, release: () => settle(leftBytes) };
   }
 
-  /** What interrupted downloads left goes before anything that can be served. @returns whether there is room for `wantedBytes`. */
+  /** @returns whether there is room for `wantedBytes`. */
   async #makeRoom(wantedBytes: number): Promise<boolean> {
     for (;;) {
-      const { shortBytes, bytesNeeded, measured } = await this.#shortage(wantedBytes);
-      if (bytesNeeded === 0) return shortBytes === 0;
-      const dropped = await this.#deps.store.dropInterrupted({ bytes: bytesNeeded, leftBeforeMs: -Infinity });
-      if (dropped > 0) {
-        this.#freedLately.note(dropped, measured);
-        continue;
-      }
-      if (bytesNeeded > (await this.#deps.index.totals()).bytes - (await this.#keptBytes())) return false;
-      const victims = await this.#victims({ bytesNeeded, usedBeforeMs: Infinity });
-      if (victims.length === 0) return false;
-      let isSomeGone = false;
-      for (const victim of victims) {
-        if (!(await this.#evict(victim, 'lru'))) continue;
-        this.#freedLately.note(victim.size, measured);
-        isSomeGone = true;
-      }
-      if (!isSomeGone) return false;
+      const outcome = await this.#freeSome(wantedBytes);
+      if (outcome !== 'freed') return outcome === 'enough';
     }
+  }
+
+  /**
+   * One step towards room for `wantedBytes`. What interrupted downloads left goes before anything that can be served.
+   * @returns `freed` when there may be more to do.
+   */
+  async #freeSome(wantedBytes: number): Promise<'enough' | 'freed' | 'impossible'> {
+    const { store, index } = this.#deps;
+    const { shortBytes, bytesNeeded, measured } = await this.#shortage(wantedBytes);
+    if (bytesNeeded === 0) return shortBytes === 0 ? 'enough' : 'impossible';
+    const dropped = await store.dropInterrupted({ bytes: bytesNeeded, leftBeforeMs: -Infinity });
+    if (dropped > 0) {
+      this.#freedLately.note(dropped, measured);
+      return 'freed';
+    }
+    const { bytes, keptBytes } = await index.totals();
+    if (bytesNeeded > bytes - keptBytes) return 'impossible';
+    let outcome: 'freed' | 'impossible' = 'impossible';
+    for (const victim of await this.#victims({ bytesNeeded, usedBeforeMs: Infinity })) {
+      if (!(await this.#evict(victim, 'lru'))) continue;
+      this.#freedLately.note(victim.size, measured);
+      outcome = 'freed';
+    }
+    return outcome;
   }
 
   /** How much room is missing, and how much has to go for it: less, where what went already does not show yet. */
@@ -146,37 +160,11 @@ export class Space {
       after = page.at(-1);
       const victims = chooseVictims(
         page.filter(({ usedAtMs }) => usedAtMs < usedBeforeMs),
-        { bytesNeeded, isKept: (content) => this.#isKept(content), isBusy: ({ digest }) => store.isBeingRead(digest) },
+        { bytesNeeded, isBusy: ({ digest }) => store.isBeingRead(digest) },
       );
       const isLast = page.length < pageSize || (after?.usedAtMs ?? 0) >= usedBeforeMs;
       if (victims.length > 0 || isLast) return victims;
     }
-  }
-
-  /** What will stay whatever is evicted, looked up now and then: only so much can be made room for. */
-  async #keptBytes(): Promise<number> {
-    const { keep, clock } = this.#deps;
-    const { bytes, lookedUpAtMs } = this.#kept;
-    if (keep.length === 0 || clock.monotonicMs() - lookedUpAtMs < keptLookupEveryMs) return bytes;
-    this.#kept = {
-      bytes: await this.#deps.index.heldBytes(await this.#keptNames()),
-      lookedUpAtMs: clock.monotonicMs(),
-    };
-    return this.#kept.bytes;
-  }
-
-  async #keptNames(): Promise<readonly string[]> {
-    const names: string[] = [];
-    for (let last: string | undefined; ; ) {
-      const page = await this.#deps.index.repositories({ last, limit: repositoryPageSize });
-      names.push(...page.filter((name) => this.#isKeptName(name)));
-      last = page.at(-1);
-      if (page.length < repositoryPageSize) return names;
-    }
-  }
-
-  #isKept({ holders }: EvictableContent): boolean {
-    return holders.some(({ upstream, repository }) => this.#isKeptName(`${upstream}/${repository}`));
   }
 
   /**
@@ -187,6 +175,7 @@ export class Space {
   async #evict(content: EvictableContent, reason: 'lru' | 'unused'): Promise<boolean> {
     const { index, records, store, observer, onEvicted } = this.#deps;
     const { digest, size } = content;
+    await nextTurn(); // Many in a row must not keep others waiting.
     const keys = await index.forget(digest);
     onEvicted(digest, keys);
     try {

@@ -46,7 +46,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       await index.totals();
       note();
       expect(await index.forget(digest)).toHaveLength(2);
-      expect(await index.totals()).toEqual({ bytes: 0, manifests: 0, blobs: 0 });
+      expect(await index.totals()).toMatchObject({ bytes: 0, manifests: 0, blobs: 0 });
       expect(await index.repositories({ last: undefined, limit: 10 })).toEqual([]);
     });
 
@@ -77,7 +77,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       const forgetting = index.forget(named('blob'));
       noteBlob(index, 'blob', { size: 3 });
       await forgetting;
-      expect(await index.totals()).toEqual({ bytes: 3, manifests: 0, blobs: 1 });
+      expect(await index.totals()).toMatchObject({ bytes: 3, manifests: 0, blobs: 1 });
     });
   });
 

@@ -16,14 +16,14 @@ describe.each(indexes)('an index $name', ({ subject }) => {
   describe('totals', () => {
     test('count bytes, manifests and blobs, each digest once', async () => {
       const index = await subject();
-      expect(await index.totals()).toEqual({ bytes: 0, manifests: 0, blobs: 0 });
+      expect(await index.totals()).toMatchObject({ bytes: 0, manifests: 0, blobs: 0 });
       const layer = noteBlob(index, 'layer', { size: 5_000_000_000 });
       noteBlob(index, 'config', { size: 7 });
       noteManifest(index, 'manifest', [layer]);
       noteBlob(index, 'layer', { size: 5_000_000_000 });
-      expect(await index.totals()).toEqual({ bytes: 5_000_000_008, manifests: 1, blobs: 2 });
+      expect(await index.totals()).toMatchObject({ bytes: 5_000_000_008, manifests: 1, blobs: 2 });
       noteBlob(index, 'layer', { size: 5_000_000_000 });
-      expect(await index.totals()).toEqual({ bytes: 5_000_000_008, manifests: 1, blobs: 2 });
+      expect(await index.totals()).toMatchObject({ bytes: 5_000_000_008, manifests: 1, blobs: 2 });
     });
 
     test('follow a corrected size, what turns out to be a manifest, and what is forgotten', async () => {
@@ -31,17 +31,17 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       const digest = noteBlob(index, 'thing', { size: 10 });
       await index.totals();
       noteBlob(index, 'thing', { size: 12 });
-      expect(await index.totals()).toEqual({ bytes: 12, manifests: 0, blobs: 1 });
+      expect(await index.totals()).toMatchObject({ bytes: 12, manifests: 0, blobs: 1 });
       index.noteContent({ digest, size: 12, isManifest: true, names: [], usedAtMs: 0 });
-      expect(await index.totals()).toEqual({ bytes: 12, manifests: 1, blobs: 0 });
+      expect(await index.totals()).toMatchObject({ bytes: 12, manifests: 1, blobs: 0 });
       noteBlob(index, 'thing', { size: 12 });
-      expect(await index.totals()).toEqual({ bytes: 12, manifests: 1, blobs: 0 });
+      expect(await index.totals()).toMatchObject({ bytes: 12, manifests: 1, blobs: 0 });
       noteManifest(index, 'other', []);
       noteBlob(index, 'other');
-      expect(await index.totals()).toEqual({ bytes: 22, manifests: 2, blobs: 0 });
+      expect(await index.totals()).toMatchObject({ bytes: 22, manifests: 2, blobs: 0 });
       await index.forget(named('other'));
       await index.forget(digest);
-      expect(await index.totals()).toEqual({ bytes: 0, manifests: 0, blobs: 0 });
+      expect(await index.totals()).toMatchObject({ bytes: 0, manifests: 0, blobs: 0 });
     });
   });
 
@@ -54,9 +54,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
         noteBlob(index, 'a', { usedAtMs: 1, size: 77 }),
       ];
       expect(await evictable(index)).toEqual([a, b, c]);
-      expect(await index.evictable({ limit: 1 })).toEqual([
-        { digest: a, size: 77, isManifest: false, usedAtMs: 1, holders: [] },
-      ]);
+      expect(await index.evictable({ limit: 1 })).toEqual([{ digest: a, size: 77, isManifest: false, usedAtMs: 1 }]);
       expect(
         (await index.evictable({ limit: 2, after: { usedAtMs: 1, digest: a } })).map(({ digest }) => digest),
       ).toEqual([b, c]);
@@ -142,34 +140,23 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await evictable(index)).toEqual([manifest]);
     });
 
-    test('names the repositories that hold it', async () => {
-      const index = await subject();
-      const layer = noteBlob(index, 'layer');
-      for (const of of [alpine, elsewhere]) index.noteLink(link(of, layer));
-      index.noteLink(link(alpine, layer, { kind: 'manifest' }));
-      index.noteLink(link(debian, named('other')));
-      const [found] = await index.evictable({ limit: 1 });
-      expect(found?.holders).toHaveLength(2);
-      expect(found?.holders).toEqual(expect.arrayContaining([alpine, elsewhere]));
+    test('is nothing that a kept repository is linked to, in whatever order they were noted', async () => {
+      const index = await subject({ keep: ['docker.io/library/*'] });
+      const [kept, both, free] = ['kept', 'both', 'free'].map((name) => noteBlob(index, name));
+      if (!kept || !both || !free) throw new Error('three blobs');
+      for (const of of [elsewhere, alpine]) index.noteLink(link(of, both));
+      for (const times of [1, 2]) index.noteLink(link(alpine, kept, { size: times }));
+      index.noteLink(link(elsewhere, free));
+      index.noteLink(link(debian, named('linked first')));
+      expect(await evictable(index)).toEqual([free]);
+      noteBlob(index, 'linked first', { size: 1000 });
+      expect(await evictable(index)).toEqual([free]);
+      expect(await index.totals()).toMatchObject({ keptBytes: 1020 });
+      await index.forget(kept);
+      noteBlob(index, 'kept');
+      expect(await evictable(index)).toContain(kept);
+      expect(await index.totals()).toMatchObject({ keptBytes: 1010 });
     });
-  });
-
-  test('counts what repositories hold, each digest once', async () => {
-    const index = await subject();
-    const [a, b, c] = ['a', 'b', 'c'].map((name, place) => noteBlob(index, name, { size: 10 ** (place + 1) }));
-    if (!a || !b || !c) throw new Error('three blobs');
-    index.noteLink(link(alpine, noteManifest(index, 'top', [a]), { kind: 'manifest' }));
-    for (const digest of [a, b, named('gone')]) index.noteLink(link(alpine, digest));
-    for (const digest of [a, c]) index.noteLink(link(debian, digest));
-    expect(await index.heldBytes(['docker.io/library/alpine'])).toBe(1 + 10 + 100);
-    expect(await index.heldBytes(['docker.io/library/alpine', 'docker.io/library/debian'])).toBe(1 + 10 + 100 + 1000);
-    expect(await index.heldBytes([])).toBe(0);
-  });
-
-  test('counts what a large repository holds', async () => {
-    const index = await subject();
-    for (let number = 0; number < 1000; number += 1) index.noteLink(link(alpine, noteBlob(index, `blob ${number}`)));
-    expect(await index.heldBytes(['docker.io/library/alpine'])).toBe(10 * 1000);
   });
 
   test('sees in every answer all that was noted before it was asked', async () => {

@@ -1,12 +1,12 @@
 import type { Index, Link, RepositoryId } from '../../src/mirror/ports.ts';
 import { type Digest, digestOf } from '../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../src/oci/reference.ts';
-import { startCompleteIndex } from '../support/sqlite-index.ts';
+import { type IndexOptions, startCompleteIndex } from '../support/sqlite-index.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 
 /** An index that nothing was noted in, and that is complete. */
-async function onSqlite(): Promise<Index> {
-  const { index } = await startCompleteIndex(await temporaryDirectory());
+async function onSqlite(options: IndexOptions = {}): Promise<Index> {
+  const { index } = await startCompleteIndex(await temporaryDirectory(), options);
   return index;
 }
 

@@ -9,6 +9,7 @@ import type {
   Totals,
 } from '../../src/mirror/ports.ts';
 import type { Digest } from '../../src/oci/digest.ts';
+import { anyGlobMatcher } from '../../src/oci/glob.ts';
 import type { Tag } from '../../src/oci/reference.ts';
 
 const nameOf = ({ upstream, repository }: RepositoryId) => `${upstream}/${repository}`;
@@ -25,6 +26,11 @@ export class MemoryIndex implements Index {
   /** False while a rebuild is under way. */
   isRebuilt = true;
   readonly tags = new Map<string, { of: RepositoryId; tag: Tag; digest: Digest }>();
+  readonly #isKeptName: (name: string) => boolean;
+
+  constructor({ keep = [] }: { keep?: readonly string[] } = {}) {
+    this.#isKeptName = anyGlobMatcher(keep);
+  }
 
   noteContent(content: IndexedContent): void {
     this.contents.set(content.digest, content);
@@ -62,7 +68,9 @@ export class MemoryIndex implements Index {
   async totals(): Promise<Totals> {
     const all = [...this.contents.values()];
     const manifests = all.filter((content) => content.isManifest).length;
-    return { bytes: all.reduce((sum, { size }) => sum + size, 0), manifests, blobs: all.length - manifests };
+    const bytesOf = (contents: readonly IndexedContent[]) => contents.reduce((sum, { size }) => sum + size, 0);
+    const keptBytes = bytesOf(all.filter(({ digest }) => this.#isKept(digest)));
+    return { bytes: bytesOf(all), manifests, blobs: all.length - manifests, keptBytes };
   }
 
   async evictable({
@@ -74,13 +82,14 @@ export class MemoryIndex implements Index {
   }): Promise<readonly EvictableContent[]> {
     const named = new Set([...this.contents.values()].flatMap(({ names }) => names));
     return [...this.contents.values()]
-      .filter((content) => !named.has(content.digest) && (after === undefined || turnOf(content, after) > 0))
+      .filter(
+        (content) =>
+          !named.has(content.digest) &&
+          !this.#isKept(content.digest) &&
+          (after === undefined || turnOf(content, after) > 0),
+      )
       .sort(turnOf)
-      .slice(0, limit)
-      .map((content) => ({
-        ...content,
-        holders: this.links.filter(({ digest }) => digest === content.digest).map(({ of }) => of),
-      }));
+      .slice(0, limit);
   }
 
   async forget(digest: Digest): Promise<readonly RecordKey[]> {
@@ -95,11 +104,8 @@ export class MemoryIndex implements Index {
     ];
   }
 
-  async heldBytes(repositories: readonly string[]): Promise<number> {
-    const held = new Set(
-      this.links.filter((link) => repositories.includes(nameOf(link.of))).map(({ digest }) => digest),
-    );
-    return [...held].reduce((sum, digest) => sum + (this.contents.get(digest)?.size ?? 0), 0);
+  #isKept(digest: Digest): boolean {
+    return this.links.some((link) => link.digest === digest && this.#isKeptName(nameOf(link.of)));
   }
 
   async fileBytes(): Promise<number> {

@@ -15,9 +15,14 @@ export const undisturbed = { lastRun: 'same', run: 'same' };
 
 export const never: AbortSignal = new AbortController().signal;
 
-export function indexAt(directory: string): StartedIndex {
+export interface IndexOptions {
+  readonly keep?: readonly string[];
+}
+
+export function indexAt(directory: string, options: IndexOptions = {}): StartedIndex {
   const troubles: unknown[] = [];
   const index = new SqliteIndex({
+    ...options,
     path: join(directory, 'index.sqlite'),
     files: new DurableFolders({ files: nodeFiles }),
     clock: new ManualClock(),
@@ -28,16 +33,16 @@ export function indexAt(directory: string): StartedIndex {
 }
 
 /** The index of a directory, open until the test has ended. */
-export async function startIndex(directory: string): Promise<StartedIndex> {
-  const started = indexAt(directory);
+export async function startIndex(directory: string, options: IndexOptions = {}): Promise<StartedIndex> {
+  const started = indexAt(directory, options);
   await started.index.start();
   onTestFinished(() => started.index.stop());
   return started;
 }
 
 /** One that nothing was noted in, and that has nothing to wait for. */
-export async function startCompleteIndex(directory: string): Promise<StartedIndex> {
-  const started = await startIndex(directory);
+export async function startCompleteIndex(directory: string, options: IndexOptions = {}): Promise<StartedIndex> {
+  const started = await startIndex(directory, options);
   await started.index.completeRebuild({ signal: never });
   return started;
 }

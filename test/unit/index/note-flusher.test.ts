@@ -25,13 +25,15 @@ async function flusherOver({ maxPending = 1000 } = {}) {
     onBroken: (cause) => troubles.push(cause),
     runs: undisturbed,
     nowMs: 0,
+    keep: [],
+    isKept: () => false,
   });
   const { database } = opened;
   onTestFinished(() => database.close());
   const pending = new PendingNotes();
   const observer = { trouble: ({ cause }: { cause: unknown }) => troubles.push(cause) };
   const flusher = new NoteFlusher({ pending, observer, maxPending });
-  flusher.start({ database, writer: new NoteWriter(opened) });
+  flusher.start({ database, writer: new NoteWriter({ ...opened, isKept: () => false }) });
   let noted = 0;
   const note = (count: number): void => {
     for (let number = 0; number < count; number += 1, noted += 1) {

@@ -48,7 +48,7 @@ describe('while a rebuild is under way', () => {
     slow.goOn();
     await running;
 
-    expect(await index.totals()).toEqual({ bytes: whole + 1000, manifests: 2, blobs: 3 });
+    expect(await index.totals()).toMatchObject({ bytes: whole + 1000, manifests: 2, blobs: 3 });
     expect(await usedAt(index, built.manifest.digest)).toBe(future);
     expect(await index.forget(built.manifest.digest)).toHaveLength(1);
     const keys = await index.forget(fresh);

@@ -40,7 +40,7 @@ describe('a rebuild', () => {
     ]);
     const evictable = await index.evictable(everything);
     expect(evictable.map(({ isManifest }) => isManifest)).toEqual([true, true]);
-    expect(evictable.find(({ digest }) => digest === built.manifest.digest)?.holders).toEqual([alpine]);
+    expect(evictable.map(({ digest }) => digest)).toContain(built.manifest.digest);
     const expected: RecordKey[] = [
       { kind: 'manifest', of: alpine, digest: built.manifest.digest },
       { kind: 'tag', of: alpine, tag: latest },
@@ -102,7 +102,7 @@ describe('a rebuild', () => {
     const { index } = await startIndex(directory);
     expect(await index.totals()).toMatchObject({ blobs: 3 + 1200 });
     await rebuild(index, kept);
-    expect(await index.totals()).toEqual({ bytes: whole, manifests: 1, blobs: 3 });
+    expect(await index.totals()).toMatchObject({ bytes: whole, manifests: 1, blobs: 3 });
     expect(await index.repositories({ last: undefined, limit: 10 })).toEqual(['docker.io/library/alpine']);
     expect(await index.forget(digestOf(Buffer.from('gone 1')))).toEqual([]);
     expect(await index.forget(built.manifest.digest)).toHaveLength(2);
@@ -168,7 +168,7 @@ describe('a rebuild', () => {
     expect(troubles).toMatchObject([
       { message: expect.stringContaining('unreadable: manifest'), cause: { code: 'EIO' } },
     ]);
-    expect(await index.totals()).toEqual({ bytes: whole, manifests: 0, blobs: 4 });
+    expect(await index.totals()).toMatchObject({ bytes: whole, manifests: 0, blobs: 4 });
     expect(index.needsRebuild).toBe(false);
   });
 
@@ -208,7 +208,7 @@ describe('a rebuild', () => {
     const { index } = await startIndex(directory);
     await expect(rebuild(index, kept)).rejects.toMatchObject({ code: 'EIO' });
     expect(index.needsRebuild).toBe(true);
-    expect(await index.totals()).toEqual({ bytes: whole, manifests: 1, blobs: 3 });
+    expect(await index.totals()).toMatchObject({ bytes: whole, manifests: 1, blobs: 3 });
     expect(await index.forget(built.manifest.digest)).toHaveLength(2);
   });
 });

@@ -27,7 +27,6 @@ async function storeWithLeftovers({ maxBytes }: { readonly maxBytes: number }) {
     index,
     observer: new RecordingObserver(),
     limits: { maxBytes, minFreeBytes: 0 },
-    keep: [],
     unusedForMs: Infinity,
     onEvicted: (digest) => evicted.add(digest),
   });

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { RecordKey } from '../../../src/mirror/ports.ts';
 import { Space, type SpaceDeps } from '../../../src/mirror/space.ts';
 import { type Digest, digestOf } from '../../../src/oci/digest.ts';
@@ -25,7 +25,7 @@ interface Stored {
 
 /** A store of which only sizes are known, and the space on it. */
 class Disk {
-  readonly index = new MemoryIndex();
+  readonly index: MemoryIndex;
   readonly records = new MemoryRecords();
   readonly clock = new ManualClock(100 * day);
   readonly observer = new RecordingObserver();
@@ -38,14 +38,14 @@ class Disk {
   isRemoved = false;
   readonly space: Space;
 
-  constructor(more: Partial<SpaceDeps> = {}) {
+  constructor({ keep = [], ...more }: Partial<SpaceDeps> & { readonly keep?: readonly string[] } = {}) {
+    this.index = new MemoryIndex({ keep });
     this.space = new Space({
       index: this.index,
       records: this.records,
       clock: this.clock,
       observer: this.observer,
       limits: { maxBytes: 100, minFreeBytes: 0 },
-      keep: [],
       unusedForMs: Infinity,
       onEvicted: (digest) => this.evicted.add(digest),
       store: {
@@ -125,6 +125,27 @@ test('what is kept stays; where it fills the store, there is no room, and nothin
   expect(disk.left).toEqual(['a']);
   expect(await disk.space.reserve(1)).toBeUndefined();
   expect(disk.left).toEqual(['a']);
+});
+
+test('what is kept is not looked at again for every victim', async () => {
+  const disk = new Disk({ keep: ['docker.io/library/*'], limits: { maxBytes: 1_000, minFreeBytes: 0 } });
+  await disk.put(...Array.from({ length: 900 }, (_, usedAtMs) => ({ name: `kept ${usedAtMs}`, size: 1, usedAtMs })));
+  await disk.put(...['a', 'b', 'c', 'd'].map((name) => ({ name, size: 25, usedAtMs: 1_000, of: team })));
+  const evictable = vi.spyOn(disk.index, 'evictable');
+  for (const _ of ['a', 'b', 'c', 'd']) expect(await disk.space.reserve(25)).toBeDefined();
+  expect(disk.left).toEqual([]);
+  expect(evictable).toHaveBeenCalledTimes(4);
+});
+
+test('a sweep lets others have room while it goes on, and runs once at a time', async () => {
+  const disk = new Disk({ unusedForMs: day });
+  await disk.put(...Array.from({ length: 50 }, (_, usedAtMs) => ({ name: `old ${usedAtMs}`, size: 1, usedAtMs })));
+  const sweep = disk.space.sweep();
+  expect(disk.space.sweep()).toBe(sweep);
+  expect(await disk.space.reserve(1)).toBeDefined();
+  expect(disk.index.contents.size).toBeGreaterThan(40);
+  await sweep;
+  expect(disk.index.contents.size).toBe(0);
 });
 
 test('while the index is being rebuilt nothing goes: what is kept, and what belongs to an image, is not known yet', async () => {
