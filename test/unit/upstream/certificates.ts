@@ -1,7 +1,5 @@
-import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { makeCertificateFiles } from '../../support/certificate-files.ts';
 import { temporaryDirectory } from '../../support/temp-directory.ts';
 
 export interface Identity {
@@ -14,17 +12,6 @@ export interface Identity {
  * repository.
  */
 export async function selfSigned(name: string, hosts: readonly string[] = []): Promise<Identity> {
-  const directory = await temporaryDirectory();
-  const [keyFile, certificateFile] = [join(directory, 'key.pem'), join(directory, 'certificate.pem')];
-  const subject = [
-    '-subj',
-    `/CN=${name}`,
-    '-addext',
-    `subjectAltName=${['IP:127.0.0.1', ...hosts.map((host) => `DNS:${host}`)].join(',')}`,
-    '-days',
-    '2',
-  ];
-  const kind = ['-x509', '-nodes', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'];
-  await promisify(execFile)('openssl', ['req', ...kind, ...subject, '-keyout', keyFile, '-out', certificateFile]);
-  return { certificate: await readFile(certificateFile, 'utf8'), key: await readFile(keyFile, 'utf8') };
+  const { certFile, keyFile } = await makeCertificateFiles(await temporaryDirectory(), name, hosts);
+  return { certificate: await readFile(certFile, 'utf8'), key: await readFile(keyFile, 'utf8') };
 }
