@@ -52,7 +52,7 @@ export async function breakTransfer({
   const agent = new Agent();
   try {
     await mirror.start();
-    const answer = await ask({ host: mirror.host, path: `/v2/library/large/blobs/${blob.digest}`, agent });
+    const answer = await ask({ origin: mirror.origin, path: `/v2/library/large/blobs/${blob.digest}`, agent });
     if (answer.digest !== blob.digest)
       ledger.violate(`a transfer cut ${cuts} times ended ${answer.end}, ${answer.digest}`);
     const received = (await mirror.metrics()).sum('layerwell_upstream_response_bytes_total', { kind: 'blob' });

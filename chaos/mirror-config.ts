@@ -1,4 +1,8 @@
-import type { Upstream } from './upstreams/upstreams.ts';
+/** A registry as the configuration names it. */
+export interface NamedRegistry {
+  readonly name: string;
+  readonly url: string;
+}
 
 const mebibyte = 1024 * 1024;
 
@@ -8,7 +12,7 @@ export const maxCacheBytes = 56 * mebibyte;
 export const diskBytes = 88 * mebibyte;
 
 /** The defaults of the program, but for times that are short enough to strike within minutes, and for room. */
-export function mirrorConfig(upstreams: readonly Upstream[]): object {
+export function mirrorConfig(upstreams: readonly NamedRegistry[]): object {
   const timeouts = { connect: '1s', headers: '2s', token: '2s' };
   return {
     defaultUpstream: 'docker.io',
@@ -31,4 +35,9 @@ export function mirrorConfig(upstreams: readonly Upstream[]): object {
     },
     clients: { idleTimeout: '5s', maxRequests: 400 },
   };
+}
+
+/** The same with a store that has no room for anything: all it serves is relayed. */
+export function crampedConfig(upstreams: readonly NamedRegistry[]): object {
+  return { ...mirrorConfig(upstreams), storage: { maxSize: '128KiB', minFree: '0B' } };
 }

@@ -15,12 +15,28 @@ const starvedDescriptors = 45;
 const plentyOfDescriptors = 4_096;
 const maxStarvationMs = 10_000;
 
+/** Where a listener's certificate and its key are. */
+export interface TlsFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
+export interface MirrorProcessOptions {
+  /** For its configuration and its log. */
+  readonly folder: string;
+  readonly dataFolder: string;
+  readonly config: object;
+  /** Clients pull over TLS. */
+  readonly tls?: TlsFiles;
+}
+
 /** The program as an operator runs it, on fixed ports, writing its log to a file. It knows when it was not there. */
 export class MirrorProcess {
   readonly dataFolder: string;
   readonly logFile: string;
   readonly #folder: string;
   readonly #config: object;
+  readonly #tls: TlsFiles | undefined;
   /** When it was gone, from just before its end to its first answer. */
   readonly #absences: Period[] = [];
   /** When it could open nothing more. */
@@ -29,9 +45,10 @@ export class MirrorProcess {
   #managementPort = 0;
   #child: ChildProcess | undefined;
 
-  /** @param config without addresses and places on the disk. */
-  constructor({ folder, dataFolder, config }: { folder: string; dataFolder: string; config: object }) {
+  /** @param options.config without addresses and places on the disk. */
+  constructor({ folder, dataFolder, config, tls }: MirrorProcessOptions) {
     this.#folder = folder;
+    this.#tls = tls;
     this.dataFolder = dataFolder;
     this.logFile = join(folder, 'mirror.log');
     this.#config = config;
@@ -39,6 +56,14 @@ export class MirrorProcess {
 
   get host(): string {
     return `127.0.0.1:${this.#port}`;
+  }
+
+  get origin(): string {
+    return `${this.#tls ? 'https' : 'http'}://${this.host}`;
+  }
+
+  get port(): number {
+    return this.#port;
   }
 
   get pid(): number {
@@ -100,16 +125,16 @@ export class MirrorProcess {
     return parseMetrics(await answer.text());
   }
 
-  /** Lines of its log that say so: what nobody foresaw. */
+  /** Lines of its log that report a bug or an unhandled rejection, or that are no log lines. */
   async bugs(): Promise<readonly string[]> {
     const lines = (await readFile(this.logFile, 'utf8')).split('\n');
-    return lines.filter((line) => line.includes('"msg":"bug"') || !/^(\{.*\})?$/.test(line));
+    return lines.filter((line) => /"msg":"(bug|unhandled)/.test(line) || !/^(\{.*\})?$/.test(line));
   }
 
   #complete(): object {
     return {
       ...this.#config,
-      listen: { host: '127.0.0.1', port: this.#port },
+      listen: { host: '127.0.0.1', port: this.#port, ...(this.#tls && { tls: this.#tls }) },
       management: { host: '127.0.0.1', port: this.#managementPort },
       storage: { ...Object(Reflect.get(this.#config, 'storage')), path: this.dataFolder },
     };

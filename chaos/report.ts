@@ -34,13 +34,12 @@ export async function writeReport(outcome: RunOutcome): Promise<void> {
   if (options.reportFile !== undefined) await writeFile(options.reportFile, pageOf(outcome));
 }
 
-function pageOf(outcome: RunOutcome): string {
-  const { options, ledger } = outcome;
-  return `# Chaos
+/** What the run is about, and what it holds the mirror to. */
+const introduction = `# Chaos
 
-Clients pull through one mirror while its upstreams die, stall and lie, its disk fills and empties, its files are damaged, it runs out
-of descriptors, and it is killed and started again. \`npm run chaos\` takes about six minutes and writes this page; it ends with an error
-when a promise was broken.
+Clients pull through a mirror while its upstreams die, stall and lie, its disk fills and empties, its files are damaged, it runs out
+of descriptors, and it is killed and started again. Beside them are registries and clients that mean harm, and a second mirror whose store
+has no room. \`npm run chaos\` takes about six minutes and writes this page; it ends with an error when a promise was broken.
 
 \`\`\`sh
 npm run chaos                    # another seed at every run; it is printed
@@ -50,6 +49,14 @@ npm run chaos -- --minutes 30
 
 The seed decides what there is to pull, what every client asks for, what each upstream does wrong and what is damaged. When
 exactly each of these meets another is up to the machine.
+
+## Who means harm
+
+- A registry that never answers, and one that sends a byte a second: 40 clients ask each of them at any time.
+- A registry that is asked for the blobs of another one, and holds them, sends wrong or too few bytes, or promises more than it has.
+- A registry with manifests of 4 MB and 38,000 layers, with lists of 1,400,000 tags, and with a list that has no end.
+- Clients that reset their connection at a random moment of any request, send 4,100 requests at once and read no answer, ask for records
+  and listings of names that nobody has, or open TLS connections and say nothing.
 
 ## What is held to
 
@@ -61,9 +68,17 @@ exactly each of these meets another is up to the machine.
   served, but while the process is gone or can open nothing. What was damaged on the disk (\`doomed\`) may fail, and is never served
   wrong: with \`storage.verifyReads\`, which is on here and off by default, a damaged file is cut while it is read; without it the
   scrubber finds it.
+- One registry does nothing wrong. Its clients get every answer within 5 s, cold or not, and never an error, but while the process is gone
+  or can open nothing; those of the second mirror, whose store takes nothing, likewise.
+- The store takes no more of the disk than \`storage.maxSize\` and 8 MiB, whatever is asked for.
 - At the end, without faults: everything can be pulled; the mirror holds no more descriptors, sockets and timers than when it had
   just begun; its memory did not go on growing; incoming/ holds nothing but interrupted downloads with their marks; every stored blob
-  that was not damaged is what its name says; the log tells of no bug; SIGTERM ends it with 0.
+  that was not damaged is what its name says; the log reports no bug and
+  no unhandled rejection; SIGTERM ends it with 0.`;
+
+function pageOf(outcome: RunOutcome): string {
+  const { options, ledger } = outcome;
+  return `${introduction}
 
 ## The last run
 
@@ -82,6 +97,10 @@ ${table(['pulls by', ''], ledger.lines('pulls'))}
 ${table(['answers to our own clients', ''], ledger.lines('answers'))}
 
 ${table(['images they pulled', ''], ledger.lines('outcomes'))}
+
+${table(['answers to clients of the healthy registry', ''], ledger.lines('healthy'))}
+
+${table(['answers of the hostile registries', ''], ledger.lines('answers of hostile registries'))}
 
 ${table(['real clients', ''], ledger.lines('real clients'))}
 

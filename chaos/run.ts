@@ -6,32 +6,39 @@ import { breakTransfer } from './broken-transfer.ts';
 import { Dice } from './dice.ts';
 import { type LoadDeps, pullEach, runLoad } from './clients/load.ts';
 import { runRealClients } from './clients/real-clients.ts';
+import { runCramped, startCramped } from './hostile/cramped-mirror.ts';
+import { runHostileClients } from './hostile/hostile-clients.ts';
+import { startHostile } from './hostile/hostile-registries.ts';
 import { Ledger } from './ledger.ts';
-import { diskBytes, mirrorConfig } from './mirror-config.ts';
+import { diskBytes, maxCacheBytes, mirrorConfig } from './mirror-config.ts';
 import { MirrorProcess } from './mirror-process.ts';
 import { type ChaosOptions, parseOptions } from './options.ts';
 import { type ProcessState, stateOf } from './process-state.ts';
 import { type Figures, writeReport } from './report.ts';
 import { isFlat, settle } from './settle.ts';
-import { wrongBlobs } from './store-check.ts';
+import { bytesBelow, wrongBlobs } from './store-check.ts';
 import { type Disk, prepareDisk } from './troubles/disk.ts';
 import { troubleDescriptors, troubleFiles, troubleMirror, troubleRoom, troubleUpstream } from './troubles/troubles.ts';
 import { startUpstreams, type Upstream } from './upstreams/upstreams.ts';
-import { type PublishedImage, worldOf } from './world.ts';
+import { healthyName, type PublishedImage, worldOf } from './world.ts';
 
 // `npm run chaos`: clients pull while everything that may fail does. Ends with 1 when a promise was broken.
 
-const shape = { clients: 20, pinnedClients: 4, pauseMs: 60 };
+const shape = { clients: 20, pinnedClients: 4, healthyClients: 4, pauseMs: 60 };
 /** Of the time of troubles, during which the mirror is killed as well. */
 const killedShare = 0.55;
 const healsWithinMs = 150_000;
-const least = { minutes: 4, pulls: 5_000, faults: 500 };
+/** What the store may take while it makes room: its bound, and what arrives meanwhile. */
+const toleratedBytes = maxCacheBytes + 8 * 1024 * 1024;
+const least = { minutes: 4, pulls: 10_000, faults: 2_000 };
 
 interface Scene extends LoadDeps {
   readonly options: ChaosOptions;
   readonly folder: string;
   readonly disk: Disk;
   readonly upstreams: readonly Upstream[];
+  /** A second mirror, whose store has no room. */
+  readonly cramped: MirrorProcess;
   readonly damaged: Set<Digest>;
 }
 
@@ -52,7 +59,7 @@ async function chaos(scene: Scene, markSafe: () => void): Promise<Figures> {
   const fresh = await stateOf(mirror);
   const samples: ProcessState[] = [];
   const sampling = new AbortController();
-  const sampled = sample(mirror, samples, sampling.signal);
+  const sampled = sample(scene, samples, sampling.signal);
   await trouble(scene, troubledMs * (1 - killedShare), { isMirrorKilled: false });
   sampling.abort();
   await sampled;
@@ -78,7 +85,9 @@ async function trouble(
   const [realClients] = await Promise.all([
     runRealClients({ ...deps, folder: join(scene.folder, 'clients') }, signal),
     runLoad(deps, shape, signal),
-    ...upstreams.map((upstream) => troubleUpstream(upstream, deps, signal)),
+    ...upstreams.filter(({ name }) => name !== healthyName).map((upstream) => troubleUpstream(upstream, deps, signal)),
+    runHostileClients(deps, signal),
+    runCramped(scene.cramped, deps, signal),
     troubleRoom(disk, deps, signal),
     troubleFiles({ dataFolder: disk.dataFolder, spared, damaged }, deps, signal),
     troubleDescriptors(mirror, deps, signal),
@@ -92,10 +101,13 @@ function digestsIn(images: readonly PublishedImage[]): ReadonlySet<Digest> {
   return new Set(parts.map(({ digest }) => digest));
 }
 
-async function sample(mirror: MirrorProcess, samples: ProcessState[], signal: AbortSignal): Promise<void> {
+async function sample({ mirror, ledger }: Scene, samples: ProcessState[], signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     const state = await stateOf(mirror).catch(() => undefined); // Without descriptors it does not answer.
     if (state) samples.push(state);
+    const diskBytes = await bytesBelow(mirror.dataFolder);
+    if (diskBytes > maxCacheBytes) ledger.count('beyond the bound', `${Math.ceil(diskBytes / 1024 / 1024)} MiB`);
+    if (diskBytes > toleratedBytes) ledger.violate(`the store takes ${diskBytes} bytes of the disk`);
     await sleep(1_000, undefined, { signal }).catch(() => {}); // The loop ends.
   }
 }
@@ -114,11 +126,13 @@ async function heal(scene: Scene): Promise<number | undefined> {
   return undefined;
 }
 
-async function checkTheEnd({ mirror, ledger, options, damaged }: Scene): Promise<void> {
-  const exitCode = await mirror.stop();
-  if (exitCode !== 0) ledger.violate(`the mirror ended with ${exitCode}`);
-  for (const line of (await mirror.bugs()).slice(0, 5))
-    ledger.violate(`its log tells of a bug: ${line.slice(0, 1_000)}`);
+async function checkTheEnd({ mirror, cramped, ledger, options, damaged }: Scene): Promise<void> {
+  for (const [name, process] of Object.entries({ mirror, cramped })) {
+    const exitCode = await process.stop();
+    if (exitCode !== 0) ledger.violate(`the process of ${name} ended with ${exitCode}`);
+    for (const line of (await process.bugs()).slice(0, 5))
+      ledger.violate(`the log of ${name} reports a bug: ${line.slice(0, 1_000)}`);
+  }
   const wrong = await wrongBlobs(mirror.dataFolder, (digest) => damaged.has(digest));
   if (wrong.length > 0) ledger.violate(`wrong blobs in the store: ${wrong.join()}`);
   if (options.minutes < least.minutes) return;
@@ -133,7 +147,10 @@ async function run(options: ChaosOptions, folder: string): Promise<Ledger> {
   const onFault = (kind: string): void => ledger.count('faults', `upstream: ${kind}`);
   await using disk = await prepareDisk(folder, diskBytes);
   const upstreams = await startUpstreams({ seed: options.seed, onFault });
-  const mirror = new MirrorProcess({ folder, dataFolder: disk.dataFolder, config: mirrorConfig(upstreams) });
+  await using hostile = await startHostile({ seed: options.seed, onFault: (what) => ledger.count('faults', what) });
+  const registries = [...upstreams, ...hostile.registries];
+  const mirror = new MirrorProcess({ folder, dataFolder: disk.dataFolder, config: mirrorConfig(registries) });
+  const cramped = await startCramped(join(folder, 'cramped'), registries);
   let isSafe = false;
   const scene: Scene = {
     options,
@@ -141,6 +158,7 @@ async function run(options: ChaosOptions, folder: string): Promise<Ledger> {
     disk,
     upstreams,
     mirror,
+    cramped,
     ledger,
     world: worldOf(options.seed),
     dice: new Dice(options.seed),
@@ -156,7 +174,7 @@ async function run(options: ChaosOptions, folder: string): Promise<Ledger> {
   } catch (cause) {
     ledger.violate(`the run could not go on: ${cause instanceof Error ? cause.stack : String(cause)}`);
   } finally {
-    await mirror.kill();
+    await Promise.all([mirror.kill(), cramped.kill()]);
     await Promise.all(upstreams.map((upstream) => upstream.kill()));
   }
   return ledger;

@@ -1,3 +1,5 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type Digest } from '../src/oci/digest.ts';
 import { nodeFiles } from '../src/storage/filesystem/file-system.ts';
 import { blobsIn } from '../test/support/files-in.ts';
@@ -10,3 +12,21 @@ export async function wrongBlobs(
   const blobs = await blobsIn(nodeFiles, dataFolder);
   return [...blobs].filter(([digest, { isWhole }]) => !isWhole && !isDamaged(digest)).map(([digest]) => digest);
 }
+
+/** What everything below a folder takes of the disk. What vanishes meanwhile counts nothing. */
+export async function bytesBelow(folder: string): Promise<number> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  const blocks = await Promise.all(
+    files.map((file) =>
+      stat(file).then(
+        (status) => status.blocks,
+        () => 0,
+      ),
+    ),
+  );
+  return blocks.reduce((sum, count) => sum + count * blockBytes, 0);
+}
+
+/** Of `blocks` in stat(2). */
+const blockBytes = 512;

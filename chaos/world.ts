@@ -10,17 +10,24 @@ export interface PublishedImage {
   readonly tag: string;
   /**
    * `pinned`: cached before anything goes wrong, and never evicted. `doomed`: likewise, but its own bytes are damaged. `real`: can be
-   * unpacked, for real clients. `large`: more than the sockets between two processes hold. `ordinary`: comes and goes.
+   * unpacked, for real clients. `large`: more than the sockets between two processes hold. `ordinary`: comes and goes. `healthy`: on a
+   * registry that never does anything wrong.
    */
-  readonly kind: 'ordinary' | 'pinned' | 'doomed' | 'real' | 'large';
+  readonly kind: 'ordinary' | 'pinned' | 'doomed' | 'real' | 'large' | 'healthy';
   readonly image: Image;
 }
 
-export const upstreamNames = ['docker.io', 'ghcr.io', 'quay.io'] as const;
+/** The registries that fail, stall and lie. */
+export const troubledNames = ['docker.io', 'ghcr.io', 'quay.io'] as const;
+/** The registry that does nothing wrong. Its clients must notice nothing of what the others do. */
+export const healthyName = 'healthy.test';
+export const upstreamNames = [...troubledNames, healthyName] as const;
 export type UpstreamName = (typeof upstreamNames)[number];
 
 /** The tag that moves between the images of its repository. */
 export const movingTag = 'latest';
+/** Together more than the store takes, so that most pulls of them are cold. */
+const healthyImages = 160;
 const repositoriesPerUpstream = 20;
 const tagsPerRepository = 3;
 const baseLayersPerUpstream = 5;
@@ -30,7 +37,8 @@ const layerType = 'application/vnd.oci.image.layer.v1.tar';
 /** Everything that there is to pull. The same seed makes the same bytes, in whatever process. */
 export function worldOf(seed: string): readonly PublishedImage[] {
   return [
-    ...upstreamNames.flatMap((upstream) => ordinaryImages(upstream, new Dice(seed).of(upstream))),
+    ...troubledNames.flatMap((upstream) => ordinaryImages(upstream, new Dice(seed).of(upstream))),
+    ...Array.from({ length: healthyImages }, (_, index) => healthyImage(seed, index)),
     ...['pinned-0', 'pinned-1', 'pinned-2', 'pinned-3'].map((name) =>
       specialImage(seed, name, 'pinned', specialLayers),
     ),
@@ -64,6 +72,12 @@ function ordinaryImages(upstream: UpstreamName, dice: Dice): readonly PublishedI
     const made = imageOf(`${upstream} ${index}`, [dice.pick(bases), ...own]);
     return { upstream, repository, tag: `v${index % tagsPerRepository}`, kind: 'ordinary', image: made };
   });
+}
+
+function healthyImage(seed: string, index: number): PublishedImage {
+  const layers = [layer(`${seed} healthy ${index} small`, 40_000), layer(`${seed} healthy ${index}`, 600_000)];
+  const repository = `healthy/app-${index}`;
+  return { upstream: healthyName, repository, tag: 'v0', kind: 'healthy', image: imageOf(repository, layers) };
 }
 
 function specialImage(

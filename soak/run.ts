@@ -17,7 +17,7 @@ import { runSleepers } from './sleepers.ts';
 
 // `npm run soak`: clients pull for a long time, and the mirror must not grow. Ends with 1 when it does, or fails.
 
-const shape = { clients: 16, pinnedClients: 0, pauseMs: 100 };
+const shape = { clients: 16, pinnedClients: 0, healthyClients: 0, pauseMs: 100 };
 const sleepers = 4;
 const sampleEveryMs = 5_000;
 const warmUpShare = 0.25;

@@ -1,16 +1,20 @@
 import { createHash } from 'node:crypto';
 import { type Agent, type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http';
+import { type Agent as TlsAgent, request as tlsRequest } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Digest, digestFrom } from '../../src/oci/digest.ts';
 
 export interface Asking {
-  readonly host: string;
+  /** `http://host:port`, or `https://` with an agent for it. */
+  readonly origin: string;
   readonly path: string;
   readonly method?: 'GET' | 'HEAD';
   readonly range?: string | undefined;
-  readonly agent: Agent;
+  readonly agent: Agent | TlsAgent;
   /** Leaves when so many bytes of the body are there. */
   readonly leaveAfterBytes?: number | undefined;
+  /** Leaves after this time, whatever has come. */
+  readonly leaveAfterMs?: number | undefined;
   /** Rests so long whenever something has come. */
   readonly restMs?: number | undefined;
 }
@@ -60,15 +64,21 @@ const nothing = { status: 0, headers: {}, digest: undefined, bytes: 0, beginning
 
 type Headers =
   | { readonly response: IncomingMessage; readonly failure: undefined }
-  | { readonly response: undefined; readonly failure: 'unreachable' | 'hung' };
+  | { readonly response: undefined; readonly failure: 'unreachable' | 'hung' | 'left' };
 
-function headersOf({ host, path, method = 'GET', range, agent }: Asking): Promise<Headers> {
+function headersOf({ origin, path, method = 'GET', range, agent, leaveAfterMs }: Asking): Promise<Headers> {
   const { promise, resolve } = Promise.withResolvers<Headers>();
-  const asked = request(`http://${host}${path}`, { method, agent, headers: range === undefined ? {} : { range } });
-  const timer = setTimeout(() => {
-    resolve({ response: undefined, failure: 'hung' });
+  const open = origin.startsWith('https:') ? tlsRequest : request;
+  const asked = open(`${origin}${path}`, { method, agent, headers: range === undefined ? {} : { range } });
+  const giveUp = (failure: 'hung' | 'left'): void => {
+    resolve({ response: undefined, failure });
     asked.destroy();
-  }, headersWithinMs);
+  };
+  const isPatient = leaveAfterMs === undefined || leaveAfterMs > headersWithinMs;
+  const timer = setTimeout(
+    () => giveUp(isPatient ? 'hung' : 'left'),
+    Math.min(headersWithinMs, leaveAfterMs ?? Infinity),
+  );
   asked.once('response', (response) => resolve({ response, failure: undefined }));
   asked.on('error', () => resolve({ response: undefined, failure: 'unreachable' }));
   asked.end();
@@ -77,7 +87,7 @@ function headersOf({ host, path, method = 'GET', range, agent }: Asking): Promis
 
 async function readBody(
   response: IncomingMessage,
-  { leaveAfterBytes = Infinity, restMs = 0 }: Asking,
+  { leaveAfterBytes = Infinity, leaveAfterMs, restMs = 0 }: Asking,
 ): Promise<Pick<Answered, 'end' | 'digest' | 'bytes' | 'beginning'>> {
   const hash = createHash('sha256');
   const beginning: Buffer[] = [];
@@ -87,6 +97,13 @@ async function readBody(
     end = 'hung';
     response.destroy();
   }, silenceMs);
+  const leaving =
+    leaveAfterMs === undefined
+      ? undefined
+      : setTimeout(() => {
+          end = 'left';
+          response.destroy();
+        }, leaveAfterMs);
   try {
     const pieces: AsyncIterable<Buffer> = response;
     for await (const piece of pieces) {
@@ -103,6 +120,7 @@ async function readBody(
     if (end === 'complete') end = 'cut';
   } finally {
     clearTimeout(silence);
+    clearTimeout(leaving);
   }
   const digest = end === 'complete' ? digestFrom(hash, 'sha256') : undefined;
   return { end, digest, bytes, beginning: Buffer.concat(beginning) };

@@ -1,4 +1,5 @@
 import { Agent } from 'node:http';
+import type { Agent as TlsAgent } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Dice } from '../dice.ts';
 import type { Ledger } from '../ledger.ts';
@@ -19,6 +20,8 @@ export interface LoadShape {
   readonly clients: number;
   /** Clients that pull what is pinned, and nothing else. */
   readonly pinnedClients: number;
+  /** Clients that pull from the healthy registry, and nothing else. */
+  readonly healthyClients: number;
   /** Between two pulls of a client. */
   readonly pauseMs: number;
 }
@@ -36,8 +39,30 @@ export async function runLoad(deps: LoadDeps, shape: LoadShape, signal: AbortSig
     const dice = deps.dice.of(`pinned client ${index}`);
     return pinnedClient(new Puller({ ...deps, agent, dice }), deps, { dice, pauseMs: shape.pauseMs, signal });
   });
-  await Promise.all([...ordinary, ...pinned]);
+  await Promise.all([...ordinary, ...pinned, runHealthyLoad(deps, shape, { agent, signal })]);
   agent.destroy();
+}
+
+/** Clients of the healthy registry alone, each pulling one image after another, so that most of what they ask for was evicted. */
+export async function runHealthyLoad(
+  deps: LoadDeps,
+  { healthyClients, pauseMs }: Pick<LoadShape, 'healthyClients' | 'pauseMs'>,
+  { agent, signal }: { readonly agent: Agent | TlsAgent; readonly signal: AbortSignal },
+): Promise<void> {
+  const images = deps.world.filter(({ kind }) => kind === 'healthy');
+  let next = 0;
+  await Promise.all(
+    Array.from({ length: healthyClients }, async (_, index) => {
+      const dice = deps.dice.of(`healthy client ${index}`);
+      const puller = new Puller({ ...deps, agent, dice });
+      while (!signal.aborted) {
+        const image = images[next++ % images.length];
+        if (image) await puller.pull(image, { ...goodManners, looksFirst: 0.3 });
+        await sleep(dice.between(0, 4 * pauseMs));
+        await deps.mirror.present();
+      }
+    }),
+  );
 }
 
 /** Pulls every image once, patiently. @returns those of which something was missing. */

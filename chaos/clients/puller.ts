@@ -1,17 +1,19 @@
 import type { Agent } from 'node:http';
+import type { Agent as TlsAgent } from 'node:https';
 import type { Digest } from '../../src/oci/digest.ts';
 import type { Content } from '../../test/support/images.ts';
 import type { Dice } from '../dice.ts';
 import type { Ledger } from '../ledger.ts';
 import type { MirrorProcess } from '../mirror-process.ts';
 import { digestsOf, movingTag, type PublishedImage } from '../world.ts';
-import { ask, type Asking } from './ask.ts';
+import { type Answered, ask, type Asking } from './ask.ts';
+import { pathOf } from './paths.ts';
 import { type Expected, verdictOn } from './verdict.ts';
 
 export interface PullerDeps {
   readonly world: readonly PublishedImage[];
   readonly mirror: MirrorProcess;
-  readonly agent: Agent;
+  readonly agent: Agent | TlsAgent;
   readonly dice: Dice;
   readonly ledger: Ledger;
   /** From when on what is pinned must be served whatever happens. */
@@ -97,19 +99,21 @@ export class Puller {
   /** @returns the digest of what came, if it was right and all of it came. */
   async #ask(
     published: PublishedImage,
-    asking: Omit<Asking, 'host' | 'agent'>,
+    asking: Omit<Asking, 'origin' | 'agent'>,
     expected: Expected,
   ): Promise<Digest | undefined> {
     const { mirror, agent, ledger, isPinnedSafe } = this.#deps;
     const isSafe = published.kind === 'pinned' && isPinnedSafe();
-    const answer = await ask({ ...asking, host: mirror.host, agent });
+    const isHealthy = published.kind === 'healthy';
+    const answer = await ask({ ...asking, origin: mirror.origin, agent });
     const wasAbsent = mirror.wasAbsent(answer.fromMs, answer.toMs);
     const wasStarved = mirror.wasStarved(answer.fromMs, answer.toMs);
-    const verdict = verdictOn(answer, { expected, wasAbsent, wasStarved, isSafe });
+    const verdict = verdictOn(answer, { expected, wasAbsent, wasStarved, isSafe, isHealthy });
     ledger.count(
       'answers',
       answer.end === 'left' ? 'the client left' : verdict.word === 'failed' ? verdict.how : verdict.word,
     );
+    if (isHealthy) ledger.count('healthy', `${cacheWordOf(answer)}, ${verdict.word}`);
     if (verdict.word === 'violation') ledger.violate(`${asking.method ?? 'GET'} ${asking.path}: ${verdict.why}`);
     return verdict.word === 'right' ? answer.digest : undefined;
   }
@@ -120,6 +124,8 @@ function headersOf(meant: ReadonlyMap<Digest, PublishedImage>): Expected {
   return { kind: 'headers', digests: new Set(meant.keys()), sizes };
 }
 
-function pathOf({ upstream, repository }: PublishedImage, rest: string): string {
-  return `/v2/${repository}/${rest}${upstream === 'docker.io' ? '' : `?ns=${upstream}`}`;
+/** Of its Cache-Status: how it was answered. */
+function cacheWordOf({ headers, status }: Answered): string {
+  const { 'cache-status': told } = headers;
+  return typeof told === 'string' ? (/^layerwell; ?(hit|fwd=[a-z-]+)/.exec(told)?.[1] ?? told) : `status ${status}`;
 }

@@ -16,7 +16,12 @@ export interface Circumstances {
   readonly wasStarved: boolean;
   /** It was cached before anything went wrong, and nobody has damaged it since. */
   readonly isSafe: boolean;
+  /** Its registry does nothing wrong: it must be answered, and soon. */
+  readonly isHealthy: boolean;
 }
+
+/** Within this time a client of a healthy registry has its whole answer. */
+export const healthyWithinMs = 5_000;
 
 /** `right`, a failure that may be, or a promise that was broken. */
 export type Verdict =
@@ -28,7 +33,20 @@ export type Verdict =
 const honestFailures: ReadonlySet<number> = new Set([403, 429, 502, 503, 504]);
 
 /** Judges one answer. Pure. */
-export function verdictOn(answer: Answered, { expected, wasAbsent, wasStarved, ...more }: Circumstances): Verdict {
+export function verdictOn(answer: Answered, circumstances: Circumstances): Verdict {
+  const { isHealthy, wasAbsent, wasStarved } = circumstances;
+  const verdict = verdictOnContent(answer, circumstances);
+  if (!isHealthy || wasAbsent || wasStarved || verdict.word === 'violation') return verdict;
+  if (verdict.word === 'failed') return violation(`a healthy registry's client was failed: ${verdict.how}`);
+  const seconds = (answer.toMs - answer.fromMs) / 1_000;
+  if (seconds > healthyWithinMs / 1_000) return violation(`a healthy registry's client waited ${seconds.toFixed(1)} s`);
+  return verdict;
+}
+
+function verdictOnContent(
+  answer: Answered,
+  { expected, wasAbsent, wasStarved, ...more }: Omit<Circumstances, 'isHealthy'>,
+): Verdict {
   const isSafe = more.isSafe && !wasStarved;
   if (answer.end === 'left') return { word: 'right' };
   if (answer.end === 'complete') return onComplete(answer, expected, isSafe);

@@ -20,6 +20,7 @@ const usual: Circumstances = {
   wasAbsent: false,
   wasStarved: false,
   isSafe: false,
+  isHealthy: false,
 };
 
 function failure(status: number, body = '{"errors":[{"code":"UNAVAILABLE","message":"no"}]}'): Answered {
@@ -54,6 +55,26 @@ test.each<{ what: string; answer: Answered; in?: Partial<Circumstances>; word: s
     answer: { ...whole, end: 'cut' },
     in: { isSafe: true, wasAbsent: true },
     word: 'failed',
+  },
+  { what: 'a failure of a healthy registry', answer: failure(503), in: { isHealthy: true }, word: 'violation' },
+  { what: 'a cut of a healthy registry', answer: { ...whole, end: 'cut' }, in: { isHealthy: true }, word: 'violation' },
+  {
+    what: 'a late answer of a healthy registry',
+    answer: { ...whole, toMs: 5_001 },
+    in: { isHealthy: true },
+    word: 'violation',
+  },
+  {
+    what: 'an answer of a healthy registry in time',
+    answer: { ...whole, toMs: 4_999 },
+    in: { isHealthy: true },
+    word: 'right',
+  },
+  {
+    what: 'a late answer of a healthy registry by a mirror that was killed',
+    answer: { ...whole, toMs: 5_001 },
+    in: { isHealthy: true, wasAbsent: true },
+    word: 'right',
   },
   { what: 'silence', answer: { ...whole, end: 'hung', status: 0 }, word: 'violation' },
   { what: 'what the client left', answer: { ...whole, end: 'left' }, word: 'right' },
