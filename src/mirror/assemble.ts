@@ -152,11 +152,9 @@ function verbsUnder(rules: MirrorRules, core: Core): MirrorDeps {
   const access: Access = createAccess({ rulesOf: rules.accessOf, visibility });
   const lookup = createContentLookup(core);
   const standIns = new StandIns({ ...core, lookup, retryFailedAfterMs });
-  const forMoment = { clock, waitMs: staleAfterMs, slowForMs: retryFailedAfterMs };
-  const briefWait = new BriefWait(forMoment);
+  const briefWait = new BriefWait({ clock, waitMs: staleAfterMs, slowForMs: retryFailedAfterMs });
   const tags = new Tags({ ...core, standIns, briefWait });
-  // A download may begin late as it waits for a place: that says nothing of how fast its upstream answers.
-  const blobs = new Blobs({ ...core, briefWait: new BriefWait(forMoment) });
+  const blobs = new Blobs(core);
   const listings = new Listings({ ...core, briefWait, retryFailedAfterMs });
   const upstreams = withoutAskingOffline(rules.upstreams, (label) => policies.rulesOf(label).offline);
   const choice = {

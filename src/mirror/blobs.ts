@@ -1,9 +1,8 @@
 import type { Digest } from '../oci/digest.ts';
 import { OciError, UpstreamError } from '../oci/errors.ts';
-import type { BriefWait } from './brief-wait.ts';
 import { awaitedStart } from './awaited-start.ts';
 import { abortable } from './concurrency/abortable-wait.ts';
-import type { Downloads, RunningDownload, Started } from './downloads.ts';
+import type { Downloads, Kept, RunningDownload, Started } from './downloads.ts';
 import type { FreshnessPolicies } from './freshness.ts';
 import type { BlobLinks } from './links.ts';
 import type { Manifests } from './manifests.ts';
@@ -26,8 +25,6 @@ export interface BlobsDeps {
   readonly observer: Observer;
   readonly policies: FreshnessPolicies;
   readonly resume: ResumeRules;
-  /** For the download that another upstream is to begin. */
-  readonly briefWait: BriefWait;
   /** Hash every stored blob again while it is read. */
   readonly verifyReads: boolean;
 }
@@ -66,7 +63,7 @@ export class Blobs {
     let link = await links.check(of, digest);
     let wasAsked = false;
     for (;;) {
-      const running = downloads.running(digest);
+      const running = downloads.running(of.upstream, digest);
       if (running && (link || isSameRepository(running.of, of))) {
         const joined = await this.#join(question, running, { signal: waiting.signal, wasAsked });
         if (joined) return joined;
@@ -77,7 +74,7 @@ export class Blobs {
       if (stored && link) return this.#hit(question, stored, link, wasAsked);
       await stored?.[Symbol.asyncDispose]();
       if (!stored && !running) {
-        if (!downloads.running(digest)) return this.#download(question, waiting);
+        if (!downloads.running(of.upstream, digest)) return this.#download(question, waiting);
         continue;
       }
       link = await this.#confirm(question, waiting);
@@ -92,7 +89,7 @@ export class Blobs {
   async head(question: BlobQuestion, waiting: Waiting): Promise<BlobHead> {
     const { of, digest, upstream } = question;
     const link = await this.#deps.links.check(of, digest);
-    const size = link && (await this.#sizeOfCached(digest, link));
+    const size = link && (await this.#sizeOfCached(question, link));
     if (link && size !== undefined) return { size, cache: { word: 'hit' }, firstServedAtMs: link.firstServedAtMs };
     this.#throwIfMissing(question);
     const ask = async (flight: Waiting) => {
@@ -108,9 +105,9 @@ export class Blobs {
     };
   }
 
-  async #sizeOfCached(digest: Digest, link: BlobRecord): Promise<number | undefined> {
+  async #sizeOfCached({ of, digest }: BlobQuestion, link: BlobRecord): Promise<number | undefined> {
     // One that has not begun, and may wait for its upstream or for a place, tells nothing yet.
-    const begun = this.#deps.downloads.begun(digest);
+    const begun = this.#deps.downloads.begun(of.upstream, digest);
     if (begun && !begun.isOver) return begun.size;
     const stored = await this.#openStored(digest, link);
     if (stored === 'unreadable') return link.size;
@@ -169,14 +166,8 @@ export class Blobs {
     running: RunningDownload,
     { signal, wasAsked }: Waiting & { readonly wasAsked: boolean },
   ): Promise<ServedBlob | undefined> {
-    const started = await awaitedStart(running, question.of, { briefWait: this.#deps.briefWait, signal });
+    const started = await awaitedStart(running, question.of, { signal });
     if (!started) return undefined;
-    if (started === 'too-slow') {
-      // Whoever is first begins another, which the others find in its place.
-      return this.#deps.downloads.running(question.digest) === running
-        ? this.#download(question, { signal })
-        : undefined;
-    }
     if (started.kind === 'no-room') return this.#relay(question, { signal });
     if (started.download.isOver) {
       await abortable(started.download.ended, signal); // It leaves the map with this; not before, asking again would find it again.
@@ -196,13 +187,13 @@ export class Blobs {
     const running = downloads.start({
       digest,
       of,
-      upstream: upstream.label,
+      label: upstream.label,
       openAt: (start, waiting) => {
         const range = start === 0 ? {} : { range: { start } };
         return this.#asking(question, () => upstream.openBlob(of.repository, digest, { ...waiting, ...range }));
       },
       promisedSize: manifests.promisedSize(of, digest),
-      recordKept: (size) => this.#recordKept(question, size),
+      recordKept: (size, how) => this.#recordKept(question, size, how),
     });
     const started = await abortable(running.started, signal).catch((cause: unknown) =>
       leaveUnread(running.started, cause),
@@ -213,13 +204,13 @@ export class Blobs {
     return this.#tellingOfDisk(await followingAnswer(question, started.download, told));
   }
 
-  async #recordKept({ of, digest }: BlobQuestion, size: number): Promise<void> {
+  async #recordKept({ of, digest }: BlobQuestion, size: number, how: Kept): Promise<void> {
     const { links, index, observer, clock } = this.#deps;
     this.#unreadable.forget(digest);
     // At once, so that there is no moment in which it counts neither as arriving nor as stored.
     index.noteContent({ digest, size, isManifest: false, names: [], usedAtMs: clock.now() });
     await links.record(of, digest, size);
-    observer.contentStored({ kind: 'blob', bytes: size });
+    if (how === 'committed') observer.contentStored({ kind: 'blob', bytes: size });
   }
 
   /** Served without being stored, from an upstream request of its own. */

@@ -1,6 +1,7 @@
 import type { Digest } from '../oci/digest.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { Download } from './download.ts';
+import { CommitOnce, type CommitTurn } from './downloads/commit-once.ts';
 import { giveBack, type Opening, openWhereItStopped } from './going-on.ts';
 import type { BlobStore, Clock, IncomingBlob, Mark, Observer, OpenedBlob, RepositoryId, Waiting } from './ports.ts';
 import type { ResumeRules } from './resumed-pieces.ts';
@@ -24,13 +25,15 @@ export interface DownloadOrder {
   readonly digest: Digest;
   readonly of: RepositoryId;
   /** The upstream's label. */
-  readonly upstream: string;
+  readonly label: string;
   readonly openAt: (position: number, waiting: Waiting) => Promise<OpenedBlob>;
   /** The size by the descriptor that names the blob, where the upstream does not tell. */
   readonly promisedSize: number | undefined;
-  /** Records a blob that has just become visible. */
-  readonly recordKept: (size: number) => Promise<void>;
+  /** Records a blob that is visible now: by this download, or before it by one from another upstream. */
+  readonly recordKept: (size: number, how: Kept) => Promise<void>;
 }
+
+export type Kept = 'committed' | 'stored-already';
 
 /** A download, or the upstream's open body where there is no room to store it. */
 export type Started =
@@ -39,6 +42,7 @@ export type Started =
 
 export interface RunningDownload {
   readonly of: RepositoryId;
+  readonly digest: Digest;
   readonly started: Promise<Started>;
 }
 
@@ -50,13 +54,17 @@ interface Place {
   readonly mark?: Mark;
 }
 
-/** All running downloads: at most one for a digest, a bounded number in all; one nobody waits for yields to one with clients. */
+/**
+ * All running downloads: at most one for a digest of one upstream, a bounded number in all; one nobody waits for yields to one with
+ * clients. Upstreams share verified bytes only: what one of them sends, or fails to send, is nothing to the clients of another.
+ */
 export class Downloads {
   readonly #deps: DownloadsDeps;
   /** A download leaves the map only when its blob is visible, so that no second one can slip in between. */
-  readonly #running = new Map<Digest, RunningDownload>();
+  readonly #running = new Map<string, RunningDownload>();
   /** In the order they began. */
-  readonly #active = new Set<Download>();
+  readonly #active = new Map<Download, DownloadOrder>();
+  readonly #commits = new CommitOnce();
   readonly #line: PromiseWithResolvers<void>[] = [];
   #slotsTaken = 0;
   readonly #stopping = new AbortController();
@@ -65,21 +73,26 @@ export class Downloads {
     this.#deps = deps;
   }
 
-  running(digest: Digest): RunningDownload | undefined {
-    return this.#running.get(digest);
+  /** The download of a digest from one upstream. */
+  running(upstream: string, digest: Digest): RunningDownload | undefined {
+    return this.#running.get(keyOf(upstream, digest));
   }
 
-  /** The download of a digest, once the upstream has answered. */
-  begun(digest: Digest): Download | undefined {
-    return [...this.#active].find((download) => download.digest === digest);
+  /** Likewise, once the upstream has answered. */
+  begun(upstream: string, digest: Digest): Download | undefined {
+    for (const [download, { of }] of this.#active)
+      if (download.digest === digest && of.upstream === upstream) return download;
+    return undefined;
   }
 
-  /** Starts a download. The caller has seen that none is running for the digest. */
+  /** Starts a download. The caller has seen that none is running for the digest and this upstream. */
   start(order: DownloadOrder): RunningDownload {
-    const running = { of: order.of, started: this.#begin(order) };
-    this.#running.set(order.digest, running);
+    const { of, digest } = order;
+    const key = keyOf(of.upstream, digest);
+    const running = { of, digest, started: this.#begin(order) };
+    this.#running.set(key, running);
     const leave = () => {
-      if (this.#running.get(order.digest) === running) this.#running.delete(order.digest);
+      if (this.#running.get(key) === running) this.#running.delete(key);
     };
     running.started.then(async (result) => {
       if (result.kind === 'download') {
@@ -97,13 +110,13 @@ export class Downloads {
     this.#stopping.abort(new UpstreamError('busy', 'the mirror is stopping'));
     for (const { reject } of this.#line.splice(0)) reject(new UpstreamError('busy', 'the mirror is stopping'));
     const cut = () => {
-      for (const download of this.#active) download.abort(new UpstreamError('busy', 'the mirror is stopping'));
+      for (const download of this.#active.keys()) download.abort(new UpstreamError('busy', 'the mirror is stopping'));
     };
     signal.addEventListener('abort', cut, { once: true });
     if (signal.aborted) cut();
-    for (const download of this.#active)
+    for (const download of this.#active.keys())
       if (download.isAbandoned) download.abort(new UpstreamError('busy', 'stopping'));
-    await Promise.all([...this.#active].map((download) => download.ended));
+    await Promise.all([...this.#active.keys()].map((download) => download.ended));
     signal.removeEventListener('abort', cut);
   }
 
@@ -112,8 +125,13 @@ export class Downloads {
     let holdsSlot = true;
     try {
       const openAt = (position: number) => order.openAt(position, { signal: this.#stopping.signal });
-      const opening = await openWhereItStopped({ ...order, store: this.#deps.store, openAt });
-      const place = await this.#placeFor(order.digest, opening);
+      const opening = await openWhereItStopped({
+        ...order,
+        upstream: order.of.upstream,
+        store: this.#deps.store,
+        openAt,
+      });
+      const place = await this.#placeFor(order, opening);
       if (!place) return { kind: 'no-room', opened: await wholeOf(opening, openAt) };
       const download = this.#launch(order, { ...opening, ...place });
       holdsSlot = false;
@@ -124,13 +142,15 @@ export class Downloads {
   }
 
   /** Where the blob is written, and room for what is missing of it. */
-  async #placeFor(digest: Digest, { size, interrupted }: Opening): Promise<Place | undefined> {
+  async #placeFor({ digest, of }: DownloadOrder, { size, interrupted }: Opening): Promise<Place | undefined> {
     const { space, store } = this.#deps;
     const missingBytes = size === undefined ? undefined : size - (interrupted?.mark.bytes ?? 0);
     const reservation = await space.reserve(missingBytes).catch((cause: unknown) => this.#cannotStore(cause));
     if (!reservation) return undefined;
     if (interrupted) return { reservation, ...interrupted };
-    const incoming = await store.create(digest).catch((cause: unknown) => this.#cannotStore(cause, reservation));
+    const incoming = await store
+      .create(digest, of.upstream)
+      .catch((cause: unknown) => this.#cannotStore(cause, reservation));
     return incoming && { reservation, incoming };
   }
 
@@ -140,11 +160,10 @@ export class Downloads {
     this.#deps.observer.trouble({ part: 'blob store', cause });
   }
 
-  #launch(
-    { digest, upstream, openAt, recordKept }: DownloadOrder,
-    parts: Place & Pick<Opening, 'opened' | 'size'>,
-  ): Download {
+  #launch(order: DownloadOrder, parts: Place & Pick<Opening, 'opened' | 'size'>): Download {
+    const { digest, label: upstream, openAt, recordKept } = order;
     const { observer, clock, space } = this.#deps;
+    const turn = this.#commits.join(digest);
     const startedAtMs = clock.monotonicMs();
     const download = new Download({
       digest,
@@ -158,14 +177,14 @@ export class Downloads {
       onWritten: (bytes) => parts.reservation.wrote(bytes),
       onAbandoned: () => this.#limitAbandoned(),
       keep: async ({ size }) => {
-        await this.#commit(digest, parts.incoming);
-        await recordKept(size);
+        await recordKept(size, await this.#commitInTurn(order, parts.incoming, turn));
       },
     });
-    this.#active.add(download);
+    this.#active.set(download, order);
     observer.downloadStarted({ upstream });
     void download.ended.then((end) => {
       this.#active.delete(download);
+      turn.leave();
       parts.reservation.release();
       // What came without telling its size may have overrun the bound.
       if (parts.size === undefined)
@@ -174,6 +193,18 @@ export class Downloads {
       observer.downloadEnded({ upstream, ...end, durationMs: clock.monotonicMs() - startedAtMs });
     });
     return download;
+  }
+
+  /** Once it is stored, clients of the other upstreams whose downloads of it still run have it from the store. */
+  async #commitInTurn({ digest, of }: DownloadOrder, incoming: IncomingBlob, turn: CommitTurn): Promise<Kept> {
+    const isStored = async () => {
+      await using stored = await this.#deps.store.open(digest);
+      return stored !== undefined;
+    };
+    const how = await turn.commit({ isStored, commit: () => this.#commit(digest, incoming) });
+    for (const [key, running] of this.#running)
+      if (running.digest === digest && running.of.upstream !== of.upstream) this.#running.delete(key);
+    return how;
   }
 
   /** Where only the last fsync fails the blob is visible all the same, and counts as what it is. */
@@ -211,15 +242,19 @@ export class Downloads {
   }
 
   #limitAbandoned(): void {
-    const abandoned = [...this.#active].filter((download) => download.isAbandoned);
+    const abandoned = [...this.#active.keys()].filter((download) => download.isAbandoned);
     if (this.#line.length > 0 || this.#stopping.signal.aborted || abandoned.length > this.#deps.maxAbandoned) {
       abandoned[0]?.abort(new UpstreamError('busy', 'nobody waits for this download, and it has to yield'));
     }
   }
 
   #oldestAbandoned(): Download | undefined {
-    return [...this.#active].find((download) => download.isAbandoned);
+    return [...this.#active.keys()].find((download) => download.isAbandoned);
   }
+}
+
+function keyOf(upstream: string, digest: Digest): string {
+  return `${upstream}@${digest}`;
 }
 
 /** What is served without being stored is served from its beginning. */

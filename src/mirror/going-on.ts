@@ -6,6 +6,8 @@ import type { BlobStore, IncomingBlob, InterruptedBlob, Mark, OpenedBlob, Waitin
 export interface GoingOnOptions {
   readonly store: Pick<BlobStore, 'takeInterrupted'>;
   readonly digest: Digest;
+  /** Its name: what another one left is not gone on with. */
+  readonly upstream: string;
   /** The size by the descriptor that names the blob, where the upstream does not tell. */
   readonly promisedSize: number | undefined;
   readonly openAt: (position: number) => Promise<OpenedBlob>;
@@ -26,8 +28,9 @@ const readBytes = 256 * 1024;
  * given up, and the whole asked for.
  * @throws as `openAt`; then what was left stays for the next attempt.
  */
-export async function openWhereItStopped({ store, digest, promisedSize, openAt }: GoingOnOptions): Promise<Opening> {
-  const interrupted = await store.takeInterrupted(digest);
+export async function openWhereItStopped(options: GoingOnOptions): Promise<Opening> {
+  const { store, digest, upstream, promisedSize, openAt } = options;
+  const interrupted = await store.takeInterrupted(digest, upstream);
   const rest = interrupted && (await openRest(interrupted, openAt));
   if (interrupted && rest) {
     const size = rest.size ?? promisedSize;

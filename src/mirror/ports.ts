@@ -160,10 +160,17 @@ export interface BlobStore {
   open(digest: Digest, expectedSize?: number): Promise<StoredBlob | undefined>;
   /** All bytes of a small blob (a manifest), verified again; content that does not match its name is set aside. */
   readAll(digest: Digest, maxBytes: number): Promise<Uint8Array | undefined>;
-  /** A place for a blob that is about to arrive. Nothing of it is visible before `commit`. */
-  create(digest: Digest): Promise<IncomingBlob>;
-  /** What an interrupted download of the blob left: the caller's from now on. Undefined where there is nothing to go on with. */
-  takeInterrupted(digest: Digest): Promise<InterruptedBlob | undefined>;
+  /**
+   * A place for a blob that is about to arrive. Nothing of it is visible before `commit`.
+   * @param upstream the name of who sends it.
+   */
+  create(digest: Digest, upstream: string): Promise<IncomingBlob>;
+  /**
+   * What an interrupted download of the blob from this upstream left: the caller's from now on. Unverified bytes of one upstream are
+   * never gone on with from another.
+   * @returns undefined where there is nothing to go on with.
+   */
+  takeInterrupted(digest: Digest, upstream: string): Promise<InterruptedBlob | undefined>;
   /**
    * Removes what interrupted downloads left: all from before `leftBeforeMs`, and of the rest the oldest, until `bytes` are free.
    * @returns how many bytes that freed.

@@ -19,7 +19,7 @@ async function leave(
   length: number,
   { markedBytes = length, of = digest }: { readonly markedBytes?: number; readonly of?: Digest } = {},
 ): Promise<void> {
-  await using incoming = await store.create(of);
+  await using incoming = await store.create(of, 'docker.io');
   await incoming.append([bytes.subarray(0, markedBytes)]);
   if (markedBytes > 0) await incoming.mark(markOf(markedBytes));
   await incoming.append([bytes.subarray(markedBytes, length)]);
@@ -27,7 +27,7 @@ async function leave(
 }
 
 async function taken(store: BlobStore): Promise<InterruptedBlob> {
-  const left = await store.takeInterrupted(digest);
+  const left = await store.takeInterrupted(digest, 'docker.io');
   if (!left) throw new Error('nothing was left');
   return left;
 }
@@ -58,22 +58,22 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     await incoming[Symbol.asyncDispose]();
     expect(await contentOf(store, digest)).toEqual(bytes);
     expect(store.pendingBytes()).toBe(0);
-    expect(await store.takeInterrupted(digest)).toBeUndefined();
+    expect(await store.takeInterrupted(digest, 'docker.io')).toBeUndefined();
   });
 
   test('gives what was left to one caller only, and again when that one leaves it', async () => {
     const { store } = await subject();
     await leave(store, 200_000);
     const { incoming } = await taken(store);
-    expect(await store.takeInterrupted(digest)).toBeUndefined();
-    expect(await store.takeInterrupted(absent)).toBeUndefined();
+    expect(await store.takeInterrupted(digest, 'docker.io')).toBeUndefined();
+    expect(await store.takeInterrupted(absent, 'docker.io')).toBeUndefined();
     await incoming.leave();
     await incoming[Symbol.asyncDispose]();
 
     const again = await taken(store);
     expect(again.mark).toEqual(markOf(200_000));
     await again.incoming[Symbol.asyncDispose]();
-    expect(await store.takeInterrupted(digest)).toBeUndefined();
+    expect(await store.takeInterrupted(digest, 'docker.io')).toBeUndefined();
     expect(store.pendingBytes()).toBe(0);
   });
 
@@ -83,7 +83,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
   ])('keeps nothing of an interrupted download that $what', async ({ markedBytes }) => {
     const { store } = await subject();
     await leave(store, 200_000, { markedBytes });
-    expect(await store.takeInterrupted(digest)).toBeUndefined();
+    expect(await store.takeInterrupted(digest, 'docker.io')).toBeUndefined();
     expect(store.pendingBytes()).toBe(0);
   });
 
@@ -102,7 +102,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
 
   test('lets whoever reads an interrupted download read on, whatever the next one does', async () => {
     const { store } = await subject();
-    await using former = await store.create(digest);
+    await using former = await store.create(digest, 'docker.io');
     await former.append([bytes.subarray(0, 200_000)]);
     await former.mark(markOf(200_000));
     await former.leave();
@@ -126,7 +126,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     expect(await store.dropInterrupted({ bytes: 0, leftBeforeMs: now - 3000 })).toBe(1000);
     expect(await store.dropInterrupted({ bytes: 1001, leftBeforeMs: -Infinity })).toBe(2000);
     expect(store.pendingBytes()).toBe(1000);
-    const left = await Promise.all(names.map((name) => store.takeInterrupted(name)));
+    const left = await Promise.all(names.map((name) => store.takeInterrupted(name, 'docker.io')));
     expect(left.map((one) => one !== undefined)).toEqual([false, false, false, true]);
     for (const one of left) await one?.incoming[Symbol.asyncDispose]();
   });

@@ -10,7 +10,7 @@ const absent = parseDigest(`sha256:${'0'.repeat(64)}`);
 
 async function keep(store: BlobStore, content: Uint8Array = bytes): Promise<Digest> {
   const name = digestOf(content);
-  await using incoming = await store.create(name);
+  await using incoming = await store.create(name, 'docker.io');
   await incoming.append([content]);
   await incoming.commit();
   return name;
@@ -47,7 +47,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
 
   test('shows nothing of a blob before it is committed', async () => {
     const { store } = await subject();
-    await using incoming = await store.create(digest);
+    await using incoming = await store.create(digest, 'docker.io');
     await incoming.append([bytes]);
 
     expect(await store.open(digest)).toBeUndefined();
@@ -57,7 +57,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
 
   test('lets a blob be read while it grows, and until it is disposed after it was committed', async () => {
     const { store } = await subject();
-    await using incoming = await store.create(digest);
+    await using incoming = await store.create(digest, 'docker.io');
     expect(await readFrom(incoming, 0, 10)).toHaveLength(0);
     await incoming.append([bytes.subarray(0, 10), bytes.subarray(10, 1000)]);
     expect(await readFrom(incoming, 5, 10)).toEqual(bytes.subarray(5, 15));
@@ -70,7 +70,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
 
   test('keeps nothing of a blob that is given up, and counts it no longer', async () => {
     const { store } = await subject();
-    const incoming = await store.create(digest);
+    const incoming = await store.create(digest, 'docker.io');
     await incoming.append([bytes]);
     expect(store.pendingBytes()).toBe(bytes.byteLength);
     await incoming[Symbol.asyncDispose]();
@@ -82,7 +82,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
 
   test('counts a blob as pending until it is visible', async () => {
     const { store } = await subject();
-    await using incoming = await store.create(digest);
+    await using incoming = await store.create(digest, 'docker.io');
     await incoming.append([bytes.subarray(0, 1000)]);
     expect(store.pendingBytes()).toBe(1000);
     await incoming.append([bytes.subarray(1000)]);
@@ -219,7 +219,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     for (const content of contents) await keep(store, content);
     const big = digestOf(bytes, 'sha512');
     await store.put(big, bytes);
-    await using incoming = await store.create(absent);
+    await using incoming = await store.create(absent, 'docker.io');
     await incoming.append([bytes]);
 
     const listed = await Array.fromAsync(store.list());

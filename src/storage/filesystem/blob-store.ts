@@ -94,18 +94,18 @@ export class FileBlobStore implements BlobStore {
     return undefined;
   }
 
-  async create(digest: Digest): Promise<IncomingBlob> {
-    return new IncomingBlobFile(this.#incomingDeps(digest), await this.#createFile());
+  async create(digest: Digest, upstream: string): Promise<IncomingBlob> {
+    return new IncomingBlobFile(this.#incomingDeps(digest, upstream), await this.#createFile());
   }
 
   /** What cannot be opened any more is removed. */
-  async takeInterrupted(digest: Digest): Promise<InterruptedBlob | undefined> {
-    const left = this.#interrupted.take(digest);
+  async takeInterrupted(digest: Digest, upstream: string): Promise<InterruptedBlob | undefined> {
+    const left = this.#interrupted.take({ blob: digest, upstream });
     if (!left) return undefined;
     const { path, mark } = left;
     try {
       const file = await reopenIncomingFile(this.#fileDeps(), { path, size: mark.bytes });
-      return { incoming: new IncomingBlobFile(this.#incomingDeps(digest), file, mark), mark };
+      return { incoming: new IncomingBlobFile(this.#incomingDeps(digest, upstream), file, mark), mark };
     } catch (cause) {
       this.#observer.trouble({ part: 'store', cause });
       await this.#interrupted.remove(left);
@@ -161,8 +161,8 @@ export class FileBlobStore implements BlobStore {
     return createIncomingFile(this.#fileDeps());
   }
 
-  #incomingDeps(digest: Digest): IncomingBlobDeps {
-    return { ...this.#fileDeps(), digest, interrupted: this.#interrupted, turns: this.#markTurns };
+  #incomingDeps(digest: Digest, upstream: string): IncomingBlobDeps {
+    return { ...this.#fileDeps(), digest, upstream, interrupted: this.#interrupted, turns: this.#markTurns };
   }
 
   #fileDeps(): IncomingFileDeps {

@@ -9,6 +9,8 @@ import type { Turns } from './turns.ts';
 
 export interface IncomingBlobDeps extends IncomingFileDeps {
   readonly digest: Digest;
+  /** The name of who sends it. */
+  readonly upstream: string;
   readonly interrupted: InterruptedFiles;
   /** Marks are made one at a time: Node has four threads for all files, and a sync holds one of them for as long as the disk takes. */
   readonly turns: Turns;
@@ -63,7 +65,8 @@ export class IncomingBlobFile implements IncomingBlob {
     if (mark?.bytes !== this.#file.size) return;
     this.#isLeft = true;
     this.#file.letBe();
-    await this.#deps.interrupted.leave({ blob: this.#deps.digest, mark, path: this.#file.path });
+    const { interrupted, digest: blob, upstream } = this.#deps;
+    await interrupted.leave({ blob, upstream, mark, path: this.#file.path });
   }
 
   async clear(): Promise<void> {
@@ -94,12 +97,12 @@ export class IncomingBlobFile implements IncomingBlob {
   }
 
   async #makeMark(mark: Mark): Promise<void> {
-    const { observer, failpoint, digest: blob } = this.#deps;
+    const { observer, failpoint, digest: blob, upstream } = this.#deps;
     try {
       await this.#file.sync();
       failpoint('mark.data-synced');
       await using file = await createIncomingFile({ ...this.#deps, kind: 'mark' });
-      await file.append([markFileBytes({ blob, mark })]);
+      await file.append([markFileBytes({ blob, upstream, mark })]);
       this.#mayHaveMarkFile = true;
       await file.publish(markPath(this.#file.path));
       this.#mark = mark;

@@ -4,7 +4,7 @@ import type { Digest } from '../../oci/digest.ts';
 import { blobPath, incomingFolder, markPath } from '../layout.ts';
 import type { DurableFolders } from './durable-folders.ts';
 import { type FileSystem, failedWith } from './file-system.ts';
-import { type BlobMark, maxMarkFileBytes, parseMarkFile } from './mark-file.ts';
+import { type BlobMark, type DownloadOf, maxMarkFileBytes, parseMarkFile } from './mark-file.ts';
 import { readUpTo } from './read-up-to.ts';
 
 export interface InterruptedFilesDeps {
@@ -27,7 +27,7 @@ type Left = InterruptedFile & { readonly leftAtMs: number };
 export class InterruptedFiles {
   readonly #deps: InterruptedFilesDeps;
   /** Oldest first. */
-  readonly #left = new Map<Digest, Left>();
+  readonly #left = new Map<string, Left>();
   #bytes = 0;
 
   constructor(deps: InterruptedFilesDeps) {
@@ -40,9 +40,9 @@ export class InterruptedFiles {
 
   /** Finds what former processes were writing: what has a valid mark is cut to what that speaks of, everything else removed. */
   async prepare(): Promise<void> {
-    const found = new Map<Digest, Left>();
+    const found = new Map<string, Left>();
     for (const left of await this.#findLeft()) {
-      if ((found.get(left.blob)?.mark.bytes ?? 0) < left.mark.bytes) found.set(left.blob, left);
+      if ((found.get(keyOf(left))?.mark.bytes ?? 0) < left.mark.bytes) found.set(keyOf(left), left);
     }
     const kept = [...found.values()].toSorted((a, b) => a.leftAtMs - b.leftAtMs);
     await this.#sweepBut(new Set(kept.flatMap(({ path }) => [basename(path), basename(markPath(path))])));
@@ -50,17 +50,17 @@ export class InterruptedFiles {
   }
 
   /** Nobody else gets it: the caller writes it from now on. */
-  take(blob: Digest): InterruptedFile | undefined {
-    const left = this.#left.get(blob);
+  take(download: DownloadOf): InterruptedFile | undefined {
+    const left = this.#left.get(keyOf(download));
     if (!left) return undefined;
-    this.#left.delete(blob);
+    this.#left.delete(keyOf(download));
     this.#bytes -= left.mark.bytes;
     return left;
   }
 
-  /** Where two writers of one blob left something, the later counts. */
+  /** Where two downloads of one blob from one upstream left something, the later counts. */
   async leave(file: InterruptedFile): Promise<void> {
-    const former = this.take(file.blob);
+    const former = this.take(file);
     this.#keep({ ...file, leftAtMs: this.#deps.clock.now() });
     if (former) await this.remove(former);
   }
@@ -70,7 +70,7 @@ export class InterruptedFiles {
     let freedBytes = 0;
     for (const left of this.#left.values()) {
       if (freedBytes >= bytes && left.leftAtMs >= leftBeforeMs) break;
-      this.take(left.blob);
+      this.take(left);
       if (await this.remove(left)) freedBytes += left.mark.bytes;
     }
     return freedBytes;
@@ -90,7 +90,7 @@ export class InterruptedFiles {
   }
 
   #keep(left: Left): void {
-    this.#left.set(left.blob, left);
+    this.#left.set(keyOf(left), left);
     this.#bytes += left.mark.bytes;
   }
 
@@ -171,4 +171,8 @@ export class InterruptedFiles {
       return false;
     }
   }
+}
+
+function keyOf({ blob, upstream }: DownloadOf): string {
+  return `${upstream}@${blob}`;
 }

@@ -19,6 +19,7 @@ async function open(answer: (position: number) => OpenedBlob, { leftBytes = 300,
   const left = leftBytes > 0 ? { incoming, mark: { bytes: leftBytes, digest } } : undefined;
   const opening = openWhereItStopped({
     store: { takeInterrupted: async () => left },
+    upstream: 'docker.io',
     digest,
     promisedSize,
     openAt: async (position) => {

@@ -34,14 +34,14 @@ async function storeWithLeftovers({ maxBytes }: { readonly maxBytes: number }) {
 }
 
 async function leave(store: FileStores['store'], digest: Digest): Promise<void> {
-  await using incoming = await store.create(digest);
+  await using incoming = await store.create(digest, 'docker.io');
   await incoming.append([bytes]);
   await incoming.mark({ bytes: 1000, digest: digestOf(bytes) });
   await incoming.leave();
 }
 
 async function isLeft(store: FileStores['store'], name: string): Promise<boolean> {
-  const left = await store.takeInterrupted(digestNamed(name));
+  const left = await store.takeInterrupted(digestNamed(name), 'docker.io');
   await left?.incoming.leave();
   await left?.incoming[Symbol.asyncDispose]();
   return left !== undefined;

@@ -33,7 +33,7 @@ async function expectWholeOrNothing(path: string, step: Failpoint): Promise<void
 }
 
 async function writeBoth({ store, records }: FileStores): Promise<void> {
-  await using incoming = await store.create(digest);
+  await using incoming = await store.create(digest, 'docker.io');
   await incoming.append([bytes]);
   await incoming.commit();
   await records.write(latest, { digest });

@@ -30,7 +30,7 @@ async function preparedStores() {
 /** Everything a pull does with the stores. */
 async function pull({ store, records }: FileStores): Promise<void> {
   {
-    await using incoming = await store.create(digest);
+    await using incoming = await store.create(digest, 'docker.io');
     await incoming.append([bytes.subarray(0, 5000), bytes.subarray(5000)]);
     await incoming.read(Buffer.alloc(10), 0);
     await incoming.commit();
@@ -73,7 +73,7 @@ test.each(['EIO', 'ENOENT'])(
 
 async function appendUnder(files: ScriptedFiles, stores: FileStores): Promise<void> {
   files.maxWriteBytes = 777;
-  await using incoming = await stores.store.create(digest);
+  await using incoming = await stores.store.create(digest, 'docker.io');
   await incoming.append([bytes.subarray(0, 1), new Uint8Array(), bytes.subarray(1, 1000), bytes.subarray(1000, 1554)]);
   await incoming.append([bytes.subarray(1554)]);
   await incoming.commit();
@@ -88,14 +88,14 @@ test('a disk that takes a few bytes at a time gets all of them', async () => {
 
 test('a disk that takes no bytes, and says nothing, fails the append', async () => {
   const { store, files } = await preparedStores();
-  await using incoming = await store.create(digest);
+  await using incoming = await store.create(digest, 'docker.io');
   files.maxWriteBytes = 0;
   await expect(incoming.append([bytes])).rejects.toThrow(/took none of the bytes/);
 });
 
 test('what a failed append had written is neither read back nor kept: the same bytes may be appended again', async () => {
   const { store, files } = await preparedStores();
-  await using incoming = await store.create(digest);
+  await using incoming = await store.create(digest, 'docker.io');
   await incoming.append([bytes.subarray(0, 100)]);
   files.maxWriteBytes = 50;
   let writes = 0;
@@ -112,7 +112,7 @@ test('what a failed append had written is neither read back nor kept: the same b
 test('a temporary file that cannot be removed is reported, and counts until the next start', async () => {
   const { store, files, troubles, path } = await preparedStores();
   files.failWith = ({ operation }) => (operation === 'unlink' ? 'EIO' : undefined);
-  const incoming = await store.create(digest);
+  const incoming = await store.create(digest, 'docker.io');
   await incoming.append([bytes]);
   await incoming[Symbol.asyncDispose]();
   expect(troubles).toMatchObject([{ code: 'EIO' }]);

@@ -28,7 +28,7 @@ async function afterRestart(
 ): Promise<FileStores & { readonly left: InterruptedBlob | undefined }> {
   const stores = fileStores({ path, ...(files && { files }) });
   await stores.store.prepare();
-  const left = await stores.store.takeInterrupted(digest);
+  const left = await stores.store.takeInterrupted(digest, 'docker.io');
   thisTest(async () => left?.incoming[Symbol.asyncDispose]());
   return { ...stores, left };
 }
@@ -62,9 +62,9 @@ test('a process that died leaves what it had marked to the next one, and nothing
   const path = await temporaryDirectory();
   const former = fileStores({ path });
   await former.store.prepare();
-  await using unmarked = await former.store.create(other);
+  await using unmarked = await former.store.create(other, 'docker.io');
   await unmarked.append([bytes]);
-  await using died = await former.store.create(digest);
+  await using died = await former.store.create(digest, 'docker.io');
   await writeUpTo(died);
 
   const { left, store } = await afterRestart(path);
@@ -86,7 +86,7 @@ test('a process that stopped leaves all it had written to the next one', async (
   const former = fileStores({ path });
   await former.store.prepare();
   {
-    await using incoming = await former.store.create(digest);
+    await using incoming = await former.store.create(digest, 'docker.io');
     await writeUpTo(incoming);
     await incoming.mark(markOf(30_000));
     await incoming.leave();
@@ -98,7 +98,7 @@ test('what nobody goes on with outlives the next process too', async () => {
   const path = await temporaryDirectory();
   const former = fileStores({ path });
   await former.store.prepare();
-  await using died = await former.store.create(digest);
+  await using died = await former.store.create(digest, 'docker.io');
   await writeUpTo(died);
   await fileStores({ path }).store.prepare();
 
@@ -116,7 +116,7 @@ test.each(markFailpoints)('a process that ends at %s leaves the mark before, or 
     },
   });
   await former.store.prepare();
-  await using died = await former.store.create(digest);
+  await using died = await former.store.create(digest, 'docker.io');
   await writeUpTo(died);
   expect(former.troubles).toHaveLength(1);
 
@@ -130,7 +130,7 @@ test('every step of marking is passed, in the order in which they are listed', a
   const passed: string[] = [];
   const { store } = fileStores({ path: await temporaryDirectory(), failpoint: (step) => passed.push(step) });
   await store.prepare();
-  await using incoming = await store.create(digest);
+  await using incoming = await store.create(digest, 'docker.io');
   await incoming.append([bytes]);
   passed.length = 0;
   await incoming.mark(markOf(bytes.byteLength));
@@ -147,7 +147,7 @@ test('whenever the power fails, a mark speaks of nothing that is lost', async ()
       await store.prepare();
       const left = disk.failPowerAfter(operations, dice(`${operations} ${fate}`));
       await store
-        .create(digest)
+        .create(digest, 'docker.io')
         .then(writeUpTo, () => {})
         .catch(() => {});
       isReached = left() !== undefined;
@@ -175,7 +175,7 @@ test.each(['EIO', 'ENOENT'])(
       isReached = files.calls.length > failing;
       files.failWith = () => undefined;
 
-      const next = await store.takeInterrupted(digest);
+      const next = await store.takeInterrupted(digest, 'docker.io');
       await expectAsMarked(next);
       await next?.incoming[Symbol.asyncDispose]();
       await interruptAndGoOn(store);
@@ -189,15 +189,15 @@ test.each(['EIO', 'ENOENT'])(
 /** Two attempts, of which the second is whole. */
 async function interruptAndGoOn(store: FileStores['store']): Promise<void> {
   {
-    await using first = await store.create(digest);
+    await using first = await store.create(digest, 'docker.io');
     await first.append([bytes.subarray(0, 10_000)]);
     await first.mark(markOf(10_000));
     await first.append([bytes.subarray(10_000, 20_000)]);
     await first.mark(markOf(20_000));
     await first.leave();
   }
-  const left = await store.takeInterrupted(digest);
-  await finish(left ?? { incoming: await store.create(digest), mark: { bytes: 0, digest } });
+  const left = await store.takeInterrupted(digest, 'docker.io');
+  await finish(left ?? { incoming: await store.create(digest, 'docker.io'), mark: { bytes: 0, digest } });
 }
 
 test('a blob of which a part could not be brought to the disk is not stored, though the next try looks well', async () => {
@@ -206,7 +206,7 @@ test('a blob of which a part could not be brought to the disk is not stored, tho
   const { store, troubles } = fileStores({ path, files });
   await store.prepare();
   {
-    await using incoming = await store.create(digest);
+    await using incoming = await store.create(digest, 'docker.io');
     await incoming.append([bytes]);
     files.failWith = ({ operation }) => (operation === 'sync' ? 'EIO' : undefined);
     await incoming.mark(markOf(bytes.byteLength));
@@ -224,9 +224,9 @@ test('marks are made one at a time, and no blob waits for the mark of another', 
   const disk = gate();
   const { store } = fileStores({ path, files });
   await store.prepare();
-  await using slow = await store.create(other);
+  await using slow = await store.create(other, 'docker.io');
   await slow.append([bytes]);
-  await using quick = await store.create(digest);
+  await using quick = await store.create(digest, 'docker.io');
   await quick.append([bytes]);
   let isSlow = true;
   files.before = async ({ operation }) => {
@@ -252,9 +252,9 @@ test('what is left is marked without waiting for the mark of another', async () 
   const reached = gate();
   const { store } = fileStores({ path: await temporaryDirectory(), files });
   await store.prepare();
-  await using slow = await store.create(other);
+  await using slow = await store.create(other, 'docker.io');
   await slow.append([bytes]);
-  await using quick = await store.create(digest);
+  await using quick = await store.create(digest, 'docker.io');
   await quick.append([bytes]);
   files.before = async ({ operation }) => {
     if (operation !== 'sync') return;
@@ -266,7 +266,7 @@ test('what is left is marked without waiting for the mark of another', async () 
   await reached.opened;
   const waiting = quick.mark(markOf(bytes.byteLength));
   await quick.leave(markOf(bytes.byteLength));
-  const left = await store.takeInterrupted(digest);
+  const left = await store.takeInterrupted(digest, 'docker.io');
   expect(await expectAsMarked(left)).toBe(bytes.byteLength);
   await left?.incoming[Symbol.asyncDispose]();
   disk.open();
@@ -280,7 +280,7 @@ test('a commit waits for the mark that is being made, so that none is left behin
   const { store } = fileStores({ path, files });
   await store.prepare();
   {
-    await using incoming = await store.create(digest);
+    await using incoming = await store.create(digest, 'docker.io');
     await incoming.append([bytes]);
     const reached = gate();
     files.before = async ({ operation }) => {

@@ -33,7 +33,7 @@ async function live({ store, records }: FileStores, promised: Promised): Promise
   await records.write(latest, { version: 1 });
   promised.version = 1;
   {
-    await using incoming = await store.create(digestOf(layer));
+    await using incoming = await store.create(digestOf(layer), 'docker.io');
     await incoming.append([layer.subarray(0, 5_000), layer.subarray(5_000, 12_000)]);
     await incoming.mark({ bytes: 12_000, digest: digestOf(layer.subarray(0, 12_000)) });
     await incoming.append([layer.subarray(12_000)]);
@@ -46,7 +46,7 @@ async function live({ store, records }: FileStores, promised: Promised): Promise
   await store.remove(digestOf(manifest));
   await store.put(digestOf(manifest), manifest);
   promised.kept.add(digestOf(manifest));
-  await using incoming = await store.create(digestOf(interrupted));
+  await using incoming = await store.create(digestOf(interrupted), 'docker.io');
   for (const end of [10_000, 20_000]) {
     await incoming.append([interrupted.subarray(end - 10_000, end)]);
     await incoming.mark({ bytes: end, digest: digestOf(interrupted.subarray(0, end)) });
@@ -71,7 +71,7 @@ async function expectKept(files: ForgetfulDisk, { kept, version }: Promised): Pr
 /** What an interrupted download may go on with is what was received. */
 async function expectMarked(store: FileStores['store']): Promise<void> {
   for (const [digest, bytes] of contents) {
-    const left = await store.takeInterrupted(digest);
+    const left = await store.takeInterrupted(digest, 'docker.io');
     if (!left) continue;
     const read = Buffer.alloc(left.mark.bytes);
     expect(await left.incoming.read(read, 0)).toBe(left.mark.bytes);

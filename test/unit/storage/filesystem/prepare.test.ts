@@ -31,7 +31,7 @@ test('a start keeps what is stored and removes what a former process was writing
   await former.store.prepare();
   await former.store.put(digest, bytes);
   await writeFile(join(path, 'incoming', 'half-a-blob'), 'half');
-  await using unfinished = await former.store.create(digest);
+  await using unfinished = await former.store.create(digest, 'docker.io');
   await unfinished.append([bytes]);
 
   const { store } = fileStores({ path });

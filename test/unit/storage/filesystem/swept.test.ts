@@ -17,7 +17,7 @@ const digest = digestOf(bytes);
 async function afterRestart(path: string) {
   const stores = fileStores({ path });
   await stores.store.prepare();
-  const left = await stores.store.takeInterrupted(digest);
+  const left = await stores.store.takeInterrupted(digest, 'docker.io');
   thisTest(async () => left?.incoming[Symbol.asyncDispose]());
   return { ...stores, left };
 }
@@ -26,7 +26,7 @@ function markOf(length: number): Mark {
   return { bytes: length, digest: digestOf(bytes.subarray(0, length)) };
 }
 
-const marked = { blob: digest, ...markOf(10_000) };
+const marked = { blob: digest, upstream: 'docker.io', ...markOf(10_000) };
 
 test.each([
   { what: 'has no mark', mark: undefined },
@@ -37,6 +37,7 @@ test.each([
   { what: 'has a mark of nothing', mark: JSON.stringify({ ...marked, bytes: 0 }) },
   { what: 'has a mark of no number', mark: JSON.stringify({ ...marked, bytes: '10000' }) },
   { what: 'has a mark of no digest', mark: JSON.stringify({ ...marked, digest: 'x' }) },
+  { what: 'has a mark of no upstream', mark: JSON.stringify({ ...marked, upstream: undefined }) },
   { what: 'has a mark of no blob', mark: JSON.stringify({ ...marked, blob: '../../etc/passwd' }) },
   { what: 'has a mark by another hash', mark: JSON.stringify({ ...marked, digest: digestOf(bytes, 'sha512') }) },
   { what: 'is shorter than its mark says', mark: JSON.stringify({ ...marked, bytes: 30_001 }) },
@@ -63,7 +64,7 @@ test('of several parts of one blob the largest is kept', async () => {
   const path = await temporaryDirectory();
   await fileStores({ path }).store.prepare();
   for (const length of [10_000, 30_000, 20_000]) {
-    await writeUnfinished(path, `part-${length}`, JSON.stringify({ blob: digest, ...markOf(length) }));
+    await writeUnfinished(path, `part-${length}`, JSON.stringify({ ...marked, ...markOf(length) }));
   }
   expect((await afterRestart(path)).left?.mark).toEqual(markOf(30_000));
   expect(await readdir(join(path, 'incoming'))).toHaveLength(2);
@@ -74,16 +75,16 @@ test('what former processes left is dropped by its age, the oldest first', async
   await fileStores({ path }).store.prepare();
   const blobs = ['one', 'two', 'three'].map((name) => digestOf(Buffer.from(name)));
   for (const [index, blob] of blobs.entries()) {
-    await writeUnfinished(path, `part-${index}`, JSON.stringify({ blob, ...markOf(10_000) }));
+    await writeUnfinished(path, `part-${index}`, JSON.stringify({ ...marked, blob }));
     const leftAt = new Date(Date.UTC(2029, 0, 20 - 5 * index));
     await utimes(markPath(join(path, `incoming/part-${index}`)), leftAt, leftAt);
   }
   const { store } = fileStores({ path });
   await store.prepare();
   expect(await store.dropInterrupted({ bytes: 0, leftBeforeMs: Date.UTC(2029, 0, 14) })).toBe(10_000);
-  expect(await store.takeInterrupted(blobs[2] ?? digest)).toBeUndefined();
+  expect(await store.takeInterrupted(blobs[2] ?? digest, 'docker.io')).toBeUndefined();
   expect(await store.dropInterrupted({ bytes: 1, leftBeforeMs: 0 })).toBe(10_000);
-  expect(await store.takeInterrupted(blobs[1] ?? digest)).toBeUndefined();
+  expect(await store.takeInterrupted(blobs[1] ?? digest, 'docker.io')).toBeUndefined();
   expect(await readdir(join(path, 'incoming'))).toHaveLength(2);
 });
 
@@ -102,7 +103,7 @@ test.each([
     await store.prepare();
     expect(troubles).toMatchObject([{ code: 'EIO' }]);
     expect(store.pendingBytes()).toBe(0);
-    expect(await store.takeInterrupted(digest)).toBeUndefined();
+    expect(await store.takeInterrupted(digest, 'docker.io')).toBeUndefined();
     expect(await readdir(join(path, 'incoming'))).toEqual([]);
   },
 );

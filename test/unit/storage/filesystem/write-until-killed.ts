@@ -13,7 +13,7 @@ const { store, records } = fileStores({
 });
 
 await store.prepare();
-await using incoming = await store.create(digestOf(bytes));
+await using incoming = await store.create(digestOf(bytes), 'docker.io');
 await incoming.append([bytes.subarray(0, 10), bytes.subarray(10)]);
 await incoming.commit();
 const of = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
