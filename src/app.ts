@@ -219,7 +219,7 @@ function registryListener(
     certificate,
     idleTimeoutMs,
     maxConnections,
-    onRejected: () => deps.observer.rejected({ reason: 'connections' }),
+    onRejected: (reason) => deps.observer.rejected({ reason }),
   });
   return listener;
 }

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { Connections } from './connections.ts';
+import type { Pipelines } from './server/pipelines.ts';
 
 /** Node's codes for what it could not read, where it is not simply 400. */
 const statusLineByCode: ReadonlyMap<string, string> = new Map([
@@ -12,16 +13,27 @@ const statusLineByCode: ReadonlyMap<string, string> = new Map([
  * is not known any more.
  */
 export class BrokenRequests {
-  readonly #connections: Pick<Connections, 'isAnswering'>;
+  readonly #connections: Pick<Connections, 'isAnswering' | 'isOpened'>;
+  readonly #pipelines: Pick<Pipelines, 'isPaused'>;
 
-  constructor({ connections }: { connections: Pick<Connections, 'isAnswering'> }) {
-    this.#connections = connections;
+  constructor(deps: {
+    readonly connections: Pick<Connections, 'isAnswering' | 'isOpened'>;
+    readonly pipelines: Pick<Pipelines, 'isPaused'>;
+  }) {
+    this.#connections = deps.connections;
+    this.#pipelines = deps.pipelines;
   }
 
-  /** Nothing is written into an answer that is running. */
+  /**
+   * Nothing is written into an answer that is running, nor to a client that has not finished its TLS handshake: that would never leave,
+   * and the connection stay for good.
+   */
   refuse(error: Error & { readonly code?: string | undefined }, socket: Duplex): void {
-    if (!socket.writable || this.#connections.isAnswering(socket)) socket.destroy();
-    else socket.end(answerTo(error.code ?? ''), () => socket.destroy());
+    const code = error.code ?? '';
+    if (code === 'ERR_HTTP_REQUEST_TIMEOUT' && this.#pipelines.isPaused(socket)) return; // We do not read the rest of its headers.
+    const mayWrite = socket.writable && this.#connections.isOpened(socket) && !this.#connections.isAnswering(socket);
+    if (mayWrite) socket.end(answerTo(code), () => socket.destroy());
+    else socket.destroy();
   }
 }
 

@@ -45,6 +45,11 @@ export class Connections {
     return this.#surplus.has(socket);
   }
 
+  /** Whether it may be asked something: with TLS, whether the handshake is over. */
+  isOpened(socket: Duplex): boolean {
+    return this.#answersOn.has(socket);
+  }
+
   isAnswering(socket: Duplex): boolean {
     return (this.#answersOn.get(socket) ?? 0) > 0;
   }

@@ -15,6 +15,7 @@ import { type AccessLine, tellOfRequests } from './middleware/access-log.ts';
 import { answerErrors } from './middleware/errors.ts';
 import { maxHeaders, type OverloadLimits, refuseOverload } from './middleware/overload.ts';
 import type { ReadBuffers } from './read-buffers.ts';
+import { Pipelines } from './server/pipelines.ts';
 import { unlessBroken } from './unless-broken.ts';
 import { registryRoutes } from './routes.ts';
 
@@ -81,15 +82,21 @@ export interface ListenOptions {
   readonly certificate?: Certificate | undefined;
   /** A client that takes nothing for this long is cut. */
   readonly idleTimeoutMs: number;
-  /** A client whose headers are not whole after this long is cut; for tests. */
+  /** A client whose TLS handshake or whose headers are not whole after this long is cut; for tests. */
   readonly headersTimeoutMs?: number | undefined;
+  /** How many requests may wait behind others on their connections; for tests. */
+  readonly maxPipelined?: number | undefined;
   /** Connections beyond it are told to come back; {@link spareConnections} of them, and further ones are closed at once. */
   readonly maxConnections?: number | undefined;
-  readonly onRejected?: (() => void) | undefined;
+  /** Called for each connection that is closed, by what there was too much of. */
+  readonly onRejected?: ((reason: 'connections' | 'requests') => void) | undefined;
 }
 
 /** Every client sends its headers in one piece. Who dribbles them holds a connection that others want (slowloris). */
 const maxHeadersMs = 20_000;
+
+/** Requests that wait behind others on their connections, over all of them: what one connection sends at once, several times over. */
+const maxPipelined = 10_000;
 
 /** So many clients at a time can be told that there are too many. */
 const spareConnections = 100;
@@ -107,17 +114,22 @@ export class Listener {
     this.#options = options;
     this.#connections = new Connections({ max: options.maxConnections });
     const answer = app.callback();
-    const broken = new BrokenRequests({ connections: this.#connections });
-    const handle: RequestListener = (request, response) => {
-      response.once('close', this.#connections.answering(request.socket));
-      if (this.#isDraining) response.setHeader('Connection', 'close');
-      void answer(request, response); // Koa answers every failure itself.
-    };
+    const pipelines = new Pipelines({
+      answer: (request, response) => {
+        response.once('close', this.#connections.answering(request.socket));
+        if (this.#isDraining) response.setHeader('Connection', 'close');
+        void answer(request, response); // Koa answers every failure itself.
+      },
+      maxWaiting: options.maxPipelined ?? maxPipelined,
+      onRefused: () => options.onRejected?.('requests'),
+    });
+    const handle: RequestListener = (request, response) => pipelines.take(request, response);
+    const broken = new BrokenRequests({ connections: this.#connections, pipelines });
     const headersTimeout = options.headersTimeoutMs ?? maxHeadersMs;
     // Who names no host is told so in the words of the spec.
     const settings = { requireHostHeader: false, headersTimeout, connectionsCheckingInterval: headersTimeout / 4 };
     this.#server = options.certificate
-      ? createTlsServer({ ...settings, ...options.certificate.current() }, handle)
+      ? createTlsServer({ ...settings, handshakeTimeout: headersTimeout, ...options.certificate.current() }, handle)
       : createServer(settings, handle);
     this.#server.on('connection', (socket) => this.#connections.accepted(socket));
     const opened = options.certificate ? 'secureConnection' : 'connection';
@@ -133,7 +145,7 @@ export class Listener {
     });
     this.#server.maxHeadersCount = maxHeaders + 1;
     if (options.maxConnections !== undefined) this.#server.maxConnections = options.maxConnections + spareConnections;
-    this.#server.on('drop', () => options.onRejected?.());
+    this.#server.on('drop', () => options.onRejected?.('connections'));
   }
 
   /** Whether a connection is one too many: what it asks is refused. */
@@ -162,7 +174,7 @@ export class Listener {
         throw new Error(`cannot listen on ${host}:${port}: ${reasonOf(cause)}`, { cause });
       });
     // From here on an error is a connection that the system could not hand over; the next one may go well.
-    this.#server.on('error', () => this.#options.onRejected?.());
+    this.#server.on('error', () => this.#options.onRejected?.('connections'));
     if (certificate && 'setSecureContext' in this.#server && typeof this.#server.setSecureContext === 'function') {
       const setSecureContext = this.#server.setSecureContext.bind(this.#server);
       certificate.onRenewed((renewed) => setSecureContext(renewed));

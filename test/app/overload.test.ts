@@ -84,6 +84,21 @@ test('so does one that still waits for its turn, behind another on its connectio
   expect(await waiting).toBe('cut');
 });
 
+test('a client that sends thousands of requests on one connection and reads nothing takes no place that others need', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(1_000_000, 'cached');
+  upstream.content.addBlob(repository, blob);
+  const app = await startApp(mirrorOf(upstream, { clients: { maxRequests: 4 } }));
+  const path = `/v2/${repository}/blobs/${blob.digest}`;
+  await ask(app, path);
+  await app.quiet();
+  const greedy = await connected(app);
+  greedy.write(`GET ${path} HTTP/1.1\r\nHost: mirror\r\n\r\n`.repeat(4_100));
+  await caughtUp(app);
+  for (let pull = 0; pull < 10; pull += 1) expect((await ask(app, path)).body.equals(blob.bytes)).toBe(true);
+  expect((await app.metrics()).sum(rejected)).toBe(0);
+});
+
 /** A connection that says nothing. */
 async function connected({ host }: RunningApp): Promise<Socket> {
   const [name, port] = host.split(':');

@@ -1,8 +1,14 @@
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { writeFile } from 'node:fs/promises';
+import { get } from 'node:https';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
 import Koa from 'koa';
 import { expect, onTestFinished, test } from 'vitest';
-import { hostInsteadOf, Listener } from '../../../src/http/server.ts';
+import { Certificate } from '../../../src/http/certificate.ts';
+import { hostInsteadOf, Listener, type ListenOptions } from '../../../src/http/server.ts';
+import { temporaryDirectory } from '../../support/temp-directory.ts';
+import { selfSigned } from '../upstream/certificates.ts';
 
 const failed = (code: string): Error => Object.assign(new Error(`listen ${code}`), { code });
 
@@ -17,11 +23,53 @@ test.each([
   expect(hostInsteadOf(host, failed(code))).toBe(other);
 });
 
-test('a client that dribbles its headers is told so and cut, whatever it sends meanwhile', async () => {
-  const settings = { name: 'listener', host: '127.0.0.1', port: 0, idleTimeoutMs: 60_000, headersTimeoutMs: 200 };
-  const listener = new Listener(new Koa(), settings);
+const local = { name: 'listener', host: '127.0.0.1', port: 0, idleTimeoutMs: 60_000 };
+
+/** Listens for this test. */
+async function listening(options: Partial<ListenOptions>): Promise<Listener> {
+  const listener = new Listener(new Koa(), { ...local, ...options });
   await listener.start();
   onTestFinished(() => listener.stop({ signal: AbortSignal.abort() }));
+  return listener;
+}
+
+/** A connection that says nothing. @returns it, once it stands. */
+async function connectedTo(listener: Listener): Promise<Socket> {
+  const socket = connect(Number(new URL(listener.address).port), '127.0.0.1');
+  socket.on('error', () => {}); // A reset is an end as well.
+  onTestFinished(() => void socket.destroy());
+  await once(socket, 'connect');
+  return socket;
+}
+
+async function certificate(): Promise<Certificate> {
+  const { certificate: cert, key } = await selfSigned('mirror.test');
+  const folder = await temporaryDirectory();
+  const files = { certFile: join(folder, 'tls.crt'), keyFile: join(folder, 'tls.key') };
+  await writeFile(files.certFile, cert);
+  await writeFile(files.keyFile, key);
+  return new Certificate(files, { report: () => {} });
+}
+
+test.each([
+  { what: 'stay silent', say: '' },
+  { what: 'stop in the middle of the handshake', say: Buffer.from('160301020001', 'hex') },
+  { what: 'do not speak TLS', say: 'GET /v2/ HTTP/1.1\r\nHost: mirror\r\n\r\n' },
+])('clients that $what where TLS is spoken are cut, and others served', async ({ say }) => {
+  const limits = { maxConnections: 1, headersTimeoutMs: 300 };
+  const listener = await listening({ certificate: await certificate(), ...limits });
+  const silent = await Promise.all(Array.from({ length: 101 }, () => connectedTo(listener)));
+  const ends = silent.map((socket) => once(socket.resume(), 'close'));
+  for (const socket of silent) if (say.length > 0) socket.write(say);
+  await Promise.all(ends);
+  const served = get(`${listener.address}/v2/`, { agent: false, rejectUnauthorized: false });
+  const [answer]: { statusCode?: number }[] = await once(served, 'response');
+  expect(answer?.statusCode).toBe(404);
+  served.destroy();
+});
+
+test('a client that dribbles its headers is told so and cut, whatever it sends meanwhile', async () => {
+  const listener = await listening({ headersTimeoutMs: 200 });
   const socket = connect(Number(new URL(listener.address).port), '127.0.0.1').setEncoding('latin1');
   socket.on('error', () => {}); // What it writes after its end is refused.
   socket.write('GET /v2/ HTTP/1.1\r\nHost: mirror.test\r\n');

@@ -1,0 +1,89 @@
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import Koa from 'koa';
+import { expect, onTestFinished, test } from 'vitest';
+import { Listener, type ListenOptions } from '../../../../src/http/server.ts';
+import { ask, caughtUp } from '../../../support/client.ts';
+import { type Gate, gate } from '../../../support/gate.ts';
+import { sendRaw } from '../../../support/raw-request.ts';
+
+const requestFor = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: mirror\r\n\r\n`;
+
+/** A listener whose answers for `/held` wait for the gate. */
+async function started(options: Partial<ListenOptions> = {}) {
+  const held: Gate = gate();
+  const begun: { readonly path: string; readonly socket: Socket }[] = [];
+  const app = new Koa();
+  app.use(async ({ path, req, response }) => {
+    begun.push({ path, socket: req.socket });
+    if (path === '/held') await held.opened;
+    response.body = path;
+  });
+  const listener = new Listener(app, {
+    name: 'listener',
+    host: '127.0.0.1',
+    port: 0,
+    idleTimeoutMs: 60_000,
+    ...options,
+  });
+  await listener.start();
+  onTestFinished(() => listener.stop({ signal: AbortSignal.abort() }));
+  const url = listener.address;
+  return { held, begun, url, count: (path: string) => begun.filter((one) => one.path === path).length };
+}
+
+async function connected(url: string): Promise<Socket> {
+  const socket = connect(Number(new URL(url).port), '127.0.0.1');
+  socket.on('error', () => {}); // A reset is an end as well.
+  onTestFinished(() => void socket.destroy());
+  await once(socket, 'connect');
+  return socket;
+}
+
+test('requests of one connection are answered one after another, all of them, in order', async () => {
+  const { url } = await started();
+  const paths = Array.from({ length: 3_000 }, (_, index) => `/${index}`);
+  const requests = paths.map((path) => requestFor(path));
+  const last = 'GET /last HTTP/1.1\r\nHost: mirror\r\nConnection: close\r\n\r\n';
+  const answers = await sendRaw(new URL(url).host, [...requests, last].join(''));
+  expect(answers.map(({ body }) => body)).toEqual([...paths, '/last']);
+});
+
+test('what a connection asks beyond a few requests is not read from it until those are answered', async () => {
+  const { url, held, begun, count } = await started();
+  const socket = await connected(url);
+  socket.resume();
+  socket.write(requestFor('/held') + requestFor('/next').repeat(200_000));
+  await expect.poll(() => count('/held')).toBe(1);
+  await caughtUp({ url });
+  expect(begun[0]?.socket.bytesRead).toBeLessThan(200_000);
+  expect(count('/next')).toBe(0);
+  held.open();
+  await expect.poll(() => count('/next')).toBeGreaterThan(10_000);
+});
+
+test('a connection that brings more than all may have waiting is closed, and others are served', async () => {
+  const rejected: string[] = [];
+  const { url } = await started({ maxPipelined: 20, onRejected: (reason) => rejected.push(reason) });
+  const [first, second] = [await connected(url), await connected(url)];
+  first.write(requestFor('/held') + requestFor('/next').repeat(10));
+  second.write(requestFor('/held') + requestFor('/next').repeat(11));
+  await once(second.resume(), 'close');
+  expect(rejected).toEqual(['requests']);
+  expect((await ask({ url }, '/other')).status).toBe(200);
+});
+
+test('a client that leaves with requests waiting leaves none behind', async () => {
+  const { url, count, held } = await started({ maxPipelined: 5 });
+  for (const turn of [1, 2, 3]) {
+    const socket = await connected(url);
+    socket.write(requestFor('/held') + requestFor('/next').repeat(5));
+    await expect.poll(() => count('/held')).toBe(turn);
+    await caughtUp({ url });
+    socket.destroy();
+    await caughtUp({ url });
+  }
+  held.open();
+  await caughtUp({ url });
+  expect(count('/next')).toBe(0);
+});
