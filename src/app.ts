@@ -55,6 +55,8 @@ export interface App {
   beginDraining(): void;
   /** Asks every upstream for a sign of life, and waits for none: the log and readyz say which cannot be reached. */
   knock(): void;
+  /** A failure that no code handled: logged with its stack and counted. It ends nobody's pull. */
+  reportUnhandled(cause: unknown): void;
   /** Follows a changed configuration, as far as that can be done while running; see sectionsThatNeedRestart. */
   reload(changed: Config): void;
 }
@@ -169,6 +171,10 @@ export function createApp({
       state.isDraining = true;
     },
     knock: () => knockAtAll(upstreams, config),
+    reportUnhandled: (cause) => {
+      log.logger.error({ err: cause }, 'unhandled rejection');
+      observer.unhandledRejection();
+    },
     reload: (changed) => {
       const former = upstreams;
       const next = directoryOf(changed, { version, clock, observer, pauses });
@@ -178,7 +184,7 @@ export function createApp({
       health.follow(changed.upstreams.map(({ name }) => name));
       log.logger.level = changed.log.level;
       // What runs on the former connections ends in peace.
-      void former.retire();
+      void former.retire().catch((cause: unknown) => observer.trouble({ part: 'upstream connections', cause }));
     },
   };
 }

@@ -69,6 +69,7 @@ program
         nodeVersion: process.version,
         ...stopSignals(),
         onReloadAsked: (reload) => process.on('SIGHUP', reload),
+        onUnhandledRejection: (report) => process.on('unhandledRejection', report),
         failpoint: failpointOf(process.env['LAYERWELL_FAILPOINT']),
       });
     }),

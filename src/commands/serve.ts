@@ -17,6 +17,8 @@ export interface ServeOptions {
   readonly hurry: AbortSignal;
   /** Calls back whenever the process is told to read its configuration again. */
   readonly onReloadAsked: (reload: () => void) => void;
+  /** Calls back with every failure that no code handled. The process goes on. */
+  readonly onUnhandledRejection: (report: (cause: unknown) => void) => void;
   readonly failpoint: FailpointHook;
 }
 
@@ -29,6 +31,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const config = await loadConfig({ file, env });
   const log = createLog({ level: config.log.level });
   const app = createApp({ config, version, nodeVersion, log, failpoint });
+  options.onUnhandledRejection((cause) => app.reportUnhandled(cause));
   for (const warning of warningsOf(config)) log.logger.warn({ warning }, 'configuration');
   const stop = await startInOrder(app.parts);
   const reloading = new Reloading({ file, env, started: config, apply: (changed) => app.reload(changed), log });

@@ -104,6 +104,10 @@ export function createInstruments(registry: Registry) {
     ),
     scrubbedBytes: make.counter('scrub_bytes_total', 'Stored content that was read once more and verified.'),
     lastScrub: make.gauge('scrub_last_completed_timestamp_seconds', 'When everything stored had last been verified.'),
+    unhandledRejections: make.counter(
+      'unhandled_rejections_total',
+      'Failures that no code handled. Each is a bug; the log has its stack.',
+    ),
     troubles: make.counter('internal_errors_total', 'Failures inside the mirror that no client hears of, by part.', [
       'part',
     ]),

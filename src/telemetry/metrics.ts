@@ -19,6 +19,7 @@ export interface MetricsDeps extends Readings {
 }
 
 export interface Metrics extends Observer {
+  unhandledRejection(): void;
   /** The Prometheus text format. */
   text(): Promise<string>;
   readonly contentType: string;
@@ -80,6 +81,7 @@ export function createMetrics(deps: MetricsDeps): Metrics {
       tell.scrubbedBytes.inc(bytes);
       tell.lastScrub.setToCurrentTime();
     },
+    unhandledRejection: () => tell.unhandledRejections.inc(),
     trouble: (event) => {
       tell.troubles.inc({ part: event.part });
       deps.onTrouble(event);

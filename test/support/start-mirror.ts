@@ -19,6 +19,8 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** What is run; by default the source. */
   readonly program?: string;
+  /** What it does wrong when it gets SIGUSR2; see process-faults.ts. */
+  readonly fault?: 'unhandled-rejection' | 'uncaught-exception';
 }
 
 /** Starts the program as an operator would, and waits until it says that it listens. */
@@ -53,6 +55,7 @@ export class RunningMirror {
   readonly dataDirectory: string;
   readonly #place: Place;
   #process: StartedProcess | undefined;
+  #hasFault = false;
   #config: MirrorConfig = {};
 
   constructor(place: Place) {
@@ -76,10 +79,13 @@ export class RunningMirror {
     return join(this.#place.directory, 'mirror.config.json');
   }
 
-  async start(config: MirrorConfig, { env = {}, program = 'src/main.ts' }: StartOptions = {}): Promise<void> {
+  async start(config: MirrorConfig, { env, program = 'src/main.ts', fault }: StartOptions = {}): Promise<void> {
     await this.writeConfig(config);
-    const args = [program, 'serve', '--config', this.configFile];
-    const process_ = new StartedProcess(process.execPath, args, { env });
+    this.#hasFault = fault !== undefined;
+    const args = [...(fault ? ['--import', faults] : []), program, 'serve', '--config', this.configFile];
+    const process_ = new StartedProcess(process.execPath, args, {
+      env: { ...env, ...(fault && { TEST_FAULT: fault }) },
+    });
     this.#process = process_;
     await process_.waitUntil(() => this.logLines().some(({ msg }) => msg === 'listening'));
   }
@@ -97,14 +103,17 @@ export class RunningMirror {
     await writeFile(this.configFile, JSON.stringify(complete));
   }
 
-  /** With SIGTERM, as a service manager does. */
+  /** With SIGTERM, as a service manager does. @throws when something failed in this run that no code handled. */
   async stop(): Promise<Exit | undefined> {
-    return this.#process?.stop({ graceMs: 30_000 });
+    const exit = await this.#process?.stop({ graceMs: 30_000 });
+    this.#throwIfUnhandled();
+    return exit;
   }
 
-  /** With SIGKILL, as a crash does. */
+  /** With SIGKILL, as a crash does. @throws likewise. */
   async kill(): Promise<void> {
     await this.#process?.stop({ signal: 'SIGKILL' });
+    this.#throwIfUnhandled();
   }
 
   send(signal: NodeJS.Signals): void {
@@ -127,12 +136,21 @@ export class RunningMirror {
     await this.#process?.waitUntil(() => this.logLines().some(isIt));
   }
 
+  #throwIfUnhandled(): void {
+    const failures = this.logLines().filter(({ msg }) => unhandled.has(msg));
+    if (failures.length > 0 && !this.#hasFault) throw new Error(`nobody handled ${JSON.stringify(failures)}`);
+  }
+
   /** Its metrics as they are now. */
   async metrics(): Promise<Metrics> {
     const answer = await fetch(`${this.managementUrl}/metrics`);
     return parseMetrics(await answer.text());
   }
 }
+
+/** Loaded before the program. */
+const faults = join(import.meta.dirname, 'process-faults.ts');
+const unhandled = new Set<unknown>(['unhandled rejection', 'uncaught exception']);
 
 /** The last line may still be arriving. */
 function parsedLine(line: string): readonly Record<string, unknown>[] {

@@ -1,0 +1,28 @@
+import { expect, test } from 'vitest';
+import { ask } from '../support/client.ts';
+import { startFakeRegistry } from '../support/fake-registry.ts';
+import { image } from '../support/images.ts';
+import { mirrorOf, startMirror } from '../support/start-mirror.ts';
+
+const repository = 'library/app';
+const path = `/v2/${repository}/manifests/1`;
+const built = image();
+
+async function started(fault: 'unhandled-rejection' | 'uncaught-exception') {
+  const upstream = await startFakeRegistry();
+  upstream.content.add(repository, '1', built);
+  return startMirror(mirrorOf(upstream), { fault });
+}
+
+test('a failure that no code handles is logged with its stack and counted, and the process goes on serving', async () => {
+  const mirror = await started('unhandled-rejection');
+  expect((await mirror.metrics()).sum('layerwell_unhandled_rejections_total')).toBe(0);
+  mirror.send('SIGUSR2');
+  await mirror.logged(({ msg }) => msg === 'unhandled rejection');
+  const line = mirror.logLines().find(({ msg }) => msg === 'unhandled rejection');
+  expect(line).toMatchObject({ level: 50, err: { message: 'a failure that nobody handles' } });
+  expect(JSON.stringify(line)).toContain('process-faults.ts');
+  expect((await ask(mirror, path)).body.equals(built.manifest.bytes)).toBe(true);
+  expect((await mirror.metrics()).sum('layerwell_unhandled_rejections_total')).toBe(1);
+  expect(await mirror.stop()).toEqual({ code: 0, signal: null });
+});
