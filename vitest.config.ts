@@ -6,8 +6,6 @@ const common = {
   // A busy machine takes its time; what comes is looked for until then.
   expect: { poll: { timeout: 15_000 } },
   hookTimeout: 60_000,
-  // Many tests drive real processes. In CI each gets a second chance on a machine that stalled; at a desk it must pass the first time.
-  retry: process.env['CI'] === undefined ? 0 : 1,
 };
 
 const real = ['test/clients/**/*.test.ts', 'test/upstream-real/**/*.test.ts', 'test/support/docker-registry.test.ts'];
