@@ -54,8 +54,10 @@ export async function answerBlob(
 
 async function answerOnce(ctx: RegistryContext, deps: BlobAnswerDeps, place: Place, digest: Digest): Promise<void> {
   const blob = await deps.mirror.blob(place, digest, ctx.state.exchange);
+  let closing: PromiseLike<void> | undefined;
+  const close = () => (closing ??= blob.source[Symbol.asyncDispose]());
   // A reader that waits for a download must not wait on for a client that left.
-  const leave = () => void blob.source[Symbol.asyncDispose]();
+  const leave = () => void close().then(undefined, () => {}); // It is awaited below.
   ctx.res.once('close', leave);
   try {
     if (ctx.res.destroyed) return;
@@ -70,7 +72,7 @@ async function answerOnce(ctx: RegistryContext, deps: BlobAnswerDeps, place: Pla
     );
   } finally {
     ctx.res.off('close', leave);
-    await blob.source[Symbol.asyncDispose]();
+    await close();
   }
 }
 

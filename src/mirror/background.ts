@@ -61,7 +61,7 @@ export class Background {
   }
 
   #run(part: string, work: () => Promise<void>): Promise<void> {
-    const done: Promise<void> = work()
+    const done: Promise<void> = Promise.try(work)
       .catch((cause: unknown) => this.#observer.trouble({ part, cause }))
       .finally(() => this.#running.delete(done));
     this.#running.add(done);

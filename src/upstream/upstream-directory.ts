@@ -40,7 +40,8 @@ export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstre
   const patterns = patternEntries(deps.entries);
   const matched = new LRUCache<string, RegistryClient>({
     max: deps.maxMatchedNames ?? 256,
-    dispose: (client) => void client.retire(),
+    dispose: (client) =>
+      void client.retire().catch((cause: unknown) => deps.observer.trouble({ part: 'upstream connections', cause })),
   });
 
   const findMatching = (name: HostName): Upstream | undefined => {
