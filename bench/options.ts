@@ -12,8 +12,15 @@ export const scenarioNames = [
 ] as const;
 export type ScenarioName = (typeof scenarioNames)[number];
 
+/** Bounds that Layerwell alone is held to. */
+export const boundNames = ['eviction-kept', 'slow-downloads', 'unread-manifests', 'ranges-no-room'] as const;
+export type BoundName = (typeof boundNames)[number];
+
+export type MeasuredName = ScenarioName | BoundName;
+export const measuredNames: readonly MeasuredName[] = [...scenarioNames, ...boundNames];
+
 export interface BenchOptions {
-  readonly only: ReadonlySet<ScenarioName>;
+  readonly only: ReadonlySet<MeasuredName>;
   readonly runs: number;
   /** What is started as Layerwell, from the top of the repository. */
   readonly program: string;
@@ -39,7 +46,7 @@ export function parseOptions(args: readonly string[], defaultReportFile: string)
   if (!Number.isInteger(runs) || runs < 1)
     throw new Error(`--runs: expected a whole number above 0, got ${values.runs}`);
   return {
-    only: values.only === undefined ? new Set(scenarioNames) : new Set(values.only.split(',').map(parseScenario)),
+    only: values.only === undefined ? new Set(measuredNames) : new Set(values.only.split(',').map(parseName)),
     runs,
     program: values.program,
     workDirectory: values['work-dir'],
@@ -47,9 +54,9 @@ export function parseOptions(args: readonly string[], defaultReportFile: string)
   };
 }
 
-function parseScenario(text: string): ScenarioName {
-  const found = scenarioNames.find((name) => name === text.trim());
+function parseName(text: string): MeasuredName {
+  const found = measuredNames.find((name) => name === text.trim());
   if (found === undefined)
-    throw new Error(`--only: no measurement is called ${text}; there are ${scenarioNames.join(', ')}`);
+    throw new Error(`--only: no measurement is called ${text}; there are ${measuredNames.join(', ')}`);
   return found;
 }

@@ -1,6 +1,7 @@
 import type { Summary } from './samples.ts';
 import { tableOf } from './table.ts';
-import { type Verdict, verdictsOn } from './targets.ts';
+import type { Bound } from './bounds/bound.ts';
+import { type Verdict, verdictOn, verdictsOn } from './targets.ts';
 
 export interface ReportFacts {
   readonly date: Date;
@@ -8,8 +9,14 @@ export interface ReportFacts {
   readonly machine: readonly string[];
 }
 
+/** All that was measured. */
+export interface Results {
+  readonly summaries: readonly Summary[];
+  readonly bounds: readonly Bound[];
+}
+
 /** The whole report as Markdown. */
-export function reportOf(summaries: readonly Summary[], { date, runs, machine }: ReportFacts): string {
+export function reportOf({ summaries, bounds }: Results, { date, runs, machine }: ReportFacts): string {
   return `# What the bench measured
 
 Written by \`npm run bench\` on ${date.toISOString().slice(0, 10)}; \`README.md\` says how each number comes about.
@@ -21,7 +28,7 @@ ${tableOf(summaries)}
 
 ## Targets
 
-${verdictsOn(summaries).map(verdictLine).join('\n')}
+${[...verdictsOn(summaries), ...bounds.map(verdictOn)].map(verdictLine).join('\n')}
 `;
 }
 

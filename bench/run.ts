@@ -2,7 +2,9 @@ import { mkdtempDisposable, writeFile } from 'node:fs/promises';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { machineFacts } from './machine.ts';
-import { parseOptions, scenarioNames } from './options.ts';
+import { boundNames, parseOptions, scenarioNames } from './options.ts';
+import type { Bound } from './bounds/bound.ts';
+import { measureBound } from './bounds/bounds.ts';
 import { reportOf } from './report.ts';
 import { type Sample, summarise } from './samples.ts';
 import { measure } from './scenarios/scenarios.ts';
@@ -38,11 +40,18 @@ for (const scenario of scenarioNames.filter((name) => options.only.has(name))) {
   process.stderr.write(`${scenario}: measured in ${Math.round((performance.now() - startedAtMs) / 1_000)} s\n`);
 }
 
+const bounds: Bound[] = [];
+for (const name of boundNames.filter((one) => options.only.has(one))) {
+  const startedAtMs = performance.now();
+  bounds.push(...(await measureBound(name, stage)));
+  process.stderr.write(`${name}: measured in ${Math.round((performance.now() - startedAtMs) / 1_000)} s\n`);
+}
+
 const facts = {
   date: new Date(),
   runs: options.runs,
   machine: [...(await machineFacts(tools, options.program)), loadFact],
 };
-const report = reportOf(summarise(samples), facts);
+const report = reportOf({ summaries: summarise(samples), bounds }, facts);
 process.stdout.write(report);
 if (options.reportFile !== undefined) await writeFile(options.reportFile, report);

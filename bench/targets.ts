@@ -1,3 +1,4 @@
+import type { Bound } from './bounds/bound.ts';
 import type { ContenderName } from './contenders/contender.ts';
 import type { MeasurementName, Summary } from './samples.ts';
 import { cpuRatioTo, ratioTo } from './table.ts';
@@ -50,8 +51,12 @@ export function verdictsOn(summaries: readonly Summary[]): readonly Verdict[] {
   ].flatMap((verdict) => verdict ?? []);
 }
 
+export function verdictOn({ what, measured, limit }: Bound): Verdict {
+  return { target: `${what} ≤ ${limit}`, measured, isMet: measured <= limit };
+}
+
 function atMost(what: string, measured: number | undefined, limit: number): Verdict | undefined {
-  return measured === undefined ? undefined : { target: `${what} ≤ ${limit}`, measured, isMet: measured <= limit };
+  return measured === undefined ? undefined : verdictOn({ what, measured, limit });
 }
 
 function atLeast(what: string, measured: number | undefined, limit: number): Verdict | undefined {

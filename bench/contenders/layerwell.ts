@@ -6,16 +6,20 @@ import type { Contender, Site } from './contender.ts';
 /**
  * Layerwell with the defaults of its configuration, but for its ports, its store and its one upstream.
  * @param options.nodeFlags such as `--cpu-prof`.
+ * @param options.config goes over the rest, a section at a time.
  */
 export async function startLayerwell(
   site: Site,
   upstreamUrl: string,
-  options: { readonly nodeFlags?: readonly string[] } = {},
+  options: { readonly nodeFlags?: readonly string[]; readonly config?: object } = {},
 ): Promise<Contender> {
   const [port, managementPort] = [await freePort(), await freePort()];
   await mkdir(site.folder, { recursive: true });
   const configFile = join(site.folder, 'mirror.config.json');
-  await writeFile(configFile, configOf({ port, managementPort, folder: site.folder, upstreamUrl }));
+  await writeFile(
+    configFile,
+    configOf({ port, managementPort, folder: site.folder, upstreamUrl }, options.config ?? {}),
+  );
   const program = join(import.meta.dirname, '../..', site.program);
   const server = await startServer(
     {
@@ -30,11 +34,15 @@ export async function startLayerwell(
   return { ...server, name: 'Layerwell', url: `http://127.0.0.1:${port}` };
 }
 
-function configOf(values: { port: number; managementPort: number; folder: string; upstreamUrl: string }): string {
+function configOf(
+  values: { port: number; managementPort: number; folder: string; upstreamUrl: string },
+  more: { readonly storage?: object },
+): string {
   return JSON.stringify({
+    ...more,
     listen: { host: '127.0.0.1', port: values.port },
     management: { host: '127.0.0.1', port: values.managementPort },
-    storage: { driver: 'filesystem', path: join(values.folder, 'store') },
+    storage: { ...more.storage, driver: 'filesystem', path: join(values.folder, 'store') },
     index: { driver: 'sqlite', path: join(values.folder, 'index.sqlite') },
     defaultUpstream: 'upstream.test',
     upstreams: { 'upstream.test': { url: values.upstreamUrl } },

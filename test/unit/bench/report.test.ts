@@ -55,8 +55,21 @@ test('the most memory of any run is judged, not the median', () => {
 
 test('the report says which target was missed, and by which number', () => {
   const samples = [byTag('bare Koa', 20_000), byTag('Layerwell', 9_000)];
-  const report = reportOf(summarise(samples), { date: new Date(0), runs: 1, machine: ['2 processors'] });
+  const report = reportOf(
+    { summaries: summarise(samples), bounds: [] },
+    { date: new Date(0), runs: 1, machine: ['2 processors'] },
+  );
   expect(report).toContain('- **missed**: warm manifest by tag: requests/s, × bare Koa ≥ 0.6 (0.45)');
   expect(report).toContain('- 2 processors');
   expect(report).toMatch(/\| warm manifest by tag \| bare Koa +\| 10,000\/s \|/);
+});
+
+test('a bound is judged by its limit', () => {
+  const bounds = [
+    { what: 'memory gained, MiB', measured: 160, limit: 160 },
+    { what: 'ms a victim', measured: 5.2, limit: 5 },
+  ];
+  const report = reportOf({ summaries: [], bounds }, { date: new Date(0), runs: 1, machine: [] });
+  expect(report).toContain('- met: memory gained, MiB ≤ 160 (160)');
+  expect(report).toContain('- **missed**: ms a victim ≤ 5 (5.2)');
 });

@@ -1,0 +1,20 @@
+import type { BoundName } from '../options.ts';
+import type { Stage } from '../scenarios/stage.ts';
+import type { Bound } from './bound.ts';
+import { measureEvictionBesideKept } from './eviction-beside-kept.ts';
+import { measureSlowDownloads, measureUnreadManifests } from './memory.ts';
+import { measureRangesWithoutRoom } from './ranges-without-room.ts';
+
+/** Measures one bound. @throws Error when the mirror answered wrongly: a number about wrong bytes means nothing. */
+export async function measureBound(name: BoundName, stage: Stage): Promise<readonly Bound[]> {
+  switch (name) {
+    case 'eviction-kept':
+      return measureEvictionBesideKept(stage);
+    case 'slow-downloads':
+      return measureSlowDownloads(stage);
+    case 'unread-manifests':
+      return measureUnreadManifests(stage);
+    case 'ranges-no-room':
+      return measureRangesWithoutRoom(stage);
+  }
+}

@@ -1,0 +1,54 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Index } from '../../src/mirror/ports.ts';
+import { Space } from '../../src/mirror/space.ts';
+import { digestOf } from '../../src/oci/digest.ts';
+import { parseRepository } from '../../src/oci/reference.ts';
+import { RecordingObserver } from '../unit/upstream/recording-observer.ts';
+import { ManualClock } from './manual-clock.ts';
+import { MemoryRecords } from './memory-records.ts';
+
+/** What `storage.keep` must say for the kept items. */
+export const keptGlob = 'docker.io/kept/*';
+export const itemBytes = 4096;
+const kept = { upstream: 'docker.io', repository: parseRepository('kept/app') };
+const cold = { upstream: 'docker.io', repository: parseRepository('cold/app') };
+
+/** Notes blobs that are kept, and after them blobs that may be evicted: by last use alone the kept ones would go first. */
+export async function noteKeptAndVictims(
+  index: Index,
+  { keptItems, victims }: { readonly keptItems: number; readonly victims: number },
+): Promise<void> {
+  for (let number = 0; number < keptItems + victims; number += 1) {
+    const digest = digestOf(Buffer.from(String(number)));
+    const of = number < keptItems ? kept : cold;
+    index.noteContent({ digest, size: itemBytes, isManifest: false, names: [], usedAtMs: number });
+    index.noteLink({ of, kind: 'blob', digest, mediaType: undefined, size: itemBytes });
+    if (number % 100 === 0) await nextTurn();
+  }
+  await index.totals();
+}
+
+/** The space of a store that is exactly full, and how much was removed from it. */
+export async function fullSpace(index: Index): Promise<{ readonly space: Space; readonly removed: () => number }> {
+  let removed = 0;
+  const { bytes } = await index.totals();
+  const space = new Space({
+    index,
+    records: new MemoryRecords(),
+    clock: new ManualClock(),
+    observer: new RecordingObserver(),
+    limits: { maxBytes: bytes, minFreeBytes: 0 },
+    unusedForMs: Infinity,
+    onEvicted: () => {},
+    store: {
+      remove: async () => {
+        removed += 1;
+      },
+      isBeingRead: () => false,
+      pendingBytes: () => 0,
+      freeBytes: async () => 1e15,
+      dropInterrupted: async () => 0,
+    },
+  });
+  return { space, removed: () => removed };
+}
