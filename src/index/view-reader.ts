@@ -1,6 +1,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { EvictableContent, EvictionPosition, Link, RepositoryId, Totals } from '../mirror/ports.ts';
 import { type Digest, parseDigest } from '../oci/digest.ts';
+import { isMediaType } from '../oci/media-types.ts';
 import { fullName, repositoryNamed } from './repository-name.ts';
 import { numberIn, type Row, textIn } from './rows.ts';
 
@@ -99,7 +100,7 @@ export class ViewReader {
 function linkIn(row: Row): Pick<Link, 'of' | 'mediaType' | 'size'> {
   return {
     of: repositoryNamed(textIn(row, 'repository')),
-    mediaType: row['media_type'] === null ? undefined : textIn(row, 'media_type'),
+    mediaType: isMediaType(row['media_type']) ? row['media_type'] : undefined,
     size: row['size'] === null ? undefined : numberIn(row, 'size'),
   };
 }

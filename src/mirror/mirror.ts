@@ -2,6 +2,7 @@ import type { Digest } from '../oci/digest.ts';
 import { isDigest } from '../oci/digest.ts';
 import { parseHostName } from '../oci/host-name.ts';
 import type { Descriptor } from '../oci/manifest.ts';
+import type { MediaType } from '../oci/media-types.ts';
 import { isRepository, type Reference } from '../oci/reference.ts';
 import type { Access } from './access.ts';
 import type { BlobHead, Blobs } from './blobs.ts';
@@ -33,7 +34,7 @@ export interface Place {
 
 export interface ServedManifest {
   readonly digest: Digest;
-  readonly mediaType: string;
+  readonly mediaType: MediaType;
   readonly size: number;
   /** Absent where only HEAD was asked and the manifest is not cached. */
   readonly bytes: Uint8Array | undefined;

@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import type { Digest } from '../oci/digest.ts';
 import type { HostName } from '../oci/host-name.ts';
 import type { Descriptor } from '../oci/manifest.ts';
+import type { MediaType } from '../oci/media-types.ts';
 import type { Reference, Repository, Tag } from '../oci/reference.ts';
 
 /** What the mirror needs from the clock. Tests pass one they can turn by hand. */
@@ -92,13 +93,13 @@ export type RepositoryVisibility = 'public' | 'hidden';
 /** What a registry says of a manifest without sending it. Some leave out the digest or the length. */
 export interface ManifestHead {
   readonly digest: Digest | undefined;
-  readonly mediaType: string | undefined;
+  readonly mediaType: MediaType | undefined;
   readonly size: number | undefined;
 }
 
 export interface FetchedManifest {
   readonly digest: Digest;
-  readonly mediaType: string;
+  readonly mediaType: MediaType;
   readonly bytes: Uint8Array;
 }
 
@@ -260,7 +261,8 @@ export interface Link {
   readonly of: RepositoryId;
   readonly kind: 'manifest' | 'blob';
   readonly digest: Digest;
-  readonly mediaType: string | undefined;
+  /** Of a manifest. */
+  readonly mediaType: MediaType | undefined;
   readonly size: number | undefined;
 }
 

@@ -1,6 +1,7 @@
 import { type Digest, isDigest } from '../oci/digest.ts';
 import type { Descriptor } from '../oci/manifest.ts';
 import { isDescriptor } from '../oci/manifest.ts';
+import { isMediaType, type MediaType } from '../oci/media-types.ts';
 import type { Tag } from '../oci/reference.ts';
 import type { RepositoryVisibility } from './ports.ts';
 
@@ -9,7 +10,7 @@ export interface TagRecord {
   readonly digest: Digest;
   /** The digest before the tag last moved. */
   readonly previous?: Digest;
-  readonly mediaType: string;
+  readonly mediaType: MediaType;
   readonly size: number;
   /** When the upstream last confirmed it. */
   readonly confirmedAtMs: number;
@@ -17,7 +18,7 @@ export interface TagRecord {
 
 /** A repository may serve this manifest. */
 export interface ManifestRecord {
-  readonly mediaType: string;
+  readonly mediaType: MediaType;
   readonly size: number;
   readonly firstServedAtMs: number;
 }
@@ -59,14 +60,14 @@ export function parseTagRecord(value: unknown, wantedTag: Tag): TagRecord | unde
   if (!isObject(value)) return undefined;
   const { tag = wantedTag, digest, previous, mediaType, size, confirmedAtMs } = value;
   if (tag !== wantedTag) return undefined;
-  if (!isDigest(digest) || !isText(mediaType) || !isCount(size) || !isCount(confirmedAtMs)) return undefined;
+  if (!isDigest(digest) || !isMediaType(mediaType) || !isCount(size) || !isCount(confirmedAtMs)) return undefined;
   return { digest, mediaType, size, confirmedAtMs, ...(isDigest(previous) && { previous }) };
 }
 
 export function parseManifestRecord(value: unknown): ManifestRecord | undefined {
   if (!isObject(value)) return undefined;
   const { mediaType, size, firstServedAtMs } = value;
-  if (!isText(mediaType) || !isCount(size) || !isCount(firstServedAtMs)) return undefined;
+  if (!isMediaType(mediaType) || !isCount(size) || !isCount(firstServedAtMs)) return undefined;
   return { mediaType, size, firstServedAtMs };
 }
 

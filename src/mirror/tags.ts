@@ -176,11 +176,10 @@ export class Tags {
     const { upstream, of, tag } = question;
     const { digest, mediaType, size } = await upstream.headManifest(of.repository, tag, waiting);
     if (digest === undefined) return this.#get(question, known, waiting);
-    if (digest !== known.digest && (mediaType === undefined || size === undefined))
-      return this.#get(question, known, waiting);
-    return digest === known.digest
-      ? this.#note(question, { ...known, confirmedAtMs: this.#deps.clock.now() }, known)
-      : this.#note(question, this.#record({ digest, mediaType, size }, known), known);
+    if (digest === known.digest)
+      return this.#note(question, { ...known, confirmedAtMs: this.#deps.clock.now() }, known);
+    if (mediaType === undefined || size === undefined) return this.#get(question, known, waiting);
+    return this.#note(question, this.#record({ digest, mediaType, size }, known), known);
   }
 
   async #first(question: Question, waiting: Waiting): Promise<ResolvedTag> {
@@ -200,15 +199,12 @@ export class Tags {
     return { ...resolved, cache: { word: 'miss', upstreamStatus: 200, stored: true } };
   }
 
-  #record(
-    found: { digest: TagRecord['digest']; mediaType: string | undefined; size: number | undefined },
-    known: TagRecord | undefined,
-  ): TagRecord {
+  #record(found: Pick<TagRecord, 'digest' | 'mediaType' | 'size'>, known: TagRecord | undefined): TagRecord {
     const previous = known?.digest === found.digest ? known.previous : known?.digest;
     return {
       digest: found.digest,
-      mediaType: found.mediaType ?? known?.mediaType ?? '',
-      size: found.size ?? known?.size ?? 0,
+      mediaType: found.mediaType,
+      size: found.size,
       confirmedAtMs: this.#deps.clock.now(),
       ...(previous && { previous }),
     };

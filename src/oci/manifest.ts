@@ -1,4 +1,5 @@
 import { type Digest, isDigest } from './digest.ts';
+import { isMediaType, type MediaType } from './media-types.ts';
 
 /** OCI image-spec, "Descriptor", as far as the mirror looks at it. Everything else of it is kept as it came. */
 export interface Descriptor {
@@ -24,10 +25,26 @@ export function namedBy(bytes: Uint8Array): readonly Descriptor[] {
   return listed.filter(isDescriptor).filter((descriptor) => descriptor['urls'] === undefined);
 }
 
-/** The media type a manifest claims for itself, where it does. */
-export function claimedMediaType(bytes: Uint8Array): string | undefined {
-  const claimed = parseJsonObject(bytes)?.['mediaType'];
-  return typeof claimed === 'string' ? claimed : undefined;
+/** What bytes that are said to be a manifest look like, as far as that can be told without their digest. */
+export interface ManifestShape {
+  /** The media type it claims for itself. */
+  readonly mediaType: MediaType | undefined;
+  /** Whether it has what manifests have. An error page in JSON has none of it. */
+  readonly hasManifestFields: boolean;
+}
+
+/** image-spec and Docker's schema 1 and 2: each kind of manifest has at least one of these. */
+const manifestFields = ['schemaVersion', 'mediaType', 'config', 'layers', 'manifests', 'blobs'];
+
+/** @returns undefined when the bytes are no JSON object: empty, cut or a page of HTML. */
+export function manifestShapeOf(bytes: Uint8Array): ManifestShape | undefined {
+  const manifest = parseJsonObject(bytes);
+  if (!manifest) return undefined;
+  const claimed = manifest['mediaType'];
+  return {
+    mediaType: isMediaType(claimed) ? claimed : undefined,
+    hasManifestFields: manifestFields.some((field) => manifest[field] !== undefined),
+  };
 }
 
 export function isDescriptor(value: unknown): value is Descriptor {

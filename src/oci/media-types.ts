@@ -1,15 +1,32 @@
-export const ociManifest = 'application/vnd.oci.image.manifest.v1+json';
-export const ociIndex = 'application/vnd.oci.image.index.v1+json';
-export const dockerManifest = 'application/vnd.docker.distribution.manifest.v2+json';
-export const dockerManifestList = 'application/vnd.docker.distribution.manifest.list.v2+json';
+declare const checked: unique symbol;
+/** `type/subtype` without parameters, checked: ASCII, at most 255 characters, safe as a header. Made only by {@link mediaTypeIn} and {@link isMediaType}. */
+export type MediaType = string & { readonly [checked]: 'MediaType' };
+
+/** RFC 6838 §4.2: each name at most 127 characters. */
+const grammar = /^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}\/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$/;
+
+export function isMediaType(text: unknown): text is MediaType {
+  return typeof text === 'string' && grammar.test(text);
+}
+
+/** `text/html; charset=utf-8` → `text/html`. @returns undefined when it is no media type. */
+export function mediaTypeIn(text: string | undefined): MediaType | undefined {
+  const name = (text?.split(';', 1)[0] ?? '').trim();
+  return isMediaType(name) ? name : undefined;
+}
+
+export const ociManifest = known('application/vnd.oci.image.manifest.v1+json');
+export const ociIndex = known('application/vnd.oci.image.index.v1+json');
+export const dockerManifest = known('application/vnd.docker.distribution.manifest.v2+json');
+export const dockerManifestList = known('application/vnd.docker.distribution.manifest.list.v2+json');
 
 /**
  * What the mirror asks every upstream for, whatever its client accepts: one constant list, so that what a tag means never
  * depends on who asked first (GitLab's dependency proxy cached only x86_64 until 16.3 because it did).
  */
-export const acceptedManifests: readonly string[] = [ociIndex, dockerManifestList, ociManifest, dockerManifest];
+export const acceptedManifests: readonly MediaType[] = [ociIndex, dockerManifestList, ociManifest, dockerManifest];
 
-/** `text/html; charset=utf-8` → `text/html`. */
-export function withoutParameters(mediaType: string): string {
-  return (mediaType.split(';')[0] ?? '').trim();
+function known(name: string): MediaType {
+  if (!isMediaType(name)) throw new Error(`${name} is no media type`);
+  return name;
 }

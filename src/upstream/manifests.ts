@@ -1,8 +1,8 @@
 import type { FetchedManifest, ManifestHead, Waiting } from '../mirror/ports.ts';
 import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts';
 import { UpstreamError } from '../oci/errors.ts';
-import { claimedMediaType, maxManifestBytes } from '../oci/manifest.ts';
-import { acceptedManifests, withoutParameters } from '../oci/media-types.ts';
+import { type ManifestShape, manifestShapeOf, maxManifestBytes } from '../oci/manifest.ts';
+import { acceptedManifests, type MediaType, mediaTypeIn } from '../oci/media-types.ts';
 import type { Reference, Repository } from '../oci/reference.ts';
 import { contentLengthOf, headerOf } from './answer-headers.ts';
 import type { Answer } from './exchange.ts';
@@ -21,12 +21,16 @@ export async function headManifest(
   if (answer.status !== 200) throw await requests.failureOf(answer, 'MANIFEST_UNKNOWN');
   return {
     digest: isDigest(reference) ? confirmed(reference, answer) : digestIn(answer),
-    mediaType: manifestType(headerOf(answer.headers, 'content-type')),
+    mediaType: typeInHeaders(answer),
     size: contentLengthOf(answer.headers),
   };
 }
 
-/** @throws OciError MANIFEST_UNKNOWN, NAME_UNKNOWN or DENIED; UpstreamError, `misbehaving` when the bytes are not what was asked for. */
+/**
+ * By digest the bytes are what the digest names, whatever they look like. By tag they must be a manifest: an upstream in trouble, or
+ * somebody in between, sends empty, cut and foreign bodies under a manifest's type.
+ * @throws OciError MANIFEST_UNKNOWN, NAME_UNKNOWN or DENIED; UpstreamError, `misbehaving` when the bytes are not what was asked for.
+ */
 export async function getManifest(
   requests: Requests,
   repository: Repository,
@@ -36,7 +40,19 @@ export async function getManifest(
   const answer = await requests.ask(manifestRequest(requests, 'GET', repository, reference), options);
   if (answer.status !== 200) throw await requests.failureOf(answer, 'MANIFEST_UNKNOWN');
   const bytes = await readAtMost(answer, maxManifestBytes);
-  return { digest: verifiedDigest(bytes, reference, answer), mediaType: mediaTypeOf(bytes, answer), bytes };
+  const digest = verifiedDigest(bytes, reference, answer);
+  const toldType = typeInHeaders(answer);
+  if (isDigest(reference) && toldType) return { digest, mediaType: toldType, bytes };
+  const shape = manifestShapeOf(bytes);
+  const mediaType = toldType ?? manifestType(shape?.mediaType);
+  const isManifest = isDigest(reference) || isManifestShape(shape, answer);
+  if (!isManifest || !mediaType) throw noManifest(answer);
+  return { digest, mediaType, bytes };
+}
+
+/** Where the registry names the digest, it vouches for the bytes, and a type of tomorrow may have other fields. */
+function isManifestShape(shape: ManifestShape | undefined, answer: Answer): boolean {
+  return shape !== undefined && (shape.hasManifestFields || digestIn(answer) !== undefined);
 }
 
 function manifestRequest(
@@ -80,15 +96,18 @@ function digestIn({ headers }: Answer): Digest | undefined {
   return isDigest(digest) ? digest : undefined;
 }
 
-/** What the headers say, else what the manifest says of itself: some registries send `text/plain` or nothing. */
-function mediaTypeOf(bytes: Uint8Array, { headers, url }: Answer): string {
-  const mediaType = manifestType(headerOf(headers, 'content-type')) ?? manifestType(claimedMediaType(bytes));
-  if (mediaType !== undefined) return mediaType;
-  throw new UpstreamError('misbehaving', `${url.host} sent something that is no manifest`);
+function typeInHeaders({ headers }: Answer): MediaType | undefined {
+  return manifestType(mediaTypeIn(headerOf(headers, 'content-type')));
 }
 
-/** A manifest's type is a vendor's JSON; `text/html` and the like are pages of somebody in between (talos #5195). */
-function manifestType(text: string | undefined): string | undefined {
-  const mediaType = withoutParameters(text ?? '');
-  return /^application\/vnd\.[^\s]+\+(?:json|prettyjws)$/.test(mediaType) ? mediaType : undefined;
+/**
+ * A manifest's type is a vendor's JSON; `text/html` and the like are pages of somebody in between (talos #5195). Some registries send
+ * `text/plain` or nothing: then what the manifest says of itself counts.
+ */
+function manifestType(mediaType: MediaType | undefined): MediaType | undefined {
+  return mediaType && /^application\/vnd\..+\+(?:json|prettyjws)$/.test(mediaType) ? mediaType : undefined;
+}
+
+function noManifest({ url }: Answer): UpstreamError {
+  return new UpstreamError('misbehaving', `${url.host} sent something that is no manifest`);
 }

@@ -159,7 +159,7 @@ const evils: readonly Evil[] = [
   {
     what: '2,000 headers',
     asks: [[tag, 200]],
-    does: ({ response }) => sendManifest(response, {}, manyHeaders('v')),
+    does: ({ response }) => sendManifest(response, { schemaVersion: 2 }, manyHeaders('v')),
   },
   {
     what: '2,000 long headers',
@@ -196,14 +196,16 @@ test.each(evils)('$what is harmless', async (evil) => {
 });
 
 test('a second response that nobody asked for is not taken for the answer to the next question', async () => {
-  const [first, second] = ['first', 'second'].map((name) => JSON.stringify({ annotations: { name } }));
+  const [first, second] = ['first', 'second'].map((name) =>
+    JSON.stringify({ schemaVersion: 2, annotations: { name } }),
+  );
   const sent = (body = '') => wireAnswer('200 OK', { 'content-type': ociManifest }, body);
   const port = await freePort();
   const upstream = createRawServer((socket) => {
     socket.on('error', () => {});
     socket.setEncoding('latin1').on('data', (request: string) => {
       const isFirst = request.includes('/manifests/1');
-      socket.write(isFirst ? sent(first) + sent('{"annotations":{"name":"evil"}}') : sent(second));
+      socket.write(isFirst ? sent(first) + sent('{"schemaVersion":2,"annotations":{"name":"evil"}}') : sent(second));
     });
   });
   await once(upstream.listen(port, '127.0.0.1'), 'listening');

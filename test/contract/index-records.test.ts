@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Index, RecordKey } from '../../src/mirror/ports.ts';
 import type { Digest } from '../../src/oci/digest.ts';
+import { ociIndex, ociManifest } from '../../src/oci/media-types.ts';
 import {
   alpine,
   debian,
@@ -19,7 +20,8 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     test('tells of every record that spoke of it, and of no other', async () => {
       const index = await subject();
       const [gone, kept] = [noteManifest(index, 'gone', []), noteManifest(index, 'kept', [])];
-      for (const digest of [gone, kept]) index.noteLink(link(alpine, digest, { kind: 'manifest', mediaType: 'x' }));
+      for (const digest of [gone, kept])
+        index.noteLink(link(alpine, digest, { kind: 'manifest', mediaType: ociManifest }));
       index.noteLink(link(debian, gone));
       index.noteTag(alpine, latest, gone);
       index.noteTag(debian, latest, kept);
@@ -86,7 +88,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     function noteSharedLayer(index: Index): Digest {
       const layer = named('layer');
       const manifest = noteManifest(index, 'manifest', [layer]);
-      index.noteLink(link(alpine, manifest, { kind: 'manifest', mediaType: 'x' }));
+      index.noteLink(link(alpine, manifest, { kind: 'manifest', mediaType: ociManifest }));
       index.noteLink(link(debian, layer, { size: 99 }));
       return layer;
     }
@@ -140,14 +142,14 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       const index = await subject();
       const child = noteManifest(index, 'child', []);
       const top = noteManifest(index, 'index', [child]);
-      index.noteLink(link(alpine, top, { kind: 'manifest', mediaType: 'index' }));
+      index.noteLink(link(alpine, top, { kind: 'manifest', mediaType: ociIndex }));
       index.noteLink(link(debian, child));
-      index.noteLink(link(debian, child, { kind: 'manifest', mediaType: 'manifest', size: 5 }));
+      index.noteLink(link(debian, child, { kind: 'manifest', mediaType: ociManifest, size: 5 }));
       index.noteLink(link(debian, child, { kind: 'manifest', size: undefined }));
       await index.totals();
       index.noteLink(link(debian, child, { kind: 'manifest', size: undefined }));
       expect(await index.borrowableLink(alpine, child)).toEqual(
-        link(debian, child, { kind: 'manifest', mediaType: 'manifest', size: 5 }),
+        link(debian, child, { kind: 'manifest', mediaType: ociManifest, size: 5 }),
       );
     });
 

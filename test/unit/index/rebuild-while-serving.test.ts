@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { BlobStore, RecordStore } from '../../../src/mirror/ports.ts';
 import { digestOf } from '../../../src/oci/digest.ts';
+import { ociManifest } from '../../../src/oci/media-types.ts';
 import type { FileStores } from '../../support/file-stores.ts';
 import { gate } from '../../support/gate.ts';
 import {
@@ -41,7 +42,7 @@ describe('while a rebuild is under way', () => {
     const fresh = digestOf(Buffer.from('fresh'));
     const future = Date.now() + 1_000_000;
     index.noteContent({ digest: fresh, size: 1000, isManifest: true, names: [], usedAtMs: 1 });
-    index.noteLink({ of: local, kind: 'manifest', digest: fresh, mediaType: 'x', size: 1000 });
+    index.noteLink({ of: local, kind: 'manifest', digest: fresh, mediaType: ociManifest, size: 1000 });
     index.noteTag(alpine, latest, fresh);
     index.noteUse(built.manifest.digest, future);
     await index.totals();

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { Background } from '../../../src/mirror/background.ts';
 import { BlobLinks } from '../../../src/mirror/links.ts';
 import { parseRepository } from '../../../src/oci/reference.ts';
+import { ociManifest } from '../../../src/oci/media-types.ts';
 import { image, randomBlob } from '../../support/images.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { MemoryIndex } from '../../support/memory-index.ts';
@@ -31,9 +32,9 @@ function started() {
 
 /** A manifest that was served from a repository, as the index knows it. */
 function serve(index: MemoryIndex, of: typeof one): void {
-  const { digest, mediaType, bytes } = manifest;
+  const { digest, bytes } = manifest;
   index.noteContent({ digest, size: bytes.length, isManifest: true, names: [layer], usedAtMs: 0 });
-  index.noteLink({ of, kind: 'manifest', digest, mediaType, size: bytes.length });
+  index.noteLink({ of, kind: 'manifest', digest, mediaType: ociManifest, size: bytes.length });
 }
 
 test('a repository is not known to hold what nobody said of it', async () => {

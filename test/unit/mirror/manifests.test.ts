@@ -4,6 +4,7 @@ import { Background } from '../../../src/mirror/background.ts';
 import { createFreshnessPolicies } from '../../../src/mirror/freshness.ts';
 import { Manifests } from '../../../src/mirror/manifests.ts';
 import { parseRepository } from '../../../src/oci/reference.ts';
+import { ociManifest } from '../../../src/oci/media-types.ts';
 import { configOf } from '../../support/config.ts';
 import { fileStores } from '../../support/file-stores.ts';
 import { gate } from '../../support/gate.ts';
@@ -32,7 +33,7 @@ test('a manifest that comes again is not the next to be evicted while it is bein
   const memoryBytes = 1024 * 1024;
   const manifests = new Manifests({ ...stores, index, background, observer, policies, memoryBytes, makeRoom });
 
-  manifests.keep(of, manifest);
+  manifests.keep(of, { ...manifest, mediaType: ociManifest });
   expect(index.contents.get(manifest.digest)?.usedAtMs).toBe(stores.clock.now());
   disk.open();
   await background.idle();

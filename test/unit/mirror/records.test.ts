@@ -9,11 +9,12 @@ import {
   storedTagRecord,
 } from '../../../src/mirror/records.ts';
 import { parseTag } from '../../../src/oci/reference.ts';
+import { ociManifest } from '../../../src/oci/media-types.ts';
 import { descriptorOf, randomBlob } from '../../support/images.ts';
 
 const [one, two] = [randomBlob(1, 'one').digest, randomBlob(1, 'two').digest];
 const descriptor = descriptorOf(randomBlob(3));
-const tag = { digest: one, previous: two, mediaType: 'application/vnd.example+json', size: 5, confirmedAtMs: 7 };
+const tag = { digest: one, previous: two, mediaType: ociManifest, size: 5, confirmedAtMs: 7 };
 interface Kind {
   readonly kind: string;
   readonly parse: (value: unknown) => object | undefined;
@@ -46,7 +47,7 @@ test.each(kinds)(
     for (const key of Object.keys(record)) {
       const without = Object.fromEntries(Object.entries(record).filter(([name]) => name !== key));
       expect({ key, isRead: parse(without) !== undefined }).toEqual({ key, isRead: optional.includes(key) });
-      for (const wrong of [null, {}, Number.NaN, -1]) {
+      for (const wrong of [null, {}, Number.NaN, -1, 'no media type']) {
         expect({ key, isRead: parse({ ...record, [key]: wrong }) !== undefined }).toEqual({
           key,
           isRead: optional.includes(key),

@@ -23,7 +23,7 @@ function repositoryOf(images: readonly Image[], lost: readonly Content[] = [], n
       cached: async (_: unknown, digest: Digest) => {
         const found = manifests.get(digest);
         return found && !isIn(lost, digest) && !isIn(neverPulled, digest)
-          ? { ...found, firstServedAtMs: 0 }
+          ? { ...found, mediaType: ociIndex, firstServedAtMs: 0 }
           : undefined;
       },
     },
@@ -36,7 +36,7 @@ function repositoryOf(images: readonly Image[], lost: readonly Content[] = [], n
 }
 
 function tagOf(digest: Digest, previous?: Digest): TagRecord {
-  return { digest, mediaType: 'a/b', size: 1, confirmedAtMs: 0, ...(previous && { previous }) };
+  return { digest, mediaType: ociIndex, size: 1, confirmedAtMs: 0, ...(previous && { previous }) };
 }
 
 async function served(images: readonly Image[], lost: readonly Content[] = [], neverPulled: readonly Content[] = []) {

@@ -4,6 +4,7 @@ import type { RecordKey } from '../../../src/mirror/ports.ts';
 import { storedTagRecord, type TagRecord } from '../../../src/mirror/records.ts';
 import { TagBook } from '../../../src/mirror/tag-book.ts';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
+import { ociManifest } from '../../../src/oci/media-types.ts';
 import { gate } from '../../support/gate.ts';
 import { randomBlob } from '../../support/images.ts';
 import { MemoryIndex } from '../../support/memory-index.ts';
@@ -15,7 +16,7 @@ const tag = parseTag('1');
 const key: RecordKey = { kind: 'tag', of, tag };
 
 function meaning(name: string, confirmedAtMs: number): TagRecord {
-  return { digest: randomBlob(1, name).digest, mediaType: 'application/vnd.example+json', size: 1, confirmedAtMs };
+  return { digest: randomBlob(1, name).digest, mediaType: ociManifest, size: 1, confirmedAtMs };
 }
 
 const stored = (record: TagRecord): object => storedTagRecord(tag, record);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { claimedMediaType, isDescriptor, namedBy } from '../../../src/oci/manifest.ts';
+import { isDescriptor, manifestShapeOf, namedBy } from '../../../src/oci/manifest.ts';
 import { descriptorOf, image, multiPlatformImage, randomBlob, referrerOf } from '../../support/images.ts';
 
 const [one, two, three] = ['one', 'two', 'three'].map((name) => descriptorOf(randomBlob(10, name)));
@@ -74,8 +74,26 @@ test('bytes of all kinds name nothing, and break nothing', () => {
 test.each([
   { manifest: { mediaType: 'application/vnd.example+json' }, expected: 'application/vnd.example+json' },
   { manifest: { mediaType: 5 }, expected: undefined },
+  { manifest: { mediaType: 'application/vnd.\u{1f600}+json' }, expected: undefined },
   { manifest: {}, expected: undefined },
   { manifest: [], expected: undefined },
 ])('$manifest claims the type $expected', ({ manifest, expected }) => {
-  expect(claimedMediaType(bytesOf(manifest))).toBe(expected);
+  expect(manifestShapeOf(bytesOf(manifest))?.mediaType).toBe(expected);
 });
+
+test.each([
+  { manifest: { schemaVersion: 2 }, expected: true },
+  { manifest: { config: {}, layers: [] }, expected: true },
+  { manifest: { manifests: [] }, expected: true },
+  { manifest: {}, expected: false },
+  { manifest: { errors: [{ code: 'UNKNOWN' }] }, expected: false },
+])('whether $manifest has what manifests have: $expected', ({ manifest, expected }) => {
+  expect(manifestShapeOf(bytesOf(manifest))?.hasManifestFields).toBe(expected);
+});
+
+test.each(['', '[]', '"text"', 'null', '<html></html>', '{"schemaVersion":2,"layers":['])(
+  '%j is no manifest at all',
+  (text) => {
+    expect(manifestShapeOf(Buffer.from(text))).toBeUndefined();
+  },
+);

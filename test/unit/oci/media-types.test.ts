@@ -1,13 +1,40 @@
 import { expect, test } from 'vitest';
-import { acceptedManifests, withoutParameters } from '../../../src/oci/media-types.ts';
+import { acceptedManifests, isMediaType, mediaTypeIn } from '../../../src/oci/media-types.ts';
+
+const long = 'a'.repeat(127);
 
 test.each([
   { text: 'text/html', expected: 'text/html' },
   { text: 'text/html; charset=utf-8', expected: 'text/html' },
   { text: ' text/html ;q=1;x=";"', expected: 'text/html' },
-  { text: '', expected: '' },
-])('"$text" without parameters is "$expected"', ({ text, expected }) => {
-  expect(withoutParameters(text)).toBe(expected);
+  { text: '', expected: undefined },
+  { text: undefined, expected: undefined },
+  { text: 'text', expected: undefined },
+  { text: 'text/', expected: undefined },
+])('"$text" without parameters is $expected', ({ text, expected }) => {
+  expect(mediaTypeIn(text)).toBe(expected);
+});
+
+test('the longest media type has 255 characters', () => {
+  expect(isMediaType(`${long}/${long}`)).toBe(true);
+  expect(isMediaType(`${long}a/${long}`)).toBe(false);
+  expect(isMediaType(`${long}/${long}a`)).toBe(false);
+});
+
+test.each([
+  'a/b\n',
+  'a/b\r\nSet-Cookie: x=1',
+  'a/b\u0000',
+  'a/b c',
+  'a/\u00e9',
+  'a/\u{1f600}',
+  'a/b/c',
+  '.a/b',
+  'a/+b',
+  5,
+  null,
+])('%j is no media type', (text) => {
+  expect(isMediaType(text)).toBe(false);
 });
 
 test('indexes are asked for before the manifests of one platform', () => {

@@ -120,7 +120,7 @@ test('every request says which program asks: Docker Hub answers 403 to those tha
     if (url.pathname === '/token') return sendJson(response, { token: 'good' });
     const challenge = { 'www-authenticate': `Bearer realm="${registry.url}/token"` };
     if (headers.authorization === undefined) return void response.writeHead(401, challenge).end();
-    response.writeHead(200, manifest).end('{}');
+    response.writeHead(200, manifest).end('{"schemaVersion":2}');
   });
 
   await clientOf(registry.url, { userAgent: 'layerwell/1.2.3' }).client.getManifest(repository, latest, patiently);
@@ -131,7 +131,7 @@ test('every request says which program asks: Docker Hub answers 403 to those tha
 describe('names', () => {
   const here = [{ address: '127.0.0.1', family: 4 }];
   const portOf = (server: Server) => new URL(server.url).port;
-  const answering = () => serve((_, response) => void response.writeHead(200, manifest).end('{}'));
+  const answering = () => serve((_, response) => void response.writeHead(200, manifest).end('{"schemaVersion":2}'));
 
   test('a host whose lookup hangs costs one lookup, however many connections wait for it, and another host none of its time', async () => {
     const port = portOf(await answering());
@@ -228,7 +228,7 @@ describe('waiting', () => {
     const registry = await serve((_, response) => {
       requests += 1;
       if (requests === 2) return void response.socket?.destroy();
-      response.writeHead(200, manifest).end('{}');
+      response.writeHead(200, manifest).end('{"schemaVersion":2}');
     });
     const { client, observer } = clientOf(registry.url);
     await client.getManifest(repository, latest, patiently);
@@ -240,7 +240,8 @@ describe('waiting', () => {
 
   test('headers without end are cut off', async () => {
     const registry = await serve(
-      (_, response) => void response.writeHead(200, { ...manifest, 'x-long': 'x'.repeat(64 * 1024) }).end('{}'),
+      (_, response) =>
+        void response.writeHead(200, { ...manifest, 'x-long': 'x'.repeat(64 * 1024) }).end('{"schemaVersion":2}'),
     );
 
     const asked = clientOf(registry.url).client.getManifest(repository, latest, patiently);
@@ -252,8 +253,8 @@ describe('waiting', () => {
 test('closing drops what is under way, and retiring lets it end', async () => {
   const more = gate();
   const registry = await serve((_, response) => {
-    response.writeHead(200, { ...manifest, 'content-length': '2' }).write('{');
-    void more.opened.then(() => response.end('}'));
+    response.writeHead(200, { ...manifest, 'content-length': '19' }).write('{');
+    void more.opened.then(() => response.end('"schemaVersion":2}'));
   });
   const { client } = clientOf(registry.url);
   const retired = client.getManifest(repository, latest, patiently);

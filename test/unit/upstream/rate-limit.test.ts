@@ -42,7 +42,9 @@ describe('several accounts', () => {
       asked.push(name);
       const answer = answers[name] ?? {};
       if (typeof answer === 'number') return sendJson(response, {}, answer, { 'retry-after': '60' });
-      response.writeHead(200, { 'content-type': 'application/vnd.oci.image.manifest.v1+json', ...answer }).end('{}');
+      response
+        .writeHead(200, { 'content-type': 'application/vnd.oci.image.manifest.v1+json', ...answer })
+        .end('{"schemaVersion":2}');
     });
     const connected = clientOf(registry.url, { credentials: accounts });
     const pull = (name = repository) => connected.client.getManifest(name, parseTag('latest'), patiently);
@@ -125,7 +127,7 @@ describe('one account', () => {
   async function limiting(how: (response: ServerResponse) => void, isLimited = (seen: Seen) => isPull(seen)) {
     const registry = await serve((seen, response) => {
       if (isLimited(seen)) return how(response);
-      response.writeHead(200, { 'content-type': ociManifest, 'content-length': '2' }).end('{}');
+      response.writeHead(200, { 'content-type': ociManifest, 'content-length': '19' }).end('{"schemaVersion":2}');
     });
     const connected = clientOf(registry.url);
     const pull = () => connected.client.getManifest(repository, latest, patiently);
@@ -145,8 +147,8 @@ describe('one account', () => {
       await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded', retryAfterSeconds: 120 });
     }
 
-    expect(await client.headManifest(repository, latest, patiently)).toMatchObject({ size: 2 });
-    expect(await client.headBlob(repository, digest, patiently)).toEqual({ size: 2 });
+    expect(await client.headManifest(repository, latest, patiently)).toMatchObject({ size: 19 });
+    expect(await client.headBlob(repository, digest, patiently)).toEqual({ size: 19 });
     expect(registry.story()).toEqual([
       'GET /v2/team/app/manifests/latest',
       'HEAD /v2/team/app/manifests/latest',
@@ -164,7 +166,7 @@ describe('one account', () => {
     expect(registry.seen).toHaveLength(1);
 
     clock.advance(1_000);
-    expect(await client.headManifest(repository, latest, patiently)).toMatchObject({ size: 2 });
+    expect(await client.headManifest(repository, latest, patiently)).toMatchObject({ size: 19 });
   });
 
   test('a 429 to anything but a pull is about everything, whatever its words', async () => {

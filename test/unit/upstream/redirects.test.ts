@@ -224,5 +224,5 @@ test('the observer is told of every hop', async () => {
 });
 
 function sendManifest(response: ServerResponse): void {
-  response.writeHead(200, { 'content-type': ociManifest }).end('{}');
+  response.writeHead(200, { 'content-type': ociManifest }).end('{"schemaVersion":2}');
 }

@@ -9,7 +9,9 @@ export async function serveTls(options: ServerOptions, seen: (request: IncomingM
   const port = await freePort();
   const server = createServer(options, (request, response) => {
     seen(request);
-    response.writeHead(200, { 'content-type': 'application/vnd.oci.image.manifest.v1+json' }).end('{}');
+    response
+      .writeHead(200, { 'content-type': 'application/vnd.oci.image.manifest.v1+json' })
+      .end('{"schemaVersion":2}');
   });
   await once(server.listen(port, '127.0.0.1'), 'listening');
   thisTest(async () => {

@@ -19,7 +19,9 @@ export async function startProxy({ port: target }: { readonly port?: number } = 
   const asked: string[] = [];
   const proxy = createServer((request, response) => {
     asked.push(`${request.method} ${request.url}`);
-    response.writeHead(200, { 'content-type': 'application/vnd.oci.image.manifest.v1+json' }).end('{}');
+    response
+      .writeHead(200, { 'content-type': 'application/vnd.oci.image.manifest.v1+json' })
+      .end('{"schemaVersion":2}');
   });
   proxy.on('connect', (request, socket) => {
     asked.push(`CONNECT ${request.url}`);
