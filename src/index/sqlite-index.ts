@@ -143,9 +143,12 @@ export class SqliteIndex implements Index, RebuildableIndex {
     this.#flusher.noted();
   }
 
-  /** @returns the link of the repository that has it. */
-  async borrowableLink(of: RepositoryId, digest: Digest): Promise<Link | undefined> {
-    return (await this.#reader()).borrowableLink(of, digest);
+  async borrowableLinks(of: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]> {
+    return (await this.#reader()).borrowableLinks(of, digest, kind);
+  }
+
+  async hasContent(digest: Digest): Promise<boolean> {
+    return (await this.#reader()).hasContent(digest);
   }
 
   async repositories({ last, limit }: { last: string | undefined; limit: number }): Promise<readonly string[]> {

@@ -7,22 +7,25 @@ import { numberIn, type Row, textIn } from './rows.ts';
 
 /** From here on it is cheaper to go through a repository's manifests than through all manifests that name something. */
 const manyParents = 200;
+/** So many repositories that hold a digest are looked at for one that may lend its link. */
+const maxLenders = 16;
 
 /** Answers from the index's file, each by a statement prepared once. */
 export class ViewReader {
-  readonly #lender: StatementSync;
+  readonly #lenders: StatementSync;
   readonly #parents: StatementSync;
   readonly #isNamedByParent: StatementSync;
   readonly #isNamedInRepository: StatementSync;
   readonly #nextRepository: StatementSync;
+  readonly #isKnown: StatementSync;
   readonly #hasContent: StatementSync;
   readonly #totals: StatementSync;
   readonly #evictable: StatementSync;
 
   constructor({ database }: { database: DatabaseSync }) {
-    this.#lender = database.prepare(`
-      SELECT repository, kind, media_type, size FROM links
-      WHERE digest = ? AND kind = ? AND repository > ? AND repository < ? LIMIT 1`);
+    this.#lenders = database.prepare(`
+      SELECT repository, media_type, size FROM links
+      WHERE digest = ? AND kind = ? AND repository > ? AND repository < ? LIMIT ${maxLenders}`);
     this.#parents = database.prepare('SELECT count(*) AS parents FROM (SELECT 1 FROM names WHERE child = ? LIMIT ?)');
     this.#isNamedByParent = database.prepare(`
       SELECT EXISTS (SELECT 1 FROM names CROSS JOIN links ON digest = parent AND kind = 'manifest' AND repository = ?2
@@ -33,6 +36,7 @@ export class ViewReader {
     this.#nextRepository = database.prepare(
       'SELECT repository FROM links INDEXED BY held WHERE repository > ? ORDER BY repository LIMIT 1',
     );
+    this.#isKnown = database.prepare('SELECT EXISTS (SELECT 1 FROM content WHERE digest = ?) AS found');
     this.#hasContent = database.prepare(`
       SELECT EXISTS (SELECT 1 FROM links INDEXED BY held CROSS JOIN content USING (digest) WHERE repository = ?) AS found`);
     this.#totals = database.prepare('SELECT bytes, manifests, blobs, kept_bytes FROM totals');
@@ -41,9 +45,17 @@ export class ViewReader {
       AND (used_at, digest) > (?, ?) ORDER BY used_at, digest LIMIT ?`);
   }
 
-  borrowableLink(of: RepositoryId, digest: Digest): Link | undefined {
-    const lender = this.#lenderOf(of.upstream, digest);
-    return lender && this.#isNamedIn(of, digest) ? lender : undefined;
+  /** Among the links of one upstream: `0` is the character after `/`. What others hold is looked at only for what the repository names. */
+  borrowableLinks(of: RepositoryId, digest: Digest, kind: Link['kind']): readonly Link[] {
+    if (!this.#isNamedIn(of, digest)) return [];
+    const { upstream } = of;
+    return this.#lenders
+      .all(digest, kind, `${upstream}/`, `${upstream}0`)
+      .map((row) => ({ ...linkIn(row), kind, digest }));
+  }
+
+  hasContent(digest: Digest): boolean {
+    return this.#isTrue(this.#isKnown.get(digest));
   }
 
   /** Jumps from each repository to the next, whatever lies between. */
@@ -74,15 +86,6 @@ export class ViewReader {
       isManifest: numberIn(row, 'is_manifest') === 1,
       usedAtMs: numberIn(row, 'used_at'),
     }));
-  }
-
-  /** Among the links of one upstream: `0` is the character after `/`. */
-  #lenderOf(upstream: string, digest: Digest): Link | undefined {
-    for (const kind of ['manifest', 'blob'] as const) {
-      const row = this.#lender.get(digest, kind, `${upstream}/`, `${upstream}0`);
-      if (row) return { ...linkIn(row), kind, digest };
-    }
-    return undefined;
   }
 
   /** A base layer has thousands of parents, a repository of nightly builds thousands of manifests: takes the shorter way. */

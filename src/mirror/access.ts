@@ -24,6 +24,13 @@ export interface Access {
    * UpstreamError when nobody can tell.
    */
   check(question: VisibilityQuestion, waiting: Waiting): Promise<void> | void;
+  /**
+   * Asked before an upstream is: an account of the mirror may read what clients may not read any more.
+   * @throws as {@link check}.
+   */
+  checkBeforeAsking(question: VisibilityQuestion, waiting: Waiting): Promise<void> | void;
+  /** Whether others may borrow links from it: every client may read it now. No upstream is asked. */
+  mayLend(of: RepositoryId, label: string): Promise<boolean> | boolean;
   /** Whether a list of what is cached may name it. No upstream is asked. */
   mayBeListed(of: RepositoryId, label: string): Promise<boolean>;
 }
@@ -31,18 +38,26 @@ export interface Access {
 export interface AccessDeps {
   /** By the upstream's label. */
   readonly rulesOf: ReadonlyMap<string, AccessRules>;
-  readonly visibility: Pick<Visibility, 'check' | 'isKnownPublic'>;
+  readonly visibility: Pick<Visibility, 'check' | 'checkBeforeAsking' | 'isPublicNow' | 'isKnownPublic'>;
 }
 
 /** Access by allow and deny globs, deny wins, and then by who may read the repository. */
 export function createAccess({ rulesOf, visibility }: AccessDeps): Access {
   const gates = new Map([...rulesOf].map(([label, rules]) => [label, gateOf(rules)]));
+  /** @throws OciError DENIED */
+  const isOpen = ({ upstream, of: { repository } }: VisibilityQuestion): boolean => {
+    const gate = gates.get(upstream.label);
+    if (!gate?.admits(repository)) throw new OciError('DENIED', 'this mirror does not serve that repository');
+    return gate.isOpen(repository);
+  };
   return {
-    check(question, waiting) {
-      const { repository } = question.of;
-      const gate = gates.get(question.upstream.label);
-      if (!gate?.admits(repository)) throw new OciError('DENIED', 'this mirror does not serve that repository');
-      return gate.isOpen(repository) ? undefined : visibility.check(question, waiting);
+    check: (question, waiting) => (isOpen(question) ? undefined : visibility.check(question, waiting)),
+    checkBeforeAsking: (question, waiting) =>
+      isOpen(question) ? undefined : visibility.checkBeforeAsking(question, waiting),
+    mayLend(of, label) {
+      const gate = gates.get(label);
+      if (!gate?.admits(of.repository)) return false;
+      return gate.isOpen(of.repository) || visibility.isPublicNow(of, label);
     },
     async mayBeListed(of, label) {
       const gate = gates.get(label);

@@ -9,12 +9,14 @@ import type { Digest } from '../oci/digest.ts';
 import { type HostName, parseHostName } from '../oci/host-name.ts';
 import type { SpaceLimits } from './eviction.ts';
 import { createFreshnessPolicies, CurrentPolicies, type FreshnessPolicies, type FreshnessRules } from './freshness.ts';
+import { Lending } from './lending.ts';
 import { BlobLinks } from './links.ts';
 import { Listings } from './listings.ts';
 import { Manifests } from './manifests.ts';
 import { Mirror, type MirrorDeps } from './mirror.ts';
 import { withoutAskingOffline } from './offline.ts';
 import type { BlobStore, Clock, Index, Observer, RecordStore, Upstream, UpstreamDirectory } from './ports.ts';
+import { askingOnlyWhatIsPublic } from './recently-public.ts';
 import type { RateLimits } from './rate-limits.ts';
 import type { ResumeRules } from './resumed-pieces.ts';
 import { Space } from './space.ts';
@@ -83,6 +85,7 @@ interface Core extends MirrorParts {
   readonly background: Background;
   readonly policies: CurrentPolicies;
   readonly manifests: Manifests;
+  readonly lending: Lending;
   readonly links: BlobLinks;
   readonly book: TagBook;
   readonly space: Space;
@@ -94,12 +97,12 @@ interface Core extends MirrorParts {
 /** Builds the mirror's own parts, each with what it needs. */
 export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: MirrorRules): AssembledMirror {
   const core = createCore(parts, limits, new CurrentPolicies(policiesOf(rules)));
-  const mirror = new Mirror(verbsUnder(rules, core));
+  const mirror = new Mirror(verbsFrom(rules, core));
   return {
     mirror,
     follow: (next) => {
       core.policies.replace(policiesOf(next));
-      mirror.follow(verbsUnder(next, core));
+      mirror.follow(verbsFrom(next, core));
     },
     storeAgain: (digest) => core.manifests.storeAgain(digest),
     sweep: () => core.space.sweep(),
@@ -117,8 +120,9 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
   const background = new Background({ observer });
   const memoryBytes = manifestMemoryBytes;
   const makeRoom = () => space.reserve(0);
-  const manifests = new Manifests({ ...parts, records, background, policies, memoryBytes, makeRoom });
-  const links = new BlobLinks({ records, index, background, clock, observer });
+  const lending = new Lending({ index, observer });
+  const manifests = new Manifests({ ...parts, records, lending, background, policies, memoryBytes, makeRoom });
+  const links = new BlobLinks({ records, index, lending, background, clock });
   const book = new TagBook({ records, index, background, batchMs: confirmationBatchMs });
   const space = new Space({
     ...parts,
@@ -137,26 +141,50 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
   };
   const downloads = new Downloads({ ...parts, ...limits, space, resume, maxWaiting: maxWaitingDownloads });
   const { verifyReads } = limits;
-  return { ...parts, records, background, policies, manifests, links, book, space, downloads, resume, verifyReads };
+  return {
+    ...parts,
+    records,
+    background,
+    policies,
+    lending,
+    manifests,
+    links,
+    book,
+    space,
+    downloads,
+    resume,
+    verifyReads,
+  };
 }
 
-/** What answers under one set of rules. */
-function verbsUnder(rules: MirrorRules, core: Core): MirrorDeps {
-  const { index, clock, observer, policies, manifests } = core;
+/** From here on links are lent, and verbs answer, under these rules. */
+function verbsFrom(rules: MirrorRules, core: Core): MirrorDeps {
+  const access = accessUnder(rules, core);
+  core.lending.follow({ access, upstreams: rules.upstreams });
+  return verbsUnder(rules, access, core);
+}
+
+function accessUnder(rules: MirrorRules, core: Core): Access {
   const visibility = new Visibility({
     ...core,
     publicForMs,
     retryFailedAfterMs,
     askWithinMs: askVisibilityWithinMs,
   });
-  const access: Access = createAccess({ rulesOf: rules.accessOf, visibility });
+  return createAccess({ rulesOf: rules.accessOf, visibility });
+}
+
+/** What answers under one set of rules. */
+function verbsUnder(rules: MirrorRules, access: Access, core: Core): MirrorDeps {
+  const { index, clock, observer, policies, manifests } = core;
   const lookup = createContentLookup(core);
   const standIns = new StandIns({ ...core, lookup, retryFailedAfterMs });
   const briefWait = new BriefWait({ clock, waitMs: staleAfterMs, slowForMs: retryFailedAfterMs });
   const tags = new Tags({ ...core, standIns, briefWait });
   const blobs = new Blobs(core);
   const listings = new Listings({ ...core, briefWait, retryFailedAfterMs });
-  const upstreams = withoutAskingOffline(rules.upstreams, (label) => policies.rulesOf(label).offline);
+  const reached = withoutAskingOffline(rules.upstreams, (label) => policies.rulesOf(label).offline);
+  const upstreams = askingOnlyWhatIsPublic(reached, access);
   const choice = {
     find: (name: HostName) => upstreams.find(name),
     defaultUpstream: found(upstreams, rules.defaultUpstream),

@@ -8,6 +8,7 @@ import type { BlobLinks } from './links.ts';
 import type { Manifests } from './manifests.ts';
 import type { BlobStore, CacheStatus, Clock, Index, Observer, OpenedBlob, StoredBlob, Waiting } from './ports.ts';
 import type { BlobRecord } from './records.ts';
+import { isNotFound } from './not-found.ts';
 import { Remembered, RememberedNotFound } from './remembered.ts';
 import { isSameRepository } from './repository-id.ts';
 import type { ResumeRules } from './resumed-pieces.ts';
@@ -268,7 +269,7 @@ export class Blobs {
     try {
       return await ask();
     } catch (cause) {
-      if (!(cause instanceof OciError && cause.status === 404)) throw cause;
+      if (!isNotFound(cause)) throw cause;
       const unknown = new OciError('BLOB_UNKNOWN', 'the upstream has no such blob', { cause });
       const { missingMs } = this.#deps.policies.rulesOf(question.upstream.label);
       this.#missing.remember(keyOf(question), unknown, missingMs);

@@ -1,5 +1,6 @@
 import { globMatcher } from '../oci/glob.ts';
 import { OciError, type Trouble, UpstreamError } from '../oci/errors.ts';
+import { isNotFound } from './not-found.ts';
 
 /** Why an upstream gave no answer, as far as an operator may tell what then: `error` is a 5xx or nonsense, `rateLimit` a 429, `refused` a 401 or 403. */
 export type StaleCause = 'connect' | 'dns' | 'tls' | 'timeout' | 'error' | 'rateLimit' | 'refused';
@@ -105,7 +106,7 @@ export function staleDecision(cause: unknown, staleMs: number, rules: FreshnessR
 function reasonOf(cause: unknown): StaleCause | 'gone' | undefined {
   if (cause instanceof UpstreamError) return causeByTrouble[cause.trouble];
   if (!(cause instanceof OciError)) return undefined;
-  if (cause.status === 404) return 'gone';
+  if (isNotFound(cause)) return 'gone';
   return cause.code === 'DENIED' ? 'refused' : undefined;
 }
 

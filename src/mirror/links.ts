@@ -1,21 +1,21 @@
 import { LRUCache } from 'lru-cache';
 import type { Digest } from '../oci/digest.ts';
 import type { Background } from './background.ts';
-import type { Clock, Index, Observer, RecordStore, RepositoryId } from './ports.ts';
+import type { Lending } from './lending.ts';
+import type { Clock, Index, RecordStore, RepositoryId } from './ports.ts';
 import { type BlobRecord, parseBlobRecord } from './records.ts';
-import { unlessUnreadable } from './unreadable.ts';
 
 export interface BlobLinksDeps {
   readonly records: RecordStore;
   readonly index: Index;
   readonly background: Background;
   readonly clock: Clock;
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly lending: Pick<Lending, 'linkFor'>;
 }
 
 /**
  * Which repository may serve which blob. Bytes are stored once; a digest is served under a repository only if that repository's
- * upstream delivered or confirmed it, or a manifest served from it names it and it is linked somewhere in the same upstream.
+ * upstream delivered or confirmed it, or a manifest served from it names it and a repository of the same upstream lends its link.
  * Not to repeat: CVE-2024-39897 (zot served through one repository what was cached through another).
  */
 export class BlobLinks {
@@ -28,11 +28,25 @@ export class BlobLinks {
 
   /** @returns undefined when the repository is not known to hold the blob: its upstream must be asked. */
   async check(of: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
+    return (await this.own(of, digest)) ?? this.borrow(of, digest);
+  }
+
+  /** The repository's own link. */
+  async own(of: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
     const known = this.#memory.get(keyOf(of, digest));
     if (known) return known;
     const record = parseBlobRecord(await this.#deps.records.read({ kind: 'blob', of, digest }));
     if (record) this.#memory.set(keyOf(of, digest), record);
-    return record ?? this.#borrow(of, digest);
+    return record;
+  }
+
+  /** A link that another repository lends becomes the repository's own. */
+  async borrow(of: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
+    const link = await this.#deps.lending.linkFor(of, digest, 'blob');
+    if (!link) return undefined;
+    const record = this.confirm(of, digest);
+    void this.record(of, digest, link.size); // The background waits for it.
+    return link.size === undefined ? record : { ...record, size: link.size };
   }
 
   /** The upstream delivered or confirmed the blob. Held in memory, beside what is known; what is also stored is recorded by {@link record}. */
@@ -56,15 +70,6 @@ export class BlobLinks {
 
   forget(of: RepositoryId, digest: Digest): void {
     this.#memory.delete(keyOf(of, digest));
-  }
-
-  async #borrow(of: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
-    const { index, observer } = this.#deps;
-    const link = await unlessUnreadable(observer, 'index', () => index.borrowableLink(of, digest));
-    if (link?.kind !== 'blob') return undefined;
-    const record = this.confirm(of, digest);
-    void this.record(of, digest, link.size); // The background waits for it.
-    return link.size === undefined ? record : { ...record, size: link.size };
   }
 }
 

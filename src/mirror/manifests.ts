@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Digest } from '../oci/digest.ts';
-import { OciError, UpstreamError } from '../oci/errors.ts';
+import { type OciError, UpstreamError } from '../oci/errors.ts';
 import { maxManifestBytes, namedBy } from '../oci/manifest.ts';
 import type { Background } from './background.ts';
 import type { FreshnessPolicies } from './freshness.ts';
@@ -16,6 +16,8 @@ import type {
   Upstream,
   Waiting,
 } from './ports.ts';
+import type { Lending } from './lending.ts';
+import { isNotFound } from './not-found.ts';
 import { parseManifestRecord } from './records.ts';
 import { Remembered, RememberedNotFound } from './remembered.ts';
 import { type Shared, SingleFlight } from './single-flight.ts';
@@ -35,6 +37,7 @@ export interface ManifestsDeps {
   readonly store: BlobStore;
   readonly records: RecordStore;
   readonly index: Index;
+  readonly lending: Pick<Lending, 'linkFor'>;
   readonly background: Background;
   readonly clock: Clock;
   readonly observer: Observer;
@@ -76,7 +79,9 @@ export class Manifests {
   /** The manifest if it is cached and this repository holds it. */
   async cached(of: RepositoryId, digest: Digest): Promise<CachedManifest | undefined> {
     const manifest =
-      this.remembered(of, digest) ?? (await this.#linked(of, digest)) ?? (await this.#borrowed(of, digest));
+      this.remembered(of, digest) ??
+      (await this.#linked(of, digest)) ??
+      (await this.#borrowedUnlessMissing(of, digest));
     if (manifest) this.#deps.index.noteUse(digest, this.#deps.clock.now());
     return manifest;
   }
@@ -157,11 +162,15 @@ export class Manifests {
     return manifest;
   }
 
+  /** What the upstream has just said is missing is not looked for elsewhere: how long that takes would tell what others hold. */
+  async #borrowedUnlessMissing(of: RepositoryId, digest: Digest): Promise<CachedManifest | undefined> {
+    return this.#missing.get(keyOf(of, digest)) ? undefined : this.#borrowed(of, digest);
+  }
+
   /** A child of an index that this repository serves, stored through another repository of the same upstream. */
   async #borrowed(of: RepositoryId, digest: Digest): Promise<CachedManifest | undefined> {
-    const { index, observer } = this.#deps;
-    const link = await unlessUnreadable(observer, 'index', () => index.borrowableLink(of, digest));
-    if (link?.kind !== 'manifest' || link.mediaType === undefined) return undefined;
+    const link = await this.#deps.lending.linkFor(of, digest, 'manifest');
+    if (link?.mediaType === undefined) return undefined;
     const bytes = await this.#stored(digest);
     return bytes && this.keep(of, { digest, bytes, mediaType: link.mediaType });
   }
@@ -183,7 +192,7 @@ export class Manifests {
   }
 
   #rememberMissing(upstream: Upstream, key: string, cause: unknown): void {
-    if (!(cause instanceof OciError) || cause.status !== 404) return;
+    if (!isNotFound(cause)) return;
     this.#missing.remember(key, cause, this.#deps.policies.rulesOf(upstream.label).missingMs);
   }
 

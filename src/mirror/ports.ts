@@ -287,9 +287,12 @@ export interface Index {
   /** Drops a tag whose record is gone. */
   forgetTag(of: RepositoryId, tag: Tag): void;
   /**
-   * A link that `of` may borrow: a manifest linked in `of` names `digest`, and some repository of the same upstream is linked to it.
+   * Links that `of` may borrow: a manifest linked in `of` names `digest`, and these repositories of the same upstream are linked to it.
+   * A few of them, where there are many.
    */
-  borrowableLink(of: RepositoryId, digest: Digest): Promise<Link | undefined>;
+  borrowableLinks(of: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]>;
+  /** Whether it knows content of this digest, whoever brought it. */
+  hasContent(digest: Digest): Promise<boolean>;
   /** Repositories with cached content, `<upstream>/<repository>`, in lexical order, after `last`, at most `limit`. */
   repositories(options: { readonly last: string | undefined; readonly limit: number }): Promise<readonly string[]>;
   totals(): Promise<Totals>;

@@ -1,9 +1,10 @@
-import { OciError, UpstreamError } from '../oci/errors.ts';
+import { UpstreamError } from '../oci/errors.ts';
 import type { Tag } from '../oci/reference.ts';
 import { type BriefWait, TooSlow } from './brief-wait.ts';
 import { type FreshnessPolicies, freshnessOf } from './freshness.ts';
 import type { CachedManifest, Manifests } from './manifests.ts';
 import type { CacheStatus, Clock, Observer, RepositoryId, Upstream, Waiting } from './ports.ts';
+import { isNotFound } from './not-found.ts';
 import type { RateLimits } from './rate-limits.ts';
 import type { TagRecord } from './records.ts';
 import { SingleFlight } from './single-flight.ts';
@@ -85,7 +86,7 @@ export class Tags {
       return fetched(value, record, collapsed);
     } catch (cause) {
       waiting.signal.throwIfAborted();
-      const moved = isGone(cause) && (await this.#fetchMoved({ upstream, of, tag }, record, waiting));
+      const moved = isNotFound(cause) && (await this.#fetchMoved({ upstream, of, tag }, record, waiting));
       if (moved) return moved;
       if (!record.previous) throw cause;
       const before = await this.#before({ upstream, of, tag, key: tagKey(of, tag) }, record, cause);
@@ -112,7 +113,7 @@ export class Tags {
       return manifest && fetched(manifest, value.record, false);
     } catch (cause) {
       waiting.signal.throwIfAborted();
-      if (isGone(cause) || cause instanceof UpstreamError || cause instanceof TooSlow) return undefined;
+      if (isNotFound(cause) || cause instanceof UpstreamError || cause instanceof TooSlow) return undefined;
       throw cause;
     }
   }
@@ -141,7 +142,7 @@ export class Tags {
       return await (known ? this.#confirm(question, known, waiting) : this.#first(question, waiting));
     } catch (cause) {
       waiting.signal.throwIfAborted();
-      if (isGone(cause)) {
+      if (isNotFound(cause)) {
         if (known) this.#deps.book.forget(question.of, question.tag);
         this.#deps.standIns.rememberMissing(question, cause);
       }
@@ -159,7 +160,7 @@ export class Tags {
     } catch (cause) {
       waiting.signal.throwIfAborted();
       const late = cause instanceof TooSlow ? this.#looks.goOn(key) : undefined;
-      observer.tagRevalidated({ upstream: upstream.label, result: isGone(cause) ? 'gone' : 'error' });
+      observer.tagRevalidated({ upstream: upstream.label, result: isNotFound(cause) ? 'gone' : 'error' });
       const standIn = await standIns.find(question, known, cause);
       void late?.then(
         () => standIns.forget(key),
@@ -218,10 +219,6 @@ export class Tags {
       this.#deps.observer.tagRevalidated({ upstream: upstream.label, result: same ? 'not_modified' : 'changed' });
     return { record, cache: { word: same ? 'revalidated' : 'miss', upstreamStatus: 200 } };
   }
-}
-
-function isGone(cause: unknown): cause is OciError {
-  return cause instanceof OciError && cause.status === 404;
 }
 
 function fetched(manifest: CachedManifest, { confirmedAtMs }: TagRecord, collapsed: boolean): FetchedTag {

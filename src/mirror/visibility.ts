@@ -1,16 +1,19 @@
 import { LRUCache } from 'lru-cache';
-import { OciError, UpstreamError } from '../oci/errors.ts';
+import { UpstreamError } from '../oci/errors.ts';
+import { isDigest } from '../oci/digest.ts';
 import type { Reference } from '../oci/reference.ts';
 import type { Background } from './background.ts';
 import { type FreshnessPolicies, freshnessOf } from './freshness.ts';
+import { RepositoryHidden } from './not-found.ts';
 import type { Clock, RecordStore, RepositoryId, Upstream, Waiting } from './ports.ts';
 import { parseVisibilityRecord, type VisibilityRecord } from './records.ts';
 import { RememberedNotFound } from './remembered.ts';
 import { SingleFlight } from './single-flight.ts';
 
-/** What was found out about a repository, and when asking about it last failed. */
+/** What was found out about a repository, and when and why asking about it last failed. */
 export interface KnownVisibility extends VisibilityRecord {
   readonly failedAtMs?: number;
+  readonly failure?: UpstreamError;
 }
 
 /** How long each verdict holds, and how long a question that failed is not repeated. Milliseconds. */
@@ -44,6 +47,35 @@ export function visibilityDecision(
   if (isPublic) return stands ? 'serve' : 'serve-and-ask';
   return stands ? 'hide' : 'ask';
 }
+
+/** As {@link VisibilityLifetimes}; `recentForMs`: how old a verdict may be that is enough to ask the upstream with an account. */
+export interface AskingLifetimes extends Pick<VisibilityLifetimes, 'hiddenForMs' | 'retryFailedAfterMs'> {
+  readonly recentForMs: number;
+}
+
+/**
+ * What a verdict means before an account of the mirror is shown to the upstream. Pure.
+ *
+ *     public   recent               go-on
+ *              older                ask, and wait for the answer; unavailable while that has failed a moment ago
+ *     hidden                        as for what is served from the cache
+ *     none                          ask
+ */
+export function verdictBeforeAsking(
+  known: KnownVisibility | undefined,
+  { recentForMs, hiddenForMs, retryFailedAfterMs }: AskingLifetimes,
+  nowMs: number,
+): 'go-on' | 'hide' | 'ask' | 'unavailable' {
+  if (!known) return 'ask';
+  if (known.verdict === 'public' && freshnessOf(known.askedAtMs, recentForMs, nowMs) === 'fresh') return 'go-on';
+  const hasJustFailed =
+    known.failedAtMs !== undefined && freshnessOf(known.failedAtMs, retryFailedAfterMs, nowMs) === 'fresh';
+  if (known.verdict === 'public') return hasJustFailed ? 'unavailable' : 'ask';
+  return hasJustFailed || freshnessOf(known.askedAtMs, hiddenForMs, nowMs) === 'fresh' ? 'hide' : 'ask';
+}
+
+/** One verdict is enough for all of one pull, however short the lifetime of a tag is. */
+const minRecentMs = 1_000;
 
 export interface VisibilityDeps extends Pick<VisibilityLifetimes, 'publicForMs' | 'retryFailedAfterMs'> {
   readonly records: RecordStore;
@@ -81,7 +113,26 @@ export class Visibility {
    */
   check(question: VisibilityQuestion, waiting: Waiting): Promise<void> | undefined {
     const known = this.#memory.get(keyOf(question.of));
-    return known && this.#decide(question, known) === 'serve' ? undefined : this.#look(question, waiting);
+    return known && this.#decide(question.upstream.label, known) === 'serve'
+      ? undefined
+      : this.#look(question, waiting);
+  }
+
+  /**
+   * As {@link check}, but for what is not cached and needs the upstream: a verdict must be no older than the lifetime of a tag, and while the
+   * upstream gives none there is nothing.
+   * @throws OciError NAME_UNKNOWN where it is hidden; UpstreamError where there is no recent verdict.
+   */
+  checkBeforeAsking(question: VisibilityQuestion, waiting: Waiting): Promise<void> | undefined {
+    const known = this.#memory.get(keyOf(question.of));
+    return known && this.#decideBeforeAsking(question, known) === 'go-on'
+      ? undefined
+      : this.#lookAgain(question, waiting);
+  }
+
+  /** Whether it is public by a verdict that still holds. Nobody is asked. */
+  async isPublicNow(of: RepositoryId, label: string): Promise<boolean> {
+    return this.#decide(label, await this.#known(of)) === 'serve';
   }
 
   /** Whether it was last found to be public. Nobody is asked. */
@@ -91,25 +142,46 @@ export class Visibility {
 
   async #look(question: VisibilityQuestion, waiting: Waiting): Promise<void> {
     const known = await this.#known(question.of);
-    switch (this.#decide(question, known)) {
+    switch (this.#decide(question.upstream.label, known)) {
       case 'serve':
         return;
       case 'serve-and-ask':
         return this.#askBehind(question, known);
       case 'hide':
-        throw new RememberedNotFound(absent(question.of));
+        throw new RememberedNotFound(new RepositoryHidden(question.of));
       case 'ask': {
         const { verdict } = await this.#ask(question, known, waiting);
-        if (verdict === 'hidden') throw absent(question.of);
+        if (verdict === 'hidden') throw new RepositoryHidden(question.of);
       }
     }
   }
 
-  #decide({ upstream }: VisibilityQuestion, known: KnownVisibility | undefined) {
+  async #lookAgain(question: VisibilityQuestion, waiting: Waiting): Promise<void> {
+    const known = await this.#known(question.of);
+    const before = this.#decideBeforeAsking(question, known);
+    if (before === 'go-on') return;
+    const found = before === 'ask' ? await this.#ask(question, known, waiting) : known;
+    if (!found || found.verdict === 'hidden') throw new RepositoryHidden(question.of);
+    if (before === 'unavailable' || found.failedAtMs !== undefined)
+      throw found.failure ?? nobodySaid(question.of, undefined);
+  }
+
+  #decide(label: string, known: KnownVisibility | undefined) {
     const { clock, policies, publicForMs, retryFailedAfterMs } = this.#deps;
     // It may not exist at all: then it is a 404 as any other, and remembered as long.
-    const hiddenForMs = policies.rulesOf(upstream.label).missingMs;
+    const hiddenForMs = policies.rulesOf(label).missingMs;
     return visibilityDecision(known, { publicForMs, hiddenForMs, retryFailedAfterMs }, clock.now());
+  }
+
+  #decideBeforeAsking({ upstream: { label }, of, reference }: VisibilityQuestion, known: KnownVisibility | undefined) {
+    const { clock, policies, publicForMs, retryFailedAfterMs } = this.#deps;
+    const { missingMs: hiddenForMs, tagMs } = policies.rulesOf(label);
+    const lifetimeMs =
+      reference === undefined || isDigest(reference)
+        ? tagMs
+        : policies.tagLifetimeMs(label, `${keyOf(of)}:${reference}`);
+    const recentForMs = Math.min(publicForMs, Math.max(lifetimeMs, minRecentMs));
+    return verdictBeforeAsking(known, { recentForMs, hiddenForMs, retryFailedAfterMs }, clock.now());
   }
 
   async #known(of: RepositoryId): Promise<KnownVisibility | undefined> {
@@ -153,7 +225,7 @@ export class Visibility {
       signal.throwIfAborted();
       if (!budget.aborted && !(cause instanceof UpstreamError)) throw cause;
       if (!known) throw nobodySaid(of, cause);
-      const standing = { ...known, failedAtMs: clock.now() };
+      const standing = { ...known, failedAtMs: clock.now(), failure: noVerdict(of, cause) };
       this.#memory.set(keyOf(of), standing);
       return standing;
     }
@@ -170,15 +242,18 @@ export class Visibility {
   }
 }
 
-/** The same words for a repository that is hidden and for one that is not there. */
-function absent({ upstream }: RepositoryId): OciError {
-  return new OciError('NAME_UNKNOWN', `${upstream} has no such repository`);
-}
-
 function nobodySaid({ upstream }: RepositoryId, cause: unknown): UpstreamError {
   const retryAfterSeconds = cause instanceof UpstreamError ? cause.retryAfterSeconds : undefined;
   const message = `${upstream} does not answer whether everyone may read this repository, and never has`;
   return new UpstreamError('unavailable', message, { cause, retryAfterSeconds });
+}
+
+/** In the same trouble as the question: whatever is cached is served stale, or not, as that trouble says. */
+function noVerdict({ upstream }: RepositoryId, cause: unknown): UpstreamError {
+  const message = `${upstream} does not answer whether everyone may still read this repository`;
+  if (!(cause instanceof UpstreamError)) return new UpstreamError('timeout', message, { cause });
+  const { trouble, retryAfterSeconds } = cause;
+  return new UpstreamError(trouble, message, { cause, retryAfterSeconds });
 }
 
 function keyOf({ upstream, repository }: RepositoryId): string {

@@ -83,6 +83,16 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     });
   });
 
+  test('content is known by its digest, until it is forgotten', async () => {
+    const index = await subject();
+    const blob = named('blob');
+    expect(await index.hasContent(blob)).toBe(false);
+    index.noteContent({ digest: blob, size: 1, isManifest: false, names: [], usedAtMs: 1 });
+    expect(await index.hasContent(blob)).toBe(true);
+    await index.forget(blob);
+    expect(await index.hasContent(blob)).toBe(false);
+  });
+
   describe('a link that may be borrowed', () => {
     /** A manifest of alpine names a layer that debian, of the same upstream, is linked to. */
     function noteSharedLayer(index: Index): Digest {
@@ -96,14 +106,14 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     test('is that of another repository of the upstream, where a manifest of this one names the digest', async () => {
       const index = await subject();
       const layer = noteSharedLayer(index);
-      expect(await index.borrowableLink(alpine, layer)).toEqual(link(debian, layer, { size: 99 }));
+      expect(await index.borrowableLinks(alpine, layer, 'blob')).toEqual([link(debian, layer, { size: 99 })]);
     });
 
     test('is none for a repository whose manifests do not name it', async () => {
       const index = await subject();
       const layer = noteSharedLayer(index);
-      expect(await index.borrowableLink(debian, layer)).toBeUndefined();
-      expect(await index.borrowableLink(repository('docker.io', 'library/alpin'), layer)).toBeUndefined();
+      expect(await index.borrowableLinks(debian, layer, 'blob')).toEqual([]);
+      expect(await index.borrowableLinks(repository('docker.io', 'library/alpin'), layer, 'blob')).toEqual([]);
     });
 
     test.each(['ghcr.io', 'docker.i', 'docker.io.test', 'docker', 'docker.io0'])(
@@ -113,7 +123,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
         const layer = named('layer');
         index.noteLink(link(alpine, noteManifest(index, 'manifest', [layer]), { kind: 'manifest' }));
         index.noteLink(link(repository(upstream, 'library/alpine'), layer));
-        expect(await index.borrowableLink(alpine, layer)).toBeUndefined();
+        expect(await index.borrowableLinks(alpine, layer, 'blob')).toEqual([]);
       },
     );
 
@@ -123,19 +133,19 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       const manifest = noteManifest(index, 'manifest', [layer]);
       index.noteLink(link(debian, layer));
       index.noteLink(link(alpine, manifest));
-      expect(await index.borrowableLink(alpine, layer)).toBeUndefined();
+      expect(await index.borrowableLinks(alpine, layer, 'blob')).toEqual([]);
       index.noteLink(link(alpine, manifest, { kind: 'manifest' }));
-      expect(await index.borrowableLink(alpine, layer)).toBeDefined();
+      expect(await index.borrowableLinks(alpine, layer, 'blob')).toHaveLength(1);
       await index.forget(manifest);
       index.noteLink(link(alpine, manifest, { kind: 'manifest' }));
-      expect(await index.borrowableLink(alpine, layer)).toBeUndefined();
+      expect(await index.borrowableLinks(alpine, layer, 'blob')).toEqual([]);
     });
 
     test('is none to a digest that nobody is linked to any more', async () => {
       const index = await subject();
       const layer = noteSharedLayer(index);
       await index.forget(layer);
-      expect(await index.borrowableLink(alpine, layer)).toBeUndefined();
+      expect(await index.borrowableLinks(alpine, layer, 'blob')).toEqual([]);
     });
 
     test('has the media type of a child manifest', async () => {
@@ -148,9 +158,19 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       index.noteLink(link(debian, child, { kind: 'manifest', size: undefined }));
       await index.totals();
       index.noteLink(link(debian, child, { kind: 'manifest', size: undefined }));
-      expect(await index.borrowableLink(alpine, child)).toEqual(
+      expect(await index.borrowableLinks(alpine, child, 'manifest')).toEqual([
         link(debian, child, { kind: 'manifest', mediaType: ociManifest, size: 5 }),
-      );
+      ]);
+    });
+
+    test('is one of a few where many hold the digest', async () => {
+      const index = await subject();
+      const layer = noteSharedLayer(index);
+      for (let number = 0; number < 300; number += 1)
+        index.noteLink(link(repository('docker.io', `app/${number}`), layer));
+      const links = await index.borrowableLinks(alpine, layer, 'blob');
+      expect(links.length).toBeGreaterThan(1);
+      expect(links.length).toBeLessThanOrEqual(16);
     });
 
     test('is found though hundreds of manifests of other repositories name the digest', async () => {
@@ -160,8 +180,8 @@ describe.each(indexes)('an index $name', ({ subject }) => {
         const manifest = noteManifest(index, `manifest ${number}`, [layer]);
         index.noteLink(link(repository('docker.io', `app/${number}`), manifest, { kind: 'manifest' }));
       }
-      expect(await index.borrowableLink(alpine, layer)).toBeDefined();
-      expect(await index.borrowableLink(debian, layer)).toBeUndefined();
+      expect(await index.borrowableLinks(alpine, layer, 'blob')).toHaveLength(1);
+      expect(await index.borrowableLinks(debian, layer, 'blob')).toEqual([]);
     });
   });
 

@@ -53,11 +53,16 @@ export class MemoryIndex implements Index {
     this.tags.delete(`${nameOf(of)}:${tag}`);
   }
 
-  async borrowableLink(of: RepositoryId, digest: Digest): Promise<Link | undefined> {
+  async borrowableLinks(of: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]> {
     const isNamed = this.links.some(
       (link) => nameOf(link.of) === nameOf(of) && this.contents.get(link.digest)?.names.includes(digest),
     );
-    return isNamed ? this.links.find((link) => link.of.upstream === of.upstream && link.digest === digest) : undefined;
+    const mayLend = (link: Link) => link.of.upstream === of.upstream && link.digest === digest && link.kind === kind;
+    return isNamed ? this.links.filter(mayLend).slice(0, 16) : [];
+  }
+
+  async hasContent(digest: Digest): Promise<boolean> {
+    return this.contents.has(digest);
   }
 
   async repositories({ last, limit }: { last: string | undefined; limit: number }): Promise<readonly string[]> {

@@ -60,13 +60,9 @@ describe('a rebuild', () => {
     );
     const { index } = await startIndex(await temporaryDirectory());
     await rebuild(index, kept);
-    expect(await index.borrowableLink(debian, layer?.digest ?? built.manifest.digest)).toEqual({
-      of: alpine,
-      kind: 'blob',
-      digest: layer?.digest,
-      mediaType: undefined,
-      size: layer?.bytes.byteLength,
-    });
+    expect(await index.borrowableLinks(debian, layer?.digest ?? built.manifest.digest, 'blob')).toEqual([
+      { of: alpine, kind: 'blob', digest: layer?.digest, mediaType: undefined, size: layer?.bytes.byteLength },
+    ]);
   });
 
   test('takes the time at which a file was written for its last use, where no other is known', async () => {

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { Background } from '../../../src/mirror/background.ts';
+import { Lending } from '../../../src/mirror/lending.ts';
 import { BlobLinks } from '../../../src/mirror/links.ts';
 import { parseRepository } from '../../../src/oci/reference.ts';
 import { ociManifest } from '../../../src/oci/media-types.ts';
@@ -7,6 +8,7 @@ import { image, randomBlob } from '../../support/images.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { MemoryIndex } from '../../support/memory-index.ts';
 import { MemoryRecords } from '../../support/memory-records.ts';
+import { upstreamNamed } from '../../support/upstream-named.ts';
 import { RecordingObserver } from '../upstream/recording-observer.ts';
 
 const repositoryOf = (upstream: string, name: string) => ({ upstream, repository: parseRepository(name) });
@@ -26,8 +28,14 @@ function started() {
     new RecordingObserver(),
   ];
   const background = new Background({ observer });
-  const make = () => new BlobLinks({ records, index, background, clock, observer });
-  return { records, index, clock, background, make, links: make() };
+  const lending = new Lending({ index, observer });
+  const hidden = new Set<string>();
+  lending.follow({
+    access: { mayLend: ({ repository }) => !hidden.has(repository) },
+    upstreams: { find: (name) => upstreamNamed(name) },
+  });
+  const make = () => new BlobLinks({ records, index, lending, background, clock });
+  return { records, index, clock, background, hidden, make, links: make() };
 }
 
 /** A manifest that was served from a repository, as the index knows it. */
@@ -72,6 +80,17 @@ test('what a manifest of a repository names is lent by another repository of the
   expect(await links.check(other, layer)).toEqual({ size: 300, firstServedAtMs: 5_000 });
   await background.idle();
   expect(await make().check(other, layer)).toEqual({ size: 300, firstServedAtMs: 5_000 });
+});
+
+test('nothing is lent by a repository that clients may not read, and another one lends in its place', async () => {
+  const { links, index, hidden } = started();
+  const third = repositoryOf('docker.io', 'c');
+  await links.record(one, layer, 300);
+  serve(index, other);
+  hidden.add('a');
+  expect(await links.check(other, layer)).toBeUndefined();
+  await links.record(third, layer, 300);
+  expect(await links.check(other, layer)).toMatchObject({ size: 300 });
 });
 
 test('nothing is lent by another registry', async () => {

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { Background } from '../../../src/mirror/background.ts';
 import { createFreshnessPolicies } from '../../../src/mirror/freshness.ts';
+import { Lending } from '../../../src/mirror/lending.ts';
 import { Manifests } from '../../../src/mirror/manifests.ts';
 import { parseRepository } from '../../../src/oci/reference.ts';
 import { ociManifest } from '../../../src/oci/media-types.ts';
@@ -31,7 +32,8 @@ test('a manifest that comes again is not the next to be evicted while it is bein
   const policies = createFreshnessPolicies(new Map(), freshness);
   const makeRoom = async () => {};
   const memoryBytes = 1024 * 1024;
-  const manifests = new Manifests({ ...stores, index, background, observer, policies, memoryBytes, makeRoom });
+  const lending = new Lending({ index, observer });
+  const manifests = new Manifests({ ...stores, index, lending, background, observer, policies, memoryBytes, makeRoom });
 
   manifests.keep(of, { ...manifest, mediaType: ociManifest });
   expect(index.contents.get(manifest.digest)?.usedAtMs).toBe(stores.clock.now());

@@ -1,25 +1,7 @@
 import { expect, test } from 'vitest';
-import type { Upstream } from '../../../src/mirror/ports.ts';
 import { chooseUpstream, type UpstreamChoiceDeps, type UpstreamHints } from '../../../src/mirror/upstream-choice.ts';
 import { hostName } from '../../support/host-name.ts';
-
-/** One that must not be asked: choosing is done without. */
-function upstreamNamed(name: string, label = name): Upstream {
-  const refuse = async (): Promise<never> => {
-    throw new Error('asked');
-  };
-  return {
-    name,
-    label,
-    headManifest: refuse,
-    getManifest: refuse,
-    headBlob: refuse,
-    openBlob: refuse,
-    listTags: refuse,
-    listReferrers: refuse,
-    askVisibility: refuse,
-  };
-}
+import { upstreamNamed } from '../../support/upstream-named.ts';
 
 const hub = upstreamNamed('docker.io');
 const ghcr = upstreamNamed('ghcr.io');

@@ -1,17 +1,10 @@
 import { expect, test } from 'vitest';
-import { Background } from '../../../src/mirror/background.ts';
-import { createFreshnessPolicies } from '../../../src/mirror/freshness.ts';
-import type { RepositoryId, RepositoryVisibility } from '../../../src/mirror/ports.ts';
 import { parseVisibilityRecord } from '../../../src/mirror/records.ts';
 import { RememberedNotFound } from '../../../src/mirror/remembered.ts';
-import { type KnownVisibility, Visibility, visibilityDecision } from '../../../src/mirror/visibility.ts';
-import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
-import { parseRepository, parseTag, type Reference } from '../../../src/oci/reference.ts';
+import { type KnownVisibility, visibilityDecision } from '../../../src/mirror/visibility.ts';
+import { OciError } from '../../../src/oci/errors.ts';
 import { gate } from '../../support/gate.ts';
-import { ManualClock } from '../../support/manual-clock.ts';
-import { MemoryRecords } from '../../support/memory-records.ts';
-import { RecordingObserver } from '../upstream/recording-observer.ts';
-import { defaultRules } from '../../support/freshness-rules.ts';
+import { of, visibilityOf } from '../../support/scripted-visibility.ts';
 
 const day = 24 * 3_600_000;
 const lifetimes = { publicForMs: day, hiddenForMs: 30_000, retryFailedAfterMs: 60_000 };
@@ -47,54 +40,7 @@ test.each([
   },
 );
 
-const of: RepositoryId = { upstream: 'docker.io', repository: parseRepository('library/app') };
 const record = 'repositories/docker.io/library/app/_visibility.json';
-
-class ScriptedUpstream {
-  readonly label = 'docker.io';
-  readonly asked: (Reference | undefined)[] = [];
-  /** What it says; absent: nothing at all. */
-  says: RepositoryVisibility | undefined = 'public';
-  held = Promise.resolve();
-
-  async askVisibility(
-    _repository: unknown,
-    reference: Reference | undefined,
-    { signal }: { signal: AbortSignal },
-  ): Promise<RepositoryVisibility> {
-    this.asked.push(reference);
-    const left = Promise.withResolvers<never>();
-    signal.addEventListener('abort', () => left.reject(signal.reason), { once: true });
-    await Promise.race([this.held, left.promise]);
-    if (this.says === undefined) throw new UpstreamError('overloaded', 'too much', { retryAfterSeconds: 7 });
-    return this.says;
-  }
-}
-
-const rules = {
-  tagMs: 0,
-  tags: [],
-  missingMs: 30_000,
-  staleForMs: Infinity,
-  deletedUpstream: 'serve',
-  offline: false,
-  staleOn: defaultRules.staleOn,
-} as const;
-
-function visibilityOf({ askWithinMs = 30_000 } = {}) {
-  const upstream = new ScriptedUpstream();
-  const clock = new ManualClock();
-  const records = new MemoryRecords();
-  const observer = new RecordingObserver();
-  const background = new Background({ observer });
-  const policies = createFreshnessPolicies(new Map(), rules);
-  const create = () =>
-    new Visibility({ records, background, clock, policies, publicForMs: day, retryFailedAfterMs: 60_000, askWithinMs });
-  const visibility = create();
-  const check = async (by = visibility, signal = new AbortController().signal) =>
-    by.check({ upstream, of, reference: parseTag('latest') }, { signal });
-  return { upstream, clock, records, background, visibility, check, restarted: create };
-}
 
 test('a public repository is asked about once, however many ask at the same time or after', async () => {
   const { upstream, check } = visibilityOf();

@@ -1,0 +1,48 @@
+import type { Digest } from '../oci/digest.ts';
+import { parseHostName } from '../oci/host-name.ts';
+import type { Access } from './access.ts';
+import type { Index, Link, Observer, RepositoryId, UpstreamDirectory } from './ports.ts';
+import { unlessUnreadable } from './unreadable.ts';
+
+/** Decides from which repositories a link may be borrowed, under the rules that hold now. */
+export interface LendingRules {
+  readonly access: Pick<Access, 'mayLend'>;
+  readonly upstreams: Pick<UpstreamDirectory, 'find'>;
+}
+
+export interface LendingDeps {
+  readonly index: Pick<Index, 'borrowableLinks'>;
+  readonly observer: Pick<Observer, 'trouble'>;
+}
+
+/**
+ * Finds a link that a repository may borrow: a manifest of it names the digest, and another repository of the same upstream, which every
+ * client may read now, is linked to it. Nobody is asked: where no such repository is known, the upstream is asked about the first one.
+ */
+export class Lending {
+  readonly #deps: LendingDeps;
+  #rules: LendingRules | undefined;
+
+  constructor(deps: LendingDeps) {
+    this.#deps = deps;
+  }
+
+  /** Before it has rules nothing is lent. */
+  follow(rules: LendingRules): void {
+    this.#rules = rules;
+  }
+
+  async linkFor(of: RepositoryId, digest: Digest, kind: Link['kind']): Promise<Link | undefined> {
+    const { index, observer } = this.#deps;
+    const links = await unlessUnreadable(observer, 'index', () => index.borrowableLinks(of, digest, kind));
+    for (const link of links ?? []) if (await this.#mayLend(link.of)) return link;
+    return undefined;
+  }
+
+  #mayLend(lender: RepositoryId): Promise<boolean> | boolean {
+    const { upstreams, access } = this.#rules ?? {};
+    const host = parseHostName(lender.upstream);
+    const label = host && upstreams?.find(host)?.label;
+    return access !== undefined && label !== undefined && access.mayLend(lender, label);
+  }
+}

@@ -1,0 +1,19 @@
+import { OciError } from '../oci/errors.ts';
+import type { RepositoryId } from './ports.ts';
+
+/**
+ * Anonymous callers may not read the repository, or there is none: the same words for both. Unlike the upstream's own "not found" it says
+ * nothing of what the repository holds, so nothing cached is forgotten because of it, and nothing stale is served in its place.
+ */
+export class RepositoryHidden extends OciError {
+  constructor({ upstream }: Pick<RepositoryId, 'upstream'>) {
+    super('NAME_UNKNOWN', `${upstream} has no such repository`);
+  }
+}
+
+/** An upstream's answer that it does not have what it was asked for. */
+export type NotFound = OciError & { readonly status: 404 };
+
+export function isNotFound(cause: unknown): cause is NotFound {
+  return cause instanceof OciError && cause.status === 404 && !(cause instanceof RepositoryHidden);
+}

@@ -1,0 +1,78 @@
+import { expect, test } from 'vitest';
+import { RememberedNotFound } from '../../../src/mirror/remembered.ts';
+import { type KnownVisibility, verdictBeforeAsking } from '../../../src/mirror/visibility.ts';
+import { of, visibilityOf } from '../../support/scripted-visibility.ts';
+
+const day = 24 * 3_600_000;
+const now = 10 * day;
+const agoMs = (ms: number) => now - ms;
+const asking = { recentForMs: 300_000, hiddenForMs: 30_000, retryFailedAfterMs: 60_000 };
+
+test.each([
+  { what: 'nobody ever said', known: undefined, decision: 'ask' },
+  { what: 'public, within the lifetime', known: { verdict: 'public', askedAtMs: agoMs(299_999) }, decision: 'go-on' },
+  { what: 'public, before that', known: { verdict: 'public', askedAtMs: agoMs(300_000) }, decision: 'ask' },
+  { what: 'public, in the future', known: { verdict: 'public', askedAtMs: agoMs(-1) }, decision: 'ask' },
+  {
+    what: 'public, before that, and it has just failed to say so again',
+    known: { verdict: 'public', askedAtMs: agoMs(300_000), failedAtMs: agoMs(59_999) },
+    decision: 'unavailable',
+  },
+  {
+    what: 'public, before that, and it failed to say so again a minute ago',
+    known: { verdict: 'public', askedAtMs: agoMs(300_000), failedAtMs: agoMs(60_000) },
+    decision: 'ask',
+  },
+  { what: 'hidden, a moment ago', known: { verdict: 'hidden', askedAtMs: agoMs(29_999) }, decision: 'hide' },
+  { what: 'hidden, a while ago', known: { verdict: 'hidden', askedAtMs: agoMs(30_000) }, decision: 'ask' },
+  {
+    what: 'hidden, a while ago, and it has just failed to say so again',
+    known: { verdict: 'hidden', askedAtMs: agoMs(day), failedAtMs: agoMs(1) },
+    decision: 'hide',
+  },
+] as const satisfies readonly { what: string; known: KnownVisibility | undefined; decision: string }[])(
+  'before an account is shown to the upstream, what it said, $what, means: $decision',
+  ({ known, decision }) => {
+    expect(verdictBeforeAsking(known, asking, now)).toBe(decision);
+  },
+);
+
+test('before the upstream is asked, a verdict older than a tag is asked for again, once for all who wait', async () => {
+  const { upstream, clock, checkBeforeAsking, check } = visibilityOf();
+  await check();
+  await checkBeforeAsking();
+  expect(upstream.asked).toHaveLength(1);
+  clock.advance(1_000);
+  await Promise.all([checkBeforeAsking(), checkBeforeAsking()]);
+  expect(upstream.asked).toHaveLength(2);
+  upstream.says = 'hidden';
+  clock.advance(1_000);
+  await expect(checkBeforeAsking()).rejects.toMatchObject({ code: 'NAME_UNKNOWN' });
+  await expect(check()).rejects.toBeInstanceOf(RememberedNotFound);
+});
+
+test('without a recent verdict nothing is asked of the upstream, in the words of what went wrong, and it is left alone for a while', async () => {
+  const { upstream, clock, checkBeforeAsking, check } = visibilityOf();
+  await check();
+  clock.advance(1_000);
+  upstream.says = undefined;
+  for (let times = 0; times < 3; times += 1) {
+    await expect(checkBeforeAsking()).rejects.toMatchObject({ trouble: 'overloaded', retryAfterSeconds: 7 });
+  }
+  expect(upstream.asked).toHaveLength(2);
+  await check();
+  upstream.says = 'public';
+  clock.advance(60_000);
+  await checkBeforeAsking();
+  expect(upstream.asked).toHaveLength(3);
+});
+
+test('it is public now by a verdict that holds, and not by one of yesterday', async () => {
+  const { visibility, clock, check } = visibilityOf();
+  expect(await visibility.isPublicNow(of, 'docker.io')).toBe(false);
+  await check();
+  clock.advance(day - 1);
+  expect(await visibility.isPublicNow(of, 'docker.io')).toBe(true);
+  clock.advance(1);
+  expect(await visibility.isPublicNow(of, 'docker.io')).toBe(false);
+});
