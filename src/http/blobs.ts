@@ -8,6 +8,7 @@ import {
   type ContentAnswer,
   type ContentFacts,
   decideAnswer,
+  hasAlready,
   sendFacts,
   sendStretch,
   type StretchOptions,
@@ -35,8 +36,8 @@ export async function answerBlobHead(
 }
 
 /**
- * GET of a blob or of a part of it, from the store or along with a running download. Where the disk fails to read its first piece, nothing
- * was said yet: it comes from the upstream.
+ * GET of a blob or of a part of it, from the store or along with a running download. Whoever has it already is answered as a HEAD is:
+ * nothing is downloaded for a 304. Where the disk fails to read its first piece, nothing was said yet: it comes from the upstream.
  */
 export async function answerBlob(
   ctx: RegistryContext,
@@ -44,6 +45,7 @@ export async function answerBlob(
   place: Place,
   digest: Digest,
 ): Promise<void> {
+  if (hasAlready(ctx.req, digest)) return answerBlobHead(ctx, deps, place, digest);
   try {
     await answerOnce(ctx, deps, place, digest);
   } catch (cause) {

@@ -46,6 +46,16 @@ function rangeOf(headers: IncomingHttpHeaders, digest: Digest, size: number | un
   return parseRange(headers.range, size);
 }
 
+/** Whether a GET asks for the content only if it is another than the client has. Pure. */
+export function isConditional({ headers }: Conditions): boolean {
+  return headers['if-none-match'] !== undefined;
+}
+
+/** Whether the client has this content already: it needs no body, wherever that is. Pure. */
+export function hasAlready({ headers }: Conditions, digest: Digest): boolean {
+  return matchesTag(headers['if-none-match'], digest);
+}
+
 function matchesTag(ifNoneMatch: string | undefined, digest: Digest): boolean {
   if (ifNoneMatch === undefined) return false;
   if (ifNoneMatch.trim() === '*') return true;

@@ -42,7 +42,9 @@ export async function answerReferrers(
 /** `_catalog`: the repositories with cached content, as `<upstream>/<repository>`, which is also how to pull them. */
 export async function answerCatalog(ctx: RegistryContext, mirror: Mirror): Promise<void> {
   const page = pageOf(ctx, defaultCatalogPage);
-  const found = await mirror.catalog({ last: page.last, limit: page.limit + 1 });
+  // One more than asked for tells whether there is a next page; `n=0` has none.
+  const limit = page.limit === 0 ? 0 : page.limit + 1;
+  const found = await mirror.catalog({ last: page.last, limit }, ctx.state.exchange);
   const repositories = found.slice(0, page.limit);
   if (repositories.length < found.length) setNextLink(ctx, repositories.at(-1), page.limit);
   ctx.body = { repositories };

@@ -1,8 +1,9 @@
-import type { Mirror, Place } from '../mirror/mirror.ts';
+import type { Mirror, Place, ServedManifest } from '../mirror/mirror.ts';
 import type { Clock } from '../mirror/ports.ts';
+import { isDigest } from '../oci/digest.ts';
 import type { Reference } from '../oci/reference.ts';
 import type { AnswersTogether } from './answers-together.ts';
-import { sendBytes, sendFacts } from './content-response.ts';
+import { hasAlready, isConditional, sendBytes, sendFacts } from './content-response.ts';
 import type { RegistryContext } from './exchange.ts';
 
 export interface ManifestAnswerDeps {
@@ -11,16 +12,26 @@ export interface ManifestAnswerDeps {
   readonly together: AnswersTogether;
 }
 
-/** GET and HEAD of a manifest: bytes and media type exactly as they came, whatever the client accepts. */
+/**
+ * GET and HEAD of a manifest: bytes and media type exactly as they came, whatever the client accepts. A GET on a condition is first looked
+ * up as a HEAD is: nothing is downloaded for a 304.
+ */
 export async function answerManifest(
   ctx: RegistryContext,
-  { mirror, clock, together }: ManifestAnswerDeps,
+  deps: ManifestAnswerDeps,
   place: Place,
   reference: Reference,
 ): Promise<void> {
   const isHead = ctx.method === 'HEAD';
-  const manifest = await mirror.manifest(place, reference, isHead, ctx.state.exchange);
+  const mayNeedNoBytes = isDigest(reference) ? hasAlready(ctx.req, reference) : isConditional(ctx.req);
+  const looked = await deps.mirror.manifest(place, reference, isHead || mayNeedNoBytes, ctx.state.exchange);
+  const needsBytes = !isHead && looked.bytes === undefined && !hasAlready(ctx.req, looked.digest);
+  const manifest = needsBytes ? await deps.mirror.manifest(place, reference, false, ctx.state.exchange) : looked;
+  send(ctx, deps, manifest);
+}
+
+function send(ctx: RegistryContext, { clock, together }: ManifestAnswerDeps, manifest: ServedManifest): void {
   const facts = { ...manifest, ageMs: clock.now() - manifest.confirmedAtMs };
-  if (isHead || manifest.bytes === undefined) sendFacts(ctx, facts);
+  if (ctx.method === 'HEAD' || manifest.bytes === undefined) sendFacts(ctx, facts);
   else sendBytes(ctx, facts, manifest.bytes, together);
 }

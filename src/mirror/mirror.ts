@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Digest } from '../oci/digest.ts';
 import { isDigest } from '../oci/digest.ts';
 import { parseHostName } from '../oci/host-name.ts';
@@ -25,6 +26,9 @@ export interface MirrorDeps {
   readonly clock: Clock;
   readonly observer: Observer;
 }
+
+/** Names that are looked at in one turn of the event loop. */
+const catalogPage = 200;
 
 /** Where a request leads: an upstream and a repository of it, before anybody asked whether the client may read it. */
 export interface Place {
@@ -95,15 +99,24 @@ export class Mirror {
     return { listing: listing.referrers, cache };
   }
 
-  /** Names of what is cached and every client may read, in lexical order. */
-  async catalog({ last, limit }: { last: string | undefined; limit: number }): Promise<readonly string[]> {
+  /**
+   * Names of what is cached and every client may read, in lexical order, at most `limit`.
+   * @throws the signal's reason once it aborts, however many names are left to look at.
+   */
+  async catalog(
+    { last, limit }: { readonly last: string | undefined; readonly limit: number },
+    { signal }: Waiting,
+  ): Promise<readonly string[]> {
     const listed: string[] = [];
-    for (let after = last; ; ) {
-      const page = await this.#deps.index.repositories({ last: after, limit });
+    for (let after = last; listed.length < limit; ) {
+      const page = await this.#deps.index.repositories({ last: after, limit: catalogPage });
       for (const name of page) if (await this.#mayBeListed(name)) listed.push(name);
       after = page.at(-1);
-      if (listed.length >= limit || page.length < limit) return listed.slice(0, limit);
+      if (page.length < catalogPage) break;
+      await nextTurn(); // The index answers at once: without this, no signal would ever abort.
+      signal.throwIfAborted();
     }
+    return listed.slice(0, limit);
   }
 
   #mayBeListed(name: string): Promise<boolean> {

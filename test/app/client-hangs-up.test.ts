@@ -3,7 +3,7 @@ import { ask, caughtUp, open } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { startHolding } from '../support/held-blob.ts';
-import { type Content, image, randomBlob } from '../support/images.ts';
+import { image, randomBlob } from '../support/images.ts';
 import { startApp } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 
@@ -73,16 +73,13 @@ test('an answer that a client left is counted as cut, and is no failure of the m
   expect(app.logLines.filter(({ level }) => Number(level) > 30)).toEqual([]);
 });
 
-test.each([
-  { what: 'has it already', headers: ({ digest }: Content) => ({ 'if-none-match': `"${digest}"` }), status: 304 },
-  { what: 'wants what is behind its end', headers: () => ({ range: 'bytes=4000000-' }), status: 416 },
-])('of a blob that there is no room for, a client that $what takes nothing: its upstream is let go', async (client) => {
+test('of a blob that there is no room for, a client that wants what is behind its end takes nothing: its upstream is let go', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(4_000_000);
   upstream.content.addBlob(repository, blob);
   upstream.script({ path: blobs }, { holdBody: { afterBytes: 2_000_000, until: gate() } });
   const app = await startApp(mirrorOf(upstream, { storage: { maxSize: '1MiB' } }));
-  const answer = await ask(app, `/v2/${repository}/blobs/${blob.digest}`, { headers: client.headers(blob) });
-  expect(answer.status).toBe(client.status);
+  const answer = await ask(app, `/v2/${repository}/blobs/${blob.digest}`, { headers: { range: 'bytes=4000000-' } });
+  expect(answer.status).toBe(416);
   expect(await upstream.seen('GET', blobs)[0]?.ended).toBe('aborted');
 });

@@ -1,0 +1,54 @@
+import { expect, test } from 'vitest';
+import { Mirror, type MirrorDeps } from '../../../src/mirror/mirror.ts';
+
+/** Only what a catalog needs. */
+function mirrorOver({
+  pages,
+  mayBeListed,
+}: {
+  pages: (last: string | undefined) => readonly string[];
+  mayBeListed: boolean;
+}) {
+  let looked = 0;
+  const index = {
+    repositories: async ({ last }: { last: string | undefined }) => {
+      looked += 1;
+      return pages(last);
+    },
+  };
+  const choice = { find: (name: string) => ({ name, label: name }), defaultUpstream: {} };
+  const access = { mayBeListed: async () => mayBeListed };
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a catalog asks nothing else of a mirror.
+  const mirror = new Mirror({ index, choice, access } as unknown as MirrorDeps);
+  return { mirror, looked: () => looked };
+}
+
+/** An index of names without end. */
+function endless(last: string | undefined): readonly string[] {
+  const first = last === undefined ? 0 : Number(last.slice('docker.io/library/n'.length)) + 1;
+  return Array.from({ length: 200 }, (_, place) => `docker.io/library/n${first + place}`);
+}
+
+test('a catalog of no names is answered without a look at the index', async () => {
+  const { mirror, looked } = mirrorOver({ pages: endless, mayBeListed: true });
+  expect(await mirror.catalog({ last: undefined, limit: 0 }, new AbortController())).toEqual([]);
+  expect(looked()).toBe(0);
+});
+
+test('a catalog of names that may not be listed ends when its client leaves', async () => {
+  const { mirror, looked } = mirrorOver({ pages: endless, mayBeListed: false });
+  const client = new AbortController();
+  const listing = mirror.catalog({ last: undefined, limit: 1 }, client);
+  setImmediate(() => client.abort(new Error('the client has left')));
+  await expect(listing).rejects.toThrow('the client has left');
+  const seen = looked();
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(looked()).toBe(seen);
+});
+
+test('a catalog ends at its limit', async () => {
+  const { mirror, looked } = mirrorOver({ pages: endless, mayBeListed: true });
+  const names = await mirror.catalog({ last: undefined, limit: 301 }, new AbortController());
+  expect(names).toHaveLength(301);
+  expect(looked()).toBe(2);
+});
