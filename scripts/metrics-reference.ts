@@ -28,6 +28,7 @@ async function ownMetrics(): Promise<readonly MetricDescription[]> {
     totals: async () => ({ bytes: 0, manifests: 0, blobs: 0 }),
     freeBytes: async () => 0,
     pendingBytes: () => 0,
+    droppedLogLines: () => 0,
     onTrouble: nothing,
     onRateLimitSeen: nothing,
     onUpstreamAnswered: nothing,

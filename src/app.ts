@@ -92,6 +92,7 @@ export function createApp({
     maxBytes: config.storage.maxBytes,
     totals: () => totals().catch(() => unknownTotals),
     freeBytes: () => freeBytes(),
+    droppedLogLines: () => log.droppedLines,
     pendingBytes: () => store.pendingBytes(),
     onTrouble: ({ part, cause }) => log.logger.error({ part, err: cause }, 'trouble'),
     onRateLimitSeen: (event) => rateLimits.note(event),

@@ -1,44 +1,100 @@
+import { abortable, abortableAfter } from './mirror/concurrency/abortable-wait.ts';
+
+export interface StopOptions {
+  /** From when on what is in progress is dropped. */
+  readonly signal: AbortSignal;
+  /** Whether every part that was stopped before has ended. Where not, it may still use this one. */
+  readonly othersEnded: boolean;
+}
+
 /** Anything that holds sockets, timers or files while the process lives. */
 export interface Part {
   readonly name: string;
   start(): Promise<void>;
-  /** Finishes what is in progress. Once `signal` aborts it drops the rest. */
-  stop(options: { signal: AbortSignal }): Promise<void>;
+  /** Finishes what is in progress. Once the signal aborts it drops the rest; what has not ended soon after that is left behind. */
+  stop(options: StopOptions): Promise<void>;
 }
 
-/** Lets what runs end within `deadlineMs`, or until `hurry` aborts, and drops the rest. */
+/**
+ * Lets what runs end within `deadlineMs`, or until `hurry` aborts, and drops the rest.
+ * @throws AggregateError of all parts that failed to stop, or did not end soon after the deadline.
+ */
 export type StopAll = (deadlineMs: number, options?: { readonly hurry?: AbortSignal }) => Promise<void>;
 
+export interface StartOptions {
+  /** Gives up starting. */
+  readonly signal?: AbortSignal;
+  /** How long a part that drops the rest may take for that: the first to use it up, and half as long each next one. */
+  readonly graceMs?: number;
+}
+
+/** A part could not be started. The cause says why. */
+export class StartFailure extends Error {
+  override readonly name = 'StartFailure';
+  /** Of the parts that had been started before. */
+  readonly stopFailures: readonly Error[];
+
+  constructor(part: string, { cause, stopFailures }: { cause: unknown; stopFailures: readonly Error[] }) {
+    super(`starting ${part}`, { cause });
+    this.stopFailures = stopFailures;
+  }
+}
+
+const defaultGraceMs = 1_000;
+
 /**
- * Starts parts in order. If one fails, stops those already started, last first, and rethrows.
+ * Starts parts in order. If one fails, or the signal aborts, stops those already started, last first.
  * @returns a function that stops them all, last started first.
+ * @throws StartFailure
  */
-export async function startInOrder(parts: readonly Part[]): Promise<StopAll> {
+export async function startInOrder(
+  parts: readonly Part[],
+  { signal = new AbortController().signal, graceMs = defaultGraceMs }: StartOptions = {},
+): Promise<StopAll> {
   const started: Part[] = [];
   for (const part of parts) {
     try {
-      await part.start();
+      await abortable(part.start(), signal);
       started.push(part);
     } catch (cause) {
-      await stopLastFirst(started, AbortSignal.abort());
-      throw new Error(`starting ${part.name}`, { cause });
+      const stopFailures = await stopLastFirst(started, { signal: AbortSignal.abort(), graceMs });
+      throw new StartFailure(part.name, { cause, stopFailures });
     }
   }
-  return (deadlineMs, { hurry } = {}) => {
+  return async (deadlineMs, { hurry } = {}) => {
     const deadline = AbortSignal.timeout(deadlineMs);
-    return stopLastFirst(started.splice(0), hurry ? AbortSignal.any([deadline, hurry]) : deadline);
+    const stopping = hurry ? AbortSignal.any([deadline, hurry]) : deadline;
+    const failures = await stopLastFirst(started.splice(0), { signal: stopping, graceMs });
+    if (failures.length > 0) throw new AggregateError(failures, wordsFor(failures));
   };
 }
 
-/** Stops every part even when one of them fails. @throws AggregateError of all that failed. */
-async function stopLastFirst(parts: readonly Part[], signal: AbortSignal): Promise<void> {
-  const failures: unknown[] = [];
+/** Stops every part even when one of them fails, or never ends. */
+async function stopLastFirst(
+  parts: readonly Part[],
+  { signal, graceMs }: { readonly signal: AbortSignal; readonly graceMs: number },
+): Promise<readonly Error[]> {
+  const failures: Error[] = [];
+  let leftMs = graceMs;
+  const late = () => {
+    const error = new Error(`it did not end within ${leftMs} ms after the deadline`);
+    leftMs /= 2;
+    return error;
+  };
   for (const part of parts.toReversed()) {
+    const stopping = Promise.try(() => part.stop({ signal, othersEnded: failures.length === 0 }));
     try {
-      await part.stop({ signal });
+      await abortableAfter(stopping, signal, { graceMs: leftMs, late });
     } catch (cause) {
       failures.push(new Error(`stopping ${part.name}`, { cause }));
     }
   }
-  if (failures.length > 0) throw new AggregateError(failures, 'some parts did not stop cleanly');
+  return failures;
+}
+
+function wordsFor(failures: readonly Error[]): string {
+  const reasons = failures.map(
+    ({ message, cause }) => `${message}: ${cause instanceof Error ? cause.message : String(cause)}`,
+  );
+  return `some parts did not stop cleanly: ${reasons.join('; ')}`;
 }

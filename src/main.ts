@@ -1,7 +1,8 @@
-import { once } from 'node:events';
+import { write } from 'node:fs';
 import { createRequire } from 'node:module';
 import { Command } from 'commander';
 import { ConfigError } from './config/problems.ts';
+import { StartFailure } from './lifecycle.ts';
 import type { FailpointHook } from './storage/filesystem/failpoints.ts';
 import { keepYoungGeneration } from './young-generation.ts';
 
@@ -21,8 +22,27 @@ async function run(work: () => Promise<number | void>): Promise<void> {
     process.exitCode = (await work()) ?? 0;
   } catch (error) {
     process.exitCode = error instanceof ConfigError ? configRefused : failed;
-    process.stderr.write(`${linesOf(error)}\n`);
+    print(linesOf(error));
   }
+  setTimeout(leave, endsByItselfWithinMs).unref();
+}
+
+/** By then what is over has ended, and so has the process, unless something hangs: a disk, a name lookup, whoever reads stdout. */
+const endsByItselfWithinMs = 500;
+
+/**
+ * Ends the process whatever hangs. exit(3) would wait for each thread that hangs in a call of the system; what replaces this program ends
+ * them, and keeps the exit code.
+ */
+function leave(): void {
+  const code = Number(process.exitCode ?? failed);
+  process.execve?.(process.execPath, [process.execPath, '--eval', `process.exit(${code})`], {});
+  process.exit();
+}
+
+/** On stderr, without waiting for whoever reads that. */
+function print(text: string): void {
+  write(2, `${text}\n`, () => {});
 }
 
 /** What an operator has to know, innermost cause last; stacks are for the log. */
@@ -30,16 +50,24 @@ function linesOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (error instanceof ConfigError) return error.message;
   const cause = error.cause instanceof Error && !error.message.includes(error.cause.message) ? error.cause : undefined;
-  return cause ? `${error.message}: ${linesOf(cause)}` : error.message;
+  const line = cause ? `${error.message}: ${linesOf(cause)}` : error.message;
+  return error instanceof StartFailure ? [line, ...error.stopFailures.map(linesOf)].join('\n') : line;
 }
 
-function stopSignals(): { readonly stopAsked: Promise<void>; readonly hurry: AbortSignal } {
-  const hurry = new AbortController();
-  const first = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]).then(() => {
-    process.once('SIGTERM', () => hurry.abort());
-    process.once('SIGINT', () => hurry.abort());
-  });
-  return { stopAsked: first, hurry: hurry.signal };
+function stopSignals(): { readonly stop: AbortSignal; readonly hurry: AbortSignal } {
+  const [stop, hurry] = [new AbortController(), new AbortController()];
+  const onSignal = () => (stop.signal.aborted ? hurry : stop).abort();
+  process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
+  return { stop: stop.signal, hurry: hurry.signal };
+}
+
+/** What is left of a program after a failure that no code caught cannot be trusted: it ends, and says why. */
+function endOn(report: (cause: unknown) => Promise<void>): (error: unknown) => void {
+  return (error) => {
+    process.exitCode = failed;
+    print(`ended by a failure that no code caught: ${linesOf(error)}`);
+    void report(error).then(leave, leave);
+  };
 }
 
 /** Of the package, which lies beside both `src` and `dist`. */
@@ -70,6 +98,7 @@ program
         ...stopSignals(),
         onReloadAsked: (reload) => process.on('SIGHUP', reload),
         onUnhandledRejection: (report) => process.on('unhandledRejection', report),
+        onUncaughtException: (report) => process.on('uncaughtException', endOn(report)),
         failpoint: failpointOf(process.env['LAYERWELL_FAILPOINT']),
       });
     }),

@@ -15,7 +15,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   upstream: ['oci/', 'mirror/ports.ts', 'mirror/concurrency/'],
   index: ['oci/', 'mirror/ports.ts', 'mirror/concurrency/', 'mirror/records.ts', 'mirror/disk-refusal.ts'],
   cluster: ['oci/', 'mirror/ports.ts', 'upstream/connections.ts'],
-  telemetry: ['mirror/ports.ts'],
+  telemetry: ['mirror/ports.ts', 'mirror/concurrency/'],
   http: ['oci/', 'mirror/'],
   commands: [''],
   '.': [''],
@@ -43,7 +43,7 @@ const ownersOf: Readonly<Record<string, readonly string[]>> = {
   'node:https': ['http/', 'upstream/'],
   'node:dns': ['upstream/'],
   'node:tls': ['http/', 'upstream/', 'config/'],
-  'node:fs': ['storage/', 'config/', 'upstream/credentials/', 'http/', 'commands/'],
+  'node:fs': ['main.ts', 'storage/', 'config/', 'upstream/credentials/', 'http/', 'commands/'],
   'node:fs/promises': ['storage/', 'config/', 'upstream/credentials/', 'http/', 'commands/'],
   'node:process': ['main.ts'],
 };

@@ -1,10 +1,12 @@
+import { once } from 'node:events';
 import { createApp } from '../app.ts';
 import { loadConfig } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
 import { warningsOf } from '../config/warnings.ts';
 import { drain } from '../drain.ts';
-import { startInOrder } from '../lifecycle.ts';
+import { type Part, StartFailure, startInOrder, type StopAll } from '../lifecycle.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
-import { createLog } from '../telemetry/log.ts';
+import { createLog, type Log } from '../telemetry/log.ts';
 import { Reloading } from './reloading.ts';
 
 export interface ServeOptions {
@@ -12,42 +14,66 @@ export interface ServeOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly version: string;
   readonly nodeVersion: string;
-  /** Resolves at the first signal to stop; `hurry` aborts at the second. */
-  readonly stopAsked: Promise<void>;
+  /** Aborts at the first signal to stop, also while it starts. */
+  readonly stop: AbortSignal;
+  /** Aborts at the second. */
   readonly hurry: AbortSignal;
   /** Calls back whenever the process is told to read its configuration again. */
   readonly onReloadAsked: (reload: () => void) => void;
   /** Calls back with every failure that no code handled. The process goes on. */
   readonly onUnhandledRejection: (report: (cause: unknown) => void) => void;
+  /** Calls back with a failure that no code caught. The process ends once that is reported. */
+  readonly onUncaughtException: (report: (cause: unknown) => Promise<void>) => void;
   readonly failpoint: FailpointHook;
 }
 
 /**
  * Runs the mirror until it is asked to stop.
- * @throws ConfigError; Error with one clear line when a part cannot start.
+ * @throws ConfigError; StartFailure with one clear line when a part cannot start; AggregateError when parts did not stop.
  */
 export async function serve(options: ServeOptions): Promise<void> {
-  const { file, env, version, nodeVersion, stopAsked, hurry, onReloadAsked, failpoint } = options;
+  const { file, env } = options;
   const config = await loadConfig({ file, env });
   const log = createLog({ level: config.log.level });
+  options.onUncaughtException((cause) => {
+    log.logger.fatal({ err: cause }, 'uncaught exception');
+    return log.close();
+  });
+  try {
+    await serveWith(config, log, options);
+  } finally {
+    await log.close();
+  }
+}
+
+async function serveWith(config: Config, log: Log, options: ServeOptions): Promise<void> {
+  const { file, env, version, nodeVersion, stop, hurry, onReloadAsked, failpoint } = options;
   const app = createApp({ config, version, nodeVersion, log, failpoint });
   options.onUnhandledRejection((cause) => app.reportUnhandled(cause));
   for (const warning of warningsOf(config)) log.logger.warn({ warning }, 'configuration');
-  const stop = await startInOrder(app.parts);
+  const stopAll = await startUnlessStopped(app.parts, stop);
+  if (!stopAll) return;
   const reloading = new Reloading({ file, env, started: config, apply: (changed) => app.reload(changed), log });
   reloading.start();
   onReloadAsked(() => void reloading.reload());
   log.logger.info({ address: app.address() }, 'listening');
   log.flush();
   app.knock();
-  await stopAsked;
+  if (!stop.aborted) await once(stop, 'abort');
   reloading.stop();
   app.beginDraining();
   log.logger.info('draining');
+  log.flush();
+  await drain(stopAll, reloading.current.shutdown, { hurry });
+  log.logger.info('stopped');
+}
+
+/** @returns undefined when it was asked to stop before it had started. */
+async function startUnlessStopped(parts: readonly Part[], signal: AbortSignal): Promise<StopAll | undefined> {
   try {
-    await drain(stop, reloading.current.shutdown, { hurry });
-    log.logger.info('stopped');
-  } finally {
-    log.close();
+    return await startInOrder(parts, { signal });
+  } catch (error) {
+    if (error instanceof StartFailure && signal.aborted && error.cause === signal.reason) return undefined;
+    throw error;
   }
 }

@@ -80,12 +80,15 @@ export class SqliteIndex implements Index, RebuildableIndex {
     if (opened.isComplete) this.#complete();
   }
 
-  /** The next start is spared a rebuild, if the view is complete and the disk took all of it. */
-  async stop(): Promise<void> {
+  /**
+   * The next start is spared a rebuild, if the view is complete and the disk took all of it.
+   * @param options.othersEnded false where something may still be put into the store that the view would not know of.
+   */
+  async stop({ othersEnded }: { readonly othersEnded: boolean } = { othersEnded: true }): Promise<void> {
     const hasAllNotes = await this.#flusher.stop();
     const database = this.#opened?.database;
     this.#opened = undefined;
-    if (database && hasAllNotes && this.#completion.isReached) closeComplete(database);
+    if (database && othersEnded && hasAllNotes && this.#completion.isReached) closeComplete(database);
     else database?.close();
   }
 

@@ -69,7 +69,9 @@ export class StoreLock implements StoreRuns {
     return this.#held;
   }
 
-  async stop(): Promise<void> {
+  /** @param options.othersEnded false where something may still be put into the store: then it stays held until the process ends. */
+  async stop({ othersEnded }: { readonly othersEnded: boolean } = { othersEnded: true }): Promise<void> {
+    if (!othersEnded) return;
     this.#database?.close();
     this.#database = undefined;
   }

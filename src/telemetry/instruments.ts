@@ -26,6 +26,17 @@ function makerFor(registry: Registry) {
           this.set(await read());
         },
       }),
+    /** The same of what only grows. */
+    readTotal: (name: string, help: string, read: () => number) =>
+      new Counter({
+        name: named(name),
+        help,
+        registers,
+        collect() {
+          this.reset();
+          this.inc(read());
+        },
+      }),
   };
 }
 
@@ -120,10 +131,11 @@ export interface Readings {
   readonly freeBytes: () => Promise<number>;
   readonly pendingBytes: () => number;
   readonly maxBytes: number;
+  readonly droppedLogLines: () => number;
 }
 
 export function createReadouts(registry: Registry, readings: Readings): void {
-  const { readout } = makerFor(registry);
+  const { readout, readTotal } = makerFor(registry);
   const { totals, freeBytes, pendingBytes, maxBytes } = readings;
   new Gauge({
     name: 'layerwell_cache_objects',
@@ -136,6 +148,11 @@ export function createReadouts(registry: Registry, readings: Readings): void {
       this.set({ kind: 'blob' }, blobs);
     },
   });
+  readTotal(
+    'log_lines_dropped_total',
+    'Log lines that were dropped because whoever reads stdout does not keep up.',
+    readings.droppedLogLines,
+  );
   readout('cache_bytes', 'Stored content, in bytes.', async () => (await totals()).bytes);
   readout(
     'storage_pending_bytes',

@@ -1,42 +1,68 @@
+import { once } from 'node:events';
 import { destination, type Logger, pino } from 'pino';
+import { timeLimited } from '../mirror/concurrency/abortable-wait.ts';
 
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
 
 export interface Log {
   readonly logger: Logger;
+  /** Lines that were dropped because whoever reads them does not keep up. */
+  readonly droppedLines: number;
   /** A line of the access log, at level info. */
   request(line: object): void;
-  /** Writes out what has gathered. */
+  /** Begins to write what has gathered. */
   flush(): void;
-  /** Stops the timer that flushes, and writes out the rest. */
-  close(): void;
+  /** Writes what has gathered, as far as that can be done in a moment, and drops the rest. What is logged afterwards is lost. */
+  close(): Promise<void>;
+}
+
+export interface LogOptions {
+  readonly level: LogLevel;
+  /** Where the lines go: stdout, where absent. */
+  readonly fd?: number;
 }
 
 /** How long a line may wait to be written together with others. */
 const flushEveryMs = 500;
+const closeWithinMs = 500;
+/** What waits in memory for a reader that stalls; further lines are dropped. */
+export const maxHeldLogBytes = 1024 * 1024;
 
 /**
- * JSON lines on stdout, gathered and written together. Nothing that is logged may hold a secret: there are no headers, no queries and no
- * URLs of redirects in it, so there is nothing to redact.
+ * JSON lines on stdout, gathered and written together. Writing never waits for whoever reads them: what a reader that stalls leaves
+ * behind is held up to a bound, and what comes then is dropped and counted. Nothing that is logged may hold a secret: there are no
+ * headers, no queries and no URLs of redirects in it, so there is nothing to redact.
  */
-export function createLog({ level }: { readonly level: LogLevel }): Log {
-  const stream = destination({ fd: 1, sync: false, minLength: 8 * 1024 });
-  const logger = pino({ level, base: null, timestamp: isoTimes() }, stream);
-  let isOpen = false;
-  stream.once('ready', () => {
-    isOpen = true;
-  });
-  const flush = () => {
-    if (isOpen) stream.flushSync();
+export function createLog({ level, fd = 1 }: LogOptions): Log {
+  const stream = destination({ fd, sync: false, minLength: 8 * 1024, maxLength: maxHeldLogBytes });
+  const state = { droppedLines: 0, isClosed: false };
+  stream.on('drop', () => (state.droppedLines += 1));
+  stream.on('error', () => {}); // A disk that is full, a reader that is gone: the mirror serves on.
+  const write = (text: string): void => {
+    if (!state.isClosed) stream.write(text);
   };
+  const logger = pino({ level, base: null, timestamp: isoTimes() }, { write });
   const timer = setInterval(() => stream.flush(), flushEveryMs).unref();
   return {
     logger,
-    request: requestLines(logger, (text) => stream.write(text)),
-    flush,
-    close: () => {
+    get droppedLines() {
+      return state.droppedLines;
+    },
+    request: requestLines(logger, write),
+    flush: () => {
+      if (!state.isClosed) stream.flush();
+    },
+    close: async () => {
       clearInterval(timer);
-      flush();
+      if (state.isClosed) return;
+      state.isClosed = true;
+      const closed = once(stream, 'close');
+      stream.end();
+      try {
+        await timeLimited(closed, closeWithinMs, () => new Error('the log could not be written'));
+      } catch {
+        stream.destroy(); // Else it would wait for its reader when the process exits.
+      }
     },
   };
 }

@@ -2,13 +2,13 @@ import { expect, test } from 'vitest';
 import { ask } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { image } from '../support/images.ts';
-import { mirrorOf, startMirror } from '../support/start-mirror.ts';
+import { type Fault, mirrorOf, startMirror } from '../support/start-mirror.ts';
 
 const repository = 'library/app';
 const path = `/v2/${repository}/manifests/1`;
 const built = image();
 
-async function started(fault: 'unhandled-rejection' | 'uncaught-exception') {
+async function started(fault: Fault) {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', built);
   return startMirror(mirrorOf(upstream), { fault });
@@ -25,4 +25,13 @@ test('a failure that no code handles is logged with its stack and counted, and t
   expect((await ask(mirror, path)).body.equals(built.manifest.bytes)).toBe(true);
   expect((await mirror.metrics()).sum('layerwell_unhandled_rejections_total')).toBe(1);
   expect(await mirror.stop()).toEqual({ code: 0, signal: null });
+});
+
+test('a failure that no code catches ends the process: with 1, why in words, and its stack in the log', async () => {
+  const mirror = await started('uncaught-exception');
+  mirror.send('SIGUSR2');
+  expect(await mirror.exited).toEqual({ code: 1, signal: null });
+  expect(mirror.printed).toContain('ended by a failure that no code caught: a failure that nobody catches');
+  const line = mirror.logLines().find(({ msg }) => msg === 'uncaught exception');
+  expect(line).toMatchObject({ level: 60, err: { message: 'a failure that nobody catches' } });
 });

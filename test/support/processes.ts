@@ -67,6 +67,11 @@ export class StartedProcess {
     });
   }
 
+  /** What it prints on stdout stays in its pipe from now on. */
+  stopReading(): void {
+    this.#child.stdout?.pause();
+  }
+
   /** To the whole group. */
   send(signal: NodeJS.Signals): void {
     if (this.#exit || this.pid < 0) return;

@@ -14,13 +14,15 @@ export function mirrorOf(upstream: { readonly url: string }, more: MirrorConfig 
   return { defaultUpstream: 'docker.io', upstreams: { 'docker.io': { url: upstream.url } }, ...more };
 }
 
+export type Fault = 'unhandled-rejection' | 'uncaught-exception' | 'fsync-hangs';
+
 export interface StartOptions {
   /** Added to the environment of this run. */
   readonly env?: Readonly<Record<string, string>>;
   /** What is run; by default the source. */
   readonly program?: string;
   /** What it does wrong when it gets SIGUSR2; see process-faults.ts. */
-  readonly fault?: 'unhandled-rejection' | 'uncaught-exception';
+  readonly fault?: Fault;
 }
 
 /** Starts the program as an operator would, and waits until it says that it listens. */
@@ -64,6 +66,11 @@ export class RunningMirror {
     this.url = `http://${this.host}`;
     this.managementUrl = `http://127.0.0.1:${place.managementPort}`;
     this.dataDirectory = join(place.directory, 'data');
+  }
+
+  /** With which it was last started. */
+  get config(): MirrorConfig {
+    return this.#config;
   }
 
   get pid(): number {
@@ -120,10 +127,20 @@ export class RunningMirror {
     this.#process?.send(signal);
   }
 
+  /** What it prints stays in its pipe from now on. */
+  stopReading(): void {
+    this.#process?.stopReading();
+  }
+
   /** On the same ports and data; with other settings where they are given. */
   async restart(config: MirrorConfig = this.#config): Promise<void> {
     await this.stop();
     await this.start(config);
+  }
+
+  /** What this run has printed so far. */
+  get printed(): string {
+    return this.#process?.output ?? '';
   }
 
   /** What this run has logged so far. */

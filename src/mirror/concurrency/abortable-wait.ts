@@ -48,3 +48,23 @@ export function timeLimited<Value>(work: PromiseLike<Value>, withinMs: number, l
     return () => clearTimeout(timer);
   });
 }
+
+/** Settles as `work` does, or rejects with what `late` makes where it has not within `graceMs` after the signal aborted. */
+export function abortableAfter<Value>(
+  work: PromiseLike<Value>,
+  signal: AbortSignal,
+  { graceMs, late }: { readonly graceMs: number; readonly late: () => Error },
+): Promise<Value> {
+  return interruptible(work, (giveUp) => {
+    let timer: NodeJS.Timeout | undefined;
+    const hurry = (): void => {
+      timer = setTimeout(() => giveUp(late()), graceMs);
+    };
+    if (signal.aborted) hurry();
+    else signal.addEventListener('abort', hurry, { once: true });
+    return () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', hurry);
+    };
+  });
+}

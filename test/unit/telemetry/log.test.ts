@@ -1,6 +1,11 @@
+import { execFileSync } from 'node:child_process';
+import { closeSync, constants, openSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { pino } from 'pino';
-import { expect, test } from 'vitest';
-import { requestLines } from '../../../src/telemetry/log.ts';
+import { expect, onTestFinished, test } from 'vitest';
+import { createLog, maxHeldLogBytes, requestLines } from '../../../src/telemetry/log.ts';
+import { temporaryDirectory } from '../../support/temp-directory.ts';
 
 const line = {
   method: 'GET',
@@ -36,4 +41,60 @@ test('it is written at level info, as long as that is the level', () => {
   logger.level = 'debug';
   request(line);
   expect(ours).toHaveLength(1);
+});
+
+/** A pipe of which the test reads what it wants; it holds 64 KiB. */
+async function stalledPipe() {
+  const path = join(await temporaryDirectory(), 'pipe');
+  execFileSync('mkfifo', [path]);
+  const fd = openSync(path, constants.O_RDWR);
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const buffer = Buffer.alloc(64 * 1024);
+  const read = (): string => {
+    try {
+      return buffer.toString('utf8', 0, readSync(reader, buffer));
+    } catch {
+      return '';
+    }
+  };
+  onTestFinished(() => {
+    while (read() !== '');
+    closeSync(reader); // The other end is the log's to close.
+  });
+  return { fd, read };
+}
+
+const text = 'x'.repeat(1_000);
+
+test('lines for a reader that stalls are dropped and counted beyond a bound, and closing waits only for a moment', async () => {
+  const { fd } = await stalledPipe();
+  const log = createLog({ level: 'info', fd });
+  const lines = (2 * maxHeldLogBytes) / text.length;
+  for (let line = 0; line < lines; line += 1) {
+    log.logger.info(text);
+    log.request({ path: text });
+    if (line % 100 === 0) await nextTurn();
+  }
+  const writtenBytes = 64 * 1024;
+  expect(log.droppedLines).toBeGreaterThan(2 * lines - (maxHeldLogBytes + writtenBytes) / text.length);
+  const closedAt = performance.now();
+  await log.close();
+  expect(performance.now() - closedAt).toBeLessThan(5_000);
+  log.logger.info('after the end');
+  log.request({ path: 'after the end' });
+});
+
+test('when the reader is back, it gets what was held, and what comes then', async () => {
+  const { fd, read } = await stalledPipe();
+  const log = createLog({ level: 'info', fd });
+  for (let line = 0; line < 200; line += 1) log.logger.info(`${line} ${text}`);
+  log.flush();
+  let received = '';
+  await expect.poll(() => (received += read()).includes('"199 xxx')).toBe(true);
+  log.logger.info('the last');
+  const closing = log.close();
+  await expect.poll(() => (received += read()).includes('"the last"')).toBe(true);
+  await closing;
+  expect(log.droppedLines).toBe(0);
+  expect(received.trim().split('\n')).toHaveLength(201);
 });

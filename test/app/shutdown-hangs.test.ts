@@ -1,0 +1,70 @@
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { ask } from '../support/client.ts';
+import { startFakeRegistry } from '../support/fake-registry.ts';
+import { image } from '../support/images.ts';
+import { mirrorOf, type RunningMirror, startMirror } from '../support/start-mirror.ts';
+import { temporaryDirectory } from '../support/temp-directory.ts';
+
+const repository = 'library/app';
+const built = image({ layerBytes: 500_000 });
+const layer = built.blobs[1] ?? built.manifest;
+const blobPath = `/v2/${repository}/blobs/${layer.digest}`;
+/** A busy machine; with what hangs it would be for ever. */
+const soonMs = 15_000;
+
+async function startedWith(shutdown: object, fault?: 'fsync-hangs'): Promise<RunningMirror> {
+  const upstream = await startFakeRegistry();
+  upstream.content.add(repository, '1', built);
+  const pipe = join(await temporaryDirectory(), 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  return startMirror(mirrorOf(upstream, { shutdown }), { env: { TEST_PIPE: pipe }, ...(fault && { fault }) });
+}
+
+async function endsSoon(mirror: RunningMirror) {
+  const askedAt = performance.now();
+  const exit = await mirror.exited;
+  expect(performance.now() - askedAt).toBeLessThan(soonMs);
+  return exit;
+}
+
+async function withHungFsync(shutdown: object): Promise<RunningMirror> {
+  const mirror = await startedWith(shutdown, 'fsync-hangs');
+  mirror.send('SIGUSR2');
+  await mirror.logged(({ msg }) => msg === 'fsync hangs');
+  expect((await ask(mirror, blobPath)).body.equals(layer.bytes)).toBe(true);
+  return mirror;
+}
+
+test('with an fsync that hangs it ends soon after the deadline, says what did not stop, and the next start serves', async () => {
+  const mirror = await withHungFsync({ drain: '200ms' });
+  mirror.send('SIGTERM');
+  expect(await endsSoon(mirror)).toEqual({ code: 1, signal: null });
+  expect(mirror.printed).toContain('some parts did not stop cleanly: stopping mirror: it did not end');
+  await mirror.start(mirror.config);
+  expect((await ask(mirror, blobPath)).body.equals(layer.bytes)).toBe(true);
+});
+
+test('with an fsync that hangs a second signal ends it at once, however long the deadline', async () => {
+  const mirror = await withHungFsync({ drain: '1h' });
+  mirror.send('SIGTERM');
+  await mirror.logged(({ msg }) => msg === 'draining');
+  mirror.send('SIGTERM');
+  expect(await endsSoon(mirror)).toEqual({ code: 1, signal: null });
+});
+
+test('with a reader of stdout that stalls it serves on, drops lines and counts them, and ends in time when it is told to', async () => {
+  const mirror = await startedWith({ drain: '1s' });
+  mirror.stopReading();
+  const long = 'x'.repeat(12_000);
+  const dropped = async () => (await mirror.metrics()).sum('layerwell_log_lines_dropped_total');
+  for (let round = 0; round < 50 && (await dropped()) === 0; round += 1) {
+    const asked = Array.from({ length: 20 }, () => ask(mirror, `/v2/${long}`));
+    for (const { status } of await Promise.all(asked)) expect(status).toBeLessThan(500);
+  }
+  expect(await dropped()).toBeGreaterThan(0);
+  expect((await ask(mirror, blobPath)).body.equals(layer.bytes)).toBe(true);
+  mirror.send('SIGTERM');
+  expect(await endsSoon(mirror)).toEqual({ code: 0, signal: null });
+});
