@@ -15,7 +15,7 @@ interface NamedFile {
  * certificate. Those of the certificates towards upstreams are told when its clients are made.
  */
 export async function fileProblems(config: Config): Promise<readonly string[]> {
-  const files = [...certificateOf(config), ...managementToken(config), ...credentialFiles(config)];
+  const files = [...certificateOf(config), ...credentialFiles(config)];
   const problems = await Promise.all(files.map(problemsOf));
   return problems.flat().map(inWords);
 }
@@ -32,10 +32,6 @@ async function problemsOf({ path, read }: NamedFile): Promise<readonly Problem[]
 function certificateOf({ listen: { tls } }: Config): readonly NamedFile[] {
   const read = async () => tls && new Certificate(tls, { report: () => {} }).current();
   return [{ path: ['listen', 'tls'], read }];
-}
-
-function managementToken({ management: { token } }: Config): readonly NamedFile[] {
-  return token === undefined ? [] : [{ path: ['management', 'tokenFile'], read: () => readSecret(token) }];
 }
 
 function credentialFiles({ upstreams }: Config): readonly NamedFile[] {

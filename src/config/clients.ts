@@ -3,7 +3,7 @@ import { count, durationMs, word } from './values.ts';
 
 export const clients = z
   .strictObject({
-    mode: word(['anonymous'], ['basic', 'token'])
+    mode: word(['anonymous'])
       .describe('Who may pull: `anonymous`, everyone who reaches the listener.')
       .prefault('anonymous'),
     idleTimeout: durationMs().describe('A client that takes nothing for so long is cut off.').prefault('5m'),

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { chosenSecret, durationMs, path, port, text, word } from './values.ts';
+import { durationMs, path, port, text, word } from './values.ts';
 
 const tls = z
   .strictObject({
@@ -20,21 +20,9 @@ export const listen = z
 
 export const management = z
   .strictObject({
-    host: text()
-      .describe('The address of `/healthz`, `/readyz`, `/metrics` and the management API.')
-      .prefault('127.0.0.1'),
+    host: text().describe('The address of `/healthz`, `/readyz` and `/metrics`.').prefault('127.0.0.1'),
     port: port().describe('Never the port of clients.').prefault(5001),
-    token: text()
-      .describe(
-        'Whoever changes something must send it as a bearer token. Without one, nothing can be changed from beyond loopback: 403.',
-      )
-      .optional(),
-    tokenFile: path().describe('The file that holds the token instead.').optional(),
   })
-  .transform(({ token, tokenFile, ...rest }, context) => ({
-    ...rest,
-    token: chosenSecret({ key: 'token', text: token, file: tokenFile }, context),
-  }))
   .describe('Where operators look: the second listener.');
 
 export const shutdown = z

@@ -10,7 +10,6 @@ import { listen, log, management, shutdown } from './listen.ts';
 import { host, isPattern } from './names.ts';
 import { index, storage } from './storage.ts';
 import { type UpstreamEntry, upstreams } from './upstreams.ts';
-import { laterKey } from './values.ts';
 
 /** The file as an operator writes it. Every key has its default and its one line of documentation where it is defined. */
 export const configFile = z.strictObject({
@@ -30,7 +29,6 @@ export const configFile = z.strictObject({
   upstreams,
   shutdown: shutdown.prefault({}),
   log: log.prefault({}),
-  cluster: laterKey().describe('How replicas reach each other. Not in this version.').optional(),
 });
 
 /** What {@link settled} makes a configuration of. What keys say about each other is judged in checks.ts. */
@@ -59,7 +57,7 @@ export interface Surroundings {
 
 /** Puts in the defaults that depend on other keys and on what surrounds the file. */
 export function settled(said: ConfigFile, { folder, proxies }: Surroundings) {
-  const { $schema: _, cluster: __, upstreams: entries, ...rest } = said;
+  const { $schema: _, upstreams: entries, ...rest } = said;
   const storagePath = resolve(folder, said.storage.path);
   return {
     ...rest,

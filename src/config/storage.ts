@@ -4,9 +4,7 @@ import { bytes, durationOrForeverMs, path, word } from './values.ts';
 
 export const storage = z
   .strictObject({
-    driver: word(['filesystem'], ['s3'])
-      .describe('Where content is kept: `filesystem`, a folder.')
-      .prefault('filesystem'),
+    driver: word(['filesystem']).describe('Where content is kept: `filesystem`, a folder.').prefault('filesystem'),
     path: path()
       .describe('The folder. All of it on one filesystem: what is complete is renamed into place.')
       .prefault('./data'),
@@ -39,7 +37,7 @@ export const storage = z
 
 export const index = z
   .strictObject({
-    driver: word(['sqlite'], ['redis']).describe('The fast view of the store: `sqlite`, a file.').prefault('sqlite'),
+    driver: word(['sqlite']).describe('The fast view of the store: `sqlite`, a file.').prefault('sqlite'),
     path: path()
       .describe('Its file, on a local disk, used by one process. Default: `index.sqlite` in storage.path.')
       .optional(),

@@ -58,7 +58,7 @@ const proxy = z
 
 const upstream = z
   .strictObject({
-    kind: word(['registry'], ['hosted']).describe('`registry`: one that is pulled through.').prefault('registry'),
+    kind: word(['registry']).describe('`registry`: one that is pulled through.').prefault('registry'),
     url: registryUrl()
       .describe('The registry itself. Default: `https://<name>`, for docker.io `https://registry-1.docker.io`.')
       .optional(),
@@ -76,7 +76,7 @@ const upstream = z
       .array(credentials)
       .describe('Who the mirror is there. With any, `visibility` must be stated.')
       .prefault([]),
-    visibility: word(['public', 'service'], ['client'])
+    visibility: word(['public', 'service'])
       .describe(
         'Who may read what is cached: `public`, only what anyone may read upstream; `service`, all that the credentials can read.',
       )

@@ -4,21 +4,9 @@ import { parseDuration, parseSize } from './units.ts';
 /** What stands in a key instead of its value until the file is loaded: an editor must not refuse it. */
 const orReference = '|\\$\\{';
 
-/** A word such as `filesystem`. `later` are words the design has a place for and this version has not. */
-export function word<const Words extends readonly [string, ...string[]]>(words: Words, later: readonly string[] = []) {
-  return z.enum(words, {
-    error: ({ input }) =>
-      typeof input === 'string' && later.includes(input) ? notInThisVersion(input) : expected(words),
-  });
-}
-
-/** A key the design has a place for and this version has not. */
-export function laterKey() {
-  return z.never({ error: 'not in this version' });
-}
-
-function notInThisVersion(name: string): string {
-  return `"${name}" is not in this version`;
+/** A word such as `filesystem`. */
+export function word<const Words extends readonly [string, ...string[]]>(words: Words) {
+  return z.enum(words, { error: expected(words) });
 }
 
 function expected(words: readonly string[]): string {

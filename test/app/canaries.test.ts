@@ -183,7 +183,7 @@ test('no secret, and no account, comes to light in answers, logs, metrics or on 
   const app = await startApp({
     upstreams,
     log: { level: 'trace' },
-    management: { host: '127.0.0.1', port: 0, token: 'canary-management' },
+    management: { host: '127.0.0.1', port: 0 },
   });
 
   const told = await toldBy(app, names);

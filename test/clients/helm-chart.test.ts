@@ -110,33 +110,6 @@ describeWithTools(['helm'], 'the Helm chart', () => {
     expect(requestedGiB * 1024 ** 3).toBeGreaterThanOrEqual(storage.maxBytes + storage.minFreeBytes);
   });
 
-  describe('the management token', () => {
-    test('is made by nobody: without one there is no secret', async () => {
-      const yaml = rendered();
-      expect(objectOf('Secret', yaml)).toBe('');
-      expect((await configOf(configIn(yaml))).management.token).toBeUndefined();
-    });
-
-    test.each([
-      { from: 'values', set: 'management.token=hunter2', secret: 'release-layerwell-management' },
-      { from: 'an existing secret', set: 'management.existingSecret=mine', secret: 'mine' },
-    ])('comes from $from as a file, and not into the configuration', async ({ set, secret }) => {
-      const yaml = rendered(set);
-      expect((await configOf(configIn(yaml))).management.token).toEqual({
-        kind: 'file',
-        path: '/run/secrets/layerwell/token',
-      });
-      expect(objectOf('StatefulSet', yaml)).toMatch(
-        new RegExp(`mountPath: /run/secrets/layerwell\\n(?:.|\\n)*secretName: ${secret}\\n`),
-      );
-      expect(configIn(yaml)).not.toContain('hunter2');
-    });
-
-    test('from both places is refused', () => {
-      expect(() => rendered('management.token=a', 'management.existingSecret=b')).toThrow('/management');
-    });
-  });
-
   test('a mistake only the mirror can see is found by the same check that runs at its start', async () => {
     expect(await problemsWith(configIn(rendered('config.defaultUpstream=x.y')))).toEqual([
       'defaultUpstream: expected the key or an alias of one of upstreams, not a pattern',

@@ -40,19 +40,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
-{{- /* The secret that holds the management API's token; empty when there is no token. */}}
-{{- define "layerwell.tokenSecret" -}}
-{{- if .Values.management.existingSecret }}
-{{- .Values.management.existingSecret }}
-{{- else if .Values.management.token }}
-{{- printf "%s-management" (include "layerwell.fullname" .) }}
-{{- end }}
-{{- end }}
-
 {{- define "layerwell.config" -}}
-{{- $config := deepCopy .Values.config }}
-{{- if include "layerwell.tokenSecret" . }}
-{{- $_ := set $config.management "tokenFile" "/run/secrets/layerwell/token" }}
-{{- end }}
-{{- $config | toPrettyJson }}
+{{- .Values.config | toPrettyJson }}
 {{- end }}
