@@ -5,7 +5,7 @@ RUN npm ci
 COPY tsconfig.json tsconfig.build.json mirror.config.json ./
 COPY scripts/image-config.ts scripts/
 COPY src src
-RUN npm run build \
+RUN npx tsc -p tsconfig.build.json \
   && node scripts/image-config.ts > image.config.json \
   && npm prune --omit=dev
 
