@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { resolve } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { configOf, problemsWith } from '../support/config.ts';
 import { describeWithTools, tool } from '../support/tools.ts';
 
