@@ -24,6 +24,7 @@ async function ownMetrics(): Promise<readonly MetricDescription[]> {
     registry,
     version: '',
     nodeVersion: '',
+    memory: { maxBytes: 0, reservedBytes: 0, waiting: 0 },
     maxBytes: 0,
     totals: async () => ({ bytes: 0, manifests: 0, blobs: 0 }),
     freeBytes: async () => 0,

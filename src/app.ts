@@ -11,8 +11,9 @@ import { StoreLock } from './index/store-lock.ts';
 import type { Part } from './lifecycle.ts';
 import { mirrorLimits, mirrorRules } from './mirror-rules.ts';
 import { type AssembledMirror, assembleMirror } from './mirror/assemble.ts';
-import type { Clock, Totals } from './mirror/ports.ts';
+import type { Clock, Memory, Totals } from './mirror/ports.ts';
 import { RateLimits } from './mirror/rate-limits.ts';
+import { MemoryBudget } from './mirror/concurrency/memory-budget.ts';
 import { Scrubber } from './mirror/scrubber.ts';
 import { prompt } from './prompt.ts';
 import { FileBlobStore } from './storage/filesystem/blob-store.ts';
@@ -86,7 +87,9 @@ export function createApp({
     onChange: (event) => log.logger[event.state === 'reachable' ? 'info' : 'warn'](event, 'upstream'),
   });
   const rateLimits = new RateLimits({ clock });
+  const memory = new MemoryBudget({ maxBytes: config.download.bufferBudgetBytes });
   const observer = createMetrics({
+    memory,
     version,
     nodeVersion,
     maxBytes: config.storage.maxBytes,
@@ -112,11 +115,11 @@ export function createApp({
   const totals = prompt(() => index.totals(), { withinMs: readWithinMs });
   const freeBytes = prompt(() => store.freeBytes(), { withinMs: readWithinMs });
   const records = new FileRecordStore({ path, observer, failpoint, files, hold });
-  let upstreams = directoryOf(config, { version, clock, observer, pauses });
-  const parts = { store, records, index, clock, observer, rateLimits };
+  let upstreams = directoryOf(config, { version, clock, observer, memory, pauses });
+  const parts = { store, records, index, clock, observer, rateLimits, memory };
   const assembled = assembleMirror(parts, limits, mirrorRules(config, upstreams));
   const report = (bug: unknown) => log.logger.error({ err: bug }, 'bug');
-  const buffers = new ReadBuffers({ budgetBytes: config.download.bufferBudgetBytes });
+  const buffers = new ReadBuffers({ memory });
   const registry = registryListener(config, { ...assembled, clock, observer, buffers, report, log, patienceMs });
   const readiness = async (): Promise<Readiness> => {
     const storeTrouble = await troubleOf(freeBytes);
@@ -178,7 +181,7 @@ export function createApp({
     },
     reload: (changed) => {
       const former = upstreams;
-      const next = directoryOf(changed, { version, clock, observer, pauses });
+      const next = directoryOf(changed, { version, clock, observer, memory, pauses });
       assembled.follow(mirrorRules(changed, next));
       upstreams = next;
       knockAtAll(next, changed);
@@ -192,7 +195,7 @@ export function createApp({
 
 function directoryOf(
   config: Config,
-  { version, ...deps }: { version: string; clock: Clock; observer: Metrics; pauses: Pauses },
+  { version, ...deps }: { version: string; clock: Clock; observer: Metrics; memory: Memory; pauses: Pauses },
 ): OpenUpstreamDirectory {
   return createUpstreamDirectory({ entries: upstreamEntries(config, { version }), ...deps });
 }

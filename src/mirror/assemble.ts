@@ -15,7 +15,7 @@ import { Listings } from './listings.ts';
 import { Manifests } from './manifests.ts';
 import { Mirror, type MirrorDeps } from './mirror.ts';
 import { withoutAskingOffline } from './offline.ts';
-import type { BlobStore, Clock, Index, Observer, RecordStore, Upstream, UpstreamDirectory } from './ports.ts';
+import type { BlobStore, Clock, Index, Memory, Observer, RecordStore, Upstream, UpstreamDirectory } from './ports.ts';
 import { askingOnlyWhatIsPublic } from './recently-public.ts';
 import type { RateLimits } from './rate-limits.ts';
 import type { ResumeRules } from './resumed-pieces.ts';
@@ -33,6 +33,7 @@ export interface MirrorParts {
   readonly clock: Clock;
   readonly observer: Observer;
   readonly rateLimits: RateLimits;
+  readonly memory: Memory;
 }
 
 /** What a new configuration may change while the mirror runs. */

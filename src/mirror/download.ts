@@ -5,7 +5,7 @@ import { DiskFailure, type DownloadEnd, isWorthGoingOn, resultOf } from './downl
 import { readBack } from './going-on.ts';
 import { DigestMismatch, heldBackBytes } from './held-back.ts';
 import { Marks } from './marks.ts';
-import type { ByteSource, IncomingBlob, Loan, Mark, OpenedBlob, Waiting } from './ports.ts';
+import type { ByteSource, IncomingBlob, Loan, Mark, Memory, MemoryReservation, OpenedBlob, Waiting } from './ports.ts';
 import { RecentPieces } from './recent-pieces.ts';
 import { type ResumeRules, resumedPieces } from './resumed-pieces.ts';
 import { Sleepers } from './sleepers.ts';
@@ -39,6 +39,8 @@ export interface DownloadDeps extends ResumeRules {
   readonly keep: (verified: { readonly size: number }) => Promise<void>;
   /** Called when the last reader has left a download that still runs. */
   readonly onAbandoned: () => void;
+  /** What is held between the upstream, the disk and the readers counts against it. */
+  readonly memory: Memory;
   /** Called with every piece written, before readers see it. */
   readonly onWritten: (bytes: number) => void;
 }
@@ -81,7 +83,9 @@ export class Download {
   #diskFailure: { readonly cause: unknown } | undefined;
   #readers = 0;
   readonly #sleepers = new Sleepers();
-  readonly #recent = new RecentPieces({ maxBytes: recentBytes });
+  readonly #recent: RecentPieces;
+  readonly #unwritten: MemoryReservation | undefined;
+  #writingBytes = 0;
   #writerIsDone = false;
 
   constructor(deps: DownloadDeps) {
@@ -90,6 +94,8 @@ export class Download {
     this.size = deps.size;
     this.#hash = createHash(algorithmOf(deps.digest));
     this.#marks = new Marks({ ...deps, made: deps.mark });
+    this.#recent = new RecentPieces({ maxBytes: recentBytes, memory: deps.memory });
+    this.#unwritten = deps.memory.tryReserve(0, { isOptional: true });
     this.#settled.promise.catch(() => {}); // Whoever waits for it is told; nobody has to wait.
     this.ended = this.#run();
   }
@@ -206,13 +212,22 @@ export class Download {
       this.#receivedBytes += piece.byteLength;
       this.#queue.push(piece);
       this.#queuedBytes += piece.byteLength;
-      if (this.#queuedBytes >= writeBytes) await this.#write();
-      else this.#writeSoon();
+      await this.#makeRoomForMore();
       this.#throwIfDiskFailed();
     }
     await this.#write();
     await this.#writing;
     this.#throwIfDiskFailed();
+  }
+
+  /** Writes what has gathered when it is enough; where memory is short, nothing more is taken from the upstream before all is written. */
+  async #makeRoomForMore(): Promise<void> {
+    const mayGather = this.#unwritten?.tryResize(this.#queuedBytes + this.#writingBytes) ?? false;
+    if (!mayGather) {
+      await this.#write();
+      await this.#writing;
+    } else if (this.#queuedBytes >= writeBytes) await this.#write();
+    else this.#writeSoon();
   }
 
   /** Begins to write what has gathered, once the write before has ended: at most one runs, while the next gathers. */
@@ -223,6 +238,7 @@ export class Download {
     const bytes = this.#queuedBytes;
     this.#queue = [];
     this.#queuedBytes = 0;
+    this.#writingBytes = bytes;
     this.#writing = this.#append(chunks, bytes);
   }
 
@@ -235,6 +251,8 @@ export class Download {
     }
     this.#deps.onWritten(bytes);
     for (const chunk of chunks) this.#hash.update(chunk); // By now the disk may be busy with the next.
+    this.#writingBytes = 0;
+    this.#unwritten?.tryResize(this.#queuedBytes);
     this.#recent.add(chunks, this.#writtenBytes);
     this.#writtenBytes += bytes;
     this.#marks.afterWriting({ bytes: this.#writtenBytes, hash: this.#hash });
@@ -309,6 +327,7 @@ export class Download {
 
   async #endWriting(): Promise<void> {
     await this.#writing;
+    this.#unwritten?.release();
     this.#recent.clear();
     this.#writerIsDone = true;
     await this.#closeWhenUnused();

@@ -3,7 +3,17 @@ import { UpstreamError } from '../oci/errors.ts';
 import { Download } from './download.ts';
 import { CommitOnce, type CommitTurn } from './downloads/commit-once.ts';
 import { giveBack, type Opening, openWhereItStopped } from './going-on.ts';
-import type { BlobStore, Clock, IncomingBlob, Mark, Observer, OpenedBlob, RepositoryId, Waiting } from './ports.ts';
+import type {
+  BlobStore,
+  Clock,
+  IncomingBlob,
+  Mark,
+  Memory,
+  Observer,
+  OpenedBlob,
+  RepositoryId,
+  Waiting,
+} from './ports.ts';
 import type { ResumeRules } from './resumed-pieces.ts';
 import type { Reservation, Space } from './space.ts';
 
@@ -18,6 +28,7 @@ export interface DownloadsDeps {
   /** How many may wait in line for one to end. */
   readonly maxWaiting: number;
   readonly resume: ResumeRules;
+  readonly memory: Memory;
 }
 
 /** What a download is started with. */
@@ -171,6 +182,7 @@ export class Downloads {
       opened: parts.opened,
       openAt,
       ...this.#deps.resume,
+      memory: this.#deps.memory,
       incoming: parts.incoming,
       mark: parts.mark,
       onDamaged: (cause) => observer.trouble({ part: 'blob store', cause }),

@@ -40,10 +40,24 @@ export interface MemoryUse {
   readonly isOptional?: boolean;
 }
 
-/** The process's one memory budget, as those see it who can do without. */
+/** The process's one memory budget. */
 export interface Memory {
+  readonly maxBytes: number;
   /** @returns undefined when the budget has no room, or somebody waits for it already. */
   tryReserve(bytes: number, use?: MemoryUse): MemoryReservation | undefined;
+  /** Reserves a small amount that is needed whatever the others hold; it may exceed the budget. */
+  take(bytes: number): MemoryReservation;
+  /**
+   * Reserves as soon as there is room, in order of arrival. Who asks for more than the whole budget gets the whole of it.
+   * @throws UpstreamError busy when too many wait already; the signal's reason when it aborts.
+   */
+  reserve(bytes: number, options: ReserveMemory): Promise<MemoryReservation>;
+}
+
+/** How a reservation is made that waits for its turn. */
+export interface ReserveMemory extends Waiting {
+  /** For bytes that are in memory already: before those who have yet to load theirs. */
+  readonly isLoaded?: boolean;
 }
 
 // ── asking the real registry ────────────────────────────────────────────────────────────────────────────────────────

@@ -1,5 +1,5 @@
 import { giveBack } from './give-back.ts';
-import type { Loan } from './ports.ts';
+import type { Loan, Memory, MemoryReservation } from './ports.ts';
 
 interface Held {
   readonly piece: Uint8Array;
@@ -20,6 +20,8 @@ const minPieceBytes = 8 * 1024;
  *     … given back │ recent: at most maxBytes │ being written, queued
  *          └ but for pieces still on loan: each is given back when its last loan ends. While they are more than maxBytes
  *            (clients that take what they borrowed and then stall), nothing is lent and readers have the file
+ *
+ * All of it counts against the memory budget, as what can be done without: where that has no room, a piece is given back at once.
  */
 export class RecentPieces {
   readonly #maxBytes: number;
@@ -28,8 +30,16 @@ export class RecentPieces {
   /** On loan though not recent any more. */
   #overdueBytes = 0;
 
-  constructor({ maxBytes }: { readonly maxBytes: number }) {
+  readonly #reservation: MemoryReservation | undefined;
+
+  constructor({ maxBytes, memory }: { readonly maxBytes: number; readonly memory: Memory }) {
     this.#maxBytes = maxBytes;
+    this.#reservation = memory.tryReserve(0, { isOptional: true });
+  }
+
+  /** Recent ones, and those on loan. */
+  get heldBytes(): number {
+    return this.#bytes + this.#overdueBytes;
   }
 
   /** @param start the position of the first byte of `pieces`: where those before have ended. */
@@ -71,7 +81,8 @@ export class RecentPieces {
 
   #keep(piece: Uint8Array, start: number): void {
     const bytes = piece.byteLength;
-    if (bytes < minPieceBytes) {
+    if (bytes >= minPieceBytes && !this.#mayHold(bytes)) this.#forgetDownTo(Math.max(0, this.#bytes - bytes));
+    if (bytes < minPieceBytes || !this.#mayHold(bytes)) {
       giveBack(piece);
       return;
     }
@@ -90,6 +101,12 @@ export class RecentPieces {
       else this.#overdueBytes += held.piece.byteLength;
     }
     this.#held.splice(0, forgotten);
+    this.#mayHold(0);
+  }
+
+  /** Reserves for what is held and `more`. */
+  #mayHold(more: number): boolean {
+    return this.#reservation?.tryResize(this.heldBytes + more) ?? false;
   }
 
   #end(lent: Held[]): void {
@@ -99,5 +116,6 @@ export class RecentPieces {
       this.#overdueBytes -= held.piece.byteLength;
       giveBack(held.piece);
     }
+    this.#mayHold(0);
   }
 }

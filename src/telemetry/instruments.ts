@@ -132,11 +132,12 @@ export interface Readings {
   readonly pendingBytes: () => number;
   readonly maxBytes: number;
   readonly droppedLogLines: () => number;
+  readonly memory: { readonly maxBytes: number; readonly reservedBytes: number; readonly waiting: number };
 }
 
 export function createReadouts(registry: Registry, readings: Readings): void {
   const { readout, readTotal } = makerFor(registry);
-  const { totals, freeBytes, pendingBytes, maxBytes } = readings;
+  const { totals, freeBytes, pendingBytes, maxBytes, memory } = readings;
   new Gauge({
     name: 'layerwell_cache_objects',
     help: 'Stored content.',
@@ -153,6 +154,9 @@ export function createReadouts(registry: Registry, readings: Readings): void {
     'Log lines that were dropped because whoever reads stdout does not keep up.',
     readings.droppedLogLines,
   );
+  readout('memory_budget_bytes', 'The memory budget for bytes in flight.', () => memory.maxBytes);
+  readout('memory_reserved_bytes', 'What of it is in use.', () => memory.reservedBytes);
+  readout('memory_waiting', 'Requests that wait for memory.', () => memory.waiting);
   readout('cache_bytes', 'Stored content, in bytes.', async () => (await totals()).bytes);
   readout(
     'storage_pending_bytes',

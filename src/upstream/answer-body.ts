@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
+import type { Memory, MemoryReservation } from '../mirror/ports.ts';
 import { UpstreamError } from '../oci/errors.ts';
 
 export interface AnswerBodyOptions {
@@ -9,10 +10,14 @@ export interface AnswerBodyOptions {
   readonly idleMs: number;
   /** Told of about every MiB received, and of the rest at the end. */
   readonly onBytes: (bytes: number) => void;
+  /** What is held for a busy reader counts against it. Absent: nothing else bounds it. */
+  readonly memory?: Memory | undefined;
 }
 
 /** Pieces arrive in 64 KiB: this many are held for a reader that is busy with something else. */
 const heldBytes = 1024 * 1024;
+/** … and this many where memory is short. */
+const leastHeldBytes = 64 * 1024;
 
 /**
  * The body of an answer, as it arrives. Destroying it before its end drops the connection.
@@ -28,10 +33,12 @@ export class AnswerBody extends Readable {
   #untoldBytes = 0;
   #receivedBytes = 0;
   #expectedBytes: number | undefined;
+  readonly #reservation: MemoryReservation | undefined;
 
   constructor(options: AnswerBodyOptions) {
     super({ highWaterMark: heldBytes });
     this.#options = options;
+    this.#reservation = options.memory?.tryReserve(0, { isOptional: true });
     // It may fail before anybody reads it. Whoever reads it later still meets the error.
     this.on('error', () => {});
     this.#expectMore();
@@ -47,7 +54,7 @@ export class AnswerBody extends Readable {
     this.#receivedBytes += chunk.length;
     this.#checkLength();
     this.#tell(chunk.length, heldBytes);
-    if (this.push(chunk)) this.#idle?.refresh();
+    if (this.push(chunk) && this.#mayHoldMore()) this.#idle?.refresh();
     else this.#pause();
   }
 
@@ -69,6 +76,7 @@ export class AnswerBody extends Readable {
   }
 
   override _read(): void {
+    this.#mayHoldMore();
     if (this.#isComplete || !this.#options.controller.paused) return;
     this.#expectMore();
     this.#options.controller.resume();
@@ -76,6 +84,7 @@ export class AnswerBody extends Readable {
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.#expectNothing();
+    this.#reservation?.release();
     this.#tell(0, 1);
     if (!this.#isComplete) this.#options.controller.abort(error ?? new Error('nobody reads it any more'));
     done(error ?? this.#failure);
@@ -87,6 +96,13 @@ export class AnswerBody extends Readable {
     if (!isWrong) return;
     const { host } = this.#options;
     this.destroy(new UpstreamError('misbehaving', `${host} sent ${this.#receivedBytes} bytes of ${expected}`));
+  }
+
+  /** Reserves for what is held. */
+  #mayHoldMore(): boolean {
+    if (!this.#reservation) return true;
+    const hasRoom = this.#reservation.tryResize(this.readableLength);
+    return hasRoom || this.readableLength < leastHeldBytes;
   }
 
   #pause(): void {

@@ -1,4 +1,4 @@
-import type { Clock, Observer, Upstream, Waiting } from '../mirror/ports.ts';
+import type { Clock, Memory, Observer, Upstream, Waiting } from '../mirror/ports.ts';
 import { headBlob, openBlob } from './blobs.ts';
 import { boundedMap } from './bounded-map.ts';
 import type { Connections } from './connections.ts';
@@ -39,6 +39,8 @@ export interface EndpointDeps {
   readonly settings: Pick<UpstreamSettings, 'timeouts' | 'userAgent' | 'realmHosts'>;
   readonly clock: Clock;
   readonly observer: Observer;
+  /** What is held of answers counts against it. */
+  readonly memory?: Memory | undefined;
 }
 
 export function createEndpoint(deps: EndpointDeps): Endpoint {
@@ -68,9 +70,9 @@ export function guarded(endpoint: Endpoint, guard: Guard): Endpoint {
   };
 }
 
-export function sendTo({ label, connections, settings, clock, observer }: EndpointDeps): Send {
+export function sendTo({ label, connections, settings, clock, observer, memory }: EndpointDeps): Send {
   const { timeouts, userAgent } = settings;
-  return createSend({ upstream: label, connections, timeouts, userAgent, clock, observer });
+  return createSend({ upstream: label, connections, timeouts, userAgent, clock, observer, memory });
 }
 
 export function requestsTo(deps: EndpointDeps): Requests {

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
-import type { Clock, Observer, UpstreamRequestKind, Waiting } from '../mirror/ports.ts';
+import type { Clock, Memory, Observer, UpstreamRequestKind, Waiting } from '../mirror/ports.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { AnswerBody } from './answer-body.ts';
 import type { Connections } from './connections.ts';
@@ -39,9 +39,10 @@ export interface SendDeps {
   readonly userAgent: string;
   readonly clock: Clock;
   readonly observer: Observer;
+  readonly memory?: Memory | undefined;
 }
 
-export function createSend({ upstream, connections, timeouts, userAgent, clock, observer }: SendDeps): Send {
+export function createSend({ upstream, connections, timeouts, userAgent, clock, observer, memory }: SendDeps): Send {
   return async (exchange, { signal }) => {
     signal.throwIfAborted();
     const { kind, method, url } = exchange;
@@ -51,7 +52,7 @@ export function createSend({ upstream, connections, timeouts, userAgent, clock, 
     const onBytes = (bytes: number) => observer.upstreamBytes({ upstream, kind, bytes });
     try {
       const dispatcher = connections.dispatcherFor(url);
-      const answer = await new Exchanging({ exchange, timeouts, userAgent, signal, onBytes }).start(dispatcher);
+      const answer = await new Exchanging({ exchange, timeouts, userAgent, signal, onBytes, memory }).start(dispatcher);
       tell(answer.status);
       return answer;
     } catch (cause) {
@@ -67,6 +68,7 @@ interface ExchangingOptions {
   readonly userAgent: string;
   readonly signal: AbortSignal;
   readonly onBytes: (bytes: number) => void;
+  readonly memory: Memory | undefined;
 }
 
 /** One exchange under way, as undici reports it. The abort signal holds until the body has ended. */
@@ -107,11 +109,11 @@ class Exchanging implements Dispatcher.DispatchHandler {
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
     if (status < 200) return;
-    const { exchange, timeouts, onBytes } = this.#options;
+    const { exchange, timeouts, onBytes, memory } = this.#options;
     const { url } = exchange;
     if (status > 599) return this.#fail(new UpstreamError('misbehaving', `${url.host} answered ${status}`));
     clearTimeout(this.#deadline);
-    const body = new AnswerBody({ controller, host: url.host, idleMs: timeouts.idleMs, onBytes });
+    const body = new AnswerBody({ controller, host: url.host, idleMs: timeouts.idleMs, onBytes, memory });
     body.once('close', () => this.#options.signal.removeEventListener('abort', this.#onAbort));
     this.#body = body;
     this.#answered.resolve({ url, status, headers, body });

@@ -1,4 +1,4 @@
-import type { Clock, Observer, Upstream, Waiting } from '../mirror/ports.ts';
+import type { Clock, Memory, Observer, Upstream, Waiting } from '../mirror/ports.ts';
 import { createCircuitBreaker, withCircuitBreaker } from './circuit-breaker.ts';
 import { createConnections } from './connections.ts';
 import { createCloudAgents } from './credentials/cloud-agents.ts';
@@ -20,6 +20,8 @@ export interface RegistryClientDeps {
   readonly settings: UpstreamSettings;
   readonly clock: Clock;
   readonly observer: Observer;
+  /** What is held of answers counts against it. */
+  readonly memory?: Memory | undefined;
   /** Before something is asked again. */
   readonly pauses?: Pauses;
   /** Shared with other upstreams; absent: its own. */
@@ -43,7 +45,7 @@ export interface RegistryClient extends Upstream {
  * Source: OCI distribution-spec v1.1.1, "Pull" and "Content Discovery".
  */
 export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
-  const { name, label, settings, clock, observer, pauses = realPauses } = deps;
+  const { name, label, settings, clock, observer, memory, pauses = realPauses } = deps;
   const { lookup = createSharedLookup({ clock }) } = deps;
   const url = new URL(settings.url ?? `https://${name}`);
   const mirrors = (settings.mirrors ?? []).map((mirror) => ({ ...mirror, url: new URL(mirror.url) }));
@@ -59,7 +61,7 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   const connections = createConnections(settings, origins, lookup);
   const strangers = createConnections(withoutCertificate(settings), origins, lookup);
   const cloudAgents = createCloudAgents(settings);
-  const common = { name, label, connections, cloudAgents, settings, clock, observer };
+  const common = { name, label, connections, cloudAgents, settings, clock, observer, memory };
   const { credentials, repositoryPrefix } = settings;
   const registryDeps: EndpointDeps = { ...common, url, credentials, repositoryPrefix, forwardNs: false };
   const mirrorDeps = mirrors.map((mirror) => ({ ...common, ...mirror, repositoryPrefix: undefined }));

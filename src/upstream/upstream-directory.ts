@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { Clock, Observer, Upstream, UpstreamDirectory, Waiting } from '../mirror/ports.ts';
+import type { Clock, Memory, Observer, Upstream, UpstreamDirectory, Waiting } from '../mirror/ports.ts';
 import type { HostName } from '../oci/host-name.ts';
 import { bySpecificity, isPattern, namePatternMatcher } from './name-pattern.ts';
 import { createRegistryClient, type RegistryClient } from './registry-client.ts';
@@ -12,6 +12,8 @@ export interface UpstreamDirectoryDeps {
   readonly entries: ReadonlyMap<string, UpstreamSettings>;
   readonly clock: Clock;
   readonly observer: Observer;
+  /** What is held of answers counts against it. */
+  readonly memory?: Memory | undefined;
   /** Before something is asked again. */
   readonly pauses?: Pauses;
   /** How many names that match patterns keep their connections. */

@@ -4,6 +4,8 @@ export interface MemoryIncomingOptions {
   readonly maxBytes?: number;
   /** What it holds from the start. */
   readonly held?: Buffer;
+  /** Awaited by every write. */
+  readonly beforeAppend?: () => Promise<void>;
   /** Awaited by every read. */
   readonly beforeRead?: () => Promise<void>;
   /** Awaited by every mark. */
@@ -28,6 +30,7 @@ export class MemoryIncoming implements IncomingBlob {
   }
 
   async append(chunks: readonly Uint8Array[]): Promise<void> {
+    await this.#options.beforeAppend?.();
     const added = Buffer.concat(chunks);
     const size = this.#size + added.byteLength;
     if (size > (this.#options.maxBytes ?? Infinity)) throw new Error('ENOSPC');

@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { MemoryBudget } from '../../src/mirror/concurrency/memory-budget.ts';
 import { Download } from '../../src/mirror/download.ts';
 import type { ByteSource, Mark, OpenedBlob } from '../../src/mirror/ports.ts';
 import type { Digest } from '../../src/oci/digest.ts';
@@ -14,10 +15,17 @@ export interface StartOptions {
   readonly incoming?: MemoryIncoming | undefined;
   /** Of what `incoming` holds from the start. */
   readonly mark?: Mark | undefined;
+  readonly memory?: MemoryBudget | undefined;
 }
 
 /** Starts a download whose upstream is a script, and whose disk is memory. */
-export function startDownload({ first, next, incoming = new MemoryIncoming(), ...rest }: StartOptions) {
+export function startDownload({
+  first,
+  next,
+  incoming = new MemoryIncoming(),
+  memory = new MemoryBudget({ maxBytes: 128 * 1024 * 1024 }),
+  ...rest
+}: StartOptions) {
   const asked: number[] = [];
   const kept: number[] = [];
   const damages: unknown[] = [];
@@ -42,6 +50,7 @@ export function startDownload({ first, next, incoming = new MemoryIncoming(), ..
       writtenBytes += bytes;
     },
     onDamaged: (cause) => damages.push(cause),
+    memory,
     attemptsWithoutProgress: 3,
     wait: async () => {},
   });

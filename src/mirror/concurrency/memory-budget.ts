@@ -1,16 +1,10 @@
 import { UpstreamError } from '../../oci/errors.ts';
-import type { Memory, MemoryReservation, MemoryUse, Waiting } from '../ports.ts';
+import type { Memory, MemoryReservation, MemoryUse, ReserveMemory } from '../ports.ts';
 
 export interface MemoryBudgetOptions {
   readonly maxBytes: number;
   /** How many may wait at the same time; further ones are refused. */
   readonly maxWaiting?: number;
-}
-
-/** How a reservation is made that waits for its turn. */
-export interface ReserveOptions extends Waiting {
-  /** For bytes that are in memory already: before those who have yet to load theirs. */
-  readonly isLoaded?: boolean;
 }
 
 interface Waiter {
@@ -59,16 +53,11 @@ export class MemoryBudget implements Memory {
     return this.#hasRoomFor(bytes, use) ? this.#reservation(bytes, use) : undefined;
   }
 
-  /** Reserves a small amount that is needed whatever the others hold; it may exceed the budget. */
   take(bytes: number): MemoryReservation {
     return this.#reservation(bytes, {});
   }
 
-  /**
-   * Reserves as soon as there is room, in order of arrival.
-   * @throws UpstreamError busy when too many wait already; the signal's reason when it aborts.
-   */
-  async reserve(bytes: number, { signal, isLoaded = false }: ReserveOptions): Promise<MemoryReservation> {
+  async reserve(bytes: number, { signal, isLoaded = false }: ReserveMemory): Promise<MemoryReservation> {
     signal.throwIfAborted();
     const needed = Math.min(bytes, this.maxBytes);
     const line = isLoaded ? this.#loaded : this.#toLoad;

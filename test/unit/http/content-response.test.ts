@@ -5,6 +5,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { decideAnswer, sendStretch, type StretchOptions } from '../../../src/http/content-response.ts';
 import { Exchange } from '../../../src/http/exchange.ts';
 import { Patience } from '../../../src/http/patience.ts';
+import { MemoryBudget } from '../../../src/mirror/concurrency/memory-budget.ts';
 import { ReadBuffers } from '../../../src/http/read-buffers.ts';
 import type { ByteSource } from '../../../src/mirror/ports.ts';
 import { parseDigest } from '../../../src/oci/digest.ts';
@@ -44,7 +45,7 @@ test('a HEAD has no parts', () => {
 /** Serves one answer on a real socket, and tells how sending it ended. */
 async function serveOnce(options: Omit<StretchOptions, 'buffers'>, length: number | undefined) {
   const ended = Promise.withResolvers<unknown>();
-  const buffers = new ReadBuffers({ budgetBytes: 1024 * 1024 });
+  const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 1024 * 1024 }) });
   const send = async (response: ServerResponse) => {
     response.writeHead(200, length === undefined ? {} : { 'content-length': length });
     try {
@@ -175,7 +176,7 @@ test.each([
 
 test('what a cut answer was sent from is nobody else’s: its socket may still send it', async () => {
   const response = new ServerResponse(new IncomingMessage(new Socket())); // Without its socket every write stays pending.
-  const buffers = new ReadBuffers({ budgetBytes: 1024 * 1024 });
+  const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 1024 * 1024 }) });
   const source: ByteSource = {
     read: async (into, position) => {
       if (position > 0) throw new Error('the disk is gone');
@@ -207,7 +208,7 @@ test('a client that leaves just when something is written for it ends the wait',
   const socket = new Socket();
   const response = new ServerResponse(new IncomingMessage(socket));
   response.assignSocket(socket);
-  const buffers = new ReadBuffers({ budgetBytes: 1024 * 1024 });
+  const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 1024 * 1024 }) });
   const source: ByteSource = {
     read: async () => {
       socket.destroy(); // It says so in the next tick: until then the answer is thought to be wanted.

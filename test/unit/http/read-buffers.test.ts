@@ -1,12 +1,13 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { MemoryBudget } from '../../../src/mirror/concurrency/memory-budget.ts';
 import { ReadBuffers } from '../../../src/http/read-buffers.ts';
 
 const kibibyte = 1024;
 const mebibyte = 1024 * kibibyte;
 
 test('one who reads much has large buffers, one who reads little small ones', () => {
-  const buffers = new ReadBuffers({ budgetBytes: 128 * mebibyte });
+  const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 128 * mebibyte }) });
   const sizeFor = (wantedBytes: number) => buffers.lend(wantedBytes).buffers[0].byteLength;
   expect(sizeFor(Infinity)).toBe(512 * kibibyte);
   expect(sizeFor(10 * mebibyte)).toBe(512 * kibibyte);
@@ -15,28 +16,31 @@ test('one who reads much has large buffers, one who reads little small ones', ()
   expect(sizeFor(0)).toBe(64 * kibibyte);
 });
 
-test('the more read, the smaller the buffers, down to 64 KiB', () => {
-  const buffers = new ReadBuffers({ budgetBytes: 128 * mebibyte });
-  const sizes = Array.from({ length: 200 }, () => buffers.lend(Infinity).buffers[0].byteLength);
+test('the more read, the smaller the buffers, down to 64 KiB, and to 8 KiB when the memory budget has no room', () => {
+  const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 128 * mebibyte }) });
+  const sizes = Array.from({ length: 1_000 }, () => buffers.lend(Infinity).buffers[0].byteLength);
   expect(sizes).toEqual(sizes.toSorted((one, other) => other - one));
   expect(sizes[0]).toBe(512 * kibibyte);
-  expect(sizes.at(-1)).toBe(64 * kibibyte);
+  expect(sizes[200]).toBe(64 * kibibyte);
+  expect(sizes.at(-1)).toBe(8 * kibibyte);
 });
 
-test('whoever comes and goes, memory stays within the budget and 128 KiB for each reader beyond it', () => {
-  const budgetBytes = 8 * mebibyte;
+test('whoever comes and goes, memory stays within half of the budget and 16 KiB for each reader beyond it', () => {
+  const maxBytes = 8 * mebibyte;
   fc.assert(
     fc.property(
       fc.array(fc.record({ leaves: fc.boolean(), wanted: fc.nat(4 * mebibyte) }), { maxLength: 300 }),
       (steps) => {
-        const buffers = new ReadBuffers({ budgetBytes });
+        const memory = new MemoryBudget({ maxBytes });
+        const buffers = new ReadBuffers({ memory });
         const lent: ReturnType<ReadBuffers['lend']>[] = [];
         for (const { leaves, wanted } of steps) {
           if (leaves) lent.pop()?.release();
           else lent.push(buffers.lend(wanted));
           const bytes = lent.reduce((sum, pair) => sum + pair.buffers[0].byteLength + pair.buffers[1].byteLength, 0);
           expect(buffers.lentBytes).toBe(bytes);
-          expect(bytes).toBeLessThanOrEqual(budgetBytes + lent.length * 128 * kibibyte);
+          expect(memory.reservedBytes).toBe(bytes);
+          expect(bytes).toBeLessThanOrEqual(maxBytes / 2 + lent.length * 16 * kibibyte);
         }
       },
     ),
@@ -44,7 +48,7 @@ test('whoever comes and goes, memory stays within the budget and 128 KiB for eac
 });
 
 test('a buffer belongs to one reader at a time, also when it was given back twice', () => {
-  const buffers = new ReadBuffers({ budgetBytes: 128 * mebibyte });
+  const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 128 * mebibyte }) });
   const first = buffers.lend(1);
   expect(first.buffers[0]).not.toBe(first.buffers[1]);
   first.release();
@@ -56,7 +60,7 @@ test('a buffer belongs to one reader at a time, also when it was given back twic
 });
 
 test('buffers that are discarded are no longer lent, and lent to nobody else', () => {
-  const buffers = new ReadBuffers({ budgetBytes: 128 * mebibyte });
+  const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 128 * mebibyte }) });
   const first = buffers.lend(1);
   first.discard();
   first.release();

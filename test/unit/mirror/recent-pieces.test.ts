@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { MemoryBudget } from '../../../src/mirror/concurrency/memory-budget.ts';
 import { RecentPieces } from '../../../src/mirror/recent-pieces.ts';
 
 const third = 4096;
@@ -11,11 +12,12 @@ const textOf = (pieces: readonly Uint8Array[] | undefined): string | undefined =
   const bytes = Buffer.concat(pieces);
   return Array.from({ length: bytes.length / third }, (_, i) => String.fromCharCode(bytes[i * third] ?? 0)).join('');
 };
+const memory = new MemoryBudget({ maxBytes: 10_000 * unit });
 const isGivenBack = (piece: Uint8Array): boolean => piece.byteLength === 0;
 
 describe('the pieces written last', () => {
   it('are lent from any position, over their borders, up to what is wanted', () => {
-    const recent = new RecentPieces({ maxBytes: 100 * unit });
+    const recent = new RecentPieces({ maxBytes: 100 * unit, memory });
     recent.add([pieceOf('a'), pieceOf('b')], 10);
     recent.add([pieceOf('c')], 10 + 2 * unit);
     expect(textOf(recent.lend(10, 100 * unit)?.pieces)).toBe('aaabbbccc');
@@ -25,14 +27,14 @@ describe('the pieces written last', () => {
   });
 
   it('are not lent where they begin later, or do not reach yet', () => {
-    const recent = new RecentPieces({ maxBytes: 100 * unit });
+    const recent = new RecentPieces({ maxBytes: 100 * unit, memory });
     recent.add([pieceOf('a')], 10);
     expect(recent.lend(9, 5)).toBeUndefined();
     expect(recent.lend(10 + unit, 5)).toBeUndefined();
   });
 
   it('are lent up to a small one, which is cheaper to read back', () => {
-    const recent = new RecentPieces({ maxBytes: 100 * unit });
+    const recent = new RecentPieces({ maxBytes: 100 * unit, memory });
     const small = new Uint8Array(100);
     recent.add([pieceOf('a'), small, pieceOf('b')], 0);
     expect(isGivenBack(small)).toBe(true);
@@ -42,7 +44,7 @@ describe('the pieces written last', () => {
   });
 
   it('are given back when newer ones need the room', () => {
-    const recent = new RecentPieces({ maxBytes: 2 * unit });
+    const recent = new RecentPieces({ maxBytes: 2 * unit, memory });
     const pieces = [pieceOf('a'), pieceOf('b'), pieceOf('c')];
     recent.add(pieces, 0);
     expect(pieces.map(isGivenBack)).toEqual([true, false, false]);
@@ -50,7 +52,7 @@ describe('the pieces written last', () => {
   });
 
   it('are given back when the last loan ends, and not before', () => {
-    const recent = new RecentPieces({ maxBytes: unit });
+    const recent = new RecentPieces({ maxBytes: unit, memory });
     const piece = pieceOf('a');
     recent.add([piece], 0);
     const [one, another] = [recent.lend(0, 2 * third), recent.lend(third, 2 * third)];
@@ -64,14 +66,14 @@ describe('the pieces written last', () => {
   });
 
   it('stay when a loan of them ends while they are recent', () => {
-    const recent = new RecentPieces({ maxBytes: unit });
+    const recent = new RecentPieces({ maxBytes: unit, memory });
     recent.add([pieceOf('a')], 0);
     recent.lend(0, unit)?.end();
     expect(textOf(recent.lend(0, unit)?.pieces)).toBe('aaa');
   });
 
   it('are not lent while clients that stall hold more than as much again', () => {
-    const recent = new RecentPieces({ maxBytes: unit });
+    const recent = new RecentPieces({ maxBytes: unit, memory });
     const held = ['a', 'b'].map((letter, i) => {
       recent.add([pieceOf(letter)], i * unit);
       return recent.lend(i * unit, unit);
@@ -83,7 +85,7 @@ describe('the pieces written last', () => {
   });
 
   it('are given back at the end, but for those on loan', () => {
-    const recent = new RecentPieces({ maxBytes: 100 * unit });
+    const recent = new RecentPieces({ maxBytes: 100 * unit, memory });
     const [lent, unused] = [pieceOf('a'), pieceOf('b')];
     recent.add([lent, unused], 0);
     const loan = recent.lend(0, unit);
@@ -91,5 +93,33 @@ describe('the pieces written last', () => {
     expect([lent, unused].map(isGivenBack)).toEqual([false, true]);
     loan?.end();
     expect(isGivenBack(lent)).toBe(true);
+  });
+
+  it('count against the memory budget until they are given back, those on loan too', () => {
+    const budget = new MemoryBudget({ maxBytes: 100 * unit });
+    const recent = new RecentPieces({ maxBytes: unit, memory: budget });
+    recent.add([pieceOf('a')], 0);
+    const loan = recent.lend(0, unit);
+    recent.add([pieceOf('b')], unit);
+    expect(budget.reservedBytes).toBe(2 * unit);
+    loan?.end();
+    expect(budget.reservedBytes).toBe(unit);
+    recent.clear();
+    expect(budget.reservedBytes).toBe(0);
+  });
+
+  it('are given back at once where the memory budget has no room', () => {
+    const budget = new MemoryBudget({ maxBytes: 4 * unit });
+    const others = budget.tryReserve(unit);
+    const recent = new RecentPieces({ maxBytes: 100 * unit, memory: budget });
+    const pieces = [pieceOf('a'), pieceOf('b'), pieceOf('c')];
+    recent.add(pieces.slice(0, 2), 0);
+    expect(pieces.slice(0, 2).map(isGivenBack)).toEqual([true, false]);
+    const loan = recent.lend(unit, unit);
+    others?.tryResize(4 * unit - budget.reservedBytes + unit);
+    recent.add(pieces.slice(2), 2 * unit);
+    expect(isGivenBack(pieces[2] ?? pieceOf('c'))).toBe(true);
+    expect(textOf(loan?.pieces)).toBe('bbb');
+    expect(budget.reservedBytes).toBeLessThanOrEqual(4 * unit);
   });
 });

@@ -1,5 +1,6 @@
 import { buffer } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
+import { MemoryBudget } from '../../../src/mirror/concurrency/memory-budget.ts';
 import { AnswerBody } from '../../../src/upstream/answer-body.ts';
 
 /** An exchange that only notes what is done to it. */
@@ -22,11 +23,15 @@ class FakeController {
   }
 }
 
-function start() {
+function start(memory?: MemoryBudget) {
   const controller = new FakeController();
   const told: number[] = [];
   const onBytes = (bytes: number) => told.push(bytes);
-  return { controller, told, body: new AnswerBody({ controller, host: 'registry.test', idleMs: 60_000, onBytes }) };
+  return {
+    controller,
+    told,
+    body: new AnswerBody({ controller, host: 'registry.test', idleMs: 60_000, onBytes, memory }),
+  };
 }
 
 const mebibyte = Buffer.alloc(1024 * 1024);
@@ -75,6 +80,32 @@ test('a body nobody reads holds a MiB, and lets the upstream wait with the rest 
   body.receive(mebibyte.subarray(0, 1));
   expect(controller.paused).toBe(true);
 
+  body.read();
+  await new Promise(setImmediate);
+  expect(controller.paused).toBe(false);
+  body.destroy();
+});
+
+test('what a body holds counts against the memory budget until it is read', async () => {
+  const memory = new MemoryBudget({ maxBytes: 2 * mebibyte.length });
+  const { body } = start(memory);
+  body.receive(mebibyte.subarray(1_000));
+  expect(memory.reservedBytes).toBe(mebibyte.length - 1_000);
+  body.read();
+  body.receive(mebibyte.subarray(0, 10));
+  expect(memory.reservedBytes).toBe(10);
+  body.destroy();
+  expect(memory.reservedBytes).toBe(0);
+});
+
+test('where memory is short the upstream waits when a body holds 64 KiB, and goes on when that is read', async () => {
+  const memory = new MemoryBudget({ maxBytes: mebibyte.length });
+  memory.tryReserve(mebibyte.length);
+  const { body, controller } = start(memory);
+  body.receive(mebibyte.subarray(0, 65_535));
+  expect(controller.paused).toBe(false);
+  body.receive(mebibyte.subarray(0, 1));
+  expect(controller.paused).toBe(true);
   body.read();
   await new Promise(setImmediate);
   expect(controller.paused).toBe(false);

@@ -1,0 +1,72 @@
+import { once } from 'node:events';
+import { readFile, writeFile } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { expect, onTestFinished, test } from 'vitest';
+import { digestOf } from '../../src/oci/digest.ts';
+import { ask, open, type OpenAnswer } from '../support/client.ts';
+import { freePort } from '../support/free-port.ts';
+import { mirrorOf, type RunningMirror, startMirror } from '../support/start-mirror.ts';
+
+const mebibyte = 1024 * 1024;
+
+/** What a process holds of the machine's memory, and the most it held since {@link measureFromNow}: `proc(5)`. */
+async function memoryOf({ pid }: Pick<RunningMirror, 'pid'>): Promise<{ readonly now: number; readonly peak: number }> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  const bytesOf = (name: string) => Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)?.[1]) * 1024;
+  return { now: bytesOf('VmRSS'), peak: bytesOf('VmHWM') };
+}
+
+async function measureFromNow({ pid }: RunningMirror): Promise<number> {
+  await writeFile(`/proc/${pid}/clear_refs`, '5');
+  return (await memoryOf({ pid })).now;
+}
+
+/** A registry of content that is too large to be kept twice: a beginning of its own for each, and one end for all. */
+async function startLargeRegistry(
+  kind: 'blobs' | 'manifests',
+  mediaType: string,
+  contents: readonly (readonly Uint8Array[])[],
+): Promise<{ readonly url: string; readonly paths: readonly string[] }> {
+  const byPath = new Map(
+    contents.map((pieces) => [`/v2/library/app/${kind}/${digestOf(Buffer.concat(pieces))}`, pieces]),
+  );
+  const answer = ({ url = '', method }: IncomingMessage, response: ServerResponse): void => {
+    const pieces = byPath.get(url);
+    if (!pieces) return void response.writeHead(url === '/v2/' ? 200 : 404).end();
+    const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    response.writeHead(200, { 'Content-Length': bytes, 'Content-Type': mediaType });
+    if (method !== 'HEAD') for (const piece of pieces) response.write(piece);
+    response.end();
+  };
+  const port = await freePort();
+  const server = createServer(answer).listen(port, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return { url: `http://127.0.0.1:${port}`, paths: [...byPath.keys()] };
+}
+
+async function stalledReader(mirror: RunningMirror, path: string): Promise<OpenAnswer> {
+  const reader = await open(mirror, path);
+  reader.pause();
+  onTestFinished(() => reader.hangUp());
+  return reader;
+}
+
+test('sixty downloads whose clients stand still cost the budget, not the blobs', async () => {
+  const end = Buffer.alloc(12 * mebibyte, 'layer ');
+  const contents = Array.from({ length: 60 }, (_, index) => [Buffer.alloc(1_024, `blob ${index} `), end]);
+  const upstream = await startLargeRegistry('blobs', 'application/octet-stream', contents);
+  const mirror = await startMirror(mirrorOf(upstream, { download: { bufferBudget: '16MiB' } }));
+  await ask(mirror, upstream.paths[0] ?? '');
+  const before = await measureFromNow(mirror);
+  await Promise.all(upstream.paths.map((path) => stalledReader(mirror, path)));
+  await expect
+    .poll(async () => (await mirror.metrics()).sum('layerwell_cache_fills_total'), { timeout: 25_000, interval: 200 })
+    .toBe(60);
+  const { peak } = await memoryOf(mirror);
+  // Measured: 37 MiB with the budget, 179 MiB where only each download has a bound.
+  expect(peak - before).toBeLessThan(100 * mebibyte);
+});

@@ -1,0 +1,71 @@
+import { expect, test } from 'vitest';
+import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
+import { digestOf } from '../../../../src/oci/digest.ts';
+import { gate } from '../../../support/gate.ts';
+import { randomBytes } from '../../../support/images.ts';
+import { MemoryIncoming } from '../../../support/memory-incoming.ts';
+import { body, readAll, startDownload } from '../../../support/start-download.ts';
+
+const kibibyte = 1024;
+const pieceBytes = 64 * kibibyte;
+const blob = randomBytes(40 * pieceBytes, 'memory');
+const pieces = Array.from({ length: 40 }, (_, index) => blob.subarray(index * pieceBytes, (index + 1) * pieceBytes));
+
+/** A download whose disk waits for the gate. */
+function start(memory: MemoryBudget) {
+  const writing = gate();
+  let pulled = 0;
+  const counted = (async function* () {
+    for (const piece of pieces) {
+      pulled += 1;
+      yield Buffer.from(piece);
+    }
+  })();
+  const incoming = new MemoryIncoming({ beforeAppend: () => writing.opened });
+  const opened = { body: body(), offset: 0, size: blob.byteLength };
+  const first = { ...opened, body: Object.assign(opened.body, { [Symbol.asyncIterator]: () => counted }) };
+  const started = startDownload({ digest: digestOf(blob), size: blob.byteLength, first, incoming, memory });
+  return { ...started, writing, pulled: () => pulled };
+}
+
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 100; turn += 1) await new Promise(setImmediate);
+}
+
+test('while the disk is busy a download gathers no more than two writes', async () => {
+  const memory = new MemoryBudget({ maxBytes: 64 * 1024 * kibibyte });
+  const { download, writing, pulled } = start(memory);
+  await settled();
+  expect(pulled() * pieceBytes).toBe(2 * 512 * kibibyte);
+  expect(memory.reservedBytes).toBe(2 * 512 * kibibyte);
+  writing.open();
+  expect(await download.ended).toMatchObject({ result: 'ok' });
+  expect(memory.reservedBytes).toBe(0);
+});
+
+test('where memory is short a download takes one piece at a time, and still comes to its end', async () => {
+  const memory = new MemoryBudget({ maxBytes: 1_000 });
+  const { download, writing, pulled } = start(memory);
+  const reader = readAll(download.join());
+  await settled();
+  expect(pulled()).toBe(1);
+  writing.open();
+  expect(await download.ended).toMatchObject({ result: 'ok' });
+  expect((await reader).equals(blob)).toBe(true);
+  expect(memory.reservedBytes).toBe(0);
+});
+
+test('what readers borrowed and have not sent yet counts until they give it back', async () => {
+  const memory = new MemoryBudget({ maxBytes: 64 * 1024 * kibibyte });
+  const { download, writing } = start(memory);
+  const reader = download.join();
+  const loan = reader.lend?.(0, pieceBytes);
+  writing.open();
+  const borrowed = await loan;
+  expect(borrowed?.bytes).toBeGreaterThan(0);
+  await download.ended;
+  expect(memory.reservedBytes).toBe(pieceBytes);
+  borrowed?.end();
+  expect(memory.reservedBytes).toBe(0);
+  await reader[Symbol.asyncDispose]();
+});
