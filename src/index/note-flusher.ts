@@ -3,20 +3,24 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Observer } from '../mirror/ports.ts';
 import type { NoteWriter } from './note-writer.ts';
 import { inTransaction } from './open-database.ts';
-import type { PendingNotes } from './pending-notes.ts';
+import type { Depth, PendingNotes } from './pending-notes.ts';
+import { Slice, type SliceLimits } from './slice.ts';
 
 /** How long a note may wait for company before it is written. */
 const flushDelayMs = 200;
 /** While the disk refuses notes. */
 const retryDelayMs = 5_000;
-/** A transaction of this size keeps the process busy for a few milliseconds. */
+/** A transaction of so many rows takes a few milliseconds, where the pages are in memory. Where they are not, the time ends it. */
 const rowsPerFlush = 100;
+const msPerFlush = 5;
 
 export interface NoteFlusherDeps {
   readonly pending: PendingNotes;
   readonly observer: Pick<Observer, 'trouble'>;
   /** How many notes memory keeps while the disk refuses them. Beyond it, only a rebuild can tell. */
   readonly maxPending: number;
+  /** Milliseconds of a monotonic clock; the machine's, where absent. */
+  readonly now?: () => number;
 }
 
 export interface NoteFile {
@@ -27,6 +31,7 @@ export interface NoteFile {
 /** Brings pending notes to the file: soon, together, and a few at a time. */
 export class NoteFlusher {
   readonly #deps: NoteFlusherDeps;
+  readonly #limits: SliceLimits;
   #file: NoteFile | undefined;
   #soon: NodeJS.Immediate | undefined;
   #later: NodeJS.Timeout | undefined;
@@ -35,6 +40,7 @@ export class NoteFlusher {
 
   constructor(deps: NoteFlusherDeps) {
     this.#deps = deps;
+    this.#limits = { maxRows: rowsPerFlush, maxMs: msPerFlush, now: deps.now ?? (() => performance.now()) };
   }
 
   start(file: NoteFile): void {
@@ -44,7 +50,7 @@ export class NoteFlusher {
 
   /** Writes what is pending. @returns whether every note ever taken is in the file. */
   async stop(): Promise<boolean> {
-    await this.settle();
+    while (this.#deps.pending.size > 0 && this.#write('all') !== undefined) await nextTurn();
     this.#file = undefined;
     this.#cancel();
     return this.#deps.pending.size === 0 && !this.#hasLostNotes;
@@ -58,14 +64,22 @@ export class NoteFlusher {
     else this.#later ??= setTimeout(() => this.#flush(), this.#isRefused ? retryDelayMs : flushDelayMs).unref();
   }
 
-  /** Resolves when what is pending is written, or the disk has refused it. */
-  async settle(): Promise<void> {
-    while (this.#deps.pending.size > 0 && this.#write()) await nextTurn();
+  /** Resolves when what is pending now is written, or the disk has refused it. What comes meanwhile is not waited for. */
+  async settle(depth: Depth = 'all'): Promise<void> {
+    const { pending } = this.#deps;
+    for (let left = pending.sizeOf(depth); pending.sizeOf(depth) > 0; ) {
+      const rows = this.#write(depth);
+      if (rows === undefined) return;
+      left -= rows;
+      if (left <= 0 && (depth === 'things' || !pending.hasUnnamed)) return;
+      await nextTurn();
+    }
   }
 
   #flush(): void {
     this.#cancel();
-    if (this.#write() && this.#deps.pending.size > 0) this.#soon = setImmediate(() => this.#flush()).unref();
+    if (this.#write('all') !== undefined && this.#deps.pending.size > 0)
+      this.#soon = setImmediate(() => this.#flush()).unref();
     else this.noted();
   }
 
@@ -76,24 +90,24 @@ export class NoteFlusher {
     this.#later = undefined;
   }
 
-  /** @returns whether the disk took some of it. */
-  #write(): boolean {
-    if (!this.#file) return false;
+  /** @returns how many rows the disk took; undefined when it refused them. */
+  #write(depth: Depth): number | undefined {
+    if (!this.#file) return undefined;
     try {
-      this.#writeSome(this.#file);
+      const rows = this.#writeSome(this.#file, depth);
       this.#isRefused = false;
+      return rows;
     } catch (cause) {
       this.#refused(cause);
+      return undefined;
     }
-    return !this.#isRefused;
   }
 
-  #writeSome({ database, writer }: NoteFile): void {
-    let commit = (): void => {};
-    inTransaction(database, () => {
-      commit = this.#deps.pending.writeSome(writer, rowsPerFlush);
-    });
-    commit();
+  #writeSome({ database, writer }: NoteFile, depth: Depth): number {
+    const slice = new Slice(this.#limits);
+    inTransaction(database, () => this.#deps.pending.writeSome(writer, slice, depth));
+    slice.commit();
+    return slice.rows;
   }
 
   /** The notes stay and are tried again, as long as there is room for them. It is told once. */
@@ -101,7 +115,7 @@ export class NoteFlusher {
     const { pending, observer, maxPending } = this.#deps;
     if (!this.#isRefused) observer.trouble({ part: 'index', cause });
     this.#isRefused = true;
-    if (pending.size <= maxPending) return;
+    if (pending.sizeOf('evictions') <= maxPending) return;
     pending.clear();
     this.#hasLostNotes = true;
   }

@@ -2,6 +2,8 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { IndexedContent, Link, RepositoryId } from '../mirror/ports.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Tag } from '../oci/reference.ts';
+import { digestBytes } from './rows.ts';
+import { bytesOf } from './schema.ts';
 import { fullName } from './repository-name.ts';
 
 export interface TagNote {
@@ -38,7 +40,7 @@ export class NoteWriter {
     this.#isKept = isKept;
     this.#content = database.prepare(`
       INSERT INTO content (digest, size, used_at, is_manifest, named_by, kept_by, seen)
-      VALUES (?1, ?2, ?3, ?4, (SELECT count(*) FROM names WHERE child = ?1),
+      VALUES (?1, ?2, ?3, ?4, (SELECT count(*) FROM names WHERE child = ${bytesOf('?1')}),
         (SELECT count(*) FROM links WHERE digest = ?1 AND kept = 1), ?5)
       ON CONFLICT (digest) DO UPDATE SET size = excluded.size, used_at = max(used_at, excluded.used_at),
         is_manifest = max(is_manifest, excluded.is_manifest), seen = excluded.seen`);
@@ -63,12 +65,12 @@ export class NoteWriter {
   }
 
   name(parent: Digest, child: Digest): void {
-    this.#name.run(parent, child);
+    this.#name.run(digestBytes(parent), digestBytes(child));
   }
 
   /** Takes back up to `limit` of the names that a manifest which is no longer stored gave. @returns how many. */
   unname(parent: Digest, limit: number): number {
-    return Number(this.#unname.run(parent, limit).changes);
+    return Number(this.#unname.run(digestBytes(parent), limit).changes);
   }
 
   /** @returns whether the content is known. */

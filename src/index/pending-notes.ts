@@ -1,23 +1,29 @@
 import type { IndexedContent, Link, RecordKey } from '../mirror/ports.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { NoteWriter, TagNote } from './note-writer.ts';
+import { PendingNames } from './pending-names.ts';
 import { fullName } from './repository-name.ts';
+import type { Slice } from './slice.ts';
 
-interface PendingContent {
-  readonly content: IndexedContent;
-  /** How many of its names are in the file. */
-  readonly namesWritten: number;
-}
+/**
+ * What is written before a question is answered.
+ *
+ *     things     content, uses, links and tags: a few for each request
+ *     evictions  and the names that evicted manifests gave are taken back
+ *     all        and what stored manifests name
+ */
+export type Depth = 'things' | 'evictions' | 'all';
 
 /**
  * What was noted and is not in the file yet. Taking a note is a Map.set; notes of one thing become one.
  *
  * They are written in this order, so that none needs another that comes later:
- * names taken back, content with its names, uses, links, tags.
+ * content, uses, links, tags, names taken back, names.
  */
 export class PendingNotes {
   readonly #unnamed = new Set<Digest>();
-  readonly #contents = new Map<Digest, PendingContent>();
+  readonly #names: PendingNames;
+  readonly #contents = new Map<Digest, IndexedContent>();
   readonly #uses = new Map<Digest, number>();
   readonly #links = new Map<string, Link>();
   readonly #tags = new Map<string, TagNote>();
@@ -25,8 +31,32 @@ export class PendingNotes {
   readonly #earlyUses = new Map<Digest, number>();
   #isRebuilding = true;
 
+  constructor({ maxNames }: { readonly maxNames: number }) {
+    this.#names = new PendingNames({ maxNames });
+  }
+
   get size(): number {
-    return this.#unnamed.size + this.#contents.size + this.#uses.size + this.#links.size + this.#tags.size;
+    return this.sizeOf('all');
+  }
+
+  /** Whether evicted manifests still count as naming something. */
+  get hasUnnamed(): boolean {
+    return this.#unnamed.size > 0;
+  }
+
+  sizeOf(depth: Depth): number {
+    const things = this.#contents.size + this.#uses.size + this.#links.size + this.#tags.size;
+    if (depth === 'things') return things;
+    return things + this.#unnamed.size + (depth === 'all' ? this.#names.size : 0);
+  }
+
+  /** The manifests that name `child`, as far as that is not in the file yet. */
+  parentsOf(child: Digest): Iterable<Digest> {
+    return this.#names.parentsOf(child);
+  }
+
+  isNamed(child: Digest): boolean {
+    return this.#names.isNamed(child);
   }
 
   /** Every piece of content is known now: a use of something else is that of something gone. */
@@ -37,11 +67,11 @@ export class PendingNotes {
 
   addContent(content: IndexedContent): void {
     const { digest } = content;
-    const before = this.#contents.get(digest)?.content;
+    const before = this.#contents.get(digest);
     const usedAtMs = Math.max(content.usedAtMs, before?.usedAtMs ?? 0, this.#earlyUses.get(digest) ?? 0);
     const isManifest = content.isManifest || before?.isManifest === true;
-    const names = content.names.length > 0 ? content.names : (before?.names ?? []);
-    this.#contents.set(digest, { content: { ...content, isManifest, names, usedAtMs }, namesWritten: 0 });
+    this.#contents.set(digest, { ...content, names: [], isManifest, usedAtMs });
+    this.#names.add(digest, content.names);
     this.#earlyUses.delete(digest);
   }
 
@@ -63,6 +93,7 @@ export class PendingNotes {
 
   /** What a manifest named that is no longer stored. */
   takeBackNames(parent: Digest): void {
+    this.#names.delete(parent);
     this.#unnamed.add(parent);
   }
 
@@ -74,6 +105,7 @@ export class PendingNotes {
   /** Drops everything about a digest. @returns the records that the dropped links and tags spoke of. */
   forget(digest: Digest): readonly RecordKey[] {
     this.#contents.delete(digest);
+    this.#names.delete(digest);
     this.#uses.delete(digest);
     this.#earlyUses.delete(digest);
     const links = removeWhere(this.#links, (link) => link.digest === digest);
@@ -88,16 +120,15 @@ export class PendingNotes {
   clear(): void {
     for (const notes of [this.#unnamed, this.#contents, this.#uses, this.#links, this.#tags, this.#earlyUses])
       notes.clear();
+    this.#names.clear();
   }
 
-  /**
-   * Writes up to `maxRows` rows.
-   * @returns what to call once they are committed; until then the notes stay.
-   */
-  writeSome(writer: NoteWriter, maxRows: number): () => void {
-    const slice = new Slice(maxRows);
-    slice.each(this.#unnamed, (parent) => this.#writeUnnamed(writer, parent, slice));
-    slice.each(this.#contents.values(), (pending) => this.#writeContent(writer, pending, slice));
+  /** Writes what a slice takes. It stays here until the slice is committed. */
+  writeSome(writer: NoteWriter, slice: Slice, depth: Depth): void {
+    slice.each(this.#contents, ([digest, content]) => {
+      writer.content(content);
+      slice.wrote(1, () => this.#contents.get(digest) === content && this.#contents.delete(digest));
+    });
     slice.each(this.#uses, ([digest, atMs]) => {
       const isKnown = writer.use(digest, atMs);
       slice.wrote(1, () => this.#endUse(digest, isKnown ? undefined : atMs));
@@ -110,7 +141,8 @@ export class PendingNotes {
       writer.tag(note);
       slice.wrote(1, () => this.#tags.delete(key));
     });
-    return () => slice.commit();
+    if (depth !== 'things') slice.each(this.#unnamed, (parent) => this.#writeUnnamed(writer, parent, slice));
+    if (depth === 'all' && this.#unnamed.size === 0) this.#names.writeSome(writer, slice);
   }
 
   #writeUnnamed(writer: NoteWriter, parent: Digest, slice: Slice): void {
@@ -119,50 +151,9 @@ export class PendingNotes {
     slice.wrote(rows + 1, () => rows < limit && this.#unnamed.delete(parent));
   }
 
-  #writeContent(writer: NoteWriter, { content, namesWritten }: PendingContent, slice: Slice): void {
-    const { digest, names } = content;
-    const end = Math.min(names.length, namesWritten + slice.rowsLeft);
-    writer.content(content);
-    for (const child of names.slice(namesWritten, end)) writer.name(digest, child);
-    slice.wrote(1 + end - namesWritten, () => {
-      if (end === names.length) this.#contents.delete(digest);
-      else this.#contents.set(digest, { content, namesWritten: end });
-    });
-  }
-
   #endUse(digest: Digest, unplacedAtMs: number | undefined): void {
     this.#uses.delete(digest);
     if (this.#isRebuilding && unplacedAtMs !== undefined) this.#earlyUses.set(digest, unplacedAtMs);
-  }
-}
-
-/** The rows of one transaction, and what follows when it is committed. */
-class Slice {
-  #rowsLeft: number;
-  readonly #afterCommit: (() => void)[] = [];
-
-  constructor(maxRows: number) {
-    this.#rowsLeft = maxRows;
-  }
-
-  get rowsLeft(): number {
-    return this.#rowsLeft;
-  }
-
-  each<Note>(notes: Iterable<Note>, write: (note: Note) => void): void {
-    for (const note of notes) {
-      if (this.#rowsLeft <= 0) return;
-      write(note);
-    }
-  }
-
-  wrote(rows: number, afterCommit: () => void): void {
-    this.#rowsLeft -= rows;
-    this.#afterCommit.push(afterCommit);
-  }
-
-  commit(): void {
-    for (const act of this.#afterCommit) act();
   }
 }
 

@@ -16,6 +16,8 @@ import { recordName } from './repository-name.ts';
 export interface RebuildableIndex extends Pick<Index, 'noteContent' | 'noteLink'> {
   /** What a record says of a tag. A note that the mirror took since the start is newer, and stays. */
   noteStoredTag(of: RepositoryId, tag: Tag, digest: Digest): void;
+  /** Resolves when what was noted is written, or the disk has refused it. */
+  settled(): Promise<void>;
   /** Whether the store may have something that the index does not know. */
   readonly needsRebuild: boolean;
   /** Drops what nobody has noted since the index was started, and declares the view complete. */
@@ -40,11 +42,11 @@ const lacking: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EA
  *   reason: then nothing was dropped from the view.
  */
 export async function rebuildIndex({ store, records, index, observer, signal }: RebuildDeps & Waiting): Promise<void> {
-  for await (const { digest, size, modifiedAtMs } of inTurns(store.list(), signal)) {
+  for await (const { digest, size, modifiedAtMs } of inTurns(store.list(), { index, signal })) {
     index.noteContent({ digest, size, isManifest: false, names: [], usedAtMs: modifiedAtMs });
   }
   const noting: RecordNoting = { store, records, index, readManifests: new Set() };
-  for await (const key of inTurns(records.list(), signal)) {
+  for await (const key of inTurns(records.list(), { index, signal })) {
     try {
       await noteRecord(key, noting);
     } catch (cause) {
@@ -110,12 +112,18 @@ function parsed<Value>(record: Value | undefined): Value {
   return record;
 }
 
-async function* inTurns<Value>(values: AsyncIterable<Value>, signal: AbortSignal): AsyncIterable<Value> {
+/** No faster than the index writes: what it cannot take in time it would leave out. */
+async function* inTurns<Value>(
+  values: AsyncIterable<Value>,
+  { index, signal }: { readonly index: Pick<RebuildableIndex, 'settled'> } & Waiting,
+): AsyncIterable<Value> {
   let count = 0;
   for await (const value of values) {
     signal.throwIfAborted();
     yield value;
     count += 1;
-    if (count % thingsPerTurn === 0) await nextTurn();
+    if (count % thingsPerTurn !== 0) continue;
+    await index.settled();
+    await nextTurn();
   }
 }

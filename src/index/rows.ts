@@ -1,3 +1,5 @@
+import { type Digest, hexOf } from '../oci/digest.ts';
+
 /** One row of a query's result. */
 export type Row = Readonly<Record<string, unknown>>;
 
@@ -13,4 +15,9 @@ export function numberIn(row: Row, column: string): number {
   const value = row[column];
   if (typeof value === 'number' && Number.isSafeInteger(value)) return value;
   throw new Error(`the index holds no whole number in ${column}`);
+}
+
+/** As `names` stores it. */
+export function digestBytes(digest: Digest): Uint8Array {
+  return Buffer.from(hexOf(digest), 'hex');
 }

@@ -1,11 +1,17 @@
 /** Raised with every change below: an index of another version is thrown away and built anew from the store. */
-export const schemaVersion = 3;
+export const schemaVersion = 4;
+
+/** SQL for the text of a digest that is stored as bytes: 32 of SHA-256, or 64 of SHA-512. */
+export const textOf = (column: string): string =>
+  `(CASE length(${column}) WHEN 32 THEN 'sha256:' ELSE 'sha512:' END || lower(hex(${column})))`;
+/** SQL for the bytes of a digest that is text: both algorithms' names have six characters. */
+export const bytesOf = (column: string): string => `unhex(substr(${column}, 8))`;
 
 /**
  * The view's tables. A repository is stored by its full name, `<upstream>/<repository>`; an upstream's name has no `/`.
  *
  *     content   what is stored; `named_by` counts the stored manifests that name it, `kept_by` its links of kept repositories
- *     names     which manifest names what, while that manifest is stored
+ *     names     which manifest names what, while that manifest is stored; digests as bytes, since these are most of the rows
  *     links     which repository may serve what; `kept` where `storage.keep` names the repository
  *     tags      which digest a tag points at
  *     state     whether the file was closed with all of the view in it, the number of the last rebuild, which run of the store it has
@@ -20,12 +26,12 @@ export const schema = `
   ) WITHOUT ROWID, STRICT;
   CREATE INDEX evictable ON content (used_at) WHERE named_by = 0 AND kept_by = 0;
 
-  CREATE TABLE names (parent TEXT NOT NULL, child TEXT NOT NULL, PRIMARY KEY (parent, child)) WITHOUT ROWID, STRICT;
+  CREATE TABLE names (parent BLOB NOT NULL, child BLOB NOT NULL, PRIMARY KEY (parent, child)) WITHOUT ROWID, STRICT;
   CREATE INDEX parents ON names (child);
   CREATE TRIGGER named AFTER INSERT ON names
-    BEGIN UPDATE content SET named_by = named_by + 1 WHERE digest = NEW.child; END;
+    BEGIN UPDATE content SET named_by = named_by + 1 WHERE digest = ${textOf('NEW.child')}; END;
   CREATE TRIGGER unnamed AFTER DELETE ON names
-    BEGIN UPDATE content SET named_by = named_by - 1 WHERE digest = OLD.child; END;
+    BEGIN UPDATE content SET named_by = named_by - 1 WHERE digest = ${textOf('OLD.child')}; END;
 
   CREATE TABLE links (
     digest TEXT NOT NULL, repository TEXT NOT NULL, kind TEXT NOT NULL, media_type TEXT, size INTEGER, kept INTEGER NOT NULL,
@@ -77,7 +83,7 @@ export const countTotals = `
 
 /** Mends what a process that ended between two flushes left half said. */
 export const mend = `
-  DELETE FROM names WHERE NOT EXISTS (SELECT 1 FROM content WHERE digest = parent);
-  UPDATE content SET named_by = (SELECT count(*) FROM names WHERE child = digest)
-    WHERE named_by <> (SELECT count(*) FROM names WHERE child = digest);
+  DELETE FROM names WHERE NOT EXISTS (SELECT 1 FROM content WHERE digest = ${textOf('parent')});
+  UPDATE content SET named_by = (SELECT count(*) FROM names WHERE child = ${bytesOf('digest')})
+    WHERE named_by <> (SELECT count(*) FROM names WHERE child = ${bytesOf('digest')});
 `;

@@ -26,7 +26,7 @@ import {
   openDatabase,
   type OpenedDatabase,
 } from './open-database.ts';
-import { PendingNotes } from './pending-notes.ts';
+import { type Depth, PendingNotes } from './pending-notes.ts';
 import type { RebuildableIndex } from './rebuild.ts';
 import { recordName } from './repository-name.ts';
 import { RowRemover } from './row-remover.ts';
@@ -46,6 +46,9 @@ export interface SqliteIndexDeps {
   readonly keep?: readonly string[];
 }
 
+/** Of 50 manifests of the largest kind, in about 10 MB. */
+const maxPendingNames = 50_000;
+
 interface OpenIndex extends OpenedDatabase {
   readonly reader: ViewReader;
   readonly remover: RowRemover;
@@ -58,7 +61,7 @@ interface OpenIndex extends OpenedDatabase {
 export class SqliteIndex implements Index, RebuildableIndex {
   readonly name = 'index';
   readonly #deps: SqliteIndexDeps;
-  readonly #pending = new PendingNotes();
+  readonly #pending = new PendingNotes({ maxNames: maxPendingNames });
   readonly #flusher: NoteFlusher;
   readonly #completion = new Completion();
   #opened: OpenIndex | undefined;
@@ -94,6 +97,10 @@ export class SqliteIndex implements Index, RebuildableIndex {
 
   get needsRebuild(): boolean {
     return !this.#completion.isReached;
+  }
+
+  settled(): Promise<void> {
+    return this.#flusher.settle();
   }
 
   async completeRebuild({ signal }: Waiting): Promise<void> {
@@ -147,19 +154,20 @@ export class SqliteIndex implements Index, RebuildableIndex {
   }
 
   async borrowableLinks(of: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]> {
-    return (await this.#reader()).borrowableLinks(of, digest, kind);
+    const reader = await this.#reader('things');
+    return reader.borrowableLinks(of, digest, { kind, parents: this.#pending.parentsOf(digest) });
   }
 
   async hasContent(digest: Digest): Promise<boolean> {
-    return (await this.#reader()).hasContent(digest);
+    return (await this.#reader('things')).hasContent(digest);
   }
 
   async repositories({ last, limit }: { last: string | undefined; limit: number }): Promise<readonly string[]> {
-    return (await this.#reader()).repositories(last, limit);
+    return (await this.#reader('things')).repositories(last, limit);
   }
 
   async totals(): Promise<Totals> {
-    return (await this.#reader()).totals();
+    return (await this.#reader('things')).totals();
   }
 
   async fileBytes(): Promise<number> {
@@ -179,7 +187,16 @@ export class SqliteIndex implements Index, RebuildableIndex {
     limit: number;
     after?: EvictionPosition | undefined;
   }): Promise<readonly EvictableContent[]> {
-    return (await this.#reader()).evictable(limit, after);
+    const reader = await this.#reader('evictions');
+    const found: EvictableContent[] = [];
+    for (let from = after; found.length < limit; ) {
+      const page = reader.evictable(limit, from);
+      found.push(...page.filter(({ digest }) => !this.#pending.isNamed(digest)));
+      from = page.at(-1);
+      if (page.length < limit) break;
+      if (found.length < limit) await nextTurn();
+    }
+    return found.slice(0, limit);
   }
 
   /** At once: what is noted of the digest afterwards stays. */
@@ -200,9 +217,9 @@ export class SqliteIndex implements Index, RebuildableIndex {
     this.#completion.reach();
   }
 
-  /** Once everything noted before is in the file. */
-  async #reader(): Promise<ViewReader> {
-    await this.#flusher.settle();
+  /** Names are not waited for: they are looked up where they wait. */
+  async #reader(depth: Exclude<Depth, 'all'>): Promise<ViewReader> {
+    await this.#flusher.settle(depth);
     return this.#open().reader;
   }
 

@@ -3,7 +3,8 @@ import type { EvictableContent, EvictionPosition, Link, RepositoryId, Totals } f
 import { type Digest, parseDigest } from '../oci/digest.ts';
 import { isMediaType } from '../oci/media-types.ts';
 import { fullName, repositoryNamed } from './repository-name.ts';
-import { numberIn, type Row, textIn } from './rows.ts';
+import { digestBytes, numberIn, type Row, textIn } from './rows.ts';
+import { bytesOf, textOf } from './schema.ts';
 
 /** From here on it is cheaper to go through a repository's manifests than through all manifests that name something. */
 const manyParents = 200;
@@ -13,6 +14,7 @@ const maxLenders = 16;
 /** Answers from the index's file, each by a statement prepared once. */
 export class ViewReader {
   readonly #lenders: StatementSync;
+  readonly #isLinked: StatementSync;
   readonly #parents: StatementSync;
   readonly #isNamedByParent: StatementSync;
   readonly #isNamedInRepository: StatementSync;
@@ -26,12 +28,13 @@ export class ViewReader {
     this.#lenders = database.prepare(`
       SELECT repository, media_type, size FROM links
       WHERE digest = ? AND kind = ? AND repository > ? AND repository < ? LIMIT ${maxLenders}`);
+    this.#isLinked = database.prepare("SELECT 1 FROM links WHERE digest = ? AND kind = 'manifest' AND repository = ?");
     this.#parents = database.prepare('SELECT count(*) AS parents FROM (SELECT 1 FROM names WHERE child = ? LIMIT ?)');
     this.#isNamedByParent = database.prepare(`
-      SELECT EXISTS (SELECT 1 FROM names CROSS JOIN links ON digest = parent AND kind = 'manifest' AND repository = ?2
+      SELECT EXISTS (SELECT 1 FROM names CROSS JOIN links ON digest = ${textOf('parent')} AND kind = 'manifest' AND repository = ?2
         WHERE child = ?1) AS found`);
     this.#isNamedInRepository = database.prepare(`
-      SELECT EXISTS (SELECT 1 FROM links INDEXED BY held CROSS JOIN names ON parent = digest AND child = ?1
+      SELECT EXISTS (SELECT 1 FROM links INDEXED BY held CROSS JOIN names ON parent = ${bytesOf('digest')} AND child = ?1
         WHERE repository = ?2 AND kind = 'manifest') AS found`);
     this.#nextRepository = database.prepare(
       'SELECT repository FROM links INDEXED BY held WHERE repository > ? ORDER BY repository LIMIT 1',
@@ -45,9 +48,16 @@ export class ViewReader {
       AND (used_at, digest) > (?, ?) ORDER BY used_at, digest LIMIT ?`);
   }
 
-  /** Among the links of one upstream: `0` is the character after `/`. What others hold is looked at only for what the repository names. */
-  borrowableLinks(of: RepositoryId, digest: Digest, kind: Link['kind']): readonly Link[] {
-    if (!this.#isNamedIn(of, digest)) return [];
+  /**
+   * Among the links of one upstream: `0` is the character after `/`. What others hold is looked at only for what the repository names.
+   * @param parents manifests that name the digest, beside those that the file knows of.
+   */
+  borrowableLinks(
+    of: RepositoryId,
+    digest: Digest,
+    { kind, parents }: { readonly kind: Link['kind']; readonly parents: Iterable<Digest> },
+  ): readonly Link[] {
+    if (!this.#isNamedIn(of, digest) && !this.#holdsSome(of, parents)) return [];
     const { upstream } = of;
     return this.#lenders
       .all(digest, kind, `${upstream}/`, `${upstream}0`)
@@ -90,9 +100,15 @@ export class ViewReader {
 
   /** A base layer has thousands of parents, a repository of nightly builds thousands of manifests: takes the shorter way. */
   #isNamedIn(of: RepositoryId, digest: Digest): boolean {
-    const parents = numberIn(this.#parents.get(digest, manyParents) ?? {}, 'parents');
+    const child = digestBytes(digest);
+    const parents = numberIn(this.#parents.get(child, manyParents) ?? {}, 'parents');
     const query = parents < manyParents ? this.#isNamedByParent : this.#isNamedInRepository;
-    return this.#isTrue(query.get(digest, fullName(of)));
+    return this.#isTrue(query.get(child, fullName(of)));
+  }
+
+  #holdsSome(of: RepositoryId, manifests: Iterable<Digest>): boolean {
+    for (const manifest of manifests) if (this.#isLinked.get(manifest, fullName(of))) return true;
+    return false;
   }
 
   #isTrue(row: Row | undefined): boolean {

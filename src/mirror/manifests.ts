@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Digest } from '../oci/digest.ts';
 import { type OciError, UpstreamError } from '../oci/errors.ts';
-import { maxManifestBytes, namedBy } from '../oci/manifest.ts';
+import { type Descriptor, maxManifestBytes, namedBy } from '../oci/manifest.ts';
 import type { Background } from './background.ts';
 import type { FreshnessPolicies } from './freshness.ts';
 import type {
@@ -129,8 +129,9 @@ export class Manifests {
   /** Remembers a verified manifest and stores it without making anybody wait. */
   keep(of: RepositoryId, fetched: FetchedManifest): CachedManifest {
     const manifest = { ...fetched, firstServedAtMs: this.#deps.clock.now() };
-    this.#remember(of, manifest);
-    this.#note(of, manifest);
+    const named = namedBy(manifest.bytes);
+    this.#remember(of, manifest, named);
+    this.#note(of, manifest, named);
     this.#store(of, fetched.digest);
     return manifest;
   }
@@ -139,7 +140,7 @@ export class Manifests {
   storeAgain(digest: Digest): void {
     for (const manifest of this.#memory.values()) {
       if (manifest.digest !== digest) continue;
-      this.#note(manifest.of, manifest);
+      this.#note(manifest.of, manifest, namedBy(manifest.bytes));
       this.#store(manifest.of, digest);
     }
   }
@@ -158,7 +159,7 @@ export class Manifests {
     const bytes = record && (await this.#stored(digest));
     if (!bytes) return undefined;
     const manifest = { digest, bytes, mediaType: record.mediaType, firstServedAtMs: record.firstServedAtMs };
-    this.#remember(of, manifest);
+    this.#remember(of, manifest, namedBy(bytes));
     return manifest;
   }
 
@@ -196,19 +197,20 @@ export class Manifests {
     this.#missing.remember(key, cause, this.#deps.policies.rulesOf(upstream.label).missingMs);
   }
 
-  #remember(of: RepositoryId, manifest: CachedManifest): void {
+  #remember(of: RepositoryId, manifest: CachedManifest, named: readonly Descriptor[]): void {
     this.#memory.set(keyOf(of, manifest.digest), { ...manifest, of });
-    for (const { digest, size } of namedBy(manifest.bytes)) this.#promisedSizes.set(keyOf(of, digest), size);
+    for (const { digest, size } of named) this.#promisedSizes.set(keyOf(of, digest), size);
   }
 
   /**
    * The view knows it before the store does: whoever has the manifest asks at once for what it names, and bytes that lie here since
    * long must not go as unused while the record is being written.
    */
-  #note(of: RepositoryId, { digest, bytes, mediaType, firstServedAtMs }: CachedManifest): void {
+  #note(of: RepositoryId, manifest: CachedManifest, named: readonly Descriptor[]): void {
     const { index } = this.#deps;
+    const { digest, bytes, mediaType, firstServedAtMs } = manifest;
     const size = bytes.byteLength;
-    const names = namedBy(bytes).map((child) => child.digest);
+    const names = named.map((child) => child.digest);
     index.noteContent({ digest, size, isManifest: true, names, usedAtMs: firstServedAtMs });
     index.noteLink({ of, kind: 'manifest', digest, mediaType, size });
   }

@@ -13,16 +13,29 @@ export interface Descriptor {
 /** distribution-spec v1.1.1: registries should take manifests of at least 4 MiB; clients read no larger ones. */
 export const maxManifestBytes = 4 * 1024 * 1024;
 
+/** Docker allows 127 layers, and the largest image indexes list a few hundred manifests. */
+export const maxNamed = 1_000;
+/** Parsing so many bytes keeps the process busy for about 10 ms. A manifest of {@link maxNamed} layers has a quarter of it. */
+export const maxParsedBytes = 1024 * 1024;
+
 /**
- * The digests a manifest names: config, layers and index children. Not `subject`, which is not part of the image, and not
+ * What a manifest names, each digest once: config, layers and index children. Not `subject`, which is not part of the image, and not
  * layers with `urls`, which clients fetch elsewhere (CVE-2020-15157: never follow those).
- * Bytes that are no manifest name nothing.
+ * Bytes that are no manifest, or more than {@link maxParsedBytes}, name nothing, and no manifest names more than {@link maxNamed} digests:
+ * it is served all the same.
  */
 export function namedBy(bytes: Uint8Array): readonly Descriptor[] {
-  const manifest = parseJsonObject(bytes);
+  const manifest = bytes.byteLength > maxParsedBytes ? undefined : parseJsonObject(bytes);
   if (!manifest) return [];
-  const listed = [manifest['config'], ...arrayOf(manifest['layers']), ...arrayOf(manifest['manifests'])];
-  return listed.filter(isDescriptor).filter((descriptor) => descriptor['urls'] === undefined);
+  const named = new Map<Digest, Descriptor>();
+  for (const listed of [[manifest['config']], arrayOf(manifest['layers']), arrayOf(manifest['manifests'])]) {
+    for (const descriptor of listed) {
+      if (named.size === maxNamed) return [...named.values()];
+      if (!isDescriptor(descriptor) || descriptor['urls'] !== undefined) continue;
+      if (!named.has(descriptor.digest)) named.set(descriptor.digest, descriptor);
+    }
+  }
+  return [...named.values()];
 }
 
 /** What bytes that are said to be a manifest look like, as far as that can be told without their digest. */

@@ -30,9 +30,9 @@ async function flusherOver({ maxPending = 1000 } = {}) {
   });
   const { database } = opened;
   onTestFinished(() => database.close());
-  const pending = new PendingNotes();
+  const pending = new PendingNotes({ maxNames: 1000 });
   const observer = { trouble: ({ cause }: { cause: unknown }) => troubles.push(cause) };
-  const flusher = new NoteFlusher({ pending, observer, maxPending });
+  const flusher = new NoteFlusher({ pending, observer, maxPending, now: () => 0 });
   flusher.start({ database, writer: new NoteWriter({ ...opened, isKept: () => false }) });
   let noted = 0;
   const note = (count: number): void => {

@@ -10,6 +10,6 @@ const layer = digestOf(Buffer.from('layer'));
 const manifest = digestOf(Buffer.from('manifest'));
 index.noteContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
 index.noteContent({ digest: manifest, size: 1, isManifest: true, names: [layer], usedAtMs: 2 });
-await index.totals();
+await index.settled();
 process.stdout.write('noted\n');
 setInterval(() => {}, 1000);

@@ -17,6 +17,7 @@ function rebuilderOver(walks: readonly ('fails' | 'succeeds' | 'hangs')[], { nee
     noteContent: () => {},
     noteLink: () => {},
     noteStoredTag: () => {},
+    settled: async () => {},
     completeRebuild: async () => {
       Object.assign(index, { needsRebuild: false });
       events.push('complete');

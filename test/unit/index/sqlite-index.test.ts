@@ -85,7 +85,7 @@ describe('opened again', () => {
     const directory = await closedIndex();
     const broken = new DatabaseSync(join(directory, 'index.sqlite'));
     broken.exec(`UPDATE content SET named_by = 7; UPDATE state SET is_complete = 0;
-      INSERT INTO names SELECT 'sha256:gone', digest FROM content`);
+      INSERT INTO names SELECT zeroblob(32), unhex(substr(digest, 8)) FROM content`);
     broken.close();
 
     const { index } = await startIndex(directory);

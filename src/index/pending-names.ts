@@ -1,0 +1,91 @@
+import type { Digest } from '../oci/digest.ts';
+import type { NoteWriter } from './note-writer.ts';
+import type { Slice } from './slice.ts';
+
+interface Unwritten {
+  readonly names: readonly Digest[];
+  /** How many of them are in the file. */
+  readonly written: number;
+}
+
+/**
+ * What manifests name, as far as it is not in the file yet. One manifest has up to a thousand names, so these are written after
+ * everything else, and whoever asks the index looks them up here instead of waiting.
+ */
+export class PendingNames {
+  readonly #maxNames: number;
+  readonly #byParent = new Map<Digest, Unwritten>();
+  readonly #byChild = new Map<Digest, Set<Digest>>();
+  #count = 0;
+  #writtenCount = 0;
+
+  /** @param maxNames of all manifests together; those of further manifests are not indexed. */
+  constructor({ maxNames }: { readonly maxNames: number }) {
+    this.#maxNames = maxNames;
+  }
+
+  /** Of names that are not in the file yet. */
+  get size(): number {
+    return this.#count - this.#writtenCount;
+  }
+
+  add(parent: Digest, names: readonly Digest[]): void {
+    if (names.length === 0 || this.#byParent.has(parent) || this.#count + names.length > this.#maxNames) return;
+    this.#byParent.set(parent, { names, written: 0 });
+    this.#count += names.length;
+    for (const child of names) {
+      const parents = this.#byChild.get(child);
+      if (parents) parents.add(parent);
+      else this.#byChild.set(child, new Set([parent]));
+    }
+  }
+
+  /** The manifests whose names wait here and that name `child`. */
+  parentsOf(child: Digest): Iterable<Digest> {
+    return this.#byChild.get(child) ?? [];
+  }
+
+  isNamed(child: Digest): boolean {
+    return this.#byChild.has(child);
+  }
+
+  delete(parent: Digest): void {
+    const unwritten = this.#byParent.get(parent);
+    if (!unwritten) return;
+    this.#byParent.delete(parent);
+    this.#count -= unwritten.names.length;
+    this.#writtenCount -= unwritten.written;
+    for (const child of unwritten.names) {
+      const parents = this.#byChild.get(child);
+      parents?.delete(parent);
+      if (parents?.size === 0) this.#byChild.delete(child);
+    }
+  }
+
+  clear(): void {
+    this.#byParent.clear();
+    this.#byChild.clear();
+    this.#count = 0;
+    this.#writtenCount = 0;
+  }
+
+  writeSome(writer: NoteWriter, slice: Slice): void {
+    slice.each(this.#byParent, ([parent, unwritten]) => this.#write(writer, parent, unwritten, slice));
+  }
+
+  #write(writer: NoteWriter, parent: Digest, unwritten: Unwritten, slice: Slice): void {
+    const { names } = unwritten;
+    let { written } = unwritten;
+    for (const child of names.slice(written, written + slice.rowsLeft)) {
+      if (slice.isOver) break;
+      writer.name(parent, child);
+      written += 1;
+    }
+    slice.wrote(written - unwritten.written, () => {
+      if (this.#byParent.get(parent) !== unwritten) return;
+      if (written === names.length) return this.delete(parent);
+      this.#byParent.set(parent, { names, written });
+      this.#writtenCount += written - unwritten.written;
+    });
+  }
+}
