@@ -26,6 +26,8 @@ export interface NoteFlusherDeps {
 export interface NoteFile {
   readonly database: DatabaseSync;
   readonly writer: NoteWriter;
+  /** Gives some of what is free in the file back to the disk. @returns whether there may be more. */
+  readonly shrink: () => boolean;
 }
 
 /** Brings pending notes to the file: soon, together, and a few at a time. */
@@ -78,9 +80,9 @@ export class NoteFlusher {
 
   #flush(): void {
     this.#cancel();
-    if (this.#write('all') !== undefined && this.#deps.pending.size > 0)
-      this.#soon = setImmediate(() => this.#flush()).unref();
-    else this.noted();
+    const rows = this.#write('all');
+    if (rows === undefined) return this.noted();
+    if (this.#deps.pending.size > 0 || this.#shrink()) this.#soon = setImmediate(() => this.#flush()).unref();
   }
 
   #cancel(): void {
@@ -100,6 +102,15 @@ export class NoteFlusher {
     } catch (cause) {
       this.#refused(cause);
       return undefined;
+    }
+  }
+
+  #shrink(): boolean {
+    try {
+      return this.#file?.shrink() ?? false;
+    } catch (cause) {
+      this.#refused(cause);
+      return false;
     }
   }
 

@@ -42,6 +42,8 @@ export interface OpenedDatabase {
 /** In WAL mode the file grows by this many pages of 4 KiB before they are moved into the database: a move of about 2 ms. */
 const pagesBetweenCheckpoints = 400;
 const cacheKiB = 16 * 1024;
+/** What a burst of writes leaves of the write-ahead log. */
+const maxIdleWalBytes = 4 * 1024 * 1024;
 /** SQLite keeps these files beside one another. */
 export const databaseSuffixes = ['', '-wal', '-shm', '-journal'];
 
@@ -109,8 +111,10 @@ function openSound(options: OpenDatabaseOptions): OpenedDatabase {
  * this process may open the file: closing it would drop the lock (sqlite.org/howtocorrupt.html, 2.2).
  */
 function lock(database: DatabaseSync): void {
+  database.exec('PRAGMA auto_vacuum = INCREMENTAL'); // Heeded by a file that is new.
   database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; BEGIN EXCLUSIVE; COMMIT');
   database.exec(`PRAGMA wal_autocheckpoint = ${pagesBetweenCheckpoints}; PRAGMA cache_size = -${cacheKiB}`);
+  database.exec(`PRAGMA journal_size_limit = ${maxIdleWalBytes}`);
   database.exec('PRAGMA temp_store = MEMORY');
 }
 

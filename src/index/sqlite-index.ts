@@ -16,6 +16,7 @@ import type { Digest } from '../oci/digest.ts';
 import { anyGlobMatcher } from '../oci/glob.ts';
 import type { Tag } from '../oci/reference.ts';
 import { Completion } from './completion.ts';
+import { FreePages } from './free-pages.ts';
 import { NoteFlusher } from './note-flusher.ts';
 import { NoteWriter } from './note-writer.ts';
 import {
@@ -79,7 +80,12 @@ export class SqliteIndex implements Index, RebuildableIndex {
     const onBroken = (cause: unknown): void => observer.trouble({ part: 'index', cause });
     const opened = await openDatabase({ ...place, keep, isKept, onBroken, nowMs: clock.now() });
     this.#opened = { ...opened, reader: new ViewReader(opened), remover: new RowRemover(opened) };
-    this.#flusher.start({ database: opened.database, writer: new NoteWriter({ ...opened, isKept }) });
+    const pages = new FreePages(opened);
+    this.#flusher.start({
+      database: opened.database,
+      writer: new NoteWriter({ ...opened, isKept }),
+      shrink: () => pages.giveBackSome(),
+    });
     if (opened.isComplete) this.#complete();
   }
 

@@ -33,7 +33,7 @@ async function flusherOver({ maxPending = 1000 } = {}) {
   const pending = new PendingNotes({ maxNames: 1000 });
   const observer = { trouble: ({ cause }: { cause: unknown }) => troubles.push(cause) };
   const flusher = new NoteFlusher({ pending, observer, maxPending, now: () => 0 });
-  flusher.start({ database, writer: new NoteWriter({ ...opened, isKept: () => false }) });
+  flusher.start({ database, writer: new NoteWriter({ ...opened, isKept: () => false }), shrink: () => false });
   let noted = 0;
   const note = (count: number): void => {
     for (let number = 0; number < count; number += 1, noted += 1) {

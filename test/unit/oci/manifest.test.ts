@@ -32,6 +32,17 @@ test('a layer that is fetched elsewhere is not named (CVE-2020-15157)', () => {
   expect(namedBy(bytesOf({ config: one, layers: [{ ...two, urls: [] }] }))).toEqual([one]);
 });
 
+test('a digest that is listed often is named once', () => {
+  expect(namedBy(bytesOf({ config: one, layers: [two, two, one, three] }))).toEqual([one, two, three]);
+});
+
+test('no manifest names more than a thousand digests, nor anything when it is larger than 1 MiB', () => {
+  const layers = Array.from({ length: 3_000 }, (_, number) => descriptorOf(randomBlob(10, `layer ${number}`)));
+  expect(namedBy(bytesOf({ config: one, layers }))).toEqual([one, ...layers.slice(0, 999)]);
+  const annotations = { long: 'x'.repeat(1024 * 1024) };
+  expect(namedBy(bytesOf({ config: one, layers, annotations }))).toEqual([]);
+});
+
 test.each([
   { what: 'without a digest', descriptor: { ...one, digest: undefined } },
   { what: 'with a digest that is none', descriptor: { ...one, digest: 'sha256:abc' } },
