@@ -24,6 +24,7 @@ export function mirrorLimits({ storage, download, upstreams }: Config): MirrorLi
     verifyReads: storage.verifyReads,
     maxConcurrent: download.maxConcurrent,
     maxAbandoned: download.maxAbandoned,
+    minBytesPerSecond: download.minBytesPerSecond,
     attemptsWithoutProgress: download.attemptsWithoutProgress,
   };
 }

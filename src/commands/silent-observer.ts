@@ -11,6 +11,7 @@ export function silentObserver(): Observer {
     upstreamBytes: ignore,
     rateLimitSeen: ignore,
     downloadStarted: ignore,
+    downloadsWaiting: ignore,
     downloadEnded: ignore,
     collapsed: ignore,
     tagRevalidated: ignore,

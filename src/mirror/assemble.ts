@@ -54,6 +54,7 @@ export interface MirrorLimits {
   readonly verifyReads: boolean;
   readonly maxConcurrent: number;
   readonly maxAbandoned: number;
+  readonly minBytesPerSecond: number;
   readonly attemptsWithoutProgress: number;
 }
 
@@ -80,6 +81,8 @@ const publicForMs = 24 * 3_600_000;
 const askVisibilityWithinMs = 10_000;
 const confirmationBatchMs = 5_000;
 const maxWaitingDownloads = 1_000;
+/** How long a download may stay below the minimum rate: blobs that wait for its place must begin within seconds. */
+const slowWindowMs = 3_000;
 
 /** What stays when the rules change: everything that remembers, and everything that runs. */
 interface Core extends MirrorParts {
@@ -140,7 +143,8 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
     attemptsWithoutProgress: limits.attemptsWithoutProgress,
     wait: (ms, { signal }) => sleep(ms, undefined, { signal }),
   };
-  const downloads = new Downloads({ ...parts, ...limits, space, resume, maxWaiting: maxWaitingDownloads });
+  const pace = { minBytesPerSecond: limits.minBytesPerSecond, windowMs: slowWindowMs };
+  const downloads = new Downloads({ ...parts, ...limits, space, resume, pace, maxWaiting: maxWaitingDownloads });
   const { verifyReads } = limits;
   return {
     ...parts,

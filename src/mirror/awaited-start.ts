@@ -1,5 +1,4 @@
-import { abortable } from './concurrency/abortable-wait.ts';
-import type { RunningDownload, Started } from './downloads.ts';
+import type { Run, Started } from './downloads/run.ts';
 import type { RepositoryId, Waiting } from './ports.ts';
 import { isSameRepository } from './repository-id.ts';
 
@@ -8,10 +7,11 @@ import { isSameRepository } from './repository-id.ts';
  * @returns undefined when the start that another repository asked for failed.
  * @throws what the own repository's start failed with.
  */
-export async function awaitedStart(
-  { of, started }: RunningDownload,
-  us: RepositoryId,
-  { signal }: Waiting,
-): Promise<Started | undefined> {
-  return abortable(isSameRepository(of, us) ? started : started.catch(() => undefined), signal);
+export async function awaitedStart(run: Run, us: RepositoryId, waiting: Waiting): Promise<Started | undefined> {
+  try {
+    return await run.wait(waiting);
+  } catch (cause) {
+    if (waiting.signal.aborted || isSameRepository(run.of, us)) throw cause;
+    return undefined;
+  }
 }

@@ -2,7 +2,8 @@ import type { Digest } from '../oci/digest.ts';
 import { OciError, UpstreamError } from '../oci/errors.ts';
 import { awaitedStart } from './awaited-start.ts';
 import { abortable } from './concurrency/abortable-wait.ts';
-import type { Downloads, Kept, RunningDownload, Started } from './downloads.ts';
+import type { Downloads, Kept } from './downloads.ts';
+import type { Run, Started } from './downloads/run.ts';
 import type { FreshnessPolicies } from './freshness.ts';
 import type { BlobLinks } from './links.ts';
 import type { Manifests } from './manifests.ts';
@@ -164,7 +165,7 @@ export class Blobs {
    */
   async #join(
     question: BlobQuestion,
-    running: RunningDownload,
+    running: Run,
     { signal, wasAsked }: Waiting & { readonly wasAsked: boolean },
   ): Promise<ServedBlob | undefined> {
     const started = await awaitedStart(running, question.of, { signal });
@@ -196,9 +197,7 @@ export class Blobs {
       promisedSize: manifests.promisedSize(of, digest),
       recordKept: (size, how) => this.#recordKept(question, size, how),
     });
-    const started = await abortable(running.started, signal).catch((cause: unknown) =>
-      leaveUnread(running.started, cause),
-    );
+    const started = await running.wait({ signal }).catch((cause: unknown) => leaveUnread(running.started, cause));
     const { firstServedAtMs } = links.confirm(of, digest);
     if (started.kind === 'no-room') return this.#relayed(question, started.opened, { signal });
     const told = { cache: firstPull, firstServedAtMs, signal, resume: this.#deps.resume };

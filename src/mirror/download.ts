@@ -81,6 +81,7 @@ export class Download {
   #writing: Promise<void> | undefined;
   #writeTimer: NodeJS.Timeout | undefined;
   #diskFailure: { readonly cause: unknown } | undefined;
+  #isAtDisk = false;
   #readers = 0;
   readonly #sleepers = new Sleepers();
   readonly #recent: RecentPieces;
@@ -112,6 +113,11 @@ export class Download {
   /** How far the writer is: a range far ahead of it may be cheaper to ask for than to wait for. */
   get writtenBytes(): number {
     return this.#writtenBytes;
+  }
+
+  /** Whether nothing arrives because the upstream sends nothing, and not because the disk is busy. */
+  get waitsForUpstream(): boolean {
+    return this.#state === 'running' && !this.#isAtDisk;
   }
 
   /** Resolves when size and digest are right, or each reader has to see to that itself; rejects when the download fails. */
@@ -182,6 +188,7 @@ export class Download {
   async #goOn(): Promise<OpenedBlob | undefined> {
     const { opened, mark, incoming, onDamaged } = this.#deps;
     if (!mark) return opened;
+    this.#isAtDisk = true;
     try {
       const hash = await readBack(incoming, mark, this.#abort);
       if (hash) this.#trust(mark, hash);
@@ -193,6 +200,8 @@ export class Download {
         throw new DiskFailure(failure);
       });
       return undefined;
+    } finally {
+      this.#isAtDisk = false;
     }
   }
 
@@ -243,11 +252,14 @@ export class Download {
   }
 
   async #append(chunks: readonly Uint8Array[], bytes: number): Promise<void> {
+    this.#isAtDisk = true;
     try {
       await this.#deps.incoming.append(chunks);
     } catch (cause) {
       this.#diskFailure = { cause };
       return;
+    } finally {
+      this.#isAtDisk = false;
     }
     this.#deps.onWritten(bytes);
     for (const chunk of chunks) this.#hash.update(chunk); // By now the disk may be busy with the next.

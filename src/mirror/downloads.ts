@@ -1,7 +1,12 @@
 import type { Digest } from '../oci/digest.ts';
 import { UpstreamError } from '../oci/errors.ts';
+import { abortable } from './concurrency/abortable-wait.ts';
 import { Download } from './download.ts';
 import { CommitOnce, type CommitTurn } from './downloads/commit-once.ts';
+import type { PaceRules } from './downloads/pace.ts';
+import { abandonedToEnd, placeLimits } from './downloads/places.ts';
+import { Run, type Started } from './downloads/run.ts';
+import { Scheduler, type Ticket } from './downloads/scheduler.ts';
 import { giveBack, type Opening, openWhereItStopped } from './going-on.ts';
 import type {
   BlobStore,
@@ -25,8 +30,9 @@ export interface DownloadsDeps {
   readonly maxConcurrent: number;
   /** How many downloads may go on though all their clients have left. */
   readonly maxAbandoned: number;
-  /** How many may wait in line for one to end. */
+  /** How many of one upstream may wait in line. */
   readonly maxWaiting: number;
+  readonly pace: PaceRules;
   readonly resume: ResumeRules;
   readonly memory: Memory;
 }
@@ -46,17 +52,6 @@ export interface DownloadOrder {
 
 export type Kept = 'committed' | 'stored-already';
 
-/** A download, or the upstream's open body where there is no room to store it. */
-export type Started =
-  | { readonly kind: 'download'; readonly download: Download }
-  | { readonly kind: 'no-room'; readonly opened: OpenedBlob };
-
-export interface RunningDownload {
-  readonly of: RepositoryId;
-  readonly digest: Digest;
-  readonly started: Promise<Started>;
-}
-
 /** Where a download is written. */
 interface Place {
   readonly reservation: Reservation;
@@ -66,26 +61,29 @@ interface Place {
 }
 
 /**
- * All running downloads: at most one for a digest of one upstream, a bounded number in all; one nobody waits for yields to one with
- * clients. Upstreams share verified bytes only: what one of them sends, or fails to send, is nothing to the clients of another.
+ * All running downloads: at most one for a digest of one upstream, a bounded number of each upstream and in all (see downloads/scheduler.ts).
+ * Upstreams share verified bytes only: what one of them sends, or fails to send, is nothing to the clients of another.
  */
 export class Downloads {
   readonly #deps: DownloadsDeps;
   /** A download leaves the map only when its blob is visible, so that no second one can slip in between. */
-  readonly #running = new Map<string, RunningDownload>();
+  readonly #running = new Map<string, Run>();
   /** In the order they began. */
   readonly #active = new Map<Download, DownloadOrder>();
   readonly #commits = new CommitOnce();
-  readonly #line: PromiseWithResolvers<void>[] = [];
-  #slotsTaken = 0;
-  readonly #stopping = new AbortController();
+  readonly #scheduler: Scheduler;
+  /** What has not begun yet. */
+  readonly #beginning = new Set<Run>();
+  #isStopping = false;
 
   constructor(deps: DownloadsDeps) {
     this.#deps = deps;
+    const { maxConcurrent, maxWaiting: maxWaitingPerUpstream } = deps;
+    this.#scheduler = new Scheduler({ ...deps, limits: placeLimits(maxConcurrent), maxWaitingPerUpstream });
   }
 
   /** The download of a digest from one upstream. */
-  running(upstream: string, digest: Digest): RunningDownload | undefined {
+  running(upstream: string, digest: Digest): Run | undefined {
     return this.#running.get(keyOf(upstream, digest));
   }
 
@@ -97,59 +95,91 @@ export class Downloads {
   }
 
   /** Starts a download. The caller has seen that none is running for the digest and this upstream. */
-  start(order: DownloadOrder): RunningDownload {
-    const { of, digest } = order;
+  start(order: DownloadOrder): Run {
+    const { of, digest, label } = order;
     const key = keyOf(of.upstream, digest);
-    const running = { of, digest, started: this.#begin(order) };
-    this.#running.set(key, running);
     const leave = () => {
-      if (this.#running.get(key) === running) this.#running.delete(key);
+      if (this.#running.get(key) === run) this.#running.delete(key);
     };
-    running.started.then(async (result) => {
+    const run = new Run({
+      of,
+      digest,
+      label,
+      begin: (one) => this.#begin(order, one),
+      onEnding: leave,
+      onLeft: (one) => this.#left(one),
+    });
+    this.#running.set(key, run);
+    run.started.then(async (result) => {
       if (result.kind === 'download') {
         // Who waited for it joins in this turn; whoever left before it began has never been a reader.
-        setImmediate(() => this.#limitAbandoned());
+        setImmediate(() => this.#abandoned());
         await result.download.ended;
       }
       leave();
     }, leave);
-    return running;
+    return run;
   }
 
   /** Waits for what runs; once the signal aborts, ends it. */
   async stop({ signal }: { signal: AbortSignal }): Promise<void> {
-    this.#stopping.abort(new UpstreamError('busy', 'the mirror is stopping'));
-    for (const { reject } of this.#line.splice(0)) reject(new UpstreamError('busy', 'the mirror is stopping'));
+    this.#isStopping = true;
+    for (const run of this.#beginning) run.end(stopping());
     const cut = () => {
-      for (const download of this.#active.keys()) download.abort(new UpstreamError('busy', 'the mirror is stopping'));
+      for (const download of this.#active.keys()) download.abort(stopping());
     };
     signal.addEventListener('abort', cut, { once: true });
     if (signal.aborted) cut();
-    for (const download of this.#active.keys())
-      if (download.isAbandoned) download.abort(new UpstreamError('busy', 'stopping'));
+    for (const download of this.#active.keys()) if (download.isAbandoned) download.abort(stopping());
     await Promise.all([...this.#active.keys()].map((download) => download.ended));
     signal.removeEventListener('abort', cut);
   }
 
-  async #begin(order: DownloadOrder): Promise<Started> {
-    await this.#takeSlot();
-    let holdsSlot = true;
+  async #begin(order: DownloadOrder, run: Run): Promise<Started> {
+    if (this.#isStopping) throw stopping();
+    const ticket = this.#scheduler.enter(run);
+    this.#beginning.add(run);
+    let started: Started | undefined;
     try {
-      const openAt = (position: number) => order.openAt(position, { signal: this.#stopping.signal });
-      const opening = await openWhereItStopped({
-        ...order,
-        upstream: order.of.upstream,
-        store: this.#deps.store,
-        openAt,
-      });
-      const place = await this.#placeFor(order, opening);
-      if (!place) return { kind: 'no-room', opened: await wholeOf(opening, openAt) };
-      const download = this.#launch(order, { ...opening, ...place });
-      holdsSlot = false;
-      return { kind: 'download', download };
+      await abortable(ticket.admitted, run.signal);
+      run.admitted();
+      started = await this.#open(order, run, ticket);
+      return started;
     } finally {
-      if (holdsSlot) this.#freeSlot();
+      this.#beginning.delete(run);
+      if (started?.kind !== 'download') ticket.release();
     }
+  }
+
+  /** The upstream first, then a place for what it sends: an upstream that is silent holds none that another needs. */
+  async #open(order: DownloadOrder, run: Run, ticket: Ticket): Promise<Started> {
+    const { store } = this.#deps;
+    const openAt = (position: number) => order.openAt(position, { signal: run.signal });
+    const from = { ...order, upstream: order.of.upstream, store, openAt };
+    const opening = await run.asking(() => openWhereItStopped(from));
+    await abortable(ticket.answered(), run.signal).catch((cause: unknown) => discard(opening, cause));
+    const place = await this.#placeFor(order, opening);
+    if (!place) return { kind: 'no-room', opened: await wholeOf(opening, openAt) };
+    const download = this.#launch(order, { ...opening, ...place }, ticket);
+    run.launched(download);
+    return { kind: 'download', download };
+  }
+
+  /** Who has left waits in line no longer, and what they alone wanted may yield. */
+  #left(run: Run): void {
+    if (run.isForNobody) run.end(new UpstreamError('busy', 'all clients have left'));
+    this.#abandoned();
+  }
+
+  #abandoned(): void {
+    this.#scheduler.settle();
+    const abandoned = [...this.#active].flatMap(([download, { label }]) =>
+      download.isAbandoned ? [{ download, label }] : [],
+    );
+    const max = this.#isStopping ? 0 : this.#deps.maxAbandoned;
+    abandonedToEnd(abandoned, max)?.download.abort(
+      new UpstreamError('busy', 'nobody waits for this download, and it has to yield'),
+    );
   }
 
   /** Where the blob is written, and room for what is missing of it. */
@@ -171,7 +201,7 @@ export class Downloads {
     this.#deps.observer.trouble({ part: 'blob store', cause });
   }
 
-  #launch(order: DownloadOrder, parts: Place & Pick<Opening, 'opened' | 'size'>): Download {
+  #launch(order: DownloadOrder, parts: Place & Pick<Opening, 'opened' | 'size'>, ticket: Ticket): Download {
     const { digest, label: upstream, openAt, recordKept } = order;
     const { observer, clock, space } = this.#deps;
     const turn = this.#commits.join(digest);
@@ -186,8 +216,11 @@ export class Downloads {
       incoming: parts.incoming,
       mark: parts.mark,
       onDamaged: (cause) => observer.trouble({ part: 'blob store', cause }),
-      onWritten: (bytes) => parts.reservation.wrote(bytes),
-      onAbandoned: () => this.#limitAbandoned(),
+      onWritten: (bytes) => {
+        parts.reservation.wrote(bytes);
+        ticket.received(bytes);
+      },
+      onAbandoned: () => this.#abandoned(),
       keep: async ({ size }) => {
         await recordKept(size, await this.#commitInTurn(order, parts.incoming, turn));
       },
@@ -201,7 +234,7 @@ export class Downloads {
       // What came without telling its size may have overrun the bound.
       if (parts.size === undefined)
         space.sweep().catch((cause: unknown) => observer.trouble({ part: 'eviction', cause }));
-      this.#freeSlot();
+      ticket.release();
       observer.downloadEnded({ upstream, ...end, durationMs: clock.monotonicMs() - startedAtMs });
     });
     return download;
@@ -230,39 +263,17 @@ export class Downloads {
       observer.trouble({ part: 'blob store', cause });
     }
   }
+}
 
-  async #takeSlot(): Promise<void> {
-    const { maxConcurrent, maxWaiting } = this.#deps;
-    if (this.#stopping.signal.aborted) throw new UpstreamError('busy', 'the mirror is stopping');
-    if (this.#slotsTaken < maxConcurrent) {
-      this.#slotsTaken += 1;
-      return;
-    }
-    if (this.#line.length >= maxWaiting)
-      throw new UpstreamError('busy', 'too many downloads are waiting', { retryAfterSeconds: 5 });
-    this.#oldestAbandoned()?.abort(new UpstreamError('busy', 'yielded to a download that clients wait for'));
-    const turn = Promise.withResolvers<void>();
-    this.#line.push(turn);
-    await turn.promise;
-  }
+function stopping(): UpstreamError {
+  return new UpstreamError('busy', 'the mirror is stopping');
+}
 
-  /** Hands the slot to the next in line, who then holds it. */
-  #freeSlot(): void {
-    const next = this.#line.shift();
-    if (next) next.resolve();
-    else this.#slotsTaken -= 1;
-  }
-
-  #limitAbandoned(): void {
-    const abandoned = [...this.#active.keys()].filter((download) => download.isAbandoned);
-    if (this.#line.length > 0 || this.#stopping.signal.aborted || abandoned.length > this.#deps.maxAbandoned) {
-      abandoned[0]?.abort(new UpstreamError('busy', 'nobody waits for this download, and it has to yield'));
-    }
-  }
-
-  #oldestAbandoned(): Download | undefined {
-    return [...this.#active.keys()].find((download) => download.isAbandoned);
-  }
+/** @throws the cause. */
+async function discard({ opened, interrupted }: Opening, cause: unknown): Promise<never> {
+  opened.body.destroy();
+  if (interrupted) await giveBack(interrupted);
+  throw cause;
 }
 
 function keyOf(upstream: string, digest: Digest): string {

@@ -414,6 +414,8 @@ export interface Observer {
     readonly windowSeconds: number | undefined;
   }): void;
   downloadStarted(event: { readonly upstream: string }): void;
+  /** How many downloads of an upstream wait for a place, whenever that changes. */
+  downloadsWaiting(event: { readonly upstream: string; readonly waiting: number }): void;
   downloadEnded(event: {
     readonly upstream: string;
     readonly result: DownloadResult;

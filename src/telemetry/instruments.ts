@@ -91,7 +91,12 @@ export function createInstruments(registry: Registry) {
     ]),
 
     // What is fetched, kept and removed.
-    downloadsInFlight: make.gauge('cache_fills_in_flight', 'Blob downloads that run.'),
+    downloadsInFlight: make.gauge('cache_fills_in_flight', 'Blob downloads that run.', ['upstream']),
+    downloadsWaiting: make.gauge(
+      'cache_fills_waiting',
+      'Blob downloads that wait for a place; see download.maxConcurrent.',
+      ['upstream'],
+    ),
     downloads: make.counter('cache_fills_total', 'Blob downloads that ended, by how.', ['upstream', 'result']),
     downloadSeconds: make.seconds('cache_fill_duration_seconds', 'How long blob downloads took.'),
     collapsed: make.counter('cache_collapsed_requests_total', 'Requests that shared the upstream request of another.', [

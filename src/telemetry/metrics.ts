@@ -61,9 +61,10 @@ export function createMetrics(deps: MetricsDeps): Metrics {
       deps.onCircuitChanged({ upstream, endpoint, state });
     },
     upstreamBytes: ({ upstream, kind, bytes }) => tell.upstreamBytes.add(bytes, upstream, kind),
-    downloadStarted: () => tell.downloadsInFlight.inc(),
+    downloadStarted: ({ upstream }) => tell.downloadsInFlight.inc({ upstream }),
+    downloadsWaiting: ({ upstream, waiting }) => tell.downloadsWaiting.set({ upstream }, waiting),
     downloadEnded: (event) => {
-      tell.downloadsInFlight.dec();
+      tell.downloadsInFlight.dec({ upstream: event.upstream });
       tell.downloads.inc({ upstream: event.upstream, result: event.result });
       tell.downloadSeconds.observe(event.durationMs / 1000);
       if (event.result !== 'ok') deps.onDownloadFailed(event);

@@ -37,6 +37,7 @@ test('one upstream without a word about it is a whole configuration', async () =
     download: {
       maxConcurrent: 64,
       maxAbandoned: 16,
+      minBytesPerSecond: 4096,
       idleTimeoutMs: 30_000,
       attemptsWithoutProgress: 5,
       bufferBudgetBytes: 128 * 1024 ** 2,

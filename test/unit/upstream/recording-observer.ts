@@ -40,6 +40,7 @@ export class RecordingObserver implements Observer {
   scrubbed(): void {}
   answered(): void {}
   downloadStarted(): void {}
+  downloadsWaiting(): void {}
   downloadEnded(): void {}
   collapsed(): void {}
   tagRevalidated(): void {}

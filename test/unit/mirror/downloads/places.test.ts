@@ -1,0 +1,82 @@
+import { expect, test } from 'vitest';
+import {
+  abandonedToEnd,
+  nextGranted,
+  placeLimits,
+  type Standing,
+  whoYields,
+} from '../../../../src/mirror/downloads/places.ts';
+
+test.each([
+  [1, { total: 1, perUpstream: 1, outsidePerUpstream: 1 }],
+  [4, { total: 4, perUpstream: 3, outsidePerUpstream: 2 }],
+  [64, { total: 64, perUpstream: 48, outsidePerUpstream: 24 }],
+])('of %i places one upstream gets at most three quarters', (maxConcurrent, limits) => {
+  expect(placeLimits(maxConcurrent)).toEqual(limits);
+});
+
+interface Named extends Standing {
+  readonly name: string;
+}
+
+const well = { hasClients: true, isSlow: false, bytesPerSecond: 1e6, isOutside: false };
+const slow = { ...well, isSlow: true };
+const left = { ...well, hasClients: false };
+
+const named = (standings: Readonly<Record<string, Standing>>): readonly Named[] =>
+  Object.entries(standings).map(([name, standing]) => ({ name, ...standing }));
+
+test.each<{ what: string; downloads: Readonly<Record<string, Standing>>; outside?: number; yields: string }>([
+  { what: 'downloads that keep up yield to nobody', downloads: { a: well, b: well }, yields: 'nobody' },
+  { what: 'one without clients ends, the oldest first', downloads: { a: slow, b: left, c: left }, yields: 'end b' },
+  {
+    what: 'the slowest goes on outside',
+    downloads: { a: { ...slow, bytesPerSecond: 9 }, b: { ...slow, bytesPerSecond: 2 }, c: well },
+    yields: 'outside b',
+  },
+  {
+    what: 'one that is outside already frees no place',
+    downloads: { a: { ...slow, isOutside: true, bytesPerSecond: 1 }, b: { ...slow, bytesPerSecond: 2 } },
+    yields: 'outside b',
+  },
+  {
+    what: 'where no more may go outside, one without clients is cut',
+    downloads: {
+      a: { ...slow, bytesPerSecond: 1 },
+      b: { ...slow, hasClients: false, isOutside: true, bytesPerSecond: 8 },
+    },
+    outside: 1,
+    yields: 'cut b',
+  },
+  {
+    what: 'else the slowest of all',
+    downloads: { a: { ...slow, bytesPerSecond: 5 }, b: { ...slow, isOutside: true, bytesPerSecond: 3 } },
+    outside: 1,
+    yields: 'cut b',
+  },
+  {
+    what: 'slow ones outside are not cut for nothing',
+    downloads: { a: well, b: { ...slow, isOutside: true } },
+    outside: 1,
+    yields: 'nobody',
+  },
+])('$what', ({ downloads, outside = 0, yields }) => {
+  const yielding = whoYields(named(downloads), { outside, maxOutside: 1 });
+  expect(yielding.kind === 'nobody' ? 'nobody' : `${yielding.kind} ${yielding.who.name}`).toBe(yields);
+});
+
+test('a free place goes to the upstream that holds the fewest, and there to who waits longest', () => {
+  const waiting = [
+    { name: 'a', heldByUpstream: 5 },
+    { name: 'b', heldByUpstream: 2 },
+    { name: 'c', heldByUpstream: 2 },
+  ];
+  expect(nextGranted(waiting)?.name).toBe('b');
+  expect(nextGranted([])).toBeUndefined();
+});
+
+test('too many downloads without clients cost the upstream that has most of them its oldest', () => {
+  const abandoned = ['honest', 'evil', 'evil'].map((label, index) => ({ label, index }));
+  expect(abandonedToEnd(abandoned, 3)).toBeUndefined();
+  expect(abandonedToEnd(abandoned, 2)).toEqual({ label: 'evil', index: 1 });
+});
