@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { aliasesOf } from './docker-hub.ts';
 import { hasIdentity } from './identity.ts';
 import { admitsAnyHost, isPattern } from './names.ts';
 import type { Problem } from './problems.ts';
@@ -34,7 +35,7 @@ export function crossProblems(document: unknown): readonly Problem[] {
 function defaultUpstreamProblems({ defaultUpstream, upstreams }: Outline): readonly Problem[] {
   const names = Object.keys(upstreams).filter((name) => !isPattern(name));
   const isKnown = names.some(
-    (name) => name === defaultUpstream || upstreams[name]?.aliases.includes(defaultUpstream ?? ''),
+    (name) => name === defaultUpstream || aliasesOf(name, upstreams).includes(defaultUpstream ?? ''),
   );
   const path = ['defaultUpstream'];
   if (defaultUpstream !== undefined)

@@ -4,6 +4,7 @@ import { clients } from './clients.ts';
 import type { credentials } from './credentials.ts';
 import { download } from './download.ts';
 import { chosenProxies, type Proxies } from './environment-proxy.ts';
+import { aliasesOf, hubName, realmHostsOf } from './docker-hub.ts';
 import { freshness, overridden } from './freshness.ts';
 import { hasIdentity } from './identity.ts';
 import { listen, log, management, shutdown } from './listen.ts';
@@ -81,6 +82,8 @@ function settledUpstream(name: string, entry: UpstreamEntry, said: ConfigFile, p
     /** Whether the mirror is anybody in particular there. */
     hasIdentity: hasIdentity(entry),
     freshness: overridden(said.freshness, entry.freshness),
+    aliases: aliasesOf(name, said.upstreams),
+    realmHosts: realmHostsOf(name, entry),
     proxy: chosenProxies(entry.proxy, proxies),
     timeouts: { ...entry.timeouts, idleMs: entry.timeouts.idleMs ?? said.download.idleTimeoutMs },
   };
@@ -88,13 +91,13 @@ function settledUpstream(name: string, entry: UpstreamEntry, said: ConfigFile, p
 
 /** https://docker.io serves a web site, not `/v2/`. */
 function defaultUrl(name: string): string {
-  return name === 'docker.io' ? 'https://registry-1.docker.io' : `https://${name}`;
+  return name === hubName ? 'https://registry-1.docker.io' : `https://${name}`;
 }
 
 /** checks.ts has seen to it that there is one. */
 function defaultUpstreamOf(said: string | undefined, entries: Readonly<Record<string, UpstreamEntry>>): string {
   const names = Object.keys(entries).filter((name) => !isPattern(name));
-  const wanted = said ?? 'docker.io';
-  const found = names.find((name) => name === wanted || entries[name]?.aliases.includes(wanted));
+  const wanted = said ?? hubName;
+  const found = names.find((name) => name === wanted || aliasesOf(name, entries).includes(wanted));
   return found ?? names[0] ?? wanted;
 }

@@ -17,6 +17,7 @@ const bytesByUnit: Readonly<Record<string, number>> = {
  * @returns milliseconds, or undefined when `text` is no such duration.
  */
 export function parseDuration(text: string): number | undefined {
+  if (text === '0') return 0;
   const parts = /^(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?$/.exec(text);
   if (parts === null || text === '') return undefined;
   const scales = Object.values(msByUnit);
@@ -24,10 +25,11 @@ export function parseDuration(text: string): number | undefined {
 }
 
 /**
- * `"50GiB"` is 50 * 1024 ** 3, `"500MB"` is 500_000_000: a whole number with one unit.
+ * `"50GiB"` is 50 * 1024 ** 3, `"500MB"` is 500_000_000: a whole number with one unit. `"0"` needs none.
  * @returns bytes, or undefined when `text` is no such size.
  */
 export function parseSize(text: string): number | undefined {
+  if (text === '0') return 0;
   const [, amount, unit] = /^(\d+)([kMGT]?B|[KMGT]iB)$/.exec(text) ?? [];
   const scale = bytesByUnit[unit ?? ''];
   return scale === undefined ? undefined : safeOrNothing(Number(amount) * scale);

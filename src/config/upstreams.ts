@@ -62,7 +62,12 @@ const upstream = z
     url: registryUrl()
       .describe('The registry itself. Default: `https://<name>`, for docker.io `https://registry-1.docker.io`.')
       .optional(),
-    aliases: z.array(host()).describe('Other names clients write for it.').prefault([]),
+    aliases: z
+      .array(host())
+      .describe(
+        'Other names clients write for it. docker.io has `index.docker.io` and `registry-1.docker.io` without being told.',
+      )
+      .prefault([]),
     realmHosts: z
       .array(host())
       .describe('Hosts besides its own that may issue its tokens: credentials go there.')

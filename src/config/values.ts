@@ -17,7 +17,7 @@ function expected(words: readonly string[]): string {
 export function durationMs() {
   return z
     .string()
-    .meta({ title: 'duration', pattern: `^([0-9]+(d|h|m|s|ms))+$${orReference}` })
+    .meta({ title: 'duration', pattern: `^([0-9]+(d|h|m|s|ms))+$|^0$${orReference}` })
     .transform((text, context) => parsed(parseDuration(text), 'expected a duration such as "90s" or "1h30m"', context));
 }
 
@@ -25,7 +25,7 @@ export function durationMs() {
 export function durationOrForeverMs() {
   return z
     .string()
-    .meta({ title: 'duration or forever', pattern: `^([0-9]+(d|h|m|s|ms))+$|^forever$${orReference}` })
+    .meta({ title: 'duration or forever', pattern: `^([0-9]+(d|h|m|s|ms))+$|^0$|^forever$${orReference}` })
     .transform((text, context) =>
       parsed(
         text === 'forever' ? Number.POSITIVE_INFINITY : parseDuration(text),
@@ -39,7 +39,7 @@ export function durationOrForeverMs() {
 export function bytes() {
   return z
     .string()
-    .meta({ title: 'size', pattern: `^[0-9]+([kMGT]?B|[KMGT]iB)$${orReference}` })
+    .meta({ title: 'size', pattern: `^[0-9]+([kMGT]?B|[KMGT]iB)$|^0$${orReference}` })
     .transform((text, context) => parsed(parseSize(text), 'expected a size such as "50GiB" or "500MB"', context));
 }
 

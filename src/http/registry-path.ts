@@ -1,6 +1,6 @@
 import { type Digest, parseDigest } from '../oci/digest.ts';
 import { OciError } from '../oci/errors.ts';
-import { type HostName, parseHostName } from '../oci/host-name.ts';
+import { type HostName, hostInPath } from '../oci/host-name.ts';
 import { isTag, type Reference } from '../oci/reference.ts';
 
 /** What a request below `/v2/` asks for. The name still may begin with an upstream's; the mirror tells. */
@@ -48,7 +48,7 @@ function splitAtVersion(path: string): { readonly pathPrefix: HostName | undefin
   if (path === '/v2') return { pathPrefix: undefined, below: '' };
   if (path.startsWith('/v2/')) return { pathPrefix: undefined, below: path.slice(4) };
   const [, prefix = '', below] = /^\/([^/]+)\/v2(?:\/(.*))?$/s.exec(path) ?? [];
-  const pathPrefix = parseHostName(prefix);
+  const pathPrefix = hostInPath(prefix);
   if (pathPrefix === undefined) throw new OciError('NAME_UNKNOWN', 'no resource of a registry has this path');
   return { pathPrefix, below: below ?? '' };
 }

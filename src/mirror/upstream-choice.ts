@@ -1,5 +1,5 @@
 import { OciError } from '../oci/errors.ts';
-import { type HostName, parseHostName } from '../oci/host-name.ts';
+import { type HostName, hostInPath } from '../oci/host-name.ts';
 import { isRepository, parseRepository, type Repository } from '../oci/reference.ts';
 import type { Upstream } from './ports.ts';
 
@@ -28,21 +28,23 @@ export interface UpstreamChoiceDeps {
 /**
  * Finds the upstream a request means: by namespace, else by Host, else by a path prefix, else by the name's first component,
  * else the default. Only configured upstreams are ever found: no client input chooses a host.
- * @throws OciError NAME_UNKNOWN for a namespace or prefix that is nobody's; NAME_INVALID.
+ * @throws OciError NAME_UNKNOWN where the request names a registry that is not configured; NAME_INVALID.
  */
 export function chooseUpstream(hints: UpstreamHints, deps: UpstreamChoiceDeps): UpstreamChoice {
   const named = byNamespace(hints, deps) ?? byHost(hints, deps) ?? byPathPrefix(hints, deps);
-  const [first, rest] = splitFirst(hints.name);
-  const leading = rest === undefined ? undefined : leadingUpstream(first, deps);
+  const { host, rest } = splitFirst(hints.name);
+  const leading = host && leadingUpstream(host, deps);
   if (named) {
     // BuildKit with a path mirror says it twice: in `ns` and in the name.
-    return choice(named, leading === named && rest !== undefined ? rest : hints.name);
+    return choice(named, leading === named ? rest : hints.name);
   }
-  return leading && rest !== undefined ? choice(leading, rest) : choice(deps.defaultUpstream, hints.name);
+  if (leading) return choice(leading, rest);
+  if (host && looksLikeRegistry(host)) throw notConfigured(host);
+  return choice(deps.defaultUpstream, hints.name);
 }
 
-function byNamespace({ namespace }: UpstreamHints, { find }: UpstreamChoiceDeps): Upstream | undefined {
-  return namespace === undefined ? undefined : (find(namespace) ?? unknown('the namespace'));
+function byNamespace({ namespace }: UpstreamHints, deps: UpstreamChoiceDeps): Upstream | undefined {
+  return namespace && configured(namespace, deps);
 }
 
 /** A pattern admits no Host: that is most often what the mirror itself is called, which `**` would take for a registry. */
@@ -52,22 +54,33 @@ function byHost({ host }: UpstreamHints, { find }: UpstreamChoiceDeps): Upstream
 }
 
 /** What a pattern admits counts only where it looks like a registry, as Docker has it: `**` would take every namespace for one. */
-function leadingUpstream(first: string, { find }: UpstreamChoiceDeps): Upstream | undefined {
-  const host = parseHostName(first);
-  const found = host && find(host);
-  return found && isByPattern(found) && !/[.:]|^localhost$/.test(first) ? undefined : found;
+function leadingUpstream(host: HostName, { find }: UpstreamChoiceDeps): Upstream | undefined {
+  const found = find(host);
+  return found && isByPattern(found) && !looksLikeRegistry(host) ? undefined : found;
+}
+
+/** As Docker tells the registry from the namespace in the name of an image. */
+function looksLikeRegistry(host: HostName): boolean {
+  return /[.:]|^localhost$/.test(host);
+}
+
+function notConfigured(host: HostName): OciError {
+  return new OciError('NAME_UNKNOWN', `${host} is not configured in this mirror: upstreams has no key "${host}"`);
 }
 
 function isByPattern({ name, label }: Upstream): boolean {
   return name !== label;
 }
 
-function byPathPrefix({ pathPrefix }: UpstreamHints, { find }: UpstreamChoiceDeps): Upstream | undefined {
-  return pathPrefix === undefined ? undefined : (find(pathPrefix) ?? unknown('the path before /v2/'));
+function byPathPrefix({ pathPrefix }: UpstreamHints, deps: UpstreamChoiceDeps): Upstream | undefined {
+  return pathPrefix && configured(pathPrefix, deps);
 }
 
-function unknown(what: string): never {
-  throw new OciError('NAME_UNKNOWN', `${what} names no upstream of this mirror`);
+/** @throws OciError NAME_UNKNOWN, which names the missing key. */
+function configured(host: HostName, { find }: UpstreamChoiceDeps): Upstream {
+  const found = find(host);
+  if (!found) throw notConfigured(host);
+  return found;
 }
 
 /** Docker Hub keeps its official images under `library/`, which people leave out. */
@@ -76,7 +89,8 @@ function choice(upstream: Upstream, name: string): UpstreamChoice {
   return { upstream, repository: parseRepository(official ? `library/${name}` : name) };
 }
 
-function splitFirst(name: string): readonly [first: string, rest: string | undefined] {
+/** The first component of a name where it may be a registry, and what follows it. */
+function splitFirst(name: string): { readonly host: HostName | undefined; readonly rest: string } {
   const slash = name.indexOf('/');
-  return slash === -1 ? [name, undefined] : [name.slice(0, slash), name.slice(slash + 1)];
+  return { host: slash === -1 ? undefined : hostInPath(name.slice(0, slash)), rest: name.slice(slash + 1) };
 }

@@ -20,3 +20,12 @@ export function parseHostName(text: string): HostName | undefined {
 function isHostName(lower: string): lower is HostName {
   return lower !== '';
 }
+
+/**
+ * The host that a component of a path names. A path cannot hold a colon in every client, so that the port may follow an underscore, as in
+ * the folders of containerd's certs.d: `registry.test_8443`, also with a second underscore behind it.
+ * @returns undefined when it is no host name.
+ */
+export function hostInPath(component: string): HostName | undefined {
+  return parseHostName(component.replace(/^(.*\..*|localhost)_(\d{1,5})_?$/, '$1:$2'));
+}

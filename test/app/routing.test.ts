@@ -73,7 +73,9 @@ describe('a request leads to', () => {
     { path: `/v2/org/app/${manifest}?ns=quay.test%3A8443`, to: 'quay.test:8443', repository: 'org/app' },
     { path: `/v2/quay.test:8443/org/app/${manifest}`, to: 'quay.test:8443', repository: 'org/app' },
     { path: `/v2/ghcr.test/${manifest}`, to: 'docker.io', repository: 'library/ghcr.test' },
-    { path: `/v2/unknown.test/org/app/${manifest}`, to: 'docker.io', repository: 'unknown.test/org/app' },
+    { path: `/v2/quay.test_8443/org/app/${manifest}`, to: 'quay.test:8443', repository: 'org/app' },
+    { path: `/quay.test_8443_/v2/org/app/${manifest}`, to: 'quay.test:8443', repository: 'org/app' },
+    { path: `/v2/unknown.test/org/app/${manifest}?ns=docker.io`, to: 'docker.io', repository: 'unknown.test/org/app' },
   ])('$repository of $to: $path', async ({ path, to, repository }) => {
     const answer = await ask(app, path);
     expect(answer.status).toBe(200);
@@ -114,6 +116,8 @@ test('an upstream that nobody configured is answered 404 at once, however it is 
     '/v2/org/app/manifests/1?ns=127.0.0.1',
     '/v2/org/app/manifests/1?ns=http://evil.test',
     '/evil.test/v2/org/app/manifests/1',
+    '/v2/evil.test/org/app/manifests/1',
+    '/v2/ghcr.test_8443/org/app/manifests/1',
     '/127.0.0.1:80/v2/org/app/manifests/1',
   ]) {
     const answer = await ask(app, path);

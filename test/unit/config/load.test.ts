@@ -189,3 +189,22 @@ test('a proxy may want a user, and a mirror may want credentials of its own', as
 test('the management listener may be reached from beyond loopback', async () => {
   expect((await configOf({ ...small, management: { host: '::' } })).management.host).toBe('::');
 });
+
+test('"docker.io": {} alone knows the other names of Docker Hub, and where it issues tokens', async () => {
+  const config = await configOf({ defaultUpstream: 'index.docker.io', upstreams: { 'quay.io': {}, 'docker.io': {} } });
+  expect(config.defaultUpstream).toBe('docker.io');
+  expect(config.upstreams[1]).toMatchObject({
+    url: 'https://registry-1.docker.io',
+    aliases: ['index.docker.io', 'registry-1.docker.io'],
+    realmHosts: ['auth.docker.io'],
+  });
+});
+
+test("a name of Docker Hub that another upstream has taken is that upstream's", async () => {
+  const upstreams = { 'docker.io': {}, 'hub.test': { aliases: ['index.docker.io'] }, 'registry-1.docker.io': {} };
+  expect((await configOf({ upstreams })).upstreams[0]?.aliases).toEqual([]);
+});
+
+test('where docker.io has another address, nothing is known of where it issues tokens', async () => {
+  expect((await upstreamOf({ url: 'https://hub.example.com' }, 'docker.io'))?.realmHosts).toEqual([]);
+});

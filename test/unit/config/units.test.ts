@@ -10,6 +10,7 @@ test.each([
   ['1d2h3m4s5ms', 93_784_005],
   ['250ms', 250],
   ['0s', 0],
+  ['0', 0],
 ])('the duration %s is %i ms', (text, expectedMs) => {
   expect(parseDuration(text)).toBe(expectedMs);
 });
@@ -28,6 +29,7 @@ test.each([
   ['1KiB', 1024],
   ['2TiB', 2 * 1024 ** 4],
   ['0B', 0],
+  ['0', 0],
 ])('the size %s is %i bytes', (text, expectedBytes) => {
   expect(parseSize(text)).toBe(expectedBytes);
 });

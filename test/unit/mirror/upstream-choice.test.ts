@@ -9,6 +9,7 @@ const known = new Map([
   ['docker.io', hub],
   ['index.docker.io', hub],
   ['ghcr.io', ghcr],
+  ['registry.test:8443', upstreamNamed('registry.test:8443')],
 ]);
 const deps = { find: (name: string) => known.get(name), defaultUpstream: hub };
 
@@ -46,7 +47,12 @@ test.each([
   { hints: { name: 'ghcr.io', namespace: 'ghcr.io' }, expected: 'ghcr.io ghcr.io' },
   { hints: { name: 'a/b', namespace: 'ghcr.io', host: 'docker.io', pathPrefix: 'docker.io' }, expected: 'ghcr.io a/b' },
   { hints: { name: 'a/b', host: 'ghcr.io', pathPrefix: 'docker.io' }, expected: 'ghcr.io a/b' },
-  { hints: { name: 'unknown.test/org/app' }, expected: 'docker.io unknown.test/org/app' },
+  { hints: { name: 'registry.test:8443/org/app' }, expected: 'registry.test:8443 org/app' },
+  { hints: { name: 'registry.test_8443/org/app' }, expected: 'registry.test:8443 org/app' },
+  { hints: { name: 'registry.test_8443_/org/app' }, expected: 'registry.test:8443 org/app' },
+  { hints: { name: 'team_8443/app' }, expected: 'docker.io team_8443/app' },
+  { hints: { name: 'unknown.test/org/app', namespace: 'docker.io' }, expected: 'docker.io unknown.test/org/app' },
+  { hints: { name: 'unknown.test' }, expected: 'docker.io library/unknown.test' },
 ])('$hints → $expected', ({ hints, expected }) => {
   expect(choose(hints)).toBe(expected);
 });
@@ -54,6 +60,9 @@ test.each([
 test.each([
   { hints: { name: 'org/app', namespace: 'evil.test' }, code: 'NAME_UNKNOWN' },
   { hints: { name: 'org/app', pathPrefix: 'evil.test' }, code: 'NAME_UNKNOWN' },
+  { hints: { name: 'unknown.test/org/app' }, code: 'NAME_UNKNOWN' },
+  { hints: { name: 'localhost:5000/app' }, code: 'NAME_UNKNOWN' },
+  { hints: { name: 'registry.test_8444/app' }, code: 'NAME_UNKNOWN' },
   { hints: { name: 'ORG/app' }, code: 'NAME_INVALID' },
   { hints: { name: 'App' }, code: 'NAME_INVALID' },
   { hints: { name: '../app' }, code: 'NAME_INVALID' },
@@ -63,6 +72,15 @@ test.each([
   { hints: { name: 'a'.repeat(250) }, code: 'NAME_INVALID' },
 ])('$hints is refused with $code', ({ hints, code }) => {
   expect(() => choose(hints)).toThrow(expect.objectContaining({ code }));
+});
+
+test.each([
+  { hints: { name: 'quay.io/org/app' }, key: 'quay.io' },
+  { hints: { name: 'org/app', namespace: 'quay.io' }, key: 'quay.io' },
+  { hints: { name: 'org/app', pathPrefix: 'quay.io' }, key: 'quay.io' },
+  { hints: { name: 'registry.test_8444/app' }, key: 'registry.test:8444' },
+])('a registry that is not configured is refused with the key that is missing: $hints', ({ hints, key }) => {
+  expect(() => choose(hints)).toThrow(`upstreams has no key "${key}"`);
 });
 
 /** Beside docker.io, any host that is asked for. */
