@@ -220,7 +220,13 @@ function registryListener(
   const { tls, host, port } = config.listen;
   const { idleTimeoutMs, maxConnections, maxRequests } = config.clients;
   const limits: OverloadLimits = { maxRequests, isSurplus: (socket) => listener.isSurplus(socket) };
-  const app = createRegistryApp({ ...deps, limits, log: (line) => deps.log.request(line) });
+  const app = createRegistryApp({
+    ...deps,
+    limits,
+    log: (line) => deps.log.request(line),
+    onClientCredentials: () =>
+      deps.log.logger.warn('a client sends credentials: they are ignored, since clients.mode is anonymous'),
+  });
   const certificate = tls && new Certificate(tls, { report: deps.report });
   const listener = new Listener(app, {
     name: 'registry listener',

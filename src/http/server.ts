@@ -12,6 +12,7 @@ import { Connections } from './connections.ts';
 import type { Certificate } from './certificate.ts';
 import type { ExchangeState } from './exchange.ts';
 import { type AccessLine, tellOfRequests } from './middleware/access-log.ts';
+import { noticeCredentials } from './middleware/client-credentials.ts';
 import { answerErrors } from './middleware/errors.ts';
 import { maxHeaders, type OverloadLimits, refuseOverload } from './middleware/overload.ts';
 import type { ReadBuffers } from './read-buffers.ts';
@@ -27,6 +28,8 @@ export interface RegistryAppDeps {
   readonly log: (line: AccessLine) => void;
   readonly report: (bug: unknown) => void;
   readonly limits: OverloadLimits;
+  /** Called once, when a client sends credentials: they are ignored. */
+  readonly onClientCredentials: () => void;
   /** How long a client is left without headers; for tests. */
   readonly patienceMs?: number | undefined;
 }
@@ -42,6 +45,7 @@ export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
     return next();
   });
   app.use(refuseOverload(deps.limits, deps));
+  app.use(noticeCredentials(deps.onClientCredentials));
   app.use(registryRoutes({ ...deps, together: new AnswersTogether() }).routes());
   app.use(() => {
     throw new OciError('NAME_UNKNOWN', 'no resource of a registry has this path');
