@@ -66,7 +66,15 @@ const sweepEveryMs = 60_000;
 const managementIdleMs = 60_000;
 /** How long an operator's question waits for the disk. */
 const readWithinMs = 1_000;
-const unknownTotals: Totals = { bytes: Number.NaN, manifests: Number.NaN, blobs: Number.NaN, keptBytes: Number.NaN };
+const unknownUse = { bytes: Number.NaN, files: Number.NaN };
+const unknownTotals: Totals = {
+  bytes: Number.NaN,
+  manifests: Number.NaN,
+  blobs: Number.NaN,
+  diskBytes: Number.NaN,
+  keptBytes: Number.NaN,
+  records: Number.NaN,
+};
 
 /** Builds every part from a Config and hands each what it needs. */
 export function createApp({
@@ -93,10 +101,12 @@ export function createApp({
     version,
     nodeVersion,
     maxBytes: config.storage.maxBytes,
+    maxFiles: config.storage.maxFiles,
     totals: () => totals().catch(() => unknownTotals),
     freeBytes: () => freeBytes(),
     droppedLogLines: () => log.droppedLines,
     pendingBytes: () => store.pendingBytes(),
+    use: () => use().catch(() => unknownUse),
     onTrouble: ({ part, cause }) => log.logger.error({ part, err: cause }, 'trouble'),
     onRateLimitSeen: (event) => rateLimits.note(event),
     onUpstreamAnswered: (event) => health.note(event),
@@ -118,6 +128,7 @@ export function createApp({
   let upstreams = directoryOf(config, { version, clock, observer, memory, pauses });
   const parts = { store, records, index, clock, observer, rateLimits, memory };
   const assembled = assembleMirror(parts, limits, mirrorRules(config, upstreams));
+  const use = prompt(() => assembled.use(), { withinMs: readWithinMs });
   const report = (bug: unknown) => log.logger.error({ err: bug }, 'bug');
   const buffers = new ReadBuffers({ memory });
   const registry = registryListener(config, { ...assembled, clock, observer, buffers, report, log, patienceMs });
@@ -270,6 +281,7 @@ function sweeper(sweep: () => void): Part {
   return partOf('sweeper', {
     start: async () => {
       timer = setInterval(sweep, sweepEveryMs).unref();
+      sweep(); // It finds what former processes left.
     },
     stop: async () => clearInterval(timer),
   });

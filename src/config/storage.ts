@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { cachedGlob } from './names.ts';
-import { bytes, durationOrForeverMs, path, word } from './values.ts';
+import { bytes, count, durationOrForeverMs, path, word } from './values.ts';
 
 export const storage = z
   .strictObject({
@@ -11,6 +11,9 @@ export const storage = z
     maxSize: bytes()
       .describe('The most the cache may hold; beyond it goes what was pulled least recently.')
       .prefault('50GiB'),
+    maxFiles: count({ least: 1_000, most: 1_000_000_000 })
+      .describe('The most files and folders the cache may consist of; likewise.')
+      .prefault(1_000_000),
     minFree: bytes().describe('What stays free on the disk, whatever maxSize says.').prefault('2GiB'),
     unusedFor: durationOrForeverMs()
       .describe('What nobody pulled for so long goes, however much room there is.')

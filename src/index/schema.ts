@@ -1,3 +1,5 @@
+import { blockBytes } from '../mirror/eviction/disk-use.ts';
+
 /** Raised with every change below: an index of another version is thrown away and built anew from the store. */
 export const schemaVersion = 4;
 
@@ -59,26 +61,33 @@ export const schema = `
   PRAGMA user_version = ${schemaVersion};
 `;
 
+/** What a file of so many bytes takes of the disk: whole blocks. */
+const onDisk = (size: string): string => `((${size} + ${blockBytes - 1}) / ${blockBytes} * ${blockBytes})`;
+
+/** Adds a row of `content` to the totals (`+`), or takes it away (`-`). */
+const count = (sign: '+' | '-', row: 'NEW' | 'OLD'): string => `
+  UPDATE totals SET bytes = bytes ${sign} ${row}.size, disk_bytes = disk_bytes ${sign} ${onDisk(`${row}.size`)},
+    kept_bytes = kept_bytes ${sign} iif(${row}.kept_by > 0, ${onDisk(`${row}.size`)}, 0),
+    manifests = manifests ${sign} ${row}.is_manifest, blobs = blobs ${sign} (1 - ${row}.is_manifest);`;
+
 /** Totals are counted once at start and live in memory from then on, so that asking for them costs nothing. */
 export const countTotals = `
   CREATE TEMP TABLE totals (
-    bytes INTEGER NOT NULL, manifests INTEGER NOT NULL, blobs INTEGER NOT NULL, kept_bytes INTEGER NOT NULL
+    bytes INTEGER NOT NULL, disk_bytes INTEGER NOT NULL, kept_bytes INTEGER NOT NULL, manifests INTEGER NOT NULL,
+    blobs INTEGER NOT NULL, records INTEGER NOT NULL
   ) STRICT;
-  INSERT INTO totals SELECT coalesce(sum(size), 0), coalesce(sum(is_manifest), 0), count(*) - coalesce(sum(is_manifest), 0),
-    coalesce(sum(size) FILTER (WHERE kept_by > 0), 0) FROM content;
-  CREATE TEMP TRIGGER content_added AFTER INSERT ON main.content BEGIN
-    UPDATE totals SET bytes = bytes + NEW.size, manifests = manifests + NEW.is_manifest, blobs = blobs + 1 - NEW.is_manifest,
-      kept_bytes = kept_bytes + iif(NEW.kept_by > 0, NEW.size, 0);
-  END;
-  CREATE TEMP TRIGGER content_changed AFTER UPDATE OF size, is_manifest, kept_by ON main.content BEGIN
-    UPDATE totals SET bytes = bytes + NEW.size - OLD.size, manifests = manifests + NEW.is_manifest - OLD.is_manifest,
-      blobs = blobs + OLD.is_manifest - NEW.is_manifest,
-      kept_bytes = kept_bytes + iif(NEW.kept_by > 0, NEW.size, 0) - iif(OLD.kept_by > 0, OLD.size, 0);
-  END;
-  CREATE TEMP TRIGGER content_removed AFTER DELETE ON main.content BEGIN
-    UPDATE totals SET bytes = bytes - OLD.size, manifests = manifests - OLD.is_manifest, blobs = blobs - 1 + OLD.is_manifest,
-      kept_bytes = kept_bytes - iif(OLD.kept_by > 0, OLD.size, 0);
-  END;
+  INSERT INTO totals SELECT coalesce(sum(size), 0), coalesce(sum(${onDisk('size')}), 0),
+    coalesce(sum(${onDisk('size')}) FILTER (WHERE kept_by > 0), 0),
+    coalesce(sum(is_manifest), 0), count(*) - coalesce(sum(is_manifest), 0),
+    (SELECT count(*) FROM links) + (SELECT count(*) FROM tags) FROM content;
+  CREATE TEMP TRIGGER content_added AFTER INSERT ON main.content BEGIN ${count('+', 'NEW')} END;
+  CREATE TEMP TRIGGER content_changed AFTER UPDATE OF size, is_manifest, kept_by ON main.content
+    BEGIN ${count('-', 'OLD')} ${count('+', 'NEW')} END;
+  CREATE TEMP TRIGGER content_removed AFTER DELETE ON main.content BEGIN ${count('-', 'OLD')} END;
+  CREATE TEMP TRIGGER link_noted AFTER INSERT ON main.links BEGIN UPDATE totals SET records = records + 1; END;
+  CREATE TEMP TRIGGER link_gone AFTER DELETE ON main.links BEGIN UPDATE totals SET records = records - 1; END;
+  CREATE TEMP TRIGGER tag_noted AFTER INSERT ON main.tags BEGIN UPDATE totals SET records = records + 1; END;
+  CREATE TEMP TRIGGER tag_gone AFTER DELETE ON main.tags BEGIN UPDATE totals SET records = records - 1; END;
 `;
 
 /** Mends what a process that ended between two flushes left half said. */

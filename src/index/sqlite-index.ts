@@ -176,6 +176,10 @@ export class SqliteIndex implements Index, RebuildableIndex {
     return (await this.#reader('things')).totals();
   }
 
+  async isNeeded(key: RecordKey): Promise<boolean> {
+    return (await this.#reader()).isNeeded(key);
+  }
+
   async fileBytes(): Promise<number> {
     const { path, files } = this.#deps;
     const sizes = await Promise.all(databaseSuffixes.map((suffix) => files.size(`${path}${suffix}`)));

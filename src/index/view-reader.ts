@@ -1,5 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import type { EvictableContent, EvictionPosition, Link, RepositoryId, Totals } from '../mirror/ports.ts';
+import type { EvictableContent, EvictionPosition, Link, RecordKey, RepositoryId, Totals } from '../mirror/ports.ts';
+import { bytesOnDisk } from '../mirror/eviction/disk-use.ts';
 import { type Digest, parseDigest } from '../oci/digest.ts';
 import { isMediaType } from '../oci/media-types.ts';
 import { fullName, repositoryNamed } from './repository-name.ts';
@@ -22,6 +23,8 @@ export class ViewReader {
   readonly #isKnown: StatementSync;
   readonly #hasContent: StatementSync;
   readonly #totals: StatementSync;
+  readonly #isStored: StatementSync;
+  readonly #isTagStored: StatementSync;
   readonly #evictable: StatementSync;
 
   constructor({ database }: { database: DatabaseSync }) {
@@ -42,7 +45,11 @@ export class ViewReader {
     this.#isKnown = database.prepare('SELECT EXISTS (SELECT 1 FROM content WHERE digest = ?) AS found');
     this.#hasContent = database.prepare(`
       SELECT EXISTS (SELECT 1 FROM links INDEXED BY held CROSS JOIN content USING (digest) WHERE repository = ?) AS found`);
-    this.#totals = database.prepare('SELECT bytes, manifests, blobs, kept_bytes FROM totals');
+    this.#isStored = database.prepare('SELECT EXISTS (SELECT 1 FROM content WHERE digest = ?) AS found');
+    this.#isTagStored = database.prepare(
+      'SELECT EXISTS (SELECT 1 FROM tags JOIN content USING (digest) WHERE repository = ? AND tag = ?) AS found',
+    );
+    this.#totals = database.prepare('SELECT bytes, disk_bytes, kept_bytes, manifests, blobs, records FROM totals');
     this.#evictable = database.prepare(`
       SELECT digest, size, used_at, is_manifest FROM content INDEXED BY evictable WHERE named_by = 0 AND kept_by = 0
       AND (used_at, digest) > (?, ?) ORDER BY used_at, digest LIMIT ?`);
@@ -79,13 +86,30 @@ export class ViewReader {
     return found;
   }
 
+  /** Whether something is stored that a record speaks of. */
+  isNeeded(key: RecordKey): boolean {
+    switch (key.kind) {
+      case 'tag':
+        return this.#isTrue(this.#isTagStored.get(fullName(key.of), key.tag));
+      case 'tag-list':
+      case 'visibility':
+        return this.#isTrue(this.#hasContent.get(fullName(key.of)));
+      case 'manifest':
+      case 'blob':
+      case 'referrers':
+        return this.#isTrue(this.#isStored.get(key.digest));
+    }
+  }
+
   totals(): Totals {
     const row = this.#totals.get() ?? {};
     return {
       bytes: numberIn(row, 'bytes'),
       manifests: numberIn(row, 'manifests'),
       blobs: numberIn(row, 'blobs'),
+      diskBytes: numberIn(row, 'disk_bytes'),
       keptBytes: numberIn(row, 'kept_bytes'),
+      records: numberIn(row, 'records'),
     };
   }
 
@@ -93,6 +117,7 @@ export class ViewReader {
     return this.#evictable.all(after?.usedAtMs ?? -1, after?.digest ?? '', limit).map((row) => ({
       digest: parseDigest(textIn(row, 'digest')),
       size: numberIn(row, 'size'),
+      diskBytes: bytesOnDisk(numberIn(row, 'size')),
       isManifest: numberIn(row, 'is_manifest') === 1,
       usedAtMs: numberIn(row, 'used_at'),
     }));

@@ -8,6 +8,8 @@ import { Downloads } from './downloads.ts';
 import type { Digest } from '../oci/digest.ts';
 import { type HostName, parseHostName } from '../oci/host-name.ts';
 import type { SpaceLimits } from './eviction.ts';
+import { looseLimits, LooseRecords } from './eviction/loose-records.ts';
+import type { DiskUse } from './eviction/disk-use.ts';
 import { createFreshnessPolicies, CurrentPolicies, type FreshnessPolicies, type FreshnessRules } from './freshness.ts';
 import { Lending } from './lending.ts';
 import { BlobLinks } from './links.ts';
@@ -66,6 +68,8 @@ export interface AssembledMirror {
   storeAgain(digest: Digest): void;
   /** Evicts what is due. */
   sweep(): Promise<void>;
+  /** What the store takes of the disk. */
+  use(): Promise<DiskUse>;
   /** Lets downloads and unwritten records end; cuts the downloads when `signal` aborts. */
   stop(options: { signal: AbortSignal }): Promise<void>;
 }
@@ -110,6 +114,7 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
     },
     storeAgain: (digest) => core.manifests.storeAgain(digest),
     sweep: () => core.space.sweep(),
+    use: () => core.space.use(),
     stop: async ({ signal }) => {
       await core.downloads.stop({ signal });
       core.book.flush();
@@ -120,17 +125,34 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
 
 function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentPolicies): Core {
   const { index, clock, observer } = parts;
-  const records = withoutUnreadable(parts.records, observer);
   const background = new Background({ observer });
+  const records = new LooseRecords({
+    records: withoutUnreadable(parts.records, observer),
+    index,
+    clock,
+    ...looseLimits(limits.limits),
+    forgetTag: ({ of, tag }) => {
+      book.drop(of, tag);
+      index.forgetTag(of, tag);
+    },
+    onWritten: () => background.run('eviction', () => space.tidy()),
+  });
   const memoryBytes = manifestMemoryBytes;
   const makeRoom = () => space.reserve(0);
   const lending = new Lending({ index, observer });
   const manifests = new Manifests({ ...parts, records, lending, background, policies, memoryBytes, makeRoom });
   const links = new BlobLinks({ records, index, lending, background, clock });
-  const book = new TagBook({ records, index, background, batchMs: confirmationBatchMs });
+  const book = new TagBook({
+    records,
+    index,
+    background,
+    onNoted: (key) => records.expect(key),
+    batchMs: confirmationBatchMs,
+  });
   const space = new Space({
     ...parts,
     ...limits,
+    loose: records,
     onEvicted: (digest, keys) => {
       for (const key of keys) {
         if (key.kind === 'tag') book.drop(key.of, key.tag);

@@ -1,15 +1,17 @@
 import type { EvictableContent } from './ports.ts';
 
-/** What the store may take. Bytes. */
+/** What the store may take of the disk. */
 export interface SpaceLimits {
   readonly maxBytes: number;
   readonly minFreeBytes: number;
+  /** Files and folders. */
+  readonly maxFiles: number;
 }
 
 export interface SpaceUse {
-  /** Visible content. */
+  /** Visible content, records, and the index. */
   readonly storedBytes: number;
-  /** Arriving, promised to arrive, and set aside. */
+  /** Arriving, promised to arrive, and in quarantine. */
   readonly pendingBytes: number;
   readonly freeBytes: number;
 }
@@ -28,6 +30,7 @@ export function bytesToFree(
 export interface VictimRules {
   readonly isBusy: (content: EvictableContent) => boolean;
   readonly bytesNeeded: number;
+  readonly contentsNeeded: number;
 }
 
 /**
@@ -42,10 +45,10 @@ export function chooseVictims(
   const victims: EvictableContent[] = [];
   let freedBytes = 0;
   for (const content of oldestFirst) {
-    if (freedBytes >= rules.bytesNeeded) break;
+    if (freedBytes >= rules.bytesNeeded && victims.length >= rules.contentsNeeded) break;
     if (rules.isBusy(content)) continue;
     victims.push(content);
-    freedBytes += content.size;
+    freedBytes += content.diskBytes;
     if (content.isManifest) break;
   }
   return victims;

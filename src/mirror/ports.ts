@@ -3,6 +3,7 @@ import type { Digest } from '../oci/digest.ts';
 import type { HostName } from '../oci/host-name.ts';
 import type { Descriptor } from '../oci/manifest.ts';
 import type { MediaType } from '../oci/media-types.ts';
+import type { DiskUse } from './eviction/disk-use.ts';
 import type { Reference, Repository, Tag } from '../oci/reference.ts';
 
 /** What the mirror needs from the clock. Tests pass one they can turn by hand. */
@@ -202,6 +203,8 @@ export interface BlobStore {
   list(): AsyncIterable<{ readonly digest: Digest; readonly size: number; readonly modifiedAtMs: number }>;
   /** Bytes that count against the cap though they are no visible content: downloads, running or interrupted, and what was set aside. */
   pendingBytes(): number;
+  /** The files that these bytes are in. */
+  pendingFiles(): number;
   /** Free bytes of the disk the store is on. */
   freeBytes(): Promise<number>;
 }
@@ -256,8 +259,10 @@ export interface RecordStore {
   read(key: RecordKey): Promise<unknown>;
   write(key: RecordKey, value: object): Promise<void>;
   remove(key: RecordKey): Promise<void>;
-  /** Every record, in no order. */
+  /** Every record, in no order. Once it was walked to its end, {@link use} knows of everything. */
   list(): AsyncIterable<RecordKey>;
+  /** What is known of the records' disk use: their folders, and the records that no index counts (neither links nor tags). */
+  use(): DiskUse;
 }
 
 // ── the fast view of it ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -285,8 +290,12 @@ export interface Totals {
   readonly bytes: number;
   readonly manifests: number;
   readonly blobs: number;
-  /** Of content that repositories named by `storage.keep` are linked to. It is never evicted. */
+  /** The blocks of the disk that it takes. */
+  readonly diskBytes: number;
+  /** Those of content that repositories named by `storage.keep` are linked to. It is never evicted. */
   readonly keptBytes: number;
+  /** Links and tags: each is a small file. */
+  readonly records: number;
 }
 
 /**
@@ -321,6 +330,8 @@ export interface Index {
   }): Promise<readonly EvictableContent[]>;
   /** Since when it has seen every use: what was not used since may have been used before. */
   watchingSinceMs(): Promise<number>;
+  /** Whether something is stored that a record speaks of: the content of its digest or tag, or any of its repository. */
+  isNeeded(key: RecordKey): Promise<boolean>;
   /** Bytes of the index's own files on the disk; 0 where it is in memory. */
   fileBytes(): Promise<number>;
   /** Drops a digest from the view. @returns the records that spoke of it. */
@@ -337,6 +348,8 @@ export type EvictionPosition = Pick<EvictableContent, 'usedAtMs' | 'digest'>;
 export interface EvictableContent {
   readonly digest: Digest;
   readonly size: number;
+  /** The blocks of the disk that it takes. */
+  readonly diskBytes: number;
   readonly isManifest: boolean;
   readonly usedAtMs: number;
 }

@@ -1,5 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Digest } from '../oci/digest.ts';
+import { blockBytes, type DiskUse } from './eviction/disk-use.ts';
+import type { LooseRecords } from './eviction/loose-records.ts';
+import { evictableBytes, measureUse } from './eviction/store-use.ts';
 import { bytesToFree, chooseVictims, type SpaceLimits } from './eviction.ts';
 import { FreedLately } from './freed-lately.ts';
 import type {
@@ -11,11 +14,16 @@ import type {
   Observer,
   RecordKey,
   RecordStore,
+  Totals,
 } from './ports.ts';
 
 export interface SpaceDeps {
-  readonly store: Pick<BlobStore, 'remove' | 'isBeingRead' | 'pendingBytes' | 'freeBytes' | 'dropInterrupted'>;
-  readonly records: RecordStore;
+  readonly store: Pick<
+    BlobStore,
+    'remove' | 'isBeingRead' | 'pendingBytes' | 'pendingFiles' | 'freeBytes' | 'dropInterrupted'
+  >;
+  readonly records: Pick<RecordStore, 'remove' | 'use'>;
+  readonly loose: Pick<LooseRecords, 'drop' | 'dropFormerlyNeeded' | 'sweep'>;
   readonly index: Index;
   readonly clock: Clock;
   readonly observer: Observer;
@@ -33,7 +41,19 @@ export interface Reservation {
   release(): void;
 }
 
+interface Shortage {
+  readonly totals: Totals;
+  readonly shortBytes: number;
+  readonly bytesNeeded: number;
+  readonly filesNeeded: number;
+  readonly measured: Parameters<FreedLately['note']>[1];
+}
+
+/** A blob and the record of its link. */
+const filesOfBlob = 2;
 const pageSize = 32;
+/** Records that go in one step, so that others get their turn. */
+const recordsPerStep = 64;
 /** Whoever wanted an interrupted download has given up by then. */
 const goOnWithinMs = 24 * 3_600_000;
 
@@ -43,6 +63,7 @@ export class Space {
   readonly #freedLately = new FreedLately();
   #promisedBytes = 0;
   #sweeping: Promise<void> | undefined;
+  #tidying: Promise<void> | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(deps: SpaceDeps) {
@@ -58,6 +79,21 @@ export class Space {
     return this.#inTurn(async () => ((await this.#makeRoom(bytes ?? 0)) ? this.#promise(bytes ?? 0) : undefined));
   }
 
+  /** Keeps the bound after something was written that nobody made room for. However often it is asked, one more waits for its turn at most. */
+  tidy(): Promise<void> {
+    this.#tidying ??= this.#inTurn(async () => {
+      this.#tidying = undefined;
+      await this.#makeRoom(0);
+    });
+    return this.#tidying;
+  }
+
+  /** What the store takes of the disk just now. */
+  async use(): Promise<DiskUse> {
+    const { storedBytes, pendingBytes, files } = await measureUse(this.#deps);
+    return { bytes: storedBytes + pendingBytes, files };
+  }
+
   /**
    * Evicts what nobody pulled for too long, and what a lowered bound leaves no room for; drops downloads nobody went on with. One sweep
    * runs at a time, in steps between which reservations get their turn.
@@ -70,9 +106,10 @@ export class Space {
   }
 
   async #sweep(): Promise<void> {
-    const { store, clock, unusedForMs, index } = this.#deps;
+    const { store, clock, unusedForMs, index, loose } = this.#deps;
     const leftBeforeMs = clock.now() - goOnWithinMs;
     await this.#inTurn(() => store.dropInterrupted({ bytes: 0, leftBeforeMs }));
+    await loose.sweep();
     while ((await this.#inTurn(() => this.#freeSome(0))) === 'freed');
     const usedBeforeMs = clock.now() - unusedForMs;
     // An index made anew knows when a blob was written, not when it was last pulled.
@@ -82,7 +119,7 @@ export class Space {
 
   /** @returns whether there may be more. */
   async #evictOneUnused(usedBeforeMs: number): Promise<boolean> {
-    const [victim] = await this.#victims({ bytesNeeded: 1, usedBeforeMs });
+    const [victim] = await this.#victims({ bytesNeeded: 0, contentsNeeded: 1, usedBeforeMs });
     return victim !== undefined && (await this.#evict(victim, 'unused'));
   }
 
@@ -106,52 +143,67 @@ export class Space {
   }
 
   /**
-   * One step towards room for `wantedBytes`. What interrupted downloads left goes before anything that can be served.
+   * One step towards room for `wantedBytes`. What interrupted downloads left goes before anything that can be served, and records for which
+   * nothing is stored before anything that is.
    * @returns `freed` when there may be more to do.
    */
   async #freeSome(wantedBytes: number): Promise<'enough' | 'freed' | 'impossible'> {
-    const { store, index } = this.#deps;
-    const { shortBytes, bytesNeeded, measured } = await this.#shortage(wantedBytes);
-    if (bytesNeeded === 0) return shortBytes === 0 ? 'enough' : 'impossible';
-    const dropped = await store.dropInterrupted({ bytes: bytesNeeded, leftBeforeMs: -Infinity });
-    if (dropped > 0) {
-      this.#freedLately.note(dropped, measured);
+    const { store, loose } = this.#deps;
+    const shortage = await this.#shortage(wantedBytes);
+    const { shortBytes, bytesNeeded, filesNeeded, measured, totals } = shortage;
+    if (bytesNeeded === 0 && filesNeeded === 0) return shortBytes === 0 ? 'enough' : 'impossible';
+    const needed = { bytes: Math.max(1, bytesNeeded), leftBeforeMs: -Infinity };
+    const records = Math.min(recordsPerStep, Math.max(filesNeeded, Math.ceil(bytesNeeded / blockBytes)));
+    const freedBytes = (await store.dropInterrupted(needed)) || (await loose.drop(records)) * blockBytes;
+    if (freedBytes > 0) {
+      this.#freedLately.note(freedBytes, measured);
       return 'freed';
     }
-    const { bytes, keptBytes } = await index.totals();
-    if (bytesNeeded > bytes - keptBytes) return 'impossible';
-    let outcome: 'freed' | 'impossible' = 'impossible';
-    for (const victim of await this.#victims({ bytesNeeded, usedBeforeMs: Infinity })) {
+    if (bytesNeeded <= evictableBytes(totals) && (await this.#evictSome(shortage))) return 'freed';
+    return (await loose.dropFormerlyNeeded(records)) > 0 ? 'freed' : 'impossible';
+  }
+
+  /** @returns whether some content is gone. */
+  async #evictSome({ bytesNeeded, filesNeeded, measured }: Shortage): Promise<boolean> {
+    // With each goes a record at least.
+    const contentsNeeded = Math.ceil(filesNeeded / 2);
+    let isSomeGone = false;
+    for (const victim of await this.#victims({ bytesNeeded, contentsNeeded, usedBeforeMs: Infinity })) {
       if (!(await this.#evict(victim, 'lru'))) continue;
-      this.#freedLately.note(victim.size, measured);
-      outcome = 'freed';
+      this.#freedLately.note(victim.diskBytes, measured);
+      isSomeGone = true;
     }
-    return outcome;
+    return isSomeGone;
   }
 
   /** How much room is missing, and how much has to go for it: less, where what went already does not show yet. */
-  async #shortage(wantedBytes: number) {
-    const { store, index, limits, clock } = this.#deps;
-    // Asked first: what arrives meanwhile is then counted twice for a moment, and never not at all.
-    const pendingBytes = store.pendingBytes() + this.#promisedBytes;
-    const [{ bytes }, freeBytes] = await Promise.all([index.totals(), store.freeBytes()]);
-    const use = { storedBytes: bytes, pendingBytes, freeBytes: freeBytes - this.#promisedBytes };
-    const measured = { togetherBytes: freeBytes + bytes + store.pendingBytes(), nowMs: clock.monotonicMs() };
+  async #shortage(wantedBytes: number): Promise<Shortage> {
+    const { store, limits, clock } = this.#deps;
+    const promisedBytes = this.#promisedBytes;
+    const [{ totals, storedBytes, pendingBytes, files }, freeBytes] = await Promise.all([
+      measureUse(this.#deps),
+      store.freeBytes(),
+    ]);
+    const use = { storedBytes, pendingBytes: pendingBytes + promisedBytes, freeBytes: freeBytes - promisedBytes };
+    const measured = { togetherBytes: freeBytes + storedBytes + pendingBytes, nowMs: clock.monotonicMs() };
     const soonFree = use.freeBytes + this.#freedLately.unshownBytes(measured);
     return {
+      totals,
       shortBytes: bytesToFree(use, limits, wantedBytes),
       bytesNeeded: bytesToFree({ ...use, freeBytes: soonFree }, limits, wantedBytes),
+      filesNeeded: Math.max(0, files + (wantedBytes > 0 ? filesOfBlob : 0) - limits.maxFiles),
       measured,
     };
   }
 
   /** Looks through the evictable, page by page, until some may go. None, while it is not known yet what is kept and what is a part of what. */
   async #victims({
-    bytesNeeded,
     usedBeforeMs,
+    ...needed
   }: {
-    bytesNeeded: number;
-    usedBeforeMs: number;
+    readonly bytesNeeded: number;
+    readonly contentsNeeded: number;
+    readonly usedBeforeMs: number;
   }): Promise<readonly EvictableContent[]> {
     const { index, store } = this.#deps;
     if (!(await index.isComplete())) return [];
@@ -160,7 +212,7 @@ export class Space {
       after = page.at(-1);
       const victims = chooseVictims(
         page.filter(({ usedAtMs }) => usedAtMs < usedBeforeMs),
-        { bytesNeeded, isBusy: ({ digest }) => store.isBeingRead(digest) },
+        { ...needed, isBusy: ({ digest }) => store.isBeingRead(digest) },
       );
       const isLast = page.length < pageSize || (after?.usedAtMs ?? 0) >= usedBeforeMs;
       if (victims.length > 0 || isLast) return victims;

@@ -1,13 +1,15 @@
 import { LRUCache } from 'lru-cache';
 import type { Tag } from '../oci/reference.ts';
 import type { Background } from './background.ts';
-import type { Index, RecordStore, RepositoryId } from './ports.ts';
+import type { Index, RecordKey, RecordStore, RepositoryId } from './ports.ts';
 import { parseTagRecord, storedTagRecord, type TagRecord } from './records.ts';
 
 export interface TagBookDeps {
   readonly records: RecordStore;
   readonly index: Index;
   readonly background: Background;
+  /** Told of a record that counts from now on, and is about to be written. */
+  readonly onNoted: (key: RecordKey) => void;
   /** How long confirmations gather before they are written. */
   readonly batchMs: number;
 }
@@ -58,6 +60,7 @@ export class TagBook {
     this.#memory.set(key, record);
     this.#unwritten.set(key, { of, tag, record });
     if (moved) this.#deps.index.noteTag(of, tag, record.digest);
+    if (moved) this.#deps.onNoted({ kind: 'tag', of, tag });
     if (moved) this.#write();
     else this.#writeLater();
   }

@@ -21,5 +21,6 @@ export function withoutUnreadable(records: RecordStore, observer: Pick<Observer,
     write: (key, value) => records.write(key, value),
     remove: (key) => records.remove(key),
     list: () => records.list(),
+    use: () => records.use(),
   };
 }

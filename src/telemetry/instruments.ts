@@ -136,13 +136,16 @@ export interface Readings {
   readonly freeBytes: () => Promise<number>;
   readonly pendingBytes: () => number;
   readonly maxBytes: number;
+  readonly maxFiles: number;
+  /** Of everything that the bounds are about. */
+  readonly use: () => Promise<{ readonly bytes: number; readonly files: number }>;
   readonly droppedLogLines: () => number;
   readonly memory: { readonly maxBytes: number; readonly reservedBytes: number; readonly waiting: number };
 }
 
 export function createReadouts(registry: Registry, readings: Readings): void {
   const { readout, readTotal } = makerFor(registry);
-  const { totals, freeBytes, pendingBytes, maxBytes, memory } = readings;
+  const { totals, freeBytes, pendingBytes, maxBytes, maxFiles, use, memory } = readings;
   new Gauge({
     name: 'layerwell_cache_objects',
     help: 'Stored content.',
@@ -162,13 +165,20 @@ export function createReadouts(registry: Registry, readings: Readings): void {
   readout('memory_budget_bytes', 'The memory budget for bytes in flight.', () => memory.maxBytes);
   readout('memory_reserved_bytes', 'What of it is in use.', () => memory.reservedBytes);
   readout('memory_waiting', 'Requests that wait for memory.', () => memory.waiting);
-  readout('cache_bytes', 'Stored content, in bytes.', async () => (await totals()).bytes);
+  readout('cache_bytes', 'Stored content, in bytes: the sum of its lengths.', async () => (await totals()).bytes);
   readout(
     'storage_pending_bytes',
     'Bytes of downloads, running or interrupted, and of what was set aside.',
     pendingBytes,
   );
-  readout('cache_capacity_bytes', 'What the store may take: storage.maxSize.', () => maxBytes);
+  readout(
+    'storage_used_bytes',
+    'What the store takes of the disk, in whole blocks: content, records, downloads, quarantine and the index.',
+    async () => (await use()).bytes,
+  );
+  readout('cache_capacity_bytes', 'The most that may be: storage.maxSize.', () => maxBytes);
+  readout('storage_files', 'Files and folders that the store consists of.', async () => (await use()).files);
+  readout('storage_files_capacity', 'The most that may be: storage.maxFiles.', () => maxFiles);
   // A disk that cannot tell hides no other metric.
   readout('storage_free_bytes', 'Free bytes of the disk the store is on.', () => freeBytes().catch(() => Number.NaN));
 }

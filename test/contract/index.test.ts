@@ -1,3 +1,5 @@
+import type { RecordKey } from '../../src/mirror/ports.ts';
+import { parseTag } from '../../src/oci/reference.ts';
 import { describe, expect, test } from 'vitest';
 import {
   alpine,
@@ -5,6 +7,7 @@ import {
   elsewhere,
   evictable,
   indexes,
+  latest,
   link,
   named,
   noteBlob,
@@ -24,6 +27,21 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await index.totals()).toMatchObject({ bytes: 5_000_000_008, manifests: 1, blobs: 2 });
       noteBlob(index, 'layer', { size: 5_000_000_000 });
       expect(await index.totals()).toMatchObject({ bytes: 5_000_000_008, manifests: 1, blobs: 2 });
+    });
+
+    test('count blocks of the disk, and a record for each link and tag', async () => {
+      const index = await subject();
+      const [tiny, large] = [noteBlob(index, 'tiny', { size: 1 }), noteBlob(index, 'large', { size: 8193 })];
+      noteBlob(index, 'empty', { size: 0 });
+      for (const times of [1, 2]) for (const of of [alpine, debian]) index.noteLink(link(of, tiny, { size: times }));
+      index.noteTag(alpine, latest, tiny);
+      index.noteTag(alpine, latest, large);
+      expect(await index.totals()).toMatchObject({ diskBytes: 4 * 4096, records: 3 });
+      await index.forget(tiny);
+      expect(await index.totals()).toMatchObject({ diskBytes: 3 * 4096, records: 1 });
+      index.forgetTag(alpine, latest);
+      noteBlob(index, 'large', { size: 4096 });
+      expect(await index.totals()).toMatchObject({ diskBytes: 4096, records: 0 });
     });
 
     test('follow a corrected size, what turns out to be a manifest, and what is forgotten', async () => {
@@ -54,7 +72,9 @@ describe.each(indexes)('an index $name', ({ subject }) => {
         noteBlob(index, 'a', { usedAtMs: 1, size: 77 }),
       ];
       expect(await evictable(index)).toEqual([a, b, c]);
-      expect(await index.evictable({ limit: 1 })).toEqual([{ digest: a, size: 77, isManifest: false, usedAtMs: 1 }]);
+      expect(await index.evictable({ limit: 1 })).toEqual([
+        { digest: a, size: 77, diskBytes: 4096, isManifest: false, usedAtMs: 1 },
+      ]);
       expect(
         (await index.evictable({ limit: 2, after: { usedAtMs: 1, digest: a } })).map(({ digest }) => digest),
       ).toEqual([b, c]);
@@ -151,12 +171,33 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await evictable(index)).toEqual([free]);
       noteBlob(index, 'linked first', { size: 1000 });
       expect(await evictable(index)).toEqual([free]);
-      expect(await index.totals()).toMatchObject({ keptBytes: 1020 });
+      expect(await index.totals()).toMatchObject({ keptBytes: 3 * 4096 });
       await index.forget(kept);
       noteBlob(index, 'kept');
       expect(await evictable(index)).toContain(kept);
-      expect(await index.totals()).toMatchObject({ keptBytes: 1010 });
+      expect(await index.totals()).toMatchObject({ keptBytes: 2 * 4096 });
     });
+  });
+
+  test('tells which records are needed: those of which something is stored', async () => {
+    const index = await subject();
+    const stored = noteBlob(index, 'stored');
+    const gone = named('gone');
+    index.noteLink(link(alpine, stored));
+    index.noteLink(link(debian, gone));
+    const isNeeded = (key: RecordKey) => index.isNeeded(key);
+    const other = parseTag('other');
+    index.noteTag(alpine, latest, stored);
+    index.noteTag(alpine, other, gone);
+    expect(await isNeeded({ kind: 'tag', of: alpine, tag: latest })).toBe(true);
+    expect(await isNeeded({ kind: 'tag', of: alpine, tag: other })).toBe(false);
+    expect(await isNeeded({ kind: 'tag', of: debian, tag: latest })).toBe(false);
+    for (const kind of ['tag-list', 'visibility'] as const) {
+      expect(await isNeeded({ kind, of: alpine })).toBe(true);
+      expect(await isNeeded({ kind, of: debian })).toBe(false);
+    }
+    expect(await isNeeded({ kind: 'referrers', of: alpine, digest: stored })).toBe(true);
+    expect(await isNeeded({ kind: 'referrers', of: alpine, digest: gone })).toBe(false);
   });
 
   test('sees in every answer all that was noted before it was asked', async () => {

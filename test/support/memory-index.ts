@@ -75,7 +75,8 @@ export class MemoryIndex implements Index {
     const manifests = all.filter((content) => content.isManifest).length;
     const bytesOf = (contents: readonly IndexedContent[]) => contents.reduce((sum, { size }) => sum + size, 0);
     const keptBytes = bytesOf(all.filter(({ digest }) => this.#isKept(digest)));
-    return { bytes: bytesOf(all), manifests, blobs: all.length - manifests, keptBytes };
+    const bytes = bytesOf(all);
+    return { bytes, diskBytes: bytes, records: 0, manifests, blobs: all.length - manifests, keptBytes };
   }
 
   async evictable({
@@ -94,7 +95,8 @@ export class MemoryIndex implements Index {
           (after === undefined || turnOf(content, after) > 0),
       )
       .sort(turnOf)
-      .slice(0, limit);
+      .slice(0, limit)
+      .map((content) => ({ ...content, diskBytes: content.size }));
   }
 
   async forget(digest: Digest): Promise<readonly RecordKey[]> {
@@ -111,6 +113,13 @@ export class MemoryIndex implements Index {
 
   #isKept(digest: Digest): boolean {
     return this.links.some((link) => link.digest === digest && this.#isKeptName(nameOf(link.of)));
+  }
+
+  async isNeeded(key: RecordKey): Promise<boolean> {
+    const has = (digest: Digest | undefined) => digest !== undefined && this.contents.has(digest);
+    if (key.kind === 'tag') return has(this.tags.get(`${nameOf(key.of)}:${key.tag}`)?.digest);
+    if ('digest' in key) return has(key.digest);
+    return this.links.some((link) => nameOf(link.of) === nameOf(key.of) && has(link.digest));
   }
 
   async fileBytes(): Promise<number> {

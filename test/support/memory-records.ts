@@ -1,3 +1,4 @@
+import type { DiskUse } from '../../src/mirror/eviction/disk-use.ts';
 import type { RecordKey, RecordStore } from '../../src/mirror/ports.ts';
 import { recordPath } from '../../src/storage/layout.ts';
 
@@ -20,6 +21,10 @@ export class MemoryRecords implements RecordStore {
   async remove(key: RecordKey): Promise<void> {
     this.#keys.delete(recordPath(key));
     this.written.delete(recordPath(key));
+  }
+
+  use(): DiskUse {
+    return { bytes: 0, files: 0 };
   }
 
   async *list(): AsyncIterable<RecordKey> {

@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { blockBytes } from '../../src/mirror/eviction/disk-use.ts';
 import type { Index } from '../../src/mirror/ports.ts';
 import { Space } from '../../src/mirror/space.ts';
 import { digestOf } from '../../src/oci/digest.ts';
@@ -6,10 +7,12 @@ import { parseRepository } from '../../src/oci/reference.ts';
 import { RecordingObserver } from '../unit/upstream/recording-observer.ts';
 import { ManualClock } from './manual-clock.ts';
 import { MemoryRecords } from './memory-records.ts';
+import { noLooseRecords } from './no-loose-records.ts';
 
 /** What `storage.keep` must say for the kept items. */
 export const keptGlob = 'docker.io/kept/*';
-export const itemBytes = 4096;
+/** What evicting one item frees: its block and that of its link. */
+export const itemBytes = 2 * blockBytes;
 const kept = { upstream: 'docker.io', repository: parseRepository('kept/app') };
 const cold = { upstream: 'docker.io', repository: parseRepository('cold/app') };
 
@@ -21,8 +24,8 @@ export async function noteKeptAndVictims(
   for (let number = 0; number < keptItems + victims; number += 1) {
     const digest = digestOf(Buffer.from(String(number)));
     const of = number < keptItems ? kept : cold;
-    index.noteContent({ digest, size: itemBytes, isManifest: false, names: [], usedAtMs: number });
-    index.noteLink({ of, kind: 'blob', digest, mediaType: undefined, size: itemBytes });
+    index.noteContent({ digest, size: blockBytes, isManifest: false, names: [], usedAtMs: number });
+    index.noteLink({ of, kind: 'blob', digest, mediaType: undefined, size: blockBytes });
     if (number % 100 === 0) await nextTurn();
   }
   await index.totals();
@@ -31,13 +34,15 @@ export async function noteKeptAndVictims(
 /** The space of a store that is exactly full, and how much was removed from it. */
 export async function fullSpace(index: Index): Promise<{ readonly space: Space; readonly removed: () => number }> {
   let removed = 0;
-  const { bytes } = await index.totals();
+  index.fileBytes = async () => 0; // It changes with every write.
+  const { diskBytes, records } = await index.totals();
   const space = new Space({
     index,
     records: new MemoryRecords(),
+    loose: noLooseRecords,
     clock: new ManualClock(),
     observer: new RecordingObserver(),
-    limits: { maxBytes: bytes, minFreeBytes: 0 },
+    limits: { maxBytes: diskBytes + records * blockBytes, minFreeBytes: 0, maxFiles: 1e6 },
     unusedForMs: Infinity,
     onEvicted: () => {},
     store: {
@@ -46,6 +51,7 @@ export async function fullSpace(index: Index): Promise<{ readonly space: Space; 
       },
       isBeingRead: () => false,
       pendingBytes: () => 0,
+      pendingFiles: () => 0,
       freeBytes: async () => 1e15,
       dropInterrupted: async () => 0,
     },

@@ -50,6 +50,11 @@ export class RunningApp {
     this.clock = replaced.clock ?? new ManualClock();
   }
 
+  /** Its configuration, without what is chosen for it. */
+  get config(): MirrorConfig {
+    return this.#config;
+  }
+
   get url(): string {
     return this.#address;
   }

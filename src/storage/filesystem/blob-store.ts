@@ -48,6 +48,7 @@ export class FileBlobStore implements BlobStore {
   readonly #markTurns = new Turns();
   readonly #readers = new Map<Digest, number>();
   #incomingBytes = 0;
+  #incomingFiles = 0;
 
   constructor(deps: FileBlobStoreDeps) {
     const { path, observer, clock, failpoint, files = nodeFiles, setAsideLimits, hold = async () => {} } = deps;
@@ -149,6 +150,10 @@ export class FileBlobStore implements BlobStore {
     return this.#incomingBytes + this.#interrupted.bytes + this.#setAside.bytes;
   }
 
+  pendingFiles(): number {
+    return this.#incomingFiles + this.#interrupted.files + this.#setAside.files;
+  }
+
   freeBytes(): Promise<number> {
     return this.#files.freeBytes(this.#path);
   }
@@ -176,6 +181,9 @@ export class FileBlobStore implements BlobStore {
       kind: 'blob',
       onBytes: (change) => {
         this.#incomingBytes += change;
+      },
+      onFiles: (change) => {
+        this.#incomingFiles += change;
       },
     };
   }

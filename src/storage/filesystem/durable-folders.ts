@@ -11,11 +11,14 @@ const maxAttempts = 5;
  */
 export class DurableFolders {
   readonly #files: FileSystem;
+  readonly #onFolders: (change: number) => void;
   /** Folders whose entry above them is not on the disk yet. */
   readonly #beingMade = new Map<string, Promise<void>>();
 
-  constructor({ files }: { files: FileSystem }) {
+  /** @param onFolders is told how many folders were made, or with a negative number removed. */
+  constructor({ files, onFolders = () => {} }: { files: FileSystem; onFolders?: (change: number) => void }) {
     this.#files = files;
+    this.#onFolders = onFolders;
   }
 
   /** Renames a file to where a folder may be missing. */
@@ -86,7 +89,7 @@ export class DurableFolders {
   /** Removes a folder and those above it, below `top`, as far as they are empty. */
   async removeEmpty(folder: string, top: string): Promise<void> {
     try {
-      for (let path = folder; path.startsWith(`${top}/`); path = dirname(path)) await this.#files.rmdir(path);
+      for (let path = folder; path.startsWith(`${top}/`); path = dirname(path)) await this.#rmdir(path);
     } catch (error) {
       if (!failedWith(error, 'ENOTEMPTY', 'EEXIST', 'ENOENT')) throw error;
     }
@@ -106,7 +109,7 @@ export class DurableFolders {
     const parent = dirname(folder);
     await this.#beingMade.get(parent);
     try {
-      await this.#files.mkdir(folder);
+      await this.#mkdir(folder);
     } catch (error) {
       if (failedWith(error, 'EEXIST')) return;
       if (!failedWith(error, 'ENOENT') || parent === folder) throw error;
@@ -121,14 +124,24 @@ export class DurableFolders {
     try {
       await this.sync(parent);
     } catch (error) {
-      await this.#files.rmdir(folder).catch(() => {});
+      await this.#rmdir(folder).catch(() => {});
       throw error;
     }
   }
 
+  async #mkdir(folder: string): Promise<void> {
+    await this.#files.mkdir(folder);
+    this.#onFolders(1);
+  }
+
+  async #rmdir(folder: string): Promise<void> {
+    await this.#files.rmdir(folder);
+    this.#onFolders(-1);
+  }
+
   async #mkdirBelow(folder: string): Promise<void> {
     try {
-      await this.#files.mkdir(folder);
+      await this.#mkdir(folder);
     } catch (error) {
       if (!failedWith(error, 'EEXIST')) throw error;
     }

@@ -17,6 +17,8 @@ export interface IncomingFileDeps {
   readonly kind: 'blob' | 'record' | 'mark';
   /** Told when bytes begin, or with a negative number cease, to lie in incoming/. */
   readonly onBytes?: (change: number) => void;
+  /** Told when a file is opened for writing, and with -1 when that is over. */
+  readonly onFiles?: (change: 1 | -1) => void;
   /** Resolves when this process may put something into the store. */
   readonly hold: () => Promise<void>;
 }
@@ -79,6 +81,7 @@ export class IncomingFile implements AsyncDisposable {
     this.path = path;
     this.#file = file;
     this.#size = size;
+    deps.onFiles?.(1);
   }
 
   get size(): number {
@@ -147,6 +150,7 @@ export class IncomingFile implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#deps.onFiles?.(-1);
     try {
       await this.#file.close();
       if (!this.#isKept) await this.#remove();

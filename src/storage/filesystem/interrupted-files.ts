@@ -34,6 +34,11 @@ export class InterruptedFiles {
     this.#deps = deps;
   }
 
+  /** A file and its mark for each. */
+  get files(): number {
+    return 2 * this.#left.size;
+  }
+
   get bytes(): number {
     return this.#bytes;
   }

@@ -1,11 +1,13 @@
 import { dirname, join } from 'node:path';
 import type { Observer, RecordKey, RecordStore } from '../../mirror/ports.ts';
+import type { DiskUse } from '../../mirror/eviction/disk-use.ts';
 import { recordKeyAt, recordPath, repositoriesFolder } from '../layout.ts';
 import { DurableFolders } from './durable-folders.ts';
 import type { FailpointHook } from './failpoints.ts';
 import { type FileSystem, failedWith, nodeFiles, type OpenFile } from './file-system.ts';
 import { createIncomingFile } from './incoming-file.ts';
 import { readUpTo } from './read-up-to.ts';
+import { RecordUse } from './record-use.ts';
 import { filesBelow } from './walk.ts';
 
 export interface FileRecordStoreDeps {
@@ -23,11 +25,12 @@ export class FileRecordStore implements RecordStore {
   readonly #deps: Required<FileRecordStoreDeps>;
   readonly #folders: DurableFolders;
   /** The last change of each record that is being changed: the next one waits for it. */
+  readonly #use = new RecordUse();
   readonly #lastChanges = new Map<string, Promise<void>>();
 
   constructor({ files = nodeFiles, hold = async () => {}, ...deps }: FileRecordStoreDeps) {
     this.#deps = { files, hold, ...deps };
-    this.#folders = new DurableFolders({ files });
+    this.#folders = new DurableFolders({ files, onFolders: (change) => this.#use.foldersChanged(change) });
   }
 
   async read(key: RecordKey): Promise<unknown> {
@@ -38,21 +41,44 @@ export class FileRecordStore implements RecordStore {
   write(key: RecordKey, value: object): Promise<void> {
     const bytes = Buffer.from(JSON.stringify(value));
     const path = this.#pathOf(key);
-    return this.#inTurn(path, () => this.#writeFile(path, bytes));
+    return this.#inTurn(path, async () => {
+      await this.#writeFile(path, bytes);
+      if (!isIndexed(key)) this.#use.set(path, bytes.byteLength);
+    });
   }
 
   remove(key: RecordKey): Promise<void> {
     const path = this.#pathOf(key);
     return this.#inTurn(path, async () => {
       await this.#folders.remove(path);
+      this.#use.remove(path);
       await this.#folders.removeEmpty(dirname(path), join(this.#deps.path, repositoriesFolder));
     });
   }
 
   async *list(): AsyncIterable<RecordKey> {
-    for await (const path of filesBelow(this.#deps.files, this.#deps.path, repositoriesFolder)) {
+    const { files, path: root } = this.#deps;
+    const count = this.#use.countFolders();
+    for await (const path of filesBelow(files, root, repositoriesFolder, count.onFolder)) {
       const key = recordKeyAt(path);
+      if (key && !isIndexed(key)) await this.#count(join(root, path));
       if (key) yield key;
+    }
+    count.end();
+  }
+
+  use(): DiskUse {
+    return this.#use.total;
+  }
+
+  /** A record that was written since is known already, and one that is gone counts nothing. */
+  async #count(path: string): Promise<void> {
+    if (this.#use.has(path)) return;
+    try {
+      const { size } = await this.#deps.files.stat(path);
+      if (!this.#lastChanges.has(path)) this.#use.set(path, size);
+    } catch (cause) {
+      if (!failedWith(cause, 'ENOENT')) this.#deps.observer.trouble({ part: 'records', cause });
     }
   }
 
@@ -95,6 +121,11 @@ export class FileRecordStore implements RecordStore {
       return undefined;
     }
   }
+}
+
+/** Whether an index knows, and so counts, every record of this kind. */
+function isIndexed({ kind }: RecordKey): boolean {
+  return kind === 'tag' || kind === 'manifest' || kind === 'blob';
 }
 
 async function readWhole(file: OpenFile): Promise<Buffer> {

@@ -34,6 +34,10 @@ export class SetAside {
     this.#deps = deps;
   }
 
+  get files(): number {
+    return this.#sizes.size;
+  }
+
   get bytes(): number {
     return this.#bytes;
   }

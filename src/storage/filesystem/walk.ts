@@ -4,10 +4,17 @@ import { type FileSystem, failedWith, type FolderEntry } from './file-system.ts'
  * Every file at or below a folder, as paths that begin with `path`. One folder a level is open at a time, and nothing is
  * gathered: what is removed during the walk may be missing, what is added may be there.
  */
-export async function* filesBelow(files: FileSystem, root: string, path: string): AsyncIterable<string> {
+export async function* filesBelow(
+  files: FileSystem,
+  root: string,
+  path: string,
+  onFolder: () => void = () => {},
+): AsyncIterable<string> {
   for await (const { name, kind } of entriesIn(files, `${root}/${path}`)) {
-    if (kind === 'folder') yield* filesBelow(files, root, `${path}/${name}`);
-    else if (kind === 'file') yield `${path}/${name}`;
+    if (kind === 'folder') {
+      onFolder();
+      yield* filesBelow(files, root, `${path}/${name}`, onFolder);
+    } else if (kind === 'file') yield `${path}/${name}`;
   }
 }
 

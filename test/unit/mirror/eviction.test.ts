@@ -3,7 +3,7 @@ import { bytesToFree, chooseVictims } from '../../../src/mirror/eviction.ts';
 import type { EvictableContent } from '../../../src/mirror/ports.ts';
 import { digestOf } from '../../../src/oci/digest.ts';
 
-const limits = { maxBytes: 100, minFreeBytes: 10 };
+const limits = { maxBytes: 100, minFreeBytes: 10, maxFiles: 1e6 };
 
 test.each([
   { what: 'there is room', use: { storedBytes: 50, pendingBytes: 10, freeBytes: 100 }, wanted: 40, expected: 0 },
@@ -38,12 +38,12 @@ test.each([
 });
 
 function contentOf(name: string, size: number, more: Partial<EvictableContent> = {}): EvictableContent {
-  return { digest: digestOf(Buffer.from(name)), size, isManifest: false, usedAtMs: 0, ...more };
+  return { digest: digestOf(Buffer.from(name)), size, diskBytes: size, isManifest: false, usedAtMs: 0, ...more };
 }
 
 const [a, b, c] = [contentOf('a', 10), contentOf('b', 10), contentOf('c', 10)];
 const manifest = contentOf('manifest', 1, { isManifest: true });
-const anyone = { isBusy: () => false };
+const anyone = { contentsNeeded: 0, isBusy: () => false };
 
 test.each([
   { what: 'as few as will do', oldestFirst: [a, b, c], bytesNeeded: 11, expected: [a, b] },
@@ -58,6 +58,7 @@ test.each([
 test('what is being read is passed over', () => {
   const rules = {
     bytesNeeded: 1_000,
+    contentsNeeded: 0,
     isBusy: (one: EvictableContent) => one === manifest,
   };
   expect(chooseVictims([a, manifest, b, c], rules)).toEqual([a, b, c]);

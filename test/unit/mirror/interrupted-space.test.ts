@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { Space } from '../../../src/mirror/space.ts';
 import { type Digest, digestOf } from '../../../src/oci/digest.ts';
 import { type FileStores, fileStores } from '../../support/file-stores.ts';
+import { noLooseRecords } from '../../support/no-loose-records.ts';
 import { MemoryIndex } from '../../support/memory-index.ts';
 import { temporaryDirectory } from '../../support/temp-directory.ts';
 import { RecordingObserver } from '../upstream/recording-observer.ts';
@@ -24,9 +25,18 @@ async function storeWithLeftovers({ maxBytes }: { readonly maxBytes: number }) {
   const evicted = new Set<Digest>();
   const space = new Space({
     ...stores,
+    store: {
+      remove: (digest) => store.remove(digest),
+      isBeingRead: (digest) => store.isBeingRead(digest),
+      pendingBytes: () => store.pendingBytes(),
+      pendingFiles: () => 0, // Their blocks are larger than what this test writes.
+      freeBytes: () => store.freeBytes(),
+      dropInterrupted: (options) => store.dropInterrupted(options),
+    },
     index,
     observer: new RecordingObserver(),
-    limits: { maxBytes, minFreeBytes: 0 },
+    loose: noLooseRecords,
+    limits: { maxBytes, minFreeBytes: 0, maxFiles: 1e6 },
     unusedForMs: Infinity,
     onEvicted: (digest) => evicted.add(digest),
   });

@@ -6,6 +6,7 @@ import { type Digest, digestOf } from '../../../src/oci/digest.ts';
 import { parseRepository } from '../../../src/oci/reference.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { MemoryIndex } from '../../support/memory-index.ts';
+import { noLooseRecords } from '../../support/no-loose-records.ts';
 import { MemoryRecords } from '../../support/memory-records.ts';
 import { RecordingObserver } from '../upstream/recording-observer.ts';
 
@@ -43,9 +44,10 @@ class Disk {
     this.space = new Space({
       index: this.index,
       records: this.records,
+      loose: noLooseRecords,
       clock: this.clock,
       observer: this.observer,
-      limits: { maxBytes: 100, minFreeBytes: 0 },
+      limits: { maxBytes: 100, minFreeBytes: 0, maxFiles: 1e6 },
       unusedForMs: Infinity,
       onEvicted: (digest) => this.evicted.add(digest),
       store: {
@@ -55,6 +57,7 @@ class Disk {
         },
         isBeingRead: (digest) => this.busy.has(digest),
         pendingBytes: () => this.pendingBytes,
+        pendingFiles: () => 0,
         freeBytes: async () => this.freeBytes,
         dropInterrupted: async ({ bytes }) => {
           const dropped = bytes > 0 ? this.interruptedBytes : 0;
@@ -128,7 +131,7 @@ test('what is kept stays; where it fills the store, there is no room, and nothin
 });
 
 test('what is kept is not looked at again for every victim', async () => {
-  const disk = new Disk({ keep: ['docker.io/library/*'], limits: { maxBytes: 1_000, minFreeBytes: 0 } });
+  const disk = new Disk({ keep: ['docker.io/library/*'], limits: { maxBytes: 1_000, minFreeBytes: 0, maxFiles: 1e6 } });
   await disk.put(...Array.from({ length: 900 }, (_, usedAtMs) => ({ name: `kept ${usedAtMs}`, size: 1, usedAtMs })));
   await disk.put(...['a', 'b', 'c', 'd'].map((name) => ({ name, size: 25, usedAtMs: 1_000, of: team })));
   const evictable = vi.spyOn(disk.index, 'evictable');
@@ -201,7 +204,7 @@ test('more than was promised simply counts where it lies', async () => {
 });
 
 test('a disk that fills up for other reasons is kept free', async () => {
-  const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 20 } });
+  const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 20, maxFiles: 1e6 } });
   disk.freeBytes = 30;
   await disk.put({ name: 'a', size: 50, usedAtMs: 1 });
   expect(await disk.space.reserve(10)).toBeDefined();
@@ -221,7 +224,7 @@ test('what is evicted leaves the memories before its records go, and again after
 });
 
 test('a disk that frees late costs no more than was short, and there is room once it shows', async () => {
-  const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 20 } });
+  const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 20, maxFiles: 1e6 } });
   disk.freeBytes = 20;
   await disk.put(...['a', 'b', 'c', 'd'].map((name, usedAtMs) => ({ name, size: 50, usedAtMs })));
   for (const _ of ['at once', 'again']) expect(await disk.space.reserve(10)).toBeUndefined();
@@ -232,7 +235,7 @@ test('a disk that frees late costs no more than was short, and there is room onc
 });
 
 test('what did not show as free after a minute was taken by somebody else: more goes', async () => {
-  const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 20 } });
+  const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 20, maxFiles: 1e6 } });
   disk.freeBytes = 20;
   await disk.put(...['a', 'b', 'c'].map((name, usedAtMs) => ({ name, size: 50, usedAtMs })));
   await disk.space.reserve(10);
@@ -243,7 +246,7 @@ test('what did not show as free after a minute was taken by somebody else: more 
 });
 
 test('what the store may hold is made room for though nothing shows as free', async () => {
-  const disk = new Disk({ limits: { maxBytes: 200, minFreeBytes: 20 } });
+  const disk = new Disk({ limits: { maxBytes: 200, minFreeBytes: 20, maxFiles: 1e6 } });
   disk.freeBytes = 1_000;
   await disk.put(...['a', 'b', 'c', 'd'].map((name, usedAtMs) => ({ name, size: 50, usedAtMs })));
   expect(await disk.space.reserve(50)).toBeDefined();
@@ -286,7 +289,7 @@ test('what nobody pulled for too long goes though there is room, and what was pu
 });
 
 test('a bound that was lowered is kept by the next sweep', async () => {
-  const disk = new Disk({ limits: { maxBytes: 40, minFreeBytes: 0 } });
+  const disk = new Disk({ limits: { maxBytes: 40, minFreeBytes: 0, maxFiles: 1e6 } });
   await disk.put({ name: 'a', size: 30, usedAtMs: 2 }, { name: 'b', size: 30, usedAtMs: 1 });
   await disk.space.sweep();
   expect(disk.left).toEqual(['a']);

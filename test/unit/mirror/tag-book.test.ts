@@ -43,7 +43,13 @@ class WatchedRecords extends MemoryRecords {
 function started() {
   const [records, index, observer] = [new WatchedRecords(), new MemoryIndex(), new RecordingObserver()];
   const background = new Background({ observer });
-  return { records, index, observer, background, book: new TagBook({ records, index, background, batchMs: 60_000 }) };
+  return {
+    records,
+    index,
+    observer,
+    background,
+    book: new TagBook({ onNoted: () => {}, records, index, background, batchMs: 60_000 }),
+  };
 }
 
 test('what a tag means is there at once, and on the disk soon', async () => {

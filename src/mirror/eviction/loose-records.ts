@@ -1,0 +1,210 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Clock, Index, RecordKey, RecordStore } from '../ports.ts';
+import { blockBytes, type DiskUse } from './disk-use.ts';
+
+export interface LooseRecordsDeps {
+  readonly records: RecordStore;
+  readonly index: Pick<Index, 'isNeeded' | 'isComplete'>;
+  readonly clock: Pick<Clock, 'monotonicMs'>;
+  /** How many are remembered while it is not known whether they are needed. */
+  readonly maxUnchecked: number;
+  /** So many that were written last are not dropped: what they speak of may be on its way. */
+  readonly newest: number;
+  /** Forgets what is remembered of a tag whose record is about to be removed. */
+  readonly forgetTag: (key: RecordKey & { readonly kind: 'tag' }) => void;
+  /** Called after each write of a loose record. */
+  readonly onWritten: () => void;
+}
+
+interface Loose {
+  readonly key: RecordKey;
+  readonly atMs: number;
+}
+
+/** How long a record is kept for which nothing is stored. */
+const unneededForMs = 7 * 24 * 3_600_000;
+/** Needed ones that a sweep looks at again. */
+const checkedPerSweep = 1_000;
+/** More than one, so that a write that finds too many leaves fewer. */
+const droppedPerWrite = 8;
+/** Records looked at before others get their turn. */
+const recordsPerTurn = 50;
+
+/**
+ * Records that are written before anything they speak of is stored, or without it ever being stored: tags that were only looked up,
+ * listings, verdicts. They are needed while there is content of theirs in the store; the others go first when room is short, least
+ * recently used first, and after a week in any case.
+ *
+ *     written, or found ─▶ unchecked ─▶ dropped, where nothing of theirs is stored
+ *                              ▲   └──▶ needed (a tag: forgotten here, it goes with its content)
+ *                              └─ sweep ─┘
+ */
+export class LooseRecords implements RecordStore {
+  readonly #deps: LooseRecordsDeps;
+  /** Least recently used first. */
+  #unchecked = new Map<string, Loose>();
+  readonly #needed = new Map<string, Loose>();
+  #isSurveyed = false;
+
+  constructor(deps: LooseRecordsDeps) {
+    this.#deps = deps;
+  }
+
+  async read(key: RecordKey): Promise<unknown> {
+    const value = await this.#deps.records.read(key);
+    if (value !== undefined && this.#unchecked.has(nameOf(key))) this.#add(key);
+    return value;
+  }
+
+  /** An empty listing is not worth a file, unless it takes the place of another or is about something that is stored. */
+  async write(key: RecordKey, value: object): Promise<void> {
+    const { records, onWritten, maxUnchecked } = this.#deps;
+    if (isEmptyListing(value) && !(await this.#isWorthKeeping(key))) return;
+    await records.write(key, value);
+    if (!isLoose(key)) return;
+    this.#add(key);
+    await this.#drop({ limit: droppedPerWrite, keep: maxUnchecked, usedBeforeMs: Infinity });
+    onWritten();
+  }
+
+  /** A record that is about to be written counts already, and may be dropped before it is. */
+  expect(key: RecordKey): void {
+    this.#add(key);
+    this.#deps.onWritten();
+  }
+
+  remove(key: RecordKey): Promise<void> {
+    this.#unchecked.delete(nameOf(key));
+    this.#needed.delete(nameOf(key));
+    return this.#deps.records.remove(key);
+  }
+
+  list(): AsyncIterable<RecordKey> {
+    return this.#deps.records.list();
+  }
+
+  use(): DiskUse {
+    return this.#deps.records.use();
+  }
+
+  /**
+   * Removes the least recently used for which nothing is stored, up to `limit`, but none of the newest.
+   * @returns how many went.
+   */
+  async drop(limit: number): Promise<number> {
+    return this.#drop({ limit, keep: this.#deps.newest, usedBeforeMs: Infinity });
+  }
+
+  /** As `drop`, for what is needed no more: the last resort, since it looks at every record once more. */
+  async dropFormerlyNeeded(limit: number): Promise<number> {
+    this.#recheck(this.#needed.size);
+    return this.drop(limit);
+  }
+
+  /** Finds those of former processes, the first time; removes what has been of no use for a week, or is too many. */
+  async sweep(): Promise<void> {
+    const { index, clock, maxUnchecked } = this.#deps;
+    if (!(await index.isComplete())) return;
+    if (!this.#isSurveyed) await this.#survey();
+    this.#recheck(checkedPerSweep);
+    await this.#drop({ limit: Infinity, keep: 0, usedBeforeMs: clock.monotonicMs() - unneededForMs });
+    await this.#drop({ limit: Infinity, keep: maxUnchecked, usedBeforeMs: Infinity });
+  }
+
+  async #drop(options: { limit: number; keep: number; usedBeforeMs: number }): Promise<number> {
+    let dropped = 0;
+    let looked = 0;
+    if (!(await this.#deps.index.isComplete())) return 0;
+    for (const [name, loose] of this.#unchecked) {
+      const isOver = this.#unchecked.size <= options.keep || loose.atMs >= options.usedBeforeMs;
+      if (isOver || dropped >= options.limit) break;
+      looked += 1;
+      if (looked % recordsPerTurn === 0) await nextTurn();
+      if (await this.#settle(name, loose)) dropped += 1;
+    }
+    return dropped;
+  }
+
+  /** @returns whether it was dropped. */
+  async #settle(name: string, loose: Loose): Promise<boolean> {
+    const { index, records, forgetTag } = this.#deps;
+    const { key } = loose;
+    const isNeeded = await index.isNeeded(key);
+    if (this.#unchecked.get(name) !== loose) return false; // Somebody used it meanwhile.
+    this.#unchecked.delete(name);
+    if (!isNeeded) {
+      if (key.kind === 'tag') forgetTag(key);
+      await records.remove(key);
+      return true;
+    }
+    if (key.kind !== 'tag') this.#needed.set(name, loose);
+    return false;
+  }
+
+  /** The needed that were looked at longest ago are unchecked again. */
+  #recheck(limit: number): void {
+    const checked = this.#needed.entries().take(limit).toArray();
+    for (const [name] of checked) this.#needed.delete(name);
+    this.#unchecked = new Map([...checked, ...this.#unchecked]);
+  }
+
+  async #survey(): Promise<void> {
+    const { records, index, clock } = this.#deps;
+    const atMs = clock.monotonicMs();
+    const found = new Map<string, Loose>();
+    let looked = 0;
+    for await (const key of records.list()) {
+      looked += 1;
+      if (looked % recordsPerTurn === 0) await nextTurn();
+      const name = nameOf(key);
+      if (!isLoose(key) || this.#unchecked.has(name) || this.#needed.has(name)) continue;
+      if (!(await index.isNeeded(key))) found.set(name, { key, atMs });
+      else if (key.kind !== 'tag') this.#needed.set(name, { key, atMs });
+    }
+    for (const name of this.#unchecked.keys()) found.delete(name);
+    this.#unchecked = new Map([...found, ...this.#unchecked]);
+    this.#isSurveyed = true;
+  }
+
+  #add(key: RecordKey): void {
+    const name = nameOf(key);
+    this.#needed.delete(name);
+    this.#unchecked.delete(name);
+    this.#unchecked.set(name, { key, atMs: this.#deps.clock.monotonicMs() });
+  }
+
+  async #isWorthKeeping(key: RecordKey): Promise<boolean> {
+    const name = nameOf(key);
+    if (this.#unchecked.has(name) || this.#needed.has(name)) return true;
+    return (await this.#deps.index.isNeeded(key)) || (await this.#deps.records.read(key)) !== undefined;
+  }
+}
+
+/** Small shares of what the store may hold. */
+export function looseLimits({ maxBytes, maxFiles }: { readonly maxBytes: number; readonly maxFiles: number }): {
+  readonly maxUnchecked: number;
+  readonly newest: number;
+} {
+  // A record in a repository of its own takes three or four blocks, with its folders.
+  const most = Math.min(maxFiles, Math.floor(maxBytes / blockBytes)) / 4;
+  return { maxUnchecked: clamp(most / 4, 16, 10_000), newest: clamp(most / 64, 16, 1_000) };
+}
+
+function clamp(value: number, least: number, most: number): number {
+  return Math.floor(Math.min(most, Math.max(least, value)));
+}
+
+/** Whether no content brings the record with it, and takes it away when it is evicted. */
+function isLoose({ kind }: RecordKey): boolean {
+  return kind !== 'manifest' && kind !== 'blob';
+}
+
+function isEmptyListing(value: object): boolean {
+  const listed = ('tags' in value && value.tags) || ('referrers' in value && value.referrers);
+  return Array.isArray(listed) && listed.length === 0;
+}
+
+function nameOf(key: RecordKey): string {
+  const which = key.kind === 'tag' ? key.tag : 'digest' in key ? key.digest : '';
+  return `${key.kind} ${key.of.upstream}/${key.of.repository} ${which}`;
+}

@@ -1,0 +1,8 @@
+import type { SpaceDeps } from '../../src/mirror/space.ts';
+
+/** For tests of a space beside which nothing is written. */
+export const noLooseRecords: SpaceDeps['loose'] = {
+  drop: async () => 0,
+  dropFormerlyNeeded: async () => 0,
+  sweep: async () => {},
+};

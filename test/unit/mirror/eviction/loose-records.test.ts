@@ -1,0 +1,124 @@
+import { expect, test } from 'vitest';
+import { looseLimits, LooseRecords } from '../../../../src/mirror/eviction/loose-records.ts';
+import type { RecordKey } from '../../../../src/mirror/ports.ts';
+import { digestOf } from '../../../../src/oci/digest.ts';
+import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import { recordPath } from '../../../../src/storage/layout.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
+import { MemoryIndex } from '../../../support/memory-index.ts';
+import { MemoryRecords } from '../../../support/memory-records.ts';
+
+const day = 24 * 3_600_000;
+const app = { upstream: 'docker.io', repository: parseRepository('library/app') };
+const digestNamed = (name: string) => digestOf(Buffer.from(name));
+const referrersOf = (name: string): RecordKey => ({ kind: 'referrers', of: app, digest: digestNamed(name) });
+const listing = { referrers: [{}], fetchedAtMs: 0 };
+
+function started({ newest = 1, maxUnchecked = 100, records = new MemoryRecords() } = {}) {
+  const index = new MemoryIndex();
+  const clock = new ManualClock();
+  const forgotten: string[] = [];
+  let written = 0;
+  const loose = new LooseRecords({
+    records,
+    index,
+    clock,
+    newest,
+    maxUnchecked,
+    forgetTag: ({ tag }) => forgotten.push(tag),
+    onWritten: () => {
+      written += 1;
+    },
+  });
+  const store = (name: string) =>
+    index.noteContent({ digest: digestNamed(name), size: 1, isManifest: false, names: [], usedAtMs: 0 });
+  const has = (key: RecordKey) => records.written.has(recordPath(key));
+  const left = (...names: readonly string[]) => names.filter((name) => has(referrersOf(name)));
+  return { index, clock, loose, records, forgotten, store, has, left, writes: () => written };
+}
+
+test('records for which nothing is stored go least recently used first, but for the newest', async () => {
+  const { loose, left } = started();
+  for (const name of ['a', 'b', 'c', 'd']) await loose.write(referrersOf(name), listing);
+  await loose.read(referrersOf('a'));
+  expect(await loose.drop(1)).toBe(1);
+  expect(left('a', 'b', 'c', 'd')).toEqual(['a', 'c', 'd']);
+  expect(await loose.drop(10)).toBe(2);
+  expect(left('a', 'b', 'c', 'd')).toEqual(['a']);
+});
+
+test('what something stored needs stays, until that is gone', async () => {
+  const { loose, left, store, index } = started({ newest: 0 });
+  store('a');
+  for (const name of ['a', 'b']) await loose.write(referrersOf(name), listing);
+  expect(await loose.drop(10)).toBe(1);
+  expect(left('a', 'b')).toEqual(['a']);
+  await index.forget(digestNamed('a'));
+  expect(await loose.drop(10)).toBe(0);
+  expect(await loose.dropFormerlyNeeded(10)).toBe(1);
+  expect(left('a')).toEqual([]);
+});
+
+test('a tag of which nothing is stored is forgotten, and leaves no record', async () => {
+  const { loose, forgotten, has } = started({ newest: 0 });
+  const key: RecordKey = { kind: 'tag', of: app, tag: parseTag('v1') };
+  await loose.write(key, {});
+  expect(await loose.drop(10)).toBe(1);
+  expect([forgotten, has(key)]).toEqual([['v1'], false]);
+});
+
+test('a week after its last use what is of no use goes, though there is room', async () => {
+  const { loose, clock, left } = started();
+  await loose.write(referrersOf('a'), listing);
+  clock.advance(7 * day);
+  await loose.sweep();
+  expect(left('a')).toEqual(['a']);
+  clock.advance(1);
+  await loose.sweep();
+  expect(left('a')).toEqual([]);
+});
+
+test('their number is bounded, however much room there is', async () => {
+  const { loose, records, writes } = started({ maxUnchecked: 20 });
+  for (let number = 0; number < 200; number += 1) await loose.write(referrersOf(String(number)), listing);
+  expect(records.written.size).toBeLessThanOrEqual(20);
+  expect(writes()).toBe(200);
+});
+
+test('those of a former process are found by the first sweep', async () => {
+  const records = new MemoryRecords();
+  for (const name of ['a', 'b']) await records.write(referrersOf(name), listing);
+  const { loose, left, store } = started({ newest: 0, records });
+  store('a');
+  expect(await loose.drop(10)).toBe(0);
+  await loose.sweep();
+  expect(await loose.drop(10)).toBe(1);
+  expect(left('a', 'b')).toEqual(['a']);
+});
+
+test('while the index is being rebuilt nothing goes', async () => {
+  const { loose, index, left } = started({ newest: 0 });
+  index.isRebuilt = false;
+  await loose.write(referrersOf('a'), listing);
+  expect(await loose.drop(10)).toBe(0);
+  await loose.sweep();
+  expect(left('a')).toEqual(['a']);
+});
+
+test('an empty listing is written where it takes the place of another or something needs it, and nowhere else', async () => {
+  const empty = { referrers: [], fetchedAtMs: 1 };
+  const { loose, records, store, left } = started();
+  store('stored');
+  await loose.write(referrersOf('before'), listing);
+  for (const name of ['random', 'stored', 'before']) await loose.write(referrersOf(name), empty);
+  expect(left('random', 'stored', 'before')).toEqual(['stored', 'before']);
+  expect(await records.read(referrersOf('before'))).toEqual(empty);
+});
+
+test('their shares of the store are small, and never nothing', () => {
+  expect(looseLimits({ maxBytes: 50 * 1024 ** 3, maxFiles: 1_000_000 })).toEqual({
+    maxUnchecked: 10_000,
+    newest: 1_000,
+  });
+  expect(looseLimits({ maxBytes: 1024 ** 2, maxFiles: 1_000 })).toEqual({ maxUnchecked: 16, newest: 16 });
+});
