@@ -177,7 +177,7 @@ export class SqliteIndex implements Index, RebuildableIndex {
   }
 
   async isNeeded(key: RecordKey): Promise<boolean> {
-    return (await this.#reader()).isNeeded(key);
+    return (await this.#reader('things')).isNeeded(key);
   }
 
   async fileBytes(): Promise<number> {

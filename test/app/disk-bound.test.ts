@@ -27,7 +27,7 @@ const blobOf = (number: number): Buffer => Buffer.from(number.toString(36));
 async function startObligingRegistry(): Promise<string> {
   const server = createServer(answer);
   await once(server.listen(0, '127.0.0.1'), 'listening');
-  onTestFinished(() => void server.close(() => {}).closeAllConnections());
+  onTestFinished(() => server.close(() => {}).closeAllConnections());
   const address: AddressInfo | string | null = server.address();
   if (address === null || typeof address === 'string') throw new Error('it listens on a port');
   return `http://127.0.0.1:${address.port}`;
