@@ -15,6 +15,7 @@ import { isSameRepository } from './repository-id.ts';
 import type { ResumeRules } from './resumed-pieces.ts';
 import { type BlobQuestion, followingAnswer, relayedAnswer, type ServedBlob, storedAnswer } from './served-blob.ts';
 import { SingleFlight } from './single-flight.ts';
+import { unlessUnreadable } from './unreadable.ts';
 import { tellingOfDisk } from './unreadable-source.ts';
 
 export interface BlobsDeps {
@@ -43,7 +44,7 @@ const firstPull: CacheStatus = { word: 'miss', upstreamStatus: 200, stored: true
 const collapsed: CacheStatus = { word: 'collapsed', upstreamStatus: 200 };
 const notStored: CacheStatus = { word: 'miss', upstreamStatus: 200 };
 
-/** Blobs by digest: after the link check a running download, else the store, else a download. */
+/** Blobs by digest: after the link check a running download, else the store, else a download. Without a link the upstream decides first. */
 export class Blobs {
   readonly #deps: BlobsDeps;
   readonly #confirmations = new SingleFlight<BlobRecord>();
@@ -61,8 +62,8 @@ export class Blobs {
   /** @throws OciError BLOB_UNKNOWN; UpstreamError when it is not cached and no answer came. */
   async open(question: BlobQuestion, waiting: Waiting): Promise<ServedBlob> {
     const { of, digest } = question;
-    const { links, downloads } = this.#deps;
-    let link = await links.check(of, digest);
+    const { downloads } = this.#deps;
+    let link = await this.#linkOf(question);
     let wasAsked = false;
     for (;;) {
       const running = downloads.running(of.upstream, digest);
@@ -71,17 +72,37 @@ export class Blobs {
         if (joined) return joined;
         continue;
       }
-      const stored = running ? undefined : await this.#openStored(digest, link);
-      if (stored === 'unreadable') return this.#relay(question, waiting);
-      if (stored && link) return this.#hit(question, stored, link, wasAsked);
-      await stored?.[Symbol.asyncDispose]();
-      if (!stored && !running) {
-        if (!downloads.running(of.upstream, digest)) return this.#download(question, waiting);
+      if (!link && (running || (await this.#mayBeHere(digest)))) {
+        link = await this.#confirm(question, waiting);
+        wasAsked = true;
         continue;
       }
-      link = await this.#confirm(question, waiting);
-      wasAsked = true;
+      const stored = link && (await this.#openStored(digest, link));
+      if (stored === 'unreadable') return this.#relay(question, waiting);
+      if (stored && link) return this.#hit(question, stored, link, wasAsked);
+      if (!downloads.running(of.upstream, digest)) return this.#download(question, waiting);
     }
+  }
+
+  /**
+   * Whether the repository may serve the blob. A remembered 404 comes before anything that depends on what other repositories hold, and the
+   * store is not touched without a link: how long an answer takes must not tell what is here.
+   */
+  async #linkOf(question: BlobQuestion): Promise<BlobRecord | undefined> {
+    const { of, digest } = question;
+    const own = await this.#deps.links.own(of, digest);
+    if (own) return own;
+    this.#throwIfMissing(question);
+    return this.#deps.links.borrow(of, digest);
+  }
+
+  /**
+   * Whether some repository has brought the blob, as far as the index knows: then the upstream is only asked to confirm it. What the index
+   * does not know yet comes again.
+   */
+  async #mayBeHere(digest: Digest): Promise<boolean> {
+    const { index, observer } = this.#deps;
+    return (await unlessUnreadable(observer, 'index', () => index.hasContent(digest))) ?? false;
   }
 
   /**
@@ -90,7 +111,7 @@ export class Blobs {
    */
   async head(question: BlobQuestion, waiting: Waiting): Promise<BlobHead> {
     const { of, digest, upstream } = question;
-    const link = await this.#deps.links.check(of, digest);
+    const link = await this.#linkOf(question);
     const size = link && (await this.#sizeOfCached(question, link));
     if (link && size !== undefined) return { size, cache: { word: 'hit' }, firstServedAtMs: link.firstServedAtMs };
     this.#throwIfMissing(question);

@@ -5,6 +5,7 @@ import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.t
 import { gate } from '../support/gate.ts';
 import { type Content, content, descriptorOf, image, randomBlob, referrerOf } from '../support/images.ts';
 import { pullAll, pullBlob } from '../support/pull.ts';
+import { ScriptedFiles } from '../support/scripted-files.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 
@@ -13,11 +14,14 @@ const other = 'team/other';
 const blobs = /\/blobs\//;
 
 /** An upstream where `holder` has the blob and `other` exists, and a mirror that has it from `holder`. */
-async function withCachedBlob(blob: Content): Promise<{ readonly upstream: FakeRegistry; readonly app: RunningApp }> {
+async function withCachedBlob(
+  blob: Content,
+  files = new ScriptedFiles(),
+): Promise<{ readonly upstream: FakeRegistry; readonly app: RunningApp }> {
   const upstream = await startFakeRegistry();
   upstream.content.addBlob(holder, blob);
   upstream.content.addBlob(other, randomBlob(10, 'something else'));
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startApp(mirrorOf(upstream), { files });
   await pullBlob(app, holder, blob.digest);
   await app.quiet();
   upstream.forgetRequests();
@@ -122,6 +126,55 @@ test('a HEAD and then a GET through another repository say nothing of the blob b
       await app.quiet();
     }
     expect(answers[0]).toEqual(answers[1]);
+  }
+});
+
+/** What the store was asked about a blob. */
+function storeAsked({ calls }: ScriptedFiles, { digest }: Content): readonly string[] {
+  const hex = digest.slice('sha256:'.length);
+  const isContent = (path: string) => path.includes('/blobs/sha256/') && path.endsWith(hex);
+  return calls.filter(({ path }) => isContent(path)).map(({ operation }) => operation);
+}
+
+test.each([{ method: 'GET' }, { method: 'HEAD' }, { method: 'GET', headers: { range: 'bytes=10-19' } }])(
+  'how long an answer takes says nothing of the blob being here: the store is not asked before the upstream has answered (%o)',
+  async (question: { readonly method: string; readonly headers?: Readonly<Record<string, string>> }) => {
+    const files = new ScriptedFiles();
+    const { app, upstream } = await withCachedBlob(cached, files);
+    for (const blob of [cached, absent]) {
+      const answering = gate();
+      upstream.script({ path: new RegExp(blob.digest), times: 1 }, { holdHeaders: answering });
+      const path = `/v2/${other}/blobs/${blob.digest}`;
+      files.calls.length = 0;
+      const asked = ask(app, path, question);
+      await Promise.race([
+        upstream.arrived('HEAD', new RegExp(blob.digest)),
+        upstream.arrived('GET', new RegExp(blob.digest)),
+      ]);
+      expect(storeAsked(files, blob)).toEqual([]);
+      answering.open();
+      expect((await asked).status).toBe(404);
+      expect((await ask(app, path, question)).cache).toBe('hit; detail=negative');
+      expect(storeAsked(files, blob)).toEqual([]);
+    }
+  },
+);
+
+test('while a remembered 404 stands, nobody looks whether another repository lends the blob or the manifest', async () => {
+  const upstream = await startFakeRegistry();
+  const held = image();
+  upstream.content.add(holder, '1', held);
+  upstream.content.addBlob(other, randomBlob(10, 'something else'));
+  const files = new ScriptedFiles();
+  const app = await startApp(mirrorOf(upstream), { files });
+  await pullAll(app, holder, '1');
+  await app.quiet();
+  for (const method of ['GET', 'HEAD']) {
+    const path = `/v2/${other}/manifests/${held.manifest.digest}`;
+    expect((await ask(app, path, { method })).status).toBe(404);
+    files.calls.length = 0;
+    expect((await ask(app, path, { method })).cache).toBe('hit; detail=negative');
+    expect(storeAsked(files, held.manifest)).toEqual([]);
   }
 });
 
