@@ -104,7 +104,9 @@ const upstream = z
     tls: tls.prefault({}),
     proxy: proxy.prefault({}),
     timeouts: timeouts.prefault({}),
-    maxConnections: count().describe('Connections to one host and port at the same time.').prefault(128),
+    maxConnections: count()
+      .describe('Connections to one host and port at the same time; of them downloads take at most three quarters.')
+      .prefault(128),
     userAgent: text().describe('Default: `layerwell/<version>`.').optional(),
   })
   .describe(

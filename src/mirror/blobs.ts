@@ -211,6 +211,7 @@ export class Blobs {
       digest,
       of,
       label: upstream.label,
+      maxConnections: upstream.maxConnections,
       openAt: (start, waiting) => {
         const range = start === 0 ? {} : { range: { start } };
         return this.#asking(question, () => upstream.openBlob(of.repository, digest, { ...waiting, ...range }));

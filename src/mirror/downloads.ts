@@ -43,6 +43,8 @@ export interface DownloadOrder {
   readonly of: RepositoryId;
   /** The upstream's label. */
   readonly label: string;
+  /** How many connections to one of its hosts there may be. */
+  readonly maxConnections: number;
   readonly openAt: (position: number, waiting: Waiting) => Promise<OpenedBlob>;
   /** The size by the descriptor that names the blob, where the upstream does not tell. */
   readonly promisedSize: number | undefined;
@@ -96,15 +98,13 @@ export class Downloads {
 
   /** Starts a download. The caller has seen that none is running for the digest and this upstream. */
   start(order: DownloadOrder): Run {
-    const { of, digest, label } = order;
+    const { of, digest } = order;
     const key = keyOf(of.upstream, digest);
     const leave = () => {
       if (this.#running.get(key) === run) this.#running.delete(key);
     };
     const run = new Run({
-      of,
-      digest,
-      label,
+      ...order,
       begin: (one) => this.#begin(order, one),
       onEnding: leave,
       onLeft: (one) => this.#left(one),

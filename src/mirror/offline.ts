@@ -18,13 +18,14 @@ export function withoutAskingOffline(
   };
 }
 
-function silentUpstream({ name, label }: Upstream): Upstream {
+function silentUpstream({ name, label, maxConnections }: Upstream): Upstream {
   const refuse = async (): Promise<never> => {
     throw new UpstreamError('unavailable', `this is not cached, and ${name} is not asked while the mirror is offline`);
   };
   return {
     name,
     label,
+    maxConnections,
     headManifest: refuse,
     getManifest: refuse,
     headBlob: refuse,

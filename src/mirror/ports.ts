@@ -73,6 +73,8 @@ export interface Upstream {
   readonly name: string;
   /** The key of its entry in the configuration: the only form that may label a metric. */
   readonly label: string;
+  /** How many connections to one of its hosts there may be. */
+  readonly maxConnections: number;
   headManifest(repository: Repository, reference: Reference, options: Waiting): Promise<ManifestHead>;
   /** Never more than 4 MiB. By digest the bytes are verified; by tag they are hashed, and must match what the headers say. */
   getManifest(repository: Repository, reference: Reference, options: Waiting): Promise<FetchedManifest>;

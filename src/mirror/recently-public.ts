@@ -24,7 +24,7 @@ export function askingOnlyWhatIsPublic(
 }
 
 function guardedUpstream(upstream: Upstream, access: Pick<Access, 'checkBeforeAsking'>): Upstream {
-  const { name, label } = upstream;
+  const { name, label, maxConnections } = upstream;
   async function once<Value>(
     repository: Repository,
     { reference, waiting }: { readonly reference?: Reference; readonly waiting: Waiting },
@@ -36,6 +36,7 @@ function guardedUpstream(upstream: Upstream, access: Pick<Access, 'checkBeforeAs
   return {
     name,
     label,
+    maxConnections,
     headManifest: (repository, reference, waiting) =>
       once(repository, { reference, waiting }, () => upstream.headManifest(repository, reference, waiting)),
     getManifest: (repository, reference, waiting) =>

@@ -16,7 +16,7 @@ import type { CredentialSettings, UpstreamSettings } from './settings.ts';
 const maxGuestHosts = 64;
 
 /** The verbs of an upstream at one address: the registry itself, or one of its mirrors. */
-export type Endpoint = Omit<Upstream, 'name' | 'label' | 'askVisibility'>;
+export type Endpoint = Omit<Upstream, 'name' | 'label' | 'maxConnections' | 'askVisibility'>;
 
 /** The registry itself, or a mirror: behind a mirror there is another endpoint to ask. */
 export type EndpointRole = 'registry' | 'mirror';

@@ -81,6 +81,7 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   return {
     name,
     label,
+    maxConnections: settings.maxConnections,
     ...endpoints,
     probe: (options) => Promise.all([...mirrorDeps, registryDeps].map((one) => probeEndpoint(one, options))),
     knock: (options) => knockInTurn([...mirrorDeps, registryDeps], options),

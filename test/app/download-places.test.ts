@@ -3,7 +3,7 @@ import { ask, caughtUp, open } from '../support/client.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { pump } from '../support/fake-answer.ts';
 import { gate } from '../support/gate.ts';
-import { type Content, randomBlob } from '../support/images.ts';
+import { type Content, image, randomBlob } from '../support/images.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 
 const repository = 'library/app';
@@ -165,4 +165,22 @@ test('a crowd that waits for one upstream leaves room in line for the clients of
   const refused = await Promise.race(crowd);
   expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '5']);
   expect((await ask(app, pathOf(wanted, 'good.test'))).status).toBe(200);
+});
+
+test('blobs that trickle leave an upstream connections for its other blobs and manifests', async () => {
+  const trickling = manyBlobs(8, 100_000);
+  const [wanted, held] = [randomBlob(300_000, 'wanted'), image()];
+  const bad = await registryWith(...trickling, wanted);
+  bad.content.add(repository, '1', held);
+  for (const { digest } of trickling) bad.script({ path: new RegExp(digest) }, { pump: pump() });
+  const upstreams = { 'bad.test': { url: bad.url, maxConnections: 8 } };
+  const app = await startApp({ defaultUpstream: 'bad.test', upstreams });
+  const { pull } = pullers();
+  for (const blob of trickling) void pull(app, pathOf(blob, 'bad.test'));
+  await bad.arrived('GET', blobs, 6);
+  expect((await ask(app, `/v2/${repository}/manifests/1`)).body.equals(held.manifest.bytes)).toBe(true);
+  const pulled = ask(app, pathOf(wanted, 'bad.test'));
+  await caughtUp(app);
+  app.clock.advance(slowAfterMs);
+  expect((await pulled).body.equals(wanted.bytes)).toBe(true);
 });

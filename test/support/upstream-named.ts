@@ -8,6 +8,7 @@ export function upstreamNamed(name: string, label = name): Upstream {
   return {
     name,
     label,
+    maxConnections: 128,
     headManifest: refuse,
     getManifest: refuse,
     headBlob: refuse,

@@ -2,16 +2,27 @@
 export interface PlaceLimits {
   /** Places in all. Only a download whose upstream has answered holds one. */
   readonly total: number;
-  /** Places of one upstream, for downloads that wait for its answer or receive it. */
+  /** The most places of one upstream. */
   readonly perUpstream: number;
-  /** How many slow downloads of one upstream may go on outside of the places. */
-  readonly outsidePerUpstream: number;
+}
+
+/** How many downloads there may be of one upstream. */
+export interface UpstreamLimits {
+  /** For downloads that wait for its answer or receive it. */
+  readonly places: number;
+  /** How many slow downloads may go on outside of the places. */
+  readonly outside: number;
 }
 
 /** No upstream gets all places, unless there are few: the others must not wait until one of its downloads ends. */
 export function placeLimits(maxConcurrent: number): PlaceLimits {
-  const perUpstream = Math.max(1, Math.ceil((maxConcurrent * 3) / 4));
-  return { total: maxConcurrent, perUpstream, outsidePerUpstream: Math.ceil(perUpstream / 2) };
+  return { total: maxConcurrent, perUpstream: Math.ceil((maxConcurrent * 3) / 4) };
+}
+
+/** Downloads leave an upstream connections for manifests: what only waits for a connection would never begin. */
+export function limitsOf({ perUpstream }: PlaceLimits, maxConnections: number): UpstreamLimits {
+  const places = Math.max(1, Math.min(perUpstream, Math.floor((maxConnections * 3) / 4)));
+  return { places, outside: Math.max(0, Math.min(Math.ceil(places / 2), maxConnections - places - 1)) };
 }
 
 /** A download as it is seen where one has to yield. */

@@ -14,6 +14,7 @@ export interface RunDeps {
   readonly of: RepositoryId;
   readonly digest: Digest;
   readonly label: string;
+  readonly maxConnections: number;
   readonly begin: (run: Run) => Promise<Started>;
   /** Called when it is ended before it has begun: nobody may join it any more. */
   readonly onEnding: (run: Run) => void;
@@ -26,6 +27,7 @@ export class Run implements Scheduled {
   readonly of: RepositoryId;
   readonly digest: Digest;
   readonly label: string;
+  readonly maxConnections: number;
   readonly started: Promise<Started>;
   readonly #deps: RunDeps;
   readonly #ending = new AbortController();
@@ -41,6 +43,7 @@ export class Run implements Scheduled {
     this.of = deps.of;
     this.digest = deps.digest;
     this.label = deps.label;
+    this.maxConnections = deps.maxConnections;
     this.started = deps.begin(this);
     this.started.catch(() => {}); // Told to whoever waits.
   }

@@ -1,7 +1,15 @@
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Clock, Observer } from '../ports.ts';
 import { Pace, type PaceRules } from './pace.ts';
-import { nextGranted, type PlaceLimits, type Standing, whoYields, type Yielding } from './places.ts';
+import {
+  limitsOf,
+  nextGranted,
+  type PlaceLimits,
+  type Standing,
+  type UpstreamLimits,
+  whoYields,
+  type Yielding,
+} from './places.ts';
 
 export interface SchedulerDeps {
   readonly clock: Pick<Clock, 'monotonicMs'>;
@@ -16,6 +24,8 @@ export interface SchedulerDeps {
 export interface Scheduled {
   /** The label of its upstream. */
   readonly label: string;
+  /** How many connections to one of its hosts there may be. */
+  readonly maxConnections: number;
   hasClients(): boolean;
   /** Whether nothing arrives because of the upstream, and not because of the disk. */
   waitsForUpstream(): boolean;
@@ -68,7 +78,9 @@ export class Scheduler {
 
   /** @throws UpstreamError busy when too many wait for this upstream already. */
   enter(download: Scheduled): Ticket {
-    const places = this.#upstreams.get(download.label) ?? new UpstreamPlaces(download.label);
+    const limits = limitsOf(this.#deps.limits, download.maxConnections);
+    const places = this.#upstreams.get(download.label) ?? new UpstreamPlaces(download.label, limits);
+    places.limits = limits;
     if (places.line.size >= this.#deps.maxWaitingPerUpstream)
       throw new UpstreamError('busy', 'too many downloads are waiting', { retryAfterSeconds });
     this.#upstreams.set(download.label, places);
@@ -93,9 +105,9 @@ export class Scheduler {
     this.#lookAgain();
   }
 
-  #admit({ line, inside }: UpstreamPlaces): void {
+  #admit({ line, inside, limits }: UpstreamPlaces): void {
     for (const ticket of line) {
-      if (inside.size >= this.#deps.limits.perUpstream) return;
+      if (inside.size >= limits.places) return;
       line.delete(ticket);
       inside.add(ticket);
       ticket.stage = 'asking';
@@ -155,8 +167,8 @@ export class Scheduler {
     const standings = [...places.outside, ...places.inside]
       .filter((ticket) => !ticket.isEnding && mayYield(ticket))
       .map((ticket) => standingOf(ticket, nowMs));
-    const maxOutside = this.#deps.limits.outsidePerUpstream;
-    return this.#act(whoYields(standings, { outside: places.outside.size, maxOutside }));
+    const outside = { outside: places.outside.size, maxOutside: places.limits.outside };
+    return this.#act(whoYields(standings, outside));
   }
 
   #act(yielding: Yielding<Standing & { readonly ticket: TicketState }>): Freed {
@@ -233,9 +245,12 @@ class UpstreamPlaces {
   /** How many of its downloads have been told to end and have not ended yet. */
   ending = 0;
   toldWaiting = 0;
+  /** They follow the configuration. */
+  limits: UpstreamLimits;
 
-  constructor(label: string) {
+  constructor(label: string, limits: UpstreamLimits) {
     this.label = label;
+    this.limits = limits;
   }
 
   get isUnused(): boolean {

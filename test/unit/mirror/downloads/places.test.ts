@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import {
   abandonedToEnd,
+  limitsOf,
   nextGranted,
   placeLimits,
   type Standing,
@@ -8,12 +9,25 @@ import {
 } from '../../../../src/mirror/downloads/places.ts';
 
 test.each([
-  [1, { total: 1, perUpstream: 1, outsidePerUpstream: 1 }],
-  [4, { total: 4, perUpstream: 3, outsidePerUpstream: 2 }],
-  [64, { total: 64, perUpstream: 48, outsidePerUpstream: 24 }],
-])('of %i places one upstream gets at most three quarters', (maxConcurrent, limits) => {
-  expect(placeLimits(maxConcurrent)).toEqual(limits);
+  [1, 1],
+  [4, 3],
+  [64, 48],
+])('of %i places one upstream gets at most three quarters', (total, perUpstream) => {
+  expect(placeLimits(total)).toEqual({ total, perUpstream });
 });
+
+test.each([
+  [1, { places: 1, outside: 0 }],
+  [2, { places: 1, outside: 0 }],
+  [8, { places: 6, outside: 1 }],
+  [64, { places: 48, outside: 15 }],
+  [128, { places: 48, outside: 24 }],
+])(
+  'with %i connections an upstream has one left for manifests, however many of its downloads are slow',
+  (most, limits) => {
+    expect(limitsOf(placeLimits(64), most)).toEqual(limits);
+  },
+);
 
 interface Named extends Standing {
   readonly name: string;

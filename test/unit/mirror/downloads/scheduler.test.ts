@@ -7,6 +7,7 @@ import { ManualClock } from '../../../support/manual-clock.ts';
 /** One download as the scheduler sees it. */
 class FakeDownload {
   readonly label: string;
+  readonly maxConnections = 128;
   clients = 1;
   isAtDisk = false;
   endedFor: string | undefined;
