@@ -131,7 +131,16 @@ export function createApp({
   const use = prompt(() => assembled.use(), { withinMs: readWithinMs });
   const report = (bug: unknown) => log.logger.error({ err: bug }, 'bug');
   const buffers = new ReadBuffers({ memory });
-  const registry = registryListener(config, { ...assembled, clock, observer, buffers, report, log, patienceMs });
+  const registry = registryListener(config, {
+    ...assembled,
+    clock,
+    observer,
+    memory,
+    buffers,
+    report,
+    log,
+    patienceMs,
+  });
   const readiness = async (): Promise<Readiness> => {
     const storeTrouble = await troubleOf(freeBytes);
     return {
@@ -222,6 +231,7 @@ function registryListener(
   deps: Pick<AssembledMirror, 'mirror'> & {
     readonly clock: Clock;
     readonly observer: Metrics;
+    readonly memory: Memory;
     readonly buffers: ReadBuffers;
     readonly report: (bug: unknown) => void;
     readonly log: Log;

@@ -8,6 +8,7 @@ import type { AnswersTogether } from './answers-together.ts';
 import { cacheStatusHeader } from './cache-status.ts';
 import { ClientLeft, type Exchange, type RegistryContext } from './exchange.ts';
 import type { ReadBuffers } from './read-buffers.ts';
+import { type LargeBodies, largeBytes } from './response/large-bodies.ts';
 
 /** What is said of content, whole or in part, with or without its body. */
 export interface ContentFacts {
@@ -109,21 +110,34 @@ export function sendFacts(ctx: RegistryContext, facts: ContentFacts): void {
   ctx.res.end();
 }
 
-/** Sends content that is in memory. */
+/** How what is in memory is sent: small bodies together with others, large ones at the client's pace. */
+export interface Senders {
+  readonly together: AnswersTogether;
+  readonly large: LargeBodies;
+}
+
+/** Sends content that is in memory. @throws when a large body cannot be sent to its end: the answer must then be cut. */
 export function sendBytes(
   ctx: RegistryContext,
   facts: ContentFacts,
   bytes: Uint8Array,
-  together: AnswersTogether,
-): void {
+  { together, large }: Senders,
+): Promise<void> | void {
+  const { exchange } = ctx.state;
   const answer = decideAnswer(ctx.req, facts.digest, facts.size);
+  const body = answer.status === 206 ? bytes.subarray(answer.range.start, answer.range.end + 1) : bytes;
+  const begin = () => {
+    beginContent(ctx, facts, answer);
+    exchange.bytes = body.byteLength;
+  };
+  if (body.byteLength > largeBytes && (answer.status === 200 || answer.status === 206))
+    return large.send(ctx.res, { whole: bytes, body, begin }, exchange);
   beginContent(ctx, facts, answer);
   if (answer.status === 304) {
     ctx.res.end();
     return;
   }
-  const body = answer.status === 206 ? bytes.subarray(answer.range.start, answer.range.end + 1) : bytes;
-  ctx.state.exchange.bytes = body.byteLength;
+  exchange.bytes = body.byteLength;
   together.end(ctx.res, body);
 }
 

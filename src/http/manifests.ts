@@ -2,14 +2,12 @@ import type { Mirror, Place, ServedManifest } from '../mirror/mirror.ts';
 import type { Clock } from '../mirror/ports.ts';
 import { isDigest } from '../oci/digest.ts';
 import type { Reference } from '../oci/reference.ts';
-import type { AnswersTogether } from './answers-together.ts';
-import { hasAlready, isConditional, sendBytes, sendFacts } from './content-response.ts';
+import { hasAlready, isConditional, sendBytes, type Senders, sendFacts } from './content-response.ts';
 import type { RegistryContext } from './exchange.ts';
 
-export interface ManifestAnswerDeps {
+export interface ManifestAnswerDeps extends Senders {
   readonly mirror: Mirror;
   readonly clock: Clock;
-  readonly together: AnswersTogether;
 }
 
 /**
@@ -27,11 +25,11 @@ export async function answerManifest(
   const looked = await deps.mirror.manifest(place, reference, isHead || mayNeedNoBytes, ctx.state.exchange);
   const needsBytes = !isHead && looked.bytes === undefined && !hasAlready(ctx.req, looked.digest);
   const manifest = needsBytes ? await deps.mirror.manifest(place, reference, false, ctx.state.exchange) : looked;
-  send(ctx, deps, manifest);
+  return send(ctx, deps, manifest);
 }
 
-function send(ctx: RegistryContext, { clock, together }: ManifestAnswerDeps, manifest: ServedManifest): void {
-  const facts = { ...manifest, ageMs: clock.now() - manifest.confirmedAtMs };
+function send(ctx: RegistryContext, deps: ManifestAnswerDeps, manifest: ServedManifest): Promise<void> | void {
+  const facts = { ...manifest, ageMs: deps.clock.now() - manifest.confirmedAtMs };
   if (ctx.method === 'HEAD' || manifest.bytes === undefined) sendFacts(ctx, facts);
-  else sendBytes(ctx, facts, manifest.bytes, together);
+  else return sendBytes(ctx, facts, manifest.bytes, deps);
 }

@@ -3,20 +3,19 @@ import type { Mirror } from '../mirror/mirror.ts';
 import type { Clock } from '../mirror/ports.ts';
 import { OciError } from '../oci/errors.ts';
 import { type HostName, parseHostName } from '../oci/host-name.ts';
-import type { AnswersTogether } from './answers-together.ts';
 import { answerBlob, answerBlobHead } from './blobs.ts';
-import { commonHeaders } from './content-response.ts';
+import { commonHeaders, type Senders } from './content-response.ts';
 import type { ExchangeState, RegistryContext } from './exchange.ts';
 import { answerCatalog, answerReferrers, answerTagList } from './listings.ts';
+import { sendDocument } from './response/document.ts';
 import { answerManifest } from './manifests.ts';
 import type { ReadBuffers } from './read-buffers.ts';
 import { parseRegistryPath, type RegistryPath } from './registry-path.ts';
 
-export interface RoutesDeps {
+export interface RoutesDeps extends Senders {
   readonly mirror: Mirror;
   readonly clock: Clock;
   readonly buffers: ReadBuffers;
-  readonly together: AnswersTogether;
 }
 
 /**
@@ -50,7 +49,8 @@ async function answerResource(ctx: RegistryContext, deps: RoutesDeps): Promise<v
       ctx.body = {};
       return;
     case 'catalog':
-      return answerCatalog(ctx, deps.mirror);
+      await answerCatalog(ctx, deps.mirror);
+      return sendDocument(ctx, deps.large);
     case 'manifest':
     case 'blob':
     case 'tags':
@@ -86,10 +86,12 @@ async function answerPlace(
         ? answerBlobHead(ctx, deps, place, resource.digest)
         : answerBlob(ctx, deps, place, resource.digest);
     case 'tags':
-      return answerTagList(ctx, deps.mirror, place, resource.name);
+      await answerTagList(ctx, deps.mirror, place, resource.name);
+      return sendDocument(ctx, deps.large);
     case 'referrers':
       exchange.reference = resource.digest;
-      return answerReferrers(ctx, deps.mirror, place, resource.digest);
+      await answerReferrers(ctx, deps.mirror, place, resource.digest);
+      return sendDocument(ctx, deps.large);
   }
 }
 

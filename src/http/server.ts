@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import Koa from 'koa';
 import type { Mirror } from '../mirror/mirror.ts';
-import type { Clock, Observer } from '../mirror/ports.ts';
+import type { Clock, Memory, Observer } from '../mirror/ports.ts';
 import { OciError } from '../oci/errors.ts';
 import { AnswersTogether } from './answers-together.ts';
 import { BrokenRequests } from './broken-requests.ts';
@@ -17,6 +17,7 @@ import { answerErrors } from './middleware/errors.ts';
 import { maxHeaders, type OverloadLimits, refuseOverload } from './middleware/overload.ts';
 import type { ReadBuffers } from './read-buffers.ts';
 import { Pipelines } from './server/pipelines.ts';
+import { LargeBodies } from './response/large-bodies.ts';
 import { unlessBroken } from './unless-broken.ts';
 import { registryRoutes } from './routes.ts';
 
@@ -25,6 +26,7 @@ export interface RegistryAppDeps {
   readonly clock: Clock;
   readonly observer: Observer;
   readonly buffers: ReadBuffers;
+  readonly memory: Memory;
   readonly log: (line: AccessLine) => void;
   readonly report: (bug: unknown) => void;
   readonly limits: OverloadLimits;
@@ -46,7 +48,7 @@ export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
   });
   app.use(refuseOverload(deps.limits, deps));
   app.use(noticeCredentials(deps.onClientCredentials));
-  app.use(registryRoutes({ ...deps, together: new AnswersTogether() }).routes());
+  app.use(registryRoutes({ ...deps, together: new AnswersTogether(), large: new LargeBodies(deps) }).routes());
   app.use(() => {
     throw new OciError('NAME_UNKNOWN', 'no resource of a registry has this path');
   });

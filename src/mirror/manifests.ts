@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Digest } from '../oci/digest.ts';
 import { type OciError, UpstreamError } from '../oci/errors.ts';
 import { type Descriptor, maxManifestBytes, namedBy } from '../oci/manifest.ts';
+import { loadWithin } from './concurrency/load-within.ts';
 import type { Background } from './background.ts';
 import type { FreshnessPolicies } from './freshness.ts';
 import type {
@@ -10,6 +11,7 @@ import type {
   FetchedManifest,
   Index,
   ManifestHead,
+  Memory,
   Observer,
   RecordStore,
   RepositoryId,
@@ -42,6 +44,8 @@ export interface ManifestsDeps {
   readonly clock: Clock;
   readonly observer: Observer;
   readonly memoryBytes: number;
+  /** For what is being loaded. */
+  readonly memory: Memory;
   /** Evicts until the store, with all that the view knows of, is below its bound again. */
   readonly makeRoom: () => Promise<unknown>;
   readonly policies: FreshnessPolicies;
@@ -57,6 +61,8 @@ export class Manifests {
   /** Sizes by repository and digest, as the manifests served from the repository promise them. */
   readonly #promisedSizes = new LRUCache<string, number>({ max: 50_000 });
   readonly #flights = new SingleFlight<CachedManifest>();
+  /** From the disk. */
+  readonly #reads = new SingleFlight<CachedManifest | undefined>();
   readonly #heads = new SingleFlight<ManifestHead>();
   readonly #missing: Remembered<OciError>;
 
@@ -76,12 +82,16 @@ export class Manifests {
     return manifest;
   }
 
-  /** The manifest if it is cached and this repository holds it. */
-  async cached(of: RepositoryId, digest: Digest): Promise<CachedManifest | undefined> {
+  /** The manifest if it is cached and this repository holds it. A large one is read when memory has room for it. */
+  async cached(
+    of: RepositoryId,
+    digest: Digest,
+    { signal = new AbortController().signal }: Partial<Waiting> = {},
+  ): Promise<CachedManifest | undefined> {
     const manifest =
       this.remembered(of, digest) ??
-      (await this.#linked(of, digest)) ??
-      (await this.#borrowedUnlessMissing(of, digest));
+      (await this.#reads.run(keyOf(of, digest), (flight) => this.#linked(of, digest, flight), { signal })).value ??
+      (await this.#borrowedUnlessMissing(of, digest, { signal }));
     if (manifest) this.#deps.index.noteUse(digest, this.#deps.clock.now());
     return manifest;
   }
@@ -154,9 +164,9 @@ export class Manifests {
     this.#memory.delete(keyOf(of, digest));
   }
 
-  async #linked(of: RepositoryId, digest: Digest): Promise<CachedManifest | undefined> {
+  async #linked(of: RepositoryId, digest: Digest, waiting: Waiting): Promise<CachedManifest | undefined> {
     const record = parseManifestRecord(await this.#deps.records.read({ kind: 'manifest', of, digest }));
-    const bytes = record && (await this.#stored(digest));
+    const bytes = record && (await this.#stored(digest, record.size, waiting));
     if (!bytes) return undefined;
     const manifest = { digest, bytes, mediaType: record.mediaType, firstServedAtMs: record.firstServedAtMs };
     this.#remember(of, manifest, namedBy(bytes));
@@ -164,27 +174,32 @@ export class Manifests {
   }
 
   /** What the upstream has just said is missing is not looked for elsewhere: how long that takes would tell what others hold. */
-  async #borrowedUnlessMissing(of: RepositoryId, digest: Digest): Promise<CachedManifest | undefined> {
-    return this.#missing.get(keyOf(of, digest)) ? undefined : this.#borrowed(of, digest);
+  async #borrowedUnlessMissing(
+    of: RepositoryId,
+    digest: Digest,
+    waiting: Waiting,
+  ): Promise<CachedManifest | undefined> {
+    return this.#missing.get(keyOf(of, digest)) ? undefined : this.#borrowed(of, digest, waiting);
   }
 
   /** A child of an index that this repository serves, stored through another repository of the same upstream. */
-  async #borrowed(of: RepositoryId, digest: Digest): Promise<CachedManifest | undefined> {
+  async #borrowed(of: RepositoryId, digest: Digest, waiting: Waiting): Promise<CachedManifest | undefined> {
     const link = await this.#deps.lending.linkFor(of, digest, 'manifest');
     if (link?.mediaType === undefined) return undefined;
-    const bytes = await this.#stored(digest);
+    const bytes = await this.#stored(digest, link.size ?? maxManifestBytes, waiting);
     return bytes && this.keep(of, { digest, bytes, mediaType: link.mediaType });
   }
 
-  #stored(digest: Digest): Promise<Uint8Array | undefined> {
-    const { store, observer } = this.#deps;
-    return unlessUnreadable(observer, 'manifest store', () => store.readAll(digest, maxManifestBytes));
+  #stored(digest: Digest, size: number, waiting: Waiting): Promise<Uint8Array | undefined> {
+    const { store, observer, memory } = this.#deps;
+    const read = () => unlessUnreadable(observer, 'manifest store', () => store.readAll(digest, maxManifestBytes));
+    return loadWithin(memory, size, waiting, read);
   }
 
   /** While the index is being rebuilt it may not know yet what can be borrowed. */
   async #afterRebuild(of: RepositoryId, digest: Digest, waiting: Waiting): Promise<CachedManifest | undefined> {
     await this.#deps.index.whenComplete(waiting);
-    return this.#borrowed(of, digest);
+    return this.#borrowed(of, digest, waiting);
   }
 
   #throwIfMissing(of: RepositoryId, digest: Digest): void {

@@ -140,7 +140,7 @@ export class Mirror {
     const { tags, manifests } = this.#deps;
     const { record, cache } =
       tags.fresh(upstream, of, tag) ?? (await tags.resolve({ upstream, of, tag, wantsBody: !isHead }, waiting));
-    const manifest = manifests.remembered(of, record.digest) ?? (await manifests.cached(of, record.digest));
+    const manifest = manifests.remembered(of, record.digest) ?? (await manifests.cached(of, record.digest, waiting));
     if (manifest) return served(manifest, cache, record.confirmedAtMs);
     if (isHead) {
       const { digest, mediaType, size, confirmedAtMs } = record;
@@ -152,7 +152,7 @@ export class Mirror {
 
   async #byDigest({ upstream, of }: Place, digest: Digest, isHead: boolean, waiting: Waiting): Promise<ServedManifest> {
     const { manifests } = this.#deps;
-    const cached = manifests.remembered(of, digest) ?? (await manifests.cached(of, digest));
+    const cached = manifests.remembered(of, digest) ?? (await manifests.cached(of, digest, waiting));
     if (cached) return served(cached, { word: 'hit' }, cached.firstServedAtMs);
     const head = isHead ? await manifests.head(upstream, of, digest, waiting) : undefined;
     if (head?.value.mediaType !== undefined && head.value.size !== undefined) {

@@ -44,12 +44,14 @@ export interface MemoryUse {
 /** The process's one memory budget. */
 export interface Memory {
   readonly maxBytes: number;
+  /** How many wait for memory. */
+  readonly waiting: number;
   /** @returns undefined when the budget has no room, or somebody waits for it already. */
   tryReserve(bytes: number, use?: MemoryUse): MemoryReservation | undefined;
   /** Reserves a small amount that is needed whatever the others hold; it may exceed the budget. */
   take(bytes: number): MemoryReservation;
   /**
-   * Reserves as soon as there is room, in order of arrival. Who asks for more than the whole budget gets the whole of it.
+   * Reserves as soon as there is room, in order of arrival. Who asks for more than the whole budget is granted the whole of it, alone.
    * @throws UpstreamError busy when too many wait already; the signal's reason when it aborts.
    */
   reserve(bytes: number, options: ReserveMemory): Promise<MemoryReservation>;

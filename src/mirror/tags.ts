@@ -109,7 +109,7 @@ export class Tags {
       const { value } = await (record.previous
         ? this.#deps.briefWait.for(asked, place.upstream.label, waiting)
         : asked);
-      const manifest = await this.#deps.manifests.cached(place.of, value.record.digest);
+      const manifest = await this.#deps.manifests.cached(place.of, value.record.digest, waiting);
       return manifest && fetched(manifest, value.record, false);
     } catch (cause) {
       waiting.signal.throwIfAborted();

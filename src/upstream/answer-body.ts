@@ -50,6 +50,11 @@ export class AnswerBody extends Readable {
     this.#checkLength();
   }
 
+  /** What is read of it counts against it. */
+  get memory(): Memory | undefined {
+    return this.#options.memory;
+  }
+
   receive(chunk: Buffer): void {
     this.#receivedBytes += chunk.length;
     this.#checkLength();

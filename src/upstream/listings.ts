@@ -87,7 +87,7 @@ async function pagesFrom(
     );
     if (answer.status !== 200 && documents.length === 0) return { refusal: answer };
     if (answer.status !== 200) throw await requests.failureOf(answer, 'NAME_UNKNOWN');
-    const bytes = await readAtMost(answer, bytesLeft);
+    const bytes = await readAtMost(answer, bytesLeft, options);
     bytesLeft -= bytes.length;
     documents.push(parsed(bytes));
     next = nextPage(answer, url);

@@ -39,7 +39,7 @@ export async function getManifest(
 ): Promise<FetchedManifest> {
   const answer = await requests.ask(manifestRequest(requests, 'GET', repository, reference), options);
   if (answer.status !== 200) throw await requests.failureOf(answer, 'MANIFEST_UNKNOWN');
-  const bytes = await readAtMost(answer, maxManifestBytes);
+  const bytes = await readAtMost(answer, maxManifestBytes, options);
   const digest = verifiedDigest(bytes, reference, answer);
   const toldType = typeInHeaders(answer);
   if (isDigest(reference) && toldType) return { digest, mediaType: toldType, bytes };

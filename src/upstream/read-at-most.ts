@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import type { MemoryReservation, Waiting } from '../mirror/ports.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { contentLengthOf } from './answer-headers.ts';
 import type { Answer } from './exchange.ts';
@@ -7,24 +8,37 @@ import type { Answer } from './exchange.ts';
 export const maxSmallBodyBytes = 64 * 1024;
 
 /**
- * The whole body of an answer.
- * @throws UpstreamError misbehaving, and drops the connection, when it is longer than `maxBytes`.
+ * The whole body of an answer. Beyond {@link maxSmallBodyBytes} it is read when the memory budget has room for it; whoever gets it
+ * counts it as its own by the next turn of the event loop.
+ * @throws UpstreamError misbehaving, and drops the connection, when it is longer than `maxBytes`; the signal's reason when it aborts.
  */
-export async function readAtMost({ url, headers, body }: Answer, maxBytes: number): Promise<Buffer> {
+export async function readAtMost(
+  { url, headers, body }: Answer,
+  maxBytes: number,
+  { signal }: Partial<Waiting> = {},
+): Promise<Buffer> {
   const tooLong = () =>
     new UpstreamError('misbehaving', `${url.host} sent more than ${maxBytes} bytes where it should not`);
-  if ((contentLengthOf(headers) ?? 0) > maxBytes) {
+  const claimedBytes = contentLengthOf(headers);
+  if ((claimedBytes ?? 0) > maxBytes) {
     body.destroy();
     throw tooLong();
   }
   const chunks: Buffer[] = [];
   let received = 0;
-  for await (const chunk of piecesOf(body)) {
-    received += chunk.length;
-    if (received > maxBytes) throw tooLong();
-    chunks.push(chunk);
+  let reservation: MemoryReservation | undefined;
+  try {
+    for await (const chunk of piecesOf(body)) {
+      received += chunk.length;
+      if (received > maxBytes) throw tooLong();
+      chunks.push(chunk);
+      if (signal && received > maxSmallBodyBytes)
+        reservation ??= await body.memory?.reserve(claimedBytes ?? maxBytes, { signal });
+    }
+    return Buffer.concat(chunks, received);
+  } finally {
+    if (reservation) setImmediate(() => reservation?.release());
   }
-  return Buffer.concat(chunks, received);
 }
 
 /** Reads a short body to its end, so that the connection can be used again; drops a long one. Never fails. */

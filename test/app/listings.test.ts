@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { namedBy } from '../../src/oci/manifest.ts';
 import { ociIndex } from '../../src/oci/media-types.ts';
-import { ask, caughtUp, type WholeAnswer } from '../support/client.ts';
+import { ask, caughtUp, open, type WholeAnswer } from '../support/client.ts';
 import { type FakeRegistry, type FakeRegistryOptions, startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { image, referrerOf } from '../support/images.ts';
@@ -209,4 +209,19 @@ describe('the catalog', () => {
     await app.restart();
     expect(await follow(app, '/v2/_catalog')).toEqual([all]);
   });
+});
+
+test('a list that is too large to be sent at once comes whole, also to a client that reads it late', async () => {
+  const tags = Array.from({ length: 1_000 }, (_, index) => `${String(index).padStart(4, '0')}-${'x'.repeat(120)}`);
+  const { app } = await started(tags);
+  for (const cache of [/^fwd=/, /^hit/]) {
+    const answer = await open(app, listPath);
+    answer.pause();
+    await caughtUp(app);
+    expect(answer.cache).toMatch(cache);
+    expect(answer.headers).toMatchObject({ 'content-type': expect.stringContaining('application/json') });
+    expect(JSON.parse((await answer.rest()).toString())).toEqual({ name: repository, tags });
+  }
+  const head = await ask(app, listPath, { method: 'HEAD' });
+  expect(Number(head.headers['content-length'])).toBeGreaterThan(120_000);
 });

@@ -3,6 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { expect, onTestFinished, test } from 'vitest';
 import { digestOf } from '../../src/oci/digest.ts';
+import { ociManifest } from '../../src/oci/media-types.ts';
 import { ask, open, type OpenAnswer } from '../support/client.ts';
 import { freePort } from '../support/free-port.ts';
 import { mirrorOf, type RunningMirror, startMirror } from '../support/start-mirror.ts';
@@ -70,3 +71,23 @@ test('sixty downloads whose clients stand still cost the budget, not the blobs',
   // Measured: 37 MiB with the budget, 179 MiB where only each download has a bound.
   expect(peak - before).toBeLessThan(100 * mebibyte);
 });
+
+test('four hundred clients that read nothing of forty large manifests cost the budget, not the manifests', async () => {
+  const pad = Buffer.from(`${'x'.repeat(3_900_000)}"}}`);
+  const manifest = (index: number) =>
+    Buffer.from(`{"schemaVersion":2,"mediaType":"${ociManifest}","layers":[],"annotations":{"nr":"${index}","pad":"`);
+  const contents = Array.from({ length: 40 }, (_, index) => [manifest(index), pad]);
+  const upstream = await startLargeRegistry('manifests', ociManifest, contents);
+  const mirror = await startMirror(mirrorOf(upstream, { download: { bufferBudget: '64MiB' } }));
+  for (const path of upstream.paths) await ask(mirror, path);
+  const before = await measureFromNow(mirror);
+  const crowd = Array.from({ length: 400 }, (_, index) => stalledReader(mirror, upstream.paths[index % 40] ?? ''));
+  const readers = await Promise.all(crowd);
+  expect(new Set(readers.map(({ status }) => status))).toEqual(new Set([200]));
+  const { peak } = await memoryOf(mirror);
+  // Measured: 65 to 100 MiB with the budget, 390 MiB without.
+  expect(peak - before).toBeLessThan(200 * mebibyte);
+  expect((await mirror.metrics()).sum('layerwell_memory_reserved_bytes')).toBeLessThanOrEqual(64 * mebibyte);
+  for (const reader of readers) reader.hangUp();
+  await expect.poll(async () => (await mirror.metrics()).sum('layerwell_memory_reserved_bytes')).toBe(0);
+}, 60_000);

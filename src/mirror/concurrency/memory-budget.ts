@@ -7,6 +7,8 @@ export interface MemoryBudgetOptions {
   readonly maxWaiting?: number;
 }
 
+type Kind = 'optional' | 'needed' | 'minimum';
+
 interface Waiter {
   readonly bytes: number;
   readonly grant: (reservation: MemoryReservation) => void;
@@ -23,9 +25,10 @@ const retryAfterSeconds = 2;
  *     optional   tryReserve(…, { isOptional: true })   caches and large buffers: at most half of the budget
  *     needed     tryReserve, reserve                   bodies in memory; `reserve` waits in line, in order
  *     minimum    take                                  what each running piece of work must have so that none blocks another: always granted,
- *                                                      and counted, so that the others get less
+ *                                                      and counted, so that optional uses get less
  *
- * While somebody waits, nothing passes the line. Who asks for more than the whole budget gets the whole of it.
+ * While somebody waits, nothing passes the line. Whatever the others hold, half of the budget is there for what is needed, and one at a
+ * time is granted however large it is: so the line always moves on.
  */
 export class MemoryBudget implements Memory {
   readonly maxBytes: number;
@@ -34,6 +37,7 @@ export class MemoryBudget implements Memory {
   readonly #loaded = new Set<Waiter>();
   readonly #toLoad = new Set<Waiter>();
   #reservedBytes = 0;
+  #neededBytes = 0;
 
   constructor({ maxBytes, maxWaiting = defaultMaxWaiting }: MemoryBudgetOptions) {
     this.maxBytes = maxBytes;
@@ -50,11 +54,12 @@ export class MemoryBudget implements Memory {
   }
 
   tryReserve(bytes: number, use: MemoryUse = {}): MemoryReservation | undefined {
-    return this.#hasRoomFor(bytes, use) ? this.#reservation(bytes, use) : undefined;
+    const kind = use.isOptional ? 'optional' : 'needed';
+    return this.#hasRoomFor(bytes, kind) ? this.#reservation(bytes, kind) : undefined;
   }
 
   take(bytes: number): MemoryReservation {
-    return this.#reservation(bytes, {});
+    return this.#reservation(bytes, 'minimum');
   }
 
   async reserve(bytes: number, { signal, isLoaded = false }: ReserveMemory): Promise<MemoryReservation> {
@@ -62,7 +67,7 @@ export class MemoryBudget implements Memory {
     const needed = Math.min(bytes, this.maxBytes);
     const line = isLoaded ? this.#loaded : this.#toLoad;
     const isNext = isLoaded ? this.#loaded.size === 0 : this.waiting === 0;
-    if (isNext && this.#fits(needed)) return this.#reservation(needed, {});
+    if (isNext && this.#fits(needed)) return this.#reservation(needed, 'needed');
     if (this.waiting >= this.#maxWaiting)
       throw new UpstreamError('busy', 'too many requests wait for memory', { retryAfterSeconds });
     return new Promise((resolve, reject) => {
@@ -81,32 +86,35 @@ export class MemoryBudget implements Memory {
     });
   }
 
-  #hasRoomFor(moreBytes: number, { isOptional = false }: MemoryUse): boolean {
+  #hasRoomFor(moreBytes: number, kind: Kind): boolean {
     if (moreBytes <= 0) return true;
-    const share = isOptional ? optionalShare : 1;
+    const share = kind === 'optional' ? optionalShare : 1;
     return this.waiting === 0 && this.#reservedBytes + moreBytes <= this.maxBytes * share;
   }
 
   #fits(bytes: number): boolean {
-    return this.#reservedBytes === 0 || this.#reservedBytes + bytes <= this.maxBytes;
+    if (this.#reservedBytes + bytes <= this.maxBytes || this.#neededBytes === 0) return true;
+    return this.#neededBytes + bytes <= this.maxBytes * (1 - optionalShare);
   }
 
-  #reservation(initialBytes: number, use: MemoryUse): MemoryReservation {
+  #reservation(initialBytes: number, kind: Kind): MemoryReservation {
     let held = initialBytes;
     const resizeTo = (bytes: number): void => {
       this.#reservedBytes += bytes - held;
+      if (kind === 'needed') this.#neededBytes += bytes - held;
       const isLess = bytes < held;
       held = bytes;
       if (isLess) this.#grantNext();
     };
     let isReleased = false;
     this.#reservedBytes += initialBytes;
+    if (kind === 'needed') this.#neededBytes += initialBytes;
     return {
       get bytes() {
         return held;
       },
       tryResize: (bytes) => {
-        if (isReleased || !this.#hasRoomFor(bytes - held, use)) return false;
+        if (isReleased || !this.#hasRoomFor(bytes - held, kind)) return false;
         resizeTo(bytes);
         return true;
       },
@@ -122,7 +130,7 @@ export class MemoryBudget implements Memory {
       for (const waiter of line) {
         if (!this.#fits(waiter.bytes)) return;
         line.delete(waiter);
-        waiter.grant(this.#reservation(waiter.bytes, {}));
+        waiter.grant(this.#reservation(waiter.bytes, 'needed'));
       }
     }
   }

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { Background } from '../../../src/mirror/background.ts';
 import { createFreshnessPolicies } from '../../../src/mirror/freshness.ts';
 import { Lending } from '../../../src/mirror/lending.ts';
+import { MemoryBudget } from '../../../src/mirror/concurrency/memory-budget.ts';
 import { Manifests } from '../../../src/mirror/manifests.ts';
 import { parseRepository } from '../../../src/oci/reference.ts';
 import { ociManifest } from '../../../src/oci/media-types.ts';
@@ -33,7 +34,18 @@ test('a manifest that comes again is not the next to be evicted while it is bein
   const makeRoom = async () => {};
   const memoryBytes = 1024 * 1024;
   const lending = new Lending({ index, observer });
-  const manifests = new Manifests({ ...stores, index, lending, background, observer, policies, memoryBytes, makeRoom });
+  const memory = new MemoryBudget({ maxBytes: 64 * 1024 * 1024 });
+  const manifests = new Manifests({
+    memory,
+    ...stores,
+    index,
+    lending,
+    background,
+    observer,
+    policies,
+    memoryBytes,
+    makeRoom,
+  });
 
   manifests.keep(of, { ...manifest, mediaType: ociManifest });
   expect(index.contents.get(manifest.digest)?.usedAtMs).toBe(stores.clock.now());

@@ -111,9 +111,21 @@ describe('the memory budget', () => {
     expect((await whole).bytes).toBe(100);
   });
 
+  test('half of the budget is there for what is needed, whatever minimums are held beyond it', async () => {
+    const budget = new MemoryBudget({ maxBytes: 100 });
+    const minimums = budget.take(200);
+    const granted = [await budget.reserve(30, { signal: stays }), await budget.reserve(20, { signal: stays })];
+    const next = budget.reserve(1, { signal: stays });
+    expect(budget.waiting).toBe(1);
+    granted[0]?.release();
+    expect((await next).bytes).toBe(1);
+    minimums.release();
+  });
+
   test('a minimum is granted beyond the budget, and counts', async () => {
     const budget = new MemoryBudget({ maxBytes: 100 });
     const first = budget.tryReserve(100);
+    expect(budget.tryReserve(1)).toBeUndefined();
     const minimum = budget.take(20);
     expect(budget.reservedBytes).toBe(120);
     const waiting = budget.reserve(10, { signal: stays });

@@ -1,0 +1,128 @@
+import type { ServerResponse } from 'node:http';
+import type { Memory, MemoryReservation, Waiting } from '../../mirror/ports.ts';
+import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
+import { ClientLeft } from '../exchange.ts';
+
+export interface LargeBodiesDeps {
+  readonly memory: Memory;
+  /** A client that has taken nothing for so long is cut when others wait for memory; for tests. */
+  readonly stalledAfterMs?: number;
+}
+
+export interface LargeBody {
+  /** What is held in memory for the answer. Several answers may share it, and it counts once. */
+  readonly whole: Uint8Array;
+  /** The part of it that is sent. */
+  readonly body: Uint8Array;
+  /** Writes status and headers, once there is memory. */
+  readonly begin: () => void;
+}
+
+/** What is held for a body while answers send it. */
+interface Held {
+  readonly reservation: Promise<MemoryReservation>;
+  readonly left: AbortController;
+  answers: number;
+}
+
+/** Bodies up to this size are sent at once: what the kernel takes for a connection is about as much. */
+export const largeBytes = 64 * 1024;
+/** Written at once: with TLS, what is written is copied as a whole. */
+const sliceBytes = 64 * 1024;
+const stalledAfterMs = 3_000;
+
+/**
+ * Sends large bodies that are in memory (manifests, listings) at their clients' pace, and counts them against the memory budget for as
+ * long as a client takes. Where the budget is spent an answer waits for its turn, and clients that take nothing are cut for it: no
+ * number of them keeps the memory from others.
+ */
+export class LargeBodies {
+  readonly #memory: Memory;
+  readonly #stalledAfterMs: number;
+  readonly #held = new Map<Uint8Array, Held>();
+  /** Answers that are being sent, by when their client last took something. */
+  readonly #sending = new Map<ServerResponse, number>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(deps: LargeBodiesDeps) {
+    this.#memory = deps.memory;
+    this.#stalledAfterMs = deps.stalledAfterMs ?? stalledAfterMs;
+  }
+
+  /** @throws ClientLeft; UpstreamError busy when too many wait for memory; the signal's reason when it aborts. */
+  async send(response: ServerResponse, { whole, body, begin }: LargeBody, { signal }: Waiting): Promise<void> {
+    const held = this.#hold(whole);
+    try {
+      await abortable(held.reservation, signal);
+      begin();
+      await this.#sendSlices(response, body);
+      response.end();
+    } finally {
+      this.#leave(whole, held);
+    }
+  }
+
+  /** One reservation for all answers that share a body. It is given up when all have left. */
+  #hold(whole: Uint8Array): Held {
+    const known = this.#held.get(whole);
+    if (known) {
+      known.answers += 1;
+      return known;
+    }
+    const left = new AbortController();
+    const reservation = this.#memory.reserve(whole.byteLength, { signal: left.signal, isLoaded: true });
+    reservation.catch(() => {}); // Each answer hears of it for itself.
+    const held: Held = { reservation, left, answers: 1 };
+    this.#held.set(whole, held);
+    return held;
+  }
+
+  #leave(whole: Uint8Array, held: Held): void {
+    held.answers -= 1;
+    if (held.answers > 0) return;
+    if (this.#held.get(whole) === held) this.#held.delete(whole);
+    held.left.abort(new ClientLeft());
+    held.reservation.then(
+      (reservation) => reservation.release(),
+      () => {},
+    );
+  }
+
+  async #sendSlices(response: ServerResponse, body: Uint8Array): Promise<void> {
+    this.#timer ??= setInterval(() => this.#cutStalled(), this.#stalledAfterMs / 5).unref();
+    try {
+      for (let position = 0; position < body.byteLength; position += sliceBytes) {
+        this.#sending.set(response, performance.now());
+        await written(response, body.subarray(position, position + sliceBytes));
+      }
+    } finally {
+      this.#sending.delete(response);
+      if (this.#sending.size === 0) this.#stopTimer();
+    }
+  }
+
+  #cutStalled(): void {
+    if (this.#memory.waiting === 0) return;
+    const stalledSince = performance.now() - this.#stalledAfterMs;
+    for (const [response, since] of this.#sending) if (since <= stalledSince) response.destroy();
+  }
+
+  #stopTimer(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+}
+
+/** Resolves when the kernel has taken the bytes. @throws ClientLeft when the answer is closed before. */
+function written(response: ServerResponse, bytes: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (response.destroyed) return reject(new ClientLeft());
+    const leave = () => reject(new ClientLeft());
+    response.once('close', leave);
+    response.write(bytes, (error) => {
+      response.off('close', leave);
+      if (error) reject(new ClientLeft());
+      else resolve();
+    });
+  });
+}
