@@ -82,7 +82,7 @@ export function createInstruments(registry: Registry) {
     ]),
     circuits: make.gauge(
       'upstream_circuit_state',
-      '1 for the state an upstream endpoint is in: open, it failed and is not asked; half-open, one request tries.',
+      '1 for the state an upstream endpoint is in: open, it failed and is not asked; half-open, its /v2/ is asked.',
       ['upstream', 'endpoint', 'state'],
     ),
     upstreamBytes: make.tally('upstream_response_bytes_total', 'Content received from upstreams.', [

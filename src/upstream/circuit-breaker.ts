@@ -1,17 +1,24 @@
 import type { Readable } from 'node:stream';
-import type { Clock, Observer, Waiting } from '../mirror/ports.ts';
-import { OciError, UpstreamError } from '../oci/errors.ts';
-import { Circuit, type CircuitRules } from './circuit.ts';
-import { type Endpoint, type EndpointRole, type Guard, guarded } from './endpoint.ts';
+import { timeLimited } from '../mirror/concurrency/abortable-wait.ts';
+import type { Clock, Observer } from '../mirror/ports.ts';
+import { OciError, type Trouble, UpstreamError } from '../oci/errors.ts';
+import { Circuit } from './circuit.ts';
+import { type Endpoint, type EndpointRole, type Guard, guarded, type Question } from './endpoint.ts';
+import { RememberedFailure } from './failing-resources.ts';
+import { FailuresInARow } from './failures-in-a-row.ts';
 
 export interface CircuitBreakerDeps {
   /** The upstream it belongs to, and its place among its endpoints, for the metrics. */
   readonly label: string;
   readonly host: string;
-  /** A mirror is left alone after its first failure: another endpoint is asked at once. */
   readonly role: EndpointRole;
   readonly clock: Clock;
   readonly observer: Observer;
+  /**
+   * Asks the endpoint itself, at `/v2/`, within a time of its own.
+   * @throws UpstreamError when it gives no answer, or a 5xx; `busy` where that says nothing of it.
+   */
+  readonly ping: () => Promise<void>;
 }
 
 /** What stands before everything that one endpoint is asked. */
@@ -19,51 +26,141 @@ export interface CircuitBreaker {
   /** Asks, or fails at once while the endpoint is left alone. */
   readonly guard: Guard;
   /** A body that breaks off counts too, so that what is missing of it is asked for elsewhere. */
-  watch(body: Readable, options: Waiting): void;
+  watch(body: Readable, question: Question): void;
 }
 
-const rules: Readonly<Record<EndpointRole, CircuitRules>> = {
-  registry: { failuresToOpen: 3, firstOpenMs: 10_000, maxOpenMs: 5 * 60_000 },
-  mirror: { failuresToOpen: 1, firstOpenMs: 10_000, maxOpenMs: 5 * 60_000 },
-};
+const circuitRules = { firstOpenMs: 10_000, maxOpenMs: 5 * 60_000 };
+/** An endpoint that is alive though something of it fails is not asked whether it is any more often than this. */
+const pingEveryMs = 10_000;
+/** How long a client waits for the trial of a half-open circuit. */
+const trialWaitMs = 1_000;
+const failuresToPing: Readonly<Record<EndpointRole, number>> = { registry: 3, mirror: 1 };
+/** At once: behind a mirror there is another endpoint, which is asked meanwhile. */
+const opensMirror: ReadonlySet<Trouble> = new Set(['connect', 'dns', 'tls', 'timeout', 'overloaded', 'refused']);
+const unreachable: ReadonlySet<Trouble> = new Set(['connect', 'dns', 'tls']);
 
 /**
- * Leaves an endpoint alone for a while after it gave no answer, so that a dead one does not slow down every pull. That it does not have
- * something, or refuses, is an answer (git-pkgs/proxy #209: counted as failures, 404s became 502s). What `ask` asks again by itself
- * counts once, as it ended. Whoever is not let through is told why it failed last, so that what follows from that does not change.
+ * Leaves an endpoint alone for a while when it gives no answer, so that a dead one does not slow down every pull. That it does not have
+ * something, or refuses, is an answer (git-pkgs/proxy #209: counted as failures, 404s became 502s). Whoever is not let through is told
+ * why it failed last, so that what follows from that does not change.
+ *
+ * What fails may be one manifest or one repository, or a place where redirects lead. So before a registry is left alone it is itself
+ * asked whether it is there, beside the pulls, one question at a time; and it is left alone because of 5xx and timeouts only when
+ * several repositories failed. The trial of a half-open circuit is that question too: no client's request decides for the others.
  */
-export function createCircuitBreaker({ label, host, role, clock, observer }: CircuitBreakerDeps): CircuitBreaker {
-  const circuit = new Circuit({
-    rules: rules[role],
-    clock,
-    onChange: (state) => observer.circuitChanged({ upstream: label, endpoint: role, state }),
-  });
-  let lastFailure: UpstreamError | undefined;
-  const judge = (cause: unknown, signal: AbortSignal): void => {
-    switch (verdictOn(cause, signal, role)) {
-      case 'answered':
-        return circuit.succeeded();
-      case 'failed':
-        lastFailure = failureOf(cause, { signal, host });
-        return circuit.failed(waitWished(lastFailure));
-      case 'undecided':
-        return circuit.undecided();
+export function createCircuitBreaker(deps: CircuitBreakerDeps): CircuitBreaker {
+  return new Breaker(deps);
+}
+
+class Breaker implements CircuitBreaker {
+  readonly #deps: CircuitBreakerDeps;
+  readonly #circuit: Circuit;
+  readonly #failures = new FailuresInARow();
+  #lastFailure: UpstreamError | undefined;
+  #pinging: Promise<void> | undefined;
+  #pingAgainAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(deps: CircuitBreakerDeps) {
+    const { label, role, clock, observer } = deps;
+    this.#deps = deps;
+    this.#circuit = new Circuit({
+      rules: circuitRules,
+      clock,
+      onChange: (state) => observer.circuitChanged({ upstream: label, endpoint: role, state }),
+    });
+  }
+
+  readonly guard: Guard = async (question, ask) => {
+    if (!(await this.#admits())) {
+      question.signal.throwIfAborted();
+      throw leftAlone(this.#deps.host, this.#circuit.openForMs, this.#lastFailure);
+    }
+    try {
+      const value = await ask();
+      this.#succeeded();
+      return value;
+    } catch (cause) {
+      this.#judge(cause, question);
+      throw cause;
     }
   };
-  return {
-    async guard({ signal }, ask) {
-      if (!circuit.admits()) throw leftAlone(host, circuit.openForMs, lastFailure);
-      try {
-        const value = await ask();
-        circuit.succeeded();
-        return value;
-      } catch (cause) {
-        judge(cause, signal);
-        throw cause;
+
+  watch(body: Readable, question: Question): void {
+    body.once('error', (cause) => this.#judge(cause, question));
+  }
+
+  async #admits(): Promise<boolean> {
+    if (this.#circuit.state === 'closed') return true;
+    if (this.#circuit.beginTrial()) this.#ping();
+    if (this.#circuit.state === 'half-open' && this.#pinging) await atMost(this.#pinging, trialWaitMs);
+    return this.#isClosed();
+  }
+
+  #isClosed(): boolean {
+    return this.#circuit.state === 'closed';
+  }
+
+  #succeeded(): void {
+    this.#failures.clear();
+    this.#circuit.succeeded();
+  }
+
+  #judge(cause: unknown, question: Question): void {
+    const { host, role } = this.#deps;
+    switch (verdictOn(cause, question.signal, role)) {
+      case 'answered':
+        return this.#succeeded();
+      case 'failed': {
+        const failure = failureOf(cause, { signal: question.signal, host });
+        this.#lastFailure = failure;
+        this.#failures.note(question.repository);
+        if (!this.#isClosed()) return;
+        if (role === 'mirror' && opensMirror.has(failure.trouble)) return this.#circuit.failed(waitWished(failure));
+        return this.#isInDoubt(failure) ? this.#ping() : undefined;
       }
-    },
-    watch: (body, { signal }) => void body.once('error', (cause) => judge(cause, signal)),
-  };
+      case 'undecided':
+        return;
+    }
+  }
+
+  #isInDoubt({ trouble }: UpstreamError): boolean {
+    const { role, clock } = this.#deps;
+    if (this.#failures.count < failuresToPing[role] || clock.monotonicMs() < this.#pingAgainAtMs) return false;
+    return role === 'mirror' || unreachable.has(trouble) || this.#failures.areOfSeveralRepositories;
+  }
+
+  /** At most one at a time. */
+  #ping(): void {
+    this.#pinging ??= this.#deps
+      .ping()
+      .then(
+        () => this.#alive(),
+        (cause: unknown) => this.#notAlive(cause),
+      )
+      .finally(() => {
+        this.#pinging = undefined;
+      });
+  }
+
+  #alive(): void {
+    this.#pingAgainAtMs = this.#deps.clock.monotonicMs() + pingEveryMs;
+    this.#succeeded();
+  }
+
+  #notAlive(cause: unknown): void {
+    if (!(cause instanceof UpstreamError)) this.#deps.observer.trouble({ part: 'upstream ping', cause });
+    if (!(cause instanceof UpstreamError) || cause.trouble === 'busy') return this.#circuit.undecided();
+    if (this.#isClosed() && !this.#mayOpenFor(cause)) return;
+    const before = this.#isClosed() ? this.#lastFailure : cause;
+    this.#lastFailure = before ?? cause;
+    this.#circuit.failed({ atLeastMs: Math.max(waitWished(cause).atLeastMs, waitWished(this.#lastFailure).atLeastMs) });
+  }
+
+  /** A success that came while the endpoint was asked says more than the ping. */
+  #mayOpenFor({ trouble }: UpstreamError): boolean {
+    if (this.#failures.count === 0) return false;
+    return this.#deps.role === 'mirror' || unreachable.has(trouble) || this.#failures.areOfSeveralRepositories;
+  }
 }
 
 /** An endpoint whose every verb stands behind its breaker. */
@@ -73,7 +170,7 @@ export function withCircuitBreaker(endpoint: Endpoint, breaker: CircuitBreaker):
     ...standing,
     openBlob: async (repository, digest, options) => {
       const opened = await standing.openBlob(repository, digest, options);
-      breaker.watch(opened.body, options);
+      breaker.watch(opened.body, { ...options, repository, resource: `blob ${digest}` });
       return opened;
     },
   };
@@ -87,7 +184,7 @@ export function verdictOn(
 ): 'answered' | 'failed' | 'undecided' {
   if (signal.aborted) return isTimeout(signal.reason) ? 'failed' : 'undecided';
   if (cause instanceof OciError) return 'answered';
-  if (!(cause instanceof UpstreamError)) return 'undecided';
+  if (!(cause instanceof UpstreamError) || cause instanceof RememberedFailure) return 'undecided';
   switch (cause.trouble) {
     case 'connect':
     case 'dns':
@@ -118,8 +215,13 @@ function failureOf(
   return new UpstreamError('timeout', `${host} did not answer in time`, { cause });
 }
 
-function waitWished({ retryAfterSeconds }: UpstreamError): { readonly atLeastMs?: number } {
-  return retryAfterSeconds === undefined ? {} : { atLeastMs: Math.min(retryAfterSeconds * 1_000, 5 * 60_000) };
+function waitWished({ retryAfterSeconds = 0 }: UpstreamError): { readonly atLeastMs: number } {
+  return { atLeastMs: Math.min(retryAfterSeconds * 1_000, 5 * 60_000) };
+}
+
+/** Resolves when `work` has settled, or the time is over. */
+async function atMost(work: Promise<void>, withinMs: number): Promise<void> {
+  await timeLimited(work, withinMs, () => new Error('not yet')).catch(() => undefined);
 }
 
 function leftAlone(host: string, openForMs: number, cause: UpstreamError | undefined): UpstreamError {

@@ -3,8 +3,6 @@ import type { Clock } from '../mirror/ports.ts';
 export type CircuitState = 'closed' | 'open' | 'half-open';
 
 export interface CircuitRules {
-  /** Failures in a row that open it. */
-  readonly failuresToOpen: number;
   readonly firstOpenMs: number;
   readonly maxOpenMs: number;
 }
@@ -16,17 +14,16 @@ export interface CircuitDeps {
 }
 
 /**
- * Whether an endpoint is worth asking.
+ * Whether an endpoint is worth asking. Who decides that it opens is the breaker.
  *
- *     closed ──failures in a row──▶ open (10 s) ──time──▶ half-open: one request tries
- *        ▲                            ▲                        │
- *        │                            └──fails: open, twice as long, up to 5 min
- *        └───────────────────────────────────────succeeds──────┘
+ *     closed ──failed──▶ open (10 s) ──time──▶ half-open: the endpoint itself is asked
+ *        ▲                  ▲                        │
+ *        │                  └──fails: open, twice as long, up to 5 min
+ *        └─────────────────────────────succeeds──────┘
  */
 export class Circuit {
   readonly #deps: CircuitDeps;
   #state: CircuitState = 'closed';
-  #failuresInARow = 0;
   #openForMs: number;
   #openUntilMs = Number.NEGATIVE_INFINITY;
 
@@ -44,16 +41,14 @@ export class Circuit {
     return Math.max(0, this.#openUntilMs - this.#deps.clock.monotonicMs());
   }
 
-  /** Whether one more request may go; the first after the open time is the one that tries. */
-  admits(): boolean {
-    if (this.#state === 'closed') return true;
-    if (this.#state === 'half-open' || this.openForMs > 0) return false;
+  /** @returns whether the trial is due and begins with this call: the caller makes it, and tells how it ended. */
+  beginTrial(): boolean {
+    if (this.#state !== 'open' || this.openForMs > 0) return false;
     this.#become('half-open');
     return true;
   }
 
   succeeded(): void {
-    this.#failuresInARow = 0;
     this.#openForMs = this.#deps.rules.firstOpenMs;
     this.#become('closed');
   }
@@ -61,15 +56,13 @@ export class Circuit {
   /** @param atLeastMs the endpoint itself said how long it wants to be left alone. */
   failed({ atLeastMs = 0 }: { readonly atLeastMs?: number } = {}): void {
     const { rules, clock } = this.#deps;
-    this.#failuresInARow += 1;
-    if (this.#state === 'closed' && this.#failuresInARow < rules.failuresToOpen) return;
     if (this.#state === 'open') return;
     if (this.#state === 'half-open') this.#openForMs = Math.min(2 * this.#openForMs, rules.maxOpenMs);
     this.#openUntilMs = clock.monotonicMs() + Math.max(this.#openForMs, atLeastMs);
     this.#become('open');
   }
 
-  /** The request that tried was given up by its caller: the next one tries. */
+  /** The trial told nothing: the next one tries. */
   undecided(): void {
     if (this.#state === 'half-open') this.#become('open');
   }

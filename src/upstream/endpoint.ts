@@ -11,6 +11,7 @@ import { listReferrers, listTags } from './listings.ts';
 import { getManifest, headManifest } from './manifests.ts';
 import { createRequests, type Requests } from './requests.ts';
 import type { CredentialSettings, UpstreamSettings } from './settings.ts';
+import type { Repository } from '../oci/reference.ts';
 
 /** Redirects lead to a handful of hosts. */
 const maxGuestHosts = 64;
@@ -21,8 +22,17 @@ export type Endpoint = Omit<Upstream, 'name' | 'label' | 'maxConnections' | 'ask
 /** The registry itself, or a mirror: behind a mirror there is another endpoint to ask. */
 export type EndpointRole = 'registry' | 'mirror';
 
+/** What an endpoint is asked, as far as guards look at it. */
+export interface Question extends Waiting {
+  readonly repository: Repository;
+  /** Which of its resources, and how: tells it apart from the others of the repository. */
+  readonly resource: string;
+  /** Whether the rest of something is asked for, of which the beginning has come. */
+  readonly isResumed?: boolean;
+}
+
 /** Stands around a question to an endpoint, and may ask it again, or not at all. */
-export type Guard = <Value>(options: Waiting, ask: () => Promise<Value>) => Promise<Value>;
+export type Guard = <Value>(question: Question, ask: () => Promise<Value>) => Promise<Value>;
 
 export interface EndpointDeps {
   /** The upstream it belongs to: its name as clients write it, and the key of its entry. */
@@ -59,14 +69,29 @@ export function createEndpoint(deps: EndpointDeps): Endpoint {
 export function guarded(endpoint: Endpoint, guard: Guard): Endpoint {
   return {
     headManifest: (repository, reference, options) =>
-      guard(options, () => endpoint.headManifest(repository, reference, options)),
+      guard({ ...options, repository, resource: `manifest head ${reference}` }, () =>
+        endpoint.headManifest(repository, reference, options),
+      ),
     getManifest: (repository, reference, options) =>
-      guard(options, () => endpoint.getManifest(repository, reference, options)),
-    headBlob: (repository, digest, options) => guard(options, () => endpoint.headBlob(repository, digest, options)),
-    openBlob: (repository, digest, options) => guard(options, () => endpoint.openBlob(repository, digest, options)),
-    listTags: (repository, options) => guard(options, () => endpoint.listTags(repository, options)),
+      guard({ ...options, repository, resource: `manifest ${reference}` }, () =>
+        endpoint.getManifest(repository, reference, options),
+      ),
+    headBlob: (repository, digest, options) =>
+      guard({ ...options, repository, resource: `blob head ${digest}` }, () =>
+        endpoint.headBlob(repository, digest, options),
+      ),
+    openBlob: (repository, digest, options) => {
+      const isResumed = (options.range?.start ?? 0) > 0;
+      return guard({ ...options, repository, resource: `blob ${digest}`, isResumed }, () =>
+        endpoint.openBlob(repository, digest, options),
+      );
+    },
+    listTags: (repository, options) =>
+      guard({ ...options, repository, resource: 'tags' }, () => endpoint.listTags(repository, options)),
     listReferrers: (repository, digest, options) =>
-      guard(options, () => endpoint.listReferrers(repository, digest, options)),
+      guard({ ...options, repository, resource: `referrers ${digest}` }, () =>
+        endpoint.listReferrers(repository, digest, options),
+      ),
   };
 }
 

@@ -1,11 +1,14 @@
 import type { Clock, Memory, Observer, Upstream, Waiting } from '../mirror/ports.ts';
+import { UpstreamError } from '../oci/errors.ts';
 import { createCircuitBreaker, withCircuitBreaker } from './circuit-breaker.ts';
 import { createConnections } from './connections.ts';
 import { createCloudAgents } from './credentials/cloud-agents.ts';
-import { createEndpoint, type EndpointDeps, guarded, requestsTo } from './endpoint.ts';
+import { createEndpoint, type EndpointDeps, type EndpointRole, guarded, requestsTo } from './endpoint.ts';
 import { createEndpoints } from './endpoints.ts';
+import { createFailingResources } from './failing-resources.ts';
 import { knockInTurn } from './knock.ts';
 import { admitsAnyHost } from './name-pattern.ts';
+import { createPing } from './ping.ts';
 import { type EndpointProbe, probeEndpoint } from './probe.ts';
 import { createRetry, type Pauses, realPauses } from './retry.ts';
 import type { UpstreamSettings } from './settings.ts';
@@ -65,17 +68,30 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   const { credentials, repositoryPrefix } = settings;
   const registryDeps: EndpointDeps = { ...common, url, credentials, repositoryPrefix, forwardNs: false };
   const mirrorDeps = mirrors.map((mirror) => ({ ...common, ...mirror, repositoryPrefix: undefined }));
-  const breaker = createCircuitBreaker({ ...common, host: url.host, role: 'registry' });
+  // What holds all connections for pulls must not keep the registry from saying that it is there.
+  const pings = createConnections({ ...settings, maxConnections: 1 }, origins, lookup);
+  const closing = new AbortController();
+  const breakerOf = (endpoint: EndpointDeps, role: EndpointRole) =>
+    createCircuitBreaker({
+      ...common,
+      host: endpoint.url.host,
+      role,
+      ping: createPing({ ...endpoint, connections: pings }, closing),
+    });
+  const breaker = breakerOf(registryDeps, 'registry');
   const [retry, retryMirror] = [createRetry('registry', pauses), createRetry('mirror', pauses)];
   const endpoints = createEndpoints({
     mirrors: mirrorDeps.map((mirror) => ({
       endpoint: withCircuitBreaker(
-        guarded(createEndpoint(mirror), retryMirror),
-        createCircuitBreaker({ ...common, host: mirror.url.host, role: 'mirror' }),
+        guarded(guarded(createEndpoint(mirror), retryMirror), createFailingResources({ clock })),
+        breakerOf(mirror, 'mirror'),
       ),
       tags: mirror.tags,
     })),
-    registry: withCircuitBreaker(guarded(createEndpoint(registryDeps), retry), breaker),
+    registry: withCircuitBreaker(
+      guarded(guarded(createEndpoint(registryDeps), retry), createFailingResources({ clock })),
+      breaker,
+    ),
   });
   const asStranger = requestsTo({ ...registryDeps, connections: strangers, credentials: [] });
   return {
@@ -85,13 +101,18 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
     ...endpoints,
     probe: (options) => Promise.all([...mirrorDeps, registryDeps].map((one) => probeEndpoint(one, options))),
     knock: (options) => knockInTurn([...mirrorDeps, registryDeps], options),
-    askVisibility: (repository, reference, options) =>
-      breaker.guard(options, () => retry(options, () => askVisibility(asStranger, repository, reference, options))),
+    askVisibility: (repository, reference, options) => {
+      const question = { ...options, repository, resource: 'visibility' };
+      return breaker.guard(question, () =>
+        retry(question, () => askVisibility(asStranger, repository, reference, options)),
+      );
+    },
     retire: async () => {
-      await Promise.all([connections.retire(), strangers.retire()]);
+      await Promise.all([connections.retire(), strangers.retire(), pings.retire()]);
     },
     close: async () => {
-      await Promise.all([connections.close(), strangers.close()]);
+      closing.abort(new UpstreamError('busy', 'the upstream is being closed'));
+      await Promise.all([connections.close(), strangers.close(), pings.close()]);
     },
   };
 }

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { circuitIs } from '../support/circuit.ts';
 import { ask, caughtUp, type WholeAnswer } from '../support/client.ts';
 import type { Fault } from '../support/fake-answer.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
@@ -157,6 +158,7 @@ test('what was never pulled is answered 503 while the upstream is down, is not r
     expect(answer.status).toBe(503);
     expect(JSON.parse(answer.body.toString())).toMatchObject({ errors: [{ code: 'UNAVAILABLE' }] });
   }
+  await circuitIs(app, 'open');
   await upstream.start();
   later(app);
   for (const path of paths) expect((await ask(app, `/v2/${repository}/${path}`)).status).toBe(200);

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { circuitIs } from '../support/circuit.ts';
 import { ask } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { image } from '../support/images.ts';
@@ -24,6 +25,7 @@ test.each([dayMs, -dayMs])(
     const { upstream, app, putRight } = await started(wrongByMs);
     upstream.script({}, { dropConnection: true });
     for (const tag of ['a', 'b', 'c']) expect((await ask(app, manifest(tag))).status).toBe(503);
+    await circuitIs(app, 'open');
     upstream.clearScripts();
     putRight();
 

@@ -2,60 +2,49 @@ import { expect, test } from 'vitest';
 import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
 import { Circuit, type CircuitState } from '../../../src/upstream/circuit.ts';
 import { verdictOn } from '../../../src/upstream/circuit-breaker.ts';
+import { RememberedFailure } from '../../../src/upstream/failing-resources.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 
-function circuit(failuresToOpen = 3) {
+function circuit() {
   const clock = new ManualClock();
   const story: CircuitState[] = [];
-  const rules = { failuresToOpen, firstOpenMs: 10_000, maxOpenMs: 300_000 };
+  const rules = { firstOpenMs: 10_000, maxOpenMs: 300_000 };
   return { clock, story, circuit: new Circuit({ rules, clock, onChange: (state) => story.push(state) }) };
 }
 
-test('it opens after three failures in a row, and a success in between starts the count anew', () => {
-  const { circuit: one } = circuit();
-  one.failed();
-  one.failed();
-  one.succeeded();
-  one.failed();
-  one.failed();
-  expect(one.admits()).toBe(true);
-  one.failed();
-  expect(one.admits()).toBe(false);
-});
-
-test('after its time one request tries, and the others still wait', () => {
-  const { circuit: one, clock, story } = circuit(1);
+test('after its time one trial begins, and no other beside it', () => {
+  const { circuit: one, clock, story } = circuit();
   one.failed();
   clock.advance(9_999);
-  expect(one.admits()).toBe(false);
+  expect(one.beginTrial()).toBe(false);
   clock.advance(1);
-  expect(one.admits()).toBe(true);
-  expect(one.admits()).toBe(false);
+  expect(one.beginTrial()).toBe(true);
+  expect(one.beginTrial()).toBe(false);
   one.succeeded();
-  expect(one.admits()).toBe(true);
+  expect(one.state).toBe('closed');
   expect(story).toEqual(['open', 'half-open', 'closed']);
 });
 
-test('each try that fails doubles the time, up to five minutes; a success makes it ten seconds again', () => {
-  const { circuit: one, clock } = circuit(1);
+test('each trial that fails doubles the time, up to five minutes; a success makes it ten seconds again', () => {
+  const { circuit: one, clock } = circuit();
   one.failed();
   const times = [one.openForMs];
   for (let tries = 0; tries < 6; tries += 1) {
     clock.advance(one.openForMs);
-    one.admits();
+    one.beginTrial();
     one.failed();
     times.push(one.openForMs);
   }
   expect(times).toEqual([10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000]);
   clock.advance(300_000);
-  one.admits();
+  one.beginTrial();
   one.succeeded();
   one.failed();
   expect(one.openForMs).toBe(10_000);
 });
 
 test('an endpoint that says how long it wants to be left alone is left alone so long', () => {
-  const { circuit: one } = circuit(1);
+  const { circuit: one } = circuit();
   one.failed({ atLeastMs: 60_000 });
   expect(one.openForMs).toBe(60_000);
 });
@@ -63,23 +52,23 @@ test('an endpoint that says how long it wants to be left alone is left alone so 
 test.each([-86_400_000, 86_400_000])(
   'a clock that is set by %d ms keeps it open neither longer nor shorter',
   (byMs) => {
-    const { circuit: one, clock } = circuit(1);
+    const { circuit: one, clock } = circuit();
     one.failed();
     clock.setWallClock(byMs);
     clock.advance(9_999);
-    expect(one.admits()).toBe(false);
+    expect(one.beginTrial()).toBe(false);
     clock.advance(1);
-    expect(one.admits()).toBe(true);
+    expect(one.beginTrial()).toBe(true);
   },
 );
 
-test('when the one that tries is given up by its caller, the next one tries', () => {
-  const { circuit: one, clock } = circuit(1);
+test('when a trial tells nothing, the next one begins at once', () => {
+  const { circuit: one, clock } = circuit();
   one.failed();
   clock.advance(10_000);
-  one.admits();
+  one.beginTrial();
   one.undecided();
-  expect(one.admits()).toBe(true);
+  expect(one.beginTrial()).toBe(true);
 });
 
 const waiting = new AbortController().signal;
@@ -116,6 +105,13 @@ test.each([
   {
     what: 'no place in line',
     cause: new UpstreamError('busy', ''),
+    signal: waiting,
+    registry: 'undecided',
+    mirror: 'undecided',
+  },
+  {
+    what: 'a resource that failed a moment ago',
+    cause: new RememberedFailure(new UpstreamError('unavailable', ''), 1),
     signal: waiting,
     registry: 'undecided',
     mirror: 'undecided',

@@ -9,6 +9,7 @@ import { clientOf, patiently } from './start-client.ts';
 
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');
+const manifests = /manifests/;
 const account = { kind: 'basic', username: 'robot', password: 's3cr3t' } as const;
 const credentials = [
   { kind: 'basic', repositories: ['**'], username: account.username, readPassword: async () => account.password },
@@ -102,7 +103,7 @@ test('a mirror that is down falls through, and is left alone for a while', async
   await mirror.start();
   clock.advance(30_000);
   await pull();
-  expect(mirror.count()).toBe(1);
+  expect(mirror.count('GET', manifests)).toBe(1);
 });
 
 test('a mirror that says for how long is left alone for that long', async () => {
@@ -113,11 +114,11 @@ test('a mirror that says for how long is left alone for that long', async () => 
   await pull();
   clock.advance(299_000);
   await pull();
-  expect(mirror.count()).toBe(1);
+  expect(mirror.count('GET', manifests)).toBe(1);
 
   clock.advance(1_000);
   await pull();
-  expect(mirror.count()).toBe(2);
+  expect(mirror.count('GET', manifests)).toBe(2);
 });
 
 test('what is missing of a blob whose mirror broke off comes from the registry', async () => {

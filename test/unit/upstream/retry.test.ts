@@ -64,7 +64,7 @@ test('a caller who leaves in a pause is waited for no longer, and nothing is ask
     throw new DOMException('The operation was aborted', 'AbortError');
   };
   const retry = createRetry('registry', { random: () => 0, wait });
-  const asking = retry({ signal: leaving.signal }, async () => {
+  const asking = retry({ signal: leaving.signal, repository, resource: 'tags' }, async () => {
     asked += 1;
     throw answered(503);
   });

@@ -1,0 +1,64 @@
+import type { Clock } from '../mirror/ports.ts';
+import { UpstreamError } from '../oci/errors.ts';
+import { boundedMap } from './bounded-map.ts';
+import type { Guard, Question } from './endpoint.ts';
+import { isLostConnection } from './network-errors.ts';
+
+interface Failing {
+  readonly failure: UpstreamError;
+  /** In a row, each with all its retries. */
+  readonly times: number;
+  readonly untilMs: number;
+}
+
+/** Once is chance. */
+const timesToRemember = 2;
+const firstMs = 5_000;
+const longestMs = 60_000;
+const maxRemembered = 10_000;
+
+/** What a resource failed with a moment ago, told again without asking. It says nothing new of its endpoint. */
+export class RememberedFailure extends UpstreamError {
+  constructor({ trouble, message, upstreamStatus, ...more }: UpstreamError, leftMs: number) {
+    super(trouble, message, { ...more, upstreamStatus, retryAfterSeconds: Math.ceil(leftMs / 1_000) });
+  }
+}
+
+/**
+ * Remembers what an endpoint could not answer twice in a row (5xx, no answer in time, a connection lost), for 5 s, then twice as long up
+ * to a minute: one manifest that always fails must not cost every client that wants it a full set of retries. Bounded in number.
+ */
+export function createFailingResources({ clock }: { readonly clock: Clock }): Guard {
+  const failing = boundedMap<string, Failing>(maxRemembered);
+  return async (question, ask) => {
+    if (question.isResumed) return ask();
+    const key = `${question.repository} ${question.resource}`;
+    const known = failing.get(key);
+    const leftMs = (known?.untilMs ?? 0) - clock.monotonicMs();
+    if (known && leftMs > 0) throw new RememberedFailure(known.failure, leftMs);
+    try {
+      const value = await ask();
+      failing.delete(key);
+      return value;
+    } catch (cause) {
+      const failure = failureOfResource(cause, question);
+      if (failure) failing.set(key, failingAgain(known, failure, clock.monotonicMs()));
+      else if (!question.signal.aborted) failing.delete(key);
+      throw cause;
+    }
+  };
+}
+
+function failingAgain(known: Failing | undefined, failure: UpstreamError, nowMs: number): Failing {
+  // What failed long ago was chance.
+  const times = known && nowMs - known.untilMs < longestMs ? known.times + 1 : 1;
+  const forMs = times < timesToRemember ? 0 : Math.min(firstMs * 2 ** (times - timesToRemember), longestMs);
+  return { failure, times, untilMs: nowMs + forMs };
+}
+
+/** @returns undefined where it is an answer, or says something of the endpoint, the account or this mirror instead. Pure. */
+function failureOfResource(cause: unknown, { signal }: Question): UpstreamError | undefined {
+  if (signal.aborted || !(cause instanceof UpstreamError)) return undefined;
+  const isOfResource = ['unavailable', 'timeout', 'misbehaving'].includes(cause.trouble) || isLostConnection(cause);
+  return isOfResource ? cause : undefined;
+}

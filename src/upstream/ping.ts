@@ -1,0 +1,30 @@
+import type { Waiting } from '../mirror/ports.ts';
+import { UpstreamError } from '../oci/errors.ts';
+import { type EndpointDeps, sendTo } from './endpoint.ts';
+import { retryAfterSecondsOf } from './answer-headers.ts';
+import { knock } from './knock.ts';
+
+/** What takes longer to say that it is there is of no use to a pull. */
+const pingWithinMs = 5_000;
+
+/**
+ * Asks an endpoint whether it is there: `GET /v2/`, without an account, once. Whatever it answers below 500 means that it is, also 401.
+ * @throws UpstreamError
+ */
+export function createPing(endpoint: EndpointDeps, closing: Waiting): () => Promise<void> {
+  const { url, clock } = endpoint;
+  const send = sendTo(endpoint);
+  return async () => {
+    const late = AbortSignal.timeout(pingWithinMs);
+    const signal = AbortSignal.any([late, closing.signal]);
+    const { status, headers } = await knock(send, url, { signal }).catch((cause: unknown) => {
+      throw late.aborted ? new UpstreamError('timeout', `${url.host} did not answer in time`, { cause }) : cause;
+    });
+    if (status < 500) return;
+    const retryAfterSeconds = retryAfterSecondsOf(headers, clock.now());
+    throw new UpstreamError('unavailable', `${url.host} answered ${status}`, {
+      upstreamStatus: status,
+      retryAfterSeconds,
+    });
+  };
+}

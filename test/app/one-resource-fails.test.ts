@@ -1,0 +1,93 @@
+import { expect, test } from 'vitest';
+import { ask } from '../support/client.ts';
+import type { Fault } from '../support/fake-answer.ts';
+import { startFakeRegistry } from '../support/fake-registry.ts';
+import { freePort } from '../support/free-port.ts';
+import { image, randomBlob } from '../support/images.ts';
+import { type RunningApp, startApp } from '../support/start-app.ts';
+
+const ping = /^\/v2\/$/;
+const good = ['a', 'b', 'c'].map((name) => `library/${name}`);
+
+async function started(entry: object = {}) {
+  const upstream = await startFakeRegistry();
+  for (const repository of good) upstream.content.add(repository, '1', image({ name: repository }));
+  return { upstream, app: await startApp({ upstreams: { 'docker.io': { url: upstream.url, ...entry } } }) };
+}
+
+async function expectRestIsServed(app: RunningApp): Promise<void> {
+  for (const repository of good) expect((await ask(app, `/v2/${repository}/manifests/1`)).status).toBe(200);
+}
+
+const faults: readonly { readonly what: string; readonly fault: Fault }[] = [
+  { what: 'is always answered with 500', fault: { status: 500 } },
+  { what: 'is always answered with 503', fault: { status: 503 } },
+  { what: 'always breaks the connection', fault: { dropConnection: true } },
+];
+
+test.each(faults)('a manifest that $what closes nothing else to anybody', async ({ fault }) => {
+  const { upstream, app } = await started();
+  upstream.script({ path: /library\/a\/manifests\/bad/ }, fault);
+  for (let asked = 0; asked < 10; asked += 1) {
+    expect((await ask(app, '/v2/library/a/manifests/bad')).status).toBe(503);
+  }
+  await expectRestIsServed(app);
+  expect(upstream.count('GET', ping)).toBeLessThanOrEqual(1);
+});
+
+test.each(faults)(
+  'a repository where everything $what closes no other, though four clients ask in a loop',
+  async ({ fault }) => {
+    const { upstream, app } = await started();
+    upstream.script({ path: /library\/bad\// }, fault);
+    const loop = async (client: number) => {
+      for (let asked = 0; asked < 10; asked += 1) {
+        expect((await ask(app, `/v2/library/bad/manifests/${client}-${asked}`)).status).toBe(503);
+      }
+    };
+    const loops = Promise.all([1, 2, 3, 4].map(loop));
+    await expectRestIsServed(app);
+    await loops;
+    await expectRestIsServed(app);
+    expect(upstream.count('GET', ping)).toBeLessThanOrEqual(1);
+  },
+);
+
+test('several repositories that always fail close no other while the upstream itself answers, be it 401', async () => {
+  const { upstream, app } = await started();
+  upstream.script({ path: /library\/bad/ }, { status: 503 });
+  upstream.script({ path: ping }, { status: 401 });
+  for (let asked = 0; asked < 10; asked += 1) {
+    expect((await ask(app, `/v2/library/bad-${asked}/manifests/1`)).status).toBe(503);
+  }
+  await expectRestIsServed(app);
+  expect(upstream.count('GET', ping)).toBe(1);
+});
+
+test('blobs whose storage is down close no manifest', async () => {
+  const storage = await freePort();
+  const { upstream, app } = await started({ redirectHosts: [`127.0.0.1:${storage}`] });
+  upstream.script({ path: /blobs/ }, { redirectTo: (path) => `http://127.0.0.1:${storage}${path}` });
+  for (let asked = 0; asked < 5; asked += 1) {
+    const { digest } = randomBlob(10, String(asked));
+    expect((await ask(app, `/v2/library/a/blobs/${digest}`)).status).toBe(503);
+  }
+  await expectRestIsServed(app);
+});
+
+test('a manifest that always fails costs few requests, however often it is asked for, until some time has passed', async () => {
+  const { upstream, app } = await started();
+  const bad = /manifests\/bad/;
+  upstream.script({ path: bad }, { status: 500 });
+  for (let asked = 0; asked < 20; asked += 1) {
+    expect((await ask(app, '/v2/library/a/manifests/bad')).status).toBe(503);
+  }
+  // Twice with all its retries.
+  expect(upstream.count('GET', bad)).toBe(6);
+  expect((await ask(app, '/v2/library/a/manifests/bad')).headers['retry-after']).toBe('5');
+
+  upstream.clearScripts();
+  upstream.content.add('library/a', 'bad', image());
+  app.clock.advance(5_000);
+  expect((await ask(app, '/v2/library/a/manifests/bad')).status).toBe(200);
+});
