@@ -117,6 +117,7 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
     use: () => core.space.use(),
     stop: async ({ signal }) => {
       await core.downloads.stop({ signal });
+      await core.space.stop(signal);
       core.book.flush();
       await core.background.idle();
     },

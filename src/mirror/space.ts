@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Digest } from '../oci/digest.ts';
+import { abortable } from './concurrency/abortable-wait.ts';
 import { blockBytes, type DiskUse } from './eviction/disk-use.ts';
 import type { LooseRecords } from './eviction/loose-records.ts';
 import { evictableBytes, measureUse } from './eviction/store-use.ts';
@@ -62,7 +63,9 @@ export class Space {
   readonly #deps: SpaceDeps;
   readonly #freedLately = new FreedLately();
   #promisedBytes = 0;
+  #isSweepDue = false;
   #sweeping: Promise<void> | undefined;
+  readonly #stopping = new AbortController();
   #tidying: Promise<void> | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -96,25 +99,41 @@ export class Space {
 
   /**
    * Evicts what nobody pulled for too long, and what a lowered bound leaves no room for; drops downloads nobody went on with. One sweep
-   * runs at a time, in steps between which reservations get their turn.
+   * runs at a time, in steps between which reservations get their turn; asked for meanwhile, it begins once more when it has ended.
    */
   sweep(): Promise<void> {
-    this.#sweeping ??= this.#sweep().finally(() => {
+    this.#isSweepDue = true;
+    this.#sweeping ??= this.#sweepWhileDue().finally(() => {
       this.#sweeping = undefined;
     });
     return this.#sweeping;
   }
 
+  /** Ends a sweep that is under way, and waits for its step until `signal` aborts. None begins any more. */
+  async stop(signal: AbortSignal): Promise<void> {
+    this.#stopping.abort();
+    // Whoever began it hears of its failure.
+    if (this.#sweeping) await abortable(this.#sweeping, signal).catch(() => {});
+  }
+
+  async #sweepWhileDue(): Promise<void> {
+    while (this.#isSweepDue && !this.#stopping.signal.aborted) {
+      this.#isSweepDue = false;
+      await this.#sweep();
+    }
+  }
+
   async #sweep(): Promise<void> {
+    const { signal } = this.#stopping;
     const { store, clock, unusedForMs, index, loose } = this.#deps;
     const leftBeforeMs = clock.now() - goOnWithinMs;
     await this.#inTurn(() => store.dropInterrupted({ bytes: 0, leftBeforeMs }));
-    await loose.sweep();
-    while ((await this.#inTurn(() => this.#freeSome(0))) === 'freed');
+    await loose.sweep({ signal });
+    while (!signal.aborted && (await this.#inTurn(() => this.#freeSome(0))) === 'freed');
     const usedBeforeMs = clock.now() - unusedForMs;
     // An index made anew knows when a blob was written, not when it was last pulled.
-    if ((await index.watchingSinceMs()) > usedBeforeMs) return;
-    while (await this.#inTurn(() => this.#evictOneUnused(usedBeforeMs)));
+    if (signal.aborted || (await index.watchingSinceMs()) > usedBeforeMs) return;
+    while (!signal.aborted && (await this.#inTurn(() => this.#evictOneUnused(usedBeforeMs))));
   }
 
   /** @returns whether there may be more. */

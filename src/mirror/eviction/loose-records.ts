@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Clock, Index, RecordKey, RecordStore } from '../ports.ts';
+import type { Clock, Index, RecordKey, RecordStore, Waiting } from '../ports.ts';
 import { blockBytes, type DiskUse } from './disk-use.ts';
 
 export interface LooseRecordsDeps {
@@ -102,10 +102,11 @@ export class LooseRecords implements RecordStore {
   }
 
   /** Finds those of former processes, the first time; removes what has been of no use for a week, or is too many. */
-  async sweep(): Promise<void> {
+  async sweep({ signal }: Waiting): Promise<void> {
     const { index, clock, maxUnchecked } = this.#deps;
     if (!(await index.isComplete())) return;
-    if (!this.#isSurveyed) await this.#survey();
+    if (!this.#isSurveyed) this.#isSurveyed = await this.#survey(signal);
+    if (signal.aborted) return;
     this.#recheck(checkedPerSweep);
     await this.#drop({ limit: Infinity, keep: 0, usedBeforeMs: clock.monotonicMs() - unneededForMs });
     await this.#drop({ limit: Infinity, keep: maxUnchecked, usedBeforeMs: Infinity });
@@ -148,7 +149,8 @@ export class LooseRecords implements RecordStore {
     this.#unchecked = new Map([...checked, ...this.#unchecked]);
   }
 
-  async #survey(): Promise<void> {
+  /** @returns whether it came to its end. */
+  async #survey(signal: AbortSignal): Promise<boolean> {
     const { records, index, clock } = this.#deps;
     const atMs = clock.monotonicMs();
     const found = new Map<string, Loose>();
@@ -156,6 +158,7 @@ export class LooseRecords implements RecordStore {
     for await (const key of records.list()) {
       looked += 1;
       if (looked % recordsPerTurn === 0) await nextTurn();
+      if (signal.aborted) return false;
       const name = nameOf(key);
       if (!isLoose(key) || this.#unchecked.has(name) || this.#needed.has(name)) continue;
       if (!(await index.isNeeded(key))) found.set(name, { key, atMs });
@@ -163,7 +166,7 @@ export class LooseRecords implements RecordStore {
     }
     for (const name of this.#unchecked.keys()) found.delete(name);
     this.#unchecked = new Map([...found, ...this.#unchecked]);
-    this.#isSurveyed = true;
+    return true;
   }
 
   #add(key: RecordKey): void {

@@ -151,6 +151,29 @@ test('a sweep lets others have room while it goes on, and runs once at a time', 
   expect(disk.index.contents.size).toBe(0);
 });
 
+test('a sweep that is asked for while one runs finds what came too late for that one', async () => {
+  const disk = new Disk({ limits: { maxBytes: 40, minFreeBytes: 0, maxFiles: 1e6 } });
+  await disk.put({ name: 'a', size: 40, usedAtMs: 1 });
+  const watchingSinceMs = vi.spyOn(disk.index, 'watchingSinceMs');
+  watchingSinceMs.mockImplementationOnce(async () => {
+    await disk.put({ name: 'b', size: 40, usedAtMs: 2 });
+    void disk.space.sweep();
+    return 0;
+  });
+  await disk.space.sweep();
+  expect(disk.left).toEqual(['b']);
+});
+
+test('stopping ends a sweep at its next step', async () => {
+  const disk = new Disk({ unusedForMs: day });
+  await disk.put(...Array.from({ length: 50 }, (_, usedAtMs) => ({ name: `old ${usedAtMs}`, size: 1, usedAtMs })));
+  const sweep = disk.space.sweep();
+  await disk.space.reserve(1);
+  await disk.space.stop(new AbortController().signal);
+  await sweep;
+  expect(disk.index.contents.size).toBeGreaterThan(40);
+});
+
 test('while the index is being rebuilt nothing goes: what is kept, and what belongs to an image, is not known yet', async () => {
   const disk = new Disk({ keep: ['docker.io/library/*'], unusedForMs: day });
   disk.index.isRebuilt = false;

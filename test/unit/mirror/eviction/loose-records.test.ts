@@ -8,6 +8,7 @@ import { ManualClock } from '../../../support/manual-clock.ts';
 import { MemoryIndex } from '../../../support/memory-index.ts';
 import { MemoryRecords } from '../../../support/memory-records.ts';
 
+const never = new AbortController().signal;
 const day = 24 * 3_600_000;
 const app = { upstream: 'docker.io', repository: parseRepository('library/app') };
 const digestNamed = (name: string) => digestOf(Buffer.from(name));
@@ -71,10 +72,10 @@ test('a week after its last use what is of no use goes, though there is room', a
   const { loose, clock, left } = started();
   await loose.write(referrersOf('a'), listing);
   clock.advance(7 * day);
-  await loose.sweep();
+  await loose.sweep({ signal: never });
   expect(left('a')).toEqual(['a']);
   clock.advance(1);
-  await loose.sweep();
+  await loose.sweep({ signal: never });
   expect(left('a')).toEqual([]);
 });
 
@@ -91,7 +92,7 @@ test('those of a former process are found by the first sweep', async () => {
   const { loose, left, store } = started({ newest: 0, records });
   store('a');
   expect(await loose.drop(10)).toBe(0);
-  await loose.sweep();
+  await loose.sweep({ signal: never });
   expect(await loose.drop(10)).toBe(1);
   expect(left('a', 'b')).toEqual(['a']);
 });
@@ -101,7 +102,7 @@ test('while the index is being rebuilt nothing goes', async () => {
   index.isRebuilt = false;
   await loose.write(referrersOf('a'), listing);
   expect(await loose.drop(10)).toBe(0);
-  await loose.sweep();
+  await loose.sweep({ signal: never });
   expect(left('a')).toEqual(['a']);
 });
 
