@@ -1,0 +1,65 @@
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import type { RecordKey } from '../../../../src/mirror/ports.ts';
+import { digestOf } from '../../../../src/oci/digest.ts';
+import { parseRepository } from '../../../../src/oci/reference.ts';
+import { repositoriesFolder } from '../../../../src/storage/layout.ts';
+import { diskUseOf } from '../../../support/disk-use.ts';
+import { fileStores } from '../../../support/file-stores.ts';
+import { temporaryDirectory } from '../../../support/temp-directory.ts';
+
+const digest = digestOf(Buffer.from('something'));
+const of = (name: string) => ({ upstream: 'docker.io', repository: parseRepository(name) });
+const list = (name: string): RecordKey => ({ kind: 'tag-list', of: of(name) });
+const referrers = (name: string): RecordKey => ({ kind: 'referrers', of: of(name), digest });
+const longList = { tags: Array.from({ length: 2_000 }, (_, number) => `tag-${number}`), fetchedAtMs: 0 };
+
+test('what records take of the disk is known exactly, from each write and removal', async () => {
+  const path = await temporaryDirectory();
+  const { store, records } = fileStores({ path });
+  await store.prepare();
+  expect(records.use()).toEqual({ bytes: 0, files: 0 });
+  const folder = join(path, repositoriesFolder);
+  await records.write(list('library/a'), longList);
+  await records.write(list('library/a'), { tags: ['1'], fetchedAtMs: 0 });
+  await records.write(list('library/b'), longList);
+  await records.write(referrers('library/a'), {});
+  expect(records.use()).toEqual(await diskUseOf(folder));
+  await records.remove(list('library/b'));
+  expect(records.use()).toEqual(await diskUseOf(folder));
+  for (const key of [list('library/a'), referrers('library/a')]) await records.remove(key);
+  expect(records.use()).toEqual({ bytes: 0, files: 0 });
+});
+
+test('what a former process wrote is known after a walk, and is not counted twice by the next', async () => {
+  const path = await temporaryDirectory();
+  const former = fileStores({ path });
+  await former.store.prepare();
+  await former.records.write(list('library/a'), longList);
+  await former.records.write(referrers('team/b'), {});
+
+  const { store, records } = fileStores({ path });
+  await store.prepare();
+  await records.write(list('library/c'), longList);
+  for (const times of [1, 2]) {
+    expect(await Array.fromAsync(records.list())).toHaveLength(3);
+    expect([times, records.use()]).toEqual([times, await diskUseOf(join(path, repositoriesFolder))]);
+  }
+});
+
+test('the files of downloads count while they are written, left or in quarantine', async () => {
+  const { store } = fileStores({ path: await temporaryDirectory() });
+  await store.prepare();
+  const incoming = await store.create(digest, 'docker.io');
+  await incoming.append([Buffer.from('some')]);
+  expect(store.pendingFiles()).toBe(1);
+  await incoming.mark({ bytes: 4, digest: digestOf(Buffer.from('some')) });
+  await incoming.leave();
+  await incoming[Symbol.asyncDispose]();
+  expect(store.pendingFiles()).toBe(2);
+  await store.dropInterrupted({ bytes: 4, leftBeforeMs: -Infinity });
+  expect(store.pendingFiles()).toBe(0);
+  await store.put(digest, Buffer.from('something'));
+  await store.setAside(digest, 'read');
+  expect(store.pendingFiles()).toBe(1);
+});
