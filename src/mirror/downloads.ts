@@ -121,7 +121,7 @@ export class Downloads {
     return run;
   }
 
-  /** Waits for what runs; once the signal aborts, ends it. */
+  /** Ends what has not begun yet, and waits for what runs; once the signal aborts, ends that too. */
   async stop({ signal }: { signal: AbortSignal }): Promise<void> {
     this.#isStopping = true;
     for (const run of this.#beginning) run.end(stopping());
@@ -131,8 +131,16 @@ export class Downloads {
     signal.addEventListener('abort', cut, { once: true });
     if (signal.aborted) cut();
     for (const download of this.#active.keys()) if (download.isAbandoned) download.abort(stopping());
-    await Promise.all([...this.#active.keys()].map((download) => download.ended));
+    await this.#allEnded();
     signal.removeEventListener('abort', cut);
+  }
+
+  /** Of what has only begun too: it may be about to write. */
+  async #allEnded(): Promise<void> {
+    while (this.#beginning.size + this.#active.size > 0) {
+      const beginnings = [...this.#beginning].map(({ started }) => started.catch(() => {})); // Told to whoever waits.
+      await Promise.all([...beginnings, ...[...this.#active.keys()].map((download) => download.ended)]);
+    }
   }
 
   async #begin(order: DownloadOrder, run: Run): Promise<Started> {

@@ -1,10 +1,14 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { ask } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
+import { gate } from '../support/gate.ts';
 import { image } from '../support/images.ts';
-import { mirrorOf, type RunningMirror, startMirror } from '../support/start-mirror.ts';
+import { ScriptedFiles } from '../support/scripted-files.ts';
+import { startApp } from '../support/start-app.ts';
+import { type Fault, type MirrorConfig, mirrorOf, type RunningMirror, startMirror } from '../support/start-mirror.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 
 const repository = 'library/app';
@@ -14,12 +18,12 @@ const blobPath = `/v2/${repository}/blobs/${layer.digest}`;
 /** A busy machine; with what hangs it would be for ever. */
 const soonMs = 15_000;
 
-async function startedWith(shutdown: object, fault?: 'fsync-hangs'): Promise<RunningMirror> {
+async function startedWith(shutdown: object, fault?: Fault, more: MirrorConfig = {}): Promise<RunningMirror> {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', built);
   const pipe = join(await temporaryDirectory(), 'pipe');
   execFileSync('mkfifo', [pipe]);
-  return startMirror(mirrorOf(upstream, { shutdown }), { env: { TEST_PIPE: pipe }, ...(fault && { fault }) });
+  return startMirror(mirrorOf(upstream, { shutdown, ...more }), { env: { TEST_PIPE: pipe }, ...(fault && { fault }) });
 }
 
 async function endsSoon(mirror: RunningMirror) {
@@ -54,6 +58,16 @@ test('with an fsync that hangs a second signal ends it at once, however long the
   expect(await endsSoon(mirror)).toEqual({ code: 1, signal: null });
 });
 
+test('with a name lookup that hangs it ends in time', async () => {
+  const upstreams = { 'docker.io': { url: 'http://registry.test' } };
+  const mirror = await startedWith({ drain: '200ms' }, 'lookup-hangs', { upstreams });
+  const pull = ask(mirror, blobPath).catch(() => 'cut');
+  await mirror.logged(({ msg }) => msg === 'a lookup hangs');
+  mirror.send('SIGTERM');
+  expect(await endsSoon(mirror)).toEqual({ code: 0, signal: null });
+  expect(await pull).toBe('cut');
+});
+
 test('with a reader of stdout that stalls it serves on, drops lines and counts them, and ends in time when it is told to', async () => {
   const mirror = await startedWith({ drain: '1s' });
   mirror.stopReading();
@@ -68,3 +82,36 @@ test('with a reader of stdout that stalls it serves on, drops lines and counts t
   mirror.send('SIGTERM');
   expect(await endsSoon(mirror)).toEqual({ code: 0, signal: null });
 });
+
+test('a download that has only just begun has ended before the store is given up', async () => {
+  const upstream = await startFakeRegistry();
+  upstream.content.add(repository, '1', built);
+  const files = new ScriptedFiles();
+  const app = await startApp(mirrorOf(upstream), { files });
+  const [making, made] = [gate(), gate()];
+  files.before = async ({ operation, path }) => {
+    if (operation !== 'open' || !path.includes('/incoming/')) return;
+    making.open();
+    await made.opened;
+  };
+  const leaving = new AbortController();
+  const pull = fetch(`${app.url}${blobPath}`, { signal: leaving.signal });
+  await making.opened;
+  leaving.abort();
+  await expect(pull).rejects.toThrow('aborted');
+  const stopped = app.stop(60_000).then(() => 'stopped');
+  const first = await Promise.race([stopped, endOfOtherParts(app)]);
+  made.open();
+  expect(first).toBe('other parts have ended');
+  await stopped;
+  const asked = files.calls.length;
+  for (let turn = 0; turn < 10; turn += 1) await nextTurn();
+  expect(files.calls).toHaveLength(asked);
+});
+
+/** The listeners stop before the mirror does. */
+async function endOfOtherParts({ managementUrl }: { readonly managementUrl: string }): Promise<string> {
+  await expect.poll(() => fetch(managementUrl).catch(() => undefined)).toBeUndefined();
+  for (let turn = 0; turn < 100; turn += 1) await nextTurn();
+  return 'other parts have ended';
+}

@@ -1,9 +1,11 @@
+import dns from 'node:dns/promises';
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 
 /**
  * Loaded into a mirror's process before its own code (`--import`): on SIGUSR2 the process does wrong what TEST_FAULT says, as a bug in it
- * would.
+ * would; `lookup-hangs` at once, so that no name is ever looked up.
  */
 const faults: Readonly<Record<string, () => void>> = {
   'unhandled-rejection': () => void Promise.reject(new Error('a failure that nobody handles')),
@@ -15,13 +17,28 @@ const faults: Readonly<Record<string, () => void>> = {
 
 const fault = faults[process.env['TEST_FAULT'] ?? ''];
 if (fault) process.on('SIGUSR2', fault);
+if (process.env['TEST_FAULT'] === 'lookup-hangs') hangLookup();
 
-/** From now on each fsync takes a thread and never comes back, as on a disk that does not answer: it opens a pipe that nobody writes to. */
+/** Takes a thread and never comes back: it opens a pipe that nobody writes to. */
+function hang(): Promise<unknown> {
+  return open(process.env['TEST_PIPE'] ?? '', constants.O_RDONLY);
+}
+
+/** From now on each fsync hangs, as on a disk that does not answer. */
 function hangFsync(): void {
-  const hung = () => open(process.env['TEST_PIPE'] ?? '', constants.O_RDONLY);
   void open('/dev/null', constants.O_RDONLY).then(async (file) => {
-    Object.assign(Object.getPrototypeOf(file), { sync: hung });
+    Object.assign(Object.getPrototypeOf(file), { sync: hang });
     await file.close();
     process.stdout.write('{"msg":"fsync hangs"}\n');
   });
+}
+
+/** From now on each name lookup hangs, as with a resolver that does not answer. */
+function hangLookup(): void {
+  const lookup = () => {
+    process.stdout.write('{"msg":"a lookup hangs"}\n');
+    return hang();
+  };
+  Object.assign(dns, { lookup });
+  syncBuiltinESMExports();
 }

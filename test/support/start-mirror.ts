@@ -14,7 +14,7 @@ export function mirrorOf(upstream: { readonly url: string }, more: MirrorConfig 
   return { defaultUpstream: 'docker.io', upstreams: { 'docker.io': { url: upstream.url } }, ...more };
 }
 
-export type Fault = 'unhandled-rejection' | 'uncaught-exception' | 'fsync-hangs';
+export type Fault = 'unhandled-rejection' | 'uncaught-exception' | 'fsync-hangs' | 'lookup-hangs';
 
 export interface StartOptions {
   /** Added to the environment of this run. */
