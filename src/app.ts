@@ -14,6 +14,7 @@ import { type AssembledMirror, assembleMirror } from './mirror/assemble.ts';
 import type { Clock, Memory, Totals } from './mirror/ports.ts';
 import { RateLimits } from './mirror/rate-limits.ts';
 import { MemoryBudget } from './mirror/concurrency/memory-budget.ts';
+import { MemoryShare, sharesByName } from './mirror/concurrency/memory-share.ts';
 import { Scrubber } from './mirror/scrubber.ts';
 import { prompt } from './prompt.ts';
 import { FileBlobStore } from './storage/filesystem/blob-store.ts';
@@ -125,7 +126,9 @@ export function createApp({
   const totals = prompt(() => index.totals(), { withinMs: readWithinMs });
   const freeBytes = prompt(() => store.freeBytes(), { withinMs: readWithinMs });
   const records = new FileRecordStore({ path, observer, failpoint, files, hold });
-  let upstreams = directoryOf(config, { version, clock, observer, memory, pauses });
+  // Half of it stays for what is here already, and one upstream cannot keep the other half from the others.
+  const memoryFor = sharesByName(new MemoryShare(memory, 1 / 2), 1 / 2);
+  let upstreams = directoryOf(config, { version, clock, observer, memoryFor, pauses });
   const parts = { store, records, index, clock, observer, rateLimits, memory };
   const assembled = assembleMirror(parts, limits, mirrorRules(config, upstreams));
   const use = prompt(() => assembled.use(), { withinMs: readWithinMs });
@@ -201,7 +204,7 @@ export function createApp({
     },
     reload: (changed) => {
       const former = upstreams;
-      const next = directoryOf(changed, { version, clock, observer, memory, pauses });
+      const next = directoryOf(changed, { version, clock, observer, memoryFor, pauses });
       assembled.follow(mirrorRules(changed, next));
       upstreams = next;
       knockAtAll(next, changed);
@@ -215,7 +218,10 @@ export function createApp({
 
 function directoryOf(
   config: Config,
-  { version, ...deps }: { version: string; clock: Clock; observer: Metrics; memory: Memory; pauses: Pauses },
+  {
+    version,
+    ...deps
+  }: { version: string; clock: Clock; observer: Metrics; memoryFor: (label: string) => Memory; pauses: Pauses },
 ): OpenUpstreamDirectory {
   return createUpstreamDirectory({ entries: upstreamEntries(config, { version }), ...deps });
 }

@@ -12,8 +12,8 @@ export interface UpstreamDirectoryDeps {
   readonly entries: ReadonlyMap<string, UpstreamSettings>;
   readonly clock: Clock;
   readonly observer: Observer;
-  /** What is held of answers counts against it. */
-  readonly memory?: Memory | undefined;
+  /** What is held of the answers of an upstream, by its label, counts against it. */
+  readonly memoryFor?: ((label: string) => Memory) | undefined;
   /** Before something is asked again. */
   readonly pauses?: Pauses;
   /** How many names that match patterns keep their connections. */
@@ -51,7 +51,9 @@ export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstre
     if (known) return known;
     const entry = patterns.find(({ matches }) => matches(name));
     if (!entry) return undefined;
-    const client = createRegistryClient({ ...deps, lookup, name, label: entry.label, settings: entry.settings });
+    const { label, settings } = entry;
+    const memory = deps.memoryFor?.(label);
+    const client = createRegistryClient({ ...deps, lookup, name, label, settings, memory });
     matched.set(name, client);
     return client;
   };
@@ -72,7 +74,7 @@ export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstre
 function exactClients(deps: UpstreamDirectoryDeps): ReadonlyMap<string, RegistryClient> {
   const entries = [...deps.entries].filter(([name]) => !isPattern(name));
   const named = entries.map(([name, settings]) => ({
-    client: createRegistryClient({ ...deps, name, label: name, settings }),
+    client: createRegistryClient({ ...deps, name, label: name, settings, memory: deps.memoryFor?.(name) }),
     names: settings.aliases,
   }));
   const aliases = named.flatMap(({ client, names }) => names.map((alias) => [alias.toLowerCase(), client] as const));

@@ -3,9 +3,13 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { expect, onTestFinished, test } from 'vitest';
 import { digestOf } from '../../src/oci/digest.ts';
-import { ociManifest } from '../../src/oci/media-types.ts';
+import { ociIndex, ociManifest } from '../../src/oci/media-types.ts';
 import { ask, open, type OpenAnswer } from '../support/client.ts';
+import { startFakeRegistry } from '../support/fake-registry.ts';
 import { freePort } from '../support/free-port.ts';
+import { gate } from '../support/gate.ts';
+import { content } from '../support/images.ts';
+import { startApp } from '../support/start-app.ts';
 import { mirrorOf, type RunningMirror, startMirror } from '../support/start-mirror.ts';
 
 const mebibyte = 1024 * 1024;
@@ -91,3 +95,30 @@ test('four hundred clients that read nothing of forty large manifests cost the b
   for (const reader of readers) reader.hangUp();
   await expect.poll(async () => (await mirror.metrics()).sum('layerwell_memory_reserved_bytes')).toBe(0);
 }, 60_000);
+
+test('large manifests that one upstream does not send to their end keep no memory from those of another', async () => {
+  const [honest, silent] = [await startFakeRegistry(), await startFakeRegistry()];
+  const manifestOf = (name: string) =>
+    content(
+      ociIndex,
+      Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [], name, pad: 'x'.repeat(3_500_000) })),
+    );
+  const hanging = Array.from({ length: 12 }, (_, index) => manifestOf(`hanging ${index}`));
+  for (const manifest of hanging) silent.content.addManifest('library/app', manifest);
+  silent.script({ path: /manifests/ }, { holdBody: { afterBytes: 100_000, until: gate() } });
+  const wanted = manifestOf('wanted');
+  honest.content.addManifest('library/app', wanted);
+  const upstreams = { 'docker.io': { url: honest.url }, 'silent.test': { url: silent.url } };
+  const app = await startApp({ defaultUpstream: 'docker.io', upstreams, download: { bufferBudget: '16MiB' } });
+  const waiting = hanging.map(({ digest }) =>
+    ask(app, `/v2/library/app/manifests/${digest}?ns=silent.test`).catch(() => 'cut'),
+  );
+  await silent.arrived('GET', /manifests/, 12);
+  await expect
+    .poll(async () => (await app.metrics()).sum('layerwell_memory_reserved_bytes'))
+    .toBeGreaterThan(3_500_000);
+  const answer = await ask(app, `/v2/library/app/manifests/${wanted.digest}`);
+  expect(answer.body.equals(wanted.bytes)).toBe(true);
+  await app.stop(0);
+  expect(new Set(await Promise.all(waiting))).toEqual(new Set(['cut']));
+});

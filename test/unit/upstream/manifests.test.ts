@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { MemoryBudget } from '../../../src/mirror/concurrency/memory-budget.ts';
 import { digestOf, parseDigest } from '../../../src/oci/digest.ts';
 import { acceptedManifests, ociIndex, ociManifest } from '../../../src/oci/media-types.ts';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
@@ -54,6 +55,26 @@ test('every registry is asked for all kinds of manifests, unencoded, and told wh
     expect(headers['user-agent']).toBe('layerwell');
   }
   expect(registry.count()).toBe(2);
+});
+
+test('a large manifest is read when there is memory for it, and a small one at once', async () => {
+  const registry = await startFakeRegistry();
+  const manifestOf = (padBytes: number) =>
+    content(ociIndex, Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [], pad: 'x'.repeat(padBytes) })));
+  const [small, large] = [manifestOf(10), manifestOf(200_000)];
+  for (const manifest of [small, large]) registry.content.addManifest(repository, manifest);
+  const memory = new MemoryBudget({ maxBytes: 1_000_000 });
+  const others = await memory.reserve(900_000, patiently);
+  const { client } = clientOf(registry.url, {}, { memory });
+  expect((await client.getManifest(repository, small.digest, patiently)).bytes.length).toBe(small.bytes.length);
+  const leaving = new AbortController();
+  const reading = [patiently, leaving].map((waiting) => client.getManifest(repository, large.digest, waiting));
+  await expect.poll(() => memory.waiting).toBe(2);
+  leaving.abort(new Error('left'));
+  await expect(reading[1]).rejects.toThrow('left');
+  others.release();
+  expect(Buffer.from((await reading[0])?.bytes ?? []).equals(large.bytes)).toBe(true);
+  await expect.poll(() => memory.reservedBytes).toBe(0);
 });
 
 test('a manifest is looked at without being fetched', async () => {

@@ -1,5 +1,6 @@
 import { createRegistryClient, type RegistryClient } from '../../../src/upstream/registry-client.ts';
 import { defaultUpstreamSettings, type UpstreamSettings } from '../../../src/upstream/settings.ts';
+import type { Memory } from '../../../src/mirror/ports.ts';
 import type { Lookup } from '../../../src/upstream/shared-lookup.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { thisTest } from '../../support/owner.ts';
@@ -20,7 +21,7 @@ export function clientOf(
   {
     beforeRetry = async () => {},
     ...replaced
-  }: { readonly beforeRetry?: () => Promise<void>; readonly lookup?: Lookup } = {},
+  }: { readonly beforeRetry?: () => Promise<void>; readonly lookup?: Lookup; readonly memory?: Memory } = {},
 ): TestClient {
   const observer = new RecordingObserver();
   const clock = new ManualClock();
