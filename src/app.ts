@@ -157,8 +157,8 @@ export function createApp({
     };
   };
   const sweep = () => void assembled.sweep().catch((cause: unknown) => observer.trouble({ part: 'eviction', cause }));
-  const onIndexChange = (state: 'rebuilding' | 'rebuilt'): void => {
-    log.logger.info({ state }, 'index');
+  const onIndexChange = (state: 'rebuilding' | 'rebuilt', reason?: string): void => {
+    log.logger.info({ state, reason }, 'index');
     if (state === 'rebuilt') sweep(); // What was not counted yet made room for more than there is.
   };
   const management = managementListener(config, { readiness, observer, report });

@@ -1,6 +1,6 @@
 import { abortable } from '../mirror/concurrency/abortable-wait.ts';
 
-/** Something that is reached once, and may be waited for until then. */
+/** Something that is reached, and may be waited for until then. */
 export class Completion {
   readonly #waiting = new Set<() => void>();
   #isReached = false;
@@ -12,6 +12,11 @@ export class Completion {
   reach(): void {
     this.#isReached = true;
     for (const resume of this.#waiting) resume();
+  }
+
+  /** It was lost, and must be reached again. */
+  reset(): void {
+    this.#isReached = false;
   }
 
   /** @throws the signal's reason when it aborts before. */

@@ -1,6 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Observer } from '../mirror/ports.ts';
+import { isDamage } from './damage.ts';
 import type { NoteWriter } from './note-writer.ts';
 import { inTransaction } from './open-database.ts';
 import type { Depth, PendingNotes } from './pending-notes.ts';
@@ -19,6 +20,8 @@ export interface NoteFlusherDeps {
   readonly observer: Pick<Observer, 'trouble'>;
   /** How many notes memory keeps while the disk refuses them. Beyond it, only a rebuild can tell. */
   readonly maxPending: number;
+  /** Told when the file turns out to be damaged: it is not written to any more. */
+  readonly onDamaged: (cause: unknown) => void;
   /** Milliseconds of a monotonic clock; the machine's, where absent. */
   readonly now?: () => number;
 }
@@ -56,6 +59,12 @@ export class NoteFlusher {
     this.#file = undefined;
     this.#cancel();
     return this.#deps.pending.size === 0 && !this.#hasLostNotes;
+  }
+
+  /** The file is gone; notes wait until there is another. */
+  detach(): void {
+    this.#file = undefined;
+    this.#cancel();
   }
 
   /** To be called after each note. */
@@ -123,7 +132,8 @@ export class NoteFlusher {
 
   /** The notes stay and are tried again, as long as there is room for them. It is told once. */
   #refused(cause: unknown): void {
-    const { pending, observer, maxPending } = this.#deps;
+    const { pending, observer, maxPending, onDamaged } = this.#deps;
+    if (isDamage(cause)) return onDamaged(cause);
     if (!this.#isRefused) observer.trouble({ part: 'index', cause });
     this.#isRefused = true;
     if (pending.sizeOf('evictions') <= maxPending) return;

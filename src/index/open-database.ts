@@ -33,6 +33,8 @@ export interface OpenedDatabase {
   readonly database: DatabaseSync;
   /** Whether it was closed with all of the view in it, and nobody has used the store since. Otherwise it must be rebuilt from the store. */
   readonly isComplete: boolean;
+  /** Whether its totals are those of the store, but for what the last moments before a crash brought. */
+  readonly isCounted: boolean;
   /** Since when it has seen every use. */
   readonly watchingSinceMs: number;
   /** The number of the rebuild that its rows belong to. */
@@ -76,13 +78,28 @@ async function openFile(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
     if (isInUse(cause)) throw cause;
     onBroken(cause);
   }
-  for (const suffix of databaseSuffixes) await files.remove(`${path}${suffix}`);
+  await removeDatabase(options);
   try {
     return openSound(options);
   } catch (cause) {
     // SQLite does not tell why a file can't be made. The disk does.
     if (!isInUse(cause)) await files.tryOut(dirname(path));
     throw cause;
+  }
+}
+
+async function removeDatabase({ path, files }: Pick<OpenDatabaseOptions, 'path' | 'files'>): Promise<void> {
+  for (const suffix of databaseSuffixes) await files.remove(`${path}${suffix}`);
+}
+
+/** In the place of one that turned out to be damaged; in memory, where the disk does not take another. */
+export async function replaceDatabase(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
+  try {
+    await removeDatabase(options);
+    return await openDatabase(options);
+  } catch (cause) {
+    options.onBroken(cause);
+    return openSound({ ...options, path: ':memory:' });
   }
 }
 
@@ -136,7 +153,7 @@ function take(database: DatabaseSync, { runs, nowMs, ...rules }: OpenDatabaseOpt
     `UPDATE state SET is_complete = 0, rebuild = ${rebuild}, run = '${runs.run}', watching_since = ${watchingSinceMs}`,
   );
   database.exec(countTotals);
-  return { database, isComplete, rebuild, watchingSinceMs };
+  return { database, isComplete, isCounted: hasSeenLastRun, rebuild, watchingSinceMs };
 }
 
 function isEmpty(database: DatabaseSync): boolean {

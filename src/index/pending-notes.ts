@@ -59,6 +59,11 @@ export class PendingNotes {
     return this.#names.isNamed(child);
   }
 
+  /** From now on what the file does not know may be found by a rebuild. */
+  beginRebuild(): void {
+    this.#isRebuilding = true;
+  }
+
   /** Every piece of content is known now: a use of something else is that of something gone. */
   endRebuild(): void {
     this.#isRebuilding = false;

@@ -18,6 +18,10 @@ export interface RebuildableIndex extends Pick<Index, 'noteContent' | 'noteLink'
   noteStoredTag(of: RepositoryId, tag: Tag, digest: Digest): void;
   /** Resolves when what was noted is written, or the disk has refused it. */
   settled(): Promise<void>;
+  /** What is lost from here on, {@link completeRebuild} does not take for complete. */
+  beginRebuild(): void;
+  /** Everything that lies in blobs/ has been noted: the totals are those of the store. */
+  endCounting(): Promise<void>;
   /** Whether the store may have something that the index does not know. */
   readonly needsRebuild: boolean;
   /** Drops what nobody has noted since the index was started, and declares the view complete. */
@@ -42,9 +46,11 @@ const lacking: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EA
  *   reason: then nothing was dropped from the view.
  */
 export async function rebuildIndex({ store, records, index, observer, signal }: RebuildDeps & Waiting): Promise<void> {
+  index.beginRebuild();
   for await (const { digest, size, modifiedAtMs } of inTurns(store.list(), { index, signal })) {
     index.noteContent({ digest, size, isManifest: false, names: [], usedAtMs: modifiedAtMs });
   }
+  await index.endCounting();
   const noting: RecordNoting = { store, records, index, readManifests: new Set() };
   for await (const key of inTurns(records.list(), { index, signal })) {
     try {

@@ -1,13 +1,27 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type RebuildDeps, rebuildIndex } from './rebuild.ts';
+import type { Waiting } from '../mirror/ports.ts';
+import { type RebuildableIndex, type RebuildDeps, rebuildIndex } from './rebuild.ts';
 
-export interface RebuilderDeps extends RebuildDeps {
-  readonly onChange: (state: 'rebuilding' | 'rebuilt') => void;
+/** An index that may be lost while it is used. */
+export interface LosableIndex extends RebuildableIndex {
+  /** Why it must be rebuilt. */
+  readonly lossReason: string;
+  /** Resolves when it must be rebuilt: at once, or when it is lost. */
+  whenLost(options: Waiting): Promise<void>;
+  /** Resolves when its totals are those of the store. */
+  whenCounted(options: Waiting): Promise<void>;
+}
+
+export interface RebuilderDeps extends Omit<RebuildDeps, 'index'> {
+  readonly index: LosableIndex;
+  readonly onChange: (state: 'rebuilding' | 'rebuilt', reason?: string) => void;
   /** Resolves after `ms`. @throws when the signal aborts before. */
   readonly wait?: (ms: number, signal: AbortSignal) => Promise<unknown>;
 }
 
 const retryDelayMs = 60_000;
+/** A start waits so long for what lies in a small store to be counted: before, nothing is stored. */
+const countWithinMs = 1_000;
 
 /** Rebuilds the index beside everything else, where it needs it, and tries again as long as the store refuses to be read. */
 export class Rebuilder {
@@ -20,9 +34,11 @@ export class Rebuilder {
     this.#deps = { wait, ...deps };
   }
 
-  /** Does not wait for the rebuild. */
+  /** Does not wait for the rebuild, only a moment for its beginning. */
   async start(): Promise<void> {
     this.#running = this.#run();
+    const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(countWithinMs)]);
+    await this.#deps.index.whenCounted({ signal }).catch(() => {});
   }
 
   async stop(): Promise<void> {
@@ -33,14 +49,25 @@ export class Rebuilder {
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
     const { index, onChange } = this.#deps;
-    if (index.needsRebuild) onChange('rebuilding');
-    while (index.needsRebuild && !signal.aborted) {
-      try {
-        await rebuildIndex({ ...this.#deps, signal });
-        onChange('rebuilt');
-      } catch (cause) {
-        await this.#waitAfter(cause);
-      }
+    while (await this.#isLost()) {
+      onChange('rebuilding', index.lossReason);
+      while (index.needsRebuild && !signal.aborted) await this.#rebuild();
+    }
+  }
+
+  /** @returns whether there is something to rebuild, once there is; false when it was stopped. */
+  async #isLost(): Promise<boolean> {
+    const { signal } = this.#stopping;
+    await this.#deps.index.whenLost({ signal }).catch(() => {});
+    return !signal.aborted;
+  }
+
+  async #rebuild(): Promise<void> {
+    try {
+      await rebuildIndex({ ...this.#deps, signal: this.#stopping.signal });
+      this.#deps.onChange('rebuilt');
+    } catch (cause) {
+      await this.#waitAfter(cause);
     }
   }
 

@@ -13,26 +13,23 @@ import type {
   Waiting,
 } from '../mirror/ports.ts';
 import type { Digest } from '../oci/digest.ts';
-import { anyGlobMatcher } from '../oci/glob.ts';
 import type { Tag } from '../oci/reference.ts';
 import { Completion } from './completion.ts';
-import { FreePages } from './free-pages.ts';
+import { isDamage } from './damage.ts';
 import { NoteFlusher } from './note-flusher.ts';
-import { NoteWriter } from './note-writer.ts';
 import {
   closeComplete,
   databaseSuffixes,
   type IndexFiles,
   inTransaction,
   openDatabase,
-  type OpenedDatabase,
+  replaceDatabase,
 } from './open-database.ts';
-import { type Depth, PendingNotes } from './pending-notes.ts';
-import type { RebuildableIndex } from './rebuild.ts';
+import { openView, type OpenView, type OpenViewOptions } from './open-view.ts';
+import { PendingNotes } from './pending-notes.ts';
+import type { LosableIndex } from './rebuilder.ts';
 import { recordName } from './repository-name.ts';
-import { RowRemover } from './row-remover.ts';
 import type { StoreRuns } from './store-lock.ts';
-import { ViewReader } from './view-reader.ts';
 
 export interface SqliteIndexDeps {
   /** Of the file, on a local disk. */
@@ -50,43 +47,37 @@ export interface SqliteIndexDeps {
 /** Of 50 manifests of the largest kind, in about 10 MB. */
 const maxPendingNames = 50_000;
 
-interface OpenIndex extends OpenedDatabase {
-  readonly reader: ViewReader;
-  readonly remover: RowRemover;
-}
-
 /**
  * The view in one SQLite file, owned by one process. Notes wait in memory for a moment and are written together, a few at a time;
  * whoever asks sees every note taken before. Start it before whatever takes notes, and stop it after.
  */
-export class SqliteIndex implements Index, RebuildableIndex {
+export class SqliteIndex implements Index, LosableIndex {
   readonly name = 'index';
   readonly #deps: SqliteIndexDeps;
   readonly #pending = new PendingNotes({ maxNames: maxPendingNames });
   readonly #flusher: NoteFlusher;
   readonly #completion = new Completion();
-  #opened: OpenIndex | undefined;
+  readonly #counting = new Completion();
+  readonly #loss = new Completion();
+  #lossReason = 'it was not closed with all of the store in it';
+  #isLostSinceRebuildBegan = false;
+  #opened: OpenView | undefined;
+  #replacing: Promise<void> | undefined;
 
   constructor(deps: SqliteIndexDeps) {
     this.#deps = deps;
     const { observer, maxPendingNotes = 100_000 } = deps;
-    this.#flusher = new NoteFlusher({ pending: this.#pending, observer, maxPending: maxPendingNotes });
+    this.#flusher = new NoteFlusher({
+      pending: this.#pending,
+      observer,
+      maxPending: maxPendingNotes,
+      onDamaged: (cause) => this.#lose(cause),
+    });
   }
 
   /** @throws Error when another process uses the index, or none can be made. */
   async start(): Promise<void> {
-    const { observer, clock, keep = [], ...place } = this.#deps;
-    const isKept = anyGlobMatcher(keep);
-    const onBroken = (cause: unknown): void => observer.trouble({ part: 'index', cause });
-    const opened = await openDatabase({ ...place, keep, isKept, onBroken, nowMs: clock.now() });
-    this.#opened = { ...opened, reader: new ViewReader(opened), remover: new RowRemover(opened) };
-    const pages = new FreePages(opened);
-    this.#flusher.start({
-      database: opened.database,
-      writer: new NoteWriter({ ...opened, isKept }),
-      shrink: () => pages.giveBackSome(),
-    });
-    if (opened.isComplete) this.#complete();
+    this.#use(await openView(this.#viewOptions(), openDatabase));
   }
 
   /**
@@ -94,6 +85,7 @@ export class SqliteIndex implements Index, RebuildableIndex {
    * @param options.othersEnded false where something may still be put into the store that the view would not know of.
    */
   async stop({ othersEnded }: { readonly othersEnded: boolean } = { othersEnded: true }): Promise<void> {
+    await this.#replacing;
     const hasAllNotes = await this.#flusher.stop();
     const database = this.#opened?.database;
     this.#opened = undefined;
@@ -105,19 +97,47 @@ export class SqliteIndex implements Index, RebuildableIndex {
     return !this.#completion.isReached;
   }
 
+  get lossReason(): string {
+    return this.#lossReason;
+  }
+
+  whenLost({ signal }: Waiting): Promise<void> {
+    return this.#loss.wait(signal);
+  }
+
+  async isCounted(): Promise<boolean> {
+    return this.#counting.isReached;
+  }
+
+  whenCounted({ signal }: Waiting): Promise<void> {
+    return this.#counting.wait(signal);
+  }
+
+  beginRebuild(): void {
+    this.#isLostSinceRebuildBegan = false;
+  }
+
+  async endCounting(): Promise<void> {
+    await this.#flusher.settle('things');
+    if (!this.#isLostSinceRebuildBegan) this.#counting.reach();
+  }
+
   settled(): Promise<void> {
     return this.#flusher.settle();
   }
 
+  /** @throws Error when the file was damaged meanwhile. */
   async completeRebuild({ signal }: Waiting): Promise<void> {
     await this.#flusher.settle();
-    const { remover, rebuild } = this.#open();
-    for (const removed of remover.removeUnseen(rebuild)) {
-      for (const digest of removed) this.#pending.takeBackNames(digest);
-      await nextTurn();
-      signal.throwIfAborted();
-    }
+    await this.#ask(async ({ remover, rebuild }) => {
+      for (const removed of remover.removeUnseen(rebuild)) {
+        for (const digest of removed) this.#pending.takeBackNames(digest);
+        await nextTurn();
+        signal.throwIfAborted();
+      }
+    });
     await this.#flusher.settle();
+    if (this.#isLostSinceRebuildBegan) throw new Error('the index was damaged while it was rebuilt');
     this.#complete();
   }
 
@@ -160,24 +180,24 @@ export class SqliteIndex implements Index, RebuildableIndex {
   }
 
   async borrowableLinks(of: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]> {
-    const reader = await this.#reader('things');
-    return reader.borrowableLinks(of, digest, { kind, parents: this.#pending.parentsOf(digest) });
+    const parents = this.#pending.parentsOf(digest);
+    return this.#read(({ reader }) => reader.borrowableLinks(of, digest, { kind, parents }));
   }
 
   async hasContent(digest: Digest): Promise<boolean> {
-    return (await this.#reader('things')).hasContent(digest);
+    return this.#read(({ reader }) => reader.hasContent(digest));
   }
 
   async repositories({ last, limit }: { last: string | undefined; limit: number }): Promise<readonly string[]> {
-    return (await this.#reader('things')).repositories(last, limit);
+    return this.#read(({ reader }) => reader.repositories(last, limit));
   }
 
   async totals(): Promise<Totals> {
-    return (await this.#reader('things')).totals();
+    return this.#read(({ reader }) => reader.totals());
   }
 
   async isNeeded(key: RecordKey): Promise<boolean> {
-    return (await this.#reader('things')).isNeeded(key);
+    return this.#read(({ reader }) => reader.isNeeded(key));
   }
 
   async fileBytes(): Promise<number> {
@@ -187,7 +207,7 @@ export class SqliteIndex implements Index, RebuildableIndex {
   }
 
   async watchingSinceMs(): Promise<number> {
-    return this.#open().watchingSinceMs;
+    return this.#ask(({ watchingSinceMs }) => watchingSinceMs);
   }
 
   async evictable({
@@ -197,43 +217,103 @@ export class SqliteIndex implements Index, RebuildableIndex {
     limit: number;
     after?: EvictionPosition | undefined;
   }): Promise<readonly EvictableContent[]> {
-    const reader = await this.#reader('evictions');
-    const found: EvictableContent[] = [];
-    for (let from = after; found.length < limit; ) {
-      const page = reader.evictable(limit, from);
-      found.push(...page.filter(({ digest }) => !this.#pending.isNamed(digest)));
-      from = page.at(-1);
-      if (page.length < limit) break;
-      if (found.length < limit) await nextTurn();
-    }
-    return found.slice(0, limit);
+    await this.#flusher.settle('evictions');
+    return this.#ask(async ({ reader }) => {
+      const found: EvictableContent[] = [];
+      for (let from = after; found.length < limit; ) {
+        const page = reader.evictable(limit, from);
+        found.push(...page.filter(({ digest }) => !this.#pending.isNamed(digest)));
+        from = page.at(-1);
+        if (page.length < limit) break;
+        if (found.length < limit) await nextTurn();
+      }
+      return found.slice(0, limit);
+    });
   }
 
   /** At once: what is noted of the digest afterwards stays. */
   async forget(digest: Digest): Promise<readonly RecordKey[]> {
-    const { database, remover } = this.#open();
-    let stored: readonly RecordKey[] = [];
-    inTransaction(database, () => {
-      stored = remover.remove(digest).filter((key) => key.kind !== 'tag' || !this.#pending.hasTag(key));
+    const stored = await this.#ask(({ database, remover }) => {
+      let removed: readonly RecordKey[] = [];
+      inTransaction(database, () => {
+        removed = remover.remove(digest).filter((key) => key.kind !== 'tag' || !this.#pending.hasTag(key));
+      });
+      return [...this.#pending.forget(digest), ...removed];
     });
-    const keys = [...this.#pending.forget(digest), ...stored];
     this.#pending.takeBackNames(digest);
     this.#flusher.noted();
-    return [...new Map(keys.map((key) => [recordName(key), key])).values()];
+    return [...new Map(stored.map((key) => [recordName(key), key])).values()];
+  }
+
+  #viewOptions(): OpenViewOptions {
+    const { path, files, runs, observer, clock, keep = [] } = this.#deps;
+    const onBroken = (cause: unknown): void => observer.trouble({ part: 'index', cause });
+    return { path, files, runs, keep, onBroken, nowMs: clock.now() };
+  }
+
+  #use(opened: OpenView): void {
+    this.#opened = opened;
+    this.#flusher.start(opened.file);
+    if (opened.isCounted) this.#counting.reach();
+    if (opened.isComplete) this.#complete();
+    else this.#loss.reach();
   }
 
   #complete(): void {
     this.#pending.endRebuild();
+    this.#counting.reach();
+    this.#loss.reset();
     this.#completion.reach();
   }
 
   /** Names are not waited for: they are looked up where they wait. */
-  async #reader(depth: Exclude<Depth, 'all'>): Promise<ViewReader> {
-    await this.#flusher.settle(depth);
-    return this.#open().reader;
+  async #read<Answer>(question: (view: OpenView) => Answer): Promise<Answer> {
+    await this.#flusher.settle('things');
+    return this.#ask(question);
   }
 
-  #open(): OpenIndex {
+  /** Asks once more where the file turns out to be damaged: the new one knows little, and says so. At once, where a file is open. */
+  async #ask<Answer>(question: (view: OpenView) => Answer | Promise<Answer>): Promise<Answer> {
+    if (this.#replacing) await this.#replacing;
+    const view = this.#open();
+    try {
+      return await question(view);
+    } catch (cause) {
+      if (isDamage(cause)) this.#lose(cause);
+      if (!this.#replacing) throw cause;
+      await this.#replacing;
+      return question(this.#open());
+    }
+  }
+
+  /** The file is damaged: it is thrown away, and the view made anew from the store while everything goes on. What was not written yet stays noted. */
+  #lose(cause: unknown): void {
+    const { observer } = this.#deps;
+    const lost = this.#opened;
+    if (!lost) return;
+    observer.trouble({ part: 'index', cause });
+    this.#opened = undefined;
+    this.#lossReason = cause instanceof Error ? cause.message : String(cause);
+    this.#isLostSinceRebuildBegan = true;
+    this.#flusher.detach();
+    this.#pending.beginRebuild();
+    this.#completion.reset();
+    this.#counting.reset();
+    this.#replacing = this.#replace(lost).finally(() => {
+      this.#replacing = undefined;
+    });
+  }
+
+  async #replace({ database }: OpenView): Promise<void> {
+    try {
+      database.close();
+    } catch (cause) {
+      this.#deps.observer.trouble({ part: 'index', cause });
+    }
+    this.#use(await openView(this.#viewOptions(), replaceDatabase));
+  }
+
+  #open(): OpenView {
     if (!this.#opened) throw new Error('the index is not open');
     return this.#opened;
   }

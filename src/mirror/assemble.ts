@@ -139,7 +139,7 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
     onWritten: () => background.run('eviction', () => space.tidy()),
   });
   const memoryBytes = manifestMemoryBytes;
-  const makeRoom = () => space.reserve(0);
+  const makeRoom = async () => (await space.reserve(0)) !== undefined;
   const lending = new Lending({ index, observer });
   const manifests = new Manifests({ ...parts, records, lending, background, policies, memoryBytes, makeRoom });
   const links = new BlobLinks({ records, index, lending, background, clock });

@@ -46,8 +46,8 @@ export interface ManifestsDeps {
   readonly memoryBytes: number;
   /** For what is being loaded. */
   readonly memory: Memory;
-  /** Evicts until the store, with all that the view knows of, is below its bound again. */
-  readonly makeRoom: () => Promise<unknown>;
+  /** Evicts until the store, with all that the view knows of, is below its bound again. @returns whether it is. */
+  readonly makeRoom: () => Promise<boolean>;
   readonly policies: FreshnessPolicies;
 }
 
@@ -237,8 +237,9 @@ export class Manifests {
 
   /** Content first, then the record that makes it servable. What memory has lost meanwhile comes again with the next pull. */
   async #persist(of: RepositoryId, digest: Digest): Promise<void> {
-    const { store, records, observer, makeRoom } = this.#deps;
-    await makeRoom(); // It counts already, and may be what goes.
+    const { store, records, index, observer, makeRoom } = this.#deps;
+    const hasRoom = await makeRoom(); // It counts already, and may be what goes.
+    if (!hasRoom && !(await index.isComplete())) throw new Error('no room is known before the index is rebuilt');
     const manifest = this.#memory.peek(keyOf(of, digest));
     if (!manifest) return;
     const { bytes, mediaType, firstServedAtMs } = manifest;

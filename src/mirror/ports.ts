@@ -340,6 +340,8 @@ export interface Index {
   fileBytes(): Promise<number>;
   /** Drops a digest from the view. @returns the records that spoke of it. */
   forget(digest: Digest): Promise<readonly RecordKey[]>;
+  /** Whether the totals are those of the store. An index that was made anew counts first what lies there. */
+  isCounted(): Promise<boolean>;
   /** Whether the view has everything the store has. While a rebuild is under way, nobody knows yet who holds what, and who names it. */
   isComplete(): Promise<boolean>;
   /** Resolves once the view is complete: at once, or when a rebuild that is under way has ended. */

@@ -76,10 +76,14 @@ export class Space {
   /**
    * Makes room for a download, evicting what was not used for longest.
    * @param bytes undefined when the size is not known: then only the bound as it stands is kept.
-   * @returns undefined when there is no room and none can be made: what arrives is served without being stored.
+   * @returns undefined when there is no room and none can be made, or it is not known how much there is: what arrives is served without being stored.
    */
   reserve(bytes: number | undefined): Promise<Reservation | undefined> {
-    return this.#inTurn(async () => ((await this.#makeRoom(bytes ?? 0)) ? this.#promise(bytes ?? 0) : undefined));
+    return this.#inTurn(async () =>
+      (await this.#deps.index.isCounted()) && (await this.#makeRoom(bytes ?? 0))
+        ? this.#promise(bytes ?? 0)
+        : undefined,
+    );
   }
 
   /** Keeps the bound after something was written that nobody made room for. However often it is asked, one more waits for its turn at most. */

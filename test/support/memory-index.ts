@@ -126,6 +126,10 @@ export class MemoryIndex implements Index {
     return 0;
   }
 
+  async isCounted(): Promise<boolean> {
+    return true;
+  }
+
   async isComplete(): Promise<boolean> {
     return this.isRebuilt;
   }

@@ -32,7 +32,13 @@ async function flusherOver({ maxPending = 1000 } = {}) {
   onTestFinished(() => database.close());
   const pending = new PendingNotes({ maxNames: 1000 });
   const observer = { trouble: ({ cause }: { cause: unknown }) => troubles.push(cause) };
-  const flusher = new NoteFlusher({ pending, observer, maxPending, now: () => 0 });
+  const flusher = new NoteFlusher({
+    pending,
+    observer,
+    maxPending,
+    now: () => 0,
+    onDamaged: (cause) => troubles.push(cause),
+  });
   flusher.start({ database, writer: new NoteWriter({ ...opened, isKept: () => false }), shrink: () => false });
   let noted = 0;
   const note = (count: number): void => {

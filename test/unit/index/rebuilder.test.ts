@@ -1,6 +1,6 @@
+import { once } from 'node:events';
 import { expect, test } from 'vitest';
-import type { RebuildableIndex } from '../../../src/index/rebuild.ts';
-import { Rebuilder } from '../../../src/index/rebuilder.ts';
+import { type LosableIndex, Rebuilder } from '../../../src/index/rebuilder.ts';
 import type { BlobStore, RecordStore } from '../../../src/mirror/ports.ts';
 import { gate } from '../../support/gate.ts';
 
@@ -12,8 +12,15 @@ function rebuilderOver(walks: readonly ('fails' | 'succeeds' | 'hangs')[], { nee
   const hanging = gate();
   const goOn = gate();
   const waits: { readonly ms: number; readonly end: () => void }[] = [];
-  const index: RebuildableIndex = {
+  const index: LosableIndex = {
     needsRebuild,
+    lossReason: 'it is gone',
+    whenLost: async ({ signal }) => {
+      if (!index.needsRebuild && !signal.aborted) await once(signal, 'abort');
+    },
+    whenCounted: async () => {},
+    beginRebuild: () => {},
+    endCounting: async () => {},
     noteContent: () => {},
     noteLink: () => {},
     noteStoredTag: () => {},

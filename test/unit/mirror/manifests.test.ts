@@ -31,7 +31,7 @@ test('a manifest that comes again is not the next to be evicted while it is bein
   const background = new Background({ observer });
   const { freshness } = await configOf({ upstreams: { 'docker.io': {} } });
   const policies = createFreshnessPolicies(new Map(), freshness);
-  const makeRoom = async () => {};
+  const makeRoom = async () => true;
   const memoryBytes = 1024 * 1024;
   const lending = new Lending({ index, observer });
   const memory = new MemoryBudget({ maxBytes: 64 * 1024 * 1024 });
