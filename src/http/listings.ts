@@ -13,12 +13,10 @@ const defaultCatalogPage = 100;
 /** `tags/list` with `n` and `last`; distribution-spec v1.1.1, "Listing Tags". */
 export async function answerTagList(ctx: RegistryContext, mirror: Mirror, place: Place, name: string): Promise<void> {
   const page = pageOf(ctx, maxPageSize);
-  const { listing, cache } = await mirror.tagList(place, ctx.state.exchange);
+  const { listing, cache } = await mirror.tagList(place, page, ctx.state.exchange);
   tellOfCache(ctx, cache);
-  const { last } = page;
-  const following = last === undefined ? listing.tags : listing.tags.filter((tag) => tag > last);
-  const tags = following.slice(0, page.limit);
-  if (tags.length < following.length) setNextLink(ctx, tags.at(-1), page.limit);
+  const { tags, hasMore } = listing;
+  if (hasMore) setNextLink(ctx, tags.at(-1), page.limit);
   ctx.body = { name, tags };
 }
 

@@ -79,6 +79,10 @@ const manifestMemoryBytes = 64 * 1024 * 1024;
 /** containerd gives up on an answer after 30 s; what is cached waits a small part of it for its upstream. */
 const staleAfterMs = 2_500;
 const retryFailedAfterMs = 30_000;
+/** Memory for listings of tags, and as much for those of referrers. */
+const listingMemoryBytes = 32 * 1024 * 1024;
+/** All pages of one listing. */
+const listWithinMs = 2 * 60_000;
 /** How long what everyone may read is taken to stay so. */
 const publicForMs = 24 * 3_600_000;
 /** A question before a pull leaves it the greater part of those 30 s. */
@@ -210,7 +214,13 @@ function verbsUnder(rules: MirrorRules, access: Access, core: Core): MirrorDeps 
   const briefWait = new BriefWait({ clock, waitMs: staleAfterMs, slowForMs: retryFailedAfterMs });
   const tags = new Tags({ ...core, standIns, briefWait });
   const blobs = new Blobs(core);
-  const listings = new Listings({ ...core, briefWait, retryFailedAfterMs });
+  const listings = new Listings({
+    ...core,
+    briefWait,
+    retryFailedAfterMs,
+    memoryBytes: listingMemoryBytes,
+    listWithinMs,
+  });
   const reached = withoutAskingOffline(rules.upstreams, (label) => policies.rulesOf(label).offline);
   const upstreams = askingOnlyWhatIsPublic(reached, access);
   const choice = {

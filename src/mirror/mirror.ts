@@ -8,10 +8,11 @@ import { isRepository, type Reference } from '../oci/reference.ts';
 import type { Access } from './access.ts';
 import type { BlobHead, Blobs } from './blobs.ts';
 import type { BlobQuestion, ServedBlob } from './served-blob.ts';
-import type { Listed, Listings } from './listings.ts';
+import type { Listings } from './listings.ts';
+import type { Listed } from './listings/cached-listings.ts';
+import { type TagPage, tagPage } from './listings/tag-names.ts';
 import type { CachedManifest, Manifests } from './manifests.ts';
 import type { CacheStatus, Clock, Index, Observer, RepositoryId, Upstream, Waiting } from './ports.ts';
-import type { TagListRecord } from './records.ts';
 import type { Tags } from './tags.ts';
 import { chooseUpstream, type UpstreamChoice, type UpstreamChoiceDeps, type UpstreamHints } from './upstream-choice.ts';
 
@@ -88,9 +89,15 @@ export class Mirror {
     return this.#deps.blobs.head(questionOf(place, digest), waiting);
   }
 
-  async tagList(place: Place, waiting: Waiting): Promise<Listed<TagListRecord>> {
+  /** Tags behind `last` in lexical order, at most `limit`. */
+  async tagList(
+    place: Place,
+    page: { readonly last: string | undefined; readonly limit: number },
+    waiting: Waiting,
+  ): Promise<Listed<TagPage>> {
     await this.#check(place, undefined, waiting);
-    return this.#deps.listings.tags(place.upstream, place.of, waiting);
+    const { listing, cache } = await this.#deps.listings.tags(place.upstream, place.of, waiting);
+    return { listing: tagPage(listing.names, page), cache };
   }
 
   async referrers(place: Place, digest: Digest, waiting: Waiting): Promise<Listed<readonly Descriptor[]>> {

@@ -3,6 +3,7 @@ import type { Descriptor } from '../oci/manifest.ts';
 import { isDescriptor } from '../oci/manifest.ts';
 import { isMediaType, type MediaType } from '../oci/media-types.ts';
 import type { Tag } from '../oci/reference.ts';
+import { parseTagNames, type TagNames } from './listings/tag-names.ts';
 import type { RepositoryVisibility } from './ports.ts';
 
 /** What the store remembers of a tag. */
@@ -30,7 +31,7 @@ export interface BlobRecord {
 }
 
 export interface TagListRecord {
-  readonly tags: readonly string[];
+  readonly names: TagNames;
   readonly fetchedAtMs: number;
 }
 
@@ -80,9 +81,9 @@ export function parseBlobRecord(value: unknown): BlobRecord | undefined {
 
 export function parseTagListRecord(value: unknown): TagListRecord | undefined {
   if (!isObject(value)) return undefined;
-  const { tags, fetchedAtMs } = value;
-  if (!Array.isArray(tags) || !isCount(fetchedAtMs)) return undefined;
-  return { tags: tags.filter(isText), fetchedAtMs };
+  const { fetchedAtMs } = value;
+  const names = parseTagNames(value['names']);
+  return names === undefined || !isCount(fetchedAtMs) ? undefined : { names, fetchedAtMs };
 }
 
 export function parseReferrersRecord(value: unknown): ReferrersRecord | undefined {
@@ -101,10 +102,6 @@ export function parseVisibilityRecord(value: unknown): VisibilityRecord | undefi
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null;
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === 'string';
 }
 
 function isCount(value: unknown): value is number {

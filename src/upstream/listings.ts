@@ -1,7 +1,7 @@
 import type { UpstreamRequestKind, Waiting } from '../mirror/ports.ts';
 import { algorithmOf, type Digest, hexOf } from '../oci/digest.ts';
 import { OciError, UpstreamError } from '../oci/errors.ts';
-import { type Descriptor, isDescriptor } from '../oci/manifest.ts';
+import { type Descriptor, isDescriptor, maxManifestBytes } from '../oci/manifest.ts';
 import { ociIndex } from '../oci/media-types.ts';
 import { parseTag, type Repository } from '../oci/reference.ts';
 import type { Answer } from './exchange.ts';
@@ -12,19 +12,36 @@ import type { RegistryAnswer, Requests } from './requests.ts';
 
 /** ECR answers 405 to more than 1000. */
 const tagsPerPage = 1000;
-const maxPages = 1_000;
+const maxPages = 200;
+const maxTags = 200_000;
+/** Parsed in one turn of the event loop. */
+const maxPageBytes = 4 * 1024 * 1024;
 const maxListingBytes = 16 * 1024 * 1024;
 
-/** All tags, page by page. @throws OciError NAME_UNKNOWN or DENIED; UpstreamError. */
+/**
+ * All tags, page by page, each once: at most two hundred thousand.
+ * @throws OciError NAME_UNKNOWN or DENIED; UpstreamError also where the list is too long, or has no end.
+ */
 export async function listTags(
   requests: Requests,
   repository: Repository,
   options: Waiting,
 ): Promise<readonly string[]> {
   const url = requests.urlOf(repository, `tags/list?n=${tagsPerPage}`);
-  const pages = await pagesFrom(requests, { url, kind: 'tags', repository }, options);
-  if ('refusal' in pages) throw await requests.failureOf(pages.refusal, 'NAME_UNKNOWN');
-  return pages.documents.flatMap((page) => arrayIn(page, 'tags', url)).filter((tag) => typeof tag === 'string');
+  const tags = new Set<string>();
+  const refusal = await readPages(
+    requests,
+    { url, kind: 'tags', repository, maxBytes: maxListingBytes },
+    options,
+    (page) => {
+      const before = tags.size;
+      for (const tag of arrayIn(page, 'tags', url)) if (typeof tag === 'string') tags.add(tag);
+      if (tags.size > maxTags) throw new UpstreamError('misbehaving', `${url.host} lists more than ${maxTags} tags`);
+      return tags.size > before;
+    },
+  );
+  if (refusal) throw await requests.failureOf(refusal, 'NAME_UNKNOWN');
+  return [...tags];
 }
 
 /** Registries without the referrers API say so in these ways. */
@@ -42,11 +59,17 @@ export async function listReferrers(
   options: Waiting,
 ): Promise<readonly Descriptor[]> {
   const url = requests.urlOf(repository, `referrers/${digest}`);
-  const pages = await pagesFrom(requests, { url, kind: 'referrers', repository, accept: ociIndex }, options);
-  if (!('refusal' in pages))
-    return pages.documents.flatMap((page) => arrayIn(page, 'manifests', url)).filter(isDescriptor);
-  if (!withoutReferrersApi.has(pages.refusal.status)) throw await requests.failureOf(pages.refusal, 'MANIFEST_UNKNOWN');
-  pages.refusal.body.destroy();
+  const referrers: Descriptor[] = [];
+  // They are answered as one index, which no client takes if it is longer than a manifest may be.
+  const listing = { url, kind: 'referrers', repository, accept: ociIndex, maxBytes: maxManifestBytes } as const;
+  const refusal = await readPages(requests, listing, options, (page) => {
+    const found = arrayIn(page, 'manifests', url);
+    referrers.push(...found.filter(isDescriptor));
+    return found.length > 0;
+  });
+  if (!refusal) return referrers;
+  if (!withoutReferrersApi.has(refusal.status)) throw await requests.failureOf(refusal, 'MANIFEST_UNKNOWN');
+  refusal.body.destroy();
   return referrersByTag(requests, repository, digest, options);
 }
 
@@ -66,34 +89,41 @@ interface Listing {
   readonly kind: UpstreamRequestKind;
   readonly repository: Repository;
   readonly accept?: string;
+  /** Of all pages. */
+  readonly maxBytes: number;
 }
 
 /**
- * Follows `Link: …; rel="next"` within the registry itself, up to a thousand pages and 16 MiB in all.
- * @returns the documents, or the first answer if it is no success.
+ * Follows `Link: …; rel="next"` within the registry itself, in bounds of pages and bytes. Ends early where a page leads back to one that was
+ * read, or brings nothing new while more are to come.
+ * @param take gets each page as it comes; returns whether it brought something new.
+ * @returns the first answer if it is no success.
  */
-async function pagesFrom(
+async function readPages(
   requests: Requests,
-  { url, kind, repository, accept = 'application/json' }: Listing,
+  { url, kind, repository, accept = 'application/json', maxBytes }: Listing,
   options: Waiting,
-): Promise<{ readonly documents: readonly unknown[] } | { readonly refusal: RegistryAnswer }> {
-  const documents: unknown[] = [];
-  let bytesLeft = maxListingBytes;
-  let next: URL | undefined = url;
-  while (next !== undefined) {
+  take: (document: unknown) => boolean,
+): Promise<RegistryAnswer | undefined> {
+  const withoutEnd = () => new UpstreamError('misbehaving', `${url.host} lists without end`);
+  const read = new Set<string>();
+  let bytesLeft = maxBytes;
+  for (let next: URL | undefined = url; next !== undefined; ) {
+    if (read.size === maxPages || read.has(next.href)) throw withoutEnd();
+    read.add(next.href);
     const answer: RegistryAnswer = await requests.ask(
       { method: 'GET', url: next, kind, repository, headers: { accept } },
       options,
     );
-    if (answer.status !== 200 && documents.length === 0) return { refusal: answer };
+    if (answer.status !== 200 && read.size === 1) return answer;
     if (answer.status !== 200) throw await requests.failureOf(answer, 'NAME_UNKNOWN');
-    const bytes = await readAtMost(answer, bytesLeft, options);
+    const bytes = await readAtMost(answer, Math.min(bytesLeft, maxPageBytes), options);
     bytesLeft -= bytes.length;
-    documents.push(parsed(bytes));
+    const isNew = take(parsed(bytes));
     next = nextPage(answer, url);
-    if (documents.length === maxPages && next) throw new UpstreamError('misbehaving', `${url.host} lists without end`);
+    if (next && !isNew) throw withoutEnd();
   }
-  return { documents };
+  return undefined;
 }
 
 /** Where the next page is: only at the registry itself, as its credentials go along. */

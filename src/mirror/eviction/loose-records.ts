@@ -203,8 +203,8 @@ function isLoose({ kind }: RecordKey): boolean {
 }
 
 function isEmptyListing(value: object): boolean {
-  const listed = ('tags' in value && value.tags) || ('referrers' in value && value.referrers);
-  return Array.isArray(listed) && listed.length === 0;
+  if ('names' in value) return value.names === '';
+  return 'referrers' in value && Array.isArray(value.referrers) && value.referrers.length === 0;
 }
 
 function nameOf(key: RecordKey): string {

@@ -49,25 +49,61 @@ test('a listing that continues at another place is no answer, and nobody is aske
   expect(evil.connections()).toBe(0);
 });
 
-test('a listing without end is given up', async () => {
-  const registry = await serve((_, response) =>
-    sendJson(response, { tags: ['a'] }, 200, { link: '<?n=1>; rel="next"' }),
-  );
-
-  await expect(clientOf(registry.url).client.listTags(repository, patiently)).rejects.toMatchObject({
-    trouble: 'misbehaving',
+/** A registry whose pages go on without end; `tagsOf` says what is on the nth. */
+function endless(tagsOf: (page: number) => readonly string[], linkOf = (page: number) => `?n=1&last=${page}`) {
+  let page = 0;
+  return serve((_, response) => {
+    page += 1;
+    sendJson(response, { tags: tagsOf(page) }, 200, { link: `<${linkOf(page)}>; rel="next"` });
   });
-  expect(registry.seen).toHaveLength(1_000);
+}
+
+const namesOf = (page: number, count: number) => Array.from({ length: count }, (_, at) => `${page}-${at}`);
+
+test.each([
+  {
+    what: 'leads back to a page that was read',
+    registry: () =>
+      endless(
+        (page) => [`${page}`],
+        () => '?n=1',
+      ),
+    asked: 2,
+  },
+  { what: 'brings the same tags again', registry: () => endless(() => ['a']), asked: 2 },
+  { what: 'brings no tags, but a next page', registry: () => endless(() => []), asked: 1 },
+  { what: 'has more than 200 pages', registry: () => endless((page) => [`${page}`]), asked: 200 },
+  { what: 'has more than 200,000 tags', registry: () => endless((page) => namesOf(page, 50_000)), asked: 5 },
+  {
+    what: 'has a page of more than 4 MiB',
+    registry: () => endless(() => Array.from({ length: 43_000 }, (_, at) => `${at}-${'x'.repeat(100)}`)),
+    asked: 1,
+  },
+  {
+    what: 'has more than 16 MiB in all',
+    registry: () => endless((page) => Array.from({ length: 35_000 }, (_, at) => `${page}-${at}-${'x'.repeat(100)}`)),
+    asked: 5,
+  },
+])('a listing that $what is given up after $asked requests', async ({ registry, asked }) => {
+  const { url, seen } = await registry();
+
+  await expect(clientOf(url).client.listTags(repository, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+  expect(seen).toHaveLength(asked);
 });
 
-test('pages of more than 16 MiB in all are given up', async () => {
-  const tags = Array.from({ length: 50_000 }, () => 'x'.repeat(100));
-  const registry = await serve((_, response) => sendJson(response, { tags }, 200, { link: '<?n=1>; rel="next"' }));
+test('referrers of more than 4 MiB in all, which no client takes as one index, are given up', async () => {
+  const descriptor = { mediaType: 'application/vnd.oci.image.manifest.v1+json', digest: someDigest, size: 1 };
+  const manifests = Array.from({ length: 15_000 }, () => descriptor);
+  let page = 0;
+  const registry = await serve((_, response) => {
+    page += 1;
+    sendJson(response, { manifests }, 200, { link: `<?page=${page}>; rel="next"` });
+  });
 
-  await expect(clientOf(registry.url).client.listTags(repository, patiently)).rejects.toMatchObject({
+  await expect(clientOf(registry.url).client.listReferrers(repository, someDigest, patiently)).rejects.toMatchObject({
     trouble: 'misbehaving',
   });
-  expect(registry.seen).toHaveLength(4);
+  expect(registry.seen.length).toBeLessThanOrEqual(3);
 });
 
 test('a listing that fails on a later page fails', async () => {

@@ -1,0 +1,159 @@
+import { LRUCache } from 'lru-cache';
+import { UpstreamError } from '../../oci/errors.ts';
+import type { Background } from '../background.ts';
+import { type BriefWait, TooSlow } from '../brief-wait.ts';
+import { type FreshnessPolicies, freshnessOf, staleDecision, staleMsOf } from '../freshness.ts';
+import type { CacheStatus, Clock, Observer, RecordKey, RecordStore, Upstream, Waiting } from '../ports.ts';
+import { Remembered } from '../remembered.ts';
+import { SingleFlight } from '../single-flight.ts';
+
+export interface ListingsDeps {
+  readonly records: RecordStore;
+  readonly background: Background;
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly policies: FreshnessPolicies;
+  readonly briefWait: BriefWait;
+  /** How long a failed look upstream is not repeated. */
+  readonly retryFailedAfterMs: number;
+  /** What listings of one kind may take of the memory; those used least recently are read from the disk again. */
+  readonly memoryBytes: number;
+  /** How long an upstream has for all pages of one listing. */
+  readonly listWithinMs: number;
+}
+
+export interface Listed<Listing> {
+  readonly listing: Listing;
+  readonly cache: CacheStatus;
+}
+
+interface Kept {
+  readonly fetchedAtMs: number;
+}
+
+/** How listings of one kind are read back and measured. */
+export interface ListingKind<Listing extends Kept> {
+  readonly parse: (value: unknown) => Listing | undefined;
+  readonly bytesOf: (listing: Listing) => number;
+}
+
+interface Question<Listing extends Kept> {
+  readonly upstream: Upstream;
+  readonly key: RecordKey;
+  readonly ask: (waiting: Waiting) => Promise<Listing>;
+}
+
+const maxLifetimeMs = 5 * 60_000;
+
+/** Listings of one kind: asked upstream with a short lifetime, kept, and served stale while there is no answer. */
+export class CachedListings<Listing extends Kept> {
+  readonly #deps: ListingsDeps;
+  readonly #kind: ListingKind<Listing>;
+  readonly #memory: LRUCache<string, Listing>;
+  readonly #flights = new SingleFlight<Listed<Listing>>();
+  /** Questions to the upstream. Each goes on without its clients. */
+  readonly #asks = new SingleFlight<Listing>();
+  /** Why what is known was served stale a moment ago. */
+  readonly #stale: Remembered<CacheStatus>;
+
+  constructor(deps: ListingsDeps, kind: ListingKind<Listing>) {
+    this.#deps = deps;
+    this.#kind = kind;
+    this.#stale = new Remembered({ clock: deps.clock, max: 2_000 });
+    this.#memory = new LRUCache({
+      max: 2_000,
+      maxSize: deps.memoryBytes,
+      sizeCalculation: (listing) => kind.bytesOf(listing) + 512,
+    });
+  }
+
+  async list(question: Question<Listing>, waiting: Waiting): Promise<Listed<Listing>> {
+    const name = nameOf(question.key);
+    const known = await this.#known(question.key);
+    if (known && this.#isFresh(question.upstream, known)) return { listing: known, cache: { word: 'hit' } };
+    const stale = known && this.#stale.get(name);
+    if (stale) return { listing: known, cache: stale };
+    const { value, collapsed } = await this.#flights.run(
+      name,
+      (flight) => this.#look(question, known, flight),
+      waiting,
+    );
+    return collapsed && value.cache.word === 'miss'
+      ? { ...value, cache: { ...value.cache, word: 'collapsed' } }
+      : value;
+  }
+
+  #isFresh(upstream: Upstream, { fetchedAtMs }: Kept): boolean {
+    return freshnessOf(fetchedAtMs, this.#lifetimeMs(upstream), this.#deps.clock.now()) === 'fresh';
+  }
+
+  /** That of a tag, but short: somebody may have signed an image, or pushed a tag, since. */
+  #lifetimeMs({ label }: Upstream): number {
+    const { offline, tagMs } = this.#deps.policies.rulesOf(label);
+    return offline ? Infinity : Math.min(tagMs, maxLifetimeMs);
+  }
+
+  async #known(key: RecordKey): Promise<Listing | undefined> {
+    const name = nameOf(key);
+    const remembered = this.#memory.get(name);
+    if (remembered) return remembered;
+    const record = this.#kind.parse(await this.#deps.records.read(key));
+    // Somebody may have fetched it while we read.
+    const newer = this.#memory.get(name);
+    if (record && !newer) this.#memory.set(name, record);
+    return newer ?? record;
+  }
+
+  async #look(question: Question<Listing>, known: Listing | undefined, waiting: Waiting): Promise<Listed<Listing>> {
+    const { upstream, key } = question;
+    const name = nameOf(key);
+    const asked = this.#asks.run(name, (flight) => this.#ask(question, flight), waiting);
+    // Many pages may take longer than anybody waits: begun anew each time, they would never all come.
+    void this.#asks.goOn(name)?.catch(() => {}); // Whoever waits hears of it.
+    try {
+      const { value } = await (known ? this.#deps.briefWait.for(asked, upstream.label, waiting) : asked);
+      return { listing: value, cache: { word: known ? 'revalidated' : 'miss', upstreamStatus: 200, stored: true } };
+    } catch (cause) {
+      waiting.signal.throwIfAborted();
+      const stale = known && this.#staleFor(upstream, { name, known, cause });
+      if (stale) return stale;
+      if (!(cause instanceof TooSlow)) throw cause;
+      return { listing: (await asked).value, cache: { word: 'revalidated', upstreamStatus: 200, stored: true } };
+    }
+  }
+
+  async #ask({ key, ask }: Question<Listing>, { signal }: Waiting): Promise<Listing> {
+    const { records, background, listWithinMs } = this.#deps;
+    const deadline = AbortSignal.timeout(listWithinMs);
+    try {
+      const listing = await ask({ signal: AbortSignal.any([signal, deadline]) });
+      this.#memory.set(nameOf(key), listing);
+      this.#stale.forget(nameOf(key));
+      background.run('listing record', () => records.write(key, listing));
+      return listing;
+    } catch (cause) {
+      if (signal.aborted || !deadline.aborted) throw cause;
+      throw new UpstreamError('timeout', `${key.of.upstream} did not send all pages of a listing in time`, { cause });
+    }
+  }
+
+  #staleFor(
+    upstream: Upstream,
+    { name, known, cause }: { readonly name: string; readonly known: Listing; readonly cause: unknown },
+  ): Listed<Listing> | undefined {
+    const { clock, observer, policies, retryFailedAfterMs } = this.#deps;
+    const lifetimeMs = this.#lifetimeMs(upstream);
+    const staleMs = staleMsOf(known.fetchedAtMs, lifetimeMs, clock.now());
+    const decision = staleDecision(cause, staleMs, policies.rulesOf(upstream.label));
+    if (decision.word === 'fail') return undefined;
+    observer.servedStale({ upstream: upstream.label, reason: decision.reason });
+    const cache: CacheStatus = { word: 'stale', reason: decision.reason };
+    this.#stale.remember(name, cache, Math.min(retryFailedAfterMs, lifetimeMs));
+    return { listing: known, cache };
+  }
+}
+
+function nameOf(key: RecordKey): string {
+  const { upstream, repository } = key.of;
+  return `${key.kind} ${upstream}/${repository} ${'digest' in key ? key.digest : ''}`;
+}

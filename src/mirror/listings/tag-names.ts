@@ -1,0 +1,97 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { isTag } from '../../oci/reference.ts';
+
+declare const sortedNames: unique symbol;
+/**
+ * Tags in lexical order, each once, with a space between two: no tag has one. A single flat string is read from the disk, kept and searched
+ * without touching every name of a long list.
+ */
+export type TagNames = string & { readonly [sortedNames]: 'TagNames' };
+
+export interface TagPage {
+  readonly tags: readonly string[];
+  /** Whether more follow. */
+  readonly hasMore: boolean;
+}
+
+/** Names sorted in one turn of the event loop. */
+const namesPerTurn = 5_000;
+
+/** What is no tag is left out: no client could ask for it. Never holds the event loop for long. */
+export async function tagNamesOf(names: readonly string[]): Promise<TagNames> {
+  let runs: string[][] = [];
+  for (let from = 0; from < names.length; from += namesPerTurn) {
+    runs.push([...new Set(names.slice(from, from + namesPerTurn).filter(isTag))].sort());
+    await nextTurn();
+  }
+  while (runs.length > 1) {
+    const merged: string[][] = [];
+    for (let at = 0; at < runs.length; at += 2) merged.push(await mergedRun(runs[at] ?? [], runs[at + 1] ?? []));
+    runs = merged;
+  }
+  return asTagNames(await joined(runs[0] ?? []));
+}
+
+/** @returns undefined when the text cannot be one of {@link tagNamesOf}. */
+export function parseTagNames(text: unknown): TagNames | undefined {
+  return typeof text === 'string' ? asTagNames(text) : undefined;
+}
+
+/** The names behind `last`, at most `limit`. Looks at few others, however many there are. */
+export function tagPage(
+  names: TagNames,
+  { last, limit }: { readonly last: string | undefined; readonly limit: number },
+): TagPage {
+  const start = last === undefined ? 0 : startBehind(names, last);
+  let end = start - 1;
+  for (let count = 0; count < limit && end < names.length; count += 1) end = endOfName(names, end + 1);
+  const tags = end > start ? names.slice(start, end).split(' ') : [];
+  return { tags, hasMore: Math.max(end, start) < names.length };
+}
+
+/** Both in one, in order, each name once. */
+async function mergedRun(one: readonly string[], other: readonly string[]): Promise<string[]> {
+  const merged: string[] = [];
+  for (let a = 0, b = 0; a < one.length || b < other.length; ) {
+    const [left, right] = [one[a], other[b]];
+    const isLeft = right === undefined || (left !== undefined && left <= right);
+    const next = isLeft ? left : right;
+    if (isLeft) a += 1;
+    else b += 1;
+    if (next !== undefined && next !== merged.at(-1)) merged.push(next);
+    if ((a + b) % namesPerTurn === 0) await nextTurn();
+  }
+  return merged;
+}
+
+async function joined(names: readonly string[]): Promise<string> {
+  const pieces: string[] = [];
+  for (let from = 0; from < names.length; from += namesPerTurn) {
+    pieces.push(names.slice(from, from + namesPerTurn).join(' '));
+    await nextTurn();
+  }
+  return pieces.join(' ');
+}
+
+/** Where the first name greater than `last` begins, by halving. */
+function startBehind(names: string, last: string): number {
+  let [low, high] = [0, names.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const start = names.lastIndexOf(' ', middle - 1) + 1;
+    const end = endOfName(names, middle);
+    if (names.slice(start, end) > last) high = start;
+    else low = end + 1;
+  }
+  return Math.min(low, names.length);
+}
+
+function endOfName(names: string, from: number): number {
+  const space = names.indexOf(' ', from);
+  return space === -1 ? names.length : space;
+}
+
+function asTagNames(text: string): TagNames {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- made here only, of sorted names
+  return text as TagNames;
+}

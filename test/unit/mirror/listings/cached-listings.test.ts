@@ -1,0 +1,54 @@
+import { expect, test } from 'vitest';
+import { Background } from '../../../../src/mirror/background.ts';
+import { BriefWait } from '../../../../src/mirror/brief-wait.ts';
+import { createFreshnessPolicies } from '../../../../src/mirror/freshness.ts';
+import { Listings } from '../../../../src/mirror/listings.ts';
+import type { Upstream, Waiting } from '../../../../src/mirror/ports.ts';
+import { parseRepository } from '../../../../src/oci/reference.ts';
+import { defaultRules } from '../../../support/freshness-rules.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
+import { MemoryRecords } from '../../../support/memory-records.ts';
+import { upstreamNamed } from '../../../support/upstream-named.ts';
+import { RecordingObserver } from '../../upstream/recording-observer.ts';
+
+const waiting: Waiting = { signal: new AbortController().signal };
+const idOf = (name: string) => ({ upstream: 'docker.io', repository: parseRepository(name) });
+
+function started({ listTags, listWithinMs = 60_000 }: Pick<Upstream, 'listTags'> & { readonly listWithinMs?: number }) {
+  const [records, clock, observer] = [new MemoryRecords(), new ManualClock(), new RecordingObserver()];
+  const background = new Background({ observer });
+  const policies = createFreshnessPolicies(new Map(), defaultRules);
+  const briefWait = new BriefWait({ clock, waitMs: 2_500, slowForMs: 30_000 });
+  const upstream = { ...upstreamNamed('docker.io'), listTags };
+  const bounds = { memoryBytes: 10_000, listWithinMs, retryFailedAfterMs: 30_000 };
+  const listings = new Listings({ records, background, clock, observer, policies, briefWait, ...bounds });
+  return { records, background, list: (name: string) => listings.tags(upstream, idOf(name), waiting) };
+}
+
+test('listings in memory are bounded in bytes: those used least recently are read from the disk, and nobody is asked again', async () => {
+  const asked: string[] = [];
+  const names = Array.from({ length: 40 }, (_, at) => `${at}-${'x'.repeat(60)}`);
+  const { records, background, list } = started({
+    listTags: async (repository) => {
+      asked.push(repository);
+      return names;
+    },
+  });
+  for (const name of ['a', 'b', 'c', 'd', 'e']) await list(name);
+  await background.idle();
+  const { reads } = records;
+  expect((await list('e')).cache.word).toBe('hit');
+  expect(records.reads).toBe(reads);
+  expect((await list('a')).cache.word).toBe('hit');
+  expect(records.reads).toBe(reads + 1);
+  expect(asked).toEqual(['a', 'b', 'c', 'd', 'e']);
+});
+
+test('a listing whose pages do not all come in time is no answer, and nobody waits for it for ever', async () => {
+  const { list } = started({
+    listWithinMs: 1,
+    listTags: (_, { signal }) =>
+      new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true })),
+  });
+  await expect(list('a')).rejects.toMatchObject({ trouble: 'timeout' });
+});
