@@ -217,6 +217,7 @@ export class Blobs {
         return this.#asking(question, () => upstream.openBlob(of.repository, digest, { ...waiting, ...range }));
       },
       promisedSize: manifests.promisedSize(of, digest),
+      onWrong: () => upstream.failedVerification(digest),
       recordKept: (size, how) => this.#recordKept(question, size, how),
     });
     const started = await running.wait({ signal }).catch((cause: unknown) => leaveUnread(running.started, cause));

@@ -26,6 +26,11 @@ export function resultOf(cause: unknown): Exclude<DownloadResult, 'ok'> {
   return cause.trouble === 'misbehaving' ? 'short' : 'upstream_error';
 }
 
+/** Whether other bytes came than the digest names, or another number of them. Pure. */
+export function isWrong(result: DownloadResult): boolean {
+  return result === 'digest_mismatch' || result === 'short';
+}
+
 /** Whether what has arrived is left to the next attempt: not where it may be wrong, and not on a disk that fails. Pure. */
 export function isWorthGoingOn(result: DownloadResult): boolean {
   return result === 'upstream_error' || result === 'aborted';

@@ -2,6 +2,7 @@ import type { Digest } from '../oci/digest.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { abortable } from './concurrency/abortable-wait.ts';
 import { Download } from './download.ts';
+import { isWrong } from './download-end.ts';
 import { CommitOnce, type CommitTurn } from './downloads/commit-once.ts';
 import type { PaceRules } from './downloads/pace.ts';
 import { abandonedToEnd, placeLimits } from './downloads/places.ts';
@@ -48,6 +49,8 @@ export interface DownloadOrder {
   readonly openAt: (position: number, waiting: Waiting) => Promise<OpenedBlob>;
   /** The size by the descriptor that names the blob, where the upstream does not tell. */
   readonly promisedSize: number | undefined;
+  /** Called when what came is not what the digest names. Absent: nobody wants to know. */
+  readonly onWrong?: () => void;
   /** Records a blob that is visible now: by this download, or before it by one from another upstream. */
   readonly recordKept: (size: number, how: Kept) => Promise<void>;
 }
@@ -237,6 +240,7 @@ export class Downloads {
     observer.downloadStarted({ upstream });
     void download.ended.then((end) => {
       this.#active.delete(download);
+      if (isWrong(end.result)) order.onWrong?.();
       turn.leave();
       parts.reservation.release();
       // What came without telling its size may have overrun the bound.

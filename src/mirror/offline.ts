@@ -33,5 +33,6 @@ function silentUpstream({ name, label, maxConnections }: Upstream): Upstream {
     listTags: refuse,
     listReferrers: refuse,
     askVisibility: refuse,
+    failedVerification: () => {},
   };
 }

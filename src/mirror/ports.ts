@@ -105,6 +105,11 @@ export interface Upstream {
     reference: Reference | undefined,
     options: Waiting,
   ): Promise<RepositoryVisibility>;
+  /**
+   * Told when what came for a digest is not what that names: of the addresses an upstream has, another one than sent it is asked for it
+   * from then on.
+   */
+  failedVerification(digest: Digest): void;
 }
 
 export type RepositoryVisibility = 'public' | 'hidden';

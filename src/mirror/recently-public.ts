@@ -49,5 +49,6 @@ function guardedUpstream(upstream: Upstream, access: Pick<Access, 'checkBeforeAs
     listReferrers: (repository, digest, waiting) =>
       once(repository, { reference: digest, waiting }, () => upstream.listReferrers(repository, digest, waiting)),
     askVisibility: (repository, reference, waiting) => upstream.askVisibility(repository, reference, waiting),
+    failedVerification: (digest) => upstream.failedVerification(digest),
   };
 }

@@ -3,6 +3,7 @@ import { OciError, UpstreamError } from '../oci/errors.ts';
 import type { SatisfiableRange } from '../oci/range.ts';
 import { abortable } from './concurrency/abortable-wait.ts';
 import type { Download } from './download.ts';
+import { isWrong, resultOf } from './download-end.ts';
 import { DigestMismatch, heldBackBytes } from './held-back.ts';
 import type { ByteSource, CacheStatus, OpenedBlob, RepositoryId, StoredBlob, Upstream, Waiting } from './ports.ts';
 import { type ResumeRules, resumedPieces } from './resumed-pieces.ts';
@@ -85,8 +86,28 @@ export function relayedAnswer(
   const openAt = (start: number) => upstream.openBlob(of.repository, digest, { signal, range: { start } });
   const pieces = resumedPieces({ ...resume, from: 0, first: opened, openAt, size, signal });
   const empty = digestOf(new Uint8Array(), digest.startsWith('sha512') ? 'sha512' : 'sha256');
-  if (size === 0 && digest !== empty) throw new DigestMismatch(digest, empty);
-  return { digest, size, source: closing(opened, verifiedSource({ digest, pieces })), isSequential: true, ...told };
+  const onWrong = () => upstream.failedVerification(digest);
+  if (size === 0 && digest !== empty) {
+    onWrong();
+    throw new DigestMismatch(digest, empty);
+  }
+  const source = closing(opened, tellingOfWrong(verifiedSource({ digest, pieces }), onWrong));
+  return { digest, size, source, isSequential: true, ...told };
+}
+
+/** Tells when other bytes come than the digest names, or another number of them. */
+function tellingOfWrong(source: ByteSource, onWrong: () => void): ByteSource {
+  return {
+    read: async (into, position) => {
+      try {
+        return await source.read(into, position);
+      } catch (cause) {
+        if (isWrong(resultOf(cause))) onWrong();
+        throw cause;
+      }
+    },
+    [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
+  };
 }
 
 /** Of what nobody has begun to read nothing else closes the answer that is behind it: a 304 needs none of it. */

@@ -17,7 +17,7 @@ import type { Repository } from '../oci/reference.ts';
 const maxGuestHosts = 64;
 
 /** The verbs of an upstream at one address: the registry itself, or one of its mirrors. */
-export type Endpoint = Omit<Upstream, 'name' | 'label' | 'maxConnections' | 'askVisibility'>;
+export type Endpoint = Omit<Upstream, 'name' | 'label' | 'maxConnections' | 'askVisibility' | 'failedVerification'>;
 
 /** The registry itself, or a mirror: behind a mirror there is another endpoint to ask. */
 export type EndpointRole = 'registry' | 'mirror';

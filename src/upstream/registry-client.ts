@@ -81,6 +81,7 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   const breaker = breakerOf(registryDeps, 'registry');
   const [retry, retryMirror] = [createRetry('registry', pauses), createRetry('mirror', pauses)];
   const endpoints = createEndpoints({
+    clock,
     mirrors: mirrorDeps.map((mirror) => ({
       endpoint: withCircuitBreaker(
         guarded(guarded(createEndpoint(mirror), retryMirror), createFailingResources({ clock })),

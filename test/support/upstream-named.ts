@@ -16,5 +16,6 @@ export function upstreamNamed(name: string, label = name): Upstream {
     listTags: refuse,
     listReferrers: refuse,
     askVisibility: refuse,
+    failedVerification: () => {},
   };
 }
