@@ -31,6 +31,14 @@ export interface Origins {
   readonly named: readonly URL[];
 }
 
+/** How names are looked up. */
+export interface HostLookups {
+  /** Of hosts that the operator wrote down. */
+  readonly lookup: Lookup;
+  /** Of those that the upstream, or a client by way of a pattern, named. */
+  readonly lookupElsewhere: Lookup;
+}
+
 /**
  * Decides for every host and port how it is reached. No agent is shared between upstreams, so that TLS sessions, client certificates
  * and trust never cross over (CVE-2026-58040, CVE-2026-56850).
@@ -46,11 +54,11 @@ export interface Origins {
 export function createConnections(
   settings: UpstreamSettings,
   { own, exact, named }: Origins,
-  lookup: Lookup,
+  { lookup, lookupElsewhere }: HostLookups,
 ): Connections {
   const { realmHosts, redirectHosts } = settings;
   const isPrivate = createPrivateAddressCheck();
-  const lookups = { any: forSockets(lookup), checked: forSockets(publicLookup(lookup, isPrivate)) };
+  const lookups = { any: forSockets(lookup), checked: forSockets(publicLookup(lookupElsewhere, isPrivate)) };
   const agents = new Agents(settings, lookups);
   const proxyOf = createProxyChoice(settings.proxy);
   const isOwn = hostMatcher([...own.map(hostAndPort), ...realmHosts]);

@@ -12,6 +12,7 @@ import { createPing } from './ping.ts';
 import { type EndpointProbe, probeEndpoint } from './probe.ts';
 import { createRetry, type Pauses, realPauses } from './retry.ts';
 import type { UpstreamSettings } from './settings.ts';
+import { createLimitedLookup } from './limited-lookup.ts';
 import { createSharedLookup, type Lookup } from './shared-lookup.ts';
 import { askVisibility } from './visibility.ts';
 
@@ -29,6 +30,8 @@ export interface RegistryClientDeps {
   readonly pauses?: Pauses;
   /** Shared with other upstreams; absent: its own. */
   readonly lookup?: Lookup;
+  /** Of hosts that the operator did not write down; by default one at a time. */
+  readonly lookupElsewhere?: Lookup;
 }
 
 /** One registry the mirror pulls from, with its sockets. */
@@ -50,6 +53,8 @@ export interface RegistryClient extends Upstream {
 export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   const { name, label, settings, clock, observer, memory, pauses = realPauses } = deps;
   const { lookup = createSharedLookup({ clock }) } = deps;
+  const { lookupElsewhere = createLimitedLookup(lookup) } = deps;
+  const lookups = { lookup, lookupElsewhere };
   const url = new URL(settings.url ?? `https://${name}`);
   const mirrors = (settings.mirrors ?? []).map((mirror) => ({ ...mirror, url: new URL(mirror.url) }));
   // A name that a pattern admitted was chosen by a client: it may not lead to private addresses.
@@ -61,15 +66,15 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
     exact: [...exact, ...mirrorUrls],
     named: [...named, ...mirrorUrls],
   };
-  const connections = createConnections(settings, origins, lookup);
-  const strangers = createConnections(withoutCertificate(settings), origins, lookup);
+  const connections = createConnections(settings, origins, lookups);
+  const strangers = createConnections(withoutCertificate(settings), origins, lookups);
   const cloudAgents = createCloudAgents(settings);
   const common = { name, label, connections, cloudAgents, settings, clock, observer, memory };
   const { credentials, repositoryPrefix } = settings;
   const registryDeps: EndpointDeps = { ...common, url, credentials, repositoryPrefix, forwardNs: false };
   const mirrorDeps = mirrors.map((mirror) => ({ ...common, ...mirror, repositoryPrefix: undefined }));
   // What holds all connections for pulls must not keep the registry from saying that it is there.
-  const pings = createConnections({ ...settings, maxConnections: 1 }, origins, lookup);
+  const pings = createConnections({ ...settings, maxConnections: 1 }, origins, lookups);
   const closing = new AbortController();
   const breakerOf = (endpoint: EndpointDeps, role: EndpointRole) =>
     createCircuitBreaker({

@@ -5,6 +5,7 @@ import { bySpecificity, isPattern, namePatternMatcher } from './name-pattern.ts'
 import { createRegistryClient, type RegistryClient } from './registry-client.ts';
 import type { Pauses } from './retry.ts';
 import type { UpstreamSettings } from './settings.ts';
+import { createLimitedLookup } from './limited-lookup.ts';
 import { createSharedLookup, type Lookup } from './shared-lookup.ts';
 
 export interface UpstreamDirectoryDeps {
@@ -39,7 +40,7 @@ export interface OpenUpstreamDirectory extends UpstreamDirectory {
 export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstreamDirectory {
   const { lookup = createSharedLookup({ clock: deps.clock }) } = deps;
   const exact = exactClients({ ...deps, lookup });
-  const patterns = patternEntries(deps.entries);
+  const patterns = patternEntries(deps.entries, lookup);
   const matched = new LRUCache<string, RegistryClient>({
     max: deps.maxMatchedNames ?? 256,
     dispose: (client) =>
@@ -51,9 +52,9 @@ export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstre
     if (known) return known;
     const entry = patterns.find(({ matches }) => matches(name));
     if (!entry) return undefined;
-    const { label, settings } = entry;
+    const { label, settings, lookupElsewhere } = entry;
     const memory = deps.memoryFor?.(label);
-    const client = createRegistryClient({ ...deps, lookup, name, label, settings, memory });
+    const client = createRegistryClient({ ...deps, lookup, lookupElsewhere, name, label, settings, memory });
     matched.set(name, client);
     return client;
   };
@@ -81,9 +82,15 @@ function exactClients(deps: UpstreamDirectoryDeps): ReadonlyMap<string, Registry
   return new Map([...aliases, ...named.map(({ client }) => [client.name.toLowerCase(), client] as const)]);
 }
 
-function patternEntries(entries: ReadonlyMap<string, UpstreamSettings>) {
+/** All names that one pattern admits share the lookups of it: clients choose them. */
+function patternEntries(entries: ReadonlyMap<string, UpstreamSettings>, lookup: Lookup) {
   return [...entries]
     .filter(([key]) => isPattern(key))
     .toSorted(([one], [other]) => bySpecificity(one, other))
-    .map(([label, settings]) => ({ label, settings, matches: namePatternMatcher(label.toLowerCase()) }));
+    .map(([label, settings]) => ({
+      label,
+      settings,
+      matches: namePatternMatcher(label.toLowerCase()),
+      lookupElsewhere: createLimitedLookup(lookup),
+    }));
 }

@@ -5,6 +5,7 @@ import type { Lookup } from '../../../src/upstream/shared-lookup.ts';
 import { createUpstreamDirectory } from '../../../src/upstream/upstream-directory.ts';
 import { startFakeRegistry } from '../../support/fake-registry.ts';
 import { image } from '../../support/images.ts';
+import { gate } from '../../support/gate.ts';
 import { hostName } from '../../support/host-name.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { thisTest } from '../../support/owner.ts';
@@ -98,6 +99,23 @@ test('the names of all upstreams are resolved in the same place, be they configu
     await expect(asked).rejects.toMatchObject({ trouble: 'dns' });
   }
   expect(names).toEqual(['ghcr.io', 'eu.gcr.io']);
+});
+
+test('an upstream that leads to ever more hosts whose lookup hangs takes one lookup, and leaves the others to the rest', async () => {
+  const hanging = gate();
+  const names: string[] = [];
+  const lookup: Lookup = async (hostname) => {
+    names.push(hostname);
+    if (hostname !== 'ghcr.io') await hanging.opened;
+    throw Object.assign(new Error('no such name'), { code: 'ENOTFOUND' });
+  };
+  const directory = directoryOf({ 'ghcr.io': {}, '*.evil.test': {} }, { lookup });
+  const ask = (name: string) => directory.find(hostName(name))?.listTags(parseRepository('a'), patiently);
+  const held = ['a.evil.test', 'b.evil.test', 'c.evil.test'].map(ask);
+  await expect(ask('ghcr.io')).rejects.toMatchObject({ trouble: 'dns' });
+  expect(names.filter((name) => name !== 'ghcr.io')).toEqual(['a.evil.test']);
+  hanging.open();
+  for (const one of held) await expect(one).rejects.toMatchObject({ trouble: 'dns' });
 });
 
 test('behind a proxy, where no address is seen, any host is none: only those that are listed', async () => {
