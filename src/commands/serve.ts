@@ -5,6 +5,7 @@ import type { Config } from '../config/schema.ts';
 import { warningsOf } from '../config/warnings.ts';
 import { drain } from '../drain.ts';
 import { type Part, StartFailure, startInOrder, type StopAll } from '../lifecycle.ts';
+import { abortable } from '../mirror/concurrency/abortable-wait.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
 import { createLog, type Log } from '../telemetry/log.ts';
 import { Reloading } from './reloading.ts';
@@ -33,7 +34,8 @@ export interface ServeOptions {
  */
 export async function serve(options: ServeOptions): Promise<void> {
   const { file, env } = options;
-  const config = await loadConfig({ file, env });
+  const config = await unlessStopped(loadConfig({ file, env }), options.stop);
+  if (!config) return;
   const log = createLog({ level: config.log.level });
   options.onUncaughtException((cause) => {
     log.logger.fatal({ err: cause }, 'uncaught exception');
@@ -68,7 +70,17 @@ async function serveWith(config: Config, log: Log, options: ServeOptions): Promi
   log.logger.info('stopped');
 }
 
-/** @returns undefined when it was asked to stop before it had started. */
+/** @returns undefined when it was asked to stop before. */
+async function unlessStopped<Value>(work: Promise<Value>, stop: AbortSignal): Promise<Value | undefined> {
+  try {
+    return await abortable(work, stop);
+  } catch (error) {
+    if (stop.aborted && error === stop.reason) return undefined;
+    throw error;
+  }
+}
+
+/** Likewise; parts that had started are stopped again. */
 async function startUnlessStopped(parts: readonly Part[], signal: AbortSignal): Promise<StopAll | undefined> {
   try {
     return await startInOrder(parts, { signal });
