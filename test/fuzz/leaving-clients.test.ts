@@ -31,7 +31,10 @@ let app: RunningApp;
 
 beforeAll(async () => {
   const open = await startFakeRegistry({ owner });
-  const closed = await startFakeRegistry({ owner, auth: { kind: 'bearer', ...account } });
+  const closed = await startFakeRegistry({
+    owner,
+    auth: { kind: 'bearer', ...account, privateRepositories: ['team/secret'] },
+  });
   upstreams = [open, closed];
   for (const { content } of upstreams) {
     for (const held of images) content.add(tagged, '1', held, [referrerOf(held.manifest)]);
