@@ -14,12 +14,19 @@ const end = '~';
 export class RowRemover {
   readonly #content: StatementSync;
   readonly #links: StatementSync;
+  readonly #manyLinks: StatementSync;
+  readonly #someLinks: StatementSync;
   readonly #tags: StatementSync;
   readonly #sweeps: readonly { readonly boundary: StatementSync; readonly remove: StatementSync }[];
 
   constructor({ database }: { database: DatabaseSync }) {
     this.#content = database.prepare('DELETE FROM content WHERE digest = ?');
     this.#links = database.prepare('DELETE FROM links WHERE digest = ? RETURNING repository, kind');
+    this.#manyLinks = database.prepare(`SELECT 1 FROM links WHERE digest = ? LIMIT 1 OFFSET ${rowsAtOnce}`);
+    this.#someLinks = database.prepare(`
+      DELETE FROM links WHERE (digest, kind, repository) IN (
+        SELECT digest, kind, repository FROM links WHERE digest = ? LIMIT ${rowsAtOnce}
+      ) RETURNING repository, kind`);
     this.#tags = database.prepare('DELETE FROM tags WHERE digest = ? RETURNING repository, tag');
     this.#sweeps = [
       { table: 'content', key: 'digest' },
@@ -33,6 +40,14 @@ export class RowRemover {
         `DELETE FROM ${table} WHERE ${key} > ? AND ${key} <= ? AND seen < ? RETURNING '${table}' AS source, digest`,
       ),
     }));
+  }
+
+  /**
+   * Its links, as long as there are many: a base layer may have thousands.
+   * @returns with each step the records that they spoke of. What is left is for `remove`.
+   */
+  *removeManyLinks(digest: Digest): Iterable<readonly RecordKey[]> {
+    while (this.#manyLinks.get(digest)) yield this.#someLinks.all(digest).map((row) => linkKey(row, digest));
   }
 
   /** All of one digest, but not yet what it named. @returns the records that its links and tags spoke of. */

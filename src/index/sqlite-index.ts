@@ -231,12 +231,16 @@ export class SqliteIndex implements Index, LosableIndex {
     });
   }
 
-  /** At once: what is noted of the digest afterwards stays. */
+  /** Its many links in steps, then the rest at once: content that is noted afterwards stays. */
   async forget(digest: Digest): Promise<readonly RecordKey[]> {
-    const stored = await this.#ask(({ database, remover }) => {
-      let removed: readonly RecordKey[] = [];
+    const stored = await this.#ask(async ({ database, remover }) => {
+      const removed: RecordKey[] = [];
+      for (const links of remover.removeManyLinks(digest)) {
+        removed.push(...links);
+        await nextTurn();
+      }
       inTransaction(database, () => {
-        removed = remover.remove(digest).filter((key) => key.kind !== 'tag' || !this.#pending.hasTag(key));
+        removed.push(...remover.remove(digest).filter((key) => key.kind !== 'tag' || !this.#pending.hasTag(key)));
       });
       return [...this.#pending.forget(digest), ...removed];
     });

@@ -52,6 +52,8 @@ interface Shortage {
 
 /** A blob and the record of its link. */
 const filesOfBlob = 2;
+/** Records of one victim that are removed at the same time: a base layer may have thousands. */
+const removedTogether = 16;
 const pageSize = 32;
 /** Records that go in one step, so that others get their turn. */
 const recordsPerStep = 64;
@@ -254,7 +256,9 @@ export class Space {
     const keys = await index.forget(digest);
     onEvicted(digest, keys);
     try {
-      for (const key of keys) await records.remove(key);
+      for (let from = 0; from < keys.length; from += removedTogether) {
+        await Promise.all(keys.slice(from, from + removedTogether).map((key) => records.remove(key)));
+      }
       await store.remove(digest);
       // Once more: a pull meanwhile may have read of the records what was there yet.
       onEvicted(digest, keys);

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { copyFile, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -191,6 +192,31 @@ test('what is kept follows another storage.keep at the next start, and the index
   const { index: again } = await startIndex(directory, { keep: ['docker.io/**'] });
   expect(await again.evictable(everything)).toEqual([]);
   expect(await again.totals()).toMatchObject({ keptBytes: 4096 });
+});
+
+test('content that thousands of repositories are linked to is forgotten without holding anybody up', async () => {
+  const { index } = await startCompleteIndex(await temporaryDirectory());
+  index.noteContent({ digest: layer, size: 1, isManifest: false, names: [], usedAtMs: 1 });
+  for (let number = 0; number < 5_000; number += 1) {
+    const repository = parseRepository(`team/app-${number}`);
+    index.noteLink({
+      of: { upstream: 'docker.io', repository },
+      kind: 'blob',
+      digest: layer,
+      mediaType: undefined,
+      size: 1,
+    });
+  }
+  expect(await index.totals()).toMatchObject({ records: 5_000 });
+  let keys: readonly unknown[] = [];
+  const longestMs = await longestTurnMs(async () => {
+    await nextTurn();
+    keys = await index.forget(layer);
+    await nextTurn();
+  });
+  expect(keys).toHaveLength(5_000);
+  expect(await index.totals()).toMatchObject({ records: 0, blobs: 0 });
+  expect(longestMs).toBeLessThan(10);
 });
 
 describe('notes', () => {
