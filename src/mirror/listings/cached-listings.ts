@@ -5,6 +5,7 @@ import { type BriefWait, TooSlow } from '../brief-wait.ts';
 import { type FreshnessPolicies, freshnessOf, staleDecision, staleMsOf } from '../freshness.ts';
 import type { CacheStatus, Clock, Observer, RecordKey, RecordStore, Upstream, Waiting } from '../ports.ts';
 import { Remembered } from '../remembered.ts';
+import { TurnsByKey } from '../concurrency/turns-by-key.ts';
 import { SingleFlight } from '../single-flight.ts';
 
 export interface ListingsDeps {
@@ -44,6 +45,8 @@ interface Question<Listing extends Kept> {
 }
 
 const maxLifetimeMs = 5 * 60_000;
+/** Each goes on without its clients, and may hold as much as the longest listing: a client must not begin any number of them. */
+const turnsOfUpstream = { perKey: 8, maxWaiting: 256 };
 
 /** Listings of one kind: asked upstream with a short lifetime, kept, and served stale while there is no answer. */
 export class CachedListings<Listing extends Kept> {
@@ -53,6 +56,7 @@ export class CachedListings<Listing extends Kept> {
   readonly #flights = new SingleFlight<Listed<Listing>>();
   /** Questions to the upstream. Each goes on without its clients. */
   readonly #asks = new SingleFlight<Listing>();
+  readonly #turns = new TurnsByKey(turnsOfUpstream);
   /** Why what is known was served stale a moment ago. */
   readonly #stale: Remembered<CacheStatus>;
 
@@ -122,11 +126,12 @@ export class CachedListings<Listing extends Kept> {
     }
   }
 
-  async #ask({ key, ask }: Question<Listing>, { signal }: Waiting): Promise<Listing> {
+  async #ask({ upstream, key, ask }: Question<Listing>, { signal }: Waiting): Promise<Listing> {
     const { records, background, listWithinMs } = this.#deps;
     const deadline = AbortSignal.timeout(listWithinMs);
     try {
-      const listing = await ask({ signal: AbortSignal.any([signal, deadline]) });
+      const waiting = { signal: AbortSignal.any([signal, deadline]) };
+      const listing = await this.#turns.run(upstream.label, () => ask(waiting), waiting);
       this.#memory.set(nameOf(key), listing);
       this.#stale.forget(nameOf(key));
       background.run('listing record', () => records.write(key, listing));

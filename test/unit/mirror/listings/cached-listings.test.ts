@@ -5,6 +5,7 @@ import { createFreshnessPolicies } from '../../../../src/mirror/freshness.ts';
 import { Listings } from '../../../../src/mirror/listings.ts';
 import type { Upstream, Waiting } from '../../../../src/mirror/ports.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
+import { gate } from '../../../support/gate.ts';
 import { defaultRules } from '../../../support/freshness-rules.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 import { MemoryRecords } from '../../../support/memory-records.ts';
@@ -22,7 +23,11 @@ function started({ listTags, listWithinMs = 60_000 }: Pick<Upstream, 'listTags'>
   const upstream = { ...upstreamNamed('docker.io'), listTags };
   const bounds = { memoryBytes: 10_000, listWithinMs, retryFailedAfterMs: 30_000 };
   const listings = new Listings({ records, background, clock, observer, policies, briefWait, ...bounds });
-  return { records, background, list: (name: string) => listings.tags(upstream, idOf(name), waiting) };
+  return {
+    records,
+    background,
+    list: (name: string, client: Waiting = waiting) => listings.tags(upstream, idOf(name), client),
+  };
 }
 
 test('listings in memory are bounded in bytes: those used least recently are read from the disk, and nobody is asked again', async () => {
@@ -51,4 +56,24 @@ test('a listing whose pages do not all come in time is no answer, and nobody wai
       new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true })),
   });
   await expect(list('a')).rejects.toMatchObject({ trouble: 'timeout' });
+});
+
+test('clients that name many repositories and leave begin no more than a few listings of one upstream', async () => {
+  const door = gate();
+  const asked: string[] = [];
+  const { list } = started({
+    listTags: async (repository) => {
+      asked.push(repository);
+      await door.opened;
+      return ['1'];
+    },
+  });
+  const leaving = new AbortController();
+  const clients = Array.from({ length: 300 }, (_, at) => list(`app-${at}`, leaving));
+  const outcomes = Promise.allSettled(clients);
+  await expect(clients.at(-1)).rejects.toMatchObject({ trouble: 'busy' });
+  leaving.abort(new Error('gone'));
+  await outcomes;
+  expect(asked).toHaveLength(8);
+  door.open();
 });
