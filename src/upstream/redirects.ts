@@ -38,10 +38,15 @@ function nextHop({ url, headers }: Answer): URL {
   const location = headerOf(headers, 'location');
   const next = location === undefined ? null : URL.parse(location, url);
   if (next === null) throw new UpstreamError('misbehaving', `${url.host} redirects to nowhere`);
+  // RFC 1035 §2.3.4. What is longer is no host, and would fill errors and logs.
+  if (next.hostname.length > 253) throw new UpstreamError('misbehaving', `${url.host} redirects to nowhere`);
   const isWeb = next.protocol === 'https:' || next.protocol === 'http:';
   const isDowngrade = url.protocol === 'https:' && next.protocol === 'http:';
   if (!isWeb || isDowngrade)
-    throw new UpstreamError('misbehaving', `${url.host} redirects to ${next.protocol} from ${url.protocol}`);
+    throw new UpstreamError(
+      'misbehaving',
+      `${url.host} redirects to ${next.protocol.slice(0, 20)} from ${url.protocol}`,
+    );
   if (next.username !== '' || next.password !== '') {
     throw new UpstreamError('misbehaving', `${url.host} redirects to a URL with credentials in it`);
   }

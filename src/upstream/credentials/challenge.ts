@@ -73,5 +73,7 @@ export function demandOf(challenges: readonly Challenge[]): Demand | undefined {
 
 function webUrl(text: string | undefined): URL | undefined {
   const url = text === undefined ? null : URL.parse(text);
-  return url && (url.protocol === 'https:' || url.protocol === 'http:') ? url : undefined;
+  // RFC 1035 §2.3.4: what is longer is no host.
+  if (!url || url.hostname.length > 253) return undefined;
+  return url.protocol === 'https:' || url.protocol === 'http:' ? url : undefined;
 }

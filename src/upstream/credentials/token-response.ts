@@ -10,6 +10,8 @@ export interface Token {
 /** distribution spec, "Token Authentication": a missing `expires_in` means 60 s, and clients never believe in less. */
 const shortestLifeSeconds = 60;
 const toleratedSkewMs = 60_000;
+/** No server takes a header that is longer, and thousands of tokens are remembered. */
+const maxTokenLength = 16 * 1024;
 
 /**
  * Reads what a token endpoint sent.
@@ -19,7 +21,7 @@ const toleratedSkewMs = 60_000;
 export function parseTokenResponse(bytes: Uint8Array, { host, nowMs }: { host: string; nowMs: number }): Token {
   const body = parseObject(bytes);
   const token = [body?.['token'], body?.['access_token']].find((one) => typeof one === 'string' && one !== '');
-  if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token)) {
+  if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token) || token.length > maxTokenLength) {
     throw new UpstreamError('misbehaving', `${host} answered without a token`);
   }
   const { expires_in: expiresIn, issued_at: issuedAt } = body ?? {};

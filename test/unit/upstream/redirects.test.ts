@@ -226,3 +226,13 @@ test('the observer is told of every hop', async () => {
 function sendManifest(response: ServerResponse): void {
   response.writeHead(200, { 'content-type': ociManifest }).end('{"schemaVersion":2}');
 }
+
+test('a redirect to a host longer than any is one to nowhere, and its name is not repeated', async () => {
+  const registry = await serve(
+    (_, response) => void response.writeHead(307, { location: `https://${'a.'.repeat(5_000)}test/` }).end(),
+  );
+  const failure: unknown = await clientOf(registry.url)
+    .client.getManifest(repository, latest, patiently)
+    .catch((cause: unknown) => cause);
+  expect(failure).toMatchObject({ trouble: 'misbehaving', message: `${registry.host} redirects to nowhere` });
+});

@@ -55,3 +55,10 @@ describe('a token is renewed a tenth of its life, at least 10 s, early', () => {
     expect(parse({ token: 't', ...body }).renewAtMs - nowMs).toBeCloseTo(renewedAfterSeconds * 1_000, 0);
   });
 });
+
+test('a token that no server would take as a header is none', () => {
+  const sent = (length: number) => Buffer.from(JSON.stringify({ token: 't'.repeat(length) }));
+  const options = { host: 'auth.test', nowMs: 0 };
+  expect(parseTokenResponse(sent(16 * 1024), options).header).toHaveLength('Bearer '.length + 16 * 1024);
+  expect(() => parseTokenResponse(sent(16 * 1024 + 1), options)).toThrow('answered without a token');
+});

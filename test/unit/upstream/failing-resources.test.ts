@@ -1,0 +1,71 @@
+import { expect, test } from 'vitest';
+import { UpstreamError } from '../../../src/oci/errors.ts';
+import { parseRepository } from '../../../src/oci/reference.ts';
+import { createFailingResources } from '../../../src/upstream/failing-resources.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+import { patiently } from './start-client.ts';
+
+const repository = parseRepository('team/app');
+
+function start() {
+  const clock = new ManualClock();
+  const guard = createFailingResources({ clock });
+  let asked = 0;
+  const fails = async (): Promise<never> => {
+    asked += 1;
+    throw new UpstreamError('unavailable', 'no', { upstreamStatus: 500 });
+  };
+  const ask = (resource: string) =>
+    guard({ ...patiently, repository, resource }, fails).catch((cause: unknown) => cause);
+  return { clock, guard, ask, asked: () => asked };
+}
+
+test('what failed twice in a row is not asked for again for 5 s, then for twice as long, up to a minute', async () => {
+  const { clock, ask, asked } = start();
+  await ask('tags');
+  await ask('tags');
+  for (const seconds of [5, 10, 20, 40, 60, 60]) {
+    const before = asked();
+    expect(await ask('tags')).toMatchObject({
+      trouble: 'unavailable',
+      upstreamStatus: 500,
+      retryAfterSeconds: seconds,
+    });
+    clock.advance(seconds * 1_000 - 1);
+    await ask('tags');
+    expect(asked()).toBe(before);
+    clock.advance(1);
+    await ask('tags');
+    expect(asked()).toBe(before + 1);
+  }
+});
+
+test('another resource of the repository is asked for meanwhile, and a success forgets', async () => {
+  const { clock, guard, ask, asked } = start();
+  for (const resource of ['a', 'a', 'b', 'b']) await ask(resource);
+  expect(asked()).toBe(4);
+  clock.advance(5_000);
+  expect(await guard({ ...patiently, repository, resource: 'a' }, async () => 'yes')).toBe('yes');
+  await ask('a');
+  expect(asked()).toBe(5);
+  await ask('a');
+  expect(asked()).toBe(6);
+});
+
+test('the rest of what has begun is asked for all the same', async () => {
+  const { guard, ask } = start();
+  await ask('blob');
+  await ask('blob');
+  const question = { ...patiently, repository, resource: 'blob', isResumed: true };
+  expect(await guard(question, async () => 'the rest')).toBe('the rest');
+});
+
+test('at most 10,000 are remembered, the last', async () => {
+  const { ask, asked } = start();
+  for (const nth of Array.from({ length: 10_001 }).keys()) for (const _ of [1, 2]) await ask(String(nth));
+  const before = asked();
+  await ask('10000');
+  expect(asked()).toBe(before);
+  await ask('0');
+  expect(asked()).toBe(before + 1);
+});
