@@ -27,7 +27,7 @@ test('two hundred clients that stand still in a large blob cost their buffers, n
     reader.pause();
   }
   expect((await ask(mirror, path)).body.equals(blob.bytes)).toBe(true);
-  // 32 MiB of budget, and 128 KiB for each reader beyond it; the rest is what the process needs for two hundred connections.
+  // 32 MiB of budget, and 16 KiB for each reader beyond it; the rest is what the process needs for two hundred connections.
   expect((await residentBytes(mirror.pid)) - before).toBeLessThan(128 * mebibyte);
   for (const reader of readers) reader.hangUp();
 });
