@@ -26,8 +26,8 @@ test.each([
 const local = { name: 'listener', host: '127.0.0.1', port: 0, idleTimeoutMs: 60_000 };
 
 /** Listens for this test. */
-async function listening(options: Partial<ListenOptions>): Promise<Listener> {
-  const listener = new Listener(new Koa(), { ...local, ...options });
+async function listening(options: Partial<ListenOptions>, app = new Koa()): Promise<Listener> {
+  const listener = new Listener(app, { ...local, ...options });
   await listener.start();
   onTestFinished(() => listener.stop({ signal: AbortSignal.abort() }));
   return listener;
@@ -66,6 +66,19 @@ test.each([
   const [answer]: { statusCode?: number }[] = await once(served, 'response');
   expect(answer?.statusCode).toBe(404);
   served.destroy();
+});
+
+test('a client that ends its side and reads nothing of a large answer is cut when it has been idle for too long', async () => {
+  const app = new Koa();
+  const closed = Promise.withResolvers<boolean>();
+  app.use((ctx) => {
+    ctx.res.once('close', () => closed.resolve(ctx.res.writableFinished));
+    ctx.body = Buffer.alloc(64_000_000);
+  });
+  const listener = await listening({ idleTimeoutMs: 300 }, app);
+  const socket = await connectedTo(listener);
+  socket.end('GET /v2/ HTTP/1.1\r\nHost: mirror.test\r\n\r\n');
+  expect(await closed.promise).toBe(false);
 });
 
 test('a client that dribbles its headers is told so and cut, whatever it sends meanwhile', async () => {
