@@ -9,6 +9,7 @@ import {
   type ContentFacts,
   decideAnswer,
   hasAlready,
+  partWanted,
   sendFacts,
   sendStretch,
   type StretchOptions,
@@ -55,7 +56,8 @@ export async function answerBlob(
 }
 
 async function answerOnce(ctx: RegistryContext, deps: BlobAnswerDeps, place: Place, digest: Digest): Promise<void> {
-  const blob = await deps.mirror.blob(place, digest, ctx.state.exchange);
+  const partOf = ctx.headers.range === undefined ? undefined : (size: number) => partWanted(ctx.req, digest, size);
+  const blob = await deps.mirror.blob(place, digest, ctx.state.exchange, partOf);
   let closing: PromiseLike<void> | undefined;
   const close = () => (closing ??= blob.source[Symbol.asyncDispose]());
   // A reader that waits for a download must not wait on for a client that left.

@@ -47,6 +47,11 @@ function rangeOf(headers: IncomingHttpHeaders, digest: Digest, size: number | un
   return parseRange(headers.range, size);
 }
 
+/** What of the content a GET asks for. Pure. */
+export function partWanted({ headers }: Conditions, digest: Digest, size: number): RequestedRange {
+  return rangeOf(headers, digest, size);
+}
+
 /** Whether a GET asks for the content only if it is another than the client has. Pure. */
 export function isConditional({ headers }: Conditions): boolean {
   return headers['if-none-match'] !== undefined;

@@ -4,6 +4,8 @@ import { Background } from './background.ts';
 import { Blobs } from './blobs.ts';
 import { BriefWait } from './brief-wait.ts';
 import { createContentLookup } from './content-lookup.ts';
+import type { RelayRules } from './downloads/relay.ts';
+import { Relays } from './downloads/relays.ts';
 import { Downloads } from './downloads.ts';
 import type { Digest } from '../oci/digest.ts';
 import { type HostName, parseHostName } from '../oci/host-name.ts';
@@ -20,7 +22,6 @@ import { withoutAskingOffline } from './offline.ts';
 import type { BlobStore, Clock, Index, Memory, Observer, RecordStore, Upstream, UpstreamDirectory } from './ports.ts';
 import { askingOnlyWhatIsPublic } from './recently-public.ts';
 import type { RateLimits } from './rate-limits.ts';
-import type { ResumeRules } from './resumed-pieces.ts';
 import { Space } from './space.ts';
 import { StandIns } from './stand-ins.ts';
 import { TagBook } from './tag-book.ts';
@@ -88,6 +89,8 @@ const publicForMs = 24 * 3_600_000;
 /** A question before a pull leaves it the greater part of those 30 s. */
 const askVisibilityWithinMs = 10_000;
 const confirmationBatchMs = 5_000;
+/** How long an upstream's answer that no client reads on keeps its connection. */
+const letGoUpstreamAfterMs = 2_000;
 const maxWaitingDownloads = 1_000;
 /** How long a download may stay below the minimum rate: blobs that wait for its place must begin within seconds. */
 const slowWindowMs = 3_000;
@@ -102,7 +105,7 @@ interface Core extends MirrorParts {
   readonly book: TagBook;
   readonly space: Space;
   readonly downloads: Downloads;
-  readonly resume: ResumeRules;
+  readonly relays: Relays;
   readonly verifyReads: boolean;
 }
 
@@ -166,12 +169,15 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
       }
     },
   });
-  const resume: ResumeRules = {
+  const relaying: RelayRules = {
     attemptsWithoutProgress: limits.attemptsWithoutProgress,
     wait: (ms, { signal }) => sleep(ms, undefined, { signal }),
+    memory: parts.memory,
+    letGoAfterMs: letGoUpstreamAfterMs,
   };
   const pace = { minBytesPerSecond: limits.minBytesPerSecond, windowMs: slowWindowMs };
-  const downloads = new Downloads({ ...parts, ...limits, space, resume, pace, maxWaiting: maxWaitingDownloads });
+  const relays = new Relays(relaying);
+  const downloads = new Downloads({ ...parts, ...limits, space, relaying, pace, maxWaiting: maxWaitingDownloads });
   const { verifyReads } = limits;
   return {
     ...parts,
@@ -184,7 +190,7 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
     book,
     space,
     downloads,
-    resume,
+    relays,
     verifyReads,
   };
 }

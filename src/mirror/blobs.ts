@@ -1,19 +1,21 @@
 import type { Digest } from '../oci/digest.ts';
 import { OciError, UpstreamError } from '../oci/errors.ts';
+import { UnstoredBlobs } from './blobs/unstored-blobs.ts';
 import { awaitedStart } from './awaited-start.ts';
 import { abortable } from './concurrency/abortable-wait.ts';
 import type { Downloads, Kept } from './downloads.ts';
-import type { Run, Started } from './downloads/run.ts';
+import type { Relays } from './downloads/relays.ts';
+import type { Run } from './downloads/run.ts';
 import type { FreshnessPolicies } from './freshness.ts';
 import type { BlobLinks } from './links.ts';
 import type { Manifests } from './manifests.ts';
-import type { BlobStore, CacheStatus, Clock, Index, Observer, OpenedBlob, StoredBlob, Waiting } from './ports.ts';
+import type { BlobStore, CacheStatus, Clock, Index, Observer, StoredBlob, Waiting } from './ports.ts';
 import type { BlobRecord } from './records.ts';
 import { isNotFound } from './not-found.ts';
 import { Remembered, RememberedNotFound } from './remembered.ts';
 import { isSameRepository } from './repository-id.ts';
-import type { ResumeRules } from './resumed-pieces.ts';
-import { type BlobQuestion, followingAnswer, relayedAnswer, type ServedBlob, storedAnswer } from './served-blob.ts';
+import { type BlobQuestion, followingAnswer, openerOf, type ServedBlob, storedAnswer } from './served-blob.ts';
+import type { Space } from './space.ts';
 import { SingleFlight } from './single-flight.ts';
 import { unlessUnreadable } from './unreadable.ts';
 import { tellingOfDisk } from './unreadable-source.ts';
@@ -27,7 +29,8 @@ export interface BlobsDeps {
   readonly clock: Clock;
   readonly observer: Observer;
   readonly policies: FreshnessPolicies;
-  readonly resume: ResumeRules;
+  readonly relays: Relays;
+  readonly space: Pick<Space, 'couldHold'>;
   /** Hash every stored blob again while it is read. */
   readonly verifyReads: boolean;
 }
@@ -42,7 +45,6 @@ export interface BlobHead {
 const unreadableForMs = 60_000;
 const firstPull: CacheStatus = { word: 'miss', upstreamStatus: 200, stored: true };
 const collapsed: CacheStatus = { word: 'collapsed', upstreamStatus: 200 };
-const notStored: CacheStatus = { word: 'miss', upstreamStatus: 200 };
 
 /** Blobs by digest: after the link check a running download, else the store, else a download. Without a link the upstream decides first. */
 export class Blobs {
@@ -52,11 +54,17 @@ export class Blobs {
   readonly #missing: Remembered<OciError>;
   /** What the disk failed to read a moment ago. */
   readonly #unreadable: Remembered<Error>;
+  readonly #unstored: UnstoredBlobs;
 
   constructor(deps: BlobsDeps) {
     this.#deps = deps;
     this.#missing = new Remembered({ clock: deps.clock, max: 20_000 });
     this.#unreadable = new Remembered({ clock: deps.clock, max: 1_000 });
+    this.#unstored = new UnstoredBlobs({
+      ...deps,
+      head: (question, waiting) => this.head(question, waiting),
+      asking: (question, ask) => this.#asking(question, ask),
+    });
   }
 
   /** @throws OciError BLOB_UNKNOWN; UpstreamError when it is not cached and no answer came. */
@@ -68,7 +76,11 @@ export class Blobs {
     for (;;) {
       const running = downloads.running(of.upstream, digest);
       if (running && (link || isSameRepository(running.of, of))) {
-        const joined = await this.#join(question, running, { signal: waiting.signal, wasAsked });
+        const joined = await this.#join(question, running, {
+          signal: waiting.signal,
+          wasAsked,
+          isLinked: link !== undefined,
+        });
         if (joined) return joined;
         continue;
       }
@@ -78,8 +90,13 @@ export class Blobs {
         continue;
       }
       const stored = link && (await this.#openStored(digest, link));
-      if (stored === 'unreadable') return this.#relay(question, waiting);
+      const isLinked = link !== undefined;
+      if (stored === 'unreadable')
+        return this.#unstored.relay(question, { signal: waiting.signal, size: link?.size, isLinked });
       if (stored && link) return this.#hit(question, stored, link, wasAsked);
+      this.#throwIfMissing(question);
+      const unstored = await this.#unstored.openWithoutRoom(question, { signal: waiting.signal, isLinked });
+      if (unstored) return unstored;
       if (!downloads.running(of.upstream, digest)) return this.#download(question, waiting);
     }
   }
@@ -187,11 +204,11 @@ export class Blobs {
   async #join(
     question: BlobQuestion,
     running: Run,
-    { signal, wasAsked }: Waiting & { readonly wasAsked: boolean },
+    { signal, wasAsked, isLinked }: Waiting & { readonly wasAsked: boolean; readonly isLinked: boolean },
   ): Promise<ServedBlob | undefined> {
     const started = await awaitedStart(running, question.of, { signal });
     if (!started) return undefined;
-    if (started.kind === 'no-room') return this.#relay(question, { signal });
+    if (started.kind === 'no-room') return this.#unstored.relay(question, { ...started, signal, isLinked });
     if (started.download.isOver) {
       await abortable(started.download.ended, signal); // It leaves the map with this; not before, asking again would find it again.
       return undefined;
@@ -199,7 +216,7 @@ export class Blobs {
     this.#deps.observer.collapsed({ kind: 'blob' });
     const { firstServedAtMs } = this.#deps.links.confirm(question.of, question.digest);
     const cache = wasAsked ? firstPull : collapsed;
-    const told = { cache, firstServedAtMs, signal, resume: this.#deps.resume };
+    const told = { cache, firstServedAtMs, signal, relays: this.#deps.relays };
     return this.#tellingOfDisk(await followingAnswer(question, started.download, told));
   }
 
@@ -212,18 +229,21 @@ export class Blobs {
       of,
       label: upstream.label,
       maxConnections: upstream.maxConnections,
-      openAt: (start, waiting) => {
-        const range = start === 0 ? {} : { range: { start } };
-        return this.#asking(question, () => upstream.openBlob(of.repository, digest, { ...waiting, ...range }));
-      },
+      open: (start, end, waiting) => this.#asking(question, () => openerOf(question)(start, end, waiting)),
       promisedSize: manifests.promisedSize(of, digest),
       onWrong: () => upstream.failedVerification(digest),
       recordKept: (size, how) => this.#recordKept(question, size, how),
     });
-    const started = await running.wait({ signal }).catch((cause: unknown) => leaveUnread(running.started, cause));
+    const started = await running.wait({ signal });
+    if (started.kind === 'no-room') {
+      this.#unstored.noteNoRoom(question, started.size);
+      return this.#unstored.relay(question, { ...started, signal, isLinked: false });
+    }
+    void started.download.ended.then(({ result }) => {
+      if (result === 'no_room') this.#unstored.noteOverrun(question, started.download.size);
+    });
     const { firstServedAtMs } = links.confirm(of, digest);
-    if (started.kind === 'no-room') return this.#relayed(question, started.opened, { signal });
-    const told = { cache: firstPull, firstServedAtMs, signal, resume: this.#deps.resume };
+    const told = { cache: firstPull, firstServedAtMs, signal, relays: this.#deps.relays };
     return this.#tellingOfDisk(await followingAnswer(question, started.download, told));
   }
 
@@ -234,18 +254,6 @@ export class Blobs {
     index.noteContent({ digest, size, isManifest: false, names: [], usedAtMs: clock.now() });
     await links.record(of, digest, size);
     if (how === 'committed') observer.contentStored({ kind: 'blob', bytes: size });
-  }
-
-  /** Served without being stored, from an upstream request of its own. */
-  async #relay(question: BlobQuestion, waiting: Waiting): Promise<ServedBlob> {
-    const { upstream, of, digest } = question;
-    const opened = await this.#asking(question, () => upstream.openBlob(of.repository, digest, waiting));
-    return this.#relayed(question, opened, waiting);
-  }
-
-  #relayed(question: BlobQuestion, opened: OpenedBlob, { signal }: Waiting): ServedBlob {
-    const { firstServedAtMs } = this.#deps.links.confirm(question.of, question.digest);
-    return relayedAnswer(question, opened, { cache: notStored, firstServedAtMs, signal, resume: this.#deps.resume });
   }
 
   /** The bytes are here, but not known to be this repository's: its upstream is asked once, and the answer recorded. */
@@ -307,15 +315,4 @@ export class Blobs {
 
 function keyOf({ of, digest }: BlobQuestion): string {
   return `${of.upstream}/${of.repository}@${digest}`;
-}
-
-/** The client that started a download has left. The download goes on; a body that nobody would store is closed. */
-function leaveUnread(started: Promise<Started>, cause: unknown): never {
-  void started.then(
-    (result) => {
-      if (result.kind === 'no-room') result.opened.body.destroy();
-    },
-    () => {}, // Told to whoever joined; this client is gone.
-  );
-  throw cause;
 }

@@ -1,5 +1,6 @@
 import { UpstreamError } from '../oci/errors.ts';
 import { DigestMismatch } from './held-back.ts';
+import { NoRoom } from './downloads/room.ts';
 import type { DownloadResult } from './ports.ts';
 
 export interface DownloadEnd {
@@ -19,7 +20,7 @@ export class DiskFailure extends Error {
 
 /** What ended a download, in a word. Pure. */
 export function resultOf(cause: unknown): Exclude<DownloadResult, 'ok'> {
-  if (cause instanceof DiskFailure) return 'disk_error';
+  if (cause instanceof DiskFailure) return cause.cause instanceof NoRoom ? 'no_room' : 'disk_error';
   if (cause instanceof DigestMismatch) return 'digest_mismatch';
   if (!(cause instanceof UpstreamError)) return 'upstream_error';
   if (cause.trouble === 'busy') return 'aborted';

@@ -2,14 +2,16 @@ import { createHash, type Hash } from 'node:crypto';
 import { algorithmOf, type Digest, digestFrom } from '../oci/digest.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { DiskFailure, type DownloadEnd, isWorthGoingOn, resultOf } from './download-end.ts';
+import type { OpenPart } from './downloads/relay-upstream.ts';
+import type { RelayRules } from './downloads/relay.ts';
 import { readBack } from './going-on.ts';
 import { DigestMismatch, heldBackBytes } from './held-back.ts';
 import { Marks } from './marks.ts';
-import type { ByteSource, IncomingBlob, Loan, Mark, Memory, MemoryReservation, OpenedBlob, Waiting } from './ports.ts';
+import type { ByteSource, IncomingBlob, Loan, Mark, MemoryReservation, OpenedBlob } from './ports.ts';
 import { RecentPieces } from './recent-pieces.ts';
-import { type ResumeRules, resumedPieces } from './resumed-pieces.ts';
+import { resumedPieces } from './resumed-pieces.ts';
 import { Sleepers } from './sleepers.ts';
-import { suspendedTail } from './suspended-tail.ts';
+import { SuspendedTail } from './suspended-tail.ts';
 
 /**
  * What is gathered before it is written. Waking one of Node's threads costs as much as writing 128 KiB, and 1 MiB leaves the processor's
@@ -21,14 +23,14 @@ const maxWriteDelayMs = 5;
 /** Kept in memory behind the writer: readers that keep up are woken for half of it. */
 const recentBytes = 2 * 1024 * 1024;
 
-export interface DownloadDeps extends ResumeRules {
+export interface DownloadDeps extends RelayRules {
   readonly digest: Digest;
   /** What the upstream or a descriptor promised; undefined when nobody did. */
   readonly size: number | undefined;
   /** The upstream's answer. The download owns it. */
   readonly opened: OpenedBlob;
   /** Asks the upstream again, from a position on. */
-  readonly openAt: (position: number, waiting: Waiting) => Promise<OpenedBlob>;
+  readonly open: OpenPart;
   /** Where it is written. The download owns it. */
   readonly incoming: IncomingBlob;
   /** Of what `incoming` holds already: nothing of that is trusted before it was read back. */
@@ -39,8 +41,10 @@ export interface DownloadDeps extends ResumeRules {
   readonly keep: (verified: { readonly size: number }) => Promise<void>;
   /** Called when the last reader has left a download that still runs. */
   readonly onAbandoned: () => void;
-  /** What is held between the upstream, the disk and the readers counts against it. */
-  readonly memory: Memory;
+  /** Called when what follows a suspended download is other than the digest names. */
+  readonly onWrong?: (() => void) | undefined;
+  /** Called before bytes are written. Rejects when the store takes no more. */
+  readonly makeRoom: (bytes: number) => Promise<void>;
   /** Called with every piece written, before readers see it. */
   readonly onWritten: (bytes: number) => void;
 }
@@ -56,8 +60,8 @@ export interface DownloadDeps extends ResumeRules {
  * The writer never waits for a reader, and a reader sees only what is written, at its own pace. It goes on when its readers have left.
  *
  *     running ──▶ verified ──▶ kept, or not: what fails now takes nothing from the readers
- *        ├──────▶ suspended: the disk takes no more. Readers read the file to where writing stopped, then each goes on with an
- *        │                   upstream answer of its own, a copy of the writer's hash and the same held-back end
+ *        ├──────▶ suspended: the disk takes no more. Readers read the file to where writing stopped, then go on together with a relay of
+ *        │                   what follows, a copy of the writer's hash and the same held-back end
  *        └──────▶ failed: every reader's next read rejects, so no client ends up with a complete response. What came is left to the
  *                         next attempt, unless it may be wrong
  */
@@ -88,6 +92,7 @@ export class Download {
   readonly #unwritten: MemoryReservation | undefined;
   #writingBytes = 0;
   #writerIsDone = false;
+  #tail: SuspendedTail | undefined;
 
   constructor(deps: DownloadDeps) {
     this.#deps = deps;
@@ -143,7 +148,7 @@ export class Download {
           const available = this.#visibleBytes() - position;
           if (available > 0) return this.#readFile(into, position, available);
           if (this.#state === 'verified') return 0;
-          if (this.#state === 'suspended') tail = await this.#tailFrom(position, { signal: gone.signal });
+          if (this.#state === 'suspended') tail = this.#tailFrom(position);
           else await this.#sleepers.sleep(gone.signal);
         }
         throw new UpstreamError('busy', 'the reader has left');
@@ -213,9 +218,9 @@ export class Download {
   }
 
   async #receiveAll(first: OpenedBlob | undefined): Promise<void> {
-    const { openAt, size, ...rules } = this.#deps;
+    const { open, size, ...rules } = this.#deps;
     const { signal } = this.#abort;
-    const again = (position: number) => openAt(position, { signal });
+    const again = (position: number) => open(position, undefined, { signal });
     const from = this.#receivedBytes;
     for await (const piece of resumedPieces({ ...rules, from, first, openAt: again, size, signal })) {
       this.#receivedBytes += piece.byteLength;
@@ -254,6 +259,7 @@ export class Download {
   async #append(chunks: readonly Uint8Array[], bytes: number): Promise<void> {
     this.#isAtDisk = true;
     try {
+      await this.#deps.makeRoom(bytes);
       await this.#deps.incoming.append(chunks);
     } catch (cause) {
       this.#diskFailure = { cause };
@@ -332,9 +338,9 @@ export class Download {
     return this.#deps.incoming.read(into.subarray(0, Math.min(into.byteLength, available)), position);
   }
 
-  #tailFrom(position: number, waiting: Waiting): Promise<ByteSource> {
-    const suspended = { ...this.#deps, writtenBytes: this.#writtenBytes, hash: this.#hash };
-    return suspendedTail(suspended, position, waiting);
+  #tailFrom(position: number): ByteSource {
+    this.#tail ??= new SuspendedTail({ ...this.#deps, writtenBytes: this.#writtenBytes, hash: this.#hash });
+    return this.#tail.join(position);
   }
 
   async #endWriting(): Promise<void> {

@@ -6,22 +6,15 @@ import { isWrong } from './download-end.ts';
 import { CommitOnce, type CommitTurn } from './downloads/commit-once.ts';
 import type { PaceRules } from './downloads/pace.ts';
 import { abandonedToEnd, placeLimits } from './downloads/places.ts';
+import { notStored } from './downloads/not-stored.ts';
+import type { OpenPart } from './downloads/relay-upstream.ts';
+import type { RelayRules } from './downloads/relay.ts';
+import { NoRoom, Room } from './downloads/room.ts';
 import { Run, type Started } from './downloads/run.ts';
 import { Scheduler, type Ticket } from './downloads/scheduler.ts';
 import { giveBack, type Opening, openWhereItStopped } from './going-on.ts';
-import type {
-  BlobStore,
-  Clock,
-  IncomingBlob,
-  Mark,
-  Memory,
-  Observer,
-  OpenedBlob,
-  RepositoryId,
-  Waiting,
-} from './ports.ts';
-import type { ResumeRules } from './resumed-pieces.ts';
-import type { Reservation, Space } from './space.ts';
+import type { BlobStore, Clock, IncomingBlob, Mark, Observer, OpenedBlob, RepositoryId } from './ports.ts';
+import type { Space } from './space.ts';
 
 export interface DownloadsDeps {
   readonly store: BlobStore;
@@ -34,8 +27,7 @@ export interface DownloadsDeps {
   /** How many of one upstream may wait in line. */
   readonly maxWaiting: number;
   readonly pace: PaceRules;
-  readonly resume: ResumeRules;
-  readonly memory: Memory;
+  readonly relaying: RelayRules;
 }
 
 /** What a download is started with. */
@@ -46,7 +38,7 @@ export interface DownloadOrder {
   readonly label: string;
   /** How many connections to one of its hosts there may be. */
   readonly maxConnections: number;
-  readonly openAt: (position: number, waiting: Waiting) => Promise<OpenedBlob>;
+  readonly open: OpenPart;
   /** The size by the descriptor that names the blob, where the upstream does not tell. */
   readonly promisedSize: number | undefined;
   /** Called when what came is not what the digest names. Absent: nobody wants to know. */
@@ -59,7 +51,7 @@ export type Kept = 'committed' | 'stored-already';
 
 /** Where a download is written. */
 interface Place {
-  readonly reservation: Reservation;
+  readonly room: Room;
   readonly incoming: IncomingBlob;
   /** Of what is there already. */
   readonly mark?: Mark;
@@ -165,12 +157,12 @@ export class Downloads {
   /** The upstream first, then a place for what it sends: an upstream that is silent holds none that another needs. */
   async #open(order: DownloadOrder, run: Run, ticket: Ticket): Promise<Started> {
     const { store } = this.#deps;
-    const openAt = (position: number) => order.openAt(position, { signal: run.signal });
+    const openAt = (position: number) => order.open(position, undefined, { signal: run.signal });
     const from = { ...order, upstream: order.of.upstream, store, openAt };
     const opening = await run.asking(() => openWhereItStopped(from));
     await abortable(ticket.answered(), run.signal).catch((cause: unknown) => discard(opening, cause));
     const place = await this.#placeFor(order, opening);
-    if (!place) return { kind: 'no-room', opened: await wholeOf(opening, openAt) };
+    if (!place) return notStored(opening.size, await wholeOf(opening, openAt));
     const download = this.#launch(order, { ...opening, ...place }, ticket);
     run.launched(download);
     return { kind: 'download', download };
@@ -193,42 +185,41 @@ export class Downloads {
     );
   }
 
-  /** Where the blob is written, and room for what is missing of it. */
+  /** Where the blob is written, and room for the first of what is missing of it. */
   async #placeFor({ digest, of }: DownloadOrder, { size, interrupted }: Opening): Promise<Place | undefined> {
     const { space, store } = this.#deps;
-    const missingBytes = size === undefined ? undefined : size - (interrupted?.mark.bytes ?? 0);
-    const reservation = await space.reserve(missingBytes).catch((cause: unknown) => this.#cannotStore(cause));
-    if (!reservation) return undefined;
-    if (interrupted) return { reservation, ...interrupted };
-    const incoming = await store
-      .create(digest, of.upstream)
-      .catch((cause: unknown) => this.#cannotStore(cause, reservation));
-    return incoming && { reservation, incoming };
-  }
-
-  /** A disk that cannot say how full it is, or takes no file, keeps nobody from being served. */
-  #cannotStore(cause: unknown, reservation?: Reservation): undefined {
-    reservation?.release();
-    this.#deps.observer.trouble({ part: 'blob store', cause });
+    const claimedBytes = size === undefined ? undefined : size - (interrupted?.mark.bytes ?? 0);
+    const room = new Room({ space, claimedBytes });
+    try {
+      if (claimedBytes !== undefined && !(await space.couldHold(claimedBytes))) return undefined;
+      await room.makeFor(Math.min(1, claimedBytes ?? 1));
+      return { room, ...(interrupted ?? { incoming: await store.create(digest, of.upstream) }) };
+    } catch (cause) {
+      // A disk that cannot say how full it is, or takes no file, keeps nobody from being served.
+      if (!(cause instanceof NoRoom)) this.#deps.observer.trouble({ part: 'blob store', cause });
+      room.release();
+      return undefined;
+    }
   }
 
   #launch(order: DownloadOrder, parts: Place & Pick<Opening, 'opened' | 'size'>, ticket: Ticket): Download {
-    const { digest, label: upstream, openAt, recordKept } = order;
-    const { observer, clock, space } = this.#deps;
+    const { digest, label: upstream, open, recordKept } = order;
+    const { observer, clock } = this.#deps;
     const turn = this.#commits.join(digest);
     const startedAtMs = clock.monotonicMs();
     const download = new Download({
       digest,
       size: parts.size,
       opened: parts.opened,
-      openAt,
-      ...this.#deps.resume,
-      memory: this.#deps.memory,
+      open,
+      onWrong: order.onWrong,
+      ...this.#deps.relaying,
       incoming: parts.incoming,
       mark: parts.mark,
       onDamaged: (cause) => observer.trouble({ part: 'blob store', cause }),
+      makeRoom: (bytes) => parts.room.makeFor(bytes),
       onWritten: (bytes) => {
-        parts.reservation.wrote(bytes);
+        parts.room.wrote(bytes);
         ticket.received(bytes);
       },
       onAbandoned: () => this.#abandoned(),
@@ -242,10 +233,7 @@ export class Downloads {
       this.#active.delete(download);
       if (isWrong(end.result)) order.onWrong?.();
       turn.leave();
-      parts.reservation.release();
-      // What came without telling its size may have overrun the bound.
-      if (parts.size === undefined)
-        space.sweep().catch((cause: unknown) => observer.trouble({ part: 'eviction', cause }));
+      parts.room.release();
       ticket.release();
       observer.downloadEnded({ upstream, ...end, durationMs: clock.monotonicMs() - startedAtMs });
     });

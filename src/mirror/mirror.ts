@@ -7,7 +7,7 @@ import type { MediaType } from '../oci/media-types.ts';
 import { isRepository, type Reference } from '../oci/reference.ts';
 import type { Access } from './access.ts';
 import type { BlobHead, Blobs } from './blobs.ts';
-import type { BlobQuestion, ServedBlob } from './served-blob.ts';
+import type { BlobQuestion, PartOf, ServedBlob } from './served-blob.ts';
 import type { Listings } from './listings.ts';
 import type { Listed } from './listings/cached-listings.ts';
 import { type TagPage, tagPage } from './listings/tag-names.ts';
@@ -79,9 +79,10 @@ export class Mirror {
     return served;
   }
 
-  async blob(place: Place, digest: Digest, waiting: Waiting): Promise<ServedBlob> {
+  /** @param partOf what of it the client wants, once its size is known. */
+  async blob(place: Place, digest: Digest, waiting: Waiting, partOf?: PartOf): Promise<ServedBlob> {
     await this.#check(place, undefined, waiting);
-    return this.#deps.blobs.open(questionOf(place, digest), waiting);
+    return this.#deps.blobs.open({ ...questionOf(place, digest), partOf }, waiting);
   }
 
   async blobHead(place: Place, digest: Digest, waiting: Waiting): Promise<BlobHead> {

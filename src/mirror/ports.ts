@@ -371,7 +371,14 @@ export type ContentKind = 'manifest' | 'blob';
 export type UpstreamRequestKind = ContentKind | 'tags' | 'referrers' | 'visibility' | 'ping' | 'token';
 /** Who met content that is not what its name promises: a reader, or the scrubber. */
 export type CorruptionSource = 'read' | 'scrub';
-export type DownloadResult = 'ok' | 'digest_mismatch' | 'short' | 'upstream_error' | 'disk_error' | 'aborted';
+export type DownloadResult =
+  | 'ok'
+  | 'digest_mismatch'
+  | 'short'
+  | 'upstream_error'
+  | 'disk_error'
+  | 'no_room'
+  | 'aborted';
 
 /**
  * Where an answer came from, in one word.

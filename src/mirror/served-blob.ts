@@ -1,19 +1,23 @@
-import { type Digest, digestOf } from '../oci/digest.ts';
+import type { Digest } from '../oci/digest.ts';
 import { OciError, UpstreamError } from '../oci/errors.ts';
-import type { SatisfiableRange } from '../oci/range.ts';
+import type { RequestedRange, SatisfiableRange } from '../oci/range.ts';
 import { abortable } from './concurrency/abortable-wait.ts';
 import type { Download } from './download.ts';
-import { isWrong, resultOf } from './download-end.ts';
+import type { OpenPart } from './downloads/relay-upstream.ts';
+import type { Relays } from './downloads/relays.ts';
 import { DigestMismatch, heldBackBytes } from './held-back.ts';
-import type { ByteSource, CacheStatus, OpenedBlob, RepositoryId, StoredBlob, Upstream, Waiting } from './ports.ts';
-import { type ResumeRules, resumedPieces } from './resumed-pieces.ts';
-import { piecesOf, unverifiedSource, verifiedSource } from './verified-source.ts';
+import type { ByteSource, CacheStatus, RepositoryId, StoredBlob, Upstream, Waiting } from './ports.ts';
+import { piecesOf, verifiedSource } from './verified-source.ts';
 
 export interface BlobQuestion {
   readonly upstream: Upstream;
   readonly of: RepositoryId;
   readonly digest: Digest;
+  /** What of the blob is wanted, by its size. Absent: the whole. */
+  readonly partOf?: PartOf | undefined;
 }
+
+export type PartOf = (size: number) => RequestedRange;
 
 export interface ServedBlob {
   readonly digest: Digest;
@@ -62,7 +66,7 @@ export function storedAnswer(
 export async function followingAnswer(
   question: BlobQuestion,
   download: Download,
-  { signal, resume, ...told }: Told & Waiting & { readonly resume: ResumeRules },
+  { signal, relays, ...told }: Told & Waiting & { readonly relays: Relays },
 ): Promise<ServedBlob> {
   const { digest } = question;
   const { size } = download;
@@ -73,71 +77,26 @@ export async function followingAnswer(
     await source[Symbol.asyncDispose]();
     throw cause;
   }
-  return { digest, size, source, isSequential: false, ...told, relayAhead: aheadOf(question, download, resume) };
+  return { digest, size, source, isSequential: false, ...told, relayAhead: aheadOf(question, download, relays) };
 }
 
-/** A blob that is not stored: from an upstream answer of its own, verified as it passes. */
-export function relayedAnswer(
-  { upstream, of, digest }: BlobQuestion,
-  opened: OpenedBlob,
-  { signal, resume, ...told }: Told & Waiting & { readonly resume: ResumeRules },
-): ServedBlob {
-  const { size } = opened;
-  const openAt = (start: number) => upstream.openBlob(of.repository, digest, { signal, range: { start } });
-  const pieces = resumedPieces({ ...resume, from: 0, first: opened, openAt, size, signal });
-  const empty = digestOf(new Uint8Array(), digest.startsWith('sha512') ? 'sha512' : 'sha256');
-  const onWrong = () => upstream.failedVerification(digest);
-  if (size === 0 && digest !== empty) {
-    onWrong();
-    throw new DigestMismatch(digest, empty);
-  }
-  const source = closing(opened, tellingOfWrong(verifiedSource({ digest, pieces }), onWrong));
-  return { digest, size, source, isSequential: true, ...told };
-}
-
-/** Tells when other bytes come than the digest names, or another number of them. */
-function tellingOfWrong(source: ByteSource, onWrong: () => void): ByteSource {
-  return {
-    read: async (into, position) => {
-      try {
-        return await source.read(into, position);
-      } catch (cause) {
-        if (isWrong(resultOf(cause))) onWrong();
-        throw cause;
-      }
-    },
-    [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
-  };
-}
-
-/** Of what nobody has begun to read nothing else closes the answer that is behind it: a 304 needs none of it. */
-function closing({ body }: OpenedBlob, source: ByteSource): ByteSource {
-  return {
-    read: (into, position) => source.read(into, position),
-    [Symbol.asyncDispose]: async () => {
-      body.destroy();
-      await source[Symbol.asyncDispose]();
-    },
-  };
-}
-
-function aheadOf(
-  { upstream, of, digest }: BlobQuestion,
-  download: Download,
-  resume: ResumeRules,
-): NonNullable<ServedBlob['relayAhead']> {
-  return async (range, { signal }) => {
+function aheadOf(question: BlobQuestion, download: Download, relays: Relays): NonNullable<ServedBlob['relayAhead']> {
+  return async (range, waiting) => {
     if (rangeOfRunning(range, download.writtenBytes) === 'follow') return undefined;
-    const { start, end } = range;
-    const openAt = (position: number) =>
-      upstream.openBlob(of.repository, digest, { signal, range: { start: position, end } });
-    const first = await openAt(start).catch((cause: unknown) => unlessRefused(cause));
-    if (first?.offset === start) {
-      const part = { from: start, until: end + 1, size: download.size };
-      return unverifiedSource(resumedPieces({ ...resume, ...part, first, openAt, signal }));
-    }
-    first?.body.destroy();
-    return undefined;
+    const { of, digest } = question;
+    const { size } = download;
+    const open = openerOf(question);
+    const onWrong = () => question.upstream.failedVerification(digest);
+    const request = { of, digest, size, open, onWrong, isLinked: true, part: range, needsRanges: true };
+    return (await relays.join(request, waiting).catch((cause: unknown) => unlessRefused(cause)))?.source;
+  };
+}
+
+/** How the parts of a blob are asked for. */
+export function openerOf({ upstream, of, digest }: BlobQuestion): OpenPart {
+  return (start, end, { signal }) => {
+    const range = start === 0 && end === undefined ? {} : { range: { start, end } };
+    return upstream.openBlob(of.repository, digest, { signal, ...range });
   };
 }
 

@@ -37,8 +37,11 @@ export interface SpaceDeps {
 
 /** Room promised to one download. */
 export interface Reservation {
-  /** Moves bytes from "promised" to "written". Beyond what was promised they simply count. */
-  wrote(bytes: number): void;
+  readonly bytes: number;
+  /** Not written yet. */
+  readonly leftBytes: number;
+  /** Moves bytes from "promised" to "written". @returns how many: none beyond what was promised. */
+  wrote(bytes: number): number;
   release(): void;
 }
 
@@ -76,16 +79,19 @@ export class Space {
   }
 
   /**
-   * Makes room for a download, evicting what was not used for longest.
-   * @param bytes undefined when the size is not known: then only the bound as it stands is kept.
+   * Makes room for bytes that are about to come, evicting what was not used for longest.
    * @returns undefined when there is no room and none can be made, or it is not known how much there is: what arrives is served without being stored.
    */
-  reserve(bytes: number | undefined): Promise<Reservation | undefined> {
+  reserve(bytes: number): Promise<Reservation | undefined> {
     return this.#inTurn(async () =>
-      (await this.#deps.index.isCounted()) && (await this.#makeRoom(bytes ?? 0))
-        ? this.#promise(bytes ?? 0)
-        : undefined,
+      (await this.#deps.index.isCounted()) && (await this.#makeRoom(bytes)) ? this.#promise(bytes) : undefined,
     );
+  }
+
+  /** Whether room for so many bytes could be made, by what is stored now. Evicts nothing. */
+  async couldHold(bytes: number): Promise<boolean> {
+    const { bytesNeeded, totals } = await this.#shortage(bytes);
+    return bytesNeeded === 0 || bytesNeeded <= evictableBytes(totals) + this.#deps.store.pendingBytes();
   }
 
   /** Keeps the bound after something was written that nobody made room for. However often it is asked, one more waits for its turn at most. */
@@ -155,8 +161,16 @@ export class Space {
       const counted = Math.min(settledBytes, leftBytes);
       leftBytes -= counted;
       this.#promisedBytes -= counted;
+      return counted;
     };
-    return { wrote: settle, release: () => settle(leftBytes) };
+    return {
+      bytes,
+      get leftBytes() {
+        return leftBytes;
+      },
+      wrote: settle,
+      release: () => void settle(leftBytes),
+    };
   }
 
   /** @returns whether there is room for `wantedBytes`. */

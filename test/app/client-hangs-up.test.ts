@@ -72,14 +72,3 @@ test('an answer that a client left is counted as cut, and is no failure of the m
   expect((await app.metrics()).sum('layerwell_internal_errors_total')).toBe(0);
   expect(app.logLines.filter(({ level }) => Number(level) > 30)).toEqual([]);
 });
-
-test('of a blob that there is no room for, a client that wants what is behind its end takes nothing: its upstream is let go', async () => {
-  const upstream = await startFakeRegistry();
-  const blob = randomBlob(4_000_000);
-  upstream.content.addBlob(repository, blob);
-  upstream.script({ path: blobs }, { holdBody: { afterBytes: 2_000_000, until: gate() } });
-  const app = await startApp(mirrorOf(upstream, { storage: { maxSize: '1MiB' } }));
-  const answer = await ask(app, `/v2/${repository}/blobs/${blob.digest}`, { headers: { range: 'bytes=4000000-' } });
-  expect(answer.status).toBe(416);
-  expect(await upstream.seen('GET', blobs)[0]?.ended).toBe('aborted');
-});

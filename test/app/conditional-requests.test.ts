@@ -65,3 +65,13 @@ test.each([{ by: 'tag' }, { by: 'digest' }])(
     expect(upstream.count('GET')).toBe(1);
   },
 );
+
+test('a client that wants what is behind the end of a blob that may not fit is answered 416, and nothing of it is downloaded', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(4_000_000);
+  upstream.content.addBlob(repository, blob);
+  const app = await startApp(mirrorOf(upstream, { storage: { maxSize: '1MiB' } }));
+  const answer = await ask(app, `/v2/${repository}/blobs/${blob.digest}`, { headers: { range: 'bytes=4000000-' } });
+  expect(answer).toMatchObject({ status: 416, headers: { 'content-range': 'bytes */4000000' } });
+  expect(upstream.count('GET')).toBe(0);
+});

@@ -16,6 +16,8 @@ export interface StartOptions {
   /** Of what `incoming` holds from the start. */
   readonly mark?: Mark | undefined;
   readonly memory?: MemoryBudget | undefined;
+  /** Called before anything is written. */
+  readonly makeRoom?: (bytes: number) => Promise<void>;
 }
 
 /** Starts a download whose upstream is a script, and whose disk is memory. */
@@ -24,6 +26,7 @@ export function startDownload({
   next,
   incoming = new MemoryIncoming(),
   memory = new MemoryBudget({ maxBytes: 128 * 1024 * 1024 }),
+  makeRoom = async () => {},
   ...rest
 }: StartOptions) {
   const asked: number[] = [];
@@ -34,7 +37,9 @@ export function startDownload({
   const download = new Download({
     ...rest,
     opened: first,
-    openAt: async (position) => {
+    makeRoom,
+    letGoAfterMs: 60_000,
+    open: async (position) => {
       asked.push(position);
       if (!next) throw new UpstreamError('connect', 'refused');
       return next(position);

@@ -2,13 +2,12 @@ import type { Digest } from '../../oci/digest.ts';
 import type { UpstreamError } from '../../oci/errors.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { Download } from '../download.ts';
-import type { OpenedBlob, RepositoryId, Waiting } from '../ports.ts';
+import type { RepositoryId, Waiting } from '../ports.ts';
+import type { NotStored } from './not-stored.ts';
 import type { Scheduled } from './scheduler.ts';
 
 /** A download, or the upstream's open body where there is no room to store it. */
-export type Started =
-  | { readonly kind: 'download'; readonly download: Download }
-  | { readonly kind: 'no-room'; readonly opened: OpenedBlob };
+export type Started = { readonly kind: 'download'; readonly download: Download } | NotStored;
 
 export interface RunDeps {
   readonly of: RepositoryId;

@@ -218,12 +218,20 @@ test('room that was promised counts until it is written or given back', async ()
 
 test('more than was promised simply counts where it lies', async () => {
   const disk = new Disk();
-  const unknown = await disk.space.reserve(undefined);
-  unknown?.wrote(70);
+  const small = await disk.space.reserve(10);
+  expect(small?.wrote(70)).toBe(10);
   disk.pendingBytes = 70;
-  unknown?.release();
+  small?.release();
   expect(await disk.space.reserve(31)).toBeUndefined();
   expect(await disk.space.reserve(30)).toBeDefined();
+});
+
+test('whether something could be held is said without evicting anything', async () => {
+  const disk = new Disk();
+  await disk.put({ name: 'a', size: 60, usedAtMs: 1 });
+  expect(await disk.space.couldHold(100)).toBe(true);
+  expect(await disk.space.couldHold(101)).toBe(false);
+  expect(disk.left).toEqual(['a']);
 });
 
 test('a disk that fills up for other reasons is kept free', async () => {

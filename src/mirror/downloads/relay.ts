@@ -1,0 +1,310 @@
+import { createHash, type Hash } from 'node:crypto';
+import { algorithmOf, type Digest, digestFrom } from '../../oci/digest.ts';
+import { UpstreamError } from '../../oci/errors.ts';
+import { isWrong, resultOf } from '../download-end.ts';
+import { giveBack } from '../give-back.ts';
+import { DigestMismatch, heldBackBytes } from '../held-back.ts';
+import type { ByteSource, Memory, OpenedBlob } from '../ports.ts';
+import type { ResumeRules } from '../resumed-pieces.ts';
+import { Sleepers } from '../sleepers.ts';
+import { relayPace, roomForNext } from './relay-pace.ts';
+import { type OpenPart, RelayUpstream } from './relay-upstream.ts';
+import { chunkBytes, RelayWindow } from './relay-window.ts';
+
+export interface RelayRules extends ResumeRules {
+  /** What the window holds counts against it. */
+  readonly memory: Memory;
+  /** An upstream that waits so long for the readers is let go, and asked again for what follows. */
+  readonly letGoAfterMs: number;
+}
+
+export interface RelayOptions extends RelayRules {
+  readonly digest: Digest;
+  /** Of the whole blob, where it is known. */
+  readonly size: number | undefined;
+  /** Position of the first byte. */
+  readonly from: number;
+  /** Position behind the last byte; absent: to the end of the blob. */
+  readonly until?: number | undefined;
+  /** An answer of the upstream that is open already. The relay owns it. */
+  readonly first?: OpenedBlob | undefined;
+  readonly open: OpenPart;
+  /** Called when other bytes come than the digest names, or another number of them. */
+  readonly onWrong?: (() => void) | undefined;
+  /** Whether all bytes are verified before the last of them are read; absent for a part, which nobody can verify here. */
+  readonly verify?: VerifyFrom;
+}
+
+/** How the bytes before the first are verified together with those that follow. */
+export interface VerifyFrom {
+  /** Was fed with all bytes before the first. */
+  readonly hash: Hash;
+  /** Reads bytes before the first, for readers that begin there. */
+  readonly before?: ByteSource['read'];
+}
+
+/** How long what all have read is kept for others, where the window still holds all of it. */
+const lingerMs = 1_000;
+
+interface Reader {
+  position: number;
+  readonly gone: AbortController;
+  /** Set when the window has moved past it: it goes on from an upstream answer of its own. */
+  own?: ByteSource;
+}
+
+const maxWindowBytes = 8 * 1024 * 1024;
+/** The rest of the window is for readers that are slower than the furthest. */
+const maxAheadBytes = maxWindowBytes / 2;
+
+/**
+ * One upstream answer for many readers, through a window in memory. Nothing is stored.
+ *
+ *     upstream ──▶ window ──▶ readers, each at its own position
+ *                  start … slow reader … furthest reader … end
+ *
+ * The upstream is read at the pace of the furthest reader. What that has read stays for the others as long as the window's bound and the
+ * memory budget allow; a reader that the window moves past goes on by itself, with a ranged request and a hash of its own. The end of a
+ * blob is withheld from every reader until the whole is verified.
+ *
+ * An upstream that waits for its readers is let go after a while, and asked by range when they have room again: a slow client holds no
+ * connection that others need.
+ */
+export class Relay {
+  readonly size: number | undefined;
+  readonly #options: RelayOptions;
+  readonly #upstream: RelayUpstream;
+  readonly #window: RelayWindow;
+  readonly #stop = new AbortController();
+  readonly #settled = Promise.withResolvers<void>();
+  readonly #closed = Promise.withResolvers<void>();
+  readonly #readers = new Set<Reader>();
+  readonly #waiters = new Sleepers();
+  /** Of all bytes received. */
+  readonly #hash: Hash | undefined;
+  /** Of all bytes before the window. */
+  readonly #startHash: Hash | undefined;
+  #state: 'running' | 'complete' | 'failed' = 'running';
+  #failure: unknown;
+  #roomChanged: (() => void) | undefined;
+  #lingering: NodeJS.Timeout | undefined;
+
+  constructor(options: RelayOptions) {
+    this.#options = options;
+    this.size = options.size;
+    this.#hash = options.verify?.hash.copy();
+    this.#startHash = options.verify?.hash.copy();
+    this.#window = new RelayWindow({ from: options.from, memory: options.memory, maxBytes: maxWindowBytes });
+    this.#upstream = new RelayUpstream({ ...options, until: options.until, signal: this.#stop.signal });
+    this.#settled.promise.catch(() => {}); // Whoever waits for it is told; nobody has to wait.
+    void this.#run();
+  }
+
+  /** Whether a new reader still finds its first byte here. */
+  get isJoinable(): boolean {
+    return this.#window.start === this.#options.from && this.#state !== 'failed' && !this.#stop.signal.aborted;
+  }
+
+  /** Resolves when all has come, and is verified where it can be; rejects when the relay fails. */
+  get settled(): Promise<void> {
+    return this.#settled.promise;
+  }
+
+  /** Resolves when no reader can join any more. */
+  get closed(): Promise<void> {
+    return this.#closed.promise;
+  }
+
+  /** A reader of its own, from `position` on, which is the first byte or one before it. It must be disposed. */
+  join(position = this.#options.from): ByteSource {
+    clearTimeout(this.#lingering);
+    const reader: Reader = { position, gone: new AbortController() };
+    this.#readers.add(reader);
+    return {
+      read: (into, at) => this.#read(reader, into, at),
+      [Symbol.asyncDispose]: async () => {
+        reader.gone.abort();
+        this.#waiters.wake();
+        this.#removed(reader);
+        await reader.own?.[Symbol.asyncDispose]();
+      },
+    };
+  }
+
+  /** Ends it, whoever reads. */
+  async close(): Promise<void> {
+    clearTimeout(this.#lingering);
+    this.#stop.abort(new UpstreamError('busy', 'the reader has left'));
+    this.#roomChanged?.();
+    this.#closed.resolve();
+    this.#window.clear();
+    await this.#upstream.close();
+  }
+
+  /** Ends it where nobody joined. */
+  closeUnlessRead(): void {
+    if (this.#readers.size === 0) void this.close();
+  }
+
+  async #read(reader: Reader, into: Uint8Array, position: number): Promise<number> {
+    for (;;) {
+      if (reader.gone.signal.aborted) throw new UpstreamError('busy', 'the reader has left');
+      if (reader.own) return reader.own.read(into, position);
+      if (this.#state === 'failed') throw this.#failure;
+      const available = this.#visibleEnd() - position;
+      if (available > 0) return this.#take(reader, into.subarray(0, Math.min(into.byteLength, available)), position);
+      if (this.#state === 'complete') return 0;
+      this.#roomChanged?.();
+      await this.#waiters.sleep(reader.gone.signal);
+    }
+  }
+
+  async #take(reader: Reader, into: Uint8Array, position: number): Promise<number> {
+    const { from, verify } = this.#options;
+    const before = position < from ? verify?.before : undefined;
+    const bytes = before
+      ? await before(into.subarray(0, Math.min(into.byteLength, from - position)), position)
+      : this.#window.copy(into, position);
+    reader.position = position + bytes;
+    this.#roomChanged?.();
+    return bytes;
+  }
+
+  async #run(): Promise<void> {
+    try {
+      for (;;) {
+        const wasLetGo = await this.#pauseWhile((isWaiting) => this.#pace(isWaiting) === 'wait');
+        // Readers that were so slow get what they have room for: that answer ends by itself, and its connection serves others.
+        const roomBytes = Math.max(maxAheadBytes - this.#aheadBytes(), chunkBytes);
+        const piece = await this.#upstream.next(wasLetGo ? roomBytes : undefined);
+        if (!piece) break;
+        await this.#receive(piece);
+        giveBack(piece);
+      }
+      this.#verify();
+      this.#state = 'complete';
+      this.#settled.resolve();
+    } catch (cause) {
+      this.#state = 'failed';
+      this.#failure = cause;
+      if (isWrong(resultOf(cause))) this.#options.onWrong?.();
+      this.#settled.reject(cause);
+    }
+    await this.#upstream.close();
+    this.#waiters.wake();
+  }
+
+  async #receive(piece: Uint8Array): Promise<void> {
+    for (let done = 0; done < piece.byteLength; ) {
+      await this.#makeRoom();
+      const part = piece.subarray(done, done + this.#window.capacity);
+      this.#window.append(part);
+      this.#hash?.update(part);
+      done += part.byteLength;
+      this.#waiters.progressed(this.#window.end);
+    }
+  }
+
+  async #makeRoom(): Promise<void> {
+    for (;;) {
+      this.#stop.signal.throwIfAborted();
+      if (this.#window.capacity > 0 || this.#window.tryGrow()) return;
+      const decide = () => roomForNext({ isFrontRead: this.#isFrontRead(), isStarved: this.#isStarved() });
+      await this.#pauseWhile(() => decide() === 'wait');
+      if (decide() === 'drop') this.#dropFront();
+      else this.#window.grow();
+    }
+  }
+
+  /** Waits for the readers. @returns whether the upstream waited so long that it was let go. */
+  async #pauseWhile(mustWait: (isWaiting: boolean) => boolean): Promise<boolean> {
+    if (!mustWait(false)) return false;
+    let wasLetGo = false;
+    const timer = setTimeout(() => {
+      wasLetGo = true;
+      void this.#upstream.letGo();
+    }, this.#options.letGoAfterMs);
+    try {
+      while (mustWait(true)) {
+        this.#stop.signal.throwIfAborted();
+        const changed = Promise.withResolvers<void>();
+        this.#roomChanged = changed.resolve;
+        await changed.promise;
+      }
+    } finally {
+      clearTimeout(timer);
+      this.#roomChanged = undefined;
+    }
+    return wasLetGo;
+  }
+
+  #pace(isWaiting: boolean): 'read' | 'wait' {
+    return relayPace({ aheadBytes: this.#aheadBytes(), isStarved: this.#isStarved(), maxAheadBytes, isWaiting });
+  }
+
+  /** Readers that have not read the first chunk yet go on by themselves. */
+  #dropFront(): void {
+    const end = this.#window.frontEnd;
+    for (const reader of this.#readers) if (reader.position < end) this.#leaveBehind(reader);
+    if (this.#startHash) for (const view of this.#window.views(this.#window.start, end)) this.#startHash.update(view);
+    this.#window.dropFront();
+  }
+
+  #leaveBehind(reader: Reader): void {
+    const { from, verify } = this.#options;
+    const common = { ...this.#options, first: undefined };
+    const position = Math.max(reader.position, from);
+    const hash = this.#startHash?.copy();
+    if (hash) for (const view of this.#window.views(this.#window.start, position)) hash.update(view);
+    const isBefore = verify !== undefined && reader.position < from;
+    const own = isBefore ? common : { ...common, from: position, ...(hash && { verify: { hash } }) };
+    this.#readers.delete(reader);
+    reader.own = new Relay(own).join(reader.position);
+    this.#waiters.wake();
+  }
+
+  /** @throws UpstreamError misbehaving when the bytes are not what the digest names. */
+  #verify(): void {
+    if (!this.#hash) return;
+    const { digest } = this.#options;
+    const actual = digestFrom(this.#hash, algorithmOf(digest));
+    if (actual !== digest) throw new DigestMismatch(digest, actual);
+  }
+
+  #visibleEnd(): number {
+    const { end } = this.#window;
+    if (!this.#hash || this.#state === 'complete') return end;
+    return Math.min(end, (this.size ?? end) - heldBackBytes);
+  }
+
+  #furthest(): number {
+    let furthest = this.#readers.size === 0 ? this.#window.start : 0;
+    for (const { position } of this.#readers) furthest = Math.max(furthest, position);
+    return furthest;
+  }
+
+  #aheadBytes(): number {
+    return this.#window.end - this.#furthest();
+  }
+
+  #isStarved(): boolean {
+    return this.#readers.size > 0 && this.#visibleEnd() <= this.#furthest();
+  }
+
+  #isFrontRead(): boolean {
+    return this.#window.end > this.#window.start && this.#window.frontEnd <= this.#furthest();
+  }
+
+  #removed(reader: Reader): void {
+    if (!this.#readers.delete(reader) || this.#readers.size > 0) return;
+    // Many that want the same come one after the other.
+    if (this.#state === 'complete' && this.isJoinable)
+      this.#lingering = setTimeout(() => void this.close(), lingerMs).unref();
+    else void this.close();
+  }
+}
+
+/** For a blob from its first byte. */
+export function verifyWhole(digest: Digest): VerifyFrom {
+  return { hash: createHash(algorithmOf(digest)) };
+}

@@ -1,0 +1,98 @@
+import { expect, test } from 'vitest';
+import { NoRoom, Room, roomStep } from '../../../../src/mirror/downloads/room.ts';
+import type { Reservation } from '../../../../src/mirror/space.ts';
+
+const mebibyte = 1024 * 1024;
+
+/** A store that may take so many bytes. */
+function spaceOf(maxBytes: number) {
+  let promised = 0;
+  const asked: number[] = [];
+  const reserve = async (bytes: number): Promise<Reservation | undefined> => {
+    asked.push(bytes);
+    if (promised + bytes > maxBytes) return undefined;
+    promised += bytes;
+    let left = bytes;
+    const wrote = (written: number) => {
+      const counted = Math.min(written, left);
+      left -= counted;
+      return counted;
+    };
+    return {
+      bytes,
+      get leftBytes() {
+        return left;
+      },
+      wrote,
+      release: () => void (promised -= left),
+    };
+  };
+  return { reserve, asked, promised: () => promised };
+}
+
+test.each([
+  { what: 'the first step', neededBytes: 1, arrivedBytes: 0, claimedBytes: 60 * mebibyte, step: mebibyte },
+  { what: 'of a small blob', neededBytes: 1, arrivedBytes: 0, claimedBytes: 10, step: 10 },
+  {
+    what: 'as much as arrived',
+    neededBytes: 1,
+    arrivedBytes: 5 * mebibyte,
+    claimedBytes: undefined,
+    step: 5 * mebibyte,
+  },
+  {
+    what: 'no more than a bound',
+    neededBytes: 1,
+    arrivedBytes: 500 * mebibyte,
+    claimedBytes: undefined,
+    step: 16 * mebibyte,
+  },
+  {
+    what: 'no more than is to come',
+    neededBytes: 1,
+    arrivedBytes: 8 * mebibyte,
+    claimedBytes: 9 * mebibyte,
+    step: mebibyte,
+  },
+  {
+    what: 'at least what is written next',
+    neededBytes: 2 * mebibyte,
+    arrivedBytes: 0,
+    claimedBytes: 1,
+    step: 2 * mebibyte,
+  },
+])('room is made in steps: $what', ({ step, ...standing }) => {
+  expect(roomStep(standing)).toBe(step);
+});
+
+test('room is made for what comes, and not for what is claimed', async () => {
+  const space = spaceOf(100 * mebibyte);
+  const room = new Room({ space, claimedBytes: 60 * mebibyte });
+  await room.makeFor(1);
+  expect(space.promised()).toBe(mebibyte);
+  for (let written = 0; written < 4 * mebibyte; written += mebibyte / 2) {
+    await room.makeFor(mebibyte / 2);
+    room.wrote(mebibyte / 2);
+  }
+  expect(space.asked).toEqual([mebibyte, mebibyte, 2 * mebibyte]);
+  room.release();
+});
+
+test('where no step fits any more, what is needed may; then there is no room', async () => {
+  const space = spaceOf(1.5 * mebibyte);
+  const room = new Room({ space, claimedBytes: undefined });
+  await room.makeFor(mebibyte);
+  room.wrote(mebibyte);
+  await room.makeFor(mebibyte / 2);
+  room.wrote(mebibyte / 2);
+  await expect(room.makeFor(1)).rejects.toThrow(NoRoom);
+});
+
+test('what was not written is given back', async () => {
+  const space = spaceOf(10 * mebibyte);
+  const room = new Room({ space, claimedBytes: undefined });
+  await room.makeFor(10);
+  room.wrote(10);
+  room.release();
+  expect(space.promised()).toBe(10);
+});
