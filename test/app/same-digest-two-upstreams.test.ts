@@ -6,6 +6,7 @@ import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.t
 import { gate } from '../support/gate.ts';
 import { type Content, randomBlob } from '../support/images.ts';
 import { leftDownloads } from '../support/left-downloads.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 
 const repository = 'library/app';
@@ -24,11 +25,13 @@ interface Both {
 async function twoUpstreams(blob: Content): Promise<Both> {
   const [evil, honest] = [await startFakeRegistry(), await startFakeRegistry()];
   for (const upstream of [evil, honest]) upstream.content.addBlob(repository, blob);
-  const app = await startApp({
+  const config = {
     defaultUpstream: 'docker.io',
     upstreams: { 'docker.io': { url: honest.url }, 'evil.test': { url: evil.url } },
     download: { attemptsWithoutProgress: 1 },
-  });
+  };
+  // By the clock of the disk: a partial download that is a day old is dropped by the next sweep.
+  const app = await startApp(config, { clock: new ManualClock(Date.now()) });
   const path = `/v2/${repository}/blobs/${blob.digest}`;
   return { evil, honest, app, fromEvil: `${path}?ns=evil.test`, fromHonest: path };
 }
