@@ -145,7 +145,7 @@ export function createApp({
     patienceMs,
   });
   const readiness = async (): Promise<Readiness> => {
-    const storeTrouble = await troubleOf(freeBytes);
+    const storeTrouble = lock.isMoved ? 'moved' : await troubleOf(freeBytes);
     return {
       isReady: !state.isStarting && !state.isDraining && storeTrouble === undefined,
       body: {

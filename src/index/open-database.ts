@@ -16,6 +16,8 @@ export interface IndexFiles {
   tryOut(folder: string): Promise<void>;
   /** Removes a file, if it is there. */
   remove(path: string): Promise<void>;
+  /** Of the device and inode at `path`, which is not followed where it is a link; undefined where there is nothing. */
+  identity(path: string): Promise<string | undefined>;
   /** Bytes of a file; 0 where there is none. */
   size(path: string): Promise<number>;
 }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { refusesForNow } from '../mirror/disk-refusal.ts';
 import type { Observer } from '../mirror/ports.ts';
@@ -12,6 +12,8 @@ export interface StoreRuns {
   readonly lastRun: string | undefined;
   readonly run: string;
 }
+
+const verifyEveryMs = 10_000;
 
 export interface StoreLockDeps {
   /** The storage path. */
@@ -29,7 +31,11 @@ export class StoreLock implements StoreRuns {
   readonly run = randomUUID();
   readonly #deps: StoreLockDeps;
   #lastRun: string | undefined;
-  #database: DatabaseSync | undefined;
+  readonly #databases: DatabaseSync[] = [];
+  /** What was locked: identities by path. */
+  #locked = new Map<string, string | undefined>();
+  #isMoved = false;
+  #timer: NodeJS.Timeout | undefined;
   #held: Promise<void> | undefined;
 
   constructor(deps: StoreLockDeps) {
@@ -46,6 +52,7 @@ export class StoreLock implements StoreRuns {
    */
   async start(): Promise<void> {
     const { folder, files, observer } = this.#deps;
+    this.#timer = setInterval(() => void this.#verify().catch(() => {}), verifyEveryMs).unref();
     await files.make(folder).catch((cause: unknown) => cannotBeUsed(folder, cause));
     try {
       await this.hold();
@@ -61,23 +68,46 @@ export class StoreLock implements StoreRuns {
    * Where the disk knows no locks it is told, and the mirror runs all the same: its index is then rebuilt at every start.
    * @throws Error as above, or EROFS.
    */
-  hold(): Promise<void> {
+  async hold(): Promise<void> {
     this.#held ??= this.#hold().catch((error: unknown) => {
       this.#held = undefined;
+      for (const database of this.#databases.splice(0)) database.close();
       throw error;
     });
-    return this.#held;
+    await this.#held;
+    await this.#verify();
+  }
+
+  /** Whether the storage path named something else than what was locked when it was looked at last: then nothing is stored or removed. */
+  get isMoved(): boolean {
+    return this.#isMoved;
   }
 
   /** @param options.othersEnded false where something may still be put into the store: then it stays held until the process ends. */
   async stop({ othersEnded }: { readonly othersEnded: boolean } = { othersEnded: true }): Promise<void> {
     if (!othersEnded) return;
-    this.#database?.close();
-    this.#database = undefined;
+    clearInterval(this.#timer);
+    for (const database of this.#databases.splice(0)) database.close();
+    this.#locked.clear();
   }
 
-  get #path(): string {
-    return join(this.#deps.folder, 'lock.sqlite');
+  /** Two: somebody who removes the first one, of which the error speaks, does not yet let a second process in. */
+  get #paths(): readonly string[] {
+    return ['lock.sqlite', 'blobs/lock.sqlite'].map((name) => join(this.#deps.folder, name));
+  }
+
+  /** A process keeps what it has locked when that is renamed or removed, and whoever comes next locks what is there then. */
+  async #verify(): Promise<void> {
+    const { files, folder, observer } = this.#deps;
+    const found = await Promise.all([...this.#locked.keys()].map((path) => files.identity(path)));
+    const wasMoved = this.#isMoved;
+    this.#isMoved = [...this.#locked.values()].some((identity, at) => identity !== found[at]);
+    if (!this.#isMoved) return;
+    const cause = new Error(
+      `the storage path ${folder} is not what this process has locked: it was renamed, or its lock removed`,
+    );
+    if (!wasMoved) observer.trouble({ part: 'store lock', cause });
+    throw cause;
   }
 
   async #hold(): Promise<void> {
@@ -86,17 +116,26 @@ export class StoreLock implements StoreRuns {
       if (refusesForNow(cause)) throw cause;
       cannotBeUsed(folder, cause);
     });
-    if (this.#tryToLock()) return;
+    for (const path of this.#paths) {
+      await files.make(dirname(path)).catch(() => {}); // What is missing shows when it is locked.
+      await this.#lockAt(path);
+    }
+    if (this.#databases.length === 0) return;
+    for (const path of [join(folder, '.'), ...this.#paths]) this.#locked.set(path, await files.identity(path));
+  }
+
+  async #lockAt(path: string): Promise<void> {
+    if (this.#tryToLock(path)) return;
     // It may be broken. What it held is only a name, and without one the index is rebuilt.
-    for (const suffix of ['', '-journal']) await files.remove(`${this.#path}${suffix}`).catch(() => {});
-    this.#tryToLock();
+    for (const suffix of ['', '-journal']) await this.#deps.files.remove(`${path}${suffix}`).catch(() => {});
+    this.#tryToLock(path);
   }
 
   /** @returns false when there is no lock to be had. */
-  #tryToLock(): boolean {
+  #tryToLock(path: string): boolean {
     const { folder, observer } = this.#deps;
     try {
-      this.#lock();
+      this.#lock(path);
     } catch (cause) {
       if (isInUse(cause)) throw new Error(`the storage path ${folder} is in use by another process`, { cause });
       observer.trouble({ part: 'store lock', cause });
@@ -106,16 +145,16 @@ export class StoreLock implements StoreRuns {
   }
 
   /** SQLITE_BUSY where somebody else has it: in this mode the lock is kept until the database is closed, or its process has ended. */
-  #lock(): void {
-    const database = new DatabaseSync(this.#path, { timeout: 0 });
+  #lock(path: string): void {
+    const database = new DatabaseSync(path, { timeout: 0 });
     try {
       database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; COMMIT');
     } catch (error) {
       database.close();
       throw error;
     }
-    this.#database = database;
-    this.#noteRun(database);
+    this.#databases.push(database);
+    if (path === this.#paths[0]) this.#noteRun(database);
   }
 
   /** A full disk cannot take the note. Then the next run finds that it does not know the last one, and rebuilds its index. */

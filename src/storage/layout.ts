@@ -16,7 +16,7 @@ import { isRepository, isTag } from '../oci/reference.ts';
  *     │   └── _visibility.json
  *     ├── incoming/<id>                                    being written; swept at start, unless it is a blob and has a mark:
  *     │   incoming/<id>.json                               of which blob from which upstream it is, and how much is on the disk
- *     ├── lock.sqlite                                      held by the process that uses the store
+ *     ├── lock.sqlite, blobs/lock.sqlite                   held by the process that uses the store
  *     └── set-aside/<ms>-<algorithm>-<hex>                 was in blobs/ with the wrong size or bytes; a few are kept to be looked at
  *
  * No component of a repository begins with an underscore, so the names of records cannot clash with those of repositories.

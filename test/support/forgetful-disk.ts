@@ -79,6 +79,11 @@ export class ForgetfulDisk implements FileSystem {
     this.#parentOf(path).names.delete(basename(path));
   }
 
+  async lstat(path: string): ReturnType<FileSystem['lstat']> {
+    this.before('lstat', path);
+    return { kind: this.#find(path).kind, identity: path };
+  }
+
   async stat(path: string): ReturnType<FileSystem['stat']> {
     this.before('stat', path);
     return statusOf(this.#find(path));

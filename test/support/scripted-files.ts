@@ -44,6 +44,10 @@ export class ScriptedFiles implements FileSystem {
     return this.#ask('stat', path, () => this.#disk.stat(path));
   }
 
+  lstat(path: string): ReturnType<FileSystem['lstat']> {
+    return this.#ask('lstat', path, () => this.#disk.lstat(path));
+  }
+
   mayChange(folder: string): Promise<void> {
     return this.#ask('mayChange', folder, () => this.#disk.mayChange(folder));
   }

@@ -114,7 +114,9 @@ export class FileBlobStore implements BlobStore {
     }
   }
 
-  dropInterrupted(options: { readonly bytes: number; readonly leftBeforeMs: number }): Promise<number> {
+  async dropInterrupted(options: { readonly bytes: number; readonly leftBeforeMs: number }): Promise<number> {
+    if (this.#interrupted.bytes === 0) return 0;
+    await this.#hold();
     return this.#interrupted.drop(options);
   }
 
@@ -124,8 +126,9 @@ export class FileBlobStore implements BlobStore {
     await file.publish(this.#pathOf(digest));
   }
 
-  remove(digest: Digest): Promise<void> {
-    return this.#folders.remove(this.#pathOf(digest));
+  async remove(digest: Digest): Promise<void> {
+    await this.#hold();
+    await this.#folders.remove(this.#pathOf(digest));
   }
 
   async setAside(digest: Digest, source: CorruptionSource): Promise<void> {
@@ -218,6 +221,7 @@ export class FileBlobStore implements BlobStore {
   async #takeAway(digest: Digest, size: number, source: CorruptionSource): Promise<void> {
     this.#observer.corruptionFound({ digest, source });
     try {
+      await this.#hold();
       await this.#setAside.take(this.#pathOf(digest), digest, size);
     } catch (cause) {
       this.#observer.trouble({ part: 'store', cause });

@@ -76,6 +76,16 @@ export class DurableFolders {
     }
   }
 
+  /** Of the device and inode at `path`, which is not followed where it is a link; undefined where there is nothing. */
+  async identity(path: string): Promise<string | undefined> {
+    try {
+      return (await this.#files.lstat(path)).identity;
+    } catch (error) {
+      if (failedWith(error, 'ENOENT', 'ENOTDIR')) return undefined;
+      throw error;
+    }
+  }
+
   /** Bytes of a file; 0 where there is none. */
   async size(path: string): Promise<number> {
     try {

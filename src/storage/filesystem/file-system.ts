@@ -1,5 +1,17 @@
-import { constants } from 'node:fs';
-import { access, type FileHandle, mkdir, open, opendir, rename, rmdir, stat, statfs, unlink } from 'node:fs/promises';
+import { type BigIntStats, constants } from 'node:fs';
+import {
+  access,
+  type FileHandle,
+  lstat,
+  mkdir,
+  open,
+  opendir,
+  rename,
+  rmdir,
+  stat,
+  statfs,
+  unlink,
+} from 'node:fs/promises';
 
 /**
  * Everything the stores ask of the disk. Each verb is one system call and fails as it does: with an Error that has the errno's
@@ -15,6 +27,8 @@ export interface FileSystem {
   rename(from: string, to: string): Promise<void>;
   unlink(path: string): Promise<void>;
   stat(path: string): Promise<FileStatus>;
+  /** What lies at `path` itself: a symbolic link is not followed. */
+  lstat(path: string): Promise<EntryStatus>;
   /** Whether this process may make files in a folder: EACCES or EROFS where not. A full disk is no reason. */
   mayChange(folder: string): Promise<void>;
   /** What a folder holds, in no order, read as it is walked. */
@@ -44,6 +58,12 @@ export interface FileStatus {
   readonly modifiedAtMs: number;
 }
 
+export interface EntryStatus {
+  readonly kind: 'file' | 'folder' | 'link' | 'other';
+  /** Of the device and the inode: another one after the path was renamed and made anew. */
+  readonly identity: string;
+}
+
 export interface FolderEntry {
   readonly name: string;
   readonly kind: 'file' | 'folder' | 'other';
@@ -57,6 +77,10 @@ export const nodeFiles: FileSystem = {
   rename: (from, to) => rename(from, to),
   unlink: (path) => unlink(path),
   stat: async (path) => statusFrom(await stat(path)),
+  lstat: async (path) => {
+    const found = await lstat(path, { bigint: true });
+    return { kind: kindOf(found), identity: `${found.dev}:${found.ino}` };
+  },
   mayChange: (folder) => access(folder, constants.W_OK | constants.X_OK),
   entries: entriesOf,
   freeBytes: async (path) => {
@@ -87,6 +111,11 @@ async function* entriesOf(path: string): AsyncIterable<FolderEntry> {
   for await (const entry of await opendir(path)) {
     yield { name: entry.name, kind: entry.isFile() ? 'file' : entry.isDirectory() ? 'folder' : 'other' };
   }
+}
+
+function kindOf(found: BigIntStats): EntryStatus['kind'] {
+  if (found.isSymbolicLink()) return 'link';
+  return found.isFile() ? 'file' : found.isDirectory() ? 'folder' : 'other';
 }
 
 function statusFrom({ size, mtimeMs }: { size: number; mtimeMs: number }): FileStatus {

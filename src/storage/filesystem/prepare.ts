@@ -4,7 +4,7 @@ import { refusesForNow } from '../../mirror/disk-refusal.ts';
 import type { Observer } from '../../mirror/ports.ts';
 import { blobsFolder, incomingFolder, repositoriesFolder, setAsideFolder } from '../layout.ts';
 import type { DurableFolders } from './durable-folders.ts';
-import type { FileSystem } from './file-system.ts';
+import { failedWith, type FileSystem } from './file-system.ts';
 
 export interface StoreFolders {
   /** The storage path. */
@@ -28,6 +28,7 @@ const fixed = [...targets, incomingFolder, `${blobsFolder}/sha256`, `${blobsFold
  */
 export async function prepareFolders(store: StoreFolders): Promise<void> {
   try {
+    await refuseLinks(store);
     await makeFolders(store);
     await store.sweep();
     for (const target of targets) await moveProbeInto(target, store);
@@ -35,6 +36,22 @@ export async function prepareFolders(store: StoreFolders): Promise<void> {
     if (refusesForNow(cause)) return store.observer.trouble({ part: 'store', cause });
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new Error(`the storage path ${store.path} cannot be used: ${reason}`, { cause });
+  }
+}
+
+/** What lies in incoming/ is removed at start, and only what is renamed within one folder appears whole. The storage path itself may be a link. */
+async function refuseLinks({ path, files }: StoreFolders): Promise<void> {
+  for (const folder of fixed) {
+    if (await isLink(join(path, folder), files)) throw new Error(`${folder} is a symbolic link`);
+  }
+}
+
+async function isLink(path: string, files: FileSystem): Promise<boolean> {
+  try {
+    return (await files.lstat(path)).kind === 'link';
+  } catch (error) {
+    if (failedWith(error, 'ENOENT', 'ENOTDIR')) return false;
+    throw error;
   }
 }
 

@@ -50,6 +50,7 @@ export class FileRecordStore implements RecordStore {
   remove(key: RecordKey): Promise<void> {
     const path = this.#pathOf(key);
     return this.#inTurn(path, async () => {
+      await this.#deps.hold();
       await this.#folders.remove(path);
       this.#use.remove(path);
       await this.#folders.removeEmpty(dirname(path), join(this.#deps.path, repositoriesFolder));

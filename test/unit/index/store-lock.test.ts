@@ -1,6 +1,6 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { StoreLock } from '../../../src/index/store-lock.ts';
 import { DurableFolders } from '../../../src/storage/filesystem/durable-folders.ts';
 import { type FileSystem, nodeFiles } from '../../../src/storage/filesystem/file-system.ts';
@@ -100,4 +100,47 @@ test('a store that another process came to hold meanwhile is not put into', asyn
   files.failWith = () => undefined;
   await lockOf(folder).lock.start();
   await expect(lock.hold()).rejects.toThrow(`the storage path ${folder} is in use by another process`);
+});
+
+test('a store whose lock file was removed is still held', async () => {
+  const folder = await temporaryDirectory();
+  const { lock: first, troubles } = lockOf(folder);
+  await first.start();
+  await rm(join(folder, 'lock.sqlite'));
+  const { lock: second } = lockOf(folder);
+  await expect(second.start()).rejects.toThrow(`the storage path ${folder} is in use by another process`);
+  await expect(first.hold()).rejects.toThrow(`the storage path ${folder} is not what this process has locked`);
+  expect(first.isMoved).toBe(true);
+  await expect(first.hold()).rejects.toThrow('its lock removed');
+  expect(troubles).toHaveLength(1);
+});
+
+test('a process whose store was renamed puts nothing into what came in its place, and goes on when it is back', async () => {
+  const folder = join(await temporaryDirectory(), 'data');
+  const { lock: first } = lockOf(folder);
+  await first.start();
+  await rename(folder, `${folder}.old`);
+  await expect(first.hold()).rejects.toThrow('was renamed');
+  const { lock: second } = lockOf(folder);
+  await second.start();
+  await second.hold();
+  await expect(first.hold()).rejects.toThrow('was renamed');
+
+  await second.stop();
+  await rm(folder, { recursive: true });
+  await rename(`${folder}.old`, folder);
+  await first.hold();
+  expect(first.isMoved).toBe(false);
+});
+
+test('a renamed store is noticed though nothing is put into it', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const folder = join(await temporaryDirectory(), 'data');
+  const { lock, troubles } = lockOf(folder);
+  await lock.start();
+  await rename(folder, `${folder}.old`);
+  vi.advanceTimersByTime(10_000);
+  await vi.waitUntil(() => lock.isMoved);
+  expect(troubles).toHaveLength(1);
 });

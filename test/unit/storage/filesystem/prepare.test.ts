@@ -1,5 +1,5 @@
-import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, stat, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
@@ -126,4 +126,29 @@ test('what is no content and no record is left alone and never listed', async ()
   expect(await Array.fromAsync(store.list())).toEqual([]);
   expect(await Array.fromAsync(records.list())).toEqual([]);
   expect(await readdir(join(path, 'blobs'))).toContain('lost+found');
+});
+
+test.each(['incoming', 'blobs', 'blobs/sha256', 'repositories', 'set-aside'])(
+  'a symbolic link in the place of %s is refused at start, and nothing behind it is removed',
+  async (folder) => {
+    const path = await temporaryDirectory();
+    const elsewhere = await temporaryDirectory();
+    await writeFile(join(elsewhere, 'precious'), 'mine');
+    await mkdir(dirname(join(path, folder)), { recursive: true });
+    await symlink(elsewhere, join(path, folder));
+    await expect(fileStores({ path }).store.prepare()).rejects.toThrow(
+      `the storage path ${path} cannot be used: ${folder} is a symbolic link`,
+    );
+    expect(await readdir(elsewhere)).toEqual(['precious']);
+  },
+);
+
+test('the storage path itself may be a symbolic link', async () => {
+  const path = await temporaryDirectory();
+  const link = join(await temporaryDirectory(), 'link');
+  await symlink(path, link);
+  const { store } = fileStores({ path: link });
+  await store.prepare();
+  await store.put(digest, bytes);
+  expect(await readdir(join(path, 'blobs'))).toContain('sha256');
 });
