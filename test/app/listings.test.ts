@@ -5,6 +5,7 @@ import { ask, caughtUp, open, type WholeAnswer } from '../support/client.ts';
 import { type FakeRegistry, type FakeRegistryOptions, startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { image, referrerOf } from '../support/images.ts';
+import { longestTurnMs } from '../support/longest-turn.ts';
 import { pullAll } from '../support/pull.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
@@ -133,6 +134,33 @@ describe('tags', () => {
       expect(await follow(app, listPath)).toEqual([['a', 'b']]);
     },
   );
+
+  test('that lead in circles are answered 502 after two requests to the upstream', async () => {
+    const { app, upstream } = await started(tags);
+    upstream.script({ path: /tags\/list$/ }, { headers: { link: '<?n=1&last=a>; rel="next"' } });
+    const answer = await ask(app, listPath);
+    expect(answer.status).toBe(502);
+    expect(answer.body.toString()).toContain('lists without end');
+    expect(upstream.count()).toBe(2);
+  });
+
+  test('in a list as long as one may be hold nobody up, neither when they are fetched nor page by page', async () => {
+    const { app, upstream } = await started(tags);
+    const names = (page: number) =>
+      Array.from({ length: 22_000 }, (_, at) => `${(at * 7_919) % 22_000}-${page}-${'x'.repeat(70)}`);
+    const bodies = Array.from({ length: 9 }, (_, page) => Buffer.from(JSON.stringify({ tags: names(page) })));
+    for (const [page, body] of bodies.entries()) {
+      const link = page < 8 ? { headers: { link: `<?n=1000&last=${page}>; rel="next"` } } : {};
+      upstream.script({ path: /tags\/list$/, times: 1 }, { body: () => body, ...link });
+    }
+    const first = await longestTurnMs(async () => void (await ask(app, `${listPath}?n=1`)));
+    expect(first).toBeLessThan(120);
+    const turn = await longestTurnMs(async () => {
+      for (let page = 0; page < 20; page += 1) await ask(app, `${listPath}?n=1&last=${page % 9}-5`);
+    });
+    expect(turn).toBeLessThan(20);
+    expect(upstream.count()).toBe(9);
+  });
 
   test('of a repository nobody has are an answer of 404, not an empty list', async () => {
     const { app } = await started(tags);
