@@ -7,6 +7,8 @@ export interface LargeBodiesDeps {
   readonly memory: Memory;
   /** A client that has taken nothing for so long is cut when others wait for memory; for tests. */
   readonly stalledAfterMs?: number;
+  /** So is one that has not taken all of a body after so long; for tests. */
+  readonly slowAfterMs?: number;
 }
 
 export interface LargeBody {
@@ -30,23 +32,27 @@ export const largeBytes = 64 * 1024;
 /** Written at once: with TLS, what is written is copied as a whole. */
 const sliceBytes = 64 * 1024;
 const stalledAfterMs = 3_000;
+/** Less than the request deadline, so that those who wait get their turn. */
+const slowAfterMs = 15_000;
 
 /**
  * Sends large bodies that are in memory (manifests, listings) at their clients' pace, and counts them against the memory budget for as
- * long as a client takes. Where the budget is spent an answer waits for its turn, and clients that take nothing are cut for it: no
- * number of them keeps the memory from others.
+ * long as a client takes. Where the budget is spent an answer waits for its turn, and clients that take nothing, or far too long, are cut
+ * for it: no number of them keeps the memory from others.
  */
 export class LargeBodies {
   readonly #memory: Memory;
   readonly #stalledAfterMs: number;
+  readonly #slowAfterMs: number;
   readonly #held = new Map<Uint8Array, Held>();
-  /** Answers that are being sent, by when their client last took something. */
-  readonly #sending = new Map<ServerResponse, number>();
+  /** Answers that are being sent: since when, and when their client last took something. */
+  readonly #sending = new Map<ServerResponse, { readonly startedAt: number; tookAt: number }>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(deps: LargeBodiesDeps) {
     this.#memory = deps.memory;
     this.#stalledAfterMs = deps.stalledAfterMs ?? stalledAfterMs;
+    this.#slowAfterMs = deps.slowAfterMs ?? slowAfterMs;
   }
 
   /** @throws ClientLeft; UpstreamError busy when too many wait for memory; the signal's reason when it aborts. */
@@ -89,10 +95,15 @@ export class LargeBodies {
   }
 
   async #sendSlices(response: ServerResponse, body: Uint8Array): Promise<void> {
-    this.#timer ??= setInterval(() => this.#cutStalled(), this.#stalledAfterMs / 5).unref();
+    this.#timer ??= setInterval(
+      () => this.#cutStalled(),
+      Math.min(this.#stalledAfterMs, this.#slowAfterMs) / 5,
+    ).unref();
+    const progress = { startedAt: performance.now(), tookAt: performance.now() };
+    this.#sending.set(response, progress);
     try {
       for (let position = 0; position < body.byteLength; position += sliceBytes) {
-        this.#sending.set(response, performance.now());
+        progress.tookAt = performance.now();
         await written(response, body.subarray(position, position + sliceBytes));
       }
     } finally {
@@ -103,8 +114,12 @@ export class LargeBodies {
 
   #cutStalled(): void {
     if (this.#memory.waiting === 0) return;
-    const stalledSince = performance.now() - this.#stalledAfterMs;
-    for (const [response, since] of this.#sending) if (since <= stalledSince) response.destroy();
+    const now = performance.now();
+    for (const [response, { startedAt, tookAt }] of this.#sending) {
+      const isStalled = now - tookAt >= this.#stalledAfterMs;
+      const isSlow = now - startedAt >= this.#slowAfterMs;
+      if (isStalled || isSlow) response.destroy();
+    }
   }
 
   #stopTimer(): void {

@@ -1,4 +1,5 @@
 import { createServer, type ServerResponse } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { LargeBodies } from '../../../../src/http/response/large-bodies.ts';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
@@ -68,6 +69,22 @@ test('a client that takes nothing while others wait for memory is cut', async ()
   expect((await ask(from, '/b')).body.length).toBe(bodyBytes);
   await expect(first.rest()).rejects.toThrow('cut');
   expect(memory.reservedBytes).toBe(0);
+});
+
+test('a client that takes a little at a time is cut in the end, when others wait for memory', async () => {
+  const memory = new MemoryBudget({ maxBytes: bodyBytes + mebibyte });
+  const from = await serve(new LargeBodies({ memory, stalledAfterMs: 60_000, slowAfterMs: 300 }));
+  const slow = await stalled(from, '/a');
+  const other = ask(from, '/b');
+  const takeALittle = async (): Promise<void> => {
+    for (;;) {
+      await slow.read(1);
+      slow.pause();
+      await sleep(20); // The pace of the client.
+    }
+  };
+  await expect(takeALittle()).rejects.toThrow('broken');
+  expect((await other).body.length).toBe(bodyBytes);
 });
 
 test('a client that takes nothing is not cut for it while nobody waits for memory', async () => {
