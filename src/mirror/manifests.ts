@@ -125,7 +125,9 @@ export class Manifests {
     this.#throwIfMissing(of, digest);
     const ask = async (flight: Waiting) => {
       try {
-        return await upstream.headManifest(of.repository, digest, flight);
+        const head = await upstream.headManifest(of.repository, digest, flight);
+        if (head.fetched) this.keep(of, head.fetched);
+        return head;
       } catch (cause) {
         this.#rememberMissing(upstream, keyOf(of, digest), cause);
         const found = cause instanceof UpstreamError && (await this.#afterRebuild(of, digest, flight));

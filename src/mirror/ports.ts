@@ -119,6 +119,8 @@ export interface ManifestHead {
   readonly digest: Digest | undefined;
   readonly mediaType: MediaType | undefined;
   readonly size: number | undefined;
+  /** Where HEAD does not work there: the manifest, which had to be fetched. */
+  readonly fetched?: FetchedManifest;
 }
 
 export interface FetchedManifest {

@@ -3,7 +3,7 @@ import type { Tag } from '../oci/reference.ts';
 import { type BriefWait, TooSlow } from './brief-wait.ts';
 import { type FreshnessPolicies, freshnessOf } from './freshness.ts';
 import type { CachedManifest, Manifests } from './manifests.ts';
-import type { CacheStatus, Clock, Observer, RepositoryId, Upstream, Waiting } from './ports.ts';
+import type { CacheStatus, Clock, FetchedManifest, Observer, RepositoryId, Upstream, Waiting } from './ports.ts';
 import { isNotFound } from './not-found.ts';
 import type { RateLimits } from './rate-limits.ts';
 import type { TagRecord } from './records.ts';
@@ -175,7 +175,8 @@ export class Tags {
   /** One HEAD. The digest moved, or it did not; the manifest itself is fetched by whoever wants it. */
   async #revalidate(question: Question, known: TagRecord, waiting: Waiting): Promise<ResolvedTag> {
     const { upstream, of, tag } = question;
-    const { digest, mediaType, size } = await upstream.headManifest(of.repository, tag, waiting);
+    const { digest, mediaType, size, fetched } = await upstream.headManifest(of.repository, tag, waiting);
+    if (fetched && fetched.digest !== known.digest) return this.#keep(question, known, fetched);
     if (digest === undefined) return this.#get(question, known, waiting);
     if (digest === known.digest)
       return this.#note(question, { ...known, confirmedAtMs: this.#deps.clock.now() }, known);
@@ -186,7 +187,8 @@ export class Tags {
   async #first(question: Question, waiting: Waiting): Promise<ResolvedTag> {
     if (question.wantsBody) return this.#get(question, undefined, waiting);
     const { upstream, of, tag } = question;
-    const { digest, mediaType, size } = await upstream.headManifest(of.repository, tag, waiting);
+    const { digest, mediaType, size, fetched } = await upstream.headManifest(of.repository, tag, waiting);
+    if (fetched) return this.#keep(question, undefined, fetched);
     if (digest === undefined || mediaType === undefined || size === undefined)
       return this.#get(question, undefined, waiting);
     return this.#note(question, this.#record({ digest, mediaType, size }, undefined), undefined);
@@ -194,8 +196,11 @@ export class Tags {
 
   async #get(question: Question, known: TagRecord | undefined, waiting: Waiting): Promise<ResolvedTag> {
     const { upstream, of, tag } = question;
-    const fetched = await upstream.getManifest(of.repository, tag, waiting);
-    const { digest, mediaType, bytes } = this.#deps.manifests.keep(of, fetched);
+    return this.#keep(question, known, await upstream.getManifest(of.repository, tag, waiting));
+  }
+
+  #keep(question: Question, known: TagRecord | undefined, fetched: FetchedManifest): ResolvedTag {
+    const { digest, mediaType, bytes } = this.#deps.manifests.keep(question.of, fetched);
     const resolved = this.#note(question, this.#record({ digest, mediaType, size: bytes.byteLength }, known), known);
     return { ...resolved, cache: { word: 'miss', upstreamStatus: 200, stored: true } };
   }

@@ -22,9 +22,22 @@ export const dockerManifestList = known('application/vnd.docker.distribution.man
 
 /**
  * What the mirror asks every upstream for, whatever its client accepts: one constant list, so that what a tag means never
- * depends on who asked first (GitLab's dependency proxy cached only x86_64 until 16.3 because it did).
+ * depends on who asked first (GitLab's dependency proxy cached only x86_64 until 16.3 because it did). The last two are what artifacts
+ * were before image-spec v1.1 took them out: some registries still have such (ACR, ORAS).
  */
-export const acceptedManifests: readonly MediaType[] = [ociIndex, dockerManifestList, ociManifest, dockerManifest];
+export const acceptedManifests: readonly MediaType[] = [
+  ociIndex,
+  dockerManifestList,
+  ociManifest,
+  dockerManifest,
+  known('application/vnd.oci.artifact.manifest.v1+json'),
+  known('application/vnd.cncf.oras.artifact.manifest.v1+json'),
+];
+
+/** Docker's first format, which names no blobs by descriptor and whose signed form is not the bytes of its digest. */
+export function isSchema1(mediaType: MediaType): boolean {
+  return /^application\/vnd\.docker\.distribution\.manifest\.v1\+(?:json|prettyjws)$/.test(mediaType);
+}
 
 function known(name: string): MediaType {
   if (!isMediaType(name)) throw new Error(`${name} is no media type`);

@@ -65,15 +65,19 @@ export class AnswerBody extends Readable {
 
   complete(): void {
     this.#isComplete = true;
-    this.#checkLength();
     this.#expectNothing();
-    this.push(null);
+    this.#checkLength();
+    if (!this.#failure) this.push(null);
   }
 
   /** The exchange broke off. What has arrived is read to its end first, so that nobody asks for it again; then the failure is met. */
   fail(failure: Error): void {
     if (this.#isComplete || this.destroyed) return;
     this.#isComplete = true;
+    this.#failAtEnd(failure);
+  }
+
+  #failAtEnd(failure: Error): void {
     this.#failure = failure;
     this.#expectNothing();
     this.#tell(0, 1);
@@ -97,10 +101,11 @@ export class AnswerBody extends Readable {
 
   #checkLength(): void {
     const expected = this.#expectedBytes ?? this.#receivedBytes;
-    const isWrong = this.#receivedBytes > expected || (this.#isComplete && this.#receivedBytes < expected);
-    if (!isWrong) return;
     const { host } = this.#options;
-    this.destroy(new UpstreamError('misbehaving', `${host} sent ${this.#receivedBytes} bytes of ${expected}`));
+    const message = `${host} sent ${this.#receivedBytes} bytes of ${expected}`;
+    if (this.#receivedBytes > expected) this.destroy(new UpstreamError('misbehaving', message));
+    else if (this.#isComplete && this.#receivedBytes < expected)
+      this.#failAtEnd(new UpstreamError('connect', `${message}, and closed the connection`));
   }
 
   /** Reserves for what is held. */

@@ -9,6 +9,8 @@ export interface Refusal {
   readonly missing: 'MANIFEST_UNKNOWN' | 'BLOB_UNKNOWN' | 'NAME_UNKNOWN';
   /** Whether the mirror's own account stood behind the request. */
   readonly isAuthenticated: boolean;
+  /** Whether a list was asked for: an account that may pull need not be allowed to list. */
+  readonly isListing?: boolean;
   /** Whether a redirect led to where the answer comes from. */
   readonly isElsewhere?: boolean;
   readonly clock: Clock;
@@ -19,7 +21,8 @@ export interface Refusal {
  *
  *     404        MANIFEST_UNKNOWN, BLOB_UNKNOWN or NAME_UNKNOWN
  *     401, 403   DENIED to an anonymous request, `refused` to one with the mirror's account; `refused` as well where a blob is stored
- *                elsewhere, for that says nothing of the repository (a signature that came too late)
+ *                elsewhere, for that says nothing of the repository (a signature that came too late). 403 to a listing is DENIED to an
+ *                account as well: many may pull and not list (ECR without `ecr:ListImages`)
  *     429        `overloaded`, with Retry-After
  *     5xx        `unavailable`
  *     the rest   `misbehaving`
@@ -36,6 +39,8 @@ export async function failureOf(answer: Answer, refusal: Refusal): Promise<OciEr
     return new UpstreamError('refused', `${url.host} refused what the registry sent us there for (${status})`, more);
   }
   if (!refusal.isAuthenticated) return new OciError('DENIED', `${url.host} refuses this to anonymous callers`, more);
+  if (status === 403 && refusal.isListing)
+    return new OciError('DENIED', `${url.host} refuses this to the account`, more);
   return new UpstreamError('refused', `${url.host} refused the mirror's account (${status})`, more);
 }
 

@@ -25,14 +25,30 @@ export function contentRangeOf(headers: IncomingHttpHeaders): ContentRange | und
 }
 
 /**
- * When asking again makes sense: seconds, or the time until an HTTP date (RFC 9110 §10.2.3).
+ * When asking again makes sense: seconds, or the time until an HTTP date (RFC 9110 §10.2.3). Some send a Unix time (as GitHub's
+ * `x-ratelimit-reset`), in seconds or milliseconds: no wait is that long.
  * @returns whole seconds, at most a day; undefined when absent or unreadable.
  */
 export function retryAfterSecondsOf(headers: IncomingHttpHeaders, nowMs: number): number | undefined {
   const text = headerOf(headers, 'retry-after')?.trim();
   if (text === undefined || text === '') return undefined;
-  const seconds = wholeNumber(text) ?? Math.ceil((Date.parse(text) - nowMs) / 1_000);
+  const number = wholeNumber(text);
+  const seconds = number === undefined ? secondsUntil(Date.parse(text), nowMs) : secondsFrom(number, nowMs);
   return Number.isNaN(seconds) ? undefined : Math.min(Math.max(seconds, 0), 86_400);
+}
+
+/** 2001 as a Unix time in seconds, and 1970 in milliseconds: from here on a number is no span of time. */
+const leastUnixSeconds = 1_000_000_000;
+const leastUnixMs = 1_000 * leastUnixSeconds;
+
+/** The span of time that a number means: seconds, or the time until a Unix time. */
+export function secondsFrom(number: number, nowMs: number): number {
+  if (number < leastUnixSeconds) return number;
+  return secondsUntil(number < leastUnixMs ? number * 1_000 : number, nowMs);
+}
+
+function secondsUntil(whenMs: number, nowMs: number): number {
+  return Math.ceil((whenMs - nowMs) / 1_000);
 }
 
 function wholeNumber(text: string | undefined): number | undefined {

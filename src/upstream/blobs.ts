@@ -4,11 +4,12 @@ import { OciError, UpstreamError } from '../oci/errors.ts';
 import type { Repository } from '../oci/reference.ts';
 import { contentLengthOf, contentRangeOf } from './answer-headers.ts';
 import type { Answer } from './exchange.ts';
-import { isWithoutHead } from './manifests.ts';
+import { mayGetDiffer } from './manifests.ts';
 import type { RegistryAnswer, Requests } from './requests.ts';
 
 /**
- * Where HEAD is refused though the caller is not (ECR public: aws/containers-roadmap #2671), one byte is asked for instead.
+ * By HEAD; where that is refused, one byte is asked for instead. A refused HEAD says little: ECR public refuses it to callers that may GET
+ * (aws/containers-roadmap #2671), and Harbor's proxy projects answer 404 for a blob that they only fetch when it is asked for (harbor #16692).
  * @throws OciError BLOB_UNKNOWN, NAME_UNKNOWN or DENIED; UpstreamError.
  */
 export async function headBlob(
@@ -17,12 +18,14 @@ export async function headBlob(
   digest: Digest,
   options: Waiting,
 ): Promise<{ readonly size: number | undefined }> {
+  if (requests.hasNoHead('blob')) return sizeByGet(requests, repository, digest, options);
   const url = requests.urlOf(repository, `blobs/${digest}`);
   const answer = await requests.ask({ method: 'HEAD', url, kind: 'blob', repository }, options);
   if (answer.status === 200) return { size: contentLengthOf(answer.headers) };
-  const isRefused = answer.status === 401 || answer.status === 403;
-  if (isRefused || isWithoutHead(answer)) return sizeByGet(requests, repository, digest, options);
-  throw await requests.failureOf(answer, 'BLOB_UNKNOWN');
+  if (answer.status !== 401 && !mayGetDiffer(answer)) throw await requests.failureOf(answer, 'BLOB_UNKNOWN');
+  const found = await sizeByGet(requests, repository, digest, options);
+  requests.noteNoHead('blob');
+  return found;
 }
 
 async function sizeByGet(requests: Requests, repository: Repository, digest: Digest, options: Waiting) {

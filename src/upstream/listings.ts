@@ -40,7 +40,7 @@ export async function listTags(
       return tags.size > before;
     },
   );
-  if (refusal) throw await requests.failureOf(refusal, 'NAME_UNKNOWN');
+  if (refusal) throw await requests.failureOf(refusal, 'NAME_UNKNOWN', { isListing: true });
   return [...tags];
 }
 
@@ -68,7 +68,7 @@ export async function listReferrers(
     return found.length > 0;
   });
   if (!refusal) return referrers;
-  if (!withoutReferrersApi.has(refusal.status)) throw await requests.failureOf(refusal, 'MANIFEST_UNKNOWN');
+  if (!withoutReferrersApi.has(refusal.status)) throw await requests.failureOf(refusal, 'MANIFEST_UNKNOWN', { isListing: true });
   refusal.body.destroy();
   return referrersByTag(requests, repository, digest, options);
 }
@@ -116,7 +116,7 @@ async function readPages(
       options,
     );
     if (answer.status !== 200 && read.size === 1) return answer;
-    if (answer.status !== 200) throw await requests.failureOf(answer, 'NAME_UNKNOWN');
+    if (answer.status !== 200) throw await requests.failureOf(answer, 'NAME_UNKNOWN', { isListing: true });
     const bytes = await readAtMost(answer, Math.min(bytesLeft, maxPageBytes), options);
     bytesLeft -= bytes.length;
     const isNew = take(parsed(bytes));

@@ -1,8 +1,8 @@
 import type { FetchedManifest, ManifestHead, Waiting } from '../mirror/ports.ts';
 import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts';
-import { UpstreamError } from '../oci/errors.ts';
+import { OciError, UpstreamError } from '../oci/errors.ts';
 import { type ManifestShape, manifestShapeOf, maxManifestBytes } from '../oci/manifest.ts';
-import { acceptedManifests, type MediaType, mediaTypeIn } from '../oci/media-types.ts';
+import { acceptedManifests, isSchema1, type MediaType, mediaTypeIn } from '../oci/media-types.ts';
 import type { Reference, Repository } from '../oci/reference.ts';
 import { contentLengthOf, headerOf } from './answer-headers.ts';
 import type { Answer } from './exchange.ts';
@@ -16,12 +16,20 @@ export async function headManifest(
   reference: Reference,
   options: Waiting,
 ): Promise<ManifestHead> {
+  if (requests.hasNoHead('manifest')) return headByGet(requests, repository, reference, options);
   const answer = await requests.ask(manifestRequest(requests, 'HEAD', repository, reference), options);
-  if (isWithoutHead(answer)) return headByGet(requests, repository, reference, options);
-  if (answer.status !== 200) throw await requests.failureOf(answer, 'MANIFEST_UNKNOWN');
+  if (answer.status === 200) return headIn(answer, reference);
+  if (!mayGetDiffer(answer)) throw await requests.failureOf(answer, 'MANIFEST_UNKNOWN');
+  const head = await headByGet(requests, repository, reference, options);
+  requests.noteNoHead('manifest');
+  return head;
+}
+
+function headIn(answer: Answer, reference: Reference): ManifestHead {
+  const mediaType = typeInHeaders(answer);
   return {
     digest: isDigest(reference) ? confirmed(reference, answer) : digestIn(answer),
-    mediaType: typeInHeaders(answer),
+    mediaType,
     size: contentLengthOf(answer.headers),
   };
 }
@@ -45,6 +53,7 @@ export async function getManifest(
   if (isDigest(reference) && toldType) return { digest, mediaType: toldType, bytes };
   const shape = manifestShapeOf(bytes);
   const mediaType = toldType ?? manifestType(shape?.mediaType);
+  if (mediaType && isSchema1(mediaType)) throw unsupported(answer.url);
   const isManifest = isDigest(reference) || isManifestShape(shape, answer);
   if (!isManifest || !mediaType) throw noManifest(answer);
   return { digest, mediaType, bytes };
@@ -66,13 +75,19 @@ function manifestRequest(
 }
 
 async function headByGet(...request: Parameters<typeof getManifest>): Promise<ManifestHead> {
-  const { digest, mediaType, bytes } = await getManifest(...request);
-  return { digest, mediaType, size: bytes.length };
+  const fetched = await getManifest(...request);
+  return { digest: fetched.digest, mediaType: fetched.mediaType, size: fetched.bytes.length, fetched };
 }
 
-/** A registry that does not know HEAD says 405 or 501 (RFC 9110 §15.5.6, §15.6.2). */
-export function isWithoutHead({ status }: Answer): boolean {
-  return status === 405 || status === 501;
+/** An account that is refused, limits and outages: a GET would meet them as well. */
+const sameForGet: ReadonlySet<number> = new Set([401, 429, 502, 503, 504]);
+
+/**
+ * Whether a GET may have what a HEAD was refused. Registries that do not know HEAD say 405 or 501 (RFC 9110 §15.5.6, §15.6.2); others say
+ * 400, 404, 406, 411 or 500, or send the HEAD on to an object store whose URL is signed for GET alone (403).
+ */
+export function mayGetDiffer({ status }: Answer): boolean {
+  return !sameForGet.has(status);
 }
 
 /** By digest the bytes must be that; by tag they must be what the headers say, where the headers name a digest we can verify. */
@@ -96,8 +111,18 @@ function digestIn({ headers }: Answer): Digest | undefined {
   return isDigest(digest) ? digest : undefined;
 }
 
-function typeInHeaders({ headers }: Answer): MediaType | undefined {
-  return manifestType(mediaTypeIn(headerOf(headers, 'content-type')));
+/** @throws OciError MANIFEST_UNKNOWN for a format that is not supported. */
+function typeInHeaders({ url, headers }: Answer): MediaType | undefined {
+  const mediaType = manifestType(mediaTypeIn(headerOf(headers, 'content-type')));
+  if (mediaType && isSchema1(mediaType)) throw unsupported(url);
+  return mediaType;
+}
+
+function unsupported({ host }: URL): OciError {
+  return new OciError(
+    'MANIFEST_UNKNOWN',
+    `${host} has this image as a schema 1 manifest, a format that is not supported: push it again with a current client`,
+  );
 }
 
 /**

@@ -49,10 +49,13 @@ export function networkFailure(host: string, cause: unknown): UpstreamError {
   return new UpstreamError(trouble, `${host} ${words[trouble]} (${codeOf(cause)})`, { cause: withoutBytes(cause) });
 }
 
-/** Why a body that had begun to arrive from `host` did not end as it should. */
+/**
+ * Why a body that had begun to arrive from `host` did not end as it should. Where the connection was not to be kept open and is closed
+ * before all of Content-Length has come, undici has an error of its own; more than that never comes.
+ */
 export function transferFailure(host: string, cause: unknown): UpstreamError {
   if (cause instanceof UpstreamError) return cause;
-  const trouble = troubleOf(cause);
+  const trouble = codeOf(cause) === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH' ? 'connect' : troubleOf(cause);
   const what = trouble === 'connect' ? 'closed the connection within the body' : words[trouble];
   return new UpstreamError(trouble, `${host} ${what} (${codeOf(cause)})`, { cause: withoutBytes(cause) });
 }

@@ -4,7 +4,7 @@ import { parseRepository } from '../oci/reference.ts';
 import { type Demand, demandOf, parseChallenges } from './credentials/challenge.ts';
 import { createCredentials } from './credentials/create-credentials.ts';
 import { anonymous, type Credentials, headerShowing, type Secret } from './credentials/credentials.ts';
-import { isTrustedRealm } from './credentials/realm-trust.ts';
+import { realmObjection, untrusted } from './credentials/realm-trust.ts';
 import { Tokens } from './credentials/tokens.ts';
 import { type EndpointDeps, requestsTo, sendTo } from './endpoint.ts';
 import type { Answer, Send } from './exchange.ts';
@@ -123,13 +123,9 @@ async function tokenFor(
   { credentials, signal }: Pick<Proof, 'credentials' | 'signal'>,
 ): Promise<string> {
   const { url, settings, clock } = deps;
-  if (!isTrustedRealm(realm, url, settings.realmHosts)) {
-    throw new UpstreamError(
-      'misbehaving',
-      `${url.host} issues its tokens at ${realm.host}, which is not in realmHosts`,
-    );
-  }
-  const scopes = scope === undefined || scope.startsWith('repository:') ? [] : [scope];
+  const objection = realmObjection(realm, url, settings.realmHosts);
+  if (objection) throw untrusted(realm, url, objection);
+  const scopes = !scope || scope.startsWith('repository:') ? [] : [scope];
   const tokens = new Tokens({ send, clock, timeoutMs: settings.timeouts.tokenMs });
   return tokens.header({ realm, service, scopes }, credentials, { signal });
 }

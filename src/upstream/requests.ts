@@ -30,10 +30,20 @@ export interface Requests {
   /** The final answer, whatever its status: redirects are followed, challenges met, accounts changed when one is at its limit. */
   ask(request: RegistryRequest, options: Waiting): Promise<RegistryAnswer>;
   /** @returns what an answer that is no success means; the answer's body is used up. */
-  failureOf(answer: RegistryAnswer, missing: Refusal['missing']): Promise<Error>;
+  failureOf(answer: RegistryAnswer, missing: Refusal['missing'], about?: Pick<Refusal, 'isListing'>): Promise<Error>;
+  /** Whether HEAD of such content is known not to work here. */
+  hasNoHead(kind: HeadKind): boolean;
+  /** From now on, for a while, HEAD of such content is known not to work here. */
+  noteNoHead(kind: HeadKind): void;
   /** Where something of a repository is, such as its `tags/list?n=1000`. */
   urlOf(repository: Repository, path: string): URL;
 }
+
+/** What is looked at by HEAD. */
+export type HeadKind = 'manifest' | 'blob';
+
+/** By then a registry may have been mended; it costs one HEAD to find out. */
+const noHeadForMs = 10 * 60_000;
 
 export interface RequestsDeps extends AskingDeps {
   readonly accounts: Accounts;
@@ -49,6 +59,7 @@ export interface RequestsDeps extends AskingDeps {
 
 export function createRequests(deps: RequestsDeps): Requests {
   const { registry, prefix, namespace, clock } = deps;
+  const noHeadUntilMs = new Map<HeadKind, number>();
   return {
     async ask({ method, url, kind, repository, headers = {} }, { signal }) {
       const full = new URL(url);
@@ -56,10 +67,12 @@ export function createRequests(deps: RequestsDeps): Requests {
       const accounts = deps.accounts.choose(repository);
       return intact(await askAsAnyOf(accounts, deps, { method, url: full, kind, headers }, { repository, signal }));
     },
-    failureOf: (answer, missing) => {
+    failureOf: (answer, missing, about) => {
       const isElsewhere = answer.url.origin !== registry.origin;
-      return failureOf(answer, { missing, isAuthenticated: answer.isAuthenticated, isElsewhere, clock });
+      return failureOf(answer, { ...about, missing, isAuthenticated: answer.isAuthenticated, isElsewhere, clock });
     },
+    hasNoHead: (kind) => clock.monotonicMs() < (noHeadUntilMs.get(kind) ?? -Infinity),
+    noteNoHead: (kind) => void noHeadUntilMs.set(kind, clock.monotonicMs() + noHeadForMs),
     urlOf: (repository, path) => apiUrl(registry, `${prefix}${repository}/${path}`),
   };
 }

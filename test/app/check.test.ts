@@ -207,7 +207,7 @@ test('a password is not sent to a token realm of another domain', async () => {
   const thief = await startFakeRegistry({ auth: { kind: 'bearer' } });
   const registry = await startFakeRegistry({ auth: { kind: 'bearer', realm: `${thief.url}/token` } });
   const result = await checked({ 'a.example': withAccount(registry) });
-  expect(result.text).toContain('which is not in realmHosts');
+  expect(result.text).toContain('which is neither of its domain nor in realmHosts');
   expect(result.code).toBe(1);
   expect(thief.count()).toBe(0);
 });

@@ -27,10 +27,6 @@ const types = [
     mediaType: 'application/vnd.oci.artifact.manifest.v1+json',
     bytes: oddly('application/vnd.oci.artifact.manifest.v1+json', { blobs: layers }),
   },
-  {
-    mediaType: 'application/vnd.docker.distribution.manifest.v1+prettyjws',
-    bytes: Buffer.from('{\n   "schemaVersion": 1,\n   "signatures": []\n}'),
-  },
   { mediaType: 'application/vnd.example.of.tomorrow.v9+json', bytes: Buffer.from('{"what": ["nobody", "knows"]}') },
 ];
 

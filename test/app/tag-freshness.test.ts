@@ -226,7 +226,7 @@ test('with deletedUpstream: deny, a tag that is gone upstream is gone here, and 
   expect((await ask(app, tagPath)).cache).toBe('hit');
   app.clock.advance(5 * minute);
   for (const _ of ['asked', 'remembered']) expect((await ask(app, tagPath)).status).toBe(404);
-  expect(asked(upstream)).toEqual(['HEAD 1']);
+  expect(asked(upstream)).toEqual(['HEAD 1', 'GET 1']);
   await app.restart();
   await upstream.stop();
   expect((await ask(app, tagPath)).status).toBe(503); // Nothing of it is remembered that could be served.

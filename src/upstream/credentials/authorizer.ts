@@ -7,7 +7,7 @@ import { boundedMap } from '../bounded-map.ts';
 import { type Demand, demandOf, parseChallenges } from './challenge.ts';
 import { type Credentials, headerShowing, type Secret } from './credentials.ts';
 import { Refusals, type Shown } from './refusals.ts';
-import { isTrustedRealm } from './realm-trust.ts';
+import { realmObjection, untrusted } from './realm-trust.ts';
 import type { Tokens } from './tokens.ts';
 
 export interface AuthorizerDeps {
@@ -67,7 +67,7 @@ export class Authorizer {
   ): Promise<string | undefined> {
     const demand = this.inform(headers);
     if (!demand) return undefined;
-    if (demand.kind === 'bearer' && demand.scope !== undefined) this.#scopes.set(caller.repository, demand.scope);
+    if (demand.kind === 'bearer' && demand.scope) this.#scopes.set(caller.repository, demand.scope);
     const header = await this.#meet(demand, caller, refused);
     return header === refused ? undefined : header;
   }
@@ -91,7 +91,8 @@ export class Authorizer {
     if (demand.kind === 'basic') return this.#basicProof(caller, refused);
     const { registry, realmHosts, tokens } = this.#deps;
     const { realm, service } = demand;
-    if (!isTrustedRealm(realm, registry, realmHosts)) throw untrusted(realm, registry);
+    const objection = realmObjection(realm, registry, realmHosts);
+    if (objection) throw untrusted(realm, registry, objection);
     const scopes = (this.#scopes.get(caller.repository) ?? scopeOf(demand, caller.repository)).split(' ');
     const { credentials, repository, signal } = caller;
     return tokens.header({ realm, service, scopes }, credentials, { repository, signal, refused });
@@ -122,19 +123,11 @@ function shownBy({ credentials, repository }: Caller, secret: Secret): Shown {
   return { credentials, repository, what: repository, secret };
 }
 
-/** A scope that names no repository (public.ecr.aws: `aws`, Codeberg: `*`) holds for all of them. */
+/** A scope that names no repository (public.ecr.aws: `aws`, Codeberg: `*`) holds for all of them. Some challenges leave it empty. */
 function scopeOf({ scope }: { readonly scope: string | undefined }, repository: Repository): string {
-  return scope === undefined || scope.startsWith('repository:') ? `repository:${repository}:pull` : scope;
+  return !scope || scope.startsWith('repository:') ? `repository:${repository}:pull` : scope;
 }
 
 function refusal({ host }: URL): UpstreamError {
   return new UpstreamError('refused', `${host} refused the mirror's account (401)`, { upstreamStatus: 401 });
-}
-
-function untrusted(realm: URL, registry: URL): UpstreamError {
-  const why = 'which is neither of its domain nor in realmHosts';
-  return new UpstreamError(
-    'misbehaving',
-    `${registry.host} sends us for a token to ${realm.protocol}//${realm.host}, ${why}`,
-  );
 }

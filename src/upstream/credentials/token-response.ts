@@ -1,4 +1,5 @@
 import { UpstreamError } from '../../oci/errors.ts';
+import { secondsFrom } from '../answer-headers.ts';
 
 /** A token, and when to have another one. */
 export interface Token {
@@ -9,6 +10,8 @@ export interface Token {
 
 /** distribution spec, "Token Authentication": a missing `expires_in` means 60 s, and clients never believe in less. */
 const shortestLifeSeconds = 60;
+/** No token is believed to be good for longer: one that lives on is asked for again once a day. */
+const longestLifeSeconds = 86_400;
 const toleratedSkewMs = 60_000;
 /** No server takes a header that is longer, and thousands of tokens are remembered. */
 const maxTokenLength = 16 * 1024;
@@ -25,7 +28,8 @@ export function parseTokenResponse(bytes: Uint8Array, { host, nowMs }: { host: s
     throw new UpstreamError('misbehaving', `${host} answered without a token`);
   }
   const { expires_in: expiresIn, issued_at: issuedAt } = body ?? {};
-  const lifeMs = 1_000 * Math.max(shortestLifeSeconds, Number.isFinite(expiresIn) ? Number(expiresIn) : 0);
+  const toldSeconds = Number.isFinite(expiresIn) ? secondsFrom(Number(expiresIn), nowMs) : 0;
+  const lifeMs = 1_000 * Math.min(longestLifeSeconds, Math.max(shortestLifeSeconds, toldSeconds));
   const startMs = startOf(issuedAt, nowMs);
   return { header: `Bearer ${token}`, renewAtMs: startMs + lifeMs - Math.max(10_000, lifeMs / 10) };
 }

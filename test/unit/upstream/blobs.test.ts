@@ -117,14 +117,14 @@ test('a part nobody asked for is no answer', async () => {
 });
 
 test.each([
-  { what: 'longer', body: (honest: Buffer) => Buffer.concat([honest, honest]) },
-  { what: 'shorter', body: (honest: Buffer) => honest.subarray(1) },
-])('a part of unannounced length that is $what than its range fails', async ({ body }) => {
+  { what: 'longer', body: (honest: Buffer) => Buffer.concat([honest, honest]), trouble: 'misbehaving' },
+  { what: 'shorter', body: (honest: Buffer) => honest.subarray(1), trouble: 'connect' },
+])('a part of unannounced length that is $what than its range fails: $trouble', async ({ body, trouble }) => {
   const { client, blob } = await startWithBlob({ fault: { body, contentLength: 'absent' } });
 
   const opened = await client.openBlob(repository, blob.digest, { ...patiently, range: { start: 400, end: 499 } });
 
-  await expect(buffer(opened.body)).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(buffer(opened.body)).rejects.toMatchObject({ trouble });
 });
 
 test.each([
@@ -302,3 +302,18 @@ async function untilQuiet(count: () => number): Promise<void> {
     await later.opened;
   }
 }
+
+test('a blob that HEAD denies and GET has is found, and looked for by GET alone for a while (Harbor)', async () => {
+  const { client, registry, blob } = await startWithBlob();
+  registry.clearScripts();
+  registry.script({ method: 'HEAD' }, { status: 404 });
+
+  for (const _ of ['denied', 'known'])
+    expect(await client.headBlob(repository, blob.digest, patiently)).toEqual({ size: blob.bytes.length });
+
+  expect(registry.requests.map(({ method, headers }) => `${method} ${headers.range ?? ''}`)).toEqual([
+    'HEAD ',
+    'GET bytes=0-0',
+    'GET bytes=0-0',
+  ]);
+});

@@ -201,8 +201,10 @@ test('a mirror below a path is asked there', async () => {
 
   await client.headManifest(repository, latest, patiently).catch(() => undefined);
 
-  expect(registry.requests.map(({ path }) => path)).toEqual([
-    '/artifactory/api/docker/hub/v2/team/app/manifests/latest',
-    '/v2/team/app/manifests/latest',
+  expect(registry.requests.map(({ method, path }) => `${method} ${path}`)).toEqual([
+    'HEAD /artifactory/api/docker/hub/v2/team/app/manifests/latest',
+    'GET /artifactory/api/docker/hub/v2/team/app/manifests/latest',
+    'HEAD /v2/team/app/manifests/latest',
+    'GET /v2/team/app/manifests/latest',
   ]);
 });

@@ -199,3 +199,25 @@ test('referrers on several pages are all listed, and what is no descriptor is le
     descriptor,
   ]);
 });
+
+test.each(['tags', 'referrers'] as const)(
+  'an account that may not list %s is denied it; one that is not accepted is the problem of the operator',
+  async (what) => {
+    const registry = await serve(({ headers }, response) => {
+      const isKnown = headers.authorization === `Basic ${btoa('reader:right')}`;
+      sendJson(response, {}, isKnown ? 403 : 401, { 'www-authenticate': 'Basic' });
+    });
+    const listed = async (password: string) => {
+      const credentials = [
+        { kind: 'basic', repositories: ['**'], username: 'reader', readPassword: async () => password },
+      ] as const;
+      const { client } = clientOf(registry.url, { credentials });
+      return what === 'tags'
+        ? client.listTags(repository, patiently)
+        : client.listReferrers(repository, someDigest, patiently);
+    };
+
+    await expect(listed('right')).rejects.toMatchObject({ name: 'OciError', code: 'DENIED' });
+    await expect(listed('wrong')).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+  },
+);

@@ -99,15 +99,65 @@ test('what a registry leaves out of a HEAD is left open', async () => {
   });
 });
 
-test.each([405, 501])('a registry that answers %i to HEAD is asked with GET', async (status) => {
-  const { client, registry, app } = await startWithImage();
+test.each([400, 403, 404, 405, 406, 411, 500, 501])(
+  'a registry that answers %i to HEAD and has the manifest is asked with one GET, and with GET alone for a while',
+  async (status) => {
+    const { client, registry, app, clock } = await startWithImage();
+    registry.clearScripts();
+    registry.script({ method: 'HEAD', path: manifests }, { status });
+    const asked = () => registry.seen(undefined, manifests).map(({ method }) => method);
+
+    for (const _ of ['refused', 'known']) {
+      expect(await client.headManifest(repository, latest, patiently)).toMatchObject({
+        digest: app.manifest.digest,
+        mediaType: ociManifest,
+        size: app.manifest.bytes.length,
+        fetched: { digest: app.manifest.digest },
+      });
+    }
+    expect(asked()).toEqual(['HEAD', 'GET', 'GET']);
+
+    clock.advance(10 * 60_000);
+    await client.headManifest(repository, latest, patiently);
+    expect(asked().slice(3)).toEqual(['HEAD', 'GET']);
+  },
+);
+
+test('a HEAD that is sent on to where only GET is allowed is followed by a GET', async () => {
+  const { registry, app } = await startWithImage();
+  const store = await startFakeRegistry();
+  store.script({ method: 'HEAD' }, { status: 403 });
   registry.clearScripts();
-  registry.script({ method: 'HEAD', path: manifests }, { status });
+  registry.script({ method: 'HEAD', path: manifests }, { redirectTo: (path) => `${store.url}${path}` });
+  const { client } = clientOf(registry.url, { redirectHosts: [store.host] });
 
-  const head = await client.headManifest(repository, latest, patiently);
+  expect(await client.headManifest(repository, latest, patiently)).toMatchObject({ digest: app.manifest.digest });
+});
 
-  expect(head).toEqual({ digest: app.manifest.digest, mediaType: ociManifest, size: app.manifest.bytes.length });
-  expect(registry.count('GET', manifests)).toBe(1);
+test.each([429, 502, 503, 504])('a registry that answers %i to HEAD is not asked with GET as well', async (status) => {
+  const { client, registry } = await startWithImage();
+  registry.clearScripts();
+  registry.script({ path: manifests }, { status });
+
+  await expect(client.headManifest(repository, latest, patiently)).rejects.toMatchObject({ upstreamStatus: status });
+
+  expect(registry.count('GET', manifests)).toBe(0);
+});
+
+test('a schema 1 manifest is refused in words, looked at or fetched, by tag or by digest', async () => {
+  const registry = await startFakeRegistry();
+  const bytes = Buffer.from('{\n   "schemaVersion": 1,\n   "signatures": []\n}');
+  const old = content('application/vnd.docker.distribution.manifest.v1+prettyjws', bytes);
+  registry.content.addManifest(repository, old);
+  registry.content.tag(repository, latest, old.digest);
+  const { client } = clientOf(registry.url);
+
+  for (const reference of [latest, old.digest])
+    for (const ask of [client.headManifest, client.getManifest])
+      await expect(ask(repository, reference, patiently)).rejects.toMatchObject({
+        code: 'MANIFEST_UNKNOWN',
+        message: expect.stringContaining('schema 1 manifest, a format that is not supported'),
+      });
 });
 
 test('a HEAD by digest that is answered for another manifest is no answer', async () => {
@@ -209,7 +259,7 @@ test('a manifest nobody has is unknown, and so is a repository nobody has', asyn
     code: 'MANIFEST_UNKNOWN',
   });
   await expect(client.getManifest(nowhere, latest, patiently)).rejects.toMatchObject({ code: 'NAME_UNKNOWN' });
-  await expect(client.headManifest(nowhere, latest, patiently)).rejects.toMatchObject({ code: 'MANIFEST_UNKNOWN' });
+  await expect(client.headManifest(nowhere, latest, patiently)).rejects.toMatchObject({ code: 'NAME_UNKNOWN' });
 });
 
 test('a manifest of an upstream that keeps everything under a prefix is asked for there', async () => {

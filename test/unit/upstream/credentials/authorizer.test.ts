@@ -45,14 +45,17 @@ test('a scope that the challenge names is asked for as it stands, and remembered
   expect(registry.seen).toHaveLength(4);
 });
 
-test('a challenge without a scope means pulling from the repository at hand', async () => {
-  const { registry, client } = await startChallenging(() => 'Bearer realm="REALM"');
+test.each(['Bearer realm="REALM"', 'Bearer realm="REALM",scope=""'])(
+  'a challenge without a scope means pulling from the repository at hand: %s',
+  async (demanded) => {
+    const { registry, client } = await startChallenging(() => demanded);
 
-  await client.headManifest(app, latest, patiently);
+    await client.headManifest(app, latest, patiently);
 
-  expect(registry.seen[1]?.url.searchParams.getAll('scope')).toEqual(['repository:team/app:pull']);
-  expect(registry.seen[1]?.url.searchParams.has('service')).toBe(false);
-});
+    expect(registry.seen[1]?.url.searchParams.getAll('scope')).toEqual(['repository:team/app:pull']);
+    expect(registry.seen[1]?.url.searchParams.has('service')).toBe(false);
+  },
+);
 
 test('one scope for everything (public.ecr.aws: "aws") serves every repository with one token', async () => {
   const { registry, client } = await startChallenging(

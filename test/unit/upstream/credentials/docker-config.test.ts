@@ -234,7 +234,7 @@ test('a mirror before a registry is not shown the account of that registry, only
   const mirrors = [{ url: mirror.url, tags: false, forwardNs: false, credentials }];
   const { client } = clientOf(registry.url, { credentials, mirrors });
 
-  await expect(client.headManifest(parseRepository('app'), digest, patiently)).rejects.toMatchObject({
+  await expect(client.getManifest(parseRepository('app'), digest, patiently)).rejects.toMatchObject({
     code: 'MANIFEST_UNKNOWN',
   });
 

@@ -32,6 +32,8 @@ describe('a token is renewed a tenth of its life, at least 10 s, early', () => {
   test.each([
     { what: 'an hour', body: { expires_in: 3_600 }, renewedAfterSeconds: 3_240 },
     { what: 'five minutes', body: { expires_in: 300 }, renewedAfterSeconds: 270 },
+    { what: 'a Unix time', body: { expires_in: nowMs / 1_000 + 300 }, renewedAfterSeconds: 270 },
+    { what: 'ten years, which is not believed', body: { expires_in: 315_360_000 }, renewedAfterSeconds: 77_760 },
     { what: 'nothing said', body: {}, renewedAfterSeconds: 50 },
     { what: 'less than a minute, which nobody means', body: { expires_in: 5 }, renewedAfterSeconds: 50 },
     { what: 'no number', body: { expires_in: 'long' }, renewedAfterSeconds: 50 },

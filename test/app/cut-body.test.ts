@@ -1,0 +1,86 @@
+import { once } from 'node:events';
+import { createServer, type Socket } from 'node:net';
+import { expect, test } from 'vitest';
+import { ociManifest } from '../../src/oci/media-types.ts';
+import { ask } from '../support/client.ts';
+import { freePort } from '../support/free-port.ts';
+import { image, randomBlob } from '../support/images.ts';
+import { thisTest } from '../support/owner.ts';
+import { startApp } from '../support/start-app.ts';
+import { mirrorOf } from '../support/start-mirror.ts';
+
+const repository = 'library/app';
+const mebibyte = 1024 * 1024;
+
+interface Body {
+  readonly type: string;
+  readonly bytes: Buffer;
+}
+
+/** An upstream that never keeps a connection, and ends it after so many bytes of a body, whatever Content-Length it has promised. */
+async function startCutting(
+  version: '1.0' | '1.1',
+  { bodies, endsAfter }: { bodies: Readonly<Record<string, Body>>; endsAfter: (nth: number) => number },
+) {
+  const asked: string[] = [];
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => {}).on('close', () => sockets.delete(socket));
+    socket.setEncoding('latin1').once('data', (text: string) => {
+      const [, method = '', path = ''] = /^(\S+) (\S+)/.exec(text) ?? [];
+      const range = /^range: bytes=(\d+)-/im.exec(text)?.[1];
+      const body = bodies[path.split('?')[0] ?? ''];
+      if (!body)
+        return void socket.end(`HTTP/${version} 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
+      asked.push(`${method} ${range ?? ''}`.trim());
+      const size = body.bytes.length;
+      const rest = body.bytes.subarray(Number(range ?? 0));
+      const status = range === undefined ? '200 OK' : `206 Part\r\nContent-Range: bytes ${range}-${size - 1}/${size}`;
+      socket.write(
+        `HTTP/${version} ${status}\r\nContent-Type: ${body.type}\r\nContent-Length: ${rest.length}\r\nConnection: close\r\n\r\n`,
+      );
+      socket.end(rest.subarray(0, endsAfter(asked.length)));
+    });
+  });
+  const port = await freePort();
+  await once(server.listen(port, '127.0.0.1'), 'listening');
+  thisTest(async () => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return { url: `http://127.0.0.1:${port}`, asked };
+}
+
+test.each(['1.0', '1.1'] as const)(
+  'a blob of 24 MiB comes whole in three requests from an upstream that closes every connection after 9 MiB, by HTTP/%s',
+  async (version) => {
+    const blob = randomBlob(24 * mebibyte);
+    const path = `/v2/${repository}/blobs/${blob.digest}`;
+    const bodies = { [path]: { type: 'application/octet-stream', bytes: blob.bytes } };
+    const upstream = await startCutting(version, { bodies, endsAfter: () => 9 * mebibyte });
+    const app = await startApp(mirrorOf(upstream));
+    expect((await ask(app, path)).body.equals(blob.bytes)).toBe(true);
+    expect(upstream.asked).toEqual(['GET', `GET ${9 * mebibyte}`, `GET ${18 * mebibyte}`]);
+    await app.quiet();
+    expect((await ask(app, path)).cache).toBe('hit');
+  },
+);
+
+const built = image();
+const tags = Buffer.from(JSON.stringify({ name: repository, tags: ['1', '2'] }));
+
+test.each([
+  { what: 'manifest', path: `/v2/${repository}/manifests/1`, type: ociManifest, bytes: built.manifest.bytes },
+  { what: 'list of tags', path: `/v2/${repository}/tags/list`, type: 'application/json', bytes: tags },
+])('a $what that is cut is asked for again', async ({ path, type, bytes }) => {
+  const upstream = await startCutting('1.1', {
+    bodies: { [path]: { type, bytes } },
+    endsAfter: (nth) => (nth === 1 ? 10 : bytes.length),
+  });
+  const app = await startApp(mirrorOf(upstream));
+  const answer = await ask(app, path);
+  expect(answer.status).toBe(200);
+  expect(JSON.parse(answer.body.toString())).toEqual(JSON.parse(bytes.toString()));
+  expect(upstream.asked).toEqual(['GET', 'GET']);
+});
