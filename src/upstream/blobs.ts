@@ -21,15 +21,21 @@ export async function headBlob(
   if (requests.hasNoHead('blob')) return sizeByGet(requests, repository, digest, options);
   const url = requests.urlOf(repository, `blobs/${digest}`);
   const answer = await requests.ask({ method: 'HEAD', url, kind: 'blob', repository }, options);
-  if (answer.status === 200) return { size: contentLengthOf(answer.headers) };
+  if (answer.status === 200) {
+    requests.noteHead('blob', 'answered');
+    return { size: contentLengthOf(answer.headers) };
+  }
   if (answer.status !== 401 && !mayGetDiffer(answer)) throw await requests.failureOf(answer, 'BLOB_UNKNOWN');
   const found = await sizeByGet(requests, repository, digest, options);
-  requests.noteNoHead('blob');
+  requests.noteHead('blob', answer.status);
   return found;
 }
 
 async function sizeByGet(requests: Requests, repository: Repository, digest: Digest, options: Waiting) {
-  const answer = await askForBlob(requests, repository, digest, { ...options, range: { start: 0, end: 0 } });
+  const answer = await askForBlob(requests, repository, digest, {
+    signal: options.signal,
+    range: { start: 0, end: 0 },
+  });
   const size = answer.status === 200 ? contentLengthOf(answer.headers) : contentRangeOf(answer.headers)?.size;
   // An empty blob has no first byte.
   if (answer.status !== 200 && answer.status !== 206 && answer.status !== 416)

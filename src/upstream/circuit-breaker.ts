@@ -170,7 +170,7 @@ export function withCircuitBreaker(endpoint: Endpoint, breaker: CircuitBreaker):
     ...standing,
     openBlob: async (repository, digest, options) => {
       const opened = await standing.openBlob(repository, digest, options);
-      breaker.watch(opened.body, { ...options, repository, resource: `blob ${digest}` });
+      breaker.watch(opened.body, { signal: options.signal, repository, resource: `blob ${digest}` });
       return opened;
     },
   };

@@ -69,27 +69,27 @@ export function createEndpoint(deps: EndpointDeps): Endpoint {
 export function guarded(endpoint: Endpoint, guard: Guard): Endpoint {
   return {
     headManifest: (repository, reference, options) =>
-      guard({ ...options, repository, resource: `manifest head ${reference}` }, () =>
+      guard({ signal: options.signal, repository, resource: `manifest head ${reference}` }, () =>
         endpoint.headManifest(repository, reference, options),
       ),
     getManifest: (repository, reference, options) =>
-      guard({ ...options, repository, resource: `manifest ${reference}` }, () =>
+      guard({ signal: options.signal, repository, resource: `manifest ${reference}` }, () =>
         endpoint.getManifest(repository, reference, options),
       ),
     headBlob: (repository, digest, options) =>
-      guard({ ...options, repository, resource: `blob head ${digest}` }, () =>
+      guard({ signal: options.signal, repository, resource: `blob head ${digest}` }, () =>
         endpoint.headBlob(repository, digest, options),
       ),
     openBlob: (repository, digest, options) => {
       const isResumed = (options.range?.start ?? 0) > 0;
-      return guard({ ...options, repository, resource: `blob ${digest}`, isResumed }, () =>
+      return guard({ signal: options.signal, repository, resource: `blob ${digest}`, isResumed }, () =>
         endpoint.openBlob(repository, digest, options),
       );
     },
     listTags: (repository, options) =>
-      guard({ ...options, repository, resource: 'tags' }, () => endpoint.listTags(repository, options)),
+      guard({ signal: options.signal, repository, resource: 'tags' }, () => endpoint.listTags(repository, options)),
     listReferrers: (repository, digest, options) =>
-      guard({ ...options, repository, resource: `referrers ${digest}` }, () =>
+      guard({ signal: options.signal, repository, resource: `referrers ${digest}` }, () =>
         endpoint.listReferrers(repository, digest, options),
       ),
   };

@@ -18,10 +18,13 @@ export async function headManifest(
 ): Promise<ManifestHead> {
   if (requests.hasNoHead('manifest')) return headByGet(requests, repository, reference, options);
   const answer = await requests.ask(manifestRequest(requests, 'HEAD', repository, reference), options);
-  if (answer.status === 200) return headIn(answer, reference);
+  if (answer.status === 200) {
+    requests.noteHead('manifest', 'answered');
+    return headIn(answer, reference);
+  }
   if (!mayGetDiffer(answer)) throw await requests.failureOf(answer, 'MANIFEST_UNKNOWN');
   const head = await headByGet(requests, repository, reference, options);
-  requests.noteNoHead('manifest');
+  requests.noteHead('manifest', answer.status);
   return head;
 }
 

@@ -51,7 +51,7 @@ export async function probeEndpoint(deps: EndpointDeps, options: Waiting): Promi
     if (failure !== undefined) return { url, failure, accounts: [] };
     const demand = demandOf(parseChallenges(answer.headers['www-authenticate']));
     const door: Door = { deps, send, demand };
-    const probes = deps.credentials.map((one, index) => probeAccount(door, one, { ...options, index }));
+    const probes = deps.credentials.map((one, index) => probeAccount(door, one, { signal: options.signal, index }));
     const accounts = await Promise.all(probes.length === 0 ? [probeStranger(door, options)] : probes);
     return { url, failure: undefined, accounts };
   } catch (cause) {
@@ -77,7 +77,7 @@ async function probeStranger(door: Door, options: Waiting): Promise<AccountProbe
   if (demand?.kind === 'basic')
     return refused(`${deps.url.host} lets nobody in without an account, and there are no credentials for it`);
   try {
-    if (demand) await tokenFor(door, demand, { credentials: anonymous, ...options });
+    if (demand) await tokenFor(door, demand, { credentials: anonymous, signal: options.signal });
   } catch (cause) {
     // A stranger who wants nothing in particular may get none (GitLab); whoever says so can be reached.
     const isRefusal = cause instanceof OciError && cause.code === 'DENIED';

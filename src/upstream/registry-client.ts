@@ -108,7 +108,7 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
     probe: (options) => Promise.all([...mirrorDeps, registryDeps].map((one) => probeEndpoint(one, options))),
     knock: (options) => knockInTurn([...mirrorDeps, registryDeps], options),
     askVisibility: (repository, reference, options) => {
-      const question = { ...options, repository, resource: 'visibility' };
+      const question = { signal: options.signal, repository, resource: 'visibility' };
       return breaker.guard(question, () =>
         retry(question, () => askVisibility(asStranger, repository, reference, options)),
       );

@@ -8,6 +8,7 @@ import type { Accounts, Limited } from './credentials/accounts.ts';
 import { anonymous, type Credentials } from './credentials/credentials.ts';
 import type { Answer, Exchange } from './exchange.ts';
 import { rateLimitOf } from './rate-limit.ts';
+import { type HeadKind, HeadRecord } from './head-record.ts';
 import { discard } from './read-at-most.ts';
 
 /** A question to one registry. */
@@ -33,17 +34,11 @@ export interface Requests {
   failureOf(answer: RegistryAnswer, missing: Refusal['missing'], about?: Pick<Refusal, 'isListing'>): Promise<Error>;
   /** Whether HEAD of such content is known not to work here. */
   hasNoHead(kind: HeadKind): boolean;
-  /** From now on, for a while, HEAD of such content is known not to work here. */
-  noteNoHead(kind: HeadKind): void;
+  /** Learns of a HEAD that was answered, or of one that was refused with this status though GET was not. */
+  noteHead(kind: HeadKind, outcome: 'answered' | number): void;
   /** Where something of a repository is, such as its `tags/list?n=1000`. */
   urlOf(repository: Repository, path: string): URL;
 }
-
-/** What is looked at by HEAD. */
-export type HeadKind = 'manifest' | 'blob';
-
-/** By then a registry may have been mended; it costs one HEAD to find out. */
-const noHeadForMs = 10 * 60_000;
 
 export interface RequestsDeps extends AskingDeps {
   readonly accounts: Accounts;
@@ -59,7 +54,7 @@ export interface RequestsDeps extends AskingDeps {
 
 export function createRequests(deps: RequestsDeps): Requests {
   const { registry, prefix, namespace, clock } = deps;
-  const noHeadUntilMs = new Map<HeadKind, number>();
+  const heads = { manifest: new HeadRecord(clock), blob: new HeadRecord(clock) };
   return {
     async ask({ method, url, kind, repository, headers = {} }, { signal }) {
       const full = new URL(url);
@@ -71,8 +66,8 @@ export function createRequests(deps: RequestsDeps): Requests {
       const isElsewhere = answer.url.origin !== registry.origin;
       return failureOf(answer, { ...about, missing, isAuthenticated: answer.isAuthenticated, isElsewhere, clock });
     },
-    hasNoHead: (kind) => clock.monotonicMs() < (noHeadUntilMs.get(kind) ?? -Infinity),
-    noteNoHead: (kind) => void noHeadUntilMs.set(kind, clock.monotonicMs() + noHeadForMs),
+    hasNoHead: (kind) => heads[kind].areUseless,
+    noteHead: (kind, outcome) => heads[kind].note(outcome),
     urlOf: (repository, path) => apiUrl(registry, `${prefix}${repository}/${path}`),
   };
 }
