@@ -68,7 +68,8 @@ export async function listReferrers(
     return found.length > 0;
   });
   if (!refusal) return referrers;
-  if (!withoutReferrersApi.has(refusal.status)) throw await requests.failureOf(refusal, 'MANIFEST_UNKNOWN', { isListing: true });
+  if (!withoutReferrersApi.has(refusal.status))
+    throw await requests.failureOf(refusal, 'MANIFEST_UNKNOWN', { isListing: true });
   refusal.body.destroy();
   return referrersByTag(requests, repository, digest, options);
 }
