@@ -169,8 +169,8 @@ test('a schema 1 manifest is refused in words, looked at or fetched, by tag or b
   const { client } = clientOf(registry.url);
 
   for (const reference of [latest, old.digest])
-    for (const ask of [client.headManifest, client.getManifest])
-      await expect(ask(repository, reference, patiently)).rejects.toMatchObject({
+    for (const verb of ['headManifest', 'getManifest'] as const)
+      await expect(client[verb](repository, reference, patiently)).rejects.toMatchObject({
         code: 'MANIFEST_UNKNOWN',
         message: expect.stringContaining('schema 1 manifest, a format that is not supported'),
       });
