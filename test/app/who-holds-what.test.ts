@@ -209,7 +209,11 @@ test('while a blob arrives, a repository that has it follows the same download, 
   };
   expect(joined.body.equals(cached.bytes)).toBe(true);
   expect((await first.rest()).equals(cached.bytes)).toBe(true);
-  expect(upstream.count('GET', new RegExp(cached.digest))).toBe(1);
+  // The other GETs asked for one byte, for a repository that HEAD was refused for.
+  const downloads = upstream
+    .seen('GET', new RegExp(cached.digest))
+    .filter(({ headers }) => headers.range === undefined);
+  expect(downloads).toHaveLength(1);
   expect(seenOf(joined, cached)).toEqual(seenOf(await ask(app, path(other, fresh)), fresh));
 });
 
@@ -266,7 +270,7 @@ test('what another registry holds is never lent: each asks its own', async () =>
   for (const { digest } of held.blobs) {
     expect((await ask(app, `/v2/${holder}/blobs/${digest}?ns=two.test`)).status).toBe(404);
   }
-  expect(two.count(undefined, blobs)).toBe(2);
+  expect(two.seen(undefined, blobs).map(({ method }) => method)).toEqual(['HEAD', 'GET', 'HEAD', 'GET']);
 });
 
 test('naming something as a subject, or as a layer that lies elsewhere, opens nothing', async () => {
