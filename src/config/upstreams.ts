@@ -105,8 +105,10 @@ const upstream = z
     proxy: proxy.prefault({}),
     timeouts: timeouts.prefault({}),
     maxConnections: count()
-      .describe('Connections to one host and port at the same time; of them downloads take at most three quarters.')
-      .prefault(128),
+      .describe(
+        'Connections to one host and port at the same time; of them downloads take at most three quarters. As many requests may wait for one; more are answered 503 at once.',
+      )
+      .prefault(256),
     userAgent: text().describe('Default: `layerwell/<version>`.').optional(),
   })
   .describe(

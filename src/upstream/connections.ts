@@ -6,6 +6,7 @@ import { hostAndPort, hostMatcher } from './hosts.ts';
 import { createPrivateAddressCheck, type IsPrivateAddress } from './private-addresses.ts';
 import { createProxyChoice } from './proxy.ts';
 import { publicLookup } from './public-lookup.ts';
+import { RequestLimit } from './request-limit.ts';
 import type { UpstreamSettings } from './settings.ts';
 import { forSockets, type Lookup } from './shared-lookup.ts';
 
@@ -16,6 +17,11 @@ export interface Connections {
    * @throws UpstreamError misbehaving for a place that may not be dialled.
    */
   dispatcherFor(url: URL): Dispatcher;
+  /**
+   * Counts a request to `url` until what is returned is called.
+   * @throws UpstreamError busy when as many requests wait for a connection to that host and port as there are connections.
+   */
+  enter(url: URL): () => void;
   /** Closes every connection once what is under way on it has ended. What is asked later gets new ones. */
   retire(): Promise<void>;
   /** Drops every connection and whatever is under way on it. */
@@ -60,6 +66,7 @@ export function createConnections(
   const isPrivate = createPrivateAddressCheck();
   const lookups = { any: forSockets(lookup), checked: forSockets(publicLookup(lookupElsewhere, isPrivate)) };
   const agents = new Agents(settings, lookups);
+  const limit = new RequestLimit(settings.maxConnections);
   const proxyOf = createProxyChoice(settings.proxy);
   const isOwn = hostMatcher([...own.map(hostAndPort), ...realmHosts]);
   const isListed = hostMatcher(redirectHosts);
@@ -74,6 +81,7 @@ export function createConnections(
       if (isChecked && isPrivateLiteral(url, isPrivate)) throw refusal(url, privateAddress);
       return agents.get({ hasIdentity, isKnown, isChecked, proxy });
     },
+    enter: (url) => limit.enter(url),
     retire: () => agents.retire(),
     close: () => agents.close(),
   };

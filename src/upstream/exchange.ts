@@ -52,7 +52,9 @@ export function createSend({ upstream, connections, timeouts, userAgent, clock, 
     const onBytes = (bytes: number) => observer.upstreamBytes({ upstream, kind, bytes });
     try {
       const dispatcher = connections.dispatcherFor(url);
-      const answer = await new Exchanging({ exchange, timeouts, userAgent, signal, onBytes, memory }).start(dispatcher);
+      const onEnd = connections.enter(url);
+      const options = { exchange, timeouts, userAgent, signal, onBytes, onEnd, memory };
+      const answer = await new Exchanging(options).start(dispatcher);
       tell(answer.status);
       return answer;
     } catch (cause) {
@@ -68,6 +70,8 @@ interface ExchangingOptions {
   readonly userAgent: string;
   readonly signal: AbortSignal;
   readonly onBytes: (bytes: number) => void;
+  /** Called when the connection is free again, or no longer waited for; perhaps twice. */
+  readonly onEnd: () => void;
   readonly memory: Memory | undefined;
 }
 
@@ -109,12 +113,15 @@ class Exchanging implements Dispatcher.DispatchHandler {
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
     if (status < 200) return;
-    const { exchange, timeouts, onBytes, memory } = this.#options;
+    const { exchange, timeouts, onBytes, onEnd, memory } = this.#options;
     const { url } = exchange;
     if (status > 599) return this.#fail(new UpstreamError('misbehaving', `${url.host} answered ${status}`));
     clearTimeout(this.#deadline);
     const body = new AnswerBody({ controller, host: url.host, idleMs: timeouts.idleMs, onBytes, memory });
-    body.once('close', () => this.#options.signal.removeEventListener('abort', this.#onAbort));
+    body.once('close', () => {
+      this.#options.signal.removeEventListener('abort', this.#onAbort);
+      onEnd();
+    });
     this.#body = body;
     this.#answered.resolve({ url, status, headers, body });
   }
@@ -124,11 +131,13 @@ class Exchanging implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(): void {
+    this.#options.onEnd();
     this.#body?.complete();
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     const { host } = this.#options.exchange.url;
+    this.#options.onEnd();
     if (this.#body) this.#body.fail(transferFailure(host, error));
     else this.#fail(this.#failure ?? networkFailure(host, error));
   }
@@ -151,6 +160,7 @@ class Exchanging implements Dispatcher.DispatchHandler {
     clearTimeout(this.#deadline);
     this.#options.signal.removeEventListener('abort', this.#onAbort);
     this.#failure = failure;
+    this.#options.onEnd();
     this.#answered.reject(failure);
     this.#body?.destroy(failure);
     this.#controller?.abort(failure);

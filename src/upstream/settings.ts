@@ -17,7 +17,7 @@ export interface UpstreamSettings {
   readonly timeouts: UpstreamTimeouts;
   readonly tls: UpstreamTls;
   readonly proxy: UpstreamProxy;
-  /** To one host and port at a time. */
+  /** To one host and port at a time. As many requests may wait for one. */
   readonly maxConnections: number;
   /** Docker Hub answers 403 to requests without one. */
   readonly userAgent: string;
@@ -97,6 +97,6 @@ export const defaultUpstreamSettings: UpstreamSettings = {
   timeouts: { connectMs: 5_000, headersMs: 20_000, idleMs: 30_000, tokenMs: 15_000 },
   tls: { insecureSkipVerify: false },
   proxy: { except: [] },
-  maxConnections: 128,
+  maxConnections: 256,
   userAgent: 'layerwell',
 };

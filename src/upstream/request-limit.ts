@@ -1,0 +1,40 @@
+import { UpstreamError } from '../oci/errors.ts';
+
+/** One under way, and one that waits. */
+const requestsPerConnection = 2;
+
+/**
+ * Bounds the requests to one host and port that are under way or wait for a connection. As many may wait as there are connections: what
+ * comes next would wait until its deadline, and is refused at once instead.
+ */
+export class RequestLimit {
+  readonly #max: number;
+  readonly #countByOrigin = new Map<string, number>();
+
+  /** @param maxConnections to one host and port at a time. */
+  constructor(maxConnections: number) {
+    this.#max = maxConnections * requestsPerConnection;
+  }
+
+  /**
+   * Counts one request to `url`. Returns what ends it; calling that again changes nothing.
+   * @throws UpstreamError busy when as many wait as there are connections.
+   */
+  enter({ origin, host }: URL): () => void {
+    const count = this.#countByOrigin.get(origin) ?? 0;
+    if (count >= this.#max) throw new UpstreamError('busy', `too many requests wait for a connection to ${host}`);
+    this.#countByOrigin.set(origin, count + 1);
+    let hasLeft = false;
+    return () => {
+      if (hasLeft) return;
+      hasLeft = true;
+      this.#leave(origin);
+    };
+  }
+
+  #leave(origin: string): void {
+    const count = (this.#countByOrigin.get(origin) ?? 0) - 1;
+    if (count > 0) this.#countByOrigin.set(origin, count);
+    else this.#countByOrigin.delete(origin);
+  }
+}
