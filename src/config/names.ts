@@ -31,6 +31,15 @@ export function hostOrPattern() {
   );
 }
 
+/** As {@link hostOrPattern}, or `http://host:port`: exactly that host, by plain HTTP. */
+export function redirectHost() {
+  return named(
+    'host, pattern or http://host:port',
+    new RegExp(`${patternGrammar.source}|^http://${hostName}${hostPort}$`),
+    'expected a host such as "minio.internal:9000", a pattern such as "*.cdn.example", or "http://minio.internal:9000", in lower case',
+  );
+}
+
 /** A glob over repositories: `*` within one component, `**` over any number of them. */
 export function repositoryGlob() {
   return named(

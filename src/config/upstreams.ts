@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { credentials } from './credentials.ts';
 import { freshnessOverrides } from './freshness.ts';
-import { host, hostOrPattern, proxyUrl, registryUrl, repositoryGlob, repositoryPrefix } from './names.ts';
+import { host, hostOrPattern, proxyUrl, redirectHost, registryUrl, repositoryGlob, repositoryPrefix } from './names.ts';
 import { count, durationMs, path, text, word } from './values.ts';
 
 const mirror = z
@@ -73,8 +73,10 @@ const upstream = z
       .describe('Hosts besides its own that may issue its tokens: credentials go there.')
       .prefault([]),
     redirectHosts: z
-      .array(hostOrPattern())
-      .describe('Hosts with private addresses that it may redirect to; public addresses need no entry.')
+      .array(redirectHost())
+      .describe(
+        'Hosts with private addresses that it may redirect to; public addresses need no entry. `http://host:port` also allows a redirect there from https, without credentials.',
+      )
       .prefault([]),
     mirrors: z.array(mirror).describe('Tried before it, in order.').prefault([]),
     credentials: z

@@ -13,6 +13,8 @@ export interface AskingDeps {
   readonly authorizer: Authorizer;
   /** Convinces another host, where a redirect led, of an anonymous caller, and keeps the tokens of that host. */
   readonly guestAt: (host: URL) => Authorizer;
+  /** Which `http:` URLs may be followed from `https:`. */
+  readonly mayBePlain: (url: URL) => boolean;
 }
 
 /** One for the challenge, one for a token that was refused. */
@@ -25,17 +27,17 @@ export function apiUrl(registry: URL, path: string): URL {
 
 /** Asks as one account: redirects are followed, challenges met. @returns the final answer, whatever its status. */
 export async function askAs(deps: AskingDeps, exchange: Exchange, caller: Caller): Promise<Answer> {
-  const { send, authorizer } = deps;
+  const { send, authorizer, mayBePlain } = deps;
   const { signal } = caller;
   let authorization = await authorizer.header(caller);
-  let answer = await sendFollowing(send, exchange, { signal, authorization });
+  let answer = await sendFollowing(send, exchange, { signal, authorization, mayBePlain });
   judge(deps, caller, { answer, shown: authorization });
   for (let retry = 0; retry < maxRetries; retry++) {
     const next = await nextProof(deps, caller, { answer, refused: authorization });
     if (next === undefined) break;
     await discard(answer);
     authorization = next;
-    answer = await sendFollowing(send, exchange, { signal, authorization });
+    answer = await sendFollowing(send, exchange, { signal, authorization, mayBePlain });
     judge(deps, caller, { answer, shown: authorization });
   }
   return orAsGuest(deps, caller, { exchange, answer });
@@ -85,7 +87,7 @@ async function ping({ send, authorizer, registry }: AskingDeps, { signal }: Wait
  * anonymous caller, a new one where it refuses the one it gave before, and nothing that belongs to the registry.
  */
 async function orAsGuest(
-  { send, registry, guestAt }: AskingDeps,
+  { send, registry, guestAt, mayBePlain }: AskingDeps,
   { repository, signal }: Caller,
   { exchange, answer: first }: { readonly exchange: Exchange; readonly answer: Answer },
 ): Promise<Answer> {
@@ -98,7 +100,7 @@ async function orAsGuest(
     authorization = await guestAt(url).answerTo(headers, guest, authorization).catch(noneIfDenied);
     if (authorization === undefined) return answer;
     await discard(answer);
-    answer = await sendFollowing(send, { ...exchange, url }, { signal, authorization });
+    answer = await sendFollowing(send, { ...exchange, url }, { signal, authorization, mayBePlain });
   }
   return answer;
 }

@@ -7,6 +7,7 @@ import type { CloudAgents } from './credentials/cloud-agents.ts';
 import { Authorizer } from './credentials/authorizer.ts';
 import { Tokens } from './credentials/tokens.ts';
 import { createSend, type Send } from './exchange.ts';
+import { hostMatcher, plainHttpHosts } from './hosts.ts';
 import { listReferrers, listTags } from './listings.ts';
 import { getManifest, headManifest } from './manifests.ts';
 import { createRequests, type Requests } from './requests.ts';
@@ -46,7 +47,7 @@ export interface EndpointDeps {
   readonly repositoryPrefix: string | undefined;
   readonly connections: Connections;
   readonly cloudAgents: CloudAgents;
-  readonly settings: Pick<UpstreamSettings, 'timeouts' | 'userAgent' | 'realmHosts'>;
+  readonly settings: Pick<UpstreamSettings, 'timeouts' | 'userAgent' | 'realmHosts' | 'redirectHosts'>;
   readonly clock: Clock;
   readonly observer: Observer;
   /** What is held of answers counts against it. */
@@ -102,7 +103,7 @@ export function sendTo({ label, connections, settings, clock, observer, memory }
 
 export function requestsTo(deps: EndpointDeps): Requests {
   const { name, label, url, cloudAgents, settings, clock, observer } = deps;
-  const { timeouts, realmHosts } = settings;
+  const { timeouts, realmHosts, redirectHosts } = settings;
   const send = sendTo(deps);
   const tokens = () => new Tokens({ send, clock, timeoutMs: timeouts.tokenMs });
   const authorizerFor = (registry: URL) => new Authorizer({ registry, realmHosts, tokens: tokens(), clock });
@@ -114,6 +115,7 @@ export function requestsTo(deps: EndpointDeps): Requests {
     send,
     authorizer: authorizerFor(url),
     guestAt: guestsOf(authorizerFor),
+    mayBePlain: hostMatcher(plainHttpHosts(redirectHosts)),
     accounts: new Accounts(deps.credentials, { registry: { name, url }, cloudAgents, clock, observer }),
     clock,
     observer,

@@ -2,6 +2,7 @@ import type { Waiting } from '../mirror/ports.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { headerOf } from './answer-headers.ts';
 import type { Answer, Exchange, Send } from './exchange.ts';
+import { hostAndPort } from './hosts.ts';
 import { discard } from './read-at-most.ts';
 
 const maxHops = 5;
@@ -10,25 +11,38 @@ const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 /** Headers that go along to wherever a redirect leads. An allow-list: Authorization is not on it (go-containerregistry #2349, #2360). */
 const carried = ['accept', 'range'];
 
+export interface Following extends Waiting {
+  readonly authorization?: string | undefined;
+  /** Which `http:` URLs an `https:` one may lead to: what the operator wrote down as `http://host:port`. */
+  readonly mayBePlain: (url: URL) => boolean;
+}
+
 /**
  * Sends a GET or HEAD and follows where it leads, at most five hops.
- * `authorization` goes to the exact origin of the first URL only, also when a later hop comes back to it.
- * @throws UpstreamError misbehaving for a redirect that leads nowhere, in circles, out of http(s), or from https to http.
+ * `authorization` goes to the exact origin of the first URL only, also when a later hop comes back to it; but not once a hop was plain
+ * HTTP, where anybody in between could have written the redirect.
+ * @throws UpstreamError misbehaving for a redirect that leads nowhere, in circles, out of http(s), or from https to http where that is not
+ *     allowed.
  */
 export async function sendFollowing(
   send: Send,
   exchange: Exchange,
-  { signal, authorization }: Waiting & { readonly authorization?: string | undefined },
+  { signal, authorization, mayBePlain }: Following,
 ): Promise<Answer> {
   const headers = Object.fromEntries(Object.entries(exchange.headers).filter(([name]) => carried.includes(name)));
+  const isSecure = exchange.url.protocol === 'https:';
   let { url } = exchange;
+  let wasPlain = false;
   for (let hop = 0; hop <= maxHops; hop++) {
-    const isAtHome = url.origin === exchange.url.origin;
+    const isAtHome = url.origin === exchange.url.origin && !wasPlain;
     const proof = isAtHome && authorization !== undefined ? { authorization } : {};
     const answer = await send({ ...exchange, url, headers: { ...headers, ...proof } }, { signal });
     if (!redirects.has(answer.status)) return answer;
     await discard(answer);
     url = nextHop(answer);
+    if (!isSecure || url.protocol === 'https:') continue;
+    if (!mayBePlain(url)) throw downgrade(answer, url);
+    wasPlain = true;
   }
   throw new UpstreamError('misbehaving', `${exchange.url.host} redirects more than ${maxHops} times`);
 }
@@ -41,8 +55,7 @@ function nextHop({ url, headers }: Answer): URL {
   // RFC 1035 §2.3.4. What is longer is no host, and would fill errors and logs.
   if (next.hostname.length > 253) throw new UpstreamError('misbehaving', `${url.host} redirects to nowhere`);
   const isWeb = next.protocol === 'https:' || next.protocol === 'http:';
-  const isDowngrade = url.protocol === 'https:' && next.protocol === 'http:';
-  if (!isWeb || isDowngrade)
+  if (!isWeb)
     throw new UpstreamError(
       'misbehaving',
       `${url.host} redirects to ${next.protocol.slice(0, 20)} from ${url.protocol}`,
@@ -51,4 +64,11 @@ function nextHop({ url, headers }: Answer): URL {
     throw new UpstreamError('misbehaving', `${url.host} redirects to a URL with credentials in it`);
   }
   return next;
+}
+
+function downgrade({ url }: Answer, next: URL): UpstreamError {
+  return new UpstreamError(
+    'misbehaving',
+    `${url.host} redirects from https: to ${next.origin}, which is not in redirectHosts as "http://${hostAndPort(next)}"`,
+  );
 }

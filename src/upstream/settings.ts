@@ -6,7 +6,10 @@ export interface UpstreamSettings {
   readonly aliases: readonly string[];
   /** `host` or `host:port` that may be asked for tokens, beyond the registry's own host and registrable domain. */
   readonly realmHosts: readonly string[];
-  /** `host` or `host:port` that redirects may lead to though the address is private; behind a proxy, the only ones. `*` is one label. */
+  /**
+   * `host` or `host:port` that redirects may lead to though the address is private; behind a proxy, the only ones. `*` is one label.
+   * `http://host:port` also allows a redirect there from https.
+   */
   readonly redirectHosts: readonly string[];
   /** Who the mirror is there. Of those whose globs admit a repository, the first that is not at its rate limit is used. */
   readonly credentials: readonly CredentialSettings[];

@@ -4,6 +4,7 @@ import { failureOf } from '../answer-errors.ts';
 import type { Answer, Exchange, Send } from '../exchange.ts';
 import { discard, maxSmallBodyBytes, readAtMost } from '../read-at-most.ts';
 import { headerShowing, type Secret } from './credentials.ts';
+import { sendWithinOrigin } from './token-redirects.ts';
 import { parseTokenResponse, type Token } from './token-response.ts';
 
 /** What a token is asked for. */
@@ -24,7 +25,7 @@ const clientId = 'layerwell';
 const withoutPost: ReadonlySet<number> = new Set([400, 401, 404, 405]);
 
 /**
- * Asks a token endpoint. Redirects are not followed: a secret goes where the registry's challenge says, or nowhere.
+ * Asks a token endpoint. Redirects are followed within its origin only: a secret goes where the registry's challenge says, or nowhere.
  * Source: distribution, "Token Authentication Specification"; for identity tokens "OAuth2 Token Authentication".
  * @throws UpstreamError, or OciError DENIED when it refuses an anonymous request.
  */
@@ -36,11 +37,12 @@ export async function requestToken(
   // There is nothing to exchange it for.
   if (secret?.kind === 'registry-token') return { header: headerShowing(secret), renewAtMs: clock.monotonicMs() };
   if (secret?.kind === 'identity-token') {
-    const answer = await send(refreshGrant(request, secret.token), { signal });
+    const answer = await sendWithinOrigin(send, refreshGrant(request, secret.token), { signal });
     if (!withoutPost.has(answer.status)) return tokenFrom(answer, { secret, clock });
     await discard(answer);
   }
-  return tokenFrom(await send(plainRequest(request, secret), { signal }), { secret, clock });
+  const answer = await sendWithinOrigin(send, plainRequest(request, secret), { signal });
+  return tokenFrom(answer, { secret, clock });
 }
 
 function plainRequest({ realm, service, scopes }: TokenRequest, secret: Secret | undefined): Exchange {

@@ -53,6 +53,13 @@ describe('the names of upstreams', () => {
     ]);
   });
 
+  test('redirects may be allowed to a host, a pattern, and a host by plain HTTP', async () => {
+    const redirectHosts = ['minio.x:9000', '*.cdn.x', 'http://minio.x:9000', 'http://[::1]'];
+    expect((await configOf({ upstreams: { 'a.io': { redirectHosts } } })).upstreams[0]?.redirectHosts).toEqual(
+      redirectHosts,
+    );
+  });
+
   test('a pattern, which stands for many, has neither URL nor aliases', async () => {
     expect(await problemsOf({ url: 'https://x.io', aliases: ['x.io'] }, '*.x.io')).toEqual([
       'url: not for a pattern, which stands for many registries',
@@ -181,6 +188,11 @@ test.each([
     entry: { realmHosts: ['https://auth.x'] },
     says: 'realmHosts[0]: expected a host such as "ghcr.io" or "localhost:5000", in lower case',
   },
+  ...['https://minio.x', 'http://*.x', 'http://minio.x/', 'http://user@minio.x', 'http://Minio.x'].map((host) => ({
+    what: `a place for redirects such as ${host}`,
+    entry: { redirectHosts: [host] },
+    says: 'redirectHosts[0]: expected a host such as "minio.internal:9000", a pattern such as "*.cdn.example", or "http://minio.internal:9000", in lower case',
+  })),
 ])('$what is refused', async ({ entry, says }) => {
   expect(await problemsOf({ visibility: 'public', ...entry })).toEqual([says]);
 });

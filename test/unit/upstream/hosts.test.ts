@@ -18,6 +18,12 @@ test.each([
   { listed: '10.0.0.5:5000', url: 'http://10.0.0.5:5000/', expected: true },
   { listed: '[::1]:5000', url: 'http://[::1]:5000/', expected: true },
   { listed: '[::1]', url: 'https://[::1]/', expected: true },
+  { listed: 'http://minio.corp:9000', url: 'http://minio.corp:9000/x', expected: true },
+  { listed: 'http://minio.corp:9000', url: 'https://minio.corp:9000/x', expected: false },
+  { listed: 'http://minio.corp:9000', url: 'http://minio.corp:9001/x', expected: false },
+  { listed: 'http://minio.corp', url: 'http://minio.corp/x', expected: true },
+  { listed: 'http://minio.corp', url: 'http://minio.corp:9000/x', expected: false },
+  { listed: 'http://[::1]:9000', url: 'http://[::1]:9000/x', expected: true },
 ])('$listed lists $url: $expected', ({ listed, url, expected }) => {
   expect(hostMatcher(['other.example', listed])(new URL(url))).toBe(expected);
 });
