@@ -214,6 +214,8 @@ export interface BlobStore {
   list(): AsyncIterable<{ readonly digest: Digest; readonly size: number; readonly modifiedAtMs: number }>;
   /** Bytes that count against the cap though they are no visible content: downloads, running or interrupted, and what was set aside. */
   pendingBytes(): number;
+  /** Those of them that {@link BlobStore.dropInterrupted} can free. */
+  interruptedBytes(): number;
   /** The files that these bytes are in. */
   pendingFiles(): number;
   /** Free bytes of the disk the store is on. */

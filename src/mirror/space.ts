@@ -21,7 +21,7 @@ import type {
 export interface SpaceDeps {
   readonly store: Pick<
     BlobStore,
-    'remove' | 'isBeingRead' | 'pendingBytes' | 'pendingFiles' | 'freeBytes' | 'dropInterrupted'
+    'remove' | 'isBeingRead' | 'pendingBytes' | 'interruptedBytes' | 'pendingFiles' | 'freeBytes' | 'dropInterrupted'
   >;
   readonly records: Pick<RecordStore, 'remove' | 'use'>;
   readonly loose: Pick<LooseRecords, 'drop' | 'dropFormerlyNeeded' | 'sweep'>;
@@ -91,7 +91,7 @@ export class Space {
   /** Whether room for so many bytes could be made, by what is stored now. Evicts nothing. */
   async couldHold(bytes: number): Promise<boolean> {
     const { bytesNeeded, totals } = await this.#shortage(bytes);
-    return bytesNeeded === 0 || bytesNeeded <= evictableBytes(totals) + this.#deps.store.pendingBytes();
+    return bytesNeeded === 0 || bytesNeeded <= evictableBytes(totals) + this.#deps.store.interruptedBytes();
   }
 
   /** Keeps the bound after something was written that nobody made room for. However often it is asked, one more waits for its turn at most. */

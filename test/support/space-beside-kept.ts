@@ -51,6 +51,7 @@ export async function fullSpace(index: Index): Promise<{ readonly space: Space; 
       },
       isBeingRead: () => false,
       pendingBytes: () => 0,
+      interruptedBytes: () => 0,
       pendingFiles: () => 0,
       freeBytes: async () => 1e15,
       dropInterrupted: async () => 0,

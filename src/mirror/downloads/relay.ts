@@ -297,8 +297,8 @@ export class Relay {
 
   #removed(reader: Reader): void {
     if (!this.#readers.delete(reader) || this.#readers.size > 0) return;
-    // Many that want the same come one after the other.
-    if (this.#state === 'complete' && this.isJoinable)
+    // Many that want the same part come one after the other.
+    if (!this.#hash && this.#state === 'complete' && this.isJoinable)
       this.#lingering = setTimeout(() => void this.close(), lingerMs).unref();
     else void this.close();
   }

@@ -149,6 +149,10 @@ export class FileBlobStore implements BlobStore {
     }
   }
 
+  interruptedBytes(): number {
+    return this.#interrupted.bytes;
+  }
+
   pendingBytes(): number {
     return this.#incomingBytes + this.#interrupted.bytes + this.#setAside.bytes;
   }

@@ -29,6 +29,7 @@ async function storeWithLeftovers({ maxBytes }: { readonly maxBytes: number }) {
       remove: (digest) => store.remove(digest),
       isBeingRead: (digest) => store.isBeingRead(digest),
       pendingBytes: () => store.pendingBytes(),
+      interruptedBytes: () => store.interruptedBytes(),
       pendingFiles: () => 0, // Their blocks are larger than what this test writes.
       freeBytes: () => store.freeBytes(),
       dropInterrupted: (options) => store.dropInterrupted(options),

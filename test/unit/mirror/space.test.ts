@@ -57,6 +57,7 @@ class Disk {
         },
         isBeingRead: (digest) => this.busy.has(digest),
         pendingBytes: () => this.pendingBytes,
+        interruptedBytes: () => this.interruptedBytes,
         pendingFiles: () => 0,
         freeBytes: async () => this.freeBytes,
         dropInterrupted: async ({ bytes }) => {
