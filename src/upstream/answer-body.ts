@@ -33,6 +33,7 @@ export class AnswerBody extends Readable {
   #untoldBytes = 0;
   #receivedBytes = 0;
   #expectedBytes: number | undefined;
+  #tooFew: 'connect' | 'misbehaving' = 'connect';
   readonly #reservation: MemoryReservation | undefined;
 
   constructor(options: AnswerBodyOptions) {
@@ -44,9 +45,13 @@ export class AnswerBody extends Readable {
     this.#expectMore();
   }
 
-  /** Fails the body unless exactly `bytes` arrive in all: for answers whose framing does not tell. To be called before reading. */
-  expect(bytes: number): void {
+  /**
+   * Fails the body unless exactly `bytes` arrive in all: for answers whose framing does not tell. To be called before reading.
+   * @param tooFew what it means that fewer arrive: a body that ends with its connection may have been cut.
+   */
+  expect(bytes: number, tooFew: 'connect' | 'misbehaving'): void {
     this.#expectedBytes = bytes;
+    this.#tooFew = tooFew;
     this.#checkLength();
   }
 
@@ -105,7 +110,7 @@ export class AnswerBody extends Readable {
     const message = `${host} sent ${this.#receivedBytes} bytes of ${expected}`;
     if (this.#receivedBytes > expected) this.destroy(new UpstreamError('misbehaving', message));
     else if (this.#isComplete && this.#receivedBytes < expected)
-      this.#failAtEnd(new UpstreamError('connect', `${message}, and closed the connection`));
+      this.#failAtEnd(new UpstreamError(this.#tooFew, message));
   }
 
   /** Reserves for what is held. */

@@ -84,6 +84,7 @@ function openedPart(answer: Answer, range: ByteRange | undefined): OpenedBlob {
     answer.body.destroy();
     throw new UpstreamError('misbehaving', `${answer.url.host} sent another part of the blob than was asked for`);
   }
-  answer.body.expect(end - start + 1);
+  const isChunked = answer.headers['transfer-encoding'] !== undefined;
+  answer.body.expect(end - start + 1, isChunked ? 'misbehaving' : 'connect');
   return { size, offset: start, body: answer.body };
 }
