@@ -5,7 +5,7 @@ export const download = z
   .strictObject({
     maxConcurrent: count()
       .describe(
-        'Blobs that are downloaded at the same time, of one upstream at most three quarters of them; further ones wait.',
+        'Blobs that are downloaded at the same time, of one upstream at most three quarters of them; further ones wait. A sixteenth of them, and at least one, is there for each upstream whatever the others hold.',
       )
       .prefault(64),
     maxAbandoned: count({ least: 0 })

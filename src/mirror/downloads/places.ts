@@ -4,6 +4,8 @@ export interface PlaceLimits {
   readonly total: number;
   /** The most places of one upstream. */
   readonly perUpstream: number;
+  /** What each upstream gets though all places are taken: several others must not hold all of them together. */
+  readonly guaranteed: number;
 }
 
 /** How many downloads there may be of one upstream. */
@@ -16,7 +18,8 @@ export interface UpstreamLimits {
 
 /** No upstream gets all places, unless there are few: the others must not wait until one of its downloads ends. */
 export function placeLimits(maxConcurrent: number): PlaceLimits {
-  return { total: maxConcurrent, perUpstream: Math.ceil((maxConcurrent * 3) / 4) };
+  const guaranteed = Math.max(1, Math.floor(maxConcurrent / 16));
+  return { total: maxConcurrent, perUpstream: Math.ceil((maxConcurrent * 3) / 4), guaranteed };
 }
 
 /** Downloads leave an upstream connections for manifests: what only waits for a connection would never begin. */

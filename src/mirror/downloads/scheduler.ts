@@ -130,9 +130,10 @@ export class Scheduler {
   }
 
   #grant(): void {
-    while (this.#held < this.#deps.limits.total) {
+    const { total, guaranteed } = this.#deps.limits;
+    for (;;) {
       const next = nextGranted([...this.#answered].map((ticket) => ({ ticket, heldByUpstream: ticket.places.held })));
-      if (!next) return;
+      if (!next || (this.#held >= total && next.heldByUpstream >= guaranteed)) return;
       const { ticket } = next;
       this.#answered.delete(ticket);
       ticket.stage = 'running';

@@ -13,7 +13,15 @@ test.each([
   [4, 3],
   [64, 48],
 ])('of %i places one upstream gets at most three quarters', (total, perUpstream) => {
-  expect(placeLimits(total)).toEqual({ total, perUpstream });
+  expect(placeLimits(total)).toMatchObject({ total, perUpstream });
+});
+
+test.each([
+  [1, 1],
+  [31, 1],
+  [64, 4],
+])('of %i places each upstream is guaranteed a sixteenth, and at least one', (total, guaranteed) => {
+  expect(placeLimits(total)).toMatchObject({ guaranteed });
 });
 
 test.each([

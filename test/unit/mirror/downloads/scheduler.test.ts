@@ -81,17 +81,17 @@ test('one upstream never has all places, and the rest wait in its own line', asy
 
 test('an answer waits for a place in all, and the upstream with the fewest gets the next', async () => {
   const { enter, answer, waiting } = startScheduler();
-  const running = [enter('a'), enter('a'), enter('a'), enter('b')];
+  const running = [enter('a'), enter('a'), enter('b'), enter('b')];
   running.forEach(answer);
-  const [moreOfB, firstOfC] = [enter('b'), enter('c')];
+  const [moreOfA, moreOfB] = [enter('a'), enter('b')];
+  answer(moreOfA);
   answer(moreOfB);
-  answer(firstOfC);
   await turns();
-  expect([moreOfB.progress, firstOfC.progress]).toEqual([['asking'], ['asking']]);
-  expect([waiting.get('b'), waiting.get('c')]).toEqual([1, 1]);
-  running[0]?.ticket?.release();
+  expect([moreOfA.progress, moreOfB.progress]).toEqual([['asking'], ['asking']]);
+  expect([waiting.get('a'), waiting.get('b')]).toEqual([1, 1]);
+  running[3]?.ticket?.release();
   await turns();
-  expect([moreOfB.progress, firstOfC.progress]).toEqual([['asking'], ['asking', 'running']]);
+  expect([moreOfA.progress, moreOfB.progress]).toEqual([['asking'], ['asking', 'running']]);
 });
 
 test('the line of an upstream is bounded, and that of another is not', () => {
@@ -162,4 +162,16 @@ test('a download outside whose upstream answers late goes on without a place in 
   answer(late);
   await turns();
   expect([late.progress, next.progress]).toEqual(Array(2).fill(['asking', 'running']));
+});
+
+test('an upstream that holds no place gets its own though others hold all, and no more than that', async () => {
+  const { enter, answer } = startScheduler();
+  for (const label of ['first', 'second']) for (let nth = 0; nth < 3; nth += 1) answer(enter(label));
+  const third = [enter('third'), enter('third')];
+  third.forEach(answer);
+  await turns();
+  expect(third.map(({ progress }) => progress.at(-1))).toEqual(['running', 'asking']);
+  third[0]?.ticket?.release();
+  await turns();
+  expect(third[1]?.progress.at(-1)).toBe('running');
 });
