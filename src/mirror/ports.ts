@@ -61,6 +61,8 @@ export interface Memory {
 export interface ReserveMemory extends Waiting {
   /** For bytes that are in memory already: before those who have yet to load theirs. */
   readonly isLoaded?: boolean;
+  /** Of a part of the budget: it does not wait for what others hold of that part, only for the budget. */
+  readonly isGuaranteed?: boolean;
 }
 
 // ── asking the real registry ────────────────────────────────────────────────────────────────────────────────────────

@@ -7,15 +7,19 @@ import type { Answer } from './exchange.ts';
 /** For bodies nobody wants in full: errors, challenges, tokens. */
 export const maxSmallBodyBytes = 64 * 1024;
 
+/** How long such a body, or a manifest, may take. Nobody who asked waits any more by then: it would hold a connection and memory for good. */
+const allWithinMs = 60_000;
+
 /**
  * The whole body of an answer. Beyond {@link maxSmallBodyBytes} it is read when the memory budget has room for it; whoever gets it
  * counts it as its own by the next turn of the event loop.
- * @throws UpstreamError misbehaving, and drops the connection, when it is longer than `maxBytes`; the signal's reason when it aborts.
+ * @throws UpstreamError misbehaving, and drops the connection, when it is longer than `maxBytes`; likewise timeout when it does not all
+ * come within a minute; the signal's reason when it aborts.
  */
 export async function readAtMost(
   { url, headers, body }: Answer,
   maxBytes: number,
-  { signal }: Partial<Waiting> = {},
+  { signal, withinMs = allWithinMs }: Partial<Waiting> & { readonly withinMs?: number } = {},
 ): Promise<Buffer> {
   const tooLong = () =>
     new UpstreamError('misbehaving', `${url.host} sent more than ${maxBytes} bytes where it should not`);
@@ -27,6 +31,8 @@ export async function readAtMost(
   const chunks: Buffer[] = [];
   let received = 0;
   let reservation: MemoryReservation | undefined;
+  const late = () => new UpstreamError('timeout', `${url.host} did not send all of an answer within ${withinMs} ms`);
+  const timer = setTimeout(() => body.destroy(late()), withinMs);
   try {
     for await (const chunk of piecesOf(body)) {
       received += chunk.length;
@@ -37,6 +43,7 @@ export async function readAtMost(
     }
     return Buffer.concat(chunks, received);
   } finally {
+    clearTimeout(timer);
     if (reservation) setImmediate(() => reservation?.release());
   }
 }

@@ -8,10 +8,13 @@ import { MemoryBudget } from './memory-budget.ts';
 export class MemoryShare implements Memory {
   readonly #whole: Memory;
   readonly #part: MemoryBudget;
+  readonly #guaranteesOne: boolean;
 
-  constructor(whole: Memory, part: number) {
+  /** @param options.guaranteesOne of a part of a part: one that is alone in it does not wait for what its sisters hold. */
+  constructor(whole: Memory, part: number, { guaranteesOne = false }: { readonly guaranteesOne?: boolean } = {}) {
     this.#whole = whole;
     this.#part = new MemoryBudget({ maxBytes: whole.maxBytes * part });
+    this.#guaranteesOne = guaranteesOne;
   }
 
   get maxBytes(): number {
@@ -31,9 +34,11 @@ export class MemoryShare implements Memory {
   }
 
   async reserve(bytes: number, options: ReserveMemory): Promise<MemoryReservation> {
-    const ofPart = await this.#part.reserve(bytes, options);
+    const atOnce = options.isGuaranteed ? (this.#part.tryReserve(bytes) ?? this.#part.take(bytes)) : undefined;
+    const ofPart = atOnce ?? (await this.#part.reserve(bytes, options));
     try {
-      return bothOf(ofPart, await this.#whole.reserve(bytes, options));
+      const isGuaranteed = this.#guaranteesOne && this.#part.reservedBytes === ofPart.bytes;
+      return bothOf(ofPart, await this.#whole.reserve(bytes, { ...options, isGuaranteed }));
     } catch (cause) {
       ofPart.release();
       throw cause;
@@ -41,11 +46,14 @@ export class MemoryShare implements Memory {
   }
 }
 
-/** A share of equal size for each name, made when it is first asked for. The names come from the configuration. */
+/**
+ * A share of equal size for each name, made when it is first asked for. The names come from the configuration. Several names may hold all of
+ * `whole` together; of every other name one at a time is let through all the same.
+ */
 export function sharesByName(whole: Memory, part: number): (name: string) => Memory {
   const shares = new Map<string, Memory>();
   return (name) => {
-    const share = shares.get(name) ?? new MemoryShare(whole, part);
+    const share = shares.get(name) ?? new MemoryShare(whole, part, { guaranteesOne: true });
     shares.set(name, share);
     return share;
   };

@@ -41,3 +41,28 @@ test('an upstream that holds its share leaves the other their own', async () => 
   expect(memoryFor('evil.test').waiting).toBe(1);
   expect((await memoryFor('docker.io').reserve(25, { signal: stays })).bytes).toBe(25);
 });
+
+test('two upstreams that hold all there is for upstreams keep one at a time of a third from nothing', async () => {
+  const budget = new MemoryBudget({ maxBytes: 100 });
+  const memoryFor = sharesByName(new MemoryShare(budget, 1 / 2), 1 / 2);
+  for (const name of ['one.test', 'two.test']) await memoryFor(name).reserve(25, { signal: stays });
+  const first = await memoryFor('docker.io').reserve(10, { signal: stays });
+  const second = memoryFor('docker.io').reserve(10, { signal: stays });
+  await new Promise(setImmediate);
+  expect(budget.reservedBytes).toBe(60);
+  first.release();
+  const held = memoryFor('quay.io').reserve(20, { signal: stays });
+  await held;
+  expect(budget.reservedBytes).toBe(70);
+  void second;
+});
+
+test('one at a time of an upstream waits for what clients hold of the budget, as all others do', async () => {
+  const budget = new MemoryBudget({ maxBytes: 100 });
+  const unread = await budget.reserve(90, { signal: stays, isLoaded: true });
+  const waiting = sharesByName(new MemoryShare(budget, 1 / 2), 1 / 2)('docker.io').reserve(25, { signal: stays });
+  const after = budget.reserve(40, { signal: stays, isLoaded: true });
+  await expect.poll(() => budget.waiting).toBe(2);
+  unread.release();
+  expect([(await waiting).bytes, (await after).bytes]).toEqual([25, 40]);
+});
