@@ -13,7 +13,8 @@ export interface BriefWaitDeps {
 
 /**
  * Waits for an upstream where something older could be served: for a moment, and not at all where the upstream was too slow a
- * moment ago. What was asked goes on, so that a slow upstream is heard by the next pull.
+ * moment ago. What was asked goes on, so that a slow upstream is heard by the next pull. An upstream that answers in time is waited for
+ * again: what was slow may have been one repository.
  */
 export class BriefWait {
   readonly #deps: BriefWaitDeps;
@@ -25,18 +26,24 @@ export class BriefWait {
   }
 
   /**
-   * @param label of the upstream that is asked.
+   * @param whom is asked: the name of an upstream, or of something of it that may take longer than everything else.
    * @throws TooSlow when the moment is over; then whoever wants the answer yet has to keep `asked` alive. It may fail unheard.
    */
-  async for<Value>(asked: Promise<Value>, label: string, { signal }: Waiting): Promise<Value> {
-    const { waitMs, slowForMs } = this.#deps;
-    const moment = AbortSignal.timeout(this.#slow.get(label) ? 0 : waitMs);
+  async for<Value>(asked: Promise<Value>, whom: string, { signal }: Waiting): Promise<Value> {
+    const { clock, waitMs, slowForMs } = this.#deps;
+    const isSlow = this.#slow.get(whom) !== undefined;
+    const moment = AbortSignal.timeout(isSlow ? 0 : waitMs);
+    const inTimeUntilMs = clock.monotonicMs() + waitMs;
+    const noteAnswer = () => {
+      if (clock.monotonicMs() < inTimeUntilMs) this.#slow.forget(whom);
+    };
+    if (isSlow) asked.then(noteAnswer, () => {}); // Whoever waits is told of a failure.
     try {
       return await abortable(asked, AbortSignal.any([signal, moment]));
     } catch (cause) {
       if (signal.aborted || !moment.aborted) throw cause;
       const slow = new TooSlow();
-      if (!this.#slow.get(label)) this.#slow.remember(label, slow, slowForMs);
+      if (!this.#slow.get(whom)) this.#slow.remember(whom, slow, slowForMs);
       throw slow;
     }
   }

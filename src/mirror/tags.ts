@@ -82,7 +82,7 @@ export class Tags {
     const { manifests, briefWait } = this.#deps;
     const asked = manifests.fetch(upstream, of, record.digest, waiting);
     try {
-      const { value, collapsed } = await (record.previous ? briefWait.for(asked, upstream.label, waiting) : asked);
+      const { value, collapsed } = await (record.previous ? briefWait.for(asked, upstream.name, waiting) : asked);
       return fetched(value, record, collapsed);
     } catch (cause) {
       waiting.signal.throwIfAborted();
@@ -106,9 +106,7 @@ export class Tags {
     const question = { ...place, key: tagKey(place.of, place.tag), wantsBody: true };
     try {
       const asked = this.#moves.run(question.key, (flight) => this.#get(question, record, flight), waiting);
-      const { value } = await (record.previous
-        ? this.#deps.briefWait.for(asked, place.upstream.label, waiting)
-        : asked);
+      const { value } = await (record.previous ? this.#deps.briefWait.for(asked, place.upstream.name, waiting) : asked);
       const manifest = await this.#deps.manifests.cached(place.of, value.record.digest, waiting);
       return manifest && fetched(manifest, value.record, false);
     } catch (cause) {
@@ -156,7 +154,7 @@ export class Tags {
     const { briefWait, standIns, observer } = this.#deps;
     const asked = this.#looks.run(key, (look) => this.#revalidate(question, known, look), waiting);
     try {
-      return (await briefWait.for(asked, upstream.label, waiting)).value;
+      return (await briefWait.for(asked, upstream.name, waiting)).value;
     } catch (cause) {
       waiting.signal.throwIfAborted();
       const late = cause instanceof TooSlow ? this.#looks.goOn(key) : undefined;

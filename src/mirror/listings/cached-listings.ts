@@ -115,7 +115,7 @@ export class CachedListings<Listing extends Kept> {
     // Many pages may take longer than anybody waits: begun anew each time, they would never all come.
     void this.#asks.goOn(name)?.catch(() => {}); // Whoever waits hears of it.
     try {
-      const { value } = await (known ? this.#deps.briefWait.for(asked, upstream.label, waiting) : asked);
+      const { value } = await (known ? this.#deps.briefWait.for(asked, `listing ${name}`, waiting) : asked);
       return { listing: value, cache: { word: known ? 'revalidated' : 'miss', upstreamStatus: 200, stored: true } };
     } catch (cause) {
       waiting.signal.throwIfAborted();

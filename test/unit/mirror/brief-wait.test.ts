@@ -44,3 +44,26 @@ test('a client that leaves ends its waiting with its own reason', async () => {
   leaving.abort(new Error('left'));
   await expect(waiting).rejects.toThrow('left');
 });
+
+test('an upstream of which one repository was too slow is waited for again once it answers in time', async () => {
+  const { wait } = briefWait(500);
+  await expect(wait.for(gate().opened, 'ghcr.io', never)).rejects.toBeInstanceOf(TooSlow);
+  const answered = gate();
+  await expect(wait.for(answered.opened, 'ghcr.io', never)).rejects.toBeInstanceOf(TooSlow);
+  answered.open();
+  await answered.opened;
+  const next = gate();
+  setTimeout(() => next.open(), 50);
+  expect(await wait.for(next.opened, 'ghcr.io', never)).toBeUndefined();
+});
+
+test('an upstream that answers late remains one that is too slow', async () => {
+  const { wait, clock } = briefWait(500);
+  await expect(wait.for(gate().opened, 'ghcr.io', never)).rejects.toBeInstanceOf(TooSlow);
+  const late = gate();
+  await expect(wait.for(late.opened, 'ghcr.io', never)).rejects.toBeInstanceOf(TooSlow);
+  clock.advance(500);
+  late.open();
+  await late.opened;
+  await expect(wait.for(gate().opened, 'ghcr.io', never)).rejects.toBeInstanceOf(TooSlow);
+});

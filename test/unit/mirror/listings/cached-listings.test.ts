@@ -15,17 +15,24 @@ import { RecordingObserver } from '../../upstream/recording-observer.ts';
 const waiting: Waiting = { signal: new AbortController().signal };
 const idOf = (name: string) => ({ upstream: 'docker.io', repository: parseRepository(name) });
 
-function started({ listTags, listWithinMs = 60_000 }: Pick<Upstream, 'listTags'> & { readonly listWithinMs?: number }) {
+interface Started extends Pick<Upstream, 'listTags'> {
+  readonly listWithinMs?: number;
+  readonly waitMs?: number;
+}
+
+function started({ listTags, listWithinMs = 60_000, waitMs = 2_500 }: Started) {
   const [records, clock, observer] = [new MemoryRecords(), new ManualClock(), new RecordingObserver()];
   const background = new Background({ observer });
   const policies = createFreshnessPolicies(new Map(), defaultRules);
-  const briefWait = new BriefWait({ clock, waitMs: 2_500, slowForMs: 30_000 });
+  const briefWait = new BriefWait({ clock, waitMs, slowForMs: 30_000 });
   const upstream = { ...upstreamNamed('docker.io'), listTags };
   const bounds = { memoryBytes: 10_000, listWithinMs, retryFailedAfterMs: 30_000 };
   const listings = new Listings({ records, background, clock, observer, policies, briefWait, ...bounds });
   return {
     records,
     background,
+    briefWait,
+    clock,
     list: (name: string, client: Waiting = waiting) => listings.tags(upstream, idOf(name), client),
   };
 }
@@ -76,4 +83,15 @@ test('clients that name many repositories and leave begin no more than a few lis
   await outcomes;
   expect(asked).toHaveLength(8);
   door.open();
+});
+
+test('a listing of many pages that takes long makes no tag of its upstream be served without waiting', async () => {
+  const pages = [async () => ['1'], () => new Promise<string[]>(() => {})];
+  const { list, clock, briefWait } = started({ waitMs: 200, listTags: () => pages.shift()?.() ?? Promise.reject() });
+  await list('a');
+  clock.advance(2 * 86_400_000);
+  expect((await list('a')).cache.word).toBe('stale');
+  const answered = gate();
+  setTimeout(() => answered.open(), 20);
+  await briefWait.for(answered.opened, 'docker.io', waiting);
 });
