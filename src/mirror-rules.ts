@@ -16,7 +16,7 @@ export function mirrorRules(config: Config, upstreams: UpstreamDirectory): Mirro
 }
 
 /** What is fixed when the process starts. */
-export function mirrorLimits({ storage, download, upstreams }: Config): MirrorLimits {
+export function mirrorLimits({ storage, download, upstreams, clients }: Config): MirrorLimits {
   return {
     limits: storage,
     keep: [...storage.keep, ...upstreams.filter(isOffline).map(({ name }) => `${name}/**`)],
@@ -26,6 +26,7 @@ export function mirrorLimits({ storage, download, upstreams }: Config): MirrorLi
     maxAbandoned: download.maxAbandoned,
     minBytesPerSecond: download.minBytesPerSecond,
     attemptsWithoutProgress: download.attemptsWithoutProgress,
+    maxRequests: clients.maxRequests,
   };
 }
 

@@ -11,7 +11,9 @@ export const clients = z
       .describe('Connections at the same time; a hundred more are told to come back, further ones are closed at once.')
       .prefault(10_000),
     maxRequests: count()
-      .describe('Requests that are answered at the same time; further ones get 503 with Retry-After.')
+      .describe(
+        'Requests that are answered at the same time; further ones get 503 with Retry-After. Those that wait for one upstream take half of them at most.',
+      )
       .prefault(4_000),
   })
   .transform(({ idleTimeout, ...rest }) => ({ ...rest, idleTimeoutMs: idleTimeout }))

@@ -3,6 +3,7 @@ import { type Access, type AccessRules, createAccess } from './access.ts';
 import { Background } from './background.ts';
 import { Blobs } from './blobs.ts';
 import { BriefWait } from './brief-wait.ts';
+import { UpstreamWaiters } from './concurrency/upstream-waiters.ts';
 import { createContentLookup } from './content-lookup.ts';
 import type { RelayRules } from './downloads/relay.ts';
 import { Relays } from './downloads/relays.ts';
@@ -59,6 +60,8 @@ export interface MirrorLimits {
   readonly maxAbandoned: number;
   readonly minBytesPerSecond: number;
   readonly attemptsWithoutProgress: number;
+  /** Requests that are answered at the same time. */
+  readonly maxRequests: number;
 }
 
 export interface AssembledMirror {
@@ -98,6 +101,7 @@ const slowWindowMs = 3_000;
 /** What stays when the rules change: everything that remembers, and everything that runs. */
 interface Core extends MirrorParts {
   readonly background: Background;
+  readonly waiters: UpstreamWaiters;
   readonly policies: CurrentPolicies;
   readonly manifests: Manifests;
   readonly lending: Lending;
@@ -134,6 +138,7 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
 function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentPolicies): Core {
   const { index, clock, observer } = parts;
   const background = new Background({ observer });
+  const waiters = new UpstreamWaiters({ maxRequests: limits.maxRequests, observer });
   const records = new LooseRecords({
     records: withoutUnreadable(parts.records, observer),
     index,
@@ -148,7 +153,7 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
   const memoryBytes = manifestMemoryBytes;
   const makeRoom = async () => (await space.reserve(0)) !== undefined;
   const lending = new Lending({ index, observer });
-  const manifests = new Manifests({ ...parts, records, lending, background, policies, memoryBytes, makeRoom });
+  const manifests = new Manifests({ ...parts, records, lending, background, waiters, policies, memoryBytes, makeRoom });
   const links = new BlobLinks({ records, index, lending, background, clock });
   const book = new TagBook({
     records,
@@ -183,6 +188,7 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
     ...parts,
     records,
     background,
+    waiters,
     policies,
     lending,
     manifests,

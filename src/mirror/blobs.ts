@@ -3,6 +3,7 @@ import { OciError, UpstreamError } from '../oci/errors.ts';
 import { UnstoredBlobs } from './blobs/unstored-blobs.ts';
 import { awaitedStart } from './awaited-start.ts';
 import { abortable } from './concurrency/abortable-wait.ts';
+import type { UpstreamWaiters } from './concurrency/upstream-waiters.ts';
 import type { Downloads, Kept } from './downloads.ts';
 import type { Relays } from './downloads/relays.ts';
 import type { Run } from './downloads/run.ts';
@@ -16,7 +17,7 @@ import { Remembered, RememberedNotFound } from './remembered.ts';
 import { isSameRepository } from './repository-id.ts';
 import { type BlobQuestion, followingAnswer, openerOf, type ServedBlob, storedAnswer } from './served-blob.ts';
 import type { Space } from './space.ts';
-import { SingleFlight } from './single-flight.ts';
+import { type Shared, SingleFlight } from './single-flight.ts';
 import { unlessUnreadable } from './unreadable.ts';
 import { tellingOfDisk } from './unreadable-source.ts';
 
@@ -25,6 +26,7 @@ export interface BlobsDeps {
   readonly links: BlobLinks;
   readonly manifests: Pick<Manifests, 'promisedSize'>;
   readonly downloads: Downloads;
+  readonly waiters: Pick<UpstreamWaiters, 'wait'>;
   readonly index: Index;
   readonly clock: Clock;
   readonly observer: Observer;
@@ -62,7 +64,7 @@ export class Blobs {
     this.#unreadable = new Remembered({ clock: deps.clock, max: 1_000 });
     this.#unstored = new UnstoredBlobs({
       ...deps,
-      head: (question, waiting) => this.head(question, waiting),
+      head: (question, waiting) => this.#head(question, (ask) => ask(), waiting),
       asking: (question, ask) => this.#asking(question, ask),
     });
   }
@@ -71,33 +73,33 @@ export class Blobs {
   async open(question: BlobQuestion, waiting: Waiting): Promise<ServedBlob> {
     const { of, digest } = question;
     const { downloads } = this.#deps;
+    const counted = <Value>(wait: () => Promise<Value>) => this.#deps.waiters.wait(question.upstream.label, wait);
     let link = await this.#linkOf(question);
     let wasAsked = false;
     for (;;) {
       const running = downloads.running(of.upstream, digest);
       if (running && (link || isSameRepository(running.of, of))) {
-        const joined = await this.#join(question, running, {
-          signal: waiting.signal,
-          wasAsked,
-          isLinked: link !== undefined,
-        });
+        const isLinked = link !== undefined;
+        const join = () => this.#join(question, running, { signal: waiting.signal, wasAsked, isLinked });
+        const joined = await (running.isAnswered ? join() : counted(join));
         if (joined) return joined;
         continue;
       }
       if (!link && (running || (await this.#mayBeHere(digest)))) {
-        link = await this.#confirm(question, waiting);
+        link = await counted(() => this.#confirm(question, waiting));
         wasAsked = true;
         continue;
       }
       const stored = link && (await this.#openStored(digest, link));
       const isLinked = link !== undefined;
       if (stored === 'unreadable')
-        return this.#unstored.relay(question, { signal: waiting.signal, size: link?.size, isLinked });
+        return counted(() => this.#unstored.relay(question, { signal: waiting.signal, size: link?.size, isLinked }));
       if (stored && link) return this.#hit(question, stored, link, wasAsked);
       this.#throwIfMissing(question);
-      const unstored = await this.#unstored.openWithoutRoom(question, { signal: waiting.signal, isLinked });
+      const relayed = { signal: waiting.signal, isLinked };
+      const unstored = await counted(() => this.#unstored.openWithoutRoom(question, relayed));
       if (unstored) return unstored;
-      if (!downloads.running(of.upstream, digest)) return this.#download(question, waiting);
+      if (!downloads.running(of.upstream, digest)) return counted(() => this.#download(question, waiting));
     }
   }
 
@@ -127,6 +129,15 @@ export class Blobs {
    * another repository brought the bytes, and a miss where nobody did.
    */
   async head(question: BlobQuestion, waiting: Waiting): Promise<BlobHead> {
+    return this.#head(question, (ask) => this.#deps.waiters.wait(question.upstream.label, ask), waiting);
+  }
+
+  /** @param counted runs what waits for the upstream. */
+  async #head(
+    question: BlobQuestion,
+    counted: (ask: () => Promise<Shared<BlobRecord>>) => Promise<Shared<BlobRecord>>,
+    waiting: Waiting,
+  ): Promise<BlobHead> {
     const { of, digest, upstream } = question;
     const link = await this.#linkOf(question);
     const size = link && (await this.#sizeOfCached(question, link));
@@ -137,7 +148,7 @@ export class Blobs {
       return { firstServedAtMs: this.#deps.clock.now(), ...(told !== undefined && { size: told }) };
     };
     const look = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => ask(flight));
-    const { value, collapsed } = await this.#heads.run(keyOf(question), look, waiting);
+    const { value, collapsed } = await counted(() => this.#heads.run(keyOf(question), look, waiting));
     return {
       size: value.size ?? this.#deps.manifests.promisedSize(of, digest),
       cache: { word: collapsed ? 'collapsed' : 'miss', upstreamStatus: 200 },

@@ -3,6 +3,7 @@ import type { Digest } from '../oci/digest.ts';
 import { type OciError, UpstreamError } from '../oci/errors.ts';
 import { type Descriptor, maxManifestBytes, namedBy } from '../oci/manifest.ts';
 import { loadWithin } from './concurrency/load-within.ts';
+import type { UpstreamWaiters } from './concurrency/upstream-waiters.ts';
 import type { Background } from './background.ts';
 import type { FreshnessPolicies } from './freshness.ts';
 import type {
@@ -41,6 +42,7 @@ export interface ManifestsDeps {
   readonly index: Index;
   readonly lending: Pick<Lending, 'linkFor'>;
   readonly background: Background;
+  readonly waiters: Pick<UpstreamWaiters, 'wait'>;
   readonly clock: Clock;
   readonly observer: Observer;
   readonly memoryBytes: number;
@@ -112,7 +114,7 @@ export class Manifests {
         return found;
       }
     };
-    return this.#flights.run(keyOf(of, digest), ask, waiting);
+    return this.#deps.waiters.wait(upstream.label, () => this.#flights.run(keyOf(of, digest), ask, waiting));
   }
 
   /** From now on a fetch that runs goes on though nobody waits for it. */
@@ -135,7 +137,7 @@ export class Manifests {
         return { digest, mediaType: found.mediaType, size: found.bytes.byteLength };
       }
     };
-    return this.#heads.run(keyOf(of, digest), ask, waiting);
+    return this.#deps.waiters.wait(upstream.label, () => this.#heads.run(keyOf(of, digest), ask, waiting));
   }
 
   /** Remembers a verified manifest and stores it without making anybody wait. */

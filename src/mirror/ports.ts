@@ -425,7 +425,7 @@ export interface Observer {
     readonly aborted: boolean;
   }): void;
   /** Refused because it was too much. */
-  rejected(event: { readonly reason: 'requests' | 'connections' | 'headers' }): void;
+  rejected(event: { readonly reason: 'requests' | 'connections' | 'headers' | 'upstream' }): void;
   upstreamAnswered(event: {
     readonly upstream: string;
     readonly kind: UpstreamRequestKind;

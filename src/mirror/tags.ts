@@ -1,13 +1,14 @@
 import { UpstreamError } from '../oci/errors.ts';
 import type { Tag } from '../oci/reference.ts';
 import { type BriefWait, TooSlow } from './brief-wait.ts';
+import { TooManyWaiters, type UpstreamWaiters } from './concurrency/upstream-waiters.ts';
 import { type FreshnessPolicies, freshnessOf } from './freshness.ts';
 import type { CachedManifest, Manifests } from './manifests.ts';
 import type { CacheStatus, Clock, FetchedManifest, Observer, RepositoryId, Upstream, Waiting } from './ports.ts';
 import { isNotFound } from './not-found.ts';
 import type { RateLimits } from './rate-limits.ts';
 import type { TagRecord } from './records.ts';
-import { SingleFlight } from './single-flight.ts';
+import { type Shared, SingleFlight } from './single-flight.ts';
 import type { ResolvedTag, StandIns, TagQuestion } from './stand-ins.ts';
 import { type TagBook, tagKey } from './tag-book.ts';
 
@@ -16,6 +17,7 @@ export interface TagsDeps {
   readonly manifests: Manifests;
   readonly standIns: StandIns;
   readonly briefWait: BriefWait;
+  readonly waiters: Pick<UpstreamWaiters, 'wait'>;
   readonly clock: Clock;
   readonly observer: Observer;
   readonly policies: FreshnessPolicies;
@@ -63,11 +65,7 @@ export class Tags {
     if (remembered) return remembered;
     if (known && this.#isFresh(upstream, question.key, known)) return { record: known, cache: { word: 'hit' } };
 
-    const { value, collapsed } = await this.#flights.run(
-      question.key,
-      (flight) => this.#look(question, known, flight),
-      waiting,
-    );
+    const { value, collapsed } = await this.#lookTogether(question, known, waiting);
     if (!collapsed) return value;
     this.#deps.observer.collapsed({ kind: 'tag' });
     return value.cache.word === 'miss' ? { ...value, cache: { ...value.cache, word: 'collapsed' } } : value;
@@ -105,7 +103,8 @@ export class Tags {
   ): Promise<FetchedTag | undefined> {
     const question = { ...place, key: tagKey(place.of, place.tag), wantsBody: true };
     try {
-      const asked = this.#moves.run(question.key, (flight) => this.#get(question, record, flight), waiting);
+      const get = () => this.#moves.run(question.key, (flight) => this.#get(question, record, flight), waiting);
+      const asked = this.#deps.waiters.wait(place.upstream.label, get);
       const { value } = await (record.previous ? this.#deps.briefWait.for(asked, place.upstream.name, waiting) : asked);
       const manifest = await this.#deps.manifests.cached(place.of, value.record.digest, waiting);
       return manifest && fetched(manifest, value.record, false);
@@ -133,6 +132,24 @@ export class Tags {
     const { policies, rateLimits, clock } = this.#deps;
     const lifetimeMs = policies.tagLifetimeMs(upstream.label, key) * rateLimits.lifetimeFactor(upstream.label);
     return freshnessOf(record.confirmedAtMs, lifetimeMs, clock.now()) === 'fresh';
+  }
+
+  /** One look for all who ask. Where too many wait for the upstream, an older image is served as it is while the upstream is slow. */
+  async #lookTogether(
+    question: Question,
+    known: TagRecord | undefined,
+    waiting: Waiting,
+  ): Promise<Shared<ResolvedTag>> {
+    const { waiters, standIns } = this.#deps;
+    const look = () => this.#flights.run(question.key, (flight) => this.#look(question, known, flight), waiting);
+    try {
+      return await waiters.wait(question.upstream.label, look);
+    } catch (cause) {
+      if (!known || !(cause instanceof TooManyWaiters)) throw cause;
+      const standIn = await standIns.find(question, known, cause);
+      if (!standIn) throw cause;
+      return { value: standIn, collapsed: false };
+    }
   }
 
   async #look(question: Question, known: TagRecord | undefined, waiting: Waiting): Promise<ResolvedTag> {

@@ -3,6 +3,7 @@ import { UpstreamError } from '../oci/errors.ts';
 import { isDigest } from '../oci/digest.ts';
 import type { Reference } from '../oci/reference.ts';
 import type { Background } from './background.ts';
+import type { UpstreamWaiters } from './concurrency/upstream-waiters.ts';
 import { type FreshnessPolicies, freshnessOf } from './freshness.ts';
 import { RepositoryHidden } from './not-found.ts';
 import type { Clock, RecordStore, RepositoryId, Upstream, Waiting } from './ports.ts';
@@ -80,6 +81,7 @@ const minRecentMs = 1_000;
 export interface VisibilityDeps extends Pick<VisibilityLifetimes, 'publicForMs' | 'retryFailedAfterMs'> {
   readonly records: RecordStore;
   readonly background: Background;
+  readonly waiters: Pick<UpstreamWaiters, 'wait'>;
   readonly clock: Clock;
   readonly policies: FreshnessPolicies;
   /** How long the upstream has for its answer. */
@@ -150,7 +152,8 @@ export class Visibility {
       case 'hide':
         throw new RememberedNotFound(new RepositoryHidden(question.of));
       case 'ask': {
-        const { verdict } = await this.#ask(question, known, waiting);
+        const ask = () => this.#ask(question, known, waiting);
+        const { verdict } = await this.#deps.waiters.wait(question.upstream.label, ask);
         if (verdict === 'hidden') throw new RepositoryHidden(question.of);
       }
     }

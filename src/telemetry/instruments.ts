@@ -51,7 +51,7 @@ export function createInstruments(registry: Registry) {
     answers: new Answers(registry),
     rejections: make.counter(
       'http_rejected_total',
-      'Requests and connections refused because they were too many, by what there was too much of.',
+      'Requests and connections refused because they were too many, by what there was too much of; upstream: requests that wait for one upstream.',
       ['reason'],
     ),
 

@@ -15,13 +15,13 @@ const rejected = 'layerwell_http_rejected_total';
 
 test('beyond the limit of requests clients are refused at once, in the words of the spec, and told when to come back', async () => {
   const upstream = await startFakeRegistry();
-  const [first, second] = [randomBlob(1_000, 'first'), randomBlob(1_000, 'second')];
-  for (const blob of [first, second]) upstream.content.addBlob(repository, blob);
+  const blob = randomBlob(1_000);
+  upstream.content.addBlob(repository, blob);
   const answering = gate();
   upstream.script({ path: blobs }, { holdHeaders: answering });
-  const app = await startApp(mirrorOf(upstream, { clients: { maxRequests: 2 } }));
-  const running = [first, second].map(({ digest }) => ask(app, `/v2/${repository}/blobs/${digest}`));
-  await upstream.arrived('GET', blobs, 2);
+  const app = await startApp(mirrorOf(upstream, { clients: { maxRequests: 1 } }));
+  const running = ask(app, `/v2/${repository}/blobs/${blob.digest}`);
+  await upstream.arrived('GET', blobs);
 
   const refused = await ask(app, '/v2/');
   expect(refused).toMatchObject({ status: 503, headers: { 'retry-after': '2' } });
@@ -29,7 +29,7 @@ test('beyond the limit of requests clients are refused at once, in the words of 
   expect((await app.metrics()).sum(rejected, { reason: 'requests' })).toBe(1);
 
   answering.open();
-  expect((await Promise.all(running)).map(({ status }) => status)).toEqual([200, 200]);
+  expect((await running).status).toBe(200);
   expect((await ask(app, '/v2/')).status).toBe(200);
 });
 
@@ -141,7 +141,7 @@ test('of a crowd of downloads a thousand wait for their turn, and the next is to
   const upstream = await startFakeRegistry();
   const answering = gate();
   upstream.script({ path: blobs }, { holdHeaders: answering });
-  const config = { download: { maxConcurrent: 1 }, clients: { maxRequests: 2_000 } };
+  const config = { download: { maxConcurrent: 1 }, clients: { maxRequests: 2_100 } };
   const app = await startApp(mirrorOf(upstream, config));
   const pull = (index: number) => ask(app, `/v2/${repository}/blobs/${randomBlob(10, `blob ${index}`).digest}`);
   const first = pull(0);

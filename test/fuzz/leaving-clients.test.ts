@@ -195,23 +195,29 @@ test('whenever clients leave, whatever the upstream does meanwhile, nothing is l
 });
 
 test('after that every place of a request and of a download is free again', async () => {
-  const [upstream] = upstreams;
-  if (!upstream) throw new Error('no upstream');
+  const [upstream, second] = upstreams;
+  if (!upstream || !second) throw new Error('no upstream');
   app.clock.advance(60 * minute);
   upstream.forgetRequests();
   const cold = Array.from({ length: places }, (_, index) => randomBlob(200_000, `cold ${index}`));
   for (const blob of cold) upstream.content.addBlob(tagged, blob);
   const until = gate();
   upstream.script({}, { holdHeaders: until });
+  second.script({ path: /\/new-/ }, { holdHeaders: until });
   const pulls = cold.map((blob) => ask(app, `/v2/${tagged}/blobs/${blob.digest}`));
-  const others = Array.from({ length: maxRequests - places }, (_, index) =>
-    ask(app, `/v2/${tagged}/manifests/absent-${index}`),
-  );
+  const absent = maxRequests / 2 - places;
+  const others = Array.from({ length: absent }, (_, index) => ask(app, `/v2/${tagged}/manifests/absent-${index}`));
   await upstream.arrived('GET', /blobs/, places);
-  await upstream.arrived('GET', /absent/, maxRequests - places);
+  await upstream.arrived('GET', /absent/, absent);
+  // Half of what one upstream leaves is there for the next.
+  second.forgetRequests();
+  const elsewhere = Array.from({ length: maxRequests / 4 }, (_, index) =>
+    ask(app, `/ghcr.io/v2/team/new-${index}/manifests/1`),
+  );
+  await second.arrived('HEAD', /new-/, maxRequests / 4);
   until.open();
   for (const [index, { body }] of (await Promise.all(pulls)).entries())
     expect(body.equals(cold[index]?.bytes ?? Buffer.alloc(0))).toBe(true);
-  for (const { status } of await Promise.all(others)) expect(status).toBe(404);
+  for (const { status } of await Promise.all([...others, ...elsewhere])) expect(status).toBe(404);
   expect(bugs()).toEqual([]);
 });

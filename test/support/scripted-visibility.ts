@@ -1,4 +1,5 @@
 import { Background } from '../../src/mirror/background.ts';
+import { UpstreamWaiters } from '../../src/mirror/concurrency/upstream-waiters.ts';
 import { createFreshnessPolicies } from '../../src/mirror/freshness.ts';
 import type { RepositoryId, RepositoryVisibility } from '../../src/mirror/ports.ts';
 import { Visibility } from '../../src/mirror/visibility.ts';
@@ -51,8 +52,18 @@ export function visibilityOf({ askWithinMs = 30_000 } = {}) {
   const observer = new RecordingObserver();
   const background = new Background({ observer });
   const policies = createFreshnessPolicies(new Map(), rules);
+  const waiters = new UpstreamWaiters({ maxRequests: 1_000, observer });
   const create = () =>
-    new Visibility({ records, background, clock, policies, publicForMs: day, retryFailedAfterMs: 60_000, askWithinMs });
+    new Visibility({
+      records,
+      background,
+      waiters,
+      clock,
+      policies,
+      publicForMs: day,
+      retryFailedAfterMs: 60_000,
+      askWithinMs,
+    });
   const visibility = create();
   const check = async (by = visibility, signal = new AbortController().signal) =>
     by.check({ upstream, of, reference: parseTag('latest') }, { signal });

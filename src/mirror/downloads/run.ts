@@ -2,6 +2,7 @@ import type { Digest } from '../../oci/digest.ts';
 import type { UpstreamError } from '../../oci/errors.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { Download } from '../download.ts';
+import { heldBackBytes } from '../held-back.ts';
 import type { RepositoryId, Waiting } from '../ports.ts';
 import type { NotStored } from './not-stored.ts';
 import type { Scheduled } from './scheduler.ts';
@@ -82,6 +83,13 @@ export class Run implements Scheduled {
   launched(download: Download): void {
     this.#download = download;
     if (this.#endReason) download.abort(this.#endReason);
+  }
+
+  /** Whether whoever joins it now is answered at once: a small one is answered only when all of it is there. */
+  get isAnswered(): boolean {
+    if (this.#download === undefined) return false;
+    const { isOver, size } = this.#download;
+    return isOver || size === undefined || size > heldBackBytes;
   }
 
   /** Nobody waits for it, and it waits for its turn: it need not begin. */

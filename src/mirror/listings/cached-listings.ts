@@ -6,11 +6,13 @@ import { type FreshnessPolicies, freshnessOf, staleDecision, staleMsOf } from '.
 import type { CacheStatus, Clock, Observer, RecordKey, RecordStore, Upstream, Waiting } from '../ports.ts';
 import { Remembered } from '../remembered.ts';
 import { TurnsByKey } from '../concurrency/turns-by-key.ts';
-import { SingleFlight } from '../single-flight.ts';
+import { TooManyWaiters, type UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
+import { type Shared, SingleFlight } from '../single-flight.ts';
 
 export interface ListingsDeps {
   readonly records: RecordStore;
   readonly background: Background;
+  readonly waiters: Pick<UpstreamWaiters, 'wait'>;
   readonly clock: Clock;
   readonly observer: Observer;
   readonly policies: FreshnessPolicies;
@@ -77,11 +79,7 @@ export class CachedListings<Listing extends Kept> {
     if (known && this.#isFresh(question.upstream, known)) return { listing: known, cache: { word: 'hit' } };
     const stale = known && this.#stale.get(name);
     if (stale) return { listing: known, cache: stale };
-    const { value, collapsed } = await this.#flights.run(
-      name,
-      (flight) => this.#look(question, known, flight),
-      waiting,
-    );
+    const { value, collapsed } = await this.#lookTogether(question, known, waiting);
     return collapsed && value.cache.word === 'miss'
       ? { ...value, cache: { ...value.cache, word: 'collapsed' } }
       : value;
@@ -106,6 +104,25 @@ export class CachedListings<Listing extends Kept> {
     const newer = this.#memory.get(name);
     if (record && !newer) this.#memory.set(name, record);
     return newer ?? record;
+  }
+
+  /** One look for all who ask. Where too many wait for the upstream, what is known is served as it is while the upstream is slow. */
+  async #lookTogether(
+    question: Question<Listing>,
+    known: Listing | undefined,
+    waiting: Waiting,
+  ): Promise<Shared<Listed<Listing>>> {
+    const { upstream, key } = question;
+    const name = nameOf(key);
+    const look = () => this.#flights.run(name, (flight) => this.#look(question, known, flight), waiting);
+    try {
+      return await this.#deps.waiters.wait(upstream.label, look);
+    } catch (cause) {
+      if (!known || !(cause instanceof TooManyWaiters)) throw cause;
+      const stale = this.#staleFor(upstream, { name, known, cause });
+      if (!stale) throw cause;
+      return { value: stale, collapsed: false };
+    }
   }
 
   async #look(question: Question<Listing>, known: Listing | undefined, waiting: Waiting): Promise<Listed<Listing>> {

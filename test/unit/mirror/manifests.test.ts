@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { Background } from '../../../src/mirror/background.ts';
 import { createFreshnessPolicies } from '../../../src/mirror/freshness.ts';
 import { Lending } from '../../../src/mirror/lending.ts';
+import { UpstreamWaiters } from '../../../src/mirror/concurrency/upstream-waiters.ts';
 import { MemoryBudget } from '../../../src/mirror/concurrency/memory-budget.ts';
 import { Manifests } from '../../../src/mirror/manifests.ts';
 import { parseRepository } from '../../../src/oci/reference.ts';
@@ -41,6 +42,7 @@ test('a manifest that comes again is not the next to be evicted while it is bein
     index,
     lending,
     background,
+    waiters: new UpstreamWaiters({ maxRequests: 1_000, observer }),
     observer,
     policies,
     memoryBytes,

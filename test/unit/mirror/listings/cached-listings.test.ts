@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { Background } from '../../../../src/mirror/background.ts';
 import { BriefWait } from '../../../../src/mirror/brief-wait.ts';
+import { UpstreamWaiters } from '../../../../src/mirror/concurrency/upstream-waiters.ts';
 import { createFreshnessPolicies } from '../../../../src/mirror/freshness.ts';
 import { Listings } from '../../../../src/mirror/listings.ts';
 import type { Upstream, Waiting } from '../../../../src/mirror/ports.ts';
@@ -27,7 +28,8 @@ function started({ listTags, listWithinMs = 60_000, waitMs = 2_500 }: Started) {
   const briefWait = new BriefWait({ clock, waitMs, slowForMs: 30_000 });
   const upstream = { ...upstreamNamed('docker.io'), listTags };
   const bounds = { memoryBytes: 10_000, listWithinMs, retryFailedAfterMs: 30_000 };
-  const listings = new Listings({ records, background, clock, observer, policies, briefWait, ...bounds });
+  const waiters = new UpstreamWaiters({ maxRequests: 1_000, observer });
+  const listings = new Listings({ records, background, waiters, clock, observer, policies, briefWait, ...bounds });
   return {
     records,
     background,
