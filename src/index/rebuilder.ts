@@ -21,7 +21,7 @@ export interface RebuilderDeps extends Omit<RebuildDeps, 'index'> {
 
 const retryDelayMs = 60_000;
 /** A start waits so long for what lies in a small store to be counted: before, nothing is stored. */
-const countWithinMs = 1_000;
+const countWithinMs = 3_000;
 
 /** Rebuilds the index beside everything else, where it needs it, and tries again as long as the store refuses to be read. */
 export class Rebuilder {
