@@ -65,6 +65,19 @@ export interface ReserveMemory extends Waiting {
   readonly isGuaranteed?: boolean;
 }
 
+/** Waits for all tags of a list, and may look at its pages as they come. */
+export interface TagsWaiting extends Waiting {
+  readonly onPage?: ((page: PageOfTags) => void) | undefined;
+}
+
+/** As the registry sent it: in any order, and perhaps with what is no tag. */
+export interface PageOfTags {
+  readonly tags: readonly string[];
+  /** Whether the list begins here: also where it is read anew after a failure. What came before then counts no more. */
+  readonly isFirst: boolean;
+  readonly hasNext: boolean;
+}
+
 // ── asking the real registry ────────────────────────────────────────────────────────────────────────────────────────
 
 /**
@@ -94,7 +107,7 @@ export interface Upstream {
     options: Waiting & { readonly range?: ByteRange },
   ): Promise<OpenedBlob>;
   /** All tags, following the registry's pages. */
-  listTags(repository: Repository, options: Waiting): Promise<readonly string[]>;
+  listTags(repository: Repository, options: TagsWaiting): Promise<readonly string[]>;
   /** All referrers of `digest`, unfiltered, by the referrers API or, where the registry has none, by the tag schema. */
   listReferrers(repository: Repository, digest: Digest, options: Waiting): Promise<readonly Descriptor[]>;
   /**

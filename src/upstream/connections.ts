@@ -1,12 +1,12 @@
 import { isIP } from 'node:net';
 import type { Dispatcher } from 'undici';
-import { UpstreamError } from '../oci/errors.ts';
 import { Agents } from './agents.ts';
 import { hostAndPort, hostMatcher } from './hosts.ts';
 import { createPrivateAddressCheck, type IsPrivateAddress } from './private-addresses.ts';
 import { createProxyChoice } from './proxy.ts';
 import { publicLookup } from './public-lookup.ts';
 import { RequestLimit } from './request-limit.ts';
+import { ForbiddenPlace } from './refused-redirect.ts';
 import type { UpstreamSettings } from './settings.ts';
 import { forSockets, type Lookup } from './shared-lookup.ts';
 
@@ -95,6 +95,6 @@ function isPrivateLiteral(url: URL, isPrivate: IsPrivateAddress): boolean {
   return isIP(literal) !== 0 && isPrivate(literal);
 }
 
-function refusal(url: URL, why: string): UpstreamError {
-  return new UpstreamError('misbehaving', `the upstream sends us to ${url.host}, which ${why}`);
+function refusal(url: URL, why: string): ForbiddenPlace {
+  return new ForbiddenPlace(`the upstream sends us to ${url.host}, which ${why}`);
 }

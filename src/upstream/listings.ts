@@ -1,150 +1,76 @@
-import type { UpstreamRequestKind, Waiting } from '../mirror/ports.ts';
-import { algorithmOf, type Digest, hexOf } from '../oci/digest.ts';
-import { OciError, UpstreamError } from '../oci/errors.ts';
-import { type Descriptor, isDescriptor, maxManifestBytes } from '../oci/manifest.ts';
-import { ociIndex } from '../oci/media-types.ts';
-import { parseTag, type Repository } from '../oci/reference.ts';
-import type { Answer } from './exchange.ts';
-import { nextLink } from './link-header.ts';
-import { getManifest } from './manifests.ts';
-import { readAtMost } from './read-at-most.ts';
-import type { RegistryAnswer, Requests } from './requests.ts';
+import type { TagsWaiting, Waiting } from '../mirror/ports.ts';
+import { UpstreamError } from '../oci/errors.ts';
+import type { Repository } from '../oci/reference.ts';
+import { type PageRefusal, readPages } from './pages.ts';
+import { discard } from './read-at-most.ts';
+import type { Requests } from './requests.ts';
 
-/** ECR answers 405 to more than 1000. */
+/** ECR answers 405 to more than 1000; many registries list 50 or 100 where nobody names a number. */
 const tagsPerPage = 1000;
-const maxPages = 200;
 const maxTags = 200_000;
-/** Parsed in one turn of the event loop. */
-const maxPageBytes = 4 * 1024 * 1024;
 const maxListingBytes = 16 * 1024 * 1024;
 
+/** How a registry refuses a number of tags that it does not allow, such as distribution with a smaller `tags.maxtags`. */
+const refusesNumber: ReadonlySet<number> = new Set([400, 405, 406, 413, 414, 416, 422, 501]);
+
 /**
- * All tags, page by page, each once: at most two hundred thousand.
+ * All tags, page by page, each once: at most two hundred thousand. A registry that refuses pages of a thousand, or has no next page for them,
+ * is asked for pages of its own size.
  * @throws OciError NAME_UNKNOWN or DENIED; UpstreamError also where the list is too long, or has no end.
  */
 export async function listTags(
   requests: Requests,
   repository: Repository,
-  options: Waiting,
+  options: TagsWaiting,
 ): Promise<readonly string[]> {
-  const url = requests.urlOf(repository, `tags/list?n=${tagsPerPage}`);
+  const listed = await tagsAt(requests.urlOf(repository, `tags/list?n=${tagsPerPage}`), requests, repository, options);
+  if (listed.tags) return listed.tags;
+  if (!mayBeForItsNumber(listed.refusal))
+    throw await requests.failureOf(listed.refusal.answer, 'NAME_UNKNOWN', { isListing: true });
+  await discard(listed.refusal.answer);
+  const unnumbered = await tagsAt(requests.urlOf(repository, 'tags/list'), requests, repository, options);
+  if (unnumbered.tags) return unnumbered.tags;
+  throw await requests.failureOf(unnumbered.refusal.answer, 'NAME_UNKNOWN', { isListing: true });
+}
+
+function mayBeForItsNumber({ answer: { status }, pagesRead }: PageRefusal): boolean {
+  return refusesNumber.has(status) || (status === 404 && pagesRead > 0);
+}
+
+type Listed = { readonly tags: readonly string[] } | { readonly tags?: undefined; readonly refusal: PageRefusal };
+
+async function tagsAt(
+  url: URL,
+  requests: Requests,
+  repository: Repository,
+  options: TagsWaiting & Waiting,
+): Promise<Listed> {
   const tags = new Set<string>();
+  let isFirst = true;
   const refusal = await readPages(
     requests,
     { url, kind: 'tags', repository, maxBytes: maxListingBytes },
     options,
-    (page) => {
+    ({ bytes, hasNext }) => {
       const before = tags.size;
-      for (const tag of arrayIn(page, 'tags', url)) if (typeof tag === 'string') tags.add(tag);
+      const page = tagsIn(bytes, url);
+      for (const tag of page) tags.add(tag);
       if (tags.size > maxTags) throw new UpstreamError('misbehaving', `${url.host} lists more than ${maxTags} tags`);
-      return tags.size > before;
+      options.onPage?.({ tags: page, isFirst, hasNext });
+      isFirst = false;
+      return tags.size > before ? 'new' : 'nothing new';
     },
   );
-  if (refusal) throw await requests.failureOf(refusal, 'NAME_UNKNOWN', { isListing: true });
-  return [...tags];
+  return refusal ? { refusal } : { tags: [...tags] };
 }
 
-/** Registries without the referrers API say so in these ways. */
-const withoutReferrersApi: ReadonlySet<number> = new Set([400, 404, 405, 406, 501]);
-
-/**
- * All referrers of a manifest; by the tag schema where the registry has no referrers API.
- * Source: distribution-spec v1.1.1, "Listing Referrers" and "Unavailable Referrers API".
- * @throws OciError DENIED; UpstreamError.
- */
-export async function listReferrers(
-  requests: Requests,
-  repository: Repository,
-  digest: Digest,
-  options: Waiting,
-): Promise<readonly Descriptor[]> {
-  const url = requests.urlOf(repository, `referrers/${digest}`);
-  const referrers: Descriptor[] = [];
-  // They are answered as one index, which no client takes if it is longer than a manifest may be.
-  const listing = { url, kind: 'referrers', repository, accept: ociIndex, maxBytes: maxManifestBytes } as const;
-  const refusal = await readPages(requests, listing, options, (page) => {
-    const found = arrayIn(page, 'manifests', url);
-    referrers.push(...found.filter(isDescriptor));
-    return found.length > 0;
-  });
-  if (!refusal) return referrers;
-  if (!withoutReferrersApi.has(refusal.status))
-    throw await requests.failureOf(refusal, 'MANIFEST_UNKNOWN', { isListing: true });
-  refusal.body.destroy();
-  return referrersByTag(requests, repository, digest, options);
-}
-
-async function referrersByTag(requests: Requests, repository: Repository, digest: Digest, options: Waiting) {
-  const tag = parseTag(`${algorithmOf(digest)}-${hexOf(digest).slice(0, 64)}`);
-  try {
-    const { bytes } = await getManifest(requests, repository, tag, options);
-    return arrayIn(parsed(bytes), 'manifests', requests.urlOf(repository, '')).filter(isDescriptor);
-  } catch (cause) {
-    if (cause instanceof OciError && cause.status === 404) return [];
-    throw cause;
-  }
-}
-
-interface Listing {
-  readonly url: URL;
-  readonly kind: UpstreamRequestKind;
-  readonly repository: Repository;
-  readonly accept?: string;
-  /** Of all pages. */
-  readonly maxBytes: number;
-}
-
-/**
- * Follows `Link: …; rel="next"` within the registry itself, in bounds of pages and bytes. Ends early where a page leads back to one that was
- * read, or brings nothing new while more are to come.
- * @param take gets each page as it comes; returns whether it brought something new.
- * @returns the first answer if it is no success.
- */
-async function readPages(
-  requests: Requests,
-  { url, kind, repository, accept = 'application/json', maxBytes }: Listing,
-  options: Waiting,
-  take: (document: unknown) => boolean,
-): Promise<RegistryAnswer | undefined> {
-  const withoutEnd = () => new UpstreamError('misbehaving', `${url.host} lists without end`);
-  const read = new Set<string>();
-  let bytesLeft = maxBytes;
-  for (let next: URL | undefined = url; next !== undefined; ) {
-    if (read.size === maxPages || read.has(next.href)) throw withoutEnd();
-    read.add(next.href);
-    const answer: RegistryAnswer = await requests.ask(
-      { method: 'GET', url: next, kind, repository, headers: { accept } },
-      options,
-    );
-    if (answer.status !== 200 && read.size === 1) return answer;
-    if (answer.status !== 200) throw await requests.failureOf(answer, 'NAME_UNKNOWN', { isListing: true });
-    const bytes = await readAtMost(answer, Math.min(bytesLeft, maxPageBytes), options);
-    bytesLeft -= bytes.length;
-    const isNew = take(parsed(bytes));
-    next = nextPage(answer, url);
-    if (next && !isNew) throw withoutEnd();
-  }
-  return undefined;
-}
-
-/** Where the next page is: only at the registry itself, as its credentials go along. */
-function nextPage({ headers, url: current }: Answer, { origin }: URL): URL | undefined {
-  const link = nextLink(headers['link']);
-  if (link === undefined) return undefined;
-  const next = URL.parse(link, current);
-  if (next?.origin === origin) return next;
-  throw new UpstreamError('misbehaving', `${current.host} continues a listing at another place`);
-}
-
-function arrayIn(document: unknown, key: 'tags' | 'manifests', { host }: URL): readonly unknown[] {
-  const value =
-    typeof document === 'object' && document !== null
-      ? Object.entries(document).find(([name]) => name === key)?.[1]
-      : undefined;
-  if (Array.isArray(value)) return value;
+function tagsIn(bytes: Uint8Array, { host }: URL): readonly string[] {
+  const document = parsed(bytes);
+  const tags = typeof document === 'object' && document !== null && 'tags' in document ? document.tags : undefined;
+  if (Array.isArray(tags)) return tags.filter((tag) => typeof tag === 'string');
   // Registries written in Go say null for none.
-  if (value === null) return [];
-  throw new UpstreamError('misbehaving', `${host} sent a listing without ${key}`);
+  if (tags === null) return [];
+  throw new UpstreamError('misbehaving', `${host} sent a listing without tags`);
 }
 
 function parsed(bytes: Uint8Array): unknown {

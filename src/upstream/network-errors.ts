@@ -1,6 +1,7 @@
 import { errors } from 'undici';
 import { UpstreamError } from '../oci/errors.ts';
 import { PrivateAddressError } from './public-lookup.ts';
+import { ForbiddenPlace } from './refused-redirect.ts';
 
 const words = {
   connect: 'could not be reached',
@@ -44,7 +45,7 @@ const badAnswer = /^bad (?:upgrade|response)$/;
  */
 export function networkFailure(host: string, cause: unknown): UpstreamError {
   if (cause instanceof UpstreamError) return cause;
-  if (cause instanceof PrivateAddressError) return new UpstreamError('misbehaving', cause.message, { cause });
+  if (cause instanceof PrivateAddressError) return new ForbiddenPlace(cause.message, { cause });
   const trouble = troubleOf(cause);
   return new UpstreamError(trouble, `${host} ${words[trouble]} (${codeOf(cause)})`, { cause: withoutBytes(cause) });
 }

@@ -1,9 +1,9 @@
 import type { Waiting } from '../mirror/ports.ts';
-import { UpstreamError } from '../oci/errors.ts';
 import { headerOf } from './answer-headers.ts';
 import type { Answer, Exchange, Send } from './exchange.ts';
 import { hostAndPort } from './hosts.ts';
 import { discard } from './read-at-most.ts';
+import { ForbiddenPlace, RefusedRedirect } from './refused-redirect.ts';
 
 const maxHops = 5;
 const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
@@ -21,8 +21,8 @@ export interface Following extends Waiting {
  * Sends a GET or HEAD and follows where it leads, at most five hops.
  * `authorization` goes to the exact origin of the first URL only, also when a later hop comes back to it; but not once a hop was plain
  * HTTP, where anybody in between could have written the redirect.
- * @throws UpstreamError misbehaving for a redirect that leads nowhere, in circles, out of http(s), or from https to http where that is not
- *     allowed.
+ * @throws RefusedRedirect for a redirect that leads nowhere, in circles, out of http(s), from https to http where that is not
+ *     allowed, or to an address that may not be dialled.
  */
 export async function sendFollowing(
   send: Send,
@@ -36,7 +36,9 @@ export async function sendFollowing(
   for (let hop = 0; hop <= maxHops; hop++) {
     const isAtHome = url.origin === exchange.url.origin && !wasPlain;
     const proof = isAtHome && authorization !== undefined ? { authorization } : {};
-    const answer = await send({ ...exchange, url, headers: { ...headers, ...proof } }, { signal });
+    const answer = await send({ ...exchange, url, headers: { ...headers, ...proof } }, { signal }).catch(
+      hop === 0 ? rethrown : refusedThere,
+    );
     if (!redirects.has(answer.status)) return answer;
     await discard(answer);
     url = nextHop(answer);
@@ -44,31 +46,34 @@ export async function sendFollowing(
     if (!mayBePlain(url)) throw downgrade(answer, url);
     wasPlain = true;
   }
-  throw new UpstreamError('misbehaving', `${exchange.url.host} redirects more than ${maxHops} times`);
+  throw new RefusedRedirect(`${exchange.url.host} redirects more than ${maxHops} times`);
+}
+
+function rethrown(cause: unknown): never {
+  throw cause;
+}
+
+function refusedThere(cause: unknown): never {
+  throw cause instanceof ForbiddenPlace ? new RefusedRedirect(cause.message, { cause }) : cause;
 }
 
 /** Where a redirect leads. Locations may be relative (Artifact Registry sends such). Pure. */
 function nextHop({ url, headers }: Answer): URL {
   const location = headerOf(headers, 'location');
   const next = location === undefined ? null : URL.parse(location, url);
-  if (next === null) throw new UpstreamError('misbehaving', `${url.host} redirects to nowhere`);
+  if (next === null) throw new RefusedRedirect(`${url.host} redirects to nowhere`);
   // RFC 1035 §2.3.4. What is longer is no host, and would fill errors and logs.
-  if (next.hostname.length > 253) throw new UpstreamError('misbehaving', `${url.host} redirects to nowhere`);
+  if (next.hostname.length > 253) throw new RefusedRedirect(`${url.host} redirects to nowhere`);
   const isWeb = next.protocol === 'https:' || next.protocol === 'http:';
-  if (!isWeb)
-    throw new UpstreamError(
-      'misbehaving',
-      `${url.host} redirects to ${next.protocol.slice(0, 20)} from ${url.protocol}`,
-    );
+  if (!isWeb) throw new RefusedRedirect(`${url.host} redirects to ${next.protocol.slice(0, 20)} from ${url.protocol}`);
   if (next.username !== '' || next.password !== '') {
-    throw new UpstreamError('misbehaving', `${url.host} redirects to a URL with credentials in it`);
+    throw new RefusedRedirect(`${url.host} redirects to a URL with credentials in it`);
   }
   return next;
 }
 
-function downgrade({ url }: Answer, next: URL): UpstreamError {
-  return new UpstreamError(
-    'misbehaving',
+function downgrade({ url }: Answer, next: URL): RefusedRedirect {
+  return new RefusedRedirect(
     `${url.host} redirects from https: to ${next.origin}, which is not in redirectHosts as "http://${hostAndPort(next)}"`,
   );
 }

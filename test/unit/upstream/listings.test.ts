@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { parseDigest } from '../../../src/oci/digest.ts';
 import { parseRepository } from '../../../src/oci/reference.ts';
 import { startFakeRegistry } from '../../support/fake-registry.ts';
@@ -35,18 +35,89 @@ test('a repository nobody has is unknown', async () => {
   });
 });
 
-test('a listing that continues at another place is no answer, and nobody is asked there', async () => {
-  const evil = await countConnections();
-  const link = `<http://127.0.0.1:${evil.port}/v2/team/app/tags/list?last=a>; rel="next"`;
-  const registry = await serve((_, response) => sendJson(response, { tags: ['a'] }, 200, { link }));
+describe('the next page is asked for where the first one was, with the query of the Link,', () => {
+  const path = '/v2/team/app/tags/list';
 
-  const listed = clientOf(registry.url, { redirectHosts: [`127.0.0.1:${evil.port}`] }).client.listTags(
-    repository,
-    patiently,
-  );
+  test.each([
+    { who: 'Artifactory, which leaves out its repository key', link: '/v2/app/tags/list?last=10000&n=1000' },
+    {
+      who: 'Nexus, which names the path of another connector',
+      link: 'http://127.0.0.1:1/repository/docker-proxy/v2/team/app/tags/list?n=1000&last=10000',
+    },
+    { who: 'Quay, which has an opaque token', link: `${path}?next_page=gAAA%3D%3D%2Ba&last=10000&n=50` },
+    {
+      who: 'a registry behind a proxy that ends TLS',
+      link: 'http://registry.internal/v2/team/app/tags/list?last=10000',
+    },
+    { who: 'a registry that names the query alone', link: '?last=10000' },
+    { who: 'a registry that names no URL', link: 'http://[bad/v2/?last=10000#fragment' },
+    { who: 'GHCR, which says n=0 where nobody named a number', link: `${path}?last=10000&n=0`, query: '?last=10000' },
+    { who: 'a registry that says ns=', link: `${path}?ns=docker.io&last=10000` },
+  ])('of $who', async ({ link, query = /\?[^#]*/.exec(link)?.[0] }) => {
+    const registry = await serve(({ url }, response) => {
+      if (url.pathname !== path) return sendJson(response, {}, 404);
+      if (url.searchParams.has('last')) return sendJson(response, { tags: ['b'] });
+      sendJson(response, { tags: ['a'] }, 200, { link: `<${link}>; rel="next"` });
+    });
 
-  await expect(listed).rejects.toMatchObject({ trouble: 'misbehaving' });
-  expect(evil.connections()).toBe(0);
+    expect(await clientOf(registry.url).client.listTags(repository, patiently)).toEqual(['a', 'b']);
+    expect(registry.seen.map(({ url }) => url.search)).toEqual(['?n=1000', query]);
+  });
+
+  test('though the Link names another host, where nobody is asked', async () => {
+    const evil = await countConnections();
+    const registry = await serve(({ url }, response) => {
+      const link = `<http://127.0.0.1:${evil.port}/v2/team/app/tags/list?last=a>; rel="next"`;
+      const isLast = url.searchParams.has('last');
+      sendJson(response, { tags: [isLast ? 'b' : 'a'] }, 200, isLast ? {} : { link });
+    });
+    const settings = { redirectHosts: [`127.0.0.1:${evil.port}`], realmHosts: [`127.0.0.1:${evil.port}`] };
+
+    expect(await clientOf(registry.url, settings).client.listTags(repository, patiently)).toEqual(['a', 'b']);
+    expect(evil.connections()).toBe(0);
+  });
+
+  test('and a Link without one is no answer: a list is never shortened', async () => {
+    const registry = await serve((_, response) =>
+      sendJson(response, { tags: ['a'] }, 200, { link: `<${path}/2>; rel="next"` }),
+    );
+
+    await expect(clientOf(registry.url).client.listTags(repository, patiently)).rejects.toMatchObject({
+      trouble: 'misbehaving',
+    });
+    expect(registry.seen).toHaveLength(1);
+  });
+});
+
+test.each([
+  { what: 'refuses pages of a thousand', status: 400, after: 0 },
+  { what: 'knows no pages', status: 405, after: 0 },
+  { what: 'does not find the second page of a thousand', status: 404, after: 1 },
+])('a registry that $what is asked for pages of its own size', async ({ status, after }) => {
+  const registry = await serve(({ url }, response) => {
+    if (!url.searchParams.has('n')) {
+      const isLast = url.searchParams.has('last');
+      const headers: Record<string, string> = isLast ? {} : { link: '<?last=b>; rel="next"' };
+      return sendJson(response, { tags: isLast ? ['c'] : ['a', 'b'] }, 200, headers);
+    }
+    if (registry.seen.length > after) return sendJson(response, {}, status);
+    sendJson(response, { tags: ['a'] }, 200, { link: '<?n=1000&last=a>; rel="next"' });
+  });
+
+  expect(await clientOf(registry.url).client.listTags(repository, patiently)).toEqual(['a', 'b', 'c']);
+  expect(registry.seen.map(({ url }) => url.searchParams.has('n'))).toEqual([
+    ...Array(after + 1).fill(true),
+    false,
+    false,
+  ]);
+});
+
+test.each([404, 401, 403, 429])('a list that is answered %i is not asked for a second time', async (status) => {
+  const registry = await serve((_, response) => sendJson(response, {}, status));
+
+  await expect(clientOf(registry.url).client.listTags(repository, patiently)).rejects.toThrow();
+  const asked = registry.seen.map(({ url }) => url.pathname + url.search);
+  expect(asked.filter((path) => path.endsWith('tags/list'))).toEqual([]);
 });
 
 /** A registry whose pages go on without end; `tagsOf` says what is on the nth. */
