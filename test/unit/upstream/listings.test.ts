@@ -115,7 +115,7 @@ test.each([
 test.each([404, 401, 403, 429])('a list that is answered %i is not asked for a second time', async (status) => {
   const registry = await serve((_, response) => sendJson(response, {}, status));
 
-  await expect(clientOf(registry.url).client.listTags(repository, patiently)).rejects.toThrow();
+  await expect(clientOf(registry.url).client.listTags(repository, patiently)).rejects.toBeInstanceOf(Error);
   const asked = registry.seen.map(({ url }) => url.pathname + url.search);
   expect(asked.filter((path) => path.endsWith('tags/list'))).toEqual([]);
 });
