@@ -1,4 +1,4 @@
-import type { Observer } from '../mirror/ports.ts';
+import type { Observer } from '../mirror/ports/observer.ts';
 
 /** For commands that run beside a mirror and have nobody to tell. */
 export function silentObserver(): Observer {

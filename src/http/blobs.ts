@@ -1,7 +1,8 @@
 import type { ServedBlob } from '../mirror/served-blob.ts';
 import { UnreadableContent } from '../mirror/unreadable-source.ts';
 import type { Mirror, Place } from '../mirror/mirror.ts';
-import type { ByteSource, Clock } from '../mirror/ports.ts';
+import type { ByteSource } from '../mirror/ports/byte-source.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
 import type { Digest } from '../oci/digest.ts';
 import {
   beginContent,

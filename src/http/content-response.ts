@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { interruptible } from '../mirror/concurrency/abortable-wait.ts';
-import type { CacheStatus, ByteSource, Loan } from '../mirror/ports.ts';
+import type { ByteSource, Loan } from '../mirror/ports/byte-source.ts';
+import type { CacheStatus } from '../mirror/ports/cache-status.ts';
 import type { Digest } from '../oci/digest.ts';
 import { OciError } from '../oci/errors.ts';
 import { parseRange, type RequestedRange, type SatisfiableRange } from '../oci/range.ts';

@@ -2,7 +2,7 @@ import type { Mirror, Place } from '../mirror/mirror.ts';
 import type { Digest } from '../oci/digest.ts';
 import { OciError } from '../oci/errors.ts';
 import { ociIndex } from '../oci/media-types.ts';
-import type { CacheStatus } from '../mirror/ports.ts';
+import type { CacheStatus } from '../mirror/ports/cache-status.ts';
 import { cacheStatusHeader } from './cache-status.ts';
 import type { RegistryContext } from './exchange.ts';
 

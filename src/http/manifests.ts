@@ -1,5 +1,5 @@
 import type { Mirror, Place, ServedManifest } from '../mirror/mirror.ts';
-import type { Clock } from '../mirror/ports.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
 import { isDigest } from '../oci/digest.ts';
 import type { Reference } from '../oci/reference.ts';
 import { hasAlready, isConditional, sendBytes, type Senders, sendFacts } from './content-response.ts';

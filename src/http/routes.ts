@@ -1,6 +1,6 @@
 import Router from '@koa/router';
 import type { Mirror } from '../mirror/mirror.ts';
-import type { Clock } from '../mirror/ports.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
 import { OciError } from '../oci/errors.ts';
 import { type HostName, parseHostName } from '../oci/host-name.ts';
 import { answerBlob, answerBlobHead } from './blobs.ts';

@@ -1,6 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Observer } from '../mirror/ports.ts';
+import type { Observer } from '../mirror/ports/observer.ts';
 import { isDamage } from './damage.ts';
 import type { NoteWriter } from './note-writer.ts';
 import { inTransaction } from './open-database.ts';

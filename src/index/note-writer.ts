@@ -1,5 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import type { IndexedContent, Link, RepositoryId } from '../mirror/ports.ts';
+import type { RepositoryId } from '../mirror/ports/repository-id.ts';
+import type { IndexedContent, Link } from '../mirror/ports/store-index.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Tag } from '../oci/reference.ts';
 import { digestBytes } from './rows.ts';

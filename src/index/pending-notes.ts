@@ -1,4 +1,5 @@
-import type { IndexedContent, Link, RecordKey } from '../mirror/ports.ts';
+import type { RecordKey } from '../mirror/ports/record-store.ts';
+import type { IndexedContent, Link } from '../mirror/ports/store-index.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { NoteWriter, TagNote } from './note-writer.ts';
 import { PendingNames } from './pending-names.ts';

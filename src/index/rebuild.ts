@@ -1,5 +1,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { BlobStore, Index, Observer, RecordKey, RecordStore, RepositoryId, Waiting } from '../mirror/ports.ts';
+import type { BlobStore } from '../mirror/ports/blob-store.ts';
+import type { Observer } from '../mirror/ports/observer.ts';
+import type { RecordKey, RecordStore } from '../mirror/ports/record-store.ts';
+import type { RepositoryId } from '../mirror/ports/repository-id.ts';
+import type { Index } from '../mirror/ports/store-index.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import {
   type BlobRecord,
   type ManifestRecord,

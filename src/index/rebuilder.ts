@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Waiting } from '../mirror/ports.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { type RebuildableIndex, type RebuildDeps, rebuildIndex } from './rebuild.ts';
 
 /** An index that may be lost while it is used. */

@@ -1,4 +1,5 @@
-import type { RecordKey, RepositoryId } from '../mirror/ports.ts';
+import type { RecordKey } from '../mirror/ports/record-store.ts';
+import type { RepositoryId } from '../mirror/ports/repository-id.ts';
 import { parseRepository } from '../oci/reference.ts';
 
 /** `docker.io/library/alpine`: how an index knows a repository. */

@@ -1,5 +1,5 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import type { RecordKey } from '../mirror/ports.ts';
+import type { RecordKey } from '../mirror/ports/record-store.ts';
 import { type Digest, parseDigest } from '../oci/digest.ts';
 import { parseTag } from '../oci/reference.ts';
 import { repositoryNamed } from './repository-name.ts';

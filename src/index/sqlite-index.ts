@@ -1,17 +1,17 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Clock } from '../mirror/ports/clock.ts';
+import type { Observer } from '../mirror/ports/observer.ts';
+import type { RecordKey } from '../mirror/ports/record-store.ts';
+import type { RepositoryId } from '../mirror/ports/repository-id.ts';
 import type {
-  Clock,
   EvictableContent,
   EvictionPosition,
   Index,
   IndexedContent,
   Link,
-  Observer,
-  RecordKey,
-  RepositoryId,
   Totals,
-  Waiting,
-} from '../mirror/ports.ts';
+} from '../mirror/ports/store-index.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Tag } from '../oci/reference.ts';
 import { Completion } from './completion.ts';

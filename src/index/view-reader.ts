@@ -1,5 +1,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import type { EvictableContent, EvictionPosition, Link, RecordKey, RepositoryId, Totals } from '../mirror/ports.ts';
+import type { RecordKey } from '../mirror/ports/record-store.ts';
+import type { RepositoryId } from '../mirror/ports/repository-id.ts';
+import type { EvictableContent, EvictionPosition, Link, Totals } from '../mirror/ports/store-index.ts';
 import { bytesOnDisk } from '../mirror/eviction/disk-use.ts';
 import { type Digest, parseDigest } from '../oci/digest.ts';
 import { isMediaType } from '../oci/media-types.ts';

@@ -1,5 +1,6 @@
 import type { Run, Started } from './downloads/run.ts';
-import type { RepositoryId, Waiting } from './ports.ts';
+import type { RepositoryId } from './ports/repository-id.ts';
+import type { Waiting } from './ports/waiting.ts';
 import { isSameRepository } from './repository-id.ts';
 
 /**

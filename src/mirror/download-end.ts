@@ -1,7 +1,7 @@
 import { UpstreamError } from '../oci/errors.ts';
 import { DigestMismatch } from './held-back.ts';
 import { NoRoom } from './downloads/room.ts';
-import type { DownloadResult } from './ports.ts';
+import type { DownloadResult } from './ports/observer.ts';
 
 export interface DownloadEnd {
   readonly result: DownloadResult;

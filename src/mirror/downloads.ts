@@ -13,7 +13,11 @@ import { NoRoom, Room } from './downloads/room.ts';
 import { Run, type Started } from './downloads/run.ts';
 import { Scheduler, type Ticket } from './downloads/scheduler.ts';
 import { giveBack, type Opening, openWhereItStopped } from './going-on.ts';
-import type { BlobStore, Clock, IncomingBlob, Mark, Observer, OpenedBlob, RepositoryId } from './ports.ts';
+import type { BlobStore, IncomingBlob, Mark } from './ports/blob-store.ts';
+import type { Clock } from './ports/clock.ts';
+import type { Observer } from './ports/observer.ts';
+import type { RepositoryId } from './ports/repository-id.ts';
+import type { OpenedBlob } from './ports/upstream.ts';
 import type { Space } from './space.ts';
 
 export interface DownloadsDeps {

@@ -1,7 +1,10 @@
 import type { Digest } from '../oci/digest.ts';
 import { parseHostName } from '../oci/host-name.ts';
 import type { Access } from './access.ts';
-import type { Index, Link, Observer, RepositoryId, UpstreamDirectory } from './ports.ts';
+import type { Observer } from './ports/observer.ts';
+import type { RepositoryId } from './ports/repository-id.ts';
+import type { Index, Link } from './ports/store-index.ts';
+import type { UpstreamDirectory } from './ports/upstream.ts';
 import { unlessUnreadable } from './unreadable.ts';
 
 /** Decides from which repositories a link may be borrowed, under the rules that hold now. */

@@ -2,7 +2,10 @@ import { LRUCache } from 'lru-cache';
 import type { Digest } from '../oci/digest.ts';
 import type { Background } from './background.ts';
 import type { Lending } from './lending.ts';
-import type { Clock, Index, RecordStore, RepositoryId } from './ports.ts';
+import type { Clock } from './ports/clock.ts';
+import type { RecordStore } from './ports/record-store.ts';
+import type { RepositoryId } from './ports/repository-id.ts';
+import type { Index } from './ports/store-index.ts';
 import { type BlobRecord, parseBlobRecord } from './records.ts';
 
 export interface BlobLinksDeps {

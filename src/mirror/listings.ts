@@ -1,7 +1,9 @@
 import type { Digest } from '../oci/digest.ts';
 import { CachedListings, type Listed, type ListingsDeps } from './listings/cached-listings.ts';
 import { tagNamesOf } from './listings/tag-names.ts';
-import type { RepositoryId, Upstream, Waiting } from './ports.ts';
+import type { RepositoryId } from './ports/repository-id.ts';
+import type { Upstream } from './ports/upstream.ts';
+import type { Waiting } from './ports/waiting.ts';
 import { parseReferrersRecord, parseTagListRecord, type ReferrersRecord, type TagListRecord } from './records.ts';
 
 /**

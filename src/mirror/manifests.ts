@@ -6,19 +6,15 @@ import { loadWithin } from './concurrency/load-within.ts';
 import type { UpstreamWaiters } from './concurrency/upstream-waiters.ts';
 import type { Background } from './background.ts';
 import type { FreshnessPolicies } from './freshness.ts';
-import type {
-  BlobStore,
-  Clock,
-  FetchedManifest,
-  Index,
-  ManifestHead,
-  Memory,
-  Observer,
-  RecordStore,
-  RepositoryId,
-  Upstream,
-  Waiting,
-} from './ports.ts';
+import type { BlobStore } from './ports/blob-store.ts';
+import type { Clock } from './ports/clock.ts';
+import type { Memory } from './ports/memory.ts';
+import type { Observer } from './ports/observer.ts';
+import type { RecordStore } from './ports/record-store.ts';
+import type { RepositoryId } from './ports/repository-id.ts';
+import type { Index } from './ports/store-index.ts';
+import type { FetchedManifest, ManifestHead, Upstream } from './ports/upstream.ts';
+import type { Waiting } from './ports/waiting.ts';
 import type { Lending } from './lending.ts';
 import { isNotFound } from './not-found.ts';
 import { parseManifestRecord } from './records.ts';

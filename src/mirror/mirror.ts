@@ -12,7 +12,13 @@ import type { Listings } from './listings.ts';
 import type { Listed } from './listings/cached-listings.ts';
 import { type TagPage, tagPage } from './listings/tag-names.ts';
 import type { CachedManifest, Manifests } from './manifests.ts';
-import type { CacheStatus, Clock, Index, Observer, RepositoryId, Upstream, Waiting } from './ports.ts';
+import type { CacheStatus } from './ports/cache-status.ts';
+import type { Clock } from './ports/clock.ts';
+import type { Observer } from './ports/observer.ts';
+import type { RepositoryId } from './ports/repository-id.ts';
+import type { Index } from './ports/store-index.ts';
+import type { Upstream } from './ports/upstream.ts';
+import type { Waiting } from './ports/waiting.ts';
 import type { Tags } from './tags.ts';
 import { chooseUpstream, type UpstreamChoice, type UpstreamChoiceDeps, type UpstreamHints } from './upstream-choice.ts';
 

@@ -1,5 +1,5 @@
 import { OciError } from '../oci/errors.ts';
-import type { RepositoryId } from './ports.ts';
+import type { RepositoryId } from './ports/repository-id.ts';
 
 /**
  * Anonymous callers may not read the repository, or there is none: the same words for both. Unlike the upstream's own "not found" it says

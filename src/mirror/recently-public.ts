@@ -1,7 +1,8 @@
 import type { HostName } from '../oci/host-name.ts';
 import type { Reference, Repository } from '../oci/reference.ts';
 import type { Access } from './access.ts';
-import type { Upstream, UpstreamDirectory, Waiting } from './ports.ts';
+import type { Upstream, UpstreamDirectory } from './ports/upstream.ts';
+import type { Waiting } from './ports/waiting.ts';
 
 /**
  * The same upstreams, but each question to them about a repository first makes sure that anonymous clients may read it now. What is cached is

@@ -4,7 +4,7 @@ import { isDescriptor } from '../oci/manifest.ts';
 import { isMediaType, type MediaType } from '../oci/media-types.ts';
 import type { Tag } from '../oci/reference.ts';
 import { parseTagNames, type TagNames } from './listings/tag-names.ts';
-import type { RepositoryVisibility } from './ports.ts';
+import type { RepositoryVisibility } from './ports/upstream.ts';
 
 /** What the store remembers of a tag. */
 export interface TagRecord {

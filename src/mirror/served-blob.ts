@@ -6,7 +6,12 @@ import type { Download } from './download.ts';
 import type { OpenPart } from './downloads/relay-upstream.ts';
 import type { Relays } from './downloads/relays.ts';
 import { DigestMismatch, heldBackBytes } from './held-back.ts';
-import type { ByteSource, CacheStatus, RepositoryId, StoredBlob, Upstream, Waiting } from './ports.ts';
+import type { StoredBlob } from './ports/blob-store.ts';
+import type { ByteSource } from './ports/byte-source.ts';
+import type { CacheStatus } from './ports/cache-status.ts';
+import type { RepositoryId } from './ports/repository-id.ts';
+import type { Upstream } from './ports/upstream.ts';
+import type { Waiting } from './ports/waiting.ts';
 import { piecesOf, verifiedSource } from './verified-source.ts';
 
 export interface BlobQuestion {

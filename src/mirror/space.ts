@@ -6,17 +6,11 @@ import type { LooseRecords } from './eviction/loose-records.ts';
 import { evictableBytes, measureUse } from './eviction/store-use.ts';
 import { bytesToFree, chooseVictims, type SpaceLimits } from './eviction.ts';
 import { FreedLately } from './freed-lately.ts';
-import type {
-  BlobStore,
-  Clock,
-  EvictableContent,
-  EvictionPosition,
-  Index,
-  Observer,
-  RecordKey,
-  RecordStore,
-  Totals,
-} from './ports.ts';
+import type { BlobStore } from './ports/blob-store.ts';
+import type { Clock } from './ports/clock.ts';
+import type { Observer } from './ports/observer.ts';
+import type { RecordKey, RecordStore } from './ports/record-store.ts';
+import type { EvictableContent, EvictionPosition, Index, Totals } from './ports/store-index.ts';
 
 export interface SpaceDeps {
   readonly store: Pick<

@@ -2,7 +2,8 @@ import type { Hash } from 'node:crypto';
 import type { Digest } from '../oci/digest.ts';
 import { Relay, type RelayRules } from './downloads/relay.ts';
 import type { OpenPart } from './downloads/relay-upstream.ts';
-import type { ByteSource, IncomingBlob } from './ports.ts';
+import type { IncomingBlob } from './ports/blob-store.ts';
+import type { ByteSource } from './ports/byte-source.ts';
 
 /** A download whose store takes no more. */
 export interface Suspended extends RelayRules {

@@ -1,4 +1,5 @@
-import type { RecordKey, RepositoryId } from '../mirror/ports.ts';
+import type { RecordKey } from '../mirror/ports/record-store.ts';
+import type { RepositoryId } from '../mirror/ports/repository-id.ts';
 import { algorithmOf, type Digest, hexOf, isDigest } from '../oci/digest.ts';
 import { isRepository, isTag } from '../oci/reference.ts';
 

@@ -1,5 +1,5 @@
 import { Counter, type Registry } from 'prom-client';
-import type { Observer } from '../mirror/ports.ts';
+import type { Observer } from '../mirror/ports/observer.ts';
 import { Buckets } from './buckets.ts';
 import { Durations } from './durations.ts';
 

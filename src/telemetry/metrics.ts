@@ -1,5 +1,5 @@
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type { Observer } from '../mirror/ports.ts';
+import type { Observer } from '../mirror/ports/observer.ts';
 import { createInstruments, createReadouts, type Readings } from './instruments.ts';
 
 export interface MetricsDeps extends Readings {

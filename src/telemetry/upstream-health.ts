@@ -1,4 +1,5 @@
-import type { Clock, Observer } from '../mirror/ports.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
+import type { Observer } from '../mirror/ports/observer.ts';
 
 type Answered = Parameters<Observer['upstreamAnswered']>[0];
 

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
-import type { Memory, MemoryReservation } from '../mirror/ports.ts';
+import type { Memory, MemoryReservation } from '../mirror/ports/memory.ts';
 import { UpstreamError } from '../oci/errors.ts';
 
 export interface AnswerBodyOptions {

@@ -1,4 +1,4 @@
-import type { Clock } from '../mirror/ports.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
 import { OciError, type OciErrorCode, UpstreamError } from '../oci/errors.ts';
 import { retryAfterSecondsOf } from './answer-headers.ts';
 import type { Answer } from './exchange.ts';

@@ -1,4 +1,4 @@
-import type { Waiting } from '../mirror/ports.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { OciError } from '../oci/errors.ts';
 import { isRepository, type Repository } from '../oci/reference.ts';
 import type { Authorizer, Caller } from './credentials/authorizer.ts';

@@ -1,4 +1,4 @@
-import type { Clock } from '../mirror/ports.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
 import { boundedMap } from './bounded-map.ts';
 
 /** How long whoever asked for patience is left alone where it did not say for how long, and at most. */

@@ -1,4 +1,5 @@
-import type { ByteRange, OpenedBlob, Waiting } from '../mirror/ports.ts';
+import type { ByteRange, OpenedBlob } from '../mirror/ports/upstream.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import type { Digest } from '../oci/digest.ts';
 import { OciError, UpstreamError } from '../oci/errors.ts';
 import type { Repository } from '../oci/reference.ts';

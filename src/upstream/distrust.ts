@@ -1,4 +1,4 @@
-import type { Clock } from '../mirror/ports.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
 import type { Digest } from '../oci/digest.ts';
 import { boundedMap } from './bounded-map.ts';
 

@@ -1,4 +1,8 @@
-import type { Clock, Memory, Observer, Upstream, Waiting } from '../mirror/ports.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
+import type { Memory } from '../mirror/ports/memory.ts';
+import type { Observer } from '../mirror/ports/observer.ts';
+import type { Upstream } from '../mirror/ports/upstream.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { headBlob, openBlob } from './blobs.ts';
 import { boundedMap } from './bounded-map.ts';
 import type { Connections } from './connections.ts';

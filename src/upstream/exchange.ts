@@ -1,6 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
-import type { Clock, Memory, Observer, UpstreamRequestKind, Waiting } from '../mirror/ports.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
+import type { Memory } from '../mirror/ports/memory.ts';
+import type { Observer, UpstreamRequestKind } from '../mirror/ports/observer.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { AnswerBody } from './answer-body.ts';
 import type { Connections } from './connections.ts';

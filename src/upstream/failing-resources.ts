@@ -1,4 +1,4 @@
-import type { Clock } from '../mirror/ports.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { boundedMap } from './bounded-map.ts';
 import type { Guard, Question } from './endpoint.ts';

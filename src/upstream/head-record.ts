@@ -1,4 +1,4 @@
-import type { Clock } from '../mirror/ports.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
 
 /** What is looked at by HEAD. */
 export type HeadKind = 'manifest' | 'blob';

@@ -1,4 +1,4 @@
-import type { Waiting } from '../mirror/ports.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { apiUrl } from './asking.ts';
 import { type EndpointDeps, sendTo } from './endpoint.ts';
 import type { Answer, Send } from './exchange.ts';

@@ -1,4 +1,5 @@
-import type { TagsWaiting, Waiting } from '../mirror/ports.ts';
+import type { TagsWaiting } from '../mirror/ports/upstream.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import type { Repository } from '../oci/reference.ts';
 import { type PageRefusal, readPages } from './pages.ts';

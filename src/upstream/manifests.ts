@@ -1,4 +1,5 @@
-import type { FetchedManifest, ManifestHead, Waiting } from '../mirror/ports.ts';
+import type { FetchedManifest, ManifestHead } from '../mirror/ports/upstream.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts';
 import { OciError, UpstreamError } from '../oci/errors.ts';
 import { type ManifestShape, manifestShapeOf, maxManifestBytes } from '../oci/manifest.ts';

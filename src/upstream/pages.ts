@@ -1,4 +1,5 @@
-import type { UpstreamRequestKind, Waiting } from '../mirror/ports.ts';
+import type { UpstreamRequestKind } from '../mirror/ports/observer.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import type { Repository } from '../oci/reference.ts';
 import { nextLink } from './link-header.ts';

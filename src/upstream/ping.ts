@@ -1,4 +1,4 @@
-import type { Waiting } from '../mirror/ports.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { type EndpointDeps, sendTo } from './endpoint.ts';
 import { retryAfterSecondsOf } from './answer-headers.ts';

@@ -1,4 +1,4 @@
-import type { Waiting } from '../mirror/ports.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { OciError, UpstreamError } from '../oci/errors.ts';
 import { parseRepository } from '../oci/reference.ts';
 import { type Demand, demandOf, parseChallenges } from './credentials/challenge.ts';

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
-import type { MemoryReservation, Waiting } from '../mirror/ports.ts';
+import type { MemoryReservation } from '../mirror/ports/memory.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { contentLengthOf } from './answer-headers.ts';
 import type { Answer } from './exchange.ts';

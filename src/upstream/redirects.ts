@@ -1,4 +1,4 @@
-import type { Waiting } from '../mirror/ports.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { headerOf } from './answer-headers.ts';
 import type { Answer, Exchange, Send } from './exchange.ts';
 import { hostAndPort } from './hosts.ts';

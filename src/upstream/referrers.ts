@@ -1,4 +1,4 @@
-import type { Waiting } from '../mirror/ports.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { algorithmOf, type Digest, digestOf, hexOf, isDigest } from '../oci/digest.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { type Descriptor, isDescriptor, maxManifestBytes } from '../oci/manifest.ts';

@@ -1,4 +1,8 @@
-import type { Clock, Memory, Observer, Upstream, Waiting } from '../mirror/ports.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
+import type { Memory } from '../mirror/ports/memory.ts';
+import type { Observer } from '../mirror/ports/observer.ts';
+import type { Upstream } from '../mirror/ports/upstream.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { createCircuitBreaker, withCircuitBreaker } from './circuit-breaker.ts';
 import { createConnections } from './connections.ts';

@@ -1,4 +1,6 @@
-import type { Clock, Observer, UpstreamRequestKind, Waiting } from '../mirror/ports.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
+import type { Observer, UpstreamRequestKind } from '../mirror/ports/observer.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { parseRepository, type Repository } from '../oci/reference.ts';
 import { failureOf, type Refusal } from './answer-errors.ts';

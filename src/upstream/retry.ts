@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Waiting } from '../mirror/ports.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import type { EndpointRole, Guard } from './endpoint.ts';
 import { isLostConnection } from './network-errors.ts';

@@ -1,5 +1,9 @@
 import { LRUCache } from 'lru-cache';
-import type { Clock, Memory, Observer, Upstream, UpstreamDirectory, Waiting } from '../mirror/ports.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
+import type { Memory } from '../mirror/ports/memory.ts';
+import type { Observer } from '../mirror/ports/observer.ts';
+import type { Upstream, UpstreamDirectory } from '../mirror/ports/upstream.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import type { HostName } from '../oci/host-name.ts';
 import { bySpecificity, isPattern, namePatternMatcher } from './name-pattern.ts';
 import { createRegistryClient, type RegistryClient } from './registry-client.ts';

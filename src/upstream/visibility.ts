@@ -1,4 +1,6 @@
-import type { RepositoryVisibility, UpstreamRequestKind, Waiting } from '../mirror/ports.ts';
+import type { UpstreamRequestKind } from '../mirror/ports/observer.ts';
+import type { RepositoryVisibility } from '../mirror/ports/upstream.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { OciError } from '../oci/errors.ts';
 import { acceptedManifests } from '../oci/media-types.ts';
 import type { Reference, Repository } from '../oci/reference.ts';

@@ -1,7 +1,7 @@
 import { appendFile, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { RecordKey } from '../../src/mirror/ports.ts';
+import type { RecordKey } from '../../src/mirror/ports/record-store.ts';
 import { parseRepository, parseTag } from '../../src/oci/reference.ts';
 import { ask, open } from '../support/client.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';

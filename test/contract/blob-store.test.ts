@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import type { BlobStore, ByteSource, StoredBlob } from '../../src/mirror/ports.ts';
+import type { BlobStore, StoredBlob } from '../../src/mirror/ports/blob-store.ts';
+import type { ByteSource } from '../../src/mirror/ports/byte-source.ts';
 import { type Digest, digestOf, parseDigest } from '../../src/oci/digest.ts';
 import { blobStores } from './blob-stores.ts';
 

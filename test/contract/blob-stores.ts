@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { expect } from 'vitest';
-import type { BlobStore, CorruptionSource } from '../../src/mirror/ports.ts';
+import type { BlobStore, CorruptionSource } from '../../src/mirror/ports/blob-store.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { FileBlobStore } from '../../src/storage/filesystem/blob-store.ts';
 import { blobPath } from '../../src/storage/layout.ts';

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { Index, RecordKey } from '../../src/mirror/ports.ts';
+import type { RecordKey } from '../../src/mirror/ports/record-store.ts';
+import type { Index } from '../../src/mirror/ports/store-index.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { ociIndex, ociManifest } from '../../src/oci/media-types.ts';
 import {

@@ -1,4 +1,4 @@
-import type { RecordKey } from '../../src/mirror/ports.ts';
+import type { RecordKey } from '../../src/mirror/ports/record-store.ts';
 import { parseTag } from '../../src/oci/reference.ts';
 import { describe, expect, test } from 'vitest';
 import {

@@ -1,4 +1,5 @@
-import type { Index, Link, RepositoryId } from '../../src/mirror/ports.ts';
+import type { RepositoryId } from '../../src/mirror/ports/repository-id.ts';
+import type { Index, Link } from '../../src/mirror/ports/store-index.ts';
 import { type Digest, digestOf } from '../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../src/oci/reference.ts';
 import { type IndexOptions, startCompleteIndex } from '../support/sqlite-index.ts';

@@ -1,7 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { RecordKey, RecordStore, RepositoryId } from '../../src/mirror/ports.ts';
+import type { RecordKey, RecordStore } from '../../src/mirror/ports/record-store.ts';
+import type { RepositoryId } from '../../src/mirror/ports/repository-id.ts';
 import { parseDigest } from '../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../src/oci/reference.ts';
 import { FileBlobStore } from '../../src/storage/filesystem/blob-store.ts';

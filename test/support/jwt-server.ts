@@ -1,5 +1,5 @@
 import { createPrivateKey, randomUUID, sign, X509Certificate } from 'node:crypto';
-import type { Clock } from '../../src/mirror/ports.ts';
+import type { Clock } from '../../src/mirror/ports/clock.ts';
 import type { TokenIssuer } from './docker-registry.ts';
 import { startSource, type Source, type SourceAnswer, type SourceRequest } from './source.ts';
 

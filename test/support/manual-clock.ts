@@ -1,4 +1,4 @@
-import type { Clock } from '../../src/mirror/ports.ts';
+import type { Clock } from '../../src/mirror/ports/clock.ts';
 
 /** A clock that stands still until the test turns it. */
 export class ManualClock implements Clock {

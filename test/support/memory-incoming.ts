@@ -1,4 +1,4 @@
-import type { IncomingBlob, Mark } from '../../src/mirror/ports.ts';
+import type { IncomingBlob, Mark } from '../../src/mirror/ports/blob-store.ts';
 
 export interface MemoryIncomingOptions {
   readonly maxBytes?: number;

@@ -1,13 +1,13 @@
+import type { RecordKey } from '../../src/mirror/ports/record-store.ts';
+import type { RepositoryId } from '../../src/mirror/ports/repository-id.ts';
 import type {
   EvictableContent,
   EvictionPosition,
   Index,
   IndexedContent,
   Link,
-  RecordKey,
-  RepositoryId,
   Totals,
-} from '../../src/mirror/ports.ts';
+} from '../../src/mirror/ports/store-index.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { anyGlobMatcher } from '../../src/oci/glob.ts';
 import type { Tag } from '../../src/oci/reference.ts';

@@ -1,5 +1,5 @@
 import type { DiskUse } from '../../src/mirror/eviction/disk-use.ts';
-import type { RecordKey, RecordStore } from '../../src/mirror/ports.ts';
+import type { RecordKey, RecordStore } from '../../src/mirror/ports/record-store.ts';
 import { recordPath } from '../../src/storage/layout.ts';
 
 /** Records in memory, for tests of what stands above them; it counts what was read. */

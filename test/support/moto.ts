@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import { buffer } from 'node:stream/consumers';
-import type { Clock } from '../../src/mirror/ports.ts';
+import type { Clock } from '../../src/mirror/ports/clock.ts';
 import { freePort } from './free-port.ts';
 import type { Gate } from './gate.ts';
 import { thisTest } from './owner.ts';

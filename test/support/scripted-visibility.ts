@@ -1,7 +1,8 @@
 import { Background } from '../../src/mirror/background.ts';
 import { UpstreamWaiters } from '../../src/mirror/concurrency/upstream-waiters.ts';
 import { createFreshnessPolicies } from '../../src/mirror/freshness.ts';
-import type { RepositoryId, RepositoryVisibility } from '../../src/mirror/ports.ts';
+import type { RepositoryId } from '../../src/mirror/ports/repository-id.ts';
+import type { RepositoryVisibility } from '../../src/mirror/ports/upstream.ts';
 import { Visibility } from '../../src/mirror/visibility.ts';
 import { UpstreamError } from '../../src/oci/errors.ts';
 import { parseRepository, parseTag, type Reference } from '../../src/oci/reference.ts';

@@ -1,7 +1,9 @@
 import { Readable } from 'node:stream';
 import { MemoryBudget } from '../../src/mirror/concurrency/memory-budget.ts';
 import { Download } from '../../src/mirror/download.ts';
-import type { ByteSource, Mark, OpenedBlob } from '../../src/mirror/ports.ts';
+import type { Mark } from '../../src/mirror/ports/blob-store.ts';
+import type { ByteSource } from '../../src/mirror/ports/byte-source.ts';
+import type { OpenedBlob } from '../../src/mirror/ports/upstream.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { UpstreamError } from '../../src/oci/errors.ts';
 import { MemoryIncoming } from './memory-incoming.ts';

@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { RecordKey } from '../../src/mirror/ports.ts';
+import type { RecordKey } from '../../src/mirror/ports/record-store.ts';
 import { algorithmOf, type Digest, digestOf } from '../../src/oci/digest.ts';
 import { blobPath, digestAt, recordKeyAt, recordPath } from '../../src/storage/layout.ts';
 

@@ -1,4 +1,4 @@
-import type { Upstream } from '../../src/mirror/ports.ts';
+import type { Upstream } from '../../src/mirror/ports/upstream.ts';
 
 /** One that must not be asked: choosing is done without. */
 export function upstreamNamed(name: string, label = name): Upstream {

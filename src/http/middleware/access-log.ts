@@ -1,5 +1,5 @@
 import type { Middleware } from 'koa';
-import type { Observer } from '../../mirror/ports.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
 import { Exchange, type ExchangeState } from '../exchange.ts';
 import { Patience } from '../patience.ts';
 

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { Middleware } from 'koa';
-import type { Observer } from '../../mirror/ports.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import type { ExchangeState } from '../exchange.ts';
 

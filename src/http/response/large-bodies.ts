@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
-import type { Memory, MemoryReservation, Waiting } from '../../mirror/ports.ts';
+import type { Memory, MemoryReservation } from '../../mirror/ports/memory.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
 import { ClientLeft } from '../exchange.ts';
 

@@ -1,4 +1,5 @@
-import type { Memory, Waiting } from '../ports.ts';
+import type { Memory } from '../ports/memory.ts';
+import type { Waiting } from '../ports/waiting.ts';
 
 /** What is smaller is loaded at once: the number of requests bounds it. */
 const smallBytes = 64 * 1024;

@@ -1,5 +1,5 @@
 import { UpstreamError } from '../../oci/errors.ts';
-import type { Memory, MemoryReservation, MemoryUse, ReserveMemory } from '../ports.ts';
+import type { Memory, MemoryReservation, MemoryUse, ReserveMemory } from '../ports/memory.ts';
 
 export interface MemoryBudgetOptions {
   readonly maxBytes: number;

@@ -1,4 +1,4 @@
-import type { Memory, MemoryReservation, MemoryUse, ReserveMemory } from '../ports.ts';
+import type { Memory, MemoryReservation, MemoryUse, ReserveMemory } from '../ports/memory.ts';
 import { MemoryBudget } from './memory-budget.ts';
 
 /**

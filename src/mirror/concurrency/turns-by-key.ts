@@ -1,5 +1,5 @@
 import { UpstreamError } from '../../oci/errors.ts';
-import type { Waiting } from '../ports.ts';
+import type { Waiting } from '../ports/waiting.ts';
 import { abortable } from './abortable-wait.ts';
 
 export interface TurnsByKeyOptions {

@@ -1,5 +1,5 @@
 import { UpstreamError } from '../../oci/errors.ts';
-import type { Observer } from '../ports.ts';
+import type { Observer } from '../ports/observer.ts';
 
 export interface UpstreamWaitersDeps {
   /** Requests that are answered at the same time. */

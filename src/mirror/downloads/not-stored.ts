@@ -1,4 +1,4 @@
-import type { OpenedBlob } from '../ports.ts';
+import type { OpenedBlob } from '../ports/upstream.ts';
 
 /** The upstream's open body where there is no room to store it. Whoever takes it first owns it. */
 export interface NotStored {

@@ -1,5 +1,6 @@
 import { UpstreamError } from '../../oci/errors.ts';
-import type { OpenedBlob, Waiting } from '../ports.ts';
+import type { OpenedBlob } from '../ports/upstream.ts';
+import type { Waiting } from '../ports/waiting.ts';
 import { type ResumeRules, resumedPieces } from '../resumed-pieces.ts';
 
 /** Asks the upstream for a blob from a position on; to `end`, the last byte, where that is given. */

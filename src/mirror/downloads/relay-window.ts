@@ -1,4 +1,4 @@
-import type { Memory, MemoryReservation } from '../ports.ts';
+import type { Memory, MemoryReservation } from '../ports/memory.ts';
 
 interface Chunk {
   readonly buffer: Buffer;

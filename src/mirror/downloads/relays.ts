@@ -1,6 +1,9 @@
 import type { Digest } from '../../oci/digest.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
-import type { OpenedBlob, ByteSource, RepositoryId, Waiting } from '../ports.ts';
+import type { ByteSource } from '../ports/byte-source.ts';
+import type { RepositoryId } from '../ports/repository-id.ts';
+import type { OpenedBlob } from '../ports/upstream.ts';
+import type { Waiting } from '../ports/waiting.ts';
 import { isSameRepository } from '../repository-id.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { Relay, type RelayRules, verifyWhole } from './relay.ts';

@@ -3,7 +3,8 @@ import type { UpstreamError } from '../../oci/errors.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { Download } from '../download.ts';
 import { heldBackBytes } from '../held-back.ts';
-import type { RepositoryId, Waiting } from '../ports.ts';
+import type { RepositoryId } from '../ports/repository-id.ts';
+import type { Waiting } from '../ports/waiting.ts';
 import type { NotStored } from './not-stored.ts';
 import type { Scheduled } from './scheduler.ts';
 

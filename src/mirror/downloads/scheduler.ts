@@ -1,5 +1,6 @@
 import { UpstreamError } from '../../oci/errors.ts';
-import type { Clock, Observer } from '../ports.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Observer } from '../ports/observer.ts';
 import { Pace, type PaceRules } from './pace.ts';
 import {
   limitsOf,

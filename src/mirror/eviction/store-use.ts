@@ -1,4 +1,6 @@
-import type { BlobStore, Index, RecordStore, Totals } from '../ports.ts';
+import type { BlobStore } from '../ports/blob-store.ts';
+import type { RecordStore } from '../ports/record-store.ts';
+import type { Index, Totals } from '../ports/store-index.ts';
 import { blockBytes, type DiskUse } from './disk-use.ts';
 
 /** What every store takes, however little it holds: the index's write-ahead log and its empty tables. It is not counted. */

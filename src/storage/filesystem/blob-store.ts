@@ -1,13 +1,13 @@
 import { join } from 'node:path';
 import type {
   BlobStore,
-  Clock,
   CorruptionSource,
   IncomingBlob,
   InterruptedBlob,
-  Observer,
   StoredBlob,
-} from '../../mirror/ports.ts';
+} from '../../mirror/ports/blob-store.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
 import { algorithmOf, type Digest, digestOf } from '../../oci/digest.ts';
 import { blobPath, blobsFolder, digestAt } from '../layout.ts';
 import { DurableFolders } from './durable-folders.ts';

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { IncomingBlob, Mark } from '../../mirror/ports.ts';
+import type { IncomingBlob, Mark } from '../../mirror/ports/blob-store.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { blobPath, markPath } from '../layout.ts';
 import { createIncomingFile, type IncomingFile, type IncomingFileDeps } from './incoming-file.ts';

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { dirname, join } from 'node:path';
-import type { Observer } from '../../mirror/ports.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
 import { incomingFolder } from '../layout.ts';
 import type { DurableFolders } from './durable-folders.ts';
 import type { FailpointHook } from './failpoints.ts';

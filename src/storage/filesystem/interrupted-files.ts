@@ -1,5 +1,6 @@
 import { basename, join } from 'node:path';
-import type { Clock, Observer } from '../../mirror/ports.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { blobPath, incomingFolder, markPath } from '../layout.ts';
 import type { DurableFolders } from './durable-folders.ts';

@@ -1,4 +1,4 @@
-import type { Mark } from '../../mirror/ports.ts';
+import type { Mark } from '../../mirror/ports/blob-store.ts';
 import { algorithmOf, type Digest, isDigest } from '../../oci/digest.ts';
 
 /** Whose download of which blob. */

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { refusesForNow } from '../../mirror/disk-refusal.ts';
-import type { Observer } from '../../mirror/ports.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
 import { blobsFolder, incomingFolder, repositoriesFolder, setAsideFolder } from '../layout.ts';
 import type { DurableFolders } from './durable-folders.ts';
 import { failedWith, type FileSystem } from './file-system.ts';

@@ -1,5 +1,6 @@
 import { dirname, join } from 'node:path';
-import type { Observer, RecordKey, RecordStore } from '../../mirror/ports.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
+import type { RecordKey, RecordStore } from '../../mirror/ports/record-store.ts';
 import type { DiskUse } from '../../mirror/eviction/disk-use.ts';
 import { recordKeyAt, recordPath, repositoriesFolder } from '../layout.ts';
 import { DurableFolders } from './durable-folders.ts';

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { Clock } from '../../mirror/ports.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { setAsideFolder, setAsidePath } from '../layout.ts';
 import type { DurableFolders } from './durable-folders.ts';

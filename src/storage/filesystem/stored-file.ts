@@ -1,4 +1,5 @@
-import type { Observer, StoredBlob } from '../../mirror/ports.ts';
+import type { StoredBlob } from '../../mirror/ports/blob-store.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
 import type { OpenFile } from './file-system.ts';
 
 export interface StoredFileDeps {

@@ -1,4 +1,4 @@
-import type { Clock } from '../../mirror/ports.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
 import { anyGlobMatcher } from '../../oci/glob.ts';
 import type { Repository } from '../../oci/reference.ts';
 import type { CredentialSettings } from '../settings.ts';

@@ -1,4 +1,6 @@
-import type { Clock, Observer, Waiting } from '../../mirror/ports.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Repository } from '../../oci/reference.ts';
 import type { CloudAgents } from './cloud-agents.ts';
 import type { NamedRegistry } from './server-address.ts';

@@ -1,5 +1,5 @@
 import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
-import type { Waiting } from '../../mirror/ports.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { SettingsOf } from '../settings.ts';
 import { awsTimeoutMs, lentByAws } from './aws-authorization.ts';

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
-import type { Waiting } from '../../mirror/ports.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { SettingsOf } from '../settings.ts';
 import { credentialFailure } from './credential-failure.ts';

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Clock } from '../../mirror/ports.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Repository } from '../../oci/reference.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import { boundedMap } from '../bounded-map.ts';

@@ -1,5 +1,7 @@
 import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
-import type { Clock, Observer, Waiting } from '../../mirror/ports.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Secret } from './credentials.ts';
 

@@ -1,4 +1,5 @@
-import type { Clock, Waiting } from '../../mirror/ports.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import { failureOf } from '../answer-errors.ts';
 import type { Answer, Exchange, Send } from '../exchange.ts';

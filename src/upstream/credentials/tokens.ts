@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
-import type { Clock, Waiting } from '../../mirror/ports.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import { boundedMap } from '../bounded-map.ts';
 import { BackOff } from '../back-off.ts';

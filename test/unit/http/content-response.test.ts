@@ -7,7 +7,7 @@ import { Exchange } from '../../../src/http/exchange.ts';
 import { Patience } from '../../../src/http/patience.ts';
 import { MemoryBudget } from '../../../src/mirror/concurrency/memory-budget.ts';
 import { ReadBuffers } from '../../../src/http/read-buffers.ts';
-import type { ByteSource } from '../../../src/mirror/ports.ts';
+import type { ByteSource } from '../../../src/mirror/ports/byte-source.ts';
 import { parseDigest } from '../../../src/oci/digest.ts';
 import { ask, open } from '../../support/client.ts';
 import { randomBytes } from '../../support/images.ts';

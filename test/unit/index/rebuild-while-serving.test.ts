@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { BlobStore, RecordStore } from '../../../src/mirror/ports.ts';
+import type { BlobStore } from '../../../src/mirror/ports/blob-store.ts';
+import type { RecordStore } from '../../../src/mirror/ports/record-store.ts';
 import { digestOf } from '../../../src/oci/digest.ts';
 import { ociManifest } from '../../../src/oci/media-types.ts';
 import type { FileStores } from '../../support/file-stores.ts';

@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import { expect, test } from 'vitest';
 import { type LosableIndex, Rebuilder } from '../../../src/index/rebuilder.ts';
-import type { BlobStore, RecordStore } from '../../../src/mirror/ports.ts';
+import type { BlobStore } from '../../../src/mirror/ports/blob-store.ts';
+import type { RecordStore } from '../../../src/mirror/ports/record-store.ts';
 import { gate } from '../../support/gate.ts';
 
 /** A store that is walked once for each entry: `fails`, or lists nothing. */

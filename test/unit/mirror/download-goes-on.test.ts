@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
-import type { Mark, OpenedBlob } from '../../../src/mirror/ports.ts';
+import type { Mark } from '../../../src/mirror/ports/blob-store.ts';
+import type { OpenedBlob } from '../../../src/mirror/ports/upstream.ts';
 import { digestOf } from '../../../src/oci/digest.ts';
 import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
 import { gate } from '../../support/gate.ts';

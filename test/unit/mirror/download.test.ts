@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
-import type { ByteSource, OpenedBlob } from '../../../src/mirror/ports.ts';
+import type { ByteSource } from '../../../src/mirror/ports/byte-source.ts';
+import type { OpenedBlob } from '../../../src/mirror/ports/upstream.ts';
 import { type Digest, digestOf } from '../../../src/oci/digest.ts';
 import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
 import { gate } from '../../support/gate.ts';

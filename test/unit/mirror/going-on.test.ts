@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { openWhereItStopped } from '../../../src/mirror/going-on.ts';
-import type { OpenedBlob } from '../../../src/mirror/ports.ts';
+import type { OpenedBlob } from '../../../src/mirror/ports/upstream.ts';
 import { digestOf } from '../../../src/oci/digest.ts';
 import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
 import { MemoryIncoming } from '../../support/memory-incoming.ts';

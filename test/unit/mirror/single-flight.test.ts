@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { abortable } from '../../../src/mirror/concurrency/abortable-wait.ts';
-import type { Waiting } from '../../../src/mirror/ports.ts';
+import type { Waiting } from '../../../src/mirror/ports/waiting.ts';
 import { SingleFlight } from '../../../src/mirror/single-flight.ts';
 import { gate } from '../../support/gate.ts';
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
-import type { RecordKey } from '../../../src/mirror/ports.ts';
+import type { RecordKey } from '../../../src/mirror/ports/record-store.ts';
 import { Space, type SpaceDeps } from '../../../src/mirror/space.ts';
 import { type Digest, digestOf } from '../../../src/oci/digest.ts';
 import { parseRepository } from '../../../src/oci/reference.ts';

@@ -1,6 +1,6 @@
 import { expect, test, vi } from 'vitest';
 import { Background } from '../../../src/mirror/background.ts';
-import type { RecordKey } from '../../../src/mirror/ports.ts';
+import type { RecordKey } from '../../../src/mirror/ports/record-store.ts';
 import { storedTagRecord, type TagRecord } from '../../../src/mirror/records.ts';
 import { TagBook } from '../../../src/mirror/tag-book.ts';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { heldBackBytes } from '../../../src/mirror/held-back.ts';
-import type { ByteSource } from '../../../src/mirror/ports.ts';
+import type { ByteSource } from '../../../src/mirror/ports/byte-source.ts';
 import { piecesOf, unverifiedSource, verifiedSource } from '../../../src/mirror/verified-source.ts';
 import { digestOf } from '../../../src/oci/digest.ts';
 import { randomBytes } from '../../support/images.ts';

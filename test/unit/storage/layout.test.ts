@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { RecordKey } from '../../../src/mirror/ports.ts';
+import type { RecordKey } from '../../../src/mirror/ports/record-store.ts';
 import { parseDigest } from '../../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
 import { blobPath, digestAt, recordKeyAt, recordPath, setAsidePath } from '../../../src/storage/layout.ts';

@@ -1,6 +1,6 @@
 import { Registry } from 'prom-client';
 import { expect, test } from 'vitest';
-import type { Observer } from '../../../src/mirror/ports.ts';
+import type { Observer } from '../../../src/mirror/ports/observer.ts';
 import { Answers } from '../../../src/telemetry/answers.ts';
 import { parseMetrics } from '../../support/metrics.ts';
 

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { buffer } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
-import type { ByteRange } from '../../../src/mirror/ports.ts';
+import type { ByteRange } from '../../../src/mirror/ports/upstream.ts';
 import { parseRepository } from '../../../src/oci/reference.ts';
 import { defaultUpstreamSettings } from '../../../src/upstream/settings.ts';
 import { type Fault, pump } from '../../support/fake-answer.ts';

@@ -1,4 +1,4 @@
-import type { Observer } from '../../../src/mirror/ports.ts';
+import type { Observer } from '../../../src/mirror/ports/observer.ts';
 
 type Event<Name extends keyof Observer> = Parameters<Required<Observer>[Name]>[0];
 

@@ -1,6 +1,6 @@
 import { createRegistryClient, type RegistryClient } from '../../../src/upstream/registry-client.ts';
 import { defaultUpstreamSettings, type UpstreamSettings } from '../../../src/upstream/settings.ts';
-import type { Memory } from '../../../src/mirror/ports.ts';
+import type { Memory } from '../../../src/mirror/ports/memory.ts';
 import type { Lookup } from '../../../src/upstream/shared-lookup.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { thisTest } from '../../support/owner.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
-import type { MemoryReservation } from '../../../../src/mirror/ports.ts';
+import type { MemoryReservation } from '../../../../src/mirror/ports/memory.ts';
 
 const stays = new AbortController().signal;
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { looseLimits, LooseRecords } from '../../../../src/mirror/eviction/loose-records.ts';
-import type { RecordKey } from '../../../../src/mirror/ports.ts';
+import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { recordPath } from '../../../../src/storage/layout.ts';

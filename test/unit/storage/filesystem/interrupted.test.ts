@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { IncomingBlob, InterruptedBlob, Mark } from '../../../../src/mirror/ports.ts';
+import type { IncomingBlob, InterruptedBlob, Mark } from '../../../../src/mirror/ports/blob-store.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { type Failpoint, markFailpoints } from '../../../../src/storage/filesystem/failpoints.ts';
 import type { FileSystem } from '../../../../src/storage/filesystem/file-system.ts';

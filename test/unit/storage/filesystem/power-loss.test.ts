@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { RecordKey } from '../../../../src/mirror/ports.ts';
+import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
 import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { type FileStores, fileStores } from '../../../support/file-stores.ts';

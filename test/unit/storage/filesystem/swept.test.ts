@@ -1,7 +1,7 @@
 import { readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { Mark } from '../../../../src/mirror/ports.ts';
+import type { Mark } from '../../../../src/mirror/ports/blob-store.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { markPath } from '../../../../src/storage/layout.ts';
 import { fileStores } from '../../../support/file-stores.ts';

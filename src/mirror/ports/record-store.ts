@@ -1,0 +1,22 @@
+import type { Digest } from '../../oci/digest.ts';
+import type { DiskUse } from '../eviction/disk-use.ts';
+import type { Tag } from '../../oci/reference.ts';
+import type { RepositoryId } from './repository-id.ts';
+
+/** Names one record of the store. */
+export type RecordKey =
+  | { readonly kind: 'tag'; readonly of: RepositoryId; readonly tag: Tag }
+  | { readonly kind: 'manifest' | 'blob' | 'referrers'; readonly of: RepositoryId; readonly digest: Digest }
+  | { readonly kind: 'tag-list' | 'visibility'; readonly of: RepositoryId };
+
+/** Small JSON documents that must survive. Each appears whole or not at all. */
+export interface RecordStore {
+  /** @returns undefined when it was never written, or can't be parsed. */
+  read(key: RecordKey): Promise<unknown>;
+  write(key: RecordKey, value: object): Promise<void>;
+  remove(key: RecordKey): Promise<void>;
+  /** Every record, in no order. Once it was walked to its end, {@link use} knows of everything. */
+  list(): AsyncIterable<RecordKey>;
+  /** What is known of the records' disk use: their folders, and the records that no index counts (neither links nor tags). */
+  use(): DiskUse;
+}

@@ -1,0 +1,105 @@
+import type { Readable } from 'node:stream';
+import type { Digest } from '../../oci/digest.ts';
+import type { HostName } from '../../oci/host-name.ts';
+import type { Descriptor } from '../../oci/manifest.ts';
+import type { MediaType } from '../../oci/media-types.ts';
+import type { Reference, Repository } from '../../oci/reference.ts';
+import type { Waiting } from './waiting.ts';
+
+/**
+ * One registry the mirror pulls from. Each verb resolves with what the registry answered, throws
+ * OciError where its answer was "no" (404: MANIFEST_UNKNOWN, BLOB_UNKNOWN or NAME_UNKNOWN; 403 to an anonymous
+ * caller: DENIED), and UpstreamError where no usable answer came.
+ */
+export interface Upstream {
+  /** As clients write it; for a pattern entry the name that matched. */
+  readonly name: string;
+  /** The key of its entry in the configuration: the only form that may label a metric. */
+  readonly label: string;
+  /** How many connections to one of its hosts there may be. */
+  readonly maxConnections: number;
+  headManifest(repository: Repository, reference: Reference, options: Waiting): Promise<ManifestHead>;
+  /** Never more than 4 MiB. By digest the bytes are verified; by tag they are hashed, and must match what the headers say. */
+  getManifest(repository: Repository, reference: Reference, options: Waiting): Promise<FetchedManifest>;
+  /** Where HEAD is refused (401, 405), a GET of one byte. @returns the size where the registry tells it. */
+  headBlob(repository: Repository, digest: Digest, options: Waiting): Promise<{ readonly size: number | undefined }>;
+  /**
+   * Opens a blob for reading; resolves as soon as the headers are there. Nothing is verified yet.
+   * A range may be answered with the whole blob: see `offset`.
+   */
+  openBlob(
+    repository: Repository,
+    digest: Digest,
+    options: Waiting & { readonly range?: ByteRange },
+  ): Promise<OpenedBlob>;
+  /** All tags, following the registry's pages. */
+  listTags(repository: Repository, options: TagsWaiting): Promise<readonly string[]>;
+  /** All referrers of `digest`, unfiltered, by the referrers API or, where the registry has none, by the tag schema. */
+  listReferrers(repository: Repository, digest: Digest, options: Waiting): Promise<readonly Descriptor[]>;
+  /**
+   * Whether an anonymous caller may read a repository: asked as nobody in particular, by what costs no pull. A repository that does not
+   * exist is hidden as well.
+   * @param reference what of it is wanted, where that is a manifest.
+   */
+  askVisibility(
+    repository: Repository,
+    reference: Reference | undefined,
+    options: Waiting,
+  ): Promise<RepositoryVisibility>;
+  /**
+   * Told when what came for a digest is not what that names: of the addresses an upstream has, another one than sent it is asked for it
+   * from then on.
+   */
+  failedVerification(digest: Digest): void;
+}
+
+export type RepositoryVisibility = 'public' | 'hidden';
+
+/** What a registry says of a manifest without sending it. Some leave out the digest or the length. */
+export interface ManifestHead {
+  readonly digest: Digest | undefined;
+  readonly mediaType: MediaType | undefined;
+  readonly size: number | undefined;
+  /** Where HEAD does not work there: the manifest, which had to be fetched. */
+  readonly fetched?: FetchedManifest;
+}
+
+export interface FetchedManifest {
+  readonly digest: Digest;
+  readonly mediaType: MediaType;
+  readonly bytes: Uint8Array;
+}
+
+/** First and last byte, both included, as in RFC 9110 §14.1.2. */
+export interface ByteRange {
+  readonly start: number;
+  /** Absent: to the end. */
+  readonly end?: number | undefined;
+}
+
+export interface OpenedBlob {
+  /** Size of the whole blob, where the upstream told it. */
+  readonly size: number | undefined;
+  /** Where `body` begins: the start of the range asked for, or 0 when the upstream sent the whole. */
+  readonly offset: number;
+  /** Destroying it ends the exchange. It errors with an UpstreamError. Its pieces are the reader's: it may free their memory. */
+  readonly body: Readable;
+}
+
+/** The upstream that a name stands for. Only configured names find one. */
+export interface UpstreamDirectory {
+  find(name: HostName): Upstream | undefined;
+}
+
+/** Waits for all tags of a list, and may look at its pages as they come. */
+export interface TagsWaiting extends Waiting {
+  readonly onPage?: ((page: PageOfTags) => void) | undefined;
+}
+
+/** As the registry sent it: in any order, and perhaps with what is no tag. */
+export interface PageOfTags {
+  readonly tags: readonly string[];
+  /** Whether the list begins here: also where it is read anew after a failure. What came before then counts no more. */
+  readonly isFirst: boolean;
+  readonly hasNext: boolean;
+}

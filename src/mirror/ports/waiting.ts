@@ -1,0 +1,4 @@
+/** Whoever waits may stop waiting. */
+export interface Waiting {
+  readonly signal: AbortSignal;
+}
