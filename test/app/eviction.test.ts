@@ -57,7 +57,7 @@ async function started(storage: MirrorConfig, files = new ScriptedFiles()): Prom
 }
 
 async function bytesOnDisk(path: string): Promise<number> {
-  const sizes = ['blobs', 'incoming', 'set-aside'].map(async (folder) => {
+  const sizes = ['blobs/sha256', 'incoming', 'set-aside'].map(async (folder) => {
     const entries = await readdir(join(path, folder), { recursive: true, withFileTypes: true });
     const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
     const found = await Promise.all(files.map((file) => stat(file).catch(() => ({ size: 0 }))));
@@ -102,6 +102,13 @@ test('manifests count too: however many and large they are, the store stays belo
   expect(await bytesOnDisk(app.dataDirectory)).toBeLessThan(1024 * kib);
 });
 
+/** What is being evicted is gone at last, and what is stored is what is counted. */
+async function expectCounted(app: RunningApp): Promise<void> {
+  await expect
+    .poll(async () => (await app.metrics()).sum('layerwell_cache_bytes') - (await bytesOnDisk(app.dataDirectory)))
+    .toBe(0);
+}
+
 test('three times as much as it may keep goes through it: it stays below, nothing fails, and what is pulled all the time stays', async () => {
   const files = new ScriptedFiles();
   const mirror = await started({ maxSize: '2MiB' }, files);
@@ -126,7 +133,7 @@ test('three times as much as it may keep goes through it: it stays below, nothin
   expect(most).toBeGreaterThan(1.5 * 1024 * kib);
   expect(most).toBeLessThan(2 * 1024 * kib + smallThings);
   const metrics = await app.metrics();
-  expect(metrics.sum('layerwell_cache_bytes')).toBe(await bytesOnDisk(app.dataDirectory));
+  await expectCounted(app);
   expect(metrics.sum('layerwell_cache_evicted_bytes_total', { reason: 'lru' })).toBeGreaterThan(4 * 1024 * kib);
 });
 
@@ -259,7 +266,10 @@ test('where keep fills the bound the rest is served without being stored, verifi
   upstream.content.addBlob('other/app', other);
 
   for (const times of [1, 2]) {
-    expect((await pullBlob(app, 'other/app', other.digest)).cache).toBe('fwd=uri-miss; fwd-status=200');
+    // A pull that follows at once may share the request of the one before.
+    await expect
+      .poll(async () => (await pullBlob(app, 'other/app', other.digest)).cache)
+      .toBe('fwd=uri-miss; fwd-status=200');
     expect(timesFetched(mirror, other.digest)).toBe(times);
   }
   expect(await areKept(mirror, 'kept/app', [kept.manifest, ...kept.blobs])).not.toContain(false);

@@ -77,8 +77,8 @@ test('an index that is damaged while the mirror runs is noticed, told of and reb
 
   expect(mostBytes).toBeLessThan(maxBytes + 8 * mib);
   expect(await bytesBelow(app.dataDirectory)).toBeLessThan(maxBytes + 8 * mib);
-  const onDisk = await bytesBelow(join(app.dataDirectory, 'blobs'));
-  await vi.waitUntil(async () => (await app.metrics()).sum('layerwell_cache_bytes') === onDisk, patience);
+  const onDisk = () => bytesBelow(join(app.dataDirectory, 'blobs', 'sha256'));
+  await vi.waitUntil(async () => (await app.metrics()).sum('layerwell_cache_bytes') === (await onDisk()), patience);
   expect((await get(app, '/v2/team/kept/manifests/1')).status).toBe(200);
   await app.stop();
   await app.restart();
