@@ -32,6 +32,7 @@ export class NoteWriter {
   readonly #name: StatementSync;
   readonly #unname: StatementSync;
   readonly #use: StatementSync;
+  readonly #repositoryUse: StatementSync;
   readonly #link: StatementSync;
   readonly #tag: StatementSync;
   readonly #untag: StatementSync;
@@ -50,6 +51,7 @@ export class NoteWriter {
       'DELETE FROM names WHERE parent = ?1 AND child IN (SELECT child FROM names WHERE parent = ?1 LIMIT ?2)',
     );
     this.#use = database.prepare('UPDATE content SET used_at = max(used_at, ?2) WHERE digest = ?1');
+    this.#repositoryUse = database.prepare('UPDATE repositories SET used_at = max(used_at, ?2) WHERE name = ?1');
     this.#link = database.prepare(`
       INSERT INTO links (digest, repository, kind, media_type, size, kept, seen) VALUES (?, ?, ?, ?, ?, ?, ?)
       ON CONFLICT (digest, kind, repository) DO UPDATE SET media_type = coalesce(excluded.media_type, media_type),
@@ -77,6 +79,11 @@ export class NoteWriter {
   /** @returns whether the content is known. */
   use(digest: Digest, atMs: number): boolean {
     return this.#use.run(digest, whole(atMs)).changes !== 0;
+  }
+
+  /** @param repository as `<upstream>/<repository>`. One without links is not known, and its use is of no interest. */
+  repositoryUse(repository: string, atMs: number): void {
+    this.#repositoryUse.run(repository, whole(atMs));
   }
 
   link({ of, kind, digest, mediaType, size }: Link): void {

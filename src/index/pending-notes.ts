@@ -1,4 +1,5 @@
 import type { RecordKey } from '../mirror/ports/record-store.ts';
+import type { RepositoryId } from '../mirror/ports/repository-id.ts';
 import type { IndexedContent, Link } from '../mirror/ports/store-index.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { NoteWriter, TagNote } from './note-writer.ts';
@@ -19,7 +20,7 @@ export type Depth = 'things' | 'evictions' | 'all';
  * What was noted and is not in the file yet. Taking a note is a Map.set; notes of one thing become one.
  *
  * They are written in this order, so that none needs another that comes later:
- * content, uses, links, tags, names taken back, names.
+ * content, uses, links, uses of repositories, tags, names taken back, names.
  */
 export class PendingNotes {
   readonly #unnamed = new Set<Digest>();
@@ -27,6 +28,7 @@ export class PendingNotes {
   readonly #contents = new Map<Digest, IndexedContent>();
   readonly #uses = new Map<Digest, number>();
   readonly #links = new Map<string, Link>();
+  readonly #repositoryUses = new Map<string, number>();
   readonly #tags = new Map<string, TagNote>();
   /** Uses of what the index does not know yet: a rebuild will come by it. */
   readonly #earlyUses = new Map<Digest, number>();
@@ -46,7 +48,8 @@ export class PendingNotes {
   }
 
   sizeOf(depth: Depth): number {
-    const things = this.#contents.size + this.#uses.size + this.#links.size + this.#tags.size;
+    const things =
+      this.#contents.size + this.#uses.size + this.#links.size + this.#repositoryUses.size + this.#tags.size;
     if (depth === 'things') return things;
     return things + this.#unnamed.size + (depth === 'all' ? this.#names.size : 0);
   }
@@ -83,6 +86,11 @@ export class PendingNotes {
 
   addUse(digest: Digest, atMs: number): void {
     this.#uses.set(digest, Math.max(atMs, this.#uses.get(digest) ?? 0));
+  }
+
+  addRepositoryUse(of: RepositoryId, atMs: number): void {
+    const name = fullName(of);
+    this.#repositoryUses.set(name, Math.max(atMs, this.#repositoryUses.get(name) ?? 0));
   }
 
   addLink(link: Link): void {
@@ -122,10 +130,22 @@ export class PendingNotes {
     ];
   }
 
+  /** Drops the links and tags of a repository. @returns the records that these spoke of. */
+  forgetRepository(repository: string): readonly RecordKey[] {
+    this.#repositoryUses.delete(repository);
+    const links = removeWhere(this.#links, ({ of }) => fullName(of) === repository);
+    const tags = removeWhere(this.#tags, ({ of }) => fullName(of) === repository);
+    return [
+      ...links.map(({ kind, of, digest }): RecordKey => ({ kind, of, digest })),
+      ...tags.map(({ of, tag }): RecordKey => ({ kind: 'tag', of, tag })),
+    ];
+  }
+
   /** Forgets it all. */
   clear(): void {
     for (const notes of [this.#unnamed, this.#contents, this.#uses, this.#links, this.#tags, this.#earlyUses])
       notes.clear();
+    this.#repositoryUses.clear();
     this.#names.clear();
   }
 
@@ -142,6 +162,10 @@ export class PendingNotes {
     slice.each(this.#links, ([key, link]) => {
       writer.link(link);
       slice.wrote(1, () => this.#links.delete(key));
+    });
+    slice.each(this.#repositoryUses, ([repository, atMs]) => {
+      writer.repositoryUse(repository, atMs);
+      slice.wrote(1, () => this.#repositoryUses.get(repository) === atMs && this.#repositoryUses.delete(repository));
     });
     slice.each(this.#tags, ([key, note]) => {
       writer.tag(note);

@@ -17,6 +17,8 @@ export class RowRemover {
   readonly #manyLinks: StatementSync;
   readonly #someLinks: StatementSync;
   readonly #tags: StatementSync;
+  readonly #repositoryLinks: StatementSync;
+  readonly #repositoryTags: StatementSync;
   readonly #sweeps: readonly { readonly boundary: StatementSync; readonly remove: StatementSync }[];
 
   constructor({ database }: { database: DatabaseSync }) {
@@ -28,6 +30,14 @@ export class RowRemover {
         SELECT digest, kind, repository FROM links WHERE digest = ? LIMIT ${rowsAtOnce}
       ) RETURNING repository, kind`);
     this.#tags = database.prepare('DELETE FROM tags WHERE digest = ? RETURNING repository, tag');
+    this.#repositoryLinks = database.prepare(`
+      DELETE FROM links WHERE (digest, kind, repository) IN (
+        SELECT digest, kind, repository FROM links INDEXED BY held WHERE repository = ? LIMIT ${rowsAtOnce}
+      ) RETURNING repository, kind, digest`);
+    this.#repositoryTags = database.prepare(`
+      DELETE FROM tags WHERE (repository, tag) IN (
+        SELECT repository, tag FROM tags WHERE repository = ? LIMIT ${rowsAtOnce}
+      ) RETURNING repository, tag`);
     this.#sweeps = [
       { table: 'content', key: 'digest' },
       { table: 'links', key: 'digest' },
@@ -55,6 +65,12 @@ export class RowRemover {
     this.#content.run(digest);
     const links = this.#links.all(digest).map((row) => linkKey(row, digest));
     return [...links, ...this.#tags.all(digest).map(tagKey)];
+  }
+
+  /** Some links and tags of a repository. @returns the records that these spoke of: none, when no more are left. */
+  removeOfRepository(repository: string): readonly RecordKey[] {
+    const links = this.#repositoryLinks.all(repository).map((row) => linkKey(row, parseDigest(textIn(row, 'digest'))));
+    return [...links, ...this.#repositoryTags.all(repository).map(tagKey)];
   }
 
   /**

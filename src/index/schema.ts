@@ -1,7 +1,7 @@
 import { blockBytes } from '../mirror/eviction/disk-use.ts';
 
 /** Raised with every change below: an index of another version is thrown away and built anew from the store. */
-export const schemaVersion = 4;
+export const schemaVersion = 5;
 
 /** SQL for the text of a digest that is stored as bytes: 32 of SHA-256, or 64 of SHA-512. */
 export const textOf = (column: string): string =>
@@ -15,6 +15,7 @@ export const bytesOf = (column: string): string => `unhex(substr(${column}, 8))`
  *     content   what is stored; `named_by` counts the stored manifests that name it, `kept_by` its links of kept repositories
  *     names     which manifest names what, while that manifest is stored; digests as bytes, since these are most of the rows
  *     links     which repository may serve what; `kept` where `storage.keep` names the repository
+ *     repositories  those with links: how many, and when something was pulled through one of them last
  *     tags      which digest a tag points at
  *     state     whether the file was closed with all of the view in it, the number of the last rebuild, which run of the store it has
  *               seen last, since when it has seen every use, and the `storage.keep` that `kept` was decided by
@@ -47,6 +48,21 @@ export const schema = `
     BEGIN UPDATE content SET kept_by = kept_by + NEW.kept - OLD.kept WHERE digest = NEW.digest; END;
   CREATE TRIGGER link_removed AFTER DELETE ON links WHEN OLD.kept = 1
     BEGIN UPDATE content SET kept_by = kept_by - 1 WHERE digest = OLD.digest; END;
+
+  CREATE TABLE repositories (name TEXT PRIMARY KEY, used_at INTEGER NOT NULL, kept INTEGER NOT NULL, links INTEGER NOT NULL)
+    WITHOUT ROWID, STRICT;
+  CREATE INDEX stalest ON repositories (used_at) WHERE kept = 0;
+  CREATE TRIGGER repository_linked AFTER INSERT ON links BEGIN
+    INSERT INTO repositories (name, used_at, kept, links)
+      VALUES (NEW.repository, coalesce((SELECT used_at FROM content WHERE digest = NEW.digest), 0), NEW.kept, 1)
+      ON CONFLICT (name) DO UPDATE SET used_at = max(used_at, excluded.used_at), links = links + 1;
+  END;
+  CREATE TRIGGER repository_kept AFTER UPDATE OF kept ON links WHEN NEW.kept <> OLD.kept
+    BEGIN UPDATE repositories SET kept = NEW.kept WHERE name = NEW.repository; END;
+  CREATE TRIGGER repository_unlinked AFTER DELETE ON links BEGIN
+    UPDATE repositories SET links = links - 1 WHERE name = OLD.repository;
+    DELETE FROM repositories WHERE name = OLD.repository AND links = 0;
+  END;
 
   CREATE TABLE tags (
     repository TEXT NOT NULL, tag TEXT NOT NULL, digest TEXT NOT NULL, seen INTEGER NOT NULL,

@@ -9,6 +9,7 @@ import type {
   Index,
   IndexedContent,
   Link,
+  StaleRepository,
   Totals,
 } from '../mirror/ports/store-index.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
@@ -28,7 +29,7 @@ import {
 import { openView, type OpenView, type OpenViewOptions } from './open-view.ts';
 import { PendingNotes } from './pending-notes.ts';
 import type { LosableIndex } from './rebuilder.ts';
-import { recordName } from './repository-name.ts';
+import { fullName, recordName } from './repository-name.ts';
 import type { StoreRuns } from './store-lock.ts';
 
 export interface SqliteIndexDeps {
@@ -159,6 +160,11 @@ export class SqliteIndex implements Index, LosableIndex {
     this.#flusher.noted();
   }
 
+  noteRepositoryUse(of: RepositoryId, atMs: number): void {
+    this.#pending.addRepositoryUse(of, atMs);
+    this.#flusher.noted();
+  }
+
   noteLink(link: Link): void {
     this.#pending.addLink(link);
     this.#flusher.noted();
@@ -206,6 +212,10 @@ export class SqliteIndex implements Index, LosableIndex {
     return sizes.reduce((sum, size) => sum + size, 0);
   }
 
+  async stalestRepository(): Promise<StaleRepository | undefined> {
+    return this.#read(({ reader }) => reader.stalestRepository());
+  }
+
   async watchingSinceMs(): Promise<number> {
     return this.#ask(({ watchingSinceMs }) => watchingSinceMs);
   }
@@ -246,7 +256,24 @@ export class SqliteIndex implements Index, LosableIndex {
     });
     this.#pending.takeBackNames(digest);
     this.#flusher.noted();
-    return [...new Map(stored.map((key) => [recordName(key), key])).values()];
+    return withoutTwins(stored);
+  }
+
+  /** In steps: a repository of nightly builds has thousands. */
+  async forgetRepository(of: RepositoryId): Promise<readonly RecordKey[]> {
+    const name = fullName(of);
+    return this.#ask(async ({ database, remover }) => {
+      const removed = [...this.#pending.forgetRepository(name)];
+      for (;;) {
+        let some: readonly RecordKey[] = [];
+        inTransaction(database, () => {
+          some = remover.removeOfRepository(name);
+        });
+        if (some.length === 0) return withoutTwins(removed);
+        removed.push(...some);
+        await nextTurn();
+      }
+    });
   }
 
   #viewOptions(): OpenViewOptions {
@@ -321,4 +348,8 @@ export class SqliteIndex implements Index, LosableIndex {
     if (!this.#opened) throw new Error('the index is not open');
     return this.#opened;
   }
+}
+
+function withoutTwins(keys: readonly RecordKey[]): readonly RecordKey[] {
+  return [...new Map(keys.map((key) => [recordName(key), key])).values()];
 }

@@ -1,7 +1,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { RecordKey } from '../mirror/ports/record-store.ts';
 import type { RepositoryId } from '../mirror/ports/repository-id.ts';
-import type { EvictableContent, EvictionPosition, Link, Totals } from '../mirror/ports/store-index.ts';
+import type { EvictableContent, EvictionPosition, Link, StaleRepository, Totals } from '../mirror/ports/store-index.ts';
 import { bytesOnDisk } from '../mirror/eviction/disk-use.ts';
 import { type Digest, parseDigest } from '../oci/digest.ts';
 import { isMediaType } from '../oci/media-types.ts';
@@ -13,6 +13,9 @@ import { bytesOf, textOf } from './schema.ts';
 const manyParents = 200;
 /** So many repositories that hold a digest are looked at for one that may lend its link. */
 const maxLenders = 16;
+
+/** So many tags of a repository may point at one digest, and be needed. */
+const maxTagsOfOne = 64;
 
 /** Answers from the index's file, each by a statement prepared once. */
 export class ViewReader {
@@ -26,7 +29,9 @@ export class ViewReader {
   readonly #hasContent: StatementSync;
   readonly #totals: StatementSync;
   readonly #isStored: StatementSync;
-  readonly #isTagStored: StatementSync;
+  readonly #isTagNeeded: StatementSync;
+  readonly #isLinkedToStored: StatementSync;
+  readonly #stalest: StatementSync;
   readonly #evictable: StatementSync;
 
   constructor({ database }: { database: DatabaseSync }) {
@@ -48,8 +53,18 @@ export class ViewReader {
     this.#hasContent = database.prepare(`
       SELECT EXISTS (SELECT 1 FROM links INDEXED BY held CROSS JOIN content USING (digest) WHERE repository = ?) AS found`);
     this.#isStored = database.prepare('SELECT EXISTS (SELECT 1 FROM content WHERE digest = ?) AS found');
-    this.#isTagStored = database.prepare(
-      'SELECT EXISTS (SELECT 1 FROM tags JOIN content USING (digest) WHERE repository = ? AND tag = ?) AS found',
+    this.#isTagNeeded = database.prepare(`
+      SELECT EXISTS (
+        SELECT 1 FROM tags AS asked JOIN content USING (digest) JOIN links USING (digest, repository)
+        WHERE repository = ? AND tag = ? AND kind = 'manifest' AND (
+          SELECT count(*) FROM (
+            SELECT 1 FROM tags WHERE digest = asked.digest AND repository = asked.repository LIMIT ${maxTagsOfOne + 1}
+          )) <= ${maxTagsOfOne}
+      ) AS found`);
+    this.#isLinkedToStored = database.prepare(`
+      SELECT EXISTS (SELECT 1 FROM links JOIN content USING (digest) WHERE digest = ? AND repository = ?) AS found`);
+    this.#stalest = database.prepare(
+      'SELECT name, used_at FROM repositories INDEXED BY stalest WHERE kept = 0 ORDER BY used_at, name LIMIT 1',
     );
     this.#totals = database.prepare('SELECT bytes, disk_bytes, kept_bytes, manifests, blobs, records FROM totals');
     this.#evictable = database.prepare(`
@@ -92,13 +107,14 @@ export class ViewReader {
   isNeeded(key: RecordKey): boolean {
     switch (key.kind) {
       case 'tag':
-        return this.#isTrue(this.#isTagStored.get(fullName(key.of), key.tag));
+        return this.#isTrue(this.#isTagNeeded.get(fullName(key.of), key.tag));
       case 'tag-list':
       case 'visibility':
         return this.#isTrue(this.#hasContent.get(fullName(key.of)));
+      case 'referrers':
+        return this.#isTrue(this.#isLinkedToStored.get(key.digest, fullName(key.of)));
       case 'manifest':
       case 'blob':
-      case 'referrers':
         return this.#isTrue(this.#isStored.get(key.digest));
     }
   }
@@ -113,6 +129,12 @@ export class ViewReader {
       keptBytes: numberIn(row, 'kept_bytes'),
       records: numberIn(row, 'records'),
     };
+  }
+
+  /** That through which nothing was pulled for longest, and that is not kept. */
+  stalestRepository(): StaleRepository | undefined {
+    const row = this.#stalest.get();
+    return row && { of: repositoryNamed(textIn(row, 'name')), usedAtMs: numberIn(row, 'used_at') };
   }
 
   evictable(limit: number, after: EvictionPosition | undefined): readonly EvictableContent[] {

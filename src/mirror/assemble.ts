@@ -145,6 +145,7 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
   const { index, clock, observer } = parts;
   const background = new Background({ observer });
   const waiters = new UpstreamWaiters({ maxRequests: limits.maxRequests, observer });
+  const tidy = () => background.run('eviction', () => space.tidy());
   const records = new LooseRecords({
     records: withoutUnreadable(parts.records, observer),
     index,
@@ -154,13 +155,13 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
       book.drop(of, tag);
       index.forgetTag(of, tag);
     },
-    onWritten: () => background.run('eviction', () => space.tidy()),
+    onWritten: tidy,
   });
   const memoryBytes = manifestMemoryBytes;
   const makeRoom = async () => (await space.reserve(0)) !== undefined;
   const lending = new Lending({ index, observer });
   const manifests = new Manifests({ ...parts, records, lending, background, waiters, policies, memoryBytes, makeRoom });
-  const links = new BlobLinks({ records, index, lending, background, clock });
+  const links = new BlobLinks({ records, index, lending, background, clock, makeRoom, onRecorded: tidy });
   const book = new TagBook({
     records,
     index,
@@ -172,11 +173,12 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
     ...parts,
     ...limits,
     loose: records,
-    onEvicted: (digest, keys) => {
+    onEvicted: (keys) => {
       for (const key of keys) {
         if (key.kind === 'tag') book.drop(key.of, key.tag);
-        manifests.forget(key.of, digest);
-        links.forget(key.of, digest);
+        if (!('digest' in key)) continue;
+        manifests.forget(key.of, key.digest);
+        links.forget(key.of, key.digest);
       }
     },
   });

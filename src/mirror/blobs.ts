@@ -195,6 +195,7 @@ export class Blobs {
     const { index, clock, store, verifyReads } = this.#deps;
     const { digest } = question;
     index.noteUse(digest, clock.now());
+    index.noteRepositoryUse(question.of, clock.now());
     // Where nobody vouches for the size of the file, its bytes must.
     const onDamaged = verifyReads || size === undefined ? () => store.setAside(digest, 'read') : undefined;
     const cache: CacheStatus = wasAsked ? firstPull : { word: 'hit' };
@@ -289,7 +290,7 @@ export class Blobs {
     await stored[Symbol.asyncDispose]();
     // A registry that lies about the size must not make us doubt a file that is right.
     const size = claimed.size === stored.size ? stored.size : undefined;
-    await links.record(of, digest, size);
+    links.recordShared(of, digest, size);
     return { ...confirmed, ...(size !== undefined && { size }) };
   }
 

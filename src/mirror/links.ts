@@ -14,7 +14,14 @@ export interface BlobLinksDeps {
   readonly background: Background;
   readonly clock: Clock;
   readonly lending: Pick<Lending, 'linkFor'>;
+  /** Evicts until the store is below its bound again. @returns whether it is. */
+  readonly makeRoom: () => Promise<boolean>;
+  /** Called after each link that was recorded. */
+  readonly onRecorded: () => void;
 }
+
+/** Links for which room is made at the same time: further ones are only remembered. */
+const maxWaitingForRoom = 1_000;
 
 /**
  * Which repository may serve which blob. Bytes are stored once; a digest is served under a repository only if that repository's
@@ -24,6 +31,7 @@ export interface BlobLinksDeps {
 export class BlobLinks {
   readonly #deps: BlobLinksDeps;
   readonly #memory = new LRUCache<string, BlobRecord>({ max: 200_000 });
+  #waitingForRoom = 0;
 
   constructor(deps: BlobLinksDeps) {
     this.#deps = deps;
@@ -48,7 +56,7 @@ export class BlobLinks {
     const link = await this.#deps.lending.linkFor(of, digest, 'blob');
     if (!link) return undefined;
     const record = this.confirm(of, digest);
-    void this.record(of, digest, link.size); // The background waits for it.
+    this.recordShared(of, digest, link.size);
     return link.size === undefined ? record : { ...record, size: link.size };
   }
 
@@ -59,16 +67,39 @@ export class BlobLinks {
     return record;
   }
 
+  /**
+   * Records that a repository is linked to a blob which another one has brought. Nobody waits for it, and where there is no room for a record
+   * the link is only remembered: a client may ask for one blob in repositories without end.
+   */
+  recordShared(of: RepositoryId, digest: Digest, size: number | undefined): void {
+    this.#remember(of, digest, size);
+    if (this.#waitingForRoom >= maxWaitingForRoom) return;
+    this.#waitingForRoom += 1;
+    this.#deps.background.run('blob link', async () => {
+      try {
+        if (await this.#deps.makeRoom()) await this.record(of, digest, size);
+      } finally {
+        this.#waitingForRoom -= 1;
+      }
+    });
+  }
+
   /** Writes a link that must survive, later where the disk refuses it. `size` is that of verified bytes, never what somebody only claimed. */
   async record(of: RepositoryId, digest: Digest, size: number | undefined): Promise<void> {
     const key = keyOf(of, digest);
-    const { firstServedAtMs } = this.#memory.get(key) ?? { firstServedAtMs: this.#deps.clock.now() };
-    this.#memory.set(key, { firstServedAtMs, ...(size !== undefined && { size }) });
+    this.#remember(of, digest, size);
     await this.#deps.background.insist('blob link', `blob link ${key}`, async () => {
       const record = this.#memory.peek(key); // What was evicted meanwhile has none.
       if (record) await this.#deps.records.write({ kind: 'blob', of, digest }, record);
     });
+    if (!this.#memory.has(key)) return;
     this.#deps.index.noteLink({ of, kind: 'blob', digest, mediaType: undefined, size });
+    this.#deps.onRecorded();
+  }
+
+  #remember(of: RepositoryId, digest: Digest, size: number | undefined): void {
+    const { firstServedAtMs } = this.confirm(of, digest);
+    this.#memory.set(keyOf(of, digest), { firstServedAtMs, ...(size !== undefined && { size }) });
   }
 
   forget(of: RepositoryId, digest: Digest): void {

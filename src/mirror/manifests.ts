@@ -76,7 +76,7 @@ export class Manifests {
   /** What memory holds, without waiting. */
   remembered(of: RepositoryId, digest: Digest): CachedManifest | undefined {
     const manifest = this.#memory.get(keyOf(of, digest));
-    if (manifest) this.#deps.index.noteUse(digest, this.#deps.clock.now());
+    if (manifest) this.#noteUse(of, digest);
     return manifest;
   }
 
@@ -90,7 +90,7 @@ export class Manifests {
       this.remembered(of, digest) ??
       (await this.#reads.run(keyOf(of, digest), (flight) => this.#linked(of, digest, flight), { signal })).value ??
       (await this.#borrowedUnlessMissing(of, digest, { signal }));
-    if (manifest) this.#deps.index.noteUse(digest, this.#deps.clock.now());
+    if (manifest) this.#noteUse(of, digest);
     return manifest;
   }
 
@@ -162,6 +162,12 @@ export class Manifests {
 
   forget(of: RepositoryId, digest: Digest): void {
     this.#memory.delete(keyOf(of, digest));
+  }
+
+  #noteUse(of: RepositoryId, digest: Digest): void {
+    const { index, clock } = this.#deps;
+    index.noteUse(digest, clock.now());
+    index.noteRepositoryUse(of, clock.now());
   }
 
   async #linked(of: RepositoryId, digest: Digest, waiting: Waiting): Promise<CachedManifest | undefined> {

@@ -3,6 +3,8 @@ import type { Digest } from '../oci/digest.ts';
 import { abortable } from './concurrency/abortable-wait.ts';
 import { blockBytes, type DiskUse } from './eviction/disk-use.ts';
 import type { LooseRecords } from './eviction/loose-records.ts';
+import { removeRecords } from './eviction/remove-records.ts';
+import { StaleRepositories } from './eviction/stale-repositories.ts';
 import { evictableBytes, measureUse } from './eviction/store-use.ts';
 import { bytesToFree, chooseVictims, type SpaceLimits } from './eviction.ts';
 import { FreedLately } from './freed-lately.ts';
@@ -18,7 +20,7 @@ export interface SpaceDeps {
     'remove' | 'isBeingRead' | 'pendingBytes' | 'interruptedBytes' | 'pendingFiles' | 'freeBytes' | 'dropInterrupted'
   >;
   readonly records: Pick<RecordStore, 'remove' | 'use'>;
-  readonly loose: Pick<LooseRecords, 'drop' | 'dropFormerlyNeeded' | 'sweep'>;
+  readonly loose: Pick<LooseRecords, 'drop' | 'dropFormerlyNeeded' | 'sweep' | 'remove'>;
   readonly index: Index;
   readonly clock: Clock;
   readonly observer: Observer;
@@ -26,7 +28,7 @@ export interface SpaceDeps {
   /** Content nobody pulled for this long goes though there is room. */
   readonly unusedForMs: number;
   /** What is evicted must leave the memories too. */
-  readonly onEvicted: (digest: Digest, records: readonly RecordKey[]) => void;
+  readonly onEvicted: (records: readonly RecordKey[], digest?: Digest) => void;
 }
 
 /** Room promised to one download. */
@@ -49,8 +51,6 @@ interface Shortage {
 
 /** A blob and the record of its link. */
 const filesOfBlob = 2;
-/** Records of one victim that are removed at the same time: a base layer may have thousands. */
-const removedTogether = 16;
 const pageSize = 32;
 /** Records that go in one step, so that others get their turn. */
 const recordsPerStep = 64;
@@ -61,6 +61,7 @@ const goOnWithinMs = 24 * 3_600_000;
 export class Space {
   readonly #deps: SpaceDeps;
   readonly #freedLately = new FreedLately();
+  readonly #staleRepositories: StaleRepositories;
   #promisedBytes = 0;
   #isSweepDue = false;
   #sweeping: Promise<void> | undefined;
@@ -70,6 +71,7 @@ export class Space {
 
   constructor(deps: SpaceDeps) {
     this.#deps = deps;
+    this.#staleRepositories = new StaleRepositories(deps);
   }
 
   /**
@@ -145,7 +147,8 @@ export class Space {
   /** @returns whether there may be more. */
   async #evictOneUnused(usedBeforeMs: number): Promise<boolean> {
     const [victim] = await this.#victims({ bytesNeeded: 0, contentsNeeded: 1, usedBeforeMs });
-    return victim !== undefined && (await this.#evict(victim, 'unused'));
+    if (victim) return this.#evict(victim, 'unused');
+    return this.#staleRepositories.evictOne(usedBeforeMs);
   }
 
   #promise(bytes: number): Reservation {
@@ -200,8 +203,10 @@ export class Space {
   async #evictSome({ bytesNeeded, filesNeeded, measured }: Shortage): Promise<boolean> {
     // With each goes a record at least.
     const contentsNeeded = Math.ceil(filesNeeded / 2);
+    const victims = await this.#victims({ bytesNeeded, contentsNeeded, usedBeforeMs: Infinity });
+    if (await this.#staleRepositories.evictOne(victims[0]?.usedAtMs ?? Infinity)) return true;
     let isSomeGone = false;
-    for (const victim of await this.#victims({ bytesNeeded, contentsNeeded, usedBeforeMs: Infinity })) {
+    for (const victim of victims) {
       if (!(await this.#evict(victim, 'lru'))) continue;
       this.#freedLately.note(victim.diskBytes, measured);
       isSomeGone = true;
@@ -262,14 +267,12 @@ export class Space {
     const { digest, size } = content;
     await nextTurn(); // Many in a row must not keep others waiting.
     const keys = await index.forget(digest);
-    onEvicted(digest, keys);
+    onEvicted(keys, digest);
     try {
-      for (let from = 0; from < keys.length; from += removedTogether) {
-        await Promise.all(keys.slice(from, from + removedTogether).map((key) => records.remove(key)));
-      }
+      await removeRecords(keys, { from: records });
       await store.remove(digest);
       // Once more: a pull meanwhile may have read of the records what was there yet.
-      onEvicted(digest, keys);
+      onEvicted(keys, digest);
     } catch (cause) {
       observer.trouble({ part: 'eviction', cause });
       index.noteContent({ ...content, names: [] });

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
-import { digestOf } from '../../src/oci/digest.ts';
+import { digestOf, isDigest } from '../../src/oci/digest.ts';
 import { ociIndex, ociManifest } from '../../src/oci/media-types.ts';
 import { ask } from '../support/client.ts';
 import { diskUseOf } from '../support/disk-use.ts';
@@ -20,10 +20,11 @@ const slack = { bytes: 5.5 * mebi, files: 350 };
 const inFlight = 32;
 const repository = 'library/app';
 const hot = image({ name: 'hot' });
+const hotBlob = hot.blobs[0]?.digest;
 const signature = referrerOf(hot.manifest);
 const blobOf = (number: number): Buffer => Buffer.from(number.toString(36));
 
-/** A registry that has whatever it is asked for. */
+/** A registry that has whatever it is asked for; each of its tags that begin with `hot` is the image that others use. */
 async function startObligingRegistry(): Promise<string> {
   const server = createServer(answer);
   await once(server.listen(0, '127.0.0.1'), 'listening');
@@ -41,8 +42,12 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
   const described = { mediaType: ociManifest, digest: digestOf(Buffer.from(reference)), size: 2 };
   if (kind === 'referrers') return json(response, { schemaVersion: 2, mediaType: ociIndex, manifests: [described] });
   if (kind !== 'manifests') return json(response, {});
-  response.setHeader('Docker-Content-Digest', digestOf(Buffer.from(pathname)));
-  response.setHeader('Content-Type', ociManifest).setHeader('Content-Length', 200).end();
+  const digest =
+    reference.startsWith('hot') || isDigest(reference) ? hot.manifest.digest : digestOf(Buffer.from(pathname));
+  response.setHeader('Docker-Content-Digest', digest);
+  response.setHeader('Content-Type', ociManifest);
+  if (request.method === 'GET') response.end(hot.manifest.bytes);
+  else response.setHeader('Content-Length', hot.manifest.bytes.length).end();
 }
 
 function json(response: ServerResponse, body: object): void {
@@ -86,8 +91,9 @@ async function expectBound(app: RunningApp): Promise<void> {
   await expect
     .poll(async () => (await diskUseOf(app.dataDirectory)).bytes, { timeout: 10_000 })
     .toBeLessThan(maxBytes + slack.bytes);
-  const { files } = await diskUseOf(app.dataDirectory);
-  expect(files).toBeLessThan(maxFiles + slack.files);
+  await expect
+    .poll(async () => (await diskUseOf(app.dataDirectory)).files, { timeout: 10_000 })
+    .toBeLessThan(maxFiles + slack.files);
 }
 
 /** All that a client asks for when it pulls, with the upstream gone. */
@@ -146,6 +152,46 @@ test('thousands of tiny blobs count as the blocks and files they take', { timeou
   expect(metrics.sum('layerwell_storage_used_bytes')).toBeLessThanOrEqual(maxBytes + inFlight * 4096);
   expect(metrics.sum('layerwell_storage_used_bytes')).toBeGreaterThan(maxBytes / 2);
   await expectServed({ app, upstream });
+});
+
+test.each([
+  {
+    what: 'one blob',
+    pathOf: (number: number) => `/v2/team/app-${number}/blobs/${hotBlob}?ns=evil.test`,
+  },
+  {
+    what: 'one manifest',
+    pathOf: (number: number) => `/v2/team/app-${number}/manifests/${hot.manifest.digest}?ns=evil.test`,
+  },
+  {
+    what: 'referrers of one manifest',
+    pathOf: (number: number) => `/v2/team/app-${number}/referrers/${hot.manifest.digest}?ns=evil.test`,
+  },
+  {
+    what: 'a tag of one manifest',
+    pathOf: (number: number) => `/v2/team/app-${number}/manifests/hot?ns=evil.test`,
+  },
+])(
+  'however many invented repositories are linked to $what that is in use, the store stays below its bound',
+  { timeout: 60_000 },
+  async ({ pathOf }) => {
+    const mirror = await started();
+    for (let round = 0; round < 5; round += 1) {
+      await flood(mirror.app, 100, (number) => pathOf(round * 100 + number));
+      mirror.app.clock.advance(1_000);
+      await pullHot(mirror.app);
+    }
+    await expectBound(mirror.app);
+    await expectServed(mirror);
+  },
+);
+
+test('thousands of tags of one manifest that is in use go before anything else', { timeout: 60_000 }, async () => {
+  const mirror = await started();
+  await ask(mirror.app, `/v2/team/app/manifests/${hot.manifest.digest}?ns=evil.test`);
+  await flood(mirror.app, 1_200, (number) => `/v2/team/app/manifests/hot-${number}?ns=evil.test`, 'HEAD');
+  await expectBound(mirror.app);
+  await expectServed(mirror);
 });
 
 test('an empty answer leaves no file', async () => {

@@ -3,6 +3,7 @@ import type { RecordKey } from '../../src/mirror/ports/record-store.ts';
 import type { Index } from '../../src/mirror/ports/store-index.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { ociIndex, ociManifest } from '../../src/oci/media-types.ts';
+import { parseTag } from '../../src/oci/reference.ts';
 import {
   alpine,
   debian,
@@ -81,6 +82,81 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       noteBlob(index, 'blob', { size: 3 });
       await forgetting;
       expect(await index.totals()).toMatchObject({ bytes: 3, manifests: 0, blobs: 1 });
+    });
+  });
+
+  describe('the repository that was not used for longest', () => {
+    test('is the one through which nothing was pulled for longest, whatever others use of its content', async () => {
+      const index = await subject();
+      const layer = noteBlob(index, 'layer', { usedAtMs: 1_000 });
+      index.noteLink(link(alpine, layer));
+      await index.totals();
+      index.noteUse(layer, 2_000);
+      index.noteLink(link(debian, layer));
+      expect(await index.stalestRepository()).toEqual({ of: alpine, usedAtMs: 1_000 });
+      index.noteRepositoryUse(alpine, 3_000);
+      index.noteRepositoryUse(alpine, 500);
+      index.noteRepositoryUse(repository('docker.io', 'not/linked'), 1);
+      expect(await index.stalestRepository()).toEqual({ of: debian, usedAtMs: 2_000 });
+    });
+
+    test('is none without links', async () => {
+      const index = await subject();
+      expect(await index.stalestRepository()).toBeUndefined();
+      index.noteLink(link(alpine, noteBlob(index, 'layer')));
+      await index.totals();
+      await index.forget(named('layer'));
+      expect(await index.stalestRepository()).toBeUndefined();
+    });
+
+    test('is none that is kept', async () => {
+      const index = await subject({ keep: ['docker.io/library/alpine'] });
+      const layer = noteBlob(index, 'layer');
+      index.noteLink(link(alpine, layer));
+      index.noteLink(link(debian, layer));
+      expect(await index.stalestRepository()).toMatchObject({ of: debian });
+      await index.forgetRepository(debian);
+      expect(await index.stalestRepository()).toBeUndefined();
+    });
+
+    test('is forgotten with its links and tags, however many, and its content stays', async () => {
+      const index = await subject();
+      const layers = Array.from({ length: 1_200 }, (_, number) => noteBlob(index, `layer ${number}`));
+      for (const digest of layers) index.noteLink(link(alpine, digest));
+      index.noteTag(alpine, latest, named('layer 1'));
+      await index.totals();
+      index.noteLink(link(debian, named('layer 1')));
+      index.noteLink(link(alpine, named('late')));
+      const keys = await index.forgetRepository(alpine);
+      expect(keys).toHaveLength(1_202);
+      expect(keys).toContainEqual({ kind: 'tag', of: alpine, tag: latest });
+      expect(keys.every(({ of }) => of.repository === alpine.repository)).toBe(true);
+      expect(await index.totals()).toMatchObject({ blobs: 1_200, records: 1 });
+      expect(await index.forgetRepository(alpine)).toEqual([]);
+    });
+  });
+
+  describe('a record is needed', () => {
+    test('of a tag or of referrers, while its own repository is linked to what is stored', async () => {
+      const index = await subject();
+      const digest = noteManifest(index, 'manifest', []);
+      index.noteLink(link(alpine, digest, { kind: 'manifest', mediaType: ociManifest }));
+      for (const of of [alpine, debian]) index.noteTag(of, latest, digest);
+      expect(await index.isNeeded({ kind: 'tag', of: alpine, tag: latest })).toBe(true);
+      expect(await index.isNeeded({ kind: 'tag', of: debian, tag: latest })).toBe(false);
+      expect(await index.isNeeded({ kind: 'referrers', of: alpine, digest })).toBe(true);
+      expect(await index.isNeeded({ kind: 'referrers', of: debian, digest })).toBe(false);
+    });
+
+    test('of a tag, unless dozens of others point at the same', async () => {
+      const index = await subject();
+      const digest = noteManifest(index, 'manifest', []);
+      index.noteLink(link(alpine, digest, { kind: 'manifest', mediaType: ociManifest }));
+      for (let number = 0; number < 65; number += 1) index.noteTag(alpine, parseTag(`v${number}`), digest);
+      const isNeeded = () => index.isNeeded({ kind: 'tag', of: alpine, tag: parseTag('v1') });
+      expect(await isNeeded()).toBe(false);
+      index.forgetTag(alpine, parseTag('v2'));
+      expect(await isNeeded()).toBe(true);
     });
   });
 

@@ -181,9 +181,9 @@ describe.each(indexes)('an index $name', ({ subject }) => {
 
   test('tells which records are needed: those of which something is stored', async () => {
     const index = await subject();
-    const stored = noteBlob(index, 'stored');
+    const stored = noteManifest(index, 'stored', []);
     const gone = named('gone');
-    index.noteLink(link(alpine, stored));
+    index.noteLink(link(alpine, stored, { kind: 'manifest' }));
     index.noteLink(link(debian, gone));
     const isNeeded = (key: RecordKey) => index.isNeeded(key);
     const other = parseTag('other');

@@ -6,6 +6,7 @@ import type {
   Index,
   IndexedContent,
   Link,
+  StaleRepository,
   Totals,
 } from '../../src/mirror/ports/store-index.ts';
 import type { Digest } from '../../src/oci/digest.ts';
@@ -26,6 +27,7 @@ export class MemoryIndex implements Index {
   /** False while a rebuild is under way. */
   isRebuilt = true;
   readonly tags = new Map<string, { of: RepositoryId; tag: Tag; digest: Digest }>();
+  readonly repositoryUses = new Map<string, number>();
   readonly #isKeptName: (name: string) => boolean;
 
   constructor({ keep = [] }: { keep?: readonly string[] } = {}) {
@@ -39,6 +41,10 @@ export class MemoryIndex implements Index {
   noteUse(digest: Digest, atMs: number): void {
     const content = this.contents.get(digest);
     if (content) this.contents.set(digest, { ...content, usedAtMs: atMs });
+  }
+
+  noteRepositoryUse(of: RepositoryId, atMs: number): void {
+    this.repositoryUses.set(nameOf(of), atMs);
   }
 
   noteLink(link: Link): void {
@@ -107,6 +113,29 @@ export class MemoryIndex implements Index {
     for (const { of, tag } of tags) this.forgetTag(of, tag);
     return [
       ...gone.map(({ of, kind }): RecordKey => ({ kind, of, digest })),
+      ...tags.map(({ of, tag }): RecordKey => ({ kind: 'tag', of, tag })),
+    ];
+  }
+
+  async stalestRepository(): Promise<StaleRepository | undefined> {
+    const usedAtMs = ({ of, digest }: Link) =>
+      Math.max(this.repositoryUses.get(nameOf(of)) ?? 0, this.contents.get(digest)?.usedAtMs ?? 0);
+    const found = new Map<string, StaleRepository>();
+    for (const link of this.links.filter(({ of }) => !this.#isKeptName(nameOf(of)))) {
+      const before = found.get(nameOf(link.of))?.usedAtMs ?? 0;
+      found.set(nameOf(link.of), { of: link.of, usedAtMs: Math.max(before, usedAtMs(link)) });
+    }
+    return [...found.values()].sort((one, other) => one.usedAtMs - other.usedAtMs)[0];
+  }
+
+  async forgetRepository(repository: RepositoryId): Promise<readonly RecordKey[]> {
+    const isItsOwn = ({ of }: { readonly of: RepositoryId }) => nameOf(of) === nameOf(repository);
+    const gone = this.links.filter(isItsOwn);
+    this.links.splice(0, this.links.length, ...this.links.filter((link) => !isItsOwn(link)));
+    const tags = [...this.tags.values()].filter(isItsOwn);
+    for (const { of, tag } of tags) this.forgetTag(of, tag);
+    return [
+      ...gone.map(({ of, kind, digest }): RecordKey => ({ kind, of, digest })),
       ...tags.map(({ of, tag }): RecordKey => ({ kind: 'tag', of, tag })),
     ];
   }

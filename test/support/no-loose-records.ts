@@ -5,4 +5,5 @@ export const noLooseRecords: SpaceDeps['loose'] = {
   drop: async () => 0,
   dropFormerlyNeeded: async () => 0,
   sweep: async () => {},
+  remove: async () => {},
 };

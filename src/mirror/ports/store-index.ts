@@ -43,6 +43,8 @@ export interface Totals {
 export interface Index {
   noteContent(content: IndexedContent): void;
   noteUse(digest: Digest, atMs: number): void;
+  /** Something was pulled through a repository. */
+  noteRepositoryUse(of: RepositoryId, atMs: number): void;
   noteLink(link: Link): void;
   noteTag(of: RepositoryId, tag: Tag, digest: Digest): void;
   /** Drops a tag whose record is gone. */
@@ -68,18 +70,30 @@ export interface Index {
   }): Promise<readonly EvictableContent[]>;
   /** Since when it has seen every use: what was not used since may have been used before. */
   watchingSinceMs(): Promise<number>;
-  /** Whether something is stored that a record speaks of: the content of its digest or tag, or any of its repository. */
+  /** That through which nothing was pulled for longest, of those that are linked to something and are not kept. */
+  stalestRepository(): Promise<StaleRepository | undefined>;
+  /**
+   * Whether something is stored that a record speaks of: of a tag or of referrers content that its repository is linked to, or any of its
+   * repository. Of the tags of one repository that point at the same, only a few dozen are needed.
+   */
   isNeeded(key: RecordKey): Promise<boolean>;
   /** Bytes of the index's own files on the disk; 0 where it is in memory. */
   fileBytes(): Promise<number>;
   /** Drops a digest from the view. @returns the records that spoke of it. */
   forget(digest: Digest): Promise<readonly RecordKey[]>;
+  /** Drops the links and tags of a repository. @returns the records that these spoke of. */
+  forgetRepository(of: RepositoryId): Promise<readonly RecordKey[]>;
   /** Whether the totals are those of the store. An index that was made anew counts first what lies there. */
   isCounted(): Promise<boolean>;
   /** Whether the view has everything the store has. While a rebuild is under way, nobody knows yet who holds what, and who names it. */
   isComplete(): Promise<boolean>;
   /** Resolves once the view is complete: at once, or when a rebuild that is under way has ended. */
   whenComplete(options: Waiting): Promise<void>;
+}
+
+export interface StaleRepository {
+  readonly of: RepositoryId;
+  readonly usedAtMs: number;
 }
 
 /** Whose turn it is, in the order in which content is evicted. */

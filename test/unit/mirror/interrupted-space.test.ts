@@ -39,7 +39,7 @@ async function storeWithLeftovers({ maxBytes }: { readonly maxBytes: number }) {
     loose: noLooseRecords,
     limits: { maxBytes, minFreeBytes: 0, maxFiles: 1e6 },
     unusedForMs: Infinity,
-    onEvicted: (digest) => evicted.add(digest),
+    onEvicted: (_, digest) => digest && evicted.add(digest),
   });
   return { store, clock, space, evicted };
 }

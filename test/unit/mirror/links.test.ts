@@ -34,7 +34,8 @@ function started() {
     access: { mayLend: ({ repository }) => !hidden.has(repository) },
     upstreams: { find: (name) => upstreamNamed(name) },
   });
-  const make = () => new BlobLinks({ records, index, lending, background, clock });
+  const make = () =>
+    new BlobLinks({ records, index, lending, background, clock, makeRoom: async () => true, onRecorded: () => {} });
   return { records, index, clock, background, hidden, make, links: make() };
 }
 

@@ -49,7 +49,7 @@ class Disk {
       observer: this.observer,
       limits: { maxBytes: 100, minFreeBytes: 0, maxFiles: 1e6 },
       unusedForMs: Infinity,
-      onEvicted: (digest) => this.evicted.add(digest),
+      onEvicted: (_, digest) => digest && this.evicted.add(digest),
       store: {
         remove: async () => {
           if (this.fails) throw new Error('EIO');
