@@ -4,6 +4,7 @@ import type { Mirror, Place } from '../mirror/mirror.ts';
 import type { ByteSource } from '../mirror/ports/byte-source.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Digest } from '../oci/digest.ts';
+import type { SeveralRanges } from '../oci/range.ts';
 import {
   beginContent,
   type ContentAnswer,
@@ -11,12 +12,15 @@ import {
   decideAnswer,
   hasAlready,
   partWanted,
+  refuseTooManyRanges,
   sendFacts,
   sendStretch,
   type StretchOptions,
 } from './content-response.ts';
 import type { RegistryContext } from './exchange.ts';
 import type { ReadBuffers } from './read-buffers.ts';
+import { multipartOf } from './response/multipart.ts';
+import { sendMultipart } from './response/send-multipart.ts';
 
 export interface BlobAnswerDeps {
   readonly mirror: Mirror;
@@ -48,6 +52,7 @@ export async function answerBlob(
   digest: Digest,
 ): Promise<void> {
   if (hasAlready(ctx.req, digest)) return answerBlobHead(ctx, deps, place, digest);
+  refuseTooManyRanges(ctx.req, digest);
   try {
     await answerOnce(ctx, deps, place, digest);
   } catch (cause) {
@@ -89,26 +94,35 @@ async function answerWith(
   answer: ContentAnswer,
 ): Promise<void> {
   const { exchange } = ctx.state;
+  if ('ranges' in answer) return sendSeveral(ctx, { buffers }, blob, facts, answer);
   const begin = () => beginContent(ctx, facts, answer);
+  if (answer.status === 200) {
+    const whole = { ...blob, start: 0, end: blob.size, buffers };
+    return sendStretch(ctx.res, exchange, { ...whole, ...whenToBegin(ctx, blob, begin) });
+  }
   if (answer.status !== 206) {
-    if (answer.status !== 200) {
-      begin();
-      ctx.res.end();
-      return;
-    }
-    await sendStretch(ctx.res, exchange, {
-      ...blob,
-      start: 0,
-      end: blob.size,
-      buffers,
-      ...whenToBegin(ctx, blob, begin),
-    });
+    begin();
+    ctx.res.end();
     return;
   }
   const { start, end } = answer.range;
   await using ahead: ByteSource | undefined = await blob.relayAhead?.(answer.range, exchange);
   const stretch = ahead ? { source: ahead, isSequential: false } : blob;
   await sendStretch(ctx.res, exchange, { ...stretch, start, end: end + 1, buffers, ...whenToBegin(ctx, blob, begin) });
+}
+
+/** Several ranges of a running download follow it. */
+async function sendSeveral(
+  ctx: RegistryContext,
+  { buffers }: Pick<BlobAnswerDeps, 'buffers'>,
+  blob: ServedBlob,
+  facts: ContentFacts,
+  { ranges, size }: SeveralRanges & { readonly size: number },
+): Promise<void> {
+  const multipart = multipartOf(ranges, { mediaType, size });
+  const begin = () => beginContent(ctx, facts, { status: 206, multipart });
+  const options = { ...blob, buffers, ...whenToBegin(ctx, blob, begin) };
+  await sendMultipart(ctx.res, ctx.state.exchange, options, multipart);
 }
 
 /**

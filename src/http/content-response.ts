@@ -4,12 +4,13 @@ import type { ByteSource, Loan } from '../mirror/ports/byte-source.ts';
 import type { CacheStatus } from '../mirror/ports/cache-status.ts';
 import type { Digest } from '../oci/digest.ts';
 import { OciError } from '../oci/errors.ts';
-import { parseRange, type RequestedRange, type SatisfiableRange } from '../oci/range.ts';
+import { hasTooManyRanges, maxRanges, parseRange, type RequestedRange, type SatisfiableRange } from '../oci/range.ts';
 import type { AnswersTogether } from './answers-together.ts';
 import { cacheStatusHeader } from './cache-status.ts';
 import { ClientLeft, type Exchange, type RegistryContext } from './exchange.ts';
 import type { ReadBuffers } from './read-buffers.ts';
 import { type LargeBodies, largeBytes } from './response/large-bodies.ts';
+import type { Multipart } from './response/multipart.ts';
 
 /** What is said of content, whole or in part, with or without its body. */
 export interface ContentFacts {
@@ -24,6 +25,7 @@ export interface ContentFacts {
 export type ContentAnswer =
   | { readonly status: 200 }
   | { readonly status: 206; readonly range: SatisfiableRange }
+  | { readonly status: 206; readonly ranges: readonly SatisfiableRange[]; readonly size: number }
   | { readonly status: 304 }
   | { readonly status: 416 };
 
@@ -36,21 +38,28 @@ type Conditions = Pick<IncomingMessage, 'method' | 'headers'>;
  */
 export function decideAnswer({ method, headers }: Conditions, digest: Digest, size: number | undefined): ContentAnswer {
   if (matchesTag(headers['if-none-match'], digest)) return { status: 304 };
-  const range = method === 'GET' ? rangeOf(headers, digest, size) : 'whole';
+  if (method !== 'GET' || size === undefined) return { status: 200 };
+  const range = parseRange(rangeHeader(headers, digest), size);
   if (range === 'unsatisfiable') return { status: 416 };
-  return range === 'whole' ? { status: 200 } : { status: 206, range };
+  if (range === 'whole') return { status: 200 };
+  return 'ranges' in range ? { status: 206, ranges: range.ranges, size } : { status: 206, range };
 }
 
-function rangeOf(headers: IncomingHttpHeaders, digest: Digest, size: number | undefined): RequestedRange {
-  if (headers.range === undefined || size === undefined) return 'whole';
+/** Undefined as well where the client has a part of something else. */
+function rangeHeader(headers: IncomingHttpHeaders, digest: Digest): string | undefined {
   const ifRange = headers['if-range'];
-  if (ifRange !== undefined && ifRange !== etagOf(digest)) return 'whole';
-  return parseRange(headers.range, size);
+  return ifRange === undefined || ifRange === etagOf(digest) ? headers.range : undefined;
+}
+
+/** @throws OciError RANGES_TOO_MANY for a request of more ranges than are answered. */
+export function refuseTooManyRanges({ headers }: Conditions, digest: Digest): void {
+  if (hasTooManyRanges(rangeHeader(headers, digest)))
+    throw new OciError('RANGES_TOO_MANY', `one request may ask for ${maxRanges} ranges`);
 }
 
 /** What of the content a GET asks for. Pure. */
 export function partWanted({ headers }: Conditions, digest: Digest, size: number): RequestedRange {
-  return rangeOf(headers, digest, size);
+  return parseRange(rangeHeader(headers, digest), size);
 }
 
 /** Whether a GET asks for the content only if it is another than the client has. Pure. */
@@ -79,8 +88,13 @@ export const commonHeaders = {
   'X-Content-Type-Options': 'nosniff',
 } as const;
 
+/** What beginContent can write. */
+type Begun =
+  | Exclude<ContentAnswer, { readonly ranges: unknown }>
+  | { readonly status: 206; readonly multipart: Multipart };
+
 /** Writes status and headers; Koa's own response is not used for content. @throws OciError RANGE_INVALID for a 416. */
-export function beginContent(ctx: RegistryContext, facts: ContentFacts, answer: ContentAnswer): void {
+export function beginContent(ctx: RegistryContext, facts: ContentFacts, answer: Begun): void {
   const { exchange } = ctx.state;
   const { digest, size, mediaType, cache, ageMs } = facts;
   exchange.cache = cache.word;
@@ -101,9 +115,14 @@ export function beginContent(ctx: RegistryContext, facts: ContentFacts, answer: 
   if (answer.status !== 304) headers['Content-Type'] = mediaType;
   if (answer.status === 200 && size !== undefined) headers['Content-Length'] = size;
   if (answer.status === 206) {
-    const { start, end } = answer.range;
-    headers['Content-Length'] = end - start + 1;
-    headers['Content-Range'] = `bytes ${start}-${end}/${size}`;
+    if ('multipart' in answer) {
+      headers['Content-Type'] = answer.multipart.contentType;
+      headers['Content-Length'] = answer.multipart.contentLength;
+    } else {
+      const { start, end } = answer.range;
+      headers['Content-Length'] = end - start + 1;
+      headers['Content-Range'] = `bytes ${start}-${end}/${size}`;
+    }
   }
   exchange.begin();
   ctx.res.writeHead(answer.status, headers);
@@ -112,8 +131,13 @@ export function beginContent(ctx: RegistryContext, facts: ContentFacts, answer: 
 
 /** Sends what is said of content, and no content. */
 export function sendFacts(ctx: RegistryContext, facts: ContentFacts): void {
-  beginContent(ctx, facts, decideAnswer(ctx.req, facts.digest, facts.size));
+  beginContent(ctx, facts, inOnePiece(decideAnswer(ctx.req, facts.digest, facts.size)));
   ctx.res.end();
+}
+
+/** Several ranges are ignored where the whole is small (RFC 9110 §14.2). */
+function inOnePiece(answer: ContentAnswer): Exclude<ContentAnswer, { readonly ranges: unknown }> {
+  return 'ranges' in answer ? { status: 200 } : answer;
 }
 
 /** How what is in memory is sent: small bodies together with others, large ones at the client's pace. */
@@ -130,7 +154,7 @@ export function sendBytes(
   { together, large }: Senders,
 ): Promise<void> | void {
   const { exchange } = ctx.state;
-  const answer = decideAnswer(ctx.req, facts.digest, facts.size);
+  const answer = inOnePiece(decideAnswer(ctx.req, facts.digest, facts.size));
   const body = answer.status === 206 ? bytes.subarray(answer.range.start, answer.range.end + 1) : bytes;
   const begin = () => {
     beginContent(ctx, facts, answer);
@@ -153,9 +177,13 @@ export interface StretchOptions {
   readonly start: number;
   readonly end: number | undefined;
   readonly isSequential: boolean;
+  /** What was read of a sequential source before. */
+  readonly readBytes?: number;
   readonly buffers: ReadBuffers;
   /** Begins the answer, once there is something to send: until then it may still become another. Absent where it has begun. */
   readonly begin?: () => void;
+  /** Whether more of the answer follows: it is not ended then. */
+  readonly hasMore?: boolean;
 }
 
 /** What is borrowed to be sent at once: as much as the largest buffer holds. */
@@ -171,11 +199,11 @@ export async function sendStretch(
   exchange: Exchange,
   options: StretchOptions,
 ): Promise<void> {
-  const { source, start, end, buffers, isSequential, begin = () => {} } = options;
+  const { source, start, end, buffers, isSequential, readBytes = 0, begin = () => {}, hasMore = false } = options;
   const pair = buffers.lend(end === undefined ? Infinity : end - start);
   let unsent: Loan | undefined;
   try {
-    let position = isSequential && start > 0 ? await skip(source, start, pair.buffers[0]) : start;
+    let position = isSequential ? await skip(source, { from: readBytes, to: start }, pair.buffers[0]) : start;
     let written: Promise<unknown> | undefined;
     for (let turn = 0; end === undefined || position < end; turn ^= 1) {
       const buffer = pair.buffers[turn === 0 ? 0 : 1];
@@ -197,15 +225,19 @@ export async function sendStretch(
     if (!written) begin();
     await written;
     pair.release();
-    response.end();
+    if (!hasMore) response.end();
   } finally {
     unsent?.end();
     pair.discard();
   }
 }
 
-async function skip(source: ByteSource, to: number, buffer: Buffer): Promise<number> {
-  for (let position = 0; position < to; ) {
+async function skip(
+  source: ByteSource,
+  { from, to }: { readonly from: number; readonly to: number },
+  buffer: Buffer,
+): Promise<number> {
+  for (let position = from; position < to; ) {
     const bytes = await source.read(buffer.subarray(0, Math.min(buffer.byteLength, to - position)), position);
     if (bytes === 0) throw new Error(`the content ended at ${position}, before ${to}`);
     position += bytes;

@@ -100,6 +100,8 @@ export interface ListenOptions {
   readonly onRejected?: ((reason: 'connections' | 'requests') => void) | undefined;
 }
 
+/** A request of 1,024 ranges must be read, so that it can be answered 400 and asked again with fewer (containers/image). */
+const maxHeaderBytes = 32 * 1024;
 /** Every client sends its headers in one piece. Who dribbles them holds a connection that others want (slowloris). */
 const maxHeadersMs = 20_000;
 
@@ -135,7 +137,12 @@ export class Listener {
     const broken = new BrokenRequests({ connections: this.#connections, pipelines });
     const headersTimeout = options.headersTimeoutMs ?? maxHeadersMs;
     // Who names no host is told so in the words of the spec.
-    const settings = { requireHostHeader: false, headersTimeout, connectionsCheckingInterval: headersTimeout / 4 };
+    const settings = {
+      requireHostHeader: false,
+      headersTimeout,
+      connectionsCheckingInterval: headersTimeout / 4,
+      maxHeaderSize: maxHeaderBytes,
+    };
     this.#server = options.certificate
       ? createTlsServer({ ...settings, handshakeTimeout: headersTimeout, ...options.certificate.current() }, handle)
       : createServer(settings, handle);

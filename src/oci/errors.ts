@@ -1,7 +1,7 @@
 /**
  * The codes a registry may answer with, and the HTTP status each one travels under.
  * Source: OCI distribution-spec v1.1.1, "Error Codes"; RANGE_INVALID, TAG_INVALID, PAGINATION_NUMBER_INVALID and UNKNOWN
- * are those of docker/distribution, which clients know as well; HEADERS_TOO_MANY is our own.
+ * are those of docker/distribution, which clients know as well; HEADERS_TOO_MANY and RANGES_TOO_MANY are our own.
  */
 const statusByCode = {
   BLOB_UNKNOWN: 404,
@@ -12,6 +12,7 @@ const statusByCode = {
   NAME_INVALID: 400,
   NAME_UNKNOWN: 404,
   PAGINATION_NUMBER_INVALID: 400,
+  RANGES_TOO_MANY: 400,
   RANGE_INVALID: 416,
   TAG_INVALID: 400,
   TOOMANYREQUESTS: 429,

@@ -1,8 +1,8 @@
-import type { RequestedRange, SatisfiableRange } from '../../oci/range.ts';
+import type { RequestedRange } from '../../oci/range.ts';
 import type { BlobHead } from '../blobs.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { NotStored } from '../downloads/not-stored.ts';
-import type { JoinedRelay, Relays } from '../downloads/relays.ts';
+import type { JoinedRelay, Part, Relays } from '../downloads/relays.ts';
 import { heldBackBytes } from '../held-back.ts';
 import type { BlobLinks } from '../links.ts';
 import type { Manifests } from '../manifests.ts';
@@ -13,6 +13,7 @@ import type { Waiting } from '../ports/waiting.ts';
 import { Remembered } from '../remembered.ts';
 import { type BlobQuestion, openerOf, type ServedBlob } from '../served-blob.ts';
 import type { Space } from '../space.ts';
+import { type JoinSpan, spansOf, SpansSource } from './relayed-spans.ts';
 
 export interface UnstoredBlobsDeps {
   readonly relays: Relays;
@@ -93,18 +94,20 @@ export class UnstoredBlobs {
     const known = relayed.size ?? manifests.promisedSize(of, digest);
     const wanted = known === undefined ? 'whole' : (partOf?.(known) ?? 'whole');
     if (known !== undefined && wanted === 'unsatisfiable') return this.#nothingOf(question, known, relayed);
-    const part = partialOf(wanted, known);
-    const takeOpened = part ? undefined : relayed.takeOpened;
     const onWrong = () => question.upstream.failedVerification(digest);
-    const request = { of, digest, part, isLinked, open: openerOf(question), onWrong, size: known, takeOpened };
-    const joined = await asking(question, () => relays.join(request, { signal }));
-    const size = part ? known : joined.size;
-    if (known === undefined && size !== undefined && partOf && partialOf(partOf(size), size)) {
+    const request = { of, digest, isLinked, open: openerOf(question), onWrong, size: known };
+    const join = (part: Part | undefined, needsRanges: boolean) => {
+      const takeOpened = part ? undefined : relayed.takeOpened;
+      return relays.join({ ...request, part, needsRanges, takeOpened }, { signal });
+    };
+    const joined = await asking(question, () => joinWanted(wanted, known, join));
+    const { size } = joined;
+    if (known === undefined && size !== undefined && isPart(partOf?.(size) ?? 'whole', size)) {
       await joined.source[Symbol.asyncDispose]();
       return this.relay(question, { signal, isLinked, size });
     }
     const { firstServedAtMs } = links.confirm(of, digest);
-    await unlessWrong({ ...joined, size }, signal);
+    await unlessWrong(joined, signal);
     if (joined.isShared) observer.collapsed({ kind: 'blob' });
     const cache = joined.isShared ? collapsed : notStored;
     return { digest, size, source: joined.source, cache, firstServedAtMs, isSequential: false };
@@ -131,10 +134,25 @@ export class UnstoredBlobs {
   }
 }
 
-/** The part of a blob that is asked for; undefined for all of it, which is verified. */
-function partialOf(wanted: RequestedRange, size: number | undefined): SatisfiableRange | undefined {
-  if (wanted === 'whole' || wanted === 'unsatisfiable') return undefined;
-  return wanted.start === 0 && wanted.end + 1 === size ? undefined : wanted;
+/** Asks for as little as what is wanted can be taken from. */
+function joinWanted(
+  wanted: RequestedRange,
+  size: number | undefined,
+  join: (part: Part | undefined, needsRanges: boolean) => Promise<JoinedRelay>,
+): Promise<JoinedRelay> {
+  const joinSpan: JoinSpan = (span, { needsRanges }) => join(isAll(span, size) ? undefined : span, needsRanges);
+  if (typeof wanted === 'string') return join(undefined, false);
+  if ('ranges' in wanted) return new SpansSource(spansOf(wanted.ranges), joinSpan).begin();
+  return joinSpan(wanted, { needsRanges: false });
+}
+
+function isPart(wanted: RequestedRange, size: number): boolean {
+  return typeof wanted === 'object' && ('ranges' in wanted || !isAll(wanted, size));
+}
+
+/** All of a blob is verified, a part is not. */
+function isAll({ start, end }: Part, size: number | undefined): boolean {
+  return start === 0 && end + 1 === size;
 }
 
 /** Small blobs, and the empty one, are verified first: they can still fail honestly. */

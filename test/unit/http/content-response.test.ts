@@ -20,7 +20,18 @@ test.each([
   { headers: {}, expected: { status: 200 } },
   { headers: { range: 'bytes=0-9' }, expected: part(0, 9) },
   { headers: { range: 'bytes=200-' }, expected: { status: 416 } },
-  { headers: { range: 'bytes=0-1,3-4' }, expected: { status: 200 } },
+  {
+    headers: { range: 'bytes=0-1,3-4' },
+    expected: {
+      status: 206,
+      size: 100,
+      ranges: [
+        { start: 0, end: 1, isOpenEnded: false },
+        { start: 3, end: 4, isOpenEnded: false },
+      ],
+    },
+  },
+  { headers: { range: 'bytes=0-1,3-4', 'if-range': '"other"' }, expected: { status: 200 } },
   { headers: { range: 'bytes=0-9', 'if-range': etag }, expected: part(0, 9) },
   { headers: { range: 'bytes=0-9', 'if-range': `W/${etag}` }, expected: { status: 200 } },
   { headers: { range: 'bytes=0-9', 'if-range': '"other"' }, expected: { status: 200 } },

@@ -1,8 +1,11 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseRange } from '../../../src/oci/range.ts';
+import { hasTooManyRanges, maxRanges, parseRange, type SatisfiableRange } from '../../../src/oci/range.ts';
 
 const closed = (start: number, end: number) => ({ start, end, isOpenEnded: false });
+const several = (...ranges: readonly (readonly [number, number])[]) => ({
+  ranges: ranges.map(([start, end]) => closed(start, end)),
+});
 
 test.each([
   { header: undefined, expected: 'whole' },
@@ -23,7 +26,17 @@ test.each([
   { header: 'bytes=', expected: 'unsatisfiable' },
   { header: 'bytes= ', expected: 'unsatisfiable' },
   { header: 'bytes=9-5', expected: 'whole' },
-  { header: 'bytes=0-1,5-6', expected: 'whole' },
+  { header: 'bytes=0-1,5-6', expected: several([0, 1], [5, 6]) },
+  { header: 'bytes=0-1, 5-6 ,, -1', expected: several([0, 1], [5, 6], [99, 99]) },
+  { header: 'bytes=5-6,0-1', expected: several([0, 1], [5, 6]) },
+  { header: 'bytes=0-4,5-6', expected: several([0, 4], [5, 6]) },
+  { header: 'bytes=0-5,5-6,20-30,22-23', expected: several([0, 6], [20, 30]) },
+  { header: 'bytes=0-5,200-300', expected: closed(0, 5) },
+  { header: 'bytes=0-5,3-', expected: { start: 0, end: 99, isOpenEnded: true } },
+  { header: 'bytes=100-,-0', expected: 'unsatisfiable' },
+  { header: 'bytes=,', expected: 'unsatisfiable' },
+  { header: 'bytes=0-1,9-5', expected: 'whole' },
+  { header: 'bytes=0-1,a', expected: 'whole' },
   { header: 'bytes=-', expected: 'whole' },
   { header: 'bytes=a-b', expected: 'whole' },
   { header: 'bytes=1.5-2', expected: 'whole' },
@@ -44,10 +57,45 @@ test('whatever the header says, what comes out lies within the content', () => {
   fc.assert(
     fc.property(positions, positions, fc.nat(1_000), (first, last, size) => {
       const range = parseRange(`bytes=${first}-${last}`, size);
-      if (typeof range === 'string') return;
+      if (typeof range === 'string' || 'ranges' in range) return;
       expect(range.start).toBeGreaterThanOrEqual(0);
       expect(range.end).toBeGreaterThanOrEqual(range.start);
       expect(range.end).toBeLessThan(size);
     }),
   );
+});
+
+const contentBytes = 60;
+const bound = fc.nat({ max: contentBytes + 10 });
+const askedRange = fc.oneof(
+  fc.tuple(bound, bound).map(([one, other]) => [Math.min(one, other), Math.max(one, other)] as const),
+  bound.map((start) => [start, contentBytes - 1] as const),
+);
+
+test('several ranges come to just the bytes that were asked for, in ascending order and each once', () => {
+  fc.assert(
+    fc.property(fc.array(askedRange, { minLength: 1, maxLength: 12 }), (asked) => {
+      const range = parseRange(
+        `bytes=${asked.map(([start, end]) => (start <= end ? `${start}-${end}` : `${start}-`)).join()}`,
+        contentBytes,
+      );
+      const wanted = new Set(asked.flatMap(([start, end]) => positions(start, Math.min(end, contentBytes - 1))));
+      const ranges: readonly SatisfiableRange[] =
+        typeof range === 'string' ? [] : 'ranges' in range ? range.ranges : [range];
+      expect(range === 'unsatisfiable').toBe(wanted.size === 0);
+      expect(ranges.flatMap(({ start, end }) => positions(start, end))).toEqual([...wanted].toSorted((a, b) => a - b));
+    }),
+  );
+});
+
+function positions(start: number, end: number): number[] {
+  return Array.from({ length: Math.max(0, end - start + 1) }, (_, index) => start + index);
+}
+
+test('a request may name so many ranges, and no more', () => {
+  const header = (count: number) =>
+    `bytes=${Array.from({ length: count }, (_, index) => `${2 * index}-${2 * index}`).join()}`;
+  expect([maxRanges, maxRanges + 1].map((count) => hasTooManyRanges(header(count)))).toEqual([false, true]);
+  expect(parseRange(header(maxRanges), 10_000)).toMatchObject({ ranges: { length: maxRanges } });
+  expect(parseRange(header(maxRanges + 1), 10_000)).toBe('whole');
 });

@@ -1,0 +1,106 @@
+import { OciError } from '../../oci/errors.ts';
+import type { SatisfiableRange } from '../../oci/range.ts';
+import type { JoinedRelay, Part } from '../downloads/relays.ts';
+import type { ByteSource } from '../ports/byte-source.ts';
+
+/** Requests to the upstream for one request of a client. */
+const maxSpans = 16;
+/** Fewer bytes than this between two ranges cost less than another request. */
+const minGapBytes = 256 * 1024;
+
+/**
+ * What to ask the upstream for, so that all ranges are there: those that lie close together as one, and where there would be more than 16
+ * requests, the closest of the others too. Pure.
+ * @param ranges ascending, none overlapping another.
+ */
+export function spansOf(ranges: readonly SatisfiableRange[]): readonly Part[] {
+  const gaps = ranges.slice(1).map(({ start }, index) => start - (ranges[index]?.end ?? start) - 1);
+  const widest = gaps.toSorted((one, other) => other - one)[maxSpans - 1];
+  const least = Math.max(minGapBytes, (widest ?? -1) + 1);
+  const spans: Part[] = [];
+  for (const [index, { start, end }] of ranges.entries()) {
+    const previous = spans.at(-1);
+    if (previous && (gaps[index - 1] ?? 0) < least) spans.splice(-1, 1, { start: previous.start, end });
+    else spans.push({ start, end });
+  }
+  return spans;
+}
+
+/** Asks for a span of a blob. @throws OciError RANGE_INVALID where `needsRanges`, and the upstream sends the whole instead. */
+export type JoinSpan = (span: Part, options: { readonly needsRanges: boolean }) => Promise<JoinedRelay>;
+
+/**
+ * Several spans of a blob as one source, whose positions must ascend. One span is open at a time; what nobody asks for between two ranges
+ * of a span is read and dropped. An upstream that sends no parts is asked once for all that is left.
+ */
+export class SpansSource implements ByteSource {
+  readonly #join: JoinSpan;
+  readonly #spans: Part[];
+  #index = -1;
+  #source: ByteSource | undefined;
+  #position = 0;
+  #isDisposed = false;
+
+  /** @param spans ascending, and none overlapping another. */
+  constructor(spans: readonly Part[], join: JoinSpan) {
+    this.#spans = [...spans];
+    this.#join = join;
+  }
+
+  /** Asks for the first span, before anything is read. @throws as the upstream does. */
+  async begin(): Promise<JoinedRelay> {
+    const joined = await this.#joinAt(0);
+    this.#use(0, joined);
+    return { ...joined, source: this };
+  }
+
+  async read(into: Uint8Array, position: number): Promise<number> {
+    const source = await this.#sourceAt(position);
+    while (source && this.#position < position) {
+      const dropped = await source.read(into.subarray(0, position - this.#position), this.#position);
+      if (dropped === 0) return 0;
+      this.#position += dropped;
+    }
+    const bytes = (await source?.read(into, position)) ?? 0;
+    this.#position = position + bytes;
+    return bytes;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isDisposed = true;
+    await this.#source?.[Symbol.asyncDispose]();
+  }
+
+  async #sourceAt(position: number): Promise<ByteSource | undefined> {
+    const index = this.#spans.findIndex(({ start, end }) => start <= position && position <= end);
+    if (index === -1) return undefined;
+    if (index !== this.#index) {
+      await this.#source?.[Symbol.asyncDispose]();
+      this.#source = undefined;
+      const joined = await this.#joinAt(index);
+      if (this.#isDisposed) await joined.source[Symbol.asyncDispose]();
+      this.#use(index, joined);
+    }
+    return this.#source;
+  }
+
+  #use(index: number, { source }: JoinedRelay): void {
+    this.#index = index;
+    this.#source = source;
+    this.#position = this.#spans[index]?.start ?? 0;
+  }
+
+  async #joinAt(index: number): Promise<JoinedRelay> {
+    const [span, last] = [this.#spans[index], this.#spans.at(-1)];
+    if (!span || !last) throw new Error(`there is no span ${index}`);
+    if (span === last) return this.#join(span, { needsRanges: false });
+    try {
+      return await this.#join(span, { needsRanges: true });
+    } catch (cause) {
+      if (!(cause instanceof OciError) || cause.code !== 'RANGE_INVALID') throw cause;
+      const rest = { start: span.start, end: last.end };
+      this.#spans.splice(index, this.#spans.length, rest);
+      return this.#join(rest, { needsRanges: false });
+    }
+  }
+}

@@ -1,0 +1,63 @@
+import { expect, test } from 'vitest';
+import { asking, partsIn, partsOf, type Positions } from '../support/byte-ranges.ts';
+import { ask } from '../support/client.ts';
+import { startFakeRegistry } from '../support/fake-registry.ts';
+import { type Content, randomBlob } from '../support/images.ts';
+import { startApp } from '../support/start-app.ts';
+import { mirrorOf } from '../support/start-mirror.ts';
+
+const repository = 'library/app';
+const blobs = /\/blobs\//;
+const mebibyte = 1024 * 1024;
+const pathOf = ({ digest }: Content) => `/v2/${repository}/blobs/${digest}`;
+
+const small = { storage: { maxSize: '1MiB' } };
+const blob = randomBlob(32 * mebibyte);
+const asked: Positions = [
+  [100, 199],
+  [20_000, 20_009],
+  [16 * mebibyte, 17 * mebibyte],
+  [31 * mebibyte, 31 * mebibyte + 9],
+];
+
+async function startWith(blob: Content) {
+  const upstream = await startFakeRegistry();
+  upstream.content.addBlob(repository, blob);
+  return { upstream, app: await startApp(mirrorOf(upstream, small)), path: pathOf(blob) };
+}
+
+test('of a blob that does not fit, the upstream is asked for little more than the parts', async () => {
+  const { upstream, app, path } = await startWith(blob);
+  expect(partsIn(await ask(app, path, asking(...asked)))).toEqual(partsOf(blob, asked));
+  expect(upstream.seen('GET', blobs).map(({ headers }) => headers.range)).toEqual([
+    'bytes=100-20009',
+    `bytes=${16 * mebibyte}-${17 * mebibyte}`,
+    `bytes=${31 * mebibyte}-${31 * mebibyte + 9}`,
+  ]);
+});
+
+test('an upstream that sends no parts is asked for the whole once', async () => {
+  const upstream = await startFakeRegistry({ ranges: false });
+  upstream.content.addBlob(repository, blob);
+  const app = await startApp(mirrorOf(upstream, small));
+  expect(partsIn(await ask(app, pathOf(blob), asking(...asked)))).toEqual(partsOf(blob, asked));
+  const sent = upstream.seen('GET', blobs).reduce((sum, { sentBytes }) => sum + sentBytes, 0);
+  expect(sent).toBeLessThan(1.5 * blob.bytes.length);
+});
+
+test('an upstream that fails in the middle cuts the answer', async () => {
+  const { upstream, app, path } = await startWith(blob);
+  upstream.script({ path: blobs, method: 'GET', times: 1 }, {});
+  upstream.script({ path: blobs, method: 'GET' }, { status: 404 });
+  await expect(ask(app, path, asking(...asked))).rejects.toThrow('cut');
+});
+
+test('ranges of it from its first byte to its last are verified as the whole is', async () => {
+  const { upstream, app, path } = await startWith(randomBlob(2 * mebibyte, 'wrong'));
+  upstream.script({ path: blobs, method: 'GET' }, { body: (honest) => Buffer.from(honest).fill(1, honest.length - 1) });
+  const halves: Positions = [
+    [0, mebibyte - 1],
+    [mebibyte, 2 * mebibyte - 1],
+  ];
+  await expect(ask(app, path, asking(...halves))).rejects.toThrow('cut');
+});

@@ -1,0 +1,119 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { type JoinSpan, spansOf, SpansSource } from '../../../../src/mirror/blobs/relayed-spans.ts';
+import { OciError } from '../../../../src/oci/errors.ts';
+import type { Part } from '../../../../src/mirror/downloads/relays.ts';
+
+const range = (start: number, end: number) => ({ start, end, isOpenEnded: false });
+const mebibyte = 1024 * 1024;
+
+test('ranges that lie close together are asked for as one', () => {
+  expect(spansOf([range(0, 9), range(20, 29), range(mebibyte, mebibyte + 9)])).toEqual([
+    { start: 0, end: 29 },
+    { start: mebibyte, end: mebibyte + 9 },
+  ]);
+});
+
+test('however many ranges there are, the upstream is asked for 16 spans that hold them all', () => {
+  const lengths = fc.array(fc.tuple(fc.nat({ max: 3 * mebibyte }), fc.nat({ max: 100 })), {
+    minLength: 2,
+    maxLength: 100,
+  });
+  fc.assert(
+    fc.property(lengths, (pairs) => {
+      let position = 0;
+      const ranges = pairs.map(([gap, length]) => {
+        const start = position + gap;
+        position = start + length + 1;
+        return range(start, position - 1);
+      });
+      const spans = spansOf(ranges);
+      expect(spans.length).toBeLessThanOrEqual(16);
+      for (const { start, end } of ranges) {
+        expect(spans.filter((span) => span.start <= start && end <= span.end)).toHaveLength(1);
+      }
+      expect(spans.toSorted((one, other) => one.start - other.start)).toEqual(spans);
+    }),
+  );
+});
+
+const bytes = Buffer.from(Array.from({ length: 100 }, (_, index) => index));
+
+/** Joins what a blob of 100 bytes has, in small reads, and tells what was joined and left. */
+function joins({ sendsParts = true } = {}) {
+  const asked: (Part & { readonly needsRanges: boolean })[] = [];
+  const open = new Set<Part>();
+  const join: JoinSpan = async (span, { needsRanges }) => {
+    asked.push({ ...span, needsRanges });
+    if (needsRanges && !sendsParts) throw new OciError('RANGE_INVALID', 'no parts');
+    open.add(span);
+    let next = span.start;
+    return {
+      size: 100,
+      settled: Promise.resolve(),
+      isShared: false,
+      source: {
+        read: async (into, position) => {
+          expect(position).toBe(next); // Nothing is jumped over.
+          const piece = bytes.subarray(position, Math.min(position + 3, span.end + 1, position + into.byteLength));
+          into.set(piece);
+          next = position + piece.byteLength;
+          return piece.byteLength;
+        },
+        [Symbol.asyncDispose]: async () => void open.delete(span),
+      },
+    };
+  };
+  return { asked, open, join };
+}
+
+async function read(source: SpansSource, start: number, end: number): Promise<Buffer> {
+  const into = Buffer.alloc(end - start);
+  for (let done = 0; done < into.byteLength; ) {
+    const count = await source.read(into.subarray(done), start + done);
+    if (count === 0) throw new Error('ended');
+    done += count;
+  }
+  return into;
+}
+
+test('one span is open at a time, and what lies between two ranges is read and dropped', async () => {
+  const { asked, open, join } = joins();
+  const source = new SpansSource(
+    [
+      { start: 10, end: 39 },
+      { start: 60, end: 69 },
+    ],
+    join,
+  );
+  await source.begin();
+  expect(await read(source, 10, 15)).toEqual(bytes.subarray(10, 15));
+  expect(await read(source, 30, 40)).toEqual(bytes.subarray(30, 40));
+  expect(await read(source, 62, 70)).toEqual(bytes.subarray(62, 70));
+  expect(asked).toEqual([
+    { start: 10, end: 39, needsRanges: true },
+    { start: 60, end: 69, needsRanges: false },
+  ]);
+  expect(open.size).toBe(1);
+  await source[Symbol.asyncDispose]();
+  expect(open.size).toBe(0);
+});
+
+test('an upstream that sends no parts is asked once for all that is left', async () => {
+  const { asked, join } = joins({ sendsParts: false });
+  const source = new SpansSource(
+    [
+      { start: 10, end: 19 },
+      { start: 40, end: 49 },
+      { start: 60, end: 69 },
+    ],
+    join,
+  );
+  await source.begin();
+  expect(await read(source, 10, 20)).toEqual(bytes.subarray(10, 20));
+  expect(await read(source, 65, 70)).toEqual(bytes.subarray(65, 70));
+  expect(asked).toEqual([
+    { start: 10, end: 19, needsRanges: true },
+    { start: 10, end: 69, needsRanges: false },
+  ]);
+});
