@@ -21,7 +21,7 @@ export interface UpstreamDirectoryDeps {
   readonly memoryFor?: ((label: string) => Memory) | undefined;
   /** Before something is asked again. */
   readonly pauses?: Pauses;
-  /** How many names that match patterns keep their connections. */
+  /** How many names of one pattern keep their connections. */
   readonly maxMatchedNames?: number;
   /** How all of them resolve names. */
   readonly lookup?: Lookup;
@@ -39,31 +39,26 @@ export interface OpenUpstreamDirectory extends UpstreamDirectory {
 
 /**
  * The upstreams of the configuration. An exact name or alias beats a pattern, a longer pattern a shorter one. Names that match a
- * pattern get a client of their own; the least recently used of them lose their connections once what is under way has ended.
+ * pattern get a client of their own; the least recently used of each pattern lose their connections once what is under way has ended.
  */
 export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstreamDirectory {
   const { lookup = createSharedLookup({ clock: deps.clock }) } = deps;
   const exact = exactClients({ ...deps, lookup });
-  const patterns = patternEntries(deps.entries, lookup);
-  const matched = new LRUCache<string, RegistryClient>({
-    max: deps.maxMatchedNames ?? 256,
-    dispose: (client) =>
-      void client.retire().catch((cause: unknown) => deps.observer.trouble({ part: 'upstream connections', cause })),
-  });
+  const patterns = patternEntries(deps, lookup);
 
   const findMatching = (name: HostName): Upstream | undefined => {
-    const known = matched.get(name);
-    if (known) return known;
     const entry = patterns.find(({ matches }) => matches(name));
     if (!entry) return undefined;
-    const { label, settings, lookupElsewhere } = entry;
+    const { label, settings, lookupElsewhere, matched } = entry;
+    const known = matched.get(name);
+    if (known) return known;
     const memory = deps.memoryFor?.(label);
     const client = createRegistryClient({ ...deps, lookup, lookupElsewhere, name, label, settings, memory });
     matched.set(name, client);
     return client;
   };
 
-  const all = () => [...new Set(exact.values()), ...matched.values()];
+  const all = () => [...new Set(exact.values()), ...patterns.flatMap(({ matched }) => [...matched.values()])];
   return {
     find: (name) => exact.get(name) ?? findMatching(name),
     knock: async (name, options) => exact.get(name.toLowerCase())?.knock(options),
@@ -86,8 +81,8 @@ function exactClients(deps: UpstreamDirectoryDeps): ReadonlyMap<string, Registry
   return new Map([...aliases, ...named.map(({ client }) => [client.name.toLowerCase(), client] as const)]);
 }
 
-/** All names that one pattern admits share the lookups of it: clients choose them. */
-function patternEntries(entries: ReadonlyMap<string, UpstreamSettings>, lookup: Lookup) {
+/** Clients choose the names that a pattern admits: they share its lookups, and make no room for themselves among those of another. */
+function patternEntries({ entries, maxMatchedNames = 256, observer }: UpstreamDirectoryDeps, lookup: Lookup) {
   return [...entries]
     .filter(([key]) => isPattern(key))
     .toSorted(([one], [other]) => bySpecificity(one, other))
@@ -96,5 +91,10 @@ function patternEntries(entries: ReadonlyMap<string, UpstreamSettings>, lookup: 
       settings,
       matches: namePatternMatcher(label.toLowerCase()),
       lookupElsewhere: createLimitedLookup(lookup),
+      matched: new LRUCache<string, RegistryClient>({
+        max: maxMatchedNames,
+        dispose: (client) =>
+          void client.retire().catch((cause: unknown) => observer.trouble({ part: 'upstream connections', cause })),
+      }),
     }));
 }

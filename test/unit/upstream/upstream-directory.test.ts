@@ -136,6 +136,13 @@ test('behind a proxy, where no address is seen, any host is none: only those tha
   }
 });
 
+test('names of one pattern put none of another aside, however many clients invent', () => {
+  const directory = directoryOf({ '*.example': {}, '*.test': {} }, { maxMatchedNames: 2 });
+  const kept = directory.find(hostName('a.example'));
+  for (let name = 0; name < 10; name += 1) directory.find(hostName(`invented-${name}.test`));
+  expect(directory.find(hostName('a.example'))).toBe(kept);
+});
+
 test('a client that was put aside for newer names can still be asked', async () => {
   const registry = await startFakeRegistry();
   registry.content.add('app', 'latest', image());
