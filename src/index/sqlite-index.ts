@@ -1,11 +1,9 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
 import type { RecordKey } from '../mirror/ports/record-store.ts';
 import type { RepositoryId } from '../mirror/ports/repository-id.ts';
 import type {
   EvictableContent,
-  EvictionPosition,
   Index,
   IndexedContent,
   Link,
@@ -18,19 +16,12 @@ import type { Tag } from '../oci/reference.ts';
 import { Completion } from './completion.ts';
 import { isDamage } from './damage.ts';
 import { NoteFlusher } from './note-flusher.ts';
-import {
-  closeComplete,
-  databaseSuffixes,
-  type IndexFiles,
-  inTransaction,
-  openDatabase,
-  replaceDatabase,
-} from './open-database.ts';
+import { closeComplete, databaseSuffixes, type IndexFiles, openDatabase, replaceDatabase } from './open-database.ts';
 import { openView, type OpenView, type OpenViewOptions } from './open-view.ts';
 import { PendingNotes } from './pending-notes.ts';
 import type { LosableIndex } from './rebuilder.ts';
-import { fullName, recordName } from './repository-name.ts';
 import type { StoreRuns } from './store-lock.ts';
+import { type EvictableOptions, evictableOf, removeContent, removeRepository, removeUnseen } from './view-steps.ts';
 
 export interface SqliteIndexDeps {
   /** Of the file, on a local disk. */
@@ -130,13 +121,7 @@ export class SqliteIndex implements Index, LosableIndex {
   /** @throws Error when the file was damaged meanwhile. */
   async completeRebuild({ signal }: Waiting): Promise<void> {
     await this.#flusher.settle();
-    await this.#ask(async ({ remover, rebuild }) => {
-      for (const removed of remover.removeUnseen(rebuild)) {
-        for (const digest of removed) this.#pending.takeBackNames(digest);
-        await nextTurn();
-        signal.throwIfAborted();
-      }
-    });
+    await this.#ask((view) => removeUnseen(view, this.#pending, { signal }));
     await this.#flusher.settle();
     if (this.#isLostSinceRebuildBegan) throw new Error('the index was damaged while it was rebuilt');
     this.#complete();
@@ -220,60 +205,22 @@ export class SqliteIndex implements Index, LosableIndex {
     return this.#ask(({ watchingSinceMs }) => watchingSinceMs);
   }
 
-  async evictable({
-    limit,
-    after,
-  }: {
-    limit: number;
-    after?: EvictionPosition | undefined;
-  }): Promise<readonly EvictableContent[]> {
+  async evictable(options: EvictableOptions): Promise<readonly EvictableContent[]> {
     await this.#flusher.settle('evictions');
-    return this.#ask(async ({ reader }) => {
-      const found: EvictableContent[] = [];
-      for (let from = after; found.length < limit; ) {
-        const page = reader.evictable(limit, from);
-        found.push(...page.filter(({ digest }) => !this.#pending.isNamed(digest)));
-        from = page.at(-1);
-        if (page.length < limit) break;
-        if (found.length < limit) await nextTurn();
-      }
-      return found.slice(0, limit);
-    });
+    return this.#ask((view) => evictableOf(view, this.#pending, options));
   }
 
   /** Its many links in steps, then the rest at once: content that is noted afterwards stays. */
   async forget(digest: Digest): Promise<readonly RecordKey[]> {
-    const stored = await this.#ask(async ({ database, remover }) => {
-      const removed: RecordKey[] = [];
-      for (const links of remover.removeManyLinks(digest)) {
-        removed.push(...links);
-        await nextTurn();
-      }
-      inTransaction(database, () => {
-        removed.push(...remover.remove(digest).filter((key) => key.kind !== 'tag' || !this.#pending.hasTag(key)));
-      });
-      return [...this.#pending.forget(digest), ...removed];
-    });
+    const stored = await this.#ask((view) => removeContent(view, this.#pending, digest));
     this.#pending.takeBackNames(digest);
     this.#flusher.noted();
-    return withoutTwins(stored);
+    return stored;
   }
 
   /** In steps: a repository of nightly builds has thousands. */
   async forgetRepository(of: RepositoryId): Promise<readonly RecordKey[]> {
-    const name = fullName(of);
-    return this.#ask(async ({ database, remover }) => {
-      const removed = [...this.#pending.forgetRepository(name)];
-      for (;;) {
-        let some: readonly RecordKey[] = [];
-        inTransaction(database, () => {
-          some = remover.removeOfRepository(name);
-        });
-        if (some.length === 0) return withoutTwins(removed);
-        removed.push(...some);
-        await nextTurn();
-      }
-    });
+    return this.#ask((view) => removeRepository(view, this.#pending, of));
   }
 
   #viewOptions(): OpenViewOptions {
@@ -348,8 +295,4 @@ export class SqliteIndex implements Index, LosableIndex {
     if (!this.#opened) throw new Error('the index is not open');
     return this.#opened;
   }
-}
-
-function withoutTwins(keys: readonly RecordKey[]): readonly RecordKey[] {
-  return [...new Map(keys.map((key) => [recordName(key), key])).values()];
 }

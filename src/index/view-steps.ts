@@ -1,0 +1,87 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { RecordKey } from '../mirror/ports/record-store.ts';
+import type { EvictableContent, EvictionPosition } from '../mirror/ports/store-index.ts';
+import type { RepositoryId } from '../mirror/ports/repository-id.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
+import type { Digest } from '../oci/digest.ts';
+import { inTransaction } from './open-database.ts';
+import type { OpenView } from './open-view.ts';
+import type { PendingNotes } from './pending-notes.ts';
+import { fullName, recordName } from './repository-name.ts';
+
+// What takes many rows of the view, in steps between which the event loop goes on. What is still to be written counts too.
+
+export interface EvictableOptions {
+  readonly limit: number;
+  readonly after?: EvictionPosition | undefined;
+}
+
+/** What may be evicted, from `after` on, at most `limit`. */
+export async function evictableOf(
+  { reader }: OpenView,
+  pending: PendingNotes,
+  { limit, after }: EvictableOptions,
+): Promise<readonly EvictableContent[]> {
+  const found: EvictableContent[] = [];
+  for (let from = after; found.length < limit; ) {
+    const page = reader.evictable(limit, from);
+    found.push(...page.filter(({ digest }) => !pending.isNamed(digest)));
+    from = page.at(-1);
+    if (page.length < limit) break;
+    if (found.length < limit) await nextTurn();
+  }
+  return found.slice(0, limit);
+}
+
+/** Removes a digest: its many links in steps, then the rest at once. @returns the records that spoke of it. */
+export async function removeContent(
+  { database, remover }: OpenView,
+  pending: PendingNotes,
+  digest: Digest,
+): Promise<readonly RecordKey[]> {
+  const removed: RecordKey[] = [];
+  for (const links of remover.removeManyLinks(digest)) {
+    removed.push(...links);
+    await nextTurn();
+  }
+  inTransaction(database, () => {
+    removed.push(...remover.remove(digest).filter((key) => key.kind !== 'tag' || !pending.hasTag(key)));
+  });
+  return withoutTwins([...pending.forget(digest), ...removed]);
+}
+
+/** Removes what the rebuild that ends did not find in the store. @throws the signal's reason once it aborts. */
+export async function removeUnseen(
+  { remover, rebuild }: OpenView,
+  pending: PendingNotes,
+  { signal }: Waiting,
+): Promise<void> {
+  for (const removed of remover.removeUnseen(rebuild)) {
+    for (const digest of removed) pending.takeBackNames(digest);
+    await nextTurn();
+    signal.throwIfAborted();
+  }
+}
+
+/** Removes all records of a repository: one of nightly builds has thousands. @returns them. */
+export async function removeRepository(
+  { database, remover }: OpenView,
+  pending: PendingNotes,
+  of: RepositoryId,
+): Promise<readonly RecordKey[]> {
+  const name = fullName(of);
+  const removed = [...pending.forgetRepository(name)];
+  for (;;) {
+    let some: readonly RecordKey[] = [];
+    inTransaction(database, () => {
+      some = remover.removeOfRepository(name);
+    });
+    if (some.length === 0) return withoutTwins(removed);
+    removed.push(...some);
+    await nextTurn();
+  }
+}
+
+function withoutTwins(keys: readonly RecordKey[]): readonly RecordKey[] {
+  return [...new Map(keys.map((key) => [recordName(key), key])).values()];
+}
