@@ -1,6 +1,7 @@
 import type { Digest } from '../oci/digest.ts';
 import { CachedListings, type Listed, type ListingsDeps } from './listings/cached-listings.ts';
-import { tagNamesOf } from './listings/tag-names.ts';
+import { ListsInProgress } from './listings/lists-in-progress.ts';
+import { tagNamesOf, type TagPage, tagPage, type WantedPage } from './listings/tag-names.ts';
 import type { RepositoryId } from './ports/repository-id.ts';
 import type { Upstream } from './ports/upstream.ts';
 import type { Waiting } from './ports/waiting.ts';
@@ -12,6 +13,7 @@ import { parseReferrersRecord, parseTagListRecord, type ReferrersRecord, type Ta
  */
 export class Listings {
   readonly #deps: ListingsDeps;
+  readonly #inProgress = new ListsInProgress();
   readonly #tags: CachedListings<TagListRecord>;
   readonly #referrers: CachedListings<ReferrersRecord>;
 
@@ -26,10 +28,33 @@ export class Listings {
 
   tags(upstream: Upstream, of: RepositoryId, waiting: Waiting): Promise<Listed<TagListRecord>> {
     const ask = async (flight: Waiting) => {
-      const names = await tagNamesOf(await upstream.listTags(of.repository, flight));
-      return { names, fetchedAtMs: this.#deps.clock.now() };
+      const tags = await this.#inProgress.during(of, (onPage) =>
+        upstream.listTags(of.repository, { ...flight, onPage }),
+      );
+      return { names: await tagNamesOf(tags), fetchedAtMs: this.#deps.clock.now() };
     };
     return this.#tags.list({ upstream, key: { kind: 'tag-list', of }, ask }, waiting);
+  }
+
+  /** One page of the tags, as soon as it is known: while the list is fetched, or out of the whole list. */
+  async tagPage(upstream: Upstream, of: RepositoryId, wanted: WantedPage, waiting: Waiting): Promise<Listed<TagPage>> {
+    const answered = new AbortController();
+    const signal = AbortSignal.any([waiting.signal, answered.signal]);
+    const wasKnown = () => this.#tags.isRemembered({ kind: 'tag-list', of });
+    try {
+      return await Promise.race([
+        this.tags(upstream, of, { signal }).then(({ listing, cache }) => ({
+          listing: tagPage(listing.names, wanted),
+          cache,
+        })),
+        this.#inProgress.page(of, wanted, { signal }).then((listing) => ({
+          listing,
+          cache: { word: wasKnown() ? ('revalidated' as const) : ('miss' as const), upstreamStatus: 200 },
+        })),
+      ]);
+    } finally {
+      answered.abort();
+    }
   }
 
   referrers(upstream: Upstream, of: RepositoryId, digest: Digest, waiting: Waiting): Promise<Listed<ReferrersRecord>> {

@@ -10,7 +10,7 @@ import type { BlobHead, Blobs } from './blobs.ts';
 import type { BlobQuestion, PartOf, ServedBlob } from './served-blob.ts';
 import type { Listings } from './listings.ts';
 import type { Listed } from './listings/cached-listings.ts';
-import { type TagPage, tagPage } from './listings/tag-names.ts';
+import type { TagPage, WantedPage } from './listings/tag-names.ts';
 import type { CachedManifest, Manifests } from './manifests.ts';
 import type { CacheStatus } from './ports/cache-status.ts';
 import type { Clock } from './ports/clock.ts';
@@ -97,14 +97,9 @@ export class Mirror {
   }
 
   /** Tags behind `last` in lexical order, at most `limit`. */
-  async tagList(
-    place: Place,
-    page: { readonly last: string | undefined; readonly limit: number },
-    waiting: Waiting,
-  ): Promise<Listed<TagPage>> {
+  async tagList(place: Place, page: WantedPage, waiting: Waiting): Promise<Listed<TagPage>> {
     await this.#check(place, undefined, waiting);
-    const { listing, cache } = await this.#deps.listings.tags(place.upstream, place.of, waiting);
-    return { listing: tagPage(listing.names, page), cache };
+    return this.#deps.listings.tagPage(place.upstream, place.of, page, waiting);
   }
 
   async referrers(place: Place, digest: Digest, waiting: Waiting): Promise<Listed<readonly Descriptor[]>> {

@@ -1,5 +1,4 @@
 import type { TagsWaiting } from '../mirror/ports/upstream.ts';
-import type { Waiting } from '../mirror/ports/waiting.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import type { Repository } from '../oci/reference.ts';
 import { type PageRefusal, readPages } from './pages.ts';
@@ -40,12 +39,7 @@ function mayBeForItsNumber({ answer: { status }, pagesRead }: PageRefusal): bool
 
 type Listed = { readonly tags: readonly string[] } | { readonly tags?: undefined; readonly refusal: PageRefusal };
 
-async function tagsAt(
-  url: URL,
-  requests: Requests,
-  repository: Repository,
-  options: TagsWaiting & Waiting,
-): Promise<Listed> {
+async function tagsAt(url: URL, requests: Requests, repository: Repository, options: TagsWaiting): Promise<Listed> {
   const tags = new Set<string>();
   let isFirst = true;
   const refusal = await readPages(

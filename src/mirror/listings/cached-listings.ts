@@ -90,6 +90,11 @@ export class CachedListings<Listing extends Kept> {
       : value;
   }
 
+  /** Whether it is in memory, fresh or not. */
+  isRemembered(key: RecordKey): boolean {
+    return this.#memory.has(nameOf(key));
+  }
+
   #isFresh(upstream: Upstream, { fetchedAtMs }: Kept): boolean {
     return freshnessOf(fetchedAtMs, this.#lifetimeMs(upstream), this.#deps.clock.now()) === 'fresh';
   }

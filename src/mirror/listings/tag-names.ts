@@ -14,6 +14,12 @@ export interface TagPage {
   readonly hasMore: boolean;
 }
 
+/** What a client wants of a list: the tags behind `last`, at most `limit`. */
+export interface WantedPage {
+  readonly last: string | undefined;
+  readonly limit: number;
+}
+
 /** Names sorted in one turn of the event loop. */
 const namesPerTurn = 5_000;
 
@@ -38,10 +44,7 @@ export function parseTagNames(text: unknown): TagNames | undefined {
 }
 
 /** The names behind `last`, at most `limit`. Looks at few others, however many there are. */
-export function tagPage(
-  names: TagNames,
-  { last, limit }: { readonly last: string | undefined; readonly limit: number },
-): TagPage {
+export function tagPage(names: TagNames, { last, limit }: WantedPage): TagPage {
   const start = last === undefined ? 0 : startBehind(names, last);
   let end = start - 1;
   for (let count = 0; count < limit && end < names.length; count += 1) end = endOfName(names, end + 1);

@@ -1,0 +1,62 @@
+import { LRUCache } from 'lru-cache';
+import { abortable } from '../concurrency/abortable-wait.ts';
+import type { RepositoryId } from '../ports/repository-id.ts';
+import type { PageOfTags } from '../ports/upstream.ts';
+import type { Waiting } from '../ports/waiting.ts';
+import { GrowingTags } from './growing-tags.ts';
+import type { TagPage, WantedPage } from './tag-names.ts';
+
+const maxUnsorted = 1_000;
+
+/**
+ * Lists of tags that are being fetched. A client whose page is known before the whole list is need not wait for it. An upstream that was seen to
+ * send tags out of order is believed no more: what comes later may belong before what was served.
+ */
+export class ListsInProgress {
+  readonly #growing = new Map<string, GrowingTags>();
+  readonly #waiting = new Map<string, Set<() => void>>();
+  /** Names of upstreams. */
+  readonly #unsorted = new LRUCache<string, true>({ max: maxUnsorted });
+
+  /** Watches one list while it is fetched. */
+  async during<Value>(of: RepositoryId, fetch: (onPage: (page: PageOfTags) => void) => Promise<Value>): Promise<Value> {
+    const name = nameOf(of);
+    const growing = new GrowingTags();
+    this.#growing.set(name, growing);
+    try {
+      return await fetch((page) => {
+        growing.add(page);
+        if (!growing.isSorted) this.#unsorted.set(of.upstream, true);
+        for (const look of this.#waiting.get(name) ?? []) look();
+      });
+    } finally {
+      if (this.#growing.get(name) === growing) this.#growing.delete(name);
+    }
+  }
+
+  /**
+   * Resolves as soon as the page is known of a list that is being fetched, or will be; where the whole list is needed to know it, never.
+   * @throws the signal's reason when it aborts.
+   */
+  async page(of: RepositoryId, wanted: WantedPage, { signal }: Waiting): Promise<TagPage> {
+    const name = nameOf(of);
+    const { promise, resolve } = Promise.withResolvers<TagPage>();
+    const look = () => {
+      const page = this.#unsorted.has(of.upstream) ? undefined : this.#growing.get(name)?.page(wanted);
+      if (page) resolve(page);
+    };
+    const waiting = this.#waiting.get(name) ?? new Set();
+    this.#waiting.set(name, waiting.add(look));
+    look();
+    try {
+      return await abortable(promise, signal);
+    } finally {
+      waiting.delete(look);
+      if (waiting.size === 0) this.#waiting.delete(name);
+    }
+  }
+}
+
+function nameOf({ upstream, repository }: RepositoryId): string {
+  return `${upstream}/${repository}`;
+}
