@@ -18,17 +18,24 @@ export interface TokensDeps {
   readonly timeoutMs: number;
 }
 
+/** A token that is being asked for. */
+interface Coming {
+  readonly token: Promise<Token>;
+  readonly stop: AbortController;
+  waiters: number;
+}
+
 const maxTokens = 10_000;
 
 /**
  * Tokens of one upstream, one for each account, realm, service and set of scopes; leaving the account out of the key hands one account's
  * rights to another (artifact-keeper #3606). Those who need the same token at the same time share one request, which goes on
- * when one of them leaves.
+ * when one of them leaves, and ends when all have left: clients may name repositories without end.
  */
 export class Tokens {
   readonly #deps: TokensDeps;
   readonly #known = boundedMap<string, Token>(maxTokens);
-  readonly #coming = new Map<string, Promise<Token>>();
+  readonly #coming = new Map<string, Coming>();
   readonly #refusals: Refusals;
   readonly #backOff: BackOff;
 
@@ -52,28 +59,40 @@ export class Tokens {
     const key = keyOf(request, buyer);
     const known = this.#known.get(key);
     if (known && known.header !== refused && this.#deps.clock.monotonicMs() < known.renewAtMs) return known.header;
-    const { header } = await abortable(this.#coming.get(key) ?? this.#fetch(key, request, buyer), signal);
-    return header;
+    const coming = this.#coming.get(key) ?? this.#fetch(key, request, buyer);
+    coming.waiters += 1;
+    try {
+      return (await abortable(coming.token, signal)).header;
+    } finally {
+      coming.waiters -= 1;
+      if (coming.waiters === 0) this.#end(key, coming);
+    }
   }
 
-  #fetch(key: string, request: TokenRequest, buyer: Buyer): Promise<Token> {
-    const coming = this.#request(request, buyer)
-      .then((token) => {
-        this.#known.set(key, token);
-        return token;
-      })
-      .finally(() => this.#coming.delete(key));
+  #fetch(key: string, request: TokenRequest, buyer: Buyer): Coming {
+    const stop = new AbortController();
+    const token = this.#request(request, buyer, stop).then((got) => {
+      this.#known.set(key, got);
+      return got;
+    });
+    const coming: Coming = { token, stop, waiters: 0 };
     this.#coming.set(key, coming);
     return coming;
   }
 
-  async #request(request: TokenRequest, buyer: Buyer): Promise<Token> {
+  /** It has come, or failed, or nobody waits for it. */
+  #end(key: string, coming: Coming): void {
+    if (this.#coming.get(key) === coming) this.#coming.delete(key);
+    coming.stop.abort(new UpstreamError('busy', 'nobody waits for this token'));
+  }
+
+  async #request(request: TokenRequest, buyer: Buyer, stop: Waiting): Promise<Token> {
     const { timeoutMs } = this.#deps;
-    const signal = AbortSignal.timeout(timeoutMs);
+    const late = AbortSignal.timeout(timeoutMs);
     try {
-      return await this.#exchange(request, { ...buyer, signal });
+      return await this.#exchange(request, { ...buyer, signal: AbortSignal.any([late, stop.signal]) });
     } catch (cause) {
-      if (!signal.aborted) throw cause;
+      if (!late.aborted || stop.signal.aborted) throw cause;
       throw new UpstreamError('timeout', `${request.realm.host} sent no token within ${timeoutMs} ms`, { cause });
     }
   }

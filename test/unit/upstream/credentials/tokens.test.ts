@@ -288,3 +288,22 @@ test.each([
 function challenge(response: ServerResponse, value: string): void {
   response.writeHead(401, { 'www-authenticate': value }).end();
 }
+
+test('tokens that nobody waits for any more are not asked for any longer, however many repositories a client named', async () => {
+  const { timeouts } = defaultUpstreamSettings;
+  const { registry, client, pull } = await start(
+    { kind: 'bearer' },
+    { timeouts: { ...timeouts, headersMs: 600_000, tokenMs: 600_000 } },
+  );
+  registry.script({ path: /^\/token$/ }, { holdHeaders: gate() });
+  const leaving = new AbortController();
+  const names = Array.from({ length: 20 }, (_, nth) => parseRepository(`team/app-${nth}`));
+  const pulls = Promise.allSettled(names.map((name) => client.headManifest(name, latest, leaving)));
+  await registry.arrived('GET', /^\/token$/, names.length);
+  leaving.abort(new Error('left'));
+  await pulls;
+  const ends = await Promise.all(registry.seen('GET', /^\/token$/).map(({ ended }) => ended));
+  expect(new Set(ends)).toEqual(new Set(['aborted']));
+  registry.clearScripts();
+  await pull();
+});
