@@ -11,13 +11,17 @@ export interface Route {
   readonly isKnown: boolean;
   /** Whether its addresses are checked when it is dialled. */
   readonly isChecked: boolean;
+  /** Whether the operator wrote it down in full, so that only so many names are looked up. */
+  readonly isExact: boolean;
   readonly proxy: string | undefined;
 }
 
 /** How names are resolved. */
 export interface Lookups {
   readonly any: LookupFunction;
-  /** Refuses names of private addresses. */
+  /** For hosts of which a pattern admits any number. */
+  readonly limited: LookupFunction;
+  /** Likewise, and refuses names of private addresses. */
   readonly checked: LookupFunction;
 }
 
@@ -36,7 +40,7 @@ export class Agents {
   }
 
   get(route: Route): Dispatcher {
-    const key = JSON.stringify([route.hasIdentity, route.isKnown, route.isChecked, route.proxy]);
+    const key = JSON.stringify([route.hasIdentity, route.isKnown, route.isChecked, route.isExact, route.proxy]);
     const known = this.#made.get(key);
     if (known) return known;
     const made = this.#make(route);
@@ -85,7 +89,7 @@ export class Agents {
 
 /** What a socket is opened with. Pure. */
 export function connectOptionsOf(
-  { hasIdentity, isKnown, isChecked }: Route,
+  { hasIdentity, isKnown, isChecked, isExact }: Route,
   { tls, timeouts }: UpstreamSettings,
   lookups: Lookups,
 ) {
@@ -95,6 +99,6 @@ export function connectOptionsOf(
     rejectUnauthorized: !(isKnown && insecureSkipVerify),
     ...(ca === undefined ? {} : { ca: [...getCACertificates('default'), ca] }),
     ...(hasIdentity && certificate !== undefined && key !== undefined ? { cert: certificate, key } : {}),
-    lookup: isChecked ? lookups.checked : lookups.any,
+    lookup: isChecked ? lookups.checked : isExact ? lookups.any : lookups.limited,
   };
 }

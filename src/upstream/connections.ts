@@ -39,9 +39,9 @@ export interface Origins {
 
 /** How names are looked up. */
 export interface HostLookups {
-  /** Of hosts that the operator wrote down. */
+  /** Of hosts that the operator wrote down in full. */
   readonly lookup: Lookup;
-  /** Of those that the upstream, or a client by way of a pattern, named. */
+  /** Of those that the upstream, or a client, named, be it by way of a pattern. */
   readonly lookupElsewhere: Lookup;
 }
 
@@ -64,14 +64,20 @@ export function createConnections(
 ): Connections {
   const { realmHosts, redirectHosts } = settings;
   const isPrivate = createPrivateAddressCheck();
-  const lookups = { any: forSockets(lookup), checked: forSockets(publicLookup(lookupElsewhere, isPrivate)) };
+  const lookups = {
+    any: forSockets(lookup),
+    limited: forSockets(lookupElsewhere),
+    checked: forSockets(publicLookup(lookupElsewhere, isPrivate)),
+  };
   const agents = new Agents(settings, lookups);
   const limit = new RequestLimit(settings.maxConnections);
   const proxyOf = createProxyChoice(settings.proxy);
   const isOwn = hostMatcher([...own.map(hostAndPort), ...realmHosts]);
   const isListed = hostMatcher(redirectHosts);
   const isProxied = hostMatcher([...named.map(hostAndPort), ...realmHosts, ...redirectHosts]);
-  const isWrittenDown = hostMatcher([...exact.map(hostAndPort), ...realmHosts, ...redirectHosts]);
+  const writtenDown = [...exact.map(hostAndPort), ...realmHosts, ...redirectHosts];
+  const isWrittenDown = hostMatcher(writtenDown);
+  const isInFull = hostMatcher(writtenDown.filter((entry) => !entry.includes('*')));
   return {
     dispatcherFor(url) {
       const proxy = proxyOf(url);
@@ -79,7 +85,7 @@ export function createConnections(
       if (proxy !== undefined && !isProxied(url)) throw refusal(url, throughProxy);
       const isChecked = !isWrittenDown(url);
       if (isChecked && isPrivateLiteral(url, isPrivate)) throw refusal(url, privateAddress);
-      return agents.get({ hasIdentity, isKnown, isChecked, proxy });
+      return agents.get({ hasIdentity, isKnown, isChecked, isExact: isInFull(url), proxy });
     },
     enter: (url) => limit.enter(url),
     retire: () => agents.retire(),

@@ -18,6 +18,7 @@ import { createRetry, type Pauses, realPauses } from './retry.ts';
 import type { UpstreamSettings } from './settings.ts';
 import { createLimitedLookup } from './limited-lookup.ts';
 import { createSharedLookup, type Lookup } from './shared-lookup.ts';
+import { createStaleLookup } from './stale-lookup.ts';
 import { askVisibility } from './visibility.ts';
 
 export interface RegistryClientDeps {
@@ -58,7 +59,10 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   const { name, label, settings, clock, observer, memory, pauses = realPauses } = deps;
   const { lookup = createSharedLookup({ clock }) } = deps;
   const { lookupElsewhere = createLimitedLookup(lookup) } = deps;
-  const lookups = { lookup, lookupElsewhere };
+  const lookups = {
+    lookup: createStaleLookup({ clock, lookup }),
+    lookupElsewhere: createStaleLookup({ clock, lookup: lookupElsewhere }),
+  };
   const url = new URL(settings.url ?? `https://${name}`);
   const mirrors = (settings.mirrors ?? []).map((mirror) => ({ ...mirror, url: new URL(mirror.url) }));
   // A name that a pattern admitted was chosen by a client: it may not lead to private addresses.

@@ -48,26 +48,26 @@ describe('TLS', () => {
 
   test.each([
     {
-      route: { hasIdentity: true, isKnown: true, isChecked: false },
+      route: { hasIdentity: true, isKnown: true, isChecked: false, isExact: true },
       verified: false,
       identified: true,
       checked: false,
     },
     {
-      route: { hasIdentity: false, isKnown: true, isChecked: false },
+      route: { hasIdentity: false, isKnown: true, isChecked: false, isExact: true },
       verified: false,
       identified: false,
       checked: false,
     },
     {
-      route: { hasIdentity: false, isKnown: false, isChecked: true },
+      route: { hasIdentity: false, isKnown: false, isChecked: true, isExact: false },
       verified: true,
       identified: false,
       checked: true,
     },
   ])('waived verification and the client certificate are for $route: $verified, $identified', (expected) => {
     const tls = { insecureSkipVerify: true, certificate: 'c', key: 'k' };
-    const lookups = { any: () => {}, checked: () => {} };
+    const lookups = { any: () => {}, limited: () => {}, checked: () => {} };
 
     const options = connectOptionsOf(
       { ...expected.route, proxy: undefined },
@@ -178,6 +178,28 @@ describe('names', () => {
       message: expect.stringContaining('private address'),
     });
     expect({ lookups, connections: inside.connections() }).toEqual({ lookups: 1, connections: 0 });
+  });
+
+  test('an upstream that redirects to ever more hosts of a listed pattern, whose lookup hangs, has one looked up at a time', async () => {
+    let redirects = 0;
+    const registry = await serve((_, response) => {
+      redirects += 1;
+      response.writeHead(307, { location: `http://host-${redirects}.evil.test/` }).end();
+    });
+    const asked: string[] = [];
+    const lookup = async (hostname: string) => {
+      asked.push(hostname);
+      if (hostname.endsWith('.evil.test')) await gate().opened;
+      return here;
+    };
+    const settings = { redirectHosts: ['*.evil.test'] };
+    const { client } = clientOf(`http://registry.test:${portOf(registry)}`, settings, { lookup });
+    const leaving = new AbortController();
+    const pulls = Array.from({ length: 5 }, () => client.getManifest(repository, latest, leaving));
+    await expect.poll(() => redirects).toBe(5);
+    await expect.poll(() => asked.filter((hostname) => hostname !== 'registry.test')).toEqual(['host-1.evil.test']);
+    leaving.abort(new Error('left'));
+    await Promise.allSettled(pulls);
   });
 
   test('a host that cannot be resolved is trouble with its name', async () => {

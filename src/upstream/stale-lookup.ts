@@ -1,0 +1,54 @@
+import { timeLimited } from '../mirror/concurrency/abortable-wait.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
+import { boundedMap } from './bounded-map.ts';
+import type { Lookup } from './shared-lookup.ts';
+
+export interface StaleLookupDeps {
+  readonly clock: Clock;
+  readonly lookup: Lookup;
+  /** How long an answer is waited for where a former one is known. */
+  readonly waitMs?: number;
+}
+
+interface Found {
+  readonly addresses: Awaited<ReturnType<Lookup>>;
+  readonly atMs: number;
+}
+
+const oneSecondMs = 1_000;
+const maxStaleMs = 86_400_000;
+const maxRemembered = 100;
+
+/**
+ * Serves a host's former addresses for up to a day while its lookup gives no answer (RFC 8767): it may wait behind lookups of others
+ * that hang. A host that exists no longer is not found.
+ */
+export function createStaleLookup({ clock, lookup, waitMs = oneSecondMs }: StaleLookupDeps): Lookup {
+  const found = boundedMap<string, Found>(maxRemembered);
+
+  const find: Lookup = async (hostname, wanted) => {
+    const addresses = await lookup(hostname, wanted);
+    found.set(keyOf(hostname, wanted), { addresses, atMs: clock.monotonicMs() });
+    return addresses;
+  };
+
+  return async (hostname, wanted) => {
+    const known = found.get(keyOf(hostname, wanted));
+    const asked = find(hostname, wanted);
+    if (!known || clock.monotonicMs() - known.atMs > maxStaleMs) return asked;
+    try {
+      return await timeLimited(asked, waitMs, () => new Error(`${hostname} is not looked up in time`));
+    } catch (cause) {
+      if (isGone(cause)) throw cause;
+      return known.addresses;
+    }
+  };
+}
+
+function keyOf(hostname: string, { family = 0, hints = 0 }: Parameters<Lookup>[1]): string {
+  return `${hostname} ${family} ${hints}`;
+}
+
+function isGone(cause: unknown): boolean {
+  return cause instanceof Error && 'code' in cause && (cause.code === 'ENOTFOUND' || cause.code === 'ENODATA');
+}
