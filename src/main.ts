@@ -70,6 +70,14 @@ function endOn(report: (cause: unknown) => Promise<void>): (error: unknown) => v
   };
 }
 
+/**
+ * Name lookups may take half of these threads, each as long as its resolver is silent; what they leave is for the disk. To be called before
+ * anything has used one: there are only four by default.
+ */
+function widenThreadPool(): void {
+  process.env['UV_THREADPOOL_SIZE'] ??= '16';
+}
+
 /** Of the package, which lies beside both `src` and `dist`. */
 function packageVersion(): string {
   const manifest: unknown = createRequire(import.meta.url)('../package.json');
@@ -88,6 +96,7 @@ program
   .option('-c, --config <file>', 'the configuration', 'mirror.config.json')
   .action(({ config }: { config: string }) =>
     run(async () => {
+      widenThreadPool();
       keepYoungGeneration(); // Before there is much that is new.
       const { serve } = await import('./commands/serve.ts');
       return serve({

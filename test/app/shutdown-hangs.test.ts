@@ -18,12 +18,18 @@ const blobPath = `/v2/${repository}/blobs/${layer.digest}`;
 /** A busy machine; with what hangs it would be for ever. */
 const soonMs = 15_000;
 
-async function startedWith(shutdown: object, fault?: Fault, more: MirrorConfig = {}): Promise<RunningMirror> {
+async function startedWith(
+  shutdown: object,
+  fault?: Fault,
+  more: MirrorConfig = {},
+  env: Readonly<Record<string, string>> = {},
+): Promise<RunningMirror> {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', built);
   const pipe = join(await temporaryDirectory(), 'pipe');
   execFileSync('mkfifo', [pipe]);
-  return startMirror(mirrorOf(upstream, { shutdown, ...more }), { env: { TEST_PIPE: pipe }, ...(fault && { fault }) });
+  const options = { env: { TEST_PIPE: pipe, ...env }, ...(fault && { fault }) };
+  return startMirror(mirrorOf(upstream, { shutdown, ...more }), options);
 }
 
 async function endsSoon(mirror: RunningMirror) {
@@ -66,6 +72,43 @@ test('with a name lookup that hangs it ends in time', async () => {
   mirror.send('SIGTERM');
   expect(await endsSoon(mirror)).toEqual({ code: 0, signal: null });
   expect(await pull).toBe('cut');
+});
+
+/** All threads hang, and nobody reads what it prints. */
+async function withAllHung(shutdown: object): Promise<RunningMirror> {
+  const mirror = await startedWith(shutdown, 'fsync-hangs', {}, { UV_THREADPOOL_SIZE: '1' });
+  mirror.send('SIGUSR2');
+  await mirror.logged(({ msg }) => msg === 'fsync hangs');
+  mirror.stopReading();
+  void ask(mirror, blobPath).catch(() => {});
+  await ask(mirror, '/v2/');
+  return mirror;
+}
+
+test('with all threads hung and nobody who reads stdout it ends soon after the deadline', async () => {
+  const mirror = await withAllHung({ drain: '200ms' });
+  mirror.send('SIGTERM');
+  expect((await endsSoon(mirror))?.code).toBe(1);
+});
+
+test('with all threads hung and nobody who reads stdout a second signal ends it, however long the deadline', async () => {
+  const mirror = await withAllHung({ drain: '1h' });
+  mirror.send('SIGTERM');
+  const readiness = async () => (await fetch(`${mirror.managementUrl}/readyz`)).text();
+  await expect.poll(readiness, { timeout: soonMs }).toContain('"isDraining":true');
+  mirror.send('SIGTERM');
+  expect((await endsSoon(mirror))?.code).toBe(1);
+});
+
+test('five upstreams whose names hang in their lookup keep nobody from what another upstream has', async () => {
+  const good = await startFakeRegistry();
+  good.content.add(repository, '1', built);
+  const names = Array.from({ length: 5 }, (_, nth) => `hanging-${nth}.test`);
+  const hanging = Object.fromEntries(names.map((name) => [name, { url: `http://${name}` }]));
+  const upstreams = { ...hanging, 'docker.io': { url: good.url.replace('127.0.0.1', 'localhost') } };
+  const mirror = await startedWith({ drain: '200ms' }, 'lookup-hangs', { upstreams });
+  for (const name of names) void ask(mirror, `${blobPath}?ns=${name}`).catch(() => {});
+  expect((await ask(mirror, blobPath)).body.equals(layer.bytes)).toBe(true);
 });
 
 test('with a reader of stdout that stalls it serves on, drops lines and counts them, and ends in time when it is told to', async () => {

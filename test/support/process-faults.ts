@@ -1,3 +1,4 @@
+import type { LookupAllOptions } from 'node:dns';
 import dns from 'node:dns/promises';
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -5,7 +6,7 @@ import { syncBuiltinESMExports } from 'node:module';
 
 /**
  * Loaded into a mirror's process before its own code (`--import`): on SIGUSR2 the process does wrong what TEST_FAULT says, as a bug in it
- * would; `lookup-hangs` at once, so that no name is ever looked up.
+ * would; `lookup-hangs` at once, so that no name but localhost is ever looked up.
  */
 const faults: Readonly<Record<string, () => void>> = {
   'unhandled-rejection': () => void Promise.reject(new Error('a failure that nobody handles')),
@@ -33,9 +34,11 @@ function hangFsync(): void {
   });
 }
 
-/** From now on each name lookup hangs, as with a resolver that does not answer. */
+/** From now on each name lookup hangs, as with a resolver that does not answer; but that of localhost. */
 function hangLookup(): void {
-  const lookup = () => {
+  const { lookup: lookupOf } = dns;
+  const lookup = (hostname: string, options: LookupAllOptions) => {
+    if (hostname === 'localhost') return lookupOf(hostname, options);
     process.stdout.write('{"msg":"a lookup hangs"}\n');
     return hang();
   };
