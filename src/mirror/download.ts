@@ -2,6 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { algorithmOf, type Digest, digestFrom } from '../oci/digest.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { DiskFailure, type DownloadEnd, isWorthGoingOn, resultOf } from './download-end.ts';
+import { GatheredWrites } from './downloads/gathered-writes.ts';
 import type { OpenPart } from './downloads/relay-upstream.ts';
 import type { RelayRules } from './downloads/relay.ts';
 import { readBack } from './going-on.ts';
@@ -9,20 +10,12 @@ import { DigestMismatch, heldBackBytes } from './held-back.ts';
 import { Marks } from './marks.ts';
 import type { IncomingBlob, Mark } from './ports/blob-store.ts';
 import type { ByteSource, Loan } from './ports/byte-source.ts';
-import type { MemoryReservation } from './ports/memory.ts';
 import type { OpenedBlob } from './ports/upstream.ts';
 import { RecentPieces } from './recent-pieces.ts';
 import { resumedPieces } from './resumed-pieces.ts';
 import { Sleepers } from './sleepers.ts';
 import { SuspendedTail } from './suspended-tail.ts';
 
-/**
- * What is gathered before it is written. Waking one of Node's threads costs as much as writing 128 KiB, and 1 MiB leaves the processor's
- * caches (measured over a cold pull of 256 MiB by one client: 0.65 s of CPU with 128 KiB, 0.45 s with this, 0.50 s with 1 MiB).
- */
-const writeBytes = 512 * 1024;
-/** What has waited this long is written though it is little, so that readers of a slow upstream see it. */
-const maxWriteDelayMs = 5;
 /** Kept in memory behind the writer: readers that keep up are woken for half of it. */
 const recentBytes = 2 * 1024 * 1024;
 
@@ -83,17 +76,11 @@ export class Download {
   #failure: unknown;
   #receivedBytes = 0;
   #writtenBytes = 0;
-  #queue: Uint8Array[] = [];
-  #queuedBytes = 0;
-  #writing: Promise<void> | undefined;
-  #writeTimer: NodeJS.Timeout | undefined;
-  #diskFailure: { readonly cause: unknown } | undefined;
-  #isAtDisk = false;
+  readonly #writes: GatheredWrites;
+  #isReadingBack = false;
   #readers = 0;
   readonly #sleepers = new Sleepers();
   readonly #recent: RecentPieces;
-  readonly #unwritten: MemoryReservation | undefined;
-  #writingBytes = 0;
   #writerIsDone = false;
   #tail: SuspendedTail | undefined;
 
@@ -104,7 +91,11 @@ export class Download {
     this.#hash = createHash(algorithmOf(deps.digest));
     this.#marks = new Marks({ ...deps, made: deps.mark });
     this.#recent = new RecentPieces({ maxBytes: recentBytes, memory: deps.memory });
-    this.#unwritten = deps.memory.tryReserve(0, { isOptional: true });
+    this.#writes = new GatheredWrites({
+      memory: deps.memory,
+      append: (chunks, bytes) => deps.makeRoom(bytes).then(() => deps.incoming.append(chunks)),
+      onWritten: (chunks, bytes) => this.#written(chunks, bytes),
+    });
     this.#settled.promise.catch(() => {}); // Whoever waits for it is told; nobody has to wait.
     this.ended = this.#run();
   }
@@ -125,7 +116,7 @@ export class Download {
 
   /** Whether nothing arrives because the upstream sends nothing, and not because the disk is busy. */
   get waitsForUpstream(): boolean {
-    return this.#state === 'running' && !this.#isAtDisk;
+    return this.#state === 'running' && !this.#isReadingBack && !this.#writes.isAtDisk;
   }
 
   /** Resolves when size and digest are right, or each reader has to see to that itself; rejects when the download fails. */
@@ -186,7 +177,7 @@ export class Download {
       if (isWorthGoingOn(result)) await this.#leave();
       return { result, bytes: this.#receivedBytes, cause };
     } finally {
-      clearTimeout(this.#writeTimer);
+      this.#writes.stopWaiting();
       if (this.#state !== 'verified') await this.#endWriting();
     }
     return this.#keep();
@@ -196,7 +187,7 @@ export class Download {
   async #goOn(): Promise<OpenedBlob | undefined> {
     const { opened, mark, incoming, onDamaged } = this.#deps;
     if (!mark) return opened;
-    this.#isAtDisk = true;
+    this.#isReadingBack = true;
     try {
       const hash = await readBack(incoming, mark, this.#abort);
       if (hash) this.#trust(mark, hash);
@@ -209,7 +200,7 @@ export class Download {
       });
       return undefined;
     } finally {
-      this.#isAtDisk = false;
+      this.#isReadingBack = false;
     }
   }
 
@@ -227,69 +218,18 @@ export class Download {
     const from = this.#receivedBytes;
     for await (const piece of resumedPieces({ ...rules, from, first, openAt: again, size, signal })) {
       this.#receivedBytes += piece.byteLength;
-      this.#queue.push(piece);
-      this.#queuedBytes += piece.byteLength;
-      await this.#makeRoomForMore();
-      this.#throwIfDiskFailed();
+      await this.#writes.add(piece);
     }
-    await this.#write();
-    await this.#writing;
-    this.#throwIfDiskFailed();
+    await this.#writes.finish();
   }
 
-  /** Writes what has gathered when it is enough; where memory is short, nothing more is taken from the upstream before all is written. */
-  async #makeRoomForMore(): Promise<void> {
-    const mayGather = this.#unwritten?.tryResize(this.#queuedBytes + this.#writingBytes) ?? false;
-    if (!mayGather) {
-      await this.#write();
-      await this.#writing;
-    } else if (this.#queuedBytes >= writeBytes) await this.#write();
-    else this.#writeSoon();
-  }
-
-  /** Begins to write what has gathered, once the write before has ended: at most one runs, while the next gathers. */
-  async #write(): Promise<void> {
-    await this.#writing;
-    if (this.#queuedBytes === 0 || this.#diskFailure) return;
-    const chunks = this.#queue;
-    const bytes = this.#queuedBytes;
-    this.#queue = [];
-    this.#queuedBytes = 0;
-    this.#writingBytes = bytes;
-    this.#writing = this.#append(chunks, bytes);
-  }
-
-  async #append(chunks: readonly Uint8Array[], bytes: number): Promise<void> {
-    this.#isAtDisk = true;
-    try {
-      await this.#deps.makeRoom(bytes);
-      await this.#deps.incoming.append(chunks);
-    } catch (cause) {
-      this.#diskFailure = { cause };
-      return;
-    } finally {
-      this.#isAtDisk = false;
-    }
+  #written(chunks: readonly Uint8Array[], bytes: number): void {
     this.#deps.onWritten(bytes);
     for (const chunk of chunks) this.#hash.update(chunk); // By now the disk may be busy with the next.
-    this.#writingBytes = 0;
-    this.#unwritten?.tryResize(this.#queuedBytes);
     this.#recent.add(chunks, this.#writtenBytes);
     this.#writtenBytes += bytes;
     this.#marks.afterWriting({ bytes: this.#writtenBytes, hash: this.#hash });
     this.#sleepers.progressed(this.#writtenBytes);
-    if (this.#queuedBytes > 0) this.#writeSoon();
-  }
-
-  #writeSoon(): void {
-    this.#writeTimer ??= setTimeout(() => {
-      this.#writeTimer = undefined;
-      void this.#write();
-    }, maxWriteDelayMs);
-  }
-
-  #throwIfDiskFailed(): void {
-    if (this.#diskFailure) throw new DiskFailure(this.#diskFailure.cause);
   }
 
   /** @throws UpstreamError misbehaving when the bytes are not what the digest names. */
@@ -325,10 +265,8 @@ export class Download {
 
   /** What is not written yet is asked for again. */
   async #leave(): Promise<void> {
-    this.#queue = [];
-    this.#queuedBytes = 0;
-    await this.#writing;
-    if (!this.#diskFailure) await this.#marks.leave();
+    await this.#writes.drop();
+    if (!this.#writes.hasFailed) await this.#marks.leave();
   }
 
   #visibleBytes(): number {
@@ -347,8 +285,7 @@ export class Download {
   }
 
   async #endWriting(): Promise<void> {
-    await this.#writing;
-    this.#unwritten?.release();
+    await this.#writes.end();
     this.#recent.clear();
     this.#writerIsDone = true;
     await this.#closeWhenUnused();
