@@ -19,7 +19,9 @@ export interface RebuilderDeps extends Omit<RebuildDeps, 'index'> {
   readonly wait?: (ms: number, signal: AbortSignal) => Promise<unknown>;
 }
 
-const retryDelayMs = 60_000;
+/** What fails may be a disk that is full, or descriptors that are spent, for a moment: soon again, then less often. */
+const firstRetryMs = 1_000;
+const longestRetryMs = 60_000;
 /** A start waits so long for what lies in a small store to be counted: before, nothing is stored. */
 const countWithinMs = 3_000;
 
@@ -51,7 +53,7 @@ export class Rebuilder {
     const { index, onChange } = this.#deps;
     while (await this.#isLost()) {
       onChange('rebuilding', index.lossReason);
-      while (index.needsRebuild && !signal.aborted) await this.#rebuild();
+      for (let failures = 0; index.needsRebuild && !signal.aborted; failures += 1) await this.#rebuild(failures);
     }
   }
 
@@ -62,21 +64,21 @@ export class Rebuilder {
     return !signal.aborted;
   }
 
-  async #rebuild(): Promise<void> {
+  async #rebuild(failures: number): Promise<void> {
     try {
       await rebuildIndex({ ...this.#deps, signal: this.#stopping.signal });
       this.#deps.onChange('rebuilt');
     } catch (cause) {
-      await this.#waitAfter(cause);
+      await this.#waitAfter(cause, Math.min(longestRetryMs, firstRetryMs * 2 ** failures));
     }
   }
 
-  async #waitAfter(cause: unknown): Promise<void> {
+  async #waitAfter(cause: unknown, retryMs: number): Promise<void> {
     const { signal } = this.#stopping;
     if (signal.aborted) return;
     this.#deps.observer.trouble({ part: 'index rebuild', cause });
     try {
-      await this.#deps.wait(retryDelayMs, signal);
+      await this.#deps.wait(retryMs, signal);
     } catch {
       // Stopped while waiting: the loop ends.
     }

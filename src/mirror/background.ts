@@ -10,6 +10,11 @@ export interface BackgroundDeps {
   readonly retryAfterMs?: number;
 }
 
+/** Thrown by work that has to wait for something that is under way. It is tried again as what failed is, and nobody is told. */
+export class Postponed extends Error {
+  override readonly name = 'Postponed';
+}
+
 interface Insisted {
   readonly part: string;
   readonly work: () => Promise<void>;
@@ -62,7 +67,9 @@ export class Background {
 
   #run(part: string, work: () => Promise<void>): Promise<void> {
     const done: Promise<void> = Promise.try(work)
-      .catch((cause: unknown) => this.#observer.trouble({ part, cause }))
+      .catch((cause: unknown) => {
+        if (!(cause instanceof Postponed)) this.#observer.trouble({ part, cause });
+      })
       .finally(() => this.#running.delete(done));
     this.#running.add(done);
     return done;

@@ -4,7 +4,7 @@ import { type OciError, UpstreamError } from '../oci/errors.ts';
 import { type Descriptor, maxManifestBytes, namedBy } from '../oci/manifest.ts';
 import { loadWithin } from './concurrency/load-within.ts';
 import type { UpstreamWaiters } from './concurrency/upstream-waiters.ts';
-import type { Background } from './background.ts';
+import { type Background, Postponed } from './background.ts';
 import type { FreshnessPolicies } from './freshness.ts';
 import type { BlobStore } from './ports/blob-store.ts';
 import type { Clock } from './ports/clock.ts';
@@ -245,7 +245,7 @@ export class Manifests {
   async #persist(of: RepositoryId, digest: Digest): Promise<void> {
     const { store, records, index, observer, makeRoom } = this.#deps;
     const hasRoom = await makeRoom(); // It counts already, and may be what goes.
-    if (!hasRoom && !(await index.isComplete())) throw new Error('no room is known before the index is rebuilt');
+    if (!hasRoom && !(await index.isComplete())) throw new Postponed('no room is known before the index is rebuilt');
     const manifest = this.#memory.peek(keyOf(of, digest));
     if (!manifest) return;
     const { bytes, mediaType, firstServedAtMs } = manifest;

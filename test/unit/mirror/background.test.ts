@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Background } from '../../../src/mirror/background.ts';
+import { Background, Postponed } from '../../../src/mirror/background.ts';
 import { gate } from '../../support/gate.ts';
 
 function start(retryAfterMs = 3_600_000) {
@@ -86,4 +86,17 @@ test('stopping tries once more what has failed', async () => {
   await background.insist('part', 'name', work.run);
   await background.idle();
   expect(work.tried).toBe(2);
+});
+
+test('what is postponed is tried again, and nobody is told', async () => {
+  const { background, troubles } = start(1);
+  const done = gate();
+  let tried = 0;
+  await background.insist('part', 'name', async () => {
+    tried += 1;
+    if (tried === 1) throw new Postponed('the index is being rebuilt');
+    done.open();
+  });
+  await done.opened;
+  expect(troubles).toEqual([]);
 });
