@@ -38,6 +38,13 @@ export async function startDockerRegistry(options: DockerRegistryOptions = {}): 
   return registry;
 }
 
+export interface LoggedRequest {
+  readonly method: string;
+  readonly path: string;
+  /** Of the body of its answer. */
+  readonly sentBytes: number;
+}
+
 export class DockerRegistry {
   readonly url: string;
   /** `127.0.0.1:<port>`. */
@@ -71,10 +78,10 @@ export class DockerRegistry {
   }
 
   /** What it was asked since it was told to forget, by its access log. */
-  async seen(): Promise<readonly { readonly method: string; readonly path: string }[]> {
+  async seen(): Promise<readonly LoggedRequest[]> {
     const lines = (await this.#accessLog()).slice(this.#forgotten);
     return lines
-      .map(([, method = '', path = '']) => ({ method, path }))
+      .map(([, method = '', path = '', , sentBytes]) => ({ method, path, sentBytes: Number(sentBytes) }))
       .filter(({ path }) => !path.startsWith('/marker/'));
   }
 
@@ -101,7 +108,7 @@ export class DockerRegistry {
       await running.waitUntil(({ stdout }) => stdout.includes(marker));
     }
     const log = this.#runs.map(({ stdout }) => stdout).join('');
-    return [...log.matchAll(/"(GET|HEAD|POST|PUT|PATCH|DELETE) (\S+) HTTP/g)];
+    return [...log.matchAll(/"(GET|HEAD|POST|PUT|PATCH|DELETE) (\S+) HTTP\/[\d.]+" (\d+) (\d+)/g)];
   }
 }
 
