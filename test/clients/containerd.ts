@@ -5,22 +5,33 @@ import { temporaryDirectory } from '../support/temp-directory.ts';
 import { tool } from '../support/tools.ts';
 import type { Client, Pulled } from './client.ts';
 
+export interface ContainerdOptions {
+  /** What `_default/hosts.toml` says. */
+  readonly hostsFile?: string;
+  /** How ctr is told to pull. */
+  readonly verb?: readonly string[];
+}
+
 /** A containerd of its own. One file tells it that the mirror stands before every registry; it sends `?ns=` along. */
-export async function startContainerd(mirrorUrl: string): Promise<(registry: string) => Client> {
+export async function startContainerd(
+  mirrorUrl: string,
+  { hostsFile = hostsToml(mirrorUrl), verb = ['content', 'fetch'] }: ContainerdOptions = {},
+): Promise<(registry: string) => Client> {
   const directory = await temporaryDirectory();
   const socket = join(directory, 'containerd.sock');
   const hosts = join(directory, 'hosts');
   await mkdir(join(hosts, '_default'), { recursive: true });
-  await writeFile(join(hosts, '_default', 'hosts.toml'), hostsToml(mirrorUrl));
+  await writeFile(join(hosts, '_default', 'hosts.toml'), hostsFile);
   const configFile = join(directory, 'config.toml');
   await writeFile(configFile, configToml(directory, socket));
   const containerd = startProcess(tool('containerd'), ['--config', configFile]);
   await containerd.waitUntil(({ output }) => output.includes('containerd successfully booted'));
-  const ctr = (...args: string[]) => run(tool('ctr'), ['--address', socket, ...args]);
+  const ctr = (...args: string[]) =>
+    run(tool('ctr'), ['--address', socket, ...args], { env: { CONTAINERD_SNAPSHOTTER: 'native' } });
   return (registry) => ({
     async pull({ repository, tag }: Pulled) {
       const name = `${registry}/${repository}:${tag}`;
-      await ctr('content', 'fetch', '--hosts-dir', hosts, name);
+      await ctr(...verb, '--hosts-dir', hosts, name);
       const { stdout } = await ctr('images', 'ls', `name==${name}`);
       return /sha\d+:[0-9a-f]+/.exec(stdout)?.[0] ?? '';
     },

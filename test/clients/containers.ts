@@ -10,18 +10,20 @@ export interface ContainersOptions {
   readonly registry?: string;
   /** Where podman finds the mirror for it: host and port, perhaps with a path. */
   readonly mirror: string;
+  /** What registries.conf says instead of this. */
+  readonly settings?: string;
 }
 
 /** podman, or buildah, which reads the same settings: with a store of its own, and one mirror before `registry`. */
 export async function containersClient(
   program: 'podman' | 'buildah',
-  { registry = 'docker.io', mirror }: ContainersOptions,
+  { registry = 'docker.io', mirror, settings = registriesConf(registry, mirror) }: ContainersOptions,
 ): Promise<Client> {
   const directory = await temporaryDirectory();
   const policy = join(directory, 'policy.json');
   const registries = join(directory, 'registries.conf');
   await writeFile(policy, JSON.stringify({ default: [{ type: 'insecureAcceptAnything' }] }));
-  await writeFile(registries, registriesConf(registry, mirror));
+  await writeFile(registries, settings);
   await mkdir(join(directory, 'tmp'));
   const env = { CONTAINERS_REGISTRIES_CONF: registries, TMPDIR: join(directory, 'tmp') };
   const store = ['--root', join(directory, 'root'), '--runroot', join(directory, 'run'), '--storage-driver', 'vfs'];

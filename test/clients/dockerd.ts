@@ -5,12 +5,20 @@ import { temporaryDirectory } from '../support/temp-directory.ts';
 import { tool } from '../support/tools.ts';
 import type { Client, Pulled } from './client.ts';
 
+export interface DockerdOptions {
+  /** What daemon.json says, beside where things are. */
+  readonly daemonFile?: object;
+}
+
 /** A docker daemon of its own, told of one mirror before Docker Hub. */
-export async function startDockerd(mirrorUrl: string): Promise<Client> {
+export async function startDockerd(
+  mirrorUrl: string,
+  { daemonFile = { 'registry-mirrors': [mirrorUrl] } }: DockerdOptions = {},
+): Promise<Client> {
   const directory = await temporaryDirectory();
   const socket = `unix://${join(directory, 'docker.sock')}`;
   const configFile = join(directory, 'daemon.json');
-  await writeFile(configFile, JSON.stringify(daemonConfig(directory, socket, mirrorUrl)));
+  await writeFile(configFile, JSON.stringify({ ...daemonConfig(directory, socket), ...daemonFile }));
   const daemon = startProcess(tool('dockerd'), ['--config-file', configFile, '--userland-proxy=false']);
   await daemon.waitUntil(({ output }) => output.includes('API listen on'), 40_000);
   const docker = (...args: string[]) =>
@@ -27,9 +35,8 @@ export async function startDockerd(mirrorUrl: string): Promise<Client> {
   };
 }
 
-function daemonConfig(directory: string, socket: string, mirrorUrl: string): object {
+function daemonConfig(directory: string, socket: string): object {
   return {
-    'registry-mirrors': [mirrorUrl],
     hosts: [socket],
     'data-root': join(directory, 'data'),
     'exec-root': join(directory, 'exec'),
