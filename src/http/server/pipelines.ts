@@ -30,7 +30,8 @@ const maxWaitingOfConnection = 8;
  * its turn holds memory and a place among the running requests for nothing. No client of a registry sends a request before the answer
  * to the last one, so nobody is slower for it.
  *
- * Node has read up to 64 KiB before it can be told to stop, and shows every request in them; they wait here, unlooked at.
+ * Node has read up to 64 KiB before it can be told to stop, and shows every request in them; they wait here, unlooked at. In one turn of the
+ * event loop each connection has at most one of them answered: sixty connections with thousands of pings kept others waiting for 23 s.
  */
 export class Pipelines {
   readonly #options: PipelinesOptions;
@@ -97,13 +98,18 @@ export class Pipelines {
     return line;
   }
 
-  /** The answer that ran has closed. */
+  /** The answer that ran has closed. The next one has its turn with those of other connections: small ones would all be answered in one turn. */
   #next(socket: Duplex): void {
     const line = this.#lines.get(socket);
-    const next = socket.destroyed ? undefined : line?.waiting.shift();
+    if (socket.destroyed || !line || line.waiting.length === 0) this.#forget(socket, line);
+    else setImmediate(() => this.#answerNext(socket, line));
+  }
+
+  #answerNext(socket: Duplex, line: Line): void {
+    const next = socket.destroyed ? undefined : line.waiting.shift();
     if (!next) return this.#forget(socket, line);
     this.#waiting -= 1;
-    if (line?.isPaused && line.waiting.length < maxWaitingOfConnection) {
+    if (line.isPaused && line.waiting.length < maxWaitingOfConnection) {
       line.isPaused = false;
       socket.resume();
     }

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import Koa from 'koa';
 import { expect, onTestFinished, test } from 'vitest';
 import { Listener, type ListenOptions } from '../../../../src/http/server.ts';
@@ -86,4 +87,21 @@ test('a client that leaves with requests waiting leaves none behind', async () =
   held.open();
   await caughtUp({ url });
   expect(count('/next')).toBe(0);
+});
+
+test('a connection with thousands of small requests has one of them answered a turn, so that others are not kept waiting', async () => {
+  const { url, held, begun, count } = await started();
+  const socket = await connected(url);
+  socket.resume();
+  socket.write(requestFor('/held') + requestFor('/next').repeat(1_000));
+  await expect.poll(() => count('/held')).toBe(1);
+  await caughtUp({ url });
+  const perTurn: number[] = [];
+  const before = begun.length;
+  held.open();
+  for (let seen = before; seen < before + 500; seen = begun.length) {
+    await nextTurn();
+    perTurn.push(begun.length - seen);
+  }
+  expect(Math.max(...perTurn)).toBeLessThan(10);
 });
