@@ -5,47 +5,89 @@ import { ociIndex } from '../oci/media-types.ts';
 import type { CacheStatus } from '../mirror/ports/cache-status.ts';
 import { cacheStatusHeader } from './cache-status.ts';
 import type { RegistryContext } from './exchange.ts';
+import { sendDocument } from './response/document.ts';
+import type { LargeBodies } from './response/large-bodies.ts';
+
+export interface ListingAnswerDeps {
+  readonly mirror: Mirror;
+  readonly large: LargeBodies;
+}
 
 /** CVE-2023-2253: the page size a client names must never size an allocation. */
 const maxPageSize = 10_000;
 const defaultCatalogPage = 100;
 
 /** `tags/list` with `n` and `last`; distribution-spec v1.1.1, "Listing Tags". */
-export async function answerTagList(ctx: RegistryContext, mirror: Mirror, place: Place, name: string): Promise<void> {
+export function answerTagList(
+  ctx: RegistryContext,
+  { mirror, large }: ListingAnswerDeps,
+  place: Place,
+  name: string,
+): Promise<void> {
   const page = pageOf(ctx, maxPageSize);
-  const { listing, cache } = await mirror.tagList(place, page, ctx.state.exchange);
-  tellOfCache(ctx, cache);
-  const { tags, hasMore } = listing;
-  if (hasMore) setNextLink(ctx, tags.at(-1), page.limit);
-  ctx.body = { name, tags };
+  let told: CacheStatus | undefined;
+  return sendDocument(ctx, large, async () => {
+    const { listing, cache } = await mirror.tagList(place, page, ctx.state.exchange);
+    const { tags, hasMore } = listing;
+    told ??= cache;
+    tellOfCache(ctx, told);
+    return {
+      bytes: bytesOf(tags),
+      value: () => {
+        if (hasMore) setNextLink(ctx, tags.at(-1), page.limit);
+        return { name, tags };
+      },
+    };
+  });
 }
 
 /** Referrers with `artifactType`; distribution-spec v1.1.1, "Listing Referrers". */
-export async function answerReferrers(
+export function answerReferrers(
   ctx: RegistryContext,
-  mirror: Mirror,
+  { mirror, large }: ListingAnswerDeps,
   place: Place,
   digest: Digest,
 ): Promise<void> {
-  const { listing, cache } = await mirror.referrers(place, digest, ctx.state.exchange);
-  tellOfCache(ctx, cache);
   const artifactType = queryOf(ctx).get('artifactType');
-  const manifests =
-    artifactType === null ? listing : listing.filter((referrer) => referrer.artifactType === artifactType);
-  if (artifactType !== null) ctx.set('OCI-Filters-Applied', 'artifactType');
-  ctx.set('Content-Type', ociIndex);
-  ctx.body = JSON.stringify({ schemaVersion: 2, mediaType: ociIndex, manifests });
+  let told: CacheStatus | undefined;
+  return sendDocument(ctx, large, async () => {
+    const { listing, cache, bytes } = await mirror.referrers(place, digest, ctx.state.exchange);
+    told ??= cache;
+    tellOfCache(ctx, told);
+    return {
+      bytes,
+      value: () => {
+        const manifests =
+          artifactType === null ? listing : listing.filter((referrer) => referrer.artifactType === artifactType);
+        if (artifactType !== null) ctx.set('OCI-Filters-Applied', 'artifactType');
+        ctx.set('Content-Type', ociIndex);
+        return { schemaVersion: 2, mediaType: ociIndex, manifests };
+      },
+    };
+  });
 }
 
 /** `_catalog`: the repositories with cached content, as `<upstream>/<repository>`, which is also how to pull them. */
-export async function answerCatalog(ctx: RegistryContext, mirror: Mirror): Promise<void> {
+export function answerCatalog(ctx: RegistryContext, { mirror, large }: ListingAnswerDeps): Promise<void> {
   const page = pageOf(ctx, defaultCatalogPage);
   // One more than asked for tells whether there is a next page; `n=0` has none.
   const limit = page.limit === 0 ? 0 : page.limit + 1;
-  const found = await mirror.catalog({ last: page.last, limit }, ctx.state.exchange);
-  const repositories = found.slice(0, page.limit);
-  if (repositories.length < found.length) setNextLink(ctx, repositories.at(-1), page.limit);
-  ctx.body = { repositories };
+  return sendDocument(ctx, large, async () => {
+    const found = await mirror.catalog({ last: page.last, limit }, ctx.state.exchange);
+    const repositories = found.slice(0, page.limit);
+    return {
+      bytes: bytesOf(repositories),
+      value: () => {
+        if (repositories.length < found.length) setNextLink(ctx, repositories.at(-1), page.limit);
+        return { repositories };
+      },
+    };
+  });
+}
+
+/** Of names as JSON: each in quotes, with a comma. */
+function bytesOf(names: readonly string[]): number {
+  return names.reduce((sum, name) => sum + name.length + 3, 0);
 }
 
 /** @throws OciError PAGINATION_NUMBER_INVALID */

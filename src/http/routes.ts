@@ -7,7 +7,6 @@ import { answerBlob, answerBlobHead } from './blobs.ts';
 import { commonHeaders, type Senders } from './content-response.ts';
 import type { ExchangeState, RegistryContext } from './exchange.ts';
 import { answerCatalog, answerReferrers, answerTagList } from './listings.ts';
-import { sendDocument } from './response/document.ts';
 import { answerManifest } from './manifests.ts';
 import type { ReadBuffers } from './read-buffers.ts';
 import { parseRegistryPath, type RegistryPath } from './registry-path.ts';
@@ -49,8 +48,7 @@ async function answerResource(ctx: RegistryContext, deps: RoutesDeps): Promise<v
       ctx.body = {};
       return;
     case 'catalog':
-      await answerCatalog(ctx, deps.mirror);
-      return sendDocument(ctx, deps.large);
+      return answerCatalog(ctx, deps);
     case 'manifest':
     case 'blob':
     case 'tags':
@@ -86,12 +84,10 @@ async function answerPlace(
         ? answerBlobHead(ctx, deps, place, resource.digest)
         : answerBlob(ctx, deps, place, resource.digest);
     case 'tags':
-      await answerTagList(ctx, deps.mirror, place, resource.name);
-      return sendDocument(ctx, deps.large);
+      return answerTagList(ctx, deps, place, resource.name);
     case 'referrers':
       exchange.reference = resource.digest;
-      await answerReferrers(ctx, deps.mirror, place, resource.digest);
-      return sendDocument(ctx, deps.large);
+      return answerReferrers(ctx, deps, place, resource.digest);
   }
 }
 

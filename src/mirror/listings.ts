@@ -1,5 +1,5 @@
 import type { Digest } from '../oci/digest.ts';
-import { CachedListings, type Listed, type ListingsDeps } from './listings/cached-listings.ts';
+import { CachedListings, type Listed, type ListedWhole, type ListingsDeps } from './listings/cached-listings.ts';
 import { ListsInProgress } from './listings/lists-in-progress.ts';
 import { tagNamesOf, type TagPage, tagPage, type WantedPage } from './listings/tag-names.ts';
 import type { RepositoryId } from './ports/repository-id.ts';
@@ -26,7 +26,7 @@ export class Listings {
     });
   }
 
-  tags(upstream: Upstream, of: RepositoryId, waiting: Waiting): Promise<Listed<TagListRecord>> {
+  tags(upstream: Upstream, of: RepositoryId, waiting: Waiting): Promise<ListedWhole<TagListRecord>> {
     const ask = async (flight: Waiting) => {
       const tags = await this.#inProgress.during(of, (onPage) =>
         upstream.listTags(of.repository, { ...flight, onPage }),
@@ -57,7 +57,12 @@ export class Listings {
     }
   }
 
-  referrers(upstream: Upstream, of: RepositoryId, digest: Digest, waiting: Waiting): Promise<Listed<ReferrersRecord>> {
+  referrers(
+    upstream: Upstream,
+    of: RepositoryId,
+    digest: Digest,
+    waiting: Waiting,
+  ): Promise<ListedWhole<ReferrersRecord>> {
     const ask = async (flight: Waiting) => {
       const referrers = await upstream.listReferrers(of.repository, digest, flight);
       return { referrers, fetchedAtMs: this.#deps.clock.now() };

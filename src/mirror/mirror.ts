@@ -9,7 +9,7 @@ import type { Access } from './access.ts';
 import type { BlobHead, Blobs } from './blobs.ts';
 import type { BlobQuestion, PartOf, ServedBlob } from './served-blob.ts';
 import type { Listings } from './listings.ts';
-import type { Listed } from './listings/cached-listings.ts';
+import type { Listed, ListedWhole } from './listings/cached-listings.ts';
 import type { TagPage, WantedPage } from './listings/tag-names.ts';
 import type { CachedManifest, Manifests } from './manifests.ts';
 import type { CacheStatus } from './ports/cache-status.ts';
@@ -102,10 +102,10 @@ export class Mirror {
     return this.#deps.listings.tagPage(place.upstream, place.of, page, waiting);
   }
 
-  async referrers(place: Place, digest: Digest, waiting: Waiting): Promise<Listed<readonly Descriptor[]>> {
+  async referrers(place: Place, digest: Digest, waiting: Waiting): Promise<ListedWhole<readonly Descriptor[]>> {
     await this.#check(place, digest, waiting);
-    const { listing, cache } = await this.#deps.listings.referrers(place.upstream, place.of, digest, waiting);
-    return { listing: listing.referrers, cache };
+    const { listing, ...more } = await this.#deps.listings.referrers(place.upstream, place.of, digest, waiting);
+    return { ...more, listing: listing.referrers };
   }
 
   /**

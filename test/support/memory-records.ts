@@ -1,15 +1,19 @@
 import type { DiskUse } from '../../src/mirror/eviction/disk-use.ts';
 import type { RecordKey, RecordStore } from '../../src/mirror/ports/record-store.ts';
 import { recordPath } from '../../src/storage/layout.ts';
+import type { Gate } from './gate.ts';
 
 /** Records in memory, for tests of what stands above them; it counts what was read. */
 export class MemoryRecords implements RecordStore {
   readonly written = new Map<string, object>();
   reads = 0;
+  /** Until it opens nothing is read. */
+  holdReads: Gate | undefined;
   readonly #keys = new Map<string, RecordKey>();
 
   async read(key: RecordKey): Promise<unknown> {
     this.reads += 1;
+    await this.holdReads?.opened;
     return this.written.get(recordPath(key));
   }
 

@@ -21,6 +21,13 @@ export interface LargeBody {
   readonly begin: () => void;
 }
 
+/** A body that is made when there is memory for it. */
+export interface BodyToMake {
+  /** About how large it becomes. */
+  readonly bytes: number;
+  readonly make: () => Promise<Pick<LargeBody, 'body' | 'begin'>>;
+}
+
 /** What is held for a body while answers send it. */
 interface Held {
   readonly reservation: Promise<MemoryReservation>;
@@ -66,6 +73,19 @@ export class LargeBodies {
       response.end();
     } finally {
       this.#leave(whole, held);
+    }
+  }
+
+  /** Likewise, where the body is not in memory yet. @throws also what `make` does. */
+  async sendMade(response: ServerResponse, { bytes, make }: BodyToMake, waiting: Waiting): Promise<void> {
+    const reservation = await this.#memory.reserve(bytes, waiting);
+    try {
+      const { body, begin } = await make();
+      begin();
+      await this.#sendSlices(response, body);
+      response.end();
+    } finally {
+      reservation.release();
     }
   }
 

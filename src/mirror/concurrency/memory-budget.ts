@@ -17,18 +17,22 @@ interface Waiter {
 /** The part of the budget that optional uses may fill. */
 const optionalShare = 1 / 2;
 const defaultMaxWaiting = 10_000;
+/** Of a longer one the last comes before many others. */
+const longLine = 16;
 const retryAfterSeconds = 2;
 
 /**
  * One budget over all memory for bytes in flight. Uses come in three kinds:
  *
  *     optional   tryReserve(…, { isOptional: true })   caches and large buffers: at most half of the budget
- *     needed     tryReserve, reserve                   bodies in memory; `reserve` waits in line, in order
+ *     needed     tryReserve, reserve                   bodies in memory; `reserve` waits in line
  *     minimum    take                                  what each running piece of work must have so that none blocks another: always granted,
  *                                                      and counted, so that optional uses get less
  *
  * While somebody waits, nothing passes the line. Whatever the others hold, half of the budget is there for what is needed, and one at a
- * time is granted however large it is: so the line always moves on.
+ * time is granted however large it is: so the line always moves on. A short line is served in order. Of a long one the first and the last
+ * are served by turns: where clients that take nothing stand in it by the hundred, whoever comes behind them would wait beyond the request
+ * deadline.
  */
 export class MemoryBudget implements Memory {
   readonly maxBytes: number;
@@ -36,6 +40,8 @@ export class MemoryBudget implements Memory {
   /** Those whose bytes are in memory already, then those who have yet to load theirs; each in order of arrival. */
   readonly #loaded = new Set<Waiter>();
   readonly #toLoad = new Set<Waiter>();
+  /** Of a long line. */
+  #isLastNext = false;
   #reservedBytes = 0;
   #neededBytes = 0;
 
@@ -127,11 +133,18 @@ export class MemoryBudget implements Memory {
 
   #grantNext(): void {
     for (const line of [this.#loaded, this.#toLoad]) {
-      for (const waiter of line) {
+      for (let waiter = this.#nextOf(line); waiter; waiter = this.#nextOf(line)) {
         if (!this.#fits(waiter.bytes)) return;
         line.delete(waiter);
+        this.#isLastNext = !this.#isLastNext;
         waiter.grant(this.#reservation(waiter.bytes, 'needed'));
       }
     }
+  }
+
+  #nextOf(line: ReadonlySet<Waiter>): Waiter | undefined {
+    if (this.#isLastNext && line.size > longLine) return [...line].at(-1);
+    const [first] = line;
+    return first;
   }
 }

@@ -35,6 +35,12 @@ export interface Listed<Listing> {
   readonly cache: CacheStatus;
 }
 
+/** A whole listing. */
+export interface ListedWhole<Listing> extends Listed<Listing> {
+  /** About what it takes of the memory. */
+  readonly bytes: number;
+}
+
 interface Kept {
   readonly fetchedAtMs: number;
 }
@@ -43,6 +49,11 @@ interface Kept {
 export interface ListingKind<Listing extends Kept> {
   readonly parse: (value: unknown) => Listing | undefined;
   readonly bytesOf: (listing: Listing) => number;
+}
+
+interface Measured<Listing> {
+  readonly listing: Listing;
+  readonly bytes: number;
 }
 
 interface Question<Listing extends Kept> {
@@ -54,15 +65,20 @@ interface Question<Listing extends Kept> {
 const maxLifetimeMs = 5 * 60_000;
 /** Each goes on without its clients, and may hold as much as the longest listing: a client must not begin any number of them. */
 const turnsOfUpstream = { perKey: 8, maxWaiting: 256 };
+/** Each holds one file, and what is read from it, in memory until it is kept. */
+const readsOfUpstream = { perKey: 2, maxWaiting: 10_000 };
 
 /** Listings of one kind: asked upstream with a short lifetime, kept, and served stale while there is no answer. */
 export class CachedListings<Listing extends Kept> {
   readonly #deps: ListingsDeps;
   readonly #kind: ListingKind<Listing>;
-  readonly #memory: LRUCache<string, Listing>;
-  readonly #flights = new SingleFlight<Listed<Listing>>();
+  readonly #memory: LRUCache<string, Measured<Listing>>;
+  readonly #flights = new SingleFlight<ListedWhole<Listing>>();
+  /** From the disk. */
+  readonly #reads = new SingleFlight<Measured<Listing> | undefined>();
+  readonly #readTurns = new TurnsByKey(readsOfUpstream);
   /** Questions to the upstream. Each goes on without its clients. */
-  readonly #asks = new SingleFlight<Listing>();
+  readonly #asks = new SingleFlight<Measured<Listing>>();
   readonly #turns = new TurnsByKey(turnsOfUpstream);
   /** Why what is known was served stale a moment ago. */
   readonly #stale: Remembered<CacheStatus>;
@@ -74,16 +90,16 @@ export class CachedListings<Listing extends Kept> {
     this.#memory = new LRUCache({
       max: 2_000,
       maxSize: deps.memoryBytes,
-      sizeCalculation: (listing) => kind.bytesOf(listing) + 512,
+      sizeCalculation: ({ bytes }) => bytes + 512,
     });
   }
 
-  async list(question: Question<Listing>, waiting: Waiting): Promise<Listed<Listing>> {
+  async list(question: Question<Listing>, waiting: Waiting): Promise<ListedWhole<Listing>> {
     const name = nameOf(question.key);
-    const known = await this.#known(question.key);
-    if (known && this.#isFresh(question.upstream, known)) return { listing: known, cache: { word: 'hit' } };
+    const known = await this.#known(question, waiting);
+    if (known && this.#isFresh(question.upstream, known.listing)) return { ...known, cache: { word: 'hit' } };
     const stale = known && this.#stale.get(name);
-    if (stale) return { listing: known, cache: stale };
+    if (stale) return { ...known, cache: stale };
     const { value, collapsed } = await this.#lookTogether(question, known, waiting);
     return collapsed && value.cache.word === 'miss'
       ? { ...value, cache: { ...value.cache, word: 'collapsed' } }
@@ -105,23 +121,36 @@ export class CachedListings<Listing extends Kept> {
     return offline ? Infinity : Math.min(tagMs, maxLifetimeMs);
   }
 
-  async #known(key: RecordKey): Promise<Listing | undefined> {
-    const name = nameOf(key);
+  /** Read from the disk once for all who ask at the same time, and a few at a time. */
+  async #known(question: Question<Listing>, waiting: Waiting): Promise<Measured<Listing> | undefined> {
+    const name = nameOf(question.key);
     const remembered = this.#memory.get(name);
     if (remembered) return remembered;
-    const record = this.#kind.parse(await this.#deps.records.read(key));
+    const read = (flight: Waiting) =>
+      this.#readTurns.run(question.upstream.label, () => this.#read(question.key), flight);
+    return (await this.#reads.run(name, read, waiting)).value;
+  }
+
+  async #read(key: RecordKey): Promise<Measured<Listing> | undefined> {
+    const name = nameOf(key);
+    const listing = this.#kind.parse(await this.#deps.records.read(key));
     // Somebody may have fetched it while we read.
     const newer = this.#memory.get(name);
-    if (record && !newer) this.#memory.set(name, record);
-    return newer ?? record;
+    return newer ?? (listing && this.#remember(name, listing));
+  }
+
+  #remember(name: string, listing: Listing): Measured<Listing> {
+    const measured = { listing, bytes: this.#kind.bytesOf(listing) };
+    this.#memory.set(name, measured);
+    return measured;
   }
 
   /** One look for all who ask. Where too many wait for the upstream, what is known is served as it is while the upstream is slow. */
   async #lookTogether(
     question: Question<Listing>,
-    known: Listing | undefined,
+    known: Measured<Listing> | undefined,
     waiting: Waiting,
-  ): Promise<Shared<Listed<Listing>>> {
+  ): Promise<Shared<ListedWhole<Listing>>> {
     const { upstream, key } = question;
     const name = nameOf(key);
     const look = () => this.#flights.run(name, (flight) => this.#look(question, known, flight), waiting);
@@ -135,7 +164,11 @@ export class CachedListings<Listing extends Kept> {
     }
   }
 
-  async #look(question: Question<Listing>, known: Listing | undefined, waiting: Waiting): Promise<Listed<Listing>> {
+  async #look(
+    question: Question<Listing>,
+    known: Measured<Listing> | undefined,
+    waiting: Waiting,
+  ): Promise<ListedWhole<Listing>> {
     const { upstream, key } = question;
     const name = nameOf(key);
     const asked = this.#asks.run(name, (flight) => this.#ask(question, flight), waiting);
@@ -143,26 +176,26 @@ export class CachedListings<Listing extends Kept> {
     void this.#asks.goOn(name)?.catch(() => {}); // Whoever waits hears of it.
     try {
       const { value } = await (known ? this.#deps.briefWait.for(asked, `listing ${name}`, waiting) : asked);
-      return { listing: value, cache: { word: known ? 'revalidated' : 'miss', upstreamStatus: 200, stored: true } };
+      return { ...value, cache: { word: known ? 'revalidated' : 'miss', upstreamStatus: 200, stored: true } };
     } catch (cause) {
       waiting.signal.throwIfAborted();
       const stale = known && this.#staleFor(upstream, { name, known, cause });
       if (stale) return stale;
       if (!(cause instanceof TooSlow)) throw cause;
-      return { listing: (await asked).value, cache: { word: 'revalidated', upstreamStatus: 200, stored: true } };
+      return { ...(await asked).value, cache: { word: 'revalidated', upstreamStatus: 200, stored: true } };
     }
   }
 
-  async #ask({ upstream, key, ask }: Question<Listing>, { signal }: Waiting): Promise<Listing> {
+  async #ask({ upstream, key, ask }: Question<Listing>, { signal }: Waiting): Promise<Measured<Listing>> {
     const { records, background, listWithinMs } = this.#deps;
     const deadline = AbortSignal.timeout(listWithinMs);
     try {
       const waiting = { signal: AbortSignal.any([signal, deadline]) };
       const listing = await this.#turns.run(upstream.label, () => ask(waiting), waiting);
-      this.#memory.set(nameOf(key), listing);
+      const measured = this.#remember(nameOf(key), listing);
       this.#stale.forget(nameOf(key));
       background.run('listing record', () => records.write(key, listing));
-      return listing;
+      return measured;
     } catch (cause) {
       if (signal.aborted || !deadline.aborted) throw cause;
       throw new UpstreamError('timeout', `${key.of.upstream} did not send all pages of a listing in time`, { cause });
@@ -171,17 +204,17 @@ export class CachedListings<Listing extends Kept> {
 
   #staleFor(
     upstream: Upstream,
-    { name, known, cause }: { readonly name: string; readonly known: Listing; readonly cause: unknown },
-  ): Listed<Listing> | undefined {
+    { name, known, cause }: { readonly name: string; readonly known: Measured<Listing>; readonly cause: unknown },
+  ): ListedWhole<Listing> | undefined {
     const { clock, observer, policies, retryFailedAfterMs } = this.#deps;
     const lifetimeMs = this.#lifetimeMs(upstream);
-    const staleMs = staleMsOf(known.fetchedAtMs, lifetimeMs, clock.now());
+    const staleMs = staleMsOf(known.listing.fetchedAtMs, lifetimeMs, clock.now());
     const decision = staleDecision(cause, staleMs, policies.rulesOf(upstream.label));
     if (decision.word === 'fail') return undefined;
     observer.servedStale({ upstream: upstream.label, reason: decision.reason });
     const cache: CacheStatus = { word: 'stale', reason: decision.reason };
     this.#stale.remember(name, cache, Math.min(retryFailedAfterMs, lifetimeMs));
-    return { listing: known, cache };
+    return { ...known, cache };
   }
 }
 

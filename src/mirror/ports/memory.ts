@@ -25,7 +25,7 @@ export interface Memory {
   /** Reserves a small amount that is needed whatever the others hold; it may exceed the budget. */
   take(bytes: number): MemoryReservation;
   /**
-   * Reserves as soon as there is room, in order of arrival. Who asks for more than the whole budget is granted the whole of it, alone.
+   * Reserves as soon as there is room: in order of arrival, in a long line by turns with who came last. Who asks for more than the whole budget is granted the whole of it, alone.
    * @throws UpstreamError busy when too many wait already; the signal's reason when it aborts.
    */
   reserve(bytes: number, options: ReserveMemory): Promise<MemoryReservation>;

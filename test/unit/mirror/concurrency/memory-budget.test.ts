@@ -135,3 +135,21 @@ describe('the memory budget', () => {
     expect((await waiting).bytes).toBe(10);
   });
 });
+
+test('whoever comes behind hundreds of others is among the next who are served', async () => {
+  const memory = new MemoryBudget({ maxBytes: 1_000 });
+  const all = await memory.reserve(1_000, { signal: stays });
+  const served: string[] = [];
+  const wait = async (name: string) => {
+    const reservation = await memory.reserve(1_000, { signal: stays });
+    served.push(name);
+    return reservation;
+  };
+  const waiting = Array.from({ length: 300 }, (_, place) => wait(`${place}`));
+  waiting.push(wait('last'));
+  all.release();
+  const first = await Promise.race(waiting);
+  first.release();
+  await Promise.race(waiting.slice(1));
+  expect(served).toEqual(['0', 'last']);
+});

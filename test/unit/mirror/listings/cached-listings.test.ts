@@ -59,6 +59,21 @@ test('listings in memory are bounded in bytes: those used least recently are rea
   expect(asked).toEqual(['a', 'b', 'c', 'd', 'e']);
 });
 
+test('a listing is read from the disk once for all who ask at the same time, and two of one upstream at a time', async () => {
+  const names = Array.from({ length: 90 }, (_, at) => `${at}-${'x'.repeat(100)}`);
+  const { records, background, list } = started({ listTags: async () => names });
+  const all = ['a', 'b', 'c', 'd', 'e'];
+  for (const name of all) await list(name);
+  await background.idle();
+  const [before, door] = [records.reads, gate()];
+  records.holdReads = door;
+  const answers = all.flatMap((name) => Array.from({ length: 20 }, () => list(name)));
+  await expect.poll(() => records.reads).toBe(before + 2);
+  door.open();
+  expect(new Set((await Promise.all(answers)).map(({ cache }) => cache.word))).toEqual(new Set(['hit']));
+  expect(records.reads).toBeLessThanOrEqual(before + all.length);
+});
+
 test('a listing whose pages do not all come in time is no answer, and nobody waits for it for ever', async () => {
   const { list } = started({
     listWithinMs: 1,
