@@ -80,7 +80,7 @@ test('the start does not wait for the rebuild, and the stop ends it', async () =
   expect(events.slice(0, 2)).toEqual(['rebuilding', 'walk hangs']);
 });
 
-test('a rebuild that fails is told of and tried again a minute later', async () => {
+test('a rebuild that fails is told of and tried again soon, then less often', async () => {
   const { rebuilder, events, waits, waiting, completed } = rebuilderOver(['fails', 'fails', 'succeeds']);
   await rebuilder.start();
   await waiting[0]?.opened;
