@@ -81,7 +81,7 @@ async function trouble(
   const part = isMirrorKilled ? 'first part' : 'second part';
   const deps = { ...scene, dice: scene.dice.of(part) };
   const signal = AbortSignal.timeout(Math.round(forMs));
-  const spared = digestsIn(world.filter(({ kind }) => kind === 'pinned' || kind === 'real'));
+  const spared = digestsIn(world.filter(({ kind }) => kind === 'pinned' || kind === 'real' || kind === 'healthy'));
   const [realClients] = await Promise.all([
     runRealClients({ ...deps, folder: join(scene.folder, 'clients') }, signal),
     runLoad(deps, shape, signal),
