@@ -1,18 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { managementListener, registryListener } from './app/listeners.ts';
+import { partOf, sweeper } from './app/parts.ts';
+import { ReadyPart } from './app/ready-part.ts';
+import { directoryOf, pingAll } from './app/upstreams.ts';
 import type { Config } from './config/schema.ts';
-import { Certificate } from './http/certificate.ts';
-import { createManagementApp, type Readiness } from './http/management.ts';
-import type { OverloadLimits } from './http/middleware/overload.ts';
 import { ReadBuffers } from './http/read-buffers.ts';
-import { createRegistryApp, Listener } from './http/server.ts';
 import { Rebuilder } from './index/rebuilder.ts';
 import { SqliteIndex } from './index/sqlite-index.ts';
 import { StoreLock } from './index/store-lock.ts';
 import type { Part } from './lifecycle.ts';
 import { mirrorLimits, mirrorRules } from './mirror-rules.ts';
-import { type AssembledMirror, assembleMirror } from './mirror/assemble.ts';
+import { assembleMirror } from './mirror/assemble.ts';
 import type { Clock } from './mirror/ports/clock.ts';
-import type { Memory } from './mirror/ports/memory.ts';
 import type { Totals } from './mirror/ports/store-index.ts';
 import { RateLimits } from './mirror/rate-limits.ts';
 import { MemoryBudget } from './mirror/concurrency/memory-budget.ts';
@@ -27,10 +26,8 @@ import { FileRecordStore } from './storage/filesystem/record-store.ts';
 import { systemClock } from './system-clock.ts';
 import type { Log } from './telemetry/log.ts';
 import { UpstreamHealth } from './telemetry/upstream-health.ts';
-import { createMetrics, type Metrics } from './telemetry/metrics.ts';
+import { createMetrics } from './telemetry/metrics.ts';
 import { type Pauses, realPauses } from './upstream/retry.ts';
-import { createUpstreamDirectory, type OpenUpstreamDirectory } from './upstream/upstream-directory.ts';
-import { upstreamEntries } from './upstream-settings.ts';
 
 export interface AppDeps {
   readonly config: Config;
@@ -65,8 +62,6 @@ export interface App {
   reload(changed: Config): void;
 }
 
-const sweepEveryMs = 60_000;
-const managementIdleMs = 60_000;
 /** How long an operator's question waits for the disk. */
 const readWithinMs = 1_000;
 const unknownUse = { bytes: Number.NaN, files: Number.NaN };
@@ -91,7 +86,6 @@ export function createApp({
   patienceMs,
   pauses = realPauses,
 }: AppDeps): App {
-  const state = { isStarting: true, isDraining: false };
   const health = new UpstreamHealth({
     labels: config.upstreams.map(({ name }) => name),
     clock,
@@ -146,31 +140,13 @@ export function createApp({
     log,
     patienceMs,
   });
-  const readiness = async (): Promise<Readiness> => {
-    const storeTrouble = lock.isMoved ? 'moved' : await troubleOf(freeBytes);
-    return {
-      isReady: !state.isStarting && !state.isDraining && storeTrouble === undefined,
-      body: {
-        ...state,
-        store: storeTrouble ?? 'ok',
-        index: index.needsRebuild ? 'rebuilding' : 'ok',
-        upstreams: health.states(),
-      },
-    };
-  };
+  const ready = new ReadyPart({ lock, index, freeBytes, health });
   const sweep = () => void assembled.sweep().catch((cause: unknown) => observer.trouble({ part: 'eviction', cause }));
   const onIndexChange = (state: 'rebuilding' | 'rebuilt', reason?: string): void => {
     log.logger.info({ state, reason }, 'index');
     if (state === 'rebuilt') sweep(); // What was not counted yet made room for more than there is.
   };
-  const management = managementListener(config, { readiness, observer, report });
-  const ready: Part = {
-    name: 'readiness',
-    start: async () => {
-      state.isStarting = false;
-    },
-    stop: async () => {},
-  };
+  const management = managementListener(config, { readiness: () => ready.now(), observer, report });
   return {
     parts: [
       lock,
@@ -196,10 +172,8 @@ export function createApp({
     ],
     address: () => registry.address,
     managementAddress: () => management.address,
-    beginDraining: () => {
-      state.isDraining = true;
-    },
-    knock: () => knockAtAll(upstreams, config),
+    beginDraining: () => ready.beginDraining(),
+    knock: () => pingAll(upstreams, config),
     reportUnhandled: (cause) => {
       log.logger.error({ err: cause }, 'unhandled rejection');
       observer.unhandledRejection();
@@ -209,102 +183,11 @@ export function createApp({
       const next = directoryOf(changed, { version, clock, observer, memoryFor, pauses });
       assembled.follow(mirrorRules(changed, next));
       upstreams = next;
-      knockAtAll(next, changed);
+      pingAll(next, changed);
       health.follow(changed.upstreams.map(({ name }) => name));
       log.logger.level = changed.log.level;
       // What runs on the former connections ends in peace.
       void former.retire().catch((cause: unknown) => observer.trouble({ part: 'upstream connections', cause }));
     },
   };
-}
-
-function directoryOf(
-  config: Config,
-  {
-    version,
-    ...deps
-  }: { version: string; clock: Clock; observer: Metrics; memoryFor: (label: string) => Memory; pauses: Pauses },
-): OpenUpstreamDirectory {
-  return createUpstreamDirectory({ entries: upstreamEntries(config, { version }), ...deps });
-}
-
-/** Those that are offline are never asked. */
-function knockAtAll(directory: OpenUpstreamDirectory, { upstreams }: Pick<Config, 'upstreams'>): void {
-  const { signal } = new AbortController(); // Each has timeouts of its own, and closing the directory ends them all.
-  for (const { name, freshness } of upstreams) if (!freshness.offline) void directory.knock(name, { signal });
-}
-
-function registryListener(
-  config: Config,
-  deps: Pick<AssembledMirror, 'mirror'> & {
-    readonly clock: Clock;
-    readonly observer: Metrics;
-    readonly memory: Memory;
-    readonly buffers: ReadBuffers;
-    readonly report: (bug: unknown) => void;
-    readonly log: Log;
-    readonly patienceMs: number | undefined;
-  },
-): Listener {
-  const { tls, host, port } = config.listen;
-  const { idleTimeoutMs, maxConnections, maxRequests } = config.clients;
-  const limits: OverloadLimits = { maxRequests, isSurplus: (socket) => listener.isSurplus(socket) };
-  const app = createRegistryApp({
-    ...deps,
-    limits,
-    log: (line) => deps.log.request(line),
-    onClientCredentials: () =>
-      deps.log.logger.warn('a client sends credentials: they are ignored, since clients.mode is anonymous'),
-  });
-  const certificate = tls && new Certificate(tls, { report: deps.report });
-  const listener = new Listener(app, {
-    name: 'registry listener',
-    host,
-    port,
-    certificate,
-    idleTimeoutMs,
-    maxConnections,
-    onRejected: (reason) => deps.observer.rejected({ reason }),
-  });
-  return listener;
-}
-
-function managementListener(
-  config: Config,
-  {
-    readiness,
-    observer,
-    report,
-  }: { readiness: () => Promise<Readiness>; observer: Metrics; report: (bug: unknown) => void },
-): Listener {
-  const metrics = async () => ({ contentType: observer.contentType, text: await observer.text() });
-  const app = createManagementApp({ readiness, metrics, report });
-  const { host, port } = config.management;
-  return new Listener(app, { name: 'management listener', host, port, idleTimeoutMs: managementIdleMs });
-}
-
-/** Why the store cannot be used, in a word; undefined when it can. A full disk is no reason: what is cached is still served. */
-async function troubleOf(freeBytes: () => Promise<number>): Promise<string | undefined> {
-  try {
-    await freeBytes();
-    return undefined;
-  } catch (cause) {
-    return cause instanceof Error && 'code' in cause ? String(cause.code) : 'unusable';
-  }
-}
-
-/** Evicts what is due, now and then. */
-function sweeper(sweep: () => void): Part {
-  let timer: NodeJS.Timeout | undefined;
-  return partOf('sweeper', {
-    start: async () => {
-      timer = setInterval(sweep, sweepEveryMs).unref();
-      sweep(); // It finds what former processes left.
-    },
-    stop: async () => clearInterval(timer),
-  });
-}
-
-function partOf(name: string, work: Partial<Pick<Part, 'start' | 'stop'>>): Part {
-  return { name, start: async () => {}, stop: async () => {}, ...work };
 }

@@ -24,6 +24,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   cluster: ['oci/', 'mirror/ports/', 'upstream/connections.ts'],
   telemetry: ['mirror/ports/', 'mirror/concurrency/'],
   http: ['oci/', 'mirror/'],
+  app: [''],
   commands: [''],
   '.': [''],
 };

@@ -1,0 +1,60 @@
+import type { Readiness } from '../http/management.ts';
+import type { SqliteIndex } from '../index/sqlite-index.ts';
+import type { StoreLock } from '../index/store-lock.ts';
+import type { Part } from '../lifecycle.ts';
+import type { UpstreamHealth } from '../telemetry/upstream-health.ts';
+
+export interface ReadyPartDeps {
+  readonly lock: Pick<StoreLock, 'isMoved'>;
+  readonly index: Pick<SqliteIndex, 'needsRebuild'>;
+  readonly freeBytes: () => Promise<number>;
+  readonly health: Pick<UpstreamHealth, 'states'>;
+}
+
+/** Knows whether the program is ready: from when all other parts have started until it begins to drain, while the store can be used. */
+export class ReadyPart implements Part {
+  readonly name = 'readiness';
+  readonly #deps: ReadyPartDeps;
+  #isStarting = true;
+  #isDraining = false;
+
+  constructor(deps: ReadyPartDeps) {
+    this.#deps = deps;
+  }
+
+  async start(): Promise<void> {
+    this.#isStarting = false;
+  }
+
+  async stop(): Promise<void> {}
+
+  beginDraining(): void {
+    this.#isDraining = true;
+  }
+
+  async now(): Promise<Readiness> {
+    const { lock, index, freeBytes, health } = this.#deps;
+    const storeTrouble = lock.isMoved ? 'moved' : await troubleOf(freeBytes);
+    const [isStarting, isDraining] = [this.#isStarting, this.#isDraining];
+    return {
+      isReady: !isStarting && !isDraining && storeTrouble === undefined,
+      body: {
+        isStarting,
+        isDraining,
+        store: storeTrouble ?? 'ok',
+        index: index.needsRebuild ? 'rebuilding' : 'ok',
+        upstreams: health.states(),
+      },
+    };
+  }
+}
+
+/** Why the store cannot be used, in a word; undefined when it can. A full disk is no reason: what is cached is still served. */
+async function troubleOf(freeBytes: () => Promise<number>): Promise<string | undefined> {
+  try {
+    await freeBytes();
+    return undefined;
+  } catch (cause) {
+    return cause instanceof Error && 'code' in cause ? String(cause.code) : 'unusable';
+  }
+}

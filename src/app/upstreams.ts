@@ -1,0 +1,26 @@
+import type { Config } from '../config/schema.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
+import type { Memory } from '../mirror/ports/memory.ts';
+import type { Observer } from '../mirror/ports/observer.ts';
+import type { Pauses } from '../upstream/retry.ts';
+import { createUpstreamDirectory, type OpenUpstreamDirectory } from '../upstream/upstream-directory.ts';
+import { upstreamEntries } from '../upstream-settings.ts';
+
+export interface DirectoryDeps {
+  readonly version: string;
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly memoryFor: (label: string) => Memory;
+  readonly pauses: Pauses;
+}
+
+/** The upstreams of a configuration, with sockets of their own. */
+export function directoryOf(config: Config, { version, ...deps }: DirectoryDeps): OpenUpstreamDirectory {
+  return createUpstreamDirectory({ entries: upstreamEntries(config, { version }), ...deps });
+}
+
+/** Asks every upstream whether it is there, and waits for none. Those that are offline are never asked. */
+export function pingAll(directory: OpenUpstreamDirectory, { upstreams }: Pick<Config, 'upstreams'>): void {
+  const { signal } = new AbortController(); // Each has timeouts of its own, and closing the directory ends them all.
+  for (const { name, freshness } of upstreams) if (!freshness.offline) void directory.knock(name, { signal });
+}
