@@ -5,7 +5,7 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Repository } from '../../oci/reference.ts';
 import { boundedMap } from '../bounded-map.ts';
-import { type Demand, demandOf, parseChallenges } from './challenge.ts';
+import { type BearerDemand, type Demand, demandOf, parseChallenges } from './challenge.ts';
 import { type Credentials, headerShowing, type Secret } from './credentials.ts';
 import { Refusals, type Shown } from './refusals.ts';
 import { realmObjection, untrusted } from './realm-trust.ts';
@@ -90,6 +90,23 @@ export class Authorizer {
 
   async #meet(demand: Demand, caller: Caller, refused: string | undefined): Promise<string | undefined> {
     if (demand.kind === 'basic') return this.#basicProof(caller, refused);
+    try {
+      return await this.#token(demand, caller, refused);
+    } catch (cause) {
+      if (cause instanceof UpstreamError && cause.trouble === 'misbehaving') this.#forget(demand);
+      throw cause;
+    }
+  }
+
+  /** What leads to no token is not what the registry wants of everybody: the next request is asked without one, and learns anew. */
+  #forget(demand: Demand): void {
+    if (this.#demand !== demand) return;
+    this.#demand = undefined;
+    this.#isInformed = false;
+  }
+
+  /** @throws UpstreamError misbehaving when the realm is not trusted, or gives no token. */
+  #token(demand: BearerDemand, caller: Caller, refused: string | undefined): Promise<string> {
     const { registry, realmHosts, tokens } = this.#deps;
     const { realm, service } = demand;
     const objection = realmObjection(realm, registry, realmHosts);

@@ -4,15 +4,15 @@ export interface Challenge {
   readonly params: ReadonlyMap<string, string>;
 }
 
+export interface BearerDemand {
+  readonly kind: 'bearer';
+  readonly realm: URL;
+  readonly service: string | undefined;
+  readonly scope: string | undefined;
+}
+
 /** What a registry wants, as far as the mirror can give it. */
-export type Demand =
-  | {
-      readonly kind: 'bearer';
-      readonly realm: URL;
-      readonly service: string | undefined;
-      readonly scope: string | undefined;
-    }
-  | { readonly kind: 'basic' };
+export type Demand = BearerDemand | { readonly kind: 'basic' };
 
 const separators = /[\s,]+/y;
 const token = /[!#$%&'*+\-.^_`|~0-9A-Za-z]+/y;

@@ -18,6 +18,7 @@ const basic = {
 /** A registry that wants a token for every request, had at its own `/token`, with this challenge. */
 async function startChallenging(challengeFor: (seen: Seen) => string | undefined) {
   const registry = await serve((seen, response) => {
+    if (seen.url.pathname === '/token/lost') return void response.writeHead(404).end();
     if (seen.url.pathname === '/token')
       return sendJson(response, { token: `for-${seen.url.searchParams.get('scope')}` });
     const demanded = seen.headers.authorization === undefined ? challengeFor(seen) : undefined;
@@ -175,3 +176,22 @@ test('a token endpoint that hands out the refused token again ends it sooner', a
 function challenge(response: ServerResponse, value: string): void {
   response.writeHead(401, { 'www-authenticate': value }).end();
 }
+
+test('a challenge that leads to a foreign host concerns who was challenged, and nobody after that', async () => {
+  const { registry, client } = await startChallenging(({ url }) =>
+    url.pathname.includes(app) ? 'Bearer realm="http://169.254.169.254/token",service="x"' : undefined,
+  );
+
+  await expect(client.headManifest(app, latest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(client.headManifest(other, latest, patiently)).resolves.toMatchObject({ mediaType: ociManifest });
+  expect(registry.seen.filter(({ url }) => url.pathname.includes(other))).toHaveLength(1);
+});
+
+test('so does one that leads to where nobody gives tokens', async () => {
+  const { client } = await startChallenging(({ url }) =>
+    url.pathname.includes(app) ? 'Bearer realm="REALM/lost",service="x"' : undefined,
+  );
+
+  await expect(client.headManifest(app, latest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(client.headManifest(other, latest, patiently)).resolves.toMatchObject({ mediaType: ociManifest });
+});
