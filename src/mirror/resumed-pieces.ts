@@ -66,11 +66,11 @@ export function isWorthAnotherTry(cause: unknown): boolean {
     case 'timeout':
     case 'unavailable':
     case 'overloaded':
+    case 'busy': // Others hold all connections: not for long.
       return true;
     case 'tls':
     case 'refused':
     case 'misbehaving':
-    case 'busy':
       return false;
   }
 }
@@ -80,10 +80,11 @@ function pauseMs(failures: number): number {
   return failures === 1 ? 0 : 100 * 2 ** (failures - 1) * (0.5 + Math.random());
 }
 
-/** What the upstream, or the breaker before it, asks for; more than half a minute nobody waits. */
+/** What the upstream, the breaker before it or a line for its connections asks for; more than half a minute nobody waits. */
 function wishedMs(cause: unknown): number {
-  const seconds = cause instanceof UpstreamError ? cause.retryAfterSeconds : undefined;
-  return Math.min((seconds ?? 0) * 1_000, 30_000);
+  if (!(cause instanceof UpstreamError)) return 0;
+  const seconds = cause.retryAfterSeconds ?? (cause.trouble === 'busy' ? 1 : 0);
+  return Math.min(seconds * 1_000, 30_000);
 }
 
 async function* piecesFrom(

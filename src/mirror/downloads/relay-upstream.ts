@@ -1,4 +1,3 @@
-import { UpstreamError } from '../../oci/errors.ts';
 import type { OpenedBlob } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { type ResumeRules, resumedPieces } from '../resumed-pieces.ts';
@@ -92,18 +91,10 @@ export class RelayUpstream {
   }
 
   async #open(position: number, until: number | undefined): Promise<OpenedBlob> {
-    const { open, signal, attemptsWithoutProgress, wait } = this.#options;
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        const opened = await open(position, until === undefined ? undefined : until - 1, { signal });
-        if (opened.offset < position) this.#hasNoRanges = true;
-        return opened;
-      } catch (cause) {
-        // It was let go so that others get its connection; they may have it still.
-        if (!isBusy(cause) || signal.aborted || attempt >= attemptsWithoutProgress) throw cause;
-        await wait(1_000, { signal });
-      }
-    }
+    const { open, signal } = this.#options;
+    const opened = await open(position, until === undefined ? undefined : until - 1, { signal });
+    if (opened.offset < position) this.#hasNoRanges = true;
+    return opened;
   }
 }
 
@@ -119,8 +110,4 @@ async function* withoutFirstByte(pieces: AsyncGenerator<Uint8Array, void>): Asyn
     isFirst = false;
     if (rest.byteLength > 0) yield rest;
   }
-}
-
-function isBusy(cause: unknown): boolean {
-  return cause instanceof UpstreamError && cause.trouble === 'busy';
 }
