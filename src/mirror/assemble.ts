@@ -5,7 +5,7 @@ import { Blobs } from './blobs.ts';
 import { BriefWait } from './brief-wait.ts';
 import { UpstreamWaiters } from './concurrency/upstream-waiters.ts';
 import { createContentLookup } from './content-lookup.ts';
-import type { RelayRules } from './downloads/relay.ts';
+import type { RelayRules } from './downloads/relay-options.ts';
 import { Relays } from './downloads/relays.ts';
 import { Downloads } from './downloads.ts';
 import type { Digest } from '../oci/digest.ts';

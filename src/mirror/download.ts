@@ -4,7 +4,7 @@ import { UpstreamError } from '../oci/errors.ts';
 import { DiskFailure, type DownloadEnd, isWorthGoingOn, resultOf } from './download-end.ts';
 import { GatheredWrites } from './downloads/gathered-writes.ts';
 import type { OpenPart } from './downloads/relay-upstream.ts';
-import type { RelayRules } from './downloads/relay.ts';
+import type { RelayRules } from './downloads/relay-options.ts';
 import { readBack } from './going-on.ts';
 import { DigestMismatch, heldBackBytes } from './held-back.ts';
 import { Marks } from './marks.ts';

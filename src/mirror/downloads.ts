@@ -8,7 +8,7 @@ import type { PaceRules } from './downloads/pace.ts';
 import { abandonedToEnd, placeLimits } from './downloads/places.ts';
 import { notStored } from './downloads/not-stored.ts';
 import type { OpenPart } from './downloads/relay-upstream.ts';
-import type { RelayRules } from './downloads/relay.ts';
+import type { RelayRules } from './downloads/relay-options.ts';
 import { NoRoom, Room } from './downloads/room.ts';
 import { Run, type Started } from './downloads/run.ts';
 import { Scheduler, type Ticket } from './downloads/scheduler.ts';

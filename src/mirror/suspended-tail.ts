@@ -1,6 +1,7 @@
 import type { Hash } from 'node:crypto';
 import type { Digest } from '../oci/digest.ts';
-import { Relay, type RelayRules } from './downloads/relay.ts';
+import { Relay } from './downloads/relay.ts';
+import type { RelayRules } from './downloads/relay-options.ts';
 import type { OpenPart } from './downloads/relay-upstream.ts';
 import type { IncomingBlob } from './ports/blob-store.ts';
 import type { ByteSource } from './ports/byte-source.ts';

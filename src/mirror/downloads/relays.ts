@@ -6,7 +6,8 @@ import type { OpenedBlob } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { isSameRepository } from '../repository-id.ts';
 import { SingleFlight } from '../single-flight.ts';
-import { Relay, type RelayRules, verifyWhole } from './relay.ts';
+import { Relay } from './relay.ts';
+import { type RelayRules, verifyWhole } from './relay-options.ts';
 import type { OpenPart } from './relay-upstream.ts';
 
 /** A part of a blob. Positions of its first and last byte. */
