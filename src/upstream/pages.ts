@@ -67,17 +67,18 @@ export async function readPages(
 /**
  * What a Link says of the next page is its query; the page is asked for where the first one was. Behind proxies and repository managers the
  * scheme, the host or the path of a Link are often wrong (Artifactory RTFACT-18971, sonatype/nexus-public #1011), and credentials follow it
- * nowhere. `n=0` is left out: some registries say so where nobody named a number, and others take it for an empty page.
+ * nowhere. `n=0` stands for the number that was asked for: GHCR says so where nobody named one, and others take it for an empty page.
  */
 function nextPage({ headers, url: { host } }: RegistryAnswer, asked: URL): URL | undefined {
   const link = nextLink(headers['link']);
   if (link === undefined) return undefined;
   const [, query = ''] = /\?([^#]*)/.exec(link) ?? [];
+  const parameters = query.split('&');
+  const meant = parameters.filter((parameter) => !/^n=0*$/.test(parameter));
+  const number = asked.searchParams.get('n');
+  if (meant.length < parameters.length && number !== null) meant.push(`n=${number}`);
   const next = new URL(asked);
-  next.search = query
-    .split('&')
-    .filter((parameter) => !/^n=0*$/.test(parameter))
-    .join('&');
+  next.search = meant.join('&');
   if (next.search !== '') return next;
   throw new UpstreamError('misbehaving', `${host} continues a listing without saying where`);
 }

@@ -51,7 +51,11 @@ describe('the next page is asked for where the first one was, with the query of 
     },
     { who: 'a registry that names the query alone', link: '?last=10000' },
     { who: 'a registry that names no URL', link: 'http://[bad/v2/?last=10000#fragment' },
-    { who: 'GHCR, which says n=0 where nobody named a number', link: `${path}?last=10000&n=0`, query: '?last=10000' },
+    {
+      who: 'GHCR, which says n=0 where nobody named a number',
+      link: `${path}?n=0&last=10000`,
+      query: '?last=10000&n=1000',
+    },
     { who: 'a registry that says ns=', link: `${path}?ns=docker.io&last=10000` },
   ])('of $who', async ({ link, query = /\?[^#]*/.exec(link)?.[0] }) => {
     const registry = await serve(({ url }, response) => {
