@@ -1,5 +1,7 @@
 import type { Digest } from '../oci/digest.ts';
-import { OciError, UpstreamError } from '../oci/errors.ts';
+import { UpstreamError } from '../oci/errors.ts';
+import { MissingBlobs } from './blobs/missing-blobs.ts';
+import { StoredBlobs } from './blobs/stored-blobs.ts';
 import { UnstoredBlobs } from './blobs/unstored-blobs.ts';
 import { awaitedStart } from './awaited-start.ts';
 import { abortable } from './concurrency/abortable-wait.ts';
@@ -17,14 +19,11 @@ import type { Observer } from './ports/observer.ts';
 import type { Index } from './ports/store-index.ts';
 import type { Waiting } from './ports/waiting.ts';
 import type { BlobRecord } from './records.ts';
-import { isNotFound } from './not-found.ts';
-import { Remembered, RememberedNotFound } from './remembered.ts';
 import { isSameRepository } from './repository-id.ts';
-import { type BlobQuestion, followingAnswer, openerOf, type ServedBlob, storedAnswer } from './served-blob.ts';
+import { type BlobQuestion, followingAnswer, nameOf, openerOf, type ServedBlob, storedAnswer } from './served-blob.ts';
 import type { Space } from './space.ts';
 import { type Shared, SingleFlight } from './single-flight.ts';
 import { unlessUnreadable } from './unreadable.ts';
-import { tellingOfDisk } from './unreadable-source.ts';
 
 export interface BlobsDeps {
   readonly store: BlobStore;
@@ -48,8 +47,6 @@ export interface BlobHead {
   readonly firstServedAtMs: number;
 }
 
-/** By then the disk may have recovered, where the upstream could not help. */
-const unreadableForMs = 60_000;
 const firstPull: CacheStatus = { word: 'miss', upstreamStatus: 200, stored: true };
 const collapsed: CacheStatus = { word: 'collapsed', upstreamStatus: 200 };
 
@@ -58,19 +55,18 @@ export class Blobs {
   readonly #deps: BlobsDeps;
   readonly #confirmations = new SingleFlight<BlobRecord>();
   readonly #heads = new SingleFlight<BlobRecord>();
-  readonly #missing: Remembered<OciError>;
-  /** What the disk failed to read a moment ago. */
-  readonly #unreadable: Remembered<Error>;
+  readonly #missing: MissingBlobs;
+  readonly #stored: StoredBlobs;
   readonly #unstored: UnstoredBlobs;
 
   constructor(deps: BlobsDeps) {
     this.#deps = deps;
-    this.#missing = new Remembered({ clock: deps.clock, max: 20_000 });
-    this.#unreadable = new Remembered({ clock: deps.clock, max: 1_000 });
+    this.#missing = new MissingBlobs(deps);
+    this.#stored = new StoredBlobs(deps);
     this.#unstored = new UnstoredBlobs({
       ...deps,
       head: (question, waiting) => this.#head(question, (ask) => ask(), waiting),
-      asking: (question, ask) => this.#asking(question, ask),
+      asking: (question, ask) => this.#missing.asking(question, ask),
     });
   }
 
@@ -95,12 +91,12 @@ export class Blobs {
         wasAsked = true;
         continue;
       }
-      const stored = link && (await this.#openStored(digest, link));
+      const stored = link && (await this.#stored.open(digest, link));
       const isLinked = link !== undefined;
       if (stored === 'unreadable')
         return counted(() => this.#unstored.relay(question, { signal: waiting.signal, size: link?.size, isLinked }));
       if (stored && link) return this.#hit(question, stored, link, wasAsked);
-      this.#throwIfMissing(question);
+      this.#missing.throwIfKnown(question);
       const relayed = { signal: waiting.signal, isLinked };
       const unstored = await counted(() => this.#unstored.openWithoutRoom(question, relayed));
       if (unstored) return unstored;
@@ -116,7 +112,7 @@ export class Blobs {
     const { of, digest } = question;
     const own = await this.#deps.links.own(of, digest);
     if (own) return own;
-    this.#throwIfMissing(question);
+    this.#missing.throwIfKnown(question);
     return this.#deps.links.borrow(of, digest);
   }
 
@@ -147,13 +143,15 @@ export class Blobs {
     const link = await this.#linkOf(question);
     const size = link && (await this.#sizeOfCached(question, link));
     if (link && size !== undefined) return { size, cache: { word: 'hit' }, firstServedAtMs: link.firstServedAtMs };
-    this.#throwIfMissing(question);
+    this.#missing.throwIfKnown(question);
     const ask = async (flight: Waiting) => {
-      const { size: told } = await this.#asking(question, () => upstream.headBlob(of.repository, digest, flight));
+      const { size: told } = await this.#missing.asking(question, () =>
+        upstream.headBlob(of.repository, digest, flight),
+      );
       return { firstServedAtMs: this.#deps.clock.now(), ...(told !== undefined && { size: told }) };
     };
     const look = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => ask(flight));
-    const { value, collapsed } = await counted(() => this.#heads.run(keyOf(question), look, waiting));
+    const { value, collapsed } = await counted(() => this.#heads.run(nameOf(question), look, waiting));
     return {
       size: value.size ?? this.#deps.manifests.promisedSize(of, digest),
       cache: { word: collapsed ? 'collapsed' : 'miss', upstreamStatus: 200 },
@@ -165,21 +163,10 @@ export class Blobs {
     // One that has not begun, and may wait for its upstream or for a place, tells nothing yet.
     const begun = this.#deps.downloads.begun(of.upstream, digest);
     if (begun && !begun.isOver) return begun.size;
-    const stored = await this.#openStored(digest, link);
+    const stored = await this.#stored.open(digest, link);
     if (stored === 'unreadable') return link.size;
     await stored?.[Symbol.asyncDispose]();
     return stored?.size;
-  }
-
-  /** A disk that fails to open what it has is not a reason to fail the pull; what it failed to read counts as absent, and comes anew. */
-  async #openStored(digest: Digest, link: BlobRecord | undefined): Promise<StoredBlob | 'unreadable' | undefined> {
-    if (this.#unreadable.get(digest)) return undefined;
-    try {
-      return await this.#deps.store.open(digest, link?.size);
-    } catch (cause) {
-      this.#deps.observer.trouble({ part: 'blob store', cause });
-      return 'unreadable';
-    }
   }
 
   /**
@@ -201,17 +188,7 @@ export class Blobs {
     const cache: CacheStatus = wasAsked ? firstPull : { word: 'hit' };
     const told = wasAsked ? (size ?? this.#deps.manifests.promisedSize(question.of, digest)) : stored.size;
     const answer = storedAnswer(question, stored, { cache, firstServedAtMs, size: told, onDamaged });
-    return this.#tellingOfDisk(answer, (cause) =>
-      this.#unreadable.remember(digest, new Error('unreadable', { cause }), unreadableForMs),
-    );
-  }
-
-  #tellingOfDisk(served: ServedBlob, onUnreadable: (cause: unknown) => void = () => {}): ServedBlob {
-    const tell = (cause: unknown) => {
-      this.#deps.observer.trouble({ part: 'blob store', cause });
-      onUnreadable(cause);
-    };
-    return { ...served, source: tellingOfDisk(served.source, tell) };
+    return this.#stored.tellingOfDisk(answer, { isStored: true });
   }
 
   /**
@@ -234,11 +211,11 @@ export class Blobs {
     const { firstServedAtMs } = this.#deps.links.confirm(question.of, question.digest);
     const cache = wasAsked ? firstPull : collapsed;
     const told = { cache, firstServedAtMs, signal, relays: this.#deps.relays };
-    return this.#tellingOfDisk(await followingAnswer(question, started.download, told));
+    return this.#stored.tellingOfDisk(await followingAnswer(question, started.download, told));
   }
 
   async #download(question: BlobQuestion, { signal }: Waiting): Promise<ServedBlob> {
-    this.#throwIfMissing(question);
+    this.#missing.throwIfKnown(question);
     const { upstream, of, digest } = question;
     const { downloads, manifests, links } = this.#deps;
     const running = downloads.start({
@@ -246,7 +223,7 @@ export class Blobs {
       of,
       label: upstream.label,
       maxConnections: upstream.maxConnections,
-      open: (start, end, waiting) => this.#asking(question, () => openerOf(question)(start, end, waiting)),
+      open: (start, end, waiting) => this.#missing.asking(question, () => openerOf(question)(start, end, waiting)),
       promisedSize: manifests.promisedSize(of, digest),
       onWrong: () => upstream.failedVerification(digest),
       recordKept: (size, how) => this.#recordKept(question, size, how),
@@ -261,12 +238,12 @@ export class Blobs {
     });
     const { firstServedAtMs } = links.confirm(of, digest);
     const told = { cache: firstPull, firstServedAtMs, signal, relays: this.#deps.relays };
-    return this.#tellingOfDisk(await followingAnswer(question, started.download, told));
+    return this.#stored.tellingOfDisk(await followingAnswer(question, started.download, told));
   }
 
   async #recordKept({ of, digest }: BlobQuestion, size: number, how: Kept): Promise<void> {
     const { links, index, observer, clock } = this.#deps;
-    this.#unreadable.forget(digest);
+    this.#stored.noteStored(digest);
     // At once, so that there is no moment in which it counts neither as arriving nor as stored.
     index.noteContent({ digest, size, isManifest: false, names: [], usedAtMs: clock.now() });
     await links.record(of, digest, size);
@@ -275,16 +252,16 @@ export class Blobs {
 
   /** The bytes are here, but not known to be this repository's: its upstream is asked once, and the answer recorded. */
   async #confirm(question: BlobQuestion, waiting: Waiting): Promise<BlobRecord> {
-    this.#throwIfMissing(question);
+    this.#missing.throwIfKnown(question);
     const ask = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => this.#askToConfirm(question, flight));
-    return (await this.#confirmations.run(keyOf(question), ask, waiting)).value;
+    return (await this.#confirmations.run(nameOf(question), ask, waiting)).value;
   }
 
   async #askToConfirm(question: BlobQuestion, waiting: Waiting): Promise<BlobRecord> {
     const { of, digest, upstream } = question;
     const { links } = this.#deps;
-    const claimed = await this.#asking(question, () => upstream.headBlob(of.repository, digest, waiting));
-    const stored = await this.#openStored(digest, undefined);
+    const claimed = await this.#missing.asking(question, () => upstream.headBlob(of.repository, digest, waiting));
+    const stored = await this.#stored.open(digest, undefined);
     const confirmed = links.confirm(of, digest);
     if (!stored || stored === 'unreadable') return confirmed;
     await stored[Symbol.asyncDispose]();
@@ -310,26 +287,4 @@ export class Blobs {
       return link;
     }
   }
-
-  /** One word for every 404: a HEAD, which has no body, and a GET must say the same, or they tell which of them was asked. */
-  async #asking<Value>(question: BlobQuestion, ask: () => Promise<Value>): Promise<Value> {
-    try {
-      return await ask();
-    } catch (cause) {
-      if (!isNotFound(cause)) throw cause;
-      const unknown = new OciError('BLOB_UNKNOWN', 'the upstream has no such blob', { cause });
-      const { missingMs } = this.#deps.policies.rulesOf(question.upstream.label);
-      this.#missing.remember(keyOf(question), unknown, missingMs);
-      throw unknown;
-    }
-  }
-
-  #throwIfMissing(question: BlobQuestion): void {
-    const missing = this.#missing.get(keyOf(question));
-    if (missing) throw new RememberedNotFound(missing);
-  }
-}
-
-function keyOf({ of, digest }: BlobQuestion): string {
-  return `${of.upstream}/${of.repository}@${digest}`;
 }

@@ -22,6 +22,11 @@ export interface BlobQuestion {
   readonly partOf?: PartOf | undefined;
 }
 
+/** Of the blob in its repository. */
+export function nameOf({ of, digest }: BlobQuestion): string {
+  return `${of.upstream}/${of.repository}@${digest}`;
+}
+
 export type PartOf = (size: number) => RequestedRange;
 
 export interface ServedBlob {

@@ -11,7 +11,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { Remembered } from '../remembered.ts';
-import { type BlobQuestion, openerOf, type ServedBlob } from '../served-blob.ts';
+import { type BlobQuestion, nameOf, openerOf, type ServedBlob } from '../served-blob.ts';
 import type { Space } from '../space.ts';
 import { type JoinSpan, spansOf, SpansSource } from './relayed-spans.ts';
 
@@ -64,12 +64,12 @@ export class UnstoredBlobs {
 
   /** There was no room for it when its download began. */
   noteNoRoom(question: BlobQuestion, size: number | undefined): void {
-    this.#lacking.remember(keyOf(question), { size, isOverrun: false }, noRoomForMs);
+    this.#lacking.remember(nameOf(question), { size, isOverrun: false }, noRoomForMs);
   }
 
   /** The store had no room for the rest of it. */
   noteOverrun(question: BlobQuestion, size: number | undefined): void {
-    this.#lacking.remember(keyOf(question), { size, isOverrun: true }, overrunForMs);
+    this.#lacking.remember(nameOf(question), { size, isOverrun: true }, overrunForMs);
   }
 
   /** @returns undefined where it may be stored. */
@@ -77,7 +77,7 @@ export class UnstoredBlobs {
     const size = await this.#sizeOf(question, relayed);
     const wanted = size === undefined ? 'whole' : (question.partOf?.(size) ?? 'whole');
     if (size !== undefined && wanted === 'unsatisfiable') return this.#nothingOf(question, size, relayed);
-    const lacking = this.#lacking.get(keyOf(question));
+    const lacking = this.#lacking.get(nameOf(question));
     const isLacking = lacking !== undefined && (lacking.isOverrun || wanted !== 'whole');
     if (!isLacking) {
       if (size === undefined || (await this.#couldHold(size))) return undefined;
@@ -116,7 +116,7 @@ export class UnstoredBlobs {
   /** A part whose blob may not fit is not looked for in an answer with the whole: its size is asked for first. */
   async #sizeOf(question: BlobQuestion, { signal }: Waiting): Promise<number | undefined> {
     const { of, digest, partOf } = question;
-    const known = this.#deps.manifests.promisedSize(of, digest) ?? this.#lacking.get(keyOf(question))?.size;
+    const known = this.#deps.manifests.promisedSize(of, digest) ?? this.#lacking.get(nameOf(question))?.size;
     if (known !== undefined || !partOf || (await this.#couldHold(ordinaryBlobBytes))) return known;
     return (await this.#deps.head(question, { signal })).size;
   }
@@ -164,8 +164,4 @@ async function unlessWrong({ size, source, settled }: JoinedRelay, signal: Abort
     await source[Symbol.asyncDispose]();
     throw cause;
   }
-}
-
-function keyOf({ of, digest }: BlobQuestion): string {
-  return `${of.upstream}/${of.repository}@${digest}`;
 }
