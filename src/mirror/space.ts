@@ -6,6 +6,7 @@ import type { LooseRecords } from './eviction/loose-records.ts';
 import { removeRecords } from './eviction/remove-records.ts';
 import { StaleRepositories } from './eviction/stale-repositories.ts';
 import { evictableBytes, measureUse } from './eviction/store-use.ts';
+import { TimePassed } from './eviction/time-passed.ts';
 import { bytesToFree, chooseVictims, type SpaceLimits } from './eviction.ts';
 import { FreedLately } from './freed-lately.ts';
 import type { BlobStore } from './ports/blob-store.ts';
@@ -62,6 +63,7 @@ export class Space {
   readonly #deps: SpaceDeps;
   readonly #freedLately = new FreedLately();
   readonly #staleRepositories: StaleRepositories;
+  readonly #time: TimePassed;
   #promisedBytes = 0;
   #isSweepDue = false;
   #sweeping: Promise<void> | undefined;
@@ -72,6 +74,7 @@ export class Space {
   constructor(deps: SpaceDeps) {
     this.#deps = deps;
     this.#staleRepositories = new StaleRepositories(deps);
+    this.#time = new TimePassed(deps.clock);
   }
 
   /**
@@ -133,12 +136,13 @@ export class Space {
 
   async #sweep(): Promise<void> {
     const { signal } = this.#stopping;
-    const { store, clock, unusedForMs, index, loose } = this.#deps;
-    const leftBeforeMs = clock.now() - goOnWithinMs;
+    const { store, unusedForMs, index, loose } = this.#deps;
+    const nowMs = this.#time.now();
+    const leftBeforeMs = nowMs - goOnWithinMs;
     await this.#inTurn(() => store.dropInterrupted({ bytes: 0, leftBeforeMs }));
     await loose.sweep({ signal });
     while (!signal.aborted && (await this.#inTurn(() => this.#freeSome(0))) === 'freed');
-    const usedBeforeMs = clock.now() - unusedForMs;
+    const usedBeforeMs = nowMs - unusedForMs;
     // An index made anew knows when a blob was written, not when it was last pulled.
     if (signal.aborted || (await index.watchingSinceMs()) > usedBeforeMs) return;
     while (!signal.aborted && (await this.#inTurn(() => this.#evictOneUnused(usedBeforeMs))));

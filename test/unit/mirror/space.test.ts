@@ -344,3 +344,15 @@ test('many that want room at once never get more than there is', async () => {
     ),
   );
 });
+
+test('a wall clock that is set a year ahead makes nothing old, and one that is put right afterwards neither', async () => {
+  const disk = new Disk({ unusedForMs: 30 * day });
+  await disk.put({ name: 'a', size: 1, usedAtMs: disk.clock.now() - day });
+  disk.clock.setWallClock(365 * day);
+  await disk.space.sweep();
+  expect(disk.left).toEqual(['a']);
+  disk.clock.setWallClock(-365 * day);
+  disk.clock.advance(29 * day + 1);
+  await disk.space.sweep();
+  expect(disk.left).toEqual([]);
+});
