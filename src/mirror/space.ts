@@ -270,7 +270,8 @@ export class Space {
     const { index, records, store, observer, onEvicted } = this.#deps;
     const { digest, size } = content;
     await nextTurn(); // Many in a row must not keep others waiting.
-    const keys = await index.forget(digest);
+    const keys = await this.#forgotten(digest);
+    if (!keys) return false;
     onEvicted(keys, digest);
     try {
       await removeRecords(keys, { from: records });
@@ -284,6 +285,19 @@ export class Space {
     }
     observer.evicted({ reason, bytes: size });
     return true;
+  }
+
+  /** A full disk takes nothing from the index either: then the content goes alone, and the index forgets it when it is next. */
+  async #forgotten(digest: Digest): Promise<readonly RecordKey[] | undefined> {
+    const { index, store, observer } = this.#deps;
+    const trouble = (cause: unknown) => observer.trouble({ part: 'eviction', cause });
+    try {
+      return await index.forget(digest);
+    } catch (cause) {
+      trouble(cause);
+      await store.remove(digest).catch(trouble);
+      return undefined;
+    }
   }
 
   #inTurn<Value>(work: () => Promise<Value>): Promise<Value> {

@@ -39,9 +39,9 @@ export class StaleRepositories {
   async #evict(of: RepositoryId): Promise<boolean> {
     const { index, records, loose, observer, onEvicted } = this.#deps;
     await nextTurn(); // Many in a row must not keep others waiting.
-    const keys = await index.forgetRepository(of);
-    onEvicted(keys);
     try {
+      const keys = await index.forgetRepository(of);
+      onEvicted(keys);
       await removeRecords(keys, { from: records });
       await removeRecords(
         ['tag-list' as const, 'visibility' as const].map((kind) => ({ kind, of })),

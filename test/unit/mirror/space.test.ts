@@ -356,3 +356,17 @@ test('a wall clock that is set a year ahead makes nothing old, and one that is p
   await disk.space.sweep();
   expect(disk.left).toEqual([]);
 });
+
+test('a full disk on which the index cannot forget anything has room again when content is gone', async () => {
+  const disk = new Disk();
+  await disk.put({ name: 'old', size: 60, usedAtMs: 1 }, { name: 'new', size: 40, usedAtMs: 2 });
+  const forget = disk.index.forget.bind(disk.index);
+  disk.index.forget = async (digest) => {
+    if (!disk.isRemoved) throw new Error('database or disk is full');
+    return forget(digest);
+  };
+  expect(await disk.space.reserve(50)).toBeUndefined();
+  expect(disk.isRemoved).toBe(true);
+  expect(await disk.space.reserve(50)).toMatchObject({ bytes: 50 });
+  expect(disk.index.contents.has(digestNamed('old'))).toBe(false);
+});
