@@ -18,6 +18,10 @@ export interface AnswerBodyOptions {
 const heldBytes = 1024 * 1024;
 /** … and this many where memory is short. */
 const leastHeldBytes = 64 * 1024;
+/** Smaller pieces are put together: each costs as much memory as two hundred bytes, and its time. */
+const smallBytes = 4 * 1024;
+/** An upstream that sends chunks of one byte gets no more of a turn of the event loop than these take. */
+const maxSmallATurn = 256;
 
 /**
  * The body of an answer, as it arrives. Destroying it before its end drops the connection.
@@ -35,6 +39,9 @@ export class AnswerBody extends Readable {
   #expectedBytes: number | undefined;
   #tooFew: 'connect' | 'misbehaving' = 'connect';
   readonly #reservation: MemoryReservation | undefined;
+  /** Of this turn of the event loop. */
+  #small: Buffer[] = [];
+  #gatheredBytes = 0;
 
   constructor(options: AnswerBodyOptions) {
     super({ highWaterMark: heldBytes });
@@ -64,11 +71,13 @@ export class AnswerBody extends Readable {
     this.#receivedBytes += chunk.length;
     this.#checkLength();
     this.#tell(chunk.length, heldBytes);
-    if (this.push(chunk) && this.#mayHoldMore()) this.#idle?.refresh();
+    const takesMore = chunk.length < smallBytes ? this.#gather(chunk) : this.#pushAll(chunk);
+    if (takesMore && this.#mayHoldMore()) this.#idle?.refresh();
     else this.#pause();
   }
 
   complete(): void {
+    this.#pushAll();
     this.#isComplete = true;
     this.#expectNothing();
     this.#checkLength();
@@ -78,8 +87,33 @@ export class AnswerBody extends Readable {
   /** The exchange broke off. What has arrived is read to its end first, so that nobody asks for it again; then the failure is met. */
   fail(failure: Error): void {
     if (this.#isComplete || this.destroyed) return;
+    this.#pushAll();
     this.#isComplete = true;
     this.#failAtEnd(failure);
+  }
+
+  /** @returns whether this turn takes more. */
+  #gather(piece: Buffer): boolean {
+    if (this.#small.length === 0) setImmediate(() => this.#endTurn());
+    this.#small.push(piece);
+    this.#gatheredBytes += piece.length;
+    const hasRoom = this.#gatheredBytes < leastHeldBytes && this.#allBytes < this.readableHighWaterMark;
+    return hasRoom && this.#small.length < maxSmallATurn;
+  }
+
+  /** @returns whether the reader has room for more. */
+  #pushAll(chunk?: Buffer): boolean {
+    if (this.destroyed || this.#isComplete) return false;
+    const gathered = this.#small.splice(0);
+    this.#gatheredBytes = 0;
+    if (gathered.length > 0) this.push(Buffer.concat(gathered));
+    return chunk === undefined ? this.readableLength < this.readableHighWaterMark : this.push(chunk);
+  }
+
+  #endTurn(): void {
+    if (this.#small.length === 0) return;
+    this.#pushAll();
+    this._read();
   }
 
   #failAtEnd(failure: Error): void {
@@ -89,9 +123,16 @@ export class AnswerBody extends Readable {
     this.push(null);
   }
 
+  /** Where memory is short what is held has to be read first: streams ask for more long before. */
+  override read(size?: number): unknown {
+    const piece: unknown = super.read(size);
+    if (piece !== null) this._read();
+    return piece;
+  }
+
   override _read(): void {
-    this.#mayHoldMore();
-    if (this.#isComplete || !this.#options.controller.paused) return;
+    const hasRoom = this.#mayHoldMore() && this.readableLength < this.readableHighWaterMark;
+    if (!hasRoom || this.#isComplete || !this.#options.controller.paused) return;
     this.#expectMore();
     this.#options.controller.resume();
   }
@@ -113,11 +154,15 @@ export class AnswerBody extends Readable {
       this.#failAtEnd(new UpstreamError(this.#tooFew, message));
   }
 
+  get #allBytes(): number {
+    return this.readableLength + this.#gatheredBytes;
+  }
+
   /** Reserves for what is held. */
   #mayHoldMore(): boolean {
     if (!this.#reservation) return true;
-    const hasRoom = this.#reservation.tryResize(this.readableLength);
-    return hasRoom || this.readableLength < leastHeldBytes;
+    const hasRoom = this.#reservation.tryResize(this.#allBytes);
+    return hasRoom || this.#allBytes < leastHeldBytes;
   }
 
   #pause(): void {

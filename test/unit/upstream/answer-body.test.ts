@@ -105,6 +105,7 @@ test('where memory is short the upstream waits when a body holds 64 KiB, and goe
   body.receive(mebibyte.subarray(0, 65_535));
   expect(controller.paused).toBe(false);
   body.receive(mebibyte.subarray(0, 1));
+  for (let turn = 0; turn < 3; turn += 1) await new Promise(setImmediate);
   expect(controller.paused).toBe(true);
   body.read();
   await new Promise(setImmediate);
@@ -124,4 +125,28 @@ test('bytes are told of by the MiB, and the rest at the end', async () => {
   await buffer(body);
 
   expect(told).toEqual([mebibyte.length + 4, 4]);
+});
+
+test('a body that comes in pieces of one byte is put together, and takes no more of a turn than so many of them', async () => {
+  const { body, controller } = start();
+  const sendUntilPaused = (): number => {
+    let sent = 0;
+    for (; !controller.paused; sent += 1) body.receive(Buffer.from('x'));
+    return sent;
+  };
+  const pieces: number[] = [];
+  const read = (async () => {
+    for await (const piece of body) pieces.push(Buffer.from(piece).length);
+  })();
+  let sent = 0;
+  for (let turn = 0; turn < 10; turn += 1) {
+    sent += sendUntilPaused();
+    await new Promise(setImmediate);
+    await expect.poll(() => controller.paused).toBe(false);
+  }
+  body.complete();
+  await read;
+  expect(sent).toBe(2_560);
+  expect(pieces.reduce((sum, bytes) => sum + bytes, 0)).toBe(sent);
+  expect(pieces.length).toBeLessThanOrEqual(10);
 });
