@@ -17,6 +17,7 @@ import type { CacheStatus } from './ports/cache-status.ts';
 import type { Clock } from './ports/clock.ts';
 import type { Observer } from './ports/observer.ts';
 import type { Index } from './ports/store-index.ts';
+import type { Upstream } from './ports/upstream.ts';
 import type { Waiting } from './ports/waiting.ts';
 import type { BlobRecord } from './records.ts';
 import { isSameRepository } from './repository-id.ts';
@@ -260,7 +261,7 @@ export class Blobs {
   async #askToConfirm(question: BlobQuestion, waiting: Waiting): Promise<BlobRecord> {
     const { of, digest, upstream } = question;
     const { links } = this.#deps;
-    const claimed = await this.#missing.asking(question, () => upstream.headBlob(of.repository, digest, waiting));
+    const claimed = await this.#missing.asking(question, () => openedAndLeft(upstream, question, waiting));
     const stored = await this.#stored.open(digest, undefined);
     const confirmed = links.confirm(of, digest);
     if (!stored || stored === 'unreadable') return confirmed;
@@ -287,4 +288,19 @@ export class Blobs {
       return link;
     }
   }
+}
+
+/**
+ * Asks for a blob whose bytes may be here, by the very request that asks for one that nobody has: a HEAD would be followed by a GET where
+ * it is answered 404, and two round trips instead of one would tell what other repositories have brought.
+ * @returns the size that the upstream claims. Of the body nothing is read.
+ */
+async function openedAndLeft(
+  upstream: Pick<Upstream, 'openBlob'>,
+  { of, digest }: BlobQuestion,
+  { signal }: Waiting,
+): Promise<{ readonly size: number | undefined }> {
+  const { size, body } = await upstream.openBlob(of.repository, digest, { signal });
+  body.destroy();
+  return { size };
 }
