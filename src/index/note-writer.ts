@@ -4,7 +4,7 @@ import type { IndexedContent, Link } from '../mirror/ports/store-index.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Tag } from '../oci/reference.ts';
 import { digestBytes } from './rows.ts';
-import { bytesOf } from './schema.ts';
+import { bytesOf, maxClockErrorMs } from './schema.ts';
 import { fullName } from './repository-name.ts';
 
 export interface TagNote {
@@ -23,6 +23,9 @@ export interface NoteWriterDeps {
   /** Whether `storage.keep` names a repository, given as `<upstream>/<repository>`. */
   readonly isKept: (repository: string) => boolean;
 }
+
+/** Uses may be written out of order by seconds. A use that lies a day ahead was noted by a wall clock that was wrong. */
+const lastUse = `CASE WHEN used_at > ?2 + ${maxClockErrorMs} THEN ?2 ELSE max(used_at, ?2) END`;
 
 /** Writes single notes into the index, each by a statement prepared once. Saying a thing twice changes nothing. */
 export class NoteWriter {
@@ -50,8 +53,8 @@ export class NoteWriter {
     this.#unname = database.prepare(
       'DELETE FROM names WHERE parent = ?1 AND child IN (SELECT child FROM names WHERE parent = ?1 LIMIT ?2)',
     );
-    this.#use = database.prepare('UPDATE content SET used_at = max(used_at, ?2) WHERE digest = ?1');
-    this.#repositoryUse = database.prepare('UPDATE repositories SET used_at = max(used_at, ?2) WHERE name = ?1');
+    this.#use = database.prepare(`UPDATE content SET used_at = ${lastUse} WHERE digest = ?1`);
+    this.#repositoryUse = database.prepare(`UPDATE repositories SET used_at = ${lastUse} WHERE name = ?1`);
     this.#link = database.prepare(`
       INSERT INTO links (digest, repository, kind, media_type, size, kept, seen) VALUES (?, ?, ?, ?, ?, ?, ?)
       ON CONFLICT (digest, kind, repository) DO UPDATE SET media_type = coalesce(excluded.media_type, media_type),

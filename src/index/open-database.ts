@@ -3,7 +3,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { refusesForNow } from '../mirror/disk-refusal.ts';
 import { applyKeep, type KeepRules } from './kept-links.ts';
 import { numberIn, textIn } from './rows.ts';
-import { countTotals, mend, schema, schemaVersion } from './schema.ts';
+import { countTotals, maxClockErrorMs, mend, schema, schemaVersion } from './schema.ts';
 import type { StoreRuns } from './store-lock.ts';
 
 /** What an index asks of the file system, to make room for its file and to throw a broken one away. */
@@ -148,7 +148,10 @@ function take(database: DatabaseSync, { runs, nowMs, ...rules }: OpenDatabaseOpt
   const watchingSinceMs = hasSeenLastRun ? numberIn(state, 'watching_since') : nowMs;
   check(database, isComplete ? 'quick_check' : 'integrity_check');
   if (!isComplete) inTransaction(database, () => database.exec(mend));
-  inTransaction(database, () => applyKeep(database, rules));
+  inTransaction(database, () => {
+    applyKeep(database, rules);
+    endFutureUses(database, nowMs);
+  });
   const rebuild = numberIn(state, 'rebuild') + (isComplete ? 0 : 1);
   saveForGood(
     database,
@@ -156,6 +159,12 @@ function take(database: DatabaseSync, { runs, nowMs, ...rules }: OpenDatabaseOpt
   );
   database.exec(countTotals);
   return { database, isComplete, isCounted: hasSeenLastRun, rebuild, watchingSinceMs };
+}
+
+/** What a wall clock that was ahead has noted would be evicted last until that time comes. */
+function endFutureUses(database: DatabaseSync, nowMs: number): void {
+  for (const table of ['content', 'repositories'])
+    database.prepare(`UPDATE ${table} SET used_at = ?1 WHERE used_at > ?1 + ${maxClockErrorMs}`).run(nowMs);
 }
 
 function isEmpty(database: DatabaseSync): boolean {

@@ -6,7 +6,7 @@ import { repositoryNamed } from './repository-name.ts';
 import { type Row, textIn } from './rows.ts';
 
 /** Rows looked at in one step of a sweep. */
-const rowsAtOnce = 500;
+const rowsAtOnce = 250;
 /** Comes after every digest and every repository's name. */
 const end = '~';
 

@@ -112,3 +112,6 @@ export const mend = `
   UPDATE content SET named_by = (SELECT count(*) FROM names WHERE child = ${bytesOf('digest')})
     WHERE named_by <> (SELECT count(*) FROM names WHERE child = ${bytesOf('digest')});
 `;
+
+/** A use that lies further ahead was noted by a wall clock that was wrong. Milliseconds. */
+export const maxClockErrorMs = 24 * 3_600_000;

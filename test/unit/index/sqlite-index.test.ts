@@ -6,6 +6,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { type Digest, digestOf } from '../../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
 import { longestTurnMs } from '../../support/longest-turn.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
 import { type StartedProcess, startProcess } from '../../support/processes.ts';
 import { indexAt, never, startCompleteIndex, startIndex } from '../../support/sqlite-index.ts';
 import { temporaryDirectory } from '../../support/temp-directory.ts';
@@ -39,6 +40,25 @@ async function killedOwner(directory: string): Promise<StartedProcess> {
 }
 
 describe('opened again', () => {
+  test('what a wall clock that was a year ahead has noted counts as used now, from the next use or the next start on', async () => {
+    const directory = await temporaryDirectory();
+    const { index } = await startCompleteIndex(directory);
+    const nowMs = new ManualClock().now();
+    const aheadMs = nowMs + 365 * 86_400_000;
+    const other = digestOf(Buffer.from('other'));
+    for (const digest of [layer, other])
+      index.noteContent({ digest, size: 10, isManifest: false, names: [], usedAtMs: aheadMs });
+    index.noteUse(layer, nowMs);
+    expect(await index.evictable(everything)).toMatchObject([
+      { digest: layer, usedAtMs: nowMs },
+      { digest: other, usedAtMs: aheadMs },
+    ]);
+    await index.stop();
+    const { index: again } = await startIndex(directory);
+    const uses = (await again.evictable(everything)).map(({ usedAtMs }) => usedAtMs);
+    expect(uses).toEqual([nowMs, nowMs]);
+  });
+
   test('an index that was closed is complete and knows what it knew', async () => {
     const { index } = await startIndex(await closedIndex());
     expect(index.needsRebuild).toBe(false);
