@@ -12,7 +12,7 @@ import type { Metrics } from '../telemetry/metrics.ts';
 
 const managementIdleMs = 60_000;
 
-/** Where clients pull. */
+/** The listener that clients pull from. */
 export function registryListener(
   config: Config,
   deps: Pick<AssembledMirror, 'mirror'> & {
@@ -48,7 +48,7 @@ export function registryListener(
   return listener;
 }
 
-/** Where operators look. */
+/** The listener for probes and metrics. */
 export function managementListener(
   config: Config,
   {

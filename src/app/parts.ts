@@ -2,19 +2,19 @@ import type { Part } from '../lifecycle.ts';
 
 const sweepEveryMs = 60_000;
 
-/** Evicts what is due, now and then. */
+/** Sweeps the store once a minute, beginning at start. */
 export function sweeper(sweep: () => void): Part {
   let timer: NodeJS.Timeout | undefined;
   return partOf('sweeper', {
     start: async () => {
       timer = setInterval(sweep, sweepEveryMs).unref();
-      sweep(); // It finds what former processes left.
+      sweep(); // The first sweep finds what former processes left in the store.
     },
     stop: async () => clearInterval(timer),
   });
 }
 
-/** A part that does no more than it says. */
+/** A part made of the given functions; a missing one does nothing. */
 export function partOf(name: string, work: Partial<Pick<Part, 'start' | 'stop'>>): Part {
   return { name, start: async () => {}, stop: async () => {}, ...work };
 }

@@ -11,7 +11,7 @@ export interface ReadyPartDeps {
   readonly health: Pick<UpstreamHealth, 'states'>;
 }
 
-/** Knows whether the program is ready: from when all other parts have started until it begins to drain, while the store can be used. */
+/** Says whether the program is ready: all other parts have started, it is not draining, and the store can be used. */
 export class ReadyPart implements Part {
   readonly name = 'readiness';
   readonly #deps: ReadyPartDeps;
@@ -49,7 +49,7 @@ export class ReadyPart implements Part {
   }
 }
 
-/** Why the store cannot be used, in a word; undefined when it can. A full disk is no reason: what is cached is still served. */
+/** Why the store cannot be used, as one word; undefined when it can. A full disk does not count: cached content is still served. */
 async function troubleOf(freeBytes: () => Promise<number>): Promise<string | undefined> {
   try {
     await freeBytes();

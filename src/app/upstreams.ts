@@ -14,13 +14,13 @@ export interface DirectoryDeps {
   readonly pauses: Pauses;
 }
 
-/** The upstreams of a configuration, with sockets of their own. */
+/** Makes the upstreams of a configuration, with their own connections. */
 export function directoryOf(config: Config, { version, ...deps }: DirectoryDeps): OpenUpstreamDirectory {
   return createUpstreamDirectory({ entries: upstreamEntries(config, { version }), ...deps });
 }
 
-/** Asks every upstream whether it is there, and waits for none. Those that are offline are never asked. */
+/** Pings every upstream that is not `offline`, without waiting for the answers. */
 export function pingAll(directory: OpenUpstreamDirectory, { upstreams }: Pick<Config, 'upstreams'>): void {
-  const { signal } = new AbortController(); // Each has timeouts of its own, and closing the directory ends them all.
+  const { signal } = new AbortController(); // Each ping has its own timeout, and closing the directory ends them all.
   for (const { name, freshness } of upstreams) if (!freshness.offline) void directory.knock(name, { signal });
 }

@@ -5,7 +5,7 @@ const hubRealm = 'auth.docker.io';
 
 type NamedEntries = Readonly<Record<string, { readonly aliases: readonly string[] }>>;
 
-/** The other names of an upstream. Docker Hub has those that clients know it by as well, unless another entry has taken them. */
+/** The other names of an upstream. Docker Hub also has the names that clients know it by, unless another entry uses them. */
 export function aliasesOf(name: string, upstreams: NamedEntries): readonly string[] {
   const aliases = upstreams[name]?.aliases ?? [];
   if (name !== hubName) return aliases;
@@ -13,7 +13,7 @@ export function aliasesOf(name: string, upstreams: NamedEntries): readonly strin
   return [...aliases, ...hubAliases.filter((alias) => !taken.has(alias))];
 }
 
-/** Where its credentials may go besides its own host. Docker Hub's token realm is known where its address is the default. */
+/** The hosts besides its own that may get its credentials. Docker Hub's token realm is included while its `url` is the default. */
 export function realmHostsOf(
   name: string,
   { url, realmHosts }: { readonly url?: string | undefined; readonly realmHosts: readonly string[] },
