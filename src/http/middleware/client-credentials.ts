@@ -2,8 +2,8 @@ import type { Middleware } from 'koa';
 import type { ExchangeState } from '../exchange.ts';
 
 /**
- * Notices the first request that brings credentials. Clients are anonymous, so that `docker login` succeeds with any password: `/v2/` asks
- * for none, since dockerd would answer a challenge with the user's password of Docker Hub. The header itself goes nowhere.
+ * Reports the first request that has credentials. Clients are anonymous: `/v2/` sends no challenge, since dockerd would answer it with the
+ * user's Docker Hub password. So `docker login` succeeds with any password. The header is neither used nor logged.
  * @param onFirst called once in the life of the process.
  */
 export function noticeCredentials(onFirst: () => void): Middleware<ExchangeState> {

@@ -1,17 +1,17 @@
 import type { RegistryContext } from '../exchange.ts';
 import { type LargeBodies, largeBytes } from './large-bodies.ts';
 
-/** What an answer is made of, once there is memory for it. */
+/** A JSON document that is made when memory for it is reserved. */
 export interface Document {
-  /** About as long as it is as JSON. */
+  /** Its length as JSON, about. */
   readonly bytes: number;
-  /** Sets the headers that go with it. */
+  /** Makes the document, and sets the headers that belong to it. */
   readonly value: () => object;
 }
 
 /**
- * Sends a document. A small one is left to Koa. Of a large one nothing is kept while it waits for memory: it is looked up again when there is
- * some, and sent at the client's pace.
+ * Sends a document. Koa sends a small one. A large one waits for memory without being held, is then looked up again, and is sent at the
+ * client's pace.
  * @throws when it cannot be sent to its end: the answer must then be cut.
  */
 export async function sendDocument(
@@ -30,13 +30,13 @@ export async function sendDocument(
       ctx.length = body.byteLength;
       ctx.respond = false;
     };
-    ctx.body = ''; // Koa need not hold it as well.
+    ctx.body = ''; // So that Koa does not hold a second copy.
     return { body, begin };
   };
   await large.sendMade(ctx.res, { bytes, make }, exchange);
 }
 
-/** @returns how large it is, where it is too large to be sent at once. */
+/** @returns the size of a document that is too large to be sent at once; undefined when it was sent. */
 function sendIfSmall(ctx: RegistryContext, document: Document): number | undefined {
   if (ctx.method !== 'HEAD' && document.bytes > largeBytes) return document.bytes;
   write(ctx, document);

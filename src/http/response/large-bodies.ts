@@ -6,9 +6,9 @@ import { ClientLeft } from '../exchange.ts';
 
 export interface LargeBodiesDeps {
   readonly memory: Memory;
-  /** A client that has taken nothing for so long is cut when others wait for memory; for tests. */
+  /** A client that has read nothing for this long is cut when others wait for memory; for tests. */
   readonly stalledAfterMs?: number;
-  /** So is one that has not taken all of a body after so long; for tests. */
+  /** A client that has not read a whole body after this long is cut when others wait for memory; for tests. */
   readonly slowAfterMs?: number;
 }
 
@@ -28,32 +28,32 @@ export interface BodyToMake {
   readonly make: () => Promise<Pick<LargeBody, 'body' | 'begin'>>;
 }
 
-/** What is held for a body while answers send it. */
+/** The reservation for a body, while answers send it. */
 interface Held {
   readonly reservation: Promise<MemoryReservation>;
   readonly left: AbortController;
   answers: number;
 }
 
-/** Bodies up to this size are sent at once: what the kernel takes for a connection is about as much. */
+/** Bodies up to this size are sent at once: a socket's send buffer holds about as much. */
 export const largeBytes = 64 * 1024;
-/** Written at once: with TLS, what is written is copied as a whole. */
+/** The most that is written at a time: TLS copies the whole of each write. */
 const sliceBytes = 64 * 1024;
 const stalledAfterMs = 3_000;
 /** Less than the request deadline, so that those who wait get their turn. */
 const slowAfterMs = 15_000;
 
 /**
- * Sends large bodies that are in memory (manifests, listings) at their clients' pace, and counts them against the memory budget for as
- * long as a client takes. Where the budget is spent an answer waits for its turn, and clients that take nothing, or far too long, are cut
- * for it: no number of them keeps the memory from others.
+ * Sends large bodies that are in memory (manifests, listings) at their clients' pace, and counts each against the memory budget until its
+ * last client has read it. When the budget is spent, further answers wait for memory, and clients that have stalled or are too slow are
+ * cut, so that they cannot hold all of it.
  */
 export class LargeBodies {
   readonly #memory: Memory;
   readonly #stalledAfterMs: number;
   readonly #slowAfterMs: number;
   readonly #held = new Map<Uint8Array, Held>();
-  /** Answers that are being sent: since when, and when their client last took something. */
+  /** Running answers: when each began, and when its client last read something. */
   readonly #sending = new Map<ServerResponse, { readonly startedAt: number; tookAt: number }>();
   #timer: NodeJS.Timeout | undefined;
 
@@ -76,7 +76,7 @@ export class LargeBodies {
     }
   }
 
-  /** Likewise, where the body is not in memory yet. @throws also what `make` does. */
+  /** As {@link send}, for a body that is not in memory yet. @throws also what `make` throws. */
   async sendMade(response: ServerResponse, { bytes, make }: BodyToMake, waiting: Waiting): Promise<void> {
     const reservation = await this.#memory.reserve(bytes, waiting);
     try {
@@ -89,7 +89,7 @@ export class LargeBodies {
     }
   }
 
-  /** One reservation for all answers that share a body. It is given up when all have left. */
+  /** Returns the one reservation for all answers that share a body. It is released when the last of them ends. */
   #hold(whole: Uint8Array): Held {
     const known = this.#held.get(whole);
     if (known) {
@@ -98,7 +98,7 @@ export class LargeBodies {
     }
     const left = new AbortController();
     const reservation = this.#memory.reserve(whole.byteLength, { signal: left.signal, isLoaded: true });
-    reservation.catch(() => {}); // Each answer hears of it for itself.
+    reservation.catch(() => {}); // Each answer awaits it and handles the failure.
     const held: Held = { reservation, left, answers: 1 };
     this.#held.set(whole, held);
     return held;
@@ -149,7 +149,7 @@ export class LargeBodies {
   }
 }
 
-/** Resolves when the kernel has taken the bytes. @throws ClientLeft when the answer is closed before. */
+/** Resolves when the kernel has accepted the bytes. @throws ClientLeft when the connection closes first. */
 function written(response: ServerResponse, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
     if (response.destroyed) return reject(new ClientLeft());

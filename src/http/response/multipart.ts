@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { SatisfiableRange } from '../../oci/range.ts';
 
-/** One part of the body: what comes before its bytes, and which of the content those are. Offsets are inclusive. */
+/** One part of the body: its head, and the range of the content that follows. Offsets are inclusive. */
 export interface MultipartPart {
   readonly head: string;
   readonly range: SatisfiableRange;

@@ -3,7 +3,7 @@ import { sendStretch, type StretchOptions } from '../content-response.ts';
 import { ClientLeft, type Exchange } from '../exchange.ts';
 import type { Multipart } from './multipart.ts';
 
-/** What the parts are read from, and how the answer begins. */
+/** The source of the parts, and how the answer begins. */
 export type MultipartOptions = Omit<StretchOptions, 'start' | 'end' | 'readBytes' | 'hasMore'>;
 
 /**
@@ -20,7 +20,7 @@ export async function sendMultipart(
   for (const [index, { head, range }] of parts.entries()) {
     const beginPart = () => {
       if (index === 0) begin();
-      say(response, exchange, head);
+      writeText(response, exchange, head);
     };
     const end = range.end + 1;
     await sendStretch(response, exchange, {
@@ -33,12 +33,12 @@ export async function sendMultipart(
     });
     readBytes = end;
   }
-  say(response, exchange, tail);
+  writeText(response, exchange, tail);
   response.end();
 }
 
-/** A few bytes, which wait for no room: what follows them does. */
-function say(response: ServerResponse, exchange: Exchange, text: string): void {
+/** Writes a few bytes without waiting for the client; the content that follows them waits. */
+function writeText(response: ServerResponse, exchange: Exchange, text: string): void {
   if (response.destroyed) throw new ClientLeft();
   response.write(text, 'latin1');
   exchange.bytes += text.length;

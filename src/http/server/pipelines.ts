@@ -3,9 +3,9 @@ import type { Duplex } from 'node:stream';
 
 export interface PipelinesOptions {
   readonly answer: RequestListener;
-  /** How many requests may wait, over all connections. A connection that brings more is closed. */
+  /** How many requests may wait, over all connections. Beyond it a connection that sends another request is closed. */
   readonly maxWaiting: number;
-  /** Called when a connection is closed since too many wait. */
+  /** Called for each connection that is closed because too many requests wait. */
   readonly onRefused: () => void;
 }
 
@@ -14,28 +14,27 @@ interface Exchanged {
   readonly response: ServerResponse;
 }
 
-/** What one connection has sent beyond the request that is being answered. */
+/** The waiting requests of one connection, behind the one that is being answered. */
 interface Line {
   readonly waiting: Exchanged[];
   isPaused: boolean;
-  /** Node reads on whenever a request has been answered. */
+  /** Pauses the socket again: Node resumes it after each answer. */
   readonly stayPaused: () => void;
 }
 
-/** Beyond this nothing more is read from a connection. Below it the end of the connection is noticed at once. */
+/** With this many waiting requests, nothing more is read from the connection. With fewer, its end is noticed at once. */
 const maxWaitingOfConnection = 8;
 
 /**
- * Answers the requests of a connection one after another. Answers leave in order anyway (RFC 9112 §9.3.2): one that is prepared before
- * its turn holds memory and a place among the running requests for nothing. No client of a registry sends a request before the answer
- * to the last one, so nobody is slower for it.
+ * Answers the requests of a connection one after another. Answers are sent in order anyway (RFC 9112 §9.3.2), so one that is prepared
+ * earlier would hold memory and count as a running request without need. Registry clients do not pipeline, so this slows none of them.
  *
- * Node has read up to 64 KiB before it can be told to stop, and shows every request in them; they wait here, unlooked at. In one turn of the
- * event loop each connection has at most one of them answered: sixty connections with thousands of pings kept others waiting for 23 s.
+ * Node reads up to 64 KiB before it can be paused, and emits every request in them; those wait here, unparsed. At most one request of each
+ * connection is answered in one turn of the event loop: without that, sixty connections with thousands of pings each delayed others by 23 s.
  */
 export class Pipelines {
   readonly #options: PipelinesOptions;
-  /** The connections on which an answer runs; with a line where more has been asked. */
+  /** The connections that have a running answer, each with its line if further requests wait. */
   readonly #lines = new Map<Duplex, Line | undefined>();
   #waiting = 0;
 
@@ -48,7 +47,7 @@ export class Pipelines {
     return this.#waiting;
   }
 
-  /** Whether nothing is read from a connection, since it has asked too much already. */
+  /** Whether reading from a connection is paused because too many of its requests wait. */
   isPaused(socket: Duplex): boolean {
     return this.#lines.get(socket)?.isPaused ?? false;
   }
@@ -65,7 +64,7 @@ export class Pipelines {
 
   #answer({ request, response }: Exchanged): void {
     this.#options.answer(request, response);
-    // Behind all that is freed when an answer closes: the next one needs it.
+    // Added last, so that everything the answer holds is freed before the next one begins.
     response.once('close', () => this.#next(request.socket));
   }
 
@@ -74,7 +73,7 @@ export class Pipelines {
       this.#options.onRefused();
       socket.destroy();
     }
-    if (socket.destroyed) return; // What waits is dropped when the answer that runs has closed.
+    if (socket.destroyed) return; // Its waiting requests are dropped when the running answer closes.
     const line = this.#lineOf(socket);
     line.waiting.push(exchanged);
     this.#waiting += 1;
@@ -98,7 +97,7 @@ export class Pipelines {
     return line;
   }
 
-  /** The answer that ran has closed. The next one has its turn with those of other connections: small ones would all be answered in one turn. */
+  /** Called when the running answer has closed. The next one begins in a later turn of the event loop, so that others are not delayed. */
   #next(socket: Duplex): void {
     const line = this.#lines.get(socket);
     if (socket.destroyed || !line || line.waiting.length === 0) this.#forget(socket, line);
