@@ -1,12 +1,12 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { numberIn } from './rows.ts';
 
-/** So many pages of 4 KiB may lie free in the file for the next rows. */
+/** This many free pages of 4 KiB stay in the file for new rows. */
 const maxFreePages = 256;
-/** Moving them takes about a millisecond. */
+/** Moving this many takes about a millisecond. */
 const pagesAtOnce = 64;
 
-/** Pages of the index's file that what is gone has left. They count against the bound of the store until the file is shorter. */
+/** The free pages of the index's file, left by deleted rows. They count against the bound of the store until the file is truncated. */
 export class FreePages {
   readonly #database: DatabaseSync;
   readonly #count: StatementSync;
@@ -17,11 +17,11 @@ export class FreePages {
     this.#count = database.prepare('PRAGMA freelist_count');
   }
 
-  /** Gives some back to the disk. @returns whether more should go. */
+  /** Returns some pages to the disk. @returns whether more should be returned. */
   giveBackSome(): boolean {
     const free = numberIn(this.#count.get() ?? {}, 'freelist_count');
     if (free <= maxFreePages) {
-      // The file itself becomes shorter when the log is moved into it.
+      // The file is truncated only when the write-ahead log is checkpointed.
       if (this.#hasMoved) this.#database.exec('PRAGMA wal_checkpoint(TRUNCATE)');
       this.#hasMoved = false;
       return false;

@@ -6,7 +6,7 @@ import type { OpenDatabaseOptions, OpenedDatabase } from './open-database.ts';
 import { RowRemover } from './row-remover.ts';
 import { ViewReader } from './view-reader.ts';
 
-/** An index that is open, with what reads and writes it. */
+/** An open index, with its reader and writers. */
 export interface OpenView extends OpenedDatabase {
   readonly reader: ViewReader;
   readonly remover: RowRemover;
@@ -15,7 +15,7 @@ export interface OpenView extends OpenedDatabase {
 
 export type OpenViewOptions = Omit<OpenDatabaseOptions, 'isKept'>;
 
-/** @param open makes the database. */
+/** @param open opens or creates the database. */
 export async function openView(
   options: OpenViewOptions,
   open: (options: OpenDatabaseOptions) => Promise<OpenedDatabase>,

@@ -9,8 +9,8 @@ interface Unwritten {
 }
 
 /**
- * What manifests name, as far as it is not in the file yet. One manifest has up to a thousand names, so these are written after
- * everything else, and whoever asks the index looks them up here instead of waiting.
+ * The digests that manifests name, until they are in the file. One manifest names up to a thousand, so they are written after everything
+ * else, and queries look them up here instead of waiting for the write.
  */
 export class PendingNames {
   readonly #maxNames: number;
@@ -19,12 +19,12 @@ export class PendingNames {
   #count = 0;
   #writtenCount = 0;
 
-  /** @param maxNames of all manifests together; those of further manifests are not indexed. */
+  /** @param maxNames how many names may wait, over all manifests; those of further manifests are not indexed. */
   constructor({ maxNames }: { readonly maxNames: number }) {
     this.#maxNames = maxNames;
   }
 
-  /** Of names that are not in the file yet. */
+  /** How many names are not in the file yet. */
   get size(): number {
     return this.#count - this.#writtenCount;
   }
@@ -40,7 +40,7 @@ export class PendingNames {
     }
   }
 
-  /** The manifests whose names wait here and that name `child`. */
+  /** The manifests that name `child`, among those whose names wait here. */
   parentsOf(child: Digest): Iterable<Digest> {
     return this.#byChild.get(child) ?? [];
   }

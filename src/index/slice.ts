@@ -1,4 +1,4 @@
-/** How much one transaction may write, so that nobody waits long for the process. */
+/** How much one transaction may write: it blocks the event loop meanwhile. */
 export interface SliceLimits {
   readonly maxRows: number;
   readonly maxMs: number;
@@ -6,7 +6,7 @@ export interface SliceLimits {
   readonly now: () => number;
 }
 
-/** The rows of one transaction, and what follows when it is committed. */
+/** The rows of one transaction, and the callbacks to run after its commit. */
 export class Slice {
   readonly #limits: SliceLimits;
   readonly #endsAtMs: number;

@@ -9,14 +9,14 @@ import type { OpenView } from './open-view.ts';
 import type { PendingNotes } from './pending-notes.ts';
 import { fullName, recordName } from './repository-name.ts';
 
-// What takes many rows of the view, in steps between which the event loop goes on. What is still to be written counts too.
+// Operations on many rows of the index, in steps that leave the event loop to others in between. They include notes that are not written yet.
 
 export interface EvictableOptions {
   readonly limit: number;
   readonly after?: EvictionPosition | undefined;
 }
 
-/** What may be evicted, from `after` on, at most `limit`. */
+/** Evictable content behind `after`, at most `limit` items. */
 export async function evictableOf(
   { reader }: OpenView,
   pending: PendingNotes,
@@ -33,7 +33,7 @@ export async function evictableOf(
   return found.slice(0, limit);
 }
 
-/** Removes a digest: its many links in steps, then the rest at once. @returns the records that spoke of it. */
+/** Removes a digest: its many links in steps, then the rest at once. @returns the records that refer to it. */
 export async function removeContent(
   { database, remover }: OpenView,
   pending: PendingNotes,
@@ -50,7 +50,7 @@ export async function removeContent(
   return withoutTwins([...pending.forget(digest), ...removed]);
 }
 
-/** Removes what the rebuild that ends did not find in the store. @throws the signal's reason once it aborts. */
+/** Ends a rebuild: removes the rows whose content or record it did not find in the store. @throws the signal's reason once it aborts. */
 export async function removeUnseen(
   { remover, rebuild }: OpenView,
   pending: PendingNotes,
@@ -63,7 +63,7 @@ export async function removeUnseen(
   }
 }
 
-/** Removes all records of a repository: one of nightly builds has thousands. @returns them. */
+/** Removes the rows of a repository, in steps: a repository of nightly builds has thousands. @returns the records they stand for. */
 export async function removeRepository(
   { database, remover }: OpenView,
   pending: PendingNotes,

@@ -1,6 +1,6 @@
 import { blockBytes, bytesOnDisk, type DiskUse } from '../../mirror/eviction/disk-use.ts';
 
-/** What the folders of records take of the disk, and those of their files that no index counts. */
+/** Counts the disk use of the records' folders, and of the records that no index counts. */
 export class RecordUse {
   /** Bytes on the disk by path. */
   readonly #sizes = new Map<string, number>();
@@ -31,7 +31,7 @@ export class RecordUse {
     this.#folders += change;
   }
 
-  /** Counts the folders of a walk. What is made or removed before its end may be counted twice, until the next walk. */
+  /** Counts the folders that a walk meets. A folder that is made or removed during the walk may be counted twice, until the next walk. */
   countFolders(): { readonly onFolder: () => void; readonly end: () => void } {
     const before = this.#folders;
     let found = 0;
