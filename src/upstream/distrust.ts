@@ -2,14 +2,14 @@ import type { Clock } from '../mirror/ports/clock.ts';
 import type { Digest } from '../oci/digest.ts';
 import { boundedMap } from './bounded-map.ts';
 
-/** How long a digest is not asked for where it came wrong. */
+/** How long a mirror that sent wrong bytes for a digest is not asked for that digest. */
 const digestForMs = 60 * 60_000;
-/** Who sends so many digests wrong is asked for none for a while. */
+/** A mirror that sends this many wrong digests in a row is asked for no content for a while. */
 const digestsToDemote = 3;
 const demotedForMs = 10 * 60_000;
 const maxRemembered = 10_000;
 
-/** What one mirror sent that was not what its digest names. Bounded in number. */
+/** Remembers for which digests one mirror sent wrong bytes. Bounded in number. */
 export class Distrust {
   readonly #clock: Clock;
   readonly #untilMs = boundedMap<Digest, number>(maxRemembered);
@@ -21,18 +21,18 @@ export class Distrust {
     this.#clock = clock;
   }
 
-  /** Whether it is passed over for this digest. */
+  /** Whether the mirror is skipped for this digest. */
   has(digest: Digest): boolean {
     const nowMs = this.#clock.monotonicMs();
     return nowMs < this.#demotedUntilMs || nowMs < (this.#untilMs.get(digest) ?? Number.NEGATIVE_INFINITY);
   }
 
-  /** It has begun to send this: not known yet whether rightly. */
+  /** The mirror has begun to send this digest; nothing is verified yet. */
   sends(digest: Digest): void {
     this.#sent.set(digest, true);
   }
 
-  /** What it sent for this digest, if it did, was wrong. @returns whether it did. */
+  /** The bytes for this digest failed verification. @returns whether this mirror had sent them. */
   wasWrong(digest: Digest): boolean {
     if (!this.#sent.delete(digest)) return false;
     this.avoid(digest);
@@ -43,7 +43,7 @@ export class Distrust {
     return true;
   }
 
-  /** What it sent was verified. */
+  /** Bytes from this mirror passed verification. */
   wasRight(): void {
     this.#wrongInARow = 0;
   }

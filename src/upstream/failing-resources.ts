@@ -6,18 +6,18 @@ import { isLostConnection } from './network-errors.ts';
 
 interface Failing {
   readonly failure: UpstreamError;
-  /** In a row, each with all its retries. */
+  /** How many times in a row it failed, each time after all retries. */
   readonly times: number;
   readonly untilMs: number;
 }
 
-/** Once is chance. */
+/** A single failure may be a coincidence. */
 const timesToRemember = 2;
 const firstMs = 5_000;
 const longestMs = 60_000;
 const maxRemembered = 10_000;
 
-/** What a resource failed with a moment ago, told again without asking. It says nothing new of its endpoint. */
+/** The last failure of a resource, thrown again without asking the upstream. It does not count as a failure of the endpoint. */
 export class RememberedFailure extends UpstreamError {
   constructor({ trouble, message, upstreamStatus, ...more }: UpstreamError, leftMs: number) {
     super(trouble, message, { ...more, upstreamStatus, retryAfterSeconds: Math.ceil(leftMs / 1_000) });
@@ -25,8 +25,8 @@ export class RememberedFailure extends UpstreamError {
 }
 
 /**
- * Remembers what an endpoint could not answer twice in a row (5xx, no answer in time, a connection lost), for 5 s, then twice as long up
- * to a minute: one manifest that always fails must not cost every client that wants it a full set of retries. Bounded in number.
+ * Remembers the resources that an endpoint failed to answer for twice in a row (5xx, no answer in time, a lost connection): for 5 s, then
+ * twice as long, up to a minute. So a manifest that always fails does not cost every client a full set of retries. Bounded in number.
  */
 export function createFailingResources({ clock }: { readonly clock: Clock }): Guard {
   const failing = boundedMap<string, Failing>(maxRemembered);
@@ -50,13 +50,13 @@ export function createFailingResources({ clock }: { readonly clock: Clock }): Gu
 }
 
 function failingAgain(known: Failing | undefined, failure: UpstreamError, nowMs: number): Failing {
-  // What failed long ago was chance.
+  // A failure long ago does not count.
   const times = known && nowMs - known.untilMs < longestMs ? known.times + 1 : 1;
   const forMs = times < timesToRemember ? 0 : Math.min(firstMs * 2 ** (times - timesToRemember), longestMs);
   return { failure, times, untilMs: nowMs + forMs };
 }
 
-/** @returns undefined where it is an answer, or says something of the endpoint, the account or this mirror instead. Pure. */
+/** @returns undefined for an answer, and for a failure that is about the endpoint, the account or this mirror. Pure. */
 function failureOfResource(cause: unknown, { signal }: Question): UpstreamError | undefined {
   if (signal.aborted || !(cause instanceof UpstreamError)) return undefined;
   const isOfResource = ['unavailable', 'timeout', 'misbehaving'].includes(cause.trouble) || isLostConnection(cause);

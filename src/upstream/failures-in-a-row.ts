@@ -1,6 +1,6 @@
 import type { Repository } from '../oci/reference.ts';
 
-/** How many repositories are enough to tell a registry in trouble from a repository in trouble. */
+/** Failures of this many repositories mean that the registry fails, and not one repository. */
 const several = 2;
 
 /** The failures of an endpoint since its last success: how many, and whether of one repository only. Bounded. */

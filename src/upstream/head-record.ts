@@ -1,18 +1,18 @@
 import type { Clock } from '../mirror/ports/clock.ts';
 
-/** What is looked at by HEAD. */
+/** The kinds of content that are asked for with HEAD. */
 export type HeadKind = 'manifest' | 'blob';
 
-/** By then a registry may have been mended; it costs one HEAD to find out. */
+/** A registry may have been fixed by then; one HEAD finds out. */
 const uselessForMs = 10 * 60_000;
-/** A 500 may be an accident. GETs of manifests are what Docker Hub counts, so that one accident must not cost ten minutes of them. */
-const accidentsTolerated = 1;
+/** One 500 may be a transient error. Docker Hub counts GETs of manifests as pulls, so one 500 must not cause ten minutes of them. */
+const transientErrorsTolerated = 1;
 
-/** Whether HEAD is worth a try at one registry, for one kind of content. */
+/** Whether to try HEAD at one registry, for one kind of content. */
 export class HeadRecord {
   readonly #clock: Clock;
   #uselessUntilMs = -Infinity;
-  #accidents = 0;
+  #transientErrors = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -22,10 +22,10 @@ export class HeadRecord {
     return this.#clock.monotonicMs() < this.#uselessUntilMs;
   }
 
-  /** @param outcome of a HEAD: a status is one under which it was refused, though GET was not. */
+  /** @param outcome `answered`, or the status that refused a HEAD where the GET after it succeeded. */
   note(outcome: 'answered' | number): void {
-    this.#accidents = outcome === 500 ? this.#accidents + 1 : 0;
-    const isUseless = outcome !== 'answered' && (outcome !== 500 || this.#accidents > accidentsTolerated);
+    this.#transientErrors = outcome === 500 ? this.#transientErrors + 1 : 0;
+    const isUseless = outcome !== 'answered' && (outcome !== 500 || this.#transientErrors > transientErrorsTolerated);
     if (isUseless) this.#uselessUntilMs = this.#clock.monotonicMs() + uselessForMs;
   }
 }

@@ -1,11 +1,11 @@
 import type { Lookup } from './shared-lookup.ts';
 
-/** How many lookups may wait for one that hangs. */
+/** How many lookups may wait behind one that hangs. */
 const maxWaiting = 1_000;
 
 /**
- * One lookup at a time. There are two threads for those of all upstreams (see {@link createSharedLookup}): an upstream that sends clients
- * to ever more hosts whose lookup hangs must leave one to the others.
+ * Runs one lookup at a time, for hosts that the operator did not write down. The lookups of all upstreams share a few threads (see
+ * {@link createSharedLookup}): an upstream that names ever more hosts whose lookup hangs must not take them all.
  * @returns a lookup that rejects with EAI_AGAIN when too many wait.
  */
 export function createLimitedLookup(lookup: Lookup): Lookup {
@@ -19,7 +19,7 @@ export function createLimitedLookup(lookup: Lookup): Lookup {
       .finally(() => {
         waiting -= 1;
       });
-    last = found.catch(() => {}); // Told to whoever asked.
+    last = found.catch(() => {}); // The caller handles the failure.
     return found;
   };
 }

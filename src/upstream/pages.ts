@@ -7,7 +7,7 @@ import { readAtMost } from './read-at-most.ts';
 import type { RegistryAnswer, Requests } from './requests.ts';
 
 const maxPages = 200;
-/** Parsed in one turn of the event loop. */
+/** A page is parsed in one turn of the event loop. */
 const maxPageBytes = 4 * 1024 * 1024;
 
 export interface PagedListing {
@@ -15,7 +15,7 @@ export interface PagedListing {
   readonly kind: UpstreamRequestKind;
   readonly repository: Repository;
   readonly accept?: string;
-  /** Of all pages. */
+  /** The bound on all pages together. */
   readonly maxBytes: number;
 }
 
@@ -32,10 +32,10 @@ export interface PageRefusal {
 }
 
 /**
- * Reads a listing page by page, in bounds of pages and bytes. Ends early where a page leads back to one that was read, or brings nothing new
- * while more are to come.
- * @param take gets each page as it comes; returns whether it brought something new, or `end` where no more is wanted.
- * @returns the first answer that is no success.
+ * Reads a listing page by page, within bounds on pages and bytes.
+ * @param take gets each page as it arrives; returns whether it had anything new, or `end` to read no more.
+ * @returns the first answer that is no success; undefined when all pages were read.
+ * @throws UpstreamError misbehaving when a page links to one that was read already, or has nothing new and links to another.
  */
 export async function readPages(
   requests: Requests,
@@ -43,7 +43,7 @@ export async function readPages(
   options: Waiting,
   take: (page: ListingPage) => 'new' | 'nothing new' | 'end',
 ): Promise<PageRefusal | undefined> {
-  const withoutEnd = () => new UpstreamError('misbehaving', `${url.host} lists without end`);
+  const withoutEnd = () => new UpstreamError('misbehaving', `${url.host} sends pages of a listing without end`);
   const read = new Set<string>();
   let bytesLeft = maxBytes;
   for (let next: URL | undefined = url; next !== undefined; ) {
@@ -65,9 +65,9 @@ export async function readPages(
 }
 
 /**
- * What a Link says of the next page is its query; the page is asked for where the first one was. Behind proxies and repository managers the
- * scheme, the host or the path of a Link are often wrong (Artifactory RTFACT-18971, sonatype/nexus-public #1011), and credentials follow it
- * nowhere. `n=0` stands for the number that was asked for: GHCR says so where nobody named one, and others take it for an empty page.
+ * Only the query of a Link is used, with the URL of the first page. Behind proxies and repository managers the scheme, the host or the path
+ * of a Link are often wrong (Artifactory RTFACT-18971, sonatype/nexus-public #1011), and credentials must not go elsewhere. `n=0` is
+ * replaced by the number that was asked for: GHCR sends it when no number was asked for, and other registries answer it with an empty page.
  */
 function nextPage({ headers, url: { host } }: RegistryAnswer, asked: URL): URL | undefined {
   const link = nextLink(headers['link']);
@@ -80,5 +80,5 @@ function nextPage({ headers, url: { host } }: RegistryAnswer, asked: URL): URL |
   const next = new URL(asked);
   next.search = meant.join('&');
   if (next.search !== '') return next;
-  throw new UpstreamError('misbehaving', `${host} continues a listing without saying where`);
+  throw new UpstreamError('misbehaving', `${host} sent a Link to the next page without a query`);
 }

@@ -4,12 +4,12 @@ import { type EndpointDeps, sendTo } from './endpoint.ts';
 import { retryAfterSecondsOf } from './answer-headers.ts';
 import { knock } from './knock.ts';
 
-/** What takes longer to say that it is there is of no use to a pull. */
+/** An endpoint that needs longer for a ping is of no use to a pull. */
 const pingWithinMs = 5_000;
 
 /**
- * Asks an endpoint whether it is there: `GET /v2/`, without an account, once. Whatever it answers below 500 means that it is, also 401.
- * @throws UpstreamError
+ * Pings an endpoint: `GET /v2/`, without an account, once. Any answer below 500, also 401, means that the registry is up.
+ * @throws UpstreamError when there is no answer in time, or a 5xx.
  */
 export function createPing(endpoint: EndpointDeps, closing: Waiting): () => Promise<void> {
   const { url, clock } = endpoint;

@@ -10,13 +10,13 @@ import { discard, readAtMost } from './read-at-most.ts';
 import { RefusedRedirect } from './refused-redirect.ts';
 import type { RegistryAnswer, Requests } from './requests.ts';
 
-/** Registries without the referrers API, or without the tag that stands for it, say so in these ways. */
+/** The statuses of registries that have no referrers API, or no tag of the tag schema. */
 const without: ReadonlySet<number> = new Set([400, 404, 405, 406, 410, 501]);
 
 /**
- * All referrers of a manifest; by the tag schema where the registry has no referrers API. A registry that knows neither answers in many ways:
- * the manifest itself (GitLab takes the tag for the digest), another manifest, a page of HTML, `{}`, nothing, or a redirect to a page where
- * people log in. All of these mean that there are none; an error of the registry does not.
+ * All referrers of a manifest, by the tag schema if the registry has no referrers API. A registry that supports neither may answer with the
+ * manifest itself (GitLab takes the tag for the digest), another manifest, a page of HTML, `{}`, an empty body, or a redirect to a login
+ * page. All of these mean that there are no referrers; an error of the registry does not.
  * Source: distribution-spec v1.1.1, "Listing Referrers" and "Unavailable Referrers API".
  * @throws OciError DENIED; UpstreamError.
  */
@@ -40,11 +40,12 @@ async function referrersByApi(
   const url = requests.urlOf(repository, `referrers/${digest}`);
   const referrers: Descriptor[] = [];
   let [isFirst, isForeign] = [true, false];
-  // They are answered as one index, which no client takes if it is longer than a manifest may be.
+  // Clients get all referrers as one index, and accept no index larger than a manifest may be.
   const listing = { url, kind: 'referrers', repository, accept: ociIndex, maxBytes: maxManifestBytes } as const;
   const refusal = await readPages(requests, listing, options, ({ bytes }) => {
     const found = indexIn(bytes, url);
-    if (!found && !isFirst) throw new UpstreamError('misbehaving', `${url.host} sent a page without referrers`);
+    if (!found && !isFirst)
+      throw new UpstreamError('misbehaving', `${url.host} sent a page of referrers that is no image index`);
     isFirst = false;
     isForeign = found === undefined;
     if (!found) return 'end';
@@ -56,7 +57,7 @@ async function referrersByApi(
   return noneIn(refusal.answer, { requests, asked: url });
 }
 
-/** @returns undefined where nothing is under the tag that could be a list of referrers. */
+/** @returns undefined when the tag does not exist, or holds no list of referrers. */
 async function referrersByTag(
   requests: Requests,
   repository: Repository,
@@ -74,11 +75,11 @@ async function referrersByTag(
   confirm(bytes, answer);
   if (digestOf(bytes, algorithmOf(digest)) === digest) return undefined;
   const found = indexIn(bytes, url)?.filter(isDescriptor);
-  // What refers to a manifest cannot be part of an index that has it as a part.
+  // An index that lists the subject itself is an image index, not a list of referrers.
   return found?.some((one) => one.digest === digest) ? undefined : found;
 }
 
-/** @throws whatever an answer means that does not say that there is nothing. */
+/** @throws the failure that the answer means, unless it means that there are no referrers. */
 async function noneIn(
   answer: RegistryAnswer,
   { requests, asked }: { readonly requests: Requests; readonly asked: URL },
@@ -89,13 +90,13 @@ async function noneIn(
   await discard(answer);
 }
 
-/** A page for people at another host, where a redirect led, with any status but an error of its server. */
+/** An HTML page at another origin, reached by a redirect, with any status but a server error. */
 function isLoginPage({ status, headers, url }: RegistryAnswer, asked: URL): boolean {
   const isPage = mediaTypeIn(headerOf(headers, 'content-type')) === 'text/html';
   return isPage && url.origin !== asked.origin && status < 500 && status !== 429;
 }
 
-/** A redirect to where nobody is asked leads to no manifest. */
+/** A redirect that is not followed leads to no manifest: it counts as "none". */
 async function orUndefined<Value>(asked: Promise<Value>): Promise<Value | undefined> {
   try {
     return await asked;
@@ -105,7 +106,7 @@ async function orUndefined<Value>(asked: Promise<Value>): Promise<Value | undefi
   }
 }
 
-/** @throws UpstreamError misbehaving where the registry vouches for other bytes. */
+/** @throws UpstreamError misbehaving when `Docker-Content-Digest` names other bytes. */
 function confirm(bytes: Uint8Array, { headers, url }: RegistryAnswer): void {
   const promised = headerOf(headers, 'docker-content-digest');
   if (!isDigest(promised) || digestOf(bytes, algorithmOf(promised)) === promised) return;
@@ -115,18 +116,18 @@ function confirm(bytes: Uint8Array, { headers, url }: RegistryAnswer): void {
 /**
  * What an image index lists.
  * @returns undefined when the bytes are something else.
- * @throws UpstreamError misbehaving when they are a JSON object that is cut: it may have been an index.
+ * @throws UpstreamError misbehaving when they are a truncated JSON object, which may have been an index.
  */
 function indexIn(bytes: Uint8Array, { host }: URL): readonly unknown[] | undefined {
   const text = Buffer.from(bytes).toString('utf8');
   const document = parsed(text);
   if (document === undefined && text.trimStart().startsWith('{')) {
-    throw new UpstreamError('misbehaving', `${host} sent a list of referrers that is cut`);
+    throw new UpstreamError('misbehaving', `${host} sent a truncated list of referrers`);
   }
   if (typeof document !== 'object' || document === null || !('manifests' in document)) return undefined;
   if ('mediaType' in document && document.mediaType !== ociIndex) return undefined;
   const { manifests } = document;
-  // Registries written in Go say null for none.
+  // Registries written in Go send null for an empty list.
   if (manifests === null) return [];
   return Array.isArray(manifests) ? manifests : undefined;
 }

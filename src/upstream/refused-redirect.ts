@@ -1,13 +1,13 @@
 import { UpstreamError } from '../oci/errors.ts';
 
-/** An address that an upstream sent us to, and that may not be dialled. */
+/** An upstream named an address that no connection may be made to. */
 export class ForbiddenPlace extends UpstreamError {
   constructor(message: string, more: { readonly cause?: unknown } = {}) {
     super('misbehaving', message, more);
   }
 }
 
-/** An answer that was a redirect, to where nobody is asked. */
+/** An upstream answered with a redirect that is not followed. */
 export class RefusedRedirect extends UpstreamError {
   constructor(message: string, more: { readonly cause?: unknown } = {}) {
     super('misbehaving', message, more);

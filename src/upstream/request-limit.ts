@@ -1,11 +1,11 @@
 import { UpstreamError } from '../oci/errors.ts';
 
-/** One under way, and one that waits. */
+/** One that runs, and one that waits. */
 const requestsPerConnection = 2;
 
 /**
- * Bounds the requests to one host and port that are under way or wait for a connection. As many may wait as there are connections: what
- * comes next would wait until its deadline, and is refused at once instead.
+ * Bounds the requests to one host and port that run or wait for a connection. As many may wait as there are connections; a further request
+ * would wait until its deadline, so it is refused at once.
  */
 export class RequestLimit {
   readonly #max: number;
@@ -17,7 +17,8 @@ export class RequestLimit {
   }
 
   /**
-   * Counts one request to `url`. Returns what ends it; calling that again changes nothing.
+   * Counts one request to `url`.
+   * @returns a function that ends the count; a second call does nothing.
    * @throws UpstreamError busy when as many wait as there are connections.
    */
   enter({ origin, host }: URL): () => void {

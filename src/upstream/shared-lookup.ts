@@ -25,9 +25,9 @@ const rememberedForMs = 5_000;
 const maxRemembered = 1_000;
 
 /**
- * Looks a host up once for all who want it at the same time, and remembers what was found for five seconds; no failure is remembered.
- * Each lookup takes a thread until it ends, also when nobody waits for it any more, and there are two for all hosts (libuv: half of the
- * pool is for what is slow): a host whose lookup hangs must take no more than one.
+ * Looks a host up once for all callers at the same time, and remembers its addresses for five seconds; failures are not remembered.
+ * Each lookup takes a thread until it ends, also when no caller waits for it any more, and libuv runs lookups on at most half of its
+ * threads: a host whose lookup hangs must take no more than one of them.
  */
 export function createSharedLookup({ clock, lookup = systemLookup }: SharedLookupDeps): Lookup {
   const underWay = new Map<string, Promise<readonly LookupAddress[]>>();

@@ -6,7 +6,7 @@ import type { Lookup } from './shared-lookup.ts';
 export interface StaleLookupDeps {
   readonly clock: Clock;
   readonly lookup: Lookup;
-  /** How long an answer is waited for where a former one is known. */
+  /** How long to wait for a lookup when former addresses are known. */
   readonly waitMs?: number;
 }
 
@@ -20,8 +20,8 @@ const maxStaleMs = 86_400_000;
 const maxRemembered = 100;
 
 /**
- * Serves a host's former addresses for up to a day while its lookup gives no answer (RFC 8767): it may wait behind lookups of others
- * that hang. A host that exists no longer is not found.
+ * Uses a host's former addresses for up to a day while its lookup gives no answer (RFC 8767), perhaps because it waits behind lookups that
+ * hang. A host that does not exist any more is not found.
  */
 export function createStaleLookup({ clock, lookup, waitMs = oneSecondMs }: StaleLookupDeps): Lookup {
   const found = boundedMap<string, Found>(maxRemembered);
@@ -37,7 +37,7 @@ export function createStaleLookup({ clock, lookup, waitMs = oneSecondMs }: Stale
     const asked = find(hostname, wanted);
     if (!known || clock.monotonicMs() - known.atMs > maxStaleMs) return asked;
     try {
-      return await timeLimited(asked, waitMs, () => new Error(`${hostname} is not looked up in time`));
+      return await timeLimited(asked, waitMs, () => new Error(`the lookup of ${hostname} gave no answer in time`));
     } catch (cause) {
       if (isGone(cause)) throw cause;
       return known.addresses;
