@@ -6,13 +6,13 @@ export interface ByteSource extends AsyncDisposable {
    */
   read(into: Uint8Array, position: number): Promise<number>;
   /**
-   * What `read` would read, where it lies in memory already: nothing is copied.
-   * @returns undefined when it has to be read.
+   * Lends a buffer with the bytes that `read` would copy, if they are in memory already.
+   * @returns undefined when the bytes have to be read.
    */
   lend?(position: number, maxBytes: number): Promise<Loan | undefined>;
 }
 
-/** Bytes that may be looked at until the loan ends. It must end, once and for all, when nobody will look at them any more. */
+/** A borrowed buffer. Its bytes may be used until `end` is called, which must happen exactly once. */
 export interface Loan {
   readonly pieces: readonly Uint8Array[];
   readonly bytes: number;

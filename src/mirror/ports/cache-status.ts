@@ -4,7 +4,7 @@
  *     hit          from the cache, the upstream was not asked
  *     revalidated  from the cache, after the upstream confirmed the tag
  *     stale        from the cache, because the upstream gave no answer (or says it is gone)
- *     collapsed    from an upstream request that somebody else had already started
+ *     collapsed    from an upstream request that another client had already started
  *     miss         from the upstream, by a request of its own
  *     negative     a remembered "not found"
  *     none         nothing to do with the cache: a ping, a bad request
@@ -13,9 +13,9 @@ export type CacheWord = 'hit' | 'revalidated' | 'stale' | 'collapsed' | 'miss' |
 
 export interface CacheStatus {
   readonly word: CacheWord;
-  /** What the upstream answered, where it was asked and did. */
+  /** The status of the upstream's answer, if it was asked and answered. */
   readonly upstreamStatus?: number | undefined;
-  /** Whether what came from the upstream is being kept. */
+  /** Whether the upstream's answer is being stored. */
   readonly stored?: boolean;
   /** Why it is stale: a Trouble or `gone`. */
   readonly reason?: string;

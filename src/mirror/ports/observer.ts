@@ -15,7 +15,7 @@ export type DownloadResult =
   | 'no_room'
   | 'aborted';
 
-/** Told about every decision, so that logs, metrics and tests see the same facts. Must not throw. */
+/** Receives every event, so that logs, metrics and tests see the same facts. Must not throw. */
 export interface Observer {
   answered(event: {
     readonly kind: ContentKind | 'tags' | 'referrers' | 'catalog' | 'ping' | 'other';
@@ -30,7 +30,7 @@ export interface Observer {
     /** The client left before everything was sent. */
     readonly aborted: boolean;
   }): void;
-  /** Refused because it was too much. */
+  /** A request or a connection was refused because there were too many. */
   rejected(event: { readonly reason: 'requests' | 'connections' | 'headers' | 'upstream' }): void;
   upstreamAnswered(event: {
     readonly upstream: string;
@@ -40,14 +40,14 @@ export interface Observer {
     readonly outcome: number | string;
     readonly durationMs: number;
   }): void;
-  /** Whether one of an upstream's endpoints is asked at all; see upstream/circuit.ts. */
+  /** The circuit of one of an upstream's endpoints changed its state; see upstream/circuit.ts. */
   circuitChanged(event: {
     readonly upstream: string;
     readonly endpoint: 'registry' | 'mirror';
     readonly state: 'closed' | 'open' | 'half-open';
   }): void;
   upstreamBytes(event: { readonly upstream: string; readonly kind: UpstreamRequestKind; readonly bytes: number }): void;
-  /** What an upstream said is left of an account's allowance (Docker Hub: pulls in a sliding window). */
+  /** An upstream reported an account's rate limit (Docker Hub: pulls in a sliding window). */
   rateLimitSeen(event: {
     readonly upstream: string;
     /** Tells the accounts of an upstream apart without naming them: `basic-1`, `anonymous`. */
@@ -64,7 +64,7 @@ export interface Observer {
     readonly result: DownloadResult;
     readonly bytes: number;
     readonly durationMs: number;
-    /** What to tell the operator when it did not end well. */
+    /** The error, when the download failed. */
     readonly cause?: unknown;
   }): void;
   collapsed(event: { readonly kind: 'manifest' | 'blob' | 'tag' }): void;
@@ -75,10 +75,10 @@ export interface Observer {
   servedStale(event: { readonly upstream: string; readonly reason: string }): void;
   contentStored(event: { readonly kind: ContentKind; readonly bytes: number }): void;
   evicted(event: { readonly reason: 'lru' | 'unused' | 'purge'; readonly bytes: number }): void;
-  /** A stored file whose size or bytes are not what its name promises. */
+  /** A stored file does not have the size or the bytes that its digest names. */
   corruptionFound(event: { readonly digest: Digest; readonly source: CorruptionSource }): void;
-  /** Everything stored has been read once more. */
+  /** The scrubber has read all stored content once. */
   scrubbed(event: { readonly bytes: number; readonly durationMs: number }): void;
-  /** Something failed that no client has to hear of. */
+  /** A failure that is not reported to any client. */
   trouble(event: { readonly part: string; readonly cause: unknown }): void;
 }

@@ -15,8 +15,8 @@ export interface RecordStore {
   read(key: RecordKey): Promise<unknown>;
   write(key: RecordKey, value: object): Promise<void>;
   remove(key: RecordKey): Promise<void>;
-  /** Every record, in no order. Once it was walked to its end, {@link use} knows of everything. */
+  /** Every record, in no order. After one full iteration {@link use} counts all of them. */
   list(): AsyncIterable<RecordKey>;
-  /** What is known of the records' disk use: their folders, and the records that no index counts (neither links nor tags). */
+  /** The disk use that is known: of the records' folders, and of the records that no index counts (neither links nor tags). */
   use(): DiskUse;
 }

@@ -16,12 +16,12 @@ export interface Upstream {
   readonly name: string;
   /** The key of its entry in the configuration: the only form that may label a metric. */
   readonly label: string;
-  /** How many connections to one of its hosts there may be. */
+  /** The most connections to one of its hosts. */
   readonly maxConnections: number;
   headManifest(repository: Repository, reference: Reference, options: Waiting): Promise<ManifestHead>;
-  /** Never more than 4 MiB. By digest the bytes are verified; by tag they are hashed, and must match what the headers say. */
+  /** Never more than 4 MiB. By digest the bytes are verified; by tag they are hashed, and must match the digest in the headers. */
   getManifest(repository: Repository, reference: Reference, options: Waiting): Promise<FetchedManifest>;
-  /** Where HEAD is refused (401, 405), a GET of one byte. @returns the size where the registry tells it. */
+  /** If HEAD is refused (401, 405), a GET of one byte. @returns the size if the registry says it. */
   headBlob(repository: Repository, digest: Digest, options: Waiting): Promise<{ readonly size: number | undefined }>;
   /**
    * Opens a blob for reading; resolves as soon as the headers are there. Nothing is verified yet.
@@ -37,9 +37,9 @@ export interface Upstream {
   /** All referrers of `digest`, unfiltered, by the referrers API or, where the registry has none, by the tag schema. */
   listReferrers(repository: Repository, digest: Digest, options: Waiting): Promise<readonly Descriptor[]>;
   /**
-   * Whether an anonymous caller may read a repository: asked as nobody in particular, by what costs no pull. A repository that does not
-   * exist is hidden as well.
-   * @param reference what of it is wanted, where that is a manifest.
+   * Whether an anonymous caller may read a repository. It is asked without credentials, by a request that does not count as a pull. A
+   * repository that does not exist is hidden as well.
+   * @param reference the manifest that is wanted; undefined for anything else.
    */
   askVisibility(
     repository: Repository,
@@ -47,8 +47,7 @@ export interface Upstream {
     options: Waiting,
   ): Promise<RepositoryVisibility>;
   /**
-   * Told when what came for a digest is not what that names: of the addresses an upstream has, another one than sent it is asked for it
-   * from then on.
+   * To be called when bytes for a digest failed verification: from then on the digest is asked for at another endpoint of the upstream.
    */
   failedVerification(digest: Digest): void;
 }
@@ -60,7 +59,7 @@ export interface ManifestHead {
   readonly digest: Digest | undefined;
   readonly mediaType: MediaType | undefined;
   readonly size: number | undefined;
-  /** Where HEAD does not work there: the manifest, which had to be fetched. */
+  /** The manifest, if it had to be fetched because the registry does not answer HEAD. */
   readonly fetched?: FetchedManifest;
 }
 
@@ -82,24 +81,24 @@ export interface OpenedBlob {
   readonly size: number | undefined;
   /** Where `body` begins: the start of the range asked for, or 0 when the upstream sent the whole. */
   readonly offset: number;
-  /** Destroying it ends the exchange. It errors with an UpstreamError. Its pieces are the reader's: it may free their memory. */
+  /** Destroying it ends the exchange. It errors with an UpstreamError. The reader owns its pieces, and may free their memory. */
   readonly body: Readable;
 }
 
-/** The upstream that a name stands for. Only configured names find one. */
+/** Finds the upstream of a name. Only configured names have one. */
 export interface UpstreamDirectory {
   find(name: HostName): Upstream | undefined;
 }
 
-/** Waits for all tags of a list, and may look at its pages as they come. */
+/** How to wait for a list of tags; `onPage` gets its pages as they arrive. */
 export interface TagsWaiting extends Waiting {
   readonly onPage?: ((page: PageOfTags) => void) | undefined;
 }
 
-/** As the registry sent it: in any order, and perhaps with what is no tag. */
+/** A page as the registry sent it: in any order, and perhaps with names that are no tags. */
 export interface PageOfTags {
   readonly tags: readonly string[];
-  /** Whether the list begins here: also where it is read anew after a failure. What came before then counts no more. */
+  /** Whether this is the first page, perhaps of a new attempt after a failure. Pages from before it no longer count. */
   readonly isFirst: boolean;
   readonly hasNext: boolean;
 }

@@ -1,4 +1,4 @@
-/** Whoever waits may stop waiting. */
+/** What every wait takes: a signal that ends it. */
 export interface Waiting {
   readonly signal: AbortSignal;
 }
