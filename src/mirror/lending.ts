@@ -7,7 +7,7 @@ import type { Index, Link } from './ports/store-index.ts';
 import type { UpstreamDirectory } from './ports/upstream.ts';
 import { unlessUnreadable } from './unreadable.ts';
 
-/** Decides from which repositories a link may be borrowed, under the rules that hold now. */
+/** What decides from which repositories a link may be borrowed. A reload of the configuration replaces it. */
 export interface LendingRules {
   readonly access: Pick<Access, 'mayLend'>;
   readonly upstreams: Pick<UpstreamDirectory, 'find'>;
@@ -19,8 +19,8 @@ export interface LendingDeps {
 }
 
 /**
- * Finds a link that a repository may borrow: a manifest of it names the digest, and another repository of the same upstream, which every
- * client may read now, is linked to it. Nobody is asked: where no such repository is known, the upstream is asked about the first one.
+ * Finds a link that a repository may borrow: one of its manifests names the digest, and another repository of the same upstream, which every
+ * client may read now, is linked to it. No upstream is asked here; when no such link is found, the caller asks the upstream.
  */
 export class Lending {
   readonly #deps: LendingDeps;
@@ -30,7 +30,7 @@ export class Lending {
     this.#deps = deps;
   }
 
-  /** Before it has rules nothing is lent. */
+  /** Sets the rules. Before the first call no link is lent. */
   follow(rules: LendingRules): void {
     this.#rules = rules;
   }

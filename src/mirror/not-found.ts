@@ -2,8 +2,8 @@ import { OciError } from '../oci/errors.ts';
 import type { RepositoryId } from './ports/repository-id.ts';
 
 /**
- * Anonymous callers may not read the repository, or there is none: the same words for both. Unlike the upstream's own "not found" it says
- * nothing of what the repository holds, so nothing cached is forgotten because of it, and nothing stale is served in its place.
+ * Anonymous callers may not read the repository, or it does not exist: the message is the same for both. Unlike the upstream's own "not
+ * found" it says nothing about the repository's content: no cached content is forgotten because of it, and no stale content is served.
  */
 export class RepositoryHidden extends OciError {
   constructor({ upstream }: Pick<RepositoryId, 'upstream'>) {

@@ -5,8 +5,8 @@ import type { Upstream, UpstreamDirectory } from './ports/upstream.ts';
 import type { Waiting } from './ports/waiting.ts';
 
 /**
- * The same upstreams, but each question to them about a repository first makes sure that anonymous clients may read it now. What is cached is
- * served by an older verdict; what the mirror's account still has to fetch is not.
+ * Wraps upstreams so that each request about a repository first checks that anonymous clients may read it now. An older verdict is enough to
+ * serve what is cached, but not to fetch more with the mirror's account.
  */
 export function askingOnlyWhatIsPublic(
   upstreams: UpstreamDirectory,

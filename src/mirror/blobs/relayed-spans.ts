@@ -3,14 +3,14 @@ import type { SatisfiableRange } from '../../oci/range.ts';
 import type { JoinedRelay, Part } from '../downloads/relays.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
 
-/** Requests to the upstream for one request of a client. */
+/** The most requests to the upstream for one client request. */
 const maxSpans = 16;
-/** Fewer bytes than this between two ranges cost less than another request. */
+/** Reading and dropping a smaller gap between two ranges costs less than another request. */
 const minGapBytes = 256 * 1024;
 
 /**
- * What to ask the upstream for, so that all ranges are there: those that lie close together as one, and where there would be more than 16
- * requests, the closest of the others too. Pure.
+ * The spans to ask the upstream for, so that they cover all ranges: ranges that lie close together become one span. If that leaves more
+ * than 16 spans, those with the smallest gaps between them are merged too. Pure.
  * @param ranges ascending, none overlapping another.
  */
 export function spansOf(ranges: readonly SatisfiableRange[]): readonly Part[] {
@@ -26,12 +26,12 @@ export function spansOf(ranges: readonly SatisfiableRange[]): readonly Part[] {
   return spans;
 }
 
-/** Asks for a span of a blob. @throws OciError RANGE_INVALID where `needsRanges`, and the upstream sends the whole instead. */
+/** Asks for a span of a blob. @throws OciError RANGE_INVALID when `needsRanges` is set and the upstream sends the whole blob instead. */
 export type JoinSpan = (span: Part, options: { readonly needsRanges: boolean }) => Promise<JoinedRelay>;
 
 /**
- * Several spans of a blob as one source, whose positions must ascend. One span is open at a time; what nobody asks for between two ranges
- * of a span is read and dropped. An upstream that sends no parts is asked once for all that is left.
+ * Several spans of a blob as one source, which must be read at ascending positions. One span is open at a time; the gaps between the ranges
+ * of a span are read and dropped. An upstream that ignores ranges is asked once for the rest of the blob.
  */
 export class SpansSource implements ByteSource {
   readonly #join: JoinSpan;
@@ -47,7 +47,7 @@ export class SpansSource implements ByteSource {
     this.#join = join;
   }
 
-  /** Asks for the first span, before anything is read. @throws as the upstream does. */
+  /** Asks for the first span; to be called before `read`. @throws as the upstream does. */
   async begin(): Promise<JoinedRelay> {
     const joined = await this.#joinAt(0);
     this.#use(0, joined);

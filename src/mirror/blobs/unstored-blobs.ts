@@ -28,33 +28,33 @@ export interface UnstoredBlobsDeps {
   readonly asking: <Value>(question: BlobQuestion, ask: () => Promise<Value>) => Promise<Value>;
 }
 
-/** What is known of a blob that is relayed. */
+/** What is known about a blob that is relayed. */
 export interface Relayed extends Waiting, Partial<Pick<NotStored, 'takeOpened'>> {
   /** Of the whole blob, where it is known. */
   readonly size?: number | undefined;
-  /** Whether this repository is known to have it: then it shares what another repository of the upstream asked for. */
+  /** Whether this repository is known to have the blob: then it may join a relay that another repository of the upstream started. */
   readonly isLinked: boolean;
 }
 
 interface LackOfRoom {
   readonly size: number | undefined;
-  /** Whether it began to be stored, and then grew too large. */
+  /** Whether it was being stored and then outgrew the store. */
   readonly isOverrun: boolean;
 }
 
-/** Other blobs may have gone by then. */
+/** By then other content may have been evicted. */
 const noRoomForMs = 10_000;
-/** What filled the store once would fill it again, and evict what came meanwhile. */
+/** A blob that filled the store once would fill it again, and evict newer content. */
 const overrunForMs = 60_000;
-/** A store that could not hold this much relays parts of blobs whose size it does not know yet. */
+/** If the store could not hold a blob of this size, the size of a blob is asked for before a part of it is served. */
 const ordinaryBlobBytes = 64 * 1024 * 1024;
 const collapsed: CacheStatus = { word: 'collapsed', upstreamStatus: 200 };
 const notStored: CacheStatus = { word: 'miss', upstreamStatus: 200 };
 
-/** Blobs that are served without being stored: those that there is no room for, and those that the disk fails to read. */
+/** Serves blobs without storing them: those that the store has no room for, and those that the disk fails to read. */
 export class UnstoredBlobs {
   readonly #deps: UnstoredBlobsDeps;
-  /** What there was no room for a moment ago. */
+  /** Blobs that there was no room for a moment ago. */
   readonly #lacking: Remembered<LackOfRoom>;
 
   constructor(deps: UnstoredBlobsDeps) {
@@ -62,17 +62,17 @@ export class UnstoredBlobs {
     this.#lacking = new Remembered({ clock: deps.clock, max: 10_000 });
   }
 
-  /** There was no room for it when its download began. */
+  /** Remembers that there was no room for the blob when its download began. */
   noteNoRoom(question: BlobQuestion, size: number | undefined): void {
     this.#lacking.remember(nameOf(question), { size, isOverrun: false }, noRoomForMs);
   }
 
-  /** The store had no room for the rest of it. */
+  /** Remembers that the blob outgrew the store while it was downloaded. */
   noteOverrun(question: BlobQuestion, size: number | undefined): void {
     this.#lacking.remember(nameOf(question), { size, isOverrun: true }, overrunForMs);
   }
 
-  /** @returns undefined where it may be stored. */
+  /** Relays the blob if the store has no room for it. @returns undefined when it may be stored. */
   async openWithoutRoom(question: BlobQuestion, relayed: Omit<Relayed, 'size'>): Promise<ServedBlob | undefined> {
     const size = await this.#sizeOf(question, relayed);
     const wanted = size === undefined ? 'whole' : (question.partOf?.(size) ?? 'whole');
@@ -86,7 +86,7 @@ export class UnstoredBlobs {
     return this.relay(question, { ...relayed, size });
   }
 
-  /** From one upstream request for all who ask for the same at this time. */
+  /** Relays the blob, from one upstream request for all clients that ask for the same bytes at the same time. */
   async relay(question: BlobQuestion, relayed: Relayed): Promise<ServedBlob> {
     const { of, digest, partOf } = question;
     const { relays, links, observer, asking, manifests } = this.#deps;
@@ -113,7 +113,7 @@ export class UnstoredBlobs {
     return { digest, size, source: joined.source, cache, firstServedAtMs, isSequential: false };
   }
 
-  /** A part whose blob may not fit is not looked for in an answer with the whole: its size is asked for first. */
+  /** If a part is wanted of a blob that may not fit, a HEAD asks for its size first, so that only the part is fetched. */
   async #sizeOf(question: BlobQuestion, { signal }: Waiting): Promise<number | undefined> {
     const { of, digest, partOf } = question;
     const known = this.#deps.manifests.promisedSize(of, digest) ?? this.#lacking.get(nameOf(question))?.size;
@@ -121,12 +121,12 @@ export class UnstoredBlobs {
     return (await this.#deps.head(question, { signal })).size;
   }
 
-  /** A disk that does not say how full it is, is found out by who stores something. */
+  /** A disk that cannot say how full it is counts as having room: storing then fails, and is handled there. */
   async #couldHold(bytes: number): Promise<boolean> {
     return this.#deps.space.couldHold(bytes).catch(() => true);
   }
 
-  /** For a part that the blob does not have: its upstream is asked whether there is such a blob, and for nothing of it. */
+  /** For a range outside of the blob: a HEAD asks the upstream whether the blob exists, and no bytes are fetched. */
   async #nothingOf(question: BlobQuestion, size: number, { signal }: Waiting): Promise<ServedBlob> {
     const { cache, firstServedAtMs } = await this.#deps.head(question, { signal });
     const source = { read: async () => 0, [Symbol.asyncDispose]: async () => {} };
@@ -134,7 +134,7 @@ export class UnstoredBlobs {
   }
 }
 
-/** Asks for as little as what is wanted can be taken from. */
+/** Asks the upstream for no more than the wanted ranges need. */
 function joinWanted(
   wanted: RequestedRange,
   size: number | undefined,
@@ -150,12 +150,12 @@ function isPart(wanted: RequestedRange, size: number): boolean {
   return typeof wanted === 'object' && ('ranges' in wanted || !isAll(wanted, size));
 }
 
-/** All of a blob is verified, a part is not. */
+/** Whether a part is the whole blob: then it is verified, while a smaller part cannot be. */
 function isAll({ start, end }: Part, size: number | undefined): boolean {
   return start === 0 && end + 1 === size;
 }
 
-/** Small blobs, and the empty one, are verified first: they can still fail honestly. */
+/** Waits until a small or empty blob is verified: before headers are sent, a failure can still be answered with its status. */
 async function unlessWrong({ size, source, settled }: JoinedRelay, signal: AbortSignal): Promise<void> {
   if (size === undefined || size > heldBackBytes) return;
   try {

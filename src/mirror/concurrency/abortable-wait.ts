@@ -1,9 +1,9 @@
-/** Watches for what ends a wait early, calling `giveUp` with the reason, perhaps at once. @returns what stops watching. */
+/** Calls `giveUp` with the reason when the wait must end early, perhaps at once. @returns a function that stops watching. */
 export type Interruption = (giveUp: (reason: unknown) => void) => () => void;
 
 /**
- * Settles as `work` does, or rejects with the reason of the interruption if that comes first. The work goes on then, and has its handler:
- * it is subscribed to before anything else can happen, so that a failure nobody waits for any more never counts as unhandled.
+ * Settles as `work` does, or rejects with the reason of the interruption if that comes first. `work` then goes on. Its handlers are attached
+ * first, so that its failure never becomes an unhandled rejection.
  */
 export function interruptible<Value>(work: PromiseLike<Value>, watch: Interruption): Promise<Value> {
   return new Promise((resolve, reject) => {
@@ -31,7 +31,7 @@ export function interruptible<Value>(work: PromiseLike<Value>, watch: Interrupti
   });
 }
 
-/** Settles as `work` does, or rejects with the signal's reason if that comes first, also where it came before. */
+/** Settles as `work` does, or rejects with the signal's reason if the signal aborts first or is aborted already. */
 export function abortable<Value>(work: PromiseLike<Value>, signal: AbortSignal): Promise<Value> {
   return interruptible(work, (giveUp) => {
     const leave = (): void => giveUp(signal.reason);
@@ -41,7 +41,7 @@ export function abortable<Value>(work: PromiseLike<Value>, signal: AbortSignal):
   });
 }
 
-/** Settles as `work` does, or rejects with what `late` makes after `withinMs`. */
+/** Settles as `work` does, or rejects with the error of `late` after `withinMs`. */
 export function timeLimited<Value>(work: PromiseLike<Value>, withinMs: number, late: () => Error): Promise<Value> {
   return interruptible(work, (giveUp) => {
     const timer = setTimeout(() => giveUp(late()), withinMs);
@@ -49,7 +49,7 @@ export function timeLimited<Value>(work: PromiseLike<Value>, withinMs: number, l
   });
 }
 
-/** Settles as `work` does, or rejects with what `late` makes where it has not within `graceMs` after the signal aborted. */
+/** Settles as `work` does, or rejects with the error of `late` if it has not settled `graceMs` after the signal aborted. */
 export function abortableAfter<Value>(
   work: PromiseLike<Value>,
   signal: AbortSignal,
@@ -57,14 +57,14 @@ export function abortableAfter<Value>(
 ): Promise<Value> {
   return interruptible(work, (giveUp) => {
     let timer: NodeJS.Timeout | undefined;
-    const hurry = (): void => {
+    const beginGrace = (): void => {
       timer = setTimeout(() => giveUp(late()), graceMs);
     };
-    if (signal.aborted) hurry();
-    else signal.addEventListener('abort', hurry, { once: true });
+    if (signal.aborted) beginGrace();
+    else signal.addEventListener('abort', beginGrace, { once: true });
     return () => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', hurry);
+      signal.removeEventListener('abort', beginGrace);
     };
   });
 }

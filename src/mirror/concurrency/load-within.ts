@@ -1,13 +1,13 @@
 import type { Memory } from '../ports/memory.ts';
 import type { Waiting } from '../ports/waiting.ts';
 
-/** What is smaller is loaded at once: the number of requests bounds it. */
+/** Anything up to this size is loaded without a reservation: the number of requests bounds it. */
 const smallBytes = 64 * 1024;
 
 /**
- * Loads something of so many bytes once memory has room for it. Whoever asked counts it as its own by the next turn of the event loop:
- * until then it counts here.
- * @throws UpstreamError busy when too many wait for memory; the signal's reason when it aborts; what `load` does.
+ * Loads something of `bytes` bytes once the memory budget has room for it. The reservation ends in the turn of the event loop after loading:
+ * by then the caller must have a reservation of its own.
+ * @throws UpstreamError busy when too many wait for memory; the signal's reason when it aborts; what `load` throws.
  */
 export async function loadWithin<Value>(
   memory: Memory,

@@ -17,7 +17,7 @@ interface Waiter {
 /** The part of the budget that optional uses may fill. */
 const optionalShare = 1 / 2;
 const defaultMaxWaiting = 10_000;
-/** Of a longer one the last comes before many others. */
+/** In a longer line the last waiter and the first are served in turn. */
 const longLine = 16;
 const retryAfterSeconds = 2;
 
@@ -26,21 +26,20 @@ const retryAfterSeconds = 2;
  *
  *     optional   tryReserve(…, { isOptional: true })   caches and large buffers: at most half of the budget
  *     needed     tryReserve, reserve                   bodies in memory; `reserve` waits in line
- *     minimum    take                                  what each running piece of work must have so that none blocks another: always granted,
+ *     minimum    take                                  the least that running work needs so that none blocks another: always granted,
  *                                                      and counted, so that optional uses get less
  *
- * While somebody waits, nothing passes the line. Whatever the others hold, half of the budget is there for what is needed, and one at a
- * time is granted however large it is: so the line always moves on. A short line is served in order. Of a long one the first and the last
- * are served by turns: where clients that take nothing stand in it by the hundred, whoever comes behind them would wait beyond the request
- * deadline.
+ * While anything waits, no other reservation is granted before it. Half of the budget is kept for needed uses, and when none is held, one
+ * is granted however large it is: so the line always moves on. A short line is served in order. In a long line the first and the last
+ * waiter are served in turn: behind hundreds of clients that have stalled, a new one would otherwise wait beyond the request deadline.
  */
 export class MemoryBudget implements Memory {
   readonly maxBytes: number;
   readonly #maxWaiting: number;
-  /** Those whose bytes are in memory already, then those who have yet to load theirs; each in order of arrival. */
+  /** Two lines, served in this order: waiters whose bytes are in memory already, and waiters that have yet to load them. */
   readonly #loaded = new Set<Waiter>();
   readonly #toLoad = new Set<Waiter>();
-  /** Of a long line. */
+  /** Whether the last waiter of a long line is served next. */
   #isLastNext = false;
   #reservedBytes = 0;
   #neededBytes = 0;

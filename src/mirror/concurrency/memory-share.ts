@@ -2,15 +2,15 @@ import type { Memory, MemoryReservation, MemoryUse, ReserveMemory } from '../por
 import { MemoryBudget } from './memory-budget.ts';
 
 /**
- * A part of a memory budget, for those who must not keep it from others: together they never wait for, or hold, more of it than that.
- * What does not wait (optional uses, minimums) is not divided.
+ * A share of a memory budget, for uses that must leave the rest to others: together their reservations never exceed the share. Optional and
+ * minimum uses, which do not wait, are taken from the whole budget.
  */
 export class MemoryShare implements Memory {
   readonly #whole: Memory;
   readonly #part: MemoryBudget;
   readonly #guaranteesOne: boolean;
 
-  /** @param options.guaranteesOne of a part of a part: one that is alone in it does not wait for what its sisters hold. */
+  /** @param options.guaranteesOne when `whole` is a share too: the only reservation in this share does not wait for those in its siblings. */
   constructor(whole: Memory, part: number, { guaranteesOne = false }: { readonly guaranteesOne?: boolean } = {}) {
     this.#whole = whole;
     this.#part = new MemoryBudget({ maxBytes: whole.maxBytes * part });
@@ -47,8 +47,8 @@ export class MemoryShare implements Memory {
 }
 
 /**
- * A share of equal size for each name, made when it is first asked for. The names come from the configuration. Several names may hold all of
- * `whole` together; of every other name one at a time is let through all the same.
+ * A share of equal size for each name, made when it is first asked for. The names come from the configuration. A few names together may hold
+ * all of `whole`; one reservation at a time of every other name is granted regardless.
  */
 export function sharesByName(whole: Memory, part: number): (name: string) => Memory {
   const shares = new Map<string, Memory>();

@@ -3,9 +3,9 @@ import type { Waiting } from '../ports/waiting.ts';
 import { abortable } from './abortable-wait.ts';
 
 export interface TurnsByKeyOptions {
-  /** How much work of one key runs at the same time. */
+  /** How many pieces of work run at the same time for one key. */
   readonly perKey: number;
-  /** How much of one key waits for its turn; more is refused. */
+  /** How many more may wait for one key; further ones are refused. */
   readonly maxWaiting: number;
 }
 
@@ -14,7 +14,7 @@ interface Line {
   readonly waiting: Set<() => void>;
 }
 
-/** Bounds how much work runs at the same time for each key. Work of one key takes nothing from another's. */
+/** Bounds how much work runs at the same time for each key. Keys do not affect each other. */
 export class TurnsByKey {
   readonly #options: TurnsByKeyOptions;
   readonly #lines = new Map<string, Line>();
@@ -48,7 +48,7 @@ export class TurnsByKey {
     try {
       await abortable(promise, signal);
     } catch (cause) {
-      // Whoever was given the turn in the same moment passes it on.
+      // The turn was granted in the same moment: it goes to the next waiter.
       if (!line.waiting.delete(resolve)) this.#passOn(line);
       throw cause;
     }

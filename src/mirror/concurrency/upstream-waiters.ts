@@ -2,12 +2,12 @@ import { UpstreamError } from '../../oci/errors.ts';
 import type { Observer } from '../ports/observer.ts';
 
 export interface UpstreamWaitersDeps {
-  /** Requests that are answered at the same time. */
+  /** How many requests may run at the same time: `clients.maxRequests`. */
   readonly maxRequests: number;
   readonly observer: Pick<Observer, 'rejected'>;
 }
 
-/** How many requests wait for answers of upstreams. */
+/** How many requests wait for an upstream's answer. */
 export interface WaiterCounts {
   readonly ofUpstream: number;
   readonly ofAll: number;
@@ -17,16 +17,16 @@ export interface WaiterCounts {
 const retryAfterSeconds = 2;
 
 /**
- * Whether one more request may wait for an upstream: as long as fewer wait for it than all waiting requests leave free. Pure.
- * One silent upstream takes half of the requests, a second one half of what is left, and the last one is left to others. The first request
- * of all may always wait.
+ * Whether one more request may wait for an upstream: the requests that wait for it must be fewer than those that are still free. Pure.
+ * So one silent upstream can take half of the requests and a second one half of the rest; the last free request is never taken. If none
+ * waits, one may always wait.
  */
 export function mayWait({ ofUpstream, ofAll, maxRequests }: WaiterCounts): boolean {
   return ofAll === 0 || ofUpstream < maxRequests - 1 - ofAll;
 }
 
 /**
- * Counts the requests that wait for an upstream's answer, by the label of the upstream. What is answered from the cache is not counted.
+ * Counts the requests that wait for an upstream's answer, by the label of the upstream. Requests answered from the cache do not count.
  */
 export class UpstreamWaiters {
   readonly #deps: UpstreamWaitersDeps;
@@ -39,7 +39,7 @@ export class UpstreamWaiters {
 
   /**
    * Runs `work`, in which a request waits for the upstream. Must not be nested: a request counts once.
-   * @throws TooManyWaiters, before any work; whatever `work` does.
+   * @throws TooManyWaiters without running `work`; what `work` throws.
    */
   async wait<Value>(label: string, work: () => Promise<Value>): Promise<Value> {
     this.#enter(label);
@@ -69,9 +69,9 @@ export class UpstreamWaiters {
   }
 }
 
-/** As many requests wait for an upstream as may. */
+/** Too many requests wait for an upstream: one more is refused. */
 export class TooManyWaiters extends UpstreamError {
   constructor(label: string) {
-    super('busy', `as many requests as may already wait for ${label}`, { retryAfterSeconds });
+    super('busy', `too many requests wait for ${label}`, { retryAfterSeconds });
   }
 }
