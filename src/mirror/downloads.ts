@@ -174,7 +174,7 @@ export class Downloads {
 
   /** Who has left waits in line no longer, and what they alone wanted may yield. */
   #left(run: Run): void {
-    if (run.isForNobody) run.end(new UpstreamError('busy', 'all clients have left'));
+    if (run.isUnwanted) run.end(new UpstreamError('busy', 'all clients have left'));
     this.#abandoned();
   }
 

@@ -3,18 +3,18 @@ import type { Digest } from '../../oci/digest.ts';
 /** Downloads of one digest that run at the same time, each from an upstream of its own. */
 interface Group {
   members: number;
-  /** Settles when the commit before has ended: whether one of the group is committed. */
+  /** Settles when the commit before has ended, with whether one of the group has been committed. */
   committed: Promise<boolean>;
 }
 
-/** The part of one download in it. */
+/** One download's membership in a group. */
 export interface CommitTurn {
   /**
-   * Commits, unless another download of the digest has committed and its blob is stored.
-   * @throws as `commit`; then the next one commits.
+   * Commits, unless another download of the digest has committed and its blob is still stored.
+   * @throws what `commit` throws; the next download then commits.
    */
   commit(steps: CommitSteps): Promise<'committed' | 'stored-already'>;
-  /** This download has ended. */
+  /** To be called when this download has ended. */
   leave(): void;
 }
 
@@ -23,7 +23,7 @@ export interface CommitSteps {
   readonly commit: () => Promise<void>;
 }
 
-/** Of downloads of one digest from several upstreams the one that is verified first is committed. One commits at a time. */
+/** When several upstreams send the same digest at the same time, commits the download that is verified first. One commits at a time. */
 export class CommitOnce {
   readonly #groups = new Map<Digest, Group>();
 

@@ -2,23 +2,23 @@ import { DiskFailure } from '../download-end.ts';
 import type { Memory, MemoryReservation } from '../ports/memory.ts';
 
 /**
- * What is gathered before it is written. Waking one of Node's threads costs as much as writing 128 KiB, and 1 MiB leaves the processor's
- * caches (measured over a cold pull of 256 MiB by one client: 0.65 s of CPU with 128 KiB, 0.45 s with this, 0.50 s with 1 MiB).
+ * How many bytes are gathered for one write. Waking one of Node's threads costs as much as writing 128 KiB, and 1 MiB does not fit into the
+ * processor's caches (measured over a cold pull of 256 MiB by one client: 0.65 s of CPU with 128 KiB, 0.45 s with this, 0.50 s with 1 MiB).
  */
 const writeBytes = 512 * 1024;
-/** What has waited this long is written though it is little, so that readers of a slow upstream see it. */
+/** Fewer bytes are written after this time, so that readers of a slow upstream see them. */
 const maxWriteDelayMs = 5;
 
 export interface GatheredWritesDeps {
-  /** What waits to be written counts against it. */
+  /** Bytes that wait to be written count against it. */
   readonly memory: Memory;
   /** Writes, one call at a time. */
   readonly append: (chunks: readonly Uint8Array[], bytes: number) => Promise<void>;
-  /** Called with what was written, before anything more is. */
+  /** Called with the chunks of each write, before the next write begins. */
   readonly onWritten: (chunks: readonly Uint8Array[], bytes: number) => void;
 }
 
-/** Gathers what arrives and writes it together: at most one write runs, while the next gathers. After one has failed nothing more is written. */
+/** Gathers pieces and writes them together. At most one write runs while the next is gathered. After a failed write nothing more is written. */
 export class GatheredWrites {
   readonly #deps: GatheredWritesDeps;
   readonly #unwritten: MemoryReservation | undefined;
@@ -35,7 +35,7 @@ export class GatheredWrites {
     this.#unwritten = deps.memory.tryReserve(0, { isOptional: true });
   }
 
-  /** Whether the disk is being waited for. */
+  /** Whether a write is running. */
   get isAtDisk(): boolean {
     return this.#isAtDisk;
   }
@@ -44,7 +44,7 @@ export class GatheredWrites {
     return this.#failure !== undefined;
   }
 
-  /** Resolves when more may come: where memory is short, when all is written. @throws DiskFailure once a write has failed. */
+  /** Resolves when the next piece may be added: when memory is short, only after all is written. @throws DiskFailure once a write has failed. */
   async add(piece: Uint8Array): Promise<void> {
     this.#queue.push(piece);
     this.#queuedBytes += piece.byteLength;
@@ -57,32 +57,32 @@ export class GatheredWrites {
     this.#throwIfFailed();
   }
 
-  /** Writes all there is. @throws DiskFailure */
+  /** Writes everything that was gathered. @throws DiskFailure */
   async finish(): Promise<void> {
     await this.#write();
     await this.#writing;
     this.#throwIfFailed();
   }
 
-  /** Drops what is not being written yet, and waits for what is. */
+  /** Drops what was gathered, and waits for the running write. */
   async drop(): Promise<void> {
     this.#queue = [];
     this.#queuedBytes = 0;
     await this.#writing;
   }
 
-  /** Nothing more comes: what has waited for company is not written any more. */
+  /** Cancels the delayed write: nothing more will be gathered. */
   stopWaiting(): void {
     clearTimeout(this.#timer);
   }
 
-  /** Waits for what is being written, and returns the memory. */
+  /** Waits for the running write, and returns the memory. */
   async end(): Promise<void> {
     await this.#writing;
     this.#unwritten?.release();
   }
 
-  /** Begins to write what has gathered, once the write before has ended. */
+  /** Begins to write what was gathered, once the running write has ended. */
   async #write(): Promise<void> {
     await this.#writing;
     if (this.#queuedBytes === 0 || this.#failure) return;

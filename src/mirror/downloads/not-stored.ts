@@ -1,6 +1,6 @@
 import type { OpenedBlob } from '../ports/upstream.ts';
 
-/** The upstream's open body where there is no room to store it. Whoever takes it first owns it. */
+/** A blob that the store has no room for, with the upstream's open body. The first caller of `takeOpened` owns the body. */
 export interface NotStored {
   readonly kind: 'no-room';
   /** Of the whole blob, where it is known. */
@@ -8,7 +8,7 @@ export interface NotStored {
   readonly takeOpened: () => OpenedBlob | undefined;
 }
 
-/** Whoever waits for it takes the body in this turn; a body that nobody takes would hold a connection, and is closed. */
+/** Waiters take the body in this turn of the event loop. After that it is closed, since it would hold a connection. */
 export function notStored(size: number | undefined, opened: OpenedBlob): NotStored {
   let left: OpenedBlob | undefined = opened;
   const takeOpened = () => {

@@ -1,7 +1,7 @@
 export interface PaceRules {
-  /** A download that receives less counts as slow … */
+  /** A download that receives less than this … */
   readonly minBytesPerSecond: number;
-  /** … once it has done so for this long. */
+  /** … for this long is slow. */
   readonly windowMs: number;
 }
 
@@ -37,14 +37,14 @@ export class Pace {
     return this.#isSlow;
   }
 
-  /** The time until now was not the upstream's. */
+  /** The time until now does not count: the upstream was not the cause. */
   excuse(nowMs: number): void {
     this.#atMs = nowMs;
     this.#credit = this.#maxCredit;
     this.#isSlow = false;
   }
 
-  /** On average since it began. */
+  /** The average since the transfer began. */
   bytesPerSecond(nowMs: number): number {
     return (this.#receivedBytes * 1_000) / Math.max(1, nowMs - this.#sinceMs);
   }

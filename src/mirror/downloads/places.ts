@@ -1,37 +1,37 @@
-/** How many downloads there may be. */
+/** How many downloads may run. */
 export interface PlaceLimits {
-  /** Places in all. Only a download whose upstream has answered holds one. */
+  /** Places over all upstreams. Only a download whose upstream has answered holds one. */
   readonly total: number;
   /** The most places of one upstream. */
   readonly perUpstream: number;
-  /** What each upstream gets though all places are taken: several others must not hold all of them together. */
+  /** Places that each upstream gets even when all are taken, so that several slow upstreams together cannot keep it from downloading. */
   readonly guaranteed: number;
 }
 
-/** How many downloads there may be of one upstream. */
+/** How many downloads of one upstream may run. */
 export interface UpstreamLimits {
-  /** For downloads that wait for its answer or receive it. */
+  /** Places for downloads that wait for its answer or receive it. */
   readonly places: number;
-  /** How many slow downloads may go on outside of the places. */
+  /** How many slow downloads may go on without a place. */
   readonly outside: number;
 }
 
-/** No upstream gets all places, unless there are few: the others must not wait until one of its downloads ends. */
+/** One upstream gets at most three quarters of the places, rounded up, so that the others need not wait for its downloads to end. */
 export function placeLimits(maxConcurrent: number): PlaceLimits {
   const guaranteed = Math.max(1, Math.floor(maxConcurrent / 16));
   return { total: maxConcurrent, perUpstream: Math.ceil((maxConcurrent * 3) / 4), guaranteed };
 }
 
-/** Downloads leave an upstream connections for manifests: what only waits for a connection would never begin. */
+/** The limits of one upstream. Its downloads leave some of its connections to manifests. */
 export function limitsOf({ perUpstream }: PlaceLimits, maxConnections: number): UpstreamLimits {
   const places = Math.max(1, Math.min(perUpstream, Math.floor((maxConnections * 3) / 4)));
   return { places, outside: Math.max(0, Math.min(Math.ceil(places / 2), maxConnections - places - 1)) };
 }
 
-/** A download as it is seen where one has to yield. */
+/** What decides whether a download has to yield its place. */
 export interface Standing {
   readonly hasClients: boolean;
-  /** Below the minimum rate for a whole window, and that because of its upstream. */
+  /** Below the minimum rate for a whole window, because of its upstream. */
   readonly isSlow: boolean;
   readonly bytesPerSecond: number;
   readonly isOutside: boolean;
@@ -42,7 +42,7 @@ export interface Standing {
  *
  *     end       it has no clients
  *     outside   it is slow: it goes on without a place
- *     cut       it is slow, and no more may go on outside
+ *     cut       it is slow, and no further download may go on without a place
  */
 export type Yielding<Download> =
   | { readonly kind: 'nobody' }
@@ -51,7 +51,7 @@ export type Yielding<Download> =
 /**
  * Which of one upstream's downloads yields while others wait. Pure.
  * @param downloads with and without a place, in the order they began.
- * @param outside how many go on outside of the places.
+ * @param outside how many go on without a place.
  */
 export function whoYields<Download extends Standing>(
   downloads: readonly Download[],
@@ -68,8 +68,8 @@ export function whoYields<Download extends Standing>(
 }
 
 /**
- * Which download gets a free place: the one that waits longest, of the upstream that holds the fewest. Pure.
- * @param waiting in the order they came.
+ * Which download gets a free place: of the upstream that holds the fewest places, the one that has waited longest. Pure.
+ * @param waiting in order of arrival.
  */
 export function nextGranted<Download extends { readonly heldByUpstream: number }>(
   waiting: readonly Download[],
@@ -80,7 +80,7 @@ export function nextGranted<Download extends { readonly heldByUpstream: number }
   );
 }
 
-/** Which of the downloads without clients ends, where there are more than allowed: the oldest of the upstream that has most. Pure. */
+/** Which download without clients has to end when there are more than `max`: the oldest one of the upstream that has the most. Pure. */
 export function abandonedToEnd<Download extends { readonly label: string }>(
   abandoned: readonly Download[],
   max: number,

@@ -7,38 +7,38 @@ import type { ResumeRules } from '../resumed-pieces.ts';
 import type { OpenPart } from './relay-upstream.ts';
 
 export interface RelayRules extends ResumeRules {
-  /** What the window holds counts against it. */
+  /** The window's bytes count against it. */
   readonly memory: Memory;
-  /** An upstream that waits so long for the readers is let go, and asked again for what follows. */
+  /** When the readers keep the upstream waiting for this long, its answer is closed; the rest is asked for again by range. */
   readonly letGoAfterMs: number;
 }
 
 export interface RelayOptions extends RelayRules {
   readonly digest: Digest;
-  /** Of the whole blob, where it is known. */
+  /** Size of the whole blob, if it is known. */
   readonly size: number | undefined;
   /** Position of the first byte. */
   readonly from: number;
   /** Position behind the last byte; absent: to the end of the blob. */
   readonly until?: number | undefined;
-  /** An answer of the upstream that is open already. The relay owns it. */
+  /** An answer of the upstream that is open already; the relay owns it. */
   readonly first?: OpenedBlob | undefined;
   readonly open: OpenPart;
-  /** Called when other bytes come than the digest names, or another number of them. */
+  /** Called when the bytes, or their number, are not those that the digest names. */
   readonly onWrong?: (() => void) | undefined;
-  /** Whether all bytes are verified before the last of them are read; absent for a part, which nobody can verify here. */
+  /** How the whole blob is verified before its tail can be read; absent for a part, which cannot be verified here. */
   readonly verify?: VerifyFrom;
 }
 
-/** How the bytes before the first are verified together with those that follow. */
+/** How the relayed bytes are verified together with the bytes of the blob before them. */
 export interface VerifyFrom {
-  /** Was fed with all bytes before the first. */
+  /** Has been updated with all bytes before the relayed ones. */
   readonly hash: Hash;
-  /** Reads bytes before the first, for readers that begin there. */
+  /** Reads bytes before the relayed ones, for readers that begin there. */
   readonly before?: ByteSource['read'];
 }
 
-/** For a blob from its first byte. */
+/** Verifies a blob that is relayed from its first byte. */
 export function verifyWhole(digest: Digest): VerifyFrom {
   return { hash: createHash(algorithmOf(digest)) };
 }

@@ -1,18 +1,18 @@
-/** Where a relay stands. Bytes are counted from the reader that is furthest. */
+/** The state of a relay, as seen from its furthest reader. */
 export interface RelayStanding {
-  /** Received and not yet read by the furthest reader. */
+  /** Bytes received and not yet read by the furthest reader. */
   readonly aheadBytes: number;
-  /** Whether no reader has anything left that it may read. */
+  /** Whether no reader has any bytes left to read. */
   readonly isStarved: boolean;
-  /** The most that is received ahead of the furthest reader. */
+  /** The bound on `aheadBytes`. */
   readonly maxAheadBytes: number;
-  /** Whether it waits for its readers already. */
+  /** Whether the relay is waiting for its readers already. */
   readonly isWaiting: boolean;
 }
 
 /**
- * Whether a relay reads on from its upstream, or waits until its readers have room. Once it waits, it waits until half of what it holds is
- * read: the upstream then sends one long stretch instead of many short ones, and its connection serves others in between. Pure.
+ * Whether a relay reads from its upstream, or waits for its readers. Once it waits, it waits until half of the bound is read: the upstream
+ * then sends one long stretch instead of many short ones, and its connection can serve other requests in between. Pure.
  */
 export function relayPace({ aheadBytes, isStarved, maxAheadBytes, isWaiting }: RelayStanding): 'read' | 'wait' {
   if (isStarved) return 'read';
@@ -26,9 +26,9 @@ export interface RoomStanding {
 }
 
 /**
- * What is done for the bytes that come next, where neither the window's bound nor the budget allow another chunk: what the furthest reader
- * has read is dropped, and readers that still need it go on by themselves. Only a relay whose readers have nothing left to read exceeds the
- * bound. Pure.
+ * How a relay makes room for the next bytes when neither the window's bound nor the budget allow another chunk: it drops a chunk that the
+ * furthest reader has read, and readers that still need it continue with their own requests. It exceeds the bound only when its readers
+ * have nothing left to read. Pure.
  */
 export function roomForNext({ isFrontRead, isStarved }: RoomStanding): 'drop' | 'exceed' | 'wait' {
   if (isFrontRead) return 'drop';

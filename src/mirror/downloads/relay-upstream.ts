@@ -2,14 +2,14 @@ import type { OpenedBlob } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { type ResumeRules, resumedPieces } from '../resumed-pieces.ts';
 
-/** Asks the upstream for a blob from a position on; to `end`, the last byte, where that is given. */
+/** Asks the upstream for a blob from `position` up to and including `end`; without `end`, for the rest. */
 export type OpenPart = (position: number, end: number | undefined, waiting: Waiting) => Promise<OpenedBlob>;
 
 export interface RelayUpstreamOptions extends ResumeRules, Waiting {
   readonly from: number;
-  /** The position behind the last byte wanted; absent: to the end of the blob. */
+  /** The position behind the last byte wanted; undefined: to the end of the blob. */
   readonly until: number | undefined;
-  /** Of the whole blob, where it is known. */
+  /** Size of the whole blob, if it is known. */
   readonly size: number | undefined;
   /** An answer that is open already. */
   readonly first?: OpenedBlob | undefined;
@@ -17,15 +17,15 @@ export interface RelayUpstreamOptions extends ResumeRules, Waiting {
 }
 
 /**
- * The pieces of a blob from its upstream, for readers that may stop reading: {@link letGo} ends the upstream's answer, and what follows is
- * asked for by range when it is wanted again.
+ * The pieces of a blob from its upstream, for readers that may stop reading: {@link letGo} closes the upstream's answer, and the next call
+ * of {@link next} asks for the rest by range.
  */
 export class RelayUpstream {
   readonly #options: RelayUpstreamOptions;
   #position: number;
   #first: OpenedBlob | undefined;
   #pieces: AsyncGenerator<Uint8Array, void> | undefined;
-  /** Position behind what the open answer was asked for. */
+  /** Position behind the last byte that the open answer was asked for. */
   #askedUntil: number | undefined;
   #hasNoRanges: boolean;
   #isOver = false;
@@ -37,13 +37,13 @@ export class RelayUpstream {
     this.#hasNoRanges = options.first !== undefined && options.first.offset < options.from;
   }
 
-  /** Whether an answer of the upstream is open. */
+  /** Whether an upstream answer is open. */
   get isOpen(): boolean {
     return this.#first !== undefined || this.#pieces !== undefined;
   }
 
   /**
-   * @param stretchBytes how much is asked for where the upstream has to be asked; absent: all.
+   * @param stretchBytes how many bytes to ask for if the upstream has to be asked; absent: all.
    * @returns undefined at the end.
    * @throws as `resumedPieces` does.
    */
@@ -61,7 +61,7 @@ export class RelayUpstream {
     return undefined;
   }
 
-  /** Ends the answer that is open. An upstream that knows no ranges keeps it: going on would cost all that came before. */
+  /** Closes the open answer, unless the upstream ignores ranges: resuming would then cost all bytes from the beginning. */
   async letGo(): Promise<void> {
     if (!this.#hasNoRanges) await this.close();
   }
@@ -84,7 +84,7 @@ export class RelayUpstream {
     const askedUntil = this.#askedUntil;
     const openAt = (position: number) => this.#open(position, askedUntil);
     const common = { ...this.#options, first, openAt, signal, until: askedUntil };
-    // Of a blob of unknown size a range that begins at its very end would be refused: the last byte is asked for once more.
+    // If the size is not known, a range that begins at the end of the blob would be refused: so the last byte is asked for once more.
     const isBehindUnknown = size === undefined && until === undefined && first === undefined && this.#position > from;
     if (!isBehindUnknown) return resumedPieces({ ...common, from: this.#position });
     return withoutFirstByte(resumedPieces({ ...common, from: this.#position - 1 }));
@@ -98,7 +98,7 @@ export class RelayUpstream {
   }
 }
 
-/** A stretch that reaches the end of the blob is asked for as all that is left, so that it ends as that does. */
+/** A stretch that reaches the end of the blob is asked for as the whole rest, so that its end is recognised as the end of the blob. */
 function untilOf(stretchEnd: number, end: number, until: number | undefined): number | undefined {
   return stretchEnd < end ? stretchEnd : until;
 }

@@ -5,7 +5,7 @@ interface Chunk {
   readonly reservation: MemoryReservation;
 }
 
-/** What one chunk of a window takes. Pieces are copied into chunks, so that many small ones cost no more than their bytes. */
+/** Size of one chunk of a window. Pieces are copied into chunks, so that many small ones take no more memory than their bytes. */
 export const chunkBytes = 64 * 1024;
 
 /**
@@ -34,12 +34,12 @@ export class RelayWindow {
     this.#maxBytes = maxBytes;
   }
 
-  /** Position of its first byte. */
+  /** Position of the window's first byte. */
   get start(): number {
     return this.#start;
   }
 
-  /** Position behind its last byte. */
+  /** Position behind the window's last byte. */
   get end(): number {
     return this.#end;
   }
@@ -49,12 +49,12 @@ export class RelayWindow {
     return Math.min(this.#start + chunkBytes, this.#end);
   }
 
-  /** How many bytes `append` takes now. */
+  /** How many bytes can be appended without growing. */
   get capacity(): number {
     return this.#start + this.#chunks.length * chunkBytes - this.#end;
   }
 
-  /** Adds a chunk within the window's own bound and the budget. @returns whether it did. */
+  /** Adds a chunk if the window's own bound and the budget allow it. @returns whether it did. */
   tryGrow(): boolean {
     if ((this.#chunks.length + 1) * chunkBytes > this.#maxBytes) return false;
     const reservation = this.#memory.tryReserve(chunkBytes, { isOptional: true });
@@ -62,17 +62,17 @@ export class RelayWindow {
     return reservation !== undefined;
   }
 
-  /** Adds a chunk whatever the budget says: for readers that have nothing left to read. */
+  /** Adds a chunk regardless of the bounds, for readers that have nothing left to read. */
   grow(): void {
     this.#add(this.#memory.take(chunkBytes));
   }
 
-  /** Copies `piece`, which fits into `capacity`. */
+  /** Appends a copy of `piece`, which must fit into {@link capacity}. */
   append(piece: Uint8Array): void {
     for (let done = 0; done < piece.byteLength; ) {
       const offset = this.#end - this.#start;
       const chunk = this.#chunks[Math.floor(offset / chunkBytes)];
-      if (!chunk) throw new Error('a window has no room for what is appended to it');
+      if (!chunk) throw new Error('the relay window has no room for the appended bytes');
       const at = offset % chunkBytes;
       const part = piece.subarray(done, done + chunkBytes - at);
       chunk.buffer.set(part, at);
@@ -81,7 +81,7 @@ export class RelayWindow {
     }
   }
 
-  /** Fills the beginning of `into` from `position` on, which lies in the window. @returns how many bytes. */
+  /** Copies bytes from `position` on, which must be in the window, into `into`. @returns how many bytes. */
   copy(into: Uint8Array, position: number): number {
     let copied = 0;
     for (const view of this.views(position, Math.min(this.#end, position + into.byteLength))) {
@@ -91,12 +91,12 @@ export class RelayWindow {
     return copied;
   }
 
-  /** The bytes between two positions of the window, where they lie. */
+  /** The bytes between two positions of the window, not copied. */
   *views(from: number, to: number): Iterable<Uint8Array> {
     for (let position = from; position < to; ) {
       const offset = position - this.#start;
       const chunk = this.#chunks[Math.floor(offset / chunkBytes)];
-      if (!chunk) throw new Error('these bytes are not in the window');
+      if (!chunk) throw new Error('the requested bytes are not in the relay window');
       const at = offset % chunkBytes;
       const view = chunk.buffer.subarray(at, Math.min(chunkBytes, at + to - position));
       yield view;

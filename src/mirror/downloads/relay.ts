@@ -11,13 +11,13 @@ import { relayPace, roomForNext } from './relay-pace.ts';
 import { RelayUpstream } from './relay-upstream.ts';
 import { chunkBytes, RelayWindow } from './relay-window.ts';
 
-/** How long what all have read is kept for others, where the window still holds all of it. */
+/** How long a complete part stays joinable after its last reader, if the window still holds all of it. */
 const lingerMs = 1_000;
 
 interface Reader {
   position: number;
   readonly gone: AbortController;
-  /** Set when the window has moved past it: it goes on from an upstream answer of its own. */
+  /** Set when the window has moved past the reader: its bytes then come from an upstream request of its own. */
   own?: ByteSource;
 }
 
@@ -31,12 +31,12 @@ const maxAheadBytes = maxWindowBytes / 2;
  *     upstream ──▶ window ──▶ readers, each at its own position
  *                  start … slow reader … furthest reader … end
  *
- * The upstream is read at the pace of the furthest reader. What that has read stays for the others as long as the window's bound and the
- * memory budget allow; a reader that the window moves past goes on by itself, with a ranged request and a hash of its own. The end of a
- * blob is withheld from every reader until the whole is verified.
+ * The upstream is read at the pace of the furthest reader. Bytes that it has read stay for the others as long as the window's bound and the
+ * memory budget allow. A reader that the window moves past continues with its own ranged request, and its own copy of the hash. The tail of
+ * a blob is withheld from every reader until the whole blob is verified.
  *
- * An upstream that waits for its readers is let go after a while, and asked by range when they have room again: a slow client holds no
- * connection that others need.
+ * When the readers keep the upstream waiting, its answer is closed after a while, and the rest is asked for by range when they have room:
+ * so slow clients hold no connection that others need.
  */
 export class Relay {
   readonly size: number | undefined;
@@ -48,9 +48,9 @@ export class Relay {
   readonly #closed = Promise.withResolvers<void>();
   readonly #readers = new Set<Reader>();
   readonly #waiters = new Sleepers();
-  /** Of all bytes received. */
+  /** The hash of all bytes received. */
   readonly #hash: Hash | undefined;
-  /** Of all bytes before the window. */
+  /** The hash of all bytes before the window. */
   readonly #startHash: Hash | undefined;
   #state: 'running' | 'complete' | 'failed' = 'running';
   #failure: unknown;
@@ -64,26 +64,26 @@ export class Relay {
     this.#startHash = options.verify?.hash.copy();
     this.#window = new RelayWindow({ from: options.from, memory: options.memory, maxBytes: maxWindowBytes });
     this.#upstream = new RelayUpstream({ ...options, until: options.until, signal: this.#stop.signal });
-    this.#settled.promise.catch(() => {}); // Whoever waits for it is told; nobody has to wait.
+    this.#settled.promise.catch(() => {}); // Awaiting it is optional.
     void this.#run();
   }
 
-  /** Whether a new reader still finds its first byte here. */
+  /** Whether a new reader can still read from the first byte. */
   get isJoinable(): boolean {
     return this.#window.start === this.#options.from && this.#state !== 'failed' && !this.#stop.signal.aborted;
   }
 
-  /** Resolves when all has come, and is verified where it can be; rejects when the relay fails. */
+  /** Resolves when all bytes have arrived, and are verified if they can be; rejects when the relay fails. */
   get settled(): Promise<void> {
     return this.#settled.promise;
   }
 
-  /** Resolves when no reader can join any more. */
+  /** Resolves when the relay is closed: no reader can join any more. */
   get closed(): Promise<void> {
     return this.#closed.promise;
   }
 
-  /** A reader of its own, from `position` on, which is the first byte or one before it. It must be disposed. */
+  /** Adds a reader that begins at `position`: the relay's first byte, or one before it. It must be disposed. */
   join(position = this.#options.from): ByteSource {
     clearTimeout(this.#lingering);
     const reader: Reader = { position, gone: new AbortController() };
@@ -99,7 +99,7 @@ export class Relay {
     };
   }
 
-  /** Ends it, whoever reads. */
+  /** Ends the relay, also while it has readers. */
   async close(): Promise<void> {
     clearTimeout(this.#lingering);
     this.#stop.abort(new UpstreamError('busy', 'the reader has left'));
@@ -109,7 +109,7 @@ export class Relay {
     await this.#upstream.close();
   }
 
-  /** Ends it where nobody joined. */
+  /** Ends the relay if it has no readers. */
   closeUnlessRead(): void {
     if (this.#readers.size === 0) void this.close();
   }
@@ -142,7 +142,7 @@ export class Relay {
     try {
       for (;;) {
         const wasLetGo = await this.#pauseWhile((isWaiting) => this.#pace(isWaiting) === 'wait');
-        // Readers that were so slow get what they have room for: that answer ends by itself, and its connection serves others.
+        // For readers that were too slow only what they have room for is asked: that answer ends by itself and frees its connection.
         const roomBytes = Math.max(maxAheadBytes - this.#aheadBytes(), chunkBytes);
         const piece = await this.#upstream.next(wasLetGo ? roomBytes : undefined);
         if (!piece) break;
@@ -184,7 +184,7 @@ export class Relay {
     }
   }
 
-  /** Waits for the readers. @returns whether the upstream waited so long that it was let go. */
+  /** Waits for the readers. @returns whether they took so long that the upstream's answer was closed. */
   async #pauseWhile(mustWait: (isWaiting: boolean) => boolean): Promise<boolean> {
     if (!mustWait(false)) return false;
     let wasLetGo = false;
@@ -210,7 +210,7 @@ export class Relay {
     return relayPace({ aheadBytes: this.#aheadBytes(), isStarved: this.#isStarved(), maxAheadBytes, isWaiting });
   }
 
-  /** Readers that have not read the first chunk yet go on by themselves. */
+  /** Drops the first chunk. Readers that have not read it yet continue with their own requests. */
   #dropFront(): void {
     const end = this.#window.frontEnd;
     for (const reader of this.#readers) if (reader.position < end) this.#leaveBehind(reader);
@@ -231,7 +231,7 @@ export class Relay {
     this.#waiters.wake();
   }
 
-  /** @throws UpstreamError misbehaving when the bytes are not what the digest names. */
+  /** @throws DigestMismatch when the bytes are not those that the digest names. */
   #verify(): void {
     if (!this.#hash) return;
     const { digest } = this.#options;
@@ -265,7 +265,7 @@ export class Relay {
 
   #removed(reader: Reader): void {
     if (!this.#readers.delete(reader) || this.#readers.size > 0) return;
-    // Many that want the same part come one after the other.
+    // Clients that want the same part often come one after the other.
     if (!this.#hash && this.#state === 'complete' && this.isJoinable)
       this.#lingering = setTimeout(() => void this.close(), lingerMs).unref();
     else void this.close();

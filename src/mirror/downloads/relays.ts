@@ -10,7 +10,7 @@ import { Relay } from './relay.ts';
 import { type RelayRules, verifyWhole } from './relay-options.ts';
 import type { OpenPart } from './relay-upstream.ts';
 
-/** A part of a blob. Positions of its first and last byte. */
+/** A part of a blob: the positions of its first and last byte. */
 export interface Part {
   readonly start: number;
   readonly end: number;
@@ -19,18 +19,18 @@ export interface Part {
 export interface RelayRequest {
   readonly of: RepositoryId;
   readonly digest: Digest;
-  /** Whether `of` is known to have the blob: then it may share what another repository of the upstream asked for. */
+  /** Whether `of` is known to have the blob: then it may join a relay that another repository of the upstream started. */
   readonly isLinked: boolean;
   /** Absent: the whole blob. */
   readonly part?: Part | undefined;
-  /** Of the whole blob, where it is known. */
+  /** Size of the whole blob, if it is known. */
   readonly size: number | undefined;
   readonly open: OpenPart;
-  /** Called when other bytes come than the digest names, or another number of them. */
+  /** Called when the bytes, or their number, are not those that the digest names. */
   readonly onWrong: () => void;
-  /** An answer that is open already: whoever calls first has it. */
+  /** Takes an answer that is open already; undefined when another caller has taken it. */
   readonly takeOpened?: (() => OpenedBlob | undefined) | undefined;
-  /** Whether an upstream that answers a part with the whole is refused, rather than read up to there. */
+  /** Whether to fail when the upstream answers a part with the whole blob, instead of skipping to the part. */
   readonly needsRanges?: boolean;
 }
 
@@ -39,7 +39,7 @@ export interface JoinedRelay {
   readonly source: ByteSource;
   readonly size: number | undefined;
   readonly settled: Promise<void>;
-  /** Whether somebody else's request to the upstream is read along. */
+  /** Whether it joined an upstream request of another client. */
   readonly isShared: boolean;
 }
 
@@ -48,7 +48,7 @@ interface Running {
   readonly relay: Relay;
 }
 
-/** What is served without being stored: clients of one upstream that want the same bytes at the same time share one request to it. */
+/** The running relays. Clients of one upstream that want the same bytes at the same time share one request to it. */
 export class Relays {
   readonly #rules: RelayRules;
   readonly #opening = new SingleFlight<Relay>();
@@ -78,11 +78,14 @@ export class Relays {
     const first = request.takeOpened?.() ?? (await this.#ask(request, waiting));
     if (needsRanges && first.offset !== (part?.start ?? 0)) {
       first.body.destroy();
-      throw new OciError('RANGE_INVALID', 'the upstream sends no parts of blobs');
+      throw new OciError('RANGE_INVALID', 'the upstream ignores ranges');
     }
     if (part && first.size !== undefined && first.size !== request.size) {
       first.body.destroy();
-      throw new UpstreamError('misbehaving', `the upstream says ${first.size} bytes of a blob of ${request.size}`);
+      throw new UpstreamError(
+        'misbehaving',
+        `the upstream sends a blob of ${request.size} bytes as one of ${first.size} bytes`,
+      );
     }
     const size = first.size ?? request.size;
     const bytes = part ? { from: part.start, until: part.end + 1 } : { from: 0, verify: verifyWhole(digest) };
@@ -96,11 +99,11 @@ export class Relays {
     void running.relay.closed.then(() => {
       if (this.#running.get(key) === running) this.#running.delete(key);
     });
-    // Whoever waited joins in this turn; where all have left, nobody reads it.
+    // Waiters join in this turn of the event loop. If all of them have left, the relay has no readers and is closed.
     setImmediate(() => running.relay.closeUnlessRead());
   }
 
-  /** The answer outlives the question: only until it is there does the signal end it. */
+  /** The signal aborts the request only until the upstream has answered; the relay owns the answer after that. */
   async #ask({ open, part }: RelayRequest, { signal }: Waiting): Promise<OpenedBlob> {
     const asking = new AbortController();
     const leave = () => asking.abort(signal.reason);

@@ -2,11 +2,11 @@ import type { Reservation, Space } from '../space.ts';
 
 export interface RoomOptions {
   readonly space: Pick<Space, 'reserve'>;
-  /** What the upstream says is to come; undefined when it does not say. */
+  /** The size that the upstream claims; undefined when it claims none. */
   readonly claimedBytes: number | undefined;
 }
 
-/** The store takes no more: it is full, and nothing can be evicted. */
+/** The store is full, and nothing can be evicted. */
 export class NoRoom extends Error {
   override readonly name = 'NoRoom';
 
@@ -19,8 +19,8 @@ const firstStepBytes = 1024 * 1024;
 const maxStepBytes = 16 * 1024 * 1024;
 
 /**
- * How much room is made when a download needs more: as much as has arrived, within bounds, so that what is evicted is in proportion to what
- * came and not to what was claimed. Pure.
+ * How much room to make when a download needs more: as much as has arrived, within bounds. So evictions are in proportion to the bytes that
+ * arrived, not to the size that the upstream claims. Pure.
  */
 export function roomStep({
   neededBytes,
@@ -47,7 +47,7 @@ export class Room {
     this.#options = options;
   }
 
-  /** Makes room for bytes that are written next, evicting what has to go. @throws NoRoom. */
+  /** Makes room for the bytes that are written next, evicting if necessary. @throws NoRoom */
   async makeFor(bytes: number): Promise<void> {
     const neededBytes = this.#arrivedBytes + bytes - this.#reservedBytes;
     if (neededBytes <= 0) return;
@@ -61,7 +61,7 @@ export class Room {
     this.#reservedBytes += reservation.bytes;
   }
 
-  /** These bytes count as stored from now on. */
+  /** To be called when bytes were written: they count as stored from now on. */
   wrote(bytes: number): void {
     this.#arrivedBytes += bytes;
     let left = bytes;

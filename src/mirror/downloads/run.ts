@@ -8,7 +8,7 @@ import type { Waiting } from '../ports/waiting.ts';
 import type { NotStored } from './not-stored.ts';
 import type { Scheduled } from './scheduler.ts';
 
-/** A download, or the upstream's open body where there is no room to store it. */
+/** A download, or the upstream's open body if the store has no room for it. */
 export type Started = { readonly kind: 'download'; readonly download: Download } | NotStored;
 
 export interface RunDeps {
@@ -17,13 +17,13 @@ export interface RunDeps {
   readonly label: string;
   readonly maxConnections: number;
   readonly begin: (run: Run) => Promise<Started>;
-  /** Called when it is ended before it has begun: nobody may join it any more. */
+  /** Called when the run is ended before its download has begun: no client may join it any more. */
   readonly onEnding: (run: Run) => void;
-  /** Called when nobody waits for it any more, though it may have readers. */
+  /** Called when the last waiter has left; the download may still have readers. */
   readonly onLeft: (run: Run) => void;
 }
 
-/** One download from when it is asked for, with those who wait for it to begin. */
+/** One download from when it is requested, with the waiters for its beginning. */
 export class Run implements Scheduled {
   readonly of: RepositoryId;
   readonly digest: Digest;
@@ -33,7 +33,7 @@ export class Run implements Scheduled {
   readonly #deps: RunDeps;
   readonly #ending = new AbortController();
   #waiters = 0;
-  /** Whether it may ask its upstream. */
+  /** Whether its upstream may be asked. */
   #isAdmitted = false;
   #isAsking = false;
   #download: Download | undefined;
@@ -46,15 +46,18 @@ export class Run implements Scheduled {
     this.label = deps.label;
     this.maxConnections = deps.maxConnections;
     this.started = deps.begin(this);
-    this.started.catch(() => {}); // Told to whoever waits.
+    this.started.catch(() => {}); // Waiters handle the failure.
   }
 
-  /** Aborts when it is ended before it has begun. */
+  /** Aborts when the run is ended before its download has begun. */
   get signal(): AbortSignal {
     return this.#ending.signal;
   }
 
-  /** @throws what the start fails with; the signal's reason. Whoever is told of a download joins it in the same turn. */
+  /**
+   * Waits for the download to begin. The caller must join it in the same turn of the event loop.
+   * @throws the failure of the start; the signal's reason.
+   */
   async wait({ signal }: Waiting): Promise<Started> {
     this.#waiters += 1;
     try {
@@ -65,12 +68,12 @@ export class Run implements Scheduled {
     }
   }
 
-  /** Its turn has come. */
+  /** To be called when its upstream may be asked. */
   admitted(): void {
     this.#isAdmitted = true;
   }
 
-  /** Runs while the upstream is asked. */
+  /** Runs `ask`, a request to the upstream. */
   async asking<Value>(ask: () => Promise<Value>): Promise<Value> {
     this.#isAsking = true;
     try {
@@ -80,21 +83,21 @@ export class Run implements Scheduled {
     }
   }
 
-  /** From now on clients read the download. */
+  /** To be called when the download has begun: from now on clients read it. */
   launched(download: Download): void {
     this.#download = download;
     if (this.#endReason) download.abort(this.#endReason);
   }
 
-  /** Whether whoever joins it now is answered at once: a small one is answered only when all of it is there. */
+  /** Whether a client that joins now is answered at once: a small blob is answered only when it is complete. */
   get isAnswered(): boolean {
     if (this.#download === undefined) return false;
     const { isOver, size } = this.#download;
     return isOver || size === undefined || size > heldBackBytes;
   }
 
-  /** Nobody waits for it, and it waits for its turn: it need not begin. */
-  get isForNobody(): boolean {
+  /** Whether it is still queued and has no waiters left: it need not begin. */
+  get isUnwanted(): boolean {
     return this.#waiters === 0 && !this.#isAdmitted;
   }
 

@@ -21,54 +21,54 @@ export interface SchedulerDeps {
   readonly pace: PaceRules;
 }
 
-/** What the scheduler has to know of a download. */
+/** What the scheduler needs to know about a download. */
 export interface Scheduled {
   /** The label of its upstream. */
   readonly label: string;
-  /** How many connections to one of its hosts there may be. */
+  /** The most connections to one of its hosts. */
   readonly maxConnections: number;
   hasClients(): boolean;
-  /** Whether nothing arrives because of the upstream, and not because of the disk. */
+  /** Whether it is waiting for its upstream, and not for the disk. */
   waitsForUpstream(): boolean;
-  /** Ends it. It releases its ticket when it has ended. */
+  /** Ends the download. It releases its ticket when it has ended. */
   end(reason: UpstreamError): void;
 }
 
 /**
  *     queued ──▶ asking ──▶ answered ──▶ running ──▶ over
- *       │          │           │           └─ holds a place of its upstream, and one of all
+ *       │          │           │           └─ holds a place of its upstream, and one of the total
  *       │          └───────────┴─ holds a place of its upstream
  *       └─ holds none
  *
- * A slow download that is asking or running may be put outside: it goes on, and holds no place any more.
+ * A slow download that is asking or running may be put outside: it goes on without a place.
  */
 type Stage = 'queued' | 'asking' | 'answered' | 'running' | 'over';
 
-/** Whether a place is free, now or once a download has ended. */
+/** Whether a place becomes free: now, or once a download has ended. */
 type Freed = 'now' | 'soon' | 'nobody';
 
-/** What one download holds. It must be released. */
+/** One download's claim to a place. It must be released. */
 export interface Ticket {
   /** Resolves when the upstream may be asked. Waiting ends with {@link release}. */
   readonly admitted: Promise<void>;
-  /** The upstream has answered. Resolves when its body may be received. */
+  /** To be called when the upstream has answered. Resolves when its body may be received. */
   answered(): Promise<void>;
   received(bytes: number): void;
   release(): void;
 }
 
-/** How often those who wait are looked at, as no event tells that a download has become slow. */
+/** How often to look for downloads that have become slow while others wait: there is no event for that. */
 const lookEveryMs = 500;
 const retryAfterSeconds = 5;
 
 /**
- * Places for downloads: per upstream first, then in all. An upstream that is silent or slow costs its own clients a place, for a while,
- * and those of other upstreams none.
+ * Hands out places for downloads: first those of an upstream, then those of the total. A silent or slow upstream takes a place from its own
+ * clients for a while, and none from clients of other upstreams.
  */
 export class Scheduler {
   readonly #deps: SchedulerDeps;
   readonly #upstreams = new Map<string, UpstreamPlaces>();
-  /** Whose upstream has answered, and who wait for a place in all. */
+  /** Downloads whose upstream has answered and that wait for a place of the total. */
   readonly #answered = new Set<TicketState>();
   #held = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -83,7 +83,7 @@ export class Scheduler {
     const places = this.#upstreams.get(download.label) ?? new UpstreamPlaces(download.label, limits);
     places.limits = limits;
     if (places.line.size >= this.#deps.maxWaitingPerUpstream)
-      throw new UpstreamError('busy', 'too many downloads are waiting', { retryAfterSeconds });
+      throw new UpstreamError('busy', 'too many downloads of this upstream are waiting', { retryAfterSeconds });
     this.#upstreams.set(download.label, places);
     const ticket = new TicketState(download, places);
     places.line.add(ticket);
@@ -96,7 +96,7 @@ export class Scheduler {
     };
   }
 
-  /** Hands out what is free, and frees what can be. To be called when a download has lost its last client. */
+  /** Hands out free places, and makes downloads yield theirs if others wait. To be called when a download has lost its last client. */
   settle(): void {
     do {
       for (const places of this.#upstreams.values()) this.#admit(places);
@@ -149,7 +149,7 @@ export class Scheduler {
     this.#held += change;
   }
 
-  /** What ends frees its place later: no more are ended than wait. */
+  /** Makes one download yield, if more wait than are ending already. */
   #yieldOne(): Freed {
     const all = [...this.#upstreams.values()];
     for (const places of all.filter(({ line, ending }) => line.size > ending)) {
@@ -181,10 +181,10 @@ export class Scheduler {
         this.#putOutside(yielding.who.ticket);
         return 'now';
       case 'end':
-        this.#end(yielding.who.ticket, 'nobody waits for this download, and it yields to one that clients wait for');
+        this.#end(yielding.who.ticket, 'this download has no clients left and yields to one that has');
         return 'soon';
       case 'cut':
-        this.#end(yielding.who.ticket, 'its upstream sends less than download.minRate, and other downloads wait');
+        this.#end(yielding.who.ticket, 'the upstream sends less than download.minRate, and other downloads wait');
         return 'soon';
     }
   }
@@ -226,7 +226,7 @@ export class Scheduler {
   #lookAgain(): void {
     clearTimeout(this.#timer);
     const isWaitedFor = this.#answered.size > 0 || [...this.#upstreams.values()].some(({ line }) => line.size > 0);
-    // After what has arrived is received: a process that was held up is not the upstream's fault.
+    // Runs after pending data is received, so that a stall of this process does not make an upstream look slow.
     const look = () => setImmediate(() => this.settle());
     this.#timer = isWaitedFor ? setTimeout(look, lookEveryMs).unref() : undefined;
   }
@@ -236,18 +236,18 @@ export class Scheduler {
   }
 }
 
-/** Of one upstream. */
+/** The places of one upstream. */
 class UpstreamPlaces {
   readonly label: string;
   readonly line = new Set<TicketState>();
   readonly inside = new Set<TicketState>();
   readonly outside = new Set<TicketState>();
-  /** How many of the places in all its downloads hold. */
+  /** How many places of the total its downloads hold. */
   held = 0;
-  /** How many of its downloads have been told to end and have not ended yet. */
+  /** How many of its downloads are being ended. */
   ending = 0;
   toldWaiting = 0;
-  /** They follow the configuration. */
+  /** A reload of the configuration may change them. */
   limits: UpstreamLimits;
 
   constructor(label: string, limits: UpstreamLimits) {

@@ -97,7 +97,7 @@ test('an answer waits for a place in all, and the upstream with the fewest gets 
 test('the line of an upstream is bounded, and that of another is not', () => {
   const { enter } = startScheduler();
   for (let index = 0; index < 6; index += 1) enter('busy');
-  expect(() => enter('busy')).toThrow('too many downloads are waiting');
+  expect(() => enter('busy')).toThrow('too many downloads of this upstream are waiting');
   expect(() => enter('other')).not.toThrow();
 });
 
