@@ -1,7 +1,7 @@
-/** Files take whole blocks of the disk: ext4, XFS and APFS have blocks of 4 KiB. */
+/** A file takes whole blocks of the disk: 4 KiB each on ext4, XFS and APFS. */
 export const blockBytes = 4096;
 
-/** What part of a store takes of the disk. */
+/** How much of the disk a part of a store uses. */
 export interface DiskUse {
   /** In whole blocks. */
   readonly bytes: number;
@@ -9,7 +9,7 @@ export interface DiskUse {
   readonly files: number;
 }
 
-/** What a file of `size` bytes takes of the disk. */
+/** How many bytes of the disk a file of `size` bytes uses. */
 export function bytesOnDisk(size: number): number {
   return Math.ceil(size / blockBytes) * blockBytes;
 }

@@ -9,11 +9,11 @@ export interface LooseRecordsDeps {
   readonly records: RecordStore;
   readonly index: Pick<Index, 'isNeeded' | 'isComplete'>;
   readonly clock: Pick<Clock, 'monotonicMs'>;
-  /** How many are remembered while it is not known whether they are needed. */
+  /** How many unchecked records there may be. */
   readonly maxUnchecked: number;
-  /** So many that were written last are not dropped: what they speak of may be on its way. */
+  /** How many of the last written records are never dropped for room: their content may still be arriving. */
   readonly newest: number;
-  /** Forgets what is remembered of a tag whose record is about to be removed. */
+  /** Forgets a tag whose record is about to be removed. */
   readonly forgetTag: (key: RecordKey & { readonly kind: 'tag' }) => void;
   /** Called after each write of a loose record. */
   readonly onWritten: () => void;
@@ -24,22 +24,22 @@ interface Loose {
   readonly atMs: number;
 }
 
-/** How long a record is kept for which nothing is stored. */
+/** How long a record without stored content is kept. */
 const unneededForMs = 7 * 24 * 3_600_000;
-/** Needed ones that a sweep looks at again. */
+/** How many needed records each sweep checks again. */
 const checkedPerSweep = 1_000;
-/** More than one, so that a write that finds too many leaves fewer. */
+/** More than one, so that each write above the bound leaves fewer records than before. */
 const droppedPerWrite = 8;
-/** Records looked at before others get their turn. */
+/** Records that are checked in one turn of the event loop. */
 const recordsPerTurn = 50;
 
 /**
- * Records that are written before anything they speak of is stored, or without it ever being stored: tags that were only looked up,
- * listings, verdicts. They are needed while there is content of theirs in the store; the others go first when room is short, least
- * recently used first, and after a week in any case.
+ * Loose records: those that may be written before their content is stored, or without it ever being stored (tags that were only looked
+ * up, listings, visibility verdicts). A record is needed while its content is stored. When room is short the others are dropped first, least
+ * recently used first; after a week they are dropped in any case.
  *
- *     written, or found ─▶ unchecked ─▶ dropped, where nothing of theirs is stored
- *                              ▲   └──▶ needed (a tag: forgotten here, it goes with its content)
+ *     written, or found ─▶ unchecked ─▶ dropped, if none of its content is stored
+ *                              ▲   └──▶ needed (a tag is then removed with its content, and no longer tracked here)
  *                              └─ sweep ─┘
  */
 export class LooseRecords implements RecordStore {
@@ -59,7 +59,7 @@ export class LooseRecords implements RecordStore {
     return value;
   }
 
-  /** An empty listing is not worth a file, unless it takes the place of another or is about something that is stored. */
+  /** Writes a record. An empty listing is written only if it replaces another, or if content that it is about is stored. */
   async write(key: RecordKey, value: object): Promise<void> {
     const { records, onWritten, maxUnchecked } = this.#deps;
     if (isEmptyListing(value) && !(await this.#isWorthKeeping(key))) return;
@@ -70,7 +70,7 @@ export class LooseRecords implements RecordStore {
     onWritten();
   }
 
-  /** A record that is about to be written counts already, and may be dropped before it is. */
+  /** Counts a record that is about to be written; it may be dropped before it is written. */
   expect(key: RecordKey): void {
     this.#add(key);
     this.#deps.onWritten();
@@ -91,20 +91,20 @@ export class LooseRecords implements RecordStore {
   }
 
   /**
-   * Removes the least recently used for which nothing is stored, up to `limit`, but none of the newest.
-   * @returns how many went.
+   * Removes up to `limit` records without stored content, least recently used first, but none of the newest.
+   * @returns how many were removed.
    */
   async drop(limit: number): Promise<number> {
     return this.#drop({ limit, keep: this.#deps.newest, usedBeforeMs: Infinity });
   }
 
-  /** As `drop`, for what is needed no more: the last resort, since it looks at every record once more. */
+  /** As `drop`, after checking every needed record again. This is expensive: it is the last resort. */
   async dropFormerlyNeeded(limit: number): Promise<number> {
     this.#recheck(this.#needed.size);
     return this.drop(limit);
   }
 
-  /** Finds those of former processes, the first time; removes what has been of no use for a week, or is too many. */
+  /** Finds the records of former processes, on the first call. Removes records unused for a week, and those beyond the bound. */
   async sweep({ signal }: Waiting): Promise<void> {
     const { index, clock, maxUnchecked } = this.#deps;
     if (!(await index.isComplete())) return;
@@ -134,7 +134,7 @@ export class LooseRecords implements RecordStore {
     const { index, records, forgetTag } = this.#deps;
     const { key } = loose;
     const isNeeded = await index.isNeeded(key);
-    if (this.#unchecked.get(name) !== loose) return false; // Somebody used it meanwhile.
+    if (this.#unchecked.get(name) !== loose) return false; // It was used meanwhile.
     this.#unchecked.delete(name);
     if (!isNeeded) {
       if (key.kind === 'tag') forgetTag(key);
@@ -145,14 +145,14 @@ export class LooseRecords implements RecordStore {
     return false;
   }
 
-  /** The needed that were looked at longest ago are unchecked again. */
+  /** Moves the needed records that were checked longest ago back to the unchecked ones. */
   #recheck(limit: number): void {
     const checked = this.#needed.entries().take(limit).toArray();
     for (const [name] of checked) this.#needed.delete(name);
     this.#unchecked = new Map([...checked, ...this.#unchecked]);
   }
 
-  /** @returns whether it came to its end. */
+  /** Finds the records of former processes. @returns false when the signal aborted it. */
   async #survey(signal: AbortSignal): Promise<boolean> {
     const { records, index, clock } = this.#deps;
     const atMs = clock.monotonicMs();
@@ -186,12 +186,12 @@ export class LooseRecords implements RecordStore {
   }
 }
 
-/** Small shares of what the store may hold. */
+/** The bounds on loose records, in proportion to the bounds of the store. */
 export function looseLimits({ maxBytes, maxFiles }: { readonly maxBytes: number; readonly maxFiles: number }): {
   readonly maxUnchecked: number;
   readonly newest: number;
 } {
-  // A record in a repository of its own takes three or four blocks, with its folders.
+  // The only record of a repository takes three or four blocks, including its folders.
   const most = Math.min(maxFiles, Math.floor(maxBytes / blockBytes)) / 4;
   return { maxUnchecked: clamp(most / 4, 16, 10_000), newest: clamp(most / 64, 16, 1_000) };
 }
@@ -200,7 +200,7 @@ function clamp(value: number, least: number, most: number): number {
   return Math.floor(Math.min(most, Math.max(least, value)));
 }
 
-/** Whether no content brings the record with it, and takes it away when it is evicted. */
+/** Whether the record is not written together with content, and removed with it. */
 function isLoose({ kind }: RecordKey): boolean {
   return kind !== 'manifest' && kind !== 'blob';
 }

@@ -1,9 +1,9 @@
 import type { RecordKey, RecordStore } from '../ports/record-store.ts';
 
-/** Records that are removed at the same time: of a base layer, or in a repository of nightly builds, there may be thousands. */
+/** How many records are removed at the same time: a base layer, or a repository of nightly builds, may have thousands. */
 const removedTogether = 16;
 
-/** Removes records, a few at a time. @throws what the disk says to the first that it does not let go. */
+/** Removes records, a few at a time. @throws the file system's error for the first record that cannot be removed. */
 export async function removeRecords(
   keys: readonly RecordKey[],
   { from }: { readonly from: Pick<RecordStore, 'remove'> },

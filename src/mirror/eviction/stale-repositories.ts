@@ -8,16 +8,16 @@ import { removeRecords } from './remove-records.ts';
 export interface StaleRepositoriesDeps {
   readonly index: Pick<Index, 'isComplete' | 'stalestRepository' | 'forgetRepository'>;
   readonly records: Pick<RecordStore, 'remove'>;
-  /** Removes the records that no index knows. */
+  /** Removes the records that the index does not have. */
   readonly loose: Pick<RecordStore, 'remove'>;
   readonly observer: Pick<Observer, 'trouble'>;
-  /** What is evicted must leave the memories too. */
+  /** Called with the removed records, so that caches in memory drop them too. */
   readonly onEvicted: (records: readonly RecordKey[]) => void;
 }
 
 /**
- * Repositories that nothing was pulled through for long. Their content may be in use through others, and stays; their records go. So content
- * that is always in use does not hold the records of every repository that was ever linked to it.
+ * Evicts the records of repositories that were not pulled through for long. Their content stays while other repositories use it. So content
+ * that is always in use does not keep the records of every repository that was ever linked to it.
  */
 export class StaleRepositories {
   readonly #deps: StaleRepositoriesDeps;
@@ -27,8 +27,8 @@ export class StaleRepositories {
   }
 
   /**
-   * Removes the records of the repository that was not used for longest, if it was not used since `usedBeforeMs`.
-   * @returns whether there was one, and it is gone.
+   * Removes the records of the least recently used repository, if it was last used before `usedBeforeMs`.
+   * @returns whether there was such a repository and its records were removed.
    */
   async evictOne(usedBeforeMs: number): Promise<boolean> {
     const { index } = this.#deps;
@@ -38,7 +38,7 @@ export class StaleRepositories {
 
   async #evict(of: RepositoryId): Promise<boolean> {
     const { index, records, loose, observer, onEvicted } = this.#deps;
-    await nextTurn(); // Many in a row must not keep others waiting.
+    await nextTurn(); // Many calls in a row must not block the event loop.
     try {
       const keys = await index.forgetRepository(of);
       onEvicted(keys);
@@ -47,7 +47,7 @@ export class StaleRepositories {
         ['tag-list' as const, 'visibility' as const].map((kind) => ({ kind, of })),
         { from: loose },
       );
-      // Once more: a pull meanwhile may have read of the records what was there yet.
+      // Once more: a pull may have read a record just before it was removed.
       onEvicted(keys);
       return true;
     } catch (cause) {

@@ -3,7 +3,7 @@ import type { RecordStore } from '../ports/record-store.ts';
 import type { Index, Totals } from '../ports/store-index.ts';
 import { blockBytes, type DiskUse } from './disk-use.ts';
 
-/** What every store takes, however little it holds: the index's write-ahead log and its empty tables. It is not counted. */
+/** The size of an empty index: its write-ahead log and its tables. It is not counted. */
 const emptyIndexBytes = 4 * 1024 * 1024;
 
 export interface StoreUseDeps {
@@ -14,17 +14,17 @@ export interface StoreUseDeps {
 
 export interface StoreUse {
   readonly totals: Totals;
-  /** Content, records and the index. */
+  /** Bytes of content, records and the index. */
   readonly storedBytes: number;
-  /** Of downloads, running or interrupted, and in quarantine. */
+  /** Bytes of running and partial downloads, and of the quarantine. */
   readonly pendingBytes: number;
-  /** Of all of these, with their folders. */
+  /** Files and folders of all of these. */
   readonly files: number;
 }
 
-/** What a store takes of the disk, all in all: this is what `storage.maxSize` and `storage.maxFiles` bound. */
+/** Measures the disk use of the whole store, which `storage.maxSize` and `storage.maxFiles` bound. */
 export async function measureUse({ store, records, index }: StoreUseDeps): Promise<StoreUse> {
-  // Asked first: what arrives meanwhile is then counted twice for a moment, and never not at all.
+  // Measured first: a blob that is committed meanwhile is then counted twice for a moment, but never missed.
   const pending = { bytes: store.pendingBytes() + store.pendingFiles() * blockBytes, files: store.pendingFiles() };
   const [totals, indexBytes] = await Promise.all([index.totals(), index.fileBytes()]);
   const others: DiskUse = records.use();
@@ -37,7 +37,7 @@ export async function measureUse({ store, records, index }: StoreUseDeps): Promi
   };
 }
 
-/** How much of it is gone with all that may be evicted: at most so much can be made room for. */
+/** How many bytes evicting everything evictable would free: the most room that can be made. */
 export function evictableBytes({ diskBytes, keptBytes, records }: Totals): number {
   return diskBytes - keptBytes + records * blockBytes;
 }
