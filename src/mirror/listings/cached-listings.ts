@@ -22,9 +22,9 @@ export interface ListingsDeps {
   readonly observer: Observer;
   readonly policies: FreshnessPolicies;
   readonly briefWait: BriefWait;
-  /** How long a failed look upstream is not repeated. */
+  /** How long a failed request to the upstream is not repeated. */
   readonly retryFailedAfterMs: number;
-  /** What listings of one kind may take of the memory; those used least recently are read from the disk again. */
+  /** The most memory for listings of one kind; the least recently used ones are dropped, and read from the disk again. */
   readonly memoryBytes: number;
   /** How long an upstream has for all pages of one listing. */
   readonly listWithinMs: number;
@@ -37,7 +37,7 @@ export interface Listed<Listing> {
 
 /** A whole listing. */
 export interface ListedWhole<Listing> extends Listed<Listing> {
-  /** About what it takes of the memory. */
+  /** Its size in memory, about. */
   readonly bytes: number;
 }
 
@@ -63,24 +63,24 @@ interface Question<Listing extends Kept> {
 }
 
 const maxLifetimeMs = 5 * 60_000;
-/** Each goes on without its clients, and may hold as much as the longest listing: a client must not begin any number of them. */
+/** Bounds the requests of one upstream: each goes on without its clients, and may hold as much memory as the longest listing. */
 const turnsOfUpstream = { perKey: 8, maxWaiting: 256 };
-/** Each holds one file, and what is read from it, in memory until it is kept. */
+/** Bounds the reads from the disk: each holds one file, and the listing parsed from it, in memory. */
 const readsOfUpstream = { perKey: 2, maxWaiting: 10_000 };
 
-/** Listings of one kind: asked upstream with a short lifetime, kept, and served stale while there is no answer. */
+/** Listings of one kind: fetched from the upstream, cached with a short lifetime, and served stale while the upstream does not answer. */
 export class CachedListings<Listing extends Kept> {
   readonly #deps: ListingsDeps;
   readonly #kind: ListingKind<Listing>;
   readonly #memory: LRUCache<string, Measured<Listing>>;
   readonly #flights = new SingleFlight<ListedWhole<Listing>>();
-  /** From the disk. */
+  /** Running reads from the disk. */
   readonly #reads = new SingleFlight<Measured<Listing> | undefined>();
   readonly #readTurns = new TurnsByKey(readsOfUpstream);
-  /** Questions to the upstream. Each goes on without its clients. */
+  /** Running requests to the upstream. Each goes on without its clients. */
   readonly #asks = new SingleFlight<Measured<Listing>>();
   readonly #turns = new TurnsByKey(turnsOfUpstream);
-  /** Why what is known was served stale a moment ago. */
+  /** Why a listing was served stale a moment ago. */
   readonly #stale: Remembered<CacheStatus>;
 
   constructor(deps: ListingsDeps, kind: ListingKind<Listing>) {
@@ -106,7 +106,7 @@ export class CachedListings<Listing extends Kept> {
       : value;
   }
 
-  /** Whether it is in memory, fresh or not. */
+  /** Whether the listing is in memory, fresh or not. */
   isRemembered(key: RecordKey): boolean {
     return this.#memory.has(nameOf(key));
   }
@@ -115,13 +115,13 @@ export class CachedListings<Listing extends Kept> {
     return freshnessOf(fetchedAtMs, this.#lifetimeMs(upstream), this.#deps.clock.now()) === 'fresh';
   }
 
-  /** That of a tag, but short: somebody may have signed an image, or pushed a tag, since. */
+  /** The lifetime of a tag, but five minutes at most: an image may have been signed, or a tag pushed, since. */
   #lifetimeMs({ label }: Upstream): number {
     const { offline, tagMs } = this.#deps.policies.rulesOf(label);
     return offline ? Infinity : Math.min(tagMs, maxLifetimeMs);
   }
 
-  /** Read from the disk once for all who ask at the same time, and a few at a time. */
+  /** Reads the listing from memory or the disk: once for all concurrent callers, and a few listings at a time. */
   async #known(question: Question<Listing>, waiting: Waiting): Promise<Measured<Listing> | undefined> {
     const name = nameOf(question.key);
     const remembered = this.#memory.get(name);
@@ -134,7 +134,7 @@ export class CachedListings<Listing extends Kept> {
   async #read(key: RecordKey): Promise<Measured<Listing> | undefined> {
     const name = nameOf(key);
     const listing = this.#kind.parse(await this.#deps.records.read(key));
-    // Somebody may have fetched it while we read.
+    // Another request may have fetched it meanwhile.
     const newer = this.#memory.get(name);
     return newer ?? (listing && this.#remember(name, listing));
   }
@@ -145,7 +145,7 @@ export class CachedListings<Listing extends Kept> {
     return measured;
   }
 
-  /** One look for all who ask. Where too many wait for the upstream, what is known is served as it is while the upstream is slow. */
+  /** One lookup for all concurrent callers. If too many requests wait for the upstream, the cached listing is served as when it is slow. */
   async #lookTogether(
     question: Question<Listing>,
     known: Measured<Listing> | undefined,
@@ -172,8 +172,8 @@ export class CachedListings<Listing extends Kept> {
     const { upstream, key } = question;
     const name = nameOf(key);
     const asked = this.#asks.run(name, (flight) => this.#ask(question, flight), waiting);
-    // Many pages may take longer than anybody waits: begun anew each time, they would never all come.
-    void this.#asks.goOn(name)?.catch(() => {}); // Whoever waits hears of it.
+    // Fetching many pages may take longer than any client waits: if it ended with its clients, it would never be complete.
+    void this.#asks.goOn(name)?.catch(() => {}); // Waiters handle the failure.
     try {
       const { value } = await (known ? this.#deps.briefWait.for(asked, `listing ${name}`, waiting) : asked);
       return { ...value, cache: { word: known ? 'revalidated' : 'miss', upstreamStatus: 200, stored: true } };

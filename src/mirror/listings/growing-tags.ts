@@ -2,13 +2,13 @@ import { isTag } from '../../oci/reference.ts';
 import type { PageOfTags } from '../ports/upstream.ts';
 import type { TagPage, WantedPage } from './tag-names.ts';
 
-/** A list of tags that is still being fetched, as far as its pages came in lexical order. */
+/** The first tags of a list that is still being fetched, as long as its pages are in lexical order. */
 export class GrowingTags {
   #names: string[] = [];
   #hasNext = true;
   #isSorted = true;
 
-  /** Whether every tag so far came behind those before it: then those to come are taken to do so, too. */
+  /** Whether all tags so far were in lexical order: the rest of the list is then assumed to be. */
   get isSorted(): boolean {
     return this.#isSorted;
   }
@@ -19,7 +19,7 @@ export class GrowingTags {
     for (const tag of tags) if (this.#isSorted && isTag(tag)) this.#append(tag);
   }
 
-  /** The page a client wants, as the whole list will have it. @returns undefined where that is not known yet. */
+  /** The page that the whole list will have for `wanted`. @returns undefined when it is not known yet. */
   page({ last, limit }: WantedPage): TagPage | undefined {
     const start = last === undefined ? 0 : behind(this.#names, last);
     const end = start + limit;
@@ -30,14 +30,14 @@ export class GrowingTags {
 
   #append(tag: string): void {
     const before = this.#names.at(-1);
-    // Where `last` is taken to be part of the next page, its first tag comes twice.
+    // Some registries include `last` in the next page: then that tag arrives twice.
     if (tag === before) return;
     if (before === undefined || before < tag) this.#names.push(tag);
     else [this.#names, this.#isSorted] = [[], false];
   }
 }
 
-/** Where the first name greater than `last` is, by halving. */
+/** The index of the first name greater than `last`, by binary search. */
 function behind(names: readonly string[], last: string): number {
   let [low, high] = [0, names.length];
   while (low < high) {

@@ -9,8 +9,8 @@ import type { TagPage, WantedPage } from './tag-names.ts';
 const maxUnsorted = 1_000;
 
 /**
- * Lists of tags that are being fetched. A client whose page is known before the whole list is need not wait for it. An upstream that was seen to
- * send tags out of order is believed no more: what comes later may belong before what was served.
+ * Lists of tags that are being fetched. A client's page can be answered as soon as it is known, before the whole list is. After an upstream
+ * has sent tags out of order, its pages are not used any more: later tags might belong before those that were served.
  */
 export class ListsInProgress {
   readonly #growing = new Map<string, GrowingTags>();
@@ -18,7 +18,7 @@ export class ListsInProgress {
   /** Names of upstreams. */
   readonly #unsorted = new LRUCache<string, true>({ max: maxUnsorted });
 
-  /** Watches one list while it is fetched. */
+  /** Tracks one list while `fetch` runs. */
   async during<Value>(of: RepositoryId, fetch: (onPage: (page: PageOfTags) => void) => Promise<Value>): Promise<Value> {
     const name = nameOf(of);
     const growing = new GrowingTags();
@@ -35,7 +35,7 @@ export class ListsInProgress {
   }
 
   /**
-   * Resolves as soon as the page is known of a list that is being fetched, or will be; where the whole list is needed to know it, never.
+   * Resolves as soon as the page is known from a list that is being, or will be, fetched. Never resolves if only the whole list tells it.
    * @throws the signal's reason when it aborts.
    */
   async page(of: RepositoryId, wanted: WantedPage, { signal }: Waiting): Promise<TagPage> {

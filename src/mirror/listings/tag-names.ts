@@ -3,8 +3,8 @@ import { isTag } from '../../oci/reference.ts';
 
 declare const sortedNames: unique symbol;
 /**
- * Tags in lexical order, each once, with a space between two: no tag has one. A single flat string is read from the disk, kept and searched
- * without touching every name of a long list.
+ * Tags in lexical order, each once, separated by spaces, which no tag contains. One flat string is read, kept and searched without touching
+ * every name of a long list.
  */
 export type TagNames = string & { readonly [sortedNames]: 'TagNames' };
 
@@ -14,7 +14,7 @@ export interface TagPage {
   readonly hasMore: boolean;
 }
 
-/** What a client wants of a list: the tags behind `last`, at most `limit`. */
+/** The page that a client wants: the tags behind `last`, at most `limit`. */
 export interface WantedPage {
   readonly last: string | undefined;
   readonly limit: number;
@@ -23,7 +23,7 @@ export interface WantedPage {
 /** Names sorted in one turn of the event loop. */
 const namesPerTurn = 5_000;
 
-/** What is no tag is left out: no client could ask for it. Never holds the event loop for long. */
+/** Sorts names, dropping those that are no tags: no client could pull them. Never blocks the event loop for long. */
 export async function tagNamesOf(names: readonly string[]): Promise<TagNames> {
   let runs: string[][] = [];
   for (let from = 0; from < names.length; from += namesPerTurn) {
@@ -38,12 +38,12 @@ export async function tagNamesOf(names: readonly string[]): Promise<TagNames> {
   return asTagNames(await joined(runs[0] ?? []));
 }
 
-/** @returns undefined when the text cannot be one of {@link tagNamesOf}. */
+/** @returns undefined when the value is no text. */
 export function parseTagNames(text: unknown): TagNames | undefined {
   return typeof text === 'string' ? asTagNames(text) : undefined;
 }
 
-/** The names behind `last`, at most `limit`. Looks at few others, however many there are. */
+/** The names behind `last`, at most `limit`. Its cost depends on the page, not on the length of the list. */
 export function tagPage(names: TagNames, { last, limit }: WantedPage): TagPage {
   const start = last === undefined ? 0 : startBehind(names, last);
   let end = start - 1;
@@ -52,7 +52,7 @@ export function tagPage(names: TagNames, { last, limit }: WantedPage): TagPage {
   return { tags, hasMore: Math.max(end, start) < names.length };
 }
 
-/** Both in one, in order, each name once. */
+/** Merges two sorted runs, each name once. */
 async function mergedRun(one: readonly string[], other: readonly string[]): Promise<string[]> {
   const merged: string[] = [];
   for (let a = 0, b = 0; a < one.length || b < other.length; ) {
@@ -76,7 +76,7 @@ async function joined(names: readonly string[]): Promise<string> {
   return pieces.join(' ');
 }
 
-/** Where the first name greater than `last` begins, by halving. */
+/** The position where the first name greater than `last` begins, by binary search. */
 function startBehind(names: string, last: string): number {
   let [low, high] = [0, names.length];
   while (low < high) {
