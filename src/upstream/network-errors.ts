@@ -35,6 +35,12 @@ const tlsCode = /^(?:CERT_|CRL_|DEPTH_ZERO_|ERR_SSL_|ERR_TLS_|HOSTNAME_MISMATCH|
 /** Of sockets and names, not of files. */
 const networkCode = /^(?:EAI_|ECONN|EHOST|ENET|ENOTFOUND|EPIPE|EPROTO|ETIMEDOUT|UND_ERR_)/;
 
+/**
+ * What undici says where a connection that was not to be kept open is closed before all of Content-Length, or the last chunk, has come: its own
+ * error, or what its parser says of an end in the middle.
+ */
+const cutBody: ReadonlySet<string> = new Set(['UND_ERR_RES_CONTENT_LENGTH_MISMATCH', 'Invalid EOF state']);
+
 /** What undici says of an answer that may not come now: 101 or 100 for a request that asked for neither. Its code is that of a lost connection. */
 const badAnswer = /^bad (?:upgrade|response)$/;
 
@@ -50,13 +56,10 @@ export function networkFailure(host: string, cause: unknown): UpstreamError {
   return new UpstreamError(trouble, `${host} ${words[trouble]} (${codeOf(cause)})`, { cause: withoutBytes(cause) });
 }
 
-/**
- * Why a body that had begun to arrive from `host` did not end as it should. Where the connection was not to be kept open and is closed
- * before all of Content-Length has come, undici has an error of its own; more than that never comes.
- */
+/** Why a body that had begun to arrive from `host` did not end as it should. More than Content-Length never comes. */
 export function transferFailure(host: string, cause: unknown): UpstreamError {
   if (cause instanceof UpstreamError) return cause;
-  const trouble = codeOf(cause) === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH' ? 'connect' : troubleOf(cause);
+  const trouble = cutBody.has(codeOf(cause)) ? 'connect' : troubleOf(cause);
   const what = trouble === 'connect' ? 'closed the connection within the body' : words[trouble];
   return new UpstreamError(trouble, `${host} ${what} (${codeOf(cause)})`, { cause: withoutBytes(cause) });
 }

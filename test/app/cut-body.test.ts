@@ -17,12 +17,14 @@ interface Body {
   readonly bytes: Buffer;
 }
 
-/** An upstream that never keeps a connection, and ends it after so many bytes of a body, whatever Content-Length it has promised. */
+/** An upstream that never keeps a connection, and ends it after so many bytes of a body, whatever length it has promised. */
 async function startCutting(
-  version: '1.0' | '1.1',
+  framing: '1.0' | '1.1' | '1.1 in chunks',
   { bodies, endsAfter }: { bodies: Readonly<Record<string, Body>>; endsAfter: (nth: number) => number },
 ) {
   const asked: string[] = [];
+  const version = framing.slice(0, 3);
+  const isChunked = framing === '1.1 in chunks';
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
@@ -37,10 +39,14 @@ async function startCutting(
       const size = body.bytes.length;
       const rest = body.bytes.subarray(Number(range ?? 0));
       const status = range === undefined ? '200 OK' : `206 Part\r\nContent-Range: bytes ${range}-${size - 1}/${size}`;
+      const sent = rest.subarray(0, endsAfter(asked.length));
+      const length = isChunked ? 'Transfer-Encoding: chunked' : `Content-Length: ${rest.length}`;
       socket.write(
-        `HTTP/${version} ${status}\r\nContent-Type: ${body.type}\r\nContent-Length: ${rest.length}\r\nConnection: close\r\n\r\n`,
+        `HTTP/${version} ${status}\r\nContent-Type: ${body.type}\r\n${length}\r\nConnection: close\r\n\r\n`,
       );
-      socket.end(rest.subarray(0, endsAfter(asked.length)));
+      if (isChunked) socket.write(`${sent.length.toString(16)}\r\n`);
+      socket.write(sent);
+      socket.end(isChunked ? `\r\n${sent.length === rest.length ? '0\r\n\r\n' : ''}` : '');
     });
   });
   const port = await freePort();
@@ -52,7 +58,7 @@ async function startCutting(
   return { url: `http://127.0.0.1:${port}`, asked };
 }
 
-test.each(['1.0', '1.1'] as const)(
+test.each(['1.0', '1.1', '1.1 in chunks'] as const)(
   'a blob of 24 MiB comes whole in three requests from an upstream that closes every connection after 9 MiB, by HTTP/%s',
   async (version) => {
     const blob = randomBlob(24 * mebibyte);
@@ -74,7 +80,15 @@ test.each([
   { what: 'manifest', path: `/v2/${repository}/manifests/1`, type: ociManifest, bytes: built.manifest.bytes },
   { what: 'list of tags', path: `/v2/${repository}/tags/list`, type: 'application/json', bytes: tags },
 ])('a $what that is cut is asked for again', async ({ path, type, bytes }) => {
-  const upstream = await startCutting('1.1', {
+  await isAskedForAgain('1.1', { path, type, bytes });
+  await isAskedForAgain('1.1 in chunks', { path, type, bytes });
+});
+
+async function isAskedForAgain(
+  framing: '1.1' | '1.1 in chunks',
+  { path, type, bytes }: Body & { readonly path: string },
+): Promise<void> {
+  const upstream = await startCutting(framing, {
     bodies: { [path]: { type, bytes } },
     endsAfter: (nth) => (nth === 1 ? 10 : bytes.length),
   });
@@ -83,4 +97,4 @@ test.each([
   expect(answer.status).toBe(200);
   expect(JSON.parse(answer.body.toString())).toEqual(JSON.parse(bytes.toString()));
   expect(upstream.asked).toEqual(['GET', 'GET']);
-});
+}

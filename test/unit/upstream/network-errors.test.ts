@@ -98,3 +98,12 @@ test('a connection that closes within a body is not one that could not be made',
     message: 'ghcr.io closed the connection within the body (UND_ERR_SOCKET)',
   });
 });
+
+test('nor is a body in chunks that ends in the middle', () => {
+  const cause = new errors.HTTPParserError('Response does not match the HTTP/1.1 protocol (Invalid EOF state)');
+
+  expect(transferFailure('ghcr.io', cause)).toMatchObject({
+    trouble: 'connect',
+    message: 'ghcr.io closed the connection within the body (Invalid EOF state)',
+  });
+});
