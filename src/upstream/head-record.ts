@@ -5,7 +5,12 @@ export type HeadKind = 'manifest' | 'blob';
 
 /** A registry may have been fixed by then; one HEAD finds out. */
 const uselessForMs = 10 * 60_000;
-/** One 500 may be a transient error. Docker Hub counts GETs of manifests as pulls, so one 500 must not cause ten minutes of them. */
+/** The server does not support the method (RFC 9110 §15.5.6, §15.5.12, §15.6.2). */
+const unsupportedMethod: ReadonlySet<number> = new Set([405, 411, 501]);
+/**
+ * Any other refusal may be a transient error, of a replica that lags behind or of a firewall. Docker Hub counts GETs of manifests as pulls, so one
+ * such refusal must not cause ten minutes of them.
+ */
 const transientErrorsTolerated = 1;
 
 /** Whether to try HEAD at one registry, for one kind of content. */
@@ -24,8 +29,9 @@ export class HeadRecord {
 
   /** @param outcome `answered`, or the status that refused a HEAD where the GET after it succeeded. */
   note(outcome: 'answered' | number): void {
-    this.#transientErrors = outcome === 500 ? this.#transientErrors + 1 : 0;
-    const isUseless = outcome !== 'answered' && (outcome !== 500 || this.#transientErrors > transientErrorsTolerated);
+    this.#transientErrors = outcome === 'answered' ? 0 : this.#transientErrors + 1;
+    if (outcome === 'answered') return;
+    const isUseless = unsupportedMethod.has(outcome) || this.#transientErrors > transientErrorsTolerated;
     if (isUseless) this.#uselessUntilMs = this.#clock.monotonicMs() + uselessForMs;
   }
 }

@@ -41,9 +41,7 @@ async function startCutting(
       const status = range === undefined ? '200 OK' : `206 Part\r\nContent-Range: bytes ${range}-${size - 1}/${size}`;
       const sent = rest.subarray(0, endsAfter(asked.length));
       const length = isChunked ? 'Transfer-Encoding: chunked' : `Content-Length: ${rest.length}`;
-      socket.write(
-        `HTTP/${version} ${status}\r\nContent-Type: ${body.type}\r\n${length}\r\nConnection: close\r\n\r\n`,
-      );
+      socket.write(`HTTP/${version} ${status}\r\nContent-Type: ${body.type}\r\n${length}\r\nConnection: close\r\n\r\n`);
       if (isChunked) socket.write(`${sent.length.toString(16)}\r\n`);
       socket.write(sent);
       socket.end(isChunked ? `\r\n${sent.length === rest.length ? '0\r\n\r\n' : ''}` : '');

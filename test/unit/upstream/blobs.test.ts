@@ -308,10 +308,12 @@ test('a blob that HEAD denies and GET has is found, and looked for by GET alone 
   registry.clearScripts();
   registry.script({ method: 'HEAD' }, { status: 404 });
 
-  for (const _ of ['denied', 'known'])
+  for (const _ of ['denied', 'denied again', 'known'])
     expect(await client.headBlob(repository, blob.digest, patiently)).toEqual({ size: blob.bytes.length });
 
   expect(registry.requests.map(({ method, headers }) => `${method} ${headers.range ?? ''}`)).toEqual([
+    'HEAD ',
+    'GET bytes=0-0',
     'HEAD ',
     'GET bytes=0-0',
     'GET bytes=0-0',
