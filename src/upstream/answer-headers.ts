@@ -24,16 +24,21 @@ export function contentRangeOf(headers: IncomingHttpHeaders): ContentRange | und
   return { start: wholeNumber(start), end: wholeNumber(end), size: wholeNumber(size) };
 }
 
+/** A number, which some gateways send with a fraction. */
+const numberGrammar = /^\d{1,15}(?:\.\d{1,9})?$/;
+/** `Date.parse` takes nearly anything for a date: `-5` is a day in May 2001. */
+const dateGrammar = /^(?:[A-Za-z]{3,9},? |\d{4}-\d\d-\d\dT)/;
+
 /**
  * When asking again makes sense: seconds, or the time until an HTTP date (RFC 9110 §10.2.3). Some send a Unix time (as GitHub's
  * `x-ratelimit-reset`), in seconds or milliseconds: no wait is that long.
  * @returns whole seconds, at most a day; undefined when absent or unreadable.
  */
 export function retryAfterSecondsOf(headers: IncomingHttpHeaders, nowMs: number): number | undefined {
-  const text = headerOf(headers, 'retry-after')?.trim();
-  if (text === undefined || text === '') return undefined;
-  const number = wholeNumber(text);
-  const seconds = number === undefined ? secondsUntil(Date.parse(text), nowMs) : secondsFrom(number, nowMs);
+  const text = headerOf(headers, 'retry-after')?.trim() ?? '';
+  const isNumber = numberGrammar.test(text);
+  if (!isNumber && !dateGrammar.test(text)) return undefined;
+  const seconds = isNumber ? secondsFrom(Math.ceil(Number(text)), nowMs) : secondsUntil(Date.parse(text), nowMs);
   return Number.isNaN(seconds) ? undefined : Math.min(Math.max(seconds, 0), 86_400);
 }
 

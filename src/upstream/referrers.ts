@@ -11,7 +11,7 @@ import { RefusedRedirect } from './refused-redirect.ts';
 import type { RegistryAnswer, Requests } from './requests.ts';
 
 /** The statuses of registries that have no referrers API, or no tag of the tag schema. */
-const without: ReadonlySet<number> = new Set([400, 404, 405, 406, 410, 501]);
+const without: ReadonlySet<number> = new Set([204, 400, 404, 405, 406, 410, 501]);
 
 /**
  * All referrers of a manifest, by the tag schema if the registry has no referrers API. A registry that supports neither may answer with the

@@ -58,6 +58,7 @@ const noList: readonly { readonly what: string; readonly fault: Fault }[] = [
   { what: 'a redirect to a host that is not asked', fault: { redirectTo: () => 'http://10.0.0.1/login' } },
   { what: 'redirects in circles', fault: { redirectTo: (path) => path } },
   { what: '405', fault: { status: 405 } },
+  { what: 'nothing, with 204', fault: { status: 204 } },
 ];
 
 describe('a registry without the referrers API', () => {
