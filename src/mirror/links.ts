@@ -7,6 +7,7 @@ import type { RecordStore } from './ports/record-store.ts';
 import type { RepositoryId } from './ports/repository-id.ts';
 import type { Index } from './ports/store-index.ts';
 import { type BlobRecord, parseBlobRecord } from './records.ts';
+import { contentKey } from './repository-id.ts';
 
 export interface BlobLinksDeps {
   readonly records: RecordStore;
@@ -44,10 +45,10 @@ export class BlobLinks {
 
   /** The repository's own link. */
   async own(of: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
-    const known = this.#memory.get(keyOf(of, digest));
+    const known = this.#memory.get(contentKey(of, digest));
     if (known) return known;
     const record = parseBlobRecord(await this.#deps.records.read({ kind: 'blob', of, digest }));
-    if (record) this.#memory.set(keyOf(of, digest), record);
+    if (record) this.#memory.set(contentKey(of, digest), record);
     return record;
   }
 
@@ -62,8 +63,8 @@ export class BlobLinks {
 
   /** The upstream delivered or confirmed the blob. Held in memory, beside what is known; what is also stored is recorded by {@link record}. */
   confirm(of: RepositoryId, digest: Digest): BlobRecord {
-    const record = this.#memory.get(keyOf(of, digest)) ?? { firstServedAtMs: this.#deps.clock.now() };
-    this.#memory.set(keyOf(of, digest), record);
+    const record = this.#memory.get(contentKey(of, digest)) ?? { firstServedAtMs: this.#deps.clock.now() };
+    this.#memory.set(contentKey(of, digest), record);
     return record;
   }
 
@@ -86,7 +87,7 @@ export class BlobLinks {
 
   /** Writes a link that must survive, later where the disk refuses it. `size` is that of verified bytes, never what somebody only claimed. */
   async record(of: RepositoryId, digest: Digest, size: number | undefined): Promise<void> {
-    const key = keyOf(of, digest);
+    const key = contentKey(of, digest);
     this.#remember(of, digest, size);
     await this.#deps.background.insist('blob link', `blob link ${key}`, async () => {
       const record = this.#memory.peek(key); // What was evicted meanwhile has none.
@@ -99,14 +100,10 @@ export class BlobLinks {
 
   #remember(of: RepositoryId, digest: Digest, size: number | undefined): void {
     const { firstServedAtMs } = this.confirm(of, digest);
-    this.#memory.set(keyOf(of, digest), { firstServedAtMs, ...(size !== undefined && { size }) });
+    this.#memory.set(contentKey(of, digest), { firstServedAtMs, ...(size !== undefined && { size }) });
   }
 
   forget(of: RepositoryId, digest: Digest): void {
-    this.#memory.delete(keyOf(of, digest));
+    this.#memory.delete(contentKey(of, digest));
   }
-}
-
-function keyOf({ upstream, repository }: RepositoryId, digest: Digest): string {
-  return `${upstream}/${repository}@${digest}`;
 }

@@ -21,6 +21,7 @@ import { parseManifestRecord } from './records.ts';
 import { Remembered, RememberedNotFound } from './remembered.ts';
 import { type Shared, SingleFlight } from './single-flight.ts';
 import { unlessUnreadable } from './unreadable.ts';
+import { contentKey } from './repository-id.ts';
 
 /** In memory: what it is, and whose. */
 interface RememberedManifest extends CachedManifest {
@@ -75,7 +76,7 @@ export class Manifests {
 
   /** What memory holds, without waiting. */
   remembered(of: RepositoryId, digest: Digest): CachedManifest | undefined {
-    const manifest = this.#memory.get(keyOf(of, digest));
+    const manifest = this.#memory.get(contentKey(of, digest));
     if (manifest) this.#noteUse(of, digest);
     return manifest;
   }
@@ -88,7 +89,7 @@ export class Manifests {
   ): Promise<CachedManifest | undefined> {
     const manifest =
       this.remembered(of, digest) ??
-      (await this.#reads.run(keyOf(of, digest), (flight) => this.#linked(of, digest, flight), { signal })).value ??
+      (await this.#reads.run(contentKey(of, digest), (flight) => this.#linked(of, digest, flight), { signal })).value ??
       (await this.#borrowedUnlessMissing(of, digest, { signal }));
     if (manifest) this.#noteUse(of, digest);
     return manifest;
@@ -104,18 +105,18 @@ export class Manifests {
       try {
         return this.keep(of, await upstream.getManifest(of.repository, digest, flight));
       } catch (cause) {
-        this.#rememberMissing(upstream, keyOf(of, digest), cause);
+        this.#rememberMissing(upstream, contentKey(of, digest), cause);
         const found = cause instanceof UpstreamError && (await this.#afterRebuild(of, digest, flight));
         if (!found) throw cause;
         return found;
       }
     };
-    return this.#deps.waiters.wait(upstream.label, () => this.#flights.run(keyOf(of, digest), ask, waiting));
+    return this.#deps.waiters.wait(upstream.label, () => this.#flights.run(contentKey(of, digest), ask, waiting));
   }
 
   /** From now on a fetch that runs goes on though nobody waits for it. */
   goOn(of: RepositoryId, digest: Digest): Promise<CachedManifest> | undefined {
-    return this.#flights.goOn(keyOf(of, digest));
+    return this.#flights.goOn(contentKey(of, digest));
   }
 
   /** What the upstream says of a manifest, asked once for all who want to know at the same time. */
@@ -127,13 +128,13 @@ export class Manifests {
         if (head.fetched) this.keep(of, head.fetched);
         return head;
       } catch (cause) {
-        this.#rememberMissing(upstream, keyOf(of, digest), cause);
+        this.#rememberMissing(upstream, contentKey(of, digest), cause);
         const found = cause instanceof UpstreamError && (await this.#afterRebuild(of, digest, flight));
         if (!found) throw cause;
         return { digest, mediaType: found.mediaType, size: found.bytes.byteLength };
       }
     };
-    return this.#deps.waiters.wait(upstream.label, () => this.#heads.run(keyOf(of, digest), ask, waiting));
+    return this.#deps.waiters.wait(upstream.label, () => this.#heads.run(contentKey(of, digest), ask, waiting));
   }
 
   /** Remembers a verified manifest and stores it without making anybody wait. */
@@ -157,11 +158,11 @@ export class Manifests {
 
   /** What a manifest of this repository says the size of `digest` is. */
   promisedSize(of: RepositoryId, digest: Digest): number | undefined {
-    return this.#promisedSizes.get(keyOf(of, digest));
+    return this.#promisedSizes.get(contentKey(of, digest));
   }
 
   forget(of: RepositoryId, digest: Digest): void {
-    this.#memory.delete(keyOf(of, digest));
+    this.#memory.delete(contentKey(of, digest));
   }
 
   #noteUse(of: RepositoryId, digest: Digest): void {
@@ -185,7 +186,7 @@ export class Manifests {
     digest: Digest,
     waiting: Waiting,
   ): Promise<CachedManifest | undefined> {
-    return this.#missing.get(keyOf(of, digest)) ? undefined : this.#borrowed(of, digest, waiting);
+    return this.#missing.get(contentKey(of, digest)) ? undefined : this.#borrowed(of, digest, waiting);
   }
 
   /** A child of an index that this repository serves, stored through another repository of the same upstream. */
@@ -209,7 +210,7 @@ export class Manifests {
   }
 
   #throwIfMissing(of: RepositoryId, digest: Digest): void {
-    const missing = this.#missing.get(keyOf(of, digest));
+    const missing = this.#missing.get(contentKey(of, digest));
     if (missing) throw new RememberedNotFound(missing);
   }
 
@@ -219,8 +220,8 @@ export class Manifests {
   }
 
   #remember(of: RepositoryId, manifest: CachedManifest, named: readonly Descriptor[]): void {
-    this.#memory.set(keyOf(of, manifest.digest), { ...manifest, of });
-    for (const { digest, size } of named) this.#promisedSizes.set(keyOf(of, digest), size);
+    this.#memory.set(contentKey(of, manifest.digest), { ...manifest, of });
+    for (const { digest, size } of named) this.#promisedSizes.set(contentKey(of, digest), size);
   }
 
   /**
@@ -238,15 +239,16 @@ export class Manifests {
 
   #store(of: RepositoryId, digest: Digest): void {
     const { background } = this.#deps;
-    void background.insist('manifest store', `manifest ${keyOf(of, digest)}`, () => this.#persist(of, digest));
+    void background.insist('manifest store', `manifest ${contentKey(of, digest)}`, () => this.#persist(of, digest));
   }
 
   /** Content first, then the record that makes it servable. What memory has lost meanwhile comes again with the next pull. */
   async #persist(of: RepositoryId, digest: Digest): Promise<void> {
     const { store, records, index, observer, makeRoom } = this.#deps;
     const hasRoom = await makeRoom(); // It counts already, and may be what goes.
-    if (!hasRoom && !(await index.isComplete())) throw new Postponed('no room is known before the index is rebuilt');
-    const manifest = this.#memory.peek(keyOf(of, digest));
+    if (!hasRoom && !(await index.isComplete()))
+      throw new Postponed('free room is not known until the index is rebuilt');
+    const manifest = this.#memory.peek(contentKey(of, digest));
     if (!manifest) return;
     const { bytes, mediaType, firstServedAtMs } = manifest;
     const size = bytes.byteLength;
@@ -254,8 +256,4 @@ export class Manifests {
     await records.write({ kind: 'manifest', of, digest }, { mediaType, size, firstServedAtMs });
     observer.contentStored({ kind: 'manifest', bytes: size });
   }
-}
-
-function keyOf({ upstream, repository }: RepositoryId, digest: Digest): string {
-  return `${upstream}/${repository}@${digest}`;
 }

@@ -13,6 +13,7 @@ import type { RepositoryId } from './ports/repository-id.ts';
 import type { Upstream } from './ports/upstream.ts';
 import type { Waiting } from './ports/waiting.ts';
 import { piecesOf, verifiedSource } from './verified-source.ts';
+import { contentKey } from './repository-id.ts';
 
 export interface BlobQuestion {
   readonly upstream: Upstream;
@@ -22,9 +23,9 @@ export interface BlobQuestion {
   readonly partOf?: PartOf | undefined;
 }
 
-/** Of the blob in its repository. */
+/** As {@link contentKey}. */
 export function nameOf({ of, digest }: BlobQuestion): string {
-  return `${of.upstream}/${of.repository}@${digest}`;
+  return contentKey(of, digest);
 }
 
 export type PartOf = (size: number) => RequestedRange;

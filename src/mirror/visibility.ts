@@ -14,6 +14,7 @@ import type { Waiting } from './ports/waiting.ts';
 import { parseVisibilityRecord, type VisibilityRecord } from './records.ts';
 import { RememberedNotFound } from './remembered.ts';
 import { SingleFlight } from './single-flight.ts';
+import { repositoryKey } from './repository-id.ts';
 
 /** What was found out about a repository, and when and why asking about it last failed. */
 export interface KnownVisibility extends VisibilityRecord {
@@ -118,7 +119,7 @@ export class Visibility {
    * ever said.
    */
   check(question: VisibilityQuestion, waiting: Waiting): Promise<void> | undefined {
-    const known = this.#memory.get(keyOf(question.of));
+    const known = this.#memory.get(repositoryKey(question.of));
     return known && this.#decide(question.upstream.label, known) === 'serve'
       ? undefined
       : this.#look(question, waiting);
@@ -130,7 +131,7 @@ export class Visibility {
    * @throws OciError NAME_UNKNOWN where it is hidden; UpstreamError where there is no recent verdict.
    */
   checkBeforeAsking(question: VisibilityQuestion, waiting: Waiting): Promise<void> | undefined {
-    const known = this.#memory.get(keyOf(question.of));
+    const known = this.#memory.get(repositoryKey(question.of));
     return known && this.#decideBeforeAsking(question, known) === 'go-on'
       ? undefined
       : this.#lookAgain(question, waiting);
@@ -186,18 +187,18 @@ export class Visibility {
     const lifetimeMs =
       reference === undefined || isDigest(reference)
         ? tagMs
-        : policies.tagLifetimeMs(label, `${keyOf(of)}:${reference}`);
+        : policies.tagLifetimeMs(label, `${repositoryKey(of)}:${reference}`);
     const recentForMs = Math.min(publicForMs, Math.max(lifetimeMs, minRecentMs));
     return verdictBeforeAsking(known, { recentForMs, hiddenForMs, retryFailedAfterMs }, clock.now());
   }
 
   async #known(of: RepositoryId): Promise<KnownVisibility | undefined> {
-    const remembered = this.#memory.get(keyOf(of));
+    const remembered = this.#memory.get(repositoryKey(of));
     if (remembered) return remembered;
     const record = parseVisibilityRecord(await this.#deps.records.read({ kind: 'visibility', of }));
     // Somebody may have asked while we read.
-    const newer = this.#memory.get(keyOf(of));
-    if (record && !newer) this.#memory.set(keyOf(of), record);
+    const newer = this.#memory.get(repositoryKey(of));
+    if (record && !newer) this.#memory.set(repositoryKey(of), record);
     return newer ?? record;
   }
 
@@ -214,7 +215,7 @@ export class Visibility {
     waiting: Waiting,
   ): Promise<KnownVisibility> {
     const ask = (flight: Waiting) => this.#answered(question, known, flight);
-    return (await this.#flights.run(keyOf(question.of), ask, waiting)).value;
+    return (await this.#flights.run(repositoryKey(question.of), ask, waiting)).value;
   }
 
   async #answered(
@@ -233,7 +234,7 @@ export class Visibility {
       if (!budget.aborted && !(cause instanceof UpstreamError)) throw cause;
       if (!known) throw nobodySaid(of, cause);
       const standing = { ...known, failedAtMs: clock.now(), failure: noVerdict(of, cause) };
-      this.#memory.set(keyOf(of), standing);
+      this.#memory.set(repositoryKey(of), standing);
       return standing;
     }
   }
@@ -241,7 +242,7 @@ export class Visibility {
   /** Of what was never public nothing is written: clients may ask for names without end. */
   #note(of: RepositoryId, record: VisibilityRecord, known: KnownVisibility | undefined): VisibilityRecord {
     const { records, background } = this.#deps;
-    this.#memory.set(keyOf(of), record);
+    this.#memory.set(repositoryKey(of), record);
     if (record.verdict === 'public' || known?.verdict === 'public') {
       background.run('visibility record', () => records.write({ kind: 'visibility', of }, record));
     }
@@ -261,8 +262,4 @@ function noVerdict({ upstream }: RepositoryId, cause: unknown): UpstreamError {
   if (!(cause instanceof UpstreamError)) return new UpstreamError('timeout', message, { cause });
   const { trouble, retryAfterSeconds } = cause;
   return new UpstreamError(trouble, message, { cause, retryAfterSeconds });
-}
-
-function keyOf({ upstream, repository }: RepositoryId): string {
-  return `${upstream}/${repository}`;
 }

@@ -5,6 +5,7 @@ import type { PageOfTags } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { GrowingTags } from './growing-tags.ts';
 import type { TagPage, WantedPage } from './tag-names.ts';
+import { repositoryKey } from '../repository-id.ts';
 
 const maxUnsorted = 1_000;
 
@@ -20,7 +21,7 @@ export class ListsInProgress {
 
   /** Tracks one list while `fetch` runs. */
   async during<Value>(of: RepositoryId, fetch: (onPage: (page: PageOfTags) => void) => Promise<Value>): Promise<Value> {
-    const name = nameOf(of);
+    const name = repositoryKey(of);
     const growing = new GrowingTags();
     this.#growing.set(name, growing);
     try {
@@ -39,7 +40,7 @@ export class ListsInProgress {
    * @throws the signal's reason when it aborts.
    */
   async page(of: RepositoryId, wanted: WantedPage, { signal }: Waiting): Promise<TagPage> {
-    const name = nameOf(of);
+    const name = repositoryKey(of);
     const { promise, resolve } = Promise.withResolvers<TagPage>();
     const look = () => {
       const page = this.#unsorted.has(of.upstream) ? undefined : this.#growing.get(name)?.page(wanted);
@@ -55,8 +56,4 @@ export class ListsInProgress {
       if (waiting.size === 0) this.#waiting.delete(name);
     }
   }
-}
-
-function nameOf({ upstream, repository }: RepositoryId): string {
-  return `${upstream}/${repository}`;
 }
