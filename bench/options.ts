@@ -17,7 +17,7 @@ export const boundNames = ['eviction-kept', 'slow-downloads', 'unread-manifests'
 export type BoundName = (typeof boundNames)[number];
 
 export type MeasuredName = ScenarioName | BoundName;
-export const measuredNames: readonly MeasuredName[] = [...scenarioNames, ...boundNames];
+const measuredNames: readonly MeasuredName[] = [...scenarioNames, ...boundNames];
 
 export interface BenchOptions {
   readonly only: ReadonlySet<MeasuredName>;

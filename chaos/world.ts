@@ -18,7 +18,7 @@ export interface PublishedImage {
 }
 
 /** The registries that fail, stall and lie. */
-export const troubledNames = ['docker.io', 'ghcr.io', 'quay.io'] as const;
+const troubledNames = ['docker.io', 'ghcr.io', 'quay.io'] as const;
 /** The registry that does nothing wrong. Its clients must notice nothing of what the others do. */
 export const healthyName = 'healthy.test';
 export const upstreamNames = [...troubledNames, healthyName] as const;

@@ -21,7 +21,7 @@ export interface Circumstances {
 }
 
 /** Within this time a client of a healthy registry has its whole answer. */
-export const healthyWithinMs = 5_000;
+const healthyWithinMs = 5_000;
 
 /** `right`, a failure that may be, or a promise that was broken. */
 export type Verdict =

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { freePort } from '../../test/support/free-port.ts';
 
-export const hostileNames = ['silent.test', 'trickling.test', 'hostile.test', 'oversized.test'] as const;
+const hostileNames = ['silent.test', 'trickling.test', 'hostile.test', 'oversized.test'] as const;
 export type HostileName = (typeof hostileNames)[number];
 
 export interface HostileRegistry {

@@ -39,7 +39,6 @@ export type ConfigFile = z.output<typeof configFile>;
 export type Config = DeepReadonly<ReturnType<typeof settled>>;
 export type UpstreamConfig = Config['upstreams'][number];
 export type MirrorConfig = UpstreamConfig['mirrors'][number];
-export type FreshnessConfig = Config['freshness'];
 export type CredentialsConfig = DeepReadonly<z.output<typeof credentials>>;
 
 type DeepReadonly<T> = T extends readonly (infer Item)[]

@@ -3,9 +3,9 @@ import { algorithmOf, type Digest, digestFrom } from '../oci/digest.ts';
 import type { IncomingBlob, Mark } from './ports/blob-store.ts';
 
 /** What a crash costs at most of a running download. */
-export const markEveryBytes = 16 * 1024 * 1024;
+const markEveryBytes = 16 * 1024 * 1024;
 /** Less is fetched again sooner than gone on with. */
-export const minLeftBytes = 8 * 1024 * 1024;
+const minLeftBytes = 8 * 1024 * 1024;
 
 export interface MarksDeps {
   readonly digest: Digest;

@@ -58,7 +58,7 @@ export async function* resumedPieces(options: PiecesOptions): AsyncGenerator<Uin
 }
 
 /** Whether what failed may go well a moment later. Wrong bytes and refusals do not. Pure. */
-export function isWorthAnotherTry(cause: unknown): boolean {
+function isWorthAnotherTry(cause: unknown): boolean {
   if (!(cause instanceof UpstreamError)) return false;
   switch (cause.trouble) {
     case 'connect':

@@ -43,7 +43,7 @@ const maxAnswerBytes = 64 * 1024;
  * @returns undefined when the helper knows no such registry.
  * @throws UpstreamError when it fails; nothing it printed is repeated, for it may be a secret.
  */
-export async function askHelper(question: HelperQuestion, { signal }: Waiting): Promise<Secret | undefined> {
+async function askHelper(question: HelperQuestion, { signal }: Waiting): Promise<Secret | undefined> {
   const { command } = question;
   try {
     const { code, output } = await run(question, signal);
