@@ -61,11 +61,11 @@ function stopSignals(): { readonly stop: AbortSignal; readonly hurry: AbortSigna
   return { stop: stop.signal, hurry: hurry.signal };
 }
 
-/** What is left of a program after a failure that no code caught cannot be trusted: it ends, and says why. */
+/** Ends the process after an uncaught exception, since its state cannot be trusted any more, and prints why. */
 function endOn(report: (cause: unknown) => Promise<void>): (error: unknown) => void {
   return (error) => {
     process.exitCode = failed;
-    print(`ended by a failure that no code caught: ${linesOf(error)}`);
+    print(`ended by an uncaught exception: ${linesOf(error)}`);
     void report(error).then(leave, leave);
   };
 }

@@ -54,7 +54,7 @@ function rangeHeader(headers: IncomingHttpHeaders, digest: Digest): string | und
 /** @throws OciError RANGES_TOO_MANY for a request of more ranges than are answered. */
 export function refuseTooManyRanges({ headers }: Conditions, digest: Digest): void {
   if (hasTooManyRanges(rangeHeader(headers, digest)))
-    throw new OciError('RANGES_TOO_MANY', `one request may ask for ${maxRanges} ranges`);
+    throw new OciError('RANGES_TOO_MANY', `a request may ask for at most ${maxRanges} ranges`);
 }
 
 /** What of the content a GET asks for. Pure. */

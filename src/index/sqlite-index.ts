@@ -51,7 +51,7 @@ export class SqliteIndex implements Index, LosableIndex {
   readonly #completion = new Completion();
   readonly #counting = new Completion();
   readonly #loss = new Completion();
-  #lossReason = 'it was not closed with all of the store in it';
+  #lossReason = 'it was not complete when it was closed';
   #isLostSinceRebuildBegan = false;
   #opened: OpenView | undefined;
   #replacing: Promise<void> | undefined;

@@ -185,7 +185,7 @@ export class Downloads {
     );
     const max = this.#isStopping ? 0 : this.#deps.maxAbandoned;
     abandonedToEnd(abandoned, max)?.download.abort(
-      new UpstreamError('busy', 'nobody waits for this download, and it has to yield'),
+      new UpstreamError('busy', 'this download has no clients left and has to yield'),
     );
   }
 

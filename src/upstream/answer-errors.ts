@@ -40,7 +40,7 @@ export async function failureOf(answer: Answer, refusal: Refusal): Promise<OciEr
   }
   if (!refusal.isAuthenticated) return new OciError('DENIED', `${url.host} refuses this to anonymous callers`, more);
   if (status === 403 && refusal.isListing)
-    return new OciError('DENIED', `${url.host} refuses this to the account`, more);
+    return new OciError('DENIED', `${url.host} denies the account this request`, more);
   return new UpstreamError('refused', `${url.host} refused the mirror's account (${status})`, more);
 }
 

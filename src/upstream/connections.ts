@@ -102,5 +102,5 @@ function isPrivateLiteral(url: URL, isPrivate: IsPrivateAddress): boolean {
 }
 
 function refusal(url: URL, why: string): ForbiddenPlace {
-  return new ForbiddenPlace(`the upstream sends us to ${url.host}, which ${why}`);
+  return new ForbiddenPlace(`the upstream redirects to ${url.host}, which ${why}`);
 }

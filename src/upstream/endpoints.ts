@@ -82,7 +82,7 @@ function watching(endpoint: Endpoint, distrust: Distrust): Endpoint {
       if (opened.size !== 0 || digest === digestOf(new Uint8Array(), algorithmOf(digest))) return opened;
       opened.body.destroy();
       distrust.wasWrong(digest);
-      throw new UpstreamError('misbehaving', `nothing was sent where ${digest} was asked for`);
+      throw new UpstreamError('misbehaving', `an empty body was sent for ${digest}`);
     },
   };
 }

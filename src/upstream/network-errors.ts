@@ -99,5 +99,5 @@ function codeOf(cause: unknown): string {
 
 /** The parser's errors carry a piece of the answer, which may hold a token. */
 function withoutBytes(cause: unknown): unknown {
-  return isNoHttp(cause) ? new Error(`what came was not HTTP (${codeOf(cause)})`) : cause;
+  return isNoHttp(cause) ? new Error(`the answer was not valid HTTP (${codeOf(cause)})`) : cause;
 }

@@ -61,9 +61,10 @@ function refusedThere(cause: unknown): never {
 function nextHop({ url, headers }: Answer): URL {
   const location = headerOf(headers, 'location');
   const next = location === undefined ? null : URL.parse(location, url);
-  if (next === null) throw new RefusedRedirect(`${url.host} redirects to nowhere`);
-  // RFC 1035 §2.3.4. What is longer is no host, and would fill errors and logs.
-  if (next.hostname.length > 253) throw new RefusedRedirect(`${url.host} redirects to nowhere`);
+  // RFC 1035 §2.3.4: a longer name is no host, and would fill errors and logs.
+  if (next === null || next.hostname.length > 253) {
+    throw new RefusedRedirect(`${url.host} redirects without a valid Location`);
+  }
   const isWeb = next.protocol === 'https:' || next.protocol === 'http:';
   if (!isWeb) throw new RefusedRedirect(`${url.host} redirects to ${next.protocol.slice(0, 20)} from ${url.protocol}`);
   if (next.username !== '' || next.password !== '') {

@@ -31,7 +31,7 @@ test('a failure that no code catches ends the process: with 1, why in words, and
   const mirror = await started('uncaught-exception');
   mirror.send('SIGUSR2');
   expect(await mirror.exited).toEqual({ code: 1, signal: null });
-  expect(mirror.printed).toContain('ended by a failure that no code caught: a failure that nobody catches');
+  expect(mirror.printed).toContain('ended by an uncaught exception: a failure that nobody catches');
   const line = mirror.logLines().find(({ msg }) => msg === 'uncaught exception');
   expect(line).toMatchObject({ level: 60, err: { message: 'a failure that nobody catches' } });
 });

@@ -83,7 +83,7 @@ export class Tokens {
   /** It has come, or failed, or nobody waits for it. */
   #end(key: string, coming: Coming): void {
     if (this.#coming.get(key) === coming) this.#coming.delete(key);
-    coming.stop.abort(new UpstreamError('busy', 'nobody waits for this token'));
+    coming.stop.abort(new UpstreamError('busy', 'no request waits for this token any more'));
   }
 
   async #request(request: TokenRequest, buyer: Buyer, stop: Waiting): Promise<Token> {

@@ -153,8 +153,8 @@ test('five redirects are followed, and not a sixth', async () => {
 });
 
 test.each([
-  { what: 'to nowhere', location: {}, says: 'to nowhere' },
-  { what: 'to no URL', location: { location: 'http://' }, says: 'to nowhere' },
+  { what: 'without a Location', location: {}, says: 'without a valid Location' },
+  { what: 'to no URL', location: { location: 'http://' }, says: 'without a valid Location' },
   { what: 'out of the web', location: { location: 'file:///etc/passwd' }, says: 'to file:' },
   {
     what: 'to a URL with a password in it',
@@ -227,12 +227,15 @@ function sendManifest(response: ServerResponse): void {
   response.writeHead(200, { 'content-type': ociManifest }).end('{"schemaVersion":2}');
 }
 
-test('a redirect to a host longer than any is one to nowhere, and its name is not repeated', async () => {
+test('a redirect to a host name that is too long has no valid Location, and its name is not repeated', async () => {
   const registry = await serve(
     (_, response) => void response.writeHead(307, { location: `https://${'a.'.repeat(5_000)}test/` }).end(),
   );
   const failure: unknown = await clientOf(registry.url)
     .client.getManifest(repository, latest, patiently)
     .catch((cause: unknown) => cause);
-  expect(failure).toMatchObject({ trouble: 'misbehaving', message: `${registry.host} redirects to nowhere` });
+  expect(failure).toMatchObject({
+    trouble: 'misbehaving',
+    message: `${registry.host} redirects without a valid Location`,
+  });
 });
