@@ -15,7 +15,7 @@ const allWithinMs = 60_000;
  * The whole body of an answer. Beyond {@link maxSmallBodyBytes} it is read when the memory budget has room for it; whoever gets it
  * counts it as its own by the next turn of the event loop.
  * @throws UpstreamError misbehaving, and drops the connection, when it is longer than `maxBytes`; likewise timeout when it does not all
- * come within a minute; the signal's reason when it aborts.
+ * come within a minute, and connect when it was cut; the signal's reason when it aborts.
  */
 export async function readAtMost(
   { url, headers, body }: Answer,
@@ -42,7 +42,10 @@ export async function readAtMost(
       if (signal && received > maxSmallBodyBytes)
         reservation ??= await body.memory?.reserve(claimedBytes ?? maxBytes, { signal });
     }
-    return Buffer.concat(chunks, received);
+    const bytes = Buffer.concat(chunks, received);
+    if (endsWithConnection(headers) && isCutObject(bytes))
+      throw new UpstreamError('connect', `${url.host} closed the connection within the body`);
+    return bytes;
   } finally {
     clearTimeout(timer);
     if (reservation) setImmediate(() => reservation?.release());
@@ -52,6 +55,22 @@ export async function readAtMost(
 /** Reads a short body to its end, so that the connection can be used again; drops a long one. Never fails. */
 export async function discard(answer: Answer): Promise<void> {
   await readAtMost(answer, maxSmallBodyBytes).catch(() => undefined);
+}
+
+/** Without a length only the end of the connection ends a body (RFC 9112 §6.3): a proxy that gives up looks the same. */
+function endsWithConnection(headers: Answer['headers']): boolean {
+  return headers['content-length'] === undefined && headers['transfer-encoding'] === undefined;
+}
+
+/** Manifests, lists and tokens are JSON objects. */
+function isCutObject(bytes: Buffer): boolean {
+  if (bytes[0] !== 0x7b) return false;
+  try {
+    JSON.parse(bytes.toString('utf8'));
+    return false;
+  } catch {
+    return true;
+  }
 }
 
 function piecesOf(body: Readable): AsyncIterable<Buffer> {

@@ -19,12 +19,13 @@ interface Body {
 
 /** An upstream that never keeps a connection, and ends it after so many bytes of a body, whatever length it has promised. */
 async function startCutting(
-  framing: '1.0' | '1.1' | '1.1 in chunks',
+  framing: '1.0' | '1.1' | '1.1 in chunks' | '1.0 without a length',
   { bodies, endsAfter }: { bodies: Readonly<Record<string, Body>>; endsAfter: (nth: number) => number },
 ) {
   const asked: string[] = [];
   const version = framing.slice(0, 3);
   const isChunked = framing === '1.1 in chunks';
+  const saysLength = framing !== '1.0 without a length';
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
@@ -40,7 +41,9 @@ async function startCutting(
       const rest = body.bytes.subarray(Number(range ?? 0));
       const status = range === undefined ? '200 OK' : `206 Part\r\nContent-Range: bytes ${range}-${size - 1}/${size}`;
       const sent = rest.subarray(0, endsAfter(asked.length));
-      const length = isChunked ? 'Transfer-Encoding: chunked' : `Content-Length: ${rest.length}`;
+      const length = isChunked
+        ? 'Transfer-Encoding: chunked'
+        : `${saysLength ? '' : 'X-'}Content-Length: ${rest.length}`;
       socket.write(`HTTP/${version} ${status}\r\nContent-Type: ${body.type}\r\n${length}\r\nConnection: close\r\n\r\n`);
       if (isChunked) socket.write(`${sent.length.toString(16)}\r\n`);
       socket.write(sent);
@@ -78,7 +81,7 @@ const documents = [
   { what: 'manifest', path: `/v2/${repository}/manifests/1`, type: ociManifest, bytes: built.manifest.bytes },
   { what: 'list of tags', path: `/v2/${repository}/tags/list`, type: 'application/json', bytes: tags },
 ];
-const framings = ['1.1', '1.1 in chunks'] as const;
+const framings = ['1.1', '1.1 in chunks', '1.0 without a length'] as const;
 
 test.each(framings.flatMap((framing) => documents.map((document) => ({ framing, ...document }))))(
   'a $what that is cut is asked for again, by HTTP/$framing',
