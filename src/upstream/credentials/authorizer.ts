@@ -143,7 +143,7 @@ function shownBy({ credentials, repository }: Caller, secret: Secret): Shown {
 
 /** A scope that names no repository (public.ecr.aws: `aws`, Codeberg: `*`) holds for all of them. Some challenges leave it empty. */
 function scopeOf({ scope }: { readonly scope: string | undefined }, repository: Repository): string {
-  return !scope || scope.startsWith('repository:') ? `repository:${repository}:pull` : scope;
+  return scope === undefined || scope.startsWith('repository:') ? `repository:${repository}:pull` : scope;
 }
 
 function refusal({ host }: URL): UpstreamError {

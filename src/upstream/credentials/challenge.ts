@@ -66,9 +66,20 @@ export function demandOf(challenges: readonly Challenge[]): Demand | undefined {
   const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
   const realm = webUrl(bearer?.params.get('realm'));
   if (bearer && realm) {
-    return { kind: 'bearer', realm, service: bearer.params.get('service'), scope: bearer.params.get('scope') };
+    return {
+      kind: 'bearer',
+      realm,
+      service: bearer.params.get('service'),
+      scope: scopesIn(bearer.params.get('scope')),
+    };
   }
   return bearer || challenges.some(({ scheme }) => scheme === 'basic') ? { kind: 'basic' } : undefined;
+}
+
+/** Scopes with one space between two (distribution, "Token Scope Documentation"). @returns undefined for none. */
+function scopesIn(text = ''): string | undefined {
+  const scopes = text.split(/\s+/).filter((scope) => scope !== '');
+  return scopes.length === 0 ? undefined : scopes.join(' ');
 }
 
 function webUrl(text: string | undefined): URL | undefined {

@@ -46,7 +46,7 @@ test('a scope that the challenge names is asked for as it stands, and remembered
   expect(registry.seen).toHaveLength(4);
 });
 
-test.each(['Bearer realm="REALM"', 'Bearer realm="REALM",scope=""'])(
+test.each(['Bearer realm="REALM"', 'Bearer realm="REALM",scope=""', 'Bearer realm="REALM",scope="  "'])(
   'a challenge without a scope means pulling from the repository at hand: %s',
   async (demanded) => {
     const { registry, client } = await startChallenging(() => demanded);
