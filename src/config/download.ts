@@ -5,7 +5,7 @@ export const download = z
   .strictObject({
     maxConcurrent: count()
       .describe(
-        'Blobs that are downloaded at the same time, of one upstream at most three quarters of them; further ones wait. A sixteenth of them, and at least one, is there for each upstream whatever the others hold.',
+        'Blobs that are downloaded at the same time, of one upstream at most three quarters of them; further ones wait. Each upstream always gets a sixteenth of them, and at least one.',
       )
       .prefault(64),
     maxAbandoned: count({ least: 0 })
@@ -13,7 +13,7 @@ export const download = z
       .prefault(16),
     minRate: bytes()
       .describe(
-        'Bytes a second. A download that receives less for 3 s while others wait goes on without a place; those beyond half as many as an upstream has places are cut, the slowest first. `0B`: none.',
+        'Bytes a second. A download that receives less for 3 s while others wait goes on without a place. An upstream may have half as many of these as it has places; beyond that the slowest is cut. `0B`: none.',
       )
       .prefault('4KiB'),
     idleTimeout: durationMs()

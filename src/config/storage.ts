@@ -12,7 +12,7 @@ export const storage = z
       .describe('The most the cache may hold; beyond it goes what was pulled least recently.')
       .prefault('50GiB'),
     maxFiles: count({ least: 1_000, most: 1_000_000_000 })
-      .describe('The most files and folders the cache may consist of; likewise.')
+      .describe('The most files and folders in the store; beyond it the least recently pulled content is evicted.')
       .prefault(1_000_000),
     minFree: bytes().describe('What stays free on the disk, whatever maxSize says.').prefault('2GiB'),
     unusedFor: durationOrForeverMs()

@@ -26,7 +26,7 @@ function makerFor(registry: Registry) {
           this.set(await read());
         },
       }),
-    /** The same of what only grows. */
+    /** The same for a value that only grows. */
     readTotal: (name: string, help: string, read: () => number) =>
       new Counter({
         name: named(name),
@@ -51,7 +51,7 @@ export function createInstruments(registry: Registry) {
     answers: new Answers(registry),
     rejections: make.counter(
       'http_rejected_total',
-      'Requests and connections refused because they were too many, by what there was too much of; upstream: requests that wait for one upstream.',
+      'Requests and connections that were refused because there were too many, by which limit was reached; upstream: requests that wait for one upstream.',
       ['reason'],
     ),
 
@@ -124,9 +124,11 @@ export function createInstruments(registry: Registry) {
       'unhandled_rejections_total',
       'Failures that no code handled. Each is a bug; the log has its stack.',
     ),
-    troubles: make.counter('internal_errors_total', 'Failures inside the mirror that no client hears of, by part.', [
-      'part',
-    ]),
+    troubles: make.counter(
+      'internal_errors_total',
+      'Failures inside the mirror that are not reported to a client, by part.',
+      ['part'],
+    ),
   };
 }
 
@@ -137,7 +139,7 @@ export interface Readings {
   readonly pendingBytes: () => number;
   readonly maxBytes: number;
   readonly maxFiles: number;
-  /** Of everything that the bounds are about. */
+  /** The disk use that the bounds apply to. */
   readonly use: () => Promise<{ readonly bytes: number; readonly files: number }>;
   readonly droppedLogLines: () => number;
   readonly memory: { readonly maxBytes: number; readonly reservedBytes: number; readonly waiting: number };
@@ -159,26 +161,22 @@ export function createReadouts(registry: Registry, readings: Readings): void {
   });
   readTotal(
     'log_lines_dropped_total',
-    'Log lines that were dropped because whoever reads stdout does not keep up.',
+    'Log lines that were dropped because the reader of stdout does not keep up.',
     readings.droppedLogLines,
   );
   readout('memory_budget_bytes', 'The memory budget for bytes in flight.', () => memory.maxBytes);
-  readout('memory_reserved_bytes', 'What of it is in use.', () => memory.reservedBytes);
+  readout('memory_reserved_bytes', 'Bytes of the memory budget that are reserved.', () => memory.reservedBytes);
   readout('memory_waiting', 'Requests that wait for memory.', () => memory.waiting);
   readout('cache_bytes', 'Stored content, in bytes: the sum of its lengths.', async () => (await totals()).bytes);
-  readout(
-    'storage_pending_bytes',
-    'Bytes of downloads, running or interrupted, and of what was set aside.',
-    pendingBytes,
-  );
+  readout('storage_pending_bytes', 'Bytes of running and partial downloads, and of the quarantine.', pendingBytes);
   readout(
     'storage_used_bytes',
-    'What the store takes of the disk, in whole blocks: content, records, downloads, quarantine and the index.',
+    'Disk use of the store in bytes, in whole blocks: content, records, downloads, quarantine and the index.',
     async () => (await use()).bytes,
   );
-  readout('cache_capacity_bytes', 'The most that may be: storage.maxSize.', () => maxBytes);
-  readout('storage_files', 'Files and folders that the store consists of.', async () => (await use()).files);
-  readout('storage_files_capacity', 'The most that may be: storage.maxFiles.', () => maxFiles);
+  readout('cache_capacity_bytes', 'The bound on the store in bytes: storage.maxSize.', () => maxBytes);
+  readout('storage_files', 'Files and folders in the store.', async () => (await use()).files);
+  readout('storage_files_capacity', 'The bound on files and folders in the store: storage.maxFiles.', () => maxFiles);
   // A disk that cannot tell hides no other metric.
   readout('storage_free_bytes', 'Free bytes of the disk the store is on.', () => freeBytes().catch(() => Number.NaN));
 }

@@ -6,13 +6,13 @@ export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
 
 export interface Log {
   readonly logger: Logger;
-  /** Lines that were dropped because whoever reads them does not keep up. */
+  /** How many lines were dropped because the reader of stdout does not keep up. */
   readonly droppedLines: number;
   /** A line of the access log, at level info. */
   request(line: object): void;
-  /** Begins to write what has gathered. */
+  /** Begins to write the gathered lines. */
   flush(): void;
-  /** Writes what has gathered, as far as that can be done in a moment, and drops the rest. What is logged afterwards is lost. */
+  /** Writes the gathered lines for a moment at most, and drops the rest. Lines that are logged afterwards are lost. */
   close(): Promise<void>;
 }
 
@@ -25,12 +25,12 @@ export interface LogOptions {
 /** How long a line may wait to be written together with others. */
 const flushEveryMs = 500;
 const closeWithinMs = 500;
-/** What waits in memory for a reader that stalls; further lines are dropped. */
+/** The most bytes that wait in memory for a reader that stalls; further lines are dropped. */
 export const maxHeldLogBytes = 1024 * 1024;
 
 /**
- * JSON lines on stdout, gathered and written together. Writing never waits for whoever reads them: what a reader that stalls leaves
- * behind is held up to a bound, and what comes then is dropped and counted. Nothing that is logged may hold a secret: there are no
+ * JSON lines on stdout, gathered and written together. Writing never waits for the reader of stdout: lines that a stalled reader has not
+ * taken are held up to a bound, and further lines are dropped and counted. Nothing that is logged may hold a secret: there are no
  * headers, no queries and no URLs of redirects in it, so there is nothing to redact.
  */
 export function createLog({ level, fd = 1 }: LogOptions): Log {
