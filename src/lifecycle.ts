@@ -1,9 +1,9 @@
 import { abortable, abortableAfter } from './mirror/concurrency/abortable-wait.ts';
 
 export interface StopOptions {
-  /** From when on what is in progress is dropped. */
+  /** Aborts when the work in progress must be dropped. */
   readonly signal: AbortSignal;
-  /** Whether every part that was stopped before has ended. Where not, it may still use this one. */
+  /** Whether every part that was stopped before has ended. If not, it may still use this part. */
   readonly othersEnded: boolean;
 }
 
@@ -11,12 +11,12 @@ export interface StopOptions {
 export interface Part {
   readonly name: string;
   start(): Promise<void>;
-  /** Finishes what is in progress. Once the signal aborts it drops the rest; what has not ended soon after that is left behind. */
+  /** Finishes the work in progress. Once the signal aborts it must drop the rest; a part that has not ended soon after that is abandoned. */
   stop(options: StopOptions): Promise<void>;
 }
 
 /**
- * Lets what runs end within `deadlineMs`, or until `hurry` aborts, and drops the rest.
+ * Lets work in progress end within `deadlineMs`, or until `hurry` aborts, and drops the rest.
  * @throws AggregateError of all parts that failed to stop, or did not end soon after the deadline.
  */
 export type StopAll = (deadlineMs: number, options?: { readonly hurry?: AbortSignal }) => Promise<void>;

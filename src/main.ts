@@ -27,7 +27,7 @@ async function run(work: () => Promise<number | void>): Promise<void> {
   setTimeout(leave, endsByItselfWithinMs).unref();
 }
 
-/** By then what is over has ended, and so has the process, unless something hangs: a disk, a name lookup, whoever reads stdout. */
+/** By then the process has ended by itself, unless a disk, a name lookup or the reader of stdout hangs. */
 const endsByItselfWithinMs = 500;
 
 /**
@@ -40,7 +40,7 @@ function leave(): void {
   process.exit();
 }
 
-/** On stderr, without waiting for whoever reads that. */
+/** Prints to stderr, without waiting for its reader. */
 function print(text: string): void {
   write(2, `${text}\n`, () => {});
 }

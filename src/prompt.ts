@@ -1,6 +1,6 @@
 import { timeLimited } from './mirror/concurrency/abortable-wait.ts';
 
-/** It may answer yet, but nobody waits for that. */
+/** No answer came in time; the work may still be running. */
 export class Slow extends Error {
   override readonly name = 'Slow';
   readonly code = 'slow';
@@ -11,9 +11,9 @@ export class Slow extends Error {
 }
 
 /**
- * Asks what may hang, for those who want to know it now: a disk, of an operator's question. While one question is under way everybody waits
- * for that one, so what hangs gathers nothing.
- * @returns a question that is answered within `withinMs`. @throws Slow when it is not.
+ * Limits how long callers wait for something that may hang, such as a disk that a probe asks about. Callers at the same time share one call
+ * of `ask`, so that calls cannot pile up while it hangs.
+ * @returns a function that resolves within `withinMs`. @throws Slow when it does not.
  */
 export function prompt<Answer>(
   ask: () => Promise<Answer>,

@@ -23,7 +23,7 @@ export interface ServeOptions {
   readonly onReloadAsked: (reload: () => void) => void;
   /** Calls back with every failure that no code handled. The process goes on. */
   readonly onUnhandledRejection: (report: (cause: unknown) => void) => void;
-  /** Calls back with a failure that no code caught. The process ends once that is reported. */
+  /** Calls back with an uncaught exception. The process ends once it is reported. */
   readonly onUncaughtException: (report: (cause: unknown) => Promise<void>) => void;
   readonly failpoint: FailpointHook;
 }

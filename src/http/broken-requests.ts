@@ -25,8 +25,8 @@ export class BrokenRequests {
   }
 
   /**
-   * Nothing is written into an answer that is running, nor to a client that has not finished its TLS handshake: that would never leave,
-   * and the connection stay for good.
+   * Nothing is written into a running answer, nor to a client that has not finished its TLS handshake: the bytes would never be sent, and the
+   * connection would never close.
    */
   refuse(error: Error & { readonly code?: string | undefined }, socket: Duplex): void {
     const code = error.code ?? '';

@@ -17,7 +17,7 @@ const sizes: readonly { readonly size: number; readonly share: number }[] = [
 ];
 /** Lent while the memory budget has room, whatever the share … */
 const usual = 64 * 1024;
-/** … and this when it has none: every reader has a pair, so that none waits for one that stands still. */
+/** … and this when it has none: every reader has a pair, so that none waits for another that has stalled. */
 const smallest = 8 * 1024;
 /** Buffers kept for the next reader, so that a stream of small answers allocates nothing. */
 const maxIdlePairs = 4;

@@ -91,12 +91,12 @@ export class StoreLock implements StoreRuns {
     this.#locked.clear();
   }
 
-  /** Two: somebody who removes the first one, of which the error speaks, does not yet let a second process in. */
+  /** There are two locks: removing the one that the error names does not yet let a second process in. */
   get #paths(): readonly string[] {
     return ['lock.sqlite', 'blobs/lock.sqlite'].map((name) => join(this.#deps.folder, name));
   }
 
-  /** A process keeps what it has locked when that is renamed or removed, and whoever comes next locks what is there then. */
+  /** A lock stays held when its file is renamed or removed, but a second process would then lock the new file at the path. */
   async #verify(): Promise<void> {
     const { files, folder, observer } = this.#deps;
     const found = await Promise.all([...this.#locked.keys()].map((path) => files.identity(path)));

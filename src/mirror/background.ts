@@ -10,7 +10,7 @@ export interface BackgroundDeps {
   readonly retryAfterMs?: number;
 }
 
-/** Thrown by work that has to wait for something that is under way. It is tried again as what failed is, and nobody is told. */
+/** Thrown by work that has to wait for other running work. It is retried like a failure, but not reported. */
 export class Postponed extends Error {
   override readonly name = 'Postponed';
 }

@@ -21,7 +21,7 @@ export interface BlobLinksDeps {
   readonly onRecorded: () => void;
 }
 
-/** Links for which room is made at the same time: further ones are only remembered. */
+/** How many links may make room at the same time; further ones are only remembered in memory. */
 const maxWaitingForRoom = 1_000;
 
 /**
@@ -69,8 +69,8 @@ export class BlobLinks {
   }
 
   /**
-   * Records that a repository is linked to a blob which another one has brought. Nobody waits for it, and where there is no room for a record
-   * the link is only remembered: a client may ask for one blob in repositories without end.
+   * Records that a repository is linked to a blob that another repository brought. It runs in the background. If there is no room for the
+   * record, the link is only remembered in memory: a client may ask for one blob in any number of repositories.
    */
   recordShared(of: RepositoryId, digest: Digest, size: number | undefined): void {
     this.#remember(of, digest, size);

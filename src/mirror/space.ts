@@ -93,7 +93,7 @@ export class Space {
     return bytesNeeded === 0 || bytesNeeded <= evictableBytes(totals) + this.#deps.store.interruptedBytes();
   }
 
-  /** Keeps the bound after something was written that nobody made room for. However often it is asked, one more waits for its turn at most. */
+  /** Evicts after a write that had no reservation, to keep the bound. Concurrent calls are combined: at most one more run waits. */
   tidy(): Promise<void> {
     this.#tidying ??= this.#inTurn(async () => {
       this.#tidying = undefined;
@@ -109,8 +109,8 @@ export class Space {
   }
 
   /**
-   * Evicts what nobody pulled for too long, and what a lowered bound leaves no room for; drops downloads nobody went on with. One sweep
-   * runs at a time, in steps between which reservations get their turn; asked for meanwhile, it begins once more when it has ended.
+   * Evicts content that was not pulled for too long, or that a lowered bound has no room for; drops partial downloads that were not resumed.
+   * One sweep runs at a time, in steps between which reservations get their turn. A call during a sweep makes it run once more.
    */
   sweep(): Promise<void> {
     this.#isSweepDue = true;
@@ -120,7 +120,7 @@ export class Space {
     return this.#sweeping;
   }
 
-  /** Ends a sweep that is under way, and waits for its step until `signal` aborts. None begins any more. */
+  /** Ends a running sweep, and waits for its step until `signal` aborts. No further sweep begins. */
   async stop(signal: AbortSignal): Promise<void> {
     this.#stopping.abort();
     // Whoever began it hears of its failure.
@@ -269,7 +269,7 @@ export class Space {
   async #evict(content: EvictableContent, reason: 'lru' | 'unused'): Promise<boolean> {
     const { index, records, store, observer, onEvicted } = this.#deps;
     const { digest, size } = content;
-    await nextTurn(); // Many in a row must not keep others waiting.
+    await nextTurn(); // Many calls in a row must not block the event loop.
     const keys = await this.#forgotten(digest);
     if (!keys) return false;
     onEvicted(keys, digest);

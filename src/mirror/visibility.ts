@@ -137,7 +137,7 @@ export class Visibility {
       : this.#lookAgain(question, waiting);
   }
 
-  /** Whether it is public by a verdict that still holds. Nobody is asked. */
+  /** Whether a verdict that still holds says public. No upstream is asked. */
   async isPublicNow(of: RepositoryId, label: string): Promise<boolean> {
     return this.#decide(label, await this.#known(of)) === 'serve';
   }
@@ -256,7 +256,7 @@ function nobodySaid({ upstream }: RepositoryId, cause: unknown): UpstreamError {
   return new UpstreamError('unavailable', message, { cause, retryAfterSeconds });
 }
 
-/** In the same trouble as the question: whatever is cached is served stale, or not, as that trouble says. */
+/** The same failure as that of the request for a verdict: whether cached content is served stale depends on it. */
 function noVerdict({ upstream }: RepositoryId, cause: unknown): UpstreamError {
   const message = `${upstream} does not answer whether everyone may still read this repository`;
   if (!(cause instanceof UpstreamError)) return new UpstreamError('timeout', message, { cause });

@@ -16,8 +16,8 @@ export interface CircuitBreakerDeps {
   readonly clock: Clock;
   readonly observer: Observer;
   /**
-   * Asks the endpoint itself, at `/v2/`, within a time of its own.
-   * @throws UpstreamError when it gives no answer, or a 5xx; `busy` where that says nothing of it.
+   * Pings the endpoint, within its own timeout.
+   * @throws UpstreamError when there is no answer, or a 5xx; `busy` when the failure says nothing about the endpoint.
    */
   readonly ping: () => Promise<void>;
 }
@@ -31,23 +31,23 @@ export interface CircuitBreaker {
 }
 
 const circuitRules = { firstOpenMs: 10_000, maxOpenMs: 5 * 60_000 };
-/** An endpoint that is alive though something of it fails is not asked whether it is any more often than this. */
+/** An endpoint that is up while some of its resources fail is not pinged more often than this. */
 const pingEveryMs = 10_000;
 /** How long a client waits for the trial of a half-open circuit. */
 const trialWaitMs = 1_000;
 const failuresToPing: Readonly<Record<EndpointRole, number>> = { registry: 3, mirror: 1 };
-/** At once: behind a mirror there is another endpoint, which is asked meanwhile. */
+/** Failures that open the circuit of a mirror at once: the next endpoint is asked instead. */
 const opensMirror: ReadonlySet<Trouble> = new Set(['connect', 'dns', 'tls', 'timeout', 'overloaded', 'refused']);
 const unreachable: ReadonlySet<Trouble> = new Set(['connect', 'dns', 'tls']);
 
 /**
- * Leaves an endpoint alone for a while when it gives no answer, so that a dead one does not slow down every pull. That it does not have
- * something, or refuses, is an answer (git-pkgs/proxy #209: counted as failures, 404s became 502s). Whoever is not let through is told
- * why it failed last, so that what follows from that does not change.
+ * Stops asking an endpoint for a while when it gives no answer, so that a dead one does not slow down every pull. A 404 or a refusal is an
+ * answer (git-pkgs/proxy #209: counted as failures, 404s became 502s). While the circuit is open, requests fail with the last failure, so
+ * that it is handled as before.
  *
- * What fails may be one manifest or one repository, or a place where redirects lead. So before a registry is left alone it is itself
- * asked whether it is there, beside the pulls, one question at a time; and it is left alone because of 5xx and timeouts only when
- * several repositories failed. The trial of a half-open circuit is that question too: no client's request decides for the others.
+ * A failure may be about one manifest, one repository, or a host that redirects lead to. So before the circuit of a registry opens, the
+ * registry is pinged beside the pulls, one ping at a time; 5xx and timeouts open it only when several repositories failed. The trial of a
+ * half-open circuit is a ping too: no client's request decides for the others.
  */
 export function createCircuitBreaker(deps: CircuitBreakerDeps): CircuitBreaker {
   return new Breaker(deps);

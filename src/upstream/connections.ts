@@ -41,7 +41,7 @@ export interface Origins {
 export interface HostLookups {
   /** Of hosts that the operator wrote down in full. */
   readonly lookup: Lookup;
-  /** Of those that the upstream, or a client, named, be it by way of a pattern. */
+  /** For hosts that the upstream or a client named, also those that a pattern admits. */
   readonly lookupElsewhere: Lookup;
 }
 

@@ -39,8 +39,8 @@ function headIn(answer: Answer, reference: Reference): ManifestHead {
 }
 
 /**
- * By digest the bytes are what the digest names, whatever they look like. By tag they must be a manifest: an upstream in trouble, or
- * somebody in between, sends empty, cut and foreign bodies under a manifest's type.
+ * By digest the bytes must match the digest, whatever they look like. By tag they must be a manifest: a failing upstream, or a proxy in
+ * between, sends empty or truncated bodies and error pages under a manifest's type.
  * @throws OciError MANIFEST_UNKNOWN, NAME_UNKNOWN or DENIED; UpstreamError, `misbehaving` when the bytes are not what was asked for.
  */
 export async function getManifest(
@@ -63,7 +63,7 @@ export async function getManifest(
   return { digest, mediaType, bytes };
 }
 
-/** Where the registry names the digest, it vouches for the bytes, and a type of tomorrow may have other fields. */
+/** If the registry names the digest, the bytes are accepted unparsed: a future media type may have other fields. */
 function isManifestShape(shape: ManifestShape | undefined, answer: Answer): boolean {
   return shape !== undefined && (shape.hasManifestFields || digestIn(answer) !== undefined);
 }
@@ -83,11 +83,11 @@ async function headByGet(...request: Parameters<typeof getManifest>): Promise<Ma
   return { digest: fetched.digest, mediaType: fetched.mediaType, size: fetched.bytes.length, fetched };
 }
 
-/** An account that is refused, limits and outages: a GET would meet them as well. */
+/** A refused account, a rate limit or an outage: a GET would fail in the same way. */
 const sameForGet: ReadonlySet<number> = new Set([401, 429, 502, 503, 504]);
 
 /**
- * Whether a GET may have what a HEAD was refused. Registries that do not know HEAD say 405 or 501 (RFC 9110 §15.5.6, §15.6.2); others say
+ * Whether a GET may succeed where this HEAD was refused. Registries that do not know HEAD say 405 or 501 (RFC 9110 §15.5.6, §15.6.2); others say
  * 400, 404, 406, 411 or 500, or send the HEAD on to an object store whose URL is signed for GET alone (403).
  */
 export function mayGetDiffer({ status }: Answer): boolean {

@@ -90,14 +90,14 @@ function isNoHttp(cause: unknown): cause is Error {
   return cause instanceof errors.SocketError && badAnswer.test(cause.message);
 }
 
-/** The code of an error; of what was no HTTP the words of the parser, which are its own and hold nothing of the answer. */
+/** The code of an error; for invalid HTTP the parser's message, which contains nothing of the answer. */
 function codeOf(cause: unknown): string {
   if (isNoHttp(cause)) return /\(([^()]*)\)$/.exec(cause.message)?.[1] ?? cause.message;
   const hasCode = typeof cause === 'object' && cause !== null && 'code' in cause && typeof cause.code === 'string';
   return hasCode ? String(cause.code) : 'no code';
 }
 
-/** The parser's errors carry a piece of the answer, which may hold a token. */
+/** The parser's errors have a piece of the answer attached, which may contain a token. */
 function withoutBytes(cause: unknown): unknown {
   return isNoHttp(cause) ? new Error(`the answer was not valid HTTP (${codeOf(cause)})`) : cause;
 }

@@ -8,7 +8,7 @@ import type { Answer } from './exchange.ts';
 /** For bodies nobody wants in full: errors, challenges, tokens. */
 export const maxSmallBodyBytes = 64 * 1024;
 
-/** How long such a body, or a manifest, may take. Nobody who asked waits any more by then: it would hold a connection and memory for good. */
+/** How long such a body, or a manifest, may take. By then no client waits for it any more, and it must not hold a connection and memory. */
 const allWithinMs = 60_000;
 
 /**

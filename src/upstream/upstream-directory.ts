@@ -81,7 +81,7 @@ function exactClients(deps: UpstreamDirectoryDeps): ReadonlyMap<string, Registry
   return new Map([...aliases, ...named.map(({ client }) => [client.name.toLowerCase(), client] as const)]);
 }
 
-/** Clients choose the names that a pattern admits: they share its lookups, and make no room for themselves among those of another. */
+/** Clients choose the names that a pattern admits: all names of one pattern share its lookups, and cannot displace those of another. */
 function patternEntries({ entries, maxMatchedNames = 256, observer }: UpstreamDirectoryDeps, lookup: Lookup) {
   return [...entries]
     .filter(([key]) => isPattern(key))
