@@ -10,7 +10,7 @@ import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
 
 const repository = 'library/app';
 /** 25 s outside of tests. */
-const patienceMs = 150;
+const patienceMs = 400;
 const built = image({ layerBytes: 70_000 });
 const layer = built.blobs[1] ?? built.manifest;
 
@@ -66,9 +66,9 @@ test('a blob that could be opened, but then hangs when it is read, is no excepti
 });
 
 test('what hangs keeps its place among the running requests, though it was answered, until the disk is back', async () => {
-  const { app, recovered } = await hanging(({ operation }) => operation === 'read', { clients: { maxRequests: 3 } });
+  const { app, recovered } = await hanging(({ operation }) => operation === 'read', { clients: { maxRequests: 6 } });
   const path = `/v2/${repository}/blobs/${layer.digest}`;
-  for (const { status } of await Promise.all([1, 2, 3].map(() => ask(app, path)))) expect(status).toBe(504);
+  for (const { status } of await Promise.all(Array.from({ length: 6 }, () => ask(app, path)))) expect(status).toBe(504);
   expect((await ask(app, '/v2/')).status).toBe(503);
   recovered.open();
   await expect.poll(async () => (await ask(app, '/v2/')).status).toBe(200);

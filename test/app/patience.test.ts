@@ -9,7 +9,7 @@ import { mirrorOf } from '../support/start-mirror.ts';
 const repository = 'library/app';
 const blobs = /\/blobs\//;
 /** Far less than the timeouts towards the upstream: what ends the waiting is the patience, which is 25 s outside of tests. */
-const patienceMs = 150;
+const patienceMs = 400;
 const blob = randomBlob(300_000);
 
 const questions = [
