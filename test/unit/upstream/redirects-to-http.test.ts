@@ -7,17 +7,12 @@ import { freePort } from '../../support/free-port.ts';
 import { randomBlob } from '../../support/images.ts';
 import { thisTest } from '../../support/owner.ts';
 import { selfSigned } from './certificates.ts';
+import { robotAccount } from './robot-account.ts';
 import { serve } from './serve.ts';
 import { clientOf, patiently } from './start-client.ts';
 
 const repository = parseRepository('team/app');
 const blob = randomBlob(1000);
-const basic = {
-  kind: 'basic',
-  repositories: ['**'],
-  username: 'robot',
-  readPassword: async () => 's3cr3t',
-} as const;
 
 /** A store of blobs elsewhere. */
 const startStore = () =>
@@ -41,7 +36,7 @@ describe('a redirect from https to http', () => {
   }
 
   const open = (url: string, redirectHosts: readonly string[]) =>
-    clientOf(url, { credentials: [basic], redirectHosts, tls: { insecureSkipVerify: true } }).client.openBlob(
+    clientOf(url, { credentials: [robotAccount], redirectHosts, tls: { insecureSkipVerify: true } }).client.openBlob(
       repository,
       blob.digest,
       patiently,

@@ -6,18 +6,13 @@ import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
 import { startFakeRegistry } from '../../support/fake-registry.ts';
 import { randomBlob } from '../../support/images.ts';
 import { countConnections } from './count-connections.ts';
+import { robotAccount } from './robot-account.ts';
 import { type Seen, sendJson, type Server, serve } from './serve.ts';
 import { clientOf, patiently } from './start-client.ts';
 
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');
 const blob = randomBlob(1000);
-const basic = {
-  kind: 'basic',
-  repositories: ['**'],
-  username: 'robot',
-  readPassword: async () => 's3cr3t',
-} as const;
 
 /** A store of blobs elsewhere. */
 async function startStore(): Promise<Server> {
@@ -41,7 +36,7 @@ test.each([301, 302, 303, 307, 308])(
   async (status) => {
     const store = await startStore();
     const registry = await startRedirecting(() => `${store.url}/signed?signature=abc%2Fdef`, status);
-    const { client } = clientOf(registry.url, { credentials: [basic], redirectHosts: [store.host] });
+    const { client } = clientOf(registry.url, { credentials: [robotAccount], redirectHosts: [store.host] });
 
     const { body } = await client.openBlob(repository, blob.digest, { ...patiently, range: { start: 0 } });
 
@@ -58,7 +53,7 @@ test('a place where a redirect led gets no credentials either when it asks for t
     (_, response) => void response.writeHead(401, { 'www-authenticate': 'Basic realm="give"' }).end(),
   );
   const registry = await startRedirecting(() => `${evil.url}/blob`);
-  const { client } = clientOf(registry.url, { credentials: [basic], redirectHosts: [evil.host] });
+  const { client } = clientOf(registry.url, { credentials: [robotAccount], redirectHosts: [evil.host] });
 
   const opened = client.openBlob(repository, blob.digest, patiently);
 
@@ -73,7 +68,7 @@ test('a place where a redirect led may want the token of an anonymous caller, wh
     response.writeHead(401, { 'www-authenticate': `Bearer realm="${elsewhere.url}/token",service="elsewhere"` }).end();
   });
   const registry = await startRedirecting(() => `${elsewhere.url}/v2/moved/manifests/latest`);
-  const { client } = clientOf(registry.url, { credentials: [basic], redirectHosts: [elsewhere.host] });
+  const { client } = clientOf(registry.url, { credentials: [robotAccount], redirectHosts: [elsewhere.host] });
 
   await client.getManifest(repository, latest, patiently);
   await client.getManifest(repository, latest, patiently);
@@ -94,7 +89,7 @@ test('a place that refuses the token it gave before is asked for another one, on
     response.writeHead(401, { 'www-authenticate': `Bearer realm="${elsewhere.url}/token",service="elsewhere"` }).end();
   });
   const registry = await startRedirecting(() => `${elsewhere.url}/v2/moved/manifests/latest`);
-  const { client } = clientOf(registry.url, { credentials: [basic], redirectHosts: [elsewhere.host] });
+  const { client } = clientOf(registry.url, { credentials: [robotAccount], redirectHosts: [elsewhere.host] });
 
   await client.getManifest(repository, latest, patiently);
   valid = 2;
@@ -125,7 +120,7 @@ test('a redirect within the registry keeps the credentials, also when it is rela
     if (url.pathname.startsWith('/artifacts-downloads/')) return void response.end(blob.bytes);
     response.writeHead(302, { location: '/artifacts-downloads/namespaces/x?token=y' }).end();
   });
-  const { client } = clientOf(registry.url, { credentials: [basic] });
+  const { client } = clientOf(registry.url, { credentials: [robotAccount] });
 
   const { body } = await client.openBlob(repository, blob.digest, patiently);
 
@@ -203,7 +198,7 @@ test('a name that resolves nowhere public is not followed either', async () => {
 
 test('an error never tells the signature of a redirect', async () => {
   const registry = await startRedirecting(() => 'http://127.0.0.1:1/blob?X-Amz-Signature=topsecret');
-  const { client } = clientOf(registry.url, { credentials: [basic], redirectHosts: ['127.0.0.1:1'] });
+  const { client } = clientOf(registry.url, { credentials: [robotAccount], redirectHosts: ['127.0.0.1:1'] });
 
   const failure: unknown = await client.openBlob(repository, blob.digest, patiently).catch((error: unknown) => error);
 

@@ -3,17 +3,12 @@ import { expect, test } from 'vitest';
 import { ociManifest } from '../../../../src/oci/media-types.ts';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { type Seen, sendJson, serve } from '../serve.ts';
+import { robotAccount } from '../robot-account.ts';
 import { clientOf, patiently } from '../start-client.ts';
 
 const app = parseRepository('team/app');
 const other = parseRepository('team/other');
 const latest = parseTag('latest');
-const basic = {
-  kind: 'basic',
-  repositories: ['**'],
-  username: 'robot',
-  readPassword: async () => 's3cr3t',
-} as const;
 
 /** A registry that wants a token for every request, had at its own `/token`, with this challenge. */
 async function startChallenging(challengeFor: (seen: Seen) => string | undefined) {
@@ -85,8 +80,8 @@ test('two accounts never share a token, though the registry has one scope for al
     response.writeHead(200, { 'content-type': ociManifest, 'content-length': '19' }).end('{"schemaVersion":2}');
   });
   const credentials = [
-    { ...basic, repositories: [app], username: 'ann' },
-    { ...basic, repositories: [other], username: 'bob' },
+    { ...robotAccount, repositories: [app], username: 'ann' },
+    { ...robotAccount, repositories: [other], username: 'bob' },
   ];
   const { client } = clientOf(registry.url, { credentials });
 
@@ -121,7 +116,7 @@ test('a registry that hides from anonymous callers what is private is asked agai
     if (headers.authorization === undefined) return sendJson(response, { errors: [{ code: 'NAME_UNKNOWN' }] }, 404);
     response.writeHead(200, { 'content-type': ociManifest, 'content-length': '19' }).end('{"schemaVersion":2}');
   });
-  const { client } = clientOf(registry.url, { credentials: [basic] });
+  const { client } = clientOf(registry.url, { credentials: [robotAccount] });
 
   expect(await client.headManifest(app, latest, patiently)).toMatchObject({ size: 19 });
   expect(registry.story()).toEqual([
@@ -133,7 +128,7 @@ test('a registry that hides from anonymous callers what is private is asked agai
 
 test('a registry that challenges nowhere is pinged once, and its 404 is believed', async () => {
   const registry = await serve(({ url }, response) => sendJson(response, {}, url.pathname === '/v2/' ? 200 : 404));
-  const { client } = clientOf(registry.url, { credentials: [basic] });
+  const { client } = clientOf(registry.url, { credentials: [robotAccount] });
 
   await expect(client.headManifest(app, latest, patiently)).rejects.toMatchObject({ code: 'MANIFEST_UNKNOWN' });
   await expect(client.headManifest(app, latest, patiently)).rejects.toMatchObject({ code: 'MANIFEST_UNKNOWN' });
@@ -147,7 +142,7 @@ test('a registry that refuses every token is asked three times at most, and then
     if (url.pathname === '/token') return sendJson(response, { token: `token-${issued++}` });
     challenge(response, `Bearer realm="${registry.url}/token"`);
   });
-  const { client } = clientOf(registry.url, { credentials: [basic] });
+  const { client } = clientOf(registry.url, { credentials: [robotAccount] });
 
   const asked = client.headManifest(app, latest, patiently);
 
