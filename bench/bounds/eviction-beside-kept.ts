@@ -8,7 +8,7 @@ import type { Bound } from './bound.ts';
 const keptItems = 50_000;
 const victims = 1_000;
 
-/** Room is made 1,000 times in a full store, where everything that was used least recently is kept. On the index as it is on the disk. */
+/** Makes room 1,000 times in a full store whose least recently used content is all kept. With the index on the disk. */
 export async function measureEvictionBesideKept(stage: Stage): Promise<readonly Bound[]> {
   const { folder } = stage.site('eviction-kept');
   await mkdir(folder, { recursive: true });

@@ -11,7 +11,7 @@ import { type PairOfServers, startPair } from './upstream.ts';
 
 const mebibyte = 1024 ** 2;
 const budget = { download: { bufferBudget: '64MiB' } };
-/** The budget, and what the process itself may gain while it is busy: V8's heap, sockets, the index. */
+/** The memory budget, and what a busy process needs besides: V8's heap, sockets, the index. */
 const limitMiB = 160;
 const settlesWithinMs = 2_000;
 
@@ -68,7 +68,7 @@ export async function measureUnreadManifests(stage: Stage): Promise<readonly Bou
   return [{ what, measured: gainedMiB, limit: limitMiB }];
 }
 
-/** The most that the mirror held while `action` ran, beyond what it held idle. */
+/** By how much the mirror's memory grew at most while `action` ran. */
 async function memoryGained({ layerwell }: PairOfServers, action: () => Promise<void>): Promise<number> {
   await delay(settlesWithinMs);
   const idleBytes = await residentBytes(layerwell.pid);

@@ -3,7 +3,7 @@ import { largeManifests } from './hostile-answers.ts';
 import type { HostileName } from './hostile-registries.ts';
 import type { HostileTurn } from './hostile-clients.ts';
 
-/** Asks a registry that never answers, or never ends, for some blob, and leaves after a while. */
+/** Asks for a blob of a registry that never answers, or never ends its answer, and leaves after a while. */
 export async function askUnanswered({ mirror, dice, agent, ledger }: HostileTurn, from: HostileName): Promise<void> {
   const digest = `sha256:${dice.below(1_000_000).toString(16).padStart(64, '0')}`;
   const path = `/v2/some/app/blobs/${digest}?ns=${from}`;
@@ -11,7 +11,7 @@ export async function askUnanswered({ mirror, dice, agent, ledger }: HostileTurn
   ledger.count('answers of hostile registries', `${from}: ${answer.end} ${answer.status || ''}`);
 }
 
-/** Asks the hostile registry for a blob of a healthy one. Whatever comes: a complete answer has the right bytes. */
+/** Asks the hostile registry for a blob of a healthy one. A complete answer must have the right bytes. */
 export async function askForForeignBlob({ world, mirror, dice, agent, ledger }: HostileTurn): Promise<void> {
   const image = dice.pick(world.filter(({ kind }) => kind === 'healthy'));
   const { digest } = dice.pick(image.image.blobs);

@@ -19,7 +19,7 @@ export async function startCramped(folder: string, registries: readonly NamedReg
   return mirror;
 }
 
-/** Its clients, beside connections that never shake hands, until the signal aborts. */
+/** Runs clients of the cramped mirror, beside connections without a TLS handshake, until the signal aborts. */
 export async function runCramped(mirror: MirrorProcess, deps: LoadDeps, signal: AbortSignal): Promise<void> {
   const agent = new Agent({ keepAlive: true, rejectUnauthorized: false });
   const ours = { ...deps, mirror, dice: deps.dice.of('cramped') };

@@ -5,7 +5,7 @@ import type { HostileTurn } from './hostile-clients.ts';
 
 const requestsOfTurn = 10;
 
-/** Asks for records and listings of names that nobody has ever used. */
+/** Asks for tags and listings of names that were never used before, so that the mirror writes ever more records. */
 export async function floodRecords({ world, mirror, dice, agent, ledger, signal }: HostileTurn): Promise<void> {
   const known = dice.pick(world.filter(({ kind }) => kind === 'healthy')).repository;
   for (let at = 0; at < requestsOfTurn && !signal.aborted; at += 1) {

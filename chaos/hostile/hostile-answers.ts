@@ -10,7 +10,7 @@ export type HostileAnswer = (request: IncomingMessage, response: ServerResponse)
 const trickleEveryMs = 1_000;
 const claimedBytes = 64 * 1024 * 1024;
 
-/** Takes every request and answers none. */
+/** Accepts every request and answers none. */
 export const silent: HostileAnswer = () => 'silent registry: no answer';
 
 /** Sends the headers of every blob at once, and its body byte by byte. */
@@ -113,7 +113,7 @@ function answerWith(request: IncomingMessage, response: ServerResponse, { body, 
   return told;
 }
 
-/** Nothing wrong: a ping, or something that it does not have. */
+/** Answers correctly: a ping, or a 404 for something that it does not have. */
 function answerEmpty(response: ServerResponse, status: number): string {
   response.writeHead(status, { 'content-length': 0 }).end();
   return '';

@@ -14,7 +14,7 @@ export interface HostileClientDeps {
   readonly ledger: Ledger;
 }
 
-/** What one hostile client does again and again. */
+/** What a kind of hostile clients does again and again. */
 export interface HostileTurn extends HostileClientDeps {
   readonly agent: Agent;
   readonly signal: AbortSignal;
@@ -22,9 +22,9 @@ export interface HostileTurn extends HostileClientDeps {
 
 interface HostileKind {
   readonly name: string;
-  /** How many of it there are at a time. */
+  /** How many such clients run at the same time. */
   readonly clients: number;
-  /** Between two turns of one of them. */
+  /** The average pause of a client between two turns. */
   readonly pauseMs: number;
   readonly turn: (turn: HostileTurn) => Promise<void>;
 }
@@ -39,7 +39,7 @@ const kinds: readonly HostileKind[] = [
   { name: 'pipelining', clients: 1, pauseMs: 3_000, turn: pipelineUnread },
 ];
 
-/** Clients that mean harm, until the signal aborts. */
+/** Runs all hostile clients until the signal aborts. */
 export async function runHostileClients(deps: HostileClientDeps, signal: AbortSignal): Promise<void> {
   const agent = new Agent({ keepAlive: true });
   await Promise.all(kinds.flatMap((kind) => runKind(kind, { ...deps, agent, signal })));
@@ -59,7 +59,7 @@ function runKind({ name, clients, pauseMs, turn }: HostileKind, deps: HostileTur
 
 const silentConnections = 100;
 
-/** Connections that never shake hands, opened again whenever the mirror has cut them, until the signal aborts. */
+/** Keeps connections open that never begin a TLS handshake, and opens new ones when the mirror has cut them, until the signal aborts. */
 export async function runSilentConnections(
   { mirror, ledger }: Pick<HostileClientDeps, 'mirror' | 'ledger'>,
   signal: AbortSignal,

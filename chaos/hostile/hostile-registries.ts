@@ -11,12 +11,12 @@ export interface HostileRegistry {
   readonly url: string;
 }
 
-/** Registries that are hostile from beginning to end, all in one process of their own. It must be disposed. */
+/** Registries that misbehave all the time, in one process of their own. It must be disposed. */
 export interface HostileRegistries extends AsyncDisposable {
   readonly registries: readonly HostileRegistry[];
 }
 
-/** @param onFault told of each request to which one of them did something wrong. */
+/** @param onFault called for each request to which one of them misbehaved, with the kind of fault. */
 export async function startHostile({
   seed,
   onFault,
@@ -40,7 +40,7 @@ export async function startHostile({
   };
 }
 
-/** What {@link startHostile} hands to its process. @throws Error when it is something else. */
+/** Parses the argument that {@link startHostile} passes to its process. @throws Error when it is something else. */
 export function portsIn(text: string): readonly (readonly [HostileName, number])[] {
   const ports: unknown = JSON.parse(text);
   if (!Array.isArray(ports)) throw new Error(`expected a list of names and ports, got ${text}`);

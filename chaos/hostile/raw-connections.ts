@@ -10,7 +10,7 @@ import type { HostileTurn } from './hostile-clients.ts';
 const pipelinedRequests = 4_100;
 const unreadMs = 3_000;
 
-/** A TCP connection on which anything may be sent, or nothing. Its errors are ignored. */
+/** Opens a TCP connection to the mirror. Its errors are ignored. */
 export function openRaw({ port }: Pick<MirrorProcess, 'port'>): Socket {
   return connect({ port, host: '127.0.0.1' }).on('error', () => {});
 }
@@ -32,7 +32,7 @@ export async function resetMidway({ world, mirror, dice, ledger }: HostileTurn):
   ledger.count('faults', 'client: reset');
 }
 
-/** Thousands of requests on one connection, and none of the answers is read. */
+/** Sends thousands of requests on one connection and reads no answer. */
 export async function pipelineUnread({ world, mirror, dice, ledger, signal }: HostileTurn): Promise<void> {
   const pinned = dice.pick(world.filter(({ kind }) => kind === 'pinned'));
   const blob = dice.pick(pinned.image.blobs);
@@ -44,9 +44,9 @@ export async function pipelineUnread({ world, mirror, dice, ledger, signal }: Ho
   socket.resetAndDestroy();
 }
 
-/** Waits, or less if the signal aborts. */
+/** Waits for `ms`, or until the signal aborts. */
 export async function pass(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(ms, undefined, { signal }).catch(() => {}); // Whoever waits looks at the signal.
+  await sleep(ms, undefined, { signal }).catch(() => {}); // The caller checks the signal.
 }
 
 function openFor(mirror: MirrorProcess): Socket {
