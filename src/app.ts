@@ -56,7 +56,7 @@ export interface App {
   beginDraining(): void;
   /** Asks every upstream for a sign of life, and waits for none: the log and readyz say which cannot be reached. */
   knock(): void;
-  /** A failure that no code handled: logged with its stack and counted. It ends nobody's pull. */
+  /** Logs an unhandled rejection with its stack, and counts it. The process goes on. */
   reportUnhandled(cause: unknown): void;
   /** Follows a changed configuration, as far as that can be done while running; see sectionsThatNeedRestart. */
   reload(changed: Config): void;

@@ -80,7 +80,7 @@ function pauseMs(failures: number): number {
   return failures === 1 ? 0 : 100 * 2 ** (failures - 1) * (0.5 + Math.random());
 }
 
-/** What the upstream, the breaker before it or a line for its connections asks for; more than half a minute nobody waits. */
+/** The wait that the upstream, its circuit breaker or the line for its connections asks for, half a minute at most. */
 function wishedMs(cause: unknown): number {
   if (!(cause instanceof UpstreamError)) return 0;
   const seconds = cause.retryAfterSeconds ?? (cause.trouble === 'busy' ? 1 : 0);

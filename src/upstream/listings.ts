@@ -5,7 +5,7 @@ import { type PageRefusal, readPages } from './pages.ts';
 import { discard } from './read-at-most.ts';
 import type { Requests } from './requests.ts';
 
-/** ECR answers 405 to more than 1000; many registries list 50 or 100 where nobody names a number. */
+/** ECR answers 405 to more than 1000; many registries list 50 or 100 when no number is asked for. */
 const tagsPerPage = 1000;
 const maxTags = 200_000;
 const maxListingBytes = 16 * 1024 * 1024;
