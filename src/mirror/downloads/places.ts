@@ -45,7 +45,7 @@ export interface Standing {
  *     cut       it is slow, and no further download may go on without a place
  */
 export type Yielding<Download> =
-  | { readonly kind: 'nobody' }
+  | { readonly kind: 'none' }
   | { readonly kind: 'end' | 'outside' | 'cut'; readonly who: Download };
 
 /**
@@ -61,10 +61,10 @@ export function whoYields<Download extends Standing>(
   if (abandoned) return { kind: 'end', who: abandoned };
   const slow = downloads.filter(({ isSlow }) => isSlow).toSorted((a, b) => a.bytesPerSecond - b.bytesPerSecond);
   const slowest = slow.find(({ isOutside }) => !isOutside);
-  if (!slowest) return { kind: 'nobody' };
+  if (!slowest) return { kind: 'none' };
   if (outside < maxOutside) return { kind: 'outside', who: slowest };
   const victim = slow.find(({ hasClients }) => !hasClients) ?? slow[0];
-  return victim ? { kind: 'cut', who: victim } : { kind: 'nobody' };
+  return victim ? { kind: 'cut', who: victim } : { kind: 'none' };
 }
 
 /**

@@ -45,7 +45,7 @@ export interface Scheduled {
 type Stage = 'queued' | 'asking' | 'answered' | 'running' | 'over';
 
 /** Whether a place becomes free: now, or once a download has ended. */
-type Freed = 'now' | 'soon' | 'nobody';
+type Freed = 'now' | 'soon' | 'none';
 
 /** One download's claim to a place. It must be released. */
 export interface Ticket {
@@ -101,7 +101,7 @@ export class Scheduler {
     do {
       for (const places of this.#upstreams.values()) this.#admit(places);
       this.#grant();
-    } while (this.#yieldOne() !== 'nobody');
+    } while (this.#yieldOne() !== 'none');
     for (const places of this.#upstreams.values()) this.#tellWaiting(places);
     this.#lookAgain();
   }
@@ -154,14 +154,14 @@ export class Scheduler {
     const all = [...this.#upstreams.values()];
     for (const places of all.filter(({ line, ending }) => line.size > ending)) {
       const freed = this.#yieldOf(places, () => true);
-      if (freed !== 'nobody') return freed;
+      if (freed !== 'none') return freed;
     }
-    if (this.#answered.size <= all.reduce((sum, { ending }) => sum + ending, 0)) return 'nobody';
+    if (this.#answered.size <= all.reduce((sum, { ending }) => sum + ending, 0)) return 'none';
     for (const places of all.toSorted((a, b) => b.held - a.held)) {
       const freed = this.#yieldOf(places, ({ stage }) => stage === 'running');
-      if (freed !== 'nobody') return freed;
+      if (freed !== 'none') return freed;
     }
-    return 'nobody';
+    return 'none';
   }
 
   #yieldOf(places: UpstreamPlaces, mayYield: (ticket: TicketState) => boolean): Freed {
@@ -175,8 +175,8 @@ export class Scheduler {
 
   #act(yielding: Yielding<Standing & { readonly ticket: TicketState }>): Freed {
     switch (yielding.kind) {
-      case 'nobody':
-        return 'nobody';
+      case 'none':
+        return 'none';
       case 'outside':
         this.#putOutside(yielding.who.ticket);
         return 'now';

@@ -49,7 +49,7 @@ const named = (standings: Readonly<Record<string, Standing>>): readonly Named[] 
   Object.entries(standings).map(([name, standing]) => ({ name, ...standing }));
 
 test.each<{ what: string; downloads: Readonly<Record<string, Standing>>; outside?: number; yields: string }>([
-  { what: 'downloads that keep up yield to nobody', downloads: { a: well, b: well }, yields: 'nobody' },
+  { what: 'downloads that keep up yield to nobody', downloads: { a: well, b: well }, yields: 'none' },
   { what: 'one without clients ends, the oldest first', downloads: { a: slow, b: left, c: left }, yields: 'end b' },
   {
     what: 'the slowest goes on outside',
@@ -80,11 +80,11 @@ test.each<{ what: string; downloads: Readonly<Record<string, Standing>>; outside
     what: 'slow ones outside are not cut for nothing',
     downloads: { a: well, b: { ...slow, isOutside: true } },
     outside: 1,
-    yields: 'nobody',
+    yields: 'none',
   },
 ])('$what', ({ downloads, outside = 0, yields }) => {
   const yielding = whoYields(named(downloads), { outside, maxOutside: 1 });
-  expect(yielding.kind === 'nobody' ? 'nobody' : `${yielding.kind} ${yielding.who.name}`).toBe(yields);
+  expect(yielding.kind === 'none' ? 'none' : `${yielding.kind} ${yielding.who.name}`).toBe(yields);
 });
 
 test('a free place goes to the upstream that holds the fewest, and there to who waits longest', () => {
