@@ -171,7 +171,7 @@ export class Visibility {
     const found = before === 'ask' ? await this.#ask(question, known, waiting) : known;
     if (!found || found.verdict === 'hidden') throw new RepositoryHidden(question.of);
     if (before === 'unavailable' || found.failedAtMs !== undefined)
-      throw found.failure ?? nobodySaid(question.of, undefined);
+      throw found.failure ?? verdictMissing(question.of, undefined);
   }
 
   #decide(label: string, known: KnownVisibility | undefined) {
@@ -232,7 +232,7 @@ export class Visibility {
     } catch (cause) {
       signal.throwIfAborted();
       if (!budget.aborted && !(cause instanceof UpstreamError)) throw cause;
-      if (!known) throw nobodySaid(of, cause);
+      if (!known) throw verdictMissing(of, cause);
       const standing = { ...known, failedAtMs: clock.now(), failure: noVerdict(of, cause) };
       this.#memory.set(repositoryKey(of), standing);
       return standing;
@@ -250,7 +250,7 @@ export class Visibility {
   }
 }
 
-function nobodySaid({ upstream }: RepositoryId, cause: unknown): UpstreamError {
+function verdictMissing({ upstream }: RepositoryId, cause: unknown): UpstreamError {
   const retryAfterSeconds = cause instanceof UpstreamError ? cause.retryAfterSeconds : undefined;
   const message = `${upstream} does not answer whether everyone may read this repository, and never has`;
   return new UpstreamError('unavailable', message, { cause, retryAfterSeconds });

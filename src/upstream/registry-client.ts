@@ -75,7 +75,7 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
     named: [...named, ...mirrorUrls],
   };
   const connections = createConnections(settings, origins, lookups);
-  const strangers = createConnections(withoutCertificate(settings), origins, lookups);
+  const anonymous = createConnections(withoutCertificate(settings), origins, lookups);
   const cloudAgents = createCloudAgents(settings);
   const common = { name, label, connections, cloudAgents, settings, clock, observer, memory };
   const { credentials, repositoryPrefix } = settings;
@@ -107,7 +107,7 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
       breaker,
     ),
   });
-  const asStranger = requestsTo({ ...registryDeps, connections: strangers, credentials: [] });
+  const asAnonymous = requestsTo({ ...registryDeps, connections: anonymous, credentials: [] });
   return {
     name,
     label,
@@ -118,20 +118,20 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
     askVisibility: (repository, reference, options) => {
       const question = { signal: options.signal, repository, resource: 'visibility' };
       return breaker.guard(question, () =>
-        retry(question, () => askVisibility(asStranger, repository, reference, options)),
+        retry(question, () => askVisibility(asAnonymous, repository, reference, options)),
       );
     },
     retire: async () => {
-      await Promise.all([connections.retire(), strangers.retire(), pings.retire()]);
+      await Promise.all([connections.retire(), anonymous.retire(), pings.retire()]);
     },
     close: async () => {
       closing.abort(new UpstreamError('busy', 'the upstream is being closed'));
-      await Promise.all([connections.close(), strangers.close(), pings.close()]);
+      await Promise.all([connections.close(), anonymous.close(), pings.close()]);
     },
   };
 }
 
-/** What strangers are told is asked over connections that show no certificate of ours. */
+/** Requests without an account use connections that show no client certificate. */
 function withoutCertificate(settings: UpstreamSettings): UpstreamSettings {
   return { ...settings, tls: { ...settings.tls, certificate: undefined, key: undefined } };
 }
