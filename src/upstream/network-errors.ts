@@ -9,6 +9,7 @@ const words = {
   tls: 'could not be trusted',
   timeout: 'did not answer in time',
   misbehaving: 'broke the protocol',
+  busy: 'could not be asked: this machine opens no more sockets',
 } as const;
 
 type NetworkTrouble = keyof typeof words;
@@ -20,6 +21,11 @@ const troubleByCode: ReadonlyMap<string, NetworkTrouble> = new Map([
   ['ENODATA', 'dns'],
   ['ENOTFOUND', 'dns'],
   ['EPROTO', 'tls'],
+  // Limits of this machine: they say nothing of the upstream, and must not open its circuit (connect(2), socket(2)).
+  ['EMFILE', 'busy'],
+  ['ENFILE', 'busy'],
+  ['ENOBUFS', 'busy'],
+  ['ENOMEM', 'busy'],
   // undici's own checks: a status below 100.
   ['ERR_ASSERTION', 'misbehaving'],
   ['ETIMEDOUT', 'timeout'],

@@ -12,6 +12,16 @@ describe('why nobody answered', () => {
     { code: 'ECONNRESET', trouble: 'connect', says: 'ghcr.io could not be reached (ECONNRESET)' },
     { code: 'EHOSTUNREACH', trouble: 'connect', says: 'ghcr.io could not be reached (EHOSTUNREACH)' },
     { code: 'UND_ERR_SOCKET', trouble: 'connect', says: 'ghcr.io could not be reached (UND_ERR_SOCKET)' },
+    {
+      code: 'EMFILE',
+      trouble: 'busy',
+      says: 'ghcr.io could not be asked: this machine opens no more sockets (EMFILE)',
+    },
+    {
+      code: 'ENFILE',
+      trouble: 'busy',
+      says: 'ghcr.io could not be asked: this machine opens no more sockets (ENFILE)',
+    },
     { code: 'ENOTFOUND', trouble: 'dns', says: 'ghcr.io could not be resolved (ENOTFOUND)' },
     { code: 'EAI_AGAIN', trouble: 'dns', says: 'ghcr.io could not be resolved (EAI_AGAIN)' },
     {
