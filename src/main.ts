@@ -2,9 +2,9 @@ import { write } from 'node:fs';
 import { createRequire } from 'node:module';
 import { Command } from 'commander';
 import { ConfigError } from './config/problems.ts';
-import { StartFailure } from './lifecycle.ts';
+import { StartFailure } from './app/lifecycle.ts';
 import type { FailpointHook } from './storage/filesystem/failpoints.ts';
-import { keepYoungGeneration } from './young-generation.ts';
+import { keepYoungGeneration } from './app/young-generation.ts';
 
 const failed = 1;
 const configRefused = 2;

@@ -1,4 +1,4 @@
-import type { Part } from '../lifecycle.ts';
+import type { Part } from './lifecycle.ts';
 
 const sweepEveryMs = 60_000;
 

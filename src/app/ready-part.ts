@@ -1,7 +1,7 @@
 import type { Readiness } from '../http/management.ts';
 import type { SqliteIndex } from '../index/sqlite-index.ts';
 import type { StoreLock } from '../index/store-lock.ts';
-import type { Part } from '../lifecycle.ts';
+import type { Part } from './lifecycle.ts';
 import type { UpstreamHealth } from '../telemetry/upstream-health.ts';
 
 export interface ReadyPartDeps {

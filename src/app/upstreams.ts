@@ -4,7 +4,7 @@ import type { Memory } from '../mirror/ports/memory.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
 import type { Pauses } from '../upstream/retry.ts';
 import { createUpstreamDirectory, type OpenUpstreamDirectory } from '../upstream/upstream-directory.ts';
-import { upstreamEntries } from '../upstream-settings.ts';
+import { upstreamEntries } from './upstream-settings.ts';
 
 export interface DirectoryDeps {
   readonly version: string;

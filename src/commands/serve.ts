@@ -1,14 +1,14 @@
 import { once } from 'node:events';
-import { createApp } from '../app.ts';
+import { createApp } from '../app/app.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { warningsOf } from '../config/warnings.ts';
-import { drain } from '../drain.ts';
-import { type Part, StartFailure, startInOrder, type StopAll } from '../lifecycle.ts';
+import { drain } from '../app/drain.ts';
+import { type Part, StartFailure, startInOrder, type StopAll } from '../app/lifecycle.ts';
 import { abortable } from '../mirror/concurrency/abortable-wait.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
 import { createLog, type Log } from '../telemetry/log.ts';
-import { Reloading } from './reloading.ts';
+import { Reloading } from '../app/reloading.ts';
 
 export interface ServeOptions {
   readonly file: string;

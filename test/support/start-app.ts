@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { type AppDeps, createApp } from '../../src/app.ts';
-import { startInOrder } from '../../src/lifecycle.ts';
+import { type AppDeps, createApp } from '../../src/app/app.ts';
+import { startInOrder } from '../../src/app/lifecycle.ts';
 import { type Log, requestLines } from '../../src/telemetry/log.ts';
 import { configOf } from './config.ts';
 import { ManualClock } from './manual-clock.ts';

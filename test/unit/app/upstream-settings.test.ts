@@ -1,12 +1,12 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { ConfigError } from '../../src/config/problems.ts';
-import type { CredentialSettings, UpstreamSettings } from '../../src/upstream/settings.ts';
-import { upstreamEntries } from '../../src/upstream-settings.ts';
-import { configOf } from '../support/config.ts';
-import { temporaryDirectory } from '../support/temp-directory.ts';
-import { selfSigned } from './upstream/certificates.ts';
+import { ConfigError } from '../../../src/config/problems.ts';
+import type { CredentialSettings, UpstreamSettings } from '../../../src/upstream/settings.ts';
+import { upstreamEntries } from '../../../src/app/upstream-settings.ts';
+import { configOf } from '../../support/config.ts';
+import { temporaryDirectory } from '../../support/temp-directory.ts';
+import { selfSigned } from '../upstream/certificates.ts';
 
 async function settingsOf(entry: object): Promise<UpstreamSettings> {
   const config = await configOf({ upstreams: { 'ghcr.io': entry } });

@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Config, UpstreamConfig } from './config/schema.ts';
-import type { AccessRules } from './mirror/access.ts';
-import type { MirrorLimits, MirrorRules } from './mirror/assemble.ts';
-import type { UpstreamDirectory } from './mirror/ports/upstream.ts';
+import type { Config, UpstreamConfig } from '../config/schema.ts';
+import type { AccessRules } from '../mirror/access.ts';
+import type { MirrorLimits, MirrorRules } from '../mirror/assemble.ts';
+import type { UpstreamDirectory } from '../mirror/ports/upstream.ts';
 
 /** What the mirror follows, out of what the operator said: all of it may change while it runs. */
 export function mirrorRules(config: Config, upstreams: UpstreamDirectory): MirrorRules {

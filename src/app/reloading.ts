@@ -4,7 +4,7 @@ import { ConfigError } from '../config/problems.ts';
 import type { Config } from '../config/schema.ts';
 import { tlsFilesOf } from '../config/tls-files.ts';
 import { warningsOf } from '../config/warnings.ts';
-import { sectionsThatNeedRestart } from '../mirror-rules.ts';
+import { sectionsThatNeedRestart } from './mirror-rules.ts';
 import type { Log } from '../telemetry/log.ts';
 
 export interface ReloadingDeps {

@@ -1,5 +1,5 @@
-import { digestOf } from '../../../src/oci/digest.ts';
-import { indexAt, never } from '../../support/sqlite-index.ts';
+import { digestOf } from '../../../../src/oci/digest.ts';
+import { indexAt, never } from '../../../support/sqlite-index.ts';
 
 // A process that owns an index, says "noted", and goes on until it is killed: `note-until-killed.ts <directory>`.
 const [directory = ''] = process.argv.slice(2);

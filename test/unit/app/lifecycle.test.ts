@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { type Part, StartFailure, startInOrder, type StopOptions } from '../../src/lifecycle.ts';
-import { gate } from '../support/gate.ts';
+import { type Part, StartFailure, startInOrder, type StopOptions } from '../../../src/app/lifecycle.ts';
+import { gate } from '../../support/gate.ts';
 
 interface WatchedPart extends Part {
   readonly stops: StopOptions[];

@@ -1,8 +1,8 @@
-import { readPassword, readSecret, readText } from './config/files.ts';
-import { ConfigError, inWords, type Problem } from './config/problems.ts';
-import type { Config, CredentialsConfig, UpstreamConfig } from './config/schema.ts';
-import { readTlsFiles, type TlsTexts } from './config/tls-files.ts';
-import type { AccountSettings, CredentialSettings, UpstreamSettings } from './upstream/settings.ts';
+import { readPassword, readSecret, readText } from '../config/files.ts';
+import { ConfigError, inWords, type Problem } from '../config/problems.ts';
+import type { Config, CredentialsConfig, UpstreamConfig } from '../config/schema.ts';
+import { readTlsFiles, type TlsTexts } from '../config/tls-files.ts';
+import type { AccountSettings, CredentialSettings, UpstreamSettings } from '../upstream/settings.ts';
 
 export interface UpstreamSettingsDeps {
   /** Of the mirror, for its user agent. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { growthFactorAt } from '../../src/young-generation.ts';
+import { growthFactorAt } from '../../../src/app/young-generation.ts';
 
 const MiB = 1024 * 1024;
 

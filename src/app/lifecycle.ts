@@ -1,4 +1,4 @@
-import { abortable, abortableAfter } from './mirror/concurrency/abortable-wait.ts';
+import { abortable, abortableAfter } from '../mirror/concurrency/abortable-wait.ts';
 
 export interface StopOptions {
   /** Aborts when the work in progress must be dropped. */

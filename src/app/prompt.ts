@@ -1,4 +1,4 @@
-import { timeLimited } from './mirror/concurrency/abortable-wait.ts';
+import { timeLimited } from '../mirror/concurrency/abortable-wait.ts';
 
 /** No answer came in time; the work may still be running. */
 export class Slow extends Error {
