@@ -1,16 +1,16 @@
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { clients } from './clients.ts';
-import type { credentials } from './credentials.ts';
-import { download } from './download.ts';
+import { clients } from './sections/clients.ts';
+import type { credentials } from './sections/credentials.ts';
+import { download } from './sections/download.ts';
 import { chosenProxies, type Proxies } from './environment-proxy.ts';
-import { aliasesOf, hubName, realmHostsOf } from './docker-hub.ts';
-import { freshness, overridden } from './freshness.ts';
-import { hasIdentity } from './identity.ts';
-import { listen, log, management, shutdown } from './listen.ts';
-import { host, isPattern } from './names.ts';
-import { index, storage } from './storage.ts';
-import { type UpstreamEntry, upstreams } from './upstreams.ts';
+import { aliasesOf, hubName, realmHostsOf } from './sections/docker-hub.ts';
+import { freshness, overridden } from './sections/freshness.ts';
+import { hasIdentity } from './sections/identity.ts';
+import { listen, log, management, shutdown } from './sections/listen.ts';
+import { host, isPattern } from './sections/names.ts';
+import { index, storage } from './sections/storage.ts';
+import { type UpstreamEntry, upstreams } from './sections/upstreams.ts';
 
 /** The file as an operator writes it. Every key has its default and its one line of documentation where it is defined. */
 export const configFile = z.strictObject({

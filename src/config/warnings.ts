@@ -1,4 +1,4 @@
-import { admitsAnyHost } from './names.ts';
+import { admitsAnyHost } from './sections/names.ts';
 import { inWords } from './problems.ts';
 import type { Config } from './schema.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { warningsOf } from '../../../src/config/warnings.ts';
-import { configOf, problemsWith } from '../../support/config.ts';
+import { warningsOf } from '../../../../src/config/warnings.ts';
+import { configOf, problemsWith } from '../../../support/config.ts';
 
 const account = { kind: 'basic', username: 'u', password: 'p' };
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseDuration, parseSize } from '../../../src/config/units.ts';
+import { parseDuration, parseSize } from '../../../../src/config/sections/units.ts';
 
 test.each([
   ['90s', 90_000],
