@@ -1,4 +1,4 @@
-import { childOf, keysOf, type SchemaNode, variantsOf } from '../src/config/json-schema.ts';
+import { childOf, keysOf, type SchemaNode, variantsOf } from '../src/config/loading/json-schema.ts';
 
 /** The tables of docs/configuration.md: every key with its value, its default and its line. */
 export function configReference(schema: SchemaNode): string {

@@ -1,7 +1,7 @@
 import { write } from 'node:fs';
 import { createRequire } from 'node:module';
 import { Command } from 'commander';
-import { ConfigError } from './config/problems.ts';
+import { ConfigError } from './config/loading/problems.ts';
 import { StartFailure } from './app/lifecycle.ts';
 import type { FailpointHook } from './storage/filesystem/failpoints.ts';
 import { keepYoungGeneration } from './app/young-generation.ts';

@@ -1,9 +1,9 @@
 import { unwatchFile, watchFile } from 'node:fs';
-import { loadConfig } from '../config/load.ts';
-import { ConfigError } from '../config/problems.ts';
+import { loadConfig } from '../config/loading/load.ts';
+import { ConfigError } from '../config/loading/problems.ts';
 import type { Config } from '../config/schema.ts';
-import { tlsFilesOf } from '../config/tls-files.ts';
-import { warningsOf } from '../config/warnings.ts';
+import { tlsFilesOf } from '../config/loading/tls-files.ts';
+import { warningsOf } from '../config/loading/warnings.ts';
 import { sectionsThatNeedRestart } from './mirror-rules.ts';
 import type { Log } from '../telemetry/log.ts';
 

@@ -1,7 +1,7 @@
-import { readPassword, readSecret, readText } from '../config/files.ts';
-import { ConfigError, inWords, type Problem } from '../config/problems.ts';
+import { readPassword, readSecret, readText } from '../config/loading/files.ts';
+import { ConfigError, inWords, type Problem } from '../config/loading/problems.ts';
 import type { Config, CredentialsConfig, UpstreamConfig } from '../config/schema.ts';
-import { readTlsFiles, type TlsTexts } from '../config/tls-files.ts';
+import { readTlsFiles, type TlsTexts } from '../config/loading/tls-files.ts';
 import type { AccountSettings, CredentialSettings, UpstreamSettings } from '../upstream/settings.ts';
 
 export interface UpstreamSettingsDeps {

@@ -1,6 +1,6 @@
-import { loadConfig } from '../config/load.ts';
-import { ConfigError } from '../config/problems.ts';
-import { warningsOf } from '../config/warnings.ts';
+import { loadConfig } from '../config/loading/load.ts';
+import { ConfigError } from '../config/loading/problems.ts';
+import { warningsOf } from '../config/loading/warnings.ts';
 import type { Config, UpstreamConfig } from '../config/schema.ts';
 import { systemClock } from '../app/system-clock.ts';
 import { createRegistryClient } from '../upstream/registry-client.ts';

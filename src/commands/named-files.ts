@@ -1,5 +1,5 @@
-import { readPassword, readSecret, readText } from '../config/files.ts';
-import { inWords, type Problem } from '../config/problems.ts';
+import { readPassword, readSecret, readText } from '../config/loading/files.ts';
+import { inWords, type Problem } from '../config/loading/problems.ts';
 import type { Config, CredentialsConfig } from '../config/schema.ts';
 import { Certificate } from '../http/certificate.ts';
 import { parseDockerConfig } from '../upstream/credentials/docker-config-file.ts';

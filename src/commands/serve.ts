@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { createApp } from '../app/app.ts';
-import { loadConfig } from '../config/load.ts';
+import { loadConfig } from '../config/loading/load.ts';
 import type { Config } from '../config/schema.ts';
-import { warningsOf } from '../config/warnings.ts';
+import { warningsOf } from '../config/loading/warnings.ts';
 import { drain } from '../app/drain.ts';
 import { type Part, StartFailure, startInOrder, type StopAll } from '../app/lifecycle.ts';
 import { abortable } from '../mirror/concurrency/abortable-wait.ts';

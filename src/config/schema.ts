@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { clients } from './sections/clients.ts';
 import type { credentials } from './sections/credentials.ts';
 import { download } from './sections/download.ts';
-import { chosenProxies, type Proxies } from './environment-proxy.ts';
+import { chosenProxies, type Proxies } from './loading/environment-proxy.ts';
 import { aliasesOf, hubName, realmHostsOf } from './sections/docker-hub.ts';
 import { freshness, overridden } from './sections/freshness.ts';
 import { hasIdentity } from './sections/identity.ts';

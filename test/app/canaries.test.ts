@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { check } from '../../src/commands/check.ts';
-import { ConfigError } from '../../src/config/problems.ts';
+import { ConfigError } from '../../src/config/loading/problems.ts';
 import { ask } from '../support/client.ts';
 import { problemsWith } from '../support/config.ts';
 import { betrayals, startEcho } from '../support/echo.ts';

@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { check } from '../../src/commands/check.ts';
-import { ConfigError } from '../../src/config/problems.ts';
+import { ConfigError } from '../../src/config/loading/problems.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { image } from '../support/images.ts';
 import { StartedProcess } from '../support/processes.ts';

@@ -41,7 +41,7 @@ describeWithTools(['helm'], 'the Helm chart', () => {
   });
 
   test('serves the same upstreams as the shipped configuration file', async () => {
-    const { loadConfig } = await import('../../src/config/load.ts');
+    const { loadConfig } = await import('../../src/config/loading/load.ts');
     const shipped = await loadConfig({ file: resolve(chart, '../../mirror.config.json'), env: {} });
     const charted = await configOf(configIn(rendered()));
     const byName = (entries: typeof shipped.upstreams) => entries.toSorted((a, b) => a.name.localeCompare(b.name));

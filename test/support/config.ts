@@ -1,5 +1,5 @@
-import { loadConfig } from '../../src/config/load.ts';
-import { ConfigError } from '../../src/config/problems.ts';
+import { loadConfig } from '../../src/config/loading/load.ts';
+import { ConfigError } from '../../src/config/loading/problems.ts';
 import type { Config } from '../../src/config/schema.ts';
 
 /** What surrounds a configuration file. */

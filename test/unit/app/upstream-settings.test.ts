@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { ConfigError } from '../../../src/config/problems.ts';
+import { ConfigError } from '../../../src/config/loading/problems.ts';
 import type { CredentialSettings, UpstreamSettings } from '../../../src/upstream/settings.ts';
 import { upstreamEntries } from '../../../src/app/upstream-settings.ts';
 import { configOf } from '../../support/config.ts';

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { generatedFiles } from '../../../scripts/generated-files.ts';
-import { loadConfig } from '../../../src/config/load.ts';
+import { loadConfig } from '../../../src/config/loading/load.ts';
 
 const root = resolve(import.meta.dirname, '../../..');
 

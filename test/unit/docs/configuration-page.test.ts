@@ -1,7 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { expect, test } from 'vitest';
-import { childOf, configJsonSchema, keysOf, type SchemaNode, variantsOf } from '../../../src/config/json-schema.ts';
+import {
+  childOf,
+  configJsonSchema,
+  keysOf,
+  type SchemaNode,
+  variantsOf,
+} from '../../../src/config/loading/json-schema.ts';
 
 const page = readFileSync(resolve(import.meta.dirname, '../../../docs/configuration.md'), 'utf8');
 

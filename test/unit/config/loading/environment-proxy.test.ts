@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { createProxyChoice } from '../../../src/upstream/proxy.ts';
-import { configOf, problemsWith } from '../../support/config.ts';
+import { createProxyChoice } from '../../../../src/upstream/proxy.ts';
+import { configOf, problemsWith } from '../../../support/config.ts';
 
 const env = {
   HTTPS_PROXY: 'http://proxy.example:3128',

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { JsonError, readJson } from '../../../src/config/json.ts';
+import { JsonError, readJson } from '../../../../src/config/loading/json.ts';
 
 function mistakeIn(text: string): JsonError {
   try {

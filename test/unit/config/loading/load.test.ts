@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import type { UpstreamConfig } from '../../../src/config/schema.ts';
-import { configOf } from '../../support/config.ts';
-import { defaultRules } from '../../support/freshness-rules.ts';
+import type { UpstreamConfig } from '../../../../src/config/schema.ts';
+import { configOf } from '../../../support/config.ts';
+import { defaultRules } from '../../../support/freshness-rules.ts';
 
 const small = { upstreams: { 'ghcr.io': {} } };
 

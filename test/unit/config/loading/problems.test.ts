@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { problemsWith, refusalOf } from '../../support/config.ts';
+import { problemsWith, refusalOf } from '../../../support/config.ts';
 
 const small = { upstreams: { 'ghcr.io': {} } };
 
@@ -77,7 +77,7 @@ test.each([
 });
 
 test('a file that cannot be read is named with the reason', async () => {
-  const { loadConfig } = await import('../../../src/config/load.ts');
+  const { loadConfig } = await import('../../../../src/config/loading/load.ts');
   const loading = loadConfig({ file: '/nowhere/mirror.config.json', env: {} });
   await expect(loading).rejects.toMatchObject({ name: 'ConfigError', problems: ['it cannot be read: ENOENT'] });
 });

@@ -1,4 +1,4 @@
-import { proxyUrl } from './sections/names.ts';
+import { proxyUrl } from '../sections/names.ts';
 import type { Problem } from './problems.ts';
 
 /** The proxies between the mirror and the registries. */

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { aliasesOf } from './sections/docker-hub.ts';
-import { hasIdentity } from './sections/identity.ts';
-import { admitsAnyHost, isPattern } from './sections/names.ts';
+import { aliasesOf } from '../sections/docker-hub.ts';
+import { hasIdentity } from '../sections/identity.ts';
+import { admitsAnyHost, isPattern } from '../sections/names.ts';
 import type { Problem } from './problems.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { configFile } from './schema.ts';
+import { configFile } from '../schema.ts';
 
 export type SchemaNode = z.core.JSONSchema.BaseSchema;
 

@@ -1,6 +1,6 @@
-import { admitsAnyHost } from './sections/names.ts';
+import { admitsAnyHost } from '../sections/names.ts';
 import { inWords } from './problems.ts';
-import type { Config } from './schema.ts';
+import type { Config } from '../schema.ts';
 
 /** What of a configuration that can be used its operator should know, each with its key. */
 export function warningsOf({ upstreams }: Pick<Config, 'upstreams'>): readonly string[] {

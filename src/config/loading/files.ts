@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { reasonOf } from './interpolate.ts';
-import type { Secret } from './sections/values.ts';
+import type { Secret } from '../sections/values.ts';
 
 /** What a file holds, without its last line break. @throws Error that names the file, and nothing of what is in it. */
 export async function readText(path: string): Promise<string> {
