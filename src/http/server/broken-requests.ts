@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { Connections } from './connections.ts';
-import type { Pipelines } from './server/pipelines.ts';
+import type { Pipelines } from './pipelines.ts';
 
 /** Node's codes for what it could not read, where it is not simply 400. */
 const statusLineByCode: ReadonlyMap<string, string> = new Map([

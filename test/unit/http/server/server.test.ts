@@ -5,10 +5,10 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import Koa from 'koa';
 import { expect, onTestFinished, test } from 'vitest';
-import { Certificate } from '../../../src/http/certificate.ts';
-import { hostInsteadOf, Listener, type ListenOptions } from '../../../src/http/server.ts';
-import { temporaryDirectory } from '../../support/temp-directory.ts';
-import { selfSigned } from '../upstream/certificates.ts';
+import { Certificate } from '../../../../src/http/server/certificate.ts';
+import { hostInsteadOf, Listener, type ListenOptions } from '../../../../src/http/server/server.ts';
+import { temporaryDirectory } from '../../../support/temp-directory.ts';
+import { selfSigned } from '../../upstream/certificates.ts';
 
 const failed = (code: string): Error => Object.assign(new Error(`listen ${code}`), { code });
 
