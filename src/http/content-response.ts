@@ -7,7 +7,7 @@ import { OciError } from '../oci/errors.ts';
 import { hasTooManyRanges, maxRanges, parseRange, type RequestedRange, type SatisfiableRange } from '../oci/range.ts';
 import type { AnswersTogether } from './answers-together.ts';
 import { cacheStatusHeader } from './cache-status.ts';
-import { ClientLeft, type Exchange, type RegistryContext } from './exchange.ts';
+import { ClientLeft, type Exchange, type RegistryContext } from './registry/exchange.ts';
 import type { ReadBuffers } from './read-buffers.ts';
 import { type LargeBodies, largeBytes } from './response/large-bodies.ts';
 import type { Multipart } from './response/multipart.ts';

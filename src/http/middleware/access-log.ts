@@ -1,7 +1,7 @@
 import type { Middleware } from 'koa';
 import type { Observer } from '../../mirror/ports/observer.ts';
-import { Exchange, type ExchangeState } from '../exchange.ts';
-import { Patience } from '../patience.ts';
+import { Exchange, type ExchangeState } from '../registry/exchange.ts';
+import { Patience } from '../registry/patience.ts';
 
 /** One line of the access log: what was asked, by whom, what became of it and where it came from. */
 export interface AccessLine {

@@ -1,5 +1,5 @@
 import type { Middleware } from 'koa';
-import type { ExchangeState } from '../exchange.ts';
+import type { ExchangeState } from '../registry/exchange.ts';
 
 /**
  * Reports the first request that has credentials. Clients are anonymous: `/v2/` sends no challenge, since dockerd would answer it with the

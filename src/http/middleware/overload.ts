@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { Middleware } from 'koa';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
-import type { ExchangeState } from '../exchange.ts';
+import type { ExchangeState } from '../registry/exchange.ts';
 
 export interface OverloadLimits {
   /** Requests that are being answered at the same time. */

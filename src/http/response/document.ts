@@ -1,4 +1,4 @@
-import type { RegistryContext } from '../exchange.ts';
+import type { RegistryContext } from '../registry/exchange.ts';
 import { type LargeBodies, largeBytes } from './large-bodies.ts';
 
 /** A JSON document that is made when memory for it is reserved. */

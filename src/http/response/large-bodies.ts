@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { Memory, MemoryReservation } from '../../mirror/ports/memory.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
-import { ClientLeft } from '../exchange.ts';
+import { ClientLeft } from '../registry/exchange.ts';
 
 export interface LargeBodiesDeps {
   readonly memory: Memory;

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { sendStretch, type StretchOptions } from '../content-response.ts';
-import { ClientLeft, type Exchange } from '../exchange.ts';
+import { ClientLeft, type Exchange } from '../registry/exchange.ts';
 import type { Multipart } from './multipart.ts';
 
 /** The source of the parts, and how the answer begins. */

@@ -12,7 +12,7 @@ import { AnswersTogether } from '../answers-together.ts';
 import { BrokenRequests } from './broken-requests.ts';
 import { Connections } from './connections.ts';
 import type { Certificate } from './certificate.ts';
-import type { ExchangeState } from '../exchange.ts';
+import type { ExchangeState } from '../registry/exchange.ts';
 import { type AccessLine, tellOfRequests } from '../middleware/access-log.ts';
 import { noticeCredentials } from '../middleware/client-credentials.ts';
 import { answerErrors } from '../middleware/errors.ts';
@@ -21,7 +21,7 @@ import type { ReadBuffers } from '../read-buffers.ts';
 import { Pipelines } from './pipelines.ts';
 import { LargeBodies } from '../response/large-bodies.ts';
 import { unlessBroken } from './unless-broken.ts';
-import { registryRoutes } from '../routes.ts';
+import { registryRoutes } from '../registry/routes.ts';
 
 export interface RegistryAppDeps {
   readonly mirror: Mirror;

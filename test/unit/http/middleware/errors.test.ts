@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import Koa, { type Context } from 'koa';
 import { expect, onTestFinished, test } from 'vitest';
-import { Exchange, type ExchangeState } from '../../../../src/http/exchange.ts';
-import { Patience } from '../../../../src/http/patience.ts';
+import { Exchange, type ExchangeState } from '../../../../src/http/registry/exchange.ts';
+import { Patience } from '../../../../src/http/registry/patience.ts';
 import { answerErrors } from '../../../../src/http/middleware/errors.ts';
 import { RememberedNotFound } from '../../../../src/mirror/remembered.ts';
 import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';

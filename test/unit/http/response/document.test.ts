@@ -1,8 +1,8 @@
 import { createServer } from 'node:http';
 import Koa from 'koa';
 import { expect, onTestFinished, test } from 'vitest';
-import { Exchange, type ExchangeState } from '../../../../src/http/exchange.ts';
-import { Patience } from '../../../../src/http/patience.ts';
+import { Exchange, type ExchangeState } from '../../../../src/http/registry/exchange.ts';
+import { Patience } from '../../../../src/http/registry/patience.ts';
 import { type Document, sendDocument } from '../../../../src/http/response/document.ts';
 import { LargeBodies } from '../../../../src/http/response/large-bodies.ts';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';

@@ -1,10 +1,10 @@
-import type { ServedBlob } from '../mirror/served-blob.ts';
-import { UnreadableContent } from '../mirror/unreadable-source.ts';
-import type { Mirror, Place } from '../mirror/mirror.ts';
-import type { ByteSource } from '../mirror/ports/byte-source.ts';
-import type { Clock } from '../mirror/ports/clock.ts';
-import type { Digest } from '../oci/digest.ts';
-import type { SeveralRanges } from '../oci/range.ts';
+import type { ServedBlob } from '../../mirror/served-blob.ts';
+import { UnreadableContent } from '../../mirror/unreadable-source.ts';
+import type { Mirror, Place } from '../../mirror/mirror.ts';
+import type { ByteSource } from '../../mirror/ports/byte-source.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Digest } from '../../oci/digest.ts';
+import type { SeveralRanges } from '../../oci/range.ts';
 import {
   beginContent,
   type ContentAnswer,
@@ -16,11 +16,11 @@ import {
   sendFacts,
   sendStretch,
   type StretchOptions,
-} from './content-response.ts';
+} from '../content-response.ts';
 import type { RegistryContext } from './exchange.ts';
-import type { ReadBuffers } from './read-buffers.ts';
-import { multipartOf } from './response/multipart.ts';
-import { sendMultipart } from './response/send-multipart.ts';
+import type { ReadBuffers } from '../read-buffers.ts';
+import { multipartOf } from '../response/multipart.ts';
+import { sendMultipart } from '../response/send-multipart.ts';
 
 export interface BlobAnswerDeps {
   readonly mirror: Mirror;

@@ -1,9 +1,9 @@
 import type { ServerResponse } from 'node:http';
 import type { Context } from 'koa';
-import type { CacheWord } from '../mirror/ports/cache-status.ts';
-import type { Observer } from '../mirror/ports/observer.ts';
-import type { Waiting } from '../mirror/ports/waiting.ts';
-import { UpstreamError } from '../oci/errors.ts';
+import type { CacheWord } from '../../mirror/ports/cache-status.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import { UpstreamError } from '../../oci/errors.ts';
 import type { Impatient, Patience } from './patience.ts';
 
 type AnsweredEvent = Parameters<Observer['answered']>[0];

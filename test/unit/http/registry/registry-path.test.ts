@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { parseRegistryPath, type RegistryResource } from '../../../src/http/registry-path.ts';
-import { parseDigest } from '../../../src/oci/digest.ts';
-import { OciError } from '../../../src/oci/errors.ts';
-import { isRepository, parseTag } from '../../../src/oci/reference.ts';
+import { parseRegistryPath, type RegistryResource } from '../../../../src/http/registry/registry-path.ts';
+import { parseDigest } from '../../../../src/oci/digest.ts';
+import { OciError } from '../../../../src/oci/errors.ts';
+import { isRepository, parseTag } from '../../../../src/oci/reference.ts';
 
 const digest = parseDigest(`sha256:${'0a'.repeat(32)}`);
 const latest = parseTag('latest');
