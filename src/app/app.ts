@@ -4,7 +4,7 @@ import { partOf, sweeper } from './parts.ts';
 import { ReadyPart } from './ready-part.ts';
 import { directoryOf, pingAll } from './upstreams.ts';
 import type { Config } from '../config/schema.ts';
-import { ReadBuffers } from '../http/read-buffers.ts';
+import { ReadBuffers } from '../http/response/read-buffers.ts';
 import { Rebuilder } from '../index/rebuilder.ts';
 import { SqliteIndex } from '../index/sqlite-index.ts';
 import { StoreLock } from '../index/store-lock.ts';

@@ -2,7 +2,7 @@ import type { Config } from '../config/schema.ts';
 import { Certificate } from '../http/server/certificate.ts';
 import { createManagementApp, type Readiness } from '../http/management.ts';
 import type { OverloadLimits } from '../http/middleware/overload.ts';
-import type { ReadBuffers } from '../http/read-buffers.ts';
+import type { ReadBuffers } from '../http/response/read-buffers.ts';
 import { createRegistryApp, Listener } from '../http/server/server.ts';
 import type { AssembledMirror } from '../mirror/assemble.ts';
 import type { Clock } from '../mirror/ports/clock.ts';

@@ -3,7 +3,7 @@ import { TLSSocket } from 'node:tls';
 import type { Middleware } from 'koa';
 import { RememberedNotFound } from '../../mirror/remembered.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
-import { commonHeaders } from '../content-response.ts';
+import { commonHeaders } from '../response/content-response.ts';
 import { ClientLeft, type ExchangeState } from '../registry/exchange.ts';
 
 /** When an upstream does not say when to come back, a client is told this. */

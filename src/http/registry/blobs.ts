@@ -16,9 +16,9 @@ import {
   sendFacts,
   sendStretch,
   type StretchOptions,
-} from '../content-response.ts';
+} from '../response/content-response.ts';
 import type { RegistryContext } from './exchange.ts';
-import type { ReadBuffers } from '../read-buffers.ts';
+import type { ReadBuffers } from '../response/read-buffers.ts';
 import { multipartOf } from '../response/multipart.ts';
 import { sendMultipart } from '../response/send-multipart.ts';
 

@@ -3,7 +3,7 @@ import type { Digest } from '../../oci/digest.ts';
 import { OciError } from '../../oci/errors.ts';
 import { ociIndex } from '../../oci/media-types.ts';
 import type { CacheStatus } from '../../mirror/ports/cache-status.ts';
-import { cacheStatusHeader } from '../cache-status.ts';
+import { cacheStatusHeader } from '../response/cache-status.ts';
 import type { RegistryContext } from './exchange.ts';
 import { sendDocument } from '../response/document.ts';
 import type { LargeBodies } from '../response/large-bodies.ts';

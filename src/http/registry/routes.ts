@@ -4,11 +4,11 @@ import type { Clock } from '../../mirror/ports/clock.ts';
 import { OciError } from '../../oci/errors.ts';
 import { type HostName, parseHostName } from '../../oci/host-name.ts';
 import { answerBlob, answerBlobHead } from './blobs.ts';
-import { commonHeaders, type Senders } from '../content-response.ts';
+import { commonHeaders, type Senders } from '../response/content-response.ts';
 import type { ExchangeState, RegistryContext } from './exchange.ts';
 import { answerCatalog, answerReferrers, answerTagList } from './listings.ts';
 import { answerManifest } from './manifests.ts';
-import type { ReadBuffers } from '../read-buffers.ts';
+import type { ReadBuffers } from '../response/read-buffers.ts';
 import { parseRegistryPath, type RegistryPath } from './registry-path.ts';
 
 export interface RoutesDeps extends Senders {

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import { sendStretch, type StretchOptions } from '../content-response.ts';
+import { sendStretch, type StretchOptions } from './content-response.ts';
 import { ClientLeft, type Exchange } from '../registry/exchange.ts';
 import type { Multipart } from './multipart.ts';
 

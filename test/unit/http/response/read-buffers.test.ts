@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { MemoryBudget } from '../../../src/mirror/concurrency/memory-budget.ts';
-import { ReadBuffers } from '../../../src/http/read-buffers.ts';
+import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
+import { ReadBuffers } from '../../../../src/http/response/read-buffers.ts';
 
 const kibibyte = 1024;
 const mebibyte = 1024 * kibibyte;

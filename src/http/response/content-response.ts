@@ -1,16 +1,22 @@
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
-import { interruptible } from '../mirror/concurrency/abortable-wait.ts';
-import type { ByteSource, Loan } from '../mirror/ports/byte-source.ts';
-import type { CacheStatus } from '../mirror/ports/cache-status.ts';
-import type { Digest } from '../oci/digest.ts';
-import { OciError } from '../oci/errors.ts';
-import { hasTooManyRanges, maxRanges, parseRange, type RequestedRange, type SatisfiableRange } from '../oci/range.ts';
+import { interruptible } from '../../mirror/concurrency/abortable-wait.ts';
+import type { ByteSource, Loan } from '../../mirror/ports/byte-source.ts';
+import type { CacheStatus } from '../../mirror/ports/cache-status.ts';
+import type { Digest } from '../../oci/digest.ts';
+import { OciError } from '../../oci/errors.ts';
+import {
+  hasTooManyRanges,
+  maxRanges,
+  parseRange,
+  type RequestedRange,
+  type SatisfiableRange,
+} from '../../oci/range.ts';
 import type { AnswersTogether } from './answers-together.ts';
 import { cacheStatusHeader } from './cache-status.ts';
-import { ClientLeft, type Exchange, type RegistryContext } from './registry/exchange.ts';
+import { ClientLeft, type Exchange, type RegistryContext } from '../registry/exchange.ts';
 import type { ReadBuffers } from './read-buffers.ts';
-import { type LargeBodies, largeBytes } from './response/large-bodies.ts';
-import type { Multipart } from './response/multipart.ts';
+import { type LargeBodies, largeBytes } from './large-bodies.ts';
+import type { Multipart } from './multipart.ts';
 
 /** What is said of content, whole or in part, with or without its body. */
 export interface ContentFacts {

@@ -1,4 +1,4 @@
-import type { CacheStatus } from '../mirror/ports/cache-status.ts';
+import type { CacheStatus } from '../../mirror/ports/cache-status.ts';
 
 /** The Cache-Status header of RFC 9211 for one answer. */
 export function cacheStatusHeader(status: CacheStatus): string | undefined {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { cacheStatusHeader } from '../../../src/http/cache-status.ts';
-import type { CacheStatus } from '../../../src/mirror/ports/cache-status.ts';
+import { cacheStatusHeader } from '../../../../src/http/response/cache-status.ts';
+import type { CacheStatus } from '../../../../src/mirror/ports/cache-status.ts';
 
 const cases: readonly { readonly status: CacheStatus; readonly header: string | undefined }[] = [
   { status: { word: 'hit' }, header: 'layerwell; hit' },

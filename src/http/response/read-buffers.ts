@@ -1,4 +1,4 @@
-import type { Memory, MemoryReservation } from '../mirror/ports/memory.ts';
+import type { Memory, MemoryReservation } from '../../mirror/ports/memory.ts';
 
 /** A pair of buffers to read into by turns: while one is on its way to the socket, the other is filled. */
 export interface BufferPair {

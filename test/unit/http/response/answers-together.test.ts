@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
-import { AnswersTogether } from '../../../src/http/answers-together.ts';
+import { AnswersTogether } from '../../../../src/http/response/answers-together.ts';
 
 async function serve(together: AnswersTogether, count: () => number): Promise<string> {
   const server = createServer((_request, response) => together.end(response, Buffer.from(`answer ${count()}`)));
