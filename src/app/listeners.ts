@@ -1,6 +1,6 @@
 import type { Config } from '../config/schema.ts';
 import { Certificate } from '../http/server/certificate.ts';
-import { createManagementApp, type Readiness } from '../http/management.ts';
+import { createManagementApp, type Readiness } from '../http/management/management.ts';
 import type { OverloadLimits } from '../http/middleware/overload.ts';
 import type { ReadBuffers } from '../http/response/read-buffers.ts';
 import { createRegistryApp, Listener } from '../http/server/server.ts';

@@ -1,4 +1,4 @@
-import type { Readiness } from '../http/management.ts';
+import type { Readiness } from '../http/management/management.ts';
 import type { SqliteIndex } from '../index/sqlite-index.ts';
 import type { StoreLock } from '../index/store-lock.ts';
 import type { Part } from './lifecycle.ts';

@@ -1,6 +1,6 @@
 import Router from '@koa/router';
 import Koa from 'koa';
-import { unlessBroken } from './server/unless-broken.ts';
+import { unlessBroken } from '../server/unless-broken.ts';
 
 /** What readiness looks at. Upstreams are told about, and do not decide: a mirror whose upstreams are down still serves. */
 export interface Readiness {
