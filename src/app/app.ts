@@ -13,7 +13,7 @@ import { mirrorLimits, mirrorRules } from './mirror-rules.ts';
 import { assembleMirror } from '../mirror/assemble.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Totals } from '../mirror/ports/store-index.ts';
-import { RateLimits } from '../mirror/rate-limits.ts';
+import { RateLimits } from '../mirror/routing/rate-limits.ts';
 import { MemoryBudget } from '../mirror/concurrency/memory-budget.ts';
 import { MemoryShare, sharesByName } from '../mirror/concurrency/memory-share.ts';
 import { Scrubber } from '../mirror/scrubber.ts';

@@ -20,7 +20,12 @@ import type { Index } from './ports/store-index.ts';
 import type { Upstream } from './ports/upstream.ts';
 import type { Waiting } from './ports/waiting.ts';
 import type { Tags } from './tags.ts';
-import { chooseUpstream, type UpstreamChoice, type UpstreamChoiceDeps, type UpstreamHints } from './upstream-choice.ts';
+import {
+  chooseUpstream,
+  type UpstreamChoice,
+  type UpstreamChoiceDeps,
+  type UpstreamHints,
+} from './routing/upstream-choice.ts';
 
 export interface MirrorDeps {
   readonly choice: UpstreamChoiceDeps;

@@ -11,7 +11,7 @@ import type { RepositoryId } from './ports/repository-id.ts';
 import type { FetchedManifest, Upstream } from './ports/upstream.ts';
 import type { Waiting } from './ports/waiting.ts';
 import { isNotFound } from './not-found.ts';
-import type { RateLimits } from './rate-limits.ts';
+import type { RateLimits } from './routing/rate-limits.ts';
 import type { TagRecord } from './records.ts';
 import { type Shared, SingleFlight } from './single-flight.ts';
 import type { ResolvedTag, StandIns, TagQuestion } from './stand-ins.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { patienceWhenLow, RateLimits } from '../../../src/mirror/rate-limits.ts';
-import { ManualClock } from '../../support/manual-clock.ts';
+import { patienceWhenLow, RateLimits } from '../../../../src/mirror/routing/rate-limits.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
 
 function limits(...seen: readonly { readonly account?: string; readonly remaining: number }[]) {
   const clock = new ManualClock();

@@ -1,5 +1,5 @@
-import { UpstreamError } from '../oci/errors.ts';
-import type { Upstream, UpstreamDirectory } from './ports/upstream.ts';
+import { UpstreamError } from '../../oci/errors.ts';
+import type { Upstream, UpstreamDirectory } from '../ports/upstream.ts';
 
 /** The same upstreams, but those that are offline are never asked: every question to them ends at once, without an answer. */
 export function withoutAskingOffline(

@@ -1,7 +1,7 @@
-import { OciError } from '../oci/errors.ts';
-import { type HostName, hostInPath } from '../oci/host-name.ts';
-import { isRepository, parseRepository, type Repository } from '../oci/reference.ts';
-import type { Upstream } from './ports/upstream.ts';
+import { OciError } from '../../oci/errors.ts';
+import { type HostName, hostInPath } from '../../oci/host-name.ts';
+import { isRepository, parseRepository, type Repository } from '../../oci/reference.ts';
+import type { Upstream } from '../ports/upstream.ts';
 
 /** What of a request says which upstream it means. */
 export interface UpstreamHints {

@@ -1,7 +1,11 @@
 import { expect, test } from 'vitest';
-import { chooseUpstream, type UpstreamChoiceDeps, type UpstreamHints } from '../../../src/mirror/upstream-choice.ts';
-import { hostName } from '../../support/host-name.ts';
-import { upstreamNamed } from '../../support/upstream-named.ts';
+import {
+  chooseUpstream,
+  type UpstreamChoiceDeps,
+  type UpstreamHints,
+} from '../../../../src/mirror/routing/upstream-choice.ts';
+import { hostName } from '../../../support/host-name.ts';
+import { upstreamNamed } from '../../../support/upstream-named.ts';
 
 const hub = upstreamNamed('docker.io');
 const ghcr = upstreamNamed('ghcr.io');

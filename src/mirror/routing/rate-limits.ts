@@ -1,5 +1,5 @@
-import type { Clock } from './ports/clock.ts';
-import type { Observer } from './ports/observer.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Observer } from '../ports/observer.ts';
 
 type RateLimitSeen = Parameters<Observer['rateLimitSeen']>[0];
 
