@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Config, UpstreamConfig } from '../config/schema.ts';
-import type { AccessRules } from '../mirror/access.ts';
+import type { AccessRules } from '../mirror/access/access.ts';
 import type { MirrorLimits, MirrorRules } from '../mirror/assemble.ts';
 import type { UpstreamDirectory } from '../mirror/ports/upstream.ts';
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Access, type AccessRules, createAccess } from './access.ts';
+import { type Access, type AccessRules, createAccess } from './access/access.ts';
 import { Background } from './background.ts';
 import { Blobs } from './blobs.ts';
 import { BriefWait } from './brief-wait.ts';
@@ -14,8 +14,8 @@ import type { SpaceLimits } from './eviction.ts';
 import { looseLimits, LooseRecords } from './eviction/loose-records.ts';
 import type { DiskUse } from './eviction/disk-use.ts';
 import { createFreshnessPolicies, CurrentPolicies, type FreshnessPolicies, type FreshnessRules } from './freshness.ts';
-import { Lending } from './lending.ts';
-import { BlobLinks } from './links.ts';
+import { Lending } from './access/lending.ts';
+import { BlobLinks } from './access/links.ts';
 import { Listings } from './listings.ts';
 import { Manifests } from './manifests.ts';
 import { Mirror, type MirrorDeps } from './mirror.ts';
@@ -27,14 +27,14 @@ import type { Observer } from './ports/observer.ts';
 import type { RecordStore } from './ports/record-store.ts';
 import type { Index } from './ports/store-index.ts';
 import type { Upstream, UpstreamDirectory } from './ports/upstream.ts';
-import { askingOnlyWhatIsPublic } from './recently-public.ts';
+import { askingOnlyWhatIsPublic } from './access/recently-public.ts';
 import type { RateLimits } from './routing/rate-limits.ts';
 import { Space } from './space.ts';
 import { StandIns } from './stand-ins.ts';
 import { TagBook } from './tag-book.ts';
 import { Tags } from './tags.ts';
 import { withoutUnreadable } from './unreadable.ts';
-import { Visibility } from './visibility.ts';
+import { Visibility } from './access/visibility.ts';
 
 export interface MirrorParts {
   readonly store: BlobStore;

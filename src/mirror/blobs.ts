@@ -10,7 +10,7 @@ import type { Downloads, Kept } from './downloads.ts';
 import type { Relays } from './downloads/relays.ts';
 import type { Run } from './downloads/run.ts';
 import type { FreshnessPolicies } from './freshness.ts';
-import type { BlobLinks } from './links.ts';
+import type { BlobLinks } from './access/links.ts';
 import type { Manifests } from './manifests.ts';
 import type { BlobStore, StoredBlob } from './ports/blob-store.ts';
 import type { CacheStatus } from './ports/cache-status.ts';

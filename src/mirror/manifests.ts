@@ -15,7 +15,7 @@ import type { RepositoryId } from './ports/repository-id.ts';
 import type { Index } from './ports/store-index.ts';
 import type { FetchedManifest, ManifestHead, Upstream } from './ports/upstream.ts';
 import type { Waiting } from './ports/waiting.ts';
-import type { Lending } from './lending.ts';
+import type { Lending } from './access/lending.ts';
 import { isNotFound } from './not-found.ts';
 import { parseManifestRecord } from './records.ts';
 import { Remembered, RememberedNotFound } from './remembered.ts';

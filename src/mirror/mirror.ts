@@ -5,7 +5,7 @@ import { parseHostName } from '../oci/host-name.ts';
 import type { Descriptor } from '../oci/manifest.ts';
 import type { MediaType } from '../oci/media-types.ts';
 import { isRepository, type Reference } from '../oci/reference.ts';
-import type { Access } from './access.ts';
+import type { Access } from './access/access.ts';
 import type { BlobHead, Blobs } from './blobs.ts';
 import type { BlobQuestion, PartOf, ServedBlob } from './served-blob.ts';
 import type { Listings } from './listings.ts';

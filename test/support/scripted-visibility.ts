@@ -3,7 +3,7 @@ import { UpstreamWaiters } from '../../src/mirror/concurrency/upstream-waiters.t
 import { createFreshnessPolicies } from '../../src/mirror/freshness.ts';
 import type { RepositoryId } from '../../src/mirror/ports/repository-id.ts';
 import type { RepositoryVisibility } from '../../src/mirror/ports/upstream.ts';
-import { Visibility } from '../../src/mirror/visibility.ts';
+import { Visibility } from '../../src/mirror/access/visibility.ts';
 import { UpstreamError } from '../../src/oci/errors.ts';
 import { parseRepository, parseTag, type Reference } from '../../src/oci/reference.ts';
 import { RecordingObserver } from '../unit/upstream/recording-observer.ts';

@@ -4,7 +4,7 @@ import { abortable } from '../concurrency/abortable-wait.ts';
 import type { NotStored } from '../downloads/not-stored.ts';
 import type { JoinedRelay, Part, Relays } from '../downloads/relays.ts';
 import { heldBackBytes } from '../held-back.ts';
-import type { BlobLinks } from '../links.ts';
+import type { BlobLinks } from '../access/links.ts';
 import type { Manifests } from '../manifests.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
 import type { Clock } from '../ports/clock.ts';

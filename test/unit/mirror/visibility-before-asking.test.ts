@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { RememberedNotFound } from '../../../src/mirror/remembered.ts';
-import { type KnownVisibility, verdictBeforeAsking } from '../../../src/mirror/visibility.ts';
+import { type KnownVisibility, verdictBeforeAsking } from '../../../src/mirror/access/visibility.ts';
 import { of, visibilityOf } from '../../support/scripted-visibility.ts';
 
 const day = 24 * 3_600_000;

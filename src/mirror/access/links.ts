@@ -1,13 +1,13 @@
 import { LRUCache } from 'lru-cache';
-import type { Digest } from '../oci/digest.ts';
-import type { Background } from './background.ts';
+import type { Digest } from '../../oci/digest.ts';
+import type { Background } from '../background.ts';
 import type { Lending } from './lending.ts';
-import type { Clock } from './ports/clock.ts';
-import type { RecordStore } from './ports/record-store.ts';
-import type { RepositoryId } from './ports/repository-id.ts';
-import type { Index } from './ports/store-index.ts';
-import { type BlobRecord, parseBlobRecord } from './records.ts';
-import { contentKey } from './repository-id.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { RecordStore } from '../ports/record-store.ts';
+import type { RepositoryId } from '../ports/repository-id.ts';
+import type { Index } from '../ports/store-index.ts';
+import { type BlobRecord, parseBlobRecord } from '../records.ts';
+import { contentKey } from '../repository-id.ts';
 
 export interface BlobLinksDeps {
   readonly records: RecordStore;

@@ -1,8 +1,8 @@
-import type { HostName } from '../oci/host-name.ts';
-import type { Reference, Repository } from '../oci/reference.ts';
+import type { HostName } from '../../oci/host-name.ts';
+import type { Reference, Repository } from '../../oci/reference.ts';
 import type { Access } from './access.ts';
-import type { Upstream, UpstreamDirectory } from './ports/upstream.ts';
-import type { Waiting } from './ports/waiting.ts';
+import type { Upstream, UpstreamDirectory } from '../ports/upstream.ts';
+import type { Waiting } from '../ports/waiting.ts';
 
 /**
  * Wraps upstreams so that each request about a repository first checks that anonymous clients may read it now. An older verdict is enough to

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
-import { parseVisibilityRecord } from '../../../src/mirror/records.ts';
-import { RememberedNotFound } from '../../../src/mirror/remembered.ts';
-import { type KnownVisibility, visibilityDecision } from '../../../src/mirror/visibility.ts';
-import { OciError } from '../../../src/oci/errors.ts';
-import { gate } from '../../support/gate.ts';
-import { of, visibilityOf } from '../../support/scripted-visibility.ts';
+import { parseVisibilityRecord } from '../../../../src/mirror/records.ts';
+import { RememberedNotFound } from '../../../../src/mirror/remembered.ts';
+import { type KnownVisibility, visibilityDecision } from '../../../../src/mirror/access/visibility.ts';
+import { OciError } from '../../../../src/oci/errors.ts';
+import { gate } from '../../../support/gate.ts';
+import { of, visibilityOf } from '../../../support/scripted-visibility.ts';
 
 const day = 24 * 3_600_000;
 const lifetimes = { publicForMs: day, hiddenForMs: 30_000, retryFailedAfterMs: 60_000 };

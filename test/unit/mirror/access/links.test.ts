@@ -1,15 +1,15 @@
 import { expect, test } from 'vitest';
-import { Background } from '../../../src/mirror/background.ts';
-import { Lending } from '../../../src/mirror/lending.ts';
-import { BlobLinks } from '../../../src/mirror/links.ts';
-import { parseRepository } from '../../../src/oci/reference.ts';
-import { ociManifest } from '../../../src/oci/media-types.ts';
-import { image, randomBlob } from '../../support/images.ts';
-import { ManualClock } from '../../support/manual-clock.ts';
-import { MemoryIndex } from '../../support/memory-index.ts';
-import { MemoryRecords } from '../../support/memory-records.ts';
-import { upstreamNamed } from '../../support/upstream-named.ts';
-import { RecordingObserver } from '../upstream/recording-observer.ts';
+import { Background } from '../../../../src/mirror/background.ts';
+import { Lending } from '../../../../src/mirror/access/lending.ts';
+import { BlobLinks } from '../../../../src/mirror/access/links.ts';
+import { parseRepository } from '../../../../src/oci/reference.ts';
+import { ociManifest } from '../../../../src/oci/media-types.ts';
+import { image, randomBlob } from '../../../support/images.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
+import { MemoryIndex } from '../../../support/memory-index.ts';
+import { MemoryRecords } from '../../../support/memory-records.ts';
+import { upstreamNamed } from '../../../support/upstream-named.ts';
+import { RecordingObserver } from '../../upstream/recording-observer.ts';
 
 const repositoryOf = (upstream: string, name: string) => ({ upstream, repository: parseRepository(name) });
 const [one, other, elsewhere] = [

@@ -1,7 +1,7 @@
-import { OciError } from '../oci/errors.ts';
-import { anyGlobMatcher } from '../oci/glob.ts';
-import type { RepositoryId } from './ports/repository-id.ts';
-import type { Waiting } from './ports/waiting.ts';
+import { OciError } from '../../oci/errors.ts';
+import { anyGlobMatcher } from '../../oci/glob.ts';
+import type { RepositoryId } from '../ports/repository-id.ts';
+import type { Waiting } from '../ports/waiting.ts';
 import type { Visibility, VisibilityQuestion } from './visibility.ts';
 
 /** Which repositories of one upstream are served at all, and to whom. Globs on the repository's name. */

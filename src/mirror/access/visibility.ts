@@ -1,20 +1,20 @@
 import { LRUCache } from 'lru-cache';
-import { UpstreamError } from '../oci/errors.ts';
-import { isDigest } from '../oci/digest.ts';
-import type { Reference } from '../oci/reference.ts';
-import type { Background } from './background.ts';
-import type { UpstreamWaiters } from './concurrency/upstream-waiters.ts';
-import { type FreshnessPolicies, freshnessOf } from './freshness.ts';
-import { RepositoryHidden } from './not-found.ts';
-import type { Clock } from './ports/clock.ts';
-import type { RecordStore } from './ports/record-store.ts';
-import type { RepositoryId } from './ports/repository-id.ts';
-import type { Upstream } from './ports/upstream.ts';
-import type { Waiting } from './ports/waiting.ts';
-import { parseVisibilityRecord, type VisibilityRecord } from './records.ts';
-import { RememberedNotFound } from './remembered.ts';
-import { SingleFlight } from './single-flight.ts';
-import { repositoryKey } from './repository-id.ts';
+import { UpstreamError } from '../../oci/errors.ts';
+import { isDigest } from '../../oci/digest.ts';
+import type { Reference } from '../../oci/reference.ts';
+import type { Background } from '../background.ts';
+import type { UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
+import { type FreshnessPolicies, freshnessOf } from '../freshness.ts';
+import { RepositoryHidden } from '../not-found.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { RecordStore } from '../ports/record-store.ts';
+import type { RepositoryId } from '../ports/repository-id.ts';
+import type { Upstream } from '../ports/upstream.ts';
+import type { Waiting } from '../ports/waiting.ts';
+import { parseVisibilityRecord, type VisibilityRecord } from '../records.ts';
+import { RememberedNotFound } from '../remembered.ts';
+import { SingleFlight } from '../single-flight.ts';
+import { repositoryKey } from '../repository-id.ts';
 
 /** What was found out about a repository, and when and why asking about it last failed. */
 export interface KnownVisibility extends VisibilityRecord {
