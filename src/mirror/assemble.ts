@@ -13,7 +13,12 @@ import { type HostName, parseHostName } from '../oci/host-name.ts';
 import type { SpaceLimits } from './eviction.ts';
 import { looseLimits, LooseRecords } from './eviction/loose-records.ts';
 import type { DiskUse } from './eviction/disk-use.ts';
-import { createFreshnessPolicies, CurrentPolicies, type FreshnessPolicies, type FreshnessRules } from './freshness.ts';
+import {
+  createFreshnessPolicies,
+  CurrentPolicies,
+  type FreshnessPolicies,
+  type FreshnessRules,
+} from './tags/freshness.ts';
 import { Lending } from './access/lending.ts';
 import { BlobLinks } from './access/links.ts';
 import { Listings } from './listings.ts';
@@ -30,9 +35,9 @@ import type { Upstream, UpstreamDirectory } from './ports/upstream.ts';
 import { askingOnlyWhatIsPublic } from './access/recently-public.ts';
 import type { RateLimits } from './routing/rate-limits.ts';
 import { Space } from './space.ts';
-import { StandIns } from './stand-ins.ts';
-import { TagBook } from './tag-book.ts';
-import { Tags } from './tags.ts';
+import { StandIns } from './tags/stand-ins.ts';
+import { TagBook } from './tags/tag-book.ts';
+import { Tags } from './tags/tags.ts';
 import { withoutUnreadable } from './unreadable.ts';
 import { Visibility } from './access/visibility.ts';
 

@@ -9,7 +9,7 @@ import type { UpstreamWaiters } from './concurrency/upstream-waiters.ts';
 import type { Downloads, Kept } from './downloads.ts';
 import type { Relays } from './downloads/relays.ts';
 import type { Run } from './downloads/run.ts';
-import type { FreshnessPolicies } from './freshness.ts';
+import type { FreshnessPolicies } from './tags/freshness.ts';
 import type { BlobLinks } from './access/links.ts';
 import type { Manifests } from './manifests.ts';
 import type { BlobStore, StoredBlob } from './ports/blob-store.ts';

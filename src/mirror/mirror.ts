@@ -19,7 +19,7 @@ import type { RepositoryId } from './ports/repository-id.ts';
 import type { Index } from './ports/store-index.ts';
 import type { Upstream } from './ports/upstream.ts';
 import type { Waiting } from './ports/waiting.ts';
-import type { Tags } from './tags.ts';
+import type { Tags } from './tags/tags.ts';
 import {
   chooseUpstream,
   type UpstreamChoice,

@@ -1,4 +1,4 @@
-import type { FreshnessRules } from '../../src/mirror/freshness.ts';
+import type { FreshnessRules } from '../../src/mirror/tags/freshness.ts';
 
 /** The defaults of the configuration. */
 export const defaultRules: FreshnessRules = {

@@ -1,6 +1,6 @@
 import { Background } from '../../src/mirror/background.ts';
 import { UpstreamWaiters } from '../../src/mirror/concurrency/upstream-waiters.ts';
-import { createFreshnessPolicies } from '../../src/mirror/freshness.ts';
+import { createFreshnessPolicies } from '../../src/mirror/tags/freshness.ts';
 import type { RepositoryId } from '../../src/mirror/ports/repository-id.ts';
 import type { RepositoryVisibility } from '../../src/mirror/ports/upstream.ts';
 import { Visibility } from '../../src/mirror/access/visibility.ts';

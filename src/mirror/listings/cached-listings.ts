@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Background } from '../background.ts';
 import { type BriefWait, TooSlow } from '../brief-wait.ts';
-import { type FreshnessPolicies, freshnessOf, staleDecision, staleMsOf } from '../freshness.ts';
+import { type FreshnessPolicies, freshnessOf, staleDecision, staleMsOf } from '../tags/freshness.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';

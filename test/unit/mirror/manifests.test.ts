@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { Background } from '../../../src/mirror/background.ts';
-import { createFreshnessPolicies } from '../../../src/mirror/freshness.ts';
+import { createFreshnessPolicies } from '../../../src/mirror/tags/freshness.ts';
 import { Lending } from '../../../src/mirror/access/lending.ts';
 import { UpstreamWaiters } from '../../../src/mirror/concurrency/upstream-waiters.ts';
 import { MemoryBudget } from '../../../src/mirror/concurrency/memory-budget.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type StaleCause, staleDecision } from '../../../src/mirror/freshness.ts';
+import { type StaleCause, staleDecision } from '../../../src/mirror/tags/freshness.ts';
 import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
 import { defaultRules } from '../../support/freshness-rules.ts';
 

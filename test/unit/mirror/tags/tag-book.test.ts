@@ -1,15 +1,15 @@
 import { expect, test, vi } from 'vitest';
-import { Background } from '../../../src/mirror/background.ts';
-import type { RecordKey } from '../../../src/mirror/ports/record-store.ts';
-import { storedTagRecord, type TagRecord } from '../../../src/mirror/records.ts';
-import { TagBook } from '../../../src/mirror/tag-book.ts';
-import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
-import { ociManifest } from '../../../src/oci/media-types.ts';
-import { gate } from '../../support/gate.ts';
-import { randomBlob } from '../../support/images.ts';
-import { MemoryIndex } from '../../support/memory-index.ts';
-import { MemoryRecords } from '../../support/memory-records.ts';
-import { RecordingObserver } from '../upstream/recording-observer.ts';
+import { Background } from '../../../../src/mirror/background.ts';
+import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
+import { storedTagRecord, type TagRecord } from '../../../../src/mirror/records.ts';
+import { TagBook } from '../../../../src/mirror/tags/tag-book.ts';
+import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import { ociManifest } from '../../../../src/oci/media-types.ts';
+import { gate } from '../../../support/gate.ts';
+import { randomBlob } from '../../../support/images.ts';
+import { MemoryIndex } from '../../../support/memory-index.ts';
+import { MemoryRecords } from '../../../support/memory-records.ts';
+import { RecordingObserver } from '../../upstream/recording-observer.ts';
 
 const of = { upstream: 'docker.io', repository: parseRepository('library/app') };
 const tag = parseTag('1');

@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
-import type { Presence } from '../../../src/mirror/content-lookup.ts';
-import type { TagRecord } from '../../../src/mirror/records.ts';
-import { newestComplete } from '../../../src/mirror/stale-image.ts';
-import type { Digest } from '../../../src/oci/digest.ts';
-import { ociIndex } from '../../../src/oci/media-types.ts';
-import { parseRepository } from '../../../src/oci/reference.ts';
-import { type Content, content, descriptorOf, type Image, image, multiPlatformImage } from '../../support/images.ts';
+import type { Presence } from '../../../../src/mirror/content-lookup.ts';
+import type { TagRecord } from '../../../../src/mirror/records.ts';
+import { newestComplete } from '../../../../src/mirror/tags/stale-image.ts';
+import type { Digest } from '../../../../src/oci/digest.ts';
+import { ociIndex } from '../../../../src/oci/media-types.ts';
+import { parseRepository } from '../../../../src/oci/reference.ts';
+import { type Content, content, descriptorOf, type Image, image, multiPlatformImage } from '../../../support/images.ts';
 
 const of = { upstream: 'docker.io', repository: parseRepository('library/app') };
 const [newer, older] = [image({ name: 'newer', layers: 2 }), image({ name: 'older' })];

@@ -1,6 +1,11 @@
 import { expect, test } from 'vitest';
-import { createFreshnessPolicies, CurrentPolicies, freshnessOf, tagLifetimes } from '../../../src/mirror/freshness.ts';
-import { defaultRules } from '../../support/freshness-rules.ts';
+import {
+  createFreshnessPolicies,
+  CurrentPolicies,
+  freshnessOf,
+  tagLifetimes,
+} from '../../../../src/mirror/tags/freshness.ts';
+import { defaultRules } from '../../../support/freshness-rules.ts';
 
 test.each([
   { age: 'just confirmed', nowMs: 1_000, expected: 'fresh' },

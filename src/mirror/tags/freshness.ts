@@ -1,5 +1,5 @@
-import { globMatcher } from '../oci/glob.ts';
-import { OciError, type Trouble, UpstreamError } from '../oci/errors.ts';
+import { globMatcher } from '../../oci/glob.ts';
+import { OciError, type Trouble, UpstreamError } from '../../oci/errors.ts';
 import { isNotFound } from './not-found.ts';
 
 /** Why an upstream gave no answer, as far as an operator may tell what then: `error` is a 5xx or nonsense, `rateLimit` a 429, `refused` a 401 or 403. */

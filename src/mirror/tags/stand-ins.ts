@@ -1,14 +1,14 @@
-import { OciError, UpstreamError } from '../oci/errors.ts';
-import type { Tag } from '../oci/reference.ts';
-import type { ContentLookup } from './content-lookup.ts';
+import { OciError, UpstreamError } from '../../oci/errors.ts';
+import type { Tag } from '../../oci/reference.ts';
+import type { ContentLookup } from '../content-lookup.ts';
 import { type FreshnessPolicies, staleDecision, staleMsOf } from './freshness.ts';
-import type { Manifests } from './manifests.ts';
-import type { CacheStatus } from './ports/cache-status.ts';
-import type { Clock } from './ports/clock.ts';
-import type { RepositoryId } from './ports/repository-id.ts';
-import type { Upstream } from './ports/upstream.ts';
-import type { TagRecord } from './records.ts';
-import { Remembered, RememberedNotFound } from './remembered.ts';
+import type { Manifests } from '../manifests.ts';
+import type { CacheStatus } from '../ports/cache-status.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { RepositoryId } from '../ports/repository-id.ts';
+import type { Upstream } from '../ports/upstream.ts';
+import type { TagRecord } from '../records.ts';
+import { Remembered, RememberedNotFound } from '../remembered.ts';
 import { newestComplete } from './stale-image.ts';
 
 /** One question about one tag. */

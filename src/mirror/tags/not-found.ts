@@ -1,5 +1,5 @@
-import { OciError } from '../oci/errors.ts';
-import type { RepositoryId } from './ports/repository-id.ts';
+import { OciError } from '../../oci/errors.ts';
+import type { RepositoryId } from '../ports/repository-id.ts';
 
 /**
  * Anonymous callers may not read the repository, or it does not exist: the message is the same for both. Unlike the upstream's own "not

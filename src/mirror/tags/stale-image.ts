@@ -1,9 +1,9 @@
-import type { Digest } from '../oci/digest.ts';
-import { namedBy } from '../oci/manifest.ts';
-import type { ContentLookup } from './content-lookup.ts';
-import type { CachedManifest, Manifests } from './manifests.ts';
-import type { RepositoryId } from './ports/repository-id.ts';
-import type { TagRecord } from './records.ts';
+import type { Digest } from '../../oci/digest.ts';
+import { namedBy } from '../../oci/manifest.ts';
+import type { ContentLookup } from '../content-lookup.ts';
+import type { CachedManifest, Manifests } from '../manifests.ts';
+import type { RepositoryId } from '../ports/repository-id.ts';
+import type { TagRecord } from '../records.ts';
 
 export interface StaleImageDeps {
   readonly manifests: Pick<Manifests, 'cached'>;
