@@ -4,7 +4,7 @@ import { Background } from './background.ts';
 import { Blobs } from './blobs.ts';
 import { BriefWait } from './brief-wait.ts';
 import { UpstreamWaiters } from './concurrency/upstream-waiters.ts';
-import { createContentLookup } from './content-lookup.ts';
+import { createContentLookup } from './manifests/content-lookup.ts';
 import type { RelayRules } from './downloads/relay-options.ts';
 import { Relays } from './downloads/relays.ts';
 import { Downloads } from './downloads.ts';
@@ -22,7 +22,7 @@ import {
 import { Lending } from './access/lending.ts';
 import { BlobLinks } from './access/links.ts';
 import { Listings } from './listings.ts';
-import { Manifests } from './manifests.ts';
+import { Manifests } from './manifests/manifests.ts';
 import { Mirror, type MirrorDeps } from './mirror.ts';
 import { withoutAskingOffline } from './routing/offline.ts';
 import type { BlobStore } from './ports/blob-store.ts';

@@ -11,7 +11,7 @@ import type { Relays } from './downloads/relays.ts';
 import type { Run } from './downloads/run.ts';
 import type { FreshnessPolicies } from './tags/freshness.ts';
 import type { BlobLinks } from './access/links.ts';
-import type { Manifests } from './manifests.ts';
+import type { Manifests } from './manifests/manifests.ts';
 import type { BlobStore, StoredBlob } from './ports/blob-store.ts';
 import type { CacheStatus } from './ports/cache-status.ts';
 import type { Clock } from './ports/clock.ts';

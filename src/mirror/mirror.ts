@@ -11,7 +11,7 @@ import type { BlobQuestion, PartOf, ServedBlob } from './served-blob.ts';
 import type { Listings } from './listings.ts';
 import type { Listed, ListedWhole } from './listings/cached-listings.ts';
 import type { TagPage, WantedPage } from './listings/tag-names.ts';
-import type { CachedManifest, Manifests } from './manifests.ts';
+import type { CachedManifest, Manifests } from './manifests/manifests.ts';
 import type { CacheStatus } from './ports/cache-status.ts';
 import type { Clock } from './ports/clock.ts';
 import type { Observer } from './ports/observer.ts';

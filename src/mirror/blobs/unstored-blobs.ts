@@ -5,7 +5,7 @@ import type { NotStored } from '../downloads/not-stored.ts';
 import type { JoinedRelay, Part, Relays } from '../downloads/relays.ts';
 import { heldBackBytes } from '../held-back.ts';
 import type { BlobLinks } from '../access/links.ts';
-import type { Manifests } from '../manifests.ts';
+import type { Manifests } from '../manifests/manifests.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';

@@ -1,8 +1,8 @@
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import type { Tag } from '../../oci/reference.ts';
-import type { ContentLookup } from '../content-lookup.ts';
+import type { ContentLookup } from '../manifests/content-lookup.ts';
 import { type FreshnessPolicies, staleDecision, staleMsOf } from './freshness.ts';
-import type { Manifests } from '../manifests.ts';
+import type { Manifests } from '../manifests/manifests.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';

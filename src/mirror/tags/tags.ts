@@ -3,7 +3,7 @@ import type { Tag } from '../../oci/reference.ts';
 import { type BriefWait, TooSlow } from '../brief-wait.ts';
 import { TooManyWaiters, type UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
 import { type FreshnessPolicies, freshnessOf } from './freshness.ts';
-import type { CachedManifest, Manifests } from '../manifests.ts';
+import type { CachedManifest, Manifests } from '../manifests/manifests.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';

@@ -1,8 +1,8 @@
-import type { Digest } from '../oci/digest.ts';
-import type { BlobStore } from './ports/blob-store.ts';
-import type { RecordStore } from './ports/record-store.ts';
-import type { RepositoryId } from './ports/repository-id.ts';
-import { parseBlobRecord, parseManifestRecord } from './records.ts';
+import type { Digest } from '../../oci/digest.ts';
+import type { BlobStore } from '../ports/blob-store.ts';
+import type { RecordStore } from '../ports/record-store.ts';
+import type { RepositoryId } from '../ports/repository-id.ts';
+import { parseBlobRecord, parseManifestRecord } from '../records.ts';
 
 export type Presence = 'stored' | 'lost' | 'never-pulled';
 
