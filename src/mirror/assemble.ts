@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Access, type AccessRules, createAccess } from './access/access.ts';
 import { Background } from './background.ts';
-import { Blobs } from './blobs.ts';
+import { Blobs } from './blobs/blobs.ts';
 import { BriefWait } from './brief-wait.ts';
 import { UpstreamWaiters } from './concurrency/upstream-waiters.ts';
 import { createContentLookup } from './manifests/content-lookup.ts';
@@ -38,7 +38,7 @@ import { Space } from './space.ts';
 import { StandIns } from './tags/stand-ins.ts';
 import { TagBook } from './tags/tag-book.ts';
 import { Tags } from './tags/tags.ts';
-import { withoutUnreadable } from './unreadable.ts';
+import { withoutUnreadable } from './blobs/unreadable.ts';
 import { Visibility } from './access/visibility.ts';
 
 export interface MirrorParts {

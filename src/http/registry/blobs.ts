@@ -1,5 +1,5 @@
-import type { ServedBlob } from '../../mirror/served-blob.ts';
-import { UnreadableContent } from '../../mirror/unreadable-source.ts';
+import type { ServedBlob } from '../../mirror/blobs/served-blob.ts';
+import { UnreadableContent } from '../../mirror/blobs/unreadable-source.ts';
 import type { Mirror, Place } from '../../mirror/mirror.ts';
 import type { ByteSource } from '../../mirror/ports/byte-source.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';

@@ -3,7 +3,7 @@ import type { FreshnessPolicies } from '../tags/freshness.ts';
 import { isNotFound } from '../tags/not-found.ts';
 import type { Clock } from '../ports/clock.ts';
 import { Remembered, RememberedNotFound } from '../remembered.ts';
-import { type BlobQuestion, nameOf } from '../served-blob.ts';
+import { type BlobQuestion, nameOf } from './served-blob.ts';
 
 export interface MissingBlobsDeps {
   readonly clock: Clock;

@@ -4,8 +4,8 @@ import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { BlobRecord } from '../records.ts';
 import { Remembered } from '../remembered.ts';
-import type { ServedBlob } from '../served-blob.ts';
-import { tellingOfDisk } from '../unreadable-source.ts';
+import type { ServedBlob } from './served-blob.ts';
+import { tellingOfDisk } from './unreadable-source.ts';
 
 export interface StoredBlobsDeps {
   readonly store: Pick<BlobStore, 'open'>;

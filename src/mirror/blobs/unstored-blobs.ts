@@ -1,5 +1,5 @@
 import type { RequestedRange } from '../../oci/range.ts';
-import type { BlobHead } from '../blobs.ts';
+import type { BlobHead } from './blobs.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { NotStored } from '../downloads/not-stored.ts';
 import type { JoinedRelay, Part, Relays } from '../downloads/relays.ts';
@@ -11,7 +11,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { Remembered } from '../remembered.ts';
-import { type BlobQuestion, nameOf, openerOf, type ServedBlob } from '../served-blob.ts';
+import { type BlobQuestion, nameOf, openerOf, type ServedBlob } from './served-blob.ts';
 import type { Space } from '../space.ts';
 import { type JoinSpan, spansOf, SpansSource } from './relayed-spans.ts';
 

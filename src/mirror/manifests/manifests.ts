@@ -20,7 +20,7 @@ import { isNotFound } from '../tags/not-found.ts';
 import { parseManifestRecord } from '../records.ts';
 import { Remembered, RememberedNotFound } from '../remembered.ts';
 import { type Shared, SingleFlight } from '../single-flight.ts';
-import { unlessUnreadable } from '../unreadable.ts';
+import { unlessUnreadable } from '../blobs/unreadable.ts';
 import { contentKey } from '../repository-id.ts';
 
 /** In memory: what it is, and whose. */

@@ -1,5 +1,5 @@
-import { OciError, UpstreamError } from '../oci/errors.ts';
-import type { ByteSource } from './ports/byte-source.ts';
+import { OciError, UpstreamError } from '../../oci/errors.ts';
+import type { ByteSource } from '../ports/byte-source.ts';
 
 /** The disk fails to read what is cached; it counts as absent from now on, so that whoever asks again gets it from the upstream. */
 export class UnreadableContent extends UpstreamError {

@@ -1,5 +1,5 @@
-import type { Observer } from './ports/observer.ts';
-import type { RecordStore } from './ports/record-store.ts';
+import type { Observer } from '../ports/observer.ts';
+import type { RecordStore } from '../ports/record-store.ts';
 
 /** What the disk cannot tell is not known: the upstream may. Operators are told. */
 export async function unlessUnreadable<Value>(

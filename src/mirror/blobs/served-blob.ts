@@ -1,19 +1,19 @@
-import type { Digest } from '../oci/digest.ts';
-import { OciError, UpstreamError } from '../oci/errors.ts';
-import type { RequestedRange, SatisfiableRange } from '../oci/range.ts';
-import { abortable } from './concurrency/abortable-wait.ts';
-import type { Download } from './download.ts';
-import type { OpenPart } from './downloads/relay-upstream.ts';
-import type { Relays } from './downloads/relays.ts';
-import { DigestMismatch, heldBackBytes } from './held-back.ts';
-import type { StoredBlob } from './ports/blob-store.ts';
-import type { ByteSource } from './ports/byte-source.ts';
-import type { CacheStatus } from './ports/cache-status.ts';
-import type { RepositoryId } from './ports/repository-id.ts';
-import type { Upstream } from './ports/upstream.ts';
-import type { Waiting } from './ports/waiting.ts';
-import { piecesOf, verifiedSource } from './verified-source.ts';
-import { contentKey } from './repository-id.ts';
+import type { Digest } from '../../oci/digest.ts';
+import { OciError, UpstreamError } from '../../oci/errors.ts';
+import type { RequestedRange, SatisfiableRange } from '../../oci/range.ts';
+import { abortable } from '../concurrency/abortable-wait.ts';
+import type { Download } from '../download.ts';
+import type { OpenPart } from '../downloads/relay-upstream.ts';
+import type { Relays } from '../downloads/relays.ts';
+import { DigestMismatch, heldBackBytes } from '../held-back.ts';
+import type { StoredBlob } from '../ports/blob-store.ts';
+import type { ByteSource } from '../ports/byte-source.ts';
+import type { CacheStatus } from '../ports/cache-status.ts';
+import type { RepositoryId } from '../ports/repository-id.ts';
+import type { Upstream } from '../ports/upstream.ts';
+import type { Waiting } from '../ports/waiting.ts';
+import { piecesOf, verifiedSource } from '../verified-source.ts';
+import { contentKey } from '../repository-id.ts';
 
 export interface BlobQuestion {
   readonly upstream: Upstream;
