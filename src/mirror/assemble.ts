@@ -21,7 +21,7 @@ import {
 } from './tags/freshness.ts';
 import { Lending } from './access/lending.ts';
 import { BlobLinks } from './access/links.ts';
-import { Listings } from './listings.ts';
+import { Listings } from './listings/listings.ts';
 import { Manifests } from './manifests/manifests.ts';
 import { Mirror, type MirrorDeps } from './mirror.ts';
 import { withoutAskingOffline } from './routing/offline.ts';

@@ -8,7 +8,7 @@ import { isRepository, type Reference } from '../oci/reference.ts';
 import type { Access } from './access/access.ts';
 import type { BlobHead, Blobs } from './blobs/blobs.ts';
 import type { BlobQuestion, PartOf, ServedBlob } from './blobs/served-blob.ts';
-import type { Listings } from './listings.ts';
+import type { Listings } from './listings/listings.ts';
 import type { Listed, ListedWhole } from './listings/cached-listings.ts';
 import type { TagPage, WantedPage } from './listings/tag-names.ts';
 import type { CachedManifest, Manifests } from './manifests/manifests.ts';

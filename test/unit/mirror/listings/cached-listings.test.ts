@@ -3,7 +3,7 @@ import { Background } from '../../../../src/mirror/background.ts';
 import { BriefWait } from '../../../../src/mirror/brief-wait.ts';
 import { UpstreamWaiters } from '../../../../src/mirror/concurrency/upstream-waiters.ts';
 import { createFreshnessPolicies } from '../../../../src/mirror/tags/freshness.ts';
-import { Listings } from '../../../../src/mirror/listings.ts';
+import { Listings } from '../../../../src/mirror/listings/listings.ts';
 import type { Upstream } from '../../../../src/mirror/ports/upstream.ts';
 import type { Waiting } from '../../../../src/mirror/ports/waiting.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';

@@ -1,11 +1,11 @@
-import type { Digest } from '../oci/digest.ts';
-import { CachedListings, type Listed, type ListedWhole, type ListingsDeps } from './listings/cached-listings.ts';
-import { ListsInProgress } from './listings/lists-in-progress.ts';
-import { tagNamesOf, type TagPage, tagPage, type WantedPage } from './listings/tag-names.ts';
-import type { RepositoryId } from './ports/repository-id.ts';
-import type { Upstream } from './ports/upstream.ts';
-import type { Waiting } from './ports/waiting.ts';
-import { parseReferrersRecord, parseTagListRecord, type ReferrersRecord, type TagListRecord } from './records.ts';
+import type { Digest } from '../../oci/digest.ts';
+import { CachedListings, type Listed, type ListedWhole, type ListingsDeps } from './cached-listings.ts';
+import { ListsInProgress } from './lists-in-progress.ts';
+import { tagNamesOf, type TagPage, tagPage, type WantedPage } from './tag-names.ts';
+import type { RepositoryId } from '../ports/repository-id.ts';
+import type { Upstream } from '../ports/upstream.ts';
+import type { Waiting } from '../ports/waiting.ts';
+import { parseReferrersRecord, parseTagListRecord, type ReferrersRecord, type TagListRecord } from '../records.ts';
 
 /**
  * Tags and referrers, as cached listings. What was never fetched is an error, never an empty list: an empty list of referrers reads as
