@@ -16,7 +16,7 @@ import type { Totals } from '../mirror/ports/store-index.ts';
 import { RateLimits } from '../mirror/routing/rate-limits.ts';
 import { MemoryBudget } from '../mirror/concurrency/memory-budget.ts';
 import { MemoryShare, sharesByName } from '../mirror/concurrency/memory-share.ts';
-import { Scrubber } from '../mirror/scrubber.ts';
+import { Scrubber } from '../mirror/eviction/scrubber.ts';
 import { prompt } from './prompt.ts';
 import { FileBlobStore } from '../storage/filesystem/blob-store.ts';
 import { DurableFolders } from '../storage/filesystem/durable-folders.ts';

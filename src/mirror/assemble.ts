@@ -10,7 +10,7 @@ import { Relays } from './downloads/relays.ts';
 import { Downloads } from './downloads.ts';
 import type { Digest } from '../oci/digest.ts';
 import { type HostName, parseHostName } from '../oci/host-name.ts';
-import type { SpaceLimits } from './eviction.ts';
+import type { SpaceLimits } from './eviction/eviction.ts';
 import { looseLimits, LooseRecords } from './eviction/loose-records.ts';
 import type { DiskUse } from './eviction/disk-use.ts';
 import {
@@ -34,7 +34,7 @@ import type { Index } from './ports/store-index.ts';
 import type { Upstream, UpstreamDirectory } from './ports/upstream.ts';
 import { askingOnlyWhatIsPublic } from './access/recently-public.ts';
 import type { RateLimits } from './routing/rate-limits.ts';
-import { Space } from './space.ts';
+import { Space } from './eviction/space.ts';
 import { StandIns } from './tags/stand-ins.ts';
 import { TagBook } from './tags/tag-book.ts';
 import { Tags } from './tags/tags.ts';

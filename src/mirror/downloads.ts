@@ -18,7 +18,7 @@ import type { Clock } from './ports/clock.ts';
 import type { Observer } from './ports/observer.ts';
 import type { RepositoryId } from './ports/repository-id.ts';
 import type { OpenedBlob } from './ports/upstream.ts';
-import type { Space } from './space.ts';
+import type { Space } from './eviction/space.ts';
 
 export interface DownloadsDeps {
   readonly store: BlobStore;

@@ -1,4 +1,4 @@
-import type { SpaceDeps } from '../../src/mirror/space.ts';
+import type { SpaceDeps } from '../../src/mirror/eviction/space.ts';
 
 /** For tests of a space beside which nothing is written. */
 export const noLooseRecords: SpaceDeps['loose'] = {

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { blockBytes } from '../../src/mirror/eviction/disk-use.ts';
 import type { Index } from '../../src/mirror/ports/store-index.ts';
-import { Space } from '../../src/mirror/space.ts';
+import { Space } from '../../src/mirror/eviction/space.ts';
 import { digestOf } from '../../src/oci/digest.ts';
 import { parseRepository } from '../../src/oci/reference.ts';
 import { RecordingObserver } from '../unit/upstream/recording-observer.ts';

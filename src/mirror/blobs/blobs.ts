@@ -22,7 +22,7 @@ import type { Waiting } from '../ports/waiting.ts';
 import type { BlobRecord } from '../records.ts';
 import { isSameRepository } from '../repository-id.ts';
 import { type BlobQuestion, followingAnswer, nameOf, openerOf, type ServedBlob, storedAnswer } from './served-blob.ts';
-import type { Space } from '../space.ts';
+import type { Space } from '../eviction/space.ts';
 import { type Shared, SingleFlight } from '../single-flight.ts';
 import { unlessUnreadable } from './unreadable.ts';
 

@@ -12,7 +12,7 @@ import type { Observer } from '../ports/observer.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { Remembered } from '../remembered.ts';
 import { type BlobQuestion, nameOf, openerOf, type ServedBlob } from './served-blob.ts';
-import type { Space } from '../space.ts';
+import type { Space } from '../eviction/space.ts';
 import { type JoinSpan, spansOf, SpansSource } from './relayed-spans.ts';
 
 export interface UnstoredBlobsDeps {

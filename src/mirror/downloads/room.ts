@@ -1,4 +1,4 @@
-import type { Reservation, Space } from '../space.ts';
+import type { Reservation, Space } from '../eviction/space.ts';
 
 export interface RoomOptions {
   readonly space: Pick<Space, 'reserve'>;

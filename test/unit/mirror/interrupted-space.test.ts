@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Space } from '../../../src/mirror/space.ts';
+import { Space } from '../../../src/mirror/eviction/space.ts';
 import { type Digest, digestOf } from '../../../src/oci/digest.ts';
 import { type FileStores, fileStores } from '../../support/file-stores.ts';
 import { noLooseRecords } from '../../support/no-loose-records.ts';

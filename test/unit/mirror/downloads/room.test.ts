@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { NoRoom, Room, roomStep } from '../../../../src/mirror/downloads/room.ts';
-import type { Reservation } from '../../../../src/mirror/space.ts';
+import type { Reservation } from '../../../../src/mirror/eviction/space.ts';
 
 const mebibyte = 1024 * 1024;
 

@@ -1,12 +1,12 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { Scrubber, type ScrubberDeps } from '../../../src/mirror/scrubber.ts';
-import { type Digest, digestOf, hexOf } from '../../../src/oci/digest.ts';
-import { blobPath } from '../../../src/storage/layout.ts';
-import { fileStores } from '../../support/file-stores.ts';
-import { temporaryDirectory } from '../../support/temp-directory.ts';
-import { RecordingObserver } from '../upstream/recording-observer.ts';
+import { Scrubber, type ScrubberDeps } from '../../../../src/mirror/eviction/scrubber.ts';
+import { type Digest, digestOf, hexOf } from '../../../../src/oci/digest.ts';
+import { blobPath } from '../../../../src/storage/layout.ts';
+import { fileStores } from '../../../support/file-stores.ts';
+import { temporaryDirectory } from '../../../support/temp-directory.ts';
+import { RecordingObserver } from '../../upstream/recording-observer.ts';
 
 async function stored(...texts: readonly string[]) {
   const path = await temporaryDirectory();

@@ -1,19 +1,19 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Digest } from '../oci/digest.ts';
-import { abortable } from './concurrency/abortable-wait.ts';
-import { blockBytes, type DiskUse } from './eviction/disk-use.ts';
-import type { LooseRecords } from './eviction/loose-records.ts';
-import { removeRecords } from './eviction/remove-records.ts';
-import { StaleRepositories } from './eviction/stale-repositories.ts';
-import { evictableBytes, measureUse } from './eviction/store-use.ts';
-import { TimePassed } from './eviction/time-passed.ts';
+import type { Digest } from '../../oci/digest.ts';
+import { abortable } from '../concurrency/abortable-wait.ts';
+import { blockBytes, type DiskUse } from './disk-use.ts';
+import type { LooseRecords } from './loose-records.ts';
+import { removeRecords } from './remove-records.ts';
+import { StaleRepositories } from './stale-repositories.ts';
+import { evictableBytes, measureUse } from './store-use.ts';
+import { TimePassed } from './time-passed.ts';
 import { bytesToFree, chooseVictims, type SpaceLimits } from './eviction.ts';
 import { FreedLately } from './freed-lately.ts';
-import type { BlobStore } from './ports/blob-store.ts';
-import type { Clock } from './ports/clock.ts';
-import type { Observer } from './ports/observer.ts';
-import type { RecordKey, RecordStore } from './ports/record-store.ts';
-import type { EvictableContent, EvictionPosition, Index, Totals } from './ports/store-index.ts';
+import type { BlobStore } from '../ports/blob-store.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Observer } from '../ports/observer.ts';
+import type { RecordKey, RecordStore } from '../ports/record-store.ts';
+import type { EvictableContent, EvictionPosition, Index, Totals } from '../ports/store-index.ts';
 
 export interface SpaceDeps {
   readonly store: Pick<

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { bytesToFree, chooseVictims } from '../../../src/mirror/eviction.ts';
-import type { EvictableContent } from '../../../src/mirror/ports/store-index.ts';
-import { digestOf } from '../../../src/oci/digest.ts';
+import { bytesToFree, chooseVictims } from '../../../../src/mirror/eviction/eviction.ts';
+import type { EvictableContent } from '../../../../src/mirror/ports/store-index.ts';
+import { digestOf } from '../../../../src/oci/digest.ts';
 
 const limits = { maxBytes: 100, minFreeBytes: 10, maxFiles: 1e6 };
 

@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
-import type { RecordKey } from '../../../src/mirror/ports/record-store.ts';
-import { Space, type SpaceDeps } from '../../../src/mirror/space.ts';
-import { type Digest, digestOf } from '../../../src/oci/digest.ts';
-import { parseRepository } from '../../../src/oci/reference.ts';
-import { ManualClock } from '../../support/manual-clock.ts';
-import { MemoryIndex } from '../../support/memory-index.ts';
-import { noLooseRecords } from '../../support/no-loose-records.ts';
-import { MemoryRecords } from '../../support/memory-records.ts';
-import { RecordingObserver } from '../upstream/recording-observer.ts';
+import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
+import { Space, type SpaceDeps } from '../../../../src/mirror/eviction/space.ts';
+import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
+import { parseRepository } from '../../../../src/oci/reference.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
+import { MemoryIndex } from '../../../support/memory-index.ts';
+import { noLooseRecords } from '../../../support/no-loose-records.ts';
+import { MemoryRecords } from '../../../support/memory-records.ts';
+import { RecordingObserver } from '../../upstream/recording-observer.ts';
 
 const day = 24 * 3_600_000;
 const app = { upstream: 'docker.io', repository: parseRepository('library/app') };

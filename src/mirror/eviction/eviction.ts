@@ -1,4 +1,4 @@
-import type { EvictableContent } from './ports/store-index.ts';
+import type { EvictableContent } from '../ports/store-index.ts';
 
 /** What the store may take of the disk. */
 export interface SpaceLimits {

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { algorithmOf, type Digest, digestFrom, hexOf } from '../oci/digest.ts';
-import type { BlobStore, StoredBlob } from './ports/blob-store.ts';
-import type { Clock } from './ports/clock.ts';
-import type { Observer } from './ports/observer.ts';
-import type { Waiting } from './ports/waiting.ts';
+import { algorithmOf, type Digest, digestFrom, hexOf } from '../../oci/digest.ts';
+import type { BlobStore, StoredBlob } from '../ports/blob-store.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Observer } from '../ports/observer.ts';
+import type { Waiting } from '../ports/waiting.ts';
 
 export interface ScrubberDeps {
   readonly store: Pick<BlobStore, 'list' | 'open' | 'setAside'>;
