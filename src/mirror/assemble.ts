@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Access, type AccessRules, createAccess } from './access/access.ts';
-import { Background } from './background.ts';
+import { Background } from './concurrency/background.ts';
 import { Blobs } from './blobs/blobs.ts';
-import { BriefWait } from './brief-wait.ts';
+import { BriefWait } from './concurrency/brief-wait.ts';
 import { UpstreamWaiters } from './concurrency/upstream-waiters.ts';
 import { createContentLookup } from './manifests/content-lookup.ts';
 import type { RelayRules } from './downloads/relay-options.ts';

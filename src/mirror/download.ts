@@ -13,7 +13,7 @@ import type { ByteSource, Loan } from './ports/byte-source.ts';
 import type { OpenedBlob } from './ports/upstream.ts';
 import { RecentPieces } from './recent-pieces.ts';
 import { resumedPieces } from './resumed-pieces.ts';
-import { Sleepers } from './sleepers.ts';
+import { Sleepers } from './concurrency/sleepers.ts';
 import { SuspendedTail } from './suspended-tail.ts';
 
 /** Kept in memory behind the writer: readers that keep up are woken for half of it. */

@@ -1,4 +1,4 @@
-import { Background } from '../../src/mirror/background.ts';
+import { Background } from '../../src/mirror/concurrency/background.ts';
 import { UpstreamWaiters } from '../../src/mirror/concurrency/upstream-waiters.ts';
 import { createFreshnessPolicies } from '../../src/mirror/tags/freshness.ts';
 import type { RepositoryId } from '../../src/mirror/ports/repository-id.ts';

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { TLSSocket } from 'node:tls';
 import type { Middleware } from 'koa';
-import { RememberedNotFound } from '../../mirror/remembered.ts';
+import { RememberedNotFound } from '../../mirror/concurrency/remembered.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import { commonHeaders } from '../response/content-response.ts';
 import { ClientLeft, type ExchangeState } from '../registry/exchange.ts';

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Digest } from '../../oci/digest.ts';
-import type { Background } from '../background.ts';
+import type { Background } from '../concurrency/background.ts';
 import type { Lending } from './lending.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { RecordStore } from '../ports/record-store.ts';

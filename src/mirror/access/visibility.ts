@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import { UpstreamError } from '../../oci/errors.ts';
 import { isDigest } from '../../oci/digest.ts';
 import type { Reference } from '../../oci/reference.ts';
-import type { Background } from '../background.ts';
+import type { Background } from '../concurrency/background.ts';
 import type { UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
 import { type FreshnessPolicies, freshnessOf } from '../tags/freshness.ts';
 import { RepositoryHidden } from '../tags/not-found.ts';
@@ -12,8 +12,8 @@ import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { parseVisibilityRecord, type VisibilityRecord } from '../records.ts';
-import { RememberedNotFound } from '../remembered.ts';
-import { SingleFlight } from '../single-flight.ts';
+import { RememberedNotFound } from '../concurrency/remembered.ts';
+import { SingleFlight } from '../concurrency/single-flight.ts';
 import { repositoryKey } from '../repository-id.ts';
 
 /** What was found out about a repository, and when and why asking about it last failed. */

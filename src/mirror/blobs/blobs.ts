@@ -23,7 +23,7 @@ import type { BlobRecord } from '../records.ts';
 import { isSameRepository } from '../repository-id.ts';
 import { type BlobQuestion, followingAnswer, nameOf, openerOf, type ServedBlob, storedAnswer } from './served-blob.ts';
 import type { Space } from '../eviction/space.ts';
-import { type Shared, SingleFlight } from '../single-flight.ts';
+import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 import { unlessUnreadable } from './unreadable.ts';
 
 export interface BlobsDeps {

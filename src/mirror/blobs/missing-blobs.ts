@@ -2,7 +2,7 @@ import { OciError } from '../../oci/errors.ts';
 import type { FreshnessPolicies } from '../tags/freshness.ts';
 import { isNotFound } from '../tags/not-found.ts';
 import type { Clock } from '../ports/clock.ts';
-import { Remembered, RememberedNotFound } from '../remembered.ts';
+import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import { type BlobQuestion, nameOf } from './served-blob.ts';
 
 export interface MissingBlobsDeps {

@@ -10,7 +10,7 @@ import type { CacheStatus } from '../ports/cache-status.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import { Remembered } from '../remembered.ts';
+import { Remembered } from '../concurrency/remembered.ts';
 import { type BlobQuestion, nameOf, openerOf, type ServedBlob } from './served-blob.ts';
 import type { Space } from '../eviction/space.ts';
 import { type JoinSpan, spansOf, SpansSource } from './relayed-spans.ts';

@@ -5,7 +5,7 @@ import { isWrong, resultOf } from '../download-end.ts';
 import { giveBack } from '../give-back.ts';
 import { DigestMismatch, heldBackBytes } from '../held-back.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
-import { Sleepers } from '../sleepers.ts';
+import { Sleepers } from '../concurrency/sleepers.ts';
 import type { RelayOptions } from './relay-options.ts';
 import { relayPace, roomForNext } from './relay-pace.ts';
 import { RelayUpstream } from './relay-upstream.ts';

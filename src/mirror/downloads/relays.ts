@@ -5,7 +5,7 @@ import type { RepositoryId } from '../ports/repository-id.ts';
 import type { OpenedBlob } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { isSameRepository } from '../repository-id.ts';
-import { SingleFlight } from '../single-flight.ts';
+import { SingleFlight } from '../concurrency/single-flight.ts';
 import { Relay } from './relay.ts';
 import { type RelayRules, verifyWhole } from './relay-options.ts';
 import type { OpenPart } from './relay-upstream.ts';

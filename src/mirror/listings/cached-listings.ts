@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { UpstreamError } from '../../oci/errors.ts';
-import type { Background } from '../background.ts';
-import { type BriefWait, TooSlow } from '../brief-wait.ts';
+import type { Background } from '../concurrency/background.ts';
+import { type BriefWait, TooSlow } from '../concurrency/brief-wait.ts';
 import { type FreshnessPolicies, freshnessOf, staleDecision, staleMsOf } from '../tags/freshness.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -9,10 +9,10 @@ import type { Observer } from '../ports/observer.ts';
 import type { RecordKey, RecordStore } from '../ports/record-store.ts';
 import type { Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import { Remembered } from '../remembered.ts';
+import { Remembered } from '../concurrency/remembered.ts';
 import { TurnsByKey } from '../concurrency/turns-by-key.ts';
 import { TooManyWaiters, type UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
-import { type Shared, SingleFlight } from '../single-flight.ts';
+import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 
 export interface ListingsDeps {
   readonly records: RecordStore;

@@ -8,7 +8,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Upstream } from '../ports/upstream.ts';
 import type { TagRecord } from '../records.ts';
-import { Remembered, RememberedNotFound } from '../remembered.ts';
+import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import { newestComplete } from './stale-image.ts';
 
 /** One question about one tag. */

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Tag } from '../../oci/reference.ts';
-import type { Background } from '../background.ts';
+import type { Background } from '../concurrency/background.ts';
 import type { RecordKey, RecordStore } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';

@@ -1,6 +1,6 @@
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Tag } from '../../oci/reference.ts';
-import { type BriefWait, TooSlow } from '../brief-wait.ts';
+import { type BriefWait, TooSlow } from '../concurrency/brief-wait.ts';
 import { TooManyWaiters, type UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
 import { type FreshnessPolicies, freshnessOf } from './freshness.ts';
 import type { CachedManifest, Manifests } from '../manifests/manifests.ts';
@@ -13,7 +13,7 @@ import type { Waiting } from '../ports/waiting.ts';
 import { isNotFound } from './not-found.ts';
 import type { RateLimits } from '../routing/rate-limits.ts';
 import type { TagRecord } from '../records.ts';
-import { type Shared, SingleFlight } from '../single-flight.ts';
+import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 import type { ResolvedTag, StandIns, TagQuestion } from './stand-ins.ts';
 import { type TagBook, tagKey } from './tag-book.ts';
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { RememberedNotFound } from '../../../src/mirror/remembered.ts';
+import { RememberedNotFound } from '../../../src/mirror/concurrency/remembered.ts';
 import { type KnownVisibility, verdictBeforeAsking } from '../../../src/mirror/access/visibility.ts';
 import { of, visibilityOf } from '../../support/scripted-visibility.ts';
 

@@ -4,7 +4,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { Exchange, type ExchangeState } from '../../../../src/http/registry/exchange.ts';
 import { Patience } from '../../../../src/http/registry/patience.ts';
 import { answerErrors } from '../../../../src/http/middleware/errors.ts';
-import { RememberedNotFound } from '../../../../src/mirror/remembered.ts';
+import { RememberedNotFound } from '../../../../src/mirror/concurrency/remembered.ts';
 import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
 import { ask, open } from '../../../support/client.ts';
 

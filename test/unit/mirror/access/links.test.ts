@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Background } from '../../../../src/mirror/background.ts';
+import { Background } from '../../../../src/mirror/concurrency/background.ts';
 import { Lending } from '../../../../src/mirror/access/lending.ts';
 import { BlobLinks } from '../../../../src/mirror/access/links.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { parseVisibilityRecord } from '../../../../src/mirror/records.ts';
-import { RememberedNotFound } from '../../../../src/mirror/remembered.ts';
+import { RememberedNotFound } from '../../../../src/mirror/concurrency/remembered.ts';
 import { type KnownVisibility, visibilityDecision } from '../../../../src/mirror/access/visibility.ts';
 import { OciError } from '../../../../src/oci/errors.ts';
 import { gate } from '../../../support/gate.ts';

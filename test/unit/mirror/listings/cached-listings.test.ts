@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { Background } from '../../../../src/mirror/background.ts';
-import { BriefWait } from '../../../../src/mirror/brief-wait.ts';
+import { Background } from '../../../../src/mirror/concurrency/background.ts';
+import { BriefWait } from '../../../../src/mirror/concurrency/brief-wait.ts';
 import { UpstreamWaiters } from '../../../../src/mirror/concurrency/upstream-waiters.ts';
 import { createFreshnessPolicies } from '../../../../src/mirror/tags/freshness.ts';
 import { Listings } from '../../../../src/mirror/listings/listings.ts';

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { Background } from '../../../../src/mirror/background.ts';
+import { Background } from '../../../../src/mirror/concurrency/background.ts';
 import { createFreshnessPolicies } from '../../../../src/mirror/tags/freshness.ts';
 import { Lending } from '../../../../src/mirror/access/lending.ts';
 import { UpstreamWaiters } from '../../../../src/mirror/concurrency/upstream-waiters.ts';

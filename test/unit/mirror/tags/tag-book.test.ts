@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest';
-import { Background } from '../../../../src/mirror/background.ts';
+import { Background } from '../../../../src/mirror/concurrency/background.ts';
 import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
 import { storedTagRecord, type TagRecord } from '../../../../src/mirror/records.ts';
 import { TagBook } from '../../../../src/mirror/tags/tag-book.ts';

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { BriefWait, TooSlow } from '../../../src/mirror/brief-wait.ts';
-import { gate } from '../../support/gate.ts';
-import { ManualClock } from '../../support/manual-clock.ts';
+import { BriefWait, TooSlow } from '../../../../src/mirror/concurrency/brief-wait.ts';
+import { gate } from '../../../support/gate.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
 
 const never = { signal: new AbortController().signal };
 

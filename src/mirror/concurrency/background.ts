@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { Observer } from './ports/observer.ts';
+import type { Observer } from '../ports/observer.ts';
 
 /** Beyond so many, what failed first is given up. */
 const maxInsisted = 10_000;

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { abortable } from '../../../src/mirror/concurrency/abortable-wait.ts';
-import type { Waiting } from '../../../src/mirror/ports/waiting.ts';
-import { SingleFlight } from '../../../src/mirror/single-flight.ts';
-import { gate } from '../../support/gate.ts';
+import { abortable } from '../../../../src/mirror/concurrency/abortable-wait.ts';
+import type { Waiting } from '../../../../src/mirror/ports/waiting.ts';
+import { SingleFlight } from '../../../../src/mirror/concurrency/single-flight.ts';
+import { gate } from '../../../support/gate.ts';
 
 const never: Waiting = { signal: new AbortController().signal };
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Sleepers } from '../../../src/mirror/sleepers.ts';
+import { Sleepers } from '../../../../src/mirror/concurrency/sleepers.ts';
 
 const never = new AbortController().signal;
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { Remembered, RememberedNotFound } from '../../../src/mirror/remembered.ts';
-import { OciError } from '../../../src/oci/errors.ts';
-import { ManualClock } from '../../support/manual-clock.ts';
+import { Remembered, RememberedNotFound } from '../../../../src/mirror/concurrency/remembered.ts';
+import { OciError } from '../../../../src/oci/errors.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
 
 const [one, two] = [{ is: 'one' }, { is: 'two' }];
 

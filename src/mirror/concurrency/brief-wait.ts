@@ -1,7 +1,7 @@
-import { UpstreamError } from '../oci/errors.ts';
-import { abortable } from './concurrency/abortable-wait.ts';
-import type { Clock } from './ports/clock.ts';
-import type { Waiting } from './ports/waiting.ts';
+import { UpstreamError } from '../../oci/errors.ts';
+import { abortable } from './abortable-wait.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Waiting } from '../ports/waiting.ts';
 import { Remembered } from './remembered.ts';
 
 export interface BriefWaitDeps {

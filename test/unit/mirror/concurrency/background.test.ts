@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { Background, Postponed } from '../../../src/mirror/background.ts';
-import { gate } from '../../support/gate.ts';
+import { Background, Postponed } from '../../../../src/mirror/concurrency/background.ts';
+import { gate } from '../../../support/gate.ts';
 
 function start(retryAfterMs = 3_600_000) {
   const troubles: unknown[] = [];

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
-import { OciError } from '../oci/errors.ts';
-import type { Clock } from './ports/clock.ts';
+import { OciError } from '../../oci/errors.ts';
+import type { Clock } from '../ports/clock.ts';
 
 /** Remembers outcomes for a while, so that not every pull has to find out again. Bounded in number. */
 export class Remembered<Outcome extends object> {

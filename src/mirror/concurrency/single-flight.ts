@@ -1,5 +1,5 @@
-import { abortable } from './concurrency/abortable-wait.ts';
-import type { Waiting } from './ports/waiting.ts';
+import { abortable } from './abortable-wait.ts';
+import type { Waiting } from '../ports/waiting.ts';
 
 interface Flight<Value> {
   readonly work: Promise<Value>;
