@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { refusesForNow } from '../mirror/disk-refusal.ts';
+import { refusesForNow } from '../mirror/ports/disk-refusal.ts';
 import { applyKeep, type KeepRules } from './kept-links.ts';
 import { numberIn, textIn } from './rows.ts';
 import { countTotals, maxClockErrorMs, mend, schema, schemaVersion } from './schema.ts';

@@ -11,7 +11,7 @@ import {
   parseBlobRecord,
   parseManifestRecord,
   parseTagRecord,
-} from '../mirror/records.ts';
+} from '../mirror/ports/records.ts';
 import type { Digest } from '../oci/digest.ts';
 import { maxManifestBytes, namedBy } from '../oci/manifest.ts';
 import type { Tag } from '../oci/reference.ts';

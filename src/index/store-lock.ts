@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { refusesForNow } from '../mirror/disk-refusal.ts';
+import { refusesForNow } from '../mirror/ports/disk-refusal.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
 import { type IndexFiles, inTransaction, isInUse } from './open-database.ts';
 import { textIn } from './rows.ts';

@@ -8,7 +8,7 @@ import {
   parseTagListRecord,
   parseTagRecord,
   parseVisibilityRecord,
-} from '../../src/mirror/records.ts';
+} from '../../src/mirror/ports/records.ts';
 import { OciError, UpstreamError } from '../../src/oci/errors.ts';
 import { parseHostName } from '../../src/oci/host-name.ts';
 import { manifestShapeOf, namedBy } from '../../src/oci/manifest.ts';

@@ -6,8 +6,8 @@ import type { Clock } from '../ports/clock.ts';
 import type { RecordStore } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
-import { type BlobRecord, parseBlobRecord } from '../records.ts';
-import { contentKey } from '../repository-id.ts';
+import { type BlobRecord, parseBlobRecord } from '../ports/records.ts';
+import { contentKey } from '../ports/same-repository.ts';
 
 export interface BlobLinksDeps {
   readonly records: RecordStore;

@@ -11,10 +11,10 @@ import type { RecordStore } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import { parseVisibilityRecord, type VisibilityRecord } from '../records.ts';
+import { parseVisibilityRecord, type VisibilityRecord } from '../ports/records.ts';
 import { RememberedNotFound } from '../concurrency/remembered.ts';
 import { SingleFlight } from '../concurrency/single-flight.ts';
-import { repositoryKey } from '../repository-id.ts';
+import { repositoryKey } from '../ports/same-repository.ts';
 
 /** What was found out about a repository, and when and why asking about it last failed. */
 export interface KnownVisibility extends VisibilityRecord {

@@ -13,7 +13,7 @@ import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { piecesOf, verifiedSource } from '../verified-source.ts';
-import { contentKey } from '../repository-id.ts';
+import { contentKey } from '../ports/same-repository.ts';
 
 export interface BlobQuestion {
   readonly upstream: Upstream;

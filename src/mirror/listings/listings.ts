@@ -5,7 +5,12 @@ import { tagNamesOf, type TagPage, tagPage, type WantedPage } from './tag-names.
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import { parseReferrersRecord, parseTagListRecord, type ReferrersRecord, type TagListRecord } from '../records.ts';
+import {
+  parseReferrersRecord,
+  parseTagListRecord,
+  type ReferrersRecord,
+  type TagListRecord,
+} from '../ports/records.ts';
 
 /**
  * Tags and referrers, as cached listings. What was never fetched is an error, never an empty list: an empty list of referrers reads as

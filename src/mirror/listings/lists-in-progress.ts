@@ -5,7 +5,7 @@ import type { PageOfTags } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { GrowingTags } from './growing-tags.ts';
 import type { TagPage, WantedPage } from './tag-names.ts';
-import { repositoryKey } from '../repository-id.ts';
+import { repositoryKey } from '../ports/same-repository.ts';
 
 const maxUnsorted = 1_000;
 

@@ -2,7 +2,7 @@ import type { Digest } from '../../oci/digest.ts';
 import type { BlobStore } from '../ports/blob-store.ts';
 import type { RecordStore } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
-import { parseBlobRecord, parseManifestRecord } from '../records.ts';
+import { parseBlobRecord, parseManifestRecord } from '../ports/records.ts';
 
 export type Presence = 'stored' | 'lost' | 'never-pulled';
 

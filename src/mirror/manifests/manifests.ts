@@ -17,11 +17,11 @@ import type { FetchedManifest, ManifestHead, Upstream } from '../ports/upstream.
 import type { Waiting } from '../ports/waiting.ts';
 import type { Lending } from '../access/lending.ts';
 import { isNotFound } from '../tags/not-found.ts';
-import { parseManifestRecord } from '../records.ts';
+import { parseManifestRecord } from '../ports/records.ts';
 import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 import { unlessUnreadable } from '../blobs/unreadable.ts';
-import { contentKey } from '../repository-id.ts';
+import { contentKey } from '../ports/same-repository.ts';
 
 /** In memory: what it is, and whose. */
 interface RememberedManifest extends CachedManifest {

@@ -3,7 +3,7 @@ import { namedBy } from '../../oci/manifest.ts';
 import type { ContentLookup } from '../manifests/content-lookup.ts';
 import type { CachedManifest, Manifests } from '../manifests/manifests.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
-import type { TagRecord } from '../records.ts';
+import type { TagRecord } from '../ports/records.ts';
 
 export interface StaleImageDeps {
   readonly manifests: Pick<Manifests, 'cached'>;

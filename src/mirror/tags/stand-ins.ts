@@ -7,7 +7,7 @@ import type { CacheStatus } from '../ports/cache-status.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Upstream } from '../ports/upstream.ts';
-import type { TagRecord } from '../records.ts';
+import type { TagRecord } from '../ports/records.ts';
 import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import { newestComplete } from './stale-image.ts';
 

@@ -4,7 +4,7 @@ import type { Background } from '../concurrency/background.ts';
 import type { RecordKey, RecordStore } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
-import { parseTagRecord, storedTagRecord, type TagRecord } from '../records.ts';
+import { parseTagRecord, storedTagRecord, type TagRecord } from '../ports/records.ts';
 
 export interface TagBookDeps {
   readonly records: RecordStore;

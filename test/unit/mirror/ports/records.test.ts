@@ -7,10 +7,10 @@ import {
   parseTagListRecord,
   parseTagRecord,
   storedTagRecord,
-} from '../../../src/mirror/records.ts';
-import { parseTag } from '../../../src/oci/reference.ts';
-import { ociManifest } from '../../../src/oci/media-types.ts';
-import { descriptorOf, randomBlob } from '../../support/images.ts';
+} from '../../../../src/mirror/ports/records.ts';
+import { parseTag } from '../../../../src/oci/reference.ts';
+import { ociManifest } from '../../../../src/oci/media-types.ts';
+import { descriptorOf, randomBlob } from '../../../support/images.ts';
 
 const [one, two] = [randomBlob(1, 'one').digest, randomBlob(1, 'two').digest];
 const descriptor = descriptorOf(randomBlob(3));

@@ -1,5 +1,5 @@
-import type { Digest } from '../oci/digest.ts';
-import type { RepositoryId } from './ports/repository-id.ts';
+import type { Digest } from '../../oci/digest.ts';
+import type { RepositoryId } from './repository-id.ts';
 
 export function isSameRepository(a: RepositoryId, b: RepositoryId): boolean {
   return a.upstream === b.upstream && a.repository === b.repository;

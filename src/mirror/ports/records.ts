@@ -1,10 +1,10 @@
-import { type Digest, isDigest } from '../oci/digest.ts';
-import type { Descriptor } from '../oci/manifest.ts';
-import { isDescriptor } from '../oci/manifest.ts';
-import { isMediaType, type MediaType } from '../oci/media-types.ts';
-import type { Tag } from '../oci/reference.ts';
-import { parseTagNames, type TagNames } from './listings/tag-names.ts';
-import type { RepositoryVisibility } from './ports/upstream.ts';
+import { type Digest, isDigest } from '../../oci/digest.ts';
+import type { Descriptor } from '../../oci/manifest.ts';
+import { isDescriptor } from '../../oci/manifest.ts';
+import { isMediaType, type MediaType } from '../../oci/media-types.ts';
+import type { Tag } from '../../oci/reference.ts';
+import { parseTagNames, type TagNames } from '../listings/tag-names.ts';
+import type { RepositoryVisibility } from './upstream.ts';
 
 /** What the store remembers of a tag. */
 export interface TagRecord {
