@@ -1,8 +1,8 @@
 import type { Hash } from 'node:crypto';
 import type { Digest } from '../oci/digest.ts';
-import { Relay } from './downloads/relay.ts';
-import type { RelayRules } from './downloads/relay-options.ts';
-import type { OpenPart } from './downloads/relay-upstream.ts';
+import { Relay } from './relays/relay.ts';
+import type { RelayRules } from './relays/relay-options.ts';
+import type { OpenPart } from './relays/relay-upstream.ts';
 import type { IncomingBlob } from './ports/blob-store.ts';
 import type { ByteSource } from './ports/byte-source.ts';
 

@@ -1,6 +1,6 @@
 import { OciError } from '../../oci/errors.ts';
 import type { SatisfiableRange } from '../../oci/range.ts';
-import type { JoinedRelay, Part } from '../downloads/relays.ts';
+import type { JoinedRelay, Part } from '../relays/relays.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
 
 /** The most requests to the upstream for one client request. */

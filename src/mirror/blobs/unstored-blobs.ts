@@ -2,7 +2,7 @@ import type { RequestedRange } from '../../oci/range.ts';
 import type { BlobHead } from './blobs.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { NotStored } from '../downloads/not-stored.ts';
-import type { JoinedRelay, Part, Relays } from '../downloads/relays.ts';
+import type { JoinedRelay, Part, Relays } from '../relays/relays.ts';
 import { heldBackBytes } from '../held-back.ts';
 import type { BlobLinks } from '../access/links.ts';
 import type { Manifests } from '../manifests/manifests.ts';

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type JoinSpan, spansOf, SpansSource } from '../../../../src/mirror/blobs/relayed-spans.ts';
 import { OciError } from '../../../../src/oci/errors.ts';
-import type { Part } from '../../../../src/mirror/downloads/relays.ts';
+import type { Part } from '../../../../src/mirror/relays/relays.ts';
 
 const range = (start: number, end: number) => ({ start, end, isOpenEnded: false });
 const mebibyte = 1024 * 1024;

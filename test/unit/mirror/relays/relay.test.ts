@@ -1,8 +1,8 @@
 import { Readable } from 'node:stream';
 import { afterEach, expect, test, vi } from 'vitest';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
-import { Relay } from '../../../../src/mirror/downloads/relay.ts';
-import { type RelayOptions, verifyWhole } from '../../../../src/mirror/downloads/relay-options.ts';
+import { Relay } from '../../../../src/mirror/relays/relay.ts';
+import { type RelayOptions, verifyWhole } from '../../../../src/mirror/relays/relay-options.ts';
 import type { ByteSource } from '../../../../src/mirror/ports/byte-source.ts';
 import type { OpenedBlob } from '../../../../src/mirror/ports/upstream.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
