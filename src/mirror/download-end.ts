@@ -1,5 +1,5 @@
 import { UpstreamError } from '../oci/errors.ts';
-import { DigestMismatch } from './held-back.ts';
+import { DigestMismatch } from './transfers/held-back.ts';
 import { NoRoom } from './downloads/room.ts';
 import type { DownloadResult } from './ports/observer.ts';
 

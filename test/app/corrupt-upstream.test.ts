@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { expect, test } from 'vitest';
-import { heldBackBytes } from '../../src/mirror/held-back.ts';
+import { heldBackBytes } from '../../src/mirror/transfers/held-back.ts';
 import { ask, open } from '../support/client.ts';
 import type { Fault } from '../support/fake-answer.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';

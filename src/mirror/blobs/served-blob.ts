@@ -5,14 +5,14 @@ import { abortable } from '../concurrency/abortable-wait.ts';
 import type { Download } from '../download.ts';
 import type { OpenPart } from '../relays/relay-upstream.ts';
 import type { Relays } from '../relays/relays.ts';
-import { DigestMismatch, heldBackBytes } from '../held-back.ts';
+import { DigestMismatch, heldBackBytes } from '../transfers/held-back.ts';
 import type { StoredBlob } from '../ports/blob-store.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import { piecesOf, verifiedSource } from '../verified-source.ts';
+import { piecesOf, verifiedSource } from '../transfers/verified-source.ts';
 import { contentKey } from '../ports/same-repository.ts';
 
 export interface BlobQuestion {

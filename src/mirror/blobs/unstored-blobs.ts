@@ -3,7 +3,7 @@ import type { BlobHead } from './blobs.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { NotStored } from '../downloads/not-stored.ts';
 import type { JoinedRelay, Part, Relays } from '../relays/relays.ts';
-import { heldBackBytes } from '../held-back.ts';
+import { heldBackBytes } from '../transfers/held-back.ts';
 import type { BlobLinks } from '../access/links.ts';
 import type { Manifests } from '../manifests/manifests.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';

@@ -3,7 +3,7 @@ import { algorithmOf, type Digest } from '../../oci/digest.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
 import type { Memory } from '../ports/memory.ts';
 import type { OpenedBlob } from '../ports/upstream.ts';
-import type { ResumeRules } from '../resumed-pieces.ts';
+import type { ResumeRules } from '../transfers/resumed-pieces.ts';
 import type { OpenPart } from './relay-upstream.ts';
 
 export interface RelayRules extends ResumeRules {

@@ -1,6 +1,6 @@
 import type { OpenedBlob } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import { type ResumeRules, resumedPieces } from '../resumed-pieces.ts';
+import { type ResumeRules, resumedPieces } from '../transfers/resumed-pieces.ts';
 
 /** Asks the upstream for a blob from `position` up to and including `end`; without `end`, for the rest. */
 export type OpenPart = (position: number, end: number | undefined, waiting: Waiting) => Promise<OpenedBlob>;

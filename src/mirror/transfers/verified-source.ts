@@ -1,7 +1,7 @@
 import { createHash, type Hash } from 'node:crypto';
-import { algorithmOf, type Digest, digestFrom } from '../oci/digest.ts';
+import { algorithmOf, type Digest, digestFrom } from '../../oci/digest.ts';
 import { DigestMismatch, heldBackBytes } from './held-back.ts';
-import type { ByteSource } from './ports/byte-source.ts';
+import type { ByteSource } from '../ports/byte-source.ts';
 
 /** Pieces of a blob in order, ending after the last. Returning from it early releases what is behind it. */
 export type Pieces = AsyncIterator<Uint8Array, unknown>;

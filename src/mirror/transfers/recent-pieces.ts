@@ -1,6 +1,6 @@
 import { giveBack } from './give-back.ts';
-import type { Loan } from './ports/byte-source.ts';
-import type { Memory, MemoryReservation } from './ports/memory.ts';
+import type { Loan } from '../ports/byte-source.ts';
+import type { Memory, MemoryReservation } from '../ports/memory.ts';
 
 interface Held {
   readonly piece: Uint8Array;

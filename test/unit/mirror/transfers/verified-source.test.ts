@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { heldBackBytes } from '../../../src/mirror/held-back.ts';
-import type { ByteSource } from '../../../src/mirror/ports/byte-source.ts';
-import { piecesOf, unverifiedSource, verifiedSource } from '../../../src/mirror/verified-source.ts';
-import { digestOf } from '../../../src/oci/digest.ts';
-import { randomBytes } from '../../support/images.ts';
+import { heldBackBytes } from '../../../../src/mirror/transfers/held-back.ts';
+import type { ByteSource } from '../../../../src/mirror/ports/byte-source.ts';
+import { piecesOf, unverifiedSource, verifiedSource } from '../../../../src/mirror/transfers/verified-source.ts';
+import { digestOf } from '../../../../src/oci/digest.ts';
+import { randomBytes } from '../../../support/images.ts';
 
 /** Bytes in pieces, and whether whoever read them has let go. */
 function inPieces(bytes: Buffer, pieceBytes: number) {

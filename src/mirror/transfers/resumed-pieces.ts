@@ -1,6 +1,6 @@
-import { OciError, UpstreamError } from '../oci/errors.ts';
-import type { OpenedBlob } from './ports/upstream.ts';
-import type { Waiting } from './ports/waiting.ts';
+import { OciError, UpstreamError } from '../../oci/errors.ts';
+import type { OpenedBlob } from '../ports/upstream.ts';
+import type { Waiting } from '../ports/waiting.ts';
 
 export interface ResumeRules {
   /** How often a transfer is taken up again without a single new byte. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { giveBack } from '../../../src/mirror/give-back.ts';
+import { giveBack } from '../../../../src/mirror/transfers/give-back.ts';
 
 test('a piece that has its buffer to itself is freed at once', () => {
   const piece = new Uint8Array(65_536);

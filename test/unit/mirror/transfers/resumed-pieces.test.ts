@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import type { OpenedBlob } from '../../../src/mirror/ports/upstream.ts';
-import { resumedPieces } from '../../../src/mirror/resumed-pieces.ts';
-import { UpstreamError } from '../../../src/oci/errors.ts';
-import { randomBytes } from '../../support/images.ts';
-import { body } from '../../support/start-download.ts';
+import type { OpenedBlob } from '../../../../src/mirror/ports/upstream.ts';
+import { resumedPieces } from '../../../../src/mirror/transfers/resumed-pieces.ts';
+import { UpstreamError } from '../../../../src/oci/errors.ts';
+import { randomBytes } from '../../../support/images.ts';
+import { body } from '../../../support/start-download.ts';
 
 const blob = randomBytes(1_000, 'blob');
 const broken = new UpstreamError('connect', 'the connection was lost');

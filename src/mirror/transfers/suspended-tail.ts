@@ -1,10 +1,10 @@
 import type { Hash } from 'node:crypto';
-import type { Digest } from '../oci/digest.ts';
-import { Relay } from './relays/relay.ts';
-import type { RelayRules } from './relays/relay-options.ts';
-import type { OpenPart } from './relays/relay-upstream.ts';
-import type { IncomingBlob } from './ports/blob-store.ts';
-import type { ByteSource } from './ports/byte-source.ts';
+import type { Digest } from '../../oci/digest.ts';
+import { Relay } from '../relays/relay.ts';
+import type { RelayRules } from '../relays/relay-options.ts';
+import type { OpenPart } from '../relays/relay-upstream.ts';
+import type { IncomingBlob } from '../ports/blob-store.ts';
+import type { ByteSource } from '../ports/byte-source.ts';
 
 /** A download whose store takes no more. */
 export interface Suspended extends RelayRules {

@@ -1,5 +1,5 @@
-import type { Digest } from '../oci/digest.ts';
-import { UpstreamError } from '../oci/errors.ts';
+import type { Digest } from '../../oci/digest.ts';
+import { UpstreamError } from '../../oci/errors.ts';
 
 /** How much of a blob's end no reader gets before the whole is verified: no client ever holds a complete wrong blob. */
 export const heldBackBytes = 64 * 1024;
