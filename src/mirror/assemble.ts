@@ -7,7 +7,7 @@ import { UpstreamWaiters } from './concurrency/upstream-waiters.ts';
 import { createContentLookup } from './manifests/content-lookup.ts';
 import type { RelayRules } from './relays/relay-options.ts';
 import { Relays } from './relays/relays.ts';
-import { Downloads } from './downloads.ts';
+import { Downloads } from './downloads/downloads.ts';
 import type { Digest } from '../oci/digest.ts';
 import { type HostName, parseHostName } from '../oci/host-name.ts';
 import type { SpaceLimits } from './eviction/eviction.ts';

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { MemoryBudget } from '../../src/mirror/concurrency/memory-budget.ts';
-import { Download } from '../../src/mirror/download.ts';
+import { Download } from '../../src/mirror/downloads/download.ts';
 import type { Mark } from '../../src/mirror/ports/blob-store.ts';
 import type { ByteSource } from '../../src/mirror/ports/byte-source.ts';
 import type { OpenedBlob } from '../../src/mirror/ports/upstream.ts';

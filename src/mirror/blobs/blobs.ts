@@ -6,7 +6,7 @@ import { UnstoredBlobs } from './unstored-blobs.ts';
 import { awaitedStart } from './awaited-start.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
-import type { Downloads, Kept } from '../downloads.ts';
+import type { Downloads, Kept } from '../downloads/downloads.ts';
 import type { Relays } from '../relays/relays.ts';
 import type { Run } from '../downloads/run.ts';
 import type { FreshnessPolicies } from '../tags/freshness.ts';

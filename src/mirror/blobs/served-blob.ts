@@ -2,7 +2,7 @@ import type { Digest } from '../../oci/digest.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import type { RequestedRange, SatisfiableRange } from '../../oci/range.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
-import type { Download } from '../download.ts';
+import type { Download } from '../downloads/download.ts';
 import type { OpenPart } from '../relays/relay-upstream.ts';
 import type { Relays } from '../relays/relays.ts';
 import { DigestMismatch, heldBackBytes } from '../transfers/held-back.ts';

@@ -1,7 +1,7 @@
 import type { Digest } from '../../oci/digest.ts';
 import type { UpstreamError } from '../../oci/errors.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
-import type { Download } from '../download.ts';
+import type { Download } from './download.ts';
 import { heldBackBytes } from '../transfers/held-back.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Waiting } from '../ports/waiting.ts';

@@ -1,7 +1,7 @@
 import type { Hash } from 'node:crypto';
 import { algorithmOf, digestFrom } from '../../oci/digest.ts';
 import { UpstreamError } from '../../oci/errors.ts';
-import { isWrong, resultOf } from '../download-end.ts';
+import { isWrong, resultOf } from '../downloads/download-end.ts';
 import { giveBack } from '../transfers/give-back.ts';
 import { DigestMismatch, heldBackBytes } from '../transfers/held-back.ts';
 import type { ByteSource } from '../ports/byte-source.ts';

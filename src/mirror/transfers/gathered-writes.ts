@@ -1,4 +1,4 @@
-import { DiskFailure } from '../download-end.ts';
+import { DiskFailure } from '../downloads/download-end.ts';
 import type { Memory, MemoryReservation } from '../ports/memory.ts';
 
 /**

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
-import { openWhereItStopped } from '../../../src/mirror/going-on.ts';
-import type { OpenedBlob } from '../../../src/mirror/ports/upstream.ts';
-import { digestOf } from '../../../src/oci/digest.ts';
-import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
-import { MemoryIncoming } from '../../support/memory-incoming.ts';
-import { body } from '../../support/start-download.ts';
+import { openWhereItStopped } from '../../../../src/mirror/downloads/going-on.ts';
+import type { OpenedBlob } from '../../../../src/mirror/ports/upstream.ts';
+import { digestOf } from '../../../../src/oci/digest.ts';
+import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
+import { MemoryIncoming } from '../../../support/memory-incoming.ts';
+import { body } from '../../../support/start-download.ts';
 
 const digest = digestOf(Buffer.from('layer'));
 const size = 1000;

@@ -1,6 +1,6 @@
 import type { Hash } from 'node:crypto';
-import { algorithmOf, type Digest, digestFrom } from '../oci/digest.ts';
-import type { IncomingBlob, Mark } from './ports/blob-store.ts';
+import { algorithmOf, type Digest, digestFrom } from '../../oci/digest.ts';
+import type { IncomingBlob, Mark } from '../ports/blob-store.ts';
 
 /** What a crash costs at most of a running download. */
 const markEveryBytes = 16 * 1024 * 1024;

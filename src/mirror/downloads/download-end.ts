@@ -1,7 +1,7 @@
-import { UpstreamError } from '../oci/errors.ts';
-import { DigestMismatch } from './transfers/held-back.ts';
-import { NoRoom } from './downloads/room.ts';
-import type { DownloadResult } from './ports/observer.ts';
+import { UpstreamError } from '../../oci/errors.ts';
+import { DigestMismatch } from '../transfers/held-back.ts';
+import { NoRoom } from './room.ts';
+import type { DownloadResult } from '../ports/observer.ts';
 
 export interface DownloadEnd {
   readonly result: DownloadResult;

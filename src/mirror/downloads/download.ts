@@ -1,20 +1,20 @@
 import { createHash, type Hash } from 'node:crypto';
-import { algorithmOf, type Digest, digestFrom } from '../oci/digest.ts';
-import { UpstreamError } from '../oci/errors.ts';
+import { algorithmOf, type Digest, digestFrom } from '../../oci/digest.ts';
+import { UpstreamError } from '../../oci/errors.ts';
 import { DiskFailure, type DownloadEnd, isWorthGoingOn, resultOf } from './download-end.ts';
-import { GatheredWrites } from './transfers/gathered-writes.ts';
-import type { OpenPart } from './relays/relay-upstream.ts';
-import type { RelayRules } from './relays/relay-options.ts';
+import { GatheredWrites } from '../transfers/gathered-writes.ts';
+import type { OpenPart } from '../relays/relay-upstream.ts';
+import type { RelayRules } from '../relays/relay-options.ts';
 import { readBack } from './going-on.ts';
-import { DigestMismatch, heldBackBytes } from './transfers/held-back.ts';
+import { DigestMismatch, heldBackBytes } from '../transfers/held-back.ts';
 import { Marks } from './marks.ts';
-import type { IncomingBlob, Mark } from './ports/blob-store.ts';
-import type { ByteSource, Loan } from './ports/byte-source.ts';
-import type { OpenedBlob } from './ports/upstream.ts';
-import { RecentPieces } from './transfers/recent-pieces.ts';
-import { resumedPieces } from './transfers/resumed-pieces.ts';
-import { Sleepers } from './concurrency/sleepers.ts';
-import { SuspendedTail } from './transfers/suspended-tail.ts';
+import type { IncomingBlob, Mark } from '../ports/blob-store.ts';
+import type { ByteSource, Loan } from '../ports/byte-source.ts';
+import type { OpenedBlob } from '../ports/upstream.ts';
+import { RecentPieces } from '../transfers/recent-pieces.ts';
+import { resumedPieces } from '../transfers/resumed-pieces.ts';
+import { Sleepers } from '../concurrency/sleepers.ts';
+import { SuspendedTail } from '../transfers/suspended-tail.ts';
 
 /** Kept in memory behind the writer: readers that keep up are woken for half of it. */
 const recentBytes = 2 * 1024 * 1024;

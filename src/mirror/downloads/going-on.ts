@@ -1,9 +1,9 @@
 import { createHash, type Hash } from 'node:crypto';
-import { algorithmOf, type Digest, digestFrom } from '../oci/digest.ts';
-import { OciError, UpstreamError } from '../oci/errors.ts';
-import type { BlobStore, IncomingBlob, InterruptedBlob, Mark } from './ports/blob-store.ts';
-import type { OpenedBlob } from './ports/upstream.ts';
-import type { Waiting } from './ports/waiting.ts';
+import { algorithmOf, type Digest, digestFrom } from '../../oci/digest.ts';
+import { OciError, UpstreamError } from '../../oci/errors.ts';
+import type { BlobStore, IncomingBlob, InterruptedBlob, Mark } from '../ports/blob-store.ts';
+import type { OpenedBlob } from '../ports/upstream.ts';
+import type { Waiting } from '../ports/waiting.ts';
 
 export interface GoingOnOptions {
   readonly store: Pick<BlobStore, 'takeInterrupted'>;

@@ -1,13 +1,13 @@
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
-import type { ByteSource } from '../../../src/mirror/ports/byte-source.ts';
-import type { OpenedBlob } from '../../../src/mirror/ports/upstream.ts';
-import { type Digest, digestOf } from '../../../src/oci/digest.ts';
-import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
-import { gate } from '../../support/gate.ts';
-import { randomBytes } from '../../support/images.ts';
-import { MemoryIncoming } from '../../support/memory-incoming.ts';
-import { body, readAll, startDownload } from '../../support/start-download.ts';
+import type { ByteSource } from '../../../../src/mirror/ports/byte-source.ts';
+import type { OpenedBlob } from '../../../../src/mirror/ports/upstream.ts';
+import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
+import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
+import { gate } from '../../../support/gate.ts';
+import { randomBytes } from '../../../support/images.ts';
+import { MemoryIncoming } from '../../../support/memory-incoming.ts';
+import { body, readAll, startDownload } from '../../../support/start-download.ts';
 
 const mebibyte = 1024 * 1024;
 const blob = randomBytes(3 * mebibyte, 'download');
