@@ -9,8 +9,8 @@ import { Tokens } from './credentials/tokens.ts';
 import { type EndpointDeps, requestsTo, sendTo } from './endpoint.ts';
 import type { Answer, Send } from './exchange.ts';
 import { knock } from './knock.ts';
-import { type RateLimit, rateLimitOf } from './rate-limit.ts';
-import { discard } from './read-at-most.ts';
+import { type RateLimit, rateLimitOf } from './api/rate-limit.ts';
+import { discard } from './api/read-at-most.ts';
 import type { CredentialSettings } from './settings.ts';
 
 /** What one address of an upstream, the registry itself or a mirror, said at its front door. */

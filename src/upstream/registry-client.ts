@@ -19,7 +19,7 @@ import type { UpstreamSettings } from './settings.ts';
 import { createLimitedLookup } from './limited-lookup.ts';
 import { createSharedLookup, type Lookup } from './shared-lookup.ts';
 import { createStaleLookup } from './stale-lookup.ts';
-import { askVisibility } from './visibility.ts';
+import { askVisibility } from './api/visibility.ts';
 
 export interface RegistryClientDeps {
   /** As clients write it. */

@@ -16,12 +16,12 @@ import { parseRange } from '../../src/oci/range.ts';
 import { parseRepository, parseTag } from '../../src/oci/reference.ts';
 import { parseMarkFile } from '../../src/storage/filesystem/mark-file.ts';
 import { digestAt, recordKeyAt, recordPath } from '../../src/storage/layout.ts';
-import { contentLengthOf, contentRangeOf, retryAfterSecondsOf } from '../../src/upstream/answer-headers.ts';
+import { contentLengthOf, contentRangeOf, retryAfterSecondsOf } from '../../src/upstream/api/answer-headers.ts';
 import { demandOf, parseChallenges } from '../../src/upstream/credentials/challenge.ts';
 import { parseTokenResponse } from '../../src/upstream/credentials/token-response.ts';
-import { nextLink } from '../../src/upstream/link-header.ts';
+import { nextLink } from '../../src/upstream/api/link-header.ts';
 import { namePatternMatcher } from '../../src/upstream/name-pattern.ts';
-import { rateLimitOf } from '../../src/upstream/rate-limit.ts';
+import { rateLimitOf } from '../../src/upstream/api/rate-limit.ts';
 import { isMediaType } from '../../src/oci/media-types.ts';
 import { expectAlways } from './runs.ts';
 

@@ -1,9 +1,9 @@
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
-import { failureOf } from '../answer-errors.ts';
+import { failureOf } from '../api/answer-errors.ts';
 import type { Answer, Exchange, Send } from '../exchange.ts';
-import { discard, maxSmallBodyBytes, readAtMost } from '../read-at-most.ts';
+import { discard, maxSmallBodyBytes, readAtMost } from '../api/read-at-most.ts';
 import { headerShowing, type Secret } from './credentials.ts';
 import { sendWithinOrigin } from './token-redirects.ts';
 import { parseTokenResponse, type Token } from './token-response.ts';

@@ -1,4 +1,4 @@
-import type { Clock } from '../mirror/ports/clock.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
 
 /** The kinds of content that are asked for with HEAD. */
 export type HeadKind = 'manifest' | 'blob';

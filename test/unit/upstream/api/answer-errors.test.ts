@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
-import { countConnections } from './count-connections.ts';
-import { serve } from './serve.ts';
-import { clientOf, patiently } from './start-client.ts';
+import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import { countConnections } from '../count-connections.ts';
+import { serve } from '../serve.ts';
+import { clientOf, patiently } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');

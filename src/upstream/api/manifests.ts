@@ -1,12 +1,12 @@
-import type { FetchedManifest, ManifestHead } from '../mirror/ports/upstream.ts';
-import type { Waiting } from '../mirror/ports/waiting.ts';
-import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts';
-import { OciError, UpstreamError } from '../oci/errors.ts';
-import { type ManifestShape, manifestShapeOf, maxManifestBytes } from '../oci/manifest.ts';
-import { acceptedManifests, isSchema1, type MediaType, mediaTypeIn } from '../oci/media-types.ts';
-import type { Reference, Repository } from '../oci/reference.ts';
+import type { FetchedManifest, ManifestHead } from '../../mirror/ports/upstream.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import { algorithmOf, type Digest, digestOf, isDigest } from '../../oci/digest.ts';
+import { OciError, UpstreamError } from '../../oci/errors.ts';
+import { type ManifestShape, manifestShapeOf, maxManifestBytes } from '../../oci/manifest.ts';
+import { acceptedManifests, isSchema1, type MediaType, mediaTypeIn } from '../../oci/media-types.ts';
+import type { Reference, Repository } from '../../oci/reference.ts';
 import { contentLengthOf, headerOf } from './answer-headers.ts';
-import type { Answer } from './exchange.ts';
+import type { Answer } from '../exchange.ts';
 import { readAtMost } from './read-at-most.ts';
 import type { RegistryRequest, Requests } from './requests.ts';
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { contentLengthOf, contentRangeOf, retryAfterSecondsOf } from '../../../src/upstream/answer-headers.ts';
+import { contentLengthOf, contentRangeOf, retryAfterSecondsOf } from '../../../../src/upstream/api/answer-headers.ts';
 
 const now = Date.UTC(2030, 0, 1);
 

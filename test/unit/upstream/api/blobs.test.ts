@@ -1,14 +1,14 @@
 import { once } from 'node:events';
 import { buffer } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
-import type { ByteRange } from '../../../src/mirror/ports/upstream.ts';
-import { parseRepository } from '../../../src/oci/reference.ts';
-import { defaultUpstreamSettings } from '../../../src/upstream/settings.ts';
-import { type Fault, pump } from '../../support/fake-answer.ts';
-import { startFakeRegistry } from '../../support/fake-registry.ts';
-import { gate } from '../../support/gate.ts';
-import { content, randomBlob } from '../../support/images.ts';
-import { clientOf, patiently } from './start-client.ts';
+import type { ByteRange } from '../../../../src/mirror/ports/upstream.ts';
+import { parseRepository } from '../../../../src/oci/reference.ts';
+import { defaultUpstreamSettings } from '../../../../src/upstream/settings.ts';
+import { type Fault, pump } from '../../../support/fake-answer.ts';
+import { startFakeRegistry } from '../../../support/fake-registry.ts';
+import { gate } from '../../../support/gate.ts';
+import { content, randomBlob } from '../../../support/images.ts';
+import { clientOf, patiently } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const blobs = /\/blobs\//;

@@ -1,9 +1,9 @@
-import type { UpstreamRequestKind } from '../mirror/ports/observer.ts';
-import type { RepositoryVisibility } from '../mirror/ports/upstream.ts';
-import type { Waiting } from '../mirror/ports/waiting.ts';
-import { OciError } from '../oci/errors.ts';
-import { acceptedManifests } from '../oci/media-types.ts';
-import type { Reference, Repository } from '../oci/reference.ts';
+import type { UpstreamRequestKind } from '../../mirror/ports/observer.ts';
+import type { RepositoryVisibility } from '../../mirror/ports/upstream.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import { OciError } from '../../oci/errors.ts';
+import { acceptedManifests } from '../../oci/media-types.ts';
+import type { Reference, Repository } from '../../oci/reference.ts';
 import { discard } from './read-at-most.ts';
 import type { RegistryRequest, Requests } from './requests.ts';
 

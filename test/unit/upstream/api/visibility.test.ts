@@ -1,13 +1,13 @@
 import { TLSSocket } from 'node:tls';
 import nock from 'nock';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
-import type { UpstreamSettings } from '../../../src/upstream/settings.ts';
-import { type FakeRegistry, startFakeRegistry } from '../../support/fake-registry.ts';
-import { image } from '../../support/images.ts';
-import { selfSigned } from './certificates.ts';
-import { serveTls } from './serve-tls.ts';
-import { clientOf, patiently } from './start-client.ts';
+import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import type { UpstreamSettings } from '../../../../src/upstream/settings.ts';
+import { type FakeRegistry, startFakeRegistry } from '../../../support/fake-registry.ts';
+import { image } from '../../../support/images.ts';
+import { selfSigned } from '../certificates.ts';
+import { serveTls } from '../serve-tls.ts';
+import { clientOf, patiently } from '../start-client.ts';
 
 const app = parseRepository('team/app');
 const latest = parseTag('latest');

@@ -1,9 +1,9 @@
 import type { Readable } from 'node:stream';
-import type { MemoryReservation } from '../mirror/ports/memory.ts';
-import type { Waiting } from '../mirror/ports/waiting.ts';
-import { UpstreamError } from '../oci/errors.ts';
+import type { MemoryReservation } from '../../mirror/ports/memory.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import { UpstreamError } from '../../oci/errors.ts';
 import { contentLengthOf } from './answer-headers.ts';
-import type { Answer } from './exchange.ts';
+import type { Answer } from '../exchange.ts';
 
 /** For bodies nobody wants in full: errors, challenges, tokens. */
 export const maxSmallBodyBytes = 64 * 1024;

@@ -1,12 +1,12 @@
 import type { ServerResponse } from 'node:http';
 import { describe, expect, test } from 'vitest';
-import { parseDigest } from '../../../src/oci/digest.ts';
-import { ociManifest } from '../../../src/oci/media-types.ts';
-import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
-import { rateLimitOf } from '../../../src/upstream/rate-limit.ts';
-import type { CredentialSettings } from '../../../src/upstream/settings.ts';
-import { type Seen, sendJson, serve } from './serve.ts';
-import { clientOf, patiently } from './start-client.ts';
+import { parseDigest } from '../../../../src/oci/digest.ts';
+import { ociManifest } from '../../../../src/oci/media-types.ts';
+import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import { rateLimitOf } from '../../../../src/upstream/api/rate-limit.ts';
+import type { CredentialSettings } from '../../../../src/upstream/settings.ts';
+import { type Seen, sendJson, serve } from '../serve.ts';
+import { clientOf, patiently } from '../start-client.ts';
 
 test.each([
   { limit: '100;w=21600', remaining: '20;w=21600', expected: { limit: 100, remaining: 20, windowSeconds: 21_600 } },

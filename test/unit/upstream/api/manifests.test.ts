@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
-import { MemoryBudget } from '../../../src/mirror/concurrency/memory-budget.ts';
-import { digestOf, parseDigest } from '../../../src/oci/digest.ts';
-import { acceptedManifests, ociIndex, ociManifest } from '../../../src/oci/media-types.ts';
-import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
-import type { Fault } from '../../support/fake-answer.ts';
-import { startFakeRegistry } from '../../support/fake-registry.ts';
-import { content, image } from '../../support/images.ts';
-import { clientOf, patiently } from './start-client.ts';
+import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
+import { digestOf, parseDigest } from '../../../../src/oci/digest.ts';
+import { acceptedManifests, ociIndex, ociManifest } from '../../../../src/oci/media-types.ts';
+import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import type { Fault } from '../../../support/fake-answer.ts';
+import { startFakeRegistry } from '../../../support/fake-registry.ts';
+import { content, image } from '../../../support/images.ts';
+import { clientOf, patiently } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');

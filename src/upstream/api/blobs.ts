@@ -1,10 +1,10 @@
-import type { ByteRange, OpenedBlob } from '../mirror/ports/upstream.ts';
-import type { Waiting } from '../mirror/ports/waiting.ts';
-import type { Digest } from '../oci/digest.ts';
-import { OciError, UpstreamError } from '../oci/errors.ts';
-import type { Repository } from '../oci/reference.ts';
+import type { ByteRange, OpenedBlob } from '../../mirror/ports/upstream.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import type { Digest } from '../../oci/digest.ts';
+import { OciError, UpstreamError } from '../../oci/errors.ts';
+import type { Repository } from '../../oci/reference.ts';
 import { contentLengthOf, contentRangeOf } from './answer-headers.ts';
-import type { Answer } from './exchange.ts';
+import type { Answer } from '../exchange.ts';
 import { mayGetDiffer } from './manifests.ts';
 import type { RegistryAnswer, Requests } from './requests.ts';
 

@@ -1,13 +1,13 @@
-import type { Waiting } from '../mirror/ports/waiting.ts';
-import { algorithmOf, type Digest, digestOf, hexOf, isDigest } from '../oci/digest.ts';
-import { UpstreamError } from '../oci/errors.ts';
-import { type Descriptor, isDescriptor, maxManifestBytes } from '../oci/manifest.ts';
-import { mediaTypeIn, ociIndex } from '../oci/media-types.ts';
-import { parseTag, type Repository } from '../oci/reference.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import { algorithmOf, type Digest, digestOf, hexOf, isDigest } from '../../oci/digest.ts';
+import { UpstreamError } from '../../oci/errors.ts';
+import { type Descriptor, isDescriptor, maxManifestBytes } from '../../oci/manifest.ts';
+import { mediaTypeIn, ociIndex } from '../../oci/media-types.ts';
+import { parseTag, type Repository } from '../../oci/reference.ts';
 import { headerOf } from './answer-headers.ts';
 import { readPages } from './pages.ts';
 import { discard, readAtMost } from './read-at-most.ts';
-import { RefusedRedirect } from './refused-redirect.ts';
+import { RefusedRedirect } from '../refused-redirect.ts';
 import type { RegistryAnswer, Requests } from './requests.ts';
 
 /** The statuses of registries that have no referrers API, or no tag of the tag schema. */

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { parseDigest } from '../../../src/oci/digest.ts';
-import { parseRepository } from '../../../src/oci/reference.ts';
-import { startFakeRegistry } from '../../support/fake-registry.ts';
-import { image, referrerOf } from '../../support/images.ts';
-import { countConnections } from './count-connections.ts';
-import { sendJson, type Server, serve } from './serve.ts';
-import { clientOf, patiently } from './start-client.ts';
+import { parseDigest } from '../../../../src/oci/digest.ts';
+import { parseRepository } from '../../../../src/oci/reference.ts';
+import { startFakeRegistry } from '../../../support/fake-registry.ts';
+import { image, referrerOf } from '../../../support/images.ts';
+import { countConnections } from '../count-connections.ts';
+import { sendJson, type Server, serve } from '../serve.ts';
+import { clientOf, patiently } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const someDigest = parseDigest(`sha256:${'a'.repeat(64)}`);

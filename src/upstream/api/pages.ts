@@ -1,7 +1,7 @@
-import type { UpstreamRequestKind } from '../mirror/ports/observer.ts';
-import type { Waiting } from '../mirror/ports/waiting.ts';
-import { UpstreamError } from '../oci/errors.ts';
-import type { Repository } from '../oci/reference.ts';
+import type { UpstreamRequestKind } from '../../mirror/ports/observer.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import { UpstreamError } from '../../oci/errors.ts';
+import type { Repository } from '../../oci/reference.ts';
 import { nextLink } from './link-header.ts';
 import { readAtMost } from './read-at-most.ts';
 import type { RegistryAnswer, Requests } from './requests.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { AnswerBody } from '../../../src/upstream/answer-body.ts';
-import { readAtMost } from '../../../src/upstream/read-at-most.ts';
+import { AnswerBody } from '../../../../src/upstream/answer-body.ts';
+import { readAtMost } from '../../../../src/upstream/api/read-at-most.ts';
 
 test('a manifest of which a byte comes now and then is given up when its time is over, and its connection dropped', async () => {
   const aborted = Promise.withResolvers<Error>();
