@@ -7,7 +7,7 @@ import { anonymous, type Credentials, headerShowing, type Secret } from './crede
 import { realmObjection, untrusted } from './credentials/realm-trust.ts';
 import { Tokens } from './credentials/tokens.ts';
 import { type EndpointDeps, requestsTo, sendTo } from './endpoint.ts';
-import type { Answer, Send } from './exchange.ts';
+import type { Answer, Send } from './transport/exchange.ts';
 import { knock } from './knock.ts';
 import { type RateLimit, rateLimitOf } from './api/rate-limit.ts';
 import { discard } from './api/read-at-most.ts';

@@ -5,7 +5,7 @@ import type { Upstream } from '../mirror/ports/upstream.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { createCircuitBreaker, withCircuitBreaker } from './circuit-breaker.ts';
-import { createConnections } from './connections.ts';
+import { createConnections } from './transport/connections.ts';
 import { createCloudAgents } from './credentials/cloud-agents.ts';
 import { createEndpoint, type EndpointDeps, type EndpointRole, guarded, requestsTo } from './endpoint.ts';
 import { createEndpoints } from './endpoints.ts';

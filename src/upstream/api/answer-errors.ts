@@ -1,7 +1,7 @@
 import type { Clock } from '../../mirror/ports/clock.ts';
 import { OciError, type OciErrorCode, UpstreamError } from '../../oci/errors.ts';
 import { retryAfterSecondsOf } from './answer-headers.ts';
-import type { Answer } from '../exchange.ts';
+import type { Answer } from '../transport/exchange.ts';
 import { maxSmallBodyBytes, readAtMost } from './read-at-most.ts';
 
 export interface Refusal {

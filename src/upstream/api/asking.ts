@@ -3,9 +3,9 @@ import { OciError } from '../../oci/errors.ts';
 import { isRepository, type Repository } from '../../oci/reference.ts';
 import type { Authorizer, Caller } from '../credentials/authorizer.ts';
 import { anonymous } from '../credentials/credentials.ts';
-import type { Answer, Exchange, Send } from '../exchange.ts';
+import type { Answer, Exchange, Send } from '../transport/exchange.ts';
 import { discard } from './read-at-most.ts';
-import { sendFollowing } from '../redirects.ts';
+import { sendFollowing } from '../transport/redirects.ts';
 
 export interface AskingDeps {
   readonly registry: URL;

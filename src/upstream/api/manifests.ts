@@ -6,7 +6,7 @@ import { type ManifestShape, manifestShapeOf, maxManifestBytes } from '../../oci
 import { acceptedManifests, isSchema1, type MediaType, mediaTypeIn } from '../../oci/media-types.ts';
 import type { Reference, Repository } from '../../oci/reference.ts';
 import { contentLengthOf, headerOf } from './answer-headers.ts';
-import type { Answer } from '../exchange.ts';
+import type { Answer } from '../transport/exchange.ts';
 import { readAtMost } from './read-at-most.ts';
 import type { RegistryRequest, Requests } from './requests.ts';
 

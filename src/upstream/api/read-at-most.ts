@@ -3,7 +3,7 @@ import type { MemoryReservation } from '../../mirror/ports/memory.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import { contentLengthOf } from './answer-headers.ts';
-import type { Answer } from '../exchange.ts';
+import type { Answer } from '../transport/exchange.ts';
 
 /** For bodies nobody wants in full: errors, challenges, tokens. */
 export const maxSmallBodyBytes = 64 * 1024;

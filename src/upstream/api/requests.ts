@@ -8,7 +8,7 @@ import { headerOf, retryAfterSecondsOf } from './answer-headers.ts';
 import { type AskingDeps, apiUrl, askAs } from './asking.ts';
 import type { Accounts, Limited } from '../credentials/accounts.ts';
 import { anonymous, type Credentials } from '../credentials/credentials.ts';
-import type { Answer, Exchange } from '../exchange.ts';
+import type { Answer, Exchange } from '../transport/exchange.ts';
 import { rateLimitOf } from './rate-limit.ts';
 import { type HeadKind, HeadRecord } from './head-record.ts';
 import { discard } from './read-at-most.ts';

@@ -1,7 +1,7 @@
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import { getCACertificates } from 'node:tls';
-import { createProxyChoice } from '../proxy.ts';
+import { createProxyChoice } from '../transport/proxy.ts';
 import type { UpstreamSettings } from '../settings.ts';
 
 /**

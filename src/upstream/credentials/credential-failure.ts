@@ -1,5 +1,5 @@
 import { type Trouble, UpstreamError } from '../../oci/errors.ts';
-import { networkTroubleOf } from '../network-errors.ts';
+import { networkTroubleOf } from '../transport/network-errors.ts';
 
 /**
  * An account's secret cannot be had from somebody else: a cloud, its SDK, a program.

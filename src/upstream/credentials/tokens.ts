@@ -5,7 +5,7 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import { boundedMap } from '../bounded-map.ts';
 import { BackOff } from '../back-off.ts';
-import type { Send } from '../exchange.ts';
+import type { Send } from '../transport/exchange.ts';
 import type { Credentials, Secret, SecretRequest } from './credentials.ts';
 import { ownerOf, Refusals, type Shown } from './refusals.ts';
 import { requestToken, type TokenRequest } from './token-endpoint.ts';

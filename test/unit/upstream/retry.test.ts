@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
-import { networkFailure } from '../../../src/upstream/network-errors.ts';
+import { networkFailure } from '../../../src/upstream/transport/network-errors.ts';
 import { createRetry, pauseBeforeRetry } from '../../../src/upstream/retry.ts';
 import { startFakeRegistry } from '../../support/fake-registry.ts';
 import { image } from '../../support/images.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createProxyChoice } from '../../../../src/upstream/proxy.ts';
+import { createProxyChoice } from '../../../../src/upstream/transport/proxy.ts';
 import { configOf, problemsWith } from '../../../support/config.ts';
 
 const env = {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { AnswerBody } from '../../../../src/upstream/answer-body.ts';
+import { AnswerBody } from '../../../../src/upstream/transport/answer-body.ts';
 import { readAtMost } from '../../../../src/upstream/api/read-at-most.ts';
 
 test('a manifest of which a byte comes now and then is given up when its time is over, and its connection dropped', async () => {

@@ -1,4 +1,4 @@
-import { UpstreamError } from '../oci/errors.ts';
+import { UpstreamError } from '../../oci/errors.ts';
 
 /** An upstream named an address that no connection may be made to. */
 export class ForbiddenPlace extends UpstreamError {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { hostMatcher } from '../../../src/upstream/hosts.ts';
+import { hostMatcher } from '../../../../src/upstream/transport/hosts.ts';
 
 test.each([
   { listed: 'auth.docker.io', url: 'https://auth.docker.io/token', expected: true },

@@ -1,4 +1,4 @@
-import { UpstreamError } from '../oci/errors.ts';
+import { UpstreamError } from '../../oci/errors.ts';
 
 /** One that runs, and one that waits. */
 const requestsPerConnection = 2;

@@ -1,8 +1,8 @@
-import type { Waiting } from '../mirror/ports/waiting.ts';
-import { headerOf } from './api/answer-headers.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import { headerOf } from '../api/answer-headers.ts';
 import type { Answer, Exchange, Send } from './exchange.ts';
 import { hostAndPort } from './hosts.ts';
-import { discard } from './api/read-at-most.ts';
+import { discard } from '../api/read-at-most.ts';
 import { ForbiddenPlace, RefusedRedirect } from './refused-redirect.ts';
 
 const maxHops = 5;

@@ -1,7 +1,7 @@
 import { buffer } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
-import { MemoryBudget } from '../../../src/mirror/concurrency/memory-budget.ts';
-import { AnswerBody } from '../../../src/upstream/answer-body.ts';
+import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
+import { AnswerBody } from '../../../../src/upstream/transport/answer-body.ts';
 
 /** An exchange that only notes what is done to it. */
 class FakeController {

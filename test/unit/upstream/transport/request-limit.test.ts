@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { RequestLimit } from '../../../src/upstream/request-limit.ts';
+import { RequestLimit } from '../../../../src/upstream/transport/request-limit.ts';
 
 const one = new URL('https://one.test/v2/');
 const other = new URL('https://other.test/v2/');

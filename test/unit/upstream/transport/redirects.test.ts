@@ -1,14 +1,14 @@
 import type { ServerResponse } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
-import { ociManifest } from '../../../src/oci/media-types.ts';
-import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
-import { startFakeRegistry } from '../../support/fake-registry.ts';
-import { randomBlob } from '../../support/images.ts';
-import { countConnections } from './count-connections.ts';
-import { robotAccount } from './robot-account.ts';
-import { type Seen, sendJson, type Server, serve } from './serve.ts';
-import { clientOf, patiently } from './start-client.ts';
+import { ociManifest } from '../../../../src/oci/media-types.ts';
+import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import { startFakeRegistry } from '../../../support/fake-registry.ts';
+import { randomBlob } from '../../../support/images.ts';
+import { countConnections } from '../count-connections.ts';
+import { robotAccount } from '../robot-account.ts';
+import { type Seen, sendJson, type Server, serve } from '../serve.ts';
+import { clientOf, patiently } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');

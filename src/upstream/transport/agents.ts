@@ -1,7 +1,7 @@
 import type { LookupFunction } from 'node:net';
 import { getCACertificates } from 'node:tls';
 import { Agent, type Dispatcher, ProxyAgent } from 'undici';
-import type { UpstreamSettings } from './settings.ts';
+import type { UpstreamSettings } from '../settings.ts';
 
 /** How a host is reached. */
 export interface Route {

@@ -1,8 +1,8 @@
 import { inspect } from 'node:util';
 import { errors } from 'undici';
 import { describe, expect, test } from 'vitest';
-import { UpstreamError } from '../../../src/oci/errors.ts';
-import { networkFailure, transferFailure } from '../../../src/upstream/network-errors.ts';
+import { UpstreamError } from '../../../../src/oci/errors.ts';
+import { networkFailure, transferFailure } from '../../../../src/upstream/transport/network-errors.ts';
 
 const failed = (code: string) => Object.assign(new Error(`something with ${code}`), { code });
 

@@ -1,14 +1,14 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
-import type { Clock } from '../mirror/ports/clock.ts';
-import type { Memory } from '../mirror/ports/memory.ts';
-import type { Observer, UpstreamRequestKind } from '../mirror/ports/observer.ts';
-import type { Waiting } from '../mirror/ports/waiting.ts';
-import { UpstreamError } from '../oci/errors.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Memory } from '../../mirror/ports/memory.ts';
+import type { Observer, UpstreamRequestKind } from '../../mirror/ports/observer.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import { UpstreamError } from '../../oci/errors.ts';
 import { AnswerBody } from './answer-body.ts';
 import type { Connections } from './connections.ts';
 import { networkFailure, transferFailure } from './network-errors.ts';
-import type { UpstreamTimeouts } from './settings.ts';
+import type { UpstreamTimeouts } from '../settings.ts';
 
 /** One HTTP request. */
 export interface Exchange {

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
-import type { Memory, MemoryReservation } from '../mirror/ports/memory.ts';
-import { UpstreamError } from '../oci/errors.ts';
+import type { Memory, MemoryReservation } from '../../mirror/ports/memory.ts';
+import { UpstreamError } from '../../oci/errors.ts';
 
 export interface AnswerBodyOptions {
   readonly controller: Dispatcher.DispatchController;

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createProxyChoice } from '../../../src/upstream/proxy.ts';
+import { createProxyChoice } from '../../../../src/upstream/transport/proxy.ts';
 
 const proxies = { http: 'http://plain.proxy:3128', https: 'http://tls.proxy:3128' };
 

@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net';
 import { hostMatcher } from './hosts.ts';
-import type { UpstreamProxy } from './settings.ts';
+import type { UpstreamProxy } from '../settings.ts';
 
 /** The proxy through which a URL is reached, or undefined where it is reached directly. */
 export type ProxyOf = (url: URL) => string | undefined;
