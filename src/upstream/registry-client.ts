@@ -16,9 +16,9 @@ import { createPing } from './ping.ts';
 import { type EndpointProbe, probeEndpoint } from './probe.ts';
 import { createRetry, type Pauses, realPauses } from './retry.ts';
 import type { UpstreamSettings } from './settings.ts';
-import { createLimitedLookup } from './limited-lookup.ts';
-import { createSharedLookup, type Lookup } from './shared-lookup.ts';
-import { createStaleLookup } from './stale-lookup.ts';
+import { createLimitedLookup } from './lookup/limited-lookup.ts';
+import { createSharedLookup, type Lookup } from './lookup/shared-lookup.ts';
+import { createStaleLookup } from './lookup/stale-lookup.ts';
 import { askVisibility } from './api/visibility.ts';
 
 export interface RegistryClientDeps {

@@ -9,8 +9,8 @@ import { bySpecificity, isPattern, namePatternMatcher } from './name-pattern.ts'
 import { createRegistryClient, type RegistryClient } from './registry-client.ts';
 import type { Pauses } from './retry.ts';
 import type { UpstreamSettings } from './settings.ts';
-import { createLimitedLookup } from './limited-lookup.ts';
-import { createSharedLookup, type Lookup } from './shared-lookup.ts';
+import { createLimitedLookup } from './lookup/limited-lookup.ts';
+import { createSharedLookup, type Lookup } from './lookup/shared-lookup.ts';
 
 export interface UpstreamDirectoryDeps {
   /** By the registry's name as clients write it, or a pattern. */

@@ -2,13 +2,13 @@ import { isIP } from 'node:net';
 import type { Dispatcher } from 'undici';
 import { Agents } from './agents.ts';
 import { hostAndPort, hostMatcher } from './hosts.ts';
-import { createPrivateAddressCheck, type IsPrivateAddress } from '../private-addresses.ts';
+import { createPrivateAddressCheck, type IsPrivateAddress } from '../lookup/private-addresses.ts';
 import { createProxyChoice } from './proxy.ts';
-import { publicLookup } from '../public-lookup.ts';
+import { publicLookup } from '../lookup/public-lookup.ts';
 import { RequestLimit } from './request-limit.ts';
 import { ForbiddenPlace } from './refused-redirect.ts';
 import type { UpstreamSettings } from '../settings.ts';
-import { forSockets, type Lookup } from '../shared-lookup.ts';
+import { forSockets, type Lookup } from '../lookup/shared-lookup.ts';
 
 /** The sockets to one upstream and to the places it sends us. */
 export interface Connections {

@@ -1,6 +1,6 @@
 import { errors } from 'undici';
 import { UpstreamError } from '../../oci/errors.ts';
-import { PrivateAddressError } from '../public-lookup.ts';
+import { PrivateAddressError } from '../lookup/public-lookup.ts';
 import { ForbiddenPlace } from './refused-redirect.ts';
 
 const words = {

@@ -1,7 +1,7 @@
 import { createRegistryClient, type RegistryClient } from '../../../src/upstream/registry-client.ts';
 import { defaultUpstreamSettings, type UpstreamSettings } from '../../../src/upstream/settings.ts';
 import type { Memory } from '../../../src/mirror/ports/memory.ts';
-import type { Lookup } from '../../../src/upstream/shared-lookup.ts';
+import type { Lookup } from '../../../src/upstream/lookup/shared-lookup.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { thisTest } from '../../support/owner.ts';
 import { RecordingObserver } from './recording-observer.ts';

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
 import { defaultUpstreamSettings, type UpstreamSettings } from '../../../src/upstream/settings.ts';
-import type { Lookup } from '../../../src/upstream/shared-lookup.ts';
+import type { Lookup } from '../../../src/upstream/lookup/shared-lookup.ts';
 import { createUpstreamDirectory } from '../../../src/upstream/upstream-directory.ts';
 import { startFakeRegistry } from '../../support/fake-registry.ts';
 import { image } from '../../support/images.ts';

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { connectOptionsOf } from '../../../../src/upstream/transport/agents.ts';
 import { defaultUpstreamSettings } from '../../../../src/upstream/settings.ts';
-import { createSharedLookup } from '../../../../src/upstream/shared-lookup.ts';
+import { createSharedLookup } from '../../../../src/upstream/lookup/shared-lookup.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { freePort } from '../../../support/free-port.ts';
 import { gate } from '../../../support/gate.ts';

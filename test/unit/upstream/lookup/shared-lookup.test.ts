@@ -1,8 +1,8 @@
 import type { LookupAddress, LookupOptions } from 'node:dns';
 import { expect, test } from 'vitest';
-import { createSharedLookup, forSockets, type Lookup } from '../../../src/upstream/shared-lookup.ts';
-import { gate } from '../../support/gate.ts';
-import { ManualClock } from '../../support/manual-clock.ts';
+import { createSharedLookup, forSockets, type Lookup } from '../../../../src/upstream/lookup/shared-lookup.ts';
+import { gate } from '../../../support/gate.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
 
 const four = { address: '192.0.2.1', family: 4 };
 const six = { address: '2001:db8::1', family: 6 };

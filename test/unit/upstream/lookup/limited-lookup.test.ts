@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { createLimitedLookup } from '../../../src/upstream/limited-lookup.ts';
-import type { Lookup } from '../../../src/upstream/shared-lookup.ts';
-import { gate } from '../../support/gate.ts';
+import { createLimitedLookup } from '../../../../src/upstream/lookup/limited-lookup.ts';
+import type { Lookup } from '../../../../src/upstream/lookup/shared-lookup.ts';
+import { gate } from '../../../support/gate.ts';
 
 const found = [{ address: '192.0.2.1', family: 4 }];
 const turns = () => new Promise((resolve) => setImmediate(resolve));

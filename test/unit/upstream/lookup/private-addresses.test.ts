@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createPrivateAddressCheck } from '../../../src/upstream/private-addresses.ts';
+import { createPrivateAddressCheck } from '../../../../src/upstream/lookup/private-addresses.ts';
 
 const isPrivate = createPrivateAddressCheck();
 

@@ -2,8 +2,8 @@ import type { LookupAddress, LookupOptions } from 'node:dns';
 import { lookup as resolve } from 'node:dns/promises';
 import type { LookupFunction } from 'node:net';
 import { callbackify } from 'node:util';
-import type { Clock } from '../mirror/ports/clock.ts';
-import { boundedMap } from './bounded-map.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import { boundedMap } from '../bounded-map.ts';
 
 /** All addresses of a host. Rejects with the resolver's error. */
 export type Lookup = (hostname: string, options: Wanted) => Promise<readonly LookupAddress[]>;

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import type { Lookup } from '../../../src/upstream/shared-lookup.ts';
-import { createStaleLookup } from '../../../src/upstream/stale-lookup.ts';
-import { gate } from '../../support/gate.ts';
-import { ManualClock } from '../../support/manual-clock.ts';
+import type { Lookup } from '../../../../src/upstream/lookup/shared-lookup.ts';
+import { createStaleLookup } from '../../../../src/upstream/lookup/stale-lookup.ts';
+import { gate } from '../../../support/gate.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
 
 const [before, after] = [[{ address: '192.0.2.1', family: 4 }], [{ address: '192.0.2.2', family: 4 }]];
 const failing = (code: string) => Promise.reject(Object.assign(new Error(code), { code }));
