@@ -27,7 +27,7 @@ import { systemClock } from './system-clock.ts';
 import type { Log } from '../telemetry/log.ts';
 import { UpstreamHealth } from '../telemetry/upstream-health.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
-import { type Pauses, realPauses } from '../upstream/retry.ts';
+import { type Pauses, realPauses } from '../upstream/failover/retry.ts';
 
 export interface AppDeps {
   readonly config: Config;

@@ -2,7 +2,7 @@ import type { Config } from '../config/schema.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Memory } from '../mirror/ports/memory.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
-import type { Pauses } from '../upstream/retry.ts';
+import type { Pauses } from '../upstream/failover/retry.ts';
 import { createUpstreamDirectory, type OpenUpstreamDirectory } from '../upstream/upstream-directory.ts';
 import { upstreamEntries } from './upstream-settings.ts';
 

@@ -7,7 +7,7 @@ import type { Waiting } from '../mirror/ports/waiting.ts';
 import type { HostName } from '../oci/host-name.ts';
 import { bySpecificity, isPattern, namePatternMatcher } from './name-pattern.ts';
 import { createRegistryClient, type RegistryClient } from './registry-client.ts';
-import type { Pauses } from './retry.ts';
+import type { Pauses } from './failover/retry.ts';
 import type { UpstreamSettings } from './settings.ts';
 import { createLimitedLookup } from './lookup/limited-lookup.ts';
 import { createSharedLookup, type Lookup } from './lookup/shared-lookup.ts';

@@ -1,11 +1,11 @@
 import { buffer } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
-import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
-import type { MirrorSettings } from '../../../src/upstream/settings.ts';
-import { startFakeRegistry } from '../../support/fake-registry.ts';
-import { gate } from '../../support/gate.ts';
-import { image, randomBlob } from '../../support/images.ts';
-import { clientOf, patiently } from './start-client.ts';
+import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import type { MirrorSettings } from '../../../../src/upstream/settings.ts';
+import { startFakeRegistry } from '../../../support/fake-registry.ts';
+import { gate } from '../../../support/gate.ts';
+import { image, randomBlob } from '../../../support/images.ts';
+import { clientOf, patiently } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');

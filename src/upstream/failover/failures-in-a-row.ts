@@ -1,4 +1,4 @@
-import type { Repository } from '../oci/reference.ts';
+import type { Repository } from '../../oci/reference.ts';
 
 /** Failures of this many repositories mean that the registry fails, and not one repository. */
 const several = 2;

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { digestOf } from '../../../src/oci/digest.ts';
-import { Distrust } from '../../../src/upstream/distrust.ts';
-import { ManualClock } from '../../support/manual-clock.ts';
+import { digestOf } from '../../../../src/oci/digest.ts';
+import { Distrust } from '../../../../src/upstream/failover/distrust.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
 
 const hour = 3_600_000;
 const named = (name: string) => digestOf(Buffer.from(name));

@@ -1,8 +1,8 @@
 import type { Readable } from 'node:stream';
-import { timeLimited } from '../mirror/concurrency/abortable-wait.ts';
-import type { Clock } from '../mirror/ports/clock.ts';
-import type { Observer } from '../mirror/ports/observer.ts';
-import { OciError, type Trouble, UpstreamError } from '../oci/errors.ts';
+import { timeLimited } from '../../mirror/concurrency/abortable-wait.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
+import { OciError, type Trouble, UpstreamError } from '../../oci/errors.ts';
 import { Circuit } from './circuit.ts';
 import { type Endpoint, type EndpointRole, type Guard, guarded, type Question } from './endpoint.ts';
 import { RememberedFailure } from './failing-resources.ts';

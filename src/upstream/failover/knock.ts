@@ -1,8 +1,8 @@
-import type { Waiting } from '../mirror/ports/waiting.ts';
-import { apiUrl } from './api/asking.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import { apiUrl } from '../api/asking.ts';
 import { type EndpointDeps, sendTo } from './endpoint.ts';
-import type { Answer, Send } from './transport/exchange.ts';
-import { discard } from './api/read-at-most.ts';
+import type { Answer, Send } from '../transport/exchange.ts';
+import { discard } from '../api/read-at-most.ts';
 
 /** What a registry says at its front door. @throws UpstreamError when nobody answers. */
 export async function knock(send: Send, url: URL, { signal }: Waiting, authorization?: string): Promise<Answer> {

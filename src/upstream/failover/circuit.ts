@@ -1,4 +1,4 @@
-import type { Clock } from '../mirror/ports/clock.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
 
 export type CircuitState = 'closed' | 'open' | 'half-open';
 

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Waiting } from '../mirror/ports/waiting.ts';
-import { UpstreamError } from '../oci/errors.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import { UpstreamError } from '../../oci/errors.ts';
 import type { EndpointRole, Guard } from './endpoint.ts';
-import { isLostConnection } from './transport/network-errors.ts';
+import { isLostConnection } from '../transport/network-errors.ts';
 
 /** How long to wait before asking again is left to chance, so that many mirrors do not come back together. */
 export interface Pauses {

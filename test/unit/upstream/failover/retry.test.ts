@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
-import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
-import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
-import { networkFailure } from '../../../src/upstream/transport/network-errors.ts';
-import { createRetry, pauseBeforeRetry } from '../../../src/upstream/retry.ts';
-import { startFakeRegistry } from '../../support/fake-registry.ts';
-import { image } from '../../support/images.ts';
-import { clientOf, patiently } from './start-client.ts';
+import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
+import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import { networkFailure } from '../../../../src/upstream/transport/network-errors.ts';
+import { createRetry, pauseBeforeRetry } from '../../../../src/upstream/failover/retry.ts';
+import { startFakeRegistry } from '../../../support/fake-registry.ts';
+import { image } from '../../../support/images.ts';
+import { clientOf, patiently } from '../start-client.ts';
 
 const [repository, latest] = [parseRepository('team/app'), parseTag('latest')];
 const failed = (code: string) => networkFailure('registry.test', Object.assign(new Error(code), { code }));

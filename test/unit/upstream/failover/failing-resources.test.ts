@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { UpstreamError } from '../../../src/oci/errors.ts';
-import { parseRepository } from '../../../src/oci/reference.ts';
-import { createFailingResources } from '../../../src/upstream/failing-resources.ts';
-import { ManualClock } from '../../support/manual-clock.ts';
-import { patiently } from './start-client.ts';
+import { UpstreamError } from '../../../../src/oci/errors.ts';
+import { parseRepository } from '../../../../src/oci/reference.ts';
+import { createFailingResources } from '../../../../src/upstream/failover/failing-resources.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
+import { patiently } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 

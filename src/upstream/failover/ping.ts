@@ -1,7 +1,7 @@
-import type { Waiting } from '../mirror/ports/waiting.ts';
-import { UpstreamError } from '../oci/errors.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import { UpstreamError } from '../../oci/errors.ts';
 import { type EndpointDeps, sendTo } from './endpoint.ts';
-import { retryAfterSecondsOf } from './api/answer-headers.ts';
+import { retryAfterSecondsOf } from '../api/answer-headers.ts';
 import { knock } from './knock.ts';
 
 /** An endpoint that needs longer for a ping is of no use to a pull. */

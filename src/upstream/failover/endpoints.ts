@@ -1,9 +1,9 @@
-import type { Clock } from '../mirror/ports/clock.ts';
-import type { Upstream } from '../mirror/ports/upstream.ts';
-import type { Waiting } from '../mirror/ports/waiting.ts';
-import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts';
-import { UpstreamError } from '../oci/errors.ts';
-import type { Reference } from '../oci/reference.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Upstream } from '../../mirror/ports/upstream.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import { algorithmOf, type Digest, digestOf, isDigest } from '../../oci/digest.ts';
+import { UpstreamError } from '../../oci/errors.ts';
+import type { Reference } from '../../oci/reference.ts';
 import { Distrust } from './distrust.ts';
 import type { Endpoint } from './endpoint.ts';
 

@@ -1,8 +1,8 @@
-import type { Clock } from '../mirror/ports/clock.ts';
-import { UpstreamError } from '../oci/errors.ts';
-import { boundedMap } from './bounded-map.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import { UpstreamError } from '../../oci/errors.ts';
+import { boundedMap } from '../bounded-map.ts';
 import type { Guard, Question } from './endpoint.ts';
-import { isLostConnection } from './transport/network-errors.ts';
+import { isLostConnection } from '../transport/network-errors.ts';
 
 interface Failing {
   readonly failure: UpstreamError;

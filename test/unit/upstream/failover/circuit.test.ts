@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
-import { Circuit, type CircuitState } from '../../../src/upstream/circuit.ts';
-import { verdictOn } from '../../../src/upstream/circuit-breaker.ts';
-import { RememberedFailure } from '../../../src/upstream/failing-resources.ts';
-import { ManualClock } from '../../support/manual-clock.ts';
+import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
+import { Circuit, type CircuitState } from '../../../../src/upstream/failover/circuit.ts';
+import { verdictOn } from '../../../../src/upstream/failover/circuit-breaker.ts';
+import { RememberedFailure } from '../../../../src/upstream/failover/failing-resources.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
 
 function circuit() {
   const clock = new ManualClock();
