@@ -1,7 +1,7 @@
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { OciError } from '../../oci/errors.ts';
 import { isRepository, type Repository } from '../../oci/reference.ts';
-import type { Authorizer, Caller } from '../credentials/authorizer.ts';
+import type { Authorizer, Caller } from '../credentials/protocol/authorizer.ts';
 import { anonymous } from '../credentials/credentials.ts';
 import type { Answer, Exchange, Send } from '../transport/exchange.ts';
 import { discard } from './read-at-most.ts';

@@ -2,7 +2,7 @@ import type { Clock } from '../../mirror/ports/clock.ts';
 import { anyGlobMatcher } from '../../oci/glob.ts';
 import type { Repository } from '../../oci/reference.ts';
 import type { CredentialSettings } from '../settings.ts';
-import { BackOff } from '../back-off.ts';
+import { BackOff } from './protocol/back-off.ts';
 import { type AccountDeps, anonymous, type Credentials } from './credentials.ts';
 import { createCredentials } from './create-credentials.ts';
 

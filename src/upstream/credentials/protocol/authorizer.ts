@@ -1,12 +1,12 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { isDeepStrictEqual } from 'node:util';
-import type { Clock } from '../../mirror/ports/clock.ts';
-import type { Waiting } from '../../mirror/ports/waiting.ts';
-import { UpstreamError } from '../../oci/errors.ts';
-import type { Repository } from '../../oci/reference.ts';
-import { boundedMap } from '../bounded-map.ts';
+import type { Clock } from '../../../mirror/ports/clock.ts';
+import type { Waiting } from '../../../mirror/ports/waiting.ts';
+import { UpstreamError } from '../../../oci/errors.ts';
+import type { Repository } from '../../../oci/reference.ts';
+import { boundedMap } from '../../bounded-map.ts';
 import { type BearerDemand, type Demand, demandOf, parseChallenges } from './challenge.ts';
-import { type Credentials, headerShowing, type Secret } from './credentials.ts';
+import { type Credentials, headerShowing, type Secret } from '../credentials.ts';
 import { Refusals, type Shown } from './refusals.ts';
 import { realmObjection, untrusted } from './realm-trust.ts';
 import type { Tokens } from './tokens.ts';

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { UpstreamError } from '../../../../src/oci/errors.ts';
-import { parseRepository } from '../../../../src/oci/reference.ts';
-import { anonymous, type Credentials } from '../../../../src/upstream/credentials/credentials.ts';
-import { Refusals } from '../../../../src/upstream/credentials/refusals.ts';
-import { ManualClock } from '../../../support/manual-clock.ts';
+import { UpstreamError } from '../../../../../src/oci/errors.ts';
+import { parseRepository } from '../../../../../src/oci/reference.ts';
+import { anonymous, type Credentials } from '../../../../../src/upstream/credentials/credentials.ts';
+import { Refusals } from '../../../../../src/upstream/credentials/protocol/refusals.ts';
+import { ManualClock } from '../../../../support/manual-clock.ts';
 
 const repository = parseRepository('team/app');
 const robot: Credentials = { ...anonymous, account: 'basic-1' };

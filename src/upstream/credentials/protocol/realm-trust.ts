@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { getDomain } from 'tldts';
-import { UpstreamError } from '../../oci/errors.ts';
-import { hostAndPort, hostMatcher } from '../transport/hosts.ts';
+import { UpstreamError } from '../../../oci/errors.ts';
+import { hostAndPort, hostMatcher } from '../../transport/hosts.ts';
 
 /**
  * Why a registry at `registry` may not send us to `realm` for a token; undefined where it may: the same host and port, a host of the same registrable

@@ -1,5 +1,5 @@
-import { UpstreamError } from '../../oci/errors.ts';
-import { secondsFrom } from '../api/answer-headers.ts';
+import { UpstreamError } from '../../../oci/errors.ts';
+import { secondsFrom } from '../../api/answer-headers.ts';
 
 /** A token, and when to have another one. */
 export interface Token {

@@ -1,9 +1,9 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Clock } from '../../mirror/ports/clock.ts';
-import type { Repository } from '../../oci/reference.ts';
-import { UpstreamError } from '../../oci/errors.ts';
-import { boundedMap } from '../bounded-map.ts';
-import type { Credentials, Secret } from './credentials.ts';
+import type { Clock } from '../../../mirror/ports/clock.ts';
+import type { Repository } from '../../../oci/reference.ts';
+import { UpstreamError } from '../../../oci/errors.ts';
+import { boundedMap } from '../../bounded-map.ts';
+import type { Credentials, Secret } from '../credentials.ts';
 
 /** A secret that was shown, or is about to be. */
 export interface Shown {

@@ -1,14 +1,14 @@
 import type { ServerResponse } from 'node:http';
 import { expect, test } from 'vitest';
-import { parseRepository, parseTag, type Repository } from '../../../../src/oci/reference.ts';
-import { defaultUpstreamSettings, type UpstreamSettings } from '../../../../src/upstream/settings.ts';
-import type { FakeAuthOptions } from '../../../support/fake-auth.ts';
-import { startFakeRegistry } from '../../../support/fake-registry.ts';
-import { gate } from '../../../support/gate.ts';
-import { image } from '../../../support/images.ts';
-import { clientOf, patiently } from '../start-client.ts';
-import { countConnections } from '../count-connections.ts';
-import { sendJson, type Server, serve } from '../serve.ts';
+import { parseRepository, parseTag, type Repository } from '../../../../../src/oci/reference.ts';
+import { defaultUpstreamSettings, type UpstreamSettings } from '../../../../../src/upstream/settings.ts';
+import type { FakeAuthOptions } from '../../../../support/fake-auth.ts';
+import { startFakeRegistry } from '../../../../support/fake-registry.ts';
+import { gate } from '../../../../support/gate.ts';
+import { image } from '../../../../support/images.ts';
+import { clientOf, patiently } from '../../start-client.ts';
+import { countConnections } from '../../count-connections.ts';
+import { sendJson, type Server, serve } from '../../serve.ts';
 
 const app = parseRepository('team/app');
 const other = parseRepository('team/other');

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { demandOf, parseChallenges } from '../../../../src/upstream/credentials/challenge.ts';
+import { demandOf, parseChallenges } from '../../../../../src/upstream/credentials/protocol/challenge.ts';
 
 const parsed = (header: string | string[] | undefined) =>
   parseChallenges(header).map(({ scheme, params }) => ({ scheme, ...Object.fromEntries(params) }));

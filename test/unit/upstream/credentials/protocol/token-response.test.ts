@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { parseTokenResponse } from '../../../../src/upstream/credentials/token-response.ts';
+import { parseTokenResponse } from '../../../../../src/upstream/credentials/protocol/token-response.ts';
 
 const nowMs = Date.UTC(2030, 0, 1);
 const parse = (body: unknown) =>

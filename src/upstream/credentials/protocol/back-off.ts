@@ -1,5 +1,5 @@
-import type { Clock } from '../mirror/ports/clock.ts';
-import { boundedMap } from './bounded-map.ts';
+import type { Clock } from '../../../mirror/ports/clock.ts';
+import { boundedMap } from '../../bounded-map.ts';
 
 /** How long whoever asked for patience is left alone where it did not say for how long, and at most. */
 const untoldMs = 10_000;

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { realmObjection, untrusted } from '../../../../src/upstream/credentials/realm-trust.ts';
+import { realmObjection, untrusted } from '../../../../../src/upstream/credentials/protocol/realm-trust.ts';
 
 test.each([
   {

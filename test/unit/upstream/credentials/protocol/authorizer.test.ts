@@ -1,10 +1,10 @@
 import type { ServerResponse } from 'node:http';
 import { expect, test } from 'vitest';
-import { ociManifest } from '../../../../src/oci/media-types.ts';
-import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
-import { type Seen, sendJson, serve } from '../serve.ts';
-import { robotAccount } from '../robot-account.ts';
-import { clientOf, patiently } from '../start-client.ts';
+import { ociManifest } from '../../../../../src/oci/media-types.ts';
+import { parseRepository, parseTag } from '../../../../../src/oci/reference.ts';
+import { type Seen, sendJson, serve } from '../../serve.ts';
+import { robotAccount } from '../../robot-account.ts';
+import { clientOf, patiently } from '../../start-client.ts';
 
 const app = parseRepository('team/app');
 const other = parseRepository('team/other');
