@@ -2,7 +2,7 @@ import { readPassword, readSecret, readText } from '../config/loading/files.ts';
 import { inWords, type Problem } from '../config/loading/problems.ts';
 import type { Config, CredentialsConfig } from '../config/schema.ts';
 import { Certificate } from '../http/server/certificate.ts';
-import { parseDockerConfig } from '../upstream/credentials/docker-config-file.ts';
+import { parseDockerConfig } from '../upstream/credentials/kinds/docker-config-file.ts';
 
 /** A key that names a file, and whatever reads it. */
 interface NamedFile {

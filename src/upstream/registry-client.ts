@@ -6,7 +6,7 @@ import type { Waiting } from '../mirror/ports/waiting.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { createCircuitBreaker, withCircuitBreaker } from './failover/circuit-breaker.ts';
 import { createConnections } from './transport/connections.ts';
-import { createCloudAgents } from './credentials/cloud-agents.ts';
+import { createCloudAgents } from './credentials/kinds/cloud-agents.ts';
 import { createEndpoint, type EndpointDeps, type EndpointRole, guarded, requestsTo } from './failover/endpoint.ts';
 import { createEndpoints } from './failover/endpoints.ts';
 import { createFailingResources } from './failover/failing-resources.ts';

@@ -1,13 +1,13 @@
 import type { AccountSettings } from '../settings.ts';
-import { createBasicCredentials } from './basic.ts';
-import { createBearerTokenCredentials } from './bearer-token.ts';
+import { createBasicCredentials } from './kinds/basic.ts';
+import { createBearerTokenCredentials } from './kinds/bearer-token.ts';
 import type { AccountDeps, Credentials } from './credentials.ts';
-import { createDockerConfigCredentials } from './docker-config.ts';
-import { createEcrCredentials } from './ecr.ts';
-import { createEcrPublicCredentials } from './ecr-public.ts';
-import { createExecCredentials } from './exec.ts';
-import { createGitlabCredentials } from './gitlab.ts';
-import { createGoogleCredentials } from './google.ts';
+import { createDockerConfigCredentials } from './kinds/docker-config.ts';
+import { createEcrCredentials } from './kinds/ecr.ts';
+import { createEcrPublicCredentials } from './kinds/ecr-public.ts';
+import { createExecCredentials } from './kinds/exec.ts';
+import { createGitlabCredentials } from './kinds/gitlab.ts';
+import { createGoogleCredentials } from './kinds/google.ts';
 
 /** The account that an operator described. */
 export function createCredentials(settings: AccountSettings, deps: AccountDeps): Credentials {

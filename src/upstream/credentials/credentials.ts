@@ -2,8 +2,8 @@ import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Repository } from '../../oci/reference.ts';
-import type { CloudAgents } from './cloud-agents.ts';
-import type { NamedRegistry } from './server-address.ts';
+import type { CloudAgents } from './kinds/cloud-agents.ts';
+import type { NamedRegistry } from './kinds/server-address.ts';
 
 /** What an account proves itself with. */
 export type Secret =

@@ -7,7 +7,7 @@ import { headBlob, openBlob } from '../api/blobs.ts';
 import { boundedMap } from '../bounded-map.ts';
 import type { Connections } from '../transport/connections.ts';
 import { Accounts } from '../credentials/accounts.ts';
-import type { CloudAgents } from '../credentials/cloud-agents.ts';
+import type { CloudAgents } from '../credentials/kinds/cloud-agents.ts';
 import { Authorizer } from '../credentials/protocol/authorizer.ts';
 import { Tokens } from '../credentials/protocol/tokens.ts';
 import { createSend, type Send } from '../transport/exchange.ts';

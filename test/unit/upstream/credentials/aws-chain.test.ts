@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
-import { createEcrCredentials } from '../../../../src/upstream/credentials/ecr.ts';
+import { createEcrCredentials } from '../../../../src/upstream/credentials/kinds/ecr.ts';
 import { gate } from '../../../support/gate.ts';
 import { thisTest } from '../../../support/owner.ts';
 import { type Source, type SourceAnswer, type SourceRequest, startSource } from '../../../support/source.ts';

@@ -1,9 +1,9 @@
 import nock from 'nock';
 import { beforeEach, expect, test } from 'vitest';
-import { parseRepository } from '../../../../src/oci/reference.ts';
-import { sendJson, serve } from '../serve.ts';
-import { clientOf, patiently } from '../start-client.ts';
-import { lent, stubAws } from './stub-aws.ts';
+import { parseRepository } from '../../../../../src/oci/reference.ts';
+import { sendJson, serve } from '../../serve.ts';
+import { clientOf, patiently } from '../../start-client.ts';
+import { lent, stubAws } from '../stub-aws.ts';
 
 const hour = 3_600_000;
 const [app, other] = [parseRepository('alias/app'), parseRepository('alias/other')];

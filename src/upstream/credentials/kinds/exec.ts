@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process';
-import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
-import type { Waiting } from '../../mirror/ports/waiting.ts';
-import { UpstreamError } from '../../oci/errors.ts';
-import type { SettingsOf } from '../settings.ts';
-import { credentialFailure } from './credential-failure.ts';
-import type { AccountDeps, Credentials, Secret } from './credentials.ts';
-import { RenewedSecret } from './renewed-secret.ts';
+import { abortable } from '../../../mirror/concurrency/abortable-wait.ts';
+import type { Waiting } from '../../../mirror/ports/waiting.ts';
+import { UpstreamError } from '../../../oci/errors.ts';
+import type { SettingsOf } from '../../settings.ts';
+import { credentialFailure } from '../credential-failure.ts';
+import type { AccountDeps, Credentials, Secret } from '../credentials.ts';
+import { RenewedSecret } from '../renewed-secret.ts';
 import { serverAddressOf } from './server-address.ts';
 
 /**

@@ -1,13 +1,13 @@
-import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
-import type { Waiting } from '../../mirror/ports/waiting.ts';
-import { UpstreamError } from '../../oci/errors.ts';
-import type { SettingsOf } from '../settings.ts';
+import { abortable } from '../../../mirror/concurrency/abortable-wait.ts';
+import type { Waiting } from '../../../mirror/ports/waiting.ts';
+import { UpstreamError } from '../../../oci/errors.ts';
+import type { SettingsOf } from '../../settings.ts';
 import { awsTimeoutMs, lentByAws } from './aws-authorization.ts';
 import type { CloudAgents } from './cloud-agents.ts';
-import { credentialFailure } from './credential-failure.ts';
-import type { AccountDeps, Credentials } from './credentials.ts';
+import { credentialFailure } from '../credential-failure.ts';
+import type { AccountDeps, Credentials } from '../credentials.ts';
 import { type EcrRegistry, parseEcrHost } from './ecr-host.ts';
-import { RenewedSecret } from './renewed-secret.ts';
+import { RenewedSecret } from '../renewed-secret.ts';
 
 /**
  * A private AWS ECR registry, with what AWS's usual chain finds: environment, IRSA, Pod Identity, shared files, instance profile.

@@ -1,5 +1,5 @@
-import { UpstreamError } from '../../oci/errors.ts';
-import type { LentSecret } from './renewed-secret.ts';
+import { UpstreamError } from '../../../oci/errors.ts';
+import type { LentSecret } from '../renewed-secret.ts';
 
 /** The part of both APIs' answers that matters. */
 export interface AwsAuthorization {

@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import nock from 'nock';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { parseRepository } from '../../../../src/oci/reference.ts';
-import { createGoogleCredentials } from '../../../../src/upstream/credentials/google.ts';
-import { ManualClock } from '../../../support/manual-clock.ts';
-import { temporaryDirectory } from '../../../support/temp-directory.ts';
-import { sendJson, serve } from '../serve.ts';
-import { clientOf, patiently } from '../start-client.ts';
-import { accountDeps } from './account-deps.ts';
+import { parseRepository } from '../../../../../src/oci/reference.ts';
+import { createGoogleCredentials } from '../../../../../src/upstream/credentials/kinds/google.ts';
+import { ManualClock } from '../../../../support/manual-clock.ts';
+import { temporaryDirectory } from '../../../../support/temp-directory.ts';
+import { sendJson, serve } from '../../serve.ts';
+import { clientOf, patiently } from '../../start-client.ts';
+import { accountDeps } from '../account-deps.ts';
 
 const minute = 60_000;
 const { privateKey } = generateKeyPairSync('rsa', {

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { parseRepository } from '../../../../src/oci/reference.ts';
-import { startFakeRegistry } from '../../../support/fake-registry.ts';
-import { image } from '../../../support/images.ts';
-import { sendJson, serve } from '../serve.ts';
-import { clientOf, patiently } from '../start-client.ts';
+import { parseRepository } from '../../../../../src/oci/reference.ts';
+import { startFakeRegistry } from '../../../../support/fake-registry.ts';
+import { image } from '../../../../support/images.ts';
+import { sendJson, serve } from '../../serve.ts';
+import { clientOf, patiently } from '../../start-client.ts';
 
 const repository = parseRepository('group/project');
 

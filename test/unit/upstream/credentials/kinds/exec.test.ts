@@ -1,13 +1,13 @@
 import { inspect } from 'node:util';
 import { expect, test } from 'vitest';
-import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
-import { createExecCredentials } from '../../../../src/upstream/credentials/exec.ts';
-import { startFakeRegistry } from '../../../support/fake-registry.ts';
-import { image } from '../../../support/images.ts';
-import { temporaryDirectory } from '../../../support/temp-directory.ts';
-import { clientOf, patiently } from '../start-client.ts';
-import { accountDeps } from './account-deps.ts';
-import { printing, writeHelper } from '../../../support/write-helper.ts';
+import { parseRepository, parseTag } from '../../../../../src/oci/reference.ts';
+import { createExecCredentials } from '../../../../../src/upstream/credentials/kinds/exec.ts';
+import { startFakeRegistry } from '../../../../support/fake-registry.ts';
+import { image } from '../../../../support/images.ts';
+import { temporaryDirectory } from '../../../../support/temp-directory.ts';
+import { clientOf, patiently } from '../../start-client.ts';
+import { accountDeps } from '../account-deps.ts';
+import { printing, writeHelper } from '../../../../support/write-helper.ts';
 
 const account = { username: 'AWS', password: 'from-helper' };
 

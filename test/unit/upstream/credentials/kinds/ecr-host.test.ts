@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parseEcrHost } from '../../../../src/upstream/credentials/ecr-host.ts';
+import { parseEcrHost } from '../../../../../src/upstream/credentials/kinds/ecr-host.ts';
 
 const plain = { useFipsEndpoint: false, useDualstackEndpoint: false };
 

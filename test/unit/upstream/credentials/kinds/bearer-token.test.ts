@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { parseRepository } from '../../../../src/oci/reference.ts';
-import { sendJson, serve } from '../serve.ts';
-import { clientOf, patiently } from '../start-client.ts';
+import { parseRepository } from '../../../../../src/oci/reference.ts';
+import { sendJson, serve } from '../../serve.ts';
+import { clientOf, patiently } from '../../start-client.ts';
 
 const [app, other] = [parseRepository('team/app'), parseRepository('team/other')];
 

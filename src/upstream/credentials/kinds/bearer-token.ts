@@ -1,6 +1,6 @@
-import type { SettingsOf } from '../settings.ts';
-import type { AccountDeps, Credentials } from './credentials.ts';
-import { readingSecret } from './reading-secret.ts';
+import type { SettingsOf } from '../../settings.ts';
+import type { AccountDeps, Credentials } from '../credentials.ts';
+import { readingSecret } from '../reading-secret.ts';
 
 /**
  * An identity token, such as `docker login` keeps as `identitytoken` (Azure, Docker Desktop): exchanged at the token endpoint with a

@@ -1,5 +1,5 @@
-import type { Repository } from '../../oci/reference.ts';
-import type { Secret } from './credentials.ts';
+import type { Repository } from '../../../oci/reference.ts';
+import type { Secret } from '../credentials.ts';
 
 /** The part of a Docker `config.json` that is about credentials, by the places they are for: `ghcr.io`, `quay.io/org`. */
 export interface DockerConfig {

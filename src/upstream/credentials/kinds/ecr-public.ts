@@ -1,11 +1,11 @@
-import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
-import type { Waiting } from '../../mirror/ports/waiting.ts';
-import type { SettingsOf } from '../settings.ts';
+import { abortable } from '../../../mirror/concurrency/abortable-wait.ts';
+import type { Waiting } from '../../../mirror/ports/waiting.ts';
+import type { SettingsOf } from '../../settings.ts';
 import { awsTimeoutMs, lentByAws } from './aws-authorization.ts';
 import type { CloudAgents } from './cloud-agents.ts';
-import { credentialFailure } from './credential-failure.ts';
-import type { AccountDeps, Credentials } from './credentials.ts';
-import { RenewedSecret } from './renewed-secret.ts';
+import { credentialFailure } from '../credential-failure.ts';
+import type { AccountDeps, Credentials } from '../credentials.ts';
+import { RenewedSecret } from '../renewed-secret.ts';
 
 /** The only region that has the API of the public gallery. */
 const region = 'us-east-1';

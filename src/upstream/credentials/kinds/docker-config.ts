@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
-import type { SettingsOf } from '../settings.ts';
-import { unreadableSecret } from './credential-failure.ts';
-import type { AccountDeps, Credentials, Secret, SecretRequest } from './credentials.ts';
+import type { SettingsOf } from '../../settings.ts';
+import { unreadableSecret } from '../credential-failure.ts';
+import type { AccountDeps, Credentials, Secret, SecretRequest } from '../credentials.ts';
 import { type DockerConfig, helperFor, parseDockerConfig, secretFor } from './docker-config-file.ts';
 import { createExecCredentials } from './exec.ts';
 import { serverAddressOf } from './server-address.ts';

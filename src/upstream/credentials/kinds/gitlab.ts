@@ -1,6 +1,6 @@
-import type { SettingsOf } from '../settings.ts';
-import type { AccountDeps, Credentials } from './credentials.ts';
-import { readingSecret } from './reading-secret.ts';
+import type { SettingsOf } from '../../settings.ts';
+import type { AccountDeps, Credentials } from '../credentials.ts';
+import { readingSecret } from '../reading-secret.ts';
 
 /**
  * GitLab: a user with a personal, project or group access token, or a deploy token with its own name; the scope `read_registry` is

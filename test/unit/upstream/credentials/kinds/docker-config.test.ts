@@ -1,19 +1,19 @@
 import { rename, symlink, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
-import { parseDigest } from '../../../../src/oci/digest.ts';
-import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
-import { createDockerConfigCredentials } from '../../../../src/upstream/credentials/docker-config.ts';
-import { parseDockerConfig, secretFor } from '../../../../src/upstream/credentials/docker-config-file.ts';
-import type { UpstreamSettings } from '../../../../src/upstream/settings.ts';
-import { startFakeRegistry } from '../../../support/fake-registry.ts';
-import { image } from '../../../support/images.ts';
-import { thisTest } from '../../../support/owner.ts';
-import { temporaryDirectory } from '../../../support/temp-directory.ts';
-import { sendJson, serve } from '../serve.ts';
-import { clientOf, patiently } from '../start-client.ts';
-import { accountDeps } from './account-deps.ts';
-import { printing, writeHelper } from '../../../support/write-helper.ts';
+import { parseDigest } from '../../../../../src/oci/digest.ts';
+import { parseRepository, parseTag } from '../../../../../src/oci/reference.ts';
+import { createDockerConfigCredentials } from '../../../../../src/upstream/credentials/kinds/docker-config.ts';
+import { parseDockerConfig, secretFor } from '../../../../../src/upstream/credentials/kinds/docker-config-file.ts';
+import type { UpstreamSettings } from '../../../../../src/upstream/settings.ts';
+import { startFakeRegistry } from '../../../../support/fake-registry.ts';
+import { image } from '../../../../support/images.ts';
+import { thisTest } from '../../../../support/owner.ts';
+import { temporaryDirectory } from '../../../../support/temp-directory.ts';
+import { sendJson, serve } from '../../serve.ts';
+import { clientOf, patiently } from '../../start-client.ts';
+import { accountDeps } from '../account-deps.ts';
+import { printing, writeHelper } from '../../../../support/write-helper.ts';
 
 const auth = (pair: string) => ({ auth: Buffer.from(pair).toString('base64') });
 

@@ -1,8 +1,8 @@
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import { getCACertificates } from 'node:tls';
-import { createProxyChoice } from '../transport/proxy.ts';
-import type { UpstreamSettings } from '../settings.ts';
+import { createProxyChoice } from '../../transport/proxy.ts';
+import type { UpstreamSettings } from '../../settings.ts';
 
 /**
  * How the SDKs of AWS and Google reach their own APIs: by the upstream's proxy, trusting what the upstream's connections trust.
