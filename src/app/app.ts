@@ -6,7 +6,7 @@ import { directoryOf, pingAll } from './upstreams.ts';
 import type { Config } from '../config/schema.ts';
 import { ReadBuffers } from '../http/response/read-buffers.ts';
 import { Rebuilder } from '../index/rebuilder.ts';
-import { SqliteIndex } from '../index/sqlite-index.ts';
+import { SqliteIndex } from '../index/sqlite/sqlite-index.ts';
 import { StoreLock } from '../index/store-lock.ts';
 import type { Part } from './lifecycle.ts';
 import { mirrorLimits, mirrorRules } from './mirror-rules.ts';

@@ -1,5 +1,5 @@
 import type { Readiness } from '../http/management/management.ts';
-import type { SqliteIndex } from '../index/sqlite-index.ts';
+import type { SqliteIndex } from '../index/sqlite/sqlite-index.ts';
 import type { StoreLock } from '../index/store-lock.ts';
 import type { Part } from './lifecycle.ts';
 import type { UpstreamHealth } from '../telemetry/upstream-health.ts';

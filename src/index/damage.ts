@@ -1,4 +1,4 @@
-import { DamagedRowError } from './rows.ts';
+import { DamagedRowError } from './sqlite/rows.ts';
 
 /** SQLITE_CORRUPT and SQLITE_NOTADB (sqlite.org/rescode.html). */
 const damaged: ReadonlySet<number> = new Set([11, 26]);

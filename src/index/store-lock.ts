@@ -3,8 +3,8 @@ import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { refusesForNow } from '../mirror/ports/disk-refusal.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
-import { type IndexFiles, inTransaction, isInUse } from './open-database.ts';
-import { textIn } from './rows.ts';
+import { type IndexFiles, inTransaction, isInUse } from './sqlite/open-database.ts';
+import { textIn } from './sqlite/rows.ts';
 
 /** Which processes have used a store, as far as an index must know to tell whether it has seen everything. */
 export interface StoreRuns {

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { type RebuildDeps, rebuildIndex } from '../../src/index/rebuild.ts';
-import type { SqliteIndex } from '../../src/index/sqlite-index.ts';
+import type { SqliteIndex } from '../../src/index/sqlite/sqlite-index.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../src/oci/reference.ts';
 import { type FileStores, fileStores } from './file-stores.ts';

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import { SqliteIndex } from '../../src/index/sqlite-index.ts';
+import { SqliteIndex } from '../../src/index/sqlite/sqlite-index.ts';
 import { DurableFolders } from '../../src/storage/filesystem/durable-folders.ts';
 import { nodeFiles } from '../../src/storage/filesystem/file-system.ts';
 import { ManualClock } from './manual-clock.ts';

@@ -1,15 +1,15 @@
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import { NoteFlusher } from '../../../src/index/note-flusher.ts';
-import { NoteWriter } from '../../../src/index/note-writer.ts';
-import { openDatabase } from '../../../src/index/open-database.ts';
-import { PendingNotes } from '../../../src/index/pending-notes.ts';
-import { digestOf } from '../../../src/oci/digest.ts';
-import { DurableFolders } from '../../../src/storage/filesystem/durable-folders.ts';
-import { nodeFiles } from '../../../src/storage/filesystem/file-system.ts';
-import { undisturbed } from '../../support/sqlite-index.ts';
-import { temporaryDirectory } from '../../support/temp-directory.ts';
+import { NoteFlusher } from '../../../../src/index/sqlite/note-flusher.ts';
+import { NoteWriter } from '../../../../src/index/sqlite/note-writer.ts';
+import { openDatabase } from '../../../../src/index/sqlite/open-database.ts';
+import { PendingNotes } from '../../../../src/index/sqlite/pending-notes.ts';
+import { digestOf } from '../../../../src/oci/digest.ts';
+import { DurableFolders } from '../../../../src/storage/filesystem/durable-folders.ts';
+import { nodeFiles } from '../../../../src/storage/filesystem/file-system.ts';
+import { undisturbed } from '../../../support/sqlite-index.ts';
+import { temporaryDirectory } from '../../../support/temp-directory.ts';
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }));
 afterEach(() => void vi.useRealTimers());

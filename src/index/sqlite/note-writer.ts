@@ -1,11 +1,11 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import type { RepositoryId } from '../mirror/ports/repository-id.ts';
-import type { IndexedContent, Link } from '../mirror/ports/store-index.ts';
-import type { Digest } from '../oci/digest.ts';
-import type { Tag } from '../oci/reference.ts';
+import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
+import type { IndexedContent, Link } from '../../mirror/ports/store-index.ts';
+import type { Digest } from '../../oci/digest.ts';
+import type { Tag } from '../../oci/reference.ts';
 import { digestBytes } from './rows.ts';
 import { bytesOf, maxClockErrorMs } from './schema.ts';
-import { fullName } from './repository-name.ts';
+import { fullName } from '../repository-name.ts';
 
 export interface TagNote {
   readonly of: RepositoryId;

@@ -1,11 +1,11 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Observer } from '../mirror/ports/observer.ts';
-import { isDamage } from './damage.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
+import { isDamage } from '../damage.ts';
 import type { NoteWriter } from './note-writer.ts';
 import { inTransaction } from './open-database.ts';
 import type { Depth, PendingNotes } from './pending-notes.ts';
-import { Slice, type SliceLimits } from './slice.ts';
+import { Slice, type SliceLimits } from '../slice.ts';
 
 /** How long a note may wait for company before it is written. */
 const flushDelayMs = 200;

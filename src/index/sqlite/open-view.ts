@@ -1,4 +1,4 @@
-import { anyGlobMatcher } from '../oci/glob.ts';
+import { anyGlobMatcher } from '../../oci/glob.ts';
 import { FreePages } from './free-pages.ts';
 import type { NoteFile } from './note-flusher.ts';
 import { NoteWriter } from './note-writer.ts';

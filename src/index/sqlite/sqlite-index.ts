@@ -1,7 +1,7 @@
-import type { Clock } from '../mirror/ports/clock.ts';
-import type { Observer } from '../mirror/ports/observer.ts';
-import type { RecordKey } from '../mirror/ports/record-store.ts';
-import type { RepositoryId } from '../mirror/ports/repository-id.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
+import type { RecordKey } from '../../mirror/ports/record-store.ts';
+import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
 import type {
   EvictableContent,
   Index,
@@ -9,18 +9,18 @@ import type {
   Link,
   StaleRepository,
   Totals,
-} from '../mirror/ports/store-index.ts';
-import type { Waiting } from '../mirror/ports/waiting.ts';
-import type { Digest } from '../oci/digest.ts';
-import type { Tag } from '../oci/reference.ts';
-import { Completion } from './completion.ts';
-import { isDamage } from './damage.ts';
+} from '../../mirror/ports/store-index.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import type { Digest } from '../../oci/digest.ts';
+import type { Tag } from '../../oci/reference.ts';
+import { Completion } from '../completion.ts';
+import { isDamage } from '../damage.ts';
 import { NoteFlusher } from './note-flusher.ts';
 import { closeComplete, databaseSuffixes, type IndexFiles, openDatabase, replaceDatabase } from './open-database.ts';
 import { openView, type OpenView, type OpenViewOptions } from './open-view.ts';
 import { PendingNotes } from './pending-notes.ts';
-import type { LosableIndex } from './rebuilder.ts';
-import type { StoreRuns } from './store-lock.ts';
+import type { LosableIndex } from '../rebuilder.ts';
+import type { StoreRuns } from '../store-lock.ts';
 import { type EvictableOptions, evictableOf, removeContent, removeRepository, removeUnseen } from './view-steps.ts';
 
 export interface SqliteIndexDeps {

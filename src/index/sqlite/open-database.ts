@@ -1,10 +1,10 @@
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { refusesForNow } from '../mirror/ports/disk-refusal.ts';
+import { refusesForNow } from '../../mirror/ports/disk-refusal.ts';
 import { applyKeep, type KeepRules } from './kept-links.ts';
 import { numberIn, textIn } from './rows.ts';
 import { countTotals, maxClockErrorMs, mend, schema, schemaVersion } from './schema.ts';
-import type { StoreRuns } from './store-lock.ts';
+import type { StoreRuns } from '../store-lock.ts';
 
 /** What an index asks of the file system, to make room for its file and to throw a broken one away. */
 export interface IndexFiles {

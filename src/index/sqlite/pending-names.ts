@@ -1,6 +1,6 @@
-import type { Digest } from '../oci/digest.ts';
+import type { Digest } from '../../oci/digest.ts';
 import type { NoteWriter } from './note-writer.ts';
-import type { Slice } from './slice.ts';
+import type { Slice } from '../slice.ts';
 
 interface Unwritten {
   readonly names: readonly Digest[];

@@ -1,4 +1,4 @@
-import { type Digest, hexOf } from '../oci/digest.ts';
+import { type Digest, hexOf } from '../../oci/digest.ts';
 
 /** One row of a query's result. */
 export type Row = Readonly<Record<string, unknown>>;

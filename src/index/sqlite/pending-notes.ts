@@ -1,11 +1,11 @@
-import type { RecordKey } from '../mirror/ports/record-store.ts';
-import type { RepositoryId } from '../mirror/ports/repository-id.ts';
-import type { IndexedContent, Link } from '../mirror/ports/store-index.ts';
-import type { Digest } from '../oci/digest.ts';
+import type { RecordKey } from '../../mirror/ports/record-store.ts';
+import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
+import type { IndexedContent, Link } from '../../mirror/ports/store-index.ts';
+import type { Digest } from '../../oci/digest.ts';
 import type { NoteWriter, TagNote } from './note-writer.ts';
 import { PendingNames } from './pending-names.ts';
-import { fullName } from './repository-name.ts';
-import type { Slice } from './slice.ts';
+import { fullName } from '../repository-name.ts';
+import type { Slice } from '../slice.ts';
 
 /**
  * What is written before a question is answered.

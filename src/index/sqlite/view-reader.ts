@@ -1,11 +1,17 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import type { RecordKey } from '../mirror/ports/record-store.ts';
-import type { RepositoryId } from '../mirror/ports/repository-id.ts';
-import type { EvictableContent, EvictionPosition, Link, StaleRepository, Totals } from '../mirror/ports/store-index.ts';
-import { bytesOnDisk } from '../mirror/eviction/disk-use.ts';
-import { type Digest, parseDigest } from '../oci/digest.ts';
-import { isMediaType } from '../oci/media-types.ts';
-import { fullName, repositoryNamed } from './repository-name.ts';
+import type { RecordKey } from '../../mirror/ports/record-store.ts';
+import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
+import type {
+  EvictableContent,
+  EvictionPosition,
+  Link,
+  StaleRepository,
+  Totals,
+} from '../../mirror/ports/store-index.ts';
+import { bytesOnDisk } from '../../mirror/eviction/disk-use.ts';
+import { type Digest, parseDigest } from '../../oci/digest.ts';
+import { isMediaType } from '../../oci/media-types.ts';
+import { fullName, repositoryNamed } from '../repository-name.ts';
 import { digestBytes, numberIn, type Row, textIn } from './rows.ts';
 import { bytesOf, textOf } from './schema.ts';
 

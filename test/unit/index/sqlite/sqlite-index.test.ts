@@ -3,13 +3,13 @@ import { copyFile, readFile, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, test, vi } from 'vitest';
-import { type Digest, digestOf } from '../../../src/oci/digest.ts';
-import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
-import { longestTurnMs } from '../../support/longest-turn.ts';
-import { ManualClock } from '../../support/manual-clock.ts';
-import { type StartedProcess, startProcess } from '../../support/processes.ts';
-import { indexAt, never, startCompleteIndex, startIndex } from '../../support/sqlite-index.ts';
-import { temporaryDirectory } from '../../support/temp-directory.ts';
+import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
+import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import { longestTurnMs } from '../../../support/longest-turn.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
+import { type StartedProcess, startProcess } from '../../../support/processes.ts';
+import { indexAt, never, startCompleteIndex, startIndex } from '../../../support/sqlite-index.ts';
+import { temporaryDirectory } from '../../../support/temp-directory.ts';
 
 const layer = digestOf(Buffer.from('layer'));
 const manifest = digestOf(Buffer.from('manifest'));
