@@ -11,17 +11,10 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   oci: [],
   config: [],
   mirror: ['oci/'],
-  storage: ['oci/', 'mirror/ports/', 'mirror/concurrency/', 'mirror/disk-refusal.ts', 'mirror/eviction/disk-use.ts'],
+  storage: ['oci/', 'mirror/ports/', 'mirror/concurrency/', 'mirror/eviction/disk-use.ts'],
   upstream: ['oci/', 'mirror/ports/', 'mirror/concurrency/'],
-  index: [
-    'oci/',
-    'mirror/ports/',
-    'mirror/concurrency/',
-    'mirror/records.ts',
-    'mirror/disk-refusal.ts',
-    'mirror/eviction/disk-use.ts',
-  ],
-  cluster: ['oci/', 'mirror/ports/', 'upstream/connections.ts'],
+  index: ['oci/', 'mirror/ports/', 'mirror/concurrency/', 'mirror/eviction/disk-use.ts'],
+  cluster: ['oci/', 'mirror/ports/', 'upstream/transport/connections.ts'],
   telemetry: ['mirror/ports/', 'mirror/concurrency/'],
   http: ['oci/', 'mirror/'],
   app: [''],
@@ -51,7 +44,7 @@ const ownersOf: Readonly<Record<string, readonly string[]>> = {
   'node:https': ['http/', 'upstream/'],
   'node:dns': ['upstream/'],
   'node:tls': ['http/', 'upstream/', 'config/'],
-  'node:fs': ['main.ts', 'storage/', 'config/', 'upstream/credentials/', 'http/', 'commands/'],
+  'node:fs': ['main.ts', 'app/reloading.ts', 'storage/', 'config/', 'upstream/credentials/', 'http/', 'commands/'],
   'node:fs/promises': ['storage/', 'config/', 'upstream/credentials/', 'http/', 'commands/'],
   'node:process': ['main.ts'],
 };
@@ -115,6 +108,15 @@ test('there are no barrels, and no drawers for what has no place', () => {
   const drawers = /^(?:index|utils?|helpers?|types|misc|common|shared|lib)(?:\.ts)?$/;
   const names = [...new Set(files.flatMap((file) => [basename(file), ...dirname(file).split('/').slice(1)]))];
   expect(names.filter((name) => drawers.test(name))).toEqual([]);
+});
+
+/** A room is a folder of src/; who opens it should see at a glance what is there. */
+const mostFilesInARoom = 14;
+
+test('no room holds more files than can be seen at a glance', () => {
+  const rooms = Map.groupBy(files, dirname);
+  const full = [...rooms].filter(([, inIt]) => inIt.length > mostFilesInARoom).map(([room]) => room);
+  expect(full).toEqual([]);
 });
 
 describe('no version is older than the first that has what was found wrong put right', () => {

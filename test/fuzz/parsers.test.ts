@@ -14,7 +14,7 @@ import { parseHostName } from '../../src/oci/host-name.ts';
 import { manifestShapeOf, namedBy } from '../../src/oci/manifest.ts';
 import { parseRange } from '../../src/oci/range.ts';
 import { parseRepository, parseTag } from '../../src/oci/reference.ts';
-import { parseMarkFile } from '../../src/storage/filesystem/mark-file.ts';
+import { parseMarkFile } from '../../src/storage/filesystem/incoming/mark-file.ts';
 import { digestAt, recordKeyAt, recordPath } from '../../src/storage/layout.ts';
 import { contentLengthOf, contentRangeOf, retryAfterSecondsOf } from '../../src/upstream/api/answer-headers.ts';
 import { demandOf, parseChallenges } from '../../src/upstream/credentials/protocol/challenge.ts';

@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { algorithmOf, type Digest, digestOf } from '../../src/oci/digest.ts';
-import { parseMarkFile } from '../../src/storage/filesystem/mark-file.ts';
+import { parseMarkFile } from '../../src/storage/filesystem/incoming/mark-file.ts';
 import { markPath } from '../../src/storage/layout.ts';
 
 /** A file in incoming/ with its mark, looked at from outside the program. */

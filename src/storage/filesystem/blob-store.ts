@@ -13,9 +13,14 @@ import { blobPath, blobsFolder, digestAt } from '../layout.ts';
 import { DurableFolders } from './durable-folders.ts';
 import type { FailpointHook } from './failpoints.ts';
 import { type FileStatus, type FileSystem, failedWith, nodeFiles, type OpenFile } from './file-system.ts';
-import { type IncomingBlobDeps, IncomingBlobFile } from './incoming-blob.ts';
-import { createIncomingFile, type IncomingFile, type IncomingFileDeps, reopenIncomingFile } from './incoming-file.ts';
-import { InterruptedFiles } from './interrupted-files.ts';
+import { type IncomingBlobDeps, IncomingBlobFile } from './incoming/incoming-blob.ts';
+import {
+  createIncomingFile,
+  type IncomingFile,
+  type IncomingFileDeps,
+  reopenIncomingFile,
+} from './incoming/incoming-file.ts';
+import { InterruptedFiles } from './incoming/interrupted-files.ts';
 import { prepareFolders } from './prepare.ts';
 import { readUpTo } from './read-up-to.ts';
 import { defaultSetAsideLimits, SetAside, type SetAsideLimits } from './set-aside.ts';

@@ -6,7 +6,7 @@ import { recordKeyAt, recordPath, repositoriesFolder } from '../layout.ts';
 import { DurableFolders } from './durable-folders.ts';
 import type { FailpointHook } from './failpoints.ts';
 import { type FileSystem, failedWith, nodeFiles, type OpenFile } from './file-system.ts';
-import { createIncomingFile } from './incoming-file.ts';
+import { createIncomingFile } from './incoming/incoming-file.ts';
 import { readUpTo } from './read-up-to.ts';
 import { RecordUse } from './record-use.ts';
 import { filesBelow } from './walk.ts';

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { dirname, join } from 'node:path';
-import type { Observer } from '../../mirror/ports/observer.ts';
-import { incomingFolder } from '../layout.ts';
-import type { DurableFolders } from './durable-folders.ts';
-import type { FailpointHook } from './failpoints.ts';
-import { type FileSystem, failedWith, type OpenFile } from './file-system.ts';
+import type { Observer } from '../../../mirror/ports/observer.ts';
+import { incomingFolder } from '../../layout.ts';
+import type { DurableFolders } from '../durable-folders.ts';
+import type { FailpointHook } from '../failpoints.ts';
+import { type FileSystem, failedWith, type OpenFile } from '../file-system.ts';
 
 export interface IncomingFileDeps {
   /** The storage path. */

@@ -1,12 +1,12 @@
 import { basename, join } from 'node:path';
-import type { Clock } from '../../mirror/ports/clock.ts';
-import type { Observer } from '../../mirror/ports/observer.ts';
-import type { Digest } from '../../oci/digest.ts';
-import { blobPath, incomingFolder, markPath } from '../layout.ts';
-import type { DurableFolders } from './durable-folders.ts';
-import { type FileSystem, failedWith } from './file-system.ts';
+import type { Clock } from '../../../mirror/ports/clock.ts';
+import type { Observer } from '../../../mirror/ports/observer.ts';
+import type { Digest } from '../../../oci/digest.ts';
+import { blobPath, incomingFolder, markPath } from '../../layout.ts';
+import type { DurableFolders } from '../durable-folders.ts';
+import { type FileSystem, failedWith } from '../file-system.ts';
 import { type BlobMark, type DownloadOf, maxMarkFileBytes, parseMarkFile } from './mark-file.ts';
-import { readUpTo } from './read-up-to.ts';
+import { readUpTo } from '../read-up-to.ts';
 
 export interface InterruptedFilesDeps {
   /** The storage path. */

@@ -1,11 +1,11 @@
 import { join } from 'node:path';
-import type { IncomingBlob, Mark } from '../../mirror/ports/blob-store.ts';
-import type { Digest } from '../../oci/digest.ts';
-import { blobPath, markPath } from '../layout.ts';
+import type { IncomingBlob, Mark } from '../../../mirror/ports/blob-store.ts';
+import type { Digest } from '../../../oci/digest.ts';
+import { blobPath, markPath } from '../../layout.ts';
 import { createIncomingFile, type IncomingFile, type IncomingFileDeps } from './incoming-file.ts';
 import type { InterruptedFiles } from './interrupted-files.ts';
 import { markFileBytes } from './mark-file.ts';
-import type { Turns } from './turns.ts';
+import type { Turns } from '../turns.ts';
 
 export interface IncomingBlobDeps extends IncomingFileDeps {
   readonly digest: Digest;

@@ -1,5 +1,5 @@
-import type { Mark } from '../../mirror/ports/blob-store.ts';
-import { algorithmOf, type Digest, isDigest } from '../../oci/digest.ts';
+import type { Mark } from '../../../mirror/ports/blob-store.ts';
+import { algorithmOf, type Digest, isDigest } from '../../../oci/digest.ts';
 
 /** Whose download of which blob. */
 export interface DownloadOf {
