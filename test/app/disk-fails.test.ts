@@ -183,6 +183,19 @@ test('a blob that the disk fails to read is fetched anew within the same answer,
   expect((await app.metrics()).sum('layerwell_internal_errors_total', { part: 'blob store' })).toBe(1);
 });
 
+test('a part of a cached blob that the disk fails to open is answered with the whole, verified: never with wrong bytes', async () => {
+  const { upstream, app, files, blob, path } = await withCachedBlob();
+  const file = join(app.dataDirectory, blobPath(blob.digest));
+  files.failWith = (call) => (call.path === file && call.operation === 'open' ? 'EMFILE' : undefined);
+  const part = { headers: { range: 'bytes=5-9' } };
+  const answer = await ask(app, path, part);
+  expect(answer.status).toBe(200);
+  expect(answer.body.equals(blob.bytes)).toBe(true);
+  upstream.script({ path: /\/blobs\// }, { body: (honest) => Buffer.alloc(honest.length, 'wrong') });
+  const lied = await ask(app, path, part).catch(() => undefined);
+  expect([undefined, 502]).toContain(lied?.status);
+});
+
 test('where the upstream cannot help either, a blob that the disk fails to read is an honest 503', async () => {
   const { upstream, app, files, path } = await withCachedBlob();
   files.failWith = ({ operation }) => (operation === 'read' ? 'EIO' : undefined);

@@ -71,7 +71,7 @@ async function answerOnce(ctx: RegistryContext, deps: BlobAnswerDeps, place: Pla
   ctx.res.once('close', leave);
   try {
     if (ctx.res.destroyed) return;
-    const answer = decideAnswer(ctx.req, digest, blob.size);
+    const answer: ContentAnswer = blob.ignoresRange ? { status: 200 } : decideAnswer(ctx.req, digest, blob.size);
     const { size, cache } = blob;
     await answerWith(
       ctx,

@@ -94,8 +94,11 @@ export class Blobs {
       }
       const stored = link && (await this.#stored.open(digest, link));
       const isLinked = link !== undefined;
-      if (stored === 'unreadable')
-        return counted(() => this.#unstored.relay(question, { signal: waiting.signal, size: link?.size, isLinked }));
+      if (stored === 'unreadable') {
+        const whole = { ...question, partOf: undefined };
+        const relay = () => this.#unstored.relay(whole, { signal: waiting.signal, size: link?.size, isLinked });
+        return { ...(await counted(relay)), ignoresRange: true };
+      }
       if (stored && link) return this.#hit(question, stored, link, wasAsked);
       this.#missing.throwIfKnown(question);
       const relayed = { signal: waiting.signal, isLinked };

@@ -41,6 +41,11 @@ export interface ServedBlob {
   readonly firstServedAtMs: number;
   /** Positions must follow each other from the beginning: a range is read by skipping. */
   readonly isSequential: boolean;
+  /**
+   * A range is answered with the whole blob (RFC 9110 §14.2): it is cached and the disk cannot read it, and a part from the upstream could
+   * not be verified.
+   */
+  readonly ignoresRange?: true;
   /** A source of its own for a range far ahead of a running download; undefined where following the download is better. */
   readonly relayAhead?: (range: SatisfiableRange, waiting: Waiting) => Promise<ByteSource | undefined>;
 }
