@@ -60,7 +60,7 @@ exactly each of these meets another is up to the machine.
 
 ## What is held to
 
-- Every complete answer has the right bytes; a part is the part it says it is.
+- Every complete answer has the right bytes; a part is the part it says it is, or the whole.
 - A blob of 256 MiB that its upstream cuts twenty times arrives by one pull, and at most one byte in a hundred comes twice.
 - Every other answer is an error of the spec under a true status (403, 404 for what is not there, 429 with Retry-After, 502, 503,
   504), or a connection that is cut. Headers come within 25 s.

@@ -79,6 +79,7 @@ export class Puller {
       kind: 'part',
       bytes: bytes.subarray(start, end + 1),
       contentRange: `bytes ${start}-${end}/${bytes.length}`,
+      whole: digest,
     };
     await this.#ask(
       published,

@@ -82,10 +82,11 @@ test.each<{ what: string; answer: Answered; in?: Partial<Circumstances>; word: s
   expect(verdictOn(answer, { ...usual, ...circumstances }).word).toBe(word);
 });
 
-test('a part must be the part that was asked for', () => {
-  const expected = { kind: 'part', bytes: bytes.subarray(2, 5), contentRange: 'bytes 2-4/7' } as const;
+test('a part must be the part that was asked for, or the whole', () => {
+  const expected = { kind: 'part', bytes: bytes.subarray(2, 5), contentRange: 'bytes 2-4/7', whole: digest } as const;
   const part = { ...whole, status: 206, headers: { 'content-range': 'bytes 2-4/7' }, beginning: bytes.subarray(2, 5) };
   expect(verdictOn(part, { ...usual, expected }).word).toBe('right');
   expect(verdictOn({ ...part, beginning: bytes.subarray(1, 4) }, { ...usual, expected }).word).toBe('violation');
-  expect(verdictOn({ ...part, status: 200 }, { ...usual, expected }).word).toBe('violation');
+  expect(verdictOn({ ...whole }, { ...usual, expected }).word).toBe('right');
+  expect(verdictOn({ ...whole, digest: digestOf(wrong) }, { ...usual, expected }).word).toBe('violation');
 });
