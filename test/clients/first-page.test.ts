@@ -95,7 +95,7 @@ describeWithTools(
     test('is told of the folder by the table that the page names', async () => {
       const { readme } = await withPrivateRegistry({ url: 'http://127.0.0.1:9' });
       const file = join(await temporaryDirectory(), 'config.toml');
-      await writeFile(file, readme.blockAfter('A containerd that was never told'));
+      await writeFile(file, readme.blockAfter('If containerd has no `config_path`'));
       const { stdout } = await run(tool('containerd'), ['--config', file, 'config', 'dump']);
       expect(stdout).toMatch(/config_path = "\/etc\/containerd\/certs\.d"/);
     });
