@@ -14,7 +14,7 @@ import { type UpstreamEntry, upstreams } from './sections/upstreams.ts';
 
 /** The file as an operator writes it. Every key has its default and its one line of documentation where it is defined. */
 export const configFile = z.strictObject({
-  $schema: z.string().describe('For editors: where the schema of this file is.').optional(),
+  $schema: z.string().describe('The JSON Schema of this file, for editors.').optional(),
   listen: listen.prefault({}),
   management: management.prefault({}),
   storage: storage.prefault({}),
@@ -24,7 +24,7 @@ export const configFile = z.strictObject({
   clients: clients.prefault({}),
   defaultUpstream: host()
     .describe(
-      'The upstream of names that say no registry. Default: docker.io when it is configured, else the first upstream.',
+      'The upstream for image names without a registry. Default: docker.io if it is configured, else the first upstream.',
     )
     .optional(),
   upstreams,

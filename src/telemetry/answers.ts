@@ -35,7 +35,7 @@ export class Answers {
     const alike = () => this.#alike.values();
     new Counter({
       name: 'layerwell_http_requests_total',
-      help: 'Answers given to clients, by where they came from.',
+      help: 'Responses to clients, by source.',
       labelNames: ['kind', 'method', 'code', 'cache', 'upstream'],
       registers: [registry],
       collect() {
@@ -46,7 +46,7 @@ export class Answers {
     });
     new Counter({
       name: 'layerwell_http_response_bytes_total',
-      help: 'Content sent to clients.',
+      help: 'Bytes of content sent to clients.',
       labelNames: ['kind', 'cache', 'upstream'],
       registers: [registry],
       collect() {
@@ -57,7 +57,7 @@ export class Answers {
     });
     new Counter({
       name: 'layerwell_http_client_aborts_total',
-      help: 'Answers cut before their end, by the client or because of a failure.',
+      help: 'Responses that ended early, because the client left or something failed.',
       labelNames: ['kind'],
       registers: [registry],
       collect() {
@@ -67,12 +67,12 @@ export class Answers {
     });
     this.#requestSeconds = new Durations({
       name: 'layerwell_http_request_duration_seconds',
-      help: 'From the request to the end of its answer.',
+      help: 'Time from the request to the end of the response.',
       registry,
     });
     this.#firstByteSeconds = new Durations({
       name: 'layerwell_http_time_to_first_byte_seconds',
-      help: 'From the request to the headers of its answer.',
+      help: 'Time from the request to the response headers.',
       registry,
     });
   }

@@ -51,84 +51,84 @@ export function createInstruments(registry: Registry) {
     answers: new Answers(registry),
     rejections: make.counter(
       'http_rejected_total',
-      'Requests and connections that were refused because there were too many, by which limit was reached; upstream: requests that wait for one upstream.',
+      'Requests and connections rejected because a limit was reached, by limit; `upstream`: too many requests wait for one upstream.',
       ['reason'],
     ),
 
     // What upstreams were asked and answered.
     upstreamRequests: make.counter(
       'upstream_requests_total',
-      'Requests to upstreams; code is the HTTP status, or why there was none.',
+      'Requests to upstreams; `code` is the HTTP status, or the reason there was none.',
       ['upstream', 'kind', 'method', 'code'],
     ),
     upstreamSeconds: make.seconds(
       'upstream_request_duration_seconds',
-      'From a request to an upstream to the headers of its answer.',
+      'Time from the request to an upstream to its response headers.',
       ['upstream', 'kind'],
     ),
-    rateLimit: make.gauge(
-      'upstream_ratelimit_limit',
-      'What an upstream allows an account of the mirror in one window.',
-      ['upstream', 'account'],
-    ),
-    rateLimitRemaining: make.gauge(
-      'upstream_ratelimit_remaining',
-      'What was left of it when the upstream last said so.',
-      ['upstream', 'account'],
-    ),
-    rateLimitWindow: make.gauge('upstream_ratelimit_window_seconds', 'The length of that window.', [
+    rateLimit: make.gauge('upstream_ratelimit_limit', 'Pulls that an upstream allows an account in one window.', [
       'upstream',
       'account',
     ]),
+    rateLimitRemaining: make.gauge(
+      'upstream_ratelimit_remaining',
+      'Pulls left in the window, as last reported by the upstream.',
+      ['upstream', 'account'],
+    ),
+    rateLimitWindow: make.gauge('upstream_ratelimit_window_seconds', 'Length of the window.', ['upstream', 'account']),
     circuits: make.gauge(
       'upstream_circuit_state',
-      '1 for the state an upstream endpoint is in: open, it failed and is not asked; half-open, its /v2/ is asked.',
+      '1 for the circuit breaker state of an upstream endpoint: `open`, requests fail at once; `half-open`, one ping of `/v2/` is in progress.',
       ['upstream', 'endpoint', 'state'],
     ),
-    upstreamBytes: make.tally('upstream_response_bytes_total', 'Content received from upstreams.', [
+    upstreamBytes: make.tally('upstream_response_bytes_total', 'Bytes of content received from upstreams.', [
       'upstream',
       'kind',
     ]),
 
     // What is fetched, kept and removed.
-    downloadsInFlight: make.gauge('cache_fills_in_flight', 'Blob downloads that run.', ['upstream']),
+    downloadsInFlight: make.gauge('cache_fills_in_flight', 'Blob downloads in progress.', ['upstream']),
     downloadsWaiting: make.gauge(
       'cache_fills_waiting',
-      'Blob downloads that wait for a place; see download.maxConcurrent.',
+      'Blob downloads that wait for a slot; see `download.maxConcurrent`.',
       ['upstream'],
     ),
-    downloads: make.counter('cache_fills_total', 'Blob downloads that ended, by how.', ['upstream', 'result']),
-    downloadSeconds: make.seconds('cache_fill_duration_seconds', 'How long blob downloads took.'),
-    collapsed: make.counter('cache_collapsed_requests_total', 'Requests that shared the upstream request of another.', [
-      'kind',
-    ]),
-    revalidations: make.counter('cache_revalidations_total', 'Tags looked up again after their lifetime.', [
+    downloads: make.counter('cache_fills_total', 'Finished blob downloads, by result.', ['upstream', 'result']),
+    downloadSeconds: make.seconds('cache_fill_duration_seconds', 'Duration of blob downloads.'),
+    collapsed: make.counter(
+      'cache_collapsed_requests_total',
+      'Requests that shared an upstream request with another.',
+      ['kind'],
+    ),
+    revalidations: make.counter('cache_revalidations_total', 'Tags revalidated after their lifetime.', [
       'upstream',
       'result',
     ]),
-    stale: make.counter('stale_served_total', 'Answers from the cache because the upstream gave none, by why.', [
-      'upstream',
-      'reason',
-    ]),
-    admittedBytes: make.counter('cache_admitted_bytes_total', 'Content that was stored.', ['kind']),
-    evictions: make.counter('cache_evictions_total', 'Content that was removed, by why.', ['reason']),
-    evictedBytes: make.counter('cache_evicted_bytes_total', 'Bytes that were removed, by why.', ['reason']),
+    stale: make.counter(
+      'stale_served_total',
+      'Stale responses served because the upstream gave no answer, by reason.',
+      ['upstream', 'reason'],
+    ),
+    admittedBytes: make.counter('cache_admitted_bytes_total', 'Bytes of content stored.', ['kind']),
+    evictions: make.counter('cache_evictions_total', 'Blobs and manifests removed, by reason.', ['reason']),
+    evictedBytes: make.counter('cache_evicted_bytes_total', 'Bytes removed, by reason.', ['reason']),
     corruptions: make.counter(
       'cache_corruptions_total',
-      'Stored files whose size or bytes were not what their name promises, by who found them.',
+      'Stored files whose size or content did not match their digest, by the check that found them.',
       ['source'],
     ),
-    scrubbedBytes: make.counter('scrub_bytes_total', 'Stored content that was read once more and verified.'),
-    lastScrub: make.gauge('scrub_last_completed_timestamp_seconds', 'When everything stored had last been verified.'),
+    scrubbedBytes: make.counter('scrub_bytes_total', 'Bytes of stored content re-verified.'),
+    lastScrub: make.gauge(
+      'scrub_last_completed_timestamp_seconds',
+      'When the last full verification of the store ended.',
+    ),
     unhandledRejections: make.counter(
       'unhandled_rejections_total',
-      'Failures that no code handled. Each is a bug; the log has its stack.',
+      'Unhandled promise rejections. Each is a bug; the log has the stack trace.',
     ),
-    troubles: make.counter(
-      'internal_errors_total',
-      'Failures inside the mirror that are not reported to a client, by part.',
-      ['part'],
-    ),
+    troubles: make.counter('internal_errors_total', 'Internal failures that are not reported to a client, by part.', [
+      'part',
+    ]),
   };
 }
 
@@ -150,7 +150,7 @@ export function createReadouts(registry: Registry, readings: Readings): void {
   const { totals, freeBytes, pendingBytes, maxBytes, maxFiles, use, memory } = readings;
   new Gauge({
     name: 'layerwell_cache_objects',
-    help: 'Stored content.',
+    help: 'Stored blobs and manifests.',
     labelNames: ['kind'],
     registers: [registry],
     async collect() {
@@ -161,22 +161,22 @@ export function createReadouts(registry: Registry, readings: Readings): void {
   });
   readTotal(
     'log_lines_dropped_total',
-    'Log lines that were dropped because the reader of stdout does not keep up.',
+    'Log lines dropped because the reader of stdout does not keep up.',
     readings.droppedLogLines,
   );
-  readout('memory_budget_bytes', 'The memory budget for bytes in flight.', () => memory.maxBytes);
-  readout('memory_reserved_bytes', 'Bytes of the memory budget that are reserved.', () => memory.reservedBytes);
-  readout('memory_waiting', 'Requests that wait for memory.', () => memory.waiting);
-  readout('cache_bytes', 'Stored content, in bytes: the sum of its lengths.', async () => (await totals()).bytes);
+  readout('memory_budget_bytes', 'Memory budget for data in flight: `download.bufferBudget`.', () => memory.maxBytes);
+  readout('memory_reserved_bytes', 'Reserved bytes of the memory budget.', () => memory.reservedBytes);
+  readout('memory_waiting', 'Requests waiting for memory.', () => memory.waiting);
+  readout('cache_bytes', 'Total length of stored blobs and manifests.', async () => (await totals()).bytes);
   readout('storage_pending_bytes', 'Bytes of running and partial downloads, and of the quarantine.', pendingBytes);
   readout(
     'storage_used_bytes',
-    'Disk use of the store in bytes, in whole blocks: content, records, downloads, quarantine and the index.',
+    'Disk use of the store in whole blocks: content, records, downloads, quarantine and index.',
     async () => (await use()).bytes,
   );
-  readout('cache_capacity_bytes', 'The bound on the store in bytes: storage.maxSize.', () => maxBytes);
+  readout('cache_capacity_bytes', 'Maximum disk use of the store: `storage.maxSize`.', () => maxBytes);
   readout('storage_files', 'Files and folders in the store.', async () => (await use()).files);
-  readout('storage_files_capacity', 'The bound on files and folders in the store: storage.maxFiles.', () => maxFiles);
+  readout('storage_files_capacity', 'Maximum files and folders in the store: `storage.maxFiles`.', () => maxFiles);
   // A disk that cannot tell hides no other metric.
-  readout('storage_free_bytes', 'Free bytes of the disk the store is on.', () => freeBytes().catch(() => Number.NaN));
+  readout('storage_free_bytes', 'Free bytes on the disk of the store.', () => freeBytes().catch(() => Number.NaN));
 }

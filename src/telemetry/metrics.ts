@@ -31,7 +31,7 @@ export function createMetrics(deps: MetricsDeps): Metrics {
   collectDefaultMetrics({ register: registry });
   new Gauge({
     name: 'layerwell_build_info',
-    help: 'Always 1; the labels say what runs.',
+    help: 'Always 1; the labels name the running version.',
     labelNames: ['version', 'node_version'],
     registers: [registry],
   }).set({ version: deps.version, node_version: deps.nodeVersion }, 1);

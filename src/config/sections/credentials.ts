@@ -5,17 +5,19 @@ import { durationMs, path, requiredSecret, text } from './values.ts';
 const repositories = z
   .array(repositoryGlob())
   .describe(
-    'Globs over the repositories these credentials are for. Of the entries that match, the first that is not at its rate limit is used.',
+    'Globs over the repositories these credentials are used for. The first matching entry that is not at its rate limit is used.',
   )
   .prefault(['**']);
 
 const basic = z
   .strictObject({
-    kind: z.literal('basic').describe('A user and a password or access token.'),
+    kind: z.literal('basic').describe('A user name with a password or access token.'),
     repositories,
-    username: text().describe('The user.'),
+    username: text().describe('The user name.'),
     password: text().describe('The password.').optional(),
-    passwordFile: path().describe('The file that holds the password instead; read again when it rotates.').optional(),
+    passwordFile: path()
+      .describe('A file with the password, instead of `password`; re-read when it changes.')
+      .optional(),
   })
   .transform(({ password, passwordFile, ...rest }, context) => ({
     ...rest,
@@ -26,10 +28,10 @@ const bearerToken = z
   .strictObject({
     kind: z
       .literal('bearer-token')
-      .describe('An identity token, as `docker login` keeps it: exchanged at the token realm.'),
+      .describe('An identity token as stored by `docker login`. It is exchanged at the token realm.'),
     repositories,
     token: text().describe('The token.').optional(),
-    tokenFile: path().describe('The file that holds the token instead; read again when it rotates.').optional(),
+    tokenFile: path().describe('A file with the token, instead of `token`; re-read when it changes.').optional(),
   })
   .transform(({ token, tokenFile, ...rest }, context) => ({
     ...rest,
@@ -39,50 +41,52 @@ const bearerToken = z
 const dockerConfig = z.strictObject({
   kind: z
     .literal('docker-config')
-    .describe('What a Docker `config.json` says of the registry: `auths` and its credential helpers.'),
+    .describe('The entry for the registry in a Docker `config.json`: `auths` or a credential helper.'),
   repositories,
-  configFile: path().describe('The `config.json`; read again when it changes.'),
+  configFile: path().describe('The `config.json`; re-read when it changes.'),
 });
 
 const exec = z
   .strictObject({
-    kind: z.literal('exec').describe('A program that speaks the Docker credential helper protocol.'),
+    kind: z.literal('exec').describe('A program that implements the Docker credential helper protocol.'),
     repositories,
-    command: text().describe('The program.'),
-    args: z.array(text()).describe('Its arguments before `get`.').prefault([]),
-    lifetime: durationMs().describe('How long its answer is used.').prefault('15m'),
-    timeout: durationMs().describe('How long it may take.').prefault('10s'),
+    command: text().describe('The program to run.'),
+    args: z.array(text()).describe('Arguments to pass before `get`.').prefault([]),
+    lifetime: durationMs().describe('How long its output is reused.').prefault('15m'),
+    timeout: durationMs().describe('How long it may run.').prefault('10s'),
   })
   .transform(({ lifetime, timeout, ...rest }) => ({ ...rest, lifetimeMs: lifetime, timeoutMs: timeout }));
 
 const google = z.strictObject({
   kind: z
     .literal('google')
-    .describe("Google's: a service account's key, or what the machine or pod has (Workload Identity)."),
+    .describe('A Google service account: from a key file, or from the machine or pod (Workload Identity).'),
   repositories,
-  keyFile: path().describe("A service account's key, JSON. Default: Application Default Credentials.").optional(),
+  keyFile: path().describe('The JSON key of a service account. Default: Application Default Credentials.').optional(),
 });
 
 const ecr = z.strictObject({
   kind: z
     .literal('ecr')
-    .describe("A private AWS ECR registry, with AWS's usual chain: environment, IRSA, Pod Identity, instance profile."),
+    .describe(
+      'A private AWS ECR registry, with the AWS default credential chain: environment, IRSA, Pod Identity, instance profile.',
+    ),
   repositories,
-  region: text().describe("The region to ask for a token. Default: the one in the registry's name.").optional(),
+  region: text().describe("The region to request tokens from. Default: the region in the registry's name.").optional(),
 });
 
 const ecrPublic = z.strictObject({
-  kind: z.literal('ecr-public').describe("AWS's public gallery, with AWS's usual chain."),
+  kind: z.literal('ecr-public').describe('The Amazon ECR Public Gallery, with the AWS default credential chain.'),
   repositories,
 });
 
 const gitlab = z
   .strictObject({
-    kind: z.literal('gitlab').describe('A GitLab user with an access token, or a deploy token.'),
+    kind: z.literal('gitlab').describe('A GitLab access token or deploy token.'),
     repositories,
-    username: text().describe("The user's, or the deploy token's, name."),
+    username: text().describe('The user name that belongs to the token.'),
     token: text().describe('The token, with the scope `read_registry`.').optional(),
-    tokenFile: path().describe('The file that holds the token instead; read again when it rotates.').optional(),
+    tokenFile: path().describe('A file with the token, instead of `token`; re-read when it changes.').optional(),
   })
   .transform(({ token, tokenFile, ...rest }, context) => ({
     ...rest,

@@ -7,35 +7,35 @@ const tagRule = z
     match: tagGlob().describe(
       'A glob over `<upstream>/<repository>:<tag>`, such as `**:latest` or `quay.io/team/*:v*`.',
     ),
-    tag: durationOrForeverMs().describe('How long the tags it matches are fresh.'),
+    tag: durationOrForeverMs().describe('How long the matching tags are fresh.'),
   })
   .transform(({ match, tag }) => ({ match, tagMs: tag }));
 
 const servedOrNot = (when: string) =>
-  word(['serve', 'fail']).describe(`\`serve\` it stale, or \`fail\`, when ${when}.`);
+  word(['serve', 'fail']).describe(`When ${when}: \`serve\` the cached tag as stale, or \`fail\`.`);
 
 const keys = {
-  tag: durationOrForeverMs().describe('How long a tag is answered without asking the upstream; `0s` asks every time.'),
-  tags: z.array(tagRule).describe('Other lifetimes for some tags; the first that matches counts.'),
-  missing: durationMs().describe("How long the upstream's 404 is remembered."),
+  tag: durationOrForeverMs().describe(
+    'How long a cached tag is served without asking the upstream; `0s` asks every time.',
+  ),
+  tags: z.array(tagRule).describe('Lifetimes for particular tags; the first match applies.'),
+  missing: durationMs().describe('How long a 404 from the upstream is cached.'),
   staleFor: durationOrForeverMs().describe(
-    'How long past its lifetime a tag is still served while the upstream gives no answer.',
+    'How long after its lifetime a tag may be served stale while the upstream gives no answer.',
   ),
   staleOn: z
     .strictObject({
-      connect: servedOrNot('it cannot be reached').prefault('serve'),
-      dns: servedOrNot('its name cannot be resolved').prefault('serve'),
-      tls: servedOrNot('its certificate cannot be trusted').prefault('serve'),
-      timeout: servedOrNot('it does not answer in time').prefault('serve'),
-      error: servedOrNot('it answers 5xx, or nonsense').prefault('serve'),
-      rateLimit: servedOrNot('it answers 429').prefault('serve'),
-      refused: servedOrNot('it answers 401 or 403').prefault('serve'),
+      connect: servedOrNot('the upstream cannot be reached').prefault('serve'),
+      dns: servedOrNot('the host name of the upstream cannot be resolved').prefault('serve'),
+      tls: servedOrNot('the certificate of the upstream is not trusted').prefault('serve'),
+      timeout: servedOrNot('the upstream does not answer in time').prefault('serve'),
+      error: servedOrNot('the upstream answers 5xx or an invalid response').prefault('serve'),
+      rateLimit: servedOrNot('the upstream answers 429').prefault('serve'),
+      refused: servedOrNot('the upstream answers 401 or 403').prefault('serve'),
     })
-    .describe('What happens to a cached tag when the upstream gives no answer, by why.'),
-  deletedUpstream: word(['serve', 'deny']).describe(
-    'Whether a tag that is gone upstream is still served from the cache.',
-  ),
-  offline: z.boolean().describe('Never dials; what is cached is served and does not expire.'),
+    .describe('What to do with a cached tag when the upstream gives no answer, by reason.'),
+  deletedUpstream: word(['serve', 'deny']).describe('Whether a cached tag that was deleted upstream is still served.'),
+  offline: z.boolean().describe('Never contacts the upstream. Cached content is served and does not expire.'),
 };
 
 export const freshness = z
@@ -54,12 +54,12 @@ export const freshness = z
     missingMs: missing,
     staleForMs: staleFor,
   }))
-  .describe('How far a remembered answer is trusted.');
+  .describe('How long cached answers are trusted.');
 
 export const freshnessOverrides = z
   .strictObject(keys)
   .partial()
-  .describe('What differs from `freshness` for this upstream. Its `tags` are looked at before those.');
+  .describe('Overrides of `freshness` for this upstream. Its `tags` are matched first.');
 
 type Freshness = z.output<typeof freshness>;
 

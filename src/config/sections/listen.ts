@@ -3,42 +3,42 @@ import { durationMs, path, port, text, word } from './values.ts';
 
 const tls = z
   .strictObject({
-    certFile: path().describe('The certificate chain, PEM; read again when it is renewed.'),
-    keyFile: path().describe('Its private key, PEM.'),
+    certFile: path().describe('The certificate chain (PEM); re-read when it changes.'),
+    keyFile: path().describe('Its private key (PEM).'),
   })
   .describe('Serves HTTPS instead of HTTP.');
 
 export const listen = z
   .strictObject({
-    host: text()
-      .describe('The address that clients reach; `::` is every address of the machine.')
-      .prefault('127.0.0.1'),
-    port: port().describe('0 takes a free port, told in the line `listening` of the log.').prefault(5000),
+    host: text().describe('The address to listen on; `::` is every address of the machine.').prefault('127.0.0.1'),
+    port: port().describe('`0` picks a free port; the log line `listening` names it.').prefault(5000),
     tls: tls.optional(),
   })
-  .describe('Where clients pull.');
+  .describe('The listener for clients.');
 
 export const management = z
   .strictObject({
     host: text().describe('The address of `/healthz`, `/readyz` and `/metrics`.').prefault('127.0.0.1'),
-    port: port().describe('Never the port of clients.').prefault(5001),
+    port: port().describe('Must differ from `listen.port`.').prefault(5001),
   })
-  .describe('Where operators look: the second listener.');
+  .describe('The listener for probes and metrics.');
 
 export const shutdown = z
   .strictObject({
     preStop: durationMs()
-      .describe('How long it goes on as usual after SIGTERM, not ready, until balancers have noticed.')
+      .describe(
+        'How long it keeps serving after SIGTERM while `/readyz` fails, so that load balancers stop sending requests.',
+      )
       .prefault('0s'),
-    drain: durationMs().describe('How long pulls in progress may go on after that.').prefault('25s'),
+    drain: durationMs().describe('How long requests in progress may continue after that.').prefault('25s'),
   })
   .transform(({ preStop, drain }) => ({ preStopMs: preStop, drainMs: drain }))
-  .describe('How the process stops.');
+  .describe('How the process shuts down.');
 
 export const log = z
   .strictObject({
     level: word(['error', 'warn', 'info', 'debug', 'trace', 'silent'])
-      .describe('The least severe line that is written.')
+      .describe('The lowest severity to log.')
       .prefault('info'),
   })
-  .describe('What is written to stdout.');
+  .describe('The log on stdout.');

@@ -4,29 +4,31 @@ import { bytes, count, durationOrForeverMs, path, word } from './values.ts';
 
 export const storage = z
   .strictObject({
-    driver: word(['filesystem']).describe('Where content is kept: `filesystem`, a folder.').prefault('filesystem'),
+    driver: word(['filesystem']).describe('Where content is stored. `filesystem`: in a folder.').prefault('filesystem'),
     path: path()
-      .describe('The folder. All of it on one filesystem: what is complete is renamed into place.')
+      .describe('The folder. It must be on a single filesystem, because complete files are renamed into place.')
       .prefault('./data'),
     maxSize: bytes()
-      .describe('The most the cache may hold; beyond it goes what was pulled least recently.')
+      .describe('Maximum disk use. Beyond it, the least recently pulled content is evicted.')
       .prefault('50GiB'),
     maxFiles: count({ least: 1_000, most: 1_000_000_000 })
-      .describe('The most files and folders in the store; beyond it the least recently pulled content is evicted.')
+      .describe('Maximum files and folders in the store. Beyond it, the least recently pulled content is evicted.')
       .prefault(1_000_000),
-    minFree: bytes().describe('What stays free on the disk, whatever maxSize says.').prefault('2GiB'),
+    minFree: bytes().describe('Free space to leave on the disk, whatever `maxSize` says.').prefault('2GiB'),
     unusedFor: durationOrForeverMs()
-      .describe('What nobody pulled for so long goes, however much room there is.')
+      .describe('Evict content not pulled for this long, even if there is free space.')
       .prefault('30d'),
     keep: z
       .array(cachedGlob())
-      .describe('Globs over `<upstream>/<repository>` of what is never evicted, such as `docker.io/library/*`.')
+      .describe(
+        'Globs over `<upstream>/<repository>`, such as `docker.io/library/*`, for content that is never evicted.',
+      )
       .prefault([]),
     scrubEvery: durationOrForeverMs()
-      .describe('How often everything stored is read and verified again; `forever` is never.')
+      .describe('How often to re-verify all stored content; `forever` disables it.')
       .prefault('7d'),
-    scrubRate: bytes().describe('The most it reads for that, in bytes a second.').prefault('20MiB'),
-    verifyReads: z.boolean().describe('Hashes every blob again whenever it is served.').prefault(false),
+    scrubRate: bytes().describe('Read rate of that verification, in bytes per second.').prefault('20MiB'),
+    verifyReads: z.boolean().describe('Verify the digest of every blob each time it is served.').prefault(false),
   })
   .transform(({ maxSize, minFree, unusedFor, scrubEvery, scrubRate, ...rest }) => ({
     ...rest,
@@ -36,13 +38,15 @@ export const storage = z
     minFreeBytes: minFree,
     unusedForMs: unusedFor,
   }))
-  .describe('What is kept, and how much.');
+  .describe('The store: where content is kept, and how much of it.');
 
 export const index = z
   .strictObject({
-    driver: word(['sqlite']).describe('The fast view of the store: `sqlite`, a file.').prefault('sqlite'),
+    driver: word(['sqlite']).describe('Where the index is kept. `sqlite`: in a file.').prefault('sqlite'),
     path: path()
-      .describe('Its file, on a local disk, used by one process. Default: `index.sqlite` in storage.path.')
+      .describe(
+        'The index file. It must be on a local disk and used by one process only. Default: `index.sqlite` in `storage.path`.',
+      )
       .optional(),
   })
-  .describe('A view that is rebuilt from the store when it is lost.');
+  .describe('The index of the store. It is rebuilt from the store when it is lost.');

@@ -6,32 +6,38 @@ import { count, durationMs, path, text, word } from './values.ts';
 
 const mirror = z
   .strictObject({
-    url: registryUrl().describe('The mirror.'),
-    tags: z.boolean().describe('Whether it is asked for tags too, not only for digests.').prefault(false),
-    forwardNs: z.boolean().describe("Sends the upstream's name as `?ns=`: for another Layerwell.").prefault(false),
-    credentials: z.array(credentials).describe('Credentials for this mirror; it is sent no others.').prefault([]),
+    url: registryUrl().describe('The URL of the mirror.'),
+    tags: z.boolean().describe('Whether to ask it for tags too, not only for digests.').prefault(false),
+    forwardNs: z
+      .boolean()
+      .describe("Sends the upstream's name as `?ns=`, as another Layerwell expects.")
+      .prefault(false),
+    credentials: z.array(credentials).describe('Credentials for this mirror; no others are sent to it.').prefault([]),
   })
-  .describe('Another registry with the same content.');
+  .describe('A registry with the same content.');
 
 const tls = z
   .strictObject({
-    caFile: path().describe("Certificates to trust besides the system's, PEM.").optional(),
-    certFile: path().describe("The mirror's own certificate, PEM.").optional(),
-    keyFile: path().describe('Its private key, PEM.').optional(),
-    insecureSkipVerify: z.boolean().describe("Does not check the registry's certificate.").prefault(false),
+    caFile: path().describe("CA certificates to trust in addition to the system's (PEM).").optional(),
+    certFile: path().describe('Client certificate to present (PEM).').optional(),
+    keyFile: path().describe('Its private key (PEM).').optional(),
+    insecureSkipVerify: z
+      .boolean()
+      .describe('Skips certificate verification for the configured hosts.')
+      .prefault(false),
   })
   .refine(
     ({ certFile, keyFile }) => (certFile === undefined) === (keyFile === undefined),
     'expected certFile and keyFile together',
   )
-  .describe('TLS towards the registry and its token realm.');
+  .describe('TLS for connections to the registry and its token realm.');
 
 const timeouts = z
   .strictObject({
-    connect: durationMs().describe('Until the connection stands.').prefault('5s'),
-    headers: durationMs().describe("Until the answer's headers are there.").prefault('20s'),
-    idle: durationMs().describe('Between two pieces of a body. Default: download.idleTimeout.').optional(),
-    token: durationMs().describe('Until its token realm has answered.').prefault('15s'),
+    connect: durationMs().describe('To establish the connection.').prefault('5s'),
+    headers: durationMs().describe('To receive the response headers.').prefault('20s'),
+    idle: durationMs().describe('Between two chunks of a body. Default: `download.idleTimeout`.').optional(),
+    token: durationMs().describe('To get a token from its token realm.').prefault('15s'),
   })
   .transform(({ connect, headers, idle, token }) => ({
     connectMs: connect,
@@ -39,87 +45,87 @@ const timeouts = z
     idleMs: idle,
     tokenMs: token,
   }))
-  .describe('How long it waits for the registry.');
+  .describe('How long to wait for the registry.');
 
 const proxy = z
   .strictObject({
-    http: proxyUrl().describe('For `http:` URLs.').optional(),
-    https: proxyUrl().describe('For `https:` URLs.').optional(),
+    http: proxyUrl().describe('The proxy for `http:` URLs.').optional(),
+    https: proxyUrl().describe('The proxy for `https:` URLs.').optional(),
     except: z
       .array(text())
       .describe(
-        'Reached without it: names with all below them, addresses, address blocks, each perhaps with a port; `*` is all.',
+        'Hosts to reach directly: domains with their subdomains, addresses or CIDR blocks, each with an optional port; `*` is all.',
       )
       .prefault([]),
   })
   .describe(
-    'The HTTP proxy on the way to the registry, its token realm and its redirects. Where neither is named, those of `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`; `"except": ["*"]` is none.',
+    'The HTTP proxy for the registry, its token realm and its redirects. Default: `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of the environment; `"except": ["*"]` uses no proxy.',
   );
 
 const upstream = z
   .strictObject({
-    kind: word(['registry']).describe('`registry`: one that is pulled through.').prefault('registry'),
+    kind: word(['registry']).describe('`registry`: a registry to pull through.').prefault('registry'),
     url: registryUrl()
-      .describe('The registry itself. Default: `https://<name>`, for docker.io `https://registry-1.docker.io`.')
+      .describe('The URL of the registry. Default: `https://<name>`; for docker.io `https://registry-1.docker.io`.')
       .optional(),
     aliases: z
       .array(host())
       .describe(
-        'Other names clients write for it. docker.io has `index.docker.io` and `registry-1.docker.io` without being told.',
+        'Other names that clients use for it. docker.io has `index.docker.io` and `registry-1.docker.io` by default.',
       )
       .prefault([]),
     realmHosts: z
       .array(host())
-      .describe('Hosts besides its own that may issue its tokens: credentials go there.')
+      .describe('Additional hosts that may issue its tokens. Credentials are sent to them.')
       .prefault([]),
     redirectHosts: z
       .array(redirectHost())
       .describe(
-        'Hosts with private addresses that it may redirect to; public addresses need no entry. `http://host:port` also allows a redirect there from https, without credentials.',
+        'Hosts with private addresses that it may redirect to; public addresses need no entry. `http://host:port` also allows a redirect from https to http, without credentials.',
       )
       .prefault([]),
-    mirrors: z.array(mirror).describe('Tried before it, in order.').prefault([]),
+    mirrors: z.array(mirror).describe('Mirrors to try before the registry, in order.').prefault([]),
     credentials: z
       .array(credentials)
-      .describe('Who the mirror is there. With any, `visibility` must be stated.')
+      .describe('Credentials for the registry. If there are any, `visibility` must be set.')
       .prefault([]),
     visibility: word(['public', 'service'])
       .describe(
-        'Who may read what is cached: `public`, only what anyone may read upstream; `service`, all that the credentials can read.',
+        'What clients may read. `public`: only what anyone may read upstream. `service`: everything the credentials can read.',
       )
       .prefault('public'),
     publicRepositories: z
       .array(repositoryGlob())
-      .describe('Globs over repositories that are public without asking.')
+      .describe('Globs over repositories that are treated as public without asking the registry.')
       .prefault([]),
     allowAnonymous: z
       .boolean()
-      .describe('States that anonymous clients may read what `service` lets through.')
+      .describe('Confirms that anonymous clients may read everything `service` allows.')
       .prefault(false),
     allow: z.array(repositoryGlob()).describe('Globs over repositories that may be pulled.').prefault(['**']),
     deny: z
       .array(repositoryGlob())
-      .describe('Globs over repositories that may not, whatever `allow` says.')
+      .describe('Globs over repositories that may not be pulled, whatever `allow` says.')
       .prefault([]),
     freshness: freshnessOverrides.prefault({}),
-    repositoryPrefix: repositoryPrefix().describe("Put before every repository's name upstream.").optional(),
+    repositoryPrefix: repositoryPrefix().describe('A prefix for every repository name upstream.').optional(),
     tls: tls.prefault({}),
     proxy: proxy.prefault({}),
     timeouts: timeouts.prefault({}),
     maxConnections: count()
       .describe(
-        'Connections to one host and port at the same time; of them downloads take at most three quarters. As many requests may wait for one; more are answered 503 at once.',
+        'Concurrent connections to one host and port; downloads use at most three quarters. As many requests may wait for a connection; any beyond that get 503 at once.',
       )
       .prefault(256),
-    userAgent: text().describe('Default: `layerwell/<version>`.').optional(),
+    userAgent: text().describe('The `User-Agent` header. Default: `layerwell/<version>`.').optional(),
   })
   .describe(
-    'One registry. Its key is the name clients write: `ghcr.io`, or a pattern such as `*.pkg.dev` (`*` is one label, `**` any number).',
+    'A registry. Its key is the name that clients use, such as `ghcr.io`, or a pattern such as `*.pkg.dev` (`*` is one label, `**` any number).',
   );
 
 export const upstreams = z
   .record(hostOrPattern(), upstream)
   .refine((entries) => Object.keys(entries).length > 0, 'expected at least one upstream')
-  .describe('The registries that are pulled through; no other is ever dialled for a client.');
+  .describe('The registries to pull through. The mirror never connects to any other registry for a client.');
 
 export type UpstreamEntry = z.output<typeof upstream>;
