@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { answeredLatelyMs } from '../../src/upstream/failover/answering-repositories.ts';
 import { circuitIs, circuitState } from '../support/circuit.ts';
 import { ask } from '../support/client.ts';
 import type { Fault } from '../support/fake-answer.ts';
@@ -128,6 +129,7 @@ async function allPulled(staleOn: StaleRules): Promise<Dead> {
   const app = await startApp(mirrorOf(upstream, { freshness: { tag: '0s', staleOn } }));
   for (const path of paths) expect((await ask(app, path)).status).toBe(200);
   await app.quiet();
+  app.clock.advance(answeredLatelyMs);
   upstream.forgetRequests();
   return { upstream, app };
 }

@@ -1,8 +1,11 @@
 import { expect, test } from 'vitest';
+import { answeredLatelyMs } from '../../src/upstream/failover/answering-repositories.ts';
+import { circuitIs, circuitState } from '../support/circuit.ts';
 import { ask } from '../support/client.ts';
 import type { Fault } from '../support/fake-answer.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { freePort } from '../support/free-port.ts';
+import { gate } from '../support/gate.ts';
 import { image, randomBlob } from '../support/images.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 
@@ -62,6 +65,63 @@ test('several repositories that always fail close no other while the upstream it
   }
   await expectRestIsServed(app);
   expect(upstream.count('GET', ping)).toBe(1);
+});
+
+const brokenPings: readonly { readonly what: string; readonly fault: Fault }[] = [
+  { what: 'answers 503', fault: { status: 503 } },
+  { what: 'is not answered in time', fault: { holdHeaders: gate() } },
+];
+
+test.each(brokenPings)(
+  'a registry whose /v2/ $what is asked on while other repositories are pulled',
+  async ({ fault }) => {
+    const { upstream, app } = await started({ timeouts: { headers: '100ms' } });
+    await expectRestIsServed(app);
+    upstream.script({ path: /library\/bad/ }, { status: 503 });
+    upstream.script({ path: ping }, fault);
+    for (let asked = 0; asked < 10; asked += 1) {
+      expect((await ask(app, `/v2/library/bad-${asked}/manifests/1`)).status).toBe(503);
+    }
+    upstream.content.add('library/new', '1', image());
+    expect((await ask(app, '/v2/library/new/manifests/1')).status).toBe(200);
+    expect(upstream.count('GET', ping)).toBe(0);
+    expect(await circuitState(app)).toBeUndefined();
+  },
+);
+
+test.each(brokenPings)(
+  'a registry whose /v2/ $what, and that was left alone for broken repositories, is asked again by a pull that worked before',
+  async ({ fault }) => {
+    const { upstream, app } = await started({ timeouts: { headers: '100ms' } });
+    await expectRestIsServed(app);
+    await app.quiet();
+    app.clock.advance(answeredLatelyMs);
+    upstream.script({ path: /library\/bad/ }, { status: 503 });
+    upstream.script({ path: ping }, fault);
+    for (let asked = 0; asked < 10; asked += 1) await ask(app, `/v2/library/bad-${asked}/manifests/1`);
+    await circuitIs(app, 'open');
+    upstream.content.add('library/a', 'new', image({ name: 'new' }));
+
+    expect((await ask(app, '/v2/library/a/manifests/new')).status).toBe(200);
+
+    expect(await circuitState(app)).toBe('closed');
+  },
+);
+
+test('a registry that fails altogether is left alone again: each repository that answered before is tried once', async () => {
+  const { upstream, app } = await started();
+  await expectRestIsServed(app);
+  await app.quiet();
+  app.clock.advance(answeredLatelyMs);
+  upstream.script({}, { status: 503 });
+  for (let asked = 0; asked < 3; asked += 1) await ask(app, `/v2/library/bad-${asked}/manifests/1`);
+  await circuitIs(app, 'open');
+  upstream.forgetRequests();
+  for (let asked = 0; asked < 10; asked += 1) {
+    expect((await ask(app, `/v2/library/a/manifests/new-${asked}`)).status).toBe(503);
+  }
+  expect(upstream.requests.every(({ path }) => path.endsWith('/manifests/new-0'))).toBe(true);
+  expect(await circuitState(app)).toBe('open');
 });
 
 test('blobs whose storage is down close no manifest', async () => {

@@ -3,6 +3,7 @@ import { timeLimited } from '../../mirror/concurrency/abortable-wait.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import { OciError, type Trouble, UpstreamError } from '../../oci/errors.ts';
+import { AnsweringRepositories } from './answering-repositories.ts';
 import { Circuit } from './circuit.ts';
 import { type Endpoint, type EndpointRole, type Guard, guarded, type Question } from './endpoint.ts';
 import { RememberedFailure } from './failing-resources.ts';
@@ -46,8 +47,11 @@ const unreachable: ReadonlySet<Trouble> = new Set(['connect', 'dns', 'tls']);
  * that it is handled as before.
  *
  * A failure may be about one manifest, one repository, or a host that redirects lead to. So before the circuit of a registry opens, the
- * registry is pinged beside the pulls, one ping at a time; 5xx and timeouts open it only when several repositories failed. The trial of a
- * half-open circuit is a ping too: no client's request decides for the others.
+ * registry is pinged beside the pulls, one ping at a time; 5xx and timeouts open it only when several repositories failed and no other one
+ * answered in the last 30 s. The trial of a half-open circuit is a ping too: no client's request decides for the others.
+ *
+ * The `/v2/` of a registry may fail while pulls work. So while a ping that was answered with 5xx, or not in time, keeps the circuit open, each
+ * repository that answered when it was last asked for is tried once more; an answer closes the circuit.
  */
 export function createCircuitBreaker(deps: CircuitBreakerDeps): CircuitBreaker {
   return new Breaker(deps);
@@ -57,13 +61,17 @@ class Breaker implements CircuitBreaker {
   readonly #deps: CircuitBreakerDeps;
   readonly #circuit: Circuit;
   readonly #failures = new FailuresInARow();
+  readonly #answering: AnsweringRepositories;
   #lastFailure: UpstreamError | undefined;
   #pinging: Promise<void> | undefined;
   #pingAgainAtMs = Number.NEGATIVE_INFINITY;
+  /** Of the last ping; undefined when it was answered. */
+  #pingFailure: Trouble | undefined;
 
   constructor(deps: CircuitBreakerDeps) {
     const { label, role, clock, observer } = deps;
     this.#deps = deps;
+    this.#answering = new AnsweringRepositories({ clock });
     this.#circuit = new Circuit({
       rules: circuitRules,
       clock,
@@ -72,12 +80,13 @@ class Breaker implements CircuitBreaker {
   }
 
   readonly guard: Guard = async (question, ask) => {
-    if (!(await this.#admits())) {
+    if (!(await this.#admits(question))) {
       question.signal.throwIfAborted();
       throw leftAlone(this.#deps.host, this.#circuit.openForMs, this.#lastFailure);
     }
     try {
       const value = await ask();
+      this.#answering.answered(question.repository);
       this.#succeeded();
       return value;
     } catch (cause) {
@@ -90,15 +99,20 @@ class Breaker implements CircuitBreaker {
     body.once('error', (cause) => this.#judge(cause, question));
   }
 
-  async #admits(): Promise<boolean> {
+  async #admits({ repository }: Question): Promise<boolean> {
     if (this.#circuit.state === 'closed') return true;
     if (this.#circuit.beginTrial()) this.#ping();
     if (this.#circuit.state === 'half-open' && this.#pinging) await atMost(this.#pinging, trialWaitMs);
-    return this.#isClosed();
+    return this.#isClosed() || (this.#isPingInDoubt() && this.#answering.take(repository));
   }
 
   #isClosed(): boolean {
     return this.#circuit.state === 'closed';
+  }
+
+  /** Whether what keeps the circuit of a registry open is that its `/v2/` fails, and not that it cannot be reached. */
+  #isPingInDoubt(): boolean {
+    return this.#pingFailure !== undefined && this.#deps.role === 'registry' && !unreachable.has(this.#pingFailure);
   }
 
   #succeeded(): void {
@@ -115,6 +129,7 @@ class Breaker implements CircuitBreaker {
         const failure = failureOf(cause, { signal: question.signal, host });
         this.#lastFailure = failure;
         this.#failures.note(question.repository);
+        this.#answering.failed(question.repository);
         if (!this.#isClosed()) return;
         if (role === 'mirror' && opensMirror.has(failure.trouble)) return this.#circuit.failed(waitWished(failure));
         return this.#isInDoubt(failure) ? this.#ping() : undefined;
@@ -127,7 +142,12 @@ class Breaker implements CircuitBreaker {
   #isInDoubt({ trouble }: UpstreamError): boolean {
     const { role, clock } = this.#deps;
     if (this.#failures.count < failuresToPing[role] || clock.monotonicMs() < this.#pingAgainAtMs) return false;
-    return role === 'mirror' || unreachable.has(trouble) || this.#failures.areOfSeveralRepositories;
+    return role === 'mirror' || unreachable.has(trouble) || this.#isFailingForAll();
+  }
+
+  /** Whether 5xx and timeouts mean the registry, and not some of its repositories. */
+  #isFailingForAll(): boolean {
+    return this.#failures.areOfSeveralRepositories && !this.#answering.hasAnsweredLately;
   }
 
   /** At most one at a time. */
@@ -144,6 +164,7 @@ class Breaker implements CircuitBreaker {
   }
 
   #alive(): void {
+    this.#pingFailure = undefined;
     this.#pingAgainAtMs = this.#deps.clock.monotonicMs() + pingEveryMs;
     this.#succeeded();
   }
@@ -151,6 +172,7 @@ class Breaker implements CircuitBreaker {
   #notAlive(cause: unknown): void {
     if (!(cause instanceof UpstreamError)) this.#deps.observer.trouble({ part: 'upstream ping', cause });
     if (!(cause instanceof UpstreamError) || cause.trouble === 'busy') return this.#circuit.undecided();
+    this.#pingFailure = cause.trouble;
     if (this.#isClosed() && !this.#mayOpenFor(cause)) return;
     const before = this.#isClosed() ? this.#lastFailure : cause;
     this.#lastFailure = before ?? cause;
@@ -160,7 +182,7 @@ class Breaker implements CircuitBreaker {
   /** A success that came while the endpoint was asked says more than the ping. */
   #mayOpenFor({ trouble }: UpstreamError): boolean {
     if (this.#failures.count === 0) return false;
-    return this.#deps.role === 'mirror' || unreachable.has(trouble) || this.#failures.areOfSeveralRepositories;
+    return this.#deps.role === 'mirror' || unreachable.has(trouble) || this.#isFailingForAll();
   }
 }
 
