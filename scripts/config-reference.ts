@@ -1,12 +1,12 @@
 import { childOf, keysOf, type SchemaNode, variantsOf } from '../src/config/loading/json-schema.ts';
 
-/** The tables of docs/configuration.md: every key with its value, its default and its line. */
+/** The tables of docs/configuration.md: every key with its type, its default and its description. */
 export function configReference(schema: SchemaNode): string {
   const sections = keysOf(schema).map((key) => rowsOf(schema, '').filter(({ path }) => path.split('.')[0] === key));
   const scalars = sections.filter((section) => section.length === 1).flat();
   const objects = sections.filter((section) => section.length > 1);
   return [
-    section('At the top', '', scalars),
+    section('Top level', '', scalars),
     ...objects.map(([head, ...rows]) => section(`\`${head?.path}\``, head?.description ?? '', rows)),
     ...credentialSections(schema),
   ].join('\n');
@@ -25,10 +25,10 @@ function section(title: string, text: string, rows: readonly Row[]): string {
 
 function table(rows: readonly Row[]): string {
   const lines = rows.map((row) => `| \`${row.path}\` | ${row.value} | ${row.initial} | ${row.description} |`);
-  return ['| key | value | default | |', '| --- | --- | --- | --- |', ...lines, ''].join('\n');
+  return ['| key | value | default | description |', '| --- | --- | --- | --- |', ...lines, ''].join('\n');
 }
 
-/** All below a node, such as `upstreams.<name>.mirrors[].url`. Kinds of credentials have tables of their own. */
+/** Every key below a node, such as `upstreams.<name>.mirrors[].url`. Each kind of credentials has its own table. */
 function rowsOf(node: SchemaNode, path: string): readonly Row[] {
   const prefix = path === '' ? '' : `${path}.`;
   const named = Object.keys(node.properties ?? {}).flatMap((key) => rowsUnder(node, key, `${prefix}${key}`));

@@ -1,13 +1,13 @@
 import { Registry } from 'prom-client';
 import { createMetrics } from '../src/telemetry/metrics.ts';
 
-/** The table of docs/metrics.md: every metric of the mirror's own with its type, its labels and what it means. */
+/** The table of docs/metrics.md: every `layerwell_` metric with its type, labels and help text. */
 export async function metricsReference(): Promise<string> {
   const rows = (await ownMetrics()).map(({ name, type, labels, help }) => {
     const named = labels.map((label) => `\`${label}\``).join(', ');
     return `| \`${name}\` | ${type} | ${named} | ${help.replaceAll('|', '\\|')} |`;
   });
-  return ['| metric | type | labels | |', '| --- | --- | --- | --- |', ...rows, ''].join('\n');
+  return ['| metric | type | labels | description |', '| --- | --- | --- | --- |', ...rows, ''].join('\n');
 }
 
 interface MetricDescription {
@@ -51,7 +51,7 @@ async function ownMetrics(): Promise<readonly MetricDescription[]> {
     .toSorted((one, other) => one.name.localeCompare(other.name));
 }
 
-/** prom-client's types do not tell of it. */
+/** prom-client's types lack `labelNames`. */
 function labelsOf(metric: object): readonly string[] {
   return 'labelNames' in metric && Array.isArray(metric.labelNames) ? metric.labelNames.map(String) : [];
 }
