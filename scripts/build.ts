@@ -1,7 +1,7 @@
 /**
- * Compiles src/ and points `dist` at the result: `npm run build`, and before every `npm start`. Each build has a folder of its own, named
- * after what it was made of, and `dist` is a link that is replaced in one step. So a process that starts meanwhile loads one build, whole,
- * and nothing is compiled where nothing changed.
+ * Compiles src/ and points `dist` at the result. Runs as `npm run build`, and before every `npm start`. Each build has its own folder,
+ * named after the hash of its sources, and `dist` is a symbolic link that is replaced atomically. So a process that starts during a build
+ * loads one complete build, and unchanged sources are not compiled again.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -11,9 +11,9 @@ import { glob, lstat, mkdtemp, readdir, readFile, rename, rm, stat, symlink } fr
 import { join, resolve } from 'node:path';
 
 const folderPrefix = 'dist-';
-/** A build that nobody has finished has this in its name. */
+/** The folder name of an incomplete build contains this. */
 const unfinished = 'unfinished-';
-/** A process that was started from an older build may still load a part of it. */
+/** A process that was started from an older build may still load modules from it. */
 const buildsKept = 3;
 const abandonedAfterMs = 3_600_000;
 
@@ -31,7 +31,7 @@ async function hashOfSources(root: string): Promise<string> {
   return hash.digest('hex').slice(0, 16);
 }
 
-/** Where two builds of the same sources run side by side, the first to end is used. */
+/** If two builds of the same sources run at the same time, the first to finish is used. */
 async function compile(root: string, name: string): Promise<void> {
   const folder = await mkdtemp(join(root, `${folderPrefix}${unfinished}`));
   try {
@@ -44,7 +44,7 @@ async function compile(root: string, name: string): Promise<void> {
   }
 }
 
-/** @throws Error when the sources do not compile; the compiler has printed why. */
+/** @throws Error when the sources do not compile; the compiler has printed the reason. */
 async function runCompiler(root: string, outDir: string): Promise<void> {
   const compiler = spawn('tsc', ['-p', 'tsconfig.build.json', '--outDir', outDir], { cwd: root, stdio: 'inherit' });
   const [exitCode]: unknown[] = await once(compiler, 'exit');
@@ -56,7 +56,7 @@ async function pointDistAt(root: string, name: string): Promise<void> {
   const link = join(root, `${folderPrefix}${unfinished}link-${process.pid}`);
   await symlink(name, link);
   const former = await lstat(dist).catch(() => undefined);
-  if (former?.isDirectory()) await rm(dist, { recursive: true }); // Made by a build of before, in place.
+  if (former?.isDirectory()) await rm(dist, { recursive: true }); // An older version of this script built into `dist` itself.
   await rename(link, dist);
 }
 

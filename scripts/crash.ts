@@ -1,4 +1,4 @@
-/** Kills the mirror at many moments of a pull, and writes what came of it into docs/crash.md: `npm run crash`. */
+/** `npm run crash`: kills the mirror at many moments of a pull and writes the results to docs/crash.md. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
@@ -18,23 +18,24 @@ const figures = z.object({
 
 function page({ moments: killed, durationMs, stages, served }: z.output<typeof figures>): string {
   const rows = Object.entries(stages).map(([stage, count]) => `| ${stage} | ${count} |`);
-  return `# Killed at any moment
+  return `# Crash test
 
-${killed} times a mirror that was pulling an image (two layers of 0.5 to 2 MiB, into a store of 16 MiB that is full, so that it also evicts) was
-killed with SIGKILL at a moment chosen by chance, the same at every run. Each time:
+A mirror that was pulling an image (two layers of 0.5 to 2 MiB) into a full store of 16 MiB, so that it also had to evict, was killed with
+SIGKILL ${killed} times. The moments are pseudo-random and the same in every run. Each time:
 
-- every blob in the store hashed to its name, before anything was started again;
-- after the restart nothing was left in \`incoming/\` but what can be gone on with;
-- with the upstream down, everything that had its bytes and its record was served, byte for byte (${served} answers in all);
-- with the upstream up the interrupted pull succeeded, and once more with it down.
+- before the restart, every blob in the store matched its digest;
+- after the restart, \`incoming/\` held nothing but partial downloads that can be resumed;
+- with the upstream down, everything whose content and record had been stored was served, byte for byte (${served} responses in all);
+- with the upstream up, the interrupted pull succeeded, and then once more with the upstream down.
 
-| how far the pull had come | kills |
+| progress of the pull when killed | kills |
 | --- | --- |
 ${rows.toSorted().join('\n')}
 
 ${new Date().toISOString().slice(0, 10)}, Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown processor'}, in ${Math.round(durationMs / 1000)} s.
-\`npm run crash\` does it again and writes this page; every run of the tests does it 40 times (\`test/app/crash.test.ts\`). Besides, the tests kill the
-process at every named step of writing a blob, a record and a mark (\`src/storage/filesystem/failpoints.ts\`).
+
+\`npm run crash\` repeats the test and writes this page. Every test run does it 40 times (\`test/app/crash.test.ts\`). The tests also kill the
+process at every named step of writing a blob, a record and a checkpoint (\`src/storage/filesystem/failpoints.ts\`).
 `;
 }
 

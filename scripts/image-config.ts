@@ -1,4 +1,4 @@
-/** Prints the configuration of the container image: the shipped one, reached from outside the container and kept in its volume. */
+/** Prints the configuration of the container image: mirror.config.json, but listening on every address and storing in /data. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 

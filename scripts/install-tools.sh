@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Installs the real clients and servers that the tests and the bench run against, and says what it could not install.
-#   scripts/install-tools.sh debian    clients and servers from Debian's packages (needs root)
+# Installs the real clients and servers that the tests and the bench use, and lists the tools it could not install.
+#   scripts/install-tools.sh debian    clients and servers from Debian packages (needs root)
 #   scripts/install-tools.sh go        tools built by `go install` (needs a current Go)
-#   scripts/install-tools.sh python    what is made of Python, into ~/.local/share/layerwell-tools
+#   scripts/install-tools.sh python    Python tools, into ~/.local/share/layerwell-tools
 #   scripts/install-tools.sh           all of them
-# What is already there is left alone. A tool that cannot be had is named, and the tests that need it say that they skip.
+# Tools that are already installed are left alone. Tests that need a missing tool are skipped, and say so.
 set -uo pipefail
 PATH="$PATH:/usr/sbin:/sbin:/usr/local/go/bin"
 
@@ -32,7 +32,7 @@ install_debian() {
   fi
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
-  # No service may start by itself: every test starts its own, on its own port.
+  # Keep services from starting: every test starts its own, on its own port.
   local policy=/usr/sbin/policy-rc.d made_policy=
   [ -e "$policy" ] || { printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy" && made_policy=1; }
   apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null || missing+=("one of: ${wanted[*]}")
@@ -52,7 +52,7 @@ install_go() {
   done
 }
 
-# moto stands for AWS: ECR and STS.
+# moto simulates AWS: ECR and STS.
 install_python() {
   local folder="$HOME/.local/share/layerwell-tools"
   command -v moto_server >/dev/null || [ -x "$folder/bin/moto_server" ] && return

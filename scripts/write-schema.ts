@@ -1,4 +1,4 @@
-/** Writes every file that is generated from the configuration's schema and from the metrics: `npm run schema`. */
+/** `npm run schema`: writes every file that is generated from the configuration schema and the metrics. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { generatedFiles } from './generated-files.ts';
