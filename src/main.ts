@@ -71,11 +71,12 @@ function endOn(report: (cause: unknown) => Promise<void>): (error: unknown) => v
 }
 
 /**
- * Name lookups may take half of these threads, each as long as its resolver is silent; what they leave is for the disk. To be called before
- * anything has used one: there are only four by default.
+ * libuv runs name lookups on at most half of its threads, each as long as its resolver is silent; the others are for the disk. Called before
+ * anything uses a thread. With its default of 4, two lookups that hang stop all others; with 16, a cold blob costs a fifth more CPU than
+ * with 12 (`npm run bench -- --only cold-1,cold-10`).
  */
 function widenThreadPool(): void {
-  process.env['UV_THREADPOOL_SIZE'] ??= '16';
+  process.env['UV_THREADPOOL_SIZE'] ??= '12';
 }
 
 /** Of the package, which lies beside both `src` and `dist`. */
