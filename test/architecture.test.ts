@@ -30,6 +30,8 @@ const ownersOf: Readonly<Record<string, readonly string[]>> = {
   tldts: ['upstream/'],
   'lru-cache': ['mirror/', 'upstream/'],
   zod: ['config/'],
+  'fastest-levenshtein': ['config/'],
+  'jsonc-parser': ['config/'],
   'prom-client': ['telemetry/'],
   pino: ['telemetry/'],
   ioredis: ['index/', 'cluster/'],

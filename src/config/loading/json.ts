@@ -1,3 +1,5 @@
+import { getLocation, getNodeValue, type Node, type ParseError, parseTree, printParseErrorCode } from 'jsonc-parser';
+
 /** Text that is no JSON, and where: lines and columns count from 1. */
 export class JsonError extends Error {
   override readonly name = 'JsonError';
@@ -11,95 +13,48 @@ export class JsonError extends Error {
   }
 }
 
-const blank = /[ \t\r\n]*/y;
-/** RFC 8259 §7: of the control characters only those below U+0020 must be escaped. */
-const string = /"(?:(?!\p{Cc})[^"\\]|[\x7f-\x9f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/uy;
-const number = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
-const literal = /(?:true|false|null)\b/y;
-
 /**
- * Reads RFC 8259 JSON. It is not JSON.parse because that quotes the text around a mistake, which may be a secret, tells no place
- * for some mistakes, and lets the second of two equal keys win silently.
+ * Reads RFC 8259 JSON. JSON.parse is no choice: its errors quote the text around a mistake, which may be a secret, some have no position,
+ * and the second of two equal keys wins silently.
  * @throws JsonError
  */
 export function readJson(text: string): unknown {
-  const reader = new Reader(text.replace(/^\uFEFF/, ''));
-  const value = reader.value();
-  reader.end();
-  return value;
+  const json = text.replace(/^\uFEFF/, '');
+  const errors: ParseError[] = [];
+  const root = parseTree(json, errors, { disallowComments: true });
+  const [first] = errors;
+  if (!root || first) throw errorAt(json, first?.offset ?? 0, first ? expectedAt(json, first) : 'expected a value');
+  refuseRepeatedKeys(json, root);
+  return getNodeValue(root);
 }
 
-class Reader {
-  readonly #text: string;
-  #at = 0;
+function errorAt(json: string, offset: number, problem: string): JsonError {
+  const lines = json.slice(0, offset).split('\n');
+  return new JsonError(problem, { line: lines.length, column: (lines.at(-1)?.length ?? 0) + 1 });
+}
 
-  constructor(text: string) {
-    this.#text = text;
-  }
+/** What the parser missed, by its name for the error. */
+const missing: Readonly<Record<string, string>> = {
+  ColonExpected: 'expected ":" after a key',
+  EndOfFileExpected: 'expected nothing after the end of the document',
+};
+const afterValue: ReadonlySet<string> = new Set(['CommaExpected', 'CloseBraceExpected', 'CloseBracketExpected']);
 
-  value(): unknown {
-    this.#take(blank);
-    if (this.#takeChar('{')) return this.#object();
-    if (this.#takeChar('[')) return this.#array();
-    const scalar = this.#take(literal) ?? this.#take(number) ?? this.#take(string);
-    return scalar === undefined ? this.#fail('expected a value') : JSON.parse(scalar);
-  }
+function expectedAt(json: string, { error, offset }: ParseError): string {
+  const code = printParseErrorCode(error);
+  const { isAtPropertyKey, path } = getLocation(json, offset);
+  if (afterValue.has(code)) return `expected "," or "${typeof path.at(-1) === 'number' ? ']' : '}'}" after a value`;
+  return missing[code] ?? (isAtPropertyKey ? 'expected a key in double quotes' : 'expected a value');
+}
 
-  end(): void {
-    this.#take(blank);
-    if (this.#at < this.#text.length) this.#fail('expected nothing after the end of the document');
-  }
-
-  #object(): unknown {
-    const entries = new Map<string, unknown>();
-    this.#take(blank);
-    if (this.#takeChar('}')) return {};
-    do {
-      this.#take(blank);
-      const before = this.#at;
-      const key = this.#key();
-      if (entries.has(key)) this.#fail(`the key ${JSON.stringify(key)} stands here twice`, before);
-      if (!this.#takeChar(':')) this.#fail('expected ":" after a key');
-      entries.set(key, this.value());
-      this.#take(blank);
-    } while (this.#takeChar(','));
-    if (!this.#takeChar('}')) this.#fail('expected "," or "}" after a value');
-    return Object.fromEntries(entries);
-  }
-
-  #key(): string {
-    const key = this.#take(string) ?? this.#fail('expected a key in double quotes');
-    this.#take(blank);
-    return String(JSON.parse(key));
-  }
-
-  #array(): unknown {
-    const items: unknown[] = [];
-    this.#take(blank);
-    if (this.#takeChar(']')) return items;
-    do {
-      items.push(this.value());
-      this.#take(blank);
-    } while (this.#takeChar(','));
-    if (!this.#takeChar(']')) this.#fail('expected "," or "]" after a value');
-    return items;
-  }
-
-  #take(token: RegExp): string | undefined {
-    token.lastIndex = this.#at;
-    const taken = token.exec(this.#text)?.[0];
-    this.#at += taken?.length ?? 0;
-    return taken;
-  }
-
-  #takeChar(char: string): boolean {
-    const isThere = this.#text[this.#at] === char;
-    if (isThere) this.#at += 1;
-    return isThere;
-  }
-
-  #fail(problem: string, at = this.#at): never {
-    const lines = this.#text.slice(0, at).split('\n');
-    throw new JsonError(problem, { line: lines.length, column: (lines.at(-1)?.length ?? 0) + 1 });
+/** @throws JsonError */
+function refuseRepeatedKeys(json: string, { type, children = [] }: Node): void {
+  const keys = new Set<unknown>();
+  for (const child of children) {
+    const key = type === 'object' ? child.children?.[0] : undefined;
+    if (key && keys.has(key.value))
+      throw errorAt(json, key.offset, `the key ${JSON.stringify(key.value)} stands here twice`);
+    if (key) keys.add(key.value);
+    refuseRepeatedKeys(json, child);
   }
 }

@@ -1,3 +1,4 @@
+import { distance } from 'fastest-levenshtein';
 import type { z } from 'zod';
 import { childOf, keysOf, type SchemaNode, variantsOf } from './json-schema.ts';
 
@@ -112,23 +113,7 @@ function unknownKey(key: string, known: readonly string[]): string {
 function closest(key: string, candidates: readonly string[]): string | undefined {
   const typed = key.toLowerCase();
   const isClose = (candidate: string) =>
-    candidate.toLowerCase().startsWith(typed) || editDistance(typed, candidate.toLowerCase()) <= 2;
-  const byDistance = candidates.toSorted(
-    (a, b) => editDistance(typed, a.toLowerCase()) - editDistance(typed, b.toLowerCase()),
-  );
+    candidate.toLowerCase().startsWith(typed) || distance(typed, candidate.toLowerCase()) <= 2;
+  const byDistance = candidates.toSorted((a, b) => distance(typed, a.toLowerCase()) - distance(typed, b.toLowerCase()));
   return byDistance.find(isClose);
-}
-
-/** Levenshtein's distance, row by row. */
-function editDistance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, j) => j);
-  for (const [i, char] of from.split('').entries()) {
-    const next = [i + 1];
-    for (const [j, other] of to.split('').entries()) {
-      const [left = 0, above = 0, diagonal = 0] = [next[j], row[j + 1], row[j]];
-      next.push(Math.min(left + 1, above + 1, diagonal + (char === other ? 0 : 1)));
-    }
-    row = next;
-  }
-  return row.at(-1) ?? 0;
 }
