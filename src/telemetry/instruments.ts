@@ -1,15 +1,12 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { Answers } from './answers.ts';
 import { secondsOfBuckets } from './buckets.ts';
-import { Tally } from './tally.ts';
 
 /** Makes metrics of one registry, each by its name without the prefix, what it says, and its labels. */
 function makerFor(registry: Registry) {
   const registers = [registry];
   const named = (name: string) => `layerwell_${name}`;
   return {
-    tally: <Label extends string>(name: string, help: string, labels: readonly Label[]) =>
-      new Tally({ name: named(name), help, labels, registry }),
     counter: <Label extends string>(name: string, help: string, labels: readonly Label[] = []) =>
       new Counter({ name: named(name), help, labelNames: [...labels], registers }),
     gauge: <Label extends string>(name: string, help: string, labels: readonly Label[] = []) =>
@@ -81,7 +78,7 @@ export function createInstruments(registry: Registry) {
       '1 for the circuit breaker state of an upstream endpoint: `open`, requests fail at once; `half-open`, one ping of `/v2/` is in progress.',
       ['upstream', 'endpoint', 'state'],
     ),
-    upstreamBytes: make.tally('upstream_response_bytes_total', 'Bytes of content received from upstreams.', [
+    upstreamBytes: make.counter('upstream_response_bytes_total', 'Bytes of content received from upstreams.', [
       'upstream',
       'kind',
     ]),

@@ -60,7 +60,7 @@ export function createMetrics(deps: MetricsDeps): Metrics {
       tell.circuits.set({ upstream, endpoint, state }, 1);
       deps.onCircuitChanged({ upstream, endpoint, state });
     },
-    upstreamBytes: ({ upstream, kind, bytes }) => tell.upstreamBytes.add(bytes, upstream, kind),
+    upstreamBytes: ({ upstream, kind, bytes }) => tell.upstreamBytes.inc({ upstream, kind }, bytes),
     downloadStarted: ({ upstream }) => tell.downloadsInFlight.inc({ upstream }),
     downloadsWaiting: ({ upstream, waiting }) => tell.downloadsWaiting.set({ upstream }, waiting),
     downloadEnded: (event) => {
