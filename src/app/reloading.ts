@@ -1,4 +1,5 @@
 import { unwatchFile, watchFile } from 'node:fs';
+import pLimit from 'p-limit';
 import { loadConfig } from '../config/loading/load.ts';
 import { ConfigError } from '../config/loading/problems.ts';
 import type { Config } from '../config/schema.ts';
@@ -27,7 +28,7 @@ export class Reloading {
   readonly #deps: ReloadingDeps;
   #current: Config;
   #watched: readonly string[] = [];
-  #turn: Promise<void> = Promise.resolve();
+  readonly #inTurn = pLimit(1);
 
   constructor(deps: ReloadingDeps) {
     this.#deps = deps;
@@ -49,8 +50,7 @@ export class Reloading {
 
   /** Reads the file again. Resolves when it holds, or was refused and logged. One at a time, in order. */
   reload(): Promise<void> {
-    this.#turn = this.#turn.then(() => this.#load());
-    return this.#turn;
+    return this.#inTurn(() => this.#load());
   }
 
   #watch(files: readonly string[]): void {

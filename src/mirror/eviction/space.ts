@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import pLimit from 'p-limit';
 import type { Digest } from '../../oci/digest.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import { blockBytes, type DiskUse } from './disk-use.ts';
@@ -69,7 +70,7 @@ export class Space {
   #sweeping: Promise<void> | undefined;
   readonly #stopping = new AbortController();
   #tidying: Promise<void> | undefined;
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #inTurn = pLimit(1);
 
   constructor(deps: SpaceDeps) {
     this.#deps = deps;
@@ -298,11 +299,5 @@ export class Space {
       await store.remove(digest).catch(trouble);
       return undefined;
     }
-  }
-
-  #inTurn<Value>(work: () => Promise<Value>): Promise<Value> {
-    const result = this.#turn.then(work);
-    this.#turn = result.catch(() => {});
-    return result;
   }
 }

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import pLimit from 'p-limit';
 import type {
   BlobStore,
   CorruptionSource,
@@ -25,7 +26,6 @@ import { prepareFolders } from './prepare.ts';
 import { readUpTo } from './read-up-to.ts';
 import { defaultSetAsideLimits, SetAside, type SetAsideLimits } from './set-aside.ts';
 import { StoredFile } from './stored-file.ts';
-import { Turns } from './turns.ts';
 import { filesBelow } from './walk.ts';
 
 export interface FileBlobStoreDeps {
@@ -50,7 +50,7 @@ export class FileBlobStore implements BlobStore {
   readonly #folders: DurableFolders;
   readonly #setAside: SetAside;
   readonly #interrupted: InterruptedFiles;
-  readonly #markTurns = new Turns();
+  readonly #markTurns = pLimit(1);
   readonly #readers = new Map<Digest, number>();
   #incomingBytes = 0;
   #incomingFiles = 0;

@@ -1,4 +1,5 @@
 import { dirname, join } from 'node:path';
+import pLimit, { type LimitFunction } from 'p-limit';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import type { RecordKey, RecordStore } from '../../mirror/ports/record-store.ts';
 import type { DiskUse } from '../../mirror/eviction/disk-use.ts';
@@ -25,9 +26,9 @@ export interface FileRecordStoreDeps {
 export class FileRecordStore implements RecordStore {
   readonly #deps: Required<FileRecordStoreDeps>;
   readonly #folders: DurableFolders;
-  /** The last change of each record that is being changed: the next one waits for it. */
   readonly #use = new RecordUse();
-  readonly #lastChanges = new Map<string, Promise<void>>();
+  /** Of each record that is being changed: its next change waits for the one before. */
+  readonly #changes = new Map<string, LimitFunction>();
 
   constructor({ files = nodeFiles, hold = async () => {}, ...deps }: FileRecordStoreDeps) {
     this.#deps = { files, hold, ...deps };
@@ -78,7 +79,7 @@ export class FileRecordStore implements RecordStore {
     if (this.#use.has(path)) return;
     try {
       const { size } = await this.#deps.files.stat(path);
-      if (!this.#lastChanges.has(path)) this.#use.set(path, size);
+      if (!this.#changes.has(path)) this.#use.set(path, size);
     } catch (cause) {
       if (!failedWith(cause, 'ENOENT')) this.#deps.observer.trouble({ part: 'records', cause });
     }
@@ -95,13 +96,12 @@ export class FileRecordStore implements RecordStore {
   }
 
   async #inTurn(path: string, change: () => Promise<void>): Promise<void> {
-    const before = this.#lastChanges.get(path) ?? Promise.resolve();
-    const mine = before.then(change, change);
-    this.#lastChanges.set(path, mine);
+    const inTurn = this.#changes.get(path) ?? pLimit(1);
+    this.#changes.set(path, inTurn);
     try {
-      await mine;
+      await inTurn(change);
     } finally {
-      if (this.#lastChanges.get(path) === mine) this.#lastChanges.delete(path);
+      if (inTurn.activeCount + inTurn.pendingCount === 0) this.#changes.delete(path);
     }
   }
 

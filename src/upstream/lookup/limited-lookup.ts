@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import type { Lookup } from './shared-lookup.ts';
 
 /** How many lookups may wait behind one that hangs. */
@@ -9,18 +10,10 @@ const maxWaiting = 1_000;
  * @returns a lookup that rejects with EAI_AGAIN when too many wait.
  */
 export function createLimitedLookup(lookup: Lookup): Lookup {
-  let last: Promise<unknown> = Promise.resolve();
-  let waiting = 0;
-  return (hostname, wanted) => {
-    if (waiting >= maxWaiting) return Promise.reject(tooMany(hostname));
-    waiting += 1;
-    const found = last
-      .then(() => lookup(hostname, wanted))
-      .finally(() => {
-        waiting -= 1;
-      });
-    last = found.catch(() => {}); // The caller handles the failure.
-    return found;
+  const inTurn = pLimit(1);
+  return async (hostname, wanted) => {
+    if (inTurn.activeCount + inTurn.pendingCount >= maxWaiting) throw tooMany(hostname);
+    return inTurn(() => lookup(hostname, wanted));
   };
 }
 

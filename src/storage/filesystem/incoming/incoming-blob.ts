@@ -1,11 +1,11 @@
 import { join } from 'node:path';
+import type { LimitFunction } from 'p-limit';
 import type { IncomingBlob, Mark } from '../../../mirror/ports/blob-store.ts';
 import type { Digest } from '../../../oci/digest.ts';
 import { blobPath, markPath } from '../../layout.ts';
 import { createIncomingFile, type IncomingFile, type IncomingFileDeps } from './incoming-file.ts';
 import type { InterruptedFiles } from './interrupted-files.ts';
 import { markFileBytes } from './mark-file.ts';
-import type { Turns } from '../turns.ts';
 
 export interface IncomingBlobDeps extends IncomingFileDeps {
   readonly digest: Digest;
@@ -13,7 +13,7 @@ export interface IncomingBlobDeps extends IncomingFileDeps {
   readonly upstream: string;
   readonly interrupted: InterruptedFiles;
   /** Marks are made one at a time: Node has four threads for all files, and a sync holds one of them for as long as the disk takes. */
-  readonly turns: Turns;
+  readonly turns: LimitFunction;
 }
 
 /**
@@ -51,7 +51,7 @@ export class IncomingBlobFile implements IncomingBlob {
   }
 
   mark(mark: Mark): Promise<void> {
-    return this.#deps.turns.take(async () => {
+    return this.#deps.turns(async () => {
       if (this.#isOver) return;
       this.#marking = this.#makeMark(mark);
       await this.#marking;
