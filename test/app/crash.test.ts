@@ -98,12 +98,12 @@ function imageFor(moment: number): Image {
 function stageOf({ manifest, blobs }: Image, left: StoreOnDisk): string {
   const parts = [manifest, ...blobs].map(({ digest }) => digest);
   const visible = parts.filter((digest) => left.blobs.has(digest)).length;
-  if (left.incoming.length > 0) return 'while a file was written';
+  if (left.incoming.length > 0) return 'while a file was being written';
   return visible === 0
-    ? 'before anything was kept'
+    ? 'before anything was stored'
     : visible < parts.length
       ? 'between two files'
-      : 'after all was kept';
+      : 'after everything was stored';
 }
 
 /** Begins a pull of which the upstream sends a part, or all, and kills the mirror while that arrives or soon after. */

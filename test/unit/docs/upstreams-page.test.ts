@@ -33,11 +33,11 @@ test.each([
   'Harbor',
   'Nexus and Artifactory',
   'A private registry (distribution)',
-])('there is a recipe for %s, with the least its account must be allowed and what is peculiar about it', (title) => {
+])('there is a recipe for %s, with the minimum permissions of the account, and notes', (title) => {
   const text = recipes.find((recipe) => recipe.title === title)?.text ?? '';
   expect(examplesIn(text)).toHaveLength(1);
   expect(text).toContain('**Least privilege**: ');
-  expect(text).toContain('**Peculiar**: ');
+  expect(text).toContain('**Notes**: ');
 });
 
 describe.each(recipes)('the recipe for $title', ({ text }) => {
