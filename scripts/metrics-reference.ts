@@ -1,3 +1,4 @@
+import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { createMetrics } from '../src/telemetry/metrics.ts';
 
@@ -19,11 +20,8 @@ interface MetricDescription {
 
 async function ownMetrics(): Promise<readonly MetricDescription[]> {
   const registry = new Registry();
-  const nothing = (): void => {};
-  createMetrics({
-    registry,
-    version: '',
-    nodeVersion: '',
+  const metrics = createMetrics({ registry, version: '', nodeVersion: '', log: { logger: pino({ enabled: false }) } });
+  metrics.readFrom({
     memory: { maxBytes: 0, reservedBytes: 0, waiting: 0 },
     maxBytes: 0,
     maxFiles: 0,
@@ -32,11 +30,6 @@ async function ownMetrics(): Promise<readonly MetricDescription[]> {
     freeBytes: async () => 0,
     pendingBytes: () => 0,
     droppedLogLines: () => 0,
-    onTrouble: nothing,
-    onRateLimitSeen: nothing,
-    onUpstreamAnswered: nothing,
-    onCircuitChanged: nothing,
-    onDownloadFailed: nothing,
   });
   const types = new Map((await registry.getMetricsAsJSON()).map(({ name, type }) => [name, String(type)]));
   return registry

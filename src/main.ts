@@ -54,11 +54,11 @@ function linesOf(error: unknown): string {
   return error instanceof StartFailure ? [line, ...error.stopFailures.map(linesOf)].join('\n') : line;
 }
 
-function stopSignals(): { readonly stop: AbortSignal; readonly hurry: AbortSignal } {
-  const [stop, hurry] = [new AbortController(), new AbortController()];
-  const onSignal = () => (stop.signal.aborted ? hurry : stop).abort();
+function stopSignals(): { readonly stop: AbortSignal; readonly force: AbortSignal } {
+  const [stop, force] = [new AbortController(), new AbortController()];
+  const onSignal = () => (stop.signal.aborted ? force : stop).abort();
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
-  return { stop: stop.signal, hurry: hurry.signal };
+  return { stop: stop.signal, force: force.signal };
 }
 
 /** Ends the process after an uncaught exception, since its state cannot be trusted any more, and prints why. */

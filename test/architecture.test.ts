@@ -15,7 +15,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   upstream: ['oci/', 'mirror/ports/', 'mirror/concurrency/'],
   index: ['oci/', 'mirror/ports/', 'mirror/concurrency/', 'mirror/eviction/disk-use.ts'],
   cluster: ['oci/', 'mirror/ports/', 'upstream/transport/connections.ts'],
-  telemetry: ['mirror/ports/', 'mirror/concurrency/'],
+  telemetry: ['mirror/ports/', 'mirror/concurrency/abortable-wait.ts'],
   http: ['oci/', 'mirror/'],
   app: [''],
   commands: [''],
@@ -104,6 +104,28 @@ describe.each(files)('src/%s', (file) => {
 test('only main.ts touches the process', () => {
   const touching = files.filter((file) => /(?<![.\w'-])process(?:\.\w|\[|\?\.)/.test(codeOf(file)));
   expect(touching).toEqual(['main.ts']);
+});
+
+describe('no behaviour runs through telemetry', () => {
+  test('whoever tells the observer of an event learns nothing from it', () => {
+    const [, body = ''] = /interface Observer \{([\s\S]*?)\n\}/.exec(codeOf('mirror/ports/observer.ts')) ?? [];
+    const methods = body.match(/^ {2}\w+\(/gm) ?? [];
+    const silent = body.match(/^ {2}(?:\w+\(.*|\})\): void;$/gm) ?? [];
+    expect(methods).not.toEqual([]);
+    expect(silent).toHaveLength(methods.length);
+  });
+
+  test('telemetry calls nobody back', () => {
+    const callbacks = files
+      .filter((file) => file.startsWith('telemetry/'))
+      .flatMap((file) => codeOf(file).match(/\bon[A-Z]\w*(?=\??[:(])/g) ?? []);
+    expect(callbacks).toEqual([]);
+  });
+
+  test('only app/ and commands/ know telemetry by more than the Observer port', () => {
+    const knowing = files.filter((file) => importsOf(file).some((specifier) => specifier.includes('/telemetry/')));
+    expect(knowing.filter((file) => !/^(?:app|commands|telemetry)\//.test(file))).toEqual([]);
+  });
 });
 
 test('there are no barrels, and no drawers for what has no place', () => {

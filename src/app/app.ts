@@ -1,33 +1,25 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { managementListener, registryListener } from './listeners.ts';
-import { partOf, sweeper } from './parts.ts';
-import { ReadyPart } from './ready-part.ts';
-import { directoryOf, pingAll } from './upstreams.ts';
 import type { Config } from '../config/schema.ts';
 import { ReadBuffers } from '../http/response/read-buffers.ts';
-import { Rebuilder } from '../index/rebuilder.ts';
-import { SqliteIndex } from '../index/sqlite/sqlite-index.ts';
-import { StoreLock } from '../index/store-lock.ts';
-import type { Part } from './lifecycle.ts';
-import { mirrorLimits, mirrorRules } from './mirror-rules.ts';
 import { assembleMirror } from '../mirror/assemble.ts';
-import type { Clock } from '../mirror/ports/clock.ts';
-import type { Totals } from '../mirror/ports/store-index.ts';
-import { RateLimits } from '../mirror/routing/rate-limits.ts';
 import { MemoryBudget } from '../mirror/concurrency/memory-budget.ts';
 import { MemoryShare, sharesByName } from '../mirror/concurrency/memory-share.ts';
-import { Scrubber } from '../mirror/eviction/scrubber.ts';
-import { prompt } from './prompt.ts';
-import { FileBlobStore } from '../storage/filesystem/blob-store.ts';
-import { DurableFolders } from '../storage/filesystem/durable-folders.ts';
-import { type FileSystem, nodeFiles } from '../storage/filesystem/file-system.ts';
+import { type Clock, systemClock } from '../mirror/ports/clock.ts';
+import type { UpstreamMonitor } from '../mirror/ports/upstream.ts';
+import { RateLimits } from '../mirror/routing/rate-limits.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
-import { FileRecordStore } from '../storage/filesystem/record-store.ts';
-import { systemClock } from './system-clock.ts';
+import { type FileSystem, nodeFiles } from '../storage/filesystem/file-system.ts';
 import type { Log } from '../telemetry/log.ts';
-import { UpstreamHealth } from '../telemetry/upstream-health.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { type Pauses, realPauses } from '../upstream/failover/retry.ts';
+import { type Part, partOf } from './lifecycle.ts';
+import { managementListener, registryListener } from './listeners.ts';
+import { createMaintenance } from './maintenance.ts';
+import { mirrorLimits, mirrorRules } from './mirror-rules.ts';
+import { readingsOf } from './readings.ts';
+import { ReadyPart } from './ready-part.ts';
+import { createStores } from './stores.ts';
+import { UpstreamHealth } from './upstream-health.ts';
+import { Upstreams } from './upstreams.ts';
 
 export interface AppDeps {
   readonly config: Config;
@@ -54,118 +46,49 @@ export interface App {
   readonly managementAddress: () => string;
   /** From here on it is not ready. */
   beginDraining(): void;
-  /** Asks every upstream for a sign of life, and waits for none: the log and readyz say which cannot be reached. */
-  knock(): void;
+  /** Pings every upstream without waiting for the answers: the log and readyz say which cannot be reached. */
+  pingUpstreams(): void;
   /** Logs an unhandled rejection with its stack, and counts it. The process goes on. */
   reportUnhandled(cause: unknown): void;
   /** Follows a changed configuration, as far as that can be done while running; see sectionsThatNeedRestart. */
   reload(changed: Config): void;
 }
 
-/** How long an operator's question waits for the disk. */
-const readWithinMs = 1_000;
-const unknownUse = { bytes: Number.NaN, files: Number.NaN };
-const unknownTotals: Totals = {
-  bytes: Number.NaN,
-  manifests: Number.NaN,
-  blobs: Number.NaN,
-  diskBytes: Number.NaN,
-  keptBytes: Number.NaN,
-  records: Number.NaN,
-};
-
 /** Builds every part from a Config and hands each what it needs. */
-export function createApp({
-  config,
-  version,
-  nodeVersion,
-  log,
-  failpoint,
-  clock = systemClock,
-  files = nodeFiles,
-  patienceMs,
-  pauses = realPauses,
-}: AppDeps): App {
-  const health = new UpstreamHealth({
-    labels: config.upstreams.map(({ name }) => name),
-    clock,
-    onChange: (event) => log.logger[event.state === 'reachable' ? 'info' : 'warn'](event, 'upstream'),
-  });
+export function createApp(deps: AppDeps): App {
+  const { config, version, nodeVersion, log, clock = systemClock, pauses = realPauses } = deps;
+  const observer = createMetrics({ version, nodeVersion, log });
+  const health = createHealth(config, { clock, log });
   const rateLimits = new RateLimits({ clock });
   const memory = new MemoryBudget({ maxBytes: config.download.bufferBudgetBytes });
-  const observer = createMetrics({
-    memory,
-    version,
-    nodeVersion,
-    maxBytes: config.storage.maxBytes,
-    maxFiles: config.storage.maxFiles,
-    totals: () => totals().catch(() => unknownTotals),
-    freeBytes: () => freeBytes(),
-    droppedLogLines: () => log.droppedLines,
-    pendingBytes: () => store.pendingBytes(),
-    use: () => use().catch(() => unknownUse),
-    onTrouble: ({ part, cause }) => log.logger.error({ part, err: cause }, 'trouble'),
-    onRateLimitSeen: (event) => rateLimits.note(event),
-    onUpstreamAnswered: (event) => health.note(event),
-    onCircuitChanged: (event) => log.logger.warn(event, 'upstream circuit'),
-    onDownloadFailed: ({ upstream, result, bytes, cause }) =>
-      log.logger.warn({ upstream, result, bytes, err: cause }, 'download failed'),
-  });
-  const { path } = config.storage;
-  const folders = new DurableFolders({ files: nodeFiles });
-  const lock = new StoreLock({ folder: path, files: folders, observer });
+  const monitor = monitorOf(health, rateLimits);
+  const upstreams = new Upstreams(config, { version, clock, observer, monitor, memoryFor: sharesOf(memory), pauses });
   const limits = mirrorLimits(config);
-  const { keep } = limits;
-  const index = new SqliteIndex({ path: config.index.path, files: folders, observer, clock, runs: lock, keep });
-  const hold = () => lock.hold();
-  const store = new FileBlobStore({ path, observer, clock, failpoint, files, hold });
-  const totals = prompt(() => index.totals(), { withinMs: readWithinMs });
-  const freeBytes = prompt(() => store.freeBytes(), { withinMs: readWithinMs });
-  const records = new FileRecordStore({ path, observer, failpoint, files, hold });
-  // Half of it stays for what is here already, and one upstream cannot keep the other half from the others.
-  const memoryFor = sharesByName(new MemoryShare(memory, 1 / 2), 1 / 2);
-  let upstreams = directoryOf(config, { version, clock, observer, memoryFor, pauses });
-  const parts = { store, records, index, clock, observer, rateLimits, memory };
-  const assembled = assembleMirror(parts, limits, mirrorRules(config, upstreams));
-  const use = prompt(() => assembled.use(), { withinMs: readWithinMs });
+  const { failpoint, files = nodeFiles } = deps;
+  const stores = createStores(config, { clock, observer, failpoint, files, keep: limits.keep });
+  const core = { ...stores, clock, observer, rateLimits, memory };
+  const mirror = assembleMirror(core, limits, mirrorRules(config, upstreams.directory));
+  const readings = readingsOf(stores, mirror);
+  const { maxBytes, maxFiles } = config.storage;
+  observer.readFrom({ ...readings, memory, maxBytes, maxFiles, droppedLogLines: () => log.droppedLines });
+  const ready = new ReadyPart({ ...stores, freeBytes: readings.freeBytes, health });
   const report = (bug: unknown) => log.logger.error({ err: bug }, 'bug');
-  const buffers = new ReadBuffers({ memory });
-  const registry = registryListener(config, {
-    ...assembled,
-    clock,
-    observer,
-    memory,
-    buffers,
-    report,
-    log,
-    patienceMs,
-  });
-  const ready = new ReadyPart({ lock, index, freeBytes, health });
-  const sweep = () => void assembled.sweep().catch((cause: unknown) => observer.trouble({ part: 'eviction', cause }));
-  const onIndexChange = (state: 'rebuilding' | 'rebuilt', reason?: string): void => {
-    log.logger.info({ state, reason }, 'index');
-    if (state === 'rebuilt') sweep(); // What was not counted yet made room for more than there is.
-  };
+  const { patienceMs } = deps;
+  const serving = { ...mirror, clock, observer, memory, buffers: new ReadBuffers({ memory }), report, log, patienceMs };
+  const registry = registryListener(config, serving);
   const management = managementListener(config, { readiness: () => ready.now(), observer, report });
+  const { rebuilder, sweeper, scrubber } = createMaintenance(config, { stores, mirror, clock, observer, log });
+  const { lock, index, store } = stores;
   return {
     parts: [
       lock,
       index,
       partOf('store', { start: () => store.prepare() }),
-      new Rebuilder({ store, records, index, observer, onChange: onIndexChange }),
-      partOf('upstreams', { stop: () => upstreams.close() }),
-      partOf('mirror', { stop: (options) => assembled.stop(options) }),
-      sweeper(sweep),
-      new Scrubber({
-        store,
-        clock,
-        observer,
-        everyMs: config.storage.scrubEveryMs,
-        bytesPerSecond: config.storage.scrubBytesPerSecond,
-        random: () => Math.random(),
-        onSetAside: (digest) => assembled.storeAgain(digest),
-        wait: (ms, { signal }) => sleep(ms, undefined, { signal }),
-      }),
+      rebuilder,
+      upstreams,
+      partOf('mirror', { stop: (options) => mirror.stop(options) }),
+      sweeper,
+      scrubber,
       management,
       registry,
       ready,
@@ -173,21 +96,39 @@ export function createApp({
     address: () => registry.address,
     managementAddress: () => management.address,
     beginDraining: () => ready.beginDraining(),
-    knock: () => pingAll(upstreams, config),
-    reportUnhandled: (cause) => {
-      log.logger.error({ err: cause }, 'unhandled rejection');
-      observer.unhandledRejection();
-    },
+    pingUpstreams: () => upstreams.ping(),
+    reportUnhandled: (cause) => observer.unhandledRejection(cause),
     reload: (changed) => {
-      const former = upstreams;
-      const next = directoryOf(changed, { version, clock, observer, memoryFor, pauses });
-      assembled.follow(mirrorRules(changed, next));
-      upstreams = next;
-      pingAll(next, changed);
-      health.follow(changed.upstreams.map(({ name }) => name));
+      const next = upstreams.open(changed);
+      mirror.follow(mirrorRules(changed, next));
+      upstreams.replace(changed, next);
+      health.follow(labelsOf(changed));
       log.logger.level = changed.log.level;
-      // What runs on the former connections ends in peace.
-      void former.retire().catch((cause: unknown) => observer.trouble({ part: 'upstream connections', cause }));
     },
   };
+}
+
+function createHealth(config: Config, { clock, log }: { readonly clock: Clock; readonly log: Log }): UpstreamHealth {
+  return new UpstreamHealth({
+    labels: labelsOf(config),
+    clock,
+    onChange: (event) => log.logger[event.state === 'reachable' ? 'info' : 'warn'](event, 'upstream'),
+  });
+}
+
+function labelsOf({ upstreams }: Config): readonly string[] {
+  return upstreams.map(({ name }) => name);
+}
+
+/** Readiness needs to know which upstreams answer; the lifetimes of tags depend on what is left of their rate limits. */
+function monitorOf(health: UpstreamHealth, rateLimits: RateLimits): UpstreamMonitor {
+  return {
+    answered: (event) => health.note(event),
+    rateLimitSeen: (limit) => rateLimits.note(limit),
+  };
+}
+
+/** Of the memory budget, half is left to what is cached, and one upstream cannot take all of the other half. */
+function sharesOf(memory: MemoryBudget) {
+  return sharesByName(new MemoryShare(memory, 1 / 2), 1 / 2);
 }

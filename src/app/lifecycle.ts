@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { abortable, abortableAfter } from '../mirror/concurrency/abortable-wait.ts';
 
 export interface StopOptions {
@@ -15,11 +16,16 @@ export interface Part {
   stop(options: StopOptions): Promise<void>;
 }
 
+/** A part made of the given functions; a missing one does nothing. */
+export function partOf(name: string, work: Partial<Pick<Part, 'start' | 'stop'>>): Part {
+  return { name, start: async () => {}, stop: async () => {}, ...work };
+}
+
 /**
- * Lets work in progress end within `deadlineMs`, or until `hurry` aborts, and drops the rest.
+ * Lets work in progress end within `deadlineMs`, or until `force` aborts, and drops the rest.
  * @throws AggregateError of all parts that failed to stop, or did not end soon after the deadline.
  */
-export type StopAll = (deadlineMs: number, options?: { readonly hurry?: AbortSignal }) => Promise<void>;
+export type StopAll = (deadlineMs: number, options?: { readonly force?: AbortSignal }) => Promise<void>;
 
 export interface StartOptions {
   /** Gives up starting. */
@@ -61,12 +67,32 @@ export async function startInOrder(
       throw new StartFailure(part.name, { cause, stopFailures });
     }
   }
-  return async (deadlineMs, { hurry } = {}) => {
+  return async (deadlineMs, { force } = {}) => {
     const deadline = AbortSignal.timeout(deadlineMs);
-    const stopping = hurry ? AbortSignal.any([deadline, hurry]) : deadline;
+    const stopping = force ? AbortSignal.any([deadline, force]) : deadline;
     const failures = await stopLastFirst(started.splice(0), { signal: stopping, graceMs });
     if (failures.length > 0) throw new AggregateError(failures, wordsFor(failures));
   };
+}
+
+export interface DrainTimes {
+  /** How long it serves on, not ready, until load balancers have noticed. */
+  readonly preStopMs: number;
+  /** How long pulls in progress may go on after that. */
+  readonly drainMs: number;
+}
+
+/**
+ * Stops a running mirror: it serves on for the pre-stop time, then running work has until the deadline.
+ * @param options.force ends all waiting: a second signal.
+ */
+export async function drain(
+  stop: StopAll,
+  { preStopMs, drainMs }: DrainTimes,
+  { force }: { readonly force: AbortSignal },
+): Promise<void> {
+  await sleep(preStopMs, undefined, { signal: force }).catch(() => {}); // Force only ends the sleep early.
+  await stop(drainMs, { force });
 }
 
 /** Stops every part even when one of them fails, or never ends. */

@@ -2,7 +2,7 @@ import type { Readiness } from '../http/management/management.ts';
 import type { SqliteIndex } from '../index/sqlite/sqlite-index.ts';
 import type { StoreLock } from '../index/store-lock.ts';
 import type { Part } from './lifecycle.ts';
-import type { UpstreamHealth } from '../telemetry/upstream-health.ts';
+import type { UpstreamHealth } from './upstream-health.ts';
 
 export interface ReadyPartDeps {
   readonly lock: Pick<StoreLock, 'isMoved'>;

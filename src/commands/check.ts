@@ -2,13 +2,13 @@ import { loadConfig } from '../config/loading/load.ts';
 import { ConfigError } from '../config/loading/problems.ts';
 import { warningsOf } from '../config/loading/warnings.ts';
 import type { Config, UpstreamConfig } from '../config/schema.ts';
-import { systemClock } from '../app/system-clock.ts';
+import { systemClock } from '../mirror/ports/clock.ts';
+import type { Observer } from '../mirror/ports/observer.ts';
 import { createRegistryClient } from '../upstream/registry-client.ts';
 import type { UpstreamSettings } from '../upstream/settings.ts';
 import { upstreamEntries } from '../app/upstream-settings.ts';
 import { type CheckedUpstream, failuresIn, tableOf } from './check-report.ts';
 import { fileProblems } from './named-files.ts';
-import { silentObserver } from './silent-observer.ts';
 
 export interface CheckOptions {
   readonly file: string;
@@ -71,4 +71,28 @@ async function checkUpstream(
   } finally {
     await client.close();
   }
+}
+
+/** The command has no metrics. */
+function silentObserver(): Observer {
+  const ignore = () => {};
+  return {
+    answered: ignore,
+    rejected: ignore,
+    upstreamAnswered: ignore,
+    circuitChanged: ignore,
+    upstreamBytes: ignore,
+    rateLimitSeen: ignore,
+    downloadStarted: ignore,
+    downloadsWaiting: ignore,
+    downloadEnded: ignore,
+    collapsed: ignore,
+    tagRevalidated: ignore,
+    servedStale: ignore,
+    contentStored: ignore,
+    evicted: ignore,
+    corruptionFound: ignore,
+    scrubbed: ignore,
+    trouble: ignore,
+  };
 }

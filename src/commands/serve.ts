@@ -3,8 +3,7 @@ import { createApp } from '../app/app.ts';
 import { loadConfig } from '../config/loading/load.ts';
 import type { Config } from '../config/schema.ts';
 import { warningsOf } from '../config/loading/warnings.ts';
-import { drain } from '../app/drain.ts';
-import { type Part, StartFailure, startInOrder, type StopAll } from '../app/lifecycle.ts';
+import { drain, type Part, StartFailure, startInOrder, type StopAll } from '../app/lifecycle.ts';
 import { abortable } from '../mirror/concurrency/abortable-wait.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
 import { createLog, type Log } from '../telemetry/log.ts';
@@ -18,7 +17,7 @@ export interface ServeOptions {
   /** Aborts at the first signal to stop, also while it starts. */
   readonly stop: AbortSignal;
   /** Aborts at the second. */
-  readonly hurry: AbortSignal;
+  readonly force: AbortSignal;
   /** Calls back whenever the process is told to read its configuration again. */
   readonly onReloadAsked: (reload: () => void) => void;
   /** Calls back with every failure that no code handled. The process goes on. */
@@ -49,7 +48,7 @@ export async function serve(options: ServeOptions): Promise<void> {
 }
 
 async function serveWith(config: Config, log: Log, options: ServeOptions): Promise<void> {
-  const { file, env, version, nodeVersion, stop, hurry, onReloadAsked, failpoint } = options;
+  const { file, env, version, nodeVersion, stop, force, onReloadAsked, failpoint } = options;
   const app = createApp({ config, version, nodeVersion, log, failpoint });
   options.onUnhandledRejection((cause) => app.reportUnhandled(cause));
   for (const warning of warningsOf(config)) log.logger.warn({ warning }, 'configuration');
@@ -60,13 +59,13 @@ async function serveWith(config: Config, log: Log, options: ServeOptions): Promi
   onReloadAsked(() => void reloading.reload());
   log.logger.info({ address: app.address() }, 'listening');
   log.flush();
-  app.knock();
+  app.pingUpstreams();
   if (!stop.aborted) await once(stop, 'abort');
   reloading.stop();
   app.beginDraining();
   log.logger.info('draining');
   log.flush();
-  await drain(stopAll, reloading.current.shutdown, { hurry });
+  await drain(stopAll, reloading.current.shutdown, { force });
   log.logger.info('stopped');
 }
 

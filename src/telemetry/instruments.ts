@@ -37,22 +37,56 @@ function makerFor(registry: Registry) {
   };
 }
 
+type Maker = ReturnType<typeof makerFor>;
+
+export type Instruments = ReturnType<typeof createInstruments>;
+
 /**
- * Every metric there is, on one page. Labels come from the configuration or from fixed lists only: never a repository, a tag or an
+ * Every metric, on one page. Labels come from the configuration or from fixed lists only: never a repository, a tag or an
  * address, whose number clients choose.
  */
 export function createInstruments(registry: Registry) {
   const make = makerFor(registry);
   return {
-    // What clients asked and got.
     answers: new Answers(registry),
+    ...clientInstruments(make),
+    ...upstreamInstruments(make),
+    ...downloadInstruments(make),
+    ...storeInstruments(make),
+    unhandledRejections: make.counter(
+      'unhandled_rejections_total',
+      'Unhandled promise rejections. Each is a bug; the log has the stack trace.',
+    ),
+    internalErrors: make.counter(
+      'internal_errors_total',
+      'Internal failures that are not reported to a client, by part.',
+      ['part'],
+    ),
+  };
+}
+
+function clientInstruments(make: Maker) {
+  return {
     rejections: make.counter(
       'http_rejected_total',
       'Requests and connections rejected because a limit was reached, by limit; `upstream`: too many requests wait for one upstream.',
       ['reason'],
     ),
+    collapsed: make.counter(
+      'cache_collapsed_requests_total',
+      'Requests that shared an upstream request with another.',
+      ['kind'],
+    ),
+    stale: make.counter(
+      'stale_served_total',
+      'Stale responses served because the upstream gave no answer, by reason.',
+      ['upstream', 'reason'],
+    ),
+  };
+}
 
-    // What upstreams were asked and answered.
+function upstreamInstruments(make: Maker) {
+  return {
     upstreamRequests: make.counter(
       'upstream_requests_total',
       'Requests to upstreams; `code` is the HTTP status, or the reason there was none.',
@@ -82,8 +116,15 @@ export function createInstruments(registry: Registry) {
       'upstream',
       'kind',
     ]),
+    revalidations: make.counter('cache_revalidations_total', 'Tags revalidated after their lifetime.', [
+      'upstream',
+      'result',
+    ]),
+  };
+}
 
-    // What is fetched, kept and removed.
+function downloadInstruments(make: Maker) {
+  return {
     downloadsInFlight: make.gauge('cache_fills_in_flight', 'Blob downloads in progress.', ['upstream']),
     downloadsWaiting: make.gauge(
       'cache_fills_waiting',
@@ -92,20 +133,11 @@ export function createInstruments(registry: Registry) {
     ),
     downloads: make.counter('cache_fills_total', 'Finished blob downloads, by result.', ['upstream', 'result']),
     downloadSeconds: make.seconds('cache_fill_duration_seconds', 'Duration of blob downloads.'),
-    collapsed: make.counter(
-      'cache_collapsed_requests_total',
-      'Requests that shared an upstream request with another.',
-      ['kind'],
-    ),
-    revalidations: make.counter('cache_revalidations_total', 'Tags revalidated after their lifetime.', [
-      'upstream',
-      'result',
-    ]),
-    stale: make.counter(
-      'stale_served_total',
-      'Stale responses served because the upstream gave no answer, by reason.',
-      ['upstream', 'reason'],
-    ),
+  };
+}
+
+function storeInstruments(make: Maker) {
+  return {
     admittedBytes: make.counter('cache_admitted_bytes_total', 'Bytes of content stored.', ['kind']),
     evictions: make.counter('cache_evictions_total', 'Blobs and manifests removed, by reason.', ['reason']),
     evictedBytes: make.counter('cache_evicted_bytes_total', 'Bytes removed, by reason.', ['reason']),
@@ -119,13 +151,6 @@ export function createInstruments(registry: Registry) {
       'scrub_last_completed_timestamp_seconds',
       'When the last full verification of the store ended.',
     ),
-    unhandledRejections: make.counter(
-      'unhandled_rejections_total',
-      'Unhandled promise rejections. Each is a bug; the log has the stack trace.',
-    ),
-    troubles: make.counter('internal_errors_total', 'Internal failures that are not reported to a client, by part.', [
-      'part',
-    ]),
   };
 }
 

@@ -1,91 +1,118 @@
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { Observer } from '../mirror/ports/observer.ts';
-import { createInstruments, createReadouts, type Readings } from './instruments.ts';
+import { createInstruments, createReadouts, type Instruments, type Readings } from './instruments.ts';
+import type { Log } from './log.ts';
 
-export interface MetricsDeps extends Readings {
+export interface MetricsDeps {
   readonly version: string;
   readonly nodeVersion: string;
-  /** Where they are registered; for their page. */
+  /** Where failures go that no client hears of. */
+  readonly log: Pick<Log, 'logger'>;
+  /** Where the metrics are registered; for their page. */
   readonly registry?: Registry;
-  /** Failures no client hears of: for the log. */
-  readonly onTrouble: (event: { readonly part: string; readonly cause: unknown }) => void;
-  readonly onRateLimitSeen: (event: Parameters<Observer['rateLimitSeen']>[0]) => void;
-  /** Every answer of an upstream, and every one that did not come: for readiness. */
-  readonly onUpstreamAnswered: (event: Parameters<Observer['upstreamAnswered']>[0]) => void;
-  /** An upstream became unreachable, or came back: for the log. */
-  readonly onCircuitChanged: (event: Parameters<Observer['circuitChanged']>[0]) => void;
-  /** Downloads that did not end well: for the log. */
-  readonly onDownloadFailed: (event: Parameters<Observer['downloadEnded']>[0]) => void;
 }
 
 export interface Metrics extends Observer {
-  unhandledRejection(): void;
+  unhandledRejection(cause: unknown): void;
+  /** Adds the metrics that are read from the parts on each scrape. To be called once. */
+  readFrom(readings: Readings): void;
   /** The Prometheus text format. */
   text(): Promise<string>;
   readonly contentType: string;
 }
 
-/** Counts what the mirror tells, and passes on what is not for counting alone. The metrics themselves are in instruments.ts. */
-export function createMetrics(deps: MetricsDeps): Metrics {
-  const { registry = new Registry() } = deps;
+/** Counts and logs every event. Nothing in the program depends on what it does. The metrics themselves are in instruments.ts. */
+export function createMetrics({ version, nodeVersion, log, registry = new Registry() }: MetricsDeps): Metrics {
   collectDefaultMetrics({ register: registry });
   new Gauge({
     name: 'layerwell_build_info',
     help: 'Always 1; the labels name the running version.',
     labelNames: ['version', 'node_version'],
     registers: [registry],
-  }).set({ version: deps.version, node_version: deps.nodeVersion }, 1);
-  createReadouts(registry, deps);
-  const tell = createInstruments(registry);
+  }).set({ version, node_version: nodeVersion }, 1);
+  const instruments = createInstruments(registry);
   return {
     contentType: registry.contentType,
     text: () => registry.metrics(),
-    answered: (event) => tell.answers.count(event),
-    rejected: ({ reason }) => tell.rejections.inc({ reason }),
-    upstreamAnswered: (event) => {
-      const { upstream, kind, method, outcome, durationMs } = event;
-      deps.onUpstreamAnswered(event);
-      tell.upstreamRequests.inc({ upstream, kind, method, code: String(outcome) });
-      tell.upstreamSeconds.observe({ upstream, kind }, durationMs / 1000);
+    readFrom: (readings) => createReadouts(registry, readings),
+    ...clientEvents(instruments),
+    ...upstreamEvents(instruments, log),
+    ...downloadEvents(instruments, log),
+    ...storeEvents(instruments),
+    unhandledRejection: (cause) => {
+      instruments.unhandledRejections.inc();
+      log.logger.error({ err: cause }, 'unhandled rejection');
     },
-    rateLimitSeen: (event) => {
-      const { upstream, account, limit, remaining, windowSeconds } = event;
-      tell.rateLimit.set({ upstream, account }, limit);
-      tell.rateLimitRemaining.set({ upstream, account }, remaining);
-      if (windowSeconds !== undefined) tell.rateLimitWindow.set({ upstream, account }, windowSeconds);
-      deps.onRateLimitSeen(event);
+    trouble: ({ part, cause }) => {
+      instruments.internalErrors.inc({ part });
+      log.logger.error({ part, err: cause }, 'trouble');
+    },
+  };
+}
+
+type Events<Name extends keyof Observer> = Pick<Observer, Name>;
+
+function clientEvents(instruments: Instruments): Events<'answered' | 'rejected' | 'collapsed' | 'servedStale'> {
+  return {
+    answered: (event) => instruments.answers.count(event),
+    rejected: ({ reason }) => instruments.rejections.inc({ reason }),
+    collapsed: ({ kind }) => instruments.collapsed.inc({ kind }),
+    servedStale: ({ upstream, reason }) => instruments.stale.inc({ upstream, reason }),
+  };
+}
+
+function upstreamEvents(
+  instruments: Instruments,
+  log: MetricsDeps['log'],
+): Events<'upstreamAnswered' | 'upstreamBytes' | 'rateLimitSeen' | 'circuitChanged' | 'tagRevalidated'> {
+  const { upstreamRequests, upstreamSeconds, rateLimit, rateLimitRemaining, rateLimitWindow, circuits } = instruments;
+  return {
+    upstreamAnswered: ({ upstream, kind, method, outcome, durationMs }) => {
+      upstreamRequests.inc({ upstream, kind, method, code: String(outcome) });
+      upstreamSeconds.observe({ upstream, kind }, durationMs / 1000);
+    },
+    upstreamBytes: ({ upstream, kind, bytes }) => instruments.upstreamBytes.inc({ upstream, kind }, bytes),
+    rateLimitSeen: ({ upstream, account, limit, remaining, windowSeconds }) => {
+      rateLimit.set({ upstream, account }, limit);
+      rateLimitRemaining.set({ upstream, account }, remaining);
+      if (windowSeconds !== undefined) rateLimitWindow.set({ upstream, account }, windowSeconds);
     },
     circuitChanged: ({ upstream, endpoint, state }) => {
-      for (const other of ['closed', 'open', 'half-open']) tell.circuits.set({ upstream, endpoint, state: other }, 0);
-      tell.circuits.set({ upstream, endpoint, state }, 1);
-      deps.onCircuitChanged({ upstream, endpoint, state });
+      for (const other of ['closed', 'open', 'half-open']) circuits.set({ upstream, endpoint, state: other }, 0);
+      circuits.set({ upstream, endpoint, state }, 1);
+      log.logger.warn({ upstream, endpoint, state }, 'upstream circuit');
     },
-    upstreamBytes: ({ upstream, kind, bytes }) => tell.upstreamBytes.inc({ upstream, kind }, bytes),
-    downloadStarted: ({ upstream }) => tell.downloadsInFlight.inc({ upstream }),
-    downloadsWaiting: ({ upstream, waiting }) => tell.downloadsWaiting.set({ upstream }, waiting),
-    downloadEnded: (event) => {
-      tell.downloadsInFlight.dec({ upstream: event.upstream });
-      tell.downloads.inc({ upstream: event.upstream, result: event.result });
-      tell.downloadSeconds.observe(event.durationMs / 1000);
-      if (event.result !== 'ok') deps.onDownloadFailed(event);
+    tagRevalidated: ({ upstream, result }) => instruments.revalidations.inc({ upstream, result }),
+  };
+}
+
+function downloadEvents(
+  { downloads, downloadSeconds, downloadsInFlight, downloadsWaiting }: Instruments,
+  log: MetricsDeps['log'],
+): Events<'downloadStarted' | 'downloadsWaiting' | 'downloadEnded'> {
+  return {
+    downloadStarted: ({ upstream }) => downloadsInFlight.inc({ upstream }),
+    downloadsWaiting: ({ upstream, waiting }) => downloadsWaiting.set({ upstream }, waiting),
+    downloadEnded: ({ upstream, result, bytes, durationMs, cause }) => {
+      downloadsInFlight.dec({ upstream });
+      downloads.inc({ upstream, result });
+      downloadSeconds.observe(durationMs / 1000);
+      if (result !== 'ok') log.logger.warn({ upstream, result, bytes, err: cause }, 'download failed');
     },
-    collapsed: ({ kind }) => tell.collapsed.inc({ kind }),
-    tagRevalidated: ({ upstream, result }) => tell.revalidations.inc({ upstream, result }),
-    servedStale: ({ upstream, reason }) => tell.stale.inc({ upstream, reason }),
-    contentStored: ({ kind, bytes }) => tell.admittedBytes.inc({ kind }, bytes),
+  };
+}
+
+function storeEvents(instruments: Instruments): Events<'contentStored' | 'evicted' | 'corruptionFound' | 'scrubbed'> {
+  return {
+    contentStored: ({ kind, bytes }) => instruments.admittedBytes.inc({ kind }, bytes),
     evicted: ({ reason, bytes }) => {
-      tell.evictions.inc({ reason });
-      tell.evictedBytes.inc({ reason }, bytes);
+      instruments.evictions.inc({ reason });
+      instruments.evictedBytes.inc({ reason }, bytes);
     },
-    corruptionFound: ({ source }) => tell.corruptions.inc({ source }),
+    corruptionFound: ({ source }) => instruments.corruptions.inc({ source }),
     scrubbed: ({ bytes }) => {
-      tell.scrubbedBytes.inc(bytes);
-      tell.lastScrub.setToCurrentTime();
-    },
-    unhandledRejection: () => tell.unhandledRejections.inc(),
-    trouble: (event) => {
-      tell.troubles.inc({ part: event.part });
-      deps.onTrouble(event);
+      instruments.scrubbedBytes.inc(bytes);
+      instruments.lastScrub.setToCurrentTime();
     },
   };
 }

@@ -1,13 +1,21 @@
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Memory } from '../mirror/ports/memory.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
-import type { Upstream } from '../mirror/ports/upstream.ts';
+import type { Upstream, UpstreamMonitor } from '../mirror/ports/upstream.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import { UpstreamError } from '../oci/errors.ts';
-import { createCircuitBreaker, withCircuitBreaker } from './failover/circuit-breaker.ts';
-import { createConnections } from './transport/connections.ts';
+import { type CircuitBreaker, createCircuitBreaker, withCircuitBreaker } from './failover/circuit-breaker.ts';
+import { type Connections, createConnections, type HostLookups, type Origins } from './transport/connections.ts';
 import { createCloudAgents } from './credentials/kinds/cloud-agents.ts';
-import { createEndpoint, type EndpointDeps, type EndpointRole, guarded, requestsTo } from './failover/endpoint.ts';
+import {
+  createEndpoint,
+  type Endpoint,
+  type EndpointDeps,
+  type EndpointRole,
+  type Guard,
+  guarded,
+  requestsTo,
+} from './failover/endpoint.ts';
 import { createEndpoints } from './failover/endpoints.ts';
 import { createFailingResources } from './failover/failing-resources.ts';
 import { knockInTurn } from './failover/knock.ts';
@@ -29,6 +37,8 @@ export interface RegistryClientDeps {
   readonly settings: UpstreamSettings;
   readonly clock: Clock;
   readonly observer: Observer;
+  /** Learns what the registry and its mirrors answer. */
+  readonly monitor?: UpstreamMonitor | undefined;
   /** What is held of answers counts against it. */
   readonly memory?: Memory | undefined;
   /** Before something is asked again. */
@@ -41,10 +51,10 @@ export interface RegistryClientDeps {
 
 /** One registry the mirror pulls from, with its sockets. */
 export interface RegistryClient extends Upstream {
-  /** Knocks at the mirrors and then at the registry, with every account. */
+  /** Pings the mirrors and then the registry, with every account. */
   probe(options: Waiting): Promise<readonly EndpointProbe[]>;
-  /** Asks for a sign of life, as a stranger: what came of it is told to the observer. */
-  knock(options: Waiting): Promise<void>;
+  /** Pings the mirrors and then the registry, anonymously, until one answers: the monitor and the observer learn of it. */
+  ping(options: Waiting): Promise<void>;
   /** Closes its connections once what is under way on them has ended; it can still be asked, over new ones. */
   retire(): Promise<void>;
   /** Drops its connections and whatever is under way on them. */
@@ -56,82 +66,129 @@ export interface RegistryClient extends Upstream {
  * Source: OCI distribution-spec v1.1.1, "Pull" and "Content Discovery".
  */
 export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
-  const { name, label, settings, clock, observer, memory, pauses = realPauses } = deps;
-  const { lookup = createSharedLookup({ clock }) } = deps;
-  const { lookupElsewhere = createLimitedLookup(lookup) } = deps;
-  const lookups = {
-    lookup: createStaleLookup({ clock, lookup }),
-    lookupElsewhere: createStaleLookup({ clock, lookup: lookupElsewhere }),
-  };
-  const url = new URL(settings.url ?? `https://${name}`);
-  const mirrors = (settings.mirrors ?? []).map((mirror) => ({ ...mirror, url: new URL(mirror.url) }));
-  // A name that a pattern admitted was chosen by a client: it may not lead to private addresses.
-  const exact = name === label || settings.url !== undefined ? [url] : [];
-  const mirrorUrls = mirrors.map((mirror) => mirror.url);
-  const named = admitsAnyHost(label) && exact.length === 0 ? [] : [url];
-  const origins = {
-    own: [url, ...mirrorUrls],
-    exact: [...exact, ...mirrorUrls],
-    named: [...named, ...mirrorUrls],
-  };
-  const connections = createConnections(settings, origins, lookups);
-  const anonymous = createConnections(withoutCertificate(settings), origins, lookups);
-  const cloudAgents = createCloudAgents(settings);
-  const common = { name, label, connections, cloudAgents, settings, clock, observer, memory };
-  const { credentials, repositoryPrefix } = settings;
-  const registryDeps: EndpointDeps = { ...common, url, credentials, repositoryPrefix, forwardNs: false };
-  const mirrorDeps = mirrors.map((mirror) => ({ ...common, ...mirror, repositoryPrefix: undefined }));
-  // What holds all connections for pulls must not keep the registry from saying that it is there.
-  const pings = createConnections({ ...settings, maxConnections: 1 }, origins, lookups);
+  const { name, label, settings, clock, pauses = realPauses } = deps;
+  const connections = openConnections(settings, originsOf(deps), lookupsOf(deps));
+  const { registry, mirrors } = addressesOf(deps, connections.pulls);
   const closing = new AbortController();
-  const breakerOf = (endpoint: EndpointDeps, role: EndpointRole) =>
-    createCircuitBreaker({
-      ...common,
-      host: endpoint.url.host,
-      role,
-      ping: createPing({ ...endpoint, connections: pings }, closing),
-    });
-  const breaker = breakerOf(registryDeps, 'registry');
-  const [retry, retryMirror] = [createRetry('registry', pauses), createRetry('mirror', pauses)];
+  const breakerOf = createBreakers(deps, connections.pings, closing);
+  const breaker = breakerOf(registry, 'registry');
+  const retry = createRetry('registry', pauses);
+  const retryMirror = createRetry('mirror', pauses);
   const endpoints = createEndpoints({
     clock,
-    mirrors: mirrorDeps.map((mirror) => ({
-      endpoint: withCircuitBreaker(
-        guarded(guarded(createEndpoint(mirror), retryMirror), createFailingResources({ clock })),
-        breakerOf(mirror, 'mirror'),
-      ),
+    mirrors: mirrors.map((mirror) => ({
+      endpoint: protectedEndpoint(mirror, retryMirror, breakerOf(mirror, 'mirror')),
       tags: mirror.tags,
     })),
-    registry: withCircuitBreaker(
-      guarded(guarded(createEndpoint(registryDeps), retry), createFailingResources({ clock })),
-      breaker,
-    ),
+    registry: protectedEndpoint(registry, retry, breaker),
   });
-  const asAnonymous = requestsTo({ ...registryDeps, connections: anonymous, credentials: [] });
+  const anonymously = requestsTo({ ...registry, connections: connections.anonymous, credentials: [] });
   return {
     name,
     label,
     maxConnections: settings.maxConnections,
     ...endpoints,
-    probe: (options) => Promise.all([...mirrorDeps, registryDeps].map((one) => probeEndpoint(one, options))),
-    knock: (options) => knockInTurn([...mirrorDeps, registryDeps], options),
+    probe: (options) => Promise.all([...mirrors, registry].map((one) => probeEndpoint(one, options))),
+    ping: (options) => knockInTurn([...mirrors, registry], options),
     askVisibility: (repository, reference, options) => {
       const question = { signal: options.signal, repository, resource: 'visibility' };
       return breaker.guard(question, () =>
-        retry(question, () => askVisibility(asAnonymous, repository, reference, options)),
+        retry(question, () => askVisibility(anonymously, repository, reference, options)),
       );
     },
-    retire: async () => {
-      await Promise.all([connections.retire(), anonymous.retire(), pings.retire()]);
-    },
-    close: async () => {
+    retire: () => connections.retire(),
+    close: () => {
       closing.abort(new UpstreamError('busy', 'the upstream is being closed'));
-      await Promise.all([connections.close(), anonymous.close(), pings.close()]);
+      return connections.close();
     },
   };
 }
 
-/** Requests without an account use connections that show no client certificate. */
+/** Lookups of the hosts that the operator wrote down, and of all others: both fall back to former addresses. */
+function lookupsOf({
+  clock,
+  lookup = createSharedLookup({ clock }),
+  lookupElsewhere,
+}: RegistryClientDeps): HostLookups {
+  return {
+    lookup: createStaleLookup({ clock, lookup }),
+    lookupElsewhere: createStaleLookup({ clock, lookup: lookupElsewhere ?? createLimitedLookup(lookup) }),
+  };
+}
+
+function urlOf({ name, settings }: RegistryClientDeps): URL {
+  return new URL(settings.url ?? `https://${name}`);
+}
+
+/** The addresses of the registry and its mirrors, by how far they are trusted. */
+function originsOf(deps: RegistryClientDeps): Origins {
+  const { name, label, settings } = deps;
+  const url = urlOf(deps);
+  const mirrors = (settings.mirrors ?? []).map((mirror) => new URL(mirror.url));
+  // A name that a pattern admitted was chosen by a client: it may not lead to private addresses.
+  const exact = name === label || settings.url !== undefined ? [url] : [];
+  const named = admitsAnyHost(label) && exact.length === 0 ? [] : [url];
+  return { own: [url, ...mirrors], exact: [...exact, ...mirrors], named: [...named, ...mirrors] };
+}
+
+/** The registry and its mirrors, each as an endpoint is made from it. */
+function addressesOf(deps: RegistryClientDeps, connections: Connections) {
+  const { name, label, settings, clock, observer, monitor, memory } = deps;
+  const { credentials, repositoryPrefix } = settings;
+  const cloudAgents = createCloudAgents(settings);
+  const common = { name, label, connections, cloudAgents, settings, clock, observer, monitor, memory };
+  const registry: EndpointDeps = { ...common, url: urlOf(deps), credentials, repositoryPrefix, forwardNs: false };
+  const mirrors = (settings.mirrors ?? []).map((mirror) => ({
+    ...common,
+    ...mirror,
+    url: new URL(mirror.url),
+    repositoryPrefix: undefined,
+  }));
+  return { registry, mirrors };
+}
+
+interface ClientConnections {
+  readonly pulls: Connections;
+  /** Without a client certificate, for requests without an account. */
+  readonly anonymous: Connections;
+  /** One of its own for pings: pulls that occupy all others must not make the registry seem down. */
+  readonly pings: Connections;
+  retire(): Promise<void>;
+  close(): Promise<void>;
+}
+
+function openConnections(settings: UpstreamSettings, origins: Origins, lookups: HostLookups): ClientConnections {
+  const pulls = createConnections(settings, origins, lookups);
+  const anonymous = createConnections(withoutCertificate(settings), origins, lookups);
+  const pings = createConnections({ ...settings, maxConnections: 1 }, origins, lookups);
+  const all = [pulls, anonymous, pings];
+  return {
+    pulls,
+    anonymous,
+    pings,
+    retire: async () => {
+      await Promise.all(all.map((one) => one.retire()));
+    },
+    close: async () => {
+      await Promise.all(all.map((one) => one.close()));
+    },
+  };
+}
+
+/** Makes the circuit breaker of each endpoint of one upstream. */
+function createBreakers({ label, clock, observer }: RegistryClientDeps, pings: Connections, closing: Waiting) {
+  return (endpoint: EndpointDeps, role: EndpointRole): CircuitBreaker => {
+    const ping = createPing({ ...endpoint, connections: pings }, closing);
+    return createCircuitBreaker({ label, clock, observer, host: endpoint.url.host, role, ping });
+  };
+}
+
+/** An endpoint whose transient errors are retried, whose failing resources are left alone, and whose circuit opens. */
+function protectedEndpoint(address: EndpointDeps, retry: Guard, breaker: CircuitBreaker): Endpoint {
+  const retried = guarded(createEndpoint(address), retry);
+  return withCircuitBreaker(guarded(retried, createFailingResources({ clock: address.clock })), breaker);
+}
+
 function withoutCertificate(settings: UpstreamSettings): UpstreamSettings {
   return { ...settings, tls: { ...settings.tls, certificate: undefined, key: undefined } };
 }

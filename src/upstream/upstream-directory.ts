@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Memory } from '../mirror/ports/memory.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
-import type { Upstream, UpstreamDirectory } from '../mirror/ports/upstream.ts';
+import type { Upstream, UpstreamDirectory, UpstreamMonitor } from '../mirror/ports/upstream.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import type { HostName } from '../oci/host-name.ts';
 import { bySpecificity, isPattern, namePatternMatcher } from './name-pattern.ts';
@@ -17,6 +17,8 @@ export interface UpstreamDirectoryDeps {
   readonly entries: ReadonlyMap<string, UpstreamSettings>;
   readonly clock: Clock;
   readonly observer: Observer;
+  /** Learns what the upstreams answer. */
+  readonly monitor?: UpstreamMonitor | undefined;
   /** What is held of the answers of an upstream, by its label, counts against it. */
   readonly memoryFor?: ((label: string) => Memory) | undefined;
   /** Before something is asked again. */
@@ -29,8 +31,8 @@ export interface UpstreamDirectoryDeps {
 
 /** The directory with its sockets. */
 export interface OpenUpstreamDirectory extends UpstreamDirectory {
-  /** Asks the upstream of this name for a sign of life; a pattern has none. */
-  knock(name: string, options: Waiting): Promise<void>;
+  /** Pings the upstream of this name; a pattern is not pinged. */
+  ping(name: string, options: Waiting): Promise<void>;
   /** Closes every connection once what is under way on it has ended. */
   retire(): Promise<void>;
   /** Drops every connection and whatever is under way. */
@@ -61,7 +63,7 @@ export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstre
   const all = () => [...new Set(exact.values()), ...patterns.flatMap(({ matched }) => [...matched.values()])];
   return {
     find: (name) => exact.get(name) ?? findMatching(name),
-    knock: async (name, options) => exact.get(name.toLowerCase())?.knock(options),
+    ping: async (name, options) => exact.get(name.toLowerCase())?.ping(options),
     retire: async () => {
       await Promise.all(all().map((client) => client.retire()));
     },

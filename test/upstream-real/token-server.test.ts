@@ -13,7 +13,7 @@ import { type RunningApp, startApp } from '../support/start-app.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 import { describeWithTools } from '../support/tools.ts';
 import { selfSigned } from '../unit/upstream/certificates.ts';
-import { systemClock } from '../../src/app/system-clock.ts';
+import { systemClock } from '../../src/mirror/ports/clock.ts';
 
 const repository = 'team/app';
 

@@ -5,3 +5,6 @@ export interface Clock {
   /** Monotonic clock, in milliseconds since some moment of this process: for waiting, expiry in memory and durations. */
   monotonicMs(): number;
 }
+
+/** The machine's clocks. */
+export const systemClock: Clock = { now: () => Date.now(), monotonicMs: () => performance.now() };

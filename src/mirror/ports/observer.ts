@@ -1,6 +1,7 @@
 import type { Digest } from '../../oci/digest.ts';
 import type { CorruptionSource } from './blob-store.ts';
 import type { CacheWord } from './cache-status.ts';
+import type { RateLimitReport } from './upstream.ts';
 
 export type ContentKind = 'manifest' | 'blob';
 
@@ -15,7 +16,7 @@ export type DownloadResult =
   | 'no_room'
   | 'aborted';
 
-/** Receives every event, so that logs, metrics and tests see the same facts. Must not throw. */
+/** Receives every event, so that logs, metrics and tests see the same facts. It only counts and logs: nothing may depend on it. Must not throw. */
 export interface Observer {
   answered(event: {
     readonly kind: ContentKind | 'tags' | 'referrers' | 'catalog' | 'ping' | 'other';
@@ -47,15 +48,8 @@ export interface Observer {
     readonly state: 'closed' | 'open' | 'half-open';
   }): void;
   upstreamBytes(event: { readonly upstream: string; readonly kind: UpstreamRequestKind; readonly bytes: number }): void;
-  /** An upstream reported an account's rate limit (Docker Hub: pulls in a sliding window). */
-  rateLimitSeen(event: {
-    readonly upstream: string;
-    /** Tells the accounts of an upstream apart without naming them: `basic-1`, `anonymous`. */
-    readonly account: string;
-    readonly limit: number;
-    readonly remaining: number;
-    readonly windowSeconds: number | undefined;
-  }): void;
+  /** An upstream reported an account's rate limit. */
+  rateLimitSeen(report: RateLimitReport): void;
   downloadStarted(event: { readonly upstream: string }): void;
   /** How many downloads of an upstream wait for a place, whenever that changes. */
   downloadsWaiting(event: { readonly upstream: string; readonly waiting: number }): void;

@@ -54,6 +54,29 @@ export interface Upstream {
 
 export type RepositoryVisibility = 'public' | 'hidden';
 
+/** Learns from the clients of upstreams what readiness and tag lifetimes depend on. Must not throw. */
+export interface UpstreamMonitor {
+  /** A request was answered, or was not. */
+  answered(event: {
+    /** The label of the upstream. */
+    readonly upstream: string;
+    /** The HTTP status, or why there was none. */
+    readonly outcome: number | string;
+  }): void;
+  rateLimitSeen(report: RateLimitReport): void;
+}
+
+/** What an upstream said of an account's rate limit (Docker Hub: pulls in a sliding window). */
+export interface RateLimitReport {
+  /** The label of the upstream. */
+  readonly upstream: string;
+  /** Tells the accounts of an upstream apart without naming them: `basic-1`, `anonymous`. */
+  readonly account: string;
+  readonly limit: number;
+  readonly remaining: number;
+  readonly windowSeconds: number | undefined;
+}
+
 /** What a registry says of a manifest without sending it. Some leave out the digest or the length. */
 export interface ManifestHead {
   readonly digest: Digest | undefined;

@@ -1,7 +1,5 @@
 import type { Clock } from '../ports/clock.ts';
-import type { Observer } from '../ports/observer.ts';
-
-type RateLimitSeen = Parameters<Observer['rateLimitSeen']>[0];
+import type { RateLimitReport } from '../ports/upstream.ts';
 
 /** Below this part of its allowance an account has little left. */
 const lowShare = 0.1;
@@ -16,16 +14,16 @@ const defaultWindowSeconds = 6 * 3_600;
  */
 export class RateLimits {
   readonly #clock: Clock;
-  readonly #seen = new Map<string, Map<string, RateLimitSeen & { readonly atMs: number }>>();
+  readonly #seen = new Map<string, Map<string, RateLimitReport & { readonly atMs: number }>>();
 
   constructor({ clock }: { readonly clock: Clock }) {
     this.#clock = clock;
   }
 
-  note(event: RateLimitSeen): void {
-    const accounts = this.#seen.get(event.upstream) ?? new Map();
-    accounts.set(event.account, { ...event, atMs: this.#clock.monotonicMs() });
-    this.#seen.set(event.upstream, accounts);
+  note(report: RateLimitReport): void {
+    const accounts = this.#seen.get(report.upstream) ?? new Map();
+    accounts.set(report.account, { ...report, atMs: this.#clock.monotonicMs() });
+    this.#seen.set(report.upstream, accounts);
   }
 
   /** By how much the lifetime of a tag of this upstream is to be multiplied. */
@@ -37,7 +35,7 @@ export class RateLimits {
     return isLow ? patienceWhenLow : 1;
   }
 
-  #isCurrent({ atMs, windowSeconds }: RateLimitSeen & { readonly atMs: number }): boolean {
+  #isCurrent({ atMs, windowSeconds }: RateLimitReport & { readonly atMs: number }): boolean {
     return this.#clock.monotonicMs() - atMs < (windowSeconds ?? defaultWindowSeconds) * 1_000;
   }
 }

@@ -1,5 +1,6 @@
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer, UpstreamRequestKind } from '../../mirror/ports/observer.ts';
+import type { UpstreamMonitor } from '../../mirror/ports/upstream.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import { parseRepository, type Repository } from '../../oci/reference.ts';
@@ -52,6 +53,7 @@ export interface RequestsDeps extends AskingDeps {
   readonly upstream: string;
   readonly clock: Clock;
   readonly observer: Observer;
+  readonly monitor?: UpstreamMonitor | undefined;
 }
 
 export function createRequests(deps: RequestsDeps): Requests {
@@ -137,12 +139,14 @@ function noteLimits(
   credentials: Credentials,
   { exchange, answer }: { readonly exchange: Exchange; readonly answer: Answer },
 ): void {
-  const { accounts, observer, upstream, clock } = deps;
+  const { accounts, observer, monitor, upstream, clock } = deps;
   const { status, headers } = answer;
   const limit = rateLimitOf(headers);
   // What strangers have left, when it is only asked what they may read, is nobody's whom we pull as.
   if (limit && exchange.kind !== 'visibility') {
-    observer.rateLimitSeen({ upstream, account: credentials.account, ...limit });
+    const report = { upstream, account: credentials.account, ...limit };
+    observer.rateLimitSeen(report);
+    monitor?.rateLimitSeen(report);
   }
   if (limit?.remaining === 0) accounts.spare(credentials);
   if (status !== 429) return;

@@ -1,7 +1,7 @@
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Memory } from '../../mirror/ports/memory.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
-import type { Upstream } from '../../mirror/ports/upstream.ts';
+import type { Upstream, UpstreamMonitor } from '../../mirror/ports/upstream.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { headBlob, openBlob } from '../api/blobs.ts';
 import { boundedMap } from '../bounded-map.ts';
@@ -55,6 +55,8 @@ export interface EndpointDeps {
   readonly settings: Pick<UpstreamSettings, 'timeouts' | 'userAgent' | 'realmHosts' | 'redirectHosts'>;
   readonly clock: Clock;
   readonly observer: Observer;
+  /** Learns what it answers. */
+  readonly monitor?: UpstreamMonitor | undefined;
   /** What is held of answers counts against it. */
   readonly memory?: Memory | undefined;
 }
@@ -101,13 +103,13 @@ export function guarded(endpoint: Endpoint, guard: Guard): Endpoint {
   };
 }
 
-export function sendTo({ label, connections, settings, clock, observer, memory }: EndpointDeps): Send {
+export function sendTo({ label, connections, settings, clock, observer, monitor, memory }: EndpointDeps): Send {
   const { timeouts, userAgent } = settings;
-  return createSend({ upstream: label, connections, timeouts, userAgent, clock, observer, memory });
+  return createSend({ upstream: label, connections, timeouts, userAgent, clock, observer, monitor, memory });
 }
 
 export function requestsTo(deps: EndpointDeps): Requests {
-  const { name, label, url, cloudAgents, settings, clock, observer } = deps;
+  const { name, label, url, cloudAgents, settings, clock, observer, monitor } = deps;
   const { timeouts, realmHosts, redirectHosts } = settings;
   const send = sendTo(deps);
   const tokens = () => new Tokens({ send, clock, timeoutMs: timeouts.tokenMs });
@@ -124,6 +126,7 @@ export function requestsTo(deps: EndpointDeps): Requests {
     accounts: new Accounts(deps.credentials, { registry: { name, url }, cloudAgents, clock, observer }),
     clock,
     observer,
+    monitor,
   });
 }
 

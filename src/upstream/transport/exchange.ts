@@ -3,6 +3,7 @@ import type { Dispatcher } from 'undici';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Memory } from '../../mirror/ports/memory.ts';
 import type { Observer, UpstreamRequestKind } from '../../mirror/ports/observer.ts';
+import type { UpstreamMonitor } from '../../mirror/ports/upstream.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import { AnswerBody } from './answer-body.ts';
@@ -42,16 +43,20 @@ export interface SendDeps {
   readonly userAgent: string;
   readonly clock: Clock;
   readonly observer: Observer;
+  readonly monitor?: UpstreamMonitor | undefined;
   readonly memory?: Memory | undefined;
 }
 
-export function createSend({ upstream, connections, timeouts, userAgent, clock, observer, memory }: SendDeps): Send {
+export function createSend(deps: SendDeps): Send {
+  const { upstream, connections, timeouts, userAgent, clock, observer, monitor, memory } = deps;
   return async (exchange, { signal }) => {
     signal.throwIfAborted();
     const { kind, method, url } = exchange;
     const startedAtMs = clock.monotonicMs();
-    const tell = (outcome: number | string) =>
+    const tell = (outcome: number | string) => {
       observer.upstreamAnswered({ upstream, kind, method, outcome, durationMs: clock.monotonicMs() - startedAtMs });
+      monitor?.answered({ upstream, outcome });
+    };
     const onBytes = (bytes: number) => observer.upstreamBytes({ upstream, kind, bytes });
     try {
       const dispatcher = connections.dispatcherFor(url);

@@ -80,8 +80,8 @@ test('before the deadline a part has all the time it needs, and a second signal 
   expect(lock.stops).toMatchObject([{ othersEnded: true }]);
 
   const stopAgain = await startInOrder([part('mirror', { stop: hanging })], { graceMs: 10 });
-  const hurry = new AbortController();
-  const stopping = stopAgain(3_600_000, { hurry: hurry.signal });
-  hurry.abort();
+  const force = new AbortController();
+  const stopping = stopAgain(3_600_000, { force: force.signal });
+  force.abort();
   await expect(stopping).rejects.toThrow('some parts did not stop cleanly');
 });

@@ -1,6 +1,7 @@
 import { createRegistryClient, type RegistryClient } from '../../../src/upstream/registry-client.ts';
 import { defaultUpstreamSettings, type UpstreamSettings } from '../../../src/upstream/settings.ts';
 import type { Memory } from '../../../src/mirror/ports/memory.ts';
+import type { UpstreamMonitor } from '../../../src/mirror/ports/upstream.ts';
 import type { Lookup } from '../../../src/upstream/lookup/shared-lookup.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { thisTest } from '../../support/owner.ts';
@@ -21,7 +22,12 @@ export function clientOf(
   {
     beforeRetry = async () => {},
     ...replaced
-  }: { readonly beforeRetry?: () => Promise<void>; readonly lookup?: Lookup; readonly memory?: Memory } = {},
+  }: {
+    readonly beforeRetry?: () => Promise<void>;
+    readonly lookup?: Lookup;
+    readonly memory?: Memory;
+    readonly monitor?: UpstreamMonitor;
+  } = {},
 ): TestClient {
   const observer = new RecordingObserver();
   const clock = new ManualClock();

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { UpstreamHealth } from '../../../src/telemetry/upstream-health.ts';
+import { UpstreamHealth } from '../../../src/app/upstream-health.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 
 function health() {

@@ -1,0 +1,43 @@
+import type { Config } from '../config/schema.ts';
+import { SqliteIndex } from '../index/sqlite/sqlite-index.ts';
+import { StoreLock } from '../index/store-lock.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
+import type { Observer } from '../mirror/ports/observer.ts';
+import { FileBlobStore } from '../storage/filesystem/blob-store.ts';
+import { DurableFolders } from '../storage/filesystem/durable-folders.ts';
+import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
+import { type FileSystem, nodeFiles } from '../storage/filesystem/file-system.ts';
+import { FileRecordStore } from '../storage/filesystem/record-store.ts';
+
+export interface StoresDeps {
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly failpoint: FailpointHook;
+  /** What blobs and records are written to. The lock and the index always use the machine's own. */
+  readonly files: FileSystem;
+  /** What is never evicted, as globs. */
+  readonly keep: readonly string[];
+}
+
+/** Everything that is on the disk. */
+export interface Stores {
+  readonly lock: StoreLock;
+  readonly index: SqliteIndex;
+  readonly store: FileBlobStore;
+  readonly records: FileRecordStore;
+}
+
+/** Makes the stores of a configuration; nothing is opened yet. */
+export function createStores({ storage, index }: Config, deps: StoresDeps): Stores {
+  const { clock, observer, failpoint, files, keep } = deps;
+  const { path } = storage;
+  const folders = new DurableFolders({ files: nodeFiles });
+  const lock = new StoreLock({ folder: path, files: folders, observer });
+  const hold = () => lock.hold();
+  return {
+    lock,
+    index: new SqliteIndex({ path: index.path, files: folders, observer, clock, runs: lock, keep }),
+    store: new FileBlobStore({ path, observer, clock, failpoint, files, hold }),
+    records: new FileRecordStore({ path, observer, failpoint, files, hold }),
+  };
+}
