@@ -1,0 +1,78 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { freePort } from '../../test/support/free-port.ts';
+import { isRecording, type Recording } from './recording.ts';
+
+const root = join(import.meta.dirname, '..', '..');
+
+export interface RecordedMirrorOptions {
+  /** The registry behind it, which clients know as docker.io. */
+  readonly upstreamUrl: string;
+  /** Where it keeps what it has, and its configuration. */
+  readonly folder: string;
+}
+
+/** Starts the program with the recorder in it, and waits until it listens. @throws when it ends instead. */
+export async function startRecordedMirror({ upstreamUrl, folder }: RecordedMirrorOptions): Promise<RecordedMirror> {
+  const port = await freePort();
+  const file = join(folder, 'mirror.config.json');
+  const config = {
+    listen: { host: '127.0.0.1', port },
+    management: { host: '127.0.0.1', port: await freePort() },
+    storage: { path: join(folder, 'data') },
+    defaultUpstream: 'docker.io',
+    upstreams: { 'docker.io': { url: upstreamUrl } },
+  };
+  await writeFile(file, JSON.stringify(config));
+  const recorder = join(import.meta.dirname, 'recorder.ts');
+  const args = ['--import', recorder, join(root, 'src', 'main.ts'), 'serve', '--config', file];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
+  await listening(child);
+  return new RecordedMirror(child, `http://127.0.0.1:${port}`);
+}
+
+export class RecordedMirror {
+  readonly url: string;
+  readonly #child: ChildProcess;
+
+  constructor(child: ChildProcess, url: string) {
+    this.#child = child;
+    this.url = url;
+  }
+
+  /** What of src/ runs for this, until nothing runs any more. */
+  async record(pull: () => Promise<unknown>): Promise<Recording> {
+    await this.#ask('begin');
+    await pull();
+    const recording = await this.#ask('end');
+    if (!isRecording(recording)) throw new Error(`not a recording: ${JSON.stringify(recording)}`);
+    return recording;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#child.exitCode !== null) return;
+    const exited = once(this.#child, 'exit');
+    this.#child.kill('SIGKILL');
+    await exited;
+  }
+
+  async #ask(message: string): Promise<unknown> {
+    const answered = once(this.#child, 'message');
+    this.#child.send(message);
+    const [answer] = await answered;
+    return answer;
+  }
+}
+
+async function listening(child: ChildProcess): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  let printed = '';
+  child.once('exit', () => reject(new Error(`the mirror ended before it listened: ${printed}`)));
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+    printed += text;
+    if (printed.includes('"msg":"listening"')) resolve();
+  });
+  await promise;
+}
