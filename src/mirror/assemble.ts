@@ -89,13 +89,13 @@ export interface AssembledMirror {
   stop(options: { signal: AbortSignal }): Promise<void>;
 }
 
-/** Memory for manifests, which are small and asked for most. */
-const manifestMemoryBytes = 64 * 1024 * 1024;
+/** The cache of manifests in memory may take this much of the memory budget besides it: they are small and asked for most. */
+const manifestMemoryShare = 1 / 2;
 /** containerd gives up on an answer after 30 s; what is cached waits a small part of it for its upstream. */
 const staleAfterMs = 2_500;
 const retryFailedAfterMs = 30_000;
-/** Memory for listings of tags, and as much for those of referrers. */
-const listingMemoryBytes = 32 * 1024 * 1024;
+/** Likewise for the cache of tag listings, and again for that of referrers. */
+const listingMemoryShare = 1 / 4;
 /** All pages of one listing. */
 const listWithinMs = 2 * 60_000;
 /** How long what everyone may read is taken to stay so. */
@@ -162,7 +162,7 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
     },
     onWritten: tidy,
   });
-  const memoryBytes = manifestMemoryBytes;
+  const memoryBytes = parts.memory.maxBytes * manifestMemoryShare;
   const makeRoom = async () => (await space.reserve(0)) !== undefined;
   const lending = new Lending({ index, observer });
   const manifests = new Manifests({ ...parts, records, lending, background, waiters, policies, memoryBytes, makeRoom });
@@ -243,7 +243,7 @@ function verbsUnder(rules: MirrorRules, access: Access, core: Core): MirrorDeps 
     ...core,
     briefWait,
     retryFailedAfterMs,
-    memoryBytes: listingMemoryBytes,
+    memoryBytes: core.memory.maxBytes * listingMemoryShare,
     listWithinMs,
   });
   const reached = withoutAskingOffline(rules.upstreams, (label) => policies.rulesOf(label).offline);

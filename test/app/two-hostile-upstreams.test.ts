@@ -71,10 +71,12 @@ test('two upstreams whose large manifests never end keep no large manifest of a 
   add(good, wanted);
   for (const [at, bad] of hostile.entries()) {
     const held = Array.from({ length: 4 }, () => manifestOf(4 * mib - 1_000));
-    for (const manifest of held) add(bad, manifest);
-    const flow = pump();
-    flow.release(held.length * mib);
-    bad.script({ path: /\/manifests\// }, { pump: flow });
+    for (const manifest of held) {
+      add(bad, manifest);
+      const flow = pump();
+      flow.release(mib);
+      bad.script({ path: new RegExp(manifest.digest) }, { pump: flow });
+    }
     for (const manifest of held) keepAsking(app, manifestPath(manifest, names[at] ?? ''));
     await bad.arrived('GET', /\/manifests\//, held.length);
   }

@@ -29,26 +29,51 @@ export async function readAtMost(
     body.destroy();
     throw tooLong();
   }
-  const chunks: Buffer[] = [];
-  let received = 0;
+  const gathered = new GatheredBody();
   let reservation: MemoryReservation | undefined;
   const late = () => new UpstreamError('timeout', `${url.host} did not send all of an answer within ${withinMs} ms`);
   const timer = setTimeout(() => body.destroy(late()), withinMs);
   try {
     for await (const chunk of piecesOf(body)) {
-      received += chunk.length;
-      if (received > maxBytes) throw tooLong();
-      chunks.push(chunk);
-      if (signal && received > maxSmallBodyBytes)
-        reservation ??= await body.memory?.reserve(claimedBytes ?? maxBytes, { signal });
+      if (gathered.bytes + chunk.length > maxBytes) throw tooLong();
+      gathered.add(chunk);
+      if (!signal || !body.memory || reservation || gathered.bytes <= maxSmallBodyBytes) continue;
+      reservation = await body.memory.reserve(claimedBytes ?? maxBytes, { signal });
+      if (claimedBytes !== undefined) gathered.allocate(claimedBytes);
     }
-    const bytes = Buffer.concat(chunks, received);
+    const bytes = gathered.whole();
     if (endsWithConnection(headers) && isCutObject(bytes))
       throw new UpstreamError('connect', `${url.host} closed the connection within the body`);
     return bytes;
   } finally {
     clearTimeout(timer);
     if (reservation) setImmediate(() => reservation?.release());
+  }
+}
+
+/** Pieces of a body. */
+class GatheredBody {
+  #pieces: Buffer[] = [];
+  #whole: Buffer | undefined;
+  bytes = 0;
+
+  /** From now on the pieces of a body of known length are gathered in place, so that it is in memory once and not twice. */
+  allocate(bytes: number): void {
+    const whole = Buffer.allocUnsafeSlow(bytes);
+    this.whole().copy(whole);
+    this.#whole = whole;
+    this.#pieces = [];
+  }
+
+  /** The HTTP parser lets no body be longer than it claims. */
+  add(piece: Buffer): void {
+    if (this.#whole) piece.copy(this.#whole, this.bytes);
+    else this.#pieces.push(piece);
+    this.bytes += piece.length;
+  }
+
+  whole(): Buffer {
+    return this.#whole?.subarray(0, this.bytes) ?? Buffer.concat(this.#pieces, this.bytes);
   }
 }
 
