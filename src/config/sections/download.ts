@@ -22,7 +22,11 @@ export const download = z
     attemptsWithoutProgress: count()
       .describe('Consecutive retries without a new byte before the download fails.')
       .prefault(5),
-    bufferBudget: bytes().describe('Memory for data in flight, over all downloads and clients.').prefault('128MiB'),
+    bufferBudget: bytes()
+      .describe(
+        'Memory for data in flight, over all downloads and clients. Caches of manifests and listings take at most as much again.',
+      )
+      .prefault('128MiB'),
   })
   .transform(({ idleTimeout, bufferBudget, minRate, ...rest }) => ({
     ...rest,
