@@ -20,7 +20,7 @@ export function readingsOf({ index, store }: Stores, mirror: Pick<AssembledMirro
   return {
     totals: () => totals().catch(() => unknownTotals),
     use: () => use().catch(() => unknownUse),
-    freeBytes: sharedWithin(readWithinMs, () => store.freeBytes()),
+    freeBytes: sharedWithin(readWithinMs, async () => (await store.freeSpace()).bytes),
     pendingBytes: () => store.pendingBytes(),
   };
 }

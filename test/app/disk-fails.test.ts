@@ -207,7 +207,7 @@ test('where the upstream cannot help either, a blob that the disk fails to read 
 test('a disk that cannot tell how full it is hides no other metric, and the mirror is not ready', async () => {
   const mirror = await startMirror();
   publish(mirror, '1');
-  mirror.files.failWith = ({ operation }) => (operation === 'freeBytes' ? 'EIO' : undefined);
+  mirror.files.failWith = ({ operation }) => (operation === 'freeSpace' ? 'EIO' : undefined);
   await pullAll(mirror.app, repository, '1');
   const ready = await ask({ url: mirror.app.managementUrl }, '/readyz');
   expect({ status: ready.status, store: JSON.parse(ready.body.toString()).store }).toEqual({

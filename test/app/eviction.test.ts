@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
+import type { FreeSpace } from '../../src/mirror/ports/blob-store.ts';
 import { type Digest, hexOf } from '../../src/oci/digest.ts';
 import { ociManifest } from '../../src/oci/media-types.ts';
 import { ask } from '../support/client.ts';
@@ -240,8 +241,8 @@ class SmallDisk extends ScriptedFiles {
     this.#capacityBytes = capacityBytes;
   }
 
-  override async freeBytes(path: string): Promise<number> {
-    return this.#capacityBytes - (await bytesOnDisk(path));
+  override async freeSpace(path: string): Promise<FreeSpace> {
+    return { bytes: this.#capacityBytes - (await bytesOnDisk(path)) };
   }
 }
 

@@ -9,10 +9,10 @@ import { mirrorOf, type RunningMirror, startMirror } from '../support/start-mirr
 import { temporaryDirectory } from '../support/temp-directory.ts';
 import { describeWithTools } from '../support/tools.ts';
 
-/** A file system of its own, of 4 MiB and 200 files. */
+/** A file system of its own, of 4 MiB and 400 files. */
 async function smallDisk(): Promise<string> {
   const path = await temporaryDirectory();
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m,nr_inodes=200', 'layerwell-test', path]);
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m,nr_inodes=400', 'layerwell-test', path]);
   onTestFinished(() => void execFileSync('umount', ['--lazy', path]));
   return path;
 }
@@ -24,6 +24,12 @@ async function fill(path: string): Promise<void> {
     for (;;) await file.write(Buffer.alloc(4096, 1));
   };
   await expect(writing()).rejects.toMatchObject({ code: 'ENOSPC' });
+}
+
+/** Somebody else makes as many files as there can be, but for so many. */
+async function leaveInodes(path: string, free: number): Promise<void> {
+  await useUpInodes(path);
+  for (let count = 0; count < free; count += 1) await rm(join(path, 'many', String(count)));
 }
 
 /** Somebody else makes as many files as there can be. */
@@ -95,6 +101,48 @@ describeWithTools(
       await mirror.restart();
       await expectHits(mirror, upstream, 'small/app');
       expect((await pullAll(mirror, 'large/app', '1')).digest).toBe(large.manifest.digest);
+    });
+  },
+  { asRoot: true },
+);
+
+describeWithTools(
+  ['mount', 'umount'],
+  'a disk that runs out of inodes',
+  () => {
+    test('has room for what is pulled: what was not pulled for longest is evicted, as on a disk without free bytes', async () => {
+      const disk = await smallDisk();
+      const upstream = await startFakeRegistry();
+      const names = ['first', 'second', 'third', 'fourth', 'new'];
+      for (const name of names) upstream.content.add(`${name}/app`, '1', image({ name }));
+      const mirror = await startMirror(mirrorOf(upstream, { storage: { path: join(disk, 'data'), minFree: '0B' } }));
+      for (const name of names.slice(0, -1)) await pullAll(mirror, `${name}/app`, '1');
+      await leaveInodes(disk, 15);
+
+      const { parts } = await pullAll(mirror, 'new/app', '1');
+
+      expect([...parts.values()].filter(({ cache }) => !cache.endsWith('stored'))).toEqual([]);
+      await expectHits(mirror, upstream, 'new/app');
+      await expectHits(mirror, upstream, 'fourth/app');
+      expect((await mirror.metrics()).sum('layerwell_cache_evictions_total', { reason: 'lru' })).toBeGreaterThan(0);
+      expect(mirror.logLines().filter(({ msg }) => msg === 'trouble')).toEqual([]);
+    });
+
+    test('through other programs, and more than evicting everything would free, keeps what is cached; new content is served, not stored', async () => {
+      const disk = await smallDisk();
+      const upstream = await startFakeRegistry();
+      for (const name of ['small', 'new']) upstream.content.add(`${name}/app`, '1', image({ name }));
+      const mirror = await startMirror(mirrorOf(upstream, { storage: { path: join(disk, 'data'), minFree: '0B' } }));
+      await pullAll(mirror, 'small/app', '1');
+      await leaveInodes(disk, 5);
+
+      const { parts } = await pullAll(mirror, 'new/app', '1');
+
+      expect([...parts.values()].filter(({ cache }) => cache.endsWith('stored'))).toHaveLength(1); // The manifest.
+      await expectHits(mirror, upstream, 'small/app');
+      const metrics = await mirror.metrics();
+      expect(metrics.sum('layerwell_cache_evictions_total')).toBe(0);
+      expect(metrics.sum('layerwell_cache_fills_total', { result: 'disk_error' })).toBe(0);
     });
   },
   { asRoot: true },

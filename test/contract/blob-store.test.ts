@@ -232,6 +232,6 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
 
   test('knows how much room is left', async () => {
     const { store } = await subject();
-    expect(await store.freeBytes()).toBeGreaterThan(1_000_000);
+    expect((await store.freeSpace()).bytes).toBeGreaterThan(1_000_000);
   });
 });

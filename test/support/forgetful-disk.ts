@@ -1,4 +1,5 @@
 import { basename, dirname } from 'node:path';
+import type { FreeSpace } from '../../src/mirror/ports/blob-store.ts';
 import type { FileSystem, FileUse, FolderEntry, OpenFile } from '../../src/storage/filesystem/file-system.ts';
 import { randomBytes } from './images.ts';
 
@@ -101,9 +102,9 @@ export class ForgetfulDisk implements FileSystem {
     for (const [name, { kind }] of new Map(folder.names)) yield { name, kind };
   }
 
-  async freeBytes(path: string): Promise<number> {
-    this.before('freeBytes', path);
-    return 1024 ** 4;
+  async freeSpace(path: string): Promise<FreeSpace> {
+    this.before('freeSpace', path);
+    return { bytes: 1024 ** 4 };
   }
 
   #create(path: string): StoredFile {

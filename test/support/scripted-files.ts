@@ -1,3 +1,4 @@
+import type { FreeSpace } from '../../src/mirror/ports/blob-store.ts';
 import { type FileSystem, type FileUse, nodeFiles, type OpenFile } from '../../src/storage/filesystem/file-system.ts';
 
 export interface FileCall {
@@ -57,8 +58,8 @@ export class ScriptedFiles implements FileSystem {
     yield* this.#disk.entries(path);
   }
 
-  freeBytes(path: string): Promise<number> {
-    return this.#ask('freeBytes', path, () => this.#disk.freeBytes(path));
+  freeSpace(path: string): Promise<FreeSpace> {
+    return this.#ask('freeSpace', path, () => this.#disk.freeSpace(path));
   }
 
   async #ask<Answer>(operation: FileCall['operation'], path: string, act: () => Promise<Answer>): Promise<Answer> {

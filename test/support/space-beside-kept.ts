@@ -53,7 +53,7 @@ export async function fullSpace(index: Index): Promise<{ readonly space: Space; 
       pendingBytes: () => 0,
       interruptedBytes: () => 0,
       pendingFiles: () => 0,
-      freeBytes: async () => 1e15,
+      freeSpace: async () => ({ bytes: 1e15 }),
       dropInterrupted: async () => 0,
     },
   });

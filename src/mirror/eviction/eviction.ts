@@ -1,3 +1,4 @@
+import type { FreeSpace } from '../ports/blob-store.ts';
 import type { EvictableContent } from '../ports/store-index.ts';
 
 /** What the store may take of the disk. */
@@ -25,6 +26,16 @@ export function bytesToFree(
   const overCap = storedBytes + pendingBytes + wantedBytes - limits.maxBytes;
   const underFree = limits.minFreeBytes + wantedBytes - freeBytes;
   return Math.max(0, overCap, underFree);
+}
+
+/** What stays free: for the writes of one moment, and for those of the machine's other programs. */
+const reservedInodes = 1_000;
+const reservedShare = 1 / 20;
+
+/** How many files must go so that new ones can be made; 0 where the disk sets no limit to them. Pure. */
+export function inodesToFree(inodes: FreeSpace['inodes']): number {
+  if (!inodes) return 0;
+  return Math.max(0, Math.ceil(Math.min(reservedInodes, inodes.all * reservedShare)) - inodes.free);
 }
 
 export interface VictimRules {

@@ -6,9 +6,9 @@ import { blockBytes, type DiskUse } from './disk-use.ts';
 import type { LooseRecords } from './loose-records.ts';
 import { removeRecords } from './remove-records.ts';
 import { StaleRepositories } from './stale-repositories.ts';
-import { evictableBytes, measureUse } from './store-use.ts';
+import { evictableBytes, evictableFiles, measureUse } from './store-use.ts';
 import { TimePassed } from './time-passed.ts';
-import { bytesToFree, chooseVictims, type SpaceLimits } from './eviction.ts';
+import { bytesToFree, chooseVictims, inodesToFree, type SpaceLimits } from './eviction.ts';
 import { FreedLately } from './freed-lately.ts';
 import type { BlobStore } from '../ports/blob-store.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -19,7 +19,7 @@ import type { EvictableContent, EvictionPosition, Index, Totals } from '../ports
 export interface SpaceDeps {
   readonly store: Pick<
     BlobStore,
-    'remove' | 'isBeingRead' | 'pendingBytes' | 'interruptedBytes' | 'pendingFiles' | 'freeBytes' | 'dropInterrupted'
+    'remove' | 'isBeingRead' | 'pendingBytes' | 'interruptedBytes' | 'pendingFiles' | 'freeSpace' | 'dropInterrupted'
   >;
   readonly records: Pick<RecordStore, 'remove' | 'use'>;
   readonly loose: Pick<LooseRecords, 'drop' | 'dropFormerlyNeeded' | 'sweep' | 'remove'>;
@@ -48,6 +48,8 @@ interface Shortage {
   readonly shortBytes: number;
   readonly bytesNeeded: number;
   readonly filesNeeded: number;
+  /** The part of them that the disk has no room for, whoever made them. */
+  readonly inodesNeeded: number;
   readonly measured: Parameters<FreedLately['note']>[1];
 }
 
@@ -90,7 +92,8 @@ export class Space {
 
   /** Whether room for so many bytes could be made, by what is stored now. Evicts nothing. */
   async couldHold(bytes: number): Promise<boolean> {
-    const { bytesNeeded, totals } = await this.#shortage(bytes);
+    const { bytesNeeded, inodesNeeded, totals } = await this.#shortage(bytes);
+    if (inodesNeeded > evictableFiles(totals)) return false;
     return bytesNeeded === 0 || bytesNeeded <= evictableBytes(totals) + this.#deps.store.interruptedBytes();
   }
 
@@ -191,7 +194,7 @@ export class Space {
   async #freeSome(wantedBytes: number): Promise<'enough' | 'freed' | 'impossible'> {
     const { store, loose } = this.#deps;
     const shortage = await this.#shortage(wantedBytes);
-    const { shortBytes, bytesNeeded, filesNeeded, measured, totals } = shortage;
+    const { shortBytes, bytesNeeded, filesNeeded, inodesNeeded, measured, totals } = shortage;
     if (bytesNeeded === 0 && filesNeeded === 0) return shortBytes === 0 ? 'enough' : 'impossible';
     const needed = { bytes: Math.max(1, bytesNeeded), leftBeforeMs: -Infinity };
     const records = Math.min(recordsPerStep, Math.max(filesNeeded, Math.ceil(bytesNeeded / blockBytes)));
@@ -200,7 +203,8 @@ export class Space {
       this.#freedLately.note(freedBytes, measured);
       return 'freed';
     }
-    if (bytesNeeded <= evictableBytes(totals) && (await this.#evictSome(shortage))) return 'freed';
+    const isPossible = bytesNeeded <= evictableBytes(totals) && inodesNeeded <= evictableFiles(totals);
+    if (isPossible && (await this.#evictSome(shortage))) return 'freed';
     return (await loose.dropFormerlyNeeded(records)) > 0 ? 'freed' : 'impossible';
   }
 
@@ -223,18 +227,20 @@ export class Space {
   async #shortage(wantedBytes: number): Promise<Shortage> {
     const { store, limits, clock } = this.#deps;
     const promisedBytes = this.#promisedBytes;
-    const [{ totals, storedBytes, pendingBytes, files }, freeBytes] = await Promise.all([
+    const [{ totals, storedBytes, pendingBytes, files }, { bytes: freeBytes, inodes }] = await Promise.all([
       measureUse(this.#deps),
-      store.freeBytes(),
+      store.freeSpace(),
     ]);
     const use = { storedBytes, pendingBytes: pendingBytes + promisedBytes, freeBytes: freeBytes - promisedBytes };
     const measured = { togetherBytes: freeBytes + storedBytes + pendingBytes, nowMs: clock.monotonicMs() };
     const soonFree = use.freeBytes + this.#freedLately.unshownBytes(measured);
+    const inodesNeeded = inodesToFree(inodes);
     return {
       totals,
       shortBytes: bytesToFree(use, limits, wantedBytes),
       bytesNeeded: bytesToFree({ ...use, freeBytes: soonFree }, limits, wantedBytes),
-      filesNeeded: Math.max(0, files + (wantedBytes > 0 ? filesOfBlob : 0) - limits.maxFiles),
+      filesNeeded: Math.max(0, files + (wantedBytes > 0 ? filesOfBlob : 0) - limits.maxFiles, inodesNeeded),
+      inodesNeeded,
       measured,
     };
   }

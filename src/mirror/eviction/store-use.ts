@@ -37,6 +37,11 @@ export async function measureUse({ store, records, index }: StoreUseDeps): Promi
   };
 }
 
+/** How many files evicting everything would remove at most. */
+export function evictableFiles({ manifests, blobs, records }: Totals): number {
+  return manifests + blobs + records;
+}
+
 /** How many bytes evicting everything evictable would free: the most room that can be made. */
 export function evictableBytes({ diskBytes, keptBytes, records }: Totals): number {
   return diskBytes - keptBytes + records * blockBytes;

@@ -46,8 +46,15 @@ export interface BlobStore {
   interruptedBytes(): number;
   /** How many files hold these bytes. */
   pendingFiles(): number;
-  /** Free bytes of the disk the store is on. */
-  freeBytes(): Promise<number>;
+  /** What is free on the disk the store is on. */
+  freeSpace(): Promise<FreeSpace>;
+}
+
+/** What may still be written to a disk. */
+export interface FreeSpace {
+  readonly bytes: number;
+  /** Files and folders that may still be made, and that there are with them; undefined where the disk sets no limit. */
+  readonly inodes?: { readonly free: number; readonly all: number };
 }
 
 /** A checkpoint of an unfinished blob: which of its first bytes have been synced to the disk. */

@@ -3,6 +3,7 @@ import pLimit from 'p-limit';
 import type {
   BlobStore,
   CorruptionSource,
+  FreeSpace,
   IncomingBlob,
   InterruptedBlob,
   StoredBlob,
@@ -166,8 +167,8 @@ export class FileBlobStore implements BlobStore {
     return this.#incomingFiles + this.#interrupted.files + this.#setAside.files;
   }
 
-  freeBytes(): Promise<number> {
-    return this.#files.freeBytes(this.#path);
+  freeSpace(): Promise<FreeSpace> {
+    return this.#files.freeSpace(this.#path);
   }
 
   #pathOf(digest: Digest): string {

@@ -12,6 +12,7 @@ import {
   statfs,
   unlink,
 } from 'node:fs/promises';
+import type { FreeSpace } from '../../mirror/ports/blob-store.ts';
 
 /**
  * Everything the stores ask of the disk. Each verb is one system call and fails as it does: with an Error that has the errno's
@@ -33,8 +34,8 @@ export interface FileSystem {
   mayChange(folder: string): Promise<void>;
   /** What a folder holds, in no order, read as it is walked. */
   entries(path: string): AsyncIterable<FolderEntry>;
-  /** Bytes that may still be written to the disk `path` is on. */
-  freeBytes(path: string): Promise<number>;
+  /** What is still free on the disk `path` is on. */
+  freeSpace(path: string): Promise<FreeSpace>;
 }
 
 export type FileUse = 'read' | 'change' | 'create';
@@ -83,9 +84,10 @@ export const nodeFiles: FileSystem = {
   },
   mayChange: (folder) => access(folder, constants.W_OK | constants.X_OK),
   entries: entriesOf,
-  freeBytes: async (path) => {
-    const { bavail, bsize } = await statfs(path);
-    return bavail * bsize;
+  freeSpace: async (path) => {
+    const { bavail, bsize, files, ffree } = await statfs(path);
+    // btrfs and most network file systems make inodes as they are needed, and say 0.
+    return files === 0 ? { bytes: bavail * bsize } : { bytes: bavail * bsize, inodes: { free: ffree, all: files } };
   },
 };
 

@@ -31,7 +31,7 @@ async function storeWithLeftovers({ maxBytes }: { readonly maxBytes: number }) {
       pendingBytes: () => store.pendingBytes(),
       interruptedBytes: () => store.interruptedBytes(),
       pendingFiles: () => 0, // Their blocks are larger than what this test writes.
-      freeBytes: () => store.freeBytes(),
+      freeSpace: () => store.freeSpace(),
       dropInterrupted: (options) => store.dropInterrupted(options),
     },
     index,

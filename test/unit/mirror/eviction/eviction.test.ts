@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { bytesToFree, chooseVictims } from '../../../../src/mirror/eviction/eviction.ts';
+import { bytesToFree, chooseVictims, inodesToFree } from '../../../../src/mirror/eviction/eviction.ts';
 import type { EvictableContent } from '../../../../src/mirror/ports/store-index.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 
@@ -35,6 +35,16 @@ test.each([
   },
 ])('when $what, $expected bytes must go', ({ use, wanted, expected }) => {
   expect(bytesToFree(use, limits, wanted)).toBe(expected);
+});
+
+test.each([
+  { what: 'a disk that sets no limit', inodes: undefined, expected: 0 },
+  { what: 'a disk with many', inodes: { free: 1_000, all: 1_000_000 }, expected: 0 },
+  { what: 'a disk with fewer than 1,000', inodes: { free: 999, all: 1_000_000 }, expected: 1 },
+  { what: 'a small disk with a twentieth', inodes: { free: 10, all: 200 }, expected: 0 },
+  { what: 'a small disk with none', inodes: { free: 0, all: 200 }, expected: 10 },
+])('of $what, $expected inodes must be freed', ({ inodes, expected }) => {
+  expect(inodesToFree(inodes)).toBe(expected);
 });
 
 function contentOf(name: string, size: number, more: Partial<EvictableContent> = {}): EvictableContent {

@@ -34,6 +34,7 @@ class Disk {
   readonly busy = new Set<Digest>();
   pendingBytes = 0;
   freeBytes = 1e15;
+  inodes: (() => { readonly free: number; readonly all: number }) | undefined;
   interruptedBytes = 0;
   fails = false;
   isRemoved = false;
@@ -59,7 +60,7 @@ class Disk {
         pendingBytes: () => this.pendingBytes,
         interruptedBytes: () => this.interruptedBytes,
         pendingFiles: () => 0,
-        freeBytes: async () => this.freeBytes,
+        freeSpace: async () => ({ bytes: this.freeBytes, ...(this.inodes && { inodes: this.inodes() }) }),
         dropInterrupted: async ({ bytes }) => {
           const dropped = bytes > 0 ? this.interruptedBytes : 0;
           this.interruptedBytes -= dropped;
@@ -244,6 +245,24 @@ test('a disk that fills up for other reasons is kept free', async () => {
   disk.freeBytes = 25;
   expect(await disk.space.reserve(10)).toBeUndefined(); // Ten are promised, and taking away frees nothing here.
   expect(disk.left).toEqual([]);
+});
+
+test('a disk without free inodes is made room on, as few files as needed', async () => {
+  const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 0, maxFiles: 1e6 } });
+  await disk.put(...['a', 'b', 'c', 'd'].map((name, usedAtMs) => ({ name, size: 10, usedAtMs })));
+  // With each blob goes its record.
+  disk.inodes = () => ({ free: 7 + 2 * disk.evicted.size, all: 200 });
+  expect(await disk.space.reserve(10)).toBeDefined();
+  expect(disk.left).toEqual(['c', 'd']);
+});
+
+test('where other programs use the inodes, so that evicting everything would not be enough, nothing goes', async () => {
+  const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 0, maxFiles: 1e6 } });
+  await disk.put(...['a', 'b'].map((name, usedAtMs) => ({ name, size: 10, usedAtMs })));
+  disk.inodes = () => ({ free: 0, all: 1_000_000 });
+  expect(await disk.space.reserve(10)).toBeUndefined();
+  expect(await disk.space.couldHold(10)).toBe(false);
+  expect(disk.left).toEqual(['a', 'b']);
 });
 
 test('what is evicted leaves the memories before its records go, and again after: a pull in between may have read them', async () => {
