@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Access, type AccessRules, createAccess } from './access/access.ts';
 import { Background } from './concurrency/background.ts';
 import { Blobs } from './blobs/blobs.ts';
-import { BriefWait } from './concurrency/brief-wait.ts';
+import { SoftTimeout } from './concurrency/soft-timeout.ts';
 import { UpstreamWaiters } from './concurrency/upstream-waiters.ts';
 import { createContentLookup } from './manifests/content-lookup.ts';
 import type { RelayRules } from './relays/relay-options.ts';
@@ -236,12 +236,12 @@ function verbsUnder(rules: MirrorRules, access: Access, core: Core): MirrorDeps 
   const { index, clock, observer, policies, manifests } = core;
   const lookup = createContentLookup(core);
   const standIns = new StandIns({ ...core, lookup, retryFailedAfterMs });
-  const briefWait = new BriefWait({ clock, waitMs: staleAfterMs, slowForMs: retryFailedAfterMs });
-  const tags = new Tags({ ...core, standIns, briefWait });
+  const softTimeout = new SoftTimeout({ clock, waitMs: staleAfterMs, slowForMs: retryFailedAfterMs });
+  const tags = new Tags({ ...core, standIns, softTimeout });
   const blobs = new Blobs(core);
   const listings = new Listings({
     ...core,
-    briefWait,
+    softTimeout,
     retryFailedAfterMs,
     memoryBytes: core.memory.maxBytes * listingMemoryShare,
     listWithinMs,

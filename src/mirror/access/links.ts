@@ -89,7 +89,7 @@ export class BlobLinks {
   async record(of: RepositoryId, digest: Digest, size: number | undefined): Promise<void> {
     const key = contentKey(of, digest);
     this.#remember(of, digest, size);
-    await this.#deps.background.insist('blob link', `blob link ${key}`, async () => {
+    await this.#deps.background.retryUntilWritten('blob link', `blob link ${key}`, async () => {
       const record = this.#memory.peek(key); // What was evicted meanwhile has none.
       if (record) await this.#deps.records.write({ kind: 'blob', of, digest }, record);
     });

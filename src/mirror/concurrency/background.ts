@@ -1,12 +1,12 @@
 import { LRUCache } from 'lru-cache';
 import type { Observer } from '../ports/observer.ts';
 
-/** Beyond so many, what failed first is given up. */
-const maxInsisted = 10_000;
+/** How many failed writes are retried; beyond that the oldest is given up. */
+const maxRetried = 10_000;
 
 export interface BackgroundDeps {
   readonly observer: Pick<Observer, 'trouble'>;
-  /** What failed is tried again after so long. */
+  /** How long after a failure the work is tried again. */
   readonly retryAfterMs?: number;
 }
 
@@ -15,16 +15,16 @@ export class Postponed extends Error {
   override readonly name = 'Postponed';
 }
 
-interface Insisted {
+interface Retried {
   readonly part: string;
   readonly work: () => Promise<void>;
   hasFailed: boolean;
 }
 
-/** Work nobody waits for, with an owner: its failures are told, and stopping waits for it. */
+/** Runs work that no request waits for: reports its failures, and waits for it at shutdown. */
 export class Background {
   readonly #running = new Set<Promise<void>>();
-  readonly #insisted = new LRUCache<string, Insisted>({ max: maxInsisted });
+  readonly #retried = new LRUCache<string, Retried>({ max: maxRetried });
   readonly #observer: BackgroundDeps['observer'];
   readonly #retryAfterMs: number;
   #retryTimer: NodeJS.Timeout | undefined;
@@ -39,26 +39,25 @@ export class Background {
   }
 
   /**
-   * Likewise, and what fails is tried again until it goes well, or other work of that name takes its place: a disk that is full now may
-   * have room later.
-   * @returns when it was tried once. Never rejects.
+   * Runs `work`, and retries it until it succeeds or newer work of that name replaces it: a disk that is full now may have space later.
+   * @returns after the first try. Never rejects.
    */
-  insist(part: string, name: string, work: () => Promise<void>): Promise<void> {
-    const insisted: Insisted = { part, work, hasFailed: false };
-    this.#insisted.set(name, insisted);
+  retryUntilWritten(part: string, name: string, work: () => Promise<void>): Promise<void> {
+    const retried: Retried = { part, work, hasFailed: false };
+    this.#retried.set(name, retried);
     return this.#run(part, async () => {
       try {
         await work();
-        if (this.#insisted.peek(name) === insisted) this.#insisted.delete(name);
+        if (this.#retried.peek(name) === retried) this.#retried.delete(name);
       } catch (cause) {
-        insisted.hasFailed = true;
+        retried.hasFailed = true;
         this.#retryTimer ??= setTimeout(() => this.#retry(), this.#retryAfterMs).unref();
         throw cause;
       }
     });
   }
 
-  /** Tries what failed once more, and resolves when nothing is running any more. */
+  /** Retries what failed once more. Resolves when no work is running. */
   async idle(): Promise<void> {
     this.#retry();
     while (this.#running.size > 0) await Promise.all(this.#running);
@@ -78,8 +77,8 @@ export class Background {
   #retry(): void {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
-    for (const [name, { part, work, hasFailed }] of this.#insisted.entries().toArray()) {
-      if (hasFailed) void this.insist(part, name, work);
+    for (const [name, { part, work, hasFailed }] of this.#retried.entries().toArray()) {
+      if (hasFailed) void this.retryUntilWritten(part, name, work);
     }
   }
 }

@@ -13,7 +13,7 @@ import type { ByteSource, Loan } from '../ports/byte-source.ts';
 import type { OpenedBlob } from '../ports/upstream.ts';
 import { RecentPieces } from '../transfers/recent-pieces.ts';
 import { resumedPieces } from '../transfers/resumed-pieces.ts';
-import { Sleepers } from '../concurrency/sleepers.ts';
+import { ProgressWaiters } from '../concurrency/progress-waiters.ts';
 import { SuspendedTail } from '../transfers/suspended-tail.ts';
 
 /** Kept in memory behind the writer: readers that keep up are woken for half of it. */
@@ -79,7 +79,7 @@ export class Download {
   readonly #writes: GatheredWrites;
   #isReadingBack = false;
   #readers = 0;
-  readonly #sleepers = new Sleepers();
+  readonly #waiters = new ProgressWaiters();
   readonly #recent: RecentPieces;
   #writerIsDone = false;
   #tail: SuspendedTail | undefined;
@@ -143,7 +143,7 @@ export class Download {
           if (available > 0) return this.#readFile(into, position, available);
           if (this.#state === 'verified') return 0;
           if (this.#state === 'suspended') tail = this.#tailFrom(position);
-          else await this.#sleepers.sleep(gone.signal);
+          else await this.#waiters.wait(gone.signal);
         }
         throw new UpstreamError('busy', 'the reader has left');
       },
@@ -161,7 +161,7 @@ export class Download {
 
   async #lend(position: number, maxBytes: number, gone: AbortSignal): Promise<Loan | undefined> {
     while (this.#state === 'running' && !gone.aborted && this.#visibleBytes() <= position)
-      await this.#sleepers.sleep(gone);
+      await this.#waiters.wait(gone);
     if (this.#state === 'failed' || gone.aborted) return undefined;
     const available = this.#visibleBytes() - position;
     return available > 0 ? this.#recent.lend(position, Math.min(maxBytes, available)) : undefined;
@@ -208,7 +208,7 @@ export class Download {
     this.#hash = hash;
     this.#receivedBytes = bytes;
     this.#writtenBytes = bytes;
-    this.#sleepers.wake();
+    this.#waiters.wake();
   }
 
   async #receiveAll(first: OpenedBlob | undefined): Promise<void> {
@@ -229,7 +229,7 @@ export class Download {
     this.#recent.add(chunks, this.#writtenBytes);
     this.#writtenBytes += bytes;
     this.#marks.afterWriting({ bytes: this.#writtenBytes, hash: this.#hash });
-    this.#sleepers.progressed(this.#writtenBytes);
+    this.#waiters.progressed(this.#writtenBytes);
   }
 
   /** @throws UpstreamError misbehaving when the bytes are not what the digest names. */
@@ -239,7 +239,7 @@ export class Download {
     if (actual !== this.digest) throw new DigestMismatch(this.digest, actual);
     this.#state = 'verified';
     this.#settled.resolve();
-    this.#sleepers.wake();
+    this.#waiters.wake();
   }
 
   /** The readers have all they need: whatever fails from here on costs the next pull, not this one. */
@@ -260,7 +260,7 @@ export class Download {
     this.#failure = cause;
     if (this.#state === 'failed') this.#settled.reject(cause);
     else this.#settled.resolve();
-    this.#sleepers.wake();
+    this.#waiters.wake();
   }
 
   /** What is not written yet is asked for again. */

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Background } from '../concurrency/background.ts';
-import { type BriefWait, TooSlow } from '../concurrency/brief-wait.ts';
+import { type SoftTimeout, TooSlow } from '../concurrency/soft-timeout.ts';
 import { type FreshnessPolicies, freshnessOf, staleDecision, staleMsOf } from '../tags/freshness.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -21,7 +21,7 @@ export interface ListingsDeps {
   readonly clock: Clock;
   readonly observer: Observer;
   readonly policies: FreshnessPolicies;
-  readonly briefWait: BriefWait;
+  readonly softTimeout: SoftTimeout;
   /** How long a failed request to the upstream is not repeated. */
   readonly retryFailedAfterMs: number;
   /** The most memory for listings of one kind; the least recently used ones are dropped, and read from the disk again. */
@@ -175,7 +175,7 @@ export class CachedListings<Listing extends Kept> {
     // Fetching many pages may take longer than any client waits: if it ended with its clients, it would never be complete.
     void this.#asks.goOn(name)?.catch(() => {}); // Waiters handle the failure.
     try {
-      const { value } = await (known ? this.#deps.briefWait.for(asked, `listing ${name}`, waiting) : asked);
+      const { value } = await (known ? this.#deps.softTimeout.for(asked, `listing ${name}`, waiting) : asked);
       return { ...value, cache: { word: known ? 'revalidated' : 'miss', upstreamStatus: 200, stored: true } };
     } catch (cause) {
       waiting.signal.throwIfAborted();

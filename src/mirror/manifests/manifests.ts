@@ -239,7 +239,7 @@ export class Manifests {
 
   #store(of: RepositoryId, digest: Digest): void {
     const { background } = this.#deps;
-    void background.insist('manifest store', `manifest ${contentKey(of, digest)}`, () => this.#persist(of, digest));
+    void background.retryUntilWritten('manifest store', `manifest ${contentKey(of, digest)}`, () => this.#persist(of, digest));
   }
 
   /** Content first, then the record that makes it servable. What memory has lost meanwhile comes again with the next pull. */

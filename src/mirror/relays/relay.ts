@@ -5,7 +5,7 @@ import { isWrong, resultOf } from '../downloads/download-end.ts';
 import { giveBack } from '../transfers/give-back.ts';
 import { DigestMismatch, heldBackBytes } from '../transfers/held-back.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
-import { Sleepers } from '../concurrency/sleepers.ts';
+import { ProgressWaiters } from '../concurrency/progress-waiters.ts';
 import type { RelayOptions } from './relay-options.ts';
 import { relayPace, roomForNext } from './relay-pace.ts';
 import { RelayUpstream } from './relay-upstream.ts';
@@ -47,7 +47,7 @@ export class Relay {
   readonly #settled = Promise.withResolvers<void>();
   readonly #closed = Promise.withResolvers<void>();
   readonly #readers = new Set<Reader>();
-  readonly #waiters = new Sleepers();
+  readonly #waiters = new ProgressWaiters();
   /** The hash of all bytes received. */
   readonly #hash: Hash | undefined;
   /** The hash of all bytes before the window. */
@@ -123,7 +123,7 @@ export class Relay {
       if (available > 0) return this.#take(reader, into.subarray(0, Math.min(into.byteLength, available)), position);
       if (this.#state === 'complete') return 0;
       this.#roomChanged?.();
-      await this.#waiters.sleep(reader.gone.signal);
+      await this.#waiters.wait(reader.gone.signal);
     }
   }
 

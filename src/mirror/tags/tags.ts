@@ -1,6 +1,6 @@
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Tag } from '../../oci/reference.ts';
-import { type BriefWait, TooSlow } from '../concurrency/brief-wait.ts';
+import { type SoftTimeout, TooSlow } from '../concurrency/soft-timeout.ts';
 import { TooManyWaiters, type UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
 import { type FreshnessPolicies, freshnessOf } from './freshness.ts';
 import type { CachedManifest, Manifests } from '../manifests/manifests.ts';
@@ -21,7 +21,7 @@ export interface TagsDeps {
   readonly book: TagBook;
   readonly manifests: Manifests;
   readonly standIns: StandIns;
-  readonly briefWait: BriefWait;
+  readonly softTimeout: SoftTimeout;
   readonly waiters: Pick<UpstreamWaiters, 'wait'>;
   readonly clock: Clock;
   readonly observer: Observer;
@@ -82,10 +82,10 @@ export class Tags {
     record: TagRecord,
     waiting: Waiting,
   ): Promise<FetchedTag> {
-    const { manifests, briefWait } = this.#deps;
+    const { manifests, softTimeout } = this.#deps;
     const asked = manifests.fetch(upstream, of, record.digest, waiting);
     try {
-      const { value, collapsed } = await (record.previous ? briefWait.for(asked, upstream.name, waiting) : asked);
+      const { value, collapsed } = await (record.previous ? softTimeout.for(asked, upstream.name, waiting) : asked);
       return fetched(value, record, collapsed);
     } catch (cause) {
       waiting.signal.throwIfAborted();
@@ -110,7 +110,9 @@ export class Tags {
     try {
       const get = () => this.#moves.run(question.key, (flight) => this.#get(question, record, flight), waiting);
       const asked = this.#deps.waiters.wait(place.upstream.label, get);
-      const { value } = await (record.previous ? this.#deps.briefWait.for(asked, place.upstream.name, waiting) : asked);
+      const { value } = await (record.previous
+        ? this.#deps.softTimeout.for(asked, place.upstream.name, waiting)
+        : asked);
       const manifest = await this.#deps.manifests.cached(place.of, value.record.digest, waiting);
       return manifest && fetched(manifest, value.record, false);
     } catch (cause) {
@@ -173,10 +175,10 @@ export class Tags {
   /** What the upstream says of a known tag; while it says nothing, what stands in for it. */
   async #confirm(question: Question, known: TagRecord, waiting: Waiting): Promise<ResolvedTag> {
     const { upstream, key } = question;
-    const { briefWait, standIns, observer } = this.#deps;
+    const { softTimeout, standIns, observer } = this.#deps;
     const asked = this.#looks.run(key, (look) => this.#revalidate(question, known, look), waiting);
     try {
-      return (await briefWait.for(asked, upstream.name, waiting)).value;
+      return (await softTimeout.for(asked, upstream.name, waiting)).value;
     } catch (cause) {
       waiting.signal.throwIfAborted();
       const late = cause instanceof TooSlow ? this.#looks.goOn(key) : undefined;

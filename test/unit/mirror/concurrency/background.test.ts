@@ -8,7 +8,7 @@ function start(retryAfterMs = 3_600_000) {
   return { background: new Background({ observer, retryAfterMs }), troubles };
 }
 
-/** Work that fails so often, and then goes well; it counts how often it was tried. */
+/** Work that fails `times` times, then succeeds. Counts its tries. */
 function failing(times: number) {
   const work = {
     tried: 0,
@@ -22,7 +22,7 @@ function failing(times: number) {
   return work;
 }
 
-test('what fails in the background is told, and stopping waits for what runs', async () => {
+test('failures in the background are reported, and shutdown waits for running work', async () => {
   const { background, troubles } = start();
   const disk = gate();
   let isWritten = false;
@@ -38,61 +38,61 @@ test('what fails in the background is told, and stopping waits for what runs', a
   expect(troubles).toEqual([new Error('failed 1')]);
 });
 
-test('what is insisted on is tried again until it goes well', async () => {
+test('a failed write is retried until it succeeds', async () => {
   const { background, troubles } = start(1);
   const work = failing(3);
-  await background.insist('part', 'name', work.run);
+  await background.retryUntilWritten('part', 'name', work.run);
   await work.done.opened;
   expect(troubles).toHaveLength(3);
   await background.idle();
   expect(work.tried).toBe(4);
 });
 
-test('whoever insists waits for one try only, and hears of no failure', async () => {
+test('the caller waits for the first try only, and does not see its failure', async () => {
   const { background } = start();
   const work = failing(1);
-  await background.insist('part', 'name', work.run);
+  await background.retryUntilWritten('part', 'name', work.run);
   expect(work.tried).toBe(1);
 });
 
-test('other work of the same name takes the place of what failed', async () => {
+test('newer work of the same name replaces failed work', async () => {
   const { background } = start();
   const [older, newer] = [failing(1), failing(0)];
-  await background.insist('part', 'name', older.run);
-  await background.insist('part', 'name', newer.run);
+  await background.retryUntilWritten('part', 'name', older.run);
+  await background.retryUntilWritten('part', 'name', newer.run);
   await background.idle();
   expect([older.tried, newer.tried]).toEqual([1, 1]);
 });
 
-test('what fails after newer work of its name went well is not tried again', async () => {
+test('work that fails after newer work of its name has succeeded is not retried', async () => {
   const { background } = start();
   const slow = gate();
   let tried = 0;
-  const older = background.insist('part', 'name', async () => {
+  const older = background.retryUntilWritten('part', 'name', async () => {
     tried += 1;
     await slow.opened;
     throw new Error('failed late');
   });
-  await background.insist('part', 'name', failing(0).run);
+  await background.retryUntilWritten('part', 'name', failing(0).run);
   slow.open();
   await older;
   await background.idle();
   expect(tried).toBe(1);
 });
 
-test('stopping tries once more what has failed', async () => {
+test('shutdown retries failed work once more', async () => {
   const { background } = start();
   const work = failing(1);
-  await background.insist('part', 'name', work.run);
+  await background.retryUntilWritten('part', 'name', work.run);
   await background.idle();
   expect(work.tried).toBe(2);
 });
 
-test('what is postponed is tried again, and nobody is told', async () => {
+test('postponed work is retried without being reported', async () => {
   const { background, troubles } = start(1);
   const done = gate();
   let tried = 0;
-  await background.insist('part', 'name', async () => {
+  await background.retryUntilWritten('part', 'name', async () => {
     tried += 1;
     if (tried === 1) throw new Postponed('the index is being rebuilt');
     done.open();

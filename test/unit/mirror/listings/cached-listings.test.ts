@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { Background } from '../../../../src/mirror/concurrency/background.ts';
-import { BriefWait } from '../../../../src/mirror/concurrency/brief-wait.ts';
+import { SoftTimeout } from '../../../../src/mirror/concurrency/soft-timeout.ts';
 import { UpstreamWaiters } from '../../../../src/mirror/concurrency/upstream-waiters.ts';
 import { createFreshnessPolicies } from '../../../../src/mirror/tags/freshness.ts';
 import { Listings } from '../../../../src/mirror/listings/listings.ts';
@@ -26,15 +26,15 @@ function started({ listTags, listWithinMs = 60_000, waitMs = 2_500 }: Started) {
   const [records, clock, observer] = [new MemoryRecords(), new ManualClock(), new RecordingObserver()];
   const background = new Background({ observer });
   const policies = createFreshnessPolicies(new Map(), defaultRules);
-  const briefWait = new BriefWait({ clock, waitMs, slowForMs: 30_000 });
+  const softTimeout = new SoftTimeout({ clock, waitMs, slowForMs: 30_000 });
   const upstream = { ...upstreamNamed('docker.io'), listTags };
   const bounds = { memoryBytes: 10_000, listWithinMs, retryFailedAfterMs: 30_000 };
   const waiters = new UpstreamWaiters({ maxRequests: 1_000, observer });
-  const listings = new Listings({ records, background, waiters, clock, observer, policies, briefWait, ...bounds });
+  const listings = new Listings({ records, background, waiters, clock, observer, policies, softTimeout, ...bounds });
   return {
     records,
     background,
-    briefWait,
+    softTimeout,
     clock,
     list: (name: string, client: Waiting = waiting) => listings.tags(upstream, idOf(name), client),
   };
@@ -105,11 +105,11 @@ test('clients that name many repositories and leave begin no more than a few lis
 
 test('a listing of many pages that takes long makes no tag of its upstream be served without waiting', async () => {
   const pages = [async () => ['1'], () => new Promise<string[]>(() => {})];
-  const { list, clock, briefWait } = started({ waitMs: 200, listTags: () => pages.shift()?.() ?? Promise.reject() });
+  const { list, clock, softTimeout } = started({ waitMs: 200, listTags: () => pages.shift()?.() ?? Promise.reject() });
   await list('a');
   clock.advance(2 * 86_400_000);
   expect((await list('a')).cache.word).toBe('stale');
   const answered = gate();
   setTimeout(() => answered.open(), 20);
-  await briefWait.for(answered.opened, 'docker.io', waiting);
+  await softTimeout.for(answered.opened, 'docker.io', waiting);
 });

@@ -1,28 +1,28 @@
-/** Readers that keep up are woken for about this much at a time: every turn of theirs costs two calls of the kernel. */
+/** Readers that keep up are woken once for about this much: each time they run costs two system calls. */
 const wakeBytes = 1024 * 1024;
-/** What has waited this long is told though it is little, so that readers of a slow upstream see it. */
+/** After this long they are woken for less, so that clients of a slow upstream get the bytes as they arrive. */
 const maxDelayMs = 5;
 
-/** Readers that wait for a download to get on. */
-export class Sleepers {
-  #asleep: (() => void)[] = [];
+/** The readers that wait for more bytes of a download. */
+export class ProgressWaiters {
+  readonly #waiting: (() => void)[] = [];
   #timer: NodeJS.Timeout | undefined;
   #wokenAtBytes = 0;
   #bytes = 0;
 
   /** Resolves when there may be more to read, or the signal aborts. */
-  sleep(signal: AbortSignal): Promise<void> {
+  wait(signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       const wake = () => {
         signal.removeEventListener('abort', wake);
         resolve();
       };
       signal.addEventListener('abort', wake, { once: true });
-      this.#asleep.push(wake);
+      this.#waiting.push(wake);
     });
   }
 
-  /** So much can be read by now: wakes them at once for the first bytes and for many, a moment later for few. */
+  /** @param bytes how many can be read now. The first bytes, and many more than last time, wake the readers at once; few more, a moment later. */
   progressed(bytes: number): void {
     this.#bytes = bytes;
     if (this.#wokenAtBytes === 0 || bytes - this.#wokenAtBytes >= wakeBytes) this.wake();
@@ -33,6 +33,6 @@ export class Sleepers {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#wokenAtBytes = this.#bytes;
-    for (const wake of this.#asleep.splice(0)) wake();
+    for (const wake of this.#waiting.splice(0)) wake();
   }
 }
