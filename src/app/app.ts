@@ -1,8 +1,7 @@
 import type { Config } from '../config/schema.ts';
 import { ReadBuffers } from '../http/response/read-buffers.ts';
 import { assembleMirror } from '../mirror/assemble.ts';
-import { MemoryBudget } from '../mirror/concurrency/memory-budget.ts';
-import { MemoryShare, sharesByName } from '../mirror/concurrency/memory-share.ts';
+import { MemoryBudget, MemoryShare, sharesByName } from '../mirror/concurrency/memory-budget.ts';
 import { type Clock, systemClock } from '../mirror/ports/clock.ts';
 import type { UpstreamMonitor } from '../mirror/ports/upstream.ts';
 import { RateLimits } from '../mirror/routing/rate-limits.ts';

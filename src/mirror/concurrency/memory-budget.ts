@@ -1,5 +1,6 @@
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Memory, MemoryReservation, MemoryUse, ReserveMemory } from '../ports/memory.ts';
+import type { Waiting } from '../ports/waiting.ts';
 
 export interface MemoryBudgetOptions {
   readonly maxBytes: number;
@@ -20,6 +21,8 @@ const defaultMaxWaiting = 10_000;
 /** In a longer line the last waiter and the first are served in turn. */
 const longLine = 16;
 const retryAfterSeconds = 2;
+/** Anything up to this size is loaded without a reservation: the number of requests bounds it. */
+const smallBytes = 64 * 1024;
 
 /**
  * One budget over all memory for bytes in flight. Uses come in three kinds:
@@ -145,5 +148,96 @@ export class MemoryBudget implements Memory {
     if (this.#isLastNext && line.size > longLine) return [...line].at(-1);
     const [first] = line;
     return first;
+  }
+}
+
+/**
+ * A share of a memory budget, for uses that must leave the rest to others: together their reservations never exceed the share. Optional and
+ * minimum uses, which do not wait, are taken from the whole budget.
+ */
+export class MemoryShare implements Memory {
+  readonly #whole: Memory;
+  readonly #part: MemoryBudget;
+  readonly #guaranteesOne: boolean;
+
+  /** @param options.guaranteesOne when `whole` is a share too: the only reservation in this share does not wait for those in its siblings. */
+  constructor(whole: Memory, part: number, { guaranteesOne = false }: { readonly guaranteesOne?: boolean } = {}) {
+    this.#whole = whole;
+    this.#part = new MemoryBudget({ maxBytes: whole.maxBytes * part });
+    this.#guaranteesOne = guaranteesOne;
+  }
+
+  get maxBytes(): number {
+    return this.#part.maxBytes;
+  }
+
+  get waiting(): number {
+    return this.#part.waiting;
+  }
+
+  tryReserve(bytes: number, use?: MemoryUse): MemoryReservation | undefined {
+    return this.#whole.tryReserve(bytes, use);
+  }
+
+  take(bytes: number): MemoryReservation {
+    return this.#whole.take(bytes);
+  }
+
+  async reserve(bytes: number, options: ReserveMemory): Promise<MemoryReservation> {
+    const atOnce = options.isGuaranteed ? (this.#part.tryReserve(bytes) ?? this.#part.take(bytes)) : undefined;
+    const ofPart = atOnce ?? (await this.#part.reserve(bytes, options));
+    try {
+      const isGuaranteed = this.#guaranteesOne && this.#part.reservedBytes === ofPart.bytes;
+      return bothOf(ofPart, await this.#whole.reserve(bytes, { ...options, isGuaranteed }));
+    } catch (cause) {
+      ofPart.release();
+      throw cause;
+    }
+  }
+}
+
+/**
+ * A share of equal size for each name, made when it is first asked for. The names come from the configuration. A few names together may hold
+ * all of `whole`; one reservation at a time of every other name is granted regardless.
+ */
+export function sharesByName(whole: Memory, part: number): (name: string) => Memory {
+  const shares = new Map<string, Memory>();
+  return (name) => {
+    const share = shares.get(name) ?? new MemoryShare(whole, part, { guaranteesOne: true });
+    shares.set(name, share);
+    return share;
+  };
+}
+
+function bothOf(ofPart: MemoryReservation, ofWhole: MemoryReservation): MemoryReservation {
+  return {
+    get bytes() {
+      return ofWhole.bytes;
+    },
+    tryResize: (bytes) => ofWhole.tryResize(bytes),
+    release: () => {
+      ofWhole.release();
+      ofPart.release();
+    },
+  };
+}
+
+/**
+ * Loads something of `bytes` bytes once the memory budget has room for it. The reservation ends in the turn of the event loop after loading:
+ * by then the caller must have a reservation of its own.
+ * @throws UpstreamError busy when too many wait for memory; the signal's reason when it aborts; what `load` throws.
+ */
+export async function loadWithin<Value>(
+  memory: Memory,
+  bytes: number,
+  waiting: Waiting,
+  load: () => Promise<Value>,
+): Promise<Value> {
+  if (bytes <= smallBytes) return load();
+  const reservation = await memory.reserve(bytes, waiting);
+  try {
+    return await load();
+  } finally {
+    setImmediate(() => reservation.release());
   }
 }

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Digest } from '../../oci/digest.ts';
 import { type OciError, UpstreamError } from '../../oci/errors.ts';
 import { type Descriptor, maxManifestBytes, namedBy } from '../../oci/manifest.ts';
-import { loadWithin } from '../concurrency/load-within.ts';
+import { loadWithin } from '../concurrency/memory-budget.ts';
 import type { UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
 import { type Background, Postponed } from '../concurrency/background.ts';
 import type { FreshnessPolicies } from '../tags/freshness.ts';
@@ -239,7 +239,9 @@ export class Manifests {
 
   #store(of: RepositoryId, digest: Digest): void {
     const { background } = this.#deps;
-    void background.retryUntilWritten('manifest store', `manifest ${contentKey(of, digest)}`, () => this.#persist(of, digest));
+    void background.retryUntilWritten('manifest store', `manifest ${contentKey(of, digest)}`, () =>
+      this.#persist(of, digest),
+    );
   }
 
   /** Content first, then the record that makes it servable. What memory has lost meanwhile comes again with the next pull. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
+import { MemoryBudget, MemoryShare, sharesByName } from '../../../../src/mirror/concurrency/memory-budget.ts';
 import type { MemoryReservation } from '../../../../src/mirror/ports/memory.ts';
 
 const stays = new AbortController().signal;
@@ -152,4 +152,67 @@ test('whoever comes behind hundreds of others is among the next who are served',
   first.release();
   await Promise.race(waiting.slice(1));
   expect(served).toEqual(['0', 'last']);
+});
+
+test('a share never holds more of the budget than its part, and its waiters do not block others', async () => {
+  const budget = new MemoryBudget({ maxBytes: 100 });
+  const share = new MemoryShare(budget, 1 / 2);
+  const first = await share.reserve(40, { signal: stays });
+  const second = share.reserve(20, { signal: stays });
+  expect(share.waiting).toBe(1);
+  expect(budget.waiting).toBe(0);
+  expect((await budget.reserve(60, { signal: stays })).bytes).toBe(60);
+  first.release();
+  expect((await second).bytes).toBe(20);
+  expect(budget.reservedBytes).toBe(80);
+});
+
+test('a caller that leaves while it waits for the budget holds nothing of the share', async () => {
+  const budget = new MemoryBudget({ maxBytes: 100 });
+  const others = budget.tryReserve(100);
+  const share = new MemoryShare(budget, 1 / 2);
+  const leaving = new AbortController();
+  const left = share.reserve(50, { signal: leaving.signal });
+  await expect.poll(() => budget.waiting).toBe(1);
+  leaving.abort(new Error('left'));
+  await expect(left).rejects.toThrow('left');
+  others?.release();
+  const again = await share.reserve(50, { signal: stays });
+  expect(again.bytes).toBe(50);
+  again.release();
+  again.release();
+  expect(budget.reservedBytes).toBe(0);
+});
+
+test('an upstream that holds all of its share leaves other upstreams theirs', async () => {
+  const memoryFor = sharesByName(new MemoryBudget({ maxBytes: 100 }), 1 / 4);
+  await memoryFor('evil.test').reserve(25, { signal: stays });
+  void memoryFor('evil.test').reserve(25, { signal: stays });
+  expect(memoryFor('evil.test').waiting).toBe(1);
+  expect((await memoryFor('docker.io').reserve(25, { signal: stays })).bytes).toBe(25);
+});
+
+test('a third upstream gets one reservation at a time though two others hold all there is for upstreams', async () => {
+  const budget = new MemoryBudget({ maxBytes: 100 });
+  const memoryFor = sharesByName(new MemoryShare(budget, 1 / 2), 1 / 2);
+  for (const name of ['one.test', 'two.test']) await memoryFor(name).reserve(25, { signal: stays });
+  const first = await memoryFor('docker.io').reserve(10, { signal: stays });
+  const second = memoryFor('docker.io').reserve(10, { signal: stays });
+  await new Promise(setImmediate);
+  expect(budget.reservedBytes).toBe(60);
+  first.release();
+  const held = memoryFor('quay.io').reserve(20, { signal: stays });
+  await held;
+  expect(budget.reservedBytes).toBe(70);
+  void second;
+});
+
+test('the one reservation of an upstream still waits for memory that clients hold', async () => {
+  const budget = new MemoryBudget({ maxBytes: 100 });
+  const unread = await budget.reserve(90, { signal: stays, isLoaded: true });
+  const waiting = sharesByName(new MemoryShare(budget, 1 / 2), 1 / 2)('docker.io').reserve(25, { signal: stays });
+  const after = budget.reserve(40, { signal: stays, isLoaded: true });
+  await expect.poll(() => budget.waiting).toBe(2);
+  unread.release();
+  expect([(await waiting).bytes, (await after).bytes]).toEqual([25, 40]);
 });
