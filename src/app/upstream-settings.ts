@@ -33,9 +33,10 @@ function placeOf({ name }: UpstreamConfig): readonly string[] {
 }
 
 function settingsOf(config: UpstreamConfig, texts: TlsTexts, { version }: UpstreamSettingsDeps): UpstreamSettings {
-  const { url, aliases, realmHosts, redirectHosts, repositoryPrefix, timeouts, proxy, maxConnections } = config;
+  const { url, hosts, aliases, realmHosts, redirectHosts, repositoryPrefix, timeouts, proxy, maxConnections } = config;
   return {
     url,
+    hosts,
     aliases,
     realmHosts,
     redirectHosts,

@@ -1,5 +1,5 @@
 import type { AccountProbe, EndpointProbe } from '../upstream/probe.ts';
-import type { RateLimit } from '../upstream/api/rate-limit.ts';
+import type { RateLimit } from '../upstream/api/answer-headers.ts';
 import type { CredentialSettings, UpstreamSettings } from '../upstream/settings.ts';
 
 /** One upstream of a configuration: what its addresses said, mirrors first and the registry last, or why nobody asked. */

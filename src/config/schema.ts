@@ -8,7 +8,7 @@ import { aliasesOf, hubName, realmHostsOf } from './sections/docker-hub.ts';
 import { freshness, overridden } from './sections/freshness.ts';
 import { hasIdentity } from './sections/identity.ts';
 import { listen, log, management, shutdown } from './sections/listen.ts';
-import { host, isPattern } from './sections/names.ts';
+import { host, isPattern, scopeOf } from './sections/names.ts';
 import { index, storage } from './sections/storage.ts';
 import { type UpstreamEntry, upstreams } from './sections/upstreams.ts';
 
@@ -76,6 +76,7 @@ function settledUpstream(name: string, entry: UpstreamEntry, said: ConfigFile, p
     name,
     /** Whether the key stands for many registries, such as `*.pkg.dev`. */
     isPattern: isPattern(name),
+    hosts: scopeOf(name),
     /** Undefined for a pattern: `https://` and the name that matched. */
     url: isPattern(name) ? undefined : (entry.url ?? defaultUrl(name)),
     /** Whether the mirror is anybody in particular there. */

@@ -2,14 +2,14 @@ import type { Waiting } from '../mirror/ports/waiting.ts';
 import { OciError, UpstreamError } from '../oci/errors.ts';
 import { parseRepository } from '../oci/reference.ts';
 import { type Demand, demandOf, parseChallenges } from './credentials/protocol/challenge.ts';
-import { createCredentials } from './credentials/create-credentials.ts';
+import { createCredentials } from './credentials/accounts.ts';
 import { anonymous, type Credentials, headerShowing, type Secret } from './credentials/credentials.ts';
 import { realmObjection, untrusted } from './credentials/protocol/realm-trust.ts';
 import { Tokens } from './credentials/protocol/tokens.ts';
 import { type EndpointDeps, requestsTo, sendTo } from './failover/endpoint.ts';
 import type { Answer, Send } from './transport/exchange.ts';
 import { knock } from './failover/knock.ts';
-import { type RateLimit, rateLimitOf } from './api/rate-limit.ts';
+import { type RateLimit, rateLimitOf } from './api/answer-headers.ts';
 import { discard } from './api/read-at-most.ts';
 import type { CredentialSettings } from './settings.ts';
 

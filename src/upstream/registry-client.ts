@@ -6,7 +6,7 @@ import type { Waiting } from '../mirror/ports/waiting.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import { type CircuitBreaker, createCircuitBreaker, withCircuitBreaker } from './failover/circuit-breaker.ts';
 import { type Connections, createConnections, type HostLookups, type Origins } from './transport/connections.ts';
-import { createCloudAgents } from './credentials/kinds/cloud-agents.ts';
+import { createCloudAgents } from './transport/proxy.ts';
 import {
   createEndpoint,
   type Endpoint,
@@ -19,13 +19,11 @@ import {
 import { createEndpoints } from './failover/endpoints.ts';
 import { createFailingResources } from './failover/failing-resources.ts';
 import { knockInTurn } from './failover/knock.ts';
-import { admitsAnyHost } from './name-pattern.ts';
 import { createPing } from './failover/ping.ts';
 import { type EndpointProbe, probeEndpoint } from './probe.ts';
 import { createRetry, type Pauses, realPauses } from './failover/retry.ts';
 import type { UpstreamSettings } from './settings.ts';
-import { createLimitedLookup } from './lookup/limited-lookup.ts';
-import { createSharedLookup, type Lookup } from './lookup/shared-lookup.ts';
+import { createLimitedLookup, createSharedLookup, type Lookup } from './lookup/shared-lookup.ts';
 import { createStaleLookup } from './lookup/stale-lookup.ts';
 import { askVisibility } from './api/visibility.ts';
 
@@ -127,7 +125,7 @@ function originsOf(deps: RegistryClientDeps): Origins {
   const mirrors = (settings.mirrors ?? []).map((mirror) => new URL(mirror.url));
   // A name that a pattern admitted was chosen by a client: it may not lead to private addresses.
   const exact = name === label || settings.url !== undefined ? [url] : [];
-  const named = admitsAnyHost(label) && exact.length === 0 ? [] : [url];
+  const named = settings.hosts === 'any' && exact.length === 0 ? [] : [url];
   return { own: [url, ...mirrors], exact: [...exact, ...mirrors], named: [...named, ...mirrors] };
 }
 

@@ -2,6 +2,8 @@
 export interface UpstreamSettings {
   /** The registry itself. Absent: `https://` and the name clients use. */
   readonly url?: string | undefined;
+  /** The hosts that its key stands for: one, those that match the pattern, or any. */
+  readonly hosts: 'one' | 'pattern' | 'any';
   /** Other names that mean this upstream. */
   readonly aliases: readonly string[];
   /** `host` or `host:port` that may be asked for tokens, beyond the registry's own host and registrable domain. */
@@ -93,6 +95,7 @@ export interface UpstreamProxy {
 }
 
 export const defaultUpstreamSettings: UpstreamSettings = {
+  hosts: 'one',
   aliases: [],
   realmHosts: [],
   redirectHosts: [],

@@ -5,12 +5,10 @@ import type { Observer } from '../mirror/ports/observer.ts';
 import type { Upstream, UpstreamDirectory, UpstreamMonitor } from '../mirror/ports/upstream.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import type { HostName } from '../oci/host-name.ts';
-import { bySpecificity, isPattern, namePatternMatcher } from './name-pattern.ts';
 import { createRegistryClient, type RegistryClient } from './registry-client.ts';
 import type { Pauses } from './failover/retry.ts';
 import type { UpstreamSettings } from './settings.ts';
-import { createLimitedLookup } from './lookup/limited-lookup.ts';
-import { createSharedLookup, type Lookup } from './lookup/shared-lookup.ts';
+import { createLimitedLookup, createSharedLookup, type Lookup } from './lookup/shared-lookup.ts';
 
 export interface UpstreamDirectoryDeps {
   /** By the registry's name as clients write it, or a pattern. */
@@ -74,7 +72,7 @@ export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstre
 }
 
 function exactClients(deps: UpstreamDirectoryDeps): ReadonlyMap<string, RegistryClient> {
-  const entries = [...deps.entries].filter(([name]) => !isPattern(name));
+  const entries = [...deps.entries].filter(([, { hosts }]) => hosts === 'one');
   const named = entries.map(([name, settings]) => ({
     client: createRegistryClient({ ...deps, name, label: name, settings, memory: deps.memoryFor?.(name) }),
     names: settings.aliases,
@@ -86,7 +84,7 @@ function exactClients(deps: UpstreamDirectoryDeps): ReadonlyMap<string, Registry
 /** Clients choose the names that a pattern admits: all names of one pattern share its lookups, and cannot displace those of another. */
 function patternEntries({ entries, maxMatchedNames = 256, observer }: UpstreamDirectoryDeps, lookup: Lookup) {
   return [...entries]
-    .filter(([key]) => isPattern(key))
+    .filter(([, { hosts }]) => hosts !== 'one')
     .toSorted(([one], [other]) => bySpecificity(one, other))
     .map(([label, settings]) => ({
       label,
@@ -99,4 +97,28 @@ function patternEntries({ entries, maxMatchedNames = 256, observer }: UpstreamDi
           void client.retire().catch((cause: unknown) => observer.trouble({ part: 'upstream connections', cause })),
       }),
     }));
+}
+
+/**
+ * A predicate for names of registries. `*` is one label and never a port; `**` is any host.
+ * `*.gcr.io` admits `eu.gcr.io`, but neither `gcr.io` nor `a.b.gcr.io`.
+ */
+export function namePatternMatcher(pattern: string): (name: HostName) => boolean {
+  const any = (part: string) =>
+    part
+      .split('*')
+      .map((literal) => RegExp.escape(literal))
+      .join('[^.:]+');
+  const grammar = new RegExp(`^${pattern.split('**').map(any).join('.+')}$`);
+  return (name) => grammar.test(name) && isAsWritten(name);
+}
+
+/** Whether a URL keeps the host as it is: `0x7f.1` would become another one, `[::1]` says nothing to a pattern, `a.test:99999` is none. */
+function isAsWritten(name: HostName): boolean {
+  return !name.startsWith('[') && URL.parse(`https://${name}`)?.hostname === name.replace(/:\d+$/, '');
+}
+
+/** Longer patterns say more, so they come first; equally long ones in alphabetical order. */
+export function bySpecificity(one: string, other: string): number {
+  return other.length - one.length || (one < other ? -1 : 1);
 }

@@ -16,12 +16,16 @@ import { parseRange } from '../../src/oci/range.ts';
 import { parseRepository, parseTag } from '../../src/oci/reference.ts';
 import { parseMarkFile } from '../../src/storage/filesystem/incoming/mark-file.ts';
 import { digestAt, recordKeyAt, recordPath } from '../../src/storage/layout.ts';
-import { contentLengthOf, contentRangeOf, retryAfterSecondsOf } from '../../src/upstream/api/answer-headers.ts';
+import {
+  contentLengthOf,
+  contentRangeOf,
+  rateLimitOf,
+  retryAfterSecondsOf,
+} from '../../src/upstream/api/answer-headers.ts';
 import { demandOf, parseChallenges } from '../../src/upstream/credentials/protocol/challenge.ts';
 import { parseTokenResponse } from '../../src/upstream/credentials/protocol/token-response.ts';
-import { nextLink } from '../../src/upstream/api/link-header.ts';
-import { namePatternMatcher } from '../../src/upstream/name-pattern.ts';
-import { rateLimitOf } from '../../src/upstream/api/rate-limit.ts';
+import { nextLink } from '../../src/upstream/api/pages.ts';
+import { namePatternMatcher } from '../../src/upstream/upstream-directory.ts';
 import { isMediaType } from '../../src/oci/media-types.ts';
 import { expectAlways } from './runs.ts';
 

@@ -17,6 +17,14 @@ export function admitsAnyHost(name: string): boolean {
   return isPattern(name) && /^[*.]+(?::[0-9]+)?$/.test(name);
 }
 
+/** The hosts that an upstream's key stands for: one, those that match a pattern, or any. */
+export type HostScope = 'one' | 'pattern' | 'any';
+
+export function scopeOf(name: string): HostScope {
+  if (!isPattern(name)) return 'one';
+  return admitsAnyHost(name) ? 'any' : 'pattern';
+}
+
 /** `ghcr.io`, `localhost:5000`, `[::1]:5000`. */
 export function host() {
   return named('host', hostGrammar, 'expected a host such as "ghcr.io" or "localhost:5000", in lower case');

@@ -2,7 +2,6 @@ import type { UpstreamRequestKind } from '../../mirror/ports/observer.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Repository } from '../../oci/reference.ts';
-import { nextLink } from './link-header.ts';
 import { readAtMost } from './read-at-most.ts';
 import type { RegistryAnswer, Requests } from './requests.ts';
 
@@ -81,4 +80,23 @@ function nextPage({ headers, url: { host } }: RegistryAnswer, asked: URL): URL |
   next.search = meant.join('&');
   if (next.search !== '') return next;
   throw new UpstreamError('misbehaving', `${host} sent a Link to the next page without a query`);
+}
+
+/**
+ * The target of `rel="next"` (RFC 8288 §3; distribution-spec v1.1.1, "Listing Tags"). Commas and semicolons may stand in the target.
+ * @returns undefined when there is no next page.
+ */
+export function nextLink(header: string | readonly string[] | undefined): string | undefined {
+  const text = typeof header === 'string' ? header : (header ?? []).join(', ');
+  for (const [, target, params = ''] of text.matchAll(/<([^<>]*)>((?:[^<"]|"(?:[^"\\]|\\.)*")*)/g)) {
+    if (relationsIn(params).includes('next')) return target;
+  }
+  return undefined;
+}
+
+function relationsIn(params: string): readonly string[] {
+  for (const [, name, quoted, bare] of params.matchAll(/;\s*([^\s=;,"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,]*))/g)) {
+    if (name?.toLowerCase() === 'rel') return (quoted ?? bare ?? '').toLowerCase().split(/\s+/);
+  }
+  return [];
 }

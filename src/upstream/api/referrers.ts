@@ -7,7 +7,7 @@ import { parseTag, type Repository } from '../../oci/reference.ts';
 import { headerOf } from './answer-headers.ts';
 import { readPages } from './pages.ts';
 import { discard, readAtMost } from './read-at-most.ts';
-import { RefusedRedirect } from '../transport/refused-redirect.ts';
+import { RefusedRedirect } from '../transport/network-errors.ts';
 import type { RegistryAnswer, Requests } from './requests.ts';
 
 /** The statuses of registries that have no referrers API, or no tag of the tag schema. */

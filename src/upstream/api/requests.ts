@@ -5,14 +5,48 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import { parseRepository, type Repository } from '../../oci/reference.ts';
 import { failureOf, type Refusal } from './answer-errors.ts';
-import { headerOf, retryAfterSecondsOf } from './answer-headers.ts';
-import { type AskingDeps, apiUrl, askAs } from './asking.ts';
+import { headerOf, rateLimitOf, retryAfterSecondsOf } from './answer-headers.ts';
+import { apiUrl, askAs, type AskingDeps } from './asking.ts';
 import type { Accounts, Limited } from '../credentials/accounts.ts';
 import { anonymous, type Credentials } from '../credentials/credentials.ts';
 import type { Answer, Exchange } from '../transport/exchange.ts';
-import { rateLimitOf } from './rate-limit.ts';
-import { type HeadKind, HeadRecord } from './head-record.ts';
 import { discard } from './read-at-most.ts';
+
+/** The kinds of content that are asked for with HEAD. */
+export type HeadKind = 'manifest' | 'blob';
+
+/** A registry may have been fixed by then; one HEAD finds out. */
+const uselessForMs = 10 * 60_000;
+/** The server does not support the method (RFC 9110 §15.5.6, §15.5.12, §15.6.2). */
+const unsupportedMethod: ReadonlySet<number> = new Set([405, 411, 501]);
+/**
+ * Any other refusal may be a transient error, of a replica that lags behind or of a firewall. Docker Hub counts GETs of manifests as pulls, so one
+ * such refusal must not cause ten minutes of them.
+ */
+const transientErrorsTolerated = 1;
+
+/** Whether to try HEAD at one registry, for one kind of content. */
+export class HeadRecord {
+  readonly #clock: Clock;
+  #uselessUntilMs = -Infinity;
+  #transientErrors = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  get areUseless(): boolean {
+    return this.#clock.monotonicMs() < this.#uselessUntilMs;
+  }
+
+  /** @param outcome `answered`, or the status that refused a HEAD where the GET after it succeeded. */
+  note(outcome: 'answered' | number): void {
+    this.#transientErrors = outcome === 'answered' ? 0 : this.#transientErrors + 1;
+    if (outcome === 'answered') return;
+    const isUseless = unsupportedMethod.has(outcome) || this.#transientErrors > transientErrorsTolerated;
+    if (isUseless) this.#uselessUntilMs = this.#clock.monotonicMs() + uselessForMs;
+  }
+}
 
 /** A question to one registry. */
 export interface RegistryRequest {

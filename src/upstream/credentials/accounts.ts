@@ -1,10 +1,19 @@
 import type { Clock } from '../../mirror/ports/clock.ts';
 import { anyGlobMatcher } from '../../oci/glob.ts';
 import type { Repository } from '../../oci/reference.ts';
-import type { CredentialSettings } from '../settings.ts';
-import { BackOff } from './protocol/back-off.ts';
+import type { AccountSettings, CredentialSettings } from '../settings.ts';
+import { BackOff } from './protocol/refusals.ts';
 import { type AccountDeps, anonymous, type Credentials } from './credentials.ts';
-import { createCredentials } from './create-credentials.ts';
+import {
+  createBasicCredentials,
+  createBearerTokenCredentials,
+  createGitlabCredentials,
+} from './kinds/configured-secrets.ts';
+import { createDockerConfigCredentials } from './kinds/docker-config.ts';
+import { createEcrCredentials } from './kinds/ecr.ts';
+import { createEcrPublicCredentials } from './kinds/ecr-public.ts';
+import { createExecCredentials } from './kinds/exec.ts';
+import { createGoogleCredentials } from './kinds/google.ts';
 
 interface Account {
   readonly credentials: Credentials;
@@ -61,5 +70,27 @@ export class Accounts {
 
   #spareMs(credentials: Credentials): number {
     return Math.max(0, (this.#sparedUntilMs.get(credentials) ?? 0) - this.#clock.monotonicMs());
+  }
+}
+
+/** The account that an operator described. */
+export function createCredentials(settings: AccountSettings, deps: AccountDeps): Credentials {
+  switch (settings.kind) {
+    case 'basic':
+      return createBasicCredentials(settings, deps);
+    case 'bearer-token':
+      return createBearerTokenCredentials(settings, deps);
+    case 'docker-config':
+      return createDockerConfigCredentials(settings, deps);
+    case 'exec':
+      return createExecCredentials(settings, deps);
+    case 'google':
+      return createGoogleCredentials(settings, deps);
+    case 'ecr':
+      return createEcrCredentials(settings, deps);
+    case 'ecr-public':
+      return createEcrPublicCredentials(settings, deps);
+    case 'gitlab':
+      return createGitlabCredentials(settings, deps);
   }
 }

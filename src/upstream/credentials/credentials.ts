@@ -2,8 +2,7 @@ import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Repository } from '../../oci/reference.ts';
-import type { CloudAgents } from './kinds/cloud-agents.ts';
-import type { NamedRegistry } from './kinds/server-address.ts';
+import type { CloudAgents } from '../transport/proxy.ts';
 
 /** What an account proves itself with. */
 export type Secret =
@@ -69,4 +68,20 @@ export function headerShowing(secret: Secret): string {
 
 function basic(username: string, password: string): string {
   return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+}
+
+/** A registry as credentials know it. */
+export interface NamedRegistry {
+  /** As clients write it. */
+  readonly name: string;
+  readonly url: URL;
+}
+
+/**
+ * Under which address Docker and its helpers keep the credentials of a registry: that of the host which is asked, whatever clients call
+ * it, so that no mirror and no stand-in is shown the account of another registry. Docker Hub's is the one of its first version (moby,
+ * `IndexServer`).
+ */
+export function serverAddressOf({ url }: NamedRegistry): string {
+  return url.host === 'registry-1.docker.io' ? 'https://index.docker.io/v1/' : url.host;
 }

@@ -1,6 +1,6 @@
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Repository } from '../../oci/reference.ts';
-import { boundedMap } from '../bounded-map.ts';
+import { boundedMap } from '../../mirror/concurrency/remembered.ts';
 
 /** An endpoint that answered for a repository this short a time ago is up, whatever it says for others. */
 export const answeredLatelyMs = 30_000;

@@ -1,6 +1,6 @@
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Digest } from '../../oci/digest.ts';
-import { boundedMap } from '../bounded-map.ts';
+import { boundedMap } from '../../mirror/concurrency/remembered.ts';
 
 /** How long a mirror that sent wrong bytes for a digest is not asked for that digest. */
 const digestForMs = 60 * 60_000;

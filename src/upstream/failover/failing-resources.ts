@@ -1,6 +1,6 @@
 import type { Clock } from '../../mirror/ports/clock.ts';
 import { UpstreamError } from '../../oci/errors.ts';
-import { boundedMap } from '../bounded-map.ts';
+import { boundedMap } from '../../mirror/concurrency/remembered.ts';
 import type { Guard, Question } from './endpoint.ts';
 import { isLostConnection } from '../transport/network-errors.ts';
 

@@ -1,4 +1,5 @@
 import { BlockList, isIPv4, isIPv6 } from 'node:net';
+import type { Lookup } from './shared-lookup.ts';
 
 /** Tells whether an address is one that no registry on the internet has. */
 export type IsPrivateAddress = (address: string) => boolean;
@@ -60,4 +61,22 @@ function lastFourBytes(groups: string): string {
   const [high, low] = groups.includes(':') ? groups.split(':') : ['0', groups];
   const value = (parseInt(high || '0', 16) * 0x10000 + parseInt(low || '0', 16)) >>> 0;
   return [24, 16, 8, 0].map((shift) => (value >>> shift) & 0xff).join('.');
+}
+
+/** Refuses a name if any of its addresses is private: those that are about to be dialled, also where they were found for somebody else. */
+export function publicLookup(lookup: Lookup, isPrivate: IsPrivateAddress): Lookup {
+  return async (hostname, options) => {
+    const addresses = await lookup(hostname, options);
+    if (addresses.some(({ address }) => isPrivate(address))) throw new PrivateAddressError(hostname);
+    return addresses;
+  };
+}
+
+/** A name that the upstream sent us to resolves to an address that may not be dialled. */
+export class PrivateAddressError extends Error {
+  override readonly name = 'PrivateAddressError';
+
+  constructor(hostname: string) {
+    super(`${hostname} resolves to a private address, and is not in realmHosts or redirectHosts`);
+  }
 }

@@ -2,8 +2,9 @@ import type { LookupAddress, LookupOptions } from 'node:dns';
 import { lookup as resolve } from 'node:dns/promises';
 import type { LookupFunction } from 'node:net';
 import { callbackify } from 'node:util';
+import pLimit from 'p-limit';
 import type { Clock } from '../../mirror/ports/clock.ts';
-import { boundedMap } from '../bounded-map.ts';
+import { boundedMap } from '../../mirror/concurrency/remembered.ts';
 
 /** All addresses of a host. Rejects with the resolver's error. */
 export type Lookup = (hostname: string, options: Wanted) => Promise<readonly LookupAddress[]>;
@@ -63,3 +64,24 @@ export function forSockets(lookup: Lookup): LookupFunction {
 }
 
 const systemLookup: Lookup = (hostname, options) => resolve(hostname, { ...options, all: true });
+
+/** How many lookups may wait behind one that hangs. */
+const maxWaiting = 1_000;
+
+/**
+ * Runs one lookup at a time, for hosts that the operator did not write down. The lookups of all upstreams share a few threads (see
+ * {@link createSharedLookup}): an upstream that names ever more hosts whose lookup hangs must not take them all.
+ * @returns a lookup that rejects with EAI_AGAIN when too many wait.
+ */
+export function createLimitedLookup(lookup: Lookup): Lookup {
+  const inTurn = pLimit(1);
+  return async (hostname, wanted) => {
+    if (inTurn.activeCount + inTurn.pendingCount >= maxWaiting) throw tooMany(hostname);
+    return inTurn(() => lookup(hostname, wanted));
+  };
+}
+
+function tooMany(hostname: string): Error {
+  const message = `${hostname} is not looked up: too many lookups of its upstream wait`;
+  return Object.assign(new Error(message), { code: 'EAI_AGAIN' });
+}

@@ -1,6 +1,6 @@
 import { timeLimited } from '../../mirror/concurrency/abortable-wait.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
-import { boundedMap } from '../bounded-map.ts';
+import { boundedMap } from '../../mirror/concurrency/remembered.ts';
 import type { Lookup } from './shared-lookup.ts';
 
 export interface StaleLookupDeps {

@@ -2,11 +2,10 @@ import { isIP } from 'node:net';
 import type { Dispatcher } from 'undici';
 import { Agents } from './agents.ts';
 import { hostAndPort, hostMatcher } from './hosts.ts';
-import { createPrivateAddressCheck, type IsPrivateAddress } from '../lookup/private-addresses.ts';
+import { createPrivateAddressCheck, type IsPrivateAddress, publicLookup } from '../lookup/private-addresses.ts';
 import { createProxyChoice } from './proxy.ts';
-import { publicLookup } from '../lookup/public-lookup.ts';
 import { RequestLimit } from './request-limit.ts';
-import { ForbiddenPlace } from './refused-redirect.ts';
+import { ForbiddenPlace } from './network-errors.ts';
 import type { UpstreamSettings } from '../settings.ts';
 import { forSockets, type Lookup } from '../lookup/shared-lookup.ts';
 

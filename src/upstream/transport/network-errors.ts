@@ -1,7 +1,20 @@
 import { errors } from 'undici';
 import { UpstreamError } from '../../oci/errors.ts';
-import { PrivateAddressError } from '../lookup/public-lookup.ts';
-import { ForbiddenPlace } from './refused-redirect.ts';
+import { PrivateAddressError } from '../lookup/private-addresses.ts';
+
+/** An upstream named an address that no connection may be made to. */
+export class ForbiddenPlace extends UpstreamError {
+  constructor(message: string, more: { readonly cause?: unknown } = {}) {
+    super('misbehaving', message, more);
+  }
+}
+
+/** An upstream answered with a redirect that is not followed. */
+export class RefusedRedirect extends UpstreamError {
+  constructor(message: string, more: { readonly cause?: unknown } = {}) {
+    super('misbehaving', message, more);
+  }
+}
 
 const words = {
   connect: 'could not be reached',

@@ -1,6 +1,9 @@
 import { BlockList, isIP } from 'node:net';
+import { Agent as HttpAgent } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
+import { getCACertificates } from 'node:tls';
 import { hostMatcher } from './hosts.ts';
-import type { UpstreamProxy } from '../settings.ts';
+import type { UpstreamProxy, UpstreamSettings } from '../settings.ts';
 
 /** The proxy through which a URL is reached, or undefined where it is reached directly. */
 export type ProxyOf = (url: URL) => string | undefined;
@@ -57,4 +60,21 @@ function hasPort(url: URL, port: string | undefined): boolean {
 
 function addressOf(url: URL): string {
   return url.hostname.replace(/^\[|\]$/g, '');
+}
+
+/**
+ * How the SDKs of AWS and Google reach their own APIs: by the upstream's proxy, trusting what the upstream's connections trust.
+ * Certificates are always verified. Their addresses are not looked at: who calls them is the operator's configuration, no upstream's answer.
+ */
+export type CloudAgents = (url: URL) => HttpAgent;
+
+export function createCloudAgents({ proxy, tls }: Pick<UpstreamSettings, 'proxy' | 'tls'>): CloudAgents {
+  const proxyOf = createProxyChoice(proxy);
+  const trusted = tls.ca === undefined ? {} : { ca: [...getCACertificates('default'), tls.ca] };
+  return (url) => {
+    const through = proxyOf(url);
+    return url.protocol === 'https:'
+      ? new HttpsAgent({ ...trusted, ...(through !== undefined && { proxyEnv: { HTTPS_PROXY: through } }) })
+      : new HttpAgent(through === undefined ? {} : { proxyEnv: { HTTP_PROXY: through } });
+  };
 }

@@ -3,7 +3,7 @@ import { headerOf } from '../api/answer-headers.ts';
 import type { Answer, Exchange, Send } from './exchange.ts';
 import { hostAndPort } from './hosts.ts';
 import { discard } from '../api/read-at-most.ts';
-import { ForbiddenPlace, RefusedRedirect } from './refused-redirect.ts';
+import { ForbiddenPlace, RefusedRedirect } from './network-errors.ts';
 
 const maxHops = 5;
 const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);

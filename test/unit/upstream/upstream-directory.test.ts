@@ -1,8 +1,13 @@
 import { expect, test } from 'vitest';
+import { scopeOf } from '../../../src/config/sections/names.ts';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
 import { defaultUpstreamSettings, type UpstreamSettings } from '../../../src/upstream/settings.ts';
 import type { Lookup } from '../../../src/upstream/lookup/shared-lookup.ts';
-import { createUpstreamDirectory } from '../../../src/upstream/upstream-directory.ts';
+import {
+  bySpecificity,
+  createUpstreamDirectory,
+  namePatternMatcher,
+} from '../../../src/upstream/upstream-directory.ts';
 import { startFakeRegistry } from '../../support/fake-registry.ts';
 import { image } from '../../support/images.ts';
 import { gate } from '../../support/gate.ts';
@@ -19,7 +24,7 @@ function directoryOf(
   { maxMatchedNames, lookup }: { readonly maxMatchedNames?: number; readonly lookup?: Lookup } = {},
 ) {
   const all = Object.entries(entries).map(
-    ([key, settings]) => [key, { ...defaultUpstreamSettings, ...settings }] as const,
+    ([key, settings]) => [key, { ...defaultUpstreamSettings, hosts: scopeOf(key), ...settings }] as const,
   );
   const directory = createUpstreamDirectory({
     entries: new Map(all),
@@ -155,4 +160,28 @@ test('a client that was put aside for newer names can still be asked', async () 
 
   expect(await ask()).toMatchObject({ size: expect.any(Number) });
   expect(directory.find(hostName('a.example'))).not.toBe(first);
+});
+
+test.each([
+  { pattern: '*.gcr.io', name: 'eu.gcr.io', expected: true },
+  { pattern: '*.gcr.io', name: 'gcr.io', expected: false },
+  { pattern: '*.gcr.io', name: 'a.b.gcr.io', expected: false },
+  { pattern: '*.gcr.io', name: 'eu.gcr.io:5000', expected: false },
+  { pattern: '*.gcr.io', name: 'eu.gcrXio', expected: false },
+  { pattern: '*.gcr.io', name: 'eu.gcr.io.evil.example', expected: false },
+  { pattern: '*.corp.example:5000', name: 'a.corp.example:5000', expected: true },
+  { pattern: '*.dkr.ecr.*.amazonaws.com', name: '123456789012.dkr.ecr.eu-west-1.amazonaws.com', expected: true },
+  { pattern: '*.dkr.ecr.*.amazonaws.com', name: '1.dkr.ecr.eu.west.amazonaws.com', expected: false },
+  { pattern: '**', name: 'any.host.example:5000', expected: true },
+  { pattern: '**.example', name: 'any.host.example', expected: true },
+  { pattern: '**', name: '[::1]', expected: false },
+  { pattern: '**', name: '0x7f.1', expected: false },
+  { pattern: '**', name: '1.2.3.999', expected: false },
+  { pattern: '**', name: 'host.example:99999', expected: false },
+])('$pattern admits "$name": $expected', ({ pattern, name, expected }) => {
+  expect(namePatternMatcher(pattern)(hostName(name))).toBe(expected);
+});
+
+test('longer patterns come first', () => {
+  expect(['**', '*.gcr.io', '*.eu.gcr.io'].toSorted(bySpecificity)).toEqual(['*.eu.gcr.io', '*.gcr.io', '**']);
 });

@@ -1,10 +1,15 @@
 import { readFile, stat } from 'node:fs/promises';
 import type { SettingsOf } from '../../settings.ts';
 import { unreadableSecret } from '../credential-failure.ts';
-import type { AccountDeps, Credentials, Secret, SecretRequest } from '../credentials.ts';
+import {
+  type AccountDeps,
+  type Credentials,
+  type Secret,
+  type SecretRequest,
+  serverAddressOf,
+} from '../credentials.ts';
 import { type DockerConfig, helperFor, parseDockerConfig, secretFor } from './docker-config-file.ts';
 import { createExecCredentials } from './exec.ts';
-import { serverAddressOf } from './server-address.ts';
 
 /** How long a helper's answer is used, and how long it may take. */
 const helperLifetimeMs = 5 * 60_000;

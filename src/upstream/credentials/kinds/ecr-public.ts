@@ -1,8 +1,8 @@
 import { abortable } from '../../../mirror/concurrency/abortable-wait.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import type { SettingsOf } from '../../settings.ts';
-import { awsTimeoutMs, lentByAws } from './aws-authorization.ts';
-import type { CloudAgents } from './cloud-agents.ts';
+import { awsTimeoutMs, createAwsHandler, lentByAws } from './aws.ts';
+import type { CloudAgents } from '../../transport/proxy.ts';
 import { credentialFailure } from '../credential-failure.ts';
 import type { AccountDeps, Credentials } from '../credentials.ts';
 import { RenewedSecret } from '../renewed-secret.ts';
@@ -30,8 +30,7 @@ export function createEcrPublicCredentials(
 async function fetchAuthorization(agents: CloudAgents, { signal }: Waiting) {
   try {
     const { ECRPUBLICClient, GetAuthorizationTokenCommand } = await import('@aws-sdk/client-ecr-public');
-    const { AwsHandler } = await import('./aws-handler.ts');
-    const client = new ECRPUBLICClient({ region, requestHandler: new AwsHandler(agents) });
+    const client = new ECRPUBLICClient({ region, requestHandler: await createAwsHandler(agents) });
     // Its sockets are not needed again for hours.
     using _ = { [Symbol.dispose]: () => client.destroy() };
     // The SDK looks at the signal only once it has found out who it is.

@@ -2,11 +2,10 @@ import { abortable } from '../../../mirror/concurrency/abortable-wait.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../../oci/errors.ts';
 import type { SettingsOf } from '../../settings.ts';
-import { awsTimeoutMs, lentByAws } from './aws-authorization.ts';
-import type { CloudAgents } from './cloud-agents.ts';
+import { awsTimeoutMs, createAwsHandler, lentByAws } from './aws.ts';
+import type { CloudAgents } from '../../transport/proxy.ts';
 import { credentialFailure } from '../credential-failure.ts';
 import type { AccountDeps, Credentials } from '../credentials.ts';
-import { type EcrRegistry, parseEcrHost } from './ecr-host.ts';
 import { RenewedSecret } from '../renewed-secret.ts';
 
 /**
@@ -36,8 +35,7 @@ async function authorizationFrom(endpoint: EcrRegistry | undefined, agents: Clou
     throw new UpstreamError('refused', 'the name of the registry says no AWS region, and none is configured');
   try {
     const { ECRClient, GetAuthorizationTokenCommand } = await import('@aws-sdk/client-ecr');
-    const { AwsHandler } = await import('./aws-handler.ts');
-    const client = new ECRClient({ ...endpoint, requestHandler: new AwsHandler(agents) });
+    const client = new ECRClient({ ...endpoint, requestHandler: await createAwsHandler(agents) });
     // Its sockets are not needed again for hours.
     using _ = { [Symbol.dispose]: () => client.destroy() };
     // The SDK looks at the signal only once it has found out who it is.
@@ -47,4 +45,26 @@ async function authorizationFrom(endpoint: EcrRegistry | undefined, agents: Clou
   } catch (cause) {
     throw credentialFailure('AWS', cause);
   }
+}
+
+/** What the name of a private ECR registry says. */
+interface EcrRegistry {
+  readonly region: string;
+  readonly useFipsEndpoint: boolean;
+  readonly useDualstackEndpoint: boolean;
+}
+
+/** Source: amazon-ecr-credential-helper, `api/client.go`; cloud-provider-aws, `ecr-credential-provider`. Dual-stack names end in `on.aws`. */
+const grammar =
+  /^\d{12}\.dkr[.-]ecr(-fips)?\.([a-z0-9][a-z0-9-_]*)\.(amazonaws\.(?:com(?:\.cn)?|eu)|on\.(?:aws|amazonwebservices\.com\.cn)|sc2s\.sgov\.gov|c2s\.ic\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)$/i;
+
+/** @returns undefined when it is not the name of such a registry. */
+export function parseEcrHost(hostname: string): EcrRegistry | undefined {
+  const [, fips, region, suffix] = grammar.exec(hostname) ?? [];
+  if (region === undefined || suffix === undefined) return undefined;
+  return {
+    region: region.toLowerCase(),
+    useFipsEndpoint: fips !== undefined,
+    useDualstackEndpoint: suffix.startsWith('on.'),
+  };
 }

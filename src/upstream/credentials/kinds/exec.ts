@@ -4,9 +4,8 @@ import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../../oci/errors.ts';
 import type { SettingsOf } from '../../settings.ts';
 import { credentialFailure } from '../credential-failure.ts';
-import type { AccountDeps, Credentials, Secret } from '../credentials.ts';
+import { type AccountDeps, type Credentials, type Secret, serverAddressOf } from '../credentials.ts';
 import { RenewedSecret } from '../renewed-secret.ts';
-import { serverAddressOf } from './server-address.ts';
 
 /**
  * A program that speaks the protocol of Docker's credential helpers: `get` with the registry's address on its standard input, JSON on its

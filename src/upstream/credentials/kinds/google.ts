@@ -2,7 +2,7 @@ import { abortable } from '../../../mirror/concurrency/abortable-wait.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../../oci/errors.ts';
 import type { ReadSecret, SettingsOf } from '../../settings.ts';
-import type { CloudAgents } from './cloud-agents.ts';
+import type { CloudAgents } from '../../transport/proxy.ts';
 import { credentialFailure } from '../credential-failure.ts';
 import type { AccountDeps, Credentials } from '../credentials.ts';
 import { type LentSecret, RenewedSecret } from '../renewed-secret.ts';

@@ -4,7 +4,7 @@ import type { Clock } from '../../../mirror/ports/clock.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../../oci/errors.ts';
 import type { Repository } from '../../../oci/reference.ts';
-import { boundedMap } from '../../bounded-map.ts';
+import { boundedMap } from '../../../mirror/concurrency/remembered.ts';
 import { type BearerDemand, type Demand, demandOf, parseChallenges } from './challenge.ts';
 import { type Credentials, headerShowing, type Secret } from '../credentials.ts';
 import { Refusals, type Shown } from './refusals.ts';

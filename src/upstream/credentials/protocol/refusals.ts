@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../../../mirror/ports/clock.ts';
 import type { Repository } from '../../../oci/reference.ts';
 import { UpstreamError } from '../../../oci/errors.ts';
-import { boundedMap } from '../../bounded-map.ts';
+import { boundedMap } from '../../../mirror/concurrency/remembered.ts';
 import type { Credentials, Secret } from '../credentials.ts';
 
 /** A secret that was shown, or is about to be. */
@@ -82,4 +82,29 @@ function thingOf(shown: Shown): string {
 function again(failure: UpstreamError, seconds: number): UpstreamError {
   const message = `${failure.message}, and is not shown the same secret again for ${seconds} s`;
   return new UpstreamError('refused', message, { cause: failure, upstreamStatus: failure.upstreamStatus });
+}
+
+/** How long whoever asked for patience is left alone where it did not say for how long, and at most. */
+const untoldMs = 10_000;
+const longestMs = 3_600_000;
+
+/** Who asked not to be asked for a while, and until when. */
+export class BackOff {
+  readonly #clock: Clock;
+  readonly #untilMs = boundedMap<string, number>(10_000);
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** @param forSeconds as it was told, with Retry-After. */
+  begin(whom: string, forSeconds: number | undefined): void {
+    const forMs = forSeconds === undefined ? untoldMs : Math.min(forSeconds * 1_000, longestMs);
+    this.#untilMs.set(whom, this.#clock.monotonicMs() + forMs);
+  }
+
+  /** How long it is to be left alone yet; 0 when it may be asked. */
+  leftMs(whom: string): number {
+    return Math.max(0, (this.#untilMs.get(whom) ?? 0) - this.#clock.monotonicMs());
+  }
 }

@@ -3,11 +3,10 @@ import { abortable } from '../../../mirror/concurrency/abortable-wait.ts';
 import type { Clock } from '../../../mirror/ports/clock.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../../oci/errors.ts';
-import { boundedMap } from '../../bounded-map.ts';
-import { BackOff } from './back-off.ts';
+import { boundedMap } from '../../../mirror/concurrency/remembered.ts';
+import { BackOff, ownerOf, Refusals, type Shown } from './refusals.ts';
 import type { Send } from '../../transport/exchange.ts';
 import type { Credentials, Secret, SecretRequest } from '../credentials.ts';
-import { ownerOf, Refusals, type Shown } from './refusals.ts';
 import { requestToken, type TokenRequest } from './token-endpoint.ts';
 import type { Token } from './token-response.ts';
 

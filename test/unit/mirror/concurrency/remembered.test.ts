@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Remembered, RememberedNotFound } from '../../../../src/mirror/concurrency/remembered.ts';
+import { boundedMap, Remembered, RememberedNotFound } from '../../../../src/mirror/concurrency/remembered.ts';
 import { OciError } from '../../../../src/oci/errors.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 
@@ -56,4 +56,14 @@ test('a remembered "not found" says what was said, and by what it is remembered'
     message: 'no such blob',
     cause: answer,
   });
+});
+
+test('it holds so many entries and no more; the one that was used longest ago leaves', () => {
+  const map = boundedMap<string, number>(2);
+  map.set('a', 1).set('b', 2);
+  map.get('a');
+
+  map.set('c', 3);
+
+  expect(['a', 'b', 'c'].map((key) => map.get(key))).toEqual([1, undefined, 3]);
 });

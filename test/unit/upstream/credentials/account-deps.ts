@@ -1,4 +1,4 @@
-import { createCloudAgents } from '../../../../src/upstream/credentials/kinds/cloud-agents.ts';
+import { createCloudAgents } from '../../../../src/upstream/transport/proxy.ts';
 import type { AccountDeps } from '../../../../src/upstream/credentials/credentials.ts';
 import { defaultUpstreamSettings, type UpstreamSettings } from '../../../../src/upstream/settings.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';

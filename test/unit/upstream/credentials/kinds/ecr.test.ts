@@ -3,7 +3,7 @@ import { inspect } from 'node:util';
 import nock from 'nock';
 import { beforeEach, expect, test, vi } from 'vitest';
 import { parseRepository, parseTag } from '../../../../../src/oci/reference.ts';
-import { createEcrCredentials } from '../../../../../src/upstream/credentials/kinds/ecr.ts';
+import { createEcrCredentials, parseEcrHost } from '../../../../../src/upstream/credentials/kinds/ecr.ts';
 import { startFakeRegistry } from '../../../../support/fake-registry.ts';
 import { image } from '../../../../support/images.ts';
 import { clientOf, patiently } from '../../start-client.ts';
@@ -147,4 +147,36 @@ test('a registry that ends a token before its time causes one renewal, and only 
 
   expect(await pull()).toMatchObject({ size: expect.any(Number) });
   expect(nock.pendingMocks()).toEqual([]);
+});
+
+const plain = { useFipsEndpoint: false, useDualstackEndpoint: false };
+
+test.each([
+  { host: '123456789012.dkr.ecr.eu-west-1.amazonaws.com', expected: { ...plain, region: 'eu-west-1' } },
+  { host: '123456789012.DKR.ecr.EU-west-1.amazonaws.com', expected: { ...plain, region: 'eu-west-1' } },
+  {
+    host: '123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com',
+    expected: { ...plain, region: 'us-gov-west-1', useFipsEndpoint: true },
+  },
+  { host: '123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn', expected: { ...plain, region: 'cn-north-1' } },
+  {
+    host: '123456789012.dkr-ecr.eu-west-1.on.aws',
+    expected: { ...plain, region: 'eu-west-1', useDualstackEndpoint: true },
+  },
+  {
+    host: '123456789012.dkr-ecr-fips.us-east-1.on.aws',
+    expected: { region: 'us-east-1', useFipsEndpoint: true, useDualstackEndpoint: true },
+  },
+  {
+    host: '123456789012.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn',
+    expected: { ...plain, region: 'cn-north-1', useDualstackEndpoint: true },
+  },
+  { host: '123456789012.dkr.ecr.us-iso-east-1.c2s.ic.gov', expected: { ...plain, region: 'us-iso-east-1' } },
+  { host: '123456789012.dkr.ecr.eusc-de-east-1.amazonaws.eu', expected: { ...plain, region: 'eusc-de-east-1' } },
+  { host: '12345.dkr.ecr.eu-west-1.amazonaws.com', expected: undefined },
+  { host: '123456789012.dkr.ecr.eu-west-1.amazonaws.com.evil.example', expected: undefined },
+  { host: 'x.123456789012.dkr.ecr.eu-west-1.amazonaws.com', expected: undefined },
+  { host: 'public.ecr.aws', expected: undefined },
+])('$host: $expected', ({ host, expected }) => {
+  expect(parseEcrHost(host)).toEqual(expected);
 });

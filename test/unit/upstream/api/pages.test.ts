@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { nextLink } from '../../../../src/upstream/api/link-header.ts';
+import { nextLink } from '../../../../src/upstream/api/pages.ts';
 
 test.each([
   { header: '</v2/a/tags/list?n=2&last=b>; rel="next"', expected: '/v2/a/tags/list?n=2&last=b' },

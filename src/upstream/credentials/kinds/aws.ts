@@ -1,4 +1,5 @@
 import { UpstreamError } from '../../../oci/errors.ts';
+import type { CloudAgents } from '../../transport/proxy.ts';
 import type { LentSecret } from '../renewed-secret.ts';
 
 /** The part of both APIs' answers that matters. */
@@ -25,4 +26,17 @@ export function lentByAws(authorization: AwsAuthorization | undefined, nowMs: nu
 
 function decoded(base64 = ''): string {
   return Buffer.from(base64, 'base64').toString('utf8');
+}
+
+/** Sends the requests of AWS's SDK, also those to STS, through {@link CloudAgents}. The SDK asks metadata services directly. */
+export async function createAwsHandler(agents: CloudAgents) {
+  const { NodeHttpHandler } = await import('@smithy/node-http-handler'); // Loaded with the SDK, when it is first needed.
+  return new (class extends NodeHttpHandler {
+    override async handle(...[request, options]: Parameters<InstanceType<typeof NodeHttpHandler>['handle']>) {
+      const { protocol, hostname, port } = request;
+      const agent = agents(new URL(`${protocol}//${hostname}:${port ?? ''}`));
+      const handler = new NodeHttpHandler({ httpAgent: agent, httpsAgent: agent });
+      return handler.handle(request, options);
+    }
+  })();
 }
