@@ -5,7 +5,7 @@ import { type Digest, digestFrom, digestOf, hexOf } from '../src/oci/digest.ts';
 import type { Descriptor } from '../src/oci/manifest.ts';
 import { ociManifest } from '../src/oci/media-types.ts';
 
-/** An image in the upstream: a few small layers, as most have, and one large one that the clients pull. */
+/** An image in the upstream: a few small layers, as in most images, and one large layer that the clients pull. */
 export interface Image {
   readonly repository: string;
   readonly tag: string;
@@ -19,8 +19,8 @@ const chunkBytes = 1024 * 1024;
 const layerMediaType = 'application/vnd.oci.image.layer.v1.tar';
 
 /**
- * Puts an image straight into the upstream's folder, under a tag of the same name. The same seed makes the same bytes, and another seed
- * makes a layer nobody has seen.
+ * Writes an image directly into the upstream's folder, under a tag named after the seed. The same seed produces the same bytes; a new
+ * seed produces a layer that no cache holds.
  */
 export async function putImage(upstreamFolder: string, seed: string): Promise<Image> {
   const repository = 'bench/image';
@@ -39,7 +39,7 @@ export async function putImage(upstreamFolder: string, seed: string): Promise<Im
   return { repository, tag: seed, manifest: { digest, bytes }, layer };
 }
 
-/** Where distribution's filesystem driver keeps a blob: its registry/storage/paths.go draws the tree. */
+/** Where distribution's filesystem driver stores a blob; see its registry/storage/paths.go. */
 export function blobFile(upstreamFolder: string, digest: Digest): string {
   const hex = hexOf(digest);
   return join(upstreamFolder, 'docker/registry/v2/blobs/sha256', hex.slice(0, 2), hex, 'data');
@@ -82,7 +82,7 @@ async function putLarge(place: Place, seed: string): Promise<Descriptor> {
   return { mediaType: layerMediaType, digest, size: layerBytes };
 }
 
-/** Fills a file with bytes that don't compress: the key stream of AES in counter mode. */
+/** Fills a file with incompressible bytes: the key stream of AES in counter mode. */
 async function writeNoise(path: string, seed: string): Promise<Digest> {
   const key = createHash('sha256').update(seed).digest().subarray(0, 16);
   const noise = createCipheriv('aes-128-ctr', key, Buffer.alloc(16));

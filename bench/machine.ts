@@ -2,7 +2,7 @@ import { cpus, release, totalmem } from 'node:os';
 import { readFile } from 'node:fs/promises';
 import { type Tools, versionOf } from './tools.ts';
 
-/** What the numbers depend on, a line each. */
+/** The hardware and software versions that the results depend on, one per line. */
 export async function machineFacts(tools: Tools, program: string): Promise<readonly string[]> {
   const processors = cpus();
   return [

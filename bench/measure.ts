@@ -1,18 +1,18 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 
-/** What one server spent while something was asked of it. */
+/** The resources one server used during a load. */
 export interface Cost {
   readonly seconds: number;
-  /** User and system time of the server with its children; 10 ms is the finest the kernel tells. */
+  /** User and system time of the server with its children. The kernel's resolution is 10 ms. */
   readonly cpuSeconds: number;
-  /** The most memory the server held meanwhile (VmHWM). */
+  /** The peak memory of the server during the load (VmHWM). */
   readonly peakBytes: number;
 }
 
-/** USER_HZ: proc(5) tells times in these, and Linux has it at 100 on every platform Node runs on. */
+/** USER_HZ, the unit of times in proc(5): 100 on every Linux platform that Node runs on. */
 const ticksPerSecond = 100;
 
-/** Does `action` and tells what it cost the server `pid`. */
+/** Runs `action`. @returns its result and what it cost the server `pid`. */
 export async function costOf<Result>(
   pid: number,
   action: () => Promise<Result>,
@@ -27,7 +27,7 @@ export async function costOf<Result>(
   return { result, seconds, cpuSeconds, peakBytes: await total(pids, (each) => memoryOf(each, 'VmHWM')) };
 }
 
-/** Memory a server holds now, with its children. */
+/** The current memory of a server with its children. */
 export async function residentBytes(pid: number): Promise<number> {
   return total(await processTree(pid), (each) => memoryOf(each, 'VmRSS'));
 }
@@ -43,14 +43,14 @@ async function total(pids: readonly number[], read: (pid: number) => Promise<num
   return (await Promise.all(pids.map(read))).reduce((sum, value) => sum + value, 0);
 }
 
-/** proc(5): fields 14 and 15 of /proc/[pid]/stat; the second field may hold spaces, so count from its closing bracket. */
+/** proc(5): fields 14 and 15 of /proc/[pid]/stat. The second field may contain spaces, so fields are counted from its closing bracket. */
 async function cpuSecondsOf(pid: number): Promise<number> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
 }
 
-/** proc(5): writing 5 to clear_refs resets the peak to what is held now. */
+/** proc(5): writing 5 to clear_refs resets the peak to the current memory. */
 async function resetPeak(pid: number): Promise<void> {
   await writeFile(`/proc/${pid}/clear_refs`, '5');
 }

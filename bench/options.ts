@@ -12,7 +12,7 @@ export const scenarioNames = [
 ] as const;
 export type ScenarioName = (typeof scenarioNames)[number];
 
-/** Bounds that Layerwell alone is held to. */
+/** Bounds that only Layerwell is measured against. */
 export const boundNames = ['eviction-kept', 'slow-downloads', 'unread-manifests', 'ranges-no-room'] as const;
 export type BoundName = (typeof boundNames)[number];
 
@@ -22,15 +22,15 @@ const measuredNames: readonly MeasuredName[] = [...scenarioNames, ...boundNames]
 export interface BenchOptions {
   readonly only: ReadonlySet<MeasuredName>;
   readonly runs: number;
-  /** What is started as Layerwell, from the top of the repository. */
+  /** The program to start as Layerwell, relative to the repository root. */
   readonly program: string;
-  /** Blobs, stores and logs go below it, and are removed at the end. */
+  /** The folder for blobs, stores and logs. They are removed at the end. */
   readonly workDirectory: string;
-  /** Where the report is written; undefined when only a part was measured, so that a part never replaces the whole. */
+  /** Where to write the report. Undefined if only some measurements ran, so that a partial report never replaces a full one. */
   readonly reportFile: string | undefined;
 }
 
-/** @throws Error naming the flag that can't be used. */
+/** @throws Error that names the invalid flag. */
 export function parseOptions(args: readonly string[], defaultReportFile: string): BenchOptions {
   const { values } = parseArgs({
     args: [...args],
@@ -56,7 +56,6 @@ export function parseOptions(args: readonly string[], defaultReportFile: string)
 
 function parseName(text: string): MeasuredName {
   const found = measuredNames.find((name) => name === text.trim());
-  if (found === undefined)
-    throw new Error(`--only: no measurement is called ${text}; there are ${measuredNames.join(', ')}`);
+  if (found === undefined) throw new Error(`--only: unknown measurement ${text}; expected ${measuredNames.join(', ')}`);
   return found;
 }

@@ -1,5 +1,5 @@
 /**
- * Where Layerwell spends its time: its functions by self time, while it answers one kind of request.
+ * Prints Layerwell's functions by self time while it serves one kind of request.
  *   node bench/profile.ts warm-manifest-tag | warm-blob | cold-1 | cold-10
  */
 import { mkdtempDisposable, readdir, readFile } from 'node:fs/promises';
@@ -70,6 +70,6 @@ function loadFor(server: Contender, clients: Readers, [first, ...others]: readon
     case 'cold-10':
       return () => pullEach(10);
     default:
-      throw new Error(`nothing is called ${what}`);
+      throw new Error(`unknown load: ${what}`);
   }
 }

@@ -9,7 +9,7 @@ export interface ReportFacts {
   readonly machine: readonly string[];
 }
 
-/** All that was measured. */
+/** All results. */
 export interface Results {
   readonly summaries: readonly Summary[];
   readonly bounds: readonly Bound[];
@@ -17,10 +17,10 @@ export interface Results {
 
 /** The whole report as Markdown. */
 export function reportOf({ summaries, bounds }: Results, { date, runs, machine }: ReportFacts): string {
-  return `# What the bench measured
+  return `# Bench results
 
-Written by \`npm run bench\` on ${date.toISOString().slice(0, 10)}; \`README.md\` says how each number comes about.
-Medians of ${runs} runs, the servers taking turns within each run.
+Written by \`npm run bench\` on ${date.toISOString().slice(0, 10)}; [README.md](README.md) explains each number.
+Medians of ${runs} runs, with the servers taking turns within each run.
 
 ${machine.map((fact) => `- ${fact}`).join('\n')}
 

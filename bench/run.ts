@@ -31,8 +31,8 @@ await using stage = await setUpStage({
   signal,
 });
 
-// What else the machine is doing slows all alike, but not by the same.
-const loadFact = `load average when it began: ${(loadavg()[0] ?? 0).toFixed(1)}`;
+// Other load on the machine slows all servers, but not equally.
+const loadFact = `load average at the start: ${(loadavg()[0] ?? 0).toFixed(1)}`;
 const samples: Sample[] = [];
 for (const scenario of scenarioNames.filter((name) => options.only.has(name))) {
   const startedAtMs = performance.now();

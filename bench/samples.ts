@@ -1,24 +1,24 @@
 import type { ContenderName } from './contenders/contender.ts';
 import type { ScenarioName } from './options.ts';
 
-/** `cold-50` is measured three times: by clients that throw the bytes away, by clients that hash them, and with odd ones among those. */
+/** `cold-50` is measured three times: with clients that discard the bytes, with clients that hash them, and with slow and leaving clients among those. */
 export type MeasurementName = ScenarioName | 'cold-50-hashed' | 'cold-50-odd';
 
-/** What one run of one measurement on one server told. */
+/** The result of one run of one measurement on one server. */
 export interface Sample {
   readonly measurement: MeasurementName;
   readonly contender: ContenderName;
-  /** How long the clients waited; of `idle`, how long the server took to get ready. */
+  /** How long the clients waited. For `idle`: how long the server took to become ready. */
   readonly seconds: number;
   /** Of the server with its children. */
   readonly cpuSeconds?: number;
-  /** Of `idle`, what it held after a while; else the most it held meanwhile. */
+  /** Peak memory. For `idle`: memory two seconds after the start. */
   readonly memoryBytes: number;
-  /** Only where requests are counted instead of timed. */
+  /** Only for measurements that count requests per second. */
   readonly requests?: number;
   /** GETs of the blob that reached the upstream. */
   readonly upstreamGets?: number;
-  /** For each client. */
+  /** One value per client. */
   readonly firstByteMs?: readonly number[];
 }
 
@@ -29,7 +29,7 @@ export interface Summary {
   readonly runs: number;
   readonly seconds: Spread;
   readonly requestsPerSecond: Spread | undefined;
-  /** For one run, or where requests are counted, for one request. */
+  /** Per run, or per request for measurements that count requests. */
   readonly cpuSeconds: Spread | undefined;
   readonly memoryBytes: Spread;
   readonly upstreamGets: Spread | undefined;
@@ -42,7 +42,7 @@ export interface Spread {
   readonly most: number;
 }
 
-/** Groups samples by measurement and server, in the order in which they first appear. */
+/** Groups samples by measurement and server, in order of first appearance. */
 export function summarise(samples: readonly Sample[]): readonly Summary[] {
   const groups = Map.groupBy(samples, (sample) => `${sample.measurement} ${sample.contender}`);
   return [...groups.values()].flatMap((group) => (group[0] ? [summaryOf(group[0], group)] : []));

@@ -1,13 +1,13 @@
 export interface SelfTime {
   readonly name: string;
   readonly seconds: number;
-  /** Of the whole span, idling included. */
+  /** Of the whole span, including idle time. */
   readonly share: number;
 }
 
 /**
- * Sums the samples of a V8 CPU profile by function, the longest first.
- * @param span which samples count, in milliseconds since the process started.
+ * Sums the samples of a V8 CPU profile by function, longest first.
+ * @param span the samples to include, in milliseconds since the process started.
  */
 export function selfTimes(
   profile: unknown,

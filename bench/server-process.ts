@@ -8,13 +8,13 @@ export interface ServerCommand {
   readonly program: string;
   readonly args: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-  /** Takes everything the server prints. */
+  /** Receives everything the server prints. */
   readonly logFile: string;
-  /** Answers 200 as soon as the server can be used. */
+  /** Answers 200 once the server is ready. */
   readonly readyUrl: string;
 }
 
-/** A server that answers. Disposing ends it, and waits until it is gone. */
+/** A running server. Disposing it ends the process and waits for its exit. */
 export interface ServerProcess extends AsyncDisposable {
   readonly pid: number;
   /** From the start of the process to the first 200. */
@@ -25,7 +25,7 @@ const readyWithinMs = 20_000;
 const pollEveryMs = 5;
 const endsWithinMs = 10_000;
 
-/** @throws Error with what the server printed, when it ended or did not answer. */
+/** @throws Error with the server's output if it exits or does not answer. */
 export async function startServer(command: ServerCommand, signal: AbortSignal): Promise<ServerProcess> {
   const startedAtMs = performance.now();
   const child = await spawnInto(command);
@@ -63,7 +63,7 @@ async function spawnInto(command: ServerCommand): Promise<ChildProcess> {
 
 async function untilReady(child: ChildProcess, url: string, signal: AbortSignal): Promise<void> {
   while (!(await answersOk(url, signal))) {
-    if (hasEnded(child)) throw new Error(`it ended with ${child.exitCode ?? child.signalCode}`);
+    if (hasEnded(child)) throw new Error(`it exited with ${child.exitCode ?? child.signalCode}`);
     await delay(pollEveryMs, undefined, { signal });
   }
 }

@@ -19,7 +19,7 @@ export interface SetUp {
   readonly signal: AbortSignal;
 }
 
-/** Starts every server, the upstream first, and pulls one image through the caches. Disposing ends them, last started first. */
+/** Starts every server, the upstream first, and pulls one image through the caches. Disposing ends them in reverse order. */
 export async function setUpStage({
   tools,
   program,

@@ -5,15 +5,15 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
-/** More than one run stores anywhere. */
+/** More than any run stores. */
 const scratchBytes = 768 * 1024 * 1024;
 const pieceBytes = 1024 * 1024;
 
 /**
- * Makes the disk and the page cache the same for whoever is measured next. What earlier runs wrote is written out, so that nobody's
- * fsync pays for another's bytes. Then a scratch file is written and removed: the memory it lay in is what the next one writes
- * into. Without it, on a virtual machine, whoever happens to get memory that was never touched pays its host for it, page by
- * page: ten times the price of the copying.
+ * Brings the disk and the page cache to the same state before each measurement. It syncs what earlier runs wrote, so that no fsync pays
+ * for the bytes of another run. Then it writes and removes a scratch file, so that the next run writes into page cache memory that was
+ * used before. On a virtual machine, the first use of memory makes the host allocate it page by page, which costs ten times as much as
+ * the copying.
  */
 export async function settle(folder: string): Promise<void> {
   await run('sync', ['-f', folder]);

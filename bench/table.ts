@@ -16,7 +16,7 @@ const header = [
   '',
   'server',
   'median',
-  'least–most',
+  'min–max',
   '× proxy',
   '× Koa',
   'CPU',
@@ -26,7 +26,7 @@ const header = [
   'first byte',
 ];
 
-/** All results as one Markdown table, its columns aligned so that it reads as text too. */
+/** All results as one Markdown table, with aligned columns so that it is readable as text. */
 export function tableOf(summaries: readonly Summary[]): string {
   const rows = summaries.map((summary, i) => {
     const cells = cellsOf(summary, summaries);
@@ -35,7 +35,7 @@ export function tableOf(summaries: readonly Summary[]): string {
   return aligned([header, ...rows]);
 }
 
-/** How many times the requests per second of `other`, or where time is measured, how many times its time. */
+/** The ratio to `other`: of requests per second, or of time where time is measured. */
 export function ratioTo(other: Summary | undefined, summary: Summary): number | undefined {
   if (other === undefined || other === summary) return undefined;
   if (summary.requestsPerSecond === undefined) return summary.seconds.median / other.seconds.median;
@@ -80,7 +80,7 @@ function ratioText(ratio: number | undefined): string {
   return ratio === undefined ? '' : ratio.toFixed(2);
 }
 
-/** Three digits that count, and none behind the point where they don't. */
+/** Three significant digits, and no decimals from 100 on. */
 function number(value: number): string {
   if (value >= 100 || Number.isInteger(value)) return Math.round(value).toLocaleString('en-US');
   return value.toFixed(value >= 10 ? 1 : 2);

@@ -3,14 +3,14 @@ import type { ContenderName } from './contenders/contender.ts';
 import type { MeasurementName, Summary } from './samples.ts';
 import { cpuRatioTo, ratioTo } from './table.ts';
 
-/** What Layerwell is meant to reach. */
+/** One of Layerwell's targets, and whether it was met. */
 export interface Verdict {
   readonly target: string;
   readonly measured: number;
   readonly isMet: boolean;
 }
 
-/** One verdict for each target whose measurement was done. */
+/** One verdict for each target that was measured. */
 export function verdictsOn(summaries: readonly Summary[]): readonly Verdict[] {
   const find = (measurement: MeasurementName, contender: ContenderName = 'Layerwell') =>
     summaries.find((summary) => summary.measurement === measurement && summary.contender === contender);

@@ -5,23 +5,23 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
-/** The programs of others that the bench runs, each by its full path. */
+/** The external programs that the bench runs, by full path. */
 export interface Tools {
   readonly wrk: string;
   readonly nginx: string;
-  /** Serves as the upstream. */
+  /** Runs as the upstream. */
   readonly upstreamRegistry: Registry;
-  /** Serves as the proxy that everything is compared with. */
+  /** Runs as the proxy that Layerwell is compared with. */
   readonly proxyRegistry: Registry;
 }
 
 export interface Registry {
   readonly path: string;
-  /** What it says of itself. */
+  /** Its version output. */
   readonly version: string;
 }
 
-/** @throws Error naming every program that is missing. */
+/** @throws Error that names every missing program. */
 export async function findTools(searchPath: string): Promise<Tools> {
   const folders = [...searchPath.split(':'), '/usr/sbin', '/sbin', ...(await goFolders())];
   const find = (name: string) => findProgram(name, folders);
@@ -36,9 +36,9 @@ export async function findTools(searchPath: string): Promise<Tools> {
   return { wrk, nginx, upstreamRegistry: await described(upstream), proxyRegistry: await described(proxy) };
 }
 
-/** What `program` prints when asked for its version, on one line. */
+/** The version output of `program`, on one line. */
 export async function versionOf(program: string, flag = '--version'): Promise<string> {
-  // wrk tells its version and exits with 1.
+  // wrk prints its version and exits with 1.
   const { stdout, stderr } = await run(program, [flag]).catch((failure: { stdout: string; stderr: string }) => failure);
   return `${stdout}${stderr}`.split('\n')[0]?.trim() ?? '';
 }

@@ -1,6 +1,6 @@
-/** A bound that Layerwell keeps, and what was measured of it. */
+/** A bound that Layerwell must keep, and the measured value. */
 export interface Bound {
-  /** In words, with its unit. */
+  /** A description, with the unit. */
   readonly what: string;
   readonly measured: number;
   readonly limit: number;

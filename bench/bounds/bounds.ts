@@ -5,7 +5,7 @@ import { measureEvictionBesideKept } from './eviction-beside-kept.ts';
 import { measureSlowDownloads, measureUnreadManifests } from './memory.ts';
 import { measureRangesWithoutRoom } from './ranges-without-room.ts';
 
-/** Measures one bound. @throws Error when the mirror answered wrongly: a number about wrong bytes means nothing. */
+/** Measures one bound. @throws Error if a response is wrong: then the number means nothing. */
 export async function measureBound(name: BoundName, stage: Stage): Promise<readonly Bound[]> {
   switch (name) {
     case 'eviction-kept':

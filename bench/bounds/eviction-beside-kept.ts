@@ -8,7 +8,7 @@ import type { Bound } from './bound.ts';
 const keptItems = 50_000;
 const victims = 1_000;
 
-/** Makes room 1,000 times in a full store whose least recently used content is all kept. With the index on the disk. */
+/** Evicts 1,000 times from a full store in which all of the least recently used content is kept. The index is on disk. */
 export async function measureEvictionBesideKept(stage: Stage): Promise<readonly Bound[]> {
   const { folder } = stage.site('eviction-kept');
   await mkdir(folder, { recursive: true });
@@ -32,7 +32,7 @@ async function evictAll({ space, removed }: Awaited<ReturnType<typeof fullSpace>
   if (removed() !== victims) throw new Error(`${removed()} of ${victims} victims were evicted`);
   return [
     {
-      what: `eviction beside ${keptItems.toLocaleString('en-US')} kept items: ms a victim`,
+      what: `eviction beside ${keptItems.toLocaleString('en-US')} kept items: ms per eviction`,
       measured: victimMs,
       limit: 5,
     },

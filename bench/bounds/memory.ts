@@ -11,7 +11,7 @@ import { type PairOfServers, startPair } from './upstream.ts';
 
 const mebibyte = 1024 ** 2;
 const budget = { download: { bufferBudget: '64MiB' } };
-/** The memory budget, and what a busy process needs besides: V8's heap, sockets, the index. */
+/** The memory budget plus what a busy process needs besides: V8's heap, sockets, the index. */
 const limitMiB = 160;
 const settlesWithinMs = 2_000;
 
@@ -20,7 +20,7 @@ const downloadBytes = 16 * mebibyte;
 const slowBytesPerSecond = 256 * 1024;
 const slowForMs = 8_000;
 
-/** Sixty cold blobs at once, each for a client that takes 256 KiB a second. */
+/** Pulls sixty cold blobs at once, each by a client that reads 256 KiB per second. */
 export async function measureSlowDownloads(stage: Stage): Promise<readonly Bound[]> {
   await using pair = await startPair(stage.site('slow-downloads'), budget);
   const blobs = Array.from({ length: downloads }, (_, index) => randomBlob(downloadBytes, `slow ${index}`));
@@ -53,7 +53,7 @@ const manifests = 40;
 const manifestBytes = 4_000_000;
 const unreadForMs = 10_000;
 
-/** Four hundred connections ask for forty manifests of 4 MB and read nothing. */
+/** Four hundred connections request forty manifests of 4 MB and read nothing. */
 export async function measureUnreadManifests(stage: Stage): Promise<readonly Bound[]> {
   await using pair = await startPair(stage.site('unread-manifests'), budget);
   const digests = Array.from({ length: manifests }, (_, index) => addLargeManifest(pair, index));
@@ -68,7 +68,7 @@ export async function measureUnreadManifests(stage: Stage): Promise<readonly Bou
   return [{ what, measured: gainedMiB, limit: limitMiB }];
 }
 
-/** By how much the mirror's memory grew at most while `action` ran. */
+/** The peak growth of the mirror's memory while `action` runs. */
 async function memoryGained({ layerwell }: PairOfServers, action: () => Promise<void>): Promise<number> {
   await delay(settlesWithinMs);
   const idleBytes = await residentBytes(layerwell.pid);
@@ -76,7 +76,7 @@ async function memoryGained({ layerwell }: PairOfServers, action: () => Promise<
   return (peakBytes - idleBytes) / mebibyte;
 }
 
-/** A valid manifest whose annotation fills it up. @returns its digest. */
+/** Adds a valid manifest with one large annotation. @returns its digest. */
 function addLargeManifest({ registry }: PairOfServers, index: number): string {
   const config = { mediaType: 'application/vnd.oci.empty.v1+json', digest: digestOf(Buffer.from('{}')), size: 2 };
   const annotations = { filling: `${index} `.padEnd(manifestBytes, 'x') };
@@ -89,7 +89,7 @@ function addLargeManifest({ registry }: PairOfServers, index: number): string {
 
 function askUnread(url: string, path: string): Socket {
   const { hostname, port } = new URL(url);
-  const socket = connect({ host: hostname, port: Number(port) }).on('error', () => {}); // It may be cut: it reads nothing.
+  const socket = connect({ host: hostname, port: Number(port) }).on('error', () => {}); // The mirror may cut it, because it reads nothing.
   socket.pause();
   socket.write(`GET ${path} HTTP/1.1\r\nHost: ${hostname}\r\n\r\n`);
   return socket;

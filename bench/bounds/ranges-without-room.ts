@@ -9,7 +9,7 @@ const blobBytes = 64 * mebibyte;
 const parts = 16;
 const noRoom = { storage: { maxSize: '1MiB' } };
 
-/** Sixteen parts of 1 MiB, spread over a blob of 64 MiB that the store has no room for. */
+/** Requests sixteen ranges of 1 MiB, spread over a blob of 64 MiB that the store has no room for. */
 export async function measureRangesWithoutRoom(stage: Stage): Promise<readonly Bound[]> {
   await using pair = await startPair(stage.site('ranges-no-room'), noRoom);
   const blob = randomBlob(blobBytes, 'ranges without room');

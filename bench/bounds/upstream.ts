@@ -3,13 +3,13 @@ import type { Contender, Site } from '../contenders/contender.ts';
 import { startLayerwell } from '../contenders/layerwell.ts';
 import { freePort } from '../server-process.ts';
 
-/** A registry in this process, and a Layerwell of its own before it. It must be disposed. */
+/** A registry in this process, with a Layerwell in front of it. It must be disposed. */
 export interface PairOfServers extends AsyncDisposable {
   readonly registry: FakeRegistry;
   readonly layerwell: Contender;
 }
 
-/** @param config goes over Layerwell's defaults, a section at a time. */
+/** @param config sections that replace those of Layerwell's default configuration. */
 export async function startPair(site: Site, config: object): Promise<PairOfServers> {
   await using servers = new AsyncDisposableStack();
   const registry = new FakeRegistry(await freePort(), {});

@@ -4,7 +4,7 @@ interface AnswerHead {
   readonly contentLength: number;
 }
 
-/** Finds where the body of each answer on one connection begins and ends (RFC 9112 §6.3). */
+/** Finds where the body of each response on one connection begins and ends (RFC 9112 §6.3). */
 export class AnswerReader {
   readonly #onBody: (piece: Uint8Array) => void;
   #text = '';
@@ -15,14 +15,14 @@ export class AnswerReader {
     this.#onBody = onBody;
   }
 
-  /** Bytes in the body of the answer that came last. */
+  /** Bytes in the body of the latest response. */
   get size(): number {
     return this.#contentLength;
   }
 
   /**
-   * @returns whether `piece` ends an answer.
-   * @throws Error when an answer is not a 200 with a Content-Length, or longer than that says.
+   * @returns whether `piece` ends a response.
+   * @throws Error if a response is not a 200 with a Content-Length, or is longer than that.
    */
   take(piece: Uint8Array): boolean {
     const body = this.#left > 0 ? piece : this.#afterHead(piece);

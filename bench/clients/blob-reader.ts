@@ -4,31 +4,31 @@ import { AnswerReader } from './answer-reader.ts';
 
 export interface BlobRead {
   readonly url: string;
-  /** How often it is pulled over the one connection. */
+  /** How often to pull it over the one connection. */
   readonly times: number;
-  /** Where the kernel puts the bytes. Readers of one thread share it: each is done with it before the next one reads. */
+  /** The receive buffer. Readers of one thread share it: each is done with it before the next one reads. */
   readonly buffer: Uint8Array;
-  /** Given every piece of every body. The piece is gone when it returns. */
+  /** Called with every piece of every body. The piece is invalid after the call returns. */
   readonly onBody: (piece: Uint8Array) => void;
-  /** A client with a slow line: it reads no faster, until it is let go. */
+  /** The client reads no faster than this, until the signal aborts. */
   readonly pace?: { readonly bytesPerSecond: number; readonly until: AbortSignal };
-  /** A client that hangs up in the middle of the body. */
+  /** The client hangs up in the middle of the body. */
   readonly leaveAfterBytes?: number;
 }
 
 export interface BlobReadOutcome {
-  /** Bytes in the body of the last answer. */
+  /** Bytes in the body of the last response. */
   readonly size: number;
-  /** From before the connection was opened. */
+  /** Measured from before the connection was opened. */
   readonly firstByteMs: number;
 }
 
-/** A server that sends nothing for so long is broken, not slow. */
+/** A server that sends nothing for this long is broken, not slow. */
 const silenceMs = 60_000;
 
 /**
  * Pulls over a plain socket into one buffer, so that the client costs little more than the kernel's copying.
- * @throws Error when an answer is not a 200 with a Content-Length, or the connection ends before the last body does.
+ * @throws Error if a response is not a 200 with a Content-Length, or the connection ends before the last body does.
  */
 export async function readBlob(read: BlobRead): Promise<BlobReadOutcome> {
   const { url, times, buffer, onBody, pace, leaveAfterBytes = Infinity } = read;

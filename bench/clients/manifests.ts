@@ -12,7 +12,7 @@ export interface Load {
   readonly signal: AbortSignal;
 }
 
-/** Asks for a manifest over and over on 32 connections from one thread. @throws Error when an answer was not a 2xx. */
+/** Requests a manifest repeatedly on 32 connections from one thread. @throws Error if a response is not a 2xx. */
 export async function askRepeatedly(
   wrk: string,
   { url, seconds, signal }: Load,
@@ -26,10 +26,10 @@ export async function askRepeatedly(
   };
 }
 
-/** Anything slower is broken, not slow: Layerwell promises headers or an honest error within 25 s. */
+/** Layerwell promises headers or an error within 25 s, so anything slower is a failure. */
 const answersWithinMs = 30_000;
 
-/** One manifest, as every client asks for one before it asks for blobs. */
+/** Pulls one manifest, as every client does before it pulls blobs. */
 export async function pullManifest(url: string, signal: AbortSignal): Promise<Uint8Array> {
   const bounded = AbortSignal.any([signal, AbortSignal.timeout(answersWithinMs)]);
   const answer = await fetch(url, { headers: { accept }, signal: bounded });

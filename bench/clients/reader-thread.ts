@@ -1,4 +1,4 @@
-/** The thread that {@link startReaders} starts: does one job after the other, several clients at once. */
+/** A thread of {@link startReaders}: runs one job after another, each with several clients. */
 import { createHash } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
 import { type BlobReadOutcome, readBlob } from './blob-reader.ts';
@@ -11,8 +11,8 @@ export interface ReaderJob {
 }
 
 export interface ReaderOutcome {
-  readonly reads: readonly (BlobReadOutcome & { /** Where the job asked for it. */ readonly sha256?: string })[];
-  /** Why there are none. */
+  readonly reads: readonly (BlobReadOutcome & { /** If the job requested it. */ readonly sha256?: string })[];
+  /** The reason, if the job failed. */
   readonly failure?: unknown;
 }
 

@@ -10,21 +10,21 @@ export interface Pull {
   readonly signal: AbortSignal;
 }
 
-/** Clients that pull blobs, spread over one thread a processor. All servers are pulled from by the same ones. */
+/** Clients that pull blobs, spread over one thread per processor. The same clients pull from all servers. */
 export interface Readers extends AsyncDisposable {
   /**
-   * Each client pulls the blob `times` times over one connection, and throws the bytes away.
-   * @returns for each client, how long the first byte took.
-   * @throws Error when one got other than `size` bytes.
+   * Each client pulls the blob `times` times over one connection, and discards the bytes.
+   * @returns the time to the first byte, for each client.
+   * @throws Error if a client did not receive `size` bytes.
    */
   pull(
     pull: Pull & { readonly size: number; readonly times: number },
   ): Promise<{ readonly firstByteMs: readonly number[] }>;
-  /** Each client pulls the blob once and hashes it. @throws Error when one got other bytes than `digest` names. */
+  /** Each client pulls the blob once and hashes it. @throws Error if the bytes do not match `digest`. */
   check(pull: Pull & { readonly digest: Digest }): Promise<void>;
 }
 
-/** Small enough to stay in a processor's cache, large enough that the calls don't count. */
+/** Small enough to stay in a processor's cache, large enough that the cost of calls is negligible. */
 const bufferBytes = 256 * 1024;
 
 export function startReaders(): Readers {

@@ -5,7 +5,7 @@ import type { Tools } from '../tools.ts';
 
 export type ContenderName = 'Layerwell' | 'distribution proxy' | 'nginx' | 'bare Koa' | 'upstream';
 
-/** One of the servers that are compared. All answer the same paths. */
+/** One of the servers that are compared. All serve the same paths. */
 export interface Contender extends ServerProcess {
   readonly name: ContenderName;
   /** `http://host:port`, without a slash at the end. */
@@ -15,11 +15,11 @@ export interface Contender extends ServerProcess {
 /** What every contender needs to start. */
 export interface Site {
   readonly tools: Tools;
-  /** What is started as Layerwell, from the top of the repository. */
+  /** The program to start as Layerwell, relative to the repository root. */
   readonly program: string;
-  /** Its own: configuration, store and log. */
+  /** For its configuration, store and log. */
   readonly folder: string;
-  /** Servers get nothing else of the environment. */
+  /** The only environment variable that servers get. */
   readonly searchPath: string;
   readonly signal: AbortSignal;
 }

@@ -7,9 +7,9 @@ import type { Contender, ContenderName, Site } from './contender.ts';
 
 /** The registry that everything is pulled from. */
 export interface Upstream extends Contender {
-  /** Images are put below it. */
+  /** The folder of its images. */
   readonly folder: string;
-  /** How often a blob was sent, by its access log, which has a line once an answer has ended. */
+  /** How often a blob was sent, from the access log. A line is written when a response ends. */
   blobGets(digest: Digest): Promise<number>;
 }
 
@@ -28,7 +28,7 @@ export async function startUpstream(site: Site): Promise<Upstream> {
   };
 }
 
-/** The reference implementation as a pull-through cache. Its upstream must answer already: it asks at start. */
+/** The reference implementation as a pull-through cache. Its upstream must be running: it is contacted at start. */
 export async function startProxy(site: Site, upstreamUrl: string): Promise<Contender> {
   return startRegistry(site, { name: 'distribution proxy', registry: site.tools.proxyRegistry, upstreamUrl });
 }
@@ -57,7 +57,7 @@ async function startRegistry(
   return { ...server, name, url };
 }
 
-/** As its documentation sets a mirror up: cached blob descriptors, logs as they are by default. */
+/** The mirror configuration of its documentation: cached blob descriptors, default logs. */
 function configOf(values: { port: number; store: string; upstreamUrl: string | undefined }): string {
   const lines = [
     'version: 0.1',

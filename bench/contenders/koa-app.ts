@@ -1,5 +1,5 @@
 /**
- * The least Koa can do: one middleware that answers every request with the same manifest.
+ * A minimal Koa app: one middleware that answers every request with the same manifest.
  *   node koa-app.ts <port> <manifest file> <digest>
  */
 import { readFile } from 'node:fs/promises';

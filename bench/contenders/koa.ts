@@ -4,7 +4,7 @@ import type { Image } from '../images.ts';
 import { freePort, startServer } from '../server-process.ts';
 import type { Contender, Site } from './contender.ts';
 
-/** Koa with a single middleware, in a process of its own: what the framework leaves to whoever builds on it. */
+/** Koa with a single middleware, in its own process: the upper limit for an application on Koa. */
 export async function startKoa(site: Site, image: Image): Promise<Contender> {
   const port = await freePort();
   await mkdir(site.folder, { recursive: true });
@@ -15,7 +15,7 @@ export async function startKoa(site: Site, image: Image): Promise<Contender> {
     {
       program: process.execPath,
       args: [join(import.meta.dirname, 'koa-app.ts'), String(port), manifestFile, image.manifest.digest],
-      // Koa builds as in production: no stack traces of its own on stderr.
+      // As in production: Koa prints no stack traces to stderr.
       env: { PATH: site.searchPath, NODE_ENV: 'production' },
       logFile: join(site.folder, 'log'),
       readyUrl: url,

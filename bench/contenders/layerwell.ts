@@ -4,9 +4,9 @@ import { freePort, startServer } from '../server-process.ts';
 import type { Contender, Site } from './contender.ts';
 
 /**
- * Layerwell with the defaults of its configuration, but for its ports, its store and its one upstream.
+ * Layerwell with its default configuration, except for ports, store and upstream.
  * @param options.nodeFlags such as `--cpu-prof`.
- * @param options.config goes over the rest, a section at a time.
+ * @param options.config sections that replace those of the configuration.
  */
 export async function startLayerwell(
   site: Site,

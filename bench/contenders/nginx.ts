@@ -4,7 +4,7 @@ import { blobFile, type Image } from '../images.ts';
 import { freePort, startServer } from '../server-process.ts';
 import type { Contender, Site } from './contender.ts';
 
-/** nginx with sendfile, serving the upstream's own file of one blob: as fast as a file gets out of this machine. */
+/** nginx with sendfile, serving the upstream's file of one blob: the fastest that this machine can send a file. */
 export async function startNginx(site: Site, upstreamFolder: string, image: Image): Promise<Contender> {
   const port = await freePort();
   await mkdir(site.folder, { recursive: true });
@@ -27,7 +27,7 @@ export async function startNginx(site: Site, upstreamFolder: string, image: Imag
 }
 
 function configOf(values: { port: number; path: string; file: string; folder: string }): string {
-  // Started as root, the workers would else be nobody, who may not read below the work directory.
+  // If started as root, the workers would run as nobody, who cannot read the work directory.
   const user = process.getuid?.() === 0 ? 'user root;' : '';
   const kinds = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
   return `daemon off; worker_processes auto; ${user}

@@ -7,12 +7,12 @@ import type { MeasurementName, Sample } from '../samples.ts';
 import { settle } from '../settle.ts';
 import { interleaved, type Stage } from './stage.ts';
 
-/** By then the upstream has written the line of an answer that has just ended. */
+/** Within this time the upstream writes the log line of a response that has just ended. */
 const logSettlesWithinMs = 250;
 
 /**
- * Clients that all at once want a blob which only the upstream has. Every run has a blob of its own. The upstream itself
- * is asked too: it tells what the clients would get without any mirror.
+ * Clients pull, all at once, a blob that only the upstream has. Every run has its own blob. The upstream is measured
+ * too, to show what the clients would get without a mirror.
  */
 export async function measureCold(
   stage: Stage,
@@ -39,7 +39,7 @@ export async function coldSampleOf(stage: Stage, { measurement, server, image, c
   return { measurement, contender: server.name, ...cost, memoryBytes: peakBytes, firstByteMs: result.firstByteMs };
 }
 
-/** The manifest is pulled first, untimed, as every client does. */
+/** The manifest is pulled first, as every client does. This is not timed. */
 export async function costOfCold<Result>(
   stage: Stage,
   server: Contender,

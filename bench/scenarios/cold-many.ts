@@ -6,17 +6,17 @@ import { type ColdPull, coldSampleOf, costOfCold, imageOf, putImages } from './c
 import { interleaved, type Stage } from './stage.ts';
 
 const clients = 50;
-/** 12.5 GiB reach the clients in each. */
+/** The clients receive 12.5 GiB in each run. */
 const mostRuns = 3;
 const pieceBytes = 256 * 1024;
 
-/** Of the clients, in the last run: they must not be felt by the others. */
+/** Clients of the last run that must not slow the others down. */
 const slowBytesPerSecond = 1024 * 1024;
 const leaving = 10;
 
 /**
- * Fifty clients, and the upstream alone for when the first byte could be there; then once more with clients that hash what they get, and
- * once more with one that is slow and ten that hang up midway.
+ * Fifty clients, from Layerwell and from the upstream alone, to compare the time to the first byte. Then once more with clients that hash
+ * what they receive, and once more with one slow client and ten that hang up midway.
  */
 export async function measureColdMany(stage: Stage): Promise<readonly Sample[]> {
   const runs = Math.min(stage.runs, mostRuns);
@@ -32,7 +32,7 @@ export async function measureColdMany(stage: Stage): Promise<readonly Sample[]> 
   ];
 }
 
-/** Clients that hash are slower than the server: this is about digests, and about the memory that slow clients make it hold. */
+/** Clients that hash are slower than the server. This measures whether the digests are right, and the server's memory with slow clients. */
 async function hashedSampleOf(stage: Stage, { measurement, server, image, clients }: ColdPull): Promise<Sample> {
   const pull = { url: blobUrl(server, image), digest: image.layer.digest, signal: stage.signal, clients };
   const { seconds, cpuSeconds, peakBytes, upstreamGets } = await costOfCold(stage, server, image, () =>
@@ -41,14 +41,14 @@ async function hashedSampleOf(stage: Stage, { measurement, server, image, client
   return { measurement, contender: server.name, seconds, cpuSeconds, memoryBytes: peakBytes, upstreamGets };
 }
 
-/** The time is that of the clients that do nothing odd. The slow one is then let go, and must have the right bytes too. */
+/** Times the ordinary clients. The slow client then reads the rest at full speed, and must have the right bytes too. */
 async function oddSampleOf(stage: Stage, { measurement, server, image, clients }: ColdPull): Promise<Sample> {
   const url = blobUrl(server, image);
   const letGo = new AbortController();
   const pull = { url, digest: image.layer.digest, signal: stage.signal, clients: clients - 1 - leaving };
   const { result, ...cost } = await costOfCold(stage, server, image, async () => {
     const slow = slowDigest(url, letGo.signal);
-    slow.catch(() => {}); // It is awaited below.
+    slow.catch(() => {}); // Awaited below.
     const left = Array.from({ length: leaving }, () => leaveMidway(url, image.layer.size));
     await Promise.all([stage.readers.check(pull), ...left]);
     return { slow };

@@ -8,7 +8,7 @@ import { interleaved, type Stage } from './stage.ts';
 
 const settlesWithinMs = 2_000;
 
-/** A fresh process with an empty store: when it is ready, and what it holds a little later when nobody asked anything. */
+/** A fresh process with an empty store: the time until it is ready, and its memory two seconds later without any request. */
 export async function measureIdle(stage: Stage): Promise<readonly Sample[]> {
   return interleaved(stage.runs, [startLayerwell, startProxy], async (start, run) => {
     const site = stage.site(`idle-${start.name}-${run}`);

@@ -7,7 +7,7 @@ import type { Stage } from './stage.ts';
 import { measureWarmBlob } from './warm-blob.ts';
 import { measureWarmManifest } from './warm-manifest.ts';
 
-/** Does one measurement. @throws Error when a server answered wrongly: a number about wrong bytes means nothing. */
+/** Runs one measurement. @throws Error if a response is wrong: then the number means nothing. */
 export async function measure(scenario: ScenarioName, stage: Stage): Promise<readonly Sample[]> {
   switch (scenario) {
     case 'idle':

@@ -5,7 +5,7 @@ import type { Image } from '../images.ts';
 import type { Sample } from '../samples.ts';
 import type { Tools } from '../tools.ts';
 
-/** Everything a measurement may use: the servers are up, and the warm image is in every cache. */
+/** Everything a measurement needs. The servers are running, and the warm image is in every cache. */
 export interface Stage {
   readonly tools: Tools;
   readonly readers: Readers;
@@ -16,14 +16,14 @@ export interface Stage {
   readonly koa: Contender;
   readonly warmImage: Image;
   readonly runs: number;
-  /** A folder of its own for one more server. */
+  /** A new folder for another server. */
   site(name: string): Site;
   readonly signal: AbortSignal;
 }
 
 /**
- * Measures all contenders in every run, each run beginning with another one, so that whatever else the machine does
- * hits all alike.
+ * Measures all contenders in every run. Each run begins with a different one, so that other load on the machine affects
+ * all of them equally.
  */
 export async function interleaved<Thing>(
   runs: number,

@@ -4,10 +4,10 @@ import type { Sample } from '../samples.ts';
 import { interleaved, type Stage } from './stage.ts';
 
 const clients = 2;
-/** Long enough that the kernel's 10 ms ticks don't show. */
+/** Long enough that the kernel's resolution of 10 ms does not matter. */
 const times = 4;
 
-/** Two clients pull a cached blob, four times each. What the servers send is hashed once, before. */
+/** Two clients pull a cached blob, four times each. Each server's blob is verified once before. */
 export async function measureWarmBlob(stage: Stage): Promise<readonly Sample[]> {
   const { warmImage, signal } = stage;
   const contenders = [stage.nginx, stage.proxy, stage.layerwell];

@@ -5,10 +5,10 @@ import type { Sample } from '../samples.ts';
 import { interleaved, type Stage } from './stage.ts';
 
 const seconds = 2;
-/** Untimed: a server that compiles while it runs is measured once it has. */
+/** Not timed: lets the JIT compiler optimize first. */
 const warmUpSeconds = 1;
 
-/** 32 connections ask for a cached manifest as often as they get it. What the servers send is compared once, before. */
+/** 32 connections request a cached manifest as fast as they can. Each server's manifest is verified once before. */
 export async function measureWarmManifest(stage: Stage, by: 'tag' | 'digest'): Promise<readonly Sample[]> {
   const contenders = [stage.koa, stage.proxy, stage.layerwell];
   for (const server of contenders) await warmUp(stage, server, by);

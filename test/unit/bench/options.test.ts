@@ -10,7 +10,7 @@ test('a part of the bench never replaces the report of the whole', () => {
 });
 
 test.each([
-  [['--only', 'warm'], /--only: no measurement is called warm/],
+  [['--only', 'warm'], /--only: unknown measurement warm/],
   [['--runs', '0'], /--runs: expected a whole number above 0/],
   [['--runs', 'many'], /--runs: expected a whole number above 0/],
   [['--fast'], /--fast/],
