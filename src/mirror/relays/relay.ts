@@ -122,6 +122,8 @@ export class Relay {
       const available = this.#visibleEnd() - position;
       if (available > 0) return this.#take(reader, into.subarray(0, Math.min(into.byteLength, available)), position);
       if (this.#state === 'complete') return 0;
+      // What it jumps over counts as read.
+      reader.position = Math.max(reader.position, Math.min(position, this.#window.end));
       this.#roomChanged?.();
       await this.#waiters.wait(reader.gone.signal);
     }

@@ -246,3 +246,25 @@ test('a part is read as it is, from its first byte to its last', async () => {
   expect((await readUpTo(relay.join(), 1_000, 5_000)).equals(blob.subarray(1_000, 5_000))).toBe(true);
   expect(upstream.asked).toMatchObject([{ position: 1_000, end: 4_999 }]);
 });
+
+test('a reader may jump over any number of bytes: they are dropped, and the upstream is asked once', async () => {
+  const upstream = upstreamOf(blob);
+  const memory = new MemoryBudget({ maxBytes: 128 * mebibyte });
+  const relay = relayOf(upstream, { memory, until: size - 1 });
+  const source = relay.join();
+  let most = 0;
+  for (const position of [10, 5 * mebibyte, 5 * mebibyte + 7, 20 * mebibyte]) {
+    const bytes = await readUpTo(source, position, position + 5);
+    expect(bytes.equals(blob.subarray(position, position + 5))).toBe(true);
+    most = Math.max(most, memory.reservedBytes);
+  }
+  expect(most).toBeLessThanOrEqual(8 * mebibyte);
+  expect(upstream.asked).toHaveLength(1);
+});
+
+test('a reader that jumps behind what is withheld gets it once the whole is verified', async () => {
+  const upstream = upstreamOf(blob);
+  const source = relayOf(upstream).join();
+  expect((await readUpTo(source, size - 5, size)).equals(blob.subarray(-5))).toBe(true);
+  expect(upstream.asked).toHaveLength(1);
+});
