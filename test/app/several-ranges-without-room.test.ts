@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { asking, partsIn, partsOf, type Positions } from '../support/byte-ranges.ts';
-import { ask } from '../support/client.ts';
+import { ask, open } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
+import { gate } from '../support/gate.ts';
 import { type Content, randomBlob } from '../support/images.ts';
 import { startApp } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
@@ -43,6 +44,44 @@ test('an upstream that sends no parts is asked for the whole once', async () => 
   expect(partsIn(await ask(app, pathOf(blob), asking(...asked)))).toEqual(partsOf(blob, asked));
   const sent = upstream.seen('GET', blobs).reduce((sum, { sentBytes }) => sum + sentBytes, 0);
   expect(sent).toBeLessThan(1.5 * blob.bytes.length);
+});
+
+test('parts of a blob that does not fit cost the upstream at most a fifth more than they have', async () => {
+  const { upstream, app, path } = await startWith(blob);
+  const spread: Positions = Array.from({ length: 30 }, (_, n) => [n * mebibyte, n * mebibyte + 99_999 + 30_000 * n]);
+  expect(partsIn(await ask(app, path, asking(...spread)))).toEqual(partsOf(blob, spread));
+  const sent = upstream.seen('GET', blobs).reduce((sum, { sentBytes }) => sum + sentBytes, 0);
+  expect(sent).toBeLessThanOrEqual(1.2 * spread.reduce((sum, [start, end]) => sum + end - start + 1, 0));
+});
+
+test('the first part does not wait for the others', async () => {
+  const { upstream, app, path } = await startWith(blob);
+  const held = gate();
+  upstream.script({ path: blobs, method: 'GET', times: 1 }, {});
+  upstream.script({ path: blobs, method: 'GET', times: 1 }, { holdHeaders: held });
+  const answer = await open(app, path, asking(...asked));
+  const begun = await answer.read(100);
+  held.open();
+  const { headers } = answer;
+  expect(partsIn({ headers, body: Buffer.concat([begun, await answer.rest()]) })).toEqual(partsOf(blob, asked));
+});
+
+test('an upstream that breaks off within a part is asked for its rest', async () => {
+  const { upstream, app, path } = await startWith(blob);
+  upstream.script({ path: blobs, method: 'GET', times: 1 }, {});
+  upstream.script({ path: blobs, method: 'GET', times: 1 }, { cutAfterBytes: 300 });
+  expect(partsIn(await ask(app, path, asking(...asked)))).toEqual(partsOf(blob, asked));
+  expect(upstream.seen('GET', blobs).map(({ headers }) => headers.range)[2]).toBe(
+    `bytes=${16 * mebibyte + 300}-${17 * mebibyte}`,
+  );
+});
+
+test('an upstream that sends another part cuts the answer', async () => {
+  const { upstream, app, path } = await startWith(blob);
+  upstream.script({ path: blobs, method: 'GET', times: 1 }, {});
+  const size = blob.bytes.length;
+  upstream.script({ path: blobs, method: 'GET' }, { headers: { 'content-range': `bytes 0-${mebibyte}/${size}` } });
+  await expect(ask(app, path, asking(...asked))).rejects.toThrow('cut');
 });
 
 test('an upstream that fails in the middle cuts the answer', async () => {

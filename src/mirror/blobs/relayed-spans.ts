@@ -4,19 +4,41 @@ import type { JoinedRelay, Part } from '../relays/relays.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
 
 /** The most requests to the upstream for one client request. */
-const maxSpans = 16;
+const maxSpans = 64;
 /** Reading and dropping a smaller gap between two ranges costs less than another request. */
 const minGapBytes = 256 * 1024;
+/** Of all that comes from the upstream, this much beside what was asked … */
+const maxDroppedShare = 0.2;
+/** … or this much, where that is more. */
+const minDroppedBytes = 64 * 1024;
 
 /**
- * The spans to ask the upstream for, so that they cover all ranges: ranges that lie close together become one span. If that leaves more
- * than 16 spans, those with the smallest gaps between them are merged too. Pure.
+ * The spans to ask the upstream for, so that they cover all ranges. Ranges that lie close together become one span as long as the gaps
+ * that are read and dropped are less than a fifth of what was asked for. Where that leaves more than 64 spans, all gaps below 256 KiB are
+ * read, and then the smallest of those that are left, until there are 64. Pure.
  * @param ranges ascending, none overlapping another.
  */
 export function spansOf(ranges: readonly SatisfiableRange[]): readonly Part[] {
   const gaps = ranges.slice(1).map(({ start }, index) => start - (ranges[index]?.end ?? start) - 1);
+  const frugal = spansBetween(ranges, gaps, frugalGapBytes(ranges, gaps));
+  if (frugal.length <= maxSpans) return frugal;
   const widest = gaps.toSorted((one, other) => other - one)[maxSpans - 1];
-  const least = Math.max(minGapBytes, (widest ?? -1) + 1);
+  return spansBetween(ranges, gaps, Math.max(minGapBytes, (widest ?? -1) + 1));
+}
+
+/** The smallest gap that is not read, if no more may be dropped than the share of what was asked for. */
+function frugalGapBytes(ranges: readonly SatisfiableRange[], gaps: readonly number[]): number {
+  const asked = ranges.reduce((sum, { start, end }) => sum + end - start + 1, 0);
+  let left = Math.max(minDroppedBytes, asked * maxDroppedShare);
+  for (const gap of gaps.toSorted((one, other) => one - other)) {
+    left -= gap;
+    if (left < 0) return Math.min(gap, minGapBytes);
+  }
+  return minGapBytes;
+}
+
+/** @param least the smallest gap that separates two spans. */
+function spansBetween(ranges: readonly SatisfiableRange[], gaps: readonly number[], least: number): readonly Part[] {
   const spans: Part[] = [];
   for (const [index, { start, end }] of ranges.entries()) {
     const previous = spans.at(-1);
@@ -30,15 +52,14 @@ export function spansOf(ranges: readonly SatisfiableRange[]): readonly Part[] {
 export type JoinSpan = (span: Part, options: { readonly needsRanges: boolean }) => Promise<JoinedRelay>;
 
 /**
- * Several spans of a blob as one source, which must be read at ascending positions. One span is open at a time; the gaps between the ranges
- * of a span are read and dropped. An upstream that ignores ranges is asked once for the rest of the blob.
+ * Several spans of a blob as one source, which must be read at ascending positions. One span is open at a time; the relay drops the
+ * gaps between the ranges of a span. An upstream that ignores ranges is asked once for the rest of the blob.
  */
 export class SpansSource implements ByteSource {
   readonly #join: JoinSpan;
   readonly #spans: Part[];
   #index = -1;
   #source: ByteSource | undefined;
-  #position = 0;
   #isDisposed = false;
 
   /** @param spans ascending, and none overlapping another. */
@@ -55,15 +76,7 @@ export class SpansSource implements ByteSource {
   }
 
   async read(into: Uint8Array, position: number): Promise<number> {
-    const source = await this.#sourceAt(position);
-    while (source && this.#position < position) {
-      const dropped = await source.read(into.subarray(0, position - this.#position), this.#position);
-      if (dropped === 0) return 0;
-      this.#position += dropped;
-    }
-    const bytes = (await source?.read(into, position)) ?? 0;
-    this.#position = position + bytes;
-    return bytes;
+    return (await (await this.#sourceAt(position))?.read(into, position)) ?? 0;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -87,7 +100,6 @@ export class SpansSource implements ByteSource {
   #use(index: number, { source }: JoinedRelay): void {
     this.#index = index;
     this.#source = source;
-    this.#position = this.#spans[index]?.start ?? 0;
   }
 
   async #joinAt(index: number): Promise<JoinedRelay> {
