@@ -2,9 +2,10 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { ask, open } from '../support/client.ts';
 import type { Fault } from '../support/fake-answer.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
+import { farAhead, largeBlob, startDownloading } from '../support/far-ahead.ts';
 import { gate } from '../support/gate.ts';
 import { startHolding } from '../support/held-blob.ts';
-import { type Content, content, image, randomBlob } from '../support/images.ts';
+import { image, randomBlob } from '../support/images.ts';
 import { thisSuite } from '../support/owner.ts';
 import { pullBlob } from '../support/pull.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
@@ -209,27 +210,9 @@ test('a part sent for the whole is never kept as the whole', async () => {
 });
 
 describe('far ahead of a running download', () => {
-  const start = 70 * mebibyte;
-  let blob: Content;
-
-  beforeAll(() => {
-    const bytes = Buffer.alloc(80 * mebibyte, 'layer ');
-    bytes.fill('far ahead ', start);
-    blob = content('application/octet-stream', bytes);
-  });
-
-  /** A mirror that has begun to download the blob, and gets no further than its first mebibyte. */
-  async function downloading(options: { readonly ranges?: boolean } = {}) {
-    const upstream = await startFakeRegistry(options);
-    upstream.content.addBlob(repository, blob);
-    const door = gate();
-    upstream.script({ path: blobs, times: 1 }, { holdBody: { afterBytes: mebibyte, until: door } });
-    const app = await startApp(mirrorOf(upstream));
-    const path = `/v2/${repository}/blobs/${blob.digest}`;
-    const whole = await open(app, path);
-    await whole.read(1);
-    return { upstream, app, path, whole, door };
-  }
+  const start = farAhead;
+  const blob = largeBlob();
+  const downloading = (options = {}) => startDownloading(blob, options);
 
   test('a small part is relayed from the upstream beside it, and the whole is still one download', async () => {
     const { upstream, app, path, whole, door } = await downloading();
@@ -291,5 +274,16 @@ describe('far ahead of a running download', () => {
     expect(part.status).toBe(206);
     door.open();
     expect((await part.rest()).equals(blob.bytes.subarray(start, start + 1_000))).toBe(true);
+  });
+
+  test('a client that leaves while the upstream is silent ends the request for its part', async () => {
+    const { upstream, app, path, door } = await downloading();
+    upstream.script({ path: blobs, times: 1 }, { holdBody: { afterBytes: 300, until: gate() } });
+    const part = await open(app, path, { headers: { range: `bytes=${start}-${start + 999}` } });
+    await part.read(300);
+    const asked = await upstream.arrived('GET', blobs, 2);
+    part.hangUp();
+    expect(await asked.ended).toBe('aborted');
+    door.open();
   });
 });

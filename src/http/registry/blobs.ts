@@ -1,7 +1,6 @@
 import type { ServedBlob } from '../../mirror/blobs/served-blob.ts';
 import { UnreadableContent } from '../../mirror/blobs/unreadable-source.ts';
 import type { Mirror, Place } from '../../mirror/mirror.ts';
-import type { ByteSource } from '../../mirror/ports/byte-source.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { SeveralRanges } from '../../oci/range.ts';
@@ -106,12 +105,9 @@ async function answerWith(
     return;
   }
   const { start, end } = answer.range;
-  await using ahead: ByteSource | undefined = await blob.relayAhead?.(answer.range, exchange);
-  const stretch = ahead ? { source: ahead, isSequential: false } : blob;
-  await sendStretch(ctx.res, exchange, { ...stretch, start, end: end + 1, buffers, ...whenToBegin(ctx, blob, begin) });
+  await sendStretch(ctx.res, exchange, { ...blob, start, end: end + 1, buffers, ...whenToBegin(ctx, blob, begin) });
 }
 
-/** Several ranges of a running download follow it. */
 async function sendSeveral(
   ctx: RegistryContext,
   { buffers }: Pick<BlobAnswerDeps, 'buffers'>,

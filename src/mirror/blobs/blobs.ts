@@ -6,6 +6,7 @@ import { UnstoredBlobs } from './unstored-blobs.ts';
 import { awaitedStart } from './awaited-start.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
+import type { Download } from '../downloads/download.ts';
 import type { Downloads, Kept } from '../downloads/downloads.ts';
 import type { Relays } from '../relays/relays.ts';
 import type { Run } from '../downloads/run.ts';
@@ -21,7 +22,16 @@ import type { Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { BlobRecord } from '../ports/records.ts';
 import { isSameRepository } from '../ports/same-repository.ts';
-import { type BlobQuestion, followingAnswer, nameOf, openerOf, type ServedBlob, storedAnswer } from './served-blob.ts';
+import {
+  type BlobQuestion,
+  followingAnswer,
+  nameOf,
+  openerOf,
+  type ServedBlob,
+  storedAnswer,
+  type Told,
+} from './served-blob.ts';
+import { partsAhead } from './parts-ahead.ts';
 import type { Space } from '../eviction/space.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 import { unlessUnreadable } from './unreadable.ts';
@@ -214,8 +224,7 @@ export class Blobs {
     this.#deps.observer.collapsed({ kind: 'blob' });
     const { firstServedAtMs } = this.#deps.links.confirm(question.of, question.digest);
     const cache = wasAsked ? firstPull : collapsed;
-    const told = { cache, firstServedAtMs, signal, relays: this.#deps.relays };
-    return this.#stored.tellingOfDisk(await followingAnswer(question, started.download, told));
+    return this.#follow(question, started.download, { cache, firstServedAtMs, signal });
   }
 
   async #download(question: BlobQuestion, { signal }: Waiting): Promise<ServedBlob> {
@@ -241,8 +250,12 @@ export class Blobs {
       if (result === 'no_room') this.#unstored.noteOverrun(question, started.download.size);
     });
     const { firstServedAtMs } = links.confirm(of, digest);
-    const told = { cache: firstPull, firstServedAtMs, signal, relays: this.#deps.relays };
-    return this.#stored.tellingOfDisk(await followingAnswer(question, started.download, told));
+    return this.#follow(question, started.download, { cache: firstPull, firstServedAtMs, signal });
+  }
+
+  async #follow(question: BlobQuestion, download: Download, told: Told & Waiting): Promise<ServedBlob> {
+    const served = this.#stored.tellingOfDisk(await followingAnswer(question, download, told));
+    return { ...served, source: partsAhead(question, download, { ...this.#deps, following: served.source }) };
   }
 
   async #recordKept({ of, digest }: BlobQuestion, size: number, how: Kept): Promise<void> {

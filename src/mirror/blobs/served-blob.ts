@@ -1,10 +1,8 @@
 import type { Digest } from '../../oci/digest.ts';
-import { OciError, UpstreamError } from '../../oci/errors.ts';
-import type { RequestedRange, SatisfiableRange } from '../../oci/range.ts';
+import type { RequestedRange } from '../../oci/range.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { Download } from '../downloads/download.ts';
 import type { OpenPart } from '../relays/relay-upstream.ts';
-import type { Relays } from '../relays/relays.ts';
 import { DigestMismatch, heldBackBytes } from '../transfers/held-back.ts';
 import type { StoredBlob } from '../ports/blob-store.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
@@ -46,24 +44,12 @@ export interface ServedBlob {
    * not be verified.
    */
   readonly ignoresRange?: true;
-  /** A source of its own for a range far ahead of a running download; undefined where following the download is better. */
-  readonly relayAhead?: (range: SatisfiableRange, waiting: Waiting) => Promise<ByteSource | undefined>;
 }
 
 /** What an answer says of itself, whatever its source. */
-type Told = Pick<ServedBlob, 'cache' | 'firstServedAtMs'>;
+export type Told = Pick<ServedBlob, 'cache' | 'firstServedAtMs'>;
 
-/** A range this small … */
-const maxRelayedBytes = 8 * 1024 * 1024;
-/** … that starts this far ahead of the writer is asked for on its own (lazy pulling: nydus, estargz, zstd:chunked). */
-const minRelayedAheadBytes = 64 * 1024 * 1024;
 const pieceBytes = 256 * 1024;
-
-/** Whether a range of a running download follows the writer, or is relayed from the upstream beside it. Pure. */
-export function rangeOfRunning(range: SatisfiableRange, writtenBytes: number): 'follow' | 'relay' {
-  const isSmall = range.end - range.start + 1 <= maxRelayedBytes;
-  return !range.isOpenEnded && isSmall && range.start - writtenBytes > minRelayedAheadBytes ? 'relay' : 'follow';
-}
 
 /** A blob out of the store. With `onDamaged` it is hashed again on its way; a reader that meets damage is cut, not lied to. */
 export function storedAnswer(
@@ -80,11 +66,10 @@ export function storedAnswer(
 
 /** A blob along with its running download. Small ones, and the empty one, are verified first: they can still fail honestly. */
 export async function followingAnswer(
-  question: BlobQuestion,
+  { digest }: BlobQuestion,
   download: Download,
-  { signal, relays, ...told }: Told & Waiting & { readonly relays: Relays },
+  { signal, ...told }: Told & Waiting,
 ): Promise<ServedBlob> {
-  const { digest } = question;
   const { size } = download;
   const source = download.join();
   try {
@@ -93,19 +78,7 @@ export async function followingAnswer(
     await source[Symbol.asyncDispose]();
     throw cause;
   }
-  return { digest, size, source, isSequential: false, ...told, relayAhead: aheadOf(question, download, relays) };
-}
-
-function aheadOf(question: BlobQuestion, download: Download, relays: Relays): NonNullable<ServedBlob['relayAhead']> {
-  return async (range, waiting) => {
-    if (rangeOfRunning(range, download.writtenBytes) === 'follow') return undefined;
-    const { of, digest } = question;
-    const { size } = download;
-    const open = openerOf(question);
-    const onWrong = () => question.upstream.failedVerification(digest);
-    const request = { of, digest, size, open, onWrong, isLinked: true, part: range, needsRanges: true };
-    return (await relays.join(request, waiting).catch((cause: unknown) => unlessRefused(cause)))?.source;
-  };
+  return { digest, size, source, isSequential: false, ...told };
 }
 
 /** How the parts of a blob are asked for. */
@@ -114,11 +87,6 @@ export function openerOf({ upstream, of, digest }: BlobQuestion): OpenPart {
     const range = start === 0 && end === undefined ? {} : { range: { start, end } };
     return upstream.openBlob(of.repository, digest, { signal, ...range });
   };
-}
-
-/** A part the upstream does not give now comes with the whole: later, but it comes. */
-function unlessRefused(cause: unknown): undefined {
-  if (!(cause instanceof UpstreamError || cause instanceof OciError)) throw cause;
 }
 
 function verifyingRead(digest: Digest, stored: StoredBlob, onDamaged: () => Promise<void>): ByteSource {

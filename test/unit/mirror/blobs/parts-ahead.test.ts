@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { rangeOfRunning } from '../../../../src/mirror/blobs/served-blob.ts';
+import { rangeOfRunning } from '../../../../src/mirror/blobs/parts-ahead.ts';
 
 const mebibyte = 1024 * 1024;
 
