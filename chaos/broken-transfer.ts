@@ -11,18 +11,18 @@ import { MirrorProcess } from './mirror-process.ts';
 
 const mebibytes = 256;
 const cuts = 20;
-/** Of the blob, what may come more than once. */
+/** The share of the blob that may be downloaded more than once. */
 const toleratedShare = 0.01;
 
 export interface BrokenTransfer {
   readonly mebibytes: number;
   readonly cuts: number;
   readonly seconds: number;
-  /** Bytes that came more than once. */
+  /** Bytes that were downloaded more than once. */
   readonly repeatedBytes: number;
 }
 
-/** One pull of a large blob, which its upstream breaks off again and again at random positions. On the machine's own disk. */
+/** Pulls a large blob from an upstream that repeatedly cuts it at random positions. The store is on the machine's disk. */
 export async function breakTransfer({
   folder,
   seed,
@@ -57,7 +57,8 @@ export async function breakTransfer({
       ledger.violate(`a transfer cut ${cuts} times ended ${answer.end}, ${answer.digest}`);
     const received = (await mirror.metrics()).sum('layerwell_upstream_response_bytes_total', { kind: 'blob' });
     const repeatedBytes = received - size;
-    if (repeatedBytes > toleratedShare * size) ledger.violate(`${repeatedBytes} bytes of a broken transfer came twice`);
+    if (repeatedBytes > toleratedShare * size)
+      ledger.violate(`${repeatedBytes} bytes of a broken transfer were downloaded twice`);
     return { mebibytes, cuts, seconds: (answer.toMs - answer.fromMs) / 1_000, repeatedBytes };
   } finally {
     agent.destroy();

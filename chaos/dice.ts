@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-/** Chances that depend on a seed alone: the same seed falls the same way. */
+/** A random number generator that depends only on its seed. */
 export class Dice {
   readonly #seed: string;
   #state: number;
@@ -10,12 +10,12 @@ export class Dice {
     this.#state = createHash('sha256').update(seed).digest().readUInt32LE();
   }
 
-  /** Dice of their own for one part, so that no part's luck depends on how often another one threw. */
+  /** Separate dice for one part, so that no part depends on how often another one rolls. */
   of(part: string): Dice {
     return new Dice(`${this.#seed}/${part}`);
   }
 
-  /** From 0 to 1, without 1: mulberry32. */
+  /** From 0 to 1, excluding 1 (mulberry32). */
   next(): number {
     this.#state = (this.#state + 0x6d2b79f5) | 0;
     let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
@@ -27,7 +27,7 @@ export class Dice {
     return this.next() < chance;
   }
 
-  /** A whole number from 0 on, below `end`. */
+  /** An integer from 0 up to, but excluding, `end`. */
   below(end: number): number {
     return Math.floor(this.next() * end);
   }

@@ -1,13 +1,13 @@
-/** A promise that was broken. */
+/** A broken promise. */
 export interface Violation {
   readonly what: string;
-  /** Since the run began. */
+  /** Seconds since the run began. */
   readonly atSeconds: number;
 }
 
 const maxViolations = 100;
 
-/** Counts what happened, and keeps what must not. */
+/** Counts events and records violations. */
 export class Ledger {
   readonly #startedAtMs = performance.now();
   readonly #counts = new Map<string, Map<string, number>>();
@@ -21,14 +21,14 @@ export class Ledger {
     return this.#violations;
   }
 
-  /** @param chapter such as `faults`; `what` is a line of it. */
+  /** Counts `what` in a chapter such as `faults`. */
   count(chapter: string, what: string): void {
     const lines = this.#counts.get(chapter) ?? new Map<string, number>();
     lines.set(what, (lines.get(what) ?? 0) + 1);
     this.#counts.set(chapter, lines);
   }
 
-  /** Of one chapter, most first. */
+  /** The counts of one chapter, highest first. */
   lines(chapter: string): readonly (readonly [string, number])[] {
     return [...(this.#counts.get(chapter) ?? [])].toSorted(([, a], [, b]) => b - a);
   }

@@ -1,4 +1,4 @@
-/** A registry as the configuration names it. */
+/** A registry with its name in the configuration. */
 export interface NamedRegistry {
   readonly name: string;
   readonly url: string;
@@ -6,12 +6,12 @@ export interface NamedRegistry {
 
 const mebibyte = 1024 * 1024;
 
-/** Room for a part of what there is to pull, so that something is evicted all the time. */
+/** Room for only a part of the images, so that something is always being evicted. */
 export const maxCacheBytes = 56 * mebibyte;
-/** The disk, which is more than that while nobody else fills it. */
+/** The size of the disk: larger than the cache, unless something else fills it. */
 export const diskBytes = 88 * mebibyte;
 
-/** The defaults of the program, but for times that are short enough to strike within minutes, and for room. */
+/** The default configuration, but with timeouts that are short enough to expire within minutes, and a small store. */
 export function mirrorConfig(upstreams: readonly NamedRegistry[]): object {
   const timeouts = { connect: '1s', headers: '2s', token: '2s' };
   return {
@@ -21,7 +21,7 @@ export function mirrorConfig(upstreams: readonly NamedRegistry[]): object {
       maxSize: `${maxCacheBytes}B`,
       minFree: '0B',
       keep: ['docker.io/library/pinned-*', 'docker.io/library/doomed-*', 'docker.io/library/real-*'],
-      // What is damaged on the disk is found when it is read, and nobody gets it whole.
+      // A damaged file is found when it is read, and its client is cut.
       verifyReads: true,
       scrubEvery: '20s',
     },
@@ -37,7 +37,7 @@ export function mirrorConfig(upstreams: readonly NamedRegistry[]): object {
   };
 }
 
-/** The same with a store that has no room for anything: all it serves is relayed. */
+/** The same with a store that has no room, so that every blob is relayed. */
 export function crampedConfig(upstreams: readonly NamedRegistry[]): object {
   return { ...mirrorConfig(upstreams), storage: { maxSize: '128KiB', minFree: '0B' } };
 }

@@ -10,19 +10,19 @@ import { type Metrics, parseMetrics } from '../test/support/metrics.ts';
 
 const run = promisify(execFile);
 const readyWithinMs = 30_000;
-/** Fewer than it needs for its clients alone. */
+/** Fewer than its clients alone need. */
 const starvedDescriptors = 45;
 const plentyOfDescriptors = 4_096;
 const maxStarvationMs = 10_000;
 
-/** Where a listener's certificate and its key are. */
+/** The certificate and key files of a listener. */
 export interface TlsFiles {
   readonly certFile: string;
   readonly keyFile: string;
 }
 
 export interface MirrorProcessOptions {
-  /** For its configuration and its log. */
+  /** The folder of its configuration and its log. */
   readonly folder: string;
   readonly dataFolder: string;
   readonly config: object;
@@ -30,22 +30,22 @@ export interface MirrorProcessOptions {
   readonly tls?: TlsFiles;
 }
 
-/** The program as an operator runs it, on fixed ports, writing its log to a file. It knows when it was not there. */
+/** The program as an operator runs it, on fixed ports, with its log in a file. It records when it was down. */
 export class MirrorProcess {
   readonly dataFolder: string;
   readonly logFile: string;
   readonly #folder: string;
   readonly #config: object;
   readonly #tls: TlsFiles | undefined;
-  /** When it was gone, from just before its end to its first answer. */
+  /** When it was down: from just before its end to its first response. */
   readonly #absences: Period[] = [];
-  /** When it could open nothing more. */
+  /** When it could open no files or sockets. */
   readonly #starvations: Period[] = [];
   #port = 0;
   #managementPort = 0;
   #child: ChildProcess | undefined;
 
-  /** @param options.config without addresses and places on the disk. */
+  /** @param options.config without addresses and paths. */
   constructor({ folder, dataFolder, config, tls }: MirrorProcessOptions) {
     this.#folder = folder;
     this.#tls = tls;
@@ -70,7 +70,7 @@ export class MirrorProcess {
     return this.#child?.pid ?? -1;
   }
 
-  /** Whether it was gone at some time between two moments of `performance.now()`. */
+  /** Whether it was down at any time between two values of `performance.now()`. */
   wasAbsent(fromMs: number, toMs: number): boolean {
     return this.#absences.some((absence) => overlaps(absence, fromMs, toMs));
   }
@@ -79,23 +79,23 @@ export class MirrorProcess {
     return this.#starvations.some((starvation) => overlaps(starvation, fromMs, toMs));
   }
 
-  /** Lets it open no more files and sockets than it has, until the signal aborts. */
+  /** Keeps it from opening files and sockets, until the signal aborts. */
   async starve(signal: AbortSignal): Promise<void> {
     const starvation = { fromMs: performance.now(), toMs: Infinity };
     this.#starvations.push(starvation);
     await limitDescriptors(this.pid, starvedDescriptors);
-    await sleep(maxStarvationMs, undefined, { signal }).catch(() => {}); // It ends early.
+    await sleep(maxStarvationMs, undefined, { signal }).catch(() => {}); // Aborted: ends early.
     await limitDescriptors(this.pid, plentyOfDescriptors);
-    // What began to fail meanwhile may fail a moment later.
+    // Requests that began during the starvation may fail a moment later.
     starvation.toMs = performance.now() + 1_000;
   }
 
-  /** Resolves when it is there. */
+  /** Resolves when it is running. */
   async present(): Promise<void> {
     while (this.#absences.at(-1)?.toMs === Infinity) await sleep(50);
   }
 
-  /** @throws Error with the end of its log when it does not get ready. */
+  /** @throws Error with the end of its log if it does not become ready. */
   async start(): Promise<void> {
     this.#port ||= await freePort();
     this.#managementPort ||= await freePort();
@@ -125,7 +125,7 @@ export class MirrorProcess {
     return parseMetrics(await answer.text());
   }
 
-  /** Lines of its log that report a bug or an unhandled rejection, or that are no log lines. */
+  /** Log lines that report a bug or an unhandled rejection, or that are not JSON. */
   async bugs(): Promise<readonly string[]> {
     const lines = (await readFile(this.logFile, 'utf8')).split('\n');
     return lines.filter((line) => /"msg":"(bug|unhandled)/.test(line) || !/^(\{.*\})?$/.test(line));
@@ -150,7 +150,7 @@ export class MirrorProcess {
       await sleep(20);
     }
     const log = await readFile(this.logFile, 'utf8');
-    throw new Error(`the mirror did not get ready (${child.exitCode ?? child.signalCode}): ${log.slice(-2_000)}`);
+    throw new Error(`the mirror did not become ready (${child.exitCode ?? child.signalCode}): ${log.slice(-2_000)}`);
   }
 
   async #end(signal: NodeJS.Signals): Promise<number | null> {
@@ -164,7 +164,7 @@ export class MirrorProcess {
   }
 }
 
-/** From one moment of `performance.now()` to another; one that is not over ends at Infinity. */
+/** A period of `performance.now()`. While it lasts, it ends at Infinity. */
 interface Period {
   readonly fromMs: number;
   toMs: number;
@@ -174,12 +174,12 @@ function overlaps(period: Period, fromMs: number, toMs: number): boolean {
   return period.fromMs <= toMs && period.toMs >= fromMs;
 }
 
-/** prlimit(1), of util-linux. A process that is gone has no limits. */
+/** Uses prlimit(1) of util-linux. Ignores a process that has ended. */
 async function limitDescriptors(pid: number, count: number): Promise<void> {
   await run('prlimit', ['--pid', String(pid), `--nofile=${count}:`]).catch(() => {});
 }
 
-/** Linux can be asked to end a program with its parent. */
+/** Makes Linux kill the program when its parent ends. */
 function endingWithUs(command: readonly [string, ...string[]]): readonly [string, ...string[]] {
   const setpriv = '/usr/bin/setpriv';
   return existsSync(setpriv) ? [setpriv, '--pdeathsig', 'KILL', '--', ...command] : command;

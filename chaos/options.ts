@@ -4,15 +4,15 @@ import { parseArgs } from 'node:util';
 
 export interface ChaosOptions {
   readonly seed: string;
-  /** Of troubles; setting up, healing and settling come on top. */
+  /** The duration of faults. Setup and recovery take additional time. */
   readonly minutes: number;
-  /** Where the report is written; undefined: nowhere. */
+  /** Where to write the report. Undefined: no report. */
   readonly reportFile: string | undefined;
-  /** Everything goes below it, and is removed at the end of a run without violations. */
+  /** The folder for all files. They are removed after a run without violations. */
   readonly workDirectory: string;
 }
 
-/** @throws Error naming the flag that can't be used. */
+/** @throws Error that names the invalid flag. */
 export function parseOptions(args: readonly string[], defaultReportFile: string): ChaosOptions {
   const { values } = parseArgs({
     args: [...args],

@@ -3,21 +3,21 @@ import { join } from 'node:path';
 import { incomingFolder } from '../src/storage/layout.ts';
 import type { MirrorProcess } from './mirror-process.ts';
 
-/** What a process holds at one moment. */
+/** The resources that a process holds at one moment. */
 export interface ProcessState {
   readonly rssBytes: number;
   readonly heapBytes: number;
   readonly descriptors: number;
   readonly sockets: number;
   readonly timers: number;
-  /** 99th percentile of the event loop's delay since it was last asked, in milliseconds. */
+  /** 99th percentile of the event loop delay since the last scrape, in milliseconds. */
   readonly eventLoopP99Ms: number;
-  /** Unfinished files that nobody may go on with. */
+  /** Incomplete files that cannot be resumed. */
   readonly strayFiles: number;
   readonly downloads: number;
 }
 
-/** Looks at the mirror from outside: /proc, its metrics, its folder. */
+/** Reads the state of the mirror from outside: from /proc, its metrics and its folder. */
 export async function stateOf(mirror: MirrorProcess): Promise<ProcessState> {
   const [metrics, rssBytes, links, strayFiles] = await Promise.all([
     mirror.metrics(),
@@ -42,14 +42,14 @@ async function residentBytes(pid: number): Promise<number> {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? Number.NaN) * 1024;
 }
 
-/** What each open descriptor leads to. One that is closed meanwhile is left out. */
+/** The target of each open descriptor, without those that are closed meanwhile. */
 async function descriptorsOf(pid: number): Promise<readonly string[]> {
   const folder = `/proc/${pid}/fd`;
   const links = (await readdir(folder)).map((name) => readlink(join(folder, name)).catch(() => undefined));
   return (await Promise.all(links)).filter((link) => link !== undefined);
 }
 
-/** An interrupted download leaves a file and its mark, and may be gone on with; everything else in incoming/ is somebody's work or a leak. */
+/** Counts files in incoming/ that are not a partial download or its checkpoint: a write in progress, or a leak. */
 async function strayFilesIn(dataFolder: string): Promise<number> {
   const names = await readdir(join(dataFolder, incomingFolder));
   const marked = new Set(names.filter((name) => name.endsWith('.json')).map((name) => name.slice(0, -'.json'.length)));

@@ -7,13 +7,13 @@ import type { ChaosOptions } from './options.ts';
 import type { ProcessState } from './process-state.ts';
 import type { Disk } from './troubles/disk.ts';
 
-/** What was measured besides what was counted. */
+/** Measurements that are not counts. */
 export interface Figures {
   readonly realClients: readonly string[];
-  /** When the process of the second part had just begun, and when it had settled. */
+  /** The process of the second part, at its start and when it is idle at the end. */
   readonly fresh: ProcessState;
   readonly settled: ProcessState;
-  /** Of that process, a second apart. */
+  /** Samples of that process, one per second. */
   readonly samples: readonly ProcessState[];
   readonly healedAfterSeconds: number | undefined;
   readonly brokenTransfer: BrokenTransfer;
@@ -26,7 +26,7 @@ export interface RunOutcome {
   readonly disk: Disk;
 }
 
-/** Writes what a run showed, and prints it in short. */
+/** Prints a summary and writes the report. */
 export async function writeReport(outcome: RunOutcome): Promise<void> {
   const { options, ledger } = outcome;
   const { pulls, faults } = { pulls: ledger.total('pulls'), faults: ledger.total('faults') };
@@ -34,47 +34,47 @@ export async function writeReport(outcome: RunOutcome): Promise<void> {
   if (options.reportFile !== undefined) await writeFile(options.reportFile, pageOf(outcome));
 }
 
-/** What the run is about, and what it holds the mirror to. */
+/** What the run does, and what it checks. */
 const introduction = `# Chaos
 
-Clients pull through a mirror while its upstreams die, stall and lie, its disk fills and empties, its files are damaged, it runs out
-of descriptors, and it is killed and started again. Beside them are registries and clients that mean harm, and a second mirror whose store
-has no room. \`npm run chaos\` takes about six minutes and writes this page; it ends with an error when a promise was broken.
+Clients pull through a mirror while its upstreams die, stall and send wrong data, its disk fills up, its files are damaged, it runs out of
+file descriptors, and it is killed and restarted. Hostile registries and clients run at the same time, and so does a second mirror whose
+store has no room. \`npm run chaos\` takes about six minutes and writes this page. It exits with an error if a promise was broken.
 
 \`\`\`sh
-npm run chaos                    # another seed at every run; it is printed
-npm run chaos -- --seed 7        # the same images, clients, faults and damages
+npm run chaos                    # a new seed for every run; it is printed
+npm run chaos -- --seed 7        # the same images, clients, faults and damage
 npm run chaos -- --minutes 30
 \`\`\`
 
-The seed decides what there is to pull, what every client asks for, what each upstream does wrong and what is damaged. When
-exactly each of these meets another is up to the machine.
+The seed decides which images exist, what every client requests, which faults each upstream has, and what is damaged. The timing depends on
+the machine.
 
-## Who means harm
+## Hostile registries and clients
 
-- A registry that never answers, and one that sends a byte a second: 40 clients ask each of them at any time.
-- A registry that is asked for the blobs of another one, and holds them, sends wrong or too few bytes, or promises more than it has.
-- A registry with manifests of 4 MB and 38,000 layers, with lists of 1,400,000 tags, and with a list that has no end.
-- Clients that reset their connection at a random moment of any request, send 4,100 requests at once and read no answer, ask for records
-  and listings of names that nobody has, or open TLS connections and say nothing.
+- A registry that never answers, and one that sends one byte per second. 40 clients at a time pull from each.
+- A registry that is asked for blobs of another one. It never finishes them, sends wrong or too few bytes, or claims a length that is too
+  large.
+- A registry with manifests of 4 MB and 38,000 layers, lists of 1,400,000 tags, and an endless list.
+- Clients that reset their connection at a random moment, send 4,100 requests at once and read no response, request records and listings
+  of unknown names, or open TLS connections and stay silent.
 
-## What is held to
+## What is checked
 
-- Every complete answer has the right bytes; a part is the part it says it is, or the whole.
-- A blob of 256 MiB that its upstream cuts twenty times arrives by one pull, and at most one byte in a hundred comes twice.
-- Every other answer is an error of the spec under a true status (403, 404 for what is not there, 429 with Retry-After, 502, 503,
-  504), or a connection that is cut. Headers come within 25 s.
-- What was cached before the first fault (\`pinned\`, and the \`real\` images of the real clients, kept by \`storage.keep\`) is always
-  served, but while the process is gone or can open nothing. What was damaged on the disk (\`doomed\`) may fail, and is never served
-  wrong: with \`storage.verifyReads\`, which is on here and off by default, a damaged file is cut while it is read; without it the
-  scrubber finds it.
-- One registry does nothing wrong. Its clients get every answer within 5 s, cold or not, and never an error, but while the process is gone
-  or can open nothing; those of the second mirror, whose store takes nothing, likewise.
-- The store takes no more of the disk than \`storage.maxSize\` and 8 MiB, whatever is asked for.
-- At the end, without faults: everything can be pulled; the mirror holds no more descriptors, sockets and timers than when it had
-  just begun; its memory did not go on growing; incoming/ holds nothing but interrupted downloads with their marks; every stored blob
-  that was not damaged is what its name says; the log reports no bug and
-  no unhandled rejection; SIGTERM ends it with 0.`;
+- Every complete response has the right bytes. A partial response is the range it claims to be, or the whole blob.
+- A blob of 256 MiB that its upstream cuts twenty times arrives in one pull, and at most one percent of it is downloaded twice.
+- Every other response is an error of the spec with its true status (403, 404 for missing content, 429 with \`Retry-After\`, 502, 503, 504),
+  or a cut connection. Headers arrive within 25 s.
+- Images cached before the first fault (\`pinned\`, and the \`real\` images of the real clients, both kept by \`storage.keep\`) are always
+  served, unless the process is down or out of descriptors. Images that are damaged on disk (\`doomed\`) may fail, but wrong bytes are
+  never served as complete: with \`storage.verifyReads\`, which is on here and off by default, a damaged file is cut while it is read.
+  Without it, the scrubber finds the damage.
+- One registry never fails. Its clients get every response within 5 s, cold or cached, without an error, unless the process is down
+  or out of descriptors. The same holds for its clients of the second mirror, which can store nothing.
+- The store never uses more disk than \`storage.maxSize\` plus 8 MiB.
+- At the end, without faults: every image can be pulled; the mirror holds no more descriptors, sockets and timers than at its start; its
+  memory has stopped growing; \`incoming/\` holds only partial downloads with their checkpoints; every stored blob that was not damaged matches its
+  digest; the log reports no bug and no unhandled rejection; SIGTERM ends the process with exit code 0.`;
 
 function pageOf(outcome: RunOutcome): string {
   const { options, ledger } = outcome;
@@ -82,25 +82,25 @@ function pageOf(outcome: RunOutcome): string {
 
 ## The last run
 
-Seed \`${options.seed}\`, ${new Date().toISOString().slice(0, 10)}: ${options.minutes} minutes of troubles, ${Math.round(ledger.seconds)} s in all, on ${availableParallelism()} processors with a load of
-${loadavg()[0]?.toFixed(1)}. The data lay on ${outcome.disk.description}; \`storage.maxSize\` was ${mebibytes(maxCacheBytes)}. Real clients:
+Seed \`${options.seed}\`, ${new Date().toISOString().slice(0, 10)}: ${options.minutes} minutes of faults, ${Math.round(ledger.seconds)} s in all, on ${availableParallelism()} processors with a load of
+${loadavg()[0]?.toFixed(1)}. The store was on ${outcome.disk.description}; \`storage.maxSize\` was ${mebibytes(maxCacheBytes)}. Real clients:
 ${outcome.figures.realClients.join(', ') || 'none'}.
 
 **${ledger.total('pulls')} pulls, ${ledger.total('faults')} faults, ${ledger.violations.length} violations.**${violationsOf(ledger)}
 
 ${table(['faults', ''], ledger.lines('faults'))}
 
-An upstream's faults are counted by the request, and so are damages by the file; a killed, frozen, filled or starved thing once.
+Faults of upstreams are counted per request and damage per file. A kill, a freeze, a full disk and a lack of descriptors count once each.
 
 ${table(['pulls by', ''], ledger.lines('pulls'))}
 
-${table(['answers to our own clients', ''], ledger.lines('answers'))}
+${table(['responses to the test clients', ''], ledger.lines('answers'))}
 
-${table(['images they pulled', ''], ledger.lines('outcomes'))}
+${table(['images pulled by the test clients', ''], ledger.lines('outcomes'))}
 
-${table(['answers to clients of the healthy registry', ''], ledger.lines('healthy'))}
+${table(['responses to clients of the healthy registry', ''], ledger.lines('healthy'))}
 
-${table(['answers of the hostile registries', ''], ledger.lines('answers of hostile registries'))}
+${table(['responses from the hostile registries', ''], ledger.lines('answers of hostile registries'))}
 
 ${table(['real clients', ''], ledger.lines('real clients'))}
 
@@ -119,9 +119,9 @@ function figuresOf({ fresh, settled, samples, healedAfterSeconds, brokenTransfer
   };
   const healed =
     healedAfterSeconds === undefined
-      ? 'Not everything could be pulled'
-      : `Everything could be pulled ${Math.round(healedAfterSeconds)} s`;
-  return `| the process of the second part, which is not killed | just begun | median | most | settled |
+      ? 'Some images could not be pulled'
+      : `Every image could be pulled ${Math.round(healedAfterSeconds)} s`;
+  return `| the process of the second part, which is not killed | at start | median | max | at the end, idle |
 | --- | ---: | ---: | ---: | ---: |
 ${row('memory (VmRSS)', ({ rssBytes }) => rssBytes, mebibytes)}
 ${row('heap in use', ({ heapBytes }) => heapBytes, mebibytes)}
@@ -129,10 +129,10 @@ ${row('descriptors', ({ descriptors }) => descriptors)}
 ${row('sockets', ({ sockets }) => sockets)}
 ${row('timers', ({ timers }) => timers)}
 
-${healed} after the last fault; what takes longest is a circuit that opened again and again.
+${healed} after the last fault. The longest delay is a circuit breaker that has opened repeatedly.
 
-Before all that, one blob of ${brokenTransfer.mebibytes} MiB was pulled from an upstream that cut it ${brokenTransfer.cuts} times at random positions: right after
-${brokenTransfer.seconds.toFixed(1)} s, with ${brokenTransfer.repeatedBytes} bytes that came more than once.
+Before the faults began, one blob of ${brokenTransfer.mebibytes} MiB was pulled from an upstream that cut it ${brokenTransfer.cuts} times at random positions. The pull took
+${brokenTransfer.seconds.toFixed(1)} s; ${brokenTransfer.repeatedBytes} bytes were downloaded more than once.
 `;
 }
 

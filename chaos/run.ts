@@ -22,13 +22,13 @@ import { troubleDescriptors, troubleFiles, troubleMirror, troubleRoom, troubleUp
 import { startUpstreams, type Upstream } from './upstreams/upstreams.ts';
 import { healthyName, type PublishedImage, worldOf } from './world.ts';
 
-// `npm run chaos`: clients pull while everything that may fail does. Ends with 1 when a promise was broken.
+// `npm run chaos`: clients pull while everything that can fail does. Exits with 1 if a promise was broken.
 
 const shape = { clients: 20, pinnedClients: 4, healthyClients: 4, pauseMs: 60 };
-/** Of the time of troubles, during which the mirror is killed as well. */
+/** The share of the time of faults in which the mirror is killed too. */
 const killedShare = 0.55;
 const healsWithinMs = 150_000;
-/** What the store may take while it makes room: its bound, and what arrives meanwhile. */
+/** What the store may use while it evicts: its bound plus the bytes that arrive meanwhile. */
 const toleratedBytes = maxCacheBytes + 8 * 1024 * 1024;
 const least = { minutes: 4, pulls: 10_000, faults: 2_000 };
 
@@ -49,7 +49,7 @@ async function chaos(scene: Scene, markSafe: () => void): Promise<Figures> {
   const cachedFirst = world.filter(({ kind }) => kind !== 'ordinary');
   const missing = await pullEach(scene, cachedFirst);
   if (missing.length > 0) ledger.violate(`${missing.length} images could not be pulled before anything went wrong`);
-  await sleep(2_000); // What was pulled is written, also to the index.
+  await sleep(2_000); // Until the records and the index are written.
   markSafe();
 
   const troubledMs = options.minutes * 60_000;
@@ -67,11 +67,11 @@ async function chaos(scene: Scene, markSafe: () => void): Promise<Figures> {
   const healedAfterSeconds = await heal(scene);
   const { state: settled, leaks } = await settle(mirror, fresh);
   for (const leak of leaks) ledger.violate(`left behind: ${leak}`);
-  if (!isFlat(samples)) ledger.violate('its memory grew to the end');
+  if (!isFlat(samples)) ledger.violate('its memory kept growing to the end');
   return { realClients, fresh, settled, samples, healedAfterSeconds, brokenTransfer };
 }
 
-/** Load and troubles side by side. */
+/** Runs clients and faults at the same time. */
 async function trouble(
   scene: Scene,
   forMs: number,
@@ -107,12 +107,12 @@ async function sample({ mirror, ledger }: Scene, samples: ProcessState[], signal
     if (state) samples.push(state);
     const diskBytes = await bytesBelow(mirror.dataFolder);
     if (diskBytes > maxCacheBytes) ledger.count('beyond the bound', `${Math.ceil(diskBytes / 1024 / 1024)} MiB`);
-    if (diskBytes > toleratedBytes) ledger.violate(`the store takes ${diskBytes} bytes of the disk`);
+    if (diskBytes > toleratedBytes) ledger.violate(`the store uses ${diskBytes} bytes of the disk`);
     await sleep(1_000, undefined, { signal }).catch(() => {}); // The loop ends.
   }
 }
 
-/** Once nothing goes wrong any more, everything can be pulled again. @returns after how long; undefined when it cannot. */
+/** Pulls every image after the faults have ended. @returns the seconds until all pulls succeed; undefined if some do not. */
 async function heal(scene: Scene): Promise<number | undefined> {
   const startedAtMs = performance.now();
   let missing = scene.world;
@@ -122,7 +122,7 @@ async function heal(scene: Scene): Promise<number | undefined> {
     await sleep(1_000);
   }
   const names = missing.slice(0, 5).map(({ upstream, repository, tag }) => `${upstream}/${repository}:${tag}`);
-  scene.ledger.violate(`${missing.length} images cannot be pulled though nothing is wrong any more: ${names.join()}`);
+  scene.ledger.violate(`${missing.length} images cannot be pulled although the faults have ended: ${names.join()}`);
   return undefined;
 }
 
@@ -137,11 +137,12 @@ async function checkTheEnd({ mirror, cramped, ledger, options, damaged }: Scene)
   if (wrong.length > 0) ledger.violate(`wrong blobs in the store: ${wrong.join()}`);
   if (options.minutes < least.minutes) return;
   for (const what of ['pulls', 'faults'] as const) {
-    if (ledger.total(what) < least[what]) ledger.violate(`only ${ledger.total(what)} ${what}: that proves little`);
+    if (ledger.total(what) < least[what])
+      ledger.violate(`only ${ledger.total(what)} ${what}: too few to prove anything`);
   }
 }
 
-/** One run, from nothing to the report. */
+/** One complete run, with its report. */
 async function run(options: ChaosOptions, folder: string): Promise<Ledger> {
   const ledger = new Ledger();
   const onFault = (kind: string): void => ledger.count('faults', `upstream: ${kind}`);
@@ -172,7 +173,7 @@ async function run(options: ChaosOptions, folder: string): Promise<Ledger> {
     await checkTheEnd(scene);
     await writeReport({ options, ledger, figures, disk });
   } catch (cause) {
-    ledger.violate(`the run could not go on: ${cause instanceof Error ? cause.stack : String(cause)}`);
+    ledger.violate(`the run failed: ${cause instanceof Error ? cause.stack : String(cause)}`);
   } finally {
     await Promise.all([mirror.kill(), cramped.kill()]);
     await Promise.all(upstreams.map((upstream) => upstream.kill()));

@@ -2,13 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { MirrorProcess } from './mirror-process.ts';
 import { type ProcessState, stateOf } from './process-state.ts';
 
-/** Kept connections to upstreams are closed by the mirror after 30 s. */
+/** The mirror closes idle connections to upstreams after 30 s. */
 const settlesWithinMs = 60_000;
 
-/** What a process may hold beyond what it held when it had just begun. */
+/** What the process may hold in addition to what it held at its start. */
 const tolerated = { descriptors: 3, sockets: 3, timers: 6 } as const;
 
-/** Waits until the mirror is as it was when it had just begun. @returns how it is then, and what it has not let go of. */
+/** Waits until the mirror holds no more than at its start. @returns its state, and what it has not released in time. */
 export async function settle(
   mirror: MirrorProcess,
   fresh: ProcessState,
@@ -35,7 +35,7 @@ function leaksIn(state: ProcessState, fresh: ProcessState): readonly string[] {
 
 const mebibyte = 1024 * 1024;
 
-/** Whether memory did not go on growing from the middle of a time to its end. Pure. */
+/** Whether memory stopped growing: compares the last third of the samples with the middle third. Pure. */
 export function isFlat(samples: readonly ProcessState[]): boolean {
   const third = Math.floor(samples.length / 3);
   const medianOf = (part: readonly ProcessState[]): number =>

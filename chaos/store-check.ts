@@ -4,7 +4,7 @@ import { type Digest } from '../src/oci/digest.ts';
 import { nodeFiles } from '../src/storage/filesystem/file-system.ts';
 import { blobsIn } from '../test/support/files-in.ts';
 
-/** Blobs that are not what their names promise, of those that nobody damaged. */
+/** Blobs that do not match their digest, except those that the run damaged. */
 export async function wrongBlobs(
   dataFolder: string,
   isDamaged: (digest: Digest) => boolean,
@@ -13,7 +13,7 @@ export async function wrongBlobs(
   return [...blobs].filter(([digest, { isWhole }]) => !isWhole && !isDamaged(digest)).map(([digest]) => digest);
 }
 
-/** What everything below a folder takes of the disk. What vanishes meanwhile counts nothing. */
+/** Disk use of all files below a folder. Files that vanish meanwhile count zero. */
 export async function bytesBelow(folder: string): Promise<number> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
@@ -28,5 +28,5 @@ export async function bytesBelow(folder: string): Promise<number> {
   return blocks.reduce((sum, count) => sum + count * blockBytes, 0);
 }
 
-/** Of `blocks` in stat(2). */
+/** The unit of `blocks` in stat(2). */
 const blockBytes = 512;

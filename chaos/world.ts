@@ -3,30 +3,30 @@ import { ociManifest } from '../src/oci/media-types.ts';
 import { type Content, content, descriptorOf, type Image, image, randomBytes } from '../test/support/images.ts';
 import { Dice } from './dice.ts';
 
-/** An image, and where it is pulled from. */
+/** An image and the repository to pull it from. */
 export interface PublishedImage {
   readonly upstream: UpstreamName;
   readonly repository: string;
   readonly tag: string;
   /**
-   * `pinned`: cached before anything goes wrong, and never evicted. `doomed`: likewise, but its own bytes are damaged. `real`: can be
-   * unpacked, for real clients. `large`: more than the sockets between two processes hold. `ordinary`: comes and goes. `healthy`: on a
-   * registry that never does anything wrong.
+   * `pinned`: cached before the first fault and never evicted. `doomed`: the same, but its files are damaged. `real`: a valid image that
+   * real clients can unpack. `large`: larger than the socket buffers between two processes. `ordinary`: pulled and evicted. `healthy`: on
+   * the registry that never fails.
    */
   readonly kind: 'ordinary' | 'pinned' | 'doomed' | 'real' | 'large' | 'healthy';
   readonly image: Image;
 }
 
-/** The registries that fail, stall and lie. */
+/** The registries that fail, stall and send wrong data. */
 const troubledNames = ['docker.io', 'ghcr.io', 'quay.io'] as const;
-/** The registry that does nothing wrong. Its clients must notice nothing of what the others do. */
+/** The registry that never fails. Its clients must not notice the faults of the others. */
 export const healthyName = 'healthy.test';
 export const upstreamNames = [...troubledNames, healthyName] as const;
 export type UpstreamName = (typeof upstreamNames)[number];
 
 /** The tag that moves between the images of its repository. */
 export const movingTag = 'latest';
-/** Together more than the store takes, so that most pulls of them are cold. */
+/** More than the store can hold, so that most pulls of them are cold. */
 const healthyImages = 160;
 const repositoriesPerUpstream = 20;
 const tagsPerRepository = 3;
@@ -34,7 +34,7 @@ const baseLayersPerUpstream = 5;
 const specialLayers = [90 * 1024, 700 * 1024];
 const layerType = 'application/vnd.oci.image.layer.v1.tar';
 
-/** Everything that there is to pull. The same seed makes the same bytes, in whatever process. */
+/** All images. The same seed produces the same bytes in every process. */
 export function worldOf(seed: string): readonly PublishedImage[] {
   return [
     ...troubledNames.flatMap((upstream) => ordinaryImages(upstream, new Dice(seed).of(upstream))),
@@ -48,7 +48,7 @@ export function worldOf(seed: string): readonly PublishedImage[] {
   ];
 }
 
-/** Every digest a tag may stand for: that of its own image, or for the one that moves, of any in its repository. */
+/** Every digest that a tag may resolve to: that of its own image, or for the moving tag, of any image in its repository. */
 export function digestsOf(
   world: readonly PublishedImage[],
   of: Pick<PublishedImage, 'upstream' | 'repository' | 'tag'>,
@@ -95,7 +95,7 @@ function realImage(seed: string, name: string): PublishedImage {
   return { upstream: 'docker.io', repository: `library/${name}`, tag: 'v0', kind: 'real', image: made };
 }
 
-/** Most layers are small; a few are large enough that breaking off within them is likely. */
+/** Most layers are small. A few are large enough that a fault in the middle of them is likely. */
 function layerBytes(dice: Dice): number {
   const chance = dice.next();
   if (chance < 0.7) return Math.round(dice.between(1, 64) * 1024);

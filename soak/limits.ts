@@ -6,16 +6,16 @@ export interface Sample {
   readonly state: ProcessState;
 }
 
-/** One value of the process, and how much of growth between the warm-up and the end is still noise. */
+/** One measured value of the process, and the growth from warm-up to end that still counts as noise. */
 interface Limit {
   readonly name: string;
   readonly read: (state: ProcessState) => number;
-  /** Of its mean. */
+  /** Allowed growth, as a share of the mean. */
   readonly share: number;
-  /** On top, in its own unit. */
+  /** Allowed growth in addition, in the unit of the value. */
   readonly offset: number;
   readonly unit: string;
-  /** Samples of which only the least counts. */
+  /** Only the lowest of this many samples counts. */
   readonly lowEvery: number;
 }
 
@@ -30,7 +30,7 @@ const limits: readonly Limit[] = [
     lowEvery: 1,
   },
   {
-    name: 'heap, swept',
+    name: 'heap after GC',
     read: ({ heapBytes }) => heapBytes / mebibyte,
     share: 0.15,
     offset: 8,
@@ -60,7 +60,7 @@ export interface Trend {
   readonly allowed: number;
 }
 
-/** How each value went after the warm-up. Pure. */
+/** The trend of each value after the warm-up. Pure. */
 export function trendsIn(samples: readonly Sample[]): readonly Trend[] {
   return limits.map(({ name, unit, read, share, offset, lowEvery }) => {
     const points: readonly Point[] = samples.map(({ atSeconds, state }) => ({ atSeconds, value: read(state) }));

@@ -5,12 +5,12 @@ import { parseArgs } from 'node:util';
 export interface SoakOptions {
   readonly seed: string;
   readonly minutes: number;
-  /** Where the report is written; undefined: nowhere. */
+  /** Where to write the report. Undefined: no report. */
   readonly reportFile: string | undefined;
   readonly workDirectory: string;
 }
 
-/** @throws Error naming the flag that can't be used. */
+/** @throws Error that names the invalid flag. */
 export function parseOptions(args: readonly string[], defaultReportFile: string): SoakOptions {
   const { values } = parseArgs({
     args: [...args],

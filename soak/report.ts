@@ -15,7 +15,7 @@ export interface SoakOutcome {
   readonly settled: ProcessState;
 }
 
-/** Writes what a run showed, and prints it in short. */
+/** Prints a summary and writes the report. */
 export async function writeReport(outcome: SoakOutcome): Promise<void> {
   const { options, ledger } = outcome;
   process.stdout.write(`${ledger.total('pulls')} pulls, ${ledger.violations.length} violations\n`);
@@ -26,31 +26,30 @@ function pageOf({ options, ledger, warmUpSeconds, samples, trends, fresh, settle
   const upstreamShare = ledger.total('answers');
   return `# Soak
 
-Clients pull for a long time, nothing goes wrong, and the mirror must not grow. \`npm run soak\` takes half an hour, or
-\`--minutes\`, and writes this page; it ends with an error when something grew, leaked or failed.
+Clients pull for a long time without faults, and the mirror must not grow. \`npm run soak\` takes half an hour, or
+\`--minutes\`, and writes this page. It exits with an error if something grew, leaked or failed.
 
-The popularity of images follows Zipf's law over three upstreams; the cache has room for about a half of what there is, so that cold
-and warm pulls mix and something is evicted all the time. Some clients read slowly, some hang up, some fall asleep with an answer
-half read. A sample is taken every five seconds; growth is that of the straight line through all samples after the warm-up, from its
-beginning to its end.
+The popularity of images follows Zipf's law over three upstreams. The cache has room for about half of the images, so that cold and warm
+pulls mix and something is always being evicted. Some clients read slowly, some hang up, some stop reading in the middle of a response. A
+sample is taken every five seconds. Growth is the rise of the regression line through all samples after the warm-up, from start to end.
 
 ## The last run
 
-Seed \`${options.seed}\`, ${new Date().toISOString().slice(0, 10)}: **${options.minutes} minutes**, of which ${Math.round(warmUpSeconds)} s to warm up, on ${availableParallelism()} processors that had other
-work too (load ${loadavg()[2]?.toFixed(1)} over the last 15 minutes). ${ledger.total('pulls')} pulls, ${upstreamShare} answers, **${ledger.violations.length} violations**.${violationsOf(ledger)}
+Seed \`${options.seed}\`, ${new Date().toISOString().slice(0, 10)}: **${options.minutes} minutes**, including ${Math.round(warmUpSeconds)} s of warm-up, on ${availableParallelism()} shared processors (load ${loadavg()[2]?.toFixed(1)}
+over the last 15 minutes). ${ledger.total('pulls')} pulls, ${upstreamShare} responses, **${ledger.violations.length} violations**.${violationsOf(ledger)}
 
-| | mean | most | growth | allowed |
+| | mean | max | growth | allowed |
 | --- | ---: | ---: | ---: | ---: |
 ${trends.map(rowOf).join('\n')}
 
-| | just begun | settled at the end |
+| | at start | at the end, idle |
 | --- | ---: | ---: |
 | memory (VmRSS) | ${mebibytes(fresh.rssBytes)} | ${mebibytes(settled.rssBytes)} |
 | descriptors | ${fresh.descriptors} | ${settled.descriptors} |
 | sockets | ${fresh.sockets} | ${settled.sockets} |
 | timers | ${fresh.timers} | ${settled.timers} |
 
-Over the run, as the median of each tenth:
+Medians of each tenth of the run:
 
 ${tenths(samples)}
 

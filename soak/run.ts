@@ -15,7 +15,7 @@ import { parseOptions, type SoakOptions } from './options.ts';
 import { type SoakOutcome, writeReport } from './report.ts';
 import { runSleepers } from './sleepers.ts';
 
-// `npm run soak`: clients pull for a long time, and the mirror must not grow. Ends with 1 when it does, or fails.
+// `npm run soak`: clients pull for a long time, and the mirror must not grow. Exits with 1 if it grows or fails.
 
 const shape = { clients: 16, pinnedClients: 0, healthyClients: 0, pauseMs: 100 };
 const sleepers = 4;
@@ -45,8 +45,8 @@ async function soak(options: SoakOptions, folder: string, upstreams: readonly Up
       if (how !== 'right' && how !== 'the client left') ledger.violate(`${count} answers: ${how}`);
     const { state: settled, leaks } = await settle(mirror, fresh);
     for (const leak of leaks) ledger.violate(`left behind: ${leak}`);
-    if ((await mirror.stop()) !== 0) ledger.violate('the mirror did not end well');
-    for (const line of (await mirror.bugs()).slice(0, 5)) ledger.violate(`its log tells of a bug: ${line}`);
+    if ((await mirror.stop()) !== 0) ledger.violate('the mirror did not exit with 0');
+    for (const line of (await mirror.bugs()).slice(0, 5)) ledger.violate(`its log reports a bug: ${line}`);
     return { options, ledger, warmUpSeconds, samples, trends, fresh, settled };
   } finally {
     await mirror.kill();

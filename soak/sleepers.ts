@@ -16,7 +16,7 @@ export interface SleeperDeps {
 /** Longer than `clients.idleTimeout`. */
 const sleepMs = 8_000;
 
-/** Clients that ask for a large blob and take nothing of it: the mirror must get rid of them. */
+/** Clients that request a large blob and do not read it. The mirror must disconnect them. */
 export async function runSleepers(count: number, deps: SleeperDeps, signal: AbortSignal): Promise<void> {
   const large = deps.world.filter(({ kind }) => kind === 'large');
   const agent = new Agent();
@@ -35,7 +35,7 @@ export async function runSleepers(count: number, deps: SleeperDeps, signal: Abor
   }
 }
 
-/** @returns what became of it. */
+/** @returns how the request ended. */
 async function fallAsleep(url: string, agent: Agent): Promise<string> {
   const asked = request(url, { agent });
   asked.end();
@@ -48,7 +48,7 @@ async function fallAsleep(url: string, agent: Agent): Promise<string> {
     await sleep(sleepMs);
     response.resume();
     await closed;
-    return response.complete ? 'all of it was in the buffers of the sockets' : 'cut by the mirror';
+    return response.complete ? 'fully buffered in the sockets' : 'cut by the mirror';
   } catch {
     return 'unanswered';
   }

@@ -4,7 +4,7 @@ export interface Point {
   readonly value: number;
 }
 
-/** By how much a value grew over a time, by the straight line that fits it best (least squares). Pure. */
+/** The growth of a value over time, by linear regression (least squares). Pure. */
 export function growthOf(points: readonly Point[]): number {
   const count = points.length;
   const [first, last] = [points[0], points.at(-1)];
@@ -20,7 +20,7 @@ export function meanOf(points: readonly Point[]): number {
   return points.reduce((sum, { value }) => sum + value, 0) / points.length;
 }
 
-/** The least of every few: what a heap holds after it was swept, whatever it is in between. Pure. */
+/** The lowest of every `every` points: for a heap, about its size after garbage collection. Pure. */
 export function lowsOf(points: readonly Point[], every: number): readonly Point[] {
   const lows: Point[] = [];
   for (let at = 0; at + every <= points.length; at += every) {

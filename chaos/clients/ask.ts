@@ -11,46 +11,46 @@ export interface Asking {
   readonly method?: 'GET' | 'HEAD';
   readonly range?: string | undefined;
   readonly agent: Agent | TlsAgent;
-  /** Leaves when so many bytes of the body are there. */
+  /** Leaves after receiving this many bytes of the body. */
   readonly leaveAfterBytes?: number | undefined;
-  /** Leaves after this time, whatever has come. */
+  /** Leaves after this time, whatever has arrived. */
   readonly leaveAfterMs?: number | undefined;
-  /** Rests so long whenever something has come. */
+  /** Pauses this long after each piece of the body. */
   readonly restMs?: number | undefined;
 }
 
-/** How an answer ended. */
+/** How a response ended. */
 export type AnswerEnd =
   | 'complete'
   /** The connection broke before the end of the body. */
   | 'cut'
-  /** There was no answer at all: refused, or broken before the headers. */
+  /** No response: the connection was refused, or broke before the headers. */
   | 'unreachable'
-  /** We left. */
+  /** The client left. */
   | 'left'
-  /** Headers did not come, or the body stood still, for longer than any client waits. */
+  /** The headers or the next bytes of the body took longer than any client waits. */
   | 'hung';
 
 export interface Answered {
   readonly end: AnswerEnd;
-  /** 0 without an answer. */
+  /** 0 without a response. */
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
-  /** Of the whole body, as far as it came. */
+  /** The digest of the body, if it was complete. */
   readonly digest: Digest | undefined;
   readonly bytes: number;
-  /** The beginning of the body: all of what is small. */
+  /** The beginning of the body; all of it if it is small. */
   readonly beginning: Buffer;
   readonly fromMs: number;
   readonly toMs: number;
 }
 
-/** containerd waits 30 s for headers; the mirror promises them within 25. */
+/** containerd waits 30 s for headers; the mirror promises them within 25 s. */
 const headersWithinMs = 27_000;
 const silenceMs = 40_000;
 const beginningBytes = 1024 * 1024;
 
-/** Asks once, and reads to the end, hashing. Never rejects: what went wrong is in the answer. */
+/** Sends one request, and reads and hashes the response. Never rejects: the result says what failed. */
 export async function ask(asking: Asking): Promise<Answered> {
   const fromMs = performance.now();
   const { response, failure } = await headersOf(asking);

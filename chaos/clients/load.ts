@@ -16,11 +16,11 @@ export interface LoadDeps {
 }
 
 export interface LoadShape {
-  /** Clients that pull whatever is popular. */
+  /** Clients that pull popular images. */
   readonly clients: number;
-  /** Clients that pull what is pinned, and nothing else. */
+  /** Clients that pull only pinned images. */
   readonly pinnedClients: number;
-  /** Clients that pull from the healthy registry, and nothing else. */
+  /** Clients that pull only from the healthy registry. */
   readonly healthyClients: number;
   /** Between two pulls of a client. */
   readonly pauseMs: number;
@@ -28,7 +28,7 @@ export interface LoadShape {
 
 const manners: Manners = { hangsUp: 0.04, isSlow: 0.02, looksFirst: 0.3, hasPart: 0.25 };
 
-/** Many clients at once, each on kept connections, until the signal aborts. */
+/** Runs many clients with keep-alive connections until the signal aborts. */
 export async function runLoad(deps: LoadDeps, shape: LoadShape, signal: AbortSignal): Promise<void> {
   const agent = new Agent({ keepAlive: true, maxSockets: 64 });
   const ordinary = Array.from({ length: shape.clients }, (_, index) => {
@@ -43,7 +43,7 @@ export async function runLoad(deps: LoadDeps, shape: LoadShape, signal: AbortSig
   agent.destroy();
 }
 
-/** Clients of the healthy registry alone, each pulling one image after another, so that most of what they ask for was evicted. */
+/** Runs clients of the healthy registry. They pull its images in turn, so that most of what they request has been evicted. */
 export async function runHealthyLoad(
   deps: LoadDeps,
   { healthyClients, pauseMs }: Pick<LoadShape, 'healthyClients' | 'pauseMs'>,
@@ -65,7 +65,7 @@ export async function runHealthyLoad(
   );
 }
 
-/** Pulls every image once, patiently. @returns those of which something was missing. */
+/** Pulls every image once. @returns the images that were incomplete. */
 export async function pullEach(deps: LoadDeps, images: readonly PublishedImage[]): Promise<readonly PublishedImage[]> {
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
   const puller = new Puller({ ...deps, agent });
@@ -115,10 +115,10 @@ async function pinnedClient(
   }
 }
 
-/** Zipf's law: the nth of the list is asked for 1/n as often as the first. */
+/** Zipf's law: the nth image of the list is pulled 1/n as often as the first. */
 function popular(images: readonly PublishedImage[], dice: Dice): PublishedImage {
   const rank = Math.floor(Math.exp(dice.next() * Math.log(images.length + 1))) - 1;
-  // A fixed shuffle, so that the popular ones are spread over the upstreams.
+  // A fixed shuffle spreads the popular images over the upstreams.
   const image = images[(rank * 67) % images.length];
   if (!image) throw new Error('there are no images');
   return image;

@@ -1,6 +1,6 @@
 import type { PublishedImage } from '../world.ts';
 
-/** Of something in the repository of an image, as a client asks the mirror for it. */
+/** The path at which a client requests something in the repository of an image from the mirror. */
 export function pathOf(
   { upstream, repository }: Pick<PublishedImage, 'upstream' | 'repository'>,
   rest: string,

@@ -16,16 +16,16 @@ export interface PullerDeps {
   readonly agent: Agent | TlsAgent;
   readonly dice: Dice;
   readonly ledger: Ledger;
-  /** From when on what is pinned must be served whatever happens. */
+  /** Whether pinned images must be served, whatever happens. */
   readonly isPinnedSafe: () => boolean;
 }
 
 /** How a client behaves while it pulls. */
 export interface Manners {
-  /** Chances from 0 to 1. */
+  /** Probabilities from 0 to 1. */
   readonly hangsUp: number;
   readonly isSlow: number;
-  /** Asks by HEAD first, as containerd does. */
+  /** Sends a HEAD first, as containerd does. */
   readonly looksFirst: number;
   /** Has some of the layers already. */
   readonly hasPart: number;
@@ -33,7 +33,7 @@ export interface Manners {
 
 export const goodManners: Manners = { hangsUp: 0, isSlow: 0, looksFirst: 0, hasPart: 0 };
 
-/** Pulls images as a client does, judges every answer, and counts. */
+/** Pulls images as a client does, checks every response, and counts. */
 export class Puller {
   readonly #deps: PullerDeps;
 
@@ -41,7 +41,7 @@ export class Puller {
     this.#deps = deps;
   }
 
-  /** One pull: the manifest by its tag, then what that names. @returns whether all of it was right. */
+  /** One pull: the manifest by its tag, then its blobs. @returns whether all of it was right. */
   async pull(published: PublishedImage, manners: Manners): Promise<boolean> {
     const { ledger, dice, world } = this.#deps;
     ledger.count('pulls', published.kind);
@@ -55,11 +55,11 @@ export class Puller {
     const wanted = pulled.image.blobs.filter(() => !dice.isLucky(manners.hasPart));
     const got = await Promise.all(wanted.map((blob) => this.#pullBlob(pulled, blob, manners)));
     const isWhole = got.every((isRight) => isRight);
-    ledger.count('outcomes', isWhole ? 'all of it right' : 'a part failed');
+    ledger.count('outcomes', isWhole ? 'complete' : 'incomplete');
     return isWhole;
   }
 
-  /** Asks for something that no registry has. */
+  /** Requests a tag that no registry has. */
   async pullAbsent(published: PublishedImage): Promise<void> {
     const name = `absent-${this.#deps.dice.below(1_000)}`;
     await this.#ask(
@@ -69,7 +69,7 @@ export class Puller {
     );
   }
 
-  /** A part of a blob, as a client asks for that goes on with a broken pull. */
+  /** Requests a range of a blob, as a client does that resumes a pull. */
   async pullPart(published: PublishedImage): Promise<void> {
     const { dice } = this.#deps;
     const { digest, bytes } = dice.pick(published.image.blobs);
@@ -97,7 +97,7 @@ export class Puller {
     return (await this.#ask(published, { path, leaveAfterBytes, restMs }, expected)) !== undefined;
   }
 
-  /** @returns the digest of what came, if it was right and all of it came. */
+  /** @returns the digest of the body, if it was complete and right. */
   async #ask(
     published: PublishedImage,
     asking: Omit<Asking, 'origin' | 'agent'>,
@@ -125,7 +125,7 @@ function headersOf(meant: ReadonlyMap<Digest, PublishedImage>): Expected {
   return { kind: 'headers', digests: new Set(meant.keys()), sizes };
 }
 
-/** Of its Cache-Status: how it was answered. */
+/** How it was answered, from its Cache-Status. */
 function cacheWordOf({ headers, status }: Answered): string {
   const { 'cache-status': told } = headers;
   return typeof told === 'string' ? (/^layerwell; ?(hit|fwd=[a-z-]+)/.exec(told)?.[1] ?? told) : `status ${status}`;

@@ -19,19 +19,19 @@ export interface RealClientDeps {
   readonly mirror: MirrorProcess;
   readonly dice: Dice;
   readonly ledger: Ledger;
-  /** For what they pull. */
+  /** The folder for what they pull. */
   readonly folder: string;
 }
 
-/** A program as its user runs it. */
+/** A client program, run as its users run it. */
 interface RealClient {
   readonly name: string;
   readonly pauseMs: number;
-  /** Pulls, and verifies as it always does. @returns the digest it has then. @throws when it fails. */
+  /** Pulls and verifies. @returns the digest of the pulled image. @throws if it fails. */
   pull(image: string, place: string): Promise<string>;
 }
 
-/** The clients this machine has, each pulling on its own until the signal aborts. */
+/** Runs the clients that this machine has, each in its own loop, until the signal aborts. */
 export async function runRealClients(deps: RealClientDeps, signal: AbortSignal): Promise<readonly string[]> {
   const clients = [crane(), skopeo(), podman(deps.folder)].filter((client) => client !== undefined);
   await Promise.all(clients.map((client) => runClient(client, deps, signal)));
@@ -62,7 +62,7 @@ async function runClient(client: RealClient, deps: RealClientDeps, signal: Abort
   }
 }
 
-/** What it has then, or why it failed. */
+/** The digest of the pulled image, or the reason of the failure. */
 export type Pulled = { readonly digest: string } | { readonly failure: string };
 
 async function outcomeOf(pull: Promise<string>): Promise<Pulled> {
@@ -73,7 +73,7 @@ async function outcomeOf(pull: Promise<string>): Promise<Pulled> {
   }
 }
 
-/** Judges the pull of an image that is cached, kept and undamaged: nothing but the mirror's absence excuses a failure. Pure. */
+/** Checks the pull of an image that is cached, kept and undamaged. It may fail only if the mirror was down or out of descriptors. Pure. */
 export function verdictOnPull(
   pulled: Pulled,
   {

@@ -1,7 +1,7 @@
 import type { Digest } from '../../src/oci/digest.ts';
 import type { Answered } from './ask.ts';
 
-/** What a complete, successful answer must be. */
+/** What a complete, successful response must contain. */
 export type Expected =
   | { readonly kind: 'whole'; readonly digests: ReadonlySet<Digest> }
   | { readonly kind: 'part'; readonly bytes: Buffer; readonly contentRange: string; readonly whole: Digest }
@@ -10,29 +10,29 @@ export type Expected =
 
 export interface Circumstances {
   readonly expected: Expected;
-  /** The mirror was killed meanwhile. */
+  /** The mirror was killed during the request. */
   readonly wasAbsent: boolean;
-  /** It could open neither files nor sockets for a while: then it may fail, but still not lie. */
+  /** The mirror could not open files and sockets for a while. It may fail then, but not send wrong data. */
   readonly wasStarved: boolean;
-  /** It was cached before anything went wrong, and nobody has damaged it since. */
+  /** It was cached before the first fault, and has not been damaged since. */
   readonly isSafe: boolean;
-  /** Its registry does nothing wrong: it must be answered, and soon. */
+  /** Its registry never fails: the request must succeed within 5 s. */
   readonly isHealthy: boolean;
 }
 
-/** Within this time a client of a healthy registry has its whole answer. */
+/** A client of a healthy registry must have the whole response within this time. */
 const healthyWithinMs = 5_000;
 
-/** `right`, a failure that may be, or a promise that was broken. */
+/** `right`, an acceptable failure, or a broken promise. */
 export type Verdict =
   | { readonly word: 'right' }
   | { readonly word: 'failed'; readonly how: string }
   | { readonly word: 'violation'; readonly why: string };
 
-/** 403: an upstream refused an anonymous request. The others are those of the design's P10. */
+/** 403: an upstream refused an anonymous request. The others are the true statuses of upstream failures. */
 const honestFailures: ReadonlySet<number> = new Set([403, 429, 502, 503, 504]);
 
-/** Judges one answer. Pure. */
+/** Checks one response. Pure. */
 export function verdictOn(answer: Answered, circumstances: Circumstances): Verdict {
   const { isHealthy, wasAbsent, wasStarved } = circumstances;
   const verdict = verdictOnContent(answer, circumstances);
@@ -80,7 +80,7 @@ function onSuccess(answer: Answered, expected: Expected): Verdict {
       return isRight ? { word: 'right' } : violation(`wrong headers: ${JSON.stringify(headers)}`);
     }
     case 'part':
-      // A range may be ignored (RFC 9110 §14.2): the mirror does so where a part could not be verified.
+      // A range may be ignored (RFC 9110 §14.2). The mirror does so when it cannot verify a part.
       if (status === 200) return digest === expected.whole ? { word: 'right' } : violation(`wrong bytes: ${digest}`);
       if (status !== 206 || headers['content-range'] !== expected.contentRange)
         return violation(`${expected.contentRange} was answered ${status}, ${headers['content-range']}`);

@@ -3,7 +3,7 @@ import { largeManifests } from './hostile-answers.ts';
 import type { HostileName } from './hostile-registries.ts';
 import type { HostileTurn } from './hostile-clients.ts';
 
-/** Asks for a blob of a registry that never answers, or never ends its answer, and leaves after a while. */
+/** Requests a blob from a registry that never answers, or never ends its response, and leaves after a while. */
 export async function askUnanswered({ mirror, dice, agent, ledger }: HostileTurn, from: HostileName): Promise<void> {
   const digest = `sha256:${dice.below(1_000_000).toString(16).padStart(64, '0')}`;
   const path = `/v2/some/app/blobs/${digest}?ns=${from}`;
@@ -11,7 +11,7 @@ export async function askUnanswered({ mirror, dice, agent, ledger }: HostileTurn
   ledger.count('answers of hostile registries', `${from}: ${answer.end} ${answer.status || ''}`);
 }
 
-/** Asks the hostile registry for a blob of a healthy one. A complete answer must have the right bytes. */
+/** Requests a blob of another registry from the hostile one. A complete response must have the right bytes. */
 export async function askForForeignBlob({ world, mirror, dice, agent, ledger }: HostileTurn): Promise<void> {
   const image = dice.pick(world.filter(({ kind }) => kind === 'healthy'));
   const { digest } = dice.pick(image.image.blobs);
@@ -22,7 +22,7 @@ export async function askForForeignBlob({ world, mirror, dice, agent, ledger }: 
     ledger.violate(`GET ${path}: wrong bytes, ${answer.digest}`);
 }
 
-/** Asks for manifests of 4 MB, lists of as much, and a list without an end. */
+/** Requests manifests of 4 MB, large lists, and an endless list. */
 export async function askOversized({ mirror, dice, agent, ledger }: HostileTurn): Promise<void> {
   const path = dice.pick([
     `/v2/large/app/manifests/v${dice.below(largeManifests)}?ns=oversized.test`,

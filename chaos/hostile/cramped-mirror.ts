@@ -9,7 +9,7 @@ import { runSilentConnections } from './hostile-clients.ts';
 
 const shape = { healthyClients: 3, pauseMs: 100 };
 
-/** A mirror with TLS whose store has no room for anything. It must be killed. */
+/** A mirror with TLS whose store has no room. It must be killed. */
 export async function startCramped(folder: string, registries: readonly NamedRegistry[]): Promise<MirrorProcess> {
   await mkdir(folder);
   const tls = await makeCertificateFiles(folder, 'mirror.test');
@@ -19,7 +19,7 @@ export async function startCramped(folder: string, registries: readonly NamedReg
   return mirror;
 }
 
-/** Runs clients of the cramped mirror, beside connections without a TLS handshake, until the signal aborts. */
+/** Runs clients of the cramped mirror, and connections without a TLS handshake, until the signal aborts. */
 export async function runCramped(mirror: MirrorProcess, deps: LoadDeps, signal: AbortSignal): Promise<void> {
   const agent = new Agent({ keepAlive: true, rejectUnauthorized: false });
   const ours = { ...deps, mirror, dice: deps.dice.of('cramped') };

@@ -5,7 +5,7 @@ import type { HostileTurn } from './hostile-clients.ts';
 
 const requestsOfTurn = 10;
 
-/** Asks for tags and listings of names that were never used before, so that the mirror writes ever more records. */
+/** Requests tags and listings of new names, so that the mirror writes ever more records. */
 export async function floodRecords({ world, mirror, dice, agent, ledger, signal }: HostileTurn): Promise<void> {
   const known = dice.pick(world.filter(({ kind }) => kind === 'healthy')).repository;
   for (let at = 0; at < requestsOfTurn && !signal.aborted; at += 1) {
@@ -17,6 +17,6 @@ export async function floodRecords({ world, mirror, dice, agent, ledger, signal 
       { path: `invented/app-${name}/tags/list`, method: 'GET' },
     ] as const);
     await ask({ origin: mirror.origin, path: `/v2/${path}?ns=${healthyName}`, method, agent, leaveAfterMs: 10_000 });
-    ledger.count('faults', 'client: a name that nobody has');
+    ledger.count('faults', 'client: unknown name');
   }
 }

@@ -4,7 +4,7 @@ import { ociManifest } from '../../src/oci/media-types.ts';
 import { digestOf } from '../../src/oci/digest.ts';
 import type { Dice } from '../dice.ts';
 
-/** Answers one request, and says in words what it did wrong. */
+/** Answers one request. @returns a description of the fault; empty if there was none. */
 export type HostileAnswer = (request: IncomingMessage, response: ServerResponse) => string;
 
 const trickleEveryMs = 1_000;
@@ -13,17 +13,17 @@ const claimedBytes = 64 * 1024 * 1024;
 /** Accepts every request and answers none. */
 export const silent: HostileAnswer = () => 'silent registry: no answer';
 
-/** Sends the headers of every blob at once, and its body byte by byte. */
+/** Sends the headers of every blob at once, and its body one byte per second. */
 export const trickling: HostileAnswer = (request, response) => {
   if (request.url === '/v2/') return answerEmpty(response, 200);
   response.writeHead(200, { 'content-length': claimedBytes, 'content-type': 'application/octet-stream' });
   if (request.method === 'HEAD') response.end();
   else void trickle(response);
-  return 'trickling registry: a byte a second';
+  return 'trickling registry: one byte per second';
 };
 
 /**
- * Knows the blobs of the other registries, and never sends one of them.
+ * Claims to have the blobs of the other registries, but never sends one correctly.
  * @param blobs the right bytes by digest.
  */
 export function hostileTo(blobs: ReadonlyMap<string, Buffer>, dice: Dice): HostileAnswer {
@@ -35,7 +35,14 @@ export function hostileTo(blobs: ReadonlyMap<string, Buffer>, dice: Dice): Hosti
   };
 }
 
-function spoil(response: ServerResponse, bytes: Buffer, how: 'holds' | 'wrong' | 'short' | 'overstated'): string {
+const spoilings = {
+  holds: 'body never ends',
+  wrong: 'wrong bytes',
+  short: 'too short',
+  overstated: 'length too large',
+} as const;
+
+function spoil(response: ServerResponse, bytes: Buffer, how: keyof typeof spoilings): string {
   switch (how) {
     case 'holds':
       response.writeHead(200, { 'content-length': bytes.length });
@@ -55,7 +62,7 @@ function spoil(response: ServerResponse, bytes: Buffer, how: 'holds' | 'wrong' |
       response.write('abc', () => response.destroy());
       break;
   }
-  return `hostile registry: ${how}`;
+  return `hostile registry: ${spoilings[how]}`;
 }
 
 const layersPerManifest = 38_000;
@@ -63,7 +70,7 @@ const layersPerManifest = 38_000;
 export const largeManifests = 24;
 const tagsPerList = 1_400_000;
 
-/** Has manifests of nearly 4 MiB, lists of 15 MiB, and lists without an end. */
+/** Serves manifests of nearly 4 MiB, lists of 15 MiB, and endless lists. */
 export function oversized(): HostileAnswer {
   const manifests = Array.from({ length: largeManifests }, (_, index) => largeManifest(index));
   const list = Buffer.from(JSON.stringify({ name: 'large/tags', tags: tagNames(tagsPerList) }));
@@ -113,7 +120,7 @@ function answerWith(request: IncomingMessage, response: ServerResponse, { body, 
   return told;
 }
 
-/** Answers correctly: a ping, or a 404 for something that it does not have. */
+/** Answers correctly: a ping with 200, or a request for something it does not have with 404. */
 function answerEmpty(response: ServerResponse, status: number): string {
   response.writeHead(status, { 'content-length': 0 }).end();
   return '';

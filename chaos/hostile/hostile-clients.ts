@@ -14,7 +14,7 @@ export interface HostileClientDeps {
   readonly ledger: Ledger;
 }
 
-/** What a kind of hostile clients does again and again. */
+/** One turn of a kind of hostile client. It is repeated. */
 export interface HostileTurn extends HostileClientDeps {
   readonly agent: Agent;
   readonly signal: AbortSignal;
@@ -59,7 +59,7 @@ function runKind({ name, clients, pauseMs, turn }: HostileKind, deps: HostileTur
 
 const silentConnections = 100;
 
-/** Keeps connections open that never begin a TLS handshake, and opens new ones when the mirror has cut them, until the signal aborts. */
+/** Keeps connections open without a TLS handshake, and reopens those that the mirror cuts, until the signal aborts. */
 export async function runSilentConnections(
   { mirror, ledger }: Pick<HostileClientDeps, 'mirror' | 'ledger'>,
   signal: AbortSignal,
@@ -68,7 +68,7 @@ export async function runSilentConnections(
     Array.from({ length: silentConnections }, async () => {
       while (!signal.aborted) {
         const socket = openRaw(mirror);
-        ledger.count('faults', 'client: a TLS connection that says nothing');
+        ledger.count('faults', 'client: silent TLS connection');
         const closed = new Promise((resolve) => socket.once('close', resolve));
         const over = new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
         await Promise.race([closed, over]);

@@ -5,7 +5,7 @@ import { worldOf } from '../world.ts';
 import { type HostileAnswer, hostileTo, oversized, silent, trickling } from './hostile-answers.ts';
 import { type HostileName, portsIn } from './hostile-registries.ts';
 
-// A process with registries that misbehave all the time. It reports each fault to its parent.
+// A process with registries that always misbehave. It reports each fault to its parent.
 
 const [seed = '', ports = ''] = process.argv.slice(2);
 const tellEveryMs = 200;

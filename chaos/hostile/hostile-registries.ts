@@ -11,12 +11,12 @@ export interface HostileRegistry {
   readonly url: string;
 }
 
-/** Registries that misbehave all the time, in one process of their own. It must be disposed. */
+/** Registries that always misbehave, in a process of their own. It must be disposed. */
 export interface HostileRegistries extends AsyncDisposable {
   readonly registries: readonly HostileRegistry[];
 }
 
-/** @param onFault called for each request to which one of them misbehaved, with the kind of fault. */
+/** @param onFault called with the kind of fault, for each request that was answered wrongly. */
 export async function startHostile({
   seed,
   onFault,
@@ -40,7 +40,7 @@ export async function startHostile({
   };
 }
 
-/** Parses the argument that {@link startHostile} passes to its process. @throws Error when it is something else. */
+/** Parses the argument that {@link startHostile} passes to its process. @throws Error if it is invalid. */
 export function portsIn(text: string): readonly (readonly [HostileName, number])[] {
   const ports: unknown = JSON.parse(text);
   if (!Array.isArray(ports)) throw new Error(`expected a list of names and ports, got ${text}`);

@@ -15,7 +15,7 @@ export function openRaw({ port }: Pick<MirrorProcess, 'port'>): Socket {
   return connect({ port, host: '127.0.0.1' }).on('error', () => {});
 }
 
-/** Sends one request and resets the connection after a moment, or after so many pieces of the answer. */
+/** Sends one request, and resets the connection after a moment or after a few pieces of the response. */
 export async function resetMidway({ world, mirror, dice, ledger }: HostileTurn): Promise<void> {
   const image = dice.pick(world.filter(({ kind }) => kind === 'ordinary' || kind === 'healthy'));
   const socket = openFor(mirror);
@@ -32,7 +32,7 @@ export async function resetMidway({ world, mirror, dice, ledger }: HostileTurn):
   ledger.count('faults', 'client: reset');
 }
 
-/** Sends thousands of requests on one connection and reads no answer. */
+/** Sends thousands of requests on one connection and reads no response. */
 export async function pipelineUnread({ world, mirror, dice, ledger, signal }: HostileTurn): Promise<void> {
   const pinned = dice.pick(world.filter(({ kind }) => kind === 'pinned'));
   const blob = dice.pick(pinned.image.blobs);

@@ -10,17 +10,17 @@ import type { Dice } from '../dice.ts';
 const run = promisify(execFile);
 const ballastPiece = Buffer.alloc(256 * 1024, 'ballast');
 
-/** Where the mirror's data is, and what can be done to it. */
+/** The disk of the mirror's store, which can be filled. */
 export interface Disk extends AsyncDisposable {
   /** The storage path. */
   readonly dataFolder: string;
-  /** In words, for the report. */
+  /** A description for the report. */
   readonly description: string;
-  /** Takes all room there is, and whatever becomes free, until the signal aborts; undefined where the disk cannot be filled. */
+  /** Fills the disk, and keeps it full until the signal aborts. Undefined if the disk cannot be filled. */
   readonly fill: ((signal: AbortSignal) => Promise<void>) | undefined;
 }
 
-/** A small tmpfs for the data alone, where the machine lets us mount one; else a folder, which is never full. */
+/** A small tmpfs for the store, if one can be mounted; else a folder, which is never full. */
 export async function prepareDisk(folder: string, bytes: number): Promise<Disk> {
   const mountPoint = join(folder, 'disk');
   await mkdir(mountPoint);
@@ -32,7 +32,7 @@ export async function prepareDisk(folder: string, bytes: number): Promise<Disk> 
       'a folder (no tmpfs could be mounted, so the disk was never full: only storage.maxSize bounds it)';
     return { dataFolder, description, fill: undefined, [Symbol.asyncDispose]: async () => {} };
   }
-  // However the run ends, no mount is left behind.
+  // Unmounts however the run ends.
   const unmount = (): void => {
     spawnSync('umount', ['-l', mountPoint]);
   };
@@ -52,7 +52,7 @@ async function fill(file: string, signal: AbortSignal): Promise<void> {
   await using ballast = await open(file, 'w');
   try {
     while (!signal.aborted) {
-      // What does not fit is refused, or taken in part; what is evicted meanwhile makes room for more.
+      // A write that does not fit fails or is short. Evictions make room for more.
       await ballast.write(ballastPiece).catch(() => sleep(10));
       await sleep(1);
     }
@@ -63,11 +63,11 @@ async function fill(file: string, signal: AbortSignal): Promise<void> {
 
 export interface Damage {
   readonly what: 'one byte flipped' | 'truncated' | 'record garbled';
-  /** Of the blob. */
+  /** The digest of the blob, if it was one. */
   readonly digest?: Digest;
 }
 
-/** Damages a file of the store at random, unless it may not be. @returns what was done; undefined where there was nothing to damage. */
+/** Damages a random file of the store that may be damaged. @returns what was done; undefined if there was no such file. */
 export async function damage(
   dataFolder: string,
   dice: Dice,
@@ -96,11 +96,11 @@ async function damageBlob(path: string, dice: Dice): Promise<Damage['what'] | un
     await file.write(byte, 0, 1, at);
     return 'one byte flipped';
   } catch {
-    return undefined; // It was evicted meanwhile, or the disk is full.
+    return undefined; // It has been evicted, or the disk is full.
   }
 }
 
-/** Records of what is not pinned: those of the pinned are a part of what must not fail. */
+/** Garbles a record, except records of pinned images, which must not fail. */
 async function garbleRecord(dataFolder: string, dice: Dice): Promise<Damage | undefined> {
   const records = await filesIn(dataFolder, repositoriesFolder);
   const paths = records.filter((path) => !path.includes('pinned'));

@@ -15,12 +15,12 @@ export interface TroubleDeps {
   readonly ledger: Ledger;
 }
 
-/** Waits, or less if the signal aborts. */
+/** Waits for `ms`, or until the signal aborts. */
 async function pass(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(ms, undefined, { signal }).catch(() => {}); // Whoever waits looks at the signal.
+  await sleep(ms, undefined, { signal }).catch(() => {}); // The caller checks the signal.
 }
 
-/** One upstream has its moods, dies and comes back, or stands still. It is well again at the end. */
+/** One upstream misbehaves, is killed and restarted, or is frozen. It is healthy again at the end. */
 export async function troubleUpstream(upstream: Upstream, deps: TroubleDeps, signal: AbortSignal): Promise<void> {
   const { ledger } = deps;
   const dice = deps.dice.of(upstream.name);
@@ -50,7 +50,7 @@ function someKinds(dice: Dice): readonly FaultKind[] {
   return dice.isLucky(0.5) ? faultKinds : [dice.pick(faultKinds), dice.pick(faultKinds)];
 }
 
-/** The disk fills, stays full for a while, and empties. */
+/** The disk is filled, stays full for a while, and is freed. */
 export async function troubleRoom(disk: Disk, deps: TroubleDeps, signal: AbortSignal): Promise<void> {
   const dice = deps.dice.of('room');
   while (disk.fill && !signal.aborted) {
@@ -67,13 +67,13 @@ export async function troubleRoom(disk: Disk, deps: TroubleDeps, signal: AbortSi
 
 export interface FilesAtRisk {
   readonly dataFolder: string;
-  /** What is never damaged. */
+  /** Blobs that must not be damaged. */
   readonly spared: ReadonlySet<Digest>;
-  /** Takes what was. */
+  /** Receives the digests of damaged blobs. */
   readonly damaged: Set<Digest>;
 }
 
-/** Files of the store change behind the mirror's back. */
+/** Damages files of the store while the mirror runs. */
 export async function troubleFiles(
   { dataFolder, spared, damaged }: FilesAtRisk,
   deps: TroubleDeps,
@@ -99,7 +99,7 @@ export async function troubleDescriptors(mirror: MirrorProcess, deps: TroubleDep
   }
 }
 
-/** The mirror is killed, sometimes loses its index, and is started again. */
+/** The mirror is killed, sometimes loses its index, and is restarted. */
 export async function troubleMirror(mirror: MirrorProcess, deps: TroubleDeps, signal: AbortSignal): Promise<void> {
   const dice = deps.dice.of('mirror');
   while (!signal.aborted) {

@@ -2,7 +2,7 @@ import type { Answer, Fault } from '../../test/support/fake-answer.ts';
 import { gate } from '../../test/support/gate.ts';
 import type { Dice } from '../dice.ts';
 
-/** What an upstream may do to one request. */
+/** The faults of an upstream. */
 export const faultKinds = [
   'silent',
   'stalled',
@@ -21,14 +21,14 @@ export const faultKinds = [
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 
-/** Those that change a HEAD's answer though it has no body: what it says of the length nobody can verify, so that it must not lie. */
+/** The faults that apply to a HEAD. A wrong length is not one of them, because the mirror could not detect it. */
 const kindsForHead: ReadonlySet<FaultKind> = new Set(['silent', 'dropped', 'refused', 'rate limited', 'server error']);
 
 export function strikes(kind: FaultKind, method: string | undefined): boolean {
   return method !== 'HEAD' || kindsForHead.has(kind);
 }
 
-/** One fault of its kind; where in the body it strikes, the dice say. */
+/** One fault of a kind, at a random position in the body. */
 export function faultOf(kind: FaultKind, honest: Answer, dice: Dice): Fault {
   const size = honest.body.length;
   switch (kind) {

@@ -1,15 +1,15 @@
 import { type FaultKind, faultKinds } from './faults.ts';
 
-/** How an upstream is for a while: so often, one of these faults strikes. */
+/** How an upstream misbehaves for a while: with which faults, and how often. */
 export interface Mood {
   readonly kinds: readonly FaultKind[];
-  /** From 0 to 1. */
+  /** The probability of a fault per request, from 0 to 1. */
   readonly rate: number;
 }
 
 export const honestMood: Mood = { kinds: [], rate: 0 };
 
-/** What an upstream's process tells: that it listens, or what it has just done wrong. */
+/** A message from an upstream's process: it is listening, or the fault it has just committed. */
 export type UpstreamReport = 'ready' | FaultKind;
 
 export function reportIn(message: unknown): UpstreamReport | undefined {

@@ -7,10 +7,10 @@ import { movingTag, type PublishedImage, worldOf } from '../world.ts';
 import { faultOf, strikes } from './faults.ts';
 import { honestMood, isMood, type Mood, type UpstreamReport } from './messages.ts';
 
-// A registry in a process of its own, which can be killed and stopped. It does wrong as its parent says, and counts it.
+// A registry in its own process, which can be killed and frozen. Its parent sets its faults, and is told of each.
 
 const [name = '', port = '', seed = '', life = ''] = process.argv.slice(2);
-/** How often, in requests, the tag that moves does. */
+/** The moving tag moves after this many requests. */
 const movesEvery = 40;
 
 function contentOf(images: readonly PublishedImage[]): FakeContent {

@@ -11,7 +11,7 @@ export interface UpstreamDeps {
   readonly onFault: (kind: FaultKind) => void;
 }
 
-/** A registry in a process of its own, always at the same port. */
+/** A registry in its own process, always on the same port. */
 export class Upstream {
   readonly name: UpstreamName;
   readonly url: string;
@@ -42,12 +42,12 @@ export class Upstream {
     await ready.promise;
   }
 
-  /** Its faults begin, or end with `honestMood`. */
+  /** Sets its faults; `honestMood` ends them. */
   become(mood: Mood): void {
     if (this.#child?.connected) this.#child.send(mood);
   }
 
-  /** Answers nothing, and takes connections all the same, until {@link thaw}. */
+  /** Accepts connections but answers nothing, until {@link thaw}. */
   freeze(): void {
     this.#child?.kill('SIGSTOP');
   }
@@ -65,7 +65,7 @@ export class Upstream {
     await ended;
   }
 
-  /** Alive and honest, whatever was done to it. */
+  /** Makes it run without faults, whatever was done to it. */
   async recover(): Promise<void> {
     if (!this.#child) await this.start();
     this.thaw();
@@ -73,7 +73,7 @@ export class Upstream {
   }
 }
 
-/** Starts one for every name. They must be killed. */
+/** Starts one registry for every name. They must be killed. */
 export async function startUpstreams(deps: UpstreamDeps): Promise<readonly Upstream[]> {
   const upstreams: Upstream[] = [];
   for (const name of upstreamNames) upstreams.push(new Upstream(name, await freePort(), deps));

@@ -24,7 +24,7 @@ function tooMuchOf(change: Partial<ProcessState>): readonly string[] {
 
 test.each([
   { what: 'memory', change: { rssBytes: 1024 * 1024 }, told: ['memory (VmRSS)'] },
-  { what: 'the heap', change: { heapBytes: 1024 * 1024 }, told: ['heap, swept'] },
+  { what: 'the heap', change: { heapBytes: 1024 * 1024 }, told: ['heap after GC'] },
   { what: 'descriptors', change: { descriptors: 1 }, told: ['descriptors'] },
   { what: 'sockets', change: { sockets: 1 }, told: ['sockets'] },
   { what: 'timers', change: { timers: 1 }, told: ['timers'] },
