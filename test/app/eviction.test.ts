@@ -1,87 +1,23 @@
-import { readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import type { FreeSpace } from '../../src/mirror/ports/blob-store.ts';
-import { type Digest, hexOf } from '../../src/oci/digest.ts';
+import { hexOf } from '../../src/oci/digest.ts';
 import { ociManifest } from '../../src/oci/media-types.ts';
-import { ask } from '../support/client.ts';
-import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
-import { type Content, content, descriptorOf, type Image, randomBlob } from '../support/images.ts';
+import { content } from '../support/images.ts';
 import { pullAll, pullBlob, pullManifest } from '../support/pull.ts';
 import { ScriptedFiles } from '../support/scripted-files.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
-import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
-
-const kib = 1024;
-/** What manifests and configs may add to a store that is full of layers. */
-const smallThings = 64 * kib;
-
-const layer = (name: string, size = 256 * kib): Content => randomBlob(size, name);
-
-/** An image over these layers, which other images may have too. */
-function imageOver(name: string, ...layers: readonly Content[]): Image {
-  const config = content('application/vnd.oci.image.config.v1+json', Buffer.from(JSON.stringify({ name })));
-  const parts = { config: descriptorOf(config), layers: layers.map(descriptorOf) };
-  const manifest = { schemaVersion: 2, mediaType: ociManifest, ...parts };
-  return {
-    manifest: content(ociManifest, Buffer.from(JSON.stringify(manifest))),
-    children: [],
-    blobs: [config, ...layers],
-  };
-}
-
-const imageOf = (name: string): Image => imageOver(name, layer(`${name} 0`), layer(`${name} 1`));
-
-interface Started {
-  readonly app: RunningApp;
-  readonly upstream: FakeRegistry;
-  /** Makes an image known upstream, under the name of its repository. */
-  readonly publish: (repository: string, image: Image) => void;
-  /** Pulls it all, a moment after whatever was done before. */
-  readonly pull: (repository: string) => Promise<void>;
-}
-
-async function started(storage: MirrorConfig, files = new ScriptedFiles()): Promise<Started> {
-  const upstream = await startFakeRegistry();
-  const app = await startApp(mirrorOf(upstream, { storage: { minFree: '0B', ...storage } }), { files });
-  return {
-    app,
-    upstream,
-    publish: (repository, image) => upstream.content.add(repository, '1', image),
-    pull: async (repository) => {
-      app.clock.advance(1_000);
-      await pullAll(app, repository, '1');
-      await app.quiet();
-    },
-  };
-}
-
-async function bytesOnDisk(path: string): Promise<number> {
-  const sizes = ['blobs/sha256', 'incoming', 'set-aside'].map(async (folder) => {
-    const entries = await readdir(join(path, folder), { recursive: true, withFileTypes: true });
-    const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
-    const found = await Promise.all(files.map((file) => stat(file).catch(() => ({ size: 0 }))));
-    return found.reduce((sum, { size }) => sum + size, 0);
-  });
-  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
-}
-
-/** Whether these are still kept: a HEAD is a hit only then, and counts as no use. */
-async function areKept(
-  { app }: Started,
-  repository: string,
-  contents: readonly Content[],
-): Promise<readonly boolean[]> {
-  const answers = contents.map(async ({ digest, mediaType }) => {
-    const kind = mediaType === ociManifest ? 'manifests' : 'blobs';
-    return (await ask(app, `/v2/${repository}/${kind}/${digest}`, { method: 'HEAD' })).cache === 'hit';
-  });
-  return Promise.all(answers);
-}
-
-const timesFetched = ({ upstream }: Started, digest: Digest): number =>
-  upstream.requests.filter(({ method, path }) => method === 'GET' && path.endsWith(digest)).length;
+import type { RunningApp } from '../support/start-app.ts';
+import {
+  areKept,
+  bytesOnDisk,
+  imageOf,
+  imageOver,
+  kib,
+  layer,
+  smallThings,
+  started,
+  timesFetched,
+} from '../support/bounded-store.ts';
 
 test('manifests count too: however many and large they are, the store stays below its bound', async () => {
   const files = new ScriptedFiles();
@@ -256,54 +192,6 @@ test('as much of the disk as minFree says stays free, though maxSize leaves room
   }
   const last = imageOf('cold 5');
   expect(await areKept(mirror, 'cold/app-5', [last.manifest, ...last.blobs])).not.toContain(false);
-});
-
-test('where keep fills the bound the rest is served without being stored, verified all the same', async () => {
-  const mirror = await started({ maxSize: '1MiB', keep: ['docker.io/kept/*'] });
-  const { publish, pull, app, upstream } = mirror;
-  const kept = imageOver('kept', layer('kept', 900 * kib));
-  publish('kept/app', kept);
-  await pull('kept/app');
-  const other = layer('other');
-  upstream.content.addBlob('other/app', other);
-
-  for (const times of [1, 2]) {
-    // A pull that follows at once may share the request of the one before.
-    await expect
-      .poll(async () => (await pullBlob(app, 'other/app', other.digest)).cache)
-      .toBe('fwd=uri-miss; fwd-status=200');
-    expect(timesFetched(mirror, other.digest)).toBe(times);
-  }
-  expect(await areKept(mirror, 'kept/app', [kept.manifest, ...kept.blobs])).not.toContain(false);
-
-  upstream.script({ path: /blobs/ }, { body: (honest) => Buffer.from(honest).fill('x', 200 * kib) });
-  await expect(pullBlob(app, 'other/app', other.digest)).rejects.toThrow('terminated');
-});
-
-test('a blob that is larger than all the store may hold is served, and nothing goes for it', async () => {
-  const mirror = await started({ maxSize: '1MiB', keep: ['docker.io/kept/*'] });
-  const { publish, pull, app, upstream } = mirror;
-  const small = imageOf('small');
-  publish('small/app', small);
-  await pull('small/app');
-  const huge = layer('huge', 1100 * kib);
-  upstream.content.addBlob('huge/app', huge);
-  expect((await pullBlob(app, 'huge/app', huge.digest)).cache).toBe('fwd=uri-miss; fwd-status=200');
-  expect(await areKept(mirror, 'small/app', [small.manifest, ...small.blobs])).not.toContain(false);
-});
-
-test('a blob for which keep leaves no room is served, and nothing goes for it', async () => {
-  const mirror = await started({ maxSize: '2MiB', keep: ['docker.io/kept/*'] });
-  const { publish, pull, app, upstream } = mirror;
-  const [kept, small] = [imageOver('kept', layer('kept', 1024 * kib)), imageOf('small')];
-  publish('kept/app', kept);
-  publish('small/app', small);
-  await pull('small/app');
-  await pull('kept/app');
-  const huge = layer('huge', 1500 * kib);
-  upstream.content.addBlob('huge/app', huge);
-  expect((await pullBlob(app, 'huge/app', huge.digest)).cache).toBe('fwd=uri-miss; fwd-status=200');
-  expect(await areKept(mirror, 'small/app', [small.manifest, ...small.blobs])).not.toContain(false);
 });
 
 test('blobs whose size nobody tells do not stay beyond the bound', async () => {

@@ -2,38 +2,21 @@ import { expect, test } from 'vitest';
 import { circuitIs } from '../support/circuit.ts';
 import { ask, caughtUp, type WholeAnswer } from '../support/client.ts';
 import type { Fault } from '../support/fake-answer.ts';
-import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
+import { startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
-import { image, referrerOf } from '../support/images.ts';
 import { pullAll } from '../support/pull.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
-import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
+import { mirrorOf } from '../support/start-mirror.ts';
+import { minute, one, pulled, repository, two } from '../support/pulled-image.ts';
 
-const repository = 'library/app';
 const tagPath = `/v2/${repository}/manifests/1`;
 const listPath = `/v2/${repository}/tags/list`;
-const minute = 60_000;
-const [one, two] = [image({ name: 'one' }), image({ name: 'two' })];
 const referrersPath = `/v2/${repository}/referrers/${one.manifest.digest}`;
 /** How long something older waits for its upstream, and what a busy machine adds to it. */
 const aFewSecondsMs = 4_000;
 /** A look at an upstream that gives no answer is repeated twice, within a moment. */
 const tries = 3;
 const isStale = /^fwd=stale;.* detail=stale$/;
-
-/** A mirror that pulled the tag, which means `one`, longer ago than it may be trusted. */
-async function pulled(
-  config: MirrorConfig = {},
-): Promise<{ readonly upstream: FakeRegistry; readonly app: RunningApp }> {
-  const upstream = await startFakeRegistry();
-  upstream.content.add(repository, '1', one, [referrerOf(one.manifest)]);
-  const app = await startApp(mirrorOf(upstream, config));
-  await pullAll(app, repository, '1');
-  await app.quiet();
-  app.clock.advance(5 * minute);
-  upstream.forgetRequests();
-  return { upstream, app };
-}
 
 function expectOne(answer: WholeAnswer): void {
   expect(answer.status).toBe(200);
@@ -243,48 +226,6 @@ test('a black hole in the place of a moved manifest delays the image before by a
   expectOne(await ask(app, tagPath));
   expect(performance.now() - startedAt).toBeLessThan(aFewSecondsMs);
 });
-
-test.each([{ path: listPath }, { path: referrersPath }])(
-  'a list that was fetched before is served stale: $path',
-  async ({ path }) => {
-    const { upstream, app } = await pulled();
-    const before = await ask(app, path);
-    expect(before.status).toBe(200);
-    app.clock.advance(5 * minute);
-    await upstream.stop();
-    await app.restart();
-    const answer = await ask(app, path);
-    expect(answer).toMatchObject({ status: 200, body: before.body });
-    expect(answer.cache).toMatch(isStale);
-  },
-);
-
-test.each([{ path: listPath }, { path: referrersPath }])(
-  'a list is served stale within a few seconds though the upstream swallows every request: $path',
-  async ({ path }) => {
-    const { upstream, app } = await pulled();
-    const before = await ask(app, path);
-    app.clock.advance(5 * minute);
-    upstream.forgetRequests();
-    upstream.script({}, { holdHeaders: gate() });
-    const startedAt = performance.now();
-    for (let time = 0; time < 5; time += 1)
-      expect(await ask(app, path)).toMatchObject({ status: 200, body: before.body });
-    expect(performance.now() - startedAt).toBeLessThan(aFewSecondsMs);
-    expect(upstream.count()).toBe(1);
-  },
-);
-
-test.each([{ path: listPath }, { path: referrersPath }])(
-  'a list that was never fetched is an error, never empty: $path',
-  async ({ path }) => {
-    const { upstream, app } = await pulled();
-    upstream.script({}, { status: 500 });
-    expect((await ask(app, path)).status).toBe(503);
-    await upstream.stop();
-    expect((await ask(app, path)).status).toBe(503);
-  },
-);
 
 test.each([
   { path: tagPath },

@@ -1,93 +1,15 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
-import { Space, type SpaceDeps } from '../../../../src/mirror/eviction/space.ts';
 import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
-import { ManualClock } from '../../../support/manual-clock.ts';
-import { MemoryIndex } from '../../../support/memory-index.ts';
-import { noLooseRecords } from '../../../support/no-loose-records.ts';
 import { MemoryRecords } from '../../../support/memory-records.ts';
-import { RecordingObserver } from '../../upstream/recording-observer.ts';
+import { Disk } from './disk.ts';
 
 const day = 24 * 3_600_000;
 const app = { upstream: 'docker.io', repository: parseRepository('library/app') };
 const team = { upstream: 'docker.io', repository: parseRepository('team/app') };
-
 const digestNamed = (name: string): Digest => digestOf(Buffer.from(name));
-
-interface Stored {
-  readonly name: string;
-  readonly size: number;
-  readonly usedAtMs: number;
-  readonly names?: readonly string[];
-  readonly of?: typeof app;
-}
-
-/** A store of which only sizes are known, and the space on it. */
-class Disk {
-  readonly index: MemoryIndex;
-  readonly records = new MemoryRecords();
-  readonly clock = new ManualClock(100 * day);
-  readonly observer = new RecordingObserver();
-  readonly evicted = new Set<Digest>();
-  readonly busy = new Set<Digest>();
-  pendingBytes = 0;
-  freeBytes = 1e15;
-  inodes: (() => { readonly free: number; readonly all: number }) | undefined;
-  interruptedBytes = 0;
-  fails = false;
-  isRemoved = false;
-  readonly space: Space;
-
-  constructor({ keep = [], ...more }: Partial<SpaceDeps> & { readonly keep?: readonly string[] } = {}) {
-    this.index = new MemoryIndex({ keep });
-    this.space = new Space({
-      index: this.index,
-      records: this.records,
-      loose: noLooseRecords,
-      clock: this.clock,
-      observer: this.observer,
-      limits: { maxBytes: 100, minFreeBytes: 0, maxFiles: 1e6 },
-      unusedForMs: Infinity,
-      onEvicted: (_, digest) => digest && this.evicted.add(digest),
-      store: {
-        remove: async () => {
-          if (this.fails) throw new Error('EIO');
-          this.isRemoved = true;
-        },
-        isBeingRead: (digest) => this.busy.has(digest),
-        pendingBytes: () => this.pendingBytes,
-        interruptedBytes: () => this.interruptedBytes,
-        pendingFiles: () => 0,
-        freeSpace: async () => ({ bytes: this.freeBytes, ...(this.inodes && { inodes: this.inodes() }) }),
-        dropInterrupted: async ({ bytes }) => {
-          const dropped = bytes > 0 ? this.interruptedBytes : 0;
-          this.interruptedBytes -= dropped;
-          this.pendingBytes -= dropped;
-          return dropped;
-        },
-      },
-      ...more,
-    });
-  }
-
-  /** @param stored with the records that belong to it. */
-  async put(...stored: readonly Stored[]): Promise<void> {
-    for (const { name, size, usedAtMs, names = [], of = app } of stored) {
-      const digest = digestNamed(name);
-      const kind = names.length > 0 ? 'manifest' : 'blob';
-      this.index.noteContent({ digest, size, usedAtMs, isManifest: names.length > 0, names: names.map(digestNamed) });
-      this.index.noteLink({ of, kind, digest, mediaType: undefined, size });
-      await this.records.write({ kind, of, digest }, {});
-    }
-  }
-
-  get left(): readonly string[] {
-    const digests = new Set(this.index.contents.keys());
-    return ['a', 'b', 'c', 'd', 'm', 'n'].filter((name) => digests.has(digestNamed(name)));
-  }
-}
 
 test('while there is room, nothing goes', async () => {
   const disk = new Disk();
@@ -236,35 +158,6 @@ test('whether something could be held is said without evicting anything', async 
   expect(disk.left).toEqual(['a']);
 });
 
-test('a disk that fills up for other reasons is kept free', async () => {
-  const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 20, maxFiles: 1e6 } });
-  disk.freeBytes = 30;
-  await disk.put({ name: 'a', size: 50, usedAtMs: 1 });
-  expect(await disk.space.reserve(10)).toBeDefined();
-  expect(disk.left).toEqual(['a']);
-  disk.freeBytes = 25;
-  expect(await disk.space.reserve(10)).toBeUndefined(); // Ten are promised, and taking away frees nothing here.
-  expect(disk.left).toEqual([]);
-});
-
-test('a disk without free inodes is made room on, as few files as needed', async () => {
-  const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 0, maxFiles: 1e6 } });
-  await disk.put(...['a', 'b', 'c', 'd'].map((name, usedAtMs) => ({ name, size: 10, usedAtMs })));
-  // With each blob goes its record.
-  disk.inodes = () => ({ free: 7 + 2 * disk.evicted.size, all: 200 });
-  expect(await disk.space.reserve(10)).toBeDefined();
-  expect(disk.left).toEqual(['c', 'd']);
-});
-
-test('where other programs use the inodes, so that evicting everything would not be enough, nothing goes', async () => {
-  const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 0, maxFiles: 1e6 } });
-  await disk.put(...['a', 'b'].map((name, usedAtMs) => ({ name, size: 10, usedAtMs })));
-  disk.inodes = () => ({ free: 0, all: 1_000_000 });
-  expect(await disk.space.reserve(10)).toBeUndefined();
-  expect(await disk.space.couldHold(10)).toBe(false);
-  expect(disk.left).toEqual(['a', 'b']);
-});
-
 test('what is evicted leaves the memories before its records go, and again after: a pull in between may have read them', async () => {
   const told: string[] = [];
   const records = new MemoryRecords();
@@ -274,54 +167,12 @@ test('what is evicted leaves the memories before its records go, and again after
   expect(told).toEqual(['before', 'after']);
 });
 
-test('a disk that frees late costs no more than was short, and there is room once it shows', async () => {
-  const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 20, maxFiles: 1e6 } });
-  disk.freeBytes = 20;
-  await disk.put(...['a', 'b', 'c', 'd'].map((name, usedAtMs) => ({ name, size: 50, usedAtMs })));
-  for (const _ of ['at once', 'again']) expect(await disk.space.reserve(10)).toBeUndefined();
-  expect(disk.left).toEqual(['b', 'c', 'd']);
-  disk.freeBytes = 70;
-  expect(await disk.space.reserve(10)).toBeDefined();
-  expect(disk.left).toEqual(['b', 'c', 'd']);
-});
-
-test('what did not show as free after a minute was taken by somebody else: more goes', async () => {
-  const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 20, maxFiles: 1e6 } });
-  disk.freeBytes = 20;
-  await disk.put(...['a', 'b', 'c'].map((name, usedAtMs) => ({ name, size: 50, usedAtMs })));
-  await disk.space.reserve(10);
-  expect(disk.left).toEqual(['b', 'c']);
-  disk.clock.advance(60_000);
-  await disk.space.reserve(10);
-  expect(disk.left).toEqual(['c']);
-});
-
-test('what the store may hold is made room for though nothing shows as free', async () => {
-  const disk = new Disk({ limits: { maxBytes: 200, minFreeBytes: 20, maxFiles: 1e6 } });
-  disk.freeBytes = 1_000;
-  await disk.put(...['a', 'b', 'c', 'd'].map((name, usedAtMs) => ({ name, size: 50, usedAtMs })));
-  expect(await disk.space.reserve(50)).toBeDefined();
-  expect(await disk.space.reserve(50)).toBeDefined();
-  expect(disk.left).toEqual(['c', 'd']);
-});
-
 test('what interrupted downloads left goes before anything that can be served', async () => {
   const disk = new Disk();
   await disk.put({ name: 'a', size: 50, usedAtMs: 1 });
   disk.interruptedBytes = disk.pendingBytes = 50;
   expect(await disk.space.reserve(50)).toBeDefined();
   expect(disk.left).toEqual(['a']);
-});
-
-test('what the disk does not let go goes on counting, and is told of', async () => {
-  const disk = new Disk();
-  await disk.put({ name: 'a', size: 60, usedAtMs: 1 }, { name: 'b', size: 40, usedAtMs: 2 });
-  disk.fails = true;
-  expect(await disk.space.reserve(10)).toBeUndefined();
-  expect((await disk.index.totals()).bytes).toBe(100);
-  expect(disk.observer.troubles.length).toBeGreaterThan(0);
-  disk.fails = false;
-  expect(await disk.space.reserve(10)).toBeDefined();
 });
 
 test('what nobody pulled for too long goes though there is room, and what was pulled stays', async () => {
@@ -374,18 +225,4 @@ test('a wall clock that is set a year ahead makes nothing old, and one that is p
   disk.clock.advance(29 * day + 1);
   await disk.space.sweep();
   expect(disk.left).toEqual([]);
-});
-
-test('a full disk on which the index cannot forget anything has room again when content is gone', async () => {
-  const disk = new Disk();
-  await disk.put({ name: 'old', size: 60, usedAtMs: 1 }, { name: 'new', size: 40, usedAtMs: 2 });
-  const forget = disk.index.forget.bind(disk.index);
-  disk.index.forget = async (digest) => {
-    if (!disk.isRemoved) throw new Error('database or disk is full');
-    return forget(digest);
-  };
-  expect(await disk.space.reserve(50)).toBeUndefined();
-  expect(disk.isRemoved).toBe(true);
-  expect(await disk.space.reserve(50)).toMatchObject({ bytes: 50 });
-  expect(disk.index.contents.has(digestNamed('old'))).toBe(false);
 });

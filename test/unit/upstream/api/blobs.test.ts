@@ -7,7 +7,7 @@ import { defaultUpstreamSettings } from '../../../../src/upstream/settings.ts';
 import { type Fault, pump } from '../../../support/fake-answer.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { gate } from '../../../support/gate.ts';
-import { content, randomBlob } from '../../../support/images.ts';
+import { randomBlob } from '../../../support/images.ts';
 import { clientOf, patiently } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
@@ -242,41 +242,6 @@ test('a blob nobody has is unknown', async () => {
   await expect(opened).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
 });
 
-test('a blob is looked at without being fetched', async () => {
-  const { client, registry, blob } = await startWithBlob();
-
-  expect(await client.headBlob(repository, blob.digest, patiently)).toEqual({ size: 1000 });
-  expect(registry.requests.map(({ method }) => method)).toEqual(['HEAD']);
-});
-
-test.each([401, 403, 405])('where HEAD of a blob is answered %i, one byte of it is fetched', async (status) => {
-  const { client, registry, blob } = await startWithBlob();
-  registry.clearScripts();
-  registry.script({ method: 'HEAD' }, { status });
-
-  expect(await client.headBlob(repository, blob.digest, patiently)).toEqual({ size: 1000 });
-  expect(registry.seen('GET', blobs).map(({ headers }) => headers.range)).toEqual(['bytes=0-0']);
-});
-
-test('an empty blob has a size as well where HEAD is refused', async () => {
-  const registry = await startFakeRegistry();
-  const nothing = content('application/octet-stream', Buffer.alloc(0));
-  registry.content.addBlob(repository, nothing);
-  registry.script({ method: 'HEAD' }, { status: 405 });
-  const { client } = clientOf(registry.url);
-
-  expect(await client.headBlob(repository, nothing.digest, patiently)).toEqual({ size: 0 });
-});
-
-test('a blob that is not there is unknown, also where HEAD is refused', async () => {
-  const { client, registry } = await startWithBlob();
-  registry.script({ method: 'HEAD' }, { status: 405 });
-
-  const looked = client.headBlob(repository, randomBlob(10, 'another').digest, patiently);
-
-  await expect(looked).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
-});
-
 test('a blob of which the registry says that it has no such range, though none was asked for, is its fault', async () => {
   const { client, blob } = await startWithBlob({ fault: { status: 416 } });
 
@@ -302,20 +267,3 @@ async function untilQuiet(count: () => number): Promise<void> {
     await later.opened;
   }
 }
-
-test('a blob that HEAD denies and GET has is found, and looked for by GET alone for a while (Harbor)', async () => {
-  const { client, registry, blob } = await startWithBlob();
-  registry.clearScripts();
-  registry.script({ method: 'HEAD' }, { status: 404 });
-
-  for (const _ of ['denied', 'denied again', 'known'])
-    expect(await client.headBlob(repository, blob.digest, patiently)).toEqual({ size: blob.bytes.length });
-
-  expect(registry.requests.map(({ method, headers }) => `${method} ${headers.range ?? ''}`)).toEqual([
-    'HEAD ',
-    'GET bytes=0-0',
-    'HEAD ',
-    'GET bytes=0-0',
-    'GET bytes=0-0',
-  ]);
-});

@@ -77,92 +77,6 @@ test('a large manifest is read when there is memory for it, and a small one at o
   await expect.poll(() => memory.reservedBytes).toBe(0);
 });
 
-test('a manifest is looked at without being fetched', async () => {
-  const { client, registry, app } = await startWithImage();
-
-  const head = await client.headManifest(repository, latest, patiently);
-
-  expect(head).toEqual({ digest: app.manifest.digest, mediaType: ociManifest, size: app.manifest.bytes.length });
-  expect(registry.count('HEAD')).toBe(1);
-  expect(registry.count('GET')).toBe(0);
-});
-
-test('what a registry leaves out of a HEAD is left open', async () => {
-  const { client } = await startWithImage({
-    withoutHeaders: ['docker-content-digest'],
-    headers: { 'content-type': 'text/html' },
-  });
-
-  expect(await client.headManifest(repository, latest, patiently)).toMatchObject({
-    digest: undefined,
-    mediaType: undefined,
-  });
-});
-
-test.each([405, 411, 501])(
-  'a registry that answers %i to HEAD and has the manifest is asked with one GET, and with GET alone for a while',
-  async (status) => {
-    const { client, registry, app, clock } = await startWithImage();
-    registry.clearScripts();
-    registry.script({ method: 'HEAD', path: manifests }, { status });
-    const asked = () => registry.seen(undefined, manifests).map(({ method }) => method);
-
-    for (const _ of ['refused', 'known']) {
-      expect(await client.headManifest(repository, latest, patiently)).toMatchObject({
-        digest: app.manifest.digest,
-        mediaType: ociManifest,
-        size: app.manifest.bytes.length,
-        fetched: { digest: app.manifest.digest },
-      });
-    }
-    expect(asked()).toEqual(['HEAD', 'GET', 'GET']);
-
-    clock.advance(10 * 60_000);
-    await client.headManifest(repository, latest, patiently);
-    expect(asked().slice(3)).toEqual(['HEAD', 'GET']);
-  },
-);
-
-test.each([400, 403, 404, 406, 500])(
-  'a registry that answers %i to HEAD once and has the manifest is asked by HEAD again, one that does so twice by GET alone',
-  async (status) => {
-    const { client, registry, app } = await startWithImage();
-    registry.clearScripts();
-    registry.script({ method: 'HEAD', path: manifests, times: 1 }, { status });
-    const asked = () => registry.seen(undefined, manifests).map(({ method }) => method);
-    const look = () => client.headManifest(repository, latest, patiently);
-
-    expect(await look()).toMatchObject({ fetched: { digest: app.manifest.digest } });
-    expect(await look()).not.toHaveProperty('fetched');
-    expect(asked()).toEqual(['HEAD', 'GET', 'HEAD']);
-
-    registry.script({ method: 'HEAD', path: manifests }, { status });
-    for (let time = 0; time < 3; time += 1) await look();
-    expect(asked().slice(3)).toEqual(['HEAD', 'GET', 'HEAD', 'GET', 'GET']);
-  },
-);
-
-test('a HEAD that is sent on to where only GET is allowed is followed by a GET', async () => {
-  const { registry, app } = await startWithImage();
-  const store = await startFakeRegistry();
-  store.script({ method: 'HEAD' }, { status: 403 });
-  registry.clearScripts();
-  registry.script({ method: 'HEAD', path: manifests }, { redirectTo: (path) => `${store.url}${path}` });
-  const { client } = clientOf(registry.url, { redirectHosts: [store.host] });
-
-  expect(await client.headManifest(repository, latest, patiently)).toMatchObject({ digest: app.manifest.digest });
-});
-
-test.each([429, 502, 503, 504])('a registry that answers %i to HEAD is not asked with GET as well', async (status) => {
-  const { client, registry } = await startWithImage();
-  registry.clearScripts();
-  registry.script({ path: manifests }, { status });
-
-  await expect(client.headManifest(repository, latest, patiently)).rejects.toMatchObject({ upstreamStatus: status });
-
-  expect(registry.count('GET', manifests)).toBe(0);
-});
-
 test('a schema 1 manifest is refused in words, looked at or fetched, by tag or by digest', async () => {
   const registry = await startFakeRegistry();
   const bytes = Buffer.from('{\n   "schemaVersion": 1,\n   "signatures": []\n}');
@@ -177,16 +91,6 @@ test('a schema 1 manifest is refused in words, looked at or fetched, by tag or b
         code: 'MANIFEST_UNKNOWN',
         message: expect.stringContaining('schema 1 manifest, a format that is not supported'),
       });
-});
-
-test('a HEAD by digest that is answered for another manifest is no answer', async () => {
-  const { client, app } = await startWithImage({
-    headers: { 'docker-content-digest': digestOf(Buffer.from('another')) },
-  });
-
-  const asked = client.headManifest(repository, app.manifest.digest, patiently);
-
-  await expect(asked).rejects.toMatchObject({ trouble: 'misbehaving' });
 });
 
 test('other bytes than the digest asked for are no answer', async () => {

@@ -1,0 +1,116 @@
+import { expect, test } from 'vitest';
+import { digestOf } from '../../../../src/oci/digest.ts';
+import { ociManifest } from '../../../../src/oci/media-types.ts';
+import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import type { Fault } from '../../../support/fake-answer.ts';
+import { startFakeRegistry } from '../../../support/fake-registry.ts';
+import { image } from '../../../support/images.ts';
+import { clientOf, patiently } from '../start-client.ts';
+
+const repository = parseRepository('team/app');
+const latest = parseTag('latest');
+const manifests = /\/manifests\//;
+
+async function startWithImage(fault: Fault = {}) {
+  const registry = await startFakeRegistry();
+  const app = image();
+  registry.content.add(repository, latest, app);
+  registry.script({ path: manifests }, fault);
+  return { registry, app, ...clientOf(registry.url) };
+}
+
+test('a manifest is looked at without being fetched', async () => {
+  const { client, registry, app } = await startWithImage();
+
+  const head = await client.headManifest(repository, latest, patiently);
+
+  expect(head).toEqual({ digest: app.manifest.digest, mediaType: ociManifest, size: app.manifest.bytes.length });
+  expect(registry.count('HEAD')).toBe(1);
+  expect(registry.count('GET')).toBe(0);
+});
+
+test('what a registry leaves out of a HEAD is left open', async () => {
+  const { client } = await startWithImage({
+    withoutHeaders: ['docker-content-digest'],
+    headers: { 'content-type': 'text/html' },
+  });
+
+  expect(await client.headManifest(repository, latest, patiently)).toMatchObject({
+    digest: undefined,
+    mediaType: undefined,
+  });
+});
+
+test.each([405, 411, 501])(
+  'a registry that answers %i to HEAD and has the manifest is asked with one GET, and with GET alone for a while',
+  async (status) => {
+    const { client, registry, app, clock } = await startWithImage();
+    registry.clearScripts();
+    registry.script({ method: 'HEAD', path: manifests }, { status });
+    const asked = () => registry.seen(undefined, manifests).map(({ method }) => method);
+
+    for (const _ of ['refused', 'known']) {
+      expect(await client.headManifest(repository, latest, patiently)).toMatchObject({
+        digest: app.manifest.digest,
+        mediaType: ociManifest,
+        size: app.manifest.bytes.length,
+        fetched: { digest: app.manifest.digest },
+      });
+    }
+    expect(asked()).toEqual(['HEAD', 'GET', 'GET']);
+
+    clock.advance(10 * 60_000);
+    await client.headManifest(repository, latest, patiently);
+    expect(asked().slice(3)).toEqual(['HEAD', 'GET']);
+  },
+);
+
+test.each([400, 403, 404, 406, 500])(
+  'a registry that answers %i to HEAD once and has the manifest is asked by HEAD again, one that does so twice by GET alone',
+  async (status) => {
+    const { client, registry, app } = await startWithImage();
+    registry.clearScripts();
+    registry.script({ method: 'HEAD', path: manifests, times: 1 }, { status });
+    const asked = () => registry.seen(undefined, manifests).map(({ method }) => method);
+    const look = () => client.headManifest(repository, latest, patiently);
+
+    expect(await look()).toMatchObject({ fetched: { digest: app.manifest.digest } });
+    expect(await look()).not.toHaveProperty('fetched');
+    expect(asked()).toEqual(['HEAD', 'GET', 'HEAD']);
+
+    registry.script({ method: 'HEAD', path: manifests }, { status });
+    for (let time = 0; time < 3; time += 1) await look();
+    expect(asked().slice(3)).toEqual(['HEAD', 'GET', 'HEAD', 'GET', 'GET']);
+  },
+);
+
+test('a HEAD that is sent on to where only GET is allowed is followed by a GET', async () => {
+  const { registry, app } = await startWithImage();
+  const store = await startFakeRegistry();
+  store.script({ method: 'HEAD' }, { status: 403 });
+  registry.clearScripts();
+  registry.script({ method: 'HEAD', path: manifests }, { redirectTo: (path) => `${store.url}${path}` });
+  const { client } = clientOf(registry.url, { redirectHosts: [store.host] });
+
+  expect(await client.headManifest(repository, latest, patiently)).toMatchObject({ digest: app.manifest.digest });
+});
+
+test.each([429, 502, 503, 504])('a registry that answers %i to HEAD is not asked with GET as well', async (status) => {
+  const { client, registry } = await startWithImage();
+  registry.clearScripts();
+  registry.script({ path: manifests }, { status });
+
+  await expect(client.headManifest(repository, latest, patiently)).rejects.toMatchObject({ upstreamStatus: status });
+
+  expect(registry.count('GET', manifests)).toBe(0);
+});
+
+test('a HEAD by digest that is answered for another manifest is no answer', async () => {
+  const { client, app } = await startWithImage({
+    headers: { 'docker-content-digest': digestOf(Buffer.from('another')) },
+  });
+
+  const asked = client.headManifest(repository, app.manifest.digest, patiently);
+
+  await expect(asked).rejects.toMatchObject({ trouble: 'misbehaving' });
+});
