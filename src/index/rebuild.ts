@@ -1,21 +1,22 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { BlobStore } from '../mirror/ports/blob-store.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
-import type { RecordKey, RecordStore } from '../mirror/ports/record-store.ts';
-import type { RepositoryId } from '../mirror/ports/repository-id.ts';
-import type { Index } from '../mirror/ports/store-index.ts';
-import type { Waiting } from '../mirror/ports/waiting.ts';
 import {
   type BlobRecord,
   type ManifestRecord,
   parseBlobRecord,
   parseManifestRecord,
   parseTagRecord,
-} from '../mirror/ports/records.ts';
+  type RecordKey,
+  recordName,
+  type RecordStore,
+} from '../mirror/ports/record-store.ts';
+import type { RepositoryId } from '../mirror/ports/repository-id.ts';
+import type { Index } from '../mirror/ports/store-index.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import type { Digest } from '../oci/digest.ts';
 import { maxManifestBytes, namedBy } from '../oci/manifest.ts';
 import type { Tag } from '../oci/reference.ts';
-import { recordName } from './repository-name.ts';
 
 /** An index that can be made from the store. */
 export interface RebuildableIndex extends Pick<Index, 'noteContent' | 'noteLink'> {

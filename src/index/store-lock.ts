@@ -1,17 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { refusesForNow } from '../mirror/ports/disk-refusal.ts';
+import { refusesForNow } from '../mirror/ports/blob-store.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
-import { type IndexFiles, inTransaction, isInUse } from './sqlite/open-database.ts';
+import { type IndexFiles, inTransaction, isInUse, type StoreRuns } from './sqlite/open-database.ts';
 import { textIn } from './sqlite/rows.ts';
-
-/** Which processes have used a store, as far as an index must know to tell whether it has seen everything. */
-export interface StoreRuns {
-  /** The run before this one; undefined when nobody knows. */
-  readonly lastRun: string | undefined;
-  readonly run: string;
-}
 
 const verifyEveryMs = 10_000;
 

@@ -1,10 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Digest } from '../oci/digest.ts';
-import { isDigest } from '../oci/digest.ts';
-import { parseHostName } from '../oci/host-name.ts';
+import { type Digest, isDigest } from '../oci/digest.ts';
+import { isRepository, parseHostName, type Reference } from '../oci/reference.ts';
 import type { Descriptor } from '../oci/manifest.ts';
 import type { MediaType } from '../oci/media-types.ts';
-import { isRepository, type Reference } from '../oci/reference.ts';
 import type { Access } from './access/access.ts';
 import type { BlobHead, Blobs } from './blobs/blobs.ts';
 import type { BlobQuestion, PartOf, ServedBlob } from './blobs/served-blob.ts';

@@ -40,3 +40,35 @@ export function isTag(text: string): text is Tag {
 
 /** A manifest's reference: a digest where the text has a colon, else a tag. */
 export type Reference = Digest | Tag;
+
+declare const checkedHostName: unique symbol;
+/** The name of a registry as clients write it: a host with an optional port, in lower case. Made only by {@link parseHostName}. */
+export type HostName = string & { readonly [checkedHostName]: 'HostName' };
+
+/** RFC 1123 §2.1: labels of ASCII letters, digits and hyphens, 63 at most. Or an IPv6 address in brackets (RFC 3986 §3.2.2). */
+const label = '[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?';
+const grammar = new RegExp(`^(?:${label}(?:\\.${label})*|\\[[0-9A-Fa-f:.]{2,45}\\])(?::[0-9]{1,5})?$`);
+/** Including the port. The store names a folder after it, and a file name has at most 255 bytes. */
+const maxLength = 253;
+
+/**
+ * Parses a host name into lower case. The grammar is checked first, since lower-casing turns U+212A (the Kelvin sign) into an ASCII `k`.
+ * @returns undefined when the text is no host name.
+ */
+export function parseHostName(text: string): HostName | undefined {
+  const lower = text.length <= maxLength && grammar.test(text) ? text.toLowerCase() : '';
+  return isHostName(lower) ? lower : undefined;
+}
+
+function isHostName(lower: string): lower is HostName {
+  return lower !== '';
+}
+
+/**
+ * Parses a path component as a host name. Some clients allow no colon in a path, so the port may follow an underscore, as in the folder
+ * names of containerd's certs.d: `registry.test_8443`, or `registry.test_8443_`.
+ * @returns undefined when the component is no host name.
+ */
+export function hostInPath(component: string): HostName | undefined {
+  return parseHostName(component.replace(/^(.*\..*|localhost)_(\d{1,5})_?$/, '$1:$2'));
+}

@@ -4,7 +4,7 @@ import type { Memory } from '../mirror/ports/memory.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
 import type { Upstream, UpstreamDirectory, UpstreamMonitor } from '../mirror/ports/upstream.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
-import type { HostName } from '../oci/host-name.ts';
+import type { HostName } from '../oci/reference.ts';
 import { createRegistryClient, type RegistryClient } from './registry-client.ts';
 import type { Pauses } from './failover/retry.ts';
 import type { UpstreamSettings } from './settings.ts';

@@ -8,12 +8,11 @@ import {
   parseTagListRecord,
   parseTagRecord,
   parseVisibilityRecord,
-} from '../../src/mirror/ports/records.ts';
+} from '../../src/mirror/ports/record-store.ts';
 import { OciError, UpstreamError } from '../../src/oci/errors.ts';
-import { parseHostName } from '../../src/oci/host-name.ts';
+import { parseHostName, parseRepository, parseTag } from '../../src/oci/reference.ts';
 import { manifestShapeOf, namedBy } from '../../src/oci/manifest.ts';
 import { parseRange } from '../../src/oci/range.ts';
-import { parseRepository, parseTag } from '../../src/oci/reference.ts';
 import { parseMarkFile } from '../../src/storage/filesystem/incoming/mark-file.ts';
 import { digestAt, recordKeyAt, recordPath } from '../../src/storage/layout.ts';
 import {

@@ -1,6 +1,5 @@
 import { algorithmOf, type Digest, digestOf } from '../../src/oci/digest.ts';
-import type { FileSystem } from '../../src/storage/filesystem/file-system.ts';
-import { filesBelow } from '../../src/storage/filesystem/walk.ts';
+import { filesBelow, type FileSystem } from '../../src/storage/filesystem/file-system.ts';
 import { blobsFolder, digestAt } from '../../src/storage/layout.ts';
 
 /** What has the name of a digest in a store, on whatever disk; whether it is that is for whoever asks. */

@@ -1,4 +1,4 @@
-import { type HostName, parseHostName } from '../../src/oci/host-name.ts';
+import { type HostName, parseHostName } from '../../src/oci/reference.ts';
 
 /** @throws Error when the text is no host name. */
 export function hostName(text: string): HostName {

@@ -1,7 +1,6 @@
 import { type Digest, parseDigest } from '../../oci/digest.ts';
 import { OciError } from '../../oci/errors.ts';
-import { type HostName, hostInPath } from '../../oci/host-name.ts';
-import { isTag, type Reference } from '../../oci/reference.ts';
+import { hostInPath, type HostName, isTag, type Reference } from '../../oci/reference.ts';
 
 /** What a request below `/v2/` asks for. The name still may begin with an upstream's; the mirror tells. */
 export type RegistryResource =

@@ -2,7 +2,7 @@ import Router from '@koa/router';
 import type { Mirror } from '../../mirror/mirror.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import { OciError } from '../../oci/errors.ts';
-import { type HostName, parseHostName } from '../../oci/host-name.ts';
+import { type HostName, parseHostName } from '../../oci/reference.ts';
 import { answerBlob, answerBlobHead } from './blobs.ts';
 import { commonHeaders, type Senders } from '../response/content-response.ts';
 import type { ExchangeState, RegistryContext } from './exchange.ts';

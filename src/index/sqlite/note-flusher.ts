@@ -1,7 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Observer } from '../../mirror/ports/observer.ts';
-import { isDamage } from '../damage.ts';
+import { isDamage } from './rows.ts';
 import type { NoteWriter } from './note-writer.ts';
 import { inTransaction } from './open-database.ts';
 import type { Depth, PendingNotes } from './pending-notes.ts';

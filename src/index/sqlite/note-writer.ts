@@ -1,11 +1,10 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
+import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type { IndexedContent, Link } from '../../mirror/ports/store-index.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { Tag } from '../../oci/reference.ts';
 import { digestBytes } from './rows.ts';
 import { bytesOf, maxClockErrorMs } from './schema.ts';
-import { fullName } from '../repository-name.ts';
 
 export interface TagNote {
   readonly of: RepositoryId;
@@ -90,7 +89,7 @@ export class NoteWriter {
   }
 
   link({ of, kind, digest, mediaType, size }: Link): void {
-    const repository = fullName(of);
+    const repository = repositoryKey(of);
     this.#link.run(
       digest,
       repository,
@@ -104,8 +103,8 @@ export class NoteWriter {
 
   tag({ of, tag, digest, source }: TagNote): void {
     const seenBefore = source === 'mirror' ? this.#rebuild + 1 : this.#rebuild;
-    if (digest === undefined) this.#untag.run(fullName(of), tag);
-    else this.#tag.run(fullName(of), tag, digest, this.#rebuild, seenBefore);
+    if (digest === undefined) this.#untag.run(repositoryKey(of), tag);
+    else this.#tag.run(repositoryKey(of), tag, digest, this.#rebuild, seenBefore);
   }
 }
 

@@ -1,10 +1,8 @@
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { refusesForNow } from '../../mirror/ports/disk-refusal.ts';
-import { applyKeep, type KeepRules } from './kept-links.ts';
+import { refusesForNow } from '../../mirror/ports/blob-store.ts';
 import { numberIn, textIn } from './rows.ts';
 import { countTotals, maxClockErrorMs, mend, schema, schemaVersion } from './schema.ts';
-import type { StoreRuns } from '../store-lock.ts';
 
 /** What an index asks of the file system, to make room for its file and to throw a broken one away. */
 export interface IndexFiles {
@@ -20,6 +18,13 @@ export interface IndexFiles {
   identity(path: string): Promise<string | undefined>;
   /** Bytes of a file; 0 where there is none. */
   size(path: string): Promise<number>;
+}
+
+/** Which processes have used a store, as far as an index must know to tell whether it has seen everything. */
+export interface StoreRuns {
+  /** The run before this one; undefined when nobody knows. */
+  readonly lastRun: string | undefined;
+  readonly run: string;
 }
 
 export interface OpenDatabaseOptions extends KeepRules {
@@ -49,7 +54,7 @@ const cacheKiB = 16 * 1024;
 /** What a burst of writes leaves of the write-ahead log. */
 const maxIdleWalBytes = 4 * 1024 * 1024;
 /** SQLite keeps these files beside one another. */
-export const databaseSuffixes = ['', '-wal', '-shm', '-journal'];
+const databaseSuffixes = ['', '-wal', '-shm', '-journal'];
 
 /**
  * Opens the index for this process alone. One that is broken or of another version is thrown away, and on a disk that takes
@@ -92,6 +97,12 @@ async function openFile(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
 
 async function removeDatabase({ path, files }: Pick<OpenDatabaseOptions, 'path' | 'files'>): Promise<void> {
   for (const suffix of databaseSuffixes) await files.remove(`${path}${suffix}`);
+}
+
+/** The bytes that all files of a database take. */
+export async function databaseBytes({ path, files }: Pick<OpenDatabaseOptions, 'path' | 'files'>): Promise<number> {
+  const sizes = await Promise.all(databaseSuffixes.map((suffix) => files.size(`${path}${suffix}`)));
+  return sizes.reduce((sum, size) => sum + size, 0);
 }
 
 /** In the place of one that turned out to be damaged; in memory, where the disk does not take another. */
@@ -214,4 +225,25 @@ function isFull(error: unknown): boolean {
 function resultCode(error: unknown): number {
   if (!(error instanceof Error && 'errcode' in error && typeof error.errcode === 'number')) return 0;
   return error.errcode & 0xff;
+}
+
+export interface KeepRules {
+  /** The globs of `storage.keep`, as they are written. */
+  readonly keep: readonly string[];
+  readonly isKept: (repository: string) => boolean;
+}
+
+/** Marks again which links are kept, if the index was written under another `storage.keep`. To be called in a transaction. */
+export function applyKeep(database: DatabaseSync, { keep, isKept }: KeepRules): void {
+  const text = JSON.stringify(keep);
+  if (textIn(database.prepare('SELECT keep FROM state').get() ?? {}, 'keep') === text) return;
+  const next = database.prepare(
+    'SELECT repository FROM links INDEXED BY held WHERE repository > ? ORDER BY repository LIMIT 1',
+  );
+  const update = database.prepare('UPDATE links INDEXED BY held SET kept = ?1 WHERE repository = ?2 AND kept <> ?1');
+  for (let row = next.get(''); row; row = next.get(textIn(row, 'repository'))) {
+    const repository = textIn(row, 'repository');
+    update.run(isKept(repository) ? 1 : 0, repository);
+  }
+  database.prepare('UPDATE state SET keep = ?').run(text);
 }

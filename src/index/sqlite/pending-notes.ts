@@ -1,10 +1,9 @@
 import type { RecordKey } from '../../mirror/ports/record-store.ts';
-import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
+import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type { IndexedContent, Link } from '../../mirror/ports/store-index.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { NoteWriter, TagNote } from './note-writer.ts';
 import { PendingNames } from './pending-names.ts';
-import { fullName } from '../repository-name.ts';
 import type { Slice } from '../slice.ts';
 
 /**
@@ -89,12 +88,12 @@ export class PendingNotes {
   }
 
   addRepositoryUse(of: RepositoryId, atMs: number): void {
-    const name = fullName(of);
+    const name = repositoryKey(of);
     this.#repositoryUses.set(name, Math.max(atMs, this.#repositoryUses.get(name) ?? 0));
   }
 
   addLink(link: Link): void {
-    const key = `${link.kind} ${fullName(link.of)} ${link.digest}`;
+    const key = `${link.kind} ${repositoryKey(link.of)} ${link.digest}`;
     const before = this.#links.get(key);
     const mediaType = link.mediaType ?? before?.mediaType;
     this.#links.set(key, { ...link, mediaType, size: link.size ?? before?.size });
@@ -133,8 +132,8 @@ export class PendingNotes {
   /** Drops the links and tags of a repository. @returns the records that these spoke of. */
   forgetRepository(repository: string): readonly RecordKey[] {
     this.#repositoryUses.delete(repository);
-    const links = removeWhere(this.#links, ({ of }) => fullName(of) === repository);
-    const tags = removeWhere(this.#tags, ({ of }) => fullName(of) === repository);
+    const links = removeWhere(this.#links, ({ of }) => repositoryKey(of) === repository);
+    const tags = removeWhere(this.#tags, ({ of }) => repositoryKey(of) === repository);
     return [
       ...links.map(({ kind, of, digest }): RecordKey => ({ kind, of, digest })),
       ...tags.map(({ of, tag }): RecordKey => ({ kind: 'tag', of, tag })),
@@ -188,7 +187,7 @@ export class PendingNotes {
 }
 
 function tagKey({ of, tag }: Pick<TagNote, 'of' | 'tag'>): string {
-  return `${fullName(of)}:${tag}`;
+  return `${repositoryKey(of)}:${tag}`;
 }
 
 function removeWhere<Value>(notes: Map<string, Value>, matches: (value: Value) => boolean): readonly Value[] {

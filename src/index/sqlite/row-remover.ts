@@ -2,7 +2,7 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import { type Digest, parseDigest } from '../../oci/digest.ts';
 import { parseTag } from '../../oci/reference.ts';
-import { repositoryNamed } from '../repository-name.ts';
+import { repositoryNamed } from '../../mirror/ports/repository-id.ts';
 import { type Row, textIn } from './rows.ts';
 
 /** Rows looked at in one step of a sweep. */

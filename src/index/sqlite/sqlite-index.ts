@@ -14,14 +14,20 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { Tag } from '../../oci/reference.ts';
 import { Completion } from '../completion.ts';
-import { isDamage } from '../damage.ts';
+import { isDamage } from './rows.ts';
 import { NoteFlusher } from './note-flusher.ts';
-import { closeComplete, databaseSuffixes, type IndexFiles, openDatabase, replaceDatabase } from './open-database.ts';
+import {
+  closeComplete,
+  databaseBytes,
+  type IndexFiles,
+  openDatabase,
+  replaceDatabase,
+  type StoreRuns,
+} from './open-database.ts';
 import { openView, type OpenView, type OpenViewOptions } from './open-view.ts';
 import { PendingNotes } from './pending-notes.ts';
 import type { LosableIndex } from '../rebuilder.ts';
-import type { StoreRuns } from '../store-lock.ts';
-import { type EvictableOptions, evictableOf, removeContent, removeRepository, removeUnseen } from './view-steps.ts';
+import { evictableOf, type EvictableOptions, removeContent, removeRepository, removeUnseen } from './view-steps.ts';
 
 export interface SqliteIndexDeps {
   /** Of the file, on a local disk. */
@@ -36,9 +42,6 @@ export interface SqliteIndexDeps {
   readonly keep?: readonly string[];
 }
 
-/** Of 50 manifests of the largest kind, in about 10 MB. */
-const maxPendingNames = 50_000;
-
 /**
  * The view in one SQLite file, owned by one process. Notes wait in memory for a moment and are written together, a few at a time;
  * whoever asks sees every note taken before. Start it before whatever takes notes, and stop it after.
@@ -46,7 +49,8 @@ const maxPendingNames = 50_000;
 export class SqliteIndex implements Index, LosableIndex {
   readonly name = 'index';
   readonly #deps: SqliteIndexDeps;
-  readonly #pending = new PendingNotes({ maxNames: maxPendingNames });
+  /** Bounded to the names in 50 of the largest manifests, about 10 MB. */
+  readonly #pending = new PendingNotes({ maxNames: 50_000 });
   readonly #flusher: NoteFlusher;
   readonly #completion = new Completion();
   readonly #counting = new Completion();
@@ -191,13 +195,11 @@ export class SqliteIndex implements Index, LosableIndex {
     return this.#read(({ reader }) => reader.isNeeded(key));
   }
 
-  async fileBytes(): Promise<number> {
-    const { path, files } = this.#deps;
-    const sizes = await Promise.all(databaseSuffixes.map((suffix) => files.size(`${path}${suffix}`)));
-    return sizes.reduce((sum, size) => sum + size, 0);
+  fileBytes(): Promise<number> {
+    return databaseBytes(this.#deps);
   }
 
-  async stalestRepository(): Promise<StaleRepository | undefined> {
+  stalestRepository(): Promise<StaleRepository | undefined> {
     return this.#read(({ reader }) => reader.stalestRepository());
   }
 

@@ -1,6 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { RecordKey } from '../../mirror/ports/record-store.ts';
-import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
+import { type RepositoryId, repositoryKey, repositoryNamed } from '../../mirror/ports/repository-id.ts';
 import type {
   EvictableContent,
   EvictionPosition,
@@ -11,7 +11,6 @@ import type {
 import { bytesOnDisk } from '../../mirror/eviction/disk-use.ts';
 import { type Digest, parseDigest } from '../../oci/digest.ts';
 import { isMediaType } from '../../oci/media-types.ts';
-import { fullName, repositoryNamed } from '../repository-name.ts';
 import { digestBytes, numberIn, type Row, textIn } from './rows.ts';
 import { bytesOf, textOf } from './schema.ts';
 
@@ -113,12 +112,12 @@ export class ViewReader {
   isNeeded(key: RecordKey): boolean {
     switch (key.kind) {
       case 'tag':
-        return this.#isTrue(this.#isTagNeeded.get(fullName(key.of), key.tag));
+        return this.#isTrue(this.#isTagNeeded.get(repositoryKey(key.of), key.tag));
       case 'tag-list':
       case 'visibility':
-        return this.#isTrue(this.#hasContent.get(fullName(key.of)));
+        return this.#isTrue(this.#hasContent.get(repositoryKey(key.of)));
       case 'referrers':
-        return this.#isTrue(this.#isLinkedToStored.get(key.digest, fullName(key.of)));
+        return this.#isTrue(this.#isLinkedToStored.get(key.digest, repositoryKey(key.of)));
       case 'manifest':
       case 'blob':
         return this.#isTrue(this.#isStored.get(key.digest));
@@ -158,11 +157,11 @@ export class ViewReader {
     const child = digestBytes(digest);
     const parents = numberIn(this.#parents.get(child, manyParents) ?? {}, 'parents');
     const query = parents < manyParents ? this.#isNamedByParent : this.#isNamedInRepository;
-    return this.#isTrue(query.get(child, fullName(of)));
+    return this.#isTrue(query.get(child, repositoryKey(of)));
   }
 
   #holdsSome(of: RepositoryId, manifests: Iterable<Digest>): boolean {
-    for (const manifest of manifests) if (this.#isLinked.get(manifest, fullName(of))) return true;
+    for (const manifest of manifests) if (this.#isLinked.get(manifest, repositoryKey(of))) return true;
     return false;
   }
 

@@ -1,13 +1,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { RecordKey } from '../../mirror/ports/record-store.ts';
+import { type RecordKey, recordName } from '../../mirror/ports/record-store.ts';
 import type { EvictableContent, EvictionPosition } from '../../mirror/ports/store-index.ts';
-import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
+import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { inTransaction } from './open-database.ts';
 import type { OpenView } from './open-view.ts';
 import type { PendingNotes } from './pending-notes.ts';
-import { fullName, recordName } from '../repository-name.ts';
 
 // Operations on many rows of the index, in steps that leave the event loop to others in between. They include notes that are not written yet.
 
@@ -69,7 +68,7 @@ export async function removeRepository(
   pending: PendingNotes,
   of: RepositoryId,
 ): Promise<readonly RecordKey[]> {
-  const name = fullName(of);
+  const name = repositoryKey(of);
   const removed = [...pending.forgetRepository(name)];
   for (;;) {
     let some: readonly RecordKey[] = [];

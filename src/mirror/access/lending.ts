@@ -1,5 +1,5 @@
 import type { Digest } from '../../oci/digest.ts';
-import { parseHostName } from '../../oci/host-name.ts';
+import { parseHostName } from '../../oci/reference.ts';
 import type { Access } from './access.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';

@@ -3,11 +3,9 @@ import type { Digest } from '../../oci/digest.ts';
 import type { Background } from '../concurrency/background.ts';
 import type { Lending } from './lending.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { RecordStore } from '../ports/record-store.ts';
-import type { RepositoryId } from '../ports/repository-id.ts';
+import { type BlobRecord, parseBlobRecord, type RecordStore } from '../ports/record-store.ts';
+import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
-import { type BlobRecord, parseBlobRecord } from '../ports/records.ts';
-import { contentKey } from '../ports/same-repository.ts';
 
 export interface BlobLinksDeps {
   readonly records: RecordStore;

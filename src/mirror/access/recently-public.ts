@@ -1,5 +1,4 @@
-import type { HostName } from '../../oci/host-name.ts';
-import type { Reference, Repository } from '../../oci/reference.ts';
+import type { HostName, Reference, Repository } from '../../oci/reference.ts';
 import type { Access } from './access.ts';
 import type { Upstream, UpstreamDirectory } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';

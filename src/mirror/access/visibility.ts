@@ -4,17 +4,15 @@ import { isDigest } from '../../oci/digest.ts';
 import type { Reference } from '../../oci/reference.ts';
 import type { Background } from '../concurrency/background.ts';
 import type { UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
-import { type FreshnessPolicies, freshnessOf } from '../tags/freshness.ts';
+import { freshnessOf, type FreshnessPolicies } from '../tags/freshness.ts';
 import { RepositoryHidden } from '../tags/not-found.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { RecordStore } from '../ports/record-store.ts';
-import type { RepositoryId } from '../ports/repository-id.ts';
+import { parseVisibilityRecord, type RecordStore, type VisibilityRecord } from '../ports/record-store.ts';
+import { type RepositoryId, repositoryKey } from '../ports/repository-id.ts';
 import type { Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import { parseVisibilityRecord, type VisibilityRecord } from '../ports/records.ts';
 import { RememberedNotFound } from '../concurrency/remembered.ts';
 import { SingleFlight } from '../concurrency/single-flight.ts';
-import { repositoryKey } from '../ports/same-repository.ts';
 
 /** What was found out about a repository, and when and why asking about it last failed. */
 export interface KnownVisibility extends VisibilityRecord {

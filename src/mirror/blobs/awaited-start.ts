@@ -1,7 +1,6 @@
 import type { Run, Started } from '../downloads/run.ts';
-import type { RepositoryId } from '../ports/repository-id.ts';
+import { isSameRepository, type RepositoryId } from '../ports/repository-id.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import { isSameRepository } from '../ports/same-repository.ts';
 
 /**
  * Waits for a download of the same upstream, that somebody has asked for, to begin.

@@ -20,8 +20,8 @@ import type { Observer } from '../ports/observer.ts';
 import type { Index } from '../ports/store-index.ts';
 import type { Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import type { BlobRecord } from '../ports/records.ts';
-import { isSameRepository } from '../ports/same-repository.ts';
+import type { BlobRecord } from '../ports/record-store.ts';
+import { isSameRepository } from '../ports/repository-id.ts';
 import {
   type BlobQuestion,
   followingAnswer,

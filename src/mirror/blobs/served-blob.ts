@@ -7,11 +7,10 @@ import { DigestMismatch, heldBackBytes } from '../transfers/held-back.ts';
 import type { StoredBlob } from '../ports/blob-store.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
-import type { RepositoryId } from '../ports/repository-id.ts';
+import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
 import type { Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { piecesOf, verifiedSource } from '../transfers/verified-source.ts';
-import { contentKey } from '../ports/same-repository.ts';
 
 export interface BlobQuestion {
   readonly upstream: Upstream;

@@ -2,7 +2,7 @@ import type { Digest } from '../../oci/digest.ts';
 import type { BlobStore, StoredBlob } from '../ports/blob-store.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
-import type { BlobRecord } from '../ports/records.ts';
+import type { BlobRecord } from '../ports/record-store.ts';
 import { Remembered } from '../concurrency/remembered.ts';
 import type { ServedBlob } from './served-blob.ts';
 import { tellingOfDisk } from './unreadable-source.ts';

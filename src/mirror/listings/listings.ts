@@ -10,7 +10,7 @@ import {
   parseTagListRecord,
   type ReferrersRecord,
   type TagListRecord,
-} from '../ports/records.ts';
+} from '../ports/record-store.ts';
 
 /**
  * Tags and referrers, as cached listings. What was never fetched is an error, never an empty list: an empty list of referrers reads as

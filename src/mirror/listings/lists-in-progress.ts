@@ -1,11 +1,10 @@
 import { LRUCache } from 'lru-cache';
 import { abortable } from '../concurrency/abortable-wait.ts';
-import type { RepositoryId } from '../ports/repository-id.ts';
+import { type RepositoryId, repositoryKey } from '../ports/repository-id.ts';
 import type { PageOfTags } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { GrowingTags } from './growing-tags.ts';
 import type { TagPage, WantedPage } from './tag-names.ts';
-import { repositoryKey } from '../ports/same-repository.ts';
 
 const maxUnsorted = 1_000;
 

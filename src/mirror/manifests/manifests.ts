@@ -10,18 +10,16 @@ import type { BlobStore } from '../ports/blob-store.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Memory } from '../ports/memory.ts';
 import type { Observer } from '../ports/observer.ts';
-import type { RecordStore } from '../ports/record-store.ts';
-import type { RepositoryId } from '../ports/repository-id.ts';
+import { parseBlobRecord, parseManifestRecord, type RecordStore } from '../ports/record-store.ts';
+import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
 import type { FetchedManifest, ManifestHead, Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { Lending } from '../access/lending.ts';
 import { isNotFound } from '../tags/not-found.ts';
-import { parseManifestRecord } from '../ports/records.ts';
 import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 import { unlessUnreadable } from '../blobs/unreadable.ts';
-import { contentKey } from '../ports/same-repository.ts';
 
 /** In memory: what it is, and whose. */
 interface RememberedManifest extends CachedManifest {
@@ -257,5 +255,30 @@ export class Manifests {
     await store.put(digest, bytes);
     await records.write({ kind: 'manifest', of, digest }, { mediaType, size, firstServedAtMs });
     observer.contentStored({ kind: 'manifest', bytes: size });
+  }
+}
+
+export type Presence = 'stored' | 'lost' | 'never-pulled';
+
+/** Tells what of a digest a repository still has, from the store alone. */
+export type ContentLookup = (of: RepositoryId, digest: Digest) => Promise<Presence>;
+
+/** @returns `lost` when the repository once served the digest and its bytes are no longer there. */
+export function createContentLookup({ store, records }: { store: BlobStore; records: RecordStore }): ContentLookup {
+  return async (of, digest) => {
+    const blob = parseBlobRecord(await records.read({ kind: 'blob', of, digest }));
+    const record = blob ?? parseManifestRecord(await records.read({ kind: 'manifest', of, digest }));
+    if (!record) return 'never-pulled';
+    return (await isThere(store, digest, record.size)) ? 'stored' : 'lost';
+  };
+}
+
+/** What cannot be opened now is not gone. */
+async function isThere(store: BlobStore, digest: Digest, size: number | undefined): Promise<boolean> {
+  try {
+    await using stored = await store.open(digest, size);
+    return stored !== undefined;
+  } catch {
+    return true;
   }
 }

@@ -1,7 +1,11 @@
-import type { Digest } from '../../oci/digest.ts';
+import { type Digest, isDigest } from '../../oci/digest.ts';
 import type { DiskUse } from '../eviction/disk-use.ts';
 import type { Tag } from '../../oci/reference.ts';
-import type { RepositoryId } from './repository-id.ts';
+import { type RepositoryId, repositoryKey } from './repository-id.ts';
+import { type Descriptor, isDescriptor } from '../../oci/manifest.ts';
+import { isMediaType, type MediaType } from '../../oci/media-types.ts';
+import { parseTagNames, type TagNames } from '../listings/tag-names.ts';
+import type { RepositoryVisibility } from './upstream.ts';
 
 /** Names one record of the store. */
 export type RecordKey =
@@ -19,4 +23,112 @@ export interface RecordStore {
   list(): AsyncIterable<RecordKey>;
   /** The disk use that is known: of the records' folders, and of the records that no index counts (neither links nor tags). */
   use(): DiskUse;
+}
+
+/** `tag docker.io/library/alpine 3.20`: one text for each record. */
+export function recordName(key: RecordKey): string {
+  const which = key.kind === 'tag' ? key.tag : 'digest' in key ? key.digest : '';
+  return `${key.kind} ${repositoryKey(key.of)} ${which}`;
+}
+
+/** What the store remembers of a tag. */
+export interface TagRecord {
+  readonly digest: Digest;
+  /** The digest before the tag last moved. */
+  readonly previous?: Digest;
+  readonly mediaType: MediaType;
+  readonly size: number;
+  /** When the upstream last confirmed it. */
+  readonly confirmedAtMs: number;
+}
+
+/** A repository may serve this manifest. */
+export interface ManifestRecord {
+  readonly mediaType: MediaType;
+  readonly size: number;
+  readonly firstServedAtMs: number;
+}
+
+/** A repository may serve this blob. Its size is unknown where the upstream only confirmed it without telling. */
+export interface BlobRecord {
+  readonly size?: number;
+  readonly firstServedAtMs: number;
+}
+
+export interface TagListRecord {
+  readonly names: TagNames;
+  readonly fetchedAtMs: number;
+}
+
+export interface ReferrersRecord {
+  readonly referrers: readonly Descriptor[];
+  readonly fetchedAtMs: number;
+}
+
+/** What an anonymous caller was told of a repository. */
+export interface VisibilityRecord {
+  readonly verdict: RepositoryVisibility;
+  readonly askedAtMs: number;
+}
+
+// A record is read back as `unknown`: what does not parse was never written by this version, and counts as absent.
+
+/**
+ * A tag's record as it is stored: with its tag, since on a disk that does not tell `V1` from `v1` the file of one is found under the name
+ * of the other.
+ */
+export function storedTagRecord(tag: Tag, record: TagRecord): object {
+  return { tag, ...record };
+}
+
+/** @returns undefined also where it is the record of another tag. */
+export function parseTagRecord(value: unknown, wantedTag: Tag): TagRecord | undefined {
+  if (!isObject(value)) return undefined;
+  const { tag = wantedTag, digest, previous, mediaType, size, confirmedAtMs } = value;
+  if (tag !== wantedTag) return undefined;
+  if (!isDigest(digest) || !isMediaType(mediaType) || !isCount(size) || !isCount(confirmedAtMs)) return undefined;
+  return { digest, mediaType, size, confirmedAtMs, ...(isDigest(previous) && { previous }) };
+}
+
+export function parseManifestRecord(value: unknown): ManifestRecord | undefined {
+  if (!isObject(value)) return undefined;
+  const { mediaType, size, firstServedAtMs } = value;
+  if (!isMediaType(mediaType) || !isCount(size) || !isCount(firstServedAtMs)) return undefined;
+  return { mediaType, size, firstServedAtMs };
+}
+
+export function parseBlobRecord(value: unknown): BlobRecord | undefined {
+  if (!isObject(value)) return undefined;
+  const { size, firstServedAtMs } = value;
+  if (!isCount(firstServedAtMs)) return undefined;
+  return { firstServedAtMs, ...(isCount(size) && { size }) };
+}
+
+export function parseTagListRecord(value: unknown): TagListRecord | undefined {
+  if (!isObject(value)) return undefined;
+  const { fetchedAtMs } = value;
+  const names = parseTagNames(value['names']);
+  return names === undefined || !isCount(fetchedAtMs) ? undefined : { names, fetchedAtMs };
+}
+
+export function parseReferrersRecord(value: unknown): ReferrersRecord | undefined {
+  if (!isObject(value)) return undefined;
+  const { referrers, fetchedAtMs } = value;
+  if (!Array.isArray(referrers) || !isCount(fetchedAtMs)) return undefined;
+  return { referrers: referrers.filter(isDescriptor), fetchedAtMs };
+}
+
+export function parseVisibilityRecord(value: unknown): VisibilityRecord | undefined {
+  if (!isObject(value)) return undefined;
+  const { verdict, askedAtMs } = value;
+  if ((verdict !== 'public' && verdict !== 'hidden') || !isCount(askedAtMs)) return undefined;
+  return { verdict, askedAtMs };
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value) && value >= 0;
 }

@@ -1,9 +1,8 @@
 import type { Readable } from 'node:stream';
 import type { Digest } from '../../oci/digest.ts';
-import type { HostName } from '../../oci/host-name.ts';
+import type { HostName, Reference, Repository } from '../../oci/reference.ts';
 import type { Descriptor } from '../../oci/manifest.ts';
 import type { MediaType } from '../../oci/media-types.ts';
-import type { Reference, Repository } from '../../oci/reference.ts';
 import type { Waiting } from './waiting.ts';
 
 /**

@@ -1,10 +1,9 @@
 import type { Digest } from '../../oci/digest.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
-import type { RepositoryId } from '../ports/repository-id.ts';
+import { isSameRepository, type RepositoryId } from '../ports/repository-id.ts';
 import type { OpenedBlob } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import { isSameRepository } from '../ports/same-repository.ts';
 import { SingleFlight } from '../concurrency/single-flight.ts';
 import { Relay } from './relay.ts';
 import { type RelayRules, verifyWhole } from './relay-options.ts';

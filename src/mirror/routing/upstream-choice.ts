@@ -1,6 +1,5 @@
 import { OciError } from '../../oci/errors.ts';
-import { type HostName, hostInPath } from '../../oci/host-name.ts';
-import { isRepository, parseRepository, type Repository } from '../../oci/reference.ts';
+import { hostInPath, type HostName, isRepository, parseRepository, type Repository } from '../../oci/reference.ts';
 import type { Upstream } from '../ports/upstream.ts';
 
 /** What of a request says which upstream it means. */

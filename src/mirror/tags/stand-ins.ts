@@ -1,13 +1,12 @@
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import type { Tag } from '../../oci/reference.ts';
-import type { ContentLookup } from '../manifests/content-lookup.ts';
+import type { ContentLookup, Manifests } from '../manifests/manifests.ts';
 import { type FreshnessPolicies, staleDecision, staleMsOf } from './freshness.ts';
-import type { Manifests } from '../manifests/manifests.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Upstream } from '../ports/upstream.ts';
-import type { TagRecord } from '../ports/records.ts';
+import type { TagRecord } from '../ports/record-store.ts';
 import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import { newestComplete } from './stale-image.ts';
 

@@ -1,10 +1,15 @@
 import { LRUCache } from 'lru-cache';
 import type { Tag } from '../../oci/reference.ts';
 import type { Background } from '../concurrency/background.ts';
-import type { RecordKey, RecordStore } from '../ports/record-store.ts';
+import {
+  parseTagRecord,
+  type RecordKey,
+  type RecordStore,
+  storedTagRecord,
+  type TagRecord,
+} from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
-import { parseTagRecord, storedTagRecord, type TagRecord } from '../ports/records.ts';
 
 export interface TagBookDeps {
   readonly records: RecordStore;

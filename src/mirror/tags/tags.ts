@@ -12,7 +12,7 @@ import type { FetchedManifest, Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { isNotFound } from './not-found.ts';
 import type { RateLimits } from '../routing/rate-limits.ts';
-import type { TagRecord } from '../ports/records.ts';
+import type { TagRecord } from '../ports/record-store.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 import type { ResolvedTag, StandIns, TagQuestion } from './stand-ins.ts';
 import { type TagBook, tagKey } from './tag-book.ts';

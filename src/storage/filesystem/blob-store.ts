@@ -14,7 +14,15 @@ import { algorithmOf, type Digest, digestOf } from '../../oci/digest.ts';
 import { blobPath, blobsFolder, digestAt } from '../layout.ts';
 import { DurableFolders } from './durable-folders.ts';
 import type { FailpointHook } from './failpoints.ts';
-import { type FileStatus, type FileSystem, failedWith, nodeFiles, type OpenFile } from './file-system.ts';
+import {
+  failedWith,
+  filesBelow,
+  type FileStatus,
+  type FileSystem,
+  nodeFiles,
+  type OpenFile,
+  readUpTo,
+} from './file-system.ts';
 import { type IncomingBlobDeps, IncomingBlobFile } from './incoming/incoming-blob.ts';
 import {
   createIncomingFile,
@@ -24,10 +32,8 @@ import {
 } from './incoming/incoming-file.ts';
 import { InterruptedFiles } from './incoming/interrupted-files.ts';
 import { prepareFolders } from './prepare.ts';
-import { readUpTo } from './read-up-to.ts';
 import { defaultSetAsideLimits, SetAside, type SetAsideLimits } from './set-aside.ts';
 import { StoredFile } from './stored-file.ts';
-import { filesBelow } from './walk.ts';
 
 export interface FileBlobStoreDeps {
   /** The storage path, absolute. */

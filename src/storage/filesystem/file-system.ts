@@ -128,3 +128,45 @@ function statusFrom({ size, mtimeMs }: { size: number; mtimeMs: number }): FileS
 export function failedWith(error: unknown, ...codes: readonly string[]): boolean {
   return error instanceof Error && 'code' in error && codes.some((code) => error.code === code);
 }
+
+/** The first `size` bytes of a source, in memory of their own; fewer where it ends before. */
+export async function readUpTo(
+  size: number,
+  source: { read(into: Uint8Array, position: number): Promise<number> },
+): Promise<Buffer> {
+  const bytes = Buffer.alloc(size);
+  let length = 0;
+  while (length < size) {
+    const read = await source.read(bytes.subarray(length), length);
+    if (read === 0) break;
+    length += read;
+  }
+  return bytes.subarray(0, length);
+}
+
+/**
+ * Every file at or below a folder, as paths that begin with `path`. One folder a level is open at a time, and nothing is
+ * gathered: what is removed during the walk may be missing, what is added may be there.
+ */
+export async function* filesBelow(
+  files: FileSystem,
+  root: string,
+  path: string,
+  onFolder: () => void = () => {},
+): AsyncIterable<string> {
+  for await (const { name, kind } of entriesIn(files, `${root}/${path}`)) {
+    if (kind === 'folder') {
+      onFolder();
+      yield* filesBelow(files, root, `${path}/${name}`, onFolder);
+    } else if (kind === 'file') yield `${path}/${name}`;
+  }
+}
+
+/** A folder that vanished meanwhile holds nothing. */
+async function* entriesIn(files: FileSystem, folder: string): AsyncIterable<FolderEntry> {
+  try {
+    yield* files.entries(folder);
+  } catch (error) {
+    if (!failedWith(error, 'ENOENT')) throw error;
+  }
+}

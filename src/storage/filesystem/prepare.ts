@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
-import { refusesForNow } from '../../mirror/ports/disk-refusal.ts';
+import { refusesForNow } from '../../mirror/ports/blob-store.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import { blobsFolder, incomingFolder, repositoriesFolder, setAsideFolder } from '../layout.ts';
 import type { DurableFolders } from './durable-folders.ts';

@@ -6,11 +6,9 @@ import type { DiskUse } from '../../mirror/eviction/disk-use.ts';
 import { recordKeyAt, recordPath, repositoriesFolder } from '../layout.ts';
 import { DurableFolders } from './durable-folders.ts';
 import type { FailpointHook } from './failpoints.ts';
-import { type FileSystem, failedWith, nodeFiles, type OpenFile } from './file-system.ts';
+import { failedWith, filesBelow, type FileSystem, nodeFiles, type OpenFile, readUpTo } from './file-system.ts';
 import { createIncomingFile } from './incoming/incoming-file.ts';
-import { readUpTo } from './read-up-to.ts';
 import { RecordUse } from './record-use.ts';
-import { filesBelow } from './walk.ts';
 
 export interface FileRecordStoreDeps {
   /** The storage path, absolute; the blob store beside it prepares its folders. */

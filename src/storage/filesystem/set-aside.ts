@@ -3,8 +3,7 @@ import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { setAsideFolder, setAsidePath } from '../layout.ts';
 import type { DurableFolders } from './durable-folders.ts';
-import { type FileSystem, failedWith } from './file-system.ts';
-import { filesBelow } from './walk.ts';
+import { failedWith, filesBelow, type FileSystem } from './file-system.ts';
 
 export interface SetAsideLimits {
   readonly maxFiles: number;

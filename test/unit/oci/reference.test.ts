@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { isRepository, isTag, parseRepository, parseTag } from '../../../src/oci/reference.ts';
+import { isRepository, isTag, parseHostName, parseRepository, parseTag } from '../../../src/oci/reference.ts';
 
 test.each([
   ['a'],
@@ -80,4 +80,40 @@ test('a long name that nearly fits is refused without much ado', () => {
   const startedAt = performance.now();
   for (const piece of ['a-', 'a__', '-', 'a.', 'a/']) expect(isRepository(`${piece.repeat(80)}!`)).toBe(false);
   expect(performance.now() - startedAt).toBeLessThan(500);
+});
+
+test.each([
+  ['docker.io', 'docker.io'],
+  ['GHCR.io', 'ghcr.io'],
+  ['localhost:5000', 'localhost:5000'],
+  ['127.0.0.1:5000', '127.0.0.1:5000'],
+  ['[::1]:5000', '[::1]:5000'],
+  [`${'a'.repeat(63)}.gcr.io`, `${'a'.repeat(63)}.gcr.io`],
+])('%s is the host %s', (text, name) => {
+  expect(parseHostName(text)).toBe(name);
+});
+
+test.each([
+  [''],
+  ['.'],
+  ['..'],
+  ['a..b'],
+  ['ghcr.io.'],
+  ['-a.test'],
+  ['a-.test'],
+  ['my_host.test'],
+  ['user@ghcr.io'],
+  ['ghcr.io:'],
+  ['ghcr.io:123456'],
+  ['ghcr.io/v2'],
+  ['ghcr.io, docker.io'],
+  ['doc\u212Aer.io'],
+  ['docker.\u0131o'],
+  ['\u1E9E.test'],
+  ['a\nb.test'],
+  ['[::1'],
+  [`${'a'.repeat(64)}.gcr.io`],
+  [`${'a.'.repeat(150)}gcr.io`],
+])('%j is no host', (text) => {
+  expect(parseHostName(text)).toBeUndefined();
 });

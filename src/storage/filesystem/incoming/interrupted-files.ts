@@ -4,9 +4,8 @@ import type { Observer } from '../../../mirror/ports/observer.ts';
 import type { Digest } from '../../../oci/digest.ts';
 import { blobPath, incomingFolder, markPath } from '../../layout.ts';
 import type { DurableFolders } from '../durable-folders.ts';
-import { type FileSystem, failedWith } from '../file-system.ts';
+import { failedWith, type FileSystem, readUpTo } from '../file-system.ts';
 import { type BlobMark, type DownloadOf, maxMarkFileBytes, parseMarkFile } from './mark-file.ts';
-import { readUpTo } from '../read-up-to.ts';
 
 export interface InterruptedFilesDeps {
   /** The storage path. */

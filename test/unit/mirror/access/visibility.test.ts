@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parseVisibilityRecord } from '../../../../src/mirror/ports/records.ts';
+import { parseVisibilityRecord } from '../../../../src/mirror/ports/record-store.ts';
 import { RememberedNotFound } from '../../../../src/mirror/concurrency/remembered.ts';
 import { type KnownVisibility, visibilityDecision } from '../../../../src/mirror/access/visibility.ts';
 import { OciError } from '../../../../src/oci/errors.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { Presence } from '../../../../src/mirror/manifests/content-lookup.ts';
-import type { TagRecord } from '../../../../src/mirror/ports/records.ts';
+import type { Presence } from '../../../../src/mirror/manifests/manifests.ts';
+import type { TagRecord } from '../../../../src/mirror/ports/record-store.ts';
 import { newestComplete } from '../../../../src/mirror/tags/stale-image.ts';
 import type { Digest } from '../../../../src/oci/digest.ts';
 import { ociIndex } from '../../../../src/oci/media-types.ts';

@@ -1,7 +1,6 @@
 import { expect, test, vi } from 'vitest';
 import { Background } from '../../../../src/mirror/concurrency/background.ts';
-import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
-import { storedTagRecord, type TagRecord } from '../../../../src/mirror/ports/records.ts';
+import { type RecordKey, storedTagRecord, type TagRecord } from '../../../../src/mirror/ports/record-store.ts';
 import { TagBook } from '../../../../src/mirror/tags/tag-book.ts';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { ociManifest } from '../../../../src/oci/media-types.ts';

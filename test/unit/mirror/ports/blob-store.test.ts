@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { refusesForNow } from '../../../../src/mirror/ports/disk-refusal.ts';
+import { refusesForNow } from '../../../../src/mirror/ports/blob-store.ts';
 
 test.each(['ENOSPC', 'EDQUOT', 'EROFS'])('%s may be over without anybody touching the mirror', (code) => {
   expect(refusesForNow(Object.assign(new Error(code), { code }))).toBe(true);

@@ -7,7 +7,7 @@ import {
   parseTagListRecord,
   parseTagRecord,
   storedTagRecord,
-} from '../../../../src/mirror/ports/records.ts';
+} from '../../../../src/mirror/ports/record-store.ts';
 import { parseTag } from '../../../../src/oci/reference.ts';
 import { ociManifest } from '../../../../src/oci/media-types.ts';
 import { descriptorOf, randomBlob } from '../../../support/images.ts';
