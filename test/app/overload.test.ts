@@ -92,11 +92,14 @@ test('a client that sends thousands of requests on one connection and reads noth
   const path = `/v2/${repository}/blobs/${blob.digest}`;
   await ask(app, path);
   await app.quiet();
-  const greedy = await connected(app);
-  greedy.write(`GET ${path} HTTP/1.1\r\nHost: mirror\r\n\r\n`.repeat(4_100));
-  await caughtUp(app);
+  const [greedy, tooGreedy] = [await connected(app), await connected(app)];
+  for (const client of [greedy, tooGreedy]) client.on('error', () => {}); // A reset.
+  greedy.write(`GET ${path} HTTP/1.1\r\nHost: mirror\r\n\r\n`.repeat(33));
+  tooGreedy.write(`GET ${path} HTTP/1.1\r\nHost: mirror\r\n\r\n`.repeat(4_100));
+  await expect.poll(() => tooGreedy.destroyed).toBe(true);
   for (let pull = 0; pull < 10; pull += 1) expect((await ask(app, path)).body.equals(blob.bytes)).toBe(true);
-  expect((await app.metrics()).sum(rejected)).toBe(0);
+  // The one that is closed.
+  expect((await app.metrics()).sum(rejected)).toBe(1);
 });
 
 /** A connection that says nothing. */

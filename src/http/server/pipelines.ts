@@ -5,7 +5,7 @@ export interface PipelinesOptions {
   readonly answer: RequestListener;
   /** How many requests may wait, over all connections. Beyond it a connection that sends another request is closed. */
   readonly maxWaiting: number;
-  /** Called for each connection that is closed because too many requests wait. */
+  /** Called for each connection that is closed because too many requests wait, of it or of all. */
   readonly onRefused: () => void;
 }
 
@@ -23,14 +23,17 @@ interface Line {
 }
 
 /** With this many waiting requests, nothing more is read from the connection. With fewer, its end is noticed at once. */
-const maxWaitingOfConnection = 8;
+const pauseAtWaiting = 8;
+/** A connection of which more requests wait is closed: only what was read at once can be so much. */
+const maxWaitingOfConnection = 32;
 
 /**
  * Answers the requests of a connection one after another. Answers are sent in order anyway (RFC 9112 §9.3.2), so one that is prepared
  * earlier would hold memory and count as a running request without need. Registry clients do not pipeline, so this slows none of them.
  *
- * Node reads up to 64 KiB before it can be paused, and emits every request in them; those wait here, unparsed. At most one request of each
- * connection is answered in one turn of the event loop: without that, sixty connections with thousands of pings each delayed others by 23 s.
+ * Node reads up to 64 KiB before it can be paused, and emits every request in them, which may be 1,700: with them all waiting, a few hundred
+ * bytes a request on the wire were several KB in memory, beside the memory budget. So a connection that sends more than 32 ahead is closed, as
+ * RFC 9112 §9.3.2 has its client expect. At most one request of each connection is answered in one turn of the event loop.
  */
 export class Pipelines {
   readonly #options: PipelinesOptions;
@@ -69,17 +72,24 @@ export class Pipelines {
   }
 
   #wait(socket: Duplex, exchanged: Exchanged): void {
-    if (this.#waiting >= this.#options.maxWaiting && !socket.destroyed) {
-      this.#options.onRefused();
-      socket.destroy();
-    }
-    if (socket.destroyed) return; // Its waiting requests are dropped when the running answer closes.
+    if (socket.destroyed) return;
     const line = this.#lineOf(socket);
+    if (line.waiting.length >= maxWaitingOfConnection || this.#waiting >= this.#options.maxWaiting) {
+      return this.#refuse(socket, line);
+    }
     line.waiting.push(exchanged);
     this.#waiting += 1;
-    if (line.waiting.length < maxWaitingOfConnection || line.isPaused) return;
+    if (line.waiting.length < pauseAtWaiting || line.isPaused) return;
     line.isPaused = true;
     socket.pause();
+  }
+
+  /** What waits is dropped at once: the running answer may take its time to notice. */
+  #refuse(socket: Duplex, line: Line): void {
+    this.#options.onRefused();
+    this.#waiting -= line.waiting.length;
+    line.waiting.length = 0;
+    socket.destroy();
   }
 
   #lineOf(socket: Duplex): Line {
@@ -108,7 +118,7 @@ export class Pipelines {
     const next = socket.destroyed ? undefined : line.waiting.shift();
     if (!next) return this.#forget(socket, line);
     this.#waiting -= 1;
-    if (line.isPaused && line.waiting.length < maxWaitingOfConnection) {
+    if (line.isPaused && line.waiting.length < pauseAtWaiting) {
       line.isPaused = false;
       socket.resume();
     }

@@ -105,8 +105,8 @@ const maxHeaderBytes = 32 * 1024;
 /** Every client sends its headers in one piece. Who dribbles them holds a connection that others want (slowloris). */
 const maxHeadersMs = 20_000;
 
-/** Requests that wait behind others on their connections, over all of them: what one connection sends at once, several times over. */
-const maxPipelined = 10_000;
+/** Requests that wait behind others on their connections, over all of them: no registry client sends any. */
+const maxPipelined = 2_000;
 
 /** So many clients at a time can be told that there are too many. */
 const spareConnections = 100;

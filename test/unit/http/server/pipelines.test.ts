@@ -41,9 +41,14 @@ async function connected(url: string): Promise<Socket> {
   return socket;
 }
 
+/** A reset is an end as well. */
+function closed(socket: Socket): Promise<void> {
+  return new Promise((resolve) => socket.resume().once('close', () => resolve()));
+}
+
 test('requests of one connection are answered one after another, all of them, in order', async () => {
   const { url } = await started();
-  const paths = Array.from({ length: 3_000 }, (_, index) => `/${index}`);
+  const paths = Array.from({ length: 32 }, (_, index) => `/${index}`);
   const requests = paths.map((path) => requestFor(path));
   const last = 'GET /last HTTP/1.1\r\nHost: mirror\r\nConnection: close\r\n\r\n';
   const answers = await sendRaw(new URL(url).host, [...requests, last].join(''));
@@ -54,13 +59,47 @@ test('what a connection asks beyond a few requests is not read from it until tho
   const { url, held, begun, count } = await started();
   const socket = await connected(url);
   socket.resume();
-  socket.write(requestFor('/held') + requestFor('/next').repeat(200_000));
-  await expect.poll(() => count('/held')).toBe(1);
+  const few = requestFor('/held') + requestFor('/next').repeat(8);
+  socket.write(few);
+  await expect.poll(() => begun[0]?.socket.bytesRead).toBe(few.length);
+  socket.write(requestFor('/next').repeat(20));
   await caughtUp({ url });
-  expect(begun[0]?.socket.bytesRead).toBeLessThan(200_000);
+  expect(begun[0]?.socket.bytesRead).toBe(few.length);
   expect(count('/next')).toBe(0);
   held.open();
-  await expect.poll(() => count('/next')).toBeGreaterThan(10_000);
+  await expect.poll(() => count('/next')).toBe(28);
+});
+
+test('a connection that sends more than 32 requests ahead is closed, and one that sends 32 is served', async () => {
+  const rejected: string[] = [];
+  const { url, held, count } = await started({ onRejected: (reason) => rejected.push(reason) });
+  const [many, few] = [await connected(url), await connected(url)];
+  few.resume().write(requestFor('/held') + requestFor('/next').repeat(32));
+  many.write(requestFor('/held') + requestFor('/many').repeat(1_000));
+  await closed(many);
+  expect(rejected).toEqual(['requests']);
+  held.open();
+  await expect.poll(() => count('/next')).toBe(32);
+  expect(count('/many')).toBe(0);
+});
+
+test('sixty connections that send thousands of requests at once leave no request waiting, and take nothing from others', async () => {
+  const rejected: string[] = [];
+  // As many as others send who stay below the bound.
+  const { url, held, count } = await started({ maxPipelined: 64, onRejected: (reason) => rejected.push(reason) });
+  for (let client = 0; client < 60; client += 1) {
+    const hostile = await connected(url);
+    hostile.write(requestFor('/held') + requestFor('/many').repeat(2_000));
+    await closed(hostile);
+  }
+  expect(rejected).toHaveLength(60);
+  for (const client of [await connected(url), await connected(url)]) {
+    client.resume().write(requestFor('/held') + requestFor('/next').repeat(32));
+  }
+  await expect.poll(() => count('/held')).toBe(62);
+  expect(rejected).toHaveLength(60);
+  held.open();
+  await expect.poll(() => count('/next')).toBe(64);
 });
 
 test('a connection that brings more than all may have waiting is closed, and others are served', async () => {
@@ -69,7 +108,7 @@ test('a connection that brings more than all may have waiting is closed, and oth
   const [first, second] = [await connected(url), await connected(url)];
   first.write(requestFor('/held') + requestFor('/next').repeat(10));
   second.write(requestFor('/held') + requestFor('/next').repeat(11));
-  await once(second.resume(), 'close');
+  await closed(second);
   expect(rejected).toEqual(['requests']);
   expect((await ask({ url }, '/other')).status).toBe(200);
 });
@@ -89,19 +128,19 @@ test('a client that leaves with requests waiting leaves none behind', async () =
   expect(count('/next')).toBe(0);
 });
 
-test('a connection with thousands of small requests has one of them answered a turn, so that others are not kept waiting', async () => {
+test('a connection with many small requests has one of them answered a turn, so that others are not kept waiting', async () => {
   const { url, held, begun, count } = await started();
   const socket = await connected(url);
   socket.resume();
-  socket.write(requestFor('/held') + requestFor('/next').repeat(1_000));
+  socket.write(requestFor('/held') + requestFor('/next').repeat(32));
   await expect.poll(() => count('/held')).toBe(1);
   await caughtUp({ url });
   const perTurn: number[] = [];
   const before = begun.length;
   held.open();
-  for (let seen = before; seen < before + 500; seen = begun.length) {
+  for (let seen = before; seen < before + 32; seen = begun.length) {
     await nextTurn();
     perTurn.push(begun.length - seen);
   }
-  expect(Math.max(...perTurn)).toBeLessThan(10);
+  expect(Math.max(...perTurn)).toBeLessThan(4);
 });
