@@ -73,8 +73,8 @@ the machine.
   or out of descriptors. The same holds for its clients of the second mirror, which can store nothing.
 - The store never uses more disk than \`storage.maxSize\` plus 8 MiB.
 - At the end, without faults: every image can be pulled; the mirror holds no more descriptors, sockets and timers than at its start; its
-  memory has stopped growing; \`incoming/\` holds only partial downloads with their checkpoints; every stored blob that was not damaged matches its
-  digest; the log reports no bug and no unhandled rejection; SIGTERM ends the process with exit code 0.`;
+  memory has stopped growing; \`incoming/\` holds only partial downloads with their checkpoints; every stored blob that was not damaged
+  matches its digest; the log reports no bug and no unhandled rejection; SIGTERM ends the process with exit code 0.`;
 
 function pageOf(outcome: RunOutcome): string {
   const { options, ledger } = outcome;
