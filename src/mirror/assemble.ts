@@ -8,6 +8,7 @@ import { createContentLookup, Manifests } from './manifests/manifests.ts';
 import type { RelayRules } from './relays/relay-options.ts';
 import { Relays } from './relays/relays.ts';
 import { Downloads } from './downloads/downloads.ts';
+import { StoredBlobs } from './blobs/stored-blobs.ts';
 import type { Digest } from '../oci/digest.ts';
 import { type HostName, parseHostName } from '../oci/reference.ts';
 import type { SpaceLimits } from './eviction/eviction.ts';
@@ -118,6 +119,7 @@ interface Core extends MirrorParts {
   readonly links: BlobLinks;
   readonly book: TagBook;
   readonly space: Space;
+  readonly storedBlobs: StoredBlobs;
   readonly downloads: Downloads;
   readonly relays: Relays;
   readonly verifyReads: boolean;
@@ -194,7 +196,17 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
   };
   const pace = { minBytesPerSecond: limits.minBytesPerSecond, windowMs: slowWindowMs };
   const relays = new Relays(relaying);
-  const downloads = new Downloads({ ...parts, ...limits, space, relaying, pace, maxWaiting: maxWaitingDownloads });
+  const storedBlobs = new StoredBlobs(parts);
+  const recording = { index, links, clock, observer, unreadable: storedBlobs };
+  const downloads = new Downloads({
+    ...parts,
+    ...limits,
+    space,
+    recording,
+    relaying,
+    pace,
+    maxWaiting: maxWaitingDownloads,
+  });
   const { verifyReads } = limits;
   return {
     ...parts,
@@ -207,6 +219,7 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
     links,
     book,
     space,
+    storedBlobs,
     downloads,
     relays,
     verifyReads,

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { expect, test } from 'vitest';
-import { heldBackBytes } from '../../src/mirror/transfers/held-back.ts';
+import { withheldBytes } from '../../src/mirror/transfers/withheld-tail.ts';
 import { ask, open } from '../support/client.ts';
 import type { Fault } from '../support/fake-answer.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
@@ -69,7 +69,7 @@ test.each(cases)(
     );
     // A complete answer is an honest error; of one that is cut, the end of what was promised never left.
     const promised = typeof fault.contentLength === 'number' ? fault.contentLength : size;
-    const mayLeave = Math.max(0, promised - heldBackBytes);
+    const mayLeave = Math.max(0, promised - withheldBytes);
     expect(ended === 'complete' ? first.status === 502 : first.receivedBytes <= mayLeave).toBe(true);
     await app.quiet();
     await expectNothingKept(app);

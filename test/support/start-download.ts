@@ -1,11 +1,16 @@
 import { Readable } from 'node:stream';
 import { MemoryBudget } from '../../src/mirror/concurrency/memory-budget.ts';
-import { Download } from '../../src/mirror/downloads/download.ts';
+import type { Download } from '../../src/mirror/downloads/download.ts';
+import { Downloads } from '../../src/mirror/downloads/downloads.ts';
 import type { Mark } from '../../src/mirror/ports/blob-store.ts';
 import type { ByteSource } from '../../src/mirror/ports/byte-source.ts';
+import type { BlobSource } from '../../src/mirror/ports/blob-source.ts';
 import type { OpenedBlob } from '../../src/mirror/ports/upstream.ts';
+import { SourcedBlob } from '../../src/mirror/transfers/remote-blob.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { UpstreamError } from '../../src/oci/errors.ts';
+import { parseRepository } from '../../src/oci/reference.ts';
+import { ManualClock } from './manual-clock.ts';
 import { MemoryIncoming } from './memory-incoming.ts';
 
 export interface StartOptions {
@@ -18,58 +23,102 @@ export interface StartOptions {
   /** Of what `incoming` holds from the start. */
   readonly mark?: Mark | undefined;
   readonly memory?: MemoryBudget | undefined;
-  /** Called before anything is written. */
-  readonly makeRoom?: (bytes: number) => Promise<void>;
+  /** How many downloads without readers go on. */
+  readonly maxAbandoned?: number;
 }
 
-/** Starts a download whose upstream is a script, and whose disk is memory. */
-export function startDownload({
-  first,
-  next,
-  incoming = new MemoryIncoming(),
-  memory = new MemoryBudget({ maxBytes: 128 * 1024 * 1024 }),
-  makeRoom = async () => {},
-  ...rest
-}: StartOptions) {
+/** Starts a download whose upstream is a script. Resolves when it has begun. */
+export async function startDownload({ first, next, ...rest }: StartOptions) {
   const asked: number[] = [];
-  const kept: number[] = [];
-  const damages: unknown[] = [];
-  let writtenBytes = 0;
-  let abandoned = 0;
-  const download = new Download({
-    ...rest,
-    opened: first,
-    makeRoom,
-    letGoAfterMs: 60_000,
-    open: async (position) => {
+  let isFirst = true;
+  const upstream: BlobSource = {
+    open: async (_, __, { range }) => {
+      const wasFirst = isFirst;
+      isFirst = false;
+      if (wasFirst) return first;
+      const position = range?.start ?? 0;
       asked.push(position);
       if (!next) throw new UpstreamError('connect', 'refused');
       return next(position);
     },
-    incoming,
-    keep: async ({ size }) => {
-      kept.push(size);
-    },
-    onAbandoned: () => {
-      abandoned += 1;
-    },
-    onWritten: (bytes) => {
-      writtenBytes += bytes;
-    },
-    onDamaged: (cause) => damages.push(cause),
-    memory,
-    attemptsWithoutProgress: 3,
-    wait: async () => {},
-  });
-  return {
-    download,
-    asked,
-    kept,
-    incoming,
-    damages,
-    abandoned: () => abandoned,
-    writtenBytes: () => writtenBytes,
+    failedVerification: () => {},
   };
+  return { ...(await startDownloadFrom([upstream], rest)), asked };
+}
+
+/** Starts a download from sources whose disk is memory. Resolves when it has begun. */
+export async function startDownloadFrom(
+  sources: readonly BlobSource[],
+  {
+    digest,
+    size: promisedSize,
+    mark,
+    incoming = new MemoryIncoming(),
+    memory = new MemoryBudget({ maxBytes: 128 * 1024 * 1024 }),
+    maxAbandoned = 1,
+  }: Omit<StartOptions, 'first' | 'next'>,
+) {
+  const kept: number[] = [];
+  const damages: unknown[] = [];
+  let writtenBytes = 0;
+  const reserve = async (bytes: number) => {
+    let leftBytes = bytes;
+    const wrote = (written: number) => {
+      const counted = Math.min(written, leftBytes);
+      leftBytes -= counted;
+      writtenBytes += counted;
+      return counted;
+    };
+    return {
+      bytes,
+      get leftBytes() {
+        return leftBytes;
+      },
+      wrote,
+      release: () => {},
+    };
+  };
+  const clock = new ManualClock();
+  const downloads = new Downloads({
+    store: {
+      open: async () => undefined,
+      create: async () => incoming,
+      takeInterrupted: async () => mark && { incoming, mark },
+    },
+    space: { reserve, couldHold: async () => true },
+    recording: {
+      index: { noteContent: () => {} },
+      links: {
+        record: async (_, __, size) => {
+          kept.push(size ?? 0);
+        },
+      },
+      observer: { contentStored: () => {} },
+      clock,
+      unreadable: { forget: () => {} },
+    },
+    clock,
+    observer: {
+      downloadStarted: () => {},
+      downloadsWaiting: () => {},
+      downloadEnded: () => {},
+      trouble: ({ cause }) => damages.push(cause),
+    },
+    relaying: { memory, attemptsWithoutProgress: 3, wait: async () => {}, letGoAfterMs: 60_000 },
+    pace: { minBytesPerSecond: 0, windowMs: 1_000 },
+    maxConcurrent: 4,
+    maxWaiting: 4,
+    maxAbandoned,
+  });
+  const repository = parseRepository('library/app');
+  const repositoryId = { upstream: 'docker.io', repository };
+  const blob = new SourcedBlob({ repositoryId, digest, sources });
+  const order = { repositoryId, digest, blob, label: 'docker.io', maxConnections: 4, promisedSize };
+  const run = downloads.start(order);
+  const started = await downloads.wait(run, { signal: new AbortController().signal });
+  if (started.kind !== 'download') throw new Error('the download did not begin');
+  const download: Download = started.download;
+  return { download, downloads, run, kept, incoming, damages, writtenBytes: () => writtenBytes };
 }
 
 /** A body of the given pieces, of which an error is thrown and a promise waited for. */

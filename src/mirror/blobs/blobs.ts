@@ -1,13 +1,12 @@
 import type { Digest } from '../../oci/digest.ts';
 import { UpstreamError } from '../../oci/errors.ts';
-import { MissingBlobs } from './missing-blobs.ts';
-import { StoredBlobs } from './stored-blobs.ts';
+import type { StoredBlobs } from './stored-blobs.ts';
 import { UnstoredBlobs } from './unstored-blobs.ts';
-import { awaitedStart } from './awaited-start.ts';
+import { UpstreamBlobs } from './upstream-blobs.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
 import type { Download } from '../downloads/download.ts';
-import type { Downloads, Kept } from '../downloads/downloads.ts';
+import type { Downloads } from '../downloads/downloads.ts';
 import type { Relays } from '../relays/relays.ts';
 import type { Run } from '../downloads/run.ts';
 import type { FreshnessPolicies } from '../tags/freshness.ts';
@@ -18,26 +17,18 @@ import type { CacheStatus } from '../ports/cache-status.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Index } from '../ports/store-index.ts';
-import type { Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { BlobRecord } from '../ports/record-store.ts';
 import { isSameRepository } from '../ports/repository-id.ts';
-import {
-  type BlobQuestion,
-  followingAnswer,
-  nameOf,
-  openerOf,
-  type ServedBlob,
-  storedAnswer,
-  type Told,
-} from './served-blob.ts';
+import { type BlobQuestion, followingAnswer, nameOf, type ServedBlob, storedAnswer } from './served-blob.ts';
 import { partsAhead } from './parts-ahead.ts';
 import type { Space } from '../eviction/space.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 import { unlessUnreadable } from './unreadable.ts';
 
 export interface BlobsDeps {
-  readonly store: BlobStore;
+  readonly store: Pick<BlobStore, 'setAside'>;
+  readonly storedBlobs: StoredBlobs;
   readonly links: BlobLinks;
   readonly manifests: Pick<Manifests, 'promisedSize'>;
   readonly downloads: Downloads;
@@ -66,18 +57,18 @@ export class Blobs {
   readonly #deps: BlobsDeps;
   readonly #confirmations = new SingleFlight<BlobRecord>();
   readonly #heads = new SingleFlight<BlobRecord>();
-  readonly #missing: MissingBlobs;
+  readonly #upstreamBlobs: UpstreamBlobs;
   readonly #stored: StoredBlobs;
   readonly #unstored: UnstoredBlobs;
 
   constructor(deps: BlobsDeps) {
     this.#deps = deps;
-    this.#missing = new MissingBlobs(deps);
-    this.#stored = new StoredBlobs(deps);
+    this.#upstreamBlobs = new UpstreamBlobs(deps);
+    this.#stored = deps.storedBlobs;
     this.#unstored = new UnstoredBlobs({
       ...deps,
       head: (question, waiting) => this.#head(question, (ask) => ask(), waiting),
-      asking: (question, ask) => this.#missing.asking(question, ask),
+      upstreamBlobs: this.#upstreamBlobs,
     });
   }
 
@@ -89,8 +80,8 @@ export class Blobs {
     let link = await this.#linkOf(question);
     let wasAsked = false;
     for (;;) {
-      const running = downloads.running(of.upstream, digest);
-      if (running && (link || isSameRepository(running.of, of))) {
+      const running = downloads.find(of.upstream, digest);
+      if (running && (link || isSameRepository(running.order.repositoryId, of))) {
         const isLinked = link !== undefined;
         const join = () => this.#join(question, running, { signal: waiting.signal, wasAsked, isLinked });
         const joined = await (running.isAnswered ? join() : counted(join));
@@ -110,11 +101,11 @@ export class Blobs {
         return { ...(await counted(relay)), ignoresRange: true };
       }
       if (stored && link) return this.#hit(question, stored, link, wasAsked);
-      this.#missing.throwIfKnown(question);
+      this.#upstreamBlobs.throwIfMissing(question);
       const relayed = { signal: waiting.signal, isLinked };
       const unstored = await counted(() => this.#unstored.openWithoutRoom(question, relayed));
       if (unstored) return unstored;
-      if (!downloads.running(of.upstream, digest)) return counted(() => this.#download(question, waiting));
+      if (!downloads.find(of.upstream, digest)) return counted(() => this.#download(question, waiting));
     }
   }
 
@@ -126,7 +117,7 @@ export class Blobs {
     const { of, digest } = question;
     const own = await this.#deps.links.own(of, digest);
     if (own) return own;
-    this.#missing.throwIfKnown(question);
+    this.#upstreamBlobs.throwIfMissing(question);
     return this.#deps.links.borrow(of, digest);
   }
 
@@ -153,15 +144,13 @@ export class Blobs {
     counted: (ask: () => Promise<Shared<BlobRecord>>) => Promise<Shared<BlobRecord>>,
     waiting: Waiting,
   ): Promise<BlobHead> {
-    const { of, digest, upstream } = question;
+    const { of, digest } = question;
     const link = await this.#linkOf(question);
     const size = link && (await this.#sizeOfCached(question, link));
     if (link && size !== undefined) return { size, cache: { word: 'hit' }, firstServedAtMs: link.firstServedAtMs };
-    this.#missing.throwIfKnown(question);
+    this.#upstreamBlobs.throwIfMissing(question);
     const ask = async (flight: Waiting) => {
-      const { size: told } = await this.#missing.asking(question, () =>
-        upstream.headBlob(of.repository, digest, flight),
-      );
+      const { size: told } = await this.#upstreamBlobs.head(question, flight);
       return { firstServedAtMs: this.#deps.clock.now(), ...(told !== undefined && { size: told }) };
     };
     const look = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => ask(flight));
@@ -175,7 +164,7 @@ export class Blobs {
 
   async #sizeOfCached({ of, digest }: BlobQuestion, link: BlobRecord): Promise<number | undefined> {
     // One that has not begun, and may wait for its upstream or for a place, tells nothing yet.
-    const begun = this.#deps.downloads.begun(of.upstream, digest);
+    const begun = this.#deps.downloads.find(of.upstream, digest)?.download;
     if (begun && !begun.isOver) return begun.size;
     const stored = await this.#stored.open(digest, link);
     if (stored === 'unreadable') return link.size;
@@ -214,70 +203,65 @@ export class Blobs {
     running: Run,
     { signal, wasAsked, isLinked }: Waiting & { readonly wasAsked: boolean; readonly isLinked: boolean },
   ): Promise<ServedBlob | undefined> {
-    const started = await awaitedStart(running, question.of, { signal });
+    const started = await this.#deps.downloads.join(running, question.of, { signal });
     if (!started) return undefined;
     if (started.kind === 'no-room') return this.#unstored.relay(question, { ...started, signal, isLinked });
-    if (started.download.isOver) {
-      await abortable(started.download.ended, signal); // It leaves the map with this; not before, asking again would find it again.
+    const { download } = started;
+    if (download.isOver) {
+      await abortable(download.ended, signal); // From then on it is not found any more.
       return undefined;
     }
     this.#deps.observer.collapsed({ kind: 'blob' });
-    const { firstServedAtMs } = this.#deps.links.confirm(question.of, question.digest);
-    const cache = wasAsked ? firstPull : collapsed;
-    return this.#follow(question, started.download, { cache, firstServedAtMs, signal });
+    return this.#following(question, { download, cache: wasAsked ? firstPull : collapsed, signal });
   }
 
   async #download(question: BlobQuestion, { signal }: Waiting): Promise<ServedBlob> {
-    this.#missing.throwIfKnown(question);
+    this.#upstreamBlobs.throwIfMissing(question);
     const { upstream, of, digest } = question;
-    const { downloads, manifests, links } = this.#deps;
+    const { downloads, manifests } = this.#deps;
     const running = downloads.start({
+      repositoryId: of,
       digest,
-      of,
+      blob: this.#upstreamBlobs.remote(question),
       label: upstream.label,
       maxConnections: upstream.maxConnections,
-      open: (start, end, waiting) => this.#missing.asking(question, () => openerOf(question)(start, end, waiting)),
       promisedSize: manifests.promisedSize(of, digest),
-      onWrong: () => upstream.failedVerification(digest),
-      recordKept: (size, how) => this.#recordKept(question, size, how),
     });
-    const started = await running.wait({ signal });
+    const started = await downloads.wait(running, { signal });
     if (started.kind === 'no-room') {
       this.#unstored.noteNoRoom(question, started.size);
       return this.#unstored.relay(question, { ...started, signal, isLinked: false });
     }
-    void started.download.ended.then(({ result }) => {
-      if (result === 'no_room') this.#unstored.noteOverrun(question, started.download.size);
+    const { download } = started;
+    void download.ended.then(({ result }) => {
+      if (result === 'no_room') this.#unstored.noteOverrun(question, download.size);
     });
-    const { firstServedAtMs } = links.confirm(of, digest);
-    return this.#follow(question, started.download, { cache: firstPull, firstServedAtMs, signal });
+    return this.#following(question, { download, cache: firstPull, signal });
   }
 
-  async #follow(question: BlobQuestion, download: Download, told: Told & Waiting): Promise<ServedBlob> {
-    const served = this.#stored.tellingOfDisk(await followingAnswer(question, download, told));
-    return { ...served, source: partsAhead(question, download, { ...this.#deps, following: served.source }) };
-  }
-
-  async #recordKept({ of, digest }: BlobQuestion, size: number, how: Kept): Promise<void> {
-    const { links, index, observer, clock } = this.#deps;
-    this.#stored.noteStored(digest);
-    // At once, so that there is no moment in which it counts neither as arriving nor as stored.
-    index.noteContent({ digest, size, isManifest: false, names: [], usedAtMs: clock.now() });
-    await links.record(of, digest, size);
-    if (how === 'committed') observer.contentStored({ kind: 'blob', bytes: size });
+  async #following(
+    question: BlobQuestion,
+    { download, ...told }: Waiting & { readonly download: Download; readonly cache: CacheStatus },
+  ): Promise<ServedBlob> {
+    const { links, relays } = this.#deps;
+    const { firstServedAtMs } = links.confirm(question.of, question.digest);
+    const answer = await followingAnswer(question, download, { ...told, firstServedAtMs });
+    const following = this.#stored.tellingOfDisk(answer);
+    const blob = this.#upstreamBlobs.remote(question);
+    return { ...following, source: partsAhead(question, download, { following: following.source, relays, blob }) };
   }
 
   /** The bytes are here, but not known to be this repository's: its upstream is asked once, and the answer recorded. */
   async #confirm(question: BlobQuestion, waiting: Waiting): Promise<BlobRecord> {
-    this.#missing.throwIfKnown(question);
+    this.#upstreamBlobs.throwIfMissing(question);
     const ask = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => this.#askToConfirm(question, flight));
     return (await this.#confirmations.run(nameOf(question), ask, waiting)).value;
   }
 
   async #askToConfirm(question: BlobQuestion, waiting: Waiting): Promise<BlobRecord> {
-    const { of, digest, upstream } = question;
+    const { of, digest } = question;
     const { links } = this.#deps;
-    const claimed = await this.#missing.asking(question, () => openedAndLeft(upstream, question, waiting));
+    const claimed = await this.#upstreamBlobs.confirm(question, waiting);
     const stored = await this.#stored.open(digest, undefined);
     const confirmed = links.confirm(of, digest);
     if (!stored || stored === 'unreadable') return confirmed;
@@ -304,19 +288,4 @@ export class Blobs {
       return link;
     }
   }
-}
-
-/**
- * Asks for a blob whose bytes may be here, by the very request that asks for one that nobody has: a HEAD would be followed by a GET where
- * it is answered 404, and two round trips instead of one would tell what other repositories have brought.
- * @returns the size that the upstream claims. Of the body nothing is read.
- */
-async function openedAndLeft(
-  upstream: Pick<Upstream, 'openBlob'>,
-  { of, digest }: BlobQuestion,
-  { signal }: Waiting,
-): Promise<{ readonly size: number | undefined }> {
-  const { size, body } = await upstream.openBlob(of.repository, digest, { signal });
-  body.destroy();
-  return { size };
 }

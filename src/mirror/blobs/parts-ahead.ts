@@ -5,7 +5,8 @@ import type { ByteSource, Loan } from '../ports/byte-source.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { Part, Relays } from '../relays/relays.ts';
 import { spansOf } from './relayed-spans.ts';
-import { type BlobQuestion, openerOf } from './served-blob.ts';
+import type { RemoteBlob } from '../transfers/remote-blob.ts';
+import type { BlobQuestion } from './served-blob.ts';
 
 /** A range this small … */
 const maxRelayedBytes = 8 * 1024 * 1024;
@@ -22,21 +23,21 @@ export function rangeOfRunning(range: SatisfiableRange, writtenBytes: number): '
 export function partsAhead(
   question: BlobQuestion,
   download: Pick<Download, 'size' | 'writtenBytes'>,
-  { following, relays }: { readonly following: ByteSource; readonly relays: Pick<Relays, 'join'> },
+  {
+    following,
+    relays,
+    blob,
+  }: {
+    readonly following: ByteSource;
+    readonly relays: Pick<Relays, 'join'>;
+    readonly blob: RemoteBlob;
+  },
 ): ByteSource {
-  const { of, digest, partOf, upstream } = question;
+  const { of, digest, partOf } = question;
   const { size } = download;
   const spans = size === undefined ? [] : spansOfWanted(partOf?.(size) ?? 'whole');
   if (spans.length === 0) return following;
-  const request = {
-    of,
-    digest,
-    size,
-    open: openerOf(question),
-    onWrong: () => upstream.failedVerification(digest),
-    isLinked: true,
-    needsRanges: true,
-  };
+  const request = { of, digest, size, blob, isLinked: true, needsRanges: true };
   const join: JoinPart = async (part, waiting) => (await relays.join({ ...request, part }, waiting)).source;
   return new PartsAhead({ spans, following, join, decide: (span) => rangeOfRunning(span, download.writtenBytes) });
 }

@@ -2,15 +2,14 @@ import type { Digest } from '../../oci/digest.ts';
 import type { RequestedRange } from '../../oci/range.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { Download } from '../downloads/download.ts';
-import type { OpenPart } from '../relays/relay-upstream.ts';
-import { DigestMismatch, heldBackBytes } from '../transfers/held-back.ts';
+import { DigestMismatch } from '../transfers/transfer-errors.ts';
 import type { StoredBlob } from '../ports/blob-store.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
 import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
 import type { Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import { piecesOf, verifiedSource } from '../transfers/verified-source.ts';
+import { piecesOf, verifiedSource, withheldBytes } from '../transfers/withheld-tail.ts';
 
 export interface BlobQuestion {
   readonly upstream: Upstream;
@@ -46,7 +45,7 @@ export interface ServedBlob {
 }
 
 /** What an answer says of itself, whatever its source. */
-export type Told = Pick<ServedBlob, 'cache' | 'firstServedAtMs'>;
+type Told = Pick<ServedBlob, 'cache' | 'firstServedAtMs'>;
 
 const pieceBytes = 256 * 1024;
 
@@ -72,20 +71,12 @@ export async function followingAnswer(
   const { size } = download;
   const source = download.join();
   try {
-    if (size !== undefined && size <= heldBackBytes) await abortable(download.settled, signal);
+    if (size !== undefined && size <= withheldBytes) await abortable(download.settled, signal);
   } catch (cause) {
     await source[Symbol.asyncDispose]();
     throw cause;
   }
   return { digest, size, source, isSequential: false, ...told };
-}
-
-/** How the parts of a blob are asked for. */
-export function openerOf({ upstream, of, digest }: BlobQuestion): OpenPart {
-  return (start, end, { signal }) => {
-    const range = start === 0 && end === undefined ? {} : { range: { start, end } };
-    return upstream.openBlob(of.repository, digest, { signal, ...range });
-  };
 }
 
 function verifyingRead(digest: Digest, stored: StoredBlob, onDamaged: () => Promise<void>): ByteSource {

@@ -5,7 +5,7 @@ import type { Observer } from '../ports/observer.ts';
 import type { BlobRecord } from '../ports/record-store.ts';
 import { Remembered } from '../concurrency/remembered.ts';
 import type { ServedBlob } from './served-blob.ts';
-import { tellingOfDisk } from './unreadable-source.ts';
+import { tellingOfDisk } from './unreadable.ts';
 
 export interface StoredBlobsDeps {
   readonly store: Pick<BlobStore, 'open'>;
@@ -39,8 +39,8 @@ export class StoredBlobs {
     }
   }
 
-  /** It has been stored anew. */
-  noteStored(digest: Digest): void {
+  /** To be called when it was stored anew. */
+  forget(digest: Digest): void {
     this.#unreadable.forget(digest);
   }
 

@@ -1,9 +1,9 @@
 import type { RequestedRange } from '../../oci/range.ts';
 import type { BlobHead } from './blobs.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
-import type { NotStored } from '../downloads/not-stored.ts';
+import type { NotStored } from '../downloads/run.ts';
 import type { JoinedRelay, Part, Relays } from '../relays/relays.ts';
-import { heldBackBytes } from '../transfers/held-back.ts';
+import { withheldBytes } from '../transfers/withheld-tail.ts';
 import type { BlobLinks } from '../access/links.ts';
 import type { Manifests } from '../manifests/manifests.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
@@ -11,7 +11,8 @@ import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { Remembered } from '../concurrency/remembered.ts';
-import { type BlobQuestion, nameOf, openerOf, type ServedBlob } from './served-blob.ts';
+import { type BlobQuestion, nameOf, type ServedBlob } from './served-blob.ts';
+import type { UpstreamBlobs } from './upstream-blobs.ts';
 import type { Space } from '../eviction/space.ts';
 import { type JoinSpan, spansOf, SpansSource } from './relayed-spans.ts';
 
@@ -24,8 +25,7 @@ export interface UnstoredBlobsDeps {
   readonly observer: Observer;
   /** A HEAD of the blob. */
   readonly head: (question: BlobQuestion, waiting: Waiting) => Promise<BlobHead>;
-  /** Runs a question to the upstream, and remembers its 404. */
-  readonly asking: <Value>(question: BlobQuestion, ask: () => Promise<Value>) => Promise<Value>;
+  readonly upstreamBlobs: Pick<UpstreamBlobs, 'remote'>;
 }
 
 /** What is known about a blob that is relayed. */
@@ -89,18 +89,17 @@ export class UnstoredBlobs {
   /** Relays the blob, from one upstream request for all clients that ask for the same bytes at the same time. */
   async relay(question: BlobQuestion, relayed: Relayed): Promise<ServedBlob> {
     const { of, digest, partOf } = question;
-    const { relays, links, observer, asking, manifests } = this.#deps;
+    const { relays, links, observer, upstreamBlobs, manifests } = this.#deps;
     const { signal, isLinked } = relayed;
     const known = relayed.size ?? manifests.promisedSize(of, digest);
     const wanted = known === undefined ? 'whole' : (partOf?.(known) ?? 'whole');
     if (known !== undefined && wanted === 'unsatisfiable') return this.#nothingOf(question, known, relayed);
-    const onWrong = () => question.upstream.failedVerification(digest);
-    const request = { of, digest, isLinked, open: openerOf(question), onWrong, size: known };
+    const request = { of, digest, isLinked, blob: upstreamBlobs.remote(question), size: known };
     const join = (part: Part | undefined, needsRanges: boolean) => {
       const takeOpened = part ? undefined : relayed.takeOpened;
       return relays.join({ ...request, part, needsRanges, takeOpened }, { signal });
     };
-    const joined = await asking(question, () => joinWanted(wanted, known, join));
+    const joined = await joinWanted(wanted, known, join);
     const { size } = joined;
     if (known === undefined && size !== undefined && isPart(partOf?.(size) ?? 'whole', size)) {
       await joined.source[Symbol.asyncDispose]();
@@ -157,7 +156,7 @@ function isAll({ start, end }: Part, size: number | undefined): boolean {
 
 /** Waits until a small or empty blob is verified: before headers are sent, a failure can still be answered with its status. */
 async function unlessWrong({ size, source, settled }: JoinedRelay, signal: AbortSignal): Promise<void> {
-  if (size === undefined || size > heldBackBytes) return;
+  if (size === undefined || size > withheldBytes) return;
   try {
     await abortable(settled, signal);
   } catch (cause) {

@@ -1,73 +1,72 @@
 import { createHash, type Hash } from 'node:crypto';
 import { algorithmOf, type Digest, digestFrom } from '../../oci/digest.ts';
 import { UpstreamError } from '../../oci/errors.ts';
-import { DiskFailure, type DownloadEnd, isWorthGoingOn, resultOf } from './download-end.ts';
-import { GatheredWrites } from '../transfers/gathered-writes.ts';
-import type { OpenPart } from '../relays/relay-upstream.ts';
-import type { RelayRules } from '../relays/relay-options.ts';
-import { readBack } from './going-on.ts';
-import { DigestMismatch, heldBackBytes } from '../transfers/held-back.ts';
-import { Marks } from './marks.ts';
+import { ProgressWaiters } from '../concurrency/progress-waiters.ts';
 import type { IncomingBlob, Mark } from '../ports/blob-store.ts';
 import type { ByteSource, Loan } from '../ports/byte-source.ts';
+import type { DownloadResult, Observer } from '../ports/observer.ts';
 import type { OpenedBlob } from '../ports/upstream.ts';
+import type { RelayRules } from '../relays/relay-options.ts';
+import { GatheredWrites } from '../transfers/gathered-writes.ts';
 import { RecentPieces } from '../transfers/recent-pieces.ts';
+import type { RemoteBlob } from '../transfers/remote-blob.ts';
 import { resumedPieces } from '../transfers/resumed-pieces.ts';
-import { ProgressWaiters } from '../concurrency/progress-waiters.ts';
 import { SuspendedTail } from '../transfers/suspended-tail.ts';
+import { DigestMismatch, DiskFailure, isWorthResuming, isWrong, resultOf } from '../transfers/transfer-errors.ts';
+import { withheldBytes } from '../transfers/withheld-tail.ts';
+import { Marks, readBack } from './checkpoints.ts';
+import type { Ticket } from './scheduler.ts';
 
 /** Kept in memory behind the writer: readers that keep up are woken for half of it. */
 const recentBytes = 2 * 1024 * 1024;
 
 export interface DownloadDeps extends RelayRules {
   readonly digest: Digest;
-  /** What the upstream or a descriptor promised; undefined when nobody did. */
+  /** What a source or a descriptor promised; undefined if nobody did. */
   readonly size: number | undefined;
-  /** The upstream's answer. The download owns it. */
-  readonly opened: OpenedBlob;
-  /** Asks the upstream again, from a position on. */
-  readonly open: OpenPart;
+  readonly blob: RemoteBlob;
   /** Where it is written. The download owns it. */
   readonly incoming: IncomingBlob;
   /** Of what `incoming` holds already: nothing of that is trusted before it was read back. */
   readonly mark?: Mark | undefined;
-  /** Called when that is not what the mark says: all begins anew. */
-  readonly onDamaged: (cause: unknown) => void;
-  /** Makes the verified blob visible: commit and record. */
-  readonly keep: (verified: { readonly size: number }) => Promise<void>;
-  /** Called when the last reader has left a download that still runs. */
-  readonly onAbandoned: () => void;
-  /** Called when what follows a suspended download is other than the digest names. */
-  readonly onWrong?: (() => void) | undefined;
-  /** Called before bytes are written. Rejects when the store takes no more. */
-  readonly makeRoom: (bytes: number) => Promise<void>;
-  /** Called with every piece written, before readers see it. */
-  readonly onWritten: (bytes: number) => void;
+  /** Reserved before bytes are written, and told of those that are. */
+  readonly room: { makeFor(bytes: number): Promise<void>; wrote(bytes: number): void };
+  readonly ticket: Pick<Ticket, 'received'>;
+  /** Told when the last reader of a running download leaves. */
+  readonly runs: { readersLeft(): void };
+  readonly observer: Pick<Observer, 'trouble'>;
+}
+
+export interface DownloadEnd {
+  readonly result: DownloadResult;
+  /** How many of the blob's bytes are here. */
+  readonly bytes: number;
+  readonly cause?: unknown;
 }
 
 /**
- * One running download: one writer, many readers.
+ * The bytes of a running download: one writer, many readers.
  *
- *     upstream ──▶ queue ──writev, hash──▶ incoming/<id>  ┄┄read by position┄┄▶ reader that fell behind
- *                                          0 ……… written
- *                                            recent pieces ┄┄lent┄┄┄┄┄┄┄┄┄┄┄┄┄▶ readers that keep up
- *                                                 └ minus the held-back end, until size and digest are verified
+ *     source ──▶ queue ──writev, hash──▶ incoming/<id>  ┄┄read by position┄┄▶ reader that fell behind
+ *                                        0 ……… written
+ *                                          recent pieces ┄┄lent┄┄┄┄┄┄┄┄┄┄┄┄┄▶ readers that keep up
+ *                                               └ without the withheld tail, until size and digest are verified
  *
- * The writer never waits for a reader, and a reader sees only what is written, at its own pace. It goes on when its readers have left.
+ * The writer never waits for a reader, and a reader sees only what is written, at its own pace. The download goes on when its readers have
+ * left.
  *
- *     running ──▶ verified ──▶ kept, or not: what fails now takes nothing from the readers
- *        ├──────▶ suspended: the disk takes no more. Readers read the file to where writing stopped, then go on together with a relay of
- *        │                   what follows, a copy of the writer's hash and the same held-back end
- *        └──────▶ failed: every reader's next read rejects, so no client ends up with a complete response. What came is left to the
- *                         next attempt, unless it may be wrong
+ *     running ──▶ verified ──▶ stored, or not: what fails now takes nothing from the readers
+ *        ├──────▶ suspended: the disk takes no more. Readers read the file to where writing stopped, then share a relay of the rest, with a
+ *        │                   copy of the writer's hash and the same withheld tail
+ *        └──────▶ failed: every reader's next read rejects, so no client ends up with a complete response. The partial download is left to
+ *                         the next attempt, unless it may be wrong
  */
-export class Download {
+export class Download implements AsyncDisposable {
   readonly digest: Digest;
   readonly size: number | undefined;
-  /** Resolves when nothing more will happen to the store: kept, suspended or failed. Never rejects. */
-  readonly ended: Promise<DownloadEnd>;
   readonly #deps: DownloadDeps;
   readonly #settled = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<DownloadEnd>();
   readonly #abort = new AbortController();
   readonly #marks: Marks;
   /** Of what is written: where a reader's own stream takes over when the disk takes no more. */
@@ -93,11 +92,10 @@ export class Download {
     this.#recent = new RecentPieces({ maxBytes: recentBytes, memory: deps.memory });
     this.#writes = new GatheredWrites({
       memory: deps.memory,
-      append: (chunks, bytes) => deps.makeRoom(bytes).then(() => deps.incoming.append(chunks)),
+      append: (chunks, bytes) => deps.room.makeFor(bytes).then(() => deps.incoming.append(chunks)),
       onWritten: (chunks, bytes) => this.#written(chunks, bytes),
     });
-    this.#settled.promise.catch(() => {}); // Whoever waits for it is told; nobody has to wait.
-    this.ended = this.#run();
+    this.#settled.promise.catch(() => {}); // Awaiting it is optional.
   }
 
   /** Nobody can join it any more: it has failed, or its file may be closing. */
@@ -119,14 +117,80 @@ export class Download {
     return this.#state === 'running' && !this.#isReadingBack && !this.#writes.isAtDisk;
   }
 
+  /** How many of the blob's bytes are here, written or not. */
+  get receivedBytes(): number {
+    return this.#receivedBytes;
+  }
+
   /** Resolves when size and digest are right, or each reader has to see to that itself; rejects when the download fails. */
   get settled(): Promise<void> {
     return this.#settled.promise;
   }
 
-  /** Ends a download nobody waits for any more. */
+  /** Resolves when nothing more will happen to the store: the blob is stored, or the download suspended or failed. Never rejects. */
+  get ended(): Promise<DownloadEnd> {
+    return this.#ended.promise;
+  }
+
+  /** Ends a download that is not wanted any more. */
   abort(reason: Error): void {
     this.#abort.abort(reason);
+  }
+
+  /**
+   * Reads back the partial download, and writes and hashes what follows it.
+   * @param opened the answer that begins where the partial download ends, or before it. The download owns it.
+   * @throws UpstreamError, OciError, DiskFailure
+   */
+  async writeAndHash(opened: OpenedBlob): Promise<void> {
+    const { blob, size, attemptsWithoutProgress, wait } = this.#deps;
+    const { signal } = this.#abort;
+    const first = await this.#readBack(opened);
+    const from = this.#receivedBytes;
+    for await (const piece of resumedPieces({ blob, from, first, size, signal, attemptsWithoutProgress, wait })) {
+      this.#receivedBytes += piece.byteLength;
+      await this.#writes.add(piece);
+    }
+    await this.#writes.finish();
+  }
+
+  /** Lets readers have the withheld tail. @throws DigestMismatch */
+  verify(): void {
+    // A copy: a checkpoint of the last bytes may still need the hash.
+    const actual = digestFrom(this.#hash.copy(), algorithmOf(this.digest));
+    if (actual !== this.digest) throw new DigestMismatch(this.digest, actual);
+    this.#state = 'verified';
+    this.#settled.resolve();
+    this.#waiters.wake();
+  }
+
+  /** To be called when a step has failed. After `verify` the readers have all they need: the failure costs the next pull, not this one. */
+  async fail(cause: unknown): Promise<DownloadEnd> {
+    const bytes = this.#receivedBytes;
+    if (this.#state === 'verified') return { result: 'disk_error', bytes, cause };
+    const result = resultOf(cause);
+    if (isWrong(result)) this.#deps.blob.failedVerification();
+    this.#state = cause instanceof DiskFailure ? 'suspended' : 'failed';
+    this.#failure = cause;
+    if (this.#state === 'failed') this.#settled.reject(cause);
+    else this.#settled.resolve();
+    this.#waiters.wake();
+    if (isWorthResuming(result)) await this.#leavePartial();
+    return { result, bytes, cause };
+  }
+
+  /** Nothing is written any more. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#writes.stopWaiting();
+    await this.#writes.end();
+    this.#recent.clear();
+    this.#writerIsDone = true;
+    await this.#closeWhenUnused();
+  }
+
+  /** To be called when clients cannot join it any more. */
+  ends(end: DownloadEnd): void {
+    this.#ended.resolve(end);
   }
 
   /** A reader of its own, at its own position. It must be disposed. */
@@ -153,7 +217,7 @@ export class Download {
         gone.abort(new UpstreamError('busy', 'the reader has left'));
         this.#readers -= 1;
         await tail?.[Symbol.asyncDispose]();
-        if (this.isAbandoned) this.#deps.onAbandoned();
+        if (this.isAbandoned) this.#deps.runs.readersLeft();
         await this.#closeWhenUnused();
       },
     };
@@ -167,25 +231,9 @@ export class Download {
     return available > 0 ? this.#recent.lend(position, Math.min(maxBytes, available)) : undefined;
   }
 
-  async #run(): Promise<DownloadEnd> {
-    try {
-      await this.#receiveAll(await this.#goOn());
-      this.#verify();
-    } catch (cause) {
-      this.#fail(cause);
-      const result = resultOf(cause);
-      if (isWorthGoingOn(result)) await this.#leave();
-      return { result, bytes: this.#receivedBytes, cause };
-    } finally {
-      this.#writes.stopWaiting();
-      if (this.#state !== 'verified') await this.#endWriting();
-    }
-    return this.#keep();
-  }
-
-  /** @returns the answer to go on with; undefined where another is needed, since nothing that was there can be used. */
-  async #goOn(): Promise<OpenedBlob | undefined> {
-    const { opened, mark, incoming, onDamaged } = this.#deps;
+  /** @returns the answer to continue with; undefined if another is needed, since the partial download is damaged. */
+  async #readBack(opened: OpenedBlob): Promise<OpenedBlob | undefined> {
+    const { mark, incoming, observer } = this.#deps;
     if (!mark) return opened;
     this.#isReadingBack = true;
     try {
@@ -193,7 +241,7 @@ export class Download {
       if (hash) this.#trust(mark, hash);
       return opened;
     } catch (cause) {
-      onDamaged(cause);
+      observer.trouble({ part: 'blob store', cause });
       opened.body.destroy();
       await this.#marks.clear().catch((failure: unknown) => {
         throw new DiskFailure(failure);
@@ -211,20 +259,9 @@ export class Download {
     this.#waiters.wake();
   }
 
-  async #receiveAll(first: OpenedBlob | undefined): Promise<void> {
-    const { open, size, ...rules } = this.#deps;
-    const { signal } = this.#abort;
-    const again = (position: number) => open(position, undefined, { signal });
-    const from = this.#receivedBytes;
-    for await (const piece of resumedPieces({ ...rules, from, first, openAt: again, size, signal })) {
-      this.#receivedBytes += piece.byteLength;
-      await this.#writes.add(piece);
-    }
-    await this.#writes.finish();
-  }
-
   #written(chunks: readonly Uint8Array[], bytes: number): void {
-    this.#deps.onWritten(bytes);
+    this.#deps.room.wrote(bytes);
+    this.#deps.ticket.received(bytes);
     for (const chunk of chunks) this.#hash.update(chunk); // By now the disk may be busy with the next.
     this.#recent.add(chunks, this.#writtenBytes);
     this.#writtenBytes += bytes;
@@ -232,39 +269,8 @@ export class Download {
     this.#waiters.progressed(this.#writtenBytes);
   }
 
-  /** @throws UpstreamError misbehaving when the bytes are not what the digest names. */
-  #verify(): void {
-    // A copy: a mark of what came last may still be asked of it.
-    const actual = digestFrom(this.#hash.copy(), algorithmOf(this.digest));
-    if (actual !== this.digest) throw new DigestMismatch(this.digest, actual);
-    this.#state = 'verified';
-    this.#settled.resolve();
-    this.#waiters.wake();
-  }
-
-  /** The readers have all they need: whatever fails from here on costs the next pull, not this one. */
-  async #keep(): Promise<DownloadEnd> {
-    const bytes = this.#receivedBytes;
-    try {
-      await this.#deps.keep({ size: bytes });
-      return { result: 'ok', bytes };
-    } catch (cause) {
-      return { result: 'disk_error', bytes, cause };
-    } finally {
-      await this.#endWriting();
-    }
-  }
-
-  #fail(cause: unknown): void {
-    this.#state = cause instanceof DiskFailure ? 'suspended' : 'failed';
-    this.#failure = cause;
-    if (this.#state === 'failed') this.#settled.reject(cause);
-    else this.#settled.resolve();
-    this.#waiters.wake();
-  }
-
   /** What is not written yet is asked for again. */
-  async #leave(): Promise<void> {
+  async #leavePartial(): Promise<void> {
     await this.#writes.drop();
     if (!this.#writes.hasFailed) await this.#marks.leave();
   }
@@ -272,7 +278,7 @@ export class Download {
   #visibleBytes(): number {
     if (this.#state === 'verified') return this.#writtenBytes;
     const end = this.size ?? this.#receivedBytes;
-    return Math.min(this.#writtenBytes, end - heldBackBytes);
+    return Math.min(this.#writtenBytes, end - withheldBytes);
   }
 
   #readFile(into: Uint8Array, position: number, available: number): Promise<number> {
@@ -282,13 +288,6 @@ export class Download {
   #tailFrom(position: number): ByteSource {
     this.#tail ??= new SuspendedTail({ ...this.#deps, writtenBytes: this.#writtenBytes, hash: this.#hash });
     return this.#tail.join(position);
-  }
-
-  async #endWriting(): Promise<void> {
-    await this.#writes.end();
-    this.#recent.clear();
-    this.#writerIsDone = true;
-    await this.#closeWhenUnused();
   }
 
   /** The file is closed by whoever uses it last: the writer or a reader. */

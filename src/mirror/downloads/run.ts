@@ -1,52 +1,81 @@
 import type { Digest } from '../../oci/digest.ts';
 import type { UpstreamError } from '../../oci/errors.ts';
-import { abortable } from '../concurrency/abortable-wait.ts';
-import type { Download } from './download.ts';
-import { heldBackBytes } from '../transfers/held-back.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
-import type { Waiting } from '../ports/waiting.ts';
-import type { NotStored } from './not-stored.ts';
+import type { OpenedBlob } from '../ports/upstream.ts';
+import type { RemoteBlob } from '../transfers/remote-blob.ts';
+import { withheldBytes } from '../transfers/withheld-tail.ts';
+import type { Download } from './download.ts';
 import type { Scheduled } from './scheduler.ts';
 
-/** A download, or the upstream's open body if the store has no room for it. */
+/** What is downloaded, and for which repository. */
+export interface DownloadOrder {
+  readonly repositoryId: RepositoryId;
+  readonly digest: Digest;
+  readonly blob: RemoteBlob;
+  /** The upstream's label. */
+  readonly label: string;
+  /** The most connections to one of the upstream's hosts. */
+  readonly maxConnections: number;
+  /** The size by the descriptor that names the blob, for sources that do not tell. */
+  readonly promisedSize: number | undefined;
+}
+
+/** A download, or the open body of a source if the store has no room for it. */
 export type Started = { readonly kind: 'download'; readonly download: Download } | NotStored;
 
-export interface RunDeps {
-  readonly of: RepositoryId;
-  readonly digest: Digest;
-  readonly label: string;
-  readonly maxConnections: number;
-  readonly begin: (run: Run) => Promise<Started>;
-  /** Called when the run is ended before its download has begun: no client may join it any more. */
-  readonly onEnding: (run: Run) => void;
-  /** Called when the last waiter has left; the download may still have readers. */
-  readonly onLeft: (run: Run) => void;
+/** A blob that the store has no room for, with the open body of a source. The first caller of `takeOpened` owns the body. */
+export interface NotStored {
+  readonly kind: 'no-room';
+  /** Of the whole blob, if it is known. */
+  readonly size: number | undefined;
+  readonly takeOpened: () => OpenedBlob | undefined;
+}
+
+/** What the steps of a download tell of it; see {@link Downloads}. */
+export interface Runs {
+  /** To be called when bytes are about to be written. */
+  began(run: Run, download: Download): void;
+  /** To be called when the blob is stored. */
+  stored(run: Run): void;
+  /** To be called when a download may have lost its last reader. */
+  readersLeft(): void;
 }
 
 /** One download from when it is requested, with the waiters for its beginning. */
 export class Run implements Scheduled {
-  readonly of: RepositoryId;
-  readonly digest: Digest;
-  readonly label: string;
-  readonly maxConnections: number;
-  readonly started: Promise<Started>;
-  readonly #deps: RunDeps;
+  readonly order: DownloadOrder;
+  /** How many clients wait for the download to begin. */
+  waiters = 0;
+  readonly #started = Promise.withResolvers<Started>();
+  readonly #ended = Promise.withResolvers<void>();
   readonly #ending = new AbortController();
-  #waiters = 0;
-  /** Whether its upstream may be asked. */
+  /** Whether its sources may be asked. */
   #isAdmitted = false;
   #isAsking = false;
   #download: Download | undefined;
   #endReason: UpstreamError | undefined;
 
-  constructor(deps: RunDeps) {
-    this.#deps = deps;
-    this.of = deps.of;
-    this.digest = deps.digest;
-    this.label = deps.label;
-    this.maxConnections = deps.maxConnections;
-    this.started = deps.begin(this);
+  constructor(order: DownloadOrder) {
+    this.order = order;
     this.started.catch(() => {}); // Waiters handle the failure.
+  }
+
+  get label(): string {
+    return this.order.label;
+  }
+
+  get maxConnections(): number {
+    return this.order.maxConnections;
+  }
+
+  /** Settles when the download begins, or cannot. */
+  get started(): Promise<Started> {
+    return this.#started.promise;
+  }
+
+  /** Resolves when nothing more happens, in the store neither. Never rejects. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
   }
 
   /** Aborts when the run is ended before its download has begun. */
@@ -54,26 +83,34 @@ export class Run implements Scheduled {
     return this.#ending.signal;
   }
 
-  /**
-   * Waits for the download to begin. The caller must join it in the same turn of the event loop.
-   * @throws the failure of the start; the signal's reason.
-   */
-  async wait({ signal }: Waiting): Promise<Started> {
-    this.#waiters += 1;
-    try {
-      return await abortable(this.started, signal);
-    } finally {
-      if (this.#download) setImmediate(() => this.#left());
-      else this.#left();
-    }
+  /** Undefined until it begins. */
+  get download(): Download | undefined {
+    return this.#download;
   }
 
-  /** To be called when its upstream may be asked. */
+  /** Whether clients may join it: not if it was ended before it began. */
+  get isJoinable(): boolean {
+    return !this.#ending.signal.aborted;
+  }
+
+  /** Whether a client that joins now is answered at once: a small blob is answered only when it is complete. */
+  get isAnswered(): boolean {
+    if (this.#download === undefined) return false;
+    const { isOver, size } = this.#download;
+    return isOver || size === undefined || size > withheldBytes;
+  }
+
+  /** Whether it is still queued and has no waiters left: it need not begin. */
+  get isUnwanted(): boolean {
+    return this.waiters === 0 && !this.#isAdmitted;
+  }
+
+  /** To be called when its sources may be asked. */
   admitted(): void {
     this.#isAdmitted = true;
   }
 
-  /** Runs `ask`, a request to the upstream. */
+  /** Runs `ask`, a request to its sources. */
   async asking<Value>(ask: () => Promise<Value>): Promise<Value> {
     this.#isAsking = true;
     try {
@@ -84,25 +121,36 @@ export class Run implements Scheduled {
   }
 
   /** To be called when the download has begun: from now on clients read it. */
-  launched(download: Download): void {
+  began(download: Download): void {
     this.#download = download;
+    this.#started.resolve({ kind: 'download', download });
     if (this.#endReason) download.abort(this.#endReason);
   }
 
-  /** Whether a client that joins now is answered at once: a small blob is answered only when it is complete. */
-  get isAnswered(): boolean {
-    if (this.#download === undefined) return false;
-    const { isOver, size } = this.#download;
-    return isOver || size === undefined || size > heldBackBytes;
+  /** To be called if the store has no room. Waiters take the body in this turn of the event loop; then it is closed, to free its connection. */
+  beganUnstored(size: number | undefined, opened: OpenedBlob): void {
+    let left: OpenedBlob | undefined = opened;
+    const takeOpened = () => {
+      const taken = left;
+      left = undefined;
+      return taken;
+    };
+    this.#started.resolve({ kind: 'no-room', size, takeOpened });
+    setImmediate(() => takeOpened()?.body.destroy());
   }
 
-  /** Whether it is still queued and has no waiters left: it need not begin. */
-  get isUnwanted(): boolean {
-    return this.#waiters === 0 && !this.#isAdmitted;
+  /** To be called if it cannot begin. */
+  failed(cause: unknown): void {
+    this.#started.reject(cause);
+  }
+
+  /** To be called when nothing more happens. */
+  over(): void {
+    this.#ended.resolve();
   }
 
   hasClients(): boolean {
-    return this.#waiters > 0 || (this.#download !== undefined && !this.#download.isAbandoned);
+    return this.waiters > 0 || (this.#download !== undefined && !this.#download.isAbandoned);
   }
 
   waitsForUpstream(): boolean {
@@ -113,11 +161,5 @@ export class Run implements Scheduled {
     if (this.#download) return this.#download.abort(reason);
     this.#endReason = reason;
     this.#ending.abort(reason);
-    this.#deps.onEnding(this);
-  }
-
-  #left(): void {
-    this.#waiters -= 1;
-    if (this.#waiters === 0) this.#deps.onLeft(this);
   }
 }

@@ -47,14 +47,13 @@ type Stage = 'queued' | 'asking' | 'answered' | 'running' | 'over';
 /** Whether a place becomes free: now, or once a download has ended. */
 type Freed = 'now' | 'soon' | 'none';
 
-/** One download's claim to a place. It must be released. */
-export interface Ticket {
-  /** Resolves when the upstream may be asked. Waiting ends with {@link release}. */
+/** One download's claim to a place. Disposing it frees the place. */
+export interface Ticket extends Disposable {
+  /** Resolves when the upstream may be asked. */
   readonly admitted: Promise<void>;
   /** To be called when the upstream has answered. Resolves when its body may be received. */
   answered(): Promise<void>;
   received(bytes: number): void;
-  release(): void;
 }
 
 /** How often to look for downloads that have become slow while others wait: there is no event for that. */
@@ -92,7 +91,7 @@ export class Scheduler {
       admitted: ticket.turn.promise,
       answered: () => this.#answer(ticket),
       received: (bytes) => ticket.pace?.received(bytes, this.#nowMs()),
-      release: () => this.#release(ticket),
+      [Symbol.dispose]: () => this.#release(ticket),
     };
   }
 

@@ -3,8 +3,8 @@ import { algorithmOf, type Digest } from '../../oci/digest.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
 import type { Memory } from '../ports/memory.ts';
 import type { OpenedBlob } from '../ports/upstream.ts';
+import type { RemoteBlob } from '../transfers/remote-blob.ts';
 import type { ResumeRules } from '../transfers/resumed-pieces.ts';
-import type { OpenPart } from './relay-upstream.ts';
 
 export interface RelayRules extends ResumeRules {
   /** The window's bytes count against it. */
@@ -23,9 +23,7 @@ export interface RelayOptions extends RelayRules {
   readonly until?: number | undefined;
   /** An answer of the upstream that is open already; the relay owns it. */
   readonly first?: OpenedBlob | undefined;
-  readonly open: OpenPart;
-  /** Called when the bytes, or their number, are not those that the digest names. */
-  readonly onWrong?: (() => void) | undefined;
+  readonly blob: RemoteBlob;
   /** How the whole blob is verified before its tail can be read; absent for a part, which cannot be verified here. */
   readonly verify?: VerifyFrom;
 }

@@ -1,9 +1,7 @@
 import type { OpenedBlob } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
+import type { RemoteBlob } from '../transfers/remote-blob.ts';
 import { type ResumeRules, resumedPieces } from '../transfers/resumed-pieces.ts';
-
-/** Asks the upstream for a blob from `position` up to and including `end`; without `end`, for the rest. */
-export type OpenPart = (position: number, end: number | undefined, waiting: Waiting) => Promise<OpenedBlob>;
 
 export interface RelayUpstreamOptions extends ResumeRules, Waiting {
   readonly from: number;
@@ -13,7 +11,7 @@ export interface RelayUpstreamOptions extends ResumeRules, Waiting {
   readonly size: number | undefined;
   /** An answer that is open already. */
   readonly first?: OpenedBlob | undefined;
-  readonly open: OpenPart;
+  readonly blob: Pick<RemoteBlob, 'open' | 'skipSource'>;
 }
 
 /**
@@ -29,12 +27,17 @@ export class RelayUpstream {
   #askedUntil: number | undefined;
   #hasNoRanges: boolean;
   #isOver = false;
+  readonly #blob: RelayUpstreamOptions['blob'];
 
   constructor(options: RelayUpstreamOptions) {
     this.#options = options;
     this.#position = options.from;
     this.#first = options.first;
     this.#hasNoRanges = options.first !== undefined && options.first.offset < options.from;
+    this.#blob = {
+      open: (position, end, waiting) => this.#open(position, end, waiting),
+      skipSource: (opened) => options.blob.skipSource(opened),
+    };
   }
 
   /** Whether an upstream answer is open. */
@@ -81,18 +84,15 @@ export class RelayUpstream {
     const end = until ?? size;
     const isWhole = first !== undefined || stretchBytes === undefined || end === undefined || this.#hasNoRanges;
     this.#askedUntil = isWhole ? until : untilOf(this.#position + stretchBytes, end, until);
-    const askedUntil = this.#askedUntil;
-    const openAt = (position: number) => this.#open(position, askedUntil);
-    const common = { ...this.#options, first, openAt, signal, until: askedUntil };
+    const common = { ...this.#options, first, blob: this.#blob, signal, until: this.#askedUntil };
     // If the size is not known, a range that begins at the end of the blob would be refused: so the last byte is asked for once more.
     const isBehindUnknown = size === undefined && until === undefined && first === undefined && this.#position > from;
     if (!isBehindUnknown) return resumedPieces({ ...common, from: this.#position });
     return withoutFirstByte(resumedPieces({ ...common, from: this.#position - 1 }));
   }
 
-  async #open(position: number, until: number | undefined): Promise<OpenedBlob> {
-    const { open, signal } = this.#options;
-    const opened = await open(position, until === undefined ? undefined : until - 1, { signal });
+  async #open(position: number, end: number | undefined, waiting: Waiting): Promise<OpenedBlob> {
+    const opened = await this.#options.blob.open(position, end, waiting);
     if (opened.offset < position) this.#hasNoRanges = true;
     return opened;
   }

@@ -1,9 +1,9 @@
 import type { Hash } from 'node:crypto';
 import { algorithmOf, digestFrom } from '../../oci/digest.ts';
 import { UpstreamError } from '../../oci/errors.ts';
-import { isWrong, resultOf } from '../downloads/download-end.ts';
-import { giveBack } from '../transfers/give-back.ts';
-import { DigestMismatch, heldBackBytes } from '../transfers/held-back.ts';
+import { giveBack } from '../transfers/recent-pieces.ts';
+import { DigestMismatch, isWrong, resultOf } from '../transfers/transfer-errors.ts';
+import { withheldBytes } from '../transfers/withheld-tail.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
 import { ProgressWaiters } from '../concurrency/progress-waiters.ts';
 import type { RelayOptions } from './relay-options.ts';
@@ -157,7 +157,7 @@ export class Relay {
     } catch (cause) {
       this.#state = 'failed';
       this.#failure = cause;
-      if (isWrong(resultOf(cause))) this.#options.onWrong?.();
+      if (isWrong(resultOf(cause))) this.#options.blob.failedVerification();
       this.#settled.reject(cause);
     }
     await this.#upstream.close();
@@ -244,7 +244,7 @@ export class Relay {
   #visibleEnd(): number {
     const { end } = this.#window;
     if (!this.#hash || this.#state === 'complete') return end;
-    return Math.min(end, (this.size ?? end) - heldBackBytes);
+    return Math.min(end, (this.size ?? end) - withheldBytes);
   }
 
   #furthest(): number {

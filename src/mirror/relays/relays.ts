@@ -5,9 +5,9 @@ import { isSameRepository, type RepositoryId } from '../ports/repository-id.ts';
 import type { OpenedBlob } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { SingleFlight } from '../concurrency/single-flight.ts';
+import type { RemoteBlob } from '../transfers/remote-blob.ts';
 import { Relay } from './relay.ts';
 import { type RelayRules, verifyWhole } from './relay-options.ts';
-import type { OpenPart } from './relay-upstream.ts';
 
 /** A part of a blob: the positions of its first and last byte. */
 export interface Part {
@@ -24,9 +24,7 @@ export interface RelayRequest {
   readonly part?: Part | undefined;
   /** Size of the whole blob, if it is known. */
   readonly size: number | undefined;
-  readonly open: OpenPart;
-  /** Called when the bytes, or their number, are not those that the digest names. */
-  readonly onWrong: () => void;
+  readonly blob: RemoteBlob;
   /** Takes an answer that is open already; undefined when another caller has taken it. */
   readonly takeOpened?: (() => OpenedBlob | undefined) | undefined;
   /** Whether to fail when the upstream answers a part with the whole blob, instead of skipping to the part. */
@@ -73,7 +71,7 @@ export class Relays {
   }
 
   async #open(request: RelayRequest, waiting: Waiting): Promise<Relay> {
-    const { digest, part, of, open, onWrong, needsRanges = false } = request;
+    const { digest, part, of, blob, needsRanges = false } = request;
     const first = request.takeOpened?.() ?? (await this.#ask(request, waiting));
     if (needsRanges && first.offset !== (part?.start ?? 0)) {
       first.body.destroy();
@@ -88,7 +86,7 @@ export class Relays {
     }
     const size = first.size ?? request.size;
     const bytes = part ? { from: part.start, until: part.end + 1 } : { from: 0, verify: verifyWhole(digest) };
-    const relay = new Relay({ ...this.#rules, ...bytes, digest, size, first, open, onWrong });
+    const relay = new Relay({ ...this.#rules, ...bytes, digest, size, first, blob });
     this.#keep(keyOf(request), { of, relay });
     return relay;
   }
@@ -103,12 +101,12 @@ export class Relays {
   }
 
   /** The signal aborts the request only until the upstream has answered; the relay owns the answer after that. */
-  async #ask({ open, part }: RelayRequest, { signal }: Waiting): Promise<OpenedBlob> {
+  async #ask({ blob, part }: RelayRequest, { signal }: Waiting): Promise<OpenedBlob> {
     const asking = new AbortController();
     const leave = () => asking.abort(signal.reason);
     signal.addEventListener('abort', leave, { once: true });
     try {
-      return await open(part?.start ?? 0, part?.end, { signal: asking.signal });
+      return await blob.open(part?.start ?? 0, part?.end, { signal: asking.signal });
     } finally {
       signal.removeEventListener('abort', leave);
     }

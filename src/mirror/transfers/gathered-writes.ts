@@ -1,5 +1,5 @@
-import { DiskFailure } from '../downloads/download-end.ts';
 import type { Memory, MemoryReservation } from '../ports/memory.ts';
+import { DiskFailure } from './transfer-errors.ts';
 
 /**
  * How many bytes are gathered for one write. Waking one of Node's threads costs as much as writing 128 KiB, and 1 MiB does not fit into the

@@ -1,6 +1,7 @@
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import type { OpenedBlob } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
+import type { RemoteBlob } from './remote-blob.ts';
 
 export interface ResumeRules {
   /** How often a transfer is taken up again without a single new byte. */
@@ -14,8 +15,7 @@ export interface PiecesOptions extends ResumeRules, Waiting {
   readonly from: number;
   /** An answer that is open already. */
   readonly first?: OpenedBlob | undefined;
-  /** Asks the upstream for the blob from a position on. It may answer with the whole. */
-  readonly openAt: (position: number) => Promise<OpenedBlob>;
+  readonly blob: Pick<RemoteBlob, 'open' | 'skipSource'>;
   /** Of the whole blob, where it is known. */
   readonly size: number | undefined;
   /** The position behind the last byte wanted; absent: to the end of the blob. */
@@ -23,36 +23,40 @@ export interface PiecesOptions extends ResumeRules, Waiting {
 }
 
 /**
- * The bytes of a blob from a position on, over as many upstream answers as it takes: a transfer that breaks or stalls goes on from
- * where it stopped. A part must fit exactly; of a whole blob the bytes we have are skipped. ETags are not compared, since they
- * differ between the hops of a CDN: the digest alone decides.
+ * The bytes of a blob from a position on, over as many answers as it takes: a transfer that breaks or stalls is resumed where it stopped, by
+ * the next source or, if there is none, by the same. A part must fit exactly; of a whole blob the bytes that came before are skipped. ETags
+ * are not compared, since they differ between the hops of a CDN: the digest alone decides.
  * @throws UpstreamError when there is no progress any more, or what comes does not fit; OciError when the upstream says no.
  */
 export async function* resumedPieces(options: PiecesOptions): AsyncGenerator<Uint8Array, void> {
-  const { from, openAt, size, until, signal, attemptsWithoutProgress, wait } = options;
+  const { from, blob, size, until, signal, attemptsWithoutProgress, wait } = options;
   const end = until ?? size;
   let opened = options.first;
   let position = from;
   let failures = 0;
   for (;;) {
     try {
-      opened ??= await openAt(position);
+      opened ??= await blob.open(position, until === undefined ? undefined : until - 1, { signal });
       for await (const all of piecesFrom(opened, position, options)) {
         const piece = until === undefined ? all : all.subarray(0, until - position);
+        if (size !== undefined && position + piece.byteLength > size) throw new TooLong(size);
         position += piece.byteLength;
         failures = 0;
-        if (size !== undefined && position > size) throw tooLong(size);
         yield piece;
         if (position === until) return;
       }
       if (end === undefined || position === end) return;
       throw new UpstreamError('connect', `the upstream sent bytes up to ${position} of ${end}`);
     } catch (cause) {
+      if (cause instanceof TooLong) throw cause;
       if (isWhole({ position, end, from, cause })) return;
-      failures += 1;
-      if (signal.aborted || !isWorthAnotherTry(cause) || failures > attemptsWithoutProgress) throw unlessShorter(cause);
-      await wait(Math.max(pauseMs(failures), wishedMs(cause)), { signal });
+      if (signal.aborted) throw unlessShorter(cause);
+      const isLeft = blob.skipSource(opened);
       opened = undefined;
+      if (isLeft) continue;
+      failures += 1;
+      if (!isWorthAnotherTry(cause) || failures > attemptsWithoutProgress) throw unlessShorter(cause);
+      await wait(Math.max(pauseMs(failures), wishedMs(cause)), { signal });
     }
   }
 }
@@ -139,8 +143,10 @@ function unlessShorter(cause: unknown): unknown {
   return new UpstreamError('misbehaving', 'the upstream has nothing of the rest of the blob', { cause });
 }
 
-function tooLong(size: number): UpstreamError {
-  return new UpstreamError('misbehaving', `the upstream sent more than the ${size} bytes it promised`);
+class TooLong extends UpstreamError {
+  constructor(size: number) {
+    super('misbehaving', `the upstream sent more than the ${size} bytes it promised`);
+  }
 }
 
 function doesNotFit(): UpstreamError {

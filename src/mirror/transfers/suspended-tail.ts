@@ -2,9 +2,9 @@ import type { Hash } from 'node:crypto';
 import type { Digest } from '../../oci/digest.ts';
 import { Relay } from '../relays/relay.ts';
 import type { RelayRules } from '../relays/relay-options.ts';
-import type { OpenPart } from '../relays/relay-upstream.ts';
 import type { IncomingBlob } from '../ports/blob-store.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
+import type { RemoteBlob } from './remote-blob.ts';
 
 /** A download whose store takes no more. */
 export interface Suspended extends RelayRules {
@@ -14,8 +14,7 @@ export interface Suspended extends RelayRules {
   readonly writtenBytes: number;
   /** Of what is written. */
   readonly hash: Hash;
-  readonly open: OpenPart;
-  readonly onWrong?: (() => void) | undefined;
+  readonly blob: RemoteBlob;
 }
 
 /** What follows the written part of a suspended download, for all its readers: from one upstream answer while they keep together. */
@@ -27,7 +26,7 @@ export class SuspendedTail {
     this.#suspended = suspended;
   }
 
-  /** From a position on: in the held-back end of what is written, or behind it, where that alone is wanted and cannot be verified here. */
+  /** From a position on: in the withheld tail of what is written, or behind it, where that alone is wanted and cannot be verified here. */
   join(position: number): ByteSource {
     const { writtenBytes, hash, incoming, ...rest } = this.#suspended;
     if (position > writtenBytes) return new Relay({ ...rest, from: position }).join(position);

@@ -12,7 +12,7 @@ const blob = randomBytes(40 * pieceBytes, 'memory');
 const pieces = Array.from({ length: 40 }, (_, index) => blob.subarray(index * pieceBytes, (index + 1) * pieceBytes));
 
 /** A download whose disk waits for the gate. */
-function start(memory: MemoryBudget) {
+async function start(memory: MemoryBudget) {
   const writing = gate();
   let pulled = 0;
   const counted = (async function* () {
@@ -24,7 +24,7 @@ function start(memory: MemoryBudget) {
   const incoming = new MemoryIncoming({ beforeAppend: () => writing.opened });
   const opened = { body: body(), offset: 0, size: blob.byteLength };
   const first = { ...opened, body: Object.assign(opened.body, { [Symbol.asyncIterator]: () => counted }) };
-  const started = startDownload({ digest: digestOf(blob), size: blob.byteLength, first, incoming, memory });
+  const started = await startDownload({ digest: digestOf(blob), size: blob.byteLength, first, incoming, memory });
   return { ...started, writing, pulled: () => pulled };
 }
 
@@ -34,7 +34,7 @@ async function settled(): Promise<void> {
 
 test('while the disk is busy a download gathers no more than two writes', async () => {
   const memory = new MemoryBudget({ maxBytes: 64 * 1024 * kibibyte });
-  const { download, writing, pulled } = start(memory);
+  const { download, writing, pulled } = await start(memory);
   await settled();
   expect(pulled() * pieceBytes).toBe(2 * 512 * kibibyte);
   expect(memory.reservedBytes).toBe(2 * 512 * kibibyte);
@@ -45,7 +45,7 @@ test('while the disk is busy a download gathers no more than two writes', async 
 
 test('where memory is short a download takes one piece at a time, and still comes to its end', async () => {
   const memory = new MemoryBudget({ maxBytes: 1_000 });
-  const { download, writing, pulled } = start(memory);
+  const { download, writing, pulled } = await start(memory);
   const reader = readAll(download.join());
   await settled();
   expect(pulled()).toBe(1);
@@ -57,7 +57,7 @@ test('where memory is short a download takes one piece at a time, and still come
 
 test('what readers borrowed and have not sent yet counts until they give it back', async () => {
   const memory = new MemoryBudget({ maxBytes: 64 * 1024 * kibibyte });
-  const { download, writing } = start(memory);
+  const { download, writing } = await start(memory);
   const reader = download.join();
   const loan = reader.lend?.(0, pieceBytes);
   writing.open();

@@ -73,7 +73,7 @@ test('one upstream never has all places, and the rest wait in its own line', asy
   expect(busy.map(({ progress }) => progress.at(-1))).toEqual(['running', 'running', 'running', undefined]);
   expect(other.progress.at(-1)).toBe('running');
   expect(waiting.get('busy')).toBe(1);
-  busy[0]?.ticket?.release();
+  busy[0]?.ticket?.[Symbol.dispose]();
   await turns();
   expect(busy[3]?.progress).toEqual(['asking']);
   expect(waiting.get('busy')).toBe(0);
@@ -89,7 +89,7 @@ test('an answer waits for a place in all, and the upstream with the fewest gets 
   await turns();
   expect([moreOfA.progress, moreOfB.progress]).toEqual([['asking'], ['asking']]);
   expect([waiting.get('a'), waiting.get('b')]).toEqual([1, 1]);
-  running[3]?.ticket?.release();
+  running[3]?.ticket?.[Symbol.dispose]();
   await turns();
   expect([moreOfA.progress, moreOfB.progress]).toEqual([['asking'], ['asking', 'running']]);
 });
@@ -104,9 +104,9 @@ test('the line of an upstream is bounded, and that of another is not', () => {
 test('who leaves the line makes room in it, and is never admitted', async () => {
   const { enter } = startScheduler({ maxConcurrent: 1, maxWaitingPerUpstream: 1 });
   const [first, leaver] = [enter('a'), enter('a')];
-  leaver.ticket?.release();
+  leaver.ticket?.[Symbol.dispose]();
   const next = enter('a');
-  first.ticket?.release();
+  first.ticket?.[Symbol.dispose]();
   await turns();
   expect([leaver.progress, next.progress]).toEqual([[], ['asking']]);
 });
@@ -127,7 +127,7 @@ test('a silent upstream is put outside of the places while others wait, and so m
   expect(downloads.map(({ endedFor }) => endedFor?.includes('minRate') ?? false)).toEqual([true, false, false]);
   scheduler.settle();
   expect(downloads[1]?.endedFor).toBeUndefined(); // One ends for one that waits.
-  downloads[0]?.ticket?.release();
+  downloads[0]?.ticket?.[Symbol.dispose]();
   await turns();
   expect(downloads[2]?.progress).toEqual(['asking']);
 });
@@ -171,7 +171,7 @@ test('an upstream that holds no place gets its own though others hold all, and n
   third.forEach(answer);
   await turns();
   expect(third.map(({ progress }) => progress.at(-1))).toEqual(['running', 'asking']);
-  third[0]?.ticket?.release();
+  third[0]?.ticket?.[Symbol.dispose]();
   await turns();
   expect(third[1]?.progress.at(-1)).toBe('running');
 });

@@ -58,7 +58,7 @@ function relayOf(upstream: ReturnType<typeof upstreamOf>, more: Partial<RelayOpt
     size,
     from: 0,
     ...(more.until === undefined && { verify: verifyWhole(digest) }),
-    open: upstream.open,
+    blob: { open: upstream.open, skipSource: () => false, failedVerification: () => {} },
     memory,
     letGoAfterMs,
     attemptsWithoutProgress: 3,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
-import { RecentPieces } from '../../../../src/mirror/transfers/recent-pieces.ts';
+import { giveBack, RecentPieces } from '../../../../src/mirror/transfers/recent-pieces.ts';
 
 const third = 4096;
 /** The size of every piece. */
@@ -122,4 +122,17 @@ describe('the pieces written last', () => {
     expect(textOf(loan?.pieces)).toBe('bbb');
     expect(budget.reservedBytes).toBeLessThanOrEqual(4 * unit);
   });
+});
+
+it('a piece that has its buffer to itself is freed at once', () => {
+  const piece = new Uint8Array(65_536);
+  giveBack(piece);
+  expect(piece.byteLength).toBe(0);
+});
+
+it('a piece that shares its buffer with others is left alone', () => {
+  const whole = new Uint8Array(65_536).fill(7);
+  giveBack(whole.subarray(1));
+  expect(whole.byteLength).toBe(65_536);
+  expect(whole[65_535]).toBe(7);
 });

@@ -21,10 +21,13 @@ async function read(timesTaken: number) {
     signal: new AbortController().signal,
     attemptsWithoutProgress: 3,
     wait: async (ms) => pauses.push(ms),
-    openAt: async (offset) => {
-      taken += 1;
-      if (taken <= timesTaken) throw allTaken;
-      return { offset, size: blob.length, body: body(blob.subarray(offset)) };
+    blob: {
+      open: async (offset) => {
+        taken += 1;
+        if (taken <= timesTaken) throw allTaken;
+        return { offset, size: blob.length, body: body(blob.subarray(offset)) };
+      },
+      skipSource: () => false,
     },
   });
   const received: Uint8Array[] = [];

@@ -1,7 +1,10 @@
 import { createHash, type Hash } from 'node:crypto';
 import { algorithmOf, type Digest, digestFrom } from '../../oci/digest.ts';
-import { DigestMismatch, heldBackBytes } from './held-back.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
+import { DigestMismatch } from './transfer-errors.ts';
+
+/** How much of a blob's tail is withheld from readers until the whole is verified: no client ever holds a complete wrong blob. */
+export const withheldBytes = 64 * 1024;
 
 /** Pieces of a blob in order, ending after the last. Returning from it early releases what is behind it. */
 export type Pieces = AsyncIterator<Uint8Array, unknown>;
@@ -39,8 +42,8 @@ export function verifiedSource({ digest, pieces, hash: fed, held: first }: Verif
 
   return {
     read: async (into) => {
-      while (!isVerified && held.bytes <= heldBackBytes) await takeNext();
-      return held.moveTo(into, isVerified ? held.bytes : held.bytes - heldBackBytes);
+      while (!isVerified && held.bytes <= withheldBytes) await takeNext();
+      return held.moveTo(into, isVerified ? held.bytes : held.bytes - withheldBytes);
     },
     [Symbol.asyncDispose]: async () => {
       await pieces.return?.();

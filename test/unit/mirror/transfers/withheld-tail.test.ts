@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { heldBackBytes } from '../../../../src/mirror/transfers/held-back.ts';
+import { withheldBytes } from '../../../../src/mirror/transfers/withheld-tail.ts';
 import type { ByteSource } from '../../../../src/mirror/ports/byte-source.ts';
-import { piecesOf, unverifiedSource, verifiedSource } from '../../../../src/mirror/transfers/verified-source.ts';
+import { piecesOf, unverifiedSource, verifiedSource } from '../../../../src/mirror/transfers/withheld-tail.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { randomBytes } from '../../../support/images.ts';
 
@@ -72,7 +72,7 @@ describe('what is verified as it passes', () => {
     const source = verifiedSource({ digest: digestOf(bytes), pieces: inPieces(content, 50_000).pieces });
     const { bytes: got, failure } = await readAll(source);
     expect(failure).toMatchObject({ name: 'UpstreamError', trouble: 'misbehaving' });
-    expect(got.length).toBeLessThanOrEqual(content.length - heldBackBytes);
+    expect(got.length).toBeLessThanOrEqual(content.length - withheldBytes);
     expect(got.length).toBeGreaterThan(0);
   });
 

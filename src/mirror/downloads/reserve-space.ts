@@ -1,18 +1,53 @@
 import type { Reservation, Space } from '../eviction/space.ts';
+import type { BlobStore, IncomingBlob, Mark } from '../ports/blob-store.ts';
+import type { Observer } from '../ports/observer.ts';
+import { NoRoom } from '../transfers/transfer-errors.ts';
+import type { Opening } from './open-sources.ts';
+import type { DownloadOrder } from './run.ts';
+
+export type ReservableSpace = Pick<Space, 'reserve' | 'couldHold'>;
+
+/** Where a download is written. */
+export interface Place {
+  readonly room: Room;
+  readonly incoming: IncomingBlob;
+  /** Of what `incoming` holds already. */
+  readonly mark?: Mark;
+}
+
+export interface ReserveDeps {
+  readonly space: ReservableSpace;
+  readonly store: Pick<BlobStore, 'create'>;
+  readonly observer: Pick<Observer, 'trouble'>;
+}
+
+/**
+ * Reserves space for the first bytes that are missing, and creates the file.
+ * @returns undefined if the store has no room, or cannot tell: the blob is served without being stored.
+ */
+export async function reserveSpace(
+  { digest, repositoryId }: Pick<DownloadOrder, 'digest' | 'repositoryId'>,
+  { size, interrupted }: Opening,
+  { space, store, observer }: ReserveDeps,
+): Promise<Place | undefined> {
+  const claimedBytes = size === undefined ? undefined : size - (interrupted?.mark.bytes ?? 0);
+  const room = new Room({ space, claimedBytes });
+  try {
+    if (claimedBytes !== undefined && !(await space.couldHold(claimedBytes))) return undefined;
+    await room.makeFor(Math.min(1, claimedBytes ?? 1));
+    return { room, ...(interrupted ?? { incoming: await store.create(digest, repositoryId.upstream) }) };
+  } catch (cause) {
+    // A disk that cannot say how full it is, or takes no file, keeps nobody from being served.
+    if (!(cause instanceof NoRoom)) observer.trouble({ part: 'blob store', cause });
+    room[Symbol.dispose]();
+    return undefined;
+  }
+}
 
 export interface RoomOptions {
   readonly space: Pick<Space, 'reserve'>;
   /** The size that the upstream claims; undefined when it claims none. */
   readonly claimedBytes: number | undefined;
-}
-
-/** The store is full, and nothing can be evicted. */
-export class NoRoom extends Error {
-  override readonly name = 'NoRoom';
-
-  constructor() {
-    super('the store has no room for the rest of the blob');
-  }
 }
 
 const firstStepBytes = 1024 * 1024;
@@ -36,7 +71,7 @@ export function roomStep({
 }
 
 /** Room in the store for one download, made in steps as its bytes arrive. */
-export class Room {
+export class Room implements Disposable {
   readonly #options: RoomOptions;
   #reservations: Reservation[] = [];
   #arrivedBytes = 0;
@@ -69,7 +104,8 @@ export class Room {
     this.#reservations = this.#reservations.filter(({ leftBytes }) => leftBytes > 0);
   }
 
-  release(): void {
+  /** Returns what was not written. */
+  [Symbol.dispose](): void {
     this.#isReleased = true;
     for (const reservation of this.#reservations.splice(0)) reservation.release();
   }

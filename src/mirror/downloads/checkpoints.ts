@@ -1,11 +1,13 @@
-import type { Hash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { algorithmOf, type Digest, digestFrom } from '../../oci/digest.ts';
 import type { IncomingBlob, Mark } from '../ports/blob-store.ts';
+import type { Waiting } from '../ports/waiting.ts';
 
 /** What a crash costs at most of a running download. */
 const markEveryBytes = 16 * 1024 * 1024;
 /** Less is fetched again sooner than gone on with. */
 const minLeftBytes = 8 * 1024 * 1024;
+const readBytes = 256 * 1024;
 
 export interface MarksDeps {
   readonly digest: Digest;
@@ -67,4 +69,28 @@ export class Marks {
   #markOf({ bytes, hash }: Written): Mark {
     return { bytes, digest: digestFrom(hash.copy(), algorithmOf(this.#deps.digest)) };
   }
+}
+
+/**
+ * Reads back what is marked, and hashes it.
+ * @returns the hash that was fed with it; undefined once `signal` aborts.
+ * @throws Error when it is not what the mark says, or cannot be read.
+ */
+export async function readBack(
+  incoming: Pick<IncomingBlob, 'read'>,
+  mark: Mark,
+  { signal }: Waiting,
+): Promise<Hash | undefined> {
+  const hash = createHash(algorithmOf(mark.digest));
+  const buffer = Buffer.allocUnsafe(readBytes);
+  for (let position = 0; position < mark.bytes; ) {
+    if (signal.aborted) return undefined;
+    const bytes = await incoming.read(buffer.subarray(0, Math.min(readBytes, mark.bytes - position)), position);
+    if (bytes === 0) throw new Error(`what an interrupted download left ends at ${position} of ${mark.bytes} bytes`);
+    hash.update(buffer.subarray(0, bytes));
+    position += bytes;
+  }
+  const actual = digestFrom(hash.copy(), algorithmOf(mark.digest));
+  if (actual !== mark.digest) throw new Error(`what an interrupted download left is ${actual}, and was ${mark.digest}`);
+  return hash;
 }

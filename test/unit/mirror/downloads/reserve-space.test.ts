@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
-import { NoRoom, Room, roomStep } from '../../../../src/mirror/downloads/room.ts';
+import { Room, roomStep } from '../../../../src/mirror/downloads/reserve-space.ts';
 import type { Reservation } from '../../../../src/mirror/eviction/space.ts';
+import { NoRoom } from '../../../../src/mirror/transfers/transfer-errors.ts';
 
 const mebibyte = 1024 * 1024;
 
@@ -75,7 +76,7 @@ test('room is made for what comes, and not for what is claimed', async () => {
     room.wrote(mebibyte / 2);
   }
   expect(space.asked).toEqual([mebibyte, mebibyte, 2 * mebibyte]);
-  room.release();
+  room[Symbol.dispose]();
 });
 
 test('where no step fits any more, what is needed may; then there is no room', async () => {
@@ -93,6 +94,6 @@ test('what was not written is given back', async () => {
   const room = new Room({ space, claimedBytes: undefined });
   await room.makeFor(10);
   room.wrote(10);
-  room.release();
+  room[Symbol.dispose]();
   expect(space.promised()).toBe(10);
 });

@@ -1,13 +1,13 @@
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
-import type { Mark } from '../../../src/mirror/ports/blob-store.ts';
-import type { OpenedBlob } from '../../../src/mirror/ports/upstream.ts';
-import { digestOf } from '../../../src/oci/digest.ts';
-import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
-import { gate } from '../../support/gate.ts';
-import { randomBytes } from '../../support/images.ts';
-import { MemoryIncoming } from '../../support/memory-incoming.ts';
-import { body, readAll, startDownload, type StartOptions } from '../../support/start-download.ts';
+import type { Mark } from '../../../../src/mirror/ports/blob-store.ts';
+import type { OpenedBlob } from '../../../../src/mirror/ports/upstream.ts';
+import { digestOf } from '../../../../src/oci/digest.ts';
+import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
+import { gate } from '../../../support/gate.ts';
+import { randomBytes } from '../../../support/images.ts';
+import { MemoryIncoming } from '../../../support/memory-incoming.ts';
+import { body, readAll, startDownload, type StartOptions } from '../../../support/start-download.ts';
 
 const mebibyte = 1024 * 1024;
 const blob = randomBytes(40 * mebibyte, 'download');
@@ -35,7 +35,7 @@ test.each([
   { answer: 'the rest and a byte more', offset: leftBytes - 1 },
   { answer: 'the whole again', offset: 0 },
 ])('it goes on with what is there when the upstream sends $answer', async ({ offset }) => {
-  const { download, kept, asked, writtenBytes } = start({
+  const { download, kept, asked, writtenBytes } = await start({
     first: from(offset),
     incoming: new MemoryIncoming(left),
     mark: markOf(leftBytes),
@@ -52,7 +52,7 @@ test.each([
 });
 
 test('it goes on with what was the whole already', async () => {
-  const { download, writtenBytes } = start({
+  const { download, writtenBytes } = await start({
     first: from(size - 1),
     incoming: new MemoryIncoming({ held: Buffer.from(blob) }),
     mark: markOf(size),
@@ -72,7 +72,7 @@ test.each([
   { what: 'is not what it was', options: { held: damaged } },
   { what: 'is shorter than it was', options: { held: left.held.subarray(1) } },
 ])('where what is there $what, nobody gets a byte of it, and all begins anew', async ({ options }) => {
-  const { download, asked, damages, incoming } = start({
+  const { download, asked, damages, incoming } = await start({
     first: from(leftBytes - 1),
     next: from,
     incoming: new MemoryIncoming(options),
@@ -87,7 +87,7 @@ test.each([
 });
 
 test('where what is there cannot be read, all begins anew', async () => {
-  const { download, asked, damages, incoming } = start({
+  const { download, asked, damages, incoming } = await start({
     first: from(leftBytes - 1),
     next: from,
     incoming: new MemoryIncoming({ ...left, beforeRead: unreadable }),
@@ -102,7 +102,7 @@ test('where what is there cannot be read, all begins anew', async () => {
 test('where a disk cannot begin anew, readers are served by the upstream', async () => {
   const incoming = new MemoryIncoming({ held: damaged });
   incoming.clear = unreadable;
-  const { download } = start({ first: from(leftBytes - 1), next: from, incoming, mark: markOf(leftBytes) });
+  const { download } = await start({ first: from(leftBytes - 1), next: from, incoming, mark: markOf(leftBytes) });
   expect((await readAll(download.join())).equals(blob)).toBe(true);
   expect((await download.ended).result).toBe('disk_error');
 });
@@ -110,7 +110,7 @@ test('where a disk cannot begin anew, readers are served by the upstream', async
 test('a download that is aborted while it reads back leaves what was there as it was', async () => {
   const disk = gate();
   const opened = from(leftBytes - 1);
-  const { download, incoming } = start({
+  const { download, incoming } = await start({
     first: opened,
     incoming: new MemoryIncoming({ ...left, beforeRead: () => disk.opened }),
     mark: markOf(leftBytes),
@@ -124,7 +124,7 @@ test('a download that is aborted while it reads back leaves what was there as it
 });
 
 test('what is written is marked now and then, with what it is', async () => {
-  const { download, incoming } = start({ first: { body: body(...inPieces(blob)), offset: 0, size } });
+  const { download, incoming } = await start({ first: { body: body(...inPieces(blob)), offset: 0, size } });
   await download.ended;
   expect(incoming.marks).toEqual([markOf(16 * mebibyte), markOf(32 * mebibyte)]);
 });
@@ -132,7 +132,7 @@ test('what is written is marked now and then, with what it is', async () => {
 test('a disk that is slow to mark holds nobody up', async () => {
   const disk = gate();
   const incoming = new MemoryIncoming({ beforeMark: () => disk.opened });
-  const { download } = start({ first: { body: body(...inPieces(blob)), offset: 0, size }, incoming });
+  const { download } = await start({ first: { body: body(...inPieces(blob)), offset: 0, size }, incoming });
   expect((await readAll(download.join())).equals(blob)).toBe(true);
   expect(await download.ended).toMatchObject({ result: 'ok' });
   expect(incoming.marks).toHaveLength(1);
@@ -144,7 +144,7 @@ test('what was written while a mark was made is marked next', async () => {
   const stalled = new Readable({ read: () => {} });
   for (const piece of inPieces(blob.subarray(0, 36 * mebibyte))) stalled.push(piece);
   const incoming = new MemoryIncoming({ beforeMark: () => disk.opened });
-  const { download } = start({ first: { body: stalled, offset: 0, size }, incoming });
+  const { download } = await start({ first: { body: stalled, offset: 0, size }, incoming });
   const reader = download.join();
   await reader.read(Buffer.alloc(10), 36 * mebibyte - 10);
   expect(incoming.marks).toHaveLength(1);
@@ -160,7 +160,7 @@ test.each([
   { why: 'there is no upstream any more', failure: cut, result: 'upstream_error' },
   { why: 'it is refused from here on', failure: new OciError('DENIED', 'no'), result: 'upstream_error' },
 ])('when $why, what came is left to the next attempt', async ({ failure, result }) => {
-  const { download, incoming } = start({
+  const { download, incoming } = await start({
     first: { body: body(blob.subarray(0, received), cut), offset: 0, size },
     next: () => {
       throw failure;
@@ -173,7 +173,7 @@ test.each([
 test('when it has to yield, what is written is left to the next attempt', async () => {
   const stalled = new Readable({ read: () => {} });
   stalled.push(blob.subarray(0, received));
-  const { download, incoming } = start({ first: { body: stalled, offset: 0, size } });
+  const { download, incoming } = await start({ first: { body: stalled, offset: 0, size } });
   await download.join().read(Buffer.alloc(10), 0);
   download.abort(new UpstreamError('busy', 'yielded'));
   expect((await download.ended).result).toBe('aborted');
@@ -181,7 +181,7 @@ test('when it has to yield, what is written is left to the next attempt', async 
 });
 
 test('little is not left', async () => {
-  const { download, incoming } = start({
+  const { download, incoming } = await start({
     first: { body: body(blob.subarray(0, 7 * mebibyte), cut), offset: 0, size },
   });
   expect((await download.ended).result).toBe('upstream_error');
@@ -195,13 +195,13 @@ test.each([
   { what: 'other bytes came', first: { body: body(wrong), offset: 0, size }, result: 'digest_mismatch' },
   { what: 'too many bytes came', first: { body: body(blob, Buffer.from('more')), offset: 0, size }, result: 'short' },
 ])('when $what, nothing is left', async ({ first, result }) => {
-  const { download, incoming } = start({ first });
+  const { download, incoming } = await start({ first });
   expect((await download.ended).result).toBe(result);
   expect(incoming).toMatchObject({ isLeft: false, isDisposed: true });
 });
 
 test('when the disk takes no more, nothing is left', async () => {
-  const { download, incoming } = start({
+  const { download, incoming } = await start({
     first: { body: body(...inPieces(blob)), offset: 0, size },
     incoming: new MemoryIncoming({ maxBytes: 20 * mebibyte }),
   });

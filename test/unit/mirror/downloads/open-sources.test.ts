@@ -1,8 +1,11 @@
 import { expect, test } from 'vitest';
-import { openWhereItStopped } from '../../../../src/mirror/downloads/going-on.ts';
+import { openSources } from '../../../../src/mirror/downloads/open-sources.ts';
+import { Run } from '../../../../src/mirror/downloads/run.ts';
+import type { Ticket } from '../../../../src/mirror/downloads/scheduler.ts';
 import type { OpenedBlob } from '../../../../src/mirror/ports/upstream.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
+import { parseRepository } from '../../../../src/oci/reference.ts';
 import { MemoryIncoming } from '../../../support/memory-incoming.ts';
 import { body } from '../../../support/start-download.ts';
 
@@ -13,22 +16,34 @@ function opened(offset: number, told: number | undefined = size): OpenedBlob {
   return { body: body(), offset, size: told };
 }
 
-async function open(answer: (position: number) => OpenedBlob, { leftBytes = 300, promisedSize = size } = {}) {
+async function open(
+  answer: (position: number) => OpenedBlob,
+  { leftBytes = 300, promisedSize = size, waitsForPlace = false } = {},
+) {
   const asked: number[] = [];
   const incoming = new MemoryIncoming();
   const left = leftBytes > 0 ? { incoming, mark: { bytes: leftBytes, digest } } : undefined;
-  const opening = openWhereItStopped({
-    store: { takeInterrupted: async () => left },
-    upstream: 'docker.io',
-    digest,
-    promisedSize,
-    openAt: async (position) => {
+  const blob = {
+    open: async (position: number) => {
       asked.push(position);
       return answer(position);
     },
-  });
-  await opening.catch(() => {});
-  return { opening, asked, incoming, left };
+    skipSource: () => false,
+    failedVerification: () => {},
+  };
+  const repositoryId = { upstream: 'docker.io', repository: parseRepository('library/app') };
+  const run = new Run({ repositoryId, digest, blob, label: 'docker.io', maxConnections: 4, promisedSize });
+  const total = Promise.withResolvers<void>();
+  if (!waitsForPlace) total.resolve();
+  const ticket: Ticket = {
+    admitted: Promise.resolve(),
+    answered: () => total.promise,
+    received: () => {},
+    [Symbol.dispose]: () => {},
+  };
+  const opening = openSources(run, ticket, { store: { takeInterrupted: async () => left } });
+  if (!waitsForPlace) await opening.catch(() => {});
+  return { opening, asked, incoming, left, run };
 }
 
 test('where nothing was left the whole is asked for', async () => {
@@ -89,4 +104,14 @@ test.each([
   await expect(opening).rejects.toBe(cause);
   expect(asked).toEqual([299]);
   expect(incoming).toMatchObject({ isLeft: true, isDisposed: true });
+});
+
+test('a download that is ended while it waits for a place leaves the partial download, and closes the answer', async () => {
+  const answer = opened(299);
+  const { opening, incoming, run } = await open(() => answer, { waitsForPlace: true });
+  const reason = new UpstreamError('busy', 'the mirror is stopping');
+  setImmediate(() => run.end(reason));
+  await expect(opening).rejects.toBe(reason);
+  expect(incoming).toMatchObject({ isLeft: true, isDisposed: true });
+  expect(answer.body.destroyed).toBe(true);
 });

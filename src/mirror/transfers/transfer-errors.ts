@@ -1,15 +1,15 @@
+import type { Digest } from '../../oci/digest.ts';
 import { UpstreamError } from '../../oci/errors.ts';
-import { DigestMismatch } from '../transfers/held-back.ts';
-import { NoRoom } from './room.ts';
 import type { DownloadResult } from '../ports/observer.ts';
 
-export interface DownloadEnd {
-  readonly result: DownloadResult;
-  readonly bytes: number;
-  readonly cause?: unknown;
+/** The sources sent other bytes than the digest names. */
+export class DigestMismatch extends UpstreamError {
+  constructor(expected: Digest, actual: Digest) {
+    super('misbehaving', `the upstream sent ${actual} where ${expected} was asked for`);
+  }
 }
 
-/** The disk took no more: full, read-only or failing. */
+/** The disk took no more: it is full, read-only or failing. */
 export class DiskFailure extends Error {
   override readonly name = 'DiskFailure';
 
@@ -18,7 +18,16 @@ export class DiskFailure extends Error {
   }
 }
 
-/** What ended a download, in a word. Pure. */
+/** The store is full, and nothing can be evicted. */
+export class NoRoom extends Error {
+  override readonly name = 'NoRoom';
+
+  constructor() {
+    super('the store has no room for the rest of the blob');
+  }
+}
+
+/** What ended a transfer, in a word. Pure. */
 export function resultOf(cause: unknown): Exclude<DownloadResult, 'ok'> {
   if (cause instanceof DiskFailure) return cause.cause instanceof NoRoom ? 'no_room' : 'disk_error';
   if (cause instanceof DigestMismatch) return 'digest_mismatch';
@@ -32,7 +41,7 @@ export function isWrong(result: DownloadResult): boolean {
   return result === 'digest_mismatch' || result === 'short';
 }
 
-/** Whether what has arrived is left to the next attempt: not where it may be wrong, and not on a disk that fails. Pure. */
-export function isWorthGoingOn(result: DownloadResult): boolean {
+/** Whether the partial download is left for the next attempt: not if it may be wrong, and not on a disk that fails. Pure. */
+export function isWorthResuming(result: DownloadResult): boolean {
   return result === 'upstream_error' || result === 'aborted';
 }

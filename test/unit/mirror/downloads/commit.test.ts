@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { CommitOnce } from '../../../../src/mirror/downloads/commit-once.ts';
+import { CommitOnce } from '../../../../src/mirror/downloads/commit.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { gate } from '../../../support/gate.ts';
 
@@ -47,7 +47,7 @@ test('a download that begins after all others have ended replaces what is stored
   for (let run = 0; run < 2; run += 1) {
     const turn = commits.join(digest);
     expect(await turn.commit(steps)).toBe('committed');
-    turn.leave();
+    turn[Symbol.dispose]();
   }
   expect(store.commits).toBe(2);
 });

@@ -1,0 +1,84 @@
+import { OciError } from '../../oci/errors.ts';
+import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
+import type { BlobSource } from '../ports/blob-source.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Waiting } from '../ports/waiting.ts';
+import type { FreshnessPolicies } from '../tags/freshness.ts';
+import { isNotFound } from '../tags/not-found.ts';
+import { type RemoteBlob, SourcedBlob } from '../transfers/remote-blob.ts';
+import { type BlobQuestion, nameOf } from './served-blob.ts';
+
+export interface UpstreamBlobsDeps {
+  readonly clock: Clock;
+  readonly policies: FreshnessPolicies;
+}
+
+/** The size that an upstream claims, if it does. */
+export interface ClaimedSize {
+  readonly size: number | undefined;
+}
+
+const maxRemembered = 20_000;
+
+/** Blobs at their upstreams: each is the last source of a download. What an upstream does not have is remembered for a while. */
+export class UpstreamBlobs {
+  readonly #deps: UpstreamBlobsDeps;
+  readonly #missing: Remembered<OciError>;
+
+  constructor(deps: UpstreamBlobsDeps) {
+    this.#deps = deps;
+    this.#missing = new Remembered({ clock: deps.clock, max: maxRemembered });
+  }
+
+  /** The blob at its sources: the upstream is the only one. */
+  remote(question: BlobQuestion): RemoteBlob {
+    const { of: repositoryId, digest } = question;
+    return new SourcedBlob({ repositoryId, digest, sources: [this.#source(question)] });
+  }
+
+  /** @throws OciError BLOB_UNKNOWN; UpstreamError */
+  head(question: BlobQuestion, waiting: Waiting): Promise<ClaimedSize> {
+    const { upstream, of, digest } = question;
+    return this.#asking(question, () => upstream.headBlob(of.repository, digest, waiting));
+  }
+
+  /**
+   * Asks for a blob whose bytes may be here, by the very request that asks for one that nobody has: a HEAD would be followed by a GET where
+   * it is answered 404, and two round trips instead of one would tell what other repositories have brought. Of the body nothing is read.
+   * @throws OciError BLOB_UNKNOWN; UpstreamError
+   */
+  async confirm(question: BlobQuestion, { signal }: Waiting): Promise<ClaimedSize> {
+    const { upstream, of, digest } = question;
+    const { size, body } = await this.#asking(question, () => upstream.openBlob(of.repository, digest, { signal }));
+    body.destroy();
+    return { size };
+  }
+
+  /** @throws RememberedNotFound if the upstream said a moment ago that it has no such blob. */
+  throwIfMissing(question: BlobQuestion): void {
+    const missing = this.#missing.get(nameOf(question));
+    if (missing) throw new RememberedNotFound(missing);
+  }
+
+  #source(question: BlobQuestion): BlobSource {
+    const { upstream } = question;
+    return {
+      open: ({ repository }, digest, options) =>
+        this.#asking(question, () => upstream.openBlob(repository, digest, options)),
+      failedVerification: (digest) => upstream.failedVerification(digest),
+    };
+  }
+
+  /** One error for every 404: a HEAD, which has no body, and a GET must say the same, or they tell which of them was asked. */
+  async #asking<Value>(question: BlobQuestion, ask: () => Promise<Value>): Promise<Value> {
+    try {
+      return await ask();
+    } catch (cause) {
+      if (!isNotFound(cause)) throw cause;
+      const unknown = new OciError('BLOB_UNKNOWN', 'the upstream has no such blob', { cause });
+      const { missingMs } = this.#deps.policies.rulesOf(question.upstream.label);
+      this.#missing.remember(nameOf(question), unknown, missingMs);
+      throw unknown;
+    }
+  }
+}

@@ -1,0 +1,80 @@
+import type { Digest } from '../../oci/digest.ts';
+import type { BlobStore, IncomingBlob } from '../ports/blob-store.ts';
+import type { Observer } from '../ports/observer.ts';
+
+/** Whether this download made the blob visible, or one from another upstream had done so. */
+export type Kept = 'committed' | 'stored-already';
+
+/** Downloads of one digest that run at the same time, each from an upstream of its own. */
+interface Group {
+  members: number;
+  /** Settles when the commit before has ended, with whether one of the group has been committed. */
+  committed: Promise<boolean>;
+}
+
+/** One download's membership in a group. To be disposed when the download has ended. */
+export interface CommitTurn extends Disposable {
+  /**
+   * Commits, unless another download of the digest has committed and its blob is still stored.
+   * @throws what `commit` throws; the next download then commits.
+   */
+  commit(steps: CommitSteps): Promise<Kept>;
+}
+
+export interface CommitSteps {
+  readonly isStored: () => Promise<boolean>;
+  readonly commit: () => Promise<void>;
+}
+
+/** When several upstreams send the same digest at the same time, commits the download that is verified first. One commits at a time. */
+export class CommitOnce {
+  readonly #groups = new Map<Digest, Group>();
+
+  join(digest: Digest): CommitTurn {
+    const group = this.#groups.get(digest) ?? { members: 0, committed: Promise.resolve(false) };
+    this.#groups.set(digest, group);
+    group.members += 1;
+    return {
+      commit: (steps) => commitIn(group, steps),
+      [Symbol.dispose]: () => {
+        group.members -= 1;
+        if (group.members === 0) this.#groups.delete(digest);
+      },
+    };
+  }
+}
+
+function commitIn(group: Group, { isStored, commit }: CommitSteps): Promise<Kept> {
+  const ended = group.committed.then(async (isCommitted): Promise<Kept> => {
+    if (isCommitted && (await isStored())) return 'stored-already';
+    await commit();
+    return 'committed';
+  });
+  group.committed = ended.then(
+    () => true,
+    () => false,
+  );
+  return ended;
+}
+
+/** Makes a verified blob visible. @throws the file system's error. */
+export async function commitBlob(
+  turn: CommitTurn,
+  { digest, incoming }: { readonly digest: Digest; readonly incoming: Pick<IncomingBlob, 'commit'> },
+  { store, observer }: { readonly store: Pick<BlobStore, 'open'>; readonly observer: Pick<Observer, 'trouble'> },
+): Promise<Kept> {
+  const isStored = async () => {
+    await using stored = await store.open(digest);
+    return stored !== undefined;
+  };
+  const commit = async () => {
+    try {
+      await incoming.commit();
+    } catch (cause) {
+      // If only the last fsync failed, the blob is visible all the same, and counts as stored.
+      if (!(await isStored())) throw cause;
+      observer.trouble({ part: 'blob store', cause });
+    }
+  };
+  return turn.commit({ isStored, commit });
+}

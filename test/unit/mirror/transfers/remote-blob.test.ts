@@ -1,0 +1,112 @@
+import { expect, test } from 'vitest';
+import type { BlobSource } from '../../../../src/mirror/ports/blob-source.ts';
+import type { OpenedBlob } from '../../../../src/mirror/ports/upstream.ts';
+import { SourcedBlob } from '../../../../src/mirror/transfers/remote-blob.ts';
+import { digestOf } from '../../../../src/oci/digest.ts';
+import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
+import { parseRepository } from '../../../../src/oci/reference.ts';
+import { body } from '../../../support/start-download.ts';
+
+const digest = digestOf(Buffer.from('layer'));
+const repositoryId = { upstream: 'docker.io', repository: parseRepository('library/app') };
+const waiting = { signal: new AbortController().signal };
+
+/** A source that counts what it is asked. */
+function sourceOf(answer: () => OpenedBlob | undefined) {
+  const asked: unknown[] = [];
+  let failures = 0;
+  const source: BlobSource = {
+    open: async (_, __, { range }) => {
+      asked.push(range);
+      return answer();
+    },
+    failedVerification: () => {
+      failures += 1;
+    },
+  };
+  return { source, asked, failures: () => failures };
+}
+
+const opened = (): OpenedBlob => ({ body: body(), offset: 0, size: 10 });
+const notHere = () => sourceOf(() => undefined);
+const holding = () => sourceOf(opened);
+const failing = (cause: Error) =>
+  sourceOf(() => {
+    throw cause;
+  });
+
+function blobAt(...sources: readonly { readonly source: BlobSource }[]): SourcedBlob {
+  return new SourcedBlob({ repositoryId, digest, sources: sources.map(({ source }) => source) });
+}
+
+test('a whole blob is asked for without a range, and a part with one', async () => {
+  const source = holding();
+  const blob = blobAt(source);
+  await blob.open(0, undefined, waiting);
+  await blob.open(5, undefined, waiting);
+  await blob.open(0, 5, waiting);
+  expect(source.asked).toEqual([undefined, { start: 5, end: undefined }, { start: 0, end: 5 }]);
+});
+
+test('the next source is asked where the first does not have the blob, and the first not again', async () => {
+  const [first, second] = [notHere(), holding()];
+  const blob = blobAt(first, second);
+  await blob.open(0, undefined, waiting);
+  await blob.open(5, undefined, waiting);
+  expect(first.asked).toHaveLength(1);
+  expect(second.asked).toHaveLength(2);
+});
+
+test('the next source is asked where the first gives no answer', async () => {
+  const [first, second] = [failing(new UpstreamError('timeout', 'silent')), holding()];
+  await blobAt(first, second).open(0, undefined, waiting);
+  expect(second.asked).toHaveLength(1);
+});
+
+test('what the last source throws is thrown, and it is asked again', async () => {
+  const last = failing(new UpstreamError('connect', 'refused'));
+  const blob = blobAt(notHere(), last);
+  await expect(blob.open(0, undefined, waiting)).rejects.toThrow('refused');
+  await expect(blob.open(0, undefined, waiting)).rejects.toThrow('refused');
+  expect(last.asked).toHaveLength(2);
+});
+
+test('a blob that no source has is unknown', async () => {
+  const failed = blobAt(notHere(), notHere()).open(0, undefined, waiting);
+  await expect(failed).rejects.toBeInstanceOf(OciError);
+  await expect(failed).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
+});
+
+test('a caller that has left asks no further source', async () => {
+  const left = new AbortController();
+  const [first, second] = [
+    sourceOf(() => {
+      left.abort(new UpstreamError('busy', 'left'));
+      throw new UpstreamError('busy', 'left');
+    }),
+    holding(),
+  ];
+  await expect(blobAt(first, second).open(0, undefined, left)).rejects.toThrow('left');
+  expect(second.asked).toEqual([]);
+});
+
+test('a source that is skipped is not asked again; the last one cannot be skipped', async () => {
+  const [first, last] = [holding(), holding()];
+  const blob = blobAt(first, last);
+  const one = await blob.open(0, undefined, waiting);
+  expect(blob.skipSource(one)).toBe(true);
+  expect(blob.skipSource(one)).toBe(true);
+  const other = await blob.open(0, undefined, waiting);
+  expect(first.asked).toHaveLength(1);
+  expect(blob.skipSource(other)).toBe(false);
+  await blob.open(0, undefined, waiting);
+  expect(last.asked).toHaveLength(2);
+});
+
+test('wrong bytes are told to the sources that sent something, and to no other', async () => {
+  const [first, second, third] = [notHere(), holding(), holding()];
+  const blob = blobAt(first, second, third);
+  await blob.open(0, undefined, waiting);
+  blob.failedVerification();
+  expect([first, second, third].map(({ failures }) => failures())).toEqual([0, 1, 0]);
+});
