@@ -1,5 +1,14 @@
 import type { Duplex } from 'node:stream';
 
+export interface ConnectionsOptions {
+  /** Further ones are surplus. */
+  readonly max?: number | undefined;
+  readonly nowMs?: () => number;
+}
+
+/** A client that is between two requests of a pull is not idle for so long. */
+const makesWayAfterMs = 5_000;
+
 /**
  * The connections of one listener, and on which of them an answer is running. Node closes idle ones as well, but takes one that never
  * asked anything for busy until its headers are overdue.
@@ -9,13 +18,17 @@ export class Connections {
   readonly #accepted = new Set<Duplex>();
   /** How many answers run on each. */
   readonly #answersOn = new Map<Duplex, number>();
+  /** Those that have answered all they were asked, the longest idle first, and since when. */
+  readonly #idleSinceMs = new Map<Duplex, number>();
   /** Those that came when there were enough. */
   readonly #surplus = new WeakSet<Duplex>();
   readonly #max: number;
+  readonly #nowMs: () => number;
   #isDraining = false;
 
-  constructor({ max = Infinity }: { readonly max?: number | undefined } = {}) {
+  constructor({ max = Infinity, nowMs = () => performance.now() }: ConnectionsOptions = {}) {
     this.#max = max;
+    this.#nowMs = nowMs;
   }
 
   accepted(socket: Duplex): void {
@@ -23,19 +36,21 @@ export class Connections {
     socket.once('close', () => this.#accepted.delete(socket));
   }
 
-  /** From now on it may be asked something. */
+  /** From now on it may be asked something. Where there are enough, one that has been idle for a while makes way for it. */
   opened(socket: Duplex): void {
-    if (this.#answersOn.size >= this.#max) this.#surplus.add(socket);
+    if (this.#answersOn.size >= this.#max && !this.#closeLongestIdle()) this.#surplus.add(socket);
     this.#answersOn.set(socket, 0);
-    socket.once('close', () => this.#answersOn.delete(socket));
+    socket.once('close', () => this.#forget(socket));
     if (this.#isDraining) socket.destroy();
   }
 
   /** An answer begins. @returns what to call at its end. */
   answering(socket: Duplex): () => void {
     this.#count(socket, 1);
+    this.#idleSinceMs.delete(socket);
     return () => {
       this.#count(socket, -1);
+      if (this.#answersOn.get(socket) === 0) this.#idleSinceMs.set(socket, this.#nowMs());
       if (this.#isDraining) closeIfIdle(socket, this.#answersOn.get(socket));
     };
   }
@@ -63,6 +78,19 @@ export class Connections {
   /** Closes them all. */
   cut(): void {
     for (const socket of this.#accepted) socket.destroy();
+  }
+
+  #closeLongestIdle(): boolean {
+    const [longest] = this.#idleSinceMs;
+    if (!longest || this.#nowMs() - longest[1] < makesWayAfterMs) return false;
+    this.#forget(longest[0]);
+    longest[0].destroy();
+    return true;
+  }
+
+  #forget(socket: Duplex): void {
+    this.#answersOn.delete(socket);
+    this.#idleSinceMs.delete(socket);
   }
 
   #count(socket: Duplex, change: number): void {

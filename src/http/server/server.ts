@@ -105,6 +105,12 @@ const maxHeaderBytes = 32 * 1024;
 /** Every client sends its headers in one piece. Who dribbles them holds a connection that others want (slowloris). */
 const maxHeadersMs = 20_000;
 
+/**
+ * Longer than Go's clients (90 s) and most load balancers (60 s) keep a connection that is idle. A server that closes it first loses a request
+ * that is on its way (RFC 9112 §9.5), and a load balancer answers that with 502.
+ */
+const keepIdleMs = 120_000;
+
 /** Requests that wait behind others on their connections, over all of them: no registry client sends any. */
 const maxPipelined = 2_000;
 
@@ -140,6 +146,7 @@ export class Listener {
     const settings = {
       requireHostHeader: false,
       headersTimeout,
+      keepAliveTimeout: keepIdleMs,
       connectionsCheckingInterval: headersTimeout / 4,
       maxHeaderSize: maxHeaderBytes,
     };

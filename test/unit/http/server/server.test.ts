@@ -93,3 +93,12 @@ test('a client that dribbles its headers is told so and cut, whatever it sends m
   await once(socket, 'close');
   expect(told).toMatch(/^HTTP\/1\.1 408 /);
 });
+
+test('a client that has its answer may leave its connection idle for two minutes, longer than clients and load balancers do', async () => {
+  const app = new Koa().use((context) => {
+    context.body = 'answer';
+  });
+  const listener = await listening({}, app);
+  const answer = await fetch(listener.address);
+  expect(answer.headers.get('keep-alive')).toBe('timeout=120');
+});
