@@ -20,7 +20,7 @@ function seenOf({ status, headers, body }: WholeAnswer, { digest }: Pick<Content
 
 const cached = randomBlob(200_000, 'cached');
 
-test('a manifest cached elsewhere is answered like one that is nowhere, and where the repository has it, the upstream is asked', async () => {
+test('a manifest cached for another repository is answered like one that is not cached, and the upstream is asked where the repository has it', async () => {
   const upstream = await startFakeRegistry();
   const held = image();
   upstream.content.add(holder, '1', held);
@@ -45,7 +45,7 @@ test('a manifest cached elsewhere is answered like one that is nowhere, and wher
   expect(upstream.requests.map(({ method }) => method)).toEqual(['GET']);
 });
 
-test('an image whose layers another repository of the upstream has brought costs only its own manifest', async () => {
+test('an image whose layers are cached for another repository of the upstream causes one request, for its manifest', async () => {
   const upstream = await startFakeRegistry();
   const held = image();
   for (const repository of [holder, other]) upstream.content.add(repository, '1', held);
@@ -57,7 +57,7 @@ test('an image whose layers another repository of the upstream has brought costs
   expect(upstream.requests.map(({ method, path }) => `${method} ${path}`)).toEqual([`GET /v2/${other}/manifests/1`]);
 });
 
-test('what another registry holds is never lent: each asks its own', async () => {
+test('links are never borrowed from another registry: each asks its own', async () => {
   const [one, two] = [await startFakeRegistry(), await startFakeRegistry()];
   const held = image();
   one.content.add(holder, '1', held);
@@ -76,7 +76,7 @@ test('what another registry holds is never lent: each asks its own', async () =>
   expect(two.seen(undefined, blobs).map(({ method }) => method)).toEqual(['GET', 'GET']);
 });
 
-test('naming something as a subject, or as a layer that lies elsewhere, opens nothing', async () => {
+test('a manifest that names content as its subject, or as a foreign layer, gives no access to it', async () => {
   const upstream = await startFakeRegistry();
   const held = image();
   upstream.content.add(holder, '1', held);

@@ -10,7 +10,7 @@ const day = 24 * 3_600_000;
 const repository = 'library/app';
 const mebibyte = 1024 * 1024;
 
-test('an offline upstream is never asked: what is cached is served and does not grow old, the rest ends at once', async () => {
+test('an offline upstream gets no requests: cached content is served and never stale, anything else fails at once', async () => {
   const upstream = await startFakeRegistry();
   const held = image();
   upstream.content.add(repository, '1', held);
@@ -36,7 +36,7 @@ test('an offline upstream is never asked: what is cached is served and does not 
   expect(upstream.count()).toBe(0);
 });
 
-test('what an offline upstream has brought is not evicted: it could not be fetched again', async () => {
+test('content of an offline upstream is not evicted: it could not be fetched again', async () => {
   const [gone, other] = [await startFakeRegistry(), await startFakeRegistry()];
   gone.content.add(repository, '1', image({ layerBytes: mebibyte }));
   other.content.add(repository, '1', image({ name: 'other', layerBytes: mebibyte }));

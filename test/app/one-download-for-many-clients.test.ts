@@ -32,7 +32,7 @@ test('fifty clients that ask for one blob at once cause one download, and each g
   expect(metrics.sum('layerwell_cache_collapsed_requests_total', { kind: 'blob' })).toBe(49);
 });
 
-test('the headers of an answer leave as soon as those of the upstream have come, before a single byte', async () => {
+test('clients get the headers as soon as the upstream has sent its own, before the first byte of the body', async () => {
   const { app, blob, path, held: flowing } = await startHolding(2_000_000, { bytes: 0 });
   const whole = await open(app, path);
   const part = await open(app, path, { headers: { range: 'bytes=1000-1999' } });
@@ -53,7 +53,7 @@ test('clients that ask before the upstream has answered wait for the same answer
   expect(upstream.count('GET', blobs)).toBe(1);
 });
 
-test('an upstream that does not answer keeps nobody from the same blob of another upstream', async () => {
+test('an upstream that does not answer does not delay the same blob from another upstream', async () => {
   const [silent, well] = [await startFakeRegistry(), await startFakeRegistry()];
   const blob = randomBlob(100_000);
   for (const upstream of [silent, well]) upstream.content.addBlob(repository, blob);
@@ -78,7 +78,7 @@ test('an upstream that does not answer keeps nobody from the same blob of anothe
   expect([silent.count('GET', blobs), well.count('GET', blobs)]).toEqual([1, 1]);
 });
 
-test('a HEAD does not wait for a download that has not begun, and knows the size from one that has', async () => {
+test('a HEAD does not wait for a download that has not started, and takes the size from one that has', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(2_000_000);
   upstream.content.addBlob(repository, blob);
@@ -99,7 +99,7 @@ test('a HEAD does not wait for a download that has not begun, and knows the size
   expect(upstream.requests.map(({ method }) => method)).toEqual(['HEAD', 'GET', 'HEAD']);
 });
 
-test('all who wait for one answer hear the same no, and nobody asks again for a while', async () => {
+test('all clients that wait for one request get the same 404, and the upstream is not asked again for a while', async () => {
   const upstream = await startFakeRegistry();
   const absent = randomBlob(10).digest;
   upstream.content.addBlob(repository, randomBlob(20));
@@ -164,31 +164,34 @@ test.each([
   { path: `blobs/${image().blobs[1]?.digest}` },
   { path: 'tags/list' },
   { path: `referrers/${image().manifest.digest}` },
-])('who still looks on a slow disk while the answer comes does not ask again: $path', async ({ path }) => {
-  const upstream = await startFakeRegistry();
-  upstream.content.add(repository, '1', image());
-  const [answering, looking, disk] = [gate(), gate(), gate()];
-  upstream.script({ times: 1 }, { holdHeaders: answering });
-  const files = new ScriptedFiles();
-  const app = await startApp(mirrorOf(upstream), { files });
-  const first = ask(app, `/v2/${repository}/${path}`);
-  await upstream.arrived('GET', /./);
-  files.before = async (call) => {
-    if (call.operation !== 'open' || !/repositories.*json$/.test(call.path)) return;
-    looking.open();
-    await disk.opened;
-  };
-  const second = ask(app, `/v2/${repository}/${path}`);
-  await looking.opened;
-  answering.open();
-  const { status, body } = await first;
-  await app.quiet();
-  disk.open();
-  expect(await second).toMatchObject({ status, body });
-  expect(upstream.count()).toBe(1);
-});
+])(
+  'a request that still reads a slow disk when the answer arrives does not cause a second upstream request: $path',
+  async ({ path }) => {
+    const upstream = await startFakeRegistry();
+    upstream.content.add(repository, '1', image());
+    const [answering, looking, disk] = [gate(), gate(), gate()];
+    upstream.script({ times: 1 }, { holdHeaders: answering });
+    const files = new ScriptedFiles();
+    const app = await startApp(mirrorOf(upstream), { files });
+    const first = ask(app, `/v2/${repository}/${path}`);
+    await upstream.arrived('GET', /./);
+    files.before = async (call) => {
+      if (call.operation !== 'open' || !/repositories.*json$/.test(call.path)) return;
+      looking.open();
+      await disk.opened;
+    };
+    const second = ask(app, `/v2/${repository}/${path}`);
+    await looking.opened;
+    answering.open();
+    const { status, body } = await first;
+    await app.quiet();
+    disk.open();
+    expect(await second).toMatchObject({ status, body });
+    expect(upstream.count()).toBe(1);
+  },
+);
 
-test('a client that keeps up with a download has it from memory: but for small pieces its file is not read back', async () => {
+test('a client that keeps up with a download is served from memory: except for small pieces the file is not read back', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(1_900_000);
   upstream.content.addBlob(repository, blob);

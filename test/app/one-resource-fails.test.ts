@@ -28,7 +28,7 @@ const faults: readonly { readonly what: string; readonly fault: Fault }[] = [
   { what: 'always breaks the connection', fault: { dropConnection: true } },
 ];
 
-test.each(faults)('a manifest that $what closes nothing else to anybody', async ({ fault }) => {
+test.each(faults)('a manifest that $what leaves everything else available', async ({ fault }) => {
   const { upstream, app } = await started();
   upstream.script({ path: /library\/a\/manifests\/bad/ }, fault);
   for (let asked = 0; asked < 10; asked += 1) {
@@ -39,7 +39,7 @@ test.each(faults)('a manifest that $what closes nothing else to anybody', async 
 });
 
 test.each(faults)(
-  'a repository where everything $what closes no other, though four clients ask in a loop',
+  'a repository where everything $what leaves others available, though four clients ask in a loop',
   async ({ fault }) => {
     const { upstream, app } = await started();
     upstream.script({ path: /library\/bad\// }, fault);
@@ -56,7 +56,7 @@ test.each(faults)(
   },
 );
 
-test('several repositories that always fail close no other while the upstream itself answers, be it 401', async () => {
+test('several repositories that always fail leave others available while the upstream itself answers, even with 401', async () => {
   const { upstream, app } = await started();
   upstream.script({ path: /library\/bad/ }, { status: 503 });
   upstream.script({ path: ping }, { status: 401 });
@@ -73,7 +73,7 @@ const brokenPings: readonly { readonly what: string; readonly fault: Fault }[] =
 ];
 
 test.each(brokenPings)(
-  'a registry whose /v2/ $what is asked on while other repositories are pulled',
+  'a registry whose /v2/ $what still gets requests while other repositories can be pulled',
   async ({ fault }) => {
     const { upstream, app } = await started({ timeouts: { headers: '100ms' } });
     await expectRestIsServed(app);
@@ -90,7 +90,7 @@ test.each(brokenPings)(
 );
 
 test.each(brokenPings)(
-  'a registry whose /v2/ $what, and that was left alone for broken repositories, is asked again by a pull that worked before',
+  'a registry whose /v2/ $what, and whose circuit broken repositories opened, is asked again by a pull that worked before',
   async ({ fault }) => {
     const { upstream, app } = await started({ timeouts: { headers: '100ms' } });
     await expectRestIsServed(app);
@@ -108,7 +108,7 @@ test.each(brokenPings)(
   },
 );
 
-test('a registry that fails altogether is left alone again: each repository that answered before is tried once', async () => {
+test('the circuit of a registry that fails altogether opens again: each repository that answered before is tried once', async () => {
   const { upstream, app } = await started();
   await expectRestIsServed(app);
   await app.quiet();
@@ -124,7 +124,7 @@ test('a registry that fails altogether is left alone again: each repository that
   expect(await circuitState(app)).toBe('open');
 });
 
-test('blobs whose storage is down close no manifest', async () => {
+test('manifests stay available while the storage of blobs is down', async () => {
   const storage = await freePort();
   const { upstream, app } = await started({ redirectHosts: [`127.0.0.1:${storage}`] });
   upstream.script({ path: /blobs/ }, { redirectTo: (path) => `http://127.0.0.1:${storage}${path}` });
@@ -135,7 +135,7 @@ test('blobs whose storage is down close no manifest', async () => {
   await expectRestIsServed(app);
 });
 
-test('a manifest that always fails costs few requests, however often it is asked for, until some time has passed', async () => {
+test('a manifest that always fails causes few upstream requests, however often clients ask, until some time has passed', async () => {
   const { upstream, app } = await started();
   const bad = /manifests\/bad/;
   upstream.script({ path: bad }, { status: 500 });

@@ -13,7 +13,7 @@ const repository = 'library/app';
 const blobs = /\/blobs\//;
 const rejected = 'layerwell_http_rejected_total';
 
-test('beyond the limit of requests clients are refused at once, in the words of the spec, and told when to come back', async () => {
+test('above the limit of requests clients get an OCI error at once, with Retry-After', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(1_000);
   upstream.content.addBlob(repository, blob);
@@ -33,7 +33,7 @@ test('beyond the limit of requests clients are refused at once, in the words of 
   expect((await ask(app, '/v2/')).status).toBe(200);
 });
 
-test('operators are answered however many clients there are', async () => {
+test('the management listener answers however many clients there are', async () => {
   const upstream = await startFakeRegistry();
   upstream.script({ path: blobs }, { holdHeaders: gate() });
   const app = await startApp(mirrorOf(upstream, { clients: { maxRequests: 1 } }));
@@ -46,7 +46,7 @@ test('operators are answered however many clients there are', async () => {
   expect(await waiting).toBe('cut');
 });
 
-test('a request that a client gave up makes room for the next', async () => {
+test('an aborted request makes room for the next', async () => {
   const upstream = await startFakeRegistry();
   upstream.script({ path: blobs }, { holdHeaders: gate() });
   const app = await startApp(mirrorOf(upstream, { clients: { maxRequests: 1 } }));
@@ -59,7 +59,7 @@ test('a request that a client gave up makes room for the next', async () => {
   await expect.poll(async () => (await ask(app, '/v2/')).status).toBe(200);
 });
 
-test('so does one that still waits for its turn, behind another on its connection', async () => {
+test('an aborted pipelined request makes room for the next, too', async () => {
   const upstream = await startFakeRegistry();
   const [cached, ...held] = ['cached', 'first', 'second'].map((name) => randomBlob(70_000, name));
   const at = (digest = '') => `/v2/${repository}/blobs/${digest}`;
@@ -84,7 +84,7 @@ test('so does one that still waits for its turn, behind another on its connectio
   expect(await waiting).toBe('cut');
 });
 
-test('a client that sends thousands of requests on one connection and reads nothing takes no place that others need', async () => {
+test('a client that sends thousands of requests on one connection and reads nothing uses up no request limit that others need', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(1_000_000, 'cached');
   upstream.content.addBlob(repository, blob);
@@ -113,7 +113,7 @@ async function connected({ host }: RunningApp): Promise<Socket> {
   return socket;
 }
 
-test('beyond the limit of connections new ones are told when to come back, and those there are go on', async () => {
+test('above the limit of connections new ones get 503 with Retry-After, and existing ones go on', async () => {
   const {
     app,
     blob,
@@ -130,7 +130,7 @@ test('beyond the limit of connections new ones are told when to come back, and t
   expect((await app.metrics()).sum(rejected, { reason: 'connections' })).toBe(1);
 });
 
-test('a crowd of connections far beyond the limit is closed at once', async () => {
+test('connections far above the limit are closed at once', async () => {
   const upstream = await startFakeRegistry();
   const app = await startApp(mirrorOf(upstream, { clients: { maxConnections: 2 } }));
   const [told] = await Promise.all(Array.from({ length: 102 }, () => connected(app)));
@@ -140,7 +140,7 @@ test('a crowd of connections far beyond the limit is closed at once', async () =
   told?.destroy();
 });
 
-test('of a crowd of downloads a thousand wait for their turn, and the next is told to come back', async () => {
+test('a thousand downloads wait for a place; the next gets 503 with Retry-After', async () => {
   const upstream = await startFakeRegistry();
   const answering = gate();
   upstream.script({ path: blobs }, { holdHeaders: answering });
@@ -158,7 +158,7 @@ test('of a crowd of downloads a thousand wait for their turn, and the next is to
   expect(answers.filter(({ status }) => status === 404)).toHaveLength(1_001);
 });
 
-test('no more blobs are downloaded at once than allowed; the others wait for their turn, and all are served', async () => {
+test('no more blobs are downloaded at the same time than allowed; the others wait, and all are served', async () => {
   const upstream = await startFakeRegistry();
   const wanted = Array.from({ length: 6 }, (_, index) => randomBlob(100_000, `blob ${index}`));
   for (const blob of wanted) upstream.content.addBlob(repository, blob);

@@ -24,7 +24,7 @@ const questions = [
 ];
 
 test.each(questions)(
-  'who asks for $what of an upstream that never answers gets an honest 504 in time',
+  'a request for $what gets 504 within the request deadline when the upstream never answers',
   async ({ path, method = 'GET', headers = {} }) => {
     const upstream = await startFakeRegistry();
     upstream.script({}, { holdHeaders: gate() });
@@ -35,7 +35,7 @@ test.each(questions)(
   },
 );
 
-test('a token that never comes ends in an honest 504 too', async () => {
+test('a token request that is never answered ends in 504 too', async () => {
   const upstream = await startFakeRegistry({ auth: { kind: 'bearer' } });
   upstream.content.add(repository, '1', image());
   upstream.script({ path: /^\/token$/ }, { holdHeaders: gate() });
@@ -43,7 +43,7 @@ test('a token that never comes ends in an honest 504 too', async () => {
   expect((await ask(app, `/v2/${repository}/manifests/1`)).status).toBe(504);
 });
 
-test('who waits in vain for a place among the downloads gets an honest 504 too', async () => {
+test('a client whose download gets no place within the request deadline gets 504 too', async () => {
   const upstream = await startFakeRegistry();
   const [slow, waiting] = [randomBlob(2_000_000, 'slow'), randomBlob(300_000, 'waiting')];
   for (const one of [slow, waiting]) upstream.content.addBlob(repository, one);
@@ -57,7 +57,7 @@ test('who waits in vain for a place among the downloads gets an honest 504 too',
   expect((await ask(app, `/v2/${repository}/blobs/${waiting.digest}`)).body.equals(waiting.bytes)).toBe(true);
 });
 
-test('the download for which a client waited in vain goes on, and the next pull is a hit', async () => {
+test('the download goes on after its client got 504, and the next pull is a hit', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.addBlob(repository, blob);
   const answering = gate();
@@ -74,7 +74,7 @@ test('the download for which a client waited in vain goes on, and the next pull 
 test.each([
   { how: 'stored on its way', storage: {} },
   { how: 'not stored, as there is no room', storage: { maxSize: '100KiB' } },
-])('patience is for the headers: a body that is $how may take longer', async ({ storage }) => {
+])('the request deadline is for the headers: a body that is $how may take longer', async ({ storage }) => {
   const upstream = await startFakeRegistry();
   upstream.content.addBlob(repository, blob);
   const half = gate();
@@ -89,7 +89,7 @@ test.each([
   expect(Buffer.concat([start, await answer.rest()]).equals(blob.bytes)).toBe(true);
 });
 
-test('a list that takes longer than anybody waits goes on, and the next who asks has it', async () => {
+test('a list that takes longer than the request deadline is fetched to its end, and the next request gets it', async () => {
   const upstream = await startFakeRegistry({ tagsPerPage: 1 });
   for (const tag of ['a', 'b', 'c']) upstream.content.add(repository, tag, image());
   const app = await startApp(mirrorOf(upstream), { patienceMs });

@@ -3,7 +3,7 @@ import { startFakeRegistry } from '../support/fake-registry.ts';
 import { type Content, randomBlob } from '../support/images.ts';
 import { mirrorOf, startMirror } from '../support/start-mirror.ts';
 
-test('a client that asks for a blob again as soon as it has it gets it again, whole, and the upstream is asked once', async () => {
+test('a client that pulls a blob twice in a row gets it whole both times, from one upstream request', async () => {
   const upstream = await startFakeRegistry();
   const mirror = await startMirror(mirrorOf(upstream));
   // Many at the same time, so that some of the second requests meet a download that is just ending.

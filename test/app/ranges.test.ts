@@ -88,7 +88,7 @@ describe('of what is stored', () => {
     expect(answer.body.equals(blob.bytes)).toBe(true);
   });
 
-  test('a range if the content is still the same is answered 206', async () => {
+  test('a range with a matching If-Range is answered 206', async () => {
     const { status, body } = await ask(app, path, { headers: { range: 'bytes=0-1', 'if-range': `"${blob.digest}"` } });
     expect(status).toBe(206);
     expect(body).toHaveLength(2);
@@ -113,11 +113,11 @@ describe('of what is stored', () => {
     }
   });
 
-  test('a client that has something else is answered 200', async () => {
+  test('an If-None-Match that names other content is answered 200', async () => {
     expect((await ask(app, path, { headers: { 'if-none-match': '"sha256:other"' } })).status).toBe(200);
   });
 
-  test('a HEAD is told of the whole: ranges are for GET', async () => {
+  test('a HEAD ignores the range, which is for GET', async () => {
     for (const [where, { bytes }] of [
       [path, blob],
       [`/v2/${repository}/manifests/1`, manifest],
@@ -136,12 +136,12 @@ describe('of what is stored', () => {
     expect(answer.body.equals(manifest.bytes.subarray(5, 15))).toBe(true);
   });
 
-  test('none of it asks the upstream', () => {
+  test('none of these requests reaches the upstream', () => {
     expect(upstream.count()).toBe(0);
   });
 });
 
-test('with verifyReads, a part is read with what comes before it', async () => {
+test('with verifyReads, a part is read together with everything before it', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(size);
   upstream.content.addBlob(repository, blob);
@@ -154,7 +154,7 @@ test('with verifyReads, a part is read with what comes before it', async () => {
   expect(body.equals(blob.bytes.subarray(700_000, 700_010))).toBe(true);
 });
 
-test('a part of an uncached blob comes along with one download of the whole, which is kept', async () => {
+test('a part of an uncached blob starts one download of the whole blob, which is stored', async () => {
   const { upstream, app, blob, path, held: half } = await startHolding(size, { bytes: 500_000 });
   const early = await ask(app, path, { headers: { range: 'bytes=1000-1999' } });
   expect(early).toMatchObject({ status: 206, headers: { 'content-range': `bytes 1000-1999/${size}` } });
@@ -193,7 +193,7 @@ test('while the size is not known, a range is answered with the whole', async ()
   expect(answer.body.equals(blob.bytes)).toBe(true);
 });
 
-test('a part sent for the whole is never kept as the whole', async () => {
+test('a part that an upstream sends for the whole blob is never stored as the whole', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(size);
   upstream.content.addBlob(repository, blob);

@@ -33,7 +33,7 @@ async function limitOf(app: RunningApp, name: string, of = 'basic-1') {
   return (await app.metrics()).sum(`layerwell_upstream_ratelimit_${name}`, { upstream: 'docker.io', account: of });
 }
 
-test('what is left of an account is told with every manifest, by its place and not by its name', async () => {
+test('the remaining rate limit of an account is in the metrics, by its position and not by its name', async () => {
   const { hub, app } = await start(left(76));
   await ask(app, `${manifest}/1`);
   expect([await limitOf(app, 'limit'), await limitOf(app, 'remaining')]).toEqual([100, 76]);
@@ -46,7 +46,7 @@ test('what is left of an account is told with every manifest, by its place and n
   expect(await limitOf(app, 'window_seconds')).toBe(21_600);
 });
 
-test('with less than a tenth left, a cached tag is trusted ten times as long', async () => {
+test('with less than a tenth of the rate limit left, a cached tag stays fresh ten times as long', async () => {
   const { hub, app } = await start(left(9));
   await ask(app, `${manifest}/1`);
   hub.forgetRequests();
@@ -59,7 +59,7 @@ test('with less than a tenth left, a cached tag is trusted ten times as long', a
   expect((await ask(app, `${manifest}/1`)).cache).toContain('fwd=stale; fwd-status=200');
 });
 
-test('what strangers have left does not count for the account, which alone is used to pull', async () => {
+test('the anonymous rate limit does not count for the account, which alone is used to pull', async () => {
   const { hub, app } = await start(left(9), { publicRepositories: [] });
   hub.script({ method: 'HEAD', path: /\/manifests\//, times: 1 }, { headers: left(99) });
   await ask(app, `${manifest}/1`);
@@ -71,7 +71,7 @@ test('what strangers have left does not count for the account, which alone is us
   expect((await ask(app, `${manifest}/1`)).cache).toBe('hit');
 });
 
-test('a limit that is reached is told to clients as such, and until when; nobody asks before that', async () => {
+test('when the rate limit is reached clients get 429 with Retry-After, and the upstream is not asked before that', async () => {
   const { hub, app } = await start({});
   hub.script({ method: 'GET', path: /\/manifests\// }, { status: 429, headers: { 'retry-after': '120' } });
 

@@ -62,7 +62,7 @@ const noList: readonly { readonly what: string; readonly fault: Fault }[] = [
 ];
 
 describe('a registry without the referrers API', () => {
-  test.each(noList)('that answers $what for the tag that stands for it has no referrers', async ({ fault }) => {
+  test.each(noList)('that answers $what for the fallback tag has no referrers', async ({ fault }) => {
     const { upstream, app } = await started();
     upstream.script({ path: /sign_in/ }, sends(html, 'text/html'));
     upstream.script({ path: fallbackTag }, fault);
@@ -71,7 +71,7 @@ describe('a registry without the referrers API', () => {
     expect(upstream.count('GET', api)).toBe(1);
   });
 
-  test('that leads to another host, where people log in, has no referrers', async () => {
+  test('that redirects to a login page on another host has no referrers', async () => {
     const login = await startFakeRegistry();
     login.script({}, { ...sends(html, 'text/html'), status: 403 });
     const upstream = await startFakeRegistry({ referrersApi: false });
@@ -112,7 +112,7 @@ describe('a registry without the referrers API', () => {
 describe('a referrers API', () => {
   const notThere = noList.filter(({ what }) => /HTML|empty object|error|nothing|redirect|405/.test(what));
 
-  test.each(notThere)('that answers $what is none, and the tag that stands for it is asked', async ({ fault }) => {
+  test.each(notThere)('that answers $what does not exist, and the fallback tag is asked for', async ({ fault }) => {
     const { upstream, app } = await started({ isSigned: true });
     upstream.script({ path: /sign_in/ }, sends(html, 'text/html'));
     upstream.script({ path: api }, fault);
@@ -125,7 +125,7 @@ describe('a referrers API', () => {
   });
 
   test.each(notThere)(
-    'that answers $what, where no tag stands for it, means that there are none',
+    'that answers $what, without a fallback tag, means that there are no referrers',
     async ({ fault }) => {
       const { upstream, app } = await started();
       upstream.script({ path: /sign_in/ }, sends(html, 'text/html'));
@@ -134,7 +134,7 @@ describe('a referrers API', () => {
     },
   );
 
-  test('that fails has not said that there are none, and no tag is asked in its place', async () => {
+  test('that fails does not mean that there are no referrers, and the fallback tag is not asked for', async () => {
     const { upstream, app } = await started({ referrersApi: true, isSigned: true });
     upstream.script({ path: api }, { status: 503 });
     expect((await referrersAt(app)).status).toBe(503);

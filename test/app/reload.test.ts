@@ -42,7 +42,7 @@ test('a new upstream is served after SIGHUP, and a running download goes on over
   expect(one.count('GET', /\/blobs\//)).toBe(1);
 });
 
-test('what was cached stays cached, and an upstream that was taken out is nobody any more', async () => {
+test('cached content stays cached, and a removed upstream is unknown', async () => {
   const one = await startFakeRegistry();
   const two = await startFakeRegistry();
   one.content.add('app', '1', image());
@@ -74,7 +74,7 @@ test('an invalid configuration changes nothing, and its problems are in the log'
   expect(String(problems)).toContain('nonsense');
 });
 
-test('what needs a restart is named, and the old stays', async () => {
+test('keys that need a restart are named in the log, and keep their old values', async () => {
   const one = await startFakeRegistry();
   one.content.add('app', '1', image());
   const mirror = await startMirror(upstreams({ 'one.test': one }));
@@ -89,7 +89,7 @@ test('what needs a restart is named, and the old stays', async () => {
   expect((await mirror.metrics()).sum('layerwell_cache_capacity_bytes')).toBe(50 * 1024 ** 3);
 });
 
-test('an operator who admits any host is warned at start and when it is read again', async () => {
+test('an upstream pattern that admits any host is warned about at start and on reload', async () => {
   const one = await startFakeRegistry();
   const anyHost = { ...upstreams({ 'one.test': one }), upstreams: { 'one.test': { url: one.url }, '**': {} } };
   const warned = ({ msg, warning }: Readonly<Record<string, unknown>>) =>
@@ -103,7 +103,7 @@ test('an operator who admits any host is warned at start and when it is read aga
   expect(mirror.logLines().filter(warned)).toHaveLength(2);
 });
 
-test('a certificate towards an upstream that is renewed in its file is used without being told', async () => {
+test('a renewed caFile of an upstream is used without SIGHUP', async () => {
   const [former, renewed] = [await selfSigned('former'), await selfSigned('renewed')];
   const url = await serveTls({ cert: renewed.certificate, key: renewed.key });
   const caFile = join(await temporaryDirectory(), 'ca.pem');

@@ -82,7 +82,7 @@ async function expectKept(app: RunningMirror | RunningApp): Promise<void> {
   expect((await ask(app, path)).cache).toBe('hit');
 }
 
-test('killed in the middle of a download, it goes on with what was on the disk, and the upstream sends the rest only', async () => {
+test('after a kill in the middle of a download the next pull resumes from the disk, and the upstream sends the rest only', async () => {
   const upstream = await stallingUpstream();
   const { mirror, left } = await killedInTheMiddle(upstream);
   expect(left.isAsMarked).toBe(true);
@@ -101,7 +101,7 @@ test('killed in the middle of a download, it goes on with what was on the disk, 
   expect(metrics.sum('layerwell_internal_errors_total')).toBe(0);
 });
 
-test('stopped in the middle of a download, it goes on from the very byte that had arrived', async () => {
+test('after a stop in the middle of a download the next pull resumes at the last byte that had arrived', async () => {
   const upstream = await stallingUpstream();
   const mirror = await startMirror(mirrorOf(upstream, { shutdown: { drain: '100ms' } }));
   const answer = await open(mirror, path);
@@ -116,7 +116,7 @@ test('stopped in the middle of a download, it goes on from the very byte that ha
   await expectKept(mirror);
 });
 
-test.each(markFailpoints)('killed at %s, it leaves no file without what is needed to go on', async (step) => {
+test.each(markFailpoints)('killed at %s, it leaves no partial download that cannot be resumed', async (step) => {
   const upstream = await stallingUpstream();
   const mirror = await startMirror(mirrorOf(upstream), { env: { LAYERWELL_FAILPOINT: step } });
   await ask(mirror, path).catch(() => {});
@@ -138,7 +138,7 @@ test('an upstream that sends no parts sends the whole again, and the client gets
   await expectKept(mirror);
 });
 
-test('what was damaged on the disk meanwhile reaches no client: the whole is fetched, and the operator told', async () => {
+test('a partial download that was damaged on the disk reaches no client: the whole blob is fetched, and the damage reported', async () => {
   const upstream = await stallingUpstream();
   const { mirror, left } = await killedInTheMiddle(upstream);
   await damage(left.file, mebibyte);
@@ -149,7 +149,7 @@ test('what was damaged on the disk meanwhile reaches no client: the whole is fet
   expect((await mirror.metrics()).sum('layerwell_internal_errors_total')).toBe(1);
 });
 
-test('wrong bytes that came before the restart fail one pull honestly, and the next is clean', async () => {
+test('wrong bytes that arrived before the restart fail one pull, and the next gets the right ones', async () => {
   const upstream = await stallingUpstream({ firstBody: (honest) => flipped(honest, mebibyte) });
   const { mirror } = await killedInTheMiddle(upstream);
 
@@ -162,7 +162,7 @@ test('wrong bytes that came before the restart fail one pull honestly, and the n
   await expectKept(mirror);
 });
 
-test.each([404, 503])('what was left outlives a pull that the upstream answers with %s', async (status) => {
+test.each([404, 503])('a partial download survives a pull that the upstream answers with %s', async (status) => {
   const upstream = await stallingUpstream();
   const { mirror, left } = await killedInTheMiddle(upstream);
   upstream.script({ path: blobs }, { status });
@@ -172,14 +172,14 @@ test.each([404, 503])('what was left outlives a pull that the upstream answers w
   expect((await pulledFrom(mirror, upstream)).ranges).toEqual([`bytes=${left.markedBytes - 1}-`]);
 });
 
-test('what was left needs no room once more', async () => {
+test('a resumed download reserves no space twice', async () => {
   const upstream = await stallingUpstream();
   const { mirror } = await killedInTheMiddle(upstream, '25MiB');
   expect((await pulledFrom(mirror, upstream)).ranges).toHaveLength(1);
   await expectKept(mirror);
 });
 
-test('what the next pull has no room for beside it is dropped, not the pull', async () => {
+test('a partial download is dropped when the next pull needs its space', async () => {
   const upstream = await stallingUpstream();
   const wanted = randomBlob(20 * mebibyte, 'wanted');
   upstream.content.addBlob(repository, wanted);
@@ -192,7 +192,7 @@ test('what the next pull has no room for beside it is dropped, not the pull', as
   expect((await ask(mirror, wantedPath)).cache).toBe('hit');
 });
 
-test('a download whose rest finds no room is served from its beginning, and what was left stays', async () => {
+test('a blob for whose rest there is no space is relayed from its beginning, and its partial download stays', async () => {
   const upstream = await stallingUpstream();
   const { mirror, left } = await killedInTheMiddle(upstream, '22MiB');
   const { ranges } = await pulledFrom(mirror, upstream);
@@ -209,7 +209,7 @@ async function brokenOff(app: RunningApp, upstream: FakeRegistry): Promise<void>
   await app.quiet();
 }
 
-test('without any restart too, a pull goes on where the one before it failed', async () => {
+test('a pull resumes where the one before it failed, without a restart too', async () => {
   const upstream = await startFakeRegistry();
   const app = await startApp(mirrorOf(upstream));
   await brokenOff(app, upstream);
@@ -217,7 +217,7 @@ test('without any restart too, a pull goes on where the one before it failed', a
   await expectKept(app);
 });
 
-test('the headers do not wait for what is read back', async () => {
+test('the headers do not wait until the partial download has been read back', async () => {
   const upstream = await startFakeRegistry();
   const files = new ScriptedFiles();
   const app = await startApp(mirrorOf(upstream), { files });

@@ -33,7 +33,7 @@ async function receivedBytes(app: RunningApp): Promise<number> {
   return (await app.metrics()).sum('layerwell_upstream_response_bytes_total', { kind: 'blob' });
 }
 
-test('an upstream that cuts a blob twenty times costs its client nothing, and hardly a byte comes twice', async () => {
+test('a client does not notice an upstream that cuts a blob twenty times, and hardly a byte is fetched twice', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(256 * mebibyte);
   upstream.content.addBlob(repository, blob);
@@ -47,7 +47,7 @@ test('an upstream that cuts a blob twenty times costs its client nothing, and ha
   expect((await ask(app, path)).cache).toBe('hit');
 });
 
-test('what came before a cut is not asked for again, though the disk was too slow to take it yet', async () => {
+test('bytes that arrived before a cut are not fetched again, though a slow disk had not written them yet', async () => {
   const files = new ScriptedFiles();
   const disk = gate();
   files.before = async ({ operation }) => (operation === 'write' ? disk.opened : undefined);
@@ -67,7 +67,7 @@ test('what came before a cut is not asked for again, though the disk was too slo
   ]);
 });
 
-test('an upstream that answers with the whole again is skipped through to where it broke off', async () => {
+test('an upstream that answers a range with the whole blob is skipped through to where it broke off', async () => {
   const upstream = await startFakeRegistry({ ranges: false });
   const blob = randomBlob(4 * mebibyte);
   upstream.content.addBlob(repository, blob);
@@ -80,7 +80,7 @@ test('an upstream that answers with the whole again is skipped through to where 
   expect((await ask(app, path)).cache).toBe('hit');
 });
 
-test('an upstream that goes on with another part is not believed: the client is cut, and the next pull is right', async () => {
+test('an upstream that resumes with another part is rejected: the client is cut, and the next pull is right', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(4 * mebibyte);
   upstream.content.addBlob(repository, blob);
@@ -106,7 +106,7 @@ test('an upstream that falls silent within a blob is asked for the rest after th
   expect(resumed?.headers.range).toBe(`bytes=${3 * mebibyte}-`);
 });
 
-test('an upstream that has trouble in between is asked again, and no byte comes twice', async () => {
+test('an upstream that fails in between is asked again, and no byte arrives twice', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(2 * mebibyte);
   upstream.content.addBlob(repository, blob);
@@ -118,7 +118,7 @@ test('an upstream that has trouble in between is asked again, and no byte comes 
   expect(await receivedBytes(app)).toBeLessThan(blob.bytes.length + 1_000);
 });
 
-test('of a blob that is shorter than was promised, clients are told whose fault it is', async () => {
+test('a blob that is shorter than announced is reported as a fault of the upstream', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(30_000);
   upstream.content.addBlob(repository, blob);
@@ -130,7 +130,7 @@ test('of a blob that is shorter than was promised, clients are told whose fault 
   expect((await ask(app, path)).body.equals(blob.bytes)).toBe(true);
 });
 
-test('an upstream that does not come back costs its clients the answer, and leaves nothing behind', async () => {
+test('if the upstream does not come back the answer is cut, and nothing is left behind', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(4 * mebibyte);
   upstream.content.addBlob(repository, blob);
@@ -154,7 +154,7 @@ test.each([
   { what: 'whose size its manifest tells', isPromised: true },
   { what: 'whose size nobody tells', isPromised: false },
 ])(
-  'of a blob $what all has come, though its answer broke off instead of ending: it is whole',
+  'a blob $what is complete when all its bytes have arrived, though the answer broke off instead of ending',
   async ({ isPromised }) => {
     const upstream = await startFakeRegistry();
     const pulled = image({ name: 'broke off' });

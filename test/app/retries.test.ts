@@ -47,7 +47,7 @@ test.each(hiccups.flatMap((one) => questions.map((other) => ({ ...one, ...other 
 );
 
 test.each(questions.filter(({ what, method }) => method !== 'HEAD' && what !== 'a blob'))(
-  'what breaks off before a client saw any of it is asked for again: $what',
+  'an answer that breaks off before a client got any of it is requested again: $what',
   async ({ path }) => {
     const { upstream, app } = await start();
     upstream.script({ times: 1 }, { cutAfterBytes: 10 });
@@ -66,7 +66,7 @@ test('a token endpoint that answers 503 once is asked again', async () => {
   expect(upstream.count('GET', /token/)).toBe(2);
 });
 
-test('an upstream that fails three times in a row fails the pull, and is asked no fourth time', async () => {
+test('an upstream that fails three times in a row fails the pull, without a fourth request', async () => {
   const { upstream, app } = await start();
   upstream.script({}, { status: 503 });
   expect((await ask(app, manifest('1'))).status).toBe(503);
@@ -80,14 +80,14 @@ test.each([
   { what: '429', fault: { status: 429 }, answers: 429 },
   { what: '501', fault: { status: 501 }, answers: 503 },
   { what: '503, in two seconds', fault: { status: 503, headers: { 'retry-after': '2' } }, answers: 503 },
-])('an upstream that means what it says ($what) is not asked again', async ({ answers, fault }) => {
+])('a definite answer ($what) is not retried', async ({ answers, fault }) => {
   const { upstream, app } = await start();
   upstream.script({ method: 'GET', path: /manifests/ }, fault);
   expect((await ask(app, manifest('1'))).status).toBe(answers);
   expect(upstream.count('GET', /manifests/)).toBe(1);
 });
 
-test('a pull that was asked for three times is one failure: two of them leave the upstream in use', async () => {
+test('a pull with three failed tries counts as one failure: two such pulls do not open the circuit', async () => {
   const { upstream, app } = await start();
   upstream.script({ times: 6 }, { status: 503 });
   for (const name of ['a', 'b']) expect((await ask(app, unknown(name))).status).toBe(503);

@@ -103,7 +103,7 @@ describe('a request leads to', () => {
   });
 });
 
-test('an upstream that nobody configured is answered 404 at once, however it is named, and nobody is asked', async () => {
+test('an upstream that is not configured is answered 404 at once, however it is named, and no registry is asked', async () => {
   for (const path of [
     '/v2/org/app/manifests/1?ns=evil.test',
     '/v2/org/app/manifests/1?ns=',
@@ -133,7 +133,7 @@ test.each([
   { what: '300 characters that match a pattern', name: `${'a'.repeat(287)}.pattern.test` },
   { what: 'a label of 64 characters', name: `${'a'.repeat(64)}.pattern.test` },
   { what: 'a line break', name: 'docker.io%0d%0ax' },
-])('a registry named by $what is answered 404, and the operator hears of no bug', async ({ name }) => {
+])('a registry named by $what is answered 404, and is not logged as a bug', async ({ name }) => {
   const answer = await ask(app, `/v2/org/app/manifests/1?ns=${name}`);
   expect({ name, status: answer.status }).toEqual({ name, status: 404 });
   expect(JSON.parse(answer.body.toString())).toMatchObject({ errors: [{ code: 'NAME_UNKNOWN' }] });
@@ -144,7 +144,7 @@ test.each([
 test.each([
   { what: 'as raw bytes', text: 'doc\u00e2\u0084\u00aaer.io' },
   { what: 'too long', text: `${'a'.repeat(287)}.pattern.test` },
-])('a registry named $what in the path or the Host header makes no bug', async ({ text }) => {
+])('a registry named $what in the path or the Host header is not logged as a bug', async ({ text }) => {
   const [prefixed] = await sendRaw(app.host, `GET /${text}/v2/org/app/manifests/1 HTTP/1.0\r\nHost: x\r\n\r\n`);
   expect([400, 404]).toContain(prefixed?.status);
   const [component] = await sendRaw(app.host, `GET /v2/${text}/app/manifests/1 HTTP/1.0\r\nHost: x\r\n\r\n`);
@@ -154,7 +154,7 @@ test.each([
   expect(app.logLines.filter(({ msg }) => msg === 'bug')).toEqual([]);
 });
 
-test('a listing before a name that is no host is no resource: the name is written into no header', async () => {
+test('a listing under a prefix that is no host is 404, and the prefix is not repeated in a header', async () => {
   const answer = await ask(app, '/a;b,c/v2/_catalog?n=1');
   expect(answer.status).toBe(404);
   expect(answer.headers['link']).toBeUndefined();
@@ -172,7 +172,7 @@ test('a name that a pattern admits leads to the registry of that name', async ()
   expect(metrics.sum('layerwell_upstream_requests_total', { upstream: '*.pattern.test' })).toBeGreaterThan(0);
 });
 
-test('registries never mix: one name, one tag, two images', async () => {
+test('one repository name and tag at two registries are two images', async () => {
   for (const _ of ['cold', 'warm']) {
     for (const name of ['docker.io', 'ghcr.test']) {
       const answer = await ask(app, `/v2/org/app/manifests/1?ns=${name}`);
@@ -181,7 +181,7 @@ test('registries never mix: one name, one tag, two images', async () => {
   }
 });
 
-test('who names a namespace is told that it was heard', async () => {
+test('an answer to a request with ?ns= has the OCI-Namespace header', async () => {
   const answer = await ask(app, '/v2/org/app/manifests/1?ns=ghcr.test');
   expect(answer.headers['oci-namespace']).toBe('ghcr.test');
   expect((await ask(app, '/v2/org/app/manifests/1')).headers['oci-namespace']).toBeUndefined();

@@ -32,7 +32,7 @@ async function usable(): Promise<MirrorConfig> {
   };
 }
 
-test('a configuration with mistakes is refused with all of them, each with its key, and the exit code 2', async () => {
+test('a configuration with mistakes is refused: all of them are listed with their keys, and the exit code is 2', async () => {
   const refused = await endsWith({
     ...(await usable()),
     storage: { maxSize: 'huge', pth: './data' },
@@ -110,7 +110,7 @@ test('npm start leaves no shell before the mirror, which would take the SIGTERM 
   expect(scripts.start).toMatch(/^exec node /);
 });
 
-test('it tells on stdout when it listens and where, and is healthy and ready from then on', async () => {
+test('it logs to stdout when and where it listens, and is healthy and ready from then on', async () => {
   const upstream = await startFakeRegistry();
   const mirror = await startMirror(mirrorOf(upstream));
   expect(mirror.logLines().filter(({ msg }) => msg === 'listening')).toMatchObject([{ address: mirror.url }]);
@@ -154,7 +154,7 @@ test('when it starts, the log and readyz say which upstreams cannot be reached; 
   expect(offline.count()).toBe(0);
 });
 
-test('every request is one line of the log, without what stands in its query', async () => {
+test('every request is one line of the log, without its query', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', image({ layerBytes: 300_000 }));
   const mirror = await startMirror(mirrorOf(upstream));
@@ -238,7 +238,7 @@ async function builtProgram(): Promise<string> {
 }
 
 test.runIf(process.platform === 'linux')(
-  'as it is shipped, it is ready after less than two seconds of work, and idle in less than 130 MiB',
+  'as shipped, it is ready after less than two seconds of CPU, and uses less than 130 MiB when idle',
   async () => {
     const upstream = await startFakeRegistry();
     const mirror = await startMirror(mirrorOf(upstream), { program: await builtProgram() });

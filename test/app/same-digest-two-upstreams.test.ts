@@ -44,7 +44,7 @@ async function bodyOf(app: RunningApp, path: string): Promise<Buffer | 'cut'> {
   );
 }
 
-test('an upstream that stops in the middle of a blob holds no client of another upstream that wants the same one', async () => {
+test('an upstream that stops in the middle of a blob does not delay clients of another upstream that has the same blob', async () => {
   const blob = randomBlob(2 * mebibyte);
   const { evil, honest, app, fromEvil, fromHonest } = await twoUpstreams(blob);
   const trickling = gate();
@@ -69,7 +69,7 @@ test('an upstream that stops in the middle of a blob holds no client of another 
   expect([evil.count('GET', blobs), honest.count('GET', blobs)]).toEqual([1, 1]);
 });
 
-test('wrong bytes from one upstream cut no client of another', async () => {
+test('wrong bytes from one upstream do not cut clients of another', async () => {
   const blob = randomBlob(2 * mebibyte);
   const { evil, honest, app, fromEvil, fromHonest } = await twoUpstreams(blob);
   const [evilEnds, honestEnds] = [gate(), gate()];
@@ -86,7 +86,7 @@ test('wrong bytes from one upstream cut no client of another', async () => {
   expect(honest.count('GET', blobs)).toBe(1);
 });
 
-test('what one upstream left of a broken download is never resumed from another', async () => {
+test('a partial download of one upstream is never resumed from another', async () => {
   const blob = randomBlob(24 * mebibyte);
   const { evil, honest, app, fromEvil, fromHonest } = await twoUpstreams(blob);
   const wrong = randomBlob(24 * mebibyte, 'other').bytes;
@@ -103,7 +103,7 @@ test('what one upstream left of a broken download is never resumed from another'
   expect((await leftDownloads(app.dataDirectory)).left).toHaveLength(1);
 });
 
-test('each upstream resumes what it left itself', async () => {
+test('each upstream resumes its own partial download', async () => {
   const blob = randomBlob(24 * mebibyte);
   const { evil, honest, app, fromEvil, fromHonest } = await twoUpstreams(blob);
   for (const upstream of [evil, honest]) {
@@ -125,7 +125,7 @@ test('each upstream resumes what it left itself', async () => {
   expect(evil.count('GET', blobs)).toBe(0);
 });
 
-test('a size that one upstream claims is not told to clients of another', async () => {
+test('a size that one upstream claims is not shown to clients of another', async () => {
   const blob = randomBlob(mebibyte);
   const { evil, app, fromEvil, fromHonest } = await twoUpstreams(blob);
   await ask(app, fromHonest);

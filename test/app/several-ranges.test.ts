@@ -151,7 +151,7 @@ describe('of what is stored', () => {
     }
   });
 
-  test('none of it asks the upstream', () => {
+  test('none of these requests reaches the upstream', () => {
     expect(upstream.count()).toBe(0);
   });
 });

@@ -47,7 +47,7 @@ async function withHungFsync(shutdown: object): Promise<RunningMirror> {
   return mirror;
 }
 
-test('with an fsync that hangs it ends soon after the deadline, says what did not stop, and the next start serves', async () => {
+test('with a hanging fsync it ends soon after the deadline, logs what did not stop, and the next start serves', async () => {
   const mirror = await withHungFsync({ drain: '200ms' });
   mirror.send('SIGTERM');
   expect(await endsSoon(mirror)).toEqual({ code: 1, signal: null });
@@ -56,7 +56,7 @@ test('with an fsync that hangs it ends soon after the deadline, says what did no
   expect((await ask(mirror, blobPath)).body.equals(layer.bytes)).toBe(true);
 });
 
-test('with an fsync that hangs a second signal ends it at once, however long the deadline', async () => {
+test('with a hanging fsync a second signal ends it at once, however long the deadline', async () => {
   const mirror = await withHungFsync({ drain: '1h' });
   mirror.send('SIGTERM');
   await mirror.logged(({ msg }) => msg === 'draining');
@@ -64,7 +64,7 @@ test('with an fsync that hangs a second signal ends it at once, however long the
   expect(await endsSoon(mirror)).toEqual({ code: 1, signal: null });
 });
 
-test('with a name lookup that hangs it ends in time', async () => {
+test('with a hanging name lookup it ends before the deadline', async () => {
   const upstreams = { 'docker.io': { url: 'http://registry.test' } };
   const mirror = await startedWith({ drain: '200ms' }, 'lookup-hangs', { upstreams });
   const pull = ask(mirror, blobPath).catch(() => 'cut');
@@ -85,13 +85,13 @@ async function withAllHung(shutdown: object): Promise<RunningMirror> {
   return mirror;
 }
 
-test('with all threads hung and nobody who reads stdout it ends soon after the deadline', async () => {
+test('with all threads hung and stdout not read it ends soon after the deadline', async () => {
   const mirror = await withAllHung({ drain: '200ms' });
   mirror.send('SIGTERM');
   expect((await endsSoon(mirror))?.code).toBe(1);
 });
 
-test('with all threads hung and nobody who reads stdout a second signal ends it, however long the deadline', async () => {
+test('with all threads hung and stdout not read a second signal ends it, however long the deadline', async () => {
   const mirror = await withAllHung({ drain: '1h' });
   mirror.send('SIGTERM');
   const readiness = async () => (await fetch(`${mirror.managementUrl}/readyz`)).text();
@@ -100,7 +100,7 @@ test('with all threads hung and nobody who reads stdout a second signal ends it,
   expect((await endsSoon(mirror))?.code).toBe(1);
 });
 
-test('five upstreams whose names hang in their lookup keep nobody from what another upstream has', async () => {
+test('five upstreams whose name lookups hang do not delay pulls from another upstream', async () => {
   const good = await startFakeRegistry();
   good.content.add(repository, '1', built);
   const names = Array.from({ length: 5 }, (_, nth) => `hanging-${nth}.test`);
@@ -111,7 +111,7 @@ test('five upstreams whose names hang in their lookup keep nobody from what anot
   expect((await ask(mirror, blobPath)).body.equals(layer.bytes)).toBe(true);
 });
 
-test('with a reader of stdout that stalls it serves on, drops lines and counts them, and ends in time when it is told to', async () => {
+test('with a stalled reader of stdout it serves on, drops log lines and counts them, and stops in time', async () => {
   const mirror = await startedWith({ drain: '1s' });
   mirror.stopReading();
   const long = 'x'.repeat(12_000);
@@ -126,7 +126,7 @@ test('with a reader of stdout that stalls it serves on, drops lines and counts t
   expect(await endsSoon(mirror)).toEqual({ code: 0, signal: null });
 });
 
-test('a download that has only just begun has ended before the store is given up', async () => {
+test('a download that has only just started ends before the store is released', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', built);
   const files = new ScriptedFiles();

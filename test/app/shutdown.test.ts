@@ -39,7 +39,7 @@ async function sendTerm(mirror: RunningMirror): Promise<void> {
   await mirror.logged(({ msg }) => msg === 'draining');
 }
 
-test('after SIGTERM it is not ready at once, takes no new connection, and finishes what runs, which is kept', async () => {
+test('after SIGTERM it is not ready, takes no new connections, and finishes and stores running downloads', async () => {
   const { mirror, rest } = await started(patient);
   expect(await get({ url: mirror.managementUrl }, '/readyz')).toMatchObject({ status: 200 });
   const pull = await open(mirror, path);
@@ -59,7 +59,7 @@ test('after SIGTERM it is not ready at once, takes no new connection, and finish
   expect(incoming).toEqual([]);
 });
 
-test('what still runs at the deadline is cut, and it ends in peace', async () => {
+test('requests that still run at the deadline are cut, and it ends with exit code 0', async () => {
   const { mirror } = await started({ drain: '200ms' });
   const pull = await open(mirror, path);
   await pull.read(100_000);
@@ -82,7 +82,7 @@ test.each([
   expect(await mirror.exited).toEqual(exitedInPeace);
 });
 
-test('during preStop it serves as usual, though it is not ready', async () => {
+test('during preStop it serves as usual, but is not ready', async () => {
   const { mirror, rest } = await started({ preStop: '1h' });
   rest.open();
   await sendTerm(mirror);
@@ -118,7 +118,7 @@ function keepingClient({ url }: RunningMirror): (asked: string) => Promise<numbe
   };
 }
 
-test('connections that are kept open for later do not keep it alive, used before or never, nor those whose answer ends now', async () => {
+test('idle connections do not delay shutdown, used before or not, nor do those whose answer has just ended', async () => {
   const { mirror, upstream, rest } = await started(patient);
   const [used, busy] = [keepingClient(mirror), keepingClient(mirror)];
   await silentConnection(mirror);

@@ -79,7 +79,7 @@ for (const [kind, asked] of Object.entries(kinds)) {
   });
 }
 
-test('clients of a cached tag, and of a cached list, get what is there while a hundred others wait for its silent upstream', async () => {
+test('a cached tag and a cached list are served while a hundred clients wait for their silent upstream', async () => {
   const { app, silent, cached } = await mirrorBeforeSilence({ freshness: { tag: '1m' } });
   await crowd(app, silent, () => ({ method: 'GET', path: silentPath(`blobs/${digest}`) }));
   app.clock.advance(61_000);
@@ -95,14 +95,14 @@ test('clients of a cached tag, and of a cached list, get what is there while a h
   expect(silent.seen('GET', /tags/)).toEqual([]);
 });
 
-test('clients that wait to hear whether a repository is public take nothing from the others', async () => {
+test('clients that wait for the check whether a repository is public leave other upstreams their share', async () => {
   const credentials = [{ kind: 'basic', username: 'mirror', password: 'secret' }];
   const { app, silent } = await mirrorBeforeSilence({ credentials, visibility: 'public' });
   await crowd(app, silent, (at) => ({ method: 'GET', path: `/v2/library/other${at}/manifests/1?ns=silent.test` }));
   expect(await ask(app, goodPath('manifests/latest'))).toMatchObject({ status: 200 });
 });
 
-test('whoever joins a download that has begun is served, however many wait for its upstream', async () => {
+test('a client that joins a running download is served, however many wait for its upstream', async () => {
   const { app, silent } = await mirrorBeforeSilence();
   const blob = randomBlob(200_000, 'begun');
   silent.content.addBlob(repository, blob);

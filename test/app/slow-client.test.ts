@@ -13,7 +13,7 @@ const blobs = /\/blobs\//;
 /** More than what the sockets and the mirror's own buffers between a client and the file can hold. */
 const size = 24_000_000;
 
-test('a client that does not read holds up neither the download nor another client', async () => {
+test('a client that does not read delays neither the download nor another client', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(size);
   upstream.content.addBlob(repository, blob);
@@ -30,7 +30,7 @@ test('a client that does not read holds up neither the download nor another clie
   expect(upstream.count('GET', blobs)).toBe(1);
 });
 
-test('a client that reads what is stored slowly does not hold up another', async () => {
+test('a client that reads a stored blob slowly does not delay another', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(size);
   upstream.content.addBlob(repository, blob);
@@ -44,7 +44,7 @@ test('a client that reads what is stored slowly does not hold up another', async
   expect((await slow.rest()).equals(blob.bytes)).toBe(true);
 });
 
-test('a client that takes nothing for too long is cut, and the others are not', async () => {
+test('a client that reads nothing for too long is cut, and others are not', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(size);
   upstream.content.addBlob(repository, blob);
@@ -57,7 +57,7 @@ test('a client that takes nothing for too long is cut, and the others are not', 
   expect((await ask(app, path)).body.equals(blob.bytes)).toBe(true);
 });
 
-test('a client that waits for the upstream is not cut for taking nothing', async () => {
+test('a client that waits for the upstream is not cut for reading nothing', async () => {
   const {
     app,
     blob,

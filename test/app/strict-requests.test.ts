@@ -35,7 +35,7 @@ function expectRefusal(answers: readonly RawAnswer[], status: number, code?: str
   expect(upstream.count()).toBe(0);
 }
 
-describe('a name that is none is refused with 400, and the upstream is not asked', () => {
+describe('an invalid name is refused with 400, and the upstream is not asked', () => {
   test.each([
     { what: 'an encoded slash', target: '/v2/library%2Fapp/manifests/1' },
     { what: 'an encoded slash in small letters', target: '/v2/library%2fapp/manifests/1' },
@@ -67,7 +67,7 @@ describe('a name that is none is refused with 400, and the upstream is not asked
   });
 });
 
-describe('a digest that is none is refused with 400, and the upstream is not asked', () => {
+describe('an invalid digest is refused with 400, and the upstream is not asked', () => {
   test.each([
     { what: 'too short', text: `sha256:${hex.slice(1)}` },
     { what: 'too long', text: `sha256:${hex}0` },
@@ -109,7 +109,7 @@ describe('a path that is no resource is answered 404, and the upstream is not as
   });
 });
 
-describe('a request that means two things is refused, and ends its connection', () => {
+describe('an ambiguous request is refused, and ends its connection', () => {
   test('a target with a scheme and a host leads nowhere', async () => {
     expectRefusal(await sendRaw(app.host, get(`http://${upstream.host}/v2/library/app/manifests/1`)), 400);
   });
@@ -164,7 +164,7 @@ describe('a request that means two things is refused, and ends its connection', 
     expectRefusal(await sendRaw(app.host, get('/v2/library/app\0/manifests/1')), 400);
   });
 
-  test('what is no HTTP at all', async () => {
+  test('bytes that are not HTTP', async () => {
     expectRefusal(await sendRaw(app.host, '\x16\x03\x01 hello\r\n\r\n'), 400);
   });
 
@@ -190,7 +190,7 @@ describe('a request that means two things is refused, and ends its connection', 
   });
 });
 
-test('what cannot be read behind a request is not answered in the place of that request', async () => {
+test('unreadable bytes after a request are not answered before that request', async () => {
   const answering = gate();
   upstream.script({ path: /\/held$/, times: 1 }, { holdHeaders: answering });
   const held = `GET /v2/library/app/manifests/held HTTP/1.1\r\nHost: ${app.host}\r\n\r\n`;

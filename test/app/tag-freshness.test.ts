@@ -103,7 +103,7 @@ test('twenty clients that ask for a tag that has moved get the new image from on
   expect(asked(upstream)).toEqual(['HEAD 1', `GET ${two.manifest.digest}`]);
 });
 
-test('where the upstream tells no digest in a HEAD, the tag is fetched again, and still found to be the same', async () => {
+test('if the upstream sends no digest with a HEAD, the tag is fetched again, and found unchanged', async () => {
   const { upstream, app } = await pulled();
   upstream.script({ method: 'HEAD' }, { withoutHeaders: ['docker-content-digest'] });
   app.clock.advance(5 * minute);
@@ -112,7 +112,7 @@ test('where the upstream tells no digest in a HEAD, the tag is fetched again, an
   expect((await ask(app, tagPath)).cache).toBe('hit');
 });
 
-test('with a lifetime of 0s every pull is confirmed', async () => {
+test('with a lifetime of 0s every pull is revalidated', async () => {
   const { upstream, app } = await pulled({ freshness: { tag: '0s' } });
   for (const _ of ['once', 'again']) expect((await ask(app, tagPath)).cache).toBe(revalidated);
   expect(asked(upstream)).toEqual(['HEAD 1', 'HEAD 1']);
@@ -157,7 +157,7 @@ test('lifetimes differ by pattern and by upstream; the first pattern that matche
   expect(await freshAfterMs(minute)).toEqual(['sha-abc', 'other']);
 });
 
-test('a lifetime that the operator changes holds for what is cached already', async () => {
+test('a changed lifetime also applies to tags that are cached already', async () => {
   const { upstream, app } = await pulled({ freshness: { tag: '30d' } });
   app.clock.advance(10 * minute);
   await app.restart(mirrorOf(upstream, { freshness: { tag: '20m' } }));
@@ -166,7 +166,7 @@ test('a lifetime that the operator changes holds for what is cached already', as
   expect((await ask(app, tagPath)).cache).toBe(revalidated);
 });
 
-test('a confirmation outlives a restart', async () => {
+test('a tag that was just confirmed is still fresh after a restart', async () => {
   const { upstream, app } = await pulled();
   app.clock.advance(5 * minute);
   await ask(app, tagPath);
@@ -185,7 +185,7 @@ test('a tag that was confirmed in the future, since the clock was set back, is a
   expect(asked(upstream)).toEqual(['HEAD 1']);
 });
 
-test('that a tag is unknown is remembered for a while, for GET and HEAD alike, and no longer', async () => {
+test('a 404 for a tag is remembered for a while, for GET and HEAD alike, and no longer', async () => {
   const { upstream, app } = await pulled({ freshness: { missing: '30s' } });
   const path = `/v2/${repository}/manifests/2`;
   expect((await ask(app, path)).status).toBe(404);
@@ -200,7 +200,7 @@ test('that a tag is unknown is remembered for a while, for GET and HEAD alike, a
   expect((await ask(app, path)).status).toBe(200);
 });
 
-test('that a digest is unknown is remembered for a while', async () => {
+test('a 404 for a digest is remembered for a while', async () => {
   const { upstream, app } = await pulled();
   const path = `/v2/${repository}/manifests/${two.manifest.digest}`;
   for (const method of ['GET', 'HEAD', 'GET']) expect((await ask(app, path, { method })).status).toBe(404);
@@ -210,7 +210,7 @@ test('that a digest is unknown is remembered for a while', async () => {
   expect(asked(upstream)).toHaveLength(1);
 });
 
-test('a tag that is gone upstream is served on, and says so', async () => {
+test('a tag that was deleted upstream is still served, and the answer says so', async () => {
   const { upstream, app } = await pulled();
   upstream.content.removeTag(repository, '1');
   app.clock.advance(5 * minute);
@@ -220,7 +220,7 @@ test('a tag that is gone upstream is served on, and says so', async () => {
   expect((await app.metrics()).sum('layerwell_stale_served_total', { reason: 'gone' })).toBe(1);
 });
 
-test('with deletedUpstream: deny, a tag that is gone upstream is gone here, and is found again when it comes back', async () => {
+test('with deletedUpstream: deny, a tag that was deleted upstream is 404, and is served again once it is back', async () => {
   const { upstream, app } = await pulled({ freshness: { deletedUpstream: 'deny' } });
   upstream.content.removeTag(repository, '1');
   expect((await ask(app, tagPath)).cache).toBe('hit');
@@ -235,7 +235,7 @@ test('with deletedUpstream: deny, a tag that is gone upstream is gone here, and 
   expect((await ask(app, tagPath)).body.equals(one.manifest.bytes)).toBe(true);
 });
 
-test('a tag that has moved since it was looked up, and whose old manifest is gone, is asked for once more', async () => {
+test('a tag that moves between HEAD and GET, and whose old manifest is deleted, is looked up once more', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', one);
   const app = await startApp(mirrorOf(upstream));
@@ -249,7 +249,7 @@ test('a tag that has moved since it was looked up, and whose old manifest is gon
   expect((await ask(app, tagPath)).cache).toBe('hit');
 });
 
-test('a tag that is gone with its manifest is not found, and the upstream was asked for both', async () => {
+test('a tag that was deleted together with its manifest is 404, and the upstream was asked for both', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', one);
   const app = await startApp(mirrorOf(upstream));

@@ -70,7 +70,7 @@ async function started() {
   return { secret, upstream, mirror, port, url: `https://127.0.0.1:${port}` };
 }
 
-test('it serves over TLS, and a renewed certificate without a restart, while a download runs on undisturbed', async () => {
+test('it serves over TLS, and uses a renewed certificate without a restart, while a download goes on', async () => {
   const { secret, upstream, mirror, url } = await started();
   const rest = gate();
   upstream.script({ path: /blobs/ }, { holdBody: { afterBytes: 200_000, until: rest } });
@@ -88,7 +88,7 @@ test('it serves over TLS, and a renewed certificate without a restart, while a d
   expect((await askOverTls(url, '/v2/')).certificate).toBe('second');
 });
 
-test('a client that never agrees on TLS does not keep it alive beyond the deadline', async () => {
+test('a client that never completes the TLS handshake does not delay shutdown beyond the deadline', async () => {
   const { mirror, port } = await started();
   const silent = connect({ host: '127.0.0.1', port });
   onTestFinished(() => void silent.destroy());

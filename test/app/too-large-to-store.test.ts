@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { pullBlob } from '../support/pull.ts';
 import { areKept, imageOf, imageOver, kib, layer, started, timesFetched } from '../support/bounded-store.ts';
 
-test('where keep fills the bound the rest is served without being stored, verified all the same', async () => {
+test('if storage.keep fills the store, other blobs are served without being stored, and still verified', async () => {
   const mirror = await started({ maxSize: '1MiB', keep: ['docker.io/kept/*'] });
   const { publish, pull, app, upstream } = mirror;
   const kept = imageOver('kept', layer('kept', 900 * kib));
@@ -24,7 +24,7 @@ test('where keep fills the bound the rest is served without being stored, verifi
   await expect(pullBlob(app, 'other/app', other.digest)).rejects.toThrow('terminated');
 });
 
-test('a blob that is larger than all the store may hold is served, and nothing goes for it', async () => {
+test('a blob that is larger than the store may be is served, and nothing is evicted for it', async () => {
   const mirror = await started({ maxSize: '1MiB', keep: ['docker.io/kept/*'] });
   const { publish, pull, app, upstream } = mirror;
   const small = imageOf('small');
@@ -36,7 +36,7 @@ test('a blob that is larger than all the store may hold is served, and nothing g
   expect(await areKept(mirror, 'small/app', [small.manifest, ...small.blobs])).not.toContain(false);
 });
 
-test('a blob for which keep leaves no room is served, and nothing goes for it', async () => {
+test('a blob for which storage.keep leaves no space is served, and nothing is evicted for it', async () => {
   const mirror = await started({ maxSize: '2MiB', keep: ['docker.io/kept/*'] });
   const { publish, pull, app, upstream } = mirror;
   const [kept, small] = [imageOver('kept', layer('kept', 1024 * kib)), imageOf('small')];

@@ -91,7 +91,7 @@ test('a child manifest of a repository that turned private is not lent either', 
   expect(upstream.count('GET', new RegExp(`${publicApp}/manifests/${secret.manifest.digest}`))).toBeGreaterThan(0);
 });
 
-test('what a repository that is public now has brought is lent, and costs its upstream nothing', async () => {
+test('a link to content of a repository that is public now is borrowed without an upstream request', async () => {
   const shared = image();
   const { upstream, app } = await started((registry) => {
     for (const repository of [lender, publicApp]) registry.content.add(repository, '1', shared);
@@ -150,7 +150,7 @@ test('a repository that is public again is served again, with all that was cache
   expect(contentAsked(upstream)).toEqual([]);
 });
 
-test('what is cached is served by the verdict of the day, and costs the upstream nothing', async () => {
+test('cached content is served by a verdict of the last day, without an upstream request', async () => {
   const held = image();
   const { upstream, app } = await started((registry) => registry.content.add(publicApp, '1', held));
   await pullAll(app, publicApp, '1');
@@ -163,7 +163,7 @@ test('what is cached is served by the verdict of the day, and costs the upstream
   expect(upstream.count()).toBe(0);
 });
 
-test('while nobody can say whether it is public still, what is cached is served, and nothing else is fetched', async () => {
+test('while it cannot be checked whether a repository is still public, its cached content is served, and nothing else is fetched', async () => {
   const { upstream, app } = await started((registry) => registry.content.add(publicApp, '1', image()));
   await pullAll(app, publicApp, '1');
   await app.quiet();

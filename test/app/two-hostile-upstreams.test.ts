@@ -49,7 +49,7 @@ function add(registry: FakeRegistry, manifest: Content): void {
   registry.content.add(repository, manifest.digest.slice(7, 20), { manifest, children: [], blobs: [] });
 }
 
-test('two upstreams that together hold all places, each sending just fast enough, keep no blob of a third from coming', async () => {
+test('two upstreams that hold all places and send just fast enough do not block blobs of a third', async () => {
   const wanted = randomBlob(300_000, 'wanted');
   const { app, hostile, good } = await mirrorBefore({ download: { maxConcurrent: 4 } });
   good.content.addBlob(repository, wanted);
@@ -65,7 +65,7 @@ test('two upstreams that together hold all places, each sending just fast enough
   expect((await ask(app, blobPath(wanted, 'good.test'))).body.equals(wanted.bytes)).toBe(true);
 });
 
-test('two upstreams whose large manifests never end keep no large manifest of a third from coming', async () => {
+test('two upstreams whose large manifests never end do not block large manifests of a third', async () => {
   const wanted = manifestOf(mib);
   const { app, hostile, good } = await mirrorBefore({ download: { bufferBudget: '16MiB' } });
   add(good, wanted);

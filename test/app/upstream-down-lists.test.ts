@@ -25,7 +25,7 @@ test.each([{ path: listPath }, { path: referrersPath }])(
 );
 
 test.each([{ path: listPath }, { path: referrersPath }])(
-  'a list is served stale within a few seconds though the upstream swallows every request: $path',
+  'a list is served stale within a few seconds though the upstream never answers: $path',
   async ({ path }) => {
     const { upstream, app } = await pulled();
     const before = await ask(app, path);

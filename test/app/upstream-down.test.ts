@@ -59,7 +59,7 @@ const failures: readonly {
 ];
 
 test.each(failures)(
-  'while the upstream $what, a cached image is served whole, and its tag says that it is stale',
+  'while the upstream $what, a cached image is served whole, with its tag marked stale',
   async ({ fault, reason, cache }) => {
     const { upstream, app } = await pulled();
     upstream.script({}, fault);
@@ -84,15 +84,21 @@ test.each(failures)(
 test.each([
   { what: 'whose name nobody knows', url: () => 'http://registry.invalid', reason: 'dns' },
   { what: 'that cannot prove who it is', url: (http: string) => http.replace('http:', 'https:'), reason: 'tls' },
-])('an upstream $what is as good as away: what is cached is served, and why it is stale is told', async (changed) => {
-  const { upstream, app } = await pulled();
-  await app.restart(mirrorOf({ url: changed.url(upstream.url) }));
-  const { cache, body } = await ask(app, tagPath);
-  expect({ cache, isOne: body.equals(one.manifest.bytes) }).toEqual({ cache: 'fwd=stale; detail=stale', isOne: true });
-  expect((await app.metrics()).sum('layerwell_stale_served_total', { reason: changed.reason })).toBe(1);
-});
+])(
+  'an upstream $what counts as down: cached content is served, and the answer says why it is stale',
+  async (changed) => {
+    const { upstream, app } = await pulled();
+    await app.restart(mirrorOf({ url: changed.url(upstream.url) }));
+    const { cache, body } = await ask(app, tagPath);
+    expect({ cache, isOne: body.equals(one.manifest.bytes) }).toEqual({
+      cache: 'fwd=stale; detail=stale',
+      isOne: true,
+    });
+    expect((await app.metrics()).sum('layerwell_stale_served_total', { reason: changed.reason })).toBe(1);
+  },
+);
 
-test('an upstream that is not there costs one look in a while, not one a pull; when it is back, the tag is confirmed', async () => {
+test('an upstream that is down gets one request in a while, not one a pull; when it is back, the tag is revalidated', async () => {
   const { upstream, app } = await pulled();
   upstream.script({}, { status: 503 });
   for (let pull = 0; pull < 10; pull += 1) expectOne(await ask(app, tagPath));
@@ -105,7 +111,7 @@ test('an upstream that is not there costs one look in a while, not one a pull; w
   expect((await ask(app, tagPath)).cache).toBe('fwd=stale; fwd-status=200; detail=revalidated');
 });
 
-test('an upstream that swallows every request delays a cached tag by a few seconds once, and then not at all', async () => {
+test('an upstream that never answers delays a cached tag by a few seconds once, and then not at all', async () => {
   const { upstream, app } = await pulled();
   const never = gate();
   upstream.script({}, { holdHeaders: never });
@@ -120,7 +126,7 @@ test('an upstream that swallows every request delays a cached tag by a few secon
   expect(upstream.count()).toBe(1);
 });
 
-test('an upstream too slow to wait for is still heard: what it says counts for the next pull', async () => {
+test('the late answer of a slow upstream counts for the next pull', async () => {
   const { upstream, app } = await pulled();
   upstream.content.add(repository, '1', two);
   const answering = gate();
@@ -131,7 +137,7 @@ test('an upstream too slow to wait for is still heard: what it says counts for t
   expect(upstream.count('HEAD')).toBe(1);
 });
 
-test('what was never pulled is answered 503 while the upstream is down, is not remembered as missing, and comes when it is back', async () => {
+test('uncached content is answered 503 while the upstream is down, is not remembered as missing, and is served when it is back', async () => {
   const { upstream, app } = await pulled();
   upstream.content.add(repository, '2', two);
   await upstream.stop();
@@ -147,7 +153,7 @@ test('what was never pulled is answered 503 while the upstream is down, is not r
   for (const path of paths) expect((await ask(app, `/v2/${repository}/${path}`)).status).toBe(200);
 });
 
-test('past staleFor a tag is no longer served without its upstream: counted from the end of its lifetime', async () => {
+test('after staleFor, counted from the end of its lifetime, a tag is no longer served without its upstream', async () => {
   const { upstream, app } = await pulled({ freshness: { tag: '5m', staleFor: '1h' } });
   await upstream.stop();
   app.clock.advance(60 * minute - 1);
@@ -156,7 +162,7 @@ test('past staleFor a tag is no longer served without its upstream: counted from
   expect((await ask(app, tagPath)).status).toBe(503);
 });
 
-test('with everything of the image but its tag confirmed long ago, a start without any network serves it', async () => {
+test('after a start without network an image is served whose tag was confirmed long ago', async () => {
   const { upstream, app } = await pulled();
   await upstream.stop();
   await app.restart();
@@ -171,7 +177,7 @@ test.each([
   // Then the tag is asked for as well: it may have moved once more.
   { what: 'is not there', fault: { status: 404 }, gets: 2 },
 ] satisfies readonly { what: string; fault: Fault; gets?: number }[])(
-  'a tag that has moved to a manifest that $what means the image before, marked stale, until it can be had',
+  'a tag that has moved to a manifest that $what serves the previous image, marked stale, until the new one is available',
   async ({ fault, gets = 1 }: { fault: Fault; gets?: number }) => {
     const { upstream, app } = await pulled();
     upstream.content.add(repository, '1', two);
@@ -189,7 +195,7 @@ test.each([
   },
 );
 
-test('whoever looks at a tag while it is asked for once more, and no answer comes, has the image before', async () => {
+test('a pull during a tag lookup that gets no answer gets the previous image', async () => {
   const { upstream, app } = await pulled();
   upstream.content.add(repository, '1', two);
   const answering = gate();
@@ -204,7 +210,7 @@ test('whoever looks at a tag while it is asked for once more, and no answer come
   for (const answer of await Promise.all([first, second])) expectOne(answer);
 });
 
-test('a tag of which only a HEAD has seen that it moved means the image before, should the upstream go down then', async () => {
+test('a tag that only a HEAD saw moving serves the previous image if the upstream goes down then', async () => {
   const { upstream, app } = await pulled();
   upstream.content.add(repository, '1', two);
   const head = await ask(app, tagPath, { method: 'HEAD' });
@@ -218,7 +224,7 @@ test('a tag of which only a HEAD has seen that it moved means the image before, 
   }
 });
 
-test('a black hole in the place of a moved manifest delays the image before by a few seconds', async () => {
+test('a moved manifest that never arrives delays the previous image by a few seconds', async () => {
   const { upstream, app } = await pulled();
   upstream.content.add(repository, '1', two);
   upstream.script({ method: 'GET' }, { holdHeaders: gate() });
@@ -233,7 +239,7 @@ test.each([
   { path: `/v2/${repository}/blobs/${one.blobs[0]?.digest}` },
   { path: listPath },
   { path: referrersPath },
-])('where the upstream does not answer in time, the client is told so with 504: $path', async ({ path }) => {
+])('if the upstream does not answer in time, the client gets 504: $path', async ({ path }) => {
   const upstream = await startFakeRegistry();
   upstream.script({}, { holdHeaders: gate() });
   const app = await startApp({

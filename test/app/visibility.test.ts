@@ -72,7 +72,7 @@ test('a private image that was cached with the account never reaches an anonymou
   expect((await ask(app, '/v2/_catalog')).body.toString('utf8')).toBe('{"repositories":[]}');
 });
 
-test('what is hidden is answered exactly as what does not exist', async () => {
+test('a hidden repository is answered exactly like one that does not exist', async () => {
   const upstream = await registryOf();
   const held = image();
   upstream.content.add(secret, '1', held);
@@ -90,7 +90,7 @@ test('what is hidden is answered exactly as what does not exist', async () => {
   });
 });
 
-test('ten pulls of a public image ask once, as a stranger, whether it is public, and cost the account one pull', async () => {
+test('ten pulls of a public image cause one anonymous check whether it is public, and cost the account one pull', async () => {
   const upstream = await registryOf();
   upstream.content.add(open, '1', image());
   const app = await startApp(withAccount(upstream));
@@ -115,7 +115,7 @@ test('a cached pull of a public image asks the upstream nothing, after a restart
   expect(upstream.count()).toBe(0);
 });
 
-test('a verdict survives a restart with the upstream down; where nobody ever said, it is unavailable', async () => {
+test('a verdict survives a restart with the upstream down; without a verdict the repository is unavailable', async () => {
   const upstream = await registryOf();
   const held = image();
   upstream.content.add(open, '1', held);
@@ -135,7 +135,7 @@ test('a verdict survives a restart with the upstream down; where nobody ever sai
   expect(unknown.body.toString('utf8')).not.toContain(account.username);
 });
 
-test('an image that turned private is served until strangers are asked again, within a day, and then hidden', async () => {
+test('an image that turned private is served until the next anonymous check, within a day, and then hidden', async () => {
   const hides: string[] = [];
   const upstream = await registryOf({ hides });
   const held = image();
@@ -178,7 +178,7 @@ test('an image that was published is served as soon as its 404 is forgotten', as
   await pullAll(app, open, '1');
 });
 
-test('nobody joins a running download through a repository that is hidden, or has turned so meanwhile', async () => {
+test('a running download cannot be joined through a repository that is hidden, or was hidden meanwhile', async () => {
   const hides = [secret];
   const upstream = await registryOf({ hides });
   const held = image({ layerBytes: 4 * 1024 * 1024 });
@@ -206,7 +206,7 @@ test('nobody joins a running download through a repository that is hidden, or ha
   expect(upstream.count('GET', blobs)).toBe(asked);
 });
 
-test('what publicRepositories names is public without asking', async () => {
+test('repositories in publicRepositories are public without a check', async () => {
   const upstream = await registryOf();
   upstream.content.add('library/app', '1', image());
   const app = await startApp(withAccount(upstream, { publicRepositories: ['library/*'] }));
@@ -214,7 +214,7 @@ test('what publicRepositories names is public without asking', async () => {
   expect(questions(upstream)).toBe(0);
 });
 
-test('without credentials nobody is asked: whatever was fetched, a stranger fetched', async () => {
+test('without credentials there is no check: everything was fetched anonymously', async () => {
   const upstream = await startFakeRegistry({ auth: { kind: 'bearer' } });
   upstream.content.add(open, '1', image());
   const app = await startApp(mirrorOf(upstream));
@@ -222,7 +222,7 @@ test('without credentials nobody is asked: whatever was fetched, a stranger fetc
   expect(questions(upstream)).toBe(0);
 });
 
-test('under "service" every client reads what the account can read, and nobody is asked', async () => {
+test('under "service" every client reads what the account can read, without a check', async () => {
   const upstream = await registryOf();
   upstream.content.add(secret, '1', image());
   const app = await startApp(withAccount(upstream, service));
@@ -230,7 +230,7 @@ test('under "service" every client reads what the account can read, and nobody i
   expect(questions(upstream)).toBe(0);
 });
 
-test('a tag that nobody has does not hide a public repository', async () => {
+test('an unknown tag does not hide a public repository', async () => {
   const upstream = await registryOf();
   upstream.content.add(open, '1', image());
   const app = await startApp(withAccount(upstream));
@@ -246,7 +246,7 @@ test('a denied repository is denied, be it hidden or not', async () => {
   expect(upstream.count()).toBe(0);
 });
 
-test('what is denied, or not allowed, is denied before any cache: manifests, blobs, tags and referrers alike', async () => {
+test('denied repositories are refused before any cache: manifests, blobs, tags and referrers alike', async () => {
   const upstream = await startFakeRegistry();
   const held = multiPlatformImage();
   upstream.content.add(open, '1', held, [referrerOf(held.manifest)]);

@@ -47,7 +47,7 @@ test('a HEAD of what is cached asks the upstream nothing', async () => {
   expect(upstream.count()).toBe(0);
 });
 
-test('after a restart everything is still there, though the upstream cannot be reached', async () => {
+test('after a restart everything is still served, though the upstream cannot be reached', async () => {
   const upstream = await startFakeRegistry({ auth });
   upstream.content.add(repository, '1', multiPlatformImage());
   const app = await startApp(mirrorOf(upstream));
@@ -59,7 +59,7 @@ test('after a restart everything is still there, though the upstream cannot be r
   expect([...parts.values()].map(({ cache }) => cache)).toEqual([...parts.keys()].map(() => 'hit'));
 });
 
-test('an answer says what it is and for how long it has been here', async () => {
+test('an answer has its digest, its ETag and its age', async () => {
   const upstream = await startFakeRegistry();
   const held = image();
   upstream.content.add(repository, '1', held);

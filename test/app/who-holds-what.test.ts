@@ -42,20 +42,23 @@ test.each([
   { method: 'HEAD', repository: other, what: 'of a repository that lacks it' },
   { method: 'GET', repository: 'team/unheard-of', what: 'of a repository that does not exist' },
   { method: 'HEAD', repository: 'team/unheard-of', what: 'of a repository that does not exist' },
-])('$method $what: a blob cached elsewhere is answered like one that is nowhere', async ({ method, repository }) => {
-  const { app } = await withCachedBlob(cached);
-  for (const _ of ['first', 'remembered']) {
-    const answers = [];
-    for (const blob of [cached, absent]) {
-      const answer = await ask(app, `/v2/${repository}/blobs/${blob.digest}`, { method });
-      expect(answer.status).toBe(404);
-      answers.push(seenOf(answer, blob));
+])(
+  '$method $what: a blob cached for another repository is answered like one that is not cached',
+  async ({ method, repository }) => {
+    const { app } = await withCachedBlob(cached);
+    for (const _ of ['first', 'remembered']) {
+      const answers = [];
+      for (const blob of [cached, absent]) {
+        const answer = await ask(app, `/v2/${repository}/blobs/${blob.digest}`, { method });
+        expect(answer.status).toBe(404);
+        answers.push(seenOf(answer, blob));
+      }
+      expect(answers[0]).toEqual(answers[1]);
     }
-    expect(answers[0]).toEqual(answers[1]);
-  }
-});
+  },
+);
 
-test('with the upstream down, a blob cached elsewhere is answered like one that is nowhere', async () => {
+test('with the upstream down, a blob cached for another repository is answered like one that is not cached', async () => {
   const { app, upstream } = await withCachedBlob(cached);
   await upstream.stop();
   const third = randomBlob(5, 'third');
@@ -72,7 +75,7 @@ test('with the upstream down, a blob cached elsewhere is answered like one that 
 });
 
 test.each([{}, { range: 'bytes=10-19' }])(
-  'nor does its size tell, where the upstream does not (%o)',
+  'its size is not shown unless the upstream sends it (%o)',
   async (headers: Readonly<Record<string, string>>) => {
     const { app, upstream } = await withCachedBlob(cached);
     const fresh = randomBlob(200_000, 'fresh');
@@ -86,7 +89,7 @@ test.each([{}, { range: 'bytes=10-19' }])(
   },
 );
 
-test('a blob that another repository has too is confirmed by one request, served without another, and says nothing of having been here', async () => {
+test('a blob cached for another repository is confirmed by one request and then served; the answer does not show that it was cached', async () => {
   const { app, upstream } = await withCachedBlob(cached);
   const fresh = randomBlob(200_000, 'fresh');
   for (const blob of [cached, fresh]) upstream.content.addBlob(other, blob);
@@ -100,7 +103,7 @@ test('a blob that another repository has too is confirmed by one request, served
   expect(upstream.requests.map(({ method }) => method)).toEqual(['GET', 'GET']);
 });
 
-test('a blob that the repository lacks costs its upstream the same requests, whether another repository has brought it or nobody', async () => {
+test('a blob that the repository lacks causes the same upstream requests, cached for another repository or not', async () => {
   const { app, upstream } = await withCachedBlob(cached);
   const costs: string[][] = [];
   for (const { digest } of [cached, absent]) {
@@ -111,7 +114,7 @@ test('a blob that the repository lacks costs its upstream the same requests, whe
   expect(costs).toEqual([['GET '], ['GET ']]);
 });
 
-test('a HEAD through another repository says nothing of the blob being here', async () => {
+test('a HEAD through another repository does not show that the blob is cached', async () => {
   const { app, upstream } = await withCachedBlob(cached);
   const fresh = randomBlob(200_000, 'fresh');
   for (const blob of [cached, fresh]) upstream.content.addBlob(other, blob);
@@ -124,7 +127,7 @@ test('a HEAD through another repository says nothing of the blob being here', as
   expect(upstream.requests.map(({ method }) => method)).toEqual(['HEAD', 'HEAD']);
 });
 
-test('a HEAD and then a GET through another repository say nothing of the blob being here', async () => {
+test('a HEAD and then a GET through another repository do not show that the blob is cached', async () => {
   const { app, upstream } = await withCachedBlob(cached);
   const fresh = randomBlob(200_000, 'fresh');
   for (const blob of [cached, fresh]) upstream.content.addBlob(other, blob);
@@ -147,7 +150,7 @@ function storeAsked({ calls }: ScriptedFiles, { digest }: Content): readonly str
 }
 
 test.each([{ method: 'GET' }, { method: 'HEAD' }, { method: 'GET', headers: { range: 'bytes=10-19' } }])(
-  'how long an answer takes says nothing of the blob being here: the store is not asked before the upstream has answered (%o)',
+  'the time of an answer does not show that the blob is cached: the store is not read before the upstream has answered (%o)',
   async (question: { readonly method: string; readonly headers?: Readonly<Record<string, string>> }) => {
     const files = new ScriptedFiles();
     const { app, upstream } = await withCachedBlob(cached, files);
@@ -170,7 +173,7 @@ test.each([{ method: 'GET' }, { method: 'HEAD' }, { method: 'GET', headers: { ra
   },
 );
 
-test('while a remembered 404 stands, nobody looks whether another repository lends the blob or the manifest', async () => {
+test('while a 404 is remembered, no link of another repository is looked up for the blob or the manifest', async () => {
   const upstream = await startFakeRegistry();
   const held = image();
   upstream.content.add(holder, '1', held);
@@ -188,7 +191,7 @@ test('while a remembered 404 stands, nobody looks whether another repository len
   }
 });
 
-test('while a blob arrives, a repository that has it follows the same download, and one that lacks it learns nothing', async () => {
+test('during a download a repository that has the blob joins it, and one that lacks it gets 404', async () => {
   const upstream = await startFakeRegistry();
   const third = 'team/third';
   const fresh = randomBlob(200_000, 'fresh');

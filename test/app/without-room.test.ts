@@ -34,7 +34,7 @@ async function fill(app: RunningApp, upstream: Awaited<ReturnType<typeof startFa
   return kept;
 }
 
-test('parts of a blob that does not fit cost the upstream little more than the parts', async () => {
+test('parts of a blob that does not fit cause little more upstream traffic than the parts', async () => {
   const { upstream, app, blob, path } = await startWith(64 * mebibyte);
   const parts = Array.from({ length: 16 }, (_, place) => place * 4 * mebibyte);
   for (const start of parts) {
@@ -62,7 +62,7 @@ test('many clients of one part of a blob that does not fit cause one request for
   expect(upstream.seen('GET', blobs).map(({ headers }) => headers.range)).toEqual(['bytes=30000000-30999999']);
 });
 
-test('a client that reads slowly holds up no other of a blob that does not fit, and gets all of it', async () => {
+test('a slow client of a blob that does not fit delays no other, and gets all of it', async () => {
   const { upstream, app, blob, path } = await startWith(24_000_000);
   const slow = await open(app, path);
   slow.pause();
@@ -73,7 +73,7 @@ test('a client that reads slowly holds up no other of a blob that does not fit, 
   expect(ranges[1]).toMatch(/^bytes=[1-9]\d*-$/);
 });
 
-test('wrong bytes of a blob that does not fit complete at no client, in whatever way it asks for all of it', async () => {
+test('wrong bytes of a blob that does not fit never complete at a client, however it asks for the whole blob', async () => {
   const { upstream, app, blob, path } = await startWith(12 * mebibyte);
   upstream.script({ path: blobs }, { body: (honest) => Buffer.from(honest).fill(1, honest.length - 1) });
   const slow = await open(app, path);
@@ -84,7 +84,7 @@ test('wrong bytes of a blob that does not fit complete at no client, in whatever
   await expect(ask(app, path, range)).rejects.toThrow('cut');
 });
 
-test('clients that do not read hold no connection that other repositories of their upstream need', async () => {
+test('clients that do not read block no connection that other repositories of their upstream need', async () => {
   const upstream = await startFakeRegistry();
   const [one, two, other] = [randomBlob(24_000_000, 'one'), randomBlob(24_000_000, 'two'), randomBlob(1_000, 'other')];
   for (const blob of [one, two]) upstream.content.addBlob(repository, blob);
@@ -125,7 +125,7 @@ test('a blob larger than the store evicts nothing', async () => {
   expect((await app.metrics()).sum('layerwell_cache_evictions_total')).toBe(0);
 });
 
-test('a blob without a length stays within maxSize: it is served on without being stored, to all from one request', async () => {
+test('a blob without a length stays within maxSize: beyond it, all clients are served from one request, without storing', async () => {
   const { upstream, app, blob, path } = await startWith(12 * mebibyte, { storage: { maxSize: '4MiB' } });
   upstream.script({ path: blobs }, { contentLength: 'absent' });
   const answers = await Promise.all(Array.from({ length: 5 }, () => ask(app, path)));
@@ -137,7 +137,7 @@ test('a blob without a length stays within maxSize: it is served on without bein
   expect((await storeOnDisk(app.dataDirectory)).blobs.size).toBe(0);
 });
 
-test('what filled the store without a length is not tried again at once', async () => {
+test('a blob without a length that filled the store is not stored again at once', async () => {
   const { upstream, app, blob, path } = await startWith(12 * mebibyte, { storage: { maxSize: '4MiB' } });
   upstream.script({ path: blobs }, { contentLength: 'absent' });
   await ask(app, path);
