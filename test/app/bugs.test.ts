@@ -14,7 +14,7 @@ async function started(fault: Fault) {
   return startMirror(mirrorOf(upstream), { fault });
 }
 
-test('a failure that no code handles is logged with its stack and counted, and the process goes on serving', async () => {
+test('an unhandled rejection is logged with its stack and counted, and the process goes on serving', async () => {
   const mirror = await started('unhandled-rejection');
   expect((await mirror.metrics()).sum('layerwell_unhandled_rejections_total')).toBe(0);
   mirror.send('SIGUSR2');
@@ -27,7 +27,7 @@ test('a failure that no code handles is logged with its stack and counted, and t
   expect(await mirror.stop()).toEqual({ code: 0, signal: null });
 });
 
-test('a failure that no code catches ends the process: with 1, why in words, and its stack in the log', async () => {
+test('an uncaught exception ends the process with 1, a message, and its stack in the log', async () => {
   const mirror = await started('uncaught-exception');
   mirror.send('SIGUSR2');
   expect(await mirror.exited).toEqual({ code: 1, signal: null });

@@ -42,7 +42,7 @@ async function start(folder: string): Promise<string> {
   return printed.trim();
 }
 
-test('a start in a checkout that is built at the same moment loads one build, whole', async () => {
+test('a process that starts during a build loads one complete build', async () => {
   const folder = await checkout();
   await build(folder);
   let isBuilding = true;
@@ -60,7 +60,7 @@ test('a start in a checkout that is built at the same moment loads one build, wh
   expect(new Set(starts)).toEqual(new Set(['whole']));
 });
 
-test('nothing is compiled where nothing changed, and old builds are removed', async () => {
+test('unchanged sources are not compiled again, and old builds are removed', async () => {
   const folder = await checkout();
   await build(folder);
   const first = await readlink(join(folder, 'dist'));

@@ -176,7 +176,7 @@ async function answerOf(app: RunningApp, path: string): Promise<string> {
   }
 }
 
-test('no secret, and no account, comes to light in answers, logs, metrics or on the management listener, whatever fails', async () => {
+test('no secret and no account name appears in responses, logs, metrics or on the management listener, whatever fails', async () => {
   const echo = await startEcho('canary-issued-token');
   const upstreams = await everyUpstream(echo);
   const names = Object.keys(upstreams);
@@ -193,7 +193,7 @@ test('no secret, and no account, comes to light in answers, logs, metrics or on 
   expect(told.filter((text) => traces.test(text))).toEqual([]);
 }, 120_000);
 
-test('nor does check --online tell any', async () => {
+test('check --online prints no secret', async () => {
   const echo = await startEcho('canary-issued-token');
   const upstreams = await everyUpstream(echo);
   const file = join(await temporaryDirectory(), 'mirror.config.json');
@@ -231,7 +231,7 @@ test.each([
   { what: 'a secret in a URL', entry: { url: 'https://canary:canary@registry.example' } },
   { what: 'a secret in the URL of a proxy that is none', entry: { proxy: { https: 'socks5://canary:canary@proxy' } } },
   { what: 'a secret in place of a variable', entry: { userAgent: '${canary}' } },
-])('a configuration that is refused for $what is refused without it', async ({ entry }) => {
+])('a configuration that is rejected for $what is rejected without printing it', async ({ entry }) => {
   const problems = await problemsWith({ upstreams: { 'a.test': { visibility: 'public', ...entry } } });
 
   expect(problems.length).toBeGreaterThan(0);

@@ -56,7 +56,7 @@ const withAccount = ({ url }: { url: string }, more: object = {}) => ({
   ...more,
 });
 
-test('when all is well it says of every upstream how it is reached and as whom, and what is left', async () => {
+test('check --online lists how each upstream is reached, with which account, and what is left of its rate limit', async () => {
   const [docker, open, wantsPassword] = [
     await hub(),
     await startFakeRegistry({ auth: { kind: 'bearer' } }),
@@ -77,7 +77,7 @@ test('when all is well it says of every upstream how it is reached and as whom, 
   expect(result.code).toBe(0);
 });
 
-test('nothing is pulled for it', async () => {
+test('check --online pulls nothing', async () => {
   const docker = await hub();
   await checked({ 'docker.io': withAccount(docker) });
   expect(docker.count('GET', /\/manifests\/|\/blobs\//)).toBe(0);
@@ -91,13 +91,13 @@ test('without --online no upstream is asked', async () => {
   expect(docker.count()).toBe(0);
 });
 
-test('a key that admits any host is warned about, and usable', async () => {
+test('a key that matches any host causes a warning, and works', async () => {
   const { code, text } = await checked({ 'a.example': {}, '**': {} }, { isOnline: false });
   expect(text).toMatch(/: ok\nwarning: upstreams\["\*\*"\]: admits any host/);
   expect(code).toBe(0);
 });
 
-test('an upstream that is down is told, and why, beside those that are not', async () => {
+test('an upstream that is down is listed with the reason, along with those that are up', async () => {
   const [docker, gone] = [await hub(), await startFakeRegistry()];
   await gone.stop();
   const result = await checked({ 'docker.io': withAccount(docker), 'gone.example': { url: gone.url } });
@@ -108,7 +108,7 @@ test('an upstream that is down is told, and why, beside those that are not', asy
 });
 
 test.each([{ kind: 'bearer', privateRepositories: [] }, { kind: 'basic' }] as const)(
-  'a wrong password is told by its place ($kind)',
+  'a wrong password is reported by its key ($kind)',
   async (auth) => {
     const registry = await startFakeRegistry({ auth: { ...auth, username: account.username, password: 'another' } });
     const result = await checked({ 'a.example': withAccount(registry) });
@@ -118,7 +118,7 @@ test.each([{ kind: 'bearer', privateRepositories: [] }, { kind: 'basic' }] as co
   },
 );
 
-test('each of several accounts has its line, and one that is wrong does not hide the others', async () => {
+test('each of several accounts has its own line, and a wrong one does not hide the others', async () => {
   const docker = await hub();
   const wrong = { kind: 'basic', username: 'x', password: 'y', repositories: ['team/*'] };
   const result = await checked({ 'docker.io': withAccount(docker, { credentials: [wrong, ...credentials] }) });
@@ -129,7 +129,7 @@ test('each of several accounts has its line, and one that is wrong does not hide
   expect(result.code).toBe(1);
 });
 
-test('a mirror before an upstream has its own line, and its own credentials', async () => {
+test('a mirror of an upstream has its own line and its own credentials', async () => {
   const [registry, mirror] = [
     await startFakeRegistry(),
     await startFakeRegistry({ auth: { kind: 'basic', ...account } }),
@@ -141,7 +141,7 @@ test('a mirror before an upstream has its own line, and its own credentials', as
   expect(registry.requests.filter(({ headers }) => headers.authorization)).toEqual([]);
 });
 
-test('a registry that lets everyone in says nothing of an account', async () => {
+test('an account cannot be verified at a registry that accepts everyone', async () => {
   const registry = await startFakeRegistry();
   const result = await checked({ 'a.example': withAccount(registry) });
   expect(result.rows('a.example')).toEqual([
@@ -150,14 +150,14 @@ test('a registry that lets everyone in says nothing of an account', async () => 
   expect(result.code).toBe(0);
 });
 
-test('a registry that wants an account, where there is none, is of no use', async () => {
+test('a registry that requires an account, when none is configured, is reported as unusable', async () => {
   const registry = await startFakeRegistry({ auth: { kind: 'basic', ...account } });
   const result = await checked({ 'a.example': { url: registry.url } });
   expect(result.rows('a.example')).toEqual([['yes', 'no: credentials are wanted', 'no limit told']]);
   expect(result.code).toBe(1);
 });
 
-test('what strangers need a token for is of no use when nobody gives them one, and the token server is named', async () => {
+test("a registry whose token server fails for anonymous requests is reported as unusable, with the token server's name", async () => {
   const tokens = await startFakeRegistry({ auth: { kind: 'bearer' } });
   const realm = `${tokens.url}/token`;
   const registry = await startFakeRegistry({ auth: { kind: 'bearer', realm } });
@@ -173,7 +173,7 @@ test('what strangers need a token for is of no use when nobody gives them one, a
   expect(result.code).toBe(1);
 });
 
-test('a token server that gives strangers nothing (GitLab) is no failure: they may still read what is public', async () => {
+test('a token server that issues no anonymous token (GitLab) is no failure: public repositories may still work', async () => {
   const registry = await startFakeRegistry({ auth: { kind: 'bearer', ...account } });
 
   const result = await checked({ 'a.example': { url: registry.url } });
@@ -182,7 +182,7 @@ test('a token server that gives strangers nothing (GitLab) is no failure: they m
   expect(result.code).toBe(0);
 });
 
-test('a Docker configuration that does not know the registry is said to hold nothing for it', async () => {
+test('a Docker configuration without an entry for the registry is reported as such', async () => {
   const registry = await startFakeRegistry({ auth: { kind: 'bearer' } });
   const configFile = await fileWith({ auths: { 'other.example': { auth: btoa('u:p') } } });
 
@@ -195,7 +195,7 @@ test('a Docker configuration that does not know the registry is said to hold not
   ]);
 });
 
-test('a web server that is no registry is told as such', async () => {
+test('a web server that is not a registry is reported as such', async () => {
   const registry = await startFakeRegistry();
   registry.script({}, { status: 404 });
   const result = await checked({ 'a.example': { url: registry.url } });
@@ -212,7 +212,7 @@ test('a password is not sent to a token realm of another domain', async () => {
   expect(thief.count()).toBe(0);
 });
 
-test('a file that the configuration names and cannot be read is a problem of the configuration', async () => {
+test('an unreadable file named by the configuration is a problem of the configuration', async () => {
   const upstreams = {
     'a.example': { visibility: 'public', credentials: [{ kind: 'basic', username: 'u', passwordFile: '/nowhere/p' }] },
     'b.example': {
@@ -230,7 +230,7 @@ test('a file that the configuration names and cannot be read is a problem of the
   ]);
 });
 
-test('a Docker configuration that is none is a problem of the configuration, told without what is in it', async () => {
+test('an invalid Docker configuration is a problem of the configuration, reported without its contents', async () => {
   const configFile = join(await temporaryDirectory(), 'docker.json');
   await writeFile(configFile, `{"auths": ${account.password}`);
   const entry = { visibility: 'public', credentials: [{ kind: 'docker-config', configFile }] };
@@ -251,7 +251,7 @@ async function run(config: unknown, ...args: readonly string[]) {
   return { code, stdout: program.stdout, stderr: program.stderr };
 }
 
-test('the exit code tells a script: 0 all is well, 1 an upstream is not, 2 the configuration is not', async () => {
+test('the exit code is 0 without problems, 1 if an upstream is unusable, 2 if the configuration is invalid', async () => {
   const [up, down] = [await startFakeRegistry(), await startFakeRegistry()];
   await down.stop();
   expect(await run({ upstreams: { 'a.example': { url: up.url } } }, '--online')).toMatchObject({ code: 0, stderr: '' });

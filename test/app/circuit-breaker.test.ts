@@ -34,7 +34,7 @@ async function dead(more: MirrorConfig = {}): Promise<Dead> {
   return { upstream, app };
 }
 
-test('an upstream that failed three times is not dialled any more: clients are told at once when to come back', async () => {
+test('after three failures an upstream is not contacted any more: clients get an error with Retry-After at once', async () => {
   const { upstream, app } = await dead();
   const paths = [manifest('1'), `/v2/${repository}/blobs/${randomBlob(10).digest}`, `/v2/${repository}/tags/list`];
   for (const path of paths) {
@@ -46,7 +46,7 @@ test('an upstream that failed three times is not dialled any more: clients are t
   expect(await circuitState(app)).toBe('open');
 });
 
-test('after its time the upstream itself is asked, once; those who come meanwhile wait a second for it at most', async () => {
+test('when the circuit half-opens, the upstream is pinged once; clients that arrive meanwhile wait for at most a second', async () => {
   const { upstream, app } = await dead();
   upstream.clearScripts();
   const answering = gate();
@@ -66,7 +66,7 @@ test('after its time the upstream itself is asked, once; those who come meanwhil
   expect(upstream.count('GET', ping)).toBe(1);
 });
 
-test('no pull is the trial of an upstream that is left alone: who pulls after its time is served at once when it is back', async () => {
+test('no pull is the trial of a half-open circuit: a client is served at once when the upstream is back', async () => {
   const { upstream, app } = await dead();
   upstream.clearScripts();
   upstream.script({ path: /manifests\/bad$/ }, { status: 500 });
@@ -76,7 +76,7 @@ test('no pull is the trial of an upstream that is left alone: who pulls after it
   expect((await ask(app, manifest('1'))).status).toBe(200);
 });
 
-test('when the one that tries fails, it is left alone twice as long', async () => {
+test('when the trial fails, the circuit stays open twice as long', async () => {
   const { upstream, app } = await dead();
   app.clock.advance(openMs);
   expect((await ask(app, manifest('d'))).status).toBe(503);
@@ -90,7 +90,7 @@ test('when the one that tries fails, it is left alone twice as long', async () =
   expect((await ask(app, manifest('1'))).status).toBe(200);
 });
 
-test('however often an upstream says that it does not have something, it goes on being asked', async () => {
+test('any number of 404s leaves the circuit closed', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', image());
   const app = await startApp(mirrorOf(upstream));
@@ -104,7 +104,7 @@ test('however often an upstream says that it does not have something, it goes on
   expect((await ask(app, manifest('1'))).status).toBe(200);
 });
 
-test('what is cached is served while its upstream is left alone, and nobody waits for it', async () => {
+test('cached content is served without delay while the circuit is open', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', image());
   const app = await startApp(mirrorOf(upstream, { freshness: { tag: '0s' } }));
@@ -155,7 +155,7 @@ const troubles: readonly {
 ];
 
 test.each(troubles)(
-  'while an upstream $what, a rule for another cause changes nothing: every cached tag is served, before it is left alone and after',
+  'while an upstream $what, a staleOn rule for another reason changes nothing: every cached tag is served, with a closed and an open circuit',
   async ({ fault, cause, other }) => {
     const { upstream, app } = await allPulled({ [other]: 'fail' });
     upstream.script({}, fault);
@@ -167,7 +167,7 @@ test.each(troubles)(
 );
 
 test.each(troubles)(
-  'while an upstream $what, a rule against that serves no cached tag, neither before it is left alone nor after',
+  'while an upstream $what, a staleOn rule against it serves no cached tag, with a closed or an open circuit',
   async ({ fault, cause }) => {
     const { upstream, app } = await allPulled({ [cause]: 'fail' });
     upstream.script({}, fault);
@@ -178,7 +178,7 @@ test.each(troubles)(
   },
 );
 
-test('an upstream that fails otherwise when it is tried again is judged by that from then on', async () => {
+test('an upstream that fails for another reason at its next trial is treated by that reason from then on', async () => {
   const { upstream, app } = await allPulled({ connect: 'fail' });
   upstream.script({}, { status: 503 });
   expect(await statusOfEach(app, paths)).toEqual(paths.map(() => 200));
@@ -189,7 +189,7 @@ test('an upstream that fails otherwise when it is tried again is judged by that 
   expect(await statusOfEach(app, paths)).toEqual(paths.map(() => 503));
 });
 
-test('a registry whose certificate is not trusted is answered for by 502, also while it is left alone', async () => {
+test('a registry with an untrusted certificate causes 502, also while its circuit is open', async () => {
   const { certificate, key } = await selfSigned('registry');
   const app = await startApp(mirrorOf({ url: await serveTls({ cert: certificate, key }) }));
   expect(await statusOfEach(app, paths)).toEqual(paths.map(() => 502));
@@ -197,7 +197,7 @@ test('a registry whose certificate is not trusted is answered for by 502, also w
   expect((await ask(app, manifest('a'))).headers['retry-after']).toBe('10');
 });
 
-test('a registry that did not answer in time is answered for by 504, also while it is left alone', async () => {
+test('a registry that does not answer in time causes 504, also while its circuit is open', async () => {
   const upstream = await startFakeRegistry();
   upstream.script({}, { holdHeaders: gate() });
   const timeouts = { connect: '50ms', headers: '50ms' };
@@ -209,7 +209,7 @@ test('a registry that did not answer in time is answered for by 504, also while 
   expect(upstream.count()).toBe(0);
 });
 
-test('one upstream that is left alone takes nothing from another', async () => {
+test('an open circuit of one upstream does not affect another', async () => {
   const other = await startFakeRegistry();
   other.content.add('team/app', '1', image());
   const broken = await startFakeRegistry();
@@ -221,7 +221,7 @@ test('one upstream that is left alone takes nothing from another', async () => {
   expect((await ask(app, '/v2/team/app/manifests/1?ns=ghcr.io')).status).toBe(200);
 });
 
-test('a repository of which nobody ever said whether everyone may read it waits for no upstream that is left alone', async () => {
+test('a repository without a visibility verdict does not wait for an upstream whose circuit is open', async () => {
   const account = { kind: 'basic', username: 'mirror', password: 'secret' };
   const upstream = await startFakeRegistry();
   upstream.script({}, { dropConnection: true });

@@ -5,7 +5,7 @@ import { image } from '../support/images.ts';
 import { startApp } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 
-test('a client that was logged in is served as everybody, and the operator is told once that its password is ignored', async () => {
+test('a client with credentials is served like any other, and the log says once that they are ignored', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add('library/app', '1', image());
   const app = await startApp(mirrorOf(upstream, {}));

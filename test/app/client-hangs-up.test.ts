@@ -10,7 +10,7 @@ import { mirrorOf } from '../support/start-mirror.ts';
 const repository = 'library/app';
 const blobs = /\/blobs\//;
 
-test('a client that hangs up takes nothing from the others: they get all of the same download', async () => {
+test('a client that hangs up does not affect the others: they get the whole of the same download', async () => {
   const { upstream, app, blob, path, held: half } = await startHolding(2_000_000, { bytes: 1_000_000 });
   const first = await open(app, path);
   const second = await open(app, path);
@@ -22,7 +22,7 @@ test('a client that hangs up takes nothing from the others: they get all of the 
   expect(upstream.count('GET', blobs)).toBe(1);
 });
 
-test('the one that started the download may hang up before the upstream has answered: who joined gets it all', async () => {
+test('the client that started a download may hang up before the upstream answers: those that joined get the whole blob', async () => {
   const { upstream, app, blob, path, held: answering } = await startHolding(200_000, 'nothing');
   const leaving = new AbortController();
   const first = fetch(`${app.url}${path}`, { signal: leaving.signal });
@@ -35,7 +35,7 @@ test('the one that started the download may hang up before the upstream has answ
   expect(upstream.count('GET', blobs)).toBe(1);
 });
 
-test('one of those who wait for a tag may hang up: the others get their answer from the one request', async () => {
+test('one of several clients that wait for a tag may hang up: the others are answered by the same upstream request', async () => {
   const upstream = await startFakeRegistry();
   const held = image();
   upstream.content.add(repository, '1', held);
@@ -56,7 +56,7 @@ test('one of those who wait for a tag may hang up: the others get their answer f
   expect(upstream.count()).toBe(1);
 });
 
-test('an answer that a client left is counted as cut, and is no failure of the mirror', async () => {
+test('a response whose client left is counted as aborted, and is no failure of the mirror', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(4_000_000);
   upstream.content.addBlob(repository, blob);

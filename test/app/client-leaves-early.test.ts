@@ -13,7 +13,7 @@ const tagPath = `/v2/${repository}/manifests/1`;
 const images = ['one', 'two', 'three'].map((name) => image({ name }));
 const unhandled = 'layerwell_unhandled_rejections_total';
 
-test('clients that leave a few milliseconds after they asked for a moved tag do not end the process', async () => {
+test('clients that leave a few milliseconds after requesting a moved tag do not end the process', async () => {
   const upstream = await startFakeRegistry();
   const mirror = await startMirror(mirrorOf(upstream, { freshness: { tag: '0s' } }));
   for (let attempt = 0; attempt < 48; attempt += 1) {
@@ -28,7 +28,7 @@ test('clients that leave a few milliseconds after they asked for a moved tag do 
   expect((await mirror.metrics()).sum(unhandled)).toBe(0);
 });
 
-test('a client that leaves while its moved tag is looked up on the disk leaves no failure behind that nobody handles', async () => {
+test('a client that leaves while its moved tag is read from disk causes no unhandled rejection', async () => {
   const upstream = await startFakeRegistry();
   const [one, two] = images;
   if (!one || !two) throw new Error('no images');

@@ -11,7 +11,7 @@ import { storeOnDisk } from '../support/store-on-disk.ts';
 const repository = 'library/app';
 const stored = 'fwd=uri-miss; fwd-status=200; stored';
 
-test('a first pull brings every part of an image, asks the upstream once for each, and keeps it all', async () => {
+test('a first pull downloads every part of an image with one upstream request each, and stores it all', async () => {
   const upstream = await startFakeRegistry();
   const held = multiPlatformImage();
   upstream.content.add(repository, '1', held);
@@ -30,7 +30,7 @@ test('a first pull brings every part of an image, asks the upstream once for eac
   expect(disk.incoming).toEqual([]);
 });
 
-test('what a tag is asked for upstream is the same whatever the client accepts', async () => {
+test("the upstream request for a tag does not depend on the client's Accept header", async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', image());
   upstream.content.add(repository, '2', image({ name: 'other' }));
@@ -54,7 +54,7 @@ test('a HEAD of an uncached blob is a HEAD upstream, never a download', async ()
   expect(upstream.requests.map(({ method }) => method)).toEqual(['HEAD']);
 });
 
-test('a HEAD of an uncached blob tells the size that its manifest names, where the upstream tells none', async () => {
+test('a HEAD of an uncached blob has the size from its manifest if the upstream sends none', async () => {
   const upstream = await startFakeRegistry();
   const pulled = image();
   upstream.content.add(repository, '1', pulled);
@@ -96,7 +96,7 @@ test.each([['docker-content-digest'], ['content-length']])(
   },
 );
 
-test('a blob without bytes is pulled and kept like any other', async () => {
+test('an empty blob is pulled and stored like any other', async () => {
   const upstream = await startFakeRegistry();
   const held = emptyBlobArtifact();
   upstream.content.add(repository, '1', held);
@@ -109,7 +109,7 @@ test('a blob without bytes is pulled and kept like any other', async () => {
   expect(again.body).toHaveLength(0);
 });
 
-test('a layer that is named by a sha512 digest is verified and kept by it', async () => {
+test('a layer with a sha512 digest is verified and stored by it', async () => {
   const upstream = await startFakeRegistry();
   const held = image({ algorithm: 'sha512' });
   upstream.content.add(repository, '1', held);
@@ -121,7 +121,7 @@ test('a layer that is named by a sha512 digest is verified and kept by it', asyn
   expect((await get(app, `/v2/${repository}/blobs/${layer?.digest}`)).cache).toBe('hit');
 });
 
-test('a blob of which the upstream does not tell the size comes in chunks, whole, and the next pull knows its size', async () => {
+test('a blob of unknown size is sent in chunks, whole, and the next pull has a Content-Length', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(300_000);
   upstream.content.addBlob(repository, blob);
@@ -135,7 +135,7 @@ test('a blob of which the upstream does not tell the size comes in chunks, whole
   expect(second).toMatchObject({ cache: 'hit', headers: { 'content-length': '300000' } });
 });
 
-test('a blob of which only its manifest tells the size has that size from its first pull on', async () => {
+test('a blob whose size only its manifest names has a Content-Length from its first pull on', async () => {
   const upstream = await startFakeRegistry();
   const held = image({ layerBytes: 300_000 });
   upstream.content.add(repository, '1', held);

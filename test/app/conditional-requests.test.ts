@@ -17,7 +17,7 @@ async function startWithImage() {
 }
 
 test.each([{ storage: {} }, { storage: { maxSize: '1MiB' } }])(
-  'a client that has an uncached blob already is answered 304, and nothing of it is downloaded: storage $storage',
+  'a client that already has an uncached blob gets 304, and nothing is downloaded: storage $storage',
   async ({ storage }) => {
     const upstream = await startFakeRegistry();
     const blob = randomBlob(4_000_000);
@@ -33,7 +33,7 @@ test.each([{ storage: {} }, { storage: { maxSize: '1MiB' } }])(
   },
 );
 
-test('a client that claims to have a blob which the upstream has not is answered 404', async () => {
+test('a client that claims to have a blob that the upstream lacks gets 404', async () => {
   const { app } = await startWithImage();
   const { digest } = randomBlob(100);
   const answer = await ask(app, `/v2/${repository}/blobs/${digest}`, { headers: { 'if-none-match': `"${digest}"` } });
@@ -41,7 +41,7 @@ test('a client that claims to have a blob which the upstream has not is answered
 });
 
 test.each([{ by: 'tag' }, { by: 'digest' }])(
-  'a client that has an uncached manifest already is answered 304 after one HEAD: by $by',
+  'a client that already has an uncached manifest gets 304 after one HEAD: by $by',
   async ({ by }) => {
     const { upstream, held, app } = await startWithImage();
     const { digest } = held.manifest;
@@ -53,7 +53,7 @@ test.each([{ by: 'tag' }, { by: 'digest' }])(
 );
 
 test.each([{ by: 'tag' }, { by: 'digest' }])(
-  'a client that has another manifest gets this one: by $by',
+  'a client with a different manifest gets the current one: by $by',
   async ({ by }) => {
     const { upstream, held, app } = await startWithImage();
     const path = `/v2/${repository}/manifests/${by === 'tag' ? '1' : held.manifest.digest}`;
@@ -66,7 +66,7 @@ test.each([{ by: 'tag' }, { by: 'digest' }])(
   },
 );
 
-test('a client that wants what is behind the end of a blob that may not fit is answered 416, and nothing of it is downloaded', async () => {
+test('a range beyond the end of a blob that may not fit is answered 416, and nothing is downloaded', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(4_000_000);
   upstream.content.addBlob(repository, blob);

@@ -9,7 +9,7 @@ const repository = 'library/app';
 const manifests = /\/manifests\//;
 const manifest = (tag: string): string => `/v2/${repository}/manifests/${tag}`;
 
-test('a pull that finds all connections taken and as many requests waiting is answered 503 at once', async () => {
+test('a pull gets 503 at once when all connections are in use and as many requests wait', async () => {
   const upstream = await startFakeRegistry();
   for (const tag of ['1', '2', '3', '4', '5']) upstream.content.add(repository, tag, image());
   const answering = gate();
@@ -34,7 +34,7 @@ test('a pull that finds all connections taken and as many requests waiting is an
   expect((await ask(app, manifest('5'))).status).toBe(200);
 });
 
-test('a client that gives up makes room for the next that waits for a connection', async () => {
+test('a client that gives up frees its place for the next one that waits for a connection', async () => {
   const upstream = await startFakeRegistry();
   for (const tag of ['1', '2', '3']) upstream.content.add(repository, tag, image());
   const answering = gate();

@@ -66,11 +66,11 @@ async function expectRecoveryFrom(
   await expectRecovery(mirror, upstream, '1');
 }
 
-test.each(failpoints)('killed at %s while it stores a layer, it leaves nothing half done', async (step) => {
+test.each(failpoints)('SIGKILL at %s while a layer is stored leaves nothing half done', async (step) => {
   await expectRecoveryFrom(step, (mirror, { blobs }) => pullBlob(mirror, repository, blobs[1]!.digest));
 });
 
-test.each(failpoints)('killed at %s while it stores a manifest, it leaves nothing half done', async (step) => {
+test.each(failpoints)('SIGKILL at %s while a manifest is stored leaves nothing half done', async (step) => {
   await expectRecoveryFrom(step, (mirror) => pullManifest(mirror, repository, '1'));
 });
 
@@ -122,7 +122,7 @@ async function killDuringPull(mirror: RunningMirror, upstream: FakeRegistry, mom
   return app;
 }
 
-test(`killed at any of ${moments} moments of a pull, it leaves nothing half done`, {
+test(`SIGKILL at any of ${moments} moments of a pull leaves nothing half done`, {
   timeout: moments * 10_000,
 }, async () => {
   const upstream = await startFakeRegistry();

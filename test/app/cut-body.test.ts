@@ -60,7 +60,7 @@ async function startCutting(
 }
 
 test.each(['1.0', '1.1', '1.1 in chunks'] as const)(
-  'a blob of 24 MiB comes whole in three requests from an upstream that closes every connection after 9 MiB, by HTTP/%s',
+  'a blob of 24 MiB arrives whole in three requests from an upstream that closes every connection after 9 MiB, over HTTP/%s',
   async (version) => {
     const blob = randomBlob(24 * mebibyte);
     const path = `/v2/${repository}/blobs/${blob.digest}`;
@@ -84,7 +84,7 @@ const documents = [
 const framings = ['1.1', '1.1 in chunks', '1.0 without a length'] as const;
 
 test.each(framings.flatMap((framing) => documents.map((document) => ({ framing, ...document }))))(
-  'a $what that is cut is asked for again, by HTTP/$framing',
+  'a $what that is cut is requested again, over HTTP/$framing',
   async ({ framing, path, type, bytes }) => {
     const upstream = await startCutting(framing, {
       bodies: { [path]: { type, bytes } },

@@ -44,7 +44,7 @@ async function changeOneByte(file: string): Promise<void> {
 test.each([
   { what: 'truncated', damage: (file: string) => truncate(file, 100) },
   { what: 'grown', damage: (file: string) => appendFile(file, 'more') },
-])('a stored blob whose file was $what is set aside, told of, and fetched again', async ({ damage }) => {
+])('a stored blob whose file was $what is quarantined, reported, and fetched again', async ({ damage }) => {
   const { upstream, app, layer } = await pulled();
   await damage(blobFile(app.dataDirectory, layer.digest));
   const answer = await ask(app, `/v2/${repository}/blobs/${layer.digest}`);
@@ -58,20 +58,23 @@ test.each([
 test.each([
   { head: 'tells its size', fault: {} },
   { head: 'does not tell its size', fault: { contentLength: 'absent' } },
-] as const)('a truncated blob is never served whole to another repository, whose upstream $head', async ({ fault }) => {
-  const { upstream, app, layer } = await pulled();
-  upstream.content.addBlob('library/other', layer);
-  upstream.script({ method: 'HEAD' }, fault);
-  await truncate(blobFile(app.dataDirectory, layer.digest), 100);
-  const path = `/v2/library/other/blobs/${layer.digest}`;
-  await ask(app, path).then(
-    ({ body }) => expect(body.equals(layer.bytes)).toBe(true),
-    (cut: unknown) => expect(String(cut)).toContain('cut'),
-  );
-  expect((await ask(app, path)).body.equals(layer.bytes)).toBe(true);
-});
+] as const)(
+  'a truncated blob is never served as complete to another repository, whose upstream $head',
+  async ({ fault }) => {
+    const { upstream, app, layer } = await pulled();
+    upstream.content.addBlob('library/other', layer);
+    upstream.script({ method: 'HEAD' }, fault);
+    await truncate(blobFile(app.dataDirectory, layer.digest), 100);
+    const path = `/v2/library/other/blobs/${layer.digest}`;
+    await ask(app, path).then(
+      ({ body }) => expect(body.equals(layer.bytes)).toBe(true),
+      (cut: unknown) => expect(String(cut)).toContain('cut'),
+    );
+    expect((await ask(app, path)).body.equals(layer.bytes)).toBe(true);
+  },
+);
 
-test('with verifyReads, a stored blob whose bytes have changed never leaves as a whole, and the next pull is right', async () => {
+test('with verifyReads, a stored blob with changed bytes is never served as complete, and the next pull is right', async () => {
   const { app, layer } = await pulled({ verifyReads: true });
   await changeOneByte(blobFile(app.dataDirectory, layer.digest));
   const path = `/v2/${repository}/blobs/${layer.digest}`;
@@ -97,7 +100,7 @@ test.each([
   expect((await storeOnDisk(app.dataDirectory)).setAside).toHaveLength(corruptions);
 });
 
-test('a stored blob that somebody removed is fetched again', async () => {
+test('a stored blob whose file was removed is fetched again', async () => {
   const { upstream, app, layer } = await pulled();
   await rm(blobFile(app.dataDirectory, layer.digest));
   const head = await ask(app, `/v2/${repository}/blobs/${layer.digest}`, { method: 'HEAD' });
@@ -113,13 +116,13 @@ const records: readonly { readonly what: string; readonly key: (made: Pulled) =>
   { what: 'a blob', key: ({ layer }) => ({ kind: 'blob', of, digest: layer.digest }) },
 ];
 
-test.each(records)('where the record of $what cannot be read, the image is still pulled whole', async ({ key }) => {
+test.each(records)('when the record of $what cannot be read, the image is still pulled whole', async ({ key }) => {
   const made = await pulled();
   await writeFile(recordFile(made.app.dataDirectory, key(made)), '{"digest": tru');
   expect((await pullAll(made.app, repository, '1')).digest).toBe(made.held.manifest.digest);
 });
 
-test('what a former process left in incoming/ is gone after a start, and what is cached stays', async () => {
+test('files that an earlier process left in incoming/ are removed at start, and cached content stays', async () => {
   const { app, held } = await pulled();
   await app.stop();
   const junk = join(app.dataDirectory, 'incoming', 'left-by-a-crash');

@@ -123,7 +123,7 @@ test.each([
     method: 'HEAD',
   },
 ])(
-  'a flood of $what leaves the store below its bound, and what is cached stays',
+  'a flood of $what keeps the store within its bound, and cached content stays',
   { timeout: 60_000 },
   async (flooded) => {
     const mirror = await started();
@@ -134,7 +134,7 @@ test.each([
   },
 );
 
-test('thousands of tiny blobs count as the blocks and files they take', { timeout: 60_000 }, async () => {
+test('thousands of tiny blobs count with the blocks and files they use', { timeout: 60_000 }, async () => {
   const { app, upstream } = await started();
   for (let round = 0; round < 6; round += 1) {
     const first = 10_000 + round * 250;
@@ -172,7 +172,7 @@ test.each([
     pathOf: (number: number) => `/v2/team/app-${number}/manifests/hot?ns=evil.test`,
   },
 ])(
-  'however many invented repositories are linked to $what that is in use, the store stays below its bound',
+  'any number of invented repositories linked to $what in use keeps the store within its bound',
   { timeout: 60_000 },
   async ({ pathOf }) => {
     const mirror = await started();
@@ -186,7 +186,7 @@ test.each([
   },
 );
 
-test('thousands of tags of one manifest that is in use go before anything else', { timeout: 60_000 }, async () => {
+test('thousands of tags of one manifest in use are removed before anything else', { timeout: 60_000 }, async () => {
   const mirror = await started();
   await ask(mirror.app, `/v2/team/app/manifests/${hot.manifest.digest}?ns=evil.test`);
   await flood(mirror.app, 1_200, (number) => `/v2/team/app/manifests/hot-${number}?ns=evil.test`, 'HEAD');
@@ -194,7 +194,7 @@ test('thousands of tags of one manifest that is in use go before anything else',
   await expectServed(mirror);
 });
 
-test('an empty answer leaves no file', async () => {
+test('an empty listing leaves no file', async () => {
   const { app, upstream } = await started();
   upstream.script({ path: /tags|referrers/ }, { body: () => Buffer.from('{"tags":[],"manifests":[]}') });
   const before = await diskUseOf(app.dataDirectory);
@@ -206,7 +206,7 @@ test('an empty answer leaves no file', async () => {
   expect((await diskUseOf(app.dataDirectory)).files).toBeLessThanOrEqual(before.files);
 });
 
-test('what a former process wrote for nothing is found, and goes first', { timeout: 60_000 }, async () => {
+test('unneeded records of an earlier process are found, and removed first', { timeout: 60_000 }, async () => {
   const mirror = await started();
   const { app } = mirror;
   await flood(app, 400, (number) => `/v2/team/app-${number}/tags/list?ns=evil.test`);

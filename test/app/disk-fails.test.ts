@@ -84,7 +84,7 @@ async function expectWholeStore({ app, files }: Mirror): Promise<void> {
 }
 
 test.each(disks)(
-  'whichever call of a first pull the disk fails with $code, the pull is served, and all of it is kept later',
+  'when any disk call of a first pull fails with $code, the pull is served, and all of it is stored in the end',
   { timeout },
   async (disk) => {
     const mirror = await startMirror();
@@ -105,7 +105,7 @@ test.each(disks)(
 );
 
 test.each(disks)(
-  'whichever call of a later pull the disk fails with $code, the pull is served from the store or the upstream',
+  'when any disk call of a later pull fails with $code, the pull is served from the store or the upstream',
   { timeout },
   async (disk) => {
     const mirror = await startMirror();
@@ -140,7 +140,7 @@ test.each(disks.filter(({ code }) => code === 'ENOSPC' || code === 'EIO'))(
   },
 );
 
-test('while the disk refuses everything, images are pulled all the same, again and again, and kept once it recovers', async () => {
+test('while every disk call fails, images can still be pulled, and are stored once the disk recovers', async () => {
   const mirror = await startMirror();
   const digests = ['1', '2', '3'].map((tag) => publish(mirror, tag).manifest.digest);
   const pulled = async () => {
@@ -166,7 +166,7 @@ async function withCachedBlob() {
   return { ...mirror, blob, path };
 }
 
-test('a blob that the disk fails to read is fetched anew within the same answer, and its file is replaced', async () => {
+test('a blob that cannot be read from disk is fetched again within the same response, and its file is replaced', async () => {
   const { app, files, blob, path } = await withCachedBlob();
   const file = join(app.dataDirectory, blobPath(blob.digest));
   let isReplaced = false;
@@ -183,7 +183,7 @@ test('a blob that the disk fails to read is fetched anew within the same answer,
   expect((await app.metrics()).sum('layerwell_internal_errors_total', { part: 'blob store' })).toBe(1);
 });
 
-test('a part of a cached blob that the disk fails to open is answered with the whole, verified: never with wrong bytes', async () => {
+test('a range of a cached blob that cannot be opened is answered with the whole blob, verified: never with wrong bytes', async () => {
   const { upstream, app, files, blob, path } = await withCachedBlob();
   const file = join(app.dataDirectory, blobPath(blob.digest));
   files.failWith = (call) => (call.path === file && call.operation === 'open' ? 'EMFILE' : undefined);
@@ -196,7 +196,7 @@ test('a part of a cached blob that the disk fails to open is answered with the w
   expect([undefined, 502]).toContain(lied?.status);
 });
 
-test('where the upstream cannot help either, a blob that the disk fails to read is an honest 503', async () => {
+test('a blob that cannot be read from disk while the upstream is down is a 503', async () => {
   const { upstream, app, files, path } = await withCachedBlob();
   files.failWith = ({ operation }) => (operation === 'read' ? 'EIO' : undefined);
   await upstream.stop();
@@ -204,7 +204,7 @@ test('where the upstream cannot help either, a blob that the disk fails to read 
   expect((await ask(app, path, { headers: { range: 'bytes=5-9' } })).status).toBe(503);
 });
 
-test('a disk that cannot tell how full it is hides no other metric, and the mirror is not ready', async () => {
+test('a disk that does not report its free space hides no other metric, and the mirror is not ready', async () => {
   const mirror = await startMirror();
   publish(mirror, '1');
   mirror.files.failWith = ({ operation }) => (operation === 'freeSpace' ? 'EIO' : undefined);

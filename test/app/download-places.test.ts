@@ -63,7 +63,7 @@ test('64 requests to an upstream that never answers do not delay the blob of ano
   expect((await ask(app, pathOf(wanted, 'good.test'))).body.equals(wanted.bytes)).toBe(true);
 });
 
-test('64 blobs that trickle stop neither another blob of the same upstream nor one of another', async () => {
+test('64 blobs that trickle block neither another blob of the same upstream nor one of another', async () => {
   const trickling = manyBlobs(64, 100_000);
   const [same, other] = [randomBlob(300_000, 'same'), randomBlob(300_000, 'other')];
   const [bad, good] = [await registryWith(...trickling, same), await registryWith(other)];
@@ -86,7 +86,7 @@ test('64 blobs that trickle stop neither another blob of the same upstream nor o
   await Promise.all(held);
 });
 
-test('of slow downloads outside of the places only so many go on: then the slowest is cut, and the log says why', async () => {
+test('only a limited number of slow downloads continue without a slot: then the slowest is cut, and the log says why', async () => {
   const sentBytes = [1, 50_000, 2_000];
   const [slow, wanted] = [manyBlobs(3, 200_000), randomBlob(300_000, 'wanted')];
   const bad = await registryWith(...slow, wanted);
@@ -114,7 +114,7 @@ test('of slow downloads outside of the places only so many go on: then the slowe
   opened[1]?.hangUp();
 });
 
-test('who has left does not wait in line: a download for nobody is never begun', async () => {
+test('a download whose clients have left leaves the queue and is never started', async () => {
   const [held, left, wanted] = manyBlobs(3, 200_000);
   if (!(held && left && wanted)) throw new Error('no blobs');
   const bad = await registryWith(held, left, wanted);
@@ -135,7 +135,7 @@ test('who has left does not wait in line: a download for nobody is never begun',
   expect(bad.count('GET', new RegExp(left.digest))).toBe(0);
 });
 
-test('a blob that its client still waits for takes the place of an answer that nobody waits for any more', async () => {
+test('a download with clients takes the slot of one without', async () => {
   const [left, wanted] = manyBlobs(2, 200_000);
   if (!(left && wanted)) throw new Error('no blobs');
   const bad = await registryWith(left, wanted);
@@ -149,7 +149,7 @@ test('a blob that its client still waits for takes the place of an answer that n
   expect(await asked.ended).toBe('aborted');
 });
 
-test('a crowd that waits for one upstream leaves room in line for the clients of another', async () => {
+test('many clients that wait for one upstream leave room in the queue for the clients of another', async () => {
   const wanted = randomBlob(100_000, 'wanted');
   const [bad, good] = [await registryWith(), await registryWith(wanted)];
   bad.script({ path: blobs }, { holdHeaders: gate() });

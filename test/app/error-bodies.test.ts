@@ -39,7 +39,7 @@ async function started(config: object = {}, fault?: Fault) {
   return { upstream, app: await startApp(mirrorOf(upstream, { ...config })) };
 }
 
-test('what the upstream does not have is answered 404, with what is missing', async () => {
+test('content that the upstream lacks is answered 404, with the missing name', async () => {
   const { app } = await started();
   await expectError(app, `/v2/${repository}/manifests/none`, 404, 'MANIFEST_UNKNOWN');
   await expectError(app, `/v2/${repository}/manifests/${absent}`, 404, 'MANIFEST_UNKNOWN');
@@ -47,7 +47,7 @@ test('what the upstream does not have is answered 404, with what is missing', as
   await expectError(app, '/v2/library/none/tags/list', 404, 'NAME_UNKNOWN');
 });
 
-test('what is no question for a registry is answered with what is wrong with it', async () => {
+test('an invalid request is answered with the reason', async () => {
   const { app, upstream } = await started();
   await expectError(app, '/v2/library/App/manifests/1', 400, 'NAME_INVALID');
   await expectError(app, `/v2/${repository}/blobs/sha256:abc`, 400, 'DIGEST_INVALID');
@@ -59,7 +59,7 @@ test('what is no question for a registry is answered with what is wrong with it'
   expect(upstream.count()).toBe(0);
 });
 
-describe('what the operator does not allow is answered 403, and the upstream is not asked', () => {
+describe('a repository that the configuration denies is answered 403, and the upstream is not asked', () => {
   test.each([
     { what: 'denied', rules: { deny: ['library/secret-*'] }, denied: 'library/secret-app', allowed: repository },
     { what: 'not among the allowed', rules: { allow: ['library/*'] }, denied: 'team/app', allowed: repository },
@@ -86,7 +86,7 @@ describe('what the operator does not allow is answered 403, and the upstream is 
     expect((await ask(app, `/v2/${allowed}/manifests/1`)).status).toBe(200);
   });
 
-  test('and what was cached before is not served any more', async () => {
+  test('and content cached before is not served any more', async () => {
     const { app, upstream } = await started();
     for (const path of [tagPath, blobPath]) expect((await ask(app, path)).status).toBe(200);
     await app.restart({ upstreams: { 'docker.io': { url: upstream.url, deny: ['library/*'] } } });
@@ -94,7 +94,7 @@ describe('what the operator does not allow is answered 403, and the upstream is 
   });
 });
 
-describe('what the upstream answers instead of content is told for what it is', () => {
+describe('a failure of the upstream is answered with its true status', () => {
   const html = { 'content-type': 'text/html' };
   const page = () => Buffer.from('<html>sorry</html>');
   test.each([
@@ -125,14 +125,14 @@ describe('what the upstream answers instead of content is told for what it is', 
   test.each([
     { what: 'as long as the upstream says', headers: { 'retry-after': '77' }, expected: '77' },
     { what: 'ten seconds where it does not say', headers: {}, expected: '10' },
-  ])('who asks too much is told when to come back: $what', async ({ headers, expected }) => {
+  ])('a 429 has a Retry-After: $what', async ({ headers, expected }) => {
     const { app } = await started({}, { status: 429, headers });
     for (const path of [tagPath, blobPath, `/v2/${repository}/tags/list`]) {
       expect((await expectError(app, path, 429, 'TOOMANYREQUESTS')).headers['retry-after']).toBe(expected);
     }
   });
 
-  test("the mirror's own account being refused is the mirror's trouble: 502, without a word of the account", async () => {
+  test("a registry that rejects the mirror's account causes a 502 that does not name the account", async () => {
     const auth = { kind: 'basic', username: 'mirror', password: 'right' } as const;
     const upstream = await startFakeRegistry({ auth });
     upstream.content.add(repository, '1', held);
@@ -144,7 +144,7 @@ describe('what the upstream answers instead of content is told for what it is', 
   });
 });
 
-test('everything that would change something is refused with 405, whatever it is, and says what is allowed', async () => {
+test('every request that would change something gets 405 with an Allow header', async () => {
   const { app, upstream } = await started();
   const writes = METHODS.filter((method) => !['GET', 'HEAD', 'CONNECT'].includes(method));
   expect(writes).toEqual(expect.arrayContaining(['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']));
@@ -159,7 +159,7 @@ test('everything that would change something is refused with 405, whatever it is
   expect(upstream.count()).toBe(0);
 });
 
-test('what the mirror itself refuses, since it has enough to do, is an error of the spec too', async () => {
+test('an overloaded mirror answers with an error of the spec', async () => {
   const { app, upstream } = await started({ clients: { maxRequests: 1 } });
   const answering = gate();
   upstream.script({}, { holdHeaders: answering });
@@ -170,7 +170,7 @@ test('what the mirror itself refuses, since it has enough to do, is an error of 
   expect((await first).status).toBe(200);
 });
 
-test("a client's Authorization is ignored, and does not leave", async () => {
+test("a client's Authorization is ignored, and not forwarded", async () => {
   const upstream = await startFakeRegistry({ auth: { kind: 'bearer' } });
   upstream.content.add(repository, '1', held);
   const app = await startApp(mirrorOf(upstream));

@@ -19,7 +19,7 @@ import {
   timesFetched,
 } from '../support/bounded-store.ts';
 
-test('manifests count too: however many and large they are, the store stays below its bound', async () => {
+test('manifests count too: however many and large they are, the store stays within its bound', async () => {
   const files = new ScriptedFiles();
   const { app, upstream } = await started({ maxSize: '1MiB' }, files);
   let most = 0;
@@ -46,7 +46,7 @@ async function expectCounted(app: RunningApp): Promise<void> {
     .toBe(0);
 }
 
-test('three times as much as it may keep goes through it: it stays below, nothing fails, and what is pulled all the time stays', async () => {
+test('pulling three times the bound keeps the store within it, no pull fails, and frequently pulled images stay', async () => {
   const files = new ScriptedFiles();
   const mirror = await started({ maxSize: '2MiB' }, files);
   const { app, publish, pull } = mirror;
@@ -74,7 +74,7 @@ test('three times as much as it may keep goes through it: it stays below, nothin
   expect(metrics.sum('layerwell_cache_evicted_bytes_total', { reason: 'lru' })).toBeGreaterThan(4 * 1024 * kib);
 });
 
-test('the image that was not pulled for longest goes first, and whole; a layer that another image has stays', async () => {
+test('the least recently pulled image is evicted first, and whole; a layer that another image shares stays', async () => {
   const mirror = await started({ maxSize: '1700KiB' });
   const { publish, pull, app } = mirror;
   const base = layer('base');
@@ -103,7 +103,7 @@ test('the image that was not pulled for longest goes first, and whole; a layer t
   expect(await areKept(mirror, 'large/app', [large.manifest, ...large.blobs])).not.toContain(false);
 });
 
-test('what keep names never goes, however long ago it was pulled', async () => {
+test('images that keep names are never evicted, however long ago they were pulled', async () => {
   const mirror = await started({ maxSize: '2MiB', keep: ['docker.io/kept/*'] });
   const { publish, pull, app, upstream } = mirror;
   publish('kept/app', imageOf('kept'));
@@ -116,7 +116,7 @@ test('what keep names never goes, however long ago it was pulled', async () => {
   expect([...(await pullAll(app, 'kept/app', '1')).parts.values()].map(({ cache }) => cache)).not.toContain('miss');
 });
 
-test('what somebody is reading does not go, though its image does', async () => {
+test('a blob that a client is reading is not evicted, though its image is', async () => {
   const files = new ScriptedFiles();
   const mirror = await started({ maxSize: '2MiB' }, files);
   const { publish, pull, app } = mirror;
@@ -148,7 +148,7 @@ test('what somebody is reading does not go, though its image does', async () => 
   expect(await downloads()).toBe(before);
 });
 
-test('what nobody pulled for the time of unusedFor goes, however much room there is', async () => {
+test('content not pulled for unusedFor is evicted, even with free space', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   onTestFinished(() => void vi.useRealTimers());
   const mirror = await started({ unusedFor: '2d' });
@@ -182,7 +182,7 @@ class SmallDisk extends ScriptedFiles {
   }
 }
 
-test('as much of the disk as minFree says stays free, though maxSize leaves room', async () => {
+test('minFree stays free on the disk, though maxSize leaves room', async () => {
   const mirror = await started({ maxSize: '1GiB', minFree: '1MiB' }, new SmallDisk(2.5 * 1024 * kib));
   const { publish, pull, app } = mirror;
   for (let number = 0; number < 6; number += 1) {
@@ -194,7 +194,7 @@ test('as much of the disk as minFree says stays free, though maxSize leaves room
   expect(await areKept(mirror, 'cold/app-5', [last.manifest, ...last.blobs])).not.toContain(false);
 });
 
-test('blobs whose size nobody tells do not stay beyond the bound', async () => {
+test('blobs of unknown size do not stay beyond the bound', async () => {
   const mirror = await started({ maxSize: '1MiB' });
   const { app, upstream } = mirror;
   upstream.script({ path: /blobs/ }, { contentLength: 'absent' });

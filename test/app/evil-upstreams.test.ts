@@ -195,7 +195,7 @@ test.each(evils)('$what is harmless', async (evil) => {
   await expectSoundness(app);
 });
 
-test('a second response that nobody asked for is not taken for the answer to the next question', async () => {
+test('an unrequested second response is not used to answer the next request', async () => {
   const [first, second] = ['first', 'second'].map((name) =>
     JSON.stringify({ schemaVersion: 2, annotations: { name } }),
   );

@@ -48,7 +48,7 @@ async function page(app: RunningApp, query: string, path = listPath) {
   return { status, tags, link: headers['link'], cache };
 }
 
-test('a client that asks for 50 tags gets them when the first page of the upstream is there', async () => {
+test('a client that asks for 50 tags gets them as soon as the first page arrives from the upstream', async () => {
   const { upstream, app, later } = await started();
   expect(await page(app, '?n=50')).toEqual({
     status: 200,
@@ -60,7 +60,7 @@ test('a client that asks for 50 tags gets them when the first page of the upstre
   later.open();
 });
 
-test('each further page comes when it is known, all of them are those of the whole list, and each is asked for once', async () => {
+test('each further page is sent when it is known, all pages match the whole list, and each is requested once', async () => {
   const { upstream, app, later } = await started();
   const pages = [await page(app, '?n=50')];
   const second = page(app, '?n=50&last=v00049');
@@ -89,7 +89,7 @@ test('a client that asks for more than the first page has waits for the next', a
   expect((await asked).tags).toEqual(namesFrom(0, 60));
 });
 
-test('whoever leaves after the first page leaves the list to be fetched, once for all', async () => {
+test('the list is still fetched, once, when the client leaves after the first page', async () => {
   const { upstream, app, later } = await started();
   await Promise.all(Array.from({ length: 20 }, () => page(app, '?n=10')));
   const leaving = await open(app, `${listPath}?n=10`);
@@ -101,7 +101,7 @@ test('whoever leaves after the first page leaves the list to be fetched, once fo
   expect(upstream.count('GET', list)).toBe(10);
 });
 
-test('where the upstream has its tags in another order, a page is answered out of the whole list', async () => {
+test("when the upstream's tags are in another order, a page is answered from the whole list", async () => {
   const { upstream, app, letGo } = await sending([[['v9', 'v10'], ['v1']]]);
   letGo(0);
   const asked = page(app, '?n=1');
@@ -110,7 +110,7 @@ test('where the upstream has its tags in another order, a page is answered out o
   expect(await asked).toMatchObject({ tags: ['v1'], link: expect.stringContaining('last=v1>') });
 });
 
-test('an upstream that was seen to send tags out of order is waited for to the end from then on', async () => {
+test('after an upstream sent tags out of order, its lists are fetched whole before a page is answered', async () => {
   const { upstream, app, letGo } = await sending([
     [['v1', 'v2'], ['v0']],
     [['b', 'c'], ['a']],
@@ -126,7 +126,7 @@ test('an upstream that was seen to send tags out of order is waited for to the e
   expect((await asked).tags).toEqual(['a']);
 });
 
-test('a repository that nobody has is 404, and a list that fails later is an error on the page that is not known', async () => {
+test('an unknown repository is 404, and a list that fails later is an error on the first page that is not known', async () => {
   const { upstream, app, later } = await started();
   expect((await ask(app, '/v2/library/none/tags/list?n=5')).status).toBe(404);
   upstream.clearScripts();
@@ -137,7 +137,7 @@ test('a repository that nobody has is 404, and a list that fails later is an err
   expect((await ask(app, `${listPath}?n=50&last=v00049`)).status).toBeGreaterThanOrEqual(400);
 });
 
-test('a page of a list that is known, but old, is the new one as soon as that is there', async () => {
+test("an expired list is revalidated, and its first page is sent as soon as the upstream's first page arrives", async () => {
   const { upstream, app, later } = await started();
   later.open();
   await page(app, '');

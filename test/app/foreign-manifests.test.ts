@@ -34,7 +34,7 @@ describe.each(Object.entries(foreign))('%s under the type of a manifest, without
     withoutHeaders: ['docker-content-digest'],
   };
 
-  test('is answered for by 502, and not kept', async () => {
+  test('causes 502, and is not stored', async () => {
     const { upstream, app } = await started();
     upstream.script(manifests, fault);
     expect((await ask(app, path('1'))).status).toBe(502);
@@ -47,7 +47,7 @@ describe.each(Object.entries(foreign))('%s under the type of a manifest, without
     expect(answer.body.equals(built.manifest.bytes)).toBe(true);
   });
 
-  test('does not take the place of what the tag meant before', async () => {
+  test('does not replace what the tag pointed to before', async () => {
     const { upstream, app } = await started({ freshness: { tag: '0s' } });
     expect((await ask(app, path('1'))).status).toBe(200);
     upstream.script(manifests, fault);
@@ -98,7 +98,7 @@ test.each(Object.entries(badTypes))(
   },
 );
 
-test('what a digest names is served as it is, though it is no manifest that anybody knows', async () => {
+test('content requested by digest is served unchanged, even if it is not a known manifest type', async () => {
   const { upstream, app } = await started();
   const bytes = Buffer.from('no JSON at all');
   upstream.content.addManifest(repository, content(ociManifest, bytes));
@@ -107,7 +107,7 @@ test('what a digest names is served as it is, though it is no manifest that anyb
   expect(answer.body.equals(bytes)).toBe(true);
 });
 
-test('a manifest that is shorter than its Content-Length is a broken transfer', async () => {
+test('a manifest that is shorter than its Content-Length is a failed transfer', async () => {
   const { upstream, app } = await started();
   upstream.script(manifests, { cutAfterBytes: 50 });
   expect((await ask(app, path('1'))).status).toBe(503);

@@ -85,7 +85,7 @@ describeWithTools(
     test.each([
       { index: 'there', lose: async () => {} },
       { index: 'lost', lose: (path: string) => rm(path, { force: true }) },
-    ])('keeps nobody from being served, also after a restart with the index $index', async ({ lose }) => {
+    ])('does not keep clients from being served, also after a restart with the index $index', async ({ lose }) => {
       const disk = await smallDisk();
       const upstream = await startFakeRegistry();
       const [small, large] = [image(), image({ name: 'large', layers: 2, layerBytes: 2_500_000 })];
@@ -110,7 +110,7 @@ describeWithTools(
   ['mount', 'umount'],
   'a disk that runs out of inodes',
   () => {
-    test('has room for what is pulled: what was not pulled for longest is evicted, as on a disk without free bytes', async () => {
+    test('makes room for new pulls: the least recently pulled content is evicted, as on a disk without free bytes', async () => {
       const disk = await smallDisk();
       const upstream = await startFakeRegistry();
       const names = ['first', 'second', 'third', 'fourth', 'new'];
@@ -128,7 +128,7 @@ describeWithTools(
       expect(mirror.logLines().filter(({ msg }) => msg === 'trouble')).toEqual([]);
     });
 
-    test('through other programs, and more than evicting everything would free, keeps what is cached; new content is served, not stored', async () => {
+    test('because of other programs, beyond what evicting everything would free, leaves the cache alone; new content is served, not stored', async () => {
       const disk = await smallDisk();
       const upstream = await startFakeRegistry();
       for (const name of ['small', 'new']) upstream.content.add(`${name}/app`, '1', image({ name }));
@@ -188,7 +188,7 @@ describeWithTools(
       },
     );
 
-    test.each(refusing)('of the index alone keeps nothing from being stored: it $disk', async ({ refuse }) => {
+    test.each(refusing)('of the index alone does not keep content from being stored: it $disk', async ({ refuse }) => {
       const disk = await smallDisk();
       await refuse(disk);
       const upstream = await startFakeRegistry();
@@ -201,7 +201,7 @@ describeWithTools(
       await expectHits(mirror, upstream, 'small/app');
     });
 
-    test('leaves no index that lacks what was stored since it takes something again, though the process is killed', async () => {
+    test('leaves no index that lacks content stored after the disk is writable again, though the process is killed', async () => {
       const { disk, mirror } = await stoppedMirror();
       remount(disk, 'ro');
       await mirror.restart();

@@ -60,7 +60,7 @@ async function damagedWhileRunning(blobs: readonly Content[]): Promise<RunningAp
   return app;
 }
 
-test('an index that is damaged while the mirror runs is noticed, told of and rebuilt, and the store keeps its bound', async () => {
+test('an index that is damaged while the mirror runs is detected, reported and rebuilt, and the store keeps its bound', async () => {
   const blobs = Array.from({ length: 40 }, (_, number) => randomBlob(4 * mib, `blob ${number}`));
   const app = await damagedWhileRunning(blobs);
   let mostBytes = 0;

@@ -82,7 +82,7 @@ test.each(Object.keys(losses))(
   },
 );
 
-test('everything cached is pulled at once when the index is an old one and the upstream is down', async () => {
+test('everything cached can be pulled at once with an old index and the upstream down', async () => {
   const { app, indexFile } = await cachedAndStopped(async ({ app: running, indexFile: file }) => {
     await running.stop();
     await copyFile(file, `${file}.old`);
@@ -93,7 +93,7 @@ test('everything cached is pulled at once when the index is an old one and the u
   await expectAllServed(app);
 });
 
-test('while the index is being rebuilt nobody waits for what was pulled before, and what can be borrowed comes with it', async () => {
+test('while the index is being rebuilt, cached content is served without delay, and links are borrowed as soon as they are read', async () => {
   const { app, files, indexFile } = await cachedAndStopped();
   await rm(indexFile);
   const held = await storeOnDisk(app.dataDirectory);
@@ -119,7 +119,7 @@ test('while the index is being rebuilt nobody waits for what was pulled before, 
   expect(metrics.sum('layerwell_cache_bytes')).toBe(sizes.reduce((sum, size) => sum + size, 0));
 });
 
-test('a lost index is no reason to evict as unused what was first pulled long ago, and lately too', async () => {
+test('a lost index does not cause content that was pulled recently to be evicted as unused', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   onTestFinished(() => void vi.useRealTimers());
   const { app, upstream, indexFile } = await cachedAndStopped();
@@ -189,7 +189,7 @@ async function fullAndWithoutIndex(storage: MirrorConfig = {}) {
   return { upstream, app, files };
 }
 
-test('what keep names stays, though the index is being rebuilt and the store is full', async () => {
+test('images that keep names stay while the index is being rebuilt and the store is full', async () => {
   const { app, upstream, files } = await fullAndWithoutIndex({ keep: ['*/kept/*'] });
   const [records, listed] = [gate(), gate()];
   files.before = async ({ operation, path }) => {
@@ -209,7 +209,7 @@ test('what keep names stays, though the index is being rebuilt and the store is 
   expect([...parts.keys()].toSorted()).toEqual(digestsOf(single));
 });
 
-test('while a lost index counts what is stored nothing more is stored, and afterwards within the bound', async () => {
+test('while a new index counts the stored files, nothing is stored; afterwards the store keeps its bound', async () => {
   const { app, files } = await fullAndWithoutIndex();
   const counted = gate();
   files.before = async ({ operation, path }) => {
@@ -230,7 +230,7 @@ test('while a lost index counts what is stored nothing more is stored, and after
   expect((await app.metrics()).sum('layerwell_cache_evicted_bytes_total')).toBeGreaterThan(0);
 });
 
-test('a second process on the same data says so in one line and ends with 1, and the first goes on', async () => {
+test('a second process on the same store exits with 1 and one line that says why, and the first continues', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add('library/app', '1', single);
   const mirror = await startMirror(mirrorOf(upstream));

@@ -84,7 +84,7 @@ test.each([
   60_000,
 );
 
-test('a manifest that names more than is indexed is served from the store while its registry is down', async () => {
+test('a manifest with more digests than are indexed is served from the store while its registry is down', async () => {
   const manifest = manifestOf(38_000);
   const app = await mirrorBeside([manifest]);
   await pullManifestsOf(app, [manifest]);

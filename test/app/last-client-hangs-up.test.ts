@@ -10,7 +10,7 @@ import { mirrorOf } from '../support/start-mirror.ts';
 const repository = 'library/app';
 const blobs = /\/blobs\//;
 
-test('the download goes on when its last client has hung up, and the next pull is a hit', async () => {
+test('a download continues when its last client has hung up, and the next pull is a hit', async () => {
   const { upstream, app, blob, path, held: half } = await startHolding(2_000_000, { bytes: 1_000_000 });
   const only = await open(app, path);
   await only.read(1);
@@ -24,7 +24,7 @@ test('the download goes on when its last client has hung up, and the next pull i
   expect(next.body.equals(blob.bytes)).toBe(true);
 });
 
-test('it goes on too when the client left before the upstream had answered', async () => {
+test('it also continues when the client left before the upstream answered', async () => {
   const { upstream, app, path, held: answering } = await startHolding(300_000, 'nothing');
   const leaving = new AbortController();
   const only = fetch(`${app.url}${path}`, { signal: leaving.signal });
@@ -49,7 +49,7 @@ test('a client that comes back joins the download it had left', async () => {
   expect(upstream.count('GET', blobs)).toBe(1);
 });
 
-test('a download that nobody waits for yields its place to one that a client waits for', async () => {
+test('a download without clients gives up its slot to one with clients', async () => {
   const upstream = await startFakeRegistry();
   const [left, wanted] = [randomBlob(2_000_000, 'left'), randomBlob(300_000, 'wanted')];
   for (const blob of [left, wanted]) upstream.content.addBlob(repository, blob);
@@ -63,7 +63,7 @@ test('a download that nobody waits for yields its place to one that a client wai
   expect(await upstream.seen('GET', new RegExp(left.digest))[0]?.ended).toBe('aborted');
 });
 
-test('no more downloads than allowed go on without clients: the one that was left first ends', async () => {
+test('only maxAbandoned downloads continue without clients: the oldest is ended', async () => {
   const upstream = await startFakeRegistry();
   const never = gate();
   upstream.script({ path: blobs }, { holdBody: { afterBytes: 1_000_000, until: never } });
@@ -82,7 +82,7 @@ test('no more downloads than allowed go on without clients: the one that was lef
   expect(second?.sentBytes).toBe(1_000_000);
 });
 
-test('a download whose client left before it began counts among those that nobody waits for', async () => {
+test('a download whose client left before it began counts as one without clients', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(2_000_000);
   upstream.content.addBlob(repository, blob);

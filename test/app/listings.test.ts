@@ -80,7 +80,7 @@ describe('tags', () => {
     expect(upstream.count()).toBe(1);
   });
 
-  test('begin behind the last one the client knows, though that one is gone', async () => {
+  test('begin after the last one the client knows, though that one is gone', async () => {
     const { app } = await started(tags);
     expect(await follow(app, `${listPath}?last=c`)).toEqual([['d', 'e']]);
     expect(await follow(app, `${listPath}?last=bb&n=1`)).toEqual([['c'], ['d'], ['e']]);
@@ -88,7 +88,7 @@ describe('tags', () => {
     expect(await follow(app, `${listPath}?n=0`)).toEqual([[]]);
   });
 
-  test.each([['-1'], ['1.5'], ['x'], ['99999999999'], ['']])('n=%s is refused', async (n) => {
+  test.each([['-1'], ['1.5'], ['x'], ['99999999999'], ['']])('n=%s is rejected', async (n) => {
     const { app, upstream } = await started(tags);
     const answer = await ask(app, `${listPath}?n=${n}`);
     expect(answer.status).toBe(400);
@@ -96,13 +96,13 @@ describe('tags', () => {
     expect(upstream.count()).toBe(0);
   });
 
-  test('are all there though the upstream gives them in pages', async () => {
+  test('are complete though the upstream sends them in pages', async () => {
     const { app, upstream } = await started(tags, { tagsPerPage: 2 });
     expect(await follow(app, listPath)).toEqual([tags]);
     expect(upstream.count()).toBe(3);
   });
 
-  test('cost one request for all clients at once, and none within the lifetime', async () => {
+  test('cost one request for all concurrent clients, and none within the lifetime', async () => {
     const { app, upstream } = await started(tags);
     const answering = gate();
     upstream.script({ times: 1 }, { holdHeaders: answering });
@@ -122,7 +122,7 @@ describe('tags', () => {
     { tag: '30d', lifetimeMs: 5 * minute },
     { tag: 'forever', lifetimeMs: 5 * minute },
   ])(
-    'that are new are seen after the lifetime of a tag, $tag, but after five minutes at the latest',
+    'that are new appear after the lifetime of a tag, $tag, but after five minutes at the latest',
     async ({ tag, lifetimeMs }) => {
       const { app, upstream } = await started(['a'], { config: { freshness: { tag } } });
       await ask(app, listPath);
@@ -135,7 +135,7 @@ describe('tags', () => {
     },
   );
 
-  test('that lead in circles are answered 502 after two requests to the upstream', async () => {
+  test('in pages that link to each other are answered 502 after two upstream requests', async () => {
     const { app, upstream } = await started(tags);
     upstream.script({ path: /tags\/list$/ }, { headers: { link: '<?n=1&last=a>; rel="next"' } });
     const answer = await ask(app, listPath);
@@ -144,7 +144,7 @@ describe('tags', () => {
     expect(upstream.count()).toBe(2);
   });
 
-  test('in a list as long as one may be hold nobody up, neither when they are fetched nor page by page', async () => {
+  test('in a list of the maximum length block no other request, neither when they are fetched nor page by page', async () => {
     const { app, upstream } = await started(tags);
     const names = (page: number) =>
       Array.from({ length: 22_000 }, (_, at) => `${(at * 7_919) % 22_000}-${page}-${'x'.repeat(70)}`);
@@ -162,7 +162,7 @@ describe('tags', () => {
     expect(upstream.count()).toBe(9);
   });
 
-  test('of a repository nobody has are an answer of 404, not an empty list', async () => {
+  test('of an unknown repository are a 404, not an empty list', async () => {
     const { app } = await started(tags);
     const answer = await ask(app, '/v2/library/none/tags/list');
     expect(answer.status).toBe(404);
@@ -187,7 +187,7 @@ describe('referrers', () => {
     expect(upstream.count()).toBe(asked);
   });
 
-  test('of one type only are those of that type, out of the same list', async () => {
+  test('of one type are filtered from the same list', async () => {
     const { app, upstream } = await started(['1']);
     const query = `artifactType=${encodeURIComponent(document.artifactType)}`;
     const answer = await ask(app, `${referrersPath}?${query}`);
@@ -199,7 +199,7 @@ describe('referrers', () => {
   });
 
   test.each([{ referrersApi: true }, { referrersApi: false }])(
-    'of a manifest without any are an empty index, as the upstream says (referrers API: $referrersApi)',
+    'of a manifest without any are an empty index, as upstream (referrers API: $referrersApi)',
     async (options) => {
       const { app, upstream } = await started(['1'], options);
       const lonely = image({ name: 'lonely' });
@@ -210,7 +210,7 @@ describe('referrers', () => {
     },
   );
 
-  test('that are refused are told as refused, not as none', async () => {
+  test('that the upstream denies are answered as denied, not as none', async () => {
     const { app, upstream } = await started(['1']);
     upstream.script({}, { status: 403 });
     expect((await ask(app, referrersPath)).status).toBe(403);
@@ -239,7 +239,7 @@ describe('the catalog', () => {
   });
 });
 
-test('a list that is too large to be sent at once comes whole, also to a client that reads it late', async () => {
+test('a list that is too large to be sent at once arrives whole, also at a client that reads it late', async () => {
   const tags = Array.from({ length: 1_000 }, (_, index) => `${String(index).padStart(4, '0')}-${'x'.repeat(120)}`);
   const { app } = await started(tags);
   for (const cache of [/^fwd=/, /^hit/]) {

@@ -31,7 +31,7 @@ const lies: readonly { readonly what: string; readonly fault: Fault }[] = [
   { what: 'too little in chunks', fault: { body: (honest) => honest.subarray(0, 100_000), contentLength: 'absent' } },
 ];
 
-test.each(lies)('a mirror that sends $what for a blob is passed over for it from then on', async ({ fault }) => {
+test.each(lies)('a mirror that sends $what for a blob is not asked for that blob again', async ({ fault }) => {
   const { mirror, registry, app, add } = await started();
   const blob = add('one');
   mirror.script({ path: blobs }, fault);
@@ -50,7 +50,7 @@ test.each(lies)('a mirror that sends $what for a blob is passed over for it from
   expect(registry.seen('GET', blobs).map(({ headers }) => headers.range)).toEqual([undefined]);
 });
 
-test('a mirror that sends nothing for a blob costs no pull: the registry is asked at once', async () => {
+test('a mirror that sends nothing for a blob fails no pull: the registry is asked at once', async () => {
   const { mirror, app, add } = await started();
   const blob = add('one');
   mirror.script({ path: blobs }, { body: () => Buffer.alloc(0) });
@@ -61,7 +61,7 @@ test('a mirror that sends nothing for a blob costs no pull: the registry is aske
   expect(answer.body.equals(blob.bytes)).toBe(true);
 });
 
-test('where there is no room to store, a mirror that lies is passed over too', async () => {
+test('without room to store, a mirror that sends wrong data is skipped too', async () => {
   const { mirror, app, add } = await started({ maxSize: '100KiB' });
   const blob = add('one');
   mirror.script({ path: blobs }, { body: (honest) => Buffer.alloc(honest.length, 'x') });
@@ -91,7 +91,7 @@ test('a mirror that sent three blobs wrong is asked for no content for ten minut
   expect(mirror.count('GET', blobs)).toBe(1);
 });
 
-test('a manifest that a mirror sends wrong comes from the registry, and the mirror is not asked for it again', async () => {
+test('a manifest that a mirror sends wrong is fetched from the registry, and the mirror is not asked for it again', async () => {
   const { mirror, registry, app } = await started();
   const built = image();
   for (const one of [mirror, registry]) one.content.add(repository, '1', built);

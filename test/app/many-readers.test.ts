@@ -13,7 +13,7 @@ async function residentBytes(pid: number): Promise<number> {
   return Number(kibibytes) * 1024;
 }
 
-test('two hundred clients that stand still in a large blob cost their buffers, not the blob, and hold up nobody', async () => {
+test('two hundred stalled clients of a large blob cost their buffers, not the blob, and delay nobody', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(32 * mebibyte);
   upstream.content.addBlob('library/app', blob);

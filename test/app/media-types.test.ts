@@ -63,20 +63,20 @@ async function expectAsItCame(app: RunningApp, mediaType: string, bytes: Buffer)
   }
 }
 
-describe('bytes and type of a manifest are kept exactly as they came, whatever the client accepts', () => {
+describe('the bytes and type of a manifest are stored exactly as received, whatever the client accepts', () => {
   test.each(types)('$mediaType', async ({ mediaType, bytes }) => {
     const { app } = await started(mediaType, bytes);
     await expectAsItCame(app, mediaType, bytes);
   });
 
-  test('a type with a charset, without it', async () => {
+  test('a type with a charset is stored without it', async () => {
     const bytes = Buffer.from('{"which": "claims no type"}');
     const { app } = await started(`${ociIndex}; charset=utf-8`, bytes);
     await expectAsItCame(app, ociIndex, bytes);
   });
 
   test.each([{ told: 'text/plain' }, { told: 'application/octet-stream' }])(
-    'where the upstream says $told, the type that the manifest claims',
+    'when the upstream sends $told, the mediaType of the manifest is used',
     async ({ told }) => {
       const bytes = oddly(ociManifest, { config, layers });
       const { app } = await started(told, bytes);
@@ -85,7 +85,7 @@ describe('bytes and type of a manifest are kept exactly as they came, whatever t
   );
 });
 
-test('a blob is bytes, whatever its manifest calls it', async () => {
+test('a blob is served as application/octet-stream, whatever its manifest says', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', built);
   const app = await startApp(mirrorOf(upstream));

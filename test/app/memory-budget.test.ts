@@ -60,7 +60,7 @@ async function stalledReader(mirror: RunningMirror, path: string): Promise<OpenA
   return reader;
 }
 
-test('sixty downloads whose clients stand still cost the budget, not the blobs', async () => {
+test('sixty downloads with stalled clients cost the memory budget, not the blobs', async () => {
   const end = Buffer.alloc(12 * mebibyte, 'layer ');
   const contents = Array.from({ length: 60 }, (_, index) => [Buffer.alloc(1_024, `blob ${index} `), end]);
   const upstream = await startLargeRegistry('blobs', 'application/octet-stream', contents);
@@ -76,7 +76,7 @@ test('sixty downloads whose clients stand still cost the budget, not the blobs',
   expect(peak - before).toBeLessThan(100 * mebibyte);
 });
 
-test('four hundred clients that read nothing of forty large manifests cost the budget, not the manifests', async () => {
+test('four hundred clients that do not read forty large manifests cost the memory budget, not the manifests', async () => {
   const pad = Buffer.from(`${'x'.repeat(3_900_000)}"}}`);
   const manifest = (index: number) =>
     Buffer.from(`{"schemaVersion":2,"mediaType":"${ociManifest}","layers":[],"annotations":{"nr":"${index}","pad":"`);
@@ -96,7 +96,7 @@ test('four hundred clients that read nothing of forty large manifests cost the b
   await expect.poll(async () => (await mirror.metrics()).sum('layerwell_memory_reserved_bytes')).toBe(0);
 }, 60_000);
 
-test('large manifests that one upstream does not send to their end keep no memory from those of another', async () => {
+test('large manifests that one upstream never finishes take no memory from those of another upstream', async () => {
   const [honest, silent] = [await startFakeRegistry(), await startFakeRegistry()];
   const manifestOf = (name: string) =>
     content(
