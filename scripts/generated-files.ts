@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { configReference } from './config-reference.ts';
 import { metricsReference } from './metrics-reference.ts';
-import { configJsonSchema, type SchemaNode } from '../src/config/loading/json-schema.ts';
+import type { SchemaNode } from '../src/config/loading/json-schema.ts';
+import { configJsonSchema } from '../src/config/schema.ts';
 
 export interface GeneratedFile {
   /** From the root of the repository. */

@@ -4,7 +4,7 @@ import { loadConfig } from '../config/loading/load.ts';
 import { ConfigError } from '../config/loading/problems.ts';
 import type { Config } from '../config/schema.ts';
 import { tlsFilesOf } from '../config/loading/tls-files.ts';
-import { warningsOf } from '../config/loading/warnings.ts';
+import { warningsOf } from '../config/loading/checks.ts';
 import { sectionsThatNeedRestart } from './mirror-rules.ts';
 import type { Log } from '../telemetry/log.ts';
 

@@ -1,6 +1,6 @@
 import { loadConfig } from '../config/loading/load.ts';
 import { ConfigError } from '../config/loading/problems.ts';
-import { warningsOf } from '../config/loading/warnings.ts';
+import { warningsOf } from '../config/loading/checks.ts';
 import type { Config, UpstreamConfig } from '../config/schema.ts';
 import { systemClock } from '../mirror/ports/clock.ts';
 import type { Observer } from '../mirror/ports/observer.ts';

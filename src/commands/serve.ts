@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createApp } from '../app/app.ts';
 import { loadConfig } from '../config/loading/load.ts';
 import type { Config } from '../config/schema.ts';
-import { warningsOf } from '../config/loading/warnings.ts';
+import { warningsOf } from '../config/loading/checks.ts';
 import { drain, type Part, StartFailure, startInOrder, type StopAll } from '../app/lifecycle.ts';
 import { abortable } from '../mirror/concurrency/abortable-wait.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';

@@ -1,14 +1,13 @@
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { clients } from './sections/clients.ts';
-import type { credentials } from './sections/credentials.ts';
+import { type credentials, hasIdentity } from './sections/credentials.ts';
 import { download } from './sections/download.ts';
 import { chosenProxies, type Proxies } from './loading/environment-proxy.ts';
-import { aliasesOf, hubName, realmHostsOf } from './sections/docker-hub.ts';
+import type { SchemaNode } from './loading/json-schema.ts';
 import { freshness, overridden } from './sections/freshness.ts';
-import { hasIdentity } from './sections/identity.ts';
 import { listen, log, management, shutdown } from './sections/listen.ts';
-import { host, isPattern, scopeOf } from './sections/names.ts';
+import { aliasesOf, host, hubName, isPattern, realmHostsOf, scopeOf } from './sections/names.ts';
 import { index, storage } from './sections/storage.ts';
 import { type UpstreamEntry, upstreams } from './sections/upstreams.ts';
 
@@ -31,6 +30,11 @@ export const configFile = z.strictObject({
   shutdown: shutdown.prefault({}),
   log: log.prefault({}),
 });
+
+/** The JSON Schema of the file as an operator writes it, with every default and description. */
+export function configJsonSchema(): SchemaNode {
+  return z.toJSONSchema(configFile, { io: 'input' });
+}
 
 /** What {@link settled} makes a configuration of. What keys say about each other is judged in checks.ts. */
 export type ConfigFile = z.output<typeof configFile>;

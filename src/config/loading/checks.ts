@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { aliasesOf } from '../sections/docker-hub.ts';
-import { hasIdentity } from '../sections/identity.ts';
-import { admitsAnyHost, isPattern } from '../sections/names.ts';
-import type { Problem } from './problems.ts';
+import type { Config } from '../schema.ts';
+import { hasIdentity } from '../sections/credentials.ts';
+import { admitsAnyHost, aliasesOf, isPattern } from '../sections/names.ts';
+import { inWords, type Problem } from './problems.ts';
 
 /**
  * What the rules between keys look at. Whatever is malformed here the schema has told already; the rules go on with the rest, so that
@@ -99,4 +99,13 @@ function visibilityProblems(entry: EntryOutline, clientMode: string): readonly P
   const message =
     'expected true: with visibility "service", everyone who reaches the mirror reads what its credentials can read';
   return isOpen ? [{ path: ['allowAnonymous'], message }] : [];
+}
+
+/** Warnings about a valid configuration, each with its key. */
+export function warningsOf({ upstreams }: Pick<Config, 'upstreams'>): readonly string[] {
+  const message =
+    'admits any host on the internet: whoever reaches the mirror pulls through it from anywhere; private addresses stay out of reach';
+  return upstreams
+    .filter(({ name }) => admitsAnyHost(name))
+    .map(({ name }) => inWords({ path: ['upstreams', name], message }));
 }

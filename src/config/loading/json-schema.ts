@@ -1,12 +1,6 @@
-import { z } from 'zod';
-import { configFile } from '../schema.ts';
+import type { z } from 'zod';
 
 export type SchemaNode = z.core.JSONSchema.BaseSchema;
-
-/** The JSON Schema of the file as an operator writes it, with every default and description. */
-export function configJsonSchema(): SchemaNode {
-  return z.toJSONSchema(configFile, { io: 'input' });
-}
 
 /** The node under a key, an index, or any name where names are free. Of several kinds of object, the first that knows the key. */
 export function childOf(node: SchemaNode, step: PropertyKey): SchemaNode | undefined {
@@ -27,6 +21,22 @@ export function keysOf(node: SchemaNode): readonly string[] {
 /** The kinds of object a node admits, if there are several. */
 export function variantsOf(node: SchemaNode): readonly SchemaNode[] {
   return (node.oneOf ?? []).map(nodeIn).filter((variant) => variant !== undefined);
+}
+
+function nodeAt(schema: SchemaNode, path: readonly PropertyKey[]): SchemaNode | undefined {
+  return path.reduce<SchemaNode | undefined>((node, step) => node && childOf(node, step), schema);
+}
+
+/** The keys of the object at `path`. */
+export function knownKeysAt(schema: SchemaNode, path: readonly PropertyKey[]): readonly string[] {
+  const node = nodeAt(schema, path);
+  return node === undefined ? [] : keysOf(node);
+}
+
+/** The kinds of object that the key `kind` at `path` may name, in quotes. */
+export function kindsAt(schema: SchemaNode, path: readonly PropertyKey[]): readonly string[] {
+  const node = nodeAt(schema, path.slice(0, -1));
+  return node === undefined ? [] : variantsOf(node).map((variant) => `"${String(childOf(variant, 'kind')?.const)}"`);
 }
 
 function nodeIn(value: SchemaNode['items']): SchemaNode | undefined {

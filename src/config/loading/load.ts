@@ -4,9 +4,8 @@ import { crossProblems } from './checks.ts';
 import { environmentProxies } from './environment-proxy.ts';
 import { interpolate, reasonOf } from './interpolate.ts';
 import { JsonError, readJson } from './json.ts';
-import { configJsonSchema } from './json-schema.ts';
 import { ConfigError, inWords, keyText, type Problem, problemsOf } from './problems.ts';
-import { type Config, configFile, settled } from '../schema.ts';
+import { type Config, configFile, configJsonSchema, settled } from '../schema.ts';
 
 export interface LoadOptions {
   /** The configuration file. Paths in it are relative to its folder. */

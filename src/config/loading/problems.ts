@@ -1,6 +1,6 @@
 import { distance } from 'fastest-levenshtein';
 import type { z } from 'zod';
-import { childOf, keysOf, type SchemaNode, variantsOf } from './json-schema.ts';
+import { kindsAt, knownKeysAt, type SchemaNode } from './json-schema.ts';
 
 export type KeyPath = readonly PropertyKey[];
 
@@ -88,21 +88,6 @@ const expectedByType: Readonly<Record<string, string>> = {
   object: 'expected an object',
   record: 'expected an object',
 };
-
-function nodeAt(schema: SchemaNode, path: KeyPath): SchemaNode | undefined {
-  return path.reduce<SchemaNode | undefined>((node, step) => node && childOf(node, step), schema);
-}
-
-function knownKeysAt(schema: SchemaNode, path: KeyPath): readonly string[] {
-  const node = nodeAt(schema, path);
-  return node === undefined ? [] : keysOf(node);
-}
-
-/** @param path of the word that says the kind. */
-function kindsAt(schema: SchemaNode, path: KeyPath): readonly string[] {
-  const node = nodeAt(schema, path.slice(0, -1));
-  return node === undefined ? [] : variantsOf(node).map((variant) => `"${String(childOf(variant, 'kind')?.const)}"`);
-}
 
 function unknownKey(key: string, known: readonly string[]): string {
   const close = closest(key, known);

@@ -104,3 +104,17 @@ export const credentials = z.discriminatedUnion('kind', [
   ecrPublic,
   gitlab,
 ]);
+
+/** The keys of an upstream's entry that identify the mirror. */
+export interface IdentityKeys {
+  readonly credentials: readonly unknown[];
+  readonly mirrors: readonly { readonly credentials: readonly unknown[] }[];
+  readonly tls: { readonly certFile?: string | undefined };
+}
+
+/** Whether the mirror has an identity at the registry or at one of its mirrors: then it may read what anonymous clients may not. */
+export function hasIdentity({ credentials, mirrors, tls }: IdentityKeys): boolean {
+  return (
+    credentials.length > 0 || tls.certFile !== undefined || mirrors.some((mirror) => mirror.credentials.length > 0)
+  );
+}

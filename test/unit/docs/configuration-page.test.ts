@@ -1,13 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { expect, test } from 'vitest';
-import {
-  childOf,
-  configJsonSchema,
-  keysOf,
-  type SchemaNode,
-  variantsOf,
-} from '../../../src/config/loading/json-schema.ts';
+import { childOf, keysOf, type SchemaNode, variantsOf } from '../../../src/config/loading/json-schema.ts';
+import { configJsonSchema } from '../../../src/config/schema.ts';
 
 const page = readFileSync(resolve(import.meta.dirname, '../../../docs/configuration.md'), 'utf8');
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { warningsOf } from '../../../../src/config/loading/warnings.ts';
+import { warningsOf } from '../../../../src/config/loading/checks.ts';
 import { configOf, problemsWith } from '../../../support/config.ts';
 
 const account = { kind: 'basic', username: 'u', password: 'p' };
