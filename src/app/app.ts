@@ -1,5 +1,4 @@
 import type { Config } from '../config/schema.ts';
-import { ReadBuffers } from '../http/response/read-buffers.ts';
 import { assembleMirror } from '../mirror/assemble.ts';
 import { MemoryBudget, MemoryShare, sharesByName } from '../mirror/concurrency/memory-budget.ts';
 import { type Clock, systemClock } from '../mirror/ports/clock.ts';
@@ -11,7 +10,7 @@ import type { Log } from '../telemetry/log.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { type Pauses, realPauses } from '../upstream/failover/retry.ts';
 import { type Part, partOf } from './lifecycle.ts';
-import { managementListener, registryListener } from './listeners.ts';
+import { createListeners } from './listeners.ts';
 import { createMaintenance } from './maintenance.ts';
 import { mirrorLimits, mirrorRules } from './mirror-rules.ts';
 import { readingsOf } from './readings.ts';
@@ -30,8 +29,8 @@ export interface AppDeps {
   readonly clock?: Clock;
   /** What the stores write to. The machine's, where absent. */
   readonly files?: FileSystem;
-  /** How long a client is left without headers; for tests. */
-  readonly patienceMs?: number | undefined;
+  /** How long a client waits for headers; for tests. */
+  readonly requestDeadlineMs?: number | undefined;
   /** Before an upstream is asked again; for tests. */
   readonly pauses?: Pauses;
 }
@@ -71,11 +70,13 @@ export function createApp(deps: AppDeps): App {
   const { maxBytes, maxFiles } = config.storage;
   observer.readFrom({ ...readings, memory, maxBytes, maxFiles, droppedLogLines: () => log.droppedLines });
   const ready = new ReadyPart({ ...stores, freeBytes: readings.freeBytes, health });
-  const report = (bug: unknown) => log.logger.error({ err: bug }, 'bug');
-  const { patienceMs } = deps;
-  const serving = { ...mirror, clock, observer, memory, buffers: new ReadBuffers({ memory }), report, log, patienceMs };
-  const registry = registryListener(config, serving);
-  const management = managementListener(config, { readiness: () => ready.now(), observer, report });
+  const { registry, management } = createListeners(config, {
+    ...core,
+    ...mirror,
+    log,
+    readiness: () => ready.now(),
+    requestDeadlineMs: deps.requestDeadlineMs,
+  });
   const { rebuilder, sweeper, scrubber } = createMaintenance(config, { stores, mirror, clock, observer, log });
   const { lock, index, store } = stores;
   return {

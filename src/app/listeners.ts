@@ -1,41 +1,59 @@
 import type { Config } from '../config/schema.ts';
-import { Certificate } from '../http/server/certificate.ts';
 import { createManagementApp, type Readiness } from '../http/management/management.ts';
 import type { OverloadLimits } from '../http/middleware/overload.ts';
-import type { ReadBuffers } from '../http/response/read-buffers.ts';
-import { createRegistryApp, Listener } from '../http/server/server.ts';
-import type { AssembledMirror } from '../mirror/assemble.ts';
+import { createRegistryApp } from '../http/registry/registry-app.ts';
+import { ReadBuffers } from '../http/response/read-buffers.ts';
+import { Certificate } from '../http/server/certificate.ts';
+import { Listener } from '../http/server/listener.ts';
+import type { Mirror } from '../mirror/mirror.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Memory } from '../mirror/ports/memory.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 
+export interface ListenersDeps {
+  readonly mirror: Mirror;
+  readonly clock: Clock;
+  readonly observer: Metrics;
+  readonly memory: Memory;
+  readonly log: Log;
+  readonly readiness: () => Promise<Readiness>;
+  readonly requestDeadlineMs: number | undefined;
+}
+
+export interface Listeners {
+  /** The listener that clients pull from. */
+  readonly registry: Listener;
+  /** The listener for probes and metrics. */
+  readonly management: Listener;
+}
+
 const managementIdleMs = 60_000;
 
-/** The listener that clients pull from. */
-export function registryListener(
-  config: Config,
-  deps: Pick<AssembledMirror, 'mirror'> & {
-    readonly clock: Clock;
-    readonly observer: Metrics;
-    readonly memory: Memory;
-    readonly buffers: ReadBuffers;
-    readonly report: (bug: unknown) => void;
-    readonly log: Log;
-    readonly patienceMs: number | undefined;
-  },
-): Listener {
+export function createListeners(config: Config, deps: ListenersDeps): Listeners {
+  const report = (bug: unknown) => deps.log.logger.error({ err: bug }, 'bug');
+  return {
+    registry: registryListener(config, { ...deps, report }),
+    management: managementListener(config, { ...deps, report }),
+  };
+}
+
+type Reporting = ListenersDeps & { readonly report: (bug: unknown) => void };
+
+function registryListener(config: Config, deps: Reporting): Listener {
+  const { memory, observer, log, report } = deps;
   const { tls, host, port } = config.listen;
   const { idleTimeoutMs, maxConnections, maxRequests } = config.clients;
   const limits: OverloadLimits = { maxRequests, isSurplus: (socket) => listener.isSurplus(socket) };
   const app = createRegistryApp({
     ...deps,
+    buffers: new ReadBuffers({ memory }),
     limits,
-    log: (line) => deps.log.request(line),
+    log: (line) => log.request(line),
     onClientCredentials: () =>
-      deps.log.logger.warn('a client sends credentials: they are ignored, since clients.mode is anonymous'),
+      log.logger.warn('a client sends credentials: they are ignored, since clients.mode is anonymous'),
   });
-  const certificate = tls && new Certificate(tls, { report: deps.report });
+  const certificate = tls && new Certificate(tls, { report });
   const listener = new Listener(app, {
     name: 'registry listener',
     host,
@@ -43,20 +61,12 @@ export function registryListener(
     certificate,
     idleTimeoutMs,
     maxConnections,
-    onRejected: (reason) => deps.observer.rejected({ reason }),
+    onRejected: (reason) => observer.rejected({ reason }),
   });
   return listener;
 }
 
-/** The listener for probes and metrics. */
-export function managementListener(
-  config: Config,
-  {
-    readiness,
-    observer,
-    report,
-  }: { readiness: () => Promise<Readiness>; observer: Metrics; report: (bug: unknown) => void },
-): Listener {
+function managementListener(config: Config, { readiness, observer, report }: Reporting): Listener {
   const metrics = async () => ({ contentType: observer.contentType, text: await observer.text() });
   const app = createManagementApp({ readiness, metrics, report });
   const { host, port } = config.management;

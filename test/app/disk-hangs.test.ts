@@ -10,7 +10,7 @@ import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
 
 const repository = 'library/app';
 /** 25 s outside of tests. */
-const patienceMs = 400;
+const requestDeadlineMs = 400;
 const built = image({ layerBytes: 70_000 });
 const layer = built.blobs[1] ?? built.manifest;
 
@@ -28,7 +28,7 @@ async function hanging(
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', built);
   const files = new ScriptedFiles();
-  const app = await startApp(mirrorOf(upstream, more), { files, patienceMs });
+  const app = await startApp(mirrorOf(upstream, more), { files, requestDeadlineMs });
   await pullAll(app, repository, '1');
   await app.quiet();
   const recovered = gate();

@@ -1,6 +1,6 @@
 import Router from '@koa/router';
 import Koa from 'koa';
-import { unlessBroken } from '../server/unless-broken.ts';
+import { reportUnlessDisconnected } from '../middleware/errors.ts';
 
 /** What readiness looks at. Upstreams are told about, and do not decide: a mirror whose upstreams are down still serves. */
 export interface Readiness {
@@ -37,7 +37,7 @@ export function createManagementApp({ readiness, metrics, report }: ManagementDe
     ctx.body = text;
   });
   const app = new Koa();
-  app.on('error', unlessBroken(report));
+  app.on('error', reportUnlessDisconnected(report));
   app.use(async (ctx, next) => {
     ctx.set('X-Content-Type-Options', 'nosniff');
     ctx.set('Cache-Control', 'no-store');

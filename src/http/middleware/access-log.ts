@@ -1,16 +1,16 @@
 import type { Middleware } from 'koa';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import { Exchange, type ExchangeState } from '../registry/exchange.ts';
-import { Patience } from '../registry/patience.ts';
+import { RequestDeadline } from '../registry/request-deadline.ts';
 
-/** One line of the access log: what was asked, by whom, what became of it and where it came from. */
+/** One line of the access log. */
 export interface AccessLine {
   readonly method: string;
   /** Without its query, which may hold anything. */
   readonly path: string;
   readonly status: number;
   readonly cache: string;
-  /** Why something stale was served: a trouble of the upstream, or `gone`. */
+  /** Why something stale was served: the reason that the upstream gave no answer, or `gone`. */
   readonly staleReason: string | undefined;
   readonly upstream: string;
   readonly repository: string | undefined;
@@ -25,15 +25,15 @@ export interface AccessLine {
 export interface AccessLogDeps {
   readonly observer: Observer;
   readonly log: (line: AccessLine) => void;
-  /** How long a client is left without headers; for tests. */
-  readonly patienceMs?: number | undefined;
+  /** The request deadline; for tests. */
+  readonly requestDeadlineMs?: number | undefined;
 }
 
-/** Begins the exchange of every request, and tells of it when the answer is over, complete or cut. */
-export function tellOfRequests({ observer, log, patienceMs }: AccessLogDeps): Middleware<ExchangeState> {
-  const patience = new Patience({ patienceMs });
+/** Begins the exchange of every request, and logs and counts it when the answer has ended, complete or cut. */
+export function recordRequests({ observer, log, requestDeadlineMs }: AccessLogDeps): Middleware<ExchangeState> {
+  const deadline = new RequestDeadline({ deadlineMs: requestDeadlineMs });
   return (ctx, next) => {
-    const exchange = new Exchange(ctx.res, patience);
+    const exchange = new Exchange(ctx.res, deadline);
     ctx.state = { exchange };
     const { req, res } = ctx;
     res.once('close', () => {

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { TLSSocket } from 'node:tls';
-import type { Middleware } from 'koa';
+import type { Context, Middleware } from 'koa';
 import { RememberedNotFound } from '../../mirror/concurrency/remembered.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import { commonHeaders } from '../response/content-response.ts';
@@ -60,4 +60,15 @@ function bodyOf(error: unknown): { code: string; message: string; detail?: unkno
     return { code: error.status === 429 ? 'TOOMANYREQUESTS' : 'UNAVAILABLE', message: error.message };
   }
   return { code: 'UNKNOWN', message: 'internal error' };
+}
+
+/**
+ * Reports the errors that Koa emits, except those of connections that broke: the answer is counted as aborted, and nobody has to be alerted.
+ */
+export function reportUnlessDisconnected(
+  report: (bug: unknown) => void,
+): (error: unknown, ctx?: Pick<Context, 'req'>) => void {
+  return (error, ctx) => {
+    if (ctx?.req.socket.destroyed !== true) report(error);
+  };
 }

@@ -13,13 +13,11 @@ import {
   partWanted,
   refuseTooManyRanges,
   sendFacts,
-  sendStretch,
-  type StretchOptions,
 } from '../response/content-response.ts';
+import { sendStretch, type StretchOptions } from '../response/body-pump.ts';
 import type { RegistryContext } from './exchange.ts';
 import type { ReadBuffers } from '../response/read-buffers.ts';
-import { multipartOf } from '../response/multipart.ts';
-import { sendMultipart } from '../response/send-multipart.ts';
+import { multipartOf, sendMultipart } from '../response/multipart.ts';
 
 export interface BlobAnswerDeps {
   readonly mirror: Mirror;

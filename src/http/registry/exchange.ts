@@ -4,16 +4,16 @@ import type { CacheWord } from '../../mirror/ports/cache-status.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
-import type { Impatient, Patience } from './patience.ts';
+import type { Deadlined, RequestDeadline } from './request-deadline.ts';
 
 type AnsweredEvent = Parameters<Observer['answered']>[0];
 
 /**
- * One request and what became of it: filled on the way, read once when the answer is over, for the log and the metrics.
- * It is also who waits for it: when the client leaves, or its patience ends before the headers leave, its signal aborts; and whatever
- * does not listen to that is left to itself, and answered for.
+ * One request and its outcome: filled in while it is handled, and read once when the answer has ended, for the log and the metrics.
+ * Its signal aborts when the client leaves, or when the request deadline passes before the headers are sent. Work that ignores the signal
+ * runs on detached, and the client gets its error without waiting for it.
  */
-export class Exchange implements Waiting, Impatient {
+export class Exchange implements Waiting, Deadlined {
   readonly startedAt = performance.now();
   kind: AnsweredEvent['kind'] = 'other';
   cache: CacheWord = 'none';
@@ -24,20 +24,20 @@ export class Exchange implements Waiting, Impatient {
   reference: string | undefined;
   bytes = 0;
   readonly #response: ServerResponse;
-  readonly #patience: Patience;
+  readonly #deadline: RequestDeadline;
   readonly #whenOver: (() => void)[] = [];
   #controller: AbortController | undefined;
   #giveUpWork: ((cause: UpstreamError) => void) | undefined;
-  /** Another answer has left instead. */
+  /** Set at the request deadline: another answer was sent. */
   #tooLate: UpstreamError | undefined;
   #firstByteAt: number | undefined;
   #isWorkedOn = false;
   #isAnswered = false;
 
-  constructor(response: ServerResponse, patience: Patience) {
+  constructor(response: ServerResponse, deadline: RequestDeadline) {
     this.#response = response;
-    this.#patience = patience;
-    patience.begin(this);
+    this.#deadline = deadline;
+    deadline.begin(this);
   }
 
   get firstByteAt(): number | undefined {
@@ -45,8 +45,8 @@ export class Exchange implements Waiting, Impatient {
   }
 
   /**
-   * Resolves with the work, and rejects when patience ends before that. What hangs then goes on by itself, nobody is told what it comes to,
-   * and it must not touch the answer any more: see {@link begin}.
+   * Settles as the work does, or rejects at the request deadline. Work that still hangs then runs on detached: its result is dropped, and
+   * {@link begin} keeps it from touching the answer.
    */
   inTime(work: Promise<void>): Promise<void> {
     this.#isWorkedOn = true;
@@ -66,13 +66,13 @@ export class Exchange implements Waiting, Impatient {
   }
 
   /**
-   * The headers leave: from here on the client sees for itself how it goes.
-   * @throws UpstreamError when it is too late for them.
+   * To be called before the headers are sent; the request deadline no longer applies.
+   * @throws UpstreamError when the deadline has passed and another answer was sent.
    */
   begin(): void {
     if (this.#tooLate) throw this.#tooLate;
     this.#firstByteAt = performance.now();
-    this.#patience.end(this);
+    this.#deadline.end(this);
   }
 
   giveUp(): void {
@@ -81,15 +81,15 @@ export class Exchange implements Waiting, Impatient {
     this.#giveUpWork?.(this.#tooLate);
   }
 
-  /** Calls back when the answer is over, complete or cut, and nothing works on it any more: a listener on the response would cost each request more. */
+  /** Calls back when the answer has ended, complete or cut, and no work runs for it. Cheaper for each request than a listener on the response. */
   whenOver(callback: () => void): void {
     this.#whenOver.push(callback);
   }
 
-  /** The answer is over. */
+  /** The answer has ended. */
   end(): void {
     this.#isAnswered = true;
-    this.#patience.end(this);
+    this.#deadline.end(this);
     this.#tellIfOver();
   }
 
@@ -107,7 +107,7 @@ export class Exchange implements Waiting, Impatient {
 
   #worked(): void {
     this.#isWorkedOn = false;
-    this.#patience.end(this);
+    this.#deadline.end(this);
     this.#tellIfOver();
   }
 
@@ -117,7 +117,7 @@ export class Exchange implements Waiting, Impatient {
   }
 }
 
-/** The client hung up: nobody has to hear of it. */
+/** The client disconnected; it needs no answer. */
 export class ClientLeft extends Error {
   override readonly name = 'ClientLeft';
 

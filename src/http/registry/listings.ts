@@ -3,10 +3,10 @@ import type { Digest } from '../../oci/digest.ts';
 import { OciError } from '../../oci/errors.ts';
 import { ociIndex } from '../../oci/media-types.ts';
 import type { CacheStatus } from '../../mirror/ports/cache-status.ts';
-import { cacheStatusHeader } from '../response/cache-status.ts';
+import { cacheStatusHeader } from '../response/content-response.ts';
 import type { RegistryContext } from './exchange.ts';
 import { sendDocument } from '../response/document.ts';
-import type { LargeBodies } from '../response/large-bodies.ts';
+import type { LargeBodies } from '../response/memory-bodies.ts';
 
 export interface ListingAnswerDeps {
   readonly mirror: Mirror;

@@ -1,6 +1,4 @@
-import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
-import { interruptible } from '../../mirror/concurrency/abortable-wait.ts';
-import type { ByteSource, Loan } from '../../mirror/ports/byte-source.ts';
+import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import type { CacheStatus } from '../../mirror/ports/cache-status.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { OciError } from '../../oci/errors.ts';
@@ -11,11 +9,8 @@ import {
   type RequestedRange,
   type SatisfiableRange,
 } from '../../oci/range.ts';
-import type { AnswersTogether } from './answers-together.ts';
-import { cacheStatusHeader } from './cache-status.ts';
-import { ClientLeft, type Exchange, type RegistryContext } from '../registry/exchange.ts';
-import type { ReadBuffers } from './read-buffers.ts';
-import { type LargeBodies, largeBytes } from './large-bodies.ts';
+import type { RegistryContext } from '../registry/exchange.ts';
+import { largeBytes, type Senders } from './memory-bodies.ts';
 import type { Multipart } from './multipart.ts';
 
 /** What is said of content, whole or in part, with or without its body. */
@@ -88,7 +83,28 @@ function etagOf(digest: Digest): string {
   return `"${digest}"`;
 }
 
-/** What every answer of the registry says. */
+/** The Cache-Status header of RFC 9211 for one answer. */
+export function cacheStatusHeader(status: CacheStatus): string | undefined {
+  const asked = status.upstreamStatus === undefined ? '' : `; fwd-status=${status.upstreamStatus}`;
+  switch (status.word) {
+    case 'hit':
+      return 'layerwell; hit';
+    case 'negative':
+      return 'layerwell; hit; detail=negative';
+    case 'revalidated':
+      return `layerwell; fwd=stale${asked}; detail=revalidated`;
+    case 'stale':
+      return `layerwell; fwd=stale${asked}; detail=stale`;
+    case 'collapsed':
+      return `layerwell; fwd=uri-miss${asked}; collapsed`;
+    case 'miss':
+      return `layerwell; fwd=uri-miss${asked}${status.stored ? '; stored' : ''}`;
+    case 'none':
+      return undefined;
+  }
+}
+
+/** The headers of every answer of the registry. */
 export const commonHeaders = {
   'Docker-Distribution-Api-Version': 'registry/2.0',
   'X-Content-Type-Options': 'nosniff',
@@ -146,18 +162,12 @@ function inOnePiece(answer: ContentAnswer): Exclude<ContentAnswer, { readonly ra
   return 'ranges' in answer ? { status: 200 } : answer;
 }
 
-/** How what is in memory is sent: small bodies together with others, large ones at the client's pace. */
-export interface Senders {
-  readonly together: AnswersTogether;
-  readonly large: LargeBodies;
-}
-
 /** Sends content that is in memory. @throws when a large body cannot be sent to its end: the answer must then be cut. */
 export function sendBytes(
   ctx: RegistryContext,
   facts: ContentFacts,
   bytes: Uint8Array,
-  { together, large }: Senders,
+  { small, large }: Senders,
 ): Promise<void> | void {
   const { exchange } = ctx.state;
   const answer = inOnePiece(decideAnswer(ctx.req, facts.digest, facts.size));
@@ -174,111 +184,5 @@ export function sendBytes(
     return;
   }
   exchange.bytes = body.byteLength;
-  together.end(ctx.res, body);
-}
-
-export interface StretchOptions {
-  readonly source: ByteSource;
-  /** First byte, and the one behind the last; undefined: to the end of the source. */
-  readonly start: number;
-  readonly end: number | undefined;
-  readonly isSequential: boolean;
-  /** What was read of a sequential source before. */
-  readonly readBytes?: number;
-  readonly buffers: ReadBuffers;
-  /** Begins the answer, once there is something to send: until then it may still become another. Absent where it has begun. */
-  readonly begin?: () => void;
-  /** Whether more of the answer follows: it is not ended then. */
-  readonly hasMore?: boolean;
-}
-
-/** What is borrowed to be sent at once: as much as the largest buffer holds. */
-const maxLoanBytes = 512 * 1024;
-
-/**
- * Sends a stretch of a source, at the client's pace: one buffer is filled while the other is on its way. What lies in memory already is
- * sent from there. No stream object stands between the file and the socket, and what waits for the client is two buffers or loans.
- * @throws when the source fails or ends early: the answer must then be cut, never finished.
- */
-export async function sendStretch(
-  response: ServerResponse,
-  exchange: Exchange,
-  options: StretchOptions,
-): Promise<void> {
-  const { source, start, end, buffers, isSequential, readBytes = 0, begin = () => {}, hasMore = false } = options;
-  const pair = buffers.lend(end === undefined ? Infinity : end - start);
-  let unsent: Loan | undefined;
-  try {
-    let position = isSequential ? await skip(source, { from: readBytes, to: start }, pair.buffers[0]) : start;
-    let written: Promise<unknown> | undefined;
-    for (let turn = 0; end === undefined || position < end; turn ^= 1) {
-      const buffer = pair.buffers[turn === 0 ? 0 : 1];
-      const wanted = end === undefined ? buffer : buffer.subarray(0, Math.min(buffer.byteLength, end - position));
-      unsent = await source.lend?.(position, Math.min(maxLoanBytes, (end ?? Infinity) - position));
-      const bytes = unsent?.bytes ?? (await source.read(wanted, position));
-      await written;
-      if (bytes === 0 && end !== undefined) throw new Error(`the content ended at ${position}, before ${end}`);
-      if (bytes === 0) break;
-      if (!written) begin();
-      written = unsent
-        ? writeLent(response, unsent)
-        : unlessClosed(response, write(response, buffer.subarray(0, bytes)));
-      unsent = undefined;
-      written.catch(() => {}); // It is awaited a turn later; meanwhile the read may fail first.
-      position += bytes;
-      exchange.bytes += bytes;
-    }
-    if (!written) begin();
-    await written;
-    pair.release();
-    if (!hasMore) response.end();
-  } finally {
-    unsent?.end();
-    pair.discard();
-  }
-}
-
-async function skip(
-  source: ByteSource,
-  { from, to }: { readonly from: number; readonly to: number },
-  buffer: Buffer,
-): Promise<number> {
-  for (let position = from; position < to; ) {
-    const bytes = await source.read(buffer.subarray(0, Math.min(buffer.byteLength, to - position)), position);
-    if (bytes === 0) throw new Error(`the content ended at ${position}, before ${to}`);
-    position += bytes;
-  }
-  return to;
-}
-
-/** Resolves when the buffer is free again: its bytes are with the kernel. */
-function write(response: ServerResponse, bytes: Uint8Array): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (response.destroyed) reject(new ClientLeft());
-    else response.write(bytes, (error) => (error ? reject(new ClientLeft()) : resolve()));
-  });
-}
-
-/** Resolves when the loan has ended. One call of the kernel takes all its pieces. */
-async function writeLent(response: ServerResponse, loan: Loan): Promise<void> {
-  try {
-    response.cork();
-    const written = unlessClosed(response, Promise.all(loan.pieces.map((piece) => write(response, piece))));
-    response.uncork();
-    await written;
-  } finally {
-    loan.end();
-  }
-}
-
-/**
- * Settles as a write does, or when its answer is closed: what is written before an answer has its turn on a connection, or just as that
- * breaks, Node forgets, and calls nobody back.
- */
-function unlessClosed(response: ServerResponse, written: Promise<unknown>): Promise<unknown> {
-  return interruptible(written, (giveUp) => {
-    const leave = (): void => giveUp(new ClientLeft());
-    response.once('close', leave);
-    return () => response.off('close', leave);
-  });
+  small.send(ctx.res, body);
 }

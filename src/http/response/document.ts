@@ -1,5 +1,5 @@
 import type { RegistryContext } from '../registry/exchange.ts';
-import { type LargeBodies, largeBytes } from './large-bodies.ts';
+import { type LargeBodies, largeBytes } from './memory-bodies.ts';
 
 /** A JSON document that is made when memory for it is reserved. */
 export interface Document {

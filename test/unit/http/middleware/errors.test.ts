@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import Koa, { type Context } from 'koa';
 import { expect, onTestFinished, test } from 'vitest';
 import { Exchange, type ExchangeState } from '../../../../src/http/registry/exchange.ts';
-import { Patience } from '../../../../src/http/registry/patience.ts';
+import { RequestDeadline } from '../../../../src/http/registry/request-deadline.ts';
 import { answerErrors } from '../../../../src/http/middleware/errors.ts';
 import { RememberedNotFound } from '../../../../src/mirror/concurrency/remembered.ts';
 import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
@@ -14,7 +14,7 @@ async function serve(handler: (ctx: Context) => void | Promise<void>) {
   const app = new Koa<ExchangeState>();
   app.silent = true;
   app.use((ctx, next) => {
-    ctx.state = { exchange: new Exchange(ctx.res, new Patience()) };
+    ctx.state = { exchange: new Exchange(ctx.res, new RequestDeadline()) };
     return next();
   });
   app.use(answerErrors((bug) => bugs.push(bug)));

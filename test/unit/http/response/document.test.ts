@@ -2,9 +2,9 @@ import { createServer } from 'node:http';
 import Koa from 'koa';
 import { expect, onTestFinished, test } from 'vitest';
 import { Exchange, type ExchangeState } from '../../../../src/http/registry/exchange.ts';
-import { Patience } from '../../../../src/http/registry/patience.ts';
+import { RequestDeadline } from '../../../../src/http/registry/request-deadline.ts';
 import { type Document, sendDocument } from '../../../../src/http/response/document.ts';
-import { LargeBodies } from '../../../../src/http/response/large-bodies.ts';
+import { LargeBodies } from '../../../../src/http/response/memory-bodies.ts';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
 import { ask } from '../../../support/client.ts';
 import { freePort } from '../../../support/free-port.ts';
@@ -23,7 +23,7 @@ async function serve(names: readonly string[]) {
     return { bytes: names.join().length, value };
   };
   const app = new Koa<ExchangeState>();
-  const patience = new Patience();
+  const patience = new RequestDeadline();
   app.use((ctx) => {
     ctx.state.exchange = new Exchange(ctx.res, patience);
     return sendDocument(ctx, large, look);

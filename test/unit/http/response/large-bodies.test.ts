@@ -1,7 +1,7 @@
 import { createServer, type ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
-import { LargeBodies } from '../../../../src/http/response/large-bodies.ts';
+import { LargeBodies } from '../../../../src/http/response/memory-bodies.ts';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
 import { ask, open } from '../../../support/client.ts';
 import { freePort } from '../../../support/free-port.ts';

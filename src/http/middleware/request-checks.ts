@@ -1,0 +1,53 @@
+import type { IncomingMessage } from 'node:http';
+import type { Middleware } from 'koa';
+import { OciError } from '../../oci/errors.ts';
+import type { ExchangeState } from '../registry/exchange.ts';
+
+/**
+ * Refuses requests that another server could read differently: an absolute-form target (VSV00018), or not exactly one host (RFC 9112 §3.2).
+ * After a GET with a body the connection is closed, so that the unread body is never taken for a request (CVE-2025-4366). So is one that
+ * asks for another protocol: Node loses the bytes that follow the headers.
+ */
+export function refuseAmbiguousRequests(): Middleware<ExchangeState> {
+  return (ctx, next) => {
+    checkRequest(ctx.req, () => ctx.set('Connection', 'close'));
+    return next();
+  };
+}
+
+function checkRequest(request: IncomingMessage, closeConnection: () => void): void {
+  const { url = '', headers } = request;
+  if (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0') closeConnection();
+  if (headers.upgrade !== undefined) closeConnection();
+  if (!url.startsWith('/')) throw new OciError('NAME_INVALID', 'the request target must be a path');
+  const hosts = hostsNamed(request.rawHeaders);
+  if (hosts === 1 || (hosts === 0 && request.httpVersion === '1.0')) return;
+  closeConnection();
+  throw new OciError('NAME_INVALID', 'the request must name one host');
+}
+
+/** How many `Host` headers there are; Node keeps only the first. Names and values alternate. */
+function hostsNamed(rawHeaders: readonly string[]): number {
+  let hosts = 0;
+  for (let place = 0; place < rawHeaders.length; place += 2) {
+    const name = rawHeaders[place] ?? '';
+    if (name.length === 4 && name.toLowerCase() === 'host') hosts += 1;
+  }
+  return hosts;
+}
+
+/**
+ * Reports the first request that has credentials. Clients are anonymous: `/v2/` sends no challenge, since dockerd would answer it with the
+ * user's Docker Hub password. So `docker login` succeeds with any password. The header is neither used nor logged.
+ * @param onFirst called once in the life of the process.
+ */
+export function noticeCredentials(onFirst: () => void): Middleware<ExchangeState> {
+  let wasNoticed = false;
+  return (ctx, next) => {
+    if (!wasNoticed && ctx.req.headers.authorization !== undefined) {
+      wasNoticed = true;
+      onFirst();
+    }
+    return next();
+  };
+}

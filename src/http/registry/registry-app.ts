@@ -1,0 +1,45 @@
+import Koa from 'koa';
+import type { Mirror } from '../../mirror/mirror.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Memory } from '../../mirror/ports/memory.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
+import { OciError } from '../../oci/errors.ts';
+import { type AccessLine, recordRequests } from '../middleware/access-log.ts';
+import { answerErrors, reportUnlessDisconnected } from '../middleware/errors.ts';
+import { type OverloadLimits, refuseOverload } from '../middleware/overload.ts';
+import { noticeCredentials, refuseAmbiguousRequests } from '../middleware/request-checks.ts';
+import { LargeBodies, SmallBodies } from '../response/memory-bodies.ts';
+import type { ReadBuffers } from '../response/read-buffers.ts';
+import type { ExchangeState } from './exchange.ts';
+import { registryRoutes } from './routes.ts';
+
+export interface RegistryAppDeps {
+  readonly mirror: Mirror;
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly buffers: ReadBuffers;
+  readonly memory: Memory;
+  readonly log: (line: AccessLine) => void;
+  readonly report: (bug: unknown) => void;
+  readonly limits: OverloadLimits;
+  /** Called once, when a client sends credentials: they are ignored. */
+  readonly onClientCredentials: () => void;
+  /** The request deadline; for tests. */
+  readonly requestDeadlineMs?: number | undefined;
+}
+
+/** The registry's Koa app: the order of what happens to a request. */
+export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
+  const app = new Koa<ExchangeState>();
+  app.on('error', reportUnlessDisconnected(deps.report));
+  app.use(recordRequests(deps));
+  app.use(answerErrors(deps.report));
+  app.use(refuseAmbiguousRequests());
+  app.use(refuseOverload(deps.limits, deps));
+  app.use(noticeCredentials(deps.onClientCredentials));
+  app.use(registryRoutes({ ...deps, small: new SmallBodies(), large: new LargeBodies(deps) }).routes());
+  app.use(() => {
+    throw new OciError('NAME_UNKNOWN', 'no resource of a registry has this path');
+  });
+  return app;
+}

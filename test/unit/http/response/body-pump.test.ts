@@ -1,0 +1,194 @@
+import { once } from 'node:events';
+import { createServer, IncomingMessage, ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
+import { expect, onTestFinished, test } from 'vitest';
+import { sendStretch, type StretchOptions } from '../../../../src/http/response/body-pump.ts';
+import { Exchange } from '../../../../src/http/registry/exchange.ts';
+import { RequestDeadline } from '../../../../src/http/registry/request-deadline.ts';
+import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
+import { ReadBuffers } from '../../../../src/http/response/read-buffers.ts';
+import type { ByteSource } from '../../../../src/mirror/ports/byte-source.ts';
+import { ask, open } from '../../../support/client.ts';
+import { randomBytes } from '../../../support/images.ts';
+
+/** Serves one answer on a real socket, and tells how sending it ended. */
+async function serveOnce(options: Omit<StretchOptions, 'buffers'>, length: number | undefined) {
+  const ended = Promise.withResolvers<unknown>();
+  const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 1024 * 1024 }) });
+  const send = async (response: ServerResponse) => {
+    response.writeHead(200, length === undefined ? {} : { 'content-length': length });
+    try {
+      ended.resolve(
+        await sendStretch(response, new Exchange(response, new RequestDeadline()), { ...options, buffers }),
+      );
+    } catch (cause) {
+      response.destroy();
+      ended.resolve(cause);
+    }
+  };
+  const server = createServer((_, response) => void send(response)).listen(0, '127.0.0.1');
+  onTestFinished(() => void server.close());
+  await once(server, 'listening');
+  const address = server.address();
+  const port = typeof address === 'object' ? address?.port : undefined;
+  return { served: { url: `http://127.0.0.1:${port}` }, ended: ended.promise, buffers };
+}
+
+/** Bytes in memory, read at most `most` at a time. */
+function sourceOf(bytes: Buffer, { most = Infinity }: { readonly most?: number } = {}): ByteSource {
+  return {
+    read: async (into, position) => bytes.copy(into, 0, position, Math.min(bytes.length, position + most)),
+    [Symbol.asyncDispose]: async () => {},
+  };
+}
+
+const bytes = randomBytes(3_000_000, 'content');
+
+test.each([
+  { what: 'the whole', start: 0, end: bytes.length },
+  { what: 'a part', start: 1_000_000, end: 2_000_001 },
+  { what: 'nothing', start: 5, end: 5 },
+])('$what is sent as it lies in its source, and the buffers come back', async ({ start, end }) => {
+  for (const source of [sourceOf(bytes), sourceOf(bytes, { most: 10_007 })]) {
+    const { served, ended, buffers } = await serveOnce({ source, start, end, isSequential: false }, end - start);
+    expect((await ask(served, '/')).body.equals(bytes.subarray(start, end))).toBe(true);
+    await ended;
+    expect(buffers.lentBytes).toBe(0);
+  }
+});
+
+test('without a known end it is sent until the source is over', async () => {
+  const options = { source: sourceOf(bytes), start: 0, end: undefined, isSequential: false };
+  const { served } = await serveOnce(options, undefined);
+  expect((await ask(served, '/')).body.equals(bytes)).toBe(true);
+});
+
+test('from a source that is read from its beginning, what comes before a part is read and left out', async () => {
+  let expected = 0;
+  const inner = sourceOf(bytes, { most: 100_000 });
+  const source: ByteSource = {
+    ...inner,
+    read: async (into, position) => {
+      expect(position).toBe(expected);
+      const read = await inner.read(into, position);
+      expected += read;
+      return read;
+    },
+  };
+  const { served, ended } = await serveOnce({ source, start: 1_234_567, end: 1_234_667, isSequential: true }, 100);
+  expect((await ask(served, '/')).body.equals(bytes.subarray(1_234_567, 1_234_667))).toBe(true);
+  expect(await ended).toBeUndefined();
+});
+
+test.each([
+  { what: 'ends too early', isSequential: false, read: async () => 0 },
+  { what: 'ends before the part begins', isSequential: true, read: async () => 0 },
+  { what: 'fails', isSequential: false, read: async () => Promise.reject(new Error('the disk is gone')) },
+])('the answer is cut when its source $what, and the buffers come back', async ({ isSequential, read }) => {
+  const source = { read, [Symbol.asyncDispose]: async () => {} };
+  const { served, ended, buffers } = await serveOnce({ source, start: 10, end: 20, isSequential }, 10);
+  await expect(ask(served, '/')).rejects.toThrow(/cut|hang up/);
+  expect(await ended).toBeInstanceOf(Error);
+  expect(buffers.lentBytes).toBe(0);
+});
+
+test('a client that leaves ends the sending, and the buffers come back', async () => {
+  const endless: ByteSource = { read: async (into) => into.byteLength, [Symbol.asyncDispose]: async () => {} };
+  const { served, ended, buffers } = await serveOnce(
+    { source: endless, start: 0, end: undefined, isSequential: false },
+    undefined,
+  );
+  const client = await open(served, '/');
+  await client.read(1);
+  client.hangUp();
+  expect(await ended).toMatchObject({ name: 'ClientLeft' });
+  expect(buffers.lentBytes).toBe(0);
+});
+
+/** Bytes that lie in memory, and how many loans of them have not ended. */
+function lendingSource(lentBytes: Buffer) {
+  const loans = { open: 0, made: 0, reads: 0 };
+  const lend = async (position: number, maxBytes: number) => {
+    const lent = lentBytes.subarray(position, position + maxBytes);
+    if (lent.length === 0) return undefined;
+    loans.open += 1;
+    loans.made += 1;
+    const half = lent.length >> 1;
+    const end = () => {
+      loans.open -= 1;
+    };
+    return { pieces: [lent.subarray(0, half), lent.subarray(half)], bytes: lent.length, end };
+  };
+  const read: ByteSource['read'] = async (into, position) => {
+    loans.reads += 1;
+    return bytes.copy(into, 0, position);
+  };
+  return { source: { read, lend, [Symbol.asyncDispose]: async () => {} }, loans };
+}
+
+test.each([
+  { what: 'all of it', start: 0, end: bytes.length, lent: bytes, reads: 0 },
+  { what: 'a part', start: 1_000_000, end: 2_000_001, lent: bytes, reads: 0 },
+  {
+    what: 'a part of which the end has to be read',
+    start: 10,
+    end: 1_500_000,
+    lent: bytes.subarray(0, 1_400_000),
+    reads: 1,
+  },
+])('what lies in memory is sent from there: $what, and every loan ends', async ({ start, end, lent, reads }) => {
+  const { source, loans } = lendingSource(lent);
+  const { served, ended } = await serveOnce({ source, start, end, isSequential: false }, end - start);
+  expect((await ask(served, '/')).body.equals(bytes.subarray(start, end))).toBe(true);
+  await ended;
+  expect(loans).toEqual({ open: 0, made: expect.any(Number), reads });
+  expect(loans.made).toBeGreaterThan(0);
+});
+
+test('what a cut answer was sent from is nobody else’s: its socket may still send it', async () => {
+  const response = new ServerResponse(new IncomingMessage(new Socket())); // Without its socket every write stays pending.
+  const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 1024 * 1024 }) });
+  const source: ByteSource = {
+    read: async (into, position) => {
+      if (position > 0) throw new Error('the disk is gone');
+      into.fill(65); // A
+      return into.byteLength;
+    },
+    [Symbol.asyncDispose]: async () => {},
+  };
+  const options = { source, start: 0, end: undefined, isSequential: false, buffers };
+  await expect(sendStretch(response, new Exchange(response, new RequestDeadline()), options)).rejects.toThrow(
+    'the disk is gone',
+  );
+  expect(buffers.lentBytes).toBe(0);
+  const pairs = Array.from({ length: 8 }, () => buffers.lend(Infinity).buffers);
+  expect(pairs.flat().some((buffer) => buffer.includes('AAAA'))).toBe(false);
+});
+
+test('a client that leaves ends every loan', async () => {
+  const { source, loans } = lendingSource(Buffer.alloc(64 * 1024 * 1024));
+  const { served, ended } = await serveOnce({ source, start: 0, end: undefined, isSequential: false }, undefined);
+  const client = await open(served, '/');
+  await client.read(1);
+  client.hangUp();
+  expect(await ended).toMatchObject({ name: 'ClientLeft' });
+  await expect.poll(() => loans.open).toBe(0);
+});
+
+test('a client that leaves just when something is written for it ends the wait', async () => {
+  const socket = new Socket();
+  const response = new ServerResponse(new IncomingMessage(socket));
+  response.assignSocket(socket);
+  const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 1024 * 1024 }) });
+  const source: ByteSource = {
+    read: async () => {
+      socket.destroy(); // It says so in the next tick: until then the answer is thought to be wanted.
+      return 10;
+    },
+    [Symbol.asyncDispose]: async () => {},
+  };
+  const options = { source, start: 0, end: 10, isSequential: false, buffers };
+  const sending = sendStretch(response, new Exchange(response, new RequestDeadline()), options);
+  await expect(sending).rejects.toMatchObject({ name: 'ClientLeft' });
+  expect(buffers.lentBytes).toBe(0);
+});
