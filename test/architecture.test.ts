@@ -106,6 +106,41 @@ test('only main.ts touches the process', () => {
   expect(touching).toEqual(['main.ts']);
 });
 
+test('no two files import each other, nor along a way through others, types included', () => {
+  const imports = new Map(files.map((file) => [file, neighboursOf(file)]));
+  expect(cyclesIn(imports)).toEqual([]);
+});
+
+/** The files of src/ that a file imports. */
+function neighboursOf(file: string): readonly string[] {
+  const relative = importsOf(file).filter((specifier) => specifier.startsWith('.'));
+  return relative.map((specifier) => normalize(join(dirname(file), specifier)));
+}
+
+/** The cycles that a walk along the imports meets, each as `a.ts → b.ts → a.ts`. */
+function cyclesIn(imports: ReadonlyMap<string, readonly string[]>): readonly string[] {
+  const cycles: string[] = [];
+  const done = new Set<string>();
+  const walk = (file: string, path: readonly string[]): void => {
+    if (path.includes(file)) cycles.push([...path.slice(path.indexOf(file)), file].join(' → '));
+    if (path.includes(file) || done.has(file)) return;
+    for (const next of imports.get(file) ?? []) walk(next, [...path, file]);
+    done.add(file);
+  };
+  for (const file of imports.keys()) walk(file, []);
+  return cycles;
+}
+
+test('a cycle is found, also one through several files', () => {
+  const imports = new Map([
+    ['a.ts', ['b.ts']],
+    ['b.ts', ['c.ts', 'd.ts']],
+    ['c.ts', ['a.ts']],
+    ['d.ts', []],
+  ]);
+  expect(cyclesIn(imports)).toEqual(['a.ts → b.ts → c.ts → a.ts']);
+});
+
 describe('no behaviour runs through telemetry', () => {
   test('whoever tells the observer of an event learns nothing from it', () => {
     const [, body = ''] = /interface Observer \{([\s\S]*?)\n\}/.exec(codeOf('mirror/ports/observer.ts')) ?? [];
@@ -142,6 +177,30 @@ test('no room holds more files than can be seen at a glance', () => {
   const full = [...rooms].filter(([, inIt]) => inIt.length > mostFilesInARoom).map(([room]) => room);
   expect(full).toEqual([]);
 });
+
+/** Above this a file has more than one job. `oxlint` does the same for functions: 60 lines at most. */
+const mostLines = 300;
+/** Still above it. May only shrink. */
+const tooLong = ['mirror/blobs/blobs.ts', 'mirror/eviction/space.ts'];
+
+test('no file is longer than one job needs', () => {
+  const long = files.filter((file) => linesIn(file) > mostLines);
+  expect(long.filter((file) => !tooLong.includes(file))).toEqual([]);
+});
+
+/** What is shorter belongs to the file that it serves. */
+const fewLines = 40;
+/** May only shrink; to be lowered with every merge, to 20. */
+const mostSmallFiles = 54;
+
+test('few files are too small to deserve a name', () => {
+  const small = files.filter((file) => linesIn(file) < fewLines);
+  expect(small.length, small.join(', ')).toBeLessThanOrEqual(mostSmallFiles);
+});
+
+function linesIn(file: string): number {
+  return readFileSync(join('src', file), 'utf8').trimEnd().split('\n').length;
+}
 
 describe('no version is older than the first that has what was found wrong put right', () => {
   /** koa: CVE-2026-27959. undici: CVE-2026-13697, and parts of a body counted wrongly. node: CVE-2026-58044. */

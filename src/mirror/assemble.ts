@@ -10,7 +10,7 @@ import { Relays } from './relays/relays.ts';
 import { Downloads } from './downloads/downloads.ts';
 import { StoredBlobs } from './blobs/stored-blobs.ts';
 import type { Digest } from '../oci/digest.ts';
-import { type HostName, parseHostName } from '../oci/reference.ts';
+import { type HostName, parseHostName, type Tag } from '../oci/reference.ts';
 import type { SpaceLimits } from './eviction/eviction.ts';
 import { looseLimits, LooseRecords } from './eviction/loose-records.ts';
 import type { DiskUse } from './eviction/disk-use.ts';
@@ -29,7 +29,8 @@ import type { BlobStore } from './ports/blob-store.ts';
 import type { Clock } from './ports/clock.ts';
 import type { Memory } from './ports/memory.ts';
 import type { Observer } from './ports/observer.ts';
-import type { RecordStore } from './ports/record-store.ts';
+import type { RecordKey, RecordStore } from './ports/record-store.ts';
+import type { RepositoryId } from './ports/repository-id.ts';
 import type { Index } from './ports/store-index.ts';
 import type { Upstream, UpstreamDirectory } from './ports/upstream.ts';
 import { askingOnlyWhatIsPublic } from './access/recently-public.ts';
@@ -152,78 +153,87 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
   const background = new Background({ observer });
   const waiters = new UpstreamWaiters({ maxRequests: limits.maxRequests, observer });
   const tidy = () => background.run('eviction', () => space.tidy());
-  const records = new LooseRecords({
-    records: withoutUnreadable(parts.records, observer),
-    index,
-    clock,
-    ...looseLimits(limits.limits),
-    forgetTag: ({ of, tag }) => {
-      book.drop(of, tag);
-      index.forgetTag(of, tag);
-    },
-    onWritten: tidy,
-  });
-  const memoryBytes = parts.memory.maxBytes * manifestMemoryShare;
   const makeRoom = async () => (await space.reserve(0)) !== undefined;
+  const records = looseRecordsOf(parts, limits, { tidy, forgetTag: (of, tag) => book.drop(of, tag) });
   const lending = new Lending({ index, observer });
+  const memoryBytes = parts.memory.maxBytes * manifestMemoryShare;
   const manifests = new Manifests({ ...parts, records, lending, background, waiters, policies, memoryBytes, makeRoom });
   const links = new BlobLinks({ records, index, lending, background, clock, makeRoom, onRecorded: tidy });
-  const book = new TagBook({
-    records,
-    index,
-    background,
-    onNoted: (key) => records.expect(key),
-    batchMs: confirmationBatchMs,
-  });
-  const space = new Space({
-    ...parts,
-    ...limits,
-    loose: records,
-    onEvicted: (keys) => {
-      for (const key of keys) {
-        if (key.kind === 'tag') book.drop(key.of, key.tag);
-        if (!('digest' in key)) continue;
-        manifests.forget(key.of, key.digest);
-        links.forget(key.of, key.digest);
-      }
-    },
-  });
-  const relaying: RelayRules = {
-    attemptsWithoutProgress: limits.attemptsWithoutProgress,
-    wait: (ms, { signal }) => sleep(ms, undefined, { signal }),
-    memory: parts.memory,
-    letGoAfterMs: letGoUpstreamAfterMs,
-  };
-  const pace = { minBytesPerSecond: limits.minBytesPerSecond, windowMs: slowWindowMs };
-  const relays = new Relays(relaying);
+  const onNoted = (key: RecordKey) => records.expect(key);
+  const book = new TagBook({ records, index, background, onNoted, batchMs: confirmationBatchMs });
+  const onEvicted = (keys: readonly RecordKey[]) => forgetEvicted(keys, { book, manifests, links });
+  const space = new Space({ ...parts, ...limits, loose: records, onEvicted });
+  const relaying = relayRules(parts, limits);
   const storedBlobs = new StoredBlobs(parts);
-  const recording = { index, links, clock, observer, unreadable: storedBlobs };
-  const downloads = new Downloads({
-    ...parts,
-    ...limits,
-    space,
-    recording,
-    relaying,
-    pace,
-    maxWaiting: maxWaitingDownloads,
-  });
-  const { verifyReads } = limits;
   return {
     ...parts,
     records,
     background,
     waiters,
     policies,
-    lending,
     manifests,
+    lending,
     links,
     book,
     space,
     storedBlobs,
-    downloads,
-    relays,
-    verifyReads,
+    downloads: createDownloads(parts, limits, { space, relaying, links, storedBlobs }),
+    relays: new Relays(relaying),
+    verifyReads: limits.verifyReads,
   };
+}
+
+/** Records that belong to no stored content count against the space as well, and are removed first. */
+function looseRecordsOf(
+  { records, index, clock, observer }: MirrorParts,
+  { limits }: MirrorLimits,
+  { tidy, forgetTag }: { readonly tidy: () => void; readonly forgetTag: (of: RepositoryId, tag: Tag) => void },
+): LooseRecords {
+  return new LooseRecords({
+    records: withoutUnreadable(records, observer),
+    index,
+    clock,
+    ...looseLimits(limits),
+    forgetTag: ({ of, tag }) => {
+      forgetTag(of, tag);
+      index.forgetTag(of, tag);
+    },
+    onWritten: tidy,
+  });
+}
+
+/** What is gone from the disk must not be answered from memory. */
+function forgetEvicted(
+  keys: readonly RecordKey[],
+  { book, manifests, links }: Pick<Core, 'book' | 'manifests' | 'links'>,
+): void {
+  for (const key of keys) {
+    if (key.kind === 'tag') book.drop(key.of, key.tag);
+    if (!('digest' in key)) continue;
+    manifests.forget(key.of, key.digest);
+    links.forget(key.of, key.digest);
+  }
+}
+
+function relayRules({ memory }: MirrorParts, { attemptsWithoutProgress }: MirrorLimits): RelayRules {
+  return {
+    attemptsWithoutProgress,
+    wait: (ms, { signal }) => sleep(ms, undefined, { signal }),
+    memory,
+    letGoAfterMs: letGoUpstreamAfterMs,
+  };
+}
+
+function createDownloads(
+  parts: MirrorParts,
+  limits: MirrorLimits,
+  deps: Pick<Core, 'space' | 'links' | 'storedBlobs'> & { readonly relaying: RelayRules },
+): Downloads {
+  const { index, clock, observer } = parts;
+  const { space, links, storedBlobs, relaying } = deps;
+  const recording = { index, links, clock, observer, unreadable: storedBlobs };
+  const pace = { minBytesPerSecond: limits.minBytesPerSecond, windowMs: slowWindowMs };
+  return new Downloads({ ...parts, ...limits, space, recording, relaying, pace, maxWaiting: maxWaitingDownloads });
 }
 
 /** From here on links are lent, and verbs answer, under these rules. */

@@ -4,8 +4,8 @@ import { isRepository, parseHostName, type Reference } from '../oci/reference.ts
 import type { Descriptor } from '../oci/manifest.ts';
 import type { MediaType } from '../oci/media-types.ts';
 import type { Access } from './access/access.ts';
-import type { BlobHead, Blobs } from './blobs/blobs.ts';
-import type { BlobQuestion, PartOf, ServedBlob } from './blobs/served-blob.ts';
+import type { Blobs } from './blobs/blobs.ts';
+import type { BlobHead, BlobQuestion, PartOf, ServedBlob } from './blobs/served-blob.ts';
 import type { Listings } from './listings/listings.ts';
 import type { Listed, ListedWhole } from './listings/cached-listings.ts';
 import type { TagPage, WantedPage } from './listings/tag-names.ts';

@@ -1,7 +1,6 @@
 import { Counter, type Registry } from 'prom-client';
 import type { Observer } from '../mirror/ports/observer.ts';
-import { Buckets } from './buckets.ts';
-import { Durations } from './durations.ts';
+import { Buckets, Durations } from './durations.ts';
 
 type AnsweredEvent = Parameters<Observer['answered']>[0];
 

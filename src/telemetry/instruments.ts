@@ -1,6 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { Answers } from './answers.ts';
-import { secondsOfBuckets } from './buckets.ts';
+import { secondsOfBuckets } from './durations.ts';
 
 /** Makes metrics of one registry, each by its name without the prefix, what it says, and its labels. */
 function makerFor(registry: Registry) {

@@ -20,7 +20,14 @@ import type { Index } from '../ports/store-index.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { BlobRecord } from '../ports/record-store.ts';
 import { isSameRepository } from '../ports/repository-id.ts';
-import { type BlobQuestion, followingAnswer, nameOf, type ServedBlob, storedAnswer } from './served-blob.ts';
+import {
+  type BlobHead,
+  type BlobQuestion,
+  followingAnswer,
+  nameOf,
+  type ServedBlob,
+  storedAnswer,
+} from './served-blob.ts';
 import { partsAhead } from './parts-ahead.ts';
 import type { Space } from '../eviction/space.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
@@ -41,12 +48,6 @@ export interface BlobsDeps {
   readonly space: Pick<Space, 'couldHold'>;
   /** Hash every stored blob again while it is read. */
   readonly verifyReads: boolean;
-}
-
-export interface BlobHead {
-  readonly size: number | undefined;
-  readonly cache: CacheStatus;
-  readonly firstServedAtMs: number;
 }
 
 const firstPull: CacheStatus = { word: 'miss', upstreamStatus: 200, stored: true };

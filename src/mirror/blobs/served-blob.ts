@@ -24,6 +24,12 @@ export function nameOf({ of, digest }: BlobQuestion): string {
   return contentKey(of, digest);
 }
 
+export interface BlobHead {
+  readonly size: number | undefined;
+  readonly cache: CacheStatus;
+  readonly firstServedAtMs: number;
+}
+
 export type PartOf = (size: number) => RequestedRange;
 
 export interface ServedBlob {

@@ -1,5 +1,4 @@
 import type { RequestedRange } from '../../oci/range.ts';
-import type { BlobHead } from './blobs.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { NotStored } from '../downloads/run.ts';
 import type { JoinedRelay, Part, Relays } from '../relays/relays.ts';
@@ -11,7 +10,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { Remembered } from '../concurrency/remembered.ts';
-import { type BlobQuestion, nameOf, type ServedBlob } from './served-blob.ts';
+import { type BlobHead, type BlobQuestion, nameOf, type ServedBlob } from './served-blob.ts';
 import type { UpstreamBlobs } from './upstream-blobs.ts';
 import type { Space } from '../eviction/space.ts';
 import { type JoinSpan, spansOf, SpansSource } from './relayed-spans.ts';
