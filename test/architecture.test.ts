@@ -181,7 +181,7 @@ test('no room holds more files than can be seen at a glance', () => {
 /** Above this a file has more than one job. `oxlint` does the same for functions: 60 lines at most. */
 const mostLines = 300;
 /** Still above it. May only shrink. */
-const tooLong = ['mirror/blobs/blobs.ts', 'mirror/eviction/space.ts'];
+const tooLong = ['mirror/eviction/space.ts'];
 
 test('no file is longer than one job needs', () => {
   const long = files.filter((file) => linesIn(file) > mostLines);
@@ -191,7 +191,7 @@ test('no file is longer than one job needs', () => {
 /** What is shorter belongs to the file that it serves. */
 const fewLines = 40;
 /** May only shrink; to be lowered with every merge, to 20. */
-const mostSmallFiles = 35;
+const mostSmallFiles = 30;
 
 test('few files are too small to deserve a name', () => {
   const small = files.filter((file) => linesIn(file) < fewLines);
