@@ -52,6 +52,7 @@ test('what an operator says of an upstream reaches its client, all of it', async
   expect(await settingsOf(entry)).toEqual({
     ...entry,
     visibility: undefined,
+    hosts: 'one',
     credentials: [],
     timeouts: { connectMs: 1_000, headersMs: 2_000, idleMs: 3_000, tokenMs: 4_000 },
   });
