@@ -32,7 +32,7 @@ async function evictAll({ space, removed }: Awaited<ReturnType<typeof fullSpace>
   if (removed() !== victims) throw new Error(`${removed()} of ${victims} victims were evicted`);
   return [
     {
-      what: `eviction beside ${keptItems.toLocaleString('en-US')} kept items: ms per eviction`,
+      what: `eviction with ${keptItems.toLocaleString('en-US')} kept items: ms per eviction`,
       measured: victimMs,
       limit: 5,
     },

@@ -218,9 +218,9 @@ test('check --online prints no secret', async () => {
 }, 120_000);
 
 test.each([
-  { what: 'a kind that is none', entry: { credentials: [{ kind: 'canary', password: 'canary' }] } },
+  { what: 'an unknown kind', entry: { credentials: [{ kind: 'canary', password: 'canary' }] } },
   {
-    what: 'a secret that is no text',
+    what: 'a secret that is not a string',
     entry: { credentials: [{ kind: 'basic', username: 'u', password: ['canary'] }] },
   },
   { what: 'a secret under another key', entry: { credentials: [{ kind: 'basic', username: 'u', pasword: 'canary' }] } },
@@ -229,7 +229,7 @@ test.each([
     entry: { credentials: [{ kind: 'gitlab', username: 'u', token: 'canary\n' }] },
   },
   { what: 'a secret in a URL', entry: { url: 'https://canary:canary@registry.example' } },
-  { what: 'a secret in the URL of a proxy that is none', entry: { proxy: { https: 'socks5://canary:canary@proxy' } } },
+  { what: 'a secret in an invalid proxy URL', entry: { proxy: { https: 'socks5://canary:canary@proxy' } } },
   { what: 'a secret in place of a variable', entry: { userAgent: '${canary}' } },
 ])('a configuration that is rejected for $what is rejected without printing it', async ({ entry }) => {
   const problems = await problemsWith({ upstreams: { 'a.test': { visibility: 'public', ...entry } } });

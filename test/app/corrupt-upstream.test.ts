@@ -54,7 +54,7 @@ function impatient(upstream: FakeRegistry): ReturnType<typeof mirrorOf> {
 }
 
 test.each(cases)(
-  'of a blob of $size bytes for which $what come, no client gets a complete answer, and nothing is kept',
+  'when a blob of $size bytes arrives as $what, no client gets a complete response, and nothing is stored',
   async ({ size, fault }) => {
     const upstream = await startFakeRegistry();
     const blob = randomBlob(size);
@@ -79,7 +79,7 @@ test.each(cases)(
   },
 );
 
-test('a failed download hurts nobody but those who followed it: the next pull is right, without a restart', async () => {
+test('a failed download affects only its own clients: the next pull is right, without a restart', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(1_000_000);
   upstream.content.addBlob(repository, blob);
@@ -96,7 +96,7 @@ test('a failed download hurts nobody but those who followed it: the next pull is
   expect(upstream.count('GET', blobs)).toBe(2);
 });
 
-test('a blob that is too short in chunks is refused as the fault of the upstream, whatever its manifest promised', async () => {
+test('a chunked blob that is too short is an upstream failure, whatever size its manifest names', async () => {
   const upstream = await startFakeRegistry();
   const held = image();
   upstream.content.add(repository, '1', held);
@@ -113,7 +113,7 @@ test.each([
   { what: 'bytes compressed on the way', fault: { gzip: true } },
   { what: 'a web page', fault: { headers: { 'content-type': 'text/html' }, body: () => Buffer.from('<html>log in') } },
 ] satisfies readonly { what: string; fault: Fault }[])(
-  'a manifest for which $what come is refused by digest and by tag, and not kept',
+  'a manifest that arrives as $what is rejected by digest and by tag, and not stored',
   async ({ fault }) => {
     const upstream = await startFakeRegistry();
     const held = image();
@@ -132,7 +132,7 @@ test.each([
   },
 );
 
-test('a tag whose Docker-Content-Digest is that of other bytes is refused, and not kept', async () => {
+test('a tag whose Docker-Content-Digest does not match the bytes is rejected, and not stored', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', image());
   upstream.script(
@@ -144,7 +144,7 @@ test('a tag whose Docker-Content-Digest is that of other bytes is refused, and n
   await expectNothingKept(app);
 });
 
-test('a manifest larger than any client reads is refused, and not kept', async () => {
+test('a manifest larger than any client accepts is rejected, and not stored', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', image());
   upstream.script(
@@ -156,7 +156,7 @@ test('a manifest larger than any client reads is refused, and not kept', async (
   await expectNothingKept(app);
 });
 
-test('a broken answer does not end cleanly for a client of HTTP/1.0 either, to which the end of the connection is the end', async () => {
+test('a broken response does not end cleanly for an HTTP/1.0 client either, for which the end of the connection ends the body', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(1_000_000);
   upstream.content.addBlob(repository, blob);
