@@ -1,6 +1,7 @@
 import { once } from 'node:events';
-import { destination, type Logger, pino } from 'pino';
+import { destination, type Logger, type LoggerOptions, pino } from 'pino';
 import { timeLimited } from '../mirror/concurrency/abortable-wait.ts';
+import { type Line, RepeatedLines } from './repeated-lines.ts';
 
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
 
@@ -30,7 +31,7 @@ export const maxHeldLogBytes = 1024 * 1024;
 
 /**
  * JSON lines on stdout, gathered and written together. Writing never waits for the reader of stdout: lines that a stalled reader has not
- * taken are held up to a bound, and further lines are dropped and counted. Nothing that is logged may hold a secret: there are no
+ * taken are held up to a bound, and further lines are dropped and counted. Lines that repeat are bounded too. Nothing that is logged may hold a secret: there are no
  * headers, no queries and no URLs of redirects in it, so there is nothing to redact.
  */
 export function createLog({ level, fd = 1 }: LogOptions): Log {
@@ -41,7 +42,8 @@ export function createLog({ level, fd = 1 }: LogOptions): Log {
   const write = (text: string): void => {
     if (!state.isClosed) stream.write(text);
   };
-  const logger = pino({ level, base: null, timestamp: isoTimes() }, { write });
+  const repeated = new RepeatedLines();
+  const logger = createLogger({ level, repeated }, write);
   const timer = setInterval(() => stream.flush(), flushEveryMs).unref();
   return {
     logger,
@@ -55,6 +57,7 @@ export function createLog({ level, fd = 1 }: LogOptions): Log {
     close: async () => {
       clearInterval(timer);
       if (state.isClosed) return;
+      repeated.flush();
       state.isClosed = true;
       const closed = once(stream, 'close');
       stream.end();
@@ -65,6 +68,27 @@ export function createLog({ level, fd = 1 }: LogOptions): Log {
       }
     },
   };
+}
+
+/** The logger of everything but requests: lines of one kind are bounded. */
+export function createLogger(
+  { level, repeated }: { readonly level: LogLevel; readonly repeated: RepeatedLines },
+  write: (text: string) => void,
+): Logger {
+  const hooks: LoggerOptions['hooks'] = {
+    logMethod(args, method, levelNumber) {
+      const line = lineOf(args);
+      const writeLine = (summary: object, text: string) => method.apply(this, [summary, text]);
+      if (repeated.admits(levelNumber, line, writeLine)) method.apply(this, args);
+    },
+  };
+  return pino({ level, base: null, timestamp: isoTimes(), hooks }, { write });
+}
+
+/** Of what pino's methods are called with: fields and a message, or a message alone. */
+function lineOf([first, second]: readonly unknown[]): Line {
+  const fields = typeof first === 'object' && first !== null ? { ...first } : {};
+  return { fields, message: [first, second].filter((part) => typeof part === 'string').join(' ') };
 }
 
 /** Lines as pino writes them; but pino goes through a line value by value, and this is what every request costs. */

@@ -204,6 +204,19 @@ test('a blob that cannot be read from disk while the upstream is down is a 503',
   expect((await ask(app, path, { headers: { range: 'bytes=5-9' } })).status).toBe(503);
 });
 
+test('a process without descriptors logs few lines however many requests fail, and counts them all', async () => {
+  const mirror = await startMirror();
+  publish(mirror, '1');
+  await pullAll(mirror.app, repository, '1');
+  mirror.files.failWith = ({ operation }) => (operation === 'open' ? 'EMFILE' : undefined);
+  const requests = 300;
+  for (let asked = 0; asked < requests; asked += 1) await ask(mirror.app, `/v2/${repository}-${asked}/manifests/1`);
+  const troubles = mirror.app.logLines.filter(({ msg }) => msg === 'trouble');
+  const parts = new Set(troubles.map(({ part }) => part));
+  expect(troubles.length).toBeLessThanOrEqual(10 * parts.size);
+  expect((await mirror.app.metrics()).sum('layerwell_internal_errors_total')).toBeGreaterThanOrEqual(requests);
+});
+
 test('a disk that does not report its free space hides no other metric, and the mirror is not ready', async () => {
   const mirror = await startMirror();
   publish(mirror, '1');

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
-import { pino } from 'pino';
 import { type AppDeps, createApp } from '../../src/app/app.ts';
 import { startInOrder } from '../../src/app/lifecycle.ts';
-import { type Log, requestLines } from '../../src/telemetry/log.ts';
+import { createLogger, type Log, requestLines } from '../../src/telemetry/log.ts';
+import { RepeatedLines } from '../../src/telemetry/repeated-lines.ts';
 import { configOf } from './config.ts';
 import { ManualClock } from './manual-clock.ts';
 import { type Metrics, parseMetrics } from './metrics.ts';
@@ -132,7 +132,7 @@ export class RunningApp {
 
   #log(): Log {
     const write = (line: string) => this.#lines.push(parsed(line));
-    const logger = pino<never>({ base: null }, { write });
+    const logger = createLogger({ level: 'info', repeated: new RepeatedLines() }, write);
     return { logger, droppedLines: 0, request: requestLines(logger, write), flush: () => {}, close: async () => {} };
   }
 }

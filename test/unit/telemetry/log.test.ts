@@ -71,8 +71,7 @@ test('lines for a reader that stalls are dropped and counted beyond a bound, and
   const log = createLog({ level: 'info', fd });
   const lines = (2 * maxHeldLogBytes) / text.length;
   for (let line = 0; line < lines; line += 1) {
-    log.logger.info(text);
-    log.request({ path: text });
+    for (let request = 0; request < 2; request += 1) log.request({ path: text });
     if (line % 100 === 0) await nextTurn();
   }
   const writtenBytes = 64 * 1024;
