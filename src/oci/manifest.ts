@@ -1,5 +1,6 @@
 import { type Digest, isDigest } from './digest.ts';
 import { isMediaType, type MediaType } from './media-types.ts';
+import { isJsonObject, parseJsonObject } from './json.ts';
 
 /** OCI image-spec, "Descriptor", as far as the mirror looks at it. Everything else of it is kept as it came. */
 export interface Descriptor {
@@ -62,25 +63,12 @@ export function manifestShapeOf(bytes: Uint8Array): ManifestShape | undefined {
 
 export function isDescriptor(value: unknown): value is Descriptor {
   return (
-    isObject(value) &&
+    isJsonObject(value) &&
     isDigest(value['digest']) &&
     typeof value['mediaType'] === 'string' &&
     Number.isSafeInteger(value['size']) &&
     Number(value['size']) >= 0
   );
-}
-
-function parseJsonObject(bytes: Uint8Array): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'));
-    return isObject(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function arrayOf(value: unknown): readonly unknown[] {

@@ -1,21 +1,7 @@
 import type { Upstream } from '../../src/mirror/ports/upstream.ts';
+import { refusingUpstream } from '../../src/mirror/routing/offline.ts';
 
-/** One that must not be asked: choosing is done without. */
+/** An upstream that must not be asked. */
 export function upstreamNamed(name: string, label = name): Upstream {
-  const refuse = async (): Promise<never> => {
-    throw new Error('asked');
-  };
-  return {
-    name,
-    label,
-    maxConnections: 128,
-    headManifest: refuse,
-    getManifest: refuse,
-    headBlob: refuse,
-    openBlob: refuse,
-    listTags: refuse,
-    listReferrers: refuse,
-    askVisibility: refuse,
-    failedVerification: () => {},
-  };
+  return refusingUpstream({ name, label, maxConnections: 128 }, () => new Error('asked'));
 }

@@ -38,7 +38,7 @@ type Conditions = Pick<IncomingMessage, 'method' | 'headers'>;
  * (§14.2). Pure.
  */
 export function decideAnswer({ method, headers }: Conditions, digest: Digest, size: number | undefined): ContentAnswer {
-  if (matchesTag(headers['if-none-match'], digest)) return { status: 304 };
+  if (hasAlready({ headers }, digest)) return { status: 304 };
   if (method !== 'GET' || size === undefined) return { status: 200 };
   const range = parseRange(rangeHeader(headers, digest), size);
   if (range === 'unsatisfiable') return { status: 416 };
@@ -69,11 +69,8 @@ export function isConditional({ headers }: Conditions): boolean {
 }
 
 /** Whether the client has this content already: it needs no body, wherever that is. Pure. */
-export function hasAlready({ headers }: Conditions, digest: Digest): boolean {
-  return matchesTag(headers['if-none-match'], digest);
-}
-
-function matchesTag(ifNoneMatch: string | undefined, digest: Digest): boolean {
+export function hasAlready({ headers }: Pick<Conditions, 'headers'>, digest: Digest): boolean {
+  const ifNoneMatch = headers['if-none-match'];
   if (ifNoneMatch === undefined) return false;
   if (ifNoneMatch.trim() === '*') return true;
   return ifNoneMatch.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etagOf(digest));

@@ -1,10 +1,11 @@
-import { isTag } from '../../oci/reference.ts';
+import { isTag, type Tag } from '../../oci/reference.ts';
 import type { PageOfTags } from '../ports/upstream.ts';
-import type { TagPage, WantedPage } from './tag-names.ts';
+import { noTagNames, type TagNames, type TagPage, tagPage, type WantedPage, withNext } from './tag-names.ts';
 
 /** The first tags of a list that is still being fetched, as long as its pages are in lexical order. */
 export class GrowingTags {
-  #names: string[] = [];
+  #names: TagNames = noTagNames;
+  #lastName = '';
   #hasNext = true;
   #isSorted = true;
 
@@ -14,36 +15,29 @@ export class GrowingTags {
   }
 
   add({ tags, isFirst, hasNext }: PageOfTags): void {
-    if (isFirst) [this.#names, this.#isSorted] = [[], true];
+    if (isFirst) this.#restart({ isSorted: true });
     this.#hasNext = hasNext;
     for (const tag of tags) if (this.#isSorted && isTag(tag)) this.#append(tag);
   }
 
   /** The page that the whole list will have for `wanted`. @returns undefined when it is not known yet. */
-  page({ last, limit }: WantedPage): TagPage | undefined {
-    const start = last === undefined ? 0 : behind(this.#names, last);
-    const end = start + limit;
-    const hasMore = end < this.#names.length || this.#hasNext;
-    if (!this.#isSorted || this.#names.length === 0 || end > this.#names.length || !hasMore) return undefined;
-    return { tags: this.#names.slice(start, end), hasMore };
+  page(wanted: WantedPage): TagPage | undefined {
+    if (this.#names === noTagNames) return undefined;
+    const { tags, hasMore } = tagPage(this.#names, wanted);
+    return tags.length === wanted.limit && (hasMore || this.#hasNext) ? { tags, hasMore: true } : undefined;
   }
 
-  #append(tag: string): void {
-    const before = this.#names.at(-1);
+  #append(tag: Tag): void {
     // Some registries include `last` in the next page: then that tag arrives twice.
-    if (tag === before) return;
-    if (before === undefined || before < tag) this.#names.push(tag);
-    else [this.#names, this.#isSorted] = [[], false];
+    if (tag === this.#lastName) return;
+    if (tag < this.#lastName) return this.#restart({ isSorted: false });
+    this.#names = withNext(this.#names, tag);
+    this.#lastName = tag;
   }
-}
 
-/** The index of the first name greater than `last`, by binary search. */
-function behind(names: readonly string[], last: string): number {
-  let [low, high] = [0, names.length];
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((names[middle] ?? '') > last) high = middle;
-    else low = middle + 1;
+  #restart({ isSorted }: { readonly isSorted: boolean }): void {
+    this.#names = noTagNames;
+    this.#lastName = '';
+    this.#isSorted = isSorted;
   }
-  return low;
 }

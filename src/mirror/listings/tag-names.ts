@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { isTag } from '../../oci/reference.ts';
+import { isTag, type Tag } from '../../oci/reference.ts';
 
 declare const sortedNames: unique symbol;
 /**
@@ -36,6 +36,13 @@ export async function tagNamesOf(names: readonly string[]): Promise<TagNames> {
     runs = merged;
   }
   return asTagNames(await joined(runs[0] ?? []));
+}
+
+export const noTagNames = asTagNames('');
+
+/** @param name a tag that is greater than all of `names`. */
+export function withNext(names: TagNames, name: Tag): TagNames {
+  return asTagNames(names === '' ? name : `${names} ${name}`);
 }
 
 /** @returns undefined when the value is no text. */

@@ -6,6 +6,7 @@ import { type Descriptor, isDescriptor } from '../../oci/manifest.ts';
 import { isMediaType, type MediaType } from '../../oci/media-types.ts';
 import { parseTagNames, type TagNames } from '../listings/tag-names.ts';
 import type { RepositoryVisibility } from './upstream.ts';
+import { isJsonObject } from '../../oci/json.ts';
 
 /** Names one record of the store. */
 export type RecordKey =
@@ -83,7 +84,7 @@ export function storedTagRecord(tag: Tag, record: TagRecord): object {
 
 /** @returns undefined also where it is the record of another tag. */
 export function parseTagRecord(value: unknown, wantedTag: Tag): TagRecord | undefined {
-  if (!isObject(value)) return undefined;
+  if (!isJsonObject(value)) return undefined;
   const { tag = wantedTag, digest, previous, mediaType, size, confirmedAtMs } = value;
   if (tag !== wantedTag) return undefined;
   if (!isDigest(digest) || !isMediaType(mediaType) || !isCount(size) || !isCount(confirmedAtMs)) return undefined;
@@ -91,42 +92,38 @@ export function parseTagRecord(value: unknown, wantedTag: Tag): TagRecord | unde
 }
 
 export function parseManifestRecord(value: unknown): ManifestRecord | undefined {
-  if (!isObject(value)) return undefined;
+  if (!isJsonObject(value)) return undefined;
   const { mediaType, size, firstServedAtMs } = value;
   if (!isMediaType(mediaType) || !isCount(size) || !isCount(firstServedAtMs)) return undefined;
   return { mediaType, size, firstServedAtMs };
 }
 
 export function parseBlobRecord(value: unknown): BlobRecord | undefined {
-  if (!isObject(value)) return undefined;
+  if (!isJsonObject(value)) return undefined;
   const { size, firstServedAtMs } = value;
   if (!isCount(firstServedAtMs)) return undefined;
   return { firstServedAtMs, ...(isCount(size) && { size }) };
 }
 
 export function parseTagListRecord(value: unknown): TagListRecord | undefined {
-  if (!isObject(value)) return undefined;
+  if (!isJsonObject(value)) return undefined;
   const { fetchedAtMs } = value;
   const names = parseTagNames(value['names']);
   return names === undefined || !isCount(fetchedAtMs) ? undefined : { names, fetchedAtMs };
 }
 
 export function parseReferrersRecord(value: unknown): ReferrersRecord | undefined {
-  if (!isObject(value)) return undefined;
+  if (!isJsonObject(value)) return undefined;
   const { referrers, fetchedAtMs } = value;
   if (!Array.isArray(referrers) || !isCount(fetchedAtMs)) return undefined;
   return { referrers: referrers.filter(isDescriptor), fetchedAtMs };
 }
 
 export function parseVisibilityRecord(value: unknown): VisibilityRecord | undefined {
-  if (!isObject(value)) return undefined;
+  if (!isJsonObject(value)) return undefined;
   const { verdict, askedAtMs } = value;
   if ((verdict !== 'public' && verdict !== 'hidden') || !isCount(askedAtMs)) return undefined;
   return { verdict, askedAtMs };
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null;
 }
 
 function isCount(value: unknown): value is number {

@@ -18,9 +18,18 @@ export function withoutAskingOffline(
   };
 }
 
-function silentUpstream({ name, label, maxConnections }: Upstream): Upstream {
+function silentUpstream(upstream: Upstream): Upstream {
+  const message = `this is not cached, and ${upstream.name} is not asked while the mirror is offline`;
+  return refusingUpstream(upstream, () => new UpstreamError('unavailable', message));
+}
+
+/** An upstream whose every answer is an error. */
+export function refusingUpstream(
+  { name, label, maxConnections }: Pick<Upstream, 'name' | 'label' | 'maxConnections'>,
+  error: () => Error,
+): Upstream {
   const refuse = async (): Promise<never> => {
-    throw new UpstreamError('unavailable', `this is not cached, and ${name} is not asked while the mirror is offline`);
+    throw error();
   };
   return {
     name,

@@ -3,6 +3,7 @@ import { OciError, type OciErrorCode, UpstreamError } from '../../oci/errors.ts'
 import { retryAfterSecondsOf } from './answer-headers.ts';
 import type { Answer } from '../transport/exchange.ts';
 import { maxSmallBodyBytes, readAtMost } from './read-at-most.ts';
+import { isJsonObject, parseJsonObject } from '../../oci/json.ts';
 
 export interface Refusal {
   /** What a 404 means, where the body does not say that the repository is unknown. */
@@ -56,14 +57,12 @@ function missing(host: string, code: keyof typeof whatIsMissing): OciError {
 
 /** The codes of an OCI error body; none where it is something else. */
 function errorCodesIn(bytes: Uint8Array): readonly string[] {
-  try {
-    const body: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
-    const errors: unknown = typeof body === 'object' && body !== null && 'errors' in body ? body.errors : undefined;
-    if (!Array.isArray(errors)) return [];
-    return errors.map((error: unknown) =>
-      typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : '',
-    );
-  } catch {
-    return [];
-  }
+  const errors = parseJsonObject(bytes)?.['errors'];
+  if (!Array.isArray(errors)) return [];
+  return errors.map((error: unknown) => codeIn(error));
+}
+
+function codeIn(error: unknown): string {
+  const code = isJsonObject(error) ? error['code'] : undefined;
+  return typeof code === 'string' ? code : '';
 }

@@ -4,6 +4,7 @@ import type { Repository } from '../../oci/reference.ts';
 import { type PageRefusal, readPages } from './pages.ts';
 import { discard } from './read-at-most.ts';
 import type { Requests } from './requests.ts';
+import { parseJsonObject } from '../../oci/json.ts';
 
 /** ECR answers 405 to more than 1000; many registries list 50 or 100 when no number is asked for. */
 const tagsPerPage = 1000;
@@ -60,18 +61,9 @@ async function tagsAt(url: URL, requests: Requests, repository: Repository, opti
 }
 
 function tagsIn(bytes: Uint8Array, { host }: URL): readonly string[] {
-  const document = parsed(bytes);
-  const tags = typeof document === 'object' && document !== null && 'tags' in document ? document.tags : undefined;
+  const tags = parseJsonObject(bytes)?.['tags'];
   if (Array.isArray(tags)) return tags.filter((tag) => typeof tag === 'string');
   // Registries written in Go say null for none.
   if (tags === null) return [];
   throw new UpstreamError('misbehaving', `${host} sent a listing without tags`);
-}
-
-function parsed(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(Buffer.from(bytes).toString('utf8'));
-  } catch {
-    return undefined;
-  }
 }

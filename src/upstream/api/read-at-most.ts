@@ -4,6 +4,7 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import { contentLengthOf } from './answer-headers.ts';
 import type { Answer } from '../transport/exchange.ts';
+import { parseJson } from '../../oci/json.ts';
 
 /** For bodies nobody wants in full: errors, challenges, tokens. */
 export const maxSmallBodyBytes = 64 * 1024;
@@ -89,13 +90,7 @@ function endsWithConnection(headers: Answer['headers']): boolean {
 
 /** Manifests, lists and tokens are JSON objects. */
 function isCutObject(bytes: Buffer): boolean {
-  if (bytes[0] !== 0x7b) return false;
-  try {
-    JSON.parse(bytes.toString('utf8'));
-    return false;
-  } catch {
-    return true;
-  }
+  return bytes[0] === 0x7b && parseJson(bytes) === undefined;
 }
 
 function piecesOf(body: Readable): AsyncIterable<Buffer> {

@@ -9,6 +9,7 @@ import { readPages } from './pages.ts';
 import { discard, readAtMost } from './read-at-most.ts';
 import { RefusedRedirect } from '../transport/network-errors.ts';
 import type { RegistryAnswer, Requests } from './requests.ts';
+import { isJsonObject, parseJson } from '../../oci/json.ts';
 
 /** The statuses of registries that have no referrers API, or no tag of the tag schema. */
 const without: ReadonlySet<number> = new Set([204, 400, 404, 405, 406, 410, 501]);
@@ -120,22 +121,14 @@ function confirm(bytes: Uint8Array, { headers, url }: RegistryAnswer): void {
  */
 function indexIn(bytes: Uint8Array, { host }: URL): readonly unknown[] | undefined {
   const text = Buffer.from(bytes).toString('utf8');
-  const document = parsed(text);
+  const document = parseJson(text);
   if (document === undefined && text.trimStart().startsWith('{')) {
     throw new UpstreamError('misbehaving', `${host} sent a truncated list of referrers`);
   }
-  if (typeof document !== 'object' || document === null || !('manifests' in document)) return undefined;
-  if ('mediaType' in document && document.mediaType !== ociIndex) return undefined;
-  const { manifests } = document;
+  if (!isJsonObject(document)) return undefined;
+  const { mediaType = ociIndex, manifests } = document;
+  if (mediaType !== ociIndex) return undefined;
   // Registries written in Go send null for an empty list.
   if (manifests === null) return [];
   return Array.isArray(manifests) ? manifests : undefined;
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

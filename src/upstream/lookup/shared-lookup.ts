@@ -41,13 +41,19 @@ export function createSharedLookup({ clock, lookup = systemLookup }: SharedLooku
   };
 
   return async (hostname, { family = 0, hints = 0 }) => {
-    const key = `${hostname} ${family} ${hints}`;
+    const wanted = { family, hints };
+    const key = lookupKey(hostname, wanted);
     const known = found.get(key);
     if (known && clock.monotonicMs() < known.untilMs) return known.addresses;
-    const asked = underWay.get(key) ?? find(key, hostname, { family, hints }).finally(() => void underWay.delete(key));
+    const asked = underWay.get(key) ?? find(key, hostname, wanted).finally(() => void underWay.delete(key));
     underWay.set(key, asked);
     return asked;
   };
+}
+
+/** Tells lookups apart in maps. */
+export function lookupKey(hostname: string, { family = 0, hints = 0 }: Wanted): string {
+  return `${hostname} ${family} ${hints}`;
 }
 
 /** In the form in which sockets ask: for all addresses, or for the first. */

@@ -1,7 +1,7 @@
 import { timeLimited } from '../../mirror/concurrency/abortable-wait.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import { boundedMap } from '../../mirror/concurrency/remembered.ts';
-import type { Lookup } from './shared-lookup.ts';
+import { type Lookup, lookupKey } from './shared-lookup.ts';
 
 export interface StaleLookupDeps {
   readonly clock: Clock;
@@ -28,12 +28,12 @@ export function createStaleLookup({ clock, lookup, waitMs = oneSecondMs }: Stale
 
   const find: Lookup = async (hostname, wanted) => {
     const addresses = await lookup(hostname, wanted);
-    found.set(keyOf(hostname, wanted), { addresses, atMs: clock.monotonicMs() });
+    found.set(lookupKey(hostname, wanted), { addresses, atMs: clock.monotonicMs() });
     return addresses;
   };
 
   return async (hostname, wanted) => {
-    const known = found.get(keyOf(hostname, wanted));
+    const known = found.get(lookupKey(hostname, wanted));
     const asked = find(hostname, wanted);
     if (!known || clock.monotonicMs() - known.atMs > maxStaleMs) return asked;
     try {
@@ -43,10 +43,6 @@ export function createStaleLookup({ clock, lookup, waitMs = oneSecondMs }: Stale
       return known.addresses;
     }
   };
-}
-
-function keyOf(hostname: string, { family = 0, hints = 0 }: Parameters<Lookup>[1]): string {
-  return `${hostname} ${family} ${hints}`;
 }
 
 function isGone(cause: unknown): boolean {

@@ -5,7 +5,7 @@ import { hostAndPort, hostMatcher } from './hosts.ts';
 import { createPrivateAddressCheck, type IsPrivateAddress, publicLookup } from '../lookup/private-addresses.ts';
 import { createProxyChoice } from './proxy.ts';
 import { RequestLimit } from './request-limit.ts';
-import { ForbiddenPlace } from './network-errors.ts';
+import { ForbiddenAddress } from './network-errors.ts';
 import type { UpstreamSettings } from '../settings.ts';
 import { forSockets, type Lookup } from '../lookup/shared-lookup.ts';
 
@@ -100,6 +100,6 @@ function isPrivateLiteral(url: URL, isPrivate: IsPrivateAddress): boolean {
   return isIP(literal) !== 0 && isPrivate(literal);
 }
 
-function refusal(url: URL, why: string): ForbiddenPlace {
-  return new ForbiddenPlace(`the upstream redirects to ${url.host}, which ${why}`);
+function refusal(url: URL, why: string): ForbiddenAddress {
+  return new ForbiddenAddress(`the upstream redirects to ${url.host}, which ${why}`);
 }

@@ -3,7 +3,7 @@ import { UpstreamError } from '../../oci/errors.ts';
 import { PrivateAddressError } from '../lookup/private-addresses.ts';
 
 /** An upstream named an address that no connection may be made to. */
-export class ForbiddenPlace extends UpstreamError {
+export class ForbiddenAddress extends UpstreamError {
   constructor(message: string, more: { readonly cause?: unknown } = {}) {
     super('misbehaving', message, more);
   }
@@ -70,7 +70,7 @@ const badAnswer = /^bad (?:upgrade|response)$/;
  */
 export function networkFailure(host: string, cause: unknown): UpstreamError {
   if (cause instanceof UpstreamError) return cause;
-  if (cause instanceof PrivateAddressError) return new ForbiddenPlace(cause.message, { cause });
+  if (cause instanceof PrivateAddressError) return new ForbiddenAddress(cause.message, { cause });
   const trouble = troubleOf(cause);
   return new UpstreamError(trouble, `${host} ${words[trouble]} (${codeOf(cause)})`, { cause: withoutBytes(cause) });
 }

@@ -3,7 +3,7 @@ import { headerOf } from '../api/answer-headers.ts';
 import type { Answer, Exchange, Send } from './exchange.ts';
 import { hostAndPort } from './hosts.ts';
 import { discard } from '../api/read-at-most.ts';
-import { ForbiddenPlace, RefusedRedirect } from './network-errors.ts';
+import { ForbiddenAddress, RefusedRedirect } from './network-errors.ts';
 
 const maxHops = 5;
 const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
@@ -54,7 +54,7 @@ function rethrown(cause: unknown): never {
 }
 
 function refusedThere(cause: unknown): never {
-  throw cause instanceof ForbiddenPlace ? new RefusedRedirect(cause.message, { cause }) : cause;
+  throw cause instanceof ForbiddenAddress ? new RefusedRedirect(cause.message, { cause }) : cause;
 }
 
 /** Where a redirect leads. Locations may be relative (Artifact Registry sends such). Pure. */

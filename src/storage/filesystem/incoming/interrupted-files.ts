@@ -47,7 +47,7 @@ export class InterruptedFiles {
   async prepare(): Promise<void> {
     const found = new Map<string, Left>();
     for (const left of await this.#findLeft()) {
-      if ((found.get(keyOf(left))?.mark.bytes ?? 0) < left.mark.bytes) found.set(keyOf(left), left);
+      if ((found.get(downloadKey(left))?.mark.bytes ?? 0) < left.mark.bytes) found.set(downloadKey(left), left);
     }
     const kept = [...found.values()].toSorted((a, b) => a.leftAtMs - b.leftAtMs);
     await this.#sweepBut(new Set(kept.flatMap(({ path }) => [basename(path), basename(markPath(path))])));
@@ -56,9 +56,9 @@ export class InterruptedFiles {
 
   /** Nobody else gets it: the caller writes it from now on. */
   take(download: DownloadOf): InterruptedFile | undefined {
-    const left = this.#left.get(keyOf(download));
+    const left = this.#left.get(downloadKey(download));
     if (!left) return undefined;
-    this.#left.delete(keyOf(download));
+    this.#left.delete(downloadKey(download));
     this.#bytes -= left.mark.bytes;
     return left;
   }
@@ -95,7 +95,7 @@ export class InterruptedFiles {
   }
 
   #keep(left: Left): void {
-    this.#left.set(keyOf(left), left);
+    this.#left.set(downloadKey(left), left);
     this.#bytes += left.mark.bytes;
   }
 
@@ -178,6 +178,6 @@ export class InterruptedFiles {
   }
 }
 
-function keyOf({ blob, upstream }: DownloadOf): string {
+function downloadKey({ blob, upstream }: DownloadOf): string {
   return `${upstream}@${blob}`;
 }

@@ -1,5 +1,6 @@
 import type { Mark } from '../../../mirror/ports/blob-store.ts';
 import { algorithmOf, type Digest, isDigest } from '../../../oci/digest.ts';
+import { parseJsonObject } from '../../../oci/json.ts';
 
 /** Whose download of which blob. */
 export interface DownloadOf {
@@ -22,20 +23,9 @@ export function markFileBytes({ blob, upstream, mark }: BlobMark): Uint8Array {
 
 /** @returns undefined unless it is whole: then nothing is known of the file beside it. */
 export function parseMarkFile(bytes: Buffer): BlobMark | undefined {
-  const value = parsed(bytes);
-  if (typeof value !== 'object' || value === null) return undefined;
-  if (!('blob' in value && 'upstream' in value && 'bytes' in value && 'digest' in value)) return undefined;
-  const { blob, upstream, bytes: marked, digest } = value;
+  const { blob, upstream, bytes: marked, digest } = parseJsonObject(bytes) ?? {};
   if (typeof upstream !== 'string') return undefined;
   if (!isDigest(blob) || !isDigest(digest) || algorithmOf(blob) !== algorithmOf(digest)) return undefined;
   if (typeof marked !== 'number' || !Number.isSafeInteger(marked) || marked <= 0) return undefined;
   return { blob, upstream, mark: { bytes: marked, digest } };
-}
-
-function parsed(bytes: Buffer): unknown {
-  try {
-    return JSON.parse(bytes.toString('utf8'));
-  } catch {
-    return undefined;
-  }
 }

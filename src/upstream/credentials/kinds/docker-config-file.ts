@@ -1,5 +1,6 @@
 import type { Repository } from '../../../oci/reference.ts';
 import type { Secret } from '../credentials.ts';
+import { isJsonObject, type JsonObject, parseJsonObject } from '../../../oci/json.ts';
 
 /** The part of a Docker `config.json` that is about credentials, by the places they are for: `ghcr.io`, `quay.io/org`. */
 export interface DockerConfig {
@@ -13,7 +14,7 @@ const helperGrammar = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 
 /** @throws Error when `text` is no such file; its message holds nothing of it. */
 export function parseDockerConfig(text: string): DockerConfig {
-  const file = objectOf(parseJson(text));
+  const file = parseJsonObject(text);
   if (!file) throw new Error('it is not a JSON object');
   return {
     auths: byPlace(objectOf(file['auths']), secretIn),
@@ -82,7 +83,7 @@ function helperName(value: unknown): string | undefined {
 
 /** Of two keys for one place the first counts. */
 function byPlace<Value>(
-  object: Readonly<Record<string, unknown>> | undefined,
+  object: JsonObject | undefined,
   parse: (value: unknown) => Value | undefined,
 ): ReadonlyMap<string, Value> {
   const entries = new Map<string, Value>();
@@ -93,22 +94,10 @@ function byPlace<Value>(
   return entries;
 }
 
-function objectOf(value: unknown): Readonly<Record<string, unknown>> | undefined {
-  return isObject(value) ? value : undefined;
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+function objectOf(value: unknown): JsonObject | undefined {
+  return isJsonObject(value) ? value : undefined;
 }
 
 function isText(value: unknown): value is string {
   return typeof value === 'string' && value !== '';
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -6,6 +6,7 @@ import type { SettingsOf } from '../../settings.ts';
 import { credentialFailure } from '../credential-failure.ts';
 import { type AccountDeps, type Credentials, type Secret, serverAddressOf } from '../credentials.ts';
 import { RenewedSecret } from '../renewed-secret.ts';
+import { parseJsonObject } from '../../../oci/json.ts';
 
 /**
  * A program that speaks the protocol of Docker's credential helpers: `get` with the registry's address on its standard input, JSON on its
@@ -70,20 +71,11 @@ async function run({ command, args, server }: HelperQuestion, signal: AbortSigna
 }
 
 function parseAnswer(output: string, command: string): Secret {
-  const answer: unknown = parseJson(output);
-  const isAnswer = typeof answer === 'object' && answer !== null && 'Username' in answer && 'Secret' in answer;
-  if (!isAnswer || typeof answer.Username !== 'string' || typeof answer.Secret !== 'string') {
+  const { Username: username, Secret: secret } = parseJsonObject(output) ?? {};
+  if (typeof username !== 'string' || typeof secret !== 'string') {
     throw new UpstreamError('refused', `${command} answered something else than credentials`);
   }
-  return answer.Username === '<token>'
-    ? { kind: 'identity-token', token: answer.Secret }
-    : { kind: 'basic', username: answer.Username, password: answer.Secret };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+  return username === '<token>'
+    ? { kind: 'identity-token', token: secret }
+    : { kind: 'basic', username, password: secret };
 }

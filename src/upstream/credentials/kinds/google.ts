@@ -6,6 +6,7 @@ import type { CloudAgents } from '../../transport/proxy.ts';
 import { credentialFailure } from '../credential-failure.ts';
 import type { AccountDeps, Credentials } from '../credentials.ts';
 import { type LentSecret, RenewedSecret } from '../renewed-secret.ts';
+import { parseJson } from '../../../oci/json.ts';
 
 const scopes = ['https://www.googleapis.com/auth/cloud-platform'];
 const timeoutMs = 15_000;
@@ -78,13 +79,4 @@ function isKey(value: unknown): value is { readonly client_email: string; readon
   if (typeof value !== 'object' || value === null || !('client_email' in value) || !('private_key' in value))
     return false;
   return typeof value.client_email === 'string' && typeof value.private_key === 'string';
-}
-
-/** JSON.parse quotes what it stumbles over: here, a piece of the key. */
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -1,5 +1,6 @@
 import { UpstreamError } from '../../../oci/errors.ts';
 import { secondsFrom } from '../../api/answer-headers.ts';
+import { parseJsonObject } from '../../../oci/json.ts';
 
 /** A token, and when to have another one. */
 export interface Token {
@@ -22,7 +23,7 @@ const maxTokenLength = 16 * 1024;
  * @throws UpstreamError misbehaving when it holds no token.
  */
 export function parseTokenResponse(bytes: Uint8Array, { host, nowMs }: { host: string; nowMs: number }): Token {
-  const body = parseObject(bytes);
+  const body = parseJsonObject(bytes);
   const token = [body?.['token'], body?.['access_token']].find((one) => typeof one === 'string' && one !== '');
   if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token) || token.length > maxTokenLength) {
     throw new UpstreamError('misbehaving', `${host} answered without a token`);
@@ -37,17 +38,4 @@ export function parseTokenResponse(bytes: Uint8Array, { host, nowMs }: { host: s
 function startOf(issuedAt: unknown, nowMs: number): number {
   const issuedAtMs = typeof issuedAt === 'string' ? Date.parse(issuedAt) : Number.NaN;
   return Math.abs(issuedAtMs - nowMs) <= toleratedSkewMs ? issuedAtMs : nowMs;
-}
-
-function parseObject(bytes: Uint8Array): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
-    return isObject(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null;
 }

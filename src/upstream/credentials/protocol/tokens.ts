@@ -55,7 +55,7 @@ export class Tokens {
     { signal, repository, refused }: SecretRequest & { readonly refused?: string | undefined },
   ): Promise<string> {
     const buyer = { credentials, repository };
-    const key = keyOf(request, buyer);
+    const key = tokenKey(request, buyer);
     const known = this.#known.get(key);
     if (known && known.header !== refused && this.#deps.clock.monotonicMs() < known.renewAtMs) return known.header;
     const coming = this.#coming.get(key) ?? this.#fetch(key, request, buyer);
@@ -112,7 +112,7 @@ export class Tokens {
   }
 
   async #show(secret: Secret | undefined, request: TokenRequest, buyer: Buyer & Waiting): Promise<Token> {
-    const shown = secret && { ...buyer, what: keyOf(request, buyer), secret };
+    const shown = secret && { ...buyer, what: tokenKey(request, buyer), secret };
     const standing = (shown && this.#refusals.of(shown)) ?? this.#heldBack(request, buyer);
     if (standing) throw standing;
     try {
@@ -151,6 +151,6 @@ function doorOf({ realm }: TokenRequest, buyer: Buyer): string {
   return `${ownerOf(buyer)} ${realm.origin}`;
 }
 
-function keyOf({ realm, service, scopes }: TokenRequest, buyer: Buyer): string {
+function tokenKey({ realm, service, scopes }: TokenRequest, buyer: Buyer): string {
   return JSON.stringify([ownerOf(buyer), realm.href, service, scopes.toSorted()]);
 }
