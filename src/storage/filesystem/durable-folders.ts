@@ -14,6 +14,8 @@ export class DurableFolders {
   readonly #onFolders: (change: number) => void;
   /** Folders whose entry above them is not on the disk yet. */
   readonly #beingMade = new Map<string, Promise<void>>();
+  /** Folders that something is about to be put into: neither they nor those above them are removed. */
+  readonly #wanted = new Set<{ readonly folder: string }>();
 
   /** @param onFolders is told how many folders were made, or with a negative number removed. */
   constructor({ files, onFolders = () => {} }: { files: FileSystem; onFolders?: (change: number) => void }) {
@@ -23,9 +25,14 @@ export class DurableFolders {
 
   /** Renames a file to where a folder may be missing. */
   async place(from: string, to: string): Promise<void> {
-    const folder = dirname(to);
-    for (let attempt = 1; !(await this.#renamed(from, to, attempt)); attempt += 1) await this.make(folder);
-    await this.#beingMade.get(folder);
+    const wanted = { folder: dirname(to) };
+    this.#wanted.add(wanted);
+    try {
+      for (let attempt = 1; !(await this.#placed(from, to, attempt)); attempt += 1);
+      await this.#beingMade.get(wanted.folder);
+    } finally {
+      this.#wanted.delete(wanted);
+    }
   }
 
   /** Makes a folder and those above it. */
@@ -96,17 +103,25 @@ export class DurableFolders {
     }
   }
 
-  /** Removes a folder and those above it, below `top`, as far as they are empty. */
+  /** Removes a folder and those above it, below `top`, as far as they are empty and nothing is about to be put into them. */
   async removeEmpty(folder: string, top: string): Promise<void> {
     try {
-      for (let path = folder; path.startsWith(`${top}/`); path = dirname(path)) await this.#rmdir(path);
+      for (let path = folder; path.startsWith(`${top}/`) && !this.#isWanted(path); path = dirname(path)) {
+        await this.#rmdir(path);
+      }
     } catch (error) {
       if (!failedWith(error, 'ENOTEMPTY', 'EEXIST', 'ENOENT')) throw error;
     }
   }
 
-  async #renamed(from: string, to: string, attempt: number): Promise<boolean> {
+  #isWanted(path: string): boolean {
+    return [...this.#wanted].some(({ folder }) => `${folder}/`.startsWith(`${path}/`));
+  }
+
+  /** A removal that had begun before may take a folder away while it is made. */
+  async #placed(from: string, to: string, attempt: number): Promise<boolean> {
     try {
+      if (attempt > 1) await this.make(dirname(to));
       await this.#files.rename(from, to);
       return true;
     } catch (error) {

@@ -1,0 +1,72 @@
+import { rmdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { expect, test } from 'vitest';
+import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
+import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import { recordPath } from '../../../../src/storage/layout.ts';
+import { fileStores } from '../../../support/file-stores.ts';
+import { ScriptedFiles } from '../../../support/scripted-files.ts';
+import { temporaryDirectory } from '../../../support/temp-directory.ts';
+
+const of = { upstream: 'docker.io', repository: parseRepository('team/app') };
+const record: RecordKey = { kind: 'tag', of, tag: parseTag('written') };
+const evicted: RecordKey = { kind: 'tag', of, tag: parseTag('evicted') };
+
+async function started() {
+  const path = await temporaryDirectory();
+  const files = new ScriptedFiles();
+  const stores = fileStores({ path, files });
+  await stores.store.prepare();
+  files.calls.length = 0;
+  return { ...stores, files, path };
+}
+
+/** How many calls of the disk the first record of a repository takes. */
+async function callsOfFirstRecord(): Promise<number> {
+  const { records, files } = await started();
+  await records.write(record, {});
+  return files.calls.length;
+}
+
+test('a record is written though its folder is removed as empty before any step of it', async () => {
+  const steps = await callsOfFirstRecord();
+  for (let step = 1; step <= steps; step += 1) {
+    const { records, files, path } = await started();
+    files.before = async () => {
+      if (files.calls.length === step) await removeEmptyFolders(path);
+    };
+    await records.write(record, { step });
+    expect(await records.read(record)).toEqual({ step });
+  }
+});
+
+test('a record is written though eviction removes others of its folder all the while', async () => {
+  const { records, files, troubles } = await started();
+  let isEvicting = false;
+  files.before = async () => {
+    if (isEvicting) return;
+    isEvicting = true;
+    await records.remove(evicted);
+    isEvicting = false;
+  };
+  await records.write(record, { size: 1 });
+  expect(await records.read(record)).toEqual({ size: 1 });
+  expect(troubles).toEqual([]);
+});
+
+test('when the record is gone its folders go too', async () => {
+  const { records, files, path } = await started();
+  await records.write(record, {});
+  await records.remove(record);
+  await expect(files.stat(dirname(join(path, recordPath(record))))).rejects.toMatchObject({ code: 'ENOENT' });
+});
+
+/** As the eviction of a repository's last record does that had begun before. */
+async function removeEmptyFolders(path: string): Promise<void> {
+  try {
+    for (let folder = dirname(join(path, recordPath(record))); folder !== path; folder = dirname(folder))
+      await rmdir(folder);
+  } catch {
+    // As far as they are there and empty.
+  }
+}
