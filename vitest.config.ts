@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 const common = {
   setupFiles: ['test/support/no-network.ts'],
-  testTimeout: 30_000,
+  testTimeout: 90_000,
   // A busy machine takes its time; what comes is looked for until then.
   expect: { poll: { timeout: 15_000 } },
   hookTimeout: 60_000,
@@ -27,7 +27,7 @@ export default defineConfig({
           ...common,
           name: 'clients',
           include: real,
-          testTimeout: 90_000,
+          testTimeout: 180_000,
           globalSetup: ['test/support/install-tools.ts'],
         },
       },

@@ -124,7 +124,7 @@ test.each([
   },
 ])(
   'a flood of $what keeps the store within its bound, and cached content stays',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (flooded) => {
     const mirror = await started();
     await flood(mirror.app, 1_800, flooded.pathOf, flooded.method);
@@ -134,7 +134,7 @@ test.each([
   },
 );
 
-test('thousands of tiny blobs count with the blocks and files they use', { timeout: 60_000 }, async () => {
+test('thousands of tiny blobs count with the blocks and files they use', { timeout: 180_000 }, async () => {
   const { app, upstream } = await started();
   for (let round = 0; round < 6; round += 1) {
     const first = 10_000 + round * 250;
@@ -173,7 +173,7 @@ test.each([
   },
 ])(
   'any number of invented repositories linked to $what in use keeps the store within its bound',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async ({ pathOf }) => {
     const mirror = await started();
     for (let round = 0; round < 5; round += 1) {
@@ -186,7 +186,7 @@ test.each([
   },
 );
 
-test('thousands of tags of one manifest in use are removed before anything else', { timeout: 60_000 }, async () => {
+test('thousands of tags of one manifest in use are removed before anything else', { timeout: 180_000 }, async () => {
   const mirror = await started();
   await ask(mirror.app, `/v2/team/app/manifests/${hot.manifest.digest}?ns=evil.test`);
   await flood(mirror.app, 1_200, (number) => `/v2/team/app/manifests/hot-${number}?ns=evil.test`, 'HEAD');
@@ -206,7 +206,7 @@ test('an empty listing leaves no file', async () => {
   expect((await diskUseOf(app.dataDirectory)).files).toBeLessThanOrEqual(before.files);
 });
 
-test('unneeded records of an earlier process are found, and removed first', { timeout: 60_000 }, async () => {
+test('unneeded records of an earlier process are found, and removed first', { timeout: 180_000 }, async () => {
   const mirror = await started();
   const { app } = mirror;
   await flood(app, 400, (number) => `/v2/team/app-${number}/tags/list?ns=evil.test`);

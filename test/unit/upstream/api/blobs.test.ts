@@ -13,7 +13,7 @@ import { clientOf, patiently } from '../start-client.ts';
 const repository = parseRepository('team/app');
 const blobs = /\/blobs\//;
 const mebibyte = 1024 * 1024;
-const impatient = { timeouts: { ...defaultUpstreamSettings.timeouts, idleMs: 100 } };
+const impatient = { timeouts: { ...defaultUpstreamSettings.timeouts, idleMs: 400 } };
 
 async function startWithBlob({ size = 1000, fault = {} }: { size?: number; fault?: Fault } = {}) {
   const registry = await startFakeRegistry();
