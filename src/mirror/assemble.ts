@@ -11,7 +11,7 @@ import { Downloads } from './downloads/downloads.ts';
 import { StoredBlobs } from './blobs/stored-blobs.ts';
 import type { Digest } from '../oci/digest.ts';
 import { type HostName, parseHostName, type Tag } from '../oci/reference.ts';
-import type { SpaceLimits } from './eviction/eviction.ts';
+import type { SpaceLimits } from './eviction/store-meter.ts';
 import { looseLimits, LooseRecords } from './eviction/loose-records.ts';
 import type { DiskUse } from './eviction/disk-use.ts';
 import {

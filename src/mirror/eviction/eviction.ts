@@ -1,41 +1,92 @@
-import type { FreeSpace } from '../ports/blob-store.ts';
-import type { EvictableContent } from '../ports/store-index.ts';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Digest } from '../../oci/digest.ts';
+import type { BlobStore } from '../ports/blob-store.ts';
+import type { Observer } from '../ports/observer.ts';
+import type { RecordKey, RecordStore } from '../ports/record-store.ts';
+import type { EvictableContent, EvictionPosition, Index } from '../ports/store-index.ts';
 
-/** What the store may take of the disk. */
-export interface SpaceLimits {
-  readonly maxBytes: number;
-  readonly minFreeBytes: number;
-  /** Files and folders. */
-  readonly maxFiles: number;
+export interface EvictionDeps {
+  readonly store: Pick<BlobStore, 'remove' | 'isBeingRead'>;
+  readonly records: Pick<RecordStore, 'remove'>;
+  readonly index: Index;
+  readonly observer: Observer;
+  /** Removes evicted content and records from the caches in memory. */
+  readonly onEvicted: (records: readonly RecordKey[], digest?: Digest) => void;
 }
 
-export interface SpaceUse {
-  /** Visible content, records, and the index. */
-  readonly storedBytes: number;
-  /** Arriving, promised to arrive, and in quarantine. */
-  readonly pendingBytes: number;
-  readonly freeBytes: number;
-}
+const pageSize = 32;
+/** How many records are removed at the same time: a base layer, or a repository of nightly builds, may have thousands. */
+const removedTogether = 16;
 
-/** How many bytes must go before `wantedBytes` more may come; 0 when there is room. Pure. */
-export function bytesToFree(
-  { storedBytes, pendingBytes, freeBytes }: SpaceUse,
-  limits: SpaceLimits,
-  wantedBytes: number,
-): number {
-  const overCap = storedBytes + pendingBytes + wantedBytes - limits.maxBytes;
-  const underFree = limits.minFreeBytes + wantedBytes - freeBytes;
-  return Math.max(0, overCap, underFree);
-}
+/** Finds the content to evict, and removes it with its records. */
+export class Eviction {
+  readonly #deps: EvictionDeps;
 
-/** What stays free: for the writes of one moment, and for those of the machine's other programs. */
-const reservedInodes = 1_000;
-const reservedShare = 1 / 20;
+  constructor(deps: EvictionDeps) {
+    this.#deps = deps;
+  }
 
-/** How many files must go so that new ones can be made; 0 where the disk sets no limit to them. Pure. */
-export function inodesToFree(inodes: FreeSpace['inodes']): number {
-  if (!inodes) return 0;
-  return Math.max(0, Math.ceil(Math.min(reservedInodes, inodes.all * reservedShare)) - inodes.free);
+  /** The next content to evict, least recently used first. None while the index is incomplete: it does not know yet what is kept, or belongs to an image. */
+  async next({
+    usedBeforeMs,
+    ...needed
+  }: {
+    readonly bytesNeeded: number;
+    readonly contentsNeeded: number;
+    readonly usedBeforeMs: number;
+  }): Promise<readonly EvictableContent[]> {
+    const { index, store } = this.#deps;
+    if (!(await index.isComplete())) return [];
+    for (let after: EvictionPosition | undefined; ; ) {
+      const page = await index.evictable({ limit: pageSize, after });
+      after = page.at(-1);
+      const victims = chooseVictims(
+        page.filter(({ usedAtMs }) => usedAtMs < usedBeforeMs),
+        { ...needed, isBusy: ({ digest }) => store.isBeingRead(digest) },
+      );
+      const isLast = page.length < pageSize || (after?.usedAtMs ?? 0) >= usedBeforeMs;
+      if (victims.length > 0 || isLast) return victims;
+    }
+  }
+
+  /**
+   * Removes the records first: a record without content costs one download, content without its record one upstream request. Content that
+   * the disk does not remove is counted again.
+   * @returns whether it is gone.
+   */
+  async evict(content: EvictableContent, reason: 'lru' | 'unused'): Promise<boolean> {
+    const { index, records, store, observer, onEvicted } = this.#deps;
+    const { digest, size } = content;
+    await nextTurn(); // Many calls in a row must not block the event loop.
+    const keys = await this.#forgotten(digest);
+    if (!keys) return false;
+    onEvicted(keys, digest);
+    try {
+      await removeRecords(keys, { from: records });
+      await store.remove(digest);
+      // Again: a pull may have read some records before they were removed.
+      onEvicted(keys, digest);
+    } catch (cause) {
+      observer.trouble({ part: 'eviction', cause });
+      index.noteContent({ ...content, names: [] });
+      return false;
+    }
+    observer.evicted({ reason, bytes: size });
+    return true;
+  }
+
+  /** The index cannot forget anything while the disk is full: then only the content is removed, and the index forgets it next time. */
+  async #forgotten(digest: Digest): Promise<readonly RecordKey[] | undefined> {
+    const { index, store, observer } = this.#deps;
+    const trouble = (cause: unknown) => observer.trouble({ part: 'eviction', cause });
+    try {
+      return await index.forget(digest);
+    } catch (cause) {
+      trouble(cause);
+      await store.remove(digest).catch(trouble);
+      return undefined;
+    }
+  }
 }
 
 export interface VictimRules {
@@ -45,9 +96,9 @@ export interface VictimRules {
 }
 
 /**
- * Which of the least recently used go now. The list ends at the first manifest: with it gone, what only it named becomes
- * evictable by its own last use, and comes before what follows here. So an image goes whole, and a layer that another image names stays.
- * Pure.
+ * Which of the least recently used contents are evicted now. The list ends at the first manifest: once it is gone, contents that only it
+ * named become evictable by their own last use, before those that follow here. So an image is evicted whole, and a layer that another image
+ * names stays. Pure.
  */
 export function chooseVictims(
   oldestFirst: readonly EvictableContent[],
@@ -63,4 +114,14 @@ export function chooseVictims(
     if (content.isManifest) break;
   }
   return victims;
+}
+
+/** Removes records, a few at a time. @throws the file system's error for the first record that cannot be removed. */
+export async function removeRecords(
+  keys: readonly RecordKey[],
+  { from }: { readonly from: Pick<RecordStore, 'remove'> },
+): Promise<void> {
+  for (let at = 0; at < keys.length; at += removedTogether) {
+    await Promise.all(keys.slice(at, at + removedTogether).map((key) => from.remove(key)));
+  }
 }

@@ -1,20 +1,16 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import type { Digest } from '../../oci/digest.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import { blockBytes, type DiskUse } from './disk-use.ts';
 import type { LooseRecords } from './loose-records.ts';
-import { removeRecords } from './remove-records.ts';
 import { StaleRepositories } from './stale-repositories.ts';
-import { evictableBytes, evictableFiles, measureUse } from './store-use.ts';
-import { TimePassed } from './time-passed.ts';
-import { bytesToFree, chooseVictims, inodesToFree, type SpaceLimits } from './eviction.ts';
-import { FreedLately } from './freed-lately.ts';
+import { evictableBytes, evictableFiles, type Shortage, type SpaceLimits, StoreMeter } from './store-meter.ts';
+import { Eviction } from './eviction.ts';
 import type { BlobStore } from '../ports/blob-store.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { RecordKey, RecordStore } from '../ports/record-store.ts';
-import type { EvictableContent, EvictionPosition, Index, Totals } from '../ports/store-index.ts';
+import type { Index } from '../ports/store-index.ts';
 
 export interface SpaceDeps {
   readonly store: Pick<
@@ -27,13 +23,13 @@ export interface SpaceDeps {
   readonly clock: Clock;
   readonly observer: Observer;
   readonly limits: SpaceLimits;
-  /** Content nobody pulled for this long goes though there is room. */
+  /** Content that was not pulled for this long is evicted, even with free space. */
   readonly unusedForMs: number;
-  /** What is evicted must leave the memories too. */
+  /** Removes evicted content and records from the caches in memory. */
   readonly onEvicted: (records: readonly RecordKey[], digest?: Digest) => void;
 }
 
-/** Room promised to one download. */
+/** Room reserved for one download. */
 export interface Reservation {
   readonly bytes: number;
   /** Not written yet. */
@@ -43,28 +39,16 @@ export interface Reservation {
   release(): void;
 }
 
-interface Shortage {
-  readonly totals: Totals;
-  readonly shortBytes: number;
-  readonly bytesNeeded: number;
-  readonly filesNeeded: number;
-  /** The part of them that the disk has no room for, whoever made them. */
-  readonly inodesNeeded: number;
-  readonly measured: Parameters<FreedLately['note']>[1];
-}
-
-/** A blob and the record of its link. */
-const filesOfBlob = 2;
-const pageSize = 32;
-/** Records that go in one step, so that others get their turn. */
+/** Records removed in one step; between steps reservations get their turn. */
 const recordsPerStep = 64;
-/** Whoever wanted an interrupted download has given up by then. */
-const goOnWithinMs = 24 * 3_600_000;
+/** Partial downloads that were not resumed for this long are dropped. */
+const resumedWithinMs = 24 * 3_600_000;
 
 /** Keeps the store below its bound, ahead of need. One eviction runs at a time. */
 export class Space {
   readonly #deps: SpaceDeps;
-  readonly #freedLately = new FreedLately();
+  readonly #meter: StoreMeter;
+  readonly #eviction: Eviction;
   readonly #staleRepositories: StaleRepositories;
   readonly #time: TimePassed;
   #promisedBytes = 0;
@@ -76,13 +60,15 @@ export class Space {
 
   constructor(deps: SpaceDeps) {
     this.#deps = deps;
+    this.#meter = new StoreMeter(deps);
+    this.#eviction = new Eviction(deps);
     this.#staleRepositories = new StaleRepositories(deps);
     this.#time = new TimePassed(deps.clock);
   }
 
   /**
-   * Makes room for bytes that are about to come, evicting what was not used for longest.
-   * @returns undefined when there is no room and none can be made, or it is not known how much there is: what arrives is served without being stored.
+   * Reserves room for bytes that are about to arrive; evicts the least recently used content if necessary.
+   * @returns undefined if no room can be made, or the use of the store is not known yet: then the bytes are served without being stored.
    */
   reserve(bytes: number): Promise<Reservation | undefined> {
     return this.#inTurn(async () =>
@@ -92,7 +78,7 @@ export class Space {
 
   /** Whether room for so many bytes could be made, by what is stored now. Evicts nothing. */
   async couldHold(bytes: number): Promise<boolean> {
-    const { bytesNeeded, inodesNeeded, totals } = await this.#shortage(bytes);
+    const { bytesNeeded, inodesNeeded, totals } = await this.#meter.shortage(bytes, this.#promisedBytes);
     if (inodesNeeded > evictableFiles(totals)) return false;
     return bytesNeeded === 0 || bytesNeeded <= evictableBytes(totals) + this.#deps.store.interruptedBytes();
   }
@@ -106,10 +92,9 @@ export class Space {
     return this.#tidying;
   }
 
-  /** What the store takes of the disk just now. */
-  async use(): Promise<DiskUse> {
-    const { storedBytes, pendingBytes, files } = await measureUse(this.#deps);
-    return { bytes: storedBytes + pendingBytes, files };
+  /** What the store uses of the disk now. */
+  use(): Promise<DiskUse> {
+    return this.#meter.use();
   }
 
   /**
@@ -124,10 +109,10 @@ export class Space {
     return this.#sweeping;
   }
 
-  /** Ends a running sweep, and waits for its step until `signal` aborts. No further sweep begins. */
+  /** Ends a running sweep, and waits for its step until `signal` aborts. No further sweep starts. */
   async stop(signal: AbortSignal): Promise<void> {
     this.#stopping.abort();
-    // Whoever began it hears of its failure.
+    // The caller of sweep() gets its failure.
     if (this.#sweeping) await abortable(this.#sweeping, signal).catch(() => {});
   }
 
@@ -142,20 +127,20 @@ export class Space {
     const { signal } = this.#stopping;
     const { store, unusedForMs, index, loose } = this.#deps;
     const nowMs = this.#time.now();
-    const leftBeforeMs = nowMs - goOnWithinMs;
+    const leftBeforeMs = nowMs - resumedWithinMs;
     await this.#inTurn(() => store.dropInterrupted({ bytes: 0, leftBeforeMs }));
     await loose.sweep({ signal });
     while (!signal.aborted && (await this.#inTurn(() => this.#freeSome(0))) === 'freed');
     const usedBeforeMs = nowMs - unusedForMs;
-    // An index made anew knows when a blob was written, not when it was last pulled.
+    // A rebuilt index knows when a blob was written, not when it was last pulled.
     if (signal.aborted || (await index.watchingSinceMs()) > usedBeforeMs) return;
     while (!signal.aborted && (await this.#inTurn(() => this.#evictOneUnused(usedBeforeMs))));
   }
 
   /** @returns whether there may be more. */
   async #evictOneUnused(usedBeforeMs: number): Promise<boolean> {
-    const [victim] = await this.#victims({ bytesNeeded: 0, contentsNeeded: 1, usedBeforeMs });
-    if (victim) return this.#evict(victim, 'unused');
+    const [victim] = await this.#eviction.next({ bytesNeeded: 0, contentsNeeded: 1, usedBeforeMs });
+    if (victim) return this.#eviction.evict(victim, 'unused');
     return this.#staleRepositories.evictOne(usedBeforeMs);
   }
 
@@ -187,20 +172,19 @@ export class Space {
   }
 
   /**
-   * One step towards room for `wantedBytes`. What interrupted downloads left goes before anything that can be served, and records for which
-   * nothing is stored before anything that is.
+   * One step towards room for `wantedBytes`. Partial downloads are removed before anything that can be served, loose records before content.
    * @returns `freed` when there may be more to do.
    */
   async #freeSome(wantedBytes: number): Promise<'enough' | 'freed' | 'impossible'> {
     const { store, loose } = this.#deps;
-    const shortage = await this.#shortage(wantedBytes);
+    const shortage = await this.#meter.shortage(wantedBytes, this.#promisedBytes);
     const { shortBytes, bytesNeeded, filesNeeded, inodesNeeded, measured, totals } = shortage;
     if (bytesNeeded === 0 && filesNeeded === 0) return shortBytes === 0 ? 'enough' : 'impossible';
     const needed = { bytes: Math.max(1, bytesNeeded), leftBeforeMs: -Infinity };
     const records = Math.min(recordsPerStep, Math.max(filesNeeded, Math.ceil(bytesNeeded / blockBytes)));
     const freedBytes = (await store.dropInterrupted(needed)) || (await loose.drop(records)) * blockBytes;
     if (freedBytes > 0) {
-      this.#freedLately.note(freedBytes, measured);
+      this.#meter.freed(freedBytes, measured);
       return 'freed';
     }
     const isPossible = bytesNeeded <= evictableBytes(totals) && inodesNeeded <= evictableFiles(totals);
@@ -210,100 +194,34 @@ export class Space {
 
   /** @returns whether some content is gone. */
   async #evictSome({ bytesNeeded, filesNeeded, measured }: Shortage): Promise<boolean> {
-    // With each goes a record at least.
+    // Each has at least one record.
     const contentsNeeded = Math.ceil(filesNeeded / 2);
-    const victims = await this.#victims({ bytesNeeded, contentsNeeded, usedBeforeMs: Infinity });
+    const victims = await this.#eviction.next({ bytesNeeded, contentsNeeded, usedBeforeMs: Infinity });
     if (await this.#staleRepositories.evictOne(victims[0]?.usedAtMs ?? Infinity)) return true;
     let isSomeGone = false;
     for (const victim of victims) {
-      if (!(await this.#evict(victim, 'lru'))) continue;
-      this.#freedLately.note(victim.diskBytes, measured);
+      if (!(await this.#eviction.evict(victim, 'lru'))) continue;
+      this.#meter.freed(victim.diskBytes, measured);
       isSomeGone = true;
     }
     return isSomeGone;
   }
+}
 
-  /** How much room is missing, and how much has to go for it: less, where what went already does not show yet. */
-  async #shortage(wantedBytes: number): Promise<Shortage> {
-    const { store, limits, clock } = this.#deps;
-    const promisedBytes = this.#promisedBytes;
-    const [{ totals, storedBytes, pendingBytes, files }, { bytes: freeBytes, inodes }] = await Promise.all([
-      measureUse(this.#deps),
-      store.freeSpace(),
-    ]);
-    const use = { storedBytes, pendingBytes: pendingBytes + promisedBytes, freeBytes: freeBytes - promisedBytes };
-    const measured = { togetherBytes: freeBytes + storedBytes + pendingBytes, nowMs: clock.monotonicMs() };
-    const soonFree = use.freeBytes + this.#freedLately.unshownBytes(measured);
-    const inodesNeeded = inodesToFree(inodes);
-    return {
-      totals,
-      shortBytes: bytesToFree(use, limits, wantedBytes),
-      bytesNeeded: bytesToFree({ ...use, freeBytes: soonFree }, limits, wantedBytes),
-      filesNeeded: Math.max(0, files + (wantedBytes > 0 ? filesOfBlob : 0) - limits.maxFiles, inodesNeeded),
-      inodesNeeded,
-      measured,
-    };
+/**
+ * The time by which content gets old: the wall clock, but no further ahead than time has passed since the process started. A wall clock that
+ * is set ahead must not make everything in the store old at once.
+ */
+class TimePassed {
+  readonly #clock: Clock;
+  readonly #offsetMs: number;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#offsetMs = clock.now() - clock.monotonicMs();
   }
 
-  /** Looks through the evictable, page by page, until some may go. None, while it is not known yet what is kept and what is a part of what. */
-  async #victims({
-    usedBeforeMs,
-    ...needed
-  }: {
-    readonly bytesNeeded: number;
-    readonly contentsNeeded: number;
-    readonly usedBeforeMs: number;
-  }): Promise<readonly EvictableContent[]> {
-    const { index, store } = this.#deps;
-    if (!(await index.isComplete())) return [];
-    for (let after: EvictionPosition | undefined; ; ) {
-      const page = await index.evictable({ limit: pageSize, after });
-      after = page.at(-1);
-      const victims = chooseVictims(
-        page.filter(({ usedAtMs }) => usedAtMs < usedBeforeMs),
-        { ...needed, isBusy: ({ digest }) => store.isBeingRead(digest) },
-      );
-      const isLast = page.length < pageSize || (after?.usedAtMs ?? 0) >= usedBeforeMs;
-      if (victims.length > 0 || isLast) return victims;
-    }
-  }
-
-  /**
-   * The records go first: a record without content costs one download, content without its record one look upstream. What the disk does
-   * not let go goes on counting.
-   * @returns whether it is gone.
-   */
-  async #evict(content: EvictableContent, reason: 'lru' | 'unused'): Promise<boolean> {
-    const { index, records, store, observer, onEvicted } = this.#deps;
-    const { digest, size } = content;
-    await nextTurn(); // Many calls in a row must not block the event loop.
-    const keys = await this.#forgotten(digest);
-    if (!keys) return false;
-    onEvicted(keys, digest);
-    try {
-      await removeRecords(keys, { from: records });
-      await store.remove(digest);
-      // Once more: a pull meanwhile may have read of the records what was there yet.
-      onEvicted(keys, digest);
-    } catch (cause) {
-      observer.trouble({ part: 'eviction', cause });
-      index.noteContent({ ...content, names: [] });
-      return false;
-    }
-    observer.evicted({ reason, bytes: size });
-    return true;
-  }
-
-  /** A full disk takes nothing from the index either: then the content goes alone, and the index forgets it when it is next. */
-  async #forgotten(digest: Digest): Promise<readonly RecordKey[] | undefined> {
-    const { index, store, observer } = this.#deps;
-    const trouble = (cause: unknown) => observer.trouble({ part: 'eviction', cause });
-    try {
-      return await index.forget(digest);
-    } catch (cause) {
-      trouble(cause);
-      await store.remove(digest).catch(trouble);
-      return undefined;
-    }
+  now(): number {
+    return Math.min(this.#clock.now(), this.#offsetMs + this.#clock.monotonicMs());
   }
 }

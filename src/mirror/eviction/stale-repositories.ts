@@ -3,7 +3,7 @@ import type { Observer } from '../ports/observer.ts';
 import type { RecordKey, RecordStore } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
-import { removeRecords } from './remove-records.ts';
+import { removeRecords } from './eviction.ts';
 
 export interface StaleRepositoriesDeps {
   readonly index: Pick<Index, 'isComplete' | 'stalestRepository' | 'forgetRepository'>;

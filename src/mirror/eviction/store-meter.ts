@@ -1,0 +1,183 @@
+import type { BlobStore, FreeSpace } from '../ports/blob-store.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { RecordStore } from '../ports/record-store.ts';
+import type { Index, Totals } from '../ports/store-index.ts';
+import { blockBytes, type DiskUse } from './disk-use.ts';
+
+/** What the store may take of the disk. */
+export interface SpaceLimits {
+  readonly maxBytes: number;
+  readonly minFreeBytes: number;
+  /** Files and folders. */
+  readonly maxFiles: number;
+}
+
+export interface StoreMeterDeps {
+  readonly store: Pick<BlobStore, 'pendingBytes' | 'pendingFiles' | 'freeSpace'>;
+  readonly records: Pick<RecordStore, 'use'>;
+  readonly index: Pick<Index, 'totals' | 'fileBytes'>;
+  readonly clock: Clock;
+  readonly limits: SpaceLimits;
+}
+
+/** How much room is missing for a write, and how much must be freed for it. */
+export interface Shortage {
+  readonly totals: Totals;
+  readonly shortBytes: number;
+  /** Less than `shortBytes` while removed files do not show as free yet. */
+  readonly bytesNeeded: number;
+  readonly filesNeeded: number;
+  /** The part of `filesNeeded` that the disk itself is short of, also because of other programs. */
+  readonly inodesNeeded: number;
+  readonly measured: Measured;
+}
+
+interface Measured {
+  /** Free and used. */
+  readonly togetherBytes: number;
+  readonly nowMs: number;
+}
+
+/** A blob and the record of its link. */
+const filesOfBlob = 2;
+
+/** Measures the disk use of the store against its limits. */
+export class StoreMeter {
+  readonly #deps: StoreMeterDeps;
+  readonly #freedLately = new FreedLately();
+
+  constructor(deps: StoreMeterDeps) {
+    this.#deps = deps;
+  }
+
+  /** What the store uses of the disk now. */
+  async use(): Promise<DiskUse> {
+    const { storedBytes, pendingBytes, files } = await measureUse(this.#deps);
+    return { bytes: storedBytes + pendingBytes, files };
+  }
+
+  /** @param promisedBytes reserved for running downloads and not written yet. */
+  async shortage(wantedBytes: number, promisedBytes: number): Promise<Shortage> {
+    const { store, limits, clock } = this.#deps;
+    const [{ totals, storedBytes, pendingBytes, files }, { bytes: freeBytes, inodes }] = await Promise.all([
+      measureUse(this.#deps),
+      store.freeSpace(),
+    ]);
+    const use = { storedBytes, pendingBytes: pendingBytes + promisedBytes, freeBytes: freeBytes - promisedBytes };
+    const measured = { togetherBytes: freeBytes + storedBytes + pendingBytes, nowMs: clock.monotonicMs() };
+    const soonFree = use.freeBytes + this.#freedLately.unshownBytes(measured);
+    const inodesNeeded = inodesToFree(inodes);
+    return {
+      totals,
+      shortBytes: bytesToFree(use, limits, wantedBytes),
+      bytesNeeded: bytesToFree({ ...use, freeBytes: soonFree }, limits, wantedBytes),
+      filesNeeded: Math.max(0, files + (wantedBytes > 0 ? filesOfBlob : 0) - limits.maxFiles, inodesNeeded),
+      inodesNeeded,
+      measured,
+    };
+  }
+
+  /** Notes that `bytes` were removed after `measured`. */
+  freed(bytes: number, measured: Measured): void {
+    this.#freedLately.note(bytes, measured);
+  }
+}
+
+/** How many files evicting everything would remove at most. */
+export function evictableFiles({ manifests, blobs, records }: Totals): number {
+  return manifests + blobs + records;
+}
+
+/** How many bytes evicting everything evictable would free at most. */
+export function evictableBytes({ diskBytes, keptBytes, records }: Totals): number {
+  return diskBytes - keptBytes + records * blockBytes;
+}
+
+export interface SpaceUse {
+  /** Visible content, records, and the index. */
+  readonly storedBytes: number;
+  /** Arriving, promised to arrive, and in quarantine. */
+  readonly pendingBytes: number;
+  readonly freeBytes: number;
+}
+
+/** How many bytes must be freed before `wantedBytes` more may be written; 0 when there is room. Pure. */
+export function bytesToFree(
+  { storedBytes, pendingBytes, freeBytes }: SpaceUse,
+  limits: SpaceLimits,
+  wantedBytes: number,
+): number {
+  const overCap = storedBytes + pendingBytes + wantedBytes - limits.maxBytes;
+  const underFree = limits.minFreeBytes + wantedBytes - freeBytes;
+  return Math.max(0, overCap, underFree);
+}
+
+/** Inodes that stay free, for writes in progress and for other programs. */
+const reservedInodes = 1_000;
+const reservedShare = 1 / 20;
+
+/** How many files must be removed so that new ones can be made; 0 on a disk without a limit. Pure. */
+export function inodesToFree(inodes: FreeSpace['inodes']): number {
+  if (!inodes) return 0;
+  return Math.max(0, Math.ceil(Math.min(reservedInodes, inodes.all * reservedShare)) - inodes.free);
+}
+
+/** The size of an empty index: its write-ahead log and its tables. It is not counted. */
+const emptyIndexBytes = 4 * 1024 * 1024;
+
+interface StoreUse {
+  readonly totals: Totals;
+  /** Bytes of content, records and the index. */
+  readonly storedBytes: number;
+  /** Bytes of running and partial downloads, and of the quarantine. */
+  readonly pendingBytes: number;
+  /** Files and folders of all of these. */
+  readonly files: number;
+}
+
+/** Measures the disk use of the whole store, which `storage.maxSize` and `storage.maxFiles` bound. */
+async function measureUse({ store, records, index }: StoreMeterDeps): Promise<StoreUse> {
+  // Measured first: a blob that is committed meanwhile is then counted twice for a moment, but never missed.
+  const pending = { bytes: store.pendingBytes() + store.pendingFiles() * blockBytes, files: store.pendingFiles() };
+  const [totals, indexBytes] = await Promise.all([index.totals(), index.fileBytes()]);
+  const others: DiskUse = records.use();
+  return {
+    totals,
+    storedBytes:
+      totals.diskBytes + totals.records * blockBytes + others.bytes + Math.max(0, indexBytes - emptyIndexBytes),
+    pendingBytes: pending.bytes,
+    files: totals.manifests + totals.blobs + totals.records + others.files + pending.files,
+  };
+}
+
+/** By then a file system shows removed files as free space, or another program has taken it. */
+const shownWithinMs = 60_000;
+
+/**
+ * Bytes that were removed from the store lately and do not show as free space yet: ZFS, btrfs and XFS free the space of a removed file
+ * seconds later. Without this, eviction would remove more and more meanwhile, until the store is empty.
+ *
+ * Once all of it shows, free and used bytes together are as many as before.
+ */
+class FreedLately {
+  #bytes = 0;
+  #beforeBytes = 0;
+  #sinceMs = -Infinity;
+
+  /** @param measured before the bytes were removed. */
+  note(bytes: number, { togetherBytes, nowMs }: Measured): void {
+    if (nowMs - this.#sinceMs >= shownWithinMs) {
+      this.#bytes = 0;
+      this.#beforeBytes = togetherBytes;
+      this.#sinceMs = nowMs;
+    }
+    this.#bytes += bytes;
+  }
+
+  /** Bytes that do not show yet. If less than half is missing it counts as none: records and partly filled blocks make such a difference. */
+  unshownBytes({ togetherBytes, nowMs }: Measured): number {
+    if (nowMs - this.#sinceMs >= shownWithinMs) return 0;
+    const missingBytes = Math.min(this.#bytes, this.#beforeBytes - togetherBytes);
+    return missingBytes > this.#bytes / 2 ? missingBytes : 0;
+  }
+}
