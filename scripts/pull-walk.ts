@@ -1,10 +1,10 @@
-/** Prints the files of src/ that a cold blob and a fresh tag run through, in the order in which they are met: `npm run walk`. */
+/** `npm run walk`: prints the files of src/ that a cold blob and a fresh tag run through, in call order. */
 import { mkdtempDisposable } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { recordPullWalks, type Walk } from './walk/pull-walk.ts';
 
-/** With `--functions`, also the names of the functions that are called in each file. */
+/** `--functions` also prints the functions that are called in each file. */
 const withFunctions = process.argv.includes('--functions');
 
 function paragraph(title: string, { files, functions }: Walk): string {

@@ -6,22 +6,22 @@ import { type RecordedMirror, startRecordedMirror } from './recorded-mirror.ts';
 
 export interface WalkedFile {
   readonly file: string;
-  /** Those that are called. */
+  /** The functions that are called. */
   readonly functions: readonly string[];
 }
 
-/** What of src/ a pull runs through. */
+/** The files and functions of src/ that a pull runs through. */
 export interface Walk {
-  /** Below src/, in the order in which the pull meets them. */
+  /** Paths below src/, in call order. */
   readonly files: readonly WalkedFile[];
-  /** How many functions are called. The top level of a module is none: it runs when the module is imported. */
+  /** How many functions are called, without the top level of modules, which runs on import. */
   readonly functions: number;
 }
 
 export interface PullWalks {
-  /** A blob of 3 MiB that is not stored, for two clients at once. */
+  /** Two clients pull a blob of 3 MiB that is not stored. */
   readonly coldBlob: Walk;
-  /** A stored manifest by its tag, within the tag's lifetime. */
+  /** A client pulls a stored manifest by a fresh tag. */
   readonly freshTag: Walk;
 }
 
@@ -31,9 +31,9 @@ const blobs = [randomBlob(layerBytes, 'counted'), randomBlob(layerBytes, 'ordere
 const small = image();
 
 /**
- * Records both pulls in a mirror before a registry, both on loopback. Another image was pulled there before: what a process or a connection does
- * once does not count, nor do the intervals of the background.
- * @param folder is empty; the mirror stores there.
+ * Records both pulls in a mirror in front of a registry, both on loopback. Another image is pulled first, so that one-time work of the process
+ * and of connections does not count. Background intervals do not count either.
+ * @param folder an empty folder for the mirror's store.
  */
 export async function recordPullWalks(folder: string): Promise<PullWalks> {
   const registry = new FakeRegistry(await freePort(), {});
@@ -56,7 +56,7 @@ export async function recordPullWalks(folder: string): Promise<PullWalks> {
   }
 }
 
-/** @param pulled of two equal pulls the first is counted, and the second tells the order. A file that only the first met comes last. */
+/** @param pulled two equal pulls: the first is counted, the second gives the order. Files that only the first ran through come last. */
 async function recordWalk<Pulled>(
   mirror: RecordedMirror,
   [first, second]: readonly [Pulled, Pulled],

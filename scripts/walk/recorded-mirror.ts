@@ -8,13 +8,13 @@ import { isRecording, type Recording } from './recording.ts';
 const root = join(import.meta.dirname, '..', '..');
 
 export interface RecordedMirrorOptions {
-  /** The registry behind it, which clients know as docker.io. */
+  /** Its upstream, configured as docker.io. */
   readonly upstreamUrl: string;
-  /** Where it keeps what it has, and its configuration. */
+  /** For its store and its configuration. */
   readonly folder: string;
 }
 
-/** Starts the program with the recorder in it, and waits until it listens. @throws when it ends instead. */
+/** Starts the program with the recorder, and waits until it listens. @throws Error if it exits instead. */
 export async function startRecordedMirror({ upstreamUrl, folder }: RecordedMirrorOptions): Promise<RecordedMirror> {
   const port = await freePort();
   const file = join(folder, 'mirror.config.json');
@@ -42,7 +42,7 @@ export class RecordedMirror {
     this.url = url;
   }
 
-  /** What of src/ runs for this, until nothing runs any more. */
+  /** Records the functions of src/ that `pull` runs, until no more are called. */
   async record(pull: () => Promise<unknown>): Promise<Recording> {
     await this.#ask('begin');
     await pull();

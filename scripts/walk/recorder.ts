@@ -1,12 +1,12 @@
 /**
- * Loaded into a mirror's process before its own code (`--import`). Its parent says `begin` and `end` over the IPC channel; the answer to `end` is
- * what was called between the two.
+ * Loaded into the mirror's process before its own code (`--import`). Its parent sends `begin` and `end` over the IPC channel; the reply to `end`
+ * lists the functions called between the two.
  */
 import { type Debugger, Session } from 'node:inspector/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CalledFunction, Recording } from './recording.ts';
 
-/** A pull is over when nothing of src/ was called for this long. So the commit, the records and the index, which is written in batches, count. */
+/** A pull is over when no function of src/ was called for this long. So the commit, the records and the batched index writes count. */
 const quietMs = 300;
 const source = new URL('../../src/', import.meta.url).href;
 
@@ -24,7 +24,7 @@ await session.post('Debugger.enable');
 
 letIntervalsRest();
 
-/** Files in the order in which their first function was called, as the breakpoints of {@link watch} saw it. */
+/** Files in the order of their first call, as seen by the breakpoints of {@link watch}. */
 const met = new Set<string>();
 Object.assign(globalThis, { pullWalkMet: (file: string) => void met.add(file) });
 const watched = new Set<string>();
@@ -37,14 +37,14 @@ process.on('message', (message) => {
 });
 process.once('disconnect', () => process.exit());
 
-/** An interval does the work of the background, of which coverage cannot tell what a pull calls: none fires from the first recording on. */
+/** Stops all intervals from the first recording on: coverage cannot tell background work from the pull. */
 function letIntervalsRest(): void {
   const { setInterval } = globalThis;
   const resting = (callback: () => void, everyMs: number) => setInterval(() => isRecording || callback(), everyMs);
   Object.assign(globalThis, { setInterval: resting });
 }
 
-/** Coverage counts the calls but not their order: what the former recording saw is watched in this one. */
+/** Coverage counts calls but not their order. So the functions seen in the previous recording are watched in this one. */
 async function begin(): Promise<void> {
   isRecording = true;
   for (const called of lastCalled) await watch(called);
@@ -67,7 +67,7 @@ async function calledUntilQuiet(): Promise<readonly CalledScript[]> {
   }
 }
 
-/** Without the top level of modules: that runs when they are imported. */
+/** Without the top level of modules, which runs on import. */
 async function calledSinceLast(): Promise<readonly CalledScript[]> {
   const { result } = await session.post('Profiler.takePreciseCoverage');
   return result
@@ -80,7 +80,7 @@ async function calledSinceLast(): Promise<readonly CalledScript[]> {
     );
 }
 
-/** By a breakpoint at the beginning of the function, whose condition notes the call and never holds. */
+/** Sets a breakpoint at the beginning of the function. Its condition records the call and is never true. */
 async function watch(called: CalledScript): Promise<void> {
   if (watched.has(idOf(called))) return;
   watched.add(idOf(called));
@@ -93,7 +93,7 @@ async function watch(called: CalledScript): Promise<void> {
   const [location] = locations;
   if (!location) return;
   const condition = `pullWalkMet(${JSON.stringify(file)}), false`;
-  // Two functions may begin at one place; then the first breakpoint sees both.
+  // If two functions begin at the same location, the first breakpoint sees both.
   await session.post('Debugger.setBreakpoint', { location, condition }).catch(() => {});
 }
 

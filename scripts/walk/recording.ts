@@ -5,7 +5,7 @@ const recording = z.object({
   filesInOrder: z.array(z.string()),
 });
 
-/** What was called between two moments; files are paths below src/. */
+/** The functions called between two moments, by file. Paths are below src/. */
 export type Recording = z.output<typeof recording>;
 export type CalledFunction = Recording['functions'][number];
 
