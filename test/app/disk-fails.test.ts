@@ -168,13 +168,7 @@ async function withCachedBlob() {
 
 test('a blob that cannot be read from disk is fetched again within the same response, and its file is replaced', async () => {
   const { app, files, blob, path } = await withCachedBlob();
-  const file = join(app.dataDirectory, blobPath(blob.digest));
-  let isReplaced = false;
-  files.failWith = (call) => {
-    if (call.path !== file) return undefined;
-    if (call.operation === 'rename') isReplaced = true;
-    return call.operation === 'read' && !isReplaced ? 'EIO' : undefined;
-  };
+  files.failToReadUntilReplaced(join(app.dataDirectory, blobPath(blob.digest)));
   const again = await ask(app, path);
   expect(again).toMatchObject({ status: 200, cache: 'fwd=uri-miss; fwd-status=200; stored' });
   expect(again.body.equals(blob.bytes)).toBe(true);

@@ -221,13 +221,7 @@ test('where the disk fails to read the first part, all parts come from the upstr
   const { app, path } = await startWith(blob, {}, files);
   await pullBlob(app, repository, blob.digest);
   await app.quiet();
-  const file = join(app.dataDirectory, blobPath(blob.digest));
-  let isReplaced = false;
-  files.failWith = (call) => {
-    if (call.path !== file) return undefined;
-    if (call.operation === 'rename') isReplaced = true;
-    return call.operation === 'read' && !isReplaced ? 'EIO' : undefined;
-  };
+  files.failToReadUntilReplaced(join(app.dataDirectory, blobPath(blob.digest)));
   const asked: Positions = [
     [0, 9],
     [mebibyte, mebibyte + 9],

@@ -21,6 +21,16 @@ export class ScriptedFiles implements FileSystem {
     this.#disk = disk;
   }
 
+  /** The disk fails to read a file until another file is renamed over it. */
+  failToReadUntilReplaced(path: string): void {
+    let isReplaced = false;
+    this.failWith = (call) => {
+      if (call.path !== path) return undefined;
+      if (call.operation === 'rename') isReplaced = true;
+      return call.operation === 'read' && !isReplaced ? 'EIO' : undefined;
+    };
+  }
+
   async open(path: string, use: FileUse): Promise<OpenFile> {
     return this.#ask('open', path, async () => this.#watch(path, await this.#disk.open(path, use)));
   }

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { RememberedNotFound } from '../../../src/mirror/concurrency/remembered.ts';
-import { type KnownVisibility, verdictBeforeAsking } from '../../../src/mirror/access/visibility.ts';
-import { of, visibilityOf } from '../../support/scripted-visibility.ts';
+import { RememberedNotFound } from '../../../../src/mirror/concurrency/remembered.ts';
+import { type KnownVisibility, verdictBeforeAsking } from '../../../../src/mirror/access/visibility.ts';
+import { of, visibilityOf } from '../../../support/scripted-visibility.ts';
 
 const day = 24 * 3_600_000;
 const now = 10 * day;
