@@ -58,47 +58,69 @@ async function publish(podman: Call, { host }: DockerRegistry, tag: string, cont
 /** Of each file so many incompressible bytes, which are other ones where it has changed. */
 function contentsOf(
   names: readonly string[],
-  hasChanged: (file: string) => boolean = () => false,
-  bytes = fileBytes,
+  hasChanged: (file: string) => boolean,
+  bytes: number,
 ): ReadonlyMap<string, Buffer> {
   return new Map(names.map((file) => [file, randomBytes(bytes, hasChanged(file) ? `new ${file}` : file)]));
 }
 
-const suite = (): void => {
-  test('a layer that is not cached costs the registry one download of it', async () => {
-    const upstream = await startDockerRegistry();
-    const mirror = await startMirror(mirrorOf(upstream));
-    const builder = await partialPodman();
-    await publish(builder, upstream, '1', contentsOf(files));
-    await publish(
-      builder,
-      upstream,
-      '2',
-      contentsOf(files, (file) => changed.has(file)),
-    );
-    await upstream.forgetSeen();
+/** A registry with two images, the second of which has other files where `hasChanged` says so, and a mirror of it. */
+async function startWithTwo(names: readonly string[], hasChanged: (file: string) => boolean, bytes = fileBytes) {
+  const upstream = await startDockerRegistry();
+  const mirror = await startMirror(mirrorOf(upstream));
+  const builder = await partialPodman();
+  await publish(
+    builder,
+    upstream,
+    '1',
+    contentsOf(names, () => false, bytes),
+  );
+  await publish(builder, upstream, '2', contentsOf(names, hasChanged, bytes));
+  return { upstream, mirror };
+}
 
-    const podman = await partialPodman();
-    for (const tag of ['1', '2']) await podman('pull', '--tls-verify=false', `${mirror.host}/${repository}:${tag}`);
-    expect(new Set((await upstream.downloads()).values())).toEqual(new Set([1]));
+type Started = Awaited<ReturnType<typeof startWithTwo>>;
+
+/** Both images are stored. */
+async function fillWithBoth(mirror: Started['mirror']): Promise<void> {
+  for (const tag of ['1', '2']) await pullAll(mirror, repository, tag);
+  await expect.poll(async () => (await mirror.metrics()).sum('layerwell_cache_fills_in_flight')).toBe(0);
+}
+
+/** What a podman that has the first image costs the registry when it pulls the second one from it. */
+async function directBytes({ upstream }: Pick<Started, 'upstream'>): Promise<number> {
+  const podman = await partialPodman();
+  await podman('pull', '--tls-verify=false', `${upstream.host}/${repository}:1`);
+  await upstream.forgetSeen();
+  await podman('pull', '--tls-verify=false', `${upstream.host}/${repository}:2`);
+  const bytes = (await upstream.seen()).reduce((sum, { sentBytes }) => sum + sentBytes, 0);
+  expect(bytes).toBeLessThan(5 * fileBytes); // Or it was no partial pull, and says nothing.
+  await upstream.forgetSeen();
+  return bytes;
+}
+
+/** What a podman that has the first image is sent when it pulls the second one from the mirror. */
+async function mirroredBytes({ mirror }: Pick<Started, 'mirror'>): Promise<number> {
+  const podman = await partialPodman();
+  const sentBytes = async () => (await mirror.metrics()).sum('layerwell_http_response_bytes_total');
+  await podman('pull', '--tls-verify=false', `${mirror.host}/${repository}:1`);
+  const before = await sentBytes();
+  await podman('pull', '--tls-verify=false', `${mirror.host}/${repository}:2`);
+  return (await sentBytes()) - before;
+}
+
+const suite = (): void => {
+  test('of a layer that is not cached podman is sent little more than by the registry itself, which sends it once', async () => {
+    const started = await startWithTwo(files, (file) => changed.has(file));
+    const direct = await directBytes(started);
+    expect(await mirroredBytes(started)).toBeLessThanOrEqual(1.2 * direct);
+    expect(new Set((await started.upstream.downloads()).values())).toEqual(new Set([1]));
   });
 
   test('podman asks for fewer ranges when it asked for too many, and does without the whole layer', async () => {
-    const upstream = await startDockerRegistry();
-    const mirror = await startMirror(mirrorOf(upstream));
-    const builder = await partialPodman();
-    const many = named(2_024);
     // 1,012 ranges, which podman asks for at once.
-    const isOdd = (file: string) => /[13579]$/.test(file);
-    await publish(
-      builder,
-      upstream,
-      '1',
-      contentsOf(many, () => false, 2_000),
-    );
-    await publish(builder, upstream, '2', contentsOf(many, isOdd, 2_000));
-    for (const tag of ['1', '2']) await pullAll(mirror, repository, tag);
-    await expect.poll(async () => (await mirror.metrics()).sum('layerwell_cache_fills_in_flight')).toBe(0);
+    const { mirror } = await startWithTwo(named(2_024), (file) => /[13579]$/.test(file), 2_000);
+    await fillWithBoth(mirror);
 
     const podman = await partialPodman();
     await podman('pull', '--tls-verify=false', `${mirror.host}/${repository}:1`);
@@ -110,34 +132,11 @@ const suite = (): void => {
   });
 
   test('pulling a layer of which most files are there costs little more than from the registry itself', async () => {
-    const upstream = await startDockerRegistry();
-    const mirror = await startMirror(mirrorOf(upstream));
-    const builder = await partialPodman();
-    await publish(builder, upstream, '1', contentsOf(files));
-    await publish(
-      builder,
-      upstream,
-      '2',
-      contentsOf(files, (file) => changed.has(file)),
-    );
-    for (const tag of ['1', '2']) await pullAll(mirror, repository, tag);
-    await expect.poll(async () => (await mirror.metrics()).sum('layerwell_cache_fills_in_flight')).toBe(0);
-
-    const direct = await partialPodman();
-    await direct('pull', '--tls-verify=false', `${upstream.host}/${repository}:1`);
-    await upstream.forgetSeen();
-    await direct('pull', '--tls-verify=false', `${upstream.host}/${repository}:2`);
-    const directBytes = (await upstream.seen()).reduce((sum, { sentBytes }) => sum + sentBytes, 0);
-    expect(directBytes).toBeLessThan(5 * fileBytes); // Or it was no partial pull, and says nothing.
-
-    await upstream.forgetSeen();
-    const mirrored = await partialPodman();
-    const sentBytes = async () => (await mirror.metrics()).sum('layerwell_http_response_bytes_total');
-    await mirrored('pull', '--tls-verify=false', `${mirror.host}/${repository}:1`);
-    const before = await sentBytes();
-    await mirrored('pull', '--tls-verify=false', `${mirror.host}/${repository}:2`);
-    expect((await sentBytes()) - before).toBeLessThanOrEqual(1.2 * directBytes);
-    expect((await upstream.seen()).filter(({ path }) => path.includes('/blobs/'))).toEqual([]);
+    const started = await startWithTwo(files, (file) => changed.has(file));
+    await fillWithBoth(started.mirror);
+    const direct = await directBytes(started);
+    expect(await mirroredBytes(started)).toBeLessThanOrEqual(1.2 * direct);
+    expect((await started.upstream.seen()).filter(({ path }) => path.includes('/blobs/'))).toEqual([]);
   });
 };
 
