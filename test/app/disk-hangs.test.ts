@@ -47,17 +47,20 @@ const questions = [
   { what: 'the referrers', path: `/v2/${repository}/referrers/${built.manifest.digest}` },
 ];
 
-test.each(questions)('who asks for $what of a disk that hangs gets an honest 504 in time', async (question) => {
-  const { app, recovered } = await hanging();
-  const { path, method = 'GET', headers = {} } = question;
-  const answer = await ask(app, path, { method, headers });
-  expect(answer.status).toBe(504);
-  expect(answer.body.toString()).toMatch(method === 'HEAD' ? /^$/ : /^\{"errors":\[\{"code":"UNAVAILABLE"/);
-  recovered.open();
-  expect((await ask(app, path, { method, headers })).status).not.toBe(504);
-});
+test.each(questions)(
+  'a request for $what on a disk that hangs gets 504 within the request deadline',
+  async (question) => {
+    const { app, recovered } = await hanging();
+    const { path, method = 'GET', headers = {} } = question;
+    const answer = await ask(app, path, { method, headers });
+    expect(answer.status).toBe(504);
+    expect(answer.body.toString()).toMatch(method === 'HEAD' ? /^$/ : /^\{"errors":\[\{"code":"UNAVAILABLE"/);
+    recovered.open();
+    expect((await ask(app, path, { method, headers })).status).not.toBe(504);
+  },
+);
 
-test('a blob that could be opened, but then hangs when it is read, is no exception', async () => {
+test('a blob that opens but hangs when it is read gets 504 too', async () => {
   const { app, recovered } = await hanging(({ operation }) => operation === 'read');
   const path = `/v2/${repository}/blobs/${layer.digest}`;
   expect((await ask(app, path)).status).toBe(504);
@@ -65,7 +68,7 @@ test('a blob that could be opened, but then hangs when it is read, is no excepti
   expect((await ask(app, path)).body.equals(layer.bytes)).toBe(true);
 });
 
-test('what hangs keeps its place among the running requests, though it was answered, until the disk is back', async () => {
+test('a request that hangs on the disk counts as running until the disk answers, though its client got a 504', async () => {
   const { app, recovered } = await hanging(({ operation }) => operation === 'read', { clients: { maxRequests: 6 } });
   const path = `/v2/${repository}/blobs/${layer.digest}`;
   for (const { status } of await Promise.all(Array.from({ length: 6 }, () => ask(app, path)))) expect(status).toBe(504);
@@ -75,7 +78,7 @@ test('what hangs keeps its place among the running requests, though it was answe
   expect((await ask(app, path)).body.equals(layer.bytes)).toBe(true);
 });
 
-test('operators are answered though the disk hangs: the store is slow, and what it cannot tell is no number', async () => {
+test('probes and metrics answer while the disk hangs: the store is reported as slow, and unknown values are NaN', async () => {
   const { app, recovered } = await hanging();
   const management = { url: app.managementUrl };
   const ready = await ask(management, '/readyz');
