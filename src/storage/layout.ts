@@ -15,7 +15,7 @@ import { isRepository, isTag } from '../oci/reference.ts';
  *     │   ├── _referrers/<algorithm>/<hex>.json
  *     │   ├── _list.json
  *     │   └── _visibility.json
- *     ├── incoming/<id>                                    being written; swept at start, unless it is a blob and has a mark:
+ *     ├── incoming/<id>                                    being written; swept at start, unless it is a blob and has a checkpoint:
  *     │   incoming/<id>.json                               of which blob from which upstream it is, and how much is on the disk
  *     ├── lock.sqlite, blobs/lock.sqlite                   held by the process that uses the store
  *     └── set-aside/<ms>-<algorithm>-<hex>                 was in blobs/ with the wrong size or bytes; a few are kept to be looked at
@@ -43,8 +43,8 @@ export function blobPath(digest: Digest): string {
   return `${blobsFolder}/${algorithmOf(digest)}/${hex.slice(0, 2)}/${hex}`;
 }
 
-/** Where it is noted how much of a file in incoming/ is on the disk. */
-export function markPath(incomingPath: string): string {
+/** The checkpoint of a file in incoming/: how much of it has been synced to the disk. */
+export function checkpointPath(incomingPath: string): string {
   return `${incomingPath}.json`;
 }
 

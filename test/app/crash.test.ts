@@ -24,7 +24,7 @@ async function expectRecovery(
   await mirror.restart();
   const { left: goneOnWith, others } = await leftDownloads(mirror.dataDirectory);
   expect(others).toEqual([]);
-  expect(goneOnWith.filter(({ isAsMarked }) => !isAsMarked)).toEqual([]);
+  expect(goneOnWith.filter(({ isAsCheckpointed }) => !isAsCheckpointed)).toEqual([]);
   const served = await expectServed(mirror, left);
   // Until it is known again what may be evicted, a full store takes nothing new.
   await mirror.logged(({ msg, state }) => msg === 'index' && state === 'rebuilt');

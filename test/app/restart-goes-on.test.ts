@@ -1,6 +1,6 @@
 import { open as openFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { markFailpoints } from '../../src/storage/filesystem/failpoints.ts';
+import { checkpointFailpoints } from '../../src/storage/filesystem/failpoints.ts';
 import { ask, isComplete, open } from '../support/client.ts';
 import { type FakeRegistry, type FakeRegistryOptions, startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
@@ -85,14 +85,14 @@ async function expectKept(app: RunningMirror | RunningApp): Promise<void> {
 test('after a kill in the middle of a download the next pull resumes from the disk, and the upstream sends the rest only', async () => {
   const upstream = await stallingUpstream();
   const { mirror, left } = await killedInTheMiddle(upstream);
-  expect(left.isAsMarked).toBe(true);
+  expect(left.isAsCheckpointed).toBe(true);
   const found = await leftDownloads(mirror.dataDirectory);
-  expect(found).toEqual({ left: [{ ...left, fileBytes: left.markedBytes }], others: [] });
-  expect((await mirror.metrics()).sum('layerwell_storage_pending_bytes')).toBe(left.markedBytes);
+  expect(found).toEqual({ left: [{ ...left, fileBytes: left.checkpointBytes }], others: [] });
+  expect((await mirror.metrics()).sum('layerwell_storage_pending_bytes')).toBe(left.checkpointBytes);
 
   expect(await pulledFrom(mirror, upstream)).toEqual({
-    ranges: [`bytes=${left.markedBytes - 1}-`],
-    sentBytes: blob.bytes.byteLength - left.markedBytes + 1,
+    ranges: [`bytes=${left.checkpointBytes - 1}-`],
+    sentBytes: blob.bytes.byteLength - left.checkpointBytes + 1,
   });
   await expectKept(mirror);
   const metrics = await mirror.metrics();
@@ -108,7 +108,7 @@ test('after a stop in the middle of a download the next pull resumes at the last
   await answer.read(arrivedBytes);
   await mirror.restart();
   expect(await leftDownloads(mirror.dataDirectory)).toMatchObject({
-    left: [{ markedBytes: arrivedBytes }],
+    left: [{ checkpointBytes: arrivedBytes }],
     others: [],
   });
 
@@ -116,7 +116,7 @@ test('after a stop in the middle of a download the next pull resumes at the last
   await expectKept(mirror);
 });
 
-test.each(markFailpoints)('killed at %s, it leaves no partial download that cannot be resumed', async (step) => {
+test.each(checkpointFailpoints)('killed at %s, it leaves no partial download that cannot be resumed', async (step) => {
   const upstream = await stallingUpstream();
   const mirror = await startMirror(mirrorOf(upstream), { env: { LAYERWELL_FAILPOINT: step } });
   await ask(mirror, path).catch(() => {});
@@ -125,9 +125,13 @@ test.each(markFailpoints)('killed at %s, it leaves no partial download that cann
 
   const { left, others } = await leftDownloads(mirror.dataDirectory);
   expect(others).toEqual([]);
-  expect(left.filter(({ isAsMarked, fileBytes, markedBytes }) => !isAsMarked || fileBytes !== markedBytes)).toEqual([]);
+  expect(
+    left.filter(
+      ({ isAsCheckpointed, fileBytes, checkpointBytes }) => !isAsCheckpointed || fileBytes !== checkpointBytes,
+    ),
+  ).toEqual([]);
   const { ranges } = await pulledFrom(mirror, upstream);
-  expect(ranges).toEqual([left[0] && `bytes=${left[0].markedBytes - 1}-`]);
+  expect(ranges).toEqual([left[0] && `bytes=${left[0].checkpointBytes - 1}-`]);
   await expectKept(mirror);
 });
 
@@ -144,7 +148,7 @@ test('a partial download that was damaged on the disk reaches no client: the who
   await damage(left.file, mebibyte);
 
   const { ranges } = await pulledFrom(mirror, upstream);
-  expect(ranges).toEqual([`bytes=${left.markedBytes - 1}-`, undefined]);
+  expect(ranges).toEqual([`bytes=${left.checkpointBytes - 1}-`, undefined]);
   await expectKept(mirror);
   expect((await mirror.metrics()).sum('layerwell_internal_errors_total')).toBe(1);
 });
@@ -169,7 +173,7 @@ test.each([404, 503])('a partial download survives a pull that the upstream answ
   expect((await ask(mirror, path)).status).toBe(status);
   upstream.clearScripts();
   await mirror.restart();
-  expect((await pulledFrom(mirror, upstream)).ranges).toEqual([`bytes=${left.markedBytes - 1}-`]);
+  expect((await pulledFrom(mirror, upstream)).ranges).toEqual([`bytes=${left.checkpointBytes - 1}-`]);
 });
 
 test('a resumed download reserves no space twice', async () => {
@@ -196,7 +200,7 @@ test('a blob for whose rest there is no space is relayed from its beginning, and
   const upstream = await stallingUpstream();
   const { mirror, left } = await killedInTheMiddle(upstream, '22MiB');
   const { ranges } = await pulledFrom(mirror, upstream);
-  expect(ranges).toEqual([`bytes=${left.markedBytes - 1}-`, undefined]);
+  expect(ranges).toEqual([`bytes=${left.checkpointBytes - 1}-`, undefined]);
   expect((await leftDownloads(mirror.dataDirectory)).left).toHaveLength(1);
 });
 

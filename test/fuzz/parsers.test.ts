@@ -13,7 +13,7 @@ import { OciError, UpstreamError } from '../../src/oci/errors.ts';
 import { parseHostName, parseRepository, parseTag } from '../../src/oci/reference.ts';
 import { manifestShapeOf, namedBy } from '../../src/oci/manifest.ts';
 import { parseRange } from '../../src/oci/range.ts';
-import { parseMarkFile } from '../../src/storage/filesystem/incoming/mark-file.ts';
+import { parseCheckpointFile } from '../../src/storage/filesystem/incoming/checkpoint-file.ts';
 import { digestAt, recordKeyAt, recordPath } from '../../src/storage/layout.ts';
 import {
   contentLengthOf,
@@ -176,7 +176,7 @@ describe('documents', () => {
     ];
     const parsed = fc.property(fc.jsonValue(), bytes, (value, body) => {
       const records = parsers.map((parse) => parse(value));
-      return [...records, parseMarkFile(Buffer.from(body))].every(isObjectOrAbsent);
+      return [...records, parseCheckpointFile(Buffer.from(body))].every(isObjectOrAbsent);
     });
     await expectAlways(parsed, 300);
   });

@@ -1,4 +1,4 @@
-import type { IncomingBlob, Mark } from '../../src/mirror/ports/blob-store.ts';
+import type { IncomingBlob, Checkpoint } from '../../src/mirror/ports/blob-store.ts';
 
 export interface MemoryIncomingOptions {
   readonly maxBytes?: number;
@@ -8,8 +8,8 @@ export interface MemoryIncomingOptions {
   readonly beforeAppend?: () => Promise<void>;
   /** Awaited by every read. */
   readonly beforeRead?: () => Promise<void>;
-  /** Awaited by every mark. */
-  readonly beforeMark?: () => Promise<void>;
+  /** Awaited by every checkpoint. */
+  readonly beforeCheckpoint?: () => Promise<void>;
 }
 
 /** A file in memory that can refuse to grow. */
@@ -18,7 +18,7 @@ export class MemoryIncoming implements IncomingBlob {
   isCommitted = false;
   isLeft = false;
   isCleared = false;
-  readonly marks: Mark[] = [];
+  readonly checkpoints: Checkpoint[] = [];
   readonly #options: MemoryIncomingOptions;
   #buffer: Buffer;
   #size: number;
@@ -44,13 +44,13 @@ export class MemoryIncoming implements IncomingBlob {
     return this.#buffer.subarray(0, this.#size).copy(into, 0, position);
   }
 
-  async mark(mark: Mark): Promise<void> {
-    this.marks.push(mark);
-    await this.#options.beforeMark?.();
+  async checkpoint(checkpoint: Checkpoint): Promise<void> {
+    this.checkpoints.push(checkpoint);
+    await this.#options.beforeCheckpoint?.();
   }
 
-  async leave(mark?: Mark): Promise<void> {
-    if (mark) this.marks.push(mark);
+  async leave(checkpoint?: Checkpoint): Promise<void> {
+    if (checkpoint) this.checkpoints.push(checkpoint);
     this.isLeft = true;
   }
 

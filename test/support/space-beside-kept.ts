@@ -51,10 +51,10 @@ export async function fullSpace(index: Index): Promise<{ readonly space: Space; 
       },
       isBeingRead: () => false,
       pendingBytes: () => 0,
-      interruptedBytes: () => 0,
+      partialBytes: () => 0,
       pendingFiles: () => 0,
       freeSpace: async () => ({ bytes: 1e15 }),
-      dropInterrupted: async () => 0,
+      dropPartial: async () => 0,
     },
   });
   return { space, removed: () => removed };

@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import { MemoryBudget } from '../../src/mirror/concurrency/memory-budget.ts';
 import type { Download } from '../../src/mirror/downloads/download.ts';
 import { Downloads } from '../../src/mirror/downloads/downloads.ts';
-import type { Mark } from '../../src/mirror/ports/blob-store.ts';
+import type { Checkpoint } from '../../src/mirror/ports/blob-store.ts';
 import type { ByteSource } from '../../src/mirror/ports/byte-source.ts';
 import type { BlobSource } from '../../src/mirror/ports/blob-source.ts';
 import type { OpenedBlob } from '../../src/mirror/ports/upstream.ts';
@@ -21,7 +21,7 @@ export interface StartOptions {
   readonly next?: ((position: number) => OpenedBlob) | undefined;
   readonly incoming?: MemoryIncoming | undefined;
   /** Of what `incoming` holds from the start. */
-  readonly mark?: Mark | undefined;
+  readonly checkpoint?: Checkpoint | undefined;
   readonly memory?: MemoryBudget | undefined;
   /** How many downloads without readers go on. */
   readonly maxAbandoned?: number;
@@ -52,7 +52,7 @@ export async function startDownloadFrom(
   {
     digest,
     size: promisedSize,
-    mark,
+    checkpoint,
     incoming = new MemoryIncoming(),
     memory = new MemoryBudget({ maxBytes: 128 * 1024 * 1024 }),
     maxAbandoned = 1,
@@ -83,7 +83,7 @@ export async function startDownloadFrom(
     store: {
       open: async () => undefined,
       create: async () => incoming,
-      takeInterrupted: async () => mark && { incoming, mark },
+      takePartial: async () => checkpoint && { incoming, checkpoint },
     },
     space: { reserve, couldHold: async () => true },
     recording: {

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { interruptible } from '../../mirror/concurrency/abortable-wait.ts';
-import type { ByteSource, Loan } from '../../mirror/ports/byte-source.ts';
+import type { ByteSource, BorrowedBuffer } from '../../mirror/ports/byte-source.ts';
 import { ClientLeft, type Exchange } from '../registry/exchange.ts';
 import type { ReadBuffers } from './read-buffers.ts';
 
@@ -20,11 +20,11 @@ export interface StretchOptions {
 }
 
 /** What is borrowed to be sent at once: as much as the largest buffer holds. */
-const maxLoanBytes = 512 * 1024;
+const maxBorrowedBytes = 512 * 1024;
 
 /**
  * Sends a stretch of a source, at the client's pace: one buffer is filled while the other is on its way. What lies in memory already is
- * sent from there. No stream object stands between the file and the socket, and what waits for the client is two buffers or loans.
+ * sent from there. No stream object stands between the file and the socket, and what waits for the client is two buffers, its own or borrowed.
  * @throws when the source fails or ends early: the answer must then be cut, never finished.
  */
 export async function sendStretch(
@@ -34,21 +34,21 @@ export async function sendStretch(
 ): Promise<void> {
   const { source, start, end, buffers, isSequential, readBytes = 0, begin = () => {}, hasMore = false } = options;
   const pair = buffers.lend(end === undefined ? Infinity : end - start);
-  let unsent: Loan | undefined;
+  let unsent: BorrowedBuffer | undefined;
   try {
     let position = isSequential ? await skip(source, { from: readBytes, to: start }, pair.buffers[0]) : start;
     let written: Promise<unknown> | undefined;
     for (let turn = 0; end === undefined || position < end; turn ^= 1) {
       const buffer = pair.buffers[turn === 0 ? 0 : 1];
       const wanted = end === undefined ? buffer : buffer.subarray(0, Math.min(buffer.byteLength, end - position));
-      unsent = await source.lend?.(position, Math.min(maxLoanBytes, (end ?? Infinity) - position));
+      unsent = await source.borrow?.(position, Math.min(maxBorrowedBytes, (end ?? Infinity) - position));
       const bytes = unsent?.bytes ?? (await source.read(wanted, position));
       await written;
       if (bytes === 0 && end !== undefined) throw new Error(`the content ended at ${position}, before ${end}`);
       if (bytes === 0) break;
       if (!written) begin();
       written = unsent
-        ? writeLent(response, unsent)
+        ? writeBorrowed(response, unsent)
         : unlessClosed(response, write(response, buffer.subarray(0, bytes)));
       unsent = undefined;
       written.catch(() => {}); // It is awaited a turn later; meanwhile the read may fail first.
@@ -86,15 +86,15 @@ function write(response: ServerResponse, bytes: Uint8Array): Promise<void> {
   });
 }
 
-/** Resolves when the loan has ended. One call of the kernel takes all its pieces. */
-async function writeLent(response: ServerResponse, loan: Loan): Promise<void> {
+/** Resolves when the borrowed buffer is sent. One call of the kernel takes all its pieces. */
+async function writeBorrowed(response: ServerResponse, borrowed: BorrowedBuffer): Promise<void> {
   try {
     response.cork();
-    const written = unlessClosed(response, Promise.all(loan.pieces.map((piece) => write(response, piece))));
+    const written = unlessClosed(response, Promise.all(borrowed.pieces.map((piece) => write(response, piece))));
     response.uncork();
     await written;
   } finally {
-    loan.end();
+    borrowed.end();
   }
 }
 

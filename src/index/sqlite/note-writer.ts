@@ -17,7 +17,7 @@ export interface TagNote {
 
 export interface NoteWriterDeps {
   readonly database: DatabaseSync;
-  /** Marks every row written as seen by it. */
+  /** Checkpoints every row written as seen by it. */
   readonly rebuild: number;
   /** Whether `storage.keep` names a repository, given as `<upstream>/<repository>`. */
   readonly isKept: (repository: string) => boolean;

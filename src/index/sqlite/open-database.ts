@@ -233,7 +233,7 @@ export interface KeepRules {
   readonly isKept: (repository: string) => boolean;
 }
 
-/** Marks again which links are kept, if the index was written under another `storage.keep`. To be called in a transaction. */
+/** Checkpoints again which links are kept, if the index was written under another `storage.keep`. To be called in a transaction. */
 export function applyKeep(database: DatabaseSync, { keep, isKept }: KeepRules): void {
   const text = JSON.stringify(keep);
   if (textIn(database.prepare('SELECT keep FROM state').get() ?? {}, 'keep') === text) return;

@@ -1,7 +1,7 @@
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import type { RequestedRange, SatisfiableRange } from '../../oci/range.ts';
 import type { Download } from '../downloads/download.ts';
-import type { ByteSource, Loan } from '../ports/byte-source.ts';
+import type { ByteSource, BorrowedBuffer } from '../ports/byte-source.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { Part, Relays } from '../relays/relays.ts';
 import { spansOf } from './relayed-spans.ts';
@@ -84,8 +84,8 @@ export class PartsAhead implements ByteSource {
     return (await this.#sourceAt(position)).read(into, position);
   }
 
-  async lend(position: number, maxBytes: number): Promise<Loan | undefined> {
-    return (await this.#sourceAt(position)).lend?.(position, maxBytes);
+  async borrow(position: number, maxBytes: number): Promise<BorrowedBuffer | undefined> {
+    return (await this.#sourceAt(position)).borrow?.(position, maxBytes);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

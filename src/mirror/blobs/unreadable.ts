@@ -47,7 +47,7 @@ export function tellingOfDisk(source: ByteSource, onUnreadable: (cause: unknown)
         throw new UnreadableContent(cause);
       }
     },
-    ...(source.lend && { lend: source.lend.bind(source) }),
+    ...(source.borrow && { borrow: source.borrow.bind(source) }),
     [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
   };
 }

@@ -5,7 +5,7 @@ import type { Observer } from '../ports/observer.ts';
 /** Whether this download made the blob visible, or one from another upstream had done so. */
 export type Kept = 'committed' | 'stored-already';
 
-/** Downloads of one digest that run at the same time, each from an upstream of its own. */
+/** Downloads of one digest that run at the same time, each from another upstream. */
 interface Group {
   members: number;
   /** Settles when the commit before has ended, with whether one of the group has been committed. */

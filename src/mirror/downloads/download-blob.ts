@@ -11,7 +11,7 @@ import type { Run, Runs } from './run.ts';
 import type { Scheduler } from './scheduler.ts';
 
 export interface DownloadSteps {
-  readonly store: Pick<BlobStore, 'open' | 'create' | 'takeInterrupted'>;
+  readonly store: Pick<BlobStore, 'open' | 'create' | 'takePartial'>;
   readonly space: ReservableSpace;
   readonly recording: BlobRecording;
   readonly relaying: RelayRules;

@@ -2,8 +2,8 @@ import { createHash, type Hash } from 'node:crypto';
 import { algorithmOf, type Digest, digestFrom } from '../../oci/digest.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import { ProgressWaiters } from '../concurrency/progress-waiters.ts';
-import type { IncomingBlob, Mark } from '../ports/blob-store.ts';
-import type { ByteSource, Loan } from '../ports/byte-source.ts';
+import type { IncomingBlob, Checkpoint } from '../ports/blob-store.ts';
+import type { ByteSource, BorrowedBuffer } from '../ports/byte-source.ts';
 import type { DownloadResult, Observer } from '../ports/observer.ts';
 import type { OpenedBlob } from '../ports/upstream.ts';
 import type { RelayRules } from '../relays/relay-options.ts';
@@ -14,7 +14,7 @@ import { resumedPieces } from '../transfers/resumed-pieces.ts';
 import { SuspendedTail } from '../transfers/suspended-tail.ts';
 import { DigestMismatch, DiskFailure, isWorthResuming, isWrong, resultOf } from '../transfers/transfer-errors.ts';
 import { withheldBytes } from '../transfers/withheld-tail.ts';
-import { Marks, readBack } from './checkpoints.ts';
+import { Checkpoints, readBack } from './checkpoints.ts';
 import type { Ticket } from './scheduler.ts';
 
 /** Kept in memory behind the writer: readers that keep up are woken for half of it. */
@@ -27,8 +27,8 @@ export interface DownloadDeps extends RelayRules {
   readonly blob: RemoteBlob;
   /** Where it is written. The download owns it. */
   readonly incoming: IncomingBlob;
-  /** Of what `incoming` holds already: nothing of that is trusted before it was read back. */
-  readonly mark?: Mark | undefined;
+  /** The checkpoint of what `incoming` holds already, which must be read back before it is trusted. */
+  readonly checkpoint?: Checkpoint | undefined;
   /** Reserved before bytes are written, and told of those that are. */
   readonly room: { makeFor(bytes: number): Promise<void>; wrote(bytes: number): void };
   readonly ticket: Pick<Ticket, 'received'>;
@@ -49,7 +49,7 @@ export interface DownloadEnd {
  *
  *     source ──▶ queue ──writev, hash──▶ incoming/<id>  ┄┄read by position┄┄▶ reader that fell behind
  *                                        0 ……… written
- *                                          recent pieces ┄┄lent┄┄┄┄┄┄┄┄┄┄┄┄┄▶ readers that keep up
+ *                                          recent pieces ┄┄borrowed┄┄┄┄┄┄┄┄┄▶ readers that keep up
  *                                               └ without the withheld tail, until size and digest are verified
  *
  * The writer never waits for a reader, and a reader sees only what is written, at its own pace. The download goes on when its readers have
@@ -68,8 +68,8 @@ export class Download implements AsyncDisposable {
   readonly #settled = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<DownloadEnd>();
   readonly #abort = new AbortController();
-  readonly #marks: Marks;
-  /** Of what is written: where a reader's own stream takes over when the disk takes no more. */
+  readonly #checkpoints: Checkpoints;
+  /** Of what is written: when the disk takes no more, readers continue hashing from here. */
   #hash: Hash;
   #state: 'running' | 'verified' | 'suspended' | 'failed' = 'running';
   #failure: unknown;
@@ -88,7 +88,7 @@ export class Download implements AsyncDisposable {
     this.digest = deps.digest;
     this.size = deps.size;
     this.#hash = createHash(algorithmOf(deps.digest));
-    this.#marks = new Marks({ ...deps, made: deps.mark });
+    this.#checkpoints = new Checkpoints({ ...deps, made: deps.checkpoint });
     this.#recent = new RecentPieces({ maxBytes: recentBytes, memory: deps.memory });
     this.#writes = new GatheredWrites({
       memory: deps.memory,
@@ -98,7 +98,7 @@ export class Download implements AsyncDisposable {
     this.#settled.promise.catch(() => {}); // Awaiting it is optional.
   }
 
-  /** Nobody can join it any more: it has failed, or its file may be closing. */
+  /** Whether readers can no longer join: it has failed, or its file may be closing. */
   get isOver(): boolean {
     return this.#writerIsDone || this.#state === 'failed' || this.#state === 'suspended';
   }
@@ -107,7 +107,7 @@ export class Download implements AsyncDisposable {
     return this.#state === 'running' && this.#readers === 0;
   }
 
-  /** How far the writer is: a range far ahead of it may be cheaper to ask for than to wait for. */
+  /** How far the writer is. */
   get writtenBytes(): number {
     return this.#writtenBytes;
   }
@@ -122,7 +122,7 @@ export class Download implements AsyncDisposable {
     return this.#receivedBytes;
   }
 
-  /** Resolves when size and digest are right, or each reader has to see to that itself; rejects when the download fails. */
+  /** Resolves when size and digest are verified, or when each reader verifies by itself; rejects when the download fails. */
   get settled(): Promise<void> {
     return this.#settled.promise;
   }
@@ -211,7 +211,7 @@ export class Download implements AsyncDisposable {
         }
         throw new UpstreamError('busy', 'the reader has left');
       },
-      lend: (position, maxBytes) => this.#lend(position, maxBytes, gone.signal),
+      borrow: (position, maxBytes) => this.#borrow(position, maxBytes, gone.signal),
       [Symbol.asyncDispose]: async () => {
         if (gone.signal.aborted) return;
         gone.abort(new UpstreamError('busy', 'the reader has left'));
@@ -223,27 +223,27 @@ export class Download implements AsyncDisposable {
     };
   }
 
-  async #lend(position: number, maxBytes: number, gone: AbortSignal): Promise<Loan | undefined> {
+  async #borrow(position: number, maxBytes: number, gone: AbortSignal): Promise<BorrowedBuffer | undefined> {
     while (this.#state === 'running' && !gone.aborted && this.#visibleBytes() <= position)
       await this.#waiters.wait(gone);
     if (this.#state === 'failed' || gone.aborted) return undefined;
     const available = this.#visibleBytes() - position;
-    return available > 0 ? this.#recent.lend(position, Math.min(maxBytes, available)) : undefined;
+    return available > 0 ? this.#recent.borrow(position, Math.min(maxBytes, available)) : undefined;
   }
 
   /** @returns the answer to continue with; undefined if another is needed, since the partial download is damaged. */
   async #readBack(opened: OpenedBlob): Promise<OpenedBlob | undefined> {
-    const { mark, incoming, observer } = this.#deps;
-    if (!mark) return opened;
+    const { checkpoint, incoming, observer } = this.#deps;
+    if (!checkpoint) return opened;
     this.#isReadingBack = true;
     try {
-      const hash = await readBack(incoming, mark, this.#abort);
-      if (hash) this.#trust(mark, hash);
+      const hash = await readBack(incoming, checkpoint, this.#abort);
+      if (hash) this.#trust(checkpoint, hash);
       return opened;
     } catch (cause) {
       observer.trouble({ part: 'blob store', cause });
       opened.body.destroy();
-      await this.#marks.clear().catch((failure: unknown) => {
+      await this.#checkpoints.clear().catch((failure: unknown) => {
         throw new DiskFailure(failure);
       });
       return undefined;
@@ -252,7 +252,7 @@ export class Download implements AsyncDisposable {
     }
   }
 
-  #trust({ bytes }: Mark, hash: Hash): void {
+  #trust({ bytes }: Checkpoint, hash: Hash): void {
     this.#hash = hash;
     this.#receivedBytes = bytes;
     this.#writtenBytes = bytes;
@@ -265,14 +265,14 @@ export class Download implements AsyncDisposable {
     for (const chunk of chunks) this.#hash.update(chunk); // By now the disk may be busy with the next.
     this.#recent.add(chunks, this.#writtenBytes);
     this.#writtenBytes += bytes;
-    this.#marks.afterWriting({ bytes: this.#writtenBytes, hash: this.#hash });
+    this.#checkpoints.afterWriting({ bytes: this.#writtenBytes, hash: this.#hash });
     this.#waiters.progressed(this.#writtenBytes);
   }
 
-  /** What is not written yet is asked for again. */
+  /** Drops what is not written yet. */
   async #leavePartial(): Promise<void> {
     await this.#writes.drop();
-    if (!this.#writes.hasFailed) await this.#marks.leave();
+    if (!this.#writes.hasFailed) await this.#checkpoints.leave();
   }
 
   #visibleBytes(): number {
@@ -290,7 +290,7 @@ export class Download implements AsyncDisposable {
     return this.#tail.join(position);
   }
 
-  /** The file is closed by whoever uses it last: the writer or a reader. */
+  /** The writer or the last reader closes the file. */
   async #closeWhenUnused(): Promise<void> {
     if (this.#writerIsDone && this.#readers === 0) await this.#deps.incoming[Symbol.asyncDispose]();
   }

@@ -1,6 +1,6 @@
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
-import type { BlobStore, InterruptedBlob } from '../ports/blob-store.ts';
+import type { BlobStore, PartialDownload } from '../ports/blob-store.ts';
 import type { OpenedBlob } from '../ports/upstream.ts';
 import type { Run } from './run.ts';
 import type { Ticket } from './scheduler.ts';
@@ -11,7 +11,7 @@ export interface Opening {
   /** Of the whole blob, if it is known. */
   readonly size: number | undefined;
   /** The partial download that the answer resumes. */
-  readonly interrupted?: InterruptedBlob;
+  readonly partial?: PartialDownload;
 }
 
 /**
@@ -22,7 +22,7 @@ export interface Opening {
 export async function openSources(
   run: Run,
   ticket: Ticket,
-  { store }: { readonly store: Pick<BlobStore, 'takeInterrupted'> },
+  { store }: { readonly store: Pick<BlobStore, 'takePartial'> },
 ): Promise<Opening> {
   await abortable(ticket.admitted, run.signal);
   run.admitted();
@@ -32,14 +32,14 @@ export async function openSources(
     return opening;
   } catch (cause) {
     opening.opened.body.destroy();
-    if (opening.interrupted) await leaveAgain(opening.interrupted);
+    if (opening.partial) await leaveAgain(opening.partial);
     throw cause;
   }
 }
 
 /** What is served without being stored is served from its beginning. */
-export async function openWhole({ opened, interrupted }: Opening, { order, signal }: Run): Promise<OpenedBlob> {
-  if (interrupted) await leaveAgain(interrupted);
+export async function openWhole({ opened, partial }: Opening, { order, signal }: Run): Promise<OpenedBlob> {
+  if (partial) await leaveAgain(partial);
   if (opened.offset === 0) return opened;
   opened.body.destroy();
   return order.blob.open(0, undefined, { signal });
@@ -49,30 +49,30 @@ export async function openWhole({ opened, interrupted }: Opening, { order, signa
  * Asks for what a partial download lacks. Its last byte is asked for once more, since a range that begins at the very end is refused (RFC 9110
  * §15.5.17). If the sources have no such part, the partial download is dropped and the whole is asked for.
  */
-async function openAtCheckpoint({ order, signal }: Run, store: Pick<BlobStore, 'takeInterrupted'>): Promise<Opening> {
+async function openAtCheckpoint({ order, signal }: Run, store: Pick<BlobStore, 'takePartial'>): Promise<Opening> {
   const { digest, repositoryId, promisedSize, blob } = order;
-  const interrupted = await store.takeInterrupted(digest, repositoryId.upstream);
-  const rest = interrupted && (await openRest(interrupted, { order, signal }));
-  if (interrupted && rest) {
+  const partial = await store.takePartial(digest, repositoryId.upstream);
+  const rest = partial && (await openRest(partial, { order, signal }));
+  if (partial && rest) {
     const size = rest.size ?? promisedSize;
-    if (interrupted.mark.bytes <= (size ?? Infinity)) return { opened: rest, size, interrupted };
+    if (partial.checkpoint.bytes <= (size ?? Infinity)) return { opened: rest, size, partial };
     rest.body.destroy();
   }
-  await interrupted?.incoming[Symbol.asyncDispose]();
+  await partial?.incoming[Symbol.asyncDispose]();
   const opened = await blob.open(0, undefined, { signal });
   return { opened, size: opened.size ?? promisedSize };
 }
 
 /** @returns undefined when the sources have no such part. */
 async function openRest(
-  interrupted: InterruptedBlob,
+  partial: PartialDownload,
   { order, signal }: Pick<Run, 'order' | 'signal'>,
 ): Promise<OpenedBlob | undefined> {
   try {
-    return await order.blob.open(interrupted.mark.bytes - 1, undefined, { signal });
+    return await order.blob.open(partial.checkpoint.bytes - 1, undefined, { signal });
   } catch (cause) {
     if (hasNoSuchPart(cause)) return undefined;
-    await leaveAgain(interrupted);
+    await leaveAgain(partial);
     throw cause;
   }
 }
@@ -83,7 +83,7 @@ function hasNoSuchPart(cause: unknown): boolean {
 }
 
 /** Leaves a partial download as it was. */
-async function leaveAgain({ incoming }: InterruptedBlob): Promise<void> {
+async function leaveAgain({ incoming }: PartialDownload): Promise<void> {
   await incoming.leave();
   await incoming[Symbol.asyncDispose]();
 }

@@ -1,5 +1,5 @@
 import type { Reservation, Space } from '../eviction/space.ts';
-import type { BlobStore, IncomingBlob, Mark } from '../ports/blob-store.ts';
+import type { BlobStore, IncomingBlob, Checkpoint } from '../ports/blob-store.ts';
 import type { Observer } from '../ports/observer.ts';
 import { NoRoom } from '../transfers/transfer-errors.ts';
 import type { Opening } from './open-sources.ts';
@@ -11,8 +11,8 @@ export type ReservableSpace = Pick<Space, 'reserve' | 'couldHold'>;
 export interface Place {
   readonly room: Room;
   readonly incoming: IncomingBlob;
-  /** Of what `incoming` holds already. */
-  readonly mark?: Mark;
+  /** The checkpoint of what `incoming` holds already. */
+  readonly checkpoint?: Checkpoint;
 }
 
 export interface ReserveDeps {
@@ -27,17 +27,17 @@ export interface ReserveDeps {
  */
 export async function reserveSpace(
   { digest, repositoryId }: Pick<DownloadOrder, 'digest' | 'repositoryId'>,
-  { size, interrupted }: Opening,
+  { size, partial }: Opening,
   { space, store, observer }: ReserveDeps,
 ): Promise<Place | undefined> {
-  const claimedBytes = size === undefined ? undefined : size - (interrupted?.mark.bytes ?? 0);
+  const claimedBytes = size === undefined ? undefined : size - (partial?.checkpoint.bytes ?? 0);
   const room = new Room({ space, claimedBytes });
   try {
     if (claimedBytes !== undefined && !(await space.couldHold(claimedBytes))) return undefined;
     await room.makeFor(Math.min(1, claimedBytes ?? 1));
-    return { room, ...(interrupted ?? { incoming: await store.create(digest, repositoryId.upstream) }) };
+    return { room, ...(partial ?? { incoming: await store.create(digest, repositoryId.upstream) }) };
   } catch (cause) {
-    // A disk that cannot say how full it is, or takes no file, keeps nobody from being served.
+    // The blob is also served if the disk cannot tell how full it is, or takes no new file.
     if (!(cause instanceof NoRoom)) observer.trouble({ part: 'blob store', cause });
     room[Symbol.dispose]();
     return undefined;
@@ -96,7 +96,7 @@ export class Room implements Disposable {
     this.#reservedBytes += reservation.bytes;
   }
 
-  /** To be called when bytes were written: they count as stored from now on. */
+  /** To be called when bytes were written: from now on they count as stored. */
   wrote(bytes: number): void {
     this.#arrivedBytes += bytes;
     let left = bytes;

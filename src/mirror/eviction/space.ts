@@ -15,7 +15,7 @@ import type { Index } from '../ports/store-index.ts';
 export interface SpaceDeps {
   readonly store: Pick<
     BlobStore,
-    'remove' | 'isBeingRead' | 'pendingBytes' | 'interruptedBytes' | 'pendingFiles' | 'freeSpace' | 'dropInterrupted'
+    'remove' | 'isBeingRead' | 'pendingBytes' | 'partialBytes' | 'pendingFiles' | 'freeSpace' | 'dropPartial'
   >;
   readonly records: Pick<RecordStore, 'remove' | 'use'>;
   readonly loose: Pick<LooseRecords, 'drop' | 'dropFormerlyNeeded' | 'sweep' | 'remove'>;
@@ -80,7 +80,7 @@ export class Space {
   async couldHold(bytes: number): Promise<boolean> {
     const { bytesNeeded, inodesNeeded, totals } = await this.#meter.shortage(bytes, this.#promisedBytes);
     if (inodesNeeded > evictableFiles(totals)) return false;
-    return bytesNeeded === 0 || bytesNeeded <= evictableBytes(totals) + this.#deps.store.interruptedBytes();
+    return bytesNeeded === 0 || bytesNeeded <= evictableBytes(totals) + this.#deps.store.partialBytes();
   }
 
   /** Evicts after a write that had no reservation, to keep the bound. Concurrent calls are combined: at most one more run waits. */
@@ -128,7 +128,7 @@ export class Space {
     const { store, unusedForMs, index, loose } = this.#deps;
     const nowMs = this.#time.now();
     const leftBeforeMs = nowMs - resumedWithinMs;
-    await this.#inTurn(() => store.dropInterrupted({ bytes: 0, leftBeforeMs }));
+    await this.#inTurn(() => store.dropPartial({ bytes: 0, leftBeforeMs }));
     await loose.sweep({ signal });
     while (!signal.aborted && (await this.#inTurn(() => this.#freeSome(0))) === 'freed');
     const usedBeforeMs = nowMs - unusedForMs;
@@ -182,7 +182,7 @@ export class Space {
     if (bytesNeeded === 0 && filesNeeded === 0) return shortBytes === 0 ? 'enough' : 'impossible';
     const needed = { bytes: Math.max(1, bytesNeeded), leftBeforeMs: -Infinity };
     const records = Math.min(recordsPerStep, Math.max(filesNeeded, Math.ceil(bytesNeeded / blockBytes)));
-    const freedBytes = (await store.dropInterrupted(needed)) || (await loose.drop(records)) * blockBytes;
+    const freedBytes = (await store.dropPartial(needed)) || (await loose.drop(records)) * blockBytes;
     if (freedBytes > 0) {
       this.#meter.freed(freedBytes, measured);
       return 'freed';

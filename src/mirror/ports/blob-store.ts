@@ -25,12 +25,12 @@ export interface BlobStore {
    * another upstream.
    * @returns undefined when there is none.
    */
-  takeInterrupted(digest: Digest, upstream: string): Promise<InterruptedBlob | undefined>;
+  takePartial(digest: Digest, upstream: string): Promise<PartialDownload | undefined>;
   /**
    * Removes partial downloads: all that were left before `leftBeforeMs`, then the oldest of the rest, until `bytes` are free.
    * @returns how many bytes that freed.
    */
-  dropInterrupted(options: { readonly bytes: number; readonly leftBeforeMs: number }): Promise<number>;
+  dropPartial(options: { readonly bytes: number; readonly leftBeforeMs: number }): Promise<number>;
   /** Makes `bytes` visible under `digest`, which the caller has verified. */
   put(digest: Digest, bytes: Uint8Array): Promise<void>;
   remove(digest: Digest): Promise<void>;
@@ -42,8 +42,8 @@ export interface BlobStore {
   list(): AsyncIterable<{ readonly digest: Digest; readonly size: number; readonly modifiedAtMs: number }>;
   /** Bytes that count against the bound but are no visible content: running and partial downloads, and quarantine. */
   pendingBytes(): number;
-  /** Those of them that {@link BlobStore.dropInterrupted} can free. */
-  interruptedBytes(): number;
+  /** Those of them that {@link BlobStore.dropPartial} can free. */
+  partialBytes(): number;
   /** How many files hold these bytes. */
   pendingFiles(): number;
   /** What is free on the disk the store is on. */
@@ -58,7 +58,7 @@ export interface FreeSpace {
 }
 
 /** A checkpoint of an unfinished blob: which of its first bytes have been synced to the disk. */
-export interface Mark {
+export interface Checkpoint {
   readonly bytes: number;
   /** Of these bytes. */
   readonly digest: Digest;
@@ -76,13 +76,13 @@ export interface IncomingBlob extends AsyncDisposable {
    * Syncs what is appended to the disk and then writes the checkpoint: from here on these bytes outlive the process. It may run beside
    * `append`, one call at a time. A checkpoint that cannot be written is reported, and the one before it stands. Never rejects.
    */
-  mark(mark: Mark): Promise<void>;
+  checkpoint(checkpoint: Checkpoint): Promise<void>;
   /**
-   * Leaves all that is written to {@link BlobStore.takeInterrupted}, if the last checkpoint covers all of it. From then on it can only be
+   * Leaves all that is written to {@link BlobStore.takePartial}, if the last checkpoint covers all of it. From then on it can only be
    * read. Never rejects.
-   * @param mark a checkpoint to write first, ahead of the checkpoints of other downloads.
+   * @param checkpoint a checkpoint to write first, ahead of the checkpoints of other downloads.
    */
-  leave(mark?: Mark): Promise<void>;
+  leave(checkpoint?: Checkpoint): Promise<void>;
   /** Drops all that is written, and its checkpoint. @throws the file system's error; then it can only be disposed. */
   clear(): Promise<void>;
   /** fsync, rename, fsync of the folder. The caller has verified the digest. */
@@ -90,10 +90,10 @@ export interface IncomingBlob extends AsyncDisposable {
 }
 
 /** A partial download. Before resuming, its bytes must be read back and hashed: only what the checkpoint covers is known to be on the disk. */
-export interface InterruptedBlob {
+export interface PartialDownload {
   readonly incoming: IncomingBlob;
   /** Covers all of its bytes. */
-  readonly mark: Mark;
+  readonly checkpoint: Checkpoint;
 }
 
 /** What found content that does not match its digest: a read, or the scrubber. */

@@ -6,14 +6,14 @@ export interface ByteSource extends AsyncDisposable {
    */
   read(into: Uint8Array, position: number): Promise<number>;
   /**
-   * Lends a buffer with the bytes that `read` would copy, if they are in memory already.
+   * Borrows a buffer with the bytes that `read` would copy, if they are in memory already.
    * @returns undefined when the bytes have to be read.
    */
-  lend?(position: number, maxBytes: number): Promise<Loan | undefined>;
+  borrow?(position: number, maxBytes: number): Promise<BorrowedBuffer | undefined>;
 }
 
 /** A borrowed buffer. Its bytes may be used until `end` is called, which must happen exactly once. */
-export interface Loan {
+export interface BorrowedBuffer {
   readonly pieces: readonly Uint8Array[];
   readonly bytes: number;
   end(): void;

@@ -1,7 +1,7 @@
 import type { Hash } from 'node:crypto';
 import { algorithmOf, digestFrom } from '../../oci/digest.ts';
 import { UpstreamError } from '../../oci/errors.ts';
-import { giveBack } from '../transfers/recent-pieces.ts';
+import { freeMemory } from '../transfers/recent-pieces.ts';
 import { DigestMismatch, isWrong, resultOf } from '../transfers/transfer-errors.ts';
 import { withheldBytes } from '../transfers/withheld-tail.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
@@ -149,7 +149,7 @@ export class Relay {
         const piece = await this.#upstream.next(wasLetGo ? roomBytes : undefined);
         if (!piece) break;
         await this.#receive(piece);
-        giveBack(piece);
+        freeMemory(piece);
       }
       this.#verify();
       this.#state = 'complete';

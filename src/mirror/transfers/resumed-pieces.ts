@@ -4,16 +4,16 @@ import type { Waiting } from '../ports/waiting.ts';
 import type { RemoteBlob } from './remote-blob.ts';
 
 export interface ResumeRules {
-  /** How often a transfer is taken up again without a single new byte. */
+  /** How many times in a row a transfer is resumed without receiving a byte. */
   readonly attemptsWithoutProgress: number;
-  /** Waits before another try; the signal ends it early. */
+  /** Waits before another attempt; the signal ends the wait early. */
   readonly wait: (ms: number, waiting: Waiting) => Promise<unknown>;
 }
 
 export interface PiecesOptions extends ResumeRules, Waiting {
   /** The position of the first byte wanted. */
   readonly from: number;
-  /** An answer that is open already. */
+  /** An answer that is already open. */
   readonly first?: OpenedBlob | undefined;
   readonly blob: Pick<RemoteBlob, 'open' | 'skipSource'>;
   /** Of the whole blob, where it is known. */
@@ -61,7 +61,7 @@ export async function* resumedPieces(options: PiecesOptions): AsyncGenerator<Uin
   }
 }
 
-/** Whether what failed may go well a moment later. Wrong bytes and refusals do not. Pure. */
+/** Whether another attempt may succeed a moment later: not after wrong bytes or a refusal. Pure. */
 function isWorthAnotherTry(cause: unknown): boolean {
   if (!(cause instanceof UpstreamError)) return false;
   switch (cause.trouble) {
@@ -79,12 +79,12 @@ function isWorthAnotherTry(cause: unknown): boolean {
   }
 }
 
-/** At once after progress, then doubling from 200 ms, with jitter, so that many mirrors do not come back together. */
+/** None after progress, then doubling from 200 ms, with jitter, so that many mirrors do not retry at the same time. */
 function pauseMs(failures: number): number {
   return failures === 1 ? 0 : 100 * 2 ** (failures - 1) * (0.5 + Math.random());
 }
 
-/** The wait that the upstream, its circuit breaker or the line for its connections asks for, half a minute at most. */
+/** The wait that the upstream, its circuit breaker or the queue for its connections asks for, at most half a minute. */
 function wishedMs(cause: unknown): number {
   if (!(cause instanceof UpstreamError)) return 0;
   const seconds = cause.retryAfterSeconds ?? (cause.trouble === 'busy' ? 1 : 0);
@@ -116,8 +116,8 @@ async function* piecesFrom(
 }
 
 /**
- * Whether all came, though the answer broke off instead of ending: an upstream that does not say where its answer ends may have nothing
- * more. The digest tells. Pure.
+ * Whether the blob may be complete although the answer broke off: an upstream that does not tell the length may have nothing more. The
+ * digest decides. Pure.
  */
 function isWhole({
   position,
@@ -137,7 +137,7 @@ function isNothingBehind(cause: unknown): boolean {
   return cause instanceof OciError && cause.code === 'RANGE_INVALID';
 }
 
-/** A blob that ends before its promised size is the upstream's fault: no client has asked for a range that is not there. */
+/** A blob that ends before its promised size is the upstream's fault, and not that of a client's range. */
 function unlessShorter(cause: unknown): unknown {
   if (!isNothingBehind(cause)) return cause;
   return new UpstreamError('misbehaving', 'the upstream has nothing of the rest of the blob', { cause });
@@ -150,8 +150,5 @@ class TooLong extends UpstreamError {
 }
 
 function doesNotFit(): UpstreamError {
-  return new UpstreamError(
-    'misbehaving',
-    'the upstream sent another part or another blob than it was asked to go on with',
-  );
+  return new UpstreamError('misbehaving', 'the upstream sent another part or another blob than it was asked for');
 }

@@ -6,18 +6,18 @@ import type { IncomingBlob } from '../ports/blob-store.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
 import type { RemoteBlob } from './remote-blob.ts';
 
-/** A download whose store takes no more. */
+/** A download whose disk takes no more. */
 export interface Suspended extends RelayRules {
   readonly digest: Digest;
   readonly size: number | undefined;
   readonly incoming: IncomingBlob;
   readonly writtenBytes: number;
-  /** Of what is written. */
+  /** The hash of what is written. */
   readonly hash: Hash;
   readonly blob: RemoteBlob;
 }
 
-/** What follows the written part of a suspended download, for all its readers: from one upstream answer while they keep together. */
+/** The rest of a suspended download behind what is written. Its readers share one upstream answer while they keep together. */
 export class SuspendedTail {
   readonly #suspended: Suspended;
   #relay: Relay | undefined;

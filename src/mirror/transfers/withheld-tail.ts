@@ -12,15 +12,15 @@ export type Pieces = AsyncIterator<Uint8Array, unknown>;
 export interface VerifiedSourceOptions {
   readonly digest: Digest;
   readonly pieces: Pieces;
-  /** What was fed with everything before the first piece. Default: nothing came before. */
+  /** The hash of everything before the first piece. Absent: it is the first of the blob. */
   readonly hash?: Hash;
-  /** Bytes before the first piece that the hash knows and the reader has not got. */
+  /** Bytes before the first piece that are hashed and not yet read. */
   readonly held?: Uint8Array;
 }
 
 /**
- * A source for one reader that is verified as it passes, for bytes that are in no file of ours: the blob's end is held back until the
- * digest is right, so the reader never holds a complete wrong blob. Positions must follow each other.
+ * A source for one reader that is verified while it is read, for bytes that are not in the store: the tail is withheld until the digest is
+ * verified, so that the reader never gets a complete wrong blob. It must be read in order.
  */
 export function verifiedSource({ digest, pieces, hash: fed, held: first }: VerifiedSourceOptions): ByteSource {
   const hash = fed ?? createHash(algorithmOf(digest));
@@ -51,7 +51,7 @@ export function verifiedSource({ digest, pieces, hash: fed, held: first }: Verif
   };
 }
 
-/** A source for one reader over pieces that nobody can verify here: a range of a blob, which the client checks with the whole. */
+/** A source for one reader over a part of a blob, which cannot be verified here: the client verifies the whole. */
 export function unverifiedSource(pieces: Pieces): ByteSource {
   const held = new HeldPieces();
   let isOver = false;
@@ -70,7 +70,7 @@ export function unverifiedSource(pieces: Pieces): ByteSource {
   };
 }
 
-/** Pieces in a line, of which the first bytes are taken. */
+/** A queue of pieces, read from its front. */
 class HeldPieces {
   bytes = 0;
   readonly #pieces: Uint8Array[] = [];

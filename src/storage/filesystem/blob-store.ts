@@ -5,7 +5,7 @@ import type {
   CorruptionSource,
   FreeSpace,
   IncomingBlob,
-  InterruptedBlob,
+  PartialDownload,
   StoredBlob,
 } from '../../mirror/ports/blob-store.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
@@ -30,7 +30,7 @@ import {
   type IncomingFileDeps,
   reopenIncomingFile,
 } from './incoming/incoming-file.ts';
-import { InterruptedFiles } from './incoming/interrupted-files.ts';
+import { PartialDownloads } from './incoming/partial-downloads.ts';
 import { prepareFolders } from './prepare.ts';
 import { defaultSetAsideLimits, SetAside, type SetAsideLimits } from './set-aside.ts';
 import { StoredFile } from './stored-file.ts';
@@ -56,8 +56,8 @@ export class FileBlobStore implements BlobStore {
   readonly #files: FileSystem;
   readonly #folders: DurableFolders;
   readonly #setAside: SetAside;
-  readonly #interrupted: InterruptedFiles;
-  readonly #markTurns = pLimit(1);
+  readonly #partials: PartialDownloads;
+  readonly #checkpointTurns = pLimit(1);
   readonly #readers = new Map<Digest, number>();
   #incomingBytes = 0;
   #incomingFiles = 0;
@@ -72,7 +72,7 @@ export class FileBlobStore implements BlobStore {
     this.#folders = new DurableFolders({ files });
     const limits = setAsideLimits ?? defaultSetAsideLimits;
     this.#setAside = new SetAside({ path, files, folders: this.#folders, clock, limits });
-    this.#interrupted = new InterruptedFiles({ path, files, folders: this.#folders, clock, observer });
+    this.#partials = new PartialDownloads({ path, files, folders: this.#folders, clock, observer });
   }
 
   /**
@@ -84,7 +84,7 @@ export class FileBlobStore implements BlobStore {
   async prepare(): Promise<void> {
     const sweep = async (): Promise<void> => {
       await this.#setAside.prepare();
-      await this.#interrupted.prepare();
+      await this.#partials.prepare();
     };
     const [path, files, folders, observer] = [this.#path, this.#files, this.#folders, this.#observer];
     await prepareFolders({ path, files, folders, observer, sweep });
@@ -112,24 +112,24 @@ export class FileBlobStore implements BlobStore {
   }
 
   /** What cannot be opened any more is removed. */
-  async takeInterrupted(digest: Digest, upstream: string): Promise<InterruptedBlob | undefined> {
-    const left = this.#interrupted.take({ blob: digest, upstream });
+  async takePartial(digest: Digest, upstream: string): Promise<PartialDownload | undefined> {
+    const left = this.#partials.take({ blob: digest, upstream });
     if (!left) return undefined;
-    const { path, mark } = left;
+    const { path, checkpoint } = left;
     try {
-      const file = await reopenIncomingFile(this.#fileDeps(), { path, size: mark.bytes });
-      return { incoming: new IncomingBlobFile(this.#incomingDeps(digest, upstream), file, mark), mark };
+      const file = await reopenIncomingFile(this.#fileDeps(), { path, size: checkpoint.bytes });
+      return { incoming: new IncomingBlobFile(this.#incomingDeps(digest, upstream), file, checkpoint), checkpoint };
     } catch (cause) {
       this.#observer.trouble({ part: 'store', cause });
-      await this.#interrupted.remove(left);
+      await this.#partials.remove(left);
       return undefined;
     }
   }
 
-  async dropInterrupted(options: { readonly bytes: number; readonly leftBeforeMs: number }): Promise<number> {
-    if (this.#interrupted.bytes === 0) return 0;
+  async dropPartial(options: { readonly bytes: number; readonly leftBeforeMs: number }): Promise<number> {
+    if (this.#partials.bytes === 0) return 0;
     await this.#hold();
-    return this.#interrupted.drop(options);
+    return this.#partials.drop(options);
   }
 
   async put(digest: Digest, bytes: Uint8Array): Promise<void> {
@@ -161,16 +161,16 @@ export class FileBlobStore implements BlobStore {
     }
   }
 
-  interruptedBytes(): number {
-    return this.#interrupted.bytes;
+  partialBytes(): number {
+    return this.#partials.bytes;
   }
 
   pendingBytes(): number {
-    return this.#incomingBytes + this.#interrupted.bytes + this.#setAside.bytes;
+    return this.#incomingBytes + this.#partials.bytes + this.#setAside.bytes;
   }
 
   pendingFiles(): number {
-    return this.#incomingFiles + this.#interrupted.files + this.#setAside.files;
+    return this.#incomingFiles + this.#partials.files + this.#setAside.files;
   }
 
   freeSpace(): Promise<FreeSpace> {
@@ -186,7 +186,7 @@ export class FileBlobStore implements BlobStore {
   }
 
   #incomingDeps(digest: Digest, upstream: string): IncomingBlobDeps {
-    return { ...this.#fileDeps(), digest, upstream, interrupted: this.#interrupted, turns: this.#markTurns };
+    return { ...this.#fileDeps(), digest, upstream, partials: this.#partials, turns: this.#checkpointTurns };
   }
 
   #fileDeps(): IncomingFileDeps {

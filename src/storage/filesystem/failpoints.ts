@@ -1,13 +1,13 @@
 /**
- * Every step of writing at which a process may die, in the order in which it passes them. What is visible after a death there:
+ * Every step of writing at which a process may die, in order. What is visible after a crash there:
  *
  *     …created … …synced        nothing: a temporary file, swept at the next start
  *     …renamed, …folder-synced  the whole, verified
  *
- * and, for a mark of an unfinished blob:
+ * and, for the checkpoint of a partial download:
  *
- *     …data-synced … …synced    the mark before, or none: then the unfinished blob is swept
- *     …renamed, …folder-synced  the mark
+ *     …data-synced … …synced    the checkpoint before, or none: then the partial download is swept
+ *     …renamed, …folder-synced  the checkpoint
  */
 export const failpoints = [
   'blob.created',
@@ -23,16 +23,16 @@ export const failpoints = [
 ] as const;
 
 /** Only larger blobs pass these. */
-export const markFailpoints = [
-  'mark.data-synced',
-  'mark.created',
-  'mark.written',
-  'mark.synced',
-  'mark.renamed',
-  'mark.folder-synced',
+export const checkpointFailpoints = [
+  'checkpoint.data-synced',
+  'checkpoint.created',
+  'checkpoint.written',
+  'checkpoint.synced',
+  'checkpoint.renamed',
+  'checkpoint.folder-synced',
 ] as const;
 
-export type Failpoint = (typeof failpoints)[number] | (typeof markFailpoints)[number];
+export type Failpoint = (typeof failpoints)[number] | (typeof checkpointFailpoints)[number];
 
 /** Called at each step. It does nothing in production; tests throw or kill the process there. */
 export type FailpointHook = (step: Failpoint) => void;

@@ -1,45 +1,45 @@
 import { join } from 'node:path';
 import type { LimitFunction } from 'p-limit';
-import type { IncomingBlob, Mark } from '../../../mirror/ports/blob-store.ts';
+import type { IncomingBlob, Checkpoint } from '../../../mirror/ports/blob-store.ts';
 import type { Digest } from '../../../oci/digest.ts';
-import { blobPath, markPath } from '../../layout.ts';
+import { blobPath, checkpointPath } from '../../layout.ts';
 import { createIncomingFile, type IncomingFile, type IncomingFileDeps } from './incoming-file.ts';
-import type { InterruptedFiles } from './interrupted-files.ts';
-import { markFileBytes } from './mark-file.ts';
+import type { PartialDownloads } from './partial-downloads.ts';
+import { checkpointFileBytes } from './checkpoint-file.ts';
 
 export interface IncomingBlobDeps extends IncomingFileDeps {
   readonly digest: Digest;
-  /** The name of who sends it. */
+  /** The name of the upstream. */
   readonly upstream: string;
-  readonly interrupted: InterruptedFiles;
-  /** Marks are made one at a time: Node has four threads for all files, and a sync holds one of them for as long as the disk takes. */
+  readonly partials: PartialDownloads;
+  /** Writes one checkpoint at a time: a sync blocks one of Node's four file threads for as long as the disk takes. */
   readonly turns: LimitFunction;
 }
 
 /**
- * A blob in incoming/, and the mark beside it.
+ * A blob in incoming/, and the checkpoint beside it.
  *
- *     append … ─▶ mark: wait for a turn ─▶ fsync of the blob ─▶ write, fsync and rename the mark ─▶ fsync of the folder
+ *     append … ─▶ checkpoint: wait for a turn ─▶ fsync of the blob ─▶ write, fsync and rename the checkpoint ─▶ fsync of the folder
  *
- * The mark is made after what it speaks of is on the disk, and removed before it: it is never ahead.
+ * The checkpoint is written after the bytes that it covers, and removed before them. It never covers bytes that are not on the disk.
  */
 export class IncomingBlobFile implements IncomingBlob {
   readonly #deps: IncomingBlobDeps;
   #file: IncomingFile;
-  #mark: Mark | undefined;
-  #mayHaveMarkFile: boolean;
-  /** The mark that is being made, past its turn. */
-  #marking: Promise<void> | undefined;
-  /** No mark is begun any more. */
+  #checkpoint: Checkpoint | undefined;
+  #mayHaveCheckpointFile: boolean;
+  /** The checkpoint that is being written. */
+  #checkpointing: Promise<void> | undefined;
+  /** No further checkpoint is written. */
   #isOver = false;
   #isLeft = false;
 
-  /** @param mark what there is already beside the file. */
-  constructor(deps: IncomingBlobDeps, file: IncomingFile, mark?: Mark) {
+  /** @param checkpoint the one that exists already. */
+  constructor(deps: IncomingBlobDeps, file: IncomingFile, checkpoint?: Checkpoint) {
     this.#deps = deps;
     this.#file = file;
-    this.#mark = mark;
-    this.#mayHaveMarkFile = mark !== undefined;
+    this.#checkpoint = checkpoint;
+    this.#mayHaveCheckpointFile = checkpoint !== undefined;
   }
 
   append(chunks: readonly Uint8Array[]): Promise<void> {
@@ -50,74 +50,74 @@ export class IncomingBlobFile implements IncomingBlob {
     return this.#file.read(into, position);
   }
 
-  mark(mark: Mark): Promise<void> {
+  checkpoint(checkpoint: Checkpoint): Promise<void> {
     return this.#deps.turns(async () => {
       if (this.#isOver) return;
-      this.#marking = this.#makeMark(mark);
-      await this.#marking;
+      this.#checkpointing = this.#writeCheckpoint(checkpoint);
+      await this.#checkpointing;
     });
   }
 
-  async leave(last?: Mark): Promise<void> {
-    await this.#endMarking();
-    if (last) await this.#makeMark(last);
-    const mark = this.#mark;
-    if (mark?.bytes !== this.#file.size) return;
+  async leave(last?: Checkpoint): Promise<void> {
+    await this.#endCheckpointing();
+    if (last) await this.#writeCheckpoint(last);
+    const checkpoint = this.#checkpoint;
+    if (checkpoint?.bytes !== this.#file.size) return;
     this.#isLeft = true;
-    this.#file.letBe();
-    const { interrupted, digest: blob, upstream } = this.#deps;
-    await interrupted.leave({ blob, upstream, mark, path: this.#file.path });
+    this.#file.release();
+    const { partials, digest: blob, upstream } = this.#deps;
+    await partials.leave({ blob, upstream, checkpoint, path: this.#file.path });
   }
 
   async clear(): Promise<void> {
-    await this.#marking;
-    await this.#removeMark();
+    await this.#checkpointing;
+    await this.#removeCheckpoint();
     await this.#file[Symbol.asyncDispose]();
     this.#file = await createIncomingFile(this.#deps);
   }
 
   async commit(): Promise<void> {
-    await this.#endMarking();
+    await this.#endCheckpointing();
     try {
       await this.#file.publish(join(this.#deps.path, blobPath(this.#deps.digest)));
     } finally {
-      await this.#removeMark();
+      await this.#removeCheckpoint();
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#endMarking();
-    if (!this.#isLeft) await this.#removeMark();
+    await this.#endCheckpointing();
+    if (!this.#isLeft) await this.#removeCheckpoint();
     await this.#file[Symbol.asyncDispose]();
   }
 
-  async #endMarking(): Promise<void> {
+  async #endCheckpointing(): Promise<void> {
     this.#isOver = true;
-    await this.#marking;
+    await this.#checkpointing;
   }
 
-  async #makeMark(mark: Mark): Promise<void> {
+  async #writeCheckpoint(checkpoint: Checkpoint): Promise<void> {
     const { observer, failpoint, digest: blob, upstream } = this.#deps;
     try {
       await this.#file.sync();
-      failpoint('mark.data-synced');
-      await using file = await createIncomingFile({ ...this.#deps, kind: 'mark' });
-      await file.append([markFileBytes({ blob, upstream, mark })]);
-      this.#mayHaveMarkFile = true;
-      await file.publish(markPath(this.#file.path));
-      this.#mark = mark;
+      failpoint('checkpoint.data-synced');
+      await using file = await createIncomingFile({ ...this.#deps, kind: 'checkpoint' });
+      await file.append([checkpointFileBytes({ blob, upstream, checkpoint })]);
+      this.#mayHaveCheckpointFile = true;
+      await file.publish(checkpointPath(this.#file.path));
+      this.#checkpoint = checkpoint;
     } catch (cause) {
       observer.trouble({ part: 'store', cause });
     }
   }
 
-  async #removeMark(): Promise<void> {
-    this.#mark = undefined;
-    if (!this.#mayHaveMarkFile) return;
-    this.#mayHaveMarkFile = false;
+  async #removeCheckpoint(): Promise<void> {
+    this.#checkpoint = undefined;
+    if (!this.#mayHaveCheckpointFile) return;
+    this.#mayHaveCheckpointFile = false;
     const { folders, observer } = this.#deps;
     await folders
-      .remove(markPath(this.#file.path))
+      .remove(checkpointPath(this.#file.path))
       .catch((cause: unknown) => observer.trouble({ part: 'store', cause }));
   }
 }

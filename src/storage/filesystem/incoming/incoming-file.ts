@@ -13,13 +13,13 @@ export interface IncomingFileDeps {
   readonly folders: DurableFolders;
   readonly observer: Pick<Observer, 'trouble'>;
   readonly failpoint: FailpointHook;
-  /** What is written, as its steps name it. */
-  readonly kind: 'blob' | 'record' | 'mark';
-  /** Told when bytes begin, or with a negative number cease, to lie in incoming/. */
+  /** What is written: the first part of the names of its failpoints. */
+  readonly kind: 'blob' | 'record' | 'checkpoint';
+  /** Called with the change of the number of bytes in incoming/. */
   readonly onBytes?: (change: number) => void;
-  /** Told when a file is opened for writing, and with -1 when that is over. */
+  /** Called with the change of the number of files that are open for writing. */
   readonly onFiles?: (change: 1 | -1) => void;
-  /** Resolves when this process may put something into the store. */
+  /** Resolves when this process may write to the store. */
   readonly hold: () => Promise<void>;
 }
 
@@ -36,7 +36,7 @@ export async function createIncomingFile(deps: IncomingFileDeps): Promise<Incomi
   }
 }
 
-/** The folder is missing where the disk refused it at start. */
+/** Creates the folder too: at start the disk may have refused to. */
 async function newFile(path: string, { files, folders }: IncomingFileDeps): Promise<OpenFile> {
   try {
     return await files.open(path, 'create');
@@ -47,7 +47,7 @@ async function newFile(path: string, { files, folders }: IncomingFileDeps): Prom
   }
 }
 
-/** Opens a file in incoming/ that holds `size` bytes, to write on behind them. It must be disposed. */
+/** Opens a file in incoming/ that holds `size` bytes, to append to it. It must be disposed. */
 export async function reopenIncomingFile(
   deps: IncomingFileDeps,
   { path, size }: { readonly path: string; readonly size: number },
@@ -58,10 +58,10 @@ export async function reopenIncomingFile(
 }
 
 /**
- * A file that is written under a temporary name, and appears under its own at once or not at all.
+ * A file that is written under a temporary name, and gets its final name in one step.
  *
  *     create ─▶ append … ─▶ publish: fsync ─▶ rename ─▶ fsync of the folder
- *        │         └─▶ let be ──┴─▶ dispose: closed, and removed unless it was renamed or is let be
+ *        │         └─▶ release ─┴─▶ dispose: closed, and removed unless it was renamed or released
  *        └─────────────────────────▲
  */
 export class IncomingFile implements AsyncDisposable {
@@ -88,7 +88,7 @@ export class IncomingFile implements AsyncDisposable {
     return this.#size;
   }
 
-  /** Writes all of `chunks` behind what is there. After a failure nothing of them counts as written. */
+  /** Appends all of `chunks`. After a failure none of them counts as written. */
   async append(chunks: readonly Uint8Array[]): Promise<void> {
     let position = this.#size;
     let rest = chunks.filter((chunk) => chunk.byteLength > 0);
@@ -102,15 +102,15 @@ export class IncomingFile implements AsyncDisposable {
     this.#size = position;
   }
 
-  /** Reads back what `append` has written, before and after it was published. */
+  /** Reads what `append` has written, also after `publish`. */
   async read(into: Uint8Array, position: number): Promise<number> {
     const length = Math.min(into.byteLength, this.#size - position);
     return length > 0 ? this.#file.read(into.subarray(0, length), position) : 0;
   }
 
   /**
-   * Brings what is written to the disk. Once that has failed it fails for good: the system tells of a lost write only once, and would
-   * call the next try a success (https://wiki.postgresql.org/wiki/Fsync_Errors).
+   * Syncs what is written to the disk. After one failure it always fails: the kernel reports a lost write only once, and the next fsync
+   * would succeed (https://wiki.postgresql.org/wiki/Fsync_Errors).
    */
   async sync(): Promise<void> {
     if (this.#syncFailure) throw this.#syncFailure.cause;
@@ -122,7 +122,7 @@ export class IncomingFile implements AsyncDisposable {
     }
   }
 
-  /** Makes the file visible as `to`, for good. */
+  /** Makes the file visible and durable as `to`. */
   async publish(to: string): Promise<void> {
     const { failpoint, folders, kind, hold } = this.#deps;
     await hold();
@@ -136,13 +136,13 @@ export class IncomingFile implements AsyncDisposable {
       await folders.sync(dirname(to));
       failpoint(`${kind}.folder-synced`);
     } finally {
-      // Not before: from here on whoever published it counts it as stored, and in between nobody would.
+      // Not earlier: the caller counts the file as stored from here on, and it must not be uncounted in between.
       this.#deps.onBytes?.(-this.#size);
     }
   }
 
-  /** From now on the file is somebody else's: disposing only closes it. */
-  letBe(): void {
+  /** Gives up the file: disposing then only closes it. */
+  release(): void {
     this.#isKept = true;
     this.#deps.onBytes?.(-this.#size);
   }
@@ -165,7 +165,7 @@ export class IncomingFile implements AsyncDisposable {
   }
 }
 
-/** What remains of `chunks` when their first `taken` bytes are written. */
+/** The rest of `chunks` behind their first `taken` bytes. */
 function without(taken: number, chunks: readonly Uint8Array[]): Uint8Array[] {
   let skipped = 0;
   return chunks.flatMap((chunk) => {

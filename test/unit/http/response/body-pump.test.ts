@@ -105,25 +105,25 @@ test('a client that leaves ends the sending, and the buffers come back', async (
   expect(buffers.lentBytes).toBe(0);
 });
 
-/** Bytes that lie in memory, and how many loans of them have not ended. */
-function lendingSource(lentBytes: Buffer) {
-  const loans = { open: 0, made: 0, reads: 0 };
-  const lend = async (position: number, maxBytes: number) => {
+/** Bytes that lie in memory, and how many borrowed buffers were not returned. */
+function borrowableSource(lentBytes: Buffer) {
+  const borrowed = { open: 0, made: 0, reads: 0 };
+  const borrow = async (position: number, maxBytes: number) => {
     const lent = lentBytes.subarray(position, position + maxBytes);
     if (lent.length === 0) return undefined;
-    loans.open += 1;
-    loans.made += 1;
+    borrowed.open += 1;
+    borrowed.made += 1;
     const half = lent.length >> 1;
     const end = () => {
-      loans.open -= 1;
+      borrowed.open -= 1;
     };
     return { pieces: [lent.subarray(0, half), lent.subarray(half)], bytes: lent.length, end };
   };
   const read: ByteSource['read'] = async (into, position) => {
-    loans.reads += 1;
+    borrowed.reads += 1;
     return bytes.copy(into, 0, position);
   };
-  return { source: { read, lend, [Symbol.asyncDispose]: async () => {} }, loans };
+  return { source: { read, borrow, [Symbol.asyncDispose]: async () => {} }, borrowed };
 }
 
 test.each([
@@ -136,14 +136,17 @@ test.each([
     lent: bytes.subarray(0, 1_400_000),
     reads: 1,
   },
-])('what lies in memory is sent from there: $what, and every loan ends', async ({ start, end, lent, reads }) => {
-  const { source, loans } = lendingSource(lent);
-  const { served, ended } = await serveOnce({ source, start, end, isSequential: false }, end - start);
-  expect((await ask(served, '/')).body.equals(bytes.subarray(start, end))).toBe(true);
-  await ended;
-  expect(loans).toEqual({ open: 0, made: expect.any(Number), reads });
-  expect(loans.made).toBeGreaterThan(0);
-});
+])(
+  'what lies in memory is sent from there: $what, and every borrowed buffer is returned',
+  async ({ start, end, lent, reads }) => {
+    const { source, borrowed } = borrowableSource(lent);
+    const { served, ended } = await serveOnce({ source, start, end, isSequential: false }, end - start);
+    expect((await ask(served, '/')).body.equals(bytes.subarray(start, end))).toBe(true);
+    await ended;
+    expect(borrowed).toEqual({ open: 0, made: expect.any(Number), reads });
+    expect(borrowed.made).toBeGreaterThan(0);
+  },
+);
 
 test('what a cut answer was sent from is nobody else’s: its socket may still send it', async () => {
   const response = new ServerResponse(new IncomingMessage(new Socket())); // Without its socket every write stays pending.
@@ -165,14 +168,14 @@ test('what a cut answer was sent from is nobody else’s: its socket may still s
   expect(pairs.flat().some((buffer) => buffer.includes('AAAA'))).toBe(false);
 });
 
-test('a client that leaves ends every loan', async () => {
-  const { source, loans } = lendingSource(Buffer.alloc(64 * 1024 * 1024));
+test('a client that leaves returns every borrowed buffer', async () => {
+  const { source, borrowed } = borrowableSource(Buffer.alloc(64 * 1024 * 1024));
   const { served, ended } = await serveOnce({ source, start: 0, end: undefined, isSequential: false }, undefined);
   const client = await open(served, '/');
   await client.read(1);
   client.hangUp();
   expect(await ended).toMatchObject({ name: 'ClientLeft' });
-  await expect.poll(() => loans.open).toBe(0);
+  await expect.poll(() => borrowed.open).toBe(0);
 });
 
 test('a client that leaves just when something is written for it ends the wait', async () => {

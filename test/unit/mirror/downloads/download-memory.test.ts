@@ -59,7 +59,7 @@ test('what readers borrowed and have not sent yet counts until they give it back
   const memory = new MemoryBudget({ maxBytes: 64 * 1024 * kibibyte });
   const { download, writing } = await start(memory);
   const reader = download.join();
-  const loan = reader.lend?.(0, pieceBytes);
+  const loan = reader.borrow?.(0, pieceBytes);
   writing.open();
   const borrowed = await loan;
   expect(borrowed?.bytes).toBeGreaterThan(0);

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
-import type { Mark } from '../../../../src/mirror/ports/blob-store.ts';
+import type { Checkpoint } from '../../../../src/mirror/ports/blob-store.ts';
 import type { OpenedBlob } from '../../../../src/mirror/ports/upstream.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
@@ -16,7 +16,7 @@ const size = blob.byteLength;
 const cut = new UpstreamError('connect', 'closed the connection within the body');
 
 const from = (position: number): OpenedBlob => ({ body: body(blob.subarray(position)), offset: position, size });
-const markOf = (bytes: number): Mark => ({ bytes, digest: digestOf(blob.subarray(0, bytes)) });
+const checkpointOf = (bytes: number): Checkpoint => ({ bytes, digest: digestOf(blob.subarray(0, bytes)) });
 const start = (options: Pick<StartOptions, 'first'> & Partial<StartOptions>) =>
   startDownload({ digest, size, ...options });
 
@@ -38,7 +38,7 @@ test.each([
   const { download, kept, asked, writtenBytes } = await start({
     first: from(offset),
     incoming: new MemoryIncoming(left),
-    mark: markOf(leftBytes),
+    checkpoint: checkpointOf(leftBytes),
   });
 
   const [one, other] = await Promise.all([readAll(download.join()), readAll(download.join())]);
@@ -55,7 +55,7 @@ test('it goes on with what was the whole already', async () => {
   const { download, writtenBytes } = await start({
     first: from(size - 1),
     incoming: new MemoryIncoming({ held: Buffer.from(blob) }),
-    mark: markOf(size),
+    checkpoint: checkpointOf(size),
   });
   expect((await readAll(download.join())).equals(blob)).toBe(true);
   expect(await download.ended).toMatchObject({ result: 'ok', bytes: size });
@@ -76,7 +76,7 @@ test.each([
     first: from(leftBytes - 1),
     next: from,
     incoming: new MemoryIncoming(options),
-    mark: markOf(leftBytes),
+    checkpoint: checkpointOf(leftBytes),
   });
 
   expect((await readAll(download.join())).equals(blob)).toBe(true);
@@ -91,7 +91,7 @@ test('where what is there cannot be read, all begins anew', async () => {
     first: from(leftBytes - 1),
     next: from,
     incoming: new MemoryIncoming({ ...left, beforeRead: unreadable }),
-    mark: markOf(leftBytes),
+    checkpoint: checkpointOf(leftBytes),
   });
   expect(await download.ended).toMatchObject({ result: 'ok', bytes: size });
   expect(incoming.isCleared).toBe(true);
@@ -102,7 +102,12 @@ test('where what is there cannot be read, all begins anew', async () => {
 test('where a disk cannot begin anew, readers are served by the upstream', async () => {
   const incoming = new MemoryIncoming({ held: damaged });
   incoming.clear = unreadable;
-  const { download } = await start({ first: from(leftBytes - 1), next: from, incoming, mark: markOf(leftBytes) });
+  const { download } = await start({
+    first: from(leftBytes - 1),
+    next: from,
+    incoming,
+    checkpoint: checkpointOf(leftBytes),
+  });
   expect((await readAll(download.join())).equals(blob)).toBe(true);
   expect((await download.ended).result).toBe('disk_error');
 });
@@ -113,43 +118,43 @@ test('a download that is aborted while it reads back leaves what was there as it
   const { download, incoming } = await start({
     first: opened,
     incoming: new MemoryIncoming({ ...left, beforeRead: () => disk.opened }),
-    mark: markOf(leftBytes),
+    checkpoint: checkpointOf(leftBytes),
   });
   download.abort(new UpstreamError('busy', 'the mirror is stopping'));
   disk.open();
 
   expect((await download.ended).result).toBe('aborted');
-  expect(incoming).toMatchObject({ isLeft: true, isCleared: false, isDisposed: true, marks: [] });
+  expect(incoming).toMatchObject({ isLeft: true, isCleared: false, isDisposed: true, checkpoints: [] });
   expect(opened.body.destroyed).toBe(true);
 });
 
 test('what is written is marked now and then, with what it is', async () => {
   const { download, incoming } = await start({ first: { body: body(...inPieces(blob)), offset: 0, size } });
   await download.ended;
-  expect(incoming.marks).toEqual([markOf(16 * mebibyte), markOf(32 * mebibyte)]);
+  expect(incoming.checkpoints).toEqual([checkpointOf(16 * mebibyte), checkpointOf(32 * mebibyte)]);
 });
 
-test('a disk that is slow to mark holds nobody up', async () => {
+test('a disk that is slow to checkpoint holds nobody up', async () => {
   const disk = gate();
-  const incoming = new MemoryIncoming({ beforeMark: () => disk.opened });
+  const incoming = new MemoryIncoming({ beforeCheckpoint: () => disk.opened });
   const { download } = await start({ first: { body: body(...inPieces(blob)), offset: 0, size }, incoming });
   expect((await readAll(download.join())).equals(blob)).toBe(true);
   expect(await download.ended).toMatchObject({ result: 'ok' });
-  expect(incoming.marks).toHaveLength(1);
+  expect(incoming.checkpoints).toHaveLength(1);
   disk.open();
 });
 
-test('what was written while a mark was made is marked next', async () => {
+test('what was written while a checkpoint was made is marked next', async () => {
   const disk = gate();
   const stalled = new Readable({ read: () => {} });
   for (const piece of inPieces(blob.subarray(0, 36 * mebibyte))) stalled.push(piece);
-  const incoming = new MemoryIncoming({ beforeMark: () => disk.opened });
+  const incoming = new MemoryIncoming({ beforeCheckpoint: () => disk.opened });
   const { download } = await start({ first: { body: stalled, offset: 0, size }, incoming });
   const reader = download.join();
   await reader.read(Buffer.alloc(10), 36 * mebibyte - 10);
-  expect(incoming.marks).toHaveLength(1);
+  expect(incoming.checkpoints).toHaveLength(1);
   disk.open();
-  await expect.poll(() => incoming.marks).toEqual([markOf(16 * mebibyte), markOf(36 * mebibyte)]);
+  await expect.poll(() => incoming.checkpoints).toEqual([checkpointOf(16 * mebibyte), checkpointOf(36 * mebibyte)]);
   download.abort(new UpstreamError('busy', 'the test is over'));
   await download.ended;
 });
@@ -167,7 +172,7 @@ test.each([
     },
   });
   expect(await download.ended).toMatchObject({ result, bytes: received });
-  expect(incoming).toMatchObject({ isLeft: true, isDisposed: true, marks: [markOf(received)] });
+  expect(incoming).toMatchObject({ isLeft: true, isDisposed: true, checkpoints: [checkpointOf(received)] });
 });
 
 test('when it has to yield, what is written is left to the next attempt', async () => {
@@ -177,7 +182,7 @@ test('when it has to yield, what is written is left to the next attempt', async 
   await download.join().read(Buffer.alloc(10), 0);
   download.abort(new UpstreamError('busy', 'yielded'));
   expect((await download.ended).result).toBe('aborted');
-  expect(incoming).toMatchObject({ isLeft: true, marks: [markOf(received)] });
+  expect(incoming).toMatchObject({ isLeft: true, checkpoints: [checkpointOf(received)] });
 });
 
 test('little is not left', async () => {
@@ -185,7 +190,7 @@ test('little is not left', async () => {
     first: { body: body(blob.subarray(0, 7 * mebibyte), cut), offset: 0, size },
   });
   expect((await download.ended).result).toBe('upstream_error');
-  expect(incoming).toMatchObject({ isLeft: false, isDisposed: true, marks: [] });
+  expect(incoming).toMatchObject({ isLeft: false, isDisposed: true, checkpoints: [] });
 });
 
 const wrong = Buffer.from(blob);

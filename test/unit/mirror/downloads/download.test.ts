@@ -209,7 +209,7 @@ test('aborting it cuts its readers', async () => {
 async function borrowAll(source: ByteSource): Promise<Buffer> {
   const seen: Buffer[] = [];
   for (let position = 0; position < blob.byteLength; ) {
-    const loan = await source.lend?.(position, mebibyte);
+    const loan = await source.borrow?.(position, mebibyte);
     const into = Buffer.alloc(loan ? 0 : mebibyte);
     const bytes = loan?.bytes ?? (await source.read(into, position));
     seen.push(...(loan?.pieces.map((piece) => Buffer.from(piece)) ?? [into.subarray(0, bytes)]));
@@ -219,7 +219,7 @@ async function borrowAll(source: ByteSource): Promise<Buffer> {
   return Buffer.concat(seen);
 }
 
-test('a reader that keeps up is lent what was just written: the file is not read', async () => {
+test('a reader that keeps up is borrowed what was just written: the file is not read', async () => {
   let reads = 0;
   const incoming = new MemoryIncoming({
     beforeRead: async () => {
@@ -235,37 +235,37 @@ test('a reader that fell behind reads the file', async () => {
   const { download } = await start({ first: opened(body(...piecesOf(blob))) });
   const source = download.join();
   await download.settled;
-  expect(await source.lend?.(0, mebibyte)).toBeUndefined();
+  expect(await source.borrow?.(0, mebibyte)).toBeUndefined();
   expect((await borrowAll(source)).equals(blob)).toBe(true);
 });
 
-test('nothing of the end of a blob is lent before all of it is verified', async () => {
+test('nothing of the end of a blob is borrowed before all of it is verified', async () => {
   const last = gate();
   const { download } = await start({
     first: opened(body(...piecesOf(blob.subarray(0, -20_000)), last.opened, blob.subarray(-20_000))),
   });
   const source = download.join();
   const before = blob.byteLength - 64 * 1024;
-  expect((await source.lend?.(before - 10, mebibyte))?.bytes).toBe(10);
-  const end = source.lend?.(before, mebibyte);
+  expect((await source.borrow?.(before - 10, mebibyte))?.bytes).toBe(10);
+  const end = source.borrow?.(before, mebibyte);
   last.open();
   expect((await end)?.bytes).toBe(64 * 1024);
 });
 
-test('nothing is lent of a download that failed, and reading says why', async () => {
+test('nothing is borrowed of a download that failed, and reading says why', async () => {
   const wrong = Buffer.from(blob);
   wrong[5] = (wrong[5] ?? 0) ^ 1;
   const { download } = await start({ first: opened(body(wrong)) });
   const source = download.join();
   await download.ended;
-  expect(await source.lend?.(blob.byteLength - 1, 1)).toBeUndefined();
+  expect(await source.borrow?.(blob.byteLength - 1, 1)).toBeUndefined();
   await expect(source.read(Buffer.alloc(1), blob.byteLength - 1)).rejects.toThrow('where sha256:');
 });
 
 test('a reader that has left does not wait for a loan', async () => {
   const { download } = await start({ first: opened(body(blob.subarray(0, mebibyte), gate().opened)) });
   const source = download.join();
-  const loan = source.lend?.(2 * mebibyte, 1);
+  const loan = source.borrow?.(2 * mebibyte, 1);
   await source[Symbol.asyncDispose]();
   expect(await loan).toBeUndefined();
   download.abort(new Error('the test is over'));

@@ -22,7 +22,7 @@ async function open(
 ) {
   const asked: number[] = [];
   const incoming = new MemoryIncoming();
-  const left = leftBytes > 0 ? { incoming, mark: { bytes: leftBytes, digest } } : undefined;
+  const left = leftBytes > 0 ? { incoming, checkpoint: { bytes: leftBytes, digest } } : undefined;
   const blob = {
     open: async (position: number) => {
       asked.push(position);
@@ -41,7 +41,7 @@ async function open(
     received: () => {},
     [Symbol.dispose]: () => {},
   };
-  const opening = openSources(run, ticket, { store: { takeInterrupted: async () => left } });
+  const opening = openSources(run, ticket, { store: { takePartial: async () => left } });
   if (!waitsForPlace) await opening.catch(() => {});
   return { opening, asked, incoming, left, run };
 }
@@ -57,14 +57,14 @@ test.each([
   { answer: 'the whole', offsetOf: () => 0 },
 ])('what is missing is asked for, and gone on with where the upstream sends $answer', async ({ offsetOf }) => {
   const { opening, asked, incoming, left } = await open((position) => opened(offsetOf(position)));
-  expect(await opening).toMatchObject({ size, interrupted: left });
+  expect(await opening).toMatchObject({ size, partial: left });
   expect(asked).toEqual([299]);
   expect(incoming.isDisposed).toBe(false);
 });
 
 test('where all of it was left, its last byte is asked for: the upstream must still say that it may be had', async () => {
   const { opening, asked, left } = await open(opened, { leftBytes: size });
-  expect(await opening).toMatchObject({ interrupted: left });
+  expect(await opening).toMatchObject({ partial: left });
   expect(asked).toEqual([999]);
 });
 
@@ -80,7 +80,7 @@ test.each([
 ])('where the upstream $what, what was left is given up and the whole asked for', async ({ answer }) => {
   const { opening, asked, incoming } = await open(answer);
   expect(await opening).toMatchObject({ opened: { offset: 0 }, size });
-  expect((await opening).interrupted).toBeUndefined();
+  expect((await opening).partial).toBeUndefined();
   expect(asked).toEqual([299, 0]);
   expect(incoming).toMatchObject({ isLeft: false, isDisposed: true });
 });

@@ -29,7 +29,7 @@ export class Disk {
   pendingBytes = 0;
   freeBytes = 1e15;
   inodes: (() => { readonly free: number; readonly all: number }) | undefined;
-  interruptedBytes = 0;
+  partialBytes = 0;
   fails = false;
   isRemoved = false;
   readonly space: Space;
@@ -52,12 +52,12 @@ export class Disk {
         },
         isBeingRead: (digest) => this.busy.has(digest),
         pendingBytes: () => this.pendingBytes,
-        interruptedBytes: () => this.interruptedBytes,
+        partialBytes: () => this.partialBytes,
         pendingFiles: () => 0,
         freeSpace: async () => ({ bytes: this.freeBytes, ...(this.inodes && { inodes: this.inodes() }) }),
-        dropInterrupted: async ({ bytes }) => {
-          const dropped = bytes > 0 ? this.interruptedBytes : 0;
-          this.interruptedBytes -= dropped;
+        dropPartial: async ({ bytes }) => {
+          const dropped = bytes > 0 ? this.partialBytes : 0;
+          this.partialBytes -= dropped;
           this.pendingBytes -= dropped;
           return dropped;
         },

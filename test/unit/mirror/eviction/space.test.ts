@@ -170,7 +170,7 @@ test('what is evicted leaves the memories before its records go, and again after
 test('what interrupted downloads left goes before anything that can be served', async () => {
   const disk = new Disk();
   await disk.put({ name: 'a', size: 50, usedAtMs: 1 });
-  disk.interruptedBytes = disk.pendingBytes = 50;
+  disk.partialBytes = disk.pendingBytes = 50;
   expect(await disk.space.reserve(50)).toBeDefined();
   expect(disk.left).toEqual(['a']);
 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
-import { giveBack, RecentPieces } from '../../../../src/mirror/transfers/recent-pieces.ts';
+import { freeMemory, RecentPieces } from '../../../../src/mirror/transfers/recent-pieces.ts';
 
 const third = 4096;
 /** The size of every piece. */
@@ -16,31 +16,31 @@ const memory = new MemoryBudget({ maxBytes: 10_000 * unit });
 const isGivenBack = (piece: Uint8Array): boolean => piece.byteLength === 0;
 
 describe('the pieces written last', () => {
-  it('are lent from any position, over their borders, up to what is wanted', () => {
+  it('are borrowed from any position, over their borders, up to what is wanted', () => {
     const recent = new RecentPieces({ maxBytes: 100 * unit, memory });
     recent.add([pieceOf('a'), pieceOf('b')], 10);
     recent.add([pieceOf('c')], 10 + 2 * unit);
-    expect(textOf(recent.lend(10, 100 * unit)?.pieces)).toBe('aaabbbccc');
-    expect(textOf(recent.lend(10 + 2 * third, 5 * third)?.pieces)).toBe('abbbc');
-    expect(recent.lend(10 + 2 * third, 5 * third)?.bytes).toBe(5 * third);
-    expect(recent.lend(10 + 3 * unit - 1, 1)?.bytes).toBe(1);
+    expect(textOf(recent.borrow(10, 100 * unit)?.pieces)).toBe('aaabbbccc');
+    expect(textOf(recent.borrow(10 + 2 * third, 5 * third)?.pieces)).toBe('abbbc');
+    expect(recent.borrow(10 + 2 * third, 5 * third)?.bytes).toBe(5 * third);
+    expect(recent.borrow(10 + 3 * unit - 1, 1)?.bytes).toBe(1);
   });
 
-  it('are not lent where they begin later, or do not reach yet', () => {
+  it('are not borrowed where they begin later, or do not reach yet', () => {
     const recent = new RecentPieces({ maxBytes: 100 * unit, memory });
     recent.add([pieceOf('a')], 10);
-    expect(recent.lend(9, 5)).toBeUndefined();
-    expect(recent.lend(10 + unit, 5)).toBeUndefined();
+    expect(recent.borrow(9, 5)).toBeUndefined();
+    expect(recent.borrow(10 + unit, 5)).toBeUndefined();
   });
 
-  it('are lent up to a small one, which is cheaper to read back', () => {
+  it('are borrowed up to a small one, which is cheaper to read back', () => {
     const recent = new RecentPieces({ maxBytes: 100 * unit, memory });
     const small = new Uint8Array(100);
     recent.add([pieceOf('a'), small, pieceOf('b')], 0);
     expect(isGivenBack(small)).toBe(true);
-    expect(recent.lend(0, 100 * unit)?.bytes).toBe(unit);
-    expect(recent.lend(unit, 100)).toBeUndefined();
-    expect(textOf(recent.lend(unit + 100, 100 * unit)?.pieces)).toBe('bbb');
+    expect(recent.borrow(0, 100 * unit)?.bytes).toBe(unit);
+    expect(recent.borrow(unit, 100)).toBeUndefined();
+    expect(textOf(recent.borrow(unit + 100, 100 * unit)?.pieces)).toBe('bbb');
   });
 
   it('are given back when newer ones need the room', () => {
@@ -48,14 +48,14 @@ describe('the pieces written last', () => {
     const pieces = [pieceOf('a'), pieceOf('b'), pieceOf('c')];
     recent.add(pieces, 0);
     expect(pieces.map(isGivenBack)).toEqual([true, false, false]);
-    expect(recent.lend(0, unit)).toBeUndefined();
+    expect(recent.borrow(0, unit)).toBeUndefined();
   });
 
   it('are given back when the last loan ends, and not before', () => {
     const recent = new RecentPieces({ maxBytes: unit, memory });
     const piece = pieceOf('a');
     recent.add([piece], 0);
-    const [one, another] = [recent.lend(0, 2 * third), recent.lend(third, 2 * third)];
+    const [one, another] = [recent.borrow(0, 2 * third), recent.borrow(third, 2 * third)];
     recent.add([pieceOf('b')], unit);
     one?.end();
     one?.end(); // A loan that ended twice must not end another's.
@@ -68,38 +68,38 @@ describe('the pieces written last', () => {
   it('stay when a loan of them ends while they are recent', () => {
     const recent = new RecentPieces({ maxBytes: unit, memory });
     recent.add([pieceOf('a')], 0);
-    recent.lend(0, unit)?.end();
-    expect(textOf(recent.lend(0, unit)?.pieces)).toBe('aaa');
+    recent.borrow(0, unit)?.end();
+    expect(textOf(recent.borrow(0, unit)?.pieces)).toBe('aaa');
   });
 
-  it('are not lent while clients that stall hold more than as much again', () => {
+  it('are not borrowed while clients that stall hold more than as much again', () => {
     const recent = new RecentPieces({ maxBytes: unit, memory });
     const held = ['a', 'b'].map((letter, i) => {
       recent.add([pieceOf(letter)], i * unit);
-      return recent.lend(i * unit, unit);
+      return recent.borrow(i * unit, unit);
     });
     recent.add([pieceOf('c')], 2 * unit);
-    expect(recent.lend(2 * unit, unit)).toBeUndefined();
+    expect(recent.borrow(2 * unit, unit)).toBeUndefined();
     held[0]?.end();
-    expect(textOf(recent.lend(2 * unit, unit)?.pieces)).toBe('ccc');
+    expect(textOf(recent.borrow(2 * unit, unit)?.pieces)).toBe('ccc');
   });
 
   it('are given back at the end, but for those on loan', () => {
     const recent = new RecentPieces({ maxBytes: 100 * unit, memory });
-    const [lent, unused] = [pieceOf('a'), pieceOf('b')];
-    recent.add([lent, unused], 0);
-    const loan = recent.lend(0, unit);
+    const [borrowed, unused] = [pieceOf('a'), pieceOf('b')];
+    recent.add([borrowed, unused], 0);
+    const loan = recent.borrow(0, unit);
     recent.clear();
-    expect([lent, unused].map(isGivenBack)).toEqual([false, true]);
+    expect([borrowed, unused].map(isGivenBack)).toEqual([false, true]);
     loan?.end();
-    expect(isGivenBack(lent)).toBe(true);
+    expect(isGivenBack(borrowed)).toBe(true);
   });
 
   it('count against the memory budget until they are given back, those on loan too', () => {
     const budget = new MemoryBudget({ maxBytes: 100 * unit });
     const recent = new RecentPieces({ maxBytes: unit, memory: budget });
     recent.add([pieceOf('a')], 0);
-    const loan = recent.lend(0, unit);
+    const loan = recent.borrow(0, unit);
     recent.add([pieceOf('b')], unit);
     expect(budget.reservedBytes).toBe(2 * unit);
     loan?.end();
@@ -115,7 +115,7 @@ describe('the pieces written last', () => {
     const pieces = [pieceOf('a'), pieceOf('b'), pieceOf('c')];
     recent.add(pieces.slice(0, 2), 0);
     expect(pieces.slice(0, 2).map(isGivenBack)).toEqual([true, false]);
-    const loan = recent.lend(unit, unit);
+    const loan = recent.borrow(unit, unit);
     others?.tryResize(4 * unit - budget.reservedBytes + unit);
     recent.add(pieces.slice(2), 2 * unit);
     expect(isGivenBack(pieces[2] ?? pieceOf('c'))).toBe(true);
@@ -126,13 +126,13 @@ describe('the pieces written last', () => {
 
 it('a piece that has its buffer to itself is freed at once', () => {
   const piece = new Uint8Array(65_536);
-  giveBack(piece);
+  freeMemory(piece);
   expect(piece.byteLength).toBe(0);
 });
 
 it('a piece that shares its buffer with others is left alone', () => {
   const whole = new Uint8Array(65_536).fill(7);
-  giveBack(whole.subarray(1));
+  freeMemory(whole.subarray(1));
   expect(whole.byteLength).toBe(65_536);
   expect(whole[65_535]).toBe(7);
 });

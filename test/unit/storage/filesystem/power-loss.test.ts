@@ -35,7 +35,7 @@ async function live({ store, records }: FileStores, promised: Promised): Promise
   {
     await using incoming = await store.create(digestOf(layer), 'docker.io');
     await incoming.append([layer.subarray(0, 5_000), layer.subarray(5_000, 12_000)]);
-    await incoming.mark({ bytes: 12_000, digest: digestOf(layer.subarray(0, 12_000)) });
+    await incoming.checkpoint({ bytes: 12_000, digest: digestOf(layer.subarray(0, 12_000)) });
     await incoming.append([layer.subarray(12_000)]);
     await incoming.commit();
     promised.kept.add(digestOf(layer));
@@ -49,7 +49,7 @@ async function live({ store, records }: FileStores, promised: Promised): Promise
   await using incoming = await store.create(digestOf(interrupted), 'docker.io');
   for (const end of [10_000, 20_000]) {
     await incoming.append([interrupted.subarray(end - 10_000, end)]);
-    await incoming.mark({ bytes: end, digest: digestOf(interrupted.subarray(0, end)) });
+    await incoming.checkpoint({ bytes: end, digest: digestOf(interrupted.subarray(0, end)) });
   }
 }
 
@@ -65,17 +65,17 @@ async function expectKept(files: ForgetfulDisk, { kept, version }: Promised): Pr
   expect([...kept].filter((digest) => !found.has(digest))).toEqual([]);
   const record = await records.read(latest);
   expect(version === 0 ? [undefined, { version: 1 }] : [{ version }, { version: version + 1 }]).toContainEqual(record);
-  await expectMarked(store);
+  await expectCheckpoint(store);
 }
 
 /** What an interrupted download may go on with is what was received. */
-async function expectMarked(store: FileStores['store']): Promise<void> {
+async function expectCheckpoint(store: FileStores['store']): Promise<void> {
   for (const [digest, bytes] of contents) {
-    const left = await store.takeInterrupted(digest, 'docker.io');
+    const left = await store.takePartial(digest, 'docker.io');
     if (!left) continue;
-    const read = Buffer.alloc(left.mark.bytes);
-    expect(await left.incoming.read(read, 0)).toBe(left.mark.bytes);
-    expect(read.equals(bytes.subarray(0, left.mark.bytes))).toBe(true);
+    const read = Buffer.alloc(left.checkpoint.bytes);
+    expect(await left.incoming.read(read, 0)).toBe(left.checkpoint.bytes);
+    expect(read.equals(bytes.subarray(0, left.checkpoint.bytes))).toBe(true);
     await left.incoming[Symbol.asyncDispose]();
   }
 }

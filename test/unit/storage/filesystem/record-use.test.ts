@@ -53,11 +53,11 @@ test('the files of downloads count while they are written, left or in quarantine
   const incoming = await store.create(digest, 'docker.io');
   await incoming.append([Buffer.from('some')]);
   expect(store.pendingFiles()).toBe(1);
-  await incoming.mark({ bytes: 4, digest: digestOf(Buffer.from('some')) });
+  await incoming.checkpoint({ bytes: 4, digest: digestOf(Buffer.from('some')) });
   await incoming.leave();
   await incoming[Symbol.asyncDispose]();
   expect(store.pendingFiles()).toBe(2);
-  await store.dropInterrupted({ bytes: 4, leftBeforeMs: -Infinity });
+  await store.dropPartial({ bytes: 4, leftBeforeMs: -Infinity });
   expect(store.pendingFiles()).toBe(0);
   await store.put(digest, Buffer.from('something'));
   await store.setAside(digest, 'read');

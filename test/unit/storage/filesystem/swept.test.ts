@@ -1,9 +1,9 @@
 import { readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { Mark } from '../../../../src/mirror/ports/blob-store.ts';
+import type { Checkpoint } from '../../../../src/mirror/ports/blob-store.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
-import { markPath } from '../../../../src/storage/layout.ts';
+import { checkpointPath } from '../../../../src/storage/layout.ts';
 import { fileStores } from '../../../support/file-stores.ts';
 import { randomBytes } from '../../../support/images.ts';
 import { thisTest } from '../../../support/owner.ts';
@@ -17,34 +17,37 @@ const digest = digestOf(bytes);
 async function afterRestart(path: string) {
   const stores = fileStores({ path });
   await stores.store.prepare();
-  const left = await stores.store.takeInterrupted(digest, 'docker.io');
+  const left = await stores.store.takePartial(digest, 'docker.io');
   thisTest(async () => left?.incoming[Symbol.asyncDispose]());
   return { ...stores, left };
 }
 
-function markOf(length: number): Mark {
+function checkpointOf(length: number): Checkpoint {
   return { bytes: length, digest: digestOf(bytes.subarray(0, length)) };
 }
 
-const marked = { blob: digest, upstream: 'docker.io', ...markOf(10_000) };
+const marked = { blob: digest, upstream: 'docker.io', ...checkpointOf(10_000) };
 
 test.each([
-  { what: 'has no mark', mark: undefined },
-  { what: 'has a mark that was cut', mark: JSON.stringify(marked).slice(0, -1) },
-  { what: 'has an empty mark', mark: '' },
-  { what: 'has a mark of zeroes', mark: '\0'.repeat(200) },
-  { what: 'has a mark that is no mark', mark: '[]' },
-  { what: 'has a mark of nothing', mark: JSON.stringify({ ...marked, bytes: 0 }) },
-  { what: 'has a mark of no number', mark: JSON.stringify({ ...marked, bytes: '10000' }) },
-  { what: 'has a mark of no digest', mark: JSON.stringify({ ...marked, digest: 'x' }) },
-  { what: 'has a mark of no upstream', mark: JSON.stringify({ ...marked, upstream: undefined }) },
-  { what: 'has a mark of no blob', mark: JSON.stringify({ ...marked, blob: '../../etc/passwd' }) },
-  { what: 'has a mark by another hash', mark: JSON.stringify({ ...marked, digest: digestOf(bytes, 'sha512') }) },
-  { what: 'is shorter than its mark says', mark: JSON.stringify({ ...marked, bytes: 30_001 }) },
-])('what a former process was writing is swept when it $what', async ({ mark }) => {
+  { what: 'has no checkpoint', checkpoint: undefined },
+  { what: 'has a checkpoint that was cut', checkpoint: JSON.stringify(marked).slice(0, -1) },
+  { what: 'has an empty checkpoint', checkpoint: '' },
+  { what: 'has a checkpoint of zeroes', checkpoint: '\0'.repeat(200) },
+  { what: 'has a checkpoint that is no checkpoint', checkpoint: '[]' },
+  { what: 'has a checkpoint of nothing', checkpoint: JSON.stringify({ ...marked, bytes: 0 }) },
+  { what: 'has a checkpoint of no number', checkpoint: JSON.stringify({ ...marked, bytes: '10000' }) },
+  { what: 'has a checkpoint of no digest', checkpoint: JSON.stringify({ ...marked, digest: 'x' }) },
+  { what: 'has a checkpoint of no upstream', checkpoint: JSON.stringify({ ...marked, upstream: undefined }) },
+  { what: 'has a checkpoint of no blob', checkpoint: JSON.stringify({ ...marked, blob: '../../etc/passwd' }) },
+  {
+    what: 'has a checkpoint by another hash',
+    checkpoint: JSON.stringify({ ...marked, digest: digestOf(bytes, 'sha512') }),
+  },
+  { what: 'is shorter than its checkpoint says', checkpoint: JSON.stringify({ ...marked, bytes: 30_001 }) },
+])('what a former process was writing is swept when it $what', async ({ checkpoint }) => {
   const path = await temporaryDirectory();
   await fileStores({ path }).store.prepare();
-  await writeUnfinished(path, 'unfinished', mark);
+  await writeUnfinished(path, 'unfinished', checkpoint);
   const { left, store, troubles } = await afterRestart(path);
   expect(left).toBeUndefined();
   expect(store.pendingBytes()).toBe(0);
@@ -52,10 +55,10 @@ test.each([
   expect(await readdir(join(path, 'incoming'))).toEqual([]);
 });
 
-test('a mark without what it speaks of is swept', async () => {
+test('a checkpoint without what it speaks of is swept', async () => {
   const path = await temporaryDirectory();
   await fileStores({ path }).store.prepare();
-  await writeFile(markPath(join(path, 'incoming/gone')), JSON.stringify(marked));
+  await writeFile(checkpointPath(join(path, 'incoming/gone')), JSON.stringify(marked));
   expect((await afterRestart(path)).left).toBeUndefined();
   expect(await readdir(join(path, 'incoming'))).toEqual([]);
 });
@@ -64,9 +67,9 @@ test('of several parts of one blob the largest is kept', async () => {
   const path = await temporaryDirectory();
   await fileStores({ path }).store.prepare();
   for (const length of [10_000, 30_000, 20_000]) {
-    await writeUnfinished(path, `part-${length}`, JSON.stringify({ ...marked, ...markOf(length) }));
+    await writeUnfinished(path, `part-${length}`, JSON.stringify({ ...marked, ...checkpointOf(length) }));
   }
-  expect((await afterRestart(path)).left?.mark).toEqual(markOf(30_000));
+  expect((await afterRestart(path)).left?.checkpoint).toEqual(checkpointOf(30_000));
   expect(await readdir(join(path, 'incoming'))).toHaveLength(2);
 });
 
@@ -77,14 +80,14 @@ test('what former processes left is dropped by its age, the oldest first', async
   for (const [index, blob] of blobs.entries()) {
     await writeUnfinished(path, `part-${index}`, JSON.stringify({ ...marked, blob }));
     const leftAt = new Date(Date.UTC(2029, 0, 20 - 5 * index));
-    await utimes(markPath(join(path, `incoming/part-${index}`)), leftAt, leftAt);
+    await utimes(checkpointPath(join(path, `incoming/part-${index}`)), leftAt, leftAt);
   }
   const { store } = fileStores({ path });
   await store.prepare();
-  expect(await store.dropInterrupted({ bytes: 0, leftBeforeMs: Date.UTC(2029, 0, 14) })).toBe(10_000);
-  expect(await store.takeInterrupted(blobs[2] ?? digest, 'docker.io')).toBeUndefined();
-  expect(await store.dropInterrupted({ bytes: 1, leftBeforeMs: 0 })).toBe(10_000);
-  expect(await store.takeInterrupted(blobs[1] ?? digest, 'docker.io')).toBeUndefined();
+  expect(await store.dropPartial({ bytes: 0, leftBeforeMs: Date.UTC(2029, 0, 14) })).toBe(10_000);
+  expect(await store.takePartial(blobs[2] ?? digest, 'docker.io')).toBeUndefined();
+  expect(await store.dropPartial({ bytes: 1, leftBeforeMs: 0 })).toBe(10_000);
+  expect(await store.takePartial(blobs[1] ?? digest, 'docker.io')).toBeUndefined();
   expect(await readdir(join(path, 'incoming'))).toHaveLength(2);
 });
 
@@ -103,13 +106,13 @@ test.each([
     await store.prepare();
     expect(troubles).toMatchObject([{ code: 'EIO' }]);
     expect(store.pendingBytes()).toBe(0);
-    expect(await store.takeInterrupted(digest, 'docker.io')).toBeUndefined();
+    expect(await store.takePartial(digest, 'docker.io')).toBeUndefined();
     expect(await readdir(join(path, 'incoming'))).toEqual([]);
   },
 );
 
-async function writeUnfinished(path: string, name: string, mark: string | undefined): Promise<void> {
+async function writeUnfinished(path: string, name: string, checkpoint: string | undefined): Promise<void> {
   const file = join(path, 'incoming', name);
   await writeFile(file, bytes);
-  if (mark !== undefined) await writeFile(markPath(file), mark);
+  if (checkpoint !== undefined) await writeFile(checkpointPath(file), checkpoint);
 }

@@ -1,9 +1,9 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { IncomingBlob, InterruptedBlob, Mark } from '../../../../src/mirror/ports/blob-store.ts';
+import type { IncomingBlob, PartialDownload, Checkpoint } from '../../../../src/mirror/ports/blob-store.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
-import { type Failpoint, markFailpoints } from '../../../../src/storage/filesystem/failpoints.ts';
+import { type Failpoint, checkpointFailpoints } from '../../../../src/storage/filesystem/failpoints.ts';
 import type { FileSystem } from '../../../../src/storage/filesystem/file-system.ts';
 import { type FileStores, fileStores } from '../../../support/file-stores.ts';
 import { dice, ForgetfulDisk } from '../../../support/forgetful-disk.ts';
@@ -17,7 +17,7 @@ const bytes = randomBytes(30_000, 'layer');
 const digest = digestOf(bytes);
 const other = digestOf(Buffer.from('another'));
 
-function markOf(length: number): Mark {
+function checkpointOf(length: number): Checkpoint {
   return { bytes: length, digest: digestOf(bytes.subarray(0, length)) };
 }
 
@@ -25,20 +25,20 @@ function markOf(length: number): Mark {
 async function afterRestart(
   path: string,
   files?: FileSystem,
-): Promise<FileStores & { readonly left: InterruptedBlob | undefined }> {
+): Promise<FileStores & { readonly left: PartialDownload | undefined }> {
   const stores = fileStores({ path, ...(files && { files }) });
   await stores.store.prepare();
-  const left = await stores.store.takeInterrupted(digest, 'docker.io');
+  const left = await stores.store.takePartial(digest, 'docker.io');
   thisTest(async () => left?.incoming[Symbol.asyncDispose]());
   return { ...stores, left };
 }
 
-/** All that was left, which must be what its mark promises. @returns how much that is. */
-async function expectAsMarked(left: InterruptedBlob | undefined): Promise<number> {
+/** All that was left, which must be what its checkpoint promises. @returns how much that is. */
+async function expectAsCheckpointed(left: PartialDownload | undefined): Promise<number> {
   if (!left) return 0;
   const buffer = Buffer.alloc(bytes.byteLength);
   const read = buffer.subarray(0, await left.incoming.read(buffer, 0));
-  expect({ bytes: read.byteLength, digest: digestOf(read) }).toEqual(left.mark);
+  expect({ bytes: read.byteLength, digest: digestOf(read) }).toEqual(left.checkpoint);
   expect(read.equals(bytes.subarray(0, read.byteLength))).toBe(true);
   return read.byteLength;
 }
@@ -46,15 +46,15 @@ async function expectAsMarked(left: InterruptedBlob | undefined): Promise<number
 /** Three parts, of which the first two are marked. */
 async function writeUpTo(incoming: IncomingBlob): Promise<void> {
   await incoming.append([bytes.subarray(0, 10_000)]);
-  await incoming.mark(markOf(10_000));
+  await incoming.checkpoint(checkpointOf(10_000));
   await incoming.append([bytes.subarray(10_000, 20_000)]);
-  await incoming.mark(markOf(20_000));
+  await incoming.checkpoint(checkpointOf(20_000));
   await incoming.append([bytes.subarray(20_000)]);
 }
 
-async function finish({ incoming, mark }: InterruptedBlob): Promise<void> {
+async function finish({ incoming, checkpoint }: PartialDownload): Promise<void> {
   await using written = incoming;
-  await written.append([bytes.subarray(mark.bytes)]);
+  await written.append([bytes.subarray(checkpoint.bytes)]);
   await written.commit();
 }
 
@@ -68,7 +68,7 @@ test('a process that died leaves what it had marked to the next one, and nothing
   await writeUpTo(died);
 
   const { left, store } = await afterRestart(path);
-  expect(await expectAsMarked(left)).toBe(20_000);
+  expect(await expectAsCheckpointed(left)).toBe(20_000);
   expect(store.pendingBytes()).toBe(20_000);
   const names = await readdir(join(path, 'incoming'));
   expect(names).toHaveLength(2);
@@ -88,10 +88,10 @@ test('a process that stopped leaves all it had written to the next one', async (
   {
     await using incoming = await former.store.create(digest, 'docker.io');
     await writeUpTo(incoming);
-    await incoming.mark(markOf(30_000));
+    await incoming.checkpoint(checkpointOf(30_000));
     await incoming.leave();
   }
-  expect(await expectAsMarked((await afterRestart(path)).left)).toBe(30_000);
+  expect(await expectAsCheckpointed((await afterRestart(path)).left)).toBe(30_000);
 });
 
 test('what nobody goes on with outlives the next process too', async () => {
@@ -102,17 +102,17 @@ test('what nobody goes on with outlives the next process too', async () => {
   await writeUpTo(died);
   await fileStores({ path }).store.prepare();
 
-  expect(await expectAsMarked((await afterRestart(path)).left)).toBe(20_000);
+  expect(await expectAsCheckpointed((await afterRestart(path)).left)).toBe(20_000);
 });
 
-test.each(markFailpoints)('a process that ends at %s leaves the mark before, or this one', async (step) => {
+test.each(checkpointFailpoints)('a process that ends at %s leaves the checkpoint before, or this one', async (step) => {
   const path = await temporaryDirectory();
-  let marks = 0;
+  let checkpoints = 0;
   const former = fileStores({
     path,
     failpoint: (reached) => {
-      if (reached === 'mark.data-synced') marks += 1;
-      if (marks === 2 && reached === step) throw new Error('struck');
+      if (reached === 'checkpoint.data-synced') checkpoints += 1;
+      if (checkpoints === 2 && reached === step) throw new Error('struck');
     },
   });
   await former.store.prepare();
@@ -120,9 +120,9 @@ test.each(markFailpoints)('a process that ends at %s leaves the mark before, or 
   await writeUpTo(died);
   expect(former.troubles).toHaveLength(1);
 
-  const steps: readonly Failpoint[] = markFailpoints;
-  const isMade = steps.indexOf(step) >= steps.indexOf('mark.renamed');
-  expect(await expectAsMarked((await afterRestart(path)).left)).toBe(isMade ? 20_000 : 10_000);
+  const steps: readonly Failpoint[] = checkpointFailpoints;
+  const isMade = steps.indexOf(step) >= steps.indexOf('checkpoint.renamed');
+  expect(await expectAsCheckpointed((await afterRestart(path)).left)).toBe(isMade ? 20_000 : 10_000);
   expect(await readdir(join(path, 'incoming'))).toHaveLength(2);
 });
 
@@ -133,11 +133,11 @@ test('every step of marking is passed, in the order in which they are listed', a
   await using incoming = await store.create(digest, 'docker.io');
   await incoming.append([bytes]);
   passed.length = 0;
-  await incoming.mark(markOf(bytes.byteLength));
-  expect(passed).toEqual(markFailpoints);
+  await incoming.checkpoint(checkpointOf(bytes.byteLength));
+  expect(passed).toEqual(checkpointFailpoints);
 });
 
-test('whenever the power fails, a mark speaks of nothing that is lost', async () => {
+test('whenever the power fails, a checkpoint speaks of nothing that is lost', async () => {
   const found = new Set<number>();
   for (let operations = 0, isReached = true; isReached; operations += 1) {
     for (const fate of ['one', 'another', 'a third']) {
@@ -151,7 +151,7 @@ test('whenever the power fails, a mark speaks of nothing that is lost', async ()
         .then(writeUpTo, () => {})
         .catch(() => {});
       isReached = left() !== undefined;
-      found.add(await expectAsMarked((await afterRestart(path, left() ?? disk.afterPowerLoss(dice(fate)))).left));
+      found.add(await expectAsCheckpointed((await afterRestart(path, left() ?? disk.afterPowerLoss(dice(fate)))).left));
     }
   }
   expect([...found].toSorted((a, b) => a - b)).toEqual([0, 10_000, 20_000]);
@@ -175,8 +175,8 @@ test.each(['EIO', 'ENOENT'])(
       isReached = files.calls.length > failing;
       files.failWith = () => undefined;
 
-      const next = await store.takeInterrupted(digest, 'docker.io');
-      await expectAsMarked(next);
+      const next = await store.takePartial(digest, 'docker.io');
+      await expectAsCheckpointed(next);
       await next?.incoming[Symbol.asyncDispose]();
       await interruptAndGoOn(store);
       expect(await store.readAll(digest, 100_000)).toEqual(bytes);
@@ -191,13 +191,13 @@ async function interruptAndGoOn(store: FileStores['store']): Promise<void> {
   {
     await using first = await store.create(digest, 'docker.io');
     await first.append([bytes.subarray(0, 10_000)]);
-    await first.mark(markOf(10_000));
+    await first.checkpoint(checkpointOf(10_000));
     await first.append([bytes.subarray(10_000, 20_000)]);
-    await first.mark(markOf(20_000));
+    await first.checkpoint(checkpointOf(20_000));
     await first.leave();
   }
-  const left = await store.takeInterrupted(digest, 'docker.io');
-  await finish(left ?? { incoming: await store.create(digest, 'docker.io'), mark: { bytes: 0, digest } });
+  const left = await store.takePartial(digest, 'docker.io');
+  await finish(left ?? { incoming: await store.create(digest, 'docker.io'), checkpoint: { bytes: 0, digest } });
 }
 
 test('a blob of which a part could not be brought to the disk is not stored, though the next try looks well', async () => {
@@ -209,7 +209,7 @@ test('a blob of which a part could not be brought to the disk is not stored, tho
     await using incoming = await store.create(digest, 'docker.io');
     await incoming.append([bytes]);
     files.failWith = ({ operation }) => (operation === 'sync' ? 'EIO' : undefined);
-    await incoming.mark(markOf(bytes.byteLength));
+    await incoming.checkpoint(checkpointOf(bytes.byteLength));
     files.failWith = () => undefined;
     expect(troubles).toMatchObject([{ code: 'EIO' }]);
     await expect(incoming.commit()).rejects.toMatchObject({ code: 'EIO' });
@@ -218,7 +218,7 @@ test('a blob of which a part could not be brought to the disk is not stored, tho
   expect(await readdir(join(path, 'incoming'))).toEqual([]);
 });
 
-test('marks are made one at a time, and no blob waits for the mark of another', async () => {
+test('checkpoints are made one at a time, and no blob waits for the checkpoint of another', async () => {
   const path = await temporaryDirectory();
   const files = new ScriptedFiles();
   const disk = gate();
@@ -234,8 +234,8 @@ test('marks are made one at a time, and no blob waits for the mark of another', 
     isSlow = false;
     await disk.opened;
   };
-  const first = slow.mark(markOf(bytes.byteLength));
-  const second = quick.mark(markOf(bytes.byteLength));
+  const first = slow.checkpoint(checkpointOf(bytes.byteLength));
+  const second = quick.checkpoint(checkpointOf(bytes.byteLength));
 
   await quick.commit();
   expect(await store.readAll(digest, 100_000)).toEqual(bytes);
@@ -246,7 +246,7 @@ test('marks are made one at a time, and no blob waits for the mark of another', 
   expect(await readdir(join(path, 'incoming'))).toHaveLength(2);
 });
 
-test('what is left is marked without waiting for the mark of another', async () => {
+test('what is left is marked without waiting for the checkpoint of another', async () => {
   const files = new ScriptedFiles();
   const disk = gate();
   const reached = gate();
@@ -262,18 +262,18 @@ test('what is left is marked without waiting for the mark of another', async () 
     reached.open();
     await disk.opened;
   };
-  const first = slow.mark(markOf(bytes.byteLength));
+  const first = slow.checkpoint(checkpointOf(bytes.byteLength));
   await reached.opened;
-  const waiting = quick.mark(markOf(bytes.byteLength));
-  await quick.leave(markOf(bytes.byteLength));
-  const left = await store.takeInterrupted(digest, 'docker.io');
-  expect(await expectAsMarked(left)).toBe(bytes.byteLength);
+  const waiting = quick.checkpoint(checkpointOf(bytes.byteLength));
+  await quick.leave(checkpointOf(bytes.byteLength));
+  const left = await store.takePartial(digest, 'docker.io');
+  expect(await expectAsCheckpointed(left)).toBe(bytes.byteLength);
   await left?.incoming[Symbol.asyncDispose]();
   disk.open();
   await Promise.all([first, waiting]);
 });
 
-test('a commit waits for the mark that is being made, so that none is left behind', async () => {
+test('a commit waits for the checkpoint that is being made, so that none is left behind', async () => {
   const path = await temporaryDirectory();
   const files = new ScriptedFiles();
   const disk = gate();
@@ -288,7 +288,7 @@ test('a commit waits for the mark that is being made, so that none is left behin
       reached.open();
       await disk.opened;
     };
-    const marked = incoming.mark(markOf(bytes.byteLength));
+    const marked = incoming.checkpoint(checkpointOf(bytes.byteLength));
     await reached.opened;
     const committed = incoming.commit();
     disk.open();

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import type { BlobStore, InterruptedBlob, Mark } from '../../src/mirror/ports/blob-store.ts';
+import type { BlobStore, PartialDownload, Checkpoint } from '../../src/mirror/ports/blob-store.ts';
 import type { ByteSource } from '../../src/mirror/ports/byte-source.ts';
 import { type Digest, digestOf, parseDigest } from '../../src/oci/digest.ts';
 import { blobStores } from './blob-stores.ts';
@@ -10,7 +10,7 @@ const digest = digestOf(bytes);
 const absent = parseDigest(`sha256:${'0'.repeat(64)}`);
 
 /** Of the first so many bytes. */
-function markOf(length: number): Mark {
+function checkpointOf(length: number): Checkpoint {
   return { bytes: length, digest: digestOf(bytes.subarray(0, length)) };
 }
 
@@ -18,17 +18,17 @@ function markOf(length: number): Mark {
 async function leave(
   store: BlobStore,
   length: number,
-  { markedBytes = length, of = digest }: { readonly markedBytes?: number; readonly of?: Digest } = {},
+  { checkpointBytes = length, of = digest }: { readonly checkpointBytes?: number; readonly of?: Digest } = {},
 ): Promise<void> {
   await using incoming = await store.create(of, 'docker.io');
-  await incoming.append([bytes.subarray(0, markedBytes)]);
-  if (markedBytes > 0) await incoming.mark(markOf(markedBytes));
-  await incoming.append([bytes.subarray(markedBytes, length)]);
+  await incoming.append([bytes.subarray(0, checkpointBytes)]);
+  if (checkpointBytes > 0) await incoming.checkpoint(checkpointOf(checkpointBytes));
+  await incoming.append([bytes.subarray(checkpointBytes, length)]);
   await incoming.leave();
 }
 
-async function taken(store: BlobStore): Promise<InterruptedBlob> {
-  const left = await store.takeInterrupted(digest, 'docker.io');
+async function taken(store: BlobStore): Promise<PartialDownload> {
+  const left = await store.takePartial(digest, 'docker.io');
   if (!left) throw new Error('nothing was left');
   return left;
 }
@@ -50,8 +50,8 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     expect(store.pendingBytes()).toBe(200_000);
     expect(await store.open(digest)).toBeUndefined();
 
-    const { incoming, mark } = await taken(store);
-    expect(mark).toEqual(markOf(200_000));
+    const { incoming, checkpoint } = await taken(store);
+    expect(checkpoint).toEqual(checkpointOf(200_000));
     expect(store.pendingBytes()).toBe(200_000);
     expect(await readFrom(incoming, 150_000, 100_000)).toEqual(bytes.subarray(150_000, 200_000));
     await incoming.append([bytes.subarray(200_000)]);
@@ -59,32 +59,32 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     await incoming[Symbol.asyncDispose]();
     expect(await contentOf(store, digest)).toEqual(bytes);
     expect(store.pendingBytes()).toBe(0);
-    expect(await store.takeInterrupted(digest, 'docker.io')).toBeUndefined();
+    expect(await store.takePartial(digest, 'docker.io')).toBeUndefined();
   });
 
   test('gives what was left to one caller only, and again when that one leaves it', async () => {
     const { store } = await subject();
     await leave(store, 200_000);
     const { incoming } = await taken(store);
-    expect(await store.takeInterrupted(digest, 'docker.io')).toBeUndefined();
-    expect(await store.takeInterrupted(absent, 'docker.io')).toBeUndefined();
+    expect(await store.takePartial(digest, 'docker.io')).toBeUndefined();
+    expect(await store.takePartial(absent, 'docker.io')).toBeUndefined();
     await incoming.leave();
     await incoming[Symbol.asyncDispose]();
 
     const again = await taken(store);
-    expect(again.mark).toEqual(markOf(200_000));
+    expect(again.checkpoint).toEqual(checkpointOf(200_000));
     await again.incoming[Symbol.asyncDispose]();
-    expect(await store.takeInterrupted(digest, 'docker.io')).toBeUndefined();
+    expect(await store.takePartial(digest, 'docker.io')).toBeUndefined();
     expect(store.pendingBytes()).toBe(0);
   });
 
   test.each([
-    { what: 'has no mark', markedBytes: 0 },
-    { what: 'was written on after its mark', markedBytes: 100_000 },
-  ])('keeps nothing of an interrupted download that $what', async ({ markedBytes }) => {
+    { what: 'has no checkpoint', checkpointBytes: 0 },
+    { what: 'was written on after its checkpoint', checkpointBytes: 100_000 },
+  ])('keeps nothing of an interrupted download that $what', async ({ checkpointBytes }) => {
     const { store } = await subject();
-    await leave(store, 200_000, { markedBytes });
-    expect(await store.takeInterrupted(digest, 'docker.io')).toBeUndefined();
+    await leave(store, 200_000, { checkpointBytes });
+    expect(await store.takePartial(digest, 'docker.io')).toBeUndefined();
     expect(store.pendingBytes()).toBe(0);
   });
 
@@ -105,7 +105,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     const { store } = await subject();
     await using former = await store.create(digest, 'docker.io');
     await former.append([bytes.subarray(0, 200_000)]);
-    await former.mark(markOf(200_000));
+    await former.checkpoint(checkpointOf(200_000));
     await former.leave();
     const { incoming } = await taken(store);
     await incoming.clear();
@@ -123,11 +123,11 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
       clock.advance(1000);
     }
     const now = clock.now();
-    expect(await store.dropInterrupted({ bytes: 0, leftBeforeMs: now - 4000 })).toBe(0);
-    expect(await store.dropInterrupted({ bytes: 0, leftBeforeMs: now - 3000 })).toBe(1000);
-    expect(await store.dropInterrupted({ bytes: 1001, leftBeforeMs: -Infinity })).toBe(2000);
+    expect(await store.dropPartial({ bytes: 0, leftBeforeMs: now - 4000 })).toBe(0);
+    expect(await store.dropPartial({ bytes: 0, leftBeforeMs: now - 3000 })).toBe(1000);
+    expect(await store.dropPartial({ bytes: 1001, leftBeforeMs: -Infinity })).toBe(2000);
     expect(store.pendingBytes()).toBe(1000);
-    const left = await Promise.all(names.map((name) => store.takeInterrupted(name, 'docker.io')));
+    const left = await Promise.all(names.map((name) => store.takePartial(name, 'docker.io')));
     expect(left.map((one) => one !== undefined)).toEqual([false, false, false, true]);
     for (const one of left) await one?.incoming[Symbol.asyncDispose]();
   });
@@ -137,8 +137,8 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     await leave(store, 200_000);
     await leave(store, 100_000);
     expect(store.pendingBytes()).toBe(100_000);
-    const { mark, incoming } = await taken(store);
-    expect(mark).toEqual(markOf(100_000));
+    const { checkpoint, incoming } = await taken(store);
+    expect(checkpoint).toEqual(checkpointOf(100_000));
     await incoming[Symbol.asyncDispose]();
   });
 });

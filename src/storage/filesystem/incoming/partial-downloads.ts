@@ -2,12 +2,17 @@ import { basename, join } from 'node:path';
 import type { Clock } from '../../../mirror/ports/clock.ts';
 import type { Observer } from '../../../mirror/ports/observer.ts';
 import type { Digest } from '../../../oci/digest.ts';
-import { blobPath, incomingFolder, markPath } from '../../layout.ts';
+import { blobPath, incomingFolder, checkpointPath } from '../../layout.ts';
 import type { DurableFolders } from '../durable-folders.ts';
 import { failedWith, type FileSystem, readUpTo } from '../file-system.ts';
-import { type BlobMark, type DownloadOf, maxMarkFileBytes, parseMarkFile } from './mark-file.ts';
+import {
+  type BlobCheckpoint,
+  type DownloadOf,
+  maxCheckpointFileBytes,
+  parseCheckpointFile,
+} from './checkpoint-file.ts';
 
-export interface InterruptedFilesDeps {
+export interface PartialDownloadsDeps {
   /** The storage path. */
   readonly path: string;
   readonly files: FileSystem;
@@ -16,25 +21,25 @@ export interface InterruptedFilesDeps {
   readonly observer: Pick<Observer, 'trouble'>;
 }
 
-/** An unfinished blob in incoming/ that nobody writes, exactly as long as the mark beside it says. */
-export interface InterruptedFile extends BlobMark {
+/** A partial download in incoming/ that is not being written, cut to what its checkpoint covers. */
+export interface PartialFile extends BlobCheckpoint {
   readonly path: string;
 }
 
-type Left = InterruptedFile & { readonly leftAtMs: number };
+type Left = PartialFile & { readonly leftAtMs: number };
 
-/** What interrupted downloads left in incoming/, of this process and of former ones. */
-export class InterruptedFiles {
-  readonly #deps: InterruptedFilesDeps;
+/** The partial downloads in incoming/ that are not being written, those of earlier processes included. */
+export class PartialDownloads {
+  readonly #deps: PartialDownloadsDeps;
   /** Oldest first. */
   readonly #left = new Map<string, Left>();
   #bytes = 0;
 
-  constructor(deps: InterruptedFilesDeps) {
+  constructor(deps: PartialDownloadsDeps) {
     this.#deps = deps;
   }
 
-  /** A file and its mark for each. */
+  /** Each has two files: the bytes and the checkpoint. */
   get files(): number {
     return 2 * this.#left.size;
   }
@@ -43,49 +48,50 @@ export class InterruptedFiles {
     return this.#bytes;
   }
 
-  /** Finds what former processes were writing: what has a valid mark is cut to what that speaks of, everything else removed. */
+  /** Finds the partial downloads of earlier processes. Cuts each to what its checkpoint covers, and removes files without a valid checkpoint. */
   async prepare(): Promise<void> {
     const found = new Map<string, Left>();
     for (const left of await this.#findLeft()) {
-      if ((found.get(downloadKey(left))?.mark.bytes ?? 0) < left.mark.bytes) found.set(downloadKey(left), left);
+      if ((found.get(downloadKey(left))?.checkpoint.bytes ?? 0) < left.checkpoint.bytes)
+        found.set(downloadKey(left), left);
     }
     const kept = [...found.values()].toSorted((a, b) => a.leftAtMs - b.leftAtMs);
-    await this.#sweepBut(new Set(kept.flatMap(({ path }) => [basename(path), basename(markPath(path))])));
+    await this.#sweepBut(new Set(kept.flatMap(({ path }) => [basename(path), basename(checkpointPath(path))])));
     for (const left of kept) if (await this.#cut(left)) this.#keep(left);
   }
 
-  /** Nobody else gets it: the caller writes it from now on. */
-  take(download: DownloadOf): InterruptedFile | undefined {
+  /** Takes a partial download. The caller owns it from then on. */
+  take(download: DownloadOf): PartialFile | undefined {
     const left = this.#left.get(downloadKey(download));
     if (!left) return undefined;
     this.#left.delete(downloadKey(download));
-    this.#bytes -= left.mark.bytes;
+    this.#bytes -= left.checkpoint.bytes;
     return left;
   }
 
-  /** Where two downloads of one blob from one upstream left something, the later counts. */
-  async leave(file: InterruptedFile): Promise<void> {
+  /** Keeps a partial download. It replaces an earlier one of the same blob from the same upstream. */
+  async leave(file: PartialFile): Promise<void> {
     const former = this.take(file);
     this.#keep({ ...file, leftAtMs: this.#deps.clock.now() });
     if (former) await this.remove(former);
   }
 
-  /** The oldest first: all that was left before `leftBeforeMs`, and more until `bytes` are free. @returns how many are. */
+  /** Removes all that were left before `leftBeforeMs`, then the oldest of the rest until `bytes` are free. @returns how many bytes that freed. */
   async drop({ bytes, leftBeforeMs }: { readonly bytes: number; readonly leftBeforeMs: number }): Promise<number> {
     let freedBytes = 0;
     for (const left of this.#left.values()) {
       if (freedBytes >= bytes && left.leftAtMs >= leftBeforeMs) break;
       this.take(left);
-      if (await this.remove(left)) freedBytes += left.mark.bytes;
+      if (await this.remove(left)) freedBytes += left.checkpoint.bytes;
     }
     return freedBytes;
   }
 
-  /** The mark first: it must not speak of a file that is gone. @returns whether that succeeded; what stays goes at the next start. */
-  async remove({ path }: InterruptedFile): Promise<boolean> {
+  /** Removes the checkpoint and then the bytes that it covers. @returns false if that failed: the next start removes the rest. */
+  async remove({ path }: PartialFile): Promise<boolean> {
     const { folders, observer } = this.#deps;
     try {
-      await folders.remove(markPath(path));
+      await folders.remove(checkpointPath(path));
       await folders.remove(path);
       return true;
     } catch (cause) {
@@ -96,7 +102,7 @@ export class InterruptedFiles {
 
   #keep(left: Left): void {
     this.#left.set(downloadKey(left), left);
-    this.#bytes += left.mark.bytes;
+    this.#bytes += left.checkpoint.bytes;
   }
 
   async #findLeft(): Promise<readonly Left[]> {
@@ -122,7 +128,7 @@ export class InterruptedFiles {
     return join(this.#deps.path, incomingFolder, name);
   }
 
-  /** A mark that the disk cannot read is none. */
+  /** @returns undefined also if the disk cannot read the checkpoint. */
   async #leftAt(path: string): Promise<Left | undefined> {
     try {
       return await this.#read(path);
@@ -132,23 +138,21 @@ export class InterruptedFiles {
     }
   }
 
-  /** The file there with its mark, if that is valid and the file not shorter than it says. */
+  /** @returns undefined unless the checkpoint is valid and the file holds all bytes that it covers. */
   async #read(path: string): Promise<Left | undefined> {
     const { files } = this.#deps;
-    const file = await files.open(markPath(path), 'read');
+    const file = await files.open(checkpointPath(path), 'read');
     try {
       const { modifiedAtMs } = await file.status();
-      const blobMark = parseMarkFile(await readUpTo(maxMarkFileBytes, file));
-      const isCovered = blobMark && (await files.stat(path)).size >= blobMark.mark.bytes;
-      return isCovered && !(await this.#isStored(blobMark.blob))
-        ? { ...blobMark, path, leftAtMs: modifiedAtMs }
-        : undefined;
+      const found = parseCheckpointFile(await readUpTo(maxCheckpointFileBytes, file));
+      const isCovered = found && (await files.stat(path)).size >= found.checkpoint.bytes;
+      return isCovered && !(await this.#isStored(found.blob)) ? { ...found, path, leftAtMs: modifiedAtMs } : undefined;
     } finally {
       await file.close();
     }
   }
 
-  /** After power loss a file that was renamed may have both its names; cutting it here would cut the stored blob. */
+  /** After power loss a renamed file may still have both names: cutting it here would cut the stored blob. */
   async #isStored(blob: Digest): Promise<boolean> {
     try {
       await this.#deps.files.stat(join(this.#deps.path, blobPath(blob)));
@@ -159,13 +163,13 @@ export class InterruptedFiles {
     }
   }
 
-  /** What was written after the mark was made may be anything. @returns whether it is gone; else the whole file is. */
+  /** Cuts off the bytes behind the checkpoint, which may be damaged. @returns false if that failed and the file was removed. */
   async #cut(left: Left): Promise<boolean> {
     const { files, observer } = this.#deps;
     try {
       const file = await files.open(left.path, 'change');
       try {
-        await file.truncate(left.mark.bytes);
+        await file.truncate(left.checkpoint.bytes);
       } finally {
         await file.close();
       }

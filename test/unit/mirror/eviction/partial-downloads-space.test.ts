@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
-import { Space } from '../../../src/mirror/eviction/space.ts';
-import { type Digest, digestOf } from '../../../src/oci/digest.ts';
-import { type FileStores, fileStores } from '../../support/file-stores.ts';
-import { noLooseRecords } from '../../support/no-loose-records.ts';
-import { MemoryIndex } from '../../support/memory-index.ts';
-import { temporaryDirectory } from '../../support/temp-directory.ts';
-import { RecordingObserver } from '../upstream/recording-observer.ts';
+import { Space } from '../../../../src/mirror/eviction/space.ts';
+import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
+import { type FileStores, fileStores } from '../../../support/file-stores.ts';
+import { noLooseRecords } from '../../../support/no-loose-records.ts';
+import { MemoryIndex } from '../../../support/memory-index.ts';
+import { temporaryDirectory } from '../../../support/temp-directory.ts';
+import { RecordingObserver } from '../../upstream/recording-observer.ts';
 
 const hourMs = 3_600_000;
 const bytes = Buffer.alloc(1000, 'part');
@@ -29,10 +29,10 @@ async function storeWithLeftovers({ maxBytes }: { readonly maxBytes: number }) {
       remove: (digest) => store.remove(digest),
       isBeingRead: (digest) => store.isBeingRead(digest),
       pendingBytes: () => store.pendingBytes(),
-      interruptedBytes: () => store.interruptedBytes(),
+      partialBytes: () => store.partialBytes(),
       pendingFiles: () => 0, // Their blocks are larger than what this test writes.
       freeSpace: () => store.freeSpace(),
-      dropInterrupted: (options) => store.dropInterrupted(options),
+      dropPartial: (options) => store.dropPartial(options),
     },
     index,
     observer: new RecordingObserver(),
@@ -47,12 +47,12 @@ async function storeWithLeftovers({ maxBytes }: { readonly maxBytes: number }) {
 async function leave(store: FileStores['store'], digest: Digest): Promise<void> {
   await using incoming = await store.create(digest, 'docker.io');
   await incoming.append([bytes]);
-  await incoming.mark({ bytes: 1000, digest: digestOf(bytes) });
+  await incoming.checkpoint({ bytes: 1000, digest: digestOf(bytes) });
   await incoming.leave();
 }
 
 async function isLeft(store: FileStores['store'], name: string): Promise<boolean> {
-  const left = await store.takeInterrupted(digestNamed(name), 'docker.io');
+  const left = await store.takePartial(digestNamed(name), 'docker.io');
   await left?.incoming.leave();
   await left?.incoming[Symbol.asyncDispose]();
   return left !== undefined;
