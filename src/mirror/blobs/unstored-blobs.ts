@@ -28,7 +28,7 @@ export interface UnstoredBlobsDeps {
 }
 
 /** What is known about a blob that is relayed. */
-export interface Relayed extends Waiting, Partial<Pick<NotStored, 'takeOpened'>> {
+export interface Relayed extends Waiting, Partial<Pick<NotStored, 'takeOpened' | 'blob'>> {
   /** Of the whole blob, where it is known. */
   readonly size?: number | undefined;
   /** Whether this repository is known to have the blob: then it may join a relay that another repository of the upstream started. */
@@ -93,7 +93,8 @@ export class UnstoredBlobs {
     const known = relayed.size ?? manifests.promisedSize(of, digest);
     const wanted = known === undefined ? 'whole' : (partOf?.(known) ?? 'whole');
     if (known !== undefined && wanted === 'unsatisfiable') return this.#nothingOf(question, known, relayed);
-    const request = { of, digest, isLinked, blob: upstreamBlobs.remote(question), size: known };
+    const { blob = upstreamBlobs.remote(question) } = relayed;
+    const request = { of, digest, isLinked, blob, size: known };
     const join = (part: Part | undefined, needsRanges: boolean) => {
       const takeOpened = part ? undefined : relayed.takeOpened;
       return relays.join({ ...request, part, needsRanges, takeOpened }, { signal });

@@ -29,6 +29,8 @@ export interface NotStored {
   /** Of the whole blob, if it is known. */
   readonly size: number | undefined;
   readonly takeOpened: () => OpenedBlob | undefined;
+  /** At the sources, one of which has sent the body. */
+  readonly blob: RemoteBlob;
 }
 
 /** What the steps of a download tell of it; see {@link Downloads}. */
@@ -135,7 +137,7 @@ export class Run implements Scheduled {
       left = undefined;
       return taken;
     };
-    this.#started.resolve({ kind: 'no-room', size, takeOpened });
+    this.#started.resolve({ kind: 'no-room', size, takeOpened, blob: this.order.blob });
     setImmediate(() => takeOpened()?.body.destroy());
   }
 
