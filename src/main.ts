@@ -4,7 +4,6 @@ import { Command } from 'commander';
 import { ConfigError } from './config/loading/problems.ts';
 import { StartFailure } from './app/lifecycle.ts';
 import type { FailpointHook } from './storage/filesystem/failpoints.ts';
-import { keepYoungGeneration } from './app/young-generation.ts';
 
 const failed = 1;
 const configRefused = 2;
@@ -98,7 +97,6 @@ program
   .action(({ config }: { config: string }) =>
     run(async () => {
       widenThreadPool();
-      keepYoungGeneration(); // Before there is much that is new.
       const { serve } = await import('./commands/serve.ts');
       return serve({
         file: config,
