@@ -1,4 +1,4 @@
-/** Calls `giveUp` with the reason when the wait must end early, perhaps at once. @returns a function that stops watching. */
+/** Calls `giveUp` with the reason when the wait must end early; it may do so at once. @returns a function that stops watching. */
 export type Interruption = (giveUp: (reason: unknown) => void) => () => void;
 
 /**

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import { OciError } from '../../oci/errors.ts';
 import type { Clock } from '../ports/clock.ts';
 
-/** Remembers outcomes for a while, so that not every pull has to find out again. Bounded in number. */
+/** Caches outcomes for a limited time, so that not every pull repeats the work. Their number is bounded. */
 export class Remembered<Outcome extends object> {
   readonly #until: LRUCache<string, { readonly outcome: Outcome; readonly untilMs: number }>;
   readonly #clock: Clock;
@@ -29,7 +29,7 @@ export class Remembered<Outcome extends object> {
   }
 }
 
-/** A "not found" the upstream gave a moment ago, repeated without asking it. */
+/** A recent "not found" of the upstream, repeated without another request. */
 export class RememberedNotFound extends OciError {
   constructor(answer: OciError) {
     super(answer.code, answer.message, { cause: answer });

@@ -7,17 +7,15 @@ interface Flight<Value> {
   callers: number;
 }
 
-/** What a caller gets: the value, and whether somebody else's run produced it. */
+/** What a caller gets: the value, and whether it joined a run that another caller had started. */
 export interface Shared<Value> {
   readonly value: Value;
   readonly collapsed: boolean;
 }
 
 /**
- * Callers of one key share one run.
- *
- * A caller that gives up leaves alone; the work is aborted only when the last caller has left.
- * Nothing is remembered once the work settles.
+ * Callers of one key share one run. A caller whose signal aborts leaves alone; the run is aborted when its last caller has left. The result
+ * is not cached.
  */
 export class SingleFlight<Value> {
   readonly #running = new Map<string, Flight<Value>>();
@@ -36,8 +34,8 @@ export class SingleFlight<Value> {
   }
 
   /**
-   * From now on the run of a key goes on though all its callers leave.
-   * @returns its work; undefined where none runs.
+   * Lets the run of a key go on even if all its callers leave.
+   * @returns its work; undefined if none is running.
    */
   goOn(key: string): Promise<Value> | undefined {
     const running = this.#running.get(key);

@@ -28,13 +28,13 @@ test('a wait ends with the work or with the signal, whichever comes first, and l
   expect(getEventListeners(leaving.signal, 'abort')).toHaveLength(0);
 });
 
-test('who had left before the wait gets the reason, though the work is done', async () => {
+test('a signal that was aborted before the wait rejects it, though the work is done', async () => {
   const gone = AbortSignal.abort(new Error('left'));
   await expect(abortable(Promise.resolve(1), gone)).rejects.toThrow('left');
   expect(getEventListeners(gone, 'abort')).toHaveLength(0);
 });
 
-test('work that fails when nobody waits for it any more is no unhandled rejection', async () => {
+test('work that fails after its wait has ended is no unhandled rejection', async () => {
   const seen = unhandledRejections();
   const gone = AbortSignal.abort(new Error('left'));
   await expect(abortable(Promise.reject(new Error('failed before')), gone)).rejects.toThrow('left');

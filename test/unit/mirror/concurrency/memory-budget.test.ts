@@ -16,7 +16,7 @@ function waitIn(
 }
 
 describe('the memory budget', () => {
-  test('grants no more than it has', () => {
+  test('grants no more than its limit', () => {
     const budget = new MemoryBudget({ maxBytes: 100 });
     expect(budget.tryReserve(60)?.bytes).toBe(60);
     expect(budget.tryReserve(41)).toBeUndefined();
@@ -24,7 +24,7 @@ describe('the memory budget', () => {
     expect(budget.reservedBytes).toBe(100);
   });
 
-  test('takes back what is released once, however often it is released', () => {
+  test('counts a released reservation once, however often it is released', () => {
     const budget = new MemoryBudget({ maxBytes: 100 });
     const other = budget.tryReserve(30);
     const reservation = budget.tryReserve(50);
@@ -36,7 +36,7 @@ describe('the memory budget', () => {
     expect(budget.reservedBytes).toBe(0);
   });
 
-  test('a reservation grows where there is room, and always shrinks', () => {
+  test('a reservation can grow if there is room, and can always shrink', () => {
     const budget = new MemoryBudget({ maxBytes: 100 });
     const reservation = budget.tryReserve(50);
     expect(reservation?.tryResize(101)).toBe(false);
@@ -46,7 +46,7 @@ describe('the memory budget', () => {
     expect(budget.reservedBytes).toBe(10);
   });
 
-  test('optional uses leave half of the budget to what is needed', () => {
+  test('optional uses leave half of the budget to needed uses', () => {
     const budget = new MemoryBudget({ maxBytes: 100 });
     expect(budget.tryReserve(51, { isOptional: true })).toBeUndefined();
     const optional = budget.tryReserve(50, { isOptional: true });
@@ -54,7 +54,7 @@ describe('the memory budget', () => {
     expect(budget.tryReserve(50)?.bytes).toBe(50);
   });
 
-  test('who waits is served in order of arrival, and nobody passes the line', async () => {
+  test('waiters are served in order of arrival, and no request overtakes them', async () => {
     const budget = new MemoryBudget({ maxBytes: 100 });
     const first = budget.tryReserve(80);
     const granted: string[] = [];
@@ -68,7 +68,7 @@ describe('the memory budget', () => {
     expect(budget.reservedBytes).toBe(100);
   });
 
-  test('what is in memory already comes before what has yet to be loaded', async () => {
+  test('waiters whose bytes are in memory are served before those that have yet to load them', async () => {
     const budget = new MemoryBudget({ maxBytes: 100 });
     const first = budget.tryReserve(100);
     const granted: string[] = [];
@@ -80,7 +80,7 @@ describe('the memory budget', () => {
     expect(granted).toEqual(['loaded', 'to load']);
   });
 
-  test('who stops waiting leaves the line, and those behind move up', async () => {
+  test('a waiter that aborts leaves the line, and those behind it move up', async () => {
     const budget = new MemoryBudget({ maxBytes: 100 });
     budget.tryReserve(80);
     const leaving = new AbortController();
@@ -102,7 +102,7 @@ describe('the memory budget', () => {
     expect((await Promise.all(waiting)).map(({ bytes }) => bytes)).toEqual([10, 10]);
   });
 
-  test('who asks for more than there is gets all of it, alone', async () => {
+  test('a request for more than the whole budget gets all of it, alone', async () => {
     const budget = new MemoryBudget({ maxBytes: 100 });
     const first = budget.tryReserve(1);
     const whole = budget.reserve(1_000, { signal: stays });
@@ -111,7 +111,7 @@ describe('the memory budget', () => {
     expect((await whole).bytes).toBe(100);
   });
 
-  test('half of the budget is there for what is needed, whatever minimums are held beyond it', async () => {
+  test('half of the budget is available to needed uses, whatever minimums are held', async () => {
     const budget = new MemoryBudget({ maxBytes: 100 });
     const minimums = budget.take(200);
     const granted = [await budget.reserve(30, { signal: stays }), await budget.reserve(20, { signal: stays })];
@@ -122,7 +122,7 @@ describe('the memory budget', () => {
     minimums.release();
   });
 
-  test('a minimum is granted beyond the budget, and counts', async () => {
+  test('a minimum is granted above the limit, and is counted', async () => {
     const budget = new MemoryBudget({ maxBytes: 100 });
     const first = budget.tryReserve(100);
     expect(budget.tryReserve(1)).toBeUndefined();
@@ -136,7 +136,7 @@ describe('the memory budget', () => {
   });
 });
 
-test('whoever comes behind hundreds of others is among the next who are served', async () => {
+test('a new waiter behind hundreds of others is among the next to be served', async () => {
   const memory = new MemoryBudget({ maxBytes: 1_000 });
   const all = await memory.reserve(1_000, { signal: stays });
   const served: string[] = [];

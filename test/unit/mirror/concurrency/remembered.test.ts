@@ -5,7 +5,7 @@ import { ManualClock } from '../../../support/manual-clock.ts';
 
 const [one, two] = [{ is: 'one' }, { is: 'two' }];
 
-test('an outcome is remembered for as long as said, and no longer', () => {
+test('an outcome is remembered for the given time, and no longer', () => {
   const clock = new ManualClock();
   const remembered = new Remembered({ clock, max: 10 });
   remembered.remember('a', one, 1_000);
@@ -16,7 +16,7 @@ test('an outcome is remembered for as long as said, and no longer', () => {
   expect(remembered.get('a')).toBeUndefined();
 });
 
-test.each([-86_400_000, 86_400_000])('a clock that is set by %d ms changes nothing of that', (byMs) => {
+test.each([-86_400_000, 86_400_000])('setting the wall clock by %d ms does not change that', (byMs) => {
   const clock = new ManualClock();
   const remembered = new Remembered({ clock, max: 10 });
   remembered.remember('a', one, 1_000);
@@ -36,19 +36,19 @@ test('the last outcome counts, and can be forgotten', () => {
   expect(remembered.get('a')).toBeUndefined();
 });
 
-test('for no time at all nothing is remembered', () => {
+test('with a time of 0 nothing is remembered', () => {
   const remembered = new Remembered({ clock: new ManualClock(), max: 10 });
   remembered.remember('a', one, 0);
   expect(remembered.get('a')).toBeUndefined();
 });
 
-test('however many there are, only so many are remembered: the last', () => {
+test('only the last `max` outcomes are remembered', () => {
   const remembered = new Remembered({ clock: new ManualClock(), max: 2 });
   for (const key of ['a', 'b', 'c']) remembered.remember(key, one, 1_000);
   expect(['a', 'b', 'c'].filter((key) => remembered.get(key))).toEqual(['b', 'c']);
 });
 
-test('a remembered "not found" says what was said, and by what it is remembered', () => {
+test('a remembered "not found" has the code and message of the original, which is its cause', () => {
   const answer = new OciError('BLOB_UNKNOWN', 'no such blob');
   expect(new RememberedNotFound(answer)).toMatchObject({
     code: 'BLOB_UNKNOWN',
@@ -58,7 +58,7 @@ test('a remembered "not found" says what was said, and by what it is remembered'
   });
 });
 
-test('it holds so many entries and no more; the one that was used longest ago leaves', () => {
+test('it holds at most `max` entries; the least recently used is removed', () => {
   const map = boundedMap<string, number>(2);
   map.set('a', 1).set('b', 2);
   map.get('a');

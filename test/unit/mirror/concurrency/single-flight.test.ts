@@ -57,7 +57,7 @@ test('a caller that leaves does not disturb the others; the work is aborted when
   expect(signals[0]?.aborted).toBe(true);
 });
 
-test('who comes after everybody has left begins anew', async () => {
+test('a caller that comes after all have left starts a new run', async () => {
   const flights = new SingleFlight<number>();
   const { door, signals, start } = heldWork(42);
   const leaving = new AbortController();
@@ -70,14 +70,14 @@ test('who comes after everybody has left begins anew', async () => {
   expect(signals).toHaveLength(2);
 });
 
-test('who had left before it began begins nothing', async () => {
+test('a caller whose signal is aborted already starts nothing', async () => {
   const flights = new SingleFlight<number>();
   const { signals, start } = heldWork(42);
   await expect(flights.run('a', start, { signal: AbortSignal.abort(new Error('gone')) })).rejects.toThrow('gone');
   expect(signals).toHaveLength(0);
 });
 
-test('a run that is to go on does so when its callers have left, and can be joined again', async () => {
+test('a run that is told to go on survives its callers, and can be joined again', async () => {
   const flights = new SingleFlight<number>();
   const { door, signals, start } = heldWork(42);
   const leaving = new AbortController();

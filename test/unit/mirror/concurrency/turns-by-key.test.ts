@@ -22,7 +22,7 @@ function started() {
   return { door, begun, run };
 }
 
-test('no more than so much work of one key runs at once, and what is too much is refused', async () => {
+test('at most `perKey` calls run for one key, and those above `maxWaiting` are refused', async () => {
   const { door, begun, run } = started();
   const all = ['a', 'b', 'c'].map((name) => run('one', name));
   await expect(run('one', 'd')).rejects.toMatchObject({ trouble: 'busy' });
@@ -31,7 +31,7 @@ test('no more than so much work of one key runs at once, and what is too much is
   expect(await Promise.all(all)).toEqual(['a', 'b', 'c']);
 });
 
-test('work of one key takes nothing from that of another', async () => {
+test('keys do not affect each other', async () => {
   const { door, begun, run } = started();
   const all = ['a', 'b', 'c'].map((name) => run('one', name));
   const other = run('other', 'd');
@@ -41,7 +41,7 @@ test('work of one key takes nothing from that of another', async () => {
   await Promise.all([...all, other]);
 });
 
-test('who leaves the line frees its place in it, and work that fails gives its turn back', async () => {
+test('a waiter that aborts frees its place, and failed work passes its turn on', async () => {
   const { door, begun, run } = started();
   const leaving = new AbortController();
   const all = ['a', 'b'].map((name) => run('one', name));

@@ -34,7 +34,7 @@ function started(maxRequests: number) {
   return { rejected, door, wait: (label: string) => waiters.wait(label, () => door.opened.then(() => label)) };
 }
 
-test('whoever is one too many for an upstream is told when to come back, and does no work', async () => {
+test('a request above the limit of an upstream is refused with a time to retry, and its work does not run', async () => {
   const { rejected, door, wait } = started(4);
   const waiting = [wait('silent.test'), wait('silent.test')];
   await expect(wait('silent.test')).rejects.toMatchObject({ trouble: 'busy', status: 503, retryAfterSeconds: 2 });
@@ -45,7 +45,7 @@ test('whoever is one too many for an upstream is told when to come back, and doe
   expect(await Promise.all([...waiting, other])).toEqual(['silent.test', 'silent.test', 'other.test']);
 });
 
-test('who has been answered, or was told of a failure, waits no longer', async () => {
+test('a request no longer counts once its work has ended or failed', async () => {
   const { door, wait } = started(2);
   door.open();
   await wait('one.test');

@@ -21,7 +21,7 @@ test.each([
   expect(chooseVictims(oldestFirst, { ...anyone, bytesNeeded })).toEqual(expected);
 });
 
-test('what is being read is passed over', () => {
+test('content that is being read is skipped', () => {
   const rules = {
     bytesNeeded: 1_000,
     contentsNeeded: 0,

@@ -4,7 +4,7 @@ import { Disk } from './disk.ts';
 
 const digestNamed = (name: string): Digest => digestOf(Buffer.from(name));
 
-test('a disk that fills up for other reasons is kept free', async () => {
+test('content is evicted when other programs fill the disk', async () => {
   const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 20, maxFiles: 1e6 } });
   disk.freeBytes = 30;
   await disk.put({ name: 'a', size: 50, usedAtMs: 1 });
@@ -15,7 +15,7 @@ test('a disk that fills up for other reasons is kept free', async () => {
   expect(disk.left).toEqual([]);
 });
 
-test('a disk without free inodes is made room on, as few files as needed', async () => {
+test('on a disk without free inodes as few files as needed are evicted', async () => {
   const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 0, maxFiles: 1e6 } });
   await disk.put(...['a', 'b', 'c', 'd'].map((name, usedAtMs) => ({ name, size: 10, usedAtMs })));
   // With each blob goes its record.
@@ -24,7 +24,7 @@ test('a disk without free inodes is made room on, as few files as needed', async
   expect(disk.left).toEqual(['c', 'd']);
 });
 
-test('where other programs use the inodes, so that evicting everything would not be enough, nothing goes', async () => {
+test('nothing is evicted if other programs use so many inodes that evicting everything would not be enough', async () => {
   const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 0, maxFiles: 1e6 } });
   await disk.put(...['a', 'b'].map((name, usedAtMs) => ({ name, size: 10, usedAtMs })));
   disk.inodes = () => ({ free: 0, all: 1_000_000 });
@@ -33,7 +33,7 @@ test('where other programs use the inodes, so that evicting everything would not
   expect(disk.left).toEqual(['a', 'b']);
 });
 
-test('a disk that frees late costs no more than was short, and there is room once it shows', async () => {
+test('a disk that frees space late does not cause more evictions than needed, and there is room once it has freed it', async () => {
   const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 20, maxFiles: 1e6 } });
   disk.freeBytes = 20;
   await disk.put(...['a', 'b', 'c', 'd'].map((name, usedAtMs) => ({ name, size: 50, usedAtMs })));
@@ -44,7 +44,7 @@ test('a disk that frees late costs no more than was short, and there is room onc
   expect(disk.left).toEqual(['b', 'c', 'd']);
 });
 
-test('what did not show as free after a minute was taken by somebody else: more goes', async () => {
+test('more is evicted if space has not become free after a minute: another program took it', async () => {
   const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 20, maxFiles: 1e6 } });
   disk.freeBytes = 20;
   await disk.put(...['a', 'b', 'c'].map((name, usedAtMs) => ({ name, size: 50, usedAtMs })));
@@ -55,7 +55,7 @@ test('what did not show as free after a minute was taken by somebody else: more 
   expect(disk.left).toEqual(['c']);
 });
 
-test('what the store may hold is made room for though nothing shows as free', async () => {
+test('content is evicted for storage.maxSize though no space becomes free', async () => {
   const disk = new Disk({ limits: { maxBytes: 200, minFreeBytes: 20, maxFiles: 1e6 } });
   disk.freeBytes = 1_000;
   await disk.put(...['a', 'b', 'c', 'd'].map((name, usedAtMs) => ({ name, size: 50, usedAtMs })));
@@ -64,7 +64,7 @@ test('what the store may hold is made room for though nothing shows as free', as
   expect(disk.left).toEqual(['c', 'd']);
 });
 
-test('what the disk does not let go goes on counting, and is told of', async () => {
+test('content that the disk fails to remove still counts, and the failure is reported', async () => {
   const disk = new Disk();
   await disk.put({ name: 'a', size: 60, usedAtMs: 1 }, { name: 'b', size: 40, usedAtMs: 2 });
   disk.fails = true;
@@ -75,7 +75,7 @@ test('what the disk does not let go goes on counting, and is told of', async () 
   expect(await disk.space.reserve(10)).toBeDefined();
 });
 
-test('a full disk on which the index cannot forget anything has room again when content is gone', async () => {
+test('on a full disk, where the index cannot be written, removing content makes room', async () => {
   const disk = new Disk();
   await disk.put({ name: 'old', size: 60, usedAtMs: 1 }, { name: 'new', size: 40, usedAtMs: 2 });
   const forget = disk.index.forget.bind(disk.index);

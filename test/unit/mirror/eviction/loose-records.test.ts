@@ -38,7 +38,7 @@ function started({ newest = 1, maxUnchecked = 100, records = new MemoryRecords()
   return { index, clock, loose, records, forgotten, store, has, left, writes: () => written };
 }
 
-test('records for which nothing is stored go least recently used first, but for the newest', async () => {
+test('loose records are dropped least recently used first, except for the newest', async () => {
   const { loose, left } = started();
   for (const name of ['a', 'b', 'c', 'd']) await loose.write(referrersOf(name), listing);
   await loose.read(referrersOf('a'));
@@ -48,7 +48,7 @@ test('records for which nothing is stored go least recently used first, but for 
   expect(left('a', 'b', 'c', 'd')).toEqual(['a']);
 });
 
-test('what something stored needs stays, until that is gone', async () => {
+test('a record that stored content needs stays until the content is removed', async () => {
   const { loose, left, store, index } = started({ newest: 0 });
   store('a');
   for (const name of ['a', 'b']) await loose.write(referrersOf(name), listing);
@@ -60,7 +60,7 @@ test('what something stored needs stays, until that is gone', async () => {
   expect(left('a')).toEqual([]);
 });
 
-test('a tag of which nothing is stored is forgotten, and leaves no record', async () => {
+test('a tag without stored content is forgotten together with its record', async () => {
   const { loose, forgotten, has } = started({ newest: 0 });
   const key: RecordKey = { kind: 'tag', of: app, tag: parseTag('v1') };
   await loose.write(key, {});
@@ -68,7 +68,7 @@ test('a tag of which nothing is stored is forgotten, and leaves no record', asyn
   expect([forgotten, has(key)]).toEqual([['v1'], false]);
 });
 
-test('a week after its last use what is of no use goes, though there is room', async () => {
+test('a loose record is dropped a week after its last use, even with free space', async () => {
   const { loose, clock, left } = started();
   await loose.write(referrersOf('a'), listing);
   clock.advance(7 * day);
@@ -79,14 +79,14 @@ test('a week after its last use what is of no use goes, though there is room', a
   expect(left('a')).toEqual([]);
 });
 
-test('their number is bounded, however much room there is', async () => {
+test('the number of loose records is bounded, even with free space', async () => {
   const { loose, records, writes } = started({ maxUnchecked: 20 });
   for (let number = 0; number < 200; number += 1) await loose.write(referrersOf(String(number)), listing);
   expect(records.written.size).toBeLessThanOrEqual(20);
   expect(writes()).toBe(200);
 });
 
-test('those of a former process are found by the first sweep', async () => {
+test('loose records of the previous process are found by the first sweep', async () => {
   const records = new MemoryRecords();
   for (const name of ['a', 'b']) await records.write(referrersOf(name), listing);
   const { loose, left, store } = started({ newest: 0, records });
@@ -106,7 +106,7 @@ test('while the index is being rebuilt nothing goes', async () => {
   expect(left('a')).toEqual(['a']);
 });
 
-test('an empty listing is written where it takes the place of another or something needs it, and nowhere else', async () => {
+test('an empty listing is written only if it replaces another or stored content needs it', async () => {
   const empty = { referrers: [], fetchedAtMs: 1 };
   const { loose, records, store, left } = started();
   store('stored');
@@ -116,7 +116,7 @@ test('an empty listing is written where it takes the place of another or somethi
   expect(await records.read(referrersOf('before'))).toEqual(empty);
 });
 
-test('their shares of the store are small, and never nothing', () => {
+test('the limits of loose records are small parts of the store, and never 0', () => {
   expect(looseLimits({ maxBytes: 50 * 1024 ** 3, maxFiles: 1_000_000 })).toEqual({
     maxUnchecked: 10_000,
     newest: 1_000,

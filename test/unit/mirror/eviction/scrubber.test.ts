@@ -57,14 +57,14 @@ test('a blob whose bytes changed on the disk is set aside, and the others stay',
   expect(stillThere?.size).toBe(10);
 });
 
-test('it waits as long as its rate asks for', async () => {
+test('it waits as long as its rate demands', async () => {
   const waits: number[] = [];
   await scrubberOver(await stored('x'.repeat(50), 'y'.repeat(25)), waits).round(never);
 
   expect(waits.toSorted((one, other) => one - other)).toEqual([250, 500]);
 });
 
-test('stopping ends a round at once', async () => {
+test('stop ends a round at once', async () => {
   const kept = await stored('some bytes');
   const stop = new AbortController();
   stop.abort(new Error('stopping'));
@@ -73,7 +73,7 @@ test('stopping ends a round at once', async () => {
   expect(kept.corrupt).toEqual([]);
 });
 
-test('wherever a round begins, it looks at everything once', async () => {
+test('wherever a round starts, it checks everything once', async () => {
   const texts = Array.from({ length: 20 }, (_, index) => 'x'.repeat(index + 1));
   const kept = await stored(...texts);
   const all = texts.map(({ length }) => length * 10).toSorted((one, other) => one - other);
@@ -84,7 +84,7 @@ test('wherever a round begins, it looks at everything once', async () => {
   }
 });
 
-test('a round may begin at the far end, so that what is there has its turn though the process ends soon', async () => {
+test('a round may start at the end, so that the last blobs are checked though processes end soon', async () => {
   const kept = await stored(...Array.from({ length: 20 }, (_, index) => 'x'.repeat(index + 1)));
   const last = kept.digests.toSorted().at(-1);
   if (!last) throw new Error('there are twenty');

@@ -11,14 +11,14 @@ const app = { upstream: 'docker.io', repository: parseRepository('library/app') 
 const team = { upstream: 'docker.io', repository: parseRepository('team/app') };
 const digestNamed = (name: string): Digest => digestOf(Buffer.from(name));
 
-test('while there is room, nothing goes', async () => {
+test('nothing is evicted while there is room', async () => {
   const disk = new Disk();
   await disk.put({ name: 'a', size: 50, usedAtMs: 1 });
   expect(await disk.space.reserve(50)).toBeDefined();
   expect(disk.left).toEqual(['a']);
 });
 
-test('what was not used for longest goes first, with its records, and only as much as needed', async () => {
+test('the least recently used content is evicted first, with its records, and only as much as needed', async () => {
   const disk = new Disk();
   await disk.put(
     { name: 'a', size: 30, usedAtMs: 3 },
@@ -32,7 +32,7 @@ test('what was not used for longest goes first, with its records, and only as mu
   expect(records).toEqual([{ kind: 'blob', of: app, digest: digestNamed('a') }]);
 });
 
-test('an image goes whole, and a layer that another image needs stays though nobody asked for it', async () => {
+test('an image is evicted whole, and a layer that another image needs stays though it was not pulled', async () => {
   const disk = new Disk();
   await disk.put(
     { name: 'm', size: 5, usedAtMs: 1, names: ['a', 'b'] },
@@ -45,7 +45,7 @@ test('an image goes whole, and a layer that another image needs stays though nob
   expect(disk.left).toEqual(['b', 'c', 'n']);
 });
 
-test('what is kept stays; where it fills the store, there is no room, and nothing is given up for it', async () => {
+test('content in storage.keep stays; if it fills the store, there is no room, and nothing else is evicted', async () => {
   const disk = new Disk({ keep: ['docker.io/library/*'] });
   await disk.put({ name: 'a', size: 80, usedAtMs: 1 }, { name: 'b', size: 10, usedAtMs: 2, of: team });
   expect(await disk.space.reserve(20)).toBeDefined();
@@ -54,7 +54,7 @@ test('what is kept stays; where it fills the store, there is no room, and nothin
   expect(disk.left).toEqual(['a']);
 });
 
-test('what is kept is not looked at again for every victim', async () => {
+test('content in storage.keep is not read again for every victim', async () => {
   const disk = new Disk({ keep: ['docker.io/library/*'], limits: { maxBytes: 1_000, minFreeBytes: 0, maxFiles: 1e6 } });
   await disk.put(...Array.from({ length: 900 }, (_, usedAtMs) => ({ name: `kept ${usedAtMs}`, size: 1, usedAtMs })));
   await disk.put(...['a', 'b', 'c', 'd'].map((name) => ({ name, size: 25, usedAtMs: 1_000, of: team })));
@@ -64,7 +64,7 @@ test('what is kept is not looked at again for every victim', async () => {
   expect(evictable).toHaveBeenCalledTimes(4);
 });
 
-test('a sweep lets others have room while it goes on, and runs once at a time', async () => {
+test('reservations get their turn during a sweep, and one sweep runs at a time', async () => {
   const disk = new Disk({ unusedForMs: day });
   await disk.put(...Array.from({ length: 50 }, (_, usedAtMs) => ({ name: `old ${usedAtMs}`, size: 1, usedAtMs })));
   const sweep = disk.space.sweep();
@@ -75,7 +75,7 @@ test('a sweep lets others have room while it goes on, and runs once at a time', 
   expect(disk.index.contents.size).toBe(0);
 });
 
-test('a sweep that is asked for while one runs finds what came too late for that one', async () => {
+test('a sweep requested during another one finds what came too late for that one', async () => {
   const disk = new Disk({ limits: { maxBytes: 40, minFreeBytes: 0, maxFiles: 1e6 } });
   await disk.put({ name: 'a', size: 40, usedAtMs: 1 });
   const watchingSinceMs = vi.spyOn(disk.index, 'watchingSinceMs');
@@ -88,7 +88,7 @@ test('a sweep that is asked for while one runs finds what came too late for that
   expect(disk.left).toEqual(['b']);
 });
 
-test('stopping ends a sweep at its next step', async () => {
+test('stop ends a sweep at its next step', async () => {
   const disk = new Disk({ unusedForMs: day });
   await disk.put(...Array.from({ length: 50 }, (_, usedAtMs) => ({ name: `old ${usedAtMs}`, size: 1, usedAtMs })));
   const sweep = disk.space.sweep();
@@ -98,7 +98,7 @@ test('stopping ends a sweep at its next step', async () => {
   expect(disk.index.contents.size).toBeGreaterThan(40);
 });
 
-test('while the index is being rebuilt nothing goes: what is kept, and what belongs to an image, is not known yet', async () => {
+test('nothing is evicted while the index is being rebuilt: it does not know yet what is kept or belongs to an image', async () => {
   const disk = new Disk({ keep: ['docker.io/library/*'], unusedForMs: day });
   disk.index.isRebuilt = false;
   disk.index.noteContent({ digest: digestNamed('a'), size: 90, usedAtMs: 1, isManifest: false, names: [] });
@@ -112,7 +112,7 @@ test('while the index is being rebuilt nothing goes: what is kept, and what belo
   expect(disk.left).toEqual([]);
 });
 
-test('what somebody reads just now stays', async () => {
+test('content that is being read stays', async () => {
   const disk = new Disk();
   await disk.put({ name: 'a', size: 50, usedAtMs: 1 }, { name: 'b', size: 50, usedAtMs: 2 });
   disk.busy.add(digestNamed('a'));
@@ -120,14 +120,14 @@ test('what somebody reads just now stays', async () => {
   expect(disk.left).toEqual(['a']);
 });
 
-test('what is larger than the store is not made room for', async () => {
+test('nothing is evicted for content that is larger than the store', async () => {
   const disk = new Disk();
   await disk.put({ name: 'a', size: 50, usedAtMs: 1 });
   expect(await disk.space.reserve(101)).toBeUndefined();
   expect(disk.left).toEqual(['a']);
 });
 
-test('room that was promised counts until it is written or given back', async () => {
+test('a reservation counts until it is written or released', async () => {
   const disk = new Disk();
   const first = await disk.space.reserve(60);
   expect(await disk.space.reserve(41)).toBeUndefined();
@@ -140,7 +140,7 @@ test('room that was promised counts until it is written or given back', async ()
   expect(await disk.space.reserve(40)).toBeDefined();
 });
 
-test('more than was promised simply counts where it lies', async () => {
+test('bytes above the reservation count as pending', async () => {
   const disk = new Disk();
   const small = await disk.space.reserve(10);
   expect(small?.wrote(70)).toBe(10);
@@ -150,7 +150,7 @@ test('more than was promised simply counts where it lies', async () => {
   expect(await disk.space.reserve(30)).toBeDefined();
 });
 
-test('whether something could be held is said without evicting anything', async () => {
+test('couldHold evicts nothing', async () => {
   const disk = new Disk();
   await disk.put({ name: 'a', size: 60, usedAtMs: 1 });
   expect(await disk.space.couldHold(100)).toBe(true);
@@ -158,7 +158,7 @@ test('whether something could be held is said without evicting anything', async 
   expect(disk.left).toEqual(['a']);
 });
 
-test('what is evicted leaves the memories before its records go, and again after: a pull in between may have read them', async () => {
+test('evicted content leaves the caches before its records are removed, and again after: a pull in between may have read them', async () => {
   const told: string[] = [];
   const records = new MemoryRecords();
   const disk: Disk = new Disk({ records, onEvicted: () => told.push(disk.isRemoved ? 'after' : 'before') });
@@ -167,7 +167,7 @@ test('what is evicted leaves the memories before its records go, and again after
   expect(told).toEqual(['before', 'after']);
 });
 
-test('what interrupted downloads left goes before anything that can be served', async () => {
+test('partial downloads are dropped before anything that can be served', async () => {
   const disk = new Disk();
   await disk.put({ name: 'a', size: 50, usedAtMs: 1 });
   disk.partialBytes = disk.pendingBytes = 50;
@@ -175,7 +175,7 @@ test('what interrupted downloads left goes before anything that can be served', 
   expect(disk.left).toEqual(['a']);
 });
 
-test('what nobody pulled for too long goes though there is room, and what was pulled stays', async () => {
+test('content not pulled for unusedFor is evicted even with free space, and pulled content stays', async () => {
   const disk = new Disk({ unusedForMs: 30 * day });
   const now = disk.clock.now();
   await disk.put(
@@ -190,14 +190,14 @@ test('what nobody pulled for too long goes though there is room, and what was pu
   expect(disk.left).toEqual([]);
 });
 
-test('a bound that was lowered is kept by the next sweep', async () => {
+test('the next sweep enforces a lowered limit', async () => {
   const disk = new Disk({ limits: { maxBytes: 40, minFreeBytes: 0, maxFiles: 1e6 } });
   await disk.put({ name: 'a', size: 30, usedAtMs: 2 }, { name: 'b', size: 30, usedAtMs: 1 });
   await disk.space.sweep();
   expect(disk.left).toEqual(['a']);
 });
 
-test('many that want room at once never get more than there is', async () => {
+test('concurrent reservations never get more than there is', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.nat(60), { maxLength: 20 }),
@@ -215,7 +215,7 @@ test('many that want room at once never get more than there is', async () => {
   );
 });
 
-test('a wall clock that is set a year ahead makes nothing old, and one that is put right afterwards neither', async () => {
+test('setting the wall clock a year ahead, and back, makes no content old', async () => {
   const disk = new Disk({ unusedForMs: 30 * day });
   await disk.put({ name: 'a', size: 1, usedAtMs: disk.clock.now() - day });
   disk.clock.setWallClock(365 * day);
