@@ -44,7 +44,7 @@ export function createMaintenance({ storage }: Config, deps: MaintenanceDeps): M
       everyMs: storage.scrubEveryMs,
       bytesPerSecond: storage.scrubBytesPerSecond,
       random: () => Math.random(),
-      onSetAside: (digest) => mirror.storeAgain(digest),
+      onQuarantined: (digest) => mirror.storeAgain(digest),
       wait: (ms, { signal }) => sleep(ms, undefined, { signal }),
     }),
   };

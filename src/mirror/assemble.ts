@@ -20,7 +20,7 @@ import {
   type FreshnessPolicies,
   type FreshnessRules,
 } from './tags/freshness.ts';
-import { Lending } from './access/lending.ts';
+import { BorrowedLinks } from './access/borrowed-links.ts';
 import { BlobLinks } from './access/links.ts';
 import { Listings } from './listings/listings.ts';
 import { Mirror, type MirrorDeps } from './mirror.ts';
@@ -80,7 +80,7 @@ export interface AssembledMirror {
   readonly mirror: Mirror;
   /** Follows other rules from now on; running downloads and what is remembered stay. */
   follow(rules: MirrorRules): void;
-  /** What was set aside on the disk is written again, where it is still in memory. */
+  /** What was quarantined on the disk is written again, where it is still in memory. */
   storeAgain(digest: Digest): void;
   /** Evicts what is due. */
   sweep(): Promise<void>;
@@ -116,7 +116,7 @@ interface Core extends MirrorParts {
   readonly waiters: UpstreamWaiters;
   readonly policies: CurrentPolicies;
   readonly manifests: Manifests;
-  readonly lending: Lending;
+  readonly borrowedLinks: BorrowedLinks;
   readonly links: BlobLinks;
   readonly book: TagBook;
   readonly space: Space;
@@ -155,10 +155,19 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
   const tidy = () => background.run('eviction', () => space.tidy());
   const makeRoom = async () => (await space.reserve(0)) !== undefined;
   const records = looseRecordsOf(parts, limits, { tidy, forgetTag: (of, tag) => book.drop(of, tag) });
-  const lending = new Lending({ index, observer });
+  const borrowedLinks = new BorrowedLinks({ index, observer });
   const memoryBytes = parts.memory.maxBytes * manifestMemoryShare;
-  const manifests = new Manifests({ ...parts, records, lending, background, waiters, policies, memoryBytes, makeRoom });
-  const links = new BlobLinks({ records, index, lending, background, clock, makeRoom, onRecorded: tidy });
+  const manifests = new Manifests({
+    ...parts,
+    records,
+    borrowedLinks,
+    background,
+    waiters,
+    policies,
+    memoryBytes,
+    makeRoom,
+  });
+  const links = new BlobLinks({ records, index, borrowedLinks, background, clock, makeRoom, onRecorded: tidy });
   const onNoted = (key: RecordKey) => records.expect(key);
   const book = new TagBook({ records, index, background, onNoted, batchMs: confirmationBatchMs });
   const onEvicted = (keys: readonly RecordKey[]) => forgetEvicted(keys, { book, manifests, links });
@@ -172,7 +181,7 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
     waiters,
     policies,
     manifests,
-    lending,
+    borrowedLinks,
     links,
     book,
     space,
@@ -239,7 +248,7 @@ function createDownloads(
 /** From here on links are lent, and verbs answer, under these rules. */
 function verbsFrom(rules: MirrorRules, core: Core): MirrorDeps {
   const access = accessUnder(rules, core);
-  core.lending.follow({ access, upstreams: rules.upstreams });
+  core.borrowedLinks.follow({ access, upstreams: rules.upstreams });
   return verbsUnder(rules, access, core);
 }
 

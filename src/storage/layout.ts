@@ -27,7 +27,7 @@ import { isRepository, isTag } from '../oci/reference.ts';
 export const blobsFolder = 'blobs';
 export const repositoriesFolder = 'repositories';
 export const incomingFolder = 'incoming';
-export const setAsideFolder = 'set-aside';
+export const quarantineFolder = 'set-aside';
 
 const folderByKind = { manifest: '_manifests', blob: '_blobs', referrers: '_referrers' } as const;
 const fileByKind = { 'tag-list': '_list.json', visibility: '_visibility.json' } as const;
@@ -56,8 +56,8 @@ export function digestAt(path: string): Digest | undefined {
 }
 
 /** Where a set-aside file goes: sorted by name they are sorted by age. */
-export function setAsidePath(digest: Digest, nowMs: number): string {
-  return `${setAsideFolder}/${String(nowMs).padStart(15, '0')}-${algorithmOf(digest)}-${hexOf(digest)}`;
+export function quarantinePath(digest: Digest, nowMs: number): string {
+  return `${quarantineFolder}/${String(nowMs).padStart(15, '0')}-${algorithmOf(digest)}-${hexOf(digest)}`;
 }
 
 /**

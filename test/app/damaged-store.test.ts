@@ -52,7 +52,7 @@ test.each([
   expect(upstream.requests.map(({ method }) => method)).toEqual(['GET']);
   expect((await app.metrics()).sum('layerwell_cache_corruptions_total')).toBe(1);
   await app.stop();
-  expect((await storeOnDisk(app.dataDirectory)).setAside).toHaveLength(1);
+  expect((await storeOnDisk(app.dataDirectory)).quarantine).toHaveLength(1);
 });
 
 test.each([
@@ -97,7 +97,7 @@ test.each([
   expect(upstream.requests.map(({ method }) => method)).toEqual(['GET']);
   expect((await app.metrics()).sum('layerwell_cache_corruptions_total')).toBe(corruptions);
   await app.stop();
-  expect((await storeOnDisk(app.dataDirectory)).setAside).toHaveLength(corruptions);
+  expect((await storeOnDisk(app.dataDirectory)).quarantine).toHaveLength(corruptions);
 });
 
 test('a stored blob whose file was removed is fetched again', async () => {

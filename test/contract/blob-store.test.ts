@@ -141,10 +141,10 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
   test('sets aside what somebody else found damaged, and says who', async () => {
     const { store, corrupt } = await subject();
     await keep(store);
-    await store.setAside(absent, 'scrub');
+    await store.quarantine(absent, 'scrub');
     expect(corrupt).toEqual([]);
 
-    await store.setAside(digest, 'scrub');
+    await store.quarantine(digest, 'scrub');
     expect(corrupt).toEqual([{ digest, source: 'scrub' }]);
     expect(await store.open(digest)).toBeUndefined();
     expect(store.pendingBytes()).toBe(bytes.byteLength);

@@ -3,7 +3,7 @@ import { FileBlobStore } from '../../src/storage/filesystem/blob-store.ts';
 import type { FailpointHook } from '../../src/storage/filesystem/failpoints.ts';
 import type { FileSystem } from '../../src/storage/filesystem/file-system.ts';
 import { FileRecordStore } from '../../src/storage/filesystem/record-store.ts';
-import type { SetAsideLimits } from '../../src/storage/filesystem/set-aside.ts';
+import type { QuarantineLimits } from '../../src/storage/filesystem/quarantine.ts';
 import { ManualClock } from './manual-clock.ts';
 
 export interface FileStores {
@@ -18,12 +18,12 @@ export interface FileStoresOptions {
   readonly path: string;
   readonly files?: FileSystem;
   readonly failpoint?: FailpointHook;
-  readonly setAsideLimits?: SetAsideLimits;
+  readonly quarantineLimits?: QuarantineLimits;
   readonly hold?: () => Promise<void>;
 }
 
 /** Both stores over one folder, and what they reported. Not prepared yet. */
-export function fileStores({ failpoint = () => {}, setAsideLimits, ...options }: FileStoresOptions): FileStores {
+export function fileStores({ failpoint = () => {}, quarantineLimits, ...options }: FileStoresOptions): FileStores {
   const corrupt: Digest[] = [];
   const troubles: unknown[] = [];
   const clock = new ManualClock();
@@ -32,6 +32,6 @@ export function fileStores({ failpoint = () => {}, setAsideLimits, ...options }:
     trouble: ({ cause }: { cause: unknown }) => troubles.push(cause),
   };
   const shared = { ...options, observer, failpoint };
-  const store = new FileBlobStore({ ...shared, clock, ...(setAsideLimits && { setAsideLimits }) });
+  const store = new FileBlobStore({ ...shared, clock, ...(quarantineLimits && { quarantineLimits }) });
   return { store, records: new FileRecordStore(shared), clock, corrupt, troubles };
 }

@@ -11,7 +11,7 @@ export interface StoreOnDisk {
   readonly records: readonly RecordKey[];
   /** Names of what was being written. */
   readonly incoming: readonly string[];
-  readonly setAside: readonly string[];
+  readonly quarantine: readonly string[];
 }
 
 /** Reads it all, and hashes every blob. */
@@ -26,7 +26,7 @@ export async function storeOnDisk(path: string): Promise<StoreOnDisk> {
     blobs,
     records: (await filesIn(path, 'repositories')).flatMap((file) => recordKeyAt(file) ?? []),
     incoming: await readdir(join(path, 'incoming')),
-    setAside: await readdir(join(path, 'set-aside')),
+    quarantine: await readdir(join(path, 'set-aside')),
   };
 }
 

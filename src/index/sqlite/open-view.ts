@@ -1,7 +1,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { anyGlobMatcher } from '../../oci/glob.ts';
-import type { NoteFile } from './note-flusher.ts';
-import { NoteWriter } from './note-writer.ts';
+import type { IndexFile } from './buffer-flusher.ts';
+import { RowWriter } from './row-writer.ts';
 import type { OpenDatabaseOptions, OpenedDatabase } from './open-database.ts';
 import { RowRemover } from './row-remover.ts';
 import { ViewReader } from './view-reader.ts';
@@ -42,7 +42,7 @@ export class FreePages {
 export interface OpenView extends OpenedDatabase {
   readonly reader: ViewReader;
   readonly remover: RowRemover;
-  readonly file: NoteFile;
+  readonly file: IndexFile;
 }
 
 export type OpenViewOptions = Omit<OpenDatabaseOptions, 'isKept'>;
@@ -56,7 +56,7 @@ export async function openView(
   const opened = await open({ ...options, isKept });
   const { database } = opened;
   const pages = new FreePages(opened);
-  const writer = new NoteWriter({ ...opened, isKept });
+  const writer = new RowWriter({ ...opened, isKept });
   const shrink = () => pages.giveBackSome();
   return {
     ...opened,

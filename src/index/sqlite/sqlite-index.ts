@@ -15,7 +15,7 @@ import type { Digest } from '../../oci/digest.ts';
 import type { Tag } from '../../oci/reference.ts';
 import { Completion } from '../completion.ts';
 import { isDamage } from './rows.ts';
-import { NoteFlusher } from './note-flusher.ts';
+import { BufferFlusher } from './buffer-flusher.ts';
 import {
   closeComplete,
   databaseBytes,
@@ -25,7 +25,7 @@ import {
   type StoreRuns,
 } from './open-database.ts';
 import { openView, type OpenView, type OpenViewOptions } from './open-view.ts';
-import { PendingNotes } from './pending-notes.ts';
+import { WriteBuffer } from './write-buffer.ts';
 import type { LosableIndex } from '../rebuilder.ts';
 import { evictableOf, type EvictableOptions, removeContent, removeRepository, removeUnseen } from './view-steps.ts';
 
@@ -37,7 +37,7 @@ export interface SqliteIndexDeps {
   readonly clock: Clock;
   /** Of the store that it is the view of: read when it starts. */
   readonly runs: StoreRuns;
-  readonly maxPendingNotes?: number;
+  readonly maxBufferedWrites?: number;
   /** Globs on `<upstream>/<repository>` whose content is never evicted. */
   readonly keep?: readonly string[];
 }
@@ -50,8 +50,8 @@ export class SqliteIndex implements Index, LosableIndex {
   readonly name = 'index';
   readonly #deps: SqliteIndexDeps;
   /** Bounded to the names in 50 of the largest manifests, about 10 MB. */
-  readonly #pending = new PendingNotes({ maxNames: 50_000 });
-  readonly #flusher: NoteFlusher;
+  readonly #pending = new WriteBuffer({ maxNames: 50_000 });
+  readonly #flusher: BufferFlusher;
   readonly #completion = new Completion();
   readonly #counting = new Completion();
   readonly #loss = new Completion();
@@ -62,11 +62,11 @@ export class SqliteIndex implements Index, LosableIndex {
 
   constructor(deps: SqliteIndexDeps) {
     this.#deps = deps;
-    const { observer, maxPendingNotes = 100_000 } = deps;
-    this.#flusher = new NoteFlusher({
+    const { observer, maxBufferedWrites = 100_000 } = deps;
+    this.#flusher = new BufferFlusher({
       pending: this.#pending,
       observer,
-      maxPending: maxPendingNotes,
+      maxPending: maxBufferedWrites,
       onDamaged: (cause) => this.#lose(cause),
     });
   }

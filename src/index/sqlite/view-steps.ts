@@ -6,7 +6,7 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { inTransaction } from './open-database.ts';
 import type { OpenView } from './open-view.ts';
-import type { PendingNotes } from './pending-notes.ts';
+import type { WriteBuffer } from './write-buffer.ts';
 
 // Operations on many rows of the index, in steps that leave the event loop to others in between. They include notes that are not written yet.
 
@@ -18,7 +18,7 @@ export interface EvictableOptions {
 /** Evictable content behind `after`, at most `limit` items. */
 export async function evictableOf(
   { reader }: OpenView,
-  pending: PendingNotes,
+  pending: WriteBuffer,
   { limit, after }: EvictableOptions,
 ): Promise<readonly EvictableContent[]> {
   const found: EvictableContent[] = [];
@@ -35,7 +35,7 @@ export async function evictableOf(
 /** Removes a digest: its many links in steps, then the rest at once. @returns the records that refer to it. */
 export async function removeContent(
   { database, remover }: OpenView,
-  pending: PendingNotes,
+  pending: WriteBuffer,
   digest: Digest,
 ): Promise<readonly RecordKey[]> {
   const removed: RecordKey[] = [];
@@ -52,7 +52,7 @@ export async function removeContent(
 /** Ends a rebuild: removes the rows whose content or record it did not find in the store. @throws the signal's reason once it aborts. */
 export async function removeUnseen(
   { remover, rebuild }: OpenView,
-  pending: PendingNotes,
+  pending: WriteBuffer,
   { signal }: Waiting,
 ): Promise<void> {
   for (const removed of remover.removeUnseen(rebuild)) {
@@ -65,7 +65,7 @@ export async function removeUnseen(
 /** Removes the rows of a repository, in steps: a repository of nightly builds has thousands. @returns the records they stand for. */
 export async function removeRepository(
   { database, remover }: OpenView,
-  pending: PendingNotes,
+  pending: WriteBuffer,
   of: RepositoryId,
 ): Promise<readonly RecordKey[]> {
   const name = repositoryKey(of);

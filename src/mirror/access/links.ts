@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Digest } from '../../oci/digest.ts';
 import type { Background } from '../concurrency/background.ts';
-import type { Lending } from './lending.ts';
+import type { BorrowedLinks } from './borrowed-links.ts';
 import type { Clock } from '../ports/clock.ts';
 import { type BlobRecord, parseBlobRecord, type RecordStore } from '../ports/record-store.ts';
 import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
@@ -12,7 +12,7 @@ export interface BlobLinksDeps {
   readonly index: Index;
   readonly background: Background;
   readonly clock: Clock;
-  readonly lending: Pick<Lending, 'linkFor'>;
+  readonly borrowedLinks: Pick<BorrowedLinks, 'linkFor'>;
   /** Evicts until the store is below its bound again. @returns whether it is. */
   readonly makeRoom: () => Promise<boolean>;
   /** Called after each link that was recorded. */
@@ -52,7 +52,7 @@ export class BlobLinks {
 
   /** A link that another repository lends becomes the repository's own. */
   async borrow(of: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
-    const link = await this.#deps.lending.linkFor(of, digest, 'blob');
+    const link = await this.#deps.borrowedLinks.linkFor(of, digest, 'blob');
     if (!link) return undefined;
     const record = this.confirm(of, digest);
     this.recordShared(of, digest, link.size);

@@ -34,7 +34,7 @@ import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 import { unlessUnreadable } from './unreadable.ts';
 
 export interface BlobsDeps {
-  readonly store: Pick<BlobStore, 'setAside'>;
+  readonly store: Pick<BlobStore, 'quarantine'>;
   readonly storedBlobs: StoredBlobs;
   readonly links: BlobLinks;
   readonly manifests: Pick<Manifests, 'promisedSize'>;
@@ -188,7 +188,7 @@ export class Blobs {
     index.noteUse(digest, clock.now());
     index.noteRepositoryUse(question.of, clock.now());
     // Where nobody vouches for the size of the file, its bytes must.
-    const onDamaged = verifyReads || size === undefined ? () => store.setAside(digest, 'read') : undefined;
+    const onDamaged = verifyReads || size === undefined ? () => store.quarantine(digest, 'read') : undefined;
     const cache: CacheStatus = wasAsked ? firstPull : { word: 'hit' };
     const told = wasAsked ? (size ?? this.#deps.manifests.promisedSize(question.of, digest)) : stored.size;
     const answer = storedAnswer(question, stored, { cache, firstServedAtMs, size: told, onDamaged });

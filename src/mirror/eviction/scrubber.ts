@@ -6,7 +6,7 @@ import type { Observer } from '../ports/observer.ts';
 import type { Waiting } from '../ports/waiting.ts';
 
 export interface ScrubberDeps {
-  readonly store: Pick<BlobStore, 'list' | 'open' | 'setAside'>;
+  readonly store: Pick<BlobStore, 'list' | 'open' | 'quarantine'>;
   readonly clock: Clock;
   readonly observer: Observer;
   /** From the beginning of one round to that of the next. Infinity: never. */
@@ -14,8 +14,8 @@ export interface ScrubberDeps {
   readonly bytesPerSecond: number;
   /** From 0 up to 1. */
   readonly random: () => number;
-  /** Told of what was set aside: somebody may still have it. */
-  readonly onSetAside: (digest: Digest) => void;
+  /** Told of what was quarantined: somebody may still have it. */
+  readonly onQuarantined: (digest: Digest) => void;
   /** Resolves after `ms`. @throws when the signal aborts before. */
   readonly wait: (ms: number, waiting: Waiting) => Promise<unknown>;
 }
@@ -23,7 +23,7 @@ export interface ScrubberDeps {
 const pieceBytes = 256 * 1024;
 
 /**
- * Reads everything stored again, at a bounded rate, round after round. What does not hash to its name is set aside, counted, and
+ * Reads everything stored again, at a bounded rate, round after round. What does not hash to its name is quarantined, counted, and
  * fetched again by the next pull. A round begins when the process does, somewhere else among the digests each time, so that also a
  * process that never lives to the end of one gets to everything. A blob that somebody reads or evicts meanwhile is no matter.
  */
@@ -79,14 +79,14 @@ export class Scrubber {
 
   /** @returns how many bytes were looked at. */
   async #check(digest: Digest, buffer: Buffer, waiting: Waiting): Promise<number> {
-    const { store, observer, onSetAside } = this.#deps;
+    const { store, observer, onQuarantined } = this.#deps;
     try {
       await using blob = await store.open(digest);
       if (!blob) return 0;
       const actual = await this.#hash(blob, algorithmOf(digest), buffer, waiting);
       if (actual !== digest) {
-        await store.setAside(digest, 'scrub');
-        onSetAside(digest);
+        await store.quarantine(digest, 'scrub');
+        onQuarantined(digest);
       }
       return blob.size;
     } catch (cause) {

@@ -15,7 +15,7 @@ import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
 import type { FetchedManifest, ManifestHead, Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import type { Lending } from '../access/lending.ts';
+import type { BorrowedLinks } from '../access/borrowed-links.ts';
 import { isNotFound } from '../tags/not-found.ts';
 import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
@@ -35,7 +35,7 @@ export interface ManifestsDeps {
   readonly store: BlobStore;
   readonly records: RecordStore;
   readonly index: Index;
-  readonly lending: Pick<Lending, 'linkFor'>;
+  readonly borrowedLinks: Pick<BorrowedLinks, 'linkFor'>;
   readonly background: Background;
   readonly waiters: Pick<UpstreamWaiters, 'wait'>;
   readonly clock: Clock;
@@ -145,7 +145,7 @@ export class Manifests {
     return manifest;
   }
 
-  /** What was set aside on the disk, and is still in memory, is written again: nobody would fetch it as long as it is served from there. */
+  /** What was quarantined on the disk, and is still in memory, is written again: nobody would fetch it as long as it is served from there. */
   storeAgain(digest: Digest): void {
     for (const manifest of this.#memory.values()) {
       if (manifest.digest !== digest) continue;
@@ -189,7 +189,7 @@ export class Manifests {
 
   /** A child of an index that this repository serves, stored through another repository of the same upstream. */
   async #borrowed(of: RepositoryId, digest: Digest, waiting: Waiting): Promise<CachedManifest | undefined> {
-    const link = await this.#deps.lending.linkFor(of, digest, 'manifest');
+    const link = await this.#deps.borrowedLinks.linkFor(of, digest, 'manifest');
     if (link?.mediaType === undefined) return undefined;
     const bytes = await this.#stored(digest, link.size ?? maxManifestBytes, waiting);
     return bytes && this.keep(of, { digest, bytes, mediaType: link.mediaType });

@@ -35,7 +35,7 @@ export interface BlobStore {
   put(digest: Digest, bytes: Uint8Array): Promise<void>;
   remove(digest: Digest): Promise<void>;
   /** Puts content that does not match its digest into quarantine, and counts it. */
-  setAside(digest: Digest, source: CorruptionSource): Promise<void>;
+  quarantine(digest: Digest, source: CorruptionSource): Promise<void>;
   /** Whether it is being read: such a blob is not evicted. */
   isBeingRead(digest: Digest): boolean;
   /** Everything stored, in no order. */

@@ -32,7 +32,7 @@ import {
 } from './incoming/incoming-file.ts';
 import { PartialDownloads } from './incoming/partial-downloads.ts';
 import { prepareFolders } from './prepare.ts';
-import { defaultSetAsideLimits, SetAside, type SetAsideLimits } from './set-aside.ts';
+import { defaultQuarantineLimits, Quarantine, type QuarantineLimits } from './quarantine.ts';
 import { StoredFile } from './stored-file.ts';
 
 export interface FileBlobStoreDeps {
@@ -42,7 +42,7 @@ export interface FileBlobStoreDeps {
   readonly clock: Clock;
   readonly failpoint: FailpointHook;
   readonly files?: FileSystem;
-  readonly setAsideLimits?: SetAsideLimits;
+  readonly quarantineLimits?: QuarantineLimits;
   /** Resolves when this process may put something into the store; @throws when it may not. At once, where absent. */
   readonly hold?: () => Promise<void>;
 }
@@ -55,7 +55,7 @@ export class FileBlobStore implements BlobStore {
   readonly #hold: () => Promise<void>;
   readonly #files: FileSystem;
   readonly #folders: DurableFolders;
-  readonly #setAside: SetAside;
+  readonly #quarantine: Quarantine;
   readonly #partials: PartialDownloads;
   readonly #checkpointTurns = pLimit(1);
   readonly #readers = new Map<Digest, number>();
@@ -63,15 +63,15 @@ export class FileBlobStore implements BlobStore {
   #incomingFiles = 0;
 
   constructor(deps: FileBlobStoreDeps) {
-    const { path, observer, clock, failpoint, files = nodeFiles, setAsideLimits, hold = async () => {} } = deps;
+    const { path, observer, clock, failpoint, files = nodeFiles, quarantineLimits, hold = async () => {} } = deps;
     this.#path = path;
     this.#observer = observer;
     this.#failpoint = failpoint;
     this.#hold = hold;
     this.#files = files;
     this.#folders = new DurableFolders({ files });
-    const limits = setAsideLimits ?? defaultSetAsideLimits;
-    this.#setAside = new SetAside({ path, files, folders: this.#folders, clock, limits });
+    const limits = quarantineLimits ?? defaultQuarantineLimits;
+    this.#quarantine = new Quarantine({ path, files, folders: this.#folders, clock, limits });
     this.#partials = new PartialDownloads({ path, files, folders: this.#folders, clock, observer });
   }
 
@@ -83,7 +83,7 @@ export class FileBlobStore implements BlobStore {
    */
   async prepare(): Promise<void> {
     const sweep = async (): Promise<void> => {
-      await this.#setAside.prepare();
+      await this.#quarantine.prepare();
       await this.#partials.prepare();
     };
     const [path, files, folders, observer] = [this.#path, this.#files, this.#folders, this.#observer];
@@ -143,7 +143,7 @@ export class FileBlobStore implements BlobStore {
     await this.#folders.remove(this.#pathOf(digest));
   }
 
-  async setAside(digest: Digest, source: CorruptionSource): Promise<void> {
+  async quarantine(digest: Digest, source: CorruptionSource): Promise<void> {
     const blob = await this.#open(digest);
     await blob?.[Symbol.asyncDispose]();
     if (blob) await this.#takeAway(digest, blob.size, source);
@@ -166,11 +166,11 @@ export class FileBlobStore implements BlobStore {
   }
 
   pendingBytes(): number {
-    return this.#incomingBytes + this.#partials.bytes + this.#setAside.bytes;
+    return this.#incomingBytes + this.#partials.bytes + this.#quarantine.bytes;
   }
 
   pendingFiles(): number {
-    return this.#incomingFiles + this.#partials.files + this.#setAside.files;
+    return this.#incomingFiles + this.#partials.files + this.#quarantine.files;
   }
 
   freeSpace(): Promise<FreeSpace> {
@@ -238,7 +238,7 @@ export class FileBlobStore implements BlobStore {
     this.#observer.corruptionFound({ digest, source });
     try {
       await this.#hold();
-      await this.#setAside.take(this.#pathOf(digest), digest, size);
+      await this.#quarantine.take(this.#pathOf(digest), digest, size);
     } catch (cause) {
       this.#observer.trouble({ part: 'store', cause });
     }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { refusesForNow } from '../../mirror/ports/blob-store.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
-import { blobsFolder, incomingFolder, repositoriesFolder, setAsideFolder } from '../layout.ts';
+import { blobsFolder, incomingFolder, repositoriesFolder, quarantineFolder } from '../layout.ts';
 import type { DurableFolders } from './durable-folders.ts';
 import { failedWith, type FileSystem } from './file-system.ts';
 
@@ -17,7 +17,7 @@ export interface StoreFolders {
 }
 
 /** Folders that must be on the same disk as incoming/, since files are renamed into them. */
-const targets = [blobsFolder, repositoriesFolder, setAsideFolder];
+const targets = [blobsFolder, repositoriesFolder, quarantineFolder];
 /** Made at start, since a former process may have died before these were on the disk. */
 const fixed = [...targets, incomingFolder, `${blobsFolder}/sha256`, `${blobsFolder}/sha512`];
 

@@ -6,7 +6,7 @@ import { UpstreamError } from '../../oci/errors.ts';
 import type { Secret } from './credentials.ts';
 
 /** A secret that ends. */
-export interface LentSecret {
+export interface ExpiringSecret {
   readonly secret: Secret | undefined;
   /** From then on a newer one is looked for, while this one is still used. Both by the wall clock, as the sources tell it. */
   readonly renewAtMs: number;
@@ -15,7 +15,7 @@ export interface LentSecret {
 
 export interface RenewedSecretDeps {
   /** Where secrets come from. */
-  readonly fetch: (options: Waiting) => Promise<LentSecret>;
+  readonly fetch: (options: Waiting) => Promise<ExpiringSecret>;
   readonly timeoutMs: number;
   readonly clock: Clock;
   readonly observer: Pick<Observer, 'trouble'>;
@@ -31,8 +31,8 @@ const pauseMs = 10_000;
  */
 export class RenewedSecret {
   readonly #deps: RenewedSecretDeps;
-  #known: LentSecret | undefined;
-  #fetching: Promise<LentSecret> | undefined;
+  #known: ExpiringSecret | undefined;
+  #fetching: Promise<ExpiringSecret> | undefined;
   /** Why the source gave nothing, where it said no: asking again at every pull may lock an account. No answer is worth another try. */
   #refusal: UpstreamError | undefined;
   #fetchedAtMs = Number.NEGATIVE_INFINITY;
@@ -61,7 +61,7 @@ export class RenewedSecret {
     this.#fetch().catch((cause: unknown) => this.#deps.observer.trouble({ part: 'credentials', cause }));
   }
 
-  #fetch(): Promise<LentSecret> {
+  #fetch(): Promise<ExpiringSecret> {
     this.#fetchedAtMs = this.#deps.clock.monotonicMs();
     this.#fetching ??= this.#deps
       .fetch({ signal: AbortSignal.timeout(this.#deps.timeoutMs) })
@@ -86,7 +86,7 @@ export class RenewedSecret {
 }
 
 /** A wall clock that is set later must neither keep a secret beyond its end nor drop it before. */
-function onMonotonicClock({ secret, renewAtMs, endsAtMs }: LentSecret, clock: Clock): LentSecret {
+function onMonotonicClock({ secret, renewAtMs, endsAtMs }: ExpiringSecret, clock: Clock): ExpiringSecret {
   const offsetMs = clock.monotonicMs() - clock.now();
   return { secret, renewAtMs: renewAtMs + offsetMs, endsAtMs: endsAtMs + offsetMs };
 }

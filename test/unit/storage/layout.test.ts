@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { RecordKey } from '../../../src/mirror/ports/record-store.ts';
 import { parseDigest } from '../../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
-import { blobPath, digestAt, recordKeyAt, recordPath, setAsidePath } from '../../../src/storage/layout.ts';
+import { blobPath, digestAt, recordKeyAt, recordPath, quarantinePath } from '../../../src/storage/layout.ts';
 
 const sha256 = parseDigest(`sha256:${'ab12'.repeat(16)}`);
 const sha512 = parseDigest(`sha512:${'cd34'.repeat(32)}`);
@@ -143,9 +143,9 @@ test.each(['..', '.', '', 'a/b', '../etc', 'a\0b', '-x', 'host:port', 'x'.repeat
   },
 );
 
-test('files set aside sort by age', () => {
-  expect([setAsidePath(sha256, 10_000_000_000_000), setAsidePath(sha512, 9_999_999_999_999)].toSorted()).toEqual([
-    setAsidePath(sha512, 9_999_999_999_999),
-    setAsidePath(sha256, 10_000_000_000_000),
+test('quarantined files sort by age', () => {
+  expect([quarantinePath(sha256, 10_000_000_000_000), quarantinePath(sha512, 9_999_999_999_999)].toSorted()).toEqual([
+    quarantinePath(sha512, 9_999_999_999_999),
+    quarantinePath(sha256, 10_000_000_000_000),
   ]);
 });

@@ -1,6 +1,6 @@
 import { UpstreamError } from '../../../oci/errors.ts';
 import type { CloudAgents } from '../../transport/proxy.ts';
-import type { LentSecret } from '../renewed-secret.ts';
+import type { ExpiringSecret } from '../renewed-secret.ts';
 
 /** The part of both APIs' answers that matters. */
 export interface AwsAuthorization {
@@ -15,7 +15,7 @@ export const awsTimeoutMs = 15_000;
  * Base64 of `AWS:<password>`, good for twelve hours. A new one is due after half its life, like amazon-ecr-credential-helper has it.
  * @throws UpstreamError misbehaving when it is none.
  */
-export function lentByAws(authorization: AwsAuthorization | undefined, nowMs: number): LentSecret {
+export function awsSecret(authorization: AwsAuthorization | undefined, nowMs: number): ExpiringSecret {
   const [, username, password] = /^([^:]+):(.+)$/s.exec(decoded(authorization?.authorizationToken)) ?? [];
   const endsAtMs = authorization?.expiresAt?.getTime();
   if (username === undefined || password === undefined || endsAtMs === undefined || Number.isNaN(endsAtMs)) {

@@ -1,7 +1,7 @@
 import { abortable } from '../../../mirror/concurrency/abortable-wait.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import type { SettingsOf } from '../../settings.ts';
-import { awsTimeoutMs, createAwsHandler, lentByAws } from './aws.ts';
+import { awsTimeoutMs, createAwsHandler, awsSecret } from './aws.ts';
 import type { CloudAgents } from '../../transport/proxy.ts';
 import { credentialFailure } from '../credential-failure.ts';
 import type { AccountDeps, Credentials } from '../credentials.ts';
@@ -19,7 +19,7 @@ export function createEcrPublicCredentials(
   { account, cloudAgents, clock, observer }: AccountDeps,
 ): Credentials {
   const renewed = new RenewedSecret({
-    fetch: async (options) => lentByAws(await fetchAuthorization(cloudAgents, options), clock.now()),
+    fetch: async (options) => awsSecret(await fetchAuthorization(cloudAgents, options), clock.now()),
     timeoutMs: awsTimeoutMs,
     clock,
     observer,

@@ -2,7 +2,7 @@ import { abortable } from '../../../mirror/concurrency/abortable-wait.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../../oci/errors.ts';
 import type { SettingsOf } from '../../settings.ts';
-import { awsTimeoutMs, createAwsHandler, lentByAws } from './aws.ts';
+import { awsTimeoutMs, createAwsHandler, awsSecret } from './aws.ts';
 import type { CloudAgents } from '../../transport/proxy.ts';
 import { credentialFailure } from '../credential-failure.ts';
 import type { AccountDeps, Credentials } from '../credentials.ts';
@@ -20,7 +20,7 @@ export function createEcrCredentials(
   const found = parseEcrHost(registry.url.hostname) ?? parseEcrHost(registry.name);
   const endpoint = region === undefined ? found : { ...noEndpoint, ...found, region };
   const renewed = new RenewedSecret({
-    fetch: async (options) => lentByAws(await authorizationFrom(endpoint, cloudAgents, options), clock.now()),
+    fetch: async (options) => awsSecret(await authorizationFrom(endpoint, cloudAgents, options), clock.now()),
     timeoutMs: awsTimeoutMs,
     clock,
     observer,

@@ -5,7 +5,7 @@ import type { ReadSecret, SettingsOf } from '../../settings.ts';
 import type { CloudAgents } from '../../transport/proxy.ts';
 import { credentialFailure } from '../credential-failure.ts';
 import type { AccountDeps, Credentials } from '../credentials.ts';
-import { type LentSecret, RenewedSecret } from '../renewed-secret.ts';
+import { type ExpiringSecret, RenewedSecret } from '../renewed-secret.ts';
 import { parseJson } from '../../../oci/json.ts';
 
 const scopes = ['https://www.googleapis.com/auth/cloud-platform'];
@@ -27,9 +27,9 @@ export function createGoogleCredentials(
   { readKey }: SettingsOf<'google'>,
   { account, cloudAgents, clock, observer }: AccountDeps,
 ): Credentials {
-  const fetch = async ({ signal }: Waiting): Promise<LentSecret> => {
+  const fetch = async ({ signal }: Waiting): Promise<ExpiringSecret> => {
     try {
-      return lentByGoogle(await abortable(fetchToken(readKey, cloudAgents), signal), clock.now());
+      return googleSecret(await abortable(fetchToken(readKey, cloudAgents), signal), clock.now());
     } catch (cause) {
       throw credentialFailure('Google', cause);
     }
@@ -59,7 +59,7 @@ async function fetchToken(readKey: ReadSecret | undefined, agents: CloudAgents):
 }
 
 /** A token without an end is looked at again after a minute. */
-function lentByGoogle({ token, endsAtMs = 0 }: GoogleToken, nowMs: number): LentSecret {
+function googleSecret({ token, endsAtMs = 0 }: GoogleToken, nowMs: number): ExpiringSecret {
   const end = Math.max(endsAtMs, nowMs + 60_000);
   return {
     secret: { kind: 'basic', username: 'oauth2accesstoken', password: token },

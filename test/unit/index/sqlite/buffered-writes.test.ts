@@ -72,7 +72,7 @@ describe('notes', () => {
 
   test('that the disk does not take leave an index that must be rebuilt', async () => {
     const directory = await temporaryDirectory();
-    const script = join(import.meta.dirname, 'note-beyond-limit.ts');
+    const script = join(import.meta.dirname, 'write-beyond-limit.ts');
     const limited = startProcess('/bin/sh', [
       '-c',
       'ulimit -f 400; exec "$0" "$@"',

@@ -34,7 +34,7 @@ async function closedIndex(): Promise<string> {
 }
 
 async function killedOwner(directory: string): Promise<StartedProcess> {
-  const owner = startProcess(process.execPath, [join(import.meta.dirname, 'note-until-killed.ts'), directory]);
+  const owner = startProcess(process.execPath, [join(import.meta.dirname, 'write-until-killed.ts'), directory]);
   await owner.waitUntil(({ stdout }) => stdout.includes('noted'));
   return owner;
 }

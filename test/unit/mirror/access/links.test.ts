@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { Background } from '../../../../src/mirror/concurrency/background.ts';
-import { Lending } from '../../../../src/mirror/access/lending.ts';
+import { BorrowedLinks } from '../../../../src/mirror/access/borrowed-links.ts';
 import { BlobLinks } from '../../../../src/mirror/access/links.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
 import { ociManifest } from '../../../../src/oci/media-types.ts';
@@ -28,14 +28,22 @@ function started() {
     new RecordingObserver(),
   ];
   const background = new Background({ observer });
-  const lending = new Lending({ index, observer });
+  const borrowedLinks = new BorrowedLinks({ index, observer });
   const hidden = new Set<string>();
-  lending.follow({
+  borrowedLinks.follow({
     access: { mayLend: ({ repository }) => !hidden.has(repository) },
     upstreams: { find: (name) => upstreamNamed(name) },
   });
   const make = () =>
-    new BlobLinks({ records, index, lending, background, clock, makeRoom: async () => true, onRecorded: () => {} });
+    new BlobLinks({
+      records,
+      index,
+      borrowedLinks,
+      background,
+      clock,
+      makeRoom: async () => true,
+      onRecorded: () => {},
+    });
   return { records, index, clock, background, hidden, make, links: make() };
 }
 

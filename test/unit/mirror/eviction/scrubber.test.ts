@@ -36,14 +36,14 @@ function scrubberOver({ store, clock }: Pick<ScrubberDeps, 'store' | 'clock'>, w
     everyMs: 1_000,
     bytesPerSecond: 100,
     random: () => firstPlace,
-    onSetAside: () => {},
+    onQuarantined: () => {},
     wait,
   });
 }
 
 const never = { signal: new AbortController().signal };
 
-test('a blob whose bytes changed on the disk is set aside, and the others stay', async () => {
+test('a blob whose bytes changed on the disk is quarantined, and the others stay', async () => {
   const kept = await stored('good bytes', 'bytes to be damaged');
   const [good, bad] = kept.digests;
   if (!good || !bad) throw new Error('two blobs were stored');
@@ -95,7 +95,7 @@ test('a round may start at the end, so that the last blobs are checked though pr
     if (lookedAt.push(digest) === 2) stop.abort(new Error('stopping'));
     return kept.store.open(digest);
   };
-  const store = { list: () => kept.store.list(), open, setAside: async () => {} };
+  const store = { list: () => kept.store.list(), open, quarantine: async () => {} };
   await expect(scrubberOver({ ...kept, store }, [], place).round(stop)).rejects.toThrow('stopping');
   expect(lookedAt[0]).toBe(last);
 });

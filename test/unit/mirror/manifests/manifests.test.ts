@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { Background } from '../../../../src/mirror/concurrency/background.ts';
 import { createFreshnessPolicies } from '../../../../src/mirror/tags/freshness.ts';
-import { Lending } from '../../../../src/mirror/access/lending.ts';
+import { BorrowedLinks } from '../../../../src/mirror/access/borrowed-links.ts';
 import { UpstreamWaiters } from '../../../../src/mirror/concurrency/upstream-waiters.ts';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
 import { Manifests } from '../../../../src/mirror/manifests/manifests.ts';
@@ -34,13 +34,13 @@ test('a manifest that comes again is not the next to be evicted while it is bein
   const policies = createFreshnessPolicies(new Map(), freshness);
   const makeRoom = async () => true;
   const memoryBytes = 1024 * 1024;
-  const lending = new Lending({ index, observer });
+  const borrowedLinks = new BorrowedLinks({ index, observer });
   const memory = new MemoryBudget({ maxBytes: 64 * 1024 * 1024 });
   const manifests = new Manifests({
     memory,
     ...stores,
     index,
-    lending,
+    borrowedLinks,
     background,
     waiters: new UpstreamWaiters({ maxRequests: 1_000, observer }),
     observer,

@@ -122,7 +122,7 @@ test('a temporary file that cannot be removed is reported, and counts until the 
   expect(await readdir(join(path, 'incoming'))).toEqual([]);
 });
 
-test('a corrupt blob that cannot be set aside is not served either', async () => {
+test('a corrupt blob that cannot be quarantined is not served either', async () => {
   const { store, files, corrupt, troubles, path } = await preparedStores();
   await store.put(digest, bytes);
   await writeFile(join(path, blobPath(digest)), 'short');

@@ -80,7 +80,7 @@ test.each(['ENOSPC', 'EDQUOT', 'EROFS'])(
     files.failWith = () => undefined;
     await store.put(digest, bytes);
     expect(await store.readAll(digest, 100)).toEqual(bytes);
-    await store.setAside(digest, 'scrub');
+    await store.quarantine(digest, 'scrub');
     expect(await readdir(path)).toContain('set-aside');
     expect(await store.readAll(digest, 100)).toBeUndefined();
   },

@@ -60,6 +60,6 @@ test('the files of downloads count while they are written, left or in quarantine
   await store.dropPartial({ bytes: 4, leftBeforeMs: -Infinity });
   expect(store.pendingFiles()).toBe(0);
   await store.put(digest, Buffer.from('something'));
-  await store.setAside(digest, 'read');
+  await store.quarantine(digest, 'read');
   expect(store.pendingFiles()).toBe(1);
 });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { UpstreamError } from '../../../../src/oci/errors.ts';
 import type { Secret } from '../../../../src/upstream/credentials/credentials.ts';
-import { type LentSecret, RenewedSecret } from '../../../../src/upstream/credentials/renewed-secret.ts';
+import { type ExpiringSecret, RenewedSecret } from '../../../../src/upstream/credentials/renewed-secret.ts';
 import { gate } from '../../../support/gate.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 import { RecordingObserver } from '../recording-observer.ts';
@@ -10,11 +10,11 @@ import { patiently } from '../start-client.ts';
 const hour = 3_600_000;
 
 /** Secrets `s1`, `s2` … that are due after six hours and end after twelve. */
-function start(fetched: (lend: () => LentSecret) => Promise<LentSecret> = async (lend) => lend()) {
+function start(fetched: (lend: () => ExpiringSecret) => Promise<ExpiringSecret> = async (lend) => lend()) {
   const clock = new ManualClock();
   const observer = new RecordingObserver();
   let fetches = 0;
-  const lend = (): LentSecret => ({
+  const lend = (): ExpiringSecret => ({
     secret: { kind: 'registry-token', token: `s${fetches}` },
     renewAtMs: clock.now() + 6 * hour,
     endsAtMs: clock.now() + 12 * hour,

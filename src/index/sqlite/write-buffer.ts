@@ -2,8 +2,8 @@ import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type { IndexedContent, Link } from '../../mirror/ports/store-index.ts';
 import type { Digest } from '../../oci/digest.ts';
-import type { NoteWriter, TagNote } from './note-writer.ts';
-import { PendingNames } from './pending-names.ts';
+import type { RowWriter, BufferedTag } from './row-writer.ts';
+import { NameBuffer } from './name-buffer.ts';
 import type { Slice } from '../slice.ts';
 
 /**
@@ -21,20 +21,20 @@ export type Depth = 'things' | 'evictions' | 'all';
  * They are written in this order, so that none needs another that comes later:
  * content, uses, links, uses of repositories, tags, names taken back, names.
  */
-export class PendingNotes {
+export class WriteBuffer {
   readonly #unnamed = new Set<Digest>();
-  readonly #names: PendingNames;
+  readonly #names: NameBuffer;
   readonly #contents = new Map<Digest, IndexedContent>();
   readonly #uses = new Map<Digest, number>();
   readonly #links = new Map<string, Link>();
   readonly #repositoryUses = new Map<string, number>();
-  readonly #tags = new Map<string, TagNote>();
+  readonly #tags = new Map<string, BufferedTag>();
   /** Uses of what the index does not know yet: a rebuild will come by it. */
   readonly #earlyUses = new Map<Digest, number>();
   #isRebuilding = true;
 
   constructor({ maxNames }: { readonly maxNames: number }) {
-    this.#names = new PendingNames({ maxNames });
+    this.#names = new NameBuffer({ maxNames });
   }
 
   get size(): number {
@@ -99,7 +99,7 @@ export class PendingNotes {
     this.#links.set(key, { ...link, mediaType, size: link.size ?? before?.size });
   }
 
-  addTag(note: TagNote): void {
+  addTag(note: BufferedTag): void {
     const key = tagKey(note);
     if (note.source === 'mirror' || !this.#tags.has(key)) this.#tags.set(key, note);
   }
@@ -111,7 +111,7 @@ export class PendingNotes {
   }
 
   /** Whether a newer word on a tag waits than the file has. */
-  hasTag(tag: Pick<TagNote, 'of' | 'tag'>): boolean {
+  hasTag(tag: Pick<BufferedTag, 'of' | 'tag'>): boolean {
     return this.#tags.has(tagKey(tag));
   }
 
@@ -149,7 +149,7 @@ export class PendingNotes {
   }
 
   /** Writes what a slice takes. It stays here until the slice is committed. */
-  writeSome(writer: NoteWriter, slice: Slice, depth: Depth): void {
+  writeSome(writer: RowWriter, slice: Slice, depth: Depth): void {
     slice.each(this.#contents, ([digest, content]) => {
       writer.content(content);
       slice.wrote(1, () => this.#contents.get(digest) === content && this.#contents.delete(digest));
@@ -174,7 +174,7 @@ export class PendingNotes {
     if (depth === 'all' && this.#unnamed.size === 0) this.#names.writeSome(writer, slice);
   }
 
-  #writeUnnamed(writer: NoteWriter, parent: Digest, slice: Slice): void {
+  #writeUnnamed(writer: RowWriter, parent: Digest, slice: Slice): void {
     const limit = slice.rowsLeft;
     const rows = writer.unname(parent, limit);
     slice.wrote(rows + 1, () => rows < limit && this.#unnamed.delete(parent));
@@ -186,7 +186,7 @@ export class PendingNotes {
   }
 }
 
-function tagKey({ of, tag }: Pick<TagNote, 'of' | 'tag'>): string {
+function tagKey({ of, tag }: Pick<BufferedTag, 'of' | 'tag'>): string {
   return `${repositoryKey(of)}:${tag}`;
 }
 

@@ -6,7 +6,7 @@ import type { Tag } from '../../oci/reference.ts';
 import { digestBytes } from './rows.ts';
 import { bytesOf, maxClockErrorMs } from './schema.ts';
 
-export interface TagNote {
+export interface BufferedTag {
   readonly of: RepositoryId;
   readonly tag: Tag;
   /** What it points at; undefined when its record is gone. */
@@ -15,7 +15,7 @@ export interface TagNote {
   readonly source: 'mirror' | 'store';
 }
 
-export interface NoteWriterDeps {
+export interface RowWriterDeps {
   readonly database: DatabaseSync;
   /** Checkpoints every row written as seen by it. */
   readonly rebuild: number;
@@ -27,7 +27,7 @@ export interface NoteWriterDeps {
 const lastUse = `CASE WHEN used_at > ?2 + ${maxClockErrorMs} THEN ?2 ELSE max(used_at, ?2) END`;
 
 /** Writes single notes into the index, each by a statement prepared once. Saying a thing twice changes nothing. */
-export class NoteWriter {
+export class RowWriter {
   readonly #rebuild: number;
   readonly #isKept: (repository: string) => boolean;
   readonly #content: StatementSync;
@@ -39,7 +39,7 @@ export class NoteWriter {
   readonly #tag: StatementSync;
   readonly #untag: StatementSync;
 
-  constructor({ database, rebuild, isKept }: NoteWriterDeps) {
+  constructor({ database, rebuild, isKept }: RowWriterDeps) {
     this.#rebuild = rebuild;
     this.#isKept = isKept;
     this.#content = database.prepare(`
@@ -101,7 +101,7 @@ export class NoteWriter {
     );
   }
 
-  tag({ of, tag, digest, source }: TagNote): void {
+  tag({ of, tag, digest, source }: BufferedTag): void {
     const seenBefore = source === 'mirror' ? this.#rebuild + 1 : this.#rebuild;
     if (digest === undefined) this.#untag.run(repositoryKey(of), tag);
     else this.#tag.run(repositoryKey(of), tag, digest, this.#rebuild, seenBefore);

@@ -1,35 +1,35 @@
 import { join } from 'node:path';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Digest } from '../../oci/digest.ts';
-import { setAsideFolder, setAsidePath } from '../layout.ts';
+import { quarantineFolder, quarantinePath } from '../layout.ts';
 import type { DurableFolders } from './durable-folders.ts';
 import { failedWith, filesBelow, type FileSystem } from './file-system.ts';
 
-export interface SetAsideLimits {
+export interface QuarantineLimits {
   readonly maxFiles: number;
   readonly maxBytes: number;
 }
 
 /** Enough to see what went wrong, and never a second cache. */
-export const defaultSetAsideLimits: SetAsideLimits = { maxFiles: 8, maxBytes: 1024 ** 3 };
+export const defaultQuarantineLimits: QuarantineLimits = { maxFiles: 8, maxBytes: 1024 ** 3 };
 
-export interface SetAsideDeps {
+export interface QuarantineDeps {
   /** The storage path. */
   readonly path: string;
   readonly files: FileSystem;
   readonly folders: DurableFolders;
   readonly clock: Clock;
-  readonly limits: SetAsideLimits;
+  readonly limits: QuarantineLimits;
 }
 
 /** Files whose size or bytes were wrong, out of everybody's way but there to be looked at. A few: the oldest go first. */
-export class SetAside {
-  readonly #deps: SetAsideDeps;
+export class Quarantine {
+  readonly #deps: QuarantineDeps;
   /** Sizes by path, oldest first. */
   readonly #sizes = new Map<string, number>();
   #bytes = 0;
 
-  constructor(deps: SetAsideDeps) {
+  constructor(deps: QuarantineDeps) {
     this.#deps = deps;
   }
 
@@ -41,10 +41,10 @@ export class SetAside {
     return this.#bytes;
   }
 
-  /** Finds what a former process set aside. */
+  /** Finds what an earlier process quarantined. */
   async prepare(): Promise<void> {
     const { path, files } = this.#deps;
-    const names = await Array.fromAsync(filesBelow(files, path, setAsideFolder));
+    const names = await Array.fromAsync(filesBelow(files, path, quarantineFolder));
     for (const name of names.toSorted()) {
       const file = join(path, name);
       this.#count(file, (await files.stat(file)).size);
@@ -54,7 +54,7 @@ export class SetAside {
 
   /** Takes a stored file away. Where somebody else just did, there is nothing to do. */
   async take(file: string, digest: Digest, size: number): Promise<void> {
-    const to = join(this.#deps.path, setAsidePath(digest, this.#deps.clock.now()));
+    const to = join(this.#deps.path, quarantinePath(digest, this.#deps.clock.now()));
     try {
       await this.#deps.folders.place(file, to);
     } catch (error) {

@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import { NoteFlusher } from '../../../../src/index/sqlite/note-flusher.ts';
-import { NoteWriter } from '../../../../src/index/sqlite/note-writer.ts';
+import { BufferFlusher } from '../../../../src/index/sqlite/buffer-flusher.ts';
+import { RowWriter } from '../../../../src/index/sqlite/row-writer.ts';
 import { openDatabase } from '../../../../src/index/sqlite/open-database.ts';
-import { PendingNotes } from '../../../../src/index/sqlite/pending-notes.ts';
+import { WriteBuffer } from '../../../../src/index/sqlite/write-buffer.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { DurableFolders } from '../../../../src/storage/filesystem/durable-folders.ts';
 import { nodeFiles } from '../../../../src/storage/filesystem/file-system.ts';
@@ -30,16 +30,16 @@ async function flusherOver({ maxPending = 1000 } = {}) {
   });
   const { database } = opened;
   onTestFinished(() => database.close());
-  const pending = new PendingNotes({ maxNames: 1000 });
+  const pending = new WriteBuffer({ maxNames: 1000 });
   const observer = { trouble: ({ cause }: { cause: unknown }) => troubles.push(cause) };
-  const flusher = new NoteFlusher({
+  const flusher = new BufferFlusher({
     pending,
     observer,
     maxPending,
     now: () => 0,
     onDamaged: (cause) => troubles.push(cause),
   });
-  flusher.start({ database, writer: new NoteWriter({ ...opened, isKept: () => false }), shrink: () => false });
+  flusher.start({ database, writer: new RowWriter({ ...opened, isKept: () => false }), shrink: () => false });
   let noted = 0;
   const note = (count: number): void => {
     for (let number = 0; number < count; number += 1, noted += 1) {

@@ -10,7 +10,7 @@ const contents = Array.from({ length: 5 }, (_, number) => Buffer.from(`content $
 const digests = contents.map((content) => digestOf(content));
 
 /** Stores content, damages it, and finds it damaged. */
-async function setAside(path: string, { store, clock }: FileStores, number: number, bytes: number): Promise<void> {
+async function quarantine(path: string, { store, clock }: FileStores, number: number, bytes: number): Promise<void> {
   const digest = digests[number] as Digest;
   await store.put(digest, contents[number] as Buffer);
   await writeFile(join(path, blobPath(digest)), Buffer.alloc(bytes));
@@ -25,32 +25,32 @@ async function kept(path: string): Promise<readonly number[]> {
 
 test('the newest few damaged files are kept to be looked at, and count', async () => {
   const path = await temporaryDirectory();
-  const stores = fileStores({ path, setAsideLimits: { maxFiles: 2, maxBytes: 1000 } });
+  const stores = fileStores({ path, quarantineLimits: { maxFiles: 2, maxBytes: 1000 } });
   await stores.store.prepare();
-  for (const number of [3, 0, 1]) await setAside(path, stores, number, 100 + number);
+  for (const number of [3, 0, 1]) await quarantine(path, stores, number, 100 + number);
   expect(await kept(path)).toEqual([0, 1]);
   expect(stores.store.pendingBytes()).toBe(201);
 });
 
 test('damaged files are kept up to a number of bytes, and none that is larger than that', async () => {
   const path = await temporaryDirectory();
-  const stores = fileStores({ path, setAsideLimits: { maxFiles: 10, maxBytes: 1000 } });
+  const stores = fileStores({ path, quarantineLimits: { maxFiles: 10, maxBytes: 1000 } });
   await stores.store.prepare();
-  for (const number of [0, 1, 2]) await setAside(path, stores, number, 400);
+  for (const number of [0, 1, 2]) await quarantine(path, stores, number, 400);
   expect(await kept(path)).toEqual([1, 2]);
   expect(stores.store.pendingBytes()).toBe(800);
-  await setAside(path, stores, 3, 1001);
+  await quarantine(path, stores, 3, 1001);
   expect(await kept(path)).toEqual([]);
   expect(stores.store.pendingBytes()).toBe(0);
 });
 
-test('what a former process set aside counts from the start, and the bounds hold for it', async () => {
+test('what an earlier process quarantined counts from the start, and the bounds hold for it', async () => {
   const path = await temporaryDirectory();
   const former = fileStores({ path });
   await former.store.prepare();
-  for (const number of [0, 1, 2]) await setAside(path, former, number, 100);
+  for (const number of [0, 1, 2]) await quarantine(path, former, number, 100);
 
-  const { store } = fileStores({ path, setAsideLimits: { maxFiles: 2, maxBytes: 1000 } });
+  const { store } = fileStores({ path, quarantineLimits: { maxFiles: 2, maxBytes: 1000 } });
   await store.prepare();
   await store.prepare();
   expect(await kept(path)).toEqual([1, 2]);

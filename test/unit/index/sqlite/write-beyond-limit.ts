@@ -1,7 +1,7 @@
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { indexAt, never } from '../../../support/sqlite-index.ts';
 
-// Notes more than its files may hold, and stops in order: `note-beyond-limit.ts <directory>`, under `ulimit -f`.
+// Notes more than its files may hold, and stops in order: `write-beyond-limit.ts <directory>`, under `ulimit -f`.
 const [directory = ''] = process.argv.slice(2);
 const { index, troubles } = indexAt(directory);
 await index.start();

@@ -2,9 +2,9 @@ import type { DatabaseSync } from 'node:sqlite';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import { isDamage } from './rows.ts';
-import type { NoteWriter } from './note-writer.ts';
+import type { RowWriter } from './row-writer.ts';
 import { inTransaction } from './open-database.ts';
-import type { Depth, PendingNotes } from './pending-notes.ts';
+import type { Depth, WriteBuffer } from './write-buffer.ts';
 import { Slice, type SliceLimits } from '../slice.ts';
 
 /** How long a note may wait for company before it is written. */
@@ -15,8 +15,8 @@ const retryDelayMs = 5_000;
 const rowsPerFlush = 100;
 const msPerFlush = 5;
 
-export interface NoteFlusherDeps {
-  readonly pending: PendingNotes;
+export interface BufferFlusherDeps {
+  readonly pending: WriteBuffer;
   readonly observer: Pick<Observer, 'trouble'>;
   /** How many notes memory keeps while the disk refuses them. Beyond it, only a rebuild can tell. */
   readonly maxPending: number;
@@ -26,29 +26,29 @@ export interface NoteFlusherDeps {
   readonly now?: () => number;
 }
 
-export interface NoteFile {
+export interface IndexFile {
   readonly database: DatabaseSync;
-  readonly writer: NoteWriter;
+  readonly writer: RowWriter;
   /** Gives some of what is free in the file back to the disk. @returns whether there may be more. */
   readonly shrink: () => boolean;
 }
 
 /** Brings pending notes to the file: soon, together, and a few at a time. */
-export class NoteFlusher {
-  readonly #deps: NoteFlusherDeps;
+export class BufferFlusher {
+  readonly #deps: BufferFlusherDeps;
   readonly #limits: SliceLimits;
-  #file: NoteFile | undefined;
+  #file: IndexFile | undefined;
   #soon: NodeJS.Immediate | undefined;
   #later: NodeJS.Timeout | undefined;
   #isRefused = false;
   #hasLostNotes = false;
 
-  constructor(deps: NoteFlusherDeps) {
+  constructor(deps: BufferFlusherDeps) {
     this.#deps = deps;
     this.#limits = { maxRows: rowsPerFlush, maxMs: msPerFlush, now: deps.now ?? (() => performance.now()) };
   }
 
-  start(file: NoteFile): void {
+  start(file: IndexFile): void {
     this.#file = file;
     this.noted();
   }
@@ -123,7 +123,7 @@ export class NoteFlusher {
     }
   }
 
-  #writeSome({ database, writer }: NoteFile, depth: Depth): number {
+  #writeSome({ database, writer }: IndexFile, depth: Depth): number {
     const slice = new Slice(this.#limits);
     inTransaction(database, () => this.#deps.pending.writeSome(writer, slice, depth));
     slice.commit();

@@ -1,5 +1,5 @@
 import type { Digest } from '../../oci/digest.ts';
-import type { NoteWriter } from './note-writer.ts';
+import type { RowWriter } from './row-writer.ts';
 import type { Slice } from '../slice.ts';
 
 interface Unwritten {
@@ -12,7 +12,7 @@ interface Unwritten {
  * The digests that manifests name, until they are in the file. One manifest names up to a thousand, so they are written after everything
  * else, and queries look them up here instead of waiting for the write.
  */
-export class PendingNames {
+export class NameBuffer {
   readonly #maxNames: number;
   readonly #byParent = new Map<Digest, Unwritten>();
   readonly #byChild = new Map<Digest, Set<Digest>>();
@@ -69,11 +69,11 @@ export class PendingNames {
     this.#writtenCount = 0;
   }
 
-  writeSome(writer: NoteWriter, slice: Slice): void {
+  writeSome(writer: RowWriter, slice: Slice): void {
     slice.each(this.#byParent, ([parent, unwritten]) => this.#write(writer, parent, unwritten, slice));
   }
 
-  #write(writer: NoteWriter, parent: Digest, unwritten: Unwritten, slice: Slice): void {
+  #write(writer: RowWriter, parent: Digest, unwritten: Unwritten, slice: Slice): void {
     const { names } = unwritten;
     let { written } = unwritten;
     for (const child of names.slice(written, written + slice.rowsLeft)) {

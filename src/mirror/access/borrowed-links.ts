@@ -8,12 +8,12 @@ import type { UpstreamDirectory } from '../ports/upstream.ts';
 import { unlessUnreadable } from '../blobs/unreadable.ts';
 
 /** What decides from which repositories a link may be borrowed. A reload of the configuration replaces it. */
-export interface LendingRules {
+export interface BorrowingRules {
   readonly access: Pick<Access, 'mayLend'>;
   readonly upstreams: Pick<UpstreamDirectory, 'find'>;
 }
 
-export interface LendingDeps {
+export interface BorrowedLinksDeps {
   readonly index: Pick<Index, 'borrowableLinks'>;
   readonly observer: Pick<Observer, 'trouble'>;
 }
@@ -22,16 +22,16 @@ export interface LendingDeps {
  * Finds a link that a repository may borrow: one of its manifests names the digest, and another repository of the same upstream, which every
  * client may read now, is linked to it. No upstream is asked here; when no such link is found, the caller asks the upstream.
  */
-export class Lending {
-  readonly #deps: LendingDeps;
-  #rules: LendingRules | undefined;
+export class BorrowedLinks {
+  readonly #deps: BorrowedLinksDeps;
+  #rules: BorrowingRules | undefined;
 
-  constructor(deps: LendingDeps) {
+  constructor(deps: BorrowedLinksDeps) {
     this.#deps = deps;
   }
 
   /** Sets the rules. Before the first call no link is lent. */
-  follow(rules: LendingRules): void {
+  follow(rules: BorrowingRules): void {
     this.#rules = rules;
   }
 
