@@ -7,6 +7,9 @@ import { isRecording, type Recording } from './recording.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 
+/** Both walks take a few seconds. A process that hangs is killed, so that its test fails. */
+const endsWithinMs = 80_000;
+
 export interface RecordedMirrorOptions {
   /** Its upstream, configured as docker.io. */
   readonly upstreamUrl: string;
@@ -28,7 +31,11 @@ export async function startRecordedMirror({ upstreamUrl, folder }: RecordedMirro
   await writeFile(file, JSON.stringify(config));
   const recorder = join(import.meta.dirname, 'recorder.ts');
   const args = ['--import', recorder, join(root, 'src', 'main.ts'), 'serve', '--config', file];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
+  const child = spawn(process.execPath, args, {
+    stdio: ['ignore', 'pipe', 'ignore', 'ipc'],
+    timeout: endsWithinMs,
+    killSignal: 'SIGKILL',
+  });
   await listening(child);
   return new RecordedMirror(child, `http://127.0.0.1:${port}`);
 }
@@ -58,11 +65,13 @@ export class RecordedMirror {
     await exited;
   }
 
+  /** @throws Error if the process ends before it answers. */
   async #ask(message: string): Promise<unknown> {
-    const answered = once(this.#child, 'message');
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    const ended = () => reject(new Error(`the mirror ended before it answered ${message}`));
+    this.#child.once('message', resolve).once('exit', ended);
     this.#child.send(message);
-    const [answer] = await answered;
-    return answer;
+    return promise.finally(() => this.#child.off('exit', ended));
   }
 }
 
