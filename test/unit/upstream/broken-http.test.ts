@@ -8,7 +8,7 @@ import { clientOf, patiently } from './start-client.ts';
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');
 
-test.each(Object.entries(brokenHeads))('%s breaks the protocol, and is not asked for again', async (_, answer) => {
+test.each(Object.entries(brokenHeads))('%s breaks the protocol, and is not requested again', async (_, answer) => {
   const { url, asked } = await serveBytes(() => answer);
   const { client, pausesMs } = clientOf(url);
 
@@ -18,7 +18,7 @@ test.each(Object.entries(brokenHeads))('%s breaks the protocol, and is not asked
   expect(pausesMs).toEqual([]);
 });
 
-test('what the parser stumbled over is told, and the bytes it stumbled over are not', async () => {
+test('a parser error is reported without the bytes that caused it', async () => {
   const { url } = await serveBytes(() => 'HTTP/1.1 200 OK\r\nX-Note: \x01s3cr3t\r\n\r\n');
   const { client } = clientOf(url);
 
@@ -30,7 +30,7 @@ test('what the parser stumbled over is told, and the bytes it stumbled over are 
   expect(inspect(failure, { depth: 9 })).not.toContain('s3cr3t');
 });
 
-test('a blob whose framing breaks within the body is cut as a broken protocol', async () => {
+test('a blob whose framing breaks within the body is reported as a broken protocol', async () => {
   const { url } = await serveBytes(
     () => 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\nworld\r\n',
   );
@@ -49,7 +49,7 @@ test('a blob whose framing breaks within the body is cut as a broken protocol', 
 test.each([
   { what: 'a Content-Length', head: 'Content-Length: 50\r\n\r\nhello' },
   { what: 'chunks', head: 'Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n' },
-])('a body with $what that ends too early is a broken transfer', async ({ head }) => {
+])('a body with $what that ends too early is reported as a broken transfer', async ({ head }) => {
   const { url } = await serveBytes(() => `HTTP/1.1 200 OK\r\n${head}`);
   const { client } = clientOf(url);
 

@@ -19,13 +19,13 @@ afterEach(() => {
   nock.enableNetConnect();
 });
 
-test('what nock does not answer does not leave the machine, over our own agents either', async () => {
+test('a request that nock does not answer does not leave the machine, over our own agents either', async () => {
   const asked = clientOf('https://registry.unknown.example').client.listTags(parseRepository('a'), patiently);
 
   await expect(asked).rejects.toMatchObject({ cause: expect.objectContaining({ code: 'ENETUNREACH' }) });
 });
 
-test('Docker Hub: a token of auth.docker.io, and a blob from its CDN that sees none of it', async () => {
+test('Docker Hub: the token comes from auth.docker.io, and the blob from its CDN, which never gets the token', async () => {
   const repository = parseRepository('library/alpine');
   const challenge =
     'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/alpine:pull"';

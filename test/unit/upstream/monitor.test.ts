@@ -17,7 +17,7 @@ class RecordingMonitor implements UpstreamMonitor {
   }
 }
 
-test('readiness and tag lifetimes learn from the client itself what an upstream answered and has left', async () => {
+test('readiness and tag lifetimes get the health and the rate limit of an upstream from the client itself', async () => {
   const registry = await serve((_request, response) => {
     const limits = { 'ratelimit-limit': '200;w=21600', 'ratelimit-remaining': '7;w=21600' };
     response.writeHead(200, { 'content-type': 'application/vnd.oci.image.manifest.v1+json', ...limits });

@@ -42,7 +42,7 @@ describe('a redirect from https to http', () => {
       patiently,
     );
 
-  test('a blob is fetched from what is listed as http://host:port, without the credentials', async () => {
+  test('a blob is fetched from a host that is listed as http://host:port, without the credentials', async () => {
     const store = await startStore();
     const { url } = await startSecure(() => `${store.url}/signed`);
 
@@ -56,7 +56,7 @@ describe('a redirect from https to http', () => {
     { what: 'without its scheme', listed: (host: string) => host },
     { what: 'with another port', listed: () => 'http://127.0.0.1:1' },
     { what: 'not at all', listed: () => 'other.example' },
-  ])('a host that is listed $what is not asked, and the error names the entry that is missing', async ({ listed }) => {
+  ])('a host that is listed $what gets no request, and the error names the missing entry', async ({ listed }) => {
     const store = await startStore();
     const { url } = await startSecure(() => `${store.url}/signed`);
 
@@ -67,7 +67,7 @@ describe('a redirect from https to http', () => {
     expect(store.seen).toHaveLength(0);
   });
 
-  test('what is listed leads no further by http, and back to the registry without the credentials', async () => {
+  test('a listed host may not redirect further by http, and a redirect back to the registry carries no credentials', async () => {
     const further = await startStore();
     let leadsTo = further.url;
     const store = await serve((_, response) => void response.writeHead(307, { location: leadsTo }).end());

@@ -211,7 +211,7 @@ test.each(registries)('$name: an image is pulled with an account', async (regist
   expect(nock.pendingMocks()).toEqual([]);
 });
 
-test('ECR, which refuses to list more than a thousand tags at once, lists them all, page by page', async () => {
+test('ECR, which rejects pages of more than a thousand tags, lists them all, page by page', async () => {
   const ecr = nock('https://123456789012.dkr.ecr.eu-west-1.amazonaws.com').get('/v2/team/app/tags/list');
   const link = '</v2/team/app/tags/list?n=1000&last=b>; rel="next"';
   const page = (query: Readonly<Record<string, string>>) => (asked: object) =>

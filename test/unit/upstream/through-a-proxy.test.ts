@@ -11,7 +11,7 @@ import { clientOf, patiently } from './start-client.ts';
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');
 
-test('a registry is reached through it, by its name', async () => {
+test('a registry is reached through the proxy, by its name', async () => {
   const proxy = await startProxy();
   const settings = { proxy: { http: proxy.url, except: [] } };
 
@@ -20,7 +20,7 @@ test('a registry is reached through it, by its name', async () => {
   expect(proxy.asked).toEqual(['GET http://registry.corp.example/v2/team/app/manifests/latest']);
 });
 
-test('https goes through a tunnel, within which the certificate is verified', async () => {
+test('https goes through a tunnel, in which the certificate is verified', async () => {
   const { certificate, key } = await selfSigned('registry');
   const url = await serveTls({ cert: certificate, key });
   const proxy = await startProxy();
@@ -34,7 +34,7 @@ test('https goes through a tunnel, within which the certificate is verified', as
   expect(proxy.asked).toEqual([`CONNECT ${new URL(url).host}`, `CONNECT ${new URL(url).host}`]);
 });
 
-test('its own name is resolved as all names are, and the name of the registry never', async () => {
+test("the proxy's name is resolved as usual, and the name of the registry never", async () => {
   const proxy = await startProxy();
   const names: string[] = [];
   const lookup = async (hostname: string) => {
@@ -64,7 +64,7 @@ test('exceptions are reached directly', async () => {
   expect(proxy.asked).toEqual([]);
 });
 
-test('behind it, redirects lead to listed hosts only, as their addresses are not seen', async () => {
+test('redirects lead to listed hosts only, because the addresses of others are not visible', async () => {
   const proxy = await startProxy();
   const registry = await serve(
     (_, response) => void response.writeHead(307, { location: 'http://cdn.example/blob' }).end(),
@@ -86,7 +86,7 @@ test('behind it, redirects lead to listed hosts only, as their addresses are not
   expect(proxy.asked).toEqual(['GET http://cdn.example/blob']);
 });
 
-test('its own password does not show in an error', async () => {
+test("the proxy's password does not appear in an error", async () => {
   const settings = {
     proxy: { http: 'http://user:s3cr3t@127.0.0.1:9', https: 'http://user:s3cr3t@127.0.0.1:9', except: [] },
   };

@@ -54,13 +54,13 @@ test('an alias means the same upstream', () => {
   expect(directory.find(hostName('registry-1.docker.io'))?.name).toBe('docker.io');
 });
 
-test('a name that is configured beats the alias of another', () => {
+test('a configured name beats the alias of another upstream', () => {
   const directory = directoryOf({ 'a.example': {}, 'b.example': { aliases: ['a.example'] } });
 
   expect(directory.find(hostName('a.example'))?.name).toBe('a.example');
 });
 
-test('a pattern admits the names it matches; metrics know them by the pattern', () => {
+test('a pattern admits the names it matches; metrics use the pattern as their label', () => {
   const directory = directoryOf({ '*.gcr.io': {} });
 
   expect(directory.find(hostName('eu.gcr.io'))).toMatchObject({ name: 'eu.gcr.io', label: '*.gcr.io' });
@@ -91,7 +91,7 @@ test('a name that a client chose leads to no private address, though a pattern a
   expect(inside.connections()).toBe(0);
 });
 
-test('the names of all upstreams are resolved in the same place, be they configured or matched by a pattern', async () => {
+test('the names of all upstreams are resolved by one resolver, configured or matched by a pattern', async () => {
   const names: string[] = [];
   const lookup: Lookup = async (hostname) => {
     names.push(hostname);
@@ -106,7 +106,7 @@ test('the names of all upstreams are resolved in the same place, be they configu
   expect(names).toEqual(['ghcr.io', 'eu.gcr.io']);
 });
 
-test('an upstream that leads to ever more hosts whose lookup hangs takes one lookup, and leaves the others to the rest', async () => {
+test('an upstream that redirects to ever more hosts whose lookup hangs uses one lookup, and leaves the others to the rest', async () => {
   const hanging = gate();
   const names: string[] = [];
   const lookup: Lookup = async (hostname) => {
@@ -123,7 +123,7 @@ test('an upstream that leads to ever more hosts whose lookup hangs takes one loo
   for (const one of held) await expect(one).rejects.toMatchObject({ trouble: 'dns' });
 });
 
-test('behind a proxy, where no address is seen, any host is none: only those that are listed', async () => {
+test('behind a proxy, where addresses are not visible, a pattern for any host reaches listed hosts only', async () => {
   const proxy = await startProxy();
   const through = { proxy: { http: proxy.url, https: proxy.url, except: [] } };
   const directory = directoryOf({ '**': { ...through, redirectHosts: ['listed.example'] }, '*.pkg.dev': through });
@@ -141,14 +141,14 @@ test('behind a proxy, where no address is seen, any host is none: only those tha
   }
 });
 
-test('names of one pattern put none of another aside, however many clients invent', () => {
+test('names of one pattern evict no client of another, however many names are invented', () => {
   const directory = directoryOf({ '*.example': {}, '*.test': {} }, { maxMatchedNames: 2 });
   const kept = directory.find(hostName('a.example'));
   for (let name = 0; name < 10; name += 1) directory.find(hostName(`invented-${name}.test`));
   expect(directory.find(hostName('a.example'))).toBe(kept);
 });
 
-test('a client that was put aside for newer names can still be asked', async () => {
+test('a client that was evicted for newer names still works', async () => {
   const registry = await startFakeRegistry();
   registry.content.add('app', 'latest', image());
   const directory = directoryOf({ '*.example': { url: registry.url } }, { maxMatchedNames: 1 });

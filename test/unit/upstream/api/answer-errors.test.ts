@@ -41,21 +41,21 @@ test.each([401, 403])("an upstream that answers %i to the mirror's own account r
   });
 });
 
-test('a 404 that says the repository is unknown says just that', async () => {
+test('a 404 that says the repository is unknown is passed on as NAME_UNKNOWN', async () => {
   const body = '{"errors":[{"code":"NAME_UNKNOWN","message":"x"}]}';
 
   expect(await failureFor(404, { body })).toMatchObject({ code: 'NAME_UNKNOWN' });
 });
 
 test.each(['<html>', '', '[]', 'null', '{"errors":"x"}', '{"errors":[null,5]}', '['.repeat(50_000)])(
-  'an error body that is none (%.20s) does not matter',
+  'an invalid error body (%.20s) does not change the result',
   async (body) => {
     expect(await failureFor(404, { body })).toMatchObject({ code: 'MANIFEST_UNKNOWN' });
     expect(await failureFor(503, { body })).toMatchObject({ trouble: 'unavailable' });
   },
 );
 
-test('an error body without end is cut off', async () => {
+test('an endless error body is cut off', async () => {
   const registry = await serve((_, response) => {
     response.writeHead(503);
     const pour = () => {
@@ -71,19 +71,19 @@ test('an error body without end is cut off', async () => {
   expect(observer.bytesOf('manifest')).toBeLessThan(4 * 1024 * 1024);
 });
 
-describe('when to ask again', () => {
+describe('Retry-After', () => {
   test.each([
     { status: 429, header: '30', expected: 30 },
     { status: 503, header: 'Tue, 01 Jan 2030 00:01:00 GMT', expected: 60 },
     { status: 429, header: 'whenever', expected: undefined },
-  ])('a $status with Retry-After: $header says $expected seconds', async ({ status, header, expected }) => {
+  ])('a $status with Retry-After: $header means $expected seconds', async ({ status, header, expected }) => {
     expect(await failureFor(status, { headers: { 'retry-after': header } })).toMatchObject({
       retryAfterSeconds: expected,
     });
   });
 });
 
-test("the upstream's own words, which may name the account, are not repeated", async () => {
+test('the text of an upstream error, which may name the account, is not repeated', async () => {
   const body = JSON.stringify({ errors: [{ code: 'TOOMANYREQUESTS', message: "pull rate limit as 'hub-user'" }] });
 
   const failure = await failureFor(429, { body, credentials: [account] });
@@ -91,8 +91,8 @@ test("the upstream's own words, which may name the account, are not repeated", a
   expect(JSON.stringify(failure, Object.getOwnPropertyNames(failure))).not.toContain('hub-user');
 });
 
-describe('nobody answers', () => {
-  test('nobody listens', async () => {
+describe('an upstream is unreachable', () => {
+  test('when its port refuses connections', async () => {
     const { client, observer } = clientOf('http://127.0.0.1:9');
 
     await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({
@@ -103,7 +103,7 @@ describe('nobody answers', () => {
     expect(new Set(observer.story)).toEqual(new Set(['GET manifest connect']));
   });
 
-  test('somebody hangs up at once', async () => {
+  test('when it closes every connection at once', async () => {
     const { port } = await countConnections();
 
     const asked = clientOf(`http://127.0.0.1:${port}`).client.getManifest(repository, latest, patiently);

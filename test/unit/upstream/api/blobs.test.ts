@@ -23,7 +23,7 @@ async function startWithBlob({ size = 1000, fault = {} }: { size?: number; fault
   return { registry, blob, ...clientOf(registry.url, impatient) };
 }
 
-test('a blob opens as soon as its headers are there, and brings the bytes as they come', async () => {
+test('a blob opens when its headers arrive, and its bytes are passed on as they arrive', async () => {
   const end = gate();
   const { client, blob } = await startWithBlob({ fault: { holdBody: { afterBytes: 100, until: end } } });
 
@@ -34,7 +34,7 @@ test('a blob opens as soon as its headers are there, and brings the bytes as the
   expect(await buffer(opened.body)).toEqual(blob.bytes);
 });
 
-test('a large blob arrives whole, and the observer hears of all its bytes', async () => {
+test('a large blob arrives whole, and the observer counts all its bytes', async () => {
   const { client, blob, observer } = await startWithBlob({ size: 20 * mebibyte });
 
   const { body } = await client.openBlob(repository, blob.digest, patiently);
@@ -57,7 +57,7 @@ test.each<{ range: ByteRange; expected: [number, number] }>([
   expect(await buffer(body)).toEqual(blob.bytes.subarray(...expected));
 });
 
-test('a registry that sends no parts sends the whole from the beginning', async () => {
+test('a registry without range support sends the whole blob from its beginning', async () => {
   const registry = await startFakeRegistry({ ranges: false });
   const blob = randomBlob(1000);
   registry.content.addBlob(repository, blob);
@@ -69,7 +69,7 @@ test('a registry that sends no parts sends the whole from the beginning', async 
   expect(await buffer(body)).toEqual(blob.bytes);
 });
 
-test('a range beyond the end is no range of that blob', async () => {
+test('a range beyond the end is reported as out of range', async () => {
   const { client, blob } = await startWithBlob();
 
   const opened = client.openBlob(repository, blob.digest, { ...patiently, range: { start: 1000 } });
@@ -85,7 +85,7 @@ test.each([
   { what: 'does not say what it is', contentRange: '', length: 100 },
   { what: 'is counted in something else', contentRange: 'lines 400-499/1000', length: 100 },
   { what: 'is of another length than it says', contentRange: 'bytes 400-498/1000', length: 100 },
-])('a part that $what is no answer', async ({ contentRange, length }) => {
+])('a part that $what is rejected', async ({ contentRange, length }) => {
   const fault = { headers: { 'content-range': contentRange }, body: () => Buffer.alloc(length) };
   const { client, blob } = await startWithBlob({ fault });
 
@@ -94,7 +94,7 @@ test.each([
   await expect(opened).rejects.toMatchObject({ trouble: 'misbehaving' });
 });
 
-test('a part that ends sooner than was asked for is a beginning', async () => {
+test('a part that is shorter than requested is accepted as a beginning', async () => {
   const fault = {
     headers: { 'content-range': 'bytes 400-449/1000' },
     body: (honest: Buffer) => honest.subarray(0, 50),
@@ -110,7 +110,7 @@ test('a part that ends sooner than was asked for is a beginning', async () => {
   expect(await buffer(body)).toEqual(blob.bytes.subarray(400, 450));
 });
 
-test('a part nobody asked for is no answer', async () => {
+test('a part that was not requested is rejected', async () => {
   const { client, blob } = await startWithBlob({ fault: { status: 206 } });
 
   await expect(client.openBlob(repository, blob.digest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
@@ -131,7 +131,7 @@ test.each([
   { framing: 'with its length', fault: { cutAfterBytes: 500 } },
   { framing: 'in chunks', fault: { cutAfterBytes: 500, contentLength: 'absent' } },
   { framing: 'with a length that is not kept', fault: { contentLength: 1001 } },
-] as const)('a blob sent $framing that breaks off fails, and never ends as if it were whole', async ({ fault }) => {
+] as const)('a blob sent $framing that breaks off fails, and never ends as if it were complete', async ({ fault }) => {
   const { client, registry, blob } = await startWithBlob({ fault });
   void registry.arrived('GET', blobs).then(({ ended }) => ended.then(() => registry.stop()));
 
@@ -140,7 +140,7 @@ test.each([
   await expect(buffer(body)).rejects.toMatchObject({ name: 'UpstreamError' });
 });
 
-test('an upstream that falls silent within a blob is given up after the idle time', async () => {
+test('an upstream that falls silent within a blob is given up after the idle timeout', async () => {
   const never = gate();
   const { client, registry, blob } = await startWithBlob({ fault: { holdBody: { afterBytes: 500, until: never } } });
 
@@ -150,7 +150,7 @@ test('an upstream that falls silent within a blob is given up after the idle tim
   expect(await registry.requests[0]?.ended).toBe('aborted');
 });
 
-test('a reader that takes its time does not make the upstream look silent', async () => {
+test('a slow reader does not make the upstream look silent', async () => {
   const { client, blob } = await startWithBlob({ size: 20 * mebibyte });
   const { body } = await client.openBlob(repository, blob.digest, patiently);
   await once(body, 'readable');
@@ -162,7 +162,7 @@ test('a reader that takes its time does not make the upstream look silent', asyn
   expect((await buffer(body)).equals(blob.bytes)).toBe(true);
 });
 
-test('a reader that takes its time holds back the upstream', async () => {
+test('a slow reader slows the upstream down', async () => {
   const { client, registry, blob } = await startWithBlob({ size: 200 * mebibyte });
   const { body } = await client.openBlob(repository, blob.digest, patiently);
   await once(body, 'readable');
@@ -173,7 +173,7 @@ test('a reader that takes its time holds back the upstream', async () => {
   body.destroy();
 });
 
-test('a slow upstream that never falls silent is waited for as long as it takes', async () => {
+test('a slow upstream that never falls silent may take as long as it needs', async () => {
   const flow = pump();
   const { client, blob } = await startWithBlob({ fault: { pump: flow } });
   const { body } = await client.openBlob(repository, blob.digest, patiently);
@@ -183,7 +183,7 @@ test('a slow upstream that never falls silent is waited for as long as it takes'
   clearInterval(drip);
 });
 
-test('whoever destroys the body ends the exchange', async () => {
+test('destroying the body ends the exchange', async () => {
   const never = gate();
   const { client, registry, blob } = await startWithBlob({ fault: { holdBody: { afterBytes: 500, until: never } } });
   const { body } = await client.openBlob(repository, blob.digest, patiently);
@@ -193,7 +193,7 @@ test('whoever destroys the body ends the exchange', async () => {
   expect(await registry.requests[0]?.ended).toBe('aborted');
 });
 
-test('whoever gives up waiting for the headers ends the exchange', async () => {
+test('a caller that stops waiting for the headers ends the exchange', async () => {
   const never = gate();
   const { client, registry, blob, observer } = await startWithBlob({ fault: { holdHeaders: never } });
   const waiting = new AbortController();
@@ -207,7 +207,7 @@ test('whoever gives up waiting for the headers ends the exchange', async () => {
   expect(observer.story).toEqual(['GET blob aborted']);
 });
 
-test('giving up after the headers ends the body with the reason', async () => {
+test('an abort after the headers ends the body with its reason', async () => {
   const never = gate();
   const { client, registry, blob } = await startWithBlob({ fault: { holdBody: { afterBytes: 500, until: never } } });
   const waiting = new AbortController();
@@ -219,7 +219,7 @@ test('giving up after the headers ends the body with the reason', async () => {
   expect(await registry.requests[0]?.ended).toBe('aborted');
 });
 
-test('whoever has given up before asking asks nobody', async () => {
+test('an aborted caller sends no request', async () => {
   const { client, registry, blob } = await startWithBlob();
 
   const opened = client.openBlob(repository, blob.digest, { signal: AbortSignal.abort(new Error('the client left')) });
@@ -228,13 +228,13 @@ test('whoever has given up before asking asks nobody', async () => {
   expect(registry.count()).toBe(0);
 });
 
-test('a blob that was compressed on the way is no answer', async () => {
+test('a blob that was compressed on the way is rejected', async () => {
   const { client, blob } = await startWithBlob({ fault: { gzip: true } });
 
   await expect(client.openBlob(repository, blob.digest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
 });
 
-test('a blob nobody has is unknown', async () => {
+test('a blob that the upstream lacks is unknown', async () => {
   const { client } = await startWithBlob();
 
   const opened = client.openBlob(repository, randomBlob(10, 'another').digest, patiently);
@@ -242,7 +242,7 @@ test('a blob nobody has is unknown', async () => {
   await expect(opened).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
 });
 
-test('a blob of which the registry says that it has no such range, though none was asked for, is its fault', async () => {
+test('a registry that answers 416 to a request without a range is at fault', async () => {
   const { client, blob } = await startWithBlob({ fault: { status: 416 } });
 
   const asked = client.openBlob(repository, blob.digest, patiently);
@@ -250,7 +250,7 @@ test('a blob of which the registry says that it has no such range, though none w
   await expect(asked).rejects.toMatchObject({ trouble: 'misbehaving' });
 });
 
-test('a failure before anybody reads is still there for the one who does', async () => {
+test('a failure before the body is read is reported when it is read', async () => {
   const { client, registry, blob } = await startWithBlob({ size: 20 * mebibyte, fault: { cutAfterBytes: 500 } });
   const { body } = await client.openBlob(repository, blob.digest, patiently);
   await registry.requests[0]?.ended;

@@ -18,23 +18,26 @@ async function startWithBlob({ size = 1000, fault = {} }: { size?: number; fault
   return { registry, blob, ...clientOf(registry.url, impatient) };
 }
 
-test('a blob is looked at without being fetched', async () => {
+test('a HEAD tells the size of a blob without fetching it', async () => {
   const { client, registry, blob } = await startWithBlob();
 
   expect(await client.headBlob(repository, blob.digest, patiently)).toEqual({ size: 1000 });
   expect(registry.requests.map(({ method }) => method)).toEqual(['HEAD']);
 });
 
-test.each([401, 403, 405])('where HEAD of a blob is answered %i, one byte of it is fetched', async (status) => {
-  const { client, registry, blob } = await startWithBlob();
-  registry.clearScripts();
-  registry.script({ method: 'HEAD' }, { status });
+test.each([401, 403, 405])(
+  'a registry that answers HEAD of a blob with %i is asked for its first byte',
+  async (status) => {
+    const { client, registry, blob } = await startWithBlob();
+    registry.clearScripts();
+    registry.script({ method: 'HEAD' }, { status });
 
-  expect(await client.headBlob(repository, blob.digest, patiently)).toEqual({ size: 1000 });
-  expect(registry.seen('GET', blobs).map(({ headers }) => headers.range)).toEqual(['bytes=0-0']);
-});
+    expect(await client.headBlob(repository, blob.digest, patiently)).toEqual({ size: 1000 });
+    expect(registry.seen('GET', blobs).map(({ headers }) => headers.range)).toEqual(['bytes=0-0']);
+  },
+);
 
-test('an empty blob has a size as well where HEAD is refused', async () => {
+test('an empty blob has a size too when HEAD is rejected', async () => {
   const registry = await startFakeRegistry();
   const nothing = content('application/octet-stream', Buffer.alloc(0));
   registry.content.addBlob(repository, nothing);
@@ -44,7 +47,7 @@ test('an empty blob has a size as well where HEAD is refused', async () => {
   expect(await client.headBlob(repository, nothing.digest, patiently)).toEqual({ size: 0 });
 });
 
-test('a blob that is not there is unknown, also where HEAD is refused', async () => {
+test('a missing blob is unknown, also when HEAD is rejected', async () => {
   const { client, registry } = await startWithBlob();
   registry.script({ method: 'HEAD' }, { status: 405 });
 
@@ -53,7 +56,7 @@ test('a blob that is not there is unknown, also where HEAD is refused', async ()
   await expect(looked).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
 });
 
-test('a blob that HEAD denies and GET has is found, and looked for by GET alone for a while (Harbor)', async () => {
+test('a registry that denies a blob to HEAD and has it for GET (Harbor) is asked by GET alone for a while', async () => {
   const { client, registry, blob } = await startWithBlob();
   registry.clearScripts();
   registry.script({ method: 'HEAD' }, { status: 404 });

@@ -19,7 +19,7 @@ async function startWithImage(fault: Fault = {}) {
   return { registry, app, ...clientOf(registry.url) };
 }
 
-test('a manifest is looked at without being fetched', async () => {
+test('a HEAD describes a manifest without fetching it', async () => {
   const { client, registry, app } = await startWithImage();
 
   const head = await client.headManifest(repository, latest, patiently);
@@ -29,7 +29,7 @@ test('a manifest is looked at without being fetched', async () => {
   expect(registry.count('GET')).toBe(0);
 });
 
-test('what a registry leaves out of a HEAD is left open', async () => {
+test('a registry may omit digest, type and length from a HEAD', async () => {
   const { client } = await startWithImage({
     withoutHeaders: ['docker-content-digest'],
     headers: { 'content-type': 'text/html' },
@@ -42,7 +42,7 @@ test('what a registry leaves out of a HEAD is left open', async () => {
 });
 
 test.each([405, 411, 501])(
-  'a registry that answers %i to HEAD and has the manifest is asked with one GET, and with GET alone for a while',
+  'a registry that answers HEAD with %i and has the manifest gets one GET, and only GETs for a while',
   async (status) => {
     const { client, registry, app, clock } = await startWithImage();
     registry.clearScripts();
@@ -66,7 +66,7 @@ test.each([405, 411, 501])(
 );
 
 test.each([400, 403, 404, 406, 500])(
-  'a registry that answers %i to HEAD once and has the manifest is asked by HEAD again, one that does so twice by GET alone',
+  'a registry that answers HEAD with %i once and has the manifest gets a HEAD next time; one that does so twice gets only GETs',
   async (status) => {
     const { client, registry, app } = await startWithImage();
     registry.clearScripts();
@@ -84,7 +84,7 @@ test.each([400, 403, 404, 406, 500])(
   },
 );
 
-test('a HEAD that is sent on to where only GET is allowed is followed by a GET', async () => {
+test('a HEAD that is redirected to a URL that allows GET only is followed by a GET', async () => {
   const { registry, app } = await startWithImage();
   const store = await startFakeRegistry();
   store.script({ method: 'HEAD' }, { status: 403 });
@@ -95,7 +95,7 @@ test('a HEAD that is sent on to where only GET is allowed is followed by a GET',
   expect(await client.headManifest(repository, latest, patiently)).toMatchObject({ digest: app.manifest.digest });
 });
 
-test.each([429, 502, 503, 504])('a registry that answers %i to HEAD is not asked with GET as well', async (status) => {
+test.each([429, 502, 503, 504])('a registry that answers HEAD with %i gets no GET', async (status) => {
   const { client, registry } = await startWithImage();
   registry.clearScripts();
   registry.script({ path: manifests }, { status });
@@ -105,7 +105,7 @@ test.each([429, 502, 503, 504])('a registry that answers %i to HEAD is not asked
   expect(registry.count('GET', manifests)).toBe(0);
 });
 
-test('a HEAD by digest that is answered for another manifest is no answer', async () => {
+test('a HEAD by digest that returns another digest is rejected', async () => {
   const { client, app } = await startWithImage({
     headers: { 'docker-content-digest': digestOf(Buffer.from('another')) },
   });

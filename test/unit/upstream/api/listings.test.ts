@@ -21,13 +21,13 @@ test('all tags are listed, page by page', async () => {
   expect(observer.story).toEqual(Array.from({ length: 3 }, () => 'GET tags 200'));
 });
 
-test('a repository without tags lists none, also where that is written null', async () => {
+test('a repository without tags has an empty list, also when the registry sends null', async () => {
   const registry = await serve((_, response) => sendJson(response, { name: repository, tags: null }));
 
   expect(await clientOf(registry.url).client.listTags(repository, patiently)).toEqual([]);
 });
 
-test('a repository nobody has is unknown', async () => {
+test('a repository that the upstream lacks is unknown', async () => {
   const registry = await startFakeRegistry();
 
   await expect(clientOf(registry.url).client.listTags(repository, patiently)).rejects.toMatchObject({
@@ -35,7 +35,7 @@ test('a repository nobody has is unknown', async () => {
   });
 });
 
-describe('the next page is asked for where the first one was, with the query of the Link,', () => {
+describe('the next page is requested at the URL of the first, with the query of the Link', () => {
   const path = '/v2/team/app/tags/list';
 
   test.each([
@@ -68,7 +68,7 @@ describe('the next page is asked for where the first one was, with the query of 
     expect(registry.seen.map(({ url }) => url.search)).toEqual(['?n=1000', query]);
   });
 
-  test('though the Link names another host, where nobody is asked', async () => {
+  test('when the Link names another host, which gets no request', async () => {
     const evil = await countConnections();
     const registry = await serve(({ url }, response) => {
       const link = `<http://127.0.0.1:${evil.port}/v2/team/app/tags/list?last=a>; rel="next"`;
@@ -81,7 +81,7 @@ describe('the next page is asked for where the first one was, with the query of 
     expect(evil.connections()).toBe(0);
   });
 
-  test('and a Link without one is no answer: a list is never shortened', async () => {
+  test('and a Link without a query is rejected: a list is never shortened', async () => {
     const registry = await serve((_, response) =>
       sendJson(response, { tags: ['a'] }, 200, { link: `<${path}/2>; rel="next"` }),
     );
@@ -116,7 +116,7 @@ test.each([
   ]);
 });
 
-test.each([404, 401, 403, 429])('a list that is answered %i is not asked for a second time', async (status) => {
+test.each([404, 401, 403, 429])('a list that is answered with %i is not requested again', async (status) => {
   const registry = await serve((_, response) => sendJson(response, {}, status));
 
   await expect(clientOf(registry.url).client.listTags(repository, patiently)).rejects.toBeInstanceOf(Error);
@@ -166,7 +166,7 @@ test.each([
   expect(seen).toHaveLength(asked);
 });
 
-test('referrers of more than 4 MiB in all, which no client takes as one index, are given up', async () => {
+test('referrers of more than 4 MiB in total, which no client accepts as one index, are given up', async () => {
   const descriptor = { mediaType: 'application/vnd.oci.image.manifest.v1+json', digest: someDigest, size: 1 };
   const manifests = Array.from({ length: 15_000 }, () => descriptor);
   let page = 0;
@@ -181,7 +181,7 @@ test('referrers of more than 4 MiB in all, which no client takes as one index, a
   expect(registry.seen.length).toBeLessThanOrEqual(3);
 });
 
-test('a listing that fails on a later page fails', async () => {
+test('a listing that fails on a later page fails as a whole', async () => {
   const registry = await serve(({ url }, response) => {
     if (url.searchParams.has('last')) return sendJson(response, {}, 503);
     sendJson(response, { tags: ['a'] }, 200, { link: '<?last=a>; rel="next"' });
@@ -192,7 +192,7 @@ test('a listing that fails on a later page fails', async () => {
   });
 });
 
-test.each(['<html>', '[]', 'null', '{}', '{"tags":"a"}'])('%s is no listing', async (body) => {
+test.each(['<html>', '[]', 'null', '{}', '{"tags":"a"}'])('%s is rejected as a listing', async (body) => {
   const registry = await serve((_, response) => void response.end(body));
 
   await expect(clientOf(registry.url).client.listTags(repository, patiently)).rejects.toMatchObject({
@@ -218,7 +218,7 @@ test.each([
   expect(observer.story).toEqual(answers);
 });
 
-test('what nobody refers to has no referrers, with the API or without', async () => {
+test('a manifest without referrers has an empty list, with the referrers API or without', async () => {
   for (const referrersApi of [true, false]) {
     const registry = await startFakeRegistry({ referrersApi });
     const app = image();
@@ -228,15 +228,18 @@ test('what nobody refers to has no referrers, with the API or without', async ()
   }
 });
 
-test.each([400, 405, 406, 501])('a registry that answers %i to the referrers API has none', async (status) => {
-  const registry = await serve((_, response) =>
-    sendJson(response, {}, response.req.url?.includes('/referrers/') ? status : 404),
-  );
+test.each([400, 405, 406, 501])(
+  'a registry that answers the referrers API with %i does not have it',
+  async (status) => {
+    const registry = await serve((_, response) =>
+      sendJson(response, {}, response.req.url?.includes('/referrers/') ? status : 404),
+    );
 
-  expect(await clientOf(registry.url).client.listReferrers(repository, someDigest, patiently)).toEqual([]);
-});
+    expect(await clientOf(registry.url).client.listReferrers(repository, someDigest, patiently)).toEqual([]);
+  },
+);
 
-test('the tag schema cuts long digests at 64 characters', async () => {
+test('the fallback tag cuts long digests at 64 characters', async () => {
   const registry: Server = await serve((_, response) => sendJson(response, {}, 404));
   const long = parseDigest(`sha512:${'b'.repeat(128)}`);
 
@@ -252,7 +255,7 @@ test.each([
   { status: 401, expected: { code: 'DENIED' } },
   { status: 429, expected: { trouble: 'overloaded' } },
   { status: 500, expected: { trouble: 'unavailable' } },
-])('a referrers API that answers $status has not said that there are none', async ({ status, expected }) => {
+])('a referrers API that answers $status does not mean that there are no referrers', async ({ status, expected }) => {
   const registry = await serve((_, response) => sendJson(response, {}, status));
 
   await expect(clientOf(registry.url).client.listReferrers(repository, someDigest, patiently)).rejects.toMatchObject(
@@ -261,7 +264,7 @@ test.each([
   expect(registry.story()).not.toContain(`GET /v2/team/app/manifests/sha256-${'a'.repeat(64)}`);
 });
 
-test('referrers on several pages are all listed, and what is no descriptor is left out', async () => {
+test('referrers on several pages are all listed, and entries that are no descriptors are dropped', async () => {
   const descriptor = { mediaType: 'application/vnd.example', digest: someDigest, size: 1 };
   const registry = await serve(({ url }, response) =>
     url.searchParams.has('page')
@@ -276,7 +279,7 @@ test('referrers on several pages are all listed, and what is no descriptor is le
 });
 
 test.each(['tags', 'referrers'] as const)(
-  'an account that may not list %s is denied it; one that is not accepted is the problem of the operator',
+  'an account that may not list %s causes 403; an account that the registry rejects is the fault of the operator',
   async (what) => {
     const registry = await serve(({ headers }, response) => {
       const isKnown = headers.authorization === `Basic ${btoa('reader:right')}`;

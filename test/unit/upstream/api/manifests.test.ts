@@ -20,7 +20,7 @@ async function startWithImage(fault: Fault = {}) {
   return { registry, app, ...clientOf(registry.url) };
 }
 
-test('a manifest fetched by its tag comes with the digest of its bytes and the type the registry gave it', async () => {
+test('a manifest fetched by tag has the digest of its bytes and the type that the registry sent', async () => {
   const { client, app } = await startWithImage();
 
   const manifest = await client.getManifest(repository, latest, patiently);
@@ -30,7 +30,7 @@ test('a manifest fetched by its tag comes with the digest of its bytes and the t
 });
 
 test.each([{ sent: `${ociManifest}; charset=utf-8` }, { sent: ` ${ociManifest} ;q=1` }])(
-  'parameters of a type ("$sent") are no part of it',
+  'parameters of a media type ("$sent") are dropped',
   async ({ sent }) => {
     const { client } = await startWithImage({
       headers: { 'content-type': sent },
@@ -43,7 +43,7 @@ test.each([{ sent: `${ociManifest}; charset=utf-8` }, { sent: ` ${ociManifest} ;
   },
 );
 
-test('every registry is asked for all kinds of manifests, unencoded, and told who asks', async () => {
+test('every registry is asked for all manifest types, unencoded, and sees the User-Agent', async () => {
   const { client, registry, app } = await startWithImage();
 
   await client.headManifest(repository, latest, patiently);
@@ -57,7 +57,7 @@ test('every registry is asked for all kinds of manifests, unencoded, and told wh
   expect(registry.count()).toBe(2);
 });
 
-test('a large manifest is read when there is memory for it, and a small one at once', async () => {
+test('a large manifest waits for memory, a small one does not', async () => {
   const registry = await startFakeRegistry();
   const manifestOf = (padBytes: number) =>
     content(ociIndex, Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [], pad: 'x'.repeat(padBytes) })));
@@ -77,7 +77,7 @@ test('a large manifest is read when there is memory for it, and a small one at o
   await expect.poll(() => memory.reservedBytes).toBe(0);
 });
 
-test('a schema 1 manifest is refused in words, looked at or fetched, by tag or by digest', async () => {
+test('a schema 1 manifest is rejected with an error that says so, for HEAD and GET, by tag and by digest', async () => {
   const registry = await startFakeRegistry();
   const bytes = Buffer.from('{\n   "schemaVersion": 1,\n   "signatures": []\n}');
   const old = content('application/vnd.docker.distribution.manifest.v1+prettyjws', bytes);
@@ -93,7 +93,7 @@ test('a schema 1 manifest is refused in words, looked at or fetched, by tag or b
       });
 });
 
-test('other bytes than the digest asked for are no answer', async () => {
+test('bytes with another digest than requested are rejected', async () => {
   const { client, app } = await startWithImage({ body: () => Buffer.from('{"schemaVersion":2}') });
 
   const asked = client.getManifest(repository, app.manifest.digest, patiently);
@@ -101,13 +101,13 @@ test('other bytes than the digest asked for are no answer', async () => {
   await expect(asked).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'misbehaving' });
 });
 
-test('by tag, other bytes than the digest in the headers are no answer', async () => {
+test('bytes fetched by tag with another digest than in the headers are rejected', async () => {
   const { client } = await startWithImage({ headers: { 'docker-content-digest': digestOf(Buffer.from('another')) } });
 
   await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
 });
 
-test('a registry that names its manifests by sha512 is taken at its word, once the bytes agree', async () => {
+test('a registry that names manifests by sha512 is believed once the bytes match', async () => {
   const { client, registry, app } = await startWithImage();
   const digest = digestOf(app.manifest.bytes, 'sha512');
   registry.clearScripts();
@@ -116,7 +116,7 @@ test('a registry that names its manifests by sha512 is taken at its word, once t
   expect(await client.getManifest(repository, latest, patiently)).toMatchObject({ digest });
 });
 
-test('a digest that cannot be verified is not taken over', async () => {
+test('a digest that cannot be verified is not adopted', async () => {
   const { client, app } = await startWithImage({
     headers: { 'docker-content-digest': 'md5:d41d8cd98f00b204e9800998ecf8427e' },
   });
@@ -133,7 +133,7 @@ test.each([
   expect(await client.getManifest(repository, latest, patiently)).toMatchObject({ mediaType: expected });
 });
 
-test('a page of somebody in between is no manifest', async () => {
+test("a login page or a proxy's error page is rejected as a manifest", async () => {
   const { client } = await startWithImage({
     headers: { 'content-type': 'text/html' },
     withoutHeaders: ['docker-content-digest'],
@@ -145,7 +145,7 @@ test('a page of somebody in between is no manifest', async () => {
 
 const tooLong = () => Buffer.alloc(32 * 1024 * 1024);
 
-test('a manifest that announces more than 4 MiB is cut off at once', async () => {
+test('a manifest that announces more than 4 MiB is rejected at once', async () => {
   const { client, registry, observer } = await startWithImage({ body: tooLong });
 
   await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
@@ -162,19 +162,19 @@ test('a manifest that turns out to have more than 4 MiB is cut off there', async
   expect(await registry.requests[0]?.ended).toBe('aborted');
 });
 
-test('a manifest that was compressed on the way is no answer', async () => {
+test('a manifest that was compressed on the way is rejected', async () => {
   const { client } = await startWithImage({ gzip: true });
 
   await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
 });
 
-test('a manifest that breaks off is no answer', async () => {
+test('a manifest that breaks off is rejected', async () => {
   const { client } = await startWithImage({ cutAfterBytes: 10 });
 
   await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'connect' });
 });
 
-test('a manifest nobody has is unknown, and so is a repository nobody has', async () => {
+test('a manifest that the upstream lacks is unknown, and so is a missing repository', async () => {
   const { client } = await startWithImage();
   const nowhere = parseRepository('team/nothing');
 
@@ -185,7 +185,7 @@ test('a manifest nobody has is unknown, and so is a repository nobody has', asyn
   await expect(client.headManifest(nowhere, latest, patiently)).rejects.toMatchObject({ code: 'NAME_UNKNOWN' });
 });
 
-test('a manifest of an upstream that keeps everything under a prefix is asked for there', async () => {
+test('an upstream with a repository prefix is asked for manifests below it', async () => {
   const registry = await startFakeRegistry();
   const app = image();
   registry.content.add('remote/team/app', latest, app);
@@ -194,7 +194,7 @@ test('a manifest of an upstream that keeps everything under a prefix is asked fo
   expect(await client.getManifest(repository, latest, patiently)).toMatchObject({ digest: app.manifest.digest });
 });
 
-test('the observer hears of every request and of the bytes it brought', async () => {
+test('the observer counts every request and its bytes', async () => {
   const { client, observer, app } = await startWithImage();
 
   await client.headManifest(repository, latest, patiently);
@@ -205,7 +205,7 @@ test('the observer hears of every request and of the bytes it brought', async ()
   expect(observer.bytesOf('manifest')).toBeGreaterThan(app.manifest.bytes.length);
 });
 
-test("a manifest in any other vendor's format is passed on as it is", async () => {
+test("a manifest in any other vendor's format is passed on unchanged", async () => {
   const { client, registry } = await startWithImage();
   const odd = content('application/vnd.cncf.oras.artifact.manifest.v1+json', Buffer.from('{}'));
   registry.content.addManifest(repository, odd);

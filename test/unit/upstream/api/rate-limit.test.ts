@@ -51,7 +51,7 @@ describe('several accounts', () => {
     return { asked, pull, ...connected };
   }
 
-  test('when one is told to slow down, the next one goes on, until the first may ask again', async () => {
+  test('when one is rate limited, the next is used until the first may be used again', async () => {
     const answers: Record<string, number> = { ann: 429 };
     const { asked, pull, clock } = await start([account('ann'), account('bob')], answers);
 
@@ -65,7 +65,7 @@ describe('several accounts', () => {
     expect(asked.at(-1)).toBe('ann');
   });
 
-  test('one whose allowance is used up is spared before it is told so', async () => {
+  test('one that has used up its limit is skipped before it is rejected', async () => {
     const usedUp = { 'ratelimit-limit': '200;w=21600', 'ratelimit-remaining': '0;w=21600' };
     const { asked, pull } = await start([account('ann'), account('bob')], { ann: usedUp });
 
@@ -75,7 +75,7 @@ describe('several accounts', () => {
     expect(asked).toEqual(['ann', 'bob']);
   });
 
-  test('when all are told to slow down, that is the answer, and each was asked once', async () => {
+  test('when all are rate limited, the 429 is returned, and each was tried once', async () => {
     const { asked, pull, clock } = await start([account('ann'), account('bob')], { ann: 429, bob: 429 });
 
     await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded', retryAfterSeconds: 60 });
@@ -90,14 +90,14 @@ describe('several accounts', () => {
     expect(asked).toEqual(['ann', 'bob', 'ann', 'bob']);
   });
 
-  test('one that is refused is not replaced by another, who might see what it may not', async () => {
+  test('one that is rejected is not replaced by another, which might read other repositories', async () => {
     const { asked, pull } = await start([account('ann'), account('bob')], { ann: 403 });
 
     await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
     expect(asked).toEqual(['ann']);
   });
 
-  test('each is asked only for the repositories it is for', async () => {
+  test('each is used only for the repositories it is configured for', async () => {
     const { asked, pull } = await start([account('ann', ['team/*']), account('bob', ['other/**'])], { ann: 429 });
 
     await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded' });
@@ -106,7 +106,7 @@ describe('several accounts', () => {
     expect(asked).toEqual(['ann', 'bob']);
   });
 
-  test('what is left of each is told, without naming it', async () => {
+  test('the remaining limit of each is reported without its name', async () => {
     const left = { 'ratelimit-limit': '200;w=21600', 'ratelimit-remaining': '150;w=21600' };
     const { pull, observer } = await start([account('ann'), account('bob')], { ann: 429, bob: left });
 
@@ -141,7 +141,7 @@ describe('one account', () => {
   const abused = (response: ServerResponse) =>
     void response.writeHead(429, { 'content-type': 'text/plain', 'retry-after': '120' }).end('Too Many Requests');
 
-  test("past Docker Hub's limit on pulls no pull is tried, and what costs none goes on", async () => {
+  test("past Docker Hub's limit on pulls no pull is sent, and requests that do not count go on", async () => {
     const { registry, pull, client } = await limiting(tooManyPulls);
     for (let nth = 0; nth < 3; nth++) {
       await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded', retryAfterSeconds: 120 });
@@ -156,7 +156,7 @@ describe('one account', () => {
     ]);
   });
 
-  test("past Docker Hub's limit on all requests, a plain 429, nothing is asked", async () => {
+  test("past Docker Hub's limit on all requests, a plain 429, nothing is sent", async () => {
     const { registry, pull, client, clock } = await limiting(abused);
     await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded', upstreamStatus: 429 });
     clock.advance(119_000);
@@ -169,7 +169,7 @@ describe('one account', () => {
     expect(await client.headManifest(repository, latest, patiently)).toMatchObject({ size: 19 });
   });
 
-  test('a 429 to anything but a pull is about everything, whatever its words', async () => {
+  test('a 429 to anything but a pull stops all requests, whatever its text says', async () => {
     const { registry, pull, client } = await limiting(tooManyPulls, ({ method }) => method === 'HEAD');
     await expect(client.headManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'overloaded' });
 
@@ -177,7 +177,7 @@ describe('one account', () => {
     expect(registry.seen).toHaveLength(1);
   });
 
-  test('one that does not say for how long is left alone for ten seconds', async () => {
+  test('one that names no time is not used for ten seconds', async () => {
     const { registry, pull, clock } = await limiting((response) => sendJson(response, {}, 429));
     await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded' });
     clock.advance(9_000);
@@ -189,7 +189,7 @@ describe('one account', () => {
     expect(registry.seen).toHaveLength(2);
   });
 
-  test('one that says a day is asked again after an hour', async () => {
+  test('one that names a day is used again after an hour', async () => {
     const { registry, pull, clock } = await limiting((response) =>
       sendJson(response, {}, 429, { 'retry-after': '86400' }),
     );
@@ -201,7 +201,7 @@ describe('one account', () => {
   });
 });
 
-test('a token endpoint that asks for patience is asked once, and whoever has a token goes on', async () => {
+test('a rate-limited token endpoint is asked once, and requests that have a token go on', async () => {
   const registry = await serve(({ url, headers }, response) => {
     const isFirst = (url.searchParams.get('scope') ?? '').includes('team/first');
     if (url.pathname === '/token' && isFirst) return sendJson(response, { token: 'good', expires_in: 3_600 });
@@ -224,7 +224,7 @@ test('a token endpoint that asks for patience is asked once, and whoever has a t
   expect(registry.story().filter((one) => one === 'GET /token')).toHaveLength(3);
 });
 
-test('a token endpoint may be the one that tells an account to slow down', async () => {
+test('a token endpoint can rate limit an account', async () => {
   const registry = await serve(({ url, headers }, response) => {
     const name = Buffer.from((headers.authorization ?? '').replace('Basic ', ''), 'base64').toString();
     if (url.pathname === '/token') return sendJson(response, { token: 'good' }, name.startsWith('ann') ? 429 : 200);

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { AnswerBody } from '../../../../src/upstream/transport/answer-body.ts';
 import { readAtMost } from '../../../../src/upstream/api/read-at-most.ts';
 
-test('a manifest of which a byte comes now and then is given up when its time is over, and its connection dropped', async () => {
+test('a manifest that trickles is given up when its time is over, and its connection is closed', async () => {
   const aborted = Promise.withResolvers<Error>();
   const controller = {
     aborted: false,

@@ -25,13 +25,13 @@ async function registryThat(hides: readonly string[] = []): Promise<FakeRegistry
 const ask = ({ url }: { url: string }, reference = latest, settings: Partial<UpstreamSettings> = { credentials }) =>
   clientOf(url, settings).client.askVisibility(app, reference, patiently);
 
-test('what strangers may read is public, by a HEAD: no manifest is pulled for it', async () => {
+test('a repository that anonymous clients may read is public: one HEAD finds out, and no manifest is pulled', async () => {
   const registry = await registryThat();
   expect(await ask(registry)).toBe('public');
   expect(registry.count('GET', /\/v2\/.+/)).toBe(0);
 });
 
-test('what only the account may read is hidden, and the account is not used to find out', async () => {
+test('a repository that only the account may read is hidden, and the account is not used to find out', async () => {
   const registry = await registryThat([app]);
   const { client } = clientOf(registry.url, { credentials });
   // The account has its token, and may read it.
@@ -54,7 +54,7 @@ test('a repository that does not exist is hidden', async () => {
   expect(await ask(registry)).toBe('hidden');
 });
 
-test('a tag that does not exist says nothing of its repository: one of its tags is listed', async () => {
+test('a missing tag says nothing about its repository: one of its tags is listed', async () => {
   const registry = await registryThat();
   expect(await ask(registry, parseTag('none'))).toBe('public');
   expect(
@@ -65,7 +65,7 @@ test('a tag that does not exist says nothing of its repository: one of its tags 
   ).toBe('1');
 });
 
-test('where no manifest is wanted, one of its tags is listed', async () => {
+test('without a manifest to ask for, one of its tags is listed', async () => {
   const asked = async (registry: FakeRegistry) =>
     clientOf(registry.url, { credentials }).client.askVisibility(app, undefined, patiently);
   const [open, hidden] = [await registryThat(), await registryThat([app])];
@@ -75,7 +75,7 @@ test('where no manifest is wanted, one of its tags is listed', async () => {
 });
 
 test.each([405, 501])(
-  'a registry that knows no HEAD (%i) is asked for a list of tags, never for a manifest',
+  'a registry that rejects HEAD (%i) is asked for a list of tags, never for a manifest',
   async (status) => {
     const registry = await registryThat();
     registry.script({ method: 'HEAD' }, { status });
@@ -88,19 +88,19 @@ test.each([
   { status: 429, trouble: 'overloaded' },
   { status: 500, trouble: 'unavailable' },
   { status: 302, trouble: 'misbehaving' },
-])('$status is no answer', async ({ status, trouble }) => {
+])('$status is no verdict', async ({ status, trouble }) => {
   const registry = await registryThat();
   registry.script({ method: 'HEAD' }, { status });
   await expect(ask(registry)).rejects.toMatchObject({ trouble });
 });
 
-test('the prefix of the upstream stands before what is asked about', async () => {
+test('the repository prefix of the upstream is applied to visibility checks', async () => {
   const registry = await startFakeRegistry();
   registry.content.add(`hub/${app}`, 'latest', image());
   expect(await ask(registry, latest, { credentials, repositoryPrefix: 'hub' })).toBe('public');
 });
 
-test('the client certificate is not shown to find out what strangers may read', async () => {
+test('the client certificate is not used for visibility checks', async () => {
   const [server, own] = [await selfSigned('registry'), await selfSigned('mirror')];
   const shown: boolean[] = [];
   const options = { cert: server.certificate, key: server.key, requestCert: true, rejectUnauthorized: false };
@@ -116,7 +116,7 @@ test('the client certificate is not shown to find out what strangers may read', 
   expect(shown).toEqual([true, false]);
 });
 
-describe('token endpoints that give strangers nothing for what is private', () => {
+describe('a token endpoint refuses anonymous tokens for private repositories', () => {
   beforeEach(() => nock.disableNetConnect());
   afterEach(() => {
     nock.cleanAll();

@@ -90,7 +90,7 @@ const ways = [
   },
 ];
 
-test.each(ways)('who the mirror is at AWS follows from $way', async ({ env, signer }) => {
+test.each(ways)('AWS credentials come from $way', async ({ env, signer }) => {
   const ecr = await startEcr();
   stubEnv({ AWS_ENDPOINT_URL_ECR: ecr.url, ...(await env()) });
 
@@ -99,7 +99,7 @@ test.each(ways)('who the mirror is at AWS follows from $way', async ({ env, sign
   expect(ecr.signers()).toEqual([signer]);
 });
 
-test('an AWS that hangs before it is known who asks is given up in time, and asked anew', async () => {
+test('a hanging AWS metadata service is given up in time, and asked again later', async () => {
   const timeouts: AbortController[] = [];
   vi.spyOn(AbortSignal, 'timeout').mockImplementation(() => {
     const timeout = new AbortController();

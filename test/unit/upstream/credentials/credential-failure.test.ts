@@ -31,7 +31,7 @@ test.each([
     told: 'SyntaxError: no code',
   },
   { cause: 'canary', trouble: 'refused', told: 'Error: no code' },
-])('of what a cloud throws only name and code are told: $told', ({ cause, trouble, told }) => {
+])('an error of a cloud library is reported by its name and code only: $told', ({ cause, trouble, told }) => {
   const failure = credentialFailure('AWS', cause);
 
   expect(failure).toMatchObject({ message: 'AWS gave the mirror no credentials', trouble });
@@ -39,7 +39,7 @@ test.each([
   expect(inspect(failure, { depth: 9 })).not.toContain('canary');
 });
 
-test('what is wrong with a file is told in full', () => {
+test('a problem with a file is reported in full', () => {
   const failure = unreadableSecret('the file', new Error('/run/secrets/password is empty'));
 
   expect(failure).toMatchObject({ trouble: 'refused', cause: { message: '/run/secrets/password is empty' } });

@@ -31,7 +31,7 @@ function start(fetched: (lend: () => ExpiringSecret) => Promise<ExpiringSecret> 
 const tokenOf = (secret: Secret | undefined) => (secret?.kind === 'registry-token' ? secret.token : undefined);
 const settled = () => new Promise(setImmediate);
 
-test('a secret is fetched when it is first needed, by all who need it together', async () => {
+test('a secret is fetched when it is first needed, once for all callers', async () => {
   const { current, fetches } = start();
   expect(fetches()).toBe(0);
 
@@ -40,7 +40,7 @@ test('a secret is fetched when it is first needed, by all who need it together',
   expect(fetches()).toBe(1);
 });
 
-test('a secret that is due is renewed behind the back of those who use it', async () => {
+test('a secret that is due is renewed in the background', async () => {
   const renewal = gate();
   const { current, clock, fetches } = start(async (lend) => {
     if (fetches() > 1) await renewal.opened;
@@ -58,7 +58,7 @@ test('a secret that is due is renewed behind the back of those who use it', asyn
   expect(fetches()).toBe(2);
 });
 
-test('when it cannot be renewed, the old one stays in use until it ends, and the operator is told', async () => {
+test('when it cannot be renewed, the old secret stays in use until it expires, and the failure is reported', async () => {
   const { current, clock, observer, fetches } = start(async (lend) => {
     if (fetches() > 1) throw new Error('AWS is down');
     return lend();
@@ -76,7 +76,7 @@ test('when it cannot be renewed, the old one stays in use until it ends, and the
   await expect(current()).rejects.toThrow('AWS is down');
 });
 
-test('a source that fails is asked again after ten seconds, not at every request', async () => {
+test('a source that fails is asked again after ten seconds, not for every request', async () => {
   const { current, clock, fetches } = start(async (lend) => {
     if (fetches() > 1) throw new Error('AWS is down');
     return lend();
@@ -95,7 +95,7 @@ test('a source that fails is asked again after ten seconds, not at every request
   expect(fetches()).toBe(3);
 });
 
-test('a secret that was refused is fetched anew', async () => {
+test('a rejected secret is fetched again', async () => {
   const { current, renewed, clock, fetches } = start();
   const secret = await renewed.current(patiently);
   clock.advance(hour);
@@ -106,7 +106,7 @@ test('a secret that was refused is fetched anew', async () => {
   expect(fetches()).toBe(2);
 });
 
-test('a secret that is refused although it was only just fetched is kept: another would be no better', async () => {
+test('a secret that is rejected right after it was fetched is kept: fetching again would not help', async () => {
   const { current, renewed, fetches } = start();
   const secret = await renewed.current(patiently);
 
@@ -116,7 +116,7 @@ test('a secret that is refused although it was only just fetched is kept: anothe
   expect(fetches()).toBe(1);
 });
 
-test('what another secret was refused for does not matter to this one', async () => {
+test('the rejection of a former secret does not affect the current one', async () => {
   const { current, renewed, clock } = start();
   await current();
   clock.advance(hour);
@@ -126,7 +126,7 @@ test('what another secret was refused for does not matter to this one', async ()
   expect(await current()).toBe('s1');
 });
 
-test('whoever stops waiting leaves the fetch to the others', async () => {
+test('a caller that stops waiting does not end the fetch of the others', async () => {
   const arrival = gate();
   const { renewed, current, fetches } = start(async (lend) => {
     await arrival.opened;
@@ -144,7 +144,7 @@ test('whoever stops waiting leaves the fetch to the others', async () => {
   expect(fetches()).toBe(1);
 });
 
-test('a first fetch that fails is not remembered', async () => {
+test('a failed first fetch is not remembered', async () => {
   const { current, fetches } = start(async (lend) => {
     if (fetches() === 1) throw new Error('AWS is down');
     return lend();
@@ -155,7 +155,7 @@ test('a first fetch that fails is not remembered', async () => {
   expect(await current()).toBe('s2');
 });
 
-test('a source that refuses is asked once in ten seconds, however many need its secret', async () => {
+test('a source that rejects a request gets one in ten seconds, however many callers need its secret', async () => {
   const refused = new UpstreamError('refused', 'AWS gave the mirror no credentials');
   const { current, clock, fetches } = start(async (lend) => {
     if (fetches() <= 2) throw refused;

@@ -24,7 +24,7 @@ async function start(auth: FakeAuthOptions, settings: Partial<UpstreamSettings>)
 
 const wrong = { credentials: [basic(async () => 'wrong')] };
 
-test('ten pulls with a wrong password ask the realm once', async () => {
+test('ten pulls with a wrong password cause one request to the token realm', async () => {
   const { pull, registry } = await start({ kind: 'bearer', ...account }, wrong);
 
   for (let nth = 0; nth < 10; nth++) {
@@ -37,7 +37,7 @@ test('ten pulls with a wrong password ask the realm once', async () => {
   expect(registry.count('GET', /^\/token$/)).toBe(1);
 });
 
-test('a wrong password is shown once more after a minute', async () => {
+test('a wrong password is tried once more after a minute', async () => {
   const { pull, registry, clock } = await start({ kind: 'bearer', ...account }, wrong);
   for (const afterMs of [0, 59_000, 1_000, 0]) {
     clock.advance(afterMs);
@@ -47,7 +47,7 @@ test('a wrong password is shown once more after a minute', async () => {
   expect(registry.count('GET', /^\/token$/)).toBe(2);
 });
 
-test('a password that was corrected is shown at once', async () => {
+test('a corrected password is used at once', async () => {
   const password = { is: 'wrong' };
   const settings = { credentials: [basic(async () => password.is)] };
   const { pull } = await start({ kind: 'bearer', ...account }, settings);
@@ -58,7 +58,7 @@ test('a password that was corrected is shown at once', async () => {
   expect(await pull()).toMatchObject({ size: expect.any(Number) });
 });
 
-test('ten pulls from a registry that wants the password itself show it once', async () => {
+test('ten pulls send a wrong password once to a registry that wants the password itself', async () => {
   const { pull, registry } = await start({ kind: 'basic', ...account }, wrong);
 
   for (let nth = 0; nth < 10; nth++) await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
@@ -67,7 +67,7 @@ test('ten pulls from a registry that wants the password itself show it once', as
   expect(shown).toHaveLength(1);
 });
 
-test('a password that was wrong twice, before and after it was read anew, is shown no third time', async () => {
+test('a password that was wrong before and after it was read again is not sent a third time', async () => {
   const passwords = ['old', 'older', 'oldest'];
   const settings = {
     credentials: [basic(async () => (passwords.length > 1 ? passwords.shift() : passwords[0]) ?? '')],
@@ -80,7 +80,7 @@ test('a password that was wrong twice, before and after it was read anew, is sho
   expect(shown).toEqual([...new Set(shown)]);
 });
 
-test.each([401, 403])('a repository the account may not read (%i) does not take the others from it', async (status) => {
+test.each([401, 403])('a repository that the account may not read (%i) does not affect the others', async (status) => {
   const registry = await serve(({ url, headers }, response) => {
     const isForbidden = (url.searchParams.get('scope') ?? '').includes('team/other');
     if (url.pathname === '/token') {

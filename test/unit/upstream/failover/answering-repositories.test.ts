@@ -10,7 +10,7 @@ function start() {
   return { clock, answering: new AnsweringRepositories({ clock }) };
 }
 
-test('an endpoint has answered lately until its last answer is 30 s old', () => {
+test('an endpoint counts as answering until its last answer is 30 s old', () => {
   const { clock, answering } = start();
   expect(answering.hasAnsweredLately).toBe(false);
   answering.answered(one);
@@ -22,7 +22,7 @@ test('an endpoint has answered lately until its last answer is 30 s old', () => 
   expect(answering.hasAnsweredLately).toBe(false);
 });
 
-test('the latest answer counts, also of a repository that was known before', () => {
+test('the latest answer counts, also for a repository that is already known', () => {
   const { clock, answering } = start();
   answering.answered(one);
   answering.answered(other);
@@ -31,7 +31,7 @@ test('the latest answer counts, also of a repository that was known before', () 
   expect(answering.hasAnsweredLately).toBe(true);
 });
 
-test('a repository is taken once, and again after its next answer', () => {
+test('a repository is picked once, and again after its next answer', () => {
   const { answering } = start();
   answering.answered(one);
   expect([answering.take(one), answering.take(one), answering.take(other)]).toEqual([true, false, false]);
@@ -39,7 +39,7 @@ test('a repository is taken once, and again after its next answer', () => {
   expect(answering.take(one)).toBe(true);
 });
 
-test('at most 1,000 repositories are remembered: the first of more is forgotten', () => {
+test('at most 1,000 repositories are remembered: the oldest is dropped', () => {
   const { answering } = start();
   answering.answered(one);
   for (let more = 0; more < 1_000; more += 1) answering.answered(parseRepository(`team/app-${more}`));

@@ -12,7 +12,7 @@ function circuit() {
   return { clock, story, circuit: new Circuit({ rules, clock, onChange: (state) => story.push(state) }) };
 }
 
-test('after its time one trial begins, and no other beside it', () => {
+test('when its time is over one trial starts, and no second one beside it', () => {
   const { circuit: one, clock, story } = circuit();
   one.failed();
   clock.advance(9_999);
@@ -25,7 +25,7 @@ test('after its time one trial begins, and no other beside it', () => {
   expect(story).toEqual(['open', 'half-open', 'closed']);
 });
 
-test('each trial that fails doubles the time, up to five minutes; a success makes it ten seconds again', () => {
+test('each failed trial doubles the time, up to five minutes; a success resets it to ten seconds', () => {
   const { circuit: one, clock } = circuit();
   one.failed();
   const times = [one.openForMs];
@@ -43,14 +43,14 @@ test('each trial that fails doubles the time, up to five minutes; a success make
   expect(one.openForMs).toBe(10_000);
 });
 
-test('an endpoint that says how long it wants to be left alone is left alone so long', () => {
+test('an endpoint with Retry-After is left alone for that time', () => {
   const { circuit: one } = circuit();
   one.failed({ atLeastMs: 60_000 });
   expect(one.openForMs).toBe(60_000);
 });
 
 test.each([-86_400_000, 86_400_000])(
-  'a clock that is set by %d ms keeps it open neither longer nor shorter',
+  'a clock that is set by %d ms keeps the circuit open neither longer nor shorter',
   (byMs) => {
     const { circuit: one, clock } = circuit();
     one.failed();
@@ -62,7 +62,7 @@ test.each([-86_400_000, 86_400_000])(
   },
 );
 
-test('when a trial tells nothing, the next one begins at once', () => {
+test('after a trial without a result the next one starts at once', () => {
   const { circuit: one, clock } = circuit();
   one.failed();
   clock.advance(10_000);

@@ -17,7 +17,7 @@ function start() {
   return { clock, distrust, wrong };
 }
 
-test('a digest that came wrong is not asked for within an hour, and others are', () => {
+test('a digest that an endpoint sent wrong is not requested from it for an hour, and others are', () => {
   const { clock, distrust, wrong } = start();
   expect(wrong('one')).toBe(true);
   expect([distrust.has(one), distrust.has(named('other'))]).toEqual([true, false]);
@@ -25,13 +25,13 @@ test('a digest that came wrong is not asked for within an hour, and others are',
   expect(distrust.has(one)).toBe(false);
 });
 
-test('what was never sent is no offence', () => {
+test('a digest that an endpoint never sent does not count as wrong', () => {
   const { distrust } = start();
   expect(distrust.wasWrong(one)).toBe(false);
   expect(distrust.has(one)).toBe(false);
 });
 
-test('who sends three digests wrong is asked for nothing for ten minutes', () => {
+test('an endpoint that sends three digests wrong gets no request for ten minutes', () => {
   const { clock, distrust, wrong } = start();
   for (const name of ['a', 'b', 'c']) wrong(name);
   expect(distrust.has(one)).toBe(true);
@@ -39,7 +39,7 @@ test('who sends three digests wrong is asked for nothing for ten minutes', () =>
   expect(distrust.has(one)).toBe(false);
 });
 
-test('a manifest that came right in between begins the count anew', () => {
+test('a correct manifest in between resets the count', () => {
   const { distrust, wrong } = start();
   for (const name of ['a', 'b', 'c']) {
     wrong(name);
@@ -48,7 +48,7 @@ test('a manifest that came right in between begins the count anew', () => {
   expect(distrust.has(one)).toBe(false);
 });
 
-test('at most 10,000 digests are remembered, the last', () => {
+test('at most 10,000 digests are remembered: the oldest is dropped', () => {
   const { distrust } = start();
   const all = Array.from({ length: 10_001 }, (_, nth) => named(String(nth)));
   for (const digest of all) distrust.avoid(digest);

@@ -23,7 +23,7 @@ async function startTwo(settings: Partial<MirrorSettings> = {}) {
   return { mirror, registry, app, ...clientOf(registry.url, { mirrors }) };
 }
 
-test('content is fetched from the mirror, and the registry is left alone', async () => {
+test('content comes from the mirror, and the registry gets no request', async () => {
   const { client, mirror, registry, app } = await startTwo();
   const [blob] = app.blobs;
   if (!blob) throw new Error('the image has a blob');
@@ -38,7 +38,7 @@ test('content is fetched from the mirror, and the registry is left alone', async
   expect(registry.count()).toBe(0);
 });
 
-test('tags and referrers, which change, are asked of the registry', async () => {
+test('tags and referrers, which change, come from the registry', async () => {
   const { client, mirror, registry, app } = await startTwo();
 
   await client.headManifest(repository, latest, patiently);
@@ -50,7 +50,7 @@ test('tags and referrers, which change, are asked of the registry', async () => 
   expect(registry.count()).toBe(4);
 });
 
-test('a mirror that is said to know tags is asked for them too', async () => {
+test('a mirror that is configured for tags is asked for them too', async () => {
   const { client, mirror, registry, app } = await startTwo({ tags: true });
 
   await client.headManifest(repository, latest, patiently);
@@ -61,7 +61,7 @@ test('a mirror that is said to know tags is asked for them too', async () => {
   expect(registry.count()).toBe(0);
 });
 
-test('what the mirror does not have comes from the registry, and the mirror is asked again for the next thing', async () => {
+test('content that the mirror lacks comes from the registry, and the mirror is asked again for the next', async () => {
   const { client, mirror, registry, app } = await startTwo();
   mirror.content.removeRepository(repository);
 
@@ -72,7 +72,7 @@ test('what the mirror does not have comes from the registry, and the mirror is a
   expect(registry.count()).toBe(2);
 });
 
-test.each([401, 403, 429, 500])('a mirror that answers %i falls through to the registry', async (status) => {
+test.each([401, 403, 429, 500])('a mirror that answers %i is skipped, and the registry is asked', async (status) => {
   const { client, mirror, registry, app } = await startTwo();
   mirror.script({}, { status });
 
@@ -82,7 +82,7 @@ test.each([401, 403, 429, 500])('a mirror that answers %i falls through to the r
   expect(registry.count()).toBe(1);
 });
 
-test('a mirror that sends other bytes falls through to the registry', async () => {
+test('a mirror that sends wrong bytes is skipped, and the registry is asked', async () => {
   const { client, mirror, app } = await startTwo();
   mirror.script({}, { body: () => Buffer.from('{}') });
 
@@ -91,7 +91,7 @@ test('a mirror that sends other bytes falls through to the registry', async () =
   });
 });
 
-test('a mirror that is down falls through, and is left alone for a while', async () => {
+test('a mirror that is down is skipped, and gets no request for a while', async () => {
   const { client, mirror, app, observer, clock } = await startTwo();
   await mirror.stop();
   const pull = () => client.getManifest(repository, app.manifest.digest, patiently);
@@ -106,7 +106,7 @@ test('a mirror that is down falls through, and is left alone for a while', async
   expect(mirror.count('GET', manifests)).toBe(1);
 });
 
-test('a mirror that says for how long is left alone for that long', async () => {
+test('a mirror with Retry-After gets no request for that time', async () => {
   const { client, mirror, app, clock } = await startTwo();
   mirror.script({ times: 1 }, { status: 429, headers: { 'retry-after': '300' } });
   const pull = () => client.getManifest(repository, app.manifest.digest, patiently);
@@ -121,7 +121,7 @@ test('a mirror that says for how long is left alone for that long', async () => 
   expect(mirror.count('GET', manifests)).toBe(2);
 });
 
-test('what is missing of a blob whose mirror broke off comes from the registry', async () => {
+test('the rest of a blob whose mirror broke off comes from the registry', async () => {
   const { client, mirror, registry } = await startTwo();
   const blob = randomBlob(1000);
   for (const one of [mirror, registry]) one.content.addBlob(repository, blob);
@@ -136,7 +136,7 @@ test('what is missing of a blob whose mirror broke off comes from the registry',
   expect(registry.count()).toBe(1);
 });
 
-test('where nobody has it, the answer is that of the registry', async () => {
+test('content that no endpoint has is answered as the registry answered', async () => {
   const { client, mirror, app } = await startTwo();
   mirror.script({}, { status: 500 });
 
@@ -146,7 +146,7 @@ test('where nobody has it, the answer is that of the registry', async () => {
   expect(app.manifest.digest).toMatch(/^sha256:/);
 });
 
-test('whoever gives up while the mirror is asked does not have the registry asked', async () => {
+test('a caller that leaves while the mirror is asked causes no request to the registry', async () => {
   const { client, mirror, registry, app } = await startTwo();
   mirror.script({}, { holdHeaders: gate() });
   const waiting = new AbortController();
@@ -159,7 +159,7 @@ test('whoever gives up while the mirror is asked does not have the registry aske
   expect(registry.count()).toBe(0);
 });
 
-test("a mirror never sees the registry's credentials, nor the registry the mirror's", async () => {
+test("a mirror never gets the registry's credentials, nor the registry the mirror's", async () => {
   const [mirror, registry] = [await startFakeRegistry({ auth: account }), await startFakeRegistry({ auth: account })];
   const app = image();
   registry.content.add(repository, latest, app);
@@ -173,7 +173,7 @@ test("a mirror never sees the registry's credentials, nor the registry the mirro
   expect(registry.requests.at(-1)?.headers.authorization).toMatch(/^Basic /);
 });
 
-test('a mirror with credentials of its own is shown those', async () => {
+test('a mirror with its own credentials gets those', async () => {
   const [mirror, registry] = [await startFakeRegistry({ auth: account }), await startFakeRegistry()];
   const app = image();
   mirror.content.add(repository, latest, app);

@@ -20,7 +20,7 @@ function start() {
   return { clock, guard, ask, asked: () => asked };
 }
 
-test('what failed twice in a row is not asked for again for 5 s, then for twice as long, up to a minute', async () => {
+test('a resource that failed twice in a row is not requested for 5 s, then for twice as long, up to a minute', async () => {
   const { clock, ask, asked } = start();
   await ask('tags');
   await ask('tags');
@@ -40,7 +40,7 @@ test('what failed twice in a row is not asked for again for 5 s, then for twice 
   }
 });
 
-test('another resource of the repository is asked for meanwhile, and a success forgets', async () => {
+test('another resource of the repository is still requested, and a success resets the time', async () => {
   const { clock, guard, ask, asked } = start();
   for (const resource of ['a', 'a', 'b', 'b']) await ask(resource);
   expect(asked()).toBe(4);
@@ -52,7 +52,7 @@ test('another resource of the repository is asked for meanwhile, and a success f
   expect(asked()).toBe(6);
 });
 
-test('the rest of what has begun is asked for all the same', async () => {
+test('the rest of a transfer that has begun is still requested', async () => {
   const { guard, ask } = start();
   await ask('blob');
   await ask('blob');
@@ -60,7 +60,7 @@ test('the rest of what has begun is asked for all the same', async () => {
   expect(await guard(question, async () => 'the rest')).toBe('the rest');
 });
 
-test('at most 10,000 are remembered, the last', async () => {
+test('at most 10,000 resources are remembered: the oldest is dropped', async () => {
   const { ask, asked } = start();
   for (const nth of Array.from({ length: 10_001 }).keys()) for (const _ of [1, 2]) await ask(String(nth));
   const before = asked();

@@ -37,7 +37,7 @@ test.each([
   },
 );
 
-test('chance spreads the pauses, which add up to less than half a second', () => {
+test('the pauses are randomised, and add up to less than half a second', () => {
   const sumFor = (random: number) =>
     [0, 1, 2]
       .map((retries) => pauseBeforeRetry(failed('ECONNREFUSED'), { role: 'registry', retries, random }) ?? 0)
@@ -45,7 +45,7 @@ test('chance spreads the pauses, which add up to less than half a second', () =>
   expect([sumFor(0), sumFor(0.5), sumFor(1)]).toEqual([150, 300, 450]);
 });
 
-test('a registry that comes back between two tries is found there', async () => {
+test('a registry that recovers between two tries is asked again', async () => {
   const registry = await startFakeRegistry();
   registry.content.add(repository, latest, image());
   await registry.stop();
@@ -55,7 +55,7 @@ test('a registry that comes back between two tries is found there', async () => 
   expect(registry.count()).toBe(1);
 });
 
-test('a caller who leaves in a pause is waited for no longer, and nothing is asked for it', async () => {
+test('a caller that leaves during a pause ends the wait, and causes no request', async () => {
   const leaving = new AbortController();
   const reason = new Error('left');
   let asked = 0;

@@ -27,7 +27,7 @@ function shared(answer: (hostname: string) => Promise<LookupAddress[]> = async (
   return { clock, asked, lookup };
 }
 
-test('twenty who want a host whose lookup hangs cost one lookup, and another host is looked up at once', async () => {
+test('twenty callers that want a host whose lookup hangs cause one lookup, and another host is looked up at once', async () => {
   const resolved = gate();
   const { asked, lookup } = shared(async (hostname) => {
     if (hostname === 'slow.test') await resolved.opened;
@@ -41,7 +41,7 @@ test('twenty who want a host whose lookup hangs cost one lookup, and another hos
   expect(asked).toHaveLength(2);
 });
 
-test('what was found is remembered for five seconds', async () => {
+test('a result is remembered for five seconds', async () => {
   const { asked, clock, lookup } = shared();
   await lookup('registry.test', {});
   clock.advance(rememberedForMs - 1);
@@ -53,7 +53,7 @@ test('what was found is remembered for five seconds', async () => {
 });
 
 test.each([-86_400_000, 86_400_000])(
-  'a clock that is set by %d ms makes it last neither longer nor shorter',
+  'a clock that is set by %d ms makes a result last neither longer nor shorter',
   async (byMs) => {
     const { asked, clock, lookup } = shared();
     await lookup('registry.test', {});
@@ -67,7 +67,7 @@ test.each([-86_400_000, 86_400_000])(
   },
 );
 
-test('a failure is told to all who wait, and the next one asks again', async () => {
+test('a failure reaches all waiters, and the next caller looks up again', async () => {
   const failing = gate();
   const failure = Object.assign(new Error('try again'), { code: 'EAI_AGAIN' });
   const answers = [() => failing.opened.then(() => Promise.reject(failure)), async () => [four]];
@@ -88,7 +88,7 @@ test('a resolver that throws at once is asked again as well', async () => {
   expect(asked).toHaveLength(2);
 });
 
-test('who wants addresses of one family only is not given what others found', async () => {
+test('a caller that wants one address family does not get the result for another', async () => {
   const { asked, lookup } = shared();
   await Promise.all([lookup('registry.test', {}), lookup('registry.test', { family: 6, hints: 1 })]);
   expect(asked).toEqual(['registry.test 0 0', 'registry.test 6 1']);
@@ -99,18 +99,18 @@ function told(lookup: Lookup, options: LookupOptions): Promise<readonly unknown[
   return new Promise((resolve) => forSockets(lookup)('registry.test', options, (...answer) => resolve(answer)));
 }
 
-test('a socket is given all addresses, or the first, as it asks', async () => {
+test('a socket gets all addresses, or the first, as it asks', async () => {
   const { lookup } = shared();
   expect(await told(lookup, { all: true })).toEqual([null, [four, six]]);
   expect(await told(lookup, {})).toEqual([null, four.address, 4]);
 });
 
-test('a socket is told why there are none', async () => {
+test('a socket gets the reason why there are no addresses', async () => {
   const failure = new Error('no such name');
   expect((await told(() => Promise.reject(failure), { all: true }))[0]).toBe(failure);
 });
 
-test("the system's own resolver is asked where nobody else is", async () => {
+test("the system's resolver is the default", async () => {
   const lookup = createSharedLookup({ clock: new ManualClock() });
   expect(await lookup('127.0.0.1', { family: 4 })).toEqual([{ address: '127.0.0.1', family: 4 }]);
 });
@@ -142,7 +142,7 @@ test('hosts whose lookup hangs are looked up one after another', async () => {
   expect(await both[1]).toEqual(found);
 });
 
-test('a lookup that fails keeps the next from nothing', async () => {
+test('a lookup that fails does not block the next', async () => {
   const { lookup } = limited(async (hostname) => {
     if (hostname === 'absent.test') throw new Error('ENOTFOUND');
   });
@@ -152,7 +152,7 @@ test('a lookup that fails keeps the next from nothing', async () => {
   expect(await next).toEqual(found);
 });
 
-test('of those that wait a thousand are kept, and the next is told to try again', async () => {
+test('at most a thousand lookups wait, and the next caller is told to try again', async () => {
   const held = gate();
   const { lookup } = limited(() => held.opened);
   const waiting = Array.from({ length: 1_000 }, (_, index) => lookup(`host-${index}.test`, {}));

@@ -17,7 +17,7 @@ function answering(...answers: readonly (() => ReturnType<Lookup>)[]) {
 
 const hang = () => gate().opened.then(() => before);
 
-test('a registry whose name was looked up before is reached while name lookups hang', async () => {
+test('a registry whose name was looked up before is reached while lookups hang', async () => {
   const { lookup } = answering(
     async () => before,
     hang,
@@ -28,7 +28,7 @@ test('a registry whose name was looked up before is reached while name lookups h
   expect(await lookup()).toBe(after);
 });
 
-test('addresses of a lookup that came late are served the next time', async () => {
+test('addresses that arrive late are used the next time', async () => {
   const late = gate();
   const { lookup } = answering(
     async () => before,
@@ -42,7 +42,7 @@ test('addresses of a lookup that came late are served the next time', async () =
   expect(await lookup()).toBe(after);
 });
 
-test('a resolver in trouble is no reason to forget a host, a host that is gone is', async () => {
+test('a failing resolver does not remove a host from the cache, a host that no longer exists is removed', async () => {
   const { lookup } = answering(
     async () => before,
     () => failing('EAI_AGAIN'),
@@ -53,7 +53,7 @@ test('a resolver in trouble is no reason to forget a host, a host that is gone i
   await expect(lookup()).rejects.toMatchObject({ code: 'ENOTFOUND' });
 });
 
-test('former addresses are served for a day, and none of a host that was never found', async () => {
+test('former addresses are used for a day, and none of a host that was never found', async () => {
   const { lookup, clock } = answering(
     () => failing('EAI_AGAIN'),
     async () => before,

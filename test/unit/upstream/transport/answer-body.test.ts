@@ -36,7 +36,7 @@ function start(memory?: MemoryBudget) {
 
 const mebibyte = Buffer.alloc(1024 * 1024);
 
-test('a body may fail before anybody reads it; whoever reads it later still meets the error', async () => {
+test('a body that fails before it is read reports the error to a later reader', async () => {
   const { body, controller } = start();
 
   body.destroy(new Error('gone'));
@@ -46,7 +46,7 @@ test('a body may fail before anybody reads it; whoever reads it later still meet
   await expect(buffer(body)).rejects.toThrow('gone');
 });
 
-test('what had arrived when the exchange broke off is read to its end, and then the failure is met', async () => {
+test('bytes that arrived before the failure are read first, and then the failure is reported', async () => {
   const { body, told } = start();
   body.receive(Buffer.from('some of it'));
   const pieces: string[] = [];
@@ -62,7 +62,7 @@ test('what had arrived when the exchange broke off is read to its end, and then 
   expect(told).toEqual(['some of it, and more'.length]);
 });
 
-test('an exchange that has ended is not aborted when its body is thrown away', async () => {
+test('destroying a body that is complete does not abort its exchange', async () => {
   const { body, controller } = start();
   body.receive(Buffer.from('all of it'));
   body.complete();
@@ -72,7 +72,7 @@ test('an exchange that has ended is not aborted when its body is thrown away', a
   expect(controller.aborts).toEqual([]);
 });
 
-test('a body nobody reads holds a MiB, and lets the upstream wait with the rest until it is read', async () => {
+test('a body without a reader holds a MiB, and makes the upstream wait until it is read', async () => {
   const { body, controller } = start();
 
   body.receive(mebibyte.subarray(1));
@@ -86,7 +86,7 @@ test('a body nobody reads holds a MiB, and lets the upstream wait with the rest 
   body.destroy();
 });
 
-test('what a body holds counts against the memory budget until it is read', async () => {
+test('the bytes that a body holds count against the memory budget until they are read', async () => {
   const memory = new MemoryBudget({ maxBytes: 2 * mebibyte.length });
   const { body } = start(memory);
   body.receive(mebibyte.subarray(1_000));
@@ -98,7 +98,7 @@ test('what a body holds counts against the memory budget until it is read', asyn
   expect(memory.reservedBytes).toBe(0);
 });
 
-test('where memory is short the upstream waits when a body holds 64 KiB, and goes on when that is read', async () => {
+test('when memory is short a body holds 64 KiB before the upstream waits, and goes on when they are read', async () => {
   const memory = new MemoryBudget({ maxBytes: mebibyte.length });
   memory.tryReserve(mebibyte.length);
   const { body, controller } = start(memory);
@@ -113,7 +113,7 @@ test('where memory is short the upstream waits when a body holds 64 KiB, and goe
   body.destroy();
 });
 
-test('bytes are told of by the MiB, and the rest at the end', async () => {
+test('bytes are reported by the MiB, and the rest at the end', async () => {
   const { body, told } = start();
 
   body.receive(mebibyte.subarray(1));
@@ -127,7 +127,7 @@ test('bytes are told of by the MiB, and the rest at the end', async () => {
   expect(told).toEqual([mebibyte.length + 4, 4]);
 });
 
-test('a body that comes in pieces of one byte is put together, and takes no more of a turn than so many of them', async () => {
+test('a body in pieces of one byte is merged, with a bounded number of pieces per event loop turn', async () => {
   const { body, controller } = start();
   const sendUntilPaused = (): number => {
     let sent = 0;

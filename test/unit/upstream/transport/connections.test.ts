@@ -14,7 +14,7 @@ const repository = parseRepository('team/app');
 const latest = parseTag('latest');
 const manifest = { 'content-type': 'application/vnd.oci.image.manifest.v1+json' };
 
-test('every request says which program asks: Docker Hub answers 403 to those that do not', async () => {
+test('every request has a User-Agent: Docker Hub answers 403 without one', async () => {
   const registry: Server = await serve(({ url, headers }, response) => {
     if (url.pathname === '/token') return sendJson(response, { token: 'good' });
     const challenge = { 'www-authenticate': `Bearer realm="${registry.url}/token"` };
@@ -27,12 +27,12 @@ test('every request says which program asks: Docker Hub answers 403 to those tha
   expect(registry.seen.map(({ headers }) => headers['user-agent'])).toEqual(Array(3).fill('layerwell/1.2.3'));
 });
 
-describe('names', () => {
+describe('name lookups', () => {
   const here = [{ address: '127.0.0.1', family: 4 }];
   const portOf = (server: Server) => new URL(server.url).port;
   const answering = () => serve((_, response) => void response.writeHead(200, manifest).end('{"schemaVersion":2}'));
 
-  test('a host whose lookup hangs costs one lookup, however many connections wait for it, and another host none of its time', async () => {
+  test('a host whose lookup hangs causes one lookup for all its connections, and delays no other host', async () => {
     const port = portOf(await answering());
     const resolved = gate();
     const asked: string[] = [];
@@ -56,7 +56,7 @@ describe('names', () => {
     expect(asked).toHaveLength(2);
   });
 
-  test('an address that was found for the registry is no way in for a redirect: what is remembered is judged like what is looked up', async () => {
+  test('a cached address of the registry is checked again for a redirect: private addresses stay unreachable', async () => {
     const inside = await countConnections();
     const registry = await serve(
       (_, response) => void response.writeHead(307, { location: `http://registry.test:${inside.port}/` }).end(),
@@ -101,7 +101,7 @@ describe('names', () => {
     await Promise.allSettled(pulls);
   });
 
-  test('a host that cannot be resolved is trouble with its name', async () => {
+  test('a host that cannot be resolved fails with an error that names it', async () => {
     const lookup = createSharedLookup({
       clock: new ManualClock(),
       lookup: () => Promise.reject(Object.assign(new Error('no such name'), { code: 'ENOTFOUND' })),
@@ -113,8 +113,8 @@ describe('names', () => {
   });
 });
 
-describe('waiting', () => {
-  test('headers that do not come in time are trouble', async () => {
+describe('timeouts', () => {
+  test('headers that do not arrive in time fail the request', async () => {
     const registry = await startFakeRegistry();
     registry.content.add(repository, latest, image());
     registry.script({}, { holdHeaders: gate() });
@@ -126,7 +126,7 @@ describe('waiting', () => {
     expect(await registry.requests[0]?.ended).toBe('aborted');
   });
 
-  test('a request that finds all connections taken says so in time', async () => {
+  test('a request that finds all connections in use fails in time with an error that says so', async () => {
     const registry = await startFakeRegistry();
     const blob = randomBlob(1000);
     registry.content.addBlob(repository, blob);
@@ -144,7 +144,7 @@ describe('waiting', () => {
     expect(registry.count()).toBe(1);
   });
 
-  test('a kept connection that the registry closes just as we use it is no failure', async () => {
+  test('a kept connection that the registry closes just as it is reused fails no request', async () => {
     let requests = 0;
     const registry = await serve((_, response) => {
       requests += 1;
@@ -159,7 +159,7 @@ describe('waiting', () => {
     expect(observer.story).toEqual(['GET manifest 200', 'GET manifest connect', 'GET manifest 200']);
   });
 
-  test('headers without end are cut off', async () => {
+  test('endless headers are cut off', async () => {
     const registry = await serve(
       (_, response) =>
         void response.writeHead(200, { ...manifest, 'x-long': 'x'.repeat(64 * 1024) }).end('{"schemaVersion":2}'),
@@ -171,7 +171,7 @@ describe('waiting', () => {
   });
 });
 
-test('closing drops what is under way, and retiring lets it end', async () => {
+test('closing drops running requests, and retiring lets them end', async () => {
   const more = gate();
   const registry = await serve((_, response) => {
     response.writeHead(200, { ...manifest, 'content-length': '19' }).write('{');

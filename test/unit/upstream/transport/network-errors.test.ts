@@ -6,7 +6,7 @@ import { networkFailure, transferFailure } from '../../../../src/upstream/transp
 
 const failed = (code: string) => Object.assign(new Error(`something with ${code}`), { code });
 
-describe('why nobody answered', () => {
+describe('network errors', () => {
   test.each([
     { code: 'ECONNREFUSED', trouble: 'connect', says: 'ghcr.io could not be reached (ECONNREFUSED)' },
     { code: 'ECONNRESET', trouble: 'connect', says: 'ghcr.io could not be reached (ECONNRESET)' },
@@ -76,7 +76,7 @@ describe('why nobody answered', () => {
   });
 
   test.each([undefined, 'text', null, { code: 5 }])(
-    'a cause that is no error (%j) is trouble all the same',
+    'a cause that is not an error (%j) is wrapped all the same',
     (cause) => {
       expect(networkFailure('ghcr.io', cause)).toMatchObject({
         trouble: 'connect',
@@ -85,14 +85,14 @@ describe('why nobody answered', () => {
     },
   );
 
-  test('what is already understood stays as it is', () => {
+  test('an UpstreamError is passed on unchanged', () => {
     const known = new UpstreamError('busy', 'full');
 
     expect(networkFailure('ghcr.io', known)).toBe(known);
     expect(transferFailure('ghcr.io', known)).toBe(known);
   });
 
-  test('a piece of the answer that the parser choked on does not stay with the error', () => {
+  test('the bytes that the parser failed on are not kept in the error', () => {
     const cause = Object.assign(new errors.HTTPParserError('no HTTP (Invalid chunk)'), { data: '{"token":"s3cr3t"}' });
 
     expect(inspect(networkFailure('ghcr.io', cause), { depth: 9 })).not.toContain('s3cr3t');
@@ -100,7 +100,7 @@ describe('why nobody answered', () => {
   });
 });
 
-test('a connection that closes within a body is not one that could not be made', () => {
+test('a connection that closes within a body is not reported as one that could not be made', () => {
   const failure = transferFailure('ghcr.io', failed('UND_ERR_SOCKET'));
 
   expect(failure).toMatchObject({
@@ -109,7 +109,7 @@ test('a connection that closes within a body is not one that could not be made',
   });
 });
 
-test('nor is a body in chunks that ends in the middle', () => {
+test('a chunked body that ends in the middle is not reported as one that could not be made', () => {
   const cause = new errors.HTTPParserError('Response does not match the HTTP/1.1 protocol (Invalid EOF state)');
 
   expect(transferFailure('ghcr.io', cause)).toMatchObject({

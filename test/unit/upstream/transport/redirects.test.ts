@@ -32,7 +32,7 @@ async function startRedirecting(location: (seen: Seen) => string, status = 307):
 const headersThatMayLeave = ['accept-encoding', 'connection', 'host', 'range', 'user-agent'];
 
 test.each([301, 302, 303, 307, 308])(
-  'a blob behind a %i is fetched from there, with the range and without the credentials',
+  'a blob behind a %i is fetched from its target, with the range and without the credentials',
   async (status) => {
     const store = await startStore();
     const registry = await startRedirecting(() => `${store.url}/signed?signature=abc%2Fdef`, status);
@@ -48,7 +48,7 @@ test.each([301, 302, 303, 307, 308])(
   },
 );
 
-test('a place where a redirect led gets no credentials either when it asks for them', async () => {
+test('a redirect target that asks for credentials gets none', async () => {
   const evil = await serve(
     (_, response) => void response.writeHead(401, { 'www-authenticate': 'Basic realm="give"' }).end(),
   );
@@ -61,7 +61,7 @@ test('a place where a redirect led gets no credentials either when it asks for t
   expect(evil.seen.map(({ headers }) => headers.authorization)).toEqual([undefined]);
 });
 
-test('a place where a redirect led may want the token of an anonymous caller, which is asked for once', async () => {
+test('a redirect target may want an anonymous token, which is requested once', async () => {
   const elsewhere = await serve(({ url, headers }, response) => {
     if (url.pathname === '/token') return sendJson(response, { token: 'guest' });
     if (headers.authorization === 'Bearer guest') return sendManifest(response);
@@ -80,7 +80,7 @@ test('a place where a redirect led may want the token of an anonymous caller, wh
   expect(registry.seen.at(-1)?.headers.authorization).toMatch(/^Basic /);
 });
 
-test('a place that refuses the token it gave before is asked for another one, once', async () => {
+test('a redirect target that rejects its own token is asked for another one, once', async () => {
   let given = 0;
   let valid = 1;
   const elsewhere = await serve(({ url, headers }, response) => {
@@ -100,7 +100,7 @@ test('a place that refuses the token it gave before is asked for another one, on
   expect(given).toBe(3);
 });
 
-test('where blobs are stored, a refusal is no word on the repository; a manifest refused elsewhere is denied', async () => {
+test('a signed URL that is rejected says nothing about the repository; a manifest that is rejected on another host is denied', async () => {
   const elsewhere = await serve((_, response) => void response.writeHead(403).end());
   const registry = await serve((_, response) => void response.writeHead(307, { location: elsewhere.url }).end());
   const { client } = clientOf(registry.url, { redirectHosts: [elsewhere.host] });
@@ -156,7 +156,7 @@ test.each([
     location: { location: 'http://user:pass@127.0.0.1/' },
     says: 'credentials',
   },
-])('a redirect $what is no answer', async ({ location, says }) => {
+])('a redirect $what is rejected', async ({ location, says }) => {
   const registry = await serve((_, response) => void response.writeHead(307, location).end());
 
   const opened = clientOf(registry.url).client.openBlob(repository, blob.digest, patiently);
@@ -183,7 +183,7 @@ test.each(['127.0.0.1', '0.0.0.0', '[::]', '[::1]', '[::ffff:7f00:1]', '21307064
   },
 );
 
-test('a name that resolves nowhere public is not followed either', async () => {
+test('a redirect to a name that resolves to no public address is not followed', async () => {
   const inside = await countConnections();
   const registry = await serve(
     (_, response) => void response.writeHead(307, { location: `http://localhost.:${inside.port}/` }).end(),
@@ -196,7 +196,7 @@ test('a name that resolves nowhere public is not followed either', async () => {
   expect(inside.connections()).toBe(0);
 });
 
-test('an error never tells the signature of a redirect', async () => {
+test('an error never contains the signature of a redirect', async () => {
   const registry = await startRedirecting(() => 'http://127.0.0.1:1/blob?X-Amz-Signature=topsecret');
   const { client } = clientOf(registry.url, { credentials: [robotAccount], redirectHosts: ['127.0.0.1:1'] });
 
@@ -206,7 +206,7 @@ test('an error never tells the signature of a redirect', async () => {
   expect(JSON.stringify(failure, Object.getOwnPropertyNames(failure))).not.toContain('topsecret');
 });
 
-test('the observer is told of every hop', async () => {
+test('the observer counts every hop', async () => {
   const store = await startStore();
   const registry = await startFakeRegistry();
   registry.content.addBlob(repository, blob);

@@ -15,7 +15,7 @@ const repository = parseRepository('team/app');
 const latest = parseTag('latest');
 
 describe('TLS', () => {
-  test('a certificate nobody vouches for is not trusted', async () => {
+  test('a certificate of an unknown authority is not trusted', async () => {
     const { certificate, key } = await selfSigned('registry');
     const url = await serveTls({ cert: certificate, key });
 
@@ -27,7 +27,7 @@ describe('TLS', () => {
     });
   });
 
-  test("the operator's own authority is trusted, or all verification waived", async () => {
+  test('a configured authority is trusted, and verification can be turned off', async () => {
     const { certificate, key } = await selfSigned('registry');
     const url = await serveTls({ cert: certificate, key });
 
@@ -57,7 +57,7 @@ describe('TLS', () => {
       identified: false,
       checked: true,
     },
-  ])('waived verification and the client certificate are for $route: $verified, $identified', (expected) => {
+  ])('disabled verification and the client certificate apply to $route: $verified, $identified', (expected) => {
     const tls = { insecureSkipVerify: true, certificate: 'c', key: 'k' };
     const lookups = { any: () => {}, limited: () => {}, checked: () => {} };
 
@@ -72,7 +72,7 @@ describe('TLS', () => {
     expect(options.lookup).toBe(expected.checked ? lookups.checked : lookups.any);
   });
 
-  test('what one upstream trusts, another one at the same address does not', async () => {
+  test('a certificate trusted for one upstream is not trusted for another at the same address', async () => {
     const { certificate, key } = await selfSigned('registry');
     const url = await serveTls({ cert: certificate, key });
     const trusting = clientOf(url, { tls: { insecureSkipVerify: false, ca: certificate } });
@@ -86,7 +86,7 @@ describe('TLS', () => {
     ).rejects.toMatchObject({ trouble: 'tls' });
   });
 
-  test('the client certificate is shown to the registry, and not where it redirects to', async () => {
+  test('the client certificate is sent to the registry, and not to the hosts it redirects to', async () => {
     const [server, client] = [await selfSigned('registry'), await selfSigned('mirror')];
     const names: string[] = [];
     const options = { cert: server.certificate, key: server.key, requestCert: true, rejectUnauthorized: false };

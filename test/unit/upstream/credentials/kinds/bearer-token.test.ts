@@ -53,7 +53,7 @@ test.each([400, 401, 404, 405])('an endpoint that answers %i to a POST is asked 
   expect(registry.story().slice(1, 3)).toEqual(['POST /oauth2/token', 'GET /oauth2/token']);
 });
 
-test('an endpoint that is broken is not asked in another way', async () => {
+test('an endpoint that fails is not asked in another way', async () => {
   const { registry, pull } = await start({ postStatus: 503 });
 
   await expect(pull()).rejects.toMatchObject({ trouble: 'unavailable' });
@@ -61,7 +61,7 @@ test('an endpoint that is broken is not asked in another way', async () => {
   expect(new Set(registry.story().filter((one) => one.endsWith('/token')))).toEqual(new Set(['POST /oauth2/token']));
 });
 
-test('its token is renewed when it ends', async () => {
+test('its token is renewed before it expires', async () => {
   const { registry, pull, clock } = await start();
   await pull();
   clock.advance(3_600_000);
@@ -71,13 +71,13 @@ test('its token is renewed when it ends', async () => {
   expect(registry.story().filter((one) => one === 'POST /oauth2/token')).toHaveLength(2);
 });
 
-test('a refresh token that was rotated is read anew', async () => {
+test('a rotated refresh token is read again', async () => {
   const { pull } = await start({ accepted: 'refresh-2', held: ['refresh-1', 'refresh-2'] });
 
   expect(await pull()).toEqual([]);
 });
 
-test('one that stays refused is tried once in each way', async () => {
+test('one that stays rejected is tried once in each way', async () => {
   const { registry, pull } = await start({ accepted: 'another' });
 
   await expect(pull()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
@@ -85,7 +85,7 @@ test('one that stays refused is tried once in each way', async () => {
   expect(registry.story().slice(1)).toEqual(['POST /oauth2/token', 'GET /oauth2/token']);
 });
 
-test('ten pulls at once from one repository exchange it once, and another repository has a token of its own', async () => {
+test('ten concurrent pulls from one repository exchange it once, and another repository gets its own token', async () => {
   const { registry, pull } = await start();
 
   await Promise.all(Array.from({ length: 10 }, () => pull()));

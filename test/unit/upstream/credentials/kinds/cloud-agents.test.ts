@@ -119,7 +119,7 @@ const kinds = [
 ];
 
 test.each(kinds)(
-  "$kind: the cloud's own API is reached through the upstream's proxy, and trusted as the upstream says",
+  "$kind: the cloud's API is reached through the upstream's proxy, with the upstream's TLS settings",
   async (one) => {
     stubEnv({ ...nowhere, AWS_ACCESS_KEY_ID: 'AKID', AWS_SECRET_ACCESS_KEY: 'secret' });
     const { proxy, trusting } = await startClouds();
@@ -130,28 +130,34 @@ test.each(kinds)(
   },
 );
 
-test.each(kinds)('$kind: an API nobody vouches for gets nothing, though the registry may', async (one) => {
-  stubEnv({ ...nowhere, AWS_ACCESS_KEY_ID: 'AKID', AWS_SECRET_ACCESS_KEY: 'secret', AWS_MAX_ATTEMPTS: '1' });
-  const { asked, distrustful } = await startClouds();
+test.each(kinds)(
+  '$kind: an API with an untrusted certificate gets no request, though the registry may be trusted',
+  async (one) => {
+    stubEnv({ ...nowhere, AWS_ACCESS_KEY_ID: 'AKID', AWS_SECRET_ACCESS_KEY: 'secret', AWS_MAX_ATTEMPTS: '1' });
+    const { asked, distrustful } = await startClouds();
 
-  await expect(one.secretWith(distrustful)).rejects.toMatchObject({ name: 'UpstreamError' });
+    await expect(one.secretWith(distrustful)).rejects.toMatchObject({ name: 'UpstreamError' });
 
-  expect(asked).toEqual([]);
-});
+    expect(asked).toEqual([]);
+  },
+);
 
-test.each(kinds)('$kind: where the upstream has no proxy, one of the environment is not used either', async (one) => {
-  const { proxy, trusting } = await startClouds();
-  const env = { HTTPS_PROXY: proxy.url, https_proxy: proxy.url, HTTP_PROXY: proxy.url, http_proxy: proxy.url };
-  stubEnv({ ...nowhere, ...env, AWS_ACCESS_KEY_ID: 'AKID', AWS_SECRET_ACCESS_KEY: 'secret', AWS_MAX_ATTEMPTS: '1' });
+test.each(kinds)(
+  '$kind: an upstream without a proxy does not use one of the environment for it either',
+  async (one) => {
+    const { proxy, trusting } = await startClouds();
+    const env = { HTTPS_PROXY: proxy.url, https_proxy: proxy.url, HTTP_PROXY: proxy.url, http_proxy: proxy.url };
+    stubEnv({ ...nowhere, ...env, AWS_ACCESS_KEY_ID: 'AKID', AWS_SECRET_ACCESS_KEY: 'secret', AWS_MAX_ATTEMPTS: '1' });
 
-  await expect(one.secretWith({ ...trusting, proxy: { except: [] } })).rejects.toMatchObject({
-    name: 'UpstreamError',
-  });
+    await expect(one.secretWith({ ...trusting, proxy: { except: [] } })).rejects.toMatchObject({
+      name: 'UpstreamError',
+    });
 
-  expect(proxy.asked).toEqual([]);
-});
+    expect(proxy.asked).toEqual([]);
+  },
+);
 
-test('a role is assumed (IRSA) by the same way, with the token that the pod holds', async () => {
+test('a role is assumed (IRSA) through the same proxy, with the token of the pod', async () => {
   const tokenFile = join(await temporaryDirectory(), 'token');
   await writeFile(tokenFile, 'POD');
   stubEnv({

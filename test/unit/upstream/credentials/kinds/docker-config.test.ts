@@ -26,7 +26,7 @@ async function start(config: unknown, name = 'ghcr.io') {
   return { directory, configFile, write, credentials, secret: () => credentials.secret(patiently) };
 }
 
-describe('which entry is meant', () => {
+describe('an entry is looked up', () => {
   const config = parseDockerConfig(
     JSON.stringify({
       auths: {
@@ -60,15 +60,18 @@ describe('which entry is meant', () => {
     { server: 'unknown.example', expected: undefined },
     { server: '__proto__', expected: undefined },
     { server: 'v2.example', expected: basic('v2', 'pw') },
-  ])('for $server it is $expected', ({ server, expected }) => {
+  ])('for $server as $expected', ({ server, expected }) => {
     expect(secretFor(config, server, undefined)).toEqual(expected);
   });
 
-  test.each(['', 'not JSON: s3cr3t', '[]', 'null'])('%j is no such file, and the error does not quote it', (text) => {
-    expect(() => parseDockerConfig(text)).toThrowError(/^it is not a JSON object$/);
-  });
+  test.each(['', 'not JSON: s3cr3t', '[]', 'null'])(
+    '%j is rejected as a Docker configuration, and the error does not quote it',
+    (text) => {
+      expect(() => parseDockerConfig(text)).toThrowError(/^it is not a JSON object$/);
+    },
+  );
 
-  test.each(['docker.io', 'registry-1.docker.io'])('Docker Hub is meant by an entry under %s as well', (name) => {
+  test.each(['docker.io', 'registry-1.docker.io'])('Docker Hub has an entry under %s as well', (name) => {
     const config = parseDockerConfig(JSON.stringify({ auths: { [name]: auth('hub:pw') } }));
 
     expect(secretFor(config, 'https://index.docker.io/v1/', undefined)).toEqual(basic('hub', 'pw'));
@@ -93,14 +96,14 @@ describe('which entry is meant', () => {
     { server: 'quay.io', repository: undefined, expected: basic('all', 'pw') },
     { server: 'https://index.docker.io/v1/', repository: 'team/app', expected: basic('team', 'pw') },
     { server: 'https://index.docker.io/v1/', repository: 'library/app', expected: undefined },
-  ])('of podman: for $repository of $server the longest key counts', ({ server, repository, expected }) => {
+  ])("podman's keys: for $repository of $server the longest key applies", ({ server, repository, expected }) => {
     const wanted = repository === undefined ? undefined : parseRepository(repository);
 
     expect(secretFor(namespaced, server, wanted)).toEqual(expected);
   });
 });
 
-test('a file that is written again holds from then on', async () => {
+test('a rewritten file applies from the next request on', async () => {
   const { secret, write } = await start({ auths: { 'ghcr.io': auth('robot:old') } });
   expect(await secret()).toMatchObject({ password: 'old' });
 
@@ -109,7 +112,7 @@ test('a file that is written again holds from then on', async () => {
   expect(await secret()).toMatchObject({ password: 'newer' });
 });
 
-test('a secret mounted by Kubernetes, which changes where a link leads, holds from then on', async () => {
+test('a secret mounted by Kubernetes applies when its symbolic link changes', async () => {
   const { secret, directory, configFile } = await start({ auths: { 'ghcr.io': auth('robot:old') } });
   await secret();
   const [next, link] = [join(directory, 'next.json'), join(directory, 'link.json')];
@@ -124,7 +127,7 @@ test('a secret mounted by Kubernetes, which changes where a link leads, holds fr
 test.each([
   { what: 'is gone', path: '/nowhere/config.json', text: '' },
   { what: 'is broken', path: undefined, text: '{"auths": s3cr3t' },
-])('a file that $what is trouble that does not tell what is in it', async ({ path, text }) => {
+])('a file that $what fails the request, and the error does not quote it', async ({ path, text }) => {
   const { configFile } = await start(text);
   const credentials = createDockerConfigCredentials({ configFile: path ?? configFile }, accountDeps('ghcr.io'));
 
@@ -134,7 +137,7 @@ test.each([
   expect(String(failure instanceof Error && failure.cause)).not.toContain('s3cr3t');
 });
 
-describe('helpers', () => {
+describe('credential helpers', () => {
   async function withHelpers(config: object, name?: string) {
     const started = await start(config, name);
     vi.stubEnv('PATH', `${started.directory}${delimiter}${process.env['PATH'] ?? ''}`);
@@ -145,19 +148,19 @@ describe('helpers', () => {
   }
   const config = { credHelpers: { 'ghcr.io': 'own' }, credsStore: 'store', auths: { 'ghcr.io': auth('file:pw') } };
 
-  test("a registry's own helper beats the store, and the store the file", async () => {
+  test("a registry's own helper beats the store, and the store beats the file", async () => {
     expect(await (await withHelpers(config)).secret()).toMatchObject({ username: 'own' });
     expect(await (await withHelpers({ ...config, credHelpers: {} })).secret()).toMatchObject({ username: 'store' });
   });
 
-  test('what the store does not know is looked up in the file', async () => {
+  test('an account that the store lacks is looked up in the file', async () => {
     const { secret, store } = await withHelpers({ ...config, credHelpers: {} });
     await store.become('echo "credentials not found in native keychain"; exit 1');
 
     expect(await secret()).toMatchObject({ username: 'file' });
   });
 
-  test('a helper is not asked at every request', async () => {
+  test('a helper does not run for every request', async () => {
     const { secret, own } = await withHelpers(config);
 
     await Promise.all(Array.from({ length: 10 }, secret));
@@ -166,7 +169,7 @@ describe('helpers', () => {
     expect(await own.asked()).toEqual(['get ghcr.io']);
   });
 
-  test('a helper whose name leads elsewhere is none', async () => {
+  test('a helper whose name is a path is rejected', async () => {
     const { secret } = await withHelpers({ ...config, credsStore: '../../bin/sh', credHelpers: { 'ghcr.io': 'a b' } });
 
     expect(await secret()).toMatchObject({ username: 'file' });
@@ -182,7 +185,7 @@ async function clientWith(config: unknown, url: string, more: Partial<UpstreamSe
   return { write, ...clientOf(url, { credentials, ...more }), credentials };
 }
 
-test('a pull with the account of a Docker configuration goes on when the file rotates', async () => {
+test('pulls with the account of a Docker configuration go on when the file rotates', async () => {
   const registry = await startFakeRegistry({ auth: { kind: 'bearer', username: 'robot', password: 'new' } });
   const repository = parseRepository('team/app');
   registry.content.add(repository, 'latest', image());
@@ -196,7 +199,7 @@ test('a pull with the account of a Docker configuration goes on when the file ro
   expect(await pull()).toMatchObject({ size: expect.any(Number) });
 });
 
-test('each namespace is pulled from with its own account, and none with the token of another', async () => {
+test('each namespace is pulled with its own account and its own token', async () => {
   const nameIn = (header = '') => Buffer.from(header.replace('Basic ', ''), 'base64').toString().split(':')[0];
   const registry = await serve(({ url, headers }, response) => {
     if (url.pathname === '/token') return sendJson(response, { token: `of-${nameIn(headers.authorization)}` });
@@ -216,7 +219,7 @@ test('each namespace is pulled from with its own account, and none with the toke
   expect(shown).toEqual([undefined, 'Bearer of-org', 'Bearer of-all', 'Bearer of-org']);
 });
 
-test('a mirror before a registry is not shown the account of that registry, only its own', async () => {
+test("a mirror of a registry never gets the registry's account, only its own", async () => {
   const digest = parseDigest(`sha256:${'a'.repeat(64)}`);
   const asked = { mirror: [] as string[], registry: [] as string[] };
   const wanting = (who: 'mirror' | 'registry') =>

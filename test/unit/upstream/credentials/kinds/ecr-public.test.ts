@@ -29,7 +29,7 @@ async function start() {
   return { registry, ...clientOf(registry.url, { credentials: [{ kind: 'ecr-public', repositories: ['**'] }] }) };
 }
 
-test('the public gallery gives one token for all repositories to whom AWS knows', async () => {
+test('AWS credentials give one token for all repositories of the public gallery', async () => {
   const { registry, client, clock } = await start();
   aws().reply(200, { authorizationData: lent('lent', clock.now() + 12 * hour) });
 
@@ -40,7 +40,7 @@ test('the public gallery gives one token for all repositories to whom AWS knows'
   expect(nock.pendingMocks()).toEqual([]);
 });
 
-test('ten pulls at once ask AWS once and the gallery for one token', async () => {
+test('ten concurrent pulls cause one request to AWS and one for a token of the gallery', async () => {
   const { registry, client, clock } = await start();
   aws().reply(200, { authorizationData: lent('lent', clock.now() + 12 * hour) });
 
@@ -49,7 +49,7 @@ test('ten pulls at once ask AWS once and the gallery for one token', async () =>
   expect(registry.story().filter((one) => one === 'GET /token/')).toHaveLength(1);
 });
 
-test('what AWS lends is renewed after half its life', async () => {
+test('the token from AWS is renewed after half its lifetime', async () => {
   const { client, clock } = await start();
   aws().reply(200, { authorizationData: lent('lent', clock.now() + 12 * hour) });
   await client.listTags(app, patiently);
@@ -61,7 +61,7 @@ test('what AWS lends is renewed after half its life', async () => {
   await expect.poll(() => renewal.isDone()).toBe(true);
 });
 
-test('where AWS refuses the account, nothing is pulled anonymously in its stead', async () => {
+test('when AWS rejects the account, the mirror does not pull anonymously instead', async () => {
   const { registry, client } = await start();
   aws().reply(400, { __type: 'AccessDeniedException' });
 

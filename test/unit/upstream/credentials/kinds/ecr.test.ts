@@ -31,7 +31,7 @@ test.each([
   { name: '123456789012.dkr.ecr-fips.us-east-1.amazonaws.com', endpoint: 'api.ecr-fips.us-east-1.amazonaws.com' },
   { name: '123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn', endpoint: 'api.ecr.cn-north-1.amazonaws.com.cn' },
   { name: '123456789012.dkr-ecr.eu-west-1.on.aws', endpoint: 'ecr.eu-west-1.api.aws' },
-])('the account of $name comes from $endpoint, signed', async ({ name, endpoint }) => {
+])('the token for $name comes from $endpoint, by a signed request', async ({ name, endpoint }) => {
   const { secret, clock } = start(name);
   aws(endpoint)
     .matchHeader('authorization', /Credential=AKIDEXAMPLE\/.*\/ecr\/aws4_request/)
@@ -47,7 +47,7 @@ test('a region that is configured beats the one in the name', async () => {
   expect(await secret()).toMatchObject({ password: 'central' });
 });
 
-test('a registry behind a name of its own needs its region configured', async () => {
+test('a registry with a custom name needs a configured region', async () => {
   const { clock, ...configured } = start('ecr.corp.example', { region: 'eu-west-1' });
   aws().reply(200, answer('ireland', clock.now() + 12 * hour));
 
@@ -58,7 +58,7 @@ test('a registry behind a name of its own needs its region configured', async ()
   });
 });
 
-test('ten pulls at once cause one request, and the token is renewed after half its life, behind their back', async () => {
+test('ten concurrent pulls cause one request, and the token is renewed in the background after half its lifetime', async () => {
   const { secret, clock } = start();
   aws().reply(200, answer('first', clock.now() + 12 * hour));
   await Promise.all(Array.from({ length: 10 }, secret));
@@ -72,7 +72,7 @@ test('ten pulls at once cause one request, and the token is renewed after half i
   await expect.poll(async () => secret()).toMatchObject({ password: 'second' });
 });
 
-test('when AWS refuses or does not answer, the old token stays in use until it ends', async () => {
+test('when AWS rejects the request or does not answer, the old token stays in use until it expires', async () => {
   const { secret, clock, observer } = start();
   aws().reply(200, answer('old', clock.now() + 12 * hour));
   await secret();
@@ -92,13 +92,13 @@ test.each([
   { what: 'no data', body: { authorizationData: [] } },
   { what: 'no token', body: { authorizationData: [{ expiresAt: 1 }] } },
   { what: 'a token that is none', body: { authorizationData: [{ authorizationToken: 'AAAA', expiresAt: 1 }] } },
-])('an answer with $what is no token', async ({ body }) => {
+])('an answer with $what is rejected as a token', async ({ body }) => {
   aws().reply(200, body);
 
   await expect(start().secret()).rejects.toMatchObject({ trouble: 'misbehaving' });
 });
 
-test('an account that AWS refuses is trouble that names no key', async () => {
+test('an account that AWS rejects causes an error that names no key', async () => {
   aws().reply(400, {
     __type: 'UnrecognizedClientException',
     message: 'The security token included in the request is invalid.',
@@ -116,13 +116,13 @@ test('an account that AWS refuses is trouble that names no key', async () => {
   expect(inspect(failure, { depth: 9 })).not.toMatch(/secret-key|AKIDEXAMPLE/);
 });
 
-test('a machine without any account is trouble', async () => {
+test('a machine without any AWS account causes an error', async () => {
   vi.stubEnv('AWS_ACCESS_KEY_ID', '');
 
   await expect(start().secret()).rejects.toMatchObject({ trouble: 'refused' });
 });
 
-test('an AWS that does not answer in time is trouble, for the one who waits no longer than he likes', async () => {
+test('an AWS that does not answer in time fails the request of each caller that waits', async () => {
   const slow = aws().delay(60_000).reply(200, {});
   const waiting = new AbortController();
   const asked = start().credentials.secret(waiting);
@@ -133,7 +133,7 @@ test('an AWS that does not answer in time is trouble, for the one who waits no l
   await expect(asked).rejects.toThrow('the client left');
 });
 
-test('a registry that ends a token before its time causes one renewal, and only one', async () => {
+test('a registry that rejects a token before it expires causes one renewal, and only one', async () => {
   const registry = await startFakeRegistry({ auth: { kind: 'basic', username: 'AWS', password: 'second' } });
   const repository = parseRepository('team/app');
   registry.content.add(repository, 'latest', image());

@@ -19,14 +19,14 @@ async function start(script: string, { name = 'ghcr.io', host = 'ghcr.io', timeo
   return { ...deps, helper, credentials, secret: () => credentials.secret(patiently) };
 }
 
-test('a helper is asked for the registry by its name, and what it prints is the account', async () => {
+test("a helper gets the registry's name, and prints the account", async () => {
   const { helper, secret } = await start(printing('robot', 's3cr3t'));
 
   expect(await secret()).toEqual({ kind: 'basic', username: 'robot', password: 's3cr3t' });
   expect(await helper.asked()).toEqual(['--quiet get ghcr.io']);
 });
 
-test('Docker Hub is known to helpers by its oldest address', async () => {
+test('helpers know Docker Hub by its oldest address', async () => {
   const { helper, secret } = await start(printing('robot', 's3cr3t'), {
     name: 'docker.io',
     host: 'registry-1.docker.io',
@@ -37,7 +37,7 @@ test('Docker Hub is known to helpers by its oldest address', async () => {
   expect(await helper.asked()).toEqual(['--quiet get https://index.docker.io/v1/']);
 });
 
-test('whatever clients call a registry, a helper is asked for the host that gets to see its answer', async () => {
+test('a helper is asked for the host that will get its answer, whatever name clients use', async () => {
   const { helper, secret } = await start(printing('robot', 's3cr3t'), { name: 'docker.io', host: 'mirror.corp:8443' });
 
   await secret();
@@ -45,13 +45,13 @@ test('whatever clients call a registry, a helper is asked for the host that gets
   expect(await helper.asked()).toEqual(['--quiet get mirror.corp:8443']);
 });
 
-test('a helper that prints an identity token says so with its user', async () => {
+test('a helper marks an identity token by its user name', async () => {
   const { secret } = await start(printing('<token>', 'refresh'));
 
   expect(await secret()).toEqual({ kind: 'identity-token', token: 'refresh' });
 });
 
-test('ten who need it at once cause one run, and its answer serves for its lifetime', async () => {
+test('ten concurrent requests cause one run, and its answer is used for its lifetime', async () => {
   const { helper, secret, clock } = await start(printing('robot', 's3cr3t'));
 
   await Promise.all(Array.from({ length: 10 }, secret));
@@ -61,7 +61,7 @@ test('ten who need it at once cause one run, and its answer serves for its lifet
   expect(await helper.asked()).toHaveLength(1);
 });
 
-test('after its lifetime it is asked again; while it fails, the old answer serves once more as long', async () => {
+test('it runs again after that lifetime; while it fails, the old answer is used once more as long', async () => {
   const { helper, secret, clock, observer } = await start(printing('robot', 'first'));
   await secret();
   await helper.become('exit 1');
@@ -77,7 +77,7 @@ test('after its lifetime it is asked again; while it fails, the old answer serve
   expect(await secret()).toMatchObject({ password: 'second' });
 });
 
-test('a registry the helper does not know is asked anonymously', async () => {
+test('a registry that the helper does not know is asked anonymously', async () => {
   const { secret } = await start('echo "credentials not found in native keychain"; exit 1');
 
   expect(await secret()).toBeUndefined();
@@ -89,7 +89,7 @@ test.each([
   { what: 'prints half of it', script: `echo '{"Username":"robot"}'` },
   { what: 'prints without end', script: 'while :; do echo s3cr3ts3cr3ts3cr3ts3cr3ts3cr3ts3cr3t; done' },
   { what: 'dies', script: 'kill -9 $$' },
-])('a helper that $what is trouble, and nothing it printed is repeated', async ({ script }) => {
+])('a helper that $what fails the request, and its output is not repeated', async ({ script }) => {
   const { secret } = await start(script);
 
   const failure: unknown = await secret().catch((error: unknown) => error);
@@ -104,13 +104,13 @@ test('a helper that does not end in time is killed', async () => {
   await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'timeout' });
 });
 
-test('a helper that leaves a program behind, which holds its output open, ends in time as well', async () => {
+test('a helper whose child keeps its output open ends in time as well', async () => {
   const { secret } = await start(`sleep 5 & ${printing('robot', 's3cr3t')}`, { timeoutMs: 200 });
 
   await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'timeout' });
 });
 
-test('a helper that is not there is trouble', async () => {
+test('a missing helper fails the request', async () => {
   const settings = { command: '/nowhere/helper', args: [], lifetimeMs: 1, timeoutMs: 1_000 };
   const credentials = createExecCredentials(settings, accountDeps('ghcr.io'));
 
@@ -118,7 +118,7 @@ test('a helper that is not there is trouble', async () => {
 });
 
 test.each(['basic', 'bearer'] as const)(
-  'an answer that is refused (%s) is asked for once more, once it is older than ten seconds',
+  'after a rejected answer (%s) the helper runs once more, if the answer is older than ten seconds',
   async (kind) => {
     const helper = await writeHelper(await temporaryDirectory(), 'helper', printing('AWS', 'expired'));
     const registry = await startFakeRegistry({ auth: { kind, ...account } });

@@ -29,7 +29,7 @@ async function start(held: readonly string[]) {
   return { gitlab, registry, pull: () => connected.client.listTags(repository, patiently), ...connected };
 }
 
-test('a deploy token gets a token for pulling from GitLab, which is another host', async () => {
+test('a deploy token gets a pull token from GitLab, which is another host', async () => {
   const { gitlab, registry, pull } = await start(['glpat-good']);
 
   await pull();
@@ -45,7 +45,7 @@ test('a deploy token gets a token for pulling from GitLab, which is another host
   expect(registry.seen).toHaveLength(2);
 });
 
-test('its token is renewed in the middle of a long pull, before it ends', async () => {
+test('its token is renewed in the middle of a long pull, before it expires', async () => {
   const { gitlab, registry, pull, clock } = await start(['glpat-good']);
   await pull();
   clock.advance(280_000);
@@ -56,13 +56,13 @@ test('its token is renewed in the middle of a long pull, before it ends', async 
   expect(registry.seen).toHaveLength(3);
 });
 
-test('a deploy token that was rotated is read anew', async () => {
+test('a rotated deploy token is read again', async () => {
   const { pull } = await start(['glpat-old', 'glpat-good']);
 
   expect(await pull()).toEqual([]);
 });
 
-test('one that is refused is tried once', async () => {
+test('one that is rejected is tried once', async () => {
   const { gitlab, pull } = await start(['glpat-revoked']);
 
   await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
@@ -70,7 +70,7 @@ test('one that is refused is tried once', async () => {
   expect(gitlab.seen).toHaveLength(1);
 });
 
-test('ten pulls at once need one token', async () => {
+test('ten concurrent pulls need one token', async () => {
   const { gitlab, pull } = await start(['glpat-good']);
 
   await Promise.all(Array.from({ length: 10 }, pull));
@@ -78,7 +78,7 @@ test('ten pulls at once need one token', async () => {
   expect(gitlab.seen).toHaveLength(1);
 });
 
-test('a secret that cannot be read is trouble that does not tell what was read', async () => {
+test('an unreadable secret fails the request, and the error does not quote it', async () => {
   const registry = await startFakeRegistry({ auth: { kind: 'basic', username: 'deploy', password: 'x' } });
   registry.content.add(repository, 'v1', image());
   const readToken = () => Promise.reject(new Error('EACCES: permission denied'));

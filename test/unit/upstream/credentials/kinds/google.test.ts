@@ -62,7 +62,7 @@ function google({ account = '', shown = [] as string[] } = {}) {
   });
 }
 
-test('the key of a service account is exchanged for an access token, by all who need it together', async () => {
+test('the key of a service account is exchanged for an access token, once for all concurrent callers', async () => {
   const shown: string[] = [];
   google({ shown }).reply(200, { access_token: 'ya29.first', expires_in: 3_599, token_type: 'Bearer' });
   const { secret } = start(async () => keyOf('robot@project.iam.gserviceaccount.com'));
@@ -74,7 +74,7 @@ test('the key of a service account is exchanged for an access token, by all who 
   expect(shown).toEqual(['robot@project.iam.gserviceaccount.com for https://www.googleapis.com/auth/cloud-platform']);
 });
 
-test('it is renewed less than four minutes before its end, with the key as it is then', async () => {
+test('it is renewed less than four minutes before it expires, with the current key', async () => {
   const shown: string[] = [];
   const keys = [keyOf('old@project'), keyOf('new@project')];
   const { secret, clock } = start(async () => keys.shift() ?? '');
@@ -91,7 +91,7 @@ test('it is renewed less than four minutes before its end, with the key as it is
   expect(shown.map((one) => one.split(' ')[0])).toEqual(['old@project', 'new@project']);
 });
 
-test('while Google does not answer, the token that is there serves until its end', async () => {
+test('while Google does not answer, the current token is used until it expires', async () => {
   const { secret, clock, observer } = start(async () => keyOf('robot@project'));
   google().reply(200, { access_token: 'ya29.first', expires_in: 3_600, token_type: 'Bearer' });
   await secret();
@@ -105,7 +105,7 @@ test('while Google does not answer, the token that is there serves until its end
   await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
 });
 
-test('a machine or pod of Google has an account without any key', async () => {
+test('a machine or pod of Google has an account without a key', async () => {
   vi.stubEnv('METADATA_SERVER_DETECTION', 'assume-present');
   vi.stubEnv('GCE_METADATA_HOST', 'metadata.test');
   nock('http://metadata.test', { reqheaders: { 'metadata-flavor': 'Google' } })
@@ -167,7 +167,7 @@ test.each([
   expect(await start().secret()).toEqual({ kind: 'basic', username: 'oauth2accesstoken', password: 'ya29.adc' });
 });
 
-test('a machine without any account is trouble', async () => {
+test('a machine without any account fails the request', async () => {
   vi.stubEnv('METADATA_SERVER_DETECTION', 'none');
 
   await expect(start().secret()).rejects.toMatchObject({
@@ -177,7 +177,7 @@ test('a machine without any account is trouble', async () => {
 });
 
 test.each(['', 'not JSON: s3cr3t', '{"private_key":"s3cr3t"}', 'null'])(
-  '%j is no key, and the error does not quote it',
+  '%j is rejected as a key, and the error does not quote it',
   async (key) => {
     const failure: unknown = await start(async () => key)
       .secret()
@@ -188,7 +188,7 @@ test.each(['', 'not JSON: s3cr3t', '{"private_key":"s3cr3t"}', 'null'])(
   },
 );
 
-test('a key that Google refuses is trouble that shows neither key nor assertion', async () => {
+test('a key that Google rejects fails the request with an error that contains neither key nor assertion', async () => {
   google().times(9).reply(400, { error: 'invalid_grant', error_description: 'Invalid JWT Signature.' });
 
   const failure: unknown = await start(async () => keyOf('robot@project'))
@@ -199,7 +199,7 @@ test('a key that Google refuses is trouble that shows neither key nor assertion'
   expect(inspect(failure, { depth: 9 })).not.toMatch(/PRIVATE KEY|eyJ/);
 });
 
-test('whoever does not wait for Google may leave', async () => {
+test('a caller may stop waiting for Google', async () => {
   google({ account: 'slow@project' }).delay(60_000).reply(200, {});
   const waiting = new AbortController();
   const asked = start(async () => keyOf('slow@project')).credentials.secret(waiting);
@@ -209,7 +209,7 @@ test('whoever does not wait for Google may leave', async () => {
   await expect(asked).rejects.toThrow('the client left');
 });
 
-test('the access token is shown to the token endpoint of the registry, which is at the same host and names no service', async () => {
+test("the access token is sent to the registry's token endpoint, which is on the same host and names no service", async () => {
   google({ account: 'robot@project' }).reply(200, {
     access_token: 'ya29.first',
     expires_in: 3_599,

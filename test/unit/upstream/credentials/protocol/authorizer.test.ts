@@ -24,7 +24,7 @@ async function startChallenging(challengeFor: (seen: Seen) => string | undefined
   return { registry, ...clientOf(registry.url) };
 }
 
-test('a scope that the challenge names is asked for as it stands, and remembered for its repository', async () => {
+test('a scope in the challenge is requested as it is, and remembered for its repository', async () => {
   const { registry, client } = await startChallenging(
     () => 'Bearer realm="REALM?kept=yes",service="a b",scope="repository:renamed/app:pull repository:base:pull"',
   );
@@ -42,7 +42,7 @@ test('a scope that the challenge names is asked for as it stands, and remembered
 });
 
 test.each(['Bearer realm="REALM"', 'Bearer realm="REALM",scope=""', 'Bearer realm="REALM",scope="  "'])(
-  'a challenge without a scope means pulling from the repository at hand: %s',
+  'a challenge without a scope means pulling from the requested repository: %s',
   async (demanded) => {
     const { registry, client } = await startChallenging(() => demanded);
 
@@ -53,7 +53,7 @@ test.each(['Bearer realm="REALM"', 'Bearer realm="REALM",scope=""', 'Bearer real
   },
 );
 
-test('one scope for everything (public.ecr.aws: "aws") serves every repository with one token', async () => {
+test('a registry with one scope for everything (public.ecr.aws: "aws") gets one token for every repository', async () => {
   const { registry, client } = await startChallenging(
     () => 'Bearer realm="REALM",service="public.ecr.aws",scope="aws"',
   );
@@ -94,7 +94,7 @@ test('two accounts never share a token, though the registry has one scope for al
   expect(shown).toEqual([undefined, 'Bearer of-ann', 'Bearer of-bob']);
 });
 
-test('a registry that refuses without a challenge is pinged for one, whose example scope is not taken for ours', async () => {
+test('a registry that sends 401 without a challenge is pinged for one, and the example scope of the ping is ignored', async () => {
   const { registry, client } = await startChallenging(({ url }) =>
     url.pathname === '/v2/' ? 'Bearer realm="REALM",service="s",scope="repository:user/image:pull"' : '',
   );
@@ -110,7 +110,7 @@ test('a registry that refuses without a challenge is pinged for one, whose examp
   expect(registry.seen[2]?.url.searchParams.get('scope')).toBe('repository:team/app:pull');
 });
 
-test('a registry that hides from anonymous callers what is private is asked again with the account', async () => {
+test('a registry that hides private repositories from anonymous requests is asked again with the account', async () => {
   const registry = await serve(({ url, headers }, response) => {
     if (url.pathname === '/v2/') return challenge(response, 'Basic realm="registry"');
     if (headers.authorization === undefined) return sendJson(response, { errors: [{ code: 'NAME_UNKNOWN' }] }, 404);
@@ -126,7 +126,7 @@ test('a registry that hides from anonymous callers what is private is asked agai
   ]);
 });
 
-test('a registry that challenges nowhere is pinged once, and its 404 is believed', async () => {
+test('a registry that never sends a challenge is pinged once, and its 404 is believed', async () => {
   const registry = await serve(({ url }, response) => sendJson(response, {}, url.pathname === '/v2/' ? 200 : 404));
   const { client } = clientOf(registry.url, { credentials: [robotAccount] });
 
@@ -136,7 +136,7 @@ test('a registry that challenges nowhere is pinged once, and its 404 is believed
   expect(registry.story().filter((one) => one === 'GET /v2/')).toHaveLength(1);
 });
 
-test('a registry that refuses every token is asked three times at most, and then the account is refused', async () => {
+test('a registry that rejects every token is asked three times at most, and then the account counts as rejected', async () => {
   let issued = 0;
   const registry = await serve(({ url }, response) => {
     if (url.pathname === '/token') return sendJson(response, { token: `token-${issued++}` });
@@ -156,7 +156,7 @@ test('a registry that refuses every token is asked three times at most, and then
   ]);
 });
 
-test('a token endpoint that hands out the refused token again ends it sooner', async () => {
+test('a token endpoint that returns the rejected token again ends this sooner', async () => {
   const registry = await serve(({ url }, response) => {
     if (url.pathname === '/token') return sendJson(response, { token: 'always-the-same' });
     challenge(response, `Bearer realm="${registry.url}/token"`);
@@ -172,7 +172,7 @@ function challenge(response: ServerResponse, value: string): void {
   response.writeHead(401, { 'www-authenticate': value }).end();
 }
 
-test('a challenge that leads to a foreign host concerns who was challenged, and nobody after that', async () => {
+test('a challenge with a realm on an untrusted host affects only the request that got it', async () => {
   const { registry, client } = await startChallenging(({ url }) =>
     url.pathname.includes(app) ? 'Bearer realm="http://169.254.169.254/token",service="x"' : undefined,
   );
@@ -182,7 +182,7 @@ test('a challenge that leads to a foreign host concerns who was challenged, and 
   expect(registry.seen.filter(({ url }) => url.pathname.includes(other))).toHaveLength(1);
 });
 
-test('so does one that leads to where nobody gives tokens', async () => {
+test('a challenge with a realm that issues no tokens affects only the request that got it', async () => {
   const { client } = await startChallenging(({ url }) =>
     url.pathname.includes(app) ? 'Bearer realm="REALM/lost",service="x"' : undefined,
   );

@@ -5,7 +5,7 @@ import { demandOf, parseChallenges } from '../../../../../src/upstream/credentia
 const parsed = (header: string | string[] | undefined) =>
   parseChallenges(header).map(({ scheme, params }) => ({ scheme, ...Object.fromEntries(params) }));
 
-describe('what registries send', () => {
+describe('challenges of real registries', () => {
   test.each([
     {
       registry: 'Docker Hub',
@@ -78,7 +78,7 @@ test('several header lines are several challenges', () => {
   expect(parsed(undefined)).toEqual([]);
 });
 
-describe('whatever stands in the header', () => {
+describe('any header', () => {
   const token = fc.stringMatching(/^[!#$%&'*+\-.^_`|~0-9a-z]{1,10}$/);
   const challenge = fc.record({
     scheme: token,
@@ -86,7 +86,7 @@ describe('whatever stands in the header', () => {
   });
   const quoted = (value: string) => `"${value.replace(/["\\]/g, String.raw`\$&`)}"`;
 
-  test('challenges are read as they were written', () => {
+  test('is parsed back to the challenges it was written from', () => {
     const written = fc.array(challenge, { minLength: 1 });
     fc.assert(
       fc.property(written, (challenges) => {
@@ -101,7 +101,7 @@ describe('whatever stands in the header', () => {
     );
   });
 
-  test('nothing makes the parser throw or run on', () => {
+  test('never makes the parser throw or loop', () => {
     const odd = fc
       .array(fc.constantFrom('Bearer', ' ', ',', '=', '"', '\\', 'realm', 'x==', '\t', 'é'))
       .map((all) => all.join(''));
@@ -113,7 +113,7 @@ describe('whatever stands in the header', () => {
   });
 });
 
-describe('what a registry demands', () => {
+describe('the demand of a challenge', () => {
   const demand = (header: string) => demandOf(parseChallenges(header));
 
   test('a token is preferred to a password', () => {
@@ -131,11 +131,11 @@ describe('what a registry demands', () => {
     'Bearer',
     'Bearer realm="ftp://a/t"',
     'Negotiate, Basic',
-  ])('%s means the password itself', (header) => {
+  ])('%s asks for the password itself', (header) => {
     expect(demand(header)).toEqual({ kind: 'basic' });
   });
 
-  test.each(['', 'Negotiate', 'NTLM abc=='])('%s is nothing the mirror can do', (header) => {
+  test.each(['', 'Negotiate', 'NTLM abc=='])('%s is not supported', (header) => {
     expect(demand(header)).toBeUndefined();
   });
 });

@@ -96,7 +96,7 @@ test.each([
     objection: 'foreign-host',
   },
 ] as const)(
-  '$what: a registry at $registry may send us to $realm, unless $objection',
+  '$what: a registry at $registry may name the realm $realm, unless $objection',
   ({ registry, realm, objection }) => {
     expect(realmObjection(new URL(realm), new URL(registry), ['tokens.example'])).toBe(objection);
   },
@@ -111,6 +111,6 @@ test.each([
     objection: 'foreign-host',
     says: 'ghcr.io issues its tokens at http://ghcr.io, which is neither of its domain nor in realmHosts',
   },
-] as const)('an operator is told why a realm is refused: $objection', ({ objection, says }) => {
+] as const)('the operator sees why a realm is rejected: $objection', ({ objection, says }) => {
   expect(untrusted(new URL('http://ghcr.io/token'), new URL('https://ghcr.io'), objection).message).toBe(says);
 });

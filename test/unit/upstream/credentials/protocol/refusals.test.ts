@@ -23,7 +23,7 @@ function start() {
   return { clock, refusals, shown, isShown: (...of: Parameters<typeof shown>) => !refusals.of(shown(...of)) };
 }
 
-test('a secret that was refused is shown for nothing else, for a minute', () => {
+test('a rejected secret is not sent again for a minute, for any repository', () => {
   const { refusals, shown, isShown, clock } = start();
   refusals.note(shown('a'), answered(401));
 
@@ -35,7 +35,7 @@ test('a secret that was refused is shown for nothing else, for a minute', () => 
   expect([isShown('a'), isShown('b')]).toEqual([true, true]);
 });
 
-test('another secret is shown at once, and so is that of another account', () => {
+test('a changed secret is sent at once, and so is that of another account', () => {
   const { refusals, shown, isShown } = start();
   refusals.note(shown('a'), answered(401));
 
@@ -43,7 +43,7 @@ test('another secret is shown at once, and so is that of another account', () =>
   expect(isShown('a', 'wrong', other)).toBe(true);
 });
 
-test.each([401, 403])('what a good secret does not open (%i) takes nothing else from it', (status) => {
+test.each([401, 403])('a good secret that may not read one repository (%i) is still sent for others', (status) => {
   const { refusals, shown, isShown } = start();
   refusals.accepted(shown('a'));
   refusals.note(shown('b'), answered(status));
@@ -51,14 +51,14 @@ test.each([401, 403])('what a good secret does not open (%i) takes nothing else 
   expect([isShown('a'), isShown('b'), isShown('c')]).toEqual([true, false, true]);
 });
 
-test('a secret that is forbidden something before it opened anything may open other things', () => {
+test('a secret that gets 403 before its first success may still read other repositories', () => {
   const { refusals, shown, isShown } = start();
   refusals.note(shown('b'), answered(403));
 
   expect([isShown('a'), isShown('b')]).toEqual([true, false]);
 });
 
-test('a secret that no longer opens what it did is wrong from now on', () => {
+test('a secret that stops working counts as rejected', () => {
   const { refusals, shown, isShown } = start();
   refusals.accepted(shown('a'));
   refusals.note(shown('a'), answered(401));
@@ -66,7 +66,7 @@ test('a secret that no longer opens what it did is wrong from now on', () => {
   expect([isShown('a'), isShown('b')]).toEqual([false, false]);
 });
 
-test('where each repository has a secret of its own, the refusal of one says nothing of the others', () => {
+test('where each repository has a secret of its own, one rejected secret does not affect the others', () => {
   const { refusals, shown } = start();
   const perRepository = { ...robot, isPerRepository: true };
   refusals.note(shown('a', 'wrong', perRepository), answered(401));
@@ -77,7 +77,7 @@ test('where each repository has a secret of its own, the refusal of one says not
 });
 
 test.each([-3_600_000, 3_600_000])(
-  'a clock that was set by %d ms makes a refusal last neither longer nor shorter',
+  'a clock that is set by %d ms makes a rejection last neither longer nor shorter',
   (byMs) => {
     const { refusals, shown, isShown, clock } = start();
     refusals.note(shown('a'), answered(401));

@@ -30,7 +30,7 @@ async function start(auth: FakeAuthOptions, settings: Partial<UpstreamSettings> 
 test.each([
   { where: 'at another port of the same address', realm: (port: number) => `http://127.0.0.1:${port}/token` },
   { where: 'under another name', realm: (port: number) => `http://localhost:${port}/token` },
-])('a registry that asks to bring the password to somebody else, $where, gets nothing', async ({ realm }) => {
+])('a registry with a realm on another host, $where, does not get the password sent there', async ({ realm }) => {
   const evil = await countConnections();
   // Redirects may lead there; that makes it no place for a password.
   const settings = { credentials: [basic()], redirectHosts: [`127.0.0.1:${evil.port}`, `localhost:${evil.port}`] };
@@ -44,7 +44,7 @@ test.each([
   expect(evil.connections()).toBe(0);
 });
 
-test('a token endpoint elsewhere is asked when it is listed', async () => {
+test('a token endpoint on another host is used when it is listed', async () => {
   const tokens = await startFakeRegistry({ auth: { kind: 'bearer', ...account } });
   const { pull } = await start(
     { kind: 'bearer', ...account, realm: `${tokens.url}/token` },
@@ -88,7 +88,7 @@ test.each([301, 302, 303, 307, 308])(
   },
 );
 
-test.each([301, 302, 307, 308])('an identity token is posted again where a %i leads', async (status) => {
+test.each([301, 302, 307, 308])('an identity token is posted again to the target of a %i', async (status) => {
   const registry: Server = await serve(({ method, url, headers, form }, response) => {
     if (url.pathname === '/token') return void response.writeHead(status, { location: '/auth/token' }).end();
     if (url.pathname === '/auth/token') {
@@ -104,7 +104,7 @@ test.each([301, 302, 307, 308])('an identity token is posted again where a %i le
   expect(await client.headManifest(app, latest, patiently)).toMatchObject({ digest: appDigest });
 });
 
-test('a token endpoint that redirects in circles is given up after five redirects', async () => {
+test('a redirect loop of a token endpoint is given up after five redirects', async () => {
   const { pull, registry } = await start({ kind: 'bearer', ...account }, { credentials: [basic()] });
   registry.script({ path: /^\/token$/ }, { redirectTo: () => '/token' });
 
@@ -116,7 +116,7 @@ test('a token endpoint that redirects in circles is given up after five redirect
   expect(registry.count('GET', /^\/token$/)).toBe(6);
 });
 
-test('a token endpoint that does not answer in time is trouble, and asked anew next time', async () => {
+test('a token endpoint that does not answer in time fails the request, and is asked again next time', async () => {
   const never = gate();
   const timeouts = { ...defaultUpstreamSettings.timeouts, tokenMs: 500 };
   const { pull, registry } = await start({ kind: 'bearer' }, { timeouts });

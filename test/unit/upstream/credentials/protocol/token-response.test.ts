@@ -10,7 +10,7 @@ test.each([
   { body: { access_token: 'a' }, header: 'Bearer a' },
   { body: { token: 't', access_token: 't' }, header: 'Bearer t' },
   { body: { token: '', access_token: 'a' }, header: 'Bearer a' },
-])('$body holds the token of $header', ({ body, header }) => {
+])('$body contains the token of $header', ({ body, header }) => {
   expect(parse(body).header).toBe(header);
 });
 
@@ -24,11 +24,11 @@ test.each([
   { token: '' },
   { token: 'with space' },
   { token: 'line\r\nX-Injected: yes' },
-])('%j holds no token', (body) => {
+])('%j contains no token', (body) => {
   expect(() => parse(body)).toThrowError(expect.objectContaining({ trouble: 'misbehaving' }));
 });
 
-describe('a token is renewed a tenth of its life, at least 10 s, early', () => {
+describe('a token is renewed before it expires: by a tenth of its lifetime, and at least 10 s', () => {
   test.each([
     { what: 'an hour', body: { expires_in: 3_600 }, renewedAfterSeconds: 3_240 },
     { what: 'five minutes', body: { expires_in: 300 }, renewedAfterSeconds: 270 },
@@ -58,7 +58,7 @@ describe('a token is renewed a tenth of its life, at least 10 s, early', () => {
   });
 });
 
-test('a token that no server would take as a header is none', () => {
+test('a token that is not a valid header value is rejected', () => {
   const sent = (length: number) => Buffer.from(JSON.stringify({ token: 't'.repeat(length) }));
   const options = { host: 'auth.test', nowMs: 0 };
   expect(parseTokenResponse(sent(16 * 1024), options).header).toHaveLength('Bearer '.length + 16 * 1024);

@@ -25,7 +25,7 @@ async function start(auth: FakeAuthOptions, settings: Partial<UpstreamSettings> 
   return { registry, pull, ...connected };
 }
 
-test('a token is fetched once, and the next request carries it at once', async () => {
+test('a token is fetched once, and the next request carries it from the start', async () => {
   const { pull, observer } = await start({ kind: 'bearer' });
 
   await pull();
@@ -34,7 +34,7 @@ test('a token is fetched once, and the next request carries it at once', async (
   expect(observer.story).toEqual(['HEAD manifest 401', 'GET token 200', 'HEAD manifest 200', 'HEAD manifest 200']);
 });
 
-test('ten pulls at once that need one token cause one token request', async () => {
+test('ten concurrent pulls that need one token cause one token request', async () => {
   const { pull, registry } = await start({ kind: 'bearer' });
 
   await Promise.all(Array.from({ length: 10 }, () => pull()));
@@ -42,7 +42,7 @@ test('ten pulls at once that need one token cause one token request', async () =
   expect(registry.count('GET', /^\/token$/)).toBe(1);
 });
 
-test('each repository has a token of its own, for pulling only, asked for with the account', async () => {
+test('each repository gets its own pull-only token, requested with the account', async () => {
   const { pull, registry } = await start({ kind: 'bearer', ...account }, { credentials: [basic()] });
 
   await pull(app);
@@ -60,7 +60,7 @@ test('each repository has a token of its own, for pulling only, asked for with t
   expect(registry.count('HEAD')).toBe(3);
 });
 
-test('a token that ends is renewed before it does', async () => {
+test('a token is renewed before it expires', async () => {
   const { pull, observer, clock } = await start({ kind: 'bearer', expiresInSeconds: 300 });
   await pull();
   clock.advance(269_000);
@@ -73,7 +73,7 @@ test('a token that ends is renewed before it does', async () => {
   expect(observer.story.slice(4)).toEqual(['GET token 200', 'HEAD manifest 200']);
 });
 
-test('a token that is refused before its time is renewed once', async () => {
+test('a token that is rejected before it expires is renewed once', async () => {
   const { pull, registry, observer } = await start({ kind: 'bearer' });
   await pull();
   registry.auth.revokeTokens();
@@ -83,7 +83,7 @@ test('a token that is refused before its time is renewed once', async () => {
   expect(observer.story.slice(3)).toEqual(['HEAD manifest 401', 'GET token 200', 'HEAD manifest 200']);
 });
 
-test('ten pulls at once whose token was refused renew it once', async () => {
+test('ten concurrent pulls whose token was rejected renew it once', async () => {
   const { pull, registry } = await start({ kind: 'bearer' });
   await pull();
   registry.auth.revokeTokens();
@@ -93,7 +93,7 @@ test('ten pulls at once whose token was refused renew it once', async () => {
   expect(registry.count('GET', /^\/token$/)).toBe(2);
 });
 
-test('an account the token endpoint refuses is tried once', async () => {
+test('an account that the token endpoint rejects is tried once', async () => {
   const { pull, registry } = await start({ kind: 'bearer', ...account }, { credentials: [basic(async () => 'wrong')] });
 
   await expect(pull()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
@@ -101,14 +101,14 @@ test('an account the token endpoint refuses is tried once', async () => {
   expect(registry.count('GET', /^\/token$/)).toBe(1);
 });
 
-test('an anonymous caller who is refused is denied, for that is an answer', async () => {
+test('an anonymous request that is rejected counts as denied', async () => {
   const { pull } = await start({ kind: 'bearer', ...account, privateRepositories: [app] });
 
   await expect(pull(app)).rejects.toMatchObject({ name: 'OciError', code: 'DENIED' });
   expect(await pull(other)).toMatchObject({ size: expect.any(Number) });
 });
 
-test('where a registry wants the password itself, it gets it at once from the second request on', async () => {
+test('a registry that wants the password itself gets it from the start of the second request on', async () => {
   const { pull, observer } = await start({ kind: 'basic', ...account }, { credentials: [basic()] });
 
   await pull();
@@ -117,7 +117,7 @@ test('where a registry wants the password itself, it gets it at once from the se
   expect(observer.story).toEqual(['HEAD manifest 401', 'HEAD manifest 200', 'HEAD manifest 200']);
 });
 
-test('a password that was rotated is read anew', async () => {
+test('a rotated password is read again', async () => {
   const passwords = ['old', 'old', account.password];
   const { pull, observer } = await start(
     { kind: 'basic', ...account },
@@ -137,7 +137,7 @@ test('a password that stays wrong is sent once', async () => {
   expect(observer.story).toEqual(['HEAD manifest 401', 'HEAD manifest 401']);
 });
 
-test('an account is used only for the repositories it is for', async () => {
+test('an account is used only for the repositories it is configured for', async () => {
   const { pull, registry } = await start(
     { kind: 'bearer', ...account, privateRepositories: [app] },
     { credentials: [{ ...basic(), repositories: ['team/app'] }] },
@@ -149,7 +149,7 @@ test('an account is used only for the repositories it is for', async () => {
   expect(registry.seen('GET', /^\/token$/).map(({ query }) => query.get('account'))).toEqual(['robot', null]);
 });
 
-test('whoever stops waiting for a token leaves it to the others', async () => {
+test('a caller that stops waiting for a token does not disturb the others', async () => {
   const tokens = gate();
   const { pull, registry, client } = await start({ kind: 'bearer' });
   registry.script({ path: /^\/token$/ }, { holdHeaders: tokens });
@@ -173,7 +173,7 @@ test.each([
   { what: 'that there is nothing', status: 404, body: '', trouble: 'misbehaving' },
   { what: 'that it is overloaded', status: 429, body: '', trouble: 'overloaded' },
   { what: 'that it is broken', status: 500, body: '', trouble: 'unavailable' },
-])('a token endpoint that answers $what is trouble ($trouble)', async ({ status, body, trouble }) => {
+])('a token endpoint that answers $what fails the request ($trouble)', async ({ status, body, trouble }) => {
   const registry = await serve(({ url }, response) => {
     if (url.pathname === '/token') return void response.writeHead(status, { 'retry-after': '7' }).end(body);
     challenge(response, `Bearer realm="${registry.url}/token"`);
@@ -187,7 +187,7 @@ function challenge(response: ServerResponse, value: string): void {
   response.writeHead(401, { 'www-authenticate': value }).end();
 }
 
-test('tokens that nobody waits for any more are not asked for any longer, however many repositories a client named', async () => {
+test('tokens without waiters are not requested, however many repositories a client named', async () => {
   const { timeouts } = defaultUpstreamSettings;
   const { registry, client, pull } = await start(
     { kind: 'bearer' },
