@@ -8,7 +8,7 @@ import type { FailpointHook } from './storage/filesystem/failpoints.ts';
 const failed = 1;
 const configRefused = 2;
 
-/** `LAYERWELL_FAILPOINT=blob.renamed` kills the process there; how the crash tests choose their instant. */
+/** `LAYERWELL_FAILPOINT=blob.renamed` kills the process at that step, for the crash tests. */
 function failpointOf(wanted: string | undefined): FailpointHook {
   return (step) => {
     if (step === wanted) process.kill(process.pid, 'SIGKILL');
@@ -26,12 +26,12 @@ async function run(work: () => Promise<number | void>): Promise<void> {
   setTimeout(leave, endsByItselfWithinMs).unref();
 }
 
-/** By then the process has ended by itself, unless a disk, a name lookup or the reader of stdout hangs. */
+/** By then the process has exited, unless the disk, a name lookup or the reader of stdout hangs. */
 const endsByItselfWithinMs = 500;
 
 /**
- * Ends the process whatever hangs. exit(3) would wait for each thread that hangs in a call of the system; what replaces this program ends
- * them, and keeps the exit code.
+ * Exits even if threads hang in system calls: exit(3) would wait for them, execve ends them. The replacing process exits with the same
+ * code.
  */
 function leave(): void {
   const code = Number(process.exitCode ?? failed);
@@ -44,7 +44,7 @@ function print(text: string): void {
   write(2, `${text}\n`, () => {});
 }
 
-/** What an operator has to know, innermost cause last; stacks are for the log. */
+/** The messages of an error and its causes, without stack traces: those are in the log. */
 function linesOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (error instanceof ConfigError) return error.message;
@@ -78,7 +78,7 @@ function widenThreadPool(): void {
   process.env['UV_THREADPOOL_SIZE'] ??= '12';
 }
 
-/** Of the package, which lies beside both `src` and `dist`. */
+/** From package.json, which lies beside both `src` and `dist`. */
 function packageVersion(): string {
   const manifest: unknown = createRequire(import.meta.url)('../package.json');
   const isNamed = typeof manifest === 'object' && manifest !== null && 'version' in manifest;

@@ -38,11 +38,11 @@ export interface AppDeps {
 export interface App {
   /** In the order in which they start. */
   readonly parts: readonly Part[];
-  /** Where clients pull, once it listens. */
+  /** The URL for clients, once it listens. */
   readonly address: () => string;
-  /** Where operators look, once it listens. */
+  /** The URL of the management listener, once it listens. */
   readonly managementAddress: () => string;
-  /** From here on it is not ready. */
+  /** From now on the mirror reports that it is not ready. */
   beginDraining(): void;
   /** Pings every upstream without waiting for the answers: the log and readyz say which cannot be reached. */
   pingUpstreams(): void;
@@ -52,7 +52,7 @@ export interface App {
   reload(changed: Config): void;
 }
 
-/** Builds every part from a Config and hands each what it needs. */
+/** Builds every part from a configuration. Nothing runs until the parts are started. */
 export function createApp(deps: AppDeps): App {
   const { config, version, nodeVersion, log, clock = systemClock, pauses = realPauses } = deps;
   const observer = createMetrics({ version, nodeVersion, log });
@@ -123,8 +123,8 @@ function labelsOf({ upstreams }: Config): readonly string[] {
 /** Readiness needs to know which upstreams answer; the lifetimes of tags depend on what is left of their rate limits. */
 function monitorOf(health: UpstreamHealth, rateLimits: RateLimits): UpstreamMonitor {
   return {
-    answered: (event) => health.note(event),
-    rateLimitSeen: (limit) => rateLimits.note(limit),
+    answered: (event) => health.record(event),
+    rateLimitSeen: (limit) => rateLimits.record(limit),
   };
 }
 

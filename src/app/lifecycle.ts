@@ -2,17 +2,17 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { abortable, abortableAfter } from '../mirror/concurrency/abortable-wait.ts';
 
 export interface StopOptions {
-  /** Aborts when the work in progress must be dropped. */
+  /** Aborts when work in progress must be dropped. */
   readonly signal: AbortSignal;
-  /** Whether every part that was stopped before has ended. If not, it may still use this part. */
+  /** Whether every part that was stopped before has ended. One that has not may still use this part. */
   readonly othersEnded: boolean;
 }
 
-/** Anything that holds sockets, timers or files while the process lives. */
+/** A part of the program that holds sockets, timers or files. */
 export interface Part {
   readonly name: string;
   start(): Promise<void>;
-  /** Finishes the work in progress. Once the signal aborts it must drop the rest; a part that has not ended soon after that is abandoned. */
+  /** Finishes the work in progress. Once the signal aborts it must drop the rest; a part that does not end soon after that is abandoned. */
   stop(options: StopOptions): Promise<void>;
 }
 
@@ -28,16 +28,16 @@ export function partOf(name: string, work: Partial<Pick<Part, 'start' | 'stop'>>
 export type StopAll = (deadlineMs: number, options?: { readonly force?: AbortSignal }) => Promise<void>;
 
 export interface StartOptions {
-  /** Gives up starting. */
+  /** Cancels the start. */
   readonly signal?: AbortSignal;
-  /** How long a part that drops the rest may take for that: the first to use it up, and half as long each next one. */
+  /** How long a part may take to drop its work. After each part that takes longer, it is halved. */
   readonly graceMs?: number;
 }
 
 /** A part could not be started. The cause says why. */
 export class StartFailure extends Error {
   override readonly name = 'StartFailure';
-  /** Of the parts that had been started before. */
+  /** Failures to stop the parts that had been started before. */
   readonly stopFailures: readonly Error[];
 
   constructor(part: string, { cause, stopFailures }: { cause: unknown; stopFailures: readonly Error[] }) {
@@ -95,7 +95,7 @@ export async function drain(
   await stop(drainMs, { force });
 }
 
-/** Stops every part even when one of them fails, or never ends. */
+/** Stops every part, also when one of them fails or hangs. */
 async function stopLastFirst(
   parts: readonly Part[],
   { signal, graceMs }: { readonly signal: AbortSignal; readonly graceMs: number },

@@ -4,7 +4,7 @@ import type { AccessRules } from '../mirror/access/access.ts';
 import type { MirrorLimits, MirrorRules } from '../mirror/assemble.ts';
 import type { UpstreamDirectory } from '../mirror/ports/upstream.ts';
 
-/** What the mirror follows, out of what the operator said: all of it may change while it runs. */
+/** The rules of a configuration that a reload may change. */
 export function mirrorRules(config: Config, upstreams: UpstreamDirectory): MirrorRules {
   return {
     upstreams,
@@ -15,7 +15,7 @@ export function mirrorRules(config: Config, upstreams: UpstreamDirectory): Mirro
   };
 }
 
-/** What is fixed when the process starts. */
+/** The limits of a configuration; they are fixed when the process starts. */
 export function mirrorLimits({ storage, download, upstreams, clients }: Config): MirrorLimits {
   return {
     limits: storage,
@@ -38,12 +38,12 @@ export function sectionsThatNeedRestart(old: Config, changed: Config): readonly 
 }
 
 function accessRules({ allow, deny, visibility, publicRepositories, hasIdentity }: UpstreamConfig): AccessRules {
-  // What was fetched as nobody in particular was public when it was fetched.
+  // Content that was fetched anonymously was public then.
   const isOpen = visibility === 'service' || !hasIdentity;
   return { allow, deny, visibility: isOpen ? { kind: 'open' } : { kind: 'public', publicRepositories } };
 }
 
-/** What cannot be fetched again is kept. */
+/** Content of an offline upstream is never evicted, since it cannot be fetched again. */
 function isOffline({ freshness }: UpstreamConfig): boolean {
   return freshness.offline;
 }

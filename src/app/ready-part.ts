@@ -34,14 +34,14 @@ export class ReadyPart implements Part {
 
   async now(): Promise<Readiness> {
     const { lock, index, freeBytes, health } = this.#deps;
-    const storeTrouble = lock.isMoved ? 'moved' : await troubleOf(freeBytes);
+    const unusable = lock.isMoved ? 'moved' : await reasonOf(freeBytes);
     const [isStarting, isDraining] = [this.#isStarting, this.#isDraining];
     return {
-      isReady: !isStarting && !isDraining && storeTrouble === undefined,
+      isReady: !isStarting && !isDraining && unusable === undefined,
       body: {
         isStarting,
         isDraining,
-        store: storeTrouble ?? 'ok',
+        store: unusable ?? 'ok',
         index: index.needsRebuild ? 'rebuilding' : 'ok',
         upstreams: health.states(),
       },
@@ -49,8 +49,8 @@ export class ReadyPart implements Part {
   }
 }
 
-/** Why the store cannot be used, as one word; undefined when it can. A full disk does not count: cached content is still served. */
-async function troubleOf(freeBytes: () => Promise<number>): Promise<string | undefined> {
+/** The reason that the store cannot be used, as one word; undefined when it can. A full disk is none: cached content is still served. */
+async function reasonOf(freeBytes: () => Promise<number>): Promise<string | undefined> {
   try {
     await freeBytes();
     return undefined;

@@ -11,18 +11,18 @@ import type { Log } from '../telemetry/log.ts';
 export interface ReloadingDeps {
   readonly file: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** What the process was started with: whatever needs a restart is measured against it. */
+  /** The configuration at the start of the process; a change of some of its sections needs a restart. */
   readonly started: Config;
   readonly apply: (changed: Config) => void;
   readonly log: Pick<Log, 'logger'>;
 }
 
-/** Kubernetes changes a mounted file by switching a symbolic link, which notifications miss: so it is looked at by time. */
+/** Files are polled: Kubernetes changes a mounted file by switching a symbolic link, which file system notifications miss. */
 const lookEveryMs = 5_000;
 
 /**
- * Follows a configuration file while the mirror runs: when it is told to, and when the file changes, or one of the certificates and
- * keys towards upstreams. An invalid one changes nothing; what needs a restart is named, and the old stays.
+ * Reloads the configuration on SIGHUP, and when its file or a certificate or key towards an upstream changes. An invalid configuration
+ * changes nothing. Sections that need a restart keep their old values, and the log names them.
  */
 export class Reloading {
   readonly #deps: ReloadingDeps;
@@ -35,7 +35,7 @@ export class Reloading {
     this.#current = deps.started;
   }
 
-  /** What holds now. */
+  /** The configuration in use. */
   get current(): Config {
     return this.#current;
   }
@@ -48,7 +48,7 @@ export class Reloading {
     this.#watch([]);
   }
 
-  /** Reads the file again. Resolves when it holds, or was refused and logged. One at a time, in order. */
+  /** Reads the file again. Resolves when it is in use, or was refused and logged. Reloads run one at a time, in order. */
   reload(): Promise<void> {
     return this.#inTurn(() => this.#load());
   }
@@ -76,7 +76,7 @@ export class Reloading {
       log.logger.info({ needRestart }, 'configuration reloaded');
     } catch (cause) {
       const problems = cause instanceof ConfigError ? cause.problems : [String(cause)];
-      log.logger.error({ problems }, 'configuration refused, the former one stays');
+      log.logger.error({ problems }, 'configuration refused, the old one stays in use');
     }
   }
 }

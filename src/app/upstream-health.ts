@@ -1,13 +1,13 @@
 import type { Clock } from '../mirror/ports/clock.ts';
-import type { Observer } from '../mirror/ports/observer.ts';
+import type { UpstreamMonitor } from '../mirror/ports/upstream.ts';
 
-type Answered = Parameters<Observer['upstreamAnswered']>[0];
+type Answered = Parameters<UpstreamMonitor['answered']>[0];
 
 export interface UpstreamState {
   readonly state: 'not asked yet' | 'reachable' | 'unreachable';
-  /** Why not, in a word. */
+  /** The reason that it is unreachable. */
   readonly trouble?: string;
-  /** Since when, as an ISO date. */
+  /** Since when, in ISO 8601. */
   readonly since?: string;
 }
 
@@ -15,14 +15,14 @@ export interface UpstreamHealthDeps {
   /** Of every upstream of the configuration. */
   readonly labels: readonly string[];
   readonly clock: Clock;
-  /** Told when an upstream becomes reachable or unreachable. */
+  /** Called when an upstream becomes reachable or unreachable. */
   readonly onChange: (event: { readonly upstream: string } & UpstreamState) => void;
 }
 
-/** What gave no headers at all; any HTTP status means that somebody is there. */
+/** Outcomes without response headers; with any HTTP status an upstream is reachable. */
 const unreachable = new Set(['connect', 'dns', 'tls', 'timeout']);
 
-/** Which upstreams were reached when they were last asked. It asks nobody itself: a mirror with no network is still a mirror. */
+/** Whether each upstream was reachable at its last request. It sends no requests itself. */
 export class UpstreamHealth {
   readonly #deps: UpstreamHealthDeps;
   #labels: readonly string[];
@@ -33,12 +33,12 @@ export class UpstreamHealth {
     this.#labels = deps.labels;
   }
 
-  /** The configuration has changed. */
+  /** To be called when the configuration has changed. */
   follow(labels: readonly string[]): void {
     this.#labels = labels;
   }
 
-  note({ upstream, outcome }: Pick<Answered, 'upstream' | 'outcome'>): void {
+  record({ upstream, outcome }: Answered): void {
     const isUp = typeof outcome === 'number';
     if (!isUp && !unreachable.has(outcome)) return;
     const state = isUp ? 'reachable' : 'unreachable';
@@ -51,7 +51,7 @@ export class UpstreamHealth {
 
   /** By label. */
   states(): Readonly<Record<string, UpstreamState>> {
-    const told = this.#labels.map((label) => [label, this.#states.get(label) ?? { state: 'not asked yet' }] as const);
-    return Object.fromEntries(told);
+    const states = this.#labels.map((label) => [label, this.#states.get(label) ?? { state: 'not asked yet' }] as const);
+    return Object.fromEntries(states);
   }
 }

@@ -5,12 +5,12 @@ import { readTlsFiles, type TlsTexts } from '../config/loading/tls-files.ts';
 import type { AccountSettings, CredentialSettings, UpstreamSettings } from '../upstream/settings.ts';
 
 export interface UpstreamSettingsDeps {
-  /** Of the mirror, for its user agent. */
+  /** The mirror's version, for its user agent. */
   readonly version: string;
 }
 
 /**
- * What the clients of all upstreams take, out of what the operator said. Certificates are read now, secrets whenever they are needed.
+ * The settings of all upstreams. Certificates are read now, secrets whenever they are needed.
  * @throws ConfigError with every certificate that cannot be used.
  */
 export function upstreamEntries(

@@ -2,7 +2,7 @@ import type { AccountProbe, EndpointProbe } from '../upstream/probe.ts';
 import type { RateLimit } from '../upstream/api/answer-headers.ts';
 import type { CredentialSettings, UpstreamSettings } from '../upstream/settings.ts';
 
-/** One upstream of a configuration: what its addresses said, mirrors first and the registry last, or why nobody asked. */
+/** One upstream of a configuration: the probes of its mirrors and then of the registry, or why it was not probed. */
 export type CheckedUpstream =
   | { readonly name: string; readonly notAsked: string }
   | {
@@ -17,7 +17,7 @@ interface Row {
   readonly reached: string;
   readonly signedIn: string;
   readonly pullsLeft: string;
-  /** What is wrong, as a sentence of its own. */
+  /** The error, as a whole sentence. */
   readonly failure: string | undefined;
 }
 
@@ -28,7 +28,7 @@ const titles: Omit<Row, 'failure'> = {
   pullsLeft: 'PULLS LEFT',
 };
 
-/** A line for each account at each address. It names credentials by their place in the configuration, never by what is in them. */
+/** A line for each account at each address. Credentials are named by their place in the configuration, never by their content. */
 export function tableOf(checked: readonly CheckedUpstream[]): string {
   const rows = [titles, ...checked.flatMap(rowsOf)].map((row) => [
     row.upstream,
@@ -41,7 +41,7 @@ export function tableOf(checked: readonly CheckedUpstream[]): string {
   return rows.map((cells) => `${line(cells).trimEnd()}\n`).join('');
 }
 
-/** What keeps an upstream from being used as it is configured, one sentence each. */
+/** The errors of all upstreams, one sentence each. */
 export function failuresIn(checked: readonly CheckedUpstream[]): readonly string[] {
   return checked.flatMap(rowsOf).flatMap(({ failure }) => failure ?? []);
 }

@@ -14,17 +14,17 @@ export interface CheckOptions {
   readonly file: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly version: string;
-  /** Whether the upstreams are asked too. */
+  /** Whether the upstreams are probed too. */
   readonly isOnline: boolean;
   readonly print: (text: string) => void;
 }
 
 const upstreamFailed = 1;
-/** For all that is asked of one upstream. */
+/** For all probes of one upstream. */
 const askWithinMs = 60_000;
 
 /**
- * Says whether a configuration can be used and, online, what each of its upstreams answers. Nothing is pulled, and nothing is kept.
+ * Checks a configuration and, online, whether each upstream answers and accepts its credentials. Nothing is pulled or stored.
  * @returns the exit code: 0, or 1 when an upstream cannot be used.
  * @throws ConfigError with every problem of the file, and of the files it names.
  */
@@ -41,7 +41,7 @@ export async function check({ file, env, version, isOnline, print }: CheckOption
   return failures.length > 0 ? upstreamFailed : 0;
 }
 
-/** The clients' settings, once every file that the configuration names was read. */
+/** The settings of the upstreams, after every file that the configuration names was read. */
 async function usableEntries(
   config: Config,
   { file, version }: Pick<CheckOptions, 'file' | 'version'>,

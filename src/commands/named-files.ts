@@ -4,15 +4,15 @@ import type { Config, CredentialsConfig } from '../config/schema.ts';
 import { Certificate } from '../http/server/certificate.ts';
 import { parseDockerConfig } from '../upstream/credentials/kinds/docker-config-file.ts';
 
-/** A key that names a file, and whatever reads it. */
+/** A key that names a file, and the function that reads it. */
 interface NamedFile {
   readonly path: readonly (string | number)[];
   readonly read: () => Promise<unknown>;
 }
 
 /**
- * The problems of the files that a configuration names and a running mirror reads only when it needs them: secrets, and its own
- * certificate. Those of the certificates towards upstreams are told when its clients are made.
+ * The problems of the files that a running mirror would read only when it needs them: secrets, and its own certificate. Certificates
+ * towards upstreams are not among them: upstreamEntries reads those.
  */
 export async function fileProblems(config: Config): Promise<readonly string[]> {
   const files = [...certificateOf(config), ...credentialFiles(config)];

@@ -14,15 +14,15 @@ export interface ServeOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly version: string;
   readonly nodeVersion: string;
-  /** Aborts at the first signal to stop, also while it starts. */
+  /** Aborts at the first signal to stop, also during the start. */
   readonly stop: AbortSignal;
-  /** Aborts at the second. */
+  /** Aborts at the second signal: nothing is waited for any more. */
   readonly force: AbortSignal;
-  /** Calls back whenever the process is told to read its configuration again. */
+  /** Registers a function to be called on SIGHUP. */
   readonly onReloadAsked: (reload: () => void) => void;
-  /** Calls back with every failure that no code handled. The process goes on. */
+  /** Registers a function to be called for every unhandled rejection. The process continues. */
   readonly onUnhandledRejection: (report: (cause: unknown) => void) => void;
-  /** Calls back with an uncaught exception. The process ends once it is reported. */
+  /** Registers a function to be called for an uncaught exception. The process exits when it has resolved. */
   readonly onUncaughtException: (report: (cause: unknown) => Promise<void>) => void;
   readonly failpoint: FailpointHook;
 }
@@ -69,7 +69,7 @@ async function serveWith(config: Config, log: Log, options: ServeOptions): Promi
   log.logger.info('stopped');
 }
 
-/** @returns undefined when it was asked to stop before. */
+/** @returns undefined when the stop signal came first. */
 async function unlessStopped<Value>(work: Promise<Value>, stop: AbortSignal): Promise<Value | undefined> {
   try {
     return await abortable(work, stop);
@@ -79,7 +79,7 @@ async function unlessStopped<Value>(work: Promise<Value>, stop: AbortSignal): Pr
   }
 }
 
-/** Likewise; parts that had started are stopped again. */
+/** As {@link unlessStopped}; parts that had started are stopped again. */
 async function startUnlessStopped(parts: readonly Part[], signal: AbortSignal): Promise<StopAll | undefined> {
   try {
     return await startInOrder(parts, { signal });

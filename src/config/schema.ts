@@ -36,7 +36,7 @@ export function configJsonSchema(): SchemaNode {
   return z.toJSONSchema(configFile, { io: 'input' });
 }
 
-/** What {@link settled} makes a configuration of. What keys say about each other is judged in checks.ts. */
+/** The validated file. Rules between keys are in checks.ts. */
 export type ConfigFile = z.output<typeof configFile>;
 
 /** Everything an operator can set. Sizes are bytes and times milliseconds; `forever` is Infinity; paths are absolute. */
@@ -51,15 +51,15 @@ type DeepReadonly<T> = T extends readonly (infer Item)[]
     ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> }
     : T;
 
-/** What a configuration is settled with. */
+/** The surroundings of the file that defaults depend on. */
 export interface Surroundings {
-  /** What relative paths start from. */
+  /** Relative paths start here. */
   readonly folder: string;
-  /** What the environment says of proxies. */
+  /** The proxies of the environment. */
   readonly proxies: Proxies;
 }
 
-/** Puts in the defaults that depend on other keys and on what surrounds the file. */
+/** Fills in the defaults that depend on other keys or on the surroundings. */
 export function settled(said: ConfigFile, { folder, proxies }: Surroundings) {
   const { $schema: _, upstreams: entries, ...rest } = said;
   const storagePath = resolve(folder, said.storage.path);
@@ -83,7 +83,7 @@ function settledUpstream(name: string, entry: UpstreamEntry, said: ConfigFile, p
     hosts: scopeOf(name),
     /** Undefined for a pattern: `https://` and the name that matched. */
     url: isPattern(name) ? undefined : (entry.url ?? defaultUrl(name)),
-    /** Whether the mirror is anybody in particular there. */
+    /** Whether the mirror has an identity there: credentials or a client certificate. */
     hasIdentity: hasIdentity(entry),
     freshness: overridden(said.freshness, entry.freshness),
     aliases: aliasesOf(name, said.upstreams),
@@ -98,7 +98,7 @@ function defaultUrl(name: string): string {
   return name === hubName ? 'https://registry-1.docker.io' : `https://${name}`;
 }
 
-/** checks.ts has seen to it that there is one. */
+/** checks.ts guarantees that there is one. */
 function defaultUpstreamOf(said: string | undefined, entries: Readonly<Record<string, UpstreamEntry>>): string {
   const names = Object.keys(entries).filter((name) => !isPattern(name));
   const wanted = said ?? hubName;

@@ -52,10 +52,10 @@ export interface MirrorParts {
   readonly memory: Memory;
 }
 
-/** What a new configuration may change while the mirror runs. */
+/** The rules that a reload may change. */
 export interface MirrorRules {
   readonly upstreams: UpstreamDirectory;
-  /** Its name. */
+  /** The name of the default upstream. */
   readonly defaultUpstream: string;
   readonly freshness: FreshnessRules;
   /** By the label of the upstream. */
@@ -78,39 +78,39 @@ export interface MirrorLimits {
 
 export interface AssembledMirror {
   readonly mirror: Mirror;
-  /** Follows other rules from now on; running downloads and what is remembered stay. */
+  /** Replaces the rules. Running downloads and everything in memory stay. */
   follow(rules: MirrorRules): void;
-  /** What was quarantined on the disk is written again, where it is still in memory. */
+  /** Writes a manifest again whose file was put into quarantine, if it is still in memory. */
   storeAgain(digest: Digest): void;
-  /** Evicts what is due. */
+  /** Evicts what is due, by age and by space. */
   sweep(): Promise<void>;
-  /** What the store takes of the disk. */
+  /** The disk use of the store. */
   use(): Promise<DiskUse>;
   /** Lets downloads and unwritten records end; cuts the downloads when `signal` aborts. */
   stop(options: { signal: AbortSignal }): Promise<void>;
 }
 
-/** The cache of manifests in memory may take this much of the memory budget besides it: they are small and asked for most. */
+/** The size of the manifest cache in memory, as a share of the memory budget, to which it is added. Manifests are small and requested most. */
 const manifestMemoryShare = 1 / 2;
-/** containerd gives up on an answer after 30 s; what is cached waits a small part of it for its upstream. */
+/** How long a cached tag waits for its upstream: a small part of the 30 s after which containerd gives up. */
 const staleAfterMs = 2_500;
 const retryFailedAfterMs = 30_000;
-/** Likewise for the cache of tag listings, and again for that of referrers. */
+/** The size of the cache of tag listings, likewise, and again of that of referrers. */
 const listingMemoryShare = 1 / 4;
-/** All pages of one listing. */
+/** The timeout for all pages of one listing. */
 const listWithinMs = 2 * 60_000;
-/** How long what everyone may read is taken to stay so. */
+/** How long a repository that was public is taken to be public. */
 const publicForMs = 24 * 3_600_000;
-/** A question before a pull leaves it the greater part of those 30 s. */
+/** The visibility request before a pull leaves it most of those 30 s. */
 const askVisibilityWithinMs = 10_000;
 const confirmationBatchMs = 5_000;
-/** How long an upstream's answer that no client reads on keeps its connection. */
+/** How long an upstream response that no client reads any more keeps its connection. */
 const letGoUpstreamAfterMs = 2_000;
 const maxWaitingDownloads = 1_000;
 /** How long a download may stay below the minimum rate: blobs that wait for its place must begin within seconds. */
 const slowWindowMs = 3_000;
 
-/** What stays when the rules change: everything that remembers, and everything that runs. */
+/** The parts that a reload keeps: everything with state, and everything that runs. */
 interface Core extends MirrorParts {
   readonly background: Background;
   readonly waiters: UpstreamWaiters;
@@ -126,7 +126,7 @@ interface Core extends MirrorParts {
   readonly verifyReads: boolean;
 }
 
-/** Builds the mirror's own parts, each with what it needs. */
+/** Builds the parts of the mirror and connects them. */
 export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: MirrorRules): AssembledMirror {
   const core = createCore(parts, limits, new CurrentPolicies(policiesOf(rules)));
   const mirror = new Mirror(verbsFrom(rules, core));
@@ -192,7 +192,7 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
   };
 }
 
-/** Records that belong to no stored content count against the space as well, and are removed first. */
+/** The records of tags and listings without stored content, which are removed first when space is needed. */
 function looseRecordsOf(
   { records, index, clock, observer }: MirrorParts,
   { limits }: MirrorLimits,
@@ -211,7 +211,7 @@ function looseRecordsOf(
   });
 }
 
-/** What is gone from the disk must not be answered from memory. */
+/** Removes evicted records from memory. */
 function forgetEvicted(
   keys: readonly RecordKey[],
   { book, manifests, links }: Pick<Core, 'book' | 'manifests' | 'links'>,
@@ -245,7 +245,7 @@ function createDownloads(
   return new Downloads({ ...parts, ...limits, space, recording, relaying, pace, maxWaiting: maxWaitingDownloads });
 }
 
-/** From here on links are lent, and verbs answer, under these rules. */
+/** The verbs under these rules, which links are borrowed by from now on. */
 function verbsFrom(rules: MirrorRules, core: Core): MirrorDeps {
   const access = accessUnder(rules, core);
   core.borrowedLinks.follow({ access, upstreams: rules.upstreams });
@@ -262,7 +262,7 @@ function accessUnder(rules: MirrorRules, core: Core): Access {
   return createAccess({ rulesOf: rules.accessOf, visibility });
 }
 
-/** What answers under one set of rules. */
+/** The verbs under one set of rules. */
 function verbsUnder(rules: MirrorRules, access: Access, core: Core): MirrorDeps {
   const { index, clock, observer, policies, manifests } = core;
   const lookup = createContentLookup(core);

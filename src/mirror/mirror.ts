@@ -37,10 +37,10 @@ export interface MirrorDeps {
   readonly observer: Observer;
 }
 
-/** Names that are looked at in one turn of the event loop. */
+/** Names that are checked in one turn of the event loop. */
 const catalogPage = 200;
 
-/** Where a request leads: an upstream and a repository of it, before anybody asked whether the client may read it. */
+/** The upstream and repository that a request names. Access is not checked yet. */
 export interface Place {
   readonly upstream: Upstream;
   readonly of: RepositoryId;
@@ -50,14 +50,14 @@ export interface ServedManifest {
   readonly digest: Digest;
   readonly mediaType: MediaType;
   readonly size: number;
-  /** Absent where only HEAD was asked and the manifest is not cached. */
+  /** Undefined for a HEAD of a manifest that is not cached. */
   readonly bytes: Uint8Array | undefined;
   readonly cache: CacheStatus;
-  /** Since when a tag is known to mean this, or a repository serves it. */
+  /** When the upstream last confirmed the tag, or first served the digest. */
   readonly confirmedAtMs: number;
 }
 
-/** The verbs of the mirror: everything `http` may ask of it. */
+/** The verbs of the mirror: everything that `http` may call. */
 export class Mirror {
   #deps: MirrorDeps;
 
@@ -65,7 +65,7 @@ export class Mirror {
     this.#deps = deps;
   }
 
-  /** From the next question on, other upstreams and rules hold. What is being answered goes on as it began. */
+  /** Replaces the upstreams and rules. Running requests continue with the old ones. */
   follow(deps: MirrorDeps): void {
     this.#deps = deps;
   }
@@ -88,7 +88,7 @@ export class Mirror {
     return served;
   }
 
-  /** @param partOf what of it the client wants, once its size is known. */
+  /** @param partOf the part that the client wants, given the size. */
   async blob(place: Place, digest: Digest, waiting: Waiting, partOf?: PartOf): Promise<ServedBlob> {
     await this.#check(place, undefined, waiting);
     return this.#deps.blobs.open({ ...questionOf(place, digest), partOf }, waiting);
@@ -99,7 +99,7 @@ export class Mirror {
     return this.#deps.blobs.head(questionOf(place, digest), waiting);
   }
 
-  /** Tags behind `last` in lexical order, at most `limit`. */
+  /** Tags after `last` in lexical order, at most `limit`. */
   async tagList(place: Place, page: WantedPage, waiting: Waiting): Promise<Listed<TagPage>> {
     await this.#check(place, undefined, waiting);
     return this.#deps.listings.tagPage(place.upstream, place.of, page, waiting);
@@ -112,8 +112,8 @@ export class Mirror {
   }
 
   /**
-   * Names of what is cached and every client may read, in lexical order, at most `limit`.
-   * @throws the signal's reason once it aborts, however many names are left to look at.
+   * Names of cached repositories that every client may read, in lexical order, at most `limit`.
+   * @throws the signal's reason when it aborts.
    */
   async catalog(
     { last, limit }: { readonly last: string | undefined; readonly limit: number },
@@ -125,7 +125,7 @@ export class Mirror {
       for (const name of page) if (await this.#mayBeListed(name)) listed.push(name);
       after = page.at(-1);
       if (page.length < catalogPage) break;
-      await nextTurn(); // The index answers at once: without this, no signal would ever abort.
+      await nextTurn(); // The index is synchronous: without a new turn no signal could abort.
       signal.throwIfAborted();
     }
     return listed.slice(0, limit);

@@ -4,8 +4,8 @@ import { Buckets, Durations } from './durations.ts';
 
 type AnsweredEvent = Parameters<Observer['answered']>[0];
 
-/** Answers whose labels are the same. */
-interface Alike {
+/** Counts of the answers with the same labels. */
+interface Series {
   readonly kind: string;
   readonly method: string;
   readonly code: string;
@@ -17,21 +17,21 @@ interface Alike {
   aborts: number;
 }
 
-/** How long answers took that share the labels of the durations. */
+/** Durations of the answers with the same `kind` and `cache`. */
 interface Times {
   readonly whole: Buckets;
   readonly firstByte: Buckets;
 }
 
-/** Counts what every request costs to count: one look into a map, and additions. The metrics are made of it when somebody scrapes. */
+/** Counts answers at the cost of one map lookup and a few additions for each. The metrics are computed at each scrape. */
 export class Answers {
-  readonly #alike = new Map<string, Alike>();
+  readonly #series = new Map<string, Series>();
   readonly #times = new Map<string, Times>();
   readonly #requestSeconds: Durations;
   readonly #firstByteSeconds: Durations;
 
   constructor(registry: Registry) {
-    const alike = () => this.#alike.values();
+    const series = () => this.#series.values();
     new Counter({
       name: 'layerwell_http_requests_total',
       help: 'Responses to clients, by source.',
@@ -39,7 +39,7 @@ export class Answers {
       registers: [registry],
       collect() {
         this.reset();
-        for (const { kind, method, code, cache, upstream, answers } of alike())
+        for (const { kind, method, code, cache, upstream, answers } of series())
           this.inc({ kind, method, code, cache, upstream }, answers);
       },
     });
@@ -50,7 +50,7 @@ export class Answers {
       registers: [registry],
       collect() {
         this.reset();
-        for (const { kind, cache, upstream, bytes } of alike())
+        for (const { kind, cache, upstream, bytes } of series())
           if (bytes > 0) this.inc({ kind, cache, upstream }, bytes);
       },
     });
@@ -61,7 +61,7 @@ export class Answers {
       registers: [registry],
       collect() {
         this.reset();
-        for (const { kind, aborts } of alike()) if (aborts > 0) this.inc({ kind }, aborts);
+        for (const { kind, aborts } of series()) if (aborts > 0) this.inc({ kind }, aborts);
       },
     });
     this.#requestSeconds = new Durations({
@@ -77,22 +77,22 @@ export class Answers {
   }
 
   count(event: AnsweredEvent): void {
-    const alike = this.#alikeOf(event);
-    alike.answers += 1;
-    alike.bytes += event.bytes;
-    if (event.aborted) alike.aborts += 1;
-    alike.times.whole.add(event.durationMs / 1_000);
-    alike.times.firstByte.add(event.firstByteMs / 1_000);
+    const series = this.#seriesOf(event);
+    series.answers += 1;
+    series.bytes += event.bytes;
+    if (event.aborted) series.aborts += 1;
+    series.times.whole.add(event.durationMs / 1_000);
+    series.times.firstByte.add(event.firstByteMs / 1_000);
   }
 
-  #alikeOf({ kind, method, status, cache, upstream }: AnsweredEvent): Alike {
+  #seriesOf({ kind, method, status, cache, upstream }: AnsweredEvent): Series {
     const key = `${kind} ${method} ${status} ${cache} ${upstream}`;
-    const known = this.#alike.get(key);
+    const known = this.#series.get(key);
     if (known) return known;
     const labels = { kind, method: knownMethod(method), code: String(status), cache, upstream };
-    const alike = { ...labels, times: this.#timesOf(kind, cache), answers: 0, bytes: 0, aborts: 0 };
-    this.#alike.set(key, alike);
-    return alike;
+    const series = { ...labels, times: this.#timesOf(kind, cache), answers: 0, bytes: 0, aborts: 0 };
+    this.#series.set(key, series);
+    return series;
   }
 
   #timesOf(kind: string, cache: string): Times {
@@ -101,13 +101,13 @@ export class Answers {
     if (known) return known;
     const times = { whole: new Buckets(), firstByte: new Buckets() };
     this.#times.set(key, times);
-    this.#requestSeconds.tellOf({ kind, cache }, times.whole);
-    this.#firstByteSeconds.tellOf({ kind, cache }, times.firstByte);
+    this.#requestSeconds.add({ kind, cache }, times.whole);
+    this.#firstByteSeconds.add({ kind, cache }, times.firstByte);
     return times;
   }
 }
 
-/** Clients choose the method too. */
+/** Clients choose the method, so unknown ones share a label. */
 function knownMethod(method: string): string {
   return ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'].includes(method) ? method : 'other';
 }

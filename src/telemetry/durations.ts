@@ -1,11 +1,11 @@
 import { Gauge, Histogram, type Registry } from 'prom-client';
 
-/** Upper ends of the buckets, of every duration that is measured. */
+/** Upper bounds of the buckets of every duration histogram. */
 export const secondsOfBuckets = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
 
-/** Durations counted by bucket: adding one is a comparison or two and an addition. */
+/** Durations counted by bucket. Adding one is cheap: a few comparisons and an addition. */
 export class Buckets {
-  /** One more than there are ends: the last has none. */
+  /** One more than there are bounds: the last bucket has none. */
   readonly #counts = Array.from({ length: secondsOfBuckets.length + 1 }, () => 0);
   #sumSeconds = 0;
 
@@ -24,7 +24,7 @@ export class Buckets {
     return this.#counts.reduce((sum, count) => sum + count, 0);
   }
 
-  /** As Prometheus counts: in each bucket also what is in the lower ones. */
+  /** Cumulative, as in Prometheus: each bucket includes the lower ones. */
   cumulated(): readonly { readonly upToSeconds: number; readonly count: number }[] {
     let count = 0;
     return secondsOfBuckets.map((upToSeconds, place) => {
@@ -47,8 +47,8 @@ export interface DurationsOptions {
 }
 
 /**
- * A histogram of answers whose buckets are counted elsewhere, and read when somebody scrapes: one of prom-client's costs 1 µs with every value.
- * To the registry it is any metric that can be read; what it says of itself is what a histogram says.
+ * A histogram whose buckets are counted elsewhere and read at each scrape: observing a value in prom-client's own takes 1 µs. For the
+ * registry it is a Gauge, but it reports itself as a histogram.
  */
 export class Durations extends Gauge<Label> {
   readonly #named: Histogram;
@@ -59,8 +59,8 @@ export class Durations extends Gauge<Label> {
     this.#named = new Histogram({ ...named, buckets: [...secondsOfBuckets], registers: [] });
   }
 
-  /** From now on it tells of these as well. */
-  tellOf(labels: Labels, buckets: Buckets): void {
+  /** Adds a series. */
+  add(labels: Labels, buckets: Buckets): void {
     this.#series.push({ labels, buckets });
   }
 

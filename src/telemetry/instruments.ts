@@ -2,7 +2,7 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { Answers } from './answers.ts';
 import { secondsOfBuckets } from './durations.ts';
 
-/** Makes metrics of one registry, each by its name without the prefix, what it says, and its labels. */
+/** Makes metrics of one registry, each by its name without the prefix, its help text and its labels. */
 function makerFor(registry: Registry) {
   const registers = [registry];
   const named = (name: string) => `layerwell_${name}`;
@@ -13,7 +13,7 @@ function makerFor(registry: Registry) {
       new Gauge({ name: named(name), help, labelNames: [...labels], registers }),
     seconds: <Label extends string>(name: string, help: string, labels: readonly Label[] = []) =>
       new Histogram({ name: named(name), help, labelNames: [...labels], buckets: [...secondsOfBuckets], registers }),
-    /** Read when somebody scrapes. */
+    /** Read at each scrape. */
     readout: (name: string, help: string, read: () => number | Promise<number>) =>
       new Gauge({
         name: named(name),
@@ -23,7 +23,7 @@ function makerFor(registry: Registry) {
           this.set(await read());
         },
       }),
-    /** The same for a value that only grows. */
+    /** Likewise, for a value that only grows. */
     readTotal: (name: string, help: string, read: () => number) =>
       new Counter({
         name: named(name),
@@ -154,7 +154,7 @@ function storeInstruments(make: Maker) {
   };
 }
 
-/** What is read off the parts when somebody scrapes. */
+/** The values that are read from the parts at each scrape. */
 export interface Readings {
   readonly totals: () => Promise<{ readonly bytes: number; readonly manifests: number; readonly blobs: number }>;
   readonly freeBytes: () => Promise<number>;
@@ -199,6 +199,6 @@ export function createReadouts(registry: Registry, readings: Readings): void {
   readout('cache_capacity_bytes', 'Maximum disk use of the store: `storage.maxSize`.', () => maxBytes);
   readout('storage_files', 'Files and folders in the store.', async () => (await use()).files);
   readout('storage_files_capacity', 'Maximum files and folders in the store: `storage.maxFiles`.', () => maxFiles);
-  // A disk that cannot tell hides no other metric.
+  // A disk that gives no answer must not fail the whole scrape.
   readout('storage_free_bytes', 'Free bytes on the disk of the store.', () => freeBytes().catch(() => Number.NaN));
 }

@@ -11,9 +11,9 @@ export interface Log {
   readonly droppedLines: number;
   /** A line of the access log, at level info. */
   request(line: object): void;
-  /** Begins to write the gathered lines. */
+  /** Starts writing the buffered lines. */
   flush(): void;
-  /** Writes the gathered lines for a moment at most, and drops the rest. Lines that are logged afterwards are lost. */
+  /** Writes buffered lines for a moment at most, and drops the rest. Later lines are dropped. */
   close(): Promise<void>;
 }
 
@@ -23,22 +23,22 @@ export interface LogOptions {
   readonly fd?: number;
 }
 
-/** How long a line may wait to be written together with others. */
+/** How long a line is buffered at most. */
 const flushEveryMs = 500;
 const closeWithinMs = 500;
-/** The most bytes that wait in memory for a reader that stalls; further lines are dropped. */
+/** The most bytes that are buffered for a stalled reader; further lines are dropped. */
 export const maxHeldLogBytes = 1024 * 1024;
 
 /**
- * JSON lines on stdout, gathered and written together. Writing never waits for the reader of stdout: lines that a stalled reader has not
- * taken are held up to a bound, and further lines are dropped and counted. Lines that repeat are bounded too. Nothing that is logged may hold a secret: there are no
- * headers, no queries and no URLs of redirects in it, so there is nothing to redact.
+ * JSON lines on stdout, buffered and written together. Logging never waits for the reader of stdout: lines for a stalled reader are buffered
+ * up to a bound, and further lines are dropped and counted. Repeated lines are limited too. No headers, queries or redirect URLs are logged,
+ * so there is nothing to redact.
  */
 export function createLog({ level, fd = 1 }: LogOptions): Log {
   const stream = destination({ fd, sync: false, minLength: 8 * 1024, maxLength: maxHeldLogBytes });
   const state = { droppedLines: 0, isClosed: false };
   stream.on('drop', () => (state.droppedLines += 1));
-  stream.on('error', () => {}); // A disk that is full, a reader that is gone: the mirror serves on.
+  stream.on('error', () => {}); // A full disk or a closed pipe must not stop the mirror.
   const write = (text: string): void => {
     if (!state.isClosed) stream.write(text);
   };
@@ -64,7 +64,7 @@ export function createLog({ level, fd = 1 }: LogOptions): Log {
       try {
         await timeLimited(closed, closeWithinMs, () => new Error('the log could not be written'));
       } catch {
-        stream.destroy(); // Else it would wait for its reader when the process exits.
+        stream.destroy(); // Otherwise the process would wait for the reader at exit.
       }
     },
   };
@@ -91,7 +91,7 @@ function lineOf([first, second]: readonly unknown[]): Line {
   return { fields, message: [first, second].filter((part) => typeof part === 'string').join(' ') };
 }
 
-/** Lines as pino writes them; but pino goes through a line value by value, and this is what every request costs. */
+/** Writes the same line as pino would, but faster, because it is written for every request. */
 export function requestLines(logger: Logger, write: (text: string) => unknown): Log['request'] {
   const time = isoTimes();
   return (line) => {
@@ -100,7 +100,7 @@ export function requestLines(logger: Logger, write: (text: string) => unknown): 
   };
 }
 
-/** `,"time":"2030-01-01T00:00:00.000Z"`; many lines fall into one millisecond, and share its text. */
+/** `,"time":"2030-01-01T00:00:00.000Z"`. Lines of the same millisecond share the text. */
 function isoTimes(): () => string {
   let lastMs = Number.NaN;
   let text = '';

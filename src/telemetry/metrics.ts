@@ -6,7 +6,7 @@ import type { Log } from './log.ts';
 export interface MetricsDeps {
   readonly version: string;
   readonly nodeVersion: string;
-  /** Where failures go that no client hears of. */
+  /** For failures that are not reported to a client. */
   readonly log: Pick<Log, 'logger'>;
   /** Where the metrics are registered; for their page. */
   readonly registry?: Registry;

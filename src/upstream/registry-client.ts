@@ -28,7 +28,7 @@ import { createStaleLookup } from './lookup/stale-lookup.ts';
 import { askVisibility } from './api/visibility.ts';
 
 export interface RegistryClientDeps {
-  /** As clients write it. */
+  /** The name that clients use. */
   readonly name: string;
   /** The key of its entry in the configuration. */
   readonly label: string;
@@ -37,13 +37,13 @@ export interface RegistryClientDeps {
   readonly observer: Observer;
   /** Learns what the registry and its mirrors answer. */
   readonly monitor?: UpstreamMonitor | undefined;
-  /** What is held of answers counts against it. */
+  /** Buffered response bytes count against it. */
   readonly memory?: Memory | undefined;
-  /** Before something is asked again. */
+  /** The pauses before retries. */
   readonly pauses?: Pauses;
   /** Shared with other upstreams; absent: its own. */
   readonly lookup?: Lookup;
-  /** Of hosts that the operator did not write down; by default one at a time. */
+  /** Looks up hosts that are not in the configuration; by default one at a time. */
   readonly lookupElsewhere?: Lookup;
 }
 
@@ -53,9 +53,9 @@ export interface RegistryClient extends Upstream {
   probe(options: Waiting): Promise<readonly EndpointProbe[]>;
   /** Pings the mirrors and then the registry, anonymously, until one answers: the monitor and the observer learn of it. */
   ping(options: Waiting): Promise<void>;
-  /** Closes its connections once what is under way on them has ended; it can still be asked, over new ones. */
+  /** Closes each connection after its running requests. Later requests open new ones. */
   retire(): Promise<void>;
-  /** Drops its connections and whatever is under way on them. */
+  /** Closes all connections and aborts their requests. */
   close(): Promise<void>;
 }
 
@@ -118,7 +118,7 @@ function urlOf({ name, settings }: RegistryClientDeps): URL {
   return new URL(settings.url ?? `https://${name}`);
 }
 
-/** The addresses of the registry and its mirrors, by how far they are trusted. */
+/** The URLs of the registry and its mirrors, by how far they are trusted. */
 function originsOf(deps: RegistryClientDeps): Origins {
   const { name, label, settings } = deps;
   const url = urlOf(deps);

@@ -11,15 +11,15 @@ import type { UpstreamSettings } from './settings.ts';
 import { createLimitedLookup, createSharedLookup, type Lookup } from './lookup/shared-lookup.ts';
 
 export interface UpstreamDirectoryDeps {
-  /** By the registry's name as clients write it, or a pattern. */
+  /** By the name that clients use, or a pattern. */
   readonly entries: ReadonlyMap<string, UpstreamSettings>;
   readonly clock: Clock;
   readonly observer: Observer;
   /** Learns what the upstreams answer. */
   readonly monitor?: UpstreamMonitor | undefined;
-  /** What is held of the answers of an upstream, by its label, counts against it. */
+  /** The memory that buffered response bytes of an upstream count against, by its label. */
   readonly memoryFor?: ((label: string) => Memory) | undefined;
-  /** Before something is asked again. */
+  /** The pauses before retries. */
   readonly pauses?: Pauses;
   /** How many names of one pattern keep their connections. */
   readonly maxMatchedNames?: number;
@@ -31,9 +31,9 @@ export interface UpstreamDirectoryDeps {
 export interface OpenUpstreamDirectory extends UpstreamDirectory {
   /** Pings the upstream of this name; a pattern is not pinged. */
   ping(name: string, options: Waiting): Promise<void>;
-  /** Closes every connection once what is under way on it has ended. */
+  /** Closes each connection after its running requests. */
   retire(): Promise<void>;
-  /** Drops every connection and whatever is under way. */
+  /** Closes all connections and aborts their requests. */
   close(): Promise<void>;
 }
 

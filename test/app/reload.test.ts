@@ -11,7 +11,8 @@ import { selfSigned } from '../unit/upstream/certificates.ts';
 import { serveTls } from '../unit/upstream/serve-tls.ts';
 
 const reloaded = ({ msg }: Readonly<Record<string, unknown>>) => msg === 'configuration reloaded';
-const refused = ({ msg }: Readonly<Record<string, unknown>>) => msg === 'configuration refused, the former one stays';
+const refused = ({ msg }: Readonly<Record<string, unknown>>) =>
+  msg === 'configuration refused, the old one stays in use';
 
 function upstreams(entries: Readonly<Record<string, { readonly url: string }>>, more: MirrorConfig = {}): MirrorConfig {
   const named = Object.entries(entries).map(([name, { url }]) => [name, { url }]);

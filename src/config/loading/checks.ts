@@ -5,8 +5,8 @@ import { admitsAnyHost, aliasesOf, isPattern } from '../sections/names.ts';
 import { inWords, type Problem } from './problems.ts';
 
 /**
- * What the rules between keys look at. Whatever is malformed here the schema has told already; the rules go on with the rest, so that
- * an operator sees all problems at once.
+ * The parts of the file that rules between keys need. Malformed values are reported by the schema and ignored here, so that an operator
+ * sees all problems at once.
  */
 const entryOutline = z.object({
   url: z.string().optional().catch(undefined),
@@ -26,7 +26,7 @@ const outline = z.object({
 type Outline = z.output<typeof outline>;
 type EntryOutline = z.output<typeof entryOutline>;
 
-/** The problems that no key has by itself. */
+/** Problems between keys. */
 export function crossProblems(document: unknown): readonly Problem[] {
   const said = outline.safeParse(document).data;
   return said === undefined ? [] : [...defaultUpstreamProblems(said), ...nameProblems(said), ...entryProblems(said)];
@@ -46,7 +46,7 @@ function defaultUpstreamProblems({ defaultUpstream, upstreams }: Outline): reado
     : [];
 }
 
-/** One name, one upstream. */
+/** Every name and alias belongs to one upstream. */
 function nameProblems({ upstreams }: Outline): readonly Problem[] {
   const owners = new Map(Object.keys(upstreams).map((name) => [name, name]));
   const problems: Problem[] = [];
@@ -76,19 +76,19 @@ function entryProblems({ clients, upstreams }: Outline): readonly Problem[] {
 function patternProblems(name: string, { url, aliases, credentials, tls }: EntryOutline): readonly Problem[] {
   if (!isPattern(name)) return [];
   const message = 'not for a pattern, which stands for many registries';
-  const anybody = 'not for a name that admits any host: clients choose whom it is shown to';
+  const anyHost = 'not for a name that admits any host: clients choose whom it is shown to';
   const shown = credentials.flatMap(({ kind }, i) =>
-    admitsAnyHost(name) && kind !== 'docker-config' ? [{ path: ['credentials', i], message: anybody }] : [],
+    admitsAnyHost(name) && kind !== 'docker-config' ? [{ path: ['credentials', i], message: anyHost }] : [],
   );
   return [
     ...shown,
-    ...(admitsAnyHost(name) && tls.certFile !== undefined ? [{ path: ['tls', 'certFile'], message: anybody }] : []),
+    ...(admitsAnyHost(name) && tls.certFile !== undefined ? [{ path: ['tls', 'certFile'], message: anyHost }] : []),
     ...(url === undefined ? [] : [{ path: ['url'], message }]),
     ...(aliases.length === 0 ? [] : [{ path: ['aliases'], message }]),
   ];
 }
 
-/** What was cached with one identity is served only to those who may read it; who that is must have been thought of. */
+/** With credentials, the operator must decide who may read what they can read. */
 function visibilityProblems(entry: EntryOutline, clientMode: string): readonly Problem[] {
   if (entry.visibility === undefined) {
     const message =

@@ -8,12 +8,12 @@ export interface Proxies {
   readonly except: readonly string[];
 }
 
-/** Go's net/http never asks the environment's proxy for what runs on this machine; nor do we. */
+/** As in Go's net/http, requests to this machine never use the environment's proxy. */
 const thisMachine = ['localhost', '127.0.0.0/8', '::1'];
 
 /**
- * What HTTP_PROXY, HTTPS_PROXY and NO_PROXY say, in capitals or not; of both, the small ones count, as with curl. A proxy without a
- * scheme is an HTTP proxy.
+ * The proxies in HTTP_PROXY, HTTPS_PROXY and NO_PROXY, upper or lower case; lower case wins, as with curl. A proxy without a scheme is an
+ * HTTP proxy.
  */
 export function environmentProxies(env: Readonly<Record<string, string | undefined>>): {
   readonly proxies: Proxies;
@@ -32,7 +32,7 @@ export function environmentProxies(env: Readonly<Record<string, string | undefin
   return { proxies: { ...proxies, except: [...thisMachine, ...listed.filter((entry) => entry !== '')] }, problems };
 }
 
-/** What an upstream says of its proxy; where it names none, the environment's, but for what it excepts. */
+/** The upstream's own proxies if it names any, else the environment's with the upstream's exceptions. */
 export function chosenProxies(own: Proxies, fromEnvironment: Proxies): Proxies {
   if (own.http !== undefined || own.https !== undefined) return own;
   return { ...fromEnvironment, except: [...fromEnvironment.except, ...own.except] };

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { reasonOf } from './interpolate.ts';
 import type { Secret } from '../sections/values.ts';
 
-/** What a file holds, without its last line break. @throws Error that names the file, and nothing of what is in it. */
+/** The content of a file without its last line break. @throws Error that names the file, without its content. */
 export async function readText(path: string): Promise<string> {
   try {
     return (await readFile(path, 'utf8')).replace(/\r?\n$/, '');
@@ -18,8 +18,8 @@ async function readFilled(path: string): Promise<string> {
 }
 
 /**
- * Reads a secret as it is now: one that stands in a file may have rotated since.
- * @throws Error when its file cannot be read, is empty, or holds what would end a header line early (CVE-2023-23936).
+ * Reads a secret. A file is read each time, because the secret may rotate.
+ * @throws Error when the file cannot be read, is empty, or has a control character, which could end a header line early (CVE-2023-23936).
  */
 export async function readSecret(secret: Secret): Promise<string> {
   if (secret.kind === 'text') return secret.text;
@@ -28,11 +28,11 @@ export async function readSecret(secret: Secret): Promise<string> {
   return text;
 }
 
-/** The user under which Google's registries take a service account's key as it is downloaded: many lines of JSON. */
+/** With this user, Google's registries take a service account's JSON key, which has many lines, as the password. */
 const jsonKeyUser = '_json_key';
 
 /**
- * The password of a user, as it is now. It travels in base64, so that the lines of Google's key end no header early.
+ * Reads the password of a user. It is sent in base64, so that the lines of Google's key cannot end a header early.
  * @throws Error as {@link readSecret} does.
  */
 export async function readPassword(username: string, password: Secret): Promise<string> {

@@ -4,7 +4,7 @@ import type { KeyPath, Problem } from './problems.ts';
 export interface Sources {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly readFile: (path: string) => Promise<string>;
-  /** What relative paths are relative to. */
+  /** Relative paths start here. */
   readonly folder: string;
 }
 
@@ -14,17 +14,17 @@ export interface Interpolated {
 }
 
 /**
- * Puts in what `${env:NAME}` and `${file:/path}` stand for, in every string, and makes the values of the keys `path` and `…File`
- * absolute. What is put in is not looked at again. A file's last line break is left out.
+ * Replaces `${env:NAME}` and `${file:/path}` in every string, and makes the values of `path` and `…File` keys absolute. Replacements are not
+ * interpolated again. A file's last line break is dropped.
  */
 export async function interpolate(document: unknown, sources: Sources): Promise<Interpolated> {
   const problems: Problem[] = [];
-  const tell = (problem: Problem) => void problems.push(problem);
-  return { document: await interpolated(document, [], { ...sources, tell }), problems };
+  const report = (problem: Problem) => void problems.push(problem);
+  return { document: await interpolated(document, [], { ...sources, report }), problems };
 }
 
 interface Walk extends Sources {
-  readonly tell: (problem: Problem) => void;
+  readonly report: (problem: Problem) => void;
 }
 
 async function interpolated(value: unknown, path: KeyPath, walk: Walk): Promise<unknown> {
@@ -57,29 +57,29 @@ async function referenced(reference: string, path: KeyPath, walk: Walk): Promise
   const [, source, name = ''] = /^(env|file):(.+)$/.exec(reference) ?? [];
   if (source === 'env') return fromEnvironment(name, path, walk);
   if (source === 'file') return fromFile(name, path, walk);
-  walk.tell({
+  walk.report({
     path,
     message: 'expected ${env:NAME} or ${file:/path} where there is a ${; a secret with ${ in it belongs in a file',
   });
   return '';
 }
 
-function fromEnvironment(name: string, path: KeyPath, { env, tell }: Walk): string {
+function fromEnvironment(name: string, path: KeyPath, { env, report }: Walk): string {
   const value = env[name];
-  if (value === undefined) tell({ path, message: `the environment variable ${name} is not set` });
+  if (value === undefined) report({ path, message: `the environment variable ${name} is not set` });
   return value ?? '';
 }
 
-async function fromFile(name: string, path: KeyPath, { readFile, folder, tell }: Walk): Promise<string> {
+async function fromFile(name: string, path: KeyPath, { readFile, folder, report }: Walk): Promise<string> {
   try {
     return (await readFile(resolve(folder, name))).replace(/\r?\n$/, '');
   } catch (cause) {
-    tell({ path, message: `the file ${name} cannot be read: ${reasonOf(cause)}` });
+    report({ path, message: `the file ${name} cannot be read: ${reasonOf(cause)}` });
     return '';
   }
 }
 
-/** `ENOENT` rather than a sentence with the path in it once more. */
+/** The error code, such as `ENOENT`: the message would repeat the path. */
 export function reasonOf(cause: unknown): string {
   if (!(cause instanceof Error)) return 'unknown';
   return 'code' in cause && typeof cause.code === 'string' ? cause.code : cause.message;

@@ -10,7 +10,7 @@ import { type Config, configFile, configJsonSchema, settled } from '../schema.ts
 export interface LoadOptions {
   /** The configuration file. Paths in it are relative to its folder. */
   readonly file: string;
-  /** Where `${env:NAME}` is looked up, and which proxies there are. */
+  /** For `${env:NAME}` and the proxy variables. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly readFile?: (path: string) => Promise<string>;
 }
@@ -56,8 +56,8 @@ function parsed(file: string, text: string): unknown {
   }
 }
 
-/** A key whose `${…}` failed has no value to judge. */
-function withoutThoseOf(told: readonly Problem[], others: readonly Problem[]): readonly Problem[] {
-  const keys = new Set(told.map(({ path }) => keyText(path)));
+/** Drops the problems of keys whose `${…}` could not be replaced: they have no value to check. */
+function withoutThoseOf(failed: readonly Problem[], others: readonly Problem[]): readonly Problem[] {
+  const keys = new Set(failed.map(({ path }) => keyText(path)));
   return others.filter(({ path }) => !keys.has(keyText(path)));
 }

@@ -40,7 +40,7 @@ function stepText(step: PropertyKey): string {
   return /^[A-Za-z$_][\w$]*$/.test(name) ? `.${name}` : `[${JSON.stringify(name)}]`;
 }
 
-/** What zod found, in this project's words. */
+/** zod's issues as problems, with this project's messages. */
 export function problemsOf(issues: readonly z.core.$ZodIssue[], schema: SchemaNode): readonly Problem[] {
   const undecided = new Set(issues.filter(isUndecidedKind).map(({ path }) => keyText(path.slice(0, -1))));
   return issues
@@ -48,7 +48,7 @@ export function problemsOf(issues: readonly z.core.$ZodIssue[], schema: SchemaNo
     .flatMap((issue) => problemsOfIssue(issue, schema));
 }
 
-/** Where the word that says what kind of thing an object is cannot be understood, nobody knows which keys belong beside it. */
+/** Whether the issue is about an object's `driver`, `mode` or `kind`. Then its other keys cannot be checked. */
 function isUndecidedKind({ path }: z.core.$ZodIssue): boolean {
   return ['driver', 'mode', 'kind'].includes(String(path.at(-1)));
 }

@@ -4,21 +4,21 @@ import { createSecureContext } from 'node:tls';
 import { reasonOf } from './interpolate.ts';
 import type { Problem } from './problems.ts';
 
-/** Where the certificates towards one upstream are. */
+/** The files of the certificates towards one upstream. */
 export interface TlsFiles {
   readonly caFile?: string | undefined;
   readonly certFile?: string | undefined;
   readonly keyFile?: string | undefined;
 }
 
-/** What is in those files: PEM. */
+/** The contents of those files: PEM. */
 export interface TlsTexts {
   readonly ca?: string | undefined;
   readonly certificate?: string | undefined;
   readonly key?: string | undefined;
 }
 
-/** Reads the files of one upstream once. @returns what is in them, and what is wrong with them, each with its key. */
+/** Reads the files of one upstream. @returns their contents and their problems, each with its key. */
 export function readTlsFiles({ caFile, certFile, keyFile }: TlsFiles): {
   readonly texts: TlsTexts;
   readonly problems: readonly Problem[];
@@ -42,7 +42,7 @@ export function readTlsFiles({ caFile, certFile, keyFile }: TlsFiles): {
   return { texts, problems };
 }
 
-/** The files of all upstreams. */
+/** The certificate and key files of all upstreams. */
 export function tlsFilesOf({
   upstreams,
 }: {

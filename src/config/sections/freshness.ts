@@ -63,7 +63,7 @@ export const freshnessOverrides = z
 
 type Freshness = z.output<typeof freshness>;
 
-/** What holds for one upstream: what it says itself, else what holds for all. */
+/** The settings of one upstream: its own, else those for all. */
 export function overridden(common: Freshness, own: z.output<typeof freshnessOverrides>): Freshness {
   return {
     tagMs: own.tag ?? common.tagMs,

@@ -7,12 +7,12 @@ const hostGrammar = new RegExp(`^${hostName}${hostPort}$`);
 const patternLabel = `(?:${label}|\\*{1,2})`;
 const patternGrammar = new RegExp(`${hostGrammar.source}|^${patternLabel}(?:\\.${patternLabel})*${hostPort}$`);
 
-/** Whether an upstream's key stands for many registries. */
+/** Whether an upstream's key is a pattern. */
 export function isPattern(name: string): boolean {
   return name.includes('*');
 }
 
-/** Whether a pattern says nothing of the host: `**`, `*.*`. */
+/** Whether a pattern matches every host: `**`, `*.*`. */
 export function admitsAnyHost(name: string): boolean {
   return isPattern(name) && /^[*.]+(?::[0-9]+)?$/.test(name);
 }
@@ -25,14 +25,14 @@ export function scopeOf(name: string): HostScope {
   return admitsAnyHost(name) ? 'any' : 'pattern';
 }
 
-/** The key under which Docker Hub is configured: the name that clients write. */
+/** The key of Docker Hub's entry. */
 export const hubName = 'docker.io';
 const hubAliases = ['index.docker.io', 'registry-1.docker.io'];
 const hubRealm = 'auth.docker.io';
 
 type NamedEntries = Readonly<Record<string, { readonly aliases: readonly string[] }>>;
 
-/** The other names of an upstream. Docker Hub also has the names that clients know it by, unless another entry uses them. */
+/** The other names of an upstream. Docker Hub also has its well-known names, unless another entry uses them. */
 export function aliasesOf(name: string, upstreams: NamedEntries): readonly string[] {
   const aliases = upstreams[name]?.aliases ?? [];
   if (name !== hubName) return aliases;
@@ -40,7 +40,7 @@ export function aliasesOf(name: string, upstreams: NamedEntries): readonly strin
   return [...aliases, ...hubAliases.filter((alias) => !taken.has(alias))];
 }
 
-/** The hosts besides its own that may get its credentials. Docker Hub's token realm is included while its `url` is the default. */
+/** The hosts besides its own that may receive its credentials. With its default `url`, Docker Hub's token realm is included. */
 export function realmHostsOf(
   name: string,
   { url, realmHosts }: { readonly url?: string | undefined; readonly realmHosts: readonly string[] },
@@ -100,7 +100,7 @@ export function tagGlob() {
 
 const component = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
 
-/** Components that are put before a repository's name, such as `docker-hub` or `team/cache`. */
+/** Components to prepend to a repository's name, such as `docker-hub` or `team/cache`. */
 export function repositoryPrefix() {
   return named(
     'repository',
@@ -125,7 +125,7 @@ export function registryUrl() {
     .transform((text, context) => httpUrl(text, { maySayUser: false }, context));
 }
 
-/** As {@link registryUrl}; the user and password that the proxy wants may stand in it. */
+/** As {@link registryUrl}, but it may contain the proxy's user and password. */
 export function proxyUrl() {
   return z
     .string()

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { parseDuration, parseSize } from './units.ts';
 
-/** What stands in a key instead of its value until the file is loaded: an editor must not refuse it. */
+/** A reference is replaced when the file is loaded; until then editors must accept it. */
 const orReference = '|\\$\\{';
 
 /** A word such as `filesystem`. */
@@ -13,7 +13,7 @@ function expected(words: readonly string[]): string {
   return `expected ${words.map((each) => `"${each}"`).join(' or ')}`;
 }
 
-/** A span of time that ends. @returns a schema that puts out milliseconds. */
+/** A duration. @returns a schema whose output is milliseconds. */
 export function durationMs() {
   return z
     .string()
@@ -21,7 +21,7 @@ export function durationMs() {
     .transform((text, context) => parsed(parseDuration(text), 'expected a duration such as "90s" or "1h30m"', context));
 }
 
-/** A span of time, or `forever`. @returns a schema that puts out milliseconds, Infinity for `forever`. */
+/** A duration or `forever`. @returns a schema whose output is milliseconds, Infinity for `forever`. */
 export function durationOrForeverMs() {
   return z
     .string()
@@ -35,7 +35,7 @@ export function durationOrForeverMs() {
     );
 }
 
-/** An amount of data. @returns a schema that puts out bytes. */
+/** An amount of data. @returns a schema whose output is bytes. */
 export function bytes() {
   return z
     .string()
@@ -57,7 +57,7 @@ export function port() {
   return count({ least: 0, most: 65_535 });
 }
 
-/** Text that ends up in a header or a command: control characters could end a header line early (CVE-2023-23936). */
+/** Text for a header or a command: control characters could end a header line early (CVE-2023-23936). */
 export function text() {
   return z
     .string()
@@ -65,17 +65,17 @@ export function text() {
     .refine((value) => !/\p{Cc}/u.test(value), 'expected no control characters, such as a line break');
 }
 
-/** Resolved against the folder of the configuration file: load.ts knows these keys by their names, `path` and `…File`. */
+/** Relative to the folder of the configuration file: interpolate.ts resolves the keys `path` and `…File`. */
 export function path() {
   return z.string().min(1, 'expected a path').meta({ title: 'path' });
 }
 
-/** What must not be seen. A file is read again when it is needed again, so that it can rotate. */
+/** A secret. A file is read each time it is needed, so that the secret can rotate. */
 export type Secret =
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'file'; readonly path: string };
 
-/** The secret that stands in `key` or in the file that `<key>File` names; both are a problem. */
+/** The secret in `key` or in the file that `<key>File` names; both are a problem. */
 function chosenSecret(
   given: { readonly key: string; readonly text: string | undefined; readonly file: string | undefined },
   context: z.RefinementCtx,
@@ -88,7 +88,7 @@ function chosenSecret(
   return inline === undefined ? undefined : { kind: 'text', text: inline };
 }
 
-/** As {@link chosenSecret}, and none is a problem too. */
+/** As {@link chosenSecret}, but none is a problem too. */
 export function requiredSecret(given: Parameters<typeof chosenSecret>[0], context: z.RefinementCtx): Secret {
   const secret = chosenSecret(given, context);
   if (secret !== undefined) return secret;

@@ -2,7 +2,7 @@ import Router from '@koa/router';
 import Koa from 'koa';
 import { reportUnlessDisconnected } from '../middleware/errors.ts';
 
-/** What readiness looks at. Upstreams are told about, and do not decide: a mirror whose upstreams are down still serves. */
+/** The state that `/readyz` reports. Upstreams do not affect `isReady`: a mirror whose upstreams are down still serves. */
 export interface Readiness {
   readonly isReady: boolean;
   readonly body: Readonly<Record<string, unknown>>;
@@ -17,8 +17,8 @@ export interface ManagementDeps {
 /**
  * The management listener, never the registry's:
  *
- *     /healthz    the process answers
- *     /readyz     it may be sent traffic
+ *     /healthz    the process is alive
+ *     /readyz     it can take traffic
  *     /metrics    for Prometheus
  */
 export function createManagementApp({ readiness, metrics, report }: ManagementDeps): Koa {

@@ -6,10 +6,10 @@ import { OciError, UpstreamError } from '../../oci/errors.ts';
 import { commonHeaders } from '../response/content-response.ts';
 import { ClientLeft, type ExchangeState } from '../registry/exchange.ts';
 
-/** When an upstream does not say when to come back, a client is told this. */
+/** Retry-After for clients, when the upstream sent none. */
 const defaultRetryAfterSeconds = 10;
 
-/** Turns what the handlers throw into the spec's error body. Anything unexpected is a bug: 500, and reported with its stack. */
+/** Answers errors with the spec's error body. An unexpected error is a bug: it is answered 500, and reported with its stack. */
 export function answerErrors(report: (bug: unknown) => void): Middleware<ExchangeState> {
   return async (ctx, next) => {
     try {
@@ -18,7 +18,7 @@ export function answerErrors(report: (bug: unknown) => void): Middleware<Exchang
       const isKnown = error instanceof OciError || error instanceof UpstreamError;
       if (!isKnown && !isClientGone(error, ctx.res)) report(error);
       if (ctx.headerSent || ctx.res.destroyed) {
-        // Koa would leave the socket open, and the client waiting for the promised length.
+        // Koa would leave the socket open, and the client would wait for the rest.
         ctx.respond = false;
         cut(ctx);
         return;
@@ -35,7 +35,7 @@ export function answerErrors(report: (bug: unknown) => void): Middleware<Exchang
   };
 }
 
-/** In HTTP/1.0 the end of the connection may be the end of the answer (RFC 9112 §6.3): it must not be a clean one, or what came is taken for the whole. */
+/** In HTTP/1.0 a closed connection ends the body (RFC 9112 §6.3): it is reset instead, so that the client does not take a part for the whole. */
 function cut({ req, res }: { readonly req: IncomingMessage; readonly res: ServerResponse }): void {
   if (req.httpVersion === '1.0' && !(req.socket instanceof TLSSocket)) req.socket.resetAndDestroy();
   res.destroy();

@@ -90,7 +90,7 @@ export class Exchange implements Waiting, Deadlined {
   end(): void {
     this.#isAnswered = true;
     this.#deadline.end(this);
-    this.#tellIfOver();
+    this.#callBackIfOver();
   }
 
   get signal(): AbortSignal {
@@ -108,10 +108,10 @@ export class Exchange implements Waiting, Deadlined {
   #worked(): void {
     this.#isWorkedOn = false;
     this.#deadline.end(this);
-    this.#tellIfOver();
+    this.#callBackIfOver();
   }
 
-  #tellIfOver(): void {
+  #callBackIfOver(): void {
     if (this.#isWorkedOn || !this.#isAnswered) return;
     for (const callback of this.#whenOver) callback();
   }

@@ -13,7 +13,7 @@ export interface ListingAnswerDeps {
   readonly large: LargeBodies;
 }
 
-/** CVE-2023-2253: the page size a client names must never size an allocation. */
+/** The page size that a client names must not size an allocation (CVE-2023-2253). */
 const maxPageSize = 10_000;
 const defaultCatalogPage = 100;
 
@@ -25,12 +25,12 @@ export function answerTagList(
   name: string,
 ): Promise<void> {
   const page = pageOf(ctx, maxPageSize);
-  let told: CacheStatus | undefined;
+  let first: CacheStatus | undefined;
   return sendDocument(ctx, large, async () => {
     const { listing, cache } = await mirror.tagList(place, page, ctx.state.exchange);
     const { tags, hasMore } = listing;
-    told ??= cache;
-    tellOfCache(ctx, told);
+    first ??= cache; // A large document is looked up twice; the first lookup says where it came from.
+    setCacheStatus(ctx, first);
     return {
       bytes: bytesOf(tags),
       value: () => {
@@ -49,11 +49,11 @@ export function answerReferrers(
   digest: Digest,
 ): Promise<void> {
   const artifactType = queryOf(ctx).get('artifactType');
-  let told: CacheStatus | undefined;
+  let first: CacheStatus | undefined;
   return sendDocument(ctx, large, async () => {
     const { listing, cache, bytes } = await mirror.referrers(place, digest, ctx.state.exchange);
-    told ??= cache;
-    tellOfCache(ctx, told);
+    first ??= cache; // A large document is looked up twice; the first lookup says where it came from.
+    setCacheStatus(ctx, first);
     return {
       bytes,
       value: () => {
@@ -70,7 +70,7 @@ export function answerReferrers(
 /** `_catalog`: the repositories with cached content, as `<upstream>/<repository>`, which is also how to pull them. */
 export function answerCatalog(ctx: RegistryContext, { mirror, large }: ListingAnswerDeps): Promise<void> {
   const page = pageOf(ctx, defaultCatalogPage);
-  // One more than asked for tells whether there is a next page; `n=0` has none.
+  // One more name shows whether there is a next page; `n=0` has none.
   const limit = page.limit === 0 ? 0 : page.limit + 1;
   return sendDocument(ctx, large, async () => {
     const found = await mirror.catalog({ last: page.last, limit }, ctx.state.exchange);
@@ -85,7 +85,7 @@ export function answerCatalog(ctx: RegistryContext, { mirror, large }: ListingAn
   });
 }
 
-/** Of names as JSON: each in quotes, with a comma. */
+/** The size of names as JSON: each in quotes, with a comma. */
 function bytesOf(names: readonly string[]): number {
   return names.reduce((sum, name) => sum + name.length + 3, 0);
 }
@@ -102,7 +102,7 @@ function pageOf(
   return { limit: n === null ? defaultLimit : Math.min(Number(n), maxPageSize), last: query.get('last') ?? undefined };
 }
 
-/** RFC 8288; relative to the request, so that it leads back to wherever the client found us. `n=0` has no next page. */
+/** RFC 8288. The link is relative, so that it holds behind any proxy. `n=0` has no next page. */
 function setNextLink(ctx: RegistryContext, last: string | undefined, limit: number): void {
   if (last === undefined) return;
   const query = queryOf(ctx);
@@ -115,7 +115,7 @@ function queryOf(ctx: RegistryContext): URLSearchParams {
   return new URLSearchParams(ctx.querystring);
 }
 
-function tellOfCache(ctx: RegistryContext, cache: CacheStatus): void {
+function setCacheStatus(ctx: RegistryContext, cache: CacheStatus): void {
   const { exchange } = ctx.state;
   exchange.cache = cache.word;
   exchange.staleReason = cache.reason;

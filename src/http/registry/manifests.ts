@@ -12,8 +12,8 @@ export interface ManifestAnswerDeps extends Senders {
 }
 
 /**
- * GET and HEAD of a manifest: bytes and media type exactly as they came, whatever the client accepts. A GET on a condition is first looked
- * up as a HEAD is: nothing is downloaded for a 304.
+ * GET and HEAD of a manifest: bytes and media type as the upstream sent them, whatever the client accepts. A conditional GET is first looked
+ * up like a HEAD, so that nothing is downloaded for a 304.
  */
 export async function answerManifest(
   ctx: RegistryContext,

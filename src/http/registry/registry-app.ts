@@ -22,13 +22,13 @@ export interface RegistryAppDeps {
   readonly log: (line: AccessLine) => void;
   readonly report: (bug: unknown) => void;
   readonly limits: OverloadLimits;
-  /** Called once, when a client sends credentials: they are ignored. */
+  /** Called once, when the first client sends credentials, which are ignored. */
   readonly onClientCredentials: () => void;
   /** The request deadline; for tests. */
   readonly requestDeadlineMs?: number | undefined;
 }
 
-/** The registry's Koa app: the order of what happens to a request. */
+/** The Koa app of `/v2/`, with its middleware in order. */
 export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
   const app = new Koa<ExchangeState>();
   app.on('error', reportUnlessDisconnected(deps.report));

@@ -2,7 +2,7 @@ import { type Digest, parseDigest } from '../../oci/digest.ts';
 import { OciError } from '../../oci/errors.ts';
 import { hostInPath, type HostName, isTag, type Reference } from '../../oci/reference.ts';
 
-/** What a request below `/v2/` asks for. The name still may begin with an upstream's; the mirror tells. */
+/** The resource that a request below `/v2/` names. Its name may still begin with an upstream's. */
 export type RegistryResource =
   | { readonly kind: 'ping' | 'catalog' }
   | { readonly kind: 'manifest'; readonly name: string; readonly reference: Reference }
@@ -11,16 +11,16 @@ export type RegistryResource =
 
 export interface RegistryPath {
   readonly resource: RegistryResource;
-  /** The registry that stood before `/v2/`. */
+  /** The registry named before `/v2/`. */
   readonly pathPrefix: HostName | undefined;
   readonly query: URLSearchParams | undefined;
 }
 
-/** Longer ones are nobody's: 255 for a name, 135 for a sha512 digest, and the words between. */
+/** No valid path is longer: a name has at most 255 characters, a sha512 digest 135. */
 const maxTargetLength = 4096;
 
 /**
- * Parses a request target in origin form. The one place that reads what clients write: nothing is decoded but `%3A` (some
+ * Parses a request target in origin form. The only parser of client input: nothing is decoded but `%3A` (some
  * clients encode the colon of a digest), so an encoded slash, dot or NUL never becomes one.
  * @throws OciError NAME_INVALID or DIGEST_INVALID (400); MANIFEST_UNKNOWN (404) for what can't be a tag, NAME_UNKNOWN for a path
  * that is no resource.
@@ -57,7 +57,7 @@ function parseResource(below: string): RegistryResource {
   if (below === '_catalog') return { kind: 'catalog' };
   const listOf = nameBefore(below, '/tags/list');
   if (listOf !== undefined) return { kind: 'tags', name: listOf };
-  // The last one counts: a repository may have a component called `blobs`.
+  // The last match counts: a repository may have a component called `blobs`.
   const [, name, word, rest] = /^(.+)\/(manifests|blobs|referrers)\/([^/]*)$/s.exec(below) ?? [];
   if (name === undefined || rest === undefined)
     throw new OciError('NAME_UNKNOWN', 'no resource of a registry has this path');
@@ -65,7 +65,7 @@ function parseResource(below: string): RegistryResource {
   return { kind: word === 'blobs' ? 'blob' : 'referrers', name, digest: parseDigest(rest) };
 }
 
-/** A tag outside its grammar is one that nobody has: the conformance suite of distribution-spec v1.1.1 asks for 404. */
+/** No repository has a tag outside the grammar, so it is 404, as the conformance suite of distribution-spec v1.1.1 demands. */
 function parseReference(text: string): Reference {
   if (text.includes(':')) return parseDigest(text);
   if (!isTag(text)) throw new OciError('MANIFEST_UNKNOWN', 'the tag is not one the distribution spec allows');

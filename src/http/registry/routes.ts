@@ -29,7 +29,7 @@ export interface RoutesDeps extends Senders {
  *     /v2/<name>/referrers/<digest>
  *     /<upstream>/v2/…                           the same, of that upstream
  *
- * What stands below `/v2/` is read by the one strict parser in registry-path.ts.
+ * Paths below `/v2/` are parsed in registry-path.ts.
  */
 export function registryRoutes(deps: RoutesDeps): Router<ExchangeState> {
   const router = new Router<ExchangeState>();
@@ -42,7 +42,7 @@ async function answerResource(ctx: RegistryContext, deps: RoutesDeps): Promise<v
   const path = parseRegistryPath(ctx.req.url ?? '');
   const { resource } = path;
   ctx.state.exchange.kind = resource.kind;
-  // Content brings them along; setting headers one by one is what a small answer costs most.
+  // Blobs and manifests set all headers at once, which is much cheaper.
   if (resource.kind !== 'manifest' && resource.kind !== 'blob') ctx.set(commonHeaders);
   switch (resource.kind) {
     case 'ping':
@@ -92,7 +92,7 @@ async function answerPlace(
   }
 }
 
-/** @throws OciError NAME_UNKNOWN (404) when the client names a registry by what is no host name. */
+/** @throws OciError NAME_UNKNOWN (404) when `ns` is not a host name. */
 function namespaceOf({ query }: RegistryPath): HostName | undefined {
   const text = query?.get('ns') ?? undefined;
   const namespace = text === undefined ? undefined : parseHostName(text);
@@ -101,7 +101,7 @@ function namespaceOf({ query }: RegistryPath): HostName | undefined {
   return namespace;
 }
 
-/** @throws OciError UNSUPPORTED (405) for every verb that would change something. */
+/** @throws OciError UNSUPPORTED (405) for every method but GET and HEAD. */
 function refuseWrites(ctx: RegistryContext): void {
   if (ctx.method === 'GET' || ctx.method === 'HEAD') return;
   ctx.set('Allow', 'GET, HEAD');

@@ -13,11 +13,11 @@ import type { RegistryContext } from '../registry/exchange.ts';
 import { largeBytes, type Senders } from './memory-bodies.ts';
 import type { Multipart } from './multipart.ts';
 
-/** What is said of content, whole or in part, with or without its body. */
+/** The facts that the headers of an answer state about its content. */
 export interface ContentFacts {
   readonly digest: Digest;
   readonly mediaType: string;
-  /** Undefined: not known yet, so the answer is chunked and has no ranges. */
+  /** Undefined while it is unknown: the answer is chunked and has no ranges. */
   readonly size: number | undefined;
   readonly cache: CacheStatus;
   readonly ageMs: number;
@@ -30,7 +30,7 @@ export type ContentAnswer =
   | { readonly status: 304 }
   | { readonly status: 416 };
 
-/** The part of a request that chooses what of the content is answered. */
+/** The part of a request that conditions and ranges are read from. */
 type Conditions = Pick<IncomingMessage, 'method' | 'headers'>;
 
 /**
@@ -46,7 +46,7 @@ export function decideAnswer({ method, headers }: Conditions, digest: Digest, si
   return 'ranges' in range ? { status: 206, ranges: range.ranges, size } : { status: 206, range };
 }
 
-/** Undefined as well where the client has a part of something else. */
+/** Undefined also when If-Range does not match: the client has a part of other content. */
 function rangeHeader(headers: IncomingHttpHeaders, digest: Digest): string | undefined {
   const ifRange = headers['if-range'];
   return ifRange === undefined || ifRange === etagOf(digest) ? headers.range : undefined;
@@ -58,17 +58,17 @@ export function refuseTooManyRanges({ headers }: Conditions, digest: Digest): vo
     throw new OciError('RANGES_TOO_MANY', `a request may ask for at most ${maxRanges} ranges`);
 }
 
-/** What of the content a GET asks for. Pure. */
+/** The part of the content that a GET asks for. Pure. */
 export function partWanted({ headers }: Conditions, digest: Digest, size: number): RequestedRange {
   return parseRange(rangeHeader(headers, digest), size);
 }
 
-/** Whether a GET asks for the content only if it is another than the client has. Pure. */
+/** Whether a GET has a condition. Pure. */
 export function isConditional({ headers }: Conditions): boolean {
   return headers['if-none-match'] !== undefined;
 }
 
-/** Whether the client has this content already: it needs no body, wherever that is. Pure. */
+/** Whether the client already has this content, by its If-None-Match. Pure. */
 export function hasAlready({ headers }: Pick<Conditions, 'headers'>, digest: Digest): boolean {
   const ifNoneMatch = headers['if-none-match'];
   if (ifNoneMatch === undefined) return false;
@@ -107,12 +107,12 @@ export const commonHeaders = {
   'X-Content-Type-Options': 'nosniff',
 } as const;
 
-/** What beginContent can write. */
+/** The answers that beginContent can write. */
 type Begun =
   | Exclude<ContentAnswer, { readonly ranges: unknown }>
   | { readonly status: 206; readonly multipart: Multipart };
 
-/** Writes status and headers; Koa's own response is not used for content. @throws OciError RANGE_INVALID for a 416. */
+/** Writes status and headers, past Koa's own response. @throws OciError RANGE_INVALID for a 416. */
 export function beginContent(ctx: RegistryContext, facts: ContentFacts, answer: Begun): void {
   const { exchange } = ctx.state;
   const { digest, size, mediaType, cache, ageMs } = facts;
@@ -148,13 +148,13 @@ export function beginContent(ctx: RegistryContext, facts: ContentFacts, answer: 
   ctx.respond = false;
 }
 
-/** Sends what is said of content, and no content. */
+/** Sends the headers of an answer without a body. */
 export function sendFacts(ctx: RegistryContext, facts: ContentFacts): void {
   beginContent(ctx, facts, inOnePiece(decideAnswer(ctx.req, facts.digest, facts.size)));
   ctx.res.end();
 }
 
-/** Several ranges are ignored where the whole is small (RFC 9110 §14.2). */
+/** Content in memory is small: several ranges of it are answered with the whole (RFC 9110 §14.2). */
 function inOnePiece(answer: ContentAnswer): Exclude<ContentAnswer, { readonly ranges: unknown }> {
   return 'ranges' in answer ? { status: 200 } : answer;
 }

@@ -1,17 +1,17 @@
 import type { RegistryContext } from '../registry/exchange.ts';
 import { type LargeBodies, largeBytes } from './memory-bodies.ts';
 
-/** A JSON document that is made when memory for it is reserved. */
+/** A JSON document that is rendered only when memory is reserved for it. */
 export interface Document {
-  /** Its length as JSON, about. */
+  /** Its approximate length as JSON. */
   readonly bytes: number;
-  /** Makes the document, and sets the headers that belong to it. */
+  /** Makes the document, and sets its headers. */
   readonly value: () => object;
 }
 
 /**
- * Sends a document. Koa sends a small one. A large one waits for memory without being held, is then looked up again, and is sent at the
- * client's pace.
+ * Sends a document: a small one by Koa, a large one at the client's pace. A large one is dropped while it waits for memory, and looked up
+ * again.
  * @throws when it cannot be sent to its end: the answer must then be cut.
  */
 export async function sendDocument(

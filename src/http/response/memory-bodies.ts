@@ -6,14 +6,14 @@ import { ClientLeft } from '../registry/exchange.ts';
 
 export interface LargeBodiesDeps {
   readonly memory: Memory;
-  /** A client that has read nothing for this long is cut when others wait for memory; for tests. */
+  /** A client that has read nothing for this long is disconnected if others wait for memory; for tests. */
   readonly stalledAfterMs?: number;
-  /** A client that has not read a whole body after this long is cut when others wait for memory; for tests. */
+  /** A client that has not read the whole body after this long is disconnected if others wait for memory; for tests. */
   readonly slowAfterMs?: number;
 }
 
 export interface LargeBody {
-  /** What is held in memory for the answer. Several answers may share it, and it counts once. */
+  /** The bytes held in memory. Answers that share them reserve memory once. */
   readonly whole: Uint8Array;
   /** The part of it that is sent. */
   readonly body: Uint8Array;
@@ -21,9 +21,9 @@ export interface LargeBody {
   readonly begin: () => void;
 }
 
-/** A body that is made when there is memory for it. */
+/** A body that is made when memory is reserved for it. */
 export interface BodyToMake {
-  /** About how large it becomes. */
+  /** Its approximate size. */
   readonly bytes: number;
   readonly make: () => Promise<Pick<LargeBody, 'body' | 'begin'>>;
 }
@@ -65,7 +65,7 @@ export const largeBytes = 64 * 1024;
 /** The most that is written at a time: TLS copies the whole of each write. */
 const sliceBytes = 64 * 1024;
 const stalledAfterMs = 3_000;
-/** Less than the request deadline, so that those who wait get their turn. */
+/** Less than the request deadline, so that waiting requests get their turn. */
 const slowAfterMs = 15_000;
 
 /**

@@ -4,7 +4,7 @@ import type { SatisfiableRange } from '../../oci/range.ts';
 import { ClientLeft, type Exchange } from '../registry/exchange.ts';
 import { sendStretch, type StretchOptions } from './body-pump.ts';
 
-/** One part of the body: its head, and the range of the content that follows. Offsets are inclusive. */
+/** One part of the body: its header lines, and the range of content after them. Offsets are inclusive. */
 export interface MultipartPart {
   readonly head: string;
   readonly range: SatisfiableRange;
@@ -13,10 +13,10 @@ export interface MultipartPart {
 /** An answer with several ranges of the same content. */
 export interface Multipart {
   readonly contentType: string;
-  /** Of the whole body. */
+  /** The length of the whole body. */
   readonly contentLength: number;
   readonly parts: readonly MultipartPart[];
-  /** What comes after the last part. */
+  /** The closing boundary. */
   readonly tail: string;
 }
 
@@ -40,7 +40,7 @@ export function multipartOf(
   };
 }
 
-/** In ASCII: as many bytes as characters. */
+/** ASCII only, so its length is its size in bytes. */
 function headOf(
   { start, end }: SatisfiableRange,
   { mediaType, size }: { readonly mediaType: string; readonly size: number },

@@ -2,15 +2,14 @@ import type { Duplex } from 'node:stream';
 import type { Connections } from './connections.ts';
 import type { Pipelines } from './pipelines.ts';
 
-/** Node's codes for what it could not read, where it is not simply 400. */
+/** Status lines for Node's parser errors; all others are 400. */
 const statusLineByCode: ReadonlyMap<string, string> = new Map([
   ['ERR_HTTP_REQUEST_TIMEOUT', '408 Request Timeout'],
   ['HPE_HEADER_OVERFLOW', '431 Request Header Fields Too Large'],
 ]);
 
 /**
- * Answers what cannot be read as HTTP in the words of the spec too, and ends the connection: where one request ends and the next begins
- * is not known any more.
+ * Answers malformed HTTP with the spec's error body, and closes the connection: it is unknown where the next request begins.
  */
 export class BrokenRequests {
   readonly #connections: Pick<Connections, 'isAnswering' | 'isOpened'>;
@@ -30,7 +29,7 @@ export class BrokenRequests {
    */
   refuse(error: Error & { readonly code?: string | undefined }, socket: Duplex): void {
     const code = error.code ?? '';
-    if (code === 'ERR_HTTP_REQUEST_TIMEOUT' && this.#pipelines.isPaused(socket)) return; // We do not read the rest of its headers.
+    if (code === 'ERR_HTTP_REQUEST_TIMEOUT' && this.#pipelines.isPaused(socket)) return; // The mirror itself stopped reading the headers.
     const mayWrite = socket.writable && this.#connections.isOpened(socket) && !this.#connections.isAnswering(socket);
     if (mayWrite) socket.end(answerTo(code), () => socket.destroy());
     else socket.destroy();

@@ -11,24 +11,24 @@ export interface CertificateBytes {
   readonly key: Buffer;
 }
 
-const lookEveryMs = 5_000;
+const pollEveryMs = 5_000;
 
 /**
- * A certificate and its key from files, read again when they are renewed. Files are looked at by time, not by notification, because
- * Kubernetes renews a mounted secret by switching a symbolic link. A renewal that cannot be used changes nothing.
+ * A certificate and its key from files, read again when they are renewed. The files are polled, because file system notifications miss how
+ * Kubernetes renews a mounted secret: by switching a symbolic link. An unusable renewal is reported and changes nothing.
  */
 export class Certificate {
   readonly #files: CertificateFiles;
   readonly #report: (cause: unknown) => void;
-  readonly #lookEveryMs: number;
+  readonly #pollEveryMs: number;
   #current: CertificateBytes;
   #listener: ((renewed: CertificateBytes) => void) | undefined;
 
   /** @throws when the files cannot be read or do not fit together. */
-  constructor(files: CertificateFiles, options: { report: (cause: unknown) => void; lookEveryMs?: number }) {
+  constructor(files: CertificateFiles, options: { report: (cause: unknown) => void; pollEveryMs?: number }) {
     this.#files = files;
     this.#report = options.report;
-    this.#lookEveryMs = options.lookEveryMs ?? lookEveryMs;
+    this.#pollEveryMs = options.pollEveryMs ?? pollEveryMs;
     this.#current = read(files);
   }
 
@@ -40,15 +40,15 @@ export class Certificate {
   onRenewed(listener: (renewed: CertificateBytes) => void): void {
     this.#listener = listener;
     for (const file of [this.#files.certFile, this.#files.keyFile]) {
-      watchFile(file, { interval: this.#lookEveryMs, persistent: false }, this.#look);
+      watchFile(file, { interval: this.#pollEveryMs, persistent: false }, this.#poll);
     }
   }
 
   close(): void {
-    for (const file of [this.#files.certFile, this.#files.keyFile]) unwatchFile(file, this.#look);
+    for (const file of [this.#files.certFile, this.#files.keyFile]) unwatchFile(file, this.#poll);
   }
 
-  readonly #look = (): void => {
+  readonly #poll = (): void => {
     try {
       const found = read(this.#files);
       if (found.cert.equals(this.#current.cert) && found.key.equals(this.#current.key)) return;

@@ -14,13 +14,13 @@ const makesWayAfterMs = 5_000;
  * asked anything for busy until its headers are overdue.
  */
 export class Connections {
-  /** With TLS also those on which it is not agreed on yet. */
+  /** With TLS, including those whose handshake is in progress. */
   readonly #accepted = new Set<Duplex>();
-  /** How many answers run on each. */
+  /** The number of running answers on each. */
   readonly #answersOn = new Map<Duplex, number>();
   /** Those that have answered all they were asked, the longest idle first, and since when. */
   readonly #idleSinceMs = new Map<Duplex, number>();
-  /** Those that came when there were enough. */
+  /** Those that were opened above the limit. */
   readonly #surplus = new WeakSet<Duplex>();
   readonly #max: number;
   readonly #nowMs: () => number;
@@ -36,7 +36,7 @@ export class Connections {
     socket.once('close', () => this.#accepted.delete(socket));
   }
 
-  /** From now on it may be asked something. Where there are enough, one that has been idle for a while makes way for it. */
+  /** From now on it can send requests. Above the limit, a connection that has been idle for a while is closed for it. */
   opened(socket: Duplex): void {
     if (this.#answersOn.size >= this.#max && !this.#closeLongestIdle()) this.#surplus.add(socket);
     this.#answersOn.set(socket, 0);
@@ -44,7 +44,7 @@ export class Connections {
     if (this.#isDraining) socket.destroy();
   }
 
-  /** An answer begins. @returns what to call at its end. */
+  /** An answer begins. @returns a function to call at its end. */
   answering(socket: Duplex): () => void {
     this.#count(socket, 1);
     this.#idleSinceMs.delete(socket);
@@ -55,12 +55,12 @@ export class Connections {
     };
   }
 
-  /** Whether it is one too many: it may ask once, and is told to come back. */
+  /** Whether it is above the limit: its request is answered 503 with Retry-After. */
   isSurplus(socket: Duplex): boolean {
     return this.#surplus.has(socket);
   }
 
-  /** Whether it may be asked something: with TLS, whether the handshake is over. */
+  /** Whether it can send requests: with TLS, whether the handshake is over. */
   isOpened(socket: Duplex): boolean {
     return this.#answersOn.has(socket);
   }
@@ -69,13 +69,13 @@ export class Connections {
     return (this.#answersOn.get(socket) ?? 0) > 0;
   }
 
-  /** Closes those that answer nothing, and from now on each as soon as it has answered. */
+  /** Closes idle connections, and from now on each one after its answer. */
   drain(): void {
     this.#isDraining = true;
     for (const [socket, answers] of this.#answersOn) closeIfIdle(socket, answers);
   }
 
-  /** Closes them all. */
+  /** Closes all connections at once. */
   cut(): void {
     for (const socket of this.#accepted) socket.destroy();
   }
@@ -99,7 +99,7 @@ export class Connections {
   }
 }
 
-/** Not before all of its last answer has left. */
+/** Closes it after its last answer has been sent. */
 function closeIfIdle(socket: Duplex, answers: number | undefined): void {
   if (answers === 0) socket.end(() => socket.destroy());
 }

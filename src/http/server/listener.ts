@@ -14,21 +14,21 @@ export interface ListenOptions {
   readonly host: string;
   readonly port: number;
   readonly certificate?: Certificate | undefined;
-  /** A client that takes nothing for this long is cut. */
+  /** A client that reads nothing for this long is disconnected. */
   readonly idleTimeoutMs: number;
-  /** A client whose TLS handshake or whose headers are not whole after this long is cut; for tests. */
+  /** A client whose TLS handshake or request headers take longer is disconnected; for tests. */
   readonly headersTimeoutMs?: number | undefined;
-  /** How many requests may wait behind others on their connections; for tests. */
+  /** The maximum number of pipelined requests that wait, over all connections; for tests. */
   readonly maxPipelined?: number | undefined;
-  /** Connections beyond it are told to come back; {@link spareConnections} of them, and further ones are closed at once. */
+  /** Requests on connections beyond it are answered 503 with Retry-After. Beyond {@link spareConnections} more, connections are closed at once. */
   readonly maxConnections?: number | undefined;
-  /** Called for each connection that is closed, by what there was too much of. */
+  /** Called for each connection that is closed because of a limit. */
   readonly onRejected?: ((reason: 'connections' | 'requests') => void) | undefined;
 }
 
-/** A request of 1,024 ranges must be read, so that it can be answered 400 and asked again with fewer (containers/image). */
+/** A request with 1,024 ranges fits in, so that it is answered 400 and containers/image retries with fewer. */
 const maxHeaderBytes = 32 * 1024;
-/** Every client sends its headers in one piece. Who dribbles them holds a connection that others want (slowloris). */
+/** Registry clients send their headers in one piece; a client that sends them slowly occupies a connection (slowloris). */
 const maxHeadersMs = 20_000;
 
 /**
@@ -37,10 +37,10 @@ const maxHeadersMs = 20_000;
  */
 const keepIdleMs = 120_000;
 
-/** Requests that wait behind others on their connections, over all of them: no registry client sends any. */
+/** Pipelined requests that wait, over all connections. No registry client pipelines. */
 const maxPipelined = 2_000;
 
-/** So many clients at a time can be told that there are too many. */
+/** Connections above the limit that are still accepted, to be answered 503. */
 const spareConnections = 100;
 
 /** A listening socket that can be drained. */
@@ -68,7 +68,7 @@ export class Listener {
     const handle: RequestListener = (request, response) => pipelines.take(request, response);
     const broken = new BrokenRequests({ connections: this.#connections, pipelines });
     const headersTimeout = options.headersTimeoutMs ?? maxHeadersMs;
-    // Who names no host is told so in the words of the spec.
+    // A request without a host gets the spec's error body instead of Node's bare 400.
     const settings = {
       requireHostHeader: false,
       headersTimeout,
@@ -82,7 +82,7 @@ export class Listener {
     this.#server.on('connection', (socket) => this.#connections.accepted(socket));
     const opened = options.certificate ? 'secureConnection' : 'connection';
     this.#server.on(opened, (socket: Duplex) => this.#connections.opened(socket));
-    // Node would answer what it does not know by a bare 417; RFC 9110 §10.1.1 lets it be ignored.
+    // Node would answer an unknown Expect with a bare 417; RFC 9110 §10.1.1 allows to ignore it.
     this.#server.on('checkExpectation', handle);
     this.#server.on('clientError', (error, socket) => broken.refuse(error, socket));
     // Slow headers are cut by Node itself; a response nobody reads, by this. A client that waits for the

@@ -18,7 +18,7 @@ test('an upstream nobody asked for is said to be just that', () => {
 
 test('an upstream that gives no answer is unreachable, with the reason and since when', () => {
   const { health: one } = health();
-  one.note({ upstream: 'docker.io', outcome: 'dns' });
+  one.record({ upstream: 'docker.io', outcome: 'dns' });
 
   expect(one.states()['docker.io']).toEqual({
     state: 'unreachable',
@@ -29,15 +29,15 @@ test('an upstream that gives no answer is unreachable, with the reason and since
 
 test('any status means that somebody is there; what the mirror gave up itself means nothing', () => {
   const { health: one } = health();
-  one.note({ upstream: 'docker.io', outcome: 503 });
-  one.note({ upstream: 'ghcr.io', outcome: 'aborted' });
+  one.record({ upstream: 'docker.io', outcome: 503 });
+  one.record({ upstream: 'ghcr.io', outcome: 'aborted' });
 
   expect(one.states()).toMatchObject({ 'docker.io': { state: 'reachable' }, 'ghcr.io': { state: 'not asked yet' } });
 });
 
 test('only a change is told', () => {
   const { health: one, changes } = health();
-  for (const outcome of ['connect', 'timeout', 200, 404, 'tls']) one.note({ upstream: 'docker.io', outcome });
+  for (const outcome of ['connect', 'timeout', 200, 404, 'tls']) one.record({ upstream: 'docker.io', outcome });
 
   expect(changes).toEqual(['docker.io unreachable', 'docker.io reachable', 'docker.io unreachable']);
 });

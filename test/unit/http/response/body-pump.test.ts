@@ -53,7 +53,7 @@ test.each([
     const { served, ended, buffers } = await serveOnce({ source, start, end, isSequential: false }, end - start);
     expect((await ask(served, '/')).body.equals(bytes.subarray(start, end))).toBe(true);
     await ended;
-    expect(buffers.lentBytes).toBe(0);
+    expect(buffers.usedBytes).toBe(0);
   }
 });
 
@@ -89,7 +89,7 @@ test.each([
   const { served, ended, buffers } = await serveOnce({ source, start: 10, end: 20, isSequential }, 10);
   await expect(ask(served, '/')).rejects.toThrow(/cut|hang up/);
   expect(await ended).toBeInstanceOf(Error);
-  expect(buffers.lentBytes).toBe(0);
+  expect(buffers.usedBytes).toBe(0);
 });
 
 test('a client that leaves ends the sending, and the buffers come back', async () => {
@@ -102,7 +102,7 @@ test('a client that leaves ends the sending, and the buffers come back', async (
   await client.read(1);
   client.hangUp();
   expect(await ended).toMatchObject({ name: 'ClientLeft' });
-  expect(buffers.lentBytes).toBe(0);
+  expect(buffers.usedBytes).toBe(0);
 });
 
 /** Bytes that lie in memory, and how many borrowed buffers were not returned. */
@@ -163,7 +163,7 @@ test('what a cut answer was sent from is nobody else’s: its socket may still s
   await expect(sendStretch(response, new Exchange(response, new RequestDeadline()), options)).rejects.toThrow(
     'the disk is gone',
   );
-  expect(buffers.lentBytes).toBe(0);
+  expect(buffers.usedBytes).toBe(0);
   const pairs = Array.from({ length: 8 }, () => buffers.lend(Infinity).buffers);
   expect(pairs.flat().some((buffer) => buffer.includes('AAAA'))).toBe(false);
 });
@@ -193,5 +193,5 @@ test('a client that leaves just when something is written for it ends the wait',
   const options = { source, start: 0, end: 10, isSequential: false, buffers };
   const sending = sendStretch(response, new Exchange(response, new RequestDeadline()), options);
   await expect(sending).rejects.toMatchObject({ name: 'ClientLeft' });
-  expect(buffers.lentBytes).toBe(0);
+  expect(buffers.usedBytes).toBe(0);
 });

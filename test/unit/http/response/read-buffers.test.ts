@@ -38,7 +38,7 @@ test('whoever comes and goes, memory stays within half of the budget and 16 KiB 
           if (leaves) lent.pop()?.release();
           else lent.push(buffers.lend(wanted));
           const bytes = lent.reduce((sum, pair) => sum + pair.buffers[0].byteLength + pair.buffers[1].byteLength, 0);
-          expect(buffers.lentBytes).toBe(bytes);
+          expect(buffers.usedBytes).toBe(bytes);
           expect(memory.reservedBytes).toBe(bytes);
           expect(bytes).toBeLessThanOrEqual(maxBytes / 2 + lent.length * 16 * kibibyte);
         }
@@ -56,7 +56,7 @@ test('a buffer belongs to one reader at a time, also when it was given back twic
   const lent = Array.from({ length: 4 }, () => buffers.lend(1).buffers).flat();
   expect(new Set(lent).size).toBe(lent.length);
   expect(lent).toContain(first.buffers[0]);
-  expect(buffers.lentBytes).toBe(4 * 128 * kibibyte);
+  expect(buffers.usedBytes).toBe(4 * 128 * kibibyte);
 });
 
 test('buffers that are discarded are no longer lent, and lent to nobody else', () => {
@@ -64,7 +64,7 @@ test('buffers that are discarded are no longer lent, and lent to nobody else', (
   const first = buffers.lend(1);
   first.discard();
   first.release();
-  expect(buffers.lentBytes).toBe(0);
+  expect(buffers.usedBytes).toBe(0);
   const second = buffers.lend(1);
   expect(second.buffers).not.toContain(first.buffers[0]);
   expect(second.buffers).not.toContain(first.buffers[1]);

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
-import { patienceWhenLow, RateLimits } from '../../../../src/mirror/routing/rate-limits.ts';
+import { lifetimeFactorWhenLow, RateLimits } from '../../../../src/mirror/routing/rate-limits.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 
 function limits(...seen: readonly { readonly account?: string; readonly remaining: number }[]) {
   const clock = new ManualClock();
   const rateLimits = new RateLimits({ clock });
   for (const { account = 'anonymous', remaining } of seen) {
-    rateLimits.note({ upstream: 'docker.io', account, limit: 100, remaining, windowSeconds: 21_600 });
+    rateLimits.record({ upstream: 'docker.io', account, limit: 100, remaining, windowSeconds: 21_600 });
   }
   return { clock, factor: (label = 'docker.io') => rateLimits.lifetimeFactor(label) };
 }
@@ -14,8 +14,8 @@ function limits(...seen: readonly { readonly account?: string; readonly remainin
 test.each([
   { remaining: 100, factor: 1 },
   { remaining: 10, factor: 1 },
-  { remaining: 9, factor: patienceWhenLow },
-  { remaining: 0, factor: patienceWhenLow },
+  { remaining: 9, factor: lifetimeFactorWhenLow },
+  { remaining: 0, factor: lifetimeFactorWhenLow },
 ])('with $remaining of 100 pulls left a cached tag is trusted $factor times as long', ({ remaining, factor }) => {
   expect(limits({ remaining }).factor()).toBe(factor);
 });
@@ -40,7 +40,7 @@ test.each([-86_400_000, 86_400_000])(
   (byMs) => {
     const { clock, factor } = limits({ remaining: 0 });
     clock.setWallClock(byMs);
-    expect(factor()).toBe(patienceWhenLow);
+    expect(factor()).toBe(lifetimeFactorWhenLow);
     clock.advance(21_600_000);
     expect(factor()).toBe(1);
   },
