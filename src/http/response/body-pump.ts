@@ -6,26 +6,26 @@ import type { ReadBuffers } from './read-buffers.ts';
 
 export interface StretchOptions {
   readonly source: ByteSource;
-  /** First byte, and the one behind the last; undefined: to the end of the source. */
+  /** The offset of the first byte, and of the one after the last; undefined: to the end of the source. */
   readonly start: number;
   readonly end: number | undefined;
   readonly isSequential: boolean;
-  /** What was read of a sequential source before. */
+  /** The bytes of a sequential source that were read before. */
   readonly readBytes?: number;
   readonly buffers: ReadBuffers;
-  /** Begins the answer, once there is something to send: until then it may still become another. Absent where it has begun. */
+  /** Sends the headers, when the first bytes are there: until then another answer is possible. Absent if they are sent. */
   readonly begin?: () => void;
-  /** Whether more of the answer follows: it is not ended then. */
+  /** Whether more of the answer follows, so that it is not ended. */
   readonly hasMore?: boolean;
 }
 
-/** What is borrowed to be sent at once: as much as the largest buffer holds. */
+/** The most bytes that are borrowed at a time: as many as the largest read buffer holds. */
 const maxBorrowedBytes = 512 * 1024;
 
 /**
- * Sends a stretch of a source, at the client's pace: one buffer is filled while the other is on its way. What lies in memory already is
- * sent from there. No stream object stands between the file and the socket, and what waits for the client is two buffers, its own or borrowed.
- * @throws when the source fails or ends early: the answer must then be cut, never finished.
+ * Sends a stretch of a source at the client's pace: one buffer is filled while the other is written. Bytes that are in memory already are
+ * borrowed instead of read. There is no stream object between the file and the socket, and at most two buffers wait for the client.
+ * @throws when the source fails or ends early: the caller must destroy the socket, and never finish the answer.
  */
 export async function sendStretch(
   response: ServerResponse,
@@ -33,7 +33,7 @@ export async function sendStretch(
   options: StretchOptions,
 ): Promise<void> {
   const { source, start, end, buffers, isSequential, readBytes = 0, begin = () => {}, hasMore = false } = options;
-  const pair = buffers.lend(end === undefined ? Infinity : end - start);
+  const pair = buffers.take(end === undefined ? Infinity : end - start);
   let unsent: BorrowedBuffer | undefined;
   try {
     let position = isSequential ? await skip(source, { from: readBytes, to: start }, pair.buffers[0]) : start;
@@ -51,7 +51,7 @@ export async function sendStretch(
         ? writeBorrowed(response, unsent)
         : unlessClosed(response, write(response, buffer.subarray(0, bytes)));
       unsent = undefined;
-      written.catch(() => {}); // It is awaited a turn later; meanwhile the read may fail first.
+      written.catch(() => {}); // It is awaited a turn later; the read may fail before.
       position += bytes;
       exchange.bytes += bytes;
     }
@@ -78,7 +78,7 @@ async function skip(
   return to;
 }
 
-/** Resolves when the buffer is free again: its bytes are with the kernel. */
+/** Resolves when the kernel has accepted the bytes, so that the buffer is free again. */
 function write(response: ServerResponse, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
     if (response.destroyed) reject(new ClientLeft());
@@ -99,8 +99,8 @@ async function writeBorrowed(response: ServerResponse, borrowed: BorrowedBuffer)
 }
 
 /**
- * Settles as a write does, or when its answer is closed: what is written before an answer has its turn on a connection, or just as that
- * breaks, Node forgets, and calls nobody back.
+ * Settles as a write does, or rejects when the answer is closed: Node drops the callback of a write before the answer has its turn on the
+ * connection, or while the connection breaks.
  */
 function unlessClosed(response: ServerResponse, written: Promise<unknown>): Promise<unknown> {
   return interruptible(written, (giveUp) => {

@@ -42,7 +42,7 @@ export class ReadBuffers {
   }
 
   /** @param wantedBytes a small answer needs no large buffers. */
-  lend(wantedBytes: number): BufferPair {
+  take(wantedBytes: number): BufferPair {
     const { size, reservation } = this.#reserve(wantedBytes);
     this.#usedBytes += 2 * size;
     const buffers = [this.#bufferOf(size), this.#bufferOf(size)] as const;

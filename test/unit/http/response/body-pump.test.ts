@@ -106,10 +106,10 @@ test('a client that leaves ends the sending, and the buffers come back', async (
 });
 
 /** Bytes that lie in memory, and how many borrowed buffers were not returned. */
-function borrowableSource(lentBytes: Buffer) {
+function borrowableSource(borrowableBytes: Buffer) {
   const borrowed = { open: 0, made: 0, reads: 0 };
   const borrow = async (position: number, maxBytes: number) => {
-    const lent = lentBytes.subarray(position, position + maxBytes);
+    const lent = borrowableBytes.subarray(position, position + maxBytes);
     if (lent.length === 0) return undefined;
     borrowed.open += 1;
     borrowed.made += 1;
@@ -164,7 +164,7 @@ test('what a cut answer was sent from is nobody else’s: its socket may still s
     'the disk is gone',
   );
   expect(buffers.usedBytes).toBe(0);
-  const pairs = Array.from({ length: 8 }, () => buffers.lend(Infinity).buffers);
+  const pairs = Array.from({ length: 8 }, () => buffers.take(Infinity).buffers);
   expect(pairs.flat().some((buffer) => buffer.includes('AAAA'))).toBe(false);
 });
 

@@ -8,7 +8,7 @@ const mebibyte = 1024 * kibibyte;
 
 test('one who reads much has large buffers, one who reads little small ones', () => {
   const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 128 * mebibyte }) });
-  const sizeFor = (wantedBytes: number) => buffers.lend(wantedBytes).buffers[0].byteLength;
+  const sizeFor = (wantedBytes: number) => buffers.take(wantedBytes).buffers[0].byteLength;
   expect(sizeFor(Infinity)).toBe(512 * kibibyte);
   expect(sizeFor(10 * mebibyte)).toBe(512 * kibibyte);
   expect(sizeFor(200 * kibibyte)).toBe(256 * kibibyte);
@@ -18,7 +18,7 @@ test('one who reads much has large buffers, one who reads little small ones', ()
 
 test('the more read, the smaller the buffers, down to 64 KiB, and to 8 KiB when the memory budget has no room', () => {
   const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 128 * mebibyte }) });
-  const sizes = Array.from({ length: 1_000 }, () => buffers.lend(Infinity).buffers[0].byteLength);
+  const sizes = Array.from({ length: 1_000 }, () => buffers.take(Infinity).buffers[0].byteLength);
   expect(sizes).toEqual(sizes.toSorted((one, other) => other - one));
   expect(sizes[0]).toBe(512 * kibibyte);
   expect(sizes[200]).toBe(64 * kibibyte);
@@ -36,7 +36,7 @@ test('whoever comes and goes, memory stays within half of the budget and 16 KiB 
         const lent: ReturnType<ReadBuffers['lend']>[] = [];
         for (const { leaves, wanted } of steps) {
           if (leaves) lent.pop()?.release();
-          else lent.push(buffers.lend(wanted));
+          else lent.push(buffers.take(wanted));
           const bytes = lent.reduce((sum, pair) => sum + pair.buffers[0].byteLength + pair.buffers[1].byteLength, 0);
           expect(buffers.usedBytes).toBe(bytes);
           expect(memory.reservedBytes).toBe(bytes);
@@ -49,11 +49,11 @@ test('whoever comes and goes, memory stays within half of the budget and 16 KiB 
 
 test('a buffer belongs to one reader at a time, also when it was given back twice', () => {
   const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 128 * mebibyte }) });
-  const first = buffers.lend(1);
+  const first = buffers.take(1);
   expect(first.buffers[0]).not.toBe(first.buffers[1]);
   first.release();
   first.release();
-  const lent = Array.from({ length: 4 }, () => buffers.lend(1).buffers).flat();
+  const lent = Array.from({ length: 4 }, () => buffers.take(1).buffers).flat();
   expect(new Set(lent).size).toBe(lent.length);
   expect(lent).toContain(first.buffers[0]);
   expect(buffers.usedBytes).toBe(4 * 128 * kibibyte);
@@ -61,11 +61,11 @@ test('a buffer belongs to one reader at a time, also when it was given back twic
 
 test('buffers that are discarded are no longer lent, and lent to nobody else', () => {
   const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 128 * mebibyte }) });
-  const first = buffers.lend(1);
+  const first = buffers.take(1);
   first.discard();
   first.release();
   expect(buffers.usedBytes).toBe(0);
-  const second = buffers.lend(1);
+  const second = buffers.take(1);
   expect(second.buffers).not.toContain(first.buffers[0]);
   expect(second.buffers).not.toContain(first.buffers[1]);
 });
