@@ -33,14 +33,14 @@ test('whoever comes and goes, memory stays within half of the budget and 16 KiB 
       (steps) => {
         const memory = new MemoryBudget({ maxBytes });
         const buffers = new ReadBuffers({ memory });
-        const lent: ReturnType<ReadBuffers['lend']>[] = [];
+        const taken: ReturnType<ReadBuffers['take']>[] = [];
         for (const { leaves, wanted } of steps) {
-          if (leaves) lent.pop()?.release();
-          else lent.push(buffers.take(wanted));
-          const bytes = lent.reduce((sum, pair) => sum + pair.buffers[0].byteLength + pair.buffers[1].byteLength, 0);
+          if (leaves) taken.pop()?.release();
+          else taken.push(buffers.take(wanted));
+          const bytes = taken.reduce((sum, pair) => sum + pair.buffers[0].byteLength + pair.buffers[1].byteLength, 0);
           expect(buffers.usedBytes).toBe(bytes);
           expect(memory.reservedBytes).toBe(bytes);
-          expect(bytes).toBeLessThanOrEqual(maxBytes / 2 + lent.length * 16 * kibibyte);
+          expect(bytes).toBeLessThanOrEqual(maxBytes / 2 + taken.length * 16 * kibibyte);
         }
       },
     ),
@@ -53,13 +53,13 @@ test('a buffer belongs to one reader at a time, also when it was given back twic
   expect(first.buffers[0]).not.toBe(first.buffers[1]);
   first.release();
   first.release();
-  const lent = Array.from({ length: 4 }, () => buffers.take(1).buffers).flat();
-  expect(new Set(lent).size).toBe(lent.length);
-  expect(lent).toContain(first.buffers[0]);
+  const taken = Array.from({ length: 4 }, () => buffers.take(1).buffers).flat();
+  expect(new Set(taken).size).toBe(taken.length);
+  expect(taken).toContain(first.buffers[0]);
   expect(buffers.usedBytes).toBe(4 * 128 * kibibyte);
 });
 
-test('buffers that are discarded are no longer lent, and lent to nobody else', () => {
+test('buffers that are discarded are no longer taken, and taken to nobody else', () => {
   const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 128 * mebibyte }) });
   const first = buffers.take(1);
   first.discard();
