@@ -1,13 +1,13 @@
-import { isIP } from 'node:net';
-import type { Dispatcher } from 'undici';
-import { Agents } from './agents.ts';
-import { hostAndPort, hostMatcher } from './hosts.ts';
+import { isIP, type LookupFunction } from 'node:net';
+import { getCACertificates } from 'node:tls';
+import { Agent, type Dispatcher, ProxyAgent } from 'undici';
+import { UpstreamError } from '../../oci/errors.ts';
 import { createPrivateAddressCheck, type IsPrivateAddress, publicLookup } from '../lookup/private-addresses.ts';
-import { createProxyChoice } from './proxy.ts';
-import { RequestLimit } from './request-limit.ts';
-import { ForbiddenAddress } from './network-errors.ts';
-import type { UpstreamSettings } from '../settings.ts';
 import { forSockets, type Lookup } from '../lookup/shared-lookup.ts';
+import type { UpstreamSettings } from '../settings.ts';
+import { hostAndPort, hostMatcher } from './hosts.ts';
+import { ForbiddenAddress } from './network-errors.ts';
+import { createProxyChoice, type ProxyOf } from './proxy.ts';
 
 /** The sockets to one upstream and to the places it sends us. */
 export interface Connections {
@@ -70,7 +70,7 @@ export function createConnections(
   };
   const agents = new Agents(settings, lookups);
   const limit = new RequestLimit(settings.maxConnections);
-  const proxyOf = createProxyChoice(settings.proxy);
+  const proxyOf = proxyChoiceOf(settings);
   const isOwn = hostMatcher([...own.map(hostAndPort), ...realmHosts]);
   const isListed = hostMatcher(redirectHosts);
   const isProxied = hostMatcher([...named.map(hostAndPort), ...realmHosts, ...redirectHosts]);
@@ -79,7 +79,7 @@ export function createConnections(
   const isInFull = hostMatcher(writtenDown.filter((entry) => !entry.includes('*')));
   return {
     dispatcherFor(url) {
-      const proxy = proxyOf(url);
+      const proxy = proxyOf?.(url);
       const [hasIdentity, isKnown] = [isOwn(url), isOwn(url) || isListed(url)];
       if (proxy !== undefined && !isProxied(url)) throw refusal(url, throughProxy);
       const isChecked = !isWrittenDown(url);
@@ -92,6 +92,11 @@ export function createConnections(
   };
 }
 
+/** @returns undefined where everything is reached directly. */
+function proxyChoiceOf({ proxy }: UpstreamSettings): ProxyOf | undefined {
+  return proxy.http === undefined && proxy.https === undefined ? undefined : createProxyChoice(proxy);
+}
+
 const throughProxy = 'is not in realmHosts or redirectHosts, the only hosts reached through a proxy';
 const privateAddress = 'is a private address, and not in realmHosts or redirectHosts';
 
@@ -102,4 +107,144 @@ function isPrivateLiteral(url: URL, isPrivate: IsPrivateAddress): boolean {
 
 function refusal(url: URL, why: string): ForbiddenAddress {
   return new ForbiddenAddress(`the upstream redirects to ${url.host}, which ${why}`);
+}
+
+/** How a host is reached. */
+interface Route {
+  /** Whether it may see the client certificate. */
+  readonly hasIdentity: boolean;
+  /** Whether the operator wrote it down, so that `insecureSkipVerify` was meant for it. */
+  readonly isKnown: boolean;
+  /** Whether its addresses are checked when it is dialled. */
+  readonly isChecked: boolean;
+  /** Whether the operator wrote it down in full, so that only so many names are looked up. */
+  readonly isExact: boolean;
+  readonly proxy: string | undefined;
+}
+
+/** How names are resolved. */
+interface Lookups {
+  readonly any: LookupFunction;
+  /** For hosts of which a pattern admits any number. */
+  readonly limited: LookupFunction;
+  /** Likewise, and refuses names of private addresses. */
+  readonly checked: LookupFunction;
+}
+
+/** Response headers beyond this are refused (UND_ERR_HEADERS_OVERFLOW). */
+const maxHeaderBytes = 32 * 1024;
+
+/** One undici agent for each route of one upstream, made when it is first needed. */
+class Agents {
+  readonly #settings: UpstreamSettings;
+  readonly #lookups: Lookups;
+  readonly #made = new Map<string, Dispatcher>();
+
+  constructor(settings: UpstreamSettings, lookups: Lookups) {
+    this.#settings = settings;
+    this.#lookups = lookups;
+  }
+
+  get(route: Route): Dispatcher {
+    const key = JSON.stringify([route.hasIdentity, route.isKnown, route.isChecked, route.isExact, route.proxy]);
+    const known = this.#made.get(key);
+    if (known) return known;
+    const made = this.#make(route);
+    this.#made.set(key, made);
+    return made;
+  }
+
+  async retire(): Promise<void> {
+    const retired = [...this.#made.values()];
+    this.#made.clear();
+    await Promise.all(retired.map((agent) => agent.close()));
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#made.values()].map((agent) => agent.destroy()));
+  }
+
+  #make(route: Route): Dispatcher {
+    const connect = connectOptionsOf(route, this.#settings, this.#lookups);
+    const options = this.#agentOptions();
+    if (route.proxy === undefined) return new Agent({ ...options, connect });
+    return new ProxyAgent({
+      ...options,
+      uri: route.proxy,
+      requestTls: connect,
+      proxyTls: { lookup: this.#lookups.any, ...(connect.ca === undefined ? {} : { ca: connect.ca }) },
+    });
+  }
+
+  #agentOptions() {
+    const { timeouts, maxConnections } = this.#settings;
+    return {
+      allowH2: false,
+      pipelining: 1,
+      connections: maxConnections,
+      connectTimeout: timeouts.connectMs,
+      headersTimeout: timeouts.headersMs,
+      // Does not fire under back-pressure (undici #5393): AnswerBody has its own.
+      bodyTimeout: 0,
+      keepAliveTimeout: 30_000,
+      keepAliveMaxTimeout: 300_000,
+      maxHeaderSize: maxHeaderBytes,
+    };
+  }
+}
+
+/** What a socket is opened with. Pure. */
+export function connectOptionsOf(
+  { hasIdentity, isKnown, isChecked, isExact }: Route,
+  { tls, timeouts }: UpstreamSettings,
+  lookups: Lookups,
+) {
+  const { ca, certificate, key, insecureSkipVerify } = tls;
+  return {
+    timeout: timeouts.connectMs,
+    rejectUnauthorized: !(isKnown && insecureSkipVerify),
+    ...(ca === undefined ? {} : { ca: [...getCACertificates('default'), ca] }),
+    ...(hasIdentity && certificate !== undefined && key !== undefined ? { cert: certificate, key } : {}),
+    lookup: isChecked ? lookups.checked : isExact ? lookups.any : lookups.limited,
+  };
+}
+
+/** One that runs and one that waits. */
+const requestsPerConnection = 2;
+
+/**
+ * Bounds the requests to one host and port that run or wait for a connection. As many may wait as there are connections; a further request
+ * would wait until its deadline, so it is refused at once.
+ */
+export class RequestLimit {
+  readonly #max: number;
+  readonly #countByOrigin = new Map<string, number>();
+
+  /** @param maxConnections to one host and port at a time. */
+  constructor(maxConnections: number) {
+    this.#max = maxConnections * requestsPerConnection;
+  }
+
+  /**
+   * Counts one request to `url`.
+   * @returns a function that ends the count; a second call does nothing.
+   * @throws UpstreamError busy when as many wait as there are connections.
+   */
+  enter({ origin, host }: URL): () => void {
+    const count = this.#countByOrigin.get(origin) ?? 0;
+    if (count >= this.#max) throw new UpstreamError('busy', `too many requests wait for a connection to ${host}`);
+    this.#countByOrigin.set(origin, count + 1);
+    let hasLeft = false;
+    return () => {
+      if (hasLeft) return;
+      hasLeft = true;
+      this.#leave(origin);
+    };
+  }
+
+  #leave(origin: string): void {
+    const count = (this.#countByOrigin.get(origin) ?? 0) - 1;
+    if (count > 0) this.#countByOrigin.set(origin, count);
+    else this.#countByOrigin.delete(origin);
+  }
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { defaultUpstreamSettings } from '../../../../src/upstream/settings.ts';
+import { RequestLimit } from '../../../../src/upstream/transport/connections.ts';
 import { createSharedLookup } from '../../../../src/upstream/lookup/shared-lookup.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { gate } from '../../../support/gate.ts';
@@ -193,4 +194,18 @@ test('closing drops running requests, and retiring lets them end', async () => {
   expect(await client.getManifest(repository, latest, patiently)).toMatchObject({
     mediaType: manifest['content-type'],
   });
+});
+
+test('as many requests to one host may wait as there are connections to it', () => {
+  const [one, other] = [new URL('https://one.test/v2/'), new URL('https://other.test/v2/')];
+  const limit = new RequestLimit(1);
+  const leave = limit.enter(one);
+  limit.enter(one);
+  expect(() => limit.enter(one)).toThrow(expect.objectContaining({ trouble: 'busy' }));
+  limit.enter(other);
+
+  leave();
+  leave();
+  limit.enter(one);
+  expect(() => limit.enter(one)).toThrow(expect.objectContaining({ trouble: 'busy' }));
 });

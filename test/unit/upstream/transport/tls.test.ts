@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { createServer } from 'node:https';
 import { describe, expect, test } from 'vitest';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
-import { connectOptionsOf } from '../../../../src/upstream/transport/agents.ts';
+import { connectOptionsOf } from '../../../../src/upstream/transport/connections.ts';
 import { defaultUpstreamSettings } from '../../../../src/upstream/settings.ts';
 import { freePort } from '../../../support/free-port.ts';
 import { thisTest } from '../../../support/owner.ts';
