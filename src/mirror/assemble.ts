@@ -36,8 +36,8 @@ import type { Upstream, UpstreamDirectory } from './ports/upstream.ts';
 import { askingOnlyWhatIsPublic } from './access/recently-public.ts';
 import type { RateLimits } from './routing/rate-limits.ts';
 import { Space } from './eviction/space.ts';
-import { StandIns } from './tags/stand-ins.ts';
-import { TagBook } from './tags/tag-book.ts';
+import { StaleFallbacks } from './tags/stale-fallbacks.ts';
+import { TagRecords } from './tags/tag-records.ts';
 import { Tags } from './tags/tags.ts';
 import { withoutUnreadable } from './blobs/unreadable.ts';
 import { Visibility } from './access/visibility.ts';
@@ -118,7 +118,7 @@ interface Core extends MirrorParts {
   readonly manifests: Manifests;
   readonly borrowedLinks: BorrowedLinks;
   readonly links: BlobLinks;
-  readonly book: TagBook;
+  readonly tagRecords: TagRecords;
   readonly space: Space;
   readonly storedBlobs: StoredBlobs;
   readonly downloads: Downloads;
@@ -142,7 +142,7 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
     stop: async ({ signal }) => {
       await core.downloads.stop({ signal });
       await core.space.stop(signal);
-      core.book.flush();
+      core.tagRecords.flush();
       await core.background.idle();
     },
   };
@@ -154,7 +154,7 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
   const waiters = new UpstreamWaiters({ maxRequests: limits.maxRequests, observer });
   const tidy = () => background.run('eviction', () => space.tidy());
   const makeRoom = async () => (await space.reserve(0)) !== undefined;
-  const records = looseRecordsOf(parts, limits, { tidy, forgetTag: (of, tag) => book.drop(of, tag) });
+  const records = looseRecordsOf(parts, limits, { tidy, forgetTag: (of, tag) => tagRecords.drop(of, tag) });
   const borrowedLinks = new BorrowedLinks({ index, observer });
   const memoryBytes = parts.memory.maxBytes * manifestMemoryShare;
   const manifests = new Manifests({
@@ -169,8 +169,8 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
   });
   const links = new BlobLinks({ records, index, borrowedLinks, background, clock, makeRoom, onRecorded: tidy });
   const onNoted = (key: RecordKey) => records.expect(key);
-  const book = new TagBook({ records, index, background, onNoted, batchMs: confirmationBatchMs });
-  const onEvicted = (keys: readonly RecordKey[]) => forgetEvicted(keys, { book, manifests, links });
+  const tagRecords = new TagRecords({ records, index, background, onNoted, batchMs: confirmationBatchMs });
+  const onEvicted = (keys: readonly RecordKey[]) => forgetEvicted(keys, { tagRecords, manifests, links });
   const space = new Space({ ...parts, ...limits, loose: records, onEvicted });
   const relaying = relayRules(parts, limits);
   const storedBlobs = new StoredBlobs(parts);
@@ -183,7 +183,7 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
     manifests,
     borrowedLinks,
     links,
-    book,
+    tagRecords,
     space,
     storedBlobs,
     downloads: createDownloads(parts, limits, { space, relaying, links, storedBlobs }),
@@ -214,10 +214,10 @@ function looseRecordsOf(
 /** Removes evicted records from memory. */
 function forgetEvicted(
   keys: readonly RecordKey[],
-  { book, manifests, links }: Pick<Core, 'book' | 'manifests' | 'links'>,
+  { tagRecords, manifests, links }: Pick<Core, 'tagRecords' | 'manifests' | 'links'>,
 ): void {
   for (const key of keys) {
-    if (key.kind === 'tag') book.drop(key.of, key.tag);
+    if (key.kind === 'tag') tagRecords.drop(key.of, key.tag);
     if (!('digest' in key)) continue;
     manifests.forget(key.of, key.digest);
     links.forget(key.of, key.digest);
@@ -266,9 +266,9 @@ function accessUnder(rules: MirrorRules, core: Core): Access {
 function verbsUnder(rules: MirrorRules, access: Access, core: Core): MirrorDeps {
   const { index, clock, observer, policies, manifests } = core;
   const lookup = createContentLookup(core);
-  const standIns = new StandIns({ ...core, lookup, retryFailedAfterMs });
+  const fallbacks = new StaleFallbacks({ ...core, lookup, retryFailedAfterMs });
   const softTimeout = new SoftTimeout({ clock, waitMs: staleAfterMs, slowForMs: retryFailedAfterMs });
-  const tags = new Tags({ ...core, standIns, softTimeout });
+  const tags = new Tags({ ...core, fallbacks, softTimeout });
   const blobs = new Blobs(core);
   const listings = new Listings({
     ...core,

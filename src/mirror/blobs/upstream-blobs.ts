@@ -4,7 +4,7 @@ import type { BlobSource } from '../ports/blob-source.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { FreshnessPolicies } from '../tags/freshness.ts';
-import { isNotFound } from '../tags/not-found.ts';
+import { isNotFound } from '../ports/upstream.ts';
 import { type RemoteBlob, SourcedBlob } from '../transfers/remote-blob.ts';
 import { type BlobQuestion, nameOf } from './served-blob.ts';
 

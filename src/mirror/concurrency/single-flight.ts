@@ -5,6 +5,8 @@ interface Flight<Value> {
   readonly work: Promise<Value>;
   readonly stop: AbortController;
   callers: number;
+  /** Whether the work is aborted when the last caller leaves. */
+  endsWithCallers: boolean;
 }
 
 /** What a caller gets: the value, and whether it joined a run that another caller had started. */
@@ -14,8 +16,8 @@ export interface Shared<Value> {
 }
 
 /**
- * Callers of one key share one run. A caller whose signal aborts leaves alone; the run is aborted when its last caller has left. The result
- * is not cached.
+ * Callers of one key share one run. A caller whose signal aborts leaves alone; the run is aborted when its last caller has left, unless it is
+ * kept running. The result is not cached.
  */
 export class SingleFlight<Value> {
   readonly #running = new Map<string, Flight<Value>>();
@@ -29,23 +31,23 @@ export class SingleFlight<Value> {
       return { value: await abortable(flight.work, signal), collapsed: running !== undefined };
     } finally {
       flight.callers -= 1;
-      if (flight.callers === 0) this.#abandon(key, flight);
+      if (flight.callers === 0 && flight.endsWithCallers) this.#abandon(key, flight);
     }
   }
 
   /**
-   * Lets the run of a key go on even if all its callers leave.
-   * @returns its work; undefined if none is running.
+   * Lets the run of a key end by itself: it is not aborted when its last caller leaves, and later callers can join it.
+   * @returns its work; undefined if none runs.
    */
-  goOn(key: string): Promise<Value> | undefined {
+  keepRunning(key: string): Promise<Value> | undefined {
     const running = this.#running.get(key);
-    if (running) running.callers += 1;
+    if (running) running.endsWithCallers = false;
     return running?.work;
   }
 
   #launch(key: string, start: (waiting: Waiting) => Promise<Value>): Flight<Value> {
     const stop = new AbortController();
-    const flight: Flight<Value> = { work: start({ signal: stop.signal }), stop, callers: 0 };
+    const flight: Flight<Value> = { work: start({ signal: stop.signal }), stop, callers: 0, endsWithCallers: true };
     this.#running.set(key, flight);
     const forget = () => this.#forget(key, flight);
     flight.work.then(forget, forget);

@@ -173,7 +173,7 @@ export class CachedListings<Listing extends Kept> {
     const name = nameOf(key);
     const asked = this.#asks.run(name, (flight) => this.#ask(question, flight), waiting);
     // Fetching many pages may take longer than any client waits: if it ended with its clients, it would never be complete.
-    void this.#asks.goOn(name)?.catch(() => {}); // Waiters handle the failure.
+    void this.#asks.keepRunning(name)?.catch(() => {}); // Waiters handle the failure.
     try {
       const { value } = await (known ? this.#deps.softTimeout.for(asked, `listing ${name}`, waiting) : asked);
       return { ...value, cache: { word: known ? 'revalidated' : 'miss', upstreamStatus: 200, stored: true } };

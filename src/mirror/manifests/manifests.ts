@@ -13,10 +13,9 @@ import type { Observer } from '../ports/observer.ts';
 import { parseBlobRecord, parseManifestRecord, type RecordStore } from '../ports/record-store.ts';
 import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
-import type { FetchedManifest, ManifestHead, Upstream } from '../ports/upstream.ts';
+import { type FetchedManifest, isNotFound, type ManifestHead, type Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { BorrowedLinks } from '../access/borrowed-links.ts';
-import { isNotFound } from '../tags/not-found.ts';
 import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 import { unlessUnreadable } from '../blobs/unreadable.ts';
@@ -112,9 +111,9 @@ export class Manifests {
     return this.#deps.waiters.wait(upstream.label, () => this.#flights.run(contentKey(of, digest), ask, waiting));
   }
 
-  /** From now on a fetch that runs goes on though nobody waits for it. */
-  goOn(of: RepositoryId, digest: Digest): Promise<CachedManifest> | undefined {
-    return this.#flights.goOn(contentKey(of, digest));
+  /** Lets a running fetch end by itself, also when all its clients leave. @returns undefined if none runs. */
+  keepFetching(of: RepositoryId, digest: Digest): Promise<CachedManifest> | undefined {
+    return this.#flights.keepRunning(contentKey(of, digest));
   }
 
   /** What the upstream says of a manifest, asked once for all who want to know at the same time. */

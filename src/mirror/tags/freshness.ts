@@ -1,6 +1,6 @@
 import { globMatcher } from '../../oci/glob.ts';
 import { OciError, type Trouble, UpstreamError } from '../../oci/errors.ts';
-import { isNotFound } from './not-found.ts';
+import { isNotFound } from '../ports/upstream.ts';
 
 /** Why an upstream gave no answer, as far as an operator may tell what then: `error` is a 5xx or nonsense, `rateLimit` a 429, `refused` a 401 or 403. */
 export type StaleCause = 'connect' | 'dns' | 'tls' | 'timeout' | 'error' | 'rateLimit' | 'refused';
@@ -86,7 +86,38 @@ export class CurrentPolicies implements FreshnessPolicies {
   }
 }
 
-/** What a failed look upstream means for a tag that is cached. */
+/** What is known of a tag when a client asks for it. */
+export interface TagStanding {
+  /** Whether there is a record of it. */
+  readonly isKnown: boolean;
+  /** Whether the record may be served without asking. */
+  readonly isFresh: boolean;
+  /** Whether a recent lookup has failed and led to a stale fallback. */
+  readonly hasRecentFallback: boolean;
+}
+
+/** How a tag is answered. Pure. */
+export function tagDecision({ isKnown, isFresh, hasRecentFallback }: TagStanding): TagDecision {
+  if (hasRecentFallback) return 'repeat-fallback';
+  if (isFresh) return 'hit';
+  return isKnown ? 'revalidate' : 'look-up';
+}
+
+export type TagDecision = 'repeat-fallback' | 'hit' | 'revalidate' | 'look-up';
+
+/** How a tag is answered when its upstream gave no answer, or is too slow. Pure. */
+export function failureDecision({
+  hasFallback,
+  isTooSlow,
+}: {
+  readonly hasFallback: boolean;
+  readonly isTooSlow: boolean;
+}): 'serve-fallback' | 'wait' | 'fail' {
+  if (hasFallback) return 'serve-fallback';
+  return isTooSlow ? 'wait' : 'fail';
+}
+
+/** What a failed lookup means for a tag that is cached. */
 export type StaleDecision =
   | { readonly word: 'serve-stale'; readonly reason: StaleCause | 'gone' }
   | { readonly word: 'fail' };

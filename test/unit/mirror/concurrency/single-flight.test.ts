@@ -82,7 +82,7 @@ test('a run that is told to go on survives its callers, and can be joined again'
   const { door, signals, start } = heldWork(42);
   const leaving = new AbortController();
   const first = flights.run('a', start, leaving);
-  const going = flights.goOn('a');
+  const going = flights.keepRunning('a');
   leaving.abort(new Error('left'));
   await expect(first).rejects.toThrow('left');
   expect(signals[0]?.aborted).toBe(false);
@@ -91,5 +91,5 @@ test('a run that is told to go on survives its callers, and can be joined again'
   expect(await second).toEqual({ value: 42, collapsed: true });
   expect(await going).toBe(42);
   expect(signals).toHaveLength(1);
-  expect(flights.goOn('a')).toBeUndefined();
+  expect(flights.keepRunning('a')).toBeUndefined();
 });

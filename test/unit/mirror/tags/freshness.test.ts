@@ -2,7 +2,9 @@ import { expect, test } from 'vitest';
 import {
   createFreshnessPolicies,
   CurrentPolicies,
+  failureDecision,
   freshnessOf,
+  tagDecision,
   tagLifetimes,
 } from '../../../../src/mirror/tags/freshness.ts';
 import { defaultRules } from '../../../support/freshness-rules.ts';
@@ -51,4 +53,26 @@ test('an upstream has its own rules, and one without has those for all; they can
   policies.replace(createFreshnessPolicies(new Map(), own));
   expect(policies.rulesOf('quay.io')).toBe(own);
   expect(policies.tagLifetimeMs('quay.io', 'quay.io/a:1')).toBe(7);
+});
+
+test.each([
+  { isKnown: false, isFresh: false, hasRecentFallback: false, expected: 'look-up' },
+  { isKnown: true, isFresh: false, hasRecentFallback: false, expected: 'revalidate' },
+  { isKnown: true, isFresh: true, hasRecentFallback: false, expected: 'hit' },
+  { isKnown: true, isFresh: false, hasRecentFallback: true, expected: 'repeat-fallback' },
+  { isKnown: true, isFresh: true, hasRecentFallback: true, expected: 'repeat-fallback' },
+])(
+  'a tag (known $isKnown, fresh $isFresh, recent fallback $hasRecentFallback): $expected',
+  ({ expected, ...standing }) => {
+    expect(tagDecision(standing)).toBe(expected);
+  },
+);
+
+test.each([
+  { hasFallback: true, isTooSlow: false, expected: 'serve-fallback' },
+  { hasFallback: true, isTooSlow: true, expected: 'serve-fallback' },
+  { hasFallback: false, isTooSlow: true, expected: 'wait' },
+  { hasFallback: false, isTooSlow: false, expected: 'fail' },
+])('a failed lookup (fallback $hasFallback, too slow $isTooSlow): $expected', ({ expected, ...failure }) => {
+  expect(failureDecision(failure)).toBe(expected);
 });

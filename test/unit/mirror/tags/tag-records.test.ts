@@ -1,7 +1,7 @@
 import { expect, test, vi } from 'vitest';
 import { Background } from '../../../../src/mirror/concurrency/background.ts';
 import { type RecordKey, storedTagRecord, type TagRecord } from '../../../../src/mirror/ports/record-store.ts';
-import { TagBook } from '../../../../src/mirror/tags/tag-book.ts';
+import { TagRecords } from '../../../../src/mirror/tags/tag-records.ts';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { ociManifest } from '../../../../src/oci/media-types.ts';
 import { gate } from '../../../support/gate.ts';
@@ -47,49 +47,49 @@ function started() {
     index,
     observer,
     background,
-    book: new TagBook({ onNoted: () => {}, records, index, background, batchMs: 60_000 }),
+    tagRecords: new TagRecords({ onNoted: () => {}, records, index, background, batchMs: 60_000 }),
   };
 }
 
 test('what a tag means is there at once, and on the disk soon', async () => {
-  const { book, records, index, background } = started();
+  const { tagRecords, records, index, background } = started();
   const record = meaning('one', 1);
-  book.put(of, tag, record);
-  expect(book.remembered(of, tag)).toBe(record);
-  expect(await book.get(of, tag)).toBe(record);
+  tagRecords.put(of, tag, record);
+  expect(tagRecords.remembered(of, tag)).toBe(record);
+  expect(await tagRecords.get(of, tag)).toBe(record);
   await background.idle();
   expect(await records.read(key)).toEqual(stored(record));
   expect([...index.tags.values()]).toEqual([{ of, tag, digest: record.digest }]);
 });
 
 test('a tag that memory does not hold is read from the disk, once', async () => {
-  const { book, records } = started();
+  const { tagRecords, records } = started();
   await records.write(key, meaning('one', 1));
-  expect(book.remembered(of, tag)).toBeUndefined();
-  for (const _ of ['read', 'remembered']) expect(await book.get(of, tag)).toEqual(meaning('one', 1));
+  expect(tagRecords.remembered(of, tag)).toBeUndefined();
+  for (const _ of ['read', 'remembered']) expect(await tagRecords.get(of, tag)).toEqual(meaning('one', 1));
   expect(records.reads).toBe(1);
 });
 
 test('a confirmation that comes while the record is being read is not forgotten for it', async () => {
-  const { book, records } = started();
+  const { tagRecords, records } = started();
   await records.write(key, meaning('one', 1));
   const disk = gate();
   records.beforeRead = () => disk.opened;
-  const reading = book.get(of, tag);
-  book.put(of, tag, meaning('two', 2));
+  const reading = tagRecords.get(of, tag);
+  tagRecords.put(of, tag, meaning('two', 2));
   disk.open();
   expect(await reading).toEqual(meaning('two', 2));
-  expect(book.remembered(of, tag)).toEqual(meaning('two', 2));
+  expect(tagRecords.remembered(of, tag)).toEqual(meaning('two', 2));
 });
 
 test('a move is written at once; confirmations of the same digest are gathered until somebody flushes', async () => {
-  const { book, records, background } = started();
-  book.put(of, tag, meaning('one', 1));
+  const { tagRecords, records, background } = started();
+  tagRecords.put(of, tag, meaning('one', 1));
   await background.idle();
-  for (const confirmedAtMs of [2, 3, 4]) book.put(of, tag, meaning('one', confirmedAtMs));
+  for (const confirmedAtMs of [2, 3, 4]) tagRecords.put(of, tag, meaning('one', confirmedAtMs));
   await background.idle();
   expect(records.writes).toHaveLength(1);
-  book.flush();
+  tagRecords.flush();
   await background.idle();
   expect(records.writes.at(-1)).toEqual(stored(meaning('one', 4)));
   expect(records.writes).toHaveLength(2);
@@ -98,10 +98,10 @@ test('a move is written at once; confirmations of the same digest are gathered u
 test('gathered confirmations are written after their time', async () => {
   vi.useFakeTimers();
   try {
-    const { book, records } = started();
-    book.put(of, tag, meaning('one', 1));
+    const { tagRecords, records } = started();
+    tagRecords.put(of, tag, meaning('one', 1));
     await vi.advanceTimersByTimeAsync(0);
-    book.put(of, tag, meaning('one', 2));
+    tagRecords.put(of, tag, meaning('one', 2));
     await vi.advanceTimersByTimeAsync(59_999);
     expect(records.writes).toHaveLength(1);
     await vi.advanceTimersByTimeAsync(1);
@@ -112,12 +112,12 @@ test('gathered confirmations are written after their time', async () => {
 });
 
 test('one writer at a time, and the newest word on a tag is the last written', async () => {
-  const { book, records, background } = started();
+  const { tagRecords, records, background } = started();
   const disk = gate();
   records.before = () => disk.opened;
-  book.put(of, tag, meaning('one', 1));
-  book.put(of, tag, meaning('two', 2));
-  book.put(of, tag, meaning('three', 3));
+  tagRecords.put(of, tag, meaning('one', 1));
+  tagRecords.put(of, tag, meaning('two', 2));
+  tagRecords.put(of, tag, meaning('three', 3));
   expect(records.writes).toEqual([stored(meaning('one', 1))]);
   disk.open();
   await background.idle();
@@ -126,46 +126,46 @@ test('one writer at a time, and the newest word on a tag is the last written', a
 });
 
 test('what the disk refuses is told of, kept in memory, and written when it can be', async () => {
-  const { book, records, observer, background } = started();
+  const { tagRecords, records, observer, background } = started();
   records.before = async () => Promise.reject(new Error('ENOSPC'));
-  book.put(of, tag, meaning('one', 1));
+  tagRecords.put(of, tag, meaning('one', 1));
   await background.idle();
   expect(observer.troubles).toHaveLength(1);
-  expect(book.remembered(of, tag)).toEqual(meaning('one', 1));
+  expect(tagRecords.remembered(of, tag)).toEqual(meaning('one', 1));
   records.before = async () => {};
-  book.flush();
+  tagRecords.flush();
   await background.idle();
   expect(await records.read(key)).toEqual(stored(meaning('one', 1)));
 });
 
 test('a tag that is forgotten is gone from memory, disk and index, and is not written again', async () => {
-  const { book, index, background } = started();
-  book.put(of, tag, meaning('one', 1));
+  const { tagRecords, index, background } = started();
+  tagRecords.put(of, tag, meaning('one', 1));
   await background.idle();
-  book.put(of, tag, meaning('one', 2));
-  book.forget(of, tag);
-  book.flush();
+  tagRecords.put(of, tag, meaning('one', 2));
+  tagRecords.forget(of, tag);
+  tagRecords.flush();
   await background.idle();
-  expect(book.remembered(of, tag)).toBeUndefined();
-  expect(await book.get(of, tag)).toBeUndefined();
+  expect(tagRecords.remembered(of, tag)).toBeUndefined();
+  expect(await tagRecords.get(of, tag)).toBeUndefined();
   expect([...index.tags]).toEqual([]);
 });
 
 test('a tag that is dropped leaves memory only', async () => {
-  const { book, background } = started();
-  book.put(of, tag, meaning('one', 1));
+  const { tagRecords, background } = started();
+  tagRecords.put(of, tag, meaning('one', 1));
   await background.idle();
-  book.drop(of, tag);
-  expect(book.remembered(of, tag)).toBeUndefined();
-  expect(await book.get(of, tag)).toEqual(meaning('one', 1));
+  tagRecords.drop(of, tag);
+  expect(tagRecords.remembered(of, tag)).toBeUndefined();
+  expect(await tagRecords.get(of, tag)).toEqual(meaning('one', 1));
 });
 
 test('a tag that is forgotten while it is being written is not there afterwards', async () => {
-  const { book, records, background } = started();
+  const { tagRecords, records, background } = started();
   const disk = gate();
   records.before = () => disk.opened;
-  book.put(of, tag, meaning('one', 1));
-  book.forget(of, tag);
+  tagRecords.put(of, tag, meaning('one', 1));
+  tagRecords.forget(of, tag);
   disk.open();
   await background.idle();
   expect(await records.read(key)).toBeUndefined();

@@ -11,42 +11,43 @@ import {
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
 
-export interface TagBookDeps {
+export interface TagRecordsDeps {
   readonly records: RecordStore;
   readonly index: Index;
   readonly background: Background;
-  /** Told of a record that counts from now on, and is about to be written. */
+  /** Called with a record that counts from now on, and is about to be written. */
   readonly onNoted: (key: RecordKey) => void;
-  /** How long confirmations gather before they are written. */
+  /** How long confirmations are collected before they are written. */
   readonly batchMs: number;
 }
 
 interface Entry {
   readonly of: RepositoryId;
   readonly tag: Tag;
-  /** Undefined: its record is to be removed. */
+  /** Undefined: the record is to be removed. */
   readonly record: TagRecord | undefined;
 }
 
-/** While the disk refuses them; the memory holds no more either. */
+/** A bound for when the disk refuses writes. The memory holds no more either. */
 const maxUnwritten = 100_000;
 
 /**
- * What every tag meant when it was last confirmed. A move is written at once; confirmations of the same digest, which change
- * nothing but a time, are gathered and written together. One writer at a time, always with the newest word on a tag.
+ * What every tag pointed to when it was last confirmed, in memory and on the disk. When a tag moves, its record is written at once.
+ * Confirmations of the same digest, which change only a time, are collected and written together. One record is written at a time, always
+ * the newest one of a tag.
  */
-export class TagBook {
-  readonly #deps: TagBookDeps;
+export class TagRecords {
+  readonly #deps: TagRecordsDeps;
   readonly #memory = new LRUCache<string, TagRecord>({ max: 100_000 });
   readonly #unwritten = new Map<string, Entry>();
   #writing = false;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(deps: TagBookDeps) {
+  constructor(deps: TagRecordsDeps) {
     this.#deps = deps;
   }
 
-  /** What memory holds, without waiting. */
+  /** The record that memory holds. */
   remembered(of: RepositoryId, tag: Tag): TagRecord | undefined {
     return this.#memory.get(tagKey(of, tag));
   }
@@ -55,7 +56,7 @@ export class TagBook {
     const known = this.remembered(of, tag);
     if (known) return known;
     const record = parseTagRecord(await this.#deps.records.read({ kind: 'tag', of, tag }), tag);
-    // Somebody may have confirmed it while we read.
+    // It may have been confirmed while the disk was read.
     const newer = this.remembered(of, tag);
     if (record && !newer) this.#memory.set(tagKey(of, tag), record);
     return newer ?? record;
@@ -72,7 +73,7 @@ export class TagBook {
     else this.#writeLater();
   }
 
-  /** Forgets what is remembered of a tag; its record is somebody else's to remove. */
+  /** Forgets a tag in memory; the caller removes its record. */
   drop(of: RepositoryId, tag: Tag): void {
     this.#memory.delete(tagKey(of, tag));
     this.#unwritten.delete(tagKey(of, tag));
@@ -82,12 +83,12 @@ export class TagBook {
   forget(of: RepositoryId, tag: Tag): void {
     this.drop(of, tag);
     this.#deps.index.forgetTag(of, tag);
-    // In its turn: a record that is being written just now must not come after.
+    // Queued, so that a record that is being written now cannot appear afterwards.
     this.#unwritten.set(tagKey(of, tag), { of, tag, record: undefined });
     this.#write();
   }
 
-  /** Begins to write what is unwritten; the background says when it is done. */
+  /** Writes what is unwritten, in the background. */
   #write(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -105,7 +106,7 @@ export class TagBook {
     });
   }
 
-  /** What the disk refuses waits behind the others, unless there is a newer word on the tag. */
+  /** What the disk refuses is written after the others, unless there is a newer record of the tag. */
   async #writeEntry(key: string, entry: Entry): Promise<void> {
     const { records } = this.#deps;
     const { of, tag, record } = entry;
@@ -123,7 +124,7 @@ export class TagBook {
     this.#timer ??= setTimeout(() => this.#write(), this.#deps.batchMs).unref();
   }
 
-  /** Writes what has gathered. */
+  /** Writes what was collected. */
   flush(): void {
     if (this.#unwritten.size > 0) this.#write();
   }

@@ -23,36 +23,36 @@ export interface ResolvedTag {
   readonly cache: CacheStatus;
 }
 
-export interface StandInsDeps {
+export interface StaleFallbacksDeps {
   readonly manifests: Pick<Manifests, 'cached'>;
   readonly lookup: ContentLookup;
   readonly clock: Clock;
   readonly policies: FreshnessPolicies;
-  /** How long a failed look upstream is not repeated. */
+  /** How long a failed lookup is not repeated. */
   readonly retryFailedAfterMs: number;
 }
 
 /**
- * What is served in the place of a tag while its upstream gives no answer. A failed look moves the clock: it is repeated once in a while,
- * not at every pull.
+ * What is served for a tag while its upstream gives no answer. What a failed lookup has led to is remembered for a while, so that not every
+ * pull repeats the lookup.
  */
-export class StandIns {
-  readonly #deps: StandInsDeps;
+export class StaleFallbacks {
+  readonly #deps: StaleFallbacksDeps;
   readonly #failed: Remembered<ResolvedTag | OciError>;
 
-  constructor(deps: StandInsDeps) {
+  constructor(deps: StaleFallbacksDeps) {
     this.#deps = deps;
     this.#failed = new Remembered({ clock: deps.clock, max: 20_000 });
   }
 
-  /** What a look that failed a moment ago has led to. @throws RememberedNotFound */
-  remembered(key: string): ResolvedTag | undefined {
+  /** The fallback that a recent failed lookup has led to. @throws RememberedNotFound if the upstream has recently answered 404. */
+  recent(key: string): ResolvedTag | undefined {
     const outcome = this.#failed.get(key);
     if (outcome instanceof OciError) throw new RememberedNotFound(outcome);
     return outcome;
   }
 
-  /** The newest cached image this tag has meant, unless the rules forbid it. */
+  /** The newest cached image that the tag has pointed to. @returns undefined if there is none, or the rules forbid to serve it. */
   async find(question: TagQuestion, known: TagRecord, cause: unknown): Promise<ResolvedTag | undefined> {
     const { clock, policies, manifests, lookup, retryFailedAfterMs } = this.#deps;
     const { upstream, of, key } = question;
@@ -63,19 +63,19 @@ export class StandIns {
     const manifest = await newestComplete(of, known, { manifests, lookup });
     if (!manifest) return undefined;
     const { digest, mediaType, bytes } = manifest;
-    const standIn: ResolvedTag = {
+    const fallback: ResolvedTag = {
       record: { ...known, digest, mediaType, size: bytes.byteLength },
       cache: { word: 'stale', reason: decision.reason, upstreamStatus: statusOf(cause) },
     };
-    this.#failed.remember(key, standIn, Math.min(retryFailedAfterMs, lifetimeMs));
-    return standIn;
+    this.#failed.remember(key, fallback, Math.min(retryFailedAfterMs, lifetimeMs));
+    return fallback;
   }
 
   rememberMissing({ upstream, key }: TagQuestion, answer: OciError): void {
     this.#failed.remember(key, answer, this.#deps.policies.rulesOf(upstream.label).missingMs);
   }
 
-  /** The upstream has answered. */
+  /** To be called when the upstream has answered. */
   forget(key: string): void {
     this.#failed.forget(key);
   }

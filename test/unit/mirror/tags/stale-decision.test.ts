@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { type StaleCause, staleDecision } from '../../../src/mirror/tags/freshness.ts';
-import { OciError, UpstreamError } from '../../../src/oci/errors.ts';
-import { defaultRules } from '../../support/freshness-rules.ts';
+import { type StaleCause, staleDecision } from '../../../../src/mirror/tags/freshness.ts';
+import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
+import { defaultRules } from '../../../support/freshness-rules.ts';
 
 const causes: readonly { readonly cause: Error; readonly reason: StaleCause }[] = [
   { cause: new UpstreamError('connect', ''), reason: 'connect' },

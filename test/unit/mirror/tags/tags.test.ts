@@ -1,0 +1,295 @@
+import { describe, expect, test } from 'vitest';
+import { Background } from '../../../../src/mirror/concurrency/background.ts';
+import type { SoftTimeout } from '../../../../src/mirror/concurrency/soft-timeout.ts';
+import { TooSlow } from '../../../../src/mirror/concurrency/soft-timeout.ts';
+import { TooManyWaiters } from '../../../../src/mirror/concurrency/upstream-waiters.ts';
+import type { CachedManifest } from '../../../../src/mirror/manifests/manifests.ts';
+import type { FetchedManifest, ManifestHead, Upstream } from '../../../../src/mirror/ports/upstream.ts';
+import { createFreshnessPolicies, type FreshnessRules } from '../../../../src/mirror/tags/freshness.ts';
+import { StaleFallbacks } from '../../../../src/mirror/tags/stale-fallbacks.ts';
+import { TagRecords } from '../../../../src/mirror/tags/tag-records.ts';
+import { Tags } from '../../../../src/mirror/tags/tags.ts';
+import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
+import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
+import { ociManifest } from '../../../../src/oci/media-types.ts';
+import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import { defaultRules } from '../../../support/freshness-rules.ts';
+import { gate } from '../../../support/gate.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
+import { MemoryIndex } from '../../../support/memory-index.ts';
+import { MemoryRecords } from '../../../support/memory-records.ts';
+import { upstreamNamed } from '../../../support/upstream-named.ts';
+import { RecordingObserver } from '../../upstream/recording-observer.ts';
+
+const of = { upstream: 'docker.io', repository: parseRepository('library/app') };
+const tag = parseTag('latest');
+const minute = 60_000;
+const down = new UpstreamError('connect', 'refused');
+const gone = new OciError('MANIFEST_UNKNOWN', 'no such tag');
+
+function manifestNamed(name: string): FetchedManifest {
+  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: ociManifest, annotations: { name } }));
+  return { digest: digestOf(bytes), mediaType: ociManifest, bytes };
+}
+
+const [one, two] = [manifestNamed('one'), manifestNamed('two')];
+const headOf = ({ digest, mediaType, bytes }: FetchedManifest): ManifestHead => ({
+  digest,
+  mediaType,
+  size: bytes.byteLength,
+});
+
+/** Tags over an upstream that answers what the test says. */
+function started(rules: Partial<FreshnessRules> = {}) {
+  const clock = new ManualClock();
+  const observer = new RecordingObserver();
+  const index = new MemoryIndex();
+  const background = new Background({ observer });
+  const records = new MemoryRecords();
+  const policies = createFreshnessPolicies(new Map(), { ...defaultRules, tagMs: minute, ...rules });
+  const cached = new Map<Digest, CachedManifest>();
+  const asked: string[] = [];
+  const script = {
+    head: async (): Promise<ManifestHead> => headOf(one),
+    get: async (): Promise<FetchedManifest> => one,
+    /** Of the soft timeout: rejects when it is over. */
+    timeout: new Promise<never>(() => {}),
+    isCrowded: false,
+    fetching: async (): Promise<FetchedManifest> => two,
+  };
+  const manifests = {
+    keep: (_: unknown, fetched: FetchedManifest) => {
+      const manifest = { ...fetched, firstServedAtMs: clock.now() };
+      cached.set(fetched.digest, manifest);
+      return manifest;
+    },
+    cached: async (_: unknown, digest: Digest) => cached.get(digest),
+    fetch: async () => ({ value: manifests.keep(of, await script.fetching()), collapsed: false }),
+    keepFetching: () => undefined,
+  };
+  const softTimeout: Pick<SoftTimeout, 'for'> = { for: (work) => Promise.race([work, script.timeout]) };
+  const tagRecords = new TagRecords({ records, index, background, onNoted: () => {}, batchMs: minute });
+  const lookup = async () => 'stored' as const;
+  const fallbacks = new StaleFallbacks({ manifests, lookup, clock, policies, retryFailedAfterMs: 30_000 });
+  const waiters = {
+    wait: async <Value>(label: string, work: () => Promise<Value>) => {
+      if (script.isCrowded) throw new TooManyWaiters(label);
+      return work();
+    },
+  };
+  const rateLimits = { lifetimeFactor: () => 1 };
+  const upstream: Upstream = {
+    ...upstreamNamed('docker.io'),
+    headManifest: (_, reference) => {
+      asked.push(`HEAD ${reference}`);
+      return script.head();
+    },
+    getManifest: (_, reference) => {
+      asked.push(`GET ${reference}`);
+      return script.get();
+    },
+  };
+  const deps = { tagRecords, manifests, fallbacks, softTimeout, waiters, clock, observer, policies, rateLimits };
+  const tags = new Tags(deps);
+  const resolve = (options: { wantsBody?: boolean; signal?: AbortSignal } = {}) =>
+    tags.resolve(
+      { upstream, of, tag, wantsBody: options.wantsBody ?? true },
+      { signal: options.signal ?? new AbortController().signal },
+    );
+  return { tags, upstream, clock, script, asked, resolve, tagRecords, cached };
+}
+
+/** Started, with the tag resolved once, and past its lifetime. */
+async function expired(rules: Partial<FreshnessRules> = {}) {
+  const all = started(rules);
+  await all.resolve();
+  all.asked.length = 0;
+  all.clock.advance(minute);
+  return all;
+}
+
+test('an unknown tag is fetched with its manifest, once for all who ask', async () => {
+  const { resolve, asked } = started();
+  const resolved = await Promise.all([resolve(), resolve(), resolve()]);
+  expect(asked).toEqual(['GET latest']);
+  expect(resolved.map(({ record }) => record.digest)).toEqual([one.digest, one.digest, one.digest]);
+  expect(resolved.map(({ cache }) => cache.word)).toEqual(['miss', 'collapsed', 'collapsed']);
+});
+
+test.each([
+  { what: 'tells all', head: headOf(one), asked: ['HEAD latest'] },
+  {
+    what: 'does not tell the digest',
+    head: { ...headOf(one), digest: undefined },
+    asked: ['HEAD latest', 'GET latest'],
+  },
+  { what: 'does not tell the size', head: { ...headOf(one), size: undefined }, asked: ['HEAD latest', 'GET latest'] },
+])("a client's HEAD for an unknown tag costs a HEAD, if that $what", async ({ head, asked: expected }) => {
+  const { resolve, asked, script } = started();
+  script.head = async () => head;
+  expect((await resolve({ wantsBody: false })).record.digest).toBe(one.digest);
+  expect(asked).toEqual(expected);
+});
+
+test('within its lifetime a tag costs the upstream nothing, and needs no waiting', async () => {
+  const { resolve, asked, clock, tags, upstream } = started();
+  await resolve();
+  clock.advance(minute - 1);
+  expect((await resolve()).cache.word).toBe('hit');
+  expect(tags.fresh(upstream, of, tag)?.cache.word).toBe('hit');
+  expect(asked).toEqual(['GET latest']);
+  clock.advance(1);
+  expect(tags.fresh(upstream, of, tag)).toBeUndefined();
+});
+
+test('after it one HEAD confirms the tag for all who ask', async () => {
+  const { resolve, asked } = await expired();
+  const resolved = await Promise.all([resolve(), resolve()]);
+  expect(resolved.map(({ cache }) => cache.word)).toEqual(['revalidated', 'revalidated']);
+  expect(asked).toEqual(['HEAD latest']);
+  expect((await resolve()).cache.word).toBe('hit');
+});
+
+test('a tag that has moved names the new digest, and remembers the one before', async () => {
+  const { resolve, script, asked } = await expired();
+  script.head = async () => headOf(two);
+  const { record, cache } = await resolve();
+  expect(record).toMatchObject({ digest: two.digest, previous: one.digest });
+  expect(cache.word).toBe('miss');
+  expect(asked).toEqual(['HEAD latest']);
+});
+
+test('while the upstream gives no answer the cached image is served, and the lookup is not repeated for a while', async () => {
+  const { resolve, script, asked, clock } = await expired();
+  script.head = () => Promise.reject(down);
+  for (let pull = 0; pull < 3; pull += 1)
+    expect(await resolve()).toMatchObject({
+      record: { digest: one.digest },
+      cache: { word: 'stale', reason: 'connect' },
+    });
+  expect(asked).toEqual(['HEAD latest']);
+  clock.advance(30_000);
+  script.head = async () => headOf(one);
+  expect((await resolve()).cache.word).toBe('revalidated');
+});
+
+test.each([
+  { what: 'the rules forbid it', rules: { staleForMs: 0 }, cause: down },
+  { what: 'the tag is gone, and the rules say so', rules: { deletedUpstream: 'deny' as const }, cause: gone },
+])('the failure is told where $what', async ({ rules, cause }) => {
+  const { resolve, script } = await expired(rules);
+  script.head = () => Promise.reject(cause);
+  await expect(resolve()).rejects.toBe(cause);
+});
+
+test('a tag that the upstream does not have is not asked for again at once', async () => {
+  const { resolve, script, asked, clock } = started();
+  script.get = () => Promise.reject(gone);
+  for (let pull = 0; pull < 3; pull += 1) await expect(resolve()).rejects.toMatchObject({ code: 'MANIFEST_UNKNOWN' });
+  expect(asked).toEqual(['GET latest']);
+  clock.advance(defaultRules.missingMs);
+  script.get = async () => one;
+  expect((await resolve()).record.digest).toBe(one.digest);
+});
+
+test('a tag that is gone loses its record', async () => {
+  const { resolve, script, tagRecords } = await expired({ deletedUpstream: 'deny' });
+  script.head = () => Promise.reject(gone);
+  await expect(resolve()).rejects.toBe(gone);
+  expect(tagRecords.remembered(of, tag)).toBeUndefined();
+});
+
+test('an upstream that is too slow is not waited for, and its late answer is the next one served', async () => {
+  const { resolve, script, asked } = await expired();
+  const answer = gate();
+  script.head = () => answer.opened.then(() => headOf(two));
+  script.timeout = Promise.reject(new TooSlow());
+  script.timeout.catch(() => {});
+  const leaving = new AbortController();
+  expect(await resolve({ signal: leaving.signal })).toMatchObject({ cache: { word: 'stale', reason: 'timeout' } });
+  leaving.abort(new Error('the client left'));
+  answer.open();
+  await expect.poll(async () => (await resolve()).record.digest).toBe(two.digest);
+  expect(asked).toEqual(['HEAD latest']);
+});
+
+test('where nothing can be served instead, a slow upstream is waited for', async () => {
+  const { resolve, script, cached } = await expired();
+  const answer = gate();
+  script.head = () => answer.opened.then(() => headOf(one));
+  script.timeout = Promise.reject(new TooSlow());
+  script.timeout.catch(() => {});
+  cached.clear();
+  const resolved = resolve();
+  answer.open();
+  expect((await resolved).cache.word).toBe('revalidated');
+});
+
+test('a lookup ends with its last client, if it is in time', async () => {
+  const { resolve, script, upstream } = await expired();
+  let aborted = false;
+  upstream.headManifest = (_, __, { signal }) => {
+    signal.addEventListener('abort', () => {
+      aborted = true;
+    });
+    return script.head();
+  };
+  script.head = () => new Promise(() => {});
+  const leaving = new AbortController();
+  const resolved = resolve({ signal: leaving.signal });
+  setImmediate(() => leaving.abort(new Error('the client left')));
+  await expect(resolved).rejects.toThrow('the client left');
+  expect(aborted).toBe(true);
+});
+
+test('where too many clients wait for the upstream, a cached image is served without a lookup', async () => {
+  const { resolve, script, asked } = await expired();
+  script.isCrowded = true;
+  expect((await resolve()).cache.word).toBe('stale');
+  expect(asked).toEqual([]);
+});
+
+test('where too many clients wait, an unknown tag is refused', async () => {
+  const { resolve, script } = started();
+  script.isCrowded = true;
+  await expect(resolve()).rejects.toBeInstanceOf(TooManyWaiters);
+});
+
+describe('the manifest of a tag that has moved', () => {
+  async function moved() {
+    const all = await expired();
+    all.script.head = async () => headOf(two);
+    const { record } = await all.resolve();
+    const fetch = () =>
+      all.tags.fetch({ upstream: all.upstream, of, tag }, record, { signal: new AbortController().signal });
+    return { ...all, fetch };
+  }
+
+  test('is fetched', async () => {
+    const { fetch } = await moved();
+    expect(await fetch()).toMatchObject({ manifest: { digest: two.digest }, cache: { word: 'miss' } });
+  });
+
+  test('gives way to the image before, while it cannot be fetched', async () => {
+    const { fetch, script } = await moved();
+    script.fetching = () => Promise.reject(down);
+    expect(await fetch()).toMatchObject({ manifest: { digest: one.digest }, cache: { word: 'stale' } });
+  });
+
+  test('gives way to the image before, where it takes too long', async () => {
+    const { fetch, script } = await moved();
+    script.fetching = () => new Promise(() => {});
+    script.timeout = Promise.reject(new TooSlow());
+    script.timeout.catch(() => {});
+    expect(await fetch()).toMatchObject({ manifest: { digest: one.digest }, cache: { word: 'stale' } });
+  });
+
+  test('is asked for by the tag again, where the upstream does not have it any more', async () => {
+    const { fetch, script, asked } = await moved();
+    const three = manifestNamed('three');
+    script.fetching = () => Promise.reject(gone);
+    script.get = async () => three;
+    expect(await fetch()).toMatchObject({ manifest: { digest: three.digest }, cache: { word: 'miss' } });
+    expect(asked).toEqual(['HEAD latest', 'GET latest']);
+  });
+});
