@@ -44,7 +44,7 @@ async function contentOf(store: BlobStore, name: Digest): Promise<Buffer | undef
 }
 
 describe.each(blobStores)('a blob store $name', ({ subject }) => {
-  test('gives what an interrupted download left to the next one, which goes on', async () => {
+  test('hands a partial download to the next attempt, which resumes it', async () => {
     const { store } = await subject();
     await leave(store, 200_000);
     expect(store.pendingBytes()).toBe(200_000);
@@ -62,7 +62,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     expect(await store.takePartial(digest, 'docker.io')).toBeUndefined();
   });
 
-  test('gives what was left to one caller only, and again when that one leaves it', async () => {
+  test('hands a partial download to one caller only, and to another when that one releases it', async () => {
     const { store } = await subject();
     await leave(store, 200_000);
     const { incoming } = await taken(store);
@@ -80,15 +80,15 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
 
   test.each([
     { what: 'has no checkpoint', checkpointBytes: 0 },
-    { what: 'was written on after its checkpoint', checkpointBytes: 100_000 },
-  ])('keeps nothing of an interrupted download that $what', async ({ checkpointBytes }) => {
+    { what: 'has changed since its checkpoint', checkpointBytes: 100_000 },
+  ])('drops a partial download that $what', async ({ checkpointBytes }) => {
     const { store } = await subject();
     await leave(store, 200_000, { checkpointBytes });
     expect(await store.takePartial(digest, 'docker.io')).toBeUndefined();
     expect(store.pendingBytes()).toBe(0);
   });
 
-  test('lets an interrupted download begin anew where what it left is no good', async () => {
+  test('restarts a download whose partial file is unusable', async () => {
     const { store } = await subject();
     await leave(store, 200_000);
     const { incoming } = await taken(store);
@@ -101,7 +101,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     expect(await contentOf(store, digest)).toEqual(bytes);
   });
 
-  test('lets whoever reads an interrupted download read on, whatever the next one does', async () => {
+  test('lets readers of an interrupted download finish, whatever the next attempt does', async () => {
     const { store } = await subject();
     await using former = await store.create(digest, 'docker.io');
     await former.append([bytes.subarray(0, 200_000)]);
@@ -115,7 +115,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     expect(await readFrom(former, 199_999, 1000)).toHaveLength(1);
   });
 
-  test('drops what was left, the oldest first: what is older than wanted, and as much as is needed', async () => {
+  test('drops partial downloads, the oldest first: those past the age limit, and as many as space needs', async () => {
     const { store, clock } = await subject();
     const names = ['one', 'two', 'three', 'four'].map((name) => digestOf(Buffer.from(name)));
     for (const name of names) {
@@ -132,7 +132,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     for (const one of left) await one?.incoming[Symbol.asyncDispose]();
   });
 
-  test('of two interrupted downloads of one blob the later counts', async () => {
+  test('keeps the later of two partial downloads of one blob', async () => {
     const { store } = await subject();
     await leave(store, 200_000);
     await leave(store, 100_000);

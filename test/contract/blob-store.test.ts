@@ -34,7 +34,7 @@ async function contentOf(store: BlobStore, name: Digest): Promise<Buffer | undef
 }
 
 describe.each(blobStores)('a blob store $name', ({ subject }) => {
-  test('gives back what was committed, from any position, and nothing at its end', async () => {
+  test('returns what was committed, from any offset, and nothing at its end', async () => {
     const { store } = await subject();
     await keep(store);
 
@@ -56,7 +56,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     expect(await Array.fromAsync(store.list())).toEqual([]);
   });
 
-  test('lets a blob be read while it grows, and until it is disposed after it was committed', async () => {
+  test('lets a blob be read while it grows, and until it is disposed after the commit', async () => {
     const { store } = await subject();
     await using incoming = await store.create(digest, 'docker.io');
     expect(await readFrom(incoming, 0, 10)).toHaveLength(0);
@@ -69,7 +69,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     expect(await readFrom(incoming, 200_000, 5000)).toEqual(bytes.subarray(200_000, 205_000));
   });
 
-  test('keeps nothing of a blob that is given up, and counts it no longer', async () => {
+  test('removes a blob that is abandoned, and no longer counts it', async () => {
     const { store } = await subject();
     const incoming = await store.create(digest, 'docker.io');
     await incoming.append([bytes]);
@@ -92,7 +92,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     expect(store.pendingBytes()).toBe(0);
   });
 
-  test('does not serve a file of another size than the link says, reports it, and lets the blob be stored anew', async () => {
+  test('does not serve a file whose size differs from its link, reports it, and lets the blob be stored again', async () => {
     const { store, corrupt, replace } = await subject();
     await keep(store);
     await replace(digest, bytes.subarray(0, 1000));
@@ -107,7 +107,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     expect(await contentOf(store, digest)).toEqual(bytes);
   });
 
-  test('gives a manifest in one piece, verified again', async () => {
+  test('returns a manifest in one piece, verified again', async () => {
     const { store, corrupt, replace } = await subject();
     const manifest = Buffer.from('{"schemaVersion":2}');
     const name = digestOf(manifest);
@@ -130,7 +130,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     expect(corrupt).toEqual([{ digest: name, source: 'read' }]);
   });
 
-  test('gives nothing in one piece that is larger than asked for, and leaves it where it is', async () => {
+  test('returns nothing that is larger than requested, and leaves it in place', async () => {
     const { store, corrupt } = await subject();
     await keep(store);
     expect(await store.readAll(digest, bytes.byteLength - 1)).toBeUndefined();
@@ -138,7 +138,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     expect(await contentOf(store, digest)).toEqual(bytes);
   });
 
-  test('sets aside what somebody else found damaged, and says who', async () => {
+  test('quarantines what another part found damaged, and names that part', async () => {
     const { store, corrupt } = await subject();
     await keep(store);
     await store.quarantine(absent, 'scrub');
@@ -159,14 +159,14 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     expect(blob?.size).toBe(0);
   });
 
-  test('says of what was never stored that it is not there', async () => {
+  test('reports content that was never stored as absent', async () => {
     const { store } = await subject();
     expect(await store.open(absent)).toBeUndefined();
     expect(await store.open(absent, 10)).toBeUndefined();
     expect(await store.readAll(absent, 10)).toBeUndefined();
   });
 
-  test('removes content, once or twice', async () => {
+  test('removes content, and may be asked to do so twice', async () => {
     const { store } = await subject();
     await keep(store);
     await store.remove(digest);
@@ -174,7 +174,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     expect(await store.open(digest)).toBeUndefined();
   });
 
-  test('lets whoever reads a blob read on when it is removed', async () => {
+  test('lets a reader finish when its blob is removed', async () => {
     const { store } = await subject();
     await keep(store);
     await using blob = await store.open(digest);
@@ -199,14 +199,14 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     expect(store.isBeingRead(absent)).toBe(false);
   });
 
-  test('takes the same blob from several writers at once', async () => {
+  test('accepts the same blob from several writers at once', async () => {
     const { store } = await subject();
     await Promise.all(Array.from({ length: 8 }, () => keep(store)));
     expect(await contentOf(store, digest)).toEqual(bytes);
     expect(store.pendingBytes()).toBe(0);
   });
 
-  test('takes many blobs at once', async () => {
+  test('accepts many blobs at once', async () => {
     const { store } = await subject();
     const contents = Array.from({ length: 60 }, (_, size) => randomBytes(size * 100));
     await Promise.all(contents.map((content) => keep(store, content)));
@@ -230,7 +230,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     for (const { modifiedAtMs } of listed) expect(Math.abs(modifiedAtMs - Date.now())).toBeLessThan(60_000);
   });
 
-  test('knows how much room is left', async () => {
+  test('reports the free space', async () => {
     const { store } = await subject();
     expect((await store.freeSpace()).bytes).toBeGreaterThan(1_000_000);
   });

@@ -19,7 +19,7 @@ import {
 
 describe.each(indexes)('an index $name', ({ subject }) => {
   describe('forgetting a digest', () => {
-    test('tells of every record that spoke of it, and of no other', async () => {
+    test('returns every record that names it, and no other', async () => {
       const index = await subject();
       const [gone, kept] = [noteManifest(index, 'gone', []), noteManifest(index, 'kept', [])];
       for (const digest of [gone, kept])
@@ -39,7 +39,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await evictable(index)).toEqual([kept]);
     });
 
-    test('tells of records that were noted a moment ago and long ago, once each', async () => {
+    test('returns buffered and written records, once each', async () => {
       const index = await subject();
       const digest = noteManifest(index, 'manifest', []);
       const note = (): void => {
@@ -54,7 +54,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await index.repositories({ last: undefined, limit: 10 })).toEqual([]);
     });
 
-    test('spares a tag that has moved on since', async () => {
+    test('keeps a tag that has moved on since', async () => {
       const index = await subject();
       const [old, young] = [noteManifest(index, 'old', []), noteManifest(index, 'young', [])];
       index.noteTag(alpine, latest, old);
@@ -64,7 +64,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await index.forget(young)).toEqual([{ kind: 'tag', of: alpine, tag: latest }]);
     });
 
-    test('does not tell of a tag whose record is gone', async () => {
+    test('does not return a tag whose record is gone', async () => {
       const index = await subject();
       const digest = noteManifest(index, 'manifest', []);
       index.noteTag(alpine, latest, digest);
@@ -75,7 +75,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await index.forget(digest)).toEqual([]);
     });
 
-    test('takes nothing from what is noted afterwards', async () => {
+    test('affects nothing that is written afterwards', async () => {
       const index = await subject();
       noteBlob(index, 'blob');
       const forgetting = index.forget(named('blob'));
@@ -85,8 +85,8 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     });
   });
 
-  describe('the repository that was not used for longest', () => {
-    test('is the one through which nothing was pulled for longest, whatever others use of its content', async () => {
+  describe('the least recently used repository', () => {
+    test('is the one that was not pulled from for longest, even if others use its content', async () => {
       const index = await subject();
       const layer = noteBlob(index, 'layer', { usedAtMs: 1_000 });
       index.noteLink(link(alpine, layer));
@@ -100,7 +100,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await index.stalestRepository()).toEqual({ of: debian, usedAtMs: 2_000 });
     });
 
-    test('is none without links', async () => {
+    test('is never one without links', async () => {
       const index = await subject();
       expect(await index.stalestRepository()).toBeUndefined();
       index.noteLink(link(alpine, noteBlob(index, 'layer')));
@@ -109,7 +109,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await index.stalestRepository()).toBeUndefined();
     });
 
-    test('is none that is kept', async () => {
+    test('is never one in storage.keep', async () => {
       const index = await subject({ keep: ['docker.io/library/alpine'] });
       const layer = noteBlob(index, 'layer');
       index.noteLink(link(alpine, layer));
@@ -137,7 +137,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
   });
 
   describe('a record is needed', () => {
-    test('of a tag or of referrers, while its own repository is linked to what is stored', async () => {
+    test('of a tag or of referrers, while its repository has a link to stored content', async () => {
       const index = await subject();
       const digest = noteManifest(index, 'manifest', []);
       index.noteLink(link(alpine, digest, { kind: 'manifest', mediaType: ociManifest }));
@@ -148,7 +148,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await index.isNeeded({ kind: 'referrers', of: debian, digest })).toBe(false);
     });
 
-    test('of a tag, unless dozens of others point at the same', async () => {
+    test('of a tag, unless dozens of others point at the same manifest', async () => {
       const index = await subject();
       const digest = noteManifest(index, 'manifest', []);
       index.noteLink(link(alpine, digest, { kind: 'manifest', mediaType: ociManifest }));
@@ -160,7 +160,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     });
   });
 
-  test('content is known by its digest, until it is forgotten', async () => {
+  test('content is found by its digest until it is forgotten', async () => {
     const index = await subject();
     const blob = named('blob');
     expect(await index.hasContent(blob)).toBe(false);
@@ -180,13 +180,13 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       return layer;
     }
 
-    test('is that of another repository of the upstream, where a manifest of this one names the digest', async () => {
+    test('comes from another repository of the upstream, if a manifest of this one names the digest', async () => {
       const index = await subject();
       const layer = noteSharedLayer(index);
       expect(await index.borrowableLinks(alpine, layer, 'blob')).toEqual([link(debian, layer, { size: 99 })]);
     });
 
-    test('is none for a repository whose manifests do not name it', async () => {
+    test('does not exist for a repository whose manifests do not name the digest', async () => {
       const index = await subject();
       const layer = noteSharedLayer(index);
       expect(await index.borrowableLinks(debian, layer, 'blob')).toEqual([]);
@@ -194,7 +194,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     });
 
     test.each(['ghcr.io', 'docker.i', 'docker.io.test', 'docker', 'docker.io0'])(
-      'is none from %s',
+      'never comes from the upstream %s',
       async (upstream) => {
         const index = await subject();
         const layer = named('layer');
@@ -204,7 +204,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       },
     );
 
-    test('is none through a manifest that is linked as a blob, or not stored', async () => {
+    test('does not exist if the manifest is linked as a blob, or not stored', async () => {
       const index = await subject();
       const layer = named('layer');
       const manifest = noteManifest(index, 'manifest', [layer]);
@@ -218,7 +218,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await index.borrowableLinks(alpine, layer, 'blob')).toEqual([]);
     });
 
-    test('is none to a digest that nobody is linked to any more', async () => {
+    test('does not exist for a digest without any link', async () => {
       const index = await subject();
       const layer = noteSharedLayer(index);
       await index.forget(layer);
@@ -240,7 +240,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       ]);
     });
 
-    test('is one of a few where many hold the digest', async () => {
+    test('is one of a few if many repositories hold the digest', async () => {
       const index = await subject();
       const layer = noteSharedLayer(index);
       for (let number = 0; number < 300; number += 1)
@@ -250,7 +250,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(links.length).toBeLessThanOrEqual(16);
     });
 
-    test('is found though hundreds of manifests of other repositories name the digest', async () => {
+    test('is found even if hundreds of manifests of other repositories name the digest', async () => {
       const index = await subject();
       const layer = noteSharedLayer(index);
       for (let number = 0; number < 300; number += 1) {
@@ -263,7 +263,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
   });
 
   describe('repositories', () => {
-    test('are those with cached content, in lexical order, page by page', async () => {
+    test('are listed if they have cached content, in lexical order, page by page', async () => {
       const index = await subject();
       const layer = noteBlob(index, 'layer');
       const names = ['a.b/x', 'a/x', 'a/x-y', 'a/x/y', 'a:5000/x', 'b/c'];

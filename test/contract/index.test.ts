@@ -29,7 +29,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await index.totals()).toMatchObject({ bytes: 5_000_000_008, manifests: 1, blobs: 2 });
     });
 
-    test('count blocks of the disk, and a record for each link and tag', async () => {
+    test('count disk blocks, and a record for each link and tag', async () => {
       const index = await subject();
       const [tiny, large] = [noteBlob(index, 'tiny', { size: 1 }), noteBlob(index, 'large', { size: 8193 })];
       noteBlob(index, 'empty', { size: 0 });
@@ -44,7 +44,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await index.totals()).toMatchObject({ diskBytes: 4096, records: 0 });
     });
 
-    test('follow a corrected size, what turns out to be a manifest, and what is forgotten', async () => {
+    test('follow a corrected size, a blob that turns out to be a manifest, and removals', async () => {
       const index = await subject();
       const digest = noteBlob(index, 'thing', { size: 10 });
       await index.totals();
@@ -63,8 +63,8 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     });
   });
 
-  describe('what may be evicted', () => {
-    test('comes least recently used first, in pages, with sizes', async () => {
+  describe('an eviction candidate', () => {
+    test('comes least recently used first, in pages, with its size', async () => {
       const index = await subject();
       const [b, c, a] = [
         noteBlob(index, 'b', { usedAtMs: 2 }),
@@ -96,7 +96,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await index.evictable({ limit: 1 })).toMatchObject([{ usedAtMs: 25 }]);
     });
 
-    test('is nothing that a stored manifest names, in whatever order they were noted', async () => {
+    test('is never content that a stored manifest names, in whatever order they were written', async () => {
       const index = await subject();
       const before = noteBlob(index, 'before');
       const after = named('after');
@@ -106,7 +106,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await evictable(index)).toEqual([manifest]);
     });
 
-    test('is a whole image in the end: the index, then its manifests, then their blobs', async () => {
+    test('is eventually every part of an image: the index, then its manifests, then their blobs', async () => {
       const index = await subject();
       const layer = noteBlob(index, 'layer');
       const child = noteManifest(index, 'child', [layer]);
@@ -118,7 +118,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await evictable(index)).toEqual([layer]);
     });
 
-    test('is no layer that another stored manifest still names', async () => {
+    test('is never a layer that another stored manifest still names', async () => {
       const index = await subject();
       const base = noteBlob(index, 'base', { usedAtMs: 1 });
       const cold = noteManifest(index, 'cold', [base], 2);
@@ -129,7 +129,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await evictable(index)).toEqual([base]);
     });
 
-    test('is no layer of a manifest that came back', async () => {
+    test('is never a layer of a manifest that was stored again', async () => {
       const index = await subject();
       const layers = Array.from({ length: 250 }, (_, number) => noteBlob(index, `layer ${number}`));
       const manifest = noteManifest(index, 'manifest', layers);
@@ -150,7 +150,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await evictable(index)).toEqual([layer]);
     });
 
-    test('stays as it was when a manifest is noted again without what it names', async () => {
+    test('stays the same if a manifest is written again without its descriptors', async () => {
       const index = await subject();
       const layer = noteBlob(index, 'layer');
       const manifest = noteManifest(index, 'manifest', [layer]);
@@ -160,7 +160,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await evictable(index)).toEqual([manifest]);
     });
 
-    test('is nothing that a kept repository is linked to, in whatever order they were noted', async () => {
+    test('is never content that a repository in storage.keep links to, in whatever order they were written', async () => {
       const index = await subject({ keep: ['docker.io/library/*'] });
       const [kept, both, free] = ['kept', 'both', 'free'].map((name) => noteBlob(index, name));
       if (!kept || !both || !free) throw new Error('three blobs');
@@ -179,7 +179,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     });
   });
 
-  test('tells which records are needed: those of which something is stored', async () => {
+  test('names the needed records: those with stored content', async () => {
     const index = await subject();
     const stored = noteManifest(index, 'stored', []);
     const gone = named('gone');
@@ -200,7 +200,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     expect(await isNeeded({ kind: 'referrers', of: alpine, digest: gone })).toBe(false);
   });
 
-  test('sees in every answer all that was noted before it was asked', async () => {
+  test('reflects every write that was made before the query', async () => {
     const index = await subject();
     for (let number = 0; number < 1234; number += 1) {
       index.noteLink(link(repository('docker.io', `app/${number}`), noteBlob(index, `blob ${number}`)));
@@ -212,7 +212,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     expect(await index.totals()).toMatchObject({ blobs: 1235 });
   });
 
-  test('is complete at once where there is nothing to wait for', async () => {
+  test('makes a new index of an empty store complete at once', async () => {
     const index = await subject();
     expect(await index.isComplete()).toBe(true);
     await index.whenComplete({ signal: new AbortController().signal });

@@ -42,7 +42,7 @@ function repository(upstream: string, name: string): RepositoryId {
 }
 
 describe.each([{ name: 'on the file system', subject: onFilesystem }])('a record store $name', ({ subject }) => {
-  test('gives back what was written last', async () => {
+  test('returns what was written last', async () => {
     const { records } = await subject();
     await records.write(latest, { digest, size: 1, nested: { text: 'ä' } });
     expect(await records.read(latest)).toEqual({ digest, size: 1, nested: { text: 'ä' } });
@@ -50,7 +50,7 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a record
     expect(await records.read(latest)).toEqual({ digest, size: 2 });
   });
 
-  test('has nothing where nothing was written', async () => {
+  test('has no record before one is written', async () => {
     const { records, troubles } = await subject();
     expect(await records.read(latest)).toBeUndefined();
     expect(await Array.fromAsync(records.list())).toEqual([]);
@@ -58,7 +58,7 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a record
   });
 
   test.each(['', '{', '{"digest":', '\0\0\0\0'])(
-    'has nothing where %j stands, tells of it, and can be written anew',
+    'treats %j as no record, reports it, and can overwrite it',
     async (torn) => {
       const { records, troubles, replace } = await subject();
       await replace(latest, torn);
@@ -70,7 +70,7 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a record
     },
   );
 
-  test('removes a record, once or twice', async () => {
+  test('removes a record, and may be asked to do so twice', async () => {
     const { records } = await subject();
     await records.write(latest, { size: 1 });
     await records.remove(latest);
@@ -79,7 +79,7 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a record
     expect(await Array.fromAsync(records.list())).toEqual([]);
   });
 
-  test('of writes at the same time the one asked for last wins', async () => {
+  test('keeps the last of several concurrent writes', async () => {
     const { records } = await subject();
     await Promise.all(Array.from({ length: 40 }, (_, number) => records.write(latest, { number })));
     expect(await records.read(latest)).toEqual({ number: 39 });
@@ -90,7 +90,7 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a record
     expect(await records.read(latest)).toEqual({ number: 41 });
   });
 
-  test('whoever reads while it is written sees the old or the new, whole', async () => {
+  test('shows a reader the old or the new record, whole', async () => {
     const { records, troubles } = await subject();
     const text = 'x'.repeat(20_000);
     await records.write(latest, { number: 0, text });
@@ -102,7 +102,7 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a record
     expect(troubles).toEqual([]);
   });
 
-  test('records come and go in one repository at the same time', async () => {
+  test('writes and removes records of one repository concurrently', async () => {
     const { records } = await subject();
     const keys = Array.from({ length: 30 }, (_, n): RecordKey => ({ kind: 'tag', of: alpine, tag: parseTag(`v${n}`) }));
     await Promise.all(
@@ -117,7 +117,7 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a record
     expect(found).toEqual(keys.map((_, number) => (number % 2 === 1 ? undefined : { number })));
   });
 
-  test('keeps records of every kind apart, and lists them all', async () => {
+  test('keeps records of each kind separate, and lists them all', async () => {
     const { records } = await subject();
     const repositories = [
       alpine,

@@ -12,7 +12,7 @@ const manifest = digestOf(Buffer.from('manifest'));
 const of = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
 const everything = { limit: 1000 };
 
-test('the size of its files is known', async () => {
+test('the index reports the size of its files', async () => {
   const directory = await temporaryDirectory();
   const { index } = await startCompleteIndex(directory);
   const names = Array.from({ length: 2_000 }, (_, number): Digest => digestOf(Buffer.from(`child ${number}`)));
@@ -24,7 +24,7 @@ test('the size of its files is known', async () => {
   expect(await index.fileBytes()).toBeGreaterThan(2_000 * 32);
 });
 
-test('its file is small again when what filled it is gone', async () => {
+test('the index file shrinks again when the manifests that filled it are gone', async () => {
   const directory = await temporaryDirectory();
   const { index } = await startCompleteIndex(directory);
   const manifests = Array.from({ length: 30 }, (_, number) => digestOf(Buffer.from(`manifest ${number}`)));
@@ -45,7 +45,7 @@ async function isLong(directory: string): Promise<boolean> {
   return (await stat(join(directory, 'index.sqlite'))).size > 1.5 * 1024 * 1024;
 }
 
-test('what the manifests of others name is not waited for', async () => {
+test('a query does not wait for the digests of other manifests to be written', async () => {
   const { index } = await startCompleteIndex(await temporaryDirectory());
   const named = Array.from({ length: 40 }, (_, number) => {
     const digest = digestOf(Buffer.from(`manifest ${number}`));
@@ -74,7 +74,7 @@ test('what the manifests of others name is not waited for', async () => {
   expect(await index.evictable(everything)).toHaveLength(40);
 });
 
-test('names beyond what memory takes are left out, and everything else is kept', async () => {
+test('digests beyond the memory limit are dropped, and everything else is kept', async () => {
   const { index } = await startCompleteIndex(await temporaryDirectory());
   for (let number = 0; number < 60; number += 1) {
     const names = Array.from({ length: 1_000 }, (_, child) => digestOf(Buffer.from(`${number} ${child}`)));

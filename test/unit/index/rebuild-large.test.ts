@@ -11,7 +11,7 @@ import { preparedStores, rebuild } from '../../support/rebuilds.ts';
 import { startIndex } from '../../support/sqlite-index.ts';
 import { temporaryDirectory } from '../../support/temp-directory.ts';
 
-test('20,000 blobs are found without anybody waiting 50 ms for the process', async () => {
+test('a rebuild finds 20,000 blobs without blocking the event loop for 50 ms', async () => {
   const kept = await preparedStores();
   writeLargeStore(kept.path);
   const { index } = await startIndex(await temporaryDirectory());

@@ -19,7 +19,7 @@ import {
 import { never, startIndex } from '../../support/sqlite-index.ts';
 import { temporaryDirectory } from '../../support/temp-directory.ts';
 
-describe('while a rebuild is under way', () => {
+describe('during a rebuild', () => {
   /** A store whose listing waits, before its first blob, until the test lets it go on. */
   function waiting({ store, records }: FileStores) {
     const reached = gate();
@@ -33,7 +33,7 @@ describe('while a rebuild is under way', () => {
     return { store: { list, readAll }, records, reached: reached.opened, goOn: () => goOn.open() };
   }
 
-  test('what is noted stays: content, links, tags and uses', async () => {
+  test('new writes stay: content, links, tags and uses', async () => {
     const kept = await preparedStores();
     await keepImage(kept);
     const { index } = await startIndex(await temporaryDirectory());
@@ -58,7 +58,7 @@ describe('while a rebuild is under way', () => {
     expect(keys).toContainEqual({ kind: 'tag', of: alpine, tag: latest });
   });
 
-  test('whoever waits for it is told when it has ended, and not before', async () => {
+  test('a waiter is told when it has ended, and not before', async () => {
     const kept = await preparedStores();
     const { index } = await startIndex(await temporaryDirectory());
     const slow = waiting(kept);
@@ -77,7 +77,7 @@ describe('while a rebuild is under way', () => {
     expect(told).toEqual(['complete', 'complete']);
   });
 
-  test('whoever waits for it may stop waiting', async () => {
+  test('a waiter may leave', async () => {
     const { index } = await startIndex(await temporaryDirectory());
     const leaving = new AbortController();
     const wait = index.whenComplete({ signal: leaving.signal });
@@ -86,7 +86,7 @@ describe('while a rebuild is under way', () => {
     await expect(index.whenComplete({ signal: leaving.signal })).rejects.toThrow('gone');
   });
 
-  test('it can be stopped, and is then not complete', async () => {
+  test('it can be stopped, and is then incomplete', async () => {
     const kept = await preparedStores();
     await keepImage(kept);
     const { index } = await startIndex(await temporaryDirectory());
@@ -102,7 +102,7 @@ describe('while a rebuild is under way', () => {
     expect(index.needsRebuild).toBe(true);
   });
 
-  test('a tag that moves between its record being read and noted keeps where it went', async () => {
+  test('a tag that moves between reading and writing its record keeps its new digest', async () => {
     const kept = await preparedStores();
     await keepImage(kept);
     const { index } = await startIndex(await temporaryDirectory());

@@ -24,7 +24,7 @@ import { never, startIndex } from '../../support/sqlite-index.ts';
 import { temporaryDirectory } from '../../support/temp-directory.ts';
 
 describe('a rebuild', () => {
-  test('finds in the store everything that an index knows', async () => {
+  test('finds everything in the store that an index knows', async () => {
     const kept = await preparedStores();
     await keepImage(kept);
     await keepImage(kept, local, image({ name: 'other' }));
@@ -49,7 +49,7 @@ describe('a rebuild', () => {
     expect(await index.evictable(everything)).toHaveLength(4);
   });
 
-  test('finds what a repository may borrow', async () => {
+  test('finds the links that a repository may borrow', async () => {
     const kept = await preparedStores();
     await keepImage(kept);
     const debian = { upstream: 'docker.io', repository: parseRepository('library/debian') };
@@ -65,7 +65,7 @@ describe('a rebuild', () => {
     ]);
   });
 
-  test('takes the time at which a file was written for its last use, where no other is known', async () => {
+  test('uses the time a file was written as its last use, if no other is known', async () => {
     const kept = await preparedStores();
     const [blob] = built.blobs;
     if (!blob) throw new Error('the image has no blobs');
@@ -105,7 +105,7 @@ describe('a rebuild', () => {
     expect(await index.evictable(everything)).toHaveLength(3);
   });
 
-  test('keeps when things were last used', async () => {
+  test('keeps the times of last use', async () => {
     const kept = await preparedStores();
     await keepImage(kept);
     const directory = await temporaryDirectory();
@@ -121,7 +121,7 @@ describe('a rebuild', () => {
     expect(await usedAt(index, built.manifest.digest)).toBe(future);
   });
 
-  test('reads a manifest once, however many repositories hold it', async () => {
+  test('reads a manifest once, however many repositories link to it', async () => {
     const kept = await preparedStores();
     for (const name of ['a', 'b', 'c']) await keepImage(kept, { ...alpine, repository: parseRepository(name) });
     const { index } = await startIndex(await temporaryDirectory());
@@ -131,7 +131,7 @@ describe('a rebuild', () => {
     expect(kept.files.calls.filter(({ operation, path }) => operation === 'open' && path === file)).toHaveLength(1);
   });
 
-  test('leaves out records that are not what they should be, and tells of them', async () => {
+  test('skips invalid records, and reports them', async () => {
     const kept = await preparedStores();
     await keepImage(kept);
     const other = parseTag('other');
@@ -154,7 +154,7 @@ describe('a rebuild', () => {
     expect(await index.forget(built.manifest.digest)).toHaveLength(2);
   });
 
-  test('goes on past a manifest that the disk cannot read', async () => {
+  test('continues past a manifest that the disk cannot read', async () => {
     const kept = await preparedStores();
     await keepImage(kept);
     kept.files.failWith = ({ operation, path }) =>
@@ -169,7 +169,7 @@ describe('a rebuild', () => {
   });
 
   test.each(['/repositories/', '/blobs/'])(
-    'for which descriptors are missing drops nothing, and is not complete: %s',
+    'without file descriptors drops nothing, and is incomplete: %s',
     async (folder) => {
       const kept = await preparedStores();
       await keepImage(kept);
@@ -181,7 +181,7 @@ describe('a rebuild', () => {
     },
   );
 
-  test('knows a manifest whose content is gone as a link, and no more', async () => {
+  test('knows a manifest whose content is gone only as a link', async () => {
     const kept = await preparedStores();
     await keepImage(kept);
     await kept.store.remove(built.manifest.digest);
@@ -191,7 +191,7 @@ describe('a rebuild', () => {
     expect(await index.forget(built.manifest.digest)).toHaveLength(2);
   });
 
-  test.each(['blobs', 'repositories'])('that cannot list the %s drops nothing, and is not complete', async (folder) => {
+  test.each(['blobs', 'repositories'])('that cannot list the %s drops nothing, and is incomplete', async (folder) => {
     const kept = await preparedStores();
     await keepImage(kept);
     const directory = await temporaryDirectory();

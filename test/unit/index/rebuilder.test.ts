@@ -62,14 +62,14 @@ function rebuilderOver(walks: readonly ('fails' | 'succeeds' | 'hangs')[], { nee
   return { rebuilder, events, waits, waiting, completed, hanging, goOn };
 }
 
-test('an index that is complete is left alone', async () => {
+test('a complete index is not rebuilt', async () => {
   const { rebuilder, events } = rebuilderOver([], { needsRebuild: false });
   await rebuilder.start();
   await rebuilder.stop();
   expect(events).toEqual([]);
 });
 
-test('the start does not wait for the rebuild, and the stop ends it', async () => {
+test('start does not wait for the rebuild, and stop ends it', async () => {
   const { rebuilder, events, hanging, goOn } = rebuilderOver(['hangs']);
   await rebuilder.start();
   await hanging.opened;
@@ -80,7 +80,7 @@ test('the start does not wait for the rebuild, and the stop ends it', async () =
   expect(events.slice(0, 2)).toEqual(['rebuilding', 'walk hangs']);
 });
 
-test('a rebuild that fails is told of and tried again soon, then less often', async () => {
+test('a failed rebuild is reported and tried again soon, then less often', async () => {
   const { rebuilder, events, waits, waiting, completed } = rebuilderOver(['fails', 'fails', 'succeeds']);
   await rebuilder.start();
   await waiting[0]?.opened;
@@ -94,7 +94,7 @@ test('a rebuild that fails is told of and tried again soon, then less often', as
   expect(events.slice(5)).toEqual(['walk succeeds', 'complete', 'rebuilt']);
 });
 
-test('a stop does not wait for the next try', async () => {
+test('stop does not wait for the next try', async () => {
   const { rebuilder, events, waiting } = rebuilderOver(['fails', 'succeeds']);
   await rebuilder.start();
   await waiting[0]?.opened;

@@ -15,7 +15,7 @@ function lockOf(folder: string, files: FileSystem = nodeFiles) {
   return { lock, troubles };
 }
 
-test('a store is held by one process until it stops, and the next knows whose run was the last', async () => {
+test('a store is locked by one process until it stops, and the next one knows how that run ended', async () => {
   const folder = join(await temporaryDirectory(), 'data');
   const { lock: first } = lockOf(folder);
   await first.start();
@@ -29,7 +29,7 @@ test('a store is held by one process until it stops, and the next knows whose ru
   expect(second.run).not.toBe(first.run);
 });
 
-test('a broken lock is told of and made anew, and nobody knows whose run was the last', async () => {
+test('a broken lock file is reported and replaced, and the last run counts as unknown', async () => {
   const folder = await temporaryDirectory();
   await writeFile(join(folder, 'lock.sqlite'), Buffer.alloc(10_000, 'garbage'));
   const { lock, troubles } = lockOf(folder);
@@ -39,7 +39,7 @@ test('a broken lock is told of and made anew, and nobody knows whose run was the
   await expect(lockOf(folder).lock.start()).rejects.toThrow('in use by another process');
 });
 
-test('where no lock can be had the mirror runs without one, and says so', async () => {
+test('a store that cannot be locked is used without a lock, with a warning', async () => {
   const folder = await temporaryDirectory();
   await mkdir(join(folder, 'lock.sqlite', 'in the way'), { recursive: true });
   const { lock, troubles } = lockOf(folder);
@@ -48,7 +48,7 @@ test('where no lock can be had the mirror runs without one, and says so', async 
   expect(lock.lastRun).toBeUndefined();
 });
 
-test('a storage path that cannot be made is named', async () => {
+test('a storage path that cannot be created causes an error that names it', async () => {
   const file = join(await temporaryDirectory(), 'file');
   await writeFile(file, '');
   await expect(lockOf(join(file, 'data')).lock.start()).rejects.toThrow(
@@ -56,7 +56,7 @@ test('a storage path that cannot be made is named', async () => {
   );
 });
 
-test('a storage path that is there but may not be written to is named, and nothing else is said', async () => {
+test('a storage path without write permission causes one error that names it', async () => {
   const folder = await temporaryDirectory();
   const files = new ScriptedFiles();
   files.failWith = ({ operation }) => (operation === 'mayChange' ? 'EACCES' : undefined);
@@ -65,7 +65,7 @@ test('a storage path that is there but may not be written to is named, and nothi
   expect(troubles).toEqual([]);
 });
 
-test('a storage path that is missing from a disk that takes nothing is named: there is nothing to serve', async () => {
+test('a missing storage path on a read-only disk causes an error that names it: there is nothing to serve', async () => {
   const folder = join(await temporaryDirectory(), 'data');
   const files = new ScriptedFiles();
   files.failWith = ({ operation }) => (operation === 'mkdir' ? 'EROFS' : undefined);
@@ -73,7 +73,7 @@ test('a storage path that is missing from a disk that takes nothing is named: th
   await expect(lock.start()).rejects.toThrow(`the storage path ${folder} cannot be used: EROFS`);
 });
 
-test('a store on a read-only disk is held before anything is put into it, once that is possible', async () => {
+test('a store on a read-only disk is locked before its first write, once it is writable', async () => {
   const folder = await temporaryDirectory();
   const files = new ScriptedFiles();
   files.failWith = ({ operation }) => (operation === 'mayChange' ? 'EROFS' : undefined);
@@ -91,7 +91,7 @@ test('a store on a read-only disk is held before anything is put into it, once t
   expect(second.lastRun).toBe(first.run);
 });
 
-test('a store that another process came to hold meanwhile is not put into', async () => {
+test('a store that another process has locked meanwhile is not written to', async () => {
   const folder = await temporaryDirectory();
   const files = new ScriptedFiles();
   files.failWith = ({ operation }) => (operation === 'mayChange' ? 'EROFS' : undefined);
@@ -102,7 +102,7 @@ test('a store that another process came to hold meanwhile is not put into', asyn
   await expect(lock.hold()).rejects.toThrow(`the storage path ${folder} is in use by another process`);
 });
 
-test('a store whose lock file was removed is still held', async () => {
+test('a store whose lock file was removed is still locked', async () => {
   const folder = await temporaryDirectory();
   const { lock: first, troubles } = lockOf(folder);
   await first.start();
@@ -115,7 +115,7 @@ test('a store whose lock file was removed is still held', async () => {
   expect(troubles).toHaveLength(1);
 });
 
-test('a process whose store was renamed puts nothing into what came in its place, and goes on when it is back', async () => {
+test('a process whose store was renamed writes nothing to a replacement, and continues when the store is back', async () => {
   const folder = join(await temporaryDirectory(), 'data');
   const { lock: first } = lockOf(folder);
   await first.start();
@@ -133,7 +133,7 @@ test('a process whose store was renamed puts nothing into what came in its place
   expect(first.isMoved).toBe(false);
 });
 
-test('a renamed store is noticed though nothing is put into it', async () => {
+test('a renamed store is noticed without a write', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   onTestFinished(() => void vi.useRealTimers());
   const folder = join(await temporaryDirectory(), 'data');

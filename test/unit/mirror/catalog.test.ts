@@ -29,13 +29,13 @@ function endless(last: string | undefined): readonly string[] {
   return Array.from({ length: 200 }, (_, place) => `docker.io/library/n${first + place}`);
 }
 
-test('a catalog of no names is answered without a look at the index', async () => {
+test('a catalog with n=0 is answered without a query of the index', async () => {
   const { mirror, looked } = mirrorOver({ pages: endless, mayBeListed: true });
   expect(await mirror.catalog({ last: undefined, limit: 0 }, new AbortController())).toEqual([]);
   expect(looked()).toBe(0);
 });
 
-test('a catalog of names that may not be listed ends when its client leaves', async () => {
+test('a catalog full of hidden names ends when its client leaves', async () => {
   const { mirror, looked } = mirrorOver({ pages: endless, mayBeListed: false });
   const client = new AbortController();
   const listing = mirror.catalog({ last: undefined, limit: 1 }, client);

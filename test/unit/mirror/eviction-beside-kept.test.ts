@@ -6,7 +6,9 @@ import { temporaryDirectory } from '../../support/temp-directory.ts';
 
 const victims = 200;
 
-test('a victim costs no more beside 50,000 kept items, and evicting holds nobody up', { timeout: 60_000 }, async () => {
+test('a victim costs no more beside 50,000 kept items, and eviction does not block the event loop', {
+  timeout: 60_000,
+}, async () => {
   const { index } = await startCompleteIndex(await temporaryDirectory(), { keep: [keptGlob] });
   await noteKeptAndVictims(index, { keptItems: 50_000, victims });
   const { space, removed } = await fullSpace(index);

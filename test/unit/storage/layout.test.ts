@@ -9,12 +9,12 @@ const sha256 = parseDigest(`sha256:${'ab12'.repeat(16)}`);
 const sha512 = parseDigest(`sha512:${'cd34'.repeat(32)}`);
 const alpine = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
 
-test('content lies under the first two digits of its digest', () => {
+test('content is stored under the first two digits of its digest', () => {
   expect(blobPath(sha256)).toBe(`blobs/sha256/ab/${'ab12'.repeat(16)}`);
   expect(blobPath(sha512)).toBe(`blobs/sha512/cd/${'cd34'.repeat(32)}`);
 });
 
-test.each([sha256, sha512])('the path of %s leads back to it', (digest) => {
+test.each([sha256, sha512])('the path of %s is parsed back to its digest', (digest) => {
   expect(digestAt(blobPath(digest))).toBe(digest);
 });
 
@@ -29,7 +29,7 @@ test.each([
   `blobs/md5/ab/${'ab12'.repeat(8)}`,
   `other/sha256/ab/${'ab12'.repeat(16)}`,
   `blobs/sha512/ab/${'ab12'.repeat(16)}`,
-])('%j is no content', (path) => {
+])('%j is not parsed as content', (path) => {
   expect(digestAt(path)).toBeUndefined();
 });
 
@@ -75,7 +75,7 @@ const keys = fc
     ),
   );
 
-test('the path of every record leads back to it', () => {
+test('the path of every record is parsed back to its key', () => {
   fc.assert(
     fc.property(keys, (key) => {
       expect(recordKeyAt(recordPath(key))).toEqual(key);
@@ -104,7 +104,7 @@ const ends = [
   `sha256:${'ab12'.repeat(16)}.json`,
 ];
 
-test('no path stands for a record that belongs elsewhere', () => {
+test('a record in the wrong place is not parsed', () => {
   const part = fc.constantFrom(...pieces, ...ends);
   fc.assert(
     fc.property(fc.array(part, { maxLength: 8 }), (names) => {
@@ -117,7 +117,7 @@ test('no path stands for a record that belongs elsewhere', () => {
   expect(recordKeyAt(['repositories', 'docker.io', 'alpine', '_tags', 'latest.json'].join('/'))).toBeDefined();
 });
 
-describe('what is no record', () => {
+describe('a path that is not a record', () => {
   const folder = 'repositories/docker.io/library/alpine';
   test.each([
     'repositories/docker.io/_tags/latest.json',
@@ -137,7 +137,7 @@ describe('what is no record', () => {
 });
 
 test.each(['..', '.', '', 'a/b', '../etc', 'a\0b', '-x', 'host:port', 'x'.repeat(256), 'docker.io\\..'])(
-  'an upstream called %j leads nowhere, least of all out of the store',
+  'an upstream named %j has no path, least of all outside the store',
   (upstream) => {
     expect(() => recordPath({ kind: 'tag-list', of: { ...alpine, upstream } })).toThrow(/not the name of a registry/);
   },

@@ -54,7 +54,7 @@ async function flusherOver({ maxPending = 1000 } = {}) {
   return { flusher, pending, troubles, note, rows, fill, empty };
 }
 
-test('a few notes wait for company, many are written at once, some in each turn', async () => {
+test('a few buffered writes wait for more, many are written at once, a bounded number per event loop turn', async () => {
   const { note, rows } = await flusherOver();
   note(99);
   await nextTurn();
@@ -68,7 +68,7 @@ test('a few notes wait for company, many are written at once, some in each turn'
   expect(rows()).toBe(250);
 });
 
-test('notes that the disk refuses are kept, told of once, and written when it takes them', async () => {
+test('buffered writes that the disk rejects are kept, reported once, and written when the disk recovers', async () => {
   const { flusher, note, rows, troubles, fill, empty } = await flusherOver();
   fill();
   note(500);
@@ -92,7 +92,7 @@ test('notes that the disk refuses are kept, told of once, and written when it ta
   expect(troubles).toHaveLength(1);
 });
 
-test('while the disk refuses, notes do not hold up those who take them', async () => {
+test('while the disk rejects writes, buffering does not delay its callers', async () => {
   const { flusher, note, troubles, fill } = await flusherOver();
   fill();
   note(500);
@@ -102,7 +102,7 @@ test('while the disk refuses, notes do not hold up those who take them', async (
   expect(troubles).toHaveLength(1);
 });
 
-test('a disk that refuses for long does not fill the memory: then only a rebuild can tell', async () => {
+test('a disk that rejects writes for long does not fill the memory: the index must be rebuilt then', async () => {
   const { flusher, pending, note, rows, fill, empty } = await flusherOver({ maxPending: 600 });
   fill();
   note(600);
@@ -119,7 +119,7 @@ test('a disk that refuses for long does not fill the memory: then only a rebuild
   expect(await flusher.stop()).toBe(false);
 });
 
-test('an index that could not write everything is not taken for whole', async () => {
+test('an index that could not write everything does not count as complete', async () => {
   const { flusher, note, fill } = await flusherOver();
   fill();
   note(500);

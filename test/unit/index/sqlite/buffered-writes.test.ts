@@ -23,7 +23,7 @@ function noteImage(index: Notebook): void {
   index.noteTag(of, latest, manifest);
 }
 
-describe('notes', () => {
+describe('buffered writes', () => {
   /** What the file says to somebody who never asked the index. */
   async function writtenIn(directory: string): Promise<readonly unknown[]> {
     const copy = await temporaryDirectory();
@@ -36,7 +36,7 @@ describe('notes', () => {
     return digests.map(({ digest }) => digest);
   }
 
-  test('are in the file a fifth of a second later, though nobody asks', async () => {
+  test('reach the file within a fifth of a second, without a query', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     try {
       const directory = await temporaryDirectory();
@@ -51,7 +51,7 @@ describe('notes', () => {
     }
   });
 
-  test('taken before the start are not lost', async () => {
+  test('made before the start are not lost', async () => {
     const directory = await temporaryDirectory();
     const { index } = indexAt(directory);
     noteImage(index);
@@ -60,7 +60,7 @@ describe('notes', () => {
     await index.stop();
   });
 
-  test('taken after the stop fail nobody, and questions are refused', async () => {
+  test('made after the stop are ignored, and queries are rejected', async () => {
     const { index } = await startCompleteIndex(await temporaryDirectory());
     await index.stop();
     await index.stop();
@@ -70,7 +70,7 @@ describe('notes', () => {
     await expect(index.forget(layer)).rejects.toThrow('the index is not open');
   });
 
-  test('that the disk does not take leave an index that must be rebuilt', async () => {
+  test('that the disk rejects leave an index that must be rebuilt', async () => {
     const directory = await temporaryDirectory();
     const script = join(import.meta.dirname, 'write-beyond-limit.ts');
     const limited = startProcess('/bin/sh', [
@@ -88,7 +88,7 @@ describe('notes', () => {
     expect(index.needsRebuild).toBe(true);
   });
 
-  test('of the largest manifest there can be never hold up others for long', async () => {
+  test('of the largest possible manifest never block others for long', async () => {
     const { index } = await startCompleteIndex(await temporaryDirectory());
     const children = Array.from({ length: 28_000 }, (_, number): Digest => digestOf(Buffer.from(`child ${number}`)));
     for (const digest of children.slice(0, 300)) {

@@ -40,7 +40,7 @@ async function killedOwner(directory: string): Promise<StartedProcess> {
 }
 
 describe('opened again', () => {
-  test('what a wall clock that was a year ahead has noted counts as used now, from the next use or the next start on', async () => {
+  test('uses recorded by a wall clock that was a year ahead count as now, from the next use or start on', async () => {
     const directory = await temporaryDirectory();
     const { index } = await startCompleteIndex(directory);
     const nowMs = new ManualClock().now();
@@ -59,7 +59,7 @@ describe('opened again', () => {
     expect(uses).toEqual([nowMs, nowMs]);
   });
 
-  test('an index that was closed is complete and knows what it knew', async () => {
+  test('an index that was closed is complete and has its content', async () => {
     const { index } = await startIndex(await closedIndex());
     expect(index.needsRebuild).toBe(false);
     await index.whenComplete({ signal: never });
@@ -68,7 +68,7 @@ describe('opened again', () => {
     expect(await index.forget(manifest)).toEqual([{ kind: 'tag', of, tag: latest }]);
   });
 
-  test('an index whose process was killed knows what it knew, and must be rebuilt', async () => {
+  test('an index whose process was killed has its content, and must be rebuilt', async () => {
     const directory = await temporaryDirectory();
     const owner = await killedOwner(directory);
     owner.send('SIGKILL');
@@ -81,7 +81,7 @@ describe('opened again', () => {
     expect(troubles).toEqual([]);
   });
 
-  test('an index that lost all the disk was not told to keep must be rebuilt', async () => {
+  test('an index that lost everything not yet synced must be rebuilt', async () => {
     const directory = await closedIndex();
     await startIndex(directory);
     const afterPowerLoss = await temporaryDirectory();
@@ -91,7 +91,7 @@ describe('opened again', () => {
     expect(index.needsRebuild).toBe(true);
   });
 
-  test('an index that was closed before its rebuild had ended must be rebuilt', async () => {
+  test('an index that was closed during its rebuild must be rebuilt', async () => {
     const directory = await temporaryDirectory();
     const { index: unfinished } = await startIndex(directory);
     noteImage(unfinished);
@@ -102,7 +102,7 @@ describe('opened again', () => {
     expect(await index.totals()).toMatchObject({ blobs: 1 });
   });
 
-  test('what a killed process had half said is put right', async () => {
+  test('half-written data of a killed process is repaired', async () => {
     const directory = await closedIndex();
     const broken = new DatabaseSync(join(directory, 'index.sqlite'));
     broken.exec(`UPDATE content SET named_by = 7; UPDATE state SET is_complete = 0;
@@ -117,7 +117,7 @@ describe('opened again', () => {
 });
 
 describe('its owner', () => {
-  test('is one process: a second is told that the index is in use, and takes nothing from the first', async () => {
+  test('is one process: a second one is told that the index is in use, and does not disturb the first', async () => {
     const directory = await temporaryDirectory();
     await killedOwner(directory);
     await expect(indexAt(directory).index.start()).rejects.toThrow(
@@ -138,7 +138,7 @@ describe('its owner', () => {
   });
 });
 
-describe('a file that is no sound index is thrown away and made anew', () => {
+describe('an unusable index file is deleted and created again', () => {
   const damages: [string, (path: string) => Promise<void>][] = [
     ['random bytes', (path) => writeFile(path, Buffer.alloc(10_000, 'garbage'))],
     ['cut short', (path) => truncate(path, 5000)],
@@ -176,7 +176,7 @@ describe('a file that is no sound index is thrown away and made anew', () => {
     expect(await index.totals()).toMatchObject({ blobs: 1 });
   });
 
-  test('an index that is missing, or empty, is made without ado', async () => {
+  test('a missing or empty index is created without a warning', async () => {
     const directory = join(await temporaryDirectory(), 'deep', 'er');
     const { index, troubles } = await startIndex(directory);
     expect(index.needsRebuild).toBe(true);
@@ -187,7 +187,7 @@ describe('a file that is no sound index is thrown away and made anew', () => {
     expect((await startIndex(other)).troubles).toEqual([]);
   });
 
-  test('where no index can be made the error names the path', async () => {
+  test('an index that cannot be created causes an error with its path', async () => {
     const directory = await temporaryDirectory();
     await writeFile(join(directory, 'file'), '');
     const path = join(directory, 'file', 'index.sqlite');
@@ -195,7 +195,7 @@ describe('a file that is no sound index is thrown away and made anew', () => {
   });
 });
 
-test('what is kept follows another storage.keep at the next start, and the index is not made anew for it', async () => {
+test('a changed storage.keep applies at the next start, without a new index', async () => {
   const directory = await temporaryDirectory();
   const { index: before } = await startCompleteIndex(directory, { keep: ['docker.io/library/*'] });
   before.noteContent({ digest: manifest, size: 7, isManifest: true, names: [], usedAtMs: 1 });
@@ -214,7 +214,7 @@ test('what is kept follows another storage.keep at the next start, and the index
   expect(await again.totals()).toMatchObject({ keptBytes: 4096 });
 });
 
-test('content that thousands of repositories are linked to is forgotten without holding anybody up', async () => {
+test('content with links from thousands of repositories is forgotten without blocking the event loop', async () => {
   const { index } = await startCompleteIndex(await temporaryDirectory());
   index.noteContent({ digest: layer, size: 1, isManifest: false, names: [], usedAtMs: 1 });
   for (let number = 0; number < 5_000; number += 1) {

@@ -54,26 +54,26 @@ function serve(index: MemoryIndex, of: typeof one): void {
   index.noteLink({ of, kind: 'manifest', digest, mediaType: ociManifest, size: bytes.length });
 }
 
-test('a repository is not known to hold what nobody said of it', async () => {
+test('a repository has no link to content that it never had', async () => {
   const { links } = started();
   expect(await links.check(one, layer)).toBeUndefined();
 });
 
-test('a link that was recorded outlives the process, with its size and since when', async () => {
+test('a recorded link survives a restart, with its size and time', async () => {
   const { links, make } = started();
   await links.record(one, layer, 300);
   expect(await make().check(one, layer)).toEqual({ size: 300, firstServedAtMs: 5_000 });
   expect(await make().check(other, layer)).toBeUndefined();
 });
 
-test('a link that was only confirmed does not outlive the process', async () => {
+test('a link that was only confirmed does not survive a restart', async () => {
   const { links, make } = started();
   links.confirm(one, layer);
   expect(await links.check(one, layer)).toEqual({ firstServedAtMs: 5_000 });
   expect(await make().check(one, layer)).toBeUndefined();
 });
 
-test('confirming what is known changes nothing: the size is still checked at every open', async () => {
+test('confirming a known link changes nothing: the size is still checked at every open', async () => {
   const { links, clock } = started();
   await links.record(one, layer, 300);
   clock.advance(1_000);
@@ -81,7 +81,7 @@ test('confirming what is known changes nothing: the size is still checked at eve
   expect(await links.check(one, layer)).toEqual({ size: 300, firstServedAtMs: 5_000 });
 });
 
-test('what a manifest of a repository names is lent by another repository of the same registry, and from then on its own', async () => {
+test('content that a manifest of a repository names is borrowed from another repository of the registry, and linked from then on', async () => {
   const { links, index, background, make } = started();
   await links.record(one, layer, 300);
   expect(await links.check(other, layer)).toBeUndefined();
@@ -91,7 +91,7 @@ test('what a manifest of a repository names is lent by another repository of the
   expect(await make().check(other, layer)).toEqual({ size: 300, firstServedAtMs: 5_000 });
 });
 
-test('nothing is lent by a repository that clients may not read, and another one lends in its place', async () => {
+test('no link is borrowed from a repository that clients may not read; one from another repository is', async () => {
   const { links, index, hidden } = started();
   const third = repositoryOf('docker.io', 'c');
   await links.record(one, layer, 300);
@@ -102,14 +102,14 @@ test('nothing is lent by a repository that clients may not read, and another one
   expect(await links.check(other, layer)).toMatchObject({ size: 300 });
 });
 
-test('nothing is lent by another registry', async () => {
+test('no link is borrowed from another registry', async () => {
   const { links, index } = started();
   await links.record(elsewhere, layer, 300);
   serve(index, other);
   expect(await links.check(other, layer)).toBeUndefined();
 });
 
-test('what is evicted leaves the memory', async () => {
+test('evicted content leaves the cache of links', async () => {
   const { links, records } = started();
   await links.record(one, layer, 300);
   await records.remove({ kind: 'blob', of: one, digest: layer });

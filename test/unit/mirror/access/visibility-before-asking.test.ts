@@ -9,35 +9,35 @@ const agoMs = (ms: number) => now - ms;
 const asking = { recentForMs: 300_000, hiddenForMs: 30_000, retryFailedAfterMs: 60_000 };
 
 test.each([
-  { what: 'nobody ever said', known: undefined, decision: 'ask' },
+  { what: 'unknown', known: undefined, decision: 'ask' },
   { what: 'public, within the lifetime', known: { verdict: 'public', askedAtMs: agoMs(299_999) }, decision: 'go-on' },
   { what: 'public, before that', known: { verdict: 'public', askedAtMs: agoMs(300_000) }, decision: 'ask' },
   { what: 'public, in the future', known: { verdict: 'public', askedAtMs: agoMs(-1) }, decision: 'ask' },
   {
-    what: 'public, before that, and it has just failed to say so again',
+    what: 'public, before that, and the last check has just failed',
     known: { verdict: 'public', askedAtMs: agoMs(300_000), failedAtMs: agoMs(59_999) },
     decision: 'unavailable',
   },
   {
-    what: 'public, before that, and it failed to say so again a minute ago',
+    what: 'public, before that, and the last check failed a minute ago',
     known: { verdict: 'public', askedAtMs: agoMs(300_000), failedAtMs: agoMs(60_000) },
     decision: 'ask',
   },
   { what: 'hidden, a moment ago', known: { verdict: 'hidden', askedAtMs: agoMs(29_999) }, decision: 'hide' },
   { what: 'hidden, a while ago', known: { verdict: 'hidden', askedAtMs: agoMs(30_000) }, decision: 'ask' },
   {
-    what: 'hidden, a while ago, and it has just failed to say so again',
+    what: 'hidden, a while ago, and the last check has just failed',
     known: { verdict: 'hidden', askedAtMs: agoMs(day), failedAtMs: agoMs(1) },
     decision: 'hide',
   },
 ] as const satisfies readonly { what: string; known: KnownVisibility | undefined; decision: string }[])(
-  'before an account is shown to the upstream, what it said, $what, means: $decision',
+  'before the account is used, the answer $what means: $decision',
   ({ known, decision }) => {
     expect(verdictBeforeAsking(known, asking, now)).toBe(decision);
   },
 );
 
-test('before the upstream is asked, a verdict older than a tag is asked for again, once for all who wait', async () => {
+test("before the account is used, a verdict older than a tag's lifetime is checked again, once for all waiters", async () => {
   const { upstream, clock, checkBeforeAsking, check } = visibilityOf();
   await check();
   await checkBeforeAsking();
@@ -51,7 +51,7 @@ test('before the upstream is asked, a verdict older than a tag is asked for agai
   await expect(check()).rejects.toBeInstanceOf(RememberedNotFound);
 });
 
-test('without a recent verdict nothing is asked of the upstream, in the words of what went wrong, and it is left alone for a while', async () => {
+test('without a recent verdict the account is not used: the error says what went wrong, and the check is not repeated for a while', async () => {
   const { upstream, clock, checkBeforeAsking, check } = visibilityOf();
   await check();
   clock.advance(1_000);
@@ -67,7 +67,7 @@ test('without a recent verdict nothing is asked of the upstream, in the words of
   expect(upstream.asked).toHaveLength(3);
 });
 
-test('it is public now by a verdict that holds, and not by one of yesterday', async () => {
+test("a repository is public now by a current verdict, and not by yesterday's", async () => {
   const { visibility, clock, check } = visibilityOf();
   expect(await visibility.isPublicNow(of, 'docker.io')).toBe(false);
   await check();

@@ -12,16 +12,16 @@ const now = 10 * day;
 const agoMs = (ms: number) => now - ms;
 
 test.each([
-  { what: 'nobody ever said', known: undefined, decision: 'ask' },
+  { what: 'unknown', known: undefined, decision: 'ask' },
   { what: 'public, a while ago', known: { verdict: 'public', askedAtMs: agoMs(day - 1) }, decision: 'serve' },
   { what: 'public, a day ago', known: { verdict: 'public', askedAtMs: agoMs(day) }, decision: 'serve-and-ask' },
   {
-    what: 'public, a day ago, and it has just failed to say so again',
+    what: 'public, a day ago, and the last check has just failed',
     known: { verdict: 'public', askedAtMs: agoMs(2 * day), failedAtMs: agoMs(59_999) },
     decision: 'serve',
   },
   {
-    what: 'public, a day ago, and it failed to say so again a minute ago',
+    what: 'public, a day ago, and the last check failed a minute ago',
     known: { verdict: 'public', askedAtMs: agoMs(2 * day), failedAtMs: agoMs(60_000) },
     decision: 'serve-and-ask',
   },
@@ -29,12 +29,12 @@ test.each([
   { what: 'hidden, a moment ago', known: { verdict: 'hidden', askedAtMs: agoMs(29_999) }, decision: 'hide' },
   { what: 'hidden, a while ago', known: { verdict: 'hidden', askedAtMs: agoMs(30_000) }, decision: 'ask' },
   {
-    what: 'hidden, a while ago, and it has just failed to say so again',
+    what: 'hidden, a while ago, and the last check has just failed',
     known: { verdict: 'hidden', askedAtMs: agoMs(day), failedAtMs: agoMs(1) },
     decision: 'hide',
   },
 ] as const satisfies readonly { what: string; known: KnownVisibility | undefined; decision: string }[])(
-  'what the upstream said, $what, means: $decision',
+  "the upstream's answer $what means: $decision",
   ({ known, decision }) => {
     expect(visibilityDecision(known, lifetimes, now)).toBe(decision);
   },
@@ -42,14 +42,14 @@ test.each([
 
 const record = 'repositories/docker.io/library/app/_visibility.json';
 
-test('a public repository is asked about once, however many ask at the same time or after', async () => {
+test('the visibility of a repository is checked once, however many clients ask at the same time or later', async () => {
   const { upstream, check } = visibilityOf();
   await Promise.all(Array.from({ length: 10 }, () => check()));
   for (let pull = 0; pull < 10; pull += 1) await check();
   expect(upstream.asked).toEqual(['latest']);
 });
 
-test('a repository that is known to be public needs neither a disk nor a promise', async () => {
+test('a repository that is known to be public needs neither a disk access nor a promise', async () => {
   const { upstream, records, visibility, check } = visibilityOf();
   await check();
   const { reads } = records;
@@ -58,7 +58,7 @@ test('a repository that is known to be public needs neither a disk nor a promise
   expect(records.reads).toBe(reads);
 });
 
-test('a hidden repository is a 404, and for a while nobody is asked again', async () => {
+test('a hidden repository is a 404, and is not checked again for a while', async () => {
   const { upstream, clock, check } = visibilityOf();
   upstream.says = 'hidden';
   await expect(check()).rejects.toMatchObject({ code: 'NAME_UNKNOWN', status: 404 });
@@ -68,7 +68,7 @@ test('a hidden repository is a 404, and for a while nobody is asked again', asyn
   expect(upstream.asked).toHaveLength(1);
 });
 
-test('a hidden repository that was published is served as soon as a 404 would be forgotten', async () => {
+test('a hidden repository that was published is served once a 404 would be forgotten', async () => {
   const { upstream, clock, check } = visibilityOf();
   upstream.says = 'hidden';
   await expect(check()).rejects.toBeInstanceOf(OciError);
@@ -78,7 +78,7 @@ test('a hidden repository that was published is served as soon as a 404 would be
   expect(upstream.asked).toHaveLength(2);
 });
 
-test('a repository that turned private is served until it is asked about again, within a day, and then hidden', async () => {
+test('a repository that turned private is served until the next check, within a day, and then hidden', async () => {
   const { upstream, clock, background, check } = visibilityOf();
   await check();
   upstream.says = 'hidden';
@@ -92,7 +92,7 @@ test('a repository that turned private is served until it is asked about again, 
   await expect(check()).rejects.toMatchObject({ status: 404 });
 });
 
-test('nobody waits while a known verdict is asked for again, and it is asked for once', async () => {
+test('no client waits while a known verdict is checked again, and it is checked once', async () => {
   const { upstream, clock, background, check } = visibilityOf();
   await check();
   clock.advance(day);
@@ -104,7 +104,7 @@ test('nobody waits while a known verdict is asked for again, and it is asked for
   await background.idle();
 });
 
-test('the old verdict stands while there is no answer', async () => {
+test('the old verdict applies while the upstream does not answer', async () => {
   const { upstream, clock, background, check } = visibilityOf();
   await check();
   upstream.says = undefined;
@@ -120,7 +120,7 @@ test('the old verdict stands while there is no answer', async () => {
   expect(upstream.asked).toHaveLength(3);
 });
 
-test('hidden stays hidden while there is no answer', async () => {
+test('a hidden repository stays hidden while the upstream does not answer', async () => {
   const { upstream, clock, check } = visibilityOf();
   upstream.says = 'hidden';
   await expect(check()).rejects.toMatchObject({ status: 404 });
@@ -131,7 +131,7 @@ test('hidden stays hidden while there is no answer', async () => {
   expect(upstream.asked).toHaveLength(2);
 });
 
-test('where nobody ever said, it is unavailable, with the time to come back', async () => {
+test('a repository without a verdict is unavailable, with a Retry-After', async () => {
   const { upstream, check } = visibilityOf();
   upstream.says = undefined;
   await expect(check()).rejects.toMatchObject({ trouble: 'unavailable', status: 503, retryAfterSeconds: 7 });
@@ -139,13 +139,13 @@ test('where nobody ever said, it is unavailable, with the time to come back', as
   await check();
 });
 
-test('an upstream that does not answer in its time is one that gives no answer', async () => {
+test('a check that is not answered in time counts as unanswered', async () => {
   const { upstream, check } = visibilityOf({ askWithinMs: 1 });
   upstream.held = gate().opened;
   await expect(check()).rejects.toMatchObject({ trouble: 'unavailable', status: 503 });
 });
 
-test('a client that leaves takes nobody with it', async () => {
+test('a client that leaves does not end the check for others', async () => {
   const { upstream, check, visibility } = visibilityOf();
   const door = gate();
   upstream.held = door.opened;
@@ -158,7 +158,7 @@ test('a client that leaves takes nobody with it', async () => {
   expect(upstream.asked).toHaveLength(1);
 });
 
-test('a verdict outlives a restart, and so does a change of it', async () => {
+test('a verdict and its changes survive a restart', async () => {
   const { upstream, clock, background, check, restarted } = visibilityOf();
   await check();
   await background.idle();
@@ -172,7 +172,7 @@ test('a verdict outlives a restart, and so does a change of it', async () => {
   await expect(check(restarted())).rejects.toMatchObject({ status: 404 });
 });
 
-test('names that nobody has leave nothing on the disk', async () => {
+test('repositories that do not exist leave no files', async () => {
   const { upstream, records, background, clock, check } = visibilityOf();
   upstream.says = 'hidden';
   for (let question = 0; question < 3; question += 1) {
@@ -187,7 +187,7 @@ test('names that nobody has leave nothing on the disk', async () => {
   expect([...records.written.keys()]).toEqual([record]);
 });
 
-test('only what was found public is known to be, and finding out asks nobody', async () => {
+test('only repositories that were found public are known as public, and asking for it sends no request', async () => {
   const { upstream, visibility, background, check, restarted } = visibilityOf();
   expect(await visibility.isKnownPublic(of)).toBe(false);
   expect(upstream.asked).toEqual([]);
@@ -198,7 +198,7 @@ test('only what was found public is known to be, and finding out asks nobody', a
   expect(upstream.asked).toHaveLength(1);
 });
 
-test('a mistake of our own is neither a verdict nor an outage', async () => {
+test('a bug is neither a verdict nor an outage', async () => {
   const { upstream, check } = visibilityOf();
   upstream.held = Promise.reject(new TypeError('a bug'));
   await expect(check()).rejects.toThrow(TypeError);
@@ -211,6 +211,6 @@ test.each([
   { verdict: 'maybe', askedAtMs: 1 },
   { verdict: 'public' },
   { verdict: 'hidden', askedAtMs: -1 },
-])('%j is no verdict that was ever written', (value) => {
+])('%j is not parsed as a verdict', (value) => {
   expect(parseVisibilityRecord(value)).toBeUndefined();
 });

@@ -9,7 +9,7 @@ test.each([
   { what: 'is 64 MiB ahead', start: 64 * mebibyte, length: 100, writtenBytes: 0, expected: 'follow' },
   { what: 'is further ahead', start: 64 * mebibyte + 1, length: 100, writtenBytes: 0, expected: 'relay' },
   {
-    what: 'is as far ahead of a writer that is on its way',
+    what: 'is 64 MiB ahead of the last written byte',
     start: 100 * mebibyte,
     length: 100,
     writtenBytes: 36 * mebibyte,
@@ -33,6 +33,6 @@ test.each([
   expect(rangeOfRunning({ start, end: start + length - 1, isOpenEnded: false }, writtenBytes)).toBe(expected);
 });
 
-test('a part without an end follows, since its reader may well stop before it', () => {
+test('a range without an end follows the download, because its reader may stop early', () => {
   expect(rangeOfRunning({ start: 100 * mebibyte, end: 100 * mebibyte, isOpenEnded: true }, 0)).toBe('follow');
 });

@@ -7,7 +7,7 @@ import type { Part } from '../../../../src/mirror/relays/relays.ts';
 const range = (start: number, end: number) => ({ start, end, isOpenEnded: false });
 const mebibyte = 1024 * 1024;
 
-test('ranges that lie close together are asked for as one', () => {
+test('ranges that are close together are requested as one', () => {
   expect(spansOf([range(0, 9), range(20, 29), range(mebibyte, mebibyte + 9)])).toEqual([
     { start: 0, end: 29 },
     { start: mebibyte, end: mebibyte + 9 },
@@ -26,14 +26,14 @@ function rangesOf(pairs: readonly (readonly [number, number])[]) {
   });
 }
 
-test('ranges further apart are asked for one by one, so that no more than a fifth comes beside what was asked for', () => {
+test('ranges further apart are requested one by one, so that at most a fifth more is transferred', () => {
   const asked = rangesOf(Array.from({ length: 40 }, () => [100_000, 19_999]));
   expect(spansOf(asked)).toHaveLength(40);
   const closer = rangesOf(Array.from({ length: 200 }, () => [2_000, 19_999]));
   expect(spansOf(closer)).toHaveLength(1);
 });
 
-test('however many ranges there are, the upstream is asked for 64 spans that hold them all', () => {
+test('however many ranges there are, at most 64 requests cover them all', () => {
   const lengths = fc.array(fc.tuple(fc.nat({ max: 3 * mebibyte }), fc.nat({ max: 100 })), {
     minLength: 2,
     maxLength: 200,
@@ -51,7 +51,7 @@ test('however many ranges there are, the upstream is asked for 64 spans that hol
   );
 });
 
-test('up to 64 ranges, wherever they are, cost at most a fifth more than they have, or 64 KiB', () => {
+test('up to 64 ranges, wherever they are, cost at most a fifth more than their size, or 64 KiB', () => {
   const lengths = fc.array(fc.tuple(fc.nat({ max: mebibyte }), fc.nat({ max: mebibyte })), {
     minLength: 2,
     maxLength: 64,
@@ -124,7 +124,7 @@ test('one span is open at a time', async () => {
   expect(open.size).toBe(0);
 });
 
-test('an upstream that sends no parts is asked once for all that is left', async () => {
+test('an upstream without range support gets one request for all remaining spans', async () => {
   const { asked, join } = joins({ sendsParts: false });
   const source = new SpansSource(
     [

@@ -29,7 +29,7 @@ test('of two downloads of one digest the first that is verified is committed, an
   expect(store.commits).toBe(1);
 });
 
-test('where the first commit fails, or its blob is gone again, the next one commits', async () => {
+test('when the first commit fails, or its blob is gone again, the next download commits', async () => {
   const commits = new CommitOnce();
   const turns = [commits.join(digest), commits.join(digest), commits.join(digest)];
   const { store, steps } = storeOf();

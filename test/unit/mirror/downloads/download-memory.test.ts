@@ -32,7 +32,7 @@ async function settled(): Promise<void> {
   for (let turn = 0; turn < 100; turn += 1) await new Promise(setImmediate);
 }
 
-test('while the disk is busy a download gathers no more than two writes', async () => {
+test('while the disk is slow a download buffers at most two writes', async () => {
   const memory = new MemoryBudget({ maxBytes: 64 * 1024 * kibibyte });
   const { download, writing, pulled } = await start(memory);
   await settled();
@@ -43,7 +43,7 @@ test('while the disk is busy a download gathers no more than two writes', async 
   expect(memory.reservedBytes).toBe(0);
 });
 
-test('where memory is short a download takes one piece at a time, and still comes to its end', async () => {
+test('with little memory a download takes one piece at a time, and still completes', async () => {
   const memory = new MemoryBudget({ maxBytes: 1_000 });
   const { download, writing, pulled } = await start(memory);
   const reader = readAll(download.join());
@@ -55,7 +55,7 @@ test('where memory is short a download takes one piece at a time, and still come
   expect(memory.reservedBytes).toBe(0);
 });
 
-test('what readers borrowed and have not sent yet counts until they give it back', async () => {
+test('borrowed buffers count until their readers return them', async () => {
   const memory = new MemoryBudget({ maxBytes: 64 * 1024 * kibibyte });
   const { download, writing } = await start(memory);
   const reader = download.join();

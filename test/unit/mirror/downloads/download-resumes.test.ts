@@ -34,7 +34,7 @@ test.each([
   { answer: 'the rest', offset: leftBytes },
   { answer: 'the rest and a byte more', offset: leftBytes - 1 },
   { answer: 'the whole again', offset: 0 },
-])('it goes on with what is there when the upstream sends $answer', async ({ offset }) => {
+])('a partial download is resumed when the upstream sends $answer', async ({ offset }) => {
   const { download, kept, asked, writtenBytes } = await start({
     first: from(offset),
     incoming: new MemoryIncoming(left),
@@ -51,7 +51,7 @@ test.each([
   expect(writtenBytes()).toBe(size - leftBytes);
 });
 
-test('it goes on with what was the whole already', async () => {
+test('a partial download that is already complete is resumed', async () => {
   const { download, writtenBytes } = await start({
     first: from(size - 1),
     incoming: new MemoryIncoming({ held: Buffer.from(blob) }),
@@ -69,9 +69,9 @@ const unreadable = async () => {
 };
 
 test.each([
-  { what: 'is not what it was', options: { held: damaged } },
-  { what: 'is shorter than it was', options: { held: left.held.subarray(1) } },
-])('where what is there $what, nobody gets a byte of it, and all begins anew', async ({ options }) => {
+  { what: 'has changed', options: { held: damaged } },
+  { what: 'is shorter than its checkpoint', options: { held: left.held.subarray(1) } },
+])('when the partial download $what, no reader gets a byte of it, and the download restarts', async ({ options }) => {
   const { download, asked, damages, incoming } = await start({
     first: from(leftBytes - 1),
     next: from,
@@ -86,7 +86,7 @@ test.each([
   expect(damages).toHaveLength(1);
 });
 
-test('where what is there cannot be read, all begins anew', async () => {
+test('when the partial download cannot be read, the download restarts', async () => {
   const { download, asked, damages, incoming } = await start({
     first: from(leftBytes - 1),
     next: from,
@@ -99,7 +99,7 @@ test('where what is there cannot be read, all begins anew', async () => {
   expect(damages).toMatchObject([{ message: 'EIO' }]);
 });
 
-test('where a disk cannot begin anew, readers are served by the upstream', async () => {
+test('when the disk cannot restart the file, readers are served from the upstream', async () => {
   const incoming = new MemoryIncoming({ held: damaged });
   incoming.clear = unreadable;
   const { download } = await start({
@@ -112,7 +112,7 @@ test('where a disk cannot begin anew, readers are served by the upstream', async
   expect((await download.ended).result).toBe('disk_error');
 });
 
-test('a download that is aborted while it reads back leaves what was there as it was', async () => {
+test('a download that is aborted while it reads back leaves the partial download unchanged', async () => {
   const disk = gate();
   const opened = from(leftBytes - 1);
   const { download, incoming } = await start({
@@ -128,13 +128,13 @@ test('a download that is aborted while it reads back leaves what was there as it
   expect(opened.body.destroyed).toBe(true);
 });
 
-test('what is written is marked now and then, with what it is', async () => {
+test('checkpoints are made at intervals, with the state of the hash', async () => {
   const { download, incoming } = await start({ first: { body: body(...inPieces(blob)), offset: 0, size } });
   await download.ended;
   expect(incoming.checkpoints).toEqual([checkpointOf(16 * mebibyte), checkpointOf(32 * mebibyte)]);
 });
 
-test('a disk that is slow to checkpoint holds nobody up', async () => {
+test('a disk that is slow to checkpoint does not delay readers', async () => {
   const disk = gate();
   const incoming = new MemoryIncoming({ beforeCheckpoint: () => disk.opened });
   const { download } = await start({ first: { body: body(...inPieces(blob)), offset: 0, size }, incoming });
@@ -144,7 +144,7 @@ test('a disk that is slow to checkpoint holds nobody up', async () => {
   disk.open();
 });
 
-test('what was written while a checkpoint was made is marked next', async () => {
+test('bytes written during a checkpoint are in the next one', async () => {
   const disk = gate();
   const stalled = new Readable({ read: () => {} });
   for (const piece of inPieces(blob.subarray(0, 36 * mebibyte))) stalled.push(piece);
@@ -162,9 +162,9 @@ test('what was written while a checkpoint was made is marked next', async () => 
 const received = 12.5 * mebibyte;
 
 test.each([
-  { why: 'there is no upstream any more', failure: cut, result: 'upstream_error' },
-  { why: 'it is refused from here on', failure: new OciError('DENIED', 'no'), result: 'upstream_error' },
-])('when $why, what came is left to the next attempt', async ({ failure, result }) => {
+  { why: 'the upstream is gone', failure: cut, result: 'upstream_error' },
+  { why: 'the upstream denies the rest', failure: new OciError('DENIED', 'no'), result: 'upstream_error' },
+])('when $why, the bytes are left to the next attempt', async ({ failure, result }) => {
   const { download, incoming } = await start({
     first: { body: body(blob.subarray(0, received), cut), offset: 0, size },
     next: () => {
@@ -175,7 +175,7 @@ test.each([
   expect(incoming).toMatchObject({ isLeft: true, isDisposed: true, checkpoints: [checkpointOf(received)] });
 });
 
-test('when it has to yield, what is written is left to the next attempt', async () => {
+test('when a download gives up its slot, its bytes are left to the next attempt', async () => {
   const stalled = new Readable({ read: () => {} });
   stalled.push(blob.subarray(0, received));
   const { download, incoming } = await start({ first: { body: stalled, offset: 0, size } });
@@ -185,7 +185,7 @@ test('when it has to yield, what is written is left to the next attempt', async 
   expect(incoming).toMatchObject({ isLeft: true, checkpoints: [checkpointOf(received)] });
 });
 
-test('little is not left', async () => {
+test('a small partial download is not kept', async () => {
   const { download, incoming } = await start({
     first: { body: body(blob.subarray(0, 7 * mebibyte), cut), offset: 0, size },
   });
@@ -197,15 +197,19 @@ const wrong = Buffer.from(blob);
 wrong[5] = (wrong[5] ?? 0) ^ 1;
 
 test.each([
-  { what: 'other bytes came', first: { body: body(wrong), offset: 0, size }, result: 'digest_mismatch' },
-  { what: 'too many bytes came', first: { body: body(blob, Buffer.from('more')), offset: 0, size }, result: 'short' },
-])('when $what, nothing is left', async ({ first, result }) => {
+  { what: 'wrong bytes arrived', first: { body: body(wrong), offset: 0, size }, result: 'digest_mismatch' },
+  {
+    what: 'too many bytes arrived',
+    first: { body: body(blob, Buffer.from('more')), offset: 0, size },
+    result: 'short',
+  },
+])('when $what, no partial download is kept', async ({ first, result }) => {
   const { download, incoming } = await start({ first });
   expect((await download.ended).result).toBe(result);
   expect(incoming).toMatchObject({ isLeft: false, isDisposed: true });
 });
 
-test('when the disk takes no more, nothing is left', async () => {
+test('when the disk fails, no partial download is kept', async () => {
   const { download, incoming } = await start({
     first: { body: body(...inPieces(blob)), offset: 0, size },
     incoming: new MemoryIncoming({ maxBytes: 20 * mebibyte }),

@@ -42,7 +42,7 @@ const startFrom = (...sources: readonly { readonly source: BlobSource }[]) =>
     { digest, size },
   );
 
-test('a blob that the first source does not have comes from the second', async () => {
+test('a blob that the first source lacks comes from the second', async () => {
   const [sibling, upstream] = [sourceOf({ answer: () => undefined }), sourceOf()];
   const { download, kept } = await startFrom(sibling, upstream);
   expect((await readAll(download.join())).equals(blob)).toBe(true);
@@ -52,14 +52,14 @@ test('a blob that the first source does not have comes from the second', async (
   expect(upstream.asked).toEqual([0]);
 });
 
-test('where the first source has it, the second is not asked', async () => {
+test('when the first source has the blob, the second gets no request', async () => {
   const [sibling, upstream] = [sourceOf(), sourceOf()];
   const { download } = await startFrom(sibling, upstream);
   expect(await download.ended).toMatchObject({ result: 'ok' });
   expect(upstream.asked).toEqual([]);
 });
 
-test('where the first source breaks off in the middle, the second continues at that byte', async () => {
+test('when the first source breaks off in the middle, the second continues at that byte', async () => {
   const answer = () => ({ body: body(blob.subarray(0, mebibyte), broken), offset: 0, size });
   const [sibling, upstream] = [sourceOf({ answer }), sourceOf()];
   const { download, kept } = await startFrom(sibling, upstream);
@@ -74,7 +74,7 @@ test('where the first source breaks off in the middle, the second continues at t
 test.each([
   { what: 'ends early', answer: () => ({ body: body(blob.subarray(0, mebibyte)), offset: 0, size }), at: mebibyte },
   { what: 'has a blob of another size', answer: () => ({ body: body(blob), offset: 0, size: 17 }), at: 0 },
-])('where the first source $what, the second continues', async ({ answer, at }) => {
+])('when the first source $what, the second continues', async ({ answer, at }) => {
   const told = { body: body(blob.subarray(0, 5), broken), offset: 0, size };
   const [sibling, upstream] = [sourceOf({ answer }), sourceOf()];
   const first = sourceOf({ answer: () => told });
@@ -83,7 +83,7 @@ test.each([
   expect(upstream.asked).toEqual([at === 0 ? 5 : at]);
 });
 
-test('the last source is resumed: there is no other', async () => {
+test('the last source is resumed, because there is no other', async () => {
   let answers = 0;
   const answer = (position: number) => {
     answers += 1;
@@ -97,7 +97,7 @@ test('the last source is resumed: there is no other', async () => {
   expect(sibling.asked).toEqual([0]);
 });
 
-test('where the first source sends wrong bytes, no reader gets the whole, and that source alone is told', async () => {
+test('when the first source sends wrong bytes, no reader gets the whole blob, and only that source is blamed', async () => {
   const wrong = Buffer.from(blob);
   wrong[5] = (wrong[5] ?? 0) ^ 1;
   const [sibling, upstream] = [sourceOf({ answer: () => ({ body: body(wrong), offset: 0, size }) }), sourceOf()];
@@ -110,7 +110,7 @@ test('where the first source sends wrong bytes, no reader gets the whole, and th
   expect(upstream.told.wrongBytes).toBe(0);
 });
 
-test('where the first source sends wrong bytes before it breaks off, the digest decides: all that sent something are told', async () => {
+test('when sources together send wrong bytes, all that sent some are blamed', async () => {
   const wrong = Buffer.from(blob.subarray(0, mebibyte));
   wrong[5] = (wrong[5] ?? 0) ^ 1;
   const answer = () => ({ body: body(wrong, broken), offset: 0, size });

@@ -31,7 +31,7 @@ function start({ of = digest, ...options }: Options) {
   return startDownload({ size: blob.byteLength, ...options, digest: of });
 }
 
-test('every reader gets the whole blob, and it is kept once', async () => {
+test('every reader gets the whole blob, and it is stored once', async () => {
   const { download, kept } = await start({ first: opened(body(blob.subarray(0, mebibyte), blob.subarray(mebibyte))) });
 
   const [one, other] = await Promise.all([readAll(download.join()), readAll(download.join())]);
@@ -58,7 +58,7 @@ test('no reader gets the end of a blob before all of it is verified', async () =
   expect(seen.equals(blob)).toBe(true);
 });
 
-test('wrong bytes reach no reader whole, and are not kept', async () => {
+test('wrong bytes never complete for any reader, and are not stored', async () => {
   const wrong = Buffer.from(blob);
   wrong[5] = (wrong[5] ?? 0) ^ 1;
   const { download, kept, incoming } = await start({ first: opened(body(wrong)) });
@@ -75,7 +75,7 @@ test('wrong bytes reach no reader whole, and are not kept', async () => {
 test.each([
   { answer: 'the rest', offsetOf: (position: number) => position },
   { answer: 'the whole again', offsetOf: () => 0 },
-])('a transfer that breaks goes on when the upstream sends $answer', async ({ offsetOf }) => {
+])('a broken transfer is resumed when the upstream sends $answer', async ({ offsetOf }) => {
   const { download, asked } = await start({
     first: opened(body(blob.subarray(0, mebibyte), cut)),
     next: (position) => opened(body(blob.subarray(offsetOf(position))), offsetOf(position)),
@@ -88,14 +88,14 @@ test.each([
 test.each([
   { what: 'another part', answer: () => opened(body(blob.subarray(7)), blob.byteLength - 3) },
   { what: 'another blob', answer: (position: number) => opened(body(blob.subarray(position)), position, 17) },
-])('a transfer that would go on with $what fails', async ({ answer }) => {
+])('a transfer that would resume with $what fails', async ({ answer }) => {
   const { download } = await start({ first: opened(body(blob.subarray(0, mebibyte), cut)), next: answer });
 
   await expect(readAll(download.join())).rejects.toThrow('another part or another blob');
   expect((await download.ended).result).toBe('short');
 });
 
-test('it is tried again as long as there is progress, and given up when there is none', async () => {
+test('a transfer is retried while there is progress, and given up without', async () => {
   let answers = 0;
   const { download, asked } = await start({
     first: opened(body(blob.subarray(0, 1000), cut)),
@@ -109,7 +109,7 @@ test('it is tried again as long as there is progress, and given up when there is
   expect(asked).toHaveLength(10 + 3);
 });
 
-test('a refusal is not tried again', async () => {
+test('a definite refusal is not retried', async () => {
   const { download, asked } = await start({
     first: opened(body(blob.subarray(0, 1000), cut)),
     next: () => {
@@ -121,21 +121,21 @@ test('a refusal is not tried again', async () => {
   expect(asked).toEqual([1000]);
 });
 
-test('a body longer than was promised fails', async () => {
+test('a body longer than announced fails', async () => {
   const { download } = await start({ first: opened(body(blob, Buffer.from('more'))) });
 
   await expect(readAll(download.join())).rejects.toThrow('more than');
   expect((await download.ended).result).toBe('short');
 });
 
-test('a blob whose size nobody told is verified all the same', async () => {
+test('a blob of unknown size is verified all the same', async () => {
   const { download } = await start({ first: opened(body(blob), 0, undefined), size: undefined });
 
   expect((await readAll(download.join())).equals(blob)).toBe(true);
   expect(await download.ended).toMatchObject({ result: 'ok' });
 });
 
-test('when the disk takes no more, all readers go on together with one upstream answer', async () => {
+test('when the disk fails, all readers continue from one upstream answer', async () => {
   const { download, asked, kept } = await start({
     first: opened(body(blob.subarray(0, mebibyte), blob.subarray(mebibyte, 2 * mebibyte), blob.subarray(2 * mebibyte))),
     next: (position) => opened(body(blob.subarray(position)), position),
@@ -151,7 +151,7 @@ test('when the disk takes no more, all readers go on together with one upstream 
   expect(kept).toEqual([]);
 });
 
-test('when the disk takes no more, wrong bytes still reach no reader whole', async () => {
+test('when the disk fails, wrong bytes still never complete for any reader', async () => {
   const wrong = Buffer.from(blob);
   wrong[blob.byteLength - 1] = (wrong.at(-1) ?? 0) ^ 1;
   const { download } = await start({
@@ -163,7 +163,7 @@ test('when the disk takes no more, wrong bytes still reach no reader whole', asy
   await expect(readAll(download.join())).rejects.toThrow('where sha256:');
 });
 
-test('it goes on when its readers have left, and the file is closed by the last to use it', async () => {
+test('a download continues when its readers have left, and its last user closes the file', async () => {
   const rest = gate();
   const { download, kept, incoming } = await start({
     first: opened(body(blob.subarray(0, mebibyte), rest.opened, blob.subarray(mebibyte))),
@@ -181,7 +181,7 @@ test('it goes on when its readers have left, and the file is closed by the last 
   expect(incoming.isDisposed).toBe(true);
 });
 
-test('when its readers have left, and no more downloads may go on without any, it ends', async () => {
+test('a download whose readers have left ends, if no more may continue without readers', async () => {
   const stalled = new Readable({ read: () => {} });
   stalled.push(blob.subarray(0, mebibyte));
   const { download } = await start({ first: opened(stalled), maxAbandoned: 0 });
@@ -192,7 +192,7 @@ test('when its readers have left, and no more downloads may go on without any, i
   expect((await download.ended).result).toBe('aborted');
 });
 
-test('aborting it cuts its readers', async () => {
+test('aborting a download cuts its readers', async () => {
   const stalled = new Readable({ read: () => {} });
   stalled.push(blob.subarray(0, mebibyte));
   const { download } = await start({ first: opened(stalled) });
@@ -219,7 +219,7 @@ async function borrowAll(source: ByteSource): Promise<Buffer> {
   return Buffer.concat(seen);
 }
 
-test('a reader that keeps up is borrowed what was just written: the file is not read', async () => {
+test('a reader that keeps up borrows the buffers just written: the file is not read', async () => {
   let reads = 0;
   const incoming = new MemoryIncoming({
     beforeRead: async () => {
@@ -231,7 +231,7 @@ test('a reader that keeps up is borrowed what was just written: the file is not 
   expect(reads).toBe(0);
 });
 
-test('a reader that fell behind reads the file', async () => {
+test('a reader that falls behind reads the file', async () => {
   const { download } = await start({ first: opened(body(...piecesOf(blob))) });
   const source = download.join();
   await download.settled;
@@ -239,7 +239,7 @@ test('a reader that fell behind reads the file', async () => {
   expect((await borrowAll(source)).equals(blob)).toBe(true);
 });
 
-test('nothing of the end of a blob is borrowed before all of it is verified', async () => {
+test('no reader borrows the end of a blob before the whole blob is verified', async () => {
   const last = gate();
   const { download } = await start({
     first: opened(body(...piecesOf(blob.subarray(0, -20_000)), last.opened, blob.subarray(-20_000))),
@@ -252,7 +252,7 @@ test('nothing of the end of a blob is borrowed before all of it is verified', as
   expect((await end)?.bytes).toBe(64 * 1024);
 });
 
-test('nothing is borrowed of a download that failed, and reading says why', async () => {
+test('no reader borrows from a failed download, and reading reports why it failed', async () => {
   const wrong = Buffer.from(blob);
   wrong[5] = (wrong[5] ?? 0) ^ 1;
   const { download } = await start({ first: opened(body(wrong)) });
@@ -262,7 +262,7 @@ test('nothing is borrowed of a download that failed, and reading says why', asyn
   await expect(source.read(Buffer.alloc(1), blob.byteLength - 1)).rejects.toThrow('where sha256:');
 });
 
-test('a reader that has left does not wait for a loan', async () => {
+test('a reader that has left does not wait for a buffer', async () => {
   const { download } = await start({ first: opened(body(blob.subarray(0, mebibyte), gate().opened)) });
   const source = download.join();
   const loan = source.borrow?.(2 * mebibyte, 1);

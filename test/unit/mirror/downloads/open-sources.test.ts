@@ -46,7 +46,7 @@ async function open(
   return { opening, asked, incoming, left, run };
 }
 
-test('where nothing was left the whole is asked for', async () => {
+test('without a partial download the whole blob is requested', async () => {
   const { opening, asked } = await open(opened, { leftBytes: 0 });
   expect(await opening).toMatchObject({ opened: { offset: 0 }, size });
   expect(asked).toEqual([0]);
@@ -55,14 +55,17 @@ test('where nothing was left the whole is asked for', async () => {
 test.each([
   { answer: 'the rest', offsetOf: (position: number) => position },
   { answer: 'the whole', offsetOf: () => 0 },
-])('what is missing is asked for, and gone on with where the upstream sends $answer', async ({ offsetOf }) => {
-  const { opening, asked, incoming, left } = await open((position) => opened(offsetOf(position)));
-  expect(await opening).toMatchObject({ size, partial: left });
-  expect(asked).toEqual([299]);
-  expect(incoming.isDisposed).toBe(false);
-});
+])(
+  'the missing bytes are requested, and the download is resumed when the upstream sends $answer',
+  async ({ offsetOf }) => {
+    const { opening, asked, incoming, left } = await open((position) => opened(offsetOf(position)));
+    expect(await opening).toMatchObject({ size, partial: left });
+    expect(asked).toEqual([299]);
+    expect(incoming.isDisposed).toBe(false);
+  },
+);
 
-test('where all of it was left, its last byte is asked for: the upstream must still say that it may be had', async () => {
+test('with a complete partial download the last byte is requested: the upstream must still allow the blob', async () => {
   const { opening, asked, left } = await open(opened, { leftBytes: size });
   expect(await opening).toMatchObject({ partial: left });
   expect(asked).toEqual([999]);
@@ -77,7 +80,7 @@ test.each([
   { what: 'refuses the part', answer: refused(new OciError('RANGE_INVALID', 'no')) },
   { what: 'sends another part', answer: refused(new UpstreamError('misbehaving', 'another part')) },
   { what: 'has a smaller blob', answer: (position: number) => opened(position, position > 0 ? 299 : size) },
-])('where the upstream $what, what was left is given up and the whole asked for', async ({ answer }) => {
+])('when the upstream $what, the partial download is dropped and the whole blob requested', async ({ answer }) => {
   const { opening, asked, incoming } = await open(answer);
   expect(await opening).toMatchObject({ opened: { offset: 0 }, size });
   expect((await opening).partial).toBeUndefined();
@@ -85,7 +88,7 @@ test.each([
   expect(incoming).toMatchObject({ isLeft: false, isDisposed: true });
 });
 
-test('what is larger than the descriptor says, where the upstream tells no size, is given up', async () => {
+test('a partial download larger than the descriptor says is dropped, if the upstream sends no size', async () => {
   const sizeless = (position: number): OpenedBlob => ({ body: body(), offset: position, size: undefined });
   const { opening, asked, incoming } = await open(sizeless, { promisedSize: 200 });
   expect(await opening).toMatchObject({ opened: { offset: 0 }, size: 200 });
@@ -97,7 +100,7 @@ test.each([
   new UpstreamError('connect', 'refused'),
   new UpstreamError('busy', 'the mirror is stopping'),
   new OciError('BLOB_UNKNOWN', 'no such blob'),
-])('where the upstream gives no answer or has no such blob ($name), what was left stays', async (cause) => {
+])('when the upstream does not answer or lacks the blob ($name), the partial download stays', async (cause) => {
   const { opening, asked, incoming } = await open(() => {
     throw cause;
   });
@@ -106,7 +109,7 @@ test.each([
   expect(incoming).toMatchObject({ isLeft: true, isDisposed: true });
 });
 
-test('a download that is ended while it waits for a place leaves the partial download, and closes the answer', async () => {
+test('a download that ends while it waits for a slot releases the partial download, and closes the answer', async () => {
   const answer = opened(299);
   const { opening, incoming, run } = await open(() => answer, { waitsForPlace: true });
   const reason = new UpstreamError('busy', 'the mirror is stopping');

@@ -12,7 +12,7 @@ test.each([
   [1, 1],
   [4, 3],
   [64, 48],
-])('of %i places one upstream gets at most three quarters', (total, perUpstream) => {
+])('of %i slots one upstream gets at most three quarters', (total, perUpstream) => {
   expect(placeLimits(total)).toMatchObject({ total, perUpstream });
 });
 
@@ -20,7 +20,7 @@ test.each([
   [1, 1],
   [31, 1],
   [64, 4],
-])('of %i places each upstream is guaranteed a sixteenth, and at least one', (total, guaranteed) => {
+])('of %i slots each upstream is guaranteed a sixteenth, and at least one', (total, guaranteed) => {
   expect(placeLimits(total)).toMatchObject({ guaranteed });
 });
 
@@ -49,20 +49,20 @@ const named = (standings: Readonly<Record<string, Standing>>): readonly Named[] 
   Object.entries(standings).map(([name, standing]) => ({ name, ...standing }));
 
 test.each<{ what: string; downloads: Readonly<Record<string, Standing>>; outside?: number; yields: string }>([
-  { what: 'downloads that keep up yield to nobody', downloads: { a: well, b: well }, yields: 'none' },
+  { what: 'downloads that keep up keep their slots', downloads: { a: well, b: well }, yields: 'none' },
   { what: 'one without clients ends, the oldest first', downloads: { a: slow, b: left, c: left }, yields: 'end b' },
   {
-    what: 'the slowest goes on outside',
+    what: 'the slowest continues without a slot',
     downloads: { a: { ...slow, bytesPerSecond: 9 }, b: { ...slow, bytesPerSecond: 2 }, c: well },
     yields: 'outside b',
   },
   {
-    what: 'one that is outside already frees no place',
+    what: 'one that has no slot frees none',
     downloads: { a: { ...slow, isOutside: true, bytesPerSecond: 1 }, b: { ...slow, bytesPerSecond: 2 } },
     yields: 'outside b',
   },
   {
-    what: 'where no more may go outside, one without clients is cut',
+    what: 'when no more may continue without a slot, one without clients is cut',
     downloads: {
       a: { ...slow, bytesPerSecond: 1 },
       b: { ...slow, hasClients: false, isOutside: true, bytesPerSecond: 8 },
@@ -77,7 +77,7 @@ test.each<{ what: string; downloads: Readonly<Record<string, Standing>>; outside
     yields: 'cut b',
   },
   {
-    what: 'slow ones outside are not cut for nothing',
+    what: 'slow ones without a slot are not cut if that frees no slot',
     downloads: { a: well, b: { ...slow, isOutside: true } },
     outside: 1,
     yields: 'none',
@@ -87,7 +87,7 @@ test.each<{ what: string; downloads: Readonly<Record<string, Standing>>; outside
   expect(yielding.kind === 'none' ? 'none' : `${yielding.kind} ${yielding.who.name}`).toBe(yields);
 });
 
-test('a free place goes to the upstream that holds the fewest, and there to who waits longest', () => {
+test('a free slot goes to the upstream that holds the fewest, and there to the longest waiting download', () => {
   const waiting = [
     { name: 'a', heldByUpstream: 5 },
     { name: 'b', heldByUpstream: 2 },
@@ -97,7 +97,7 @@ test('a free place goes to the upstream that holds the fewest, and there to who 
   expect(nextGranted([])).toBeUndefined();
 });
 
-test('too many downloads without clients cost the upstream that has most of them its oldest', () => {
+test('too many downloads without clients cost the upstream with the most of them its oldest', () => {
   const abandoned = ['honest', 'evil', 'evil'].map((label, index) => ({ label, index }));
   expect(abandonedToEnd(abandoned, 3)).toBeUndefined();
   expect(abandonedToEnd(abandoned, 2)).toEqual({ label: 'evil', index: 1 });

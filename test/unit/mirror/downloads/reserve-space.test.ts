@@ -35,38 +35,38 @@ test.each([
   { what: 'the first step', neededBytes: 1, arrivedBytes: 0, claimedBytes: 60 * mebibyte, step: mebibyte },
   { what: 'of a small blob', neededBytes: 1, arrivedBytes: 0, claimedBytes: 10, step: 10 },
   {
-    what: 'as much as arrived',
+    what: 'as much as has arrived',
     neededBytes: 1,
     arrivedBytes: 5 * mebibyte,
     claimedBytes: undefined,
     step: 5 * mebibyte,
   },
   {
-    what: 'no more than a bound',
+    what: 'no more than the maximum step',
     neededBytes: 1,
     arrivedBytes: 500 * mebibyte,
     claimedBytes: undefined,
     step: 16 * mebibyte,
   },
   {
-    what: 'no more than is to come',
+    what: 'no more than is missing',
     neededBytes: 1,
     arrivedBytes: 8 * mebibyte,
     claimedBytes: 9 * mebibyte,
     step: mebibyte,
   },
   {
-    what: 'at least what is written next',
+    what: 'at least the next write',
     neededBytes: 2 * mebibyte,
     arrivedBytes: 0,
     claimedBytes: 1,
     step: 2 * mebibyte,
   },
-])('room is made in steps: $what', ({ step, ...standing }) => {
+])('space is reserved in steps: $what', ({ step, ...standing }) => {
   expect(roomStep(standing)).toBe(step);
 });
 
-test('room is made for what comes, and not for what is claimed', async () => {
+test('space is reserved for bytes that arrive, and not for a claimed size', async () => {
   const space = spaceOf(100 * mebibyte);
   const room = new Room({ space, claimedBytes: 60 * mebibyte });
   await room.makeFor(1);
@@ -79,7 +79,7 @@ test('room is made for what comes, and not for what is claimed', async () => {
   room[Symbol.dispose]();
 });
 
-test('where no step fits any more, what is needed may; then there is no room', async () => {
+test('when no further step fits, the exact need is reserved; otherwise there is no space', async () => {
   const space = spaceOf(1.5 * mebibyte);
   const room = new Room({ space, claimedBytes: undefined });
   await room.makeFor(mebibyte);
@@ -89,7 +89,7 @@ test('where no step fits any more, what is needed may; then there is no room', a
   await expect(room.makeFor(1)).rejects.toThrow(NoRoom);
 });
 
-test('what was not written is given back', async () => {
+test('reserved space that was not written is released', async () => {
   const space = spaceOf(10 * mebibyte);
   const room = new Room({ space, claimedBytes: undefined });
   await room.makeFor(10);

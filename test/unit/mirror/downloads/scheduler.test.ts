@@ -54,7 +54,7 @@ function startScheduler({ maxConcurrent = 4, maxWaitingPerUpstream = 3 } = {}) {
 
 const turns = () => new Promise((resolve) => setImmediate(resolve));
 
-test('what waits for its upstream holds no place that another upstream needs', async () => {
+test('a download that waits for its upstream holds no slot that another upstream needs', async () => {
   const { enter, answer } = startScheduler();
   for (let silent = 0; silent < 3; silent += 1) enter('silent');
   const healthy = [enter('good'), enter('good'), enter('good')];
@@ -63,7 +63,7 @@ test('what waits for its upstream holds no place that another upstream needs', a
   expect(healthy.map(({ progress }) => progress)).toEqual(Array(3).fill(['asking', 'running']));
 });
 
-test('one upstream never has all places, and the rest wait in its own line', async () => {
+test('one upstream never gets all slots, and its other downloads wait in its own queue', async () => {
   const { enter, answer, waiting } = startScheduler();
   const busy = [enter('busy'), enter('busy'), enter('busy'), enter('busy')];
   busy.slice(0, 3).forEach(answer);
@@ -79,7 +79,7 @@ test('one upstream never has all places, and the rest wait in its own line', asy
   expect(waiting.get('busy')).toBe(0);
 });
 
-test('an answer waits for a place in all, and the upstream with the fewest gets the next', async () => {
+test('an answer waits for a shared slot, and the upstream with the fewest gets the next', async () => {
   const { enter, answer, waiting } = startScheduler();
   const running = [enter('a'), enter('a'), enter('b'), enter('b')];
   running.forEach(answer);
@@ -94,14 +94,14 @@ test('an answer waits for a place in all, and the upstream with the fewest gets 
   expect([moreOfA.progress, moreOfB.progress]).toEqual([['asking'], ['asking', 'running']]);
 });
 
-test('the line of an upstream is bounded, and that of another is not', () => {
+test('the queue of an upstream is bounded, and does not affect that of another', () => {
   const { enter } = startScheduler();
   for (let index = 0; index < 6; index += 1) enter('busy');
   expect(() => enter('busy')).toThrow('too many downloads of this upstream are waiting');
   expect(() => enter('other')).not.toThrow();
 });
 
-test('who leaves the line makes room in it, and is never admitted', async () => {
+test('a download that leaves the queue makes room in it, and is never admitted', async () => {
   const { enter } = startScheduler({ maxConcurrent: 1, maxWaitingPerUpstream: 1 });
   const [first, leaver] = [enter('a'), enter('a')];
   leaver.ticket?.[Symbol.dispose]();
@@ -111,7 +111,7 @@ test('who leaves the line makes room in it, and is never admitted', async () => 
   expect([leaver.progress, next.progress]).toEqual([[], ['asking']]);
 });
 
-test('a silent upstream is put outside of the places while others wait, and so many more only', async () => {
+test('a download of a silent upstream loses its slot while others wait, and a limited number continue without', async () => {
   const { enter, clock, scheduler } = startScheduler({ maxConcurrent: 1, maxWaitingPerUpstream: 10 });
   const downloads = [enter('a'), enter('a'), enter('a')];
   clock.advance(2_999);
@@ -132,7 +132,7 @@ test('a silent upstream is put outside of the places while others wait, and so m
   expect(downloads[2]?.progress).toEqual(['asking']);
 });
 
-test('a slow disk is not the upstream: nothing yields for it', () => {
+test('a slow disk is not a slow upstream: no download loses its slot for it', () => {
   const { enter, answer, clock, scheduler } = startScheduler({ maxConcurrent: 1 });
   const first = enter('a');
   answer(first);
@@ -143,7 +143,7 @@ test('a slow disk is not the upstream: nothing yields for it', () => {
   expect([first.endedFor, second.progress]).toEqual([undefined, []]);
 });
 
-test('as many downloads without clients end as there are others that wait', () => {
+test('for each waiting download one without clients ends', () => {
   const { enter, scheduler } = startScheduler();
   const left = [enter('a'), enter('a'), enter('a')];
   for (const download of left) download.clients = 0;
@@ -153,7 +153,7 @@ test('as many downloads without clients end as there are others that wait', () =
   expect(left.map(({ endedFor }) => endedFor !== undefined)).toEqual([true, true, false]);
 });
 
-test('a download outside whose upstream answers late goes on without a place in all', async () => {
+test('a download without a slot whose upstream answers late continues without one', async () => {
   const { enter, answer, clock, scheduler } = startScheduler({ maxConcurrent: 1 });
   const [late, next] = [enter('a'), enter('a')];
   clock.advance(3_000);
@@ -164,7 +164,7 @@ test('a download outside whose upstream answers late goes on without a place in 
   expect([late.progress, next.progress]).toEqual(Array(2).fill(['asking', 'running']));
 });
 
-test('an upstream that holds no place gets its own though others hold all, and no more than that', async () => {
+test('an upstream without slots gets its guaranteed ones though others hold all, and no more', async () => {
   const { enter, answer } = startScheduler();
   for (const label of ['first', 'second']) for (let nth = 0; nth < 3; nth += 1) answer(enter(label));
   const third = [enter('third'), enter('third')];

@@ -12,12 +12,12 @@ const manifest = contentOf('manifest', 1, { isManifest: true });
 const anyone = { contentsNeeded: 0, isBusy: () => false };
 
 test.each([
-  { what: 'as few as will do', oldestFirst: [a, b, c], bytesNeeded: 11, expected: [a, b] },
+  { what: 'as few as needed', oldestFirst: [a, b, c], bytesNeeded: 11, expected: [a, b] },
   { what: 'exactly enough', oldestFirst: [a, b, c], bytesNeeded: 20, expected: [a, b] },
-  { what: 'none where nothing is needed', oldestFirst: [a, b, c], bytesNeeded: 0, expected: [] },
-  { what: 'all where it is never enough', oldestFirst: [a, b, c], bytesNeeded: 1_000, expected: [a, b, c] },
+  { what: 'none if no space is needed', oldestFirst: [a, b, c], bytesNeeded: 0, expected: [] },
+  { what: 'all if even that is not enough', oldestFirst: [a, b, c], bytesNeeded: 1_000, expected: [a, b, c] },
   { what: 'up to the first manifest', oldestFirst: [a, manifest, b], bytesNeeded: 1_000, expected: [a, manifest] },
-])('the oldest go: $what', ({ oldestFirst, bytesNeeded, expected }) => {
+])('the oldest content is evicted: $what', ({ oldestFirst, bytesNeeded, expected }) => {
   expect(chooseVictims(oldestFirst, { ...anyone, bytesNeeded })).toEqual(expected);
 });
 

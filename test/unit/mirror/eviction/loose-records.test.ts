@@ -97,7 +97,7 @@ test('loose records of the previous process are found by the first sweep', async
   expect(left('a', 'b')).toEqual(['a']);
 });
 
-test('while the index is being rebuilt nothing goes', async () => {
+test('nothing is dropped while the index is being rebuilt', async () => {
   const { loose, index, left } = started({ newest: 0 });
   index.isRebuilt = false;
   await loose.write(referrersOf('a'), listing);

@@ -58,7 +58,7 @@ async function isLeft(store: FileStores['store'], name: string): Promise<boolean
   return left !== undefined;
 }
 
-test('what interrupted downloads left is dropped, the oldest first, before anything that can be served is evicted', async () => {
+test('partial downloads are dropped, the oldest first, before anything that can be served is evicted', async () => {
   const { store, space, evicted } = await storeWithLeftovers({ maxBytes: 3500 });
   expect(await space.reserve(1500)).toBeDefined();
   expect([await isLeft(store, 'older'), await isLeft(store, 'newer')]).toEqual([false, true]);
@@ -71,13 +71,13 @@ test('what interrupted downloads left is dropped, the oldest first, before anyth
   expect([...evicted]).toEqual([digestNamed('kept')]);
 });
 
-test('while there is room nothing that was left is dropped', async () => {
+test('no partial download is dropped while there is room', async () => {
   const { store, space } = await storeWithLeftovers({ maxBytes: 3500 });
   expect(await space.reserve(500)).toBeDefined();
   expect([await isLeft(store, 'older'), await isLeft(store, 'newer')]).toEqual([true, true]);
 });
 
-test('what nobody went on with for a day is dropped', async () => {
+test('a partial download that is not resumed for a day is dropped', async () => {
   const { store, clock, space } = await storeWithLeftovers({ maxBytes: 3500 });
   clock.advance(22 * hourMs);
   await space.sweep();

@@ -22,7 +22,7 @@ async function isAnswered(lists: ListsInProgress, upstream: string): Promise<boo
   });
 }
 
-test('whoever waits before the list is begun gets the page once it is known, and nobody of another repository does', async () => {
+test('a client that waits before the list has begun gets its page once it is known; clients of another repository do not', async () => {
   const lists = new ListsInProgress();
   const leaving = new AbortController();
   const page = lists.page(at('a.test'), wanted, patiently);
@@ -39,7 +39,7 @@ test('whoever waits before the list is begun gets the page once it is known, and
   await fetched;
 });
 
-test('a list that is no longer fetched answers nobody, also where it failed', async () => {
+test('a list that is no longer fetched answers no client, also after a failure', async () => {
   const lists = new ListsInProgress();
   const failed = lists.during(at('a.test'), async (onPage) => {
     onPage(pageOf('a', 'b'));
@@ -52,7 +52,7 @@ test('a list that is no longer fetched answers nobody, also where it failed', as
   await expect(page).rejects.toThrow('left');
 });
 
-test('of the upstreams that send tags out of order the last thousand are remembered', async () => {
+test('the last thousand upstreams that send tags out of order are remembered', async () => {
   const lists = new ListsInProgress();
   expect(await isAnswered(lists, 'u0.test')).toBe(true);
   for (let number = 0; number <= 1_000; number += 1) {

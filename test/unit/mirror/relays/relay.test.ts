@@ -81,7 +81,7 @@ const turns = async () => {
   for (let turn = 0; turn < 2_000; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 };
 
-test('readers that keep together share one upstream answer', async () => {
+test('readers at similar positions share one upstream answer', async () => {
   const upstream = upstreamOf(blob);
   const relay = relayOf(upstream);
   const read = await Promise.all([readAll(relay.join()), readAll(relay.join()), readAll(relay.join())]);
@@ -89,7 +89,7 @@ test('readers that keep together share one upstream answer', async () => {
   expect(upstream.asked).toHaveLength(1);
 });
 
-test('without a reader that reads, no more is taken from the upstream than half a window', async () => {
+test('without an active reader, at most half a window is read from the upstream', async () => {
   const upstream = upstreamOf(blob);
   const memory = new MemoryBudget({ maxBytes: 128 * mebibyte });
   const relay = relayOf(upstream, { memory });
@@ -102,7 +102,7 @@ test('without a reader that reads, no more is taken from the upstream than half 
   expect(upstream.asked[0]?.body.destroyed).toBe(true);
 });
 
-test('a window grows to its bound and no further, however far its readers are apart', async () => {
+test('a window grows to its limit and no further, however far apart its readers are', async () => {
   const upstream = upstreamOf(blob);
   const memory = new MemoryBudget({ maxBytes: 128 * mebibyte });
   const relay = relayOf(upstream, { memory });
@@ -119,7 +119,7 @@ test('a window grows to its bound and no further, however far its readers are ap
   expect(upstream.asked[1]).toMatchObject({ position: 0 });
 });
 
-test('a reader that the window moves past goes on from where it is', async () => {
+test('a reader that falls out of the window continues from its own position', async () => {
   const upstream = upstreamOf(blob);
   const relay = relayOf(upstream);
   const [fast, slow] = [relay.join(), relay.join()];
@@ -131,7 +131,7 @@ test('a reader that the window moves past goes on from where it is', async () =>
   expect(upstream.asked.map(({ position }) => position)).toEqual([0, 100_001]);
 });
 
-test('where the budget is spent a relay holds the least that moves, and its readers still get all', async () => {
+test('with an exhausted budget a relay holds the minimum, and its readers still get everything', async () => {
   const memory = new MemoryBudget({ maxBytes: 0 });
   const upstream = upstreamOf(blob);
   const relay = relayOf(upstream, { memory });
@@ -150,7 +150,7 @@ test('where the budget is spent a relay holds the least that moves, and its read
 });
 
 test.each([{ told: size }, { told: undefined }])(
-  'wrong bytes reach no reader whole, be it behind or not: size $told',
+  'wrong bytes never complete for any reader, behind or not: size $told',
   async ({ told }) => {
     const wrong = Buffer.from(blob);
     wrong[10] = (wrong[10] ?? 0) ^ 1;
@@ -162,7 +162,7 @@ test.each([{ told: size }, { told: undefined }])(
   },
 );
 
-test('a reader that leaves ends its wait, and the last one ends the upstream', async () => {
+test('a reader that leaves ends its wait, and the last one closes the upstream answer', async () => {
   const body = new Readable({ read: () => {} });
   const relay = relayOf(upstreamOf(blob), { first: { size, offset: 0, body } });
   const [one, other] = [relay.join(), relay.join()];
@@ -176,7 +176,7 @@ test('a reader that leaves ends its wait, and the last one ends the upstream', a
   expect(relay.isJoinable).toBe(false);
 });
 
-test('an upstream that nobody reads for a while is let go, and asked for so much as there is room for', async () => {
+test('an upstream answer without active readers is closed, and the rest is requested later', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   const upstream = upstreamOf(blob);
   const relay = relayOf(upstream);
@@ -197,7 +197,7 @@ test('an upstream that nobody reads for a while is let go, and asked for so much
   expect((await readUpTo(source, 3 * mebibyte, size)).equals(blob.subarray(3 * mebibyte))).toBe(true);
 });
 
-test('an upstream that knows no ranges is let go once, and not again', async () => {
+test('an upstream without range support is closed once, and not again', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   const upstream = upstreamOf(blob, { ranges: false });
   const source = relayOf(upstream).join();
@@ -214,7 +214,7 @@ test('an upstream that knows no ranges is let go once, and not again', async () 
   expect(upstream.asked).toHaveLength(3); // The second was asked for a part, and shows that there are none.
 });
 
-test('an upstream of unknown size that is let go at its very end is asked for the last byte once more', async () => {
+test('an upstream of unknown size that is closed at its very end is asked for the last byte again', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   const short = blob.subarray(0, 4 * mebibyte);
   const digest = digestOf(short);
@@ -229,7 +229,7 @@ test('an upstream of unknown size that is let go at its very end is asked for th
   expect(await source.read(Buffer.alloc(1), short.length)).toBe(0);
 });
 
-test('where others hold all connections, a relay that was let go asks again', async () => {
+test('when others hold all connections, a relay whose answer was closed requests the rest when it gets one', async () => {
   const upstream = upstreamOf(blob);
   let refusals = 2;
   const open: typeof upstream.open = (position, end) => {
@@ -240,14 +240,14 @@ test('where others hold all connections, a relay that was let go asks again', as
   expect((await readAll(relayOf({ ...upstream, open }).join())).equals(blob)).toBe(true);
 });
 
-test('a part is read as it is, from its first byte to its last', async () => {
+test('a part is read unchanged, from its first byte to its last', async () => {
   const upstream = upstreamOf(blob);
   const relay = relayOf(upstream, { from: 1_000, until: 5_000 });
   expect((await readUpTo(relay.join(), 1_000, 5_000)).equals(blob.subarray(1_000, 5_000))).toBe(true);
   expect(upstream.asked).toMatchObject([{ position: 1_000, end: 4_999 }]);
 });
 
-test('a reader may jump over any number of bytes: they are dropped, and the upstream is asked once', async () => {
+test('a reader may skip any number of bytes: they are dropped, with one upstream request', async () => {
   const upstream = upstreamOf(blob);
   const memory = new MemoryBudget({ maxBytes: 128 * mebibyte });
   const relay = relayOf(upstream, { memory, until: size - 1 });
@@ -262,7 +262,7 @@ test('a reader may jump over any number of bytes: they are dropped, and the upst
   expect(upstream.asked).toHaveLength(1);
 });
 
-test('a reader that jumps behind what is withheld gets it once the whole is verified', async () => {
+test('a reader that skips into the withheld tail gets it once the whole blob is verified', async () => {
   const upstream = upstreamOf(blob);
   const source = relayOf(upstream).join();
   expect((await readUpTo(source, size - 5, size)).equals(blob.subarray(-5))).toBe(true);

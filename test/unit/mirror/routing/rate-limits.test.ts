@@ -16,27 +16,27 @@ test.each([
   { remaining: 10, factor: 1 },
   { remaining: 9, factor: lifetimeFactorWhenLow },
   { remaining: 0, factor: lifetimeFactorWhenLow },
-])('with $remaining of 100 pulls left a cached tag is trusted $factor times as long', ({ remaining, factor }) => {
+])('with $remaining of 100 pulls left a cached tag stays fresh $factor times as long', ({ remaining, factor }) => {
   expect(limits({ remaining }).factor()).toBe(factor);
 });
 
-test('an upstream that never told an allowance is asked as often as ever', () => {
+test('an upstream that reports no rate limit keeps its usual tag lifetimes', () => {
   expect(limits().factor()).toBe(1);
   expect(limits({ remaining: 0 }).factor('ghcr.io')).toBe(1);
 });
 
-test('as long as one account has enough left there is no need to save', () => {
+test('tag lifetimes stay the same while one account has enough pulls left', () => {
   expect(limits({ account: 'basic-1', remaining: 0 }, { account: 'basic-2', remaining: 80 }).factor()).toBe(1);
 });
 
-test('when the window is over, what was said of it does not count any more', () => {
+test('a reported limit expires with its window', () => {
   const { clock, factor } = limits({ remaining: 0 });
   clock.advance(21_600_000);
   expect(factor()).toBe(1);
 });
 
 test.each([-86_400_000, 86_400_000])(
-  'a clock that is set by %d ms makes what was said count neither longer nor shorter',
+  'a clock that is set by %d ms makes a reported limit last neither longer nor shorter',
   (byMs) => {
     const { clock, factor } = limits({ remaining: 0 });
     clock.setWallClock(byMs);

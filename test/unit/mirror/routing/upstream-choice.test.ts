@@ -74,7 +74,7 @@ test.each([
   { hints: { name: 'ghcr.io/' }, code: 'NAME_INVALID' },
   { hints: { name: 'ghcr.io/', namespace: 'ghcr.io' }, code: 'NAME_INVALID' },
   { hints: { name: 'a'.repeat(250) }, code: 'NAME_INVALID' },
-])('$hints is refused with $code', ({ hints, code }) => {
+])('$hints is rejected with $code', ({ hints, code }) => {
   expect(() => choose(hints)).toThrow(expect.objectContaining({ code }));
 });
 
@@ -83,7 +83,7 @@ test.each([
   { hints: { name: 'org/app', namespace: 'quay.io' }, key: 'quay.io' },
   { hints: { name: 'org/app', pathPrefix: 'quay.io' }, key: 'quay.io' },
   { hints: { name: 'registry.test_8444/app' }, key: 'registry.test:8444' },
-])('a registry that is not configured is refused with the key that is missing: $hints', ({ hints, key }) => {
+])('a registry that is not configured is rejected with the missing key: $hints', ({ hints, key }) => {
   expect(() => choose(hints)).toThrow(`upstreams has no key "${key}"`);
 });
 
@@ -101,6 +101,6 @@ test.each([
   { hints: { name: 'localhost:5000/app' }, expected: 'localhost:5000 app' },
   { hints: { name: 'org/app', namespace: 'quay.io' }, expected: 'quay.io org/app' },
   { hints: { name: 'org/app', pathPrefix: 'quay.io' }, expected: 'quay.io org/app' },
-])('where a pattern admits any host, $hints → $expected', ({ hints, expected }) => {
+])('when a pattern admits any host, $hints → $expected', ({ hints, expected }) => {
   expect(choose(hints, withAnyHost)).toBe(expected);
 });

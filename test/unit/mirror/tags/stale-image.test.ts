@@ -44,31 +44,31 @@ async function served(images: readonly Image[], lost: readonly Content[] = [], n
   return (await newestComplete(of, record, repositoryOf(images, lost, neverPulled)))?.digest;
 }
 
-test('the image that a tag means now is served where all of it is there', async () => {
+test('the current image of a tag is served if it is complete', async () => {
   expect(await served([newer, older])).toBe(newer.manifest.digest);
 });
 
-test('the one before is served where the manifest of the one now is not there', async () => {
+test('the previous image is served if the manifest of the current one is missing', async () => {
   expect(await served([older])).toBe(older.manifest.digest);
 });
 
 test.each(newer.blobs.map((blob, place) => ({ blob, place })))(
-  'the one before is served where part $place of the one now is lost',
+  'the previous image is served if part $place of the current one is lost',
   async ({ blob }) => {
     expect(await served([newer, older], [blob])).toBe(older.manifest.digest);
   },
 );
 
-test('what was never pulled of an image is not missed', async () => {
+test('parts that were never pulled do not count as lost', async () => {
   expect(await served([newer, older], [], newer.blobs)).toBe(newer.manifest.digest);
 });
 
-test('nothing is served where both have lost something, or there was only one', async () => {
+test('nothing is served if both images have lost a part, or if there was only one', async () => {
   expect(await served([newer, older], [...newer.blobs, ...older.blobs])).toBeUndefined();
   expect(await newestComplete(of, tagOf(newer.manifest.digest), repositoryOf([older]))).toBeUndefined();
 });
 
-test('of an image index what was pulled of every platform must be there, and no more', async () => {
+test('of an image index only the pulled parts of each platform must be there', async () => {
   const multi = multiPlatformImage();
   const [amd64, arm64] = multi.children;
   const layers = multi.blobs.slice(2);
@@ -79,7 +79,7 @@ test('of an image index what was pulled of every platform must be there, and no 
   expect(await newestComplete(of, record, repositoryOf([multi], layers))).toBeUndefined();
 });
 
-test('an index of indexes, ever so deep and naming itself over again, is walked once', async () => {
+test('nested and circular indexes are walked once', async () => {
   const deepest = image({ name: 'deepest' });
   const indexes: Content[] = [];
   for (let depth = 0, inner = descriptorOf(deepest.manifest); depth < 2_000; depth += 1) {

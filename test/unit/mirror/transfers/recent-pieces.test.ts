@@ -13,10 +13,10 @@ const textOf = (pieces: readonly Uint8Array[] | undefined): string | undefined =
   return Array.from({ length: bytes.length / third }, (_, i) => String.fromCharCode(bytes[i * third] ?? 0)).join('');
 };
 const memory = new MemoryBudget({ maxBytes: 10_000 * unit });
-const isGivenBack = (piece: Uint8Array): boolean => piece.byteLength === 0;
+const isReturned = (piece: Uint8Array): boolean => piece.byteLength === 0;
 
 describe('the pieces written last', () => {
-  it('are borrowed from any position, over their borders, up to what is wanted', () => {
+  it('are borrowed from any position, across their borders, up to the requested length', () => {
     const recent = new RecentPieces({ maxBytes: 100 * unit, memory });
     recent.add([pieceOf('a'), pieceOf('b')], 10);
     recent.add([pieceOf('c')], 10 + 2 * unit);
@@ -26,32 +26,32 @@ describe('the pieces written last', () => {
     expect(recent.borrow(10 + 3 * unit - 1, 1)?.bytes).toBe(1);
   });
 
-  it('are not borrowed where they begin later, or do not reach yet', () => {
+  it('are not borrowed at a position before or after them', () => {
     const recent = new RecentPieces({ maxBytes: 100 * unit, memory });
     recent.add([pieceOf('a')], 10);
     expect(recent.borrow(9, 5)).toBeUndefined();
     expect(recent.borrow(10 + unit, 5)).toBeUndefined();
   });
 
-  it('are borrowed up to a small one, which is cheaper to read back', () => {
+  it('are borrowed up to a small piece, which is cheaper to read back', () => {
     const recent = new RecentPieces({ maxBytes: 100 * unit, memory });
     const small = new Uint8Array(100);
     recent.add([pieceOf('a'), small, pieceOf('b')], 0);
-    expect(isGivenBack(small)).toBe(true);
+    expect(isReturned(small)).toBe(true);
     expect(recent.borrow(0, 100 * unit)?.bytes).toBe(unit);
     expect(recent.borrow(unit, 100)).toBeUndefined();
     expect(textOf(recent.borrow(unit + 100, 100 * unit)?.pieces)).toBe('bbb');
   });
 
-  it('are given back when newer ones need the room', () => {
+  it('are returned when newer pieces need the room', () => {
     const recent = new RecentPieces({ maxBytes: 2 * unit, memory });
     const pieces = [pieceOf('a'), pieceOf('b'), pieceOf('c')];
     recent.add(pieces, 0);
-    expect(pieces.map(isGivenBack)).toEqual([true, false, false]);
+    expect(pieces.map(isReturned)).toEqual([true, false, false]);
     expect(recent.borrow(0, unit)).toBeUndefined();
   });
 
-  it('are given back when the last loan ends, and not before', () => {
+  it('are returned when the last borrower ends, and not before', () => {
     const recent = new RecentPieces({ maxBytes: unit, memory });
     const piece = pieceOf('a');
     recent.add([piece], 0);
@@ -59,20 +59,20 @@ describe('the pieces written last', () => {
     recent.add([pieceOf('b')], unit);
     one?.end();
     one?.end(); // A loan that ended twice must not end another's.
-    expect(isGivenBack(piece)).toBe(false);
+    expect(isReturned(piece)).toBe(false);
     expect(textOf(another?.pieces)).toBe('aa');
     another?.end();
-    expect(isGivenBack(piece)).toBe(true);
+    expect(isReturned(piece)).toBe(true);
   });
 
-  it('stay when a loan of them ends while they are recent', () => {
+  it('stay when a borrower ends while they are recent', () => {
     const recent = new RecentPieces({ maxBytes: unit, memory });
     recent.add([pieceOf('a')], 0);
     recent.borrow(0, unit)?.end();
     expect(textOf(recent.borrow(0, unit)?.pieces)).toBe('aaa');
   });
 
-  it('are not borrowed while clients that stall hold more than as much again', () => {
+  it('are not borrowed while stalled clients hold as much again and more', () => {
     const recent = new RecentPieces({ maxBytes: unit, memory });
     const held = ['a', 'b'].map((letter, i) => {
       recent.add([pieceOf(letter)], i * unit);
@@ -84,18 +84,18 @@ describe('the pieces written last', () => {
     expect(textOf(recent.borrow(2 * unit, unit)?.pieces)).toBe('ccc');
   });
 
-  it('are given back at the end, but for those on loan', () => {
+  it('are returned at the end, except for borrowed ones', () => {
     const recent = new RecentPieces({ maxBytes: 100 * unit, memory });
     const [borrowed, unused] = [pieceOf('a'), pieceOf('b')];
     recent.add([borrowed, unused], 0);
     const loan = recent.borrow(0, unit);
     recent.clear();
-    expect([borrowed, unused].map(isGivenBack)).toEqual([false, true]);
+    expect([borrowed, unused].map(isReturned)).toEqual([false, true]);
     loan?.end();
-    expect(isGivenBack(borrowed)).toBe(true);
+    expect(isReturned(borrowed)).toBe(true);
   });
 
-  it('count against the memory budget until they are given back, those on loan too', () => {
+  it('count against the memory budget until they are returned, borrowed ones too', () => {
     const budget = new MemoryBudget({ maxBytes: 100 * unit });
     const recent = new RecentPieces({ maxBytes: unit, memory: budget });
     recent.add([pieceOf('a')], 0);
@@ -108,29 +108,29 @@ describe('the pieces written last', () => {
     expect(budget.reservedBytes).toBe(0);
   });
 
-  it('are given back at once where the memory budget has no room', () => {
+  it('are returned at once if the memory budget has no room', () => {
     const budget = new MemoryBudget({ maxBytes: 4 * unit });
     const others = budget.tryReserve(unit);
     const recent = new RecentPieces({ maxBytes: 100 * unit, memory: budget });
     const pieces = [pieceOf('a'), pieceOf('b'), pieceOf('c')];
     recent.add(pieces.slice(0, 2), 0);
-    expect(pieces.slice(0, 2).map(isGivenBack)).toEqual([true, false]);
+    expect(pieces.slice(0, 2).map(isReturned)).toEqual([true, false]);
     const loan = recent.borrow(unit, unit);
     others?.tryResize(4 * unit - budget.reservedBytes + unit);
     recent.add(pieces.slice(2), 2 * unit);
-    expect(isGivenBack(pieces[2] ?? pieceOf('c'))).toBe(true);
+    expect(isReturned(pieces[2] ?? pieceOf('c'))).toBe(true);
     expect(textOf(loan?.pieces)).toBe('bbb');
     expect(budget.reservedBytes).toBeLessThanOrEqual(4 * unit);
   });
 });
 
-it('a piece that has its buffer to itself is freed at once', () => {
+it('a piece with a buffer of its own is freed at once', () => {
   const piece = new Uint8Array(65_536);
   freeMemory(piece);
   expect(piece.byteLength).toBe(0);
 });
 
-it('a piece that shares its buffer with others is left alone', () => {
+it('a piece that shares its buffer with others is not freed', () => {
   const whole = new Uint8Array(65_536).fill(7);
   freeMemory(whole.subarray(1));
   expect(whole.byteLength).toBe(65_536);

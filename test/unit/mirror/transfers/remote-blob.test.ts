@@ -39,7 +39,7 @@ function blobAt(...sources: readonly { readonly source: BlobSource }[]): Sourced
   return new SourcedBlob({ repositoryId, digest, sources: sources.map(({ source }) => source) });
 }
 
-test('a whole blob is asked for without a range, and a part with one', async () => {
+test('a whole blob is requested without a range, and a part with one', async () => {
   const source = holding();
   const blob = blobAt(source);
   await blob.open(0, undefined, waiting);
@@ -48,7 +48,7 @@ test('a whole blob is asked for without a range, and a part with one', async () 
   expect(source.asked).toEqual([undefined, { start: 5, end: undefined }, { start: 0, end: 5 }]);
 });
 
-test('the next source is asked where the first does not have the blob, and the first not again', async () => {
+test('when the first source lacks the blob the next is asked, and the first not again', async () => {
   const [first, second] = [notHere(), holding()];
   const blob = blobAt(first, second);
   await blob.open(0, undefined, waiting);
@@ -57,13 +57,13 @@ test('the next source is asked where the first does not have the blob, and the f
   expect(second.asked).toHaveLength(2);
 });
 
-test('the next source is asked where the first gives no answer', async () => {
+test('when the first source does not answer the next is asked', async () => {
   const [first, second] = [failing(new UpstreamError('timeout', 'silent')), holding()];
   await blobAt(first, second).open(0, undefined, waiting);
   expect(second.asked).toHaveLength(1);
 });
 
-test('what the last source throws is thrown, and it is asked again', async () => {
+test('an error of the last source is thrown, and the source is asked again', async () => {
   const last = failing(new UpstreamError('connect', 'refused'));
   const blob = blobAt(notHere(), last);
   await expect(blob.open(0, undefined, waiting)).rejects.toThrow('refused');
@@ -77,7 +77,7 @@ test('a blob that no source has is unknown', async () => {
   await expect(failed).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
 });
 
-test('a caller that has left asks no further source', async () => {
+test('an aborted caller causes no further request', async () => {
   const left = new AbortController();
   const [first, second] = [
     sourceOf(() => {
@@ -90,7 +90,7 @@ test('a caller that has left asks no further source', async () => {
   expect(second.asked).toEqual([]);
 });
 
-test('a source that is skipped is not asked again; the last one cannot be skipped', async () => {
+test('a skipped source is not asked again; the last one cannot be skipped', async () => {
   const [first, last] = [holding(), holding()];
   const blob = blobAt(first, last);
   const one = await blob.open(0, undefined, waiting);
@@ -103,7 +103,7 @@ test('a source that is skipped is not asked again; the last one cannot be skippe
   expect(last.asked).toHaveLength(2);
 });
 
-test('wrong bytes are told to the sources that sent something, and to no other', async () => {
+test('wrong bytes are reported to the sources that sent some, and to no other', async () => {
   const [first, second, third] = [notHere(), holding(), holding()];
   const blob = blobAt(first, second, third);
   await blob.open(0, undefined, waiting);

@@ -35,12 +35,12 @@ async function read(timesTaken: number) {
   return { received: Buffer.concat(received), pauses };
 }
 
-test('a blob whose transfer breaks while others hold all connections goes on when there is one again', async () => {
+test('a blob whose transfer breaks while others hold all connections is resumed when one is free', async () => {
   const { received, pauses } = await read(2);
   expect(received.equals(blob)).toBe(true);
   expect(pauses.map((ms) => ms >= 1_000)).toEqual([false, true, true]);
 });
 
-test('it is given up when there is none for as many attempts as are made', async () => {
+test('the transfer is given up when none is free for all attempts', async () => {
   await expect(read(3)).rejects.toThrow(allTaken);
 });

@@ -42,7 +42,7 @@ async function readAll(
 
 const bytes = randomBytes(300_000, 'content');
 
-describe('what is verified as it passes', () => {
+describe('a verified stream', () => {
   test('comes out as it went in, whatever the sizes of pieces and buffers', async () => {
     await fc.assert(
       fc.asyncProperty(
@@ -68,7 +68,7 @@ describe('what is verified as it passes', () => {
     { what: 'wrong', content: Buffer.concat([bytes.subarray(0, -1), Buffer.from('x')]) },
     { what: 'too short', content: bytes.subarray(0, -1) },
     { what: 'too long', content: Buffer.concat([bytes, Buffer.from('x')]) },
-  ])('fails at its end where it is $what, and that end never comes out', async ({ content }) => {
+  ])('fails at its end if it is $what, and that end never comes out', async ({ content }) => {
     const source = verifiedSource({ digest: digestOf(bytes), pieces: inPieces(content, 50_000).pieces });
     const { bytes: got, failure } = await readAll(source);
     expect(failure).toMatchObject({ name: 'UpstreamError', trouble: 'misbehaving' });
@@ -76,7 +76,7 @@ describe('what is verified as it passes', () => {
     expect(got.length).toBeGreaterThan(0);
   });
 
-  test('is nothing at all where it is small and wrong', async () => {
+  test('yields nothing at all if it is small and wrong', async () => {
     const source = verifiedSource({
       digest: digestOf(Buffer.from('right')),
       pieces: inPieces(Buffer.from('wrong'), 2).pieces,
@@ -85,7 +85,7 @@ describe('what is verified as it passes', () => {
     expect({ bytes: got.length, isFailure: failure instanceof Error }).toEqual({ bytes: 0, isFailure: true });
   });
 
-  test('may have begun elsewhere: what the hash knows, and what the reader has not got yet, counts', async () => {
+  test('can start in the middle, from a hash state and the bytes the reader still lacks', async () => {
     const hash = createHash('sha256').update(bytes.subarray(0, 200_000));
     const { pieces } = inPieces(bytes.subarray(200_000), 30_000);
     const held = bytes.subarray(150_000, 200_000);
@@ -93,13 +93,13 @@ describe('what is verified as it passes', () => {
     expect(got.equals(bytes.subarray(150_000))).toBe(true);
   });
 
-  test('is verified by sha512 where it is named so', async () => {
+  test('is verified by sha512 if its digest is one', async () => {
     const source = verifiedSource({ digest: digestOf(bytes, 'sha512'), pieces: inPieces(bytes, 50_000).pieces });
     expect((await readAll(source)).bytes.equals(bytes)).toBe(true);
   });
 });
 
-test('what nobody can verify comes out piece by piece, without waiting for more', async () => {
+test('passes pieces on at once if it cannot be verified', async () => {
   const { pieces } = inPieces(bytes, 40_000);
   const source = unverifiedSource(pieces);
   const into = Buffer.alloc(100_000);
@@ -111,7 +111,7 @@ test('what nobody can verify comes out piece by piece, without waiting for more'
 test.each([
   { make: (pieces: AsyncGenerator<Uint8Array, void>) => verifiedSource({ digest: digestOf(bytes), pieces }) },
   { make: unverifiedSource },
-])('a reader that leaves early lets go of what is behind ($make.name)', async ({ make }) => {
+])('a reader that leaves early closes the source ($make.name)', async ({ make }) => {
   const { pieces, told } = inPieces(bytes, 100_000);
   const source = make(pieces);
   await source.read(Buffer.alloc(10), 0);

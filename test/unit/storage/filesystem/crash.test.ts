@@ -70,7 +70,7 @@ test.each(failpoints)(
   },
 );
 
-test('every step of writing is passed, in the order in which they are listed', async () => {
+test('every step of a write runs, in the order in which the steps are listed', async () => {
   const passed: string[] = [];
   const stores = fileStores({ path: await temporaryDirectory(), failpoint: (step) => passed.push(step) });
   await stores.store.prepare();

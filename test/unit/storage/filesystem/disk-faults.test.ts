@@ -48,7 +48,7 @@ async function pull({ store, records }: FileStores): Promise<void> {
 }
 
 test.each(['EIO', 'ENOENT'])(
-  'whichever call to the disk fails with %s, nothing half done is visible and the next pull succeeds',
+  'whichever disk call fails with %s, nothing half done is visible and the next pull succeeds',
   async (code) => {
     for (let failing = 0, isReached = true; isReached; failing += 1) {
       const stores = await preparedStores();
@@ -79,21 +79,21 @@ async function appendUnder(files: ScriptedFiles, stores: FileStores): Promise<vo
   await incoming.commit();
 }
 
-test('a disk that takes a few bytes at a time gets all of them', async () => {
+test('a disk that writes a few bytes at a time gets all of them', async () => {
   const stores = await preparedStores();
   await appendUnder(stores.files, stores);
   expect(await stores.store.readAll(digest, 100_000)).toEqual(bytes);
   expect(stores.files.calls.filter(({ operation }) => operation === 'write').length).toBeGreaterThan(12);
 });
 
-test('a disk that takes no bytes, and says nothing, fails the append', async () => {
+test('a disk that writes no bytes, without an error, fails the append', async () => {
   const { store, files } = await preparedStores();
   await using incoming = await store.create(digest, 'docker.io');
   files.maxWriteBytes = 0;
   await expect(incoming.append([bytes])).rejects.toThrow(/took none of the bytes/);
 });
 
-test('what a failed append had written is neither read back nor kept: the same bytes may be appended again', async () => {
+test('bytes of a failed append are neither read back nor kept: they may be appended again', async () => {
   const { store, files } = await preparedStores();
   await using incoming = await store.create(digest, 'docker.io');
   await incoming.append([bytes.subarray(0, 100)]);
@@ -145,7 +145,7 @@ test.each<FileCall['operation']>(['open', 'fstat'])(
   },
 );
 
-test('a record that the disk cannot read is not said to be absent', async () => {
+test('a record that the disk cannot read is not reported as absent', async () => {
   const { records, files } = await preparedStores();
   await records.write(latest, { digest });
   files.failWith = ({ operation }) => (operation === 'read' ? 'EIO' : undefined);
@@ -154,7 +154,7 @@ test('a record that the disk cannot read is not said to be absent', async () => 
   expect(await records.read(latest)).toEqual({ digest });
 });
 
-test('a write that fails does not fail the one behind it', async () => {
+test('a failed write does not fail the next one', async () => {
   const { records, files } = await preparedStores();
   let writes = 0;
   files.failWith = ({ operation }) => (operation === 'write' && (writes += 1) === 1 ? 'ENOSPC' : undefined);
@@ -166,7 +166,7 @@ test('a write that fails does not fail the one behind it', async () => {
   expect(await records.read(latest)).toEqual({ number: 2 });
 });
 
-test('a blob that is shortened while it is read fails, and does not just end', async () => {
+test('a blob that is truncated while it is read causes an error, and does not just end', async () => {
   const { store, path } = await preparedStores();
   await store.put(digest, bytes);
   await using blob = await store.open(digest, bytes.byteLength);
@@ -175,7 +175,7 @@ test('a blob that is shortened while it is read fails, and does not just end', a
   await expect(blob?.read(Buffer.alloc(1000), 100)).rejects.toThrow(/ends at 100/);
 });
 
-test('one file the disk cannot tell of does not hide the others', async () => {
+test('one file that the disk cannot stat does not hide the others', async () => {
   const { store, files, troubles, path } = await preparedStores();
   await store.put(digest, bytes);
   await store.put(digestOf(manifest), manifest);
@@ -185,7 +185,7 @@ test('one file the disk cannot tell of does not hide the others', async () => {
   expect(troubles).toMatchObject([{ code: 'EIO' }]);
 });
 
-test('a folder that cannot be listed fails the listing: what is in it must not be taken for gone', async () => {
+test('a folder that cannot be listed fails the listing: its files must not count as gone', async () => {
   const { store, records, files } = await preparedStores();
   await store.put(digest, bytes);
   await records.write(latest, { digest });

@@ -24,7 +24,7 @@ async function preparedStores() {
   return { ...stores, path, files, seen };
 }
 
-test('a blob is on the disk before it gets its name, and its name before it counts as stored', async () => {
+test('a blob is synced before it is renamed, and the rename is synced before the blob counts as stored', async () => {
   const { store, seen } = await preparedStores();
   await store.put(digest, bytes);
   const file = blobPath(digest);
@@ -38,7 +38,7 @@ test('a blob is on the disk before it gets its name, and its name before it coun
   ]);
 });
 
-test('a record in a new repository is reachable after power loss: every new folder is on the disk before it is used', async () => {
+test('a record in a new repository survives a power loss: every new folder is synced before it is used', async () => {
   const { records, seen } = await preparedStores();
   const key = {
     kind: 'tag-list',
@@ -65,7 +65,7 @@ test('a record in a new repository is reachable after power loss: every new fold
   ]);
 });
 
-test('nobody counts as stored what lies in a folder that is not on the disk yet, whoever made the folder', async () => {
+test('no file in a folder that is not synced counts as stored, whoever created the folder', async () => {
   const { store, files, path } = await preparedStores();
   const reached = gate();
   const disk = gate();
@@ -91,7 +91,7 @@ test('nobody counts as stored what lies in a folder that is not on the disk yet,
   expect(files.calls.filter(({ operation }) => operation === 'mkdir')).toHaveLength(1);
 });
 
-test('a folder that could not be brought to the disk is made again by whoever comes next', async () => {
+test('a folder that could not be synced is created again by the next write', async () => {
   const { store, files, path, seen } = await preparedStores();
   files.failWith = ({ operation, path: file }) =>
     operation === 'sync' && file === join(path, 'blobs/sha256') ? 'EIO' : undefined;
@@ -103,7 +103,7 @@ test('a folder that could not be brought to the disk is made again by whoever co
   expect(seen()).toContain('sync blobs/sha256');
 });
 
-test('on a disk that knows no fsync of folders blobs are stored all the same', async () => {
+test('a disk without fsync for folders still stores blobs', async () => {
   const { store, files, path } = await preparedStores();
   files.failWith = ({ operation, path: file }) =>
     operation === 'sync' && !file.startsWith(join(path, 'incoming')) ? 'EINVAL' : undefined;
@@ -111,7 +111,7 @@ test('on a disk that knows no fsync of folders blobs are stored all the same', a
   expect(await store.readAll(digest, 100)).toEqual(bytes);
 });
 
-test('a folder that vanishes again and again is made again and again, but not for ever', async () => {
+test('a folder that keeps vanishing is created again, a limited number of times', async () => {
   const { store, files, path } = await preparedStores();
   files.failWith = ({ operation }) => (operation === 'rename' ? 'ENOENT' : undefined);
   await expect(store.put(digest, bytes)).rejects.toMatchObject({ code: 'ENOENT' });

@@ -58,7 +58,7 @@ async function finish({ incoming, checkpoint }: PartialDownload): Promise<void> 
   await written.commit();
 }
 
-test('a process that died leaves what it had marked to the next one, and nothing of what came after', async () => {
+test('a killed process leaves the bytes up to its last checkpoint, and no others', async () => {
   const path = await temporaryDirectory();
   const former = fileStores({ path });
   await former.store.prepare();
@@ -81,7 +81,7 @@ test('a process that died leaves what it had marked to the next one, and nothing
   expect(store.pendingBytes()).toBe(0);
 });
 
-test('a process that stopped leaves all it had written to the next one', async () => {
+test('a stopped process leaves all bytes it had written', async () => {
   const path = await temporaryDirectory();
   const former = fileStores({ path });
   await former.store.prepare();
@@ -94,7 +94,7 @@ test('a process that stopped leaves all it had written to the next one', async (
   expect(await expectAsCheckpointed((await afterRestart(path)).left)).toBe(30_000);
 });
 
-test('what nobody goes on with outlives the next process too', async () => {
+test('a partial download that is not resumed survives the next process too', async () => {
   const path = await temporaryDirectory();
   const former = fileStores({ path });
   await former.store.prepare();
@@ -105,28 +105,31 @@ test('what nobody goes on with outlives the next process too', async () => {
   expect(await expectAsCheckpointed((await afterRestart(path)).left)).toBe(20_000);
 });
 
-test.each(checkpointFailpoints)('a process that ends at %s leaves the checkpoint before, or this one', async (step) => {
-  const path = await temporaryDirectory();
-  let checkpoints = 0;
-  const former = fileStores({
-    path,
-    failpoint: (reached) => {
-      if (reached === 'checkpoint.data-synced') checkpoints += 1;
-      if (checkpoints === 2 && reached === step) throw new Error('struck');
-    },
-  });
-  await former.store.prepare();
-  await using died = await former.store.create(digest, 'docker.io');
-  await writeUpTo(died);
-  expect(former.troubles).toHaveLength(1);
+test.each(checkpointFailpoints)(
+  'a process that ends at %s leaves the previous checkpoint, or this one',
+  async (step) => {
+    const path = await temporaryDirectory();
+    let checkpoints = 0;
+    const former = fileStores({
+      path,
+      failpoint: (reached) => {
+        if (reached === 'checkpoint.data-synced') checkpoints += 1;
+        if (checkpoints === 2 && reached === step) throw new Error('struck');
+      },
+    });
+    await former.store.prepare();
+    await using died = await former.store.create(digest, 'docker.io');
+    await writeUpTo(died);
+    expect(former.troubles).toHaveLength(1);
 
-  const steps: readonly Failpoint[] = checkpointFailpoints;
-  const isMade = steps.indexOf(step) >= steps.indexOf('checkpoint.renamed');
-  expect(await expectAsCheckpointed((await afterRestart(path)).left)).toBe(isMade ? 20_000 : 10_000);
-  expect(await readdir(join(path, 'incoming'))).toHaveLength(2);
-});
+    const steps: readonly Failpoint[] = checkpointFailpoints;
+    const isMade = steps.indexOf(step) >= steps.indexOf('checkpoint.renamed');
+    expect(await expectAsCheckpointed((await afterRestart(path)).left)).toBe(isMade ? 20_000 : 10_000);
+    expect(await readdir(join(path, 'incoming'))).toHaveLength(2);
+  },
+);
 
-test('every step of marking is passed, in the order in which they are listed', async () => {
+test('every step of a checkpoint runs, in the order in which the steps are listed', async () => {
   const passed: string[] = [];
   const { store } = fileStores({ path: await temporaryDirectory(), failpoint: (step) => passed.push(step) });
   await store.prepare();
@@ -137,7 +140,7 @@ test('every step of marking is passed, in the order in which they are listed', a
   expect(passed).toEqual(checkpointFailpoints);
 });
 
-test('whenever the power fails, a checkpoint speaks of nothing that is lost', async () => {
+test('whenever the power fails, a checkpoint covers only bytes that were kept', async () => {
   const found = new Set<number>();
   for (let operations = 0, isReached = true; isReached; operations += 1) {
     for (const fate of ['one', 'another', 'a third']) {
@@ -158,7 +161,7 @@ test('whenever the power fails, a checkpoint speaks of nothing that is lost', as
 });
 
 test.each(['EIO', 'ENOENT'])(
-  'whichever call to the disk fails with %s, what is left is as marked, and the next download succeeds',
+  'whichever disk call fails with %s, the partial download matches its checkpoint, and the next attempt succeeds',
   async (code) => {
     for (let failing = 0, isReached = true; isReached; failing += 1) {
       const path = await temporaryDirectory();
@@ -200,7 +203,7 @@ async function interruptAndGoOn(store: FileStores['store']): Promise<void> {
   await finish(left ?? { incoming: await store.create(digest, 'docker.io'), checkpoint: { bytes: 0, digest } });
 }
 
-test('a blob of which a part could not be brought to the disk is not stored, though the next try looks well', async () => {
+test('a blob with a part that could not be synced is not stored, though a second sync succeeds', async () => {
   const path = await temporaryDirectory();
   const files = new ScriptedFiles();
   const { store, troubles } = fileStores({ path, files });
@@ -246,7 +249,7 @@ test('checkpoints are made one at a time, and no blob waits for the checkpoint o
   expect(await readdir(join(path, 'incoming'))).toHaveLength(2);
 });
 
-test('what is left is marked without waiting for the checkpoint of another', async () => {
+test('the last checkpoint of a download does not wait for that of another', async () => {
   const files = new ScriptedFiles();
   const disk = gate();
   const reached = gate();
@@ -273,7 +276,7 @@ test('what is left is marked without waiting for the checkpoint of another', asy
   await Promise.all([first, waiting]);
 });
 
-test('a commit waits for the checkpoint that is being made, so that none is left behind', async () => {
+test('a commit waits for a running checkpoint, so that no checkpoint file is left', async () => {
   const path = await temporaryDirectory();
   const files = new ScriptedFiles();
   const disk = gate();

@@ -80,7 +80,7 @@ async function expectCheckpoint(store: FileStores['store']): Promise<void> {
   }
 }
 
-test('whenever the power fails, what is visible is whole, and what counted as kept is there', async () => {
+test('whenever the power fails, every visible file is whole, and everything reported as stored is there', async () => {
   let moment = 0;
   for (let isReached = true; isReached; moment += 1) {
     for (let fate = 0; fate < fates; fate += 1) {

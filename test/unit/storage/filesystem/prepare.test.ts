@@ -11,7 +11,7 @@ import { temporaryDirectory } from '../../../support/temp-directory.ts';
 const bytes = Buffer.from('layer');
 const digest = digestOf(bytes);
 
-test('a store is made where there was none, for its owner alone', async () => {
+test('a missing store is created, with access for its owner only', async () => {
   const path = join(await temporaryDirectory(), 'deep', 'er');
   const { store, records } = fileStores({ path });
   await store.prepare();
@@ -25,7 +25,7 @@ test('a store is made where there was none, for its owner alone', async () => {
   for (const file of [blobPath(digest), recordPath(key)]) expect(await modeOf(file)).toBe(0o600);
 });
 
-test('a start keeps what is stored and removes what a former process was writing', async () => {
+test('a start keeps stored content and removes what an earlier process was writing', async () => {
   const path = await temporaryDirectory();
   const former = fileStores({ path });
   await former.store.prepare();
@@ -41,7 +41,7 @@ test('a start keeps what is stored and removes what a former process was writing
   expect(store.pendingBytes()).toBe(0);
 });
 
-test('a path that is no folder is refused in one line that names it', async () => {
+test('a path that is not a folder is rejected in one line that names it', async () => {
   const path = join(await temporaryDirectory(), 'file');
   await writeFile(path, '');
   await expect(fileStores({ path }).store.prepare()).rejects.toThrow(
@@ -56,7 +56,7 @@ test.each([
   { folder: 'blobs', operation: 'rename', code: 'EACCES' },
   { folder: 'repositories', operation: 'rename', code: 'EXDEV' },
   { folder: 'set-aside', operation: 'rename', code: 'EACCES' },
-])('a $folder folder that cannot be written to ($code) is refused at start', async ({ folder, operation, code }) => {
+])('a $folder folder without write permission ($code) is rejected at start', async ({ folder, operation, code }) => {
   const path = await temporaryDirectory();
   const files = new ScriptedFiles();
   files.failWith = (call) =>
@@ -67,7 +67,7 @@ test.each([
 });
 
 test.each(['ENOSPC', 'EDQUOT', 'EROFS'])(
-  'folders that a disk refuses for now (%s) are made when it takes content',
+  'folders that the disk rejects for now (%s) are created by the first write',
   async (code) => {
     const path = await temporaryDirectory();
     const files = new ScriptedFiles();
@@ -86,7 +86,7 @@ test.each(['ENOSPC', 'EDQUOT', 'EROFS'])(
   },
 );
 
-test('nothing appears in a store that this process may not put into', async () => {
+test('nothing is created in a store that this process does not own', async () => {
   const path = await temporaryDirectory();
   let refusal: Error | undefined = new Error('somebody else has it');
   const hold = async (): Promise<void> => {
@@ -105,7 +105,7 @@ test('nothing appears in a store that this process may not put into', async () =
   expect(await store.readAll(digest, 100)).toEqual(bytes);
 });
 
-test('proving that the store can be written to leaves no trace', async () => {
+test('the write test leaves no file', async () => {
   const path = await temporaryDirectory();
   await fileStores({ path }).store.prepare();
   expect((await readdir(path, { recursive: true })).toSorted()).toEqual(
@@ -113,7 +113,7 @@ test('proving that the store can be written to leaves no trace', async () => {
   );
 });
 
-test('what is no content and no record is left alone and never listed', async () => {
+test('files that are neither content nor records are kept and never listed', async () => {
   const path = await temporaryDirectory();
   const { store, records } = fileStores({ path });
   await store.prepare();
@@ -129,7 +129,7 @@ test('what is no content and no record is left alone and never listed', async ()
 });
 
 test.each(['incoming', 'blobs', 'blobs/sha256', 'repositories', 'set-aside'])(
-  'a symbolic link in the place of %s is refused at start, and nothing behind it is removed',
+  'a symbolic link in place of %s is rejected at start, and its target is not touched',
   async (folder) => {
     const path = await temporaryDirectory();
     const elsewhere = await temporaryDirectory();

@@ -23,7 +23,7 @@ async function kept(path: string): Promise<readonly number[]> {
   return names.toSorted().map((name) => digests.findIndex((digest) => name.endsWith(digest.slice('sha256:'.length))));
 }
 
-test('the newest few damaged files are kept to be looked at, and count', async () => {
+test('the newest few damaged files are kept for inspection, and count against maxSize', async () => {
   const path = await temporaryDirectory();
   const stores = fileStores({ path, quarantineLimits: { maxFiles: 2, maxBytes: 1000 } });
   await stores.store.prepare();
@@ -32,7 +32,7 @@ test('the newest few damaged files are kept to be looked at, and count', async (
   expect(stores.store.pendingBytes()).toBe(201);
 });
 
-test('damaged files are kept up to a number of bytes, and none that is larger than that', async () => {
+test('damaged files are kept up to a total size, and none that is larger', async () => {
   const path = await temporaryDirectory();
   const stores = fileStores({ path, quarantineLimits: { maxFiles: 10, maxBytes: 1000 } });
   await stores.store.prepare();
@@ -57,7 +57,7 @@ test('what an earlier process quarantined counts from the start, and the bounds 
   expect(store.pendingBytes()).toBe(200);
 });
 
-test('two readers that find the same damage set it aside once', async () => {
+test('two readers that find the same damage quarantine the file once', async () => {
   const path = await temporaryDirectory();
   const { store, troubles } = fileStores({ path });
   await store.prepare();

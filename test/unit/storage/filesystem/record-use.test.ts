@@ -14,7 +14,7 @@ const list = (name: string): RecordKey => ({ kind: 'tag-list', of: of(name) });
 const referrers = (name: string): RecordKey => ({ kind: 'referrers', of: of(name), digest });
 const longList = { tags: Array.from({ length: 2_000 }, (_, number) => `tag-${number}`), fetchedAtMs: 0 };
 
-test('what records take of the disk is known exactly, from each write and removal', async () => {
+test('the disk use of records is exact after each write and removal', async () => {
   const path = await temporaryDirectory();
   const { store, records } = fileStores({ path });
   await store.prepare();
@@ -31,7 +31,7 @@ test('what records take of the disk is known exactly, from each write and remova
   expect(records.use()).toEqual({ bytes: 0, files: 0 });
 });
 
-test('what a former process wrote is known after a walk, and is not counted twice by the next', async () => {
+test('the records of an earlier process are counted by a walk, and not twice by the next walk', async () => {
   const path = await temporaryDirectory();
   const former = fileStores({ path });
   await former.store.prepare();
@@ -47,7 +47,7 @@ test('what a former process wrote is known after a walk, and is not counted twic
   }
 });
 
-test('the files of downloads count while they are written, left or in quarantine', async () => {
+test('files of downloads count while they are written, partial or in quarantine', async () => {
   const { store } = fileStores({ path: await temporaryDirectory() });
   await store.prepare();
   const incoming = await store.create(digest, 'docker.io');

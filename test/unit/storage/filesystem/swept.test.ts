@@ -30,21 +30,24 @@ const marked = { blob: digest, upstream: 'docker.io', ...checkpointOf(10_000) };
 
 test.each([
   { what: 'has no checkpoint', checkpoint: undefined },
-  { what: 'has a checkpoint that was cut', checkpoint: JSON.stringify(marked).slice(0, -1) },
+  { what: 'has a truncated checkpoint', checkpoint: JSON.stringify(marked).slice(0, -1) },
   { what: 'has an empty checkpoint', checkpoint: '' },
   { what: 'has a checkpoint of zeroes', checkpoint: '\0'.repeat(200) },
-  { what: 'has a checkpoint that is no checkpoint', checkpoint: '[]' },
-  { what: 'has a checkpoint of nothing', checkpoint: JSON.stringify({ ...marked, bytes: 0 }) },
-  { what: 'has a checkpoint of no number', checkpoint: JSON.stringify({ ...marked, bytes: '10000' }) },
-  { what: 'has a checkpoint of no digest', checkpoint: JSON.stringify({ ...marked, digest: 'x' }) },
-  { what: 'has a checkpoint of no upstream', checkpoint: JSON.stringify({ ...marked, upstream: undefined }) },
-  { what: 'has a checkpoint of no blob', checkpoint: JSON.stringify({ ...marked, blob: '../../etc/passwd' }) },
+  { what: 'has an invalid checkpoint', checkpoint: '[]' },
+  { what: 'has a checkpoint of 0 bytes', checkpoint: JSON.stringify({ ...marked, bytes: 0 }) },
+  { what: 'has a checkpoint without a number of bytes', checkpoint: JSON.stringify({ ...marked, bytes: '10000' }) },
+  { what: 'has a checkpoint without a valid digest', checkpoint: JSON.stringify({ ...marked, digest: 'x' }) },
+  { what: 'has a checkpoint without an upstream', checkpoint: JSON.stringify({ ...marked, upstream: undefined }) },
   {
-    what: 'has a checkpoint by another hash',
+    what: 'has a checkpoint without a valid file name',
+    checkpoint: JSON.stringify({ ...marked, blob: '../../etc/passwd' }),
+  },
+  {
+    what: 'has a checkpoint of another hash algorithm',
     checkpoint: JSON.stringify({ ...marked, digest: digestOf(bytes, 'sha512') }),
   },
   { what: 'is shorter than its checkpoint says', checkpoint: JSON.stringify({ ...marked, bytes: 30_001 }) },
-])('what a former process was writing is swept when it $what', async ({ checkpoint }) => {
+])('a file that an earlier process was writing is swept when it $what', async ({ checkpoint }) => {
   const path = await temporaryDirectory();
   await fileStores({ path }).store.prepare();
   await writeUnfinished(path, 'unfinished', checkpoint);
@@ -55,7 +58,7 @@ test.each([
   expect(await readdir(join(path, 'incoming'))).toEqual([]);
 });
 
-test('a checkpoint without what it speaks of is swept', async () => {
+test('a checkpoint without its partial download is swept', async () => {
   const path = await temporaryDirectory();
   await fileStores({ path }).store.prepare();
   await writeFile(checkpointPath(join(path, 'incoming/gone')), JSON.stringify(marked));
@@ -63,7 +66,7 @@ test('a checkpoint without what it speaks of is swept', async () => {
   expect(await readdir(join(path, 'incoming'))).toEqual([]);
 });
 
-test('of several parts of one blob the largest is kept', async () => {
+test('of several partial downloads of one blob the largest is kept', async () => {
   const path = await temporaryDirectory();
   await fileStores({ path }).store.prepare();
   for (const length of [10_000, 30_000, 20_000]) {
@@ -73,7 +76,7 @@ test('of several parts of one blob the largest is kept', async () => {
   expect(await readdir(join(path, 'incoming'))).toHaveLength(2);
 });
 
-test('what former processes left is dropped by its age, the oldest first', async () => {
+test('partial downloads of earlier processes are dropped by age, the oldest first', async () => {
   const path = await temporaryDirectory();
   await fileStores({ path }).store.prepare();
   const blobs = ['one', 'two', 'three'].map((name) => digestOf(Buffer.from(name)));
@@ -95,7 +98,7 @@ test.each([
   { operation: 'read', at: 'start' },
   { operation: 'truncate', at: 'start' },
 ] as const)(
-  'a disk that fails to $operation what was left costs no start, and leaves nothing',
+  'a disk that fails to $operation a partial download does not fail the start, and the file is not used',
   async ({ operation }) => {
     const path = await temporaryDirectory();
     await fileStores({ path }).store.prepare();

@@ -28,7 +28,7 @@ async function callsOfFirstRecord(): Promise<number> {
   return files.calls.length;
 }
 
-test('a record is written though its folder is removed as empty before any step of it', async () => {
+test('a record is written though its empty folder is removed before any step of the write', async () => {
   const steps = await callsOfFirstRecord();
   for (let step = 1; step <= steps; step += 1) {
     const { records, files, path } = await started();
@@ -40,7 +40,7 @@ test('a record is written though its folder is removed as empty before any step 
   }
 });
 
-test('a record is written though eviction removes others of its folder all the while', async () => {
+test('a record is written though eviction keeps removing other records of its folder', async () => {
   const { records, files, troubles } = await started();
   let isEvicting = false;
   files.before = async () => {
@@ -54,7 +54,7 @@ test('a record is written though eviction removes others of its folder all the w
   expect(troubles).toEqual([]);
 });
 
-test('when the record is gone its folders go too', async () => {
+test('the last record of a folder takes the folder with it', async () => {
   const { records, files, path } = await started();
   await records.write(record, {});
   await records.remove(record);
