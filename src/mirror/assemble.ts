@@ -124,6 +124,7 @@ interface Core extends MirrorParts {
   readonly downloads: Downloads;
   readonly relays: Relays;
   readonly verifyReads: boolean;
+  readonly minBytesPerSecond: number;
 }
 
 /** Builds the parts of the mirror and connects them. */
@@ -151,7 +152,7 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
 function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentPolicies): Core {
   const { index, clock, observer } = parts;
   const background = new Background({ observer });
-  const waiters = new UpstreamWaiters({ maxRequests: limits.maxRequests, observer });
+  const waiters = new UpstreamWaiters({ maxRequests: limits.maxRequests, clock: parts.clock, observer });
   const tidy = () => background.run('eviction', () => space.tidy());
   const makeRoom = async () => (await space.reserve(0)) !== undefined;
   const records = looseRecordsOf(parts, limits, { tidy, forgetTag: (of, tag) => tagRecords.drop(of, tag) });
@@ -189,6 +190,7 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
     downloads: createDownloads(parts, limits, { space, relaying, links, storedBlobs }),
     relays: new Relays(relaying),
     verifyReads: limits.verifyReads,
+    minBytesPerSecond: limits.minBytesPerSecond,
   };
 }
 

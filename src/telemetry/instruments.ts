@@ -69,7 +69,7 @@ function clientInstruments(make: Maker) {
   return {
     rejections: make.counter(
       'http_rejected_total',
-      'Requests and connections rejected because a limit was reached, by limit; `upstream`: too many requests wait for one upstream.',
+      'Requests and connections rejected because a limit was reached, by limit; `upstream`: too many requests wait for one upstream, or for its slow bodies.',
       ['reason'],
     ),
     collapsed: make.counter(

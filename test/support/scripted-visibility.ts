@@ -53,7 +53,7 @@ export function visibilityOf({ askWithinMs = 30_000 } = {}) {
   const observer = new RecordingObserver();
   const background = new Background({ observer });
   const policies = createFreshnessPolicies(new Map(), rules);
-  const waiters = new UpstreamWaiters({ maxRequests: 1_000, observer });
+  const waiters = new UpstreamWaiters({ maxRequests: 1_000, clock, observer });
   const create = () =>
     new Visibility({
       records,

@@ -28,18 +28,19 @@ import {
   type ServedBlob,
   storedAnswer,
 } from './served-blob.ts';
+import { type RatedBodiesDeps, ratedBody } from './rated-source.ts';
 import { partsAhead } from './parts-ahead.ts';
 import type { Space } from '../eviction/space.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 import { unlessUnreadable } from './unreadable.ts';
 
-export interface BlobsDeps {
+export interface BlobsDeps extends RatedBodiesDeps {
   readonly store: Pick<BlobStore, 'quarantine'>;
   readonly storedBlobs: StoredBlobs;
   readonly links: BlobLinks;
   readonly manifests: Pick<Manifests, 'promisedSize'>;
   readonly downloads: Downloads;
-  readonly waiters: Pick<UpstreamWaiters, 'wait'>;
+  readonly waiters: Pick<UpstreamWaiters, 'wait'> & RatedBodiesDeps['waiters'];
   readonly index: Index;
   readonly clock: Clock;
   readonly observer: Observer;
@@ -78,6 +79,8 @@ export class Blobs {
     const { of, digest } = question;
     const { downloads } = this.#deps;
     const counted = <Value>(wait: () => Promise<Value>) => this.#deps.waiters.wait(question.upstream.label, wait);
+    const rated = <Served extends ServedBlob | undefined>(opened: () => Promise<Served>) =>
+      ratedBody(question.upstream.label, opened, this.#deps);
     let link = await this.#linkOf(question);
     let wasAsked = false;
     for (;;) {
@@ -85,7 +88,7 @@ export class Blobs {
       if (running && (link || isSameRepository(running.order.repositoryId, of))) {
         const isLinked = link !== undefined;
         const join = () => this.#join(question, running, { signal: waiting.signal, wasAsked, isLinked });
-        const joined = await (running.isAnswered ? join() : counted(join));
+        const joined = await rated(() => (running.isAnswered ? join() : counted(join)));
         if (joined) return joined;
         continue;
       }
@@ -99,14 +102,16 @@ export class Blobs {
       if (stored === 'unreadable') {
         const whole = { ...question, partOf: undefined };
         const relay = () => this.#unstored.relay(whole, { signal: waiting.signal, size: link?.size, isLinked });
-        return { ...(await counted(relay)), ignoresRange: true };
+        return { ...(await rated(() => counted(relay))), ignoresRange: true };
       }
       if (stored && link) return this.#hit(question, stored, link, wasAsked);
       this.#upstreamBlobs.throwIfMissing(question);
       const relayed = { signal: waiting.signal, isLinked };
-      const unstored = await counted(() => this.#unstored.openWithoutRoom(question, relayed));
+      const openWithoutRoom = () => this.#unstored.openWithoutRoom(question, relayed);
+      const unstored = await rated(() => counted(openWithoutRoom));
       if (unstored) return unstored;
-      if (!downloads.find(of.upstream, digest)) return counted(() => this.#download(question, waiting));
+      if (downloads.find(of.upstream, digest)) continue;
+      return rated(() => counted(() => this.#download(question, waiting)));
     }
   }
 

@@ -1,10 +1,19 @@
 import { UpstreamError } from '../../oci/errors.ts';
+import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 
 export interface UpstreamWaitersDeps {
   /** How many requests may run at the same time: `clients.maxRequests`. */
   readonly maxRequests: number;
+  readonly clock: Clock;
   readonly observer: Pick<Observer, 'rejected'>;
+}
+
+/** A request whose body is on its way from an upstream. */
+export interface BodyReader {
+  /** Counts it until its end. @throws TooManyWaiters when it is one too many. */
+  isSlow(): void;
+  end(): void;
 }
 
 /** How many requests wait for an upstream's answer. */
@@ -15,6 +24,14 @@ export interface WaiterCounts {
 }
 
 const retryAfterSeconds = 2;
+/** For so long after slow bodies were too many, every body of that upstream counts from its beginning. */
+const suspectForMs = 60_000;
+
+interface Counts {
+  answers: number;
+  bodies: number;
+  suspectUntilMs: number;
+}
 
 /**
  * Whether one more request may wait for an upstream: the requests that wait for it must be fewer than those that are still free. Pure.
@@ -26,11 +43,13 @@ export function mayWait({ ofUpstream, ofAll, maxRequests }: WaiterCounts): boole
 }
 
 /**
- * Counts the requests that wait for an upstream's answer, by the label of the upstream. Requests answered from the cache do not count.
+ * Counts the requests that wait for an upstream's answer, and those whose body comes too slowly, by the label of the upstream. Requests
+ * answered from the cache do not count, nor do bodies that come in time. When slow bodies are too many, those that become slow are cut.
+ * Labels come from the configuration.
  */
 export class UpstreamWaiters {
   readonly #deps: UpstreamWaitersDeps;
-  readonly #byUpstream = new Map<string, number>();
+  readonly #byUpstream = new Map<string, Counts>();
   #all = 0;
 
   constructor(deps: UpstreamWaitersDeps) {
@@ -42,30 +61,63 @@ export class UpstreamWaiters {
    * @throws TooManyWaiters without running `work`; what `work` throws.
    */
   async wait<Value>(label: string, work: () => Promise<Value>): Promise<Value> {
-    this.#enter(label);
+    const counts = this.#countsOf(label);
+    this.#admit(label, counts.answers + counts.bodies);
+    counts.answers += 1;
+    this.#all += 1;
     try {
       return await work();
     } finally {
-      this.#leave(label);
+      counts.answers -= 1;
+      this.#all -= 1;
     }
   }
 
-  #enter(label: string): void {
-    const { maxRequests, observer } = this.#deps;
-    const ofUpstream = this.#byUpstream.get(label) ?? 0;
-    if (!mayWait({ ofUpstream, ofAll: this.#all, maxRequests })) {
-      observer.rejected({ reason: 'upstream' });
-      throw new TooManyWaiters(label);
-    }
-    this.#byUpstream.set(label, ofUpstream + 1);
-    this.#all += 1;
+  /** To be called before anything is begun whose body will be read. @throws TooManyWaiters when its slow bodies are too many. */
+  admitBody(label: string): void {
+    const counts = this.#countsOf(label);
+    if (this.#isSuspect(counts)) this.#admit(label, counts.bodies);
   }
 
-  #leave(label: string): void {
-    const left = (this.#byUpstream.get(label) ?? 1) - 1;
-    if (left === 0) this.#byUpstream.delete(label);
-    else this.#byUpstream.set(label, left);
-    this.#all -= 1;
+  /** A body begins to be read. @throws TooManyWaiters. */
+  body(label: string): BodyReader {
+    const counts = this.#countsOf(label);
+    let counted = 0;
+    const isSlow = (): void => {
+      if (counted > 0) return;
+      if (!this.#mayWait(counts.bodies)) counts.suspectUntilMs = this.#deps.clock.monotonicMs() + suspectForMs;
+      this.#admit(label, counts.bodies);
+      counted = 1;
+      counts.bodies += 1;
+      this.#all += 1;
+    };
+    const end = (): void => {
+      counts.bodies -= counted;
+      this.#all -= counted;
+      counted = 0;
+    };
+    if (this.#isSuspect(counts)) isSlow();
+    return { isSlow, end };
+  }
+
+  #countsOf(label: string): Counts {
+    const counts = this.#byUpstream.get(label) ?? { answers: 0, bodies: 0, suspectUntilMs: Number.NEGATIVE_INFINITY };
+    this.#byUpstream.set(label, counts);
+    return counts;
+  }
+
+  #isSuspect({ suspectUntilMs }: Counts): boolean {
+    return this.#deps.clock.monotonicMs() < suspectUntilMs;
+  }
+
+  #mayWait(ofUpstream: number): boolean {
+    return mayWait({ ofUpstream, ofAll: this.#all, maxRequests: this.#deps.maxRequests });
+  }
+
+  #admit(label: string, ofUpstream: number): void {
+    if (this.#mayWait(ofUpstream)) return;
+    this.#deps.observer.rejected({ reason: 'upstream' });
+    throw new TooManyWaiters(label);
   }
 }
 

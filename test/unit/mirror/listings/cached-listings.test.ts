@@ -29,7 +29,7 @@ function started({ listTags, listWithinMs = 60_000, waitMs = 2_500 }: Started) {
   const softTimeout = new SoftTimeout({ clock, waitMs, slowForMs: 30_000 });
   const upstream = { ...upstreamNamed('docker.io'), listTags };
   const bounds = { memoryBytes: 10_000, listWithinMs, retryFailedAfterMs: 30_000 };
-  const waiters = new UpstreamWaiters({ maxRequests: 1_000, observer });
+  const waiters = new UpstreamWaiters({ maxRequests: 1_000, clock, observer });
   const listings = new Listings({ records, background, waiters, clock, observer, policies, softTimeout, ...bounds });
   return {
     records,

@@ -12,6 +12,7 @@ import { configOf } from '../../../support/config.ts';
 import { fileStores } from '../../../support/file-stores.ts';
 import { gate } from '../../../support/gate.ts';
 import { image } from '../../../support/images.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
 import { MemoryIndex } from '../../../support/memory-index.ts';
 import { ScriptedFiles } from '../../../support/scripted-files.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
@@ -42,7 +43,7 @@ test('a manifest that comes again is not the next to be evicted while it is bein
     index,
     borrowedLinks,
     background,
-    waiters: new UpstreamWaiters({ maxRequests: 1_000, observer }),
+    waiters: new UpstreamWaiters({ maxRequests: 1_000, clock: new ManualClock(), observer }),
     observer,
     policies,
     memoryBytes,

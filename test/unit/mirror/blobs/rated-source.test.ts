@@ -1,0 +1,79 @@
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { RatedSource } from '../../../../src/mirror/blobs/rated-source.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
+
+const into = Buffer.alloc(100_000);
+
+/** A body that sends so many bytes after so long, again and again, or nothing. */
+function started({ isRefused = false }: { readonly isRefused?: boolean } = {}) {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const clock = new ManualClock();
+  const events: string[] = [];
+  let deliver = Promise.withResolvers<number>();
+  const source = new RatedSource({
+    clock,
+    minBytesPerSecond: 1_000,
+    body: {
+      isSlow: () => {
+        events.push('slow');
+        if (isRefused) throw new Error('too many');
+      },
+      end: () => void events.push('end'),
+    },
+    source: {
+      read: () => deliver.promise,
+      [Symbol.asyncDispose]: async () => {
+        events.push('disposed');
+        deliver.reject(new Error('the reader has left'));
+      },
+    },
+  });
+  const pass = async (ms: number) => {
+    clock.advance(ms);
+    await vi.advanceTimersByTimeAsync(ms);
+  };
+  /** Reads once; the bytes come after `ms`. */
+  const receive = async (bytes: number, ms: number) => {
+    const reading = source.read(into, 0);
+    await pass(ms);
+    deliver.resolve(bytes);
+    await reading;
+    deliver = Promise.withResolvers();
+  };
+  return { source, events, pass, receive };
+}
+
+test('a body of which nothing comes for three seconds is slow', async () => {
+  const { source, events, pass } = started();
+  source.read(into, 0).catch(() => {});
+  await pass(2_999);
+  expect(events).toEqual([]);
+  await pass(1);
+  expect(events).toEqual(['slow']);
+});
+
+test('a body that trickles is slow once it is three seconds behind the least rate, and told once', async () => {
+  const { events, receive } = started();
+  for (let byte = 0; byte < 5; byte += 1) await receive(1, 500);
+  expect(events).toEqual([]);
+  for (let byte = 0; byte < 5; byte += 1) await receive(1, 500);
+  expect(events).toEqual(['slow']);
+});
+
+test('a body that comes at the least rate is never slow, nor is one that waits for its client', async () => {
+  const { events, receive, pass } = started();
+  for (let second = 0; second < 60; second += 1) await receive(1_000, 1_000);
+  await pass(3_600_000);
+  await receive(1, 1_000);
+  expect(events).toEqual([]);
+});
+
+test('a reader of one slow body too many is told so, and the body is let go once', async () => {
+  const { source, events, pass } = started({ isRefused: true });
+  const reading = source.read(into, 0);
+  await Promise.all([expect(reading).rejects.toThrow('too many'), pass(3_000)]);
+  await expect(source.read(into, 0)).rejects.toThrow('too many');
+  await source[Symbol.asyncDispose]();
+  expect(events).toEqual(['slow', 'disposed', 'end']);
+});
