@@ -54,7 +54,7 @@ export interface BlobsDeps extends RatedBodiesDeps {
 const firstPull: CacheStatus = { word: 'miss', upstreamStatus: 200, stored: true };
 const collapsed: CacheStatus = { word: 'collapsed', upstreamStatus: 200 };
 
-/** Blobs by digest: after the link check a running download, else the store, else a download. Without a link the upstream decides first. */
+/** Serves blobs by digest. A repository with a link gets a running download, else the stored blob, else a new download. Without a link the upstream is asked first. */
 export class Blobs {
   readonly #deps: BlobsDeps;
   readonly #confirmations = new SingleFlight<BlobRecord>();
@@ -116,8 +116,8 @@ export class Blobs {
   }
 
   /**
-   * Whether the repository may serve the blob. A remembered 404 comes before anything that depends on what other repositories hold, and the
-   * store is not touched without a link: how long an answer takes must not tell what is here.
+   * The link of the repository to the blob. A remembered 404 is answered before anything that depends on other repositories, and the store
+   * is not read without a link: response times must not tell what other repositories hold.
    */
   async #linkOf(question: BlobQuestion): Promise<BlobRecord | undefined> {
     const { of, digest } = question;
@@ -128,8 +128,8 @@ export class Blobs {
   }
 
   /**
-   * Whether some repository has brought the blob, as far as the index knows: then the upstream is only asked to confirm it. What the index
-   * does not know yet comes again.
+   * Whether some repository has brought the blob, as far as the index knows: then the upstream is only asked to confirm it. A blob that the
+   * index does not know yet is downloaded again.
    */
   async #mayBeHere(digest: Digest): Promise<boolean> {
     const { index, observer } = this.#deps;
@@ -137,14 +137,14 @@ export class Blobs {
   }
 
   /**
-   * A HEAD: never a download. Nor is it remembered that the upstream has the blob: a GET after it would otherwise be a hit where
-   * another repository brought the bytes, and a miss where nobody did.
+   * Answers a HEAD, without a download. That the upstream has the blob is not remembered: a later GET would be a hit if another repository
+   * brought the bytes and else a miss, and so would tell which.
    */
   async head(question: BlobQuestion, waiting: Waiting): Promise<BlobHead> {
     return this.#head(question, (ask) => this.#deps.waiters.wait(question.upstream.label, ask), waiting);
   }
 
-  /** @param counted runs what waits for the upstream. */
+  /** @param counted runs a wait for the upstream. */
   async #head(
     question: BlobQuestion,
     counted: (ask: () => Promise<Shared<BlobRecord>>) => Promise<Shared<BlobRecord>>,
@@ -169,7 +169,7 @@ export class Blobs {
   }
 
   async #sizeOfCached({ of, digest }: BlobQuestion, link: BlobRecord): Promise<number | undefined> {
-    // One that has not begun, and may wait for its upstream or for a place, tells nothing yet.
+    // A download that has not begun may be queued, and does not know its size yet.
     const begun = this.#deps.downloads.find(of.upstream, digest)?.download;
     if (begun && !begun.isOver) return begun.size;
     const stored = await this.#stored.open(digest, link);
@@ -179,8 +179,8 @@ export class Blobs {
   }
 
   /**
-   * A hit; but where this repository had to be confirmed first, the answer looks like any first pull: whether the bytes were here
-   * already says what another repository holds.
+   * A hit. If the upstream had to confirm the repository's link first, the answer looks like a first pull, since a hit would tell that
+   * another repository holds the blob.
    */
   #hit(
     question: BlobQuestion,
@@ -192,17 +192,17 @@ export class Blobs {
     const { digest } = question;
     index.noteUse(digest, clock.now());
     index.noteRepositoryUse(question.of, clock.now());
-    // Where nobody vouches for the size of the file, its bytes must.
+    // If the size is not known, the bytes are verified.
     const onDamaged = verifyReads || size === undefined ? () => store.quarantine(digest, 'read') : undefined;
     const cache: CacheStatus = wasAsked ? firstPull : { word: 'hit' };
     const told = wasAsked ? (size ?? this.#deps.manifests.promisedSize(question.of, digest)) : stored.size;
     const answer = storedAnswer(question, stored, { cache, firstServedAtMs, size: told, onDamaged });
-    return this.#stored.tellingOfDisk(answer, { isStored: true });
+    return this.#stored.reportingDiskFailures(answer, { isStored: true });
   }
 
   /**
-   * What was confirmed first looks like any first pull here too.
-   * @returns undefined when somebody else's start failed, or it is over: this caller looks again.
+   * Joins a running download. If the link was confirmed first, the answer looks like a first pull, as in {@link #hit}.
+   * @returns undefined if the download of another repository could not begin, or the download is over: the caller starts again.
    */
   async #join(
     question: BlobQuestion,
@@ -214,7 +214,7 @@ export class Blobs {
     if (started.kind === 'no-room') return this.#unstored.relay(question, { ...started, signal, isLinked });
     const { download } = started;
     if (download.isOver) {
-      await abortable(download.ended, signal); // From then on it is not found any more.
+      await abortable(download.ended, signal); // Until then the same download would be found again.
       return undefined;
     }
     this.#deps.observer.collapsed({ kind: 'blob' });
@@ -252,12 +252,12 @@ export class Blobs {
     const { links, relays } = this.#deps;
     const { firstServedAtMs } = links.confirm(question.of, question.digest);
     const answer = await followingAnswer(question, download, { ...told, firstServedAtMs });
-    const following = this.#stored.tellingOfDisk(answer);
+    const following = this.#stored.reportingDiskFailures(answer);
     const blob = this.#upstreamBlobs.remote(question);
     return { ...following, source: partsAhead(question, download, { following: following.source, relays, blob }) };
   }
 
-  /** The bytes are here, but not known to be this repository's: its upstream is asked once, and the answer recorded. */
+  /** Asks the upstream once whether the repository has a blob that another repository brought, and records the answer. */
   async #confirm(question: BlobQuestion, waiting: Waiting): Promise<BlobRecord> {
     this.#upstreamBlobs.throwIfMissing(question);
     const ask = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => this.#askToConfirm(question, flight));
@@ -272,13 +272,13 @@ export class Blobs {
     const confirmed = links.confirm(of, digest);
     if (!stored || stored === 'unreadable') return confirmed;
     await stored[Symbol.asyncDispose]();
-    // A registry that lies about the size must not make us doubt a file that is right.
+    // A wrong size from the registry must not put a good file into quarantine.
     const size = claimed.size === stored.size ? stored.size : undefined;
     links.recordShared(of, digest, size);
     return { ...confirmed, ...(size !== undefined && { size }) };
   }
 
-  /** While the index is being rebuilt it may not know yet that a manifest of this repository names the blob. */
+  /** If the upstream does not answer, waits until the index is rebuilt: it may know of a link then. */
   async #orAfterRebuild(
     { of, digest }: BlobQuestion,
     waiting: Waiting,

@@ -15,7 +15,7 @@ export interface BlobQuestion {
   readonly upstream: Upstream;
   readonly of: RepositoryId;
   readonly digest: Digest;
-  /** What of the blob is wanted, by its size. Absent: the whole. */
+  /** The wanted part of the blob, by its size. Absent: the whole. */
   readonly partOf?: PartOf | undefined;
 }
 
@@ -34,14 +34,14 @@ export type PartOf = (size: number) => RequestedRange;
 
 export interface ServedBlob {
   readonly digest: Digest;
-  /** Undefined while nobody knows: the answer is chunked. */
+  /** Undefined if it is not known: the answer is chunked. */
   readonly size: number | undefined;
   /** Must be disposed. */
   readonly source: ByteSource;
   readonly cache: CacheStatus;
-  /** Since when this repository serves it. */
+  /** When this repository served it first. */
   readonly firstServedAtMs: number;
-  /** Positions must follow each other from the beginning: a range is read by skipping. */
+  /** Whether it must be read in order from its beginning: a range is read by skipping. */
   readonly isSequential: boolean;
   /**
    * A range is answered with the whole blob (RFC 9110 §14.2): it is cached and the disk cannot read it, and a part from the upstream could
@@ -50,12 +50,12 @@ export interface ServedBlob {
   readonly ignoresRange?: true;
 }
 
-/** What an answer says of itself, whatever its source. */
+/** The part of an answer that does not depend on its source. */
 type Told = Pick<ServedBlob, 'cache' | 'firstServedAtMs'>;
 
 const pieceBytes = 256 * 1024;
 
-/** A blob out of the store. With `onDamaged` it is hashed again on its way; a reader that meets damage is cut, not lied to. */
+/** Serves a stored blob. With `onDamaged` it is hashed again while it is read, and a reader of a damaged blob is cut. */
 export function storedAnswer(
   { digest }: BlobQuestion,
   stored: StoredBlob,
@@ -68,7 +68,7 @@ export function storedAnswer(
   return { digest, source, isSequential: onDamaged !== undefined, ...told };
 }
 
-/** A blob along with its running download. Small ones, and the empty one, are verified first: they can still fail honestly. */
+/** Serves a blob while it is downloaded. Small ones are verified first, so that a failure can still be answered with its status. */
 export async function followingAnswer(
   { digest }: BlobQuestion,
   download: Download,

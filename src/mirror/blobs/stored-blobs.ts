@@ -5,7 +5,7 @@ import type { Observer } from '../ports/observer.ts';
 import type { BlobRecord } from '../ports/record-store.ts';
 import { Remembered } from '../concurrency/remembered.ts';
 import type { ServedBlob } from './served-blob.ts';
-import { tellingOfDisk } from './unreadable.ts';
+import { reportingDiskFailures } from './unreadable.ts';
 
 export interface StoredBlobsDeps {
   readonly store: Pick<BlobStore, 'open'>;
@@ -13,14 +13,14 @@ export interface StoredBlobsDeps {
   readonly observer: Pick<Observer, 'trouble'>;
 }
 
-/** By then the disk may have recovered, where the upstream could not help. */
+/** After this time the disk is tried again. */
 const unreadableForMs = 60_000;
 const maxRemembered = 1_000;
 
-/** Stored blobs on a disk that may fail to read what it has: that is no reason to fail a pull. What it failed to read counts as absent, and comes anew. */
+/** Reads stored blobs from a disk that may fail. A blob that could not be read counts as missing for a while, and is downloaded again. */
 export class StoredBlobs {
   readonly #deps: StoredBlobsDeps;
-  /** What the disk failed to read a moment ago. */
+  /** Blobs that the disk failed to read a moment ago. */
   readonly #unreadable: Remembered<Error>;
 
   constructor(deps: StoredBlobsDeps) {
@@ -28,7 +28,7 @@ export class StoredBlobs {
     this.#unreadable = new Remembered({ clock: deps.clock, max: maxRemembered });
   }
 
-  /** @returns undefined where it is not stored; `unreadable` where the disk fails to open it. */
+  /** @returns undefined if the blob is not stored; `unreadable` if the disk fails to open it. */
   async open(digest: Digest, link: BlobRecord | undefined): Promise<StoredBlob | 'unreadable' | undefined> {
     if (this.#unreadable.get(digest)) return undefined;
     try {
@@ -39,17 +39,20 @@ export class StoredBlobs {
     }
   }
 
-  /** To be called when it was stored anew. */
+  /** To be called when the blob was stored again. */
   forget(digest: Digest): void {
     this.#unreadable.forget(digest);
   }
 
-  /** The same answer, whose reads tell of a disk that fails. @param options.isStored whether it is read from the store. */
-  tellingOfDisk(served: ServedBlob, { isStored }: { readonly isStored: boolean } = { isStored: false }): ServedBlob {
+  /** The same answer, with failures of the disk reported. @param options.isStored whether it is read from the store. */
+  reportingDiskFailures(
+    served: ServedBlob,
+    { isStored }: { readonly isStored: boolean } = { isStored: false },
+  ): ServedBlob {
     const tell = (cause: unknown) => {
       this.#deps.observer.trouble({ part: 'blob store', cause });
       if (isStored) this.#unreadable.remember(served.digest, new Error('unreadable', { cause }), unreadableForMs);
     };
-    return { ...served, source: tellingOfDisk(served.source, tell) };
+    return { ...served, source: reportingDiskFailures(served.source, tell) };
   }
 }

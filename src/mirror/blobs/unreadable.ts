@@ -3,7 +3,7 @@ import type { ByteSource } from '../ports/byte-source.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { RecordStore } from '../ports/record-store.ts';
 
-/** What the disk cannot tell is not known: the upstream may. Operators are told. */
+/** Runs a read. @returns undefined if the disk fails, which is reported: the upstream may be asked instead. */
 export async function unlessUnreadable<Value>(
   observer: Pick<Observer, 'trouble'>,
   part: string,
@@ -17,7 +17,7 @@ export async function unlessUnreadable<Value>(
   }
 }
 
-/** Records of which those that cannot be read count as never written. */
+/** Records, where one that cannot be read counts as never written. */
 export function withoutUnreadable(records: RecordStore, observer: Pick<Observer, 'trouble'>): RecordStore {
   return {
     read: (key) => unlessUnreadable(observer, 'records', () => records.read(key)),
@@ -28,22 +28,22 @@ export function withoutUnreadable(records: RecordStore, observer: Pick<Observer,
   };
 }
 
-/** The disk fails to read what is cached; it counts as absent from now on, so that whoever asks again gets it from the upstream. */
+/** The disk failed while cached content was sent. It counts as missing from now on, so that the next request gets it from the upstream. */
 export class UnreadableContent extends UpstreamError {
   constructor(cause: unknown) {
     super('unavailable', 'what is cached could not be read', { cause });
   }
 }
 
-/** A source that tells when the disk fails under it. What was to be sent is then cut: it is no bug, and no end of the content. */
-export function tellingOfDisk(source: ByteSource, onUnreadable: (cause: unknown) => void): ByteSource {
+/** A source that reports failures of the disk. The answer is then cut. */
+export function reportingDiskFailures(source: ByteSource, report: (cause: unknown) => void): ByteSource {
   return {
     read: async (into, position) => {
       try {
         return await source.read(into, position);
       } catch (cause) {
         if (cause instanceof OciError || cause instanceof UpstreamError) throw cause;
-        onUnreadable(cause);
+        report(cause);
         throw new UnreadableContent(cause);
       }
     },

@@ -20,7 +20,7 @@ export interface ClaimedSize {
 
 const maxRemembered = 20_000;
 
-/** Blobs at their upstreams: each is the last source of a download. What an upstream does not have is remembered for a while. */
+/** Asks upstreams for blobs, and remembers for a while which blobs an upstream does not have. */
 export class UpstreamBlobs {
   readonly #deps: UpstreamBlobsDeps;
   readonly #missing: Remembered<OciError>;
@@ -43,8 +43,8 @@ export class UpstreamBlobs {
   }
 
   /**
-   * Asks for a blob whose bytes may be here, by the very request that asks for one that nobody has: a HEAD would be followed by a GET where
-   * it is answered 404, and two round trips instead of one would tell what other repositories have brought. Of the body nothing is read.
+   * Asks whether the upstream has a blob whose bytes may be stored already, by the same request as for one that is not. A HEAD could need a
+   * second request, and the time of two round trips would tell what other repositories hold. The body is not read.
    * @throws OciError BLOB_UNKNOWN; UpstreamError
    */
   async confirm(question: BlobQuestion, { signal }: Waiting): Promise<ClaimedSize> {
@@ -69,7 +69,7 @@ export class UpstreamBlobs {
     };
   }
 
-  /** One error for every 404: a HEAD, which has no body, and a GET must say the same, or they tell which of them was asked. */
+  /** Turns every 404 into the same error: a HEAD, which has no body, and a GET must not differ, or they tell which of them was used. */
   async #asking<Value>(question: BlobQuestion, ask: () => Promise<Value>): Promise<Value> {
     try {
       return await ask();

@@ -39,14 +39,14 @@ export async function downloadBlob(run: Run, steps: DownloadSteps): Promise<Ende
   await using held = new AsyncDisposableStack();
   const ticket = held.use(steps.scheduler.enter(run));
   const opening = await openSources(run, ticket, steps);
-  const place = await reserveSpace(order, opening, steps);
-  if (!place) {
+  const reserved = await reserveSpace(order, opening, steps);
+  if (!reserved) {
     run.beganUnstored(opening.size, await openWhole(opening, run));
     return undefined;
   }
-  const room = held.use(place.room);
+  const room = held.use(reserved.room);
   const turn = held.use(steps.commits.join(digest));
-  const parts = { ...steps, ...steps.relaying, ...order, ...opening, ...place, room, ticket };
+  const parts = { ...steps, ...steps.relaying, ...order, ...opening, ...reserved, room, ticket };
   const download = held.use(new Download(parts));
   const startedAtMs = steps.clock.monotonicMs();
   steps.observer.downloadStarted({ upstream: order.label });
@@ -55,7 +55,7 @@ export async function downloadBlob(run: Run, steps: DownloadSteps): Promise<Ende
   try {
     await download.writeAndHash(opening.opened);
     download.verify();
-    const how = await commitBlob(turn, { digest, incoming: place.incoming }, steps);
+    const how = await commitBlob(turn, { digest, incoming: reserved.incoming }, steps);
     steps.runs.stored(run);
     await recordBlob(order, { size: download.receivedBytes, how }, steps.recording);
     return { result: 'ok', bytes: download.receivedBytes, startedAtMs };

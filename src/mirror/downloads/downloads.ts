@@ -9,7 +9,7 @@ import { CommitOnce } from './commit.ts';
 import type { Download } from './download.ts';
 import { type DownloadSteps, downloadBlob } from './download-blob.ts';
 import type { PaceRules } from './pace.ts';
-import { abandonedToEnd, placeLimits } from './places.ts';
+import { abandonedToEnd, slotLimits } from './slots.ts';
 import { type DownloadOrder, Run, type Runs, type Started } from './run.ts';
 import { Scheduler } from './scheduler.ts';
 
@@ -17,9 +17,9 @@ export interface DownloadsDeps extends Omit<DownloadSteps, 'scheduler' | 'commit
   readonly clock: Pick<Clock, 'now' | 'monotonicMs'>;
   readonly observer: DownloadSteps['observer'] & Pick<Observer, 'downloadsWaiting' | 'downloadEnded'>;
   readonly maxConcurrent: number;
-  /** How many downloads may go on though all their clients have left. */
+  /** How many downloads may continue after all their clients have left. */
   readonly maxAbandoned: number;
-  /** How many of one upstream may wait in line. */
+  /** How many of one upstream may be queued. */
   readonly maxWaiting: number;
   readonly pace: PaceRules;
 }
@@ -42,7 +42,7 @@ export class Downloads implements Runs {
   constructor(deps: DownloadsDeps) {
     this.#deps = deps;
     const { maxConcurrent, maxWaiting: maxWaitingPerUpstream } = deps;
-    this.#scheduler = new Scheduler({ ...deps, limits: placeLimits(maxConcurrent), maxWaitingPerUpstream });
+    this.#scheduler = new Scheduler({ ...deps, limits: slotLimits(maxConcurrent), maxWaitingPerUpstream });
     this.#steps = { ...deps, scheduler: this.#scheduler, commits: new CommitOnce(), runs: this };
   }
 

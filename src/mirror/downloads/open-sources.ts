@@ -15,8 +15,8 @@ export interface Opening {
 }
 
 /**
- * Opens a blob at its sources, when the scheduler admits it: from a source first, and only then is a place of the total taken, so that a silent
- * upstream holds none that another needs.
+ * Opens a blob at its sources when the scheduler admits it. A slot of the total is taken only when a source has answered, so that a silent
+ * upstream holds none that another upstream needs.
  * @throws what the sources throw; the reason that the run ends for. A partial download stays for the next attempt.
  */
 export async function openSources(
@@ -37,7 +37,7 @@ export async function openSources(
   }
 }
 
-/** What is served without being stored is served from its beginning. */
+/** Opens the blob from its beginning, to serve it without storing it. */
 export async function openWhole({ opened, partial }: Opening, { order, signal }: Run): Promise<OpenedBlob> {
   if (partial) await leaveAgain(partial);
   if (opened.offset === 0) return opened;

@@ -7,8 +7,8 @@ import type { DownloadOrder } from './run.ts';
 
 export type ReservableSpace = Pick<Space, 'reserve' | 'couldHold'>;
 
-/** Where a download is written. */
-export interface Place {
+/** The file and the reserved space of a download. */
+export interface ReservedSpace {
   readonly room: Room;
   readonly incoming: IncomingBlob;
   /** The checkpoint of what `incoming` holds already. */
@@ -29,7 +29,7 @@ export async function reserveSpace(
   { digest, repositoryId }: Pick<DownloadOrder, 'digest' | 'repositoryId'>,
   { size, partial }: Opening,
   { space, store, observer }: ReserveDeps,
-): Promise<Place | undefined> {
+): Promise<ReservedSpace | undefined> {
   const claimedBytes = size === undefined ? undefined : size - (partial?.checkpoint.bytes ?? 0);
   const room = new Room({ space, claimedBytes });
   try {

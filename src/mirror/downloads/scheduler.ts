@@ -5,18 +5,18 @@ import { Pace, type PaceRules } from './pace.ts';
 import {
   limitsOf,
   nextGranted,
-  type PlaceLimits,
+  type SlotLimits,
   type Standing,
   type UpstreamLimits,
   whoYields,
   type Yielding,
-} from './places.ts';
+} from './slots.ts';
 
 export interface SchedulerDeps {
   readonly clock: Pick<Clock, 'monotonicMs'>;
   readonly observer: Pick<Observer, 'downloadsWaiting'>;
-  readonly limits: PlaceLimits;
-  /** How many downloads of one upstream may wait in line. */
+  readonly limits: SlotLimits;
+  /** How many downloads of one upstream may be queued. */
   readonly maxWaitingPerUpstream: number;
   readonly pace: PaceRules;
 }
@@ -30,24 +30,24 @@ export interface Scheduled {
   hasClients(): boolean;
   /** Whether it is waiting for its upstream, and not for the disk. */
   waitsForUpstream(): boolean;
-  /** Ends the download. It releases its ticket when it has ended. */
+  /** Ends the download. It disposes its ticket when it has ended. */
   end(reason: UpstreamError): void;
 }
 
 /**
  *     queued ──▶ asking ──▶ answered ──▶ running ──▶ over
- *       │          │           │           └─ holds a place of its upstream, and one of the total
- *       │          └───────────┴─ holds a place of its upstream
+ *       │          │           │           └─ holds a slot of its upstream, and one of the total
+ *       │          └───────────┴─ holds a slot of its upstream
  *       └─ holds none
  *
- * A slow download that is asking or running may be put outside: it goes on without a place.
+ * A slow download that is asking or running may have to give up its slot (`outside`): it continues without one.
  */
 type Stage = 'queued' | 'asking' | 'answered' | 'running' | 'over';
 
-/** Whether a place becomes free: now, or once a download has ended. */
+/** Whether a slot becomes free: now, or when a download has ended. */
 type Freed = 'now' | 'soon' | 'none';
 
-/** One download's claim to a place. Disposing it frees the place. */
+/** A download's request for a slot, and then its slot. Disposing it frees the slot. */
 export interface Ticket extends Disposable {
   /** Resolves when the upstream may be asked. */
   readonly admitted: Promise<void>;
@@ -56,18 +56,18 @@ export interface Ticket extends Disposable {
   received(bytes: number): void;
 }
 
-/** How often to look for downloads that have become slow while others wait: there is no event for that. */
+/** How often to look for slow downloads while others wait: no event tells that a download has become slow. */
 const lookEveryMs = 500;
 const retryAfterSeconds = 5;
 
 /**
- * Hands out places for downloads: first those of an upstream, then those of the total. A silent or slow upstream takes a place from its own
+ * Assigns slots to downloads: first those of an upstream, then those of the total. A silent or slow upstream takes slots from its own
  * clients for a while, and none from clients of other upstreams.
  */
 export class Scheduler {
   readonly #deps: SchedulerDeps;
-  readonly #upstreams = new Map<string, UpstreamPlaces>();
-  /** Downloads whose upstream has answered and that wait for a place of the total. */
+  readonly #upstreams = new Map<string, UpstreamSlots>();
+  /** Downloads whose upstream has answered and that wait for a slot of the total. */
   readonly #answered = new Set<TicketState>();
   #held = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -79,13 +79,13 @@ export class Scheduler {
   /** @throws UpstreamError busy when too many wait for this upstream already. */
   enter(download: Scheduled): Ticket {
     const limits = limitsOf(this.#deps.limits, download.maxConnections);
-    const places = this.#upstreams.get(download.label) ?? new UpstreamPlaces(download.label, limits);
-    places.limits = limits;
-    if (places.line.size >= this.#deps.maxWaitingPerUpstream)
+    const slots = this.#upstreams.get(download.label) ?? new UpstreamSlots(download.label, limits);
+    slots.limits = limits;
+    if (slots.line.size >= this.#deps.maxWaitingPerUpstream)
       throw new UpstreamError('busy', 'too many downloads of this upstream are waiting', { retryAfterSeconds });
-    this.#upstreams.set(download.label, places);
-    const ticket = new TicketState(download, places);
-    places.line.add(ticket);
+    this.#upstreams.set(download.label, slots);
+    const ticket = new TicketState(download, slots);
+    slots.line.add(ticket);
     this.settle();
     return {
       admitted: ticket.turn.promise,
@@ -95,19 +95,19 @@ export class Scheduler {
     };
   }
 
-  /** Hands out free places, and makes downloads yield theirs if others wait. To be called when a download has lost its last client. */
+  /** Assigns free slots, and makes downloads yield theirs if others wait. To be called when a download has lost its last client. */
   settle(): void {
     do {
-      for (const places of this.#upstreams.values()) this.#admit(places);
+      for (const slots of this.#upstreams.values()) this.#admit(slots);
       this.#grant();
     } while (this.#yieldOne() !== 'none');
-    for (const places of this.#upstreams.values()) this.#tellWaiting(places);
+    for (const slots of this.#upstreams.values()) this.#tellWaiting(slots);
     this.#lookAgain();
   }
 
-  #admit({ line, inside, limits }: UpstreamPlaces): void {
+  #admit({ line, inside, limits }: UpstreamSlots): void {
     for (const ticket of line) {
-      if (inside.size >= limits.places) return;
+      if (inside.size >= limits.slots) return;
       line.delete(ticket);
       inside.add(ticket);
       ticket.stage = 'asking';
@@ -132,7 +132,7 @@ export class Scheduler {
   #grant(): void {
     const { total, guaranteed } = this.#deps.limits;
     for (;;) {
-      const next = nextGranted([...this.#answered].map((ticket) => ({ ticket, heldByUpstream: ticket.places.held })));
+      const next = nextGranted([...this.#answered].map((ticket) => ({ ticket, heldByUpstream: ticket.slots.held })));
       if (!next || (this.#held >= total && next.heldByUpstream >= guaranteed)) return;
       const { ticket } = next;
       this.#answered.delete(ticket);
@@ -144,31 +144,31 @@ export class Scheduler {
   }
 
   #hold(ticket: TicketState, change: 1 | -1): void {
-    ticket.places.held += change;
+    ticket.slots.held += change;
     this.#held += change;
   }
 
-  /** Makes one download yield, if more wait than are ending already. */
+  /** Makes one download yield, if more are waiting than are already ending. */
   #yieldOne(): Freed {
     const all = [...this.#upstreams.values()];
-    for (const places of all.filter(({ line, ending }) => line.size > ending)) {
-      const freed = this.#yieldOf(places, () => true);
+    for (const slots of all.filter(({ line, ending }) => line.size > ending)) {
+      const freed = this.#yieldOf(slots, () => true);
       if (freed !== 'none') return freed;
     }
     if (this.#answered.size <= all.reduce((sum, { ending }) => sum + ending, 0)) return 'none';
-    for (const places of all.toSorted((a, b) => b.held - a.held)) {
-      const freed = this.#yieldOf(places, ({ stage }) => stage === 'running');
+    for (const slots of all.toSorted((a, b) => b.held - a.held)) {
+      const freed = this.#yieldOf(slots, ({ stage }) => stage === 'running');
       if (freed !== 'none') return freed;
     }
     return 'none';
   }
 
-  #yieldOf(places: UpstreamPlaces, mayYield: (ticket: TicketState) => boolean): Freed {
+  #yieldOf(slots: UpstreamSlots, mayYield: (ticket: TicketState) => boolean): Freed {
     const nowMs = this.#nowMs();
-    const standings = [...places.outside, ...places.inside]
+    const standings = [...slots.outside, ...slots.inside]
       .filter((ticket) => !ticket.isEnding && mayYield(ticket))
       .map((ticket) => standingOf(ticket, nowMs));
-    const outside = { outside: places.outside.size, maxOutside: places.limits.outside };
+    const outside = { outside: slots.outside.size, maxOutside: slots.limits.outside };
     return this.#act(whoYields(standings, outside));
   }
 
@@ -191,35 +191,35 @@ export class Scheduler {
   #putOutside(ticket: TicketState): void {
     if (ticket.stage === 'running') this.#hold(ticket, -1);
     ticket.isOutside = true;
-    ticket.places.inside.delete(ticket);
-    ticket.places.outside.add(ticket);
+    ticket.slots.inside.delete(ticket);
+    ticket.slots.outside.add(ticket);
   }
 
   #end(ticket: TicketState, why: string): void {
     ticket.isEnding = true;
-    ticket.places.ending += 1;
+    ticket.slots.ending += 1;
     ticket.download.end(new UpstreamError('busy', why, { retryAfterSeconds }));
   }
 
   #release(ticket: TicketState): void {
     if (ticket.stage === 'over') return;
-    const { places } = ticket;
+    const { slots } = ticket;
     if (ticket.stage === 'running' && !ticket.isOutside) this.#hold(ticket, -1);
-    if (ticket.isEnding) places.ending -= 1;
+    if (ticket.isEnding) slots.ending -= 1;
     ticket.stage = 'over';
-    for (const set of [places.line, places.inside, places.outside, this.#answered]) set.delete(ticket);
+    for (const set of [slots.line, slots.inside, slots.outside, this.#answered]) set.delete(ticket);
     this.settle();
-    if (places.isUnused) this.#upstreams.delete(places.label);
+    if (slots.isUnused) this.#upstreams.delete(slots.label);
   }
 
-  #tellWaiting(places: UpstreamPlaces): void {
+  #tellWaiting(slots: UpstreamSlots): void {
     const waiting = [...this.#answered].reduce(
-      (sum, ticket) => sum + (ticket.places === places ? 1 : 0),
-      places.line.size,
+      (sum, ticket) => sum + (ticket.slots === slots ? 1 : 0),
+      slots.line.size,
     );
-    if (places.toldWaiting === waiting) return;
-    places.toldWaiting = waiting;
-    this.#deps.observer.downloadsWaiting({ upstream: places.label, waiting });
+    if (slots.toldWaiting === waiting) return;
+    slots.toldWaiting = waiting;
+    this.#deps.observer.downloadsWaiting({ upstream: slots.label, waiting });
   }
 
   #lookAgain(): void {
@@ -235,18 +235,18 @@ export class Scheduler {
   }
 }
 
-/** The places of one upstream. */
-class UpstreamPlaces {
+/** The slots of one upstream. */
+class UpstreamSlots {
   readonly label: string;
   readonly line = new Set<TicketState>();
   readonly inside = new Set<TicketState>();
   readonly outside = new Set<TicketState>();
-  /** How many places of the total its downloads hold. */
+  /** How many slots of the total its downloads hold. */
   held = 0;
   /** How many of its downloads are being ended. */
   ending = 0;
   toldWaiting = 0;
-  /** A reload of the configuration may change them. */
+  /** A reload of the configuration may change it. */
   limits: UpstreamLimits;
 
   constructor(label: string, limits: UpstreamLimits) {
@@ -261,16 +261,16 @@ class UpstreamPlaces {
 
 class TicketState {
   readonly download: Scheduled;
-  readonly places: UpstreamPlaces;
+  readonly slots: UpstreamSlots;
   turn = Promise.withResolvers<void>();
   stage: Stage = 'queued';
   isOutside = false;
   isEnding = false;
   pace: Pace | undefined;
 
-  constructor(download: Scheduled, places: UpstreamPlaces) {
+  constructor(download: Scheduled, slots: UpstreamSlots) {
     this.download = download;
-    this.places = places;
+    this.slots = slots;
   }
 }
 

@@ -2,10 +2,10 @@ import { globMatcher } from '../../oci/glob.ts';
 import { OciError, type Trouble, UpstreamError } from '../../oci/errors.ts';
 import { isNotFound } from '../ports/upstream.ts';
 
-/** Why an upstream gave no answer, as far as an operator may tell what then: `error` is a 5xx or nonsense, `rateLimit` a 429, `refused` a 401 or 403. */
+/** Why an upstream gave no answer, as in `freshness.staleOn`: `error` is a 5xx or an invalid answer, `rateLimit` a 429, `refused` a 401 or 403. */
 export type StaleCause = 'connect' | 'dns' | 'tls' | 'timeout' | 'error' | 'rateLimit' | 'refused';
 
-/** How long remembered answers may be trusted. Durations in milliseconds, Infinity for ever. */
+/** How long cached answers are served. Durations in milliseconds; Infinity: for ever. */
 export interface FreshnessRules {
   /** A tag confirmed less than this long ago is served without asking. */
   readonly tagMs: number;
@@ -13,7 +13,7 @@ export interface FreshnessRules {
   readonly tags: readonly { readonly match: string; readonly tagMs: number }[];
   /** How long a 404 is remembered. */
   readonly missingMs: number;
-  /** While the upstream gives no answer, what is past its lifetime by less than this is still served. */
+  /** How long past its lifetime a cached answer is served while the upstream gives no answer. */
   readonly staleForMs: number;
   /** Whether it is served when the upstream gave no answer for this reason. */
   readonly staleOn: Readonly<Record<StaleCause, 'serve' | 'fail'>>;
@@ -25,15 +25,15 @@ export interface FreshnessRules {
 
 export type Freshness = 'fresh' | 'revalidate';
 
-/** Whether a remembered answer may be served without asking. One from the future (a clock was set back) is asked again. */
+/** Whether a cached answer may be served without asking the upstream. One from the future (the clock was set back) may not. */
 export function freshnessOf(confirmedAtMs: number, freshForMs: number, nowMs: number): Freshness {
   const ageMs = nowMs - confirmedAtMs;
   return ageMs >= 0 && ageMs < freshForMs ? 'fresh' : 'revalidate';
 }
 
 /**
- * By how much a remembered answer is past its lifetime, negative while it is within. One from the future (a clock was set back) has no
- * known age: it is past its lifetime by nothing, so that it is served where stale answers are, and not where none are.
+ * How long a cached answer is past its lifetime; negative within it. For one from the future (the clock was set back) it is 0, so that it
+ * is served if any stale answers are.
  */
 export function staleMsOf(confirmedAtMs: number, freshForMs: number, nowMs: number): number {
   return nowMs < confirmedAtMs ? 0 : nowMs - confirmedAtMs - freshForMs;
@@ -65,7 +65,7 @@ export function createFreshnessPolicies(
   };
 }
 
-/** Policies that a new configuration can replace while they are in use. */
+/** Policies that a new configuration replaces while they are in use. */
 export class CurrentPolicies implements FreshnessPolicies {
   #policies: FreshnessPolicies;
 
@@ -123,8 +123,8 @@ export type StaleDecision =
   | { readonly word: 'fail' };
 
 /**
- * No answer, or a refusal: the cached tag is served until it is past its lifetime by `staleForMs`.
- * "It is gone" is an answer, and decided by `deletedUpstream`. Anything else is a bug and fails.
+ * Without an answer, or after a refusal, the cached tag is served until `staleForMs` past its lifetime. If the upstream says that the tag is
+ * gone, `deletedUpstream` decides. Any other error is a bug, and is thrown.
  */
 export function staleDecision(cause: unknown, staleMs: number, rules: FreshnessRules): StaleDecision {
   const reason = reasonOf(cause);

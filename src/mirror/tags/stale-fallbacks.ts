@@ -10,7 +10,7 @@ import type { TagRecord } from '../ports/record-store.ts';
 import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import { newestComplete } from './stale-image.ts';
 
-/** One question about one tag. */
+/** Which tag is asked for. */
 export interface TagQuestion {
   readonly upstream: Upstream;
   readonly of: RepositoryId;

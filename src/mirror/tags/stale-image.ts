@@ -9,7 +9,7 @@ export interface StaleImageDeps {
   readonly lookup: ContentLookup;
 }
 
-/** Of the digests a tag has meant, the newest one whose manifest, and what was once pulled of it, is still stored. */
+/** The newest image that a tag has pointed to, of which everything that was once pulled is still stored. */
 export async function newestComplete(
   of: RepositoryId,
   { digest, previous }: TagRecord,
@@ -22,7 +22,7 @@ export async function newestComplete(
   return undefined;
 }
 
-/** Walks the image without recursion: what it names may be indexes in turn, and a document decides how deep. */
+/** Walks the image without recursion: an index may name further indexes, to any depth. */
 async function isComplete(
   of: RepositoryId,
   root: CachedManifest,

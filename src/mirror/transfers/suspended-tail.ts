@@ -26,7 +26,7 @@ export class SuspendedTail {
     this.#suspended = suspended;
   }
 
-  /** From a position on: in the withheld tail of what is written, or behind it, where that alone is wanted and cannot be verified here. */
+  /** @param position in the withheld tail of what is written, or behind it: then it is a part of the blob, which cannot be verified here. */
   join(position: number): ByteSource {
     const { writtenBytes, hash, incoming, ...rest } = this.#suspended;
     if (position > writtenBytes) return new Relay({ ...rest, from: position }).join(position);

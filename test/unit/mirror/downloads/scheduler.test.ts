@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { placeLimits } from '../../../../src/mirror/downloads/places.ts';
+import { slotLimits } from '../../../../src/mirror/downloads/slots.ts';
 import { Scheduler, type Ticket } from '../../../../src/mirror/downloads/scheduler.ts';
 import type { UpstreamError } from '../../../../src/oci/errors.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
@@ -37,7 +37,7 @@ function startScheduler({ maxConcurrent = 4, maxWaitingPerUpstream = 3 } = {}) {
   const scheduler = new Scheduler({
     clock,
     observer: { downloadsWaiting: (event) => void waiting.set(event.upstream, event.waiting) },
-    limits: placeLimits(maxConcurrent),
+    limits: slotLimits(maxConcurrent),
     maxWaitingPerUpstream,
     pace: { minBytesPerSecond: 1_000, windowMs: 3_000 },
   });

@@ -3,17 +3,17 @@ import {
   abandonedToEnd,
   limitsOf,
   nextGranted,
-  placeLimits,
+  slotLimits,
   type Standing,
   whoYields,
-} from '../../../../src/mirror/downloads/places.ts';
+} from '../../../../src/mirror/downloads/slots.ts';
 
 test.each([
   [1, 1],
   [4, 3],
   [64, 48],
 ])('of %i slots one upstream gets at most three quarters', (total, perUpstream) => {
-  expect(placeLimits(total)).toMatchObject({ total, perUpstream });
+  expect(slotLimits(total)).toMatchObject({ total, perUpstream });
 });
 
 test.each([
@@ -21,19 +21,19 @@ test.each([
   [31, 1],
   [64, 4],
 ])('of %i slots each upstream is guaranteed a sixteenth, and at least one', (total, guaranteed) => {
-  expect(placeLimits(total)).toMatchObject({ guaranteed });
+  expect(slotLimits(total)).toMatchObject({ guaranteed });
 });
 
 test.each([
-  [1, { places: 1, outside: 0 }],
-  [2, { places: 1, outside: 0 }],
-  [8, { places: 6, outside: 1 }],
-  [64, { places: 48, outside: 15 }],
-  [128, { places: 48, outside: 24 }],
+  [1, { slots: 1, outside: 0 }],
+  [2, { slots: 1, outside: 0 }],
+  [8, { slots: 6, outside: 1 }],
+  [64, { slots: 48, outside: 15 }],
+  [128, { slots: 48, outside: 24 }],
 ])(
   'with %i connections an upstream has one left for manifests, however many of its downloads are slow',
   (most, limits) => {
-    expect(limitsOf(placeLimits(64), most)).toEqual(limits);
+    expect(limitsOf(slotLimits(64), most)).toEqual(limits);
   },
 );
 

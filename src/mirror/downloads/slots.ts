@@ -1,8 +1,8 @@
 /** How many downloads may run. */
-export interface PlaceLimits {
+export interface SlotLimits {
   /** Places over all upstreams. Only a download whose upstream has answered holds one. */
   readonly total: number;
-  /** The most places of one upstream. */
+  /** The most slots of one upstream. */
   readonly perUpstream: number;
   /** Places that each upstream gets even when all are taken, so that several slow upstreams together cannot keep it from downloading. */
   readonly guaranteed: number;
@@ -11,24 +11,24 @@ export interface PlaceLimits {
 /** How many downloads of one upstream may run. */
 export interface UpstreamLimits {
   /** Places for downloads that wait for its answer or receive it. */
-  readonly places: number;
-  /** How many slow downloads may go on without a place. */
+  readonly slots: number;
+  /** How many slow downloads may continue without a slot. */
   readonly outside: number;
 }
 
-/** One upstream gets at most three quarters of the places, rounded up, so that the others need not wait for its downloads to end. */
-export function placeLimits(maxConcurrent: number): PlaceLimits {
+/** One upstream gets at most three quarters of the slots, rounded up, so that the others need not wait for its downloads to end. */
+export function slotLimits(maxConcurrent: number): SlotLimits {
   const guaranteed = Math.max(1, Math.floor(maxConcurrent / 16));
   return { total: maxConcurrent, perUpstream: Math.ceil((maxConcurrent * 3) / 4), guaranteed };
 }
 
 /** The limits of one upstream. Its downloads leave some of its connections to manifests. */
-export function limitsOf({ perUpstream }: PlaceLimits, maxConnections: number): UpstreamLimits {
-  const places = Math.max(1, Math.min(perUpstream, Math.floor((maxConnections * 3) / 4)));
-  return { places, outside: Math.max(0, Math.min(Math.ceil(places / 2), maxConnections - places - 1)) };
+export function limitsOf({ perUpstream }: SlotLimits, maxConnections: number): UpstreamLimits {
+  const slots = Math.max(1, Math.min(perUpstream, Math.floor((maxConnections * 3) / 4)));
+  return { slots, outside: Math.max(0, Math.min(Math.ceil(slots / 2), maxConnections - slots - 1)) };
 }
 
-/** What decides whether a download has to yield its place. */
+/** What decides whether a download has to yield its slot. */
 export interface Standing {
   readonly hasClients: boolean;
   /** Below the minimum rate for a whole window, because of its upstream. */
@@ -38,11 +38,11 @@ export interface Standing {
 }
 
 /**
- * Whether a download yields its place, and how:
+ * Whether a download yields its slot, and how:
  *
  *     end       it has no clients
- *     outside   it is slow: it goes on without a place
- *     cut       it is slow, and no further download may go on without a place
+ *     outside   it is slow: it continues without a slot
+ *     cut       it is slow, and no further download may continue without a slot
  */
 export type Yielding<Download> =
   | { readonly kind: 'none' }
@@ -50,8 +50,8 @@ export type Yielding<Download> =
 
 /**
  * Which of one upstream's downloads yields while others wait. Pure.
- * @param downloads with and without a place, in the order they began.
- * @param outside how many go on without a place.
+ * @param downloads with and without a slot, in the order they began.
+ * @param outside how many continue without a slot.
  */
 export function whoYields<Download extends Standing>(
   downloads: readonly Download[],
@@ -68,7 +68,7 @@ export function whoYields<Download extends Standing>(
 }
 
 /**
- * Which download gets a free place: of the upstream that holds the fewest places, the one that has waited longest. Pure.
+ * Which download gets a free slot: of the upstream that holds the fewest slots, the one that has waited longest. Pure.
  * @param waiting in order of arrival.
  */
 export function nextGranted<Download extends { readonly heldByUpstream: number }>(
