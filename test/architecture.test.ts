@@ -83,17 +83,17 @@ function isAllowed(file: string, specifier: string): boolean {
 }
 
 describe.each(files)('src/%s', (file) => {
-  test('imports only what its place may', () => {
+  test('imports only what its room may import', () => {
     expect(importsOf(file).filter((specifier) => !isAllowed(file, specifier))).toEqual([]);
   });
 
-  test('names every package that it uses among the dependencies of the program', () => {
+  test('names every package it uses among the dependencies of the program', () => {
     const { dependencies } = manifest();
     const packages = importsOf(file).filter((specifier) => !/^(?:\.|node:)/.test(specifier));
     expect(packages.filter((name) => !(name in dependencies))).toEqual([]);
   });
 
-  test('keeps no state outside of what it makes', () => {
+  test('keeps no module state', () => {
     const variables = codeOf(file).match(/^(?:export )?(?:let|var) .*$/gm) ?? [];
     const made =
       codeOf(file).match(/^(?:export )?const .* = (?:await )?new (?!Set\b|Map\b|RegExp\b|Command\b).*$/gm) ?? [];
@@ -101,12 +101,12 @@ describe.each(files)('src/%s', (file) => {
   });
 });
 
-test('only main.ts touches the process', () => {
+test('only main.ts uses the process', () => {
   const touching = files.filter((file) => /(?<![.\w'-])process(?:\.\w|\[|\?\.)/.test(codeOf(file)));
   expect(touching).toEqual(['main.ts']);
 });
 
-test('no two files import each other, nor along a way through others, types included', () => {
+test('there are no import cycles, types included', () => {
   const imports = new Map(files.map((file) => [file, neighboursOf(file)]));
   expect(cyclesIn(imports)).toEqual([]);
 });
@@ -142,7 +142,7 @@ test('a cycle is found, also one through several files', () => {
 });
 
 describe('no behaviour runs through telemetry', () => {
-  test('whoever tells the observer of an event learns nothing from it', () => {
+  test('every method of the observer returns nothing', () => {
     const [, body = ''] = /interface Observer \{([\s\S]*?)\n\}/.exec(codeOf('mirror/ports/observer.ts')) ?? [];
     const methods = body.match(/^ {2}\w+\(/gm) ?? [];
     const silent = body.match(/^ {2}(?:\w+\(.*|\})\): void;$/gm) ?? [];
@@ -150,20 +150,20 @@ describe('no behaviour runs through telemetry', () => {
     expect(silent).toHaveLength(methods.length);
   });
 
-  test('telemetry calls nobody back', () => {
+  test('telemetry has no callbacks', () => {
     const callbacks = files
       .filter((file) => file.startsWith('telemetry/'))
       .flatMap((file) => codeOf(file).match(/\bon[A-Z]\w*(?=\??[:(])/g) ?? []);
     expect(callbacks).toEqual([]);
   });
 
-  test('only app/ and commands/ know telemetry by more than the Observer port', () => {
+  test('only app/ and commands/ use more of telemetry than the Observer port', () => {
     const knowing = files.filter((file) => importsOf(file).some((specifier) => specifier.includes('/telemetry/')));
     expect(knowing.filter((file) => !/^(?:app|commands|telemetry)\//.test(file))).toEqual([]);
   });
 });
 
-test('there are no barrels, and no drawers for what has no place', () => {
+test('there are no barrels, and no utils', () => {
   const drawers = /^(?:index|utils?|helpers?|types|misc|common|shared|lib)(?:\.ts)?$/;
   const names = [...new Set(files.flatMap((file) => [basename(file), ...dirname(file).split('/').slice(1)]))];
   expect(names.filter((name) => drawers.test(name))).toEqual([]);
@@ -172,7 +172,7 @@ test('there are no barrels, and no drawers for what has no place', () => {
 /** A room is a folder of src/; who opens it should see at a glance what is there. */
 const mostFilesInARoom = 14;
 
-test('no room holds more files than can be seen at a glance', () => {
+test('a room has at most 14 files', () => {
   const rooms = Map.groupBy(files, dirname);
   const full = [...rooms].filter(([, inIt]) => inIt.length > mostFilesInARoom).map(([room]) => room);
   expect(full).toEqual([]);
@@ -190,7 +190,7 @@ const fewLines = 40;
 /** May only shrink; to be lowered with every merge, to 20. */
 const mostSmallFiles = 26;
 
-test('few files are too small to deserve a name', () => {
+test('few files are too small for a name of their own', () => {
   const small = files.filter((file) => linesIn(file) < fewLines);
   expect(small.length).toBeLessThanOrEqual(mostSmallFiles);
 });
@@ -199,7 +199,7 @@ function linesIn(file: string): number {
   return readFileSync(join('src', file), 'utf8').trimEnd().split('\n').length;
 }
 
-describe('no version is older than the first that has what was found wrong put right', () => {
+describe('every version has the fixes that it needs', () => {
   /** koa: CVE-2026-27959. undici: CVE-2026-13697, and parts of a body counted wrongly. node: CVE-2026-58044. */
   const least = { koa: '3.1.2', undici: '8.9.0', node: '26.5.1' } as const;
 
@@ -213,7 +213,7 @@ describe('no version is older than the first that has what was found wrong put r
       expect({ one, isEnough: isAtLeast(one, version) }).toEqual({ one, isEnough: true });
   });
 
-  test('a version is compared number by number', () => {
+  test('versions are compared number by number', () => {
     expect(isAtLeast('^3.10.0', '3.9.9')).toBe(true);
     expect(isAtLeast('>=3.1.2', '3.1.2')).toBe(true);
     expect(isAtLeast('3.1.1', '3.1.2')).toBe(false);

@@ -77,47 +77,50 @@ const times = ['at first', 'once more'] as const;
 const rounds = times.flatMap((time) => methods.map((method) => ({ time, method })));
 
 describe('pull', () => {
-  test('the API says that it is there', async () => {
+  test('the base endpoint answers', async () => {
     expect((await ask('')).status).toBe(200);
   });
 
   describe.each(rounds)('$time, $method', ({ method }) => {
-    test.each(Object.entries(images))('of the manifest that the tag %s stands for', async (tag, { manifest }) => {
+    test.each(Object.entries(images))('returns the manifest of the tag %s', async (tag, { manifest }) => {
       const answer = await ask(`${repository}/manifests/${tag}`, method);
       expectContent(answer, manifest, method);
       expect(answer.header('content-type')).toBe(manifest.mediaType);
     });
 
-    test.each(Object.entries(images))('of the manifests of %s by their digests', async (_, { manifest, children }) => {
-      for (const one of [manifest, ...children]) {
-        const answer = await ask(`${repository}/manifests/${one.digest}`, method);
-        expectContent(answer, one, method);
-        expect(answer.header('content-type')).toBe(one.mediaType);
-      }
-    });
+    test.each(Object.entries(images))(
+      'returns the manifests of %s by their digests',
+      async (_, { manifest, children }) => {
+        for (const one of [manifest, ...children]) {
+          const answer = await ask(`${repository}/manifests/${one.digest}`, method);
+          expectContent(answer, one, method);
+          expect(answer.header('content-type')).toBe(one.mediaType);
+        }
+      },
+    );
 
-    test('of a manifest by its sha512', async () => {
+    test('returns a manifest by its sha512', async () => {
       expectContent(await ask(`${repository}/manifests/${bySha512.digest}`, method), bySha512, method);
     });
 
-    test.each(Object.entries(images))('of the blobs of %s', async (_, { blobs }) => {
+    test.each(Object.entries(images))('returns the blobs of %s', async (_, { blobs }) => {
       for (const blob of blobs) expectContent(await ask(`${repository}/blobs/${blob.digest}`, method), blob, method);
     });
 
-    test('of what does not exist is answered 404', async () => {
+    test('answers 404 for missing content', async () => {
       const paths = [`blobs/${missing}`, `manifests/${missing}`, 'manifests/nosuchtag', 'manifests/.no-tag-at-all'];
       for (const path of paths) expect((await ask(`${repository}/${path}`, method)).status).toBe(404);
     });
   });
 
-  test('what does not exist is named by a code of the spec', async () => {
+  test('missing content has an error code of the spec', async () => {
     expectError(await ask(`${repository}/blobs/${missing}`), 404, 'BLOB_UNKNOWN');
     expectError(await ask(`${repository}/manifests/${missing}`), 404, 'MANIFEST_UNKNOWN');
     expectError(await ask(`${repository}/manifests/nosuchtag`), 404, 'MANIFEST_UNKNOWN');
     expectError(await ask(`${repository}/manifests/.no-tag-at-all`), 404, 'MANIFEST_UNKNOWN');
   });
 
-  test('what is no digest is refused', async () => {
+  test('an invalid digest is rejected', async () => {
     expectError(await ask(`${repository}/manifests/sha256:totallywrong`), 400, 'DIGEST_INVALID');
     expectError(await ask(`${repository}/blobs/sha256:baddigeststring`), 400, 'DIGEST_INVALID');
   });
@@ -142,11 +145,11 @@ describe('content discovery: tags', () => {
     return { link: answer.header('link'), listed: JSON.parse(answer.body.toString()) };
   };
 
-  test('all are listed in lexical order', async () => {
+  test('all tags are listed in lexical order', async () => {
     expect((await list('')).listed).toEqual({ name: repository, tags });
   });
 
-  test('as many are listed as are asked for, with a link to the rest', async () => {
+  test('n limits the list, which has a Link to the rest', async () => {
     const { link, listed } = await list('?n=3');
     expect(listed).toEqual({ name: repository, tags: tags.slice(0, 3) });
     const [, next = ''] = /^<(.+)>; ?rel="?next"?$/.exec(link ?? '') ?? [];
@@ -155,16 +158,16 @@ describe('content discovery: tags', () => {
     expect(rest.headers.get('link')).toBeNull();
   });
 
-  test('the list begins after the last one seen', async () => {
+  test('the list begins after last', async () => {
     expect((await list(`?last=${tags[1]}`)).listed).toEqual({ name: repository, tags: tags.slice(2) });
     expect((await list(`?n=1&last=${tags[1]}`)).listed).toEqual({ name: repository, tags: tags.slice(2, 3) });
   });
 
-  test('none are listed when none are asked for', async () => {
+  test('n=0 lists no tags', async () => {
     expect(await list('?n=0')).toEqual({ link: null, listed: { name: repository, tags: [] } });
   });
 
-  test('a repository that does not exist has no list', async () => {
+  test('a missing repository is a 404', async () => {
     expectError(await ask('conformance/nothing/tags/list'), 404, 'NAME_UNKNOWN');
   });
 });
@@ -180,19 +183,19 @@ describe('content discovery: referrers', () => {
   };
   const listed = (one: typeof signature) => ({ ...descriptorOf(one.manifest), artifactType: one.artifactType });
 
-  test('what nothing refers to has an empty list', async () => {
+  test('a manifest without referrers has an empty list', async () => {
     expect(await referrers(missing)).toEqual({ filters: null, manifests: [] });
     expect(await referrers(randomBlob(1).digest)).toEqual({ filters: null, manifests: [] });
   });
 
-  test('all that refer to a manifest are listed', async () => {
+  test('all referrers of a manifest are listed', async () => {
     expect(await referrers(plain.manifest.digest)).toEqual({
       filters: null,
       manifests: [listed(signature), listed(bill)],
     });
   });
 
-  test('those of one type are listed where one is asked for, and the answer says that it is filtered', async () => {
+  test('artifactType filters the list, and the answer says that it is filtered', async () => {
     const query = `?artifactType=${encodeURIComponent(bill.artifactType)}`;
     expect(await referrers(plain.manifest.digest, query)).toEqual({
       filters: 'artifactType',
@@ -200,15 +203,15 @@ describe('content discovery: referrers', () => {
     });
   });
 
-  test('what refers to a manifest that does not exist is listed', async () => {
+  test('referrers of a missing manifest are listed', async () => {
     expect(await referrers(orphan.subject)).toEqual({ filters: null, manifests: [listed(orphan)] });
   });
 
-  test('what is no digest is refused', async () => {
+  test('an invalid digest is rejected', async () => {
     expectError(await ask(`${repository}/referrers/sha256:totallywrong`), 400, 'DIGEST_INVALID');
   });
 
-  test('an upstream without the API is asked by the tag that stands for it', async () => {
+  test('an upstream without the referrers API is asked for the fallback tag', async () => {
     const old = await startFakeRegistry({ referrersApi: false });
     old.content.add(repository, '1', plain, [signature, bill]);
     const before = await startMirror(mirrorOf(old));

@@ -51,7 +51,7 @@ async function blobsServed(mirror: RunningMirror): Promise<number> {
   return (await mirror.metrics()).sum('layerwell_http_requests_total', { kind: 'blob', method: 'GET', code: '200' });
 }
 
-test('a private registry is added to the configuration that comes with the program', async () => {
+test('a private registry can be added to the shipped configuration', async () => {
   const directory = await temporaryDirectory();
   const [secret, file] = [join(directory, 'registry-password'), join(directory, 'mirror.config.json')] as const;
   await writeFile(secret, user.password);
@@ -92,7 +92,7 @@ describeWithTools(
       expect(await blobsServed(mirror)).toBeGreaterThan(0);
     });
 
-    test('is told of the folder by the table that the page names', async () => {
+    test('reads the folder from the table that the README names', async () => {
       const { readme } = await withPrivateRegistry({ url: 'http://127.0.0.1:9' });
       const file = join(await temporaryDirectory(), 'config.toml');
       await writeFile(file, readme.blockAfter('If containerd has no `config_path`'));
@@ -121,7 +121,7 @@ describeWithTools(
 );
 
 describeWithTools(['skopeo'], 'skopeo', () => {
-  test('inspects an image of a registry whose account may pull and not list', async () => {
+  test('inspects an image of a registry whose account may pull but not list', async () => {
     const upstream = await startFakeRegistry({
       auth: { kind: 'basic', username: user.name, password: user.password },
     });

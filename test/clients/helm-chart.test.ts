@@ -30,7 +30,7 @@ describeWithTools(['helm'], 'the Helm chart', () => {
     expect(helm('lint', '--strict', '--kube-version', '1.31.0', chart)).toContain('0 chart(s) failed');
   });
 
-  test('ships a configuration that loads and is reached from other pods', async () => {
+  test('ships a valid configuration that listens for other pods', async () => {
     const config = await configOf(configIn(rendered()));
     expect(config).toMatchObject({
       listen: { host: '::', port: 5000 },
@@ -48,7 +48,7 @@ describeWithTools(['helm'], 'the Helm chart', () => {
     expect(byName(charted.upstreams)).toEqual(byName(shipped.upstreams));
   });
 
-  test('lets values change, add and take out keys of the configuration', async () => {
+  test('lets values change, add and remove keys of the configuration', async () => {
     const yaml = rendered(
       'config.storage.maxSize=5GiB',
       'config.upstreams.my\\.io.url=http://my.io',
@@ -66,23 +66,23 @@ describeWithTools(['helm'], 'the Helm chart', () => {
     { set: 'config.freshness.tag=soon', says: '/config/freshness/tag' },
     { set: 'replicas=2', says: 'replicas' },
     { set: 'image.digest=sha256:1', says: '/image/digest' },
-  ])('refuses $set before anything is installed', ({ set, says }) => {
+  ])('rejects $set before anything is installed', ({ set, says }) => {
     expect(() => rendered(set)).toThrow(says);
   });
 
-  test('changes the pods when the configuration changes', () => {
+  test('restarts the pods when the configuration changes', () => {
     const checksum = (yaml: string) => /checksum\/config: (\w{64})/.exec(yaml)?.[1];
     expect(checksum(rendered())).toBe(checksum(rendered()));
     expect(checksum(rendered())).not.toBe(checksum(rendered('config.freshness.tag=1m')));
   });
 
-  test('asks the management port, and no upstream, whether a pod lives and is ready', () => {
+  test('probes use the management port, and no upstream', () => {
     const pod = objectOf('StatefulSet', rendered());
     expect(pod.match(/path: \/healthz\n\s+port: management/g)).toHaveLength(2);
     expect(pod.match(/path: \/readyz\n\s+port: management/g)).toHaveLength(1);
   });
 
-  test('keeps to the restricted pod security standard', () => {
+  test('meets the restricted pod security standard', () => {
     const pod = objectOf('StatefulSet', rendered());
     for (const rule of [
       'runAsNonRoot: true',
@@ -96,21 +96,21 @@ describeWithTools(['helm'], 'the Helm chart', () => {
     expect(pod).not.toMatch(/hostPath|hostNetwork|hostPort|privileged|hostPID/);
   });
 
-  test('gives a pod longer to end than the configuration lets it take', async () => {
+  test('gives a pod longer to stop than the configured shutdown takes', async () => {
     const yaml = rendered();
     const { shutdown } = await configOf(configIn(yaml));
     const graceSeconds = Number(/terminationGracePeriodSeconds: (\d+)/.exec(yaml)?.[1]);
     expect(graceSeconds * 1000).toBeGreaterThan(shutdown.preStopMs + shutdown.drainMs);
   });
 
-  test('asks for a volume that the cache fits into', async () => {
+  test('requests a volume that fits the cache', async () => {
     const yaml = rendered();
     const { storage } = await configOf(configIn(yaml));
     const requestedGiB = Number(/storage: (\d+)Gi/.exec(yaml)?.[1]);
     expect(requestedGiB * 1024 ** 3).toBeGreaterThanOrEqual(storage.maxBytes + storage.minFreeBytes);
   });
 
-  test('a mistake only the mirror can see is found by the same check that runs at its start', async () => {
+  test('a mistake that only the mirror can see is found by the check at its start', async () => {
     expect(await problemsWith(configIn(rendered('config.defaultUpstream=x.y')))).toEqual([
       'defaultUpstream: expected the key or an alias of one of upstreams, not a pattern',
     ]);

@@ -110,14 +110,14 @@ async function mirroredBytes({ mirror }: Pick<Started, 'mirror'>): Promise<numbe
 }
 
 const suite = (): void => {
-  test('of a layer that is not cached podman is sent little more than by the registry itself, which sends it once', async () => {
+  test('podman transfers little more of an uncached layer than from the registry itself, and the registry sends it once', async () => {
     const started = await startWithTwo(files, (file) => changed.has(file));
     const direct = await directBytes(started);
     expect(await mirroredBytes(started)).toBeLessThanOrEqual(1.2 * direct);
     expect(new Set((await started.upstream.downloads()).values())).toEqual(new Set([1]));
   });
 
-  test('podman asks for fewer ranges when it asked for too many, and does without the whole layer', async () => {
+  test('podman requests fewer ranges after it requested too many, and never the whole layer', async () => {
     // 1,012 ranges, which podman asks for at once.
     const { mirror } = await startWithTwo(named(2_024), (file) => /[13579]$/.test(file), 2_000);
     await fillWithBoth(mirror);
@@ -131,7 +131,7 @@ const suite = (): void => {
     expect(await answered('206')).toBeGreaterThanOrEqual(4);
   });
 
-  test('pulling a layer of which most files are there costs little more than from the registry itself', async () => {
+  test('podman transfers little more of a layer whose files it mostly has than from the registry itself', async () => {
     const started = await startWithTwo(files, (file) => changed.has(file));
     await fillWithBoth(started.mirror);
     const direct = await directBytes(started);

@@ -44,7 +44,7 @@ export function testPulls(setting: Setting): void {
   );
 
   test.each(Object.keys(setting.kinds))(
-    'pulls %s while the upstream is down, though its tag was to be asked again',
+    'pulls %s while the upstream is down, though its tag has to be revalidated',
     async (kind) => {
       const { upstream, mirror, client, as, digest } = await prepared(setting, kind, { freshness: { tag: '0s' } });
       expect(await client.pull(as)).toBe(digest);

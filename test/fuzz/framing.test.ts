@@ -18,7 +18,7 @@ async function expectUnharmed(): Promise<void> {
 }
 
 test.each([1, 50, 150, 210, 500, 2_100, 2_500])(
-  'a request with %i headers, and a body that looks like another, gets one answer',
+  'a request with %i headers and a body that looks like a request gets one answer',
   async (count) => {
     const flood = Array.from({ length: count }, () => 'a: ');
     const body = smuggled();
@@ -64,7 +64,7 @@ const inOddChunks = fc
   .constantFrom('FFFFFFFFFFFFFFFFF', '-1', 'g', '')
   .map((size): Framing => [['Transfer-Encoding: chunked'], (inner) => `${size}\r\n${inner}`]);
 
-test('however a body is framed, what is in it is never taken for a request', async () => {
+test('the content of a body is never taken for a request, however it is framed', async () => {
   const framing = fc.oneof(fc.constantFrom(...framings), inChunks, inOddChunks);
   const verb = fc.constantFrom('GET', 'HEAD', 'POST', 'PUT', 'DELETE');
   const asked = fc.asyncProperty(verb, framing, async (method, [lines, body]) => {
@@ -82,7 +82,7 @@ test.each([
   ['Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAAQAAP__', 'Connection: Upgrade, HTTP2-Settings'],
   ['Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13'],
   ['Upgrade: TLS/1.0', 'Connection: Upgrade'],
-])('no protocol is changed: %s', async (...headers) => {
+])('the mirror never switches protocols: %s', async (...headers) => {
   const { answers, end } = await app.send(getText(app.host, '/v2/', headers) + goodbye());
   expect(answers.map(({ status }) => status)).toEqual([200]);
   expect(end).toBe('closed');
@@ -95,7 +95,7 @@ test.each([
   '*',
   'evil.test:443',
   '//evil.test/v2/',
-])('the target %s leads nowhere', async (target) => {
+])('the target %s reaches no upstream', async (target) => {
   for (const method of ['GET', 'OPTIONS', 'CONNECT']) {
     const text = textOf(app.host, { method, target, headers: [] }, ['Connection: close']);
     const { received, end } = await sendBytes(app.host, Buffer.from(text, 'latin1'));
@@ -122,7 +122,7 @@ function changed(bytes: Buffer, at: number, kind: Change, byte: number): Buffer 
   }
 }
 
-test('bytes that are changed, lost or put in on the way break nothing', async () => {
+test('changed, lost or inserted bytes break nothing', async () => {
   const byte = fc.oneof(fc.constantFrom(0, 0x0a, 0x0d, 0x20, 0x3a, 0x09, 0x7f, 0xff), fc.nat({ max: 255 }));
   const kind = fc.constantFrom<Change>('put', 'drop', 'cut', 'double');
   const changes = fc.array(fc.tuple(fc.nat({ max: 10_000 }), kind, byte), { minLength: 1, maxLength: 4 });
@@ -136,7 +136,7 @@ test('bytes that are changed, lost or put in on the way break nothing', async ()
   await expectUnharmed();
 });
 
-test('bytes that mean nothing break nothing', async () => {
+test('random bytes break nothing', async () => {
   const asked = fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 400 }), async (bytes) => {
     const { received } = await sendBytes(app.host, Buffer.from(bytes), { silentMs: 100 });
     expect(statusesIn(received).filter((status) => status !== 400)).toEqual([]);

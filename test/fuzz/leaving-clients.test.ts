@@ -180,7 +180,7 @@ function bugs(): readonly unknown[] {
   return app.logLines.filter(({ msg, status }) => msg === 'bug' || status === 500);
 }
 
-test('whenever clients leave, whatever the upstream does meanwhile, nothing is left behind and nobody is told of a bug', async () => {
+test('clients that leave at any moment leave nothing behind and cause no bug, whatever the upstream does', async () => {
   await expectAlways(
     fc.asyncProperty(scene, async (one) => {
       await play(one);
@@ -194,7 +194,7 @@ test('whenever clients leave, whatever the upstream does meanwhile, nothing is l
   expect(app.logLines.filter(({ msg }) => msg === 'request').length).toBeGreaterThan(300);
 });
 
-test('after that every place of a request and of a download is free again', async () => {
+test('afterwards every request and every download slot is free again', async () => {
   const [upstream, second] = upstreams;
   if (!upstream || !second) throw new Error('no upstream');
   app.clock.advance(60 * minute);

@@ -61,7 +61,7 @@ describe('headers of upstreams', () => {
     return `${by} ${pairs.join(', ')}`;
   }
 
-  test('challenges are read back as they were written', async () => {
+  test('every challenge is parsed back as it was written', async () => {
     const challenges = fc.array(fc.record({ scheme, params }), { maxLength: 4 });
     const readBack = fc.property(challenges, (all) => {
       const read = parseChallenges(all.map(written).join(', '));
@@ -70,7 +70,7 @@ describe('headers of upstreams', () => {
     await expectAlways(readBack, 300);
   });
 
-  test('whatever a challenge is, it demands what the mirror can give, or nothing', async () => {
+  test('every challenge demands something the mirror supports, or nothing', async () => {
     const text = textOf('Bearer ', 'Basic ', 'realm=', '"', '\\', 'https://a.test/', 'file:///', ',', '=', ' ', '\t');
     const parsed = fc.property(text, (header) => {
       const demand = demandOf(parseChallenges(header));
@@ -79,7 +79,7 @@ describe('headers of upstreams', () => {
     await expectAlways(parsed, 500);
   });
 
-  test('the next page is where a link says it is, or nowhere', async () => {
+  test('the next page is on the host of the list, or nowhere', async () => {
     const text = textOf(
       '<',
       '>',
@@ -101,7 +101,7 @@ describe('headers of upstreams', () => {
     await expectAlways(parsed, 500);
   });
 
-  test('lengths, ranges, limits and times are numbers that make sense, or absent', async () => {
+  test('lengths, ranges, limits and times are sensible numbers, or absent', async () => {
     const text = textOf('bytes ', '0', '9', '12345678901234567890', '-', '/', '*', ';w=', 'e', '.', ' ', '+', 'Wed, ');
     const parsed = fc.property(text, (value) => {
       const { start, end, size } = contentRangeOf({ 'content-range': value }) ?? {};
@@ -118,7 +118,7 @@ describe('headers of upstreams', () => {
   test.each([
     { what: 'a challenge', parse: parseChallenges },
     { what: 'a link', parse: nextLink },
-  ])('$what as long as headers may be does not hold up the process', ({ parse }) => {
+  ])('$what of the maximum length does not block the event loop', ({ parse }) => {
     for (const piece of ['"', '\\"', '"\\"', '<', '<>', '<>"\\"', ',', '=', 'a="', 'a \t', '<a>; rel="', ';', '====']) {
       const text = piece.repeat(Math.floor((32 * 1024) / piece.length));
       const before = process.cpuUsage();
@@ -129,8 +129,8 @@ describe('headers of upstreams', () => {
   });
 });
 
-describe('documents', () => {
-  test('whatever a token endpoint sends, it is a token or the fault of the endpoint', async () => {
+describe('documents of upstreams', () => {
+  test('every answer of a token endpoint is a token or an error of the endpoint', async () => {
     const field = fc.oneof(fc.string(), fc.integer(), fc.double(), fc.constantFrom(null, true), fc.jsonValue());
     const fields = { token: field, access_token: field, expires_in: field, issued_at: field };
     const answer = fc.record(fields, { requiredKeys: [] }).map((body) => Buffer.from(JSON.stringify(body)));
@@ -141,7 +141,7 @@ describe('documents', () => {
     await expectAlways(parsed, 500);
   });
 
-  test('whatever a manifest is, it names descriptors or nothing', async () => {
+  test('every manifest has valid descriptors, or none', async () => {
     const descriptor = fc.record(
       {
         mediaType: fc.oneof(fc.string(), fc.jsonValue()),
@@ -165,7 +165,7 @@ describe('documents', () => {
     await expectAlways(parsed, 500);
   });
 
-  test('a record that is no record counts as never written', async () => {
+  test('an invalid record counts as absent', async () => {
     const parsers = [
       parseBlobRecord,
       parseManifestRecord,
@@ -182,8 +182,8 @@ describe('documents', () => {
   });
 });
 
-describe('what clients write, and what lies on the disk', () => {
-  test('whatever the path, it is a resource of a registry or refused', async () => {
+describe('requests of clients, and files on the disk', () => {
+  test('every path is a resource of a registry, or rejected', async () => {
     const digest = `sha256:${'a'.repeat(64)}`;
     const text = textOf(
       '/',
@@ -205,7 +205,7 @@ describe('what clients write, and what lies on the disk', () => {
     await expectAlways(parsed, 500);
   });
 
-  test('whatever names a host, it is one of ASCII that the store can keep, or none', async () => {
+  test('every host name is ASCII and fits the store, or is rejected', async () => {
     const text = textOf(
       'docker.io',
       'a',
@@ -238,7 +238,7 @@ describe('what clients write, and what lies on the disk', () => {
     await expectAlways(parsed, 1_000);
   });
 
-  test('whatever host a pattern admits, a URL leads to just that host', async () => {
+  test('every host that a pattern matches is the host of its URL', async () => {
     const text = textOf('docker.io', 'a', '.', '-', ':', '5000', '0x7f', '1', 'xn--', '99999');
     const admits = namePatternMatcher('**');
     const parsed = fc.property(text, (written) => {
@@ -248,7 +248,7 @@ describe('what clients write, and what lies on the disk', () => {
     await expectAlways(parsed, 1_000);
   });
 
-  test('whatever the range, it lies within what there is', async () => {
+  test('every range lies within the content', async () => {
     const text = textOf('bytes=', '0', '5', '99999999999999999999', '-', ',', ' ');
     const parsed = fc.property(text, fc.nat({ max: 50 }), (header, size) => {
       const range = parseRange(header, size);
@@ -259,7 +259,7 @@ describe('what clients write, and what lies on the disk', () => {
     await expectAlways(parsed, 500);
   });
 
-  test('a file is a record, a blob or nobody knows what, and a record is where its key says', async () => {
+  test('every file is a record, a blob or unknown, and a record is at the path of its key', async () => {
     const pieces = [
       'repositories/',
       'blobs/',

@@ -31,7 +31,7 @@ function expectOrderlyPaths(): void {
   expect(app.paths().filter((asked) => !path.test(asked))).toEqual([]);
 }
 
-test('whatever is asked, exactly one honest answer comes', async () => {
+test('every request gets exactly one honest answer', async () => {
   const asked = fc.asyncProperty(request, async (one) => {
     const { answers, end } = await app.send(textOf(app.host, one) + goodbye(), [one.method]);
     const [answer, last] = answers;
@@ -47,7 +47,7 @@ test('whatever is asked, exactly one honest answer comes', async () => {
   expect(await app.health()).toEqual(healthy);
 });
 
-test('requests that follow each other on one connection get one answer each, in their order', async () => {
+test('pipelined requests get one answer each, in their order', async () => {
   const get = fc.record({ method: fc.constantFrom('GET', 'HEAD'), target, headers: fc.constant([]) });
   const asked = fc.asyncProperty(fc.array(get, { minLength: 1, maxLength: 8 }), async (requests) => {
     const methods = requests.map(({ method }) => method);
@@ -63,7 +63,7 @@ test('requests that follow each other on one connection get one answer each, in 
   expect(await app.health()).toEqual(healthy);
 });
 
-test('whatever host is named, only configured upstreams are asked', async () => {
+test('only configured upstreams are asked, whatever host a client names', async () => {
   const names = ['ghcr.io', 'GHCR.IO', 'ghcr.io:443', 'ghcr.io.', 'x@ghcr.io', 'ghcr.io, docker.io', '[::1]', '*'];
   const host = fc.oneof(fc.constantFrom(...names), visibleText, headerText);
   const asked = fc.asyncProperty(host, resource, async (name, at) => {
@@ -135,7 +135,7 @@ function partsAreRight({ headers, body }: Pick<WireAnswer, 'headers' | 'body'>):
   );
 }
 
-test('whatever range is asked for, what comes is the whole, the parts it says they are, or a refusal', async () => {
+test('every range is answered with the whole, the parts it names, or an error', async () => {
   const at = `/v2/${repository}/blobs/${blob.digest}`;
   const asked = fc.asyncProperty(range, async (wanted) => {
     const one = { method: 'GET', target: at, headers: [['Range', wanted] as const] };

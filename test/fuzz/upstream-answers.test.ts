@@ -171,7 +171,7 @@ const body = fc.oneof(
   fc.uint8Array({ maxLength: 200 }),
 );
 
-test('whatever headers and whatever body an upstream sends, clients get right bytes or an honest failure', async () => {
+test('clients get right bytes or an honest failure, whatever headers and body an upstream sends', async () => {
   const headers = fc.array(header, { maxLength: 5 });
   const told = fc.asyncProperty(question, status, headers, body, async (one, code, all, bytes) => {
     sent = answerOf(code, all, bytes);
@@ -181,7 +181,7 @@ test('whatever headers and whatever body an upstream sends, clients get right by
   await expectAlive();
 });
 
-test('an upstream that does not speak HTTP is one that gives no answer', async () => {
+test('an upstream that does not speak HTTP counts as one that gives no answer', async () => {
   const paths = ['manifests/1', `manifests/${absent}`, `blobs/${absent}`, 'tags/list', `referrers/${absent}`];
   const told = fc.asyncProperty(fc.constantFrom(...paths), fc.uint8Array({ maxLength: 300 }), async (path, bytes) => {
     sent = Buffer.from(bytes);
@@ -222,7 +222,7 @@ function layerAt(_: unknown, index: number): object {
 }
 
 test.each(documents)(
-  'a manifest that is $what passes as it came, or is refused; the process lives',
+  'a manifest that is $what is passed on unchanged or rejected, and the process survives',
   async ({ text }) => {
     const bytes = Buffer.from(text, 'latin1');
     for (const type of [ociManifest, ociIndex, 'application/json', 'text/html']) {
@@ -243,7 +243,7 @@ test.each(documents)(
   },
 );
 
-test.each(documents)('a listing that is $what is a list or refused; the process lives', async ({ text }) => {
+test.each(documents)('a listing that is $what is passed on or rejected, and the process survives', async ({ text }) => {
   const bytes = Buffer.from(text, 'latin1');
   sent = answerOf(
     200,

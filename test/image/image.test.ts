@@ -8,7 +8,7 @@ const root = resolve(import.meta.dirname, '../..');
 const dockerfile = readFileSync(resolve(root, 'Dockerfile'), 'utf8');
 
 describe('the container image', () => {
-  test('has a configuration that loads, is reached from outside the container and keeps what it has in the volume', async () => {
+  test('has a valid configuration, listens outside the container and stores its content in the volume', async () => {
     const text = execFileSync(process.execPath, [resolve(root, 'scripts/image-config.ts')], { encoding: 'utf8' });
     const config = await configOf(text);
     expect(config).toMatchObject({
@@ -20,7 +20,7 @@ describe('the container image', () => {
     expect(dockerfile).toContain('VOLUME /data');
   });
 
-  test('copies only what its build may see', () => {
+  test('copies only files that its build may see', () => {
     const allowed = readFileSync(resolve(root, '.dockerignore'), 'utf8')
       .split('\n')
       .filter((line) => line.startsWith('!'))
@@ -31,7 +31,7 @@ describe('the container image', () => {
     expect(copied.toSorted()).toEqual(allowed.toSorted());
   });
 
-  test('gives node the same flags as npm start', () => {
+  test('runs as an unprivileged user, with a health check of the management port', () => {
     const packageJson = readFileSync(resolve(root, 'package.json'), 'utf8');
     const [, started] = /"start": "exec node (.*) dist\/main\.js serve"/.exec(packageJson) ?? [];
     const [, entered] = /^ENTRYPOINT \["node", (.*), "dist\/main\.js"\]$/m.exec(dockerfile) ?? [];

@@ -6,7 +6,7 @@ import { pushImage } from './push.ts';
 import { describeWithTools } from './tools.ts';
 
 describeWithTools(['docker-registry', 'htpasswd'], 'docker-registry', () => {
-  test('a real registry takes every kind of content the tests push', async () => {
+  test('a real registry accepts every kind of content that the tests push', async () => {
     const registry = await startDockerRegistry();
     const plain = image();
     const kinds = {
@@ -25,7 +25,7 @@ describeWithTools(['docker-registry', 'htpasswd'], 'docker-registry', () => {
     expect(await registry.seen()).toContainEqual({ method: 'PUT', sentBytes: 0, path: '/v2/kinds/manifests/zstd' });
   });
 
-  test('a real registry that asks for a password is back with its content after it was stopped', async () => {
+  test('a real registry with a password has its content again after a restart', async () => {
     const registry = await startDockerRegistry({ user: { name: 'u', password: 'p' } });
     const authorization = `Basic ${btoa('u:p')}`;
     await pushImage(registry.url, 'app', '1', image({ format: 'docker' }), { authorization });

@@ -5,7 +5,7 @@ import { startFakeRegistry } from './fake-registry.ts';
 import { gate } from './gate.ts';
 import { image, multiPlatformImage, randomBlob, referrerOf } from './images.ts';
 
-test('a registry serves what it holds and counts what it was asked', async () => {
+test('a registry serves its content and counts its requests', async () => {
   const registry = await startFakeRegistry();
   const held = multiPlatformImage();
   registry.content.add('library/app', '1', held);
@@ -16,7 +16,7 @@ test('a registry serves what it holds and counts what it was asked', async () =>
   expect(registry.count('GET', /\/blobs\//)).toBe(0);
 });
 
-test('a body that is held and then cut breaks the connection after the bytes asked for', async () => {
+test('a body that is held and then cut breaks the connection after the given bytes', async () => {
   const registry = await startFakeRegistry();
   const blob = randomBlob(300_000);
   registry.content.addBlob('app', blob);
@@ -35,7 +35,7 @@ test('a body that is held and then cut breaks the connection after the bytes ask
   expect(received).toBe(200_000);
 });
 
-test('a pumped body goes as far as it is let', async () => {
+test('a paced body sends as far as it is allowed to', async () => {
   const registry = await startFakeRegistry();
   const blob = randomBlob(1_000);
   registry.content.addBlob('app', blob);
@@ -49,7 +49,7 @@ test('a pumped body goes as far as it is let', async () => {
   expect((await reader?.read())?.value?.length).toBe(990);
 });
 
-test('a registry that hands out tokens refuses who has none, and private content to anybody', async () => {
+test('a registry with tokens rejects requests without one, and requests for private content', async () => {
   const auth = { kind: 'bearer', username: 'u', password: 'p', privateRepositories: ['secret'] } as const;
   const registry = await startFakeRegistry({ auth });
   registry.content.add('open', '1', image());
@@ -70,7 +70,7 @@ test('a registry that hands out tokens refuses who has none, and private content
   expect(registry.count('GET', /^\/token$/)).toBe(4);
 });
 
-test('what refers to an image is found by the API, and where there is none by its tag', async () => {
+test('referrers are found by the API, and without it by the fallback tag', async () => {
   const subject = image();
   const signature = referrerOf(subject.manifest);
   const modern = await startFakeRegistry();
@@ -83,7 +83,7 @@ test('what refers to an image is found by the API, and where there is none by it
   expect((await fetch(`${plain.url}/v2/app/manifests/${tag}`)).status).toBe(200);
 });
 
-test('a stopped registry comes back where it was, with what it held', async () => {
+test('a stopped registry comes back at the same address, with its content', async () => {
   const registry = await startFakeRegistry();
   registry.content.add('app', '1', image());
   await registry.stop();

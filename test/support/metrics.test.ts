@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { parseMetrics } from './metrics.ts';
 
-test('series are summed over the labels that are not asked about', () => {
+test('series are summed over the labels that are not given', () => {
   const metrics = parseMetrics(`# HELP asked_total What was asked.
 # TYPE asked_total counter
 asked_total{kind="blob",code="200"} 3

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { run, StartedProcess, startProcess } from './processes.ts';
 
-test('a program is waited for until it says it is ready, and its whole group ends with it', async () => {
+test('a program is awaited until it is ready, and its whole group ends with it', async () => {
   const shell = startProcess('sh', ['-c', 'sleep 300 & echo ready $!; wait']);
   await shell.waitUntil(({ stdout }) => stdout.includes('ready'));
   const grandchild = Number(shell.stdout.split(' ')[1]);
@@ -10,18 +10,18 @@ test('a program is waited for until it says it is ready, and its whole group end
   expect(commandLineOf(grandchild)).toBe('');
 });
 
-test('a program that ends before it is ready says what it printed', async () => {
+test('a program that ends before it is ready fails with its output', async () => {
   const shell = startProcess('sh', ['-c', 'echo no such thing >&2; exit 3']);
   await expect(shell.waitUntil(() => false)).rejects.toThrow('no such thing');
 });
 
-test('a program that ignores the request to end is ended', async () => {
+test('a program that ignores SIGTERM is killed', async () => {
   const shell = new StartedProcess('sh', ['-c', 'trap "" TERM; echo ready; while :; do sleep 300; done']);
   await shell.waitUntil(({ stdout }) => stdout.includes('ready'));
   expect(await shell.stop({ graceMs: 50 })).toEqual({ code: null, signal: 'SIGKILL' });
 });
 
-test('a program that fails throws what it printed', async () => {
+test('a program that fails throws its output', async () => {
   await expect(run('sh', ['-c', 'echo broken >&2; exit 1'])).rejects.toThrow('broken');
   await expect(run('no-such-program', [])).rejects.toThrow('no-such-program');
 });

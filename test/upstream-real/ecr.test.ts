@@ -63,7 +63,7 @@ async function podOf(account: string) {
 }
 
 describeWithTools(['docker-registry', 'htpasswd', 'moto_server'], 'ECR and STS as moto plays them', () => {
-  test('an image is pulled with what ECR lends the keys of the environment, by ten at once for one question', async () => {
+  test('ten concurrent pulls with keys of the environment cause one token request to ECR', async () => {
     const { app, aws, held } = await start(own, fromEnvironment);
 
     const pulls = await Promise.all(Array.from({ length: 10 }, () => pullAll(app, repository, '1')));
@@ -72,7 +72,7 @@ describeWithTools(['docker-registry', 'htpasswd', 'moto_server'], 'ECR and STS a
     expect(aws.asked).toEqual(['GetAuthorizationToken']);
   });
 
-  test('a pod with a role (IRSA) pulls as the account of that role', async () => {
+  test('a pod with a role (IRSA) pulls with the account of that role', async () => {
     const { app, aws } = await start(assumed, await podOf(assumed));
 
     await pullAll(app, repository, '1');
@@ -80,7 +80,7 @@ describeWithTools(['docker-registry', 'htpasswd', 'moto_server'], 'ECR and STS a
     expect(aws.asked).toEqual(['AssumeRoleWithWebIdentity', 'GetAuthorizationToken']);
   });
 
-  test('an account that the registry does not know is refused, as a fault of the mirror', async () => {
+  test('an account that the registry does not know causes a 502', async () => {
     const { app, aws } = await start(assumed, fromEnvironment);
 
     for (let nth = 0; nth < 5; nth++) {
@@ -92,7 +92,7 @@ describeWithTools(['docker-registry', 'htpasswd', 'moto_server'], 'ECR and STS a
     expect(aws.asked).toEqual(['GetAuthorizationToken']);
   });
 
-  test('before its twelve hours end the token is renewed; while AWS refuses, the old one is used, and cached images outlive it', async () => {
+  test('the token is renewed before its twelve hours end; while AWS rejects it the old one is used, and cached images stay available', async () => {
     const { app, aws } = await start(own, fromEnvironment);
     await pullAll(app, repository, '1');
     aws.refuse(true);

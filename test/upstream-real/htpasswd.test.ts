@@ -34,7 +34,7 @@ async function start() {
 }
 
 describeWithTools(['docker-registry', 'htpasswd'], 'a real registry with an htpasswd file', () => {
-  test('an image is pulled with the password, which is asked for once', async () => {
+  test('an image is pulled with the password, with one challenge', async () => {
     const { app, registry, held } = await start();
 
     expect((await pullAll(app, repository, '1')).digest).toBe(held.manifest.digest);
@@ -44,7 +44,7 @@ describeWithTools(['docker-registry', 'htpasswd'], 'a real registry with an htpa
     expect(paths.filter((path, index) => paths.indexOf(path) !== index)).toHaveLength(1);
   });
 
-  test('a password that was changed on both sides holds from the next pull on', async () => {
+  test('a password that was changed on both sides is used from the next pull on', async () => {
     const { app, passwordFile, changePassword } = await start();
     await pullAll(app, repository, '1');
 
@@ -54,7 +54,7 @@ describeWithTools(['docker-registry', 'htpasswd'], 'a real registry with an htpa
     expect((await ask(app, `${manifest}/1`)).cache).toContain('fwd-status=200');
   });
 
-  test('a password that was changed upstream only is shown once a minute, and what is cached is served', async () => {
+  test('a password that was changed at the registry only is tried once a minute, and cached content is served', async () => {
     const { app, registry, changePassword } = await start();
     await pullAll(app, repository, '1');
     await changePassword('second');
@@ -69,7 +69,7 @@ describeWithTools(['docker-registry', 'htpasswd'], 'a real registry with an htpa
     expect(await registry.seen()).toHaveLength(2);
   });
 
-  test('ten pulls at once are all served', async () => {
+  test('ten concurrent pulls all succeed', async () => {
     const { app, held } = await start();
 
     const pulls = await Promise.all(Array.from({ length: 10 }, () => pullAll(app, repository, '1')));

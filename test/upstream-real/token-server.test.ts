@@ -78,7 +78,7 @@ const kinds = [
 ];
 
 describeWithTools(['docker-registry'], 'a real registry behind a token server', () => {
-  test.each(kinds)('$kind: an image is pulled with one token, which the registry believes', async ({ begin }) => {
+  test.each(kinds)('$kind: an image is pulled with one token, which the registry accepts', async ({ begin }) => {
     const { app, tokens, held } = await begin();
 
     const { digest } = await pullAll(app, repository, '1');
@@ -87,7 +87,7 @@ describeWithTools(['docker-registry'], 'a real registry behind a token server', 
     expect(tokens.asked.filter(({ method }) => method === 'GET')).toHaveLength(1);
   });
 
-  test.each(kinds)('$kind: its token is renewed before it ends', async ({ begin }) => {
+  test.each(kinds)('$kind: its token is renewed before it expires', async ({ begin }) => {
     const { app, tokens } = await begin();
     await pullAll(app, repository, '1');
 
@@ -98,7 +98,7 @@ describeWithTools(['docker-registry'], 'a real registry behind a token server', 
   });
 
   test.each(kinds)(
-    '$kind: a rotated secret holds; a wrong one is shown once, and cached images outlive it',
+    '$kind: a rotated secret is used; a wrong one is tried once, and cached images stay available',
     async ({ begin }) => {
       const { app, tokens, changeSecret } = await begin();
       await pullAll(app, repository, '1');
@@ -119,7 +119,7 @@ describeWithTools(['docker-registry'], 'a real registry behind a token server', 
     },
   );
 
-  test('tokens that the registry does not believe are asked for twice, and then the pull fails', async () => {
+  test('a token that the registry rejects is requested twice, and then the pull fails', async () => {
     const [signer, trusted] = [await selfSigned('signer'), await selfSigned('trusted')];
     const tokens = await startJwtServer({ identity: signer, isLetIn: () => true, clock: systemClock });
     const registry = await startDockerRegistry({ tokens: { ...tokens.issuer, certificate: trusted.certificate } });

@@ -22,7 +22,7 @@ function part(name: string, work: Partial<Pick<Part, 'start' | 'stop'>> = {}): W
 const failing = (message: string) => async (): Promise<never> => Promise.reject(new Error(message));
 const hanging = () => gate().opened;
 
-test('why the mirror did not start is told, also where another part then fails to stop', async () => {
+test('the reason for a failed start is reported, also when another part then fails to stop', async () => {
   const parts = [part('index', { stop: failing('the disk is gone') }), part('listener', { start: failing('in use') })];
   const failure: unknown = await startInOrder(parts).catch((error: unknown) => error);
   expect(failure).toMatchObject({ message: 'starting listener', cause: { message: 'in use' } });
@@ -31,12 +31,12 @@ test('why the mirror did not start is told, also where another part then fails t
   ]);
 });
 
-test('why the mirror did not start is told, also where another part then never stops', async () => {
+test('the reason for a failed start is reported, also when another part then never stops', async () => {
   const parts = [part('scrubber', { stop: hanging }), part('listener', { start: failing('in use') })];
   await expect(startInOrder(parts, { graceMs: 10 })).rejects.toMatchObject({ cause: { message: 'in use' } });
 });
 
-test('who asks it to stop while a part hangs at start need not wait for that', async () => {
+test('a stop does not wait for a part that hangs at start', async () => {
   const begun = gate();
   const start = () => {
     begun.open();
@@ -51,7 +51,7 @@ test('who asks it to stop while a part hangs at start need not wait for that', a
   expect(first.stops).toHaveLength(1);
 });
 
-test('a part that never stops is left behind soon after the deadline; all others are stopped, and told of it', async () => {
+test('a part that never stops is abandoned soon after the deadline; all others are stopped and get the deadline', async () => {
   const [lock, mirror, listener] = [part('lock'), part('mirror', { stop: hanging }), part('listener')];
   const stop = await startInOrder([lock, mirror, listener], { graceMs: 10 });
   await expect(stop(10)).rejects.toThrow(
@@ -62,7 +62,7 @@ test('a part that never stops is left behind soon after the deadline; all others
   expect(lock.stops).toMatchObject([{ othersEnded: false }]);
 });
 
-test('however many parts hang, they take no more than twice the grace of one', async () => {
+test('any number of hanging parts together take at most twice the grace time of one', async () => {
   const parts = Array.from({ length: 20 }, (_, index) => part(`part ${index}`, { stop: hanging }));
   const stop = await startInOrder(parts, { graceMs: 100 });
   const startedAt = performance.now();
@@ -70,7 +70,7 @@ test('however many parts hang, they take no more than twice the grace of one', a
   expect(performance.now() - startedAt).toBeLessThan(2_000);
 });
 
-test('before the deadline a part has all the time it needs, and a second signal ends that', async () => {
+test('a part has all its time until the deadline, and a second signal ends that', async () => {
   const ending = gate();
   const [lock, mirror] = [part('lock'), part('mirror', { stop: () => ending.opened })];
   const stop = await startInOrder([lock, mirror], { graceMs: 0 });

@@ -9,14 +9,14 @@ function health() {
   return { changes, health: new UpstreamHealth({ labels: ['docker.io', 'ghcr.io'], clock, onChange }) };
 }
 
-test('an upstream nobody asked for is said to be just that', () => {
+test('an upstream without requests is reported as unused', () => {
   expect(health().health.states()).toEqual({
     'docker.io': { state: 'not asked yet' },
     'ghcr.io': { state: 'not asked yet' },
   });
 });
 
-test('an upstream that gives no answer is unreachable, with the reason and since when', () => {
+test('an upstream that gives no answer is reported as unreachable, with the reason and since when', () => {
   const { health: one } = health();
   one.record({ upstream: 'docker.io', outcome: 'dns' });
 
@@ -27,7 +27,7 @@ test('an upstream that gives no answer is unreachable, with the reason and since
   });
 });
 
-test('any status means that somebody is there; what the mirror gave up itself means nothing', () => {
+test('an upstream that answers with any status is reachable; an aborted request says nothing', () => {
   const { health: one } = health();
   one.record({ upstream: 'docker.io', outcome: 503 });
   one.record({ upstream: 'ghcr.io', outcome: 'aborted' });
@@ -35,7 +35,7 @@ test('any status means that somebody is there; what the mirror gave up itself me
   expect(one.states()).toMatchObject({ 'docker.io': { state: 'reachable' }, 'ghcr.io': { state: 'not asked yet' } });
 });
 
-test('only a change is told', () => {
+test('only a change is logged', () => {
   const { health: one, changes } = health();
   for (const outcome of ['connect', 'timeout', 200, 404, 'tls']) one.record({ upstream: 'docker.io', outcome });
 

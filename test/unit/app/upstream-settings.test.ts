@@ -27,7 +27,7 @@ async function fileWith(text: string): Promise<string> {
   return file;
 }
 
-test('what an operator says of an upstream reaches its client, all of it', async () => {
+test('every setting of an upstream reaches its client', async () => {
   const entry = {
     url: 'https://registry.example:8443',
     aliases: ['other.example'],
@@ -58,7 +58,7 @@ test('what an operator says of an upstream reaches its client, all of it', async
   });
 });
 
-test('an upstream hears which program and version asks it', async () => {
+test('an upstream sees the program and its version', async () => {
   expect((await settingsOf({})).userAgent).toBe('layerwell/1.2.3');
 });
 
@@ -107,7 +107,7 @@ describe('credentials', () => {
     expect(await secretOf(account)).toBe('s3cret');
   });
 
-  test.each(kinds)('of the kind $kind, with a secret that rotates in its file', async ({ key, ...said }) => {
+  test.each(kinds)('of the kind $kind, with a secret in a file that rotates', async ({ key, ...said }) => {
     const file = await fileWith('old\n');
     const account = await accountOf({ ...said, [`${key}File`]: file });
     expect(await secretOf(account)).toBe('old');
@@ -115,12 +115,12 @@ describe('credentials', () => {
     expect(await secretOf(account)).toBe('new');
   });
 
-  test("of Google, with a service account's key, which has many lines", async () => {
+  test("of Google, with a service account's key, which has several lines", async () => {
     const key = '{\n"type": "service_account"\n}\n';
     expect(await secretOf(await accountOf({ kind: 'google', keyFile: await fileWith(key) }))).toBe(key.trimEnd());
   });
 
-  test('of Google, with that key as the password of _json_key, which is sent in base64', async () => {
+  test('of Google, with that key as the password of _json_key, sent in base64', async () => {
     const key = '{\n"type": "service_account"\n}\n';
     const said = { kind: 'basic', username: '_json_key', passwordFile: await fileWith(key) };
     expect(await secretOf(await accountOf(said))).toBe(key.trimEnd());
@@ -133,13 +133,13 @@ describe('credentials', () => {
   test.each([
     { what: 'is empty', text: '\n', says: 'is empty' },
     { what: 'could end a header early', text: 'a\r\nb: c', says: 'holds more than one line' },
-  ])('a secret whose file $what is no secret, and is not repeated', async ({ text, says }) => {
+  ])('a secret file that $what is rejected, and its content is not repeated', async ({ text, says }) => {
     const file = await fileWith(text);
     const read = secretOf(await accountOf({ kind: 'bearer-token', tokenFile: file }));
     await expect(read).rejects.toThrow(new Error(`${file} ${says}`));
   });
 
-  test('a secret whose file is missing says which', async () => {
+  test('a missing secret file causes an error that names it', async () => {
     const read = secretOf(await accountOf({ kind: 'bearer-token', tokenFile: '/nowhere/token' }));
     await expect(read).rejects.toThrow('/nowhere/token cannot be read: ENOENT');
   });
@@ -161,7 +161,7 @@ describe('certificates', () => {
     });
   });
 
-  test('that cannot be used are told all at once, each with its key', async () => {
+  test('that cannot be used are all reported, each with its key', async () => {
     const [one, other] = [await selfSigned('one'), await selfSigned('other')];
     const config = await configOf({
       upstreams: {

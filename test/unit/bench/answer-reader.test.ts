@@ -11,7 +11,7 @@ function readAll(pieces: readonly string[]): { readonly body: string; readonly e
 
 const head = 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n';
 
-test('a body is found after its head, wherever the pieces are cut', () => {
+test('a body is found after its head, wherever the chunks are split', () => {
   for (let cut = 1; cut < head.length + 5; cut++) {
     const whole = `${head}bytes`;
     const { body, ended } = readAll([whole.slice(0, cut), whole.slice(cut)]);
@@ -28,6 +28,6 @@ test.each([
   ['another status', 'HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\n\r\nbytes', /answered HTTP\/1.1 206/],
   ['no length', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', /answered HTTP\/1.1 200/],
   ['more bytes than announced', `${head}bytes and more`, /more bytes/],
-])('%s ends the bench instead of counting', (_, answer, message) => {
+])('%s ends the bench instead of being counted', (_, answer, message) => {
   expect(() => readAll([answer])).toThrow(message);
 });

@@ -14,27 +14,27 @@ function byTag(contender: Sample['contender'], requests: number): Sample {
   return { measurement: 'warm-manifest-tag', contender, seconds: 2, requests, cpuSeconds: 1, memoryBytes: mebibyte };
 }
 
-test('the median of the runs counts, not their mean', () => {
+test('the report uses the median of the runs, not their mean', () => {
   const [odd] = summarise([1, 9, 2].map((seconds) => warmBlob('Layerwell', seconds, seconds)));
   expect(odd?.seconds).toEqual({ least: 1, median: 2, most: 9 });
   const [even] = summarise([1, 9, 2, 4].map((seconds) => warmBlob('Layerwell', seconds, seconds)));
   expect(even?.seconds.median).toBe(3);
 });
 
-test('where requests are counted, CPU is told for one of them', () => {
+test('for counted requests the report has the CPU time of one', () => {
   const [summary] = summarise([byTag('Layerwell', 10_000)]);
   expect(summary?.requestsPerSecond?.median).toBe(5_000);
   expect(summary?.cpuSeconds?.median).toBe(1 / 10_000);
 });
 
-test('a ratio is of times where time is measured, and of requests where they are counted', () => {
+test('a ratio compares times for timed scenarios, and requests for counted ones', () => {
   const [proxy, own] = summarise([warmBlob('distribution proxy', 4, 2), warmBlob('Layerwell', 2, 1.5)]);
   expect(own && [ratioTo(proxy, own), cpuRatioTo(proxy, own)]).toEqual([0.5, 0.75]);
   const [koa, layerwell] = summarise([byTag('bare Koa', 8_000), byTag('Layerwell', 6_000)]);
   expect(layerwell && ratioTo(koa, layerwell)).toBe(0.75);
 });
 
-test('a target is judged only where it was measured', () => {
+test('a target is judged only if it was measured', () => {
   const verdicts = verdictsOn(summarise([warmBlob('distribution proxy', 4, 2), warmBlob('Layerwell', 2, 1.9)]));
   expect(verdicts.map(({ measured, isMet }) => ({ measured, isMet }))).toEqual([
     { measured: 0.5, isMet: true },
@@ -42,7 +42,7 @@ test('a target is judged only where it was measured', () => {
   ]);
 });
 
-test('the most memory of any run is judged, not the median', () => {
+test('the highest memory of any run is judged, not the median', () => {
   const samples = [90, 100, 300].map(
     (size): Sample => ({ ...warmBlob('Layerwell', 1, 1), measurement: 'cold-50', memoryBytes: size * mebibyte }),
   );
@@ -53,7 +53,7 @@ test('the most memory of any run is judged, not the median', () => {
   });
 });
 
-test('the report says which target was missed, and by which number', () => {
+test('the report names each missed target and its number', () => {
   const samples = [byTag('bare Koa', 20_000), byTag('Layerwell', 9_000)];
   const report = reportOf(
     { summaries: summarise(samples), bounds: [] },

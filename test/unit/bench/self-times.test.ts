@@ -12,7 +12,7 @@ const nodes = [
   { id: 3, callFrame: frame('read', 4) },
 ];
 
-test('samples of one function count together, however it was called, and only within the span', () => {
+test('samples of one function are added up, whoever called it, within the span only', () => {
   const profile = { nodes, samples: [1, 2, 3, 1, 2], timeDeltas: [1_000, 2_000, 2_000, 1_000, 50_000] };
   expect(selfTimes(profile, { fromMs: 2, toMs: 10 })).toEqual([
     { name: 'read src/mirror/a.ts:5', seconds: 0.004, share: 0.8 },
@@ -20,6 +20,6 @@ test('samples of one function count together, however it was called, and only wi
   ]);
 });
 
-test('something that is no profile is refused', () => {
+test('a file that is not a profile is rejected', () => {
   expect(() => selfTimes({ nodes: [] }, { fromMs: 0, toMs: 1 })).toThrow(/not a CPU profile/);
 });

@@ -18,6 +18,6 @@ test.each([
   { what: 'fails', pulled: failure, word: 'violation' },
   { what: 'fails while the mirror was away', pulled: failure, in: { wasAbsent: true }, word: 'failed' },
   { what: 'fails while the mirror had no descriptors', pulled: failure, in: { wasStarved: true }, word: 'failed' },
-])('of a real client that $what the verdict is: $word', ({ pulled, in: circumstances = {}, word }) => {
+])('a real client that $what gets the verdict: $word', ({ pulled, in: circumstances = {}, word }) => {
   expect(verdictOnPull(pulled, { ...usual, ...circumstances }).word).toBe(word);
 });

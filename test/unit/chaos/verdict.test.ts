@@ -78,11 +78,11 @@ test.each<{ what: string; answer: Answered; in?: Partial<Circumstances>; word: s
   },
   { what: 'silence', answer: { ...whole, end: 'hung', status: 0 }, word: 'violation' },
   { what: 'what the client left', answer: { ...whole, end: 'left' }, word: 'right' },
-])('$what is judged: $word', ({ answer, in: circumstances = {}, word }) => {
+])('$what gets the verdict: $word', ({ answer, in: circumstances = {}, word }) => {
   expect(verdictOn(answer, { ...usual, ...circumstances }).word).toBe(word);
 });
 
-test('a part must be the part that was asked for, or the whole', () => {
+test('a part must match the requested range, or be the whole', () => {
   const expected = { kind: 'part', bytes: bytes.subarray(2, 5), contentRange: 'bytes 2-4/7', whole: digest } as const;
   const part = { ...whole, status: 206, headers: { 'content-range': 'bytes 2-4/7' }, beginning: bytes.subarray(2, 5) };
   expect(verdictOn(part, { ...usual, expected }).word).toBe('right');

@@ -11,20 +11,20 @@ async function passwordOf(password: string, surroundings: Parameters<typeof conf
   return upstreams[0]?.credentials[0];
 }
 
-test('${env:NAME} and ${file:/path} are filled in anywhere in a text, several times', async () => {
+test('${env:NAME} and ${file:/path} are replaced anywhere in a text, several times', async () => {
   const surroundings = { env: { A: 'a', B: 'b' }, files: { '/run/secret': 'c\n', '/etc/layerwell/near': 'd\r\n' } };
   expect(await passwordOf('<${env:A}-${env:B}-${file:/run/secret}-${file:near}>', surroundings)).toMatchObject({
     password: { text: '<a-b-c-d>' },
   });
 });
 
-test('what was filled in is not looked into again', async () => {
+test('a replaced text is not searched for references again', async () => {
   expect(await passwordOf('${env:A}', { env: { A: '${env:B}', B: 'b' } })).toMatchObject({
     password: { text: '${env:B}' },
   });
 });
 
-test('only the last line break of a file is left out', async () => {
+test('only the last line break of a file is dropped', async () => {
   const { listen } = await configOf(
     { listen: { host: '${file:/host}' }, upstreams: { 'ghcr.io': {} } },
     { files: { '/host': ' ::1\n' } },
@@ -32,7 +32,7 @@ test('only the last line break of a file is left out', async () => {
   expect(listen.host).toBe(' ::1');
 });
 
-test('what stands for a duration is read as one', async () => {
+test('a reference to a duration is parsed as one', async () => {
   const config = await configOf(
     { freshness: { tag: '${env:TAG}' }, upstreams: { 'ghcr.io': {} } },
     { env: { TAG: '2m' } },
@@ -40,7 +40,7 @@ test('what stands for a duration is read as one', async () => {
   expect(config.freshness.tagMs).toBe(120_000);
 });
 
-test('a missing variable and a missing file are told with the key they are wanted for, and nothing else about that key', async () => {
+test('a missing variable or file is reported with the key that needs it, and nothing else about that key', async () => {
   const config = { ...withPassword('${env:NOPE}'), freshness: { tag: '${file:/nope}' } };
   expect(await problemsWith(config)).toEqual(
     [
@@ -56,11 +56,11 @@ test('an empty variable counts as set', async () => {
   ]);
 });
 
-test.each(['${ENV:A}', '${A}', '${env:}', 'a${b}c'])('%s is refused rather than taken literally', async (text) => {
+test.each(['${ENV:A}', '${A}', '${env:}', 'a${b}c'])('%s is rejected and not taken literally', async (text) => {
   expect((await problemsWith(withPassword(text)))[0]).toContain('expected ${env:NAME} or ${file:/path}');
 });
 
-test('no secret is in the error, however wrong its key', async () => {
+test('no error contains a secret, however wrong its key', async () => {
   const error = await refusalOf(
     {
       ...withPassword('line\nbreak ${env:SECRET}'),

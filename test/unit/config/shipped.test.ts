@@ -6,8 +6,8 @@ import { loadConfig } from '../../../src/config/loading/load.ts';
 
 const root = resolve(import.meta.dirname, '../../..');
 
-describe('mirror.config.json, as it is shipped', () => {
-  test('works with no change and no environment for the public registries people use', async () => {
+describe('the shipped mirror.config.json', () => {
+  test('works unchanged and without environment variables for the common public registries', async () => {
     const config = await loadConfig({ file: join(root, 'mirror.config.json'), env: {} });
     expect(config.upstreams.map(({ name }) => name)).toEqual([
       'docker.io',
@@ -25,7 +25,7 @@ describe('mirror.config.json, as it is shipped', () => {
     expect(config.listen.host).toBe('127.0.0.1');
   });
 
-  test('holds no credentials and lets Docker Hub say where its tokens come from', async () => {
+  test('contains no credentials, and includes the token host of Docker Hub', async () => {
     const { upstreams } = await loadConfig({ file: join(root, 'mirror.config.json'), env: {} });
     expect(upstreams.flatMap(({ credentials }) => credentials)).toEqual([]);
     expect(upstreams[0]).toMatchObject({
@@ -36,6 +36,6 @@ describe('mirror.config.json, as it is shipped', () => {
   });
 });
 
-test.each(await generatedFiles(root))('$path says what the schema says (npm run schema)', ({ path, text }) => {
+test.each(await generatedFiles(root))('$path matches the schema (npm run schema)', ({ path, text }) => {
   expect(readFileSync(join(root, path), 'utf8')).toBe(text);
 });

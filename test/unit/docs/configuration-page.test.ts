@@ -24,11 +24,11 @@ test('every key of the configuration is on its page', () => {
   expect(keys.map(([key]) => key).filter((key) => !named.has(key))).toEqual([]);
 });
 
-test('every key says what it means', () => {
+test('every key has a description', () => {
   expect(keys.filter(([, { description }]) => (description ?? '') === '').map(([key]) => key)).toEqual([]);
 });
 
-test('the example on the page is a configuration that loads', async () => {
+test('the example on the page is a valid configuration', async () => {
   const { configOf } = await import('../../support/config.ts');
   const examples = [...page.matchAll(/```json\n(.*?)```/gs)].map(([, text]) => text);
   expect(examples.length).toBeGreaterThan(0);

@@ -7,7 +7,7 @@ const read = (page: string) => readFileSync(join(root, page), 'utf8');
 const pages = [...globSync('*.md', { cwd: root }), ...globSync('docs/**/*.md', { cwd: root })];
 
 describe.each(pages)('%s', (page) => {
-  test('links to what exists', () => {
+  test('has no broken links', () => {
     const targets = [...read(page).matchAll(/\]\(([^)#:]+)\)/g)].map(([, target]) => target ?? '');
     expect(targets.filter((target) => !existsSync(join(root, dirname(page), target)))).toEqual([]);
   });
@@ -30,7 +30,7 @@ test('the map of the code in ARCHITECTURE.md names folders and files that exist'
   expect(named.filter((path) => !existsSync(join(root, 'src', path)))).toEqual([]);
 });
 
-test('the README installs and tests with the very command that the continuous integration runs', () => {
+test('the README installs and tests with the same command as the continuous integration', () => {
   expect(read('README.md')).toContain('```sh\nnpm ci && npm test\n```');
   expect(read('.ci/run')).toContain('(npm ci && npm test)');
 });

@@ -11,14 +11,14 @@ const shownBy = lines.map(
   (line) => /^\| .+ \| .+ \| .+ \| `(test\/[\w./-]+)`: (.+) \|$/.exec(line)?.slice(1) ?? [line, ''],
 );
 
-test('everything that is tolerated names the registries that are known for it, and a test', () => {
+test('every tolerated deviation names the registries that have it, and a test', () => {
   expect(shownBy.length).toBeGreaterThan(40);
   expect(shownBy.filter(([, title]) => !title)).toEqual([]);
   const known = ['Docker Hub', 'GHCR', 'Quay', 'GitLab', 'Harbor', 'Nexus', 'Artifactory', 'ACR', 'ECR', 'Gitea'];
   expect(known.filter((registry) => !section.includes(registry))).toEqual([]);
 });
 
-test.each(shownBy)('%s has a test of what is tolerated: %s', (file, title) => {
+test.each(shownBy)('%s has a test of the deviation: %s', (file, title) => {
   expect(existsSync(join(root, file))).toBe(true);
   const quoted = ["'", '"', '`'].map((quote) => `${quote}${title}${quote}`);
   const source = readFileSync(join(root, file), 'utf8');

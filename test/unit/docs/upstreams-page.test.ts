@@ -33,7 +33,7 @@ test.each([
   'Harbor',
   'Nexus and Artifactory',
   'A private registry (distribution)',
-])('there is a recipe for %s, with the minimum permissions of the account, and notes', (title) => {
+])('%s has a recipe with the least privilege of the account, and notes', (title) => {
   const text = recipes.find((recipe) => recipe.title === title)?.text ?? '';
   expect(examplesIn(text)).toHaveLength(1);
   expect(text).toContain('**Least privilege**: ');
@@ -41,11 +41,11 @@ test.each([
 });
 
 describe.each(recipes)('the recipe for $title', ({ text }) => {
-  test('is a configuration that loads', async () => {
+  test('is a valid configuration', async () => {
     for (const example of examplesIn(text)) expect((await loaded(example)).upstreams.length).toBeGreaterThan(0);
   });
 
-  test('holds no secret', async () => {
+  test('contains no secret', async () => {
     for (const example of examplesIn(text)) {
       const { upstreams } = await loaded(example.replace(/\$\{env:\w+\}/g, ''.padEnd(5, 'x')));
       const kept = upstreams.flatMap(({ credentials }) => credentials).filter(({ kind }) => kind !== 'docker-config');
@@ -54,7 +54,7 @@ describe.each(recipes)('the recipe for $title', ({ text }) => {
   });
 });
 
-test('there is a recipe with every kind of credentials that only one registry knows', async () => {
+test('every kind of credentials for a single registry has a recipe', async () => {
   const configs = await Promise.all(examplesIn(page).map(loaded));
   const kinds = configs.flatMap(({ upstreams }) => upstreams.flatMap(({ credentials }) => credentials));
   expect(kinds.map(({ kind }) => kind)).toEqual(expect.arrayContaining(['google', 'ecr', 'ecr-public', 'gitlab']));

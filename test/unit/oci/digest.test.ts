@@ -26,16 +26,16 @@ test.each([
   { what: 'a line break behind it', text: `${sha256}\n` },
   { what: 'a line before it', text: `x\n${sha256}` },
   { what: 'a path', text: `sha256:../../${'0a'.repeat(29)}` },
-])('$what is no digest', ({ text }) => {
+])('$what is rejected as a digest', ({ text }) => {
   expect(isDigest(text)).toBe(false);
   expect(() => parseDigest(text)).toThrow(expect.objectContaining({ name: 'OciError', code: 'DIGEST_INVALID' }));
 });
 
-test.each([[undefined], [null], [5], [{}], [[sha256]]])('%j is no digest', (value) => {
+test.each([[undefined], [null], [5], [{}], [[sha256]]])('%j is rejected as a digest', (value) => {
   expect(isDigest(value)).toBe(false);
 });
 
-test('the digest of bytes is what the algorithm makes of them', () => {
+test('a digest is computed with its algorithm', () => {
   fc.assert(
     fc.property(fc.uint8Array(), fc.constantFrom('sha256' as const, 'sha512' as const), (bytes, algorithm) => {
       const digest = digestOf(bytes, algorithm);

@@ -15,7 +15,7 @@ test.each([
   { code: 'RANGE_INVALID', status: 416 },
   { code: 'TOOMANYREQUESTS', status: 429 },
   { code: 'HEADERS_TOO_MANY', status: 431 },
-] as const)('$code travels under $status', ({ code, status }) => {
+] as const)('$code has status $status', ({ code, status }) => {
   const cause = new Error('why');
   const error = new OciError(code, 'what', { cause, detail: { more: 1 } });
   expect(error).toMatchObject({ status, code, cause, message: 'what', detail: { more: 1 } });

@@ -19,24 +19,24 @@ test('an index names its children', () => {
   expect(namedBy(manifest.bytes).map(({ digest }) => digest)).toEqual(children.map(({ digest }) => digest));
 });
 
-test('a subject is not part of what refers to it', () => {
+test('a subject is not among the descriptors of a manifest', () => {
   const subject = image().manifest;
   const named = namedBy(referrerOf(subject).manifest.bytes).map(({ digest }) => digest);
   expect(named).not.toContain(subject.digest);
   expect(named).toHaveLength(2);
 });
 
-test('a layer that is fetched elsewhere is not named (CVE-2020-15157)', () => {
+test('a foreign layer is not among the descriptors (CVE-2020-15157)', () => {
   const elsewhere = { ...two, urls: ['https://elsewhere.test/layer'] };
   expect(namedBy(bytesOf({ config: one, layers: [elsewhere, three] }))).toEqual([one, three]);
   expect(namedBy(bytesOf({ config: one, layers: [{ ...two, urls: [] }] }))).toEqual([one]);
 });
 
-test('a digest that is listed often is named once', () => {
+test('a repeated digest is listed once', () => {
   expect(namedBy(bytesOf({ config: one, layers: [two, two, one, three] }))).toEqual([one, two, three]);
 });
 
-test('no manifest names more than a thousand digests, nor anything when it is larger than 1 MiB', () => {
+test('a manifest has at most a thousand descriptors, and none if it is larger than 1 MiB', () => {
   const layers = Array.from({ length: 3_000 }, (_, number) => descriptorOf(randomBlob(10, `layer ${number}`)));
   expect(namedBy(bytesOf({ config: one, layers }))).toEqual([one, ...layers.slice(0, 999)]);
   const annotations = { long: 'x'.repeat(1024 * 1024) };
@@ -52,7 +52,7 @@ test.each([
   { what: 'with half a byte', descriptor: { ...one, size: 1.5 } },
   { what: 'with a size beyond all numbers', descriptor: { ...one, size: 2 ** 60 } },
   { what: 'with a size in words', descriptor: { ...one, size: '10' } },
-])('an entry $what is no descriptor', ({ descriptor }) => {
+])('an entry $what is not a descriptor', ({ descriptor }) => {
   expect(isDescriptor(descriptor)).toBe(false);
   expect(namedBy(bytesOf({ config: descriptor, layers: [two] }))).toEqual([two]);
 });
@@ -64,11 +64,11 @@ test.each([
   { what: 'a list', bytes: bytesOf([one]) },
   { what: 'null', bytes: bytesOf(null) },
   { what: 'layers that are no list', bytes: bytesOf({ layers: { 0: one } }) },
-])('$what names nothing', ({ bytes }) => {
+])('$what has no descriptors', ({ bytes }) => {
   expect(namedBy(bytes)).toEqual([]);
 });
 
-test('bytes of all kinds name nothing, and break nothing', () => {
+test('no bytes make the parser throw', () => {
   fc.assert(
     fc.property(
       fc.oneof(
@@ -98,12 +98,12 @@ test.each([
   { manifest: { manifests: [] }, expected: true },
   { manifest: {}, expected: false },
   { manifest: { errors: [{ code: 'UNKNOWN' }] }, expected: false },
-])('whether $manifest has what manifests have: $expected', ({ manifest, expected }) => {
+])('$manifest has the fields of a manifest: $expected', ({ manifest, expected }) => {
   expect(manifestShapeOf(bytesOf(manifest))?.hasManifestFields).toBe(expected);
 });
 
 test.each(['', '[]', '"text"', 'null', '<html></html>', '{"schemaVersion":2,"layers":['])(
-  '%j is no manifest at all',
+  '%j is not a manifest',
   (text) => {
     expect(manifestShapeOf(Buffer.from(text))).toBeUndefined();
   },

@@ -33,11 +33,11 @@ test.each([
   'a/+b',
   5,
   null,
-])('%j is no media type', (text) => {
+])('%j is rejected as a media type', (text) => {
   expect(isMediaType(text)).toBe(false);
 });
 
-test('indexes are asked for before the manifests of one platform', () => {
+test('indexes come before manifests of one platform in Accept', () => {
   const firstOfOnePlatform = acceptedManifests.findIndex((type) => /manifest\.v[12]\+json$/.test(type));
   const lastIndex = acceptedManifests.findLastIndex((type) => /index|list/.test(type));
   expect(lastIndex).toBeLessThan(firstOfOnePlatform);

@@ -48,11 +48,11 @@ test.each([
   expect(parseRange(header, 100)).toEqual(expected);
 });
 
-test.each([['bytes=0-'], ['bytes=0-0'], ['bytes=-5']])('%s of nothing cannot be satisfied', (header) => {
+test.each([['bytes=0-'], ['bytes=0-0'], ['bytes=-5']])('%s of empty content cannot be satisfied', (header) => {
   expect(parseRange(header, 0)).toBe('unsatisfiable');
 });
 
-test('whatever the header says, what comes out lies within the content', () => {
+test('every parsed range lies within the content', () => {
   const positions = fc.option(fc.bigInt({ min: 0n, max: 10n ** 20n }), { nil: '' });
   fc.assert(
     fc.property(positions, positions, fc.nat(1_000), (first, last, size) => {
@@ -72,7 +72,7 @@ const askedRange = fc.oneof(
   bound.map((start) => [start, contentBytes - 1] as const),
 );
 
-test('several ranges come to just the bytes that were asked for, in ascending order and each once', () => {
+test('several ranges contain exactly the requested bytes, in ascending order and each once', () => {
   fc.assert(
     fc.property(fc.array(askedRange, { minLength: 1, maxLength: 12 }), (asked) => {
       const range = parseRange(
@@ -92,7 +92,7 @@ function positions(start: number, end: number): number[] {
   return Array.from({ length: Math.max(0, end - start + 1) }, (_, index) => start + index);
 }
 
-test('a request may name so many ranges, and no more', () => {
+test('the number of ranges in a request is limited', () => {
   const header = (count: number) =>
     `bytes=${Array.from({ length: count }, (_, index) => `${2 * index}-${2 * index}`).join()}`;
   expect([maxRanges, maxRanges + 1].map((count) => hasTooManyRanges(header(count)))).toEqual([false, true]);

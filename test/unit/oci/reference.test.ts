@@ -41,7 +41,7 @@ test.each([
   ['a%2fb'],
   ['ä'],
   ['a'.repeat(256)],
-])('%j is no repository', (name) => {
+])('%j is rejected as a repository', (name) => {
   expect(isRepository(name)).toBe(false);
   expect(() => parseRepository(name)).toThrow(expect.objectContaining({ name: 'OciError', code: 'NAME_INVALID' }));
 });
@@ -54,7 +54,7 @@ test.each([['a'], ['1'], ['_'], ['Latest'], ['v1.2.3-rc_1'], ['a..b'], ['a--'], 
 );
 
 test.each([[''], ['.a'], ['-a'], ['a b'], ['a/b'], ['a:b'], ['a+b'], ['a\n'], ['ä'], ['a'.repeat(129)]])(
-  '%j is no tag',
+  '%j is rejected as a tag',
   (tag) => {
     expect(isTag(tag)).toBe(false);
     expect(() => parseTag(tag)).toThrow(expect.objectContaining({ name: 'OciError', code: 'TAG_INVALID' }));
@@ -62,7 +62,7 @@ test.each([[''], ['.a'], ['-a'], ['a b'], ['a/b'], ['a:b'], ['a+b'], ['a\n'], ['
 );
 
 /** The store makes folders of them: whatever the text, none of these may ever pass. */
-test('no repository has a component that a file system or the store takes for something else', () => {
+test('no repository has a component with a special meaning for a file system or the store', () => {
   const characters = fc.constantFrom('a', '0', '.', '_', '-', '/', '\\', '\0', '%', 'A', ' ', '~', ':');
   fc.assert(
     fc.property(fc.string({ unit: characters, maxLength: 12 }), (name) => {
@@ -76,7 +76,7 @@ test('no repository has a component that a file system or the store takes for so
   );
 });
 
-test('a long name that nearly fits is refused without much ado', () => {
+test('a long name that nearly matches is rejected at once', () => {
   const startedAt = performance.now();
   for (const piece of ['a-', 'a__', '-', 'a.', 'a/']) expect(isRepository(`${piece.repeat(80)}!`)).toBe(false);
   expect(performance.now() - startedAt).toBeLessThan(500);
@@ -114,6 +114,6 @@ test.each([
   ['[::1'],
   [`${'a'.repeat(64)}.gcr.io`],
   [`${'a.'.repeat(150)}gcr.io`],
-])('%j is no host', (text) => {
+])('%j is rejected as a host', (text) => {
   expect(parseHostName(text)).toBeUndefined();
 });

@@ -31,6 +31,6 @@ test.each([
   { what: 'the delay of the event loop', change: { eventLoopP99Ms: 2 }, told: ['event loop p99'] },
   { what: 'unfinished files', change: { strayFiles: 1 }, told: ['files in incoming/'] },
   { what: 'nothing', change: {}, told: [] },
-])('a process of which $what grows is told of', ({ change, told }) => {
+])('a process with growing $what is reported', ({ change, told }) => {
   expect(tooMuchOf(change)).toEqual(told);
 });

@@ -40,7 +40,7 @@ test.each<[RecordKey, string]>([
   [{ kind: 'referrers', of: alpine, digest: sha256 }, `_referrers/sha256/${'ab12'.repeat(16)}.json`],
   [{ kind: 'tag-list', of: alpine }, '_list.json'],
   [{ kind: 'visibility', of: alpine }, '_visibility.json'],
-])('the record %j has its place', (key, expected) => {
+])('the record %j has its own path', (key, expected) => {
   expect(recordPath(key)).toBe(`repositories/docker.io/library/alpine/${expected}`);
 });
 

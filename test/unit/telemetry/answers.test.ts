@@ -25,7 +25,7 @@ async function countedOf(...answers: readonly Partial<Answered>[]) {
   return { text: () => registry.metrics(), metrics: async () => parseMetrics(await registry.metrics()) };
 }
 
-test('answers are counted by what they were, where they came from and what they sent', async () => {
+test('responses are counted by result, upstream and bytes', async () => {
   const { metrics } = await countedOf(
     {},
     {},
@@ -41,14 +41,14 @@ test('answers are counted by what they were, where they came from and what they 
   expect(counted.sum('layerwell_http_client_aborts_total', { kind: 'manifest' })).toBe(1);
 });
 
-test('however many methods clients invent, they are one series', async () => {
+test('any number of invented methods is one series', async () => {
   const { text } = await countedOf({ method: 'PROPFIND' }, { method: 'MKCOL' }, { method: 'HEAD' });
   const series = (await text()).split('\n').filter((line) => line.startsWith('layerwell_http_requests_total{'));
   expect(series).toHaveLength(2);
   expect(series.find((line) => line.includes('method="other"'))).toMatch(/ 2$/);
 });
 
-test('durations are a histogram: each bucket counts what is in the lower ones as well', async () => {
+test('durations are a histogram with cumulative buckets', async () => {
   const times = [0.2, 1, 1.1, 4_000, 400_000];
   const { text, metrics } = await countedOf(
     ...times.map((durationMs) => ({ durationMs, firstByteMs: durationMs / 1_000 })),
@@ -67,7 +67,7 @@ test('durations are a histogram: each bucket counts what is in the lower ones as
   expect(named('request_duration_seconds_count', 'blob')).toBe(2);
 });
 
-test('what is counted goes on from scrape to scrape', async () => {
+test('counters continue from scrape to scrape', async () => {
   const { metrics } = await countedOf({});
   await metrics();
   expect((await metrics()).sum('layerwell_http_requests_total')).toBe(1);

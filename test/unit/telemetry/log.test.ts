@@ -23,7 +23,7 @@ function logs(level: string) {
   return { logger, request: requestLines(logger, (text) => ours.push(text)), ours, theirs };
 }
 
-test('a line of the access log is what the logger would write of it', () => {
+test('a line of the access log is the same as the logger writes', () => {
   const { logger, request, ours, theirs } = logs('info');
   request(line);
   logger.info(line, 'request');
@@ -34,7 +34,7 @@ test('a line of the access log is what the logger would write of it', () => {
   expect(Object.keys(Object(our))).toEqual(Object.keys(Object(their)));
 });
 
-test('it is written at level info, as long as that is the level', () => {
+test('the access log is written at level info, if that level is enabled', () => {
   const { logger, request, ours } = logs('warn');
   request(line);
   expect(ours).toEqual([]);
@@ -66,7 +66,7 @@ async function stalledPipe() {
 
 const text = 'x'.repeat(1_000);
 
-test('lines for a reader that stalls are dropped and counted beyond a bound, and closing waits only for a moment', async () => {
+test('lines for a stalled reader are dropped and counted above a limit, and closing waits only briefly', async () => {
   const { fd } = await stalledPipe();
   const log = createLog({ level: 'info', fd });
   const lines = (2 * maxHeldLogBytes) / text.length;
@@ -83,7 +83,7 @@ test('lines for a reader that stalls are dropped and counted beyond a bound, and
   log.request({ path: 'after the end' });
 });
 
-test('when the reader is back, it gets what was held, and what comes then', async () => {
+test('a reader that recovers gets the buffered lines, and later ones', async () => {
   const { fd, read } = await stalledPipe();
   const log = createLog({ level: 'info', fd });
   for (let line = 0; line < 200; line += 1) log.logger.info(`${line} ${text}`);

@@ -15,7 +15,7 @@ function started() {
   return { lines, repeated, logger, trouble };
 }
 
-test('of a failure that repeats thousands of times ten lines are logged, and one with the number of the others', () => {
+test('a failure that repeats thousands of times has ten lines, and one with the number of the others', () => {
   const { lines, trouble } = started();
   for (let count = 1; count <= 30_000; count += 1) trouble('store', 'EMFILE', `open '/data/${count}'`);
   expect(lines).toHaveLength(10);
@@ -30,7 +30,7 @@ test('of a failure that repeats thousands of times ten lines are logged, and one
   });
 });
 
-test('another failure is logged meanwhile: of another part, with another code', () => {
+test('another failure is logged meanwhile: of another part, or with another code', () => {
   const { lines, trouble, logger } = started();
   for (let count = 0; count < 100; count += 1) trouble('store', 'EMFILE');
   trouble('records', 'EMFILE');
@@ -43,7 +43,7 @@ test('another failure is logged meanwhile: of another part, with another code', 
   ]);
 });
 
-test('what repeats rarely is logged each time, without a summary', () => {
+test('a rare failure is logged each time, without a summary', () => {
   const { lines, trouble } = started();
   for (let minute = 0; minute < 5; minute += 1) {
     for (let count = 0; count < 10; count += 1) trouble('store', 'EIO');
@@ -53,14 +53,14 @@ test('what repeats rarely is logged each time, without a summary', () => {
   expect(lines.filter(({ repeated }) => repeated !== undefined)).toEqual([]);
 });
 
-test('what was counted is logged when the log is closed', () => {
+test('the count is logged when the log is closed', () => {
   const { lines, trouble, repeated } = started();
   for (let count = 0; count < 12; count += 1) trouble('store', 'EIO');
   repeated.flush();
   expect(lines[10]).toMatchObject({ repeated: 2 });
 });
 
-test('beyond 1,000 kinds in a minute further ones are counted as one', () => {
+test('above 1,000 kinds in a minute further ones are counted as one', () => {
   const { lines, logger } = started();
   for (let kind = 0; kind < 5_000; kind += 1) logger.warn({ what: `kind ${kind}` }, 'warning');
   expect(lines).toHaveLength(1_010);

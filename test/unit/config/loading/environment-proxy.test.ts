@@ -14,7 +14,7 @@ async function proxyOf(own: object, surroundings: { env: Record<string, string> 
   return (url: string) => choice(new URL(url));
 }
 
-test('an upstream that names no proxy is reached through those of the environment', async () => {
+test('an upstream without a proxy uses those of the environment', async () => {
   const through = await proxyOf({});
   expect(through('https://ghcr.io/v2/')).toBe('http://proxy.example:3128');
   expect(through('http://ghcr.io/v2/')).toBe('http://plain.example:3128');
@@ -26,24 +26,24 @@ test.each([
   'http://localhost:5000/',
   'http://127.0.0.1:5000/',
   'http://[::1]:5000/',
-])('NO_PROXY and this machine are reached without: %s', async (url) => {
+])('NO_PROXY and this machine are reached without a proxy: %s', async (url) => {
   expect((await proxyOf({}))(url)).toBeUndefined();
 });
 
-test('what an upstream excepts is reached without the proxy of the environment too', async () => {
+test("hosts in an upstream's except are reached without the proxy of the environment too", async () => {
   const through = await proxyOf({ except: ['ghcr.io'] });
   expect(through('https://ghcr.io/')).toBeUndefined();
   expect(through('https://cdn.example/')).toBe('http://proxy.example:3128');
   expect((await proxyOf({ except: ['*'] }))('https://cdn.example/')).toBeUndefined();
 });
 
-test('an upstream that names a proxy of its own does not hear of the environment', async () => {
+test('an upstream with its own proxy ignores the environment', async () => {
   const through = await proxyOf({ https: 'http://own.example:1' });
   expect(through('https://lan/')).toBe('http://own.example:1');
   expect(through('http://ghcr.io/')).toBeUndefined();
 });
 
-test('variables in small letters count, and before those in capitals; empty ones are none', async () => {
+test('lower-case variables beat upper-case ones; empty ones are ignored', async () => {
   const through = await proxyOf({}, { env: { ...env, https_proxy: 'http://small.example', HTTP_PROXY: '' } });
   expect(through('https://ghcr.io/')).toBe('http://small.example');
   expect(through('http://ghcr.io/')).toBeUndefined();
@@ -56,7 +56,7 @@ test('a proxy without a scheme is an HTTP proxy', async () => {
 });
 
 test.each(['socks5://proxy.example:1080', 'http://', 'a b'])(
-  'a proxy that cannot be used (%s) is refused rather than left out, and not quoted: a password may stand in it',
+  'an invalid proxy (%s) is rejected and not ignored, and the error does not quote it: it may contain a password',
   async (text) => {
     const problems = await problemsWith({ upstreams: { 'ghcr.io': {} } }, { env: { HTTPS_PROXY: text } });
     expect(problems).toEqual([

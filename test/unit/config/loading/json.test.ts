@@ -12,7 +12,7 @@ function mistakeIn(text: string): JsonError {
   throw new Error('it was read');
 }
 
-test('every JSON text reads as what JSON.parse makes of it', () => {
+test('every JSON text is parsed as JSON.parse does', () => {
   fc.assert(
     fc.property(fc.json(), (text) => {
       expect(readJson(text)).toEqual(JSON.parse(text));
@@ -20,7 +20,7 @@ test('every JSON text reads as what JSON.parse makes of it', () => {
   );
 });
 
-test('whatever JSON.parse refuses is refused with a place inside the text', () => {
+test('a text that JSON.parse rejects is rejected with a position in it', () => {
   const damaged = fc
     .tuple(fc.json(), fc.nat(), fc.constantFrom('', ',', '}', '"', '\n', '\u0001', '0', 'x', '\\'))
     .map(([text, at, damage]) => {
@@ -58,15 +58,15 @@ test.each([
   },
   { what: 'an empty file', text: '', line: 1, column: 1, says: 'expected a value' },
   { what: 'one key twice', text: '{"a": {},\n "a": {}}', line: 2, column: 2, says: 'the key "a" stands here twice' },
-])('$what is found at its line and column', ({ text, line, column, says }) => {
+])('$what is reported with its line and column', ({ text, line, column, says }) => {
   expect(mistakeIn(text)).toMatchObject({ line, column, message: says });
 });
 
-test('a mistake beside a secret is told without the secret', () => {
+test('an error next to a secret is reported without the secret', () => {
   expect(mistakeIn('{"password": hunter2}').message).not.toContain('hunter2');
 });
 
-test('a byte order mark at the beginning is overlooked', () => {
+test('a byte order mark at the beginning is ignored', () => {
   expect(readJson('\uFEFF{"a": 1}')).toEqual({ a: 1 });
 });
 

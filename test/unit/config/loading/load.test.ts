@@ -10,7 +10,7 @@ async function upstreamOf(entry: object, name = 'ghcr.io', rest: object = {}): P
   return upstreams[0];
 }
 
-test('one upstream without a word about it is a whole configuration', async () => {
+test('one upstream without settings is a complete configuration', async () => {
   const config = await configOf(small);
   expect(config).toMatchObject({
     listen: { host: '127.0.0.1', port: 5000 },
@@ -60,7 +60,7 @@ test('one upstream without a word about it is a whole configuration', async () =
   ]);
 });
 
-test('relative paths start from the folder of the file, given or by default', async () => {
+test('relative paths start at the folder of the file, given or by default', async () => {
   const given = await configOf({
     ...small,
     listen: { tls: { certFile: 'tls/cert.pem', keyFile: '/abs/key.pem' } },
@@ -73,18 +73,18 @@ test('relative paths start from the folder of the file, given or by default', as
   expect((await configOf(small)).storage.path).toBe('/etc/layerwell/data');
 });
 
-test('the index lies in the store unless it is put elsewhere', async () => {
+test('the index is in the store unless it is configured elsewhere', async () => {
   expect((await configOf({ ...small, storage: { path: '/cache' } })).index.path).toBe('/cache/index.sqlite');
   expect((await configOf({ ...small, storage: { path: '/cache' }, index: { path: '/fast/i' } })).index.path).toBe(
     '/fast/i',
   );
 });
 
-test('docker.io is found where it serves images, not at its web site', async () => {
+test('docker.io is reached where it serves images, not at its web site', async () => {
   expect((await upstreamOf({}, 'docker.io'))?.url).toBe('https://registry-1.docker.io');
 });
 
-test('an upstream with a port, or on plain HTTP, is asked there', async () => {
+test('an upstream with a port, or on plain HTTP, is reached there', async () => {
   expect((await upstreamOf({}, 'localhost:5000'))?.url).toBe('https://localhost:5000');
   expect((await upstreamOf({ url: 'http://10.0.0.7:5000/' }, 'lan'))?.url).toBe('http://10.0.0.7:5000');
 });
@@ -103,7 +103,7 @@ test.each([
   expect((await configOf({ defaultUpstream: said, upstreams })).defaultUpstream).toBe(expected);
 });
 
-test('an upstream says for itself what differs in freshness; its tags are looked at first', async () => {
+test('an upstream can override freshness; its tag rules are matched first', async () => {
   const common = {
     tag: '1m',
     tags: [{ match: '**:latest', tag: '10s' }],
@@ -126,7 +126,7 @@ test('an upstream says for itself what differs in freshness; its tags are looked
   });
 });
 
-test('an upstream waits as long as downloads do, unless it says otherwise', async () => {
+test('an upstream has the timeouts of downloads, unless it sets its own', async () => {
   const rest = { download: { idleTimeout: '7s' } };
   expect((await upstreamOf({}, 'ghcr.io', rest))?.timeouts).toEqual({
     connectMs: 5000,
@@ -140,7 +140,7 @@ test('an upstream waits as long as downloads do, unless it says otherwise', asyn
   });
 });
 
-test('every kind of credentials is read', async () => {
+test('every kind of credentials is loaded', async () => {
   const credentials = [
     { kind: 'basic', username: 'u', password: 'p' },
     { kind: 'basic', username: 'u', passwordFile: 'p', repositories: ['team/**'] },
@@ -172,7 +172,7 @@ test('every kind of credentials is read', async () => {
   ]);
 });
 
-test('a proxy may want a user, and a mirror may want credentials of its own', async () => {
+test('a proxy may have a user, and a mirror may have its own credentials', async () => {
   const entry = await upstreamOf({
     visibility: 'public',
     proxy: { https: 'http://u:p@proxy:3128', except: ['.corp'] },
@@ -186,11 +186,11 @@ test('a proxy may want a user, and a mirror may want credentials of its own', as
   });
 });
 
-test('the management listener may be reached from beyond loopback', async () => {
+test('the management listener may listen beyond loopback', async () => {
   expect((await configOf({ ...small, management: { host: '::' } })).management.host).toBe('::');
 });
 
-test('"docker.io": {} alone knows the other names of Docker Hub, and where it issues tokens', async () => {
+test('"docker.io": {} alone includes the other names of Docker Hub, and its token host', async () => {
   const config = await configOf({ defaultUpstream: 'index.docker.io', upstreams: { 'quay.io': {}, 'docker.io': {} } });
   expect(config.defaultUpstream).toBe('docker.io');
   expect(config.upstreams[1]).toMatchObject({
@@ -200,11 +200,11 @@ test('"docker.io": {} alone knows the other names of Docker Hub, and where it is
   });
 });
 
-test("a name of Docker Hub that another upstream has taken is that upstream's", async () => {
+test('a name of Docker Hub that another upstream uses belongs to that upstream', async () => {
   const upstreams = { 'docker.io': {}, 'hub.test': { aliases: ['index.docker.io'] }, 'registry-1.docker.io': {} };
   expect((await configOf({ upstreams })).upstreams[0]?.aliases).toEqual([]);
 });
 
-test('where docker.io has another address, nothing is known of where it issues tokens', async () => {
+test('docker.io with another URL has no default token host', async () => {
   expect((await upstreamOf({ url: 'https://hub.example.com' }, 'docker.io'))?.realmHosts).toEqual([]);
 });

@@ -14,7 +14,7 @@ describe('a configuration with many mistakes', () => {
     upstreams: { 'ghcr.io': { url: 'ftp://x' }, 'quay.io': { aliases: ['ghcr.io'], credentials: [{ kind: 'gcp' }] } },
   };
 
-  test('is told of all of them at once, each with its key', async () => {
+  test('is rejected with all of them at once, each with its key', async () => {
     expect(new Set(await problemsWith(wrong))).toEqual(
       new Set([
         'lisen: unknown key; did you mean listen?',
@@ -35,7 +35,7 @@ describe('a configuration with many mistakes', () => {
     );
   });
 
-  test('names its file and lists them in one message', async () => {
+  test('is named, with all of them in one message', async () => {
     const { message, problems } = await refusalOf(wrong);
     expect(message).toMatch(/^\/etc\/layerwell\/mirror\.config\.json is not usable:\n {2}- /);
     expect(message.split('\n')).toHaveLength(problems.length + 1);
@@ -72,11 +72,11 @@ test.each([
     content: '{\n  "upstreams": {,}\n}',
     says: 'line 2, column 17: expected a key in double quotes',
   },
-])('$what is refused', async ({ content, says }) => {
+])('$what is rejected', async ({ content, says }) => {
   expect(await problemsWith(content)).toEqual([says]);
 });
 
-test('a file that cannot be read is named with the reason', async () => {
+test('an unreadable file is named with the reason', async () => {
   const { loadConfig } = await import('../../../../src/config/loading/load.ts');
   const loading = loadConfig({ file: '/nowhere/mirror.config.json', env: {} });
   await expect(loading).rejects.toMatchObject({ name: 'ConfigError', problems: ['it cannot be read: ENOENT'] });
@@ -88,7 +88,7 @@ test('$schema is for editors and changes nothing', async () => {
   ]);
 });
 
-describe('a key or a word that nothing in this version uses is refused', () => {
+describe('a key or a value that this version does not use is rejected', () => {
   test.each([
     { content: { ...small, storage: { driver: 's3', bucket: 'b' } }, says: ['storage.driver: expected "filesystem"'] },
     { content: { ...small, index: { driver: 'redis', url: 'r' } }, says: ['index.driver: expected "sqlite"'] },

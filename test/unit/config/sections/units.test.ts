@@ -16,7 +16,7 @@ test.each([
 });
 
 test.each(['', '5', '5 m', '-5m', '1.5h', '30m1h', '5M', 'm', '5min', 'forever', '99999999999999d', '5m\n'])(
-  '%j is no duration',
+  '%j is rejected as a duration',
   (text) => {
     expect(parseDuration(text)).toBeUndefined();
   },
@@ -35,13 +35,13 @@ test.each([
 });
 
 test.each(['', '50', '50G', '50Gi', '50 GiB', '-1GiB', '1.5GiB', '50gib', '99999999999TiB', '1GiB2MiB'])(
-  '%j is no size',
+  '%j is rejected as a size',
   (text) => {
     expect(parseSize(text)).toBeUndefined();
   },
 );
 
-test('a duration is the sum of its parts', () => {
+test('the parts of a duration are added up', () => {
   const part = fc.nat({ max: 10_000 });
   fc.assert(
     fc.property(part, part, part, (hours, minutes, seconds) => {

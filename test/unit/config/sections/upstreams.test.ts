@@ -23,7 +23,7 @@ describe('the names of upstreams', () => {
     '*.example.com:8443',
     '**.internal',
     '**',
-  ])('%s is one', async (name) => {
+  ])('%s is valid', async (name) => {
     expect((await configOf({ upstreams: { 'quay.io': {}, [name]: {} } })).upstreams[1]?.name).toBe(name);
   });
 
@@ -40,11 +40,11 @@ describe('the names of upstreams', () => {
     'ghcr.io:*',
     'a_b.io',
     '*.x/y',
-  ])('%j is none', async (name) => {
+  ])('%j is rejected', async (name) => {
     expect((await problemsOf({}, name))[0]).toContain('expected a host such as "ghcr.io", or a pattern');
   });
 
-  test('one name stands for one upstream only', async () => {
+  test('one name belongs to one upstream only', async () => {
     const upstreams = { 'a.io': { aliases: ['b.io', 'c.io'] }, 'b.io': {}, 'd.io': { aliases: ['c.io', 'd.io'] } };
     expect(await problemsWith({ upstreams })).toEqual([
       'upstreams["a.io"].aliases[0]: "b.io" already stands for upstreams["b.io"]',
@@ -53,21 +53,21 @@ describe('the names of upstreams', () => {
     ]);
   });
 
-  test('redirects may be allowed to a host, a pattern, and a host by plain HTTP', async () => {
+  test('redirectHosts accepts a host, a pattern, and a host by plain HTTP', async () => {
     const redirectHosts = ['minio.x:9000', '*.cdn.x', 'http://minio.x:9000', 'http://[::1]'];
     expect((await configOf({ upstreams: { 'a.io': { redirectHosts } } })).upstreams[0]?.redirectHosts).toEqual(
       redirectHosts,
     );
   });
 
-  test('a pattern, which stands for many, has neither URL nor aliases', async () => {
+  test('a pattern, which matches many hosts, has neither a URL nor aliases', async () => {
     expect(await problemsOf({ url: 'https://x.io', aliases: ['x.io'] }, '*.x.io')).toEqual([
       'url: not for a pattern, which stands for many registries',
       'aliases: not for a pattern, which stands for many registries',
     ]);
   });
 
-  test('a pattern is not the default, nor does one become it', async () => {
+  test('a pattern can be neither the default upstream nor chosen as such', async () => {
     const message = 'defaultUpstream: expected the key or an alias of one of upstreams, not a pattern';
     expect(await problemsWith({ defaultUpstream: '*.x.io', upstreams: { '*.x.io': {}, 'a.io': {} } })).toContain(
       message,
@@ -80,7 +80,7 @@ describe('the names of upstreams', () => {
 
 describe('a key that admits any host', () => {
   test.each(['**', '*', '*.*', '**:5000'])(
-    '%s takes no credentials: a client would choose who is shown them',
+    '%s accepts no credentials: a client would choose who gets them',
     async (name) => {
       const entry = { credentials: [account, { kind: 'docker-config', configFile: 'c' }], visibility: 'public' };
       expect(await problemsOf(entry, name)).toEqual([
@@ -93,28 +93,31 @@ describe('a key that admits any host', () => {
     },
   );
 
-  test.each(['*.pkg.dev', '**.internal', '*.dkr.ecr.*.amazonaws.com'])('%s says whose hosts, and may', async (name) => {
-    const entry = { credentials: [account], visibility: 'public' };
-    expect((await configOf({ upstreams: { 'quay.io': {}, [name]: entry } })).upstreams[1]?.hasIdentity).toBe(true);
-  });
+  test.each(['*.pkg.dev', '**.internal', '*.dkr.ecr.*.amazonaws.com'])(
+    '%s accepts credentials: it names whose hosts get them',
+    async (name) => {
+      const entry = { credentials: [account], visibility: 'public' };
+      expect((await configOf({ upstreams: { 'quay.io': {}, [name]: entry } })).upstreams[1]?.hasIdentity).toBe(true);
+    },
+  );
 
-  test('is warned about', async () => {
+  test('causes a warning', async () => {
     const warnings = warningsOf(await configOf({ upstreams: { 'quay.io': {}, '*.pkg.dev': {}, '**': {} } }));
     expect(warnings).toEqual([expect.stringMatching(/^upstreams\["\*\*"\]: admits any host on the internet/)]);
   });
 });
 
-describe('who may read what credentials can read', () => {
+describe('the visibility of what credentials can read', () => {
   test.each([
     { what: 'credentials', entry: { credentials: [account] } },
     { what: "a mirror's credentials", entry: { mirrors: [{ url: 'https://m', credentials: [account] }] } },
     { what: 'a client certificate', entry: { tls: { certFile: 'c', keyFile: 'k' } } },
-  ])('must be stated for an upstream with $what', async ({ entry }) => {
+  ])('must be configured for an upstream with $what', async ({ entry }) => {
     expect(await problemsOf(entry)).toEqual([expect.stringContaining('visibility: missing')]);
     expect(await problemsOf({ ...entry, visibility: 'public', deny: ['['] })).toHaveLength(1);
   });
 
-  test('is everyone, with "service" and anonymous clients, only where that is stated', async () => {
+  test('is "service" with anonymous clients only if allowAnonymous confirms it', async () => {
     const entry = { credentials: [account], visibility: 'service' };
     expect(await problemsOf(entry)).toEqual([expect.stringContaining('allowAnonymous: expected true')]);
     expect(await problemsOf({ ...entry, allowAnonymous: false })).toEqual([
@@ -193,6 +196,6 @@ test.each([
     entry: { redirectHosts: [host] },
     says: 'redirectHosts[0]: expected a host such as "minio.internal:9000", a pattern such as "*.cdn.example", or "http://minio.internal:9000", in lower case',
   })),
-])('$what is refused', async ({ entry, says }) => {
+])('$what is rejected', async ({ entry, says }) => {
   expect(await problemsOf({ visibility: 'public', ...entry })).toEqual([says]);
 });

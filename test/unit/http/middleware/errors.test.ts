@@ -50,7 +50,7 @@ test.each([
     status: 429,
     body: { code: 'TOOMANYREQUESTS', message: 'slow down' },
   },
-])('$error.name is answered with its status and the body of the spec', async ({ error, status, body }) => {
+])('$error.name is answered with its status and an OCI error body', async ({ error, status, body }) => {
   const { served, bugs } = await serve(throwing(error));
   const answer = await ask(served, '/');
   expect(answer.status).toBe(status);
@@ -65,18 +65,18 @@ test.each([
   { error: new UpstreamError('unavailable', 'x', { retryAfterSeconds: 3 }), expected: '3' },
   { error: new UpstreamError('unavailable', 'x'), expected: undefined },
   { error: new OciError('BLOB_UNKNOWN', 'x'), expected: undefined },
-])('when to come back: $error.trouble → $expected', async ({ error, expected }) => {
+])('Retry-After: $error.trouble → $expected', async ({ error, expected }) => {
   const { served } = await serve(throwing(error));
   expect((await ask(served, '/')).headers['retry-after']).toBe(expected);
 });
 
-test('a remembered "not found" says that it is remembered', async () => {
+test('a remembered "not found" is marked as remembered', async () => {
   const { served } = await serve(throwing(new RememberedNotFound(new OciError('MANIFEST_UNKNOWN', 'no'))));
   expect(await ask(served, '/')).toMatchObject({ status: 404, cache: 'hit; detail=negative' });
 });
 
 test.each([[new TypeError('secret internals')], ['a string'], [undefined]])(
-  'a bug is reported, and the client learns nothing of it: %s',
+  'a bug is logged, and the client gets no details: %s',
   async (bug) => {
     const { served, bugs } = await serve(throwing(bug));
     const answer = await ask(served, '/');
@@ -87,7 +87,7 @@ test.each([[new TypeError('secret internals')], ['a string'], [undefined]])(
 );
 
 test.each([{ length: '10' }, { length: undefined }])(
-  'a failure after the headers breaks the connection rather than leaving the client waiting (length $length)',
+  'a failure after the headers closes the connection, so that the client does not wait (length $length)',
   async ({ length }) => {
     const { served } = await serve((ctx) => {
       ctx.respond = false;

@@ -34,7 +34,7 @@ test.each(resources)('$path', ({ path, resource }) => {
   expect(Object.fromEntries(prefixed.query ?? [])).toEqual({ ns: 'quay.io', n: '2' });
 });
 
-describe('what is refused', () => {
+describe('rejected paths', () => {
   test.each([
     { path: '', code: 'NAME_INVALID' },
     { path: '*', code: 'NAME_INVALID' },
@@ -102,7 +102,7 @@ function outcomeOf(target: string): string {
   }
 }
 
-test('whatever the path, it is a resource or an error of the spec, and nothing in between', () => {
+test('every path is a resource or an error of the spec', () => {
   const path = fc.array(fc.constantFrom(...words, ...evil), { maxLength: 10 }).map((parts) => `/${parts.join('/')}`);
   fc.assert(
     fc.property(fc.oneof(path, fc.string()), (target) => {
@@ -112,7 +112,7 @@ test('whatever the path, it is a resource or an error of the spec, and nothing i
   );
 });
 
-test('every repository and tag of the spec survives being written into a path and read back', () => {
+test('every repository and tag of the spec can be written into a path and parsed back', () => {
   const component = fc.stringMatching(/^[a-z0-9]+(?:[._-][a-z0-9]+)?$/);
   const name = fc.array(component, { minLength: 1, maxLength: 4 }).map((parts) => parts.join('/'));
   fc.assert(
@@ -128,7 +128,7 @@ test('every repository and tag of the spec survives being written into a path an
   );
 });
 
-test('the longest path there is takes no time to refuse', () => {
+test('the longest path is rejected at once', () => {
   const startedAt = performance.now();
   for (const piece of ['/manifests', '/blobs/', '/a', 'v2/', '%3A', '/tags/list']) {
     expect(() => parseRegistryPath(`/v2${piece.repeat(Math.floor(4_080 / piece.length))}/!`)).toThrow(OciError);

@@ -48,7 +48,7 @@ test.each([
   { what: 'the whole', start: 0, end: bytes.length },
   { what: 'a part', start: 1_000_000, end: 2_000_001 },
   { what: 'nothing', start: 5, end: 5 },
-])('$what is sent as it lies in its source, and the buffers come back', async ({ start, end }) => {
+])('$what is sent unchanged, and the buffers are returned', async ({ start, end }) => {
   for (const source of [sourceOf(bytes), sourceOf(bytes, { most: 10_007 })]) {
     const { served, ended, buffers } = await serveOnce({ source, start, end, isSequential: false }, end - start);
     expect((await ask(served, '/')).body.equals(bytes.subarray(start, end))).toBe(true);
@@ -57,13 +57,13 @@ test.each([
   }
 });
 
-test('without a known end it is sent until the source is over', async () => {
+test('a source without a known end is sent to its end', async () => {
   const options = { source: sourceOf(bytes), start: 0, end: undefined, isSequential: false };
   const { served } = await serveOnce(options, undefined);
   expect((await ask(served, '/')).body.equals(bytes)).toBe(true);
 });
 
-test('from a source that is read from its beginning, what comes before a part is read and left out', async () => {
+test('a source that can only be read from its beginning skips the bytes before a part', async () => {
   let expected = 0;
   const inner = sourceOf(bytes, { most: 100_000 });
   const source: ByteSource = {
@@ -84,7 +84,7 @@ test.each([
   { what: 'ends too early', isSequential: false, read: async () => 0 },
   { what: 'ends before the part begins', isSequential: true, read: async () => 0 },
   { what: 'fails', isSequential: false, read: async () => Promise.reject(new Error('the disk is gone')) },
-])('the answer is cut when its source $what, and the buffers come back', async ({ isSequential, read }) => {
+])('the response is cut when its source $what, and the buffers are returned', async ({ isSequential, read }) => {
   const source = { read, [Symbol.asyncDispose]: async () => {} };
   const { served, ended, buffers } = await serveOnce({ source, start: 10, end: 20, isSequential }, 10);
   await expect(ask(served, '/')).rejects.toThrow(/cut|hang up/);
@@ -92,7 +92,7 @@ test.each([
   expect(buffers.usedBytes).toBe(0);
 });
 
-test('a client that leaves ends the sending, and the buffers come back', async () => {
+test('a client that leaves ends the transfer, and the buffers are returned', async () => {
   const endless: ByteSource = { read: async (into) => into.byteLength, [Symbol.asyncDispose]: async () => {} };
   const { served, ended, buffers } = await serveOnce(
     { source: endless, start: 0, end: undefined, isSequential: false },
@@ -137,7 +137,7 @@ test.each([
     reads: 1,
   },
 ])(
-  'what lies in memory is sent from there: $what, and every borrowed buffer is returned',
+  'borrowed bytes are sent without a read: $what, and every borrowed buffer is returned',
   async ({ start, end, lent, reads }) => {
     const { source, borrowed } = borrowableSource(lent);
     const { served, ended } = await serveOnce({ source, start, end, isSequential: false }, end - start);
@@ -148,7 +148,7 @@ test.each([
   },
 );
 
-test('what a cut answer was sent from is nobody else’s: its socket may still send it', async () => {
+test('the buffers of a cut response are not reused: its socket may still send them', async () => {
   const response = new ServerResponse(new IncomingMessage(new Socket())); // Without its socket every write stays pending.
   const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 1024 * 1024 }) });
   const source: ByteSource = {
@@ -178,7 +178,7 @@ test('a client that leaves returns every borrowed buffer', async () => {
   await expect.poll(() => borrowed.open).toBe(0);
 });
 
-test('a client that leaves just when something is written for it ends the wait', async () => {
+test('a client that leaves during a write ends the wait', async () => {
   const socket = new Socket();
   const response = new ServerResponse(new IncomingMessage(socket));
   response.assignSocket(socket);

@@ -36,11 +36,11 @@ test.each([
   expect(decideAnswer({ method: 'GET', headers }, digest, 100)).toEqual(expected);
 });
 
-test('while the size is not known there are no parts', () => {
+test('content of unknown size has no ranges', () => {
   expect(decideAnswer({ method: 'GET', headers: { range: 'bytes=0-9' } }, digest, undefined)).toEqual({ status: 200 });
 });
 
-test('a HEAD has no parts', () => {
+test('a HEAD has no ranges', () => {
   expect(decideAnswer({ method: 'HEAD', headers: { range: 'bytes=0-9' } }, digest, 100)).toEqual({ status: 200 });
 });
 

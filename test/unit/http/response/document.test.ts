@@ -41,7 +41,7 @@ async function serve(names: readonly string[]) {
 
 const long = Array.from({ length: 2_000 }, (_, index) => `${index}-${'x'.repeat(100)}`);
 
-test('a long listing is not made before there is memory for it, however many clients wait', async () => {
+test('a long listing is not built before there is memory for it, however many clients wait', async () => {
   const from = await serve(long);
   const others = from.memory.take(1024 * 1024);
   const needed = await from.memory.reserve(1024 * 1024, { signal: new AbortController().signal });
@@ -58,7 +58,7 @@ test('a long listing is not made before there is memory for it, however many cli
   await expect.poll(() => from.memory.reservedBytes).toBe(0);
 });
 
-test('a short one waits for nobody, and HEAD tells the length of a long one', async () => {
+test('a short listing does not wait, and HEAD has the length of a long one', async () => {
   const short = await serve(['a', 'b']);
   short.memory.take(2 * 1024 * 1024);
   expect((await ask(short, '/')).body.toString()).toBe('{"names":["a","b"]}');

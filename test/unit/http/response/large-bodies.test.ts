@@ -40,7 +40,7 @@ async function stalled(from: { readonly url: string }, path: string) {
   return answer;
 }
 
-test('a body counts once for all clients that take it, until the last has it or has left', async () => {
+test('a body counts once for all its clients, until the last one has it or has left', async () => {
   const memory = new MemoryBudget({ maxBytes: 64 * mebibyte });
   const from = await serve(new LargeBodies({ memory }));
   const [one, two] = [await stalled(from, '/a'), await stalled(from, '/a')];
@@ -51,7 +51,7 @@ test('a body counts once for all clients that take it, until the last has it or 
   await expect.poll(() => memory.reservedBytes).toBe(0);
 });
 
-test('beyond the budget an answer waits for its turn', async () => {
+test('above the budget a response waits for its turn', async () => {
   const memory = new MemoryBudget({ maxBytes: bodyBytes + mebibyte });
   const from = await serve(new LargeBodies({ memory }));
   const first = await stalled(from, '/a');
@@ -62,7 +62,7 @@ test('beyond the budget an answer waits for its turn', async () => {
   expect((await second).body.length).toBe(bodyBytes);
 });
 
-test('a client that takes nothing while others wait for memory is cut', async () => {
+test('a client that reads nothing while others wait for memory is cut', async () => {
   const memory = new MemoryBudget({ maxBytes: bodyBytes + mebibyte });
   const from = await serve(new LargeBodies({ memory, stalledAfterMs: 200 }));
   const first = await stalled(from, '/a');
@@ -71,7 +71,7 @@ test('a client that takes nothing while others wait for memory is cut', async ()
   expect(memory.reservedBytes).toBe(0);
 });
 
-test('a client that takes a little at a time is cut in the end, when others wait for memory', async () => {
+test('a client that reads slowly is cut eventually, when others wait for memory', async () => {
   const memory = new MemoryBudget({ maxBytes: bodyBytes + mebibyte });
   const from = await serve(new LargeBodies({ memory, stalledAfterMs: 60_000, slowAfterMs: 300 }));
   const slow = await stalled(from, '/a');
@@ -87,7 +87,7 @@ test('a client that takes a little at a time is cut in the end, when others wait
   expect((await other).body.length).toBe(bodyBytes);
 });
 
-test('a client that takes nothing is not cut for it while nobody waits for memory', async () => {
+test('a client that reads nothing is not cut while no other waits for memory', async () => {
   const memory = new MemoryBudget({ maxBytes: 3 * bodyBytes });
   const from = await serve(new LargeBodies({ memory, stalledAfterMs: 20 }));
   const first = await stalled(from, '/a');
@@ -95,7 +95,7 @@ test('a client that takes nothing is not cut for it while nobody waits for memor
   expect((await first.rest()).length).toBe(bodyBytes);
 });
 
-test('who gives up waiting leaves the line, and nothing is kept for it', async () => {
+test('a client that stops waiting leaves the line, and no memory is reserved for it', async () => {
   const memory = new MemoryBudget({ maxBytes: bodyBytes });
   const others = memory.tryReserve(bodyBytes);
   const leaving = new AbortController();

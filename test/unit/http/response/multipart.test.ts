@@ -4,7 +4,7 @@ import { multipartOf } from '../../../../src/http/response/multipart.ts';
 const range = (start: number, end: number) => ({ start, end, isOpenEnded: false });
 const of = { mediaType: 'text/plain', size: 100 };
 
-test('the body is that of RFC 9110, and its length is known beforehand', () => {
+test('a multipart body has the format of RFC 9110, and its length is known beforehand', () => {
   const { contentType, contentLength, parts, tail } = multipartOf([range(0, 4), range(90, 99)], of, 'limit');
   const body = parts.map(({ head, range: { start, end } }) => head + 'x'.repeat(end - start + 1)).join('') + tail;
   expect(contentType).toBe('multipart/byteranges; boundary=limit');
@@ -27,7 +27,7 @@ test('the body is that of RFC 9110, and its length is known beforehand', () => {
   expect(contentLength).toBe(body.length);
 });
 
-test('every answer has a boundary of its own, of characters that containers/image accepts without quotes', () => {
+test('every response has its own boundary, of characters that containers/image accepts without quotes', () => {
   const types = [1, 2].map(() => multipartOf([range(0, 4)], of).contentType);
   expect(new Set(types).size).toBe(2);
   for (const type of types) expect(type).toMatch(/^multipart\/byteranges; boundary=[A-Za-z0-9-]{20,70}$/);

@@ -6,7 +6,7 @@ import { ReadBuffers } from '../../../../src/http/response/read-buffers.ts';
 const kibibyte = 1024;
 const mebibyte = 1024 * kibibyte;
 
-test('one who reads much has large buffers, one who reads little small ones', () => {
+test('a fast reader gets large buffers, a slow one small buffers', () => {
   const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 128 * mebibyte }) });
   const sizeFor = (wantedBytes: number) => buffers.take(wantedBytes).buffers[0].byteLength;
   expect(sizeFor(Infinity)).toBe(512 * kibibyte);
@@ -16,7 +16,7 @@ test('one who reads much has large buffers, one who reads little small ones', ()
   expect(sizeFor(0)).toBe(64 * kibibyte);
 });
 
-test('the more read, the smaller the buffers, down to 64 KiB, and to 8 KiB when the memory budget has no room', () => {
+test('the more readers, the smaller the buffers: down to 64 KiB, and to 8 KiB when the memory budget has no room', () => {
   const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 128 * mebibyte }) });
   const sizes = Array.from({ length: 1_000 }, () => buffers.take(Infinity).buffers[0].byteLength);
   expect(sizes).toEqual(sizes.toSorted((one, other) => other - one));
@@ -25,7 +25,7 @@ test('the more read, the smaller the buffers, down to 64 KiB, and to 8 KiB when 
   expect(sizes.at(-1)).toBe(8 * kibibyte);
 });
 
-test('whoever comes and goes, memory stays within half of the budget and 16 KiB for each reader beyond it', () => {
+test('the buffers use at most half of the budget, and 16 KiB for each reader beyond it', () => {
   const maxBytes = 8 * mebibyte;
   fc.assert(
     fc.property(
@@ -47,7 +47,7 @@ test('whoever comes and goes, memory stays within half of the budget and 16 KiB 
   );
 });
 
-test('a buffer belongs to one reader at a time, also when it was given back twice', () => {
+test('a buffer has one reader at a time, also if it is returned twice', () => {
   const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 128 * mebibyte }) });
   const first = buffers.take(1);
   expect(first.buffers[0]).not.toBe(first.buffers[1]);
@@ -59,7 +59,7 @@ test('a buffer belongs to one reader at a time, also when it was given back twic
   expect(buffers.usedBytes).toBe(4 * 128 * kibibyte);
 });
 
-test('buffers that are discarded are no longer taken, and taken to nobody else', () => {
+test('a discarded buffer is never used again', () => {
   const buffers = new ReadBuffers({ memory: new MemoryBudget({ maxBytes: 128 * mebibyte }) });
   const first = buffers.take(1);
   first.discard();

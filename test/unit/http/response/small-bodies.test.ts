@@ -13,14 +13,14 @@ async function serve(small: SmallBodies, count: () => number): Promise<string> {
   return `http://127.0.0.1:${port}`;
 }
 
-test('every client gets its own answer, whole', async () => {
+test('every client gets its own response, whole', async () => {
   let answers = 0;
   const url = await serve(new SmallBodies(), () => (answers += 1));
   const texts = await Promise.all(Array.from({ length: 50 }, async () => (await fetch(url)).text()));
   expect(texts.toSorted()).toEqual(Array.from({ length: 50 }, (_, at) => `answer ${at + 1}`).toSorted());
 });
 
-test('an answer whose client has left takes nothing from the others', async () => {
+test('a response whose client has left does not affect the others', async () => {
   const small = new SmallBodies();
   const server = createServer((request, response) => {
     if (request.url === '/gone') response.destroy();

@@ -14,7 +14,7 @@ function twoConnections() {
   return { time, connections, open, first: open(), second: open() };
 }
 
-test('when there are enough connections, the one that has been idle longest makes way for a new client', async () => {
+test('at the limit of connections, the one that was idle longest is closed for a new client', async () => {
   const { time, connections, open, first, second } = twoConnections();
   connections.answering(first)();
   connections.answering(second)();
@@ -25,7 +25,7 @@ test('when there are enough connections, the one that has been idle longest make
   expect([connections.isSurplus(third), first.destroyed]).toEqual([false, false]);
 });
 
-test('a connection that answers, was never asked, or has only just answered does not make way', () => {
+test('a connection with a running, no or a very recent request is not closed', () => {
   const { time, connections, open, first, second } = twoConnections();
   connections.answering(first);
   time.nowMs = 60_000;
@@ -36,7 +36,7 @@ test('a connection that answers, was never asked, or has only just answered does
   expect([first.destroyed, second.destroyed]).toEqual([false, false]);
 });
 
-test('a connection makes way for one client, not for two', () => {
+test('one closed connection makes room for one client, not for two', () => {
   const { time, connections, open, first } = twoConnections();
   connections.answering(first)();
   time.nowMs = 5_000;

@@ -19,7 +19,7 @@ test.each([
   { host: '::', code: 'EACCES', other: undefined },
   { host: '::1', code: 'EAFNOSUPPORT', other: undefined },
   { host: '192.0.2.1', code: 'EADDRNOTAVAIL', other: undefined },
-])('where $host cannot be listened on for $code, it is $other instead', ({ host, code, other }) => {
+])('when $host cannot be bound because of $code, the listener uses $other', ({ host, code, other }) => {
   expect(hostInsteadOf(host, failed(code))).toBe(other);
 });
 
@@ -55,7 +55,7 @@ test.each([
   { what: 'stay silent', say: '' },
   { what: 'stop in the middle of the handshake', say: Buffer.from('160301020001', 'hex') },
   { what: 'do not speak TLS', say: 'GET /v2/ HTTP/1.1\r\nHost: mirror\r\n\r\n' },
-])('clients that $what where TLS is spoken are cut, and others served', async ({ say }) => {
+])('clients that $what on a TLS port are cut, and others are served', async ({ say }) => {
   const limits = { maxConnections: 1, headersTimeoutMs: 300 };
   const listener = await listening({ certificate: await certificate(), ...limits });
   const silent = await Promise.all(Array.from({ length: 101 }, () => connectedTo(listener)));
@@ -68,7 +68,7 @@ test.each([
   served.destroy();
 });
 
-test('a client that ends its side and reads nothing of a large answer is cut when it has been idle for too long', async () => {
+test('a client that ends its side and reads nothing of a large response is cut after the idle timeout', async () => {
   const app = new Koa();
   const closed = Promise.withResolvers<boolean>();
   app.use((ctx) => {
@@ -81,7 +81,7 @@ test('a client that ends its side and reads nothing of a large answer is cut whe
   expect(await closed.promise).toBe(false);
 });
 
-test('a client that dribbles its headers is told so and cut, whatever it sends meanwhile', async () => {
+test('a client that trickles its headers gets an error and is cut, whatever it sends', async () => {
   const listener = await listening({ headersTimeoutMs: 200 });
   const socket = connect(Number(new URL(listener.address).port), '127.0.0.1').setEncoding('latin1');
   socket.on('error', () => {}); // What it writes after its end is refused.
@@ -94,7 +94,7 @@ test('a client that dribbles its headers is told so and cut, whatever it sends m
   expect(told).toMatch(/^HTTP\/1\.1 408 /);
 });
 
-test('a client that has its answer may leave its connection idle for two minutes, longer than clients and load balancers do', async () => {
+test('a client may leave its connection idle for two minutes, longer than clients and load balancers do', async () => {
   const app = new Koa().use((context) => {
     context.body = 'answer';
   });

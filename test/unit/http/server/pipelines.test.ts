@@ -46,7 +46,7 @@ function closed(socket: Socket): Promise<void> {
   return new Promise((resolve) => socket.resume().once('close', () => resolve()));
 }
 
-test('requests of one connection are answered one after another, all of them, in order', async () => {
+test('pipelined requests are all answered, one after another, in order', async () => {
   const { url } = await started();
   const paths = Array.from({ length: 32 }, (_, index) => `/${index}`);
   const requests = paths.map((path) => requestFor(path));
@@ -55,7 +55,7 @@ test('requests of one connection are answered one after another, all of them, in
   expect(answers.map(({ body }) => body)).toEqual([...paths, '/last']);
 });
 
-test('what a connection asks beyond a few requests is not read from it until those are answered', async () => {
+test('pipelined requests beyond a few are not read before those are answered', async () => {
   const { url, held, begun, count } = await started();
   const socket = await connected(url);
   socket.resume();
@@ -70,7 +70,7 @@ test('what a connection asks beyond a few requests is not read from it until tho
   await expect.poll(() => count('/next')).toBe(28);
 });
 
-test('a connection that sends more than 32 requests ahead is closed, and one that sends 32 is served', async () => {
+test('a connection with more than 32 pipelined requests is closed, and one with 32 is served', async () => {
   const rejected: string[] = [];
   const { url, held, count } = await started({ onRejected: (reason) => rejected.push(reason) });
   const [many, few] = [await connected(url), await connected(url)];
@@ -83,7 +83,7 @@ test('a connection that sends more than 32 requests ahead is closed, and one tha
   expect(count('/many')).toBe(0);
 });
 
-test('sixty connections that send thousands of requests at once leave no request waiting, and take nothing from others', async () => {
+test('sixty connections with thousands of pipelined requests leave no request waiting, and do not affect others', async () => {
   const rejected: string[] = [];
   // As many as others send who stay below the bound.
   const { url, held, count } = await started({ maxPipelined: 64, onRejected: (reason) => rejected.push(reason) });
@@ -102,7 +102,7 @@ test('sixty connections that send thousands of requests at once leave no request
   await expect.poll(() => count('/next')).toBe(64);
 });
 
-test('a connection that brings more than all may have waiting is closed, and others are served', async () => {
+test('a connection that exceeds the total of waiting requests is closed, and others are served', async () => {
   const rejected: string[] = [];
   const { url } = await started({ maxPipelined: 20, onRejected: (reason) => rejected.push(reason) });
   const [first, second] = [await connected(url), await connected(url)];
@@ -113,7 +113,7 @@ test('a connection that brings more than all may have waiting is closed, and oth
   expect((await ask({ url }, '/other')).status).toBe(200);
 });
 
-test('a client that leaves with requests waiting leaves none behind', async () => {
+test('a client that leaves with waiting requests leaves none behind', async () => {
   const { url, count, held } = await started({ maxPipelined: 5 });
   for (const turn of [1, 2, 3]) {
     const socket = await connected(url);
@@ -128,7 +128,7 @@ test('a client that leaves with requests waiting leaves none behind', async () =
   expect(count('/next')).toBe(0);
 });
 
-test('a connection with many small requests has one of them answered a turn, so that others are not kept waiting', async () => {
+test('a connection with many small requests gets one answer per event loop turn, so that others do not wait', async () => {
   const { url, held, begun, count } = await started();
   const socket = await connected(url);
   socket.resume();

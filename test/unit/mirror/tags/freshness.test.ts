@@ -15,17 +15,17 @@ test.each([
   { age: 'at the end of its lifetime', nowMs: 61_000, expected: 'revalidate' },
   { age: 'long past it', nowMs: 1e12, expected: 'revalidate' },
   { age: 'confirmed in the future', nowMs: 999, expected: 'revalidate' },
-])('an answer $age is $expected', ({ nowMs, expected }) => {
+])('a tag $age is $expected', ({ nowMs, expected }) => {
   expect(freshnessOf(1_000, 60_000, nowMs)).toBe(expected);
 });
 
-test('with no lifetime nothing is fresh, with one without end everything but the future', () => {
+test('a lifetime of 0 makes every tag stale; with lifetime forever only a time in the future is stale', () => {
   expect(freshnessOf(0, 0, 0)).toBe('revalidate');
   expect(freshnessOf(0, Infinity, 1e15)).toBe('fresh');
   expect(freshnessOf(1, Infinity, 0)).toBe('revalidate');
 });
 
-test('the first pattern that matches says how long a tag lives', () => {
+test('the first matching pattern sets the lifetime of a tag', () => {
   const rules = {
     ...defaultRules,
     tagMs: 1,
@@ -43,7 +43,7 @@ test('the first pattern that matches says how long a tag lives', () => {
   expect(tagLifetimes({ ...rules, offline: true })('docker.io/library/app:latest')).toBe(Infinity);
 });
 
-test('an upstream has its own rules, and one without has those for all; they can be replaced in use', () => {
+test('the rules of an upstream beat those for all; both can be replaced at run time', () => {
   const own = { ...defaultRules, tagMs: 7 };
   const policies = new CurrentPolicies(createFreshnessPolicies(new Map([['ghcr.io', own]]), defaultRules));
   expect(policies.rulesOf('ghcr.io')).toBe(own);

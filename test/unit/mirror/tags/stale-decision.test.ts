@@ -19,7 +19,7 @@ test.each(causes)('a cached tag is served when the upstream gives no answer: $re
   expect(staleDecision(cause, 1_000, defaultRules)).toEqual({ word: 'serve-stale', reason });
 });
 
-test.each(causes)('… unless the operator wants it to fail on $reason', ({ cause, reason }) => {
+test.each(causes)('… unless staleOn excludes $reason', ({ cause, reason }) => {
   const rules = { ...defaultRules, staleOn: { ...defaultRules.staleOn, [reason]: 'fail' as const } };
   expect(staleDecision(cause, 1_000, rules)).toEqual({ word: 'fail' });
 });
@@ -35,12 +35,15 @@ test.each([
 test.each([
   { deletedUpstream: 'serve', expected: { word: 'serve-stale', reason: 'gone' } },
   { deletedUpstream: 'deny', expected: { word: 'fail' } },
-] as const)('a tag that is gone upstream, with deletedUpstream $deletedUpstream', ({ deletedUpstream, expected }) => {
-  expect(staleDecision(new OciError('MANIFEST_UNKNOWN', ''), 0, { ...defaultRules, deletedUpstream })).toEqual(
-    expected,
-  );
-});
+] as const)(
+  'a tag that was deleted upstream, with deletedUpstream $deletedUpstream',
+  ({ deletedUpstream, expected }) => {
+    expect(staleDecision(new OciError('MANIFEST_UNKNOWN', ''), 0, { ...defaultRules, deletedUpstream })).toEqual(
+      expected,
+    );
+  },
+);
 
-test('a bug of ours is never a reason to serve something older', () => {
+test('a bug never causes a stale answer', () => {
   expect(staleDecision(new TypeError('x is not a function'), 0, defaultRules)).toEqual({ word: 'fail' });
 });

@@ -51,7 +51,7 @@ function started() {
   };
 }
 
-test('what a tag means is there at once, and on the disk soon', async () => {
+test('a changed tag is visible at once, and on the disk soon', async () => {
   const { tagRecords, records, index, background } = started();
   const record = meaning('one', 1);
   tagRecords.put(of, tag, record);
@@ -62,7 +62,7 @@ test('what a tag means is there at once, and on the disk soon', async () => {
   expect([...index.tags.values()]).toEqual([{ of, tag, digest: record.digest }]);
 });
 
-test('a tag that memory does not hold is read from the disk, once', async () => {
+test('a tag that is not in memory is read from the disk, once', async () => {
   const { tagRecords, records } = started();
   await records.write(key, meaning('one', 1));
   expect(tagRecords.remembered(of, tag)).toBeUndefined();
@@ -70,7 +70,7 @@ test('a tag that memory does not hold is read from the disk, once', async () => 
   expect(records.reads).toBe(1);
 });
 
-test('a confirmation that comes while the record is being read is not forgotten for it', async () => {
+test('a confirmation during the read of its record is kept', async () => {
   const { tagRecords, records } = started();
   await records.write(key, meaning('one', 1));
   const disk = gate();
@@ -82,7 +82,7 @@ test('a confirmation that comes while the record is being read is not forgotten 
   expect(tagRecords.remembered(of, tag)).toEqual(meaning('two', 2));
 });
 
-test('a move is written at once; confirmations of the same digest are gathered until somebody flushes', async () => {
+test('a move is written at once; confirmations of the same digest are buffered until a flush', async () => {
   const { tagRecords, records, background } = started();
   tagRecords.put(of, tag, meaning('one', 1));
   await background.idle();
@@ -95,7 +95,7 @@ test('a move is written at once; confirmations of the same digest are gathered u
   expect(records.writes).toHaveLength(2);
 });
 
-test('gathered confirmations are written after their time', async () => {
+test('buffered confirmations are written after an interval', async () => {
   vi.useFakeTimers();
   try {
     const { tagRecords, records } = started();
@@ -111,7 +111,7 @@ test('gathered confirmations are written after their time', async () => {
   }
 });
 
-test('one writer at a time, and the newest word on a tag is the last written', async () => {
+test('a tag has one writer at a time, and its newest record is written last', async () => {
   const { tagRecords, records, background } = started();
   const disk = gate();
   records.before = () => disk.opened;
@@ -125,7 +125,7 @@ test('one writer at a time, and the newest word on a tag is the last written', a
   expect(await records.read(key)).toEqual(stored(meaning('three', 3)));
 });
 
-test('what the disk refuses is told of, kept in memory, and written when it can be', async () => {
+test('a record that the disk rejects is reported, kept in memory, and written when the disk recovers', async () => {
   const { tagRecords, records, observer, background } = started();
   records.before = async () => Promise.reject(new Error('ENOSPC'));
   tagRecords.put(of, tag, meaning('one', 1));
@@ -138,7 +138,7 @@ test('what the disk refuses is told of, kept in memory, and written when it can 
   expect(await records.read(key)).toEqual(stored(meaning('one', 1)));
 });
 
-test('a tag that is forgotten is gone from memory, disk and index, and is not written again', async () => {
+test('a forgotten tag is removed from memory, disk and index, and is not written again', async () => {
   const { tagRecords, index, background } = started();
   tagRecords.put(of, tag, meaning('one', 1));
   await background.idle();
@@ -151,7 +151,7 @@ test('a tag that is forgotten is gone from memory, disk and index, and is not wr
   expect([...index.tags]).toEqual([]);
 });
 
-test('a tag that is dropped leaves memory only', async () => {
+test('a dropped tag leaves the memory only', async () => {
   const { tagRecords, background } = started();
   tagRecords.put(of, tag, meaning('one', 1));
   await background.idle();
@@ -160,7 +160,7 @@ test('a tag that is dropped leaves memory only', async () => {
   expect(await tagRecords.get(of, tag)).toEqual(meaning('one', 1));
 });
 
-test('a tag that is forgotten while it is being written is not there afterwards', async () => {
+test('a tag that is forgotten while its record is written is gone afterwards', async () => {
   const { tagRecords, records, background } = started();
   const disk = gate();
   records.before = () => disk.opened;

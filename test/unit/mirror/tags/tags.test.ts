@@ -108,7 +108,7 @@ async function expired(rules: Partial<FreshnessRules> = {}) {
   return all;
 }
 
-test('an unknown tag is fetched with its manifest, once for all who ask', async () => {
+test('an unknown tag is fetched with its manifest, once for all waiters', async () => {
   const { resolve, asked } = started();
   const resolved = await Promise.all([resolve(), resolve(), resolve()]);
   expect(asked).toEqual(['GET latest']);
@@ -117,21 +117,24 @@ test('an unknown tag is fetched with its manifest, once for all who ask', async 
 });
 
 test.each([
-  { what: 'tells all', head: headOf(one), asked: ['HEAD latest'] },
+  { what: 'is complete', head: headOf(one), asked: ['HEAD latest'] },
   {
-    what: 'does not tell the digest',
+    what: 'lacks the digest',
     head: { ...headOf(one), digest: undefined },
     asked: ['HEAD latest', 'GET latest'],
   },
-  { what: 'does not tell the size', head: { ...headOf(one), size: undefined }, asked: ['HEAD latest', 'GET latest'] },
-])("a client's HEAD for an unknown tag costs a HEAD, if that $what", async ({ head, asked: expected }) => {
-  const { resolve, asked, script } = started();
-  script.head = async () => head;
-  expect((await resolve({ wantsBody: false })).record.digest).toBe(one.digest);
-  expect(asked).toEqual(expected);
-});
+  { what: 'lacks the size', head: { ...headOf(one), size: undefined }, asked: ['HEAD latest', 'GET latest'] },
+])(
+  'a HEAD for an unknown tag causes a GET only if needed: the HEAD of the upstream $what',
+  async ({ head, asked: expected }) => {
+    const { resolve, asked, script } = started();
+    script.head = async () => head;
+    expect((await resolve({ wantsBody: false })).record.digest).toBe(one.digest);
+    expect(asked).toEqual(expected);
+  },
+);
 
-test('within its lifetime a tag costs the upstream nothing, and needs no waiting', async () => {
+test('a tag within its lifetime causes no upstream request and no wait', async () => {
   const { resolve, asked, clock, tags, upstream } = started();
   await resolve();
   clock.advance(minute - 1);
@@ -142,7 +145,7 @@ test('within its lifetime a tag costs the upstream nothing, and needs no waiting
   expect(tags.fresh(upstream, of, tag)).toBeUndefined();
 });
 
-test('after it one HEAD confirms the tag for all who ask', async () => {
+test('one HEAD confirms an expired tag for all waiters', async () => {
   const { resolve, asked } = await expired();
   const resolved = await Promise.all([resolve(), resolve()]);
   expect(resolved.map(({ cache }) => cache.word)).toEqual(['revalidated', 'revalidated']);
@@ -150,7 +153,7 @@ test('after it one HEAD confirms the tag for all who ask', async () => {
   expect((await resolve()).cache.word).toBe('hit');
 });
 
-test('a tag that has moved names the new digest, and remembers the one before', async () => {
+test('a moved tag has the new digest, and remembers the previous one', async () => {
   const { resolve, script, asked } = await expired();
   script.head = async () => headOf(two);
   const { record, cache } = await resolve();
@@ -174,15 +177,19 @@ test('while the upstream gives no answer the cached image is served, and the loo
 });
 
 test.each([
-  { what: 'the rules forbid it', rules: { staleForMs: 0 }, cause: down },
-  { what: 'the tag is gone, and the rules say so', rules: { deletedUpstream: 'deny' as const }, cause: gone },
-])('the failure is told where $what', async ({ rules, cause }) => {
+  { what: 'staleFor is over', rules: { staleForMs: 0 }, cause: down },
+  {
+    what: 'the tag was deleted upstream, with deletedUpstream: deny',
+    rules: { deletedUpstream: 'deny' as const },
+    cause: gone,
+  },
+])('a failed lookup fails the request when $what', async ({ rules, cause }) => {
   const { resolve, script } = await expired(rules);
   script.head = () => Promise.reject(cause);
   await expect(resolve()).rejects.toBe(cause);
 });
 
-test('a tag that the upstream does not have is not asked for again at once', async () => {
+test('a tag that the upstream lacks is not looked up again at once', async () => {
   const { resolve, script, asked, clock } = started();
   script.get = () => Promise.reject(gone);
   for (let pull = 0; pull < 3; pull += 1) await expect(resolve()).rejects.toMatchObject({ code: 'MANIFEST_UNKNOWN' });
@@ -192,14 +199,14 @@ test('a tag that the upstream does not have is not asked for again at once', asy
   expect((await resolve()).record.digest).toBe(one.digest);
 });
 
-test('a tag that is gone loses its record', async () => {
+test('a tag that was deleted loses its record', async () => {
   const { resolve, script, tagRecords } = await expired({ deletedUpstream: 'deny' });
   script.head = () => Promise.reject(gone);
   await expect(resolve()).rejects.toBe(gone);
   expect(tagRecords.remembered(of, tag)).toBeUndefined();
 });
 
-test('an upstream that is too slow is not waited for, and its late answer is the next one served', async () => {
+test('no client waits for a slow upstream, and its late answer is served next', async () => {
   const { resolve, script, asked } = await expired();
   const answer = gate();
   script.head = () => answer.opened.then(() => headOf(two));
@@ -213,7 +220,7 @@ test('an upstream that is too slow is not waited for, and its late answer is the
   expect(asked).toEqual(['HEAD latest']);
 });
 
-test('where nothing can be served instead, a slow upstream is waited for', async () => {
+test('clients wait for a slow upstream when there is no stale fallback', async () => {
   const { resolve, script, cached } = await expired();
   const answer = gate();
   script.head = () => answer.opened.then(() => headOf(one));
@@ -225,7 +232,7 @@ test('where nothing can be served instead, a slow upstream is waited for', async
   expect((await resolved).cache.word).toBe('revalidated');
 });
 
-test('a lookup ends with its last client, if it is in time', async () => {
+test('a lookup that is in time ends with its last client', async () => {
   const { resolve, script, upstream } = await expired();
   let aborted = false;
   upstream.headManifest = (_, __, { signal }) => {
@@ -242,20 +249,20 @@ test('a lookup ends with its last client, if it is in time', async () => {
   expect(aborted).toBe(true);
 });
 
-test('where too many clients wait for the upstream, a cached image is served without a lookup', async () => {
+test('when too many clients wait for the upstream, a cached image is served without a lookup', async () => {
   const { resolve, script, asked } = await expired();
   script.isCrowded = true;
   expect((await resolve()).cache.word).toBe('stale');
   expect(asked).toEqual([]);
 });
 
-test('where too many clients wait, an unknown tag is refused', async () => {
+test('when too many clients wait, an unknown tag gets 503', async () => {
   const { resolve, script } = started();
   script.isCrowded = true;
   await expect(resolve()).rejects.toBeInstanceOf(TooManyWaiters);
 });
 
-describe('the manifest of a tag that has moved', () => {
+describe('the manifest of a moved tag', () => {
   async function moved() {
     const all = await expired();
     all.script.head = async () => headOf(two);
@@ -270,13 +277,13 @@ describe('the manifest of a tag that has moved', () => {
     expect(await fetch()).toMatchObject({ manifest: { digest: two.digest }, cache: { word: 'miss' } });
   });
 
-  test('gives way to the image before, while it cannot be fetched', async () => {
+  test('is replaced by the previous image while it cannot be fetched', async () => {
     const { fetch, script } = await moved();
     script.fetching = () => Promise.reject(down);
     expect(await fetch()).toMatchObject({ manifest: { digest: one.digest }, cache: { word: 'stale' } });
   });
 
-  test('gives way to the image before, where it takes too long', async () => {
+  test('is replaced by the previous image when it takes too long', async () => {
     const { fetch, script } = await moved();
     script.fetching = () => new Promise(() => {});
     script.timeout = Promise.reject(new TooSlow());
@@ -284,7 +291,7 @@ describe('the manifest of a tag that has moved', () => {
     expect(await fetch()).toMatchObject({ manifest: { digest: one.digest }, cache: { word: 'stale' } });
   });
 
-  test('is asked for by the tag again, where the upstream does not have it any more', async () => {
+  test('is requested by tag when the upstream no longer has it by digest', async () => {
     const { fetch, script, asked } = await moved();
     const three = manifestNamed('three');
     script.fetching = () => Promise.reject(gone);

@@ -134,7 +134,7 @@ test('a corrupt blob that cannot be quarantined is not served either', async () 
 });
 
 test.each<FileCall['operation']>(['open', 'fstat'])(
-  'a blob whose %s fails is not said to be absent',
+  'a blob whose %s fails is not reported as absent',
   async (operation) => {
     const { store, files } = await preparedStores();
     await store.put(digest, bytes);

@@ -48,7 +48,7 @@ test.each<{ range: ByteRange; expected: [number, number] }>([
   { range: { start: 400 }, expected: [400, 1000] },
   { range: { start: 400, end: 499 }, expected: [400, 500] },
   { range: { start: 400, end: 4000 }, expected: [400, 1000] },
-])('a part of a blob begins where it was asked to: $range', async ({ range, expected }) => {
+])('a range of a blob begins where it should: $range', async ({ range, expected }) => {
   const { client, blob } = await startWithBlob();
 
   const { size, offset, body } = await client.openBlob(repository, blob.digest, { ...patiently, range });
