@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { asking, partsIn, partsOf, type Positions } from '../support/byte-ranges.ts';
 import { ask, open } from '../support/client.ts';
-import type { Fault } from '../support/fake-answer.ts';
+import { type Fault, pump } from '../support/fake-answer.ts';
 import type { FakeRegistry } from '../support/fake-registry.ts';
 import { farAhead, largeBlob, startDownloading, startHoldingFirst } from '../support/far-ahead.ts';
 import { gate } from '../support/gate.ts';
@@ -151,6 +151,22 @@ test.each<{ what: string; options?: { ranges: boolean }; fault: Fault }>([
     expect(counted).toBeLessThanOrEqual(3);
   },
 );
+
+test.each<{ what: string; fault: Fault }>([
+  { what: 'is silent', fault: { holdHeaders: gate() } },
+  { what: 'sends the headers of a part and nothing more', fault: { pump: pump() } },
+])('where the upstream $what, the parts come as soon as the download has them', async ({ fault }) => {
+  const { upstream, app, path, whole, door } = await startDownloading(blob);
+  upstream.script({ path: blobs }, fault);
+  const answer = await open(app, path, asking(...far));
+  const part = await upstream.arrived('GET', blobs, 2);
+  door.open();
+  await whole.rest();
+  const { headers } = answer;
+  expect(partsIn({ headers, body: await answer.rest() })).toEqual(partsOf(blob, far));
+  expect(await part.ended).toBe('aborted');
+  expect(rangesSeen(upstream)).toEqual([undefined, ...rangesOf(far.slice(0, 1))]);
+});
 
 test('an upstream that fails for good in the middle of a part cuts the answer', async () => {
   const { upstream, app, path } = await startDownloading(blob);

@@ -21,6 +21,9 @@ export function largeBlob(): Content {
   return content('application/octet-stream', bytes);
 }
 
+/** An upstream that is silent is not given up within a test. */
+const silentForLong = { headers: '10m', idle: '10m' };
+
 export interface HeldDownload {
   readonly upstream: FakeRegistry;
   readonly app: RunningApp;
@@ -36,7 +39,8 @@ export async function startHoldingFirst(blob: Content, options: FakeContentOptio
   upstream.content.addBlob(repository, blob);
   const door = gate();
   upstream.script({ path: /\/blobs\//, times: 1 }, { holdBody: { afterBytes: mebibyte, until: door } });
-  const app = await startApp(mirrorOf(upstream));
+  const { url } = upstream;
+  const app = await startApp(mirrorOf(upstream, { upstreams: { 'docker.io': { url, timeouts: silentForLong } } }));
   return { upstream, app, path: `/v2/${repository}/blobs/${blob.digest}`, door };
 }
 

@@ -22,7 +22,7 @@ export function rangeOfRunning(range: SatisfiableRange, writtenBytes: number): '
 /** The wanted ranges of a blob that is being downloaded: those far ahead of the download come from the upstream beside it. */
 export function partsAhead(
   question: BlobQuestion,
-  download: Pick<Download, 'size' | 'writtenBytes'>,
+  download: Pick<Download, 'size' | 'writtenBytes' | 'reached'>,
   {
     following,
     relays,
@@ -39,7 +39,8 @@ export function partsAhead(
   if (spans.length === 0) return following;
   const request = { of, digest, size, blob, isLinked: true, needsRanges: true };
   const join: JoinPart = async (part, waiting) => (await relays.join({ ...request, part }, waiting)).source;
-  return new PartsAhead({ spans, following, join, decide: (span) => rangeOfRunning(span, download.writtenBytes) });
+  const decide = (span: SatisfiableRange) => rangeOfRunning(span, download.writtenBytes);
+  return new PartsAhead({ spans, following, join, decide, arrived: ({ end }, gone) => download.reached(end, gone) });
 }
 
 function spansOfWanted(wanted: RequestedRange): readonly SatisfiableRange[] {
@@ -62,18 +63,28 @@ export interface PartsAheadOptions {
   readonly following: ByteSource;
   readonly decide: (span: SatisfiableRange) => 'follow' | 'relay';
   readonly join: JoinPart;
+  /** Resolves with true when `following` has all of a span, with false when it will not, or the signal aborts. Never rejects. */
+  readonly arrived: (span: SatisfiableRange, waiting: Waiting) => Promise<boolean>;
+}
+
+/** The span that the reader is at. */
+interface Current {
+  readonly span: SatisfiableRange;
+  /** Aborts when the reader leaves the span, or its relay. */
+  readonly left: AbortController;
+  /** Undefined when the span follows the download. */
+  relay: ByteSource | undefined;
 }
 
 /**
  * Spans of a running download as one source, which must be read at ascending positions. When the reader comes to a span, it is decided
- * whether it follows the download or is relayed from the upstream. One relay is open at a time. Once the upstream has refused a span, or
- * ignored its range, the rest follows the download.
+ * whether it follows the download or is relayed from the upstream. One relay is open at a time. When the download has all of a span before its
+ * relay does, the rest of the span follows the download. Once the upstream has refused a span, or ignored its range, all others follow it too.
  */
 export class PartsAhead implements ByteSource {
   readonly #options: PartsAheadOptions;
   readonly #gone = new AbortController();
-  #index = -1;
-  #relay: ByteSource | undefined;
+  #current: Current | undefined;
   #isRefused = false;
 
   constructor(options: PartsAheadOptions) {
@@ -81,46 +92,72 @@ export class PartsAhead implements ByteSource {
   }
 
   async read(into: Uint8Array, position: number): Promise<number> {
-    return (await this.#sourceAt(position)).read(into, position);
+    const relayed = await this.#readRelay(into, position);
+    return relayed ?? this.#options.following.read(into, position);
   }
 
   async borrow(position: number, maxBytes: number): Promise<BorrowedBuffer | undefined> {
-    return (await this.#sourceAt(position)).borrow?.(position, maxBytes);
+    return (await this.#relayAt(position)) ? undefined : this.#options.following.borrow?.(position, maxBytes);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#gone.abort(new UpstreamError('busy', 'the reader has left'));
-    await Promise.all([this.#leaveRelay(), this.#options.following[Symbol.asyncDispose]()]);
+    this.#gone.abort(readerLeft());
+    await Promise.all([this.#leave(this.#current), this.#options.following[Symbol.asyncDispose]()]);
   }
 
-  async #sourceAt(position: number): Promise<ByteSource> {
-    const { spans, decide, following } = this.#options;
-    const index = spans.findIndex(({ start, end }) => start <= position && position <= end);
-    const span = spans[index];
-    if (span && index !== this.#index) {
-      this.#index = index;
-      await this.#leaveRelay();
-      if (!this.#isRefused && decide(span) === 'relay') await this.#joinRelay(span);
+  /** @returns undefined when the position follows the download. */
+  async #readRelay(into: Uint8Array, position: number): Promise<number | undefined> {
+    const relay = await this.#relayAt(position);
+    try {
+      return await relay?.read(into, position);
+    } catch (cause) {
+      const isOvertaken = this.#current?.left.signal.aborted === true && !this.#gone.signal.aborted;
+      if (!isOvertaken) throw cause;
+      return undefined;
     }
-    return this.#relay ?? following;
+  }
+
+  async #relayAt(position: number): Promise<ByteSource | undefined> {
+    const { spans, decide } = this.#options;
+    const span = spans.find(({ start, end }) => start <= position && position <= end);
+    if (span && span !== this.#current?.span) {
+      await this.#leave(this.#current);
+      this.#gone.signal.throwIfAborted();
+      const current = { span, left: new AbortController(), relay: undefined };
+      this.#current = current;
+      if (!this.#isRefused && decide(span) === 'relay') await this.#joinRelay(current);
+    }
+    return this.#current?.relay;
   }
 
   /** What the upstream does not give now comes with the download: later, but it comes. */
-  async #joinRelay({ start, end }: SatisfiableRange): Promise<void> {
-    const { signal } = this.#gone;
+  async #joinRelay(current: Current): Promise<void> {
+    const { span, left } = current;
+    const { signal } = left;
+    void this.#leaveOnArrival(current);
     try {
-      this.#relay = await this.#options.join({ start, end }, { signal });
+      current.relay = await this.#options.join({ start: span.start, end: span.end }, { signal });
     } catch (cause) {
       if (!(cause instanceof UpstreamError || cause instanceof OciError)) throw cause;
-      this.#isRefused = true;
+      this.#isRefused ||= !signal.aborted;
     }
-    if (signal.aborted) await this.#leaveRelay();
-    signal.throwIfAborted();
+    if (signal.aborted) await this.#leave(current);
+    this.#gone.signal.throwIfAborted();
   }
 
-  async #leaveRelay(): Promise<void> {
-    const relay = this.#relay;
-    this.#relay = undefined;
+  /** A relay that is slower than the download is left, however little it sends. */
+  async #leaveOnArrival(current: Current): Promise<void> {
+    if (await this.#options.arrived(current.span, current.left)) await this.#leave(current);
+  }
+
+  async #leave(current: Current | undefined): Promise<void> {
+    const relay = current?.relay;
+    if (current) current.relay = undefined;
+    current?.left.abort(readerLeft());
     await relay?.[Symbol.asyncDispose]();
   }
+}
+
+function readerLeft(): UpstreamError {
+  return new UpstreamError('busy', 'the reader has left');
 }

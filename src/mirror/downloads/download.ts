@@ -4,15 +4,23 @@ import { UpstreamError } from '../../oci/errors.ts';
 import { ProgressWaiters } from '../concurrency/progress-waiters.ts';
 import type { IncomingBlob, Checkpoint } from '../ports/blob-store.ts';
 import type { ByteSource, BorrowedBuffer } from '../ports/byte-source.ts';
-import type { DownloadResult, Observer } from '../ports/observer.ts';
+import type { Observer } from '../ports/observer.ts';
 import type { OpenedBlob } from '../ports/upstream.ts';
+import type { Waiting } from '../ports/waiting.ts';
 import type { RelayRules } from '../relays/relay-options.ts';
 import { GatheredWrites } from '../transfers/gathered-writes.ts';
 import { RecentPieces } from '../transfers/recent-pieces.ts';
 import type { RemoteBlob } from '../transfers/remote-blob.ts';
 import { resumedPieces } from '../transfers/resumed-pieces.ts';
 import { SuspendedTail } from '../transfers/suspended-tail.ts';
-import { DigestMismatch, DiskFailure, isWorthResuming, isWrong, resultOf } from '../transfers/transfer-errors.ts';
+import {
+  DigestMismatch,
+  DiskFailure,
+  type DownloadEnd,
+  isWorthResuming,
+  isWrong,
+  resultOf,
+} from '../transfers/transfer-errors.ts';
 import { withheldBytes } from '../transfers/withheld-tail.ts';
 import { Checkpoints, readBack } from './checkpoints.ts';
 import type { Ticket } from './scheduler.ts';
@@ -35,13 +43,6 @@ export interface DownloadDeps extends RelayRules {
   /** Told when the last reader of a running download leaves. */
   readonly runs: { readersLeft(): void };
   readonly observer: Pick<Observer, 'trouble'>;
-}
-
-export interface DownloadEnd {
-  readonly result: DownloadResult;
-  /** How many of the blob's bytes are here. */
-  readonly bytes: number;
-  readonly cause?: unknown;
 }
 
 /**
@@ -110,6 +111,13 @@ export class Download implements AsyncDisposable {
   /** How far the writer is. */
   get writtenBytes(): number {
     return this.#writtenBytes;
+  }
+
+  /** Resolves with whether readers can read the byte at `position`, when they can, will not, or the signal aborts. Never rejects. */
+  async reached(position: number, { signal }: Waiting): Promise<boolean> {
+    while (this.#state === 'running' && !signal.aborted && this.#visibleBytes() <= position)
+      await this.#waiters.wait(signal);
+    return this.#state !== 'failed' && this.#visibleBytes() > position;
   }
 
   /** Whether nothing arrives because the upstream sends nothing, and not because the disk is busy. */
@@ -204,7 +212,7 @@ export class Download implements AsyncDisposable {
           if (tail) return tail.read(into, position);
           if (this.#state === 'failed') throw this.#failure;
           const available = this.#visibleBytes() - position;
-          if (available > 0) return this.#readFile(into, position, available);
+          if (available > 0) return this.#deps.incoming.read(into.subarray(0, available), position);
           if (this.#state === 'verified') return 0;
           if (this.#state === 'suspended') tail = this.#tailFrom(position);
           else await this.#waiters.wait(gone.signal);
@@ -224,11 +232,9 @@ export class Download implements AsyncDisposable {
   }
 
   async #borrow(position: number, maxBytes: number, gone: AbortSignal): Promise<BorrowedBuffer | undefined> {
-    while (this.#state === 'running' && !gone.aborted && this.#visibleBytes() <= position)
-      await this.#waiters.wait(gone);
-    if (this.#state === 'failed' || gone.aborted) return undefined;
-    const available = this.#visibleBytes() - position;
-    return available > 0 ? this.#recent.borrow(position, Math.min(maxBytes, available)) : undefined;
+    const isThere = await this.reached(position, { signal: gone });
+    if (!isThere || gone.aborted) return undefined;
+    return this.#recent.borrow(position, Math.min(maxBytes, this.#visibleBytes() - position));
   }
 
   /** @returns the answer to continue with; undefined if another is needed, since the partial download is damaged. */
@@ -279,10 +285,6 @@ export class Download implements AsyncDisposable {
     if (this.#state === 'verified') return this.#writtenBytes;
     const end = this.size ?? this.#receivedBytes;
     return Math.min(this.#writtenBytes, end - withheldBytes);
-  }
-
-  #readFile(into: Uint8Array, position: number, available: number): Promise<number> {
-    return this.#deps.incoming.read(into.subarray(0, Math.min(into.byteLength, available)), position);
   }
 
   #tailFrom(position: number): ByteSource {

@@ -27,6 +27,14 @@ export class NoRoom extends Error {
   }
 }
 
+/** How a download ended. */
+export interface DownloadEnd {
+  readonly result: DownloadResult;
+  /** How many of the blob's bytes are here. */
+  readonly bytes: number;
+  readonly cause?: unknown;
+}
+
 /** What ended a transfer, in a word. Pure. */
 export function resultOf(cause: unknown): Exclude<DownloadResult, 'ok'> {
   if (cause instanceof DiskFailure) return cause.cause instanceof NoRoom ? 'no_room' : 'disk_error';
