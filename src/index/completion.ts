@@ -1,6 +1,6 @@
 import { abortable } from '../mirror/concurrency/abortable-wait.ts';
 
-/** Something that is reached, and may be waited for until then. */
+/** A state that is reached once, until it is reset. Callers can wait for it. */
 export class Completion {
   readonly #waiting = new Set<() => void>();
   #isReached = false;
@@ -14,12 +14,12 @@ export class Completion {
     for (const resume of this.#waiting) resume();
   }
 
-  /** It was lost, and must be reached again. */
+  /** The state no longer holds: callers wait again. */
   reset(): void {
     this.#isReached = false;
   }
 
-  /** @throws the signal's reason when it aborts before. */
+  /** @throws the signal's reason when it aborts first. */
   async wait(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     if (this.#isReached) return;

@@ -18,19 +18,19 @@ import type { Digest } from '../oci/digest.ts';
 import { maxManifestBytes, namedBy } from '../oci/manifest.ts';
 import type { Tag } from '../oci/reference.ts';
 
-/** An index that can be made from the store. */
+/** An index that can be rebuilt from the store. */
 export interface RebuildableIndex extends Pick<Index, 'noteContent' | 'noteLink'> {
-  /** What a record says of a tag. A note that the mirror took since the start is newer, and stays. */
+  /** Adds a tag from its record. A write by the mirror since the start is newer, and is kept. */
   noteStoredTag(of: RepositoryId, tag: Tag, digest: Digest): void;
-  /** Resolves when what was noted is written, or the disk has refused it. */
+  /** Resolves when the buffered writes are on the disk, or the disk refused them. */
   settled(): Promise<void>;
-  /** What is lost from here on, {@link completeRebuild} does not take for complete. */
+  /** Starts a rebuild. If the index is lost from here on, {@link completeRebuild} fails. */
   beginRebuild(): void;
-  /** Everything that lies in blobs/ has been noted: the totals are those of the store. */
+  /** All files in blobs/ have been added: from here on the totals are those of the store. */
   endCounting(): Promise<void>;
-  /** Whether the store may have something that the index does not know. */
+  /** Whether the store may hold something that is not in the index. */
   readonly needsRebuild: boolean;
-  /** Drops what nobody has noted since the index was started, and declares the view complete. */
+  /** Drops the rows that were not written since the index was started, and declares the index complete. */
   completeRebuild(options: Waiting): Promise<void>;
 }
 
@@ -41,15 +41,15 @@ export interface RebuildDeps {
   readonly observer: Pick<Observer, 'trouble'>;
 }
 
-/** Things looked at before others get their turn, should the store be faster than the event loop. */
+/** Files or records per turn of the event loop. */
 const thingsPerTurn = 50;
 const lacking: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
 
 /**
- * Tells an index everything the store holds, while the mirror serves: first what is there, with the time it was written as
- * its last use, then the records, and what the manifests name. Notes taken meanwhile stay. A record that can't be read is left out.
- * @throws the store's error when its folders can't be listed or this process lacks what it takes to read a record, or the signal's
- *   reason: then nothing was dropped from the view.
+ * Rebuilds an index from the store while the mirror serves: first the content, last used when it was written, then the records and the
+ * digests that manifests name. Writes by the mirror are kept. A record that cannot be read is skipped.
+ * @throws the store's error when its folders cannot be listed or this process has no descriptors or memory left, or the signal's reason:
+ *   then nothing was dropped from the index.
  */
 export async function rebuildIndex({ store, records, index, observer, signal }: RebuildDeps & Waiting): Promise<void> {
   index.beginRebuild();
@@ -74,7 +74,7 @@ interface RecordNoting extends Omit<RebuildDeps, 'observer'> {
   readonly readManifests: Set<Digest>;
 }
 
-/** One that vanished since it was listed says nothing. @throws Error when it is not what its kind promises. */
+/** A record that was removed since it was listed is skipped. @throws Error when its fields are not those of its kind. */
 async function noteRecord(key: RecordKey, noting: RecordNoting): Promise<void> {
   if (key.kind !== 'tag' && key.kind !== 'manifest' && key.kind !== 'blob') return;
   const value = await noting.records.read(key);
@@ -114,7 +114,7 @@ async function noteNames(digest: Digest, usedAtMs: number, { store, index }: Rec
   index.noteContent({ digest, size: bytes.byteLength, isManifest: true, names, usedAtMs });
 }
 
-/** Descriptors or memory are missing: the record may be a good one, and without it the view would not know what is kept. */
+/** This process ran out of descriptors or memory. The record may be good: skipping it could evict content that must be kept. */
 function isOfTheMoment(error: unknown): boolean {
   return error instanceof Error && 'code' in error && lacking.has(error.code);
 }
@@ -124,7 +124,7 @@ function parsed<Value>(record: Value | undefined): Value {
   return record;
 }
 
-/** No faster than the index writes: what it cannot take in time it would leave out. */
+/** Waits for the index after every few values: its write buffer is bounded, and drops what does not fit. */
 async function* inTurns<Value>(
   values: AsyncIterable<Value>,
   { index, signal }: { readonly index: Pick<RebuildableIndex, 'settled'> } & Waiting,

@@ -2,30 +2,30 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import { type RebuildableIndex, type RebuildDeps, rebuildIndex } from './rebuild.ts';
 
-/** An index that may be lost while it is used. */
+/** An index that can be lost while it is in use. */
 export interface LosableIndex extends RebuildableIndex {
   /** Why it must be rebuilt. */
   readonly lossReason: string;
-  /** Resolves when it must be rebuilt: at once, or when it is lost. */
+  /** Resolves when the index must be rebuilt: now, or once it is lost. */
   whenLost(options: Waiting): Promise<void>;
-  /** Resolves when its totals are those of the store. */
+  /** Resolves when the totals are those of the store. */
   whenCounted(options: Waiting): Promise<void>;
 }
 
 export interface RebuilderDeps extends Omit<RebuildDeps, 'index'> {
   readonly index: LosableIndex;
   readonly onChange: (state: 'rebuilding' | 'rebuilt', reason?: string) => void;
-  /** Resolves after `ms`. @throws when the signal aborts before. */
+  /** Resolves after `ms`. @throws when the signal aborts first. */
   readonly wait?: (ms: number, signal: AbortSignal) => Promise<unknown>;
 }
 
-/** What fails may be a disk that is full, or descriptors that are spent, for a moment: soon again, then less often. */
+/** A full disk or missing descriptors may be transient: the first retry comes soon, later ones less often. */
 const firstRetryMs = 1_000;
 const longestRetryMs = 60_000;
-/** A start waits so long for what lies in a small store to be counted: before, nothing is stored. */
+/** How long a start waits for the count: until the store is counted, nothing is stored. */
 const countWithinMs = 3_000;
 
-/** Rebuilds the index beside everything else, where it needs it, and tries again as long as the store refuses to be read. */
+/** Rebuilds the index in the background when it is lost, and retries while the store cannot be read. */
 export class Rebuilder {
   readonly name = 'index rebuild';
   readonly #deps: Required<RebuilderDeps>;
@@ -36,7 +36,7 @@ export class Rebuilder {
     this.#deps = { wait, ...deps };
   }
 
-  /** Does not wait for the rebuild, only a moment for its beginning. */
+  /** Waits a moment for the count, not for the rebuild. */
   async start(): Promise<void> {
     this.#running = this.#run();
     const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(countWithinMs)]);
@@ -57,7 +57,7 @@ export class Rebuilder {
     }
   }
 
-  /** @returns whether there is something to rebuild, once there is; false when it was stopped. */
+  /** Waits until the index is lost. @returns false when stopped. */
   async #isLost(): Promise<boolean> {
     const { signal } = this.#stopping;
     await this.#deps.index.whenLost({ signal }).catch(() => {});

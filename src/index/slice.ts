@@ -1,4 +1,4 @@
-/** How much one transaction may write: it blocks the event loop meanwhile. */
+/** The limits of one transaction, which blocks the event loop. */
 export interface SliceLimits {
   readonly maxRows: number;
   readonly maxMs: number;
@@ -18,7 +18,7 @@ export class Slice {
     this.#endsAtMs = limits.now() + limits.maxMs;
   }
 
-  /** How many were written. */
+  /** Rows written so far. */
   get rows(): number {
     return this.#rows;
   }

@@ -16,8 +16,8 @@ export interface StoreLockDeps {
 }
 
 /**
- * The store, held by this process alone: a second one, whose index may be elsewhere, would sweep away what the first is writing.
- * The file that is locked also tells whose run was the last: an index of another run has not seen what was stored since.
+ * Locks the store for this process: a second process would sweep the files that the first is writing.
+ * The lock file also names the last run: the index of another run does not know what was stored since.
  */
 export class StoreLock implements StoreRuns {
   readonly name = 'store lock';
@@ -25,7 +25,7 @@ export class StoreLock implements StoreRuns {
   readonly #deps: StoreLockDeps;
   #lastRun: string | undefined;
   readonly #databases: DatabaseSync[] = [];
-  /** What was locked: identities by path. */
+  /** The identities of the locked files, by path. */
   #locked = new Map<string, string | undefined>();
   #isMoved = false;
   #timer: NodeJS.Timeout | undefined;
@@ -40,8 +40,8 @@ export class StoreLock implements StoreRuns {
   }
 
   /**
-   * A store that is there on a disk that is read-only is told of, and served without being held.
-   * @throws Error of one line when another process holds the store, or its folder can't be made or written to.
+   * A store on a read-only disk is reported, and served without a lock.
+   * @throws Error of one line when another process holds the store, or its folder cannot be created or written.
    */
   async start(): Promise<void> {
     const { folder, files, observer } = this.#deps;
@@ -56,9 +56,9 @@ export class StoreLock implements StoreRuns {
   }
 
   /**
-   * Resolves when this process may put something into the store: at once, when that was so before. Nobody may before, or an index that
-   * has not seen it would be taken for complete at the next start.
-   * Where the disk knows no locks it is told, and the mirror runs all the same: its index is then rebuilt at every start.
+   * Resolves when this process may write to the store; at once, if it already may. Writing earlier could make the next start
+   * take an incomplete index for complete.
+   * A disk without locks is reported, and the mirror runs without one: its index is then rebuilt at every start.
    * @throws Error as above, or EROFS.
    */
   async hold(): Promise<void> {
@@ -71,12 +71,12 @@ export class StoreLock implements StoreRuns {
     await this.#verify();
   }
 
-  /** Whether the storage path named something else than what was locked when it was looked at last: then nothing is stored or removed. */
+  /** Whether the storage path no longer leads to the locked files, when last checked. If so, nothing is stored or removed. */
   get isMoved(): boolean {
     return this.#isMoved;
   }
 
-  /** @param options.othersEnded false where something may still be put into the store: then it stays held until the process ends. */
+  /** @param options.othersEnded false if something may still write to the store: the lock is then held until the process ends. */
   async stop({ othersEnded }: { readonly othersEnded: boolean } = { othersEnded: true }): Promise<void> {
     if (!othersEnded) return;
     clearInterval(this.#timer);
@@ -84,12 +84,12 @@ export class StoreLock implements StoreRuns {
     this.#locked.clear();
   }
 
-  /** There are two locks: removing the one that the error names does not yet let a second process in. */
+  /** Two locks: removing the one that the error names does not let a second process in. */
   get #paths(): readonly string[] {
     return ['lock.sqlite', 'blobs/lock.sqlite'].map((name) => join(this.#deps.folder, name));
   }
 
-  /** A lock stays held when its file is renamed or removed, but a second process would then lock the new file at the path. */
+  /** If the file of a lock is renamed or removed, the lock is kept, but a second process could lock a new file at the path. */
   async #verify(): Promise<void> {
     const { files, folder, observer } = this.#deps;
     const found = await Promise.all([...this.#locked.keys()].map((path) => files.identity(path)));
@@ -110,7 +110,7 @@ export class StoreLock implements StoreRuns {
       cannotBeUsed(folder, cause);
     });
     for (const path of this.#paths) {
-      await files.make(dirname(path)).catch(() => {}); // What is missing shows when it is locked.
+      await files.make(dirname(path)).catch(() => {}); // Locking reports a missing folder.
       await this.#lockAt(path);
     }
     if (this.#databases.length === 0) return;
@@ -119,12 +119,12 @@ export class StoreLock implements StoreRuns {
 
   async #lockAt(path: string): Promise<void> {
     if (this.#tryToLock(path)) return;
-    // It may be broken. What it held is only a name, and without one the index is rebuilt.
+    // A damaged lock file is replaced: it only names the last run, and without the name the index is rebuilt.
     for (const suffix of ['', '-journal']) await this.#deps.files.remove(`${path}${suffix}`).catch(() => {});
     this.#tryToLock(path);
   }
 
-  /** @returns false when there is no lock to be had. */
+  /** @returns false when the disk supports no locks. */
   #tryToLock(path: string): boolean {
     const { folder, observer } = this.#deps;
     try {
@@ -137,7 +137,7 @@ export class StoreLock implements StoreRuns {
     return true;
   }
 
-  /** SQLITE_BUSY where somebody else has it: in this mode the lock is kept until the database is closed, or its process has ended. */
+  /** SQLITE_BUSY if another process has the lock. In this mode it is kept until the database is closed or the process ends. */
   #lock(path: string): void {
     const database = new DatabaseSync(path, { timeout: 0 });
     try {
@@ -150,7 +150,7 @@ export class StoreLock implements StoreRuns {
     if (path === this.#paths[0]) this.#noteRun(database);
   }
 
-  /** A full disk cannot take the note. Then the next run finds that it does not know the last one, and rebuilds its index. */
+  /** If the disk is full, the run is not recorded, and the next run rebuilds its index. */
   #noteRun(database: DatabaseSync): void {
     try {
       inTransaction(database, () => {

@@ -1,5 +1,5 @@
 /**
- * The codes a registry may answer with, and the HTTP status each one travels under.
+ * The codes a registry may answer with, and their HTTP status.
  * Source: OCI distribution-spec v1.1.1, "Error Codes"; RANGE_INVALID, TAG_INVALID, PAGINATION_NUMBER_INVALID and UNKNOWN
  * are those of docker/distribution, which clients know as well; HEADERS_TOO_MANY and RANGES_TOO_MANY are our own.
  */
@@ -22,12 +22,12 @@ const statusByCode = {
 
 export type OciErrorCode = keyof typeof statusByCode;
 
-/** An answer: a failure the client is told about in the words of the spec. */
+/** An answer: an error that the client gets with a code of the spec. */
 export class OciError extends Error {
   override readonly name = 'OciError';
   readonly code: OciErrorCode;
   readonly detail: unknown;
-  /** What an upstream answered instead, where that is told in other words: its 401 is our 403. */
+  /** The upstream's status, if the mirror answers with another: its 401 is our 403. */
   readonly upstreamStatus: number | undefined;
 
   constructor(
@@ -47,17 +47,17 @@ export class OciError extends Error {
 }
 
 /**
- * Why no usable answer came, and the status a client gets for it when nothing older can be served.
+ * Why there is no usable answer, and the status a client gets if nothing older can be served.
  *
- *     connect, dns, tls   nobody could be reached            503
+ *     connect, dns, tls   the upstream was not reached       503
  *     timeout             it did not answer in time          504
  *     overloaded          429, ours or the upstream's        429
  *     unavailable         5xx                                503
  *     refused             it refused the mirror's account    502
  *     misbehaving         wrong bytes, broken protocol       502
- *     busy                the mirror itself is at its limit  503
+ *     busy                a limit of the mirror is reached   503
  *
- * An upstream that is left alone for a while is in the trouble that it was in when it was asked last.
+ * While the circuit of an upstream is open, the reason is that of its last failure.
  */
 const statusByTrouble = {
   connect: 503,
@@ -73,13 +73,13 @@ const statusByTrouble = {
 
 export type Trouble = keyof typeof statusByTrouble;
 
-/** No answer: nothing usable came back, so the mirror may serve something older. An {@link OciError} is an answer. */
+/** No usable answer came, so the mirror may serve something older. An {@link OciError} is an answer. */
 export class UpstreamError extends Error {
   override readonly name = 'UpstreamError';
   readonly trouble: Trouble;
-  /** When asking again makes sense, in seconds, where the upstream said so. */
+  /** The upstream's Retry-After, in seconds. */
   readonly retryAfterSeconds: number | undefined;
-  /** The HTTP status the upstream answered with, where it did. */
+  /** The upstream's HTTP status, if it answered. */
   readonly upstreamStatus: number | undefined;
 
   constructor(

@@ -1,4 +1,4 @@
-/** A JSON object whose fields nobody has checked. */
+/** A JSON object with unchecked fields. */
 export type JsonObject = Readonly<Record<string, unknown>>;
 
 export function isJsonObject(value: unknown): value is JsonObject {
@@ -6,7 +6,7 @@ export function isJsonObject(value: unknown): value is JsonObject {
 }
 
 /**
- * Parses JSON that somebody else wrote.
+ * Parses JSON from another party.
  * @returns undefined when it is not JSON. The error of JSON.parse is dropped: it quotes the text, which may hold a secret.
  */
 export function parseJson(json: string | Uint8Array): unknown {

@@ -2,7 +2,7 @@ import { type Digest, isDigest } from './digest.ts';
 import { isMediaType, type MediaType } from './media-types.ts';
 import { isJsonObject, parseJsonObject } from './json.ts';
 
-/** OCI image-spec, "Descriptor", as far as the mirror looks at it. Everything else of it is kept as it came. */
+/** OCI image-spec, "Descriptor": the fields that the mirror reads. Others are kept unchanged. */
 export interface Descriptor {
   readonly mediaType: string;
   readonly digest: Digest;
@@ -16,14 +16,14 @@ export const maxManifestBytes = 4 * 1024 * 1024;
 
 /** Docker allows 127 layers, and the largest image indexes list a few hundred manifests. */
 const maxNamed = 1_000;
-/** Parsing so many bytes keeps the process busy for about 10 ms. A manifest of {@link maxNamed} layers has a quarter of it. */
+/** Parsing this much blocks the event loop for about 10 ms. A manifest of {@link maxNamed} layers has a quarter of it. */
 const maxParsedBytes = 1024 * 1024;
 
 /**
  * What a manifest names, each digest once: config, layers and index children. Not `subject`, which is not part of the image, and not
  * layers with `urls`, which clients fetch elsewhere (CVE-2020-15157: never follow those).
- * Bytes that are no manifest, or more than {@link maxParsedBytes}, name nothing, and no manifest names more than {@link maxNamed} digests:
- * it is served all the same.
+ * Bytes that are no manifest, or more than {@link maxParsedBytes}, name nothing, and only the first {@link maxNamed} digests count. The
+ * manifest is served anyway.
  */
 export function namedBy(bytes: Uint8Array): readonly Descriptor[] {
   const manifest = bytes.byteLength > maxParsedBytes ? undefined : parseJsonObject(bytes);
@@ -39,11 +39,11 @@ export function namedBy(bytes: Uint8Array): readonly Descriptor[] {
   return [...named.values()];
 }
 
-/** What bytes that are said to be a manifest look like, as far as that can be told without their digest. */
+/** What can be told of a manifest without its digest. */
 export interface ManifestShape {
-  /** The media type it claims for itself. */
+  /** Its field `mediaType`. */
   readonly mediaType: MediaType | undefined;
-  /** Whether it has what manifests have. An error page in JSON has none of it. */
+  /** Whether it has a field of a manifest. An error page in JSON has none. */
   readonly hasManifestFields: boolean;
 }
 

@@ -21,9 +21,9 @@ export const dockerManifest = known('application/vnd.docker.distribution.manifes
 export const dockerManifestList = known('application/vnd.docker.distribution.manifest.list.v2+json');
 
 /**
- * What the mirror asks every upstream for, whatever its client accepts: one constant list, so that what a tag means never
- * depends on who asked first (GitLab's dependency proxy cached only x86_64 until 16.3 because it did). The last two are what artifacts
- * were before image-spec v1.1 took them out: some registries still have such (ACR, ORAS).
+ * The Accept header of every upstream request, whatever the client accepts: otherwise the meaning of a tag would depend on the first
+ * client (GitLab's dependency proxy cached only x86_64 until 16.3 for that reason). The last two are the artifact manifests that image-spec
+ * v1.1 removed; some registries still have them (ACR, ORAS).
  */
 export const acceptedManifests: readonly MediaType[] = [
   ociIndex,

@@ -1,4 +1,4 @@
-/** What a Range header asks of a representation of a known size. Offsets are inclusive, as in RFC 9110 §14.1.2. */
+/** A Range header applied to content of a known size. Offsets are inclusive, as in RFC 9110 §14.1.2. */
 export type RequestedRange = 'whole' | 'unsatisfiable' | SatisfiableRange | SeveralRanges;
 
 export interface SatisfiableRange {
@@ -13,7 +13,7 @@ export interface SeveralRanges {
   readonly ranges: readonly SatisfiableRange[];
 }
 
-/** More in one request are refused. containers/image asks for 1,024 and, when that is answered 400, for half as many. */
+/** Requests for more are refused. containers/image asks for 1,024 and, after a 400, for half as many. */
 export const maxRanges = 1_000;
 
 /** Whether a Range header names more ranges than one request may. */
@@ -22,10 +22,10 @@ export function hasTooManyRanges(header: string | undefined): boolean {
 }
 
 /**
- * Parses `bytes=` and ranges such as `a-b`, `a-` and `-n` against `size` bytes. Of several, those that lie outside are left out, and those
+ * Parses `bytes=` and ranges such as `a-b`, `a-` and `-n` against `size` bytes. Of several, those outside the content are dropped, and those
  * that overlap are merged. Ranges that only touch stay apart: containers/image counts the parts it gets (RFC 9110 §15.3.7.2 allows both).
- * Other units, too many ranges and what is no range at all are ignored (§14.2 allows it); `bytes=` with nothing behind it is
- * unsatisfiable, as nginx and Pingora have it.
+ * Other units, too many ranges and malformed headers are ignored (§14.2 allows it); `bytes=` without a range is unsatisfiable, as in nginx
+ * and Pingora.
  */
 export function parseRange(header: string | undefined, size: number): RequestedRange {
   const specs = specsIn(header);
@@ -38,7 +38,7 @@ export function parseRange(header: string | undefined, size: number): RequestedR
   return ranges.length === 1 ? first : { ranges };
 }
 
-/** Empty elements of a list are nothing (RFC 9110 §5.6.1.2). */
+/** Empty list elements are skipped (RFC 9110 §5.6.1.2). */
 function specsIn(header: string | undefined): readonly string[] | undefined {
   const [, list] = /^bytes=(.*)$/i.exec(header?.trim() ?? '') ?? [];
   return list?.split(',').filter((spec) => spec.trim() !== '');

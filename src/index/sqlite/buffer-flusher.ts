@@ -7,33 +7,33 @@ import { inTransaction } from './open-database.ts';
 import type { Depth, WriteBuffer } from './write-buffer.ts';
 import { Slice, type SliceLimits } from '../slice.ts';
 
-/** How long a note may wait for company before it is written. */
+/** How long a write may wait in the buffer. */
 const flushDelayMs = 200;
-/** While the disk refuses notes. */
+/** While the disk refuses writes. */
 const retryDelayMs = 5_000;
-/** A transaction of so many rows takes a few milliseconds, where the pages are in memory. Where they are not, the time ends it. */
+/** A transaction of this many rows takes a few milliseconds if the pages are in memory; otherwise `msPerFlush` ends it. */
 const rowsPerFlush = 100;
 const msPerFlush = 5;
 
 export interface BufferFlusherDeps {
   readonly pending: WriteBuffer;
   readonly observer: Pick<Observer, 'trouble'>;
-  /** How many notes memory keeps while the disk refuses them. Beyond it, only a rebuild can tell. */
+  /** How many writes are buffered while the disk refuses them. Beyond that they are dropped, and the index is rebuilt. */
   readonly maxPending: number;
-  /** Told when the file turns out to be damaged: it is not written to any more. */
+  /** Called when the file is damaged: nothing more is written to it. */
   readonly onDamaged: (cause: unknown) => void;
-  /** Milliseconds of a monotonic clock; the machine's, where absent. */
+  /** Milliseconds of a monotonic clock. Default: the machine's. */
   readonly now?: () => number;
 }
 
 export interface IndexFile {
   readonly database: DatabaseSync;
   readonly writer: RowWriter;
-  /** Gives some of what is free in the file back to the disk. @returns whether there may be more. */
+  /** Returns some free pages of the file to the disk. @returns whether there may be more. */
   readonly shrink: () => boolean;
 }
 
-/** Brings pending notes to the file: soon, together, and a few at a time. */
+/** Applies buffered writes to the file, in small transactions. */
 export class BufferFlusher {
   readonly #deps: BufferFlusherDeps;
   readonly #limits: SliceLimits;
@@ -53,7 +53,7 @@ export class BufferFlusher {
     this.noted();
   }
 
-  /** Writes what is pending. @returns whether every note ever taken is in the file. */
+  /** Applies all buffered writes. @returns whether every write ever buffered is in the file. */
   async stop(): Promise<boolean> {
     while (this.#deps.pending.size > 0 && this.#write('all') !== undefined) await nextTurn();
     this.#file = undefined;
@@ -61,13 +61,13 @@ export class BufferFlusher {
     return this.#deps.pending.size === 0 && !this.#hasLostNotes;
   }
 
-  /** The file is gone; notes wait until there is another. */
+  /** The file is gone: writes stay buffered until there is another. */
   detach(): void {
     this.#file = undefined;
     this.#cancel();
   }
 
-  /** To be called after each note. */
+  /** To be called after each buffered write. */
   noted(): void {
     const { size } = this.#deps.pending;
     if (!this.#file || size === 0) return;
@@ -75,7 +75,7 @@ export class BufferFlusher {
     else this.#later ??= setTimeout(() => this.#flush(), this.#isRefused ? retryDelayMs : flushDelayMs).unref();
   }
 
-  /** Resolves when what is pending now is written, or the disk has refused it. What comes meanwhile is not waited for. */
+  /** Resolves when the writes that are buffered now are on the disk, or the disk refused them. */
   async settle(depth: Depth = 'all'): Promise<void> {
     const { pending } = this.#deps;
     for (let left = pending.sizeOf(depth); pending.sizeOf(depth) > 0; ) {
@@ -101,7 +101,7 @@ export class BufferFlusher {
     this.#later = undefined;
   }
 
-  /** @returns how many rows the disk took; undefined when it refused them. */
+  /** @returns how many rows were written; undefined when the disk refused them. */
   #write(depth: Depth): number | undefined {
     if (!this.#file) return undefined;
     try {
@@ -130,7 +130,7 @@ export class BufferFlusher {
     return slice.rows;
   }
 
-  /** The notes stay and are tried again, as long as there is room for them. It is told once. */
+  /** The writes stay buffered, up to the bound, and are retried. Only the first refusal is reported. */
   #refused(cause: unknown): void {
     const { pending, observer, maxPending, onDamaged } = this.#deps;
     if (isDamage(cause)) return onDamaged(cause);

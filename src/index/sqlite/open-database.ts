@@ -4,25 +4,25 @@ import { refusesForNow } from '../../mirror/ports/blob-store.ts';
 import { numberIn, textIn } from './rows.ts';
 import { countTotals, maxClockErrorMs, mend, schema, schemaVersion } from './schema.ts';
 
-/** What an index asks of the file system, to make room for its file and to throw a broken one away. */
+/** What an index needs from the file system, to create its file and to remove a broken one. */
 export interface IndexFiles {
-  /** Makes a folder and those above it, where they are missing. */
+  /** Creates a folder and its missing parents. */
   make(folder: string): Promise<void>;
-  /** @throws Error when this process may not make files in a folder. A full disk is no reason. */
+  /** @throws Error when this process has no permission to create files in a folder. A full disk is no error. */
   mayChange(folder: string): Promise<void>;
-  /** Makes a file in a folder and removes it. @throws what the disk says to that. */
+  /** Creates a file in a folder and removes it. @throws the disk's error. */
   tryOut(folder: string): Promise<void>;
-  /** Removes a file, if it is there. */
+  /** Removes a file if it exists. */
   remove(path: string): Promise<void>;
-  /** Of the device and inode at `path`, which is not followed where it is a link; undefined where there is nothing. */
+  /** Device and inode at `path`; links are not followed. Undefined if there is nothing. */
   identity(path: string): Promise<string | undefined>;
-  /** Bytes of a file; 0 where there is none. */
+  /** Bytes of a file; 0 if it does not exist. */
   size(path: string): Promise<number>;
 }
 
-/** Which processes have used a store, as far as an index must know to tell whether it has seen everything. */
+/** The runs that used a store: they tell an index whether it has seen everything. */
 export interface StoreRuns {
-  /** The run before this one; undefined when nobody knows. */
+  /** The run before this one, if known. */
   readonly lastRun: string | undefined;
   readonly run: string;
 }
@@ -30,7 +30,7 @@ export interface StoreRuns {
 export interface OpenDatabaseOptions extends KeepRules {
   readonly path: string;
   readonly files: IndexFiles;
-  /** Told why an index is thrown away. */
+  /** Called with the reason why an index is discarded. */
   readonly onBroken: (cause: unknown) => void;
   readonly runs: StoreRuns;
   readonly nowMs: number;
@@ -38,28 +38,28 @@ export interface OpenDatabaseOptions extends KeepRules {
 
 export interface OpenedDatabase {
   readonly database: DatabaseSync;
-  /** Whether it was closed with all of the view in it, and nobody has used the store since. Otherwise it must be rebuilt from the store. */
+  /** Whether it was closed complete, and the store was not used since. Otherwise it must be rebuilt. */
   readonly isComplete: boolean;
-  /** Whether its totals are those of the store, but for what the last moments before a crash brought. */
+  /** Whether its totals are those of the store, except for the last moments before a crash. */
   readonly isCounted: boolean;
-  /** Since when it has seen every use. */
+  /** Since when every use is recorded. */
   readonly watchingSinceMs: number;
   /** The number of the rebuild that its rows belong to. */
   readonly rebuild: number;
 }
 
-/** In WAL mode the file grows by this many pages of 4 KiB before they are moved into the database: a move of about 2 ms. */
+/** The write-ahead log is checkpointed after this many pages of 4 KiB, which takes about 2 ms. */
 const pagesBetweenCheckpoints = 400;
 const cacheKiB = 16 * 1024;
-/** What a burst of writes leaves of the write-ahead log. */
+/** The write-ahead log is truncated to this size after a burst of writes. */
 const maxIdleWalBytes = 4 * 1024 * 1024;
-/** SQLite keeps these files beside one another. */
+/** The files of one SQLite database. */
 const databaseSuffixes = ['', '-wal', '-shm', '-journal'];
 
 /**
- * Opens the index for this process alone. One that is broken or of another version is thrown away, and on a disk that takes
- * nothing for now it is made in memory: it is only a view, and the next start builds it anew.
- * @throws Error when another process has it open, or when no index can be made at `path`.
+ * Opens the index for this process alone. An index that is damaged or of another version is discarded. If the disk accepts no writes now,
+ * the index is kept in memory, and rebuilt at the next start.
+ * @throws Error when another process has it open, or when no index can be created at `path`.
  */
 export async function openDatabase(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
   const { path, onBroken } = options;
@@ -89,7 +89,7 @@ async function openFile(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
   try {
     return openSound(options);
   } catch (cause) {
-    // SQLite does not tell why a file can't be made. The disk does.
+    // SQLite does not say why it cannot create a file. The disk does.
     if (!isInUse(cause)) await files.tryOut(dirname(path));
     throw cause;
   }
@@ -99,13 +99,13 @@ async function removeDatabase({ path, files }: Pick<OpenDatabaseOptions, 'path' 
   for (const suffix of databaseSuffixes) await files.remove(`${path}${suffix}`);
 }
 
-/** The bytes that all files of a database take. */
+/** The size of all files of a database. */
 export async function databaseBytes({ path, files }: Pick<OpenDatabaseOptions, 'path' | 'files'>): Promise<number> {
   const sizes = await Promise.all(databaseSuffixes.map((suffix) => files.size(`${path}${suffix}`)));
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-/** In the place of one that turned out to be damaged; in memory, where the disk does not take another. */
+/** Replaces a damaged database; in memory, if the disk refuses another. */
 export async function replaceDatabase(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
   try {
     await removeDatabase(options);
@@ -116,7 +116,7 @@ export async function replaceDatabase(options: OpenDatabaseOptions): Promise<Ope
   }
 }
 
-/** Says that all of the view is in the file, and closes it. */
+/** Marks the index as complete, and closes it. */
 export function closeComplete(database: DatabaseSync): void {
   try {
     saveForGood(database, 'UPDATE state SET is_complete = 1');
@@ -137,18 +137,18 @@ function openSound(options: OpenDatabaseOptions): OpenedDatabase {
 }
 
 /**
- * SQLite keeps a lock taken in this mode until the database is closed, so whoever comes second gets SQLITE_BUSY. Nothing else in
- * this process may open the file: closing it would drop the lock (sqlite.org/howtocorrupt.html, 2.2).
+ * In this mode SQLite keeps its lock until the database is closed: a second process gets SQLITE_BUSY. Nothing else in this process may
+ * open the file, because closing it would drop the lock (sqlite.org/howtocorrupt.html, 2.2).
  */
 function lock(database: DatabaseSync): void {
-  database.exec('PRAGMA auto_vacuum = INCREMENTAL'); // Heeded by a file that is new.
+  database.exec('PRAGMA auto_vacuum = INCREMENTAL'); // Only a new file takes this.
   database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; BEGIN EXCLUSIVE; COMMIT');
   database.exec(`PRAGMA wal_autocheckpoint = ${pagesBetweenCheckpoints}; PRAGMA cache_size = -${cacheKiB}`);
   database.exec(`PRAGMA journal_size_limit = ${maxIdleWalBytes}`);
   database.exec('PRAGMA temp_store = MEMORY');
 }
 
-/** From here on the file says that it is open, until {@link closeComplete}. */
+/** From here on the index is marked as incomplete, until {@link closeComplete}. */
 function take(database: DatabaseSync, { runs, nowMs, ...rules }: OpenDatabaseOptions): OpenedDatabase {
   if (isEmpty(database)) inTransaction(database, () => database.exec(schema));
   const version = numberIn(rowOf(database, 'PRAGMA user_version'), 'user_version');
@@ -172,7 +172,7 @@ function take(database: DatabaseSync, { runs, nowMs, ...rules }: OpenDatabaseOpt
   return { database, isComplete, isCounted: hasSeenLastRun, rebuild, watchingSinceMs };
 }
 
-/** What a wall clock that was ahead has noted would be evicted last until that time comes. */
+/** Resets last uses in the future, recorded while the wall clock was ahead: they would be evicted last until then. */
 function endFutureUses(database: DatabaseSync, nowMs: number): void {
   for (const table of ['content', 'repositories'])
     database.prepare(`UPDATE ${table} SET used_at = ?1 WHERE used_at > ?1 + ${maxClockErrorMs}`).run(nowMs);
@@ -182,13 +182,13 @@ function isEmpty(database: DatabaseSync): boolean {
   return numberIn(rowOf(database, 'SELECT count(*) AS tables FROM sqlite_schema'), 'tables') === 0;
 }
 
-/** After a power loss tables and their indexes may disagree, which only the slower check sees. */
+/** After a power loss tables and their indexes may disagree; only the slower check detects that. */
 function check(database: DatabaseSync, how: 'quick_check' | 'integrity_check'): void {
   const found = textIn(rowOf(database, `PRAGMA ${how}(1)`), how);
   if (found !== 'ok') throw new Error(`it is broken: ${found}`);
 }
 
-/** The one write that power loss must not reorder: with synchronous=OFF everything else may be lost. */
+/** Syncs one statement: power loss must not reorder it. All other writes use synchronous=OFF, and may be lost. */
 function saveForGood(database: DatabaseSync, statement: string): void {
   database.exec('PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)');
   database.exec(`${statement}; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA synchronous = OFF`);
@@ -228,12 +228,12 @@ function resultCode(error: unknown): number {
 }
 
 export interface KeepRules {
-  /** The globs of `storage.keep`, as they are written. */
+  /** The globs of `storage.keep`, as written. */
   readonly keep: readonly string[];
   readonly isKept: (repository: string) => boolean;
 }
 
-/** Checkpoints again which links are kept, if the index was written under another `storage.keep`. To be called in a transaction. */
+/** Updates which links are kept, if `storage.keep` changed since the index was written. To be called in a transaction. */
 export function applyKeep(database: DatabaseSync, { keep, isKept }: KeepRules): void {
   const text = JSON.stringify(keep);
   if (textIn(database.prepare('SELECT keep FROM state').get() ?? {}, 'keep') === text) return;

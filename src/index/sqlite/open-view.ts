@@ -7,7 +7,7 @@ import { RowRemover } from './row-remover.ts';
 import { ViewReader } from './view-reader.ts';
 import { numberIn } from './rows.ts';
 
-/** This many free pages of 4 KiB stay in the file for new rows. */
+/** Free pages of 4 KiB that stay in the file for new rows. */
 const maxFreePages = 256;
 /** Moving this many takes about a millisecond. */
 const pagesAtOnce = 64;
@@ -47,7 +47,7 @@ export interface OpenView extends OpenedDatabase {
 
 export type OpenViewOptions = Omit<OpenDatabaseOptions, 'isKept'>;
 
-/** @param open opens or creates the database. */
+/** Opens the index with its reader and writers. @param open opens or creates the database. */
 export async function openView(
   options: OpenViewOptions,
   open: (options: OpenDatabaseOptions) => Promise<OpenedDatabase>,

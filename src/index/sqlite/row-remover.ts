@@ -5,12 +5,12 @@ import { parseTag } from '../../oci/reference.ts';
 import { repositoryNamed } from '../../mirror/ports/repository-id.ts';
 import { type Row, textIn } from './rows.ts';
 
-/** Rows looked at in one step of a sweep. */
+/** Rows per step of a sweep. */
 const rowsAtOnce = 250;
-/** Comes after every digest and every repository's name. */
+/** Greater than every digest and every repository's name. */
 const end = '~';
 
-/** Takes rows out of the index's file. */
+/** Removes rows from the index's file. */
 export class RowRemover {
   readonly #content: StatementSync;
   readonly #links: StatementSync;
@@ -53,29 +53,29 @@ export class RowRemover {
   }
 
   /**
-   * Its links, as long as there are many: a base layer may have thousands.
-   * @returns with each step the records that they spoke of. What is left is for `remove`.
+   * Removes the links of a digest in steps, while there are many: a base layer may have thousands. `remove` removes the rest.
+   * @returns with each step the records of the removed links.
    */
   *removeManyLinks(digest: Digest): Iterable<readonly RecordKey[]> {
     while (this.#manyLinks.get(digest)) yield this.#someLinks.all(digest).map((row) => linkKey(row, digest));
   }
 
-  /** All of one digest, but not yet what it named. @returns the records that its links and tags spoke of. */
+  /** Removes everything about a digest except the names it gave. @returns the records of its links and tags. */
   remove(digest: Digest): readonly RecordKey[] {
     this.#content.run(digest);
     const links = this.#links.all(digest).map((row) => linkKey(row, digest));
     return [...links, ...this.#tags.all(digest).map(tagKey)];
   }
 
-  /** Some links and tags of a repository. @returns the records that these spoke of: none, when no more are left. */
+  /** Removes some links and tags of a repository. @returns their records; none when no more are left. */
   removeOfRepository(repository: string): readonly RecordKey[] {
     const links = this.#repositoryLinks.all(repository).map((row) => linkKey(row, parseDigest(textIn(row, 'digest'))));
     return [...links, ...this.#repositoryTags.all(repository).map(tagKey)];
   }
 
   /**
-   * What was not seen by `rebuild`, some rows with each step.
-   * @returns with each step the content that was removed, whose names must be taken back.
+   * Removes the rows that `rebuild` did not find, in steps.
+   * @returns with each step the removed content, whose names must be removed too.
    */
   *removeUnseen(rebuild: number): Iterable<readonly Digest[]> {
     for (const { boundary, remove } of this.#sweeps) {

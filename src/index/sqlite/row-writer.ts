@@ -9,24 +9,24 @@ import { bytesOf, maxClockErrorMs } from './schema.ts';
 export interface BufferedTag {
   readonly of: RepositoryId;
   readonly tag: Tag;
-  /** What it points at; undefined when its record is gone. */
+  /** The digest of the tag; undefined when its record is gone. */
   readonly digest: Digest | undefined;
-  /** What a rebuild read in the store gives way to what the mirror has said since. */
+  /** A write by the mirror is newer than what a rebuild read from the store. */
   readonly source: 'mirror' | 'store';
 }
 
 export interface RowWriterDeps {
   readonly database: DatabaseSync;
-  /** Checkpoints every row written as seen by it. */
+  /** Every row written is marked as seen by this rebuild. */
   readonly rebuild: number;
   /** Whether `storage.keep` names a repository, given as `<upstream>/<repository>`. */
   readonly isKept: (repository: string) => boolean;
 }
 
-/** Uses may be written out of order by seconds. A use that lies a day ahead was noted by a wall clock that was wrong. */
+/** Uses may be written out of order by seconds. A use that is a day ahead came from a wrong wall clock. */
 const lastUse = `CASE WHEN used_at > ?2 + ${maxClockErrorMs} THEN ?2 ELSE max(used_at, ?2) END`;
 
-/** Writes single notes into the index, each by a statement prepared once. Saying a thing twice changes nothing. */
+/** Applies single writes to the index, by prepared statements. Writing the same twice changes nothing. */
 export class RowWriter {
   readonly #rebuild: number;
   readonly #isKept: (repository: string) => boolean;
@@ -64,7 +64,7 @@ export class RowWriter {
     this.#untag = database.prepare('DELETE FROM tags WHERE repository = ? AND tag = ?');
   }
 
-  /** Without what it names. */
+  /** Writes the content without the digests it names. */
   content({ digest, size, usedAtMs, isManifest }: IndexedContent): void {
     this.#content.run(digest, whole(size), whole(usedAtMs), isManifest ? 1 : 0, this.#rebuild);
   }
@@ -73,7 +73,7 @@ export class RowWriter {
     this.#name.run(digestBytes(parent), digestBytes(child));
   }
 
-  /** Takes back up to `limit` of the names that a manifest which is no longer stored gave. @returns how many. */
+  /** Removes up to `limit` names of a manifest that is no longer stored. @returns how many. */
   unname(parent: Digest, limit: number): number {
     return Number(this.#unname.run(digestBytes(parent), limit).changes);
   }
@@ -83,7 +83,7 @@ export class RowWriter {
     return this.#use.run(digest, whole(atMs)).changes !== 0;
   }
 
-  /** @param repository as `<upstream>/<repository>`. One without links is not known, and its use is of no interest. */
+  /** @param repository as `<upstream>/<repository>`. The use of a repository without links is not recorded. */
   repositoryUse(repository: string, atMs: number): void {
     this.#repositoryUse.run(repository, whole(atMs));
   }
@@ -108,7 +108,7 @@ export class RowWriter {
   }
 }
 
-/** The file takes whole numbers only, and refuses every note that comes with another one. */
+/** Columns take whole numbers only: another number would fail the whole transaction. */
 function whole(number: number): number {
   const floor = Math.floor(number);
   return Number.isSafeInteger(floor) ? floor : 0;

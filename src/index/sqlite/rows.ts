@@ -3,12 +3,12 @@ import { type Digest, hexOf } from '../../oci/digest.ts';
 /** One row of a query's result. */
 export type Row = Readonly<Record<string, unknown>>;
 
-/** A row that is not what the schema says. */
+/** A row that does not match the schema. */
 export class DamagedRowError extends Error {
   override readonly name = 'DamagedRowError';
 }
 
-/** @throws DamagedRowError when the column is no text: then the index is not what its schema says. */
+/** @throws DamagedRowError when the column is no text. */
 export function textIn(row: Row, column: string): string {
   const value = row[column];
   if (typeof value === 'string') return value;
@@ -22,17 +22,17 @@ export function numberIn(row: Row, column: string): number {
   throw new DamagedRowError(`the index holds no whole number in ${column}`);
 }
 
-/** As `names` stores it. */
+/** A digest as the table `names` stores it. */
 export function digestBytes(digest: Digest): Uint8Array {
   return Buffer.from(hexOf(digest), 'hex');
 }
 
 /** SQLITE_CORRUPT and SQLITE_NOTADB (sqlite.org/rescode.html). */
 const damaged: ReadonlySet<number> = new Set([11, 26]);
-/** SQLITE_IOERR_READ, _SHORT_READ, _CORRUPTFS and _DATA. The other I/O errors more likely mean that the disk refuses writes. */
+/** SQLITE_IOERR_READ, _SHORT_READ, _CORRUPTFS and _DATA. Other I/O errors usually mean that the disk refuses writes. */
 const unreadable: ReadonlySet<number> = new Set([266, 522, 8458, 8202]);
 
-/** Whether an error means that the index's file is damaged: the result of no statement can be trusted any more. */
+/** Whether an error means that the index's file is damaged, so that no result can be trusted. */
 export function isDamage(error: unknown): boolean {
   if (error instanceof DamagedRowError) return true;
   if (!(error instanceof Error && 'errcode' in error && typeof error.errcode === 'number')) return false;

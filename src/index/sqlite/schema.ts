@@ -1,6 +1,6 @@
 import { blockBytes } from '../../mirror/eviction/disk-use.ts';
 
-/** Raised with every change below: an index of another version is thrown away and built anew from the store. */
+/** Raised with every change below: an index of another version is discarded and rebuilt from the store. */
 export const schemaVersion = 5;
 
 /** SQL for the text of a digest that is stored as bytes: 32 of SHA-256, or 64 of SHA-512. */
@@ -12,15 +12,15 @@ export const bytesOf = (column: string): string => `unhex(substr(${column}, 8))`
 /**
  * The view's tables. A repository is stored by its full name, `<upstream>/<repository>`; an upstream's name has no `/`.
  *
- *     content   what is stored; `named_by` counts the stored manifests that name it, `kept_by` its links of kept repositories
+ *     content   what is stored; `named_by` counts the stored manifests that name it, `kept_by` its links from kept repositories
  *     names     which manifest names what, while that manifest is stored; digests as bytes, since these are most of the rows
  *     links     which repository may serve what; `kept` where `storage.keep` names the repository
  *     repositories  those with links: how many, and when something was pulled through one of them last
  *     tags      which digest a tag points at
- *     state     whether the file was closed with all of the view in it, the number of the last rebuild, which run of the store it has
- *               seen last, since when it has seen every use, and the `storage.keep` that `kept` was decided by
+ *     state     whether the file was closed complete, the number of the last rebuild, the last run of the store that it saw, since when
+ *               every use is recorded, and the `storage.keep` that `kept` follows
  *
- * `seen` is the number of the last rebuild when the row was noted: what a rebuild has not seen when it ends is gone from the store.
+ * `seen` is the number of the rebuild in which the row was written: rows that the last rebuild did not write are gone from the store.
  */
 export const schema = `
   CREATE TABLE content (
@@ -77,16 +77,16 @@ export const schema = `
   PRAGMA user_version = ${schemaVersion};
 `;
 
-/** What a file of so many bytes takes of the disk: whole blocks. */
+/** The disk use of a file: whole blocks. */
 const onDisk = (size: string): string => `((${size} + ${blockBytes - 1}) / ${blockBytes} * ${blockBytes})`;
 
-/** Adds a row of `content` to the totals (`+`), or takes it away (`-`). */
+/** Adds a row of `content` to the totals (`+`), or subtracts it (`-`). */
 const count = (sign: '+' | '-', row: 'NEW' | 'OLD'): string => `
   UPDATE totals SET bytes = bytes ${sign} ${row}.size, disk_bytes = disk_bytes ${sign} ${onDisk(`${row}.size`)},
     kept_bytes = kept_bytes ${sign} iif(${row}.kept_by > 0, ${onDisk(`${row}.size`)}, 0),
     manifests = manifests ${sign} ${row}.is_manifest, blobs = blobs ${sign} (1 - ${row}.is_manifest);`;
 
-/** Totals are counted once at start and live in memory from then on, so that asking for them costs nothing. */
+/** Totals are counted at start and kept in memory, so that reading them costs nothing. */
 export const countTotals = `
   CREATE TEMP TABLE totals (
     bytes INTEGER NOT NULL, disk_bytes INTEGER NOT NULL, kept_bytes INTEGER NOT NULL, manifests INTEGER NOT NULL,
@@ -106,12 +106,12 @@ export const countTotals = `
   CREATE TEMP TRIGGER tag_gone AFTER DELETE ON main.tags BEGIN UPDATE totals SET records = records - 1; END;
 `;
 
-/** Mends what a process that ended between two flushes left half said. */
+/** Repairs the counts of a process that ended between two flushes. */
 export const mend = `
   DELETE FROM names WHERE NOT EXISTS (SELECT 1 FROM content WHERE digest = ${textOf('parent')});
   UPDATE content SET named_by = (SELECT count(*) FROM names WHERE child = ${bytesOf('digest')})
     WHERE named_by <> (SELECT count(*) FROM names WHERE child = ${bytesOf('digest')});
 `;
 
-/** A use that lies further ahead was noted by a wall clock that was wrong. Milliseconds. */
+/** A use further ahead came from a wrong wall clock. Milliseconds. */
 export const maxClockErrorMs = 24 * 3_600_000;

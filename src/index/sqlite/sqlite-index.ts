@@ -30,12 +30,12 @@ import type { LosableIndex } from '../rebuilder.ts';
 import { evictableOf, type EvictableOptions, removeContent, removeRepository, removeUnseen } from './view-steps.ts';
 
 export interface SqliteIndexDeps {
-  /** Of the file, on a local disk. */
+  /** Path of the file, on a local disk. */
   readonly path: string;
   readonly files: IndexFiles;
   readonly observer: Pick<Observer, 'trouble'>;
   readonly clock: Clock;
-  /** Of the store that it is the view of: read when it starts. */
+  /** The runs of the store, read at start. */
   readonly runs: StoreRuns;
   readonly maxBufferedWrites?: number;
   /** Globs on `<upstream>/<repository>` whose content is never evicted. */
@@ -43,8 +43,8 @@ export interface SqliteIndexDeps {
 }
 
 /**
- * The view in one SQLite file, owned by one process. Notes wait in memory for a moment and are written together, a few at a time;
- * whoever asks sees every note taken before. Start it before whatever takes notes, and stop it after.
+ * The index in one SQLite file, owned by one process. Writes are buffered in memory for a moment and applied together, a few at a time;
+ * a query sees every write before it. Start it before the parts that write to it, and stop it after them.
  */
 export class SqliteIndex implements Index, LosableIndex {
   readonly name = 'index';
@@ -71,14 +71,14 @@ export class SqliteIndex implements Index, LosableIndex {
     });
   }
 
-  /** @throws Error when another process uses the index, or none can be made. */
+  /** @throws Error when another process uses the index, or none can be created. */
   async start(): Promise<void> {
     this.#use(await openView(this.#viewOptions(), openDatabase));
   }
 
   /**
-   * The next start is spared a rebuild, if the view is complete and the disk took all of it.
-   * @param options.othersEnded false where something may still be put into the store that the view would not know of.
+   * Marks the index as complete if it is, and the disk took every write: the next start then needs no rebuild.
+   * @param options.othersEnded false if something may still be written to the store without the index.
    */
   async stop({ othersEnded }: { readonly othersEnded: boolean } = { othersEnded: true }): Promise<void> {
     await this.#replacing;
@@ -122,7 +122,7 @@ export class SqliteIndex implements Index, LosableIndex {
     return this.#flusher.settle();
   }
 
-  /** @throws Error when the file was damaged meanwhile. */
+  /** @throws Error when the file was damaged during the rebuild. */
   async completeRebuild({ signal }: Waiting): Promise<void> {
     await this.#flusher.settle();
     await this.#ask((view) => removeUnseen(view, this.#pending, { signal }));
@@ -212,7 +212,7 @@ export class SqliteIndex implements Index, LosableIndex {
     return this.#ask((view) => evictableOf(view, this.#pending, options));
   }
 
-  /** Its many links in steps, then the rest at once: content that is noted afterwards stays. */
+  /** Removes many links in steps, then the rest at once. Content that is written afterwards stays. */
   async forget(digest: Digest): Promise<readonly RecordKey[]> {
     const stored = await this.#ask((view) => removeContent(view, this.#pending, digest));
     this.#pending.takeBackNames(digest);
@@ -220,7 +220,7 @@ export class SqliteIndex implements Index, LosableIndex {
     return stored;
   }
 
-  /** In steps: a repository of nightly builds has thousands. */
+  /** Runs in steps: a repository of nightly builds has thousands of rows. */
   async forgetRepository(of: RepositoryId): Promise<readonly RecordKey[]> {
     return this.#ask((view) => removeRepository(view, this.#pending, of));
   }
@@ -246,13 +246,13 @@ export class SqliteIndex implements Index, LosableIndex {
     this.#completion.reach();
   }
 
-  /** Names are not waited for: they are looked up where they wait. */
+  /** Waits for buffered writes except names, which are looked up in the buffer. */
   async #read<Answer>(question: (view: OpenView) => Answer): Promise<Answer> {
     await this.#flusher.settle('things');
     return this.#ask(question);
   }
 
-  /** Asks once more where the file turns out to be damaged: the new one knows little, and says so. At once, where a file is open. */
+  /** Runs a query; once more on the new file, if this one is damaged. The new one says that it is incomplete. */
   async #ask<Answer>(question: (view: OpenView) => Answer | Promise<Answer>): Promise<Answer> {
     if (this.#replacing) await this.#replacing;
     const view = this.#open();
@@ -266,7 +266,7 @@ export class SqliteIndex implements Index, LosableIndex {
     }
   }
 
-  /** The file is damaged: it is thrown away, and the view made anew from the store while everything goes on. What was not written yet stays noted. */
+  /** Discards a damaged file; the index is rebuilt while the mirror serves. Buffered writes are kept. */
   #lose(cause: unknown): void {
     const { observer } = this.#deps;
     const lost = this.#opened;

@@ -14,15 +14,15 @@ import { isMediaType } from '../../oci/media-types.ts';
 import { digestBytes, numberIn, type Row, textIn } from './rows.ts';
 import { bytesOf, textOf } from './schema.ts';
 
-/** From here on it is cheaper to go through a repository's manifests than through all manifests that name something. */
+/** With more parents than this it is cheaper to go through the repository's manifests. */
 const manyParents = 200;
-/** So many repositories that hold a digest are looked at for one that may lend its link. */
+/** How many repositories with a digest are considered for borrowing its link. */
 const maxLenders = 16;
 
-/** So many tags of a repository may point at one digest, and be needed. */
+/** How many tags of a repository with one digest are needed. */
 const maxTagsOfOne = 64;
 
-/** Answers from the index's file, each by a statement prepared once. */
+/** Queries of the index's file, by prepared statements. */
 export class ViewReader {
   readonly #lenders: StatementSync;
   readonly #isLinked: StatementSync;
@@ -78,8 +78,8 @@ export class ViewReader {
   }
 
   /**
-   * Among the links of one upstream: `0` is the character after `/`. What others hold is looked at only for what the repository names.
-   * @param parents manifests that name the digest, beside those that the file knows of.
+   * Considers links of one upstream only: `0` is the character after `/`. Other repositories are looked at only for what this one names.
+   * @param parents manifests that name the digest and are not in the file yet.
    */
   borrowableLinks(
     of: RepositoryId,
@@ -97,7 +97,7 @@ export class ViewReader {
     return this.#isTrue(this.#isKnown.get(digest));
   }
 
-  /** Jumps from each repository to the next, whatever lies between. */
+  /** Jumps from each repository to the next, so that the cost does not depend on their number of links. */
   repositories(last: string | undefined, limit: number): readonly string[] {
     const found: string[] = [];
     for (let row = this.#nextRepository.get(last ?? ''); row && found.length < limit; ) {
@@ -108,7 +108,7 @@ export class ViewReader {
     return found;
   }
 
-  /** Whether something is stored that a record speaks of. */
+  /** Whether the content of a record is stored. */
   isNeeded(key: RecordKey): boolean {
     switch (key.kind) {
       case 'tag':
@@ -136,7 +136,7 @@ export class ViewReader {
     };
   }
 
-  /** That through which nothing was pulled for longest, and that is not kept. */
+  /** The least recently pulled repository that is not kept. */
   stalestRepository(): StaleRepository | undefined {
     const row = this.#stalest.get();
     return row && { of: repositoryNamed(textIn(row, 'name')), usedAtMs: numberIn(row, 'used_at') };
@@ -152,7 +152,7 @@ export class ViewReader {
     }));
   }
 
-  /** A base layer has thousands of parents, a repository of nightly builds thousands of manifests: takes the shorter way. */
+  /** A base layer has thousands of parents, a repository of nightly builds thousands of manifests: uses the shorter list. */
   #isNamedIn(of: RepositoryId, digest: Digest): boolean {
     const child = digestBytes(digest);
     const parents = numberIn(this.#parents.get(child, manyParents) ?? {}, 'parents');

@@ -8,14 +8,14 @@ import { inTransaction } from './open-database.ts';
 import type { OpenView } from './open-view.ts';
 import type { WriteBuffer } from './write-buffer.ts';
 
-// Operations on many rows of the index, in steps that leave the event loop to others in between. They include notes that are not written yet.
+// Operations on many rows of the index, in steps that yield to the event loop. They include buffered writes.
 
 export interface EvictableOptions {
   readonly limit: number;
   readonly after?: EvictionPosition | undefined;
 }
 
-/** Evictable content behind `after`, at most `limit` items. */
+/** Evictable content after `after`, at most `limit` items. */
 export async function evictableOf(
   { reader }: OpenView,
   pending: WriteBuffer,
@@ -49,7 +49,7 @@ export async function removeContent(
   return withoutTwins([...pending.forget(digest), ...removed]);
 }
 
-/** Ends a rebuild: removes the rows whose content or record it did not find in the store. @throws the signal's reason once it aborts. */
+/** Ends a rebuild: removes the rows whose content or record was not found in the store. @throws the signal's reason when it aborts. */
 export async function removeUnseen(
   { remover, rebuild }: OpenView,
   pending: WriteBuffer,
@@ -62,7 +62,7 @@ export async function removeUnseen(
   }
 }
 
-/** Removes the rows of a repository, in steps: a repository of nightly builds has thousands. @returns the records they stand for. */
+/** Removes the rows of a repository, in steps: a repository of nightly builds has thousands. @returns their records. */
 export async function removeRepository(
   { database, remover }: OpenView,
   pending: WriteBuffer,

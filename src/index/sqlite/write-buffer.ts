@@ -7,19 +7,19 @@ import { NameBuffer } from './name-buffer.ts';
 import type { Slice } from '../slice.ts';
 
 /**
- * What is written before a question is answered.
+ * Which buffered writes are applied before a query.
  *
  *     things     content, uses, links and tags: a few for each request
- *     evictions  and the names that evicted manifests gave are taken back
- *     all        and what stored manifests name
+ *     evictions  and the removal of the names of evicted manifests
+ *     all        and the names of stored manifests
  */
 export type Depth = 'things' | 'evictions' | 'all';
 
 /**
- * What was noted and is not in the file yet. Taking a note is a Map.set; notes of one thing become one.
+ * Writes that are not in the file yet. Buffering one is a Map.set; several writes about one thing become one.
  *
- * They are written in this order, so that none needs another that comes later:
- * content, uses, links, uses of repositories, tags, names taken back, names.
+ * They are applied in this order, so that none depends on a later one:
+ * content, uses, links, uses of repositories, tags, removed names, names.
  */
 export class WriteBuffer {
   readonly #unnamed = new Set<Digest>();
@@ -29,7 +29,7 @@ export class WriteBuffer {
   readonly #links = new Map<string, Link>();
   readonly #repositoryUses = new Map<string, number>();
   readonly #tags = new Map<string, BufferedTag>();
-  /** Uses of what the index does not know yet: a rebuild will come by it. */
+  /** Uses of content that the index does not have yet: a running rebuild will add it. */
   readonly #earlyUses = new Map<Digest, number>();
   #isRebuilding = true;
 
@@ -41,7 +41,7 @@ export class WriteBuffer {
     return this.sizeOf('all');
   }
 
-  /** Whether evicted manifests still count as naming something. */
+  /** Whether names of evicted manifests are still to be removed. */
   get hasUnnamed(): boolean {
     return this.#unnamed.size > 0;
   }
@@ -53,7 +53,7 @@ export class WriteBuffer {
     return things + this.#unnamed.size + (depth === 'all' ? this.#names.size : 0);
   }
 
-  /** The manifests that name `child`, as far as that is not in the file yet. */
+  /** The manifests that name `child`, among the names that are not in the file yet. */
   parentsOf(child: Digest): Iterable<Digest> {
     return this.#names.parentsOf(child);
   }
@@ -62,12 +62,12 @@ export class WriteBuffer {
     return this.#names.isNamed(child);
   }
 
-  /** From now on what the file does not know may be found by a rebuild. */
+  /** From now on, content that is not in the file may be found by a rebuild. */
   beginRebuild(): void {
     this.#isRebuilding = true;
   }
 
-  /** Every piece of content is known now: a use of something else is that of something gone. */
+  /** All content is in the index: uses of other content are dropped. */
   endRebuild(): void {
     this.#isRebuilding = false;
     this.#earlyUses.clear();
@@ -104,18 +104,18 @@ export class WriteBuffer {
     if (note.source === 'mirror' || !this.#tags.has(key)) this.#tags.set(key, note);
   }
 
-  /** What a manifest named that is no longer stored. */
+  /** Removes the names of a manifest that is no longer stored. */
   takeBackNames(parent: Digest): void {
     this.#names.delete(parent);
     this.#unnamed.add(parent);
   }
 
-  /** Whether a newer word on a tag waits than the file has. */
+  /** Whether a write about the tag is buffered: it is newer than the file. */
   hasTag(tag: Pick<BufferedTag, 'of' | 'tag'>): boolean {
     return this.#tags.has(tagKey(tag));
   }
 
-  /** Drops everything about a digest. @returns the records that the dropped links and tags spoke of. */
+  /** Drops everything about a digest. @returns the records of the dropped links and tags. */
   forget(digest: Digest): readonly RecordKey[] {
     this.#contents.delete(digest);
     this.#names.delete(digest);
@@ -129,7 +129,7 @@ export class WriteBuffer {
     ];
   }
 
-  /** Drops the links and tags of a repository. @returns the records that these spoke of. */
+  /** Drops the links and tags of a repository. @returns their records. */
   forgetRepository(repository: string): readonly RecordKey[] {
     this.#repositoryUses.delete(repository);
     const links = removeWhere(this.#links, ({ of }) => repositoryKey(of) === repository);
@@ -140,7 +140,7 @@ export class WriteBuffer {
     ];
   }
 
-  /** Forgets it all. */
+  /** Drops all writes. */
   clear(): void {
     for (const notes of [this.#unnamed, this.#contents, this.#uses, this.#links, this.#tags, this.#earlyUses])
       notes.clear();
@@ -148,7 +148,7 @@ export class WriteBuffer {
     this.#names.clear();
   }
 
-  /** Writes what a slice takes. It stays here until the slice is committed. */
+  /** Applies as many writes as the slice takes. They stay buffered until the slice is committed. */
   writeSome(writer: RowWriter, slice: Slice, depth: Depth): void {
     slice.each(this.#contents, ([digest, content]) => {
       writer.content(content);
