@@ -15,10 +15,10 @@ import { isRepository, isTag } from '../oci/reference.ts';
  *     │   ├── _referrers/<algorithm>/<hex>.json
  *     │   ├── _list.json
  *     │   └── _visibility.json
- *     ├── incoming/<id>                                    being written; swept at start, unless it is a blob and has a checkpoint:
- *     │   incoming/<id>.json                               of which blob from which upstream it is, and how much is on the disk
+ *     ├── incoming/<id>                                    being written; swept at start, unless it is a blob with a checkpoint:
+ *     │   incoming/<id>.json                               the checkpoint: which blob, from which upstream, and how much is on the disk
  *     ├── lock.sqlite, blobs/lock.sqlite                   held by the process that uses the store
- *     └── set-aside/<ms>-<algorithm>-<hex>                 was in blobs/ with the wrong size or bytes; a few are kept to be looked at
+ *     └── set-aside/<ms>-<algorithm>-<hex>                 quarantine: was in blobs/ with the wrong size or bytes; a few are kept
  *
  * No component of a repository begins with an underscore, so the names of records cannot clash with those of repositories.
  * All paths here are relative to the storage path, with `/` between their parts.
@@ -34,10 +34,10 @@ const fileByKind = { 'tag-list': '_list.json', visibility: '_visibility.json' } 
 
 /** A host, an IPv4 address or a bracketed IPv6 one, each with or without a port. */
 const upstreamGrammar = /^(?:[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$/;
-/** What common file systems take for one name. */
+/** The longest name that common file systems accept. */
 const maxNameLength = 255;
 
-/** Where the content named `digest` is. */
+/** The path of the content with this digest. */
 export function blobPath(digest: Digest): string {
   const hex = hexOf(digest);
   return `${blobsFolder}/${algorithmOf(digest)}/${hex.slice(0, 2)}/${hex}`;
@@ -48,21 +48,21 @@ export function checkpointPath(incomingPath: string): string {
   return `${incomingPath}.json`;
 }
 
-/** The digest whose content belongs at `path`, if it is exactly that of one. */
+/** The digest whose content belongs at `path`; undefined for any other path. */
 export function digestAt(path: string): Digest | undefined {
   const [, algorithm, , hex] = path.split('/');
   const digest = `${algorithm}:${hex}`;
   return isDigest(digest) && blobPath(digest) === path ? digest : undefined;
 }
 
-/** Where a set-aside file goes: sorted by name they are sorted by age. */
+/** The path of a file in quarantine: in the order of their names the files are in the order of their age. */
 export function quarantinePath(digest: Digest, nowMs: number): string {
   return `${quarantineFolder}/${String(nowMs).padStart(15, '0')}-${algorithmOf(digest)}-${hexOf(digest)}`;
 }
 
 /**
- * Where the record is.
- * @throws Error when the upstream's name is no host: a name that came in from a client must never lead out of the store.
+ * The path of a record.
+ * @throws Error when the upstream's name is no host: a name from a client must never lead out of the store.
  */
 export function recordPath(key: RecordKey): string {
   const folder = repositoryPath(key.of);
@@ -79,7 +79,7 @@ export function recordPath(key: RecordKey): string {
   }
 }
 
-/** The record that belongs at `path`, if it is exactly that of one. */
+/** The record that belongs at `path`; undefined for any other path. */
 export function recordKeyAt(path: string): RecordKey | undefined {
   const key = recordKeyLike(path.split('/'));
   return key && recordPath(key) === path ? key : undefined;
@@ -93,7 +93,7 @@ function recordKeyLike([, upstream = '', ...rest]: readonly string[]): RecordKey
   return recordIn(folder, names.join(':').replace(/\.json$/, ''), { upstream, repository });
 }
 
-/** @param name a tag, or a digest whose algorithm was a folder. */
+/** @param name a tag, or a digest. */
 function recordIn(folder: string, name: string, of: RepositoryId): RecordKey | undefined {
   switch (folder) {
     case '_tags':

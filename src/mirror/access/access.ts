@@ -4,35 +4,35 @@ import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { Visibility, VisibilityQuestion } from './visibility.ts';
 
-/** Which repositories of one upstream are served at all, and to whom. Globs on the repository's name. */
+/** Which repositories of one upstream are served. Globs on the repository's name. */
 export interface AccessRules {
   readonly allow: readonly string[];
   readonly deny: readonly string[];
   readonly visibility: VisibilityRules;
 }
 
-/** What of an upstream every client may read. */
+/** What every client may read of an upstream. */
 export type VisibilityRules =
-  /** All of it: nothing was fetched in anybody's name, or whatever the mirror's accounts can read is meant for the clients. */
+  /** Everything: the mirror has no account there, or all that its accounts can read is meant for the clients. */
   | { readonly kind: 'open' }
-  /** What an anonymous caller may read upstream; what these globs admit is not asked about. */
+  /** Repositories that anonymous clients may read upstream. Those that match these globs are public without a check. */
   | { readonly kind: 'public'; readonly publicRepositories: readonly string[] };
 
-/** Asked before every cache, for manifests, blobs, tags and referrers alike. */
+/** Checked before every cache, for manifests, blobs, tags and referrers. */
 export interface Access {
   /**
-   * @throws OciError DENIED when the rules say no; NAME_UNKNOWN, as for what does not exist, where the client may not know of it;
-   * UpstreamError when nobody can tell.
+   * @throws OciError DENIED when the rules deny it; NAME_UNKNOWN, as for a repository that does not exist, when it is private;
+   * UpstreamError when the upstream does not say.
    */
   check(question: VisibilityQuestion, waiting: Waiting): Promise<void> | void;
   /**
-   * Asked before an upstream is: an account of the mirror may read what clients may not read any more.
+   * Checked before a request to the upstream: an account of the mirror may read what clients may no longer read.
    * @throws as {@link check}.
    */
   checkBeforeAsking(question: VisibilityQuestion, waiting: Waiting): Promise<void> | void;
-  /** Whether others may borrow links from it: every client may read it now. No upstream is asked. */
+  /** Whether other repositories may borrow its links: every client may read it now. No request is made. */
   mayLend(of: RepositoryId, label: string): Promise<boolean> | boolean;
-  /** Whether a list of what is cached may name it. No upstream is asked. */
+  /** Whether the catalog may list it. No request is made. */
   mayBeListed(of: RepositoryId, label: string): Promise<boolean>;
 }
 
@@ -42,7 +42,7 @@ export interface AccessDeps {
   readonly visibility: Pick<Visibility, 'check' | 'checkBeforeAsking' | 'isPublicNow' | 'isKnownPublic'>;
 }
 
-/** Access by allow and deny globs, deny wins, and then by who may read the repository. */
+/** Access by allow and deny globs (deny wins), then by visibility. */
 export function createAccess({ rulesOf, visibility }: AccessDeps): Access {
   const gates = new Map([...rulesOf].map(([label, rules]) => [label, gateOf(rules)]));
   /** @throws OciError DENIED */
@@ -70,7 +70,7 @@ export function createAccess({ rulesOf, visibility }: AccessDeps): Access {
 
 interface Gate {
   readonly admits: (repository: string) => boolean;
-  /** Whether every client may read it, without asking anybody. */
+  /** Whether every client may read it, without a request. */
   readonly isOpen: (repository: string) => boolean;
 }
 

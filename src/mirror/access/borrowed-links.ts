@@ -7,7 +7,7 @@ import type { Index, Link } from '../ports/store-index.ts';
 import type { UpstreamDirectory } from '../ports/upstream.ts';
 import { unlessUnreadable } from '../blobs/unreadable.ts';
 
-/** What decides from which repositories a link may be borrowed. A reload of the configuration replaces it. */
+/** The rules that say from which repositories a link may be borrowed. A reload of the configuration replaces them. */
 export interface BorrowingRules {
   readonly access: Pick<Access, 'mayLend'>;
   readonly upstreams: Pick<UpstreamDirectory, 'find'>;
@@ -20,7 +20,7 @@ export interface BorrowedLinksDeps {
 
 /**
  * Finds a link that a repository may borrow: one of its manifests names the digest, and another repository of the same upstream, which every
- * client may read now, is linked to it. No upstream is asked here; when no such link is found, the caller asks the upstream.
+ * client may read now, is linked to it. No request is made here; if there is no such link, the caller asks the upstream.
  */
 export class BorrowedLinks {
   readonly #deps: BorrowedLinksDeps;
@@ -30,7 +30,7 @@ export class BorrowedLinks {
     this.#deps = deps;
   }
 
-  /** Sets the rules. Before the first call no link is lent. */
+  /** Sets the rules. Before the first call no link is borrowed. */
   follow(rules: BorrowingRules): void {
     this.#rules = rules;
   }

@@ -13,18 +13,18 @@ export interface BlobLinksDeps {
   readonly background: Background;
   readonly clock: Clock;
   readonly borrowedLinks: Pick<BorrowedLinks, 'linkFor'>;
-  /** Evicts until the store is below its bound again. @returns whether it is. */
+  /** Evicts until the store is below its bound. @returns whether it is. */
   readonly makeRoom: () => Promise<boolean>;
   /** Called after each link that was recorded. */
   readonly onRecorded: () => void;
 }
 
-/** How many links may make room at the same time; further ones are only remembered in memory. */
+/** How many links may make room concurrently; further ones are kept in memory only. */
 const maxWaitingForRoom = 1_000;
 
 /**
  * Which repository may serve which blob. Bytes are stored once; a digest is served under a repository only if that repository's
- * upstream delivered or confirmed it, or a manifest served from it names it and a repository of the same upstream lends its link.
+ * upstream delivered or confirmed it, or a manifest served from it names it and the link of a repository of the same upstream is borrowed.
  * Not to repeat: CVE-2024-39897 (zot served through one repository what was cached through another).
  */
 export class BlobLinks {
@@ -36,7 +36,7 @@ export class BlobLinks {
     this.#deps = deps;
   }
 
-  /** @returns undefined when the repository is not known to hold the blob: its upstream must be asked. */
+  /** @returns undefined when the repository is not known to have the blob: the upstream must be asked. */
   async check(of: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
     return (await this.own(of, digest)) ?? this.borrow(of, digest);
   }
@@ -50,7 +50,7 @@ export class BlobLinks {
     return record;
   }
 
-  /** A link that another repository lends becomes the repository's own. */
+  /** A link borrowed from another repository becomes the repository's own. */
   async borrow(of: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
     const link = await this.#deps.borrowedLinks.linkFor(of, digest, 'blob');
     if (!link) return undefined;
@@ -59,7 +59,7 @@ export class BlobLinks {
     return link.size === undefined ? record : { ...record, size: link.size };
   }
 
-  /** The upstream delivered or confirmed the blob. Held in memory, beside what is known; what is also stored is recorded by {@link record}. */
+  /** Keeps in memory that the upstream delivered or confirmed the blob. For a stored blob {@link record} writes the link. */
   confirm(of: RepositoryId, digest: Digest): BlobRecord {
     const record = this.#memory.get(contentKey(of, digest)) ?? { firstServedAtMs: this.#deps.clock.now() };
     this.#memory.set(contentKey(of, digest), record);
@@ -67,8 +67,8 @@ export class BlobLinks {
   }
 
   /**
-   * Records that a repository is linked to a blob that another repository brought. It runs in the background. If there is no room for the
-   * record, the link is only remembered in memory: a client may ask for one blob in any number of repositories.
+   * Records, in the background, the link of a repository to a blob that another repository brought. If the store has no room for the
+   * record, the link stays in memory: a client may ask for one blob in any number of repositories.
    */
   recordShared(of: RepositoryId, digest: Digest, size: number | undefined): void {
     this.#remember(of, digest, size);
@@ -83,12 +83,12 @@ export class BlobLinks {
     });
   }
 
-  /** Writes a link that must survive, later where the disk refuses it. `size` is that of verified bytes, never what somebody only claimed. */
+  /** Writes a link, and retries until the disk takes it. `size` is that of verified bytes, never a claim. */
   async record(of: RepositoryId, digest: Digest, size: number | undefined): Promise<void> {
     const key = contentKey(of, digest);
     this.#remember(of, digest, size);
     await this.#deps.background.retryUntilWritten('blob link', `blob link ${key}`, async () => {
-      const record = this.#memory.peek(key); // What was evicted meanwhile has none.
+      const record = this.#memory.peek(key); // Absent if it was evicted meanwhile.
       if (record) await this.#deps.records.write({ kind: 'blob', of, digest }, record);
     });
     if (!this.#memory.has(key)) return;

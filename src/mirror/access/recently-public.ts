@@ -5,7 +5,7 @@ import type { Waiting } from '../ports/waiting.ts';
 
 /**
  * Wraps upstreams so that each request about a repository first checks that anonymous clients may read it now. An older verdict is enough to
- * serve what is cached, but not to fetch more with the mirror's account.
+ * serve cached content, but not to fetch more with the mirror's account.
  */
 export function askingOnlyWhatIsPublic(
   upstreams: UpstreamDirectory,

@@ -13,13 +13,13 @@ import type { Waiting } from '../ports/waiting.ts';
 import { RememberedNotFound } from '../concurrency/remembered.ts';
 import { SingleFlight } from '../concurrency/single-flight.ts';
 
-/** What was found out about a repository, and when and why asking about it last failed. */
+/** The visibility of a repository, and when and why the last check failed. */
 export interface KnownVisibility extends VisibilityRecord {
   readonly failedAtMs?: number;
   readonly failure?: UpstreamError;
 }
 
-/** How long each verdict holds, and how long a question that failed is not repeated. Milliseconds. */
+/** How long each verdict holds, and how long a failed check is not repeated. Milliseconds. */
 export interface VisibilityLifetimes {
   readonly publicForMs: number;
   readonly hiddenForMs: number;
@@ -30,9 +30,9 @@ export interface VisibilityLifetimes {
  * What a verdict means for the request at hand. Pure.
  *
  *     public   within its lifetime  serve
- *              after it             serve-and-ask: nobody waits for what is known
+ *              after it             serve-and-ask: the check runs in the background
  *     hidden   within its lifetime  hide
- *              after it             ask: it may be a repository that has only just been pushed
+ *              after it             ask: the repository may have just been pushed
  *     none                          ask
  */
 export function visibilityDecision(
@@ -51,17 +51,17 @@ export function visibilityDecision(
   return stands ? 'hide' : 'ask';
 }
 
-/** As {@link VisibilityLifetimes}; `recentForMs`: how old a verdict may be that is enough to ask the upstream with an account. */
+/** Like {@link VisibilityLifetimes}; `recentForMs`: the maximum age of a verdict for a request with an account. */
 export interface AskingLifetimes extends Pick<VisibilityLifetimes, 'hiddenForMs' | 'retryFailedAfterMs'> {
   readonly recentForMs: number;
 }
 
 /**
- * What a verdict means before an account of the mirror is shown to the upstream. Pure.
+ * What a verdict means before a request with an account of the mirror. Pure.
  *
  *     public   recent               go-on
- *              older                ask, and wait for the answer; unavailable while that has failed a moment ago
- *     hidden                        as for what is served from the cache
+ *              older                ask, and wait for the answer; unavailable if that has just failed
+ *     hidden                        as for cached content
  *     none                          ask
  */
 export function verdictBeforeAsking(
@@ -77,7 +77,7 @@ export function verdictBeforeAsking(
   return hasJustFailed || freshnessOf(known.askedAtMs, hiddenForMs, nowMs) === 'fresh' ? 'hide' : 'ask';
 }
 
-/** One verdict is enough for all of one pull, however short the lifetime of a tag is. */
+/** One verdict is enough for a whole pull, even if tags have a shorter lifetime. */
 const minRecentMs = 1_000;
 
 export interface VisibilityDeps extends Pick<VisibilityLifetimes, 'publicForMs' | 'retryFailedAfterMs'> {
@@ -86,20 +86,20 @@ export interface VisibilityDeps extends Pick<VisibilityLifetimes, 'publicForMs' 
   readonly waiters: Pick<UpstreamWaiters, 'wait'>;
   readonly clock: Clock;
   readonly policies: FreshnessPolicies;
-  /** How long the upstream has for its answer. */
+  /** Deadline for the upstream's answer. */
   readonly askWithinMs: number;
 }
 
 export interface VisibilityQuestion {
   readonly upstream: Pick<Upstream, 'label' | 'askVisibility'>;
   readonly of: RepositoryId;
-  /** What of the repository is wanted, where that is a manifest. */
+  /** The manifest that is wanted; undefined for anything else. */
   readonly reference: Reference | undefined;
 }
 
 /**
- * Which repositories an anonymous caller may read upstream. Asked once for all who wait, remembered in memory and in the store; while
- * the upstream gives no answer, its last one stands.
+ * Which repositories anonymous clients may read upstream. One check for all concurrent callers; verdicts are kept in memory and in the
+ * store. While the upstream does not answer, the last verdict holds.
  */
 export class Visibility {
   readonly #deps: VisibilityDeps;
@@ -111,9 +111,9 @@ export class Visibility {
   }
 
   /**
-   * Needs no waiting for a repository that is known to be public.
-   * @throws OciError NAME_UNKNOWN where it is hidden, as for a repository that does not exist; UpstreamError unavailable where nobody
-   * ever said.
+   * Does not wait for a repository that is known to be public.
+   * @throws OciError NAME_UNKNOWN when it is hidden, as for a repository that does not exist; UpstreamError unavailable when there was
+   * never a verdict.
    */
   check(question: VisibilityQuestion, waiting: Waiting): Promise<void> | undefined {
     const known = this.#memory.get(repositoryKey(question.of));
@@ -123,9 +123,8 @@ export class Visibility {
   }
 
   /**
-   * As {@link check}, but for what is not cached and needs the upstream: a verdict must be no older than the lifetime of a tag, and while the
-   * upstream gives none there is nothing.
-   * @throws OciError NAME_UNKNOWN where it is hidden; UpstreamError where there is no recent verdict.
+   * Like {@link check}, for requests to the upstream: the verdict may be no older than the lifetime of a tag.
+   * @throws OciError NAME_UNKNOWN when it is hidden; UpstreamError when there is no recent verdict.
    */
   checkBeforeAsking(question: VisibilityQuestion, waiting: Waiting): Promise<void> | undefined {
     const known = this.#memory.get(repositoryKey(question.of));
@@ -134,12 +133,12 @@ export class Visibility {
       : this.#lookAgain(question, waiting);
   }
 
-  /** Whether a verdict that still holds says public. No upstream is asked. */
+  /** Whether a verdict that still holds says public. No request is made. */
   async isPublicNow(of: RepositoryId, label: string): Promise<boolean> {
     return this.#decide(label, await this.#known(of)) === 'serve';
   }
 
-  /** Whether it was last found to be public. Nobody is asked. */
+  /** Whether the last verdict was public. No request is made. */
   async isKnownPublic(of: RepositoryId): Promise<boolean> {
     return (await this.#known(of))?.verdict === 'public';
   }
@@ -173,7 +172,7 @@ export class Visibility {
 
   #decide(label: string, known: KnownVisibility | undefined) {
     const { clock, policies, publicForMs, retryFailedAfterMs } = this.#deps;
-    // It may not exist at all: then it is a 404 as any other, and remembered as long.
+    // It may not exist: then it is a 404 like any other, and remembered as long.
     const hiddenForMs = policies.rulesOf(label).missingMs;
     return visibilityDecision(known, { publicForMs, hiddenForMs, retryFailedAfterMs }, clock.now());
   }
@@ -193,13 +192,13 @@ export class Visibility {
     const remembered = this.#memory.get(repositoryKey(of));
     if (remembered) return remembered;
     const record = parseVisibilityRecord(await this.#deps.records.read({ kind: 'visibility', of }));
-    // Somebody may have asked while we read.
+    // Another caller may have checked meanwhile.
     const newer = this.#memory.get(repositoryKey(of));
     if (record && !newer) this.#memory.set(repositoryKey(of), record);
     return newer ?? record;
   }
 
-  /** Nobody waits for it. */
+  /** Checks in the background. */
   #askBehind(question: VisibilityQuestion, known: KnownVisibility | undefined): void {
     this.#deps.background.run('visibility', async () => {
       await this.#ask(question, known, { signal: new AbortController().signal });
@@ -236,7 +235,7 @@ export class Visibility {
     }
   }
 
-  /** Of what was never public nothing is written: clients may ask for names without end. */
+  /** Writes nothing for repositories that were never public: clients may ask for any number of names. */
   #note(of: RepositoryId, record: VisibilityRecord, known: KnownVisibility | undefined): VisibilityRecord {
     const { records, background } = this.#deps;
     this.#memory.set(repositoryKey(of), record);
@@ -253,7 +252,7 @@ function verdictMissing({ upstream }: RepositoryId, cause: unknown): UpstreamErr
   return new UpstreamError('unavailable', message, { cause, retryAfterSeconds });
 }
 
-/** The same failure as that of the request for a verdict: whether cached content is served stale depends on it. */
+/** The failure of the check as that of the request: whether cached content is served stale depends on its reason. */
 function noVerdict({ upstream }: RepositoryId, cause: unknown): UpstreamError {
   const message = `${upstream} does not answer whether everyone may still read this repository`;
   if (!(cause instanceof UpstreamError)) return new UpstreamError('timeout', message, { cause });

@@ -2,14 +2,14 @@ import { isTag, type Tag } from '../../oci/reference.ts';
 import type { PageOfTags } from '../ports/upstream.ts';
 import { noTagNames, type TagNames, type TagPage, tagPage, type WantedPage, withNext } from './tag-names.ts';
 
-/** The first tags of a list that is still being fetched, as long as its pages are in lexical order. */
+/** The first tags of a list that is still being fetched, while its pages are in lexical order. */
 export class GrowingTags {
   #names: TagNames = noTagNames;
   #lastName = '';
   #hasNext = true;
   #isSorted = true;
 
-  /** Whether all tags so far were in lexical order: the rest of the list is then assumed to be. */
+  /** Whether all tags so far were in lexical order: then the rest is assumed to be too. */
   get isSorted(): boolean {
     return this.#isSorted;
   }
@@ -20,7 +20,7 @@ export class GrowingTags {
     for (const tag of tags) if (this.#isSorted && isTag(tag)) this.#append(tag);
   }
 
-  /** The page that the whole list will have for `wanted`. @returns undefined when it is not known yet. */
+  /** The page of the whole list for `wanted`. @returns undefined while it is not known. */
   page(wanted: WantedPage): TagPage | undefined {
     if (this.#names === noTagNames) return undefined;
     const { tags, hasMore } = tagPage(this.#names, wanted);
@@ -28,7 +28,7 @@ export class GrowingTags {
   }
 
   #append(tag: Tag): void {
-    // Some registries include `last` in the next page: then that tag arrives twice.
+    // Some registries repeat `last` at the start of the next page.
     if (tag === this.#lastName) return;
     if (tag < this.#lastName) return this.#restart({ isSorted: false });
     this.#names = withNext(this.#names, tag);

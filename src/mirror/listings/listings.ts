@@ -13,7 +13,7 @@ import {
 } from '../ports/record-store.ts';
 
 /**
- * Tags and referrers, as cached listings. What was never fetched is an error, never an empty list: an empty list of referrers reads as
+ * Cached tags and referrers. A listing that was never fetched is an error, not an empty list: an empty list of referrers would mean
  * "unsigned".
  */
 export class Listings {
@@ -41,7 +41,7 @@ export class Listings {
     return this.#tags.list({ upstream, key: { kind: 'tag-list', of }, ask }, waiting);
   }
 
-  /** One page of the tags, as soon as it is known: while the list is fetched, or out of the whole list. */
+  /** One page of the tags, as soon as it is known: from the list that is being fetched, or from the whole list. */
   async tagPage(upstream: Upstream, of: RepositoryId, wanted: WantedPage, waiting: Waiting): Promise<Listed<TagPage>> {
     const answered = new AbortController();
     const signal = AbortSignal.any([waiting.signal, answered.signal]);

@@ -9,8 +9,8 @@ import type { TagPage, WantedPage } from './tag-names.ts';
 const maxUnsorted = 1_000;
 
 /**
- * Lists of tags that are being fetched. A client's page can be answered as soon as it is known, before the whole list is. After an upstream
- * has sent tags out of order, its pages are not used any more: later tags might belong before those that were served.
+ * Tag lists that are being fetched. A client's page is answered as soon as it is known, before the list is complete. If an upstream sends
+ * tags out of order, its pages are no longer used: later tags could belong before those already served.
  */
 export class ListsInProgress {
   readonly #growing = new Map<string, GrowingTags>();
@@ -35,7 +35,7 @@ export class ListsInProgress {
   }
 
   /**
-   * Resolves as soon as the page is known from a list that is being, or will be, fetched. Never resolves if only the whole list tells it.
+   * Resolves as soon as a list that is being fetched, now or later, has the page. Never resolves if only the whole list tells it.
    * @throws the signal's reason when it aborts.
    */
   async page(of: RepositoryId, wanted: WantedPage, { signal }: Waiting): Promise<TagPage> {

@@ -3,8 +3,8 @@ import { isTag, type Tag } from '../../oci/reference.ts';
 
 declare const sortedNames: unique symbol;
 /**
- * Tags in lexical order, each once, separated by spaces, which no tag contains. One flat string is read, kept and searched without touching
- * every name of a long list.
+ * Unique tags in lexical order, separated by spaces, which no tag contains. One flat string is read, stored and searched without an object
+ * for each tag of a long list.
  */
 export type TagNames = string & { readonly [sortedNames]: 'TagNames' };
 
@@ -14,7 +14,7 @@ export interface TagPage {
   readonly hasMore: boolean;
 }
 
-/** The page that a client wants: the tags behind `last`, at most `limit`. */
+/** The page that a client wants: at most `limit` tags after `last`. */
 export interface WantedPage {
   readonly last: string | undefined;
   readonly limit: number;
@@ -23,7 +23,7 @@ export interface WantedPage {
 /** Names sorted in one turn of the event loop. */
 const namesPerTurn = 5_000;
 
-/** Sorts names, dropping those that are no tags: no client could pull them. Never blocks the event loop for long. */
+/** Sorts names, and drops invalid tags, which no client could pull. Yields to the event loop. */
 export async function tagNamesOf(names: readonly string[]): Promise<TagNames> {
   let runs: string[][] = [];
   for (let from = 0; from < names.length; from += namesPerTurn) {
@@ -50,7 +50,7 @@ export function parseTagNames(text: unknown): TagNames | undefined {
   return typeof text === 'string' ? asTagNames(text) : undefined;
 }
 
-/** The names behind `last`, at most `limit`. Its cost depends on the page, not on the length of the list. */
+/** At most `limit` names after `last`. The cost depends on the page, not on the length of the list. */
 export function tagPage(names: TagNames, { last, limit }: WantedPage): TagPage {
   const start = last === undefined ? 0 : startBehind(names, last);
   let end = start - 1;

@@ -20,7 +20,7 @@ import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 import { unlessUnreadable } from '../blobs/unreadable.ts';
 
-/** In memory: what it is, and whose. */
+/** A manifest in memory, with its repository. */
 interface RememberedManifest extends CachedManifest {
   readonly of: RepositoryId;
 }
@@ -40,24 +40,24 @@ export interface ManifestsDeps {
   readonly clock: Clock;
   readonly observer: Observer;
   readonly memoryBytes: number;
-  /** For what is being loaded. */
+  /** For manifests that are being loaded. */
   readonly memory: Memory;
-  /** Evicts until the store, with all that the view knows of, is below its bound again. @returns whether it is. */
+  /** Evicts until the store, including what is indexed but not stored yet, is below its bound. @returns whether it is. */
   readonly makeRoom: () => Promise<boolean>;
   readonly policies: FreshnessPolicies;
 }
 
 /**
  * Manifests by digest: memory, then the store, then the upstream.
- * The memory is keyed by repository and digest, so finding something in it is the link check passed.
+ * The memory is keyed by repository and digest, so a hit in it is also the link check.
  */
 export class Manifests {
   readonly #deps: ManifestsDeps;
   readonly #memory: LRUCache<string, RememberedManifest>;
-  /** Sizes by repository and digest, as the manifests served from the repository promise them. */
+  /** Sizes by repository and digest, from the descriptors of the manifests served from the repository. */
   readonly #promisedSizes = new LRUCache<string, number>({ max: 50_000 });
   readonly #flights = new SingleFlight<CachedManifest>();
-  /** From the disk. */
+  /** Reads from the disk. */
   readonly #reads = new SingleFlight<CachedManifest | undefined>();
   readonly #heads = new SingleFlight<ManifestHead>();
   readonly #missing: Remembered<OciError>;
@@ -71,14 +71,14 @@ export class Manifests {
     });
   }
 
-  /** What memory holds, without waiting. */
+  /** The manifest if it is in memory, without waiting. */
   remembered(of: RepositoryId, digest: Digest): CachedManifest | undefined {
     const manifest = this.#memory.get(contentKey(of, digest));
     if (manifest) this.#noteUse(of, digest);
     return manifest;
   }
 
-  /** The manifest if it is cached and this repository holds it. A large one is read when memory has room for it. */
+  /** The manifest if it is cached and this repository has it. A large one waits for memory. */
   async cached(
     of: RepositoryId,
     digest: Digest,
@@ -92,9 +92,9 @@ export class Manifests {
     return manifest;
   }
 
-  /** Gets the manifest from the upstream, once for all who ask at the same time, and keeps it. */
+  /** Fetches the manifest from the upstream, once for all concurrent callers, and stores it. */
   async fetch(upstream: Upstream, of: RepositoryId, digest: Digest, waiting: Waiting): Promise<Shared<CachedManifest>> {
-    // Somebody else's fetch may have ended while this caller looked on the disk.
+    // Another fetch may have ended while this caller read the disk.
     const fetched = this.remembered(of, digest);
     if (fetched) return { value: fetched, collapsed: true };
     this.#throwIfMissing(of, digest);
@@ -116,7 +116,7 @@ export class Manifests {
     return this.#flights.keepRunning(contentKey(of, digest));
   }
 
-  /** What the upstream says of a manifest, asked once for all who want to know at the same time. */
+  /** The upstream's answer to HEAD, requested once for all concurrent callers. */
   async head(upstream: Upstream, of: RepositoryId, digest: Digest, waiting: Waiting): Promise<Shared<ManifestHead>> {
     this.#throwIfMissing(of, digest);
     const ask = async (flight: Waiting) => {
@@ -134,7 +134,7 @@ export class Manifests {
     return this.#deps.waiters.wait(upstream.label, () => this.#heads.run(contentKey(of, digest), ask, waiting));
   }
 
-  /** Remembers a verified manifest and stores it without making anybody wait. */
+  /** Caches a verified manifest in memory, and stores it in the background. */
   keep(of: RepositoryId, fetched: FetchedManifest): CachedManifest {
     const manifest = { ...fetched, firstServedAtMs: this.#deps.clock.now() };
     const named = namedBy(manifest.bytes);
@@ -144,7 +144,7 @@ export class Manifests {
     return manifest;
   }
 
-  /** What was quarantined on the disk, and is still in memory, is written again: nobody would fetch it as long as it is served from there. */
+  /** Writes a manifest again that was quarantined on the disk: it would not be fetched while it is served from memory. */
   storeAgain(digest: Digest): void {
     for (const manifest of this.#memory.values()) {
       if (manifest.digest !== digest) continue;
@@ -153,7 +153,7 @@ export class Manifests {
     }
   }
 
-  /** What a manifest of this repository says the size of `digest` is. */
+  /** The size of `digest` according to a manifest of this repository. */
   promisedSize(of: RepositoryId, digest: Digest): number | undefined {
     return this.#promisedSizes.get(contentKey(of, digest));
   }
@@ -177,7 +177,7 @@ export class Manifests {
     return manifest;
   }
 
-  /** What the upstream has just said is missing is not looked for elsewhere: how long that takes would tell what others hold. */
+  /** Does not look in other repositories for what the upstream has just called missing: the time it takes would tell what they have. */
   async #borrowedUnlessMissing(
     of: RepositoryId,
     digest: Digest,
@@ -200,7 +200,7 @@ export class Manifests {
     return loadWithin(memory, size, waiting, read);
   }
 
-  /** While the index is being rebuilt it may not know yet what can be borrowed. */
+  /** Looks again after a rebuild: until then the index may not know which links can be borrowed. */
   async #afterRebuild(of: RepositoryId, digest: Digest, waiting: Waiting): Promise<CachedManifest | undefined> {
     await this.#deps.index.whenComplete(waiting);
     return this.#borrowed(of, digest, waiting);
@@ -222,8 +222,8 @@ export class Manifests {
   }
 
   /**
-   * The view knows it before the store does: whoever has the manifest asks at once for what it names, and bytes that lie here since
-   * long must not go as unused while the record is being written.
+   * The index knows the manifest before the store does: its client asks at once for what it names, and old bytes that it names must not
+   * be evicted as unused while the record is being written.
    */
   #note(of: RepositoryId, manifest: CachedManifest, named: readonly Descriptor[]): void {
     const { index } = this.#deps;
@@ -241,10 +241,10 @@ export class Manifests {
     );
   }
 
-  /** Content first, then the record that makes it servable. What memory has lost meanwhile comes again with the next pull. */
+  /** Content first, then the record that makes it servable. A manifest that memory has dropped meanwhile is stored by the next pull. */
   async #persist(of: RepositoryId, digest: Digest): Promise<void> {
     const { store, records, index, observer, makeRoom } = this.#deps;
-    const hasRoom = await makeRoom(); // It counts already, and may be what goes.
+    const hasRoom = await makeRoom(); // The manifest counts already, and may be evicted itself.
     if (!hasRoom && !(await index.isComplete()))
       throw new Postponed('free room is not known until the index is rebuilt');
     const manifest = this.#memory.peek(contentKey(of, digest));
@@ -259,10 +259,10 @@ export class Manifests {
 
 export type Presence = 'stored' | 'lost' | 'never-pulled';
 
-/** Tells what of a digest a repository still has, from the store alone. */
+/** Looks up whether a repository still has a digest, in the store alone. */
 export type ContentLookup = (of: RepositoryId, digest: Digest) => Promise<Presence>;
 
-/** @returns `lost` when the repository once served the digest and its bytes are no longer there. */
+/** @returns a lookup that answers `lost` when the repository had the digest and its bytes are gone. */
 export function createContentLookup({ store, records }: { store: BlobStore; records: RecordStore }): ContentLookup {
   return async (of, digest) => {
     const blob = parseBlobRecord(await records.read({ kind: 'blob', of, digest }));
@@ -272,7 +272,7 @@ export function createContentLookup({ store, records }: { store: BlobStore; reco
   };
 }
 
-/** What cannot be opened now is not gone. */
+/** A blob that cannot be opened now is not gone. */
 async function isThere(store: BlobStore, digest: Digest, size: number | undefined): Promise<boolean> {
   try {
     await using stored = await store.open(digest, size);

@@ -6,7 +6,7 @@ export interface StoredBlob extends ByteSource {
   readonly size: number;
 }
 
-/** Content under its digest. Whatever `open` yields was verified on the way in. */
+/** Content by digest. Everything that `open` returns was verified before it was stored. */
 export interface BlobStore {
   /**
    * @param expectedSize the size that the link names; a file of another size is put into quarantine, counted, and not served.
@@ -16,7 +16,7 @@ export interface BlobStore {
   /** All bytes of a small blob (a manifest), verified again; content that does not match its name is put into quarantine. */
   readAll(digest: Digest, maxBytes: number): Promise<Uint8Array | undefined>;
   /**
-   * A place for a blob that is about to arrive. Nothing of it is visible before `commit`.
+   * Begins to store a blob. Nothing of it is visible before `commit`.
    * @param upstream the name of the upstream that sends it.
    */
   create(digest: Digest, upstream: string): Promise<IncomingBlob>;
@@ -40,9 +40,9 @@ export interface BlobStore {
   isBeingRead(digest: Digest): boolean;
   /** Everything stored, in no order. */
   list(): AsyncIterable<{ readonly digest: Digest; readonly size: number; readonly modifiedAtMs: number }>;
-  /** Bytes that count against the bound but are no visible content: running and partial downloads, and quarantine. */
+  /** Bytes that count against the bound but are not visible content: running and partial downloads, and quarantine. */
   pendingBytes(): number;
-  /** Those of them that {@link BlobStore.dropPartial} can free. */
+  /** The part of `pendingBytes` that {@link BlobStore.dropPartial} can free. */
   partialBytes(): number;
   /** How many files hold these bytes. */
   pendingFiles(): number;
@@ -103,8 +103,8 @@ export type CorruptionSource = 'read' | 'scrub';
 const refusals: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT', 'EROFS']);
 
 /**
- * Whether a disk takes nothing just now, and may again without anybody touching the mirror: then what it holds is served, and nothing is
- * added. Everything else that it says to a start (EACCES, ENOTDIR …) is a mistake of whoever set the mirror up, who has to hear of it.
+ * Whether the disk accepts no writes now but may later, without a restart: stored content is served, and nothing is added. Any other error
+ * at start (EACCES, ENOTDIR …) is a mistake in the set-up, and ends the start.
  */
 export function refusesForNow(error: unknown): boolean {
   return error instanceof Error && 'code' in error && refusals.has(error.code);

@@ -3,7 +3,7 @@
  *
  *     hit          from the cache, the upstream was not asked
  *     revalidated  from the cache, after the upstream confirmed the tag
- *     stale        from the cache, because the upstream gave no answer (or says it is gone)
+ *     stale        from the cache, because the upstream gave no answer or the tag is gone
  *     collapsed    from an upstream request that another client had already started
  *     miss         from the upstream, by a request of its own
  *     negative     a remembered "not found"

@@ -1,8 +1,8 @@
-/** What the mirror needs from the clock. Tests pass one they can turn by hand. */
+/** The clocks that the mirror uses. Tests pass one that they set by hand. */
 export interface Clock {
-  /** Wall clock, in milliseconds since the epoch: for what is stored, shown or compared with a date. It may jump back and forth. */
+  /** Wall clock, in milliseconds since the epoch: for stored times, dates and logs. It may jump. */
   now(): number;
-  /** Monotonic clock, in milliseconds since some moment of this process: for waiting, expiry in memory and durations. */
+  /** Monotonic clock, in milliseconds: for waiting, expiry in memory and durations. */
   monotonicMs(): number;
 }
 

@@ -8,13 +8,13 @@ import { parseTagNames, type TagNames } from '../listings/tag-names.ts';
 import type { RepositoryVisibility } from './upstream.ts';
 import { isJsonObject } from '../../oci/json.ts';
 
-/** Names one record of the store. */
+/** The name of one record in the store. */
 export type RecordKey =
   | { readonly kind: 'tag'; readonly of: RepositoryId; readonly tag: Tag }
   | { readonly kind: 'manifest' | 'blob' | 'referrers'; readonly of: RepositoryId; readonly digest: Digest }
   | { readonly kind: 'tag-list' | 'visibility'; readonly of: RepositoryId };
 
-/** Small JSON documents that must survive. Each appears whole or not at all. */
+/** Small JSON documents that survive a restart. Each write takes effect whole or not at all. */
 export interface RecordStore {
   /** @returns undefined when it was never written, or can't be parsed. */
   read(key: RecordKey): Promise<unknown>;
@@ -26,13 +26,13 @@ export interface RecordStore {
   use(): DiskUse;
 }
 
-/** `tag docker.io/library/alpine 3.20`: one text for each record. */
+/** A record's name as text, such as `tag docker.io/library/alpine 3.20`. */
 export function recordName(key: RecordKey): string {
   const which = key.kind === 'tag' ? key.tag : 'digest' in key ? key.digest : '';
   return `${key.kind} ${repositoryKey(key.of)} ${which}`;
 }
 
-/** What the store remembers of a tag. */
+/** A cached tag. */
 export interface TagRecord {
   readonly digest: Digest;
   /** The digest before the tag last moved. */
@@ -50,7 +50,7 @@ export interface ManifestRecord {
   readonly firstServedAtMs: number;
 }
 
-/** A repository may serve this blob. Its size is unknown where the upstream only confirmed it without telling. */
+/** A repository may serve this blob. The size is absent if the upstream confirmed the blob without a length. */
 export interface BlobRecord {
   readonly size?: number;
   readonly firstServedAtMs: number;
@@ -66,23 +66,22 @@ export interface ReferrersRecord {
   readonly fetchedAtMs: number;
 }
 
-/** What an anonymous caller was told of a repository. */
+/** Whether a repository is public, as an anonymous request found out. */
 export interface VisibilityRecord {
   readonly verdict: RepositoryVisibility;
   readonly askedAtMs: number;
 }
 
-// A record is read back as `unknown`: what does not parse was never written by this version, and counts as absent.
+// Records are read as `unknown`. A record that does not parse was not written by this version, and counts as absent.
 
 /**
- * A tag's record as it is stored: with its tag, since on a disk that does not tell `V1` from `v1` the file of one is found under the name
- * of the other.
+ * A tag's record as stored. It names its tag, because on a case-insensitive disk the file of `V1` is also found as `v1`.
  */
 export function storedTagRecord(tag: Tag, record: TagRecord): object {
   return { tag, ...record };
 }
 
-/** @returns undefined also where it is the record of another tag. */
+/** @returns undefined also for the record of another tag. */
 export function parseTagRecord(value: unknown, wantedTag: Tag): TagRecord | undefined {
   if (!isJsonObject(value)) return undefined;
   const { tag = wantedTag, digest, previous, mediaType, size, confirmedAtMs } = value;

@@ -1,7 +1,7 @@
 import { parseRepository, type Repository } from '../../oci/reference.ts';
 import type { Digest } from '../../oci/digest.ts';
 
-/** A repository of one upstream. Links, tags and other records are kept for each of these. */
+/** A repository of one upstream. Links, tags and other records belong to one of these. */
 export interface RepositoryId {
   /** The registry's name as clients write it, such as `docker.io`. */
   readonly upstream: string;
@@ -12,17 +12,17 @@ export function isSameRepository(a: RepositoryId, b: RepositoryId): boolean {
   return a.upstream === b.upstream && a.repository === b.repository;
 }
 
-/** Names a repository in messages, and in the maps that hold something for each. */
+/** A repository as text, such as `docker.io/library/alpine`: in messages, in the index and as the key of maps. */
 export function repositoryKey({ upstream, repository }: RepositoryId): string {
   return `${upstream}/${repository}`;
 }
 
-/** Likewise, content in a repository. */
+/** Content of a repository as text, as the key of maps. */
 export function contentKey(of: RepositoryId, digest: Digest): string {
   return `${repositoryKey(of)}@${digest}`;
 }
 
-/** The repository behind a full name: no upstream has a `/` in its name. @throws OciError NAME_INVALID */
+/** The opposite of {@link repositoryKey}: the name of an upstream has no `/`. @throws OciError NAME_INVALID */
 export function repositoryNamed(name: string): RepositoryId {
   const at = name.indexOf('/');
   return { upstream: name.slice(0, at), repository: parseRepository(name.slice(at + 1)) };

@@ -37,13 +37,13 @@ export interface Totals {
 }
 
 /**
- * A view of the store: sizes, last use, totals, links and tags. It never decides that something cached does not exist.
- * The `note…` methods never fail the caller: what the index loses, its rebuild finds again.
+ * A view of the store: sizes, last use, totals, links and tags. It never decides that cached content does not exist.
+ * The `note…` methods never fail: what the index loses is found again by a rebuild.
  */
 export interface Index {
   noteContent(content: IndexedContent): void;
   noteUse(digest: Digest, atMs: number): void;
-  /** Notes a pull through a repository. */
+  /** Records a pull through a repository. */
   noteRepositoryUse(of: RepositoryId, atMs: number): void;
   noteLink(link: Link): void;
   noteTag(of: RepositoryId, tag: Tag, digest: Digest): void;
@@ -54,21 +54,21 @@ export interface Index {
    * Only a few of them, if there are many.
    */
   borrowableLinks(of: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]>;
-  /** Whether content of this digest is indexed, whichever repository brought it. */
+  /** Whether content of this digest is indexed, in any repository. */
   hasContent(digest: Digest): Promise<boolean>;
   /** Repositories with cached content, `<upstream>/<repository>`, in lexical order, after `last`, at most `limit`. */
   repositories(options: { readonly last: string | undefined; readonly limit: number }): Promise<readonly string[]>;
   totals(): Promise<Totals>;
   /**
-   * Evictable content, least recently used first: content that no stored manifest names and no kept repository is linked to. The cost is in
-   * proportion to what it returns, however much is kept.
+   * Evictable content, least recently used first: content that no stored manifest names and no kept repository is linked to. The cost
+   * depends on what it returns, not on how much is kept.
    */
   evictable(options: {
     readonly limit: number;
-    /** Begins behind this position; absent: at the least recently used. */
+    /** Starts after this position; absent: at the least recently used. */
     readonly after?: EvictionPosition | undefined;
   }): Promise<readonly EvictableContent[]>;
-  /** Since when every use has been noted: last uses before that are not known. */
+  /** Since when every use is recorded: last uses before that are not known. */
   watchingSinceMs(): Promise<number>;
   /** The least recently pulled repository, among those that have links and are not kept. */
   stalestRepository(): Promise<StaleRepository | undefined>;

@@ -8,9 +8,8 @@ import type { RepositoryId } from './repository-id.ts';
 import type { Waiting } from './waiting.ts';
 
 /**
- * One registry the mirror pulls from. Each verb resolves with what the registry answered, throws
- * OciError where its answer was "no" (404: MANIFEST_UNKNOWN, BLOB_UNKNOWN or NAME_UNKNOWN; 403 to an anonymous
- * caller: DENIED), and UpstreamError where no usable answer came.
+ * One registry the mirror pulls from. Each method resolves with the registry's answer, throws OciError if the answer was a refusal (404:
+ * MANIFEST_UNKNOWN, BLOB_UNKNOWN or NAME_UNKNOWN; 403 to an anonymous request: DENIED), and UpstreamError if no usable answer came.
  */
 export interface Upstream {
   /** As clients write it; for a pattern entry the name that matched. */
@@ -48,7 +47,7 @@ export interface Upstream {
     options: Waiting,
   ): Promise<RepositoryVisibility>;
   /**
-   * To be called when bytes for a digest failed verification: from then on the digest is asked for at another endpoint of the upstream.
+   * To be called when bytes for a digest failed verification: from then on another endpoint of the upstream is asked for the digest.
    */
   failedVerification(digest: Digest): void;
 }
@@ -57,7 +56,7 @@ export type RepositoryVisibility = 'public' | 'hidden';
 
 /** Learns from the clients of upstreams what readiness and tag lifetimes depend on. Must not throw. */
 export interface UpstreamMonitor {
-  /** A request was answered, or was not. */
+  /** A request ended, with or without an answer. */
   answered(event: {
     /** The label of the upstream. */
     readonly upstream: string;
@@ -67,7 +66,7 @@ export interface UpstreamMonitor {
   rateLimitSeen(report: RateLimitReport): void;
 }
 
-/** What an upstream said of an account's rate limit (Docker Hub: pulls in a sliding window). */
+/** An account's rate limit, as an upstream reported it (Docker Hub: pulls in a sliding window). */
 export interface RateLimitReport {
   /** The label of the upstream. */
   readonly upstream: string;
@@ -78,12 +77,12 @@ export interface RateLimitReport {
   readonly windowSeconds: number | undefined;
 }
 
-/** What a registry says of a manifest without sending it. Some leave out the digest or the length. */
+/** The answer to HEAD of a manifest. Some registries omit the digest or the length. */
 export interface ManifestHead {
   readonly digest: Digest | undefined;
   readonly mediaType: MediaType | undefined;
   readonly size: number | undefined;
-  /** The manifest, if it had to be fetched because the registry does not answer HEAD. */
+  /** The manifest, if it was fetched because the registry does not support HEAD. */
   readonly fetched?: FetchedManifest;
 }
 
@@ -101,11 +100,11 @@ export interface ByteRange {
 }
 
 export interface OpenedBlob {
-  /** Size of the whole blob, where the upstream told it. */
+  /** Size of the whole blob, if the upstream reported it. */
   readonly size: number | undefined;
-  /** Where `body` begins: the start of the range asked for, or 0 when the upstream sent the whole. */
+  /** Offset of the first byte of `body`: the start of the requested range, or 0 if the upstream sent the whole blob. */
   readonly offset: number;
-  /** Destroying it ends the exchange. It errors with an UpstreamError. The reader owns its pieces, and may free their memory. */
+  /** Destroying it ends the request. It fails with an UpstreamError. The reader owns the chunks, and may free their memory. */
   readonly body: Readable;
 }
 
@@ -119,7 +118,7 @@ export interface TagsWaiting extends Waiting {
   readonly onPage?: ((page: PageOfTags) => void) | undefined;
 }
 
-/** A page as the registry sent it: in any order, and perhaps with names that are no tags. */
+/** A page as the registry sent it: in any order, and possibly with names that are not tags. */
 export interface PageOfTags {
   readonly tags: readonly string[];
   /** Whether this is the first page, perhaps of a new attempt after a failure. Pages from before it no longer count. */

@@ -1,4 +1,4 @@
-/** What every wait takes: a signal that ends it. */
+/** The option of every call that waits: the signal ends the wait. */
 export interface Waiting {
   readonly signal: AbortSignal;
 }

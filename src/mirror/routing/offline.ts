@@ -1,7 +1,7 @@
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Upstream, UpstreamDirectory } from '../ports/upstream.ts';
 
-/** The same upstreams, but those that are offline are never asked: every question to them ends at once, without an answer. */
+/** The same upstreams, but every request to one that is configured as offline fails at once. */
 export function withoutAskingOffline(
   upstreams: UpstreamDirectory,
   isOffline: (label: string) => boolean,

@@ -2,13 +2,13 @@ import { OciError } from '../../oci/errors.ts';
 import { hostInPath, type HostName, isRepository, parseRepository, type Repository } from '../../oci/reference.ts';
 import type { Upstream } from '../ports/upstream.ts';
 
-/** What of a request says which upstream it means. */
+/** The parts of a request that name an upstream. */
 export interface UpstreamHints {
   /** `?ns=`, as containerd and BuildKit send it. */
   readonly namespace: HostName | undefined;
-  /** The Host header; undefined also where that names no host. */
+  /** The Host header; undefined if it is no valid host. */
   readonly host: HostName | undefined;
-  /** What stood before `/v2/`, as in `/ghcr.io/v2/org/app/…` (dockerd and hosts.toml with a path). */
+  /** The path before `/v2/`, as in `/ghcr.io/v2/org/app/…` (dockerd and hosts.toml with a path). */
   readonly pathPrefix: HostName | undefined;
   /** The name between `/v2/` and the resource; it may begin with an upstream's name (podman, BuildKit, and people). */
   readonly name: string;
@@ -27,14 +27,14 @@ export interface UpstreamChoiceDeps {
 /**
  * Finds the upstream a request means: by namespace, else by Host, else by a path prefix, else by the name's first component,
  * else the default. Only configured upstreams are ever found: no client input chooses a host.
- * @throws OciError NAME_UNKNOWN where the request names a registry that is not configured; NAME_INVALID.
+ * @throws OciError NAME_UNKNOWN when the request names a registry that is not configured; NAME_INVALID.
  */
 export function chooseUpstream(hints: UpstreamHints, deps: UpstreamChoiceDeps): UpstreamChoice {
   const named = byNamespace(hints, deps) ?? byHost(hints, deps) ?? byPathPrefix(hints, deps);
   const { host, rest } = splitFirst(hints.name);
   const leading = host && leadingUpstream(host, deps);
   if (named) {
-    // BuildKit with a path mirror says it twice: in `ns` and in the name.
+    // BuildKit with a path mirror names the upstream twice: in `ns` and in the name.
     return choice(named, leading === named ? rest : hints.name);
   }
   if (leading) return choice(leading, rest);
@@ -46,19 +46,19 @@ function byNamespace({ namespace }: UpstreamHints, deps: UpstreamChoiceDeps): Up
   return namespace && configured(namespace, deps);
 }
 
-/** A pattern admits no Host: that is most often what the mirror itself is called, which `**` would take for a registry. */
+/** Patterns do not match Host: it is usually the mirror's own name, which `**` would take for a registry. */
 function byHost({ host }: UpstreamHints, { find }: UpstreamChoiceDeps): Upstream | undefined {
   const found = host === undefined ? undefined : find(host);
   return found && isByPattern(found) ? undefined : found;
 }
 
-/** What a pattern admits counts only where it looks like a registry, as Docker has it: `**` would take every namespace for one. */
+/** A name that matches a pattern must look like a registry, by Docker's rule: otherwise `**` would match every namespace. */
 function leadingUpstream(host: HostName, { find }: UpstreamChoiceDeps): Upstream | undefined {
   const found = find(host);
   return found && isByPattern(found) && !looksLikeRegistry(host) ? undefined : found;
 }
 
-/** As Docker tells the registry from the namespace in the name of an image. */
+/** Docker's rule that tells a registry from a namespace in an image name. */
 function looksLikeRegistry(host: HostName): boolean {
   return /[.:]|^localhost$/.test(host);
 }
@@ -82,13 +82,13 @@ function configured(host: HostName, { find }: UpstreamChoiceDeps): Upstream {
   return found;
 }
 
-/** Docker Hub keeps its official images under `library/`, which people leave out. */
+/** Docker Hub has its official images under `library/`, which users omit. */
 function choice(upstream: Upstream, name: string): UpstreamChoice {
   const official = upstream.name === 'docker.io' && !name.includes('/') && isRepository(name);
   return { upstream, repository: parseRepository(official ? `library/${name}` : name) };
 }
 
-/** The first component of a name where it may be a registry, and what follows it. */
+/** The first component of a name, if it may be a registry, and the rest. */
 function splitFirst(name: string): { readonly host: HostName | undefined; readonly rest: string } {
   const slash = name.indexOf('/');
   return { host: slash === -1 ? undefined : hostInPath(name.slice(0, slash)), rest: name.slice(slash + 1) };

@@ -43,11 +43,11 @@ export interface FileBlobStoreDeps {
   readonly failpoint: FailpointHook;
   readonly files?: FileSystem;
   readonly quarantineLimits?: QuarantineLimits;
-  /** Resolves when this process may put something into the store; @throws when it may not. At once, where absent. */
+  /** Resolves when this process may write to the store; absent: at once. @throws when it may not. */
   readonly hold?: () => Promise<void>;
 }
 
-/** Content as files named after their digest; layout.ts draws them. */
+/** Content as files named after their digest; see layout.ts. */
 export class FileBlobStore implements BlobStore {
   readonly #path: string;
   readonly #observer: FileBlobStoreDeps['observer'];
@@ -76,10 +76,10 @@ export class FileBlobStore implements BlobStore {
   }
 
   /**
-   * Makes the store's folders, and removes what a former process was writing when it ended, but for what can be gone on with. Only
-   * one process may use a store: start the index, which is locked, before.
-   * On a disk that takes nothing for now that is told, and what is missing made when the first content is stored.
-   * @throws Error that names the path which can't be written to.
+   * Creates the store's folders, and removes what an earlier process was writing, except partial downloads that can be resumed. Only
+   * one process may use a store: start the index, which is locked, first.
+   * If the disk accepts no writes now, that is reported, and missing folders are created when the first content is stored.
+   * @throws Error that names the path which cannot be written to.
    */
   async prepare(): Promise<void> {
     const sweep = async (): Promise<void> => {
@@ -99,7 +99,7 @@ export class FileBlobStore implements BlobStore {
     return undefined;
   }
 
-  /** Content larger than `maxBytes` is not what the caller means: undefined, and it stays. */
+  /** @returns undefined also for content larger than `maxBytes`, which stays stored. */
   async readAll(digest: Digest, maxBytes: number): Promise<Uint8Array | undefined> {
     const bytes = await this.#readWhole(digest, maxBytes);
     if (!bytes || digestOf(bytes, algorithmOf(digest)) === digest) return bytes;
@@ -111,7 +111,7 @@ export class FileBlobStore implements BlobStore {
     return new IncomingBlobFile(this.#incomingDeps(digest, upstream), await this.#createFile());
   }
 
-  /** What cannot be opened any more is removed. */
+  /** A partial download that cannot be opened is removed. */
   async takePartial(digest: Digest, upstream: string): Promise<PartialDownload | undefined> {
     const left = this.#partials.take({ blob: digest, upstream });
     if (!left) return undefined;
@@ -207,7 +207,7 @@ export class FileBlobStore implements BlobStore {
     };
   }
 
-  /** Counts as a reader from before the file is opened, so that nobody evicts it in between. */
+  /** Counts as a reader before the file is opened, so that it is not evicted in between. */
   async #open(digest: Digest): Promise<StoredFile | undefined> {
     this.#readers.set(digest, (this.#readers.get(digest) ?? 0) + 1);
     const onClosed = (): void => this.#readerLeft(digest);
@@ -233,7 +233,7 @@ export class FileBlobStore implements BlobStore {
     return await readUpTo(blob.size, blob);
   }
 
-  /** Whatever becomes of the file, its content is not served. */
+  /** The content is not served, even if the file cannot be moved. */
   async #takeAway(digest: Digest, size: number, source: CorruptionSource): Promise<void> {
     this.#observer.corruptionFound({ digest, source });
     try {
@@ -244,7 +244,7 @@ export class FileBlobStore implements BlobStore {
     }
   }
 
-  /** A file that the disk can't tell of is left out; the others are still listed. */
+  /** A file whose status cannot be read is skipped. */
   async #statusOf(path: string): Promise<FileStatus | undefined> {
     try {
       return await this.#files.stat(join(this.#path, path));

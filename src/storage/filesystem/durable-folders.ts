@@ -2,28 +2,28 @@ import { randomUUID } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { type FileSystem, failedWith } from './file-system.ts';
 
-/** How often a folder that vanished between making and using it is made again. */
+/** How often a folder is created again that was removed before it was used. */
 const maxAttempts = 5;
 
 /**
- * Puts files where they belong, making the folders on the way, such that power loss takes nothing back once `sync` has resolved:
- * a new folder counts as made when the folder above it is on the disk too, for everybody who uses it.
+ * Renames files into folders, which it creates, so that nothing is lost in a power loss once `sync` has resolved: a new folder counts as
+ * created, for every caller, when the entry in its parent is on the disk.
  */
 export class DurableFolders {
   readonly #files: FileSystem;
   readonly #onFolders: (change: number) => void;
-  /** Folders whose entry above them is not on the disk yet. */
+  /** Folders whose entry in the parent is not on the disk yet. */
   readonly #beingMade = new Map<string, Promise<void>>();
-  /** Folders that something is about to be put into: neither they nor those above them are removed. */
+  /** Folders that a file is about to be renamed into: neither they nor their parents are removed. */
   readonly #wanted = new Set<{ readonly folder: string }>();
 
-  /** @param onFolders is told how many folders were made, or with a negative number removed. */
+  /** @param onFolders gets the number of folders created, or a negative number of folders removed. */
   constructor({ files, onFolders = () => {} }: { files: FileSystem; onFolders?: (change: number) => void }) {
     this.#files = files;
     this.#onFolders = onFolders;
   }
 
-  /** Renames a file to where a folder may be missing. */
+  /** Renames a file, and creates the folder if it is missing. */
   async place(from: string, to: string): Promise<void> {
     const wanted = { folder: dirname(to) };
     this.#wanted.add(wanted);
@@ -35,7 +35,7 @@ export class DurableFolders {
     }
   }
 
-  /** Makes a folder and those above it. */
+  /** Creates a folder and its parents. */
   make(folder: string): Promise<void> {
     const running = this.#beingMade.get(folder);
     if (running) return running;
@@ -44,12 +44,12 @@ export class DurableFolders {
     return made;
   }
 
-  /** @throws Error when this process may not make files in a folder. A full disk is no reason. */
+  /** @throws Error when this process has no permission to create files in a folder. A full disk is no error. */
   mayChange(folder: string): Promise<void> {
     return this.#files.mayChange(folder);
   }
 
-  /** Makes a file in a folder and removes it. @throws what the disk says to that. */
+  /** Creates a file in a folder and removes it. @throws the disk's error. */
   async tryOut(folder: string): Promise<void> {
     const path = join(folder, randomUUID());
     const file = await this.#files.open(path, 'create');
@@ -61,20 +61,20 @@ export class DurableFolders {
     }
   }
 
-  /** Brings the names in a folder to the disk. */
+  /** Syncs the entries of a folder to the disk. */
   async sync(folder: string): Promise<void> {
     const opened = await this.#files.open(folder, 'read');
     try {
       await opened.sync();
     } catch (error) {
-      // Some network file systems know no fsync of folders (fsync(2): EINVAL); there is nothing more to do on them.
+      // Some network file systems have no fsync of folders (fsync(2): EINVAL).
       if (!failedWith(error, 'EINVAL', 'ENOTSUP')) throw error;
     } finally {
       await opened.close();
     }
   }
 
-  /** Removes a file, if it is there. */
+  /** Removes a file if it exists. */
   async remove(path: string): Promise<void> {
     try {
       await this.#files.unlink(path);
@@ -83,7 +83,7 @@ export class DurableFolders {
     }
   }
 
-  /** Of the device and inode at `path`, which is not followed where it is a link; undefined where there is nothing. */
+  /** Device and inode at `path`; links are not followed. Undefined if there is nothing. */
   async identity(path: string): Promise<string | undefined> {
     try {
       return (await this.#files.lstat(path)).identity;
@@ -93,7 +93,7 @@ export class DurableFolders {
     }
   }
 
-  /** Bytes of a file; 0 where there is none. */
+  /** Bytes of a file; 0 if it does not exist. */
   async size(path: string): Promise<number> {
     try {
       return (await this.#files.stat(path)).size;
@@ -103,7 +103,7 @@ export class DurableFolders {
     }
   }
 
-  /** Removes a folder and those above it, below `top`, as far as they are empty and nothing is about to be put into them. */
+  /** Removes a folder and its parents below `top`, if they are empty and not about to be used. */
   async removeEmpty(folder: string, top: string): Promise<void> {
     try {
       for (let path = folder; path.startsWith(`${top}/`) && !this.#isWanted(path); path = dirname(path)) {
@@ -118,7 +118,7 @@ export class DurableFolders {
     return [...this.#wanted].some(({ folder }) => `${folder}/`.startsWith(`${path}/`));
   }
 
-  /** A removal that had begun before may take a folder away while it is made. */
+  /** A removal that began earlier may remove a folder while it is created. */
   async #placed(from: string, to: string, attempt: number): Promise<boolean> {
     try {
       if (attempt > 1) await this.make(dirname(to));
@@ -144,7 +144,7 @@ export class DurableFolders {
     await this.#syncEntry(folder, parent);
   }
 
-  /** What can't be brought to the disk is unmade, so that whoever comes next makes it anew and does not take it for safe. */
+  /** Removes a folder whose entry cannot be synced, so that the next caller creates it again and does not take it for durable. */
   async #syncEntry(folder: string, parent: string): Promise<void> {
     try {
       await this.sync(parent);

@@ -15,24 +15,24 @@ import {
 import type { FreeSpace } from '../../mirror/ports/blob-store.ts';
 
 /**
- * Everything the stores ask of the disk. Each verb is one system call and fails as it does: with an Error that has the errno's
- * name as its `code`. Paths are absolute.
+ * Everything the stores need from the disk. Each method is one system call, and fails with an Error whose `code` is the name of the errno.
+ * Paths are absolute.
  */
 export interface FileSystem {
-  /** `read`: a file or a folder that exists. `change`: a file that exists. `create`: a new one, for its owner alone; EEXIST where there is one. */
+  /** `read`: an existing file or folder. `change`: an existing file. `create`: a new file with mode 0600; EEXIST if it exists. */
   open(path: string, use: FileUse): Promise<OpenFile>;
-  /** One level, for its owner alone. */
+  /** One level, with mode 0700. */
   mkdir(path: string): Promise<void>;
-  /** Only an empty one: ENOTEMPTY otherwise. */
+  /** ENOTEMPTY unless the folder is empty. */
   rmdir(path: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   unlink(path: string): Promise<void>;
   stat(path: string): Promise<FileStatus>;
-  /** What lies at `path` itself: a symbolic link is not followed. */
+  /** Does not follow a symbolic link at `path`. */
   lstat(path: string): Promise<EntryStatus>;
-  /** Whether this process may make files in a folder: EACCES or EROFS where not. A full disk is no reason. */
+  /** Whether this process has permission to create files in a folder: EACCES or EROFS if not. A full disk is no error. */
   mayChange(folder: string): Promise<void>;
-  /** What a folder holds, in no order, read as it is walked. */
+  /** The entries of a folder, in no order, read one by one. */
   entries(path: string): AsyncIterable<FolderEntry>;
   /** What is still free on the disk `path` is on. */
   freeSpace(path: string): Promise<FreeSpace>;
@@ -40,15 +40,15 @@ export interface FileSystem {
 
 export type FileUse = 'read' | 'change' | 'create';
 
-/** A file that is open. Closing waits for the calls that are under way, so none of them can reach another file's bytes. */
+/** An open file. Closing waits for running calls, so that none of them can reach another file's bytes. */
 export interface OpenFile {
   /** pread(2). @returns how many bytes were read; 0 at the end. */
   read(into: Uint8Array, position: number): Promise<number>;
-  /** pwritev(2). @returns how many bytes were taken, which may be fewer than there are. */
+  /** pwritev(2). @returns how many bytes were written; may be fewer than given. */
   write(chunks: readonly Uint8Array[], position: number): Promise<number>;
   /** ftruncate(2). */
   truncate(size: number): Promise<void>;
-  /** fsync(2), of a folder as well. */
+  /** fsync(2), also of a folder. */
   sync(): Promise<void>;
   status(): Promise<FileStatus>;
   close(): Promise<void>;
@@ -61,7 +61,7 @@ export interface FileStatus {
 
 export interface EntryStatus {
   readonly kind: 'file' | 'folder' | 'link' | 'other';
-  /** Of the device and the inode: another one after the path was renamed and made anew. */
+  /** Device and inode: changes when the path is renamed and created again. */
   readonly identity: string;
 }
 
@@ -70,7 +70,7 @@ export interface FolderEntry {
   readonly kind: 'file' | 'folder' | 'other';
 }
 
-/** The machine's own. */
+/** The file system of this machine. */
 export const nodeFiles: FileSystem = {
   open: async (path, use) => openFile(await open(path, flagsFor[use], 0o600)),
   mkdir: (path) => mkdir(path, { mode: 0o700 }),
@@ -97,7 +97,7 @@ const flagsFor: Readonly<Record<FileUse, number>> = {
   create: constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
 };
 
-/** FileHandle, because it counts its calls and closes after the last; fs.read on its number is no faster with pieces of 512 KiB. */
+/** Uses FileHandle, which counts its calls and closes after the last; fs.read on its descriptor is no faster with pieces of 512 KiB. */
 function openFile(handle: FileHandle): OpenFile {
   return {
     read: async (into, position) => (await handle.read(into, 0, into.byteLength, position)).bytesRead,
@@ -129,7 +129,7 @@ export function failedWith(error: unknown, ...codes: readonly string[]): boolean
   return error instanceof Error && 'code' in error && codes.some((code) => error.code === code);
 }
 
-/** The first `size` bytes of a source, in memory of their own; fewer where it ends before. */
+/** Copies the first `size` bytes of a source; fewer if it ends earlier. */
 export async function readUpTo(
   size: number,
   source: { read(into: Uint8Array, position: number): Promise<number> },
@@ -145,8 +145,8 @@ export async function readUpTo(
 }
 
 /**
- * Every file at or below a folder, as paths that begin with `path`. One folder a level is open at a time, and nothing is
- * gathered: what is removed during the walk may be missing, what is added may be there.
+ * Every file at or below a folder, as paths that begin with `path`. One folder per level is open at a time. Files that are added or removed
+ * during the walk may be listed or not.
  */
 export async function* filesBelow(
   files: FileSystem,
@@ -162,7 +162,7 @@ export async function* filesBelow(
   }
 }
 
-/** A folder that vanished meanwhile holds nothing. */
+/** A folder that was removed meanwhile is empty. */
 async function* entriesIn(files: FileSystem, folder: string): AsyncIterable<FolderEntry> {
   try {
     yield* files.entries(folder);

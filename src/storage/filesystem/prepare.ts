@@ -12,19 +12,19 @@ export interface StoreFolders {
   readonly files: FileSystem;
   readonly folders: DurableFolders;
   readonly observer: Pick<Observer, 'trouble'>;
-  /** Clears away what nobody will use. */
+  /** Removes what cannot be used any more. */
   readonly sweep: () => Promise<void>;
 }
 
 /** Folders that must be on the same disk as incoming/, since files are renamed into them. */
 const targets = [blobsFolder, repositoriesFolder, quarantineFolder];
-/** Made at start, since a former process may have died before these were on the disk. */
+/** Synced at every start: an earlier process may have died before these were on the disk. */
 const fixed = [...targets, incomingFolder, `${blobsFolder}/sha256`, `${blobsFolder}/sha512`];
 
 /**
- * Makes the folders of a store, proves that files can be moved into them, and sweeps. A disk that takes nothing for now is told
- * of: what it holds can be served.
- * @throws Error of one line that names the storage path and what the disk said.
+ * Creates the folders of a store, checks that files can be moved into them, and sweeps. A disk that accepts no writes now is reported: its
+ * content can be served.
+ * @throws Error of one line with the storage path and the disk's error.
  */
 export async function prepareFolders(store: StoreFolders): Promise<void> {
   try {
@@ -39,7 +39,7 @@ export async function prepareFolders(store: StoreFolders): Promise<void> {
   }
 }
 
-/** What lies in incoming/ is removed at start, and only what is renamed within one folder appears whole. The storage path itself may be a link. */
+/** Files in incoming/ are removed at start, and a rename is atomic on one disk only, so no folder may be a link. The storage path itself may. */
 async function refuseLinks({ path, files }: StoreFolders): Promise<void> {
   for (const folder of fixed) {
     if (await isLink(join(path, folder), files)) throw new Error(`${folder} is a symbolic link`);

@@ -10,7 +10,7 @@ export interface QuarantineLimits {
   readonly maxBytes: number;
 }
 
-/** Enough to see what went wrong, and never a second cache. */
+/** Enough to find out what went wrong. */
 export const defaultQuarantineLimits: QuarantineLimits = { maxFiles: 8, maxBytes: 1024 ** 3 };
 
 export interface QuarantineDeps {
@@ -22,7 +22,7 @@ export interface QuarantineDeps {
   readonly limits: QuarantineLimits;
 }
 
-/** Files whose size or bytes were wrong, out of everybody's way but there to be looked at. A few: the oldest go first. */
+/** Stored files with the wrong size or bytes, kept for inspection. Bounded: the oldest are removed first. */
 export class Quarantine {
   readonly #deps: QuarantineDeps;
   /** Sizes by path, oldest first. */
@@ -41,7 +41,7 @@ export class Quarantine {
     return this.#bytes;
   }
 
-  /** Finds what an earlier process quarantined. */
+  /** Counts the files that an earlier process quarantined. */
   async prepare(): Promise<void> {
     const { path, files } = this.#deps;
     const names = await Array.fromAsync(filesBelow(files, path, quarantineFolder));
@@ -52,7 +52,7 @@ export class Quarantine {
     await this.#removeOldest();
   }
 
-  /** Takes a stored file away. Where somebody else just did, there is nothing to do. */
+  /** Moves a stored file into quarantine, unless that has just happened. */
   async take(file: string, digest: Digest, size: number): Promise<void> {
     const to = join(this.#deps.path, quarantinePath(digest, this.#deps.clock.now()));
     try {

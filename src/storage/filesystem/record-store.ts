@@ -16,16 +16,16 @@ export interface FileRecordStoreDeps {
   readonly observer: Pick<Observer, 'trouble'>;
   readonly failpoint: FailpointHook;
   readonly files?: FileSystem;
-  /** Resolves when this process may put something into the store; @throws when it may not. At once, where absent. */
+  /** Resolves when this process may write to the store; absent: at once. @throws when it may not. */
   readonly hold?: () => Promise<void>;
 }
 
-/** Records as JSON files; layout.ts draws them. Of several writes of one record the one asked for last wins. */
+/** Records as JSON files; see layout.ts. Writes of one record take effect in the order of the calls. */
 export class FileRecordStore implements RecordStore {
   readonly #deps: Required<FileRecordStoreDeps>;
   readonly #folders: DurableFolders;
   readonly #use = new RecordUse();
-  /** Of each record that is being changed: its next change waits for the one before. */
+  /** Runs the changes of each record one after another. */
   readonly #changes = new Map<string, LimitFunction>();
 
   constructor({ files = nodeFiles, hold = async () => {}, ...deps }: FileRecordStoreDeps) {
@@ -72,7 +72,7 @@ export class FileRecordStore implements RecordStore {
     return this.#use.total;
   }
 
-  /** A record that was written since is known already, and one that is gone counts nothing. */
+  /** Skips records that were written or removed since they were listed. */
   async #count(path: string): Promise<void> {
     if (this.#use.has(path)) return;
     try {
@@ -123,7 +123,7 @@ export class FileRecordStore implements RecordStore {
   }
 }
 
-/** Whether an index knows, and so counts, every record of this kind. */
+/** Whether an index counts the records of this kind. */
 function isIndexed({ kind }: RecordKey): boolean {
   return kind === 'tag' || kind === 'manifest' || kind === 'blob';
 }

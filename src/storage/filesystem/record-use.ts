@@ -31,7 +31,7 @@ export class RecordUse {
     this.#folders += change;
   }
 
-  /** Counts the folders that a walk meets. A folder that is made or removed during the walk may be counted twice, until the next walk. */
+  /** Counts the folders of a walk. A folder that is created or removed during the walk may be counted wrongly until the next walk. */
   countFolders(): { readonly onFolder: () => void; readonly end: () => void } {
     const before = this.#folders;
     let found = 0;

@@ -9,7 +9,7 @@ export interface StoredFileDeps {
   readonly observer: Pick<Observer, 'trouble'>;
 }
 
-/** A stored blob, read by position straight into the caller's buffer. Removing the blob meanwhile takes nothing from its readers. */
+/** A stored blob, read by position into the caller's buffer. It can be read to its end even if the blob is removed. */
 export class StoredFile implements StoredBlob {
   readonly size: number;
   readonly #file: OpenFile;
@@ -24,7 +24,7 @@ export class StoredFile implements StoredBlob {
     this.#observer = observer;
   }
 
-  /** @throws Error when the file ends before its size: then somebody shortened it while it was read. */
+  /** @throws Error when the file is shorter than its size: it was truncated while it was read. */
   async read(into: Uint8Array, position: number): Promise<number> {
     const bytes = await this.#file.read(into, position);
     if (bytes === 0 && position < this.size && into.byteLength > 0) {
@@ -33,7 +33,7 @@ export class StoredFile implements StoredBlob {
     return bytes;
   }
 
-  /** A close(2) that fails takes nothing from what was read. */
+  /** A failed close(2) is reported; the bytes that were read are good. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#isOpen) return;
     this.#isOpen = false;
