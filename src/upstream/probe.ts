@@ -13,23 +13,23 @@ import { type RateLimit, rateLimitOf } from './api/answer-headers.ts';
 import { discard } from './api/read-at-most.ts';
 import type { CredentialSettings } from './settings.ts';
 
-/** What one address of an upstream, the registry itself or a mirror, said at its front door. */
+/** The answer of one address of an upstream, the registry itself or a mirror, to a ping. */
 export interface EndpointProbe {
   readonly url: URL;
-  /** Why it is of no use; undefined where it answered as a registry does. */
+  /** Why it is unusable; undefined if it answered like a registry. */
   readonly failure: string | undefined;
-  /** One for each of its credentials, in their order; without any, one for strangers. None where it failed. */
+  /** One for each of its credentials, in order; without any, one anonymous. None if it failed. */
   readonly accounts: readonly AccountProbe[];
 }
 
 /**
- * How an account fared.
+ * The result of signing in with an account.
  *
  *     signed-in   the registry accepted it
- *     stranger    there is none, or it knows nothing of this registry
- *     unchecked   the registry lets everyone in at its front door, and says nothing of accounts
- *     refused     it was not accepted, or could not be had: see `why`
- *     no-token    a stranger got no answer from where the registry's tokens are had: see `why`
+ *     stranger    anonymous: there is no account, or its source has none for this registry
+ *     unchecked   the registry answers a ping without credentials, so the account was not checked
+ *     refused     it was not accepted, or could not be read: see `why`
+ *     no-token    the token endpoint gave no anonymous token: see `why`
  */
 export type SignIn = 'signed-in' | 'stranger' | 'unchecked' | 'refused' | 'no-token';
 
@@ -37,11 +37,11 @@ export interface AccountProbe {
   readonly signIn: SignIn;
   /** Names no account and no secret. */
   readonly why: string | undefined;
-  /** What is left of its allowance, where the registry says so. */
+  /** Its rate limit, if the registry reports it. */
   readonly rateLimit: RateLimit | undefined;
 }
 
-/** Knocks at one address, without pulling anything: what it wants, and whether it accepts each account. */
+/** Pings one address, without pulling anything: finds out what it demands, and whether it accepts each account. */
 export async function probeEndpoint(deps: EndpointDeps, options: Waiting): Promise<EndpointProbe> {
   const { url } = deps;
   try {
@@ -59,14 +59,14 @@ export async function probeEndpoint(deps: EndpointDeps, options: Waiting): Promi
   }
 }
 
-/** A registry's front door, and what it demands there: nothing, where it is undefined. */
+/** An address to sign in at, and what it demands; undefined: nothing. */
 interface Door {
   readonly deps: EndpointDeps;
   readonly send: Send;
   readonly demand: Demand | undefined;
 }
 
-/** distribution-spec v1.1.1, "Determining Support": 200, or 401 for those who must say who they are; some registries say 403. */
+/** distribution-spec v1.1.1, "Determining Support": 200, or 401 if authentication is needed; some registries answer 403. */
 function failureAt({ url, status }: Answer): string | undefined {
   if (status === 200 || status === 401 || status === 403) return undefined;
   return `${url.host} answered ${status} where a registry says 200 or 401`;
@@ -79,7 +79,7 @@ async function probeStranger(door: Door, options: Waiting): Promise<AccountProbe
   try {
     if (demand) await tokenFor(door, demand, { credentials: anonymous, signal: options.signal });
   } catch (cause) {
-    // A stranger who wants nothing in particular may get none (GitLab); whoever says so can be reached.
+    // GitLab gives no anonymous token without a scope; a token endpoint that says so is reachable.
     const isRefusal = cause instanceof OciError && cause.code === 'DENIED';
     if (!isRefusal) return { signIn: 'no-token', why: wordsFor(cause), rateLimit: undefined };
   }
@@ -116,7 +116,7 @@ async function headerFor(door: Door, demand: Demand, { credentials, secret, sign
   return demand.kind === 'basic' ? headerShowing(secret) : tokenFor(door, demand, { credentials, signal });
 }
 
-/** As `docker login` asks: for a token without a scope, unless the registry has one for everything (public.ecr.aws: `aws`). */
+/** Requests a token like `docker login`: without a scope, unless the registry has one scope for everything (public.ecr.aws: `aws`). */
 async function tokenFor(
   { deps, send }: Door,
   { realm, service, scope }: Extract<Demand, { kind: 'bearer' }>,
@@ -130,7 +130,7 @@ async function tokenFor(
   return tokens.header({ realm, service, scopes }, credentials, { signal });
 }
 
-/** Docker Hub, "Usage and limits: Pulls": a HEAD of this image, which is there for it, tells what is left and costs nothing. */
+/** Docker Hub, "Usage and limits: Pulls": a HEAD of this image reports the rate limit and does not count as a pull. */
 const previewOf: ReadonlyMap<string, { readonly repository: string; readonly tag: string }> = new Map([
   ['docker.io', { repository: 'ratelimitpreview/test', tag: 'latest' }],
 ]);
@@ -150,7 +150,7 @@ async function allowance(
     await discard(answer);
     return rateLimitOf(answer.headers);
   } catch (cause) {
-    wordsFor(cause); // It is told where it is known; that it is not is no failure.
+    wordsFor(cause); // An unknown rate limit is no failure.
     return undefined;
   }
 }
@@ -163,14 +163,14 @@ function refused(why: string): AccountProbe {
   return { signIn: 'refused', why, rateLimit: undefined };
 }
 
-/** The SDKs of AWS and Google say in an error's name what is wrong, and in its message about whom. */
+/** In errors of the SDKs of AWS and Google the name says what is wrong; the message may name the account. */
 function kindOfError(cause: unknown): string {
   return cause instanceof Error && !(cause instanceof UpstreamError) && cause.name.length > 'Error'.length
     ? ` (${cause.name})`
     : '';
 }
 
-/** Why there was no answer, or a no; neither names an account or a secret. @throws whatever is neither: a bug. */
+/** The reason of a failure or a refusal, without account or secret. @throws any other error: it is a bug. */
 function wordsFor(cause: unknown): string {
   if (cause instanceof UpstreamError || cause instanceof OciError) return `${cause.message}${kindOfError(cause.cause)}`;
   if (cause instanceof DOMException && cause.name === 'TimeoutError') return 'it did not answer in time';

@@ -41,7 +41,7 @@ export interface RegistryClientDeps {
   readonly memory?: Memory | undefined;
   /** The pauses before retries. */
   readonly pauses?: Pauses;
-  /** Shared with other upstreams; absent: its own. */
+  /** Shared with other upstreams; absent: one of its own. */
   readonly lookup?: Lookup;
   /** Looks up hosts that are not in the configuration; by default one at a time. */
   readonly lookupElsewhere?: Lookup;
@@ -60,7 +60,7 @@ export interface RegistryClient extends Upstream {
 }
 
 /**
- * The pull half of the distribution API of one registry, by way of its mirrors where it has any.
+ * The pull part of the distribution API of one registry, through its mirrors if it has any.
  * Source: OCI distribution-spec v1.1.1, "Pull" and "Content Discovery".
  */
 export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
@@ -102,7 +102,7 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   };
 }
 
-/** Lookups of the hosts that the operator wrote down, and of all others: both fall back to former addresses. */
+/** Lookups of the hosts in the configuration, and of all others: both fall back to former addresses. */
 function lookupsOf({
   clock,
   lookup = createSharedLookup({ clock }),
@@ -123,7 +123,7 @@ function originsOf(deps: RegistryClientDeps): Origins {
   const { name, label, settings } = deps;
   const url = urlOf(deps);
   const mirrors = (settings.mirrors ?? []).map((mirror) => new URL(mirror.url));
-  // A name that a pattern admitted was chosen by a client: it may not lead to private addresses.
+  // A name that matched a pattern was chosen by a client: it may not lead to private addresses.
   const exact = name === label || settings.url !== undefined ? [url] : [];
   const named = settings.hosts === 'any' && exact.length === 0 ? [] : [url];
   return { own: [url, ...mirrors], exact: [...exact, ...mirrors], named: [...named, ...mirrors] };

@@ -1,4 +1,4 @@
-/** Everything an operator can say about one upstream, as loaded values: no file names, no units, no `${env:}` left in it. */
+/** The configuration of one upstream as loaded values: no file names, units or `${env:}` are left. */
 export interface UpstreamSettings {
   /** The registry itself. Absent: `https://` and the name clients use. */
   readonly url?: string | undefined;
@@ -13,7 +13,7 @@ export interface UpstreamSettings {
    * `http://host:port` also allows a redirect there from https.
    */
   readonly redirectHosts: readonly string[];
-  /** Who the mirror is there. Of those whose globs admit a repository, the first that is not at its rate limit is used. */
+  /** The mirror's accounts. Of those whose globs match a repository, the first that is not at its rate limit is used. */
   readonly credentials: readonly CredentialSettings[];
   /** Tried in this order before the registry. */
   readonly mirrors?: readonly MirrorSettings[] | undefined;
@@ -22,19 +22,19 @@ export interface UpstreamSettings {
   readonly timeouts: UpstreamTimeouts;
   readonly tls: UpstreamTls;
   readonly proxy: UpstreamProxy;
-  /** To one host and port at a time. As many requests may wait for one. */
+  /** Connections to one host and port. As many requests may wait. */
   readonly maxConnections: number;
-  /** Docker Hub answers 403 to requests without one. */
+  /** Docker Hub answers 403 without one. */
   readonly userAgent: string;
 }
 
-/** Reads a secret as it is now: it may have been rotated since it was last read. */
+/** Reads the current secret: it may have been rotated. */
 export type ReadSecret = () => Promise<string>;
 
 /** One account, and globs of the repositories it is for. */
 export type CredentialSettings = AccountSettings & { readonly repositories: readonly string[] };
 
-/** Each kind is described where it is made: `credentials/<kind>.ts`. */
+/** Each kind is documented in `credentials/kinds/`. */
 export type AccountSettings =
   | { readonly kind: 'basic'; readonly username: string; readonly readPassword: ReadSecret }
   | { readonly kind: 'bearer-token'; readonly readToken: ReadSecret }
@@ -51,17 +51,17 @@ export type AccountSettings =
   | { readonly kind: 'ecr-public' }
   | { readonly kind: 'gitlab'; readonly username: string; readonly readToken: ReadSecret };
 
-/** What an account of one kind is made from. */
+/** The settings of one kind. */
 export type SettingsOf<Kind extends AccountSettings['kind']> = Omit<Extract<AccountSettings, { kind: Kind }>, 'kind'>;
 
 /** Another registry with the same content, tried before the registry itself. */
 export interface MirrorSettings {
   readonly url: string;
-  /** Whether it is asked for what can change as well: tags, and who refers to a manifest. */
+  /** Whether it is also asked for what can change: tags and referrers. */
   readonly tags: boolean;
-  /** Whether it is told which registry is meant, as `?ns=`: for another Layerwell. */
+  /** Whether it gets the name of the registry as `?ns=`: for another Layerwell. */
   readonly forwardNs: boolean;
-  /** It is sent no others. */
+  /** Only these are sent to it. */
   readonly credentials: readonly CredentialSettings[];
 }
 
@@ -69,16 +69,16 @@ export interface UpstreamTimeouts {
   readonly connectMs: number;
   /** From the request to the headers of its answer. */
   readonly headersMs: number;
-  /** Between two pieces of a body, while the mirror is ready to take one. */
+  /** Between two chunks of a body, while the mirror is ready to read. */
   readonly idleMs: number;
   readonly tokenMs: number;
 }
 
 /** PEM, as read from its files. */
 export interface UpstreamTls {
-  /** Trusted beside the system's. Holds for token endpoints and redirects as well. */
+  /** Trusted in addition to the system's CAs, also for token endpoints and redirects. */
   readonly ca?: string | undefined;
-  /** Shown to the registry, its mirrors and `realmHosts` only. */
+  /** Sent to the registry, its mirrors and `realmHosts` only. */
   readonly certificate?: string | undefined;
   readonly key?: string | undefined;
   /** For the registry, its mirrors, `realmHosts` and `redirectHosts` only. */
@@ -90,7 +90,7 @@ export interface UpstreamProxy {
   readonly http?: string | undefined;
   /** For `https:` URLs. */
   readonly https?: string | undefined;
-  /** Hosts that are reached without it: names with everything below them, addresses, address blocks, each perhaps with a port; `*` is all. */
+  /** Hosts that are reached without it: names with their subdomains, addresses or address blocks, with or without a port; `*` is all. */
   readonly except: readonly string[];
 }
 

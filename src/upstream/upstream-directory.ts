@@ -23,7 +23,7 @@ export interface UpstreamDirectoryDeps {
   readonly pauses?: Pauses;
   /** How many names of one pattern keep their connections. */
   readonly maxMatchedNames?: number;
-  /** How all of them resolve names. */
+  /** Resolves names for all of them. */
   readonly lookup?: Lookup;
 }
 
@@ -39,7 +39,7 @@ export interface OpenUpstreamDirectory extends UpstreamDirectory {
 
 /**
  * The upstreams of the configuration. An exact name or alias beats a pattern, a longer pattern a shorter one. Names that match a
- * pattern get a client of their own; the least recently used of each pattern lose their connections once what is under way has ended.
+ * pattern get a client of their own; the least recently used of each pattern lose their connections when their requests have ended.
  */
 export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstreamDirectory {
   const { lookup = createSharedLookup({ clock: deps.clock }) } = deps;
@@ -81,7 +81,7 @@ function exactClients(deps: UpstreamDirectoryDeps): ReadonlyMap<string, Registry
   return new Map([...aliases, ...named.map(({ client }) => [client.name.toLowerCase(), client] as const)]);
 }
 
-/** Clients choose the names that a pattern admits: all names of one pattern share its lookups, and cannot displace those of another. */
+/** Clients choose the names that match a pattern: all names of one pattern share its lookups, and cannot displace those of another. */
 function patternEntries({ entries, maxMatchedNames = 256, observer }: UpstreamDirectoryDeps, lookup: Lookup) {
   return [...entries]
     .filter(([, { hosts }]) => hosts !== 'one')
@@ -113,12 +113,12 @@ export function namePatternMatcher(pattern: string): (name: HostName) => boolean
   return (name) => grammar.test(name) && isAsWritten(name);
 }
 
-/** Whether a URL keeps the host as it is: `0x7f.1` would become another one, `[::1]` says nothing to a pattern, `a.test:99999` is none. */
+/** Whether a URL keeps the host unchanged: `0x7f.1` would become another host, `[::1]` matches no pattern, and `a.test:99999` is invalid. */
 function isAsWritten(name: HostName): boolean {
   return !name.startsWith('[') && URL.parse(`https://${name}`)?.hostname === name.replace(/:\d+$/, '');
 }
 
-/** Longer patterns say more, so they come first; equally long ones in alphabetical order. */
+/** Longer patterns come first, because they are more specific; equally long ones in alphabetical order. */
 export function bySpecificity(one: string, other: string): number {
   return other.length - one.length || (one < other ? -1 : 1);
 }

@@ -6,27 +6,27 @@ import { maxSmallBodyBytes, readAtMost } from './read-at-most.ts';
 import { isJsonObject, parseJsonObject } from '../../oci/json.ts';
 
 export interface Refusal {
-  /** What a 404 means, where the body does not say that the repository is unknown. */
+  /** What a 404 means, unless the body says that the repository is unknown. */
   readonly missing: 'MANIFEST_UNKNOWN' | 'BLOB_UNKNOWN' | 'NAME_UNKNOWN';
-  /** Whether the mirror's own account stood behind the request. */
+  /** Whether the request had an account of the mirror. */
   readonly isAuthenticated: boolean;
-  /** Whether a list was asked for: an account that may pull need not be allowed to list. */
+  /** Whether a listing was requested: an account that may pull may not be allowed to list. */
   readonly isListing?: boolean;
-  /** Whether a redirect led to where the answer comes from. */
+  /** Whether the answer came after a redirect. */
   readonly isElsewhere?: boolean;
   readonly clock: Clock;
 }
 
 /**
- * What an answer that is no success means. The upstream's own words are not passed on: Docker Hub's 429 names the account.
+ * The meaning of an unsuccessful answer. The upstream's text is not passed on: Docker Hub's 429 names the account.
  *
  *     404        MANIFEST_UNKNOWN, BLOB_UNKNOWN or NAME_UNKNOWN
- *     401, 403   DENIED to an anonymous request, `refused` to one with the mirror's account; `refused` as well where a blob is stored
- *                elsewhere, for that says nothing of the repository (a signature that came too late). 403 to a listing is DENIED to an
- *                account as well: many may pull and not list (ECR without `ecr:ListImages`)
+ *     401, 403   DENIED to an anonymous request, `refused` to one with the mirror's account; also `refused` after a redirect
+ *                to a blob's storage, because that is not about the repository (an expired signature). 403 to a listing is DENIED to
+ *                an account too: it may be allowed to pull but not to list (ECR without `ecr:ListImages`)
  *     429        `overloaded`, with Retry-After
  *     5xx        `unavailable`
- *     the rest   `misbehaving`
+ *     any other  `misbehaving`
  */
 export async function failureOf(answer: Answer, refusal: Refusal): Promise<OciError | UpstreamError> {
   const { status, url, headers } = answer;
@@ -55,7 +55,7 @@ function missing(host: string, code: keyof typeof whatIsMissing): OciError {
   return new OciError(code, `${host} has no such ${whatIsMissing[code]}`);
 }
 
-/** The codes of an OCI error body; none where it is something else. */
+/** The codes of an OCI error body; none for any other body. */
 function errorCodesIn(bytes: Uint8Array): readonly string[] {
   const errors = parseJsonObject(bytes)?.['errors'];
   if (!Array.isArray(errors)) return [];

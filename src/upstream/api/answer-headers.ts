@@ -5,7 +5,7 @@ export function headerOf(headers: IncomingHttpHeaders, name: string): string | u
   return Array.isArray(value) ? value[0] : value;
 }
 
-/** @returns undefined when it is absent, or is no length. */
+/** @returns undefined when it is absent or invalid. */
 export function contentLengthOf(headers: IncomingHttpHeaders): number | undefined {
   return wholeNumber(headerOf(headers, 'content-length'));
 }
@@ -24,14 +24,14 @@ export function contentRangeOf(headers: IncomingHttpHeaders): ContentRange | und
   return { start: wholeNumber(start), end: wholeNumber(end), size: wholeNumber(size) };
 }
 
-/** A number, which some gateways send with a fraction. */
+/** A number; some gateways send a fraction. */
 const numberGrammar = /^\d{1,15}(?:\.\d{1,9})?$/;
-/** `Date.parse` takes nearly anything for a date: `-5` is a day in May 2001. */
+/** `Date.parse` accepts nearly anything: `-5` is a day in May 2001. */
 const dateGrammar = /^(?:[A-Za-z]{3,9},? |\d{4}-\d\d-\d\dT)/;
 
 /**
- * When asking again makes sense: seconds, or the time until an HTTP date (RFC 9110 §10.2.3). Some send a Unix time (as GitHub's
- * `x-ratelimit-reset`), in seconds or milliseconds: no wait is that long.
+ * Retry-After: seconds, or an HTTP date (RFC 9110 §10.2.3). Some send a Unix time in seconds or milliseconds (like GitHub's
+ * `x-ratelimit-reset`): no wait is that long.
  * @returns whole seconds, at most a day; undefined when absent or unreadable.
  */
 export function retryAfterSecondsOf(headers: IncomingHttpHeaders, nowMs: number): number | undefined {
@@ -42,11 +42,11 @@ export function retryAfterSecondsOf(headers: IncomingHttpHeaders, nowMs: number)
   return Number.isNaN(seconds) ? undefined : Math.min(Math.max(seconds, 0), 86_400);
 }
 
-/** 2001 as a Unix time in seconds, and 1970 in milliseconds: from here on a number is no span of time. */
+/** From here on a number is a Unix time, in seconds (2001) or milliseconds (1970), and not a duration. */
 const leastUnixSeconds = 1_000_000_000;
 const leastUnixMs = 1_000 * leastUnixSeconds;
 
-/** The span of time that a number means: seconds, or the time until a Unix time. */
+/** The duration that a number means: seconds, or the time until a Unix time. */
 export function secondsFrom(number: number, nowMs: number): number {
   if (number < leastUnixSeconds) return number;
   return secondsUntil(number < leastUnixMs ? number * 1_000 : number, nowMs);
@@ -60,7 +60,7 @@ function wholeNumber(text: string | undefined): number | undefined {
   return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
-/** What is left of an allowance. */
+/** A rate limit as the upstream reports it. */
 export interface RateLimit {
   readonly limit: number;
   readonly remaining: number;
@@ -70,7 +70,7 @@ export interface RateLimit {
 /**
  * `ratelimit-limit: 100;w=21600` and `ratelimit-remaining: 20;w=21600`, on Docker Hub's answers about manifests.
  * Source: Docker Hub, "Usage and limits: Pulls".
- * @returns undefined where they are absent (paid accounts), or say something else.
+ * @returns undefined when they are absent (paid accounts) or invalid.
  */
 export function rateLimitOf(headers: IncomingHttpHeaders): RateLimit | undefined {
   const limit = amountIn(headerOf(headers, 'ratelimit-limit'));

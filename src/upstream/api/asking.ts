@@ -11,21 +11,21 @@ export interface AskingDeps {
   readonly registry: URL;
   readonly send: Send;
   readonly authorizer: Authorizer;
-  /** Convinces another host, where a redirect led, of an anonymous caller, and keeps the tokens of that host. */
+  /** Authorizes anonymously at another host after a redirect, and keeps the tokens of that host. */
   readonly guestAt: (host: URL) => Authorizer;
   /** Which `http:` URLs may be followed from `https:`. */
   readonly mayBePlain: (url: URL) => boolean;
 }
 
-/** One for the challenge, one for a token that was refused. */
+/** One retry for the challenge, one for a refused token. */
 const maxRetries = 2;
 
-/** Where something of the distribution API is: `v2/` comes below whatever path the registry's own URL has. */
+/** A URL of the distribution API: `v2/` below the path of the registry's URL. */
 export function apiUrl(registry: URL, path: string): URL {
   return new URL(`${registry.pathname.replace(/\/$/, '')}/v2/${path}`, registry);
 }
 
-/** Asks as one account: redirects are followed, challenges met. @returns the final answer, whatever its status. */
+/** Sends a request with one account; follows redirects and answers challenges. @returns the final answer, with any status. */
 export async function askAs(deps: AskingDeps, exchange: Exchange, caller: Caller): Promise<Answer> {
   const { send, authorizer, mayBePlain } = deps;
   const { signal } = caller;
@@ -43,7 +43,7 @@ export async function askAs(deps: AskingDeps, exchange: Exchange, caller: Caller
   return orAsGuest(deps, caller, { exchange, answer });
 }
 
-/** A registry that sends us elsewhere has accepted what it was shown. */
+/** A registry that redirects has accepted the credentials. */
 function judge(
   { authorizer, registry }: AskingDeps,
   caller: Caller,
@@ -55,9 +55,9 @@ function judge(
 }
 
 /**
- * @returns a proof that may turn the registry's answer into another one, or undefined.
- * Some registries challenge only at `/v2/`: gcr.io may answer 401 without a challenge, and those that serve anonymous callers as well
- * may hide what is private behind 403 or 404.
+ * @returns an Authorization header that may change the registry's answer, or undefined.
+ * Some registries challenge only at `/v2/`: gcr.io may answer 401 without a challenge, and registries that also serve anonymous requests
+ * may hide private content behind 403 or 404.
  */
 async function nextProof(
   deps: AskingDeps,
@@ -83,8 +83,8 @@ async function ping({ send, authorizer, registry }: AskingDeps, { signal }: Wait
 }
 
 /**
- * A host where a redirect led may want a proof of its own (registry.k8s.io leads to Artifact Registry): it gets the token of an
- * anonymous caller, a new one where it refuses the one it gave before, and nothing that belongs to the registry.
+ * A host after a redirect may want credentials of its own (registry.k8s.io redirects to Artifact Registry): it gets an anonymous token, a
+ * new one if it refuses the previous one, and none of the registry's credentials.
  */
 async function orAsGuest(
   { send, registry, guestAt, mayBePlain }: AskingDeps,
@@ -105,12 +105,12 @@ async function orAsGuest(
   return answer;
 }
 
-/** A host that gives guests no token refuses what was asked for: that is its answer, and what it means is judged where all are. */
+/** A host that gives no anonymous token refuses the request: its answer is handled like any other. */
 function noneIfDenied(cause: unknown): undefined {
   if (!(cause instanceof OciError) || cause.code !== 'DENIED') throw cause;
 }
 
-/** The repository as it is called where a redirect led: a challenge without a scope is about that one. */
+/** The repository's name at the host after a redirect: a challenge without a scope is about it. */
 function repositoryAt({ pathname }: URL): Repository | undefined {
   const [, name] = /^\/v2\/(.+)\/(?:manifests|blobs|tags|referrers)\//.exec(pathname) ?? [];
   return name !== undefined && isRepository(name) ? name : undefined;

@@ -9,8 +9,8 @@ import { mayGetDiffer } from './manifests.ts';
 import type { RegistryAnswer, Requests } from './requests.ts';
 
 /**
- * By HEAD; where that is refused, one byte is asked for instead. A refused HEAD says little: ECR public refuses it to callers that may GET
- * (aws/containers-roadmap #2671), and Harbor's proxy projects answer 404 for a blob that they only fetch when it is asked for (harbor #16692).
+ * HEAD of a blob; if that is refused, GET of one byte. A refused HEAD says little: ECR public refuses it to clients that may GET
+ * (aws/containers-roadmap #2671), and Harbor's proxy projects answer 404 for a blob that they fetch only on GET (harbor #16692).
  * @throws OciError BLOB_UNKNOWN, NAME_UNKNOWN or DENIED; UpstreamError.
  */
 export async function headBlob(
@@ -47,7 +47,7 @@ async function sizeByGet(requests: Requests, repository: Repository, digest: Dig
 
 /**
  * Opens a blob for reading; see the port.
- * @throws OciError BLOB_UNKNOWN, NAME_UNKNOWN, DENIED or RANGE_INVALID; UpstreamError, `misbehaving` when another part comes than was asked for.
+ * @throws OciError BLOB_UNKNOWN, NAME_UNKNOWN, DENIED or RANGE_INVALID; UpstreamError, `misbehaving` for another range than requested.
  */
 export async function openBlob(
   requests: Requests,
@@ -75,7 +75,7 @@ function askForBlob(
   return requests.ask({ method: 'GET', url, kind: 'blob', repository, headers }, { signal });
 }
 
-/** A 206 must begin where we asked it to and go no further: a body taken for another part would corrupt what is resumed (harbor #23601). */
+/** A 206 must start at the requested offset and end within the range: another part would corrupt a resumed download (harbor #23601). */
 function openedPart(answer: Answer, range: ByteRange | undefined): OpenedBlob {
   const { start, end, size } = contentRangeOf(answer.headers) ?? {};
   const fits =

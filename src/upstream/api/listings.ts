@@ -11,12 +11,12 @@ const tagsPerPage = 1000;
 const maxTags = 200_000;
 const maxListingBytes = 16 * 1024 * 1024;
 
-/** How a registry refuses a number of tags that it does not allow, such as distribution with a smaller `tags.maxtags`. */
+/** The answers to a page size above a registry's limit, such as distribution's `tags.maxtags`. */
 const refusesNumber: ReadonlySet<number> = new Set([400, 405, 406, 413, 414, 416, 422, 501]);
 
 /**
- * All tags, page by page, each once: at most two hundred thousand. A registry that refuses pages of a thousand, or has no next page for them,
- * is asked for pages of its own size.
+ * All tags, page by page, without repetitions: at most two hundred thousand. A registry that refuses pages of a thousand, or answers them
+ * without a next page, is asked for pages of its own size.
  * @throws OciError NAME_UNKNOWN or DENIED; UpstreamError also where the list is too long, or has no end.
  */
 export async function listTags(
@@ -63,7 +63,7 @@ async function tagsAt(url: URL, requests: Requests, repository: Repository, opti
 function tagsIn(bytes: Uint8Array, { host }: URL): readonly string[] {
   const tags = parseJsonObject(bytes)?.['tags'];
   if (Array.isArray(tags)) return tags.filter((tag) => typeof tag === 'string');
-  // Registries written in Go say null for none.
+  // Registries written in Go send null for an empty list.
   if (tags === null) return [];
   throw new UpstreamError('misbehaving', `${host} sent a listing without tags`);
 }

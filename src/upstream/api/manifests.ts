@@ -39,9 +39,9 @@ function headIn(answer: Answer, reference: Reference): ManifestHead {
 }
 
 /**
- * By digest the bytes must match the digest, whatever they look like. By tag they must be a manifest: a failing upstream, or a proxy in
- * between, sends empty or truncated bodies and error pages under a manifest's type.
- * @throws OciError MANIFEST_UNKNOWN, NAME_UNKNOWN or DENIED; UpstreamError, `misbehaving` when the bytes are not what was asked for.
+ * By digest the bytes must match the digest, and nothing else is checked. By tag they must be a manifest: failing upstreams and proxies send
+ * empty or truncated bodies and error pages with a manifest's type.
+ * @throws OciError MANIFEST_UNKNOWN, NAME_UNKNOWN or DENIED; UpstreamError, `misbehaving` for other bytes than requested.
  */
 export async function getManifest(
   requests: Requests,
@@ -87,14 +87,14 @@ async function headByGet(...request: Parameters<typeof getManifest>): Promise<Ma
 const sameForGet: ReadonlySet<number> = new Set([401, 429, 502, 503, 504]);
 
 /**
- * Whether a GET may succeed where this HEAD was refused. Registries that do not know HEAD say 405 or 501 (RFC 9110 §15.5.6, §15.6.2); others say
- * 400, 404, 406, 411 or 500, or send the HEAD on to an object store whose URL is signed for GET alone (403).
+ * Whether a GET may succeed after this HEAD was refused. Registries without HEAD answer 405 or 501 (RFC 9110 §15.5.6, §15.6.2); others answer
+ * 400, 404, 406, 411 or 500, or redirect the HEAD to an object store whose URL is signed for GET only (403).
  */
 export function mayGetDiffer({ status }: Answer): boolean {
   return !sameForGet.has(status);
 }
 
-/** By digest the bytes must be that; by tag they must be what the headers say, where the headers name a digest we can verify. */
+/** By digest the bytes must match it; by tag they must match the digest in the headers, if the mirror can verify it. */
 function verifiedDigest(bytes: Uint8Array, reference: Reference, answer: Answer): Digest {
   const promised = isDigest(reference) ? reference : digestIn(answer);
   const digest = digestOf(bytes, promised && algorithmOf(promised));
@@ -130,8 +130,8 @@ function unsupported({ host }: URL): OciError {
 }
 
 /**
- * A manifest's type is a vendor's JSON; `text/html` and the like are pages of somebody in between (talos #5195). Some registries send
- * `text/plain` or nothing: then what the manifest says of itself counts.
+ * A manifest's media type is a vendor type with JSON; `text/html` and the like come from proxies (talos #5195). Some registries send
+ * `text/plain` or none: then the manifest's own `mediaType` counts.
  */
 function manifestType(mediaType: MediaType | undefined): MediaType | undefined {
   return mediaType && /^application\/vnd\..+\+(?:json|prettyjws)$/.test(mediaType) ? mediaType : undefined;

@@ -18,13 +18,13 @@ export interface PagedListing {
   readonly maxBytes: number;
 }
 
-/** One page, as it came. */
+/** One page as received. */
 export interface ListingPage {
   readonly bytes: Uint8Array;
   readonly hasNext: boolean;
 }
 
-/** An answer that is no success. */
+/** An unsuccessful answer. */
 export interface PageRefusal {
   readonly answer: RegistryAnswer;
   readonly pagesRead: number;
@@ -32,8 +32,8 @@ export interface PageRefusal {
 
 /**
  * Reads a listing page by page, within bounds on pages and bytes.
- * @param take gets each page as it arrives; returns whether it had anything new, or `end` to read no more.
- * @returns the first answer that is no success; undefined when all pages were read.
+ * @param take gets each page as it arrives; returns whether it had anything new, or `end` to stop.
+ * @returns the first unsuccessful answer; undefined when all pages were read.
  * @throws UpstreamError misbehaving when a page links to one that was read already, or has nothing new and links to another.
  */
 export async function readPages(
@@ -83,7 +83,7 @@ function nextPage({ headers, url: { host } }: RegistryAnswer, asked: URL): URL |
 }
 
 /**
- * The target of `rel="next"` (RFC 8288 §3; distribution-spec v1.1.1, "Listing Tags"). Commas and semicolons may stand in the target.
+ * The target of `rel="next"` (RFC 8288 §3; distribution-spec v1.1.1, "Listing Tags"). The target may contain commas and semicolons.
  * @returns undefined when there is no next page.
  */
 export function nextLink(header: string | readonly string[] | undefined): string | undefined {

@@ -6,17 +6,17 @@ import { contentLengthOf } from './answer-headers.ts';
 import type { Answer } from '../transport/exchange.ts';
 import { parseJson } from '../../oci/json.ts';
 
-/** For bodies nobody wants in full: errors, challenges, tokens. */
+/** The limit for short bodies: errors, challenges, tokens. */
 export const maxSmallBodyBytes = 64 * 1024;
 
-/** How long such a body, or a manifest, may take. By then no client waits for it any more, and it must not hold a connection and memory. */
+/** Deadline for such a body, or a manifest. After it no client waits any more, and the body must not hold a connection and memory. */
 const allWithinMs = 60_000;
 
 /**
- * The whole body of an answer. Beyond {@link maxSmallBodyBytes} it is read when the memory budget has room for it; whoever gets it
- * counts it as its own by the next turn of the event loop.
- * @throws UpstreamError misbehaving, and drops the connection, when it is longer than `maxBytes`; likewise timeout when it does not all
- * come within a minute, and connect when it was cut; the signal's reason when it aborts.
+ * The whole body of an answer. A body above {@link maxSmallBodyBytes} waits for the memory budget; the caller reserves memory for it by
+ * the next turn of the event loop.
+ * @throws UpstreamError misbehaving, and drops the connection, when it is longer than `maxBytes`; likewise timeout when it is not complete
+ * within a minute, and connect when it was cut; the signal's reason when it aborts.
  */
 export async function readAtMost(
   { url, headers, body }: Answer,
@@ -52,13 +52,13 @@ export async function readAtMost(
   }
 }
 
-/** Pieces of a body. */
+/** The chunks of a body. */
 class GatheredBody {
   #pieces: Buffer[] = [];
   #whole: Buffer | undefined;
   bytes = 0;
 
-  /** From now on the pieces of a body of known length are gathered in place, so that it is in memory once and not twice. */
+  /** From now on the chunks of a body of known length are copied into one buffer, so that it is not in memory twice. */
   allocate(bytes: number): void {
     const whole = Buffer.allocUnsafeSlow(bytes);
     this.whole().copy(whole);
@@ -66,7 +66,7 @@ class GatheredBody {
     this.#pieces = [];
   }
 
-  /** The HTTP parser lets no body be longer than it claims. */
+  /** The HTTP parser accepts no more bytes than Content-Length. */
   add(piece: Buffer): void {
     if (this.#whole) piece.copy(this.#whole, this.bytes);
     else this.#pieces.push(piece);
@@ -78,12 +78,12 @@ class GatheredBody {
   }
 }
 
-/** Reads a short body to its end, so that the connection can be used again; drops a long one. Never fails. */
+/** Reads a short body to its end, so that the connection can be reused; drops a long one. Never fails. */
 export async function discard(answer: Answer): Promise<void> {
   await readAtMost(answer, maxSmallBodyBytes).catch(() => undefined);
 }
 
-/** Without a length only the end of the connection ends a body (RFC 9112 §6.3): a proxy that gives up looks the same. */
+/** Without a length the end of the connection ends the body (RFC 9112 §6.3), and a cut body looks the same. */
 function endsWithConnection(headers: Answer['headers']): boolean {
   return headers['content-length'] === undefined && headers['transfer-encoding'] === undefined;
 }

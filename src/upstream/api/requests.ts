@@ -12,16 +12,16 @@ import { anonymous, type Credentials } from '../credentials/credentials.ts';
 import type { Answer, Exchange } from '../transport/exchange.ts';
 import { discard } from './read-at-most.ts';
 
-/** The kinds of content that are asked for with HEAD. */
+/** The kinds of content that HEAD is used for. */
 export type HeadKind = 'manifest' | 'blob';
 
-/** A registry may have been fixed by then; one HEAD finds out. */
+/** After this time HEAD is tried again: the registry may have been fixed. */
 const uselessForMs = 10 * 60_000;
 /** The server does not support the method (RFC 9110 §15.5.6, §15.5.12, §15.6.2). */
 const unsupportedMethod: ReadonlySet<number> = new Set([405, 411, 501]);
 /**
- * Any other refusal may be a transient error, of a replica that lags behind or of a firewall. Docker Hub counts GETs of manifests as pulls, so one
- * such refusal must not cause ten minutes of them.
+ * Any other refusal may be a transient error of a lagging replica or a firewall. Docker Hub counts GETs of manifests as pulls, so one such
+ * refusal must not cause ten minutes of GETs.
  */
 const transientErrorsTolerated = 1;
 
@@ -39,7 +39,7 @@ export class HeadRecord {
     return this.#clock.monotonicMs() < this.#uselessUntilMs;
   }
 
-  /** @param outcome `answered`, or the status that refused a HEAD where the GET after it succeeded. */
+  /** @param outcome `answered`, or the status of a refused HEAD after which GET succeeded. */
   note(outcome: 'answered' | number): void {
     this.#transientErrors = outcome === 'answered' ? 0 : this.#transientErrors + 1;
     if (outcome === 'answered') return;
@@ -48,10 +48,10 @@ export class HeadRecord {
   }
 }
 
-/** A question to one registry. */
+/** A request to one registry. */
 export interface RegistryRequest {
   readonly method: 'GET' | 'HEAD';
-  /** Made by `urlOf`, or a page of the registry's own. */
+  /** Made by `urlOf`, or the URL of a next page. */
   readonly url: URL;
   readonly kind: UpstreamRequestKind;
   readonly repository: Repository;
@@ -59,31 +59,31 @@ export interface RegistryRequest {
 }
 
 export interface RegistryAnswer extends Answer {
-  /** Whether one of the mirror's own accounts stood behind it. */
+  /** Whether the request had an account of the mirror. */
   readonly isAuthenticated: boolean;
 }
 
-/** What the verbs of a registry need to ask it. */
+/** Requests to one registry, as its methods need them. */
 export interface Requests {
-  /** The final answer, whatever its status: redirects are followed, challenges met, accounts changed when one is at its limit. */
+  /** Sends a request: follows redirects, answers challenges, and uses the next account when one is at its limit. @returns the final answer. */
   ask(request: RegistryRequest, options: Waiting): Promise<RegistryAnswer>;
-  /** @returns what an answer that is no success means; the answer's body is used up. */
+  /** @returns the meaning of an unsuccessful answer, whose body is consumed. */
   failureOf(answer: RegistryAnswer, missing: Refusal['missing'], about?: Pick<Refusal, 'isListing'>): Promise<Error>;
-  /** Whether HEAD of such content is known not to work here. */
+  /** Whether HEAD of such content is known not to work at this registry. */
   hasNoHead(kind: HeadKind): boolean;
-  /** Learns of a HEAD that was answered, or of one that was refused with this status though GET was not. */
+  /** Records that a HEAD was answered, or was refused with this status while GET succeeded. */
   noteHead(kind: HeadKind, outcome: 'answered' | number): void;
-  /** Where something of a repository is, such as its `tags/list?n=1000`. */
+  /** The URL of a resource of a repository, such as `tags/list?n=1000`. */
   urlOf(repository: Repository, path: string): URL;
 }
 
 export interface RequestsDeps extends AskingDeps {
   readonly accounts: Accounts;
-  /** Put before every repository's name; ends with a slash unless it is empty. */
+  /** Prefix of every repository's name; ends with a slash unless it is empty. */
   readonly prefix: string;
-  /** Sent along as `?ns=`, where the registry stands for several. */
+  /** Sent as `?ns=`, if the registry serves several. */
   readonly namespace: string | undefined;
-  /** Labels what the observer is told. */
+  /** The label in events for the observer. */
   readonly upstream: string;
   readonly clock: Clock;
   readonly observer: Observer;
@@ -115,8 +115,7 @@ interface About extends Waiting {
 }
 
 /**
- * Asks as the first account; as the next one when that was told to slow down. Each is asked once, and those that are held back not at
- * all.
+ * Sends a request with the first account, and with the next one if that is rate limited. Accounts that are still limited are skipped.
  * @throws UpstreamError overloaded when all of them are.
  */
 async function askAsAnyOf(
@@ -138,7 +137,7 @@ async function askAsAnyOf(
     if (!isLimited || isLast) return { ...answer, isAuthenticated: isHome && credentials !== anonymous };
     await discard(answer);
   } catch (cause) {
-    // A token endpoint may be the one that says so.
+    // The 429 may come from the token endpoint.
     if (!(cause instanceof UpstreamError) || cause.trouble !== 'overloaded') throw cause;
     accounts.spare(credentials);
     if (askable(others, deps, exchange).length === 0) throw cause;
@@ -162,7 +161,7 @@ function whatIs({ method, kind }: Exchange): 'pull' | 'other' {
   return method === 'GET' && kind === 'manifest' ? 'pull' : 'other';
 }
 
-/** Docker Hub, "Usage and limits": the limit on pulls answers an error in JSON, the one on all requests of an address a plain 429. */
+/** Docker Hub, "Usage and limits": the pull limit answers with an error in JSON, the limit on all requests of an address with a plain 429. */
 function limitedBy(exchange: Exchange, { headers }: Answer): Limited {
   const isJson = (headerOf(headers, 'content-type') ?? '').includes('json');
   return whatIs(exchange) === 'pull' && isJson ? 'pulls' : 'everything';
@@ -176,7 +175,7 @@ function noteLimits(
   const { accounts, observer, monitor, upstream, clock } = deps;
   const { status, headers } = answer;
   const limit = rateLimitOf(headers);
-  // What strangers have left, when it is only asked what they may read, is nobody's whom we pull as.
+  // Visibility checks are anonymous: ignore the anonymous rate limit that they see.
   if (limit && exchange.kind !== 'visibility') {
     const report = { upstream, account: credentials.account, ...limit };
     observer.rateLimitSeen(report);
@@ -188,7 +187,7 @@ function noteLimits(
 }
 
 /**
- * We ask for the bytes as they are. What a registry compresses on the way has another digest than it should (quay #1310).
+ * The mirror requests bytes without a content coding. Compressed bytes would have another digest (quay #1310).
  * @throws UpstreamError misbehaving
  */
 function intact(answer: RegistryAnswer): RegistryAnswer {

@@ -10,13 +10,13 @@ import type { RegistryRequest, Requests } from './requests.ts';
 const kind: UpstreamRequestKind = 'visibility';
 
 /**
- * Whether a repository can be read by whoever `requests` asks as: nobody in particular, for visibility.
+ * Whether a repository is readable with `requests`, which are anonymous for visibility checks.
  *
- * A HEAD of the manifest that is wanted, which Docker Hub does not count as a pull ("Usage and limits: Pulls": a pull is a GET of a
- * manifest). Where that says nothing of the repository, because there is no such manifest, none is wanted or HEAD is not known, its
- * tags are listed instead, one of them: a tag that nobody has must not hide a repository.
+ * It sends a HEAD of the wanted manifest, which Docker Hub does not count as a pull ("Usage and limits: Pulls": a pull is a GET of a
+ * manifest). If that does not tell, because there is no such manifest, none is wanted or HEAD is not supported, it lists one tag instead:
+ * a tag that does not exist must not hide a repository.
  *
- * @param requests without any account: the question is what strangers are told.
+ * @param requests without any account.
  * @throws UpstreamError when there is no answer.
  */
 export async function askVisibility(
@@ -43,7 +43,7 @@ function oneTagOf(requests: Requests, repository: Repository): RegistryRequest {
 
 type Meaning = RepositoryVisibility | 'nothing-there';
 
-/** A registry that does not know HEAD says 405 or 501 (RFC 9110 §15.5.6, §15.6.2). */
+/** A registry without HEAD answers 405 or 501 (RFC 9110 §15.5.6, §15.6.2). */
 const meaningOfStatus: ReadonlyMap<number, Meaning> = new Map([
   [200, 'public'],
   [401, 'hidden'],
@@ -61,7 +61,7 @@ async function askedFor(requests: Requests, request: RegistryRequest, options: W
     await discard(answer);
     return meaning;
   } catch (cause) {
-    // Some token endpoints give strangers no token for what is private (ghcr.io, GitLab).
+    // Some token endpoints give no anonymous token for private repositories (ghcr.io, GitLab).
     if (cause instanceof OciError && cause.code === 'DENIED') return 'hidden';
     throw cause;
   }

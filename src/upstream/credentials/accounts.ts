@@ -20,18 +20,18 @@ interface Account {
   readonly isFor: (repository: string) => boolean;
 }
 
-/** How long an account with nothing left is asked last. */
+/** How long an account whose limit is used up is tried last. */
 const spareMs = 5 * 60_000;
 
-/** What an account can be told to do less of: pulls, that is GETs of manifests, or everything. */
+/** What a rate limit applies to: pulls (GETs of manifests), or all requests. */
 export type Limited = 'pulls' | 'everything';
 
-/** The accounts the mirror has at one registry, and which of them may be asked. */
+/** The mirror's accounts at one registry, and which of them may be used now. */
 export class Accounts {
   readonly #accounts: readonly Account[];
   readonly #clock: Clock;
   readonly #backOff: BackOff;
-  /** Until when an account is spared that has nothing left. */
+  /** Until when an account whose limit is used up is tried last. */
   readonly #sparedUntilMs = new Map<Credentials, number>();
 
   constructor(settings: readonly CredentialSettings[], deps: Omit<AccountDeps, 'account'>) {
@@ -44,25 +44,25 @@ export class Accounts {
   }
 
   /**
-   * The accounts to ask for `repository` with, in the order of the configuration, those with nothing left last; never none: where no
-   * account is for it, the request is anonymous.
+   * The accounts for `repository`, in the order of the configuration, those whose limit is used up last. Without a matching account the
+   * request is anonymous.
    */
   choose(repository: Repository): readonly Credentials[] {
     const fit = this.#accounts.filter(({ isFor }) => isFor(repository)).map(({ credentials }) => credentials);
     return fit.length === 0 ? [anonymous] : fit.toSorted((one, other) => this.#spareMs(one) - this.#spareMs(other));
   }
 
-  /** Nothing of its allowance is left; what is free, and images that are, it still gets. */
+  /** The account's limit is used up: it is tried last. Requests that do not count still succeed. */
   spare(credentials: Credentials): void {
     this.#sparedUntilMs.set(credentials, this.#clock.monotonicMs() + spareMs);
   }
 
-  /** The registry told this account to slow down, and perhaps for how long. */
+  /** The registry rate limited this account, possibly with a Retry-After. */
   holdBack({ account }: Credentials, what: Limited, forSeconds: number | undefined): void {
     this.#backOff.begin(`${account} ${what}`, forSeconds);
   }
 
-  /** How long it is not to be asked for a pull, or for anything else; 0 when it may be asked. */
+  /** How long the account may not be used for a pull, or for another request; 0 when it may. */
   heldBackMs({ account }: Credentials, what: 'pull' | 'other'): number {
     const fromEverything = this.#backOff.leftMs(`${account} everything`);
     return what === 'pull' ? Math.max(fromEverything, this.#backOff.leftMs(`${account} pulls`)) : fromEverything;
@@ -73,7 +73,7 @@ export class Accounts {
   }
 }
 
-/** The account that an operator described. */
+/** Creates an account from its settings. */
 export function createCredentials(settings: AccountSettings, deps: AccountDeps): Credentials {
   switch (settings.kind) {
     case 'basic':

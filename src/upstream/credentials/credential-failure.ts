@@ -2,9 +2,9 @@ import { type Trouble, UpstreamError } from '../../oci/errors.ts';
 import { networkTroubleOf } from '../transport/network-errors.ts';
 
 /**
- * An account's secret cannot be had from somebody else: a cloud, its SDK, a program.
- * Of the cause only its name and code stay. What it says may be anything: the words of whoever was asked, a piece of the file that
- * could not be parsed, the request itself with what proves the account.
+ * The error for a secret that a cloud, its SDK or a program did not provide.
+ * Only the name and code of the cause are kept. Its message may hold anything: the answer, a part of the file that could not be parsed, or
+ * the request with its credentials.
  * @param source such as `AWS`.
  */
 export function credentialFailure(source: string, cause: unknown): UpstreamError {
@@ -12,7 +12,7 @@ export function credentialFailure(source: string, cause: unknown): UpstreamError
   return failure(source, troubleOf(cause), Object.assign(new Error(codeIn(cause)), { name: nameOf(cause) }));
 }
 
-/** An account's secret cannot be read from its file. The words of the cause are ours, or those of the file system: they are told. */
+/** The error for a secret that cannot be read from its file. The message of the cause is kept: it is ours or the file system's. */
 export function unreadableSecret(source: string, cause: unknown): UpstreamError {
   if (cause instanceof UpstreamError) return cause;
   return failure(source, 'refused', cause instanceof Error ? new Error(cause.message) : undefined);
@@ -22,7 +22,7 @@ function failure(source: string, trouble: Trouble, cause: Error | undefined): Up
   return new UpstreamError(trouble, `${source} gave the mirror no credentials`, { cause });
 }
 
-/** `AccessDeniedException`, `CredentialsProviderError`: AWS's SDK takes names from answers, and these may say anything. */
+/** `AccessDeniedException`, `CredentialsProviderError`. AWS's SDK takes names from answers, so they are checked. */
 function nameOf(cause: unknown): string {
   const name = propertyOf(cause, 'name');
   return typeof name === 'string' && /^[A-Za-z]{1,64}$/.test(name) ? name : 'Error';
@@ -41,7 +41,7 @@ function troubleOf(cause: unknown): Trouble {
   return networkTroubleOf(cause) ?? 'refused';
 }
 
-/** Where AWS's and Google's SDKs keep the status of an answer. */
+/** The status of an answer, as the SDKs of AWS and Google keep it. */
 function statusOf(cause: unknown): number | undefined {
   const places = [
     propertyOf(propertyOf(cause, '$metadata'), 'httpStatusCode'),

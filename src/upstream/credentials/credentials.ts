@@ -4,38 +4,38 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Repository } from '../../oci/reference.ts';
 import type { CloudAgents } from '../transport/proxy.ts';
 
-/** What an account proves itself with. */
+/** The secret of an account. */
 export type Secret =
-  /** To a token endpoint, or to the registry itself. */
+  /** Sent to a token endpoint, or to the registry itself. */
   | { readonly kind: 'basic'; readonly username: string; readonly password: string }
   /** A refresh token, exchanged at the token endpoint. */
   | { readonly kind: 'identity-token'; readonly token: string }
   /** Ready to be sent to the registry. */
   | { readonly kind: 'registry-token'; readonly token: string };
 
-/** Who waits for a secret, and what for. */
+/** A request for a secret. */
 export interface SecretRequest extends Waiting {
-  /** As the registry calls it; absent at its front door. */
+  /** The repository's name at the registry; absent for a ping. */
   readonly repository?: Repository | undefined;
 }
 
 /** An account at a registry. */
 export interface Credentials {
-  /** Tells the accounts of an upstream apart without naming them: part of every token's key, and safe to show. */
+  /** Identifies an account of an upstream without naming it: part of every token's key, and safe to log. */
   readonly account: string;
-  /** Whether each repository may have a secret of its own: then no two of them share a token. */
+  /** Whether each repository may have a secret of its own: then tokens are not shared between repositories. */
   readonly isPerRepository?: boolean;
   /**
-   * The account's secret as it is now; cheap when nothing changed. Shared: many may ask at once.
-   * @returns undefined when there is none, which makes the request anonymous.
-   * @throws UpstreamError when it cannot be had.
+   * The account's current secret. Cheap if nothing changed; may be called concurrently.
+   * @returns undefined when there is none: the request is anonymous.
+   * @throws UpstreamError when it cannot be read.
    */
   secret(request: SecretRequest): Promise<Secret | undefined>;
-  /** The registry refused `secret`: whatever is remembered of it is read anew when asked next. */
+  /** The registry refused `secret`: a cached copy of it is dropped. */
   forget(secret: Secret): void;
 }
 
-/** What the account of any kind may need. */
+/** The dependencies of all kinds of accounts. */
 export interface AccountDeps {
   readonly account: string;
   readonly registry: NamedRegistry;
@@ -44,17 +44,17 @@ export interface AccountDeps {
   readonly observer: Pick<Observer, 'trouble'>;
 }
 
-/** Nobody in particular. */
+/** No account. */
 export const anonymous: Credentials = {
   account: 'anonymous',
   secret: async () => undefined,
   forget: () => {},
 };
 
-/** Azure's registries take an identity token as the password of this name. */
+/** Azure's registries accept an identity token as the password of this user. */
 const identityTokenUser = '00000000-0000-0000-0000-000000000000';
 
-/** The Authorization header that shows the secret itself. */
+/** The Authorization header with the secret itself. */
 export function headerShowing(secret: Secret): string {
   switch (secret.kind) {
     case 'basic':
@@ -70,7 +70,7 @@ function basic(username: string, password: string): string {
   return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
 }
 
-/** A registry as credentials know it. */
+/** The name and URL of a registry. */
 export interface NamedRegistry {
   /** As clients write it. */
   readonly name: string;
@@ -78,8 +78,8 @@ export interface NamedRegistry {
 }
 
 /**
- * Under which address Docker and its helpers keep the credentials of a registry: that of the host which is asked, whatever clients call
- * it, so that no mirror and no stand-in is shown the account of another registry. Docker Hub's is the one of its first version (moby,
+ * The address under which Docker and its helpers store the credentials of a registry. It is that of the host in the URL, not of the name
+ * that clients use, so that no mirror gets the account of another registry. Docker Hub's is that of its first version (moby,
  * `IndexServer`).
  */
 export function serverAddressOf({ url }: NamedRegistry): string {

@@ -5,35 +5,34 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Secret } from './credentials.ts';
 
-/** A secret that ends. */
+/** A secret that expires. */
 export interface ExpiringSecret {
   readonly secret: Secret | undefined;
-  /** From then on a newer one is looked for, while this one is still used. Both by the wall clock, as the sources tell it. */
+  /** When to fetch a new one, while this one is still used. Both times by the wall clock, as reported by the source. */
   readonly renewAtMs: number;
   readonly endsAtMs: number;
 }
 
 export interface RenewedSecretDeps {
-  /** Where secrets come from. */
+  /** Gets a secret from its source. */
   readonly fetch: (options: Waiting) => Promise<ExpiringSecret>;
   readonly timeoutMs: number;
   readonly clock: Clock;
   readonly observer: Pick<Observer, 'trouble'>;
 }
 
-/** A source that fails, or whose secrets are refused, is asked no more often than this. */
+/** The shortest interval between requests to a source that fails, or whose secrets are refused. */
 const pauseMs = 10_000;
 
 /**
- * Keeps a secret that must be fetched anew from time to time. All who need it share one fetch, which goes on when one of them leaves.
- * A secret that is due is renewed behind the back of those who use it; when that fails, it stays in use until it ends, as
- * amazon-ecr-credential-helper does.
+ * Caches a secret that expires. All callers share one fetch, which continues when one of them leaves. A secret is renewed in the background;
+ * if that fails, it is used until it expires, as in amazon-ecr-credential-helper.
  */
 export class RenewedSecret {
   readonly #deps: RenewedSecretDeps;
   #known: ExpiringSecret | undefined;
   #fetching: Promise<ExpiringSecret> | undefined;
-  /** Why the source gave nothing, where it said no: asking again at every pull may lock an account. No answer is worth another try. */
+  /** The source's refusal, if it refused: a retry with every pull could lock the account. Other failures are retried. */
   #refusal: UpstreamError | undefined;
   #fetchedAtMs = Number.NEGATIVE_INFINITY;
 
@@ -52,7 +51,7 @@ export class RenewedSecret {
     return known.secret;
   }
 
-  /** The registry refused it. A secret that was only just fetched is kept: another one would be no better. */
+  /** The registry refused the secret. One that was just fetched is kept, because another would be no better. */
   forget(secret: Secret): void {
     if (this.#known?.secret === secret && !this.#isPausing()) this.#known = undefined;
   }
@@ -85,7 +84,7 @@ export class RenewedSecret {
   }
 }
 
-/** A wall clock that is set later must neither keep a secret beyond its end nor drop it before. */
+/** Converts to the monotonic clock, so that a change of the wall clock neither extends nor shortens the life of a secret. */
 function onMonotonicClock({ secret, renewAtMs, endsAtMs }: ExpiringSecret, clock: Clock): ExpiringSecret {
   const offsetMs = clock.monotonicMs() - clock.now();
   return { secret, renewAtMs: renewAtMs + offsetMs, endsAtMs: endsAtMs + offsetMs };

@@ -1,13 +1,13 @@
 import { BlockList, isIPv4, isIPv6 } from 'node:net';
 import type { Lookup } from './shared-lookup.ts';
 
-/** Tells whether an address is one that no registry on the internet has. */
+/** Whether an address is private. */
 export type IsPrivateAddress = (address: string) => boolean;
 
 /**
- * Addresses a redirect or a token realm may not lead to unless they are listed: what is not "globally reachable" in the IANA
- * special-purpose registries (RFC 6890), and multicast. It is the cloud metadata services (169.254.169.254, fd00:ec2::254) that
- * attackers are after (CVE-2020-13788, go-containerregistry #2243).
+ * Addresses that redirects and token realms may not lead to unless they are listed: those that are not "globally reachable" in the IANA
+ * special-purpose registries (RFC 6890), and multicast. Attackers aim at the metadata services of clouds (169.254.169.254, fd00:ec2::254;
+ * CVE-2020-13788, go-containerregistry #2243).
  */
 const privateIpv4: readonly (readonly [string, number])[] = [
   ['0.0.0.0', 8],
@@ -22,7 +22,7 @@ const privateIpv4: readonly (readonly [string, number])[] = [
   ['224.0.0.0', 3],
 ];
 
-/** With the forms that carry an IPv4 address nobody needs: 6to4, Teredo, local NAT64 and the deprecated compatible form. */
+/** Includes forms that embed an IPv4 address and are not needed: 6to4, Teredo, local NAT64 and the deprecated compatible form. */
 const privateIpv6: readonly (readonly [string, number])[] = [
   ['::', 96],
   ['64:ff9b:1::', 48],
@@ -35,7 +35,7 @@ const privateIpv6: readonly (readonly [string, number])[] = [
   ['ff00::', 8],
 ];
 
-/** Prefixes whose last 32 bits are the IPv4 address that is really dialled: RFC 4291 mapped, RFC 6052 NAT64. */
+/** Prefixes whose last 32 bits are the IPv4 address that is connected to: RFC 4291 mapped, RFC 6052 NAT64. */
 const carryingIpv4: readonly string[] = ['::ffff:', '64:ff9b::'];
 
 export function createPrivateAddressCheck(): IsPrivateAddress {
@@ -63,7 +63,7 @@ function lastFourBytes(groups: string): string {
   return [24, 16, 8, 0].map((shift) => (value >>> shift) & 0xff).join('.');
 }
 
-/** Refuses a name if any of its addresses is private: those that are about to be dialled, also where they were found for somebody else. */
+/** Refuses a name if any of its addresses is private. It checks the addresses that are connected to, also if another caller looked them up. */
 export function publicLookup(lookup: Lookup, isPrivate: IsPrivateAddress): Lookup {
   return async (hostname, options) => {
     const addresses = await lookup(hostname, options);
@@ -72,7 +72,7 @@ export function publicLookup(lookup: Lookup, isPrivate: IsPrivateAddress): Looku
   };
 }
 
-/** A name that the upstream sent us to resolves to an address that may not be dialled. */
+/** A name from a redirect or a realm resolves to a private address. */
 export class PrivateAddressError extends Error {
   override readonly name = 'PrivateAddressError';
 

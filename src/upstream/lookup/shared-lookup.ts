@@ -13,7 +13,7 @@ type Wanted = Pick<LookupOptions, 'family' | 'hints'>;
 
 export interface SharedLookupDeps {
   readonly clock: Clock;
-  /** By default the system's. */
+  /** Default: the system's. */
   readonly lookup?: Lookup;
 }
 
@@ -26,9 +26,9 @@ const rememberedForMs = 5_000;
 const maxRemembered = 1_000;
 
 /**
- * Looks a host up once for all callers at the same time, and remembers its addresses for five seconds; failures are not remembered.
- * Each lookup takes a thread until it ends, also when no caller waits for it any more, and libuv runs lookups on at most half of its
- * threads: a host whose lookup hangs must take no more than one of them.
+ * Looks up a host once for all concurrent callers, and caches its addresses for five seconds; failures are not cached.
+ * A lookup occupies a thread until it ends, even if no caller waits any more, and libuv runs lookups on at most half of its threads: a host
+ * whose lookup hangs must not occupy more than one.
  */
 export function createSharedLookup({ clock, lookup = systemLookup }: SharedLookupDeps): Lookup {
   const underWay = new Map<string, Promise<readonly LookupAddress[]>>();
@@ -51,12 +51,12 @@ export function createSharedLookup({ clock, lookup = systemLookup }: SharedLooku
   };
 }
 
-/** Tells lookups apart in maps. */
+/** The key of a lookup in maps. */
 export function lookupKey(hostname: string, { family = 0, hints = 0 }: Wanted): string {
   return `${hostname} ${family} ${hints}`;
 }
 
-/** In the form in which sockets ask: for all addresses, or for the first. */
+/** Adapts a lookup to `net.connect`, which asks for all addresses or for the first. */
 export function forSockets(lookup: Lookup): LookupFunction {
   const find = callbackify(lookup);
   return (hostname, options, done) => {
@@ -71,12 +71,12 @@ export function forSockets(lookup: Lookup): LookupFunction {
 
 const systemLookup: Lookup = (hostname, options) => resolve(hostname, { ...options, all: true });
 
-/** How many lookups may wait behind one that hangs. */
+/** How many lookups may run or wait. */
 const maxWaiting = 1_000;
 
 /**
- * Runs one lookup at a time, for hosts that the operator did not write down. The lookups of all upstreams share a few threads (see
- * {@link createSharedLookup}): an upstream that names ever more hosts whose lookup hangs must not take them all.
+ * Runs one lookup at a time, for hosts that are not in the configuration. The lookups of all upstreams share a few threads (see
+ * {@link createSharedLookup}): an upstream that names many hosts whose lookup hangs must not occupy them all.
  * @returns a lookup that rejects with EAI_AGAIN when too many wait.
  */
 export function createLimitedLookup(lookup: Lookup): Lookup {

@@ -20,8 +20,8 @@ const maxStaleMs = 86_400_000;
 const maxRemembered = 100;
 
 /**
- * Uses a host's former addresses for up to a day while its lookup gives no answer (RFC 8767), perhaps because it waits behind lookups that
- * hang. A host that does not exist any more is not found.
+ * Uses a host's former addresses for up to a day while its lookup fails or is slow (RFC 8767), for example behind lookups that hang. A host
+ * that no longer exists is not found.
  */
 export function createStaleLookup({ clock, lookup, waitMs = oneSecondMs }: StaleLookupDeps): Lookup {
   const found = boundedMap<string, Found>(maxRemembered);

@@ -6,28 +6,28 @@ import { UpstreamError } from '../../oci/errors.ts';
 export interface AnswerBodyOptions {
   readonly controller: Dispatcher.DispatchController;
   readonly host: string;
-  /** How long nothing may arrive while there is room for it. */
+  /** Idle timeout while the body has room for more. */
   readonly idleMs: number;
-  /** Told of about every MiB received, and of the rest at the end. */
+  /** Called with about every MiB received, and with the rest at the end. */
   readonly onBytes: (bytes: number) => void;
-  /** What is held for a busy reader counts against it. Absent: nothing else bounds it. */
+  /** Buffered bytes count against it. Absent: no other bound than `heldBytes`. */
   readonly memory?: Memory | undefined;
 }
 
-/** Pieces arrive in 64 KiB: this many are held for a reader that is busy with something else. */
+/** How much is buffered for a busy reader; chunks of 64 KiB arrive. */
 const heldBytes = 1024 * 1024;
-/** … and this many where memory is short. */
+/** … and how much if memory is short. */
 const leastHeldBytes = 64 * 1024;
-/** Smaller pieces are put together: each costs as much memory as two hundred bytes, and its time. */
+/** Smaller chunks are joined: each costs about 200 bytes of memory, and time. */
 const smallBytes = 4 * 1024;
-/** An upstream that sends chunks of one byte gets no more of a turn of the event loop than these take. */
+/** How many small chunks are taken in one turn of the event loop, from an upstream that sends single bytes. */
 const maxSmallATurn = 256;
 
 /**
  * The body of an answer, as it arrives. Destroying it before its end drops the connection.
  *
- * undici's bodyTimeout does not fire under back-pressure (undici #5393), and a slow reader is no reason to blame the upstream: the
- * clock of this one stands still while the reader has not taken what is held.
+ * undici's bodyTimeout does not fire under back-pressure (undici #5393), and a slow reader is not the upstream's fault: this idle timeout is
+ * stopped while the buffer is full.
  */
 export class AnswerBody extends Readable {
   readonly #options: AnswerBodyOptions;
@@ -39,7 +39,7 @@ export class AnswerBody extends Readable {
   #expectedBytes: number | undefined;
   #tooFew: 'connect' | 'misbehaving' = 'connect';
   readonly #reservation: MemoryReservation | undefined;
-  /** Of this turn of the event loop. */
+  /** Small chunks of this turn of the event loop. */
   #small: Buffer[] = [];
   #gatheredBytes = 0;
 
@@ -47,14 +47,14 @@ export class AnswerBody extends Readable {
     super({ highWaterMark: heldBytes });
     this.#options = options;
     this.#reservation = options.memory?.tryReserve(0, { isOptional: true });
-    // It may fail before anybody reads it. Whoever reads it later still meets the error.
+    // It may fail before it is read; a later reader still gets the error.
     this.on('error', () => {});
     this.#expectMore();
   }
 
   /**
-   * Fails the body unless exactly `bytes` arrive in all: for answers whose framing does not tell. To be called before reading.
-   * @param tooFew what it means that fewer arrive: a body that ends with its connection may have been cut.
+   * Fails the body unless exactly `bytes` arrive, for answers whose framing does not tell their length. To be called before reading.
+   * @param tooFew the reason if fewer arrive: a body that ends with its connection may have been cut.
    */
   expect(bytes: number, tooFew: 'connect' | 'misbehaving'): void {
     this.#expectedBytes = bytes;
@@ -62,7 +62,7 @@ export class AnswerBody extends Readable {
     this.#checkLength();
   }
 
-  /** What is read of it counts against it. */
+  /** Readers count what they read against it. */
   get memory(): Memory | undefined {
     return this.#options.memory;
   }
@@ -84,7 +84,7 @@ export class AnswerBody extends Readable {
     if (!this.#failure) this.push(null);
   }
 
-  /** The exchange broke off. What has arrived is read to its end first, so that nobody asks for it again; then the failure is met. */
+  /** The connection failed. The reader gets what has arrived, so that it is not requested again, and then the error. */
   fail(failure: Error): void {
     if (this.#isComplete || this.destroyed) return;
     this.#pushAll();
@@ -92,7 +92,7 @@ export class AnswerBody extends Readable {
     this.#failAtEnd(failure);
   }
 
-  /** @returns whether this turn takes more. */
+  /** @returns whether more is taken in this turn. */
   #gather(piece: Buffer): boolean {
     if (this.#small.length === 0) setImmediate(() => this.#endTurn());
     this.#small.push(piece);
@@ -123,7 +123,7 @@ export class AnswerBody extends Readable {
     this.push(null);
   }
 
-  /** Where memory is short what is held has to be read first: streams ask for more long before. */
+  /** Reads on only when the buffer is empty, if memory is short: a stream would ask for more earlier. */
   override read(size?: number): unknown {
     const piece: unknown = super.read(size);
     if (piece !== null) this._read();
@@ -158,7 +158,7 @@ export class AnswerBody extends Readable {
     return this.readableLength + this.#gatheredBytes;
   }
 
-  /** Reserves for what is held. */
+  /** Reserves memory for the buffered bytes. */
   #mayHoldMore(): boolean {
     if (!this.#reservation) return true;
     const hasRoom = this.#reservation.tryResize(this.#allBytes);

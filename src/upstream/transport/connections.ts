@@ -9,52 +9,52 @@ import { hostAndPort, hostMatcher } from './hosts.ts';
 import { ForbiddenAddress } from './network-errors.ts';
 import { createProxyChoice, type ProxyOf } from './proxy.ts';
 
-/** The sockets to one upstream and to the places it sends us. */
+/** The connections to one upstream and to the hosts that it redirects to. */
 export interface Connections {
   /**
-   * What a request to `url` goes through.
-   * @throws UpstreamError misbehaving for a place that may not be dialled.
+   * The dispatcher for a request to `url`.
+   * @throws UpstreamError misbehaving for an address that is not allowed.
    */
   dispatcherFor(url: URL): Dispatcher;
   /**
-   * Counts a request to `url` until what is returned is called.
+   * Counts a request to `url` until the returned function is called.
    * @throws UpstreamError busy when as many requests wait for a connection to that host and port as there are connections.
    */
   enter(url: URL): () => void;
-  /** Closes every connection once what is under way on it has ended. What is asked later gets new ones. */
+  /** Closes every connection when its requests have ended. Later requests use new ones. */
   retire(): Promise<void>;
-  /** Drops every connection and whatever is under way on it. */
+  /** Drops every connection and its requests. */
   close(): Promise<void>;
 }
 
 export interface Origins {
   /** The registry and its mirrors. */
   readonly own: readonly URL[];
-  /** Those of them that stand in the configuration in full: they may be private addresses. What a pattern admits was chosen by a client. */
+  /** Those that are in the configuration without a pattern: they may have private addresses. A name that matched a pattern was chosen by a client. */
   readonly exact: readonly URL[];
-  /** Those whose hosts the configuration names, be it by a pattern such as `*.pkg.dev`: behind a proxy they are reached, unlike any host. */
+  /** Those whose hosts the configuration names, also by a pattern such as `*.pkg.dev`: they may be reached through a proxy; `**` names no host. */
   readonly named: readonly URL[];
 }
 
 /** How names are looked up. */
 export interface HostLookups {
-  /** Of hosts that the operator wrote down in full. */
+  /** For hosts in the configuration, without a pattern. */
   readonly lookup: Lookup;
-  /** For hosts that the upstream or a client named, also those that a pattern admits. */
+  /** For hosts that the upstream or a client named, also those that match a pattern. */
   readonly lookupElsewhere: Lookup;
 }
 
 /**
- * Decides for every host and port how it is reached. No agent is shared between upstreams, so that TLS sessions, client certificates
+ * Decides for every host and port how to connect. No agent is shared between upstreams, so that TLS sessions, client certificates
  * and trust never cross over (CVE-2026-58040, CVE-2026-56850).
  *
- *     own      the registry, its mirrors and `realmHosts`: the only ones that see the client certificate
- *     listed   `redirectHosts`; like the ones before, the operator wrote them down, so they may be private addresses
- *     public   everywhere else the upstream sends us: always verified, and every address is checked when it is dialled, so that
- *              a name which resolves to something else the second time gains nothing
+ *     own      the registry, its mirrors and `realmHosts`: only they get the client certificate
+ *     listed   `redirectHosts`; like `own`, they are in the configuration, so they may have private addresses
+ *     public   all other hosts that the upstream names: always verified, and every address is checked when connecting, which
+ *              also defeats DNS rebinding
  *
- * Node asks `lookup` for names only: address literals are checked before connecting. Behind a proxy no address is seen, so only
- * what is listed is reached.
+ * Node calls `lookup` for names only, so address literals are checked before. Behind a proxy no address is known, so only listed hosts are
+ * reached.
  */
 export function createConnections(
   settings: UpstreamSettings,

@@ -17,11 +17,11 @@ export interface Exchange {
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string;
-  /** What it is about, for the observer. */
+  /** Its kind, for the observer. */
   readonly kind: UpstreamRequestKind;
 }
 
-/** What came back, whatever its status. Whoever gets it reads the body to its end or destroys it. */
+/** The answer, with any status. The caller must read the body to its end or destroy it. */
 export interface Answer {
   readonly url: URL;
   readonly status: number;
@@ -30,13 +30,13 @@ export interface Answer {
 }
 
 /**
- * Sends one request and resolves as soon as the headers of the answer are there. No redirects, no credentials of its own.
+ * Sends one request and resolves when the response headers arrive. It follows no redirects and adds no credentials.
  * @throws UpstreamError when there is no answer; the signal's reason when it aborts.
  */
 export type Send = (exchange: Exchange, options: Waiting) => Promise<Answer>;
 
 export interface SendDeps {
-  /** Labels what the observer is told. */
+  /** The label in events for the observer. */
   readonly upstream: string;
   readonly connections: Connections;
   readonly timeouts: UpstreamTimeouts;
@@ -78,12 +78,12 @@ interface ExchangingOptions {
   readonly userAgent: string;
   readonly signal: AbortSignal;
   readonly onBytes: (bytes: number) => void;
-  /** Called when the connection is free again, or no longer waited for; perhaps twice. */
+  /** Called when the connection is free again or no longer waited for; may be called twice. */
   readonly onEnd: () => void;
   readonly memory: Memory | undefined;
 }
 
-/** One exchange under way, as undici reports it. The abort signal holds until the body has ended. */
+/** One running exchange, as undici reports it. The abort signal applies until the body has ended. */
 class Exchanging implements Dispatcher.DispatchHandler {
   readonly #options: ExchangingOptions;
   readonly #answered = Promise.withResolvers<Answer>();
@@ -150,7 +150,7 @@ class Exchanging implements Dispatcher.DispatchHandler {
     else this.#fail(this.#failure ?? networkFailure(host, error));
   }
 
-  /** The deadline covers what undici's own timeouts leave out: waiting for one of the connections. */
+  /** Also covers the wait for a connection, which undici's own timeouts do not. */
   readonly #onDeadline = () => {
     const { host } = this.#options.exchange.url;
     const [trouble, why] = this.#controller

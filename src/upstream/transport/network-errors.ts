@@ -2,7 +2,7 @@ import { errors } from 'undici';
 import { UpstreamError } from '../../oci/errors.ts';
 import { PrivateAddressError } from '../lookup/private-addresses.ts';
 
-/** An upstream named an address that no connection may be made to. */
+/** An upstream named an address that may not be connected to. */
 export class ForbiddenAddress extends UpstreamError {
   constructor(message: string, more: { readonly cause?: unknown } = {}) {
     super('misbehaving', message, more);
@@ -27,14 +27,14 @@ const words = {
 
 type NetworkTrouble = keyof typeof words;
 
-/** What an error's code says of the network. What is neither here nor of a family below means that the connection failed. */
+/** The reasons of errors by code. Any other code that is not in a family below means that the connection failed. */
 const troubleByCode: ReadonlyMap<string, NetworkTrouble> = new Map([
   ['EAI_AGAIN', 'dns'],
   ['EAI_FAIL', 'dns'],
   ['ENODATA', 'dns'],
   ['ENOTFOUND', 'dns'],
   ['EPROTO', 'tls'],
-  // Limits of this machine: they say nothing of the upstream, and must not open its circuit (connect(2), socket(2)).
+  // Limits of this machine: not the upstream's fault, so they must not open its circuit (connect(2), socket(2)).
   ['EMFILE', 'busy'],
   ['ENFILE', 'busy'],
   ['ENOBUFS', 'busy'],
@@ -48,25 +48,24 @@ const troubleByCode: ReadonlyMap<string, NetworkTrouble> = new Map([
   ['UND_ERR_RES_CONTENT_LENGTH_MISMATCH', 'misbehaving'],
 ]);
 
-/** OpenSSL's verdicts on a certificate, and Node's own errors of TLS (Node: "Errors", "X509 certificate error codes"). */
+/** OpenSSL's certificate errors and Node's TLS errors (Node: "Errors", "X509 certificate error codes"). */
 const tlsCode = /^(?:CERT_|CRL_|DEPTH_ZERO_|ERR_SSL_|ERR_TLS_|HOSTNAME_MISMATCH|INVALID_CA|SELF_SIGNED_|UNABLE_TO_)/;
 
-/** Of sockets and names, not of files. */
+/** Codes of sockets and DNS, not of files. */
 const networkCode = /^(?:EAI_|ECONN|EHOST|ENET|ENOTFOUND|EPIPE|EPROTO|ETIMEDOUT|UND_ERR_)/;
 
 /**
- * What undici says where a connection that was not to be kept open is closed before all of Content-Length, or the last chunk, has come: its own
- * error, or what its parser says of an end in the middle.
+ * undici's errors if a connection is closed before all of Content-Length, or the last chunk, has arrived.
  */
 const cutBody: ReadonlySet<string> = new Set(['UND_ERR_RES_CONTENT_LENGTH_MISMATCH', 'Invalid EOF state']);
 
-/** What undici says of an answer that may not come now: 101 or 100 for a request that asked for neither. Its code is that of a lost connection. */
+/** undici's message for an unexpected 100 or 101. Its code is that of a lost connection. */
 const badAnswer = /^bad (?:upgrade|response)$/;
 
 /**
- * Why no headers came from `host`. Its message names the host and the code of the cause; never a URL, whose query may hold a
- * signature.
- * @param cause what undici or Node threw.
+ * The error for missing response headers from `host`. Its message has the host and the code of the cause, never a URL, whose query may
+ * hold a signature.
+ * @param cause the error of undici or Node.
  */
 export function networkFailure(host: string, cause: unknown): UpstreamError {
   if (cause instanceof UpstreamError) return cause;
@@ -75,7 +74,7 @@ export function networkFailure(host: string, cause: unknown): UpstreamError {
   return new UpstreamError(trouble, `${host} ${words[trouble]} (${codeOf(cause)})`, { cause: withoutBytes(cause) });
 }
 
-/** Why a body that had begun to arrive from `host` did not end as it should. More than Content-Length never comes. */
+/** The error for a body from `host` that was cut. More than Content-Length never arrives. */
 export function transferFailure(host: string, cause: unknown): UpstreamError {
   if (cause instanceof UpstreamError) return cause;
   const trouble = cutBody.has(codeOf(cause)) ? 'connect' : troubleOf(cause);
@@ -83,13 +82,13 @@ export function transferFailure(host: string, cause: unknown): UpstreamError {
   return new UpstreamError(trouble, `${host} ${what} (${codeOf(cause)})`, { cause: withoutBytes(cause) });
 }
 
-/** What an error says of the network, or undefined where it is not about that. */
+/** The reason of a network error; undefined for any other error. */
 export function networkTroubleOf(cause: unknown): NetworkTrouble | undefined {
   const code = codeOf(cause);
   return networkCode.test(code) || tlsCode.test(code) ? troubleOf(cause) : undefined;
 }
 
-/** Whether a kept connection was closed by the other side just as we used it: asking once more is then no second try. */
+/** Whether the peer closed a kept connection just as it was reused: then a retry is safe. */
 export function isLostConnection(error: unknown): boolean {
   const cause = error instanceof UpstreamError ? error.cause : error;
   return !isNoHttp(cause) && ['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET'].includes(codeOf(cause));
@@ -103,20 +102,20 @@ function troubleOf(cause: unknown): NetworkTrouble {
   return tlsCode.test(code) ? 'tls' : 'connect';
 }
 
-/** By its class: of what undici's HTTP parser throws, many versions have no code. */
+/** By its class: many errors of undici's HTTP parser have no code. */
 function isNoHttp(cause: unknown): cause is Error {
   if (cause instanceof errors.HTTPParserError) return true;
   return cause instanceof errors.SocketError && badAnswer.test(cause.message);
 }
 
-/** The code of an error; for invalid HTTP the parser's message, which contains nothing of the answer. */
+/** The code of an error; for invalid HTTP the parser's message, which holds no part of the answer. */
 function codeOf(cause: unknown): string {
   if (isNoHttp(cause)) return /\(([^()]*)\)$/.exec(cause.message)?.[1] ?? cause.message;
   const hasCode = typeof cause === 'object' && cause !== null && 'code' in cause && typeof cause.code === 'string';
   return hasCode ? String(cause.code) : 'no code';
 }
 
-/** The parser's errors have a piece of the answer attached, which may contain a token. */
+/** The parser's errors contain a part of the answer, which may hold a token. */
 function withoutBytes(cause: unknown): unknown {
   return isNoHttp(cause) ? new Error(`the answer was not valid HTTP (${codeOf(cause)})`) : cause;
 }

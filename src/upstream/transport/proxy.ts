@@ -5,12 +5,12 @@ import { getCACertificates } from 'node:tls';
 import { hostMatcher } from './hosts.ts';
 import type { UpstreamProxy, UpstreamSettings } from '../settings.ts';
 
-/** The proxy through which a URL is reached, or undefined where it is reached directly. */
+/** The proxy for a URL; undefined for a direct connection. */
 export type ProxyOf = (url: URL) => string | undefined;
 
 /**
- * NO_PROXY as curl and Go read it: a name stands for itself and everything below it, with or without a leading dot; an address block
- * for the addresses in it, also when they are written as IPv4-mapped IPv6 (axios CVE-2026-44492); a port limits an entry to it.
+ * NO_PROXY with the rules of curl and Go: a name also covers its subdomains, with or without a leading dot; an address block covers its
+ * addresses, also as IPv4-mapped IPv6 (axios CVE-2026-44492); an entry with a port covers only that port.
  */
 export function createProxyChoice(proxy: UpstreamProxy): ProxyOf {
   const isExcepted = exceptionsOf(
@@ -63,8 +63,8 @@ function addressOf(url: URL): string {
 }
 
 /**
- * How the SDKs of AWS and Google reach their own APIs: by the upstream's proxy, trusting what the upstream's connections trust.
- * Certificates are always verified. Their addresses are not looked at: who calls them is the operator's configuration, no upstream's answer.
+ * The agents with which the SDKs of AWS and Google reach their APIs: with the upstream's proxy and CA. Certificates are always verified.
+ * Addresses are not checked, because the operator's configuration chose them, not an upstream's answer.
  */
 export type CloudAgents = (url: URL) => HttpAgent;
 

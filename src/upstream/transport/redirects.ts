@@ -8,21 +8,21 @@ import { ForbiddenAddress, RefusedRedirect } from './network-errors.ts';
 const maxHops = 5;
 const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
-/** Headers that go along to wherever a redirect leads. An allow-list: Authorization is not on it (go-containerregistry #2349, #2360). */
+/** Headers that are sent after a redirect. Authorization is not among them (go-containerregistry #2349, #2360). */
 const carried = ['accept', 'range'];
 
 export interface Following extends Waiting {
   readonly authorization?: string | undefined;
-  /** Which `http:` URLs an `https:` one may lead to: what the operator wrote down as `http://host:port`. */
+  /** Whether a redirect from https may lead to this `http:` URL: the configuration lists it as `http://host:port`. */
   readonly mayBePlain: (url: URL) => boolean;
 }
 
 /**
- * Sends a GET or HEAD and follows where it leads, at most five hops.
- * `authorization` goes to the exact origin of the first URL only, also when a later hop comes back to it; but not once a hop was plain
- * HTTP, where anybody in between could have written the redirect.
- * @throws RefusedRedirect for a redirect that leads nowhere, in circles, out of http(s), from https to http where that is not
- *     allowed, or to an address that may not be dialled.
+ * Sends a GET or HEAD and follows at most five redirects.
+ * `authorization` is sent only to the exact origin of the first URL, also if a later redirect returns to it, but not after a hop over plain
+ * HTTP, where the redirect could have been forged.
+ * @throws RefusedRedirect for a redirect without a valid target, in circles, out of http(s), from https to http unless allowed, or to an
+ *     address that is not allowed.
  */
 export async function sendFollowing(
   send: Send,
@@ -57,7 +57,7 @@ function refusedThere(cause: unknown): never {
   throw cause instanceof ForbiddenAddress ? new RefusedRedirect(cause.message, { cause }) : cause;
 }
 
-/** Where a redirect leads. Locations may be relative (Artifact Registry sends such). Pure. */
+/** The target of a redirect. A Location may be relative (Artifact Registry). Pure. */
 function nextHop({ url, headers }: Answer): URL {
   const location = headerOf(headers, 'location');
   const next = location === undefined ? null : URL.parse(location, url);

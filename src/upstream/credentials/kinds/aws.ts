@@ -2,18 +2,18 @@ import { UpstreamError } from '../../../oci/errors.ts';
 import type { CloudAgents } from '../../transport/proxy.ts';
 import type { ExpiringSecret } from '../renewed-secret.ts';
 
-/** The part of both APIs' answers that matters. */
+/** The part of both APIs' answers that is used. */
 export interface AwsAuthorization {
   readonly authorizationToken?: string | undefined;
   readonly expiresAt?: Date | undefined;
 }
 
-/** How long AWS's usual chain of credentials and its API may take together. */
+/** Timeout for AWS's credential chain and its API together. */
 export const awsTimeoutMs = 15_000;
 
 /**
- * Base64 of `AWS:<password>`, good for twelve hours. A new one is due after half its life, like amazon-ecr-credential-helper has it.
- * @throws UpstreamError misbehaving when it is none.
+ * Parses base64 of `AWS:<password>`, valid for twelve hours. It is renewed after half its life, as in amazon-ecr-credential-helper.
+ * @throws UpstreamError misbehaving when it is malformed.
  */
 export function awsSecret(authorization: AwsAuthorization | undefined, nowMs: number): ExpiringSecret {
   const [, username, password] = /^([^:]+):(.+)$/s.exec(decoded(authorization?.authorizationToken)) ?? [];

@@ -34,7 +34,7 @@ export function createGitlabCredentials(
   return readingSecret(account, async () => ({ kind: 'basic', username, password: await readToken() }));
 }
 
-/** An account whose secret is read whenever it is needed, so that a rotated one holds from then on; nothing is remembered. */
+/** An account whose secret is read whenever it is needed, so that a rotated secret takes effect at once. */
 function readingSecret(account: string, read: () => Promise<Secret>): Credentials {
   return {
     account,

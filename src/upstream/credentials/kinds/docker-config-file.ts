@@ -2,17 +2,17 @@ import type { Repository } from '../../../oci/reference.ts';
 import type { Secret } from '../credentials.ts';
 import { isJsonObject, type JsonObject, parseJsonObject } from '../../../oci/json.ts';
 
-/** The part of a Docker `config.json` that is about credentials, by the places they are for: `ghcr.io`, `quay.io/org`. */
+/** The credentials in a Docker `config.json`, by registry or namespace: `ghcr.io`, `quay.io/org`. */
 export interface DockerConfig {
   readonly auths: ReadonlyMap<string, Secret>;
   readonly credHelpers: ReadonlyMap<string, string>;
   readonly credsStore: string | undefined;
 }
 
-/** A helper's name becomes part of a program's: it may not lead elsewhere. */
+/** A helper's name becomes part of a program's name: it may contain no path. */
 const helperGrammar = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 
-/** @throws Error when `text` is no such file; its message holds nothing of it. */
+/** @throws Error when `text` is malformed; its message holds no part of it. */
 export function parseDockerConfig(text: string): DockerConfig {
   const file = parseJsonObject(text);
   if (!file) throw new Error('it is not a JSON object');
@@ -23,13 +23,13 @@ export function parseDockerConfig(text: string): DockerConfig {
   };
 }
 
-/** The helper that keeps the credentials of `server`; one of its own beats the store. Helpers know whole registries only. */
+/** The helper for `server`: its own, else the store. Helpers know whole registries only. */
 export function helperFor({ credHelpers, credsStore }: DockerConfig, server: string): string | undefined {
   return credHelpers.get(placeOf(server)) ?? credsStore;
 }
 
 /**
- * What the file itself holds for a repository of `server`: the longest key that leads to it counts, `quay.io/org/app` before
+ * The secret in the file for a repository of `server`. The longest matching key wins: `quay.io/org/app` before
  * `quay.io/org` before `quay.io` (containers-auth.json(5)).
  */
 export function secretFor(
@@ -44,8 +44,8 @@ export function secretFor(
 }
 
 /**
- * Keys are hosts, URLs, or hosts with a namespace: `ghcr.io`, `https://ghcr.io`, `https://index.docker.io/v1/`, `quay.io/org`. Of a URL
- * only the host counts (docker/cli, `ConvertToHostname`), and so it does before a version of the API.
+ * Keys are hosts, URLs, or hosts with a namespace: `ghcr.io`, `https://ghcr.io`, `https://index.docker.io/v1/`, `quay.io/org`. Of a URL, and
+ * of a host with an API version, only the host counts (docker/cli, `ConvertToHostname`).
  */
 function placeOf(key: string): string {
   const [, scheme, host = '', path = ''] = /^(https?:\/\/)?([^/]*)\/?(.*?)\/*$/.exec(key) ?? [];
@@ -69,7 +69,7 @@ function secretIn(value: unknown): Secret | undefined {
   return isText(username) && isText(password) ? { kind: 'basic', username, password } : undefined;
 }
 
-/** `user:password`; only the first colon divides them. */
+/** `user:password`, split at the first colon. */
 function fromPair(pair: string): Secret | undefined {
   const colon = pair.indexOf(':');
   if (colon <= 0) return undefined;
@@ -81,7 +81,7 @@ function helperName(value: unknown): string | undefined {
   return isText(value) && helperGrammar.test(value) ? value : undefined;
 }
 
-/** Of two keys for one place the first counts. */
+/** If two keys mean the same place, the first wins. */
 function byPlace<Value>(
   object: JsonObject | undefined,
   parse: (value: unknown) => Value | undefined,

@@ -11,13 +11,13 @@ import {
 import { type DockerConfig, helperFor, parseDockerConfig, secretFor } from './docker-config-file.ts';
 import { createExecCredentials } from './exec.ts';
 
-/** How long a helper's answer is used, and how long it may take. */
+/** How long a helper's answer is used, and its timeout. */
 const helperLifetimeMs = 5 * 60_000;
 const helperTimeoutMs = 10_000;
 
 /**
- * What a Docker `config.json` says of the host that is asked: its own helper (`credHelpers`), else the store (`credsStore`), else `auths`. The
- * file is read again when it has changed, so that a mounted secret may rotate. A registry it does not know is asked anonymously.
+ * The account that a Docker `config.json` has for a host: its helper (`credHelpers`), else the store (`credsStore`), else `auths`. The file
+ * is read again when it changes, so that a mounted secret can be rotated. Requests to a registry without an entry are anonymous.
  * Podman's files may have an account for each namespace of a registry.
  * Source: docker/cli, "docker login: Credential stores"; `config/configfile`; containers-auth.json(5).
  */

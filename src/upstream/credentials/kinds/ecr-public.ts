@@ -7,12 +7,12 @@ import { credentialFailure } from '../credential-failure.ts';
 import type { AccountDeps, Credentials } from '../credentials.ts';
 import { RenewedSecret } from '../renewed-secret.ts';
 
-/** The only region that has the API of the public gallery. */
+/** The only region with the API of the public gallery. */
 const region = 'us-east-1';
 
 /**
- * AWS's public gallery, for its higher limits, with what AWS's usual chain finds.
- * Source: Amazon ECR Public API Reference, "GetAuthorizationToken". The SDK is loaded when it is first needed.
+ * AWS's public gallery, which has higher limits for accounts, with the credentials of AWS's default chain.
+ * Source: Amazon ECR Public API Reference, "GetAuthorizationToken". The SDK is loaded on first use.
  */
 export function createEcrPublicCredentials(
   _settings: SettingsOf<'ecr-public'>,
@@ -33,7 +33,7 @@ async function fetchAuthorization(agents: CloudAgents, { signal }: Waiting) {
     const client = new ECRPUBLICClient({ region, requestHandler: await createAwsHandler(agents) });
     // Its sockets are not needed again for hours.
     using _ = { [Symbol.dispose]: () => client.destroy() };
-    // The SDK looks at the signal only once it has found out who it is.
+    // The SDK ignores the signal until it has credentials.
     const answered = client.send(new GetAuthorizationTokenCommand({}), { abortSignal: signal });
     const { authorizationData } = await abortable(answered, signal);
     return authorizationData;

@@ -9,9 +9,9 @@ import type { AccountDeps, Credentials } from '../credentials.ts';
 import { RenewedSecret } from '../renewed-secret.ts';
 
 /**
- * A private AWS ECR registry, with what AWS's usual chain finds: environment, IRSA, Pod Identity, shared files, instance profile.
- * Region and endpoint follow from the registry's name.
- * Source: Amazon ECR API Reference, "GetAuthorizationToken". The SDK is loaded when it is first needed.
+ * A private AWS ECR registry, with the credentials of AWS's default chain: environment, IRSA, Pod Identity, shared files, instance
+ * profile. Region and endpoint are taken from the registry's name.
+ * Source: Amazon ECR API Reference, "GetAuthorizationToken". The SDK is loaded on first use.
  */
 export function createEcrCredentials(
   { region }: SettingsOf<'ecr'>,
@@ -38,7 +38,7 @@ async function authorizationFrom(endpoint: EcrRegistry | undefined, agents: Clou
     const client = new ECRClient({ ...endpoint, requestHandler: await createAwsHandler(agents) });
     // Its sockets are not needed again for hours.
     using _ = { [Symbol.dispose]: () => client.destroy() };
-    // The SDK looks at the signal only once it has found out who it is.
+    // The SDK ignores the signal until it has credentials.
     const answered = client.send(new GetAuthorizationTokenCommand({}), { abortSignal: signal });
     const { authorizationData } = await abortable(answered, signal);
     return authorizationData?.[0];
@@ -47,7 +47,7 @@ async function authorizationFrom(endpoint: EcrRegistry | undefined, agents: Clou
   }
 }
 
-/** What the name of a private ECR registry says. */
+/** The parts of the name of a private ECR registry. */
 interface EcrRegistry {
   readonly region: string;
   readonly useFipsEndpoint: boolean;
@@ -58,7 +58,7 @@ interface EcrRegistry {
 const grammar =
   /^\d{12}\.dkr[.-]ecr(-fips)?\.([a-z0-9][a-z0-9-_]*)\.(amazonaws\.(?:com(?:\.cn)?|eu)|on\.(?:aws|amazonwebservices\.com\.cn)|sc2s\.sgov\.gov|c2s\.ic\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)$/i;
 
-/** @returns undefined when it is not the name of such a registry. */
+/** @returns undefined for any other host name. */
 export function parseEcrHost(hostname: string): EcrRegistry | undefined {
   const [, fips, region, suffix] = grammar.exec(hostname) ?? [];
   if (region === undefined || suffix === undefined) return undefined;

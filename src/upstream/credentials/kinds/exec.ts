@@ -10,7 +10,7 @@ import { parseJsonObject } from '../../../oci/json.ts';
 
 /**
  * A program that speaks the protocol of Docker's credential helpers: `get` with the registry's address on its standard input, JSON on its
- * standard output. It is asked again when its answer has served for `lifetimeMs`, or was refused.
+ * standard output. It runs again when its answer is older than `lifetimeMs`, or was refused.
  * Source: docker/docker-credential-helpers, "Development".
  */
 export function createExecCredentials(
@@ -35,13 +35,13 @@ export interface HelperQuestion {
   readonly server: string;
 }
 
-/** What a helper prints when it knows no such registry (docker-credential-helpers, `credentials.NewErrCredentialsNotFound`). */
+/** A helper's output if it has no entry for the registry (docker-credential-helpers, `credentials.NewErrCredentialsNotFound`). */
 const notFound = 'credentials not found in native keychain';
 const maxAnswerBytes = 64 * 1024;
 
 /**
- * @returns undefined when the helper knows no such registry.
- * @throws UpstreamError when it fails; nothing it printed is repeated, for it may be a secret.
+ * @returns undefined when the helper has no entry for the registry.
+ * @throws UpstreamError when it fails; the error holds no output, which may contain a secret.
  */
 async function askHelper(question: HelperQuestion, { signal }: Waiting): Promise<Secret | undefined> {
   const { command } = question;
@@ -59,14 +59,14 @@ async function run({ command, args, server }: HelperQuestion, signal: AbortSigna
   const ended = Promise.withResolvers<number | null>();
   const helper = spawn(command, [...args, 'get'], { stdio: ['pipe', 'pipe', 'ignore'], signal, killSignal: 'SIGKILL' });
   helper.on('error', ended.reject).on('close', ended.resolve);
-  // It may end without reading what it is asked.
+  // It may exit without reading its input.
   helper.stdin.on('error', () => {}).end(server);
   let output = '';
   helper.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text;
     if (output.length > maxAnswerBytes) helper.kill('SIGKILL');
   });
-  // A program that it left behind may hold its output open for ever.
+  // A child process that it started may keep its output open for ever.
   return { code: await abortable(ended.promise, signal), output };
 }
 

@@ -12,16 +12,16 @@ const scopes = ['https://www.googleapis.com/auth/cloud-platform'];
 const timeoutMs = 15_000;
 
 /**
- * The metadata server hands out one token until about four minutes before its end, so asking for another before that gains nothing
- * (golang/oauth2, `google/google.go`); GKE's hands out nearly ended ones (docker-credential-gcr), so the last seconds count.
+ * The metadata server returns the same token until about four minutes before it expires, so an earlier renewal gains nothing
+ * (golang/oauth2, `google/google.go`). GKE's returns tokens that are about to expire (docker-credential-gcr), so tokens are used to the end.
  */
 const renewBeforeEndMs = 225_000;
 const unusableBeforeEndMs = 10_000;
 
 /**
- * Google Artifact Registry and Container Registry: the key of a service account, or what the machine or pod has: Application Default
- * Credentials, Workload Identity, Workload Identity Federation.
- * Source: Artifact Registry docs, "Authenticate with an access token". The library is loaded when it is first needed.
+ * Google Artifact Registry and Container Registry, with the key of a service account or the credentials of the machine or pod: Application
+ * Default Credentials, Workload Identity, Workload Identity Federation.
+ * Source: Artifact Registry docs, "Authenticate with an access token". The library is loaded on first use.
  */
 export function createGoogleCredentials(
   { readKey }: SettingsOf<'google'>,
@@ -38,7 +38,7 @@ export function createGoogleCredentials(
   return { account, secret: (options) => renewed.current(options), forget: (secret) => renewed.forget(secret) };
 }
 
-/** A token is no project's, but without one the library runs `gcloud` and asks the metadata server to find it out, which takes a second. */
+/** A token needs no project, but without one the library runs `gcloud` and queries the metadata server for it, which takes a second. */
 const noProject = 'none';
 
 interface GoogleToken {
@@ -58,7 +58,7 @@ async function fetchToken(readKey: ReadSecret | undefined, agents: CloudAgents):
   return { token, endsAtMs: client.credentials.expiry_date ?? undefined };
 }
 
-/** A token without an end is looked at again after a minute. */
+/** A token without an expiry is renewed after a minute. */
 function googleSecret({ token, endsAtMs = 0 }: GoogleToken, nowMs: number): ExpiringSecret {
   const end = Math.max(endsAtMs, nowMs + 60_000);
   return {
@@ -68,7 +68,7 @@ function googleSecret({ token, endsAtMs = 0 }: GoogleToken, nowMs: number): Expi
   };
 }
 
-/** Of a key file only what proves the account is taken: where to go with it is not the file's to say. */
+/** Takes only the credentials from a key file, no URLs: the file must not choose a host. */
 function parseKey(text: string): { readonly email: string; readonly key: string } {
   const file = parseJson(text);
   if (isKey(file)) return { email: file.client_email, key: file.private_key };

@@ -18,7 +18,7 @@ export interface AuthorizerDeps {
   readonly clock: Clock;
 }
 
-/** Who asks, and for what. */
+/** The account and the repository of a request. */
 export interface Caller extends Waiting {
   readonly credentials: Credentials;
   readonly repository: Repository;
@@ -28,17 +28,17 @@ const maxRememberedScopes = 10_000;
 const maxRememberedSecrets = 100;
 
 /**
- * Knows how one registry wants to be convinced. What a 401 demanded is remembered, so that the next request carries its token at once:
- * a token costs one round trip where the token is new, and none where it is not.
+ * Authorizes requests to one registry. It remembers the challenge of a 401, so that the next request has its token at once: a new token
+ * costs one round trip, a cached one none.
  */
 export class Authorizer {
   readonly #deps: AuthorizerDeps;
   #demand: Demand | undefined;
   #isInformed = false;
   readonly #refusals: Refusals;
-  /** By the header that shows them. */
+  /** By the Authorization header with the secret. */
   readonly #shownSecrets = boundedMap<string, Secret>(maxRememberedSecrets);
-  /** Where a challenge asked for another scope than the repository's own (a registry that renames, or one scope for all). */
+  /** Scopes of challenges that differ from the repository's own (a registry that renames, or one scope for all). */
   readonly #scopes = boundedMap<Repository, string>(maxRememberedScopes);
 
   constructor(deps: AuthorizerDeps) {
@@ -46,20 +46,20 @@ export class Authorizer {
     this.#refusals = new Refusals(deps.clock);
   }
 
-  /** Whether the registry has told us what it wants, be it nothing. */
+  /** Whether the registry's demand is known; it may be none. */
   get isInformed(): boolean {
     return this.#isInformed;
   }
 
-  /** @returns the Authorization header to send at once; undefined where none is known to be needed. */
+  /** @returns the Authorization header for the first attempt; undefined if none is known to be needed. */
   async header(caller: Caller): Promise<string | undefined> {
     return this.#demand && (await this.#meet(this.#demand, caller, undefined));
   }
 
   /**
-   * Learns from a 401.
+   * Handles a 401.
    * @param refused the header that was refused, if one was sent.
-   * @returns another header that is worth a try, or undefined.
+   * @returns another header to try, or undefined.
    */
   async answerTo(
     headers: IncomingHttpHeaders,
@@ -73,7 +73,7 @@ export class Authorizer {
     return header === refused ? undefined : header;
   }
 
-  /** Learns whether the registry accepted the secret that `authorization` shows, where it shows one. */
+  /** Records whether the registry accepted the secret in `authorization`, if it holds one. */
   judge(verdict: 'accepted' | 'refused', caller: Caller, authorization: string | undefined): void {
     const secret = authorization === undefined ? undefined : this.#shownSecrets.get(authorization);
     if (!secret) return;
@@ -81,7 +81,7 @@ export class Authorizer {
     else this.#refusals.note(shownBy(caller, secret), refusal(this.#deps.registry));
   }
 
-  /** Learns from the answer to a ping. Its scope is a mere example (ghcr.io's `repository:user/image:pull`). */
+  /** Records the challenge of a ping. Its scope is only an example (ghcr.io's `repository:user/image:pull`). */
   inform(headers: IncomingHttpHeaders): Demand | undefined {
     this.#isInformed = true;
     this.#demand = demandOf(parseChallenges(headers['www-authenticate'])) ?? this.#demand;
@@ -98,7 +98,7 @@ export class Authorizer {
     }
   }
 
-  /** What leads to no token is not what the registry wants of everybody: the next request is asked without one, and learns anew. */
+  /** Forgets a challenge that gave no token: the next request is sent without one, and gets a new challenge. */
   #forget(demand: Demand): void {
     if (this.#demand !== demand) return;
     this.#demand = undefined;
@@ -116,7 +116,7 @@ export class Authorizer {
     return tokens.header({ realm, service, scopes }, credentials, { repository, signal, refused });
   }
 
-  /** The account's secret, read anew when the registry refused the one it had. @throws UpstreamError when that was a moment ago. */
+  /** The account's secret, read again if the registry refused the cached one. @throws UpstreamError when it has just been refused. */
   async #basicProof(caller: Caller, refused: string | undefined): Promise<string | undefined> {
     const { credentials } = caller;
     const secret = await credentials.secret(caller);
@@ -136,12 +136,12 @@ export class Authorizer {
   }
 }
 
-/** A password opens, or does not, whatever lies in a repository. */
+/** Basic credentials are the same for all repositories. */
 function shownBy({ credentials, repository }: Caller, secret: Secret): Shown {
   return { credentials, repository, what: repository, secret };
 }
 
-/** A scope that names no repository (public.ecr.aws: `aws`, Codeberg: `*`) holds for all of them. Some challenges leave it empty. */
+/** A scope without a repository (public.ecr.aws: `aws`, Codeberg: `*`) applies to all. Some challenges leave it empty. */
 function scopeOf({ scope }: { readonly scope: string | undefined }, repository: Repository): string {
   return scope === undefined || scope.startsWith('repository:') ? `repository:${repository}:pull` : scope;
 }

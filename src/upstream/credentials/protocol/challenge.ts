@@ -1,4 +1,4 @@
-/** One way in which a server says it wants to be convinced (RFC 9110 §11.6.1). Names are lower-case. */
+/** One challenge of WWW-Authenticate (RFC 9110 §11.6.1). Names are lower-case. */
 export interface Challenge {
   readonly scheme: string;
   readonly params: ReadonlyMap<string, string>;
@@ -11,7 +11,7 @@ export interface BearerDemand {
   readonly scope: string | undefined;
 }
 
-/** What a registry wants, as far as the mirror can give it. */
+/** The authentication that a registry demands, if the mirror supports it. */
 export type Demand = BearerDemand | { readonly kind: 'basic' };
 
 const separators = /[\s,]+/y;
@@ -22,12 +22,12 @@ const quoted = /"((?:[^"\\]|\\[\s\S])*)"/y;
 const unquoted = /[^\s,"]*/y;
 const token68 = /[ \t]+[A-Za-z0-9\-._~+/]+=*(?=[ \t]*(?:,|$))/y;
 const anything = /[\s\S]/y;
-/** Longer ones are no registry's, and quotes that never end cost time by the square of their number. */
+/** Longer headers are cut: no registry sends them, and parsing unclosed quotes takes quadratic time. */
 const maxLength = 8 * 1024;
 
 /**
  * Parses WWW-Authenticate: several header lines, several challenges in one line (Codeberg sends Bearer and Basic together), quoted
- * strings with escapes, unquoted values. What is malformed is skipped.
+ * strings with escapes, unquoted values. Malformed parts are skipped.
  */
 export function parseChallenges(header: string | readonly string[] | undefined): readonly Challenge[] {
   const text = (typeof header === 'string' ? header : (header ?? []).join(', ')).slice(0, maxLength);
@@ -59,8 +59,8 @@ function valueOf(quotedString: RegExpExecArray | null): string | undefined {
 }
 
 /**
- * Bearer before Basic; Negotiate, NTLM and the like are ignored. A Bearer challenge whose realm is no URL means Basic, as ECR and
- * Artifactory mean it.
+ * Bearer before Basic; Negotiate, NTLM and the like are ignored. A Bearer challenge whose realm is no URL means Basic (ECR,
+ * Artifactory).
  */
 export function demandOf(challenges: readonly Challenge[]): Demand | undefined {
   const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
@@ -76,7 +76,7 @@ export function demandOf(challenges: readonly Challenge[]): Demand | undefined {
   return bearer || challenges.some(({ scheme }) => scheme === 'basic') ? { kind: 'basic' } : undefined;
 }
 
-/** Scopes with one space between two (distribution, "Token Scope Documentation"). @returns undefined for none. */
+/** Scopes separated by one space (distribution, "Token Scope Documentation"). @returns undefined for none. */
 function scopesIn(text = ''): string | undefined {
   const scopes = text.split(/\s+/).filter((scope) => scope !== '');
   return scopes.length === 0 ? undefined : scopes.join(' ');
@@ -84,7 +84,7 @@ function scopesIn(text = ''): string | undefined {
 
 function webUrl(text: string | undefined): URL | undefined {
   const url = text === undefined ? null : URL.parse(text);
-  // RFC 1035 §2.3.4: what is longer is no host.
+  // RFC 1035 §2.3.4: a longer name is no host.
   if (!url || url.hostname.length > 253) return undefined;
   return url.protocol === 'https:' || url.protocol === 'http:' ? url : undefined;
 }

@@ -4,8 +4,8 @@ import { UpstreamError } from '../../../oci/errors.ts';
 import { hostAndPort, hostMatcher } from '../../transport/hosts.ts';
 
 /**
- * Why a registry at `registry` may not send us to `realm` for a token; undefined where it may: the same host and port, a host of the same registrable
- * domain, or one the operator listed; over https unless the registry itself is http. Addresses and `localhost` have no registrable domain.
+ * Why a registry at `registry` may not name `realm` for tokens; undefined if it may: the same host and port, a host of the same registrable
+ * domain, or a host in `realmHosts`; over https unless the registry itself is http. Addresses and `localhost` have no registrable domain.
  *
  * Source: CVE-2026-33540 (distribution sent credentials to any realm), CVE-2019-10214 (tokens over http). Pure.
  */
@@ -25,13 +25,13 @@ const inWords: Readonly<Record<RealmObjection, string>> = {
   'foreign-host': 'which is neither of its domain nor in realmHosts',
 };
 
-/** What an operator is told of a realm that gets no credentials. */
+/** The error for a realm that gets no credentials. */
 export function untrusted(realm: URL, registry: URL, objection: RealmObjection): UpstreamError {
   const address = `${realm.protocol}//${realm.host}`;
   return new UpstreamError('misbehaving', `${registry.host} issues its tokens at ${address}, ${inWords[objection]}`);
 }
 
-/** By the public suffix list with its private part, so that two customers of one cloud are no relatives. */
+/** By the public suffix list with its private part, so that two customers of one cloud are different domains. */
 function registrableDomain({ hostname }: URL): string | undefined {
   if (isIP(hostname.replace(/^\[|\]$/g, '')) !== 0) return undefined;
   return getDomain(hostname, { allowPrivateDomains: true }) ?? undefined;

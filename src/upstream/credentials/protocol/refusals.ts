@@ -5,11 +5,11 @@ import { UpstreamError } from '../../../oci/errors.ts';
 import { boundedMap } from '../../../mirror/concurrency/remembered.ts';
 import type { Credentials, Secret } from '../credentials.ts';
 
-/** A secret that was shown, or is about to be. */
+/** A secret that was sent, or is about to be. */
 export interface Shown {
   readonly credentials: Credentials;
   readonly repository: Repository | undefined;
-  /** What it is to open, such as a scope. */
+  /** What it is sent for, such as a scope. */
   readonly what: string;
   readonly secret: Secret;
 }
@@ -20,21 +20,21 @@ interface Refusal {
   readonly untilMs: number;
 }
 
-/** How long a secret that was refused is not shown again. */
+/** How long a refused secret is not sent again. */
 const refusedForMs = 60_000;
 const maxRemembered = 10_000;
 
 /**
- * Which secrets were refused. A wrong password is shown once a minute, however many pulls want it: registries lock accounts that fail
- * too often. Another secret is shown at once.
+ * Refused secrets. A wrong password is sent once a minute at most, however many pulls need it: registries lock accounts that fail too often.
+ * Another secret is sent at once.
  *
- *     401 for a secret that never opened anything    it is wrong, whatever it is shown for
- *     401 where it opened the same thing before      it is wrong from now on
- *     401 or 403 where it opened other things        it is not for this thing (GitLab, Nexus)
+ *     401 for a secret that was never accepted             the secret is wrong
+ *     401 where it was accepted for the same thing before  the secret is wrong from now on
+ *     401 or 403 where it was accepted for other things    the account may not access this thing (GitLab, Nexus)
  */
 export class Refusals {
   readonly #clock: Clock;
-  /** By account, and by account and thing. */
+  /** By account, or by account and thing. */
   readonly #refusals = boundedMap<string, Refusal>(maxRemembered);
   readonly #good = boundedMap<string, Secret>(maxRemembered);
   readonly #opened = boundedMap<string, true>(maxRemembered);
@@ -43,12 +43,12 @@ export class Refusals {
     this.#clock = clock;
   }
 
-  /** Why it is not to be shown now. */
+  /** The refusal because of which the secret may not be sent now. */
   of(shown: Shown): UpstreamError | undefined {
     return this.#standing(ownerOf(shown), shown) ?? this.#standing(thingOf(shown), shown);
   }
 
-  /** @param failure with the status that the refusal came with. */
+  /** @param failure has the status of the refusal. */
   note(shown: Shown, failure: UpstreamError): void {
     const isGood = isDeepStrictEqual(this.#good.get(ownerOf(shown)), shown.secret);
     const isWrong = failure.upstreamStatus === 401 && (!isGood || this.#opened.has(thingOf(shown)));
@@ -70,7 +70,7 @@ export class Refusals {
   }
 }
 
-/** Whose secret it is. */
+/** The owner of a secret. */
 export function ownerOf({ credentials, repository }: Pick<Shown, 'credentials' | 'repository'>): string {
   return JSON.stringify([credentials.account, credentials.isPerRepository ? repository : undefined]);
 }
@@ -84,11 +84,11 @@ function again(failure: UpstreamError, seconds: number): UpstreamError {
   return new UpstreamError('refused', message, { cause: failure, upstreamStatus: failure.upstreamStatus });
 }
 
-/** How long whoever asked for patience is left alone where it did not say for how long, and at most. */
+/** The pause after a rate limit without Retry-After, and the longest pause. */
 const untoldMs = 10_000;
 const longestMs = 3_600_000;
 
-/** Who asked not to be asked for a while, and until when. */
+/** Servers and accounts that are rate limited, and until when. */
 export class BackOff {
   readonly #clock: Clock;
   readonly #untilMs = boundedMap<string, number>(10_000);
@@ -97,13 +97,13 @@ export class BackOff {
     this.#clock = clock;
   }
 
-  /** @param forSeconds as it was told, with Retry-After. */
+  /** @param forSeconds from Retry-After. */
   begin(whom: string, forSeconds: number | undefined): void {
     const forMs = forSeconds === undefined ? untoldMs : Math.min(forSeconds * 1_000, longestMs);
     this.#untilMs.set(whom, this.#clock.monotonicMs() + forMs);
   }
 
-  /** How long it is to be left alone yet; 0 when it may be asked. */
+  /** How much of the pause is left; 0 when requests may be sent. */
   leftMs(whom: string): number {
     return Math.max(0, (this.#untilMs.get(whom) ?? 0) - this.#clock.monotonicMs());
   }

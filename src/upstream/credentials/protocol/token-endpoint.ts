@@ -8,7 +8,7 @@ import { headerShowing, type Secret } from '../credentials.ts';
 import { sendWithinOrigin } from './token-redirects.ts';
 import { parseTokenResponse, type Token } from './token-response.ts';
 
-/** What a token is asked for. */
+/** A request for a token. */
 export interface TokenRequest {
   readonly realm: URL;
   readonly service: string | undefined;
@@ -22,11 +22,11 @@ export interface TokenEndpointDeps {
 
 const clientId = 'layerwell';
 
-/** Ways in which token endpoints say that they know no POST: GCR 404, distribution 405, Artifactory 401, Azure 400 (containerd, `authorizer.go`). */
+/** The answers of token endpoints without POST: GCR 404, distribution 405, Artifactory 401, Azure 400 (containerd, `authorizer.go`). */
 const withoutPost: ReadonlySet<number> = new Set([400, 401, 404, 405]);
 
 /**
- * Asks a token endpoint. Redirects are followed within its origin only: a secret goes where the registry's challenge says, or nowhere.
+ * Requests a token. Redirects are followed within the endpoint's origin only: a secret is sent only where the registry's challenge says.
  * Source: distribution, "Token Authentication Specification"; for identity tokens "OAuth2 Token Authentication".
  * @throws UpstreamError, or OciError DENIED when it refuses an anonymous request.
  */
@@ -35,7 +35,7 @@ export async function requestToken(
   request: TokenRequest,
   { secret, signal }: Waiting & { readonly secret: Secret | undefined },
 ): Promise<Token> {
-  // There is nothing to exchange it for.
+  // A registry token needs no exchange.
   if (secret?.kind === 'registry-token') return { header: headerShowing(secret), renewAtMs: clock.monotonicMs() };
   if (secret?.kind === 'identity-token') {
     const answer = await sendWithinOrigin(send, refreshGrant(request, secret.token), { signal });
@@ -76,7 +76,7 @@ async function tokenFrom(answer: Answer, { secret, clock }: Asker): Promise<Toke
   return { header, renewAtMs: clock.monotonicMs() + renewAtMs - nowMs };
 }
 
-/** A token endpoint that has nothing at its address says nothing about the image: that is no 404 to pass on. */
+/** A 404 of a token endpoint is not about the image, so it is not passed on. */
 async function tokenFailure(answer: Answer, { secret, clock }: Asker): Promise<OciError | UpstreamError> {
   const failure = await failureOf(answer, { missing: 'NAME_UNKNOWN', isAuthenticated: secret !== undefined, clock });
   if (!(failure instanceof OciError) || failure.code === 'DENIED') return failure;

@@ -8,7 +8,7 @@ const maxHops = 5;
 
 /**
  * Sends a token request and follows redirects within the origin of the token endpoint, with the same method, headers and body: the secret goes
- * only to the host that the registry's challenge named. A 303 after a POST is not followed: the GET it asks for would carry no secret.
+ * only to the host that the registry's challenge named. A 303 after a POST is not followed, because its GET would carry no secret.
  * @throws UpstreamError misbehaving for a redirect to another origin, to no URL, or after five redirects.
  */
 export async function sendWithinOrigin(send: Send, exchange: Exchange, waiting: Waiting): Promise<Answer> {

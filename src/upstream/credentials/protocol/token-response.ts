@@ -2,24 +2,24 @@ import { UpstreamError } from '../../../oci/errors.ts';
 import { secondsFrom } from '../../api/answer-headers.ts';
 import { parseJsonObject } from '../../../oci/json.ts';
 
-/** A token, and when to have another one. */
+/** A token, and when to renew it. */
 export interface Token {
   readonly header: string;
-  /** On the clock it was reckoned with: the wall clock where it is parsed, the monotonic one where it is kept. */
+  /** By the wall clock after parsing; by the monotonic clock in the cache. */
   readonly renewAtMs: number;
 }
 
-/** distribution spec, "Token Authentication": a missing `expires_in` means 60 s, and clients never believe in less. */
+/** distribution spec, "Token Authentication": a missing `expires_in` means 60 s, and clients assume no less. */
 const shortestLifeSeconds = 60;
-/** No token is believed to be good for longer: one that lives on is asked for again once a day. */
+/** The longest life: tokens that are valid for longer are renewed once a day. */
 const longestLifeSeconds = 86_400;
 const toleratedSkewMs = 60_000;
-/** No server takes a header that is longer, and thousands of tokens are remembered. */
+/** Servers accept no longer header, and thousands of tokens are cached. */
 const maxTokenLength = 16 * 1024;
 
 /**
- * Reads what a token endpoint sent.
- * `issued_at` counts only if its clock agrees with ours to a minute; a token is renewed a tenth of its life, at least 10 s, early.
+ * Parses the answer of a token endpoint.
+ * `issued_at` counts only if the clocks agree to a minute; a token is renewed a tenth of its life, at least 10 s, early.
  * @throws UpstreamError misbehaving when it holds no token.
  */
 export function parseTokenResponse(bytes: Uint8Array, { host, nowMs }: { host: string; nowMs: number }): Token {

@@ -13,11 +13,11 @@ import type { Token } from './token-response.ts';
 export interface TokensDeps {
   readonly send: Send;
   readonly clock: Clock;
-  /** For one token, including the account's secret. */
+  /** The timeout for one token, including the account's secret. */
   readonly timeoutMs: number;
 }
 
-/** A token that is being asked for. */
+/** A running request for a token. */
 interface Coming {
   readonly token: Promise<Token>;
   readonly stop: AbortController;
@@ -27,9 +27,9 @@ interface Coming {
 const maxTokens = 10_000;
 
 /**
- * Tokens of one upstream, one for each account, realm, service and set of scopes; leaving the account out of the key hands one account's
- * rights to another (artifact-keeper #3606). Those who need the same token at the same time share one request, which goes on
- * when one of them leaves, and ends when all have left: clients may name repositories without end.
+ * Tokens of one upstream, one for each account, realm, service and set of scopes. A key without the account would give one account's
+ * rights to another (artifact-keeper #3606). Concurrent callers share one request, which continues when one of them leaves, and is aborted
+ * when all have left: clients may name any number of repositories.
  */
 export class Tokens {
   readonly #deps: TokensDeps;
@@ -45,8 +45,8 @@ export class Tokens {
   }
 
   /**
-   * @param options.repository what the token is for, as the registry calls it.
-   * @param options.refused a header the registry did not accept: it is not handed out again.
+   * @param options.repository the repository's name at the registry.
+   * @param options.refused a header that the registry refused: it is not returned again.
    * @returns the value of the Authorization header.
    */
   async header(
@@ -79,7 +79,7 @@ export class Tokens {
     return coming;
   }
 
-  /** It has come, or failed, or nobody waits for it. */
+  /** The token arrived or failed, or nobody waits for it. */
   #end(key: string, coming: Coming): void {
     if (this.#coming.get(key) === coming) this.#coming.delete(key);
     coming.stop.abort(new UpstreamError('busy', 'no request waits for this token any more'));
@@ -96,7 +96,7 @@ export class Tokens {
     }
   }
 
-  /** A secret that is refused is tried again only if it was rotated meanwhile: repeating it would lock the account. */
+  /** A refused secret is retried only if it was rotated meanwhile: repeating it could lock the account. */
   async #exchange(request: TokenRequest, buyer: Buyer & Waiting): Promise<Token> {
     const { credentials } = buyer;
     const secret = await credentials.secret(buyer);
@@ -126,7 +126,7 @@ export class Tokens {
     }
   }
 
-  /** What an endpoint that asked for patience would answer. */
+  /** The error while the endpoint is rate limited. */
   #heldBack(request: TokenRequest, buyer: Buyer): UpstreamError | undefined {
     const leftMs = this.#backOff.leftMs(doorOf(request, buyer));
     if (leftMs === 0) return undefined;
@@ -135,7 +135,7 @@ export class Tokens {
   }
 }
 
-/** Who wants a token, and for which repository. */
+/** The account and the repository of a token. */
 type Buyer = Pick<Shown, 'credentials' | 'repository'>;
 
 function isRefusal(cause: unknown): cause is UpstreamError {
@@ -146,7 +146,7 @@ function isOverload(cause: unknown): cause is UpstreamError {
   return cause instanceof UpstreamError && cause.trouble === 'overloaded';
 }
 
-/** A token endpoint, and who knocks there. */
+/** The key of a rate limit: an account at a token endpoint. */
 function doorOf({ realm }: TokenRequest, buyer: Buyer): string {
   return `${ownerOf(buyer)} ${realm.origin}`;
 }
