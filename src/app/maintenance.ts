@@ -29,7 +29,8 @@ const sweepEveryMs = 60_000;
 export function createMaintenance({ storage }: Config, deps: MaintenanceDeps): Maintenance {
   const { stores, mirror, clock, observer, log } = deps;
   const { store, records, index } = stores;
-  const sweep = () => void mirror.sweep().catch((cause: unknown) => observer.trouble({ part: 'eviction', cause }));
+  const sweep = () =>
+    void mirror.sweep().catch((cause: unknown) => observer.internalError({ part: 'eviction', cause }));
   const onChange = (state: 'rebuilding' | 'rebuilt', reason?: string): void => {
     log.logger.info({ state, reason }, 'index');
     if (state === 'rebuilt') sweep(); // Until now the use of the store was counted too low.

@@ -5,7 +5,7 @@ type Answered = Parameters<UpstreamMonitor['answered']>[0];
 
 export interface UpstreamState {
   readonly state: 'not asked yet' | 'reachable' | 'unreachable';
-  /** The reason that it is unreachable. */
+  /** The reason that it is unreachable, under its stable name in `/readyz` and the log. */
   readonly trouble?: string;
   /** Since when, in ISO 8601. */
   readonly since?: string;

@@ -56,7 +56,7 @@ export class Upstreams implements Part {
     this.#directory = directory;
     this.ping();
     const { observer } = this.#deps;
-    void former.retire().catch((cause: unknown) => observer.trouble({ part: 'upstream connections', cause }));
+    void former.retire().catch((cause: unknown) => observer.internalError({ part: 'upstream connections', cause }));
   }
 
   /** Pings every upstream that is not `offline`, without waiting for the answers. */

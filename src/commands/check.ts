@@ -93,6 +93,6 @@ function silentObserver(): Observer {
     evicted: ignore,
     corruptionFound: ignore,
     scrubbed: ignore,
-    trouble: ignore,
+    internalError: ignore,
   };
 }

@@ -38,7 +38,7 @@ export interface RebuildDeps {
   readonly store: Pick<BlobStore, 'list' | 'readAll'>;
   readonly records: Pick<RecordStore, 'list' | 'read'>;
   readonly index: RebuildableIndex;
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly observer: Pick<Observer, 'internalError'>;
 }
 
 /** Files or records per turn of the event loop. */
@@ -63,7 +63,7 @@ export async function rebuildIndex({ store, records, index, observer, signal }: 
       await noteRecord(key, noting);
     } catch (cause) {
       if (isOfTheMoment(cause)) throw cause;
-      observer.trouble({ part: 'index rebuild', cause: new Error(`unreadable: ${recordName(key)}`, { cause }) });
+      observer.internalError({ part: 'index rebuild', cause: new Error(`unreadable: ${recordName(key)}`, { cause }) });
     }
   }
   await index.completeRebuild({ signal });

@@ -76,7 +76,7 @@ export class Rebuilder {
   async #waitAfter(cause: unknown, retryMs: number): Promise<void> {
     const { signal } = this.#stopping;
     if (signal.aborted) return;
-    this.#deps.observer.trouble({ part: 'index rebuild', cause });
+    this.#deps.observer.internalError({ part: 'index rebuild', cause });
     try {
       await this.#deps.wait(retryMs, signal);
     } catch {

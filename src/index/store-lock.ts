@@ -12,7 +12,7 @@ export interface StoreLockDeps {
   /** The storage path. */
   readonly folder: string;
   readonly files: IndexFiles;
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly observer: Pick<Observer, 'internalError'>;
 }
 
 /**
@@ -51,7 +51,7 @@ export class StoreLock implements StoreRuns {
       await this.hold();
     } catch (cause) {
       if (!refusesForNow(cause)) throw cause;
-      observer.trouble({ part: 'store lock', cause });
+      observer.internalError({ part: 'store lock', cause });
     }
   }
 
@@ -99,7 +99,7 @@ export class StoreLock implements StoreRuns {
     const cause = new Error(
       `the storage path ${folder} is not what this process has locked: it was renamed, or its lock removed`,
     );
-    if (!wasMoved) observer.trouble({ part: 'store lock', cause });
+    if (!wasMoved) observer.internalError({ part: 'store lock', cause });
     throw cause;
   }
 
@@ -131,7 +131,7 @@ export class StoreLock implements StoreRuns {
       this.#lock(path);
     } catch (cause) {
       if (isInUse(cause)) throw new Error(`the storage path ${folder} is in use by another process`, { cause });
-      observer.trouble({ part: 'store lock', cause });
+      observer.internalError({ part: 'store lock', cause });
       return false;
     }
     return true;
@@ -161,7 +161,7 @@ export class StoreLock implements StoreRuns {
         database.prepare('INSERT INTO holder VALUES (?)').run(this.run);
       });
     } catch (cause) {
-      this.#deps.observer.trouble({ part: 'store lock', cause });
+      this.#deps.observer.internalError({ part: 'store lock', cause });
     }
   }
 }

@@ -59,7 +59,7 @@ export class OciError extends Error {
  *
  * While the circuit of an upstream is open, the reason is that of its last failure.
  */
-const statusByTrouble = {
+const statusByReason = {
   connect: 503,
   dns: 503,
   tls: 502,
@@ -71,29 +71,29 @@ const statusByTrouble = {
   busy: 503,
 } as const;
 
-export type Trouble = keyof typeof statusByTrouble;
+export type FailureReason = keyof typeof statusByReason;
 
 /** No usable answer came, so the mirror may serve something older. An {@link OciError} is an answer. */
 export class UpstreamError extends Error {
   override readonly name = 'UpstreamError';
-  readonly trouble: Trouble;
+  readonly reason: FailureReason;
   /** The upstream's Retry-After, in seconds. */
   readonly retryAfterSeconds: number | undefined;
   /** The upstream's HTTP status, if it answered. */
   readonly upstreamStatus: number | undefined;
 
   constructor(
-    trouble: Trouble,
+    reason: FailureReason,
     message: string,
     more: { cause?: unknown; retryAfterSeconds?: number | undefined; upstreamStatus?: number | undefined } = {},
   ) {
     super(message, { cause: more.cause });
-    this.trouble = trouble;
+    this.reason = reason;
     this.retryAfterSeconds = more.retryAfterSeconds;
     this.upstreamStatus = more.upstreamStatus;
   }
 
   get status(): number {
-    return statusByTrouble[this.trouble];
+    return statusByReason[this.reason];
   }
 }

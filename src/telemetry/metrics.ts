@@ -43,9 +43,9 @@ export function createMetrics({ version, nodeVersion, log, registry = new Regist
       instruments.unhandledRejections.inc();
       log.logger.error({ err: cause }, 'unhandled rejection');
     },
-    trouble: ({ part, cause }) => {
+    internalError: ({ part, cause }) => {
       instruments.internalErrors.inc({ part });
-      log.logger.error({ part, err: cause }, 'trouble');
+      log.logger.error({ part, err: cause }, 'internal error');
     },
   };
 }

@@ -94,7 +94,9 @@ function patternEntries({ entries, maxMatchedNames = 256, observer }: UpstreamDi
       matched: new LRUCache<string, RegistryClient>({
         max: maxMatchedNames,
         dispose: (client) =>
-          void client.retire().catch((cause: unknown) => observer.trouble({ part: 'upstream connections', cause })),
+          void client
+            .retire()
+            .catch((cause: unknown) => observer.internalError({ part: 'upstream connections', cause })),
       }),
     }));
 }

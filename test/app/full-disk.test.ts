@@ -125,7 +125,7 @@ describeWithTools(
       await expectHits(mirror, upstream, 'new/app');
       await expectHits(mirror, upstream, 'fourth/app');
       expect((await mirror.metrics()).sum('layerwell_cache_evictions_total', { reason: 'lru' })).toBeGreaterThan(0);
-      expect(mirror.logLines().filter(({ msg }) => msg === 'trouble')).toEqual([]);
+      expect(mirror.logLines().filter(({ msg }) => msg === 'internal error')).toEqual([]);
     });
 
     test('because of other programs, beyond what evicting everything would free, leaves the cache alone; new content is served, not stored', async () => {
@@ -172,7 +172,7 @@ describeWithTools(
         await lose(index);
         await refuse(disk);
         await mirror.restart();
-        expect(mirror.logLines().filter(({ msg }) => msg === 'trouble')).toContainEqual(
+        expect(mirror.logLines().filter(({ msg }) => msg === 'internal error')).toContainEqual(
           expect.objectContaining({ part: 'store', err: expect.objectContaining({ code: says }) }),
         );
         await expectHits(mirror, upstream, 'small/app');
@@ -194,7 +194,7 @@ describeWithTools(
       const upstream = await startFakeRegistry();
       upstream.content.add('small/app', '1', image());
       const mirror = await startMirror(mirrorOf(upstream, { index: { path: join(disk, 'below', 'index.sqlite') } }));
-      expect(mirror.logLines()).toContainEqual(expect.objectContaining({ msg: 'trouble', part: 'index' }));
+      expect(mirror.logLines()).toContainEqual(expect.objectContaining({ msg: 'internal error', part: 'index' }));
       await pullAll(mirror, 'small/app', '1');
       await mirror.stop();
       await mirror.restart();

@@ -27,7 +27,7 @@ async function onFilesystem(): Promise<Subject> {
     failpoint: () => {},
     observer: {
       corruptionFound: (event) => corrupt.push(event),
-      trouble: ({ cause }) => expect.fail(String(cause)),
+      internalError: ({ cause }) => expect.fail(String(cause)),
     },
   });
   await store.prepare();

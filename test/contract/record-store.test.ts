@@ -13,15 +13,18 @@ import { temporaryDirectory } from '../support/temp-directory.ts';
 
 interface Subject {
   readonly records: RecordStore;
-  readonly troubles: readonly unknown[];
+  readonly failures: readonly unknown[];
   /** Puts other bytes where a record is, behind the store's back. */
   readonly replace: (key: RecordKey, bytes: string) => Promise<void>;
 }
 
 async function onFilesystem(): Promise<Subject> {
   const path = await temporaryDirectory();
-  const troubles: unknown[] = [];
-  const observer = { corruptionFound: () => {}, trouble: ({ cause }: { cause: unknown }) => troubles.push(cause) };
+  const failures: unknown[] = [];
+  const observer = {
+    corruptionFound: () => {},
+    internalError: ({ cause }: { cause: unknown }) => failures.push(cause),
+  };
   const shared = { path, observer, failpoint: () => {} };
   await new FileBlobStore({ ...shared, clock: new ManualClock() }).prepare();
   const replace = async (key: RecordKey, bytes: string): Promise<void> => {
@@ -29,7 +32,7 @@ async function onFilesystem(): Promise<Subject> {
     await mkdir(dirname(file), { recursive: true });
     await writeFile(file, bytes);
   };
-  return { records: new FileRecordStore(shared), troubles, replace };
+  return { records: new FileRecordStore(shared), failures, replace };
 }
 
 const digest = parseDigest(`sha256:${'ab'.repeat(32)}`);
@@ -51,19 +54,19 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a record
   });
 
   test('has no record before one is written', async () => {
-    const { records, troubles } = await subject();
+    const { records, failures } = await subject();
     expect(await records.read(latest)).toBeUndefined();
     expect(await Array.fromAsync(records.list())).toEqual([]);
-    expect(troubles).toEqual([]);
+    expect(failures).toEqual([]);
   });
 
   test.each(['', '{', '{"digest":', '\0\0\0\0'])(
     'treats %j as no record, reports it, and can overwrite it',
     async (torn) => {
-      const { records, troubles, replace } = await subject();
+      const { records, failures, replace } = await subject();
       await replace(latest, torn);
       expect(await records.read(latest)).toBeUndefined();
-      expect(troubles).toHaveLength(1);
+      expect(failures).toHaveLength(1);
 
       await records.write(latest, { size: 3 });
       expect(await records.read(latest)).toEqual({ size: 3 });
@@ -91,7 +94,7 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a record
   });
 
   test('shows a reader the old or the new record, whole', async () => {
-    const { records, troubles } = await subject();
+    const { records, failures } = await subject();
     const text = 'x'.repeat(20_000);
     await records.write(latest, { number: 0, text });
     const writing = Promise.all(Array.from({ length: 30 }, (_, number) => records.write(latest, { number, text })));
@@ -99,7 +102,7 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a record
       expect(await records.read(latest)).toEqual({ number: expect.any(Number), text });
     }
     await writing;
-    expect(troubles).toEqual([]);
+    expect(failures).toEqual([]);
   });
 
   test('writes and removes records of one repository concurrently', async () => {

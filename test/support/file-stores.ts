@@ -11,7 +11,7 @@ export interface FileStores {
   readonly records: FileRecordStore;
   readonly clock: ManualClock;
   readonly corrupt: readonly Digest[];
-  readonly troubles: readonly unknown[];
+  readonly failures: readonly unknown[];
 }
 
 export interface FileStoresOptions {
@@ -25,13 +25,13 @@ export interface FileStoresOptions {
 /** Both stores over one folder, and what they reported. Not prepared yet. */
 export function fileStores({ failpoint = () => {}, quarantineLimits, ...options }: FileStoresOptions): FileStores {
   const corrupt: Digest[] = [];
-  const troubles: unknown[] = [];
+  const failures: unknown[] = [];
   const clock = new ManualClock();
   const observer = {
     corruptionFound: ({ digest }: { digest: Digest }) => corrupt.push(digest),
-    trouble: ({ cause }: { cause: unknown }) => troubles.push(cause),
+    internalError: ({ cause }: { cause: unknown }) => failures.push(cause),
   };
   const shared = { ...options, observer, failpoint };
   const store = new FileBlobStore({ ...shared, clock, ...(quarantineLimits && { quarantineLimits }) });
-  return { store, records: new FileRecordStore(shared), clock, corrupt, troubles };
+  return { store, records: new FileRecordStore(shared), clock, corrupt, failures };
 }

@@ -49,9 +49,9 @@ export function rebuild(
   { store, records }: Pick<RebuildDeps, 'store' | 'records'>,
   signal = never,
 ): Promise<readonly unknown[]> {
-  const troubles: unknown[] = [];
-  const observer = { trouble: ({ cause }: { cause: unknown }) => troubles.push(cause) };
-  return rebuildIndex({ store, records, index, observer, signal }).then(() => troubles);
+  const failures: unknown[] = [];
+  const observer = { internalError: ({ cause }: { cause: unknown }) => failures.push(cause) };
+  return rebuildIndex({ store, records, index, observer, signal }).then(() => failures);
 }
 
 /** Leaves its file as a process does that is killed with nothing pending. */

@@ -7,7 +7,7 @@ import { ManualClock } from './manual-clock.ts';
 
 export interface StartedIndex {
   readonly index: SqliteIndex;
-  readonly troubles: readonly unknown[];
+  readonly failures: readonly unknown[];
 }
 
 /** Nobody else uses the store, so that an index is the last to have seen it. */
@@ -20,16 +20,16 @@ export interface IndexOptions {
 }
 
 export function indexAt(directory: string, options: IndexOptions = {}): StartedIndex {
-  const troubles: unknown[] = [];
+  const failures: unknown[] = [];
   const index = new SqliteIndex({
     ...options,
     path: join(directory, 'index.sqlite'),
     files: new DurableFolders({ files: nodeFiles }),
     clock: new ManualClock(),
     runs: undisturbed,
-    observer: { trouble: ({ cause }) => troubles.push(cause) },
+    observer: { internalError: ({ cause }) => failures.push(cause) },
   });
-  return { index, troubles };
+  return { index, failures };
 }
 
 /** The index of a directory, open until the test has ended. */

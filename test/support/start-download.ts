@@ -102,7 +102,7 @@ export async function startDownloadFrom(
       downloadStarted: () => {},
       downloadsWaiting: () => {},
       downloadEnded: () => {},
-      trouble: ({ cause }) => damages.push(cause),
+      internalError: ({ cause }) => damages.push(cause),
     },
     relaying: { memory, attemptsWithoutProgress: 3, wait: async () => {}, letGoAfterMs: 60_000 },
     pace: { minBytesPerSecond: 0, windowMs: 1_000 },

@@ -46,7 +46,7 @@ function isClientGone(error: unknown, response: { readonly destroyed: boolean })
 }
 
 function setRetryAfter(ctx: { set(field: string, value: string): void }, error: UpstreamError): void {
-  const isLimit = error.trouble === 'overloaded' || error.trouble === 'busy';
+  const isLimit = error.reason === 'overloaded' || error.reason === 'busy';
   const seconds = error.retryAfterSeconds ?? (isLimit ? defaultRetryAfterSeconds : undefined);
   if (seconds !== undefined) ctx.set('Retry-After', String(seconds));
 }

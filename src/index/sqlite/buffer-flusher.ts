@@ -17,7 +17,7 @@ const msPerFlush = 5;
 
 export interface BufferFlusherDeps {
   readonly pending: WriteBuffer;
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly observer: Pick<Observer, 'internalError'>;
   /** How many writes are buffered while the disk refuses them. Beyond that they are dropped, and the index is rebuilt. */
   readonly maxPending: number;
   /** Called when the file is damaged: nothing more is written to it. */
@@ -134,7 +134,7 @@ export class BufferFlusher {
   #refused(cause: unknown): void {
     const { pending, observer, maxPending, onDamaged } = this.#deps;
     if (isDamage(cause)) return onDamaged(cause);
-    if (!this.#isRefused) observer.trouble({ part: 'index', cause });
+    if (!this.#isRefused) observer.internalError({ part: 'index', cause });
     this.#isRefused = true;
     if (pending.sizeOf('evictions') <= maxPending) return;
     pending.clear();

@@ -33,7 +33,7 @@ export interface SqliteIndexDeps {
   /** Path of the file, on a local disk. */
   readonly path: string;
   readonly files: IndexFiles;
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly observer: Pick<Observer, 'internalError'>;
   readonly clock: Clock;
   /** The runs of the store, read at start. */
   readonly runs: StoreRuns;
@@ -227,7 +227,7 @@ export class SqliteIndex implements Index, LosableIndex {
 
   #viewOptions(): OpenViewOptions {
     const { path, files, runs, observer, clock, keep = [] } = this.#deps;
-    const onBroken = (cause: unknown): void => observer.trouble({ part: 'index', cause });
+    const onBroken = (cause: unknown): void => observer.internalError({ part: 'index', cause });
     return { path, files, runs, keep, onBroken, nowMs: clock.now() };
   }
 
@@ -271,7 +271,7 @@ export class SqliteIndex implements Index, LosableIndex {
     const { observer } = this.#deps;
     const lost = this.#opened;
     if (!lost) return;
-    observer.trouble({ part: 'index', cause });
+    observer.internalError({ part: 'index', cause });
     this.#opened = undefined;
     this.#lossReason = cause instanceof Error ? cause.message : String(cause);
     this.#isLostSinceRebuildBegan = true;
@@ -288,7 +288,7 @@ export class SqliteIndex implements Index, LosableIndex {
     try {
       database.close();
     } catch (cause) {
-      this.#deps.observer.trouble({ part: 'index', cause });
+      this.#deps.observer.internalError({ part: 'index', cause });
     }
     this.#use(await openView(this.#viewOptions(), replaceDatabase));
   }

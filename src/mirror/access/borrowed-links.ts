@@ -15,7 +15,7 @@ export interface BorrowingRules {
 
 export interface BorrowedLinksDeps {
   readonly index: Pick<Index, 'borrowableLinks'>;
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly observer: Pick<Observer, 'internalError'>;
 }
 
 /**

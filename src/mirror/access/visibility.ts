@@ -256,6 +256,6 @@ function verdictMissing({ upstream }: RepositoryId, cause: unknown): UpstreamErr
 function noVerdict({ upstream }: RepositoryId, cause: unknown): UpstreamError {
   const message = `${upstream} does not answer whether everyone may still read this repository`;
   if (!(cause instanceof UpstreamError)) return new UpstreamError('timeout', message, { cause });
-  const { trouble, retryAfterSeconds } = cause;
-  return new UpstreamError(trouble, message, { cause, retryAfterSeconds });
+  const { reason, retryAfterSeconds } = cause;
+  return new UpstreamError(reason, message, { cause, retryAfterSeconds });
 }

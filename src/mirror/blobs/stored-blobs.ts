@@ -10,7 +10,7 @@ import { reportingDiskFailures } from './unreadable.ts';
 export interface StoredBlobsDeps {
   readonly store: Pick<BlobStore, 'open'>;
   readonly clock: Clock;
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly observer: Pick<Observer, 'internalError'>;
 }
 
 /** After this time the disk is tried again. */
@@ -34,7 +34,7 @@ export class StoredBlobs {
     try {
       return await this.#deps.store.open(digest, link?.size);
     } catch (cause) {
-      this.#deps.observer.trouble({ part: 'blob store', cause });
+      this.#deps.observer.internalError({ part: 'blob store', cause });
       return 'unreadable';
     }
   }
@@ -50,7 +50,7 @@ export class StoredBlobs {
     { isStored }: { readonly isStored: boolean } = { isStored: false },
   ): ServedBlob {
     const tell = (cause: unknown) => {
-      this.#deps.observer.trouble({ part: 'blob store', cause });
+      this.#deps.observer.internalError({ part: 'blob store', cause });
       if (isStored) this.#unreadable.remember(served.digest, new Error('unreadable', { cause }), unreadableForMs);
     };
     return { ...served, source: reportingDiskFailures(served.source, tell) };

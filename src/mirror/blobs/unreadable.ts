@@ -5,20 +5,20 @@ import type { RecordStore } from '../ports/record-store.ts';
 
 /** Runs a read. @returns undefined if the disk fails, which is reported: the upstream may be asked instead. */
 export async function unlessUnreadable<Value>(
-  observer: Pick<Observer, 'trouble'>,
+  observer: Pick<Observer, 'internalError'>,
   part: string,
   read: () => Promise<Value | undefined>,
 ): Promise<Value | undefined> {
   try {
     return await read();
   } catch (cause) {
-    observer.trouble({ part, cause });
+    observer.internalError({ part, cause });
     return undefined;
   }
 }
 
 /** Records, where one that cannot be read counts as never written. */
-export function withoutUnreadable(records: RecordStore, observer: Pick<Observer, 'trouble'>): RecordStore {
+export function withoutUnreadable(records: RecordStore, observer: Pick<Observer, 'internalError'>): RecordStore {
   return {
     read: (key) => unlessUnreadable(observer, 'records', () => records.read(key)),
     write: (key, value) => records.write(key, value),

@@ -5,7 +5,7 @@ import type { Observer } from '../ports/observer.ts';
 const maxRetried = 10_000;
 
 export interface BackgroundDeps {
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly observer: Pick<Observer, 'internalError'>;
   /** How long after a failure the work is tried again. */
   readonly retryAfterMs?: number;
 }
@@ -67,7 +67,7 @@ export class Background {
   #run(part: string, work: () => Promise<void>): Promise<void> {
     const done: Promise<void> = Promise.try(work)
       .catch((cause: unknown) => {
-        if (!(cause instanceof Postponed)) this.#observer.trouble({ part, cause });
+        if (!(cause instanceof Postponed)) this.#observer.internalError({ part, cause });
       })
       .finally(() => this.#running.delete(done));
     this.#running.add(done);

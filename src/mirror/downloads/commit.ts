@@ -61,7 +61,7 @@ function commitIn(group: Group, { isStored, commit }: CommitSteps): Promise<Kept
 export async function commitBlob(
   turn: CommitTurn,
   { digest, incoming }: { readonly digest: Digest; readonly incoming: Pick<IncomingBlob, 'commit'> },
-  { store, observer }: { readonly store: Pick<BlobStore, 'open'>; readonly observer: Pick<Observer, 'trouble'> },
+  { store, observer }: { readonly store: Pick<BlobStore, 'open'>; readonly observer: Pick<Observer, 'internalError'> },
 ): Promise<Kept> {
   const isStored = async () => {
     await using stored = await store.open(digest);
@@ -73,7 +73,7 @@ export async function commitBlob(
     } catch (cause) {
       // If only the last fsync failed, the blob is visible all the same, and counts as stored.
       if (!(await isStored())) throw cause;
-      observer.trouble({ part: 'blob store', cause });
+      observer.internalError({ part: 'blob store', cause });
     }
   };
   return turn.commit({ isStored, commit });

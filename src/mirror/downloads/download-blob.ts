@@ -17,7 +17,7 @@ export interface DownloadSteps {
   readonly recording: BlobRecording;
   readonly relaying: RelayRules;
   readonly clock: Pick<Clock, 'monotonicMs'>;
-  readonly observer: Pick<Observer, 'downloadStarted' | 'trouble'>;
+  readonly observer: Pick<Observer, 'downloadStarted' | 'internalError'>;
   readonly scheduler: Pick<Scheduler, 'enter'>;
   readonly commits: CommitOnce;
   readonly runs: Runs;

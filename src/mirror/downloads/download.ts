@@ -42,7 +42,7 @@ export interface DownloadDeps extends RelayRules {
   readonly ticket: Pick<Ticket, 'received'>;
   /** Told when the last reader of a running download leaves. */
   readonly runs: { readersLeft(): void };
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly observer: Pick<Observer, 'internalError'>;
 }
 
 /**
@@ -247,7 +247,7 @@ export class Download implements AsyncDisposable {
       if (hash) this.#trust(checkpoint, hash);
       return opened;
     } catch (cause) {
-      observer.trouble({ part: 'blob store', cause });
+      observer.internalError({ part: 'blob store', cause });
       opened.body.destroy();
       await this.#checkpoints.clear().catch((failure: unknown) => {
         throw new DiskFailure(failure);

@@ -79,7 +79,7 @@ async function openRest(
 
 function hasNoSuchPart(cause: unknown): boolean {
   if (cause instanceof OciError) return cause.code === 'RANGE_INVALID';
-  return cause instanceof UpstreamError && cause.trouble === 'misbehaving';
+  return cause instanceof UpstreamError && cause.reason === 'misbehaving';
 }
 
 /** Leaves a partial download as it was. */

@@ -18,7 +18,7 @@ export interface ReservedSpace {
 export interface ReserveDeps {
   readonly space: ReservableSpace;
   readonly store: Pick<BlobStore, 'create'>;
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly observer: Pick<Observer, 'internalError'>;
 }
 
 /**
@@ -38,7 +38,7 @@ export async function reserveSpace(
     return { room, ...(partial ?? { incoming: await store.create(digest, repositoryId.upstream) }) };
   } catch (cause) {
     // The blob is also served if the disk cannot tell how full it is, or takes no new file.
-    if (!(cause instanceof NoRoom)) observer.trouble({ part: 'blob store', cause });
+    if (!(cause instanceof NoRoom)) observer.internalError({ part: 'blob store', cause });
     room[Symbol.dispose]();
     return undefined;
   }

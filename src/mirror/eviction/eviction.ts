@@ -67,7 +67,7 @@ export class Eviction {
       // Again: a pull may have read some records before they were removed.
       onEvicted(keys, digest);
     } catch (cause) {
-      observer.trouble({ part: 'eviction', cause });
+      observer.internalError({ part: 'eviction', cause });
       index.noteContent({ ...content, names: [] });
       return false;
     }
@@ -78,12 +78,12 @@ export class Eviction {
   /** The index cannot forget anything while the disk is full: then only the content is removed, and the index forgets it next time. */
   async #forgotten(digest: Digest): Promise<readonly RecordKey[] | undefined> {
     const { index, store, observer } = this.#deps;
-    const trouble = (cause: unknown) => observer.trouble({ part: 'eviction', cause });
+    const report = (cause: unknown) => observer.internalError({ part: 'eviction', cause });
     try {
       return await index.forget(digest);
     } catch (cause) {
-      trouble(cause);
-      await store.remove(digest).catch(trouble);
+      report(cause);
+      await store.remove(digest).catch(report);
       return undefined;
     }
   }

@@ -70,7 +70,7 @@ export class Scrubber {
       try {
         await this.round({ signal });
       } catch (cause) {
-        if (!signal.aborted) observer.trouble({ part: 'scrubber', cause });
+        if (!signal.aborted) observer.internalError({ part: 'scrubber', cause });
       }
       const restMs = Math.max(0, everyMs - (clock.monotonicMs() - startedAtMs));
       await wait(Math.max(restMs, 1_000), { signal }).catch(() => {}); // It only ends early when stopping.
@@ -91,7 +91,7 @@ export class Scrubber {
       return blob.size;
     } catch (cause) {
       if (waiting.signal.aborted) throw cause;
-      observer.trouble({ part: 'scrubber', cause });
+      observer.internalError({ part: 'scrubber', cause });
       return 0;
     }
   }

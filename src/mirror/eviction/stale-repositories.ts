@@ -10,7 +10,7 @@ export interface StaleRepositoriesDeps {
   readonly records: Pick<RecordStore, 'remove'>;
   /** Removes the records that the index does not have. */
   readonly loose: Pick<RecordStore, 'remove'>;
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly observer: Pick<Observer, 'internalError'>;
   /** Called with the removed records, so that caches in memory drop them too. */
   readonly onEvicted: (records: readonly RecordKey[]) => void;
 }
@@ -51,7 +51,7 @@ export class StaleRepositories {
       onEvicted(keys);
       return true;
     } catch (cause) {
-      observer.trouble({ part: 'eviction', cause });
+      observer.internalError({ part: 'eviction', cause });
       return false;
     }
   }

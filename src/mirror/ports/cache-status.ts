@@ -17,6 +17,6 @@ export interface CacheStatus {
   readonly upstreamStatus?: number | undefined;
   /** Whether the upstream's answer is being stored. */
   readonly stored?: boolean;
-  /** Why it is stale: a Trouble or `gone`. */
+  /** Why it is stale: the reason of an UpstreamError, or `gone`. */
   readonly reason?: string;
 }

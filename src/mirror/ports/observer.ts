@@ -74,5 +74,5 @@ export interface Observer {
   /** The scrubber has read all stored content once. */
   scrubbed(event: { readonly bytes: number; readonly durationMs: number }): void;
   /** A failure that is not reported to any client. */
-  trouble(event: { readonly part: string; readonly cause: unknown }): void;
+  internalError(event: { readonly part: string; readonly cause: unknown }): void;
 }

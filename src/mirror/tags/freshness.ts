@@ -1,5 +1,5 @@
 import { globMatcher } from '../../oci/glob.ts';
-import { OciError, type Trouble, UpstreamError } from '../../oci/errors.ts';
+import { type FailureReason, OciError, UpstreamError } from '../../oci/errors.ts';
 import { isNotFound } from '../ports/upstream.ts';
 
 /** Why an upstream gave no answer, as in `freshness.staleOn`: `error` is a 5xx or an invalid answer, `rateLimit` a 429, `refused` a 401 or 403. */
@@ -135,13 +135,13 @@ export function staleDecision(cause: unknown, staleMs: number, rules: FreshnessR
 }
 
 function reasonOf(cause: unknown): StaleCause | 'gone' | undefined {
-  if (cause instanceof UpstreamError) return causeByTrouble[cause.trouble];
+  if (cause instanceof UpstreamError) return causeByReason[cause.reason];
   if (!(cause instanceof OciError)) return undefined;
   if (isNotFound(cause)) return 'gone';
   return cause.code === 'DENIED' ? 'refused' : undefined;
 }
 
-const causeByTrouble: Readonly<Record<Trouble, StaleCause>> = {
+const causeByReason: Readonly<Record<FailureReason, StaleCause>> = {
   connect: 'connect',
   dns: 'dns',
   tls: 'tls',

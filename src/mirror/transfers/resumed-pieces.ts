@@ -64,7 +64,7 @@ export async function* resumedPieces(options: PiecesOptions): AsyncGenerator<Uin
 /** Whether another attempt may succeed a moment later: not after wrong bytes or a refusal. Pure. */
 function isWorthAnotherTry(cause: unknown): boolean {
   if (!(cause instanceof UpstreamError)) return false;
-  switch (cause.trouble) {
+  switch (cause.reason) {
     case 'connect':
     case 'dns':
     case 'timeout':
@@ -87,7 +87,7 @@ function pauseMs(failures: number): number {
 /** The wait that the upstream, its circuit breaker or the queue for its connections asks for, at most half a minute. */
 function wishedMs(cause: unknown): number {
   if (!(cause instanceof UpstreamError)) return 0;
-  const seconds = cause.retryAfterSeconds ?? (cause.trouble === 'busy' ? 1 : 0);
+  const seconds = cause.retryAfterSeconds ?? (cause.reason === 'busy' ? 1 : 0);
   return Math.min(seconds * 1_000, 30_000);
 }
 

@@ -40,8 +40,8 @@ export function resultOf(cause: unknown): Exclude<DownloadResult, 'ok'> {
   if (cause instanceof DiskFailure) return cause.cause instanceof NoRoom ? 'no_room' : 'disk_error';
   if (cause instanceof DigestMismatch) return 'digest_mismatch';
   if (!(cause instanceof UpstreamError)) return 'upstream_error';
-  if (cause.trouble === 'busy') return 'aborted';
-  return cause.trouble === 'misbehaving' ? 'short' : 'upstream_error';
+  if (cause.reason === 'busy') return 'aborted';
+  return cause.reason === 'misbehaving' ? 'short' : 'upstream_error';
 }
 
 /** Whether other bytes came than the digest names, or another number of them. Pure. */

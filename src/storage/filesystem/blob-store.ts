@@ -38,7 +38,7 @@ import { StoredFile } from './stored-file.ts';
 export interface FileBlobStoreDeps {
   /** The storage path, absolute. */
   readonly path: string;
-  readonly observer: Pick<Observer, 'corruptionFound' | 'trouble'>;
+  readonly observer: Pick<Observer, 'corruptionFound' | 'internalError'>;
   readonly clock: Clock;
   readonly failpoint: FailpointHook;
   readonly files?: FileSystem;
@@ -120,7 +120,7 @@ export class FileBlobStore implements BlobStore {
       const file = await reopenIncomingFile(this.#fileDeps(), { path, size: checkpoint.bytes });
       return { incoming: new IncomingBlobFile(this.#incomingDeps(digest, upstream), file, checkpoint), checkpoint };
     } catch (cause) {
-      this.#observer.trouble({ part: 'store', cause });
+      this.#observer.internalError({ part: 'store', cause });
       await this.#partials.remove(left);
       return undefined;
     }
@@ -240,7 +240,7 @@ export class FileBlobStore implements BlobStore {
       await this.#hold();
       await this.#quarantine.take(this.#pathOf(digest), digest, size);
     } catch (cause) {
-      this.#observer.trouble({ part: 'store', cause });
+      this.#observer.internalError({ part: 'store', cause });
     }
   }
 
@@ -249,7 +249,7 @@ export class FileBlobStore implements BlobStore {
     try {
       return await this.#files.stat(join(this.#path, path));
     } catch (cause) {
-      if (!failedWith(cause, 'ENOENT')) this.#observer.trouble({ part: 'store', cause });
+      if (!failedWith(cause, 'ENOENT')) this.#observer.internalError({ part: 'store', cause });
       return undefined;
     }
   }

@@ -11,7 +11,7 @@ export interface StoreFolders {
   readonly path: string;
   readonly files: FileSystem;
   readonly folders: DurableFolders;
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly observer: Pick<Observer, 'internalError'>;
   /** Removes what cannot be used any more. */
   readonly sweep: () => Promise<void>;
 }
@@ -33,7 +33,7 @@ export async function prepareFolders(store: StoreFolders): Promise<void> {
     await store.sweep();
     for (const target of targets) await moveProbeInto(target, store);
   } catch (cause) {
-    if (refusesForNow(cause)) return store.observer.trouble({ part: 'store', cause });
+    if (refusesForNow(cause)) return store.observer.internalError({ part: 'store', cause });
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new Error(`the storage path ${store.path} cannot be used: ${reason}`, { cause });
   }

@@ -13,7 +13,7 @@ import { RecordUse } from './record-use.ts';
 export interface FileRecordStoreDeps {
   /** The storage path, absolute; the blob store beside it prepares its folders. */
   readonly path: string;
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly observer: Pick<Observer, 'internalError'>;
   readonly failpoint: FailpointHook;
   readonly files?: FileSystem;
   /** Resolves when this process may write to the store; absent: at once. @throws when it may not. */
@@ -79,7 +79,7 @@ export class FileRecordStore implements RecordStore {
       const { size } = await this.#deps.files.stat(path);
       if (!this.#changes.has(path)) this.#use.set(path, size);
     } catch (cause) {
-      if (!failedWith(cause, 'ENOENT')) this.#deps.observer.trouble({ part: 'records', cause });
+      if (!failedWith(cause, 'ENOENT')) this.#deps.observer.internalError({ part: 'records', cause });
     }
   }
 
@@ -117,7 +117,7 @@ export class FileRecordStore implements RecordStore {
       return JSON.parse(bytes.toString('utf8'));
     } catch (cause) {
       const record = new Error(`${recordPath(key)} is no JSON`, { cause });
-      this.#deps.observer.trouble({ part: 'records', cause: record });
+      this.#deps.observer.internalError({ part: 'records', cause: record });
       return undefined;
     }
   }

@@ -6,7 +6,7 @@ export interface StoredFileDeps {
   readonly file: OpenFile;
   readonly size: number;
   readonly onClosed: () => void;
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly observer: Pick<Observer, 'internalError'>;
 }
 
 /** A stored blob, read by position into the caller's buffer. It can be read to its end even if the blob is removed. */
@@ -40,7 +40,7 @@ export class StoredFile implements StoredBlob {
     try {
       await this.#file.close();
     } catch (cause) {
-      this.#observer.trouble({ part: 'store', cause });
+      this.#observer.internalError({ part: 'store', cause });
     } finally {
       this.#onClosed();
     }

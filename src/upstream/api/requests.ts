@@ -138,7 +138,7 @@ async function askAsAnyOf(
     await discard(answer);
   } catch (cause) {
     // The 429 may come from the token endpoint.
-    if (!(cause instanceof UpstreamError) || cause.trouble !== 'overloaded') throw cause;
+    if (!(cause instanceof UpstreamError) || cause.reason !== 'overloaded') throw cause;
     accounts.spare(credentials);
     if (askable(others, deps, exchange).length === 0) throw cause;
   }

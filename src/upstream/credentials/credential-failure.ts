@@ -1,5 +1,5 @@
-import { type Trouble, UpstreamError } from '../../oci/errors.ts';
-import { networkTroubleOf } from '../transport/network-errors.ts';
+import { type FailureReason, UpstreamError } from '../../oci/errors.ts';
+import { networkReasonOf } from '../transport/network-errors.ts';
 
 /**
  * The error for a secret that a cloud, its SDK or a program did not provide.
@@ -9,7 +9,7 @@ import { networkTroubleOf } from '../transport/network-errors.ts';
  */
 export function credentialFailure(source: string, cause: unknown): UpstreamError {
   if (cause instanceof UpstreamError) return cause;
-  return failure(source, troubleOf(cause), Object.assign(new Error(codeIn(cause)), { name: nameOf(cause) }));
+  return failure(source, reasonOf(cause), Object.assign(new Error(codeIn(cause)), { name: nameOf(cause) }));
 }
 
 /** The error for a secret that cannot be read from its file. The message of the cause is kept: it is ours or the file system's. */
@@ -18,8 +18,8 @@ export function unreadableSecret(source: string, cause: unknown): UpstreamError 
   return failure(source, 'refused', cause instanceof Error ? new Error(cause.message) : undefined);
 }
 
-function failure(source: string, trouble: Trouble, cause: Error | undefined): UpstreamError {
-  return new UpstreamError(trouble, `${source} gave the mirror no credentials`, { cause });
+function failure(source: string, reason: FailureReason, cause: Error | undefined): UpstreamError {
+  return new UpstreamError(reason, `${source} gave the mirror no credentials`, { cause });
 }
 
 /** `AccessDeniedException`, `CredentialsProviderError`. AWS's SDK takes names from answers, so they are checked. */
@@ -34,11 +34,11 @@ function codeIn(cause: unknown): string {
   return isCode ? String(code) : 'no code';
 }
 
-function troubleOf(cause: unknown): Trouble {
+function reasonOf(cause: unknown): FailureReason {
   if (cause instanceof Error && (cause.name === 'TimeoutError' || cause.name === 'AbortError')) return 'timeout';
   const status = statusOf(cause);
   if (status !== undefined) return status >= 500 || status === 429 ? 'unavailable' : 'refused';
-  return networkTroubleOf(cause) ?? 'refused';
+  return networkReasonOf(cause) ?? 'refused';
 }
 
 /** The status of an answer, as the SDKs of AWS and Google keep it. */

@@ -41,7 +41,7 @@ export interface AccountDeps {
   readonly registry: NamedRegistry;
   readonly cloudAgents: CloudAgents;
   readonly clock: Clock;
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly observer: Pick<Observer, 'internalError'>;
 }
 
 /** No account. */

@@ -18,7 +18,7 @@ export interface RenewedSecretDeps {
   readonly fetch: (options: Waiting) => Promise<ExpiringSecret>;
   readonly timeoutMs: number;
   readonly clock: Clock;
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly observer: Pick<Observer, 'internalError'>;
 }
 
 /** The shortest interval between requests to a source that fails, or whose secrets are refused. */
@@ -57,7 +57,7 @@ export class RenewedSecret {
   }
 
   #renew(): void {
-    this.#fetch().catch((cause: unknown) => this.#deps.observer.trouble({ part: 'credentials', cause }));
+    this.#fetch().catch((cause: unknown) => this.#deps.observer.internalError({ part: 'credentials', cause }));
   }
 
   #fetch(): Promise<ExpiringSecret> {
@@ -70,7 +70,7 @@ export class RenewedSecret {
         return lent;
       })
       .catch((cause: unknown) => {
-        this.#refusal = cause instanceof UpstreamError && cause.trouble === 'refused' ? cause : undefined;
+        this.#refusal = cause instanceof UpstreamError && cause.reason === 'refused' ? cause : undefined;
         throw cause;
       })
       .finally(() => {

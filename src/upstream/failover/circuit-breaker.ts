@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import { timeLimited } from '../../mirror/concurrency/abortable-wait.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
-import { OciError, type Trouble, UpstreamError } from '../../oci/errors.ts';
+import { type FailureReason, OciError, UpstreamError } from '../../oci/errors.ts';
 import { AnsweringRepositories } from './answering-repositories.ts';
 import { Circuit } from './circuit.ts';
 import { type Endpoint, type EndpointRole, type Guard, guarded, type Question } from './endpoint.ts';
@@ -38,8 +38,8 @@ const pingEveryMs = 10_000;
 const trialWaitMs = 1_000;
 const failuresToPing: Readonly<Record<EndpointRole, number>> = { registry: 3, mirror: 1 };
 /** Failures that open the circuit of a mirror at once: the next endpoint is asked instead. */
-const opensMirror: ReadonlySet<Trouble> = new Set(['connect', 'dns', 'tls', 'timeout', 'overloaded', 'refused']);
-const unreachable: ReadonlySet<Trouble> = new Set(['connect', 'dns', 'tls']);
+const opensMirror: ReadonlySet<FailureReason> = new Set(['connect', 'dns', 'tls', 'timeout', 'overloaded', 'refused']);
+const unreachable: ReadonlySet<FailureReason> = new Set(['connect', 'dns', 'tls']);
 
 /**
  * Stops asking an endpoint for a while when it gives no answer, so that a dead one does not slow down every pull. A 404 or a refusal is an
@@ -66,7 +66,7 @@ class Breaker implements CircuitBreaker {
   #pinging: Promise<void> | undefined;
   #pingAgainAtMs = Number.NEGATIVE_INFINITY;
   /** Of the last ping; undefined when it was answered. */
-  #pingFailure: Trouble | undefined;
+  #pingFailure: FailureReason | undefined;
 
   constructor(deps: CircuitBreakerDeps) {
     const { label, role, clock, observer } = deps;
@@ -131,7 +131,7 @@ class Breaker implements CircuitBreaker {
         this.#failures.note(question.repository);
         this.#answering.failed(question.repository);
         if (!this.#isClosed()) return;
-        if (role === 'mirror' && opensMirror.has(failure.trouble)) return this.#circuit.failed(waitWished(failure));
+        if (role === 'mirror' && opensMirror.has(failure.reason)) return this.#circuit.failed(waitWished(failure));
         return this.#isInDoubt(failure) ? this.#ping() : undefined;
       }
       case 'undecided':
@@ -139,10 +139,10 @@ class Breaker implements CircuitBreaker {
     }
   }
 
-  #isInDoubt({ trouble }: UpstreamError): boolean {
+  #isInDoubt({ reason }: UpstreamError): boolean {
     const { role, clock } = this.#deps;
     if (this.#failures.count < failuresToPing[role] || clock.monotonicMs() < this.#pingAgainAtMs) return false;
-    return role === 'mirror' || unreachable.has(trouble) || this.#isFailingForAll();
+    return role === 'mirror' || unreachable.has(reason) || this.#isFailingForAll();
   }
 
   /** Whether 5xx and timeouts mean the registry, and not some of its repositories. */
@@ -170,9 +170,9 @@ class Breaker implements CircuitBreaker {
   }
 
   #notAlive(cause: unknown): void {
-    if (!(cause instanceof UpstreamError)) this.#deps.observer.trouble({ part: 'upstream ping', cause });
-    if (!(cause instanceof UpstreamError) || cause.trouble === 'busy') return this.#circuit.undecided();
-    this.#pingFailure = cause.trouble;
+    if (!(cause instanceof UpstreamError)) this.#deps.observer.internalError({ part: 'upstream ping', cause });
+    if (!(cause instanceof UpstreamError) || cause.reason === 'busy') return this.#circuit.undecided();
+    this.#pingFailure = cause.reason;
     if (this.#isClosed() && !this.#mayOpenFor(cause)) return;
     const before = this.#isClosed() ? this.#lastFailure : cause;
     this.#lastFailure = before ?? cause;
@@ -180,9 +180,9 @@ class Breaker implements CircuitBreaker {
   }
 
   /** A success that came while the endpoint was asked says more than the ping. */
-  #mayOpenFor({ trouble }: UpstreamError): boolean {
+  #mayOpenFor({ reason }: UpstreamError): boolean {
     if (this.#failures.count === 0) return false;
-    return this.#deps.role === 'mirror' || unreachable.has(trouble) || this.#isFailingForAll();
+    return this.#deps.role === 'mirror' || unreachable.has(reason) || this.#isFailingForAll();
   }
 }
 
@@ -208,7 +208,7 @@ export function verdictOn(
   if (signal.aborted) return isTimeout(signal.reason) ? 'failed' : 'undecided';
   if (cause instanceof OciError) return 'answered';
   if (!(cause instanceof UpstreamError) || cause instanceof RememberedFailure) return 'undecided';
-  switch (cause.trouble) {
+  switch (cause.reason) {
     case 'connect':
     case 'dns':
     case 'tls':
@@ -249,7 +249,7 @@ async function atMost(work: Promise<void>, withinMs: number): Promise<void> {
 
 function leftAlone(host: string, openForMs: number, cause: UpstreamError | undefined): UpstreamError {
   const retryAfterSeconds = Math.max(1, Math.ceil(openForMs / 1_000));
-  const { trouble = 'unavailable', upstreamStatus } = cause ?? {};
+  const { reason = 'unavailable', upstreamStatus } = cause ?? {};
   const message = `${host} failed a moment ago and is not asked yet`;
-  return new UpstreamError(trouble, message, { cause, upstreamStatus, retryAfterSeconds });
+  return new UpstreamError(reason, message, { cause, upstreamStatus, retryAfterSeconds });
 }

@@ -71,7 +71,7 @@ function watching(endpoint: Endpoint, distrust: Distrust): Endpoint {
         distrust.wasRight();
         return manifest;
       } catch (cause) {
-        const isWrong = cause instanceof UpstreamError && cause.trouble === 'misbehaving';
+        const isWrong = cause instanceof UpstreamError && cause.reason === 'misbehaving';
         if (isWrong && isDigest(reference)) distrust.wasWrong(reference);
         throw cause;
       }

@@ -19,8 +19,8 @@ const maxRemembered = 10_000;
 
 /** The last failure of a resource, thrown again without asking the upstream. It does not count as a failure of the endpoint. */
 export class RememberedFailure extends UpstreamError {
-  constructor({ trouble, message, upstreamStatus, ...more }: UpstreamError, leftMs: number) {
-    super(trouble, message, { ...more, upstreamStatus, retryAfterSeconds: Math.ceil(leftMs / 1_000) });
+  constructor({ reason, message, upstreamStatus, ...more }: UpstreamError, leftMs: number) {
+    super(reason, message, { ...more, upstreamStatus, retryAfterSeconds: Math.ceil(leftMs / 1_000) });
   }
 }
 
@@ -59,6 +59,6 @@ function failingAgain(known: Failing | undefined, failure: UpstreamError, nowMs:
 /** @returns undefined for an answer, and for a failure that is about the endpoint, the account or this mirror. Pure. */
 function failureOfResource(cause: unknown, { signal }: Question): UpstreamError | undefined {
   if (signal.aborted || !(cause instanceof UpstreamError)) return undefined;
-  const isOfResource = ['unavailable', 'timeout', 'misbehaving'].includes(cause.trouble) || isLostConnection(cause);
+  const isOfResource = ['unavailable', 'timeout', 'misbehaving'].includes(cause.reason) || isLostConnection(cause);
   return isOfResource ? cause : undefined;
 }

@@ -66,8 +66,8 @@ export function pauseBeforeRetry(
 function isHiccup(cause: unknown, role: EndpointRole): cause is UpstreamError {
   if (!(cause instanceof UpstreamError)) return false;
   if (role === 'mirror') return isLostConnection(cause);
-  const { trouble, upstreamStatus } = cause;
+  const { reason, upstreamStatus } = cause;
   return (
-    trouble === 'connect' || (trouble === 'unavailable' && upstreamStatus !== undefined && !lasting.has(upstreamStatus))
+    reason === 'connect' || (reason === 'unavailable' && upstreamStatus !== undefined && !lasting.has(upstreamStatus))
   );
 }

@@ -66,7 +66,7 @@ export function createSend(deps: SendDeps): Send {
       tell(answer.status);
       return answer;
     } catch (cause) {
-      tell(cause instanceof UpstreamError ? cause.trouble : 'aborted');
+      tell(cause instanceof UpstreamError ? cause.reason : 'aborted');
       throw cause;
     }
   };
@@ -153,10 +153,10 @@ class Exchanging implements Dispatcher.DispatchHandler {
   /** Also covers the wait for a connection, which undici's own timeouts do not. */
   readonly #onDeadline = () => {
     const { host } = this.#options.exchange.url;
-    const [trouble, why] = this.#controller
+    const [reason, why] = this.#controller
       ? (['timeout', 'did not answer in time'] as const)
       : (['busy', 'has no connection to spare'] as const);
-    this.#fail(new UpstreamError(trouble, `${host} ${why}`));
+    this.#fail(new UpstreamError(reason, `${host} ${why}`));
   };
 
   readonly #onAbort = () => {

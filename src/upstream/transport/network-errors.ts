@@ -25,10 +25,10 @@ const words = {
   busy: 'could not be asked: this machine opens no more sockets',
 } as const;
 
-type NetworkTrouble = keyof typeof words;
+type NetworkReason = keyof typeof words;
 
 /** The reasons of errors by code. Any other code that is not in a family below means that the connection failed. */
-const troubleByCode: ReadonlyMap<string, NetworkTrouble> = new Map([
+const reasonByCode: ReadonlyMap<string, NetworkReason> = new Map([
   ['EAI_AGAIN', 'dns'],
   ['EAI_FAIL', 'dns'],
   ['ENODATA', 'dns'],
@@ -70,22 +70,22 @@ const badAnswer = /^bad (?:upgrade|response)$/;
 export function networkFailure(host: string, cause: unknown): UpstreamError {
   if (cause instanceof UpstreamError) return cause;
   if (cause instanceof PrivateAddressError) return new ForbiddenAddress(cause.message, { cause });
-  const trouble = troubleOf(cause);
-  return new UpstreamError(trouble, `${host} ${words[trouble]} (${codeOf(cause)})`, { cause: withoutBytes(cause) });
+  const reason = reasonOf(cause);
+  return new UpstreamError(reason, `${host} ${words[reason]} (${codeOf(cause)})`, { cause: withoutBytes(cause) });
 }
 
 /** The error for a body from `host` that was cut. More than Content-Length never arrives. */
 export function transferFailure(host: string, cause: unknown): UpstreamError {
   if (cause instanceof UpstreamError) return cause;
-  const trouble = cutBody.has(codeOf(cause)) ? 'connect' : troubleOf(cause);
-  const what = trouble === 'connect' ? 'closed the connection within the body' : words[trouble];
-  return new UpstreamError(trouble, `${host} ${what} (${codeOf(cause)})`, { cause: withoutBytes(cause) });
+  const reason = cutBody.has(codeOf(cause)) ? 'connect' : reasonOf(cause);
+  const what = reason === 'connect' ? 'closed the connection within the body' : words[reason];
+  return new UpstreamError(reason, `${host} ${what} (${codeOf(cause)})`, { cause: withoutBytes(cause) });
 }
 
 /** The reason of a network error; undefined for any other error. */
-export function networkTroubleOf(cause: unknown): NetworkTrouble | undefined {
+export function networkReasonOf(cause: unknown): NetworkReason | undefined {
   const code = codeOf(cause);
-  return networkCode.test(code) || tlsCode.test(code) ? troubleOf(cause) : undefined;
+  return networkCode.test(code) || tlsCode.test(code) ? reasonOf(cause) : undefined;
 }
 
 /** Whether the peer closed a kept connection just as it was reused: then a retry is safe. */
@@ -94,10 +94,10 @@ export function isLostConnection(error: unknown): boolean {
   return !isNoHttp(cause) && ['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET'].includes(codeOf(cause));
 }
 
-function troubleOf(cause: unknown): NetworkTrouble {
+function reasonOf(cause: unknown): NetworkReason {
   if (isNoHttp(cause)) return 'misbehaving';
   const code = codeOf(cause);
-  const known = troubleByCode.get(code);
+  const known = reasonByCode.get(code);
   if (known !== undefined) return known;
   return tlsCode.test(code) ? 'tls' : 'connect';
 }

@@ -143,13 +143,13 @@ describe('a rebuild', () => {
     await writeFile(join(kept.path, recordPath({ kind: 'tag', of: alpine, tag: parseTag('torn') })), '{');
     const { index } = await startIndex(await temporaryDirectory());
 
-    const troubles = await rebuild(index, kept);
-    expect(troubles.map(String).toSorted()).toEqual([
+    const failures = await rebuild(index, kept);
+    expect(failures.map(String).toSorted()).toEqual([
       `Error: unreadable: blob docker.io/library/alpine ${digest}`,
       `Error: unreadable: manifest docker.io/library/alpine ${digest}`,
       'Error: unreadable: tag docker.io/library/alpine other',
     ]);
-    expect(kept.troubles).toHaveLength(1);
+    expect(kept.failures).toHaveLength(1);
     expect(await index.forget(digest)).toEqual([{ kind: 'blob', of: local, digest }]);
     expect(await index.forget(built.manifest.digest)).toHaveLength(2);
   });
@@ -160,8 +160,8 @@ describe('a rebuild', () => {
     kept.files.failWith = ({ operation, path }) =>
       operation === 'open' && path.endsWith(blobPath(built.manifest.digest)) ? 'EIO' : undefined;
     const { index } = await startIndex(await temporaryDirectory());
-    const troubles = await rebuild(index, kept);
-    expect(troubles).toMatchObject([
+    const failures = await rebuild(index, kept);
+    expect(failures).toMatchObject([
       { message: expect.stringContaining('unreadable: manifest'), cause: { code: 'EIO' } },
     ]);
     expect(await index.totals()).toMatchObject({ bytes: whole, manifests: 0, blobs: 4 });

@@ -50,7 +50,7 @@ function rebuilderOver(walks: readonly ('fails' | 'succeeds' | 'hangs')[], { nee
     store: { list, readAll: async () => undefined },
     records: { list: noRecords, read: async () => undefined },
     index,
-    observer: { trouble: ({ cause }) => events.push(String(cause)) },
+    observer: { internalError: ({ cause }) => events.push(String(cause)) },
     onChange: (state) => events.push(state),
     wait: (ms, signal) =>
       new Promise((resolve, reject) => {

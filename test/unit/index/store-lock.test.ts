@@ -8,11 +8,11 @@ import { ScriptedFiles } from '../../support/scripted-files.ts';
 import { temporaryDirectory } from '../../support/temp-directory.ts';
 
 function lockOf(folder: string, files: FileSystem = nodeFiles) {
-  const troubles: unknown[] = [];
-  const observer = { trouble: ({ cause }: { cause: unknown }) => troubles.push(cause) };
+  const failures: unknown[] = [];
+  const observer = { internalError: ({ cause }: { cause: unknown }) => failures.push(cause) };
   const lock = new StoreLock({ folder, files: new DurableFolders({ files }), observer });
   onTestFinished(() => lock.stop());
-  return { lock, troubles };
+  return { lock, failures };
 }
 
 test('a store is locked by one process until it stops, and the next one knows how that run ended', async () => {
@@ -32,9 +32,9 @@ test('a store is locked by one process until it stops, and the next one knows ho
 test('a broken lock file is reported and replaced, and the last run counts as unknown', async () => {
   const folder = await temporaryDirectory();
   await writeFile(join(folder, 'lock.sqlite'), Buffer.alloc(10_000, 'garbage'));
-  const { lock, troubles } = lockOf(folder);
+  const { lock, failures } = lockOf(folder);
   await lock.start();
-  expect(troubles).toHaveLength(1);
+  expect(failures).toHaveLength(1);
   expect(lock.lastRun).toBeUndefined();
   await expect(lockOf(folder).lock.start()).rejects.toThrow('in use by another process');
 });
@@ -42,9 +42,9 @@ test('a broken lock file is reported and replaced, and the last run counts as un
 test('a store that cannot be locked is used without a lock, with a warning', async () => {
   const folder = await temporaryDirectory();
   await mkdir(join(folder, 'lock.sqlite', 'in the way'), { recursive: true });
-  const { lock, troubles } = lockOf(folder);
+  const { lock, failures } = lockOf(folder);
   await lock.start();
-  expect(troubles).toHaveLength(2);
+  expect(failures).toHaveLength(2);
   expect(lock.lastRun).toBeUndefined();
 });
 
@@ -60,9 +60,9 @@ test('a storage path without write permission causes one error that names it', a
   const folder = await temporaryDirectory();
   const files = new ScriptedFiles();
   files.failWith = ({ operation }) => (operation === 'mayChange' ? 'EACCES' : undefined);
-  const { lock, troubles } = lockOf(folder, files);
+  const { lock, failures } = lockOf(folder, files);
   await expect(lock.start()).rejects.toThrow(`the storage path ${folder} cannot be used: EACCES`);
-  expect(troubles).toEqual([]);
+  expect(failures).toEqual([]);
 });
 
 test('a missing storage path on a read-only disk causes an error that names it: there is nothing to serve', async () => {
@@ -77,9 +77,9 @@ test('a store on a read-only disk is locked before its first write, once it is w
   const folder = await temporaryDirectory();
   const files = new ScriptedFiles();
   files.failWith = ({ operation }) => (operation === 'mayChange' ? 'EROFS' : undefined);
-  const { lock: first, troubles } = lockOf(folder, files);
+  const { lock: first, failures } = lockOf(folder, files);
   await first.start();
-  expect(troubles).toMatchObject([{ code: 'EROFS' }]);
+  expect(failures).toMatchObject([{ code: 'EROFS' }]);
   await expect(first.hold()).rejects.toMatchObject({ code: 'EROFS' });
 
   files.failWith = () => undefined;
@@ -104,7 +104,7 @@ test('a store that another process has locked meanwhile is not written to', asyn
 
 test('a store whose lock file was removed is still locked', async () => {
   const folder = await temporaryDirectory();
-  const { lock: first, troubles } = lockOf(folder);
+  const { lock: first, failures } = lockOf(folder);
   await first.start();
   await rm(join(folder, 'lock.sqlite'));
   const { lock: second } = lockOf(folder);
@@ -112,7 +112,7 @@ test('a store whose lock file was removed is still locked', async () => {
   await expect(first.hold()).rejects.toThrow(`the storage path ${folder} is not what this process has locked`);
   expect(first.isMoved).toBe(true);
   await expect(first.hold()).rejects.toThrow('its lock removed');
-  expect(troubles).toHaveLength(1);
+  expect(failures).toHaveLength(1);
 });
 
 test('a process whose store was renamed writes nothing to a replacement, and continues when the store is back', async () => {
@@ -137,10 +137,10 @@ test('a renamed store is noticed without a write', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   onTestFinished(() => void vi.useRealTimers());
   const folder = join(await temporaryDirectory(), 'data');
-  const { lock, troubles } = lockOf(folder);
+  const { lock, failures } = lockOf(folder);
   await lock.start();
   await rename(folder, `${folder}.old`);
   vi.advanceTimersByTime(10_000);
   await vi.waitUntil(() => lock.isMoved);
-  expect(troubles).toHaveLength(1);
+  expect(failures).toHaveLength(1);
 });

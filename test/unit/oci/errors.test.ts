@@ -22,19 +22,19 @@ test.each([
 });
 
 test.each([
-  { trouble: 'connect', status: 503 },
-  { trouble: 'dns', status: 503 },
-  { trouble: 'tls', status: 502 },
-  { trouble: 'timeout', status: 504 },
-  { trouble: 'overloaded', status: 429 },
-  { trouble: 'unavailable', status: 503 },
-  { trouble: 'refused', status: 502 },
-  { trouble: 'misbehaving', status: 502 },
-  { trouble: 'busy', status: 503 },
-] as const)('no answer because of $trouble is told as $status', ({ trouble, status }) => {
-  expect(new UpstreamError(trouble, 'what', { retryAfterSeconds: 5, upstreamStatus: 500 })).toMatchObject({
+  { reason: 'connect', status: 503 },
+  { reason: 'dns', status: 503 },
+  { reason: 'tls', status: 502 },
+  { reason: 'timeout', status: 504 },
+  { reason: 'overloaded', status: 429 },
+  { reason: 'unavailable', status: 503 },
+  { reason: 'refused', status: 502 },
+  { reason: 'misbehaving', status: 502 },
+  { reason: 'busy', status: 503 },
+] as const)('no answer because of $reason is told as $status', ({ reason, status }) => {
+  expect(new UpstreamError(reason, 'what', { retryAfterSeconds: 5, upstreamStatus: 500 })).toMatchObject({
     status,
-    trouble,
+    reason,
     retryAfterSeconds: 5,
     upstreamStatus: 500,
   });

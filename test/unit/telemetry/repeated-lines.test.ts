@@ -10,20 +10,20 @@ function started() {
   const lines: Record<string, unknown>[] = [];
   const repeated = new RepeatedLines();
   const logger = createLogger({ level: 'info', repeated }, (text) => lines.push(JSON.parse(text)));
-  const trouble = (part: string, code: string, text = code) =>
-    logger.error({ part, err: Object.assign(new Error(text), { code }) }, 'trouble');
-  return { lines, repeated, logger, trouble };
+  const internalError = (part: string, code: string, text = code) =>
+    logger.error({ part, err: Object.assign(new Error(text), { code }) }, 'internal error');
+  return { lines, repeated, logger, internalError };
 }
 
 test('a failure that repeats thousands of times has ten lines, and one with the number of the others', () => {
-  const { lines, trouble } = started();
-  for (let count = 1; count <= 30_000; count += 1) trouble('store', 'EMFILE', `open '/data/${count}'`);
+  const { lines, internalError } = started();
+  for (let count = 1; count <= 30_000; count += 1) internalError('store', 'EMFILE', `open '/data/${count}'`);
   expect(lines).toHaveLength(10);
   vi.advanceTimersByTime(minuteMs);
   expect(lines).toHaveLength(11);
   expect(lines[10]).toMatchObject({
     level: 50,
-    msg: 'trouble',
+    msg: 'internal error',
     part: 'store',
     repeated: 29_990,
     err: { code: 'EMFILE', message: "open '/data/30000'" },
@@ -31,10 +31,10 @@ test('a failure that repeats thousands of times has ten lines, and one with the 
 });
 
 test('another failure is logged meanwhile: of another part, or with another code', () => {
-  const { lines, trouble, logger } = started();
-  for (let count = 0; count < 100; count += 1) trouble('store', 'EMFILE');
-  trouble('records', 'EMFILE');
-  trouble('store', 'EIO');
+  const { lines, internalError, logger } = started();
+  for (let count = 0; count < 100; count += 1) internalError('store', 'EMFILE');
+  internalError('records', 'EMFILE');
+  internalError('store', 'EIO');
   logger.warn('a client sends credentials');
   expect(lines.slice(10)).toMatchObject([
     { part: 'records', err: { code: 'EMFILE' } },
@@ -44,9 +44,9 @@ test('another failure is logged meanwhile: of another part, or with another code
 });
 
 test('a rare failure is logged each time, without a summary', () => {
-  const { lines, trouble } = started();
+  const { lines, internalError } = started();
   for (let minute = 0; minute < 5; minute += 1) {
-    for (let count = 0; count < 10; count += 1) trouble('store', 'EIO');
+    for (let count = 0; count < 10; count += 1) internalError('store', 'EIO');
     vi.advanceTimersByTime(minuteMs);
   }
   expect(lines).toHaveLength(50);
@@ -54,8 +54,8 @@ test('a rare failure is logged each time, without a summary', () => {
 });
 
 test('the count is logged when the log is closed', () => {
-  const { lines, trouble, repeated } = started();
-  for (let count = 0; count < 12; count += 1) trouble('store', 'EIO');
+  const { lines, internalError, repeated } = started();
+  for (let count = 0; count < 12; count += 1) internalError('store', 'EIO');
   repeated.flush();
   expect(lines[10]).toMatchObject({ repeated: 2 });
 });

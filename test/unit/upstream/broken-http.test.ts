@@ -12,7 +12,7 @@ test.each(Object.entries(brokenHeads))('%s breaks the protocol, and is not reque
   const { url, asked } = await serveBytes(() => answer);
   const { client, pausesMs } = clientOf(url);
 
-  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ reason: 'misbehaving' });
 
   expect(asked).toHaveLength(1);
   expect(pausesMs).toEqual([]);
@@ -42,7 +42,7 @@ test('a blob whose framing breaks within the body is reported as a broken protoc
     for await (const piece of body) pieces.push(Buffer.from(piece));
   };
 
-  await expect(read()).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(read()).rejects.toMatchObject({ reason: 'misbehaving' });
   expect(Buffer.concat(pieces).toString()).toBe('hello');
 });
 
@@ -53,5 +53,5 @@ test.each([
   const { url } = await serveBytes(() => `HTTP/1.1 200 OK\r\n${head}`);
   const { client } = clientOf(url);
 
-  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'connect' });
+  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ reason: 'connect' });
 });

@@ -111,6 +111,6 @@ test('a redirect from https to http is not followed', async () => {
 
   const opened = clientOf('https://registry.example').client.openBlob(parseRepository('a'), blob.digest, patiently);
 
-  await expect(opened).rejects.toMatchObject({ trouble: 'misbehaving', message: expect.stringContaining('http:') });
+  await expect(opened).rejects.toMatchObject({ reason: 'misbehaving', message: expect.stringContaining('http:') });
   expect(nock.pendingMocks()).toEqual(['GET http://cdn.example:80/blob']);
 });

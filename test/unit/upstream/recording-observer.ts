@@ -8,7 +8,7 @@ export class RecordingObserver implements Observer {
   readonly transfers: Event<'upstreamBytes'>[] = [];
 
   readonly rateLimits: Event<'rateLimitSeen'>[] = [];
-  readonly troubles: Event<'trouble'>[] = [];
+  readonly failures: Event<'internalError'>[] = [];
 
   /** `GET manifest 200`, in the order in which it happened. */
   get story(): readonly string[] {
@@ -31,8 +31,8 @@ export class RecordingObserver implements Observer {
     this.rateLimits.push(event);
   }
 
-  trouble(event: Event<'trouble'>): void {
-    this.troubles.push(event);
+  internalError(event: Event<'internalError'>): void {
+    this.failures.push(event);
   }
 
   rejected(): void {}

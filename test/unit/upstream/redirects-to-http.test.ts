@@ -61,7 +61,7 @@ describe('a redirect from https to http', () => {
     const { url } = await startSecure(() => `${store.url}/signed`);
 
     await expect(open(url, [listed(store.host)])).rejects.toMatchObject({
-      trouble: 'misbehaving',
+      reason: 'misbehaving',
       message: expect.stringContaining(`"http://${store.host}"`),
     });
     expect(store.seen).toHaveLength(0);
@@ -73,7 +73,7 @@ describe('a redirect from https to http', () => {
     const store = await serve((_, response) => void response.writeHead(307, { location: leadsTo }).end());
     const { url, authorizations } = await startSecure(() => store.url);
 
-    await expect(open(url, [`http://${store.host}`])).rejects.toMatchObject({ trouble: 'misbehaving' });
+    await expect(open(url, [`http://${store.host}`])).rejects.toMatchObject({ reason: 'misbehaving' });
     expect(further.seen).toHaveLength(0);
     leadsTo = `${url}/elsewhere`;
     await open(url, [`http://${store.host}`]);

@@ -27,7 +27,7 @@ test('https goes through a tunnel, in which the certificate is verified', async 
   const settings = { proxy: { https: proxy.url, except: [] } };
 
   const distrustful = clientOf(url, settings).client.getManifest(repository, latest, patiently);
-  await expect(distrustful).rejects.toMatchObject({ trouble: 'tls' });
+  await expect(distrustful).rejects.toMatchObject({ reason: 'tls' });
   const tls = { insecureSkipVerify: false, ca: certificate };
   await clientOf(url, { ...settings, tls }).client.getManifest(repository, latest, patiently);
 
@@ -73,7 +73,7 @@ test('redirects lead to listed hosts only, because the addresses of others are n
 
   const refused = clientOf(registry.url, settings).client.getManifest(repository, latest, patiently);
   await expect(refused).rejects.toMatchObject({
-    trouble: 'misbehaving',
+    reason: 'misbehaving',
     message: expect.stringContaining('redirectHosts'),
   });
   expect(proxy.asked).toEqual([]);
@@ -95,7 +95,7 @@ test("the proxy's password does not appear in an error", async () => {
       .client.getManifest(repository, latest, patiently)
       .catch((error: unknown) => error);
 
-    expect(failure).toMatchObject({ trouble: 'connect' });
+    expect(failure).toMatchObject({ reason: 'connect' });
     expect(everythingIn(failure)).not.toContain('s3cr3t');
   }
 });

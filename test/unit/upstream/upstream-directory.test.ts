@@ -84,7 +84,7 @@ test('a name that a client chose leads to no private address, though a pattern a
   for (const name of [`127.0.0.1:${inside.port}`, `localhost:${inside.port}`]) {
     const asked = directory.find(hostName(name))?.listTags(parseRepository('a'), patiently);
     await expect(asked).rejects.toMatchObject({
-      trouble: 'misbehaving',
+      reason: 'misbehaving',
       message: expect.stringContaining('private address'),
     });
   }
@@ -101,7 +101,7 @@ test('the names of all upstreams are resolved by one resolver, configured or mat
 
   for (const name of ['ghcr.io', 'eu.gcr.io']) {
     const asked = directory.find(hostName(name))?.listTags(parseRepository('a'), patiently);
-    await expect(asked).rejects.toMatchObject({ trouble: 'dns' });
+    await expect(asked).rejects.toMatchObject({ reason: 'dns' });
   }
   expect(names).toEqual(['ghcr.io', 'eu.gcr.io']);
 });
@@ -117,10 +117,10 @@ test('an upstream that redirects to ever more hosts whose lookup hangs uses one 
   const directory = directoryOf({ 'ghcr.io': {}, '*.evil.test': {} }, { lookup });
   const ask = (name: string) => directory.find(hostName(name))?.listTags(parseRepository('a'), patiently);
   const held = ['a.evil.test', 'b.evil.test', 'c.evil.test'].map(ask);
-  await expect(ask('ghcr.io')).rejects.toMatchObject({ trouble: 'dns' });
+  await expect(ask('ghcr.io')).rejects.toMatchObject({ reason: 'dns' });
   expect(names.filter((name) => name !== 'ghcr.io')).toEqual(['a.evil.test']);
   hanging.open();
-  for (const one of held) await expect(one).rejects.toMatchObject({ trouble: 'dns' });
+  for (const one of held) await expect(one).rejects.toMatchObject({ reason: 'dns' });
 });
 
 test('behind a proxy, where addresses are not visible, a pattern for any host reaches listed hosts only', async () => {
@@ -130,7 +130,7 @@ test('behind a proxy, where addresses are not visible, a pattern for any host re
   const ask = (name: string) => directory.find(hostName(name))?.listTags(parseRepository('a'), patiently);
 
   await expect(ask('metadata.internal')).rejects.toMatchObject({
-    trouble: 'misbehaving',
+    reason: 'misbehaving',
     message: expect.stringContaining('redirectHosts'),
   });
   expect(proxy.asked).toEqual([]);

@@ -107,7 +107,7 @@ export class IncomingBlobFile implements IncomingBlob {
       await file.publish(checkpointPath(this.#file.path));
       this.#checkpoint = checkpoint;
     } catch (cause) {
-      observer.trouble({ part: 'store', cause });
+      observer.internalError({ part: 'store', cause });
     }
   }
 
@@ -118,6 +118,6 @@ export class IncomingBlobFile implements IncomingBlob {
     const { folders, observer } = this.#deps;
     await folders
       .remove(checkpointPath(this.#file.path))
-      .catch((cause: unknown) => observer.trouble({ part: 'store', cause }));
+      .catch((cause: unknown) => observer.internalError({ part: 'store', cause }));
   }
 }

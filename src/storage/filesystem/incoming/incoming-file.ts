@@ -11,7 +11,7 @@ export interface IncomingFileDeps {
   readonly path: string;
   readonly files: FileSystem;
   readonly folders: DurableFolders;
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly observer: Pick<Observer, 'internalError'>;
   readonly failpoint: FailpointHook;
   /** What is written: the first part of the names of its failpoints. */
   readonly kind: 'blob' | 'record' | 'checkpoint';
@@ -155,7 +155,7 @@ export class IncomingFile implements AsyncDisposable {
       await this.#file.close();
       if (!this.#isKept) await this.#remove();
     } catch (cause) {
-      this.#deps.observer.trouble({ part: 'store', cause });
+      this.#deps.observer.internalError({ part: 'store', cause });
     }
   }
 

@@ -18,7 +18,7 @@ export interface PartialDownloadsDeps {
   readonly files: FileSystem;
   readonly folders: DurableFolders;
   readonly clock: Clock;
-  readonly observer: Pick<Observer, 'trouble'>;
+  readonly observer: Pick<Observer, 'internalError'>;
 }
 
 /** A partial download in incoming/ that is not being written, cut to what its checkpoint covers. */
@@ -95,7 +95,7 @@ export class PartialDownloads {
       await folders.remove(path);
       return true;
     } catch (cause) {
-      observer.trouble({ part: 'store', cause });
+      observer.internalError({ part: 'store', cause });
       return false;
     }
   }
@@ -133,7 +133,7 @@ export class PartialDownloads {
     try {
       return await this.#read(path);
     } catch (cause) {
-      if (!failedWith(cause, 'ENOENT')) this.#deps.observer.trouble({ part: 'store', cause });
+      if (!failedWith(cause, 'ENOENT')) this.#deps.observer.internalError({ part: 'store', cause });
       return undefined;
     }
   }
@@ -175,7 +175,7 @@ export class PartialDownloads {
       }
       return true;
     } catch (cause) {
-      observer.trouble({ part: 'store', cause });
+      observer.internalError({ part: 'store', cause });
       await this.remove(left);
       return false;
     }

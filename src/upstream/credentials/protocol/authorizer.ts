@@ -93,7 +93,7 @@ export class Authorizer {
     try {
       return await this.#token(demand, caller, refused);
     } catch (cause) {
-      if (cause instanceof UpstreamError && cause.trouble === 'misbehaving') this.#forget(demand);
+      if (cause instanceof UpstreamError && cause.reason === 'misbehaving') this.#forget(demand);
       throw cause;
     }
   }

@@ -139,11 +139,11 @@ export class Tokens {
 type Buyer = Pick<Shown, 'credentials' | 'repository'>;
 
 function isRefusal(cause: unknown): cause is UpstreamError {
-  return cause instanceof UpstreamError && cause.trouble === 'refused';
+  return cause instanceof UpstreamError && cause.reason === 'refused';
 }
 
 function isOverload(cause: unknown): cause is UpstreamError {
-  return cause instanceof UpstreamError && cause.trouble === 'overloaded';
+  return cause instanceof UpstreamError && cause.reason === 'overloaded';
 }
 
 /** The key of a rate limit: an account at a token endpoint. */

@@ -65,7 +65,7 @@ test.each([
   { error: new UpstreamError('unavailable', 'x', { retryAfterSeconds: 3 }), expected: '3' },
   { error: new UpstreamError('unavailable', 'x'), expected: undefined },
   { error: new OciError('BLOB_UNKNOWN', 'x'), expected: undefined },
-])('Retry-After: $error.trouble → $expected', async ({ error, expected }) => {
+])('Retry-After: $error.reason → $expected', async ({ error, expected }) => {
   const { served } = await serve(throwing(error));
   expect((await ask(served, '/')).headers['retry-after']).toBe(expected);
 });

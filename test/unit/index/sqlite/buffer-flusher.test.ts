@@ -16,13 +16,13 @@ afterEach(() => void vi.useRealTimers());
 
 /** A flusher over a file that is full, or not, as the test says. */
 async function flusherOver({ maxPending = 1000 } = {}) {
-  const troubles: unknown[] = [];
+  const failures: unknown[] = [];
   const path = join(await temporaryDirectory(), 'index.sqlite');
   const files = new DurableFolders({ files: nodeFiles });
   const opened = await openDatabase({
     path,
     files,
-    onBroken: (cause) => troubles.push(cause),
+    onBroken: (cause) => failures.push(cause),
     runs: undisturbed,
     nowMs: 0,
     keep: [],
@@ -31,13 +31,13 @@ async function flusherOver({ maxPending = 1000 } = {}) {
   const { database } = opened;
   onTestFinished(() => database.close());
   const pending = new WriteBuffer({ maxNames: 1000 });
-  const observer = { trouble: ({ cause }: { cause: unknown }) => troubles.push(cause) };
+  const observer = { internalError: ({ cause }: { cause: unknown }) => failures.push(cause) };
   const flusher = new BufferFlusher({
     pending,
     observer,
     maxPending,
     now: () => 0,
-    onDamaged: (cause) => troubles.push(cause),
+    onDamaged: (cause) => failures.push(cause),
   });
   flusher.start({ database, writer: new RowWriter({ ...opened, isKept: () => false }), shrink: () => false });
   let noted = 0;
@@ -51,7 +51,7 @@ async function flusherOver({ maxPending = 1000 } = {}) {
   const rows = (): unknown => database.prepare('SELECT count(*) AS rows FROM content').get()?.['rows'];
   const fill = (): void => database.exec('PRAGMA max_page_count = 1');
   const empty = (): void => database.exec('PRAGMA max_page_count = 100000');
-  return { flusher, pending, troubles, note, rows, fill, empty };
+  return { flusher, pending, failures, note, rows, fill, empty };
 }
 
 test('a few buffered writes wait for more, many are written at once, a bounded number per event loop turn', async () => {
@@ -69,14 +69,14 @@ test('a few buffered writes wait for more, many are written at once, a bounded n
 });
 
 test('buffered writes that the disk rejects are kept, reported once, and written when the disk recovers', async () => {
-  const { flusher, note, rows, troubles, fill, empty } = await flusherOver();
+  const { flusher, note, rows, failures, fill, empty } = await flusherOver();
   fill();
   note(500);
   await flusher.settle();
   await flusher.settle();
   for (let attempt = 0; attempt < 3; attempt += 1) await vi.advanceTimersByTimeAsync(5000);
   expect(rows()).toBe(0);
-  expect(troubles).toMatchObject([{ message: expect.stringContaining('full') }]);
+  expect(failures).toMatchObject([{ message: expect.stringContaining('full') }]);
 
   empty();
   await vi.advanceTimersByTimeAsync(4999);
@@ -89,17 +89,17 @@ test('buffered writes that the disk rejects are kept, reported once, and written
   fill();
   note(500);
   await flusher.settle();
-  expect(troubles).toHaveLength(1);
+  expect(failures).toHaveLength(1);
 });
 
 test('while the disk rejects writes, buffering does not delay its callers', async () => {
-  const { flusher, note, troubles, fill } = await flusherOver();
+  const { flusher, note, failures, fill } = await flusherOver();
   fill();
   note(500);
   await flusher.settle();
   note(300);
   for (let turn = 0; turn < 10; turn += 1) await nextTurn();
-  expect(troubles).toHaveLength(1);
+  expect(failures).toHaveLength(1);
 });
 
 test('a disk that rejects writes for long does not fill the memory: the index must be rebuilt then', async () => {

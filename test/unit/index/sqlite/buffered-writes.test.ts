@@ -81,10 +81,10 @@ describe('buffered writes', () => {
       directory,
     ]);
     expect(await limited.exited).toEqual({ code: 0, signal: null });
-    expect(limited.stdout).toMatch(/^trouble\n$/);
+    expect(limited.stdout).toMatch(/^failure\n$/);
 
-    const { index, troubles } = await startIndex(directory);
-    expect(troubles).toEqual([]);
+    const { index, failures } = await startIndex(directory);
+    expect(failures).toEqual([]);
     expect(index.needsRebuild).toBe(true);
   });
 

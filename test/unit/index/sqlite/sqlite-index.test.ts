@@ -74,11 +74,11 @@ describe('opened again', () => {
     owner.send('SIGKILL');
     await owner.exited;
 
-    const { index, troubles } = await startIndex(directory);
+    const { index, failures } = await startIndex(directory);
     expect(index.needsRebuild).toBe(true);
     expect(await index.totals()).toMatchObject({ bytes: 11, manifests: 1, blobs: 1 });
     expect(await index.evictable(everything)).toMatchObject([{ digest: manifest }]);
-    expect(troubles).toEqual([]);
+    expect(failures).toEqual([]);
   });
 
   test('an index that lost everything not yet synced must be rebuilt', async () => {
@@ -168,8 +168,8 @@ describe('an unusable index file is deleted and created again', () => {
     const directory = await closedIndex();
     await damage(join(directory, 'index.sqlite'));
 
-    const { index, troubles } = await startIndex(directory);
-    expect(troubles).toHaveLength(1);
+    const { index, failures } = await startIndex(directory);
+    expect(failures).toHaveLength(1);
     expect(index.needsRebuild).toBe(true);
     expect(await index.totals()).toMatchObject({ bytes: 0, manifests: 0, blobs: 0 });
     noteImage(index);
@@ -178,13 +178,13 @@ describe('an unusable index file is deleted and created again', () => {
 
   test('a missing or empty index is created without a warning', async () => {
     const directory = join(await temporaryDirectory(), 'deep', 'er');
-    const { index, troubles } = await startIndex(directory);
+    const { index, failures } = await startIndex(directory);
     expect(index.needsRebuild).toBe(true);
-    expect(troubles).toEqual([]);
+    expect(failures).toEqual([]);
 
     const other = await temporaryDirectory();
     await writeFile(join(other, 'index.sqlite'), '');
-    expect((await startIndex(other)).troubles).toEqual([]);
+    expect((await startIndex(other)).failures).toEqual([]);
   });
 
   test('an index that cannot be created causes an error with its path', async () => {

@@ -3,7 +3,7 @@ import { indexAt, never } from '../../../support/sqlite-index.ts';
 
 // Notes more than its files may hold, and stops in order: `write-beyond-limit.ts <directory>`, under `ulimit -f`.
 const [directory = ''] = process.argv.slice(2);
-const { index, troubles } = indexAt(directory);
+const { index, failures } = indexAt(directory);
 await index.start();
 await index.completeRebuild({ signal: never });
 for (let number = 0; number < 20_000; number += 1) {
@@ -12,4 +12,4 @@ for (let number = 0; number < 20_000; number += 1) {
 }
 await index.totals();
 await index.stop();
-process.stdout.write(troubles.map(() => 'trouble\n').join(''));
+process.stdout.write(failures.map(() => 'failure\n').join(''));

@@ -57,7 +57,7 @@ test('without a recent verdict the account is not used: the error says what went
   clock.advance(1_000);
   upstream.says = undefined;
   for (let times = 0; times < 3; times += 1) {
-    await expect(checkBeforeAsking()).rejects.toMatchObject({ trouble: 'overloaded', retryAfterSeconds: 7 });
+    await expect(checkBeforeAsking()).rejects.toMatchObject({ reason: 'overloaded', retryAfterSeconds: 7 });
   }
   expect(upstream.asked).toHaveLength(2);
   await check();

@@ -134,7 +134,7 @@ test('a hidden repository stays hidden while the upstream does not answer', asyn
 test('a repository without a verdict is unavailable, with a Retry-After', async () => {
   const { upstream, check } = visibilityOf();
   upstream.says = undefined;
-  await expect(check()).rejects.toMatchObject({ trouble: 'unavailable', status: 503, retryAfterSeconds: 7 });
+  await expect(check()).rejects.toMatchObject({ reason: 'unavailable', status: 503, retryAfterSeconds: 7 });
   upstream.says = 'public';
   await check();
 });
@@ -142,7 +142,7 @@ test('a repository without a verdict is unavailable, with a Retry-After', async 
 test('a check that is not answered in time counts as unanswered', async () => {
   const { upstream, check } = visibilityOf({ askWithinMs: 1 });
   upstream.held = gate().opened;
-  await expect(check()).rejects.toMatchObject({ trouble: 'unavailable', status: 503 });
+  await expect(check()).rejects.toMatchObject({ reason: 'unavailable', status: 503 });
 });
 
 test('a client that leaves does not end the check for others', async () => {

@@ -3,9 +3,9 @@ import { Background, Postponed } from '../../../../src/mirror/concurrency/backgr
 import { gate } from '../../../support/gate.ts';
 
 function start(retryAfterMs = 3_600_000) {
-  const troubles: unknown[] = [];
-  const observer = { trouble: ({ cause }: { cause: unknown }) => troubles.push(cause) };
-  return { background: new Background({ observer, retryAfterMs }), troubles };
+  const failures: unknown[] = [];
+  const observer = { internalError: ({ cause }: { cause: unknown }) => failures.push(cause) };
+  return { background: new Background({ observer, retryAfterMs }), failures };
 }
 
 /** Work that fails `times` times, then succeeds. Counts its tries. */
@@ -23,7 +23,7 @@ function failing(times: number) {
 }
 
 test('failures in the background are reported, and shutdown waits for running work', async () => {
-  const { background, troubles } = start();
+  const { background, failures } = start();
   const disk = gate();
   let isWritten = false;
   background.run('part', async () => {
@@ -35,15 +35,15 @@ test('failures in the background are reported, and shutdown waits for running wo
   disk.open();
   await idle;
   expect(isWritten).toBe(true);
-  expect(troubles).toEqual([new Error('failed 1')]);
+  expect(failures).toEqual([new Error('failed 1')]);
 });
 
 test('a failed write is retried until it succeeds', async () => {
-  const { background, troubles } = start(1);
+  const { background, failures } = start(1);
   const work = failing(3);
   await background.retryUntilWritten('part', 'name', work.run);
   await work.done.opened;
-  expect(troubles).toHaveLength(3);
+  expect(failures).toHaveLength(3);
   await background.idle();
   expect(work.tried).toBe(4);
 });
@@ -89,7 +89,7 @@ test('shutdown retries failed work once more', async () => {
 });
 
 test('postponed work is retried without being reported', async () => {
-  const { background, troubles } = start(1);
+  const { background, failures } = start(1);
   const done = gate();
   let tried = 0;
   await background.retryUntilWritten('part', 'name', async () => {
@@ -98,5 +98,5 @@ test('postponed work is retried without being reported', async () => {
     done.open();
   });
   await done.opened;
-  expect(troubles).toEqual([]);
+  expect(failures).toEqual([]);
 });

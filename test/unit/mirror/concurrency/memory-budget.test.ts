@@ -97,7 +97,7 @@ describe('the memory budget', () => {
     const budget = new MemoryBudget({ maxBytes: 100, maxWaiting: 2 });
     const first = budget.tryReserve(100);
     const waiting = [budget.reserve(10, { signal: stays }), budget.reserve(10, { signal: stays })];
-    await expect(budget.reserve(10, { signal: stays })).rejects.toMatchObject({ trouble: 'busy' });
+    await expect(budget.reserve(10, { signal: stays })).rejects.toMatchObject({ reason: 'busy' });
     first?.release();
     expect((await Promise.all(waiting)).map(({ bytes }) => bytes)).toEqual([10, 10]);
   });

@@ -25,7 +25,7 @@ function started() {
 test('at most `perKey` calls run for one key, and those above `maxWaiting` are refused', async () => {
   const { door, begun, run } = started();
   const all = ['a', 'b', 'c'].map((name) => run('one', name));
-  await expect(run('one', 'd')).rejects.toMatchObject({ trouble: 'busy' });
+  await expect(run('one', 'd')).rejects.toMatchObject({ reason: 'busy' });
   expect(begun).toEqual(['a', 'b']);
   door.open();
   expect(await Promise.all(all)).toEqual(['a', 'b', 'c']);

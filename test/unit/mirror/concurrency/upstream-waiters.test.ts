@@ -46,7 +46,7 @@ function started(maxRequests: number) {
 test('a request above the limit of an upstream is refused with a time to retry, and its work does not run', async () => {
   const { rejected, door, wait } = started(4);
   const waiting = [wait('silent.test'), wait('silent.test')];
-  await expect(wait('silent.test')).rejects.toMatchObject({ trouble: 'busy', status: 503, retryAfterSeconds: 2 });
+  await expect(wait('silent.test')).rejects.toMatchObject({ reason: 'busy', status: 503, retryAfterSeconds: 2 });
   await expect(wait('silent.test')).rejects.toBeInstanceOf(TooManyWaiters);
   expect(rejected).toEqual(['upstream', 'upstream']);
   const other = wait('other.test');

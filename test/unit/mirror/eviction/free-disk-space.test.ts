@@ -70,7 +70,7 @@ test('content that the disk fails to remove still counts, and the failure is rep
   disk.fails = true;
   expect(await disk.space.reserve(10)).toBeUndefined();
   expect((await disk.index.totals()).bytes).toBe(100);
-  expect(disk.observer.troubles.length).toBeGreaterThan(0);
+  expect(disk.observer.failures.length).toBeGreaterThan(0);
   disk.fails = false;
   expect(await disk.space.reserve(10)).toBeDefined();
 });

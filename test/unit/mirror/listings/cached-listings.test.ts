@@ -80,7 +80,7 @@ test('a listing whose pages do not all come in time is no answer, and nobody wai
     listTags: (_, { signal }) =>
       new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true })),
   });
-  await expect(list('a')).rejects.toMatchObject({ trouble: 'timeout' });
+  await expect(list('a')).rejects.toMatchObject({ reason: 'timeout' });
 });
 
 test('clients that name many repositories and leave begin no more than a few listings of one upstream', async () => {
@@ -96,7 +96,7 @@ test('clients that name many repositories and leave begin no more than a few lis
   const leaving = new AbortController();
   const clients = Array.from({ length: 300 }, (_, at) => list(`app-${at}`, leaving));
   const outcomes = Promise.allSettled(clients);
-  await expect(clients.at(-1)).rejects.toMatchObject({ trouble: 'busy' });
+  await expect(clients.at(-1)).rejects.toMatchObject({ reason: 'busy' });
   leaving.abort(new Error('gone'));
   await outcomes;
   expect(asked).toHaveLength(8);

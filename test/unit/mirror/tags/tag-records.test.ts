@@ -130,7 +130,7 @@ test('a record that the disk rejects is reported, kept in memory, and written wh
   records.before = async () => Promise.reject(new Error('ENOSPC'));
   tagRecords.put(of, tag, meaning('one', 1));
   await background.idle();
-  expect(observer.troubles).toHaveLength(1);
+  expect(observer.failures).toHaveLength(1);
   expect(tagRecords.remembered(of, tag)).toEqual(meaning('one', 1));
   records.before = async () => {};
   tagRecords.flush();

@@ -71,7 +71,7 @@ describe('a verified stream', () => {
   ])('fails at its end if it is $what, and that end never comes out', async ({ content }) => {
     const source = verifiedSource({ digest: digestOf(bytes), pieces: inPieces(content, 50_000).pieces });
     const { bytes: got, failure } = await readAll(source);
-    expect(failure).toMatchObject({ name: 'UpstreamError', trouble: 'misbehaving' });
+    expect(failure).toMatchObject({ name: 'UpstreamError', reason: 'misbehaving' });
     expect(got.length).toBeLessThanOrEqual(content.length - withheldBytes);
     expect(got.length).toBeGreaterThan(0);
   });

@@ -110,12 +110,12 @@ test('bytes of a failed append are neither read back nor kept: they may be appen
 });
 
 test('a temporary file that cannot be removed is reported, and counts until the next start', async () => {
-  const { store, files, troubles, path } = await preparedStores();
+  const { store, files, failures, path } = await preparedStores();
   files.failWith = ({ operation }) => (operation === 'unlink' ? 'EIO' : undefined);
   const incoming = await store.create(digest, 'docker.io');
   await incoming.append([bytes]);
   await incoming[Symbol.asyncDispose]();
-  expect(troubles).toMatchObject([{ code: 'EIO' }]);
+  expect(failures).toMatchObject([{ code: 'EIO' }]);
   expect(store.pendingBytes()).toBe(bytes.byteLength);
 
   await fileStores({ path }).store.prepare();
@@ -123,13 +123,13 @@ test('a temporary file that cannot be removed is reported, and counts until the 
 });
 
 test('a corrupt blob that cannot be quarantined is not served either', async () => {
-  const { store, files, corrupt, troubles, path } = await preparedStores();
+  const { store, files, corrupt, failures, path } = await preparedStores();
   await store.put(digest, bytes);
   await writeFile(join(path, blobPath(digest)), 'short');
   files.failWith = ({ operation }) => (operation === 'rename' ? 'EACCES' : undefined);
   expect(await store.open(digest, bytes.byteLength)).toBeUndefined();
   expect(corrupt).toEqual([digest]);
-  expect(troubles).toMatchObject([{ code: 'EACCES' }]);
+  expect(failures).toMatchObject([{ code: 'EACCES' }]);
   expect(store.pendingBytes()).toBe(0);
 });
 
@@ -176,13 +176,13 @@ test('a blob that is truncated while it is read causes an error, and does not ju
 });
 
 test('one file that the disk cannot stat does not hide the others', async () => {
-  const { store, files, troubles, path } = await preparedStores();
+  const { store, files, failures, path } = await preparedStores();
   await store.put(digest, bytes);
   await store.put(digestOf(manifest), manifest);
   files.failWith = (call) =>
     call.operation === 'stat' && call.path === join(path, blobPath(digest)) ? 'EIO' : undefined;
   expect(await Array.fromAsync(store.list())).toMatchObject([{ digest: digestOf(manifest) }]);
-  expect(troubles).toMatchObject([{ code: 'EIO' }]);
+  expect(failures).toMatchObject([{ code: 'EIO' }]);
 });
 
 test('a folder that cannot be listed fails the listing: its files must not count as gone', async () => {

@@ -120,7 +120,7 @@ test.each(checkpointFailpoints)(
     await former.store.prepare();
     await using died = await former.store.create(digest, 'docker.io');
     await writeUpTo(died);
-    expect(former.troubles).toHaveLength(1);
+    expect(former.failures).toHaveLength(1);
 
     const steps: readonly Failpoint[] = checkpointFailpoints;
     const isMade = steps.indexOf(step) >= steps.indexOf('checkpoint.renamed');
@@ -206,7 +206,7 @@ async function interruptAndGoOn(store: FileStores['store']): Promise<void> {
 test('a blob with a part that could not be synced is not stored, though a second sync succeeds', async () => {
   const path = await temporaryDirectory();
   const files = new ScriptedFiles();
-  const { store, troubles } = fileStores({ path, files });
+  const { store, failures } = fileStores({ path, files });
   await store.prepare();
   {
     await using incoming = await store.create(digest, 'docker.io');
@@ -214,7 +214,7 @@ test('a blob with a part that could not be synced is not stored, though a second
     files.failWith = ({ operation }) => (operation === 'sync' ? 'EIO' : undefined);
     await incoming.checkpoint(checkpointOf(bytes.byteLength));
     files.failWith = () => undefined;
-    expect(troubles).toMatchObject([{ code: 'EIO' }]);
+    expect(failures).toMatchObject([{ code: 'EIO' }]);
     await expect(incoming.commit()).rejects.toMatchObject({ code: 'EIO' });
   }
   expect(await store.open(digest)).toBeUndefined();

@@ -72,9 +72,9 @@ test.each(['ENOSPC', 'EDQUOT', 'EROFS'])(
     const path = await temporaryDirectory();
     const files = new ScriptedFiles();
     files.failWith = ({ operation }) => (operation === 'mkdir' ? code : undefined);
-    const { store, troubles } = fileStores({ path, files });
+    const { store, failures } = fileStores({ path, files });
     await store.prepare();
-    expect(troubles).toMatchObject([{ code }]);
+    expect(failures).toMatchObject([{ code }]);
     await expect(store.put(digest, bytes)).rejects.toMatchObject({ code });
 
     files.failWith = () => undefined;

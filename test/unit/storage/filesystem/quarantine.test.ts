@@ -59,7 +59,7 @@ test('what an earlier process quarantined counts from the start, and the bounds 
 
 test('two readers that find the same damage quarantine the file once', async () => {
   const path = await temporaryDirectory();
-  const { store, troubles } = fileStores({ path });
+  const { store, failures } = fileStores({ path });
   await store.prepare();
   const [digest = digestOf(Buffer.alloc(0)), content = Buffer.alloc(0)] = [digests[0], contents[0]];
   await store.put(digest, content);
@@ -68,5 +68,5 @@ test('two readers that find the same damage quarantine the file once', async () 
   expect(found).toEqual([undefined, undefined, undefined]);
   expect(await kept(path)).toEqual([0]);
   expect(store.pendingBytes()).toBe(1);
-  expect(troubles).toEqual([]);
+  expect(failures).toEqual([]);
 });

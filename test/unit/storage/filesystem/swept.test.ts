@@ -51,10 +51,10 @@ test.each([
   const path = await temporaryDirectory();
   await fileStores({ path }).store.prepare();
   await writeUnfinished(path, 'unfinished', checkpoint);
-  const { left, store, troubles } = await afterRestart(path);
+  const { left, store, failures } = await afterRestart(path);
   expect(left).toBeUndefined();
   expect(store.pendingBytes()).toBe(0);
-  expect(troubles).toEqual([]);
+  expect(failures).toEqual([]);
   expect(await readdir(join(path, 'incoming'))).toEqual([]);
 });
 
@@ -105,9 +105,9 @@ test.each([
     await writeUnfinished(path, 'part', JSON.stringify(marked));
     const files = new ScriptedFiles();
     files.failWith = (call) => (call.operation === operation ? 'EIO' : undefined);
-    const { store, troubles } = fileStores({ path, files });
+    const { store, failures } = fileStores({ path, files });
     await store.prepare();
-    expect(troubles).toMatchObject([{ code: 'EIO' }]);
+    expect(failures).toMatchObject([{ code: 'EIO' }]);
     expect(store.pendingBytes()).toBe(0);
     expect(await store.takePartial(digest, 'docker.io')).toBeUndefined();
     expect(await readdir(join(path, 'incoming'))).toEqual([]);

@@ -41,7 +41,7 @@ test('a record is written though its empty folder is removed before any step of 
 });
 
 test('a record is written though eviction keeps removing other records of its folder', async () => {
-  const { records, files, troubles } = await started();
+  const { records, files, failures } = await started();
   let isEvicting = false;
   files.before = async () => {
     if (isEvicting) return;
@@ -51,7 +51,7 @@ test('a record is written though eviction keeps removing other records of its fo
   };
   await records.write(record, { size: 1 });
   expect(await records.read(record)).toEqual({ size: 1 });
-  expect(troubles).toEqual([]);
+  expect(failures).toEqual([]);
 });
 
 test('the last record of a folder takes the folder with it', async () => {

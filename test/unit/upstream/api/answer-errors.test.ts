@@ -20,16 +20,16 @@ async function failureFor(status: number, { body = '', headers = {}, credentials
 }
 
 test.each([
-  { status: 400, expected: { name: 'UpstreamError', trouble: 'misbehaving', upstreamStatus: 400 } },
+  { status: 400, expected: { name: 'UpstreamError', reason: 'misbehaving', upstreamStatus: 400 } },
   { status: 401, expected: { name: 'OciError', code: 'DENIED' } },
   { status: 403, expected: { name: 'OciError', code: 'DENIED' } },
   { status: 404, expected: { name: 'OciError', code: 'MANIFEST_UNKNOWN' } },
-  { status: 410, expected: { name: 'UpstreamError', trouble: 'misbehaving' } },
-  { status: 429, expected: { name: 'UpstreamError', trouble: 'overloaded', upstreamStatus: 429 } },
-  { status: 500, expected: { name: 'UpstreamError', trouble: 'unavailable' } },
-  { status: 503, expected: { name: 'UpstreamError', trouble: 'unavailable', upstreamStatus: 503 } },
-  { status: 204, expected: { name: 'UpstreamError', trouble: 'misbehaving' } },
-  { status: 304, expected: { name: 'UpstreamError', trouble: 'misbehaving' } },
+  { status: 410, expected: { name: 'UpstreamError', reason: 'misbehaving' } },
+  { status: 429, expected: { name: 'UpstreamError', reason: 'overloaded', upstreamStatus: 429 } },
+  { status: 500, expected: { name: 'UpstreamError', reason: 'unavailable' } },
+  { status: 503, expected: { name: 'UpstreamError', reason: 'unavailable', upstreamStatus: 503 } },
+  { status: 204, expected: { name: 'UpstreamError', reason: 'misbehaving' } },
+  { status: 304, expected: { name: 'UpstreamError', reason: 'misbehaving' } },
 ])('an upstream that answers $status to an anonymous caller: $expected', async ({ status, expected }) => {
   expect(await failureFor(status)).toMatchObject(expected);
 });
@@ -37,7 +37,7 @@ test.each([
 test.each([401, 403])("an upstream that answers %i to the mirror's own account refuses it", async (status) => {
   expect(await failureFor(status, { credentials: [account] })).toMatchObject({
     name: 'UpstreamError',
-    trouble: 'refused',
+    reason: 'refused',
   });
 });
 
@@ -51,7 +51,7 @@ test.each(['<html>', '', '[]', 'null', '{"errors":"x"}', '{"errors":[null,5]}', 
   'an invalid error body (%.20s) does not change the result',
   async (body) => {
     expect(await failureFor(404, { body })).toMatchObject({ code: 'MANIFEST_UNKNOWN' });
-    expect(await failureFor(503, { body })).toMatchObject({ trouble: 'unavailable' });
+    expect(await failureFor(503, { body })).toMatchObject({ reason: 'unavailable' });
   },
 );
 
@@ -66,7 +66,7 @@ test('an endless error body is cut off', async () => {
   });
   const { client, observer } = clientOf(registry.url);
 
-  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'unavailable' });
+  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ reason: 'unavailable' });
 
   expect(observer.bytesOf('manifest')).toBeLessThan(4 * 1024 * 1024);
 });
@@ -96,7 +96,7 @@ describe('an upstream is unreachable', () => {
     const { client, observer } = clientOf('http://127.0.0.1:9');
 
     await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({
-      trouble: 'connect',
+      reason: 'connect',
       message: '127.0.0.1:9 could not be reached (ECONNREFUSED)',
       cause: expect.objectContaining({ code: 'ECONNREFUSED' }),
     });
@@ -108,6 +108,6 @@ describe('an upstream is unreachable', () => {
 
     const asked = clientOf(`http://127.0.0.1:${port}`).client.getManifest(repository, latest, patiently);
 
-    await expect(asked).rejects.toMatchObject({ trouble: 'connect' });
+    await expect(asked).rejects.toMatchObject({ reason: 'connect' });
   });
 });

@@ -91,7 +91,7 @@ test.each([
 
   const opened = client.openBlob(repository, blob.digest, { ...patiently, range: { start: 400, end: 499 } });
 
-  await expect(opened).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(opened).rejects.toMatchObject({ reason: 'misbehaving' });
 });
 
 test('a part that is shorter than requested is accepted as a beginning', async () => {
@@ -113,18 +113,18 @@ test('a part that is shorter than requested is accepted as a beginning', async (
 test('a part that was not requested is rejected', async () => {
   const { client, blob } = await startWithBlob({ fault: { status: 206 } });
 
-  await expect(client.openBlob(repository, blob.digest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(client.openBlob(repository, blob.digest, patiently)).rejects.toMatchObject({ reason: 'misbehaving' });
 });
 
 test.each([
-  { what: 'longer', body: (honest: Buffer) => Buffer.concat([honest, honest]), trouble: 'misbehaving' },
-  { what: 'shorter', body: (honest: Buffer) => honest.subarray(1), trouble: 'misbehaving' },
-])('a part of unannounced length that is $what than its range fails: $trouble', async ({ body, trouble }) => {
+  { what: 'longer', body: (honest: Buffer) => Buffer.concat([honest, honest]), reason: 'misbehaving' },
+  { what: 'shorter', body: (honest: Buffer) => honest.subarray(1), reason: 'misbehaving' },
+])('a part of unannounced length that is $what than its range fails: $reason', async ({ body, reason }) => {
   const { client, blob } = await startWithBlob({ fault: { body, contentLength: 'absent' } });
 
   const opened = await client.openBlob(repository, blob.digest, { ...patiently, range: { start: 400, end: 499 } });
 
-  await expect(buffer(opened.body)).rejects.toMatchObject({ trouble });
+  await expect(buffer(opened.body)).rejects.toMatchObject({ reason });
 });
 
 test.each([
@@ -146,7 +146,7 @@ test('an upstream that falls silent within a blob is given up after the idle tim
 
   const { body } = await client.openBlob(repository, blob.digest, patiently);
 
-  await expect(buffer(body)).rejects.toMatchObject({ trouble: 'timeout' });
+  await expect(buffer(body)).rejects.toMatchObject({ reason: 'timeout' });
   expect(await registry.requests[0]?.ended).toBe('aborted');
 });
 
@@ -231,7 +231,7 @@ test('an aborted caller sends no request', async () => {
 test('a blob that was compressed on the way is rejected', async () => {
   const { client, blob } = await startWithBlob({ fault: { gzip: true } });
 
-  await expect(client.openBlob(repository, blob.digest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(client.openBlob(repository, blob.digest, patiently)).rejects.toMatchObject({ reason: 'misbehaving' });
 });
 
 test('a blob that the upstream lacks is unknown', async () => {
@@ -247,7 +247,7 @@ test('a registry that answers 416 to a request without a range is at fault', asy
 
   const asked = client.openBlob(repository, blob.digest, patiently);
 
-  await expect(asked).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(asked).rejects.toMatchObject({ reason: 'misbehaving' });
 });
 
 test('a failure before the body is read is reported when it is read', async () => {
@@ -255,7 +255,7 @@ test('a failure before the body is read is reported when it is read', async () =
   const { body } = await client.openBlob(repository, blob.digest, patiently);
   await registry.requests[0]?.ended;
 
-  await expect(buffer(body)).rejects.toMatchObject({ trouble: 'connect' });
+  await expect(buffer(body)).rejects.toMatchObject({ reason: 'connect' });
 });
 
 /** Resolves once a count has stopped growing for a while: proof that nothing moves can only be had by looking. */

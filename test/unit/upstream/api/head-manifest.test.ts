@@ -112,5 +112,5 @@ test('a HEAD by digest that returns another digest is rejected', async () => {
 
   const asked = client.headManifest(repository, app.manifest.digest, patiently);
 
-  await expect(asked).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(asked).rejects.toMatchObject({ reason: 'misbehaving' });
 });

@@ -87,7 +87,7 @@ describe('the next page is requested at the URL of the first, with the query of 
     );
 
     await expect(clientOf(registry.url).client.listTags(repository, patiently)).rejects.toMatchObject({
-      trouble: 'misbehaving',
+      reason: 'misbehaving',
     });
     expect(registry.seen).toHaveLength(1);
   });
@@ -162,7 +162,7 @@ test.each([
 ])('a listing that $what is given up after $asked requests', async ({ registry, asked }) => {
   const { url, seen } = await registry();
 
-  await expect(clientOf(url).client.listTags(repository, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(clientOf(url).client.listTags(repository, patiently)).rejects.toMatchObject({ reason: 'misbehaving' });
   expect(seen).toHaveLength(asked);
 });
 
@@ -176,7 +176,7 @@ test('referrers of more than 4 MiB in total, which no client accepts as one inde
   });
 
   await expect(clientOf(registry.url).client.listReferrers(repository, someDigest, patiently)).rejects.toMatchObject({
-    trouble: 'misbehaving',
+    reason: 'misbehaving',
   });
   expect(registry.seen.length).toBeLessThanOrEqual(3);
 });
@@ -188,7 +188,7 @@ test('a listing that fails on a later page fails as a whole', async () => {
   });
 
   await expect(clientOf(registry.url).client.listTags(repository, patiently)).rejects.toMatchObject({
-    trouble: 'unavailable',
+    reason: 'unavailable',
   });
 });
 
@@ -196,7 +196,7 @@ test.each(['<html>', '[]', 'null', '{}', '{"tags":"a"}'])('%s is rejected as a l
   const registry = await serve((_, response) => void response.end(body));
 
   await expect(clientOf(registry.url).client.listTags(repository, patiently)).rejects.toMatchObject({
-    trouble: 'misbehaving',
+    reason: 'misbehaving',
   });
 });
 
@@ -253,8 +253,8 @@ test('the fallback tag cuts long digests at 64 characters', async () => {
 
 test.each([
   { status: 401, expected: { code: 'DENIED' } },
-  { status: 429, expected: { trouble: 'overloaded' } },
-  { status: 500, expected: { trouble: 'unavailable' } },
+  { status: 429, expected: { reason: 'overloaded' } },
+  { status: 500, expected: { reason: 'unavailable' } },
 ])('a referrers API that answers $status does not mean that there are no referrers', async ({ status, expected }) => {
   const registry = await serve((_, response) => sendJson(response, {}, status));
 
@@ -296,6 +296,6 @@ test.each(['tags', 'referrers'] as const)(
     };
 
     await expect(listed('right')).rejects.toMatchObject({ name: 'OciError', code: 'DENIED' });
-    await expect(listed('wrong')).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+    await expect(listed('wrong')).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused' });
   },
 );

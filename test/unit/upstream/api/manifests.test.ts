@@ -98,13 +98,13 @@ test('bytes with another digest than requested are rejected', async () => {
 
   const asked = client.getManifest(repository, app.manifest.digest, patiently);
 
-  await expect(asked).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'misbehaving' });
+  await expect(asked).rejects.toMatchObject({ name: 'UpstreamError', reason: 'misbehaving' });
 });
 
 test('bytes fetched by tag with another digest than in the headers are rejected', async () => {
   const { client } = await startWithImage({ headers: { 'docker-content-digest': digestOf(Buffer.from('another')) } });
 
-  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ reason: 'misbehaving' });
 });
 
 test('a registry that names manifests by sha512 is believed once the bytes match', async () => {
@@ -140,7 +140,7 @@ test("a login page or a proxy's error page is rejected as a manifest", async () 
     body: () => Buffer.from('<html>please log in</html>'),
   });
 
-  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ reason: 'misbehaving' });
 });
 
 const tooLong = () => Buffer.alloc(32 * 1024 * 1024);
@@ -148,7 +148,7 @@ const tooLong = () => Buffer.alloc(32 * 1024 * 1024);
 test('a manifest that announces more than 4 MiB is rejected at once', async () => {
   const { client, registry, observer } = await startWithImage({ body: tooLong });
 
-  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ reason: 'misbehaving' });
 
   expect(await registry.requests[0]?.ended).toBe('aborted');
   expect(observer.bytesOf('manifest')).toBeLessThan(1024 * 1024);
@@ -157,7 +157,7 @@ test('a manifest that announces more than 4 MiB is rejected at once', async () =
 test('a manifest that turns out to have more than 4 MiB is cut off there', async () => {
   const { client, registry } = await startWithImage({ body: tooLong, contentLength: 'absent' });
 
-  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ reason: 'misbehaving' });
 
   expect(await registry.requests[0]?.ended).toBe('aborted');
 });
@@ -165,13 +165,13 @@ test('a manifest that turns out to have more than 4 MiB is cut off there', async
 test('a manifest that was compressed on the way is rejected', async () => {
   const { client } = await startWithImage({ gzip: true });
 
-  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ reason: 'misbehaving' });
 });
 
 test('a manifest that breaks off is rejected', async () => {
   const { client } = await startWithImage({ cutAfterBytes: 10 });
 
-  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'connect' });
+  await expect(client.getManifest(repository, latest, patiently)).rejects.toMatchObject({ reason: 'connect' });
 });
 
 test('a manifest that the upstream lacks is unknown, and so is a missing repository', async () => {

@@ -78,29 +78,29 @@ describe('several accounts', () => {
   test('when all are rate limited, the 429 is returned, and each was tried once', async () => {
     const { asked, pull, clock } = await start([account('ann'), account('bob')], { ann: 429, bob: 429 });
 
-    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded', retryAfterSeconds: 60 });
+    await expect(pull()).rejects.toMatchObject({ reason: 'overloaded', retryAfterSeconds: 60 });
     expect(asked).toEqual(['ann', 'bob']);
 
     clock.advance(20_000);
-    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded', retryAfterSeconds: 40 });
+    await expect(pull()).rejects.toMatchObject({ reason: 'overloaded', retryAfterSeconds: 40 });
     expect(asked).toEqual(['ann', 'bob']);
 
     clock.advance(40_000);
-    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded', retryAfterSeconds: 60 });
+    await expect(pull()).rejects.toMatchObject({ reason: 'overloaded', retryAfterSeconds: 60 });
     expect(asked).toEqual(['ann', 'bob', 'ann', 'bob']);
   });
 
   test('one that is rejected is not replaced by another, which might read other repositories', async () => {
     const { asked, pull } = await start([account('ann'), account('bob')], { ann: 403 });
 
-    await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
+    await expect(pull()).rejects.toMatchObject({ reason: 'refused' });
     expect(asked).toEqual(['ann']);
   });
 
   test('each is used only for the repositories it is configured for', async () => {
     const { asked, pull } = await start([account('ann', ['team/*']), account('bob', ['other/**'])], { ann: 429 });
 
-    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded' });
+    await expect(pull()).rejects.toMatchObject({ reason: 'overloaded' });
     await pull(parseRepository('other/deep/app'));
 
     expect(asked).toEqual(['ann', 'bob']);
@@ -144,7 +144,7 @@ describe('one account', () => {
   test("past Docker Hub's limit on pulls no pull is sent, and requests that do not count go on", async () => {
     const { registry, pull, client } = await limiting(tooManyPulls);
     for (let nth = 0; nth < 3; nth++) {
-      await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded', retryAfterSeconds: 120 });
+      await expect(pull()).rejects.toMatchObject({ reason: 'overloaded', retryAfterSeconds: 120 });
     }
 
     expect(await client.headManifest(repository, latest, patiently)).toMatchObject({ size: 19 });
@@ -158,11 +158,11 @@ describe('one account', () => {
 
   test("past Docker Hub's limit on all requests, a plain 429, nothing is sent", async () => {
     const { registry, pull, client, clock } = await limiting(abused);
-    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded', upstreamStatus: 429 });
+    await expect(pull()).rejects.toMatchObject({ reason: 'overloaded', upstreamStatus: 429 });
     clock.advance(119_000);
 
     await expect(client.headManifest(repository, latest, patiently)).rejects.toMatchObject({ retryAfterSeconds: 1 });
-    await expect(client.openBlob(repository, digest, patiently)).rejects.toMatchObject({ trouble: 'overloaded' });
+    await expect(client.openBlob(repository, digest, patiently)).rejects.toMatchObject({ reason: 'overloaded' });
     expect(registry.seen).toHaveLength(1);
 
     clock.advance(1_000);
@@ -171,21 +171,21 @@ describe('one account', () => {
 
   test('a 429 to anything but a pull stops all requests, whatever its text says', async () => {
     const { registry, pull, client } = await limiting(tooManyPulls, ({ method }) => method === 'HEAD');
-    await expect(client.headManifest(repository, latest, patiently)).rejects.toMatchObject({ trouble: 'overloaded' });
+    await expect(client.headManifest(repository, latest, patiently)).rejects.toMatchObject({ reason: 'overloaded' });
 
-    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded', retryAfterSeconds: 120 });
+    await expect(pull()).rejects.toMatchObject({ reason: 'overloaded', retryAfterSeconds: 120 });
     expect(registry.seen).toHaveLength(1);
   });
 
   test('one that names no time is not used for ten seconds', async () => {
     const { registry, pull, clock } = await limiting((response) => sendJson(response, {}, 429));
-    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded' });
+    await expect(pull()).rejects.toMatchObject({ reason: 'overloaded' });
     clock.advance(9_000);
     await expect(pull()).rejects.toMatchObject({ retryAfterSeconds: 1 });
     expect(registry.seen).toHaveLength(1);
 
     clock.advance(1_000);
-    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded' });
+    await expect(pull()).rejects.toMatchObject({ reason: 'overloaded' });
     expect(registry.seen).toHaveLength(2);
   });
 
@@ -193,9 +193,9 @@ describe('one account', () => {
     const { registry, pull, clock } = await limiting((response) =>
       sendJson(response, {}, 429, { 'retry-after': '86400' }),
     );
-    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded' });
+    await expect(pull()).rejects.toMatchObject({ reason: 'overloaded' });
     clock.advance(3_600_000);
-    await expect(pull()).rejects.toMatchObject({ trouble: 'overloaded' });
+    await expect(pull()).rejects.toMatchObject({ reason: 'overloaded' });
 
     expect(registry.seen).toHaveLength(2);
   });
@@ -214,13 +214,13 @@ test('a rate-limited token endpoint is asked once, and requests that have a toke
   await list('team/first');
 
   for (const name of ['team/second', 'team/third', 'team/second']) {
-    await expect(list(name)).rejects.toMatchObject({ trouble: 'overloaded', retryAfterSeconds: 30 });
+    await expect(list(name)).rejects.toMatchObject({ reason: 'overloaded', retryAfterSeconds: 30 });
   }
   expect(await list('team/first')).toEqual(['v1']);
   expect(registry.story().filter((one) => one === 'GET /token')).toHaveLength(2);
 
   clock.advance(30_000);
-  await expect(list('team/third')).rejects.toMatchObject({ trouble: 'overloaded' });
+  await expect(list('team/third')).rejects.toMatchObject({ reason: 'overloaded' });
   expect(registry.story().filter((one) => one === 'GET /token')).toHaveLength(3);
 });
 

@@ -17,7 +17,7 @@ test('a manifest that trickles is given up when its time is over, and its connec
   const answer = { url: new URL('https://registry.test/'), status: 200, headers: {}, body };
   const trickling = setInterval(() => body.receive(Buffer.from(' ')), 5);
   const read = readAtMost(answer, 1_000_000, { withinMs: 50 });
-  await expect(read).rejects.toMatchObject({ trouble: 'timeout' });
+  await expect(read).rejects.toMatchObject({ reason: 'timeout' });
   clearInterval(trickling);
-  expect(await aborted.promise).toMatchObject({ trouble: 'timeout' });
+  expect(await aborted.promise).toMatchObject({ reason: 'timeout' });
 });

@@ -85,13 +85,13 @@ test.each([405, 501])(
 );
 
 test.each([
-  { status: 429, trouble: 'overloaded' },
-  { status: 500, trouble: 'unavailable' },
-  { status: 302, trouble: 'misbehaving' },
-])('$status is no verdict', async ({ status, trouble }) => {
+  { status: 429, reason: 'overloaded' },
+  { status: 500, reason: 'unavailable' },
+  { status: 302, reason: 'misbehaving' },
+])('$status is no verdict', async ({ status, reason }) => {
   const registry = await registryThat();
   registry.script({ method: 'HEAD' }, { status });
-  await expect(ask(registry)).rejects.toMatchObject({ trouble });
+  await expect(ask(registry)).rejects.toMatchObject({ reason });
 });
 
 test('the repository prefix of the upstream is applied to visibility checks', async () => {

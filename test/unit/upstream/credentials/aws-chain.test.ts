@@ -121,6 +121,6 @@ test('a hanging AWS metadata service is given up in time, and asked again later'
     const waiting = credentials.secret(patiently);
     await expect.poll(() => sts.asked.length).toBe(asked);
     giveUp();
-    await expect(waiting).rejects.toMatchObject({ trouble: 'timeout' });
+    await expect(waiting).rejects.toMatchObject({ reason: 'timeout' });
   }
 });

@@ -9,32 +9,32 @@ const fromAws = (name: string, more: object) => Object.assign(new Error(`canary 
 test.each([
   {
     cause: fromAws('AccessDeniedException', { $metadata: { httpStatusCode: 400 } }),
-    trouble: 'refused',
+    reason: 'refused',
     told: 'AccessDeniedException: 400',
   },
   {
     cause: fromAws('Throttling', { $metadata: { httpStatusCode: 429 } }),
-    trouble: 'unavailable',
+    reason: 'unavailable',
     told: 'Throttling: 429',
   },
-  { cause: fromAws('canary-1 2', { $metadata: { httpStatusCode: 503 } }), trouble: 'unavailable', told: 'Error: 503' },
-  { cause: fromAws('TimeoutError', { code: 'ECONNRESET' }), trouble: 'timeout', told: 'TimeoutError: ECONNRESET' },
-  { cause: Object.assign(new Error('canary'), { code: 'canary code' }), trouble: 'refused', told: 'Error: no code' },
+  { cause: fromAws('canary-1 2', { $metadata: { httpStatusCode: 503 } }), reason: 'unavailable', told: 'Error: 503' },
+  { cause: fromAws('TimeoutError', { code: 'ECONNRESET' }), reason: 'timeout', told: 'TimeoutError: ECONNRESET' },
+  { cause: Object.assign(new Error('canary'), { code: 'canary code' }), reason: 'refused', told: 'Error: no code' },
   {
     cause: Object.assign(new Error('canary'), { response: { status: 401, data: 'canary' } }),
-    trouble: 'refused',
+    reason: 'refused',
     told: 'Error: 401',
   },
   {
     cause: new SyntaxError('Unexpected token, "canary" is not valid JSON'),
-    trouble: 'refused',
+    reason: 'refused',
     told: 'SyntaxError: no code',
   },
-  { cause: 'canary', trouble: 'refused', told: 'Error: no code' },
-])('an error of a cloud library is reported by its name and code only: $told', ({ cause, trouble, told }) => {
+  { cause: 'canary', reason: 'refused', told: 'Error: no code' },
+])('an error of a cloud library is reported by its name and code only: $told', ({ cause, reason, told }) => {
   const failure = credentialFailure('AWS', cause);
 
-  expect(failure).toMatchObject({ message: 'AWS gave the mirror no credentials', trouble });
+  expect(failure).toMatchObject({ message: 'AWS gave the mirror no credentials', reason });
   expect(String(failure.cause)).toBe(told);
   expect(inspect(failure, { depth: 9 })).not.toContain('canary');
 });
@@ -42,12 +42,12 @@ test.each([
 test('a problem with a file is reported in full', () => {
   const failure = unreadableSecret('the file', new Error('/run/secrets/password is empty'));
 
-  expect(failure).toMatchObject({ trouble: 'refused', cause: { message: '/run/secrets/password is empty' } });
+  expect(failure).toMatchObject({ reason: 'refused', cause: { message: '/run/secrets/password is empty' } });
 });
 
-test('what is trouble already stays what it is', () => {
-  const trouble = new UpstreamError('timeout', 'the helper took too long');
+test('what is reason already stays what it is', () => {
+  const reason = new UpstreamError('timeout', 'the helper took too long');
 
-  expect(credentialFailure('AWS', trouble)).toBe(trouble);
-  expect(unreadableSecret('the file', trouble)).toBe(trouble);
+  expect(credentialFailure('AWS', reason)).toBe(reason);
+  expect(unreadableSecret('the file', reason)).toBe(reason);
 });

@@ -68,7 +68,7 @@ test('when it cannot be renewed, the old secret stays in use until it expires, a
 
   expect(await current()).toBe('s1');
   await settled();
-  expect(observer.troubles).toEqual([
+  expect(observer.failures).toEqual([
     { part: 'credentials', cause: expect.objectContaining({ message: 'AWS is down' }) },
   ]);
   expect(await current()).toBe('s1');

@@ -29,7 +29,7 @@ test('ten pulls with a wrong password cause one request to the token realm', asy
 
   for (let nth = 0; nth < 10; nth++) {
     await expect(pull(nth % 2 === 0 ? app : other)).rejects.toMatchObject({
-      trouble: 'refused',
+      reason: 'refused',
       upstreamStatus: 401,
     });
   }
@@ -41,7 +41,7 @@ test('a wrong password is tried once more after a minute', async () => {
   const { pull, registry, clock } = await start({ kind: 'bearer', ...account }, wrong);
   for (const afterMs of [0, 59_000, 1_000, 0]) {
     clock.advance(afterMs);
-    await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
+    await expect(pull()).rejects.toMatchObject({ reason: 'refused' });
   }
 
   expect(registry.count('GET', /^\/token$/)).toBe(2);
@@ -51,7 +51,7 @@ test('a corrected password is used at once', async () => {
   const password = { is: 'wrong' };
   const settings = { credentials: [basic(async () => password.is)] };
   const { pull } = await start({ kind: 'bearer', ...account }, settings);
-  await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
+  await expect(pull()).rejects.toMatchObject({ reason: 'refused' });
 
   password.is = account.password;
 
@@ -61,7 +61,7 @@ test('a corrected password is used at once', async () => {
 test('ten pulls send a wrong password once to a registry that wants the password itself', async () => {
   const { pull, registry } = await start({ kind: 'basic', ...account }, wrong);
 
-  for (let nth = 0; nth < 10; nth++) await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
+  for (let nth = 0; nth < 10; nth++) await expect(pull()).rejects.toMatchObject({ reason: 'refused' });
 
   const shown = registry.requests.filter(({ headers }) => headers.authorization !== undefined);
   expect(shown).toHaveLength(1);
@@ -74,7 +74,7 @@ test('a password that was wrong before and after it was read again is not sent a
   };
   const { pull, registry } = await start({ kind: 'basic', ...account }, settings);
 
-  for (let nth = 0; nth < 10; nth++) await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
+  for (let nth = 0; nth < 10; nth++) await expect(pull()).rejects.toMatchObject({ reason: 'refused' });
 
   const shown = registry.requests.flatMap(({ headers }) => headers.authorization ?? []);
   expect(shown).toEqual([...new Set(shown)]);
@@ -93,7 +93,7 @@ test.each([401, 403])('a repository that the account may not read (%i) does not 
   await client.listTags(app, patiently);
 
   for (let nth = 0; nth < 5; nth++) {
-    await expect(client.listTags(other, patiently)).rejects.toMatchObject({ trouble: 'refused' });
+    await expect(client.listTags(other, patiently)).rejects.toMatchObject({ reason: 'refused' });
   }
 
   expect(await client.listTags(parseRepository('team/third'), patiently)).toEqual([]);

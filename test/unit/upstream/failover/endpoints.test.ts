@@ -128,7 +128,7 @@ test('the rest of a blob whose mirror broke off comes from the registry', async 
   mirror.script({}, { cutAfterBytes: 500 });
 
   const broken = await client.openBlob(repository, blob.digest, patiently);
-  await expect(buffer(broken.body)).rejects.toMatchObject({ trouble: 'connect' });
+  await expect(buffer(broken.body)).rejects.toMatchObject({ reason: 'connect' });
   const { offset, body } = await client.openBlob(repository, blob.digest, { ...patiently, range: { start: 500 } });
 
   expect(offset).toBe(500);

@@ -27,7 +27,7 @@ test('a resource that failed twice in a row is not requested for 5 s, then for t
   for (const seconds of [5, 10, 20, 40, 60, 60]) {
     const before = asked();
     expect(await ask('tags')).toMatchObject({
-      trouble: 'unavailable',
+      reason: 'unavailable',
       upstreamStatus: 500,
       retryAfterSeconds: seconds,
     });

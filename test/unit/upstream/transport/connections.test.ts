@@ -74,7 +74,7 @@ describe('name lookups', () => {
     const asked = clientOf(`http://registry.test:${portOf(registry)}`, {}, { lookup }).client;
 
     await expect(asked.getManifest(repository, latest, patiently)).rejects.toMatchObject({
-      trouble: 'misbehaving',
+      reason: 'misbehaving',
       message: expect.stringContaining('private address'),
     });
     expect({ lookups, connections: inside.connections() }).toEqual({ lookups: 1, connections: 0 });
@@ -110,7 +110,7 @@ describe('name lookups', () => {
 
     const asked = clientOf('http://registry.test', {}, { lookup }).client.getManifest(repository, latest, patiently);
 
-    await expect(asked).rejects.toMatchObject({ trouble: 'dns', message: expect.stringContaining('registry.test') });
+    await expect(asked).rejects.toMatchObject({ reason: 'dns', message: expect.stringContaining('registry.test') });
   });
 });
 
@@ -123,7 +123,7 @@ describe('timeouts', () => {
 
     const asked = clientOf(registry.url, { timeouts }).client.getManifest(repository, latest, patiently);
 
-    await expect(asked).rejects.toMatchObject({ trouble: 'timeout' });
+    await expect(asked).rejects.toMatchObject({ reason: 'timeout' });
     expect(await registry.requests[0]?.ended).toBe('aborted');
   });
 
@@ -139,7 +139,7 @@ describe('timeouts', () => {
     const second = client.headBlob(repository, blob.digest, patiently);
 
     await expect(second).rejects.toMatchObject({
-      trouble: 'busy',
+      reason: 'busy',
       message: expect.stringContaining('no connection to spare'),
     });
     expect(registry.count()).toBe(1);
@@ -168,7 +168,7 @@ describe('timeouts', () => {
 
     const asked = clientOf(registry.url).client.getManifest(repository, latest, patiently);
 
-    await expect(asked).rejects.toMatchObject({ trouble: 'misbehaving' });
+    await expect(asked).rejects.toMatchObject({ reason: 'misbehaving' });
   });
 });
 
@@ -201,11 +201,11 @@ test('as many requests to one host may wait as there are connections to it', () 
   const limit = new RequestLimit(1);
   const leave = limit.enter(one);
   limit.enter(one);
-  expect(() => limit.enter(one)).toThrow(expect.objectContaining({ trouble: 'busy' }));
+  expect(() => limit.enter(one)).toThrow(expect.objectContaining({ reason: 'busy' }));
   limit.enter(other);
 
   leave();
   leave();
   limit.enter(one);
-  expect(() => limit.enter(one)).toThrow(expect.objectContaining({ trouble: 'busy' }));
+  expect(() => limit.enter(one)).toThrow(expect.objectContaining({ reason: 'busy' }));
 });

@@ -8,65 +8,65 @@ const failed = (code: string) => Object.assign(new Error(`something with ${code}
 
 describe('network errors', () => {
   test.each([
-    { code: 'ECONNREFUSED', trouble: 'connect', says: 'ghcr.io could not be reached (ECONNREFUSED)' },
-    { code: 'ECONNRESET', trouble: 'connect', says: 'ghcr.io could not be reached (ECONNRESET)' },
-    { code: 'EHOSTUNREACH', trouble: 'connect', says: 'ghcr.io could not be reached (EHOSTUNREACH)' },
-    { code: 'UND_ERR_SOCKET', trouble: 'connect', says: 'ghcr.io could not be reached (UND_ERR_SOCKET)' },
+    { code: 'ECONNREFUSED', reason: 'connect', says: 'ghcr.io could not be reached (ECONNREFUSED)' },
+    { code: 'ECONNRESET', reason: 'connect', says: 'ghcr.io could not be reached (ECONNRESET)' },
+    { code: 'EHOSTUNREACH', reason: 'connect', says: 'ghcr.io could not be reached (EHOSTUNREACH)' },
+    { code: 'UND_ERR_SOCKET', reason: 'connect', says: 'ghcr.io could not be reached (UND_ERR_SOCKET)' },
     {
       code: 'EMFILE',
-      trouble: 'busy',
+      reason: 'busy',
       says: 'ghcr.io could not be asked: this machine opens no more sockets (EMFILE)',
     },
     {
       code: 'ENFILE',
-      trouble: 'busy',
+      reason: 'busy',
       says: 'ghcr.io could not be asked: this machine opens no more sockets (ENFILE)',
     },
-    { code: 'ENOTFOUND', trouble: 'dns', says: 'ghcr.io could not be resolved (ENOTFOUND)' },
-    { code: 'EAI_AGAIN', trouble: 'dns', says: 'ghcr.io could not be resolved (EAI_AGAIN)' },
+    { code: 'ENOTFOUND', reason: 'dns', says: 'ghcr.io could not be resolved (ENOTFOUND)' },
+    { code: 'EAI_AGAIN', reason: 'dns', says: 'ghcr.io could not be resolved (EAI_AGAIN)' },
     {
       code: 'UND_ERR_CONNECT_TIMEOUT',
-      trouble: 'timeout',
+      reason: 'timeout',
       says: 'ghcr.io did not answer in time (UND_ERR_CONNECT_TIMEOUT)',
     },
     {
       code: 'UND_ERR_HEADERS_TIMEOUT',
-      trouble: 'timeout',
+      reason: 'timeout',
       says: 'ghcr.io did not answer in time (UND_ERR_HEADERS_TIMEOUT)',
     },
-    { code: 'ETIMEDOUT', trouble: 'timeout', says: 'ghcr.io did not answer in time (ETIMEDOUT)' },
-    { code: 'CERT_HAS_EXPIRED', trouble: 'tls', says: 'ghcr.io could not be trusted (CERT_HAS_EXPIRED)' },
+    { code: 'ETIMEDOUT', reason: 'timeout', says: 'ghcr.io did not answer in time (ETIMEDOUT)' },
+    { code: 'CERT_HAS_EXPIRED', reason: 'tls', says: 'ghcr.io could not be trusted (CERT_HAS_EXPIRED)' },
     {
       code: 'DEPTH_ZERO_SELF_SIGNED_CERT',
-      trouble: 'tls',
+      reason: 'tls',
       says: 'ghcr.io could not be trusted (DEPTH_ZERO_SELF_SIGNED_CERT)',
     },
     {
       code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-      trouble: 'tls',
+      reason: 'tls',
       says: 'ghcr.io could not be trusted (UNABLE_TO_VERIFY_LEAF_SIGNATURE)',
     },
     {
       code: 'ERR_TLS_CERT_ALTNAME_INVALID',
-      trouble: 'tls',
+      reason: 'tls',
       says: 'ghcr.io could not be trusted (ERR_TLS_CERT_ALTNAME_INVALID)',
     },
     {
       code: 'ERR_SSL_WRONG_VERSION_NUMBER',
-      trouble: 'tls',
+      reason: 'tls',
       says: 'ghcr.io could not be trusted (ERR_SSL_WRONG_VERSION_NUMBER)',
     },
-    { code: 'EPROTO', trouble: 'tls', says: 'ghcr.io could not be trusted (EPROTO)' },
+    { code: 'EPROTO', reason: 'tls', says: 'ghcr.io could not be trusted (EPROTO)' },
     {
       code: 'UND_ERR_HEADERS_OVERFLOW',
-      trouble: 'misbehaving',
+      reason: 'misbehaving',
       says: 'ghcr.io broke the protocol (UND_ERR_HEADERS_OVERFLOW)',
     },
-    { code: 'ESOMETHINGNEW', trouble: 'connect', says: 'ghcr.io could not be reached (ESOMETHINGNEW)' },
-  ])('$code is trouble with $trouble', ({ code, trouble, says }) => {
+    { code: 'ESOMETHINGNEW', reason: 'connect', says: 'ghcr.io could not be reached (ESOMETHINGNEW)' },
+  ])('$code is reason with $reason', ({ code, reason, says }) => {
     const failure = networkFailure('ghcr.io', failed(code));
 
-    expect(failure).toMatchObject({ trouble, message: says });
+    expect(failure).toMatchObject({ reason, message: says });
   });
 
   test('the cause is kept', () => {
@@ -79,7 +79,7 @@ describe('network errors', () => {
     'a cause that is not an error (%j) is wrapped all the same',
     (cause) => {
       expect(networkFailure('ghcr.io', cause)).toMatchObject({
-        trouble: 'connect',
+        reason: 'connect',
         message: 'ghcr.io could not be reached (no code)',
       });
     },
@@ -104,7 +104,7 @@ test('a connection that closes within a body is not reported as one that could n
   const failure = transferFailure('ghcr.io', failed('UND_ERR_SOCKET'));
 
   expect(failure).toMatchObject({
-    trouble: 'connect',
+    reason: 'connect',
     message: 'ghcr.io closed the connection within the body (UND_ERR_SOCKET)',
   });
 });
@@ -113,7 +113,7 @@ test('a chunked body that ends in the middle is not reported as one that could n
   const cause = new errors.HTTPParserError('Response does not match the HTTP/1.1 protocol (Invalid EOF state)');
 
   expect(transferFailure('ghcr.io', cause)).toMatchObject({
-    trouble: 'connect',
+    reason: 'connect',
     message: 'ghcr.io closed the connection within the body (Invalid EOF state)',
   });
 });

@@ -57,7 +57,7 @@ test('a redirect target that asks for credentials gets none', async () => {
 
   const opened = client.openBlob(repository, blob.digest, patiently);
 
-  await expect(opened).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+  await expect(opened).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused' });
   expect(evil.seen.map(({ headers }) => headers.authorization)).toEqual([undefined]);
 });
 
@@ -108,7 +108,7 @@ test('a signed URL that is rejected says nothing about the repository; a manifes
   const opened = client.openBlob(repository, blob.digest, patiently);
   const fetched = client.getManifest(repository, latest, patiently);
 
-  await expect(opened).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused', upstreamStatus: 403 });
+  await expect(opened).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused', upstreamStatus: 403 });
   await expect(fetched).rejects.toMatchObject({ name: 'OciError', code: 'DENIED' });
 });
 
@@ -141,7 +141,7 @@ test('five redirects are followed, and not a sixth', async () => {
 
   expect(await buffer(body)).toEqual(blob.bytes);
   await expect(refused).rejects.toMatchObject({
-    trouble: 'misbehaving',
+    reason: 'misbehaving',
     message: expect.stringContaining('more than 5 times'),
   });
   expect(six.seen).toHaveLength(6);
@@ -161,7 +161,7 @@ test.each([
 
   const opened = clientOf(registry.url).client.openBlob(repository, blob.digest, patiently);
 
-  await expect(opened).rejects.toMatchObject({ trouble: 'misbehaving', message: expect.stringContaining(says) });
+  await expect(opened).rejects.toMatchObject({ reason: 'misbehaving', message: expect.stringContaining(says) });
   expect(registry.seen).toHaveLength(1);
 });
 
@@ -176,7 +176,7 @@ test.each(['127.0.0.1', '0.0.0.0', '[::]', '[::1]', '[::ffff:7f00:1]', '21307064
     const opened = clientOf(registry.url).client.openBlob(repository, blob.digest, patiently);
 
     await expect(opened).rejects.toMatchObject({
-      trouble: 'misbehaving',
+      reason: 'misbehaving',
       message: expect.stringContaining('private address'),
     });
     expect(inside.connections()).toBe(0);
@@ -190,7 +190,7 @@ test('a redirect to a name that resolves to no public address is not followed', 
   );
 
   await expect(clientOf(registry.url).client.openBlob(repository, blob.digest, patiently)).rejects.toMatchObject({
-    trouble: expect.any(String),
+    reason: expect.any(String),
   });
 
   expect(inside.connections()).toBe(0);
@@ -202,7 +202,7 @@ test('an error never contains the signature of a redirect', async () => {
 
   const failure: unknown = await client.openBlob(repository, blob.digest, patiently).catch((error: unknown) => error);
 
-  expect(failure).toMatchObject({ trouble: 'connect', message: '127.0.0.1:1 could not be reached (ECONNREFUSED)' });
+  expect(failure).toMatchObject({ reason: 'connect', message: '127.0.0.1:1 could not be reached (ECONNREFUSED)' });
   expect(JSON.stringify(failure, Object.getOwnPropertyNames(failure))).not.toContain('topsecret');
 });
 
@@ -230,7 +230,7 @@ test('a redirect to a host name that is too long has no valid Location, and its 
     .client.getManifest(repository, latest, patiently)
     .catch((cause: unknown) => cause);
   expect(failure).toMatchObject({
-    trouble: 'misbehaving',
+    reason: 'misbehaving',
     message: `${registry.host} redirects without a valid Location`,
   });
 });

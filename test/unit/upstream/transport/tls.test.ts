@@ -22,7 +22,7 @@ describe('TLS', () => {
     const asked = clientOf(url).client.getManifest(repository, latest, patiently);
 
     await expect(asked).rejects.toMatchObject({
-      trouble: 'tls',
+      reason: 'tls',
       message: expect.stringContaining('could not be trusted'),
     });
   });
@@ -80,10 +80,10 @@ describe('TLS', () => {
     await ask(trusting);
     await ask(trusting);
 
-    await expect(ask(clientOf(url))).rejects.toMatchObject({ trouble: 'tls' });
+    await expect(ask(clientOf(url))).rejects.toMatchObject({ reason: 'tls' });
     await expect(
       ask(clientOf(url, { tls: { insecureSkipVerify: false, ca: (await selfSigned('x')).certificate } })),
-    ).rejects.toMatchObject({ trouble: 'tls' });
+    ).rejects.toMatchObject({ reason: 'tls' });
   });
 
   test('the client certificate is sent to the registry, and not to the hosts it redirects to', async () => {

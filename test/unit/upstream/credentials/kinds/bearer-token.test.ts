@@ -56,7 +56,7 @@ test.each([400, 401, 404, 405])('an endpoint that answers %i to a POST is asked 
 test('an endpoint that fails is not asked in another way', async () => {
   const { registry, pull } = await start({ postStatus: 503 });
 
-  await expect(pull()).rejects.toMatchObject({ trouble: 'unavailable' });
+  await expect(pull()).rejects.toMatchObject({ reason: 'unavailable' });
 
   expect(new Set(registry.story().filter((one) => one.endsWith('/token')))).toEqual(new Set(['POST /oauth2/token']));
 });
@@ -80,7 +80,7 @@ test('a rotated refresh token is read again', async () => {
 test('one that stays rejected is tried once in each way', async () => {
   const { registry, pull } = await start({ accepted: 'another' });
 
-  await expect(pull()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+  await expect(pull()).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused' });
 
   expect(registry.story().slice(1)).toEqual(['POST /oauth2/token', 'GET /oauth2/token']);
 });

@@ -133,7 +133,7 @@ test.each([
 
   const failure: unknown = await credentials.secret(patiently).catch((error: unknown) => error);
 
-  expect(failure).toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+  expect(failure).toMatchObject({ name: 'UpstreamError', reason: 'refused' });
   expect(String(failure instanceof Error && failure.cause)).not.toContain('s3cr3t');
 });
 
@@ -192,7 +192,7 @@ test('pulls with the account of a Docker configuration go on when the file rotat
   const { client, write } = await clientWith({ auths: { [hostOf(registry)]: auth('robot:old') } }, registry.url);
   const pull = () => client.headManifest(repository, parseTag('latest'), patiently);
 
-  await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
+  await expect(pull()).rejects.toMatchObject({ reason: 'refused' });
   expect(registry.count('GET', /^\/token$/)).toBe(1);
   await write({ auths: { [hostOf(registry)]: auth('robot:new') } });
 

@@ -65,7 +65,7 @@ test('when AWS rejects the account, the mirror does not pull anonymously instead
   const { registry, client } = await start();
   aws().reply(400, { __type: 'AccessDeniedException' });
 
-  await expect(client.listTags(app, patiently)).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+  await expect(client.listTags(app, patiently)).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused' });
 
   expect(registry.story()).toEqual(['GET /v2/alias/app/tags/list']);
 });

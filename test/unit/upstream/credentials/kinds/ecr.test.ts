@@ -53,7 +53,7 @@ test('a registry with a custom name needs a configured region', async () => {
 
   expect(await configured.secret()).toMatchObject({ password: 'ireland' });
   await expect(start('ecr.corp.example').secret()).rejects.toMatchObject({
-    trouble: 'refused',
+    reason: 'refused',
     message: expect.stringContaining('region'),
   });
 });
@@ -80,12 +80,12 @@ test('when AWS rejects the request or does not answer, the old token stays in us
   clock.advance(6 * hour);
 
   expect(await secret()).toMatchObject({ password: 'old' });
-  await expect.poll(() => observer.troubles).toHaveLength(1);
+  await expect.poll(() => observer.failures).toHaveLength(1);
   expect(await secret()).toMatchObject({ password: 'old' });
 
   aws().reply(400, { __type: 'AccessDeniedException', message: 'no longer' });
   clock.advance(6 * hour);
-  await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+  await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused' });
 });
 
 test.each([
@@ -95,7 +95,7 @@ test.each([
 ])('an answer with $what is rejected as a token', async ({ body }) => {
   aws().reply(200, body);
 
-  await expect(start().secret()).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(start().secret()).rejects.toMatchObject({ reason: 'misbehaving' });
 });
 
 test('an account that AWS rejects causes an error that names no key', async () => {
@@ -110,7 +110,7 @@ test('an account that AWS rejects causes an error that names no key', async () =
 
   expect(failure).toMatchObject({
     name: 'UpstreamError',
-    trouble: 'refused',
+    reason: 'refused',
     message: 'AWS gave the mirror no credentials',
   });
   expect(inspect(failure, { depth: 9 })).not.toMatch(/secret-key|AKIDEXAMPLE/);
@@ -119,7 +119,7 @@ test('an account that AWS rejects causes an error that names no key', async () =
 test('a machine without any AWS account causes an error', async () => {
   vi.stubEnv('AWS_ACCESS_KEY_ID', '');
 
-  await expect(start().secret()).rejects.toMatchObject({ trouble: 'refused' });
+  await expect(start().secret()).rejects.toMatchObject({ reason: 'refused' });
 });
 
 test('an AWS that does not answer in time fails the request of each caller that waits', async () => {
@@ -141,7 +141,7 @@ test('a registry that rejects a token before it expires causes one renewal, and 
   const { client, clock } = clientOf(registry.url, { credentials });
   const pull = () => client.headManifest(repository, parseTag('latest'), patiently);
   aws().reply(200, answer('first', clock.now() + 12 * hour));
-  await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
+  await expect(pull()).rejects.toMatchObject({ reason: 'refused' });
   aws().reply(200, answer('second', clock.now() + 12 * hour));
   clock.advance(hour);
 

@@ -68,10 +68,10 @@ test('it runs again after that lifetime; while it fails, the old answer is used 
   clock.advance(60_000);
 
   expect(await secret()).toMatchObject({ password: 'first' });
-  await expect.poll(() => observer.troubles).toHaveLength(1);
+  await expect.poll(() => observer.failures).toHaveLength(1);
 
   clock.advance(60_000);
-  await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+  await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused' });
   await helper.become(printing('robot', 'second'));
   clock.advance(10_000);
   expect(await secret()).toMatchObject({ password: 'second' });
@@ -94,27 +94,27 @@ test.each([
 
   const failure: unknown = await secret().catch((error: unknown) => error);
 
-  expect(failure).toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+  expect(failure).toMatchObject({ name: 'UpstreamError', reason: 'refused' });
   expect(inspect(failure, { depth: 9 })).not.toContain('s3cr3t');
 });
 
 test('a helper that does not end in time is killed', async () => {
   const { secret } = await start('exec sleep 600', { timeoutMs: 200 });
 
-  await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'timeout' });
+  await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', reason: 'timeout' });
 });
 
 test('a helper whose child keeps its output open ends in time as well', async () => {
   const { secret } = await start(`sleep 5 & ${printing('robot', 's3cr3t')}`, { timeoutMs: 200 });
 
-  await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'timeout' });
+  await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', reason: 'timeout' });
 });
 
 test('a missing helper fails the request', async () => {
   const settings = { command: '/nowhere/helper', args: [], lifetimeMs: 1, timeoutMs: 1_000 };
   const credentials = createExecCredentials(settings, accountDeps('ghcr.io'));
 
-  await expect(credentials.secret(patiently)).rejects.toMatchObject({ trouble: 'refused' });
+  await expect(credentials.secret(patiently)).rejects.toMatchObject({ reason: 'refused' });
 });
 
 test.each(['basic', 'bearer'] as const)(
@@ -128,7 +128,7 @@ test.each(['basic', 'bearer'] as const)(
     const { client, clock } = clientOf(registry.url, { credentials: [{ ...exec, repositories: ['**'] }] });
     const pull = () => client.headManifest(repository, parseTag('latest'), patiently);
 
-    await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
+    await expect(pull()).rejects.toMatchObject({ reason: 'refused' });
     expect(await helper.asked()).toHaveLength(1);
 
     await helper.become(printing('AWS', account.password));

@@ -65,7 +65,7 @@ test('a rotated deploy token is read again', async () => {
 test('one that is rejected is tried once', async () => {
   const { gitlab, pull } = await start(['glpat-revoked']);
 
-  await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
+  await expect(pull()).rejects.toMatchObject({ reason: 'refused' });
 
   expect(gitlab.seen).toHaveLength(1);
 });
@@ -86,5 +86,5 @@ test('an unreadable secret fails the request, and the error does not quote it', 
 
   const pulled = clientOf(registry.url, { credentials }).client.listTags(repository, patiently);
 
-  await expect(pulled).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+  await expect(pulled).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused' });
 });

@@ -99,10 +99,10 @@ test('while Google does not answer, the current token is used until it expires',
   clock.advance(57 * minute);
 
   expect(await secret()).toMatchObject({ password: 'ya29.first' });
-  await expect.poll(() => observer.troubles).toHaveLength(1);
+  await expect.poll(() => observer.failures).toHaveLength(1);
   clock.advance(3 * minute);
 
-  await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+  await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused' });
 });
 
 test('a machine or pod of Google has an account without a key', async () => {
@@ -183,7 +183,7 @@ test.each(['', 'not JSON: s3cr3t', '{"private_key":"s3cr3t"}', 'null'])(
       .secret()
       .catch((error: unknown) => error);
 
-    expect(failure).toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+    expect(failure).toMatchObject({ name: 'UpstreamError', reason: 'refused' });
     expect(inspect(failure, { depth: 9 })).not.toContain('s3cr3t');
   },
 );
@@ -195,7 +195,7 @@ test('a key that Google rejects fails the request with an error that contains ne
     .secret()
     .catch((error: unknown) => error);
 
-  expect(failure).toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+  expect(failure).toMatchObject({ name: 'UpstreamError', reason: 'refused' });
   expect(inspect(failure, { depth: 9 })).not.toMatch(/PRIVATE KEY|eyJ/);
 });
 

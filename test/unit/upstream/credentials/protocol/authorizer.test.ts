@@ -146,7 +146,7 @@ test('a registry that rejects every token is asked three times at most, and then
 
   const asked = client.headManifest(app, latest, patiently);
 
-  await expect(asked).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused', upstreamStatus: 401 });
+  await expect(asked).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused', upstreamStatus: 401 });
   expect(registry.story()).toEqual([
     'HEAD /v2/team/app/manifests/latest',
     'GET /token',
@@ -177,7 +177,7 @@ test('a challenge with a realm on an untrusted host affects only the request tha
     url.pathname.includes(app) ? 'Bearer realm="http://169.254.169.254/token",service="x"' : undefined,
   );
 
-  await expect(client.headManifest(app, latest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(client.headManifest(app, latest, patiently)).rejects.toMatchObject({ reason: 'misbehaving' });
   await expect(client.headManifest(other, latest, patiently)).resolves.toMatchObject({ mediaType: ociManifest });
   expect(registry.seen.filter(({ url }) => url.pathname.includes(other))).toHaveLength(1);
 });
@@ -187,6 +187,6 @@ test('a challenge with a realm that issues no tokens affects only the request th
     url.pathname.includes(app) ? 'Bearer realm="REALM/lost",service="x"' : undefined,
   );
 
-  await expect(client.headManifest(app, latest, patiently)).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(client.headManifest(app, latest, patiently)).rejects.toMatchObject({ reason: 'misbehaving' });
   await expect(client.headManifest(other, latest, patiently)).resolves.toMatchObject({ mediaType: ociManifest });
 });

@@ -37,7 +37,7 @@ test.each([
   const { pull } = await start({ kind: 'bearer', ...account, realm: realm(evil.port) }, settings);
 
   await expect(pull()).rejects.toMatchObject({
-    trouble: 'misbehaving',
+    reason: 'misbehaving',
     message: expect.stringContaining('realmHosts'),
   });
 
@@ -51,7 +51,7 @@ test('a token endpoint on another host is used when it is listed', async () => {
     { credentials: [basic()], realmHosts: [tokens.host] },
   );
 
-  await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
+  await expect(pull()).rejects.toMatchObject({ reason: 'refused' });
 
   expect(tokens.count('GET', /^\/token$/)).toBeGreaterThan(0);
 });
@@ -61,7 +61,7 @@ test('a token endpoint that redirects to another origin is not followed', async 
   const { pull, registry } = await start({ kind: 'bearer', ...account }, { credentials: [basic()] });
   registry.script({ path: /^\/token$/ }, { redirectTo: () => `http://127.0.0.1:${evil.port}/token` });
 
-  await expect(pull()).rejects.toMatchObject({ trouble: 'misbehaving' });
+  await expect(pull()).rejects.toMatchObject({ reason: 'misbehaving' });
 
   expect(evil.connections()).toBe(0);
 });
@@ -109,7 +109,7 @@ test('a redirect loop of a token endpoint is given up after five redirects', asy
   registry.script({ path: /^\/token$/ }, { redirectTo: () => '/token' });
 
   await expect(pull()).rejects.toMatchObject({
-    trouble: 'misbehaving',
+    reason: 'misbehaving',
     message: expect.stringContaining('redirects more than 5 times'),
   });
 
@@ -122,7 +122,7 @@ test('a token endpoint that does not answer in time fails the request, and is as
   const { pull, registry } = await start({ kind: 'bearer' }, { timeouts });
   registry.script({ path: /^\/token$/, times: 1 }, { holdHeaders: never });
 
-  await expect(pull()).rejects.toMatchObject({ trouble: 'timeout' });
+  await expect(pull()).rejects.toMatchObject({ reason: 'timeout' });
 
   expect(await pull()).toMatchObject({ size: expect.any(Number) });
 });

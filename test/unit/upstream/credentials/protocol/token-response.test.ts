@@ -25,7 +25,7 @@ test.each([
   { token: 'with space' },
   { token: 'line\r\nX-Injected: yes' },
 ])('%j contains no token', (body) => {
-  expect(() => parse(body)).toThrowError(expect.objectContaining({ trouble: 'misbehaving' }));
+  expect(() => parse(body)).toThrowError(expect.objectContaining({ reason: 'misbehaving' }));
 });
 
 describe('a token is renewed before it expires: by a tenth of its lifetime, and at least 10 s', () => {

@@ -96,7 +96,7 @@ test('ten concurrent pulls whose token was rejected renew it once', async () => 
 test('an account that the token endpoint rejects is tried once', async () => {
   const { pull, registry } = await start({ kind: 'bearer', ...account }, { credentials: [basic(async () => 'wrong')] });
 
-  await expect(pull()).rejects.toMatchObject({ name: 'UpstreamError', trouble: 'refused' });
+  await expect(pull()).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused' });
 
   expect(registry.count('GET', /^\/token$/)).toBe(1);
 });
@@ -132,7 +132,7 @@ test('a rotated password is read again', async () => {
 test('a password that stays wrong is sent once', async () => {
   const { pull, observer } = await start({ kind: 'basic', ...account }, { credentials: [basic(async () => 'wrong')] });
 
-  await expect(pull()).rejects.toMatchObject({ trouble: 'refused' });
+  await expect(pull()).rejects.toMatchObject({ reason: 'refused' });
 
   expect(observer.story).toEqual(['HEAD manifest 401', 'HEAD manifest 401']);
 });
@@ -167,20 +167,20 @@ test('a caller that stops waiting for a token does not disturb the others', asyn
 });
 
 test.each([
-  { what: 'no token', status: 200, body: '{}', trouble: 'misbehaving' },
-  { what: 'a book', status: 200, body: `{"token":"${'t'.repeat(100_000)}"}`, trouble: 'misbehaving' },
-  { what: 'a page', status: 200, body: '<html>', trouble: 'misbehaving' },
-  { what: 'that there is nothing', status: 404, body: '', trouble: 'misbehaving' },
-  { what: 'that it is overloaded', status: 429, body: '', trouble: 'overloaded' },
-  { what: 'that it is broken', status: 500, body: '', trouble: 'unavailable' },
-])('a token endpoint that answers $what fails the request ($trouble)', async ({ status, body, trouble }) => {
+  { what: 'no token', status: 200, body: '{}', reason: 'misbehaving' },
+  { what: 'a book', status: 200, body: `{"token":"${'t'.repeat(100_000)}"}`, reason: 'misbehaving' },
+  { what: 'a page', status: 200, body: '<html>', reason: 'misbehaving' },
+  { what: 'that there is nothing', status: 404, body: '', reason: 'misbehaving' },
+  { what: 'that it is overloaded', status: 429, body: '', reason: 'overloaded' },
+  { what: 'that it is broken', status: 500, body: '', reason: 'unavailable' },
+])('a token endpoint that answers $what fails the request ($reason)', async ({ status, body, reason }) => {
   const registry = await serve(({ url }, response) => {
     if (url.pathname === '/token') return void response.writeHead(status, { 'retry-after': '7' }).end(body);
     challenge(response, `Bearer realm="${registry.url}/token"`);
   });
   const { client } = clientOf(registry.url, { credentials: [basic()] });
 
-  await expect(client.headManifest(app, latest, patiently)).rejects.toMatchObject({ name: 'UpstreamError', trouble });
+  await expect(client.headManifest(app, latest, patiently)).rejects.toMatchObject({ name: 'UpstreamError', reason });
 });
 
 function challenge(response: ServerResponse, value: string): void {
