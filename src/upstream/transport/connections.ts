@@ -109,15 +109,15 @@ function refusal(url: URL, why: string): ForbiddenAddress {
   return new ForbiddenAddress(`the upstream redirects to ${url.host}, which ${why}`);
 }
 
-/** How a host is reached. */
+/** How to connect to a host. */
 interface Route {
-  /** Whether it may see the client certificate. */
+  /** Whether the client certificate is sent to it. */
   readonly hasIdentity: boolean;
-  /** Whether the operator wrote it down, so that `insecureSkipVerify` was meant for it. */
+  /** Whether it is in the configuration, so that `insecureSkipVerify` applies to it. */
   readonly isKnown: boolean;
-  /** Whether its addresses are checked when it is dialled. */
+  /** Whether its addresses are checked when connecting. */
   readonly isChecked: boolean;
-  /** Whether the operator wrote it down in full, so that only so many names are looked up. */
+  /** Whether it is in the configuration without a pattern, so that the number of names is bounded. */
   readonly isExact: boolean;
   readonly proxy: string | undefined;
 }
@@ -125,16 +125,16 @@ interface Route {
 /** How names are resolved. */
 interface Lookups {
   readonly any: LookupFunction;
-  /** For hosts of which a pattern admits any number. */
+  /** For hosts that match a pattern, of which there may be any number. */
   readonly limited: LookupFunction;
-  /** Likewise, and refuses names of private addresses. */
+  /** The same, and refuses names with private addresses. */
   readonly checked: LookupFunction;
 }
 
 /** Response headers beyond this are refused (UND_ERR_HEADERS_OVERFLOW). */
 const maxHeaderBytes = 32 * 1024;
 
-/** One undici agent for each route of one upstream, made when it is first needed. */
+/** One undici agent per route of one upstream, created when it is first needed. */
 class Agents {
   readonly #settings: UpstreamSettings;
   readonly #lookups: Lookups;
@@ -184,7 +184,7 @@ class Agents {
       connections: maxConnections,
       connectTimeout: timeouts.connectMs,
       headersTimeout: timeouts.headersMs,
-      // Does not fire under back-pressure (undici #5393): AnswerBody has its own.
+      // undici's timeout does not fire under back-pressure (undici #5393): AnswerBody has its own.
       bodyTimeout: 0,
       keepAliveTimeout: 30_000,
       keepAliveMaxTimeout: 300_000,
@@ -193,7 +193,7 @@ class Agents {
   }
 }
 
-/** What a socket is opened with. Pure. */
+/** The options of a socket. Pure. */
 export function connectOptionsOf(
   { hasIdentity, isKnown, isChecked, isExact }: Route,
   { tls, timeouts }: UpstreamSettings,
@@ -227,7 +227,7 @@ export class RequestLimit {
 
   /**
    * Counts one request to `url`.
-   * @returns a function that ends the count; a second call does nothing.
+   * @returns a function that ends the request; a second call does nothing.
    * @throws UpstreamError busy when as many wait as there are connections.
    */
   enter({ origin, host }: URL): () => void {
