@@ -135,6 +135,43 @@ describe('tags', () => {
     },
   );
 
+  test('on more pages than are fetched are listed page by page, each with one upstream request', async () => {
+    const many = Array.from({ length: 1_010 }, (_, at) => `v${String(at).padStart(4, '0')}`);
+    const { app, upstream } = await started(many, { tagsPerPage: 5 });
+    const first = await ask(app, listPath);
+    expect({ status: first.status, names: namesIn(json(first)) }).toEqual({ status: 200, names: many.slice(0, 5) });
+    expect(upstream.count('GET', /tags/)).toBe(201);
+    upstream.forgetRequests();
+    const last = `?n=20&last=${many.at(-13)}`;
+    expect(await follow(app, `${listPath}${last}`)).toEqual([many.slice(-12, -7), many.slice(-7, -2), many.slice(-2)]);
+    expect(upstream.count('GET', /tags/)).toBe(3);
+    expect(namesIn(json(await ask(app, `${listPath}?n=2`)))).toEqual(many.slice(0, 2));
+  });
+
+  test('on more pages than are fetched, of a registry that ignores where a page begins, are no endless list but 502', async () => {
+    const many = Array.from({ length: 210 }, (_, at) => `v${String(at).padStart(4, '0')}`);
+    const { app, upstream } = await started(many, { tagsPerPage: 1 });
+    const first = await ask(app, listPath);
+    expect(first.status).toBe(200);
+    const names = JSON.stringify({ name: repository, tags: many.slice(0, 1) });
+    const link = '<?n=1&page=2>; rel="next"';
+    upstream.script({ path: /tags\/list$/ }, { body: () => Buffer.from(names), headers: { link } });
+    expect((await ask(app, nextOf(first) ?? '')).status).toBe(502);
+  });
+
+  test('on more pages than are fetched are fetched as a whole again once they fit', async () => {
+    const many = Array.from({ length: 210 }, (_, at) => `v${String(at).padStart(4, '0')}`);
+    const { app, upstream } = await started(many, { tagsPerPage: 1 });
+    expect(await ask(app, listPath)).toMatchObject({ status: 200, cache: 'fwd=uri-miss; fwd-status=200' });
+    upstream.script(
+      { path: /tags\/list$/ },
+      { body: () => Buffer.from('{"tags":["a","b"]}'), withoutHeaders: ['link'] },
+    );
+    app.clock.advance(5 * minute);
+    expect(await follow(app, listPath)).toEqual([['a', 'b']]);
+    expect((await ask(app, listPath)).cache).toBe('hit');
+  });
+
   test('in pages that link to each other are answered 502 after two upstream requests', async () => {
     const { app, upstream } = await started(tags);
     upstream.script({ path: /tags\/list$/ }, { headers: { link: '<?n=1&last=a>; rel="next"' } });

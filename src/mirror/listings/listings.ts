@@ -2,8 +2,11 @@ import type { Digest } from '../../oci/digest.ts';
 import { CachedListings, type Listed, type ListedWhole, type ListingsDeps } from './cached-listings.ts';
 import { ListsInProgress } from './lists-in-progress.ts';
 import { tagNamesOf, type TagPage, tagPage, type WantedPage } from './tag-names.ts';
-import type { RepositoryId } from '../ports/repository-id.ts';
-import type { Upstream } from '../ports/upstream.ts';
+import { UpstreamError } from '../../oci/errors.ts';
+import { isTag } from '../../oci/reference.ts';
+import { Remembered } from '../concurrency/remembered.ts';
+import { type RepositoryId, repositoryKey } from '../ports/repository-id.ts';
+import { ListingTooLong, type PageOfTags, type Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import {
   parseReferrersRecord,
@@ -11,6 +14,9 @@ import {
   type ReferrersRecord,
   type TagListRecord,
 } from '../ports/record-store.ts';
+
+/** For so long the whole list is not tried again. */
+const tooLongForMs = 5 * 60_000;
 
 /**
  * Cached tags and referrers. A listing that was never fetched is an error, not an empty list: an empty list of referrers would mean
@@ -21,9 +27,12 @@ export class Listings {
   readonly #inProgress = new ListsInProgress();
   readonly #tags: CachedListings<TagListRecord>;
   readonly #referrers: CachedListings<ReferrersRecord>;
+  /** Repositories whose list of tags was too long to be fetched. */
+  readonly #tooLong: Remembered<ListingTooLong>;
 
   constructor(deps: ListingsDeps) {
     this.#deps = deps;
+    this.#tooLong = new Remembered({ clock: deps.clock, max: 1_000 });
     this.#tags = new CachedListings(deps, { parse: parseTagListRecord, bytesOf: ({ names }) => names.length });
     this.#referrers = new CachedListings(deps, {
       parse: parseReferrersRecord,
@@ -41,8 +50,48 @@ export class Listings {
     return this.#tags.list({ upstream, key: { kind: 'tag-list', of }, ask }, waiting);
   }
 
-  /** One page of the tags, as soon as it is known: from the list that is being fetched, or from the whole list. */
+  /**
+   * One page of the tags, as soon as it is known: from the list that is being fetched, or from the whole list. A list that is too long to
+   * be fetched is asked for page by page.
+   */
   async tagPage(upstream: Upstream, of: RepositoryId, wanted: WantedPage, waiting: Waiting): Promise<Listed<TagPage>> {
+    const name = repositoryKey(of);
+    try {
+      if (!this.#tooLong.get(name)) return await this.#pageOfWhole(upstream, of, wanted, waiting);
+    } catch (cause) {
+      if (!(cause instanceof ListingTooLong)) throw cause;
+      this.#tooLong.remember(name, cause, tooLongForMs);
+    }
+    return this.#pageAlone(upstream, of, wanted, waiting);
+  }
+
+  /** A page as the upstream has it. Only lexical order shows that it understood where the page begins. */
+  async #pageAlone(
+    upstream: Upstream,
+    of: RepositoryId,
+    wanted: WantedPage,
+    waiting: Waiting,
+  ): Promise<Listed<TagPage>> {
+    let hasMore = false;
+    const onPage = ({ hasNext }: PageOfTags) => {
+      hasMore = hasNext;
+    };
+    const ask = () => upstream.listTags(of.repository, { signal: waiting.signal, onPage, only: wanted });
+    const names = (await this.#deps.waiters.wait(upstream.label, ask)).filter(isTag);
+    const tags = names.slice(0, wanted.limit);
+    const isBehind = tags.every((tag, place) => tag > (tags[place - 1] ?? wanted.last ?? ''));
+    if (!isBehind)
+      throw new UpstreamError('misbehaving', `${upstream.name} has a long list of tags that is in no order`);
+    const listing = { tags, hasMore: hasMore || tags.length < names.length };
+    return { listing, cache: { word: 'miss', upstreamStatus: 200 } };
+  }
+
+  async #pageOfWhole(
+    upstream: Upstream,
+    of: RepositoryId,
+    wanted: WantedPage,
+    waiting: Waiting,
+  ): Promise<Listed<TagPage>> {
     const answered = new AbortController();
     const signal = AbortSignal.any([waiting.signal, answered.signal]);
     const wasKnown = () => this.#tags.isRemembered({ kind: 'tag-list', of });

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { Digest } from '../../oci/digest.ts';
 import type { HostName, Reference, Repository } from '../../oci/reference.ts';
-import { OciError } from '../../oci/errors.ts';
+import { OciError, UpstreamError } from '../../oci/errors.ts';
 import type { Descriptor } from '../../oci/manifest.ts';
 import type { MediaType } from '../../oci/media-types.ts';
 import type { RepositoryId } from './repository-id.ts';
@@ -32,7 +32,7 @@ export interface Upstream {
     digest: Digest,
     options: Waiting & { readonly range?: ByteRange },
   ): Promise<OpenedBlob>;
-  /** All tags, following the registry's pages. */
+  /** All tags, following the registry's pages; or one page. @throws ListingTooLong beyond the bounds. */
   listTags(repository: Repository, options: TagsWaiting): Promise<readonly string[]>;
   /** All referrers of `digest`, unfiltered, by the referrers API or, where the registry has none, by the tag schema. */
   listReferrers(repository: Repository, digest: Digest, options: Waiting): Promise<readonly Descriptor[]>;
@@ -116,6 +116,15 @@ export interface UpstreamDirectory {
 /** How to wait for a list of tags; `onPage` gets its pages as they arrive. */
 export interface TagsWaiting extends Waiting {
   readonly onPage?: ((page: PageOfTags) => void) | undefined;
+  /** Only one page is asked for: so many tags at most, behind `last`. `onPage` is told whether there is another. */
+  readonly only?: { readonly limit: number; readonly last: string | undefined } | undefined;
+}
+
+/** A listing has more pages, entries or bytes than are fetched. */
+export class ListingTooLong extends UpstreamError {
+  constructor(host: string, options: { readonly cause?: unknown } = {}) {
+    super('misbehaving', `${host} has more in a listing than is fetched`, options);
+  }
 }
 
 /** A page as the registry sent it: in any order, and possibly with names that are not tags. */

@@ -1,4 +1,4 @@
-import type { TagsWaiting } from '../../mirror/ports/upstream.ts';
+import { ListingTooLong, type TagsWaiting } from '../../mirror/ports/upstream.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Repository } from '../../oci/reference.ts';
 import { type PageRefusal, readPages } from './pages.ts';
@@ -16,22 +16,35 @@ const refusesNumber: ReadonlySet<number> = new Set([400, 405, 406, 413, 414, 416
 
 /**
  * All tags, page by page, without repetitions: at most two hundred thousand. A registry that refuses pages of a thousand, or answers them
- * without a next page, is asked for pages of its own size.
- * @throws OciError NAME_UNKNOWN or DENIED; UpstreamError also where the list is too long, or has no end.
+ * without a next page, is asked for pages of its own size. With `only` a single page.
+ * @throws ListingTooLong beyond the bounds; OciError NAME_UNKNOWN or DENIED; UpstreamError also where the list has no end.
  */
 export async function listTags(
   requests: Requests,
   repository: Repository,
   options: TagsWaiting,
 ): Promise<readonly string[]> {
-  const listed = await tagsAt(requests.urlOf(repository, `tags/list?n=${tagsPerPage}`), requests, repository, options);
+  const listed = await tagsAt(
+    requests.urlOf(repository, `tags/list?${firstPage(options)}`),
+    requests,
+    repository,
+    options,
+  );
   if (listed.tags) return listed.tags;
-  if (!mayBeForItsNumber(listed.refusal))
+  if (options.only || !mayBeForItsNumber(listed.refusal))
     throw await requests.failureOf(listed.refusal.answer, 'NAME_UNKNOWN', { isListing: true });
   await discard(listed.refusal.answer);
   const unnumbered = await tagsAt(requests.urlOf(repository, 'tags/list'), requests, repository, options);
   if (unnumbered.tags) return unnumbered.tags;
   throw await requests.failureOf(unnumbered.refusal.answer, 'NAME_UNKNOWN', { isListing: true });
+}
+
+function firstPage({ only }: TagsWaiting): string {
+  const { limit = tagsPerPage, last } = only ?? {};
+  return new URLSearchParams({
+    n: String(Math.min(Math.max(1, limit), tagsPerPage)),
+    ...(last !== undefined && { last }),
+  }).toString();
 }
 
 function mayBeForItsNumber({ answer: { status }, pagesRead }: PageRefusal): boolean {
@@ -51,9 +64,10 @@ async function tagsAt(url: URL, requests: Requests, repository: Repository, opti
       const before = tags.size;
       const page = tagsIn(bytes, url);
       for (const tag of page) tags.add(tag);
-      if (tags.size > maxTags) throw new UpstreamError('misbehaving', `${url.host} lists more than ${maxTags} tags`);
+      if (tags.size > maxTags) throw new ListingTooLong(url.host);
       options.onPage?.({ tags: page, isFirst, hasNext });
       isFirst = false;
+      if (options.only) return 'end';
       return tags.size > before ? 'new' : 'nothing new';
     },
   );

@@ -1,4 +1,5 @@
 import type { UpstreamRequestKind } from '../../mirror/ports/observer.ts';
+import { ListingTooLong } from '../../mirror/ports/upstream.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Repository } from '../../oci/reference.ts';
@@ -34,7 +35,8 @@ export interface PageRefusal {
  * Reads a listing page by page, within bounds on pages and bytes.
  * @param take gets each page as it arrives; returns whether it had anything new, or `end` to stop.
  * @returns the first unsuccessful answer; undefined when all pages were read.
- * @throws UpstreamError misbehaving when a page links to one that was read already, or has nothing new and links to another.
+ * @throws ListingTooLong beyond the bounds; UpstreamError misbehaving when a page links to one that was read already, or has nothing new and
+ * links to another.
  */
 export async function readPages(
   requests: Requests,
@@ -42,18 +44,23 @@ export async function readPages(
   options: Waiting,
   take: (page: ListingPage) => 'new' | 'nothing new' | 'end',
 ): Promise<PageRefusal | undefined> {
-  const withoutEnd = () => new UpstreamError('misbehaving', `${url.host} sends pages of a listing without end`);
+  const { host } = url;
+  const withoutEnd = () => new UpstreamError('misbehaving', `${host} sends pages of a listing without end`);
   const read = new Set<string>();
   let bytesLeft = maxBytes;
   for (let next: URL | undefined = url; next !== undefined; ) {
-    if (read.size === maxPages || read.has(next.href)) throw withoutEnd();
+    if (read.has(next.href)) throw withoutEnd();
+    if (read.size === maxPages) throw new ListingTooLong(host);
     const answer: RegistryAnswer = await requests.ask(
       { method: 'GET', url: next, kind, repository, headers: { accept } },
       options,
     );
     if (answer.status !== 200) return { answer, pagesRead: read.size };
     read.add(next.href);
-    const bytes = await readAtMost(answer, Math.min(bytesLeft, maxPageBytes), options);
+    const bytes = await readAtMost(answer, Math.min(bytesLeft, maxPageBytes), options).catch((cause: unknown) => {
+      const isTotal = bytesLeft < maxPageBytes && cause instanceof UpstreamError && cause.reason === 'misbehaving';
+      throw isTotal ? new ListingTooLong(host, { cause }) : cause;
+    });
     bytesLeft -= bytes.length;
     next = nextPage(answer, url);
     const taken = take({ bytes, hasNext: next !== undefined });

@@ -1,7 +1,7 @@
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Memory } from '../../mirror/ports/memory.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
-import type { Upstream, UpstreamMonitor } from '../../mirror/ports/upstream.ts';
+import type { TagsWaiting, Upstream, UpstreamMonitor } from '../../mirror/ports/upstream.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { headBlob, openBlob } from '../api/blobs.ts';
 import { boundedMap } from '../../mirror/concurrency/remembered.ts';
@@ -73,6 +73,10 @@ export function createEndpoint(deps: EndpointDeps): Endpoint {
   };
 }
 
+function tagsResource({ only }: TagsWaiting): string {
+  return only ? `tags behind ${only.last ?? ''}` : 'tags';
+}
+
 /** An endpoint with a guard around each of its verbs. */
 export function guarded(endpoint: Endpoint, guard: Guard): Endpoint {
   return {
@@ -95,7 +99,9 @@ export function guarded(endpoint: Endpoint, guard: Guard): Endpoint {
       );
     },
     listTags: (repository, options) =>
-      guard({ signal: options.signal, repository, resource: 'tags' }, () => endpoint.listTags(repository, options)),
+      guard({ signal: options.signal, repository, resource: tagsResource(options) }, () =>
+        endpoint.listTags(repository, options),
+      ),
     listReferrers: (repository, digest, options) =>
       guard({ signal: options.signal, repository, resource: `referrers ${digest}` }, () =>
         endpoint.listReferrers(repository, digest, options),
