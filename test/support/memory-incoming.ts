@@ -60,6 +60,11 @@ export class MemoryIncoming implements IncomingBlob {
     this.isCleared = true;
   }
 
+  /** Everything that is written. */
+  async all(): Promise<Buffer> {
+    return Buffer.from(this.#buffer.subarray(0, this.#size));
+  }
+
   async commit(): Promise<void> {
     this.isCommitted = true;
   }

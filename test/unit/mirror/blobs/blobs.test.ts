@@ -7,18 +7,17 @@ import { StoredBlobs } from '../../../../src/mirror/blobs/stored-blobs.ts';
 import { Background } from '../../../../src/mirror/concurrency/background.ts';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
 import { Downloads } from '../../../../src/mirror/downloads/downloads.ts';
-import type { StoredBlob } from '../../../../src/mirror/ports/blob-store.ts';
 import type { ByteRange, OpenedBlob, Upstream } from '../../../../src/mirror/ports/upstream.ts';
 import { Relays } from '../../../../src/mirror/relays/relays.ts';
 import { createFreshnessPolicies } from '../../../../src/mirror/tags/freshness.ts';
-import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
+import { digestOf } from '../../../../src/oci/digest.ts';
 import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
 import { defaultRules } from '../../../support/freshness-rules.ts';
 import { gate } from '../../../support/gate.ts';
 import { randomBytes } from '../../../support/images.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
-import { MemoryIncoming } from '../../../support/memory-incoming.ts';
+import { MemoryBlobs } from '../../../support/memory-blobs.ts';
 import { MemoryIndex } from '../../../support/memory-index.ts';
 import { MemoryRecords } from '../../../support/memory-records.ts';
 import { body, readAll } from '../../../support/start-download.ts';
@@ -35,43 +34,6 @@ const waiting = { signal: new AbortController().signal };
 const gone = new OciError('BLOB_UNKNOWN', 'no such blob');
 const down = new UpstreamError('connect', 'refused');
 
-/** What is stored, in memory; reads fail where the test says. */
-class MemoryStore {
-  readonly blobs = new Map<Digest, Buffer>();
-  readonly quarantined: Digest[] = [];
-  isBroken = false;
-
-  async open(wanted: Digest): Promise<StoredBlob | undefined> {
-    if (this.isBroken) throw new Error('EIO');
-    const stored = this.blobs.get(wanted);
-    if (!stored) return undefined;
-    return {
-      size: stored.byteLength,
-      read: async (into, position) => stored.copy(into, 0, position),
-      [Symbol.asyncDispose]: async () => {},
-    };
-  }
-
-  async create(wanted: Digest) {
-    const incoming = new MemoryIncoming();
-    const commit = async () => {
-      const all = Buffer.alloc(bytes.byteLength);
-      await incoming.read(all, 0);
-      this.blobs.set(wanted, all);
-    };
-    return Object.assign(incoming, { commit });
-  }
-
-  async takePartial() {
-    return undefined;
-  }
-
-  async quarantine(wanted: Digest): Promise<void> {
-    this.quarantined.push(wanted);
-    this.blobs.delete(wanted);
-  }
-}
-
 /** Blobs over an upstream that answers what the test says. */
 function started({ hasRoom = true, verifyReads = false } = {}) {
   const [clock, observer, index, records] = [
@@ -86,7 +48,7 @@ function started({ hasRoom = true, verifyReads = false } = {}) {
   const borrowedLinks = new BorrowedLinks({ index, observer });
   const rest = { borrowedLinks, background, clock, makeRoom: async () => true, onRecorded: () => {} };
   const links = new BlobLinks({ records, index, ...rest });
-  const store = new MemoryStore();
+  const store = new MemoryBlobs();
   const storedBlobs = new StoredBlobs({ store, clock, observer });
   const reserve = async (wanted: number) => ({
     bytes: wanted,
@@ -97,8 +59,16 @@ function started({ hasRoom = true, verifyReads = false } = {}) {
   const space = { reserve, couldHold: async () => hasRoom };
   const recording = { index, links, clock, observer, unreadable: storedBlobs };
   const downloads = new Downloads({
-    ...{ store, space, clock, observer, recording, relaying },
-    ...{ maxConcurrent: 4, maxAbandoned: 1, maxWaiting: 4, pace: { minBytesPerSecond: 0, windowMs: 1_000 } },
+    store,
+    space,
+    clock,
+    observer,
+    recording,
+    relaying,
+    maxConcurrent: 4,
+    maxAbandoned: 1,
+    maxWaiting: 4,
+    pace: { minBytesPerSecond: 0, windowMs: 1_000 },
   });
   const asked: string[] = [];
   const script = {
@@ -126,7 +96,16 @@ function started({ hasRoom = true, verifyReads = false } = {}) {
     body: () => ({ isSlow: () => {}, end: () => {} }),
   };
   const blobs = new Blobs({
-    ...{ store, storedBlobs, links, downloads, waiters, index, clock, observer, space, verifyReads },
+    store,
+    storedBlobs,
+    links,
+    downloads,
+    waiters,
+    index,
+    clock,
+    observer,
+    space,
+    verifyReads,
     manifests: { promisedSize: () => undefined },
     policies: createFreshnessPolicies(new Map(), defaultRules),
     relays: new Relays(relaying),
