@@ -7,9 +7,10 @@ import { anonymous, type Credentials, headerShowing, type Secret } from './crede
 import { realmObjection, untrusted } from './credentials/protocol/realm-trust.ts';
 import { Tokens } from './credentials/protocol/tokens.ts';
 import { type EndpointDeps, requestsTo, sendTo } from './failover/endpoint.ts';
-import type { Answer, Send } from './transport/exchange.ts';
-import { knock } from './failover/knock.ts';
-import { type RateLimit, rateLimitOf } from './api/answer-headers.ts';
+import type { Answer } from './transport/answer.ts';
+import type { Send } from './transport/exchange.ts';
+import { apiRootOf, pingRegistry } from './api/ping.ts';
+import { type RateLimit, rateLimitOf } from './api/rate-limits.ts';
 import { discard } from './api/read-at-most.ts';
 import type { CredentialSettings } from './settings.ts';
 
@@ -46,7 +47,7 @@ export async function probeEndpoint(deps: EndpointDeps, options: Waiting): Promi
   const { url } = deps;
   try {
     const send = sendTo(deps);
-    const answer = await knock(send, url, options);
+    const answer = await pingRegistry(send, apiRootOf(url), options);
     const failure = failureAt(answer);
     if (failure !== undefined) return { url, failure, accounts: [] };
     const demand = demandOf(parseChallenges(answer.headers['www-authenticate']));
@@ -99,7 +100,7 @@ async function probeAccount(
     if (!secret) return await probeStranger(door, { signal });
     if (!door.demand) return accountProbe('unchecked', undefined);
     const header = await headerFor(door, door.demand, { credentials, secret, signal });
-    const { status } = await knock(door.send, url, { signal }, header);
+    const { status } = await pingRegistry(door.send, apiRootOf(url), { signal }, header);
     if (status !== 200) return refused(`${url.host} refused the account (${status})`);
     return accountProbe('signed-in', await allowance(door, [settings], { signal }));
   } catch (cause) {

@@ -15,16 +15,16 @@ import {
   type Guard,
   guarded,
   requestsTo,
+  sendTo,
 } from './failover/endpoint.ts';
 import { createEndpoints } from './failover/endpoints.ts';
 import { createFailingResources } from './failover/failing-resources.ts';
-import { knockInTurn } from './failover/knock.ts';
-import { createPing } from './failover/ping.ts';
 import { type EndpointProbe, probeEndpoint } from './probe.ts';
 import { createRetry, type Pauses, realPauses } from './failover/retry.ts';
 import type { UpstreamSettings } from './settings.ts';
 import { createLimitedLookup, createSharedLookup, type Lookup } from './lookup/shared-lookup.ts';
 import { createStaleLookup } from './lookup/stale-lookup.ts';
+import { createPing, pingInTurn } from './api/ping.ts';
 import { askVisibility } from './api/visibility.ts';
 
 export interface RegistryClientDeps {
@@ -80,6 +80,7 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
     })),
     registry: protectedEndpoint(registry, retry, breaker),
   });
+  const addresses = [...mirrors, registry].map((one) => ({ url: one.url, send: sendTo(one) }));
   const anonymously = requestsTo({ ...registry, connections: connections.anonymous, credentials: [] });
   return {
     name,
@@ -87,7 +88,7 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
     maxConnections: settings.maxConnections,
     ...endpoints,
     probe: (options) => Promise.all([...mirrors, registry].map((one) => probeEndpoint(one, options))),
-    ping: (options) => knockInTurn([...mirrors, registry], options),
+    ping: (options) => pingInTurn(addresses, options),
     askVisibility: (repository, reference, options) => {
       const question = { signal: options.signal, repository, resource: 'visibility' };
       return breaker.guard(question, () =>
@@ -176,7 +177,7 @@ function openConnections(settings: UpstreamSettings, origins: Origins, lookups: 
 /** Makes the circuit breaker of each endpoint of one upstream. */
 function createBreakers({ label, clock, observer }: RegistryClientDeps, pings: Connections, closing: Waiting) {
   return (endpoint: EndpointDeps, role: EndpointRole): CircuitBreaker => {
-    const ping = createPing({ ...endpoint, connections: pings }, closing);
+    const ping = createPing({ url: endpoint.url, send: sendTo({ ...endpoint, connections: pings }), clock }, closing);
     return createCircuitBreaker({ label, clock, observer, host: endpoint.url.host, role, ping });
   };
 }

@@ -15,12 +15,8 @@ import { manifestShapeOf, namedBy } from '../../src/oci/manifest.ts';
 import { parseRange } from '../../src/oci/range.ts';
 import { parseCheckpointFile } from '../../src/storage/filesystem/incoming/checkpoint-file.ts';
 import { digestAt, recordKeyAt, recordPath } from '../../src/storage/layout.ts';
-import {
-  contentLengthOf,
-  contentRangeOf,
-  rateLimitOf,
-  retryAfterSecondsOf,
-} from '../../src/upstream/api/answer-headers.ts';
+import { contentLengthOf, contentRangeOf } from '../../src/upstream/transport/answer.ts';
+import { rateLimitOf, retryAfterSecondsOf } from '../../src/upstream/api/rate-limits.ts';
 import { demandOf, parseChallenges } from '../../src/upstream/credentials/protocol/challenge.ts';
 import { parseTokenResponse } from '../../src/upstream/credentials/protocol/token-response.ts';
 import { nextLink } from '../../src/upstream/api/pages.ts';

@@ -3,8 +3,7 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import type { Repository } from '../../oci/reference.ts';
-import { contentLengthOf, contentRangeOf } from './answer-headers.ts';
-import type { Answer } from '../transport/exchange.ts';
+import { contentLengthOf, contentRangeOf, type Answer } from '../transport/answer.ts';
 import { mayGetDiffer } from './manifests.ts';
 import type { RegistryAnswer, Requests } from './requests.ts';
 

@@ -5,8 +5,7 @@ import { OciError, UpstreamError } from '../../oci/errors.ts';
 import { type ManifestShape, manifestShapeOf, maxManifestBytes } from '../../oci/manifest.ts';
 import { acceptedManifests, isSchema1, type MediaType, mediaTypeIn } from '../../oci/media-types.ts';
 import type { Reference, Repository } from '../../oci/reference.ts';
-import { contentLengthOf, headerOf } from './answer-headers.ts';
-import type { Answer } from '../transport/exchange.ts';
+import { contentLengthOf, headerOf, type Answer } from '../transport/answer.ts';
 import { readAtMost } from './read-at-most.ts';
 import type { RegistryRequest, Requests } from './requests.ts';
 

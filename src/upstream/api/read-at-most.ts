@@ -2,8 +2,7 @@ import type { Readable } from 'node:stream';
 import type { MemoryReservation } from '../../mirror/ports/memory.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
-import { contentLengthOf } from './answer-headers.ts';
-import type { Answer } from '../transport/exchange.ts';
+import { contentLengthOf, type Answer } from '../transport/answer.ts';
 import { parseJson } from '../../oci/json.ts';
 
 /** The limit for short bodies: errors, challenges, tokens. */

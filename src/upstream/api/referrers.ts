@@ -4,7 +4,7 @@ import { UpstreamError } from '../../oci/errors.ts';
 import { type Descriptor, isDescriptor, maxManifestBytes } from '../../oci/manifest.ts';
 import { mediaTypeIn, ociIndex } from '../../oci/media-types.ts';
 import { parseTag, type Repository } from '../../oci/reference.ts';
-import { headerOf } from './answer-headers.ts';
+import { headerOf } from '../transport/answer.ts';
 import { readPages } from './pages.ts';
 import { discard, readAtMost } from './read-at-most.ts';
 import { RefusedRedirect } from '../transport/network-errors.ts';

@@ -4,49 +4,17 @@ import type { UpstreamMonitor } from '../../mirror/ports/upstream.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import { parseRepository, type Repository } from '../../oci/reference.ts';
-import { failureOf, type Refusal } from './answer-errors.ts';
-import { headerOf, rateLimitOf, retryAfterSecondsOf } from './answer-headers.ts';
-import { apiUrl, askAs, type AskingDeps } from './asking.ts';
 import type { Accounts, Limited } from '../credentials/accounts.ts';
 import { anonymous, type Credentials } from '../credentials/credentials.ts';
-import type { Answer, Exchange } from '../transport/exchange.ts';
+import type { Caller } from '../credentials/protocol/authorizer.ts';
+import { type Answer, headerOf } from '../transport/answer.ts';
+import type { Exchange } from '../transport/exchange.ts';
+import { followRedirects } from '../transport/redirects.ts';
+import { failureOf, type Refusal } from './answer-errors.ts';
+import { type HeadKind, HeadRecord } from './head-record.ts';
+import { guestProof, nextProof, type ProofDeps } from './proofs.ts';
+import { rateLimitOf, retryAfterSecondsOf } from './rate-limits.ts';
 import { discard } from './read-at-most.ts';
-
-/** The kinds of content that HEAD is used for. */
-export type HeadKind = 'manifest' | 'blob';
-
-/** After this time HEAD is tried again: the registry may have been fixed. */
-const uselessForMs = 10 * 60_000;
-/** The server does not support the method (RFC 9110 §15.5.6, §15.5.12, §15.6.2). */
-const unsupportedMethod: ReadonlySet<number> = new Set([405, 411, 501]);
-/**
- * Any other refusal may be a transient error of a lagging replica or a firewall. Docker Hub counts GETs of manifests as pulls, so one such
- * refusal must not cause ten minutes of GETs.
- */
-const transientErrorsTolerated = 1;
-
-/** Whether to try HEAD at one registry, for one kind of content. */
-export class HeadRecord {
-  readonly #clock: Clock;
-  #uselessUntilMs = -Infinity;
-  #transientErrors = 0;
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  get areUseless(): boolean {
-    return this.#clock.monotonicMs() < this.#uselessUntilMs;
-  }
-
-  /** @param outcome `answered`, or the status of a refused HEAD after which GET succeeded. */
-  note(outcome: 'answered' | number): void {
-    this.#transientErrors = outcome === 'answered' ? 0 : this.#transientErrors + 1;
-    if (outcome === 'answered') return;
-    const isUseless = unsupportedMethod.has(outcome) || this.#transientErrors > transientErrorsTolerated;
-    if (isUseless) this.#uselessUntilMs = this.#clock.monotonicMs() + uselessForMs;
-  }
-}
 
 /** A request to one registry. */
 export interface RegistryRequest {
@@ -77,7 +45,9 @@ export interface Requests {
   urlOf(repository: Repository, path: string): URL;
 }
 
-export interface RequestsDeps extends AskingDeps {
+export interface RequestsDeps extends ProofDeps {
+  /** Which `http:` URLs a redirect from an `https:` one may lead to. */
+  readonly mayBePlain: (url: URL) => boolean;
   readonly accounts: Accounts;
   /** Prefix of every repository's name; ends with a slash unless it is empty. */
   readonly prefix: string;
@@ -91,7 +61,7 @@ export interface RequestsDeps extends AskingDeps {
 }
 
 export function createRequests(deps: RequestsDeps): Requests {
-  const { registry, prefix, namespace, clock } = deps;
+  const { registry, apiRoot, prefix, namespace, clock } = deps;
   const heads = { manifest: new HeadRecord(clock), blob: new HeadRecord(clock) };
   return {
     async ask({ method, url, kind, repository, headers = {} }, { signal }) {
@@ -106,7 +76,7 @@ export function createRequests(deps: RequestsDeps): Requests {
     },
     hasNoHead: (kind) => heads[kind].areUseless,
     noteHead: (kind, outcome) => heads[kind].note(outcome),
-    urlOf: (repository, path) => apiUrl(registry, `${prefix}${repository}/${path}`),
+    urlOf: (repository, path) => new URL(`${prefix}${repository}/${path}`, apiRoot),
   };
 }
 
@@ -131,7 +101,7 @@ async function askAsAnyOf(
     const repository = parseRepository(prefix + about.repository);
     const answer = await askAs(deps, exchange, { credentials, repository, signal: about.signal });
     const isHome = answer.url.origin === registry.origin;
-    if (isHome) noteLimits(deps, credentials, { exchange, answer });
+    if (isHome && tellsLimits(answer)) noteLimits(deps, credentials, { exchange, answer });
     const isLimited = isHome && answer.status === 429;
     const isLast = askable(others, deps, exchange).length === 0;
     if (!isLimited || isLast) return { ...answer, isAuthenticated: isHome && credentials !== anonymous };
@@ -167,6 +137,10 @@ function limitedBy(exchange: Exchange, { headers }: Answer): Limited {
   return whatIs(exchange) === 'pull' && isJson ? 'pulls' : 'everything';
 }
 
+function tellsLimits({ status, headers }: Answer): boolean {
+  return status === 429 || headers['ratelimit-limit'] !== undefined;
+}
+
 function noteLimits(
   deps: RequestsDeps,
   credentials: Credentials,
@@ -184,6 +158,66 @@ function noteLimits(
   if (limit?.remaining === 0) accounts.spare(credentials);
   if (status !== 429) return;
   accounts.holdBack(credentials, limitedBy(exchange, answer), retryAfterSecondsOf(headers, clock.now()));
+}
+
+/** One retry for the challenge, one for a refused token. */
+const maxRetries = 2;
+
+/** Sends a request with one account; follows redirects and answers challenges. @returns the final answer, with any status. */
+async function askAs(deps: RequestsDeps, exchange: Exchange, caller: Caller): Promise<Answer> {
+  const { authorizer } = deps;
+  let authorization = await authorizer.header(caller);
+  let answer = await sendFollowing(deps, exchange, caller, authorization);
+  if (authorization !== undefined) judge(deps, caller, { answer, authorization });
+  for (let retry = 0; answer.status >= 400 && retry < maxRetries; retry++) {
+    const next = await nextProof(deps, caller, { answer, authorization });
+    if (next === undefined) break;
+    await discard(answer);
+    authorization = next;
+    answer = await sendFollowing(deps, exchange, caller, authorization);
+    judge(deps, caller, { answer, authorization });
+  }
+  return answer.status >= 400 ? askAsGuest(deps, exchange, caller, answer) : answer;
+}
+
+/**
+ * A host after a redirect may want credentials of its own (registry.k8s.io redirects to Artifact Registry): it gets an anonymous token, a
+ * new one if it refuses the previous one, and none of the registry's credentials.
+ */
+async function askAsGuest(deps: RequestsDeps, exchange: Exchange, caller: Caller, refused: Answer): Promise<Answer> {
+  let answer = refused;
+  let authorization: string | undefined;
+  for (let retry = 0; retry < maxRetries; retry++) {
+    const { url } = answer;
+    authorization = await guestProof(deps, caller, { answer, authorization });
+    if (authorization === undefined) return answer;
+    await discard(answer);
+    answer = await sendFollowing(deps, { ...exchange, url }, caller, authorization);
+  }
+  return answer;
+}
+
+async function sendFollowing(
+  { send, mayBePlain }: RequestsDeps,
+  exchange: Exchange,
+  { signal }: Waiting,
+  authorization: string | undefined,
+): Promise<Answer> {
+  const proof = authorization === undefined ? {} : { authorization };
+  const answer = await send({ ...exchange, headers: { ...exchange.headers, ...proof } }, { signal });
+  const isFinal = answer.status < 300 || answer.status >= 400;
+  return isFinal ? answer : followRedirects(send, { exchange, answer }, { signal, authorization, mayBePlain });
+}
+
+/** A registry that redirects has accepted the credentials. */
+function judge(
+  { authorizer, registry }: RequestsDeps,
+  caller: Caller,
+  { answer, authorization }: { readonly answer: Answer; readonly authorization: string },
+): void {
+  const isHome = answer.url.origin === registry.origin;
+  if (!isHome || answer.status < 400) authorizer.judge('accepted', caller, authorization);
+  else if (answer.status === 401) authorizer.judge('refused', caller, authorization);
 }
 
 /**

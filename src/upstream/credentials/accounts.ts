@@ -30,13 +30,13 @@ export type Limited = 'pulls' | 'everything';
 export class Accounts {
   readonly #accounts: readonly Account[];
   readonly #clock: Clock;
-  readonly #backOff: BackOff;
+  /** Undefined until an account is told to slow down. */
+  #backOff: BackOff | undefined;
   /** Until when an account whose limit is used up is tried last. */
   readonly #sparedUntilMs = new Map<Credentials, number>();
 
   constructor(settings: readonly CredentialSettings[], deps: Omit<AccountDeps, 'account'>) {
     this.#clock = deps.clock;
-    this.#backOff = new BackOff(deps.clock);
     this.#accounts = settings.map((one, index) => ({
       credentials: createCredentials(one, { ...deps, account: `${one.kind}-${index + 1}` }),
       isFor: anyGlobMatcher(one.repositories),
@@ -59,11 +59,13 @@ export class Accounts {
 
   /** The registry rate limited this account, possibly with a Retry-After. */
   holdBack({ account }: Credentials, what: Limited, forSeconds: number | undefined): void {
+    this.#backOff ??= new BackOff(this.#clock);
     this.#backOff.begin(`${account} ${what}`, forSeconds);
   }
 
   /** How long the account may not be used for a pull, or for another request; 0 when it may. */
   heldBackMs({ account }: Credentials, what: 'pull' | 'other'): number {
+    if (!this.#backOff) return 0;
     const fromEverything = this.#backOff.leftMs(`${account} everything`);
     return what === 'pull' ? Math.max(fromEverything, this.#backOff.leftMs(`${account} pulls`)) : fromEverything;
   }

@@ -14,6 +14,7 @@ import { createSend, type Send } from '../transport/exchange.ts';
 import { hostMatcher, plainHttpHosts } from '../transport/hosts.ts';
 import { listTags } from '../api/listings.ts';
 import { getManifest, headManifest } from '../api/manifests.ts';
+import { apiRootOf } from '../api/ping.ts';
 import { listReferrers } from '../api/referrers.ts';
 import { createRequests, type Requests } from '../api/requests.ts';
 import type { CredentialSettings, UpstreamSettings } from '../settings.ts';
@@ -122,6 +123,7 @@ export function requestsTo(deps: EndpointDeps): Requests {
   const authorizerFor = (registry: URL) => new Authorizer({ registry, realmHosts, tokens: tokens(), clock });
   return createRequests({
     registry: url,
+    apiRoot: apiRootOf(url),
     prefix: deps.repositoryPrefix === undefined ? '' : `${deps.repositoryPrefix}/`,
     namespace: deps.forwardNs ? name : undefined,
     upstream: label,

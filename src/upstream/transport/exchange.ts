@@ -6,7 +6,7 @@ import type { Observer, UpstreamRequestKind } from '../../mirror/ports/observer.
 import type { UpstreamMonitor } from '../../mirror/ports/upstream.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
-import { AnswerBody } from './answer-body.ts';
+import { type Answer, AnswerBody } from './answer.ts';
 import type { Connections } from './connections.ts';
 import { networkFailure, transferFailure } from './network-errors.ts';
 import type { UpstreamTimeouts } from '../settings.ts';
@@ -19,14 +19,6 @@ export interface Exchange {
   readonly body?: string;
   /** Its kind, for the observer. */
   readonly kind: UpstreamRequestKind;
-}
-
-/** The answer, with any status. The caller must read the body to its end or destroy it. */
-export interface Answer {
-  readonly url: URL;
-  readonly status: number;
-  readonly headers: IncomingHttpHeaders;
-  readonly body: AnswerBody;
 }
 
 /**

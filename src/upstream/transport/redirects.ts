@@ -1,6 +1,6 @@
 import type { Waiting } from '../../mirror/ports/waiting.ts';
-import { headerOf } from '../api/answer-headers.ts';
-import type { Answer, Exchange, Send } from './exchange.ts';
+import { type Answer, headerOf } from './answer.ts';
+import type { Exchange, Send } from './exchange.ts';
 import { hostAndPort } from './hosts.ts';
 import { discard } from '../api/read-at-most.ts';
 import { ForbiddenAddress, RefusedRedirect } from './network-errors.ts';
@@ -18,39 +18,35 @@ export interface Following extends Waiting {
 }
 
 /**
- * Sends a GET or HEAD and follows at most five redirects.
+ * Follows the redirect that a GET or HEAD was answered with, and at most five in all.
  * `authorization` is sent only to the exact origin of the first URL, also if a later redirect returns to it, but not after a hop over plain
  * HTTP, where the redirect could have been forged.
+ * @returns the first answer that is no redirect; `first` itself if it is none.
  * @throws RefusedRedirect for a redirect without a valid target, in circles, out of http(s), from https to http unless allowed, or to an
  *     address that is not allowed.
  */
-export async function sendFollowing(
+export async function followRedirects(
   send: Send,
-  exchange: Exchange,
+  { exchange, answer: first }: { readonly exchange: Exchange; readonly answer: Answer },
   { signal, authorization, mayBePlain }: Following,
 ): Promise<Answer> {
   const headers = Object.fromEntries(Object.entries(exchange.headers).filter(([name]) => carried.includes(name)));
   const isSecure = exchange.url.protocol === 'https:';
-  let { url } = exchange;
+  let answer = first;
   let wasPlain = false;
-  for (let hop = 0; hop <= maxHops; hop++) {
+  for (let hop = 1; redirects.has(answer.status); hop++) {
+    await discard(answer);
+    const url = nextHop(answer);
+    if (isSecure && url.protocol !== 'https:') {
+      if (!mayBePlain(url)) throw downgrade(answer, url);
+      wasPlain = true;
+    }
+    if (hop > maxHops) throw new RefusedRedirect(`${exchange.url.host} redirects more than ${maxHops} times`);
     const isAtHome = url.origin === exchange.url.origin && !wasPlain;
     const proof = isAtHome && authorization !== undefined ? { authorization } : {};
-    const answer = await send({ ...exchange, url, headers: { ...headers, ...proof } }, { signal }).catch(
-      hop === 0 ? rethrown : refusedThere,
-    );
-    if (!redirects.has(answer.status)) return answer;
-    await discard(answer);
-    url = nextHop(answer);
-    if (!isSecure || url.protocol === 'https:') continue;
-    if (!mayBePlain(url)) throw downgrade(answer, url);
-    wasPlain = true;
+    answer = await send({ ...exchange, url, headers: { ...headers, ...proof } }, { signal }).catch(refusedThere);
   }
-  throw new RefusedRedirect(`${exchange.url.host} redirects more than ${maxHops} times`);
-}
-
-function rethrown(cause: unknown): never {
-  throw cause;
+  return answer;
 }
 
 function refusedThere(cause: unknown): never {

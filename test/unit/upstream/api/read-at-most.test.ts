@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { AnswerBody } from '../../../../src/upstream/transport/answer-body.ts';
+import { AnswerBody } from '../../../../src/upstream/transport/answer.ts';
 import { readAtMost } from '../../../../src/upstream/api/read-at-most.ts';
 
 test('a manifest that trickles is given up when its time is over, and its connection is closed', async () => {

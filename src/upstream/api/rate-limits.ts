@@ -1,28 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-
-export function headerOf(headers: IncomingHttpHeaders, name: string): string | undefined {
-  const value = headers[name];
-  return Array.isArray(value) ? value[0] : value;
-}
-
-/** @returns undefined when it is absent or invalid. */
-export function contentLengthOf(headers: IncomingHttpHeaders): number | undefined {
-  return wholeNumber(headerOf(headers, 'content-length'));
-}
-
-/** `bytes 5-9/20`, `bytes 5-9/*`, and of a 416 `bytes *\/20` (RFC 9110 §14.4). */
-export interface ContentRange {
-  readonly start: number | undefined;
-  readonly end: number | undefined;
-  readonly size: number | undefined;
-}
-
-export function contentRangeOf(headers: IncomingHttpHeaders): ContentRange | undefined {
-  const grammar = /^bytes\s+(?:(\d{1,15})-(\d{1,15})|\*)\/(?:(\d{1,15})|\*)$/i;
-  const [whole, start, end, size] = grammar.exec(headerOf(headers, 'content-range')?.trim() ?? '') ?? [];
-  if (whole === undefined) return undefined;
-  return { start: wholeNumber(start), end: wholeNumber(end), size: wholeNumber(size) };
-}
+import { headerOf } from '../transport/answer.ts';
 
 /** A number; some gateways send a fraction. */
 const numberGrammar = /^\d{1,15}(?:\.\d{1,9})?$/;
@@ -54,10 +31,6 @@ export function secondsFrom(number: number, nowMs: number): number {
 
 function secondsUntil(whenMs: number, nowMs: number): number {
   return Math.ceil((whenMs - nowMs) / 1_000);
-}
-
-function wholeNumber(text: string | undefined): number | undefined {
-  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
 /** A rate limit as the upstream reports it. */

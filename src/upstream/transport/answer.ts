@@ -1,7 +1,44 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import type { Memory, MemoryReservation } from '../../mirror/ports/memory.ts';
 import { UpstreamError } from '../../oci/errors.ts';
+
+/** The answer, with any status. The caller must read the body to its end or destroy it. */
+export interface Answer {
+  readonly url: URL;
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: AnswerBody;
+}
+
+export function headerOf(headers: IncomingHttpHeaders, name: string): string | undefined {
+  const value = headers[name];
+  return Array.isArray(value) ? value[0] : value;
+}
+
+/** @returns undefined when it is absent or invalid. */
+export function contentLengthOf(headers: IncomingHttpHeaders): number | undefined {
+  return wholeNumber(headerOf(headers, 'content-length'));
+}
+
+/** `bytes 5-9/20`, `bytes 5-9/*`, and of a 416 `bytes *\/20` (RFC 9110 §14.4). */
+export interface ContentRange {
+  readonly start: number | undefined;
+  readonly end: number | undefined;
+  readonly size: number | undefined;
+}
+
+export function contentRangeOf(headers: IncomingHttpHeaders): ContentRange | undefined {
+  const grammar = /^bytes\s+(?:(\d{1,15})-(\d{1,15})|\*)\/(?:(\d{1,15})|\*)$/i;
+  const [whole, start, end, size] = grammar.exec(headerOf(headers, 'content-range')?.trim() ?? '') ?? [];
+  if (whole === undefined) return undefined;
+  return { start: wholeNumber(start), end: wholeNumber(end), size: wholeNumber(size) };
+}
+
+function wholeNumber(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+}
 
 export interface AnswerBodyOptions {
   readonly controller: Dispatcher.DispatchController;

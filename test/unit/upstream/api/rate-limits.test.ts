@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { parseDigest } from '../../../../src/oci/digest.ts';
 import { ociManifest } from '../../../../src/oci/media-types.ts';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
-import { rateLimitOf } from '../../../../src/upstream/api/answer-headers.ts';
+import { rateLimitOf, retryAfterSecondsOf } from '../../../../src/upstream/api/rate-limits.ts';
 import type { CredentialSettings } from '../../../../src/upstream/settings.ts';
 import { type Seen, sendJson, serve } from '../serve.ts';
 import { clientOf, patiently } from '../start-client.ts';
@@ -238,4 +238,30 @@ test('a token endpoint can rate limit an account', async () => {
   const { client } = clientOf(registry.url, { credentials });
 
   expect(await client.listTags(parseRepository('a'), patiently)).toEqual(['v1']);
+});
+
+const now = Date.UTC(2030, 0, 1);
+
+test.each([
+  { header: '120', expected: 120 },
+  { header: ' 120 ', expected: 120 },
+  { header: '0', expected: 0 },
+  { header: 'Tue, 01 Jan 2030 00:01:30 GMT', expected: 90 },
+  { header: 'Mon, 31 Dec 2029 23:00:00 GMT', expected: 0 },
+  { header: '99999999', expected: 86_400 },
+  { header: String(now / 1_000 + 30), expected: 30 },
+  { header: String(now + 30_000), expected: 30 },
+  { header: String(now / 1_000 - 30), expected: 0 },
+  { header: String(now / 1_000 + 1_000_000), expected: 86_400 },
+  { header: '1.5', expected: 2 },
+  { header: 'Tue Jan  1 00:01:30 2030 GMT', expected: 90 },
+  { header: '2030-01-01T00:01:30Z', expected: 90 },
+  { header: '-5', expected: undefined },
+  { header: '+7', expected: undefined },
+  { header: '120;', expected: undefined },
+  { header: 'soon', expected: undefined },
+  { header: '', expected: undefined },
+  { header: undefined, expected: undefined },
+])('Retry-After: $header means $expected seconds', ({ header, expected }) => {
+  expect(retryAfterSecondsOf({ 'retry-after': header }, now)).toBe(expected);
 });

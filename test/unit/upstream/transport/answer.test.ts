@@ -1,7 +1,7 @@
 import { buffer } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
-import { AnswerBody } from '../../../../src/upstream/transport/answer-body.ts';
+import { AnswerBody, contentLengthOf, contentRangeOf } from '../../../../src/upstream/transport/answer.ts';
 
 /** An exchange that only notes what is done to it. */
 class FakeController {
@@ -149,4 +149,26 @@ test('a body in pieces of one byte is merged, with a bounded number of pieces pe
   expect(sent).toBe(2_560);
   expect(pieces.reduce((sum, bytes) => sum + bytes, 0)).toBe(sent);
   expect(pieces.length).toBeLessThanOrEqual(10);
+});
+
+test.each([
+  { header: 'bytes 5-9/20', expected: { start: 5, end: 9, size: 20 } },
+  { header: 'Bytes  5-9/*', expected: { start: 5, end: 9, size: undefined } },
+  { header: 'bytes */20', expected: { start: undefined, end: undefined, size: 20 } },
+  { header: 'bytes 5-/20', expected: undefined },
+  { header: 'lines 5-9/20', expected: undefined },
+  { header: '', expected: undefined },
+])('Content-Range: $header is $expected', ({ header, expected }) => {
+  expect(contentRangeOf({ 'content-range': header })).toEqual(expected);
+});
+
+test.each([
+  { header: '0', expected: 0 },
+  { header: '20', expected: 20 },
+  { header: '-1', expected: undefined },
+  { header: '1e3', expected: undefined },
+  { header: '9'.repeat(30), expected: undefined },
+  { header: undefined, expected: undefined },
+])('Content-Length: $header is $expected', ({ header, expected }) => {
+  expect(contentLengthOf({ 'content-length': header })).toBe(expected);
 });
