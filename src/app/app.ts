@@ -25,13 +25,13 @@ export interface AppDeps {
   readonly nodeVersion: string;
   readonly log: Log;
   readonly failpoint: FailpointHook;
-  /** The machine's, where absent. */
+  /** By default the system's. */
   readonly clock?: Clock;
-  /** What the stores write to. The machine's, where absent. */
+  /** The file system that the stores write to. By default the system's. */
   readonly files?: FileSystem;
   /** How long a client waits for headers; for tests. */
   readonly requestDeadlineMs?: number | undefined;
-  /** Before an upstream is asked again; for tests. */
+  /** The pauses before retries towards an upstream; for tests. */
   readonly pauses?: Pauses;
 }
 
@@ -120,7 +120,7 @@ function labelsOf({ upstreams }: Config): readonly string[] {
   return upstreams.map(({ name }) => name);
 }
 
-/** Readiness needs to know which upstreams answer; the lifetimes of tags depend on what is left of their rate limits. */
+/** Readiness reports which upstreams answer; the lifetimes of tags depend on the remaining pulls of their accounts. */
 function monitorOf(health: UpstreamHealth, rateLimits: RateLimits): UpstreamMonitor {
   return {
     answered: (event) => health.record(event),
@@ -128,7 +128,7 @@ function monitorOf(health: UpstreamHealth, rateLimits: RateLimits): UpstreamMoni
   };
 }
 
-/** Of the memory budget, half is left to what is cached, and one upstream cannot take all of the other half. */
+/** Upstreams get half of the memory budget, and a single upstream at most half of that. The rest is for cached content. */
 function sharesOf(memory: MemoryBudget) {
   return sharesByName(new MemoryShare(memory, 1 / 2), 1 / 2);
 }

@@ -25,7 +25,7 @@ export interface Maintenance {
 
 const sweepEveryMs = 60_000;
 
-/** The parts that run beside requests and keep the store in shape. */
+/** The background parts that maintain the store. */
 export function createMaintenance({ storage }: Config, deps: MaintenanceDeps): Maintenance {
   const { stores, mirror, clock, observer, log } = deps;
   const { store, records, index } = stores;

@@ -11,7 +11,7 @@ export interface ReadyPartDeps {
   readonly health: Pick<UpstreamHealth, 'states'>;
 }
 
-/** Says whether the program is ready: all other parts have started, it is not draining, and the store can be used. */
+/** Reports readiness: all parts have started, the mirror is not draining, and the store is usable. */
 export class ReadyPart implements Part {
   readonly name = 'readiness';
   readonly #deps: ReadyPartDeps;

@@ -13,13 +13,13 @@ export interface StoresDeps {
   readonly clock: Clock;
   readonly observer: Observer;
   readonly failpoint: FailpointHook;
-  /** What blobs and records are written to. The lock and the index always use the machine's own. */
+  /** What blobs and records are written to. The lock and the index always use the system's. */
   readonly files: FileSystem;
   /** What is never evicted, as globs. */
   readonly keep: readonly string[];
 }
 
-/** Everything that is on the disk. */
+/** The parts with files on the disk. */
 export interface Stores {
   readonly lock: StoreLock;
   readonly index: SqliteIndex;

@@ -14,15 +14,14 @@ interface Kind {
 const periodMs = 60_000;
 /** So many lines of a kind are logged in a period; the further ones are counted. */
 const maxLines = 10;
-/** More kinds than there are in the program. What comes beyond them is one kind. */
+/** More kinds than the program has. Further lines share one kind. */
 const maxKinds = 1_000;
-/** Errors that are the cause of another are looked at to this depth. */
+/** The depth to which chained causes are compared. */
 const maxCauses = 5;
 
 /**
- * Bounds the lines of each kind. A client, or a machine that is short of something, can cause one line a request: with the descriptors used
- * up these were tens of thousands within seconds. Ten lines of a kind are logged in a minute, and then one with the number of those that
- * were left out.
+ * Limits repeated log lines. When file descriptors run out, for example, every request may log an error: tens of thousands of lines within
+ * seconds. Ten lines of a kind are logged each minute, and then one with the number of the suppressed lines.
  */
 export class RepeatedLines {
   readonly #kinds = new Map<string, Kind>();
@@ -56,7 +55,7 @@ export class RepeatedLines {
   }
 }
 
-/** What is said, of what, and with which error: not its text, which may name something else each time. Pure. */
+/** The message, its fields and the code of its error; not the error's text, which may differ each time. Pure. */
 export function kindOf({ fields, message }: Line): string {
   const { err, ...others } = fields;
   const words = Object.values(others).filter((value) => typeof value === 'string');

@@ -6,7 +6,7 @@ import { RequestDeadline } from '../registry/request-deadline.ts';
 /** One line of the access log. */
 export interface AccessLine {
   readonly method: string;
-  /** Without its query, which may hold anything. */
+  /** Without the query, which may contain secrets. */
   readonly path: string;
   readonly status: number;
   readonly cache: string;

@@ -5,19 +5,19 @@ import { OciError, UpstreamError } from '../../oci/errors.ts';
 import type { ExchangeState } from '../registry/exchange.ts';
 
 export interface OverloadLimits {
-  /** Requests that are being answered at the same time. */
+  /** The most requests that run at the same time. */
   readonly maxRequests: number;
-  /** Whether a connection is one too many. */
+  /** Whether a connection is above the limit of connections. */
   readonly isSurplus: (socket: Duplex) => boolean;
 }
 
-/** More headers than any client sends. Node shows no more than it counts to, so counting stops just beyond. */
+/** More headers than any client sends. Node drops those beyond its own limit, which is one more. */
 export const maxHeaders = 200;
 const retryAfterSeconds = 2;
 
 /**
- * Refuses at once what is too much, instead of letting everybody wait: 503 with Retry-After above the limits of connections and of
- * running requests, 431 for a flood of headers, which would hide Content-Length from us (CVE-2026-58044).
+ * Refuses requests above the limits at once instead of queueing them: 503 with Retry-After above the limits of connections and of running
+ * requests, 431 for too many headers, which would hide Content-Length (CVE-2026-58044).
  */
 export function refuseOverload(
   { maxRequests, isSurplus }: OverloadLimits,

@@ -27,7 +27,7 @@ export interface BlobAnswerDeps {
 
 const mediaType = 'application/octet-stream';
 
-/** HEAD of a blob: never a download. */
+/** HEAD of a blob. It never starts a download. */
 export async function answerBlobHead(
   ctx: RegistryContext,
   deps: BlobAnswerDeps,
@@ -39,8 +39,8 @@ export async function answerBlobHead(
 }
 
 /**
- * GET of a blob or of a part of it, from the store or along with a running download. Whoever has it already is answered as a HEAD is:
- * nothing is downloaded for a 304. Where the disk fails to read its first piece, nothing was said yet: it comes from the upstream.
+ * GET of a blob or of a part of it, from the store or from a running download. If the client has it already, it is answered like a HEAD, so
+ * that nothing is downloaded for a 304. If the disk fails before the first bytes are sent, the blob comes from the upstream.
  */
 export async function answerBlob(
   ctx: RegistryContext,
@@ -63,7 +63,7 @@ async function answerOnce(ctx: RegistryContext, deps: BlobAnswerDeps, place: Pla
   const blob = await deps.mirror.blob(place, digest, ctx.state.exchange, partOf);
   let closing: PromiseLike<void> | undefined;
   const close = () => (closing ??= blob.source[Symbol.asyncDispose]());
-  // A reader that waits for a download must not wait on for a client that left.
+  // A reader must not wait for a download when its client has left.
   const leave = () => void close().then(undefined, () => {}); // It is awaited below.
   ctx.res.once('close', leave);
   try {
@@ -120,8 +120,8 @@ async function sendSeveral(
 }
 
 /**
- * Node keeps headers back until the first byte of the body. What comes from the upstream may be long in coming, and containerd waits 30 s
- * for headers (containerd #13164): they go ahead. A hit is worth one packet, and a disk that hangs an honest error.
+ * Node sends headers with the first bytes of the body. Those of a miss may take long, and containerd waits only 30 s for headers (containerd
+ * #13164), so its headers are sent at once. A hit saves the packet, and a disk that hangs is still answered with an error.
  */
 function whenToBegin(ctx: RegistryContext, { cache }: ServedBlob, begin: () => void): Pick<StretchOptions, 'begin'> {
   if (cache.word === 'hit') return { begin };

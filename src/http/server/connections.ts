@@ -6,19 +6,19 @@ export interface ConnectionsOptions {
   readonly nowMs?: () => number;
 }
 
-/** A client that is between two requests of a pull is not idle for so long. */
+/** Between two requests of one pull a client is idle for less. */
 const makesWayAfterMs = 5_000;
 
 /**
- * The connections of one listener, and on which of them an answer is running. Node closes idle ones as well, but takes one that never
- * asked anything for busy until its headers are overdue.
+ * The connections of one listener, and their running answers. Node can close idle connections too, but counts one that never sent a request
+ * as busy until its headers time out.
  */
 export class Connections {
   /** With TLS, including those whose handshake is in progress. */
   readonly #accepted = new Set<Duplex>();
   /** The number of running answers on each. */
   readonly #answersOn = new Map<Duplex, number>();
-  /** Those that have answered all they were asked, the longest idle first, and since when. */
+  /** Idle connections and since when they are idle, the longest first. */
   readonly #idleSinceMs = new Map<Duplex, number>();
   /** Those that were opened above the limit. */
   readonly #surplus = new WeakSet<Duplex>();

@@ -85,8 +85,7 @@ export class Listener {
     // Node would answer an unknown Expect with a bare 417; RFC 9110 §10.1.1 allows to ignore it.
     this.#server.on('checkExpectation', handle);
     this.#server.on('clientError', (error, socket) => broken.refuse(error, socket));
-    // Slow headers are cut by Node itself; a response nobody reads, by this. A client that waits for the
-    // mirror is not to blame for the silence.
+    // Disconnects clients that do not read their response, but not those that wait for the mirror. Node itself ends slow headers.
     this.#server.timeout = options.idleTimeoutMs;
     this.#server.on('timeout', (socket) => {
       if (socket.writableLength > 0 || !this.#connections.isAnswering(socket)) socket.destroy();
@@ -96,7 +95,7 @@ export class Listener {
     this.#server.on('drop', () => options.onRejected?.('connections'));
   }
 
-  /** Whether a connection is one too many: what it asks is refused. */
+  /** Whether a connection is above the limit: its requests are refused. */
   isSurplus(socket: Duplex): boolean {
     return this.#connections.isSurplus(socket);
   }
@@ -121,7 +120,7 @@ export class Listener {
       .catch((cause: unknown) => {
         throw new Error(`cannot listen on ${host}:${port}: ${reasonOf(cause)}`, { cause });
       });
-    // From here on an error is a connection that the system could not hand over; the next one may go well.
+    // From now on an error means that one connection could not be accepted; the listener goes on.
     this.#server.on('error', () => this.#options.onRejected?.('connections'));
     if (certificate && 'setSecureContext' in this.#server && typeof this.#server.setSecureContext === 'function') {
       const setSecureContext = this.#server.setSecureContext.bind(this.#server);
@@ -139,7 +138,7 @@ export class Listener {
     });
   }
 
-  /** Takes no new connections, lets running answers end, and cuts what still runs when `signal` aborts. */
+  /** Accepts no new connections, and lets running answers end. When `signal` aborts, it closes all connections. */
   async stop({ signal }: { signal: AbortSignal }): Promise<void> {
     this.#isDraining = true;
     const closed = Promise.withResolvers<void>();

@@ -24,16 +24,16 @@ interface Line {
 
 /** With this many waiting requests, nothing more is read from the connection. With fewer, its end is noticed at once. */
 const pauseAtWaiting = 8;
-/** A connection of which more requests wait is closed: only what was read at once can be so much. */
+/** A connection with more waiting requests is closed. Only requests that were read at once can be so many. */
 const maxWaitingOfConnection = 32;
 
 /**
  * Answers the requests of a connection one after another. Answers are sent in order anyway (RFC 9112 §9.3.2), so one that is prepared
  * earlier would hold memory and count as a running request without need. Registry clients do not pipeline, so this slows none of them.
  *
- * Node reads up to 64 KiB before it can be paused, and emits every request in them, which may be 1,700: with them all waiting, a few hundred
- * bytes a request on the wire were several KB in memory, beside the memory budget. So a connection that sends more than 32 ahead is closed, as
- * RFC 9112 §9.3.2 has its client expect. At most one request of each connection is answered in one turn of the event loop.
+ * Node reads up to 64 KiB before it can be paused, and emits every request in them, which may be 1,700. Each takes several KB of memory
+ * while it waits, outside the memory budget. So a connection that pipelines more than 32 is closed, which RFC 9112 §9.3.2 makes its client
+ * expect. At most one request of each connection is answered in one turn of the event loop.
  */
 export class Pipelines {
   readonly #options: PipelinesOptions;
@@ -84,7 +84,7 @@ export class Pipelines {
     socket.pause();
   }
 
-  /** What waits is dropped at once: the running answer may take its time to notice. */
+  /** Waiting requests are dropped at once; the running answer may end later. */
   #refuse(socket: Duplex, line: Line): void {
     this.#options.onRefused();
     this.#waiting -= line.waiting.length;
