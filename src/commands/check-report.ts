@@ -78,7 +78,7 @@ function rowOfAccount(place: string, { signIn, why, rateLimit }: AccountProbe, c
   switch (signIn) {
     case 'signed-in':
       return { ...row, signedIn: `as ${credential}` };
-    case 'stranger':
+    case 'anonymous':
       return {
         ...row,
         signedIn: credential === undefined ? 'anonymously' : `anonymously: ${credential} holds nothing for it`,

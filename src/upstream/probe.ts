@@ -1,10 +1,9 @@
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import { OciError, UpstreamError } from '../oci/errors.ts';
 import { parseRepository } from '../oci/reference.ts';
-import { type Demand, demandOf, parseChallenges } from './credentials/protocol/challenge.ts';
+import { type Demand, demandOf, parseChallenges, realmObjection, untrusted } from './credentials/protocol/challenge.ts';
 import { createCredentials } from './credentials/accounts.ts';
 import { anonymous, type Credentials, headerShowing, type Secret } from './credentials/credentials.ts';
-import { realmObjection, untrusted } from './credentials/protocol/realm-trust.ts';
 import { Tokens } from './credentials/protocol/tokens.ts';
 import { type EndpointDeps, requestsTo, sendTo } from './failover/endpoint.ts';
 import type { Answer } from './transport/answer.ts';
@@ -27,12 +26,12 @@ export interface EndpointProbe {
  * The result of signing in with an account.
  *
  *     signed-in   the registry accepted it
- *     stranger    anonymous: there is no account, or its source has none for this registry
+ *     anonymous   there is no account, or its source has none for this registry
  *     unchecked   the registry answers a ping without credentials, so the account was not checked
  *     refused     it was not accepted, or could not be read: see `why`
  *     no-token    the token endpoint gave no anonymous token: see `why`
  */
-export type SignIn = 'signed-in' | 'stranger' | 'unchecked' | 'refused' | 'no-token';
+export type SignIn = 'signed-in' | 'anonymous' | 'unchecked' | 'refused' | 'no-token';
 
 export interface AccountProbe {
   readonly signIn: SignIn;
@@ -53,7 +52,7 @@ export async function probeEndpoint(deps: EndpointDeps, options: Waiting): Promi
     const demand = demandOf(parseChallenges(answer.headers['www-authenticate']));
     const door: Door = { deps, send, demand };
     const probes = deps.credentials.map((one, index) => probeAccount(door, one, { signal: options.signal, index }));
-    const accounts = await Promise.all(probes.length === 0 ? [probeStranger(door, options)] : probes);
+    const accounts = await Promise.all(probes.length === 0 ? [probeAnonymous(door, options)] : probes);
     return { url, failure: undefined, accounts };
   } catch (cause) {
     return { url, failure: wordsFor(cause), accounts: [] };
@@ -73,7 +72,7 @@ function failureAt({ url, status }: Answer): string | undefined {
   return `${url.host} answered ${status} where a registry says 200 or 401`;
 }
 
-async function probeStranger(door: Door, options: Waiting): Promise<AccountProbe> {
+async function probeAnonymous(door: Door, options: Waiting): Promise<AccountProbe> {
   const { demand, deps } = door;
   if (demand?.kind === 'basic')
     return refused(`${deps.url.host} lets nobody in without an account, and there are no credentials for it`);
@@ -84,7 +83,7 @@ async function probeStranger(door: Door, options: Waiting): Promise<AccountProbe
     const isRefusal = cause instanceof OciError && cause.code === 'DENIED';
     if (!isRefusal) return { signIn: 'no-token', why: wordsFor(cause), rateLimit: undefined };
   }
-  return accountProbe('stranger', await allowance(door, [], options));
+  return accountProbe('anonymous', await allowance(door, [], options));
 }
 
 async function probeAccount(
@@ -97,7 +96,7 @@ async function probeAccount(
   const credentials = createCredentials(settings, { account, registry: { name, url }, cloudAgents, clock, observer });
   try {
     const secret = await credentials.secret({ signal });
-    if (!secret) return await probeStranger(door, { signal });
+    if (!secret) return await probeAnonymous(door, { signal });
     if (!door.demand) return accountProbe('unchecked', undefined);
     const header = await headerFor(door, door.demand, { credentials, secret, signal });
     const { status } = await pingRegistry(door.send, apiRootOf(url), { signal }, header);

@@ -226,8 +226,8 @@ async function startEvil(evil: Evil, accomplice: Accomplice) {
   const requests: IncomingMessage[] = [];
   const answer = (request: IncomingMessage, response: ServerResponse) => {
     requests.push(request);
-    const isStranger = request.headers.authorization === undefined;
-    if (evil.afterLogin && isStranger) return void response.writeHead(401, { 'www-authenticate': 'Basic' }).end();
+    const isAnonymous = request.headers.authorization === undefined;
+    if (evil.afterLogin && isAnonymous) return void response.writeHead(401, { 'www-authenticate': 'Basic' }).end();
     evil.does({ request, response, url, accomplice });
   };
   const { certificate, key } = await selfSigned('evil');

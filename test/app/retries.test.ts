@@ -27,17 +27,17 @@ const questions = [
   { what: 'a list of referrers', path: `/v2/${repository}/referrers/${cold.manifest.digest}` },
 ];
 
-const hiccups: readonly { readonly hiccup: string; readonly fault: Fault }[] = [
-  { hiccup: 'answers 500', fault: { status: 500 } },
-  { hiccup: 'answers 502', fault: { status: 502 } },
-  { hiccup: 'answers 503', fault: { status: 503 } },
-  { hiccup: 'answers 503 and asks for no patience', fault: { status: 503, headers: { 'retry-after': '0' } } },
-  { hiccup: 'answers 504', fault: { status: 504 } },
-  { hiccup: 'closes the connection', fault: { dropConnection: true } },
+const transientErrors: readonly { readonly how: string; readonly fault: Fault }[] = [
+  { how: 'answers 500', fault: { status: 500 } },
+  { how: 'answers 502', fault: { status: 502 } },
+  { how: 'answers 503', fault: { status: 503 } },
+  { how: 'answers 503 with Retry-After: 0', fault: { status: 503, headers: { 'retry-after': '0' } } },
+  { how: 'answers 504', fault: { status: 504 } },
+  { how: 'closes the connection', fault: { dropConnection: true } },
 ];
 
-test.each(hiccups.flatMap((one) => questions.map((other) => ({ ...one, ...other }))))(
-  'an upstream that $hiccup once delays $what by a moment, and no client learns of it',
+test.each(transientErrors.flatMap((one) => questions.map((other) => ({ ...one, ...other }))))(
+  'an upstream that $how once delays $what by a moment, and no client learns of it',
   async ({ fault, path, method = 'GET' }) => {
     const { upstream, app } = await start();
     upstream.script({ times: 1 }, fault);

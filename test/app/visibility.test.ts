@@ -14,7 +14,7 @@ const credentials = [{ kind: 'basic', ...account }];
 const secret = 'team/secret';
 const open = 'team/open';
 
-/** A registry with an account that reads everything, and strangers who don't. */
+/** A registry with an account that reads everything; anonymous requests do not. */
 async function registryOf({ hides = [secret] }: { hides?: string[] } = {}): Promise<FakeRegistry> {
   const auth: FakeAuthOptions = { kind: 'bearer', ...account, privateRepositories: hides };
   return startFakeRegistry({ auth });
@@ -35,7 +35,7 @@ function pathsOf(repository: string, { manifest, children, blobs }: Image): read
   return [...all, `referrers/${manifest.digest}`].map((path) => `/v2/${repository}/${path}`);
 }
 
-/** How often strangers were asked to look at a repository: requests that were sent back for a token are not counted. */
+/** How many anonymous requests checked a repository, without those that got a challenge. */
 function questions(upstream: FakeRegistry): number {
   const looks = [...upstream.seen('HEAD', /\/manifests\//), ...upstream.seen('GET', /\/tags\/list/)];
   return looks.filter(({ headers }) => headers.authorization !== undefined).length;

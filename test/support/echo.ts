@@ -41,8 +41,8 @@ export async function startEcho(issuedToken: string): Promise<{ readonly url: st
       const [, door = '', betrayal = ''] = pathname.split('/');
       const isLogin = door === 'login';
       if (isLogin) return void response.end(JSON.stringify({ token: issuedToken }));
-      const isStranger = request.headers.authorization === undefined && door !== 'realm' && door !== 'api';
-      if (isStranger) {
+      const isAnonymous = request.headers.authorization === undefined && door !== 'realm' && door !== 'api';
+      if (isAnonymous) {
         const realm = { bearer: `${url}/realm/${betrayal}`, late: `${url}/login/x` }[door];
         const challenge = realm === undefined ? 'Basic realm="r"' : `Bearer realm="${realm}",service="s"`;
         return void response.writeHead(401, { 'www-authenticate': challenge }).end();

@@ -10,8 +10,7 @@ import type {
   Totals,
 } from '../../src/mirror/ports/store-index.ts';
 import type { Digest } from '../../src/oci/digest.ts';
-import { anyGlobMatcher } from '../../src/oci/glob.ts';
-import type { Tag } from '../../src/oci/reference.ts';
+import { anyGlobMatcher, type Tag } from '../../src/oci/reference.ts';
 
 const nameOf = ({ upstream, repository }: RepositoryId) => `${upstream}/${repository}`;
 

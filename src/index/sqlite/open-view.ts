@@ -1,5 +1,5 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import { anyGlobMatcher } from '../../oci/glob.ts';
+import { anyGlobMatcher } from '../../oci/reference.ts';
 import type { IndexFile } from './buffer-flusher.ts';
 import { RowWriter } from './row-writer.ts';
 import type { OpenDatabaseOptions, OpenedDatabase } from './open-database.ts';

@@ -1,5 +1,5 @@
 import { OciError } from '../../oci/errors.ts';
-import { anyGlobMatcher } from '../../oci/glob.ts';
+import { anyGlobMatcher } from '../../oci/reference.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { Visibility, VisibilityQuestion } from './visibility.ts';

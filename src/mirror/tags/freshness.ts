@@ -1,4 +1,4 @@
-import { globMatcher } from '../../oci/glob.ts';
+import { globMatcher } from '../../oci/reference.ts';
 import { type FailureReason, OciError, UpstreamError } from '../../oci/errors.ts';
 import { isNotFound } from '../ports/upstream.ts';
 

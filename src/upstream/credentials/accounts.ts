@@ -1,6 +1,5 @@
 import type { Clock } from '../../mirror/ports/clock.ts';
-import { anyGlobMatcher } from '../../oci/glob.ts';
-import type { Repository } from '../../oci/reference.ts';
+import { anyGlobMatcher, type Repository } from '../../oci/reference.ts';
 import type { AccountSettings, CredentialSettings } from '../settings.ts';
 import { BackOff } from './protocol/refusals.ts';
 import { type AccountDeps, anonymous, type Credentials } from './credentials.ts';

@@ -3,11 +3,10 @@ import { timeLimited } from '../../mirror/concurrency/abortable-wait.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import { type FailureReason, OciError, UpstreamError } from '../../oci/errors.ts';
-import { AnsweringRepositories } from './answering-repositories.ts';
+import { AnsweringRepositories, FailuresInARow } from './repository-outcomes.ts';
 import { Circuit } from './circuit.ts';
 import { type Endpoint, type EndpointRole, type Guard, guarded, type Question } from './endpoint.ts';
 import { RememberedFailure } from './failing-resources.ts';
-import { FailuresInARow } from './failures-in-a-row.ts';
 
 export interface CircuitBreakerDeps {
   /** The upstream it belongs to, and its place among its endpoints, for the metrics. */

@@ -26,7 +26,7 @@ const longestWishMs = 1_000;
 const lasting: ReadonlySet<number> = new Set([501, 505]);
 
 /**
- * Asks an endpoint again after a hiccup, as long as its caller waits. Everything an endpoint is asked is safe to ask twice: content,
+ * Retries a request after a transient error, while its caller waits. Everything an endpoint is asked is safe to ask twice: content,
  * lists, and tokens, also those for which a refresh token is posted, as the same one is posted for every next token. It is for
  * questions that are answered as a whole, or with headers: of a body that breaks off later the rest is asked for elsewhere.
  */
@@ -57,13 +57,13 @@ export function pauseBeforeRetry(
   cause: unknown,
   { role, retries, random }: { readonly role: EndpointRole; readonly retries: number; readonly random: number },
 ): number | undefined {
-  if (retries >= maxRetries[role] || !isHiccup(cause, role)) return undefined;
+  if (retries >= maxRetries[role] || !isTransient(cause, role)) return undefined;
   const wishedMs = (cause.retryAfterSeconds ?? 0) * 1_000;
   if (wishedMs > longestWishMs) return undefined;
   return Math.max(wishedMs, firstPauseMs * 2 ** retries * (0.5 + random));
 }
 
-function isHiccup(cause: unknown, role: EndpointRole): cause is UpstreamError {
+function isTransient(cause: unknown, role: EndpointRole): cause is UpstreamError {
   if (!(cause instanceof UpstreamError)) return false;
   if (role === 'mirror') return isLostConnection(cause);
   const { reason, upstreamStatus } = cause;

@@ -5,10 +5,9 @@ import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../../oci/errors.ts';
 import type { Repository } from '../../../oci/reference.ts';
 import { boundedMap } from '../../../mirror/concurrency/remembered.ts';
-import { type BearerDemand, type Demand, demandOf, parseChallenges } from './challenge.ts';
+import { type BearerDemand, type Demand, demandOf, parseChallenges, realmObjection, untrusted } from './challenge.ts';
 import { type Credentials, headerShowing, type Secret } from '../credentials.ts';
 import { Refusals, type Shown } from './refusals.ts';
-import { realmObjection, untrusted } from './realm-trust.ts';
 import type { Tokens } from './tokens.ts';
 
 export interface AuthorizerDeps {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { parseRepository } from '../../../../src/oci/reference.ts';
-import { AnsweringRepositories, answeredLatelyMs } from '../../../../src/upstream/failover/answering-repositories.ts';
+import { AnsweringRepositories, answeredLatelyMs } from '../../../../src/upstream/failover/repository-outcomes.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 
 const [one, other] = [parseRepository('team/one'), parseRepository('team/other')];
