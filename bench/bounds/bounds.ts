@@ -3,7 +3,7 @@ import type { Stage } from '../scenarios/stage.ts';
 import type { Bound } from './bound.ts';
 import { measureEvictionBesideKept } from './eviction-beside-kept.ts';
 import { measureSlowDownloads, measureUnreadManifests } from './memory.ts';
-import { measureRangesWithoutRoom } from './ranges-without-room.ts';
+import { measureRangesOfUnstoredBlobs } from './ranges-of-unstored-blobs.ts';
 
 /** Measures one bound. @throws Error if a response is wrong: then the number means nothing. */
 export async function measureBound(name: BoundName, stage: Stage): Promise<readonly Bound[]> {
@@ -15,6 +15,6 @@ export async function measureBound(name: BoundName, stage: Stage): Promise<reado
     case 'unread-manifests':
       return measureUnreadManifests(stage);
     case 'ranges-no-room':
-      return measureRangesWithoutRoom(stage);
+      return measureRangesOfUnstoredBlobs(stage);
   }
 }

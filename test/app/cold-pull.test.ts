@@ -82,7 +82,7 @@ test('a HEAD of an uncached tag or digest is a HEAD upstream', async () => {
 });
 
 test.each([['docker-content-digest'], ['content-length']])(
-  'a HEAD of a tag causes a GET where the HEAD of the upstream lacks %s',
+  'a HEAD of a tag causes a GET if the HEAD of the upstream lacks %s',
   async (missing) => {
     const upstream = await startFakeRegistry();
     const { manifest } = image();

@@ -17,7 +17,7 @@ const blobs = /\/blobs\//;
 const mebibyte = 1024 * 1024;
 const size = 1_000_000;
 
-describe('of what is stored', () => {
+describe('a stored blob', () => {
   const owner = thisSuite();
   const blob = randomBlob(size);
   const path = `/v2/${repository}/blobs/${blob.digest}`;
@@ -47,7 +47,7 @@ describe('of what is stored', () => {
     { range: 'bytes=-300', start: size - 300, end: size - 1 },
     { range: 'bytes=-5000000', start: 0, end: size - 1 },
     { range: 'Bytes = 5-6'.replaceAll(' ', ''), start: 5, end: 6 },
-  ])('$range is answered 206 with just that', async ({ range, start, end }) => {
+  ])('$range is answered 206 with exactly those bytes', async ({ range, start, end }) => {
     const { status, headers, body, cache } = await ask(app, path, { headers: { range } });
     expect(status).toBe(206);
     expect(headers['content-range']).toBe(`bytes ${start}-${end}/${size}`);
@@ -68,10 +68,10 @@ describe('of what is stored', () => {
   );
 
   test.each([
-    { what: 'several ranges of which one is none', headers: { range: 'bytes=0-1,6-5' } },
+    { what: 'a list with an invalid range', headers: { range: 'bytes=0-1,6-5' } },
     { what: 'a range that ends before it begins', headers: { range: 'bytes=5-4' } },
     { what: 'another unit', headers: { range: 'lines=1-2' } },
-    { what: 'what is no range', headers: { range: 'bytes=a-b' } },
+    { what: 'an invalid range', headers: { range: 'bytes=a-b' } },
     {
       what: 'a range if the content were another',
       headers: { range: 'bytes=0-1', 'if-range': `"${manifest.digest}"` },
@@ -81,7 +81,7 @@ describe('of what is stored', () => {
       what: 'a range if unchanged since',
       headers: { range: 'bytes=0-1', 'if-range': 'Thu, 01 Jan 2026 00:00:00 GMT' },
     },
-  ])('$what is answered 200 with the whole', async ({ headers }) => {
+  ])('$what is answered 200 with the whole blob', async ({ headers }) => {
     const answer = await ask(app, path, { headers });
     expect(answer.status).toBe(200);
     expect(answer.headers['content-range']).toBeUndefined();
@@ -99,7 +99,7 @@ describe('of what is stored', () => {
     { what: 'has it, weakly', tags: (etag: string) => `W/${etag}` },
     { what: 'has it among others', tags: (etag: string) => `"other", ${etag}` },
     { what: 'takes anything', tags: () => '*' },
-  ])('a client that $what is answered 304 without a body, whatever range it names', async ({ tags }) => {
+  ])('a client that $what is answered 304 without a body, whatever range it asks for', async ({ tags }) => {
     for (const [where, { digest }] of [
       [path, blob],
       [`/v2/${repository}/manifests/1`, manifest],
@@ -117,7 +117,7 @@ describe('of what is stored', () => {
     expect((await ask(app, path, { headers: { 'if-none-match': '"sha256:other"' } })).status).toBe(200);
   });
 
-  test('a HEAD ignores the range, which is for GET', async () => {
+  test('a HEAD ignores the range, which applies to GET only', async () => {
     for (const [where, { bytes }] of [
       [path, blob],
       [`/v2/${repository}/manifests/1`, manifest],
@@ -130,7 +130,7 @@ describe('of what is stored', () => {
     }
   });
 
-  test('a part of a manifest is answered 206', async () => {
+  test('a range of a manifest is answered 206', async () => {
     const answer = await ask(app, `/v2/${repository}/manifests/1`, { headers: { range: 'bytes=5-14' } });
     expect(answer.status).toBe(206);
     expect(answer.body.equals(manifest.bytes.subarray(5, 15))).toBe(true);
@@ -141,7 +141,7 @@ describe('of what is stored', () => {
   });
 });
 
-test('with verifyReads, a part is read together with everything before it', async () => {
+test('with verifyReads, a range is read together with everything before it', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(size);
   upstream.content.addBlob(repository, blob);
@@ -154,7 +154,7 @@ test('with verifyReads, a part is read together with everything before it', asyn
   expect(body.equals(blob.bytes.subarray(700_000, 700_010))).toBe(true);
 });
 
-test('a part of an uncached blob starts one download of the whole blob, which is stored', async () => {
+test('a range of an uncached blob starts one download of the whole blob, which is stored', async () => {
   const { upstream, app, blob, path, held: half } = await startHolding(size, { bytes: 500_000 });
   const early = await ask(app, path, { headers: { range: 'bytes=1000-1999' } });
   expect(early).toMatchObject({ status: 206, headers: { 'content-range': `bytes 1000-1999/${size}` } });
@@ -182,7 +182,7 @@ test('a range beyond the end of an uncached blob is answered 416, and the downlo
   expect((await ask(app, path)).cache).toBe('hit');
 });
 
-test('while the size is not known, a range is answered with the whole', async () => {
+test('while the size is unknown, a range is answered with the whole blob', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(size);
   upstream.content.addBlob(repository, blob);
@@ -209,12 +209,12 @@ test('a part that an upstream sends for the whole blob is never stored as the wh
   expect((await storeOnDisk(app.dataDirectory)).blobs.get(blob.digest)).toEqual({ size, isWhole: true });
 });
 
-describe('far ahead of a running download', () => {
+describe('a range far ahead of a running download', () => {
   const start = farAhead;
   const blob = largeBlob();
   const downloading = (options = {}) => startDownloading(blob, options);
 
-  test('a small part is relayed from the upstream beside it, and the whole is still one download', async () => {
+  test('is relayed from the upstream if it is small, and the whole blob is still downloaded once', async () => {
     const { upstream, app, path, whole, door } = await downloading();
     const part = await ask(app, path, { headers: { range: `bytes=${start}-${start + 999}` } });
     expect(part).toMatchObject({ status: 206, headers: { 'content-length': '1000' } });
@@ -231,13 +231,13 @@ describe('far ahead of a running download', () => {
   test.each<{ what: string; fault: Fault }>([
     { what: 'breaks off', fault: { cutAfterBytes: 300 } },
     {
-      what: 'gives less of it than was asked for',
+      what: 'sends less of it than requested',
       fault: {
         headers: { 'content-range': `bytes ${start}-${start + 299}/${80 * mebibyte}` },
         body: (honest: Buffer) => honest.subarray(0, 300),
       },
     },
-  ])('where the upstream $what, the part goes on from there in the same answer', async ({ fault }) => {
+  ])('is resumed in the same answer when the upstream $what', async ({ fault }) => {
     const { upstream, app, path, door } = await downloading();
     upstream.script({ path: blobs, times: 1 }, fault);
     const part = await ask(app, path, { headers: { range: `bytes=${start}-${start + 999}` } });
@@ -248,10 +248,10 @@ describe('far ahead of a running download', () => {
   });
 
   test.each([
-    { what: 'a large part', range: `bytes=${start}-${start + 9 * mebibyte}` },
-    { what: 'a part without an end', range: `bytes=${start}-` },
-    { what: 'a part that comes soon', range: 'bytes=2000000-2000999' },
-  ])('$what follows the download', async ({ range }) => {
+    { what: 'large', range: `bytes=${start}-${start + 9 * mebibyte}` },
+    { what: 'without an end', range: `bytes=${start}-` },
+    { what: 'close ahead', range: 'bytes=2000000-2000999' },
+  ])('follows the download if it is $what', async ({ range }) => {
     const { upstream, app, path, door } = await downloading();
     const part = await open(app, path, { headers: { range } });
     expect(part.status).toBe(206);
@@ -263,11 +263,11 @@ describe('far ahead of a running download', () => {
   });
 
   test.each([
-    { what: 'knows no ranges', options: { ranges: false }, fault: {} },
-    { what: 'is too busy for it', options: {}, fault: { status: 503 } },
-    { what: 'allows no more requests', options: {}, fault: { status: 429 } },
-    { what: 'says no to it', options: {}, fault: { status: 416 } },
-  ])('where the upstream $what, the part follows the download', async ({ options, fault }) => {
+    { what: 'does not support ranges', options: { ranges: false }, fault: {} },
+    { what: 'answers 503', options: {}, fault: { status: 503 } },
+    { what: 'answers 429', options: {}, fault: { status: 429 } },
+    { what: 'answers 416', options: {}, fault: { status: 416 } },
+  ])('follows the download when the upstream $what', async ({ options, fault }) => {
     const { upstream, app, path, door } = await downloading(options);
     upstream.script({ path: blobs }, fault);
     const part = await open(app, path, { headers: { range: `bytes=${start}-${start + 999}` } });
@@ -276,7 +276,7 @@ describe('far ahead of a running download', () => {
     expect((await part.rest()).equals(blob.bytes.subarray(start, start + 1_000))).toBe(true);
   });
 
-  test('a client that leaves while the upstream is silent ends the request for its part', async () => {
+  test('ends its upstream request when its client leaves while the upstream is silent', async () => {
     const { upstream, app, path, door } = await downloading();
     upstream.script({ path: blobs, times: 1 }, { holdBody: { afterBytes: 300, until: gate() } });
     const part = await open(app, path, { headers: { range: `bytes=${start}-${start + 999}` } });

@@ -90,7 +90,7 @@ describe('a registry without the referrers API', () => {
     { what: 'an index that is cut', fault: sends(index([child]).slice(0, -9), ociIndex), status: 502 },
     { what: 'other bytes than their digest', fault: { body: () => Buffer.from(html) }, status: 502 },
     { what: 'an index that breaks off', fault: { cutAfterBytes: 40 }, status: 503 },
-  ])('that answers $what has not said that there are none', async ({ fault, status }) => {
+  ])('that answers $what does not mean that there are no referrers', async ({ fault, status }) => {
     const { upstream, app } = await started({ isSigned: true });
     upstream.script({ path: fallbackTag }, fault);
     expect((await referrersAt(app)).status).toBe(status);

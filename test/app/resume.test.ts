@@ -67,7 +67,7 @@ test('bytes that arrived before a cut are not fetched again, though a slow disk 
   ]);
 });
 
-test('an upstream that answers a range with the whole blob is skipped through to where it broke off', async () => {
+test('an upstream that answers a range with the whole blob is read up to the missing bytes, which are used', async () => {
   const upstream = await startFakeRegistry({ ranges: false });
   const blob = randomBlob(4 * mebibyte);
   upstream.content.addBlob(repository, blob);

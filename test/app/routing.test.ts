@@ -51,7 +51,7 @@ beforeEach(() => {
   for (const one of registries.values()) one.forgetRequests();
 });
 
-describe('a request leads to', () => {
+describe('a request is routed by', () => {
   const manifest = 'manifests/1';
   test.each([
     { path: `/v2/app/${manifest}`, to: 'docker.io', repository: 'library/app' },
@@ -76,7 +76,7 @@ describe('a request leads to', () => {
     { path: `/v2/quay.test_8443/org/app/${manifest}`, to: 'quay.test:8443', repository: 'org/app' },
     { path: `/quay.test_8443_/v2/org/app/${manifest}`, to: 'quay.test:8443', repository: 'org/app' },
     { path: `/v2/unknown.test/org/app/${manifest}?ns=docker.io`, to: 'docker.io', repository: 'unknown.test/org/app' },
-  ])('$repository of $to: $path', async ({ path, to, repository }) => {
+  ])('its path: $repository of $to for $path', async ({ path, to, repository }) => {
     const answer = await ask(app, path);
     expect(answer.status).toBe(200);
     expect(answer.headers['docker-content-digest']).toBe(imageOf(to, repository).manifest.digest);
@@ -89,12 +89,12 @@ describe('a request leads to', () => {
     { host: 'quay.test:8443', to: 'quay.test:8443' },
     { host: 'index.docker.test', to: 'docker.io' },
     { host: 'mirror.internal:5000', to: 'docker.io' },
-  ])('$to where the Host header says $host', async ({ host, to }) => {
+  ])('its Host header: to $to for $host', async ({ host, to }) => {
     const answer = await ask(app, '/v2/org/app/manifests/1', { headers: { host } });
     expect(answer.headers['docker-content-digest']).toBe(imageOf(to, 'org/app').manifest.digest);
   });
 
-  test('the namespace before the Host header, before the path', async () => {
+  test('its namespace first, then its Host header, then its path', async () => {
     const headers = { host: 'ghcr.test' };
     const digestOf = async (path: string) => (await ask(app, path, { headers })).headers['docker-content-digest'];
     const { digest } = imageOf('quay.test:8443', 'org/app').manifest;
@@ -103,7 +103,7 @@ describe('a request leads to', () => {
   });
 });
 
-test('an upstream that is not configured is answered 404 at once, however it is named, and no registry is asked', async () => {
+test('a registry that is not configured is answered 404 at once, however it is named, and no registry is asked', async () => {
   for (const path of [
     '/v2/org/app/manifests/1?ns=evil.test',
     '/v2/org/app/manifests/1?ns=',
@@ -133,7 +133,7 @@ test.each([
   { what: '300 characters that match a pattern', name: `${'a'.repeat(287)}.pattern.test` },
   { what: 'a label of 64 characters', name: `${'a'.repeat(64)}.pattern.test` },
   { what: 'a line break', name: 'docker.io%0d%0ax' },
-])('a registry named by $what is answered 404, and is not logged as a bug', async ({ name }) => {
+])('an upstream named by $what is answered 404, and is not logged as a bug', async ({ name }) => {
   const answer = await ask(app, `/v2/org/app/manifests/1?ns=${name}`);
   expect({ name, status: answer.status }).toEqual({ name, status: 404 });
   expect(JSON.parse(answer.body.toString())).toMatchObject({ errors: [{ code: 'NAME_UNKNOWN' }] });
@@ -144,7 +144,7 @@ test.each([
 test.each([
   { what: 'as raw bytes', text: 'doc\u00e2\u0084\u00aaer.io' },
   { what: 'too long', text: `${'a'.repeat(287)}.pattern.test` },
-])('a registry named $what in the path or the Host header is not logged as a bug', async ({ text }) => {
+])('an upstream named $what in the path or the Host header is not logged as a bug', async ({ text }) => {
   const [prefixed] = await sendRaw(app.host, `GET /${text}/v2/org/app/manifests/1 HTTP/1.0\r\nHost: x\r\n\r\n`);
   expect([400, 404]).toContain(prefixed?.status);
   const [component] = await sendRaw(app.host, `GET /v2/${text}/app/manifests/1 HTTP/1.0\r\nHost: x\r\n\r\n`);
@@ -154,13 +154,13 @@ test.each([
   expect(app.logLines.filter(({ msg }) => msg === 'bug')).toEqual([]);
 });
 
-test('a listing under a prefix that is no host is 404, and the prefix is not repeated in a header', async () => {
+test('a listing under a prefix that is not a host is 404, and the prefix is not repeated in a header', async () => {
   const answer = await ask(app, '/a;b,c/v2/_catalog?n=1');
   expect(answer.status).toBe(404);
   expect(answer.headers['link']).toBeUndefined();
 });
 
-test('a name that a pattern admits leads to the registry of that name', async () => {
+test('a host that a pattern matches is reached by its name', async () => {
   for (const path of ['/v2/org/app/manifests/1?ns=eu.pattern.test', '/v2/eu.pattern.test/org/app/manifests/1']) {
     const answer = await ask(app, path);
     // Tests cannot resolve the name, and so can't the mirror: but it tried.
@@ -181,13 +181,13 @@ test('one repository name and tag at two registries are two images', async () =>
   }
 });
 
-test('an answer to a request with ?ns= has the OCI-Namespace header', async () => {
+test('a response to a request with ?ns= has the OCI-Namespace header', async () => {
   const answer = await ask(app, '/v2/org/app/manifests/1?ns=ghcr.test');
   expect(answer.headers['oci-namespace']).toBe('ghcr.test');
   expect((await ask(app, '/v2/org/app/manifests/1')).headers['oci-namespace']).toBeUndefined();
 });
 
-test('where the upstream keeps repositories under a prefix, it is put before their names', async () => {
+test("an upstream's repositoryPrefix is put before its repository names", async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add('docker-hub/library/app', '1', image());
   const prefixed = await startApp({

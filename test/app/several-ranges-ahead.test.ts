@@ -31,7 +31,7 @@ const sentForParts = (upstream: FakeRegistry) =>
 
 const bytesIn = (positions: Positions) => positions.reduce((sum, [start, end]) => sum + end - start + 1, 0);
 
-test('several parts far ahead of a running download come before it gets there, and the whole is still one download', async () => {
+test('several ranges far ahead of a running download are answered before it gets there, and the whole blob is downloaded once', async () => {
   const { upstream, app, path, whole, door } = await startDownloading(blob);
   expect(partsIn(await ask(app, path, asking(...asked)))).toEqual(partsOf(blob, asked));
   expect(rangesSeen(upstream)).toEqual([undefined, ...rangesOf(far)]);
@@ -44,7 +44,7 @@ test('several parts far ahead of a running download come before it gets there, a
   expect(upstream.count('GET', blobs)).toBe(1 + far.length);
 });
 
-test('several parts of a blob whose download begins with them come before it is over', async () => {
+test('several ranges of a blob whose download starts with them are answered before it ends', async () => {
   const { upstream, app, path, door } = await startHoldingFirst(blob);
   const answer = await ask(app, path, asking(...asked));
   expect(partsIn(answer)).toEqual(partsOf(blob, asked));
@@ -55,7 +55,7 @@ test('several parts of a blob whose download begins with them come before it is 
   expect((await ask(app, path, asking(...asked))).cache).toBe('hit');
 });
 
-test('a part that comes soon is waited for, and those behind it are asked for in their turn', async () => {
+test('a range close ahead waits for the download, and the ranges behind it are requested in turn', async () => {
   const { upstream, app, path, door } = await startDownloading(blob);
   const soon: Positions = [[0, 9], [2 * mebibyte, 2 * mebibyte + 9], ...far];
   const answer = await open(app, path, asking(...soon));
@@ -67,7 +67,7 @@ test('a part that comes soon is waited for, and those behind it are asked for in
   expect(body.subarray(-1_000).includes(blob.bytes.subarray(-900))).toBe(true);
 });
 
-test('many clients of the same parts share the requests for them', async () => {
+test('many clients of the same ranges share their upstream requests', async () => {
   const { upstream, app, path } = await startDownloading(blob);
   const held = gate();
   upstream.script({ path: blobs, times: 1 }, { holdHeaders: held });
@@ -80,7 +80,7 @@ test('many clients of the same parts share the requests for them', async () => {
   expect(rangesSeen(upstream)).toEqual([undefined, ...rangesOf(far)]);
 });
 
-test('what is asked for beside the download is asked for one part after another, as the client reads', async () => {
+test('the ranges are requested from the upstream one after another, as the client reads', async () => {
   const { upstream, app, path } = await startDownloading(blob);
   const held = gate();
   upstream.script({ path: blobs, times: 1 }, { holdBody: { afterBytes: 1_000, until: held } });
@@ -92,7 +92,7 @@ test('what is asked for beside the download is asked for one part after another,
   expect(partsIn({ headers, body: Buffer.concat([begun, await answer.rest()]) })).toEqual(partsOf(blob, far));
 });
 
-test('a client that leaves while the upstream is silent ends the request for its parts', async () => {
+test('a client that leaves while the upstream is silent ends the request for its range', async () => {
   const { upstream, app, path } = await startDownloading(blob);
   upstream.script({ path: blobs, times: 1 }, { holdBody: { afterBytes: 1_000, until: gate() } });
   const leaving = await open(app, path, asking(...far));
@@ -106,13 +106,13 @@ test('a client that leaves while the upstream is silent ends the request for its
 test.each<{ what: string; fault: Fault }>([
   { what: 'breaks off', fault: { cutAfterBytes: 300 } },
   {
-    what: 'gives less of one than was asked for',
+    what: 'sends less of it than requested',
     fault: {
       headers: { 'content-range': `bytes ${first}-${first + 299}/${size}` },
       body: (honest: Buffer) => honest.subarray(0, 300),
     },
   },
-])('where the upstream $what, the part goes on from there in the same answer', async ({ fault }) => {
+])('when the upstream $what, the range is resumed in the same answer', async ({ fault }) => {
   const { upstream, app, path } = await startDownloading(blob);
   upstream.script({ path: blobs, times: 1 }, fault);
   expect(partsIn(await ask(app, path, asking(...asked)))).toEqual(partsOf(blob, asked));
@@ -126,17 +126,17 @@ test.each<{ what: string; fault: Fault }>([
 });
 
 test.each<{ what: string; options?: { ranges: boolean }; fault: Fault }>([
-  { what: 'knows no ranges', options: { ranges: false }, fault: {} },
-  { what: 'sends another part', fault: { headers: { 'content-range': `bytes 0-99999/${size}` } } },
+  { what: 'does not support ranges', options: { ranges: false }, fault: {} },
+  { what: 'sends another range', fault: { headers: { 'content-range': `bytes 0-99999/${size}` } } },
   {
-    what: 'sends a part of another blob',
+    what: 'sends a range of another blob',
     fault: { headers: { 'content-range': `bytes ${first}-${first + 99_999}/5` } },
   },
-  { what: 'is too busy for it', fault: { status: 503 } },
-  { what: 'allows no more requests', fault: { status: 429 } },
-  { what: 'says no to it', fault: { status: 416 } },
+  { what: 'answers 503', fault: { status: 503 } },
+  { what: 'answers 429', fault: { status: 429 } },
+  { what: 'answers 416', fault: { status: 416 } },
 ])(
-  'where the upstream $what, the parts follow the download, and it is not asked for another',
+  'when the upstream $what, the ranges follow the download, and no further range is requested',
   async ({ options, fault }) => {
     const { upstream, app, path, door } = await startDownloading(blob, options);
     upstream.script({ path: blobs }, fault);
@@ -154,8 +154,8 @@ test.each<{ what: string; options?: { ranges: boolean }; fault: Fault }>([
 
 test.each<{ what: string; fault: Fault }>([
   { what: 'is silent', fault: { holdHeaders: gate() } },
-  { what: 'sends the headers of a part and nothing more', fault: { pump: pump() } },
-])('where the upstream $what, the parts come as soon as the download has them', async ({ fault }) => {
+  { what: 'sends the headers of a range and nothing more', fault: { pump: pump() } },
+])('when the upstream $what, the ranges are answered as soon as the download has them', async ({ fault }) => {
   const { upstream, app, path, whole, door } = await startDownloading(blob);
   upstream.script({ path: blobs }, fault);
   const answer = await open(app, path, asking(...far));
@@ -168,7 +168,7 @@ test.each<{ what: string; fault: Fault }>([
   expect(rangesSeen(upstream)).toEqual([undefined, ...rangesOf(far.slice(0, 1))]);
 });
 
-test('an upstream that fails for good in the middle of a part cuts the answer', async () => {
+test('an upstream that fails for good in the middle of a range cuts the answer', async () => {
   const { upstream, app, path } = await startDownloading(blob);
   upstream.script({ path: blobs, times: 1 }, { cutAfterBytes: 300 });
   upstream.script({ path: blobs }, { status: 404 });
@@ -177,27 +177,27 @@ test('an upstream that fails for good in the middle of a part cuts the answer', 
 
 test.each<{ what: string; positions: Positions }>([
   {
-    what: 'a part larger than 8 MiB',
+    what: 'ranges of more than 8 MiB',
     positions: [
       [0, 9],
       [first, first + 9 * mebibyte],
     ],
   },
   {
-    what: 'parts that are most of 8 MiB and more',
+    what: 'ranges that together cover most of 8 MiB and more',
     positions: [
       [0, 9],
       ...Array.from({ length: 10 }, (_, n) => [first + n * mebibyte, first + n * mebibyte + 1_000_000] as const),
     ],
   },
   {
-    what: 'more small parts than the upstream is asked for one by one',
+    what: 'more small ranges than are requested one by one',
     positions: [
       [0, 9],
       ...Array.from({ length: 900 }, (_, n) => [first + n * 10_000, first + n * 10_000 + 9] as const),
     ],
   },
-])('$what: it follows the download', async ({ positions }) => {
+])('$what follow the download', async ({ positions }) => {
   const { upstream, app, path, door } = await startDownloading(blob);
   const answer = await open(app, path, asking(...positions));
   const begun = await answer.read(10);

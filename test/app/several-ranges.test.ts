@@ -26,7 +26,7 @@ async function startWith(blob: Content, config: MirrorConfig = {}, files?: Scrip
   return { upstream, app, path: pathOf(blob) };
 }
 
-describe('of what is stored', () => {
+describe('a stored blob', () => {
   const owner = thisSuite();
   const blob = randomBlob(size);
   const path = pathOf(blob);
@@ -44,7 +44,7 @@ describe('of what is stored', () => {
 
   test.each([
     {
-      what: 'two',
+      what: 'two ranges',
       asked: [
         [0, 9],
         [500_000, 599_999],
@@ -58,22 +58,22 @@ describe('of what is stored', () => {
       ],
     },
     {
-      what: 'two that touch',
+      what: 'two adjacent ranges',
       asked: [
         [0, 9],
         [10, 19],
       ],
     },
     {
-      what: 'all of it, in halves',
+      what: 'both halves',
       asked: [
         [0, 499_999],
         [500_000, size - 1],
       ],
     },
-    { what: 'a thousand', asked: spread(1_000, 1_000) },
+    { what: 'a thousand ranges', asked: spread(1_000, 1_000) },
     {
-      what: 'two of which the later comes first',
+      what: 'two ranges in descending order',
       asked: [
         [700, 799],
         [5, 9],
@@ -84,7 +84,7 @@ describe('of what is stored', () => {
       ],
     },
     {
-      what: 'some that overlap',
+      what: 'overlapping ranges',
       asked: [
         [0, 99],
         [50, 149],
@@ -97,7 +97,7 @@ describe('of what is stored', () => {
       ],
     },
     {
-      what: 'one that lies outside',
+      what: 'several of which one lies outside',
       asked: [
         [0, 9],
         [20, 29],
@@ -109,7 +109,7 @@ describe('of what is stored', () => {
       ],
     },
   ] satisfies readonly { what: string; asked: Positions; parts?: Positions }[])(
-    '$what: just those bytes are sent',
+    '$what are answered with exactly those bytes',
     async ({ asked, parts = asked }) => {
       const answer = await ask(app, path, asking(...asked));
       expect(answer).toMatchObject({ status: 206, cache: 'hit', headers: { 'docker-content-digest': blob.digest } });
@@ -118,18 +118,18 @@ describe('of what is stored', () => {
     },
   );
 
-  test('where one range is left, the answer is that of one', async () => {
+  test('one remaining range is answered like a single range', async () => {
     const answer = await ask(app, path, asking([5, 9], [8, 20], [size, size]));
     expect(answer).toMatchObject({ status: 206, headers: { 'content-range': `bytes 5-20/${size}` } });
     expect(answer.body.equals(blob.bytes.subarray(5, 21))).toBe(true);
   });
 
-  test('where none is left, it is 416 with the size', async () => {
+  test('no satisfiable range is answered 416 with the size', async () => {
     const answer = await ask(app, path, asking([size, size], [size + 5, size + 9]));
     expect(answer).toMatchObject({ status: 416, headers: { 'content-range': `bytes */${size}` } });
   });
 
-  test('podman, which asks for 1,024, is answered 400 and asks for fewer', async () => {
+  test('podman, which asks for 1,024 ranges, is answered 400 and asks for fewer', async () => {
     const ten = 10_000_000_000; // As far into a layer as podman may come.
     for (const asked of [spread(1_001, 20), spread(1_024, 20).map(([a, b]) => [ten + a, ten + b] as const)]) {
       const answer = await ask(app, path, asking(...asked));
@@ -139,12 +139,12 @@ describe('of what is stored', () => {
     expect((await ask(app, path, asking(...spread(512, 20)))).status).toBe(206);
   });
 
-  test('a client that has a part of something else gets the whole', async () => {
+  test('a client with a part of other content gets the whole blob', async () => {
     const headers = { ...asking([0, 9], [20, 29]).headers, 'if-range': '"sha256:other"' };
     expect((await ask(app, path, { headers })).body.equals(blob.bytes)).toBe(true);
   });
 
-  test('a HEAD is told of the whole, however many ranges it names', async () => {
+  test('a HEAD describes the whole blob, however many ranges it has', async () => {
     for (const question of [asking([0, 9], [20, 29]), asking(...spread(1_001, 20))]) {
       const { status, headers } = await ask(app, path, { ...question, method: 'HEAD' });
       expect({ status, length: headers['content-length'] }).toEqual({ status: 200, length: String(size) });
@@ -156,7 +156,7 @@ describe('of what is stored', () => {
   });
 });
 
-test('with verifyReads, the parts are read with all that lies before them', async () => {
+test('with verifyReads, the ranges are read together with everything before them', async () => {
   const blob = randomBlob(size);
   const { app, path } = await startWith(blob, { storage: { verifyReads: true } });
   await pullBlob(app, repository, blob.digest);
@@ -169,7 +169,7 @@ test('with verifyReads, the parts are read with all that lies before them', asyn
   expect(partsIn(await ask(app, path, asking(...asked)))).toEqual(partsOf(blob, asked));
 });
 
-test('a client that does not read holds few bytes in memory, and gets all of them later', async () => {
+test('a client that does not read uses little memory, and gets all ranges later', async () => {
   const blob = randomBlob(32 * mebibyte);
   const { app, path } = await startWith(blob);
   await pullBlob(app, repository, blob.digest);
@@ -194,7 +194,7 @@ test('a client that leaves in the middle leaves nothing behind', async () => {
   expect((await app.metrics()).sum('layerwell_unhandled_rejections_total')).toBe(0);
 });
 
-test('where the disk fails in the middle, the answer is cut', async () => {
+test('when the disk fails in the middle, the answer is cut', async () => {
   const blob = randomBlob(3 * mebibyte);
   const files = new ScriptedFiles();
   const { app, path } = await startWith(blob, {}, files);
@@ -215,7 +215,7 @@ test('where the disk fails in the middle, the answer is cut', async () => {
   expect(reads).toBe(2);
 });
 
-test('where the disk fails to read the first part, all parts come from the upstream within the same answer', async () => {
+test('when the disk fails to read the first range, all ranges come from the upstream within the same answer', async () => {
   const blob = randomBlob(3 * mebibyte);
   const files = new ScriptedFiles();
   const { app, path } = await startWith(blob, {}, files);
@@ -229,7 +229,7 @@ test('where the disk fails to read the first part, all parts come from the upstr
   expect(partsIn(await ask(app, path, asking(...asked)))).toEqual(partsOf(blob, asked));
 });
 
-test('of an uncached blob they come along with one download of the whole, which is kept', async () => {
+test('ranges of an uncached blob come from one download of the whole blob, which is stored', async () => {
   const { upstream, app, blob, path, held } = await startHolding(size, { bytes: 500_000 });
   const asked: Positions = [
     [1_000, 1_999],

@@ -47,7 +47,7 @@ async function withHungFsync(shutdown: object): Promise<RunningMirror> {
   return mirror;
 }
 
-test('with a hanging fsync it ends soon after the deadline, logs what did not stop, and the next start serves', async () => {
+test('a mirror with a hanging fsync ends soon after the deadline, logs what did not stop, and the next start serves', async () => {
   const mirror = await withHungFsync({ drain: '200ms' });
   mirror.send('SIGTERM');
   expect(await endsSoon(mirror)).toEqual({ code: 1, signal: null });
@@ -56,7 +56,7 @@ test('with a hanging fsync it ends soon after the deadline, logs what did not st
   expect((await ask(mirror, blobPath)).body.equals(layer.bytes)).toBe(true);
 });
 
-test('with a hanging fsync a second signal ends it at once, however long the deadline', async () => {
+test('a mirror with a hanging fsync ends at once at a second signal, however long the deadline', async () => {
   const mirror = await withHungFsync({ drain: '1h' });
   mirror.send('SIGTERM');
   await mirror.logged(({ msg }) => msg === 'draining');
@@ -64,7 +64,7 @@ test('with a hanging fsync a second signal ends it at once, however long the dea
   expect(await endsSoon(mirror)).toEqual({ code: 1, signal: null });
 });
 
-test('with a hanging name lookup it ends before the deadline', async () => {
+test('a mirror with a hanging name lookup ends before the deadline', async () => {
   const upstreams = { 'docker.io': { url: 'http://registry.test' } };
   const mirror = await startedWith({ drain: '200ms' }, 'lookup-hangs', { upstreams });
   const pull = ask(mirror, blobPath).catch(() => 'cut');
@@ -85,13 +85,13 @@ async function withAllHung(shutdown: object): Promise<RunningMirror> {
   return mirror;
 }
 
-test('with all threads hung and stdout not read it ends soon after the deadline', async () => {
+test('a mirror whose threads all hang and whose stdout is not read ends soon after the deadline', async () => {
   const mirror = await withAllHung({ drain: '200ms' });
   mirror.send('SIGTERM');
   expect((await endsSoon(mirror))?.code).toBe(1);
 });
 
-test('with all threads hung and stdout not read a second signal ends it, however long the deadline', async () => {
+test('a mirror whose threads all hang and whose stdout is not read ends at a second signal, however long the deadline', async () => {
   const mirror = await withAllHung({ drain: '1h' });
   mirror.send('SIGTERM');
   const readiness = async () => (await fetch(`${mirror.managementUrl}/readyz`)).text();
@@ -111,7 +111,7 @@ test('five upstreams whose name lookups hang do not delay pulls from another ups
   expect((await ask(mirror, blobPath)).body.equals(layer.bytes)).toBe(true);
 });
 
-test('with a stalled reader of stdout it serves on, drops log lines and counts them, and stops in time', async () => {
+test('a mirror with a stalled reader of stdout keeps serving, drops log lines and counts them, and stops in time', async () => {
   const mirror = await startedWith({ drain: '1s' });
   mirror.stopReading();
   const long = 'x'.repeat(12_000);

@@ -39,7 +39,7 @@ async function sendTerm(mirror: RunningMirror): Promise<void> {
   await mirror.logged(({ msg }) => msg === 'draining');
 }
 
-test('after SIGTERM it is not ready, takes no new connections, and finishes and stores running downloads', async () => {
+test('after SIGTERM a mirror is not ready, accepts no new connections, and finishes and stores running downloads', async () => {
   const { mirror, rest } = await started(patient);
   expect(await get({ url: mirror.managementUrl }, '/readyz')).toMatchObject({ status: 200 });
   const pull = await open(mirror, path);
@@ -59,7 +59,7 @@ test('after SIGTERM it is not ready, takes no new connections, and finishes and 
   expect(incoming).toEqual([]);
 });
 
-test('requests that still run at the deadline are cut, and it ends with exit code 0', async () => {
+test('requests that still run at the deadline are cut, and the mirror exits with 0', async () => {
   const { mirror } = await started({ drain: '200ms' });
   const pull = await open(mirror, path);
   await pull.read(100_000);
@@ -72,7 +72,7 @@ test('requests that still run at the deadline are cut, and it ends with exit cod
 test.each([
   { when: 'while it drains', shutdown: patient },
   { when: 'before it begins to', shutdown: { preStop: '1h', drain: '1h' } },
-])('a second SIGTERM $when ends it at once', async ({ shutdown }) => {
+])('a second SIGTERM $when ends the mirror at once', async ({ shutdown }) => {
   const { mirror } = await started(shutdown);
   const pull = await open(mirror, path);
   await pull.read(100_000);
@@ -82,7 +82,7 @@ test.each([
   expect(await mirror.exited).toEqual(exitedInPeace);
 });
 
-test('during preStop it serves as usual, but is not ready', async () => {
+test('during preStop a mirror serves as usual, but is not ready', async () => {
   const { mirror, rest } = await started({ preStop: '1h' });
   rest.open();
   await sendTerm(mirror);
@@ -118,7 +118,7 @@ function keepingClient({ url }: RunningMirror): (asked: string) => Promise<numbe
   };
 }
 
-test('idle connections do not delay shutdown, used before or not, nor do those whose answer has just ended', async () => {
+test('idle connections do not delay shutdown, used before or not, nor do those whose response has just ended', async () => {
   const { mirror, upstream, rest } = await started(patient);
   const [used, busy] = [keepingClient(mirror), keepingClient(mirror)];
   await silentConnection(mirror);

@@ -20,7 +20,7 @@ async function started(wrongByMs: number, freshness: object = {}) {
 }
 
 test.each([dayMs, -dayMs])(
-  'an upstream that failed while the clock was wrong by %d ms is asked again ten seconds later, though the clock was put right',
+  'an upstream that failed while the clock was wrong by %d ms is asked again ten seconds later, though the clock was corrected',
   async (wrongByMs) => {
     const { upstream, app, putRight } = await started(wrongByMs);
     upstream.script({}, { dropConnection: true });
@@ -36,7 +36,7 @@ test.each([dayMs, -dayMs])(
 );
 
 test.each([dayMs, -dayMs])(
-  'a 404 given while the clock was wrong by %d ms is remembered for half a minute, though the clock was put right',
+  'a 404 from when the clock was wrong by %d ms is remembered for half a minute, though the clock was corrected',
   async (wrongByMs) => {
     const { upstream, app, putRight } = await started(wrongByMs, { missing: '30s' });
     expect((await ask(app, manifest('2'))).status).toBe(404);
@@ -50,7 +50,7 @@ test.each([dayMs, -dayMs])(
   },
 );
 
-test('a tag that was confirmed while the clock was ahead is not served stale where stale answers are forbidden', async () => {
+test('a tag that was confirmed while the clock was ahead is not served stale if stale answers are forbidden', async () => {
   const { upstream, app, putRight } = await started(dayMs, { tag: '1m', staleFor: '0s' });
   expect((await ask(app, manifest('1'))).status).toBe(200);
   putRight();
@@ -58,7 +58,7 @@ test('a tag that was confirmed while the clock was ahead is not served stale whe
   expect((await ask(app, manifest('1'))).status).toBe(503);
 });
 
-test('a tag that was confirmed while the clock was ahead is served stale where stale answers are allowed', async () => {
+test('a tag that was confirmed while the clock was ahead is served stale if stale answers are allowed', async () => {
   const { upstream, app, putRight } = await started(dayMs, { tag: '1m' });
   expect((await ask(app, manifest('1'))).status).toBe(200);
   putRight();

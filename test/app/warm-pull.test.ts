@@ -25,7 +25,7 @@ test('a second pull, by tag or by digest, asks the upstream nothing: no ping, no
   expect(upstream.count()).toBe(0);
 });
 
-test('a HEAD of what is cached asks the upstream nothing', async () => {
+test('a HEAD of cached content asks the upstream nothing', async () => {
   const upstream = await startFakeRegistry({ auth });
   const held = image();
   upstream.content.add(repository, '1', held);
@@ -47,7 +47,7 @@ test('a HEAD of what is cached asks the upstream nothing', async () => {
   expect(upstream.count()).toBe(0);
 });
 
-test('after a restart everything is still served, though the upstream cannot be reached', async () => {
+test('after a restart all cached content is served, though the upstream cannot be reached', async () => {
   const upstream = await startFakeRegistry({ auth });
   upstream.content.add(repository, '1', multiPlatformImage());
   const app = await startApp(mirrorOf(upstream));
@@ -59,7 +59,7 @@ test('after a restart everything is still served, though the upstream cannot be 
   expect([...parts.values()].map(({ cache }) => cache)).toEqual([...parts.keys()].map(() => 'hit'));
 });
 
-test('an answer has its digest, its ETag and its age', async () => {
+test('a response has its digest, its ETag and its age', async () => {
   const upstream = await startFakeRegistry();
   const held = image();
   upstream.content.add(repository, '1', held);

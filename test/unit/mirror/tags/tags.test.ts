@@ -124,15 +124,12 @@ test.each([
     asked: ['HEAD latest', 'GET latest'],
   },
   { what: 'lacks the size', head: { ...headOf(one), size: undefined }, asked: ['HEAD latest', 'GET latest'] },
-])(
-  'a HEAD for an unknown tag causes a GET only if needed: the HEAD of the upstream $what',
-  async ({ head, asked: expected }) => {
-    const { resolve, asked, script } = started();
-    script.head = async () => head;
-    expect((await resolve({ wantsBody: false })).record.digest).toBe(one.digest);
-    expect(asked).toEqual(expected);
-  },
-);
+])("a HEAD for an unknown tag, when the upstream's HEAD $what", async ({ head, asked: expected }) => {
+  const { resolve, asked, script } = started();
+  script.head = async () => head;
+  expect((await resolve({ wantsBody: false })).record.digest).toBe(one.digest);
+  expect(asked).toEqual(expected);
+});
 
 test('a tag within its lifetime causes no upstream request and no wait', async () => {
   const { resolve, asked, clock, tags, upstream } = started();

@@ -228,16 +228,13 @@ test('a manifest without referrers has an empty list, with the referrers API or 
   }
 });
 
-test.each([400, 405, 406, 501])(
-  'a registry that answers the referrers API with %i does not have it',
-  async (status) => {
-    const registry = await serve((_, response) =>
-      sendJson(response, {}, response.req.url?.includes('/referrers/') ? status : 404),
-    );
+test.each([400, 405, 406, 501])('a registry that answers %i to the referrers API lacks it', async (status) => {
+  const registry = await serve((_, response) =>
+    sendJson(response, {}, response.req.url?.includes('/referrers/') ? status : 404),
+  );
 
-    expect(await clientOf(registry.url).client.listReferrers(repository, someDigest, patiently)).toEqual([]);
-  },
-);
+  expect(await clientOf(registry.url).client.listReferrers(repository, someDigest, patiently)).toEqual([]);
+});
 
 test('the fallback tag cuts long digests at 64 characters', async () => {
   const registry: Server = await serve((_, response) => sendJson(response, {}, 404));
@@ -279,7 +276,7 @@ test('referrers on several pages are all listed, and entries that are no descrip
 });
 
 test.each(['tags', 'referrers'] as const)(
-  'an account that may not list %s causes 403; an account that the registry rejects is the fault of the operator',
+  'an account that may not list %s is denied; a rejected account is an upstream error',
   async (what) => {
     const registry = await serve(({ headers }, response) => {
       const isKnown = headers.authorization === `Basic ${btoa('reader:right')}`;

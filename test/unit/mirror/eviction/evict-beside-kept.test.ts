@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { longestTurnMs } from '../../support/longest-turn.ts';
-import { fullSpace, itemBytes, keptGlob, noteKeptAndVictims } from '../../support/space-beside-kept.ts';
-import { startCompleteIndex } from '../../support/sqlite-index.ts';
-import { temporaryDirectory } from '../../support/temp-directory.ts';
+import { longestTurnMs } from '../../../support/longest-turn.ts';
+import { fullSpace, itemBytes, keptGlob, noteKeptAndVictims } from '../../../support/space-beside-kept.ts';
+import { startCompleteIndex } from '../../../support/sqlite-index.ts';
+import { temporaryDirectory } from '../../../support/temp-directory.ts';
 
 const victims = 200;
 

@@ -10,7 +10,7 @@ const parts = 16;
 const noRoom = { storage: { maxSize: '1MiB' } };
 
 /** Requests sixteen ranges of 1 MiB, spread over a blob of 64 MiB that the store has no room for. */
-export async function measureRangesWithoutRoom(stage: Stage): Promise<readonly Bound[]> {
+export async function measureRangesOfUnstoredBlobs(stage: Stage): Promise<readonly Bound[]> {
   await using pair = await startPair(stage.site('ranges-no-room'), noRoom);
   const blob = randomBlob(blobBytes, 'ranges without room');
   pair.registry.content.addBlob('bench/ranges', blob);

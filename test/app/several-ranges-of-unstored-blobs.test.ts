@@ -27,7 +27,7 @@ async function startWith(blob: Content) {
   return { upstream, app: await startApp(mirrorOf(upstream, small)), path: pathOf(blob) };
 }
 
-test('of a blob that does not fit, the upstream is asked for little more than the parts', async () => {
+test('several ranges of a blob that does not fit cause little more upstream traffic than their bytes', async () => {
   const { upstream, app, path } = await startWith(blob);
   expect(partsIn(await ask(app, path, asking(...asked)))).toEqual(partsOf(blob, asked));
   expect(upstream.seen('GET', blobs).map(({ headers }) => headers.range)).toEqual([
@@ -37,7 +37,7 @@ test('of a blob that does not fit, the upstream is asked for little more than th
   ]);
 });
 
-test('an upstream that sends no parts is asked for the whole once', async () => {
+test('an upstream without range support gets one request for the whole blob', async () => {
   const upstream = await startFakeRegistry({ ranges: false });
   upstream.content.addBlob(repository, blob);
   const app = await startApp(mirrorOf(upstream, small));
@@ -46,7 +46,7 @@ test('an upstream that sends no parts is asked for the whole once', async () => 
   expect(sent).toBeLessThan(1.5 * blob.bytes.length);
 });
 
-test('parts of a blob that does not fit cost the upstream at most a fifth more than they have', async () => {
+test('many ranges of a blob that does not fit cause at most a fifth more upstream traffic than their bytes', async () => {
   const { upstream, app, path } = await startWith(blob);
   const spread: Positions = Array.from({ length: 30 }, (_, n) => [n * mebibyte, n * mebibyte + 99_999 + 30_000 * n]);
   expect(partsIn(await ask(app, path, asking(...spread)))).toEqual(partsOf(blob, spread));
@@ -54,7 +54,7 @@ test('parts of a blob that does not fit cost the upstream at most a fifth more t
   expect(sent).toBeLessThanOrEqual(1.2 * spread.reduce((sum, [start, end]) => sum + end - start + 1, 0));
 });
 
-test('the first part does not wait for the others', async () => {
+test('the first range does not wait for the others', async () => {
   const { upstream, app, path } = await startWith(blob);
   const held = gate();
   upstream.script({ path: blobs, method: 'GET', times: 1 }, {});
@@ -66,7 +66,7 @@ test('the first part does not wait for the others', async () => {
   expect(partsIn({ headers, body: Buffer.concat([begun, await answer.rest()]) })).toEqual(partsOf(blob, asked));
 });
 
-test('an upstream that breaks off within a part is asked for its rest', async () => {
+test('an upstream that breaks off within a range is asked for the rest', async () => {
   const { upstream, app, path } = await startWith(blob);
   upstream.script({ path: blobs, method: 'GET', times: 1 }, {});
   upstream.script({ path: blobs, method: 'GET', times: 1 }, { cutAfterBytes: 300 });
@@ -76,7 +76,7 @@ test('an upstream that breaks off within a part is asked for its rest', async ()
   );
 });
 
-test('an upstream that sends another part cuts the answer', async () => {
+test('an upstream that sends another range cuts the answer', async () => {
   const { upstream, app, path } = await startWith(blob);
   upstream.script({ path: blobs, method: 'GET', times: 1 }, {});
   const size = blob.bytes.length;
@@ -91,7 +91,7 @@ test('an upstream that fails in the middle cuts the answer', async () => {
   await expect(ask(app, path, asking(...asked))).rejects.toThrow('cut');
 });
 
-test('ranges of it from its first byte to its last are verified as the whole is', async () => {
+test('ranges from the first byte to the last are verified like the whole blob', async () => {
   const { upstream, app, path } = await startWith(randomBlob(2 * mebibyte, 'wrong'));
   upstream.script({ path: blobs, method: 'GET' }, { body: (honest) => Buffer.from(honest).fill(1, honest.length - 1) });
   const halves: Positions = [

@@ -213,7 +213,7 @@ async function brokenOff(app: RunningApp, upstream: FakeRegistry): Promise<void>
   await app.quiet();
 }
 
-test('a pull resumes where the one before it failed, without a restart too', async () => {
+test('a pull resumes the partial download of a failed one, without a restart too', async () => {
   const upstream = await startFakeRegistry();
   const app = await startApp(mirrorOf(upstream));
   await brokenOff(app, upstream);

@@ -68,7 +68,7 @@ const badTypes: Readonly<Record<string, string>> = {
 };
 
 test.each(Object.entries(badTypes))(
-  'a manifest whose own media type has %s is answered for by 502 where the upstream tells no other',
+  'a manifest whose mediaType has %s causes 502 if the upstream sends no type of a manifest',
   async (_, mediaType) => {
     const { upstream, app } = await started();
     const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType }));

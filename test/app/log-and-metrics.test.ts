@@ -1,0 +1,69 @@
+import { readFile } from 'node:fs/promises';
+import { expect, test } from 'vitest';
+import { startFakeRegistry } from '../support/fake-registry.ts';
+import { image } from '../support/images.ts';
+import { get, pullAll } from '../support/pull.ts';
+import { mirrorOf, startMirror } from '../support/start-mirror.ts';
+
+const repository = 'library/app';
+
+test('every request has one line in the log, without its query', async () => {
+  const upstream = await startFakeRegistry();
+  upstream.content.add(repository, '1', image({ layerBytes: 300_000 }));
+  const mirror = await startMirror(mirrorOf(upstream));
+  const { parts } = await pullAll(mirror, repository, '1');
+  await get(mirror, `/v2/${repository}/manifests/1?ns=docker.io&token=hidden-secret`);
+  await get(mirror, '/v2/?hidden-secret');
+  await get(mirror, '/elsewhere?hidden-secret');
+  const size = parts.size + 3;
+  await mirror.logged(() => mirror.logLines().filter(({ msg }) => msg === 'request').length >= size);
+
+  const lines = mirror.logLines().filter(({ msg }) => msg === 'request');
+  expect(lines).toHaveLength(size);
+  expect(lines[0]).toMatchObject({
+    method: 'GET',
+    path: `/v2/${repository}/manifests/1`,
+    status: 200,
+    cache: 'miss',
+    upstream: 'docker.io',
+    repository,
+    reference: '1',
+    client: '127.0.0.1',
+    aborted: false,
+  });
+  expect(lines.map(({ path }) => path)).toContain('/elsewhere');
+  expect(JSON.stringify(mirror.logLines())).not.toContain('hidden-secret');
+});
+
+/** Names, types and labels of the page's table. */
+async function documented(): Promise<
+  ReadonlyMap<string, { readonly type: string; readonly labels: readonly string[] }>
+> {
+  const page = await readFile('docs/metrics.md', 'utf8');
+  const rows = [...page.matchAll(/^\| `(layerwell_\w+)` \| (\w+) \| (.*?) \| (.+) \|$/gm)];
+  return new Map(
+    rows.map(([, name = '', type = '', labels = '']) => [
+      name,
+      { type, labels: [...labels.matchAll(/`(\w+)`/g)].map(([, label = '']) => label) },
+    ]),
+  );
+}
+
+test('/metrics has the documented metrics and no others, with their types and labels', async () => {
+  const upstream = await startFakeRegistry();
+  upstream.content.add(repository, '1', image());
+  const mirror = await startMirror(mirrorOf(upstream));
+  await pullAll(mirror, repository, '1');
+  await get(mirror, `/v2/${repository}/manifests/none`);
+  const page = await documented();
+  const text = (await get({ url: mirror.managementUrl }, '/metrics')).bytes.toString('utf8');
+
+  const types = [...text.matchAll(/^# TYPE (layerwell_\w+) (\w+)$/gm)].map(([, name, type]) => `${name} ${type}`);
+  expect(types.toSorted()).toEqual([...page].map(([name, { type }]) => `${name} ${type}`).toSorted());
+  const series = [...text.matchAll(/^(layerwell_\w+?)(?:_bucket|_sum|_count)?\{(.+)\} \S+$/gm)];
+  expect(series.length).toBeGreaterThan(20);
+  for (const [, name = '', labels = ''] of series) {
+    const used = [...labels.matchAll(/(\w+)="/g)].map(([, label = '']) => label).filter((label) => label !== 'le');
+    expect({ name, used: used.toSorted() }).toEqual({ name, used: page.get(name)?.labels.toSorted() });
+  }
+});
