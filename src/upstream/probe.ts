@@ -5,7 +5,7 @@ import { type Demand, demandOf, parseChallenges, realmObjection, untrusted } fro
 import { createCredentials } from './credentials/accounts.ts';
 import { anonymous, type Credentials, headerShowing, type Secret } from './credentials/credentials.ts';
 import { Tokens } from './credentials/protocol/tokens.ts';
-import { type EndpointDeps, requestsTo, sendTo } from './failover/endpoint.ts';
+import { type EndpointDeps, requestsTo, sendTo } from './failover/endpoints.ts';
 import type { Answer } from './transport/answer.ts';
 import type { Send } from './transport/exchange.ts';
 import { apiRootOf, pingRegistry } from './api/ping.ts';

@@ -4,23 +4,19 @@ import type { Observer } from '../mirror/ports/observer.ts';
 import type { Upstream, UpstreamMonitor } from '../mirror/ports/upstream.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import { UpstreamError } from '../oci/errors.ts';
-import { type CircuitBreaker, createCircuitBreaker, withCircuitBreaker } from './failover/circuit-breaker.ts';
+import { createCircuitBreaker } from './failover/circuit-breaker.ts';
 import { type Connections, createConnections, type HostLookups, type Origins } from './transport/connections.ts';
 import { createCloudAgents } from './transport/proxy.ts';
 import {
   createEndpoint,
-  type Endpoint,
+  createEndpoints,
   type EndpointDeps,
-  type EndpointRole,
-  type Guard,
-  guarded,
+  type Breaker,
   requestsTo,
   sendTo,
-} from './failover/endpoint.ts';
-import { createEndpoints } from './failover/endpoints.ts';
-import { createFailingResources } from './failover/failing-resources.ts';
+} from './failover/endpoints.ts';
 import { type EndpointProbe, probeEndpoint } from './probe.ts';
-import { createRetry, type Pauses, realPauses } from './failover/retry.ts';
+import { createRetry, type EndpointRole, type Pauses, realPauses } from './failover/retry.ts';
 import type { UpstreamSettings } from './settings.ts';
 import { createLimitedLookup, createSharedLookup, type Lookup } from './lookup/shared-lookup.ts';
 import { createStaleLookup } from './lookup/stale-lookup.ts';
@@ -75,10 +71,10 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   const endpoints = createEndpoints({
     clock,
     mirrors: mirrors.map((mirror) => ({
-      endpoint: protectedEndpoint(mirror, retryMirror, breakerOf(mirror, 'mirror')),
+      endpoint: createEndpoint(mirror, { breaker: breakerOf(mirror, 'mirror'), retry: retryMirror }),
       tags: mirror.tags,
     })),
-    registry: protectedEndpoint(registry, retry, breaker),
+    registry: createEndpoint(registry, { breaker, retry }),
   });
   const addresses = [...mirrors, registry].map((one) => ({ url: one.url, send: sendTo(one) }));
   const anonymously = requestsTo({ ...registry, connections: connections.anonymous, credentials: [] });
@@ -91,9 +87,8 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
     ping: (options) => pingInTurn(addresses, options),
     askVisibility: (repository, reference, options) => {
       const question = { signal: options.signal, repository, resource: 'visibility' };
-      return breaker.guard(question, () =>
-        retry(question, () => askVisibility(anonymously, repository, reference, options)),
-      );
+      const ask = () => askVisibility(anonymously, repository, reference, options);
+      return breaker.guard(question, () => ask().catch((cause: unknown) => retry(cause, question, ask)));
     },
     retire: () => connections.retire(),
     close: () => {
@@ -176,16 +171,10 @@ function openConnections(settings: UpstreamSettings, origins: Origins, lookups: 
 
 /** Makes the circuit breaker of each endpoint of one upstream. */
 function createBreakers({ label, clock, observer }: RegistryClientDeps, pings: Connections, closing: Waiting) {
-  return (endpoint: EndpointDeps, role: EndpointRole): CircuitBreaker => {
+  return (endpoint: EndpointDeps, role: EndpointRole): Breaker => {
     const ping = createPing({ url: endpoint.url, send: sendTo({ ...endpoint, connections: pings }), clock }, closing);
     return createCircuitBreaker({ label, clock, observer, host: endpoint.url.host, role, ping });
   };
-}
-
-/** An endpoint whose transient errors are retried, whose failing resources are left alone, and whose circuit opens. */
-function protectedEndpoint(address: EndpointDeps, retry: Guard, breaker: CircuitBreaker): Endpoint {
-  const retried = guarded(createEndpoint(address), retry);
-  return withCircuitBreaker(guarded(retried, createFailingResources({ clock: address.clock })), breaker);
 }
 
 function withoutCertificate(settings: UpstreamSettings): UpstreamSettings {

@@ -2,11 +2,12 @@ import type { Readable } from 'node:stream';
 import { timeLimited } from '../../mirror/concurrency/abortable-wait.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
-import { type FailureReason, OciError, UpstreamError } from '../../oci/errors.ts';
-import { AnsweringRepositories, FailuresInARow } from './repository-outcomes.ts';
-import { Circuit } from './circuit.ts';
-import { type Endpoint, type EndpointRole, type Guard, guarded, type Question } from './endpoint.ts';
-import { RememberedFailure } from './failing-resources.ts';
+import { type FailureReason, UpstreamError } from '../../oci/errors.ts';
+import { AnsweringRepositories, Circuit, FailuresInARow } from './circuit.ts';
+import type { Breaker, Guard } from './endpoints.ts';
+import type { Question } from './failing-resources.ts';
+import { failureOf, leftAlone, verdictOn, waitWished } from './failure-verdict.ts';
+import type { EndpointRole } from './retry.ts';
 
 export interface CircuitBreakerDeps {
   /** The upstream it belongs to, and its place among its endpoints, for the metrics. */
@@ -20,14 +21,6 @@ export interface CircuitBreakerDeps {
    * @throws UpstreamError when there is no answer, or a 5xx; `busy` when the failure says nothing about the endpoint.
    */
   readonly ping: () => Promise<void>;
-}
-
-/** What stands before everything that one endpoint is asked. */
-export interface CircuitBreaker {
-  /** Asks, or fails at once while the endpoint is left alone. */
-  readonly guard: Guard;
-  /** A body that breaks off counts too, so that what is missing of it is asked for elsewhere. */
-  watch(body: Readable, question: Question): void;
 }
 
 const circuitRules = { firstOpenMs: 10_000, maxOpenMs: 5 * 60_000 };
@@ -52,11 +45,11 @@ const unreachable: ReadonlySet<FailureReason> = new Set(['connect', 'dns', 'tls'
  * The `/v2/` of a registry may fail while pulls work. So while a ping that was answered with 5xx, or not in time, keeps the circuit open, each
  * repository that answered when it was last asked for is tried once more; an answer closes the circuit.
  */
-export function createCircuitBreaker(deps: CircuitBreakerDeps): CircuitBreaker {
-  return new Breaker(deps);
+export function createCircuitBreaker(deps: CircuitBreakerDeps): Breaker {
+  return new CircuitBreaker(deps);
 }
 
-class Breaker implements CircuitBreaker {
+class CircuitBreaker implements Breaker {
   readonly #deps: CircuitBreakerDeps;
   readonly #circuit: Circuit;
   readonly #failures = new FailuresInARow();
@@ -185,70 +178,7 @@ class Breaker implements CircuitBreaker {
   }
 }
 
-/** An endpoint whose every verb stands behind its breaker. */
-export function withCircuitBreaker(endpoint: Endpoint, breaker: CircuitBreaker): Endpoint {
-  const standing = guarded(endpoint, breaker.guard);
-  return {
-    ...standing,
-    openBlob: async (repository, digest, options) => {
-      const opened = await standing.openBlob(repository, digest, options);
-      breaker.watch(opened.body, { signal: options.signal, repository, resource: `blob ${digest}` });
-      return opened;
-    },
-  };
-}
-
-/** What a failed request says of its endpoint. Pure. */
-export function verdictOn(
-  cause: unknown,
-  signal: AbortSignal,
-  role: EndpointRole,
-): 'answered' | 'failed' | 'undecided' {
-  if (signal.aborted) return isTimeout(signal.reason) ? 'failed' : 'undecided';
-  if (cause instanceof OciError) return 'answered';
-  if (!(cause instanceof UpstreamError) || cause instanceof RememberedFailure) return 'undecided';
-  switch (cause.reason) {
-    case 'connect':
-    case 'dns':
-    case 'tls':
-    case 'timeout':
-    case 'unavailable':
-      return 'failed';
-    case 'overloaded':
-    case 'refused':
-    case 'misbehaving':
-      return role === 'mirror' ? 'failed' : 'answered';
-    case 'busy':
-      return 'undecided';
-  }
-}
-
-/** The caller's patience with the upstream ended, rather than the caller itself. */
-function isTimeout(reason: unknown): boolean {
-  return reason instanceof DOMException && reason.name === 'TimeoutError';
-}
-
-/** What failed, as it is remembered: a caller whose patience ended has no more to say than that. */
-function failureOf(
-  cause: unknown,
-  { signal, host }: { readonly signal: AbortSignal; readonly host: string },
-): UpstreamError {
-  if (cause instanceof UpstreamError && !signal.aborted) return cause;
-  return new UpstreamError('timeout', `${host} did not answer in time`, { cause });
-}
-
-function waitWished({ retryAfterSeconds = 0 }: UpstreamError): { readonly atLeastMs: number } {
-  return { atLeastMs: Math.min(retryAfterSeconds * 1_000, 5 * 60_000) };
-}
-
 /** Resolves when `work` has settled, or the time is over. */
 async function atMost(work: Promise<void>, withinMs: number): Promise<void> {
   await timeLimited(work, withinMs, () => new Error('not yet')).catch(() => undefined);
-}
-
-function leftAlone(host: string, openForMs: number, cause: UpstreamError | undefined): UpstreamError {
-  const retryAfterSeconds = Math.max(1, Math.ceil(openForMs / 1_000));
-  const { reason = 'unavailable', upstreamStatus } = cause ?? {};
-  const message = `${host} failed a moment ago and is not asked yet`;
-  return new UpstreamError(reason, message, { cause, upstreamStatus, retryAfterSeconds });
 }

@@ -1,11 +1,161 @@
+import type { Readable } from 'node:stream';
+import { boundedMap } from '../../mirror/concurrency/remembered.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
-import type { Upstream } from '../../mirror/ports/upstream.ts';
+import type { Memory } from '../../mirror/ports/memory.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
+import type { Upstream, UpstreamMonitor } from '../../mirror/ports/upstream.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { algorithmOf, type Digest, digestOf, isDigest } from '../../oci/digest.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Reference } from '../../oci/reference.ts';
+import { headBlob, openBlob } from '../api/blobs.ts';
+import { listTags } from '../api/listings.ts';
+import { getManifest, headManifest } from '../api/manifests.ts';
+import { apiRootOf } from '../api/ping.ts';
+import { listReferrers } from '../api/referrers.ts';
+import { createRequests, type Requests } from '../api/requests.ts';
+import { Accounts } from '../credentials/accounts.ts';
+import { Authorizer } from '../credentials/protocol/authorizer.ts';
+import { Tokens } from '../credentials/protocol/tokens.ts';
+import type { CredentialSettings, UpstreamSettings } from '../settings.ts';
+import type { Connections } from '../transport/connections.ts';
+import { createSend, type Send } from '../transport/exchange.ts';
+import { hostMatcher, plainHttpHosts } from '../transport/hosts.ts';
+import type { CloudAgents } from '../transport/proxy.ts';
 import { Distrust } from './distrust.ts';
-import type { Endpoint } from './endpoint.ts';
+import { FailingResources, type Question } from './failing-resources.ts';
+import type { Retry } from './retry.ts';
+
+/** Redirects lead to a handful of hosts. */
+const maxGuestHosts = 64;
+
+/** The verbs of an upstream at one address: the registry itself, or one of its mirrors. */
+export type Endpoint = Omit<Upstream, 'name' | 'label' | 'maxConnections' | 'askVisibility' | 'failedVerification'>;
+
+/** Stands around a question to an endpoint, and may ask it again, or not at all. */
+export type Guard = <Value>(question: Question, ask: () => Promise<Value>) => Promise<Value>;
+
+export interface EndpointDeps {
+  /** The upstream it belongs to: its name as clients write it, and the key of its entry. */
+  readonly name: string;
+  readonly label: string;
+  readonly url: URL;
+  readonly credentials: readonly CredentialSettings[];
+  /** Whether it is told the upstream's name as `?ns=`. */
+  readonly forwardNs: boolean;
+  /** Put before every repository's name. */
+  readonly repositoryPrefix: string | undefined;
+  readonly connections: Connections;
+  readonly cloudAgents: CloudAgents;
+  readonly settings: Pick<UpstreamSettings, 'timeouts' | 'userAgent' | 'realmHosts' | 'redirectHosts'>;
+  readonly clock: Clock;
+  readonly observer: Observer;
+  /** Learns what it answers. */
+  readonly monitor?: UpstreamMonitor | undefined;
+  /** What is held of answers counts against it. */
+  readonly memory?: Memory | undefined;
+}
+
+/** Stands before every request to one endpoint. */
+export interface Breaker {
+  readonly guard: Guard;
+  /** A body that breaks off counts as a failure, so that the rest is requested elsewhere. */
+  watch(body: Readable, question: Question): void;
+}
+
+interface EndpointGuards {
+  readonly breaker: Breaker;
+  readonly retry: Retry;
+}
+
+/** An endpoint whose transient errors are retried, whose failing resources are left alone, and whose circuit opens. */
+export function createEndpoint(deps: EndpointDeps, { breaker, retry }: EndpointGuards): Endpoint {
+  const requests = requestsTo(deps);
+  const retryGuard = createRetryGuard({ clock: deps.clock, retry });
+  const guard: Guard = (question, ask) => breaker.guard(question, () => retryGuard(question, ask));
+  return {
+    headManifest: (repository, reference, options) =>
+      guard({ signal: options.signal, repository, resource: `manifest head ${reference}` }, () =>
+        headManifest(requests, repository, reference, options),
+      ),
+    getManifest: (repository, reference, options) =>
+      guard({ signal: options.signal, repository, resource: `manifest ${reference}` }, () =>
+        getManifest(requests, repository, reference, options),
+      ),
+    headBlob: (repository, digest, options) =>
+      guard({ signal: options.signal, repository, resource: `blob head ${digest}` }, () =>
+        headBlob(requests, repository, digest, options),
+      ),
+    openBlob: async (repository, digest, options) => {
+      const isResumed = (options.range?.start ?? 0) > 0;
+      const question = { signal: options.signal, repository, resource: `blob ${digest}`, isResumed };
+      const opened = await guard(question, () => openBlob(requests, repository, digest, options));
+      breaker.watch(opened.body, question);
+      return opened;
+    },
+    listTags: (repository, options) =>
+      guard({ signal: options.signal, repository, resource: 'tags' }, () => listTags(requests, repository, options)),
+    listReferrers: (repository, digest, options) =>
+      guard({ signal: options.signal, repository, resource: `referrers ${digest}` }, () =>
+        listReferrers(requests, repository, digest, options),
+      ),
+  };
+}
+
+/** The guard that retries transient errors, and sends no request for a resource that keeps failing. */
+export function createRetryGuard({ clock, retry }: { readonly clock: Clock; readonly retry: Retry }): Guard {
+  let failing: FailingResources | undefined;
+  return async (question, ask) => {
+    const known = failing?.check(question);
+    try {
+      const value = await ask().catch((cause: unknown) => retry(cause, question, ask));
+      failing?.succeeded(question);
+      return value;
+    } catch (cause) {
+      failing ??= new FailingResources({ clock });
+      failing.failed(question, { cause, known });
+      throw cause;
+    }
+  };
+}
+
+export function sendTo({ label, connections, settings, clock, observer, monitor, memory }: EndpointDeps): Send {
+  const { timeouts, userAgent } = settings;
+  return createSend({ upstream: label, connections, timeouts, userAgent, clock, observer, monitor, memory });
+}
+
+export function requestsTo(deps: EndpointDeps): Requests {
+  const { name, label, url, cloudAgents, settings, clock, observer, monitor } = deps;
+  const { timeouts, realmHosts, redirectHosts } = settings;
+  const send = sendTo(deps);
+  const tokens = () => new Tokens({ send, clock, timeoutMs: timeouts.tokenMs });
+  const authorizerFor = (registry: URL) => new Authorizer({ registry, realmHosts, tokens: tokens(), clock });
+  return createRequests({
+    registry: url,
+    apiRoot: apiRootOf(url),
+    prefix: deps.repositoryPrefix === undefined ? '' : `${deps.repositoryPrefix}/`,
+    namespace: deps.forwardNs ? name : undefined,
+    upstream: label,
+    send,
+    authorizer: authorizerFor(url),
+    guestAt: guestsOf(authorizerFor),
+    mayBePlain: hostMatcher(plainHttpHosts(redirectHosts)),
+    accounts: new Accounts(deps.credentials, { registry: { name, url }, cloudAgents, clock, observer }),
+    clock,
+    observer,
+    monitor,
+  });
+}
+
+/** One for each host where redirects lead, so that its tokens are shared. Any registry may name any number of hosts. */
+function guestsOf(authorizerFor: (host: URL) => Authorizer): (host: URL) => Authorizer {
+  const guests = boundedMap<string, Authorizer>(maxGuestHosts);
+  return (host) => {
+    const known = guests.get(host.origin) ?? authorizerFor(host);
+    guests.set(host.origin, known);
+    return known;
+  };
+}
 
 export interface MirrorEndpoint {
   readonly endpoint: Endpoint;

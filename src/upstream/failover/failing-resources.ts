@@ -1,10 +1,21 @@
 import type { Clock } from '../../mirror/ports/clock.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import { boundedMap } from '../../mirror/concurrency/remembered.ts';
-import type { Guard, Question } from './endpoint.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import type { Repository } from '../../oci/reference.ts';
 import { isLostConnection } from '../transport/network-errors.ts';
 
-interface Failing {
+/** A request to an endpoint, as its guards see it. */
+export interface Question extends Waiting {
+  readonly repository: Repository;
+  /** The resource and the verb: unique within the repository. */
+  readonly resource: string;
+  /** Whether it resumes a download. */
+  readonly isResumed?: boolean;
+}
+
+/** What is remembered of one resource. */
+export interface Failing {
   readonly failure: UpstreamError;
   /** How many times in a row it failed, each time after all retries. */
   readonly times: number;
@@ -27,26 +38,43 @@ export class RememberedFailure extends UpstreamError {
 /**
  * Remembers the resources that an endpoint failed to answer for twice in a row (5xx, no answer in time, a lost connection): for 5 s, then
  * twice as long, up to a minute. So a manifest that always fails does not cost every client a full set of retries. Bounded in number.
+ * A resumed download is neither refused nor remembered.
  */
-export function createFailingResources({ clock }: { readonly clock: Clock }): Guard {
-  const failing = boundedMap<string, Failing>(maxRemembered);
-  return async (question, ask) => {
-    if (question.isResumed) return ask();
-    const key = `${question.repository} ${question.resource}`;
-    const known = failing.get(key);
-    const leftMs = (known?.untilMs ?? 0) - clock.monotonicMs();
+export class FailingResources {
+  readonly #clock: Clock;
+  readonly #failing = boundedMap<string, Failing>(maxRemembered);
+
+  constructor({ clock }: { readonly clock: Clock }) {
+    this.#clock = clock;
+  }
+
+  /**
+   * @returns what is known of the resource, for `failed`.
+   * @throws RememberedFailure while the resource is not to be asked for.
+   */
+  check(question: Question): Failing | undefined {
+    if (question.isResumed) return undefined;
+    const known = this.#failing.get(keyOf(question));
+    const leftMs = (known?.untilMs ?? 0) - this.#clock.monotonicMs();
     if (known && leftMs > 0) throw new RememberedFailure(known.failure, leftMs);
-    try {
-      const value = await ask();
-      failing.delete(key);
-      return value;
-    } catch (cause) {
-      const failure = failureOfResource(cause, question);
-      if (failure) failing.set(key, failingAgain(known, failure, clock.monotonicMs()));
-      else if (!question.signal.aborted) failing.delete(key);
-      throw cause;
-    }
-  };
+    return known;
+  }
+
+  succeeded(question: Question): void {
+    if (!question.isResumed) this.#failing.delete(keyOf(question));
+  }
+
+  /** @param known what `check` returned before this request. */
+  failed(question: Question, { cause, known }: { readonly cause: unknown; readonly known: Failing | undefined }): void {
+    if (question.isResumed) return;
+    const failure = failureOfResource(cause, question);
+    if (failure) this.#failing.set(keyOf(question), failingAgain(known, failure, this.#clock.monotonicMs()));
+    else if (!question.signal.aborted) this.#failing.delete(keyOf(question));
+  }
+}
+
+function keyOf({ repository, resource }: Question): string {
+  return `${repository} ${resource}`;
 }
 
 function failingAgain(known: Failing | undefined, failure: UpstreamError, nowMs: number): Failing {

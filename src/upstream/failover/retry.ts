@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
-import type { EndpointRole, Guard } from './endpoint.ts';
 import { isLostConnection } from '../transport/network-errors.ts';
+
+/** The registry itself, or a mirror: after a mirror there is another endpoint to ask. */
+export type EndpointRole = 'registry' | 'mirror';
 
 /** How long to wait before asking again is left to chance, so that many mirrors do not come back together. */
 export interface Pauses {
@@ -25,20 +27,25 @@ const longestWishMs = 1_000;
 /** What a server cannot do it cannot do a moment later either (RFC 9110 §15.6.2, §15.6.6). */
 const lasting: ReadonlySet<number> = new Set([501, 505]);
 
+/** Goes on after a first failure. @returns the value of a later attempt. @throws the last failure. */
+export type Retry = <Value>(failure: unknown, waiting: Waiting, ask: () => Promise<Value>) => Promise<Value>;
+
 /**
- * Retries a request after a transient error, while its caller waits. Everything an endpoint is asked is safe to ask twice: content,
- * lists, and tokens, also those for which a refresh token is posted, as the same one is posted for every next token. It is for
- * questions that are answered as a whole, or with headers: of a body that breaks off later the rest is asked for elsewhere.
+ * Retries a request after a transient error, while its caller waits. Every request to an endpoint is safe to repeat: content, lists, and
+ * tokens, also those for which a refresh token is posted, as the same one is posted for every next token. A body that breaks off is not
+ * retried here: the rest of it is requested elsewhere.
  */
-export function createRetry(role: EndpointRole, { random, wait }: Pauses): Guard {
-  return async (options, ask) => {
+export function createRetry(role: EndpointRole, { random, wait }: Pauses): Retry {
+  return async (failure, { signal }, ask) => {
+    let cause = failure;
     for (let retries = 0; ; retries += 1) {
+      const pauseMs = pauseBeforeRetry(cause, { role, retries, random: random() });
+      if (signal.aborted || pauseMs === undefined) throw cause;
+      await wait(pauseMs, { signal }).catch(() => signal.throwIfAborted());
       try {
         return await ask();
-      } catch (cause) {
-        const pauseMs = pauseBeforeRetry(cause, { role, retries, random: random() });
-        if (options.signal.aborted || pauseMs === undefined) throw cause;
-        await wait(pauseMs, options).catch(() => options.signal.throwIfAborted());
+      } catch (next) {
+        cause = next;
       }
     }
   };

@@ -1,8 +1,11 @@
 import { expect, test } from 'vitest';
-import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
-import { Circuit, type CircuitState } from '../../../../src/upstream/failover/circuit.ts';
-import { verdictOn } from '../../../../src/upstream/failover/circuit-breaker.ts';
-import { RememberedFailure } from '../../../../src/upstream/failover/failing-resources.ts';
+import { parseRepository } from '../../../../src/oci/reference.ts';
+import {
+  AnsweringRepositories,
+  answeredLatelyMs,
+  Circuit,
+  type CircuitState,
+} from '../../../../src/upstream/failover/circuit.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 
 function circuit() {
@@ -71,54 +74,46 @@ test('after a trial without a result the next one starts at once', () => {
   expect(one.beginTrial()).toBe(true);
 });
 
-const waiting = new AbortController().signal;
-const left = AbortSignal.abort(new Error('the client has left'));
-const tooLate = AbortSignal.abort(new DOMException('too late', 'TimeoutError'));
+const [one, other] = [parseRepository('team/one'), parseRepository('team/other')];
 
-test.each([
-  {
-    what: 'not found',
-    cause: new OciError('MANIFEST_UNKNOWN', ''),
-    signal: waiting,
-    registry: 'answered',
-    mirror: 'answered',
-  },
-  { what: 'denied', cause: new OciError('DENIED', ''), signal: waiting, registry: 'answered', mirror: 'answered' },
-  {
-    what: 'unreachable',
-    cause: new UpstreamError('connect', ''),
-    signal: waiting,
-    registry: 'failed',
-    mirror: 'failed',
-  },
-  { what: 'slow', cause: new UpstreamError('timeout', ''), signal: waiting, registry: 'failed', mirror: 'failed' },
-  { what: '503', cause: new UpstreamError('unavailable', ''), signal: waiting, registry: 'failed', mirror: 'failed' },
-  { what: '429', cause: new UpstreamError('overloaded', ''), signal: waiting, registry: 'answered', mirror: 'failed' },
-  { what: '401', cause: new UpstreamError('refused', ''), signal: waiting, registry: 'answered', mirror: 'failed' },
-  {
-    what: 'wrong bytes',
-    cause: new UpstreamError('misbehaving', ''),
-    signal: waiting,
-    registry: 'answered',
-    mirror: 'failed',
-  },
-  {
-    what: 'no place in line',
-    cause: new UpstreamError('busy', ''),
-    signal: waiting,
-    registry: 'undecided',
-    mirror: 'undecided',
-  },
-  {
-    what: 'a resource that failed a moment ago',
-    cause: new RememberedFailure(new UpstreamError('unavailable', ''), 1),
-    signal: waiting,
-    registry: 'undecided',
-    mirror: 'undecided',
-  },
-  { what: 'a client that left', cause: new Error(''), signal: left, registry: 'undecided', mirror: 'undecided' },
-  { what: 'a caller that waited enough', cause: new Error(''), signal: tooLate, registry: 'failed', mirror: 'failed' },
-] as const)('$what: $registry for a registry, $mirror for a mirror', ({ cause, signal, registry, mirror }) => {
-  expect(verdictOn(cause, signal, 'registry')).toBe(registry);
-  expect(verdictOn(cause, signal, 'mirror')).toBe(mirror);
+function startAnswering() {
+  const clock = new ManualClock();
+  return { clock, answering: new AnsweringRepositories({ clock }) };
+}
+
+test('an endpoint counts as answering until its last answer is 30 s old', () => {
+  const { clock, answering } = startAnswering();
+  expect(answering.hasAnsweredLately).toBe(false);
+  answering.answered(one);
+  clock.advance(answeredLatelyMs - 1);
+  answering.answered(other);
+  clock.advance(1);
+  expect(answering.hasAnsweredLately).toBe(true);
+  answering.failed(other);
+  expect(answering.hasAnsweredLately).toBe(false);
+});
+
+test('the latest answer counts, also for a repository that is already known', () => {
+  const { clock, answering } = startAnswering();
+  answering.answered(one);
+  answering.answered(other);
+  clock.advance(answeredLatelyMs);
+  answering.answered(one);
+  expect(answering.hasAnsweredLately).toBe(true);
+});
+
+test('a repository is picked once, and again after its next answer', () => {
+  const { answering } = startAnswering();
+  answering.answered(one);
+  expect([answering.take(one), answering.take(one), answering.take(other)]).toEqual([true, false, false]);
+  answering.answered(one);
+  expect(answering.take(one)).toBe(true);
+});
+
+test('at most 1,000 repositories are remembered: the oldest is dropped', () => {
+  const { answering } = startAnswering();
+  answering.answered(one);
+  for (let more = 0; more < 1_000; more += 1) answering.answered(parseRepository(`team/app-${more}`));
+  expect(answering.take(one)).toBe(false);
+  expect(answering.take(parseRepository('team/app-0'))).toBe(true);
 });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { UpstreamError } from '../../../../src/oci/errors.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
-import { createFailingResources } from '../../../../src/upstream/failover/failing-resources.ts';
+import { createRetryGuard } from '../../../../src/upstream/failover/endpoints.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 import { patiently } from '../start-client.ts';
 
@@ -9,7 +9,7 @@ const repository = parseRepository('team/app');
 
 function start() {
   const clock = new ManualClock();
-  const guard = createFailingResources({ clock });
+  const guard = createRetryGuard({ clock, retry: (failure) => Promise.reject(failure) });
   let asked = 0;
   const fails = async (): Promise<never> => {
     asked += 1;
