@@ -11,9 +11,9 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   oci: [],
   config: [],
   mirror: ['oci/'],
-  storage: ['oci/', 'mirror/ports/', 'mirror/concurrency/', 'mirror/eviction/disk-use.ts'],
+  storage: ['oci/', 'mirror/ports/', 'mirror/concurrency/'],
   upstream: ['oci/', 'mirror/ports/', 'mirror/concurrency/'],
-  index: ['oci/', 'mirror/ports/', 'mirror/concurrency/', 'mirror/eviction/disk-use.ts'],
+  index: ['oci/', 'mirror/ports/', 'mirror/concurrency/'],
   cluster: ['oci/', 'mirror/ports/', 'upstream/transport/connections.ts'],
   telemetry: ['mirror/ports/', 'mirror/concurrency/abortable-wait.ts'],
   http: ['oci/', 'mirror/'],
@@ -188,7 +188,7 @@ test('no file is longer than one job needs', () => {
 /** What is shorter belongs to the file that it serves. */
 const fewLines = 40;
 /** May only shrink; to be lowered with every merge, to 20. */
-const mostSmallFiles = 24;
+const mostSmallFiles = 18;
 
 test('few files are too small for a name of their own', () => {
   const small = files.filter((file) => linesIn(file) < fewLines);

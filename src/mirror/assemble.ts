@@ -13,7 +13,6 @@ import type { Digest } from '../oci/digest.ts';
 import { type HostName, parseHostName, type Tag } from '../oci/reference.ts';
 import type { SpaceLimits } from './eviction/store-meter.ts';
 import { looseLimits, LooseRecords } from './eviction/loose-records.ts';
-import type { DiskUse } from './eviction/disk-use.ts';
 import {
   createFreshnessPolicies,
   CurrentPolicies,
@@ -29,7 +28,7 @@ import type { BlobStore } from './ports/blob-store.ts';
 import type { Clock } from './ports/clock.ts';
 import type { Memory } from './ports/memory.ts';
 import type { Observer } from './ports/observer.ts';
-import type { RecordKey, RecordStore } from './ports/record-store.ts';
+import type { DiskUse, RecordKey, RecordStore } from './ports/record-store.ts';
 import type { RepositoryId } from './ports/repository-id.ts';
 import type { Index } from './ports/store-index.ts';
 import type { Upstream, UpstreamDirectory } from './ports/upstream.ts';

@@ -1,6 +1,6 @@
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { DiskUse } from '../../src/mirror/eviction/disk-use.ts';
+import type { DiskUse } from '../../src/mirror/ports/record-store.ts';
 
 /** Everything below a folder as `du` counts it: the blocks of files and folders, and how many there are. */
 export async function diskUseOf(folder: string): Promise<DiskUse> {

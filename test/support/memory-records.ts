@@ -1,5 +1,4 @@
-import type { DiskUse } from '../../src/mirror/eviction/disk-use.ts';
-import type { RecordKey, RecordStore } from '../../src/mirror/ports/record-store.ts';
+import type { DiskUse, RecordKey, RecordStore } from '../../src/mirror/ports/record-store.ts';
 import { recordPath } from '../../src/storage/layout.ts';
 import type { Gate } from './gate.ts';
 

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { blockBytes } from '../../src/mirror/eviction/disk-use.ts';
+import { blockBytes } from '../../src/mirror/ports/record-store.ts';
 import type { Index } from '../../src/mirror/ports/store-index.ts';
 import { Space } from '../../src/mirror/eviction/space.ts';
 import { digestOf } from '../../src/oci/digest.ts';

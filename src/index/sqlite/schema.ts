@@ -1,4 +1,4 @@
-import { blockBytes } from '../../mirror/eviction/disk-use.ts';
+import { blockBytes } from '../../mirror/ports/record-store.ts';
 
 /** Raised with every change below: an index of another version is discarded and rebuilt from the store. */
 export const schemaVersion = 5;

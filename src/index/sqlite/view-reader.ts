@@ -1,5 +1,5 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import type { RecordKey } from '../../mirror/ports/record-store.ts';
+import { bytesOnDisk, type RecordKey } from '../../mirror/ports/record-store.ts';
 import { type RepositoryId, repositoryKey, repositoryNamed } from '../../mirror/ports/repository-id.ts';
 import type {
   EvictableContent,
@@ -8,7 +8,6 @@ import type {
   StaleRepository,
   Totals,
 } from '../../mirror/ports/store-index.ts';
-import { bytesOnDisk } from '../../mirror/eviction/disk-use.ts';
 import { type Digest, parseDigest } from '../../oci/digest.ts';
 import { isMediaType } from '../../oci/media-types.ts';
 import { digestBytes, numberIn, type Row, textIn } from './rows.ts';

@@ -1,9 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../ports/clock.ts';
-import type { RecordKey, RecordStore } from '../ports/record-store.ts';
+import { blockBytes, type DiskUse, type RecordKey, type RecordStore } from '../ports/record-store.ts';
 import type { Index } from '../ports/store-index.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import { blockBytes, type DiskUse } from './disk-use.ts';
 
 export interface LooseRecordsDeps {
   readonly records: RecordStore;

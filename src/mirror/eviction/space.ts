@@ -1,7 +1,6 @@
 import pLimit from 'p-limit';
 import type { Digest } from '../../oci/digest.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
-import { blockBytes, type DiskUse } from './disk-use.ts';
 import type { LooseRecords } from './loose-records.ts';
 import { StaleRepositories } from './stale-repositories.ts';
 import { evictableBytes, evictableFiles, type Shortage, type SpaceLimits, StoreMeter } from './store-meter.ts';
@@ -9,7 +8,7 @@ import { Eviction } from './eviction.ts';
 import type { BlobStore } from '../ports/blob-store.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
-import type { RecordKey, RecordStore } from '../ports/record-store.ts';
+import { blockBytes, type DiskUse, type RecordKey, type RecordStore } from '../ports/record-store.ts';
 import type { Index } from '../ports/store-index.ts';
 
 export interface SpaceDeps {

@@ -1,8 +1,7 @@
 import type { BlobStore, FreeSpace } from '../ports/blob-store.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { RecordStore } from '../ports/record-store.ts';
+import { blockBytes, type DiskUse, type RecordStore } from '../ports/record-store.ts';
 import type { Index, Totals } from '../ports/store-index.ts';
-import { blockBytes, type DiskUse } from './disk-use.ts';
 
 /** What the store may take of the disk. */
 export interface SpaceLimits {

@@ -1,5 +1,4 @@
 import { type Digest, isDigest } from '../../oci/digest.ts';
-import type { DiskUse } from '../eviction/disk-use.ts';
 import type { Tag } from '../../oci/reference.ts';
 import { type RepositoryId, repositoryKey } from './repository-id.ts';
 import { type Descriptor, isDescriptor } from '../../oci/manifest.ts';
@@ -127,4 +126,20 @@ export function parseVisibilityRecord(value: unknown): VisibilityRecord | undefi
 
 function isCount(value: unknown): value is number {
   return typeof value === 'number' && Number.isFinite(value) && value >= 0;
+}
+
+/** A file takes whole blocks of the disk: 4 KiB each on ext4, XFS and APFS. */
+export const blockBytes = 4096;
+
+/** How much of the disk a part of a store uses. */
+export interface DiskUse {
+  /** In whole blocks. */
+  readonly bytes: number;
+  /** Files and folders: each takes an inode. */
+  readonly files: number;
+}
+
+/** How many bytes of the disk a file of `size` bytes uses. */
+export function bytesOnDisk(size: number): number {
+  return Math.ceil(size / blockBytes) * blockBytes;
 }

@@ -1,8 +1,7 @@
 import { dirname, join } from 'node:path';
 import pLimit, { type LimitFunction } from 'p-limit';
 import type { Observer } from '../../mirror/ports/observer.ts';
-import type { RecordKey, RecordStore } from '../../mirror/ports/record-store.ts';
-import type { DiskUse } from '../../mirror/eviction/disk-use.ts';
+import type { DiskUse, RecordKey, RecordStore } from '../../mirror/ports/record-store.ts';
 import { recordKeyAt, recordPath, repositoriesFolder } from '../layout.ts';
 import { DurableFolders } from './durable-folders.ts';
 import type { FailpointHook } from './failpoints.ts';

@@ -1,4 +1,4 @@
-import { blockBytes, bytesOnDisk, type DiskUse } from '../../mirror/eviction/disk-use.ts';
+import { blockBytes, bytesOnDisk, type DiskUse } from '../../mirror/ports/record-store.ts';
 
 /** Counts the disk use of the records' folders, and of the records that no index counts. */
 export class RecordUse {
