@@ -21,7 +21,8 @@ const slowAfterMs = 3_000;
 
 /**
  * A body on its way from an upstream, which tells the upstream's share of requests when it is slow. Only the time counts in which the
- * reader waits for bytes: a client that takes its time makes no body slow. A body that is one too many is cut.
+ * reader waits for bytes: a client that takes its time makes no body slow. A body that is one too many is cut. One that has caught up with the
+ * least rate, as after a pause of its upstream, is not slow any more.
  */
 export class RatedSource implements ByteSource {
   readonly #options: RatedSourceOptions;
@@ -57,14 +58,14 @@ export class RatedSource implements ByteSource {
   }
 
   async #timed<Value>(work: () => Promise<Value>, bytesOf: (value: Value) => number): Promise<Value> {
-    if (this.#isSlow) return this.#unlessRefused(work);
     const { clock, minBytesPerSecond } = this.#options;
     const startedAtMs = clock.monotonicMs();
-    const timer = setTimeout(() => this.#becomesSlow(), slowAfterMs - this.#lateMs);
+    const timer = this.#isSlow ? undefined : setTimeout(() => this.#becomesSlow(), slowAfterMs - this.#lateMs);
     try {
       const value = await this.#unlessRefused(work);
       const inTimeMs = (bytesOf(value) / Math.max(1, minBytesPerSecond)) * 1_000;
       this.#lateMs = Math.max(0, this.#lateMs + clock.monotonicMs() - startedAtMs - inTimeMs);
+      if (this.#isSlow && this.#lateMs === 0) this.#catchesUp();
       return value;
     } finally {
       clearTimeout(timer);
@@ -94,6 +95,11 @@ export class RatedSource implements ByteSource {
       // Ends the wait. Whoever reads disposes this source too, and hears of a failure then.
       void this.#close().then(undefined, () => {});
     }
+  }
+
+  #catchesUp(): void {
+    this.#isSlow = false;
+    this.#options.body.caughtUp();
   }
 
   #close(): PromiseLike<void> {

@@ -11,8 +11,9 @@ export interface UpstreamWaitersDeps {
 
 /** A request whose body is on its way from an upstream. */
 export interface BodyReader {
-  /** Counts it until its end. @throws TooManyWaiters when it is one too many. */
+  /** Counts it until it has caught up, or ended. @throws TooManyWaiters when it is one too many. */
   isSlow(): void;
+  caughtUp(): void;
   end(): void;
 }
 
@@ -91,13 +92,13 @@ export class UpstreamWaiters {
       counts.bodies += 1;
       this.#all += 1;
     };
-    const end = (): void => {
+    const uncount = (): void => {
       counts.bodies -= counted;
       this.#all -= counted;
       counted = 0;
     };
     if (this.#isSuspect(counts)) isSlow();
-    return { isSlow, end };
+    return { isSlow, caughtUp: uncount, end: uncount };
   }
 
   #countsOf(label: string): Counts {

@@ -93,7 +93,7 @@ function started({ hasRoom = true, verifyReads = false } = {}) {
   const waiters = {
     wait: async <Value>(_: string, work: () => Promise<Value>) => work(),
     admitBody: () => {},
-    body: () => ({ isSlow: () => {}, end: () => {} }),
+    body: () => ({ isSlow: () => {}, caughtUp: () => {}, end: () => {} }),
   };
   const blobs = new Blobs({
     store,

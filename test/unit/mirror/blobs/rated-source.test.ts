@@ -19,6 +19,7 @@ function started({ isRefused = false }: { readonly isRefused?: boolean } = {}) {
         events.push('slow');
         if (isRefused) throw new Error('too many');
       },
+      caughtUp: () => void events.push('caught up'),
       end: () => void events.push('end'),
     },
     source: {
@@ -59,6 +60,17 @@ test('a body that trickles is slow once it is three seconds behind the least rat
   expect(events).toEqual([]);
   for (let byte = 0; byte < 5; byte += 1) await receive(1, 500);
   expect(events).toEqual(['slow']);
+});
+
+test('a body that has caught up with the least rate is not slow any more, until it is late again', async () => {
+  const { events, receive } = started();
+  await receive(1_000, 4_000);
+  await receive(2_999, 0);
+  expect(events).toEqual(['slow']);
+  await receive(1, 0);
+  expect(events).toEqual(['slow', 'caught up']);
+  await receive(1, 3_000);
+  expect(events).toEqual(['slow', 'caught up', 'slow']);
 });
 
 test('a body that comes at the least rate is never slow, nor is one that waits for its client', async () => {
