@@ -1,16 +1,16 @@
 /** How many downloads may run. */
 export interface SlotLimits {
-  /** Places over all upstreams. Only a download whose upstream has answered holds one. */
+  /** Slots over all upstreams. Only a download whose upstream has answered holds one. */
   readonly total: number;
   /** The most slots of one upstream. */
   readonly perUpstream: number;
-  /** Places that each upstream gets even when all are taken, so that several slow upstreams together cannot keep it from downloading. */
+  /** Slots that each upstream gets even when all are taken, so that several slow upstreams together cannot keep it from downloading. */
   readonly guaranteed: number;
 }
 
 /** How many downloads of one upstream may run. */
 export interface UpstreamLimits {
-  /** Places for downloads that wait for its answer or receive it. */
+  /** Slots for downloads that wait for its answer or receive it. */
   readonly slots: number;
   /** How many slow downloads may continue without a slot. */
   readonly outside: number;
