@@ -145,20 +145,23 @@ export class Mirror {
   }
 
   async #byTag(
-    { upstream, of }: Place,
+    { upstream, of: repositoryId }: Place,
     { tag, isHead }: { tag: Exclude<Reference, Digest>; isHead: boolean },
     waiting: Waiting,
   ): Promise<ServedManifest> {
     const { tags, manifests } = this.#deps;
     const { record, cache } =
-      tags.fresh(upstream, of, tag) ?? (await tags.resolve({ upstream, of, tag, wantsBody: !isHead }, waiting));
-    const manifest = manifests.remembered(of, record.digest) ?? (await manifests.cached(of, record.digest, waiting));
+      tags.fresh(upstream, repositoryId, tag) ??
+      (await tags.resolve({ upstream, repositoryId, tag, wantsBody: !isHead }, waiting));
+    const manifest =
+      manifests.remembered(repositoryId, record.digest) ??
+      (await manifests.cached(repositoryId, record.digest, waiting));
     if (manifest) return served(manifest, cache, record.confirmedAtMs);
     if (isHead) {
       const { digest, mediaType, size, confirmedAtMs } = record;
       return { digest, mediaType, size, bytes: undefined, cache, confirmedAtMs };
     }
-    const fetched = await tags.fetch({ upstream, of, tag }, record, waiting);
+    const fetched = await tags.fetch({ upstream, repositoryId, tag }, record, waiting);
     return served(fetched.manifest, fetched.cache, fetched.confirmedAtMs);
   }
 
@@ -189,6 +192,6 @@ function fetchedStatus(collapsed: boolean): CacheStatus {
   return { word: collapsed ? 'collapsed' : 'miss', upstreamStatus: 200, stored: true };
 }
 
-function questionOf({ upstream, of }: Place, digest: Digest): BlobQuestion {
-  return { upstream, of, digest };
+function questionOf({ upstream, of: repositoryId }: Place, digest: Digest): BlobQuestion {
+  return { upstream, repositoryId, digest };
 }

@@ -76,7 +76,7 @@ export class Blobs {
 
   /** @throws OciError BLOB_UNKNOWN; UpstreamError when it is not cached and no answer came. */
   async open(question: BlobQuestion, waiting: Waiting): Promise<ServedBlob> {
-    const { of, digest } = question;
+    const { repositoryId, digest } = question;
     const { downloads } = this.#deps;
     const counted = <Value>(wait: () => Promise<Value>) => this.#deps.waiters.wait(question.upstream.label, wait);
     const rated = <Served extends ServedBlob | undefined>(opened: () => Promise<Served>) =>
@@ -84,8 +84,8 @@ export class Blobs {
     let link = await this.#linkOf(question);
     let wasAsked = false;
     for (;;) {
-      const running = downloads.find(of.upstream, digest);
-      if (running && (link || isSameRepository(running.order.repositoryId, of))) {
+      const running = downloads.find(repositoryId.upstream, digest);
+      if (running && (link || isSameRepository(running.order.repositoryId, repositoryId))) {
         const isLinked = link !== undefined;
         const join = () => this.#join(question, running, { signal: waiting.signal, wasAsked, isLinked });
         const joined = await rated(() => (running.isAnswered ? join() : counted(join)));
@@ -110,7 +110,7 @@ export class Blobs {
       const openWithoutRoom = () => this.#unstored.openWithoutRoom(question, relayed);
       const unstored = await rated(() => counted(openWithoutRoom));
       if (unstored) return unstored;
-      if (downloads.find(of.upstream, digest)) continue;
+      if (downloads.find(repositoryId.upstream, digest)) continue;
       return rated(() => counted(() => this.#download(question, waiting)));
     }
   }
@@ -120,11 +120,11 @@ export class Blobs {
    * is not read without a link: response times must not tell what other repositories hold.
    */
   async #linkOf(question: BlobQuestion): Promise<BlobRecord | undefined> {
-    const { of, digest } = question;
-    const own = await this.#deps.links.own(of, digest);
+    const { repositoryId, digest } = question;
+    const own = await this.#deps.links.own(repositoryId, digest);
     if (own) return own;
     this.#upstreamBlobs.throwIfMissing(question);
-    return this.#deps.links.borrow(of, digest);
+    return this.#deps.links.borrow(repositoryId, digest);
   }
 
   /**
@@ -150,7 +150,7 @@ export class Blobs {
     counted: (ask: () => Promise<Shared<BlobRecord>>) => Promise<Shared<BlobRecord>>,
     waiting: Waiting,
   ): Promise<BlobHead> {
-    const { of, digest } = question;
+    const { repositoryId, digest } = question;
     const link = await this.#linkOf(question);
     const size = link && (await this.#sizeOfCached(question, link));
     if (link && size !== undefined) return { size, cache: { word: 'hit' }, firstServedAtMs: link.firstServedAtMs };
@@ -162,15 +162,15 @@ export class Blobs {
     const look = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => ask(flight));
     const { value, collapsed } = await counted(() => this.#heads.run(nameOf(question), look, waiting));
     return {
-      size: value.size ?? this.#deps.manifests.promisedSize(of, digest),
+      size: value.size ?? this.#deps.manifests.promisedSize(repositoryId, digest),
       cache: { word: collapsed ? 'collapsed' : 'miss', upstreamStatus: 200 },
       firstServedAtMs: (link ?? value).firstServedAtMs,
     };
   }
 
-  async #sizeOfCached({ of, digest }: BlobQuestion, link: BlobRecord): Promise<number | undefined> {
+  async #sizeOfCached({ repositoryId, digest }: BlobQuestion, link: BlobRecord): Promise<number | undefined> {
     // A download that has not begun may be queued, and does not know its size yet.
-    const begun = this.#deps.downloads.find(of.upstream, digest)?.download;
+    const begun = this.#deps.downloads.find(repositoryId.upstream, digest)?.download;
     if (begun && !begun.isOver) return begun.size;
     const stored = await this.#stored.open(digest, link);
     if (stored === 'unreadable') return link.size;
@@ -191,11 +191,11 @@ export class Blobs {
     const { index, clock, store, verifyReads } = this.#deps;
     const { digest } = question;
     index.noteUse(digest, clock.now());
-    index.noteRepositoryUse(question.of, clock.now());
+    index.noteRepositoryUse(question.repositoryId, clock.now());
     // If the size is not known, the bytes are verified.
     const onDamaged = verifyReads || size === undefined ? () => store.quarantine(digest, 'read') : undefined;
     const cache: CacheStatus = wasAsked ? firstPull : { word: 'hit' };
-    const told = wasAsked ? (size ?? this.#deps.manifests.promisedSize(question.of, digest)) : stored.size;
+    const told = wasAsked ? (size ?? this.#deps.manifests.promisedSize(question.repositoryId, digest)) : stored.size;
     const answer = storedAnswer(question, stored, { cache, firstServedAtMs, size: told, onDamaged });
     return this.#stored.reportingDiskFailures(answer, { isStored: true });
   }
@@ -209,7 +209,7 @@ export class Blobs {
     running: Run,
     { signal, wasAsked, isLinked }: Waiting & { readonly wasAsked: boolean; readonly isLinked: boolean },
   ): Promise<ServedBlob | undefined> {
-    const started = await this.#deps.downloads.join(running, question.of, { signal });
+    const started = await this.#deps.downloads.join(running, question.repositoryId, { signal });
     if (!started) return undefined;
     if (started.kind === 'no-room') return this.#unstored.relay(question, { ...started, signal, isLinked });
     const { download } = started;
@@ -223,15 +223,15 @@ export class Blobs {
 
   async #download(question: BlobQuestion, { signal }: Waiting): Promise<ServedBlob> {
     this.#upstreamBlobs.throwIfMissing(question);
-    const { upstream, of, digest } = question;
+    const { upstream, repositoryId, digest } = question;
     const { downloads, manifests } = this.#deps;
     const running = downloads.start({
-      repositoryId: of,
+      repositoryId: repositoryId,
       digest,
       blob: this.#upstreamBlobs.remote(question),
       label: upstream.label,
       maxConnections: upstream.maxConnections,
-      promisedSize: manifests.promisedSize(of, digest),
+      promisedSize: manifests.promisedSize(repositoryId, digest),
     });
     const started = await downloads.wait(running, { signal });
     if (started.kind === 'no-room') {
@@ -250,7 +250,7 @@ export class Blobs {
     { download, ...told }: Waiting & { readonly download: Download; readonly cache: CacheStatus },
   ): Promise<ServedBlob> {
     const { links, relays } = this.#deps;
-    const { firstServedAtMs } = links.confirm(question.of, question.digest);
+    const { firstServedAtMs } = links.confirm(question.repositoryId, question.digest);
     const answer = await followingAnswer(question, download, { ...told, firstServedAtMs });
     const following = this.#stored.reportingDiskFailures(answer);
     const blob = this.#upstreamBlobs.remote(question);
@@ -265,22 +265,22 @@ export class Blobs {
   }
 
   async #askToConfirm(question: BlobQuestion, waiting: Waiting): Promise<BlobRecord> {
-    const { of, digest } = question;
+    const { repositoryId, digest } = question;
     const { links } = this.#deps;
     const claimed = await this.#upstreamBlobs.confirm(question, waiting);
     const stored = await this.#stored.open(digest, undefined);
-    const confirmed = links.confirm(of, digest);
+    const confirmed = links.confirm(repositoryId, digest);
     if (!stored || stored === 'unreadable') return confirmed;
     await stored[Symbol.asyncDispose]();
     // A wrong size from the registry must not put a good file into quarantine.
     const size = claimed.size === stored.size ? stored.size : undefined;
-    links.recordShared(of, digest, size);
+    links.recordShared(repositoryId, digest, size);
     return { ...confirmed, ...(size !== undefined && { size }) };
   }
 
   /** If the upstream does not answer, waits until the index is rebuilt: it may know of a link then. */
   async #orAfterRebuild(
-    { of, digest }: BlobQuestion,
+    { repositoryId, digest }: BlobQuestion,
     waiting: Waiting,
     ask: () => Promise<BlobRecord>,
   ): Promise<BlobRecord> {
@@ -289,7 +289,7 @@ export class Blobs {
     } catch (cause) {
       if (!(cause instanceof UpstreamError)) throw cause;
       await this.#deps.index.whenComplete(waiting);
-      const link = await this.#deps.links.check(of, digest);
+      const link = await this.#deps.links.check(repositoryId, digest);
       if (!link) throw cause;
       return link;
     }

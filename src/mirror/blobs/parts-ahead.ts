@@ -33,11 +33,11 @@ export function partsAhead(
     readonly blob: RemoteBlob;
   },
 ): ByteSource {
-  const { of, digest, partOf } = question;
+  const { repositoryId, digest, partOf } = question;
   const { size } = download;
   const spans = size === undefined ? [] : spansOfWanted(partOf?.(size) ?? 'whole');
   if (spans.length === 0) return following;
-  const request = { of, digest, size, blob, isLinked: true, needsRanges: true };
+  const request = { repositoryId, digest, size, blob, isLinked: true, needsRanges: true };
   const join: JoinPart = async (part, waiting) => (await relays.join({ ...request, part }, waiting)).source;
   const decide = (span: SatisfiableRange) => rangeOfRunning(span, download.writtenBytes);
   return new PartsAhead({ spans, following, join, decide, arrived: ({ end }, gone) => download.reached(end, gone) });

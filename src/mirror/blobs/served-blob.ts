@@ -13,15 +13,15 @@ import { piecesOf, verifiedSource, withheldBytes } from '../transfers/withheld-t
 
 export interface BlobQuestion {
   readonly upstream: Upstream;
-  readonly of: RepositoryId;
+  readonly repositoryId: RepositoryId;
   readonly digest: Digest;
   /** The wanted part of the blob, by its size. Absent: the whole. */
   readonly partOf?: PartOf | undefined;
 }
 
 /** As {@link contentKey}. */
-export function nameOf({ of, digest }: BlobQuestion): string {
-  return contentKey(of, digest);
+export function nameOf({ repositoryId, digest }: BlobQuestion): string {
+  return contentKey(repositoryId, digest);
 }
 
 export interface BlobHead {

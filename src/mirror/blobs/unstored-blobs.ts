@@ -87,14 +87,14 @@ export class UnstoredBlobs {
 
   /** Relays the blob, from one upstream request for all clients that ask for the same bytes at the same time. */
   async relay(question: BlobQuestion, relayed: Relayed): Promise<ServedBlob> {
-    const { of, digest, partOf } = question;
+    const { repositoryId, digest, partOf } = question;
     const { relays, links, observer, upstreamBlobs, manifests } = this.#deps;
     const { signal, isLinked } = relayed;
-    const known = relayed.size ?? manifests.promisedSize(of, digest);
+    const known = relayed.size ?? manifests.promisedSize(repositoryId, digest);
     const wanted = known === undefined ? 'whole' : (partOf?.(known) ?? 'whole');
     if (known !== undefined && wanted === 'unsatisfiable') return this.#nothingOf(question, known, relayed);
     const { blob = upstreamBlobs.remote(question) } = relayed;
-    const request = { of, digest, isLinked, blob, size: known };
+    const request = { repositoryId, digest, isLinked, blob, size: known };
     const join = (part: Part | undefined, needsRanges: boolean) => {
       const takeOpened = part ? undefined : relayed.takeOpened;
       return relays.join({ ...request, part, needsRanges, takeOpened }, { signal });
@@ -105,7 +105,7 @@ export class UnstoredBlobs {
       await joined.source[Symbol.asyncDispose]();
       return this.relay(question, { signal, isLinked, size });
     }
-    const { firstServedAtMs } = links.confirm(of, digest);
+    const { firstServedAtMs } = links.confirm(repositoryId, digest);
     await unlessWrong(joined, signal);
     if (joined.isShared) observer.collapsed({ kind: 'blob' });
     const cache = joined.isShared ? collapsed : notStored;
@@ -114,8 +114,8 @@ export class UnstoredBlobs {
 
   /** If a part is wanted of a blob that may not fit, a HEAD asks for its size first, so that only the part is fetched. */
   async #sizeOf(question: BlobQuestion, { signal }: Waiting): Promise<number | undefined> {
-    const { of, digest, partOf } = question;
-    const known = this.#deps.manifests.promisedSize(of, digest) ?? this.#lacking.get(nameOf(question))?.size;
+    const { repositoryId, digest, partOf } = question;
+    const known = this.#deps.manifests.promisedSize(repositoryId, digest) ?? this.#lacking.get(nameOf(question))?.size;
     if (known !== undefined || !partOf || (await this.#couldHold(ordinaryBlobBytes))) return known;
     return (await this.#deps.head(question, { signal })).size;
   }

@@ -32,14 +32,14 @@ export class UpstreamBlobs {
 
   /** The blob at its sources: the upstream is the only one. */
   remote(question: BlobQuestion): RemoteBlob {
-    const { of: repositoryId, digest } = question;
+    const { repositoryId, digest } = question;
     return new SourcedBlob({ repositoryId, digest, sources: [this.#source(question)] });
   }
 
   /** @throws OciError BLOB_UNKNOWN; UpstreamError */
   head(question: BlobQuestion, waiting: Waiting): Promise<ClaimedSize> {
-    const { upstream, of, digest } = question;
-    return this.#asking(question, () => upstream.headBlob(of.repository, digest, waiting));
+    const { upstream, repositoryId, digest } = question;
+    return this.#asking(question, () => upstream.headBlob(repositoryId.repository, digest, waiting));
   }
 
   /**
@@ -48,8 +48,10 @@ export class UpstreamBlobs {
    * @throws OciError BLOB_UNKNOWN; UpstreamError
    */
   async confirm(question: BlobQuestion, { signal }: Waiting): Promise<ClaimedSize> {
-    const { upstream, of, digest } = question;
-    const { size, body } = await this.#asking(question, () => upstream.openBlob(of.repository, digest, { signal }));
+    const { upstream, repositoryId, digest } = question;
+    const { size, body } = await this.#asking(question, () =>
+      upstream.openBlob(repositoryId.repository, digest, { signal }),
+    );
     body.destroy();
     return { size };
   }

@@ -16,9 +16,9 @@ export interface Part {
 }
 
 export interface RelayRequest {
-  readonly of: RepositoryId;
+  readonly repositoryId: RepositoryId;
   readonly digest: Digest;
-  /** Whether `of` is known to have the blob: then it may join a relay that another repository of the upstream started. */
+  /** Whether the repository is known to have the blob: then it may join a relay that another repository of the upstream started. */
   readonly isLinked: boolean;
   /** Absent: the whole blob. */
   readonly part?: Part | undefined;
@@ -41,7 +41,7 @@ export interface JoinedRelay {
 }
 
 interface Running {
-  readonly of: RepositoryId;
+  readonly repositoryId: RepositoryId;
   readonly relay: Relay;
 }
 
@@ -59,19 +59,19 @@ export class Relays {
   async join(request: RelayRequest, waiting: Waiting): Promise<JoinedRelay> {
     const running = this.#find(request);
     if (running) return joined(running, true);
-    const key = `${request.of.repository} ${keyOf(request)}`;
+    const key = `${request.repositoryId.repository} ${keyOf(request)}`;
     const opened = await this.#opening.run(key, (flight) => this.#open(request, flight), waiting);
     return opened.value.isJoinable ? joined(opened.value, opened.collapsed) : this.join(request, waiting);
   }
 
   #find(request: RelayRequest): Relay | undefined {
     const running = this.#running.get(keyOf(request));
-    const mayShare = running && (request.isLinked || isSameRepository(running.of, request.of));
+    const mayShare = running && (request.isLinked || isSameRepository(running.repositoryId, request.repositoryId));
     return mayShare && running.relay.isJoinable ? running.relay : undefined;
   }
 
   async #open(request: RelayRequest, waiting: Waiting): Promise<Relay> {
-    const { digest, part, of, blob, needsRanges = false } = request;
+    const { digest, part, repositoryId, blob, needsRanges = false } = request;
     const first = request.takeOpened?.() ?? (await this.#ask(request, waiting));
     if (needsRanges && first.offset !== (part?.start ?? 0)) {
       first.body.destroy();
@@ -87,7 +87,7 @@ export class Relays {
     const size = first.size ?? request.size;
     const bytes = part ? { from: part.start, until: part.end + 1 } : { from: 0, verify: verifyWhole(digest) };
     const relay = new Relay({ ...this.#rules, ...bytes, digest, size, first, blob });
-    this.#keep(keyOf(request), { of, relay });
+    this.#keep(keyOf(request), { repositoryId, relay });
     return relay;
   }
 
@@ -117,6 +117,6 @@ function joined(relay: Relay, isShared: boolean): JoinedRelay {
   return { source: relay.join(), size: relay.size, settled: relay.settled, isShared };
 }
 
-function keyOf({ of, digest, part }: RelayRequest): string {
-  return `${of.upstream} ${digest} ${part ? `${part.start}-${part.end}` : 'whole'}`;
+function keyOf({ repositoryId, digest, part }: RelayRequest): string {
+  return `${repositoryId.upstream} ${digest} ${part ? `${part.start}-${part.end}` : 'whole'}`;
 }

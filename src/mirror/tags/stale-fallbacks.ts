@@ -13,7 +13,7 @@ import { newestComplete } from './stale-image.ts';
 /** Which tag is asked for. */
 export interface TagQuestion {
   readonly upstream: Upstream;
-  readonly of: RepositoryId;
+  readonly repositoryId: RepositoryId;
   readonly tag: Tag;
   readonly key: string;
 }
@@ -55,12 +55,12 @@ export class StaleFallbacks {
   /** The newest cached image that the tag has pointed to. @returns undefined if there is none, or the rules forbid to serve it. */
   async find(question: TagQuestion, known: TagRecord, cause: unknown): Promise<ResolvedTag | undefined> {
     const { clock, policies, manifests, lookup, retryFailedAfterMs } = this.#deps;
-    const { upstream, of, key } = question;
+    const { upstream, repositoryId, key } = question;
     const lifetimeMs = policies.tagLifetimeMs(upstream.label, key);
     const staleMs = staleMsOf(known.confirmedAtMs, lifetimeMs, clock.now());
     const decision = staleDecision(cause, staleMs, policies.rulesOf(upstream.label));
     if (decision.word === 'fail') return undefined;
-    const manifest = await newestComplete(of, known, { manifests, lookup });
+    const manifest = await newestComplete(repositoryId, known, { manifests, lookup });
     if (!manifest) return undefined;
     const { digest, mediaType, bytes } = manifest;
     const fallback: ResolvedTag = {

@@ -11,20 +11,20 @@ export interface StaleImageDeps {
 
 /** The newest image that a tag has pointed to, of which everything that was once pulled is still stored. */
 export async function newestComplete(
-  of: RepositoryId,
+  repositoryId: RepositoryId,
   { digest, previous }: TagRecord,
   deps: StaleImageDeps,
 ): Promise<CachedManifest | undefined> {
   for (const candidate of previous ? [digest, previous] : [digest]) {
-    const manifest = await deps.manifests.cached(of, candidate);
-    if (manifest && (await isComplete(of, manifest, deps))) return manifest;
+    const manifest = await deps.manifests.cached(repositoryId, candidate);
+    if (manifest && (await isComplete(repositoryId, manifest, deps))) return manifest;
   }
   return undefined;
 }
 
 /** Walks the image without recursion: an index may name further indexes, to any depth. */
 async function isComplete(
-  of: RepositoryId,
+  repositoryId: RepositoryId,
   root: CachedManifest,
   { manifests, lookup }: StaleImageDeps,
 ): Promise<boolean> {
@@ -33,9 +33,9 @@ async function isComplete(
   for (let digest = waiting.pop(); digest !== undefined; digest = waiting.pop()) {
     if (seen.has(digest)) continue;
     seen.add(digest);
-    const presence = await lookup(of, digest);
+    const presence = await lookup(repositoryId, digest);
     if (presence === 'lost') return false;
-    const child = presence === 'stored' ? await manifests.cached(of, digest) : undefined;
+    const child = presence === 'stored' ? await manifests.cached(repositoryId, digest) : undefined;
     if (child) waiting.push(...namedBy(child.bytes).map((named) => named.digest));
   }
   return true;

@@ -46,12 +46,12 @@ export class TagLookups {
 
   /** Fetches the manifest that a tag points to. */
   async get(question: TagQuestion, known: TagRecord | undefined, waiting: Waiting): Promise<ResolvedTag> {
-    const { upstream, of, tag } = question;
-    return this.#keep(question, known, await upstream.getManifest(of.repository, tag, waiting));
+    const { upstream, repositoryId, tag } = question;
+    return this.#keep(question, known, await upstream.getManifest(repositoryId.repository, tag, waiting));
   }
 
   #keep(question: TagQuestion, known: TagRecord | undefined, fetched: FetchedManifest): ResolvedTag {
-    const { digest, mediaType, bytes } = this.#deps.manifests.keep(question.of, fetched);
+    const { digest, mediaType, bytes } = this.#deps.manifests.keep(question.repositoryId, fetched);
     const record = this.#recordOf({ digest, mediaType, size: bytes.byteLength }, known);
     return { ...this.#record(question, record, known), cache: { word: 'miss', upstreamStatus: 200, stored: true } };
   }
@@ -61,9 +61,13 @@ export class TagLookups {
     return { digest, mediaType, size, confirmedAtMs: this.#deps.clock.now(), ...(previous && { previous }) };
   }
 
-  #record({ upstream, of, tag, key }: TagQuestion, record: TagRecord, known: TagRecord | undefined): ResolvedTag {
+  #record(
+    { upstream, repositoryId, tag, key }: TagQuestion,
+    record: TagRecord,
+    known: TagRecord | undefined,
+  ): ResolvedTag {
     const { tagRecords, fallbacks, observer } = this.#deps;
-    tagRecords.put(of, tag, record);
+    tagRecords.put(repositoryId, tag, record);
     fallbacks.forget(key);
     const isSame = known?.digest === record.digest;
     if (known) observer.tagRevalidated({ upstream: upstream.label, result: isSame ? 'not_modified' : 'changed' });
@@ -73,8 +77,8 @@ export class TagLookups {
 
 type CompleteHead = Pick<TagRecord, 'digest' | 'mediaType' | 'size'>;
 
-function headOf({ upstream, of, tag }: TagQuestion, waiting: Waiting): Promise<ManifestHead> {
-  return upstream.headManifest(of.repository, tag, waiting);
+function headOf({ upstream, repositoryId, tag }: TagQuestion, waiting: Waiting): Promise<ManifestHead> {
+  return upstream.headManifest(repositoryId.repository, tag, waiting);
 }
 
 function isComplete(head: ManifestHead): head is ManifestHead & CompleteHead {

@@ -22,7 +22,7 @@ export interface TagRecordsDeps {
 }
 
 interface Entry {
-  readonly of: RepositoryId;
+  readonly repositoryId: RepositoryId;
   readonly tag: Tag;
   /** Undefined: the record is to be removed. */
   readonly record: TagRecord | undefined;
@@ -48,43 +48,43 @@ export class TagRecords {
   }
 
   /** The record that memory holds. */
-  remembered(of: RepositoryId, tag: Tag): TagRecord | undefined {
-    return this.#memory.get(tagKey(of, tag));
+  remembered(repositoryId: RepositoryId, tag: Tag): TagRecord | undefined {
+    return this.#memory.get(tagKey(repositoryId, tag));
   }
 
-  async get(of: RepositoryId, tag: Tag): Promise<TagRecord | undefined> {
-    const known = this.remembered(of, tag);
+  async get(repositoryId: RepositoryId, tag: Tag): Promise<TagRecord | undefined> {
+    const known = this.remembered(repositoryId, tag);
     if (known) return known;
-    const record = parseTagRecord(await this.#deps.records.read({ kind: 'tag', of, tag }), tag);
+    const record = parseTagRecord(await this.#deps.records.read({ kind: 'tag', of: repositoryId, tag }), tag);
     // It may have been confirmed while the disk was read.
-    const newer = this.remembered(of, tag);
-    if (record && !newer) this.#memory.set(tagKey(of, tag), record);
+    const newer = this.remembered(repositoryId, tag);
+    if (record && !newer) this.#memory.set(tagKey(repositoryId, tag), record);
     return newer ?? record;
   }
 
-  put(of: RepositoryId, tag: Tag, record: TagRecord): void {
-    const key = tagKey(of, tag);
+  put(repositoryId: RepositoryId, tag: Tag, record: TagRecord): void {
+    const key = tagKey(repositoryId, tag);
     const moved = this.#memory.get(key)?.digest !== record.digest;
     this.#memory.set(key, record);
-    this.#unwritten.set(key, { of, tag, record });
-    if (moved) this.#deps.index.noteTag(of, tag, record.digest);
-    if (moved) this.#deps.onNoted({ kind: 'tag', of, tag });
+    this.#unwritten.set(key, { repositoryId, tag, record });
+    if (moved) this.#deps.index.noteTag(repositoryId, tag, record.digest);
+    if (moved) this.#deps.onNoted({ kind: 'tag', of: repositoryId, tag });
     if (moved) this.#write();
     else this.#writeLater();
   }
 
   /** Forgets a tag in memory; the caller removes its record. */
-  drop(of: RepositoryId, tag: Tag): void {
-    this.#memory.delete(tagKey(of, tag));
-    this.#unwritten.delete(tagKey(of, tag));
+  drop(repositoryId: RepositoryId, tag: Tag): void {
+    this.#memory.delete(tagKey(repositoryId, tag));
+    this.#unwritten.delete(tagKey(repositoryId, tag));
   }
 
   /** Forgets a tag and removes its record. */
-  forget(of: RepositoryId, tag: Tag): void {
-    this.drop(of, tag);
-    this.#deps.index.forgetTag(of, tag);
+  forget(repositoryId: RepositoryId, tag: Tag): void {
+    this.drop(repositoryId, tag);
+    this.#deps.index.forgetTag(repositoryId, tag);
     // Queued, so that a record that is being written now cannot appear afterwards.
-    this.#unwritten.set(tagKey(of, tag), { of, tag, record: undefined });
+    this.#unwritten.set(tagKey(repositoryId, tag), { repositoryId, tag, record: undefined });
     this.#write();
   }
 
@@ -109,8 +109,8 @@ export class TagRecords {
   /** What the disk refuses is written after the others, unless there is a newer record of the tag. */
   async #writeEntry(key: string, entry: Entry): Promise<void> {
     const { records } = this.#deps;
-    const { of, tag, record } = entry;
-    const place = { kind: 'tag', of, tag } as const;
+    const { repositoryId, tag, record } = entry;
+    const place = { kind: 'tag', of: repositoryId, tag } as const;
     this.#unwritten.delete(key);
     try {
       await (record ? records.write(place, storedTagRecord(tag, record)) : records.remove(place));

@@ -70,17 +70,20 @@ export class Tags {
   }
 
   /** The answer that needs no waiting: a tag in memory, within its lifetime. @throws RememberedNotFound */
-  fresh(upstream: Upstream, of: RepositoryId, tag: Tag): ResolvedTag | undefined {
-    const record = this.#deps.tagRecords.remembered(of, tag);
-    const key = tagKey(of, tag);
+  fresh(upstream: Upstream, repositoryId: RepositoryId, tag: Tag): ResolvedTag | undefined {
+    const record = this.#deps.tagRecords.remembered(repositoryId, tag);
+    const key = tagKey(repositoryId, tag);
     if (!record || !this.#isFresh(upstream, key, record)) return undefined;
     return this.#deps.fallbacks.recent(key) ?? hit(record);
   }
 
   /** @throws OciError MANIFEST_UNKNOWN; UpstreamError when nothing is cached and no answer came. */
-  async resolve({ upstream, of, tag, wantsBody }: Omit<Question, 'key'>, waiting: Waiting): Promise<ResolvedTag> {
-    const question = { upstream, of, tag, wantsBody, key: tagKey(of, tag) };
-    const known = await this.#deps.tagRecords.get(of, tag);
+  async resolve(
+    { upstream, repositoryId, tag, wantsBody }: Omit<Question, 'key'>,
+    waiting: Waiting,
+  ): Promise<ResolvedTag> {
+    const question = { upstream, repositoryId, tag, wantsBody, key: tagKey(repositoryId, tag) };
+    const known = await this.#deps.tagRecords.get(repositoryId, tag);
     const recent = this.#deps.fallbacks.recent(question.key);
     const isFresh = known !== undefined && this.#isFresh(upstream, question.key, known);
     const decision = tagDecision({ isKnown: known !== undefined, isFresh, hasRecentFallback: recent !== undefined });
@@ -94,8 +97,8 @@ export class Tags {
 
   /** The manifest of a tag whose manifest is not cached. If it cannot be fetched, the image that the tag pointed to before is served. */
   async fetch(place: Omit<TagQuestion, 'key'>, record: TagRecord, waiting: Waiting): Promise<FetchedTag> {
-    const question = { ...place, key: tagKey(place.of, place.tag) };
-    const asked = this.#deps.manifests.fetch(place.upstream, place.of, record.digest, waiting);
+    const question = { ...place, key: tagKey(place.repositoryId, place.tag) };
+    const asked = this.#deps.manifests.fetch(place.upstream, place.repositoryId, record.digest, waiting);
     try {
       const { value, collapsed } = await this.#inTime(asked, { question, record, waiting });
       return fetched(value, record, collapsed);
@@ -140,7 +143,7 @@ export class Tags {
     } catch (cause) {
       waiting.signal.throwIfAborted();
       if (isNotFound(cause)) {
-        if (known) this.#deps.tagRecords.forget(question.of, question.tag);
+        if (known) this.#deps.tagRecords.forget(question.repositoryId, question.tag);
         this.#deps.fallbacks.rememberMissing(question, cause);
       }
       throw cause;
@@ -172,11 +175,11 @@ export class Tags {
   /** What a tag points to whose manifest is gone: it may have moved since its lookup. @returns undefined if it has not. */
   async #fetchMoved(question: TagQuestion, record: TagRecord, waiting: Waiting): Promise<FetchedTag | undefined> {
     const { waiters, manifests } = this.#deps;
-    const { key, upstream, of } = question;
+    const { key, upstream, repositoryId } = question;
     const get = () => this.#moves.run(key, (flight) => this.#lookups.get(question, record, flight), waiting);
     try {
       const { value } = await this.#inTime(waiters.wait(upstream.label, get), { question, record, waiting });
-      const manifest = await manifests.cached(of, value.record.digest, waiting);
+      const manifest = await manifests.cached(repositoryId, value.record.digest, waiting);
       return manifest && fetched(manifest, value.record, false);
     } catch (cause) {
       waiting.signal.throwIfAborted();
@@ -187,12 +190,12 @@ export class Tags {
 
   /** The image that the tag pointed to before, while the manifest of `record` cannot be fetched. */
   async #before(question: TagQuestion, record: TagRecord, cause: unknown): Promise<FetchedTag | undefined> {
-    const { of, key } = question;
+    const { repositoryId, key } = question;
     const { manifests, fallbacks } = this.#deps;
-    const late = cause instanceof TooSlow ? manifests.keepFetching(of, record.digest) : undefined;
+    const late = cause instanceof TooSlow ? manifests.keepFetching(repositoryId, record.digest) : undefined;
     const fallback = await fallbacks.find(question, record, cause);
     this.#endFallbackAfter(late, key);
-    const manifest = fallback && (await manifests.cached(of, fallback.record.digest));
+    const manifest = fallback && (await manifests.cached(repositoryId, fallback.record.digest));
     return manifest && { manifest, cache: fallback.cache, confirmedAtMs: record.confirmedAtMs };
   }
 

@@ -111,13 +111,13 @@ function started({ hasRoom = true, verifyReads = false } = {}) {
     relays: new Relays(relaying),
     minBytesPerSecond: 0,
   });
-  const open = (of = own) => {
-    if (!of) throw new Error('no repository');
-    return blobs.open({ upstream, of, digest }, waiting);
+  const open = (repositoryId = own) => {
+    if (!repositoryId) throw new Error('no repository');
+    return blobs.open({ upstream, repositoryId, digest }, waiting);
   };
   const head = () => {
     if (!own) throw new Error('no repository');
-    return blobs.head({ upstream, of: own, digest }, waiting);
+    return blobs.head({ upstream, repositoryId: own, digest }, waiting);
   };
   return { open, head, script, asked, store, clock, downloads, links, index, background };
 }

@@ -21,7 +21,7 @@ import { MemoryRecords } from '../../../support/memory-records.ts';
 import { upstreamNamed } from '../../../support/upstream-named.ts';
 import { RecordingObserver } from '../../upstream/recording-observer.ts';
 
-const of = { upstream: 'docker.io', repository: parseRepository('library/app') };
+const repositoryId = { upstream: 'docker.io', repository: parseRepository('library/app') };
 const tag = parseTag('latest');
 const minute = 60_000;
 const down = new UpstreamError('connect', 'refused');
@@ -64,7 +64,7 @@ function started(rules: Partial<FreshnessRules> = {}) {
       return manifest;
     },
     cached: async (_: unknown, digest: Digest) => cached.get(digest),
-    fetch: async () => ({ value: manifests.keep(of, await script.fetching()), collapsed: false }),
+    fetch: async () => ({ value: manifests.keep(repositoryId, await script.fetching()), collapsed: false }),
     keepFetching: () => undefined,
   };
   const softTimeout: Pick<SoftTimeout, 'for'> = { for: (work) => Promise.race([work, script.timeout]) };
@@ -93,7 +93,7 @@ function started(rules: Partial<FreshnessRules> = {}) {
   const tags = new Tags(deps);
   const resolve = (options: { wantsBody?: boolean; signal?: AbortSignal } = {}) =>
     tags.resolve(
-      { upstream, of, tag, wantsBody: options.wantsBody ?? true },
+      { upstream, repositoryId, tag, wantsBody: options.wantsBody ?? true },
       { signal: options.signal ?? new AbortController().signal },
     );
   return { tags, upstream, clock, script, asked, resolve, tagRecords, cached };
@@ -136,10 +136,10 @@ test('a tag within its lifetime causes no upstream request and no wait', async (
   await resolve();
   clock.advance(minute - 1);
   expect((await resolve()).cache.word).toBe('hit');
-  expect(tags.fresh(upstream, of, tag)?.cache.word).toBe('hit');
+  expect(tags.fresh(upstream, repositoryId, tag)?.cache.word).toBe('hit');
   expect(asked).toEqual(['GET latest']);
   clock.advance(1);
-  expect(tags.fresh(upstream, of, tag)).toBeUndefined();
+  expect(tags.fresh(upstream, repositoryId, tag)).toBeUndefined();
 });
 
 test('one HEAD confirms an expired tag for all waiters', async () => {
@@ -200,7 +200,7 @@ test('a tag that was deleted loses its record', async () => {
   const { resolve, script, tagRecords } = await expired({ deletedUpstream: 'deny' });
   script.head = () => Promise.reject(gone);
   await expect(resolve()).rejects.toBe(gone);
-  expect(tagRecords.remembered(of, tag)).toBeUndefined();
+  expect(tagRecords.remembered(repositoryId, tag)).toBeUndefined();
 });
 
 test('no client waits for a slow upstream, and its late answer is served next', async () => {
@@ -265,7 +265,7 @@ describe('the manifest of a moved tag', () => {
     all.script.head = async () => headOf(two);
     const { record } = await all.resolve();
     const fetch = () =>
-      all.tags.fetch({ upstream: all.upstream, of, tag }, record, { signal: new AbortController().signal });
+      all.tags.fetch({ upstream: all.upstream, repositoryId, tag }, record, { signal: new AbortController().signal });
     return { ...all, fetch };
   }
 
