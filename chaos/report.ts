@@ -5,7 +5,7 @@ import type { Ledger } from './ledger.ts';
 import { maxCacheBytes } from './mirror-config.ts';
 import type { ChaosOptions } from './options.ts';
 import type { ProcessState } from './process-state.ts';
-import type { Disk } from './troubles/disk.ts';
+import type { Disk } from './faults/disk.ts';
 
 /** Measurements that are not counts. */
 export interface Figures {

@@ -17,8 +17,8 @@ import { type ProcessState, stateOf } from './process-state.ts';
 import { type Figures, writeReport } from './report.ts';
 import { isFlat, settle } from './settle.ts';
 import { bytesBelow, wrongBlobs } from './store-check.ts';
-import { type Disk, prepareDisk } from './troubles/disk.ts';
-import { troubleDescriptors, troubleFiles, troubleMirror, troubleRoom, troubleUpstream } from './troubles/troubles.ts';
+import { type Disk, prepareDisk } from './faults/disk.ts';
+import { exhaustDescriptors, damageFiles, killMirror, fillDisk, failUpstream } from './faults/inject.ts';
 import { startUpstreams, type Upstream } from './upstreams/upstreams.ts';
 import { healthyName, type PublishedImage, worldOf } from './world.ts';
 
@@ -52,15 +52,15 @@ async function chaos(scene: Scene, markSafe: () => void): Promise<Figures> {
   await sleep(2_000); // Until the records and the index are written.
   markSafe();
 
-  const troubledMs = options.minutes * 60_000;
-  const realClients = await trouble(scene, troubledMs * killedShare, { isMirrorKilled: true });
+  const faultyMs = options.minutes * 60_000;
+  const realClients = await injectFaults(scene, faultyMs * killedShare, { isMirrorKilled: true });
   await mirror.kill();
   await mirror.start();
   const fresh = await stateOf(mirror);
   const samples: ProcessState[] = [];
   const sampling = new AbortController();
   const sampled = sample(scene, samples, sampling.signal);
-  await trouble(scene, troubledMs * (1 - killedShare), { isMirrorKilled: false });
+  await injectFaults(scene, faultyMs * (1 - killedShare), { isMirrorKilled: false });
   sampling.abort();
   await sampled;
   await Promise.all(upstreams.map((upstream) => upstream.recover()));
@@ -72,7 +72,7 @@ async function chaos(scene: Scene, markSafe: () => void): Promise<Figures> {
 }
 
 /** Runs clients and faults at the same time. */
-async function trouble(
+async function injectFaults(
   scene: Scene,
   forMs: number,
   { isMirrorKilled }: { readonly isMirrorKilled: boolean },
@@ -85,13 +85,13 @@ async function trouble(
   const [realClients] = await Promise.all([
     runRealClients({ ...deps, folder: join(scene.folder, 'clients') }, signal),
     runLoad(deps, shape, signal),
-    ...upstreams.filter(({ name }) => name !== healthyName).map((upstream) => troubleUpstream(upstream, deps, signal)),
+    ...upstreams.filter(({ name }) => name !== healthyName).map((upstream) => failUpstream(upstream, deps, signal)),
     runHostileClients(deps, signal),
     runCramped(scene.cramped, deps, signal),
-    troubleRoom(disk, deps, signal),
-    troubleFiles({ dataFolder: disk.dataFolder, spared, damaged }, deps, signal),
-    troubleDescriptors(mirror, deps, signal),
-    ...(isMirrorKilled ? [troubleMirror(mirror, deps, signal)] : []),
+    fillDisk(disk, deps, signal),
+    damageFiles({ dataFolder: disk.dataFolder, spared, damaged }, deps, signal),
+    exhaustDescriptors(mirror, deps, signal),
+    ...(isMirrorKilled ? [killMirror(mirror, deps, signal)] : []),
   ]);
   return realClients;
 }

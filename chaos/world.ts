@@ -18,10 +18,10 @@ export interface PublishedImage {
 }
 
 /** The registries that fail, stall and send wrong data. */
-const troubledNames = ['docker.io', 'ghcr.io', 'quay.io'] as const;
+const faultyNames = ['docker.io', 'ghcr.io', 'quay.io'] as const;
 /** The registry that never fails. Its clients must not notice the faults of the others. */
 export const healthyName = 'healthy.test';
-export const upstreamNames = [...troubledNames, healthyName] as const;
+export const upstreamNames = [...faultyNames, healthyName] as const;
 export type UpstreamName = (typeof upstreamNames)[number];
 
 /** The tag that moves between the images of its repository. */
@@ -37,7 +37,7 @@ const layerType = 'application/vnd.oci.image.layer.v1.tar';
 /** All images. The same seed produces the same bytes in every process. */
 export function worldOf(seed: string): readonly PublishedImage[] {
   return [
-    ...troubledNames.flatMap((upstream) => ordinaryImages(upstream, new Dice(seed).of(upstream))),
+    ...faultyNames.flatMap((upstream) => ordinaryImages(upstream, new Dice(seed).of(upstream))),
     ...Array.from({ length: healthyImages }, (_, index) => healthyImage(seed, index)),
     ...['pinned-0', 'pinned-1', 'pinned-2', 'pinned-3'].map((name) =>
       specialImage(seed, name, 'pinned', specialLayers),

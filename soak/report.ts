@@ -55,7 +55,7 @@ ${tenths(samples)}
 
 ${counts('answers', ledger)}
 
-${counts('sleepers', ledger)}
+${counts('stalled readers', ledger)}
 `;
 }
 

@@ -13,12 +13,12 @@ import { worldOf } from '../chaos/world.ts';
 import { type Sample, trendsIn } from './limits.ts';
 import { parseOptions, type SoakOptions } from './options.ts';
 import { type SoakOutcome, writeReport } from './report.ts';
-import { runSleepers } from './sleepers.ts';
+import { runStalledReaders } from './stalled-readers.ts';
 
 // `npm run soak`: clients pull for a long time, and the mirror must not grow. Exits with 1 if it grows or fails.
 
 const shape = { clients: 16, pinnedClients: 0, healthyClients: 0, pauseMs: 100 };
-const sleepers = 4;
+const stalledReaders = 4;
 const sampleEveryMs = 5_000;
 const warmUpShare = 0.25;
 
@@ -35,7 +35,7 @@ async function soak(options: SoakOptions, folder: string, upstreams: readonly Up
     const [samples] = await Promise.all([
       sample(mirror, signal),
       runLoad(deps, shape, signal),
-      runSleepers(sleepers, deps, signal),
+      runStalledReaders(stalledReaders, deps, signal),
     ]);
     const warmUpSeconds = options.minutes * 60 * warmUpShare;
     const trends = trendsIn(samples.filter(({ atSeconds }) => atSeconds >= warmUpSeconds));

@@ -5,7 +5,7 @@ import { FakeContent, jsonAnswer } from '../../test/support/fake-content.ts';
 import { Dice } from '../dice.ts';
 import { movingTag, type PublishedImage, worldOf } from '../world.ts';
 import { faultOf, strikes } from './faults.ts';
-import { honestMood, isMood, type Mood, type UpstreamReport } from './messages.ts';
+import { noFaults, isFaultPlan, type FaultPlan, type UpstreamReport } from './messages.ts';
 
 // A registry in its own process, which can be killed and frozen. Its parent sets its faults, and is told of each.
 
@@ -41,12 +41,12 @@ async function serve(): Promise<void> {
   const images = worldOf(seed).filter(({ upstream }) => upstream === name);
   const content = contentOf(images);
   const dice = new Dice(`${seed}/${name}/life ${life}`);
-  let mood: Mood = honestMood;
+  let plan: FaultPlan = noFaults;
   let requests = 0;
   moveTags(content, images, dice);
   const faultFor = (honest: Answer, method: string | undefined): Fault => {
-    if (mood.kinds.length === 0 || honest.body.length === 0 || !dice.isLucky(mood.rate)) return {};
-    const kind = dice.pick(mood.kinds);
+    if (plan.kinds.length === 0 || honest.body.length === 0 || !dice.isLucky(plan.rate)) return {};
+    const kind = dice.pick(plan.kinds);
     if (!strikes(kind, method)) return {};
     report(kind);
     return faultOf(kind, honest, dice);
@@ -60,7 +60,7 @@ async function serve(): Promise<void> {
     void sendAnswer({ request, response, path: url.pathname }, honest, faultFor(honest, request.method), () => {});
   };
   process.on('message', (message) => {
-    if (isMood(message)) mood = message;
+    if (isFaultPlan(message)) plan = message;
   });
   process.once('disconnect', () => process.exit());
   await once(createServer({ keepAliveTimeout: 60_000 }, answer).listen(Number(port), '127.0.0.1'), 'listening');

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { freePort } from '../../test/support/free-port.ts';
 import { type UpstreamName, upstreamNames } from '../world.ts';
 import type { FaultKind } from './faults.ts';
-import { honestMood, type Mood, reportIn } from './messages.ts';
+import { noFaults, type FaultPlan, reportIn } from './messages.ts';
 
 export interface UpstreamDeps {
   readonly seed: string;
@@ -42,9 +42,9 @@ export class Upstream {
     await ready.promise;
   }
 
-  /** Sets its faults; `honestMood` ends them. */
-  become(mood: Mood): void {
-    if (this.#child?.connected) this.#child.send(mood);
+  /** Sets its faults; `noFaults` ends them. */
+  setFaults(plan: FaultPlan): void {
+    if (this.#child?.connected) this.#child.send(plan);
   }
 
   /** Accepts connections but answers nothing, until {@link thaw}. */
@@ -69,7 +69,7 @@ export class Upstream {
   async recover(): Promise<void> {
     if (!this.#child) await this.start();
     this.thaw();
-    this.become(honestMood);
+    this.setFaults(noFaults);
   }
 }
 

@@ -144,7 +144,7 @@ async function servedStale(app: RunningApp, reason: string): Promise<number> {
   return (await app.metrics()).sum('layerwell_stale_served_total', { reason });
 }
 
-const troubles: readonly {
+const failures: readonly {
   readonly what: string;
   readonly fault: Fault;
   readonly cause: string;
@@ -154,7 +154,7 @@ const troubles: readonly {
   { what: 'answers 503', fault: { status: 503 }, cause: 'error', other: 'connect' },
 ];
 
-test.each(troubles)(
+test.each(failures)(
   'while an upstream $what, a staleOn rule for another reason changes nothing: every cached tag is served, with a closed and an open circuit',
   async ({ fault, cause, other }) => {
     const { upstream, app } = await allPulled({ [other]: 'fail' });
@@ -166,7 +166,7 @@ test.each(troubles)(
   },
 );
 
-test.each(troubles)(
+test.each(failures)(
   'while an upstream $what, a staleOn rule against it serves no cached tag, with a closed or an open circuit',
   async ({ fault, cause }) => {
     const { upstream, app } = await allPulled({ [cause]: 'fail' });

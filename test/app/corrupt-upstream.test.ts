@@ -49,7 +49,7 @@ async function expectNothingKept(app: RunningApp): Promise<void> {
 }
 
 /** Patience with a broken transfer is proved elsewhere. */
-function impatient(upstream: FakeRegistry): ReturnType<typeof mirrorOf> {
+function withoutRetries(upstream: FakeRegistry): ReturnType<typeof mirrorOf> {
   return mirrorOf(upstream, { download: { attemptsWithoutProgress: 1 } });
 }
 
@@ -60,7 +60,7 @@ test.each(cases)(
     const blob = randomBlob(size);
     upstream.content.addBlob(repository, blob);
     upstream.script({ method: 'GET', path: blobs }, fault);
-    const app = await startApp(impatient(upstream));
+    const app = await startApp(withoutRetries(upstream));
     const path = `/v2/${repository}/blobs/${blob.digest}`;
     const first = await open(app, path);
     const ended = await first.rest().then(
@@ -74,7 +74,7 @@ test.each(cases)(
     await app.quiet();
     await expectNothingKept(app);
     upstream.clearScripts();
-    await app.start(impatient(upstream));
+    await app.start(withoutRetries(upstream));
     expect((await pullBlob(app, repository, blob.digest)).cache).toBe('fwd=uri-miss; fwd-status=200; stored');
   },
 );
@@ -85,7 +85,7 @@ test('a failed download affects only its own clients: the next pull is right, wi
   upstream.content.addBlob(repository, blob);
   const half = gate();
   upstream.script({ path: blobs, times: 1 }, { body: flippedAtTheEnd, holdBody: { afterBytes: 500_000, until: half } });
-  const app = await startApp(impatient(upstream));
+  const app = await startApp(withoutRetries(upstream));
   const path = `/v2/${repository}/blobs/${blob.digest}`;
   const followers = await Promise.all(Array.from({ length: 5 }, () => open(app, path)));
   half.open();
@@ -101,7 +101,7 @@ test('a chunked blob that is too short is an upstream failure, whatever size its
   const held = image();
   upstream.content.add(repository, '1', held);
   upstream.script({ path: blobs }, { body: (honest) => honest.subarray(0, -10), contentLength: 'absent' });
-  const app = await startApp(impatient(upstream));
+  const app = await startApp(withoutRetries(upstream));
   await get(app, `/v2/${repository}/manifests/1`);
   for (const { digest } of held.blobs) expect((await get(app, `/v2/${repository}/blobs/${digest}`)).status).toBe(502);
 });

@@ -5,7 +5,7 @@ import { failpoints } from '../../src/storage/filesystem/failpoints.ts';
 import { pump } from '../support/fake-answer.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { type Image, image, randomBytes } from '../support/images.ts';
-import { leftDownloads } from '../support/left-downloads.ts';
+import { partialDownloads } from '../support/partial-downloads.ts';
 import { pullAll, pullBlob, pullManifest } from '../support/pull.ts';
 import { mirrorOf, type RunningMirror, startMirror } from '../support/start-mirror.ts';
 import { type StoreOnDisk, storeOnDisk } from '../support/store-on-disk.ts';
@@ -22,9 +22,9 @@ async function expectRecovery(
   const left = await storeOnDisk(mirror.dataDirectory);
   expect([...left.blobs].filter(([, { isWhole }]) => !isWhole)).toEqual([]);
   await mirror.restart();
-  const { left: goneOnWith, others } = await leftDownloads(mirror.dataDirectory);
+  const { left: goneOnWith, others } = await partialDownloads(mirror.dataDirectory);
   expect(others).toEqual([]);
-  expect(goneOnWith.filter(({ isAsCheckpointed }) => !isAsCheckpointed)).toEqual([]);
+  expect(goneOnWith.filter(({ matchesCheckpoint }) => !matchesCheckpoint)).toEqual([]);
   const served = await expectServed(mirror, left);
   // Until it is known again what may be evicted, a full store takes nothing new.
   await mirror.logged(({ msg, state }) => msg === 'index' && state === 'rebuilt');

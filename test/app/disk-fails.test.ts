@@ -4,7 +4,7 @@ import { blobPath } from '../../src/storage/layout.ts';
 import { ask } from '../support/client.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { blobsIn, namesIn } from '../support/files-in.ts';
-import { ForgetfulDisk } from '../support/forgetful-disk.ts';
+import { PowerLossDisk } from '../support/power-loss-disk.ts';
 import { type Image, image, randomBlob } from '../support/images.ts';
 import { pullAll } from '../support/pull.ts';
 import { type FileCall, ScriptedFiles } from '../support/scripted-files.ts';
@@ -43,7 +43,7 @@ interface Mirror {
 
 async function startMirror(more: MirrorConfig = {}): Promise<Mirror> {
   const upstream = await startFakeRegistry();
-  const files = new ScriptedFiles(new ForgetfulDisk());
+  const files = new ScriptedFiles(new PowerLossDisk());
   return { upstream, files, app: await startApp(mirrorOf(upstream, more), { files }) };
 }
 

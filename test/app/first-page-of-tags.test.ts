@@ -38,8 +38,8 @@ async function sending(lists: readonly (readonly (readonly string[])[])[]) {
     const until = gates[at];
     upstream.script({ path: list, times: 1 }, { status: 200, body, ...link, ...(until && { holdHeaders: until }) });
   }
-  const letGo = (...numbers: readonly number[]) => numbers.forEach((at) => gates[at]?.open());
-  return { upstream, app: await startApp(mirrorOf(upstream)), letGo };
+  const releasePages = (...numbers: readonly number[]) => numbers.forEach((at) => gates[at]?.open());
+  return { upstream, app: await startApp(mirrorOf(upstream)), releasePages };
 }
 
 async function page(app: RunningApp, query: string, path = listPath) {
@@ -102,27 +102,27 @@ test('the list is still fetched, once, when the client leaves after the first pa
 });
 
 test("when the upstream's tags are in another order, a page is answered from the whole list", async () => {
-  const { upstream, app, letGo } = await sending([[['v9', 'v10'], ['v1']]]);
-  letGo(0);
+  const { upstream, app, releasePages } = await sending([[['v9', 'v10'], ['v1']]]);
+  releasePages(0);
   const asked = page(app, '?n=1');
   await upstream.arrived('GET', list, 2);
-  letGo(1);
+  releasePages(1);
   expect(await asked).toMatchObject({ tags: ['v1'], link: expect.stringContaining('last=v1>') });
 });
 
 test('after an upstream sent tags out of order, its lists are fetched whole before a page is answered', async () => {
-  const { upstream, app, letGo } = await sending([
+  const { upstream, app, releasePages } = await sending([
     [['v1', 'v2'], ['v0']],
     [['b', 'c'], ['a']],
   ]);
-  letGo(0);
+  releasePages(0);
   expect((await page(app, '?n=1')).tags).toEqual(['v1']);
-  letGo(1);
+  releasePages(1);
   expect((await page(app, '?n=9')).tags).toEqual(['v0', 'v1', 'v2']);
-  letGo(2);
+  releasePages(2);
   const asked = page(app, '?n=1', '/v2/library/other/tags/list');
   await upstream.arrived('GET', list, 4);
-  letGo(3);
+  releasePages(3);
   expect((await asked).tags).toEqual(['a']);
 });
 

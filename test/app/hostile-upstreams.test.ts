@@ -6,7 +6,7 @@ import { createServer as createRawServer } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { ociManifest } from '../../src/oci/media-types.ts';
-import { type Accomplice, startAccomplice, wireAnswer } from '../support/accomplice.ts';
+import { type Decoy, startDecoy, wireAnswer } from '../support/decoy.ts';
 import { ask } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { freePort } from '../support/free-port.ts';
@@ -29,8 +29,8 @@ interface Evil {
   readonly asks: readonly (readonly [path: string, status: number])[];
   readonly scheme?: 'https';
   /** Of the upstream's entry; what it lists is no reason for trust in something else. */
-  readonly entry?: (accomplice: Accomplice) => object;
-  /** How often the accomplice may be called; absent: never. What it may hear is nothing in any case. */
+  readonly entry?: (decoy: Decoy) => object;
+  /** How often the decoy may be called; absent: never. What it may hear is nothing in any case. */
   readonly mayCall?: number;
   /** Whether the registry asks for the password first, and does its worst once it has it. */
   readonly afterLogin?: boolean;
@@ -42,7 +42,7 @@ interface Exchange {
   readonly response: ServerResponse;
   /** Of the evil registry. */
   readonly url: string;
-  readonly accomplice: Accomplice;
+  readonly decoy: Decoy;
 }
 
 const challenged = (realmOf: (exchange: Exchange) => string) => (exchange: Exchange) =>
@@ -61,20 +61,20 @@ const evils: readonly Evil[] = [
   {
     what: 'a token realm on a foreign host',
     asks: [[tag, 502]],
-    does: challenged(({ accomplice }) => `http://localhost:${accomplice.port}/token`),
+    does: challenged(({ decoy }) => `http://localhost:${decoy.port}/token`),
   },
   {
     what: 'a token realm on another port of loopback',
     asks: [[tag, 502]],
     entry: ({ host }) => ({ redirectHosts: [host] }),
-    does: challenged(({ accomplice }) => `http://${accomplice.host}/token`),
+    does: challenged(({ decoy }) => `http://${decoy.host}/token`),
   },
   {
     what: 'a token realm over http, of a registry over https',
     asks: [[tag, 502]],
     scheme: 'https',
     entry: ({ host }) => ({ realmHosts: [host] }),
-    does: challenged(({ accomplice }) => `http://${accomplice.host}/token`),
+    does: challenged(({ decoy }) => `http://${decoy.host}/token`),
   },
   {
     what: 'a redirect to 169.254.169.254',
@@ -92,7 +92,7 @@ const evils: readonly Evil[] = [
       [tag, 502],
     ],
     afterLogin: true,
-    does: redirecting(({ accomplice }) => `http://[::ffff:127.0.0.1]:${accomplice.port}/`),
+    does: redirecting(({ decoy }) => `http://[::ffff:127.0.0.1]:${decoy.port}/`),
   },
   {
     what: 'a redirect to a name that resolves to a private address',
@@ -101,7 +101,7 @@ const evils: readonly Evil[] = [
       [tag, 502],
     ],
     afterLogin: true,
-    does: redirecting(({ accomplice }) => `http://localhost:${accomplice.port}/`),
+    does: redirecting(({ decoy }) => `http://localhost:${decoy.port}/`),
   },
   {
     what: 'a redirect to itself for ever',
@@ -121,7 +121,7 @@ const evils: readonly Evil[] = [
     entry: ({ host }) => ({ redirectHosts: [host] }),
     mayCall: 10,
     afterLogin: true,
-    does: redirecting(({ accomplice }) => `http://${accomplice.host}/`),
+    does: redirecting(({ decoy }) => `http://${decoy.host}/`),
   },
   {
     what: 'a manifest whose layer lies elsewhere, by its urls',
@@ -130,11 +130,11 @@ const evils: readonly Evil[] = [
       [blob, 404],
     ],
     afterLogin: true,
-    does: ({ request, response, accomplice }) => {
+    does: ({ request, response, decoy }) => {
       if (!request.url?.includes('/manifests/')) return void response.writeHead(404).end();
       const { digest } = layer;
       const mediaType = 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip';
-      sendManifest(response, { layers: [{ mediaType, digest, size: 1_000, urls: [`http://${accomplice.host}/`] }] });
+      sendManifest(response, { layers: [{ mediaType, digest, size: 1_000, urls: [`http://${decoy.host}/`] }] });
     },
   },
   {
@@ -142,8 +142,8 @@ const evils: readonly Evil[] = [
     asks: [[tags, 502]],
     entry: ({ host }) => ({ redirectHosts: [host], realmHosts: [host] }),
     afterLogin: true,
-    does: ({ response, accomplice }) => {
-      const link = `<http://${accomplice.host}/v2/team/app/tags/list?last=a>; rel="next"`;
+    does: ({ response, decoy }) => {
+      const link = `<http://${decoy.host}/v2/team/app/tags/list?last=a>; rel="next"`;
       response.writeHead(200, { 'content-type': 'application/json', link }).end('{"tags":["a"]}');
     },
   },
@@ -173,10 +173,10 @@ function manyHeaders(value: string): Record<string, string> {
 }
 
 test.each(evils)('$what is harmless', async (evil) => {
-  const accomplice = await startAccomplice((port) =>
+  const decoy = await startDecoy((port) =>
     wireAnswer('401 Unauthorized', { 'www-authenticate': `Bearer realm="http://127.0.0.1:${port}/token"` }, '{}'),
   );
-  const { entry, requests } = await startEvil(evil, accomplice);
+  const { entry, requests } = await startEvil(evil, decoy);
   const app = await startBeside(entry);
 
   for (const [path, status] of evil.asks) {
@@ -187,9 +187,9 @@ test.each(evils)('$what is harmless', async (evil) => {
     expect(requests.length).toBeLessThan(10);
   }
 
-  expect(accomplice.connections()).toBeLessThanOrEqual(evil.mayCall ?? 0);
-  for (const secret of secrets) expect(accomplice.heard()).not.toContain(secret);
-  expect(accomplice.heard().toLowerCase()).not.toContain('authorization');
+  expect(decoy.connections()).toBeLessThanOrEqual(evil.mayCall ?? 0);
+  for (const secret of secrets) expect(decoy.heard()).not.toContain(secret);
+  expect(decoy.heard().toLowerCase()).not.toContain('authorization');
   const taken = (await app.metrics()).sum('layerwell_upstream_response_bytes_total', { upstream: 'evil.test' });
   expect(taken).toBeLessThan(1_000_000);
   await expectSoundness(app);
@@ -220,7 +220,7 @@ test('an unrequested second response is not used to answer the next request', as
 });
 
 /** The evil registry: it asks for the password first where it is told to, and keeps what it is asked. */
-async function startEvil(evil: Evil, accomplice: Accomplice) {
+async function startEvil(evil: Evil, decoy: Decoy) {
   const port = await freePort();
   const url = `${evil.scheme ?? 'http'}://127.0.0.1:${port}`;
   const requests: IncomingMessage[] = [];
@@ -228,7 +228,7 @@ async function startEvil(evil: Evil, accomplice: Accomplice) {
     requests.push(request);
     const isAnonymous = request.headers.authorization === undefined;
     if (evil.afterLogin && isAnonymous) return void response.writeHead(401, { 'www-authenticate': 'Basic' }).end();
-    evil.does({ request, response, url, accomplice });
+    evil.does({ request, response, url, decoy });
   };
   const { certificate, key } = await selfSigned('evil');
   const server =
@@ -241,7 +241,7 @@ async function startEvil(evil: Evil, accomplice: Accomplice) {
   const caFile = join(await temporaryDirectory(), 'ca.pem');
   await writeFile(caFile, certificate);
   const trust = evil.scheme === 'https' ? { tls: { caFile } } : {};
-  return { requests, entry: { url, ...trust, ...evil.entry?.(accomplice) } };
+  return { requests, entry: { url, ...trust, ...evil.entry?.(decoy) } };
 }
 
 /** A mirror with our account at the evil registry, and a decent one beside it. */

@@ -10,7 +10,7 @@ import { mirrorOf } from '../support/start-mirror.ts';
 
 const mib = 1024 * 1024;
 const maxBytes = 64 * mib;
-const patience = { timeout: 20_000 };
+const pollOptions = { timeout: 20_000 };
 
 /** Makes the index larger than what SQLite keeps of it in memory, with links to content that is not there. */
 function fillIndex(file: string): void {
@@ -72,13 +72,13 @@ test('an index that is damaged while the mirror runs is detected, reported and r
   await app.quiet();
   const losses = app.logLines.filter(({ msg, state }) => msg === 'index' && state === 'rebuilding');
   expect(losses.at(-1)).toMatchObject({ reason: expect.stringMatching(/malformed|not a database/) });
-  await vi.waitUntil(async () => (await indexState(app)) === 'ok', patience);
+  await vi.waitUntil(async () => (await indexState(app)) === 'ok', pollOptions);
   await app.quiet();
 
   expect(mostBytes).toBeLessThan(maxBytes + 8 * mib);
   expect(await bytesBelow(app.dataDirectory)).toBeLessThan(maxBytes + 8 * mib);
   const onDisk = () => bytesBelow(join(app.dataDirectory, 'blobs', 'sha256'));
-  await vi.waitUntil(async () => (await app.metrics()).sum('layerwell_cache_bytes') === (await onDisk()), patience);
+  await vi.waitUntil(async () => (await app.metrics()).sum('layerwell_cache_bytes') === (await onDisk()), pollOptions);
   expect((await get(app, '/v2/team/kept/manifests/1')).status).toBe(200);
   await app.stop();
   await app.restart();

@@ -142,10 +142,10 @@ test('a lost index does not cause content that was pulled recently to be evicted
 });
 
 const dayMs = 86_400_000;
-const patience = { timeout: 20_000 };
+const pollOptions = { timeout: 20_000 };
 
 async function objectsAre(app: RunningApp, count: number): Promise<void> {
-  await vi.waitUntil(async () => (await app.metrics()).sum('layerwell_cache_objects') === count, patience);
+  await vi.waitUntil(async () => (await app.metrics()).sum('layerwell_cache_objects') === count, pollOptions);
 }
 
 /** Lets the sweep that is due begin. The downloads after it must wait for its end. @returns how many there were. */
@@ -222,11 +222,11 @@ test('while a new index counts the stored files, nothing is stored; afterwards t
   expect([...(await storeOnDisk(app.dataDirectory)).blobs.keys()].toSorted()).toEqual(before);
 
   counted.open();
-  await expect.poll(() => indexState(app), patience).toBe('ok');
+  await expect.poll(() => indexState(app), pollOptions).toBe('ok');
   await pullAll(app, 'team/other', '1');
   await app.quiet();
   const bytes = async () => (await app.metrics()).sum('layerwell_cache_bytes');
-  await expect.poll(bytes, patience).toBeLessThan(250_000);
+  await expect.poll(bytes, pollOptions).toBeLessThan(250_000);
   expect((await app.metrics()).sum('layerwell_cache_evicted_bytes_total')).toBeGreaterThan(0);
 });
 
@@ -247,5 +247,5 @@ test('a second process on the same store exits with 1 and one line that says why
   await expectRefused(mirrorOf(upstream, { ...ports, storage, index: elsewhere }));
   rest.open();
   expect((await pull).bytes).toHaveLength(layer.bytes.length);
-  await vi.waitUntil(async () => (await storeOnDisk(mirror.dataDirectory)).blobs.has(layer.digest), patience);
+  await vi.waitUntil(async () => (await storeOnDisk(mirror.dataDirectory)).blobs.has(layer.digest), pollOptions);
 });

@@ -59,7 +59,7 @@ describe.each(Object.entries(foreign))('%s under the type of a manifest, without
   });
 });
 
-/** Which no header may become. */
+/** Media types that must not become a header. */
 const badTypes: Readonly<Record<string, string>> = {
   'an emoji': 'application/vnd.\u{1f600}+json',
   'a control character': 'application/vnd.a\u0007b+json',

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { blobsIn } from '../support/files-in.ts';
-import { type Dice, dice, ForgetfulDisk } from '../support/forgetful-disk.ts';
+import { type Dice, dice, PowerLossDisk } from '../support/power-loss-disk.ts';
 import { image } from '../support/images.ts';
 import { pullAll } from '../support/pull.ts';
 import { RunningApp } from '../support/start-app.ts';
@@ -31,8 +31,8 @@ async function untilPowerFails(
   path: string,
   moment: number,
   fate: Dice,
-): Promise<ForgetfulDisk> {
-  const disk = new ForgetfulDisk();
+): Promise<PowerLossDisk> {
+  const disk = new PowerLossDisk();
   const left = disk.failPowerAfter(moment, fate);
   const app = new RunningApp(path, { files: disk });
   try {
@@ -46,7 +46,7 @@ async function untilPowerFails(
   return left() ?? disk.afterPowerLoss(fate);
 }
 
-async function expectRecovery(upstream: FakeRegistry, path: string, files: ForgetfulDisk): Promise<void> {
+async function expectRecovery(upstream: FakeRegistry, path: string, files: PowerLossDisk): Promise<void> {
   const left = await blobsIn(files, path);
   expect([...left].filter(([, { isWhole }]) => !isWhole)).toEqual([]);
   const app = new RunningApp(path, { files });

@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { ask, open } from '../support/client.ts';
 import type { Fault } from '../support/fake-answer.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
-import { farAhead, largeBlob, startDownloading } from '../support/far-ahead.ts';
+import { farAhead, largeBlob, startDownloading } from '../support/ranges-ahead.ts';
 import { gate } from '../support/gate.ts';
 import { startHolding } from '../support/held-blob.ts';
 import { image, randomBlob } from '../support/images.ts';

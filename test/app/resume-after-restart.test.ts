@@ -5,7 +5,7 @@ import { ask, isComplete, open } from '../support/client.ts';
 import { type FakeRegistry, type FakeRegistryOptions, startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { randomBlob } from '../support/images.ts';
-import { type LeftDownload, leftDownloads } from '../support/left-downloads.ts';
+import { type PartialDownload, partialDownloads } from '../support/partial-downloads.ts';
 import { ScriptedFiles } from '../support/scripted-files.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { mirrorOf, type RunningMirror, startMirror } from '../support/start-mirror.ts';
@@ -29,8 +29,8 @@ async function stallingUpstream(
 }
 
 /** What is marked on the disk of a mirror whose download has stalled, once no more will be. */
-async function marked({ dataDirectory }: { readonly dataDirectory: string }): Promise<LeftDownload> {
-  const lastMark = async () => (await leftDownloads(dataDirectory).catch(() => ({ left: [] }))).left[0];
+async function marked({ dataDirectory }: { readonly dataDirectory: string }): Promise<PartialDownload> {
+  const lastMark = async () => (await partialDownloads(dataDirectory).catch(() => ({ left: [] }))).left[0];
   await expect.poll(lastMark).toBeDefined();
   const left = await lastMark();
   if (!left) throw new Error('nothing is marked any more');
@@ -41,7 +41,7 @@ async function marked({ dataDirectory }: { readonly dataDirectory: string }): Pr
 async function killedInTheMiddle(
   upstream: FakeRegistry,
   maxSize = '1GiB',
-): Promise<{ mirror: RunningMirror; left: LeftDownload }> {
+): Promise<{ mirror: RunningMirror; left: PartialDownload }> {
   const mirror = await startMirror(mirrorOf(upstream));
   const answer = await open(mirror, path);
   await answer.read(arrivedBytes);
@@ -78,15 +78,15 @@ async function quiet(app: RunningMirror | RunningApp): Promise<void> {
 
 async function expectKept(app: RunningMirror | RunningApp): Promise<void> {
   await quiet(app);
-  expect(await leftDownloads(app.dataDirectory)).toEqual({ left: [], others: [] });
+  expect(await partialDownloads(app.dataDirectory)).toEqual({ left: [], others: [] });
   expect((await ask(app, path)).cache).toBe('hit');
 }
 
 test('after a kill in the middle of a download the next pull resumes from the disk, and the upstream sends the rest only', async () => {
   const upstream = await stallingUpstream();
   const { mirror, left } = await killedInTheMiddle(upstream);
-  expect(left.isAsCheckpointed).toBe(true);
-  const found = await leftDownloads(mirror.dataDirectory);
+  expect(left.matchesCheckpoint).toBe(true);
+  const found = await partialDownloads(mirror.dataDirectory);
   expect(found).toEqual({ left: [{ ...left, fileBytes: left.checkpointBytes }], others: [] });
   expect((await mirror.metrics()).sum('layerwell_storage_pending_bytes')).toBe(left.checkpointBytes);
 
@@ -107,7 +107,7 @@ test('after a stop in the middle of a download the next pull resumes at the last
   const answer = await open(mirror, path);
   await answer.read(arrivedBytes);
   await mirror.restart();
-  expect(await leftDownloads(mirror.dataDirectory)).toMatchObject({
+  expect(await partialDownloads(mirror.dataDirectory)).toMatchObject({
     left: [{ checkpointBytes: arrivedBytes }],
     others: [],
   });
@@ -123,11 +123,11 @@ test.each(checkpointFailpoints)('killed at %s, it leaves no partial download tha
   expect(await mirror.exited).toEqual({ code: null, signal: 'SIGKILL' });
   await mirror.restart();
 
-  const { left, others } = await leftDownloads(mirror.dataDirectory);
+  const { left, others } = await partialDownloads(mirror.dataDirectory);
   expect(others).toEqual([]);
   expect(
     left.filter(
-      ({ isAsCheckpointed, fileBytes, checkpointBytes }) => !isAsCheckpointed || fileBytes !== checkpointBytes,
+      ({ matchesCheckpoint, fileBytes, checkpointBytes }) => !matchesCheckpoint || fileBytes !== checkpointBytes,
     ),
   ).toEqual([]);
   const { ranges } = await pulledFrom(mirror, upstream);
@@ -161,7 +161,7 @@ test('wrong bytes that arrived before the restart fail one pull, and the next ge
   await expect
     .poll(async () => (await mirror.metrics()).sum('layerwell_cache_fills_total', { result: 'digest_mismatch' }))
     .toBe(1);
-  expect(await leftDownloads(mirror.dataDirectory)).toEqual({ left: [], others: [] });
+  expect(await partialDownloads(mirror.dataDirectory)).toEqual({ left: [], others: [] });
   expect((await pulledFrom(mirror, upstream)).ranges).toEqual([undefined]);
   await expectKept(mirror);
 });
@@ -192,7 +192,7 @@ test('a partial download is dropped when the next pull needs its space', async (
   const wantedPath = `/v2/${repository}/blobs/${wanted.digest}`;
   expect((await ask(mirror, wantedPath)).cache).toBe('fwd=uri-miss; fwd-status=200; stored');
   await quiet(mirror);
-  expect(await leftDownloads(mirror.dataDirectory)).toEqual({ left: [], others: [] });
+  expect(await partialDownloads(mirror.dataDirectory)).toEqual({ left: [], others: [] });
   expect((await ask(mirror, wantedPath)).cache).toBe('hit');
 });
 
@@ -201,7 +201,7 @@ test('a blob for whose rest there is no space is relayed from its beginning, and
   const { mirror, left } = await killedInTheMiddle(upstream, '22MiB');
   const { ranges } = await pulledFrom(mirror, upstream);
   expect(ranges).toEqual([`bytes=${left.checkpointBytes - 1}-`, undefined]);
-  expect((await leftDownloads(mirror.dataDirectory)).left).toHaveLength(1);
+  expect((await partialDownloads(mirror.dataDirectory)).left).toHaveLength(1);
 });
 
 /** A pull that the upstream broke off for good. */

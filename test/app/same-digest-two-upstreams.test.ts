@@ -5,7 +5,7 @@ import { ask, open } from '../support/client.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { type Content, randomBlob } from '../support/images.ts';
-import { leftDownloads } from '../support/left-downloads.ts';
+import { partialDownloads } from '../support/partial-downloads.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 
@@ -94,13 +94,13 @@ test('a partial download of one upstream is never resumed from another', async (
   evil.script({ path: blobs }, { dropConnection: true });
   expect(await bodyOf(app, fromEvil)).toBe('cut');
   await app.quiet();
-  expect((await leftDownloads(app.dataDirectory)).left).toHaveLength(1);
+  expect((await partialDownloads(app.dataDirectory)).left).toHaveLength(1);
   await app.restart();
   expect((await ask(app, fromHonest)).body.equals(blob.bytes)).toBe(true);
   expect(honest.seen('GET', blobs).map(({ headers }) => headers.range)).toEqual([undefined]);
   await app.quiet();
   // Kept for its own upstream.
-  expect((await leftDownloads(app.dataDirectory)).left).toHaveLength(1);
+  expect((await partialDownloads(app.dataDirectory)).left).toHaveLength(1);
 });
 
 test('each upstream resumes its own partial download', async () => {
@@ -112,7 +112,7 @@ test('each upstream resumes its own partial download', async () => {
   }
   expect(await Promise.all([bodyOf(app, fromEvil), bodyOf(app, fromHonest)])).toEqual(['cut', 'cut']);
   await app.quiet();
-  expect((await leftDownloads(app.dataDirectory)).left).toHaveLength(2);
+  expect((await partialDownloads(app.dataDirectory)).left).toHaveLength(2);
   await app.restart();
   for (const upstream of [evil, honest]) {
     upstream.clearScripts();

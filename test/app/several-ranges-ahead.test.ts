@@ -3,7 +3,7 @@ import { asking, partsIn, partsOf, type Positions } from '../support/byte-ranges
 import { ask, open } from '../support/client.ts';
 import { type Fault, pump } from '../support/fake-answer.ts';
 import type { FakeRegistry } from '../support/fake-registry.ts';
-import { farAhead, largeBlob, startDownloading, startHoldingFirst } from '../support/far-ahead.ts';
+import { farAhead, largeBlob, startDownloading, startHoldingFirst } from '../support/ranges-ahead.ts';
 import { gate } from '../support/gate.ts';
 
 const blobs = /\/blobs\//;

@@ -16,7 +16,7 @@ const layer: Content = built.blobs[1] ?? built.manifest;
 const path = `/v2/${repository}/blobs/${layer.digest}`;
 const exitedInPeace = { code: 0, signal: null };
 /** So long that no test sees it pass. */
-const patient = { drain: '1h' };
+const longDrain = { drain: '1h' };
 
 interface Held {
   readonly mirror: RunningMirror;
@@ -40,7 +40,7 @@ async function sendTerm(mirror: RunningMirror): Promise<void> {
 }
 
 test('after SIGTERM a mirror is not ready, accepts no new connections, and finishes and stores running downloads', async () => {
-  const { mirror, rest } = await started(patient);
+  const { mirror, rest } = await started(longDrain);
   expect(await get({ url: mirror.managementUrl }, '/readyz')).toMatchObject({ status: 200 });
   const pull = await open(mirror, path);
   await pull.read(100_000);
@@ -70,7 +70,7 @@ test('requests that still run at the deadline are cut, and the mirror exits with
 });
 
 test.each([
-  { when: 'while it drains', shutdown: patient },
+  { when: 'while it drains', shutdown: longDrain },
   { when: 'before it begins to', shutdown: { preStop: '1h', drain: '1h' } },
 ])('a second SIGTERM $when ends the mirror at once', async ({ shutdown }) => {
   const { mirror } = await started(shutdown);
@@ -119,7 +119,7 @@ function keepingClient({ url }: RunningMirror): (asked: string) => Promise<numbe
 }
 
 test('idle connections do not delay shutdown, used before or not, nor do those whose response has just ended', async () => {
-  const { mirror, upstream, rest } = await started(patient);
+  const { mirror, upstream, rest } = await started(longDrain);
   const [used, busy] = [keepingClient(mirror), keepingClient(mirror)];
   await silentConnection(mirror);
   expect(await used('/v2/')).toBe(200);

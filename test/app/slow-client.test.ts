@@ -64,11 +64,11 @@ test('a client that waits for the upstream is not cut for reading nothing', asyn
     path,
     held: rest,
   } = await startHolding(300_000, { bytes: 100_000 }, { clients: { idleTimeout: '1s' } });
-  const patient = await open(app, path);
-  const beginning = await patient.read(100_000);
+  const waiting = await open(app, path);
+  const beginning = await waiting.read(100_000);
   // A connection that begins to be idle now is cut by then.
   const idle = connect(Number(new URL(app.url).port), '127.0.0.1');
   await once(idle, 'close');
   rest.open();
-  expect(Buffer.concat([beginning, await patient.rest()]).equals(blob.bytes)).toBe(true);
+  expect(Buffer.concat([beginning, await waiting.rest()]).equals(blob.bytes)).toBe(true);
 });

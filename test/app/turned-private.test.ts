@@ -53,7 +53,7 @@ function layerOf({ blobs }: Image) {
   return layer;
 }
 
-test('a layer of a repository that turned private is not lent to a public one whose manifest names it', async () => {
+test('a layer of a repository that turned private is not served through a public one whose manifest names it', async () => {
   const secret = image({ name: 'secret' });
   const { upstream, app, hide } = await started(({ content: held }) => {
     held.add(lender, '1', secret);
@@ -73,7 +73,7 @@ test('a layer of a repository that turned private is not lent to a public one wh
   expect(upstream.count(undefined, new RegExp(`${publicApp}/blobs/`))).toBeGreaterThan(0);
 });
 
-test('a child manifest of a repository that turned private is not lent either', async () => {
+test('a child manifest of a repository that turned private is not served through it either', async () => {
   const secret = image({ name: 'secret' });
   const { upstream, app, hide } = await started(({ content: held }) => {
     held.add(lender, '1', secret);

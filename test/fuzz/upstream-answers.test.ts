@@ -35,8 +35,8 @@ beforeAll(async () => {
     server.close();
     for (const socket of sockets) socket.destroy();
   });
-  const impatient = { download: { attemptsWithoutProgress: 1 }, freshness: { tag: '0s', missing: '0s' } };
-  app = await startApp(mirrorOf({ url: `http://127.0.0.1:${port}` }, impatient), { owner });
+  const withoutRetries = { download: { attemptsWithoutProgress: 1 }, freshness: { tag: '0s', missing: '0s' } };
+  app = await startApp(mirrorOf({ url: `http://127.0.0.1:${port}` }, withoutRetries), { owner });
 });
 
 /** So that an upstream that failed before is asked again. */

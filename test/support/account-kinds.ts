@@ -57,7 +57,7 @@ export const accountKinds = {
   exec: async () => {
     const helper = await writeHelper(await temporaryDirectory(), 'helper', printing('robot', first));
     const started = await withTokens(({ headers }) => passwordIn(headers.authorization, 'robot'));
-    const tell = (secret: string) => helper.become(printing('robot', secret));
+    const tell = (secret: string) => helper.replaceWith(printing('robot', secret));
     const runs = async () => (await helper.asked()).length;
     return started.with(
       { kind: 'exec', command: helper.path, lifetime: '10m' },
@@ -78,7 +78,7 @@ export const accountKinds = {
   },
   ecr: async (clock: ManualClock) => {
     const secrets = { accepted: first, held: first };
-    const api = await startSource(() => ({ status: 200, body: { authorizationData: [lent(secrets, clock)] } }));
+    const api = await startSource(() => ({ status: 200, body: { authorizationData: [ecrToken(secrets, clock)] } }));
     const account = { kind: 'basic' as const, username: 'AWS', password: first };
     const registry = await startFakeRegistry({ auth: account });
     return {
@@ -96,7 +96,10 @@ export const accountKinds = {
   },
   'ecr-public': async (clock: ManualClock) => {
     const started = await withTokens(({ headers }) => passwordIn(headers.authorization, 'AWS'));
-    const api = await startSource(() => ({ status: 200, body: { authorizationData: lent(started.secrets, clock) } }));
+    const api = await startSource(() => ({
+      status: 200,
+      body: { authorizationData: ecrToken(started.secrets, clock) },
+    }));
     return started.with(
       { kind: 'ecr-public' },
       { sources: [api], env: { ...awsAccount, AWS_ENDPOINT_URL_ECR_PUBLIC: api.url }, renewedAfterMs: 6 * hour },
@@ -197,7 +200,7 @@ function metadataAbout({ pathname }: URL, { held }: Secrets, clock: ManualClock)
   return { status: said === undefined ? 404 : 200, body: said ?? '', headers };
 }
 
-function lent({ held }: Secrets, clock: ManualClock) {
+function ecrToken({ held }: Secrets, clock: ManualClock) {
   const authorizationToken = Buffer.from(`AWS:${held}`).toString('base64');
   return { authorizationToken, expiresAt: (clock.now() + 12 * hour) / 1_000 };
 }

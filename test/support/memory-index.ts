@@ -62,8 +62,8 @@ export class MemoryIndex implements Index {
     const isNamed = this.links.some(
       (link) => nameOf(link.of) === nameOf(of) && this.contents.get(link.digest)?.names.includes(digest),
     );
-    const mayLend = (link: Link) => link.of.upstream === of.upstream && link.digest === digest && link.kind === kind;
-    return isNamed ? this.links.filter(mayLend).slice(0, 16) : [];
+    const isMatching = (link: Link) => link.of.upstream === of.upstream && link.digest === digest && link.kind === kind;
+    return isNamed ? this.links.filter(isMatching).slice(0, 16) : [];
   }
 
   async hasContent(digest: Digest): Promise<boolean> {

@@ -6,18 +6,18 @@ export interface Helper {
   /** The registries it was asked about, in order. */
   asked(): Promise<readonly string[]>;
   /** From now on it behaves so. */
-  become(script: string): Promise<void>;
+  replaceWith(script: string): Promise<void>;
 }
 
 /** A credential helper that is a shell script: it notes what it is asked, and then does as `script` says. */
 export async function writeHelper(directory: string, name: string, script: string): Promise<Helper> {
   const path = join(directory, name);
   const log = `${path}.log`;
-  const become = (next: string) =>
+  const replaceWith = (next: string) =>
     writeFile(path, `#!/bin/sh\nread -r server || true\necho "$@ $server" >> '${log}'\n${next}\n`, { mode: 0o755 });
-  await become(script);
+  await replaceWith(script);
   const asked = async () => (await readFile(log, 'utf8').catch(() => '')).split('\n').filter((line) => line !== '');
-  return { path, asked, become };
+  return { path, asked, replaceWith };
 }
 
 /** What a helper prints when it knows the registry. */

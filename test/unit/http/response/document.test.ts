@@ -23,9 +23,9 @@ async function serve(names: readonly string[]) {
     return { bytes: names.join().length, value };
   };
   const app = new Koa<ExchangeState>();
-  const patience = new RequestDeadline();
+  const deadline = new RequestDeadline();
   app.use((ctx) => {
-    ctx.state.exchange = new Exchange(ctx.res, patience);
+    ctx.state.exchange = new Exchange(ctx.res, deadline);
     return sendDocument(ctx, large, look);
   });
   const port = await freePort();

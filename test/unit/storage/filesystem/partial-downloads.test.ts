@@ -6,7 +6,7 @@ import { digestOf } from '../../../../src/oci/digest.ts';
 import { type Failpoint, checkpointFailpoints } from '../../../../src/storage/filesystem/failpoints.ts';
 import type { FileSystem } from '../../../../src/storage/filesystem/file-system.ts';
 import { type FileStores, fileStores } from '../../../support/file-stores.ts';
-import { dice, ForgetfulDisk } from '../../../support/forgetful-disk.ts';
+import { dice, PowerLossDisk } from '../../../support/power-loss-disk.ts';
 import { gate } from '../../../support/gate.ts';
 import { randomBytes } from '../../../support/images.ts';
 import { thisTest } from '../../../support/owner.ts';
@@ -145,7 +145,7 @@ test('whenever the power fails, a checkpoint covers only bytes that were kept', 
   for (let operations = 0, isReached = true; isReached; operations += 1) {
     for (const fate of ['one', 'another', 'a third']) {
       const path = '/store';
-      const disk = new ForgetfulDisk();
+      const disk = new PowerLossDisk();
       const { store } = fileStores({ path, files: disk });
       await store.prepare();
       const left = disk.failPowerAfter(operations, dice(`${operations} ${fate}`));

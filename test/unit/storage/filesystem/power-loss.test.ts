@@ -3,7 +3,7 @@ import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
 import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { type FileStores, fileStores } from '../../../support/file-stores.ts';
-import { dice, ForgetfulDisk } from '../../../support/forgetful-disk.ts';
+import { dice, PowerLossDisk } from '../../../support/power-loss-disk.ts';
 import { randomBytes } from '../../../support/images.ts';
 
 const path = '/var/lib/layerwell';
@@ -53,7 +53,7 @@ async function live({ store, records }: FileStores, promised: Promised): Promise
   }
 }
 
-async function expectKept(files: ForgetfulDisk, { kept, version }: Promised): Promise<void> {
+async function expectKept(files: PowerLossDisk, { kept, version }: Promised): Promise<void> {
   const { store, records, corrupt } = fileStores({ path, files });
   await store.prepare();
   const found = new Set<Digest>();
@@ -84,7 +84,7 @@ test('whenever the power fails, every visible file is whole, and everything repo
   let moment = 0;
   for (let isReached = true; isReached; moment += 1) {
     for (let fate = 0; fate < fates; fate += 1) {
-      const disk = new ForgetfulDisk();
+      const disk = new PowerLossDisk();
       const promised: Promised = { kept: new Set(), version: 0 };
       const left = disk.failPowerAfter(moment, dice(`${moment} ${fate}`));
       await live(fileStores({ path, files: disk }), promised).catch(() => {});

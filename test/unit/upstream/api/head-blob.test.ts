@@ -4,24 +4,24 @@ import { defaultUpstreamSettings } from '../../../../src/upstream/settings.ts';
 import type { Fault } from '../../../support/fake-answer.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { content, randomBlob } from '../../../support/images.ts';
-import { clientOf, patiently } from '../start-client.ts';
+import { clientOf, neverAborted } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const blobs = /\/blobs\//;
-const impatient = { timeouts: { ...defaultUpstreamSettings.timeouts, idleMs: 100 } };
+const shortIdleTime = { timeouts: { ...defaultUpstreamSettings.timeouts, idleMs: 100 } };
 
 async function startWithBlob({ size = 1000, fault = {} }: { size?: number; fault?: Fault } = {}) {
   const registry = await startFakeRegistry();
   const blob = randomBlob(size);
   registry.content.addBlob(repository, blob);
   registry.script({ path: blobs }, fault);
-  return { registry, blob, ...clientOf(registry.url, impatient) };
+  return { registry, blob, ...clientOf(registry.url, shortIdleTime) };
 }
 
 test('a HEAD tells the size of a blob without fetching it', async () => {
   const { client, registry, blob } = await startWithBlob();
 
-  expect(await client.headBlob(repository, blob.digest, patiently)).toEqual({ size: 1000 });
+  expect(await client.headBlob(repository, blob.digest, neverAborted)).toEqual({ size: 1000 });
   expect(registry.requests.map(({ method }) => method)).toEqual(['HEAD']);
 });
 
@@ -32,7 +32,7 @@ test.each([401, 403, 405])(
     registry.clearScripts();
     registry.script({ method: 'HEAD' }, { status });
 
-    expect(await client.headBlob(repository, blob.digest, patiently)).toEqual({ size: 1000 });
+    expect(await client.headBlob(repository, blob.digest, neverAborted)).toEqual({ size: 1000 });
     expect(registry.seen('GET', blobs).map(({ headers }) => headers.range)).toEqual(['bytes=0-0']);
   },
 );
@@ -44,14 +44,14 @@ test('an empty blob has a size too when HEAD is rejected', async () => {
   registry.script({ method: 'HEAD' }, { status: 405 });
   const { client } = clientOf(registry.url);
 
-  expect(await client.headBlob(repository, nothing.digest, patiently)).toEqual({ size: 0 });
+  expect(await client.headBlob(repository, nothing.digest, neverAborted)).toEqual({ size: 0 });
 });
 
 test('a missing blob is unknown, also when HEAD is rejected', async () => {
   const { client, registry } = await startWithBlob();
   registry.script({ method: 'HEAD' }, { status: 405 });
 
-  const looked = client.headBlob(repository, randomBlob(10, 'another').digest, patiently);
+  const looked = client.headBlob(repository, randomBlob(10, 'another').digest, neverAborted);
 
   await expect(looked).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
 });
@@ -62,7 +62,7 @@ test('a registry that denies a blob to HEAD and has it for GET (Harbor) is asked
   registry.script({ method: 'HEAD' }, { status: 404 });
 
   for (const _ of ['denied', 'denied again', 'known'])
-    expect(await client.headBlob(repository, blob.digest, patiently)).toEqual({ size: blob.bytes.length });
+    expect(await client.headBlob(repository, blob.digest, neverAborted)).toEqual({ size: blob.bytes.length });
 
   expect(registry.requests.map(({ method, headers }) => `${method} ${headers.range ?? ''}`)).toEqual([
     'HEAD ',

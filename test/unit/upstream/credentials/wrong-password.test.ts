@@ -6,7 +6,7 @@ import type { FakeAuthOptions } from '../../../support/fake-auth.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { image } from '../../../support/images.ts';
 import { sendJson, serve } from '../serve.ts';
-import { clientOf, patiently } from '../start-client.ts';
+import { clientOf, neverAborted } from '../start-client.ts';
 
 const [app, other] = [parseRepository('team/app'), parseRepository('team/other')];
 const latest = parseTag('latest');
@@ -18,7 +18,7 @@ async function start(auth: FakeAuthOptions, settings: Partial<UpstreamSettings>)
   const registry = await startFakeRegistry({ auth });
   for (const repository of [app, other]) registry.content.add(repository, latest, image({ name: repository }));
   const connected = clientOf(registry.url, settings);
-  const pull = (repository: Repository = app) => connected.client.headManifest(repository, latest, patiently);
+  const pull = (repository: Repository = app) => connected.client.headManifest(repository, latest, neverAborted);
   return { registry, pull, ...connected };
 }
 
@@ -90,13 +90,13 @@ test.each([401, 403])('a repository that the account may not read (%i) does not 
     sendJson(response, { tags: [] });
   });
   const { client } = clientOf(registry.url, { credentials: [basic()] });
-  await client.listTags(app, patiently);
+  await client.listTags(app, neverAborted);
 
   for (let nth = 0; nth < 5; nth++) {
-    await expect(client.listTags(other, patiently)).rejects.toMatchObject({ reason: 'refused' });
+    await expect(client.listTags(other, neverAborted)).rejects.toMatchObject({ reason: 'refused' });
   }
 
-  expect(await client.listTags(parseRepository('team/third'), patiently)).toEqual([]);
+  expect(await client.listTags(parseRepository('team/third'), neverAborted)).toEqual([]);
   expect(registry.story().filter((one) => one === 'GET /token')).toHaveLength(3);
 });
 

@@ -5,7 +5,7 @@ import { createExecCredentials } from '../../../../../src/upstream/credentials/k
 import { startFakeRegistry } from '../../../../support/fake-registry.ts';
 import { image } from '../../../../support/images.ts';
 import { temporaryDirectory } from '../../../../support/temp-directory.ts';
-import { clientOf, patiently } from '../../start-client.ts';
+import { clientOf, neverAborted } from '../../start-client.ts';
 import { accountDeps } from '../account-deps.ts';
 import { printing, writeHelper } from '../../../../support/write-helper.ts';
 
@@ -16,7 +16,7 @@ async function start(script: string, { name = 'ghcr.io', host = 'ghcr.io', timeo
   const deps = accountDeps(host, { name });
   const settings = { command: helper.path, args: ['--quiet'], lifetimeMs: 60_000, timeoutMs };
   const credentials = createExecCredentials(settings, deps);
-  return { ...deps, helper, credentials, secret: () => credentials.secret(patiently) };
+  return { ...deps, helper, credentials, secret: () => credentials.secret(neverAborted) };
 }
 
 test("a helper gets the registry's name, and prints the account", async () => {
@@ -64,7 +64,7 @@ test('ten concurrent requests cause one run, and its answer is used for its life
 test('it runs again after that lifetime; while it fails, the old answer is used once more as long', async () => {
   const { helper, secret, clock, observer } = await start(printing('robot', 'first'));
   await secret();
-  await helper.become('exit 1');
+  await helper.replaceWith('exit 1');
   clock.advance(60_000);
 
   expect(await secret()).toMatchObject({ password: 'first' });
@@ -72,7 +72,7 @@ test('it runs again after that lifetime; while it fails, the old answer is used 
 
   clock.advance(60_000);
   await expect(secret()).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused' });
-  await helper.become(printing('robot', 'second'));
+  await helper.replaceWith(printing('robot', 'second'));
   clock.advance(10_000);
   expect(await secret()).toMatchObject({ password: 'second' });
 });
@@ -114,7 +114,7 @@ test('a missing helper fails the request', async () => {
   const settings = { command: '/nowhere/helper', args: [], lifetimeMs: 1, timeoutMs: 1_000 };
   const credentials = createExecCredentials(settings, accountDeps('ghcr.io'));
 
-  await expect(credentials.secret(patiently)).rejects.toMatchObject({ reason: 'refused' });
+  await expect(credentials.secret(neverAborted)).rejects.toMatchObject({ reason: 'refused' });
 });
 
 test.each(['basic', 'bearer'] as const)(
@@ -126,12 +126,12 @@ test.each(['basic', 'bearer'] as const)(
     registry.content.add(repository, 'latest', image());
     const exec = { kind: 'exec', command: helper.path, args: [], lifetimeMs: 60_000, timeoutMs: 10_000 } as const;
     const { client, clock } = clientOf(registry.url, { credentials: [{ ...exec, repositories: ['**'] }] });
-    const pull = () => client.headManifest(repository, parseTag('latest'), patiently);
+    const pull = () => client.headManifest(repository, parseTag('latest'), neverAborted);
 
     await expect(pull()).rejects.toMatchObject({ reason: 'refused' });
     expect(await helper.asked()).toHaveLength(1);
 
-    await helper.become(printing('AWS', account.password));
+    await helper.replaceWith(printing('AWS', account.password));
     clock.advance(10_000);
     expect(await pull()).toMatchObject({ size: expect.any(Number) });
     expect(await helper.asked()).toHaveLength(2);

@@ -4,23 +4,23 @@ import { algorithmOf, type Digest, digestOf } from '../../src/oci/digest.ts';
 import { parseCheckpointFile } from '../../src/storage/filesystem/incoming/checkpoint-file.ts';
 import { checkpointPath } from '../../src/storage/layout.ts';
 
-/** A file in incoming/ with its checkpoint, looked at from outside the program. */
-export interface LeftDownload {
+/** A file in incoming/ with its checkpoint, read from outside the program. */
+export interface PartialDownload {
   readonly file: string;
   readonly blob: Digest;
   readonly checkpointBytes: number;
   readonly fileBytes: number;
-  /** Whether the bytes that the checkpoint speaks of are what it says. */
-  readonly isAsCheckpointed: boolean;
+  /** Whether the bytes up to the checkpoint have its hash. */
+  readonly matchesCheckpoint: boolean;
 }
 
-/** What is in incoming/: unfinished blobs that have a checkpoint, and the names of everything else. */
-export async function leftDownloads(
+/** Reads incoming/: partial downloads with a checkpoint, and the names of other files. */
+export async function partialDownloads(
   dataDirectory: string,
-): Promise<{ readonly left: readonly LeftDownload[]; readonly others: readonly string[] }> {
+): Promise<{ readonly left: readonly PartialDownload[]; readonly others: readonly string[] }> {
   const folder = join(dataDirectory, 'incoming');
   const names = new Set(await readdir(folder));
-  const left: LeftDownload[] = [];
+  const left: PartialDownload[] = [];
   for (const name of [...names].filter((one) => names.has(checkpointPath(one)))) {
     const found = await leftAt(join(folder, name));
     if (!found) continue;
@@ -31,7 +31,7 @@ export async function leftDownloads(
   return { left, others: [...names] };
 }
 
-async function leftAt(file: string): Promise<LeftDownload | undefined> {
+async function leftAt(file: string): Promise<PartialDownload | undefined> {
   const marked = parseCheckpointFile(await readFile(checkpointPath(file)));
   if (!marked) return undefined;
   const { blob, checkpoint } = marked;
@@ -42,6 +42,6 @@ async function leftAt(file: string): Promise<LeftDownload | undefined> {
     blob,
     checkpointBytes: checkpoint.bytes,
     fileBytes: bytes.byteLength,
-    isAsCheckpointed: digest === checkpoint.digest,
+    matchesCheckpoint: digest === checkpoint.digest,
   };
 }

@@ -3,18 +3,18 @@ import { createServer, type Socket } from 'node:net';
 import { freePort } from './free-port.ts';
 import { thisTest } from './owner.ts';
 
-/** Somebody whom an evil upstream wants us to call. */
-export interface Accomplice {
+/** A listener that a hostile upstream tries to make the mirror call. */
+export interface Decoy {
   readonly port: number;
   /** `127.0.0.1:<port>`. */
   readonly host: string;
   connections(): number;
-  /** Every byte that was told to it. */
+  /** Every byte it received. */
   heard(): string;
 }
 
-/** Listens on every loopback address there is, takes whatever comes, and answers every request with `answer`. */
-export async function startAccomplice(answer: (port: number) => string): Promise<Accomplice> {
+/** Listens on every loopback address, accepts every connection, and answers each request with `answer`. */
+export async function startDecoy(answer: (port: number) => string): Promise<Decoy> {
   const port = await freePort();
   let [connections, heard] = [0, ''];
   const listen = (socket: Socket) => {

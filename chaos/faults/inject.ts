@@ -6,11 +6,11 @@ import type { Dice } from '../dice.ts';
 import type { Ledger } from '../ledger.ts';
 import type { MirrorProcess } from '../mirror-process.ts';
 import { type FaultKind, faultKinds } from '../upstreams/faults.ts';
-import { honestMood } from '../upstreams/messages.ts';
+import { noFaults } from '../upstreams/messages.ts';
 import type { Upstream } from '../upstreams/upstreams.ts';
 import { type Disk, damage } from './disk.ts';
 
-export interface TroubleDeps {
+export interface FaultDeps {
   readonly dice: Dice;
   readonly ledger: Ledger;
 }
@@ -21,7 +21,7 @@ async function pass(ms: number, signal: AbortSignal): Promise<void> {
 }
 
 /** One upstream misbehaves, is killed and restarted, or is frozen. It is healthy again at the end. */
-export async function troubleUpstream(upstream: Upstream, deps: TroubleDeps, signal: AbortSignal): Promise<void> {
+export async function failUpstream(upstream: Upstream, deps: FaultDeps, signal: AbortSignal): Promise<void> {
   const { ledger } = deps;
   const dice = deps.dice.of(upstream.name);
   while (!signal.aborted) {
@@ -38,9 +38,9 @@ export async function troubleUpstream(upstream: Upstream, deps: TroubleDeps, sig
       await pass(dice.between(500, 3_000), signal);
       upstream.thaw();
     } else {
-      upstream.become({ kinds: someKinds(dice), rate: dice.between(0.15, 0.6) });
+      upstream.setFaults({ kinds: someKinds(dice), rate: dice.between(0.15, 0.6) });
       await pass(dice.between(2_000, 6_000), signal);
-      upstream.become(honestMood);
+      upstream.setFaults(noFaults);
     }
   }
   await upstream.recover();
@@ -51,7 +51,7 @@ function someKinds(dice: Dice): readonly FaultKind[] {
 }
 
 /** The disk is filled, stays full for a while, and is freed. */
-export async function troubleRoom(disk: Disk, deps: TroubleDeps, signal: AbortSignal): Promise<void> {
+export async function fillDisk(disk: Disk, deps: FaultDeps, signal: AbortSignal): Promise<void> {
   const dice = deps.dice.of('room');
   while (disk.fill && !signal.aborted) {
     await pass(dice.between(4_000, 9_000), signal);
@@ -74,9 +74,9 @@ export interface FilesAtRisk {
 }
 
 /** Damages files of the store while the mirror runs. */
-export async function troubleFiles(
+export async function damageFiles(
   { dataFolder, spared, damaged }: FilesAtRisk,
-  deps: TroubleDeps,
+  deps: FaultDeps,
   signal: AbortSignal,
 ): Promise<void> {
   const dice = deps.dice.of('files');
@@ -89,7 +89,7 @@ export async function troubleFiles(
 }
 
 /** The mirror runs out of descriptors. */
-export async function troubleDescriptors(mirror: MirrorProcess, deps: TroubleDeps, signal: AbortSignal): Promise<void> {
+export async function exhaustDescriptors(mirror: MirrorProcess, deps: FaultDeps, signal: AbortSignal): Promise<void> {
   const dice = deps.dice.of('descriptors');
   while (!signal.aborted) {
     await pass(dice.between(8_000, 16_000), signal);
@@ -100,7 +100,7 @@ export async function troubleDescriptors(mirror: MirrorProcess, deps: TroubleDep
 }
 
 /** The mirror is killed, sometimes loses its index, and is restarted. */
-export async function troubleMirror(mirror: MirrorProcess, deps: TroubleDeps, signal: AbortSignal): Promise<void> {
+export async function killMirror(mirror: MirrorProcess, deps: FaultDeps, signal: AbortSignal): Promise<void> {
   const dice = deps.dice.of('mirror');
   while (!signal.aborted) {
     await pass(dice.between(4_000, 10_000), signal);

@@ -6,7 +6,7 @@ import { randomBytes } from './images.ts';
 /** A number from 0 to 1, another one at every call. */
 export type Dice = () => number;
 
-/** Dice that fall the same at every run. */
+/** The same numbers in every run. */
 export function dice(seed: string): Dice {
   const bytes = randomBytes(16 * 1024, seed);
   let next = 0;
@@ -14,10 +14,10 @@ export function dice(seed: string): Dice {
 }
 
 /**
- * A disk in memory that forgets what was not synced when its power fails, as an unkind file system may: of data, a part may have
+ * A disk in memory that loses what was not synced when the power fails, as a file system may: of data, a part may have
  * reached it; of each name that was given, taken or moved, either this or what was before. Only what fsync promised is kept.
  */
-export class ForgetfulDisk implements FileSystem {
+export class PowerLossDisk implements FileSystem {
   /** Called before each operation; what it throws fails the operation. */
   before: (operation: string, path: string) => void = () => {};
   readonly #root: Folder;
@@ -26,19 +26,19 @@ export class ForgetfulDisk implements FileSystem {
     this.#root = root;
   }
 
-  /** What is left of it when the power fails now. The disk itself goes on. */
-  afterPowerLoss(fate: Dice): ForgetfulDisk {
+  /** The content after a power failure now. The disk itself stays as it is. */
+  afterPowerLoss(fate: Dice): PowerLossDisk {
     const survivors = new Map<Node, Node>();
-    return new ForgetfulDisk(survivingFolder(this.#root, fate, survivors));
+    return new PowerLossDisk(survivingFolder(this.#root, fate, survivors));
   }
 
   /**
    * Lets so many more operations pass; at the next one the power fails, and so do all that follow.
    * @returns what is left then; undefined as long as it goes on.
    */
-  failPowerAfter(operations: number, fate: Dice): () => ForgetfulDisk | undefined {
+  failPowerAfter(operations: number, fate: Dice): () => PowerLossDisk | undefined {
     let passed = 0;
-    let left: ForgetfulDisk | undefined;
+    let left: PowerLossDisk | undefined;
     this.before = () => {
       if (passed++ < operations) return;
       left ??= this.afterPowerLoss(fate);

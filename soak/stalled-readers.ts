@@ -6,7 +6,7 @@ import type { Ledger } from '../chaos/ledger.ts';
 import type { MirrorProcess } from '../chaos/mirror-process.ts';
 import type { PublishedImage } from '../chaos/world.ts';
 
-export interface SleeperDeps {
+export interface StalledReaderDeps {
   readonly world: readonly PublishedImage[];
   readonly mirror: MirrorProcess;
   readonly dice: Dice;
@@ -14,13 +14,15 @@ export interface SleeperDeps {
 }
 
 /** Longer than `clients.idleTimeout`. */
-const sleepMs = 8_000;
+const stallMs = 8_000;
 
 /** Clients that request a large blob and do not read it. The mirror must disconnect them. */
-export async function runSleepers(count: number, deps: SleeperDeps, signal: AbortSignal): Promise<void> {
+export async function runStalledReaders(count: number, deps: StalledReaderDeps, signal: AbortSignal): Promise<void> {
   const large = deps.world.filter(({ kind }) => kind === 'large');
   const agent = new Agent();
-  await Promise.all(Array.from({ length: count }, (_, index) => oneAfterAnother(deps.dice.of(`sleeper ${index}`))));
+  await Promise.all(
+    Array.from({ length: count }, (_, index) => oneAfterAnother(deps.dice.of(`stalled reader ${index}`))),
+  );
   agent.destroy();
 
   async function oneAfterAnother(dice: Dice): Promise<void> {
@@ -29,14 +31,14 @@ export async function runSleepers(count: number, deps: SleeperDeps, signal: Abor
       const blob = published.image.blobs.toSorted((a, b) => b.bytes.length - a.bytes.length)[0];
       const namespace = published.upstream === 'docker.io' ? '' : `?ns=${published.upstream}`;
       const url = `http://${deps.mirror.host}/v2/${published.repository}/blobs/${blob?.digest}${namespace}`;
-      deps.ledger.count('sleepers', await fallAsleep(url, agent));
+      deps.ledger.count('stalled readers', await requestAndStall(url, agent));
       await sleep(dice.between(100, 2_000), undefined, { signal }).catch(() => {}); // The loop ends.
     }
   }
 }
 
 /** @returns how the request ended. */
-async function fallAsleep(url: string, agent: Agent): Promise<string> {
+async function requestAndStall(url: string, agent: Agent): Promise<string> {
   const asked = request(url, { agent });
   asked.end();
   try {
@@ -45,7 +47,7 @@ async function fallAsleep(url: string, agent: Agent): Promise<string> {
     const closed = new Promise((resolve) => response.once('close', resolve));
     response.on('error', () => {}); // `close` follows.
     response.pause();
-    await sleep(sleepMs);
+    await sleep(stallMs);
     response.resume();
     await closed;
     return response.complete ? 'fully buffered in the sockets' : 'cut by the mirror';
