@@ -3,7 +3,8 @@ import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { refusesForNow } from '../mirror/ports/blob-store.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
-import { type IndexFiles, inTransaction, isInUse, type StoreRuns } from './sqlite/open-database.ts';
+import { type IndexFiles, isInUse, type StoreRuns } from './sqlite/open-database.ts';
+import { inTransaction } from './sqlite/row-writer.ts';
 import { textIn } from './sqlite/rows.ts';
 
 const verifyEveryMs = 10_000;

@@ -1,11 +1,9 @@
-import type { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import { isDamage } from './rows.ts';
-import type { RowWriter } from './row-writer.ts';
-import { inTransaction } from './open-database.ts';
+import { inTransaction, type RowWriter, Slice, type SliceLimits } from './row-writer.ts';
 import type { Depth, WriteBuffer } from './write-buffer.ts';
-import { Slice, type SliceLimits } from '../slice.ts';
 
 /** How long a write may wait in the buffer. */
 const flushDelayMs = 200;
@@ -29,8 +27,7 @@ export interface BufferFlusherDeps {
 export interface IndexFile {
   readonly database: DatabaseSync;
   readonly writer: RowWriter;
-  /** Returns some free pages of the file to the disk. @returns whether there may be more. */
-  readonly shrink: () => boolean;
+  readonly pages: Pick<FreePages, 'giveBackSome'>;
 }
 
 /** Applies buffered writes to the file, in small transactions. */
@@ -116,7 +113,7 @@ export class BufferFlusher {
 
   #shrink(): boolean {
     try {
-      return this.#file?.shrink() ?? false;
+      return this.#file?.pages.giveBackSome() ?? false;
     } catch (cause) {
       this.#refused(cause);
       return false;
@@ -139,5 +136,36 @@ export class BufferFlusher {
     if (pending.sizeOf('evictions') <= maxPending) return;
     pending.clear();
     this.#hasLostNotes = true;
+  }
+}
+
+/** Free pages of 4 KiB that stay in the file for new rows. */
+const maxFreePages = 256;
+/** Moving this many takes about a millisecond. */
+const pagesAtOnce = 64;
+
+/** The free pages of the index's file, left by deleted rows. They count against the bound of the store until the file is truncated. */
+export class FreePages {
+  readonly #database: DatabaseSync;
+  readonly #count: StatementSync;
+  #hasMoved = false;
+
+  constructor({ database }: { readonly database: DatabaseSync }) {
+    this.#database = database;
+    this.#count = database.prepare('PRAGMA freelist_count');
+  }
+
+  /** Returns some pages to the disk. @returns whether more should be returned. */
+  giveBackSome(): boolean {
+    const free = Number(this.#count.get()?.['freelist_count'] ?? 0);
+    if (free <= maxFreePages) {
+      // The file is truncated only when the write-ahead log is checkpointed.
+      if (this.#hasMoved) this.#database.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+      this.#hasMoved = false;
+      return false;
+    }
+    this.#database.exec(`PRAGMA incremental_vacuum(${Math.min(pagesAtOnce, free - maxFreePages)})`);
+    this.#hasMoved = true;
+    return true;
   }
 }

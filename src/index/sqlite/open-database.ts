@@ -1,6 +1,7 @@
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { refusesForNow } from '../../mirror/ports/blob-store.ts';
+import { inTransaction } from './row-writer.ts';
 import { numberIn, textIn } from './rows.ts';
 import { countTotals, maxClockErrorMs, mend, schema, schemaVersion } from './schema.ts';
 
@@ -192,17 +193,6 @@ function check(database: DatabaseSync, how: 'quick_check' | 'integrity_check'): 
 function saveForGood(database: DatabaseSync, statement: string): void {
   database.exec('PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)');
   database.exec(`${statement}; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA synchronous = OFF`);
-}
-
-export function inTransaction(database: DatabaseSync, work: () => void): void {
-  database.exec('BEGIN');
-  try {
-    work();
-    database.exec('COMMIT');
-  } catch (error) {
-    if (database.isTransaction) database.exec('ROLLBACK');
-    throw error;
-  }
 }
 
 function rowOf(database: DatabaseSync, query: string): Record<string, unknown> {

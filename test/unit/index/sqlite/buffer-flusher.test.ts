@@ -39,7 +39,11 @@ async function flusherOver({ maxPending = 1000 } = {}) {
     now: () => 0,
     onDamaged: (cause) => failures.push(cause),
   });
-  flusher.start({ database, writer: new RowWriter({ ...opened, isKept: () => false }), shrink: () => false });
+  flusher.start({
+    database,
+    writer: new RowWriter({ ...opened, isKept: () => false }),
+    pages: { giveBackSome: () => false },
+  });
   let noted = 0;
   const note = (count: number): void => {
     for (let number = 0; number < count; number += 1, noted += 1) {
