@@ -48,7 +48,7 @@ export class Downloads implements Runs {
 
   /** The download of a digest from one upstream. */
   find(upstream: string, digest: Digest): Run | undefined {
-    const run = this.#joinable.get(keyOf(upstream, digest));
+    const run = this.#joinable.get(downloadKey(upstream, digest));
     return run?.isJoinable ? run : undefined;
   }
 
@@ -168,9 +168,9 @@ function stopping(): UpstreamError {
 }
 
 function keyOfRun({ order }: Run): string {
-  return keyOf(order.repositoryId.upstream, order.digest);
+  return downloadKey(order.repositoryId.upstream, order.digest);
 }
 
-function keyOf(upstream: string, digest: Digest): string {
+function downloadKey(upstream: string, digest: Digest): string {
   return `${upstream}@${digest}`;
 }

@@ -10,7 +10,7 @@ import { failureOf, leftAlone, verdictOn, waitWished } from './failure-verdict.t
 import type { EndpointRole } from './retry.ts';
 
 export interface CircuitBreakerDeps {
-  /** The upstream it belongs to, and its place among its endpoints, for the metrics. */
+  /** The upstream's label, for metrics. */
   readonly label: string;
   readonly host: string;
   readonly role: EndpointRole;
@@ -18,29 +18,28 @@ export interface CircuitBreakerDeps {
   readonly observer: Observer;
   /**
    * Pings the endpoint, within its own timeout.
-   * @throws UpstreamError when there is no answer, or a 5xx; `busy` when the failure says nothing about the endpoint.
+   * @throws UpstreamError when there is no answer, or a 5xx; `busy` when the failure is not the endpoint's.
    */
   readonly ping: () => Promise<void>;
 }
 
 const circuitRules = { firstOpenMs: 10_000, maxOpenMs: 5 * 60_000 };
-/** An endpoint that is up while some of its resources fail is not pinged more often than this. */
+/** The shortest interval between pings of an endpoint that is up while some of its resources fail. */
 const pingEveryMs = 10_000;
-/** How long a client waits for the trial of a half-open circuit. */
+/** How long a client waits for the ping of a half-open circuit. */
 const trialWaitMs = 1_000;
 const failuresToPing: Readonly<Record<EndpointRole, number>> = { registry: 3, mirror: 1 };
-/** Failures that open the circuit of a mirror at once: the next endpoint is asked instead. */
+/** Failures that open the circuit of a mirror at once, because there is another endpoint. */
 const opensMirror: ReadonlySet<FailureReason> = new Set(['connect', 'dns', 'tls', 'timeout', 'overloaded', 'refused']);
 const unreachable: ReadonlySet<FailureReason> = new Set(['connect', 'dns', 'tls']);
 
 /**
- * Stops asking an endpoint for a while when it gives no answer, so that a dead one does not slow down every pull. A 404 or a refusal is an
- * answer (git-pkgs/proxy #209: counted as failures, 404s became 502s). While the circuit is open, requests fail with the last failure, so
- * that it is handled as before.
+ * Sends no requests to an endpoint for a while after failures, so that a dead one does not slow down every pull. A 404 or a refusal is an
+ * answer (git-pkgs/proxy #209: counted as failures, 404s became 502s). While the circuit is open, requests fail with the last failure.
  *
  * A failure may be about one manifest, one repository, or a host that redirects lead to. So before the circuit of a registry opens, the
- * registry is pinged beside the pulls, one ping at a time; 5xx and timeouts open it only when several repositories failed and no other one
- * answered in the last 30 s. The trial of a half-open circuit is a ping too: no client's request decides for the others.
+ * registry is pinged, one ping at a time; 5xx and timeouts open it only when several repositories failed and no other one
+ * answered in the last 30 s. A half-open circuit is tested by a ping too, not by a client's request.
  *
  * The `/v2/` of a registry may fail while pulls work. So while a ping that was answered with 5xx, or not in time, keeps the circuit open, each
  * repository that answered when it was last asked for is tried once more; an answer closes the circuit.
@@ -57,7 +56,7 @@ class CircuitBreaker implements Breaker {
   #lastFailure: UpstreamError | undefined;
   #pinging: Promise<void> | undefined;
   #pingAgainAtMs = Number.NEGATIVE_INFINITY;
-  /** Of the last ping; undefined when it was answered. */
+  /** The failure of the last ping; undefined if it was answered. */
   #pingFailure: FailureReason | undefined;
 
   constructor(deps: CircuitBreakerDeps) {
@@ -102,7 +101,7 @@ class CircuitBreaker implements Breaker {
     return this.#circuit.state === 'closed';
   }
 
-  /** Whether what keeps the circuit of a registry open is that its `/v2/` fails, and not that it cannot be reached. */
+  /** Whether the circuit of a registry is open because its `/v2/` fails, and not because it is unreachable. */
   #isPingInDoubt(): boolean {
     return this.#pingFailure !== undefined && this.#deps.role === 'registry' && !unreachable.has(this.#pingFailure);
   }
@@ -137,12 +136,12 @@ class CircuitBreaker implements Breaker {
     return role === 'mirror' || unreachable.has(reason) || this.#isFailingForAll();
   }
 
-  /** Whether 5xx and timeouts mean the registry, and not some of its repositories. */
+  /** Whether 5xx and timeouts concern the registry, and not only some of its repositories. */
   #isFailingForAll(): boolean {
     return this.#failures.areOfSeveralRepositories && !this.#answering.hasAnsweredLately;
   }
 
-  /** At most one at a time. */
+  /** At most one ping at a time. */
   #ping(): void {
     this.#pinging ??= this.#deps
       .ping()
@@ -171,7 +170,7 @@ class CircuitBreaker implements Breaker {
     this.#circuit.failed({ atLeastMs: Math.max(waitWished(cause).atLeastMs, waitWished(this.#lastFailure).atLeastMs) });
   }
 
-  /** A success that came while the endpoint was asked says more than the ping. */
+  /** A request that succeeded during the ping counts more than the ping. */
   #mayOpenFor({ reason }: UpstreamError): boolean {
     if (this.#failures.count === 0) return false;
     return this.#deps.role === 'mirror' || unreachable.has(reason) || this.#isFailingForAll();

@@ -16,9 +16,9 @@ export interface CircuitDeps {
 }
 
 /**
- * Whether an endpoint is worth asking. Who decides that it opens is the breaker.
+ * The state of a circuit. The circuit breaker decides when it opens.
  *
- *     closed ──failed──▶ open (10 s) ──time──▶ half-open: the endpoint itself is asked
+ *     closed ──failed──▶ open (10 s) ──time──▶ half-open: the endpoint is pinged
  *        ▲                  ▲                        │
  *        │                  └──fails: open, twice as long, up to 5 min
  *        └─────────────────────────────succeeds──────┘
@@ -38,12 +38,12 @@ export class Circuit {
     return this.#state;
   }
 
-  /** How long it stays open yet. */
+  /** How long it stays open. */
   get openForMs(): number {
     return Math.max(0, this.#openUntilMs - this.#deps.clock.monotonicMs());
   }
 
-  /** @returns whether the trial is due and begins with this call: the caller makes it, and tells how it ended. */
+  /** @returns whether the trial is due. If so, it begins: the caller pings, and reports the result. */
   beginTrial(): boolean {
     if (this.#state !== 'open' || this.openForMs > 0) return false;
     this.#become('half-open');
@@ -55,7 +55,7 @@ export class Circuit {
     this.#become('closed');
   }
 
-  /** @param atLeastMs the endpoint itself said how long it wants to be left alone. */
+  /** @param atLeastMs the endpoint's Retry-After. */
   failed({ atLeastMs = 0 }: { readonly atLeastMs?: number } = {}): void {
     const { rules, clock } = this.#deps;
     if (this.#state === 'open') return;
@@ -64,7 +64,7 @@ export class Circuit {
     this.#become('open');
   }
 
-  /** The trial told nothing: the next one tries. */
+  /** The trial gave no result: the next request begins another. */
   undecided(): void {
     if (this.#state === 'half-open') this.#become('open');
   }

@@ -2,9 +2,9 @@ import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { boundedMap } from '../../mirror/concurrency/remembered.ts';
 
-/** How long a mirror that sent wrong bytes for a digest is not asked for that digest. */
+/** How long a mirror is skipped for a digest after it sent wrong bytes for it. */
 const digestForMs = 60 * 60_000;
-/** A mirror that sends this many wrong digests in a row is asked for no content for a while. */
+/** A mirror that sends wrong bytes for this many digests in a row is skipped for all content for a while. */
 const digestsToDemote = 3;
 const demotedForMs = 10 * 60_000;
 const maxRemembered = 10_000;
@@ -27,7 +27,7 @@ export class Distrust {
     return nowMs < this.#demotedUntilMs || nowMs < (this.#untilMs.get(digest) ?? Number.NEGATIVE_INFINITY);
   }
 
-  /** The mirror has begun to send this digest; nothing is verified yet. */
+  /** The mirror begins to send this digest; nothing is verified yet. */
   sends(digest: Digest): void {
     this.#sent.set(digest, true);
   }

@@ -159,21 +159,20 @@ function guestsOf(authorizerFor: (host: URL) => Authorizer): (host: URL) => Auth
 
 export interface MirrorEndpoint {
   readonly endpoint: Endpoint;
-  /** Whether it is asked for what can change as well. */
+  /** Whether it is also asked for what can change: tags and referrers. */
   readonly tags: boolean;
 }
 
 export interface EndpointsDeps {
-  /** In the order in which they are tried. */
+  /** In the order of trying. */
   readonly mirrors: readonly MirrorEndpoint[];
   readonly registry: Endpoint;
   readonly clock: Clock;
 }
 
 /**
- * Asks the mirrors before the registry: what a mirror does not have, or fails to answer, the next one is asked for, and the registry
- * last; its answer counts, be it yes or no. A mirror that may lag behind is asked for content by its digest only. What came wrong from a
- * mirror is asked of the next one from then on.
+ * Tries the mirrors before the registry. If a mirror refuses or fails, the next one is tried, and the registry last; its answer is final. A
+ * mirror that may lag behind is only asked for content by digest. A mirror that sent wrong bytes for a digest is skipped for it.
  */
 export function createEndpoints({
   mirrors,
@@ -204,13 +203,13 @@ export function createEndpoints({
       firstOf(endpointsForNames, options, (one) => one.listReferrers(repository, digest, options)),
     failedVerification: (digest) => {
       const isKnownBy = watched.map(({ distrust }) => distrust.wasWrong(digest)).includes(true);
-      // What a former process left of it may have come from any of them.
+      // The beginning may be from an earlier process, which had it from any of them.
       if (!isKnownBy) for (const { distrust } of watched) distrust.avoid(digest);
     },
   };
 }
 
-/** A mirror of which is noted what it sends. */
+/** A mirror whose wrong bytes are recorded. */
 function watching(endpoint: Endpoint, distrust: Distrust): Endpoint {
   return {
     ...endpoint,
@@ -237,7 +236,7 @@ function watching(endpoint: Endpoint, distrust: Distrust): Endpoint {
   };
 }
 
-/** @throws what the last one threw; the signal's reason when it aborts. */
+/** @throws the last one's error; the signal's reason when it aborts. */
 async function firstOf<Value>(
   [endpoint, ...others]: readonly Endpoint[],
   { signal }: Waiting,

@@ -17,18 +17,18 @@ export interface Question extends Waiting {
 /** What is remembered of one resource. */
 export interface Failing {
   readonly failure: UpstreamError;
-  /** How many times in a row it failed, each time after all retries. */
+  /** Failures in a row, each after all retries. */
   readonly times: number;
   readonly untilMs: number;
 }
 
-/** A single failure may be a coincidence. */
+/** A single failure may be transient. */
 const timesToRemember = 2;
 const firstMs = 5_000;
 const longestMs = 60_000;
 const maxRemembered = 10_000;
 
-/** The last failure of a resource, thrown again without asking the upstream. It does not count as a failure of the endpoint. */
+/** The last failure of a resource, thrown without a request. It does not count as a failure of the endpoint. */
 export class RememberedFailure extends UpstreamError {
   constructor({ reason, message, upstreamStatus, ...more }: UpstreamError, leftMs: number) {
     super(reason, message, { ...more, upstreamStatus, retryAfterSeconds: Math.ceil(leftMs / 1_000) });
@@ -84,7 +84,7 @@ function failingAgain(known: Failing | undefined, failure: UpstreamError, nowMs:
   return { failure, times, untilMs: nowMs + forMs };
 }
 
-/** @returns undefined for an answer, and for a failure that is about the endpoint, the account or this mirror. Pure. */
+/** @returns undefined for an answer, and for a failure of the endpoint, the account or this mirror. Pure. */
 function failureOfResource(cause: unknown, { signal }: Question): UpstreamError | undefined {
   if (signal.aborted || !(cause instanceof UpstreamError)) return undefined;
   const isOfResource = ['unavailable', 'timeout', 'misbehaving'].includes(cause.reason) || isLostConnection(cause);

@@ -8,7 +8,7 @@ export type EndpointRole = 'registry' | 'mirror';
 
 /** How long to wait before asking again is left to chance, so that many mirrors do not come back together. */
 export interface Pauses {
-  /** From 0 up to 1. */
+  /** From 0 to 1. */
   readonly random: () => number;
   /** Rejects when the signal aborts. */
   readonly wait: (ms: number, options: Waiting) => Promise<void>;
@@ -19,12 +19,12 @@ export const realPauses: Pauses = {
   wait: (ms, { signal }) => sleep(ms, undefined, { signal }),
 };
 
-/** The pauses add up to less than half a second where `Retry-After` wishes for no more: for so long a cached tag waits for a dead upstream, once. */
+/** The pauses add up to less than half a second, unless `Retry-After` asks for more: so long a cached tag waits for a dead upstream, once. */
 const maxRetries: Readonly<Record<EndpointRole, number>> = { registry: 2, mirror: 1 };
 const firstPauseMs = 100;
 const longestWishMs = 1_000;
 
-/** What a server cannot do it cannot do a moment later either (RFC 9110 §15.6.2, §15.6.6). */
+/** Statuses that a retry does not change (RFC 9110 §15.6.2, §15.6.6). */
 const lasting: ReadonlySet<number> = new Set([501, 505]);
 
 /** Goes on after a first failure. @returns the value of a later attempt. @throws the last failure. */
@@ -52,11 +52,11 @@ export function createRetry(role: EndpointRole, { random, wait }: Pauses): Retry
 }
 
 /**
- * How long to wait before asking again, in milliseconds; undefined: not again. Pure.
+ * How long to wait before a retry, in milliseconds; undefined: no retry. Pure.
  *
- *     registry   twice when nobody was there, the connection was lost (a kept one may be closed just as it is used: RFC 9112 §9.3.1), or
- *                it answered 5xx, unless it wants to be left alone for more than a second
- *     mirror     once, when the connection was lost: in all other cases the next endpoint is asked at once
+ *     registry   twice if it is unreachable, the connection was lost (a kept one may be closed just as it is used: RFC 9112 §9.3.1), or it
+ *                answered 5xx, unless Retry-After is above a second
+ *     mirror     once if the connection was lost; in all other cases the next endpoint is tried at once
  *
  * Never after an answer, a refusal, a 429 or a timeout.
  */
