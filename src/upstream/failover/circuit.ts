@@ -76,10 +76,10 @@ export class Circuit {
   }
 }
 
-/** Failures of this many repositories mean that the registry fails, and not one repository. */
+/** If this many repositories fail, the registry fails. */
 const several = 2;
 
-/** The failures of an endpoint since its last success: how many, and whether of one repository only. Bounded. */
+/** The failures of an endpoint since its last success: how many, and whether of several repositories. Bounded. */
 export class FailuresInARow {
   readonly #repositories = new Set<Repository>();
   #count = 0;
@@ -103,11 +103,11 @@ export class FailuresInARow {
   }
 }
 
-/** An endpoint that answered for a repository this short a time ago is up, whatever it says for others. */
+/** An endpoint that answered for any repository within this time is up. */
 export const answeredLatelyMs = 30_000;
 const maxRepositories = 1_000;
 
-/** The repositories that an endpoint answered with content when it was last asked for them. Bounded in number. */
+/** The repositories whose last request to an endpoint succeeded. Bounded in number. */
 export class AnsweringRepositories {
   readonly #clock: Clock;
   readonly #answeredAtMs = boundedMap<Repository, number>(maxRepositories);
@@ -130,7 +130,7 @@ export class AnsweringRepositories {
     return this.#clock.monotonicMs() - latestMs < answeredLatelyMs;
   }
 
-  /** @returns whether it is one of them. It is none any more until it answers again. */
+  /** Removes a repository. @returns whether it was one of them. */
   take(repository: Repository): boolean {
     return this.#answeredAtMs.delete(repository);
   }

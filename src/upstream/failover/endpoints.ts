@@ -26,24 +26,24 @@ import { Distrust } from './distrust.ts';
 import { FailingResources, type Question } from './failing-resources.ts';
 import type { Retry } from './retry.ts';
 
-/** Redirects lead to a handful of hosts. */
+/** Redirects lead to a few hosts. */
 const maxGuestHosts = 64;
 
-/** The verbs of an upstream at one address: the registry itself, or one of its mirrors. */
+/** The methods of an upstream at one address: the registry itself, or one of its mirrors. */
 export type Endpoint = Omit<Upstream, 'name' | 'label' | 'maxConnections' | 'askVisibility' | 'failedVerification'>;
 
-/** Stands around a question to an endpoint, and may ask it again, or not at all. */
+/** Wraps a request to an endpoint: may retry it, or refuse it. */
 export type Guard = <Value>(question: Question, ask: () => Promise<Value>) => Promise<Value>;
 
 export interface EndpointDeps {
-  /** The upstream it belongs to: its name as clients write it, and the key of its entry. */
+  /** The upstream's name as clients write it, and the key of its entry. */
   readonly name: string;
   readonly label: string;
   readonly url: URL;
   readonly credentials: readonly CredentialSettings[];
-  /** Whether it is told the upstream's name as `?ns=`. */
+  /** Whether the upstream's name is sent as `?ns=`. */
   readonly forwardNs: boolean;
-  /** Put before every repository's name. */
+  /** Prefix of every repository's name. */
   readonly repositoryPrefix: string | undefined;
   readonly connections: Connections;
   readonly cloudAgents: CloudAgents;
@@ -52,7 +52,7 @@ export interface EndpointDeps {
   readonly observer: Observer;
   /** Learns what it answers. */
   readonly monitor?: UpstreamMonitor | undefined;
-  /** What is held of answers counts against it. */
+  /** Buffered answers count against it. */
   readonly memory?: Memory | undefined;
 }
 
@@ -147,7 +147,7 @@ export function requestsTo(deps: EndpointDeps): Requests {
   });
 }
 
-/** One for each host where redirects lead, so that its tokens are shared. Any registry may name any number of hosts. */
+/** One for each host after a redirect, so that its tokens are shared. Bounded, because a registry may name any number of hosts. */
 function guestsOf(authorizerFor: (host: URL) => Authorizer): (host: URL) => Authorizer {
   const guests = boundedMap<string, Authorizer>(maxGuestHosts);
   return (host) => {

@@ -6,7 +6,7 @@ import { isLostConnection } from '../transport/network-errors.ts';
 /** The registry itself, or a mirror: after a mirror there is another endpoint to ask. */
 export type EndpointRole = 'registry' | 'mirror';
 
-/** How long to wait before asking again is left to chance, so that many mirrors do not come back together. */
+/** The pauses before retries. They are random, so that many mirrors do not retry at the same time. */
 export interface Pauses {
   /** From 0 to 1. */
   readonly random: () => number;
