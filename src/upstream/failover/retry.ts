@@ -8,7 +8,7 @@ export type EndpointRole = 'registry' | 'mirror';
 
 /** The pauses before retries. They are random, so that many mirrors do not retry at the same time. */
 export interface Pauses {
-  /** From 0 to 1. */
+  /** From 0 to below 1. */
   readonly random: () => number;
   /** Rejects when the signal aborts. */
   readonly wait: (ms: number, options: Waiting) => Promise<void>;
