@@ -14,7 +14,7 @@ import { serveTls } from '../unit/upstream/serve-tls.ts';
 const repository = 'library/app';
 const manifest = (reference: string): string => `/v2/${repository}/manifests/${reference}`;
 const ping = /^\/v2\/$/;
-/** An upstream is left alone for so long after it failed three times in a row. */
+/** The time an upstream gets no requests after three failures in a row. */
 const openMs = 10_000;
 
 interface Dead {
@@ -22,7 +22,7 @@ interface Dead {
   readonly app: RunningApp;
 }
 
-/** An upstream that breaks every connection, and a mirror that has just found out. */
+/** An upstream that breaks every connection, and a mirror whose circuit has just opened. */
 async function dead(more: MirrorConfig = {}): Promise<Dead> {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', image());
@@ -119,7 +119,7 @@ test('cached content is served without delay while the circuit is open', async (
 
 type StaleRules = Readonly<Record<string, 'serve' | 'fail'>>;
 
-/** Of several repositories: of one alone nobody can tell whether it is the upstream that fails. */
+/** Of several repositories: failures of a single one do not open the circuit. */
 const paths = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'].map((name) => `/v2/library/${name}/manifests/1`);
 
 /** An upstream, and a mirror that pulled all of `paths` longer ago than it may trust them. */

@@ -48,7 +48,7 @@ async function expectNothingKept(app: RunningApp): Promise<void> {
   expect({ kept: [...kept.keys()], records, incoming }).toEqual({ kept: [], records: [], incoming: [] });
 }
 
-/** Patience with a broken transfer is proved elsewhere. */
+/** Retries of broken transfers have their own tests. */
 function withoutRetries(upstream: FakeRegistry): ReturnType<typeof mirrorOf> {
   return mirrorOf(upstream, { download: { attemptsWithoutProgress: 1 } });
 }

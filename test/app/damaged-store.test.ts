@@ -21,7 +21,7 @@ interface Pulled {
   readonly layer: Image['blobs'][number];
 }
 
-/** An image that was pulled and kept, and nothing of it in memory. Nobody looks for damage but who reads. */
+/** A stored image that is not in memory. Only reads look for damage. */
 async function pulled(storage: MirrorConfig = {}): Promise<Pulled> {
   const upstream = await startFakeRegistry();
   const held = image({ layerBytes: 300_000 });

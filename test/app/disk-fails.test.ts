@@ -13,7 +13,7 @@ import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
 
 const repository = 'library/app';
 const timeout = 90_000;
-/** More calls than a pull makes of the disk. */
+/** More disk calls than a pull makes. */
 const maxCalls = 120;
 
 /** A full or read-only disk refuses what would change it; a broken one, or a process without descriptors, anything. */
@@ -72,7 +72,7 @@ async function pullWhile({ code, refused }: Disk, failing: number, { app, files 
   return calls.length > failing;
 }
 
-/** The one failure that costs an answer: what is on its way cannot be read from the disk any more. */
+/** The one failure that cuts an answer: bytes being sent can no longer be read from the disk. */
 function expectCut(cause: unknown, failed: FileCall | undefined): void {
   expect({ cut: cause instanceof TypeError, operation: failed?.operation }).toEqual({ cut: true, operation: 'read' });
 }

@@ -19,7 +19,7 @@ async function registryWith(...held: readonly Content[]): Promise<FakeRegistry> 
   return registry;
 }
 
-/** A mirror before an upstream that does harm, and one that does none. */
+/** A mirror of a hostile upstream and an honest one. */
 async function mirrorBefore(bad: FakeRegistry, good: FakeRegistry, download: object = {}): Promise<RunningApp> {
   return startApp({
     defaultUpstream: 'good.test',
@@ -59,7 +59,7 @@ test('64 requests to an upstream that never answers do not delay the blob of ano
   const { pull } = pullers();
   for (const blob of silentBlobs) void pull(app, pathOf(blob, 'bad.test'));
   await silent.arrived('GET', blobs, 40);
-  // None of them ends before the test does: with a place of theirs in its way this would be a 504.
+  // None of them ends before the test does: if they held its slot, this would be a 504.
   expect((await ask(app, pathOf(wanted, 'good.test'))).body.equals(wanted.bytes)).toBe(true);
 });
 

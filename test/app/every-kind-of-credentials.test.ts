@@ -26,13 +26,13 @@ function stubEnv(env: Readonly<Record<string, string>>): void {
   thisTest(async () => void vi.unstubAllEnvs());
 }
 
-/** Pulls an image nobody has pulled yet. */
+/** Pulls an image that is not cached. */
 async function pullAnother(app: RunningApp, { registry }: StartedKind, tag: string) {
   registry.content.add(repository, tag, image({ name: tag }));
   return ask(app, `/v2/${repository}/manifests/${tag}`);
 }
 
-/** Gives what runs behind a client's back the time to end: the account's proof is renewed there. */
+/** Waits for background work, in which the secret is renewed. */
 const eventually = { timeout: 5_000 };
 
 test.each(kinds)('$kind: ten concurrent pulls cause one request to each token source', async ({ start }) => {
@@ -82,7 +82,7 @@ test.each(kinds)('$kind: a rejected secret is sent once in each way, and pulls f
   expect(shown.length).toBeGreaterThan(0);
 });
 
-/** How a secret was shown to whoever judges it: with Basic, or in the form that is posted. */
+/** How a secret was sent: as Basic credentials, or in a posted form. */
 function secretsShown({ registry, sources: [judge] }: StartedKind): readonly string[] {
   const toRegistry = registry.requests.flatMap(({ headers }) => headers.authorization ?? []);
   const toJudge = (judge?.asked ?? []).flatMap(({ headers, body }) => [

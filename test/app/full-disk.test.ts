@@ -17,7 +17,7 @@ async function smallDisk(): Promise<string> {
   return path;
 }
 
-/** Somebody else takes all that is left. */
+/** Another program fills the disk. */
 async function fill(path: string): Promise<void> {
   await using file = await open(join(path, 'somebody-else'), 'a');
   const writing = async (): Promise<never> => {
@@ -26,13 +26,13 @@ async function fill(path: string): Promise<void> {
   await expect(writing()).rejects.toMatchObject({ code: 'ENOSPC' });
 }
 
-/** Somebody else makes as many files as there can be, but for so many. */
+/** Another program uses all inodes except this many. */
 async function leaveInodes(path: string, free: number): Promise<void> {
   await useUpInodes(path);
   for (let count = 0; count < free; count += 1) await rm(join(path, 'many', String(count)));
 }
 
-/** Somebody else makes as many files as there can be. */
+/** Another program uses all inodes. */
 async function useUpInodes(path: string): Promise<void> {
   await mkdir(join(path, 'many'));
   const making = async (): Promise<never> => {
@@ -53,7 +53,7 @@ async function expectHits(mirror: RunningMirror, upstream: FakeRegistry, reposit
   expect(upstream.count('GET', /\/(?:manifests|blobs)\//)).toBe(0);
 }
 
-/** As its index knows. */
+/** The bytes that the index counts. */
 async function objectsIn(mirror: RunningMirror): Promise<number> {
   return (await mirror.metrics()).sum('layerwell_cache_objects');
 }

@@ -12,7 +12,7 @@ const repository = 'library/app';
 const mib = 1024 * 1024;
 const names = ['first-bad.test', 'second-bad.test', 'good.test'] as const;
 
-/** A mirror before two upstreams that do harm together, and one that does none. */
+/** A mirror of two hostile upstreams and an honest one. */
 async function mirrorBefore(more: object = {}) {
   const [first, second, good] = [await startFakeRegistry(), await startFakeRegistry(), await startFakeRegistry()];
   const entries = [first, second, good].map(({ url }, at) => [names[at], { url }] as const);

@@ -28,9 +28,9 @@ interface Evil {
   /** What clients ask, and what they are told. */
   readonly asks: readonly (readonly [path: string, status: number])[];
   readonly scheme?: 'https';
-  /** Of the upstream's entry; what it lists is no reason for trust in something else. */
+  /** Part of the upstream's entry. A listed host makes no other host trusted. */
   readonly entry?: (decoy: Decoy) => object;
-  /** How often the decoy may be called; absent: never. What it may hear is nothing in any case. */
+  /** How often the decoy may be called; absent: never. It may never receive a secret. */
   readonly mayCall?: number;
   /** Whether the registry asks for the password first, and does its worst once it has it. */
   readonly afterLogin?: boolean;
@@ -40,7 +40,7 @@ interface Evil {
 interface Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
-  /** Of the evil registry. */
+  /** The URL of the hostile registry. */
   readonly url: string;
   readonly decoy: Decoy;
 }
@@ -219,7 +219,7 @@ test('an unrequested second response is not used to answer the next request', as
   await expectSoundness(app);
 });
 
-/** The evil registry: it asks for the password first where it is told to, and keeps what it is asked. */
+/** The hostile registry. It asks for the password first if told to, and records its requests. */
 async function startEvil(evil: Evil, decoy: Decoy) {
   const port = await freePort();
   const url = `${evil.scheme ?? 'http'}://127.0.0.1:${port}`;
@@ -244,7 +244,7 @@ async function startEvil(evil: Evil, decoy: Decoy) {
   return { requests, entry: { url, ...trust, ...evil.entry?.(decoy) } };
 }
 
-/** A mirror with our account at the evil registry, and a decent one beside it. */
+/** A mirror with an account at the hostile registry, and an honest registry beside it. */
 async function startBeside(entry: object): Promise<RunningApp> {
   const decent = await startFakeRegistry();
   decent.content.add('team/app', '1', image());
@@ -253,7 +253,7 @@ async function startBeside(entry: object): Promise<RunningApp> {
   return startApp({ upstreams: { 'decent.test': { url: decent.url }, 'evil.test': evil } });
 }
 
-/** It still serves, and has told nobody who it is. */
+/** The mirror still serves, and has sent its credentials to no other host. */
 async function expectSoundness(app: RunningApp): Promise<void> {
   expect((await ask(app, '/v2/team/app/manifests/1')).status).toBe(200);
   const metrics = await (await fetch(`${app.managementUrl}/metrics`)).text();

@@ -35,7 +35,7 @@ test.runIf(process.platform === 'linux')(
     const upstream = await startFakeRegistry();
     const mirror = await startMirror(mirrorOf(upstream), { program: await builtProgram() });
     expect(await get({ url: mirror.managementUrl }, '/readyz')).toMatchObject({ status: 200 });
-    // Of the processor, not of the clock on the wall: other tests run beside this one.
+    // CPU time, not wall-clock time: other tests run beside this one.
     expect(await processorSeconds(mirror)).toBeLessThan(2);
     expect(await residentMiB(mirror)).toBeLessThan(130);
   },

@@ -18,7 +18,7 @@ async function started(more: MirrorConfig = {}) {
   return { upstream, app: await startApp(mirrorOf(upstream, more)) };
 }
 
-/** What comes under the type of a manifest from an upstream in reason, or from somebody in between. */
+/** Bodies with the type of a manifest that a failing upstream, or a proxy in between, sends. */
 const foreign: Readonly<Record<string, string>> = {
   'an empty body': '',
   'a cut manifest': built.manifest.bytes.toString().slice(0, 100),

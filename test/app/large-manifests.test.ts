@@ -12,7 +12,7 @@ import { type RunningApp, startApp } from '../support/start-app.ts';
 const mib = 1024 * 1024;
 const layer = randomBlob(100_000, 'honest layer');
 
-/** A valid manifest of so many layers, each with another digest that nobody has. */
+/** A valid manifest with this many layers, each with a digest that does not exist. */
 function manifestOf(layers: number): Content {
   const digests = randomBytes(32 * layers).toString('hex');
   const listed = Array.from(

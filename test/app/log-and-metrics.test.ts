@@ -35,7 +35,7 @@ test('every request has one line in the log, without its query', async () => {
   expect(JSON.stringify(mirror.logLines())).not.toContain('hidden-secret');
 });
 
-/** Names, types and labels of the page's table. */
+/** Names, types and labels of the table on the page. */
 async function documented(): Promise<
   ReadonlyMap<string, { readonly type: string; readonly labels: readonly string[] }>
 > {

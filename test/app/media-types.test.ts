@@ -10,7 +10,7 @@ import { mirrorOf } from '../support/start-mirror.ts';
 const repository = 'library/app';
 const built = image();
 
-/** Written as nobody would write it twice: whoever parses and writes it again changes its digest. */
+/** Unusual JSON: parsing and writing it again would change its digest. */
 function oddly(mediaType: string, more: object): Buffer {
   const text = JSON.stringify({ mediaType, schemaVersion: 2, ...more, 'org.example.é': 1.0 }, null, 3);
   return Buffer.from(`  ${text.replaceAll('/', '\\/')}\r\n\n`);

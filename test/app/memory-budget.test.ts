@@ -72,7 +72,7 @@ test('sixty downloads with stalled clients cost the memory budget, not the blobs
     .poll(async () => (await mirror.metrics()).sum('layerwell_cache_fills_total'), { timeout: 25_000, interval: 200 })
     .toBe(60);
   const { peak } = await memoryOf(mirror);
-  // Measured: 37 MiB with the budget, 179 MiB where only each download has a bound.
+  // Measured: 37 MiB with the budget, 179 MiB with a bound per download only.
   expect(peak - before).toBeLessThan(100 * mebibyte);
 });
 

@@ -54,7 +54,7 @@ async function hideSecrets(echo: { readonly url: string }) {
   const passwordFile = await write('password', 'canary-file-password');
   const tokenFile = await write('token', 'canary-file-token');
   return {
-    /** Those whose secrets are shown to registries and token endpoints. */
+    /** Accounts whose secrets are sent to registries and token endpoints. */
     shown: {
       basic: { kind: 'basic', username: 'canary-user', password: 'canary-password' },
       'basic-file': { kind: 'basic', username: 'canary-user', passwordFile },
@@ -74,7 +74,7 @@ async function hideSecrets(echo: { readonly url: string }) {
       },
       exec: { kind: 'exec', command: await helper('good', printing('canary-helper-user', 'canary-helper-secret')) },
     },
-    /** Those whose secrets cannot be had, though there is much to tell about why. */
+    /** Accounts whose secrets cannot be read, with an error that could quote them. */
     failing: {
       'exec-fails': { kind: 'exec', command: await helper('fails', 'echo canary-out; echo canary-err >&2; exit 1') },
       'exec-babbles': { kind: 'exec', command: await helper('babbles', 'echo "{canary"') },
@@ -92,10 +92,10 @@ async function hideSecrets(echo: { readonly url: string }) {
   };
 }
 
-/** How a secret fares when it is betrayed depends on what it is shown as; the kinds differ in that alone. */
+/** Kinds of credentials differ only in how the secret is sent. */
 const commonBetrayals = ['401', '500', 'redirect', 'not-http'] as const;
 
-/** It lends a token, and then repeats what it is asked. */
+/** It issues a token, and then echoes its requests. */
 function startFickleEcr() {
   const authorizationToken = Buffer.from('AWS:canary-lent').toString('base64');
   const lent = { authorizationData: [{ authorizationToken, expiresAt: Date.UTC(2030, 0, 1) / 1_000 + 12 * 3_600 }] };
@@ -111,7 +111,7 @@ function startFickleEcr() {
 
 const served = { visibility: 'service', allowAnonymous: true, realmHosts: [] as string[] };
 
-/** An upstream for every way in which a secret may come to light. */
+/** An upstream for every way in which a secret may leak. */
 async function everyUpstream(echo: { readonly url: string }): Promise<Readonly<Record<string, object>>> {
   const { shown, failing } = await hideSecrets(echo);
   const names = (parts: readonly string[]) => `${parts.join('-')}.test`;
@@ -147,7 +147,7 @@ async function everyUpstream(echo: { readonly url: string }): Promise<Readonly<R
   return Object.fromEntries([...betrayed, ...withoutSecret, ...proxied]);
 }
 
-/** Everything that clients and operators are told of each of them. */
+/** Everything that clients and operators see of each upstream. */
 async function toldBy(app: RunningApp, names: readonly string[]): Promise<readonly string[]> {
   const digest = randomBlob(10).digest;
   const told: string[] = [];
@@ -166,7 +166,7 @@ async function toldBy(app: RunningApp, names: readonly string[]): Promise<readon
   return [...told, ...app.logLines.map((line) => JSON.stringify(line))];
 }
 
-/** All that came of an answer. */
+/** The whole response, as text. */
 async function answerOf(app: RunningApp, path: string): Promise<string> {
   try {
     const { status, headers, body } = await ask(app, path);

@@ -39,7 +39,7 @@ async function untilPowerFails(
     await app.start(mirrorOf(upstream, { storage }));
     for (const tag of [...tags, ...tags]) await pullAll(app, repository, tag);
   } catch {
-    // Whatever a client saw meanwhile is proved elsewhere.
+    // Other tests check what clients see meanwhile.
   } finally {
     await app.end();
   }

@@ -13,7 +13,7 @@ const left = (remaining: number) => ({
   'ratelimit-remaining': `${remaining};w=21600`,
 });
 
-/** Docker Hub, and a mirror with an account there that trusts a tag for a minute. */
+/** Docker Hub, and a mirror with an account there and a tag lifetime of a minute. */
 async function start(headers: Record<string, string>, more: object = {}) {
   const hub = await startFakeRegistry({ auth: { kind: 'bearer', ...account, privateRepositories: [] } });
   hub.content.add(repository, '1', image());

@@ -8,7 +8,7 @@ import { mirrorOf } from '../support/start-mirror.ts';
 
 const repository = 'library/app';
 const blobs = /\/blobs\//;
-/** Far less than the timeouts towards the upstream: what ends the waiting is the request deadline, which is 25 s outside of tests. */
+/** Far less than the upstream timeouts, so that the request deadline ends the wait. It is 25 s outside of tests. */
 const requestDeadlineMs = 400;
 const blob = randomBlob(300_000);
 

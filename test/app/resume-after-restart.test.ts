@@ -28,7 +28,7 @@ async function stallingUpstream(
   return upstream;
 }
 
-/** What is marked on the disk of a mirror whose download has stalled, once no more will be. */
+/** The last checkpoint of a mirror whose download has stalled. */
 async function marked({ dataDirectory }: { readonly dataDirectory: string }): Promise<PartialDownload> {
   const lastMark = async () => (await partialDownloads(dataDirectory).catch(() => ({ left: [] }))).left[0];
   await expect.poll(lastMark).toBeDefined();
@@ -37,7 +37,7 @@ async function marked({ dataDirectory }: { readonly dataDirectory: string }): Pr
   return left;
 }
 
-/** A mirror that died while it downloaded, and was started again, with no more room than this. */
+/** A mirror that was killed during a download and started again, with this much space. */
 async function killedInTheMiddle(
   upstream: FakeRegistry,
   maxSize = '1GiB',

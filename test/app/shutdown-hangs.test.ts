@@ -15,7 +15,7 @@ const repository = 'library/app';
 const built = image({ layerBytes: 500_000 });
 const layer = built.blobs[1] ?? built.manifest;
 const blobPath = `/v2/${repository}/blobs/${layer.digest}`;
-/** A busy machine; with what hangs it would be for ever. */
+/** Time for a busy machine; a hanging mirror would never end. */
 const soonMs = 15_000;
 
 async function startedWith(
@@ -74,7 +74,7 @@ test('a mirror with a hanging name lookup ends before the deadline', async () =>
   expect(await pull).toBe('cut');
 });
 
-/** All threads hang, and nobody reads what it prints. */
+/** All threads hang, and its output is not read. */
 async function withAllHung(shutdown: object): Promise<RunningMirror> {
   const mirror = await startedWith(shutdown, 'fsync-hangs', {}, { UV_THREADPOOL_SIZE: '1' });
   mirror.send('SIGUSR2');

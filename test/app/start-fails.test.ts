@@ -17,7 +17,7 @@ async function endsWith(config: MirrorConfig): Promise<StartedProcess> {
   return started;
 }
 
-/** What it needs besides the one thing that is wrong. */
+/** A valid configuration, to which each test adds one mistake. */
 async function usable(): Promise<MirrorConfig> {
   return {
     listen: { port: await freePort() },

@@ -5,7 +5,7 @@ import { minute, one, pulled, repository } from '../support/pulled-image.ts';
 
 const listPath = `/v2/${repository}/tags/list`;
 const referrersPath = `/v2/${repository}/referrers/${one.manifest.digest}`;
-/** How long something older waits for its upstream, and what a busy machine adds to it. */
+/** The soft timeout before a stale answer, plus time for a busy machine. */
 const aFewSecondsMs = 4_000;
 const isStale = /^fwd=stale;.* detail=stale$/;
 

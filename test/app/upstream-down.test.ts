@@ -12,7 +12,7 @@ import { minute, one, pulled, repository, two } from '../support/pulled-image.ts
 const tagPath = `/v2/${repository}/manifests/1`;
 const listPath = `/v2/${repository}/tags/list`;
 const referrersPath = `/v2/${repository}/referrers/${one.manifest.digest}`;
-/** How long something older waits for its upstream, and what a busy machine adds to it. */
+/** The soft timeout before a stale answer, plus time for a busy machine. */
 const aFewSecondsMs = 4_000;
 /** A look at an upstream that gives no answer is repeated twice, within a moment. */
 const tries = 3;
@@ -23,7 +23,7 @@ function expectOne(answer: WholeAnswer): void {
   expect(answer.body.equals(one.manifest.bytes)).toBe(true);
 }
 
-/** Asked while the breaker lets something through again. */
+/** Sent when the circuit half-opens. */
 function later(app: RunningApp): void {
   app.clock.advance(10 * minute);
 }

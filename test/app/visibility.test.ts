@@ -160,7 +160,7 @@ test('an image that turned private is served until the next anonymous check, wit
   for (const one of pathsOf(open, held)) expect((await ask(app, one)).status).toBe(404);
 });
 
-/** Whoever asks after the day is served at once, and the question is asked behind its back: this waits for its answer. */
+/** After a day a client is served at once, and the check runs in the background: this waits for its result. */
 async function hiddenNow(app: RunningApp, path: string): Promise<void> {
   while ((await ask(app, path)).status !== 404);
 }

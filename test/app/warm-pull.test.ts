@@ -8,7 +8,7 @@ import { mirrorOf } from '../support/start-mirror.ts';
 
 const repository = 'library/app';
 
-/** It wants a token for everything, so that even asking for one would be seen. */
+/** It requires a token for everything, so that even a token request would be counted. */
 const auth = { kind: 'bearer' } as const;
 
 test('a second pull, by tag or by digest, asks the upstream nothing: no ping, no token, no HEAD', async () => {

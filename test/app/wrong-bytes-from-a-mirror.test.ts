@@ -46,7 +46,7 @@ test.each(lies)('a mirror that sends $what for a blob is not asked for that blob
   expect(answer.status).toBe(200);
   expect(answer.body.equals(blob.bytes)).toBe(true);
   expect(mirror.count('GET', blobs)).toBe(0);
-  // From its beginning: no byte of the mirror's is gone on with.
+  // From its beginning: no byte of the mirror's is reused.
   expect(registry.seen('GET', blobs).map(({ headers }) => headers.range)).toEqual([undefined]);
 });
 

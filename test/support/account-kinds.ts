@@ -6,7 +6,7 @@ import { startSource, type Source, type SourceAnswer, type SourceRequest } from 
 import { temporaryDirectory } from './temp-directory.ts';
 import { printing, writeHelper } from './write-helper.ts';
 
-/** One registry with an account of one kind, and whoever hands out what proves it: all on real sockets. */
+/** A registry with an account of one kind, and the servers that issue its secrets, on real sockets. */
 export interface StartedKind {
   readonly registry: FakeRegistry;
   /** The upstream in the configuration. */
@@ -16,13 +16,13 @@ export interface StartedKind {
   readonly sources: readonly Source[];
   /** How often each source was asked, and the helper run. */
   readonly asked: () => Promise<readonly number[]>;
-  /** After so long its proofs are looked for anew. */
+  /** The time after which its secrets are read again. */
   readonly renewedAfterMs: number;
-  /** The account gets another secret, of which the mirror's side hears or not; whatever proved it before does no more. */
+  /** Changes the account's secret, for the mirror too or not. The former secret stops working. */
   readonly changeSecret: (secret: string, options: { readonly isTold: boolean }) => Promise<void>;
 }
 
-/** What is right, and what the mirror's side holds. */
+/** The secret that works, and the one that the mirror has. */
 interface Secrets {
   accepted: string;
   held: string;

@@ -8,9 +8,9 @@ import { temporaryDirectory } from './temp-directory.ts';
 import { tool } from './tools.ts';
 
 export interface DockerRegistryOptions {
-  /** Who may enter; absent: anybody. */
+  /** Users and passwords; absent: none needed. */
   readonly user?: { readonly name: string; readonly password: string };
-  /** Who issues the tokens it wants; absent: nobody. */
+  /** The token server; absent: no tokens. */
   readonly tokens?: TokenIssuer;
   readonly owner?: Owner;
 }

@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers';
 import { freePort } from './free-port.ts';
 import { thisTest } from './owner.ts';
 
-/** What it does to whoever showed it a secret. */
+/** How it leaks a secret that it received. */
 export const betrayals = [
   '200',
   '400',
@@ -24,10 +24,10 @@ export const betrayals = [
 /**
  * A registry, a token endpoint and an API that repeat everything they hear, in their headers, their bodies and where they redirect to.
  *
- *     /basic/<betrayal>/v2/…   wants the password, and betrays it
- *     /bearer/<betrayal>/v2/…  wants a token, which is had at a realm that betrays the password
- *     /late/<betrayal>/v2/…    gives a token for the password, and betrays it
- *     /api/<betrayal>/…        betrays whatever it is asked
+ *     /basic/<betrayal>/v2/…   requires the password, and leaks it
+ *     /bearer/<betrayal>/v2/…  requires a token from a realm that leaks the password
+ *     /late/<betrayal>/v2/…    issues a token for the password, and leaks it
+ *     /api/<betrayal>/…        leaks every request
  *
  * @returns its URL.
  */

@@ -2,14 +2,14 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import type { Gate } from './gate.ts';
 
-/** What a registry would say. */
+/** The honest answer of a registry. */
 export interface Answer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Buffer;
 }
 
-/** What goes wrong, or slowly, with one answer. What is not named stays as it would have been. */
+/** What goes wrong with one answer. Other parts stay honest. */
 export interface Fault {
   readonly status?: number;
   /** Added to the answer's own. */
@@ -26,7 +26,7 @@ export interface Fault {
   readonly redirectTo?: (path: string) => string;
   readonly holdHeaders?: Gate;
   readonly holdBody?: { readonly afterBytes: number; readonly until: Gate };
-  /** The body goes as the test lets it. */
+  /** The test controls how the body is sent. */
   readonly pump?: Pump;
   /** The connection is destroyed after so many bytes of the body. */
   readonly cutAfterBytes?: number;
@@ -34,9 +34,9 @@ export interface Fault {
   readonly dropConnection?: true;
 }
 
-/** Lets a body flow byte by byte, as the test says. */
+/** Sends a body byte by byte, controlled by the test. */
 export interface Pump {
-  /** Lets so many more bytes go. */
+  /** Releases this many more bytes. */
   release(bytes: number): void;
   /** @returns how many of `wanted` may go now; waits until it is at least one. */
   take(wanted: number): Promise<number>;

@@ -6,7 +6,7 @@ export type FakeAuthOptions =
   | { readonly kind: 'basic'; readonly username: string; readonly password: string }
   | {
       readonly kind: 'bearer';
-      /** Who may have a token; absent: anybody. */
+      /** The account for tokens; absent: anonymous. */
       readonly username?: string;
       readonly password?: string;
       /** Where tokens are had; absent: `/token` of the fake registry itself. */
@@ -17,7 +17,7 @@ export type FakeAuthOptions =
       readonly privateRepositories?: readonly string[];
     };
 
-/** Who may ask the fake registry, and the tokens it has issued. */
+/** The accounts of the fake registry, and the tokens it has issued. */
 export class FakeAuth {
   readonly options: FakeAuthOptions;
   readonly #tokens = new Map<string, { readonly scope: string; readonly anonymous: boolean }>();
@@ -56,7 +56,7 @@ export class FakeAuth {
     return json(200, this.issue(query.getAll('scope').join(' '), { anonymous: authorization === undefined }));
   }
 
-  /** What a token endpoint says to whom it knows. */
+  /** The answer of a token endpoint to a known account. */
   issue(scope: string, { anonymous = false } = {}): object {
     const { options } = this;
     this.#issued += 1;

@@ -6,7 +6,7 @@ import { referrersIndex } from './push.ts';
 export interface FakeContentOptions {
   /** Whether blobs are served in parts; default true. */
   readonly ranges?: boolean;
-  /** Whether `/referrers/` exists; default true. Without it the tag that stands for it does. */
+  /** Whether `/referrers/` exists; default true. Without it the fallback tag does. */
   readonly referrersApi?: boolean;
   /** Tags in one page of a listing; absent: what the client asks for. */
   readonly tagsPerPage?: number;

@@ -2,7 +2,7 @@ import { algorithmOf, type Digest, digestOf } from '../../src/oci/digest.ts';
 import { filesBelow, type FileSystem } from '../../src/storage/filesystem/file-system.ts';
 import { blobsFolder, digestAt } from '../../src/storage/layout.ts';
 
-/** What has the name of a digest in a store, on whatever disk; whether it is that is for whoever asks. */
+/** Files in a store that are named after a digest. Their bytes are not verified. */
 export async function blobsIn(
   files: FileSystem,
   path: string,

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 
 /**
- * A port of 127.0.0.1 that nobody listens on. It lies below the range that Linux gives to outgoing connections (32768 and up), so
+ * A port of 127.0.0.1 without a listener. It lies below the range that Linux gives to outgoing connections (32768 and up), so
  * that a server which stops finds it free again when it comes back.
  */
 export async function freePort(): Promise<number> {

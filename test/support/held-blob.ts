@@ -10,11 +10,11 @@ export interface HeldBlob {
   readonly blob: Content;
   /** Where clients ask the mirror for it. */
   readonly path: string;
-  /** Lets the upstream go on. */
+  /** Lets the upstream continue. */
   readonly held: Gate;
 }
 
-/** A mirror before an upstream with one blob of so many bytes, of whose answer it sends no more than said until the gate opens. */
+/** A mirror of an upstream with one blob of this size, which sends only the given bytes until the gate opens. */
 export async function startHolding(
   bytes: number,
   sent: 'nothing' | { readonly bytes: number },

@@ -20,7 +20,7 @@ export interface Image {
   readonly blobs: readonly Content[];
 }
 
-/** An artifact that speaks of another manifest. */
+/** An artifact with a subject. */
 export interface Referrer extends Image {
   readonly subject: Digest;
   readonly artifactType: string;

@@ -21,7 +21,7 @@ export interface JwtServerOptions {
 const lifeSeconds = 300;
 
 /**
- * A token server as distribution documents it: whoever it knows gets a JWT for the scopes asked for, signed with a key that the registry
+ * A token server as distribution documents it: a known account gets a JWT for the scopes asked for, signed with a key that the registry
  * trusts by its certificate.
  * Source: distribution, "Token Authentication Specification" and "Token Authentication Implementation".
  */

@@ -1,6 +1,6 @@
 import type { Clock } from '../../src/mirror/ports/clock.ts';
 
-/** A clock that stands still until the test turns it. */
+/** A clock that stands still until the test advances it. */
 export class ManualClock implements Clock {
   #nowMs: number;
   #monotonicMs = 0;
@@ -23,7 +23,7 @@ export class ManualClock implements Clock {
     this.#monotonicMs += Math.max(0, ms);
   }
 
-  /** Somebody sets the wall clock, forth or back: no time passes. */
+  /** Sets the wall clock forward or back: no time passes. */
   setWallClock(byMs: number): void {
     this.#nowMs += byMs;
   }

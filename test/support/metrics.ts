@@ -1,4 +1,4 @@
-/** What `/metrics` said at one moment. */
+/** One scrape of `/metrics`. */
 export interface Metrics {
   /** The sum over every series of that name with at least these labels; 0 where there is none. */
   sum(name: string, labels?: Readonly<Record<string, string>>): number;

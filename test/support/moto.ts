@@ -8,7 +8,7 @@ import { thisTest } from './owner.ts';
 import { startProcess } from './processes.ts';
 import { tool } from './tools.ts';
 
-/** moto: AWS's ECR and STS, behind a door that we hold. */
+/** moto: AWS's ECR and STS, behind a proxy that the tests control. */
 export interface Moto {
   readonly url: string;
   /** The actions it was asked for, in order: `GetAuthorizationToken`, `AssumeRoleWithWebIdentity`. */

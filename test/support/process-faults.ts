@@ -5,7 +5,7 @@ import { open } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 
 /**
- * Loaded into a mirror's process before its own code (`--import`): on SIGUSR2 the process does wrong what TEST_FAULT says, as a bug in it
+ * Loaded into a mirror's process before its own code (`--import`): on SIGUSR2 the process commits the fault TEST_FAULT, as a bug in it
  * would; `lookup-hangs` at once, so that no name but localhost is ever looked up.
  */
 const faults: Readonly<Record<string, () => void>> = {

@@ -6,7 +6,7 @@ import { type MirrorConfig, mirrorOf } from './start-mirror.ts';
 
 export const repository = 'library/app';
 export const minute = 60_000;
-/** Which the tag may mean. */
+/** The images that the tag may point to. */
 export const [one, two] = [image({ name: 'one' }), image({ name: 'two' })];
 
 /** A mirror that has pulled `library/app:1`, which means `one`; the tag is no longer fresh. */

@@ -21,7 +21,7 @@ export function largeBlob(): Content {
   return content('application/octet-stream', bytes);
 }
 
-/** An upstream that is silent is not given up within a test. */
+/** The idle timeout is longer than any test. */
 const silentForLong = { headers: '10m', idle: '10m' };
 
 export interface HeldDownload {
@@ -29,7 +29,7 @@ export interface HeldDownload {
   readonly app: RunningApp;
   /** Where clients ask the mirror for the blob. */
   readonly path: string;
-  /** Lets the download go on. */
+  /** Lets the download continue. */
   readonly door: Gate;
 }
 

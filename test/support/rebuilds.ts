@@ -43,7 +43,7 @@ export async function preparedStores(): Promise<FileStores & { readonly path: st
   return { ...made, path, files };
 }
 
-/** @returns what was told of on the way. */
+/** @returns what was reported. */
 export function rebuild(
   index: SqliteIndex,
   { store, records }: Pick<RebuildDeps, 'store' | 'records'>,

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { digestOf } from '../../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
 import { brokenHeads, serveBytes } from './serve-bytes.ts';
-import { clientOf, neverAborted } from './start-client.ts';
+import { clientOf, unlimited } from './start-client.ts';
 
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');
@@ -12,7 +12,7 @@ test.each(Object.entries(brokenHeads))('%s breaks the protocol, and is not reque
   const { url, asked } = await serveBytes(() => answer);
   const { client, pausesMs } = clientOf(url);
 
-  await expect(client.getManifest(repository, latest, neverAborted)).rejects.toMatchObject({ reason: 'misbehaving' });
+  await expect(client.getManifest(repository, latest, unlimited)).rejects.toMatchObject({ reason: 'misbehaving' });
 
   expect(asked).toHaveLength(1);
   expect(pausesMs).toEqual([]);
@@ -22,7 +22,7 @@ test('a parser error is reported without the bytes that caused it', async () => 
   const { url } = await serveBytes(() => 'HTTP/1.1 200 OK\r\nX-Note: \x01s3cr3t\r\n\r\n');
   const { client } = clientOf(url);
 
-  const failure: unknown = await client.getManifest(repository, latest, neverAborted).catch((cause: unknown) => cause);
+  const failure: unknown = await client.getManifest(repository, latest, unlimited).catch((cause: unknown) => cause);
 
   expect(failure).toMatchObject({
     message: expect.stringMatching(/broke the protocol \(Invalid header value char\)$/),
@@ -35,7 +35,7 @@ test('a blob whose framing breaks within the body is reported as a broken protoc
     () => 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\nworld\r\n',
   );
   const { client } = clientOf(url);
-  const { body } = await client.openBlob(repository, digestOf(Buffer.from('hello')), neverAborted);
+  const { body } = await client.openBlob(repository, digestOf(Buffer.from('hello')), unlimited);
   const pieces: Buffer[] = [];
 
   const read = async () => {
@@ -53,5 +53,5 @@ test.each([
   const { url } = await serveBytes(() => `HTTP/1.1 200 OK\r\n${head}`);
   const { client } = clientOf(url);
 
-  await expect(client.getManifest(repository, latest, neverAborted)).rejects.toMatchObject({ reason: 'connect' });
+  await expect(client.getManifest(repository, latest, unlimited)).rejects.toMatchObject({ reason: 'connect' });
 });

@@ -4,7 +4,7 @@ import { digestOf } from '../../../src/oci/digest.ts';
 import { ociManifest } from '../../../src/oci/media-types.ts';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
 import type { UpstreamSettings } from '../../../src/upstream/settings.ts';
-import { clientOf, neverAborted } from './start-client.ts';
+import { clientOf, unlimited } from './start-client.ts';
 
 const manifest = '{"schemaVersion":2}';
 const sent = { 'Content-Type': ociManifest, 'Docker-Content-Digest': digestOf(Buffer.from(manifest)) };
@@ -205,7 +205,7 @@ test.each(registries)('$name: an image is pulled with an account', async (regist
     .reply(200, manifest, sent);
   const { client } = clientOf(url, { credentials, ...settings });
 
-  const fetched = await client.getManifest(parseRepository(registry.repository), parseTag('latest'), neverAborted);
+  const fetched = await client.getManifest(parseRepository(registry.repository), parseTag('latest'), unlimited);
 
   expect(fetched.digest).toBe(sent['Docker-Content-Digest']);
   expect(nock.pendingMocks()).toEqual([]);
@@ -224,7 +224,7 @@ test('ECR, which rejects pages of more than a thousand tags, lists them all, pag
 
   const { client } = clientOf('https://123456789012.dkr.ecr.eu-west-1.amazonaws.com');
 
-  expect(await client.listTags(parseRepository('team/app'), neverAborted)).toEqual(['a', 'b', 'c']);
+  expect(await client.listTags(parseRepository('team/app'), unlimited)).toEqual(['a', 'b', 'c']);
 });
 
 test('Artifact Registry: a blob behind a relative redirect comes from the same host, with its token', async () => {
@@ -236,7 +236,7 @@ test('Artifact Registry: a blob behind a relative redirect comes from the same h
   registry.get(signed).query({ x: 'y' }).reply(200, bytes);
 
   const { client } = clientOf('https://europe-docker.pkg.dev');
-  const { body } = await client.openBlob(parseRepository('p/r/app'), digest, neverAborted);
+  const { body } = await client.openBlob(parseRepository('p/r/app'), digest, unlimited);
 
   expect(Buffer.concat(await body.toArray())).toEqual(bytes);
 });

@@ -5,7 +5,7 @@ import { digestOf } from '../../../src/oci/digest.ts';
 import { ociManifest } from '../../../src/oci/media-types.ts';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
 import { randomBlob } from '../../support/images.ts';
-import { clientOf, neverAborted } from './start-client.ts';
+import { clientOf, unlimited } from './start-client.ts';
 
 const latest = parseTag('latest');
 const manifest = '{"schemaVersion":2}';
@@ -20,7 +20,7 @@ afterEach(() => {
 });
 
 test('a request that nock does not answer does not leave the machine, over our own agents either', async () => {
-  const asked = clientOf('https://registry.unknown.example').client.listTags(parseRepository('a'), neverAborted);
+  const asked = clientOf('https://registry.unknown.example').client.listTags(parseRepository('a'), unlimited);
 
   await expect(asked).rejects.toMatchObject({ cause: expect.objectContaining({ code: 'ENETUNREACH' }) });
 });
@@ -54,8 +54,8 @@ test('Docker Hub: the token comes from auth.docker.io, and the blob from its CDN
   ] as const;
   const { client } = clientOf('https://registry-1.docker.io', { credentials });
 
-  await client.getManifest(repository, latest, neverAborted);
-  const { body } = await client.openBlob(repository, blob.digest, neverAborted);
+  await client.getManifest(repository, latest, unlimited);
+  const { body } = await client.openBlob(repository, blob.digest, unlimited);
 
   expect(await buffer(body)).toEqual(blob.bytes);
   expect(nock.pendingMocks()).toEqual([]);
@@ -76,7 +76,7 @@ test('GitLab: the token comes from another host of the same domain', async () =>
 
   const { client } = clientOf('https://registry.gitlab.example');
 
-  expect(await client.headManifest(repository, latest, neverAborted)).toMatchObject({ mediaType: ociManifest });
+  expect(await client.headManifest(repository, latest, unlimited)).toMatchObject({ mediaType: ociManifest });
   expect(nock.pendingMocks()).toEqual([]);
 });
 
@@ -98,7 +98,7 @@ test('registry.k8s.io: its redirect leads to a registry that may want a token of
   const fetched = await clientOf('https://registry.k8s.io').client.getManifest(
     parseRepository('pause'),
     latest,
-    neverAborted,
+    unlimited,
   );
 
   expect(fetched.digest).toBe(sent['Docker-Content-Digest']);
@@ -109,7 +109,7 @@ test('a redirect from https to http is not followed', async () => {
   nock('https://registry.example').get(/blobs/).reply(307, '', { Location: 'http://cdn.example/blob' });
   nock('http://cdn.example').get('/blob').reply(200, blob.bytes);
 
-  const opened = clientOf('https://registry.example').client.openBlob(parseRepository('a'), blob.digest, neverAborted);
+  const opened = clientOf('https://registry.example').client.openBlob(parseRepository('a'), blob.digest, unlimited);
 
   await expect(opened).rejects.toMatchObject({ reason: 'misbehaving', message: expect.stringContaining('http:') });
   expect(nock.pendingMocks()).toEqual(['GET http://cdn.example:80/blob']);

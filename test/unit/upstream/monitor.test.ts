@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { RateLimitReport, UpstreamMonitor } from '../../../src/mirror/ports/upstream.ts';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
 import { serve } from './serve.ts';
-import { clientOf, neverAborted } from './start-client.ts';
+import { clientOf, unlimited } from './start-client.ts';
 
 class RecordingMonitor implements UpstreamMonitor {
   readonly outcomes: (number | string)[] = [];
@@ -26,7 +26,7 @@ test('readiness and tag lifetimes get the health and the rate limit of an upstre
   const monitor = new RecordingMonitor();
   const { client } = clientOf(registry.url, {}, { monitor });
 
-  await client.getManifest(parseRepository('team/app'), parseTag('latest'), neverAborted);
+  await client.getManifest(parseRepository('team/app'), parseTag('latest'), unlimited);
 
   expect(monitor.outcomes).toEqual([200]);
   expect(monitor.limits).toEqual([
@@ -38,7 +38,7 @@ test('an upstream that gives no answer is reported with the reason, also when it
   const monitor = new RecordingMonitor();
   const { client } = clientOf('http://127.0.0.1:9', {}, { monitor });
 
-  await client.ping(neverAborted);
+  await client.ping(unlimited);
 
   expect(monitor.outcomes).toEqual(['connect']);
 });

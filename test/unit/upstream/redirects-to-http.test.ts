@@ -9,7 +9,7 @@ import { thisTest } from '../../support/owner.ts';
 import { selfSigned } from './certificates.ts';
 import { robotAccount } from './robot-account.ts';
 import { serve } from './serve.ts';
-import { clientOf, neverAborted } from './start-client.ts';
+import { clientOf, unlimited } from './start-client.ts';
 
 const repository = parseRepository('team/app');
 const blob = randomBlob(1000);
@@ -39,7 +39,7 @@ describe('a redirect from https to http', () => {
     clientOf(url, { credentials: [robotAccount], redirectHosts, tls: { insecureSkipVerify: true } }).client.openBlob(
       repository,
       blob.digest,
-      neverAborted,
+      unlimited,
     );
 
   test('a blob is fetched from a host that is listed as http://host:port, without the credentials', async () => {

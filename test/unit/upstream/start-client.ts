@@ -45,4 +45,4 @@ export function clientOf(
 }
 
 /** For those who never give up. */
-export const neverAborted = { signal: new AbortController().signal };
+export const unlimited = { signal: new AbortController().signal };

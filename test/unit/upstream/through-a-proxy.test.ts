@@ -6,7 +6,7 @@ import { selfSigned } from './certificates.ts';
 import { serve } from './serve.ts';
 import { serveTls } from './serve-tls.ts';
 import { startProxy } from './start-proxy.ts';
-import { clientOf, neverAborted } from './start-client.ts';
+import { clientOf, unlimited } from './start-client.ts';
 
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');
@@ -15,7 +15,7 @@ test('a registry is reached through the proxy, by its name', async () => {
   const proxy = await startProxy();
   const settings = { proxy: { http: proxy.url, except: [] } };
 
-  await clientOf('http://registry.corp.example', settings).client.getManifest(repository, latest, neverAborted);
+  await clientOf('http://registry.corp.example', settings).client.getManifest(repository, latest, unlimited);
 
   expect(proxy.asked).toEqual(['GET http://registry.corp.example/v2/team/app/manifests/latest']);
 });
@@ -26,10 +26,10 @@ test('https goes through a tunnel, in which the certificate is verified', async 
   const proxy = await startProxy();
   const settings = { proxy: { https: proxy.url, except: [] } };
 
-  const distrustful = clientOf(url, settings).client.getManifest(repository, latest, neverAborted);
+  const distrustful = clientOf(url, settings).client.getManifest(repository, latest, unlimited);
   await expect(distrustful).rejects.toMatchObject({ reason: 'tls' });
   const tls = { insecureSkipVerify: false, ca: certificate };
-  await clientOf(url, { ...settings, tls }).client.getManifest(repository, latest, neverAborted);
+  await clientOf(url, { ...settings, tls }).client.getManifest(repository, latest, unlimited);
 
   expect(proxy.asked).toEqual([`CONNECT ${new URL(url).host}`, `CONNECT ${new URL(url).host}`]);
 });
@@ -47,7 +47,7 @@ test("the proxy's name is resolved as usual, and the name of the registry never"
   await clientOf('http://registry.corp.example', settings, { lookup }).client.getManifest(
     repository,
     latest,
-    neverAborted,
+    unlimited,
   );
 
   expect(names).toEqual(['proxy.corp.example']);
@@ -59,7 +59,7 @@ test('exceptions are reached directly', async () => {
   const proxy = await startProxy();
   const settings = { proxy: { http: proxy.url, except: ['127.0.0.0/8'] } };
 
-  await clientOf(registry.url, settings).client.getManifest(repository, latest, neverAborted);
+  await clientOf(registry.url, settings).client.getManifest(repository, latest, unlimited);
 
   expect(proxy.asked).toEqual([]);
 });
@@ -71,7 +71,7 @@ test('redirects lead to listed hosts only, because the addresses of others are n
   );
   const settings = { proxy: { http: proxy.url, except: ['127.0.0.1'] } };
 
-  const refused = clientOf(registry.url, settings).client.getManifest(repository, latest, neverAborted);
+  const refused = clientOf(registry.url, settings).client.getManifest(repository, latest, unlimited);
   await expect(refused).rejects.toMatchObject({
     reason: 'misbehaving',
     message: expect.stringContaining('redirectHosts'),
@@ -81,7 +81,7 @@ test('redirects lead to listed hosts only, because the addresses of others are n
   await clientOf(registry.url, { ...settings, redirectHosts: ['cdn.example'] }).client.getManifest(
     repository,
     latest,
-    neverAborted,
+    unlimited,
   );
   expect(proxy.asked).toEqual(['GET http://cdn.example/blob']);
 });
@@ -92,7 +92,7 @@ test("the proxy's password does not appear in an error", async () => {
   };
   for (const url of ['http://registry.corp.example', 'https://registry.corp.example']) {
     const failure: unknown = await clientOf(url, settings)
-      .client.getManifest(repository, latest, neverAborted)
+      .client.getManifest(repository, latest, unlimited)
       .catch((error: unknown) => error);
 
     expect(failure).toMatchObject({ reason: 'connect' });

@@ -17,7 +17,7 @@ import { thisTest } from '../../support/owner.ts';
 import { countConnections } from './count-connections.ts';
 import { RecordingObserver } from './recording-observer.ts';
 import { startProxy } from './start-proxy.ts';
-import { neverAborted } from './start-client.ts';
+import { unlimited } from './start-client.ts';
 
 function directoryOf(
   entries: Record<string, Partial<UpstreamSettings>>,
@@ -82,7 +82,7 @@ test('a name that a client chose leads to no private address, though a pattern a
   const directory = directoryOf({ '**': {} });
 
   for (const name of [`127.0.0.1:${inside.port}`, `localhost:${inside.port}`]) {
-    const asked = directory.find(hostName(name))?.listTags(parseRepository('a'), neverAborted);
+    const asked = directory.find(hostName(name))?.listTags(parseRepository('a'), unlimited);
     await expect(asked).rejects.toMatchObject({
       reason: 'misbehaving',
       message: expect.stringContaining('private address'),
@@ -100,7 +100,7 @@ test('the names of all upstreams are resolved by one resolver, configured or mat
   const directory = directoryOf({ 'ghcr.io': {}, '*.gcr.io': {} }, { lookup });
 
   for (const name of ['ghcr.io', 'eu.gcr.io']) {
-    const asked = directory.find(hostName(name))?.listTags(parseRepository('a'), neverAborted);
+    const asked = directory.find(hostName(name))?.listTags(parseRepository('a'), unlimited);
     await expect(asked).rejects.toMatchObject({ reason: 'dns' });
   }
   expect(names).toEqual(['ghcr.io', 'eu.gcr.io']);
@@ -115,7 +115,7 @@ test('an upstream that redirects to ever more hosts whose lookup hangs uses one 
     throw Object.assign(new Error('no such name'), { code: 'ENOTFOUND' });
   };
   const directory = directoryOf({ 'ghcr.io': {}, '*.evil.test': {} }, { lookup });
-  const ask = (name: string) => directory.find(hostName(name))?.listTags(parseRepository('a'), neverAborted);
+  const ask = (name: string) => directory.find(hostName(name))?.listTags(parseRepository('a'), unlimited);
   const held = ['a.evil.test', 'b.evil.test', 'c.evil.test'].map(ask);
   await expect(ask('ghcr.io')).rejects.toMatchObject({ reason: 'dns' });
   expect(names.filter((name) => name !== 'ghcr.io')).toEqual(['a.evil.test']);
@@ -127,7 +127,7 @@ test('behind a proxy, where addresses are not visible, a pattern for any host re
   const proxy = await startProxy();
   const through = { proxy: { http: proxy.url, https: proxy.url, except: [] } };
   const directory = directoryOf({ '**': { ...through, redirectHosts: ['listed.example'] }, '*.pkg.dev': through });
-  const ask = (name: string) => directory.find(hostName(name))?.listTags(parseRepository('a'), neverAborted);
+  const ask = (name: string) => directory.find(hostName(name))?.listTags(parseRepository('a'), unlimited);
 
   await expect(ask('metadata.internal')).rejects.toMatchObject({
     reason: 'misbehaving',
@@ -153,7 +153,7 @@ test('a client that was evicted for newer names still works', async () => {
   registry.content.add('app', 'latest', image());
   const directory = directoryOf({ '*.example': { url: registry.url } }, { maxMatchedNames: 1 });
   const first = directory.find(hostName('a.example'));
-  const ask = () => first?.headManifest(parseRepository('app'), parseTag('latest'), neverAborted);
+  const ask = () => first?.headManifest(parseRepository('app'), parseTag('latest'), unlimited);
   await ask();
 
   expect(directory.find(hostName('b.example'))).toBeDefined();

@@ -3,13 +3,13 @@ import { expect, test } from 'vitest';
 import { TurnsByKey } from '../../../../src/mirror/concurrency/turns-by-key.ts';
 import { gate } from '../../../support/gate.ts';
 
-const neverAborted = { signal: new AbortController().signal };
+const unlimited = { signal: new AbortController().signal };
 
 function started() {
   const turns = new TurnsByKey({ perKey: 2, maxWaiting: 1 });
   const door = gate();
   const begun: string[] = [];
-  const run = (key: string, name: string, waiting = neverAborted) =>
+  const run = (key: string, name: string, waiting = unlimited) =>
     turns.run(
       key,
       async () => {
@@ -55,6 +55,5 @@ test('a waiter that aborts frees its place, and failed work passes its turn on',
 
   const turns = new TurnsByKey({ perKey: 1, maxWaiting: 1 });
   const fail = () => Promise.reject(new Error('failed'));
-  for (let times = 0; times < 3; times += 1)
-    await expect(turns.run('one', fail, neverAborted)).rejects.toThrow('failed');
+  for (let times = 0; times < 3; times += 1) await expect(turns.run('one', fail, unlimited)).rejects.toThrow('failed');
 });

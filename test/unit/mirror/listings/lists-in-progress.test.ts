@@ -3,7 +3,7 @@ import { ListsInProgress } from '../../../../src/mirror/listings/lists-in-progre
 import { parseRepository } from '../../../../src/oci/reference.ts';
 import { gate } from '../../../support/gate.ts';
 
-const neverAborted = { signal: new AbortController().signal };
+const unlimited = { signal: new AbortController().signal };
 const wanted = { last: undefined, limit: 1 };
 const at = (upstream: string) => ({ upstream, repository: parseRepository('team/app') });
 const pageOf = (...tags: readonly string[]) => ({ tags, isFirst: true, hasNext: true });
@@ -25,7 +25,7 @@ async function isAnswered(lists: ListsInProgress, upstream: string): Promise<boo
 test('a client that waits before the list has begun gets its page once it is known; clients of another repository do not', async () => {
   const lists = new ListsInProgress();
   const leaving = new AbortController();
-  const page = lists.page(at('a.test'), wanted, neverAborted);
+  const page = lists.page(at('a.test'), wanted, unlimited);
   const other = lists.page(at('b.test'), wanted, leaving);
   const end = gate();
   const fetched = lists.during(at('a.test'), async (onPage) => {

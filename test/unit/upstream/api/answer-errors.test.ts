@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { countConnections } from '../count-connections.ts';
 import { serve } from '../serve.ts';
-import { clientOf, neverAborted } from '../start-client.ts';
+import { clientOf, unlimited } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');
@@ -16,7 +16,7 @@ const account = {
 async function failureFor(status: number, { body = '', headers = {}, credentials = [] as (typeof account)[] } = {}) {
   const registry = await serve((_, response) => void response.writeHead(status, headers).end(body));
   const { client } = clientOf(registry.url, { credentials });
-  return client.getManifest(repository, latest, neverAborted).catch((error: unknown) => error);
+  return client.getManifest(repository, latest, unlimited).catch((error: unknown) => error);
 }
 
 test.each([
@@ -66,7 +66,7 @@ test('an endless error body is cut off', async () => {
   });
   const { client, observer } = clientOf(registry.url);
 
-  await expect(client.getManifest(repository, latest, neverAborted)).rejects.toMatchObject({ reason: 'unavailable' });
+  await expect(client.getManifest(repository, latest, unlimited)).rejects.toMatchObject({ reason: 'unavailable' });
 
   expect(observer.bytesOf('manifest')).toBeLessThan(4 * 1024 * 1024);
 });
@@ -95,7 +95,7 @@ describe('an upstream is unreachable', () => {
   test('when its port refuses connections', async () => {
     const { client, observer } = clientOf('http://127.0.0.1:9');
 
-    await expect(client.getManifest(repository, latest, neverAborted)).rejects.toMatchObject({
+    await expect(client.getManifest(repository, latest, unlimited)).rejects.toMatchObject({
       reason: 'connect',
       message: '127.0.0.1:9 could not be reached (ECONNREFUSED)',
       cause: expect.objectContaining({ code: 'ECONNREFUSED' }),
@@ -106,7 +106,7 @@ describe('an upstream is unreachable', () => {
   test('when it closes every connection at once', async () => {
     const { port } = await countConnections();
 
-    const asked = clientOf(`http://127.0.0.1:${port}`).client.getManifest(repository, latest, neverAborted);
+    const asked = clientOf(`http://127.0.0.1:${port}`).client.getManifest(repository, latest, unlimited);
 
     await expect(asked).rejects.toMatchObject({ reason: 'connect' });
   });

@@ -8,7 +8,7 @@ import { type Fault, pump } from '../../../support/fake-answer.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { gate } from '../../../support/gate.ts';
 import { randomBlob } from '../../../support/images.ts';
-import { clientOf, neverAborted } from '../start-client.ts';
+import { clientOf, unlimited } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const blobs = /\/blobs\//;
@@ -27,7 +27,7 @@ test('a blob opens when its headers arrive, and its bytes are passed on as they 
   const end = gate();
   const { client, blob } = await startWithBlob({ fault: { holdBody: { afterBytes: 100, until: end } } });
 
-  const opened = await client.openBlob(repository, blob.digest, neverAborted);
+  const opened = await client.openBlob(repository, blob.digest, unlimited);
   expect(opened).toMatchObject({ size: 1000, offset: 0 });
   end.open();
 
@@ -37,7 +37,7 @@ test('a blob opens when its headers arrive, and its bytes are passed on as they 
 test('a large blob arrives whole, and the observer counts all its bytes', async () => {
   const { client, blob, observer } = await startWithBlob({ size: 20 * mebibyte });
 
-  const { body } = await client.openBlob(repository, blob.digest, neverAborted);
+  const { body } = await client.openBlob(repository, blob.digest, unlimited);
 
   expect((await buffer(body)).equals(blob.bytes)).toBe(true);
   expect(observer.bytesOf('blob')).toBe(20 * mebibyte);
@@ -51,7 +51,7 @@ test.each<{ range: ByteRange; expected: [number, number] }>([
 ])('a range of a blob begins where it should: $range', async ({ range, expected }) => {
   const { client, blob } = await startWithBlob();
 
-  const { size, offset, body } = await client.openBlob(repository, blob.digest, { ...neverAborted, range });
+  const { size, offset, body } = await client.openBlob(repository, blob.digest, { ...unlimited, range });
 
   expect({ size, offset }).toEqual({ size: 1000, offset: range.start });
   expect(await buffer(body)).toEqual(blob.bytes.subarray(...expected));
@@ -63,7 +63,7 @@ test('a registry without range support sends the whole blob from its beginning',
   registry.content.addBlob(repository, blob);
   const { client } = clientOf(registry.url);
 
-  const { offset, body } = await client.openBlob(repository, blob.digest, { ...neverAborted, range: { start: 400 } });
+  const { offset, body } = await client.openBlob(repository, blob.digest, { ...unlimited, range: { start: 400 } });
 
   expect(offset).toBe(0);
   expect(await buffer(body)).toEqual(blob.bytes);
@@ -72,7 +72,7 @@ test('a registry without range support sends the whole blob from its beginning',
 test('a range beyond the end is reported as out of range', async () => {
   const { client, blob } = await startWithBlob();
 
-  const opened = client.openBlob(repository, blob.digest, { ...neverAborted, range: { start: 1000 } });
+  const opened = client.openBlob(repository, blob.digest, { ...unlimited, range: { start: 1000 } });
 
   await expect(opened).rejects.toMatchObject({ name: 'OciError', code: 'RANGE_INVALID' });
 });
@@ -89,7 +89,7 @@ test.each([
   const fault = { headers: { 'content-range': contentRange }, body: () => Buffer.alloc(length) };
   const { client, blob } = await startWithBlob({ fault });
 
-  const opened = client.openBlob(repository, blob.digest, { ...neverAborted, range: { start: 400, end: 499 } });
+  const opened = client.openBlob(repository, blob.digest, { ...unlimited, range: { start: 400, end: 499 } });
 
   await expect(opened).rejects.toMatchObject({ reason: 'misbehaving' });
 });
@@ -102,7 +102,7 @@ test('a part that is shorter than requested is accepted as a beginning', async (
   const { client, blob } = await startWithBlob({ fault });
 
   const { offset, body } = await client.openBlob(repository, blob.digest, {
-    ...neverAborted,
+    ...unlimited,
     range: { start: 400, end: 499 },
   });
 
@@ -113,7 +113,7 @@ test('a part that is shorter than requested is accepted as a beginning', async (
 test('a part that was not requested is rejected', async () => {
   const { client, blob } = await startWithBlob({ fault: { status: 206 } });
 
-  await expect(client.openBlob(repository, blob.digest, neverAborted)).rejects.toMatchObject({ reason: 'misbehaving' });
+  await expect(client.openBlob(repository, blob.digest, unlimited)).rejects.toMatchObject({ reason: 'misbehaving' });
 });
 
 test.each([
@@ -122,7 +122,7 @@ test.each([
 ])('a part of unannounced length that is $what than its range fails: $reason', async ({ body, reason }) => {
   const { client, blob } = await startWithBlob({ fault: { body, contentLength: 'absent' } });
 
-  const opened = await client.openBlob(repository, blob.digest, { ...neverAborted, range: { start: 400, end: 499 } });
+  const opened = await client.openBlob(repository, blob.digest, { ...unlimited, range: { start: 400, end: 499 } });
 
   await expect(buffer(opened.body)).rejects.toMatchObject({ reason });
 });
@@ -135,7 +135,7 @@ test.each([
   const { client, registry, blob } = await startWithBlob({ fault });
   void registry.arrived('GET', blobs).then(({ ended }) => ended.then(() => registry.stop()));
 
-  const { body } = await client.openBlob(repository, blob.digest, neverAborted);
+  const { body } = await client.openBlob(repository, blob.digest, unlimited);
 
   await expect(buffer(body)).rejects.toMatchObject({ name: 'UpstreamError' });
 });
@@ -144,7 +144,7 @@ test('an upstream that falls silent within a blob is given up after the idle tim
   const never = gate();
   const { client, registry, blob } = await startWithBlob({ fault: { holdBody: { afterBytes: 500, until: never } } });
 
-  const { body } = await client.openBlob(repository, blob.digest, neverAborted);
+  const { body } = await client.openBlob(repository, blob.digest, unlimited);
 
   await expect(buffer(body)).rejects.toMatchObject({ reason: 'timeout' });
   expect(await registry.requests[0]?.ended).toBe('aborted');
@@ -152,7 +152,7 @@ test('an upstream that falls silent within a blob is given up after the idle tim
 
 test('a slow reader does not make the upstream look silent', async () => {
   const { client, blob } = await startWithBlob({ size: 20 * mebibyte });
-  const { body } = await client.openBlob(repository, blob.digest, neverAborted);
+  const { body } = await client.openBlob(repository, blob.digest, unlimited);
   await once(body, 'readable');
   const idleTimeHasPassed = gate();
   setTimeout(() => idleTimeHasPassed.open(), 5 * shortIdleTime.timeouts.idleMs);
@@ -164,7 +164,7 @@ test('a slow reader does not make the upstream look silent', async () => {
 
 test('a slow reader slows the upstream down', async () => {
   const { client, registry, blob } = await startWithBlob({ size: 200 * mebibyte });
-  const { body } = await client.openBlob(repository, blob.digest, neverAborted);
+  const { body } = await client.openBlob(repository, blob.digest, unlimited);
   await once(body, 'readable');
 
   await untilQuiet(() => registry.requests[0]?.sentBytes ?? 0);
@@ -176,7 +176,7 @@ test('a slow reader slows the upstream down', async () => {
 test('a slow upstream that never falls silent may take as long as it needs', async () => {
   const flow = pump();
   const { client, blob } = await startWithBlob({ fault: { pump: flow } });
-  const { body } = await client.openBlob(repository, blob.digest, neverAborted);
+  const { body } = await client.openBlob(repository, blob.digest, unlimited);
   const drip = setInterval(() => flow.release(50), shortIdleTime.timeouts.idleMs / 4);
 
   expect(await buffer(body)).toEqual(blob.bytes);
@@ -186,7 +186,7 @@ test('a slow upstream that never falls silent may take as long as it needs', asy
 test('destroying the body ends the exchange', async () => {
   const never = gate();
   const { client, registry, blob } = await startWithBlob({ fault: { holdBody: { afterBytes: 500, until: never } } });
-  const { body } = await client.openBlob(repository, blob.digest, neverAborted);
+  const { body } = await client.openBlob(repository, blob.digest, unlimited);
 
   body.destroy();
 
@@ -231,13 +231,13 @@ test('an aborted caller sends no request', async () => {
 test('a blob that was compressed on the way is rejected', async () => {
   const { client, blob } = await startWithBlob({ fault: { gzip: true } });
 
-  await expect(client.openBlob(repository, blob.digest, neverAborted)).rejects.toMatchObject({ reason: 'misbehaving' });
+  await expect(client.openBlob(repository, blob.digest, unlimited)).rejects.toMatchObject({ reason: 'misbehaving' });
 });
 
 test('a blob that the upstream lacks is unknown', async () => {
   const { client } = await startWithBlob();
 
-  const opened = client.openBlob(repository, randomBlob(10, 'another').digest, neverAborted);
+  const opened = client.openBlob(repository, randomBlob(10, 'another').digest, unlimited);
 
   await expect(opened).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
 });
@@ -245,14 +245,14 @@ test('a blob that the upstream lacks is unknown', async () => {
 test('a registry that answers 416 to a request without a range is at fault', async () => {
   const { client, blob } = await startWithBlob({ fault: { status: 416 } });
 
-  const asked = client.openBlob(repository, blob.digest, neverAborted);
+  const asked = client.openBlob(repository, blob.digest, unlimited);
 
   await expect(asked).rejects.toMatchObject({ reason: 'misbehaving' });
 });
 
 test('a failure before the body is read is reported when it is read', async () => {
   const { client, registry, blob } = await startWithBlob({ size: 20 * mebibyte, fault: { cutAfterBytes: 500 } });
-  const { body } = await client.openBlob(repository, blob.digest, neverAborted);
+  const { body } = await client.openBlob(repository, blob.digest, unlimited);
   await registry.requests[0]?.ended;
 
   await expect(buffer(body)).rejects.toMatchObject({ reason: 'connect' });

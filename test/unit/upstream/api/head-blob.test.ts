@@ -4,7 +4,7 @@ import { defaultUpstreamSettings } from '../../../../src/upstream/settings.ts';
 import type { Fault } from '../../../support/fake-answer.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { content, randomBlob } from '../../../support/images.ts';
-import { clientOf, neverAborted } from '../start-client.ts';
+import { clientOf, unlimited } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const blobs = /\/blobs\//;
@@ -21,7 +21,7 @@ async function startWithBlob({ size = 1000, fault = {} }: { size?: number; fault
 test('a HEAD tells the size of a blob without fetching it', async () => {
   const { client, registry, blob } = await startWithBlob();
 
-  expect(await client.headBlob(repository, blob.digest, neverAborted)).toEqual({ size: 1000 });
+  expect(await client.headBlob(repository, blob.digest, unlimited)).toEqual({ size: 1000 });
   expect(registry.requests.map(({ method }) => method)).toEqual(['HEAD']);
 });
 
@@ -32,7 +32,7 @@ test.each([401, 403, 405])(
     registry.clearScripts();
     registry.script({ method: 'HEAD' }, { status });
 
-    expect(await client.headBlob(repository, blob.digest, neverAborted)).toEqual({ size: 1000 });
+    expect(await client.headBlob(repository, blob.digest, unlimited)).toEqual({ size: 1000 });
     expect(registry.seen('GET', blobs).map(({ headers }) => headers.range)).toEqual(['bytes=0-0']);
   },
 );
@@ -44,14 +44,14 @@ test('an empty blob has a size too when HEAD is rejected', async () => {
   registry.script({ method: 'HEAD' }, { status: 405 });
   const { client } = clientOf(registry.url);
 
-  expect(await client.headBlob(repository, nothing.digest, neverAborted)).toEqual({ size: 0 });
+  expect(await client.headBlob(repository, nothing.digest, unlimited)).toEqual({ size: 0 });
 });
 
 test('a missing blob is unknown, also when HEAD is rejected', async () => {
   const { client, registry } = await startWithBlob();
   registry.script({ method: 'HEAD' }, { status: 405 });
 
-  const looked = client.headBlob(repository, randomBlob(10, 'another').digest, neverAborted);
+  const looked = client.headBlob(repository, randomBlob(10, 'another').digest, unlimited);
 
   await expect(looked).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
 });
@@ -62,7 +62,7 @@ test('a registry that denies a blob to HEAD and has it for GET (Harbor) is asked
   registry.script({ method: 'HEAD' }, { status: 404 });
 
   for (const _ of ['denied', 'denied again', 'known'])
-    expect(await client.headBlob(repository, blob.digest, neverAborted)).toEqual({ size: blob.bytes.length });
+    expect(await client.headBlob(repository, blob.digest, unlimited)).toEqual({ size: blob.bytes.length });
 
   expect(registry.requests.map(({ method, headers }) => `${method} ${headers.range ?? ''}`)).toEqual([
     'HEAD ',

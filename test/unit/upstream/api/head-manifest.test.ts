@@ -5,7 +5,7 @@ import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import type { Fault } from '../../../support/fake-answer.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { image } from '../../../support/images.ts';
-import { clientOf, neverAborted } from '../start-client.ts';
+import { clientOf, unlimited } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');
@@ -22,7 +22,7 @@ async function startWithImage(fault: Fault = {}) {
 test('a HEAD describes a manifest without fetching it', async () => {
   const { client, registry, app } = await startWithImage();
 
-  const head = await client.headManifest(repository, latest, neverAborted);
+  const head = await client.headManifest(repository, latest, unlimited);
 
   expect(head).toEqual({ digest: app.manifest.digest, mediaType: ociManifest, size: app.manifest.bytes.length });
   expect(registry.count('HEAD')).toBe(1);
@@ -35,7 +35,7 @@ test('a registry may omit digest, type and length from a HEAD', async () => {
     headers: { 'content-type': 'text/html' },
   });
 
-  expect(await client.headManifest(repository, latest, neverAborted)).toMatchObject({
+  expect(await client.headManifest(repository, latest, unlimited)).toMatchObject({
     digest: undefined,
     mediaType: undefined,
   });
@@ -50,7 +50,7 @@ test.each([405, 411, 501])(
     const asked = () => registry.seen(undefined, manifests).map(({ method }) => method);
 
     for (const _ of ['refused', 'known']) {
-      expect(await client.headManifest(repository, latest, neverAborted)).toMatchObject({
+      expect(await client.headManifest(repository, latest, unlimited)).toMatchObject({
         digest: app.manifest.digest,
         mediaType: ociManifest,
         size: app.manifest.bytes.length,
@@ -60,7 +60,7 @@ test.each([405, 411, 501])(
     expect(asked()).toEqual(['HEAD', 'GET', 'GET']);
 
     clock.advance(10 * 60_000);
-    await client.headManifest(repository, latest, neverAborted);
+    await client.headManifest(repository, latest, unlimited);
     expect(asked().slice(3)).toEqual(['HEAD', 'GET']);
   },
 );
@@ -72,7 +72,7 @@ test.each([400, 403, 404, 406, 500])(
     registry.clearScripts();
     registry.script({ method: 'HEAD', path: manifests, times: 1 }, { status });
     const asked = () => registry.seen(undefined, manifests).map(({ method }) => method);
-    const look = () => client.headManifest(repository, latest, neverAborted);
+    const look = () => client.headManifest(repository, latest, unlimited);
 
     expect(await look()).toMatchObject({ fetched: { digest: app.manifest.digest } });
     expect(await look()).not.toHaveProperty('fetched');
@@ -92,7 +92,7 @@ test('a HEAD that is redirected to a URL that allows GET only is followed by a G
   registry.script({ method: 'HEAD', path: manifests }, { redirectTo: (path) => `${store.url}${path}` });
   const { client } = clientOf(registry.url, { redirectHosts: [store.host] });
 
-  expect(await client.headManifest(repository, latest, neverAborted)).toMatchObject({ digest: app.manifest.digest });
+  expect(await client.headManifest(repository, latest, unlimited)).toMatchObject({ digest: app.manifest.digest });
 });
 
 test.each([429, 502, 503, 504])('a registry that answers HEAD with %i gets no GET', async (status) => {
@@ -100,7 +100,7 @@ test.each([429, 502, 503, 504])('a registry that answers HEAD with %i gets no GE
   registry.clearScripts();
   registry.script({ path: manifests }, { status });
 
-  await expect(client.headManifest(repository, latest, neverAborted)).rejects.toMatchObject({ upstreamStatus: status });
+  await expect(client.headManifest(repository, latest, unlimited)).rejects.toMatchObject({ upstreamStatus: status });
 
   expect(registry.count('GET', manifests)).toBe(0);
 });
@@ -110,7 +110,7 @@ test('a HEAD by digest that returns another digest is rejected', async () => {
     headers: { 'docker-content-digest': digestOf(Buffer.from('another')) },
   });
 
-  const asked = client.headManifest(repository, app.manifest.digest, neverAborted);
+  const asked = client.headManifest(repository, app.manifest.digest, unlimited);
 
   await expect(asked).rejects.toMatchObject({ reason: 'misbehaving' });
 });

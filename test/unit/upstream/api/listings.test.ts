@@ -5,7 +5,7 @@ import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { image, referrerOf } from '../../../support/images.ts';
 import { countConnections } from '../count-connections.ts';
 import { sendJson, type Server, serve } from '../serve.ts';
-import { clientOf, neverAborted } from '../start-client.ts';
+import { clientOf, unlimited } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const someDigest = parseDigest(`sha256:${'a'.repeat(64)}`);
@@ -16,7 +16,7 @@ test('all tags are listed, page by page', async () => {
   for (const tag of tags) registry.content.add(repository, tag, image());
   const { client, observer } = clientOf(registry.url);
 
-  expect(await client.listTags(repository, neverAborted)).toEqual(tags);
+  expect(await client.listTags(repository, unlimited)).toEqual(tags);
   expect(registry.requests[0]?.query.get('n')).toBe('1000');
   expect(observer.story).toEqual(Array.from({ length: 3 }, () => 'GET tags 200'));
 });
@@ -24,13 +24,13 @@ test('all tags are listed, page by page', async () => {
 test('a repository without tags has an empty list, also when the registry sends null', async () => {
   const registry = await serve((_, response) => sendJson(response, { name: repository, tags: null }));
 
-  expect(await clientOf(registry.url).client.listTags(repository, neverAborted)).toEqual([]);
+  expect(await clientOf(registry.url).client.listTags(repository, unlimited)).toEqual([]);
 });
 
 test('a repository that the upstream lacks is unknown', async () => {
   const registry = await startFakeRegistry();
 
-  await expect(clientOf(registry.url).client.listTags(repository, neverAborted)).rejects.toMatchObject({
+  await expect(clientOf(registry.url).client.listTags(repository, unlimited)).rejects.toMatchObject({
     code: 'NAME_UNKNOWN',
   });
 });
@@ -64,7 +64,7 @@ describe('the next page is requested at the URL of the first, with the query of 
       sendJson(response, { tags: ['a'] }, 200, { link: `<${link}>; rel="next"` });
     });
 
-    expect(await clientOf(registry.url).client.listTags(repository, neverAborted)).toEqual(['a', 'b']);
+    expect(await clientOf(registry.url).client.listTags(repository, unlimited)).toEqual(['a', 'b']);
     expect(registry.seen.map(({ url }) => url.search)).toEqual(['?n=1000', query]);
   });
 
@@ -77,7 +77,7 @@ describe('the next page is requested at the URL of the first, with the query of 
     });
     const settings = { redirectHosts: [`127.0.0.1:${evil.port}`], realmHosts: [`127.0.0.1:${evil.port}`] };
 
-    expect(await clientOf(registry.url, settings).client.listTags(repository, neverAborted)).toEqual(['a', 'b']);
+    expect(await clientOf(registry.url, settings).client.listTags(repository, unlimited)).toEqual(['a', 'b']);
     expect(evil.connections()).toBe(0);
   });
 
@@ -86,7 +86,7 @@ describe('the next page is requested at the URL of the first, with the query of 
       sendJson(response, { tags: ['a'] }, 200, { link: `<${path}/2>; rel="next"` }),
     );
 
-    await expect(clientOf(registry.url).client.listTags(repository, neverAborted)).rejects.toMatchObject({
+    await expect(clientOf(registry.url).client.listTags(repository, unlimited)).rejects.toMatchObject({
       reason: 'misbehaving',
     });
     expect(registry.seen).toHaveLength(1);
@@ -108,7 +108,7 @@ test.each([
     sendJson(response, { tags: ['a'] }, 200, { link: '<?n=1000&last=a>; rel="next"' });
   });
 
-  expect(await clientOf(registry.url).client.listTags(repository, neverAborted)).toEqual(['a', 'b', 'c']);
+  expect(await clientOf(registry.url).client.listTags(repository, unlimited)).toEqual(['a', 'b', 'c']);
   expect(registry.seen.map(({ url }) => url.searchParams.has('n'))).toEqual([
     ...Array(after + 1).fill(true),
     false,
@@ -119,7 +119,7 @@ test.each([
 test.each([404, 401, 403, 429])('a list that is answered with %i is not requested again', async (status) => {
   const registry = await serve((_, response) => sendJson(response, {}, status));
 
-  await expect(clientOf(registry.url).client.listTags(repository, neverAborted)).rejects.toBeInstanceOf(Error);
+  await expect(clientOf(registry.url).client.listTags(repository, unlimited)).rejects.toBeInstanceOf(Error);
   const asked = registry.seen.map(({ url }) => url.pathname + url.search);
   expect(asked.filter((path) => path.endsWith('tags/list'))).toEqual([]);
 });
@@ -162,7 +162,7 @@ test.each([
 ])('a listing that $what is given up after $asked requests', async ({ registry, asked }) => {
   const { url, seen } = await registry();
 
-  await expect(clientOf(url).client.listTags(repository, neverAborted)).rejects.toMatchObject({
+  await expect(clientOf(url).client.listTags(repository, unlimited)).rejects.toMatchObject({
     reason: 'misbehaving',
   });
   expect(seen).toHaveLength(asked);
@@ -177,11 +177,9 @@ test('referrers of more than 4 MiB in total, which no client accepts as one inde
     sendJson(response, { manifests }, 200, { link: `<?page=${page}>; rel="next"` });
   });
 
-  await expect(clientOf(registry.url).client.listReferrers(repository, someDigest, neverAborted)).rejects.toMatchObject(
-    {
-      reason: 'misbehaving',
-    },
-  );
+  await expect(clientOf(registry.url).client.listReferrers(repository, someDigest, unlimited)).rejects.toMatchObject({
+    reason: 'misbehaving',
+  });
   expect(registry.seen.length).toBeLessThanOrEqual(3);
 });
 
@@ -191,7 +189,7 @@ test('a listing that fails on a later page fails as a whole', async () => {
     sendJson(response, { tags: ['a'] }, 200, { link: '<?last=a>; rel="next"' });
   });
 
-  await expect(clientOf(registry.url).client.listTags(repository, neverAborted)).rejects.toMatchObject({
+  await expect(clientOf(registry.url).client.listTags(repository, unlimited)).rejects.toMatchObject({
     reason: 'unavailable',
   });
 });
@@ -199,7 +197,7 @@ test('a listing that fails on a later page fails as a whole', async () => {
 test.each(['<html>', '[]', 'null', '{}', '{"tags":"a"}'])('%s is rejected as a listing', async (body) => {
   const registry = await serve((_, response) => void response.end(body));
 
-  await expect(clientOf(registry.url).client.listTags(repository, neverAborted)).rejects.toMatchObject({
+  await expect(clientOf(registry.url).client.listTags(repository, unlimited)).rejects.toMatchObject({
     reason: 'misbehaving',
   });
 });
@@ -214,7 +212,7 @@ test.each([
   registry.content.add(repository, 'latest', app, [signature]);
   const { client, observer } = clientOf(registry.url);
 
-  const referrers = await client.listReferrers(repository, app.manifest.digest, neverAborted);
+  const referrers = await client.listReferrers(repository, app.manifest.digest, unlimited);
 
   expect(referrers).toEqual([
     expect.objectContaining({ digest: signature.manifest.digest, artifactType: signature.artifactType }),
@@ -228,9 +226,7 @@ test('a manifest without referrers has an empty list, with the referrers API or 
     const app = image();
     registry.content.add(repository, 'latest', app);
 
-    expect(await clientOf(registry.url).client.listReferrers(repository, app.manifest.digest, neverAborted)).toEqual(
-      [],
-    );
+    expect(await clientOf(registry.url).client.listReferrers(repository, app.manifest.digest, unlimited)).toEqual([]);
   }
 });
 
@@ -239,14 +235,14 @@ test.each([400, 405, 406, 501])('a registry that answers %i to the referrers API
     sendJson(response, {}, response.req.url?.includes('/referrers/') ? status : 404),
   );
 
-  expect(await clientOf(registry.url).client.listReferrers(repository, someDigest, neverAborted)).toEqual([]);
+  expect(await clientOf(registry.url).client.listReferrers(repository, someDigest, unlimited)).toEqual([]);
 });
 
 test('the fallback tag cuts long digests at 64 characters', async () => {
   const registry: Server = await serve((_, response) => sendJson(response, {}, 404));
   const long = parseDigest(`sha512:${'b'.repeat(128)}`);
 
-  await clientOf(registry.url).client.listReferrers(repository, long, neverAborted);
+  await clientOf(registry.url).client.listReferrers(repository, long, unlimited);
 
   expect(registry.story()).toEqual([
     `GET /v2/team/app/referrers/${long}`,
@@ -261,7 +257,7 @@ test.each([
 ])('a referrers API that answers $status does not mean that there are no referrers', async ({ status, expected }) => {
   const registry = await serve((_, response) => sendJson(response, {}, status));
 
-  await expect(clientOf(registry.url).client.listReferrers(repository, someDigest, neverAborted)).rejects.toMatchObject(
+  await expect(clientOf(registry.url).client.listReferrers(repository, someDigest, unlimited)).rejects.toMatchObject(
     expected,
   );
   expect(registry.story()).not.toContain(`GET /v2/team/app/manifests/sha256-${'a'.repeat(64)}`);
@@ -275,7 +271,7 @@ test('referrers on several pages are all listed, and entries that are no descrip
       : sendJson(response, { manifests: [descriptor, { digest: 'x' }] }, 200, { link: '<?page=2>; rel="next"' }),
   );
 
-  expect(await clientOf(registry.url).client.listReferrers(repository, someDigest, neverAborted)).toEqual([
+  expect(await clientOf(registry.url).client.listReferrers(repository, someDigest, unlimited)).toEqual([
     descriptor,
     descriptor,
   ]);
@@ -294,8 +290,8 @@ test.each(['tags', 'referrers'] as const)(
       ] as const;
       const { client } = clientOf(registry.url, { credentials });
       return what === 'tags'
-        ? client.listTags(repository, neverAborted)
-        : client.listReferrers(repository, someDigest, neverAborted);
+        ? client.listTags(repository, unlimited)
+        : client.listReferrers(repository, someDigest, unlimited);
     };
 
     await expect(listed('right')).rejects.toMatchObject({ name: 'OciError', code: 'DENIED' });

@@ -6,7 +6,7 @@ import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import type { Fault } from '../../../support/fake-answer.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { content, image } from '../../../support/images.ts';
-import { clientOf, neverAborted } from '../start-client.ts';
+import { clientOf, unlimited } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');
@@ -23,7 +23,7 @@ async function startWithImage(fault: Fault = {}) {
 test('a manifest fetched by tag has the digest of its bytes and the type that the registry sent', async () => {
   const { client, app } = await startWithImage();
 
-  const manifest = await client.getManifest(repository, latest, neverAborted);
+  const manifest = await client.getManifest(repository, latest, unlimited);
 
   expect(manifest).toMatchObject({ digest: app.manifest.digest, mediaType: ociManifest });
   expect(Buffer.from(manifest.bytes)).toEqual(app.manifest.bytes);
@@ -38,16 +38,16 @@ test.each([{ sent: `${ociManifest}; charset=utf-8` }, { sent: ` ${ociManifest} ;
       withoutHeaders: ['docker-content-digest'],
     });
 
-    expect(await client.headManifest(repository, latest, neverAborted)).toMatchObject({ mediaType: ociManifest });
-    expect(await client.getManifest(repository, latest, neverAborted)).toMatchObject({ mediaType: ociManifest });
+    expect(await client.headManifest(repository, latest, unlimited)).toMatchObject({ mediaType: ociManifest });
+    expect(await client.getManifest(repository, latest, unlimited)).toMatchObject({ mediaType: ociManifest });
   },
 );
 
 test('every registry is asked for all manifest types, unencoded, and sees the User-Agent', async () => {
   const { client, registry, app } = await startWithImage();
 
-  await client.headManifest(repository, latest, neverAborted);
-  await client.getManifest(repository, app.manifest.digest, neverAborted);
+  await client.headManifest(repository, latest, unlimited);
+  await client.getManifest(repository, app.manifest.digest, unlimited);
 
   for (const { headers } of registry.requests) {
     expect(headers.accept).toBe(acceptedManifests.join(', '));
@@ -64,11 +64,11 @@ test('a large manifest waits for memory, a small one does not', async () => {
   const [small, large] = [manifestOf(10), manifestOf(200_000)];
   for (const manifest of [small, large]) registry.content.addManifest(repository, manifest);
   const memory = new MemoryBudget({ maxBytes: 1_000_000 });
-  const others = await memory.reserve(900_000, neverAborted);
+  const others = await memory.reserve(900_000, unlimited);
   const { client } = clientOf(registry.url, {}, { memory });
-  expect((await client.getManifest(repository, small.digest, neverAborted)).bytes.length).toBe(small.bytes.length);
+  expect((await client.getManifest(repository, small.digest, unlimited)).bytes.length).toBe(small.bytes.length);
   const leaving = new AbortController();
-  const reading = [neverAborted, leaving].map((waiting) => client.getManifest(repository, large.digest, waiting));
+  const reading = [unlimited, leaving].map((waiting) => client.getManifest(repository, large.digest, waiting));
   await expect.poll(() => memory.waiting).toBe(2);
   leaving.abort(new Error('left'));
   await expect(reading[1]).rejects.toThrow('left');
@@ -87,7 +87,7 @@ test('a schema 1 manifest is rejected with an error that says so, for HEAD and G
 
   for (const reference of [latest, old.digest])
     for (const verb of ['headManifest', 'getManifest'] as const)
-      await expect(client[verb](repository, reference, neverAborted)).rejects.toMatchObject({
+      await expect(client[verb](repository, reference, unlimited)).rejects.toMatchObject({
         code: 'MANIFEST_UNKNOWN',
         message: expect.stringContaining('schema 1 manifest, a format that is not supported'),
       });
@@ -96,7 +96,7 @@ test('a schema 1 manifest is rejected with an error that says so, for HEAD and G
 test('bytes with another digest than requested are rejected', async () => {
   const { client, app } = await startWithImage({ body: () => Buffer.from('{"schemaVersion":2}') });
 
-  const asked = client.getManifest(repository, app.manifest.digest, neverAborted);
+  const asked = client.getManifest(repository, app.manifest.digest, unlimited);
 
   await expect(asked).rejects.toMatchObject({ name: 'UpstreamError', reason: 'misbehaving' });
 });
@@ -104,7 +104,7 @@ test('bytes with another digest than requested are rejected', async () => {
 test('bytes fetched by tag with another digest than in the headers are rejected', async () => {
   const { client } = await startWithImage({ headers: { 'docker-content-digest': digestOf(Buffer.from('another')) } });
 
-  await expect(client.getManifest(repository, latest, neverAborted)).rejects.toMatchObject({ reason: 'misbehaving' });
+  await expect(client.getManifest(repository, latest, unlimited)).rejects.toMatchObject({ reason: 'misbehaving' });
 });
 
 test('a registry that names manifests by sha512 is believed once the bytes match', async () => {
@@ -113,7 +113,7 @@ test('a registry that names manifests by sha512 is believed once the bytes match
   registry.clearScripts();
   registry.script({ path: manifests }, { headers: { 'docker-content-digest': digest } });
 
-  expect(await client.getManifest(repository, latest, neverAborted)).toMatchObject({ digest });
+  expect(await client.getManifest(repository, latest, unlimited)).toMatchObject({ digest });
 });
 
 test('a digest that cannot be verified is not adopted', async () => {
@@ -121,7 +121,7 @@ test('a digest that cannot be verified is not adopted', async () => {
     headers: { 'docker-content-digest': 'md5:d41d8cd98f00b204e9800998ecf8427e' },
   });
 
-  expect(await client.getManifest(repository, latest, neverAborted)).toMatchObject({ digest: app.manifest.digest });
+  expect(await client.getManifest(repository, latest, unlimited)).toMatchObject({ digest: app.manifest.digest });
 });
 
 test.each([
@@ -130,7 +130,7 @@ test.each([
 ])('a manifest sent as $sent is a $expected', async ({ sent, expected }) => {
   const { client } = await startWithImage({ headers: { 'content-type': sent } });
 
-  expect(await client.getManifest(repository, latest, neverAborted)).toMatchObject({ mediaType: expected });
+  expect(await client.getManifest(repository, latest, unlimited)).toMatchObject({ mediaType: expected });
 });
 
 test("a login page or a proxy's error page is rejected as a manifest", async () => {
@@ -140,7 +140,7 @@ test("a login page or a proxy's error page is rejected as a manifest", async () 
     body: () => Buffer.from('<html>please log in</html>'),
   });
 
-  await expect(client.getManifest(repository, latest, neverAborted)).rejects.toMatchObject({ reason: 'misbehaving' });
+  await expect(client.getManifest(repository, latest, unlimited)).rejects.toMatchObject({ reason: 'misbehaving' });
 });
 
 const tooLong = () => Buffer.alloc(32 * 1024 * 1024);
@@ -148,7 +148,7 @@ const tooLong = () => Buffer.alloc(32 * 1024 * 1024);
 test('a manifest that announces more than 4 MiB is rejected at once', async () => {
   const { client, registry, observer } = await startWithImage({ body: tooLong });
 
-  await expect(client.getManifest(repository, latest, neverAborted)).rejects.toMatchObject({ reason: 'misbehaving' });
+  await expect(client.getManifest(repository, latest, unlimited)).rejects.toMatchObject({ reason: 'misbehaving' });
 
   expect(await registry.requests[0]?.ended).toBe('aborted');
   expect(observer.bytesOf('manifest')).toBeLessThan(1024 * 1024);
@@ -157,7 +157,7 @@ test('a manifest that announces more than 4 MiB is rejected at once', async () =
 test('a manifest that turns out to have more than 4 MiB is cut off there', async () => {
   const { client, registry } = await startWithImage({ body: tooLong, contentLength: 'absent' });
 
-  await expect(client.getManifest(repository, latest, neverAborted)).rejects.toMatchObject({ reason: 'misbehaving' });
+  await expect(client.getManifest(repository, latest, unlimited)).rejects.toMatchObject({ reason: 'misbehaving' });
 
   expect(await registry.requests[0]?.ended).toBe('aborted');
 });
@@ -165,24 +165,24 @@ test('a manifest that turns out to have more than 4 MiB is cut off there', async
 test('a manifest that was compressed on the way is rejected', async () => {
   const { client } = await startWithImage({ gzip: true });
 
-  await expect(client.getManifest(repository, latest, neverAborted)).rejects.toMatchObject({ reason: 'misbehaving' });
+  await expect(client.getManifest(repository, latest, unlimited)).rejects.toMatchObject({ reason: 'misbehaving' });
 });
 
 test('a manifest that breaks off is rejected', async () => {
   const { client } = await startWithImage({ cutAfterBytes: 10 });
 
-  await expect(client.getManifest(repository, latest, neverAborted)).rejects.toMatchObject({ reason: 'connect' });
+  await expect(client.getManifest(repository, latest, unlimited)).rejects.toMatchObject({ reason: 'connect' });
 });
 
 test('a manifest that the upstream lacks is unknown, and so is a missing repository', async () => {
   const { client } = await startWithImage();
   const nowhere = parseRepository('team/nothing');
 
-  await expect(client.getManifest(repository, parseTag('v9'), neverAborted)).rejects.toMatchObject({
+  await expect(client.getManifest(repository, parseTag('v9'), unlimited)).rejects.toMatchObject({
     code: 'MANIFEST_UNKNOWN',
   });
-  await expect(client.getManifest(nowhere, latest, neverAborted)).rejects.toMatchObject({ code: 'NAME_UNKNOWN' });
-  await expect(client.headManifest(nowhere, latest, neverAborted)).rejects.toMatchObject({ code: 'NAME_UNKNOWN' });
+  await expect(client.getManifest(nowhere, latest, unlimited)).rejects.toMatchObject({ code: 'NAME_UNKNOWN' });
+  await expect(client.headManifest(nowhere, latest, unlimited)).rejects.toMatchObject({ code: 'NAME_UNKNOWN' });
 });
 
 test('an upstream with a repository prefix is asked for manifests below it', async () => {
@@ -191,15 +191,15 @@ test('an upstream with a repository prefix is asked for manifests below it', asy
   registry.content.add('remote/team/app', latest, app);
   const { client } = clientOf(`${registry.url}/`, { repositoryPrefix: 'remote' });
 
-  expect(await client.getManifest(repository, latest, neverAborted)).toMatchObject({ digest: app.manifest.digest });
+  expect(await client.getManifest(repository, latest, unlimited)).toMatchObject({ digest: app.manifest.digest });
 });
 
 test('the observer counts every request and its bytes', async () => {
   const { client, observer, app } = await startWithImage();
 
-  await client.headManifest(repository, latest, neverAborted);
-  await client.getManifest(repository, latest, neverAborted);
-  await client.getManifest(repository, parseTag('v9'), neverAborted).catch(() => undefined);
+  await client.headManifest(repository, latest, unlimited);
+  await client.getManifest(repository, latest, unlimited);
+  await client.getManifest(repository, parseTag('v9'), unlimited).catch(() => undefined);
 
   expect(observer.story).toEqual(['HEAD manifest 200', 'GET manifest 200', 'GET manifest 404']);
   expect(observer.bytesOf('manifest')).toBeGreaterThan(app.manifest.bytes.length);
@@ -210,7 +210,7 @@ test("a manifest in any other vendor's format is passed on unchanged", async () 
   const odd = content('application/vnd.cncf.oras.artifact.manifest.v1+json', Buffer.from('{}'));
   registry.content.addManifest(repository, odd);
 
-  expect(await client.getManifest(repository, parseDigest(odd.digest), neverAborted)).toMatchObject({
+  expect(await client.getManifest(repository, parseDigest(odd.digest), unlimited)).toMatchObject({
     mediaType: odd.mediaType,
   });
 });

@@ -6,7 +6,7 @@ import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { rateLimitOf, retryAfterSecondsOf } from '../../../../src/upstream/api/rate-limits.ts';
 import type { CredentialSettings } from '../../../../src/upstream/settings.ts';
 import { type Seen, sendJson, serve } from '../serve.ts';
-import { clientOf, neverAborted } from '../start-client.ts';
+import { clientOf, unlimited } from '../start-client.ts';
 
 test.each([
   { limit: '100;w=21600', remaining: '20;w=21600', expected: { limit: 100, remaining: 20, windowSeconds: 21_600 } },
@@ -47,7 +47,7 @@ describe('several accounts', () => {
         .end('{"schemaVersion":2}');
     });
     const connected = clientOf(registry.url, { credentials: accounts });
-    const pull = (name = repository) => connected.client.getManifest(name, parseTag('latest'), neverAborted);
+    const pull = (name = repository) => connected.client.getManifest(name, parseTag('latest'), unlimited);
     return { asked, pull, ...connected };
   }
 
@@ -130,7 +130,7 @@ describe('one account', () => {
       response.writeHead(200, { 'content-type': ociManifest, 'content-length': '19' }).end('{"schemaVersion":2}');
     });
     const connected = clientOf(registry.url);
-    const pull = () => connected.client.getManifest(repository, latest, neverAborted);
+    const pull = () => connected.client.getManifest(repository, latest, unlimited);
     return { registry, pull, ...connected };
   }
   const isPull = ({ method, url }: Seen) => method === 'GET' && url.pathname.includes('/manifests/');
@@ -147,8 +147,8 @@ describe('one account', () => {
       await expect(pull()).rejects.toMatchObject({ reason: 'overloaded', retryAfterSeconds: 120 });
     }
 
-    expect(await client.headManifest(repository, latest, neverAborted)).toMatchObject({ size: 19 });
-    expect(await client.headBlob(repository, digest, neverAborted)).toEqual({ size: 19 });
+    expect(await client.headManifest(repository, latest, unlimited)).toMatchObject({ size: 19 });
+    expect(await client.headBlob(repository, digest, unlimited)).toEqual({ size: 19 });
     expect(registry.story()).toEqual([
       'GET /v2/team/app/manifests/latest',
       'HEAD /v2/team/app/manifests/latest',
@@ -161,17 +161,17 @@ describe('one account', () => {
     await expect(pull()).rejects.toMatchObject({ reason: 'overloaded', upstreamStatus: 429 });
     clock.advance(119_000);
 
-    await expect(client.headManifest(repository, latest, neverAborted)).rejects.toMatchObject({ retryAfterSeconds: 1 });
-    await expect(client.openBlob(repository, digest, neverAborted)).rejects.toMatchObject({ reason: 'overloaded' });
+    await expect(client.headManifest(repository, latest, unlimited)).rejects.toMatchObject({ retryAfterSeconds: 1 });
+    await expect(client.openBlob(repository, digest, unlimited)).rejects.toMatchObject({ reason: 'overloaded' });
     expect(registry.seen).toHaveLength(1);
 
     clock.advance(1_000);
-    expect(await client.headManifest(repository, latest, neverAborted)).toMatchObject({ size: 19 });
+    expect(await client.headManifest(repository, latest, unlimited)).toMatchObject({ size: 19 });
   });
 
   test('a 429 to anything but a pull stops all requests, whatever its text says', async () => {
     const { registry, pull, client } = await limiting(tooManyPulls, ({ method }) => method === 'HEAD');
-    await expect(client.headManifest(repository, latest, neverAborted)).rejects.toMatchObject({ reason: 'overloaded' });
+    await expect(client.headManifest(repository, latest, unlimited)).rejects.toMatchObject({ reason: 'overloaded' });
 
     await expect(pull()).rejects.toMatchObject({ reason: 'overloaded', retryAfterSeconds: 120 });
     expect(registry.seen).toHaveLength(1);
@@ -210,7 +210,7 @@ test('a rate-limited token endpoint is asked once, and requests that have a toke
     sendJson(response, {}, 401, { 'www-authenticate': `Bearer realm="${registry.url}/token"` });
   });
   const { client, clock } = clientOf(registry.url);
-  const list = (name: string) => client.listTags(parseRepository(name), neverAborted);
+  const list = (name: string) => client.listTags(parseRepository(name), unlimited);
   await list('team/first');
 
   for (const name of ['team/second', 'team/third', 'team/second']) {
@@ -237,7 +237,7 @@ test('a token endpoint can rate limit an account', async () => {
 
   const { client } = clientOf(registry.url, { credentials });
 
-  expect(await client.listTags(parseRepository('a'), neverAborted)).toEqual(['v1']);
+  expect(await client.listTags(parseRepository('a'), unlimited)).toEqual(['v1']);
 });
 
 const now = Date.UTC(2030, 0, 1);

@@ -7,7 +7,7 @@ import { type FakeRegistry, startFakeRegistry } from '../../../support/fake-regi
 import { image } from '../../../support/images.ts';
 import { selfSigned } from '../certificates.ts';
 import { serveTls } from '../serve-tls.ts';
-import { clientOf, neverAborted } from '../start-client.ts';
+import { clientOf, unlimited } from '../start-client.ts';
 
 const app = parseRepository('team/app');
 const latest = parseTag('latest');
@@ -23,7 +23,7 @@ async function registryThat(hides: readonly string[] = []): Promise<FakeRegistry
 }
 
 const ask = ({ url }: { url: string }, reference = latest, settings: Partial<UpstreamSettings> = { credentials }) =>
-  clientOf(url, settings).client.askVisibility(app, reference, neverAborted);
+  clientOf(url, settings).client.askVisibility(app, reference, unlimited);
 
 test('a repository that anonymous clients may read is public: one HEAD finds out, and no manifest is pulled', async () => {
   const registry = await registryThat();
@@ -35,9 +35,9 @@ test('a repository that only the account may read is hidden, and the account is 
   const registry = await registryThat([app]);
   const { client } = clientOf(registry.url, { credentials });
   // The account has its token, and may read it.
-  await client.getManifest(app, latest, neverAborted);
+  await client.getManifest(app, latest, unlimited);
   registry.forgetRequests();
-  expect(await client.askVisibility(app, latest, neverAborted)).toBe('hidden');
+  expect(await client.askVisibility(app, latest, unlimited)).toBe('hidden');
   expect(registry.seen('GET', /\/token/).filter(({ headers }) => headers.authorization)).toEqual([]);
   expect(registry.count('GET', /\/manifests\//)).toBe(0);
 });
@@ -67,7 +67,7 @@ test('a missing tag says nothing about its repository: one of its tags is listed
 
 test('without a manifest to ask for, one of its tags is listed', async () => {
   const asked = async (registry: FakeRegistry) =>
-    clientOf(registry.url, { credentials }).client.askVisibility(app, undefined, neverAborted);
+    clientOf(registry.url, { credentials }).client.askVisibility(app, undefined, unlimited);
   const [open, hidden] = [await registryThat(), await registryThat([app])];
   expect(await asked(open)).toBe('public');
   expect(await asked(hidden)).toBe('hidden');
@@ -110,8 +110,8 @@ test('the client certificate is not used for visibility checks', async () => {
   const tls = { insecureSkipVerify: true, certificate: own.certificate, key: own.key };
   const { client } = clientOf(url, { tls });
 
-  await client.headManifest(app, latest, neverAborted);
-  expect(await client.askVisibility(app, latest, neverAborted)).toBe('public');
+  await client.headManifest(app, latest, unlimited);
+  expect(await client.askVisibility(app, latest, unlimited)).toBe('public');
 
   expect(shown).toEqual([true, false]);
 });

@@ -6,7 +6,7 @@ import { gate } from '../../../support/gate.ts';
 import { thisTest } from '../../../support/owner.ts';
 import { type Source, type SourceAnswer, type SourceRequest, startSource } from '../../../support/source.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
-import { neverAborted } from '../start-client.ts';
+import { unlimited } from '../start-client.ts';
 import { accountDeps } from './account-deps.ts';
 import { lent } from './stub-aws.ts';
 
@@ -94,7 +94,7 @@ test.each(ways)('AWS credentials come from $way', async ({ env, signer }) => {
   const ecr = await startEcr();
   stubEnv({ AWS_ENDPOINT_URL_ECR: ecr.url, ...(await env()) });
 
-  expect(await ecrOf().secret(neverAborted)).toEqual({ kind: 'basic', username: 'AWS', password: 'lent' });
+  expect(await ecrOf().secret(unlimited)).toEqual({ kind: 'basic', username: 'AWS', password: 'lent' });
 
   expect(ecr.signers()).toEqual([signer]);
 });
@@ -118,7 +118,7 @@ test('a hanging AWS metadata service is given up in time, and asked again later'
   const giveUp = () => timeouts.forEach((timeout) => timeout.abort(new DOMException('too late', 'TimeoutError')));
 
   for (const asked of [1, 2]) {
-    const waiting = credentials.secret(neverAborted);
+    const waiting = credentials.secret(unlimited);
     await expect.poll(() => sts.asked.length).toBe(asked);
     giveUp();
     await expect(waiting).rejects.toMatchObject({ reason: 'timeout' });

@@ -45,7 +45,7 @@ test('a problem with a file is reported in full', () => {
   expect(failure).toMatchObject({ reason: 'refused', cause: { message: '/run/secrets/password is empty' } });
 });
 
-test('what is reason already stays what it is', () => {
+test('an UpstreamError is passed on unchanged', () => {
   const reason = new UpstreamError('timeout', 'the helper took too long');
 
   expect(credentialFailure('AWS', reason)).toBe(reason);

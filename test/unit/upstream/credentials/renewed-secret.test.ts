@@ -5,7 +5,7 @@ import { type ExpiringSecret, RenewedSecret } from '../../../../src/upstream/cre
 import { gate } from '../../../support/gate.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 import { RecordingObserver } from '../recording-observer.ts';
-import { neverAborted } from '../start-client.ts';
+import { unlimited } from '../start-client.ts';
 
 const hour = 3_600_000;
 
@@ -24,7 +24,7 @@ function start(fetched: (lend: () => ExpiringSecret) => Promise<ExpiringSecret> 
     return fetched(lend);
   };
   const renewed = new RenewedSecret({ fetch, timeoutMs: 15_000, clock, observer });
-  const current = async () => tokenOf(await renewed.current(neverAborted));
+  const current = async () => tokenOf(await renewed.current(unlimited));
   return { clock, observer, renewed, current, fetches: () => fetches };
 }
 
@@ -97,7 +97,7 @@ test('a source that fails is asked again after ten seconds, not for every reques
 
 test('a rejected secret is fetched again', async () => {
   const { current, renewed, clock, fetches } = start();
-  const secret = await renewed.current(neverAborted);
+  const secret = await renewed.current(unlimited);
   clock.advance(hour);
 
   if (secret) renewed.forget(secret);
@@ -108,7 +108,7 @@ test('a rejected secret is fetched again', async () => {
 
 test('a secret that is rejected right after it was fetched is kept: fetching again would not help', async () => {
   const { current, renewed, fetches } = start();
-  const secret = await renewed.current(neverAborted);
+  const secret = await renewed.current(unlimited);
 
   if (secret) renewed.forget(secret);
 

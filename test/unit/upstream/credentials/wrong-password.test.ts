@@ -6,7 +6,7 @@ import type { FakeAuthOptions } from '../../../support/fake-auth.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { image } from '../../../support/images.ts';
 import { sendJson, serve } from '../serve.ts';
-import { clientOf, neverAborted } from '../start-client.ts';
+import { clientOf, unlimited } from '../start-client.ts';
 
 const [app, other] = [parseRepository('team/app'), parseRepository('team/other')];
 const latest = parseTag('latest');
@@ -18,7 +18,7 @@ async function start(auth: FakeAuthOptions, settings: Partial<UpstreamSettings>)
   const registry = await startFakeRegistry({ auth });
   for (const repository of [app, other]) registry.content.add(repository, latest, image({ name: repository }));
   const connected = clientOf(registry.url, settings);
-  const pull = (repository: Repository = app) => connected.client.headManifest(repository, latest, neverAborted);
+  const pull = (repository: Repository = app) => connected.client.headManifest(repository, latest, unlimited);
   return { registry, pull, ...connected };
 }
 
@@ -90,13 +90,13 @@ test.each([401, 403])('a repository that the account may not read (%i) does not 
     sendJson(response, { tags: [] });
   });
   const { client } = clientOf(registry.url, { credentials: [basic()] });
-  await client.listTags(app, neverAborted);
+  await client.listTags(app, unlimited);
 
   for (let nth = 0; nth < 5; nth++) {
-    await expect(client.listTags(other, neverAborted)).rejects.toMatchObject({ reason: 'refused' });
+    await expect(client.listTags(other, unlimited)).rejects.toMatchObject({ reason: 'refused' });
   }
 
-  expect(await client.listTags(parseRepository('team/third'), neverAborted)).toEqual([]);
+  expect(await client.listTags(parseRepository('team/third'), unlimited)).toEqual([]);
   expect(registry.story().filter((one) => one === 'GET /token')).toHaveLength(3);
 });
 

@@ -5,7 +5,7 @@ import type { MirrorSettings } from '../../../../src/upstream/settings.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { gate } from '../../../support/gate.ts';
 import { image, randomBlob } from '../../../support/images.ts';
-import { clientOf, neverAborted } from '../start-client.ts';
+import { clientOf, unlimited } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');
@@ -28,10 +28,10 @@ test('content comes from the mirror, and the registry gets no request', async ()
   const [blob] = app.blobs;
   if (!blob) throw new Error('the image has a blob');
 
-  await client.getManifest(repository, app.manifest.digest, neverAborted);
-  await client.headManifest(repository, app.manifest.digest, neverAborted);
-  await client.headBlob(repository, blob.digest, neverAborted);
-  const { body } = await client.openBlob(repository, blob.digest, neverAborted);
+  await client.getManifest(repository, app.manifest.digest, unlimited);
+  await client.headManifest(repository, app.manifest.digest, unlimited);
+  await client.headBlob(repository, blob.digest, unlimited);
+  const { body } = await client.openBlob(repository, blob.digest, unlimited);
 
   expect(await buffer(body)).toEqual(blob.bytes);
   expect(mirror.count()).toBe(4);
@@ -41,10 +41,10 @@ test('content comes from the mirror, and the registry gets no request', async ()
 test('tags and referrers, which change, come from the registry', async () => {
   const { client, mirror, registry, app } = await startTwo();
 
-  await client.headManifest(repository, latest, neverAborted);
-  await client.getManifest(repository, latest, neverAborted);
-  await client.listTags(repository, neverAborted);
-  await client.listReferrers(repository, app.manifest.digest, neverAborted);
+  await client.headManifest(repository, latest, unlimited);
+  await client.getManifest(repository, latest, unlimited);
+  await client.listTags(repository, unlimited);
+  await client.listReferrers(repository, app.manifest.digest, unlimited);
 
   expect(mirror.count()).toBe(0);
   expect(registry.count()).toBe(4);
@@ -53,9 +53,9 @@ test('tags and referrers, which change, come from the registry', async () => {
 test('a mirror that is configured for tags is asked for them too', async () => {
   const { client, mirror, registry, app } = await startTwo({ tags: true });
 
-  await client.headManifest(repository, latest, neverAborted);
-  await client.listTags(repository, neverAborted);
-  await client.listReferrers(repository, app.manifest.digest, neverAborted);
+  await client.headManifest(repository, latest, unlimited);
+  await client.listTags(repository, unlimited);
+  await client.listReferrers(repository, app.manifest.digest, unlimited);
 
   expect(mirror.count()).toBe(3);
   expect(registry.count()).toBe(0);
@@ -65,8 +65,8 @@ test('content that the mirror lacks comes from the registry, and the mirror is a
   const { client, mirror, registry, app } = await startTwo();
   mirror.content.removeRepository(repository);
 
-  await client.getManifest(repository, app.manifest.digest, neverAborted);
-  await client.getManifest(repository, app.manifest.digest, neverAborted);
+  await client.getManifest(repository, app.manifest.digest, unlimited);
+  await client.getManifest(repository, app.manifest.digest, unlimited);
 
   expect(mirror.count()).toBe(2);
   expect(registry.count()).toBe(2);
@@ -76,7 +76,7 @@ test.each([401, 403, 429, 500])('a mirror that answers %i is skipped, and the re
   const { client, mirror, registry, app } = await startTwo();
   mirror.script({}, { status });
 
-  expect(await client.getManifest(repository, app.manifest.digest, neverAborted)).toMatchObject({
+  expect(await client.getManifest(repository, app.manifest.digest, unlimited)).toMatchObject({
     digest: app.manifest.digest,
   });
   expect(registry.count()).toBe(1);
@@ -86,7 +86,7 @@ test('a mirror that sends wrong bytes is skipped, and the registry is asked', as
   const { client, mirror, app } = await startTwo();
   mirror.script({}, { body: () => Buffer.from('{}') });
 
-  expect(await client.getManifest(repository, app.manifest.digest, neverAborted)).toMatchObject({
+  expect(await client.getManifest(repository, app.manifest.digest, unlimited)).toMatchObject({
     digest: app.manifest.digest,
   });
 });
@@ -94,7 +94,7 @@ test('a mirror that sends wrong bytes is skipped, and the registry is asked', as
 test('a mirror that is down is skipped, and gets no request for a while', async () => {
   const { client, mirror, app, observer, clock } = await startTwo();
   await mirror.stop();
-  const pull = () => client.getManifest(repository, app.manifest.digest, neverAborted);
+  const pull = () => client.getManifest(repository, app.manifest.digest, unlimited);
 
   await pull();
   await pull();
@@ -109,7 +109,7 @@ test('a mirror that is down is skipped, and gets no request for a while', async 
 test('a mirror with Retry-After gets no request for that time', async () => {
   const { client, mirror, app, clock } = await startTwo();
   mirror.script({ times: 1 }, { status: 429, headers: { 'retry-after': '300' } });
-  const pull = () => client.getManifest(repository, app.manifest.digest, neverAborted);
+  const pull = () => client.getManifest(repository, app.manifest.digest, unlimited);
 
   await pull();
   clock.advance(299_000);
@@ -127,9 +127,9 @@ test('the rest of a blob whose mirror broke off comes from the registry', async 
   for (const one of [mirror, registry]) one.content.addBlob(repository, blob);
   mirror.script({}, { cutAfterBytes: 500 });
 
-  const broken = await client.openBlob(repository, blob.digest, neverAborted);
+  const broken = await client.openBlob(repository, blob.digest, unlimited);
   await expect(buffer(broken.body)).rejects.toMatchObject({ reason: 'connect' });
-  const { offset, body } = await client.openBlob(repository, blob.digest, { ...neverAborted, range: { start: 500 } });
+  const { offset, body } = await client.openBlob(repository, blob.digest, { ...unlimited, range: { start: 500 } });
 
   expect(offset).toBe(500);
   expect(await buffer(body)).toEqual(blob.bytes.subarray(500));
@@ -140,7 +140,7 @@ test('content that no endpoint has is answered as the registry answered', async 
   const { client, mirror, app } = await startTwo();
   mirror.script({}, { status: 500 });
 
-  const unknown = client.openBlob(repository, randomBlob(1).digest, neverAborted);
+  const unknown = client.openBlob(repository, randomBlob(1).digest, unlimited);
 
   await expect(unknown).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
   expect(app.manifest.digest).toMatch(/^sha256:/);
@@ -166,8 +166,8 @@ test("a mirror never gets the registry's credentials, nor the registry the mirro
   const mirrors = [{ url: mirror.url, tags: false, forwardNs: false, credentials: [] }];
   const { client } = clientOf(registry.url, { credentials, mirrors });
 
-  await client.getManifest(repository, app.manifest.digest, neverAborted);
-  await client.getManifest(repository, app.manifest.digest, neverAborted);
+  await client.getManifest(repository, app.manifest.digest, unlimited);
+  await client.getManifest(repository, app.manifest.digest, unlimited);
 
   expect(mirror.requests.map(({ headers }) => headers.authorization)).toEqual([undefined, undefined]);
   expect(registry.requests.at(-1)?.headers.authorization).toMatch(/^Basic /);
@@ -179,7 +179,7 @@ test('a mirror with its own credentials gets those', async () => {
   mirror.content.add(repository, latest, app);
   const mirrors = [{ url: mirror.url, tags: false, forwardNs: false, credentials }];
 
-  await clientOf(registry.url, { mirrors }).client.getManifest(repository, app.manifest.digest, neverAborted);
+  await clientOf(registry.url, { mirrors }).client.getManifest(repository, app.manifest.digest, unlimited);
 
   expect(registry.count()).toBe(0);
 });
@@ -188,7 +188,7 @@ test('another Layerwell is told which registry is meant, on every page', async (
   const { client, mirror } = await startTwo({ tags: true, forwardNs: true });
   mirror.script({ times: 1 }, { headers: { link: '</v2/team/app/tags/list?last=a>; rel="next"' } });
 
-  await client.listTags(repository, neverAborted);
+  await client.listTags(repository, unlimited);
 
   expect(mirror.requests.map(({ query }) => query.get('ns'))).toEqual(['registry.test', 'registry.test']);
 });
@@ -199,7 +199,7 @@ test('a mirror below a path is asked there', async () => {
     mirrors: [{ url: `${registry.url}/artifactory/api/docker/hub/`, tags: true, forwardNs: false, credentials: [] }],
   });
 
-  await client.headManifest(repository, latest, neverAborted).catch(() => undefined);
+  await client.headManifest(repository, latest, unlimited).catch(() => undefined);
 
   expect(registry.requests.map(({ method, path }) => `${method} ${path}`)).toEqual([
     'HEAD /artifactory/api/docker/hub/v2/team/app/manifests/latest',

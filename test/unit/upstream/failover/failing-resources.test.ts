@@ -3,7 +3,7 @@ import { UpstreamError } from '../../../../src/oci/errors.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
 import { createRetryGuard } from '../../../../src/upstream/failover/endpoints.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
-import { neverAborted } from '../start-client.ts';
+import { unlimited } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 
@@ -16,7 +16,7 @@ function start() {
     throw new UpstreamError('unavailable', 'no', { upstreamStatus: 500 });
   };
   const ask = (resource: string) =>
-    guard({ ...neverAborted, repository, resource }, fails).catch((cause: unknown) => cause);
+    guard({ ...unlimited, repository, resource }, fails).catch((cause: unknown) => cause);
   return { clock, guard, ask, asked: () => asked };
 }
 
@@ -45,7 +45,7 @@ test('another resource of the repository is still requested, and a success reset
   for (const resource of ['a', 'a', 'b', 'b']) await ask(resource);
   expect(asked()).toBe(4);
   clock.advance(5_000);
-  expect(await guard({ ...neverAborted, repository, resource: 'a' }, async () => 'yes')).toBe('yes');
+  expect(await guard({ ...unlimited, repository, resource: 'a' }, async () => 'yes')).toBe('yes');
   await ask('a');
   expect(asked()).toBe(5);
   await ask('a');
@@ -56,7 +56,7 @@ test('the rest of a transfer that has begun is still requested', async () => {
   const { guard, ask } = start();
   await ask('blob');
   await ask('blob');
-  const question = { ...neverAborted, repository, resource: 'blob', isResumed: true };
+  const question = { ...unlimited, repository, resource: 'blob', isResumed: true };
   expect(await guard(question, async () => 'the rest')).toBe('the rest');
 });
 

@@ -5,7 +5,7 @@ import { networkFailure } from '../../../../src/upstream/transport/network-error
 import { createRetry, pauseBeforeRetry } from '../../../../src/upstream/failover/retry.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { image } from '../../../support/images.ts';
-import { clientOf, neverAborted } from '../start-client.ts';
+import { clientOf, unlimited } from '../start-client.ts';
 
 const [repository, latest] = [parseRepository('team/app'), parseTag('latest')];
 const failed = (code: string) => networkFailure('registry.test', Object.assign(new Error(code), { code }));
@@ -50,7 +50,7 @@ test('a registry that recovers between two tries is asked again', async () => {
   registry.content.add(repository, latest, image());
   await registry.stop();
   const { client, pausesMs } = clientOf(registry.url, {}, { beforeRetry: () => registry.start() });
-  await client.headManifest(repository, latest, neverAborted);
+  await client.headManifest(repository, latest, unlimited);
   expect(pausesMs).toEqual([100]);
   expect(registry.count()).toBe(1);
 });

@@ -9,7 +9,7 @@ import { image, randomBlob } from '../../../support/images.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 import { countConnections } from '../count-connections.ts';
 import { sendJson, type Server, serve } from '../serve.ts';
-import { clientOf, neverAborted } from '../start-client.ts';
+import { clientOf, unlimited } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');
@@ -23,7 +23,7 @@ test('every request has a User-Agent: Docker Hub answers 403 without one', async
     response.writeHead(200, manifest).end('{"schemaVersion":2}');
   });
 
-  await clientOf(registry.url, { userAgent: 'layerwell/1.2.3' }).client.getManifest(repository, latest, neverAborted);
+  await clientOf(registry.url, { userAgent: 'layerwell/1.2.3' }).client.getManifest(repository, latest, unlimited);
 
   expect(registry.seen.map(({ headers }) => headers['user-agent'])).toEqual(Array(3).fill('layerwell/1.2.3'));
 });
@@ -48,9 +48,9 @@ describe('name lookups', () => {
     const slow = clientOf(`http://slow.test:${port}`, {}, { lookup }).client;
     const other = clientOf(`http://other.test:${port}`, {}, { lookup }).client;
 
-    const waiting = Array.from({ length: 20 }, () => slow.getManifest(repository, latest, neverAborted));
+    const waiting = Array.from({ length: 20 }, () => slow.getManifest(repository, latest, unlimited));
 
-    expect(await other.getManifest(repository, latest, neverAborted)).toMatchObject({ digest: expect.any(String) });
+    expect(await other.getManifest(repository, latest, unlimited)).toMatchObject({ digest: expect.any(String) });
     expect(asked).toEqual(['slow.test', 'other.test']);
     resolved.open();
     expect(await Promise.all(waiting)).toHaveLength(20);
@@ -73,7 +73,7 @@ describe('name lookups', () => {
 
     const asked = clientOf(`http://registry.test:${portOf(registry)}`, {}, { lookup }).client;
 
-    await expect(asked.getManifest(repository, latest, neverAborted)).rejects.toMatchObject({
+    await expect(asked.getManifest(repository, latest, unlimited)).rejects.toMatchObject({
       reason: 'misbehaving',
       message: expect.stringContaining('private address'),
     });
@@ -108,7 +108,7 @@ describe('name lookups', () => {
       lookup: () => Promise.reject(Object.assign(new Error('no such name'), { code: 'ENOTFOUND' })),
     });
 
-    const asked = clientOf('http://registry.test', {}, { lookup }).client.getManifest(repository, latest, neverAborted);
+    const asked = clientOf('http://registry.test', {}, { lookup }).client.getManifest(repository, latest, unlimited);
 
     await expect(asked).rejects.toMatchObject({ reason: 'dns', message: expect.stringContaining('registry.test') });
   });
@@ -121,7 +121,7 @@ describe('timeouts', () => {
     registry.script({}, { holdHeaders: gate() });
     const timeouts = { ...defaultUpstreamSettings.timeouts, headersMs: 50 };
 
-    const asked = clientOf(registry.url, { timeouts }).client.getManifest(repository, latest, neverAborted);
+    const asked = clientOf(registry.url, { timeouts }).client.getManifest(repository, latest, unlimited);
 
     await expect(asked).rejects.toMatchObject({ reason: 'timeout' });
     expect(await registry.requests[0]?.ended).toBe('aborted');
@@ -134,9 +134,9 @@ describe('timeouts', () => {
     registry.script({}, { holdBody: { afterBytes: 500, until: gate() } });
     const timeouts = { ...defaultUpstreamSettings.timeouts, connectMs: 100, headersMs: 100 };
     const { client } = clientOf(registry.url, { maxConnections: 1, timeouts });
-    await client.openBlob(repository, blob.digest, neverAborted);
+    await client.openBlob(repository, blob.digest, unlimited);
 
-    const second = client.headBlob(repository, blob.digest, neverAborted);
+    const second = client.headBlob(repository, blob.digest, unlimited);
 
     await expect(second).rejects.toMatchObject({
       reason: 'busy',
@@ -153,9 +153,9 @@ describe('timeouts', () => {
       response.writeHead(200, manifest).end('{"schemaVersion":2}');
     });
     const { client, observer } = clientOf(registry.url);
-    await client.getManifest(repository, latest, neverAborted);
+    await client.getManifest(repository, latest, unlimited);
 
-    await client.getManifest(repository, latest, neverAborted);
+    await client.getManifest(repository, latest, unlimited);
 
     expect(observer.story).toEqual(['GET manifest 200', 'GET manifest connect', 'GET manifest 200']);
   });
@@ -166,7 +166,7 @@ describe('timeouts', () => {
         void response.writeHead(200, { ...manifest, 'x-long': 'x'.repeat(64 * 1024) }).end('{"schemaVersion":2}'),
     );
 
-    const asked = clientOf(registry.url).client.getManifest(repository, latest, neverAborted);
+    const asked = clientOf(registry.url).client.getManifest(repository, latest, unlimited);
 
     await expect(asked).rejects.toMatchObject({ reason: 'misbehaving' });
   });
@@ -179,9 +179,9 @@ test('closing drops running requests, and retiring lets them end', async () => {
     void more.opened.then(() => response.end('"schemaVersion":2}'));
   });
   const { client } = clientOf(registry.url);
-  const retired = client.getManifest(repository, latest, neverAborted);
+  const retired = client.getManifest(repository, latest, unlimited);
   const again = clientOf(registry.url);
-  const dropped = again.client.getManifest(repository, latest, neverAborted);
+  const dropped = again.client.getManifest(repository, latest, unlimited);
   while (registry.seen.length < 2) await new Promise(setImmediate);
 
   const whenRetired = client.retire();
@@ -191,7 +191,7 @@ test('closing drops running requests, and retiring lets them end', async () => {
   await expect(dropped).rejects.toMatchObject({ name: 'UpstreamError' });
   expect(await retired).toMatchObject({ mediaType: manifest['content-type'] });
   await whenRetired;
-  expect(await client.getManifest(repository, latest, neverAborted)).toMatchObject({
+  expect(await client.getManifest(repository, latest, unlimited)).toMatchObject({
     mediaType: manifest['content-type'],
   });
 });

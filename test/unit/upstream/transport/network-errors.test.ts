@@ -63,7 +63,7 @@ describe('network errors', () => {
       says: 'ghcr.io broke the protocol (UND_ERR_HEADERS_OVERFLOW)',
     },
     { code: 'ESOMETHINGNEW', reason: 'connect', says: 'ghcr.io could not be reached (ESOMETHINGNEW)' },
-  ])('$code is reason with $reason', ({ code, reason, says }) => {
+  ])('$code has the reason $reason', ({ code, reason, says }) => {
     const failure = networkFailure('ghcr.io', failed(code));
 
     expect(failure).toMatchObject({ reason, message: says });

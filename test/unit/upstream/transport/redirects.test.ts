@@ -8,7 +8,7 @@ import { randomBlob } from '../../../support/images.ts';
 import { countConnections } from '../count-connections.ts';
 import { robotAccount } from '../robot-account.ts';
 import { type Seen, sendJson, type Server, serve } from '../serve.ts';
-import { clientOf, neverAborted } from '../start-client.ts';
+import { clientOf, unlimited } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');
@@ -38,7 +38,7 @@ test.each([301, 302, 303, 307, 308])(
     const registry = await startRedirecting(() => `${store.url}/signed?signature=abc%2Fdef`, status);
     const { client } = clientOf(registry.url, { credentials: [robotAccount], redirectHosts: [store.host] });
 
-    const { body } = await client.openBlob(repository, blob.digest, { ...neverAborted, range: { start: 0 } });
+    const { body } = await client.openBlob(repository, blob.digest, { ...unlimited, range: { start: 0 } });
 
     expect(await buffer(body)).toEqual(blob.bytes);
     const [seen] = store.seen;
@@ -55,7 +55,7 @@ test('a redirect target that asks for credentials gets none', async () => {
   const registry = await startRedirecting(() => `${evil.url}/blob`);
   const { client } = clientOf(registry.url, { credentials: [robotAccount], redirectHosts: [evil.host] });
 
-  const opened = client.openBlob(repository, blob.digest, neverAborted);
+  const opened = client.openBlob(repository, blob.digest, unlimited);
 
   await expect(opened).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused' });
   expect(evil.seen.map(({ headers }) => headers.authorization)).toEqual([undefined]);
@@ -70,8 +70,8 @@ test('a redirect target may want an anonymous token, which is requested once', a
   const registry = await startRedirecting(() => `${elsewhere.url}/v2/moved/manifests/latest`);
   const { client } = clientOf(registry.url, { credentials: [robotAccount], redirectHosts: [elsewhere.host] });
 
-  await client.getManifest(repository, latest, neverAborted);
-  await client.getManifest(repository, latest, neverAborted);
+  await client.getManifest(repository, latest, unlimited);
+  await client.getManifest(repository, latest, unlimited);
 
   const manifest = 'GET /v2/moved/manifests/latest';
   expect(elsewhere.story()).toEqual([manifest, 'GET /token', manifest, manifest, manifest]);
@@ -91,12 +91,12 @@ test('a redirect target that rejects its own token is asked for another one, onc
   const registry = await startRedirecting(() => `${elsewhere.url}/v2/moved/manifests/latest`);
   const { client } = clientOf(registry.url, { credentials: [robotAccount], redirectHosts: [elsewhere.host] });
 
-  await client.getManifest(repository, latest, neverAborted);
+  await client.getManifest(repository, latest, unlimited);
   valid = 2;
-  await client.getManifest(repository, latest, neverAborted);
+  await client.getManifest(repository, latest, unlimited);
   expect(given).toBe(2);
   valid = 4;
-  await expect(client.getManifest(repository, latest, neverAborted)).rejects.toMatchObject({ code: 'DENIED' });
+  await expect(client.getManifest(repository, latest, unlimited)).rejects.toMatchObject({ code: 'DENIED' });
   expect(given).toBe(3);
 });
 
@@ -105,8 +105,8 @@ test('a signed URL that is rejected says nothing about the repository; a manifes
   const registry = await serve((_, response) => void response.writeHead(307, { location: elsewhere.url }).end());
   const { client } = clientOf(registry.url, { redirectHosts: [elsewhere.host] });
 
-  const opened = client.openBlob(repository, blob.digest, neverAborted);
-  const fetched = client.getManifest(repository, latest, neverAborted);
+  const opened = client.openBlob(repository, blob.digest, unlimited);
+  const fetched = client.getManifest(repository, latest, unlimited);
 
   await expect(opened).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused', upstreamStatus: 403 });
   await expect(fetched).rejects.toMatchObject({ name: 'OciError', code: 'DENIED' });
@@ -122,7 +122,7 @@ test('a redirect within the registry keeps the credentials, also when it is rela
   });
   const { client } = clientOf(registry.url, { credentials: [robotAccount] });
 
-  const { body } = await client.openBlob(repository, blob.digest, neverAborted);
+  const { body } = await client.openBlob(repository, blob.digest, unlimited);
 
   expect(await buffer(body)).toEqual(blob.bytes);
 });
@@ -136,8 +136,8 @@ test('five redirects are followed, and not a sixth', async () => {
     });
   const [five, six] = [await hops(5), await hops(6)];
 
-  const { body } = await clientOf(five.url).client.openBlob(repository, blob.digest, neverAborted);
-  const refused = clientOf(six.url).client.openBlob(repository, blob.digest, neverAborted);
+  const { body } = await clientOf(five.url).client.openBlob(repository, blob.digest, unlimited);
+  const refused = clientOf(six.url).client.openBlob(repository, blob.digest, unlimited);
 
   expect(await buffer(body)).toEqual(blob.bytes);
   await expect(refused).rejects.toMatchObject({
@@ -159,7 +159,7 @@ test.each([
 ])('a redirect $what is rejected', async ({ location, says }) => {
   const registry = await serve((_, response) => void response.writeHead(307, location).end());
 
-  const opened = clientOf(registry.url).client.openBlob(repository, blob.digest, neverAborted);
+  const opened = clientOf(registry.url).client.openBlob(repository, blob.digest, unlimited);
 
   await expect(opened).rejects.toMatchObject({ reason: 'misbehaving', message: expect.stringContaining(says) });
   expect(registry.seen).toHaveLength(1);
@@ -173,7 +173,7 @@ test.each(['127.0.0.1', '0.0.0.0', '[::]', '[::1]', '[::ffff:7f00:1]', '21307064
       (_, response) => void response.writeHead(307, { location: `http://${host}:${inside.port}/` }).end(),
     );
 
-    const opened = clientOf(registry.url).client.openBlob(repository, blob.digest, neverAborted);
+    const opened = clientOf(registry.url).client.openBlob(repository, blob.digest, unlimited);
 
     await expect(opened).rejects.toMatchObject({
       reason: 'misbehaving',
@@ -189,7 +189,7 @@ test('a redirect to a name that resolves to no public address is not followed', 
     (_, response) => void response.writeHead(307, { location: `http://localhost.:${inside.port}/` }).end(),
   );
 
-  await expect(clientOf(registry.url).client.openBlob(repository, blob.digest, neverAborted)).rejects.toMatchObject({
+  await expect(clientOf(registry.url).client.openBlob(repository, blob.digest, unlimited)).rejects.toMatchObject({
     reason: expect.any(String),
   });
 
@@ -200,9 +200,7 @@ test('an error never contains the signature of a redirect', async () => {
   const registry = await startRedirecting(() => 'http://127.0.0.1:1/blob?X-Amz-Signature=topsecret');
   const { client } = clientOf(registry.url, { credentials: [robotAccount], redirectHosts: ['127.0.0.1:1'] });
 
-  const failure: unknown = await client
-    .openBlob(repository, blob.digest, neverAborted)
-    .catch((error: unknown) => error);
+  const failure: unknown = await client.openBlob(repository, blob.digest, unlimited).catch((error: unknown) => error);
 
   expect(failure).toMatchObject({ reason: 'connect', message: '127.0.0.1:1 could not be reached (ECONNREFUSED)' });
   expect(JSON.stringify(failure, Object.getOwnPropertyNames(failure))).not.toContain('topsecret');
@@ -215,7 +213,7 @@ test('the observer counts every hop', async () => {
   registry.script({}, { redirectTo: () => store.url });
   const { client, observer } = clientOf(registry.url, { redirectHosts: [store.host] });
 
-  await client.openBlob(repository, blob.digest, neverAborted);
+  await client.openBlob(repository, blob.digest, unlimited);
 
   expect(observer.story).toEqual(['GET blob 307', 'GET blob 200']);
 });
@@ -229,7 +227,7 @@ test('a redirect to a host name that is too long has no valid Location, and its 
     (_, response) => void response.writeHead(307, { location: `https://${'a.'.repeat(5_000)}test/` }).end(),
   );
   const failure: unknown = await clientOf(registry.url)
-    .client.getManifest(repository, latest, neverAborted)
+    .client.getManifest(repository, latest, unlimited)
     .catch((cause: unknown) => cause);
   expect(failure).toMatchObject({
     reason: 'misbehaving',

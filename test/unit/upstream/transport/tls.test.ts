@@ -9,7 +9,7 @@ import { freePort } from '../../../support/free-port.ts';
 import { thisTest } from '../../../support/owner.ts';
 import { selfSigned } from '../certificates.ts';
 import { serveTls } from '../serve-tls.ts';
-import { clientOf, neverAborted } from '../start-client.ts';
+import { clientOf, unlimited } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const latest = parseTag('latest');
@@ -19,7 +19,7 @@ describe('TLS', () => {
     const { certificate, key } = await selfSigned('registry');
     const url = await serveTls({ cert: certificate, key });
 
-    const asked = clientOf(url).client.getManifest(repository, latest, neverAborted);
+    const asked = clientOf(url).client.getManifest(repository, latest, unlimited);
 
     await expect(asked).rejects.toMatchObject({
       reason: 'tls',
@@ -32,7 +32,7 @@ describe('TLS', () => {
     const url = await serveTls({ cert: certificate, key });
 
     for (const tls of [{ insecureSkipVerify: false, ca: certificate }, { insecureSkipVerify: true }]) {
-      expect(await clientOf(url, { tls }).client.getManifest(repository, latest, neverAborted)).toMatchObject({
+      expect(await clientOf(url, { tls }).client.getManifest(repository, latest, unlimited)).toMatchObject({
         digest: expect.any(String),
       });
     }
@@ -76,7 +76,7 @@ describe('TLS', () => {
     const { certificate, key } = await selfSigned('registry');
     const url = await serveTls({ cert: certificate, key });
     const trusting = clientOf(url, { tls: { insecureSkipVerify: false, ca: certificate } });
-    const ask = ({ client }: typeof trusting) => client.getManifest(repository, latest, neverAborted);
+    const ask = ({ client }: typeof trusting) => client.getManifest(repository, latest, unlimited);
     await ask(trusting);
     await ask(trusting);
 
@@ -101,7 +101,7 @@ describe('TLS', () => {
     const tls = { insecureSkipVerify: true, certificate: client.certificate, key: client.key };
     const settings = { tls, redirectHosts: [new URL(elsewhere).host] };
 
-    await clientOf(`https://127.0.0.1:${port}`, settings).client.getManifest(repository, latest, neverAborted);
+    await clientOf(`https://127.0.0.1:${port}`, settings).client.getManifest(repository, latest, unlimited);
 
     expect(names).toEqual(['registry mirror', 'elsewhere nobody']);
   });

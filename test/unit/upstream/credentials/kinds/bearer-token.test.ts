@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { parseRepository } from '../../../../../src/oci/reference.ts';
 import { sendJson, serve } from '../../serve.ts';
-import { clientOf, neverAborted } from '../../start-client.ts';
+import { clientOf, unlimited } from '../../start-client.ts';
 
 const [app, other] = [parseRepository('team/app'), parseRepository('team/other')];
 
@@ -23,7 +23,7 @@ async function start({ postStatus = 200, accepted = 'refresh-1', held = ['refres
   const readToken = async () => (secrets.length > 1 ? secrets.shift() : secrets[0]) ?? '';
   const credentials = [{ kind: 'bearer-token', repositories: ['**'], readToken }] as const;
   const connected = clientOf(registry.url, { credentials });
-  const pull = (repository = app) => connected.client.listTags(repository, neverAborted);
+  const pull = (repository = app) => connected.client.listTags(repository, unlimited);
   return { registry, pull, ...connected };
 }
 

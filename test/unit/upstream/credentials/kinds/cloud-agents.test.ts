@@ -14,7 +14,7 @@ import { thisTest } from '../../../../support/owner.ts';
 import { temporaryDirectory } from '../../../../support/temp-directory.ts';
 import { selfSigned } from '../../certificates.ts';
 import { startProxy } from '../../start-proxy.ts';
-import { neverAborted } from '../../start-client.ts';
+import { unlimited } from '../../start-client.ts';
 import { accountDeps } from '../account-deps.ts';
 import { lent } from '../stub-aws.ts';
 
@@ -97,14 +97,14 @@ const kinds = [
     kind: 'ecr',
     api: apis.ecr,
     secretWith: (settings: Partial<UpstreamSettings>) =>
-      createEcrCredentials({}, accountDeps(ecr, { settings })).secret(neverAborted),
+      createEcrCredentials({}, accountDeps(ecr, { settings })).secret(unlimited),
     password: 'from:ecr',
   },
   {
     kind: 'ecr-public',
     api: apis.public,
     secretWith: (settings: Partial<UpstreamSettings>) =>
-      createEcrPublicCredentials({}, accountDeps('public.ecr.aws', { settings })).secret(neverAborted),
+      createEcrPublicCredentials({}, accountDeps('public.ecr.aws', { settings })).secret(unlimited),
     password: 'from:public',
   },
   {
@@ -112,7 +112,7 @@ const kinds = [
     api: apis.google,
     secretWith: (settings: Partial<UpstreamSettings>) =>
       createGoogleCredentials({ readKey: async () => googleKey() }, accountDeps('gcr.io', { settings })).secret(
-        neverAborted,
+        unlimited,
       ),
     password: 'ya29.google',
   },
@@ -168,7 +168,7 @@ test('a role is assumed (IRSA) through the same proxy, with the token of the pod
   });
   const { proxy, trusting } = await startClouds();
 
-  expect(await createEcrCredentials({}, accountDeps(ecr, { settings: trusting })).secret(neverAborted)).toMatchObject({
+  expect(await createEcrCredentials({}, accountDeps(ecr, { settings: trusting })).secret(unlimited)).toMatchObject({
     password: 'from:ecr',
   });
 

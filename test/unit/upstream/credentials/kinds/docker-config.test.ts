@@ -11,7 +11,7 @@ import { image } from '../../../../support/images.ts';
 import { thisTest } from '../../../../support/owner.ts';
 import { temporaryDirectory } from '../../../../support/temp-directory.ts';
 import { sendJson, serve } from '../../serve.ts';
-import { clientOf, neverAborted } from '../../start-client.ts';
+import { clientOf, unlimited } from '../../start-client.ts';
 import { accountDeps } from '../account-deps.ts';
 import { printing, writeHelper } from '../../../../support/write-helper.ts';
 
@@ -23,7 +23,7 @@ async function start(config: unknown, name = 'ghcr.io') {
   const write = (next: unknown) => writeFile(configFile, typeof next === 'string' ? next : JSON.stringify(next));
   await write(config);
   const credentials = createDockerConfigCredentials({ configFile }, accountDeps(name));
-  return { directory, configFile, write, credentials, secret: () => credentials.secret(neverAborted) };
+  return { directory, configFile, write, credentials, secret: () => credentials.secret(unlimited) };
 }
 
 describe('an entry is looked up', () => {
@@ -131,7 +131,7 @@ test.each([
   const { configFile } = await start(text);
   const credentials = createDockerConfigCredentials({ configFile: path ?? configFile }, accountDeps('ghcr.io'));
 
-  const failure: unknown = await credentials.secret(neverAborted).catch((error: unknown) => error);
+  const failure: unknown = await credentials.secret(unlimited).catch((error: unknown) => error);
 
   expect(failure).toMatchObject({ name: 'UpstreamError', reason: 'refused' });
   expect(String(failure instanceof Error && failure.cause)).not.toContain('s3cr3t');
@@ -190,7 +190,7 @@ test('pulls with the account of a Docker configuration go on when the file rotat
   const repository = parseRepository('team/app');
   registry.content.add(repository, 'latest', image());
   const { client, write } = await clientWith({ auths: { [hostOf(registry)]: auth('robot:old') } }, registry.url);
-  const pull = () => client.headManifest(repository, parseTag('latest'), neverAborted);
+  const pull = () => client.headManifest(repository, parseTag('latest'), unlimited);
 
   await expect(pull()).rejects.toMatchObject({ reason: 'refused' });
   expect(registry.count('GET', /^\/token$/)).toBe(1);
@@ -211,7 +211,7 @@ test('each namespace is pulled with its own account and its own token', async ()
   const auths = { [registry.host]: auth('all:pw'), [`${registry.host}/org`]: auth('org:pw') };
   const { client } = await clientWith({ auths }, registry.url);
 
-  for (const name of ['org/app', 'other/app', 'org/second']) await client.listTags(parseRepository(name), neverAborted);
+  for (const name of ['org/app', 'other/app', 'org/second']) await client.listTags(parseRepository(name), unlimited);
 
   const shown = registry.seen
     .filter(({ url }) => url.pathname !== '/token')
@@ -237,7 +237,7 @@ test("a mirror of a registry never gets the registry's account, only its own", a
   const mirrors = [{ url: mirror.url, tags: false, forwardNs: false, credentials }];
   const { client } = clientOf(registry.url, { credentials, mirrors });
 
-  await expect(client.getManifest(parseRepository('app'), digest, neverAborted)).rejects.toMatchObject({
+  await expect(client.getManifest(parseRepository('app'), digest, unlimited)).rejects.toMatchObject({
     code: 'MANIFEST_UNKNOWN',
   });
 

@@ -2,7 +2,7 @@ import nock from 'nock';
 import { beforeEach, expect, test } from 'vitest';
 import { parseRepository } from '../../../../../src/oci/reference.ts';
 import { sendJson, serve } from '../../serve.ts';
-import { clientOf, neverAborted } from '../../start-client.ts';
+import { clientOf, unlimited } from '../../start-client.ts';
 import { lent, stubAws } from '../stub-aws.ts';
 
 const hour = 3_600_000;
@@ -33,8 +33,8 @@ test('AWS credentials give one token for all repositories of the public gallery'
   const { registry, client, clock } = await start();
   aws().reply(200, { authorizationData: lent('lent', clock.now() + 12 * hour) });
 
-  await client.listTags(app, neverAborted);
-  await client.listTags(other, neverAborted);
+  await client.listTags(app, unlimited);
+  await client.listTags(other, unlimited);
 
   expect(registry.story().filter((one) => one === 'GET /token/')).toHaveLength(1);
   expect(nock.pendingMocks()).toEqual([]);
@@ -44,7 +44,7 @@ test('ten concurrent pulls cause one request to AWS and one for a token of the g
   const { registry, client, clock } = await start();
   aws().reply(200, { authorizationData: lent('lent', clock.now() + 12 * hour) });
 
-  await Promise.all(Array.from({ length: 10 }, () => client.listTags(app, neverAborted)));
+  await Promise.all(Array.from({ length: 10 }, () => client.listTags(app, unlimited)));
 
   expect(registry.story().filter((one) => one === 'GET /token/')).toHaveLength(1);
 });
@@ -52,11 +52,11 @@ test('ten concurrent pulls cause one request to AWS and one for a token of the g
 test('the token from AWS is renewed after half its lifetime', async () => {
   const { client, clock } = await start();
   aws().reply(200, { authorizationData: lent('lent', clock.now() + 12 * hour) });
-  await client.listTags(app, neverAborted);
+  await client.listTags(app, unlimited);
   const renewal = aws().reply(200, { authorizationData: lent('lent', clock.now() + 24 * hour) });
   clock.advance(7 * hour);
 
-  await client.listTags(app, neverAborted);
+  await client.listTags(app, unlimited);
 
   await expect.poll(() => renewal.isDone()).toBe(true);
 });
@@ -65,7 +65,7 @@ test('when AWS rejects the account, the mirror does not pull anonymously instead
   const { registry, client } = await start();
   aws().reply(400, { __type: 'AccessDeniedException' });
 
-  await expect(client.listTags(app, neverAborted)).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused' });
+  await expect(client.listTags(app, unlimited)).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused' });
 
   expect(registry.story()).toEqual(['GET /v2/alias/app/tags/list']);
 });

@@ -6,7 +6,7 @@ import { parseRepository, parseTag } from '../../../../../src/oci/reference.ts';
 import { createEcrCredentials, parseEcrHost } from '../../../../../src/upstream/credentials/kinds/ecr.ts';
 import { startFakeRegistry } from '../../../../support/fake-registry.ts';
 import { image } from '../../../../support/images.ts';
-import { clientOf, neverAborted } from '../../start-client.ts';
+import { clientOf, unlimited } from '../../start-client.ts';
 import { accountDeps } from '../account-deps.ts';
 import { lent, stubAws } from '../stub-aws.ts';
 
@@ -19,7 +19,7 @@ beforeEach(stubAws);
 function start(name = ireland, settings: { region?: string } = {}) {
   const deps = accountDeps(name);
   const credentials = createEcrCredentials(settings, deps);
-  return { ...deps, credentials, secret: () => credentials.secret(neverAborted) };
+  return { ...deps, credentials, secret: () => credentials.secret(unlimited) };
 }
 
 const aws = (host = 'api.ecr.eu-west-1.amazonaws.com') =>
@@ -139,7 +139,7 @@ test('a registry that rejects a token before it expires causes one renewal, and 
   registry.content.add(repository, 'latest', image());
   const credentials = [{ kind: 'ecr', repositories: ['**'], region: 'eu-west-1' }] as const;
   const { client, clock } = clientOf(registry.url, { credentials });
-  const pull = () => client.headManifest(repository, parseTag('latest'), neverAborted);
+  const pull = () => client.headManifest(repository, parseTag('latest'), unlimited);
   aws().reply(200, answer('first', clock.now() + 12 * hour));
   await expect(pull()).rejects.toMatchObject({ reason: 'refused' });
   aws().reply(200, answer('second', clock.now() + 12 * hour));

@@ -5,7 +5,7 @@ import { createExecCredentials } from '../../../../../src/upstream/credentials/k
 import { startFakeRegistry } from '../../../../support/fake-registry.ts';
 import { image } from '../../../../support/images.ts';
 import { temporaryDirectory } from '../../../../support/temp-directory.ts';
-import { clientOf, neverAborted } from '../../start-client.ts';
+import { clientOf, unlimited } from '../../start-client.ts';
 import { accountDeps } from '../account-deps.ts';
 import { printing, writeHelper } from '../../../../support/write-helper.ts';
 
@@ -16,7 +16,7 @@ async function start(script: string, { name = 'ghcr.io', host = 'ghcr.io', timeo
   const deps = accountDeps(host, { name });
   const settings = { command: helper.path, args: ['--quiet'], lifetimeMs: 60_000, timeoutMs };
   const credentials = createExecCredentials(settings, deps);
-  return { ...deps, helper, credentials, secret: () => credentials.secret(neverAborted) };
+  return { ...deps, helper, credentials, secret: () => credentials.secret(unlimited) };
 }
 
 test("a helper gets the registry's name, and prints the account", async () => {
@@ -114,7 +114,7 @@ test('a missing helper fails the request', async () => {
   const settings = { command: '/nowhere/helper', args: [], lifetimeMs: 1, timeoutMs: 1_000 };
   const credentials = createExecCredentials(settings, accountDeps('ghcr.io'));
 
-  await expect(credentials.secret(neverAborted)).rejects.toMatchObject({ reason: 'refused' });
+  await expect(credentials.secret(unlimited)).rejects.toMatchObject({ reason: 'refused' });
 });
 
 test.each(['basic', 'bearer'] as const)(
@@ -126,7 +126,7 @@ test.each(['basic', 'bearer'] as const)(
     registry.content.add(repository, 'latest', image());
     const exec = { kind: 'exec', command: helper.path, args: [], lifetimeMs: 60_000, timeoutMs: 10_000 } as const;
     const { client, clock } = clientOf(registry.url, { credentials: [{ ...exec, repositories: ['**'] }] });
-    const pull = () => client.headManifest(repository, parseTag('latest'), neverAborted);
+    const pull = () => client.headManifest(repository, parseTag('latest'), unlimited);
 
     await expect(pull()).rejects.toMatchObject({ reason: 'refused' });
     expect(await helper.asked()).toHaveLength(1);

@@ -3,7 +3,7 @@ import { parseRepository } from '../../../../../src/oci/reference.ts';
 import { startFakeRegistry } from '../../../../support/fake-registry.ts';
 import { image } from '../../../../support/images.ts';
 import { sendJson, serve } from '../../serve.ts';
-import { clientOf, neverAborted } from '../../start-client.ts';
+import { clientOf, unlimited } from '../../start-client.ts';
 
 const repository = parseRepository('group/project');
 
@@ -26,7 +26,7 @@ async function start(held: readonly string[]) {
   const readToken = async () => (secrets.length > 1 ? secrets.shift() : secrets[0]) ?? '';
   const credentials = [{ kind: 'gitlab', repositories: ['**'], username: 'deploy', readToken }] as const;
   const connected = clientOf(registry.url, { credentials, realmHosts: [gitlab.host] });
-  return { gitlab, registry, pull: () => connected.client.listTags(repository, neverAborted), ...connected };
+  return { gitlab, registry, pull: () => connected.client.listTags(repository, unlimited), ...connected };
 }
 
 test('a deploy token gets a pull token from GitLab, which is another host', async () => {
@@ -84,7 +84,7 @@ test('an unreadable secret fails the request, and the error does not quote it', 
   const readToken = () => Promise.reject(new Error('EACCES: permission denied'));
   const credentials = [{ kind: 'gitlab', repositories: ['**'], username: 'deploy', readToken }] as const;
 
-  const pulled = clientOf(registry.url, { credentials }).client.listTags(repository, neverAborted);
+  const pulled = clientOf(registry.url, { credentials }).client.listTags(repository, unlimited);
 
   await expect(pulled).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused' });
 });

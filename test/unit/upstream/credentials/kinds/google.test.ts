@@ -9,7 +9,7 @@ import { createGoogleCredentials } from '../../../../../src/upstream/credentials
 import { ManualClock } from '../../../../support/manual-clock.ts';
 import { temporaryDirectory } from '../../../../support/temp-directory.ts';
 import { sendJson, serve } from '../../serve.ts';
-import { clientOf, neverAborted } from '../../start-client.ts';
+import { clientOf, unlimited } from '../../start-client.ts';
 import { accountDeps } from '../account-deps.ts';
 
 const minute = 60_000;
@@ -46,7 +46,7 @@ afterEach(() => {
 function start(readKey?: () => Promise<string>) {
   const deps = accountDeps('gcr.io', { clock: new ManualClock(Date.now()) });
   const credentials = createGoogleCredentials({ readKey }, deps);
-  return { ...deps, credentials, secret: () => credentials.secret(neverAborted) };
+  return { ...deps, credentials, secret: () => credentials.secret(unlimited) };
 }
 
 /** Google's token endpoint for this account, or for any; tells whose assertions it was shown. */
@@ -224,7 +224,7 @@ test("the access token is sent to the registry's token endpoint, which is on the
   });
   const credentials = [{ kind: 'google', repositories: ['**'], readKey: async () => keyOf('robot@project') }] as const;
 
-  await clientOf(registry.url, { credentials }).client.listTags(parseRepository('project/repo/image'), neverAborted);
+  await clientOf(registry.url, { credentials }).client.listTags(parseRepository('project/repo/image'), unlimited);
 
   expect(registry.story()).toEqual([
     'GET /v2/project/repo/image/tags/list',

@@ -4,7 +4,7 @@ import { ociManifest } from '../../../../../src/oci/media-types.ts';
 import { parseRepository, parseTag } from '../../../../../src/oci/reference.ts';
 import { type Seen, sendJson, serve } from '../../serve.ts';
 import { robotAccount } from '../../robot-account.ts';
-import { clientOf, neverAborted } from '../../start-client.ts';
+import { clientOf, unlimited } from '../../start-client.ts';
 
 const app = parseRepository('team/app');
 const other = parseRepository('team/other');
@@ -29,8 +29,8 @@ test('a scope in the challenge is requested as it is, and remembered for its rep
     () => 'Bearer realm="REALM?kept=yes",service="a b",scope="repository:renamed/app:pull repository:base:pull"',
   );
 
-  await client.headManifest(app, latest, neverAborted);
-  await client.headManifest(app, latest, neverAborted);
+  await client.headManifest(app, latest, unlimited);
+  await client.headManifest(app, latest, unlimited);
 
   const tokens = registry.seen.filter(({ url }) => url.pathname === '/token').map(({ url }) => url.searchParams);
   expect(tokens.map((query) => query.getAll('scope'))).toEqual([
@@ -46,7 +46,7 @@ test.each(['Bearer realm="REALM"', 'Bearer realm="REALM",scope=""', 'Bearer real
   async (demanded) => {
     const { registry, client } = await startChallenging(() => demanded);
 
-    await client.headManifest(app, latest, neverAborted);
+    await client.headManifest(app, latest, unlimited);
 
     expect(registry.seen[1]?.url.searchParams.getAll('scope')).toEqual(['repository:team/app:pull']);
     expect(registry.seen[1]?.url.searchParams.has('service')).toBe(false);
@@ -58,8 +58,8 @@ test('a registry with one scope for everything (public.ecr.aws: "aws") gets one 
     () => 'Bearer realm="REALM",service="public.ecr.aws",scope="aws"',
   );
 
-  await client.headManifest(app, latest, neverAborted);
-  await client.headManifest(other, latest, neverAborted);
+  await client.headManifest(app, latest, unlimited);
+  await client.headManifest(other, latest, unlimited);
 
   expect(registry.story()).toEqual([
     'HEAD /v2/team/app/manifests/latest',
@@ -85,8 +85,8 @@ test('two accounts never share a token, though the registry has one scope for al
   ];
   const { client } = clientOf(registry.url, { credentials });
 
-  await client.headManifest(app, latest, neverAborted);
-  await client.headManifest(other, latest, neverAborted);
+  await client.headManifest(app, latest, unlimited);
+  await client.headManifest(other, latest, unlimited);
 
   const shown = registry.seen
     .filter(({ url }) => url.pathname.startsWith('/v2/'))
@@ -99,7 +99,7 @@ test('a registry that sends 401 without a challenge is pinged for one, and the e
     url.pathname === '/v2/' ? 'Bearer realm="REALM",service="s",scope="repository:user/image:pull"' : '',
   );
 
-  await client.headManifest(app, latest, neverAborted);
+  await client.headManifest(app, latest, unlimited);
 
   expect(registry.story()).toEqual([
     'HEAD /v2/team/app/manifests/latest',
@@ -118,7 +118,7 @@ test('a registry that hides private repositories from anonymous requests is aske
   });
   const { client } = clientOf(registry.url, { credentials: [robotAccount] });
 
-  expect(await client.headManifest(app, latest, neverAborted)).toMatchObject({ size: 19 });
+  expect(await client.headManifest(app, latest, unlimited)).toMatchObject({ size: 19 });
   expect(registry.story()).toEqual([
     'HEAD /v2/team/app/manifests/latest',
     'GET /v2/',
@@ -130,8 +130,8 @@ test('a registry that never sends a challenge is pinged once, and its 404 is bel
   const registry = await serve(({ url }, response) => sendJson(response, {}, url.pathname === '/v2/' ? 200 : 404));
   const { client } = clientOf(registry.url, { credentials: [robotAccount] });
 
-  await expect(client.headManifest(app, latest, neverAborted)).rejects.toMatchObject({ code: 'MANIFEST_UNKNOWN' });
-  await expect(client.headManifest(app, latest, neverAborted)).rejects.toMatchObject({ code: 'MANIFEST_UNKNOWN' });
+  await expect(client.headManifest(app, latest, unlimited)).rejects.toMatchObject({ code: 'MANIFEST_UNKNOWN' });
+  await expect(client.headManifest(app, latest, unlimited)).rejects.toMatchObject({ code: 'MANIFEST_UNKNOWN' });
 
   expect(registry.story().filter((one) => one === 'GET /v2/')).toHaveLength(1);
 });
@@ -144,7 +144,7 @@ test('a registry that rejects every token is asked three times at most, and then
   });
   const { client } = clientOf(registry.url, { credentials: [robotAccount] });
 
-  const asked = client.headManifest(app, latest, neverAborted);
+  const asked = client.headManifest(app, latest, unlimited);
 
   await expect(asked).rejects.toMatchObject({ name: 'UpstreamError', reason: 'refused', upstreamStatus: 401 });
   expect(registry.story()).toEqual([
@@ -163,7 +163,7 @@ test('a token endpoint that returns the rejected token again ends this sooner', 
   });
   const { client } = clientOf(registry.url);
 
-  await expect(client.headManifest(app, latest, neverAborted)).rejects.toMatchObject({ code: 'DENIED' });
+  await expect(client.headManifest(app, latest, unlimited)).rejects.toMatchObject({ code: 'DENIED' });
 
   expect(registry.seen).toHaveLength(4);
 });
@@ -177,8 +177,8 @@ test('a challenge with a realm on an untrusted host affects only the request tha
     url.pathname.includes(app) ? 'Bearer realm="http://169.254.169.254/token",service="x"' : undefined,
   );
 
-  await expect(client.headManifest(app, latest, neverAborted)).rejects.toMatchObject({ reason: 'misbehaving' });
-  await expect(client.headManifest(other, latest, neverAborted)).resolves.toMatchObject({ mediaType: ociManifest });
+  await expect(client.headManifest(app, latest, unlimited)).rejects.toMatchObject({ reason: 'misbehaving' });
+  await expect(client.headManifest(other, latest, unlimited)).resolves.toMatchObject({ mediaType: ociManifest });
   expect(registry.seen.filter(({ url }) => url.pathname.includes(other))).toHaveLength(1);
 });
 
@@ -187,6 +187,6 @@ test('a challenge with a realm that issues no tokens affects only the request th
     url.pathname.includes(app) ? 'Bearer realm="REALM/lost",service="x"' : undefined,
   );
 
-  await expect(client.headManifest(app, latest, neverAborted)).rejects.toMatchObject({ reason: 'misbehaving' });
-  await expect(client.headManifest(other, latest, neverAborted)).resolves.toMatchObject({ mediaType: ociManifest });
+  await expect(client.headManifest(app, latest, unlimited)).rejects.toMatchObject({ reason: 'misbehaving' });
+  await expect(client.headManifest(other, latest, unlimited)).resolves.toMatchObject({ mediaType: ociManifest });
 });

@@ -5,7 +5,7 @@ import type { FakeAuthOptions } from '../../../../support/fake-auth.ts';
 import { startFakeRegistry } from '../../../../support/fake-registry.ts';
 import { gate } from '../../../../support/gate.ts';
 import { image } from '../../../../support/images.ts';
-import { clientOf, neverAborted } from '../../start-client.ts';
+import { clientOf, unlimited } from '../../start-client.ts';
 import { countConnections } from '../../count-connections.ts';
 import { sendJson, type Server, serve } from '../../serve.ts';
 
@@ -23,7 +23,7 @@ async function start(auth: FakeAuthOptions, settings: Partial<UpstreamSettings> 
   const registry = await startFakeRegistry({ auth });
   for (const repository of [app, other]) registry.content.add(repository, latest, image({ name: repository }));
   const connected = clientOf(registry.url, settings);
-  const pull = (repository: Repository = app) => connected.client.headManifest(repository, latest, neverAborted);
+  const pull = (repository: Repository = app) => connected.client.headManifest(repository, latest, unlimited);
   return { registry, pull, ...connected };
 }
 
@@ -83,7 +83,7 @@ test.each([301, 302, 303, 307, 308])(
     });
     const { client } = clientOf(registry.url, { credentials: [basic()] });
 
-    expect(await client.headManifest(app, latest, neverAborted)).toMatchObject({ digest: appDigest });
+    expect(await client.headManifest(app, latest, unlimited)).toMatchObject({ digest: appDigest });
     expect(registry.seen[2]?.url.searchParams.get('scope')).toBe(`repository:${app}:pull`);
   },
 );
@@ -101,7 +101,7 @@ test.each([301, 302, 307, 308])('an identity token is posted again to the target
   const account = { kind: 'bearer-token', repositories: ['**'], readToken: async () => 'identity' } as const;
   const { client } = clientOf(registry.url, { credentials: [account] });
 
-  expect(await client.headManifest(app, latest, neverAborted)).toMatchObject({ digest: appDigest });
+  expect(await client.headManifest(app, latest, unlimited)).toMatchObject({ digest: appDigest });
 });
 
 test('a redirect loop of a token endpoint is given up after five redirects', async () => {

@@ -6,7 +6,7 @@ import type { FakeAuthOptions } from '../../../../support/fake-auth.ts';
 import { startFakeRegistry } from '../../../../support/fake-registry.ts';
 import { gate } from '../../../../support/gate.ts';
 import { image } from '../../../../support/images.ts';
-import { clientOf, neverAborted } from '../../start-client.ts';
+import { clientOf, unlimited } from '../../start-client.ts';
 import { serve } from '../../serve.ts';
 
 const app = parseRepository('team/app');
@@ -21,7 +21,7 @@ async function start(auth: FakeAuthOptions, settings: Partial<UpstreamSettings> 
   const registry = await startFakeRegistry({ auth });
   for (const repository of [app, other]) registry.content.add(repository, latest, image({ name: repository }));
   const connected = clientOf(registry.url, settings);
-  const pull = (repository: Repository = app) => connected.client.headManifest(repository, latest, neverAborted);
+  const pull = (repository: Repository = app) => connected.client.headManifest(repository, latest, unlimited);
   return { registry, pull, ...connected };
 }
 
@@ -180,7 +180,7 @@ test.each([
   });
   const { client } = clientOf(registry.url, { credentials: [basic()] });
 
-  await expect(client.headManifest(app, latest, neverAborted)).rejects.toMatchObject({ name: 'UpstreamError', reason });
+  await expect(client.headManifest(app, latest, unlimited)).rejects.toMatchObject({ name: 'UpstreamError', reason });
 });
 
 function challenge(response: ServerResponse, value: string): void {
