@@ -1,5 +1,7 @@
+import { setTimeout } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { digestOf } from '../../src/oci/digest.ts';
+import { asking } from '../support/byte-ranges.ts';
 import { ask, caughtUp, open, type OpenAnswer } from '../support/client.ts';
 import { type Pump, pump } from '../support/fake-answer.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
@@ -82,6 +84,22 @@ test('clients of an upstream that goes on sending are all served, also more than
   flowing.open();
   const reading = [first, ...joined];
   for (const answer of reading) expect((await answer.rest()).equals(blob.bytes)).toBe(true);
+  expect(await rejected()).toBe(0);
+});
+
+test('clients that wait for the end of a blob while its upstream goes on sending are all served', async () => {
+  const flow = pump();
+  flow.release(100_000);
+  const { app, blob, path, rejected } = await started({ blobBytes: 2_000_000, flow });
+  const clients = Array.from({ length: maxRequests - 4 }, () => ask(app, path, asking([1_500_000, 1_500_099])));
+  const answers = Promise.all(clients);
+  answers.catch(() => {}); // It is awaited below.
+  for (let sent = 100_000; sent < 1_500_000; sent += 100_000) {
+    flow.release(100_000);
+    await setTimeout(400); // The waiting is measured in real time.
+  }
+  flow.release(1_000_000);
+  for (const { body } of await answers) expect(body).toEqual(blob.bytes.subarray(1_500_000, 1_500_100));
   expect(await rejected()).toBe(0);
 });
 

@@ -254,7 +254,8 @@ export class Blobs {
     const answer = await followingAnswer(question, download, { ...told, firstServedAtMs });
     const following = this.#stored.reportingDiskFailures(answer);
     const blob = this.#upstreamBlobs.remote(question);
-    return { ...following, source: partsAhead(question, download, { following: following.source, relays, blob }) };
+    const source = partsAhead(question, download, { following: following.source, relays, blob });
+    return { ...following, source, receivedBytes: () => download.receivedBytes };
   }
 
   /** Asks the upstream once whether the repository has a blob that another repository brought, and records the answer. */

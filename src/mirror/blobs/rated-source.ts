@@ -14,6 +14,8 @@ export interface RatedSourceOptions {
   readonly body: BodyReader;
   readonly clock: Clock;
   readonly minBytesPerSecond: number;
+  /** How many bytes the upstream has sent, where the reader waits for later ones. Absent: it waits for the next ones. */
+  readonly receivedBytes?: (() => number) | undefined;
 }
 
 /** How much longer a reader may wait for its bytes than they take at the least rate, before the body is slow. */
@@ -28,6 +30,9 @@ export class RatedSource implements ByteSource {
   readonly #options: RatedSourceOptions;
   /** How long the reader has waited beyond what its bytes take at the least rate. */
   #lateMs = 0;
+  #waitingSinceMs = 0;
+  #receivedBytes = 0;
+  #timer: NodeJS.Timeout | undefined;
   #isSlow = false;
   #refusal: { readonly cause: unknown } | undefined;
   #closing: PromiseLike<void> | undefined;
@@ -58,18 +63,43 @@ export class RatedSource implements ByteSource {
   }
 
   async #timed<Value>(work: () => Promise<Value>, bytesOf: (value: Value) => number): Promise<Value> {
-    const { clock, minBytesPerSecond } = this.#options;
-    const startedAtMs = clock.monotonicMs();
-    const timer = this.#isSlow ? undefined : setTimeout(() => this.#becomesSlow(), slowAfterMs - this.#lateMs);
+    const { clock } = this.#options;
+    this.#waitingSinceMs = clock.monotonicMs();
+    this.#newBytes();
+    if (!this.#isSlow) this.#watch();
     try {
       const value = await this.#unlessRefused(work);
-      const inTimeMs = (bytesOf(value) / Math.max(1, minBytesPerSecond)) * 1_000;
-      this.#lateMs = Math.max(0, this.#lateMs + clock.monotonicMs() - startedAtMs - inTimeMs);
+      const waitedMs = Math.max(0, clock.monotonicMs() - this.#waitingSinceMs);
+      this.#lateMs = Math.max(0, this.#lateMs + waitedMs - this.#inTimeMs(Math.max(bytesOf(value), this.#newBytes())));
       if (this.#isSlow && this.#lateMs === 0) this.#catchesUp();
       return value;
     } finally {
-      clearTimeout(timer);
+      clearTimeout(this.#timer);
     }
+  }
+
+  #watch(): void {
+    this.#timer = setTimeout(() => this.#looksSlow(), slowAfterMs - this.#lateMs);
+  }
+
+  /** A reader may wait for a later part of a body that comes in time. */
+  #looksSlow(): void {
+    const inTimeMs = this.#inTimeMs(this.#newBytes());
+    this.#waitingSinceMs += slowAfterMs - this.#lateMs;
+    this.#lateMs = Math.max(0, slowAfterMs - inTimeMs);
+    if (inTimeMs === 0) this.#becomesSlow();
+    else this.#watch();
+  }
+
+  /** How many bytes the upstream has sent since the last call. */
+  #newBytes(): number {
+    const before = this.#receivedBytes;
+    this.#receivedBytes = this.#options.receivedBytes?.() ?? 0;
+    return this.#receivedBytes - before;
+  }
+
+  #inTimeMs(bytes: number): number {
+    return (bytes / Math.max(1, this.#options.minBytesPerSecond)) * 1_000;
   }
 
   async #unlessRefused<Value>(work: () => Promise<Value>): Promise<Value> {
@@ -107,11 +137,13 @@ export class RatedSource implements ByteSource {
   }
 }
 
+type Rated = Pick<RatedSourceOptions, 'source' | 'receivedBytes'>;
+
 /**
  * Opens what is on its way from an upstream: when it comes slowly, its reader counts to the upstream's share of the requests.
  * @throws TooManyWaiters when the upstream's slow bodies are too many; what `open` throws.
  */
-export async function ratedBody<Served extends { readonly source: ByteSource } | undefined>(
+export async function ratedBody<Served extends Rated | undefined>(
   label: string,
   open: () => Promise<Served>,
   { waiters, clock, minBytesPerSecond }: RatedBodiesDeps,
@@ -119,10 +151,10 @@ export async function ratedBody<Served extends { readonly source: ByteSource } |
   waiters.admitBody(label);
   const served = await open();
   if (!served) return served;
-  const { source } = served;
+  const { source, receivedBytes } = served;
   try {
     const body = waiters.body(label);
-    return { ...served, source: new RatedSource({ source, body, clock, minBytesPerSecond }) };
+    return { ...served, source: new RatedSource({ source, body, clock, minBytesPerSecond, receivedBytes }) };
   } catch (cause) {
     await source[Symbol.asyncDispose]();
     throw cause;

@@ -48,6 +48,8 @@ export interface ServedBlob {
    * not be verified.
    */
   readonly ignoresRange?: true;
+  /** How many bytes of it the upstream has sent: a reader may wait for later ones. Absent where it is not being downloaded. */
+  readonly receivedBytes?: () => number;
 }
 
 /** The part of an answer that does not depend on its source. */

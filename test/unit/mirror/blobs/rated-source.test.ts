@@ -11,8 +11,10 @@ function started({ isRefused = false }: { readonly isRefused?: boolean } = {}) {
   const clock = new ManualClock();
   const events: string[] = [];
   let deliver = Promise.withResolvers<number>();
+  const upstream = { sentBytes: 0 };
   const source = new RatedSource({
     clock,
+    receivedBytes: () => upstream.sentBytes,
     minBytesPerSecond: 1_000,
     body: {
       isSlow: () => {
@@ -42,7 +44,7 @@ function started({ isRefused = false }: { readonly isRefused?: boolean } = {}) {
     await reading;
     deliver = Promise.withResolvers();
   };
-  return { source, events, pass, receive };
+  return { source, upstream, events, pass, receive };
 }
 
 test('a body of which nothing comes for three seconds is slow', async () => {
@@ -79,6 +81,18 @@ test('a body that comes at the least rate is never slow, nor is one that waits f
   await pass(3_600_000);
   await receive(1, 1_000);
   expect(events).toEqual([]);
+});
+
+test('a body of which earlier bytes come at the least rate is not slow for a reader that waits for later ones', async () => {
+  const { source, upstream, events, pass } = started();
+  source.read(into, 0).catch(() => {});
+  for (let second = 0; second < 60; second += 1) {
+    upstream.sentBytes += 1_000;
+    await pass(1_000);
+  }
+  expect(events).toEqual([]);
+  await pass(6_000);
+  expect(events).toEqual(['slow']);
 });
 
 test('a reader of one slow body too many is told so, and the body is let go once', async () => {
