@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest';
 import { parseRepository } from '../../../../src/oci/reference.ts';
-import { defaultUpstreamSettings } from '../../../../src/upstream/settings.ts';
 import type { Fault } from '../../../support/fake-answer.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { content, randomBlob } from '../../../support/images.ts';
@@ -8,14 +7,13 @@ import { clientOf, unlimited } from '../start-client.ts';
 
 const repository = parseRepository('team/app');
 const blobs = /\/blobs\//;
-const shortIdleTime = { timeouts: { ...defaultUpstreamSettings.timeouts, idleMs: 100 } };
 
 async function startWithBlob({ size = 1000, fault = {} }: { size?: number; fault?: Fault } = {}) {
   const registry = await startFakeRegistry();
   const blob = randomBlob(size);
   registry.content.addBlob(repository, blob);
   registry.script({ path: blobs }, fault);
-  return { registry, blob, ...clientOf(registry.url, shortIdleTime) };
+  return { registry, blob, ...clientOf(registry.url) };
 }
 
 test('a HEAD tells the size of a blob without fetching it', async () => {

@@ -1,5 +1,5 @@
 import { buffer } from 'node:stream/consumers';
-import { expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
 import { AnswerBody, contentLengthOf, contentRangeOf } from '../../../../src/upstream/transport/answer.ts';
 
@@ -23,6 +23,8 @@ class FakeController {
   }
 }
 
+const idleMs = 60_000;
+
 function start(memory?: MemoryBudget) {
   const controller = new FakeController();
   const told: number[] = [];
@@ -30,7 +32,7 @@ function start(memory?: MemoryBudget) {
   return {
     controller,
     told,
-    body: new AnswerBody({ controller, host: 'registry.test', idleMs: 60_000, onBytes, memory }),
+    body: new AnswerBody({ controller, host: 'registry.test', idleMs, onBytes, memory }),
   };
 }
 
@@ -149,6 +151,38 @@ test('a body in pieces of one byte is merged, with a bounded number of pieces pe
   expect(sent).toBe(2_560);
   expect(pieces.reduce((sum, bytes) => sum + bytes, 0)).toBe(sent);
   expect(pieces.length).toBeLessThanOrEqual(10);
+});
+
+describe('the idle timeout', () => {
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }));
+  afterEach(() => void vi.useRealTimers());
+
+  test('a slow reader does not make the upstream look silent', async () => {
+    const { body, controller } = start();
+    body.receive(mebibyte);
+    vi.advanceTimersByTime(10 * idleMs);
+    expect(controller.aborts).toEqual([]);
+
+    body.read();
+    expect(controller.paused).toBe(false);
+    vi.advanceTimersByTime(idleMs - 1);
+    expect(controller.aborts).toEqual([]);
+    vi.advanceTimersByTime(1);
+    expect(controller.aborts).toEqual([expect.objectContaining({ reason: 'timeout' })]);
+    await expect(buffer(body)).rejects.toMatchObject({ reason: 'timeout' });
+  });
+
+  test('a slow upstream that never falls silent may take as long as it needs', async () => {
+    const { body, controller } = start();
+    for (let piece = 0; piece < 10; piece += 1) {
+      vi.advanceTimersByTime(idleMs - 1);
+      body.receive(Buffer.from('x'));
+    }
+    body.complete();
+
+    expect(await buffer(body)).toHaveLength(10);
+    expect(controller.aborts).toEqual([]);
+  });
 });
 
 test.each([
