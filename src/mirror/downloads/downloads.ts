@@ -143,9 +143,16 @@ export class Downloads implements Runs {
     } catch (cause) {
       this.#remove(run);
       run.failed(cause);
+      if (run.download) this.#failedAtEnd(run.download, cause);
     } finally {
       run.over();
     }
+  }
+
+  /** The last step, which frees what the download held, has failed: nobody waits for its end for ever. */
+  #failedAtEnd(download: Download, cause: unknown): void {
+    this.#deps.observer.internalError({ part: 'blob store', cause });
+    download.ends({ result: 'disk_error', bytes: download.receivedBytes, cause });
   }
 
   #remove(run: Run): void {

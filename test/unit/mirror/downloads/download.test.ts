@@ -192,6 +192,14 @@ test('a download whose readers have left ends, if no more may continue without r
   expect((await download.ended).result).toBe('aborted');
 });
 
+test('a download whose file cannot be closed still ends', async () => {
+  const incoming = new MemoryIncoming();
+  incoming[Symbol.asyncDispose] = () => Promise.reject(new Error('EIO'));
+  const { download, damages } = await start({ first: opened(body(blob)), incoming });
+  expect(await download.ended).toMatchObject({ result: 'disk_error', bytes: blob.byteLength });
+  expect(damages).toHaveLength(1);
+});
+
 test('aborting a download cuts its readers', async () => {
   const stalled = new Readable({ read: () => {} });
   stalled.push(blob.subarray(0, mebibyte));
