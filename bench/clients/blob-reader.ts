@@ -55,8 +55,8 @@ export async function readBlob(read: BlobRead): Promise<BlobReadOutcome> {
       reject(new Error(`reading ${url}`, { cause }));
     }
     if (pace === undefined || pace.until.aborted) return true;
-    const goOn = () => socket.resume();
-    void delay((bytes / pace.bytesPerSecond) * 1_000, undefined, { signal: pace.until }).then(goOn, goOn);
+    const proceed = () => socket.resume();
+    void delay((bytes / pace.bytesPerSecond) * 1_000, undefined, { signal: pace.until }).then(proceed, proceed);
     return false;
   };
   const socket: Socket = connect({ host: hostname, port: Number(port), onread: { buffer, callback: onRead } });

@@ -13,7 +13,7 @@ async function residentBytes(pid: number): Promise<number> {
   return Number(kibibytes) * 1024;
 }
 
-test('two hundred stalled clients of a large blob cost their buffers, not the blob, and delay nobody', async () => {
+test('two hundred stalled clients of a large blob cost their buffers, not the blob, and delay no other client', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(32 * mebibyte);
   upstream.content.addBlob('library/app', blob);

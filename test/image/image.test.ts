@@ -39,7 +39,7 @@ describe('the container image', () => {
     expect(entered?.split(', ')).toEqual(started?.split(' ').map((flag) => JSON.stringify(flag)));
   });
 
-  test('runs as nobody in particular, and asks the management port for its health', () => {
+  test('runs as an unprivileged user, with a health check of the management port', () => {
     expect(dockerfile).toMatch(/^USER 65532:65532$/m);
     expect(dockerfile).toContain("fetch('http://127.0.0.1:5001/healthz')");
   });

@@ -23,14 +23,14 @@ describe('during a rebuild', () => {
   /** A store whose listing waits, before its first blob, until the test lets it go on. */
   function waiting({ store, records }: FileStores) {
     const reached = gate();
-    const goOn = gate();
+    const proceed = gate();
     async function* list(): ReturnType<BlobStore['list']> {
       reached.open();
-      await goOn.opened;
+      await proceed.opened;
       yield* store.list();
     }
     const readAll: BlobStore['readAll'] = (digest, maxBytes) => store.readAll(digest, maxBytes);
-    return { store: { list, readAll }, records, reached: reached.opened, goOn: () => goOn.open() };
+    return { store: { list, readAll }, records, reached: reached.opened, proceed: () => proceed.open() };
   }
 
   test('new writes stay: content, links, tags and uses', async () => {
@@ -47,7 +47,7 @@ describe('during a rebuild', () => {
     index.noteTag(alpine, latest, fresh);
     index.noteUse(built.manifest.digest, future);
     await index.totals();
-    slow.goOn();
+    slow.proceed();
     await running;
 
     expect(await index.totals()).toMatchObject({ bytes: whole + 1000, manifests: 2, blobs: 3 });
@@ -71,7 +71,7 @@ describe('during a rebuild', () => {
     await slow.reached;
     await index.totals();
     expect(told).toEqual([]);
-    slow.goOn();
+    slow.proceed();
     await running;
     await Promise.all(waiters);
     expect(told).toEqual(['complete', 'complete']);
@@ -96,7 +96,7 @@ describe('during a rebuild', () => {
     await slow.reached;
     stopping.abort(new Error('stopping'));
     kept.files.calls.length = 0;
-    slow.goOn();
+    slow.proceed();
     await expect(running).rejects.toThrow('stopping');
     expect(kept.files.calls.filter(({ path }) => path.includes('/repositories/docker.io'))).toEqual([]);
     expect(index.needsRebuild).toBe(true);

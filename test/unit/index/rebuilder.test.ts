@@ -11,7 +11,7 @@ function rebuilderOver(walks: readonly ('fails' | 'succeeds' | 'hangs')[], { nee
   const events: string[] = [];
   const completed = gate();
   const hanging = gate();
-  const goOn = gate();
+  const proceed = gate();
   const waits: { readonly ms: number; readonly end: () => void }[] = [];
   const index: LosableIndex = {
     needsRebuild,
@@ -37,7 +37,7 @@ function rebuilderOver(walks: readonly ('fails' | 'succeeds' | 'hangs')[], { nee
     events.push(`walk ${walk}`);
     if (walk === 'hangs') {
       hanging.open();
-      await goOn.opened;
+      await proceed.opened;
     }
     if (walk === 'fails') throw new Error('the disk is away');
     yield* [];
@@ -59,7 +59,7 @@ function rebuilderOver(walks: readonly ('fails' | 'succeeds' | 'hangs')[], { nee
         waiting[waits.length - 1]?.open();
       }),
   });
-  return { rebuilder, events, waits, waiting, completed, hanging, goOn };
+  return { rebuilder, events, waits, waiting, completed, hanging, proceed };
 }
 
 test('a complete index is not rebuilt', async () => {
@@ -70,11 +70,11 @@ test('a complete index is not rebuilt', async () => {
 });
 
 test('start does not wait for the rebuild, and stop ends it', async () => {
-  const { rebuilder, events, hanging, goOn } = rebuilderOver(['hangs']);
+  const { rebuilder, events, hanging, proceed } = rebuilderOver(['hangs']);
   await rebuilder.start();
   await hanging.opened;
   const stopped = rebuilder.stop();
-  goOn.open();
+  proceed.open();
   await stopped;
   expect(events).not.toContain('Error: the disk is away');
   expect(events.slice(0, 2)).toEqual(['rebuilding', 'walk hangs']);

@@ -31,7 +31,7 @@ test.each([
   { reason: 'refused', status: 502 },
   { reason: 'misbehaving', status: 502 },
   { reason: 'busy', status: 503 },
-] as const)('no answer because of $reason is told as $status', ({ reason, status }) => {
+] as const)('an UpstreamError with the reason $reason has status $status', ({ reason, status }) => {
   expect(new UpstreamError(reason, 'what', { retryAfterSeconds: 5, upstreamStatus: 500 })).toMatchObject({
     status,
     reason,

@@ -141,7 +141,7 @@ async function withStored(options: Parameters<typeof started>[0] = {}) {
   return all;
 }
 
-test('an uncached blob is downloaded once for all who ask, and stored', async () => {
+test('an uncached blob is downloaded once for all clients, and stored', async () => {
   const { open, asked, store } = started();
   const served = await Promise.all([open(), open(), open()]);
   expect(served.map(({ cache }) => cache.word)).toEqual(['miss', 'collapsed', 'collapsed']);
@@ -150,7 +150,7 @@ test('an uncached blob is downloaded once for all who ask, and stored', async ()
   await expect.poll(() => store.blobs.has(digest)).toBe(true);
 });
 
-test('a stored blob costs the upstream nothing', async () => {
+test('a stored blob causes no upstream request', async () => {
   const { open, asked } = await withStored();
   const served = await open();
   expect(served.cache.word).toBe('hit');
@@ -158,7 +158,7 @@ test('a stored blob costs the upstream nothing', async () => {
   expect(asked).toEqual([]);
 });
 
-test('a repository without a link gets stored bytes only after its upstream has confirmed them, and the answer does not tell', async () => {
+test('a repository without a link gets stored bytes only after its upstream has confirmed them, and the answer does not show it', async () => {
   const { open, asked } = await withStored();
   const served = await open(other);
   expect(asked).toEqual(['GET library/other']);
@@ -168,7 +168,7 @@ test('a repository without a link gets stored bytes only after its upstream has 
   expect(asked).toEqual(['GET library/other']);
 });
 
-test('a repository whose upstream does not have the blob gets none, though it is stored; its 404 is remembered for a while', async () => {
+test('a repository whose upstream lacks the blob gets 404, though it is stored; the 404 is remembered for a while', async () => {
   const { open, script, asked, clock } = await withStored();
   script.open = () => Promise.reject(gone);
   for (let pull = 0; pull < 2; pull += 1) await expect(open(other)).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
@@ -212,7 +212,7 @@ test('a blob that the store has no room for is served and not stored, from one u
   expect(store.blobs.size).toBe(0);
 });
 
-test('a stored blob that the disk cannot open is relayed from the upstream, and downloaded when it is asked for again', async () => {
+test('a stored blob that the disk cannot open is relayed from the upstream, and downloaded by the next request', async () => {
   const { open, asked, store, clock } = await withStored();
   store.isBroken = true;
   const served = await open();
@@ -224,7 +224,7 @@ test('a stored blob that the disk cannot open is relayed from the upstream, and 
   expect((await open()).cache.word).toBe('hit');
 });
 
-test('with verification of reads a damaged blob is cut and put into quarantine', async () => {
+test('with verifyReads a damaged blob is cut and quarantined', async () => {
   const { open, store } = await withStored({ verifyReads: true });
   const damaged = Buffer.from(bytes);
   damaged[5] = (damaged[5] ?? 0) ^ 1;
@@ -233,14 +233,14 @@ test('with verification of reads a damaged blob is cut and put into quarantine',
   expect(store.quarantined).toEqual([digest]);
 });
 
-test('a HEAD downloads nothing, and tells the size', async () => {
+test('a HEAD downloads nothing, and has the size', async () => {
   const { head, asked, store } = started();
   expect(await head()).toMatchObject({ size: bytes.byteLength, cache: { word: 'miss' } });
   expect(asked).toEqual(['HEAD library/app']);
   expect(store.blobs.size).toBe(0);
 });
 
-test('a HEAD for a stored blob costs the upstream nothing', async () => {
+test('a HEAD of a stored blob causes no upstream request', async () => {
   const { head, asked } = await withStored();
   expect(await head()).toMatchObject({ size: bytes.byteLength, cache: { word: 'hit' } });
   expect(asked).toEqual([]);

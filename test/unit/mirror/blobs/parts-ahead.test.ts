@@ -29,7 +29,7 @@ test.each([
     writtenBytes: 0,
     expected: 'follow',
   },
-])('a part that $what: $expected', ({ start, length, writtenBytes, expected }) => {
+])('a range that $what: $expected', ({ start, length, writtenBytes, expected }) => {
   expect(rangeOfRunning({ start, end: start + length - 1, isOpenEnded: false }, writtenBytes)).toBe(expected);
 });
 

@@ -59,9 +59,9 @@ test('borrowed buffers count until their readers return them', async () => {
   const memory = new MemoryBudget({ maxBytes: 64 * 1024 * kibibyte });
   const { download, writing } = await start(memory);
   const reader = download.join();
-  const loan = reader.borrow?.(0, pieceBytes);
+  const borrowing = reader.borrow?.(0, pieceBytes);
   writing.open();
-  const borrowed = await loan;
+  const borrowed = await borrowing;
   expect(borrowed?.bytes).toBeGreaterThan(0);
   await download.ended;
   expect(memory.reservedBytes).toBe(pieceBytes);

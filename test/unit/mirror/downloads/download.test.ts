@@ -217,11 +217,11 @@ test('aborting a download cuts its readers', async () => {
 async function borrowAll(source: ByteSource): Promise<Buffer> {
   const seen: Buffer[] = [];
   for (let position = 0; position < blob.byteLength; ) {
-    const loan = await source.borrow?.(position, mebibyte);
-    const into = Buffer.alloc(loan ? 0 : mebibyte);
-    const bytes = loan?.bytes ?? (await source.read(into, position));
-    seen.push(...(loan?.pieces.map((piece) => Buffer.from(piece)) ?? [into.subarray(0, bytes)]));
-    loan?.end();
+    const borrowed = await source.borrow?.(position, mebibyte);
+    const into = Buffer.alloc(borrowed ? 0 : mebibyte);
+    const bytes = borrowed?.bytes ?? (await source.read(into, position));
+    seen.push(...(borrowed?.pieces.map((piece) => Buffer.from(piece)) ?? [into.subarray(0, bytes)]));
+    borrowed?.end();
     position += bytes;
   }
   return Buffer.concat(seen);
@@ -273,9 +273,9 @@ test('no reader borrows from a failed download, and reading reports why it faile
 test('a reader that has left does not wait for a buffer', async () => {
   const { download } = await start({ first: opened(body(blob.subarray(0, mebibyte), gate().opened)) });
   const source = download.join();
-  const loan = source.borrow?.(2 * mebibyte, 1);
+  const borrowed = source.borrow?.(2 * mebibyte, 1);
   await source[Symbol.asyncDispose]();
-  expect(await loan).toBeUndefined();
+  expect(await borrowed).toBeUndefined();
   download.abort(new Error('the test is over'));
 });
 

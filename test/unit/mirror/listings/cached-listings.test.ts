@@ -40,7 +40,7 @@ function started({ listTags, listWithinMs = 60_000, waitMs = 2_500 }: Started) {
   };
 }
 
-test('listings in memory are bounded in bytes: those used least recently are read from the disk, and nobody is asked again', async () => {
+test('listings in memory are bounded in bytes: the least recently used are read from the disk, without an upstream request', async () => {
   const asked: string[] = [];
   const names = Array.from({ length: 40 }, (_, at) => `${at}-${'x'.repeat(60)}`);
   const { records, background, list } = started({
@@ -59,7 +59,7 @@ test('listings in memory are bounded in bytes: those used least recently are rea
   expect(asked).toEqual(['a', 'b', 'c', 'd', 'e']);
 });
 
-test('a listing is read from the disk once for all who ask at the same time, and two of one upstream at a time', async () => {
+test('a listing is read from the disk once for all its clients, and at most two of one upstream are read at a time', async () => {
   const names = Array.from({ length: 90 }, (_, at) => `${at}-${'x'.repeat(100)}`);
   const { records, background, list } = started({ listTags: async () => names });
   const all = ['a', 'b', 'c', 'd', 'e'];
@@ -74,7 +74,7 @@ test('a listing is read from the disk once for all who ask at the same time, and
   expect(records.reads).toBeLessThanOrEqual(before + all.length);
 });
 
-test('a listing whose pages do not all come in time is no answer, and nobody waits for it for ever', async () => {
+test('a listing whose pages do not all arrive in time fails, and no client waits for ever', async () => {
   const { list } = started({
     listWithinMs: 1,
     listTags: (_, { signal }) =>
@@ -83,7 +83,7 @@ test('a listing whose pages do not all come in time is no answer, and nobody wai
   await expect(list('a')).rejects.toMatchObject({ reason: 'timeout' });
 });
 
-test('clients that name many repositories and leave begin no more than a few listings of one upstream', async () => {
+test('clients that name many repositories and leave start only a few listings of one upstream', async () => {
   const door = gate();
   const asked: string[] = [];
   const { list } = started({
@@ -103,7 +103,7 @@ test('clients that name many repositories and leave begin no more than a few lis
   door.open();
 });
 
-test('a listing of many pages that takes long makes no tag of its upstream be served without waiting', async () => {
+test('a long listing does not make its upstream count as slow for tags', async () => {
   const pages = [async () => ['1'], () => new Promise<string[]>(() => {})];
   const { list, clock, softTimeout } = started({ waitMs: 200, listTags: () => pages.shift()?.() ?? Promise.reject() });
   await list('a');

@@ -21,7 +21,7 @@ import { RecordingObserver } from '../../upstream/recording-observer.ts';
 const of = { upstream: 'docker.io', repository: parseRepository('library/app') };
 const { manifest } = image();
 
-test('a manifest that comes again is not the next to be evicted while it is being stored', async () => {
+test('a manifest that is stored again is not the next to be evicted meanwhile', async () => {
   const files = new ScriptedFiles();
   const stores = fileStores({ path: join(await temporaryDirectory(), 'data'), files });
   await stores.store.prepare();

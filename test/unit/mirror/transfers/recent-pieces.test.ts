@@ -58,7 +58,7 @@ describe('the pieces written last', () => {
     const [one, another] = [recent.borrow(0, 2 * third), recent.borrow(third, 2 * third)];
     recent.add([pieceOf('b')], unit);
     one?.end();
-    one?.end(); // A loan that ended twice must not end another's.
+    one?.end(); // Ending twice must not end another borrower's.
     expect(isReturned(piece)).toBe(false);
     expect(textOf(another?.pieces)).toBe('aa');
     another?.end();
@@ -88,10 +88,10 @@ describe('the pieces written last', () => {
     const recent = new RecentPieces({ maxBytes: 100 * unit, memory });
     const [borrowed, unused] = [pieceOf('a'), pieceOf('b')];
     recent.add([borrowed, unused], 0);
-    const loan = recent.borrow(0, unit);
+    const buffers = recent.borrow(0, unit);
     recent.clear();
     expect([borrowed, unused].map(isReturned)).toEqual([false, true]);
-    loan?.end();
+    buffers?.end();
     expect(isReturned(borrowed)).toBe(true);
   });
 
@@ -99,10 +99,10 @@ describe('the pieces written last', () => {
     const budget = new MemoryBudget({ maxBytes: 100 * unit });
     const recent = new RecentPieces({ maxBytes: unit, memory: budget });
     recent.add([pieceOf('a')], 0);
-    const loan = recent.borrow(0, unit);
+    const buffers = recent.borrow(0, unit);
     recent.add([pieceOf('b')], unit);
     expect(budget.reservedBytes).toBe(2 * unit);
-    loan?.end();
+    buffers?.end();
     expect(budget.reservedBytes).toBe(unit);
     recent.clear();
     expect(budget.reservedBytes).toBe(0);
@@ -115,11 +115,11 @@ describe('the pieces written last', () => {
     const pieces = [pieceOf('a'), pieceOf('b'), pieceOf('c')];
     recent.add(pieces.slice(0, 2), 0);
     expect(pieces.slice(0, 2).map(isReturned)).toEqual([true, false]);
-    const loan = recent.borrow(unit, unit);
+    const buffers = recent.borrow(unit, unit);
     others?.tryResize(4 * unit - budget.reservedBytes + unit);
     recent.add(pieces.slice(2), 2 * unit);
     expect(isReturned(pieces[2] ?? pieceOf('c'))).toBe(true);
-    expect(textOf(loan?.pieces)).toBe('bbb');
+    expect(textOf(buffers?.pieces)).toBe('bbb');
     expect(budget.reservedBytes).toBeLessThanOrEqual(4 * unit);
   });
 });

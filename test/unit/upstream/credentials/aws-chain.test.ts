@@ -8,7 +8,7 @@ import { type Source, type SourceAnswer, type SourceRequest, startSource } from 
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
 import { unlimited } from '../start-client.ts';
 import { accountDeps } from './account-deps.ts';
-import { lent } from './stub-aws.ts';
+import { awsToken } from './stub-aws.ts';
 
 const inAnHour = () => new Date(Date.now() + 3_600_000).toISOString();
 const ecrOf = () => createEcrCredentials({}, accountDeps('123456789012.dkr.ecr.eu-west-1.amazonaws.com'));
@@ -33,7 +33,10 @@ async function fileWith(text: string): Promise<string> {
 
 /** ECR's API; whoever signs a request is told from its signature. */
 async function startEcr(): Promise<Source & { readonly signers: () => readonly string[] }> {
-  const api = await startSource(() => ({ status: 200, body: { authorizationData: [lent('lent', Date.now() + 1e9)] } }));
+  const api = await startSource(() => ({
+    status: 200,
+    body: { authorizationData: [awsToken('awsToken', Date.now() + 1e9)] },
+  }));
   const signers = () =>
     api.asked.map(({ headers }) => /Credential=(\w+)\//.exec(headers.authorization ?? '')?.[1] ?? '');
   return { ...api, signers };
@@ -94,7 +97,7 @@ test.each(ways)('AWS credentials come from $way', async ({ env, signer }) => {
   const ecr = await startEcr();
   stubEnv({ AWS_ENDPOINT_URL_ECR: ecr.url, ...(await env()) });
 
-  expect(await ecrOf().secret(unlimited)).toEqual({ kind: 'basic', username: 'AWS', password: 'lent' });
+  expect(await ecrOf().secret(unlimited)).toEqual({ kind: 'basic', username: 'AWS', password: 'awsToken' });
 
   expect(ecr.signers()).toEqual([signer]);
 });

@@ -10,18 +10,18 @@ import { unlimited } from '../start-client.ts';
 const hour = 3_600_000;
 
 /** Secrets `s1`, `s2` … that are due after six hours and end after twelve. */
-function start(fetched: (lend: () => ExpiringSecret) => Promise<ExpiringSecret> = async (lend) => lend()) {
+function start(fetched: (issue: () => ExpiringSecret) => Promise<ExpiringSecret> = async (issue) => issue()) {
   const clock = new ManualClock();
   const observer = new RecordingObserver();
   let fetches = 0;
-  const lend = (): ExpiringSecret => ({
+  const issue = (): ExpiringSecret => ({
     secret: { kind: 'registry-token', token: `s${fetches}` },
     renewAtMs: clock.now() + 6 * hour,
     endsAtMs: clock.now() + 12 * hour,
   });
   const fetch = () => {
     fetches += 1;
-    return fetched(lend);
+    return fetched(issue);
   };
   const renewed = new RenewedSecret({ fetch, timeoutMs: 15_000, clock, observer });
   const current = async () => tokenOf(await renewed.current(unlimited));
@@ -42,9 +42,9 @@ test('a secret is fetched when it is first needed, once for all callers', async 
 
 test('a secret that is due is renewed in the background', async () => {
   const renewal = gate();
-  const { current, clock, fetches } = start(async (lend) => {
+  const { current, clock, fetches } = start(async (issue) => {
     if (fetches() > 1) await renewal.opened;
-    return lend();
+    return issue();
   });
   await current();
   clock.advance(6 * hour);
@@ -59,9 +59,9 @@ test('a secret that is due is renewed in the background', async () => {
 });
 
 test('when it cannot be renewed, the old secret stays in use until it expires, and the failure is reported', async () => {
-  const { current, clock, observer, fetches } = start(async (lend) => {
+  const { current, clock, observer, fetches } = start(async (issue) => {
     if (fetches() > 1) throw new Error('AWS is down');
-    return lend();
+    return issue();
   });
   await current();
   clock.advance(6 * hour);
@@ -77,9 +77,9 @@ test('when it cannot be renewed, the old secret stays in use until it expires, a
 });
 
 test('a source that fails is asked again after ten seconds, not for every request', async () => {
-  const { current, clock, fetches } = start(async (lend) => {
+  const { current, clock, fetches } = start(async (issue) => {
     if (fetches() > 1) throw new Error('AWS is down');
-    return lend();
+    return issue();
   });
   await current();
   clock.advance(6 * hour);
@@ -128,9 +128,9 @@ test('the rejection of a former secret does not affect the current one', async (
 
 test('a caller that stops waiting does not end the fetch of the others', async () => {
   const arrival = gate();
-  const { renewed, current, fetches } = start(async (lend) => {
+  const { renewed, current, fetches } = start(async (issue) => {
     await arrival.opened;
-    return lend();
+    return issue();
   });
   const leaving = new AbortController();
   const left = renewed.current(leaving);
@@ -145,9 +145,9 @@ test('a caller that stops waiting does not end the fetch of the others', async (
 });
 
 test('a failed first fetch is not remembered', async () => {
-  const { current, fetches } = start(async (lend) => {
+  const { current, fetches } = start(async (issue) => {
     if (fetches() === 1) throw new Error('AWS is down');
-    return lend();
+    return issue();
   });
 
   await expect(current()).rejects.toThrow('AWS is down');
@@ -157,9 +157,9 @@ test('a failed first fetch is not remembered', async () => {
 
 test('a source that rejects a request gets one in ten seconds, however many callers need its secret', async () => {
   const refused = new UpstreamError('refused', 'AWS gave the mirror no credentials');
-  const { current, clock, fetches } = start(async (lend) => {
+  const { current, clock, fetches } = start(async (issue) => {
     if (fetches() <= 2) throw refused;
-    return lend();
+    return issue();
   });
   const tries = async (count: number) => {
     for (let nth = 0; nth < count; nth++) await expect(current()).rejects.toBe(refused);

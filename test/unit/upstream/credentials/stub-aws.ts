@@ -19,7 +19,7 @@ export function stubAws(): void {
   });
 }
 
-/** What AWS lends, as both of its APIs write it. */
-export function lent(password: string, endsAtMs: number): { authorizationToken: string; expiresAt: number } {
+/** What AWS issues, as both of its APIs write it. */
+export function awsToken(password: string, endsAtMs: number): { authorizationToken: string; expiresAt: number } {
   return { authorizationToken: Buffer.from(`AWS:${password}`).toString('base64'), expiresAt: endsAtMs / 1_000 };
 }

@@ -16,7 +16,7 @@ import { selfSigned } from '../../certificates.ts';
 import { startProxy } from '../../start-proxy.ts';
 import { unlimited } from '../../start-client.ts';
 import { accountDeps } from '../account-deps.ts';
-import { lent } from '../stub-aws.ts';
+import { awsToken } from '../stub-aws.ts';
 
 const ecr = '123456789012.dkr.ecr.eu-west-1.amazonaws.com';
 const apis = {
@@ -55,9 +55,9 @@ async function startClouds() {
 function answerOf(host: string, body: string): string {
   switch (host) {
     case apis.ecr:
-      return JSON.stringify({ authorizationData: [lent('from:ecr', inAnHour())] });
+      return JSON.stringify({ authorizationData: [awsToken('from:ecr', inAnHour())] });
     case apis.public:
-      return JSON.stringify({ authorizationData: lent('from:public', inAnHour()) });
+      return JSON.stringify({ authorizationData: awsToken('from:public', inAnHour()) });
     case apis.google:
       return JSON.stringify({ access_token: 'ya29.google', expires_in: 3_600, token_type: 'Bearer' });
     default:

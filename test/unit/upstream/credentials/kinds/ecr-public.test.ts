@@ -3,7 +3,7 @@ import { beforeEach, expect, test } from 'vitest';
 import { parseRepository } from '../../../../../src/oci/reference.ts';
 import { sendJson, serve } from '../../serve.ts';
 import { clientOf, unlimited } from '../../start-client.ts';
-import { lent, stubAws } from '../stub-aws.ts';
+import { awsToken, stubAws } from '../stub-aws.ts';
 
 const hour = 3_600_000;
 const [app, other] = [parseRepository('alias/app'), parseRepository('alias/other')];
@@ -15,10 +15,10 @@ const aws = () =>
     .post('/')
     .matchHeader('x-amz-target', 'SpencerFrontendService.GetAuthorizationToken');
 
-/** The public gallery: tokens with the scope `aws`, for those who show what AWS lent them. */
+/** The public gallery: tokens with the scope `aws`, for requests with the token from AWS. */
 async function start() {
   const registry = await serve(({ url, headers }, response) => {
-    const isKnown = headers.authorization === `Basic ${btoa('AWS:lent')}`;
+    const isKnown = headers.authorization === `Basic ${btoa('AWS:awsToken')}`;
     if (url.pathname === '/token/')
       return sendJson(response, { token: `for-${url.searchParams.get('scope')}` }, isKnown ? 200 : 401);
     const isLetIn = headers.authorization === 'Bearer for-aws';
@@ -31,7 +31,7 @@ async function start() {
 
 test('AWS credentials give one token for all repositories of the public gallery', async () => {
   const { registry, client, clock } = await start();
-  aws().reply(200, { authorizationData: lent('lent', clock.now() + 12 * hour) });
+  aws().reply(200, { authorizationData: awsToken('awsToken', clock.now() + 12 * hour) });
 
   await client.listTags(app, unlimited);
   await client.listTags(other, unlimited);
@@ -42,7 +42,7 @@ test('AWS credentials give one token for all repositories of the public gallery'
 
 test('ten concurrent pulls cause one request to AWS and one for a token of the gallery', async () => {
   const { registry, client, clock } = await start();
-  aws().reply(200, { authorizationData: lent('lent', clock.now() + 12 * hour) });
+  aws().reply(200, { authorizationData: awsToken('awsToken', clock.now() + 12 * hour) });
 
   await Promise.all(Array.from({ length: 10 }, () => client.listTags(app, unlimited)));
 
@@ -51,9 +51,9 @@ test('ten concurrent pulls cause one request to AWS and one for a token of the g
 
 test('the token from AWS is renewed after half its lifetime', async () => {
   const { client, clock } = await start();
-  aws().reply(200, { authorizationData: lent('lent', clock.now() + 12 * hour) });
+  aws().reply(200, { authorizationData: awsToken('awsToken', clock.now() + 12 * hour) });
   await client.listTags(app, unlimited);
-  const renewal = aws().reply(200, { authorizationData: lent('lent', clock.now() + 24 * hour) });
+  const renewal = aws().reply(200, { authorizationData: awsToken('awsToken', clock.now() + 24 * hour) });
   clock.advance(7 * hour);
 
   await client.listTags(app, unlimited);

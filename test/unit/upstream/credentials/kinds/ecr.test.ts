@@ -8,7 +8,7 @@ import { startFakeRegistry } from '../../../../support/fake-registry.ts';
 import { image } from '../../../../support/images.ts';
 import { clientOf, unlimited } from '../../start-client.ts';
 import { accountDeps } from '../account-deps.ts';
-import { lent, stubAws } from '../stub-aws.ts';
+import { awsToken, stubAws } from '../stub-aws.ts';
 
 const hour = 3_600_000;
 const ireland = '123456789012.dkr.ecr.eu-west-1.amazonaws.com';
@@ -24,7 +24,7 @@ function start(name = ireland, settings: { region?: string } = {}) {
 
 const aws = (host = 'api.ecr.eu-west-1.amazonaws.com') =>
   nock(`https://${host}`).post('/').matchHeader('x-amz-target', target);
-const answer = (password: string, endsAtMs: number) => ({ authorizationData: [lent(password, endsAtMs)] });
+const answer = (password: string, endsAtMs: number) => ({ authorizationData: [awsToken(password, endsAtMs)] });
 
 test.each([
   { name: ireland, endpoint: 'api.ecr.eu-west-1.amazonaws.com' },
