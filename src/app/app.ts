@@ -86,10 +86,10 @@ export function createApp(deps: AppDeps): App {
       partOf('store', { start: () => store.prepare() }),
       rebuilder,
       upstreams,
+      management, // Stopped after the mirror: whoever waits for downloads to end sees how far that is.
       partOf('mirror', { stop: (options) => mirror.stop(options) }),
       sweeper,
       scrubber,
-      management,
       registry,
       ready,
     ],

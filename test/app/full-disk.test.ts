@@ -47,6 +47,8 @@ function remount(path: string, how: 'ro' | 'rw'): void {
 
 /** Every part of an image, without a request to the registry. */
 async function expectHits(mirror: RunningMirror, upstream: FakeRegistry, repository: string): Promise<void> {
+  const downloads = async () => (await mirror.metrics()).sum('layerwell_cache_fills_in_flight');
+  await expect.poll(downloads).toBe(0);
   upstream.forgetRequests();
   const { parts } = await pullAll(mirror, repository, '1');
   expect([...parts.values()].map(({ cache }) => cache)).toEqual([...parts.keys()].map(() => 'hit'));

@@ -152,9 +152,16 @@ test('a download that has only just started ends before the store is released', 
   expect(files.calls).toHaveLength(asked);
 });
 
-/** The listeners stop before the mirror does. */
-async function endOfOtherParts({ managementUrl }: { readonly managementUrl: string }): Promise<string> {
-  await expect.poll(() => fetch(managementUrl).catch(() => undefined)).toBeUndefined();
+/** Clients' listener stops before the mirror does, and the management listener after it. */
+async function endOfOtherParts({
+  url,
+  managementUrl,
+}: {
+  readonly url: string;
+  readonly managementUrl: string;
+}): Promise<string> {
+  await expect.poll(() => fetch(url).catch(() => undefined)).toBeUndefined();
+  expect(await (await fetch(`${managementUrl}/readyz`)).text()).toContain('"isDraining":true');
   for (let turn = 0; turn < 100; turn += 1) await nextTurn();
   return 'other parts have ended';
 }
