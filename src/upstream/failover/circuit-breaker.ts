@@ -6,7 +6,7 @@ import { type FailureReason, UpstreamError } from '../../oci/errors.ts';
 import { AnsweringRepositories, Circuit, FailuresInARow } from './circuit.ts';
 import type { Breaker, Guard } from './endpoints.ts';
 import type { Question } from './failing-resources.ts';
-import { failureOf, leftAlone, verdictOn, waitWished } from './failure-verdict.ts';
+import { failureOf, circuitOpen, verdictOn, retryAfterOf } from './failure-verdict.ts';
 import type { EndpointRole } from './retry.ts';
 
 export interface CircuitBreakerDeps {
@@ -73,7 +73,7 @@ class CircuitBreaker implements Breaker {
   readonly guard: Guard = async (question, ask) => {
     if (!(await this.#admits(question))) {
       question.signal.throwIfAborted();
-      throw leftAlone(this.#deps.host, this.#circuit.openForMs, this.#lastFailure);
+      throw circuitOpen(this.#deps.host, this.#circuit.openForMs, this.#lastFailure);
     }
     try {
       const value = await ask();
@@ -122,7 +122,7 @@ class CircuitBreaker implements Breaker {
         this.#failures.note(question.repository);
         this.#answering.failed(question.repository);
         if (!this.#isClosed()) return;
-        if (role === 'mirror' && opensMirror.has(failure.reason)) return this.#circuit.failed(waitWished(failure));
+        if (role === 'mirror' && opensMirror.has(failure.reason)) return this.#circuit.failed(retryAfterOf(failure));
         return this.#isInDoubt(failure) ? this.#ping() : undefined;
       }
       case 'undecided':
@@ -146,28 +146,30 @@ class CircuitBreaker implements Breaker {
     this.#pinging ??= this.#deps
       .ping()
       .then(
-        () => this.#alive(),
-        (cause: unknown) => this.#notAlive(cause),
+        () => this.#pingAnswered(),
+        (cause: unknown) => this.#pingFailed(cause),
       )
       .finally(() => {
         this.#pinging = undefined;
       });
   }
 
-  #alive(): void {
+  #pingAnswered(): void {
     this.#pingFailure = undefined;
     this.#pingAgainAtMs = this.#deps.clock.monotonicMs() + pingEveryMs;
     this.#succeeded();
   }
 
-  #notAlive(cause: unknown): void {
+  #pingFailed(cause: unknown): void {
     if (!(cause instanceof UpstreamError)) this.#deps.observer.internalError({ part: 'upstream ping', cause });
     if (!(cause instanceof UpstreamError) || cause.reason === 'busy') return this.#circuit.undecided();
     this.#pingFailure = cause.reason;
     if (this.#isClosed() && !this.#mayOpenFor(cause)) return;
     const before = this.#isClosed() ? this.#lastFailure : cause;
     this.#lastFailure = before ?? cause;
-    this.#circuit.failed({ atLeastMs: Math.max(waitWished(cause).atLeastMs, waitWished(this.#lastFailure).atLeastMs) });
+    this.#circuit.failed({
+      atLeastMs: Math.max(retryAfterOf(cause).atLeastMs, retryAfterOf(this.#lastFailure).atLeastMs),
+    });
   }
 
   /** A request that succeeded during the ping counts more than the ping. */

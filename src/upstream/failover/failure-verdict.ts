@@ -42,12 +42,12 @@ export function failureOf(
 }
 
 /** The endpoint's Retry-After, at most five minutes. */
-export function waitWished({ retryAfterSeconds = 0 }: UpstreamError): { readonly atLeastMs: number } {
+export function retryAfterOf({ retryAfterSeconds = 0 }: UpstreamError): { readonly atLeastMs: number } {
   return { atLeastMs: Math.min(retryAfterSeconds * 1_000, 5 * 60_000) };
 }
 
 /** The error of a request that is not sent because the circuit is open. */
-export function leftAlone(host: string, openForMs: number, cause: UpstreamError | undefined): UpstreamError {
+export function circuitOpen(host: string, openForMs: number, cause: UpstreamError | undefined): UpstreamError {
   const retryAfterSeconds = Math.max(1, Math.ceil(openForMs / 1_000));
   const { reason = 'unavailable', upstreamStatus } = cause ?? {};
   const message = `${host} failed a moment ago and is not asked yet`;

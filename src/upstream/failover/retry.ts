@@ -22,7 +22,7 @@ export const realPauses: Pauses = {
 /** The pauses add up to less than half a second, unless `Retry-After` asks for more: so long a cached tag waits for a dead upstream, once. */
 const maxRetries: Readonly<Record<EndpointRole, number>> = { registry: 2, mirror: 1 };
 const firstPauseMs = 100;
-const longestWishMs = 1_000;
+const longestRetryAfterMs = 1_000;
 
 /** Statuses that a retry does not change (RFC 9110 §15.6.2, §15.6.6). */
 const lasting: ReadonlySet<number> = new Set([501, 505]);
@@ -65,9 +65,9 @@ export function pauseBeforeRetry(
   { role, retries, random }: { readonly role: EndpointRole; readonly retries: number; readonly random: number },
 ): number | undefined {
   if (retries >= maxRetries[role] || !isTransient(cause, role)) return undefined;
-  const wishedMs = (cause.retryAfterSeconds ?? 0) * 1_000;
-  if (wishedMs > longestWishMs) return undefined;
-  return Math.max(wishedMs, firstPauseMs * 2 ** retries * (0.5 + random));
+  const retryAfterMs = (cause.retryAfterSeconds ?? 0) * 1_000;
+  if (retryAfterMs > longestRetryAfterMs) return undefined;
+  return Math.max(retryAfterMs, firstPauseMs * 2 ** retries * (0.5 + random));
 }
 
 function isTransient(cause: unknown, role: EndpointRole): cause is UpstreamError {
