@@ -23,7 +23,7 @@ const tag = '/v2/evil.test/team/app/manifests/1';
 const blob = `/v2/evil.test/team/app/blobs/${layer.digest}`;
 const tags = '/v2/evil.test/team/app/tags/list';
 
-interface Evil {
+interface Attack {
   readonly what: string;
   /** What clients ask, and what they are told. */
   readonly asks: readonly (readonly [path: string, status: number])[];
@@ -57,7 +57,7 @@ function sendManifest(response: ServerResponse, value: object = {}, headers: Rec
   response.writeHead(200, { 'content-type': ociManifest, ...headers }).end(JSON.stringify(value));
 }
 
-const evils: readonly Evil[] = [
+const attacks: readonly Attack[] = [
   {
     what: 'a token realm on a foreign host',
     asks: [[tag, 502]],
@@ -172,14 +172,14 @@ function manyHeaders(value: string): Record<string, string> {
   return Object.fromEntries(Array.from({ length: 2_000 }, (_, nth) => [`x-${nth}`, value]));
 }
 
-test.each(evils)('$what is harmless', async (evil) => {
+test.each(attacks)('$what is harmless', async (attack) => {
   const decoy = await startDecoy((port) =>
     wireAnswer('401 Unauthorized', { 'www-authenticate': `Bearer realm="http://127.0.0.1:${port}/token"` }, '{}'),
   );
-  const { entry, requests } = await startEvil(evil, decoy);
+  const { entry, requests } = await startHostile(attack, decoy);
   const app = await startBeside(entry);
 
-  for (const [path, status] of evil.asks) {
+  for (const [path, status] of attack.asks) {
     requests.length = 0;
     const answer = await ask(app, path);
     expect({ path, status: answer.status }).toEqual({ path, status });
@@ -187,7 +187,7 @@ test.each(evils)('$what is harmless', async (evil) => {
     expect(requests.length).toBeLessThan(10);
   }
 
-  expect(decoy.connections()).toBeLessThanOrEqual(evil.mayCall ?? 0);
+  expect(decoy.connections()).toBeLessThanOrEqual(attack.mayCall ?? 0);
   for (const secret of secrets) expect(decoy.heard()).not.toContain(secret);
   expect(decoy.heard().toLowerCase()).not.toContain('authorization');
   const taken = (await app.metrics()).sum('layerwell_upstream_response_bytes_total', { upstream: 'evil.test' });
@@ -205,7 +205,7 @@ test('an unrequested second response is not used to answer the next request', as
     socket.on('error', () => {});
     socket.setEncoding('latin1').on('data', (request: string) => {
       const isFirst = request.includes('/manifests/1');
-      socket.write(isFirst ? sent(first) + sent('{"schemaVersion":2,"annotations":{"name":"evil"}}') : sent(second));
+      socket.write(isFirst ? sent(first) + sent('{"schemaVersion":2,"annotations":{"name":"second"}}') : sent(second));
     });
   });
   await once(upstream.listen(port, '127.0.0.1'), 'listening');
@@ -220,19 +220,19 @@ test('an unrequested second response is not used to answer the next request', as
 });
 
 /** The hostile registry. It asks for the password first if told to, and records its requests. */
-async function startEvil(evil: Evil, decoy: Decoy) {
+async function startHostile(attack: Attack, decoy: Decoy) {
   const port = await freePort();
-  const url = `${evil.scheme ?? 'http'}://127.0.0.1:${port}`;
+  const url = `${attack.scheme ?? 'http'}://127.0.0.1:${port}`;
   const requests: IncomingMessage[] = [];
   const answer = (request: IncomingMessage, response: ServerResponse) => {
     requests.push(request);
     const isAnonymous = request.headers.authorization === undefined;
-    if (evil.afterLogin && isAnonymous) return void response.writeHead(401, { 'www-authenticate': 'Basic' }).end();
-    evil.does({ request, response, url, decoy });
+    if (attack.afterLogin && isAnonymous) return void response.writeHead(401, { 'www-authenticate': 'Basic' }).end();
+    attack.does({ request, response, url, decoy });
   };
-  const { certificate, key } = await selfSigned('evil');
+  const { certificate, key } = await selfSigned('attack');
   const server =
-    evil.scheme === 'https' ? createHttpsServer({ cert: certificate, key }, answer) : createHttpServer(answer);
+    attack.scheme === 'https' ? createHttpsServer({ cert: certificate, key }, answer) : createHttpServer(answer);
   await once(server.listen(port, '127.0.0.1'), 'listening');
   thisTest(async () => {
     server.close();
@@ -240,8 +240,8 @@ async function startEvil(evil: Evil, decoy: Decoy) {
   });
   const caFile = join(await temporaryDirectory(), 'ca.pem');
   await writeFile(caFile, certificate);
-  const trust = evil.scheme === 'https' ? { tls: { caFile } } : {};
-  return { requests, entry: { url, ...trust, ...evil.entry?.(decoy) } };
+  const trust = attack.scheme === 'https' ? { tls: { caFile } } : {};
+  return { requests, entry: { url, ...trust, ...attack.entry?.(decoy) } };
 }
 
 /** A mirror with an account at the hostile registry, and an honest registry beside it. */
@@ -249,8 +249,8 @@ async function startBeside(entry: object): Promise<RunningApp> {
   const decent = await startFakeRegistry();
   decent.content.add('team/app', '1', image());
   const credentials = [{ kind: 'basic', ...account }];
-  const evil = { ...entry, credentials, visibility: 'service', allowAnonymous: true };
-  return startApp({ upstreams: { 'decent.test': { url: decent.url }, 'evil.test': evil } });
+  const attack = { ...entry, credentials, visibility: 'service', allowAnonymous: true };
+  return startApp({ upstreams: { 'decent.test': { url: decent.url }, 'evil.test': attack } });
 }
 
 /** The mirror still serves, and has sent its credentials to no other host. */

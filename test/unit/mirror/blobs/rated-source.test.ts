@@ -47,7 +47,7 @@ function started({ isRefused = false }: { readonly isRefused?: boolean } = {}) {
   return { source, upstream, events, pass, receive };
 }
 
-test('a body of which nothing comes for three seconds is slow', async () => {
+test('a body without bytes for three seconds is slow', async () => {
   const { source, events, pass } = started();
   source.read(into, 0).catch(() => {});
   await pass(2_999);
@@ -56,7 +56,7 @@ test('a body of which nothing comes for three seconds is slow', async () => {
   expect(events).toEqual(['slow']);
 });
 
-test('a body that trickles is slow once it is three seconds behind the least rate, and told once', async () => {
+test('a body that trickles is slow once it is three seconds behind the minimum rate, and is reported once', async () => {
   const { events, receive } = started();
   for (let byte = 0; byte < 5; byte += 1) await receive(1, 500);
   expect(events).toEqual([]);
@@ -64,7 +64,7 @@ test('a body that trickles is slow once it is three seconds behind the least rat
   expect(events).toEqual(['slow']);
 });
 
-test('a body that has caught up with the least rate is not slow any more, until it is late again', async () => {
+test('a body that has caught up with the minimum rate is not slow, until it falls behind again', async () => {
   const { events, receive } = started();
   await receive(1_000, 4_000);
   await receive(2_999, 0);
@@ -75,7 +75,7 @@ test('a body that has caught up with the least rate is not slow any more, until 
   expect(events).toEqual(['slow', 'caught up', 'slow']);
 });
 
-test('a body that comes at the least rate is never slow, nor is one that waits for its client', async () => {
+test('a body at the minimum rate is never slow, nor is one that waits for its client', async () => {
   const { events, receive, pass } = started();
   for (let second = 0; second < 60; second += 1) await receive(1_000, 1_000);
   await pass(3_600_000);
@@ -83,7 +83,7 @@ test('a body that comes at the least rate is never slow, nor is one that waits f
   expect(events).toEqual([]);
 });
 
-test('a body of which earlier bytes come at the least rate is not slow for a reader that waits for later ones', async () => {
+test('a body whose earlier bytes arrive at the minimum rate is not slow for a reader that waits for later ones', async () => {
   const { source, upstream, events, pass } = started();
   source.read(into, 0).catch(() => {});
   for (let second = 0; second < 60; second += 1) {
@@ -95,7 +95,7 @@ test('a body of which earlier bytes come at the least rate is not slow for a rea
   expect(events).toEqual(['slow']);
 });
 
-test('a reader of one slow body too many is told so, and the body is let go once', async () => {
+test('the reader of one slow body too many gets an error, and the body is closed once', async () => {
   const { source, events, pass } = started({ isRefused: true });
   const reading = source.read(into, 0);
   await Promise.all([expect(reading).rejects.toThrow('too many'), pass(3_000)]);
