@@ -21,7 +21,7 @@ import type { Tag } from '../oci/reference.ts';
 /** An index that can be rebuilt from the store. */
 export interface RebuildableIndex extends Pick<Index, 'noteContent' | 'noteLink'> {
   /** Adds a tag from its record. A write by the mirror since the start is newer, and is kept. */
-  noteStoredTag(of: RepositoryId, tag: Tag, digest: Digest): void;
+  noteStoredTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void;
   /** Resolves when the buffered writes are on the disk, or the disk refused them. */
   settled(): Promise<void>;
   /** Starts a rebuild. If the index is lost from here on, {@link completeRebuild} fails. */
@@ -79,29 +79,29 @@ async function noteRecord(key: RecordKey, noting: RecordNoting): Promise<void> {
   if (key.kind !== 'tag' && key.kind !== 'manifest' && key.kind !== 'blob') return;
   const value = await noting.records.read(key);
   if (value === undefined) return;
-  const { of } = key;
+  const { repositoryId } = key;
   switch (key.kind) {
     case 'tag':
-      return noting.index.noteStoredTag(of, key.tag, parsed(parseTagRecord(value, key.tag)).digest);
+      return noting.index.noteStoredTag(repositoryId, key.tag, parsed(parseTagRecord(value, key.tag)).digest);
     case 'blob':
-      return noteBlob(of, key.digest, parsed(parseBlobRecord(value)), noting);
+      return noteBlob(repositoryId, key.digest, parsed(parseBlobRecord(value)), noting);
     case 'manifest':
-      return noteManifest(of, key.digest, parsed(parseManifestRecord(value)), noting);
+      return noteManifest(repositoryId, key.digest, parsed(parseManifestRecord(value)), noting);
   }
 }
 
-function noteBlob(of: RepositoryId, digest: Digest, { size }: BlobRecord, { index }: RecordNoting): void {
-  index.noteLink({ of, kind: 'blob', digest, mediaType: undefined, size });
+function noteBlob(repositoryId: RepositoryId, digest: Digest, { size }: BlobRecord, { index }: RecordNoting): void {
+  index.noteLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size });
 }
 
 async function noteManifest(
-  of: RepositoryId,
+  repositoryId: RepositoryId,
   digest: Digest,
   record: ManifestRecord,
   noting: RecordNoting,
 ): Promise<void> {
   const { mediaType, size, firstServedAtMs } = record;
-  noting.index.noteLink({ of, kind: 'manifest', digest, mediaType, size });
+  noting.index.noteLink({ repositoryId, kind: 'manifest', digest, mediaType, size });
   if (noting.readManifests.has(digest)) return;
   noting.readManifests.add(digest);
   await noteNames(digest, firstServedAtMs, noting);

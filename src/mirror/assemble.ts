@@ -154,7 +154,10 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
   const waiters = new UpstreamWaiters({ maxRequests: limits.maxRequests, clock: parts.clock, observer });
   const tidy = () => background.run('eviction', () => space.tidy());
   const makeRoom = async () => (await space.reserve(0)) !== undefined;
-  const records = looseRecordsOf(parts, limits, { tidy, forgetTag: (of, tag) => tagRecords.drop(of, tag) });
+  const records = looseRecordsOf(parts, limits, {
+    tidy,
+    forgetTag: (repositoryId, tag) => tagRecords.drop(repositoryId, tag),
+  });
   const borrowedLinks = new BorrowedLinks({ index, observer });
   const memoryBytes = parts.memory.maxBytes * manifestMemoryShare;
   const manifests = new Manifests({
@@ -197,16 +200,19 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
 function looseRecordsOf(
   { records, index, clock, observer }: MirrorParts,
   { limits }: MirrorLimits,
-  { tidy, forgetTag }: { readonly tidy: () => void; readonly forgetTag: (of: RepositoryId, tag: Tag) => void },
+  {
+    tidy,
+    forgetTag,
+  }: { readonly tidy: () => void; readonly forgetTag: (repositoryId: RepositoryId, tag: Tag) => void },
 ): LooseRecords {
   return new LooseRecords({
     records: withoutUnreadable(records, observer),
     index,
     clock,
     ...looseLimits(limits),
-    forgetTag: ({ of, tag }) => {
-      forgetTag(of, tag);
-      index.forgetTag(of, tag);
+    forgetTag: ({ repositoryId, tag }) => {
+      forgetTag(repositoryId, tag);
+      index.forgetTag(repositoryId, tag);
     },
     onWritten: tidy,
   });
@@ -218,10 +224,10 @@ function forgetEvicted(
   { tagRecords, manifests, links }: Pick<Core, 'tagRecords' | 'manifests' | 'links'>,
 ): void {
   for (const key of keys) {
-    if (key.kind === 'tag') tagRecords.drop(key.of, key.tag);
+    if (key.kind === 'tag') tagRecords.drop(key.repositoryId, key.tag);
     if (!('digest' in key)) continue;
-    manifests.forget(key.of, key.digest);
-    links.forget(key.of, key.digest);
+    manifests.forget(key.repositoryId, key.digest);
+    links.forget(key.repositoryId, key.digest);
   }
 }
 
@@ -248,19 +254,10 @@ function createDownloads(
 
 /** The verbs under these rules, which links are borrowed by from now on. */
 function verbsFrom(rules: MirrorRules, core: Core): MirrorDeps {
-  const access = accessUnder(rules, core);
+  const asking = { publicForMs, retryFailedAfterMs, askWithinMs: askVisibilityWithinMs };
+  const access = createAccess({ rulesOf: rules.accessOf, visibility: new Visibility({ ...core, ...asking }) });
   core.borrowedLinks.follow({ access, upstreams: rules.upstreams });
   return verbsUnder(rules, access, core);
-}
-
-function accessUnder(rules: MirrorRules, core: Core): Access {
-  const visibility = new Visibility({
-    ...core,
-    publicForMs,
-    retryFailedAfterMs,
-    askWithinMs: askVisibilityWithinMs,
-  });
-  return createAccess({ rulesOf: rules.accessOf, visibility });
 }
 
 /** The verbs under one set of rules. */

@@ -43,7 +43,7 @@ const catalogPage = 200;
 /** The upstream and repository that a request names. Access is not checked yet. */
 export interface Place {
   readonly upstream: Upstream;
-  readonly of: RepositoryId;
+  readonly repositoryId: RepositoryId;
 }
 
 export interface ServedManifest {
@@ -73,7 +73,7 @@ export class Mirror {
   /** @throws OciError NAME_UNKNOWN, NAME_INVALID */
   locate(hints: UpstreamHints): Place {
     const { upstream, repository }: UpstreamChoice = chooseUpstream(hints, this.#deps.choice);
-    return { upstream, of: { upstream: upstream.name, repository } };
+    return { upstream, repositoryId: { upstream: upstream.name, repository } };
   }
 
   async manifest(place: Place, reference: Reference, isHead: boolean, waiting: Waiting): Promise<ServedManifest> {
@@ -102,12 +102,17 @@ export class Mirror {
   /** Tags after `last` in lexical order, at most `limit`. */
   async tagList(place: Place, page: WantedPage, waiting: Waiting): Promise<Listed<TagPage>> {
     await this.#check(place, undefined, waiting);
-    return this.#deps.listings.tagPage(place.upstream, place.of, page, waiting);
+    return this.#deps.listings.tagPage(place.upstream, place.repositoryId, page, waiting);
   }
 
   async referrers(place: Place, digest: Digest, waiting: Waiting): Promise<ListedWhole<readonly Descriptor[]>> {
     await this.#check(place, digest, waiting);
-    const { listing, ...more } = await this.#deps.listings.referrers(place.upstream, place.of, digest, waiting);
+    const { listing, ...more } = await this.#deps.listings.referrers(
+      place.upstream,
+      place.repositoryId,
+      digest,
+      waiting,
+    );
     return { ...more, listing: listing.referrers };
   }
 
@@ -140,12 +145,12 @@ export class Mirror {
     return this.#deps.access.mayBeListed({ upstream: upstream.name, repository }, upstream.label);
   }
 
-  #check({ upstream, of }: Place, reference: Reference | undefined, waiting: Waiting): Promise<void> | void {
-    return this.#deps.access.check({ upstream, of, reference }, waiting);
+  #check({ upstream, repositoryId }: Place, reference: Reference | undefined, waiting: Waiting): Promise<void> | void {
+    return this.#deps.access.check({ upstream, repositoryId, reference }, waiting);
   }
 
   async #byTag(
-    { upstream, of: repositoryId }: Place,
+    { upstream, repositoryId }: Place,
     { tag, isHead }: { tag: Exclude<Reference, Digest>; isHead: boolean },
     waiting: Waiting,
   ): Promise<ServedManifest> {
@@ -165,17 +170,23 @@ export class Mirror {
     return served(fetched.manifest, fetched.cache, fetched.confirmedAtMs);
   }
 
-  async #byDigest({ upstream, of }: Place, digest: Digest, isHead: boolean, waiting: Waiting): Promise<ServedManifest> {
+  async #byDigest(
+    { upstream, repositoryId }: Place,
+    digest: Digest,
+    isHead: boolean,
+    waiting: Waiting,
+  ): Promise<ServedManifest> {
     const { manifests } = this.#deps;
-    const cached = manifests.remembered(of, digest) ?? (await manifests.cached(of, digest, waiting));
+    const cached =
+      manifests.remembered(repositoryId, digest) ?? (await manifests.cached(repositoryId, digest, waiting));
     if (cached) return served(cached, { word: 'hit' }, cached.firstServedAtMs);
-    const head = isHead ? await manifests.head(upstream, of, digest, waiting) : undefined;
+    const head = isHead ? await manifests.head(upstream, repositoryId, digest, waiting) : undefined;
     if (head?.value.mediaType !== undefined && head.value.size !== undefined) {
       const { mediaType, size } = head.value;
       const cache: CacheStatus = { word: head.collapsed ? 'collapsed' : 'miss', upstreamStatus: 200 };
       return { digest, mediaType, size, bytes: undefined, cache, confirmedAtMs: this.#deps.clock.now() };
     }
-    const fetched = await manifests.fetch(upstream, of, digest, waiting);
+    const fetched = await manifests.fetch(upstream, repositoryId, digest, waiting);
     return served(fetched.value, fetchedStatus(fetched.collapsed), fetched.value.firstServedAtMs);
   }
 }
@@ -192,6 +203,6 @@ function fetchedStatus(collapsed: boolean): CacheStatus {
   return { word: collapsed ? 'collapsed' : 'miss', upstreamStatus: 200, stored: true };
 }
 
-function questionOf({ upstream, of: repositoryId }: Place, digest: Digest): BlobQuestion {
+function questionOf({ upstream, repositoryId }: Place, digest: Digest): BlobQuestion {
   return { upstream, repositoryId, digest };
 }

@@ -65,7 +65,7 @@ export function quarantinePath(digest: Digest, nowMs: number): string {
  * @throws Error when the upstream's name is no host: a name from a client must never lead out of the store.
  */
 export function recordPath(key: RecordKey): string {
-  const folder = repositoryPath(key.of);
+  const folder = repositoryPath(key.repositoryId);
   switch (key.kind) {
     case 'tag':
       return `${folder}/_tags/${key.tag}.json`;
@@ -94,20 +94,20 @@ function recordKeyLike([, upstream = '', ...rest]: readonly string[]): RecordKey
 }
 
 /** @param name a tag, or a digest. */
-function recordIn(folder: string, name: string, of: RepositoryId): RecordKey | undefined {
+function recordIn(folder: string, name: string, repositoryId: RepositoryId): RecordKey | undefined {
   switch (folder) {
     case '_tags':
-      return isTag(name) ? { kind: 'tag', of, tag: name } : undefined;
+      return isTag(name) ? { kind: 'tag', repositoryId, tag: name } : undefined;
     case folderByKind.manifest:
-      return isDigest(name) ? { kind: 'manifest', of, digest: name } : undefined;
+      return isDigest(name) ? { kind: 'manifest', repositoryId, digest: name } : undefined;
     case folderByKind.blob:
-      return isDigest(name) ? { kind: 'blob', of, digest: name } : undefined;
+      return isDigest(name) ? { kind: 'blob', repositoryId, digest: name } : undefined;
     case folderByKind.referrers:
-      return isDigest(name) ? { kind: 'referrers', of, digest: name } : undefined;
+      return isDigest(name) ? { kind: 'referrers', repositoryId, digest: name } : undefined;
     case fileByKind['tag-list']:
-      return { kind: 'tag-list', of };
+      return { kind: 'tag-list', repositoryId };
     case fileByKind.visibility:
-      return { kind: 'visibility', of };
+      return { kind: 'visibility', repositoryId };
     default:
       return undefined;
   }

@@ -45,9 +45,9 @@ async function expectServed(mirror: RunningMirror, { blobs, records }: StoreOnDi
   const whole = records.flatMap((key) =>
     (key.kind === 'blob' || key.kind === 'manifest') && blobs.has(key.digest) ? [key] : [],
   );
-  for (const { kind, of, digest } of whole) {
+  for (const { kind, repositoryId, digest } of whole) {
     const pull = kind === 'blob' ? pullBlob : pullManifest;
-    expect((await pull(mirror, of.repository, digest)).cache).toBe('hit');
+    expect((await pull(mirror, repositoryId.repository, digest)).cache).toBe('hit');
   }
   return whole.length;
 }
@@ -84,7 +84,8 @@ const storage = { maxSize: '16MiB', minFree: '0B' };
 const maxDelayMs = 120;
 const tagOf = (moment: number): string => `v${moment}`;
 /** From 0 to 1, the same at every run. */
-const chance = (...of: readonly unknown[]): number => randomBytes(4, of.join(' ')).readUInt32BE() / 2 ** 32;
+const chance = (...repositoryId: readonly unknown[]): number =>
+  randomBytes(4, repositoryId.join(' ')).readUInt32BE() / 2 ** 32;
 
 function imageFor(moment: number): Image {
   return image({

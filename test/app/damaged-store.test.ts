@@ -12,7 +12,7 @@ import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
 import { blobFile, recordFile, storeOnDisk } from '../support/store-on-disk.ts';
 
 const repository = 'library/app';
-const of = { upstream: 'docker.io', repository: parseRepository(repository) };
+const repositoryId = { upstream: 'docker.io', repository: parseRepository(repository) };
 
 interface Pulled {
   readonly upstream: FakeRegistry;
@@ -111,9 +111,9 @@ test('a stored blob whose file was removed is fetched again', async () => {
 });
 
 const records: readonly { readonly what: string; readonly key: (made: Pulled) => RecordKey }[] = [
-  { what: 'a tag', key: () => ({ kind: 'tag', of, tag: parseTag('1') }) },
-  { what: 'a manifest', key: ({ held }) => ({ kind: 'manifest', of, digest: held.manifest.digest }) },
-  { what: 'a blob', key: ({ layer }) => ({ kind: 'blob', of, digest: layer.digest }) },
+  { what: 'a tag', key: () => ({ kind: 'tag', repositoryId, tag: parseTag('1') }) },
+  { what: 'a manifest', key: ({ held }) => ({ kind: 'manifest', repositoryId, digest: held.manifest.digest }) },
+  { what: 'a blob', key: ({ layer }) => ({ kind: 'blob', repositoryId, digest: layer.digest }) },
 ];
 
 test.each(records)('when the record of $what cannot be read, the image is still pulled whole', async ({ key }) => {

@@ -29,8 +29,11 @@ async function start(headers: Record<string, string>, more: object = {}) {
   return { hub, app };
 }
 
-async function limitOf(app: RunningApp, name: string, of = 'basic-1') {
-  return (await app.metrics()).sum(`layerwell_upstream_ratelimit_${name}`, { upstream: 'docker.io', account: of });
+async function limitOf(app: RunningApp, name: string, repositoryId = 'basic-1') {
+  return (await app.metrics()).sum(`layerwell_upstream_ratelimit_${name}`, {
+    upstream: 'docker.io',
+    account: repositoryId,
+  });
 }
 
 test('the remaining rate limit of an account is in the metrics, by its position and not by its name', async () => {

@@ -28,9 +28,9 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       index.noteTag(alpine, latest, gone);
       index.noteTag(debian, latest, kept);
       const expected: readonly RecordKey[] = [
-        { kind: 'manifest', of: alpine, digest: gone },
-        { kind: 'blob', of: debian, digest: gone },
-        { kind: 'tag', of: alpine, tag: latest },
+        { kind: 'manifest', repositoryId: alpine, digest: gone },
+        { kind: 'blob', repositoryId: debian, digest: gone },
+        { kind: 'tag', repositoryId: alpine, tag: latest },
       ];
       const keys = await index.forget(gone);
       expect(keys).toHaveLength(3);
@@ -61,7 +61,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       await index.totals();
       index.noteTag(alpine, latest, young);
       expect(await index.forget(old)).toEqual([]);
-      expect(await index.forget(young)).toEqual([{ kind: 'tag', of: alpine, tag: latest }]);
+      expect(await index.forget(young)).toEqual([{ kind: 'tag', repositoryId: alpine, tag: latest }]);
     });
 
     test('does not return a tag whose record is gone', async () => {
@@ -93,11 +93,11 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       await index.totals();
       index.noteUse(layer, 2_000);
       index.noteLink(link(debian, layer));
-      expect(await index.stalestRepository()).toEqual({ of: alpine, usedAtMs: 1_000 });
+      expect(await index.stalestRepository()).toEqual({ repositoryId: alpine, usedAtMs: 1_000 });
       index.noteRepositoryUse(alpine, 3_000);
       index.noteRepositoryUse(alpine, 500);
       index.noteRepositoryUse(repository('docker.io', 'not/linked'), 1);
-      expect(await index.stalestRepository()).toEqual({ of: debian, usedAtMs: 2_000 });
+      expect(await index.stalestRepository()).toEqual({ repositoryId: debian, usedAtMs: 2_000 });
     });
 
     test('is never one without links', async () => {
@@ -114,7 +114,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       const layer = noteBlob(index, 'layer');
       index.noteLink(link(alpine, layer));
       index.noteLink(link(debian, layer));
-      expect(await index.stalestRepository()).toMatchObject({ of: debian });
+      expect(await index.stalestRepository()).toMatchObject({ repositoryId: debian });
       await index.forgetRepository(debian);
       expect(await index.stalestRepository()).toBeUndefined();
     });
@@ -129,8 +129,8 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       index.noteLink(link(alpine, named('late')));
       const keys = await index.forgetRepository(alpine);
       expect(keys).toHaveLength(1_202);
-      expect(keys).toContainEqual({ kind: 'tag', of: alpine, tag: latest });
-      expect(keys.every(({ of }) => of.repository === alpine.repository)).toBe(true);
+      expect(keys).toContainEqual({ kind: 'tag', repositoryId: alpine, tag: latest });
+      expect(keys.every(({ repositoryId }) => repositoryId.repository === alpine.repository)).toBe(true);
       expect(await index.totals()).toMatchObject({ blobs: 1_200, records: 1 });
       expect(await index.forgetRepository(alpine)).toEqual([]);
     });
@@ -141,11 +141,11 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       const index = await subject();
       const digest = noteManifest(index, 'manifest', []);
       index.noteLink(link(alpine, digest, { kind: 'manifest', mediaType: ociManifest }));
-      for (const of of [alpine, debian]) index.noteTag(of, latest, digest);
-      expect(await index.isNeeded({ kind: 'tag', of: alpine, tag: latest })).toBe(true);
-      expect(await index.isNeeded({ kind: 'tag', of: debian, tag: latest })).toBe(false);
-      expect(await index.isNeeded({ kind: 'referrers', of: alpine, digest })).toBe(true);
-      expect(await index.isNeeded({ kind: 'referrers', of: debian, digest })).toBe(false);
+      for (const repositoryId of [alpine, debian]) index.noteTag(repositoryId, latest, digest);
+      expect(await index.isNeeded({ kind: 'tag', repositoryId: alpine, tag: latest })).toBe(true);
+      expect(await index.isNeeded({ kind: 'tag', repositoryId: debian, tag: latest })).toBe(false);
+      expect(await index.isNeeded({ kind: 'referrers', repositoryId: alpine, digest })).toBe(true);
+      expect(await index.isNeeded({ kind: 'referrers', repositoryId: debian, digest })).toBe(false);
     });
 
     test('of a tag, unless dozens of others point at the same manifest', async () => {
@@ -153,7 +153,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       const digest = noteManifest(index, 'manifest', []);
       index.noteLink(link(alpine, digest, { kind: 'manifest', mediaType: ociManifest }));
       for (let number = 0; number < 65; number += 1) index.noteTag(alpine, parseTag(`v${number}`), digest);
-      const isNeeded = () => index.isNeeded({ kind: 'tag', of: alpine, tag: parseTag('v1') });
+      const isNeeded = () => index.isNeeded({ kind: 'tag', repositoryId: alpine, tag: parseTag('v1') });
       expect(await isNeeded()).toBe(false);
       index.forgetTag(alpine, parseTag('v2'));
       expect(await isNeeded()).toBe(true);

@@ -33,7 +33,8 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       const index = await subject();
       const [tiny, large] = [noteBlob(index, 'tiny', { size: 1 }), noteBlob(index, 'large', { size: 8193 })];
       noteBlob(index, 'empty', { size: 0 });
-      for (const times of [1, 2]) for (const of of [alpine, debian]) index.noteLink(link(of, tiny, { size: times }));
+      for (const times of [1, 2])
+        for (const repositoryId of [alpine, debian]) index.noteLink(link(repositoryId, tiny, { size: times }));
       index.noteTag(alpine, latest, tiny);
       index.noteTag(alpine, latest, large);
       expect(await index.totals()).toMatchObject({ diskBytes: 4 * 4096, records: 3 });
@@ -164,7 +165,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       const index = await subject({ keep: ['docker.io/library/*'] });
       const [kept, both, free] = ['kept', 'both', 'free'].map((name) => noteBlob(index, name));
       if (!kept || !both || !free) throw new Error('three blobs');
-      for (const of of [elsewhere, alpine]) index.noteLink(link(of, both));
+      for (const repositoryId of [elsewhere, alpine]) index.noteLink(link(repositoryId, both));
       for (const times of [1, 2]) index.noteLink(link(alpine, kept, { size: times }));
       index.noteLink(link(elsewhere, free));
       index.noteLink(link(debian, named('linked first')));
@@ -189,15 +190,15 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     const other = parseTag('other');
     index.noteTag(alpine, latest, stored);
     index.noteTag(alpine, other, gone);
-    expect(await isNeeded({ kind: 'tag', of: alpine, tag: latest })).toBe(true);
-    expect(await isNeeded({ kind: 'tag', of: alpine, tag: other })).toBe(false);
-    expect(await isNeeded({ kind: 'tag', of: debian, tag: latest })).toBe(false);
+    expect(await isNeeded({ kind: 'tag', repositoryId: alpine, tag: latest })).toBe(true);
+    expect(await isNeeded({ kind: 'tag', repositoryId: alpine, tag: other })).toBe(false);
+    expect(await isNeeded({ kind: 'tag', repositoryId: debian, tag: latest })).toBe(false);
     for (const kind of ['tag-list', 'visibility'] as const) {
-      expect(await isNeeded({ kind, of: alpine })).toBe(true);
-      expect(await isNeeded({ kind, of: debian })).toBe(false);
+      expect(await isNeeded({ kind, repositoryId: alpine })).toBe(true);
+      expect(await isNeeded({ kind, repositoryId: debian })).toBe(false);
     }
-    expect(await isNeeded({ kind: 'referrers', of: alpine, digest: stored })).toBe(true);
-    expect(await isNeeded({ kind: 'referrers', of: alpine, digest: gone })).toBe(false);
+    expect(await isNeeded({ kind: 'referrers', repositoryId: alpine, digest: stored })).toBe(true);
+    expect(await isNeeded({ kind: 'referrers', repositoryId: alpine, digest: gone })).toBe(false);
   });
 
   test('reflects every write that was made before the query', async () => {

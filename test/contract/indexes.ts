@@ -39,8 +39,8 @@ export function noteManifest(index: Index, name: string, names: readonly Digest[
   return digest;
 }
 
-export function link(of: RepositoryId, digest: Digest, more: Partial<Link> = {}): Link {
-  return { of, kind: 'blob', digest, mediaType: undefined, size: 10, ...more };
+export function link(repositoryId: RepositoryId, digest: Digest, more: Partial<Link> = {}): Link {
+  return { repositoryId, kind: 'blob', digest, mediaType: undefined, size: 10, ...more };
 }
 
 /** All that may be evicted, in order. */

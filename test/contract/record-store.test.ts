@@ -38,7 +38,7 @@ async function onFilesystem(): Promise<Subject> {
 const digest = parseDigest(`sha256:${'ab'.repeat(32)}`);
 const long = parseDigest(`sha512:${'cd'.repeat(64)}`);
 const alpine = repository('docker.io', 'library/alpine');
-const latest: RecordKey = { kind: 'tag', of: alpine, tag: parseTag('latest') };
+const latest: RecordKey = { kind: 'tag', repositoryId: alpine, tag: parseTag('latest') };
 
 function repository(upstream: string, name: string): RepositoryId {
   return { upstream, repository: parseRepository(name) };
@@ -107,7 +107,10 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a record
 
   test('writes and removes records of one repository concurrently', async () => {
     const { records } = await subject();
-    const keys = Array.from({ length: 30 }, (_, n): RecordKey => ({ kind: 'tag', of: alpine, tag: parseTag(`v${n}`) }));
+    const keys = Array.from(
+      { length: 30 },
+      (_, n): RecordKey => ({ kind: 'tag', repositoryId: alpine, tag: parseTag(`v${n}`) }),
+    );
     await Promise.all(
       keys.map(async (key, number) => {
         await records.write(key, { number });
@@ -129,15 +132,15 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a record
       repository('ghcr.io', 'library/alpine'),
       repository('127.0.0.1:5000', 'library/alpine'),
     ];
-    const keys = repositories.flatMap((of): RecordKey[] => [
-      { kind: 'tag', of, tag: parseTag('latest') },
-      { kind: 'tag', of, tag: parseTag('Latest_') },
-      { kind: 'manifest', of, digest },
-      { kind: 'blob', of, digest },
-      { kind: 'referrers', of, digest },
-      { kind: 'manifest', of, digest: long },
-      { kind: 'tag-list', of },
-      { kind: 'visibility', of },
+    const keys = repositories.flatMap((repositoryId): RecordKey[] => [
+      { kind: 'tag', repositoryId, tag: parseTag('latest') },
+      { kind: 'tag', repositoryId, tag: parseTag('Latest_') },
+      { kind: 'manifest', repositoryId, digest },
+      { kind: 'blob', repositoryId, digest },
+      { kind: 'referrers', repositoryId, digest },
+      { kind: 'manifest', repositoryId, digest: long },
+      { kind: 'tag-list', repositoryId },
+      { kind: 'visibility', repositoryId },
     ]);
     await Promise.all(keys.map((key, number) => records.write(key, { number })));
 

@@ -222,7 +222,7 @@ describe('requests of clients, and files on the disk', () => {
     const parsed = fc.property(text, (written) => {
       const upstream = parseHostName(written);
       if (upstream === undefined) return true;
-      const key = { kind: 'tag', of: { upstream, repository: app }, tag: parseTag('t'.repeat(128)) } as const;
+      const key = { kind: 'tag', repositoryId: { upstream, repository: app }, tag: parseTag('t'.repeat(128)) } as const;
       const isAscii = /^[a-z0-9.:[\]-]+$/.test(upstream) && upstream.length === written.length;
       return (
         isAscii &&

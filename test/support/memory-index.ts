@@ -25,7 +25,7 @@ export class MemoryIndex implements Index {
   readonly links: Link[] = [];
   /** False while a rebuild is under way. */
   isRebuilt = true;
-  readonly tags = new Map<string, { of: RepositoryId; tag: Tag; digest: Digest }>();
+  readonly tags = new Map<string, { repositoryId: RepositoryId; tag: Tag; digest: Digest }>();
   readonly repositoryUses = new Map<string, number>();
   readonly #isKeptName: (name: string) => boolean;
 
@@ -42,27 +42,29 @@ export class MemoryIndex implements Index {
     if (content) this.contents.set(digest, { ...content, usedAtMs: atMs });
   }
 
-  noteRepositoryUse(of: RepositoryId, atMs: number): void {
-    this.repositoryUses.set(nameOf(of), atMs);
+  noteRepositoryUse(repositoryId: RepositoryId, atMs: number): void {
+    this.repositoryUses.set(nameOf(repositoryId), atMs);
   }
 
   noteLink(link: Link): void {
     this.links.push(link);
   }
 
-  noteTag(of: RepositoryId, tag: Tag, digest: Digest): void {
-    this.tags.set(`${nameOf(of)}:${tag}`, { of, tag, digest });
+  noteTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
+    this.tags.set(`${nameOf(repositoryId)}:${tag}`, { repositoryId, tag, digest });
   }
 
-  forgetTag(of: RepositoryId, tag: Tag): void {
-    this.tags.delete(`${nameOf(of)}:${tag}`);
+  forgetTag(repositoryId: RepositoryId, tag: Tag): void {
+    this.tags.delete(`${nameOf(repositoryId)}:${tag}`);
   }
 
-  async borrowableLinks(of: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]> {
+  async borrowableLinks(repositoryId: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]> {
     const isNamed = this.links.some(
-      (link) => nameOf(link.of) === nameOf(of) && this.contents.get(link.digest)?.names.includes(digest),
+      (link) =>
+        nameOf(link.repositoryId) === nameOf(repositoryId) && this.contents.get(link.digest)?.names.includes(digest),
     );
-    const isMatching = (link: Link) => link.of.upstream === of.upstream && link.digest === digest && link.kind === kind;
+    const isMatching = (link: Link) =>
+      link.repositoryId.upstream === repositoryId.upstream && link.digest === digest && link.kind === kind;
     return isNamed ? this.links.filter(isMatching).slice(0, 16) : [];
   }
 
@@ -71,7 +73,7 @@ export class MemoryIndex implements Index {
   }
 
   async repositories({ last, limit }: { last: string | undefined; limit: number }): Promise<readonly string[]> {
-    const names = [...new Set(this.links.map((link) => nameOf(link.of)))].sort();
+    const names = [...new Set(this.links.map((link) => nameOf(link.repositoryId)))].sort();
     return names.filter((name) => last === undefined || name > last).slice(0, limit);
   }
 
@@ -109,45 +111,49 @@ export class MemoryIndex implements Index {
     const gone = this.links.filter((link) => link.digest === digest);
     this.links.splice(0, this.links.length, ...this.links.filter((link) => link.digest !== digest));
     const tags = [...this.tags.values()].filter((tag) => tag.digest === digest);
-    for (const { of, tag } of tags) this.forgetTag(of, tag);
+    for (const { repositoryId, tag } of tags) this.forgetTag(repositoryId, tag);
     return [
-      ...gone.map(({ of, kind }): RecordKey => ({ kind, of, digest })),
-      ...tags.map(({ of, tag }): RecordKey => ({ kind: 'tag', of, tag })),
+      ...gone.map(({ repositoryId, kind }): RecordKey => ({ kind, repositoryId, digest })),
+      ...tags.map(({ repositoryId, tag }): RecordKey => ({ kind: 'tag', repositoryId, tag })),
     ];
   }
 
   async stalestRepository(): Promise<StaleRepository | undefined> {
-    const usedAtMs = ({ of, digest }: Link) =>
-      Math.max(this.repositoryUses.get(nameOf(of)) ?? 0, this.contents.get(digest)?.usedAtMs ?? 0);
+    const usedAtMs = ({ repositoryId, digest }: Link) =>
+      Math.max(this.repositoryUses.get(nameOf(repositoryId)) ?? 0, this.contents.get(digest)?.usedAtMs ?? 0);
     const found = new Map<string, StaleRepository>();
-    for (const link of this.links.filter(({ of }) => !this.#isKeptName(nameOf(of)))) {
-      const before = found.get(nameOf(link.of))?.usedAtMs ?? 0;
-      found.set(nameOf(link.of), { of: link.of, usedAtMs: Math.max(before, usedAtMs(link)) });
+    for (const link of this.links.filter(({ repositoryId }) => !this.#isKeptName(nameOf(repositoryId)))) {
+      const before = found.get(nameOf(link.repositoryId))?.usedAtMs ?? 0;
+      found.set(nameOf(link.repositoryId), {
+        repositoryId: link.repositoryId,
+        usedAtMs: Math.max(before, usedAtMs(link)),
+      });
     }
     return [...found.values()].sort((one, other) => one.usedAtMs - other.usedAtMs)[0];
   }
 
   async forgetRepository(repository: RepositoryId): Promise<readonly RecordKey[]> {
-    const isItsOwn = ({ of }: { readonly of: RepositoryId }) => nameOf(of) === nameOf(repository);
+    const isItsOwn = ({ repositoryId }: { readonly repositoryId: RepositoryId }) =>
+      nameOf(repositoryId) === nameOf(repository);
     const gone = this.links.filter(isItsOwn);
     this.links.splice(0, this.links.length, ...this.links.filter((link) => !isItsOwn(link)));
     const tags = [...this.tags.values()].filter(isItsOwn);
-    for (const { of, tag } of tags) this.forgetTag(of, tag);
+    for (const { repositoryId, tag } of tags) this.forgetTag(repositoryId, tag);
     return [
-      ...gone.map(({ of, kind, digest }): RecordKey => ({ kind, of, digest })),
-      ...tags.map(({ of, tag }): RecordKey => ({ kind: 'tag', of, tag })),
+      ...gone.map(({ repositoryId, kind, digest }): RecordKey => ({ kind, repositoryId, digest })),
+      ...tags.map(({ repositoryId, tag }): RecordKey => ({ kind: 'tag', repositoryId, tag })),
     ];
   }
 
   #isKept(digest: Digest): boolean {
-    return this.links.some((link) => link.digest === digest && this.#isKeptName(nameOf(link.of)));
+    return this.links.some((link) => link.digest === digest && this.#isKeptName(nameOf(link.repositoryId)));
   }
 
   async isNeeded(key: RecordKey): Promise<boolean> {
     const has = (digest: Digest | undefined) => digest !== undefined && this.contents.has(digest);
-    if (key.kind === 'tag') return has(this.tags.get(`${nameOf(key.of)}:${key.tag}`)?.digest);
+    if (key.kind === 'tag') return has(this.tags.get(`${nameOf(key.repositoryId)}:${key.tag}`)?.digest);
     if ('digest' in key) return has(key.digest);
-    return this.links.some((link) => nameOf(link.of) === nameOf(key.of) && has(link.digest));
+    return this.links.some((link) => nameOf(link.repositoryId) === nameOf(key.repositoryId) && has(link.digest));
   }
 
   async fileBytes(): Promise<number> {

@@ -21,18 +21,24 @@ export const whole = built.blobs.reduce((sum, { bytes }) => sum + bytes.byteLeng
 /** What a pull leaves in the store. */
 export async function keepImage(
   { store, records }: FileStores,
-  of = alpine,
+  repositoryId = alpine,
   { manifest, blobs }: Image = built,
 ): Promise<void> {
   for (const { digest, bytes } of [manifest, ...blobs]) await store.put(digest, bytes);
   const { digest, mediaType, bytes } = manifest;
-  await records.write({ kind: 'manifest', of, digest }, { mediaType, size: bytes.byteLength, firstServedAtMs: 1 });
+  await records.write(
+    { kind: 'manifest', repositoryId, digest },
+    { mediaType, size: bytes.byteLength, firstServedAtMs: 1 },
+  );
   for (const blob of blobs) {
-    await records.write({ kind: 'blob', of, digest: blob.digest }, { size: blob.bytes.byteLength, firstServedAtMs: 1 });
+    await records.write(
+      { kind: 'blob', repositoryId, digest: blob.digest },
+      { size: blob.bytes.byteLength, firstServedAtMs: 1 },
+    );
   }
   const tag = { digest, mediaType, size: bytes.byteLength, confirmedAtMs: 1 };
-  await records.write({ kind: 'tag', of, tag: latest }, tag);
-  await records.write({ kind: 'tag-list', of }, { tags: ['latest'], fetchedAtMs: 1 });
+  await records.write({ kind: 'tag', repositoryId, tag: latest }, tag);
+  await records.write({ kind: 'tag-list', repositoryId }, { tags: ['latest'], fetchedAtMs: 1 });
 }
 
 export async function preparedStores(): Promise<FileStores & { readonly path: string; readonly files: ScriptedFiles }> {

@@ -12,7 +12,7 @@ import { ManualClock } from './manual-clock.ts';
 import { MemoryRecords } from './memory-records.ts';
 
 const day = 24 * 3_600_000;
-export const of: RepositoryId = { upstream: 'docker.io', repository: parseRepository('library/app') };
+export const repositoryId: RepositoryId = { upstream: 'docker.io', repository: parseRepository('library/app') };
 
 class ScriptedUpstream {
   readonly label = 'docker.io';
@@ -67,10 +67,10 @@ export function visibilityOf({ askWithinMs = 30_000 } = {}) {
     });
   const visibility = create();
   const check = async (by = visibility, signal = new AbortController().signal) =>
-    by.check({ upstream, of, reference: parseTag('latest') }, { signal });
+    by.check({ upstream, repositoryId, reference: parseTag('latest') }, { signal });
   const checkBeforeAsking = async () =>
     visibility.checkBeforeAsking(
-      { upstream, of, reference: parseTag('latest') },
+      { upstream, repositoryId, reference: parseTag('latest') },
       { signal: new AbortController().signal },
     );
   return { upstream, clock, records, background, visibility, check, checkBeforeAsking, restarted: create };

@@ -23,9 +23,9 @@ export async function noteKeptAndVictims(
 ): Promise<void> {
   for (let number = 0; number < keptItems + victims; number += 1) {
     const digest = digestOf(Buffer.from(String(number)));
-    const of = number < keptItems ? kept : cold;
+    const repositoryId = number < keptItems ? kept : cold;
     index.noteContent({ digest, size: blockBytes, isManifest: false, names: [], usedAtMs: number });
-    index.noteLink({ of, kind: 'blob', digest, mediaType: undefined, size: blockBytes });
+    index.noteLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size: blockBytes });
     if (number % 100 === 0) await nextTurn();
   }
   await index.totals();

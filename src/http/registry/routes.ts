@@ -73,7 +73,7 @@ async function answerPlace(
     name: resource.name,
   });
   exchange.upstream = place.upstream.label;
-  exchange.repository = place.of.repository;
+  exchange.repository = place.repositoryId.repository;
   if (namespace !== undefined) ctx.set('OCI-Namespace', namespace);
   switch (resource.kind) {
     case 'manifest':

@@ -26,10 +26,13 @@ export interface Multipart {
  */
 export function multipartOf(
   ranges: readonly SatisfiableRange[],
-  of: { readonly mediaType: string; readonly size: number },
+  repositoryId: { readonly mediaType: string; readonly size: number },
   boundary: string = randomUUID(),
 ): Multipart {
-  const parts = ranges.map((range, index) => ({ head: headOf(range, of, { boundary, isFirst: index === 0 }), range }));
+  const parts = ranges.map((range, index) => ({
+    head: headOf(range, repositoryId, { boundary, isFirst: index === 0 }),
+    range,
+  }));
   const tail = `\r\n--${boundary}--\r\n`;
   const lengths = parts.map(({ head, range }) => head.length + range.end - range.start + 1);
   return {

@@ -92,9 +92,9 @@ export class RowRemover {
 
 function linkKey(row: Row, digest: Digest): RecordKey {
   const kind = textIn(row, 'kind') === 'manifest' ? 'manifest' : 'blob';
-  return { kind, of: repositoryNamed(textIn(row, 'repository')), digest };
+  return { kind, repositoryId: repositoryNamed(textIn(row, 'repository')), digest };
 }
 
 function tagKey(row: Row): RecordKey {
-  return { kind: 'tag', of: repositoryNamed(textIn(row, 'repository')), tag: parseTag(textIn(row, 'tag')) };
+  return { kind: 'tag', repositoryId: repositoryNamed(textIn(row, 'repository')), tag: parseTag(textIn(row, 'tag')) };
 }

@@ -7,7 +7,7 @@ import { digestBytes } from './rows.ts';
 import { bytesOf, maxClockErrorMs } from './schema.ts';
 
 export interface BufferedTag {
-  readonly of: RepositoryId;
+  readonly repositoryId: RepositoryId;
   readonly tag: Tag;
   /** The digest of the tag; undefined when its record is gone. */
   readonly digest: Digest | undefined;
@@ -88,8 +88,8 @@ export class RowWriter {
     this.#repositoryUse.run(repository, whole(atMs));
   }
 
-  link({ of, kind, digest, mediaType, size }: Link): void {
-    const repository = repositoryKey(of);
+  link({ repositoryId, kind, digest, mediaType, size }: Link): void {
+    const repository = repositoryKey(repositoryId);
     this.#link.run(
       digest,
       repository,
@@ -101,10 +101,10 @@ export class RowWriter {
     );
   }
 
-  tag({ of, tag, digest, source }: BufferedTag): void {
+  tag({ repositoryId, tag, digest, source }: BufferedTag): void {
     const seenBefore = source === 'mirror' ? this.#rebuild + 1 : this.#rebuild;
-    if (digest === undefined) this.#untag.run(repositoryKey(of), tag);
-    else this.#tag.run(repositoryKey(of), tag, digest, this.#rebuild, seenBefore);
+    if (digest === undefined) this.#untag.run(repositoryKey(repositoryId), tag);
+    else this.#tag.run(repositoryKey(repositoryId), tag, digest, this.#rebuild, seenBefore);
   }
 }
 

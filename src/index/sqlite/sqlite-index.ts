@@ -149,8 +149,8 @@ export class SqliteIndex implements Index, LosableIndex {
     this.#flusher.noted();
   }
 
-  noteRepositoryUse(of: RepositoryId, atMs: number): void {
-    this.#pending.addRepositoryUse(of, atMs);
+  noteRepositoryUse(repositoryId: RepositoryId, atMs: number): void {
+    this.#pending.addRepositoryUse(repositoryId, atMs);
     this.#flusher.noted();
   }
 
@@ -159,24 +159,24 @@ export class SqliteIndex implements Index, LosableIndex {
     this.#flusher.noted();
   }
 
-  noteTag(of: RepositoryId, tag: Tag, digest: Digest): void {
-    this.#pending.addTag({ of, tag, digest, source: 'mirror' });
+  noteTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
+    this.#pending.addTag({ repositoryId, tag, digest, source: 'mirror' });
     this.#flusher.noted();
   }
 
-  noteStoredTag(of: RepositoryId, tag: Tag, digest: Digest): void {
-    this.#pending.addTag({ of, tag, digest, source: 'store' });
+  noteStoredTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
+    this.#pending.addTag({ repositoryId, tag, digest, source: 'store' });
     this.#flusher.noted();
   }
 
-  forgetTag(of: RepositoryId, tag: Tag): void {
-    this.#pending.addTag({ of, tag, digest: undefined, source: 'mirror' });
+  forgetTag(repositoryId: RepositoryId, tag: Tag): void {
+    this.#pending.addTag({ repositoryId, tag, digest: undefined, source: 'mirror' });
     this.#flusher.noted();
   }
 
-  async borrowableLinks(of: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]> {
+  async borrowableLinks(repositoryId: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]> {
     const parents = this.#pending.parentsOf(digest);
-    return this.#read(({ reader }) => reader.borrowableLinks(of, digest, { kind, parents }));
+    return this.#read(({ reader }) => reader.borrowableLinks(repositoryId, digest, { kind, parents }));
   }
 
   async hasContent(digest: Digest): Promise<boolean> {
@@ -221,8 +221,8 @@ export class SqliteIndex implements Index, LosableIndex {
   }
 
   /** Runs in steps: a repository of nightly builds has thousands of rows. */
-  async forgetRepository(of: RepositoryId): Promise<readonly RecordKey[]> {
-    return this.#ask((view) => removeRepository(view, this.#pending, of));
+  async forgetRepository(repositoryId: RepositoryId): Promise<readonly RecordKey[]> {
+    return this.#ask((view) => removeRepository(view, this.#pending, repositoryId));
   }
 
   #viewOptions(): OpenViewOptions {

@@ -81,12 +81,12 @@ export class ViewReader {
    * @param parents manifests that name the digest and are not in the file yet.
    */
   borrowableLinks(
-    of: RepositoryId,
+    repositoryId: RepositoryId,
     digest: Digest,
     { kind, parents }: { readonly kind: Link['kind']; readonly parents: Iterable<Digest> },
   ): readonly Link[] {
-    if (!this.#isNamedIn(of, digest) && !this.#holdsSome(of, parents)) return [];
-    const { upstream } = of;
+    if (!this.#isNamedIn(repositoryId, digest) && !this.#holdsSome(repositoryId, parents)) return [];
+    const { upstream } = repositoryId;
     return this.#lenders
       .all(digest, kind, `${upstream}/`, `${upstream}0`)
       .map((row) => ({ ...linkIn(row), kind, digest }));
@@ -111,12 +111,12 @@ export class ViewReader {
   isNeeded(key: RecordKey): boolean {
     switch (key.kind) {
       case 'tag':
-        return this.#isTrue(this.#isTagNeeded.get(repositoryKey(key.of), key.tag));
+        return this.#isTrue(this.#isTagNeeded.get(repositoryKey(key.repositoryId), key.tag));
       case 'tag-list':
       case 'visibility':
-        return this.#isTrue(this.#hasContent.get(repositoryKey(key.of)));
+        return this.#isTrue(this.#hasContent.get(repositoryKey(key.repositoryId)));
       case 'referrers':
-        return this.#isTrue(this.#isLinkedToStored.get(key.digest, repositoryKey(key.of)));
+        return this.#isTrue(this.#isLinkedToStored.get(key.digest, repositoryKey(key.repositoryId)));
       case 'manifest':
       case 'blob':
         return this.#isTrue(this.#isStored.get(key.digest));
@@ -138,7 +138,7 @@ export class ViewReader {
   /** The least recently pulled repository that is not kept. */
   stalestRepository(): StaleRepository | undefined {
     const row = this.#stalest.get();
-    return row && { of: repositoryNamed(textIn(row, 'name')), usedAtMs: numberIn(row, 'used_at') };
+    return row && { repositoryId: repositoryNamed(textIn(row, 'name')), usedAtMs: numberIn(row, 'used_at') };
   }
 
   evictable(limit: number, after: EvictionPosition | undefined): readonly EvictableContent[] {
@@ -152,15 +152,15 @@ export class ViewReader {
   }
 
   /** A base layer has thousands of parents, a repository of nightly builds thousands of manifests: uses the shorter list. */
-  #isNamedIn(of: RepositoryId, digest: Digest): boolean {
+  #isNamedIn(repositoryId: RepositoryId, digest: Digest): boolean {
     const child = digestBytes(digest);
     const parents = numberIn(this.#parents.get(child, manyParents) ?? {}, 'parents');
     const query = parents < manyParents ? this.#isNamedByParent : this.#isNamedInRepository;
-    return this.#isTrue(query.get(child, repositoryKey(of)));
+    return this.#isTrue(query.get(child, repositoryKey(repositoryId)));
   }
 
-  #holdsSome(of: RepositoryId, manifests: Iterable<Digest>): boolean {
-    for (const manifest of manifests) if (this.#isLinked.get(manifest, repositoryKey(of))) return true;
+  #holdsSome(repositoryId: RepositoryId, manifests: Iterable<Digest>): boolean {
+    for (const manifest of manifests) if (this.#isLinked.get(manifest, repositoryKey(repositoryId))) return true;
     return false;
   }
 
@@ -169,9 +169,9 @@ export class ViewReader {
   }
 }
 
-function linkIn(row: Row): Pick<Link, 'of' | 'mediaType' | 'size'> {
+function linkIn(row: Row): Pick<Link, 'repositoryId' | 'mediaType' | 'size'> {
   return {
-    of: repositoryNamed(textIn(row, 'repository')),
+    repositoryId: repositoryNamed(textIn(row, 'repository')),
     mediaType: isMediaType(row['media_type']) ? row['media_type'] : undefined,
     size: row['size'] === null ? undefined : numberIn(row, 'size'),
   };

@@ -66,9 +66,9 @@ export async function removeUnseen(
 export async function removeRepository(
   { database, remover }: OpenView,
   pending: WriteBuffer,
-  of: RepositoryId,
+  repositoryId: RepositoryId,
 ): Promise<readonly RecordKey[]> {
-  const name = repositoryKey(of);
+  const name = repositoryKey(repositoryId);
   const removed = [...pending.forgetRepository(name)];
   for (;;) {
     let some: readonly RecordKey[] = [];

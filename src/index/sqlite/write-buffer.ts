@@ -85,13 +85,13 @@ export class WriteBuffer {
     this.#uses.set(digest, Math.max(atMs, this.#uses.get(digest) ?? 0));
   }
 
-  addRepositoryUse(of: RepositoryId, atMs: number): void {
-    const name = repositoryKey(of);
+  addRepositoryUse(repositoryId: RepositoryId, atMs: number): void {
+    const name = repositoryKey(repositoryId);
     this.#repositoryUses.set(name, Math.max(atMs, this.#repositoryUses.get(name) ?? 0));
   }
 
   addLink(link: Link): void {
-    const key = `${link.kind} ${repositoryKey(link.of)} ${link.digest}`;
+    const key = `${link.kind} ${repositoryKey(link.repositoryId)} ${link.digest}`;
     const before = this.#links.get(key);
     const mediaType = link.mediaType ?? before?.mediaType;
     this.#links.set(key, { ...link, mediaType, size: link.size ?? before?.size });
@@ -109,7 +109,7 @@ export class WriteBuffer {
   }
 
   /** Whether a write about the tag is buffered: it is newer than the file. */
-  hasTag(tag: Pick<BufferedTag, 'of' | 'tag'>): boolean {
+  hasTag(tag: Pick<BufferedTag, 'repositoryId' | 'tag'>): boolean {
     return this.#tags.has(tagKey(tag));
   }
 
@@ -122,19 +122,19 @@ export class WriteBuffer {
     const links = removeWhere(this.#links, (link) => link.digest === digest);
     const tags = removeWhere(this.#tags, (note) => note.digest === digest);
     return [
-      ...links.map(({ kind, of }): RecordKey => ({ kind, of, digest })),
-      ...tags.map(({ of, tag }): RecordKey => ({ kind: 'tag', of, tag })),
+      ...links.map(({ kind, repositoryId }): RecordKey => ({ kind, repositoryId, digest })),
+      ...tags.map(({ repositoryId, tag }): RecordKey => ({ kind: 'tag', repositoryId, tag })),
     ];
   }
 
   /** Drops the links and tags of a repository. @returns their records. */
   forgetRepository(repository: string): readonly RecordKey[] {
     this.#repositoryUses.delete(repository);
-    const links = removeWhere(this.#links, ({ of }) => repositoryKey(of) === repository);
-    const tags = removeWhere(this.#tags, ({ of }) => repositoryKey(of) === repository);
+    const links = removeWhere(this.#links, ({ repositoryId }) => repositoryKey(repositoryId) === repository);
+    const tags = removeWhere(this.#tags, ({ repositoryId }) => repositoryKey(repositoryId) === repository);
     return [
-      ...links.map(({ kind, of, digest }): RecordKey => ({ kind, of, digest })),
-      ...tags.map(({ of, tag }): RecordKey => ({ kind: 'tag', of, tag })),
+      ...links.map(({ kind, repositoryId, digest }): RecordKey => ({ kind, repositoryId, digest })),
+      ...tags.map(({ repositoryId, tag }): RecordKey => ({ kind: 'tag', repositoryId, tag })),
     ];
   }
 
@@ -184,8 +184,8 @@ export class WriteBuffer {
   }
 }
 
-function tagKey({ of, tag }: Pick<BufferedTag, 'of' | 'tag'>): string {
-  return `${repositoryKey(of)}:${tag}`;
+function tagKey({ repositoryId, tag }: Pick<BufferedTag, 'repositoryId' | 'tag'>): string {
+  return `${repositoryKey(repositoryId)}:${tag}`;
 }
 
 function removeWhere<Value>(notes: Map<string, Value>, matches: (value: Value) => boolean): readonly Value[] {

@@ -31,9 +31,9 @@ export interface Access {
    */
   checkBeforeAsking(question: VisibilityQuestion, waiting: Waiting): Promise<void> | void;
   /** Whether other repositories may borrow its links: every client may read it now. No request is made. */
-  mayLend(of: RepositoryId, label: string): Promise<boolean> | boolean;
+  mayLend(repositoryId: RepositoryId, label: string): Promise<boolean> | boolean;
   /** Whether the catalog may list it. No request is made. */
-  mayBeListed(of: RepositoryId, label: string): Promise<boolean>;
+  mayBeListed(repositoryId: RepositoryId, label: string): Promise<boolean>;
 }
 
 export interface AccessDeps {
@@ -46,7 +46,7 @@ export interface AccessDeps {
 export function createAccess({ rulesOf, visibility }: AccessDeps): Access {
   const gates = new Map([...rulesOf].map(([label, rules]) => [label, gateOf(rules)]));
   /** @throws OciError DENIED */
-  const isOpen = ({ upstream, of: { repository } }: VisibilityQuestion): boolean => {
+  const isOpen = ({ upstream, repositoryId: { repository } }: VisibilityQuestion): boolean => {
     const gate = gates.get(upstream.label);
     if (!gate?.admits(repository)) throw new OciError('DENIED', 'this mirror does not serve that repository');
     return gate.isOpen(repository);
@@ -55,15 +55,15 @@ export function createAccess({ rulesOf, visibility }: AccessDeps): Access {
     check: (question, waiting) => (isOpen(question) ? undefined : visibility.check(question, waiting)),
     checkBeforeAsking: (question, waiting) =>
       isOpen(question) ? undefined : visibility.checkBeforeAsking(question, waiting),
-    mayLend(of, label) {
+    mayLend(repositoryId, label) {
       const gate = gates.get(label);
-      if (!gate?.admits(of.repository)) return false;
-      return gate.isOpen(of.repository) || visibility.isPublicNow(of, label);
+      if (!gate?.admits(repositoryId.repository)) return false;
+      return gate.isOpen(repositoryId.repository) || visibility.isPublicNow(repositoryId, label);
     },
-    async mayBeListed(of, label) {
+    async mayBeListed(repositoryId, label) {
       const gate = gates.get(label);
-      if (!gate?.admits(of.repository)) return false;
-      return gate.isOpen(of.repository) || visibility.isKnownPublic(of);
+      if (!gate?.admits(repositoryId.repository)) return false;
+      return gate.isOpen(repositoryId.repository) || visibility.isKnownPublic(repositoryId);
     },
   };
 }

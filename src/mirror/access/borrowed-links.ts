@@ -35,10 +35,10 @@ export class BorrowedLinks {
     this.#rules = rules;
   }
 
-  async linkFor(of: RepositoryId, digest: Digest, kind: Link['kind']): Promise<Link | undefined> {
+  async linkFor(repositoryId: RepositoryId, digest: Digest, kind: Link['kind']): Promise<Link | undefined> {
     const { index, observer } = this.#deps;
-    const links = await unlessUnreadable(observer, 'index', () => index.borrowableLinks(of, digest, kind));
-    for (const link of links ?? []) if (await this.#mayLend(link.of)) return link;
+    const links = await unlessUnreadable(observer, 'index', () => index.borrowableLinks(repositoryId, digest, kind));
+    for (const link of links ?? []) if (await this.#mayLend(link.repositoryId)) return link;
     return undefined;
   }
 

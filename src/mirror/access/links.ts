@@ -37,32 +37,32 @@ export class BlobLinks {
   }
 
   /** @returns undefined when the repository is not known to have the blob: the upstream must be asked. */
-  async check(of: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
-    return (await this.own(of, digest)) ?? this.borrow(of, digest);
+  async check(repositoryId: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
+    return (await this.own(repositoryId, digest)) ?? this.borrow(repositoryId, digest);
   }
 
   /** The repository's own link. */
-  async own(of: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
-    const known = this.#memory.get(contentKey(of, digest));
+  async own(repositoryId: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
+    const known = this.#memory.get(contentKey(repositoryId, digest));
     if (known) return known;
-    const record = parseBlobRecord(await this.#deps.records.read({ kind: 'blob', of, digest }));
-    if (record) this.#memory.set(contentKey(of, digest), record);
+    const record = parseBlobRecord(await this.#deps.records.read({ kind: 'blob', repositoryId, digest }));
+    if (record) this.#memory.set(contentKey(repositoryId, digest), record);
     return record;
   }
 
   /** A link borrowed from another repository becomes the repository's own. */
-  async borrow(of: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
-    const link = await this.#deps.borrowedLinks.linkFor(of, digest, 'blob');
+  async borrow(repositoryId: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
+    const link = await this.#deps.borrowedLinks.linkFor(repositoryId, digest, 'blob');
     if (!link) return undefined;
-    const record = this.confirm(of, digest);
-    this.recordShared(of, digest, link.size);
+    const record = this.confirm(repositoryId, digest);
+    this.recordShared(repositoryId, digest, link.size);
     return link.size === undefined ? record : { ...record, size: link.size };
   }
 
   /** Keeps in memory that the upstream delivered or confirmed the blob. For a stored blob {@link record} writes the link. */
-  confirm(of: RepositoryId, digest: Digest): BlobRecord {
-    const record = this.#memory.get(contentKey(of, digest)) ?? { firstServedAtMs: this.#deps.clock.now() };
-    this.#memory.set(contentKey(of, digest), record);
+  confirm(repositoryId: RepositoryId, digest: Digest): BlobRecord {
+    const record = this.#memory.get(contentKey(repositoryId, digest)) ?? { firstServedAtMs: this.#deps.clock.now() };
+    this.#memory.set(contentKey(repositoryId, digest), record);
     return record;
   }
 
@@ -70,13 +70,13 @@ export class BlobLinks {
    * Records, in the background, the link of a repository to a blob that another repository brought. If the store has no room for the
    * record, the link stays in memory: a client may ask for one blob in any number of repositories.
    */
-  recordShared(of: RepositoryId, digest: Digest, size: number | undefined): void {
-    this.#remember(of, digest, size);
+  recordShared(repositoryId: RepositoryId, digest: Digest, size: number | undefined): void {
+    this.#remember(repositoryId, digest, size);
     if (this.#waitingForRoom >= maxWaitingForRoom) return;
     this.#waitingForRoom += 1;
     this.#deps.background.run('blob link', async () => {
       try {
-        if (await this.#deps.makeRoom()) await this.record(of, digest, size);
+        if (await this.#deps.makeRoom()) await this.record(repositoryId, digest, size);
       } finally {
         this.#waitingForRoom -= 1;
       }
@@ -84,24 +84,24 @@ export class BlobLinks {
   }
 
   /** Writes a link, and retries until the disk takes it. `size` is that of verified bytes, never a claim. */
-  async record(of: RepositoryId, digest: Digest, size: number | undefined): Promise<void> {
-    const key = contentKey(of, digest);
-    this.#remember(of, digest, size);
+  async record(repositoryId: RepositoryId, digest: Digest, size: number | undefined): Promise<void> {
+    const key = contentKey(repositoryId, digest);
+    this.#remember(repositoryId, digest, size);
     await this.#deps.background.retryUntilWritten('blob link', `blob link ${key}`, async () => {
       const record = this.#memory.peek(key); // Absent if it was evicted meanwhile.
-      if (record) await this.#deps.records.write({ kind: 'blob', of, digest }, record);
+      if (record) await this.#deps.records.write({ kind: 'blob', repositoryId, digest }, record);
     });
     if (!this.#memory.has(key)) return;
-    this.#deps.index.noteLink({ of, kind: 'blob', digest, mediaType: undefined, size });
+    this.#deps.index.noteLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size });
     this.#deps.onRecorded();
   }
 
-  #remember(of: RepositoryId, digest: Digest, size: number | undefined): void {
-    const { firstServedAtMs } = this.confirm(of, digest);
-    this.#memory.set(contentKey(of, digest), { firstServedAtMs, ...(size !== undefined && { size }) });
+  #remember(repositoryId: RepositoryId, digest: Digest, size: number | undefined): void {
+    const { firstServedAtMs } = this.confirm(repositoryId, digest);
+    this.#memory.set(contentKey(repositoryId, digest), { firstServedAtMs, ...(size !== undefined && { size }) });
   }
 
-  forget(of: RepositoryId, digest: Digest): void {
-    this.#memory.delete(contentKey(of, digest));
+  forget(repositoryId: RepositoryId, digest: Digest): void {
+    this.#memory.delete(contentKey(repositoryId, digest));
   }
 }

@@ -30,7 +30,7 @@ function guardedUpstream(upstream: Upstream, access: Pick<Access, 'checkBeforeAs
     { reference, waiting }: { readonly reference?: Reference; readonly waiting: Waiting },
     ask: () => Promise<Value>,
   ): Promise<Value> {
-    await access.checkBeforeAsking({ upstream, of: { upstream: name, repository }, reference }, waiting);
+    await access.checkBeforeAsking({ upstream, repositoryId: { upstream: name, repository }, reference }, waiting);
     return ask();
   }
   return {

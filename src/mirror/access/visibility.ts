@@ -92,7 +92,7 @@ export interface VisibilityDeps extends Pick<VisibilityLifetimes, 'publicForMs' 
 
 export interface VisibilityQuestion {
   readonly upstream: Pick<Upstream, 'label' | 'askVisibility'>;
-  readonly of: RepositoryId;
+  readonly repositoryId: RepositoryId;
   /** The manifest that is wanted; undefined for anything else. */
   readonly reference: Reference | undefined;
 }
@@ -116,7 +116,7 @@ export class Visibility {
    * never a verdict.
    */
   check(question: VisibilityQuestion, waiting: Waiting): Promise<void> | undefined {
-    const known = this.#memory.get(repositoryKey(question.of));
+    const known = this.#memory.get(repositoryKey(question.repositoryId));
     return known && this.#decide(question.upstream.label, known) === 'serve'
       ? undefined
       : this.#look(question, waiting);
@@ -127,47 +127,47 @@ export class Visibility {
    * @throws OciError NAME_UNKNOWN when it is hidden; UpstreamError when there is no recent verdict.
    */
   checkBeforeAsking(question: VisibilityQuestion, waiting: Waiting): Promise<void> | undefined {
-    const known = this.#memory.get(repositoryKey(question.of));
+    const known = this.#memory.get(repositoryKey(question.repositoryId));
     return known && this.#decideBeforeAsking(question, known) === 'go-on'
       ? undefined
       : this.#lookAgain(question, waiting);
   }
 
   /** Whether a verdict that still holds says public. No request is made. */
-  async isPublicNow(of: RepositoryId, label: string): Promise<boolean> {
-    return this.#decide(label, await this.#known(of)) === 'serve';
+  async isPublicNow(repositoryId: RepositoryId, label: string): Promise<boolean> {
+    return this.#decide(label, await this.#known(repositoryId)) === 'serve';
   }
 
   /** Whether the last verdict was public. No request is made. */
-  async isKnownPublic(of: RepositoryId): Promise<boolean> {
-    return (await this.#known(of))?.verdict === 'public';
+  async isKnownPublic(repositoryId: RepositoryId): Promise<boolean> {
+    return (await this.#known(repositoryId))?.verdict === 'public';
   }
 
   async #look(question: VisibilityQuestion, waiting: Waiting): Promise<void> {
-    const known = await this.#known(question.of);
+    const known = await this.#known(question.repositoryId);
     switch (this.#decide(question.upstream.label, known)) {
       case 'serve':
         return;
       case 'serve-and-ask':
         return this.#askBehind(question, known);
       case 'hide':
-        throw new RememberedNotFound(new RepositoryHidden(question.of));
+        throw new RememberedNotFound(new RepositoryHidden(question.repositoryId));
       case 'ask': {
         const ask = () => this.#ask(question, known, waiting);
         const { verdict } = await this.#deps.waiters.wait(question.upstream.label, ask);
-        if (verdict === 'hidden') throw new RepositoryHidden(question.of);
+        if (verdict === 'hidden') throw new RepositoryHidden(question.repositoryId);
       }
     }
   }
 
   async #lookAgain(question: VisibilityQuestion, waiting: Waiting): Promise<void> {
-    const known = await this.#known(question.of);
+    const known = await this.#known(question.repositoryId);
     const before = this.#decideBeforeAsking(question, known);
     if (before === 'go-on') return;
     const found = before === 'ask' ? await this.#ask(question, known, waiting) : known;
-    if (!found || found.verdict === 'hidden') throw new RepositoryHidden(question.of);
+    if (!found || found.verdict === 'hidden') throw new RepositoryHidden(question.repositoryId);
     if (before === 'unavailable' || found.failedAtMs !== undefined)
-      throw found.failure ?? verdictMissing(question.of, undefined);
+      throw found.failure ?? verdictMissing(question.repositoryId, undefined);
   }
 
   #decide(label: string, known: KnownVisibility | undefined) {
@@ -177,24 +177,27 @@ export class Visibility {
     return visibilityDecision(known, { publicForMs, hiddenForMs, retryFailedAfterMs }, clock.now());
   }
 
-  #decideBeforeAsking({ upstream: { label }, of, reference }: VisibilityQuestion, known: KnownVisibility | undefined) {
+  #decideBeforeAsking(
+    { upstream: { label }, repositoryId, reference }: VisibilityQuestion,
+    known: KnownVisibility | undefined,
+  ) {
     const { clock, policies, publicForMs, retryFailedAfterMs } = this.#deps;
     const { missingMs: hiddenForMs, tagMs } = policies.rulesOf(label);
     const lifetimeMs =
       reference === undefined || isDigest(reference)
         ? tagMs
-        : policies.tagLifetimeMs(label, `${repositoryKey(of)}:${reference}`);
+        : policies.tagLifetimeMs(label, `${repositoryKey(repositoryId)}:${reference}`);
     const recentForMs = Math.min(publicForMs, Math.max(lifetimeMs, minRecentMs));
     return verdictBeforeAsking(known, { recentForMs, hiddenForMs, retryFailedAfterMs }, clock.now());
   }
 
-  async #known(of: RepositoryId): Promise<KnownVisibility | undefined> {
-    const remembered = this.#memory.get(repositoryKey(of));
+  async #known(repositoryId: RepositoryId): Promise<KnownVisibility | undefined> {
+    const remembered = this.#memory.get(repositoryKey(repositoryId));
     if (remembered) return remembered;
-    const record = parseVisibilityRecord(await this.#deps.records.read({ kind: 'visibility', of }));
+    const record = parseVisibilityRecord(await this.#deps.records.read({ kind: 'visibility', repositoryId }));
     // Another caller may have checked meanwhile.
-    const newer = this.#memory.get(repositoryKey(of));
-    if (record && !newer) this.#memory.set(repositoryKey(of), record);
+    const newer = this.#memory.get(repositoryKey(repositoryId));
+    if (record && !newer) this.#memory.set(repositoryKey(repositoryId), record);
     return newer ?? record;
   }
 
@@ -211,11 +214,11 @@ export class Visibility {
     waiting: Waiting,
   ): Promise<KnownVisibility> {
     const ask = (flight: Waiting) => this.#answered(question, known, flight);
-    return (await this.#flights.run(repositoryKey(question.of), ask, waiting)).value;
+    return (await this.#flights.run(repositoryKey(question.repositoryId), ask, waiting)).value;
   }
 
   async #answered(
-    { upstream, of, reference }: VisibilityQuestion,
+    { upstream, repositoryId, reference }: VisibilityQuestion,
     known: KnownVisibility | undefined,
     { signal }: Waiting,
   ): Promise<KnownVisibility> {
@@ -223,24 +226,24 @@ export class Visibility {
     const budget = AbortSignal.timeout(askWithinMs);
     try {
       const options = { signal: AbortSignal.any([signal, budget]) };
-      const verdict = await upstream.askVisibility(of.repository, reference, options);
-      return this.#note(of, { verdict, askedAtMs: clock.now() }, known);
+      const verdict = await upstream.askVisibility(repositoryId.repository, reference, options);
+      return this.#note(repositoryId, { verdict, askedAtMs: clock.now() }, known);
     } catch (cause) {
       signal.throwIfAborted();
       if (!budget.aborted && !(cause instanceof UpstreamError)) throw cause;
-      if (!known) throw verdictMissing(of, cause);
-      const standing = { ...known, failedAtMs: clock.now(), failure: noVerdict(of, cause) };
-      this.#memory.set(repositoryKey(of), standing);
+      if (!known) throw verdictMissing(repositoryId, cause);
+      const standing = { ...known, failedAtMs: clock.now(), failure: noVerdict(repositoryId, cause) };
+      this.#memory.set(repositoryKey(repositoryId), standing);
       return standing;
     }
   }
 
   /** Writes nothing for repositories that were never public: clients may ask for any number of names. */
-  #note(of: RepositoryId, record: VisibilityRecord, known: KnownVisibility | undefined): VisibilityRecord {
+  #note(repositoryId: RepositoryId, record: VisibilityRecord, known: KnownVisibility | undefined): VisibilityRecord {
     const { records, background } = this.#deps;
-    this.#memory.set(repositoryKey(of), record);
+    this.#memory.set(repositoryKey(repositoryId), record);
     if (record.verdict === 'public' || known?.verdict === 'public') {
-      background.run('visibility record', () => records.write({ kind: 'visibility', of }, record));
+      background.run('visibility record', () => records.write({ kind: 'visibility', repositoryId }, record));
     }
     return record;
   }

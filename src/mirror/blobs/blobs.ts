@@ -226,7 +226,7 @@ export class Blobs {
     const { upstream, repositoryId, digest } = question;
     const { downloads, manifests } = this.#deps;
     const running = downloads.start({
-      repositoryId: repositoryId,
+      repositoryId,
       digest,
       blob: this.#upstreamBlobs.remote(question),
       label: upstream.label,

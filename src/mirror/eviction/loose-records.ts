@@ -211,5 +211,5 @@ function isEmptyListing(value: object): boolean {
 
 function nameOf(key: RecordKey): string {
   const which = key.kind === 'tag' ? key.tag : 'digest' in key ? key.digest : '';
-  return `${key.kind} ${key.of.upstream}/${key.of.repository} ${which}`;
+  return `${key.kind} ${key.repositoryId.upstream}/${key.repositoryId.repository} ${which}`;
 }

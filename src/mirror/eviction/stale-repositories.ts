@@ -33,18 +33,18 @@ export class StaleRepositories {
   async evictOne(usedBeforeMs: number): Promise<boolean> {
     const { index } = this.#deps;
     const stale = (await index.isComplete()) ? await index.stalestRepository() : undefined;
-    return stale !== undefined && stale.usedAtMs < usedBeforeMs && (await this.#evict(stale.of));
+    return stale !== undefined && stale.usedAtMs < usedBeforeMs && (await this.#evict(stale.repositoryId));
   }
 
-  async #evict(of: RepositoryId): Promise<boolean> {
+  async #evict(repositoryId: RepositoryId): Promise<boolean> {
     const { index, records, loose, observer, onEvicted } = this.#deps;
     await nextTurn(); // Many calls in a row must not block the event loop.
     try {
-      const keys = await index.forgetRepository(of);
+      const keys = await index.forgetRepository(repositoryId);
       onEvicted(keys);
       await removeRecords(keys, { from: records });
       await removeRecords(
-        ['tag-list' as const, 'visibility' as const].map((kind) => ({ kind, of })),
+        ['tag-list' as const, 'visibility' as const].map((kind) => ({ kind, repositoryId })),
         { from: loose },
       );
       // Once more: a pull may have read a record just before it was removed.

@@ -198,7 +198,9 @@ export class CachedListings<Listing extends Kept> {
       return measured;
     } catch (cause) {
       if (signal.aborted || !deadline.aborted) throw cause;
-      throw new UpstreamError('timeout', `${key.of.upstream} did not send all pages of a listing in time`, { cause });
+      throw new UpstreamError('timeout', `${key.repositoryId.upstream} did not send all pages of a listing in time`, {
+        cause,
+      });
     }
   }
 
@@ -219,6 +221,6 @@ export class CachedListings<Listing extends Kept> {
 }
 
 function nameOf(key: RecordKey): string {
-  const { upstream, repository } = key.of;
+  const { upstream, repository } = key.repositoryId;
   return `${key.kind} ${upstream}/${repository} ${'digest' in key ? key.digest : ''}`;
 }

@@ -40,35 +40,40 @@ export class Listings {
     });
   }
 
-  tags(upstream: Upstream, of: RepositoryId, waiting: Waiting): Promise<ListedWhole<TagListRecord>> {
+  tags(upstream: Upstream, repositoryId: RepositoryId, waiting: Waiting): Promise<ListedWhole<TagListRecord>> {
     const ask = async (flight: Waiting) => {
-      const tags = await this.#inProgress.during(of, (onPage) =>
-        upstream.listTags(of.repository, { ...flight, onPage }),
+      const tags = await this.#inProgress.during(repositoryId, (onPage) =>
+        upstream.listTags(repositoryId.repository, { ...flight, onPage }),
       );
       return { names: await tagNamesOf(tags), fetchedAtMs: this.#deps.clock.now() };
     };
-    return this.#tags.list({ upstream, key: { kind: 'tag-list', of }, ask }, waiting);
+    return this.#tags.list({ upstream, key: { kind: 'tag-list', repositoryId }, ask }, waiting);
   }
 
   /**
    * One page of the tags, as soon as it is known: from the list that is being fetched, or from the whole list. A list that is too long to
    * be fetched is asked for page by page.
    */
-  async tagPage(upstream: Upstream, of: RepositoryId, wanted: WantedPage, waiting: Waiting): Promise<Listed<TagPage>> {
-    const name = repositoryKey(of);
+  async tagPage(
+    upstream: Upstream,
+    repositoryId: RepositoryId,
+    wanted: WantedPage,
+    waiting: Waiting,
+  ): Promise<Listed<TagPage>> {
+    const name = repositoryKey(repositoryId);
     try {
-      if (!this.#tooLong.get(name)) return await this.#pageOfWhole(upstream, of, wanted, waiting);
+      if (!this.#tooLong.get(name)) return await this.#pageOfWhole(upstream, repositoryId, wanted, waiting);
     } catch (cause) {
       if (!(cause instanceof ListingTooLong)) throw cause;
       this.#tooLong.remember(name, cause, tooLongForMs);
     }
-    return this.#pageAlone(upstream, of, wanted, waiting);
+    return this.#pageAlone(upstream, repositoryId, wanted, waiting);
   }
 
   /** A page as the upstream has it. Only lexical order shows that it understood where the page begins. */
   async #pageAlone(
     upstream: Upstream,
-    of: RepositoryId,
+    repositoryId: RepositoryId,
     wanted: WantedPage,
     waiting: Waiting,
   ): Promise<Listed<TagPage>> {
@@ -76,7 +81,7 @@ export class Listings {
     const onPage = ({ hasNext }: PageOfTags) => {
       hasMore = hasNext;
     };
-    const ask = () => upstream.listTags(of.repository, { signal: waiting.signal, onPage, only: wanted });
+    const ask = () => upstream.listTags(repositoryId.repository, { signal: waiting.signal, onPage, only: wanted });
     const names = (await this.#deps.waiters.wait(upstream.label, ask)).filter(isTag);
     const tags = names.slice(0, wanted.limit);
     const isBehind = tags.every((tag, place) => tag > (tags[place - 1] ?? wanted.last ?? ''));
@@ -88,20 +93,20 @@ export class Listings {
 
   async #pageOfWhole(
     upstream: Upstream,
-    of: RepositoryId,
+    repositoryId: RepositoryId,
     wanted: WantedPage,
     waiting: Waiting,
   ): Promise<Listed<TagPage>> {
     const answered = new AbortController();
     const signal = AbortSignal.any([waiting.signal, answered.signal]);
-    const wasKnown = () => this.#tags.isRemembered({ kind: 'tag-list', of });
+    const wasKnown = () => this.#tags.isRemembered({ kind: 'tag-list', repositoryId });
     try {
       return await Promise.race([
-        this.tags(upstream, of, { signal }).then(({ listing, cache }) => ({
+        this.tags(upstream, repositoryId, { signal }).then(({ listing, cache }) => ({
           listing: tagPage(listing.names, wanted),
           cache,
         })),
-        this.#inProgress.page(of, wanted, { signal }).then((listing) => ({
+        this.#inProgress.page(repositoryId, wanted, { signal }).then((listing) => ({
           listing,
           cache: { word: wasKnown() ? ('revalidated' as const) : ('miss' as const), upstreamStatus: 200 },
         })),
@@ -113,14 +118,14 @@ export class Listings {
 
   referrers(
     upstream: Upstream,
-    of: RepositoryId,
+    repositoryId: RepositoryId,
     digest: Digest,
     waiting: Waiting,
   ): Promise<ListedWhole<ReferrersRecord>> {
     const ask = async (flight: Waiting) => {
-      const referrers = await upstream.listReferrers(of.repository, digest, flight);
+      const referrers = await upstream.listReferrers(repositoryId.repository, digest, flight);
       return { referrers, fetchedAtMs: this.#deps.clock.now() };
     };
-    return this.#referrers.list({ upstream, key: { kind: 'referrers', of, digest }, ask }, waiting);
+    return this.#referrers.list({ upstream, key: { kind: 'referrers', repositoryId, digest }, ask }, waiting);
   }
 }

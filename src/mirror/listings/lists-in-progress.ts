@@ -19,14 +19,17 @@ export class ListsInProgress {
   readonly #unsorted = new LRUCache<string, true>({ max: maxUnsorted });
 
   /** Tracks one list while `fetch` runs. */
-  async during<Value>(of: RepositoryId, fetch: (onPage: (page: PageOfTags) => void) => Promise<Value>): Promise<Value> {
-    const name = repositoryKey(of);
+  async during<Value>(
+    repositoryId: RepositoryId,
+    fetch: (onPage: (page: PageOfTags) => void) => Promise<Value>,
+  ): Promise<Value> {
+    const name = repositoryKey(repositoryId);
     const growing = new GrowingTags();
     this.#growing.set(name, growing);
     try {
       return await fetch((page) => {
         growing.add(page);
-        if (!growing.isSorted) this.#unsorted.set(of.upstream, true);
+        if (!growing.isSorted) this.#unsorted.set(repositoryId.upstream, true);
         for (const look of this.#waiting.get(name) ?? []) look();
       });
     } finally {
@@ -38,11 +41,11 @@ export class ListsInProgress {
    * Resolves as soon as a list that is being fetched, now or later, has the page. Never resolves if only the whole list tells it.
    * @throws the signal's reason when it aborts.
    */
-  async page(of: RepositoryId, wanted: WantedPage, { signal }: Waiting): Promise<TagPage> {
-    const name = repositoryKey(of);
+  async page(repositoryId: RepositoryId, wanted: WantedPage, { signal }: Waiting): Promise<TagPage> {
+    const name = repositoryKey(repositoryId);
     const { promise, resolve } = Promise.withResolvers<TagPage>();
     const look = () => {
-      const page = this.#unsorted.has(of.upstream) ? undefined : this.#growing.get(name)?.page(wanted);
+      const page = this.#unsorted.has(repositoryId.upstream) ? undefined : this.#growing.get(name)?.page(wanted);
       if (page) resolve(page);
     };
     const waiting = this.#waiting.get(name) ?? new Set();

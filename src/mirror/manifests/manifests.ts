@@ -22,7 +22,7 @@ import { unlessUnreadable } from '../blobs/unreadable.ts';
 
 /** A manifest in memory, with its repository. */
 interface RememberedManifest extends CachedManifest {
-  readonly of: RepositoryId;
+  readonly repositoryId: RepositoryId;
 }
 
 /** A manifest that one repository is known to hold. */
@@ -72,75 +72,92 @@ export class Manifests {
   }
 
   /** The manifest if it is in memory, without waiting. */
-  remembered(of: RepositoryId, digest: Digest): CachedManifest | undefined {
-    const manifest = this.#memory.get(contentKey(of, digest));
-    if (manifest) this.#noteUse(of, digest);
+  remembered(repositoryId: RepositoryId, digest: Digest): CachedManifest | undefined {
+    const manifest = this.#memory.get(contentKey(repositoryId, digest));
+    if (manifest) this.#noteUse(repositoryId, digest);
     return manifest;
   }
 
   /** The manifest if it is cached and this repository has it. A large one waits for memory. */
   async cached(
-    of: RepositoryId,
+    repositoryId: RepositoryId,
     digest: Digest,
     { signal = new AbortController().signal }: Partial<Waiting> = {},
   ): Promise<CachedManifest | undefined> {
+    const key = contentKey(repositoryId, digest);
+    const read = (flight: Waiting) => this.#linked(repositoryId, digest, flight);
     const manifest =
-      this.remembered(of, digest) ??
-      (await this.#reads.run(contentKey(of, digest), (flight) => this.#linked(of, digest, flight), { signal })).value ??
-      (await this.#borrowedUnlessMissing(of, digest, { signal }));
-    if (manifest) this.#noteUse(of, digest);
+      this.remembered(repositoryId, digest) ??
+      (await this.#reads.run(key, read, { signal })).value ??
+      // How long another repository is looked at would tell what it has, so not for what the upstream has just called missing.
+      (this.#missing.get(key) ? undefined : await this.#borrowed(repositoryId, digest, { signal }));
+    if (manifest) this.#noteUse(repositoryId, digest);
     return manifest;
   }
 
   /** Fetches the manifest from the upstream, once for all concurrent callers, and stores it. */
-  async fetch(upstream: Upstream, of: RepositoryId, digest: Digest, waiting: Waiting): Promise<Shared<CachedManifest>> {
+  async fetch(
+    upstream: Upstream,
+    repositoryId: RepositoryId,
+    digest: Digest,
+    waiting: Waiting,
+  ): Promise<Shared<CachedManifest>> {
     // Another fetch may have ended while this caller read the disk.
-    const fetched = this.remembered(of, digest);
+    const fetched = this.remembered(repositoryId, digest);
     if (fetched) return { value: fetched, collapsed: true };
-    this.#throwIfMissing(of, digest);
+    this.#throwIfMissing(repositoryId, digest);
     const ask = async (flight: Waiting) => {
       try {
-        return this.keep(of, await upstream.getManifest(of.repository, digest, flight));
+        return this.keep(repositoryId, await upstream.getManifest(repositoryId.repository, digest, flight));
       } catch (cause) {
-        this.#rememberMissing(upstream, contentKey(of, digest), cause);
-        const found = cause instanceof UpstreamError && (await this.#afterRebuild(of, digest, flight));
+        this.#rememberMissing(upstream, contentKey(repositoryId, digest), cause);
+        const found = cause instanceof UpstreamError && (await this.#afterRebuild(repositoryId, digest, flight));
         if (!found) throw cause;
         return found;
       }
     };
-    return this.#deps.waiters.wait(upstream.label, () => this.#flights.run(contentKey(of, digest), ask, waiting));
+    return this.#deps.waiters.wait(upstream.label, () =>
+      this.#flights.run(contentKey(repositoryId, digest), ask, waiting),
+    );
   }
 
   /** Lets a running fetch end by itself, also when all its clients leave. @returns undefined if none runs. */
-  keepFetching(of: RepositoryId, digest: Digest): Promise<CachedManifest> | undefined {
-    return this.#flights.keepRunning(contentKey(of, digest));
+  keepFetching(repositoryId: RepositoryId, digest: Digest): Promise<CachedManifest> | undefined {
+    return this.#flights.keepRunning(contentKey(repositoryId, digest));
   }
 
   /** The upstream's answer to HEAD, requested once for all concurrent callers. */
-  async head(upstream: Upstream, of: RepositoryId, digest: Digest, waiting: Waiting): Promise<Shared<ManifestHead>> {
-    this.#throwIfMissing(of, digest);
+  async head(
+    upstream: Upstream,
+    repositoryId: RepositoryId,
+    digest: Digest,
+    waiting: Waiting,
+  ): Promise<Shared<ManifestHead>> {
+    this.#throwIfMissing(repositoryId, digest);
     const ask = async (flight: Waiting) => {
       try {
-        const head = await upstream.headManifest(of.repository, digest, flight);
-        if (head.fetched) this.keep(of, head.fetched);
+        const head = await upstream.headManifest(repositoryId.repository, digest, flight);
+        if (head.fetched) this.keep(repositoryId, head.fetched);
         return head;
       } catch (cause) {
-        this.#rememberMissing(upstream, contentKey(of, digest), cause);
-        const found = cause instanceof UpstreamError && (await this.#afterRebuild(of, digest, flight));
+        this.#rememberMissing(upstream, contentKey(repositoryId, digest), cause);
+        const found = cause instanceof UpstreamError && (await this.#afterRebuild(repositoryId, digest, flight));
         if (!found) throw cause;
         return { digest, mediaType: found.mediaType, size: found.bytes.byteLength };
       }
     };
-    return this.#deps.waiters.wait(upstream.label, () => this.#heads.run(contentKey(of, digest), ask, waiting));
+    return this.#deps.waiters.wait(upstream.label, () =>
+      this.#heads.run(contentKey(repositoryId, digest), ask, waiting),
+    );
   }
 
   /** Caches a verified manifest in memory, and stores it in the background. */
-  keep(of: RepositoryId, fetched: FetchedManifest): CachedManifest {
+  keep(repositoryId: RepositoryId, fetched: FetchedManifest): CachedManifest {
     const manifest = { ...fetched, firstServedAtMs: this.#deps.clock.now() };
     const named = namedBy(manifest.bytes);
-    this.#remember(of, manifest, named);
-    this.#note(of, manifest, named);
-    this.#store(of, fetched.digest);
+    this.#remember(repositoryId, manifest, named);
+    this.#note(repositoryId, manifest, named);
+    this.#store(repositoryId, fetched.digest);
     return manifest;
   }
 
@@ -148,50 +165,41 @@ export class Manifests {
   storeAgain(digest: Digest): void {
     for (const manifest of this.#memory.values()) {
       if (manifest.digest !== digest) continue;
-      this.#note(manifest.of, manifest, namedBy(manifest.bytes));
-      this.#store(manifest.of, digest);
+      this.#note(manifest.repositoryId, manifest, namedBy(manifest.bytes));
+      this.#store(manifest.repositoryId, digest);
     }
   }
 
   /** The size of `digest` according to a manifest of this repository. */
-  promisedSize(of: RepositoryId, digest: Digest): number | undefined {
-    return this.#promisedSizes.get(contentKey(of, digest));
+  promisedSize(repositoryId: RepositoryId, digest: Digest): number | undefined {
+    return this.#promisedSizes.get(contentKey(repositoryId, digest));
   }
 
-  forget(of: RepositoryId, digest: Digest): void {
-    this.#memory.delete(contentKey(of, digest));
+  forget(repositoryId: RepositoryId, digest: Digest): void {
+    this.#memory.delete(contentKey(repositoryId, digest));
   }
 
-  #noteUse(of: RepositoryId, digest: Digest): void {
+  #noteUse(repositoryId: RepositoryId, digest: Digest): void {
     const { index, clock } = this.#deps;
     index.noteUse(digest, clock.now());
-    index.noteRepositoryUse(of, clock.now());
+    index.noteRepositoryUse(repositoryId, clock.now());
   }
 
-  async #linked(of: RepositoryId, digest: Digest, waiting: Waiting): Promise<CachedManifest | undefined> {
-    const record = parseManifestRecord(await this.#deps.records.read({ kind: 'manifest', of, digest }));
+  async #linked(repositoryId: RepositoryId, digest: Digest, waiting: Waiting): Promise<CachedManifest | undefined> {
+    const record = parseManifestRecord(await this.#deps.records.read({ kind: 'manifest', repositoryId, digest }));
     const bytes = record && (await this.#stored(digest, record.size, waiting));
     if (!bytes) return undefined;
     const manifest = { digest, bytes, mediaType: record.mediaType, firstServedAtMs: record.firstServedAtMs };
-    this.#remember(of, manifest, namedBy(bytes));
+    this.#remember(repositoryId, manifest, namedBy(bytes));
     return manifest;
   }
 
-  /** Does not look in other repositories for what the upstream has just called missing: the time it takes would tell what they have. */
-  async #borrowedUnlessMissing(
-    of: RepositoryId,
-    digest: Digest,
-    waiting: Waiting,
-  ): Promise<CachedManifest | undefined> {
-    return this.#missing.get(contentKey(of, digest)) ? undefined : this.#borrowed(of, digest, waiting);
-  }
-
   /** A child of an index that this repository serves, stored through another repository of the same upstream. */
-  async #borrowed(of: RepositoryId, digest: Digest, waiting: Waiting): Promise<CachedManifest | undefined> {
-    const link = await this.#deps.borrowedLinks.linkFor(of, digest, 'manifest');
+  async #borrowed(repositoryId: RepositoryId, digest: Digest, waiting: Waiting): Promise<CachedManifest | undefined> {
+    const link = await this.#deps.borrowedLinks.linkFor(repositoryId, digest, 'manifest');
     if (link?.mediaType === undefined) return undefined;
     const bytes = await this.#stored(digest, link.size ?? maxManifestBytes, waiting);
-    return bytes && this.keep(of, { digest, bytes, mediaType: link.mediaType });
+    return bytes && this.keep(repositoryId, { digest, bytes, mediaType: link.mediaType });
   }
 
   #stored(digest: Digest, size: number, waiting: Waiting): Promise<Uint8Array | undefined> {
@@ -201,13 +209,17 @@ export class Manifests {
   }
 
   /** Looks again after a rebuild: until then the index may not know which links can be borrowed. */
-  async #afterRebuild(of: RepositoryId, digest: Digest, waiting: Waiting): Promise<CachedManifest | undefined> {
+  async #afterRebuild(
+    repositoryId: RepositoryId,
+    digest: Digest,
+    waiting: Waiting,
+  ): Promise<CachedManifest | undefined> {
     await this.#deps.index.whenComplete(waiting);
-    return this.#borrowed(of, digest, waiting);
+    return this.#borrowed(repositoryId, digest, waiting);
   }
 
-  #throwIfMissing(of: RepositoryId, digest: Digest): void {
-    const missing = this.#missing.get(contentKey(of, digest));
+  #throwIfMissing(repositoryId: RepositoryId, digest: Digest): void {
+    const missing = this.#missing.get(contentKey(repositoryId, digest));
     if (missing) throw new RememberedNotFound(missing);
   }
 
@@ -216,43 +228,43 @@ export class Manifests {
     this.#missing.remember(key, cause, this.#deps.policies.rulesOf(upstream.label).missingMs);
   }
 
-  #remember(of: RepositoryId, manifest: CachedManifest, named: readonly Descriptor[]): void {
-    this.#memory.set(contentKey(of, manifest.digest), { ...manifest, of });
-    for (const { digest, size } of named) this.#promisedSizes.set(contentKey(of, digest), size);
+  #remember(repositoryId: RepositoryId, manifest: CachedManifest, named: readonly Descriptor[]): void {
+    this.#memory.set(contentKey(repositoryId, manifest.digest), { ...manifest, repositoryId });
+    for (const { digest, size } of named) this.#promisedSizes.set(contentKey(repositoryId, digest), size);
   }
 
   /**
    * The index knows the manifest before the store does: its client asks at once for what it names, and old bytes that it names must not
    * be evicted as unused while the record is being written.
    */
-  #note(of: RepositoryId, manifest: CachedManifest, named: readonly Descriptor[]): void {
+  #note(repositoryId: RepositoryId, manifest: CachedManifest, named: readonly Descriptor[]): void {
     const { index } = this.#deps;
     const { digest, bytes, mediaType, firstServedAtMs } = manifest;
     const size = bytes.byteLength;
     const names = named.map((child) => child.digest);
     index.noteContent({ digest, size, isManifest: true, names, usedAtMs: firstServedAtMs });
-    index.noteLink({ of, kind: 'manifest', digest, mediaType, size });
+    index.noteLink({ repositoryId, kind: 'manifest', digest, mediaType, size });
   }
 
-  #store(of: RepositoryId, digest: Digest): void {
+  #store(repositoryId: RepositoryId, digest: Digest): void {
     const { background } = this.#deps;
-    void background.retryUntilWritten('manifest store', `manifest ${contentKey(of, digest)}`, () =>
-      this.#persist(of, digest),
+    void background.retryUntilWritten('manifest store', `manifest ${contentKey(repositoryId, digest)}`, () =>
+      this.#persist(repositoryId, digest),
     );
   }
 
   /** Content first, then the record that makes it servable. A manifest that memory has dropped meanwhile is stored by the next pull. */
-  async #persist(of: RepositoryId, digest: Digest): Promise<void> {
+  async #persist(repositoryId: RepositoryId, digest: Digest): Promise<void> {
     const { store, records, index, observer, makeRoom } = this.#deps;
     const hasRoom = await makeRoom(); // The manifest counts already, and may be evicted itself.
     if (!hasRoom && !(await index.isComplete()))
       throw new Postponed('free room is not known until the index is rebuilt');
-    const manifest = this.#memory.peek(contentKey(of, digest));
+    const manifest = this.#memory.peek(contentKey(repositoryId, digest));
     if (!manifest) return;
     const { bytes, mediaType, firstServedAtMs } = manifest;
     const size = bytes.byteLength;
     await store.put(digest, bytes);
-    await records.write({ kind: 'manifest', of, digest }, { mediaType, size, firstServedAtMs });
+    await records.write({ kind: 'manifest', repositoryId, digest }, { mediaType, size, firstServedAtMs });
     observer.contentStored({ kind: 'manifest', bytes: size });
   }
 }
@@ -260,13 +272,13 @@ export class Manifests {
 export type Presence = 'stored' | 'lost' | 'never-pulled';
 
 /** Looks up whether a repository still has a digest, in the store alone. */
-export type ContentLookup = (of: RepositoryId, digest: Digest) => Promise<Presence>;
+export type ContentLookup = (repositoryId: RepositoryId, digest: Digest) => Promise<Presence>;
 
 /** @returns a lookup that answers `lost` when the repository had the digest and its bytes are gone. */
 export function createContentLookup({ store, records }: { store: BlobStore; records: RecordStore }): ContentLookup {
-  return async (of, digest) => {
-    const blob = parseBlobRecord(await records.read({ kind: 'blob', of, digest }));
-    const record = blob ?? parseManifestRecord(await records.read({ kind: 'manifest', of, digest }));
+  return async (repositoryId, digest) => {
+    const blob = parseBlobRecord(await records.read({ kind: 'blob', repositoryId, digest }));
+    const record = blob ?? parseManifestRecord(await records.read({ kind: 'manifest', repositoryId, digest }));
     if (!record) return 'never-pulled';
     return (await isThere(store, digest, record.size)) ? 'stored' : 'lost';
   };

@@ -9,9 +9,9 @@ import { isJsonObject } from '../../oci/json.ts';
 
 /** The name of one record in the store. */
 export type RecordKey =
-  | { readonly kind: 'tag'; readonly of: RepositoryId; readonly tag: Tag }
-  | { readonly kind: 'manifest' | 'blob' | 'referrers'; readonly of: RepositoryId; readonly digest: Digest }
-  | { readonly kind: 'tag-list' | 'visibility'; readonly of: RepositoryId };
+  | { readonly kind: 'tag'; readonly repositoryId: RepositoryId; readonly tag: Tag }
+  | { readonly kind: 'manifest' | 'blob' | 'referrers'; readonly repositoryId: RepositoryId; readonly digest: Digest }
+  | { readonly kind: 'tag-list' | 'visibility'; readonly repositoryId: RepositoryId };
 
 /** Small JSON documents that survive a restart. Each write takes effect whole or not at all. */
 export interface RecordStore {
@@ -28,7 +28,7 @@ export interface RecordStore {
 /** A record's name as text, such as `tag docker.io/library/alpine 3.20`. */
 export function recordName(key: RecordKey): string {
   const which = key.kind === 'tag' ? key.tag : 'digest' in key ? key.digest : '';
-  return `${key.kind} ${repositoryKey(key.of)} ${which}`;
+  return `${key.kind} ${repositoryKey(key.repositoryId)} ${which}`;
 }
 
 /** A cached tag. */

@@ -18,8 +18,8 @@ export function repositoryKey({ upstream, repository }: RepositoryId): string {
 }
 
 /** Content of a repository as text, as the key of maps. */
-export function contentKey(of: RepositoryId, digest: Digest): string {
-  return `${repositoryKey(of)}@${digest}`;
+export function contentKey(repositoryId: RepositoryId, digest: Digest): string {
+  return `${repositoryKey(repositoryId)}@${digest}`;
 }
 
 /** The opposite of {@link repositoryKey}: the name of an upstream has no `/`. @throws OciError NAME_INVALID */

@@ -15,7 +15,7 @@ export interface IndexedContent {
 }
 
 export interface Link {
-  readonly of: RepositoryId;
+  readonly repositoryId: RepositoryId;
   readonly kind: 'manifest' | 'blob';
   readonly digest: Digest;
   /** Undefined for a blob. */
@@ -44,16 +44,16 @@ export interface Index {
   noteContent(content: IndexedContent): void;
   noteUse(digest: Digest, atMs: number): void;
   /** Records a pull through a repository. */
-  noteRepositoryUse(of: RepositoryId, atMs: number): void;
+  noteRepositoryUse(repositoryId: RepositoryId, atMs: number): void;
   noteLink(link: Link): void;
-  noteTag(of: RepositoryId, tag: Tag, digest: Digest): void;
+  noteTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void;
   /** Drops a tag whose record is gone. */
-  forgetTag(of: RepositoryId, tag: Tag): void;
+  forgetTag(repositoryId: RepositoryId, tag: Tag): void;
   /**
    * Links that `of` may borrow: a manifest linked in `of` names `digest`, and these repositories of the same upstream are linked to it.
    * Only a few of them, if there are many.
    */
-  borrowableLinks(of: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]>;
+  borrowableLinks(repositoryId: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]>;
   /** Whether content of this digest is indexed, in any repository. */
   hasContent(digest: Digest): Promise<boolean>;
   /** Repositories with cached content, `<upstream>/<repository>`, in lexical order, after `last`, at most `limit`. */
@@ -83,7 +83,7 @@ export interface Index {
   /** Drops a digest from the index. @returns the records that refer to it. */
   forget(digest: Digest): Promise<readonly RecordKey[]>;
   /** Drops the links and tags of a repository. @returns their records. */
-  forgetRepository(of: RepositoryId): Promise<readonly RecordKey[]>;
+  forgetRepository(repositoryId: RepositoryId): Promise<readonly RecordKey[]>;
   /** Whether the totals are those of the store. A new index first has to count what is stored. */
   isCounted(): Promise<boolean>;
   /** Whether the index has everything the store has. During a rebuild, links and the names in manifests may still be missing. */
@@ -93,7 +93,7 @@ export interface Index {
 }
 
 export interface StaleRepository {
-  readonly of: RepositoryId;
+  readonly repositoryId: RepositoryId;
   readonly usedAtMs: number;
 }
 

@@ -55,7 +55,7 @@ export class TagRecords {
   async get(repositoryId: RepositoryId, tag: Tag): Promise<TagRecord | undefined> {
     const known = this.remembered(repositoryId, tag);
     if (known) return known;
-    const record = parseTagRecord(await this.#deps.records.read({ kind: 'tag', of: repositoryId, tag }), tag);
+    const record = parseTagRecord(await this.#deps.records.read({ kind: 'tag', repositoryId, tag }), tag);
     // It may have been confirmed while the disk was read.
     const newer = this.remembered(repositoryId, tag);
     if (record && !newer) this.#memory.set(tagKey(repositoryId, tag), record);
@@ -68,7 +68,7 @@ export class TagRecords {
     this.#memory.set(key, record);
     this.#unwritten.set(key, { repositoryId, tag, record });
     if (moved) this.#deps.index.noteTag(repositoryId, tag, record.digest);
-    if (moved) this.#deps.onNoted({ kind: 'tag', of: repositoryId, tag });
+    if (moved) this.#deps.onNoted({ kind: 'tag', repositoryId, tag });
     if (moved) this.#write();
     else this.#writeLater();
   }
@@ -110,7 +110,7 @@ export class TagRecords {
   async #writeEntry(key: string, entry: Entry): Promise<void> {
     const { records } = this.#deps;
     const { repositoryId, tag, record } = entry;
-    const place = { kind: 'tag', of: repositoryId, tag } as const;
+    const place = { kind: 'tag', repositoryId, tag } as const;
     this.#unwritten.delete(key);
     try {
       await (record ? records.write(place, storedTagRecord(tag, record)) : records.remove(place));

@@ -9,7 +9,7 @@ import { temporaryDirectory } from '../../support/temp-directory.ts';
 
 const layer = digestOf(Buffer.from('layer'));
 const manifest = digestOf(Buffer.from('manifest'));
-const of = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
+const repositoryId = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
 const everything = { limit: 1000 };
 
 test('the index reports the size of its files', async () => {
@@ -54,7 +54,7 @@ test('a query does not wait for the digests of other manifests to be written', a
   });
   index.noteContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
   index.noteLink({
-    of: { ...of, repository: parseRepository('other') },
+    repositoryId: { ...repositoryId, repository: parseRepository('other') },
     kind: 'blob',
     digest: layer,
     mediaType: ociManifest,
@@ -62,10 +62,10 @@ test('a query does not wait for the digests of other manifests to be written', a
   });
   for (const content of named) {
     index.noteContent(content);
-    index.noteLink({ of, kind: 'manifest', digest: content.digest, mediaType: ociManifest, size: 1 });
+    index.noteLink({ repositoryId, kind: 'manifest', digest: content.digest, mediaType: ociManifest, size: 1 });
   }
   const startedAtMs = performance.now();
-  expect(await index.borrowableLinks(of, layer, 'blob')).toMatchObject([{ digest: layer, size: 10 }]);
+  expect(await index.borrowableLinks(repositoryId, layer, 'blob')).toMatchObject([{ digest: layer, size: 10 }]);
   expect(await index.totals()).toMatchObject({ manifests: 40, blobs: 1 });
   const evictable = await index.evictable(everything);
   expect(performance.now() - startedAtMs).toBeLessThan(200);

@@ -33,18 +33,21 @@ function writeLargeStore(path: string): void {
     writeFileSync(join(path, file), bytes);
   };
   for (let number = 0; number < 2000; number += 1) {
-    const of = { upstream: 'docker.io', repository: parseRepository(`app/${number % 100}`) };
+    const repositoryId = { upstream: 'docker.io', repository: parseRepository(`app/${number % 100}`) };
     const blobs = Array.from({ length: 9 }, (_, layer) => Buffer.from(`layer ${layer} of image ${number}`));
     const layers = blobs.map((bytes) => ({ mediaType: 'x', digest: digestOf(bytes), size: bytes.byteLength }));
     const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, layers }));
     const digest = digestOf(manifest);
     const record = { mediaType: ociManifest, size: manifest.byteLength, firstServedAtMs: 1 };
     for (const bytes of [manifest, ...blobs]) write(blobPath(digestOf(bytes)), bytes);
-    write(recordPath({ kind: 'manifest', of, digest }), JSON.stringify(record));
+    write(recordPath({ kind: 'manifest', repositoryId, digest }), JSON.stringify(record));
     for (const layer of layers) {
-      write(recordPath({ kind: 'blob', of, digest: layer.digest }), JSON.stringify({ size: 1, firstServedAtMs: 1 }));
+      write(
+        recordPath({ kind: 'blob', repositoryId, digest: layer.digest }),
+        JSON.stringify({ size: 1, firstServedAtMs: 1 }),
+      );
     }
     const tag = JSON.stringify({ ...record, digest, confirmedAtMs: 1 });
-    write(recordPath({ kind: 'tag', of, tag: parseTag(`v${number}`) }), tag);
+    write(recordPath({ kind: 'tag', repositoryId, tag: parseTag(`v${number}`) }), tag);
   }
 }

@@ -43,7 +43,7 @@ describe('during a rebuild', () => {
     const fresh = digestOf(Buffer.from('fresh'));
     const future = Date.now() + 1_000_000;
     index.noteContent({ digest: fresh, size: 1000, isManifest: true, names: [], usedAtMs: 1 });
-    index.noteLink({ of: local, kind: 'manifest', digest: fresh, mediaType: ociManifest, size: 1000 });
+    index.noteLink({ repositoryId: local, kind: 'manifest', digest: fresh, mediaType: ociManifest, size: 1000 });
     index.noteTag(alpine, latest, fresh);
     index.noteUse(built.manifest.digest, future);
     await index.totals();
@@ -55,7 +55,7 @@ describe('during a rebuild', () => {
     expect(await index.forget(built.manifest.digest)).toHaveLength(1);
     const keys = await index.forget(fresh);
     expect(keys).toHaveLength(2);
-    expect(keys).toContainEqual({ kind: 'tag', of: alpine, tag: latest });
+    expect(keys).toContainEqual({ kind: 'tag', repositoryId: alpine, tag: latest });
   });
 
   test('a waiter is told when it has ended, and not before', async () => {
@@ -113,6 +113,6 @@ describe('during a rebuild', () => {
       return value;
     };
     await rebuild(index, { store: kept.store, records: { list: () => kept.records.list(), read } });
-    expect(await index.forget(moved)).toEqual([{ kind: 'tag', of: alpine, tag: latest }]);
+    expect(await index.forget(moved)).toEqual([{ kind: 'tag', repositoryId: alpine, tag: latest }]);
   });
 });

@@ -42,8 +42,8 @@ describe('a rebuild', () => {
     expect(evictable.map(({ isManifest }) => isManifest)).toEqual([true, true]);
     expect(evictable.map(({ digest }) => digest)).toContain(built.manifest.digest);
     const expected: RecordKey[] = [
-      { kind: 'manifest', of: alpine, digest: built.manifest.digest },
-      { kind: 'tag', of: alpine, tag: latest },
+      { kind: 'manifest', repositoryId: alpine, digest: built.manifest.digest },
+      { kind: 'tag', repositoryId: alpine, tag: latest },
     ];
     expect(await index.forget(built.manifest.digest)).toEqual(expected);
     expect(await index.evictable(everything)).toHaveLength(4);
@@ -55,13 +55,19 @@ describe('a rebuild', () => {
     const debian = { upstream: 'docker.io', repository: parseRepository('library/debian') };
     const [layer] = built.blobs;
     await kept.records.write(
-      { kind: 'manifest', of: debian, digest: built.manifest.digest },
+      { kind: 'manifest', repositoryId: debian, digest: built.manifest.digest },
       { mediaType: ociManifest, size: 1, firstServedAtMs: 1 },
     );
     const { index } = await startIndex(await temporaryDirectory());
     await rebuild(index, kept);
     expect(await index.borrowableLinks(debian, layer?.digest ?? built.manifest.digest, 'blob')).toEqual([
-      { of: alpine, kind: 'blob', digest: layer?.digest, mediaType: undefined, size: layer?.bytes.byteLength },
+      {
+        repositoryId: alpine,
+        kind: 'blob',
+        digest: layer?.digest,
+        mediaType: undefined,
+        size: layer?.bytes.byteLength,
+      },
     ]);
   });
 
@@ -84,10 +90,10 @@ describe('a rebuild', () => {
     await rebuild(former, kept);
     for (let number = 0; number < 1200; number += 1) {
       const digest = digestOf(Buffer.from(`gone ${number}`));
-      const of = { ...alpine, repository: parseRepository(`gone/${number}`) };
+      const repositoryId = { ...alpine, repository: parseRepository(`gone/${number}`) };
       former.noteContent({ digest, size: 1000, isManifest: false, names: [], usedAtMs: 1 });
-      former.noteLink({ of, kind: 'blob', digest, mediaType: undefined, size: 1000 });
-      former.noteTag(of, latest, built.manifest.digest);
+      former.noteLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size: 1000 });
+      former.noteTag(repositoryId, latest, built.manifest.digest);
     }
     const ghost = digestOf(Buffer.from('ghost'));
     const [layer] = built.blobs;
@@ -136,11 +142,11 @@ describe('a rebuild', () => {
     await keepImage(kept);
     const other = parseTag('other');
     const digest = digestOf(Buffer.from('some'));
-    await kept.records.write({ kind: 'tag', of: alpine, tag: other }, { digest: 'sha256:short' });
-    await kept.records.write({ kind: 'manifest', of: alpine, digest }, { size: -1 });
-    await kept.records.write({ kind: 'blob', of: alpine, digest }, { size: 1 });
-    await kept.records.write({ kind: 'blob', of: local, digest }, { size: 1e300, firstServedAtMs: 0.5 });
-    await writeFile(join(kept.path, recordPath({ kind: 'tag', of: alpine, tag: parseTag('torn') })), '{');
+    await kept.records.write({ kind: 'tag', repositoryId: alpine, tag: other }, { digest: 'sha256:short' });
+    await kept.records.write({ kind: 'manifest', repositoryId: alpine, digest }, { size: -1 });
+    await kept.records.write({ kind: 'blob', repositoryId: alpine, digest }, { size: 1 });
+    await kept.records.write({ kind: 'blob', repositoryId: local, digest }, { size: 1e300, firstServedAtMs: 0.5 });
+    await writeFile(join(kept.path, recordPath({ kind: 'tag', repositoryId: alpine, tag: parseTag('torn') })), '{');
     const { index } = await startIndex(await temporaryDirectory());
 
     const failures = await rebuild(index, kept);
@@ -150,7 +156,7 @@ describe('a rebuild', () => {
       'Error: unreadable: tag docker.io/library/alpine other',
     ]);
     expect(kept.failures).toHaveLength(1);
-    expect(await index.forget(digest)).toEqual([{ kind: 'blob', of: local, digest }]);
+    expect(await index.forget(digest)).toEqual([{ kind: 'blob', repositoryId: local, digest }]);
     expect(await index.forget(built.manifest.digest)).toHaveLength(2);
   });
 

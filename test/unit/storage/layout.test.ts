@@ -34,12 +34,12 @@ test.each([
 });
 
 test.each<[RecordKey, string]>([
-  [{ kind: 'tag', of: alpine, tag: parseTag('3.20') }, '_tags/3.20.json'],
-  [{ kind: 'manifest', of: alpine, digest: sha256 }, `_manifests/sha256/${'ab12'.repeat(16)}.json`],
-  [{ kind: 'blob', of: alpine, digest: sha512 }, `_blobs/sha512/${'cd34'.repeat(32)}.json`],
-  [{ kind: 'referrers', of: alpine, digest: sha256 }, `_referrers/sha256/${'ab12'.repeat(16)}.json`],
-  [{ kind: 'tag-list', of: alpine }, '_list.json'],
-  [{ kind: 'visibility', of: alpine }, '_visibility.json'],
+  [{ kind: 'tag', repositoryId: alpine, tag: parseTag('3.20') }, '_tags/3.20.json'],
+  [{ kind: 'manifest', repositoryId: alpine, digest: sha256 }, `_manifests/sha256/${'ab12'.repeat(16)}.json`],
+  [{ kind: 'blob', repositoryId: alpine, digest: sha512 }, `_blobs/sha512/${'cd34'.repeat(32)}.json`],
+  [{ kind: 'referrers', repositoryId: alpine, digest: sha256 }, `_referrers/sha256/${'ab12'.repeat(16)}.json`],
+  [{ kind: 'tag-list', repositoryId: alpine }, '_list.json'],
+  [{ kind: 'visibility', repositoryId: alpine }, '_visibility.json'],
 ])('the record %j has its own path', (key, expected) => {
   expect(recordPath(key)).toBe(`repositories/docker.io/library/alpine/${expected}`);
 });
@@ -65,13 +65,13 @@ const digests = fc.constantFrom(sha256, sha512);
 const keys = fc
   .tuple(upstreams, repositories)
   .map(([upstream, repository]) => ({ upstream, repository }))
-  .chain((of) =>
+  .chain((repositoryId) =>
     fc.oneof(
-      tags.map((tag): RecordKey => ({ kind: 'tag', of, tag })),
+      tags.map((tag): RecordKey => ({ kind: 'tag', repositoryId, tag })),
       fc
         .tuple(fc.constantFrom('manifest' as const, 'blob' as const, 'referrers' as const), digests)
-        .map(([kind, digest]): RecordKey => ({ kind, of, digest })),
-      fc.constantFrom('tag-list' as const, 'visibility' as const).map((kind): RecordKey => ({ kind, of })),
+        .map(([kind, digest]): RecordKey => ({ kind, repositoryId, digest })),
+      fc.constantFrom('tag-list' as const, 'visibility' as const).map((kind): RecordKey => ({ kind, repositoryId })),
     ),
   );
 
@@ -139,7 +139,9 @@ describe('a path that is not a record', () => {
 test.each(['..', '.', '', 'a/b', '../etc', 'a\0b', '-x', 'host:port', 'x'.repeat(256), 'docker.io\\..'])(
   'an upstream named %j has no path, least of all outside the store',
   (upstream) => {
-    expect(() => recordPath({ kind: 'tag-list', of: { ...alpine, upstream } })).toThrow(/not the name of a registry/);
+    expect(() => recordPath({ kind: 'tag-list', repositoryId: { ...alpine, upstream } })).toThrow(
+      /not the name of a registry/,
+    );
   },
 );
 

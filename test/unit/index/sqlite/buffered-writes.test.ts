@@ -11,7 +11,7 @@ import { temporaryDirectory } from '../../../support/temp-directory.ts';
 
 const layer = digestOf(Buffer.from('layer'));
 const manifest = digestOf(Buffer.from('manifest'));
-const of = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
+const repositoryId = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
 const latest = parseTag('latest');
 const everything = { limit: 1000 };
 
@@ -20,7 +20,7 @@ type Notebook = Pick<ReturnType<typeof indexAt>['index'], 'noteContent' | 'noteT
 function noteImage(index: Notebook): void {
   index.noteContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
   index.noteContent({ digest: manifest, size: 1, isManifest: true, names: [layer], usedAtMs: 2 });
-  index.noteTag(of, latest, manifest);
+  index.noteTag(repositoryId, latest, manifest);
 }
 
 describe('buffered writes', () => {

@@ -13,7 +13,7 @@ import { temporaryDirectory } from '../../../support/temp-directory.ts';
 
 const layer = digestOf(Buffer.from('layer'));
 const manifest = digestOf(Buffer.from('manifest'));
-const of = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
+const repositoryId = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
 const latest = parseTag('latest');
 const everything = { limit: 1000 };
 
@@ -22,7 +22,7 @@ type Notebook = Pick<ReturnType<typeof indexAt>['index'], 'noteContent' | 'noteT
 function noteImage(index: Notebook): void {
   index.noteContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
   index.noteContent({ digest: manifest, size: 1, isManifest: true, names: [layer], usedAtMs: 2 });
-  index.noteTag(of, latest, manifest);
+  index.noteTag(repositoryId, latest, manifest);
 }
 
 async function closedIndex(): Promise<string> {
@@ -65,7 +65,7 @@ describe('opened again', () => {
     await index.whenComplete({ signal: never });
     expect(await index.totals()).toMatchObject({ bytes: 11, manifests: 1, blobs: 1 });
     expect(await index.evictable(everything)).toMatchObject([{ digest: manifest, usedAtMs: 2 }]);
-    expect(await index.forget(manifest)).toEqual([{ kind: 'tag', of, tag: latest }]);
+    expect(await index.forget(manifest)).toEqual([{ kind: 'tag', repositoryId, tag: latest }]);
   });
 
   test('an index whose process was killed has its content, and must be rebuilt', async () => {
@@ -199,7 +199,7 @@ test('a changed storage.keep applies at the next start, without a new index', as
   const directory = await temporaryDirectory();
   const { index: before } = await startCompleteIndex(directory, { keep: ['docker.io/library/*'] });
   before.noteContent({ digest: manifest, size: 7, isManifest: true, names: [], usedAtMs: 1 });
-  before.noteLink({ of, kind: 'manifest', digest: manifest, mediaType: undefined, size: 7 });
+  before.noteLink({ repositoryId, kind: 'manifest', digest: manifest, mediaType: undefined, size: 7 });
   expect(await before.evictable(everything)).toEqual([]);
   await before.stop();
 
@@ -220,7 +220,7 @@ test('content with links from thousands of repositories is forgotten without blo
   for (let number = 0; number < 5_000; number += 1) {
     const repository = parseRepository(`team/app-${number}`);
     index.noteLink({
-      of: { upstream: 'docker.io', repository },
+      repositoryId: { upstream: 'docker.io', repository },
       kind: 'blob',
       digest: layer,
       mediaType: undefined,

@@ -48,10 +48,10 @@ function started() {
 }
 
 /** A manifest that was served from a repository, as the index knows it. */
-function serve(index: MemoryIndex, of: typeof one): void {
+function serve(index: MemoryIndex, repositoryId: typeof one): void {
   const { digest, bytes } = manifest;
   index.noteContent({ digest, size: bytes.length, isManifest: true, names: [layer], usedAtMs: 0 });
-  index.noteLink({ of, kind: 'manifest', digest, mediaType: ociManifest, size: bytes.length });
+  index.noteLink({ repositoryId, kind: 'manifest', digest, mediaType: ociManifest, size: bytes.length });
 }
 
 test('a repository has no link to content that it never had', async () => {
@@ -112,7 +112,7 @@ test('no link is borrowed from another registry', async () => {
 test('evicted content leaves the cache of links', async () => {
   const { links, records } = started();
   await links.record(one, layer, 300);
-  await records.remove({ kind: 'blob', of: one, digest: layer });
+  await records.remove({ kind: 'blob', repositoryId: one, digest: layer });
   expect(await links.check(one, layer)).toBeDefined();
   links.forget(one, layer);
   expect(await links.check(one, layer)).toBeUndefined();

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { RememberedNotFound } from '../../../../src/mirror/concurrency/remembered.ts';
 import { type KnownVisibility, verdictBeforeAsking } from '../../../../src/mirror/access/visibility.ts';
-import { of, visibilityOf } from '../../../support/scripted-visibility.ts';
+import { repositoryId, visibilityOf } from '../../../support/scripted-visibility.ts';
 
 const day = 24 * 3_600_000;
 const now = 10 * day;
@@ -69,10 +69,10 @@ test('without a recent verdict the account is not used: the error says what went
 
 test("a repository is public now by a current verdict, and not by yesterday's", async () => {
   const { visibility, clock, check } = visibilityOf();
-  expect(await visibility.isPublicNow(of, 'docker.io')).toBe(false);
+  expect(await visibility.isPublicNow(repositoryId, 'docker.io')).toBe(false);
   await check();
   clock.advance(day - 1);
-  expect(await visibility.isPublicNow(of, 'docker.io')).toBe(true);
+  expect(await visibility.isPublicNow(repositoryId, 'docker.io')).toBe(true);
   clock.advance(1);
-  expect(await visibility.isPublicNow(of, 'docker.io')).toBe(false);
+  expect(await visibility.isPublicNow(repositoryId, 'docker.io')).toBe(false);
 });

@@ -4,7 +4,7 @@ import { RememberedNotFound } from '../../../../src/mirror/concurrency/remembere
 import { type KnownVisibility, visibilityDecision } from '../../../../src/mirror/access/visibility.ts';
 import { OciError } from '../../../../src/oci/errors.ts';
 import { gate } from '../../../support/gate.ts';
-import { of, visibilityOf } from '../../../support/scripted-visibility.ts';
+import { repositoryId, visibilityOf } from '../../../support/scripted-visibility.ts';
 
 const day = 24 * 3_600_000;
 const lifetimes = { publicForMs: day, hiddenForMs: 30_000, retryFailedAfterMs: 60_000 };
@@ -53,7 +53,7 @@ test('a repository that is known to be public needs neither a disk access nor a 
   const { upstream, records, visibility, check } = visibilityOf();
   await check();
   const { reads } = records;
-  const question = { upstream, of, reference: undefined };
+  const question = { upstream, repositoryId, reference: undefined };
   expect(visibility.check(question, { signal: new AbortController().signal })).toBeUndefined();
   expect(records.reads).toBe(reads);
 });
@@ -189,12 +189,12 @@ test('repositories that do not exist leave no files', async () => {
 
 test('only repositories that were found public are known as public, and asking for it sends no request', async () => {
   const { upstream, visibility, background, check, restarted } = visibilityOf();
-  expect(await visibility.isKnownPublic(of)).toBe(false);
+  expect(await visibility.isKnownPublic(repositoryId)).toBe(false);
   expect(upstream.asked).toEqual([]);
   await check();
   await background.idle();
-  expect(await visibility.isKnownPublic(of)).toBe(true);
-  expect(await restarted().isKnownPublic(of)).toBe(true);
+  expect(await visibility.isKnownPublic(repositoryId)).toBe(true);
+  expect(await restarted().isKnownPublic(repositoryId)).toBe(true);
   expect(upstream.asked).toHaveLength(1);
 });
 

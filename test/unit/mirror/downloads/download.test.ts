@@ -23,12 +23,12 @@ interface Options {
   readonly next?: (position: number) => OpenedBlob;
   readonly incoming?: MemoryIncoming;
   readonly size?: number | undefined;
-  readonly of?: Digest;
+  readonly repositoryId?: Digest;
   readonly maxAbandoned?: number;
 }
 
-function start({ of = digest, ...options }: Options) {
-  return startDownload({ size: blob.byteLength, ...options, digest: of });
+function start({ repositoryId = digest, ...options }: Options) {
+  return startDownload({ size: blob.byteLength, ...options, digest: repositoryId });
 }
 
 test('every reader gets the whole blob, and it is stored once', async () => {

@@ -15,7 +15,7 @@ interface Stored {
   readonly size: number;
   readonly usedAtMs: number;
   readonly names?: readonly string[];
-  readonly of?: typeof app;
+  readonly repositoryId?: typeof app;
 }
 
 /** A store of which only sizes are known, and the space on it. */
@@ -68,12 +68,12 @@ export class Disk {
 
   /** @param stored with the records that belong to it. */
   async put(...stored: readonly Stored[]): Promise<void> {
-    for (const { name, size, usedAtMs, names = [], of = app } of stored) {
+    for (const { name, size, usedAtMs, names = [], repositoryId = app } of stored) {
       const digest = digestNamed(name);
       const kind = names.length > 0 ? 'manifest' : 'blob';
       this.index.noteContent({ digest, size, usedAtMs, isManifest: names.length > 0, names: names.map(digestNamed) });
-      this.index.noteLink({ of, kind, digest, mediaType: undefined, size });
-      await this.records.write({ kind, of, digest }, {});
+      this.index.noteLink({ repositoryId, kind, digest, mediaType: undefined, size });
+      await this.records.write({ kind, repositoryId, digest }, {});
     }
   }
 

@@ -12,7 +12,7 @@ const never = new AbortController().signal;
 const day = 24 * 3_600_000;
 const app = { upstream: 'docker.io', repository: parseRepository('library/app') };
 const digestNamed = (name: string) => digestOf(Buffer.from(name));
-const referrersOf = (name: string): RecordKey => ({ kind: 'referrers', of: app, digest: digestNamed(name) });
+const referrersOf = (name: string): RecordKey => ({ kind: 'referrers', repositoryId: app, digest: digestNamed(name) });
 const listing = { referrers: [{}], fetchedAtMs: 0 };
 
 function started({ newest = 1, maxUnchecked = 100, records = new MemoryRecords() } = {}) {
@@ -62,7 +62,7 @@ test('a record that stored content needs stays until the content is removed', as
 
 test('a tag without stored content is forgotten together with its record', async () => {
   const { loose, forgotten, has } = started({ newest: 0 });
-  const key: RecordKey = { kind: 'tag', of: app, tag: parseTag('v1') };
+  const key: RecordKey = { kind: 'tag', repositoryId: app, tag: parseTag('v1') };
   await loose.write(key, {});
   expect(await loose.drop(10)).toBe(1);
   expect([forgotten, has(key)]).toEqual([['v1'], false]);

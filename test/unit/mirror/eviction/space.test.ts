@@ -29,7 +29,7 @@ test('the least recently used content is evicted first, with its records, and on
   expect(disk.left).toEqual(['a']);
   expect([...disk.evicted]).toEqual([digestNamed('b'), digestNamed('c')]);
   const records: RecordKey[] = await Array.fromAsync(disk.records.list());
-  expect(records).toEqual([{ kind: 'blob', of: app, digest: digestNamed('a') }]);
+  expect(records).toEqual([{ kind: 'blob', repositoryId: app, digest: digestNamed('a') }]);
 });
 
 test('an image is evicted whole, and a layer that another image needs stays though it was not pulled', async () => {
@@ -47,7 +47,7 @@ test('an image is evicted whole, and a layer that another image needs stays thou
 
 test('content in storage.keep stays; if it fills the store, there is no room, and nothing else is evicted', async () => {
   const disk = new Disk({ keep: ['docker.io/library/*'] });
-  await disk.put({ name: 'a', size: 80, usedAtMs: 1 }, { name: 'b', size: 10, usedAtMs: 2, of: team });
+  await disk.put({ name: 'a', size: 80, usedAtMs: 1 }, { name: 'b', size: 10, usedAtMs: 2, repositoryId: team });
   expect(await disk.space.reserve(20)).toBeDefined();
   expect(disk.left).toEqual(['a']);
   expect(await disk.space.reserve(1)).toBeUndefined();
@@ -57,7 +57,7 @@ test('content in storage.keep stays; if it fills the store, there is no room, an
 test('content in storage.keep is not read again for every victim', async () => {
   const disk = new Disk({ keep: ['docker.io/library/*'], limits: { maxBytes: 1_000, minFreeBytes: 0, maxFiles: 1e6 } });
   await disk.put(...Array.from({ length: 900 }, (_, usedAtMs) => ({ name: `kept ${usedAtMs}`, size: 1, usedAtMs })));
-  await disk.put(...['a', 'b', 'c', 'd'].map((name) => ({ name, size: 25, usedAtMs: 1_000, of: team })));
+  await disk.put(...['a', 'b', 'c', 'd'].map((name) => ({ name, size: 25, usedAtMs: 1_000, repositoryId: team })));
   const evictable = vi.spyOn(disk.index, 'evictable');
   for (const _ of ['a', 'b', 'c', 'd']) expect(await disk.space.reserve(25)).toBeDefined();
   expect(disk.left).toEqual([]);

@@ -18,7 +18,7 @@ import { ScriptedFiles } from '../../../support/scripted-files.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
 import { RecordingObserver } from '../../upstream/recording-observer.ts';
 
-const of = { upstream: 'docker.io', repository: parseRepository('library/app') };
+const repositoryId = { upstream: 'docker.io', repository: parseRepository('library/app') };
 const { manifest } = image();
 
 test('a manifest that is stored again is not the next to be evicted meanwhile', async () => {
@@ -50,7 +50,7 @@ test('a manifest that is stored again is not the next to be evicted meanwhile', 
     makeRoom,
   });
 
-  manifests.keep(of, { ...manifest, mediaType: ociManifest });
+  manifests.keep(repositoryId, { ...manifest, mediaType: ociManifest });
   expect(index.contents.get(manifest.digest)?.usedAtMs).toBe(stores.clock.now());
   disk.open();
   await background.idle();

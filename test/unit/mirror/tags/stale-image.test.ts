@@ -7,7 +7,7 @@ import { ociIndex } from '../../../../src/oci/media-types.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
 import { type Content, content, descriptorOf, type Image, image, multiPlatformImage } from '../../../support/images.ts';
 
-const of = { upstream: 'docker.io', repository: parseRepository('library/app') };
+const repositoryId = { upstream: 'docker.io', repository: parseRepository('library/app') };
 const [newer, older] = [image({ name: 'newer', layers: 2 }), image({ name: 'older' })];
 
 /** A repository that pulled everything of some images, and has since lost some of it. */
@@ -41,7 +41,7 @@ function tagOf(digest: Digest, previous?: Digest): TagRecord {
 
 async function served(images: readonly Image[], lost: readonly Content[] = [], neverPulled: readonly Content[] = []) {
   const record = tagOf(newer.manifest.digest, older.manifest.digest);
-  return (await newestComplete(of, record, repositoryOf(images, lost, neverPulled)))?.digest;
+  return (await newestComplete(repositoryId, record, repositoryOf(images, lost, neverPulled)))?.digest;
 }
 
 test('the current image of a tag is served if it is complete', async () => {
@@ -65,7 +65,7 @@ test('parts that were never pulled do not count as lost', async () => {
 
 test('nothing is served if both images have lost a part, or if there was only one', async () => {
   expect(await served([newer, older], [...newer.blobs, ...older.blobs])).toBeUndefined();
-  expect(await newestComplete(of, tagOf(newer.manifest.digest), repositoryOf([older]))).toBeUndefined();
+  expect(await newestComplete(repositoryId, tagOf(newer.manifest.digest), repositoryOf([older]))).toBeUndefined();
 });
 
 test('of an image index only the pulled parts of each platform must be there', async () => {
@@ -74,9 +74,9 @@ test('of an image index only the pulled parts of each platform must be there', a
   const layers = multi.blobs.slice(2);
   const record = tagOf(multi.manifest.digest);
   if (!amd64 || !arm64) throw new Error('it has two platforms');
-  expect(await newestComplete(of, record, repositoryOf([multi], [], [arm64, ...layers]))).toBeDefined();
-  expect(await newestComplete(of, record, repositoryOf([multi], [amd64], [arm64]))).toBeUndefined();
-  expect(await newestComplete(of, record, repositoryOf([multi], layers))).toBeUndefined();
+  expect(await newestComplete(repositoryId, record, repositoryOf([multi], [], [arm64, ...layers]))).toBeDefined();
+  expect(await newestComplete(repositoryId, record, repositoryOf([multi], [amd64], [arm64]))).toBeUndefined();
+  expect(await newestComplete(repositoryId, record, repositoryOf([multi], layers))).toBeUndefined();
 });
 
 test('nested and circular indexes are walked once', async () => {
@@ -92,6 +92,6 @@ test('nested and circular indexes are walked once', async () => {
   const repository = repositoryOf([
     { manifest: outermost, children: [...indexes, deepest.manifest], blobs: deepest.blobs },
   ]);
-  expect(await newestComplete(of, tagOf(outermost.digest), repository)).toBeDefined();
+  expect(await newestComplete(repositoryId, tagOf(outermost.digest), repository)).toBeDefined();
   expect(repository.lookups).toHaveLength(2_000 + 2);
 });

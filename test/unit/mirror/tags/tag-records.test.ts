@@ -10,9 +10,9 @@ import { MemoryIndex } from '../../../support/memory-index.ts';
 import { MemoryRecords } from '../../../support/memory-records.ts';
 import { RecordingObserver } from '../../upstream/recording-observer.ts';
 
-const of = { upstream: 'docker.io', repository: parseRepository('library/app') };
+const repositoryId = { upstream: 'docker.io', repository: parseRepository('library/app') };
 const tag = parseTag('1');
-const key: RecordKey = { kind: 'tag', of, tag };
+const key: RecordKey = { kind: 'tag', repositoryId, tag };
 
 function meaning(name: string, confirmedAtMs: number): TagRecord {
   return { digest: randomBlob(1, name).digest, mediaType: ociManifest, size: 1, confirmedAtMs };
@@ -54,19 +54,19 @@ function started() {
 test('a changed tag is visible at once, and on the disk soon', async () => {
   const { tagRecords, records, index, background } = started();
   const record = meaning('one', 1);
-  tagRecords.put(of, tag, record);
-  expect(tagRecords.remembered(of, tag)).toBe(record);
-  expect(await tagRecords.get(of, tag)).toBe(record);
+  tagRecords.put(repositoryId, tag, record);
+  expect(tagRecords.remembered(repositoryId, tag)).toBe(record);
+  expect(await tagRecords.get(repositoryId, tag)).toBe(record);
   await background.idle();
   expect(await records.read(key)).toEqual(stored(record));
-  expect([...index.tags.values()]).toEqual([{ of, tag, digest: record.digest }]);
+  expect([...index.tags.values()]).toEqual([{ repositoryId, tag, digest: record.digest }]);
 });
 
 test('a tag that is not in memory is read from the disk, once', async () => {
   const { tagRecords, records } = started();
   await records.write(key, meaning('one', 1));
-  expect(tagRecords.remembered(of, tag)).toBeUndefined();
-  for (const _ of ['read', 'remembered']) expect(await tagRecords.get(of, tag)).toEqual(meaning('one', 1));
+  expect(tagRecords.remembered(repositoryId, tag)).toBeUndefined();
+  for (const _ of ['read', 'remembered']) expect(await tagRecords.get(repositoryId, tag)).toEqual(meaning('one', 1));
   expect(records.reads).toBe(1);
 });
 
@@ -75,18 +75,18 @@ test('a confirmation during the read of its record is kept', async () => {
   await records.write(key, meaning('one', 1));
   const disk = gate();
   records.beforeRead = () => disk.opened;
-  const reading = tagRecords.get(of, tag);
-  tagRecords.put(of, tag, meaning('two', 2));
+  const reading = tagRecords.get(repositoryId, tag);
+  tagRecords.put(repositoryId, tag, meaning('two', 2));
   disk.open();
   expect(await reading).toEqual(meaning('two', 2));
-  expect(tagRecords.remembered(of, tag)).toEqual(meaning('two', 2));
+  expect(tagRecords.remembered(repositoryId, tag)).toEqual(meaning('two', 2));
 });
 
 test('a move is written at once; confirmations of the same digest are buffered until a flush', async () => {
   const { tagRecords, records, background } = started();
-  tagRecords.put(of, tag, meaning('one', 1));
+  tagRecords.put(repositoryId, tag, meaning('one', 1));
   await background.idle();
-  for (const confirmedAtMs of [2, 3, 4]) tagRecords.put(of, tag, meaning('one', confirmedAtMs));
+  for (const confirmedAtMs of [2, 3, 4]) tagRecords.put(repositoryId, tag, meaning('one', confirmedAtMs));
   await background.idle();
   expect(records.writes).toHaveLength(1);
   tagRecords.flush();
@@ -99,9 +99,9 @@ test('buffered confirmations are written after an interval', async () => {
   vi.useFakeTimers();
   try {
     const { tagRecords, records } = started();
-    tagRecords.put(of, tag, meaning('one', 1));
+    tagRecords.put(repositoryId, tag, meaning('one', 1));
     await vi.advanceTimersByTimeAsync(0);
-    tagRecords.put(of, tag, meaning('one', 2));
+    tagRecords.put(repositoryId, tag, meaning('one', 2));
     await vi.advanceTimersByTimeAsync(59_999);
     expect(records.writes).toHaveLength(1);
     await vi.advanceTimersByTimeAsync(1);
@@ -115,9 +115,9 @@ test('a tag has one writer at a time, and its newest record is written last', as
   const { tagRecords, records, background } = started();
   const disk = gate();
   records.before = () => disk.opened;
-  tagRecords.put(of, tag, meaning('one', 1));
-  tagRecords.put(of, tag, meaning('two', 2));
-  tagRecords.put(of, tag, meaning('three', 3));
+  tagRecords.put(repositoryId, tag, meaning('one', 1));
+  tagRecords.put(repositoryId, tag, meaning('two', 2));
+  tagRecords.put(repositoryId, tag, meaning('three', 3));
   expect(records.writes).toEqual([stored(meaning('one', 1))]);
   disk.open();
   await background.idle();
@@ -128,10 +128,10 @@ test('a tag has one writer at a time, and its newest record is written last', as
 test('a record that the disk rejects is reported, kept in memory, and written when the disk recovers', async () => {
   const { tagRecords, records, observer, background } = started();
   records.before = async () => Promise.reject(new Error('ENOSPC'));
-  tagRecords.put(of, tag, meaning('one', 1));
+  tagRecords.put(repositoryId, tag, meaning('one', 1));
   await background.idle();
   expect(observer.failures).toHaveLength(1);
-  expect(tagRecords.remembered(of, tag)).toEqual(meaning('one', 1));
+  expect(tagRecords.remembered(repositoryId, tag)).toEqual(meaning('one', 1));
   records.before = async () => {};
   tagRecords.flush();
   await background.idle();
@@ -140,32 +140,32 @@ test('a record that the disk rejects is reported, kept in memory, and written wh
 
 test('a forgotten tag is removed from memory, disk and index, and is not written again', async () => {
   const { tagRecords, index, background } = started();
-  tagRecords.put(of, tag, meaning('one', 1));
+  tagRecords.put(repositoryId, tag, meaning('one', 1));
   await background.idle();
-  tagRecords.put(of, tag, meaning('one', 2));
-  tagRecords.forget(of, tag);
+  tagRecords.put(repositoryId, tag, meaning('one', 2));
+  tagRecords.forget(repositoryId, tag);
   tagRecords.flush();
   await background.idle();
-  expect(tagRecords.remembered(of, tag)).toBeUndefined();
-  expect(await tagRecords.get(of, tag)).toBeUndefined();
+  expect(tagRecords.remembered(repositoryId, tag)).toBeUndefined();
+  expect(await tagRecords.get(repositoryId, tag)).toBeUndefined();
   expect([...index.tags]).toEqual([]);
 });
 
 test('a dropped tag leaves the memory only', async () => {
   const { tagRecords, background } = started();
-  tagRecords.put(of, tag, meaning('one', 1));
+  tagRecords.put(repositoryId, tag, meaning('one', 1));
   await background.idle();
-  tagRecords.drop(of, tag);
-  expect(tagRecords.remembered(of, tag)).toBeUndefined();
-  expect(await tagRecords.get(of, tag)).toEqual(meaning('one', 1));
+  tagRecords.drop(repositoryId, tag);
+  expect(tagRecords.remembered(repositoryId, tag)).toBeUndefined();
+  expect(await tagRecords.get(repositoryId, tag)).toEqual(meaning('one', 1));
 });
 
 test('a tag that is forgotten while its record is written is gone afterwards', async () => {
   const { tagRecords, records, background } = started();
   const disk = gate();
   records.before = () => disk.opened;
-  tagRecords.put(of, tag, meaning('one', 1));
-  tagRecords.forget(of, tag);
+  tagRecords.put(repositoryId, tag, meaning('one', 1));
+  tagRecords.forget(repositoryId, tag);
   disk.open();
   await background.idle();
   expect(await records.read(key)).toBeUndefined();

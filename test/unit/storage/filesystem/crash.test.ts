@@ -13,7 +13,7 @@ const bytes = Buffer.alloc(100_000, 'layer');
 const digest = digestOf(bytes);
 const latest: RecordKey = {
   kind: 'tag',
-  of: { upstream: 'docker.io', repository: parseRepository('library/alpine') },
+  repositoryId: { upstream: 'docker.io', repository: parseRepository('library/alpine') },
   tag: parseTag('latest'),
 };
 

@@ -14,7 +14,7 @@ const digest = digestOf(bytes);
 const manifest = Buffer.from('{"schemaVersion":2}');
 const latest: RecordKey = {
   kind: 'tag',
-  of: { upstream: 'docker.io', repository: parseRepository('library/alpine') },
+  repositoryId: { upstream: 'docker.io', repository: parseRepository('library/alpine') },
   tag: parseTag('latest'),
 };
 

@@ -42,7 +42,7 @@ test('a record in a new repository survives a power loss: every new folder is sy
   const { records, seen } = await preparedStores();
   const key = {
     kind: 'tag-list',
-    of: { upstream: 'docker.io', repository: parseRepository('library/alpine') },
+    repositoryId: { upstream: 'docker.io', repository: parseRepository('library/alpine') },
   } as const;
   await records.write(key, {});
   expect(seen().slice(-8)).toEqual([
@@ -126,11 +126,11 @@ test('a folder that keeps vanishing is created again, a limited number of times'
 
 test('a repository whose last record is removed leaves no folders behind', async () => {
   const { records, path, files } = await preparedStores();
-  const of = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
-  await records.write({ kind: 'blob', of, digest }, {});
-  await records.write({ kind: 'visibility', of }, {});
-  await records.remove({ kind: 'blob', of, digest });
+  const repositoryId = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
+  await records.write({ kind: 'blob', repositoryId, digest }, {});
+  await records.write({ kind: 'visibility', repositoryId }, {});
+  await records.remove({ kind: 'blob', repositoryId, digest });
   expect(await Array.fromAsync(files.entries(join(path, 'repositories/docker.io/library/alpine')))).toHaveLength(1);
-  await records.remove({ kind: 'visibility', of });
+  await records.remove({ kind: 'visibility', repositoryId });
   expect(await Array.fromAsync(files.entries(join(path, 'repositories')))).toEqual([]);
 });

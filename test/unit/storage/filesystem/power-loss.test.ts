@@ -13,7 +13,7 @@ const interrupted = randomBytes(30_000, 'interrupted');
 const contents = new Map([layer, manifest, interrupted].map((bytes) => [digestOf(bytes), bytes]));
 const latest: RecordKey = {
   kind: 'tag',
-  of: { upstream: 'docker.io', repository: parseRepository('library/alpine') },
+  repositoryId: { upstream: 'docker.io', repository: parseRepository('library/alpine') },
   tag: parseTag('latest'),
 };
 /** Of each moment, so many ways in which a disk may forget. */

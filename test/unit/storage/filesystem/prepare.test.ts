@@ -15,7 +15,10 @@ test('a missing store is created, with access for its owner only', async () => {
   const path = join(await temporaryDirectory(), 'deep', 'er');
   const { store, records } = fileStores({ path });
   await store.prepare();
-  const key = { kind: 'tag-list', of: { upstream: 'ghcr.io', repository: parseRepository('org/app') } } as const;
+  const key = {
+    kind: 'tag-list',
+    repositoryId: { upstream: 'ghcr.io', repository: parseRepository('org/app') },
+  } as const;
   await store.put(digest, bytes);
   await records.write(key, {});
 
@@ -94,7 +97,10 @@ test('nothing is created in a store that this process does not own', async () =>
   };
   const { store, records } = fileStores({ path, hold });
   await store.prepare();
-  const key = { kind: 'tag-list', of: { upstream: 'ghcr.io', repository: parseRepository('org/app') } } as const;
+  const key = {
+    kind: 'tag-list',
+    repositoryId: { upstream: 'ghcr.io', repository: parseRepository('org/app') },
+  } as const;
   await expect(store.put(digest, bytes)).rejects.toBe(refusal);
   await expect(records.write(key, {})).rejects.toBe(refusal);
   expect(await Array.fromAsync(store.list())).toEqual([]);

@@ -9,9 +9,9 @@ import { fileStores } from '../../../support/file-stores.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
 
 const digest = digestOf(Buffer.from('something'));
-const of = (name: string) => ({ upstream: 'docker.io', repository: parseRepository(name) });
-const list = (name: string): RecordKey => ({ kind: 'tag-list', of: of(name) });
-const referrers = (name: string): RecordKey => ({ kind: 'referrers', of: of(name), digest });
+const repositoryId = (name: string) => ({ upstream: 'docker.io', repository: parseRepository(name) });
+const list = (name: string): RecordKey => ({ kind: 'tag-list', repositoryId: repositoryId(name) });
+const referrers = (name: string): RecordKey => ({ kind: 'referrers', repositoryId: repositoryId(name), digest });
 const longList = { tags: Array.from({ length: 2_000 }, (_, number) => `tag-${number}`), fetchedAtMs: 0 };
 
 test('the disk use of records is exact after each write and removal', async () => {

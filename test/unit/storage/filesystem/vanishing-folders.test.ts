@@ -8,9 +8,9 @@ import { fileStores } from '../../../support/file-stores.ts';
 import { ScriptedFiles } from '../../../support/scripted-files.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
 
-const of = { upstream: 'docker.io', repository: parseRepository('team/app') };
-const record: RecordKey = { kind: 'tag', of, tag: parseTag('written') };
-const evicted: RecordKey = { kind: 'tag', of, tag: parseTag('evicted') };
+const repositoryId = { upstream: 'docker.io', repository: parseRepository('team/app') };
+const record: RecordKey = { kind: 'tag', repositoryId, tag: parseTag('written') };
+const evicted: RecordKey = { kind: 'tag', repositoryId, tag: parseTag('evicted') };
 
 async function started() {
   const path = await temporaryDirectory();

@@ -16,5 +16,5 @@ await store.prepare();
 await using incoming = await store.create(digestOf(bytes), 'docker.io');
 await incoming.append([bytes.subarray(0, 10), bytes.subarray(10)]);
 await incoming.commit();
-const of = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
-await records.write({ kind: 'tag', of, tag: parseTag('latest') }, { digest: digestOf(bytes) });
+const repositoryId = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
+await records.write({ kind: 'tag', repositoryId, tag: parseTag('latest') }, { digest: digestOf(bytes) });

@@ -20,7 +20,12 @@ function start() {
     what,
     secret: secret(password),
   });
-  return { clock, refusals, shown, isShown: (...of: Parameters<typeof shown>) => !refusals.of(shown(...of)) };
+  return {
+    clock,
+    refusals,
+    shown,
+    isShown: (...repositoryId: Parameters<typeof shown>) => !refusals.of(shown(...repositoryId)),
+  };
 }
 
 test('a rejected secret is not sent again for a minute, for any repository', () => {
