@@ -64,10 +64,10 @@ export class RenewedSecret {
     this.#fetchedAtMs = this.#deps.clock.monotonicMs();
     this.#fetching ??= this.#deps
       .fetch({ signal: AbortSignal.timeout(this.#deps.timeoutMs) })
-      .then((lent) => {
-        this.#known = onMonotonicClock(lent, this.#deps.clock);
+      .then((renewed) => {
+        this.#known = onMonotonicClock(renewed, this.#deps.clock);
         this.#refusal = undefined;
-        return lent;
+        return renewed;
       })
       .catch((cause: unknown) => {
         this.#refusal = cause instanceof UpstreamError && cause.reason === 'refused' ? cause : undefined;
