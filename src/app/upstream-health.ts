@@ -5,8 +5,8 @@ type Answered = Parameters<UpstreamMonitor['answered']>[0];
 
 export interface UpstreamState {
   readonly state: 'not asked yet' | 'reachable' | 'unreachable';
-  /** The reason that it is unreachable, under its stable name in `/readyz` and the log. */
-  readonly trouble?: string;
+  /** Why it is unreachable. */
+  readonly reason?: string;
   /** Since when, in ISO 8601. */
   readonly since?: string;
 }
@@ -44,7 +44,7 @@ export class UpstreamHealth {
     const state = isUp ? 'reachable' : 'unreachable';
     if (this.#states.get(upstream)?.state === state) return;
     const since = new Date(this.#deps.clock.now()).toISOString();
-    const next: UpstreamState = { state, since, ...(!isUp && { trouble: outcome }) };
+    const next: UpstreamState = { state, since, ...(!isUp && { reason: outcome }) };
     this.#states.set(upstream, next);
     this.#deps.onChange({ upstream, ...next });
   }

@@ -37,7 +37,7 @@ test('a starting mirror logs which upstreams are unreachable, and sends nothing 
   expect(told()).toEqual(
     expect.arrayContaining([
       expect.objectContaining({ upstream: 'there.test', state: 'reachable' }),
-      expect.objectContaining({ upstream: 'gone.test', state: 'unreachable', trouble: 'connect' }),
+      expect.objectContaining({ upstream: 'gone.test', state: 'unreachable', reason: 'connect' }),
       expect.objectContaining({ upstream: 'behind.test', state: 'reachable' }),
     ]),
   );

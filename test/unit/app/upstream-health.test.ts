@@ -22,7 +22,7 @@ test('an upstream that gives no answer is reported as unreachable, with the reas
 
   expect(one.states()['docker.io']).toEqual({
     state: 'unreachable',
-    trouble: 'dns',
+    reason: 'dns',
     since: '2030-01-01T00:00:00.000Z',
   });
 });
