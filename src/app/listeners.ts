@@ -1,9 +1,9 @@
 import type { Config } from '../config/schema.ts';
 import { createManagementApp, type Readiness } from '../http/management/management.ts';
-import type { OverloadLimits } from '../http/middleware/overload.ts';
 import { createRegistryApp } from '../http/registry/registry-app.ts';
 import { ReadBuffers } from '../http/response/read-buffers.ts';
 import { Certificate } from '../http/server/certificate.ts';
+import { Connections } from '../http/server/connections.ts';
 import { Listener } from '../http/server/listener.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
@@ -44,26 +44,24 @@ function registryListener(config: Config, deps: Reporting): Listener {
   const { memory, observer, log, report } = deps;
   const { tls, host, port } = config.listen;
   const { idleTimeoutMs, maxConnections, maxRequests } = config.clients;
-  const limits: OverloadLimits = { maxRequests, isSurplus: (socket) => listener.isSurplus(socket) };
+  const connections = new Connections({ max: maxConnections });
   const app = createRegistryApp({
     ...deps,
     buffers: new ReadBuffers({ memory }),
-    limits,
-    log: (line) => log.request(line),
+    limits: { maxRequests, connections },
     onClientCredentials: () =>
       log.logger.warn('a client sends credentials: they are ignored, since clients.mode is anonymous'),
   });
   const certificate = tls && new Certificate(tls, { report });
-  const listener = new Listener(app, {
+  return new Listener(app, {
     name: 'registry listener',
     host,
     port,
     certificate,
     idleTimeoutMs,
-    maxConnections,
+    connections,
     onRejected: (reason) => observer.rejected({ reason }),
   });
-  return listener;
 }
 
 function managementListener(config: Config, { readiness, observer, report }: Reporting): Listener {

@@ -17,7 +17,7 @@ export interface SeveralRanges {
 export const maxRanges = 1_000;
 
 /** Whether a Range header names more ranges than one request may. */
-export function hasTooManyRanges(header: string | undefined): boolean {
+export function hasTooManyRanges(header: string): boolean {
   return (specsIn(header)?.length ?? 0) > maxRanges;
 }
 

@@ -1,7 +1,6 @@
 import type { Middleware } from 'koa';
 import type { Observer } from '../../mirror/ports/observer.ts';
-import { Exchange, type ExchangeState } from '../registry/exchange.ts';
-import { RequestDeadline } from '../registry/request-deadline.ts';
+import { Exchange, type ExchangeState, RequestDeadline } from '../registry/exchange.ts';
 
 /** One line of the access log. */
 export interface AccessLine {
@@ -22,9 +21,13 @@ export interface AccessLine {
   readonly aborted: boolean;
 }
 
+export interface AccessLog {
+  request(line: AccessLine): void;
+}
+
 export interface AccessLogDeps {
   readonly observer: Observer;
-  readonly log: (line: AccessLine) => void;
+  readonly log: AccessLog;
   /** The request deadline; for tests. */
   readonly requestDeadlineMs?: number | undefined;
 }
@@ -46,7 +49,7 @@ export function recordRequests({ observer, log, requestDeadlineMs }: AccessLogDe
       const aborted = !res.writableFinished;
       const firstByteMs = (exchange.firstByteAt ?? endedAt) - exchange.startedAt;
       observer.answered({ kind, method, status, cache, upstream, bytes, durationMs, firstByteMs, aborted });
-      log({
+      log.request({
         method,
         path: pathOf(req.url ?? ''),
         status,

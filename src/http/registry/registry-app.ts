@@ -4,10 +4,14 @@ import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Memory } from '../../mirror/ports/memory.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import { OciError } from '../../oci/errors.ts';
-import { type AccessLine, recordRequests } from '../middleware/access-log.ts';
+import { type AccessLog, recordRequests } from '../middleware/access-log.ts';
 import { answerErrors, reportUnlessDisconnected } from '../middleware/errors.ts';
-import { type OverloadLimits, refuseOverload } from '../middleware/overload.ts';
-import { noticeCredentials, refuseAmbiguousRequests } from '../middleware/request-checks.ts';
+import {
+  noticeCredentials,
+  type OverloadLimits,
+  refuseAmbiguousRequests,
+  refuseOverload,
+} from '../middleware/request-checks.ts';
 import { LargeBodies, SmallBodies } from '../response/memory-bodies.ts';
 import type { ReadBuffers } from '../response/read-buffers.ts';
 import type { ExchangeState } from './exchange.ts';
@@ -19,7 +23,7 @@ export interface RegistryAppDeps {
   readonly observer: Observer;
   readonly buffers: ReadBuffers;
   readonly memory: Memory;
-  readonly log: (line: AccessLine) => void;
+  readonly log: AccessLog;
   readonly report: (bug: unknown) => void;
   readonly limits: OverloadLimits;
   /** Called once, when the first client sends credentials, which are ignored. */

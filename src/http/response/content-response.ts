@@ -40,7 +40,9 @@ type Conditions = Pick<IncomingMessage, 'method' | 'headers'>;
 export function decideAnswer({ method, headers }: Conditions, digest: Digest, size: number | undefined): ContentAnswer {
   if (hasAlready({ headers }, digest)) return { status: 304 };
   if (method !== 'GET' || size === undefined) return { status: 200 };
-  const range = parseRange(rangeHeader(headers, digest), size);
+  const header = rangeHeader(headers, digest);
+  if (header === undefined) return { status: 200 };
+  const range = parseRange(header, size);
   if (range === 'unsatisfiable') return { status: 416 };
   if (range === 'whole') return { status: 200 };
   return 'ranges' in range ? { status: 206, ranges: range.ranges, size } : { status: 206, range };
@@ -54,7 +56,8 @@ function rangeHeader(headers: IncomingHttpHeaders, digest: Digest): string | und
 
 /** @throws OciError RANGES_TOO_MANY for a request of more ranges than are answered. */
 export function refuseTooManyRanges({ headers }: Conditions, digest: Digest): void {
-  if (hasTooManyRanges(rangeHeader(headers, digest)))
+  const header = rangeHeader(headers, digest);
+  if (header !== undefined && hasTooManyRanges(header))
     throw new OciError('RANGES_TOO_MANY', `a request may ask for at most ${maxRanges} ranges`);
 }
 

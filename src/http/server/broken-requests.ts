@@ -1,6 +1,5 @@
 import type { Duplex } from 'node:stream';
-import type { Connections } from './connections.ts';
-import type { Pipelines } from './pipelines.ts';
+import type { Connections, Pipelines } from './connections.ts';
 
 /** Status lines for Node's parser errors; all others are 400. */
 const statusLineByCode: ReadonlyMap<string, string> = new Map([

@@ -3,11 +3,10 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type Koa from 'koa';
-import { maxHeaders } from '../middleware/overload.ts';
+import { maxHeaders } from '../middleware/request-checks.ts';
 import { BrokenRequests } from './broken-requests.ts';
 import type { Certificate } from './certificate.ts';
-import { Connections } from './connections.ts';
-import { Pipelines } from './pipelines.ts';
+import { Connections, Pipelines } from './connections.ts';
 
 export interface ListenOptions {
   readonly name: string;
@@ -20,8 +19,11 @@ export interface ListenOptions {
   readonly headersTimeoutMs?: number | undefined;
   /** The maximum number of pipelined requests that wait, over all connections; for tests. */
   readonly maxPipelined?: number | undefined;
-  /** Requests on connections beyond it are answered 503 with Retry-After. Beyond {@link spareConnections} more, connections are closed at once. */
-  readonly maxConnections?: number | undefined;
+  /**
+   * Its connections. Requests on those above their limit are to be answered 503 with Retry-After; beyond {@link spareConnections} more,
+   * connections are closed at once.
+   */
+  readonly connections?: Connections | undefined;
   /** Called for each connection that is closed because of a limit. */
   readonly onRejected?: ((reason: 'connections' | 'requests') => void) | undefined;
 }
@@ -54,7 +56,7 @@ export class Listener {
   constructor(app: Pick<Koa, 'callback'>, options: ListenOptions) {
     this.name = options.name;
     this.#options = options;
-    this.#connections = new Connections({ max: options.maxConnections });
+    this.#connections = options.connections ?? new Connections();
     const answer = app.callback();
     const pipelines = new Pipelines({
       answer: (request, response) => {
@@ -91,13 +93,9 @@ export class Listener {
       if (socket.writableLength > 0 || !this.#connections.isAnswering(socket)) socket.destroy();
     });
     this.#server.maxHeadersCount = maxHeaders + 1;
-    if (options.maxConnections !== undefined) this.#server.maxConnections = options.maxConnections + spareConnections;
+    const { max } = this.#connections;
+    if (max !== Infinity) this.#server.maxConnections = max + spareConnections;
     this.#server.on('drop', () => options.onRejected?.('connections'));
-  }
-
-  /** Whether a connection is above the limit: its requests are refused. */
-  isSurplus(socket: Duplex): boolean {
-    return this.#connections.isSurplus(socket);
   }
 
   /** `http://127.0.0.1:5000`, once it listens. */

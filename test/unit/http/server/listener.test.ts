@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import Koa from 'koa';
 import { expect, onTestFinished, test } from 'vitest';
 import { Certificate } from '../../../../src/http/server/certificate.ts';
+import { Connections } from '../../../../src/http/server/connections.ts';
 import { hostInsteadOf, Listener, type ListenOptions } from '../../../../src/http/server/listener.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
 import { selfSigned } from '../../upstream/certificates.ts';
@@ -56,7 +57,7 @@ test.each([
   { what: 'stop in the middle of the handshake', say: Buffer.from('160301020001', 'hex') },
   { what: 'do not speak TLS', say: 'GET /v2/ HTTP/1.1\r\nHost: mirror\r\n\r\n' },
 ])('clients that $what on a TLS port are cut, and others are served', async ({ say }) => {
-  const limits = { maxConnections: 1, headersTimeoutMs: 300 };
+  const limits = { connections: new Connections({ max: 1 }), headersTimeoutMs: 300 };
   const listener = await listening({ certificate: await certificate(), ...limits });
   const silent = await Promise.all(Array.from({ length: 101 }, () => connectedTo(listener)));
   const ends = silent.map((socket) => once(socket.resume(), 'close'));
