@@ -10,7 +10,7 @@ import { Relays } from './relays/relays.ts';
 import { Downloads } from './downloads/downloads.ts';
 import { StoredBlobs } from './blobs/stored-blobs.ts';
 import type { Digest } from '../oci/digest.ts';
-import { type HostName, parseHostName, type Tag } from '../oci/reference.ts';
+import { parseHostName, type Tag } from '../oci/reference.ts';
 import type { SpaceLimits } from './eviction/store-meter.ts';
 import { looseLimits, LooseRecords } from './eviction/loose-records.ts';
 import {
@@ -23,7 +23,7 @@ import { BorrowedLinks } from './access/borrowed-links.ts';
 import { BlobLinks } from './access/links.ts';
 import { Listings } from './listings/listings.ts';
 import { Mirror, type MirrorDeps } from './mirror.ts';
-import { withoutAskingOffline } from './routing/offline.ts';
+import { guardedUpstream } from './routing/guarded-upstream.ts';
 import type { BlobStore } from './ports/blob-store.ts';
 import type { Clock } from './ports/clock.ts';
 import type { Memory } from './ports/memory.ts';
@@ -32,8 +32,8 @@ import type { DiskUse, RecordKey, RecordStore } from './ports/record-store.ts';
 import type { RepositoryId } from './ports/repository-id.ts';
 import type { Index } from './ports/store-index.ts';
 import type { Upstream, UpstreamDirectory } from './ports/upstream.ts';
-import { askingOnlyWhatIsPublic } from './access/recently-public.ts';
 import type { RateLimits } from './routing/rate-limits.ts';
+import { GuardedUpstreams } from './routing/upstream-choice.ts';
 import { Space } from './eviction/space.ts';
 import { StaleFallbacks } from './tags/stale-fallbacks.ts';
 import { TagRecords } from './tags/tag-records.ts';
@@ -170,11 +170,11 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
     memoryBytes,
     makeRoom,
   });
-  const links = new BlobLinks({ records, index, borrowedLinks, background, clock, makeRoom, onRecorded: tidy });
   const onNoted = (key: RecordKey) => records.expect(key);
   const tagRecords = new TagRecords({ records, index, background, onNoted, batchMs: confirmationBatchMs });
   const onEvicted = (keys: readonly RecordKey[]) => forgetEvicted(keys, { tagRecords, manifests, links });
   const space = new Space({ ...parts, ...limits, loose: records, onEvicted });
+  const links = new BlobLinks({ records, index, borrowedLinks, background, clock, makeRoom, space });
   const relaying = relayRules(parts, limits);
   const storedBlobs = new StoredBlobs(parts);
   return {
@@ -275,12 +275,11 @@ function verbsUnder(rules: MirrorRules, access: Access, core: Core): MirrorDeps 
     memoryBytes: core.memory.maxBytes * listingMemoryShare,
     listWithinMs,
   });
-  const reached = withoutAskingOffline(rules.upstreams, (label) => policies.rulesOf(label).offline);
-  const upstreams = askingOnlyWhatIsPublic(reached, access);
-  const choice = {
-    find: (name: HostName) => upstreams.find(name),
-    defaultUpstream: found(upstreams, rules.defaultUpstream),
-  };
+  const isOffline = ({ label }: Upstream) => policies.rulesOf(label).offline;
+  const upstreams = new GuardedUpstreams(rules.upstreams, (upstream) =>
+    guardedUpstream(upstream, { access, isOffline: isOffline(upstream) }),
+  );
+  const choice = { upstreams, defaultUpstream: found(upstreams, rules.defaultUpstream) };
   return { choice, access, tags, manifests, blobs, listings, index, clock, observer };
 }
 

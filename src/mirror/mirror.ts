@@ -139,7 +139,7 @@ export class Mirror {
   #mayBeListed(name: string): Promise<boolean> {
     const slash = name.indexOf('/');
     const host = parseHostName(name.slice(0, slash));
-    const upstream = host && this.#deps.choice.find(host);
+    const upstream = host && this.#deps.choice.upstreams.find(host);
     const repository = name.slice(slash + 1);
     if (!upstream || !isRepository(repository)) return Promise.resolve(false);
     return this.#deps.access.mayBeListed({ upstream: upstream.name, repository }, upstream.label);

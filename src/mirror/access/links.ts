@@ -6,6 +6,7 @@ import type { Clock } from '../ports/clock.ts';
 import { type BlobRecord, parseBlobRecord, type RecordStore } from '../ports/record-store.ts';
 import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
+import type { Space } from '../eviction/space.ts';
 
 export interface BlobLinksDeps {
   readonly records: RecordStore;
@@ -15,8 +16,8 @@ export interface BlobLinksDeps {
   readonly borrowedLinks: Pick<BorrowedLinks, 'linkFor'>;
   /** Evicts until the store is below its bound. @returns whether it is. */
   readonly makeRoom: () => Promise<boolean>;
-  /** Called after each link that was recorded. */
-  readonly onRecorded: () => void;
+  /** Evicts what is above its bound after each link that was recorded. */
+  readonly space: Pick<Space, 'tidy'>;
 }
 
 /** How many links may make room concurrently; further ones are kept in memory only. */
@@ -93,7 +94,7 @@ export class BlobLinks {
     });
     if (!this.#memory.has(key)) return;
     this.#deps.index.noteLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size });
-    this.#deps.onRecorded();
+    this.#deps.background.run('eviction', () => this.#deps.space.tidy());
   }
 
   #remember(repositoryId: RepositoryId, digest: Digest, size: number | undefined): void {

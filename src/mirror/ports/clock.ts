@@ -7,4 +7,4 @@ export interface Clock {
 }
 
 /** The machine's clocks. */
-export const systemClock: Clock = { now: () => Date.now(), monotonicMs: () => performance.now() };
+export const systemClock: Clock = { now: Date.now, monotonicMs: performance.now.bind(performance) };

@@ -1,6 +1,6 @@
 import { OciError } from '../../oci/errors.ts';
 import { hostInPath, type HostName, isRepository, parseRepository, type Repository } from '../../oci/reference.ts';
-import type { Upstream } from '../ports/upstream.ts';
+import type { Upstream, UpstreamDirectory } from '../ports/upstream.ts';
 
 /** The parts of a request that name an upstream. */
 export interface UpstreamHints {
@@ -20,8 +20,29 @@ export interface UpstreamChoice {
 }
 
 export interface UpstreamChoiceDeps {
-  readonly find: (name: HostName) => Upstream | undefined;
+  readonly upstreams: UpstreamDirectory;
   readonly defaultUpstream: Upstream;
+}
+
+/** The upstreams of a directory, each behind a guard. */
+export class GuardedUpstreams implements UpstreamDirectory {
+  readonly #upstreams: UpstreamDirectory;
+  readonly #guard: (upstream: Upstream) => Upstream;
+  readonly #guarded = new WeakMap<Upstream, Upstream>();
+
+  constructor(upstreams: UpstreamDirectory, guard: (upstream: Upstream) => Upstream) {
+    this.#upstreams = upstreams;
+    this.#guard = guard;
+  }
+
+  /** Returns the same object for the same upstream. */
+  find(name: HostName): Upstream | undefined {
+    const upstream = this.#upstreams.find(name);
+    if (!upstream) return undefined;
+    const guarded = this.#guarded.get(upstream) ?? this.#guard(upstream);
+    this.#guarded.set(upstream, guarded);
+    return guarded;
+  }
 }
 
 /**
@@ -47,14 +68,14 @@ function byNamespace({ namespace }: UpstreamHints, deps: UpstreamChoiceDeps): Up
 }
 
 /** Patterns do not match Host: it is usually the mirror's own name, which `**` would take for a registry. */
-function byHost({ host }: UpstreamHints, { find }: UpstreamChoiceDeps): Upstream | undefined {
-  const found = host === undefined ? undefined : find(host);
+function byHost({ host }: UpstreamHints, { upstreams }: UpstreamChoiceDeps): Upstream | undefined {
+  const found = host === undefined ? undefined : upstreams.find(host);
   return found && isByPattern(found) ? undefined : found;
 }
 
 /** A name that matches a pattern must look like a registry, by Docker's rule: otherwise `**` would match every namespace. */
-function leadingUpstream(host: HostName, { find }: UpstreamChoiceDeps): Upstream | undefined {
-  const found = find(host);
+function leadingUpstream(host: HostName, { upstreams }: UpstreamChoiceDeps): Upstream | undefined {
+  const found = upstreams.find(host);
   return found && isByPattern(found) && !looksLikeRegistry(host) ? undefined : found;
 }
 
@@ -76,8 +97,8 @@ function byPathPrefix({ pathPrefix }: UpstreamHints, deps: UpstreamChoiceDeps): 
 }
 
 /** @throws OciError NAME_UNKNOWN, which names the missing key. */
-function configured(host: HostName, { find }: UpstreamChoiceDeps): Upstream {
-  const found = find(host);
+function configured(host: HostName, { upstreams }: UpstreamChoiceDeps): Upstream {
+  const found = upstreams.find(host);
   if (!found) throw notConfigured(host);
   return found;
 }

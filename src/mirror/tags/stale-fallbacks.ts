@@ -39,6 +39,8 @@ export interface StaleFallbacksDeps {
 export class StaleFallbacks {
   readonly #deps: StaleFallbacksDeps;
   readonly #failed: Remembered<ResolvedTag | OciError>;
+  /** Whether any lookup has failed. Until then {@link recent} finds nothing, so that it need not be called for each pull. */
+  hasFailed = false;
 
   constructor(deps: StaleFallbacksDeps) {
     this.#deps = deps;
@@ -67,12 +69,17 @@ export class StaleFallbacks {
       record: { ...known, digest, mediaType, size: bytes.byteLength },
       cache: { word: 'stale', reason: decision.reason, upstreamStatus: statusOf(cause) },
     };
-    this.#failed.remember(key, fallback, Math.min(retryFailedAfterMs, lifetimeMs));
+    this.#remember(key, fallback, Math.min(retryFailedAfterMs, lifetimeMs));
     return fallback;
   }
 
   rememberMissing({ upstream, key }: TagQuestion, answer: OciError): void {
-    this.#failed.remember(key, answer, this.#deps.policies.rulesOf(upstream.label).missingMs);
+    this.#remember(key, answer, this.#deps.policies.rulesOf(upstream.label).missingMs);
+  }
+
+  #remember(key: string, outcome: ResolvedTag | OciError, forMs: number): void {
+    this.hasFailed = true;
+    this.#failed.remember(key, outcome, forMs);
   }
 
   /** To be called when the upstream has answered. */

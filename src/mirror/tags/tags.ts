@@ -20,7 +20,7 @@ import { tagKey, type TagRecords } from './tag-records.ts';
 export interface TagsDeps {
   readonly tagRecords: Pick<TagRecords, 'get' | 'remembered' | 'put' | 'forget'>;
   readonly manifests: Pick<Manifests, 'keep' | 'cached' | 'fetch' | 'keepFetching'>;
-  readonly fallbacks: Pick<StaleFallbacks, 'recent' | 'find' | 'rememberMissing' | 'forget'>;
+  readonly fallbacks: Pick<StaleFallbacks, 'hasFailed' | 'recent' | 'find' | 'rememberMissing' | 'forget'>;
   readonly softTimeout: Pick<SoftTimeout, 'for'>;
   readonly waiters: Pick<UpstreamWaiters, 'wait'>;
   readonly clock: Pick<Clock, 'now'>;
@@ -74,7 +74,7 @@ export class Tags {
     const record = this.#deps.tagRecords.remembered(repositoryId, tag);
     const key = tagKey(repositoryId, tag);
     if (!record || !this.#isFresh(upstream, key, record)) return undefined;
-    return this.#deps.fallbacks.recent(key) ?? hit(record);
+    return this.#recentFallback(key) ?? hit(record);
   }
 
   /** @throws OciError MANIFEST_UNKNOWN; UpstreamError when nothing is cached and no answer came. */
@@ -84,7 +84,7 @@ export class Tags {
   ): Promise<ResolvedTag> {
     const question = { upstream, repositoryId, tag, wantsBody, key: tagKey(repositoryId, tag) };
     const known = await this.#deps.tagRecords.get(repositoryId, tag);
-    const recent = this.#deps.fallbacks.recent(question.key);
+    const recent = this.#recentFallback(question.key);
     const isFresh = known !== undefined && this.#isFresh(upstream, question.key, known);
     const decision = tagDecision({ isKnown: known !== undefined, isFresh, hasRecentFallback: recent !== undefined });
     if (decision === 'repeat-fallback' && recent) return recent;
@@ -215,10 +215,17 @@ export class Tags {
     );
   }
 
+  /** @throws RememberedNotFound */
+  #recentFallback(key: string): ResolvedTag | undefined {
+    const { fallbacks } = this.#deps;
+    return fallbacks.hasFailed ? fallbacks.recent(key) : undefined;
+  }
+
   #isFresh(upstream: Upstream, key: string, record: TagRecord): boolean {
     const { policies, rateLimits, clock } = this.#deps;
-    const lifetimeMs = policies.tagLifetimeMs(upstream.label, key) * rateLimits.lifetimeFactor(upstream.label);
-    return freshnessOf(record.confirmedAtMs, lifetimeMs, clock.now()) === 'fresh';
+    const lifetimeMs = policies.tagLifetimeMs(upstream.label, key);
+    const isWithin = (freshForMs: number) => freshnessOf(record.confirmedAtMs, freshForMs, clock.now()) === 'fresh';
+    return isWithin(lifetimeMs) || isWithin(lifetimeMs * rateLimits.lifetimeFactor(upstream.label));
   }
 }
 

@@ -16,7 +16,7 @@ function mirrorOver({
       return pages(last);
     },
   };
-  const choice = { find: (name: string) => ({ name, label: name }), defaultUpstream: {} };
+  const choice = { upstreams: { find: (name: string) => ({ name, label: name }) }, defaultUpstream: {} };
   const access = { mayBeListed: async () => mayBeListed };
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a catalog asks nothing else of a mirror.
   const mirror = new Mirror({ index, choice, access } as unknown as MirrorDeps);

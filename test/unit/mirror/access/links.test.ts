@@ -42,7 +42,7 @@ function started() {
       background,
       clock,
       makeRoom: async () => true,
-      onRecorded: () => {},
+      space: { tidy: async () => {} },
     });
   return { records, index, clock, background, hidden, make, links: make() };
 }

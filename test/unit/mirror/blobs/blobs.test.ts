@@ -46,7 +46,7 @@ function started({ hasRoom = true, verifyReads = false } = {}) {
   const memory = new MemoryBudget({ maxBytes: 128 * 1024 * 1024 });
   const relaying = { memory, attemptsWithoutProgress: 0, wait: async () => {}, letGoAfterMs: 60_000 };
   const borrowedLinks = new BorrowedLinks({ index, observer });
-  const rest = { borrowedLinks, background, clock, makeRoom: async () => true, onRecorded: () => {} };
+  const rest = { borrowedLinks, background, clock, makeRoom: async () => true, space: { tidy: async () => {} } };
   const links = new BlobLinks({ records, index, ...rest });
   const store = new MemoryBlobs();
   const storedBlobs = new StoredBlobs({ store, clock, observer });

@@ -15,7 +15,7 @@ const known = new Map([
   ['ghcr.io', ghcr],
   ['registry.test:8443', upstreamNamed('registry.test:8443')],
 ]);
-const deps = { find: (name: string) => known.get(name), defaultUpstream: hub };
+const deps = { upstreams: { find: (name: string) => known.get(name) }, defaultUpstream: hub };
 
 /** As {@link UpstreamHints}, but not parsed. */
 type HintTexts = { readonly [Key in keyof UpstreamHints]?: string } & Pick<UpstreamHints, 'name'>;
@@ -89,7 +89,7 @@ test.each([
 
 /** Beside docker.io, any host that is asked for. */
 const withAnyHost = {
-  find: (name: string) => known.get(name) ?? upstreamNamed(name, '**'),
+  upstreams: { find: (name: string) => known.get(name) ?? upstreamNamed(name, '**') },
   defaultUpstream: hub,
 };
 

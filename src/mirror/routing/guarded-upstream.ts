@@ -1,29 +1,24 @@
-import type { HostName, Reference, Repository } from '../../oci/reference.ts';
-import type { Access } from './access.ts';
-import type { Upstream, UpstreamDirectory } from '../ports/upstream.ts';
+import { UpstreamError } from '../../oci/errors.ts';
+import type { Reference, Repository } from '../../oci/reference.ts';
+import type { Access } from '../access/access.ts';
+import type { Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 
-/**
- * Wraps upstreams so that each request about a repository first checks that anonymous clients may read it now. An older verdict is enough to
- * serve cached content, but not to fetch more with the mirror's account.
- */
-export function askingOnlyWhatIsPublic(
-  upstreams: UpstreamDirectory,
-  access: Pick<Access, 'checkBeforeAsking'>,
-): UpstreamDirectory {
-  const guarded = new WeakMap<Upstream, Upstream>();
-  return {
-    find(name: HostName) {
-      const upstream = upstreams.find(name);
-      if (!upstream) return undefined;
-      const known = guarded.get(upstream) ?? guardedUpstream(upstream, access);
-      guarded.set(upstream, known);
-      return known;
-    },
-  };
+export interface GuardRules {
+  readonly access: Pick<Access, 'checkBeforeAsking'>;
+  /** Whether every request fails at once. */
+  readonly isOffline: boolean;
 }
 
-function guardedUpstream(upstream: Upstream, access: Pick<Access, 'checkBeforeAsking'>): Upstream {
+/**
+ * Wraps an upstream so that each request about a repository first checks that anonymous clients may read it now. An older verdict is enough to
+ * serve cached content, but not to fetch more with the mirror's account.
+ */
+export function guardedUpstream(upstream: Upstream, { access, isOffline }: GuardRules): Upstream {
+  return askingOnlyWhatIsPublic(isOffline ? silentUpstream(upstream) : upstream, access);
+}
+
+function askingOnlyWhatIsPublic(upstream: Upstream, access: Pick<Access, 'checkBeforeAsking'>): Upstream {
   const { name, label, maxConnections } = upstream;
   async function once<Value>(
     repository: Repository,
@@ -50,5 +45,33 @@ function guardedUpstream(upstream: Upstream, access: Pick<Access, 'checkBeforeAs
       once(repository, { reference: digest, waiting }, () => upstream.listReferrers(repository, digest, waiting)),
     askVisibility: (repository, reference, waiting) => upstream.askVisibility(repository, reference, waiting),
     failedVerification: (digest) => upstream.failedVerification(digest),
+  };
+}
+
+function silentUpstream(upstream: Upstream): Upstream {
+  const message = `this is not cached, and ${upstream.name} is not asked while the mirror is offline`;
+  return refusingUpstream(upstream, () => new UpstreamError('unavailable', message));
+}
+
+/** An upstream whose every answer is an error. */
+export function refusingUpstream(
+  { name, label, maxConnections }: Pick<Upstream, 'name' | 'label' | 'maxConnections'>,
+  error: () => Error,
+): Upstream {
+  const refuse = async (): Promise<never> => {
+    throw error();
+  };
+  return {
+    name,
+    label,
+    maxConnections,
+    headManifest: refuse,
+    getManifest: refuse,
+    headBlob: refuse,
+    openBlob: refuse,
+    listTags: refuse,
+    listReferrers: refuse,
+    askVisibility: refuse,
+    failedVerification: () => {},
   };
 }
