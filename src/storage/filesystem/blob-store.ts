@@ -16,6 +16,7 @@ import { DurableFolders } from './durable-folders.ts';
 import type { FailpointHook } from './failpoints.ts';
 import {
   failedWith,
+  type FileCount,
   filesBelow,
   type FileStatus,
   type FileSystem,
@@ -23,8 +24,9 @@ import {
   type OpenFile,
   readUpTo,
 } from './file-system.ts';
-import { type IncomingBlobDeps, IncomingBlobFile } from './incoming/incoming-blob.ts';
 import {
+  type IncomingBlobDeps,
+  IncomingBlobFile,
   createIncomingFile,
   type IncomingFile,
   type IncomingFileDeps,
@@ -59,8 +61,9 @@ export class FileBlobStore implements BlobStore {
   readonly #partials: PartialDownloads;
   readonly #checkpointTurns = pLimit(1);
   readonly #readers = new Map<Digest, number>();
-  #incomingBytes = 0;
-  #incomingFiles = 0;
+  readonly #incoming: FileCount = { files: 0, bytes: 0 };
+  readonly #left: FileCount = { files: 0, bytes: 0 };
+  readonly #quarantined: FileCount = { files: 0, bytes: 0 };
 
   constructor(deps: FileBlobStoreDeps) {
     const { path, observer, clock, failpoint, files = nodeFiles, quarantineLimits, hold = async () => {} } = deps;
@@ -71,8 +74,9 @@ export class FileBlobStore implements BlobStore {
     this.#files = files;
     this.#folders = new DurableFolders({ files });
     const limits = quarantineLimits ?? defaultQuarantineLimits;
-    this.#quarantine = new Quarantine({ path, files, folders: this.#folders, clock, limits });
-    this.#partials = new PartialDownloads({ path, files, folders: this.#folders, clock, observer });
+    const shared = { path, files, folders: this.#folders, clock };
+    this.#quarantine = new Quarantine({ ...shared, limits, count: this.#quarantined });
+    this.#partials = new PartialDownloads({ ...shared, observer, count: this.#left });
   }
 
   /**
@@ -113,6 +117,7 @@ export class FileBlobStore implements BlobStore {
 
   /** A partial download that cannot be opened is removed. */
   async takePartial(digest: Digest, upstream: string): Promise<PartialDownload | undefined> {
+    if (this.#left.files === 0) return undefined;
     const left = this.#partials.take({ blob: digest, upstream });
     if (!left) return undefined;
     const { path, checkpoint } = left;
@@ -127,7 +132,7 @@ export class FileBlobStore implements BlobStore {
   }
 
   async dropPartial(options: { readonly bytes: number; readonly leftBeforeMs: number }): Promise<number> {
-    if (this.#partials.bytes === 0) return 0;
+    if (this.#left.files === 0) return 0;
     await this.#hold();
     return this.#partials.drop(options);
   }
@@ -162,15 +167,15 @@ export class FileBlobStore implements BlobStore {
   }
 
   partialBytes(): number {
-    return this.#partials.bytes;
+    return this.#left.bytes;
   }
 
   pendingBytes(): number {
-    return this.#incomingBytes + this.#partials.bytes + this.#quarantine.bytes;
+    return this.#incoming.bytes + this.#left.bytes + this.#quarantined.bytes;
   }
 
   pendingFiles(): number {
-    return this.#incomingFiles + this.#partials.files + this.#quarantine.files;
+    return this.#incoming.files + this.#left.files + this.#quarantined.files;
   }
 
   freeSpace(): Promise<FreeSpace> {
@@ -198,12 +203,7 @@ export class FileBlobStore implements BlobStore {
       failpoint: this.#failpoint,
       hold: this.#hold,
       kind: 'blob',
-      onBytes: (change) => {
-        this.#incomingBytes += change;
-      },
-      onFiles: (change) => {
-        this.#incomingFiles += change;
-      },
+      count: this.#incoming,
     };
   }
 

@@ -124,6 +124,12 @@ function statusFrom({ size, mtimeMs }: { size: number; mtimeMs: number }): FileS
   return { size, modifiedAtMs: Math.floor(mtimeMs) };
 }
 
+/** How many files of one kind there are, and the bytes in them. Whoever adds or removes such files changes it. */
+export interface FileCount {
+  files: number;
+  bytes: number;
+}
+
 /** Whether the disk failed with one of these errnos. */
 export function failedWith(error: unknown, ...codes: readonly string[]): boolean {
   return error instanceof Error && 'code' in error && codes.some((code) => error.code === code);

@@ -3,7 +3,7 @@ import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { quarantineFolder, quarantinePath } from '../layout.ts';
 import type { DurableFolders } from './durable-folders.ts';
-import { failedWith, filesBelow, type FileSystem } from './file-system.ts';
+import { failedWith, type FileCount, filesBelow, type FileSystem } from './file-system.ts';
 
 export interface QuarantineLimits {
   readonly maxFiles: number;
@@ -20,6 +20,8 @@ export interface QuarantineDeps {
   readonly folders: DurableFolders;
   readonly clock: Clock;
   readonly limits: QuarantineLimits;
+  /** Of the files in quarantine. */
+  readonly count: FileCount;
 }
 
 /** Stored files with the wrong size or bytes, kept for inspection. Bounded: the oldest are removed first. */
@@ -27,18 +29,9 @@ export class Quarantine {
   readonly #deps: QuarantineDeps;
   /** Sizes by path, oldest first. */
   readonly #sizes = new Map<string, number>();
-  #bytes = 0;
 
   constructor(deps: QuarantineDeps) {
     this.#deps = deps;
-  }
-
-  get files(): number {
-    return this.#sizes.size;
-  }
-
-  get bytes(): number {
-    return this.#bytes;
   }
 
   /** Counts the files that an earlier process quarantined. */
@@ -66,16 +59,18 @@ export class Quarantine {
   }
 
   #count(file: string, size: number): void {
-    this.#bytes += size - (this.#sizes.get(file) ?? 0);
+    this.#deps.count.bytes += size - (this.#sizes.get(file) ?? 0);
     this.#sizes.set(file, size);
+    this.#deps.count.files = this.#sizes.size;
   }
 
   async #removeOldest(): Promise<void> {
-    const { limits, folders } = this.#deps;
+    const { limits, folders, count } = this.#deps;
     for (const [file, size] of this.#sizes) {
-      if (this.#sizes.size <= limits.maxFiles && this.#bytes <= limits.maxBytes) return;
+      if (count.files <= limits.maxFiles && count.bytes <= limits.maxBytes) return;
       this.#sizes.delete(file);
-      this.#bytes -= size;
+      count.files -= 1;
+      count.bytes -= size;
       await folders.remove(file);
     }
   }

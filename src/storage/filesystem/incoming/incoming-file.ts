@@ -1,10 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { dirname, join } from 'node:path';
+import type { LimitFunction } from 'p-limit';
 import type { Observer } from '../../../mirror/ports/observer.ts';
-import { incomingFolder } from '../../layout.ts';
+import { incomingFolder, blobPath, checkpointPath } from '../../layout.ts';
 import type { DurableFolders } from '../durable-folders.ts';
 import type { FailpointHook } from '../failpoints.ts';
-import { type FileSystem, failedWith, type OpenFile } from '../file-system.ts';
+import { type FileCount, type FileSystem, failedWith, type OpenFile } from '../file-system.ts';
+import type { IncomingBlob, Checkpoint } from '../../../mirror/ports/blob-store.ts';
+import type { Digest } from '../../../oci/digest.ts';
+import type { PartialDownloads } from './partial-downloads.ts';
+import { checkpointFileBytes } from './checkpoint-file.ts';
 
 export interface IncomingFileDeps {
   /** The storage path. */
@@ -15,10 +20,8 @@ export interface IncomingFileDeps {
   readonly failpoint: FailpointHook;
   /** What is written: the first part of the names of its failpoints. */
   readonly kind: 'blob' | 'record' | 'checkpoint';
-  /** Called with the change of the number of bytes in incoming/. */
-  readonly onBytes?: (change: number) => void;
-  /** Called with the change of the number of files that are open for writing. */
-  readonly onFiles?: (change: 1 | -1) => void;
+  /** Of the files that are being written. Absent: they are not counted. */
+  readonly count?: FileCount;
   /** Resolves when this process may write to the store. */
   readonly hold: () => Promise<void>;
 }
@@ -53,7 +56,7 @@ export async function reopenIncomingFile(
   { path, size }: { readonly path: string; readonly size: number },
 ): Promise<IncomingFile> {
   const file = await deps.files.open(path, 'change');
-  deps.onBytes?.(size);
+  if (deps.count) deps.count.bytes += size;
   return new IncomingFile(deps, { path, file, size });
 }
 
@@ -81,7 +84,7 @@ export class IncomingFile implements AsyncDisposable {
     this.path = path;
     this.#file = file;
     this.#size = size;
-    deps.onFiles?.(1);
+    if (deps.count) deps.count.files += 1;
   }
 
   get size(): number {
@@ -98,7 +101,7 @@ export class IncomingFile implements AsyncDisposable {
       position += taken;
       rest = without(taken, rest);
     }
-    this.#deps.onBytes?.(position - this.#size);
+    this.#countBytes(position - this.#size);
     this.#size = position;
   }
 
@@ -137,20 +140,20 @@ export class IncomingFile implements AsyncDisposable {
       failpoint(`${kind}.folder-synced`);
     } finally {
       // Not earlier: the caller counts the file as stored from here on, and it must not be uncounted in between.
-      this.#deps.onBytes?.(-this.#size);
+      this.#countBytes(-this.#size);
     }
   }
 
   /** Gives up the file: disposing then only closes it. */
   release(): void {
     this.#isKept = true;
-    this.#deps.onBytes?.(-this.#size);
+    this.#countBytes(-this.#size);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#deps.onFiles?.(-1);
+    if (this.#deps.count) this.#deps.count.files -= 1;
     try {
       await this.#file.close();
       if (!this.#isKept) await this.#remove();
@@ -161,7 +164,11 @@ export class IncomingFile implements AsyncDisposable {
 
   async #remove(): Promise<void> {
     await this.#deps.folders.remove(this.path);
-    this.#deps.onBytes?.(-this.#size);
+    this.#countBytes(-this.#size);
+  }
+
+  #countBytes(change: number): void {
+    if (this.#deps.count) this.#deps.count.bytes += change;
   }
 }
 
@@ -173,4 +180,119 @@ function without(taken: number, chunks: readonly Uint8Array[]): Uint8Array[] {
     skipped += chunk.byteLength;
     return from < chunk.byteLength ? [chunk.subarray(from)] : [];
   });
+}
+
+export interface IncomingBlobDeps extends IncomingFileDeps {
+  readonly digest: Digest;
+  /** The name of the upstream. */
+  readonly upstream: string;
+  readonly partials: PartialDownloads;
+  /** Writes one checkpoint at a time: a sync blocks one of Node's four file threads for as long as the disk takes. */
+  readonly turns: LimitFunction;
+}
+
+/**
+ * A blob in incoming/, and the checkpoint beside it.
+ *
+ *     append … ─▶ checkpoint: wait for a turn ─▶ fsync of the blob ─▶ write, fsync and rename the checkpoint ─▶ fsync of the folder
+ *
+ * The checkpoint is written after the bytes that it covers, and removed before them. It never covers bytes that are not on the disk.
+ */
+export class IncomingBlobFile implements IncomingBlob {
+  readonly #deps: IncomingBlobDeps;
+  #file: IncomingFile;
+  #checkpoint: Checkpoint | undefined;
+  #mayHaveCheckpointFile: boolean;
+  /** The checkpoint that is being written. */
+  #checkpointing: Promise<void> | undefined;
+  /** No further checkpoint is written. */
+  #isOver = false;
+  #isLeft = false;
+
+  /** @param checkpoint the one that exists already. */
+  constructor(deps: IncomingBlobDeps, file: IncomingFile, checkpoint?: Checkpoint) {
+    this.#deps = deps;
+    this.#file = file;
+    this.#checkpoint = checkpoint;
+    this.#mayHaveCheckpointFile = checkpoint !== undefined;
+  }
+
+  append(chunks: readonly Uint8Array[]): Promise<void> {
+    return this.#file.append(chunks);
+  }
+
+  read(into: Uint8Array, position: number): Promise<number> {
+    return this.#file.read(into, position);
+  }
+
+  checkpoint(checkpoint: Checkpoint): Promise<void> {
+    return this.#deps.turns(async () => {
+      if (this.#isOver) return;
+      this.#checkpointing = this.#writeCheckpoint(checkpoint);
+      await this.#checkpointing;
+    });
+  }
+
+  async leave(last?: Checkpoint): Promise<void> {
+    await this.#endCheckpointing();
+    if (last) await this.#writeCheckpoint(last);
+    const checkpoint = this.#checkpoint;
+    if (checkpoint?.bytes !== this.#file.size) return;
+    this.#isLeft = true;
+    this.#file.release();
+    const { partials, digest: blob, upstream } = this.#deps;
+    await partials.leave({ blob, upstream, checkpoint, path: this.#file.path });
+  }
+
+  async clear(): Promise<void> {
+    await this.#checkpointing;
+    await this.#removeCheckpoint();
+    await this.#file[Symbol.asyncDispose]();
+    this.#file = await createIncomingFile(this.#deps);
+  }
+
+  async commit(): Promise<void> {
+    await this.#endCheckpointing();
+    try {
+      await this.#file.publish(join(this.#deps.path, blobPath(this.#deps.digest)));
+    } finally {
+      await this.#removeCheckpoint();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#endCheckpointing();
+    if (!this.#isLeft) await this.#removeCheckpoint();
+    await this.#file[Symbol.asyncDispose]();
+  }
+
+  async #endCheckpointing(): Promise<void> {
+    this.#isOver = true;
+    await this.#checkpointing;
+  }
+
+  async #writeCheckpoint(checkpoint: Checkpoint): Promise<void> {
+    const { observer, failpoint, digest: blob, upstream } = this.#deps;
+    try {
+      await this.#file.sync();
+      failpoint('checkpoint.data-synced');
+      await using file = await createIncomingFile({ ...this.#deps, kind: 'checkpoint' });
+      await file.append([checkpointFileBytes({ blob, upstream, checkpoint })]);
+      this.#mayHaveCheckpointFile = true;
+      await file.publish(checkpointPath(this.#file.path));
+      this.#checkpoint = checkpoint;
+    } catch (cause) {
+      observer.internalError({ part: 'store', cause });
+    }
+  }
+
+  async #removeCheckpoint(): Promise<void> {
+    this.#checkpoint = undefined;
+    if (!this.#mayHaveCheckpointFile) return;
+    this.#mayHaveCheckpointFile = false;
+    const { folders, observer } = this.#deps;
+    await folders
+      .remove(checkpointPath(this.#file.path))
+      .catch((cause: unknown) => observer.internalError({ part: 'store', cause }));
+  }
 }

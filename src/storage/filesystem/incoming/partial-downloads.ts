@@ -4,7 +4,7 @@ import type { Observer } from '../../../mirror/ports/observer.ts';
 import type { Digest } from '../../../oci/digest.ts';
 import { blobPath, incomingFolder, checkpointPath } from '../../layout.ts';
 import type { DurableFolders } from '../durable-folders.ts';
-import { failedWith, type FileSystem, readUpTo } from '../file-system.ts';
+import { failedWith, type FileCount, type FileSystem, readUpTo } from '../file-system.ts';
 import {
   type BlobCheckpoint,
   type DownloadOf,
@@ -19,6 +19,8 @@ export interface PartialDownloadsDeps {
   readonly folders: DurableFolders;
   readonly clock: Clock;
   readonly observer: Pick<Observer, 'internalError'>;
+  /** Of their files: each has two, the bytes and the checkpoint. Only the former's bytes count. */
+  readonly count: FileCount;
 }
 
 /** A partial download in incoming/ that is not being written, cut to what its checkpoint covers. */
@@ -33,19 +35,9 @@ export class PartialDownloads {
   readonly #deps: PartialDownloadsDeps;
   /** Oldest first. */
   readonly #left = new Map<string, Left>();
-  #bytes = 0;
 
   constructor(deps: PartialDownloadsDeps) {
     this.#deps = deps;
-  }
-
-  /** Each has two files: the bytes and the checkpoint. */
-  get files(): number {
-    return 2 * this.#left.size;
-  }
-
-  get bytes(): number {
-    return this.#bytes;
   }
 
   /** Finds the partial downloads of earlier processes. Cuts each to what its checkpoint covers, and removes files without a valid checkpoint. */
@@ -65,7 +57,7 @@ export class PartialDownloads {
     const left = this.#left.get(downloadKey(download));
     if (!left) return undefined;
     this.#left.delete(downloadKey(download));
-    this.#bytes -= left.checkpoint.bytes;
+    this.#count(-1, left);
     return left;
   }
 
@@ -102,7 +94,12 @@ export class PartialDownloads {
 
   #keep(left: Left): void {
     this.#left.set(downloadKey(left), left);
-    this.#bytes += left.checkpoint.bytes;
+    this.#count(1, left);
+  }
+
+  #count(change: 1 | -1, { checkpoint }: Left): void {
+    this.#deps.count.files += 2 * change;
+    this.#deps.count.bytes += change * checkpoint.bytes;
   }
 
   async #findLeft(): Promise<readonly Left[]> {
