@@ -4,8 +4,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { refusesForNow } from '../mirror/ports/blob-store.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
 import { type IndexFiles, isInUse, type StoreRuns } from './sqlite/open-database.ts';
-import { inTransaction } from './sqlite/row-writer.ts';
-import { textIn } from './sqlite/rows.ts';
+import { inTransaction, textIn } from './sqlite/rows.ts';
 
 const verifyEveryMs = 10_000;
 

@@ -8,7 +8,7 @@ import { createContentLookup, Manifests } from './manifests/manifests.ts';
 import type { RelayRules } from './relays/relay-options.ts';
 import { Relays } from './relays/relays.ts';
 import { Downloads } from './downloads/downloads.ts';
-import { StoredBlobs } from './blobs/stored-blobs.ts';
+import { StoredBlobs, withoutUnreadable } from './blobs/served-blob.ts';
 import type { Digest } from '../oci/digest.ts';
 import { parseHostName, type Tag } from '../oci/reference.ts';
 import type { SpaceLimits } from './eviction/store-meter.ts';
@@ -38,7 +38,6 @@ import { Space } from './eviction/space.ts';
 import { StaleFallbacks } from './tags/stale-fallbacks.ts';
 import { TagRecords } from './tags/tag-records.ts';
 import { Tags } from './tags/tags.ts';
-import { withoutUnreadable } from './blobs/unreadable.ts';
 import { Visibility } from './access/visibility.ts';
 
 export interface MirrorParts {
@@ -154,7 +153,8 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
   const waiters = new UpstreamWaiters({ maxRequests: limits.maxRequests, clock: parts.clock, observer });
   const tidy = () => background.run('eviction', () => space.tidy());
   const makeRoom = async () => (await space.reserve(0)) !== undefined;
-  const records = looseRecordsOf(parts, limits, {
+  const stored = withoutUnreadable(parts.records, observer);
+  const records = looseRecordsOf({ ...parts, records: stored }, limits, {
     tidy,
     forgetTag: (repositoryId, tag) => tagRecords.drop(repositoryId, tag),
   });
@@ -174,7 +174,7 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
   const tagRecords = new TagRecords({ records, index, background, onNoted, batchMs: confirmationBatchMs });
   const onEvicted = (keys: readonly RecordKey[]) => forgetEvicted(keys, { tagRecords, manifests, links });
   const space = new Space({ ...parts, ...limits, loose: records, onEvicted });
-  const links = new BlobLinks({ records, index, borrowedLinks, background, clock, makeRoom, space });
+  const links = new BlobLinks({ records: stored, index, borrowedLinks, background, clock, makeRoom, space });
   const relaying = relayRules(parts, limits);
   const storedBlobs = new StoredBlobs(parts);
   return {
@@ -198,7 +198,7 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
 
 /** The records of tags and listings without stored content, which are removed first when space is needed. */
 function looseRecordsOf(
-  { records, index, clock, observer }: MirrorParts,
+  { records, index, clock }: MirrorParts,
   { limits }: MirrorLimits,
   {
     tidy,
@@ -206,7 +206,7 @@ function looseRecordsOf(
   }: { readonly tidy: () => void; readonly forgetTag: (repositoryId: RepositoryId, tag: Tag) => void },
 ): LooseRecords {
   return new LooseRecords({
-    records: withoutUnreadable(records, observer),
+    records,
     index,
     clock,
     ...looseLimits(limits),

@@ -6,7 +6,7 @@ import type { Checkpoint } from '../../src/mirror/ports/blob-store.ts';
 import type { ByteSource } from '../../src/mirror/ports/byte-source.ts';
 import type { BlobSource } from '../../src/mirror/ports/blob-source.ts';
 import type { OpenedBlob } from '../../src/mirror/ports/upstream.ts';
-import { SourcedBlob } from '../../src/mirror/transfers/remote-blob.ts';
+import { SourcedBlob } from '../../src/mirror/blobs/upstream-blobs.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { UpstreamError } from '../../src/oci/errors.ts';
 import { parseRepository } from '../../src/oci/reference.ts';

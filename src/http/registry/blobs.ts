@@ -1,5 +1,4 @@
-import type { ServedBlob } from '../../mirror/blobs/served-blob.ts';
-import { UnreadableContent } from '../../mirror/blobs/unreadable.ts';
+import { type ServedBlob, UnreadableContent } from '../../mirror/blobs/served-blob.ts';
 import type { Mirror, Place } from '../../mirror/mirror.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Digest } from '../../oci/digest.ts';

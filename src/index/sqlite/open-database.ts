@@ -1,9 +1,8 @@
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { refusesForNow } from '../../mirror/ports/blob-store.ts';
-import { inTransaction } from './row-writer.ts';
-import { numberIn, textIn } from './rows.ts';
-import { countTotals, maxClockErrorMs, mend, schema, schemaVersion } from './schema.ts';
+import { inTransaction, numberIn, textIn } from './rows.ts';
+import { countTotals, databaseSuffixes, maxClockErrorMs, mend, schema, schemaVersion } from './schema.ts';
 
 /** What an index needs from the file system, to create its file and to remove a broken one. */
 export interface IndexFiles {
@@ -54,8 +53,6 @@ const pagesBetweenCheckpoints = 400;
 const cacheKiB = 16 * 1024;
 /** The write-ahead log is truncated to this size after a burst of writes. */
 const maxIdleWalBytes = 4 * 1024 * 1024;
-/** The files of one SQLite database. */
-const databaseSuffixes = ['', '-wal', '-shm', '-journal'];
 
 /**
  * Opens the index for this process alone. An index that is damaged or of another version is discarded. If the disk accepts no writes now,
@@ -98,12 +95,6 @@ async function openFile(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
 
 async function removeDatabase({ path, files }: Pick<OpenDatabaseOptions, 'path' | 'files'>): Promise<void> {
   for (const suffix of databaseSuffixes) await files.remove(`${path}${suffix}`);
-}
-
-/** The size of all files of a database. */
-export async function databaseBytes({ path, files }: Pick<OpenDatabaseOptions, 'path' | 'files'>): Promise<number> {
-  const sizes = await Promise.all(databaseSuffixes.map((suffix) => files.size(`${path}${suffix}`)));
-  return sizes.reduce((sum, size) => sum + size, 0);
 }
 
 /** Replaces a damaged database; in memory, if the disk refuses another. */

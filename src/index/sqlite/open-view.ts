@@ -1,6 +1,6 @@
 import { anyGlobMatcher } from '../../oci/reference.ts';
 import { FreePages, type IndexFile } from './buffer-flusher.ts';
-import { RowWriter } from './row-writer.ts';
+import { RowWriter } from './rows.ts';
 import type { OpenDatabaseOptions, OpenedDatabase } from './open-database.ts';
 import { RowRemover } from './row-remover.ts';
 import { ViewReader } from './view-reader.ts';

@@ -1,4 +1,9 @@
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { type Digest, hexOf } from '../../oci/digest.ts';
+import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
+import type { IndexedContent, Link } from '../../mirror/ports/store-index.ts';
+import type { Tag } from '../../oci/reference.ts';
+import { bytesOf, maxClockErrorMs } from './schema.ts';
 
 /** One row of a query's result. */
 export type Row = Readonly<Record<string, unknown>>;
@@ -37,4 +42,173 @@ export function isDamage(error: unknown): boolean {
   if (error instanceof DamagedRowError) return true;
   if (!(error instanceof Error && 'errcode' in error && typeof error.errcode === 'number')) return false;
   return damaged.has(error.errcode & 0xff) || unreadable.has(error.errcode);
+}
+
+export interface BufferedTag {
+  readonly repositoryId: RepositoryId;
+  readonly tag: Tag;
+  /** The digest of the tag; undefined when its record is gone. */
+  readonly digest: Digest | undefined;
+  /** A write by the mirror is newer than what a rebuild read from the store. */
+  readonly source: 'mirror' | 'store';
+}
+
+export interface RowWriterDeps {
+  readonly database: DatabaseSync;
+  /** Every row written is marked as seen by this rebuild. */
+  readonly rebuild: number;
+  /** Whether `storage.keep` names a repository, given as `<upstream>/<repository>`. */
+  readonly isKept: (repository: string) => boolean;
+}
+
+/** Uses may be written out of order by seconds. A use that is a day ahead came from a wrong wall clock. */
+const lastUse = `CASE WHEN used_at > ?2 + ${maxClockErrorMs} THEN ?2 ELSE max(used_at, ?2) END`;
+
+/** Applies single writes to the index, by prepared statements. Writing the same twice changes nothing. */
+export class RowWriter {
+  readonly #rebuild: number;
+  readonly #isKept: (repository: string) => boolean;
+  readonly #content: StatementSync;
+  readonly #name: StatementSync;
+  readonly #unname: StatementSync;
+  readonly #use: StatementSync;
+  readonly #repositoryUse: StatementSync;
+  readonly #link: StatementSync;
+  readonly #tag: StatementSync;
+  readonly #untag: StatementSync;
+
+  constructor({ database, rebuild, isKept }: RowWriterDeps) {
+    this.#rebuild = rebuild;
+    this.#isKept = isKept;
+    this.#content = database.prepare(`
+      INSERT INTO content (digest, size, used_at, is_manifest, named_by, kept_by, seen)
+      VALUES (?1, ?2, ?3, ?4, (SELECT count(*) FROM names WHERE child = ${bytesOf('?1')}),
+        (SELECT count(*) FROM links WHERE digest = ?1 AND kept = 1), ?5)
+      ON CONFLICT (digest) DO UPDATE SET size = excluded.size, used_at = max(used_at, excluded.used_at),
+        is_manifest = max(is_manifest, excluded.is_manifest), seen = excluded.seen`);
+    this.#name = database.prepare('INSERT OR IGNORE INTO names (parent, child) VALUES (?, ?)');
+    this.#unname = database.prepare(
+      'DELETE FROM names WHERE parent = ?1 AND child IN (SELECT child FROM names WHERE parent = ?1 LIMIT ?2)',
+    );
+    this.#use = database.prepare(`UPDATE content SET used_at = ${lastUse} WHERE digest = ?1`);
+    this.#repositoryUse = database.prepare(`UPDATE repositories SET used_at = ${lastUse} WHERE name = ?1`);
+    this.#link = database.prepare(`
+      INSERT INTO links (digest, repository, kind, media_type, size, kept, seen) VALUES (?, ?, ?, ?, ?, ?, ?)
+      ON CONFLICT (digest, kind, repository) DO UPDATE SET media_type = coalesce(excluded.media_type, media_type),
+        size = coalesce(excluded.size, size), seen = excluded.seen`);
+    this.#tag = database.prepare(`
+      INSERT INTO tags (repository, tag, digest, seen) VALUES (?1, ?2, ?3, ?4)
+      ON CONFLICT (repository, tag) DO UPDATE SET digest = excluded.digest, seen = excluded.seen WHERE seen < ?5`);
+    this.#untag = database.prepare('DELETE FROM tags WHERE repository = ? AND tag = ?');
+  }
+
+  /** Writes the content without the digests it names. */
+  content({ digest, size, usedAtMs, isManifest }: IndexedContent): void {
+    this.#content.run(digest, whole(size), whole(usedAtMs), isManifest ? 1 : 0, this.#rebuild);
+  }
+
+  name(parent: Digest, child: Digest): void {
+    this.#name.run(digestBytes(parent), digestBytes(child));
+  }
+
+  /** Removes up to `limit` names of a manifest that is no longer stored. @returns how many. */
+  unname(parent: Digest, limit: number): number {
+    return Number(this.#unname.run(digestBytes(parent), limit).changes);
+  }
+
+  /** @returns whether the content is known. */
+  use(digest: Digest, atMs: number): boolean {
+    return this.#use.run(digest, whole(atMs)).changes !== 0;
+  }
+
+  /** @param repository as `<upstream>/<repository>`. The use of a repository without links is not recorded. */
+  repositoryUse(repository: string, atMs: number): void {
+    this.#repositoryUse.run(repository, whole(atMs));
+  }
+
+  link({ repositoryId, kind, digest, mediaType, size }: Link): void {
+    const repository = repositoryKey(repositoryId);
+    this.#link.run(
+      digest,
+      repository,
+      kind,
+      mediaType ?? null,
+      size === undefined ? null : whole(size),
+      this.#isKept(repository) ? 1 : 0,
+      this.#rebuild,
+    );
+  }
+
+  tag({ repositoryId, tag, digest, source }: BufferedTag): void {
+    const seenBefore = source === 'mirror' ? this.#rebuild + 1 : this.#rebuild;
+    if (digest === undefined) this.#untag.run(repositoryKey(repositoryId), tag);
+    else this.#tag.run(repositoryKey(repositoryId), tag, digest, this.#rebuild, seenBefore);
+  }
+}
+
+/** Columns take whole numbers only: another number would fail the whole transaction. */
+function whole(number: number): number {
+  const floor = Math.floor(number);
+  return Number.isSafeInteger(floor) ? floor : 0;
+}
+
+export function inTransaction(database: DatabaseSync, work: () => void): void {
+  database.exec('BEGIN');
+  try {
+    work();
+    database.exec('COMMIT');
+  } catch (error) {
+    if (database.isTransaction) database.exec('ROLLBACK');
+    throw error;
+  }
+}
+
+/** The limits of one transaction, which blocks the event loop. */
+export interface SliceLimits {
+  readonly maxRows: number;
+  readonly maxMs: number;
+  /** Milliseconds of a monotonic clock. */
+  readonly now: () => number;
+}
+
+/** The rows of one transaction, and the callbacks to run after its commit. */
+export class Slice {
+  readonly #limits: SliceLimits;
+  readonly #endsAtMs: number;
+  #rows = 0;
+  readonly #afterCommit: (() => void)[] = [];
+
+  constructor(limits: SliceLimits) {
+    this.#limits = limits;
+    this.#endsAtMs = limits.now() + limits.maxMs;
+  }
+
+  /** Rows written so far. */
+  get rows(): number {
+    return this.#rows;
+  }
+
+  get rowsLeft(): number {
+    return Math.max(0, this.#limits.maxRows - this.#rows);
+  }
+
+  get isOver(): boolean {
+    return this.rowsLeft === 0 || this.#limits.now() >= this.#endsAtMs;
+  }
+
+  each<Note>(notes: Iterable<Note>, write: (note: Note) => void): void {
+    for (const note of notes) {
+      if (this.isOver) return;
+      write(note);
+    }
+  }
+
+  wrote(rows: number, afterCommit: () => void): void {
+    this.#rows += rows;
+    this.#afterCommit.push(afterCommit);
+  }
+
+  commit(): void {
+    for (const act of this.#afterCommit) act();
+  }
 }

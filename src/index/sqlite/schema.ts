@@ -3,6 +3,9 @@ import { blockBytes } from '../../mirror/ports/record-store.ts';
 /** Raised with every change below: an index of another version is discarded and rebuilt from the store. */
 export const schemaVersion = 5;
 
+/** The files of one database: the names are that of the database and these. */
+export const databaseSuffixes = ['', '-wal', '-shm', '-journal'];
+
 /** SQL for the text of a digest that is stored as bytes: 32 of SHA-256, or 64 of SHA-512. */
 export const textOf = (column: string): string =>
   `(CASE length(${column}) WHEN 32 THEN 'sha256:' ELSE 'sha512:' END || lower(hex(${column})))`;

@@ -13,18 +13,12 @@ import type {
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { Tag } from '../../oci/reference.ts';
-import { Completion } from '../completion.ts';
+import { Completion } from '../../mirror/concurrency/abortable-wait.ts';
 import { isDamage } from './rows.ts';
 import { BufferFlusher } from './buffer-flusher.ts';
-import {
-  closeComplete,
-  databaseBytes,
-  type IndexFiles,
-  openDatabase,
-  replaceDatabase,
-  type StoreRuns,
-} from './open-database.ts';
+import { closeComplete, type IndexFiles, openDatabase, replaceDatabase, type StoreRuns } from './open-database.ts';
 import { openView, type OpenView, type OpenViewOptions } from './open-view.ts';
+import { databaseBytes } from './view-reader.ts';
 import { WriteBuffer } from './write-buffer.ts';
 import type { LosableIndex } from '../rebuilder.ts';
 import { evictableOf, type EvictableOptions, removeContent, removeRepository, removeUnseen } from './view-steps.ts';

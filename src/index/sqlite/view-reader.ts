@@ -11,7 +11,8 @@ import type {
 import { type Digest, parseDigest } from '../../oci/digest.ts';
 import { isMediaType } from '../../oci/media-types.ts';
 import { digestBytes, numberIn, type Row, textIn } from './rows.ts';
-import { bytesOf, textOf } from './schema.ts';
+import type { IndexFiles } from './open-database.ts';
+import { bytesOf, databaseSuffixes, textOf } from './schema.ts';
 
 /** With more parents than this it is cheaper to go through the repository's manifests. */
 const manyParents = 200;
@@ -175,4 +176,16 @@ function linkIn(row: Row): Pick<Link, 'repositoryId' | 'mediaType' | 'size'> {
     mediaType: isMediaType(row['media_type']) ? row['media_type'] : undefined,
     size: row['size'] === null ? undefined : numberIn(row, 'size'),
   };
+}
+
+/** The size of all files of a database. */
+export async function databaseBytes({
+  path,
+  files,
+}: {
+  readonly path: string;
+  readonly files: Pick<IndexFiles, 'size'>;
+}): Promise<number> {
+  const sizes = await Promise.all(databaseSuffixes.map((suffix) => files.size(`${path}${suffix}`)));
+  return sizes.reduce((sum, size) => sum + size, 0);
 }

@@ -4,7 +4,7 @@ import type { EvictableContent, EvictionPosition } from '../../mirror/ports/stor
 import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
-import { inTransaction } from './row-writer.ts';
+import { inTransaction } from './rows.ts';
 import type { OpenView } from './open-view.ts';
 import type { WriteBuffer } from './write-buffer.ts';
 

@@ -2,7 +2,7 @@ import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type { IndexedContent, Link } from '../../mirror/ports/store-index.ts';
 import type { Digest } from '../../oci/digest.ts';
-import type { BufferedTag, RowWriter, Slice } from './row-writer.ts';
+import type { BufferedTag, RowWriter, Slice } from './rows.ts';
 
 /**
  * Which buffered writes are applied before a query.

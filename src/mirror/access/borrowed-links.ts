@@ -5,7 +5,7 @@ import type { Observer } from '../ports/observer.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Index, Link } from '../ports/store-index.ts';
 import type { UpstreamDirectory } from '../ports/upstream.ts';
-import { unlessUnreadable } from '../blobs/unreadable.ts';
+import { unlessUnreadable } from '../blobs/served-blob.ts';
 
 /** The rules that say from which repositories a link may be borrowed. A reload of the configuration replaces them. */
 export interface BorrowingRules {

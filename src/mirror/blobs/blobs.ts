@@ -1,6 +1,15 @@
 import type { Digest } from '../../oci/digest.ts';
 import { UpstreamError } from '../../oci/errors.ts';
-import type { StoredBlobs } from './stored-blobs.ts';
+import {
+  type StoredBlobs,
+  type BlobHead,
+  type BlobQuestion,
+  followingAnswer,
+  nameOf,
+  type ServedBlob,
+  storedAnswer,
+  unlessUnreadable,
+} from './served-blob.ts';
 import { UnstoredBlobs } from './unstored-blobs.ts';
 import { UpstreamBlobs } from './upstream-blobs.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
@@ -20,19 +29,10 @@ import type { Index } from '../ports/store-index.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { BlobRecord } from '../ports/record-store.ts';
 import { isSameRepository } from '../ports/repository-id.ts';
-import {
-  type BlobHead,
-  type BlobQuestion,
-  followingAnswer,
-  nameOf,
-  type ServedBlob,
-  storedAnswer,
-} from './served-blob.ts';
 import { type RatedBodiesDeps, ratedBody } from './rated-source.ts';
 import { partsAhead } from './parts-ahead.ts';
 import type { Space } from '../eviction/space.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
-import { unlessUnreadable } from './unreadable.ts';
 
 export interface BlobsDeps extends RatedBodiesDeps {
   readonly store: Pick<BlobStore, 'quarantine'>;
@@ -253,9 +253,11 @@ export class Blobs {
     const { firstServedAtMs } = links.confirm(question.repositoryId, question.digest);
     const answer = await followingAnswer(question, download, { ...told, firstServedAtMs });
     const following = this.#stored.reportingDiskFailures(answer);
+    const receivedBytes = () => download.receivedBytes;
+    if (!question.partOf) return { ...following, receivedBytes };
     const blob = this.#upstreamBlobs.remote(question);
     const source = partsAhead(question, download, { following: following.source, relays, blob });
-    return { ...following, source, receivedBytes: () => download.receivedBytes };
+    return { ...following, source, receivedBytes };
   }
 
   /** Asks the upstream once whether the repository has a blob that another repository brought, and records the answer. */

@@ -3,13 +3,18 @@ import type { RequestedRange } from '../../oci/range.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { Download } from '../downloads/download.ts';
 import { DigestMismatch } from '../transfers/transfer-errors.ts';
-import type { StoredBlob } from '../ports/blob-store.ts';
+import type { StoredBlob, BlobStore } from '../ports/blob-store.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
 import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
 import type { Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { piecesOf, verifiedSource, withheldBytes } from '../transfers/withheld-tail.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Observer } from '../ports/observer.ts';
+import type { BlobRecord, RecordStore } from '../ports/record-store.ts';
+import { Remembered } from '../concurrency/remembered.ts';
+import { OciError, UpstreamError } from '../../oci/errors.ts';
 
 export interface BlobQuestion {
   readonly upstream: Upstream;
@@ -102,5 +107,104 @@ function verifyingRead(digest: Digest, stored: StoredBlob, onDamaged: () => Prom
       await verified[Symbol.asyncDispose]();
       await stored[Symbol.asyncDispose]();
     },
+  };
+}
+
+export interface StoredBlobsDeps {
+  readonly store: Pick<BlobStore, 'open'>;
+  readonly clock: Clock;
+  readonly observer: Pick<Observer, 'internalError'>;
+}
+
+/** After this time the disk is tried again. */
+const unreadableForMs = 60_000;
+const maxRemembered = 1_000;
+
+/** Reads stored blobs from a disk that may fail. A blob that could not be read counts as missing for a while, and is downloaded again. */
+export class StoredBlobs {
+  readonly #deps: StoredBlobsDeps;
+  /** Blobs that the disk failed to read a moment ago. */
+  readonly #unreadable: Remembered<Error>;
+
+  constructor(deps: StoredBlobsDeps) {
+    this.#deps = deps;
+    this.#unreadable = new Remembered({ clock: deps.clock, max: maxRemembered });
+  }
+
+  /** @returns undefined if the blob is not stored; `unreadable` if the disk fails to open it. */
+  async open(digest: Digest, link: BlobRecord | undefined): Promise<StoredBlob | 'unreadable' | undefined> {
+    if (this.#unreadable.get(digest)) return undefined;
+    try {
+      return await this.#deps.store.open(digest, link?.size);
+    } catch (cause) {
+      this.#deps.observer.internalError({ part: 'blob store', cause });
+      return 'unreadable';
+    }
+  }
+
+  /** To be called when the blob was stored again. */
+  forget(digest: Digest): void {
+    this.#unreadable.forget(digest);
+  }
+
+  /** The same answer, with failures of the disk reported. @param options.isStored whether it is read from the store. */
+  reportingDiskFailures(
+    served: ServedBlob,
+    { isStored }: { readonly isStored: boolean } = { isStored: false },
+  ): ServedBlob {
+    const tell = (cause: unknown) => {
+      this.#deps.observer.internalError({ part: 'blob store', cause });
+      if (isStored) this.#unreadable.remember(served.digest, new Error('unreadable', { cause }), unreadableForMs);
+    };
+    return { ...served, source: reportingDiskFailures(served.source, tell) };
+  }
+}
+
+/** Runs a read. @returns undefined if the disk fails, which is reported: the upstream may be asked instead. */
+export async function unlessUnreadable<Value>(
+  observer: Pick<Observer, 'internalError'>,
+  part: string,
+  read: () => Promise<Value | undefined>,
+): Promise<Value | undefined> {
+  try {
+    return await read();
+  } catch (cause) {
+    observer.internalError({ part, cause });
+    return undefined;
+  }
+}
+
+/** Records, where one that cannot be read counts as never written. */
+export function withoutUnreadable(records: RecordStore, observer: Pick<Observer, 'internalError'>): RecordStore {
+  return {
+    read: (key) => unlessUnreadable(observer, 'records', () => records.read(key)),
+    write: (key, value) => records.write(key, value),
+    remove: (key) => records.remove(key),
+    list: () => records.list(),
+    use: () => records.use(),
+  };
+}
+
+/** The disk failed while cached content was sent. It counts as missing from now on, so that the next request gets it from the upstream. */
+export class UnreadableContent extends UpstreamError {
+  constructor(cause: unknown) {
+    super('unavailable', 'what is cached could not be read', { cause });
+  }
+}
+
+/** A source that reports failures of the disk. The answer is then cut. */
+export function reportingDiskFailures(source: ByteSource, report: (cause: unknown) => void): ByteSource {
+  return {
+    read: async (into, position) => {
+      try {
+        return await source.read(into, position);
+      } catch (cause) {
+        if (cause instanceof OciError || cause instanceof UpstreamError) throw cause;
+        report(cause);
+        throw new UnreadableContent(cause);
+      }
+    },
+    ...(source.borrow && { borrow: source.borrow.bind(source) }),
+    [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
   };
 }

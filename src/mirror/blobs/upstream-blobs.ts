@@ -1,11 +1,13 @@
+import type { Digest } from '../../oci/digest.ts';
 import { OciError } from '../../oci/errors.ts';
 import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import type { BlobSource } from '../ports/blob-source.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { FreshnessPolicies } from '../tags/freshness.ts';
-import { isNotFound } from '../ports/upstream.ts';
-import { type RemoteBlob, SourcedBlob } from '../transfers/remote-blob.ts';
+import type { RepositoryId } from '../ports/repository-id.ts';
+import { type ByteRange, isNotFound, type OpenedBlob } from '../ports/upstream.ts';
+import type { RemoteBlob } from '../transfers/remote-blob.ts';
 import { type BlobQuestion, nameOf } from './served-blob.ts';
 
 export interface UpstreamBlobsDeps {
@@ -82,5 +84,70 @@ export class UpstreamBlobs {
       this.#missing.remember(nameOf(question), unknown, missingMs);
       throw unknown;
     }
+  }
+}
+
+export interface SourcedBlobOptions {
+  readonly repositoryId: RepositoryId;
+  readonly digest: Digest;
+  /** In the order in which they are asked. */
+  readonly sources: readonly BlobSource[];
+}
+
+/** One blob at an ordered list of sources. A source that does not have it, or fails, is left for the next one; the last one is never left. */
+export class SourcedBlob implements RemoteBlob {
+  readonly #options: SourcedBlobOptions;
+  /** Those that may be asked, in order. */
+  #sources: readonly BlobSource[];
+  readonly #sourceOf = new WeakMap<OpenedBlob, BlobSource>();
+  /** Those that have sent something. */
+  readonly #used = new Set<BlobSource>();
+
+  constructor(options: SourcedBlobOptions) {
+    this.#options = options;
+    this.#sources = options.sources;
+  }
+
+  async open(position: number, end: number | undefined, { signal }: Waiting): Promise<OpenedBlob> {
+    const range = position === 0 && end === undefined ? {} : { range: { start: position, end } };
+    for (const source of this.#sources) {
+      const opened = await this.#openAt(source, { signal, ...range });
+      if (opened) return opened;
+      this.#skip(source);
+    }
+    throw new OciError('BLOB_UNKNOWN', 'no source has the blob');
+  }
+
+  skipSource(opened: OpenedBlob | undefined): boolean {
+    const source = opened && this.#sourceOf.get(opened);
+    if (!source) return false;
+    this.#skip(source);
+    return !this.#sources.includes(source);
+  }
+
+  failedVerification(): void {
+    for (const source of this.#used) source.failedVerification(this.#options.digest);
+  }
+
+  /** @returns undefined if the next source is to be asked. @throws as the last source does. */
+  async #openAt(
+    source: BlobSource,
+    options: Waiting & { readonly range?: ByteRange },
+  ): Promise<OpenedBlob | undefined> {
+    const { repositoryId, digest } = this.#options;
+    try {
+      const opened = await source.open(repositoryId, digest, options);
+      if (!opened) return undefined;
+      this.#used.add(source);
+      this.#sourceOf.set(opened, source);
+      return opened;
+    } catch (cause) {
+      if (options.signal.aborted || source === this.#sources.at(-1)) throw cause;
+      return undefined;
+    }
+  }
+
+  #skip(source: BlobSource): void {
+    if (this.#sources.length > 1) this.#sources = this.#sources.filter((other) => other !== source);
   }
 }

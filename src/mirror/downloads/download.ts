@@ -1,15 +1,14 @@
 import { createHash, type Hash } from 'node:crypto';
 import { algorithmOf, type Digest, digestFrom } from '../../oci/digest.ts';
 import { UpstreamError } from '../../oci/errors.ts';
-import { ProgressWaiters } from '../concurrency/progress-waiters.ts';
+import { ProgressWaiters } from '../concurrency/abortable-wait.ts';
 import type { IncomingBlob, Checkpoint } from '../ports/blob-store.ts';
 import type { ByteSource, BorrowedBuffer } from '../ports/byte-source.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { OpenedBlob } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { RelayRules } from '../relays/relay-options.ts';
-import { GatheredWrites } from '../transfers/gathered-writes.ts';
-import { RecentPieces } from '../transfers/recent-pieces.ts';
+import { GatheredWrites, RecentPieces } from '../transfers/piece-buffers.ts';
 import type { RemoteBlob } from '../transfers/remote-blob.ts';
 import { resumedPieces } from '../transfers/resumed-pieces.ts';
 import { SuspendedTail } from '../transfers/suspended-tail.ts';

@@ -5,13 +5,15 @@ import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import { isSameRepository, type RepositoryId } from '../ports/repository-id.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import { CommitOnce } from './commit.ts';
-import type { Download } from './download.ts';
-import { type DownloadSteps, downloadBlob } from './download-blob.ts';
-import type { PaceRules } from './pace.ts';
-import { abandonedToEnd, slotLimits } from './slots.ts';
+import { CommitOnce, commitBlob, type BlobRecording, recordBlob } from './commit.ts';
+import { Download } from './download.ts';
+import { type PaceRules, abandonedToEnd, slotLimits } from './slots.ts';
 import { type DownloadOrder, Run, type Runs, type Started } from './run.ts';
 import { Scheduler } from './scheduler.ts';
+import type { BlobStore } from '../ports/blob-store.ts';
+import type { RelayRules } from '../relays/relay-options.ts';
+import type { DownloadEnd } from '../transfers/transfer-errors.ts';
+import { openSources, openWhole, reserveSpace, type ReservableSpace } from './begin-download.ts';
 
 export interface DownloadsDeps extends Omit<DownloadSteps, 'scheduler' | 'commits' | 'runs' | 'observer'> {
   readonly clock: Pick<Clock, 'now' | 'monotonicMs'>;
@@ -180,4 +182,58 @@ function keyOfRun({ order }: Run): string {
 
 function downloadKey(upstream: string, digest: Digest): string {
   return `${upstream}@${digest}`;
+}
+
+export interface DownloadSteps {
+  readonly store: Pick<BlobStore, 'open' | 'create' | 'takePartial'>;
+  readonly space: ReservableSpace;
+  readonly recording: BlobRecording;
+  readonly relaying: RelayRules;
+  readonly clock: Pick<Clock, 'monotonicMs'>;
+  readonly observer: Pick<Observer, 'downloadStarted' | 'internalError'>;
+  readonly scheduler: Pick<Scheduler, 'enter'>;
+  readonly commits: CommitOnce;
+  readonly runs: Runs;
+}
+
+export interface EndedDownload extends DownloadEnd {
+  /** By the monotonic clock. */
+  readonly startedAtMs: number;
+}
+
+/**
+ * One download: open sources → reserve space → write and hash → verify → commit → record. Clients join it once space is reserved. What fails
+ * after the blob is verified costs them nothing.
+ * @returns undefined if the store has no room: then the sources' answer is relayed.
+ * @throws what opening the sources throws.
+ */
+export async function downloadBlob(run: Run, steps: DownloadSteps): Promise<EndedDownload | undefined> {
+  const { order } = run;
+  const { digest } = order;
+  await using held = new AsyncDisposableStack();
+  const ticket = held.use(steps.scheduler.enter(run));
+  const opening = await openSources(run, ticket, steps);
+  const reserved = await reserveSpace(order, opening, steps);
+  if (!reserved) {
+    run.beganUnstored(opening.size, await openWhole(opening, run));
+    return undefined;
+  }
+  const room = held.use(reserved.room);
+  const turn = held.use(steps.commits.join(digest));
+  const parts = { ...steps, ...steps.relaying, ...order, ...opening, ...reserved, room, ticket };
+  const download = held.use(new Download(parts));
+  const startedAtMs = steps.clock.monotonicMs();
+  steps.observer.downloadStarted({ upstream: order.label });
+  steps.runs.began(run, download);
+  run.began(download);
+  try {
+    await download.writeAndHash(opening.opened);
+    download.verify();
+    const how = await commitBlob(turn, { digest, incoming: reserved.incoming }, steps);
+    steps.runs.stored(run);
+    await recordBlob(order, { size: download.receivedBytes, how }, steps.recording);
+    return { result: 'ok', bytes: download.receivedBytes, startedAtMs };
+  } catch (cause) {
+    return { ...(await download.fail(cause)), startedAtMs };
+  }
 }

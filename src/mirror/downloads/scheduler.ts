@@ -1,8 +1,9 @@
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
-import { Pace, type PaceRules } from './pace.ts';
 import {
+  Pace,
+  type PaceRules,
   limitsOf,
   nextGranted,
   type SlotLimits,

@@ -18,7 +18,7 @@ import type { Waiting } from '../ports/waiting.ts';
 import type { BorrowedLinks } from '../access/borrowed-links.ts';
 import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
-import { unlessUnreadable } from '../blobs/unreadable.ts';
+import { unlessUnreadable } from '../blobs/served-blob.ts';
 
 /** A manifest in memory, with its repository. */
 interface RememberedManifest extends CachedManifest {

@@ -1,11 +1,11 @@
 import type { Hash } from 'node:crypto';
 import { algorithmOf, digestFrom } from '../../oci/digest.ts';
 import { UpstreamError } from '../../oci/errors.ts';
-import { freeMemory } from '../transfers/recent-pieces.ts';
+import { freeMemory } from '../transfers/piece-buffers.ts';
 import { DigestMismatch, isWrong, resultOf } from '../transfers/transfer-errors.ts';
 import { withheldBytes } from '../transfers/withheld-tail.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
-import { ProgressWaiters } from '../concurrency/progress-waiters.ts';
+import { ProgressWaiters } from '../concurrency/abortable-wait.ts';
 import type { RelayOptions } from './relay-options.ts';
 import { relayPace, roomForNext } from './relay-pace.ts';
 import { RelayUpstream } from './relay-upstream.ts';

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { BufferFlusher } from '../../../../src/index/sqlite/buffer-flusher.ts';
-import { RowWriter } from '../../../../src/index/sqlite/row-writer.ts';
+import { RowWriter } from '../../../../src/index/sqlite/rows.ts';
 import { openDatabase } from '../../../../src/index/sqlite/open-database.ts';
 import { WriteBuffer } from '../../../../src/index/sqlite/write-buffer.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';

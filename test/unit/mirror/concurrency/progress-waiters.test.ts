@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { ProgressWaiters } from '../../../../src/mirror/concurrency/progress-waiters.ts';
+import { ProgressWaiters } from '../../../../src/mirror/concurrency/abortable-wait.ts';
 
 const never = new AbortController().signal;
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { openSources } from '../../../../src/mirror/downloads/open-sources.ts';
+import { openSources } from '../../../../src/mirror/downloads/begin-download.ts';
 import { Run } from '../../../../src/mirror/downloads/run.ts';
 import type { Ticket } from '../../../../src/mirror/downloads/scheduler.ts';
 import type { OpenedBlob } from '../../../../src/mirror/ports/upstream.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Pace } from '../../../../src/mirror/downloads/pace.ts';
+import { Pace } from '../../../../src/mirror/downloads/slots.ts';
 
 const rules = { minBytesPerSecond: 1_000, windowMs: 3_000 };
 

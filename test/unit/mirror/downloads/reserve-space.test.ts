@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Room, roomStep } from '../../../../src/mirror/downloads/reserve-space.ts';
+import { Room, roomStep } from '../../../../src/mirror/downloads/begin-download.ts';
 import type { Reservation } from '../../../../src/mirror/eviction/space.ts';
 import { NoRoom } from '../../../../src/mirror/transfers/transfer-errors.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
-import { freeMemory, RecentPieces } from '../../../../src/mirror/transfers/recent-pieces.ts';
+import { freeMemory, RecentPieces } from '../../../../src/mirror/transfers/piece-buffers.ts';
 
 const third = 4096;
 /** The size of every piece. */
