@@ -138,7 +138,7 @@ export class MirrorProcess {
   /** Log lines that report a bug or an unhandled rejection, or that are not JSON. */
   async bugs(): Promise<readonly string[]> {
     const lines = (await readFile(this.logFile, 'utf8')).split('\n');
-    return lines.filter((line) => /"msg":"(bug|unhandled)/.test(line) || !/^(\{.*\})?$/.test(line));
+    return lines.filter((line) => /"msg":"(unexpected error|unhandled)/.test(line) || !/^(\{.*\})?$/.test(line));
   }
 
   #complete(): object {

@@ -31,7 +31,7 @@ export interface Listeners {
 const managementIdleMs = 60_000;
 
 export function createListeners(config: Config, deps: ListenersDeps): Listeners {
-  const report = (bug: unknown) => deps.log.logger.error({ err: bug }, 'bug');
+  const report = (error: unknown) => deps.log.logger.error({ err: error }, 'unexpected error');
   return {
     registry: registryListener(config, { ...deps, report }),
     management: managementListener(config, { ...deps, report }),

@@ -52,7 +52,7 @@ function rowsOf(upstream: CheckedUpstream): readonly Row[] {
   const { settings, endpoints } = upstream;
   return endpoints.flatMap((endpoint, index) => {
     const mirror = settings.mirrors?.[index];
-    const place = mirror ? `${name} by mirrors[${index}]` : name;
+    const place = mirror ? `${name} via mirrors[${index}]` : name;
     return rowsOfEndpoint(place, endpoint, (mirror ?? settings).credentials);
   });
 }
@@ -81,21 +81,22 @@ function rowOfAccount(place: string, { signIn, why, rateLimit }: AccountProbe, c
     case 'anonymous':
       return {
         ...row,
-        signedIn: credential === undefined ? 'anonymously' : `anonymously: ${credential} holds nothing for it`,
+        signedIn:
+          credential === undefined ? 'anonymously' : `anonymously: ${credential} has no entry for this registry`,
       };
     case 'unchecked':
-      return { ...row, signedIn: `it asks nobody: ${credential} was not tried` };
+      return { ...row, signedIn: `${credential} not checked: the registry answers without credentials` };
     case 'no-token':
-      return { ...row, signedIn: 'no: it got no token', failure: `${place}: ${why}` };
+      return { ...row, signedIn: 'no: the token endpoint issued no token', failure: `${place}: ${why}` };
     case 'refused': {
       const who = credential === undefined ? place : `${place}, ${credential}`;
-      return { ...row, signedIn: `no: ${credential ?? 'credentials are wanted'}`, failure: `${who}: ${why}` };
+      return { ...row, signedIn: `no: ${credential ?? 'credentials required'}`, failure: `${who}: ${why}` };
     }
   }
 }
 
 function pullsLeft(limit: RateLimit | undefined): string {
-  if (!limit) return 'no limit told';
+  if (!limit) return 'not reported';
   const hours = limit.windowSeconds === undefined ? '' : ` in ${limit.windowSeconds / 3_600} h`;
   return `${limit.remaining} of ${limit.limit}${hours}`;
 }

@@ -120,7 +120,7 @@ function isOfTheMoment(error: unknown): boolean {
 }
 
 function parsed<Value>(record: Value | undefined): Value {
-  if (record === undefined) throw new Error('its fields are not those of its kind');
+  if (record === undefined) throw new Error('it has missing or unexpected fields');
   return record;
 }
 

@@ -74,8 +74,7 @@ function failureAt({ url, status }: Answer): string | undefined {
 
 async function probeAnonymous(door: Door, options: Waiting): Promise<AccountProbe> {
   const { demand, deps } = door;
-  if (demand?.kind === 'basic')
-    return refused(`${deps.url.host} lets nobody in without an account, and there are no credentials for it`);
+  if (demand?.kind === 'basic') return refused(`${deps.url.host} requires credentials, and none are configured`);
   try {
     if (demand) await tokenFor(door, demand, { credentials: anonymous, signal: options.signal });
   } catch (cause) {

@@ -70,8 +70,8 @@ test('check --online lists how each upstream is reached, with which account, and
     'cut.example': { freshness: { offline: true } },
   });
   expect(result.rows('docker.io')).toEqual([['yes', 'as credentials[0] (basic)', '76 of 200 in 6 h']]);
-  expect(result.rows('open.example')).toEqual([['yes', 'anonymously', 'no limit told']]);
-  expect(result.rows('private.example')).toEqual([['yes', 'as credentials[0] (basic)', 'no limit told']]);
+  expect(result.rows('open.example')).toEqual([['yes', 'anonymously', 'not reported']]);
+  expect(result.rows('private.example')).toEqual([['yes', 'as credentials[0] (basic)', 'not reported']]);
   expect(result.rows('*.pkg.dev')).toEqual([['a pattern, not asked']]);
   expect(result.rows('cut.example')).toEqual([['offline, not asked']]);
   expect(result.code).toBe(0);
@@ -93,7 +93,7 @@ test('without --online no upstream is asked', async () => {
 
 test('a key that matches any host causes a warning, and works', async () => {
   const { code, text } = await checked({ 'a.example': {}, '**': {} }, { isOnline: false });
-  expect(text).toMatch(/: ok\nwarning: upstreams\["\*\*"\]: admits any host/);
+  expect(text).toMatch(/: ok\nwarning: upstreams\["\*\*"\]: matches every host/);
   expect(code).toBe(0);
 });
 
@@ -112,7 +112,7 @@ test.each([{ kind: 'bearer', privateRepositories: [] }, { kind: 'basic' }] as co
   async (auth) => {
     const registry = await startFakeRegistry({ auth: { ...auth, username: account.username, password: 'another' } });
     const result = await checked({ 'a.example': withAccount(registry) });
-    expect(result.rows('a.example')).toEqual([['yes', 'no: credentials[0] (basic)', 'no limit told']]);
+    expect(result.rows('a.example')).toEqual([['yes', 'no: credentials[0] (basic)', 'not reported']]);
     expect(result.text).toMatch(/^a\.example, credentials\[0\] \(basic\): .* refused .*account \(401\)$/m);
     expect(result.code).toBe(1);
   },
@@ -136,8 +136,8 @@ test('a mirror of an upstream has its own line and its own credentials', async (
   ];
   const mirrors = [{ url: mirror.url, credentials }];
   const result = await checked({ 'a.example': { url: registry.url, mirrors, visibility: 'public' } });
-  expect(result.rows('a.example by mirrors[0]')).toEqual([['yes', 'as credentials[0] (basic)', 'no limit told']]);
-  expect(result.rows('a.example')).toEqual([['yes', 'anonymously', 'no limit told']]);
+  expect(result.rows('a.example via mirrors[0]')).toEqual([['yes', 'as credentials[0] (basic)', 'not reported']]);
+  expect(result.rows('a.example')).toEqual([['yes', 'anonymously', 'not reported']]);
   expect(registry.requests.filter(({ headers }) => headers.authorization)).toEqual([]);
 });
 
@@ -145,7 +145,7 @@ test('an account cannot be verified at a registry that accepts everyone', async 
   const registry = await startFakeRegistry();
   const result = await checked({ 'a.example': withAccount(registry) });
   expect(result.rows('a.example')).toEqual([
-    ['yes', 'it asks nobody: credentials[0] (basic) was not tried', 'no limit told'],
+    ['yes', 'credentials[0] (basic) not checked: the registry answers without credentials', 'not reported'],
   ]);
   expect(result.code).toBe(0);
 });
@@ -153,7 +153,7 @@ test('an account cannot be verified at a registry that accepts everyone', async 
 test('a registry that requires an account, when none is configured, is reported as unusable', async () => {
   const registry = await startFakeRegistry({ auth: { kind: 'basic', ...account } });
   const result = await checked({ 'a.example': { url: registry.url } });
-  expect(result.rows('a.example')).toEqual([['yes', 'no: credentials are wanted', 'no limit told']]);
+  expect(result.rows('a.example')).toEqual([['yes', 'no: credentials required', 'not reported']]);
   expect(result.code).toBe(1);
 });
 
@@ -168,7 +168,7 @@ test("a registry whose token server fails for anonymous requests is reported as 
 
   const result = await checked(upstreams);
 
-  expect(result.rows('a.example')).toEqual([['yes', 'no: it got no token', 'no limit told']]);
+  expect(result.rows('a.example')).toEqual([['yes', 'no: the token endpoint issued no token', 'not reported']]);
   expect(result.text).toContain(`a.example: ${tokens.host} could not be reached (ECONNREFUSED)`);
   expect(result.code).toBe(1);
 });
@@ -178,7 +178,7 @@ test('a token server that issues no anonymous token (GitLab) is no failure: publ
 
   const result = await checked({ 'a.example': { url: registry.url } });
 
-  expect(result.rows('a.example')).toEqual([['yes', 'anonymously', 'no limit told']]);
+  expect(result.rows('a.example')).toEqual([['yes', 'anonymously', 'not reported']]);
   expect(result.code).toBe(0);
 });
 
@@ -191,7 +191,7 @@ test('a Docker configuration without an entry for the registry is reported as su
   });
 
   expect(result.rows('a.example')).toEqual([
-    ['yes', 'anonymously: credentials[0] (docker-config) holds nothing for it', 'no limit told'],
+    ['yes', 'anonymously: credentials[0] (docker-config) has no entry for this registry', 'not reported'],
   ]);
 });
 

@@ -94,7 +94,7 @@ test('an upstream pattern that admits any host is warned about at start and on r
   const one = await startFakeRegistry();
   const anyHost = { ...upstreams({ 'one.test': one }), upstreams: { 'one.test': { url: one.url }, '**': {} } };
   const warned = ({ msg, warning }: Readonly<Record<string, unknown>>) =>
-    msg === 'configuration' && String(warning).startsWith('upstreams["**"]: admits any host');
+    msg === 'configuration' && String(warning).startsWith('upstreams["**"]: matches every host');
   const mirror = await startMirror(anyHost);
   expect(mirror.logLines().filter(warned)).toHaveLength(1);
 

@@ -137,7 +137,7 @@ test.each([
   const answer = await ask(app, `/v2/org/app/manifests/1?ns=${name}`);
   expect({ name, status: answer.status }).toEqual({ name, status: 404 });
   expect(JSON.parse(answer.body.toString())).toMatchObject({ errors: [{ code: 'NAME_UNKNOWN' }] });
-  expect(app.logLines.filter(({ msg }) => msg === 'bug')).toEqual([]);
+  expect(app.logLines.filter(({ msg }) => msg === 'unexpected error')).toEqual([]);
   expect(countAll()).toBe(0);
 });
 
@@ -151,7 +151,7 @@ test.each([
   expect([400, 404]).toContain(component?.status);
   const [host] = await sendRaw(app.host, `GET /v2/org/app/manifests/1 HTTP/1.0\r\nHost: ${text}\r\n\r\n`);
   expect(host?.status).toBe(200);
-  expect(app.logLines.filter(({ msg }) => msg === 'bug')).toEqual([]);
+  expect(app.logLines.filter(({ msg }) => msg === 'unexpected error')).toEqual([]);
 });
 
 test('a listing under a prefix that is not a host is 404, and the prefix is not repeated in a header', async () => {

@@ -83,7 +83,7 @@ const impossible: readonly {
   },
   {
     what: 'whose index cannot be made',
-    says: /^starting index: the index \/\S+\/file\/data\/index\.sqlite cannot be made: ENOTDIR.*\n$/,
+    says: /^starting index: the index \/\S+\/file\/data\/index\.sqlite cannot be created: ENOTDIR.*\n$/,
     make: async () => ({ index: { path: join(await belowAFile(), 'index.sqlite') } }),
   },
   {

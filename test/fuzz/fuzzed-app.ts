@@ -51,7 +51,7 @@ export function fuzzedApp(owner = thisSuite()) {
     /** The status of a ping, and every bug it told of: `200` and none while it is well. */
     async health(): Promise<{ readonly status: number; readonly bugs: readonly unknown[] }> {
       const { status } = await ask(running(), '/v2/');
-      return { status, bugs: running().logLines.filter(({ msg }) => msg === 'bug') };
+      return { status, bugs: running().logLines.filter(({ msg }) => msg === 'unexpected error') };
     },
   };
 }

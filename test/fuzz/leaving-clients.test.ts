@@ -177,7 +177,7 @@ async function play({ clients, passedMs, movesTo, wrongs, lateTurns }: Scene): P
 
 /** Failures that the mirror counted as its own. */
 function bugs(): readonly unknown[] {
-  return app.logLines.filter(({ msg, status }) => msg === 'bug' || status === 500);
+  return app.logLines.filter(({ msg, status }) => msg === 'unexpected error' || status === 500);
 }
 
 test('clients that leave at any moment leave nothing behind and cause no bug, whatever the upstream does', async () => {

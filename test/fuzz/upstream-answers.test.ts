@@ -94,7 +94,7 @@ const honestStatuses: ReadonlySet<number> = new Set([200, 403, 404, 429, 502, 50
 
 async function expectAlive(): Promise<void> {
   expect((await ask(app, '/v2/')).status).toBe(200);
-  expect(app.logLines.filter(({ msg }) => msg === 'bug')).toEqual([]);
+  expect(app.logLines.filter(({ msg }) => msg === 'unexpected error')).toEqual([]);
 }
 
 const headerText = fc

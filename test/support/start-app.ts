@@ -115,7 +115,7 @@ export class RunningApp {
   /** Stops at once. @throws when a bug was reported meanwhile: an answer of 500, or something nobody expected. */
   async end(): Promise<void> {
     await this.stop(0);
-    const bugs = this.#lines.filter(({ msg }) => msg === 'bug');
+    const bugs = this.#lines.filter(({ msg }) => msg === 'unexpected error');
     if (bugs.length > 0) throw new Error(`the app reported a bug: ${JSON.stringify(bugs)}`);
   }
 

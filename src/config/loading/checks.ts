@@ -75,8 +75,8 @@ function entryProblems({ clients, upstreams }: Outline): readonly Problem[] {
 
 function patternProblems(name: string, { url, aliases, credentials, tls }: EntryOutline): readonly Problem[] {
   if (!isPattern(name)) return [];
-  const message = 'not for a pattern, which stands for many registries';
-  const anyHost = 'not for a name that admits any host: clients choose whom it is shown to';
+  const message = 'not allowed for a pattern, which matches many registries';
+  const anyHost = 'not allowed for a pattern that matches every host: clients would choose which host gets it';
   const shown = credentials.flatMap(({ kind }, i) =>
     admitsAnyHost(name) && kind !== 'docker-config' ? [{ path: ['credentials', i], message: anyHost }] : [],
   );
@@ -103,8 +103,7 @@ function visibilityProblems(entry: EntryOutline, clientMode: string): readonly P
 
 /** Warnings about a valid configuration, each with its key. */
 export function warningsOf({ upstreams }: Pick<Config, 'upstreams'>): readonly string[] {
-  const message =
-    'admits any host on the internet: whoever reaches the mirror pulls through it from anywhere; private addresses stay out of reach';
+  const message = 'matches every host: everyone who reaches the mirror can pull from any public registry through it';
   return upstreams
     .filter(({ name }) => admitsAnyHost(name))
     .map(({ name }) => inWords({ path: ['upstreams', name], message }));

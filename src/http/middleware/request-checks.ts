@@ -86,11 +86,11 @@ export function refuseOverload(
     if (connections.isSurplus(ctx.req.socket)) {
       observer.rejected({ reason: 'connections' });
       ctx.set('Connection', 'close');
-      throw new UpstreamError('busy', 'the mirror has as many connections as it can', { retryAfterSeconds });
+      throw new UpstreamError('busy', 'too many connections (clients.maxConnections)', { retryAfterSeconds });
     }
     if (running >= maxRequests) {
       observer.rejected({ reason: 'requests' });
-      throw new UpstreamError('busy', 'the mirror answers as many requests as it can', { retryAfterSeconds });
+      throw new UpstreamError('busy', 'too many requests (clients.maxRequests)', { retryAfterSeconds });
     }
     running += 1;
     ctx.state.exchange.whenOver(leave);

@@ -43,7 +43,7 @@ export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
   app.use(noticeCredentials(deps.onClientCredentials));
   app.use(registryRoutes({ ...deps, small: new SmallBodies(), large: new LargeBodies(deps) }).routes());
   app.use(() => {
-    throw new OciError('NAME_UNKNOWN', 'no resource of a registry has this path');
+    throw new OciError('NAME_UNKNOWN', 'unknown path: not part of the distribution API');
   });
   return app;
 }

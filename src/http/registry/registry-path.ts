@@ -39,7 +39,8 @@ export function parseRegistryPath(target: string): RegistryPath {
 function withColons(path: string): string {
   if (!path.includes('%')) return path;
   const decoded = path.replaceAll(/%3a/gi, ':');
-  if (decoded.includes('%')) throw new OciError('NAME_INVALID', 'the path holds an encoded character that no name has');
+  if (decoded.includes('%'))
+    throw new OciError('NAME_INVALID', 'the path contains a percent-encoded character other than %3A');
   return decoded;
 }
 
@@ -48,7 +49,7 @@ function splitAtVersion(path: string): { readonly pathPrefix: HostName | undefin
   if (path.startsWith('/v2/')) return { pathPrefix: undefined, below: path.slice(4) };
   const [, prefix = '', below] = /^\/([^/]+)\/v2(?:\/(.*))?$/s.exec(path) ?? [];
   const pathPrefix = hostInPath(prefix);
-  if (pathPrefix === undefined) throw new OciError('NAME_UNKNOWN', 'no resource of a registry has this path');
+  if (pathPrefix === undefined) throw new OciError('NAME_UNKNOWN', 'unknown path: not part of the distribution API');
   return { pathPrefix, below: below ?? '' };
 }
 
@@ -60,7 +61,7 @@ function parseResource(below: string): RegistryResource {
   // The last match counts: a repository may have a component called `blobs`.
   const [, name, word, rest] = /^(.+)\/(manifests|blobs|referrers)\/([^/]*)$/s.exec(below) ?? [];
   if (name === undefined || rest === undefined)
-    throw new OciError('NAME_UNKNOWN', 'no resource of a registry has this path');
+    throw new OciError('NAME_UNKNOWN', 'unknown path: not part of the distribution API');
   if (word === 'manifests') return { kind: 'manifest', name, reference: parseReference(rest) };
   return { kind: word === 'blobs' ? 'blob' : 'referrers', name, digest: parseDigest(rest) };
 }

@@ -105,5 +105,5 @@ function namespaceOf({ query }: RegistryPath): HostName | undefined {
 function refuseWrites(ctx: RegistryContext): void {
   if (ctx.method === 'GET' || ctx.method === 'HEAD') return;
   ctx.set('Allow', 'GET, HEAD');
-  throw new OciError('UNSUPPORTED', 'this is a mirror: it can only be pulled from');
+  throw new OciError('UNSUPPORTED', 'this mirror is read-only');
 }

@@ -67,7 +67,7 @@ export async function openDatabase(options: OpenDatabaseOptions): Promise<Opened
     if (isInUse(cause)) throw new Error(`the index ${path} is in use by another process`, { cause });
     if (!refusesForNow(cause) && !isFull(cause)) {
       const reason = cause instanceof Error ? cause.message : String(cause);
-      throw new Error(`the index ${path} cannot be made: ${reason}`, { cause });
+      throw new Error(`the index ${path} cannot be created: ${reason}`, { cause });
     }
     onBroken(cause);
     return openSound({ ...options, path: ':memory:' });
@@ -144,7 +144,7 @@ function lock(database: DatabaseSync): void {
 function take(database: DatabaseSync, { runs, nowMs, ...rules }: OpenDatabaseOptions): OpenedDatabase {
   if (isEmpty(database)) inTransaction(database, () => database.exec(schema));
   const version = numberIn(rowOf(database, 'PRAGMA user_version'), 'user_version');
-  if (version !== schemaVersion) throw new Error(`it has version ${version}, and this is version ${schemaVersion}`);
+  if (version !== schemaVersion) throw new Error(`schema version ${version}, expected ${schemaVersion}`);
   const state = rowOf(database, 'SELECT is_complete, rebuild, run, watching_since FROM state');
   const hasSeenLastRun = state['run'] === runs.lastRun;
   const isComplete = hasSeenLastRun && numberIn(state, 'is_complete') === 1;

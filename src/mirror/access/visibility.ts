@@ -251,13 +251,13 @@ export class Visibility {
 
 function verdictMissing({ upstream }: RepositoryId, cause: unknown): UpstreamError {
   const retryAfterSeconds = cause instanceof UpstreamError ? cause.retryAfterSeconds : undefined;
-  const message = `${upstream} does not answer whether everyone may read this repository, and never has`;
+  const message = `${upstream} has not said yet whether this repository is public`;
   return new UpstreamError('unavailable', message, { cause, retryAfterSeconds });
 }
 
 /** The failure of the check as that of the request: whether cached content is served stale depends on its reason. */
 function noVerdict({ upstream }: RepositoryId, cause: unknown): UpstreamError {
-  const message = `${upstream} does not answer whether everyone may still read this repository`;
+  const message = `${upstream} did not confirm that this repository is still public`;
   if (!(cause instanceof UpstreamError)) return new UpstreamError('timeout', message, { cause });
   const { reason, retryAfterSeconds } = cause;
   return new UpstreamError(reason, message, { cause, retryAfterSeconds });

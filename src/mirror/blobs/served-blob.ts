@@ -188,7 +188,7 @@ export function withoutUnreadable(records: RecordStore, observer: Pick<Observer,
 /** The disk failed while cached content was sent. It counts as missing from now on, so that the next request gets it from the upstream. */
 export class UnreadableContent extends UpstreamError {
   constructor(cause: unknown) {
-    super('unavailable', 'what is cached could not be read', { cause });
+    super('unavailable', 'the cached content could not be read', { cause });
   }
 }
 

@@ -140,7 +140,7 @@ function isNothingBehind(cause: unknown): boolean {
 /** A blob that ends before its promised size is the upstream's fault, and not that of a client's range. */
 function unlessShorter(cause: unknown): unknown {
   if (!isNothingBehind(cause)) return cause;
-  return new UpstreamError('misbehaving', 'the upstream has nothing of the rest of the blob', { cause });
+  return new UpstreamError('misbehaving', 'the blob at the upstream ends before its promised size', { cause });
 }
 
 class TooLong extends UpstreamError {
@@ -150,5 +150,5 @@ class TooLong extends UpstreamError {
 }
 
 function doesNotFit(): UpstreamError {
-  return new UpstreamError('misbehaving', 'the upstream sent another part or another blob than it was asked for');
+  return new UpstreamError('misbehaving', 'the upstream sent a range that does not match the request');
 }

@@ -33,15 +33,15 @@ export async function failureOf(answer: Answer, refusal: Refusal): Promise<OciEr
   const codes = errorCodesIn(await readAtMost(answer, maxSmallBodyBytes).catch(() => Buffer.alloc(0)));
   const more = { upstreamStatus: status, retryAfterSeconds: retryAfterSecondsOf(headers, refusal.clock.now()) };
   if (status === 404) return missing(url.host, codes.includes('NAME_UNKNOWN') ? 'NAME_UNKNOWN' : refusal.missing);
-  if (status === 429) return new UpstreamError('overloaded', `${url.host} allows no more requests for now`, more);
+  if (status === 429) return new UpstreamError('overloaded', `${url.host} is rate limiting (429)`, more);
   if (status >= 500) return new UpstreamError('unavailable', `${url.host} answered ${status}`, more);
   if (status !== 401 && status !== 403) return new UpstreamError('misbehaving', `${url.host} answered ${status}`, more);
   if (refusal.isElsewhere && refusal.missing === 'BLOB_UNKNOWN') {
-    return new UpstreamError('refused', `${url.host} refused what the registry sent us there for (${status})`, more);
+    return new UpstreamError('refused', `${url.host} refused the redirected blob request (${status})`, more);
   }
-  if (!refusal.isAuthenticated) return new OciError('DENIED', `${url.host} refuses this to anonymous callers`, more);
+  if (!refusal.isAuthenticated) return new OciError('DENIED', `${url.host} denies anonymous access`, more);
   if (status === 403 && refusal.isListing)
-    return new OciError('DENIED', `${url.host} denies the account this request`, more);
+    return new OciError('DENIED', `${url.host} denies this request to the mirror's account`, more);
   return new UpstreamError('refused', `${url.host} refused the mirror's account (${status})`, more);
 }
 

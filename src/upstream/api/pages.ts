@@ -45,7 +45,7 @@ export async function readPages(
   take: (page: ListingPage) => 'new' | 'nothing new' | 'end',
 ): Promise<PageRefusal | undefined> {
   const { host } = url;
-  const withoutEnd = () => new UpstreamError('misbehaving', `${host} sends pages of a listing without end`);
+  const withoutEnd = () => new UpstreamError('misbehaving', `${host} sends an endless chain of listing pages`);
   const read = new Set<string>();
   let bytesLeft = maxBytes;
   for (let next: URL | undefined = url; next !== undefined; ) {

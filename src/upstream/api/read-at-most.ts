@@ -22,8 +22,7 @@ export async function readAtMost(
   maxBytes: number,
   { signal, withinMs = allWithinMs }: Partial<Waiting> & { readonly withinMs?: number } = {},
 ): Promise<Buffer> {
-  const tooLong = () =>
-    new UpstreamError('misbehaving', `${url.host} sent more than ${maxBytes} bytes where it should not`);
+  const tooLong = () => new UpstreamError('misbehaving', `${url.host} sent a body larger than ${maxBytes} bytes`);
   const claimedBytes = contentLengthOf(headers);
   if ((claimedBytes ?? 0) > maxBytes) {
     body.destroy();

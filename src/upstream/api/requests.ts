@@ -121,7 +121,7 @@ function askable(candidates: readonly Credentials[], { accounts }: RequestsDeps,
 
 function heldBack(candidates: readonly Credentials[], deps: RequestsDeps, exchange: Exchange): UpstreamError {
   const leftMs = Math.min(...candidates.map((one) => deps.accounts.heldBackMs(one, whatIs(exchange))));
-  return new UpstreamError('overloaded', `${deps.registry.host} asked to be left alone for a while`, {
+  return new UpstreamError('overloaded', `${deps.registry.host} is rate limiting the mirror's accounts`, {
     retryAfterSeconds: Math.ceil(leftMs / 1_000),
   });
 }

@@ -19,7 +19,7 @@ export function unreadableSecret(source: string, cause: unknown): UpstreamError 
 }
 
 function failure(source: string, reason: FailureReason, cause: Error | undefined): UpstreamError {
-  return new UpstreamError(reason, `${source} gave the mirror no credentials`, { cause });
+  return new UpstreamError(reason, `no credentials from ${source}`, { cause });
 }
 
 /** `AccessDeniedException`, `CredentialsProviderError`. AWS's SDK takes names from answers, so they are checked. */

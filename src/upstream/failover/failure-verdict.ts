@@ -50,6 +50,6 @@ export function retryAfterOf({ retryAfterSeconds = 0 }: UpstreamError): { readon
 export function circuitOpen(host: string, openForMs: number, cause: UpstreamError | undefined): UpstreamError {
   const retryAfterSeconds = Math.max(1, Math.ceil(openForMs / 1_000));
   const { reason = 'unavailable', upstreamStatus } = cause ?? {};
-  const message = `${host} failed a moment ago and is not asked yet`;
+  const message = `${host} failed recently and is not asked again yet`;
   return new UpstreamError(reason, message, { cause, upstreamStatus, retryAfterSeconds });
 }

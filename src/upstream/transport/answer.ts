@@ -178,7 +178,7 @@ export class AnswerBody extends Readable {
     this.#expectNothing();
     this.#reservation?.release();
     this.#tell(0, 1);
-    if (!this.#isComplete) this.#options.controller.abort(error ?? new Error('nobody reads it any more'));
+    if (!this.#isComplete) this.#options.controller.abort(error ?? new Error('the reader has closed the body'));
     done(error ?? this.#failure);
   }
 

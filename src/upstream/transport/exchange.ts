@@ -147,8 +147,8 @@ class Exchanging implements Dispatcher.DispatchHandler {
     const { host } = this.#options.exchange.url;
     const [reason, why] = this.#controller
       ? (['timeout', 'did not answer in time'] as const)
-      : (['busy', 'has no connection to spare'] as const);
-    this.#fail(new UpstreamError(reason, `${host} ${why}`));
+      : (['busy', 'all connections are in use'] as const);
+    this.#fail(new UpstreamError(reason, `${host}: ${why}`));
   };
 
   readonly #onAbort = () => {

@@ -97,7 +97,7 @@ export class IncomingFile implements AsyncDisposable {
     let rest = chunks.filter((chunk) => chunk.byteLength > 0);
     while (rest.length > 0) {
       const taken = await this.#file.write(rest, position);
-      if (taken === 0) throw new Error(`the disk took none of the bytes for ${this.path}`);
+      if (taken === 0) throw new Error(`write to ${this.path} returned 0 bytes`);
       position += taken;
       rest = without(taken, rest);
     }

@@ -31,8 +31,7 @@ export function createEcrCredentials(
 const noEndpoint = { useFipsEndpoint: false, useDualstackEndpoint: false };
 
 async function authorizationFrom(endpoint: EcrRegistry | undefined, agents: CloudAgents, { signal }: Waiting) {
-  if (!endpoint)
-    throw new UpstreamError('refused', 'the name of the registry says no AWS region, and none is configured');
+  if (!endpoint) throw new UpstreamError('refused', "no AWS region: not in the registry's name, and not configured");
   try {
     const { ECRClient, GetAuthorizationTokenCommand } = await import('@aws-sdk/client-ecr');
     const client = new ECRClient({ ...endpoint, requestHandler: await createAwsHandler(agents) });

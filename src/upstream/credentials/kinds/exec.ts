@@ -49,7 +49,7 @@ async function askHelper(question: HelperQuestion, { signal }: Waiting): Promise
     const { code, output } = await run(question, signal);
     if (code === 0) return parseAnswer(output, command);
     if (output.trim() === notFound) return undefined;
-    throw new UpstreamError('refused', `${command} ended with ${code}`);
+    throw new UpstreamError('refused', `${command} exited with ${code}`);
   } catch (cause) {
     throw credentialFailure(command, signal.aborted ? signal.reason : cause);
   }
@@ -73,7 +73,7 @@ async function run({ command, args, server }: HelperQuestion, signal: AbortSigna
 function parseAnswer(output: string, command: string): Secret {
   const { Username: username, Secret: secret } = parseJsonObject(output) ?? {};
   if (typeof username !== 'string' || typeof secret !== 'string') {
-    throw new UpstreamError('refused', `${command} answered something else than credentials`);
+    throw new UpstreamError('refused', `${command} printed no valid credentials`);
   }
   return username === '<token>'
     ? { kind: 'identity-token', token: secret }

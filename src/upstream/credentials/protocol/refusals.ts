@@ -80,7 +80,7 @@ function thingOf(shown: Shown): string {
 }
 
 function again(failure: UpstreamError, seconds: number): UpstreamError {
-  const message = `${failure.message}, and is not shown the same secret again for ${seconds} s`;
+  const message = `${failure.message}; the same secret is not sent again for ${seconds} s`;
   return new UpstreamError('refused', message, { cause: failure, upstreamStatus: failure.upstreamStatus });
 }
 

@@ -81,7 +81,7 @@ async function tokenFrom(answer: Answer, { secret, clock }: Asker): Promise<Toke
 async function tokenFailure(answer: Answer, { secret, clock }: Asker): Promise<OciError | UpstreamError> {
   const failure = await failureOf(answer, { missing: 'NAME_UNKNOWN', isAuthenticated: secret !== undefined, clock });
   if (!(failure instanceof OciError) || failure.code === 'DENIED') return failure;
-  return new UpstreamError('misbehaving', `${answer.url.host} has no token endpoint where it should`, {
+  return new UpstreamError('misbehaving', `${answer.url.host} answered ${answer.status} at the token endpoint`, {
     cause: failure,
   });
 }

@@ -130,7 +130,7 @@ export class Tokens {
   #heldBack(request: TokenRequest, buyer: Buyer): UpstreamError | undefined {
     const leftMs = this.#backOff.leftMs(doorOf(request, buyer));
     if (leftMs === 0) return undefined;
-    const message = `${request.realm.host} asked to be left alone for a while`;
+    const message = `${request.realm.host}: the token endpoint is rate limiting this account`;
     return new UpstreamError('overloaded', message, { retryAfterSeconds: Math.ceil(leftMs / 1_000) });
   }
 }

@@ -62,8 +62,8 @@ describe('the names of upstreams', () => {
 
   test('a pattern, which matches many hosts, has neither a URL nor aliases', async () => {
     expect(await problemsOf({ url: 'https://x.io', aliases: ['x.io'] }, '*.x.io')).toEqual([
-      'url: not for a pattern, which stands for many registries',
-      'aliases: not for a pattern, which stands for many registries',
+      'url: not allowed for a pattern, which matches many registries',
+      'aliases: not allowed for a pattern, which matches many registries',
     ]);
   });
 
@@ -84,11 +84,11 @@ describe('a key that admits any host', () => {
     async (name) => {
       const entry = { credentials: [account, { kind: 'docker-config', configFile: 'c' }], visibility: 'public' };
       expect(await problemsOf(entry, name)).toEqual([
-        'credentials[0]: not for a name that admits any host: clients choose whom it is shown to',
+        'credentials[0]: not allowed for a pattern that matches every host: clients would choose which host gets it',
       ]);
       const tls = { certFile: 'c', keyFile: 'k' };
       expect(await problemsOf({ tls, visibility: 'public' }, name)).toEqual([
-        'tls.certFile: not for a name that admits any host: clients choose whom it is shown to',
+        'tls.certFile: not allowed for a pattern that matches every host: clients would choose which host gets it',
       ]);
     },
   );
@@ -103,7 +103,7 @@ describe('a key that admits any host', () => {
 
   test('causes a warning', async () => {
     const warnings = warningsOf(await configOf({ upstreams: { 'quay.io': {}, '*.pkg.dev': {}, '**': {} } }));
-    expect(warnings).toEqual([expect.stringMatching(/^upstreams\["\*\*"\]: admits any host on the internet/)]);
+    expect(warnings).toEqual([expect.stringMatching(/^upstreams\["\*\*"\]: matches every host/)]);
   });
 });
 

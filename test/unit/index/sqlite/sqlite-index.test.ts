@@ -191,7 +191,7 @@ describe('an unusable index file is deleted and created again', () => {
     const directory = await temporaryDirectory();
     await writeFile(join(directory, 'file'), '');
     const path = join(directory, 'file', 'index.sqlite');
-    await expect(indexAt(join(directory, 'file')).index.start()).rejects.toThrow(`the index ${path} cannot be made`);
+    await expect(indexAt(join(directory, 'file')).index.start()).rejects.toThrow(`the index ${path} cannot be created`);
   });
 });
 

@@ -234,7 +234,7 @@ test('when others hold all connections, a relay whose answer was closed requests
   let refusals = 2;
   const open: typeof upstream.open = (position, end) => {
     refusals -= 1;
-    if (refusals >= 0) throw new UpstreamError('busy', 'no connection to spare');
+    if (refusals >= 0) throw new UpstreamError('busy', 'all connections are in use');
     return upstream.open(position, end);
   };
   expect((await readAll(relayOf({ ...upstream, open }).join())).equals(blob)).toBe(true);

@@ -90,7 +90,7 @@ test('a disk that writes no bytes, without an error, fails the append', async ()
   const { store, files } = await preparedStores();
   await using incoming = await store.create(digest, 'docker.io');
   files.maxWriteBytes = 0;
-  await expect(incoming.append([bytes])).rejects.toThrow(/took none of the bytes/);
+  await expect(incoming.append([bytes])).rejects.toThrow(/returned 0 bytes/);
 });
 
 test('bytes of a failed append are neither read back nor kept: they may be appended again', async () => {

@@ -34,7 +34,7 @@ test.each([
 ])('an error of a cloud library is reported by its name and code only: $told', ({ cause, reason, told }) => {
   const failure = credentialFailure('AWS', cause);
 
-  expect(failure).toMatchObject({ message: 'AWS gave the mirror no credentials', reason });
+  expect(failure).toMatchObject({ message: 'no credentials from AWS', reason });
   expect(String(failure.cause)).toBe(told);
   expect(inspect(failure, { depth: 9 })).not.toContain('canary');
 });

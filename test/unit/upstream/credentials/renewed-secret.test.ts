@@ -156,7 +156,7 @@ test('a failed first fetch is not remembered', async () => {
 });
 
 test('a source that rejects a request gets one in ten seconds, however many callers need its secret', async () => {
-  const refused = new UpstreamError('refused', 'AWS gave the mirror no credentials');
+  const refused = new UpstreamError('refused', 'no credentials from AWS');
   const { current, clock, fetches } = start(async (issue) => {
     if (fetches() <= 2) throw refused;
     return issue();

@@ -140,7 +140,7 @@ describe('timeouts', () => {
 
     await expect(second).rejects.toMatchObject({
       reason: 'busy',
-      message: expect.stringContaining('no connection to spare'),
+      message: expect.stringContaining('all connections are in use'),
     });
     expect(registry.count()).toBe(1);
   });

@@ -111,7 +111,7 @@ test('an account that AWS rejects causes an error that names no key', async () =
   expect(failure).toMatchObject({
     name: 'UpstreamError',
     reason: 'refused',
-    message: 'AWS gave the mirror no credentials',
+    message: 'no credentials from AWS',
   });
   expect(inspect(failure, { depth: 9 })).not.toMatch(/secret-key|AKIDEXAMPLE/);
 });

@@ -172,7 +172,7 @@ test('a machine without any account fails the request', async () => {
 
   await expect(start().secret()).rejects.toMatchObject({
     name: 'UpstreamError',
-    message: 'Google gave the mirror no credentials',
+    message: 'no credentials from Google',
   });
 });
 

@@ -35,7 +35,7 @@ test('a rejected secret is not sent again for a minute, for any repository', () 
   expect([isShown('a'), isShown('b')]).toEqual([false, false]);
   clock.advance(59_999);
   expect(refusals.of(shown('a'))).toMatchObject({ reason: 'refused', upstreamStatus: 401 });
-  expect(refusals.of(shown('a'))?.message).toBe('it was refused, and is not shown the same secret again for 1 s');
+  expect(refusals.of(shown('a'))?.message).toBe('it was refused; the same secret is not sent again for 1 s');
   clock.advance(1);
   expect([isShown('a'), isShown('b')]).toEqual([true, true]);
 });
