@@ -1,6 +1,5 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import { Answers } from './answers.ts';
-import { secondsOfBuckets } from './durations.ts';
+import { Answers, secondsOfBuckets } from './answers.ts';
 
 /** Makes metrics of one registry, each by its name without the prefix, its help text and its labels. */
 function makerFor(registry: Registry) {

@@ -53,8 +53,9 @@ export function createMetrics({ version, nodeVersion, log, registry = new Regist
 type Events<Name extends keyof Observer> = Pick<Observer, Name>;
 
 function clientEvents(instruments: Instruments): Events<'answered' | 'rejected' | 'collapsed' | 'servedStale'> {
+  const { answers } = instruments;
   return {
-    answered: (event) => instruments.answers.count(event),
+    answered: answers.count.bind(answers), // For every request: without a call between.
     rejected: ({ reason }) => instruments.rejections.inc({ reason }),
     collapsed: ({ kind }) => instruments.collapsed.inc({ kind }),
     servedStale: ({ upstream, reason }) => instruments.stale.inc({ upstream, reason }),
