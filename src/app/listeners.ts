@@ -1,7 +1,7 @@
 import type { Config } from '../config/schema.ts';
 import { createManagementApp, type Readiness } from '../http/management/management.ts';
 import { createRegistryApp } from '../http/registry/registry-app.ts';
-import { ReadBuffers } from '../http/response/read-buffers.ts';
+import { ReadBuffers } from '../http/response/body-pump.ts';
 import { Certificate } from '../http/server/certificate.ts';
 import { Connections } from '../http/server/connections.ts';
 import { Listener } from '../http/server/listener.ts';

@@ -13,9 +13,8 @@ import {
   refuseTooManyRanges,
   sendFacts,
 } from '../response/content-response.ts';
-import { sendStretch, type StretchOptions } from '../response/body-pump.ts';
+import { type ReadBuffers, sendStretch, type StretchOptions } from '../response/body-pump.ts';
 import type { RegistryContext } from './exchange.ts';
-import type { ReadBuffers } from '../response/read-buffers.ts';
 import { multipartOf, sendMultipart } from '../response/multipart.ts';
 
 export interface BlobAnswerDeps {

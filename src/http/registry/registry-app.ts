@@ -13,7 +13,7 @@ import {
   refuseOverload,
 } from '../middleware/request-checks.ts';
 import { LargeBodies, SmallBodies } from '../response/memory-bodies.ts';
-import type { ReadBuffers } from '../response/read-buffers.ts';
+import type { ReadBuffers } from '../response/body-pump.ts';
 import type { ExchangeState } from './exchange.ts';
 import { registryRoutes } from './routes.ts';
 

@@ -9,7 +9,7 @@ import type { Senders } from '../response/memory-bodies.ts';
 import type { ExchangeState, RegistryContext } from './exchange.ts';
 import { answerCatalog, answerReferrers, answerTagList } from './listings.ts';
 import { answerManifest } from './manifests.ts';
-import type { ReadBuffers } from '../response/read-buffers.ts';
+import type { ReadBuffers } from '../response/body-pump.ts';
 import { parseRegistryPath, type RegistryPath } from './registry-path.ts';
 
 export interface RoutesDeps extends Senders {
