@@ -9,7 +9,8 @@ const failed = 1;
 const configRefused = 2;
 
 /** `LAYERWELL_FAILPOINT=blob.renamed` kills the process at that step, for the crash tests. */
-function failpointOf(wanted: string | undefined): FailpointHook {
+function failpointOf(wanted: string | undefined): FailpointHook | undefined {
+  if (wanted === undefined) return undefined;
   return (step) => {
     if (step === wanted) process.kill(process.pid, 'SIGKILL');
   };

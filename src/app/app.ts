@@ -2,7 +2,6 @@ import type { Config } from '../config/schema.ts';
 import { assembleMirror } from '../mirror/assemble.ts';
 import { MemoryBudget, MemoryShare, sharesByName } from '../mirror/concurrency/memory-budget.ts';
 import { type Clock, systemClock } from '../mirror/ports/clock.ts';
-import type { UpstreamMonitor } from '../mirror/ports/upstream.ts';
 import { RateLimits } from '../mirror/routing/rate-limits.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
 import { type FileSystem, nodeFiles } from '../storage/filesystem/file-system.ts';
@@ -24,7 +23,7 @@ export interface AppDeps {
   readonly version: string;
   readonly nodeVersion: string;
   readonly log: Log;
-  readonly failpoint: FailpointHook;
+  readonly failpoint: FailpointHook | undefined;
   /** By default the system's. */
   readonly clock?: Clock;
   /** The file system that the stores write to. By default the system's. */
@@ -59,7 +58,7 @@ export function createApp(deps: AppDeps): App {
   const health = createHealth(config, { clock, log });
   const rateLimits = new RateLimits({ clock });
   const memory = new MemoryBudget({ maxBytes: config.download.bufferBudgetBytes });
-  const monitor = monitorOf(health, rateLimits);
+  const monitor = { health, rateLimits }; // Readiness and tag lifetimes depend on what the upstreams answer.
   const upstreams = new Upstreams(config, { version, clock, observer, monitor, memoryFor: sharesOf(memory), pauses });
   const limits = mirrorLimits(config);
   const { failpoint, files = nodeFiles } = deps;
@@ -118,14 +117,6 @@ function createHealth(config: Config, { clock, log }: { readonly clock: Clock; r
 
 function labelsOf({ upstreams }: Config): readonly string[] {
   return upstreams.map(({ name }) => name);
-}
-
-/** Readiness reports which upstreams answer; the lifetimes of tags depend on the remaining pulls of their accounts. */
-function monitorOf(health: UpstreamHealth, rateLimits: RateLimits): UpstreamMonitor {
-  return {
-    answered: (event) => health.record(event),
-    rateLimitSeen: (limit) => rateLimits.record(limit),
-  };
 }
 
 /** Upstreams get half of the memory budget, and a single upstream at most half of that. The rest is for cached content. */

@@ -12,7 +12,7 @@ import { FileRecordStore } from '../storage/filesystem/record-store.ts';
 export interface StoresDeps {
   readonly clock: Clock;
   readonly observer: Observer;
-  readonly failpoint: FailpointHook;
+  readonly failpoint: FailpointHook | undefined;
   /** What blobs and records are written to. The lock and the index always use the system's. */
   readonly files: FileSystem;
   /** What is never evicted, as globs. */
@@ -33,7 +33,7 @@ export function createStores({ storage, index }: Config, deps: StoresDeps): Stor
   const { path } = storage;
   const folders = new DurableFolders({ files: nodeFiles });
   const lock = new StoreLock({ folder: path, files: folders, observer });
-  const hold = () => lock.hold();
+  const hold = lock.hold.bind(lock);
   return {
     lock,
     index: new SqliteIndex({ path: index.path, files: folders, observer, clock, runs: lock, keep }),

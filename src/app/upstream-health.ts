@@ -1,7 +1,7 @@
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { UpstreamMonitor } from '../mirror/ports/upstream.ts';
 
-type Answered = Parameters<UpstreamMonitor['answered']>[0];
+type Answered = Parameters<UpstreamMonitor['health']['record']>[0];
 
 export interface UpstreamState {
   readonly state: 'not asked yet' | 'reachable' | 'unreachable';

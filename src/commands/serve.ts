@@ -24,7 +24,7 @@ export interface ServeOptions {
   readonly onUnhandledRejection: (report: (cause: unknown) => void) => void;
   /** Registers a function to be called for an uncaught exception. The process exits when it has resolved. */
   readonly onUncaughtException: (report: (cause: unknown) => Promise<void>) => void;
-  readonly failpoint: FailpointHook;
+  readonly failpoint: FailpointHook | undefined;
 }
 
 /**

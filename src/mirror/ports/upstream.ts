@@ -56,14 +56,16 @@ export type RepositoryVisibility = 'public' | 'hidden';
 
 /** Learns from the clients of upstreams what readiness and tag lifetimes depend on. Must not throw. */
 export interface UpstreamMonitor {
-  /** A request ended, with or without an answer. */
-  answered(event: {
-    /** The label of the upstream. */
-    readonly upstream: string;
-    /** The HTTP status, or why there was none. */
-    readonly outcome: number | string;
-  }): void;
-  rateLimitSeen(report: RateLimitReport): void;
+  readonly health: {
+    /** A request ended, with or without an answer. */
+    record(event: {
+      /** The label of the upstream. */
+      readonly upstream: string;
+      /** The HTTP status, or why there was none. */
+      readonly outcome: number | string;
+    }): void;
+  };
+  readonly rateLimits: { record(report: RateLimitReport): void };
 }
 
 /** An account's rate limit, as an upstream reported it (Docker Hub: pulls in a sliding window). */

@@ -42,7 +42,7 @@ export interface FileBlobStoreDeps {
   readonly path: string;
   readonly observer: Pick<Observer, 'corruptionFound' | 'internalError'>;
   readonly clock: Clock;
-  readonly failpoint: FailpointHook;
+  readonly failpoint: FailpointHook | undefined;
   readonly files?: FileSystem;
   readonly quarantineLimits?: QuarantineLimits;
   /** Resolves when this process may write to the store; absent: at once. @throws when it may not. */
@@ -53,7 +53,7 @@ export interface FileBlobStoreDeps {
 export class FileBlobStore implements BlobStore {
   readonly #path: string;
   readonly #observer: FileBlobStoreDeps['observer'];
-  readonly #failpoint: FailpointHook;
+  readonly #failpoint: FailpointHook | undefined;
   readonly #hold: () => Promise<void>;
   readonly #files: FileSystem;
   readonly #folders: DurableFolders;

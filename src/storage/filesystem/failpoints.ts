@@ -34,5 +34,5 @@ export const checkpointFailpoints = [
 
 export type Failpoint = (typeof failpoints)[number] | (typeof checkpointFailpoints)[number];
 
-/** Called at each step. It does nothing in production; tests throw or kill the process there. */
+/** Called at each step. There is none in production; tests throw or kill the process there. */
 export type FailpointHook = (step: Failpoint) => void;

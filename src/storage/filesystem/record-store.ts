@@ -18,7 +18,7 @@ export interface FileRecordStoreDeps {
   /** The storage path, absolute; the blob store beside it prepares its folders. */
   readonly path: string;
   readonly observer: Pick<Observer, 'internalError'>;
-  readonly failpoint: FailpointHook;
+  readonly failpoint: FailpointHook | undefined;
   readonly files?: FileSystem;
   /** Resolves when this process may write to the store; absent: at once. @throws when it may not. */
   readonly hold?: () => Promise<void>;

@@ -153,7 +153,7 @@ function noteLimits(
   if (limit && exchange.kind !== 'visibility') {
     const report = { upstream, account: credentials.account, ...limit };
     observer.rateLimitSeen(report);
-    monitor?.rateLimitSeen(report);
+    monitor?.rateLimits.record(report);
   }
   if (limit?.remaining === 0) accounts.spare(credentials);
   if (status !== 429) return;

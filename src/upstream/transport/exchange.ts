@@ -47,7 +47,7 @@ export function createSend(deps: SendDeps): Send {
     const startedAtMs = clock.monotonicMs();
     const tell = (outcome: number | string) => {
       observer.upstreamAnswered({ upstream, kind, method, outcome, durationMs: clock.monotonicMs() - startedAtMs });
-      monitor?.answered({ upstream, outcome });
+      monitor?.health.record({ upstream, outcome });
     };
     const onBytes = (bytes: number) => observer.upstreamBytes({ upstream, kind, bytes });
     try {

@@ -8,13 +8,10 @@ class RecordingMonitor implements UpstreamMonitor {
   readonly outcomes: (number | string)[] = [];
   readonly limits: RateLimitReport[] = [];
 
-  answered({ outcome }: { readonly outcome: number | string }): void {
-    this.outcomes.push(outcome);
-  }
-
-  rateLimitSeen(report: RateLimitReport): void {
-    this.limits.push(report);
-  }
+  readonly health = {
+    record: ({ outcome }: { readonly outcome: number | string }) => void this.outcomes.push(outcome),
+  };
+  readonly rateLimits = { record: (report: RateLimitReport) => void this.limits.push(report) };
 }
 
 test('readiness and tag lifetimes get the health and the rate limit of an upstream from the client itself', async () => {

@@ -17,7 +17,7 @@ export interface IncomingFileDeps {
   readonly files: FileSystem;
   readonly folders: DurableFolders;
   readonly observer: Pick<Observer, 'internalError'>;
-  readonly failpoint: FailpointHook;
+  readonly failpoint: FailpointHook | undefined;
   /** What is written: the first part of the names of its failpoints. */
   readonly kind: 'blob' | 'record' | 'checkpoint';
   /** Of the files that are being written. Absent: they are not counted. */
@@ -31,7 +31,7 @@ export async function createIncomingFile(deps: IncomingFileDeps): Promise<Incomi
   const path = join(deps.path, incomingFolder, randomUUID());
   const incoming = new IncomingFile(deps, { path, file: await newFile(path, deps), size: 0 });
   try {
-    deps.failpoint(`${deps.kind}.created`);
+    deps.failpoint?.(`${deps.kind}.created`);
     return incoming;
   } catch (error) {
     await incoming[Symbol.asyncDispose]();
@@ -129,15 +129,15 @@ export class IncomingFile implements AsyncDisposable {
   async publish(to: string): Promise<void> {
     const { failpoint, folders, kind, hold } = this.#deps;
     await hold();
-    failpoint(`${kind}.written`);
+    failpoint?.(`${kind}.written`);
     await this.sync();
-    failpoint(`${kind}.synced`);
+    failpoint?.(`${kind}.synced`);
     await folders.place(this.path, to);
     this.#isKept = true;
     try {
-      failpoint(`${kind}.renamed`);
+      failpoint?.(`${kind}.renamed`);
       await folders.sync(dirname(to));
-      failpoint(`${kind}.folder-synced`);
+      failpoint?.(`${kind}.folder-synced`);
     } finally {
       // Not earlier: the caller counts the file as stored from here on, and it must not be uncounted in between.
       this.#countBytes(-this.#size);
@@ -275,7 +275,7 @@ export class IncomingBlobFile implements IncomingBlob {
     const { observer, failpoint, digest: blob, upstream } = this.#deps;
     try {
       await this.#file.sync();
-      failpoint('checkpoint.data-synced');
+      failpoint?.('checkpoint.data-synced');
       await using file = await createIncomingFile({ ...this.#deps, kind: 'checkpoint' });
       await file.append([checkpointFileBytes({ blob, upstream, checkpoint })]);
       this.#mayHaveCheckpointFile = true;
