@@ -52,7 +52,7 @@ describe('the next page is requested at the URL of the first, with the query of 
     { who: 'a registry that names the query alone', link: '?last=10000' },
     { who: 'a registry that names no URL', link: 'http://[bad/v2/?last=10000#fragment' },
     {
-      who: 'GHCR, which says n=0 where nobody named a number',
+      who: 'GHCR, which says n=0 where the request named no number',
       link: `${path}?n=0&last=10000`,
       query: '?last=10000&n=1000',
     },
