@@ -19,8 +19,7 @@ import {
   type FreshnessPolicies,
   type FreshnessRules,
 } from './tags/freshness.ts';
-import { BorrowedLinks } from './access/borrowed-links.ts';
-import { BlobLinks } from './access/links.ts';
+import { BorrowedLinks, BlobLinks } from './access/links.ts';
 import { Listings } from './listings/listings.ts';
 import { Mirror, type MirrorDeps } from './mirror.ts';
 import { guardedUpstream } from './routing/guarded-upstream.ts';

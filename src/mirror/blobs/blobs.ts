@@ -13,7 +13,7 @@ import {
 import { UnstoredBlobs } from './unstored-blobs.ts';
 import { UpstreamBlobs } from './upstream-blobs.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
-import type { UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
+import { type UpstreamWaiters, type RatedBodiesDeps, ratedBody } from '../concurrency/upstream-waiters.ts';
 import type { Download } from '../downloads/download.ts';
 import type { Downloads } from '../downloads/downloads.ts';
 import type { Relays } from '../relays/relays.ts';
@@ -29,7 +29,6 @@ import type { Index } from '../ports/store-index.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { BlobRecord } from '../ports/record-store.ts';
 import { isSameRepository } from '../ports/repository-id.ts';
-import { type RatedBodiesDeps, ratedBody } from './rated-source.ts';
 import { partsAhead } from './parts-ahead.ts';
 import type { Space } from '../eviction/space.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
@@ -38,7 +37,7 @@ export interface BlobsDeps extends RatedBodiesDeps {
   readonly store: Pick<BlobStore, 'quarantine'>;
   readonly storedBlobs: StoredBlobs;
   readonly links: BlobLinks;
-  readonly manifests: Pick<Manifests, 'promisedSize'>;
+  readonly manifests: { readonly promisedSizes: Pick<Manifests['promisedSizes'], 'get'> };
   readonly downloads: Downloads;
   readonly waiters: Pick<UpstreamWaiters, 'wait'> & RatedBodiesDeps['waiters'];
   readonly index: Index;
@@ -150,7 +149,6 @@ export class Blobs {
     counted: (ask: () => Promise<Shared<BlobRecord>>) => Promise<Shared<BlobRecord>>,
     waiting: Waiting,
   ): Promise<BlobHead> {
-    const { repositoryId, digest } = question;
     const link = await this.#linkOf(question);
     const size = link && (await this.#sizeOfCached(question, link));
     if (link && size !== undefined) return { size, cache: { word: 'hit' }, firstServedAtMs: link.firstServedAtMs };
@@ -162,7 +160,7 @@ export class Blobs {
     const look = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => ask(flight));
     const { value, collapsed } = await counted(() => this.#heads.run(nameOf(question), look, waiting));
     return {
-      size: value.size ?? this.#deps.manifests.promisedSize(repositoryId, digest),
+      size: value.size ?? this.#deps.manifests.promisedSizes.get(nameOf(question)),
       cache: { word: collapsed ? 'collapsed' : 'miss', upstreamStatus: 200 },
       firstServedAtMs: (link ?? value).firstServedAtMs,
     };
@@ -195,7 +193,7 @@ export class Blobs {
     // If the size is not known, the bytes are verified.
     const onDamaged = verifyReads || size === undefined ? () => store.quarantine(digest, 'read') : undefined;
     const cache: CacheStatus = wasAsked ? firstPull : { word: 'hit' };
-    const told = wasAsked ? (size ?? this.#deps.manifests.promisedSize(question.repositoryId, digest)) : stored.size;
+    const told = wasAsked ? (size ?? this.#deps.manifests.promisedSizes.get(nameOf(question))) : stored.size;
     const answer = storedAnswer(question, stored, { cache, firstServedAtMs, size: told, onDamaged });
     return this.#stored.reportingDiskFailures(answer, { isStored: true });
   }
@@ -231,7 +229,7 @@ export class Blobs {
       blob: this.#upstreamBlobs.remote(question),
       label: upstream.label,
       maxConnections: upstream.maxConnections,
-      promisedSize: manifests.promisedSize(repositoryId, digest),
+      promisedSize: manifests.promisedSizes.get(nameOf(question)),
     });
     const started = await downloads.wait(running, { signal });
     if (started.kind === 'no-room') {

@@ -18,7 +18,7 @@ import { type JoinSpan, spansOf, SpansSource } from './relayed-spans.ts';
 export interface UnstoredBlobsDeps {
   readonly relays: Relays;
   readonly space: Pick<Space, 'couldHold'>;
-  readonly manifests: Pick<Manifests, 'promisedSize'>;
+  readonly manifests: { readonly promisedSizes: Pick<Manifests['promisedSizes'], 'get'> };
   readonly links: Pick<BlobLinks, 'confirm'>;
   readonly clock: Clock;
   readonly observer: Observer;
@@ -90,7 +90,7 @@ export class UnstoredBlobs {
     const { repositoryId, digest, partOf } = question;
     const { relays, links, observer, upstreamBlobs, manifests } = this.#deps;
     const { signal, isLinked } = relayed;
-    const known = relayed.size ?? manifests.promisedSize(repositoryId, digest);
+    const known = relayed.size ?? manifests.promisedSizes.get(nameOf(question));
     const wanted = known === undefined ? 'whole' : (partOf?.(known) ?? 'whole');
     if (known !== undefined && wanted === 'unsatisfiable') return this.#nothingOf(question, known, relayed);
     const { blob = upstreamBlobs.remote(question) } = relayed;
@@ -114,8 +114,8 @@ export class UnstoredBlobs {
 
   /** If a part is wanted of a blob that may not fit, a HEAD asks for its size first, so that only the part is fetched. */
   async #sizeOf(question: BlobQuestion, { signal }: Waiting): Promise<number | undefined> {
-    const { repositoryId, digest, partOf } = question;
-    const known = this.#deps.manifests.promisedSize(repositoryId, digest) ?? this.#lacking.get(nameOf(question))?.size;
+    const { partOf } = question;
+    const known = this.#deps.manifests.promisedSizes.get(nameOf(question)) ?? this.#lacking.get(nameOf(question))?.size;
     if (known !== undefined || !partOf || (await this.#couldHold(ordinaryBlobBytes))) return known;
     return (await this.#deps.head(question, { signal })).size;
   }

@@ -21,7 +21,7 @@ import {
   resultOf,
 } from '../transfers/transfer-errors.ts';
 import { withheldBytes } from '../transfers/withheld-tail.ts';
-import { Checkpoints, readBack } from './checkpoints.ts';
+import { Checkpoints, readBack } from './commit.ts';
 import type { Ticket } from './scheduler.ts';
 
 /** Kept in memory behind the writer: readers that keep up are woken for half of it. */
@@ -221,7 +221,7 @@ export class Download implements AsyncDisposable {
       borrow: (position, maxBytes) => this.#borrow(position, maxBytes, gone.signal),
       [Symbol.asyncDispose]: async () => {
         if (gone.signal.aborted) return;
-        gone.abort(new UpstreamError('busy', 'the reader has left'));
+        gone.abort();
         this.#readers -= 1;
         await tail?.[Symbol.asyncDispose]();
         if (this.isAbandoned) this.#deps.runs.readersLeft();

@@ -15,7 +15,7 @@ import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
 import { type FetchedManifest, isNotFound, type ManifestHead, type Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import type { BorrowedLinks } from '../access/borrowed-links.ts';
+import type { BorrowedLinks } from '../access/links.ts';
 import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 import { unlessUnreadable } from '../blobs/served-blob.ts';
@@ -54,8 +54,8 @@ export interface ManifestsDeps {
 export class Manifests {
   readonly #deps: ManifestsDeps;
   readonly #memory: LRUCache<string, RememberedManifest>;
-  /** Sizes by repository and digest, from the descriptors of the manifests served from the repository. */
-  readonly #promisedSizes = new LRUCache<string, number>({ max: 50_000 });
+  /** Sizes of content by {@link contentKey}, from the descriptors of the manifests served from its repository. */
+  readonly promisedSizes = new LRUCache<string, number>({ max: 50_000 });
   readonly #flights = new SingleFlight<CachedManifest>();
   /** Reads from the disk. */
   readonly #reads = new SingleFlight<CachedManifest | undefined>();
@@ -170,11 +170,6 @@ export class Manifests {
     }
   }
 
-  /** The size of `digest` according to a manifest of this repository. */
-  promisedSize(repositoryId: RepositoryId, digest: Digest): number | undefined {
-    return this.#promisedSizes.get(contentKey(repositoryId, digest));
-  }
-
   forget(repositoryId: RepositoryId, digest: Digest): void {
     this.#memory.delete(contentKey(repositoryId, digest));
   }
@@ -230,7 +225,7 @@ export class Manifests {
 
   #remember(repositoryId: RepositoryId, manifest: CachedManifest, named: readonly Descriptor[]): void {
     this.#memory.set(contentKey(repositoryId, manifest.digest), { ...manifest, repositoryId });
-    for (const { digest, size } of named) this.#promisedSizes.set(contentKey(repositoryId, digest), size);
+    for (const { digest, size } of named) this.promisedSizes.set(contentKey(repositoryId, digest), size);
   }
 
   /**

@@ -1,7 +1,6 @@
 import { expect, test } from 'vitest';
 import { Background } from '../../../../src/mirror/concurrency/background.ts';
-import { BorrowedLinks } from '../../../../src/mirror/access/borrowed-links.ts';
-import { BlobLinks } from '../../../../src/mirror/access/links.ts';
+import { BorrowedLinks, BlobLinks } from '../../../../src/mirror/access/links.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
 import { ociManifest } from '../../../../src/oci/media-types.ts';
 import { image, randomBlob } from '../../../support/images.ts';

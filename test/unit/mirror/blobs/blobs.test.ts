@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest';
-import { BorrowedLinks } from '../../../../src/mirror/access/borrowed-links.ts';
-import { BlobLinks } from '../../../../src/mirror/access/links.ts';
+import { BorrowedLinks, BlobLinks } from '../../../../src/mirror/access/links.ts';
 import { Blobs } from '../../../../src/mirror/blobs/blobs.ts';
 import { type ServedBlob, StoredBlobs } from '../../../../src/mirror/blobs/served-blob.ts';
 import { Background } from '../../../../src/mirror/concurrency/background.ts';
@@ -105,7 +104,7 @@ function started({ hasRoom = true, verifyReads = false } = {}) {
     observer,
     space,
     verifyReads,
-    manifests: { promisedSize: () => undefined },
+    manifests: { promisedSizes: new Map<string, number>() },
     policies: createFreshnessPolicies(new Map(), defaultRules),
     relays: new Relays(relaying),
     minBytesPerSecond: 0,

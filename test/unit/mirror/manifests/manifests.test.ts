@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { Background } from '../../../../src/mirror/concurrency/background.ts';
 import { createFreshnessPolicies } from '../../../../src/mirror/tags/freshness.ts';
-import { BorrowedLinks } from '../../../../src/mirror/access/borrowed-links.ts';
+import { BorrowedLinks } from '../../../../src/mirror/access/links.ts';
 import { UpstreamWaiters } from '../../../../src/mirror/concurrency/upstream-waiters.ts';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
 import { Manifests } from '../../../../src/mirror/manifests/manifests.ts';

@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { RatedSource } from '../../../../src/mirror/blobs/rated-source.ts';
+import { RatedSource } from '../../../../src/mirror/concurrency/upstream-waiters.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 
 const into = Buffer.alloc(100_000);
