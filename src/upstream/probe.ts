@@ -3,7 +3,7 @@ import { OciError, UpstreamError } from '../oci/errors.ts';
 import { parseRepository } from '../oci/reference.ts';
 import { type Demand, demandOf, parseChallenges, realmObjection, untrusted } from './credentials/protocol/challenge.ts';
 import { createCredentials } from './credentials/accounts.ts';
-import { anonymous, type Credentials, headerShowing, type Secret } from './credentials/credentials.ts';
+import { anonymous, type Credentials, authorizationFor, type Secret } from './credentials/credentials.ts';
 import { Tokens } from './credentials/protocol/tokens.ts';
 import { type EndpointDeps, requestsTo, sendTo } from './failover/endpoints.ts';
 import type { Answer } from './transport/answer.ts';
@@ -50,17 +50,17 @@ export async function probeEndpoint(deps: EndpointDeps, options: Waiting): Promi
     const failure = failureAt(answer);
     if (failure !== undefined) return { url, failure, accounts: [] };
     const demand = demandOf(parseChallenges(answer.headers['www-authenticate']));
-    const door: Door = { deps, send, demand };
-    const probes = deps.credentials.map((one, index) => probeAccount(door, one, { signal: options.signal, index }));
-    const accounts = await Promise.all(probes.length === 0 ? [probeAnonymous(door, options)] : probes);
+    const endpoint: Endpoint = { deps, send, demand };
+    const probes = deps.credentials.map((one, index) => probeAccount(endpoint, one, { signal: options.signal, index }));
+    const accounts = await Promise.all(probes.length === 0 ? [probeAnonymous(endpoint, options)] : probes);
     return { url, failure: undefined, accounts };
   } catch (cause) {
     return { url, failure: wordsFor(cause), accounts: [] };
   }
 }
 
-/** An address to sign in at, and what it demands; undefined: nothing. */
-interface Door {
+/** An address, and the authentication that it requires; undefined: none. */
+interface Endpoint {
   readonly deps: EndpointDeps;
   readonly send: Send;
   readonly demand: Demand | undefined;
@@ -72,35 +72,35 @@ function failureAt({ url, status }: Answer): string | undefined {
   return `${url.host} answered ${status} where a registry says 200 or 401`;
 }
 
-async function probeAnonymous(door: Door, options: Waiting): Promise<AccountProbe> {
-  const { demand, deps } = door;
+async function probeAnonymous(endpoint: Endpoint, options: Waiting): Promise<AccountProbe> {
+  const { demand, deps } = endpoint;
   if (demand?.kind === 'basic') return refused(`${deps.url.host} requires credentials, and none are configured`);
   try {
-    if (demand) await tokenFor(door, demand, { credentials: anonymous, signal: options.signal });
+    if (demand) await tokenFor(endpoint, demand, { credentials: anonymous, signal: options.signal });
   } catch (cause) {
     // GitLab gives no anonymous token without a scope; a token endpoint that says so is reachable.
     const isRefusal = cause instanceof OciError && cause.code === 'DENIED';
     if (!isRefusal) return { signIn: 'no-token', why: wordsFor(cause), rateLimit: undefined };
   }
-  return accountProbe('anonymous', await allowance(door, [], options));
+  return accountProbe('anonymous', await allowance(endpoint, [], options));
 }
 
 async function probeAccount(
-  door: Door,
+  endpoint: Endpoint,
   settings: CredentialSettings,
   { signal, index }: Waiting & { readonly index: number },
 ): Promise<AccountProbe> {
-  const { name, url, cloudAgents, clock, observer } = door.deps;
+  const { name, url, cloudAgents, clock, observer } = endpoint.deps;
   const account = `${settings.kind}-${index + 1}`;
   const credentials = createCredentials(settings, { account, registry: { name, url }, cloudAgents, clock, observer });
   try {
     const secret = await credentials.secret({ signal });
-    if (!secret) return await probeAnonymous(door, { signal });
-    if (!door.demand) return accountProbe('unchecked', undefined);
-    const header = await headerFor(door, door.demand, { credentials, secret, signal });
-    const { status } = await pingRegistry(door.send, apiRootOf(url), { signal }, header);
+    if (!secret) return await probeAnonymous(endpoint, { signal });
+    if (!endpoint.demand) return accountProbe('unchecked', undefined);
+    const header = await headerFor(endpoint, endpoint.demand, { credentials, secret, signal });
+    const { status } = await pingRegistry(endpoint.send, apiRootOf(url), { signal }, header);
     if (status !== 200) return refused(`${url.host} refused the account (${status})`);
-    return accountProbe('signed-in', await allowance(door, [settings], { signal }));
+    return accountProbe('signed-in', await allowance(endpoint, [settings], { signal }));
   } catch (cause) {
     return refused(wordsFor(cause));
   }
@@ -111,13 +111,13 @@ interface Proof extends Waiting {
   readonly secret: Secret;
 }
 
-async function headerFor(door: Door, demand: Demand, { credentials, secret, signal }: Proof): Promise<string> {
-  return demand.kind === 'basic' ? headerShowing(secret) : tokenFor(door, demand, { credentials, signal });
+async function headerFor(endpoint: Endpoint, demand: Demand, { credentials, secret, signal }: Proof): Promise<string> {
+  return demand.kind === 'basic' ? authorizationFor(secret) : tokenFor(endpoint, demand, { credentials, signal });
 }
 
 /** Requests a token like `docker login`: without a scope, unless the registry has one scope for everything (public.ecr.aws: `aws`). */
 async function tokenFor(
-  { deps, send }: Door,
+  { deps, send }: Endpoint,
   { realm, service, scope }: Extract<Demand, { kind: 'bearer' }>,
   { credentials, signal }: Pick<Proof, 'credentials' | 'signal'>,
 ): Promise<string> {
@@ -135,7 +135,7 @@ const previewOf: ReadonlyMap<string, { readonly repository: string; readonly tag
 ]);
 
 async function allowance(
-  { deps }: Door,
+  { deps }: Endpoint,
   credentials: readonly CredentialSettings[],
   options: Waiting,
 ): Promise<RateLimit | undefined> {
@@ -149,8 +149,8 @@ async function allowance(
     await discard(answer);
     return rateLimitOf(answer.headers);
   } catch (cause) {
-    wordsFor(cause); // An unknown rate limit is no failure.
-    return undefined;
+    if (!isExpected(cause)) throw cause;
+    return undefined; // An unknown rate limit is no failure.
   }
 }
 
@@ -172,6 +172,14 @@ function kindOfError(cause: unknown): string {
 /** The reason of a failure or a refusal, without account or secret. @throws any other error: it is a bug. */
 function wordsFor(cause: unknown): string {
   if (cause instanceof UpstreamError || cause instanceof OciError) return `${cause.message}${kindOfError(cause.cause)}`;
-  if (cause instanceof DOMException && cause.name === 'TimeoutError') return 'it did not answer in time';
+  if (isTimeout(cause)) return 'it did not answer in time';
   throw cause;
+}
+
+function isExpected(cause: unknown): boolean {
+  return cause instanceof UpstreamError || cause instanceof OciError || isTimeout(cause);
+}
+
+function isTimeout(cause: unknown): boolean {
+  return cause instanceof DOMException && cause.name === 'TimeoutError';
 }

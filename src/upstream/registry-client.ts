@@ -98,7 +98,7 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   };
 }
 
-/** Lookups of the hosts in the configuration, and of all others: both fall back to former addresses. */
+/** Lookups of the hosts in the configuration, and of all others: both fall back to previous addresses. */
 function lookupsOf({
   clock,
   lookup = createSharedLookup({ clock }),

@@ -28,7 +28,7 @@ export interface Refusal {
  *     5xx        `unavailable`
  *     any other  `misbehaving`
  */
-export async function failureOf(answer: Answer, refusal: Refusal): Promise<OciError | UpstreamError> {
+export async function errorOfAnswer(answer: Answer, refusal: Refusal): Promise<OciError | UpstreamError> {
   const { status, url, headers } = answer;
   const codes = errorCodesIn(await readAtMost(answer, maxSmallBodyBytes).catch(() => Buffer.alloc(0)));
   const more = { upstreamStatus: status, retryAfterSeconds: retryAfterSecondsOf(headers, refusal.clock.now()) };

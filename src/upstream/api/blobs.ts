@@ -22,12 +22,12 @@ export async function headBlob(
   const url = requests.urlOf(repository, `blobs/${digest}`);
   const answer = await requests.ask({ method: 'HEAD', url, kind: 'blob', repository }, options);
   if (answer.status === 200) {
-    requests.noteHead('blob', 'answered');
+    requests.recordHead('blob', 'answered');
     return { size: contentLengthOf(answer.headers) };
   }
   if (answer.status !== 401 && !mayGetDiffer(answer)) throw await requests.failureOf(answer, 'BLOB_UNKNOWN');
   const found = await sizeByGet(requests, repository, digest, options);
-  requests.noteHead('blob', answer.status);
+  requests.recordHead('blob', answer.status);
   return found;
 }
 

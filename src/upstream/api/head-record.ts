@@ -28,7 +28,7 @@ export class HeadRecord {
   }
 
   /** @param outcome `answered`, or the status of a refused HEAD after which GET succeeded. */
-  note(outcome: 'answered' | number): void {
+  record(outcome: 'answered' | number): void {
     this.#transientErrors = outcome === 'answered' ? 0 : this.#transientErrors + 1;
     if (outcome === 'answered') return;
     const isUseless = unsupportedMethod.has(outcome) || this.#transientErrors > transientErrorsTolerated;

@@ -19,12 +19,12 @@ export async function headManifest(
   if (requests.hasNoHead('manifest')) return headByGet(requests, repository, reference, options);
   const answer = await requests.ask(manifestRequest(requests, 'HEAD', repository, reference), options);
   if (answer.status === 200) {
-    requests.noteHead('manifest', 'answered');
+    requests.recordHead('manifest', 'answered');
     return headIn(answer, reference);
   }
   if (!mayGetDiffer(answer)) throw await requests.failureOf(answer, 'MANIFEST_UNKNOWN');
   const head = await headByGet(requests, repository, reference, options);
-  requests.noteHead('manifest', answer.status);
+  requests.recordHead('manifest', answer.status);
   return head;
 }
 
@@ -52,10 +52,10 @@ export async function getManifest(
   if (answer.status !== 200) throw await requests.failureOf(answer, 'MANIFEST_UNKNOWN');
   const bytes = await readAtMost(answer, maxManifestBytes, options);
   const digest = verifiedDigest(bytes, reference, answer);
-  const toldType = typeInHeaders(answer);
-  if (isDigest(reference) && toldType) return { digest, mediaType: toldType, bytes };
+  const headerType = typeInHeaders(answer);
+  if (isDigest(reference) && headerType) return { digest, mediaType: headerType, bytes };
   const shape = manifestShapeOf(bytes);
-  const mediaType = toldType ?? manifestType(shape?.mediaType);
+  const mediaType = headerType ?? manifestType(shape?.mediaType);
   if (mediaType && isSchema1(mediaType)) throw unsupported(answer.url);
   const isManifest = isDigest(reference) || isManifestShape(shape, answer);
   if (!isManifest || !mediaType) throw noManifest(answer);
@@ -102,8 +102,8 @@ function verifiedDigest(bytes: Uint8Array, reference: Reference, answer: Answer)
 }
 
 function confirmed(digest: Digest, answer: Answer): Digest {
-  const told = digestIn(answer);
-  const isOther = told !== undefined && algorithmOf(told) === algorithmOf(digest) && told !== digest;
+  const reported = digestIn(answer);
+  const isOther = reported !== undefined && algorithmOf(reported) === algorithmOf(digest) && reported !== digest;
   if (isOther)
     throw new UpstreamError('misbehaving', `${answer.url.host} answered for another manifest than ${digest}`);
   return digest;

@@ -30,14 +30,14 @@ interface Address {
   readonly send: Send;
 }
 
-/** Pings one address after the other until one answers, with any status. The observer is told how each ping ended. */
+/** Pings one address after the other until one answers, with any status. The observer gets the outcome of each ping. */
 export async function pingInTurn(addresses: readonly Address[], options: Waiting): Promise<void> {
   for (const { send, url } of addresses) {
     try {
       await pingRegistry(send, apiRootOf(url), options);
       return;
     } catch {
-      // `send` has told the observer. The next address is pinged.
+      // `send` has reported it. The next address is pinged.
     }
   }
 }

@@ -27,7 +27,7 @@ export interface Refused {
  * Some registries challenge only at `/v2/`: gcr.io may answer 401 without a challenge, and registries that also serve anonymous requests
  * may hide private content behind 403 or 404.
  */
-export async function nextProof(
+export async function nextAuthorization(
   { authorizer, registry, send, apiRoot }: ProofDeps,
   caller: Caller,
   { answer, authorization }: Refused,
@@ -35,17 +35,17 @@ export async function nextProof(
   if (answer.url.origin !== registry.origin) return undefined;
   const isRefused = answer.status === 401;
   const mayBeHidden = (answer.status === 403 || answer.status === 404) && caller.credentials !== anonymous;
-  const isUnexplained = !authorizer.isInformed && answer.headers['www-authenticate'] === undefined;
+  const isUnexplained = !authorizer.knowsChallenge && answer.headers['www-authenticate'] === undefined;
   if ((isRefused || mayBeHidden) && isUnexplained) {
     const { headers } = await pingRegistry(send, apiRoot, { signal: caller.signal });
-    authorizer.inform(headers);
+    authorizer.learnChallenge(headers);
     return authorizer.header(caller);
   }
   return isRefused ? authorizer.answerTo(answer.headers, caller, authorization) : undefined;
 }
 
 /** @returns an anonymous Authorization header for a host after a redirect that answered 401; undefined if there is none to try. */
-export async function guestProof(
+export async function anonymousAuthorization(
   { guestAt, registry }: ProofDeps,
   { repository, signal }: Caller,
   { answer: { status, url, headers }, authorization }: Refused,

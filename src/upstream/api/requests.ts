@@ -10,9 +10,9 @@ import type { Caller } from '../credentials/protocol/authorizer.ts';
 import { type Answer, headerOf } from '../transport/answer.ts';
 import type { Exchange } from '../transport/exchange.ts';
 import { followRedirects } from '../transport/redirects.ts';
-import { failureOf, type Refusal } from './answer-errors.ts';
+import { errorOfAnswer, type Refusal } from './answer-errors.ts';
 import { type HeadKind, HeadRecord } from './head-record.ts';
-import { guestProof, nextProof, type ProofDeps } from './proofs.ts';
+import { anonymousAuthorization, nextAuthorization, type ProofDeps } from './proofs.ts';
 import { rateLimitOf, retryAfterSecondsOf } from './rate-limits.ts';
 import { discard } from './read-at-most.ts';
 
@@ -40,7 +40,7 @@ export interface Requests {
   /** Whether HEAD of such content is known not to work at this registry. */
   hasNoHead(kind: HeadKind): boolean;
   /** Records that a HEAD was answered, or was refused with this status while GET succeeded. */
-  noteHead(kind: HeadKind, outcome: 'answered' | number): void;
+  recordHead(kind: HeadKind, outcome: 'answered' | number): void;
   /** The URL of a resource of a repository, such as `tags/list?n=1000`. */
   urlOf(repository: Repository, path: string): URL;
 }
@@ -68,14 +68,16 @@ export function createRequests(deps: RequestsDeps): Requests {
       const full = new URL(url);
       if (namespace !== undefined) full.searchParams.set('ns', namespace);
       const accounts = deps.accounts.choose(repository);
-      return intact(await askAsAnyOf(accounts, deps, { method, url: full, kind, headers }, { repository, signal }));
+      return intact(
+        await sendAsFirstAvailable(accounts, deps, { method, url: full, kind, headers }, { repository, signal }),
+      );
     },
     failureOf: (answer, missing, about) => {
       const isElsewhere = answer.url.origin !== registry.origin;
-      return failureOf(answer, { ...about, missing, isAuthenticated: answer.isAuthenticated, isElsewhere, clock });
+      return errorOfAnswer(answer, { ...about, missing, isAuthenticated: answer.isAuthenticated, isElsewhere, clock });
     },
     hasNoHead: (kind) => heads[kind].areUseless,
-    noteHead: (kind, outcome) => heads[kind].note(outcome),
+    recordHead: (kind, outcome) => heads[kind].record(outcome),
     urlOf: (repository, path) => new URL(`${prefix}${repository}/${path}`, apiRoot),
   };
 }
@@ -88,60 +90,60 @@ interface About extends Waiting {
  * Sends a request with the first account, and with the next one if that is rate limited. Accounts that are still limited are skipped.
  * @throws UpstreamError overloaded when all of them are.
  */
-async function askAsAnyOf(
+async function sendAsFirstAvailable(
   candidates: readonly Credentials[],
   deps: RequestsDeps,
   exchange: Exchange,
   about: About,
 ): Promise<RegistryAnswer> {
   const { registry, accounts, prefix } = deps;
-  const [credentials, ...others] = askable(candidates, deps, exchange);
-  if (!credentials) throw heldBack(candidates, deps, exchange);
+  const [credentials, ...others] = usable(candidates, deps, exchange);
+  if (!credentials) throw rateLimited(candidates, deps, exchange);
   try {
     const repository = parseRepository(prefix + about.repository);
-    const answer = await askAs(deps, exchange, { credentials, repository, signal: about.signal });
+    const answer = await sendAs(deps, exchange, { credentials, repository, signal: about.signal });
     const isHome = answer.url.origin === registry.origin;
-    if (isHome && tellsLimits(answer)) noteLimits(deps, credentials, { exchange, answer });
+    if (isHome && reportsLimits(answer)) recordLimits(deps, credentials, { exchange, answer });
     const isLimited = isHome && answer.status === 429;
-    const isLast = askable(others, deps, exchange).length === 0;
+    const isLast = usable(others, deps, exchange).length === 0;
     if (!isLimited || isLast) return { ...answer, isAuthenticated: isHome && credentials !== anonymous };
     await discard(answer);
   } catch (cause) {
     // The 429 may come from the token endpoint.
     if (!(cause instanceof UpstreamError) || cause.reason !== 'overloaded') throw cause;
-    accounts.spare(credentials);
-    if (askable(others, deps, exchange).length === 0) throw cause;
+    accounts.deprioritize(credentials);
+    if (usable(others, deps, exchange).length === 0) throw cause;
   }
-  return askAsAnyOf(others, deps, exchange, about);
+  return sendAsFirstAvailable(others, deps, exchange, about);
 }
 
-function askable(candidates: readonly Credentials[], { accounts }: RequestsDeps, exchange: Exchange) {
-  return candidates.filter((one) => accounts.heldBackMs(one, whatIs(exchange)) === 0);
+function usable(candidates: readonly Credentials[], { accounts }: RequestsDeps, exchange: Exchange) {
+  return candidates.filter((one) => accounts.backOffMs(one, limitClassOf(exchange)) === 0);
 }
 
-function heldBack(candidates: readonly Credentials[], deps: RequestsDeps, exchange: Exchange): UpstreamError {
-  const leftMs = Math.min(...candidates.map((one) => deps.accounts.heldBackMs(one, whatIs(exchange))));
+function rateLimited(candidates: readonly Credentials[], deps: RequestsDeps, exchange: Exchange): UpstreamError {
+  const leftMs = Math.min(...candidates.map((one) => deps.accounts.backOffMs(one, limitClassOf(exchange))));
   return new UpstreamError('overloaded', `${deps.registry.host} is rate limiting the mirror's accounts`, {
     retryAfterSeconds: Math.ceil(leftMs / 1_000),
   });
 }
 
 /** Docker Hub, "Usage and limits: Pulls": a GET of a manifest counts, a HEAD does not, and blobs do not. */
-function whatIs({ method, kind }: Exchange): 'pull' | 'other' {
+function limitClassOf({ method, kind }: Exchange): 'pull' | 'other' {
   return method === 'GET' && kind === 'manifest' ? 'pull' : 'other';
 }
 
 /** Docker Hub, "Usage and limits": the pull limit answers with an error in JSON, the limit on all requests of an address with a plain 429. */
 function limitedBy(exchange: Exchange, { headers }: Answer): Limited {
   const isJson = (headerOf(headers, 'content-type') ?? '').includes('json');
-  return whatIs(exchange) === 'pull' && isJson ? 'pulls' : 'everything';
+  return limitClassOf(exchange) === 'pull' && isJson ? 'pulls' : 'everything';
 }
 
-function tellsLimits({ status, headers }: Answer): boolean {
+function reportsLimits({ status, headers }: Answer): boolean {
   return status === 429 || headers['ratelimit-limit'] !== undefined;
 }
 
-function noteLimits(
+function recordLimits(
   deps: RequestsDeps,
   credentials: Credentials,
   { exchange, answer }: { readonly exchange: Exchange; readonly answer: Answer },
@@ -155,41 +157,46 @@ function noteLimits(
     observer.rateLimitSeen(report);
     monitor?.rateLimits.record(report);
   }
-  if (limit?.remaining === 0) accounts.spare(credentials);
+  if (limit?.remaining === 0) accounts.deprioritize(credentials);
   if (status !== 429) return;
-  accounts.holdBack(credentials, limitedBy(exchange, answer), retryAfterSecondsOf(headers, clock.now()));
+  accounts.backOff(credentials, limitedBy(exchange, answer), retryAfterSecondsOf(headers, clock.now()));
 }
 
 /** One retry for the challenge, one for a refused token. */
 const maxRetries = 2;
 
 /** Sends a request with one account; follows redirects and answers challenges. @returns the final answer, with any status. */
-async function askAs(deps: RequestsDeps, exchange: Exchange, caller: Caller): Promise<Answer> {
+async function sendAs(deps: RequestsDeps, exchange: Exchange, caller: Caller): Promise<Answer> {
   const { authorizer } = deps;
   let authorization = await authorizer.header(caller);
   let answer = await sendFollowing(deps, exchange, caller, authorization);
-  if (authorization !== undefined) judge(deps, caller, { answer, authorization });
+  if (authorization !== undefined) recordVerdict(deps, caller, { answer, authorization });
   for (let retry = 0; answer.status >= 400 && retry < maxRetries; retry++) {
-    const next = await nextProof(deps, caller, { answer, authorization });
+    const next = await nextAuthorization(deps, caller, { answer, authorization });
     if (next === undefined) break;
     await discard(answer);
     authorization = next;
     answer = await sendFollowing(deps, exchange, caller, authorization);
-    judge(deps, caller, { answer, authorization });
+    recordVerdict(deps, caller, { answer, authorization });
   }
-  return answer.status >= 400 ? askAsGuest(deps, exchange, caller, answer) : answer;
+  return answer.status >= 400 ? sendAnonymously(deps, exchange, caller, answer) : answer;
 }
 
 /**
  * A host after a redirect may want credentials of its own (registry.k8s.io redirects to Artifact Registry): it gets an anonymous token, a
  * new one if it refuses the previous one, and none of the registry's credentials.
  */
-async function askAsGuest(deps: RequestsDeps, exchange: Exchange, caller: Caller, refused: Answer): Promise<Answer> {
+async function sendAnonymously(
+  deps: RequestsDeps,
+  exchange: Exchange,
+  caller: Caller,
+  refused: Answer,
+): Promise<Answer> {
   let answer = refused;
   let authorization: string | undefined;
   for (let retry = 0; retry < maxRetries; retry++) {
     const { url } = answer;
-    authorization = await guestProof(deps, caller, { answer, authorization });
+    authorization = await anonymousAuthorization(deps, caller, { answer, authorization });
     if (authorization === undefined) return answer;
     await discard(answer);
     answer = await sendFollowing(deps, { ...exchange, url }, caller, authorization);
@@ -210,14 +217,14 @@ async function sendFollowing(
 }
 
 /** A registry that redirects has accepted the credentials. */
-function judge(
+function recordVerdict(
   { authorizer, registry }: RequestsDeps,
   caller: Caller,
   { answer, authorization }: { readonly answer: Answer; readonly authorization: string },
 ): void {
   const isHome = answer.url.origin === registry.origin;
-  if (!isHome || answer.status < 400) authorizer.judge('accepted', caller, authorization);
-  else if (answer.status === 401) authorizer.judge('refused', caller, authorization);
+  if (!isHome || answer.status < 400) authorizer.recordVerdict('accepted', caller, authorization);
+  else if (answer.status === 401) authorizer.recordVerdict('refused', caller, authorization);
 }
 
 /**

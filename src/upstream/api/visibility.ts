@@ -13,7 +13,7 @@ const kind: UpstreamRequestKind = 'visibility';
  * Whether a repository is readable with `requests`, which are anonymous for visibility checks.
  *
  * It sends a HEAD of the wanted manifest, which Docker Hub does not count as a pull ("Usage and limits: Pulls": a pull is a GET of a
- * manifest). If that does not tell, because there is no such manifest, none is wanted or HEAD is not supported, it lists one tag instead:
+ * manifest). If that gives no answer, because there is no such manifest, none is wanted or HEAD is not supported, it lists one tag instead:
  * a tag that does not exist must not hide a repository.
  *
  * @param requests without any account.

@@ -1,7 +1,7 @@
 import type { Clock } from '../../mirror/ports/clock.ts';
 import { anyGlobMatcher, type Repository } from '../../oci/reference.ts';
 import type { AccountSettings, CredentialSettings } from '../settings.ts';
-import { BackOff } from './protocol/refusals.ts';
+import { BackOff } from './back-off.ts';
 import { type AccountDeps, anonymous, type Credentials } from './credentials.ts';
 import {
   createBasicCredentials,
@@ -20,7 +20,7 @@ interface Account {
 }
 
 /** How long an account whose limit is used up is tried last. */
-const spareMs = 5 * 60_000;
+const lowPriorityMs = 5 * 60_000;
 
 /** What a rate limit applies to: pulls (GETs of manifests), or all requests. */
 export type Limited = 'pulls' | 'everything';
@@ -29,10 +29,10 @@ export type Limited = 'pulls' | 'everything';
 export class Accounts {
   readonly #accounts: readonly Account[];
   readonly #clock: Clock;
-  /** Undefined until an account is told to slow down. */
+  /** Undefined until an account is rate limited. */
   #backOff: BackOff | undefined;
   /** Until when an account whose limit is used up is tried last. */
-  readonly #sparedUntilMs = new Map<Credentials, number>();
+  readonly #lowPriorityUntilMs = new Map<Credentials, number>();
 
   constructor(settings: readonly CredentialSettings[], deps: Omit<AccountDeps, 'account'>) {
     this.#clock = deps.clock;
@@ -48,29 +48,31 @@ export class Accounts {
    */
   choose(repository: Repository): readonly Credentials[] {
     const fit = this.#accounts.filter(({ isFor }) => isFor(repository)).map(({ credentials }) => credentials);
-    return fit.length === 0 ? [anonymous] : fit.toSorted((one, other) => this.#spareMs(one) - this.#spareMs(other));
+    return fit.length === 0
+      ? [anonymous]
+      : fit.toSorted((one, other) => this.#lowPriorityLeftMs(one) - this.#lowPriorityLeftMs(other));
   }
 
   /** The account's limit is used up: it is tried last. Requests that do not count still succeed. */
-  spare(credentials: Credentials): void {
-    this.#sparedUntilMs.set(credentials, this.#clock.monotonicMs() + spareMs);
+  deprioritize(credentials: Credentials): void {
+    this.#lowPriorityUntilMs.set(credentials, this.#clock.monotonicMs() + lowPriorityMs);
   }
 
   /** The registry rate limited this account, possibly with a Retry-After. */
-  holdBack({ account }: Credentials, what: Limited, forSeconds: number | undefined): void {
+  backOff({ account }: Credentials, what: Limited, forSeconds: number | undefined): void {
     this.#backOff ??= new BackOff(this.#clock);
     this.#backOff.begin(`${account} ${what}`, forSeconds);
   }
 
   /** How long the account may not be used for a pull, or for another request; 0 when it may. */
-  heldBackMs({ account }: Credentials, what: 'pull' | 'other'): number {
+  backOffMs({ account }: Credentials, what: 'pull' | 'other'): number {
     if (!this.#backOff) return 0;
     const fromEverything = this.#backOff.leftMs(`${account} everything`);
     return what === 'pull' ? Math.max(fromEverything, this.#backOff.leftMs(`${account} pulls`)) : fromEverything;
   }
 
-  #spareMs(credentials: Credentials): number {
-    return Math.max(0, (this.#sparedUntilMs.get(credentials) ?? 0) - this.#clock.monotonicMs());
+  #lowPriorityLeftMs(credentials: Credentials): number {
+    return Math.max(0, (this.#lowPriorityUntilMs.get(credentials) ?? 0) - this.#clock.monotonicMs());
   }
 }
 

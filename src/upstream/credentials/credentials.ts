@@ -55,7 +55,7 @@ export const anonymous: Credentials = {
 const identityTokenUser = '00000000-0000-0000-0000-000000000000';
 
 /** The Authorization header with the secret itself. */
-export function headerShowing(secret: Secret): string {
+export function authorizationFor(secret: Secret): string {
   switch (secret.kind) {
     case 'basic':
       return basic(secret.username, secret.password);

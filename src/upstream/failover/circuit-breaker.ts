@@ -6,7 +6,7 @@ import { type FailureReason, UpstreamError } from '../../oci/errors.ts';
 import { AnsweringRepositories, Circuit, FailuresInARow } from './circuit.ts';
 import type { Breaker, Guard } from './endpoints.ts';
 import type { Question } from './failing-resources.ts';
-import { failureOf, circuitOpen, verdictOn, retryAfterOf } from './failure-verdict.ts';
+import { failureToRemember, circuitOpen, verdictOn, retryAfterOf } from './failure-verdict.ts';
 import type { EndpointRole } from './retry.ts';
 
 export interface CircuitBreakerDeps {
@@ -117,7 +117,7 @@ class CircuitBreaker implements Breaker {
       case 'answered':
         return this.#succeeded();
       case 'failed': {
-        const failure = failureOf(cause, { signal: question.signal, host });
+        const failure = failureToRemember(cause, { signal: question.signal, host });
         this.#lastFailure = failure;
         this.#failures.note(question.repository);
         this.#answering.failed(question.repository);

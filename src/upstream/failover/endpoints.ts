@@ -50,7 +50,7 @@ export interface EndpointDeps {
   readonly settings: Pick<UpstreamSettings, 'timeouts' | 'userAgent' | 'realmHosts' | 'redirectHosts'>;
   readonly clock: Clock;
   readonly observer: Observer;
-  /** Learns what it answers. */
+  /** Receives the outcome of every request. */
   readonly monitor?: UpstreamMonitor | undefined;
   /** Buffered answers count against it. */
   readonly memory?: Memory | undefined;
@@ -68,7 +68,7 @@ interface EndpointGuards {
   readonly retry: Retry;
 }
 
-/** An endpoint whose transient errors are retried, whose failing resources are left alone, and whose circuit opens. */
+/** An endpoint whose transient errors are retried, whose failing resources are not requested for a while, and whose circuit opens. */
 export function createEndpoint(deps: EndpointDeps, { breaker, retry }: EndpointGuards): Endpoint {
   const requests = requestsTo(deps);
   const retryGuard = createRetryGuard({ clock: deps.clock, retry });

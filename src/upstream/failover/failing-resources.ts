@@ -54,26 +54,26 @@ export class FailingResources {
    */
   check(question: Question): Failing | undefined {
     if (question.isResumed) return undefined;
-    const known = this.#failing.get(keyOf(question));
+    const known = this.#failing.get(resourceKey(question));
     const leftMs = (known?.untilMs ?? 0) - this.#clock.monotonicMs();
     if (known && leftMs > 0) throw new RememberedFailure(known.failure, leftMs);
     return known;
   }
 
   succeeded(question: Question): void {
-    if (!question.isResumed) this.#failing.delete(keyOf(question));
+    if (!question.isResumed) this.#failing.delete(resourceKey(question));
   }
 
   /** @param known what `check` returned before this request. */
   failed(question: Question, { cause, known }: { readonly cause: unknown; readonly known: Failing | undefined }): void {
     if (question.isResumed) return;
     const failure = failureOfResource(cause, question);
-    if (failure) this.#failing.set(keyOf(question), failingAgain(known, failure, this.#clock.monotonicMs()));
-    else if (!question.signal.aborted) this.#failing.delete(keyOf(question));
+    if (failure) this.#failing.set(resourceKey(question), failingAgain(known, failure, this.#clock.monotonicMs()));
+    else if (!question.signal.aborted) this.#failing.delete(resourceKey(question));
   }
 }
 
-function keyOf({ repository, resource }: Question): string {
+function resourceKey({ repository, resource }: Question): string {
   return `${repository} ${resource}`;
 }
 

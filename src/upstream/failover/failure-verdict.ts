@@ -33,7 +33,7 @@ function isTimeout(reason: unknown): boolean {
 }
 
 /** The failure to remember; `timeout` if the request deadline passed. */
-export function failureOf(
+export function failureToRemember(
   cause: unknown,
   { signal, host }: { readonly signal: AbortSignal; readonly host: string },
 ): UpstreamError {

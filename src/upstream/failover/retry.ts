@@ -19,7 +19,7 @@ export const realPauses: Pauses = {
   wait: (ms, { signal }) => sleep(ms, undefined, { signal }),
 };
 
-/** The pauses add up to less than half a second, unless `Retry-After` asks for more: so long a cached tag waits for a dead upstream, once. */
+/** The pauses add up to less than half a second, unless `Retry-After` asks for more: this bounds the delay of a cached tag while its upstream is down. */
 const maxRetries: Readonly<Record<EndpointRole, number>> = { registry: 2, mirror: 1 };
 const firstPauseMs = 100;
 const longestRetryAfterMs = 1_000;
@@ -27,7 +27,7 @@ const longestRetryAfterMs = 1_000;
 /** Statuses that a retry does not change (RFC 9110 §15.6.2, §15.6.6). */
 const lasting: ReadonlySet<number> = new Set([501, 505]);
 
-/** Goes on after a first failure. @returns the value of a later attempt. @throws the last failure. */
+/** Retries after a first failure. @returns the value of a later attempt. @throws the last failure. */
 export type Retry = <Value>(failure: unknown, waiting: Waiting, ask: () => Promise<Value>) => Promise<Value>;
 
 /**

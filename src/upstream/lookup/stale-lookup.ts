@@ -6,7 +6,7 @@ import { type Lookup, lookupKey } from './shared-lookup.ts';
 export interface StaleLookupDeps {
   readonly clock: Clock;
   readonly lookup: Lookup;
-  /** How long to wait for a lookup when former addresses are known. */
+  /** How long to wait for a lookup when previous addresses are known. */
   readonly waitMs?: number;
 }
 
@@ -20,7 +20,7 @@ const maxStaleMs = 86_400_000;
 const maxRemembered = 100;
 
 /**
- * Uses a host's former addresses for up to a day while its lookup fails or is slow (RFC 8767), for example behind lookups that hang. A host
+ * Uses a host's previous addresses for up to a day while its lookup fails or is slow (RFC 8767), for example behind lookups that hang. A host
  * that no longer exists is not found.
  */
 export function createStaleLookup({ clock, lookup, waitMs = oneSecondMs }: StaleLookupDeps): Lookup {

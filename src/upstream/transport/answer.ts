@@ -47,14 +47,14 @@ export interface AnswerBodyOptions {
   readonly idleMs: number;
   /** Called with about every MiB received, and with the rest at the end. */
   readonly onBytes: (bytes: number) => void;
-  /** Buffered bytes count against it. Absent: no other bound than `heldBytes`. */
+  /** Buffered bytes count against it. Absent: no other bound than `maxBufferedBytes`. */
   readonly memory?: Memory | undefined;
 }
 
 /** How much is buffered for a busy reader; chunks of 64 KiB arrive. */
-const heldBytes = 1024 * 1024;
+const maxBufferedBytes = 1024 * 1024;
 /** … and how much if memory is short. */
-const leastHeldBytes = 64 * 1024;
+const minBufferedBytes = 64 * 1024;
 /** Smaller chunks are joined: each costs about 200 bytes of memory, and time. */
 const smallBytes = 4 * 1024;
 /** How many small chunks are taken in one turn of the event loop, from an upstream that sends single bytes. */
@@ -71,17 +71,17 @@ export class AnswerBody extends Readable {
   #idle: NodeJS.Timeout | undefined;
   #isComplete = false;
   #failure: Error | undefined;
-  #untoldBytes = 0;
+  #unreportedBytes = 0;
   #receivedBytes = 0;
   #expectedBytes: number | undefined;
-  #tooFew: 'connect' | 'misbehaving' = 'connect';
+  #shortBodyReason: 'connect' | 'misbehaving' = 'connect';
   readonly #reservation: MemoryReservation | undefined;
   /** Small chunks of this turn of the event loop. */
   #small: Buffer[] = [];
   #gatheredBytes = 0;
 
   constructor(options: AnswerBodyOptions) {
-    super({ highWaterMark: heldBytes });
+    super({ highWaterMark: maxBufferedBytes });
     this.#options = options;
     this.#reservation = options.memory?.tryReserve(0, { isOptional: true });
     // It may fail before it is read; a later reader still gets the error.
@@ -90,12 +90,12 @@ export class AnswerBody extends Readable {
   }
 
   /**
-   * Fails the body unless exactly `bytes` arrive, for answers whose framing does not tell their length. To be called before reading.
-   * @param tooFew the reason if fewer arrive: a body that ends with its connection may have been cut.
+   * Fails the body unless exactly `bytes` arrive, for answers whose framing does not give their length. To be called before reading.
+   * @param shortBodyReason the reason if fewer arrive: a body that ends with its connection may have been cut.
    */
-  expect(bytes: number, tooFew: 'connect' | 'misbehaving'): void {
+  expect(bytes: number, shortBodyReason: 'connect' | 'misbehaving'): void {
     this.#expectedBytes = bytes;
-    this.#tooFew = tooFew;
+    this.#shortBodyReason = shortBodyReason;
     this.#checkLength();
   }
 
@@ -107,7 +107,7 @@ export class AnswerBody extends Readable {
   receive(chunk: Buffer): void {
     this.#receivedBytes += chunk.length;
     this.#checkLength();
-    this.#tell(chunk.length, heldBytes);
+    this.#report(chunk.length, maxBufferedBytes);
     const takesMore = chunk.length < smallBytes ? this.#gather(chunk) : this.#pushAll(chunk);
     if (takesMore && this.#mayHoldMore()) this.#idle?.refresh();
     else this.#pause();
@@ -134,7 +134,7 @@ export class AnswerBody extends Readable {
     if (this.#small.length === 0) setImmediate(() => this.#endTurn());
     this.#small.push(piece);
     this.#gatheredBytes += piece.length;
-    const hasRoom = this.#gatheredBytes < leastHeldBytes && this.#allBytes < this.readableHighWaterMark;
+    const hasRoom = this.#gatheredBytes < minBufferedBytes && this.#allBytes < this.readableHighWaterMark;
     return hasRoom && this.#small.length < maxSmallATurn;
   }
 
@@ -156,7 +156,7 @@ export class AnswerBody extends Readable {
   #failAtEnd(failure: Error): void {
     this.#failure = failure;
     this.#expectNothing();
-    this.#tell(0, 1);
+    this.#report(0, 1);
     this.push(null);
   }
 
@@ -177,7 +177,7 @@ export class AnswerBody extends Readable {
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.#expectNothing();
     this.#reservation?.release();
-    this.#tell(0, 1);
+    this.#report(0, 1);
     if (!this.#isComplete) this.#options.controller.abort(error ?? new Error('the reader has closed the body'));
     done(error ?? this.#failure);
   }
@@ -188,7 +188,7 @@ export class AnswerBody extends Readable {
     const message = `${host} sent ${this.#receivedBytes} bytes of ${expected}`;
     if (this.#receivedBytes > expected) this.destroy(new UpstreamError('misbehaving', message));
     else if (this.#isComplete && this.#receivedBytes < expected)
-      this.#failAtEnd(new UpstreamError(this.#tooFew, message));
+      this.#failAtEnd(new UpstreamError(this.#shortBodyReason, message));
   }
 
   get #allBytes(): number {
@@ -199,7 +199,7 @@ export class AnswerBody extends Readable {
   #mayHoldMore(): boolean {
     if (!this.#reservation) return true;
     const hasRoom = this.#reservation.tryResize(this.#allBytes);
-    return hasRoom || this.#allBytes < leastHeldBytes;
+    return hasRoom || this.#allBytes < minBufferedBytes;
   }
 
   #pause(): void {
@@ -222,10 +222,10 @@ export class AnswerBody extends Readable {
     this.#idle = undefined;
   }
 
-  #tell(bytes: number, atLeast: number): void {
-    this.#untoldBytes += bytes;
-    if (this.#untoldBytes < atLeast) return;
-    this.#options.onBytes(this.#untoldBytes);
-    this.#untoldBytes = 0;
+  #report(bytes: number, atLeast: number): void {
+    this.#unreportedBytes += bytes;
+    if (this.#unreportedBytes < atLeast) return;
+    this.#options.onBytes(this.#unreportedBytes);
+    this.#unreportedBytes = 0;
   }
 }

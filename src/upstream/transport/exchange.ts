@@ -45,7 +45,7 @@ export function createSend(deps: SendDeps): Send {
     signal.throwIfAborted();
     const { kind, method, url } = exchange;
     const startedAtMs = clock.monotonicMs();
-    const tell = (outcome: number | string) => {
+    const report = (outcome: number | string) => {
       observer.upstreamAnswered({ upstream, kind, method, outcome, durationMs: clock.monotonicMs() - startedAtMs });
       monitor?.health.record({ upstream, outcome });
     };
@@ -55,10 +55,10 @@ export function createSend(deps: SendDeps): Send {
       const onEnd = connections.enter(url);
       const options = { exchange, timeouts, userAgent, signal, onBytes, onEnd, memory };
       const answer = await new Exchanging(options).start(dispatcher);
-      tell(answer.status);
+      report(answer.status);
       return answer;
     } catch (cause) {
-      tell(cause instanceof UpstreamError ? cause.reason : 'aborted');
+      report(cause instanceof UpstreamError ? cause.reason : 'aborted');
       throw cause;
     }
   };

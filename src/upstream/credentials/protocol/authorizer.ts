@@ -6,8 +6,8 @@ import { UpstreamError } from '../../../oci/errors.ts';
 import type { Repository } from '../../../oci/reference.ts';
 import { boundedMap } from '../../../mirror/concurrency/remembered.ts';
 import { type BearerDemand, type Demand, demandOf, parseChallenges, realmObjection, untrusted } from './challenge.ts';
-import { type Credentials, headerShowing, type Secret } from '../credentials.ts';
-import { Refusals, type Shown } from './refusals.ts';
+import { type Credentials, authorizationFor, type Secret } from '../credentials.ts';
+import { Refusals, type SentSecret } from './refusals.ts';
 import type { Tokens } from './tokens.ts';
 
 export interface AuthorizerDeps {
@@ -33,10 +33,10 @@ const maxRememberedSecrets = 100;
 export class Authorizer {
   readonly #deps: AuthorizerDeps;
   #demand: Demand | undefined;
-  #isInformed = false;
+  #knowsChallenge = false;
   readonly #refusals: Refusals;
   /** By the Authorization header with the secret. */
-  readonly #shownSecrets = boundedMap<string, Secret>(maxRememberedSecrets);
+  readonly #sentSecrets = boundedMap<string, Secret>(maxRememberedSecrets);
   /** Scopes of challenges that differ from the repository's own (a registry that renames, or one scope for all). */
   readonly #scopes = boundedMap<Repository, string>(maxRememberedScopes);
 
@@ -46,13 +46,13 @@ export class Authorizer {
   }
 
   /** Whether the registry's demand is known; it may be none. */
-  get isInformed(): boolean {
-    return this.#isInformed;
+  get knowsChallenge(): boolean {
+    return this.#knowsChallenge;
   }
 
   /** @returns the Authorization header for the first attempt; undefined if none is known to be needed. */
   async header(caller: Caller): Promise<string | undefined> {
-    return this.#demand && (await this.#meet(this.#demand, caller, undefined));
+    return this.#demand && (await this.#authorize(this.#demand, caller, undefined));
   }
 
   /**
@@ -65,29 +65,29 @@ export class Authorizer {
     caller: Caller,
     refused: string | undefined,
   ): Promise<string | undefined> {
-    const demand = this.inform(headers);
+    const demand = this.learnChallenge(headers);
     if (!demand) return undefined;
     if (demand.kind === 'bearer' && demand.scope) this.#scopes.set(caller.repository, demand.scope);
-    const header = await this.#meet(demand, caller, refused);
+    const header = await this.#authorize(demand, caller, refused);
     return header === refused ? undefined : header;
   }
 
   /** Records whether the registry accepted the secret in `authorization`, if it holds one. */
-  judge(verdict: 'accepted' | 'refused', caller: Caller, authorization: string | undefined): void {
-    const secret = authorization === undefined ? undefined : this.#shownSecrets.get(authorization);
+  recordVerdict(verdict: 'accepted' | 'refused', caller: Caller, authorization: string | undefined): void {
+    const secret = authorization === undefined ? undefined : this.#sentSecrets.get(authorization);
     if (!secret) return;
-    if (verdict === 'accepted') this.#refusals.accepted(shownBy(caller, secret));
-    else this.#refusals.note(shownBy(caller, secret), refusal(this.#deps.registry));
+    if (verdict === 'accepted') this.#refusals.accepted(sentBy(caller, secret));
+    else this.#refusals.record(sentBy(caller, secret), refusal(this.#deps.registry));
   }
 
   /** Records the challenge of a ping. Its scope is only an example (ghcr.io's `repository:user/image:pull`). */
-  inform(headers: IncomingHttpHeaders): Demand | undefined {
-    this.#isInformed = true;
+  learnChallenge(headers: IncomingHttpHeaders): Demand | undefined {
+    this.#knowsChallenge = true;
     this.#demand = demandOf(parseChallenges(headers['www-authenticate'])) ?? this.#demand;
     return this.#demand;
   }
 
-  async #meet(demand: Demand, caller: Caller, refused: string | undefined): Promise<string | undefined> {
+  async #authorize(demand: Demand, caller: Caller, refused: string | undefined): Promise<string | undefined> {
     if (demand.kind === 'basic') return this.#basicProof(caller, refused);
     try {
       return await this.#token(demand, caller, refused);
@@ -101,7 +101,7 @@ export class Authorizer {
   #forget(demand: Demand): void {
     if (this.#demand !== demand) return;
     this.#demand = undefined;
-    this.#isInformed = false;
+    this.#knowsChallenge = false;
   }
 
   /** @throws UpstreamError misbehaving when the realm is not trusted, or gives no token. */
@@ -120,23 +120,23 @@ export class Authorizer {
     const { credentials } = caller;
     const secret = await credentials.secret(caller);
     if (!secret) return undefined;
-    const standing = this.#refusals.of(shownBy(caller, secret));
-    if (!standing && headerShowing(secret) !== refused) return this.#shows(secret);
+    const activeRefusal = this.#refusals.of(sentBy(caller, secret));
+    if (!activeRefusal && authorizationFor(secret) !== refused) return this.#remember(secret);
     credentials.forget(secret);
     const renewed = await credentials.secret(caller);
-    if (standing && refused === undefined && isDeepStrictEqual(renewed, secret)) throw standing;
-    return renewed && this.#shows(renewed);
+    if (activeRefusal && refused === undefined && isDeepStrictEqual(renewed, secret)) throw activeRefusal;
+    return renewed && this.#remember(renewed);
   }
 
-  #shows(secret: Secret): string {
-    const header = headerShowing(secret);
-    this.#shownSecrets.set(header, secret);
+  #remember(secret: Secret): string {
+    const header = authorizationFor(secret);
+    this.#sentSecrets.set(header, secret);
     return header;
   }
 }
 
 /** Basic credentials are the same for all repositories. */
-function shownBy({ credentials, repository }: Caller, secret: Secret): Shown {
+function sentBy({ credentials, repository }: Caller, secret: Secret): SentSecret {
   return { credentials, repository, what: repository, secret };
 }
 

@@ -6,7 +6,7 @@ import { boundedMap } from '../../../mirror/concurrency/remembered.ts';
 import type { Credentials, Secret } from '../credentials.ts';
 
 /** A secret that was sent, or is about to be. */
-export interface Shown {
+export interface SentSecret {
   readonly credentials: Credentials;
   readonly repository: Repository | undefined;
   /** What it is sent for, such as a scope. */
@@ -29,82 +29,57 @@ const maxRemembered = 10_000;
  * Another secret is sent at once.
  *
  *     401 for a secret that was never accepted             the secret is wrong
- *     401 where it was accepted for the same thing before  the secret is wrong from now on
- *     401 or 403 where it was accepted for other things    the account may not access this thing (GitLab, Nexus)
+ *     401 where it was accepted for the same scope before  the secret is wrong from now on
+ *     401 or 403 where it was accepted for other scopes    the account may not access this scope (GitLab, Nexus)
  */
 export class Refusals {
   readonly #clock: Clock;
-  /** By account, or by account and thing. */
+  /** By account, or by account and scope. */
   readonly #refusals = boundedMap<string, Refusal>(maxRemembered);
-  readonly #good = boundedMap<string, Secret>(maxRemembered);
-  readonly #opened = boundedMap<string, true>(maxRemembered);
+  readonly #acceptedSecrets = boundedMap<string, Secret>(maxRemembered);
+  readonly #acceptedScopes = boundedMap<string, true>(maxRemembered);
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
   /** The refusal because of which the secret may not be sent now. */
-  of(shown: Shown): UpstreamError | undefined {
-    return this.#standing(ownerOf(shown), shown) ?? this.#standing(thingOf(shown), shown);
+  of(sent: SentSecret): UpstreamError | undefined {
+    return this.#activeRefusal(ownerOf(sent), sent) ?? this.#activeRefusal(scopeKey(sent), sent);
   }
 
   /** @param failure has the status of the refusal. */
-  note(shown: Shown, failure: UpstreamError): void {
-    const isGood = isDeepStrictEqual(this.#good.get(ownerOf(shown)), shown.secret);
-    const isWrong = failure.upstreamStatus === 401 && (!isGood || this.#opened.has(thingOf(shown)));
-    if (isWrong) this.#good.delete(ownerOf(shown));
+  record(sent: SentSecret, failure: UpstreamError): void {
+    const isGood = isDeepStrictEqual(this.#acceptedSecrets.get(ownerOf(sent)), sent.secret);
+    const isWrong = failure.upstreamStatus === 401 && (!isGood || this.#acceptedScopes.has(scopeKey(sent)));
+    if (isWrong) this.#acceptedSecrets.delete(ownerOf(sent));
     const untilMs = this.#clock.monotonicMs() + refusedForMs;
-    this.#refusals.set(isWrong ? ownerOf(shown) : thingOf(shown), { secret: shown.secret, failure, untilMs });
+    this.#refusals.set(isWrong ? ownerOf(sent) : scopeKey(sent), { secret: sent.secret, failure, untilMs });
   }
 
-  accepted(shown: Shown): void {
-    this.#good.set(ownerOf(shown), shown.secret);
-    this.#opened.set(thingOf(shown), true);
+  accepted(sent: SentSecret): void {
+    this.#acceptedSecrets.set(ownerOf(sent), sent.secret);
+    this.#acceptedScopes.set(scopeKey(sent), true);
   }
 
-  #standing(key: string, { secret }: Shown): UpstreamError | undefined {
+  #activeRefusal(key: string, { secret }: SentSecret): UpstreamError | undefined {
     const refusal = this.#refusals.get(key);
     const leftMs = (refusal?.untilMs ?? 0) - this.#clock.monotonicMs();
     if (!refusal || leftMs <= 0 || !isDeepStrictEqual(refusal.secret, secret)) return undefined;
-    return again(refusal.failure, Math.ceil(leftMs / 1_000));
+    return repeated(refusal.failure, Math.ceil(leftMs / 1_000));
   }
 }
 
 /** The owner of a secret. */
-export function ownerOf({ credentials, repository }: Pick<Shown, 'credentials' | 'repository'>): string {
+export function ownerOf({ credentials, repository }: Pick<SentSecret, 'credentials' | 'repository'>): string {
   return JSON.stringify([credentials.account, credentials.isPerRepository ? repository : undefined]);
 }
 
-function thingOf(shown: Shown): string {
-  return `${ownerOf(shown)} ${shown.what}`;
+function scopeKey(sent: SentSecret): string {
+  return `${ownerOf(sent)} ${sent.what}`;
 }
 
-function again(failure: UpstreamError, seconds: number): UpstreamError {
+function repeated(failure: UpstreamError, seconds: number): UpstreamError {
   const message = `${failure.message}; the same secret is not sent again for ${seconds} s`;
   return new UpstreamError('refused', message, { cause: failure, upstreamStatus: failure.upstreamStatus });
-}
-
-/** The pause after a rate limit without Retry-After, and the longest pause. */
-const untoldMs = 10_000;
-const longestMs = 3_600_000;
-
-/** Servers and accounts that are rate limited, and until when. */
-export class BackOff {
-  readonly #clock: Clock;
-  readonly #untilMs = boundedMap<string, number>(10_000);
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  /** @param forSeconds from Retry-After. */
-  begin(whom: string, forSeconds: number | undefined): void {
-    const forMs = forSeconds === undefined ? untoldMs : Math.min(forSeconds * 1_000, longestMs);
-    this.#untilMs.set(whom, this.#clock.monotonicMs() + forMs);
-  }
-
-  /** How much of the pause is left; 0 when requests may be sent. */
-  leftMs(whom: string): number {
-    return Math.max(0, (this.#untilMs.get(whom) ?? 0) - this.#clock.monotonicMs());
-  }
 }

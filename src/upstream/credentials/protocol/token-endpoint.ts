@@ -1,11 +1,11 @@
 import type { Clock } from '../../../mirror/ports/clock.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { OciError, UpstreamError } from '../../../oci/errors.ts';
-import { failureOf } from '../../api/answer-errors.ts';
+import { errorOfAnswer } from '../../api/answer-errors.ts';
 import type { Answer } from '../../transport/answer.ts';
 import type { Exchange, Send } from '../../transport/exchange.ts';
 import { discard, maxSmallBodyBytes, readAtMost } from '../../api/read-at-most.ts';
-import { headerShowing, type Secret } from '../credentials.ts';
+import { authorizationFor, type Secret } from '../credentials.ts';
 import { sendWithinOrigin } from './token-redirects.ts';
 import { parseTokenResponse, type Token } from './token-response.ts';
 
@@ -37,7 +37,7 @@ export async function requestToken(
   { secret, signal }: Waiting & { readonly secret: Secret | undefined },
 ): Promise<Token> {
   // A registry token needs no exchange.
-  if (secret?.kind === 'registry-token') return { header: headerShowing(secret), renewAtMs: clock.monotonicMs() };
+  if (secret?.kind === 'registry-token') return { header: authorizationFor(secret), renewAtMs: clock.monotonicMs() };
   if (secret?.kind === 'identity-token') {
     const answer = await sendWithinOrigin(send, refreshGrant(request, secret.token), { signal });
     if (!withoutPost.has(answer.status)) return tokenFrom(answer, { secret, clock });
@@ -53,7 +53,7 @@ function plainRequest({ realm, service, scopes }: TokenRequest, secret: Secret |
   for (const scope of scopes) url.searchParams.append('scope', scope);
   if (secret?.kind === 'basic') url.searchParams.set('account', secret.username);
   url.searchParams.set('client_id', clientId);
-  return { method: 'GET', url, headers: secret ? { authorization: headerShowing(secret) } : {}, kind: 'token' };
+  return { method: 'GET', url, headers: secret ? { authorization: authorizationFor(secret) } : {}, kind: 'token' };
 }
 
 function refreshGrant({ realm, service, scopes }: TokenRequest, token: string): Exchange {
@@ -79,7 +79,11 @@ async function tokenFrom(answer: Answer, { secret, clock }: Asker): Promise<Toke
 
 /** A 404 of a token endpoint is not about the image, so it is not passed on. */
 async function tokenFailure(answer: Answer, { secret, clock }: Asker): Promise<OciError | UpstreamError> {
-  const failure = await failureOf(answer, { missing: 'NAME_UNKNOWN', isAuthenticated: secret !== undefined, clock });
+  const failure = await errorOfAnswer(answer, {
+    missing: 'NAME_UNKNOWN',
+    isAuthenticated: secret !== undefined,
+    clock,
+  });
   if (!(failure instanceof OciError) || failure.code === 'DENIED') return failure;
   return new UpstreamError('misbehaving', `${answer.url.host} answered ${answer.status} at the token endpoint`, {
     cause: failure,

@@ -29,8 +29,8 @@ export function parseTokenResponse(bytes: Uint8Array, { host, nowMs }: { host: s
     throw new UpstreamError('misbehaving', `${host} answered without a token`);
   }
   const { expires_in: expiresIn, issued_at: issuedAt } = body ?? {};
-  const toldSeconds = Number.isFinite(expiresIn) ? secondsFrom(Number(expiresIn), nowMs) : 0;
-  const lifeMs = 1_000 * Math.min(longestLifeSeconds, Math.max(shortestLifeSeconds, toldSeconds));
+  const reportedSeconds = Number.isFinite(expiresIn) ? secondsFrom(Number(expiresIn), nowMs) : 0;
+  const lifeMs = 1_000 * Math.min(longestLifeSeconds, Math.max(shortestLifeSeconds, reportedSeconds));
   const startMs = startOf(issuedAt, nowMs);
   return { header: `Bearer ${token}`, renewAtMs: startMs + lifeMs - Math.max(10_000, lifeMs / 10) };
 }

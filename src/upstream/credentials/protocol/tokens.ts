@@ -4,7 +4,8 @@ import type { Clock } from '../../../mirror/ports/clock.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../../oci/errors.ts';
 import { boundedMap } from '../../../mirror/concurrency/remembered.ts';
-import { BackOff, ownerOf, Refusals, type Shown } from './refusals.ts';
+import { BackOff } from '../back-off.ts';
+import { ownerOf, Refusals, type SentSecret } from './refusals.ts';
 import type { Send } from '../../transport/exchange.ts';
 import type { Credentials, Secret, SecretRequest } from '../credentials.ts';
 import { requestToken, type TokenRequest } from './token-endpoint.ts';
@@ -18,7 +19,7 @@ export interface TokensDeps {
 }
 
 /** A running request for a token. */
-interface Coming {
+interface PendingToken {
   readonly token: Promise<Token>;
   readonly stop: AbortController;
   waiters: number;
@@ -34,7 +35,7 @@ const maxTokens = 10_000;
 export class Tokens {
   readonly #deps: TokensDeps;
   readonly #known = boundedMap<string, Token>(maxTokens);
-  readonly #coming = new Map<string, Coming>();
+  readonly #pending = new Map<string, PendingToken>();
   readonly #refusals: Refusals;
   readonly #backOff: BackOff;
 
@@ -54,42 +55,42 @@ export class Tokens {
     credentials: Credentials,
     { signal, repository, refused }: SecretRequest & { readonly refused?: string | undefined },
   ): Promise<string> {
-    const buyer = { credentials, repository };
-    const key = tokenKey(request, buyer);
+    const owner = { credentials, repository };
+    const key = tokenKey(request, owner);
     const known = this.#known.get(key);
     if (known && known.header !== refused && this.#deps.clock.monotonicMs() < known.renewAtMs) return known.header;
-    const coming = this.#coming.get(key) ?? this.#fetch(key, request, buyer);
-    coming.waiters += 1;
+    const pending = this.#pending.get(key) ?? this.#fetch(key, request, owner);
+    pending.waiters += 1;
     try {
-      return (await abortable(coming.token, signal)).header;
+      return (await abortable(pending.token, signal)).header;
     } finally {
-      coming.waiters -= 1;
-      if (coming.waiters === 0) this.#end(key, coming);
+      pending.waiters -= 1;
+      if (pending.waiters === 0) this.#end(key, pending);
     }
   }
 
-  #fetch(key: string, request: TokenRequest, buyer: Buyer): Coming {
+  #fetch(key: string, request: TokenRequest, owner: TokenOwner): PendingToken {
     const stop = new AbortController();
-    const token = this.#request(request, buyer, stop).then((got) => {
+    const token = this.#request(request, owner, stop).then((got) => {
       this.#known.set(key, got);
       return got;
     });
-    const coming: Coming = { token, stop, waiters: 0 };
-    this.#coming.set(key, coming);
-    return coming;
+    const pending: PendingToken = { token, stop, waiters: 0 };
+    this.#pending.set(key, pending);
+    return pending;
   }
 
-  /** The token arrived or failed, or nobody waits for it. */
-  #end(key: string, coming: Coming): void {
-    if (this.#coming.get(key) === coming) this.#coming.delete(key);
-    coming.stop.abort(new UpstreamError('busy', 'no request waits for this token any more'));
+  /** The token arrived or failed, or no request waits for it. */
+  #end(key: string, pending: PendingToken): void {
+    if (this.#pending.get(key) === pending) this.#pending.delete(key);
+    pending.stop.abort(new UpstreamError('busy', 'no request waits for this token any more'));
   }
 
-  async #request(request: TokenRequest, buyer: Buyer, stop: Waiting): Promise<Token> {
+  async #request(request: TokenRequest, owner: TokenOwner, stop: Waiting): Promise<Token> {
     const { timeoutMs } = this.#deps;
     const late = AbortSignal.timeout(timeoutMs);
     try {
-      return await this.#exchange(request, { ...buyer, signal: AbortSignal.any([late, stop.signal]) });
+      return await this.#exchange(request, { ...owner, signal: AbortSignal.any([late, stop.signal]) });
     } catch (cause) {
       if (!late.aborted || stop.signal.aborted) throw cause;
       throw new UpstreamError('timeout', `${request.realm.host} sent no token within ${timeoutMs} ms`, { cause });
@@ -97,38 +98,38 @@ export class Tokens {
   }
 
   /** A refused secret is retried only if it was rotated meanwhile: repeating it could lock the account. */
-  async #exchange(request: TokenRequest, buyer: Buyer & Waiting): Promise<Token> {
-    const { credentials } = buyer;
-    const secret = await credentials.secret(buyer);
+  async #exchange(request: TokenRequest, owner: TokenOwner & Waiting): Promise<Token> {
+    const { credentials } = owner;
+    const secret = await credentials.secret(owner);
     try {
-      return await this.#show(secret, request, buyer);
+      return await this.#send(secret, request, owner);
     } catch (cause) {
       if (!secret || !isRefusal(cause)) throw cause;
       credentials.forget(secret);
-      const renewed = await credentials.secret(buyer);
+      const renewed = await credentials.secret(owner);
       if (isDeepStrictEqual(renewed, secret)) throw cause;
-      return this.#show(renewed, request, buyer);
+      return this.#send(renewed, request, owner);
     }
   }
 
-  async #show(secret: Secret | undefined, request: TokenRequest, buyer: Buyer & Waiting): Promise<Token> {
-    const shown = secret && { ...buyer, what: tokenKey(request, buyer), secret };
-    const standing = (shown && this.#refusals.of(shown)) ?? this.#heldBack(request, buyer);
-    if (standing) throw standing;
+  async #send(secret: Secret | undefined, request: TokenRequest, owner: TokenOwner & Waiting): Promise<Token> {
+    const sent = secret && { ...owner, what: tokenKey(request, owner), secret };
+    const refusal = (sent && this.#refusals.of(sent)) ?? this.#rateLimited(request, owner);
+    if (refusal) throw refusal;
     try {
-      const token = await requestToken(this.#deps, request, { secret, signal: buyer.signal });
-      if (shown) this.#refusals.accepted(shown);
+      const token = await requestToken(this.#deps, request, { secret, signal: owner.signal });
+      if (sent) this.#refusals.accepted(sent);
       return token;
     } catch (cause) {
-      if (shown && isRefusal(cause)) this.#refusals.note(shown, cause);
-      if (isOverload(cause)) this.#backOff.begin(doorOf(request, buyer), cause.retryAfterSeconds);
+      if (sent && isRefusal(cause)) this.#refusals.record(sent, cause);
+      if (isOverload(cause)) this.#backOff.begin(rateLimitKey(request, owner), cause.retryAfterSeconds);
       throw cause;
     }
   }
 
   /** The error while the endpoint is rate limited. */
-  #heldBack(request: TokenRequest, buyer: Buyer): UpstreamError | undefined {
-    const leftMs = this.#backOff.leftMs(doorOf(request, buyer));
+  #rateLimited(request: TokenRequest, owner: TokenOwner): UpstreamError | undefined {
+    const leftMs = this.#backOff.leftMs(rateLimitKey(request, owner));
     if (leftMs === 0) return undefined;
     const message = `${request.realm.host}: the token endpoint is rate limiting this account`;
     return new UpstreamError('overloaded', message, { retryAfterSeconds: Math.ceil(leftMs / 1_000) });
@@ -136,7 +137,7 @@ export class Tokens {
 }
 
 /** The account and the repository of a token. */
-type Buyer = Pick<Shown, 'credentials' | 'repository'>;
+type TokenOwner = Pick<SentSecret, 'credentials' | 'repository'>;
 
 function isRefusal(cause: unknown): cause is UpstreamError {
   return cause instanceof UpstreamError && cause.reason === 'refused';
@@ -147,10 +148,10 @@ function isOverload(cause: unknown): cause is UpstreamError {
 }
 
 /** The key of a rate limit: an account at a token endpoint. */
-function doorOf({ realm }: TokenRequest, buyer: Buyer): string {
-  return `${ownerOf(buyer)} ${realm.origin}`;
+function rateLimitKey({ realm }: TokenRequest, owner: TokenOwner): string {
+  return `${ownerOf(owner)} ${realm.origin}`;
 }
 
-function tokenKey({ realm, service, scopes }: TokenRequest, buyer: Buyer): string {
-  return JSON.stringify([ownerOf(buyer), realm.href, service, scopes.toSorted()]);
+function tokenKey({ realm, service, scopes }: TokenRequest, owner: TokenOwner): string {
+  return JSON.stringify([ownerOf(owner), realm.href, service, scopes.toSorted()]);
 }

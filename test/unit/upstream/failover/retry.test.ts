@@ -13,7 +13,7 @@ const answered = (upstreamStatus: number, retryAfterSeconds?: number) =>
   new UpstreamError('unavailable', 'no', { upstreamStatus, retryAfterSeconds });
 
 test.each([
-  { what: 'nobody listens', cause: failed('ECONNREFUSED'), registry: [100, 200], mirror: [] },
+  { what: 'no server listens', cause: failed('ECONNREFUSED'), registry: [100, 200], mirror: [] },
   { what: 'a kept connection is closed', cause: failed('ECONNRESET'), registry: [100, 200], mirror: [100] },
   { what: 'it answers 503', cause: answered(503), registry: [100, 200], mirror: [] },
   { what: 'it wants a second', cause: answered(503, 1), registry: [1_000, 1_000], mirror: [] },

@@ -56,17 +56,17 @@ describe('challenges of real registries', () => {
       ],
     },
     {
-      registry: 'somebody who shouts, with spaces',
+      registry: 'capital letters and spaces',
       header: '  BEARER  REALM = "https://a/t" ,  Service = "Docker Registry" ',
       expected: [{ scheme: 'bearer', realm: 'https://a/t', service: 'Docker Registry' }],
     },
     {
-      registry: 'somebody with escapes',
+      registry: 'escapes',
       header: String.raw`Bearer realm="https://a/t",error_description="say \"please\" \\ now"`,
       expected: [{ scheme: 'bearer', realm: 'https://a/t', error_description: String.raw`say "please" \ now` }],
     },
     {
-      registry: 'somebody who takes Windows accounts too',
+      registry: 'Windows accounts too',
       header: 'Negotiate, NTLM TlRMTVNTUAAB==, Basic realm="x"',
       expected: [{ scheme: 'negotiate' }, { scheme: 'ntlm' }, { scheme: 'basic', realm: 'x' }],
     },

@@ -75,7 +75,7 @@ test.each([301, 302, 303, 307, 308])(
       }
       if (url.pathname === '/auth/token') {
         return sendJson(response, {
-          token: headers.authorization === `Basic ${btoa('robot:s3cr3t')}` ? 'good' : 'of a stranger',
+          token: headers.authorization === `Basic ${btoa('robot:s3cr3t')}` ? 'good' : 'anonymous',
         });
       }
       if (headers.authorization === 'Bearer good') return void response.writeHead(200, manifestHeaders).end();
@@ -93,7 +93,7 @@ test.each([301, 302, 307, 308])('an identity token is posted again to the target
     if (url.pathname === '/token') return void response.writeHead(status, { location: '/auth/token' }).end();
     if (url.pathname === '/auth/token') {
       const isGrant = method === 'POST' && form.get('refresh_token') === 'identity';
-      return sendJson(response, { access_token: isGrant ? 'good' : 'of a stranger' });
+      return sendJson(response, { access_token: isGrant ? 'good' : 'anonymous' });
     }
     if (headers.authorization === 'Bearer good') return void response.writeHead(200, manifestHeaders).end();
     response.writeHead(401, { 'www-authenticate': `Bearer realm="${registry.url}/token",service="s"` }).end();
