@@ -1,4 +1,4 @@
-import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 
 export interface ConnectionsOptions {
@@ -35,6 +35,11 @@ export class Connections {
   /** How many may be open at the same time. */
   get max(): number {
     return this.#max;
+  }
+
+  /** Whether connections are closed after their answers. */
+  get isDraining(): boolean {
+    return this.#isDraining;
   }
 
   accepted(socket: Duplex): void {
@@ -111,7 +116,9 @@ function closeIfIdle(socket: Duplex, answers: number | undefined): void {
 }
 
 export interface PipelinesOptions {
-  readonly answer: RequestListener;
+  readonly connections: Connections;
+  /** Answers a request, and its own failures. */
+  readonly answer: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
   /** How many requests may wait, over all connections. Beyond it a connection that sends another request is closed. */
   readonly maxWaiting: number;
   /** Called for each connection that is closed because too many requests wait, of it or of all. */
@@ -175,7 +182,10 @@ export class Pipelines {
   }
 
   #answer({ request, response }: Exchanged): void {
-    this.#options.answer(request, response);
+    const { connections, answer } = this.#options;
+    response.once('close', connections.answering(request.socket));
+    if (connections.isDraining) response.setHeader('Connection', 'close');
+    void answer(request, response);
     // Added last, so that everything the answer holds is freed before the next one begins.
     response.once('close', () => this.#next(request.socket));
   }

@@ -51,23 +51,18 @@ export class Listener {
   readonly #server: Server;
   readonly #options: ListenOptions;
   readonly #connections: Connections;
-  #isDraining = false;
 
   constructor(app: Pick<Koa, 'callback'>, options: ListenOptions) {
     this.name = options.name;
     this.#options = options;
     this.#connections = options.connections ?? new Connections();
-    const answer = app.callback();
     const pipelines = new Pipelines({
-      answer: (request, response) => {
-        response.once('close', this.#connections.answering(request.socket));
-        if (this.#isDraining) response.setHeader('Connection', 'close');
-        void answer(request, response); // Koa answers every failure itself.
-      },
+      connections: this.#connections,
+      answer: app.callback(),
       maxWaiting: options.maxPipelined ?? maxPipelined,
       onRefused: () => options.onRejected?.('requests'),
     });
-    const handle: RequestListener = (request, response) => pipelines.take(request, response);
+    const handle: RequestListener = pipelines.take.bind(pipelines);
     const broken = new BrokenRequests({ connections: this.#connections, pipelines });
     const headersTimeout = options.headersTimeoutMs ?? maxHeadersMs;
     // A request without a host gets the spec's error body instead of Node's bare 400.
@@ -138,7 +133,6 @@ export class Listener {
 
   /** Accepts no new connections, and lets running answers end. When `signal` aborts, it closes all connections. */
   async stop({ signal }: { signal: AbortSignal }): Promise<void> {
-    this.#isDraining = true;
     const closed = Promise.withResolvers<void>();
     this.#server.close(() => closed.resolve());
     this.#connections.drain();
