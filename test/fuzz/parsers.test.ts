@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { parseRegistryPath } from '../../src/http/registry/registry-path.ts';
+import { parseRegistryPath } from '../../src/http/registry/routes.ts';
 import {
   parseBlobRecord,
   parseManifestRecord,

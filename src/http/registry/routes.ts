@@ -1,8 +1,9 @@
 import Router from '@koa/router';
 import type { Mirror } from '../../mirror/mirror.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
+import { type Digest, parseDigest } from '../../oci/digest.ts';
 import { OciError } from '../../oci/errors.ts';
-import { type HostName, parseHostName } from '../../oci/reference.ts';
+import { hostInPath, type HostName, isTag, parseHostName, type Reference } from '../../oci/reference.ts';
 import { answerBlob, answerBlobHead } from './blobs.ts';
 import { commonHeaders } from '../response/content-response.ts';
 import type { Senders } from '../response/memory-bodies.ts';
@@ -10,7 +11,6 @@ import type { ExchangeState, RegistryContext } from './exchange.ts';
 import { answerCatalog, answerReferrers, answerTagList } from './listings.ts';
 import { answerManifest } from './manifests.ts';
 import type { ReadBuffers } from '../response/body-pump.ts';
-import { parseRegistryPath, type RegistryPath } from './registry-path.ts';
 
 export interface RoutesDeps extends Senders {
   readonly mirror: Mirror;
@@ -28,8 +28,6 @@ export interface RoutesDeps extends Senders {
  *     /v2/<name>/tags/list
  *     /v2/<name>/referrers/<digest>
  *     /<upstream>/v2/…                           the same, of that upstream
- *
- * Paths below `/v2/` are parsed in registry-path.ts.
  */
 export function registryRoutes(deps: RoutesDeps): Router<ExchangeState> {
   const router = new Router<ExchangeState>();
@@ -106,4 +104,79 @@ function refuseWrites(ctx: RegistryContext): void {
   if (ctx.method === 'GET' || ctx.method === 'HEAD') return;
   ctx.set('Allow', 'GET, HEAD');
   throw new OciError('UNSUPPORTED', 'this mirror is read-only');
+}
+
+/** The resource that a request below `/v2/` names. Its name may still begin with an upstream's. */
+export type RegistryResource =
+  | { readonly kind: 'ping' | 'catalog' }
+  | { readonly kind: 'manifest'; readonly name: string; readonly reference: Reference }
+  | { readonly kind: 'blob' | 'referrers'; readonly name: string; readonly digest: Digest }
+  | { readonly kind: 'tags'; readonly name: string };
+
+export interface RegistryPath {
+  readonly resource: RegistryResource;
+  /** The registry named before `/v2/`. */
+  readonly pathPrefix: HostName | undefined;
+  readonly query: URLSearchParams | undefined;
+}
+
+/** No valid path is longer: a name has at most 255 characters, a sha512 digest 135. */
+const maxTargetLength = 4096;
+
+/**
+ * Parses a request target in origin form. The only parser of client input: nothing is decoded but `%3A` (some
+ * clients encode the colon of a digest), so an encoded slash, dot or NUL never becomes one.
+ * @throws OciError NAME_INVALID or DIGEST_INVALID (400); MANIFEST_UNKNOWN (404) for what can't be a tag, NAME_UNKNOWN for a path
+ * that is no resource.
+ */
+export function parseRegistryPath(target: string): RegistryPath {
+  // VSV00018: an absolute-form target must not change where a request leads.
+  if (!target.startsWith('/')) throw new OciError('NAME_INVALID', 'the request target must be a path');
+  if (target.length > maxTargetLength) throw new OciError('NAME_INVALID', 'the request target is too long');
+  const question = target.indexOf('?');
+  const path = withColons(question === -1 ? target : target.slice(0, question));
+  const query = question === -1 ? undefined : new URLSearchParams(target.slice(question + 1));
+  const { pathPrefix, below } = splitAtVersion(path);
+  return { resource: parseResource(below), pathPrefix, query };
+}
+
+function withColons(path: string): string {
+  if (!path.includes('%')) return path;
+  const decoded = path.replaceAll(/%3a/gi, ':');
+  if (decoded.includes('%'))
+    throw new OciError('NAME_INVALID', 'the path contains a percent-encoded character other than %3A');
+  return decoded;
+}
+
+function splitAtVersion(path: string): { readonly pathPrefix: HostName | undefined; readonly below: string } {
+  if (path === '/v2') return { pathPrefix: undefined, below: '' };
+  if (path.startsWith('/v2/')) return { pathPrefix: undefined, below: path.slice(4) };
+  const [, prefix = '', below] = /^\/([^/]+)\/v2(?:\/(.*))?$/s.exec(path) ?? [];
+  const pathPrefix = hostInPath(prefix);
+  if (pathPrefix === undefined) throw new OciError('NAME_UNKNOWN', 'unknown path: not part of the distribution API');
+  return { pathPrefix, below: below ?? '' };
+}
+
+function parseResource(below: string): RegistryResource {
+  if (below === '') return { kind: 'ping' };
+  if (below === '_catalog') return { kind: 'catalog' };
+  const listOf = nameBefore(below, '/tags/list');
+  if (listOf !== undefined) return { kind: 'tags', name: listOf };
+  // The last match counts: a repository may have a component called `blobs`.
+  const [, name, word, rest] = /^(.+)\/(manifests|blobs|referrers)\/([^/]*)$/s.exec(below) ?? [];
+  if (name === undefined || rest === undefined)
+    throw new OciError('NAME_UNKNOWN', 'unknown path: not part of the distribution API');
+  if (word === 'manifests') return { kind: 'manifest', name, reference: parseReference(rest) };
+  return { kind: word === 'blobs' ? 'blob' : 'referrers', name, digest: parseDigest(rest) };
+}
+
+/** No repository has a tag outside the grammar, so it is 404, as the conformance suite of distribution-spec v1.1.1 demands. */
+function parseReference(text: string): Reference {
+  if (text.includes(':')) return parseDigest(text);
+  if (!isTag(text)) throw new OciError('MANIFEST_UNKNOWN', 'the tag is not one the distribution spec allows');
+  return text;
+}
+
+function nameBefore(below: string, ending: string): string | undefined {
+  return below.endsWith(ending) ? below.slice(0, -ending.length) : undefined;
 }

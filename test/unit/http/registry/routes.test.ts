@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { parseRegistryPath, type RegistryResource } from '../../../../src/http/registry/registry-path.ts';
+import { parseRegistryPath, type RegistryResource } from '../../../../src/http/registry/routes.ts';
 import { parseDigest } from '../../../../src/oci/digest.ts';
 import { OciError } from '../../../../src/oci/errors.ts';
 import { isRepository, parseTag } from '../../../../src/oci/reference.ts';
