@@ -1,5 +1,4 @@
 import type { Digest } from '../../oci/digest.ts';
-import { UpstreamError } from '../../oci/errors.ts';
 import {
   type StoredBlobs,
   type BlobHead,
@@ -10,6 +9,7 @@ import {
   storedAnswer,
   unlessUnreadable,
 } from './served-blob.ts';
+import { BlobConfirmations } from './blob-confirmations.ts';
 import { UnstoredBlobs } from './unstored-blobs.ts';
 import { UpstreamBlobs } from './upstream-blobs.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
@@ -31,7 +31,7 @@ import type { BlobRecord } from '../ports/record-store.ts';
 import { isSameRepository } from '../ports/repository-id.ts';
 import { partsAhead } from './parts-ahead.ts';
 import type { Space } from '../eviction/space.ts';
-import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
+import type { Shared } from '../concurrency/single-flight.ts';
 
 export interface BlobsDeps extends RatedBodiesDeps {
   readonly store: Pick<BlobStore, 'quarantine'>;
@@ -56,15 +56,15 @@ const collapsed: CacheStatus = { word: 'collapsed', upstreamStatus: 200 };
 /** Serves blobs by digest. A repository with a link gets a running download, else the stored blob, else a new download. Without a link the upstream is asked first. */
 export class Blobs {
   readonly #deps: BlobsDeps;
-  readonly #confirmations = new SingleFlight<BlobRecord>();
-  readonly #heads = new SingleFlight<BlobRecord>();
   readonly #upstreamBlobs: UpstreamBlobs;
+  readonly #confirmations: BlobConfirmations;
   readonly #stored: StoredBlobs;
   readonly #unstored: UnstoredBlobs;
 
   constructor(deps: BlobsDeps) {
     this.#deps = deps;
     this.#upstreamBlobs = new UpstreamBlobs(deps);
+    this.#confirmations = new BlobConfirmations({ ...deps, upstreamBlobs: this.#upstreamBlobs });
     this.#stored = deps.storedBlobs;
     this.#unstored = new UnstoredBlobs({
       ...deps,
@@ -92,7 +92,7 @@ export class Blobs {
         continue;
       }
       if (!link && (running || (await this.#mayBeHere(digest)))) {
-        link = await counted(() => this.#confirm(question, waiting));
+        link = await counted(() => this.#confirmations.confirm(question, waiting));
         wasAsked = true;
         continue;
       }
@@ -105,10 +105,11 @@ export class Blobs {
       }
       if (stored && link) return this.#hit(question, stored, link, wasAsked);
       this.#upstreamBlobs.throwIfMissing(question);
-      const relayed = { signal: waiting.signal, isLinked };
-      const openWithoutRoom = () => this.#unstored.openWithoutRoom(question, relayed);
-      const unstored = await rated(() => counted(openWithoutRoom));
-      if (unstored) return unstored;
+      if (await this.#mayLackRoom(question)) {
+        const relayed = { signal: waiting.signal, isLinked };
+        const unstored = await rated(() => counted(() => this.#unstored.openWithoutRoom(question, relayed)));
+        if (unstored) return unstored;
+      }
       if (downloads.find(repositoryId.upstream, digest)) continue;
       return rated(() => counted(() => this.#download(question, waiting)));
     }
@@ -135,6 +136,14 @@ export class Blobs {
     return (await unlessUnreadable(observer, 'index', () => index.hasContent(digest))) ?? false;
   }
 
+  /** Whether the blob may have to be relayed. A disk that cannot say how full it is counts as having room: storing then fails, and is handled there. */
+  async #mayLackRoom(question: BlobQuestion): Promise<boolean> {
+    const { manifests, space } = this.#deps;
+    if (question.partOf || this.#unstored.lacking.get(nameOf(question))) return true;
+    const size = manifests.promisedSizes.get(nameOf(question));
+    return size !== undefined && !(await space.couldHold(size).catch(() => true));
+  }
+
   /**
    * Answers a HEAD, without a download. That the upstream has the blob is not remembered: a later GET would be a hit if another repository
    * brought the bytes and else a miss, and so would tell which.
@@ -153,12 +162,7 @@ export class Blobs {
     const size = link && (await this.#sizeOfCached(question, link));
     if (link && size !== undefined) return { size, cache: { word: 'hit' }, firstServedAtMs: link.firstServedAtMs };
     this.#upstreamBlobs.throwIfMissing(question);
-    const ask = async (flight: Waiting) => {
-      const { size: told } = await this.#upstreamBlobs.head(question, flight);
-      return { firstServedAtMs: this.#deps.clock.now(), ...(told !== undefined && { size: told }) };
-    };
-    const look = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => ask(flight));
-    const { value, collapsed } = await counted(() => this.#heads.run(nameOf(question), look, waiting));
+    const { value, collapsed } = await counted(() => this.#confirmations.head(question, waiting));
     return {
       size: value.size ?? this.#deps.manifests.promisedSizes.get(nameOf(question)),
       cache: { word: collapsed ? 'collapsed' : 'miss', upstreamStatus: 200 },
@@ -256,43 +260,5 @@ export class Blobs {
     const blob = this.#upstreamBlobs.remote(question);
     const source = partsAhead(question, download, { following: following.source, relays, blob });
     return { ...following, source, receivedBytes };
-  }
-
-  /** Asks the upstream once whether the repository has a blob that another repository brought, and records the answer. */
-  async #confirm(question: BlobQuestion, waiting: Waiting): Promise<BlobRecord> {
-    this.#upstreamBlobs.throwIfMissing(question);
-    const ask = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => this.#askToConfirm(question, flight));
-    return (await this.#confirmations.run(nameOf(question), ask, waiting)).value;
-  }
-
-  async #askToConfirm(question: BlobQuestion, waiting: Waiting): Promise<BlobRecord> {
-    const { repositoryId, digest } = question;
-    const { links } = this.#deps;
-    const claimed = await this.#upstreamBlobs.confirm(question, waiting);
-    const stored = await this.#stored.open(digest, undefined);
-    const confirmed = links.confirm(repositoryId, digest);
-    if (!stored || stored === 'unreadable') return confirmed;
-    await stored[Symbol.asyncDispose]();
-    // A wrong size from the registry must not put a good file into quarantine.
-    const size = claimed.size === stored.size ? stored.size : undefined;
-    links.recordShared(repositoryId, digest, size);
-    return { ...confirmed, ...(size !== undefined && { size }) };
-  }
-
-  /** If the upstream does not answer, waits until the index is rebuilt: it may know of a link then. */
-  async #orAfterRebuild(
-    { repositoryId, digest }: BlobQuestion,
-    waiting: Waiting,
-    ask: () => Promise<BlobRecord>,
-  ): Promise<BlobRecord> {
-    try {
-      return await ask();
-    } catch (cause) {
-      if (!(cause instanceof UpstreamError)) throw cause;
-      await this.#deps.index.whenComplete(waiting);
-      const link = await this.#deps.links.check(repositoryId, digest);
-      if (!link) throw cause;
-      return link;
-    }
   }
 }

@@ -53,22 +53,22 @@ const notStored: CacheStatus = { word: 'miss', upstreamStatus: 200 };
 /** Serves blobs without storing them: those that the store has no room for, and those that the disk fails to read. */
 export class UnstoredBlobs {
   readonly #deps: UnstoredBlobsDeps;
-  /** Blobs that there was no room for a moment ago. */
-  readonly #lacking: Remembered<LackOfRoom>;
+  /** Blobs that there was no room for a moment ago, by {@link nameOf}. */
+  readonly lacking: Remembered<LackOfRoom>;
 
   constructor(deps: UnstoredBlobsDeps) {
     this.#deps = deps;
-    this.#lacking = new Remembered({ clock: deps.clock, max: 10_000 });
+    this.lacking = new Remembered({ clock: deps.clock, max: 10_000 });
   }
 
   /** Remembers that there was no room for the blob when its download began. */
   noteNoRoom(question: BlobQuestion, size: number | undefined): void {
-    this.#lacking.remember(nameOf(question), { size, isOverrun: false }, noRoomForMs);
+    this.lacking.remember(nameOf(question), { size, isOverrun: false }, noRoomForMs);
   }
 
   /** Remembers that the blob outgrew the store while it was downloaded. */
   noteOverrun(question: BlobQuestion, size: number | undefined): void {
-    this.#lacking.remember(nameOf(question), { size, isOverrun: true }, overrunForMs);
+    this.lacking.remember(nameOf(question), { size, isOverrun: true }, overrunForMs);
   }
 
   /** Relays the blob if the store has no room for it. @returns undefined when it may be stored. */
@@ -76,7 +76,7 @@ export class UnstoredBlobs {
     const size = await this.#sizeOf(question, relayed);
     const wanted = size === undefined ? 'whole' : (question.partOf?.(size) ?? 'whole');
     if (size !== undefined && wanted === 'unsatisfiable') return this.#nothingOf(question, size, relayed);
-    const lacking = this.#lacking.get(nameOf(question));
+    const lacking = this.lacking.get(nameOf(question));
     const isLacking = lacking !== undefined && (lacking.isOverrun || wanted !== 'whole');
     if (!isLacking) {
       if (size === undefined || (await this.#couldHold(size))) return undefined;
@@ -115,7 +115,7 @@ export class UnstoredBlobs {
   /** If a part is wanted of a blob that may not fit, a HEAD asks for its size first, so that only the part is fetched. */
   async #sizeOf(question: BlobQuestion, { signal }: Waiting): Promise<number | undefined> {
     const { partOf } = question;
-    const known = this.#deps.manifests.promisedSizes.get(nameOf(question)) ?? this.#lacking.get(nameOf(question))?.size;
+    const known = this.#deps.manifests.promisedSizes.get(nameOf(question)) ?? this.lacking.get(nameOf(question))?.size;
     if (known !== undefined || !partOf || (await this.#couldHold(ordinaryBlobBytes))) return known;
     return (await this.#deps.head(question, { signal })).size;
   }

@@ -1,0 +1,76 @@
+import { UpstreamError } from '../../oci/errors.ts';
+import type { BlobLinks } from '../access/links.ts';
+import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { BlobRecord } from '../ports/record-store.ts';
+import type { Index } from '../ports/store-index.ts';
+import type { Waiting } from '../ports/waiting.ts';
+import { type BlobQuestion, nameOf, type StoredBlobs } from './served-blob.ts';
+import type { UpstreamBlobs } from './upstream-blobs.ts';
+
+export interface BlobConfirmationsDeps {
+  readonly upstreamBlobs: Pick<UpstreamBlobs, 'confirm' | 'head' | 'throwIfMissing'>;
+  readonly storedBlobs: Pick<StoredBlobs, 'open'>;
+  readonly links: BlobLinks;
+  readonly index: Pick<Index, 'whenComplete'>;
+  readonly clock: Clock;
+}
+
+/** Asks an upstream whether a repository has a blob, without downloading it. Clients that ask at the same time share one request. */
+export class BlobConfirmations {
+  readonly #deps: BlobConfirmationsDeps;
+  readonly #confirmations = new SingleFlight<BlobRecord>();
+  readonly #heads = new SingleFlight<BlobRecord>();
+
+  constructor(deps: BlobConfirmationsDeps) {
+    this.#deps = deps;
+  }
+
+  /** Asks the upstream once whether the repository has a blob that another repository brought, and records the answer. */
+  async confirm(question: BlobQuestion, waiting: Waiting): Promise<BlobRecord> {
+    this.#deps.upstreamBlobs.throwIfMissing(question);
+    const ask = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => this.#askToConfirm(question, flight));
+    return (await this.#confirmations.run(nameOf(question), ask, waiting)).value;
+  }
+
+  /** Asks by a HEAD, once for all clients that ask at the same time. */
+  async head(question: BlobQuestion, waiting: Waiting): Promise<Shared<BlobRecord>> {
+    const ask = async (flight: Waiting) => {
+      const { size } = await this.#deps.upstreamBlobs.head(question, flight);
+      return { firstServedAtMs: this.#deps.clock.now(), ...(size !== undefined && { size }) };
+    };
+    const look = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => ask(flight));
+    return this.#heads.run(nameOf(question), look, waiting);
+  }
+
+  async #askToConfirm(question: BlobQuestion, waiting: Waiting): Promise<BlobRecord> {
+    const { repositoryId, digest } = question;
+    const { links } = this.#deps;
+    const claimed = await this.#deps.upstreamBlobs.confirm(question, waiting);
+    const stored = await this.#deps.storedBlobs.open(digest, undefined);
+    const confirmed = links.confirm(repositoryId, digest);
+    if (!stored || stored === 'unreadable') return confirmed;
+    await stored[Symbol.asyncDispose]();
+    // A wrong size from the registry must not put a good file into quarantine.
+    const size = claimed.size === stored.size ? stored.size : undefined;
+    links.recordShared(repositoryId, digest, size);
+    return { ...confirmed, ...(size !== undefined && { size }) };
+  }
+
+  /** If the upstream does not answer, waits until the index is rebuilt: it may know of a link then. */
+  async #orAfterRebuild(
+    { repositoryId, digest }: BlobQuestion,
+    waiting: Waiting,
+    ask: () => Promise<BlobRecord>,
+  ): Promise<BlobRecord> {
+    try {
+      return await ask();
+    } catch (cause) {
+      if (!(cause instanceof UpstreamError)) throw cause;
+      await this.#deps.index.whenComplete(waiting);
+      const link = await this.#deps.links.check(repositoryId, digest);
+      if (!link) throw cause;
+      return link;
+    }
+  }
+}
