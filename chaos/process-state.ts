@@ -52,7 +52,10 @@ async function descriptorsOf(pid: number): Promise<readonly string[]> {
 /** Counts files in incoming/ that are not a partial download or its checkpoint: a write in progress, or a leak. */
 async function strayFilesIn(dataFolder: string): Promise<number> {
   const names = await readdir(join(dataFolder, incomingFolder));
-  const marked = new Set(names.filter((name) => name.endsWith('.json')).map((name) => name.slice(0, -'.json'.length)));
-  return names.filter((name) => !marked.has(name) && !(name.endsWith('.json') && names.includes(name.slice(0, -5))))
-    .length;
+  const withCheckpoint = new Set(
+    names.filter((name) => name.endsWith('.json')).map((name) => name.slice(0, -'.json'.length)),
+  );
+  return names.filter(
+    (name) => !withCheckpoint.has(name) && !(name.endsWith('.json') && names.includes(name.slice(0, -5))),
+  ).length;
 }

@@ -51,12 +51,12 @@ export function worldOf(seed: string): readonly PublishedImage[] {
 /** Every digest that a tag may resolve to: that of its own image, or for the moving tag, of any image in its repository. */
 export function digestsOf(
   world: readonly PublishedImage[],
-  of: Pick<PublishedImage, 'upstream' | 'repository' | 'tag'>,
+  pulled: Pick<PublishedImage, 'upstream' | 'repository' | 'tag'>,
 ) {
   const inRepository = world.filter(
-    ({ upstream, repository }) => upstream === of.upstream && repository === of.repository,
+    ({ upstream, repository }) => upstream === pulled.upstream && repository === pulled.repository,
   );
-  const meant = inRepository.filter(({ tag }) => of.tag === movingTag || tag === of.tag);
+  const meant = inRepository.filter(({ tag }) => pulled.tag === movingTag || tag === pulled.tag);
   return new Map<Digest, PublishedImage>(meant.map((published) => [published.image.manifest.digest, published]));
 }
 

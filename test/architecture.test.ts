@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 /**
  * What the files of a folder may import from the rest of src/, as beginnings of paths. ARCHITECTURE.md explains the picture; this test
  * keeps it true. The files at the root put everything together and may import what they need. `mirror/concurrency/` knows nothing of the
- * mirror: whoever waits, waits with it.
+ * mirror: every part that waits uses it.
  */
 const mayImport: Readonly<Record<string, readonly string[]>> = {
   oci: [],

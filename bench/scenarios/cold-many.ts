@@ -44,16 +44,16 @@ async function hashedSampleOf(stage: Stage, { measurement, server, image, client
 /** Times the ordinary clients. The slow client then reads the rest at full speed, and must have the right bytes too. */
 async function oddSampleOf(stage: Stage, { measurement, server, image, clients }: ColdPull): Promise<Sample> {
   const url = blobUrl(server, image);
-  const letGo = new AbortController();
+  const leave = new AbortController();
   const pull = { url, digest: image.layer.digest, signal: stage.signal, clients: clients - 1 - leaving };
   const { result, ...cost } = await costOfCold(stage, server, image, async () => {
-    const slow = slowDigest(url, letGo.signal);
+    const slow = slowDigest(url, leave.signal);
     slow.catch(() => {}); // Awaited below.
     const left = Array.from({ length: leaving }, () => leaveMidway(url, image.layer.size));
     await Promise.all([stage.readers.check(pull), ...left]);
     return { slow };
   });
-  letGo.abort();
+  leave.abort();
   const digest = await result.slow;
   if (digest !== image.layer.digest) throw new Error(`${url} sent ${digest} to the slow client`);
   const { seconds, cpuSeconds, peakBytes, upstreamGets } = cost;

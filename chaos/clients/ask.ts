@@ -74,9 +74,9 @@ function headersOf({ origin, path, method = 'GET', range, agent, leaveAfterMs }:
     resolve({ response: undefined, failure });
     asked.destroy();
   };
-  const isPatient = leaveAfterMs === undefined || leaveAfterMs > headersWithinMs;
+  const waitsForDeadline = leaveAfterMs === undefined || leaveAfterMs > headersWithinMs;
   const timer = setTimeout(
-    () => giveUp(isPatient ? 'hung' : 'left'),
+    () => giveUp(waitsForDeadline ? 'hung' : 'left'),
     Math.min(headersWithinMs, leaveAfterMs ?? Infinity),
   );
   asked.once('response', (response) => resolve({ response, failure: undefined }));

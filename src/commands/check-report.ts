@@ -28,7 +28,7 @@ const titles: Omit<Row, 'failure'> = {
   pullsLeft: 'PULLS LEFT',
 };
 
-/** A line for each account at each address. Credentials are named by their place in the configuration, never by their content. */
+/** A line for each account at each address. Credentials are named by their position in the configuration, never by their content. */
 export function tableOf(checked: readonly CheckedUpstream[]): string {
   const rows = [titles, ...checked.flatMap(rowsOf)].map((row) => [
     row.upstream,
@@ -52,20 +52,21 @@ function rowsOf(upstream: CheckedUpstream): readonly Row[] {
   const { settings, endpoints } = upstream;
   return endpoints.flatMap((endpoint, index) => {
     const mirror = settings.mirrors?.[index];
-    const place = mirror ? `${name} via mirrors[${index}]` : name;
-    return rowsOfEndpoint(place, endpoint, (mirror ?? settings).credentials);
+    const address = mirror ? `${name} via mirrors[${index}]` : name;
+    return rowsOfEndpoint(address, endpoint, (mirror ?? settings).credentials);
   });
 }
 
 const nothing: Row = { upstream: '', reached: '', signedIn: '', pullsLeft: '', failure: undefined };
 
 function rowsOfEndpoint(
-  place: string,
+  address: string,
   { failure, accounts }: EndpointProbe,
   credentials: readonly CredentialSettings[],
 ): readonly Row[] {
-  if (failure !== undefined) return [{ ...nothing, upstream: place, reached: 'no', failure: `${place}: ${failure}` }];
-  return accounts.map((account, index) => rowOfAccount(place, account, credentialName(credentials[index], index)));
+  if (failure !== undefined)
+    return [{ ...nothing, upstream: address, reached: 'no', failure: `${address}: ${failure}` }];
+  return accounts.map((account, index) => rowOfAccount(address, account, credentialName(credentials[index], index)));
 }
 
 /** `credentials[0] (basic)` */
@@ -73,8 +74,8 @@ function credentialName(settings: CredentialSettings | undefined, index: number)
   return settings && `credentials[${index}] (${settings.kind})`;
 }
 
-function rowOfAccount(place: string, { signIn, why, rateLimit }: AccountProbe, credential: string | undefined): Row {
-  const row = { upstream: place, reached: 'yes', pullsLeft: pullsLeft(rateLimit), failure: undefined };
+function rowOfAccount(address: string, { signIn, why, rateLimit }: AccountProbe, credential: string | undefined): Row {
+  const row = { upstream: address, reached: 'yes', pullsLeft: pullsLeft(rateLimit), failure: undefined };
   switch (signIn) {
     case 'signed-in':
       return { ...row, signedIn: `as ${credential}` };
@@ -87,9 +88,9 @@ function rowOfAccount(place: string, { signIn, why, rateLimit }: AccountProbe, c
     case 'unchecked':
       return { ...row, signedIn: `${credential} not checked: the registry answers without credentials` };
     case 'no-token':
-      return { ...row, signedIn: 'no: the token endpoint issued no token', failure: `${place}: ${why}` };
+      return { ...row, signedIn: 'no: the token endpoint issued no token', failure: `${address}: ${why}` };
     case 'refused': {
-      const who = credential === undefined ? place : `${place}, ${credential}`;
+      const who = credential === undefined ? address : `${address}, ${credential}`;
       return { ...row, signedIn: `no: ${credential ?? 'credentials required'}`, failure: `${who}: ${why}` };
     }
   }

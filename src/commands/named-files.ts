@@ -37,9 +37,9 @@ function certificateOf({ listen: { tls } }: Config): readonly NamedFile[] {
 function credentialFiles({ upstreams }: Config): readonly NamedFile[] {
   return upstreams.flatMap(({ name, credentials, mirrors }) => {
     const own = credentials.flatMap((one, index) => filesOf(one, ['upstreams', name, 'credentials', index]));
-    const ofMirrors = mirrors.flatMap((mirror, place) =>
+    const ofMirrors = mirrors.flatMap((mirror, position) =>
       mirror.credentials.flatMap((one, index) =>
-        filesOf(one, ['upstreams', name, 'mirrors', place, 'credentials', index]),
+        filesOf(one, ['upstreams', name, 'mirrors', position, 'credentials', index]),
       ),
     );
     return [...own, ...ofMirrors];

@@ -16,7 +16,7 @@ export interface ServeOptions {
   readonly nodeVersion: string;
   /** Aborts at the first signal to stop, also during the start. */
   readonly stop: AbortSignal;
-  /** Aborts at the second signal: nothing is waited for any more. */
+  /** Aborts at the second signal: stop without waiting. */
   readonly force: AbortSignal;
   /** Registers a function to be called on SIGHUP. */
   readonly onReloadAsked: (reload: () => void) => void;

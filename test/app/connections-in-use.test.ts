@@ -34,7 +34,7 @@ test('a pull gets 503 at once when all connections are in use and as many reques
   expect((await ask(app, manifest('5'))).status).toBe(200);
 });
 
-test('a client that gives up frees its place for the next one that waits for a connection', async () => {
+test('a client that gives up frees its slot for the next one that waits for a connection', async () => {
   const upstream = await startFakeRegistry();
   for (const tag of ['1', '2', '3']) upstream.content.add(repository, tag, image());
   const answering = gate();

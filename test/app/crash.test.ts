@@ -84,8 +84,7 @@ const storage = { maxSize: '16MiB', minFree: '0B' };
 const maxDelayMs = 120;
 const tagOf = (moment: number): string => `v${moment}`;
 /** From 0 to 1, the same at every run. */
-const chance = (...repositoryId: readonly unknown[]): number =>
-  randomBytes(4, repositoryId.join(' ')).readUInt32BE() / 2 ** 32;
+const chance = (...seed: readonly unknown[]): number => randomBytes(4, seed.join(' ')).readUInt32BE() / 2 ** 32;
 
 function imageFor(moment: number): Image {
   return image({

@@ -81,7 +81,7 @@ test('64 blobs that trickle block neither another blob of the same upstream nor 
   await caughtUp(app);
   app.clock.advance(slowAfterMs);
   expect((await wanted).body.equals(same.bytes)).toBe(true);
-  // They all go on.
+  // They all continue.
   expect((await app.metrics()).sum('layerwell_cache_fills_total', { upstream: 'bad.test', result: 'aborted' })).toBe(0);
   await Promise.all(held);
 });
@@ -95,7 +95,7 @@ test('only a limited number of slow downloads continue without a slot: then the 
     trickle.release(sentBytes[index] ?? 0);
     bad.script({ path: new RegExp(digest) }, { pump: trickle });
   }
-  // One place, and one outside of it.
+  // One slot, and one download without a slot.
   const app = await mirrorBefore(bad, await registryWith(), { maxConcurrent: 1 });
   const opened = [];
   for (const [index, blob] of slow.entries()) {

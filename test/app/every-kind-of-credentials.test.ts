@@ -68,7 +68,7 @@ test.each(kinds)('$kind: a rotated secret is used from the next pull on', async 
 
 test.each(kinds)('$kind: a rejected secret is sent once in each way, and pulls fail with 502', async ({ start }) => {
   const { app, ...account } = await startWith(start);
-  await account.changeSecret('what-nobody-told-us', { isTold: false });
+  await account.changeSecret('rotated-without-notice', { isTold: false });
 
   for (let nth = 0; nth < 10; nth++) {
     const { status, body } = await pullAnother(app, account, `tag-${nth}`);
@@ -116,7 +116,7 @@ async function askedSoFar(all: readonly StartedKind[]) {
 test('with every token server down and every credential expired and rejected, cached images are served without an upstream request', async () => {
   const { app, all } = await withAllKinds({ tag: 'forever' });
   for (const { changeSecret, sources } of all) {
-    await changeSecret('what-nobody-told-us', { isTold: false });
+    await changeSecret('rotated-without-notice', { isTold: false });
     await Promise.all(sources.map((source) => source.stop()));
   }
   app.clock.advance(30 * 24 * 3_600_000);

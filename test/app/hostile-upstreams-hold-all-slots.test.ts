@@ -49,7 +49,7 @@ function add(registry: FakeRegistry, manifest: Content): void {
   registry.content.add(repository, manifest.digest.slice(7, 20), { manifest, children: [], blobs: [] });
 }
 
-test('two upstreams that hold all places and send just fast enough do not block blobs of a third', async () => {
+test('two upstreams that hold all slots and send just fast enough do not block blobs of a third', async () => {
   const wanted = randomBlob(300_000, 'wanted');
   const { app, hostile, good } = await mirrorBefore({ download: { maxConcurrent: 4 } });
   good.content.addBlob(repository, wanted);

@@ -97,14 +97,14 @@ const commonBetrayals = ['401', '500', 'redirect', 'not-http'] as const;
 
 /** It issues a token, and then echoes its requests. */
 function startFickleEcr() {
-  const authorizationToken = Buffer.from('AWS:canary-lent').toString('base64');
-  const lent = { authorizationData: [{ authorizationToken, expiresAt: Date.UTC(2030, 0, 1) / 1_000 + 12 * 3_600 }] };
+  const authorizationToken = Buffer.from('AWS:canary-issued').toString('base64');
+  const issued = { authorizationData: [{ authorizationToken, expiresAt: Date.UTC(2030, 0, 1) / 1_000 + 12 * 3_600 }] };
   let count = 0;
   return startSource(({ headers }) => {
     count += 1;
     const { authorization = '' } = headers;
     return count === 1
-      ? { status: 200, body: lent }
+      ? { status: 200, body: issued }
       : { status: 400, body: { __type: authorization, message: authorization } };
   });
 }

@@ -113,7 +113,7 @@ async function connected({ host }: RunningApp): Promise<Socket> {
   return socket;
 }
 
-test('above the limit of connections new ones get 503 with Retry-After, and existing ones go on', async () => {
+test('above the limit of connections new ones get 503 with Retry-After, and existing ones continue', async () => {
   const {
     app,
     blob,
@@ -140,7 +140,7 @@ test('connections far above the limit are closed at once', async () => {
   told?.destroy();
 });
 
-test('a thousand downloads wait for a place; the next gets 503 with Retry-After', async () => {
+test('a thousand downloads wait for a slot; the next gets 503 with Retry-After', async () => {
   const upstream = await startFakeRegistry();
   const answering = gate();
   upstream.script({ path: blobs }, { holdHeaders: answering });

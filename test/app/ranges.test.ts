@@ -171,7 +171,7 @@ test('a range of an uncached blob starts one download of the whole blob, which i
   expect(upstream.requests[0]?.headers.range).toBeUndefined();
 });
 
-test('a range beyond the end of an uncached blob is answered 416, and the download goes on', async () => {
+test('a range beyond the end of an uncached blob is answered 416, and the download continues', async () => {
   const upstream = await startFakeRegistry();
   const blob = randomBlob(size);
   upstream.content.addBlob(repository, blob);

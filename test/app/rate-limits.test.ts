@@ -29,10 +29,10 @@ async function start(headers: Record<string, string>, more: object = {}) {
   return { hub, app };
 }
 
-async function limitOf(app: RunningApp, name: string, repositoryId = 'basic-1') {
+async function limitOf(app: RunningApp, name: string, account = 'basic-1') {
   return (await app.metrics()).sum(`layerwell_upstream_ratelimit_${name}`, {
     upstream: 'docker.io',
-    account: repositoryId,
+    account,
   });
 }
 

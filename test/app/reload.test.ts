@@ -19,7 +19,7 @@ function upstreams(entries: Readonly<Record<string, { readonly url: string }>>, 
   return { defaultUpstream: 'one.test', upstreams: Object.fromEntries(named), ...more };
 }
 
-test('a new upstream is served after SIGHUP, and a running download goes on over its old connection', async () => {
+test('a new upstream is served after SIGHUP, and a running download continues over its old connection', async () => {
   const one = await startFakeRegistry();
   const two = await startFakeRegistry();
   const blob = randomBlob(2_000_000);

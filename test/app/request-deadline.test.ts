@@ -43,7 +43,7 @@ test('a token request that is never answered ends in 504 too', async () => {
   expect((await ask(app, `/v2/${repository}/manifests/1`)).status).toBe(504);
 });
 
-test('a client whose download gets no place within the request deadline gets 504 too', async () => {
+test('a client whose download gets no slot within the request deadline gets 504 too', async () => {
   const upstream = await startFakeRegistry();
   const [slow, waiting] = [randomBlob(2_000_000, 'slow'), randomBlob(300_000, 'waiting')];
   for (const one of [slow, waiting]) upstream.content.addBlob(repository, one);
@@ -57,7 +57,7 @@ test('a client whose download gets no place within the request deadline gets 504
   expect((await ask(app, `/v2/${repository}/blobs/${waiting.digest}`)).body.equals(waiting.bytes)).toBe(true);
 });
 
-test('the download goes on after its client got 504, and the next pull is a hit', async () => {
+test('the download continues after its client got 504, and the next pull is a hit', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.addBlob(repository, blob);
   const answering = gate();

@@ -29,11 +29,11 @@ async function stallingUpstream(
 }
 
 /** The last checkpoint of a mirror whose download has stalled. */
-async function marked({ dataDirectory }: { readonly dataDirectory: string }): Promise<PartialDownload> {
-  const lastMark = async () => (await partialDownloads(dataDirectory).catch(() => ({ left: [] }))).left[0];
-  await expect.poll(lastMark).toBeDefined();
-  const left = await lastMark();
-  if (!left) throw new Error('nothing is marked any more');
+async function lastCheckpoint({ dataDirectory }: { readonly dataDirectory: string }): Promise<PartialDownload> {
+  const read = async () => (await partialDownloads(dataDirectory).catch(() => ({ left: [] }))).left[0];
+  await expect.poll(read).toBeDefined();
+  const left = await read();
+  if (!left) throw new Error('the checkpoint is gone');
   return left;
 }
 
@@ -45,7 +45,7 @@ async function killedInTheMiddle(
   const mirror = await startMirror(mirrorOf(upstream));
   const answer = await open(mirror, path);
   await answer.read(arrivedBytes);
-  const left = await marked(mirror);
+  const left = await lastCheckpoint(mirror);
   await mirror.kill();
   const storage = { path: mirror.dataDirectory, maxSize, minFree: '0B' };
   await mirror.restart(mirrorOf(upstream, { storage }));

@@ -152,7 +152,7 @@ test('if the upstream does not come back the answer is cut, and nothing is left 
 
 test.each([
   { what: 'whose size its manifest tells', isPromised: true },
-  { what: 'whose size nobody tells', isPromised: false },
+  { what: 'whose size is not reported', isPromised: false },
 ])(
   'a blob $what is complete when all its bytes have arrived, though the answer broke off instead of ending',
   async ({ isPromised }) => {

@@ -25,7 +25,7 @@ interface Held {
   readonly rest: Gate;
 }
 
-/** A mirror whose upstream stops in the middle of every layer, until the test lets it go on. */
+/** A mirror whose upstream stops in the middle of every layer, until the test lets it continue. */
 async function started(shutdown: object): Promise<Held> {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', built);

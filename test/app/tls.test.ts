@@ -70,7 +70,7 @@ async function started() {
   return { secret, upstream, mirror, port, url: `https://127.0.0.1:${port}` };
 }
 
-test('a mirror serves over TLS, and uses a renewed certificate without a restart, while a download goes on', async () => {
+test('a mirror serves over TLS, and uses a renewed certificate without a restart, while a download continues', async () => {
   const { secret, upstream, mirror, url } = await started();
   const rest = gate();
   upstream.script({ path: /blobs/ }, { holdBody: { afterBytes: 200_000, until: rest } });

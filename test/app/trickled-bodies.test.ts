@@ -77,7 +77,7 @@ test.each(kinds)(
   },
 );
 
-test('clients of an upstream that goes on sending are all served, also more than half of the requests', async () => {
+test('clients of an upstream that keeps sending are all served, also more than half of the requests', async () => {
   const { app, blob, path, flowing, rejected } = await started({ blobBytes: 200_000 });
   const first = await open(app, path);
   const joined = await Promise.all(Array.from({ length: maxRequests - 3 }, () => open(app, path)));
@@ -87,7 +87,7 @@ test('clients of an upstream that goes on sending are all served, also more than
   expect(await rejected()).toBe(0);
 });
 
-test('clients that wait for the end of a blob while its upstream goes on sending are all served', async () => {
+test('clients that wait for the end of a blob while its upstream keeps sending are all served', async () => {
   const flow = pump();
   flow.release(100_000);
   const { app, blob, path, rejected } = await started({ blobBytes: 2_000_000, flow });

@@ -10,7 +10,7 @@ import { mirrorOf } from '../support/start-mirror.ts';
 const minute = 60_000;
 const account = { username: 'mirror', password: 'secret' };
 const publicApp = 'team/app';
-const lender = 'priv/app';
+const privateApp = 'priv/app';
 
 interface Started {
   readonly upstream: FakeRegistry;
@@ -56,15 +56,15 @@ function layerOf({ blobs }: Image) {
 test('a layer of a repository that turned private is not served through a public one whose manifest names it', async () => {
   const secret = image({ name: 'secret' });
   const { upstream, app, hide } = await started(({ content: held }) => {
-    held.add(lender, '1', secret);
+    held.add(privateApp, '1', secret);
     held.addManifest(publicApp, secret.manifest);
     held.tag(publicApp, '1', secret.manifest.digest);
   });
-  await pullAll(app, lender, '1');
+  await pullAll(app, privateApp, '1');
   await app.quiet();
-  hide(lender);
+  hide(privateApp);
   app.clock.advance(30 * minute);
-  expect((await ask(app, `/v2/${lender}/manifests/2`)).status).toBe(404); // The mirror knows that it is hidden.
+  expect((await ask(app, `/v2/${privateApp}/manifests/2`)).status).toBe(404); // The mirror knows that it is hidden.
   await pullManifest(app, publicApp, '1');
   await app.restart();
   const path = `/v2/${publicApp}/blobs/${layerOf(secret).digest}`;
@@ -76,15 +76,15 @@ test('a layer of a repository that turned private is not served through a public
 test('a child manifest of a repository that turned private is not served through it either', async () => {
   const secret = image({ name: 'secret' });
   const { upstream, app, hide } = await started(({ content: held }) => {
-    held.add(lender, '1', secret);
+    held.add(privateApp, '1', secret);
     held.add(publicApp, 'other', image());
     held.addManifest(publicApp, indexOf(secret));
   });
-  await pullAll(app, lender, '1');
+  await pullAll(app, privateApp, '1');
   await app.quiet();
-  hide(lender);
+  hide(privateApp);
   app.clock.advance(30 * minute);
-  expect((await ask(app, `/v2/${lender}/manifests/2`)).status).toBe(404);
+  expect((await ask(app, `/v2/${privateApp}/manifests/2`)).status).toBe(404);
   expect((await ask(app, `/v2/${publicApp}/manifests/${indexOf(secret).digest}`)).status).toBe(200);
   await app.restart();
   expect((await ask(app, `/v2/${publicApp}/manifests/${secret.manifest.digest}`)).status).toBe(404);
@@ -94,9 +94,9 @@ test('a child manifest of a repository that turned private is not served through
 test('a link to content of a repository that is public now is borrowed without an upstream request', async () => {
   const shared = image();
   const { upstream, app } = await started((registry) => {
-    for (const repository of [lender, publicApp]) registry.content.add(repository, '1', shared);
+    for (const repository of [privateApp, publicApp]) registry.content.add(repository, '1', shared);
   });
-  await pullAll(app, lender, '1');
+  await pullAll(app, privateApp, '1');
   await app.restart();
   await pullManifest(app, publicApp, '1');
   upstream.forgetRequests();

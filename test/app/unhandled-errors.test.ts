@@ -14,7 +14,7 @@ async function started(fault: Fault) {
   return startMirror(mirrorOf(upstream), { fault });
 }
 
-test('an unhandled rejection is logged with its stack and counted, and the process goes on serving', async () => {
+test('an unhandled rejection is logged with its stack and counted, and the process keeps serving', async () => {
   const mirror = await started('unhandled-rejection');
   expect((await mirror.metrics()).sum('layerwell_unhandled_rejections_total')).toBe(0);
   mirror.send('SIGUSR2');

@@ -82,7 +82,7 @@ test.each(failures)(
 );
 
 test.each([
-  { what: 'whose name nobody knows', url: () => 'http://registry.invalid', reason: 'dns' },
+  { what: 'whose name does not exist', url: () => 'http://registry.invalid', reason: 'dns' },
   { what: 'that cannot prove who it is', url: (http: string) => http.replace('http:', 'https:'), reason: 'tls' },
 ])(
   'an upstream $what counts as down: cached content is served, and the answer says why it is stale',

@@ -22,7 +22,7 @@ import { mirrorOf, type RunningMirror, startMirror } from '../support/start-mirr
  */
 
 const repository = 'conformance/app';
-const missing = digestOf(Buffer.from('nobody pushed this'));
+const missing = digestOf(Buffer.from('this was never pushed'));
 
 const plain = image({ layers: 2 });
 const signature = referrerOf(plain.manifest);

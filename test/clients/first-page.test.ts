@@ -40,7 +40,7 @@ async function withAppPublished() {
   return { upstream, ...(await withPrivateRegistry(upstream)) };
 }
 
-/** What the page promises whoever follows it: the second pull costs the registry no blob. */
+/** What the page promises: the second pull costs the registry no blob. */
 async function expectPulledThrough(client: Client, pulled = app): Promise<void> {
   expect(await client.pull(pulled)).toBe(published.manifest.digest);
   await client.forget();

@@ -18,12 +18,9 @@ function checkpointOf(length: number): Checkpoint {
 async function leave(
   store: BlobStore,
   length: number,
-  {
-    checkpointBytes = length,
-    repositoryId = digest,
-  }: { readonly checkpointBytes?: number; readonly repositoryId?: Digest } = {},
+  { checkpointBytes = length, blob = digest }: { readonly checkpointBytes?: number; readonly blob?: Digest } = {},
 ): Promise<void> {
-  await using incoming = await store.create(repositoryId, 'docker.io');
+  await using incoming = await store.create(blob, 'docker.io');
   await incoming.append([bytes.subarray(0, checkpointBytes)]);
   if (checkpointBytes > 0) await incoming.checkpoint(checkpointOf(checkpointBytes));
   await incoming.append([bytes.subarray(checkpointBytes, length)]);
@@ -122,7 +119,7 @@ describe.each(blobStores)('a blob store $name', ({ subject }) => {
     const { store, clock } = await subject();
     const names = ['one', 'two', 'three', 'four'].map((name) => digestOf(Buffer.from(name)));
     for (const name of names) {
-      await leave(store, 1000, { repositoryId: name });
+      await leave(store, 1000, { blob: name });
       clock.advance(1000);
     }
     const now = clock.now();

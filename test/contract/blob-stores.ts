@@ -10,7 +10,7 @@ import { temporaryDirectory } from '../support/temp-directory.ts';
 
 export interface Subject {
   readonly store: BlobStore;
-  /** What was reported as corrupt, and by whom it was met. */
+  /** What was reported as corrupt, and by what it was found. */
   readonly corrupt: readonly { readonly digest: Digest; readonly source: CorruptionSource }[];
   readonly clock: ManualClock;
   /** Puts other bytes where a blob is, behind the store's back. */

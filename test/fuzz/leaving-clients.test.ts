@@ -14,8 +14,8 @@ const owner = thisSuite();
 const account = { username: 'mirror', password: 'secret' };
 const maxRequests = 40;
 const maxConcurrent = 4;
-/** Places that one upstream may have of them. */
-const places = 3;
+/** How many of them one upstream may have. */
+const slots = 3;
 const minute = 60_000;
 const tagged = 'library/app';
 const images = [
@@ -54,7 +54,7 @@ beforeAll(async () => {
   app = await startApp(config, { owner });
 });
 
-/** In a path: what nobody has asked for yet. */
+/** In a path: what has not been requested yet. */
 const freshManifest = '<fresh manifest>';
 const freshBlob = '<fresh blob>';
 const digests = images.flatMap(({ manifest, children }) => [manifest, ...children].map(({ digest }) => digest));
@@ -102,7 +102,7 @@ const leaving: fc.Arbitrary<Leaving> = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ when: 'never' as const }) },
 );
 
-/** What an upstream does wrong; `late` says after how many turns it answers, or goes on in the middle. */
+/** What an upstream does wrong; `late` says after how many turns it answers, or continues in the middle. */
 interface Wrong {
   readonly path: RegExp;
   readonly times: number;
@@ -147,7 +147,7 @@ type Scene = typeof scene extends fc.Arbitrary<infer One> ? One : never;
 
 let scenes = 0;
 
-/** Puts something into the upstreams that nobody has asked for yet. */
+/** Puts something into the upstreams that has not been requested yet. */
 function addFresh(): Image {
   scenes += 1;
   const fresh = image({ name: `scene ${scenes}`, layerBytes: 100_000 });
@@ -199,15 +199,15 @@ test('afterwards every request and every download slot is free again', async () 
   if (!upstream || !second) throw new Error('no upstream');
   app.clock.advance(60 * minute);
   upstream.forgetRequests();
-  const cold = Array.from({ length: places }, (_, index) => randomBlob(200_000, `cold ${index}`));
+  const cold = Array.from({ length: slots }, (_, index) => randomBlob(200_000, `cold ${index}`));
   for (const blob of cold) upstream.content.addBlob(tagged, blob);
   const until = gate();
   upstream.script({}, { holdHeaders: until });
   second.script({ path: /\/new-/ }, { holdHeaders: until });
   const pulls = cold.map((blob) => ask(app, `/v2/${tagged}/blobs/${blob.digest}`));
-  const absent = maxRequests / 2 - places;
+  const absent = maxRequests / 2 - slots;
   const others = Array.from({ length: absent }, (_, index) => ask(app, `/v2/${tagged}/manifests/absent-${index}`));
-  await upstream.arrived('GET', /blobs/, places);
+  await upstream.arrived('GET', /blobs/, slots);
   await upstream.arrived('GET', /absent/, absent);
   // Half of what one upstream leaves is there for the next.
   second.forgetRequests();

@@ -34,7 +34,7 @@ function orRefusal<Value>(parse: () => Value): Value | 'refused' {
   }
 }
 
-/** Any text, mostly of pieces that mean something to somebody. */
+/** Any text, mostly of pieces that mean something to a parser. */
 function textOf(...pieces: readonly string[]): fc.Arbitrary<string> {
   const piece = fc.oneof({ weight: 4, arbitrary: fc.constantFrom(...pieces) }, { weight: 1, arbitrary: fc.string() });
   return fc.array(piece, { maxLength: 12 }).map((all) => all.join(''));

@@ -13,7 +13,7 @@ import { mirrorOf } from '../support/start-mirror.ts';
 import { expectAlways } from './runs.ts';
 
 const repository = 'library/app';
-/** Nobody ever has this one. */
+/** No upstream has this one. */
 const absent = randomBlob(10, 'absent').digest;
 const owner = thisSuite();
 const { manifest } = image();

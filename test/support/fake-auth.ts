@@ -32,7 +32,7 @@ export class FakeAuth {
     this.#tokens.clear();
   }
 
-  /** @returns the refusal, or undefined where the request may go on. */
+  /** @returns the refusal, or undefined where the request may continue. */
   refusal({ headers: { authorization } }: IncomingMessage, repository: string, ownUrl: string): Answer | undefined {
     const { options } = this;
     if (options.kind === 'none') return undefined;

@@ -2,7 +2,7 @@ import { isIP, type LookupFunction, Socket } from 'node:net';
 import dns from 'node:dns';
 
 /**
- * Runs before every test file: a socket that would leave the machine fails, whoever opens it. Sockets over loopback and over
+ * Runs before every test file: a socket that would leave the machine fails, whatever opens it. Sockets over loopback and over
  * paths are left alone, so tests on real sockets cost nothing; what nock answers never becomes a socket.
  *
  * A name is resolved first, by the caller's own `lookup` where it has one, and its addresses are held to the same rule.

@@ -32,9 +32,9 @@ export async function partialDownloads(
 }
 
 async function leftAt(file: string): Promise<PartialDownload | undefined> {
-  const marked = parseCheckpointFile(await readFile(checkpointPath(file)));
-  if (!marked) return undefined;
-  const { blob, checkpoint } = marked;
+  const parsed = parseCheckpointFile(await readFile(checkpointPath(file)));
+  if (!parsed) return undefined;
+  const { blob, checkpoint } = parsed;
   const bytes = await readFile(file);
   const digest = digestOf(bytes.subarray(0, checkpoint.bytes), algorithmOf(blob));
   return {

@@ -34,7 +34,7 @@ export class PowerLossDisk implements FileSystem {
 
   /**
    * Lets so many more operations pass; at the next one the power fails, and so do all that follow.
-   * @returns what is left then; undefined as long as it goes on.
+   * @returns what is left then; undefined as long as it runs.
    */
   failPowerAfter(operations: number, fate: Dice): () => PowerLossDisk | undefined {
     let passed = 0;

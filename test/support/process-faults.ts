@@ -20,7 +20,7 @@ const fault = faults[process.env['TEST_FAULT'] ?? ''];
 if (fault) process.on('SIGUSR2', fault);
 if (process.env['TEST_FAULT'] === 'lookup-hangs') hangLookup();
 
-/** Takes a thread and never comes back: it opens a pipe that nobody writes to. */
+/** Takes a thread and never comes back: it opens a pipe without a writer. */
 function hang(): Promise<unknown> {
   return open(process.env['TEST_PIPE'] ?? '', constants.O_RDONLY);
 }

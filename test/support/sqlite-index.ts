@@ -10,7 +10,7 @@ export interface StartedIndex {
   readonly failures: readonly unknown[];
 }
 
-/** Nobody else uses the store, so that an index is the last to have seen it. */
+/** No other process uses the store, so that an index is the last to have seen it. */
 export const undisturbed = { lastRun: 'same', run: 'same' };
 
 export const never: AbortSignal = new AbortController().signal;

@@ -112,7 +112,7 @@ export class RunningApp {
     await this.start(config);
   }
 
-  /** Stops at once. @throws when a bug was reported meanwhile: an answer of 500, or something nobody expected. */
+  /** Stops at once. @throws when a bug was reported meanwhile: an answer of 500, or an unexpected error. */
   async end(): Promise<void> {
     await this.stop(0);
     const bugs = this.#lines.filter(({ msg }) => msg === 'unexpected error');

@@ -23,7 +23,7 @@ export interface StartOptions {
   /** Of what `incoming` holds from the start. */
   readonly checkpoint?: Checkpoint | undefined;
   readonly memory?: MemoryBudget | undefined;
-  /** How many downloads without readers go on. */
+  /** How many downloads without readers continue. */
   readonly maxAbandoned?: number;
 }
 

@@ -155,7 +155,7 @@ export class RunningMirror {
 
   #throwIfUnhandled(): void {
     const failures = this.logLines().filter(({ msg }) => unhandled.has(msg));
-    if (failures.length > 0 && !this.#hasFault) throw new Error(`nobody handled ${JSON.stringify(failures)}`);
+    if (failures.length > 0 && !this.#hasFault) throw new Error(`unhandled errors: ${JSON.stringify(failures)}`);
   }
 
   /** Its metrics as they are now. */

@@ -18,7 +18,7 @@ const repository = 'team/app';
 const tag = `/v2/${repository}/manifests/1`;
 const hour = 3_600_000;
 
-/** moto's accounts, and the password that its ECR lends each of them. */
+/** moto's accounts, and the password that its ECR issues to each of them. */
 const [own, assumed] = ['123456789012', '210987654321'];
 const passwordOf = (account: string) => `${account}-auth-token`;
 
@@ -54,7 +54,7 @@ const nothingElse = {
 };
 const fromEnvironment = { AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE', AWS_SECRET_ACCESS_KEY: 'secret-key-of-the-account' };
 
-/** What a pod with a role has (IRSA): a token nobody signed, which moto believes. */
+/** What a pod with a role has (IRSA): an unsigned token, which moto believes. */
 async function podOf(account: string) {
   const file = join(await temporaryDirectory(), 'token');
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');

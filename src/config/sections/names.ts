@@ -117,12 +117,12 @@ function named(title: string, grammar: RegExp, problem: string) {
     .meta({ title });
 }
 
-/** `http` or `https`, without user, query or fragment; puts out the URL without a slash at its end. */
+/** `http` or `https`, without user, query or fragment; returns the URL without a trailing slash. */
 export function registryUrl() {
   return z
     .string()
     .meta({ title: 'URL' })
-    .transform((text, context) => httpUrl(text, { maySayUser: false }, context));
+    .transform((text, context) => httpUrl(text, { mayHaveUser: false }, context));
 }
 
 /** As {@link registryUrl}, but it may contain the proxy's user and password. */
@@ -130,7 +130,7 @@ export function proxyUrl() {
   return z
     .string()
     .meta({ title: 'URL' })
-    .transform((text, context) => httpUrl(text, { maySayUser: true }, context));
+    .transform((text, context) => httpUrl(text, { mayHaveUser: true }, context));
 }
 
 function httpUrl(text: string, rules: UrlRules, context: z.RefinementCtx): string {
@@ -142,14 +142,14 @@ function httpUrl(text: string, rules: UrlRules, context: z.RefinementCtx): strin
 }
 
 interface UrlRules {
-  readonly maySayUser: boolean;
+  readonly mayHaveUser: boolean;
 }
 
-function problemOf(url: URL | null, { maySayUser }: UrlRules): string | undefined {
+function problemOf(url: URL | null, { mayHaveUser }: UrlRules): string | undefined {
   if (url?.protocol !== 'https:' && url?.protocol !== 'http:')
     return 'expected a URL such as "https://registry.example.com"';
   if (url.search !== '' || url.hash !== '') return 'expected a URL without query and fragment';
-  if (!maySayUser && (url.username !== '' || url.password !== ''))
+  if (!mayHaveUser && (url.username !== '' || url.password !== ''))
     return 'expected no user or password in a URL: they belong in credentials';
   return undefined;
 }

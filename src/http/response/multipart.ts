@@ -22,15 +22,15 @@ export interface Multipart {
 
 /**
  * The body of an answer to several ranges, without the content. Sources: RFC 9110 §14.6, §15.3.7.2; RFC 2046 §5.1.1.
- * @param of mediaType and size are those of the whole content.
+ * @param content the media type and the size of the whole content.
  */
 export function multipartOf(
   ranges: readonly SatisfiableRange[],
-  repositoryId: { readonly mediaType: string; readonly size: number },
+  content: { readonly mediaType: string; readonly size: number },
   boundary: string = randomUUID(),
 ): Multipart {
   const parts = ranges.map((range, index) => ({
-    head: headOf(range, repositoryId, { boundary, isFirst: index === 0 }),
+    head: headOf(range, content, { boundary, isFirst: index === 0 }),
     range,
   }));
   const tail = `\r\n--${boundary}--\r\n`;

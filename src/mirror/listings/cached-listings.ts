@@ -63,7 +63,7 @@ interface Question<Listing extends Kept> {
 }
 
 const maxLifetimeMs = 5 * 60_000;
-/** Bounds the requests of one upstream: each goes on without its clients, and may hold as much memory as the longest listing. */
+/** Bounds the requests of one upstream: each continues without its clients, and may hold as much memory as the longest listing. */
 const turnsOfUpstream = { perKey: 8, maxWaiting: 256 };
 /** Bounds the reads from the disk: each holds one file, and the listing parsed from it, in memory. */
 const readsOfUpstream = { perKey: 2, maxWaiting: 10_000 };
@@ -77,7 +77,7 @@ export class CachedListings<Listing extends Kept> {
   /** Running reads from the disk. */
   readonly #reads = new SingleFlight<Measured<Listing> | undefined>();
   readonly #readTurns = new TurnsByKey(readsOfUpstream);
-  /** Running requests to the upstream. Each goes on without its clients. */
+  /** Running requests to the upstream. Each continues without its clients. */
   readonly #asks = new SingleFlight<Measured<Listing>>();
   readonly #turns = new TurnsByKey(turnsOfUpstream);
   /** Why a listing was served stale a moment ago. */

@@ -38,7 +38,7 @@ export class ListsInProgress {
   }
 
   /**
-   * Resolves as soon as a list that is being fetched, now or later, has the page. Never resolves if only the whole list tells it.
+   * Resolves as soon as a list that is being fetched, now or later, has the page. Never resolves if the page can only be read from the complete list.
    * @throws the signal's reason when it aborts.
    */
   async page(repositoryId: RepositoryId, wanted: WantedPage, { signal }: Waiting): Promise<TagPage> {

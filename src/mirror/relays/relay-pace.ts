@@ -1,5 +1,5 @@
 /** The state of a relay, as seen from its furthest reader. */
-export interface RelayStanding {
+export interface RelayState {
   /** Bytes received and not yet read by the furthest reader. */
   readonly aheadBytes: number;
   /** Whether no reader has any bytes left to read. */
@@ -14,12 +14,12 @@ export interface RelayStanding {
  * Whether a relay reads from its upstream, or waits for its readers. Once it waits, it waits until half of the bound is read: the upstream
  * then sends one long stretch instead of many short ones, and its connection can serve other requests in between. Pure.
  */
-export function relayPace({ aheadBytes, isStarved, maxAheadBytes, isWaiting }: RelayStanding): 'read' | 'wait' {
+export function relayPace({ aheadBytes, isStarved, maxAheadBytes, isWaiting }: RelayState): 'read' | 'wait' {
   if (isStarved) return 'read';
   return aheadBytes < (isWaiting ? maxAheadBytes / 2 : maxAheadBytes) ? 'read' : 'wait';
 }
 
-export interface RoomStanding {
+export interface RoomState {
   /** Whether the furthest reader has read the first chunk. */
   readonly isFrontRead: boolean;
   readonly isStarved: boolean;
@@ -30,7 +30,7 @@ export interface RoomStanding {
  * furthest reader has read, and readers that still need it continue with their own requests. It exceeds the bound only when its readers
  * have nothing left to read. Pure.
  */
-export function roomForNext({ isFrontRead, isStarved }: RoomStanding): 'drop' | 'exceed' | 'wait' {
+export function roomForNext({ isFrontRead, isStarved }: RoomState): 'drop' | 'exceed' | 'wait' {
   if (isFrontRead) return 'drop';
   return isStarved ? 'exceed' : 'wait';
 }

@@ -15,7 +15,7 @@ export interface RelayUpstreamOptions extends ResumeRules, Waiting {
 }
 
 /**
- * The pieces of a blob from its upstream, for readers that may stop reading: {@link letGo} closes the upstream's answer, and the next call
+ * The pieces of a blob from its upstream, for readers that may stop reading: {@link closeAnswer} closes the upstream's answer, and the next call
  * of {@link next} asks for the rest by range.
  */
 export class RelayUpstream {
@@ -65,7 +65,7 @@ export class RelayUpstream {
   }
 
   /** Closes the open answer, unless the upstream ignores ranges: resuming would then cost all bytes from the beginning. */
-  async letGo(): Promise<void> {
+  async closeAnswer(): Promise<void> {
     if (!this.#hasNoRanges) await this.close();
   }
 

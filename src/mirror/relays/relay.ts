@@ -143,10 +143,10 @@ export class Relay {
   async #run(): Promise<void> {
     try {
       for (;;) {
-        const wasLetGo = await this.#pauseWhile((isWaiting) => this.#pace(isWaiting) === 'wait');
-        // For readers that were too slow only what they have room for is asked: that answer ends by itself and frees its connection.
+        const wasClosed = await this.#pauseWhile((isWaiting) => this.#pace(isWaiting) === 'wait');
+        // After a pause, request only as much as the readers have room for: that answer ends by itself and frees its connection.
         const roomBytes = Math.max(maxAheadBytes - this.#aheadBytes(), chunkBytes);
-        const piece = await this.#upstream.next(wasLetGo ? roomBytes : undefined);
+        const piece = await this.#upstream.next(wasClosed ? roomBytes : undefined);
         if (!piece) break;
         await this.#receive(piece);
         freeMemory(piece);
@@ -189,10 +189,10 @@ export class Relay {
   /** Waits for the readers. @returns whether they took so long that the upstream's answer was closed. */
   async #pauseWhile(mustWait: (isWaiting: boolean) => boolean): Promise<boolean> {
     if (!mustWait(false)) return false;
-    let wasLetGo = false;
+    let wasClosed = false;
     const timer = setTimeout(() => {
-      wasLetGo = true;
-      void this.#upstream.letGo();
+      wasClosed = true;
+      void this.#upstream.closeAnswer();
     }, this.#options.letGoAfterMs);
     try {
       while (mustWait(true)) {
@@ -205,7 +205,7 @@ export class Relay {
       clearTimeout(timer);
       this.#roomChanged = undefined;
     }
-    return wasLetGo;
+    return wasClosed;
   }
 
   #pace(isWaiting: boolean): 'read' | 'wait' {
@@ -215,12 +215,12 @@ export class Relay {
   /** Drops the first chunk. Readers that have not read it yet continue with their own requests. */
   #dropFront(): void {
     const end = this.#window.frontEnd;
-    for (const reader of this.#readers) if (reader.position < end) this.#leaveBehind(reader);
+    for (const reader of this.#readers) if (reader.position < end) this.#continueAlone(reader);
     if (this.#startHash) for (const view of this.#window.views(this.#window.start, end)) this.#startHash.update(view);
     this.#window.dropFront();
   }
 
-  #leaveBehind(reader: Reader): void {
+  #continueAlone(reader: Reader): void {
     const { from, verify } = this.#options;
     const common = { ...this.#options, first: undefined };
     const position = Math.max(reader.position, from);

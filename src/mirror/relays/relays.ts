@@ -59,13 +59,13 @@ export class Relays {
   async join(request: RelayRequest, waiting: Waiting): Promise<JoinedRelay> {
     const running = this.#find(request);
     if (running) return joined(running, true);
-    const key = `${request.repositoryId.repository} ${keyOf(request)}`;
+    const key = `${request.repositoryId.repository} ${relayKey(request)}`;
     const opened = await this.#opening.run(key, (flight) => this.#open(request, flight), waiting);
     return opened.value.isJoinable ? joined(opened.value, opened.collapsed) : this.join(request, waiting);
   }
 
   #find(request: RelayRequest): Relay | undefined {
-    const running = this.#running.get(keyOf(request));
+    const running = this.#running.get(relayKey(request));
     const mayShare = running && (request.isLinked || isSameRepository(running.repositoryId, request.repositoryId));
     return mayShare && running.relay.isJoinable ? running.relay : undefined;
   }
@@ -87,7 +87,7 @@ export class Relays {
     const size = first.size ?? request.size;
     const bytes = part ? { from: part.start, until: part.end + 1 } : { from: 0, verify: verifyWhole(digest) };
     const relay = new Relay({ ...this.#rules, ...bytes, digest, size, first, blob });
-    this.#keep(keyOf(request), { repositoryId, relay });
+    this.#keep(relayKey(request), { repositoryId, relay });
     return relay;
   }
 
@@ -117,6 +117,6 @@ function joined(relay: Relay, isShared: boolean): JoinedRelay {
   return { source: relay.join(), size: relay.size, settled: relay.settled, isShared };
 }
 
-function keyOf({ repositoryId, digest, part }: RelayRequest): string {
+function relayKey({ repositoryId, digest, part }: RelayRequest): string {
   return `${repositoryId.upstream} ${digest} ${part ? `${part.start}-${part.end}` : 'whole'}`;
 }

@@ -12,7 +12,7 @@ const nodes = [
   { id: 3, callFrame: frame('read', 4) },
 ];
 
-test('samples of one function are added up, whoever called it, within the span only', () => {
+test('samples of one function are added up, whatever called it, within the span only', () => {
   const profile = { nodes, samples: [1, 2, 3, 1, 2], timeDeltas: [1_000, 2_000, 2_000, 1_000, 50_000] };
   expect(selfTimes(profile, { fromMs: 2, toMs: 10 })).toEqual([
     { name: 'read src/mirror/a.ts:5', seconds: 0.004, share: 0.8 },

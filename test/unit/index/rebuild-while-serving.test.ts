@@ -20,7 +20,7 @@ import { never, startIndex } from '../../support/sqlite-index.ts';
 import { temporaryDirectory } from '../../support/temp-directory.ts';
 
 describe('during a rebuild', () => {
-  /** A store whose listing waits, before its first blob, until the test lets it go on. */
+  /** A store whose listing waits, before its first blob, until the test lets it continue. */
   function waiting({ store, records }: FileStores) {
     const reached = gate();
     const proceed = gate();

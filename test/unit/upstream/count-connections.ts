@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import { freePort } from '../../support/free-port.ts';
 import { thisTest } from '../../support/owner.ts';
 
-/** Somebody on loopback whom nobody should call. */
+/** A server on loopback that must not be called. */
 export async function countConnections(): Promise<{ readonly port: number; connections(): number }> {
   const port = await freePort();
   let connections = 0;

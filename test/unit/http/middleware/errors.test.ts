@@ -40,9 +40,9 @@ test.each([
   },
   { error: new OciError('DENIED', 'no'), status: 403, body: { code: 'DENIED', message: 'no' } },
   {
-    error: new UpstreamError('dns', 'nobody knows it'),
+    error: new UpstreamError('dns', 'no such host'),
     status: 503,
-    body: { code: 'UNAVAILABLE', message: 'nobody knows it' },
+    body: { code: 'UNAVAILABLE', message: 'no such host' },
   },
   {
     error: new UpstreamError('overloaded', 'slow down'),

@@ -108,15 +108,15 @@ test('a client that leaves ends the transfer, and the buffers are returned', asy
 function borrowableSource(borrowableBytes: Buffer) {
   const borrowed = { open: 0, made: 0, reads: 0 };
   const borrow = async (position: number, maxBytes: number) => {
-    const lent = borrowableBytes.subarray(position, position + maxBytes);
-    if (lent.length === 0) return undefined;
+    const part = borrowableBytes.subarray(position, position + maxBytes);
+    if (part.length === 0) return undefined;
     borrowed.open += 1;
     borrowed.made += 1;
-    const half = lent.length >> 1;
+    const half = part.length >> 1;
     const end = () => {
       borrowed.open -= 1;
     };
-    return { pieces: [lent.subarray(0, half), lent.subarray(half)], bytes: lent.length, end };
+    return { pieces: [part.subarray(0, half), part.subarray(half)], bytes: part.length, end };
   };
   const read: ByteSource['read'] = async (into, position) => {
     borrowed.reads += 1;
@@ -126,19 +126,19 @@ function borrowableSource(borrowableBytes: Buffer) {
 }
 
 test.each([
-  { what: 'all of it', start: 0, end: bytes.length, lent: bytes, reads: 0 },
-  { what: 'a part', start: 1_000_000, end: 2_000_001, lent: bytes, reads: 0 },
+  { what: 'all of it', start: 0, end: bytes.length, borrowable: bytes, reads: 0 },
+  { what: 'a part', start: 1_000_000, end: 2_000_001, borrowable: bytes, reads: 0 },
   {
     what: 'a part of which the end has to be read',
     start: 10,
     end: 1_500_000,
-    lent: bytes.subarray(0, 1_400_000),
+    borrowable: bytes.subarray(0, 1_400_000),
     reads: 1,
   },
 ])(
   'borrowed bytes are sent without a read: $what, and every borrowed buffer is returned',
-  async ({ start, end, lent, reads }) => {
-    const { source, borrowed } = borrowableSource(lent);
+  async ({ start, end, borrowable, reads }) => {
+    const { source, borrowed } = borrowableSource(borrowable);
     const { served, ended } = await serveOnce({ source, start, end, isSequential: false }, end - start);
     expect((await ask(served, '/')).body.equals(bytes.subarray(start, end))).toBe(true);
     await ended;

@@ -24,7 +24,7 @@ function noteImage(index: Notebook): void {
 }
 
 describe('buffered writes', () => {
-  /** What the file says to somebody who never asked the index. */
+  /** What the file holds, read without the index. */
   async function writtenIn(directory: string): Promise<readonly unknown[]> {
     const copy = await temporaryDirectory();
     for (const suffix of ['', '-wal']) {

@@ -155,7 +155,7 @@ describe('an unusable index file is deleted and created again', () => {
       },
     ],
     ['of another version', async (path) => change(path, 'PRAGMA user_version = 999')],
-    ['somebody else wrote', async (path) => change(path, 'DROP TABLE state')],
+    ['another program wrote', async (path) => change(path, 'DROP TABLE state')],
   ];
 
   async function change(path: string, sql: string): Promise<void> {

@@ -1,7 +1,7 @@
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { indexAt, never } from '../../../support/sqlite-index.ts';
 
-// A process that owns an index, says "noted", and goes on until it is killed: `write-until-killed.ts <directory>`.
+// A process that owns an index, says "noted", and continues until it is killed: `write-until-killed.ts <directory>`.
 const [directory = ''] = process.argv.slice(2);
 const { index } = indexAt(directory);
 await index.start();

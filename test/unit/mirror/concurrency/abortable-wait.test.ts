@@ -4,7 +4,7 @@ import { expect, onTestFinished, test, vi } from 'vitest';
 import { abortable, interruptible, timeLimited } from '../../../../src/mirror/concurrency/abortable-wait.ts';
 import { gate } from '../../../support/gate.ts';
 
-/** What nobody handled until now. */
+/** The unhandled rejections so far. */
 function unhandledRejections(): unknown[] {
   const seen: unknown[] = [];
   const note = (reason: unknown): void => void seen.push(reason);

@@ -77,7 +77,7 @@ test('a caller whose signal is aborted already starts nothing', async () => {
   expect(signals).toHaveLength(0);
 });
 
-test('a run that is told to go on survives its callers, and can be joined again', async () => {
+test('a run that is told to keep running survives its callers, and can be joined again', async () => {
   const flights = new SingleFlight<number>();
   const { door, signals, start } = heldWork(42);
   const leaving = new AbortController();

@@ -23,12 +23,12 @@ interface Options {
   readonly next?: (position: number) => OpenedBlob;
   readonly incoming?: MemoryIncoming;
   readonly size?: number | undefined;
-  readonly repositoryId?: Digest;
+  readonly expectedDigest?: Digest;
   readonly maxAbandoned?: number;
 }
 
-function start({ repositoryId = digest, ...options }: Options) {
-  return startDownload({ size: blob.byteLength, ...options, digest: repositoryId });
+function start({ expectedDigest = digest, ...options }: Options) {
+  return startDownload({ size: blob.byteLength, ...options, digest: expectedDigest });
 }
 
 test('every reader gets the whole blob, and it is stored once', async () => {

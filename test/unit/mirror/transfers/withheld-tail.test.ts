@@ -7,7 +7,7 @@ import { piecesOf, unverifiedSource, verifiedSource } from '../../../../src/mirr
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { randomBytes } from '../../../support/images.ts';
 
-/** Bytes in pieces, and whether whoever read them has let go. */
+/** Bytes in pieces, and whether their reader has closed them. */
 function inPieces(bytes: Buffer, pieceBytes: number) {
   const told = { isReleased: false };
   async function* pieces(): AsyncGenerator<Uint8Array, void> {

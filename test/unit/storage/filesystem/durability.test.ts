@@ -65,7 +65,7 @@ test('a record in a new repository survives a power loss: every new folder is sy
   ]);
 });
 
-test('no file in a folder that is not synced counts as stored, whoever created the folder', async () => {
+test('no file in a folder that is not synced counts as stored, whatever created the folder', async () => {
   const { store, files, path } = await preparedStores();
   const reached = gate();
   const disk = gate();

@@ -43,7 +43,7 @@ async function expectAsCheckpointed(left: PartialDownload | undefined): Promise<
   return read.byteLength;
 }
 
-/** Three parts, of which the first two are marked. */
+/** Three parts, of which the first two have a checkpoint. */
 async function writeUpTo(incoming: IncomingBlob): Promise<void> {
   await incoming.append([bytes.subarray(0, 10_000)]);
   await incoming.checkpoint(checkpointOf(10_000));
@@ -168,7 +168,7 @@ test.each(['EIO', 'ENOENT'])('whichever disk call fails with %s, the next downlo
     await store.prepare();
     files.calls.length = 0;
     files.failWith = (call) => (files.calls.indexOf(call) === failing ? code : undefined);
-    const outcome: unknown = await interruptAndGoOn(store).then(
+    const outcome: unknown = await interruptAndResume(store).then(
       () => code,
       (error: unknown) => (error instanceof Error && 'code' in error ? error.code : error),
     );
@@ -179,7 +179,7 @@ test.each(['EIO', 'ENOENT'])('whichever disk call fails with %s, the next downlo
     const next = await store.takePartial(digest, 'docker.io');
     await expectAsCheckpointed(next);
     await next?.incoming[Symbol.asyncDispose]();
-    await interruptAndGoOn(store);
+    await interruptAndResume(store);
     expect(await store.readAll(digest, 100_000)).toEqual(bytes);
     expect((await afterRestart(path)).left).toBeUndefined();
     expect(await readdir(join(path, 'incoming'))).toEqual([]);
@@ -187,7 +187,7 @@ test.each(['EIO', 'ENOENT'])('whichever disk call fails with %s, the next downlo
 });
 
 /** Two attempts, of which the second is whole. */
-async function interruptAndGoOn(store: FileStores['store']): Promise<void> {
+async function interruptAndResume(store: FileStores['store']): Promise<void> {
   {
     await using first = await store.create(digest, 'docker.io');
     await first.append([bytes.subarray(0, 10_000)]);
@@ -288,11 +288,11 @@ test('a commit waits for a running checkpoint, so that no checkpoint file is lef
       reached.open();
       await disk.opened;
     };
-    const marked = incoming.checkpoint(checkpointOf(bytes.byteLength));
+    const checkpointed = incoming.checkpoint(checkpointOf(bytes.byteLength));
     await reached.opened;
     const committed = incoming.commit();
     disk.open();
-    await Promise.all([marked, committed]);
+    await Promise.all([checkpointed, committed]);
     expect(await readdir(join(path, 'incoming'))).toEqual([]);
   }
   expect(await readdir(join(path, 'incoming'))).toEqual([]);

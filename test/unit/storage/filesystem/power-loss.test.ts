@@ -68,7 +68,7 @@ async function expectKept(files: PowerLossDisk, { kept, version }: Promised): Pr
   await expectCheckpoint(store);
 }
 
-/** What an interrupted download may go on with is what was received. */
+/** An interrupted download resumes with what was received. */
 async function expectCheckpoint(store: FileStores['store']): Promise<void> {
   for (const [digest, bytes] of contents) {
     const left = await store.takePartial(digest, 'docker.io');

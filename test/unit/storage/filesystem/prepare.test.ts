@@ -91,7 +91,7 @@ test.each(['ENOSPC', 'EDQUOT', 'EROFS'])(
 
 test('nothing is created in a store that this process does not own', async () => {
   const path = await temporaryDirectory();
-  let refusal: Error | undefined = new Error('somebody else has it');
+  let refusal: Error | undefined = new Error('another process has it');
   const hold = async (): Promise<void> => {
     if (refusal) throw refusal;
   };

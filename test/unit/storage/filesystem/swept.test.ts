@@ -26,27 +26,33 @@ function checkpointOf(length: number): Checkpoint {
   return { bytes: length, digest: digestOf(bytes.subarray(0, length)) };
 }
 
-const marked = { blob: digest, upstream: 'docker.io', ...checkpointOf(10_000) };
+const checkpointFields = { blob: digest, upstream: 'docker.io', ...checkpointOf(10_000) };
 
 test.each([
   { what: 'has no checkpoint', checkpoint: undefined },
-  { what: 'has a truncated checkpoint', checkpoint: JSON.stringify(marked).slice(0, -1) },
+  { what: 'has a truncated checkpoint', checkpoint: JSON.stringify(checkpointFields).slice(0, -1) },
   { what: 'has an empty checkpoint', checkpoint: '' },
   { what: 'has a checkpoint of zeroes', checkpoint: '\0'.repeat(200) },
   { what: 'has an invalid checkpoint', checkpoint: '[]' },
-  { what: 'has a checkpoint of 0 bytes', checkpoint: JSON.stringify({ ...marked, bytes: 0 }) },
-  { what: 'has a checkpoint without a number of bytes', checkpoint: JSON.stringify({ ...marked, bytes: '10000' }) },
-  { what: 'has a checkpoint without a valid digest', checkpoint: JSON.stringify({ ...marked, digest: 'x' }) },
-  { what: 'has a checkpoint without an upstream', checkpoint: JSON.stringify({ ...marked, upstream: undefined }) },
+  { what: 'has a checkpoint of 0 bytes', checkpoint: JSON.stringify({ ...checkpointFields, bytes: 0 }) },
+  {
+    what: 'has a checkpoint without a number of bytes',
+    checkpoint: JSON.stringify({ ...checkpointFields, bytes: '10000' }),
+  },
+  { what: 'has a checkpoint without a valid digest', checkpoint: JSON.stringify({ ...checkpointFields, digest: 'x' }) },
+  {
+    what: 'has a checkpoint without an upstream',
+    checkpoint: JSON.stringify({ ...checkpointFields, upstream: undefined }),
+  },
   {
     what: 'has a checkpoint without a valid file name',
-    checkpoint: JSON.stringify({ ...marked, blob: '../../etc/passwd' }),
+    checkpoint: JSON.stringify({ ...checkpointFields, blob: '../../etc/passwd' }),
   },
   {
     what: 'has a checkpoint of another hash algorithm',
-    checkpoint: JSON.stringify({ ...marked, digest: digestOf(bytes, 'sha512') }),
+    checkpoint: JSON.stringify({ ...checkpointFields, digest: digestOf(bytes, 'sha512') }),
   },
-  { what: 'is shorter than its checkpoint says', checkpoint: JSON.stringify({ ...marked, bytes: 30_001 }) },
+  { what: 'is shorter than its checkpoint says', checkpoint: JSON.stringify({ ...checkpointFields, bytes: 30_001 }) },
 ])('a file that an earlier process was writing is swept when it $what', async ({ checkpoint }) => {
   const path = await temporaryDirectory();
   await fileStores({ path }).store.prepare();
@@ -61,7 +67,7 @@ test.each([
 test('a checkpoint without its partial download is swept', async () => {
   const path = await temporaryDirectory();
   await fileStores({ path }).store.prepare();
-  await writeFile(checkpointPath(join(path, 'incoming/gone')), JSON.stringify(marked));
+  await writeFile(checkpointPath(join(path, 'incoming/gone')), JSON.stringify(checkpointFields));
   expect((await afterRestart(path)).left).toBeUndefined();
   expect(await readdir(join(path, 'incoming'))).toEqual([]);
 });
@@ -70,7 +76,7 @@ test('of several partial downloads of one blob the largest is kept', async () =>
   const path = await temporaryDirectory();
   await fileStores({ path }).store.prepare();
   for (const length of [10_000, 30_000, 20_000]) {
-    await writeUnfinished(path, `part-${length}`, JSON.stringify({ ...marked, ...checkpointOf(length) }));
+    await writeUnfinished(path, `part-${length}`, JSON.stringify({ ...checkpointFields, ...checkpointOf(length) }));
   }
   expect((await afterRestart(path)).left?.checkpoint).toEqual(checkpointOf(30_000));
   expect(await readdir(join(path, 'incoming'))).toHaveLength(2);
@@ -81,7 +87,7 @@ test('partial downloads of earlier processes are dropped by age, the oldest firs
   await fileStores({ path }).store.prepare();
   const blobs = ['one', 'two', 'three'].map((name) => digestOf(Buffer.from(name)));
   for (const [index, blob] of blobs.entries()) {
-    await writeUnfinished(path, `part-${index}`, JSON.stringify({ ...marked, blob }));
+    await writeUnfinished(path, `part-${index}`, JSON.stringify({ ...checkpointFields, blob }));
     const leftAt = new Date(Date.UTC(2029, 0, 20 - 5 * index));
     await utimes(checkpointPath(join(path, `incoming/part-${index}`)), leftAt, leftAt);
   }
@@ -102,7 +108,7 @@ test.each([
   async ({ operation }) => {
     const path = await temporaryDirectory();
     await fileStores({ path }).store.prepare();
-    await writeUnfinished(path, 'part', JSON.stringify(marked));
+    await writeUnfinished(path, 'part', JSON.stringify(checkpointFields));
     const files = new ScriptedFiles();
     files.failWith = (call) => (call.operation === operation ? 'EIO' : undefined);
     const { store, failures } = fileStores({ path, files });

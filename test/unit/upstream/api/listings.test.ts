@@ -124,7 +124,7 @@ test.each([404, 401, 403, 429])('a list that is answered with %i is not requeste
   expect(asked.filter((path) => path.endsWith('tags/list'))).toEqual([]);
 });
 
-/** A registry whose pages go on without end; `tagsOf` says what is on the nth. */
+/** A registry with an endless chain of pages; `tagsOf` says what is on the nth. */
 function endless(tagsOf: (page: number) => readonly string[], linkOf = (page: number) => `?n=1&last=${page}`) {
   let page = 0;
   return serve((_, response) => {

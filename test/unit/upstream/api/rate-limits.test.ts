@@ -141,7 +141,7 @@ describe('one account', () => {
   const abused = (response: ServerResponse) =>
     void response.writeHead(429, { 'content-type': 'text/plain', 'retry-after': '120' }).end('Too Many Requests');
 
-  test("past Docker Hub's limit on pulls no pull is sent, and requests that do not count go on", async () => {
+  test("past Docker Hub's limit on pulls no pull is sent, and requests that do not count continue", async () => {
     const { registry, pull, client } = await limiting(tooManyPulls);
     for (let nth = 0; nth < 3; nth++) {
       await expect(pull()).rejects.toMatchObject({ reason: 'overloaded', retryAfterSeconds: 120 });
@@ -201,7 +201,7 @@ describe('one account', () => {
   });
 });
 
-test('a rate-limited token endpoint is asked once, and requests that have a token go on', async () => {
+test('a rate-limited token endpoint is asked once, and requests that have a token continue', async () => {
   const registry = await serve(({ url, headers }, response) => {
     const isFirst = (url.searchParams.get('scope') ?? '').includes('team/first');
     if (url.pathname === '/token' && isFirst) return sendJson(response, { token: 'good', expires_in: 3_600 });

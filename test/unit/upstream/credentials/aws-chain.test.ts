@@ -31,7 +31,7 @@ async function fileWith(text: string): Promise<string> {
   return file;
 }
 
-/** ECR's API; whoever signs a request is told from its signature. */
+/** ECR's API; the signature of a request names its account. */
 async function startEcr(): Promise<Source & { readonly signers: () => readonly string[] }> {
   const api = await startSource(() => ({
     status: 200,

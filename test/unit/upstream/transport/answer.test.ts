@@ -100,7 +100,7 @@ test('the bytes that a body holds count against the memory budget until they are
   expect(memory.reservedBytes).toBe(0);
 });
 
-test('when memory is short a body holds 64 KiB before the upstream waits, and goes on when they are read', async () => {
+test('when memory is short a body holds 64 KiB before the upstream waits, and continues when they are read', async () => {
   const memory = new MemoryBudget({ maxBytes: mebibyte.length });
   memory.tryReserve(mebibyte.length);
   const { body, controller } = start(memory);

@@ -185,7 +185,7 @@ async function clientWith(config: unknown, url: string, more: Partial<UpstreamSe
   return { write, ...clientOf(url, { credentials, ...more }), credentials };
 }
 
-test('pulls with the account of a Docker configuration go on when the file rotates', async () => {
+test('pulls with the account of a Docker configuration continue when the file rotates', async () => {
   const registry = await startFakeRegistry({ auth: { kind: 'bearer', username: 'robot', password: 'new' } });
   const repository = parseRepository('team/app');
   registry.content.add(repository, 'latest', image());

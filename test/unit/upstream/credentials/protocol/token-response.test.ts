@@ -35,7 +35,7 @@ describe('a token is renewed before it expires: by a tenth of its lifetime, and 
     { what: 'a Unix time', body: { expires_in: nowMs / 1_000 + 300 }, renewedAfterSeconds: 270 },
     { what: 'ten years, which is not believed', body: { expires_in: 315_360_000 }, renewedAfterSeconds: 77_760 },
     { what: 'nothing said', body: {}, renewedAfterSeconds: 50 },
-    { what: 'less than a minute, which nobody means', body: { expires_in: 5 }, renewedAfterSeconds: 50 },
+    { what: 'less than a minute, which is not meant', body: { expires_in: 5 }, renewedAfterSeconds: 50 },
     { what: 'no number', body: { expires_in: 'long' }, renewedAfterSeconds: 50 },
     {
       what: 'issued half a minute ago',
