@@ -13,7 +13,7 @@ const checkpointEveryBytes = 16 * 1024 * 1024;
 const minPartialBytes = 8 * 1024 * 1024;
 const readBytes = 256 * 1024;
 
-export interface MarksDeps {
+export interface CheckpointsDeps {
   readonly digest: Digest;
   readonly incoming: IncomingBlob;
   /** What it holds already. */
@@ -28,12 +28,12 @@ export interface Written {
 
 /** Writes checkpoints of an incoming blob now and then. Writing the blob never waits for them. */
 export class Checkpoints {
-  readonly #deps: MarksDeps;
+  readonly #deps: CheckpointsDeps;
   #checkpointBytes: number;
   #written: Written | undefined;
   #making: Promise<void> | undefined;
 
-  constructor(deps: MarksDeps) {
+  constructor(deps: CheckpointsDeps) {
     this.#deps = deps;
     this.#checkpointBytes = deps.made?.bytes ?? 0;
   }
