@@ -1,9 +1,11 @@
 import { expect, test } from 'vitest';
 import { ask, caughtUp, open } from '../support/client.ts';
+import { pump } from '../support/fake-answer.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { startHolding } from '../support/held-blob.ts';
 import { randomBlob } from '../support/images.ts';
+import { ScriptedFiles } from '../support/scripted-files.ts';
 import { startApp } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 
@@ -97,4 +99,37 @@ test('a download whose client left before it began counts as one without clients
   await caughtUp(app);
   answering.open();
   expect(await upstream.seen('GET', blobs)[0]?.ended).toBe('aborted');
+});
+
+test('a client that comes back while the download it had left is being ended gets the whole blob', async () => {
+  const upstream = await startFakeRegistry();
+  const [left, wanted] = [randomBlob(2_000_000, 'left'), randomBlob(300_000, 'wanted')];
+  for (const blob of [left, wanted]) upstream.content.addBlob(repository, blob);
+  const flow = pump();
+  upstream.script({ path: new RegExp(left.digest), times: 1 }, { pump: flow });
+  const files = new ScriptedFiles();
+  const app = await startApp(mirrorOf(upstream, { download: { maxConcurrent: 1 } }), { files });
+  const leaver = open(app, `/v2/${repository}/blobs/${left.digest}`);
+  flow.release(1_000_000);
+  await (await leaver).read(1);
+
+  // What is being written when the download is ended is waited for.
+  const [writing, disk] = [gate(), gate()];
+  files.before = async ({ operation }) => {
+    if (operation !== 'write') return;
+    writing.open();
+    await disk.opened;
+  };
+  flow.release(900_000);
+  await writing.opened;
+  (await leaver).hangUp();
+  await caughtUp(app);
+  const other = ask(app, `/v2/${repository}/blobs/${wanted.digest}`);
+  await expect.poll(async () => (await app.metrics()).sum('layerwell_cache_fills_waiting')).toBe(1);
+  const again = ask(app, `/v2/${repository}/blobs/${left.digest}`);
+  await caughtUp(app);
+  disk.open();
+
+  expect((await again).body.equals(left.bytes)).toBe(true);
+  expect((await other).body.equals(wanted.bytes)).toBe(true);
 });

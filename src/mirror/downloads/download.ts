@@ -98,9 +98,10 @@ export class Download implements AsyncDisposable {
     this.#settled.promise.catch(() => {}); // Awaiting it is optional.
   }
 
-  /** Whether readers can no longer join: it has failed, or its file may be closing. */
+  /** Whether readers can no longer join: it has failed, is being ended, or its file may be closing. */
   get isOver(): boolean {
-    return this.#writerIsDone || this.#state === 'failed' || this.#state === 'suspended';
+    const isEnded = this.#state === 'failed' || this.#state === 'suspended' || this.#abort.signal.aborted;
+    return this.#writerIsDone || isEnded;
   }
 
   get isAbandoned(): boolean {
