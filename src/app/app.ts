@@ -45,9 +45,9 @@ export interface App {
   beginDraining(): void;
   /** Pings every upstream without waiting for the answers: the log and readyz say which cannot be reached. */
   pingUpstreams(): void;
-  /** Logs an unhandled rejection with its stack, and counts it. The process goes on. */
+  /** Logs an unhandled rejection with its stack, and counts it. The process keeps running. */
   reportUnhandled(cause: unknown): void;
-  /** Follows a changed configuration, as far as that can be done while running; see sectionsThatNeedRestart. */
+  /** Applies the sections of a changed configuration that need no restart; see sectionsThatNeedRestart. */
   reload(changed: Config): void;
 }
 
@@ -85,7 +85,7 @@ export function createApp(deps: AppDeps): App {
       partOf('store', { start: () => store.prepare() }),
       rebuilder,
       upstreams,
-      management, // Stopped after the mirror: whoever waits for downloads to end sees how far that is.
+      management, // Stopped after the mirror, so that /metrics and /readyz can be read while downloads drain.
       partOf('mirror', { stop: (options) => mirror.stop(options) }),
       sweeper,
       scrubber,

@@ -76,9 +76,9 @@ export async function startInOrder(
 }
 
 export interface DrainTimes {
-  /** How long it serves on, not ready, until load balancers have noticed. */
+  /** How long it keeps serving while it reports "not ready", so that load balancers notice. */
   readonly preStopMs: number;
-  /** How long pulls in progress may go on after that. */
+  /** How long pulls in progress may continue after that. */
   readonly drainMs: number;
 }
 

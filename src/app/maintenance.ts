@@ -33,7 +33,7 @@ export function createMaintenance({ storage }: Config, deps: MaintenanceDeps): M
     void mirror.sweep().catch((cause: unknown) => observer.internalError({ part: 'eviction', cause }));
   const onChange = (state: 'rebuilding' | 'rebuilt', reason?: string): void => {
     log.logger.info({ state, reason }, 'index');
-    if (state === 'rebuilt') sweep(); // Until now the use of the store was counted too low.
+    if (state === 'rebuilt') sweep(); // Disk use was undercounted until now.
   };
   return {
     rebuilder: new Rebuilder({ store, records, index, observer, onChange }),
@@ -57,7 +57,7 @@ function sweeperOf(sweep: () => void): Part {
   return partOf('sweeper', {
     start: async () => {
       timer = setInterval(sweep, sweepEveryMs).unref();
-      sweep(); // The first sweep finds what former processes left in the store.
+      sweep(); // The first sweep finds what earlier processes left in the store.
     },
     stop: async () => clearInterval(timer),
   });

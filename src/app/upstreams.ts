@@ -49,14 +49,14 @@ export class Upstreams implements Part {
     return createUpstreamDirectory({ entries: upstreamEntries(config, { version }), ...deps });
   }
 
-  /** Pings the new upstreams, and closes the former ones once their running requests have ended. */
+  /** Pings the new upstreams, and closes the previous ones once their running requests have ended. */
   replace(config: UpstreamsConfig, directory: OpenUpstreamDirectory): void {
-    const former = this.#directory;
+    const previous = this.#directory;
     this.#config = config;
     this.#directory = directory;
     this.ping();
     const { observer } = this.#deps;
-    void former.retire().catch((cause: unknown) => observer.internalError({ part: 'upstream connections', cause }));
+    void previous.retire().catch((cause: unknown) => observer.internalError({ part: 'upstream connections', cause }));
   }
 
   /** Pings every upstream that is not `offline`, without waiting for the answers. */

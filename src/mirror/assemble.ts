@@ -102,9 +102,9 @@ const publicForMs = 24 * 3_600_000;
 const askVisibilityWithinMs = 10_000;
 const confirmationBatchMs = 5_000;
 /** How long an upstream response that no client reads any more keeps its connection. */
-const letGoUpstreamAfterMs = 2_000;
+const closeUpstreamAfterMs = 2_000;
 const maxWaitingDownloads = 1_000;
-/** How long a download may stay below the minimum rate: blobs that wait for its place must begin within seconds. */
+/** How long a download may stay below the minimum rate: blobs that wait for its slot must begin within seconds. */
 const slowWindowMs = 3_000;
 
 /** The parts that a reload keeps: everything with state, and everything that runs. */
@@ -235,7 +235,7 @@ function relayRules({ memory }: MirrorParts, { attemptsWithoutProgress }: Mirror
     attemptsWithoutProgress,
     wait: (ms, { signal }) => sleep(ms, undefined, { signal }),
     memory,
-    letGoAfterMs: letGoUpstreamAfterMs,
+    closeAfterMs: closeUpstreamAfterMs,
   };
 }
 

@@ -4,7 +4,7 @@ import { algorithmOf, type Digest, hexOf, isDigest } from '../oci/digest.ts';
 import { isRepository, isTag } from '../oci/reference.ts';
 
 /*
- * The store, on disk and on S3 under the same names.
+ * The store on disk.
  *
  *     <storage.path>
  *     ├── blobs/<algorithm>/<2 hex>/<hex>                  verified content, manifests included; the name is the proof

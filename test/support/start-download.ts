@@ -104,7 +104,7 @@ export async function startDownloadFrom(
       downloadEnded: () => {},
       internalError: ({ cause }) => damages.push(cause),
     },
-    relaying: { memory, attemptsWithoutProgress: 3, wait: async () => {}, letGoAfterMs: 60_000 },
+    relaying: { memory, attemptsWithoutProgress: 3, wait: async () => {}, closeAfterMs: 60_000 },
     pace: { minBytesPerSecond: 0, windowMs: 1_000 },
     maxConcurrent: 4,
     maxWaiting: 4,

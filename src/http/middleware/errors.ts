@@ -63,7 +63,7 @@ function bodyOf(error: unknown): { code: string; message: string; detail?: unkno
 }
 
 /**
- * Reports the errors that Koa emits, except those of connections that broke: the answer is counted as aborted, and nobody has to be alerted.
+ * Reports the errors that Koa emits, except those of connections that broke: the answer is counted as aborted, and is not an error.
  */
 export function reportUnlessDisconnected(
   report: (bug: unknown) => void,

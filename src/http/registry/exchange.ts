@@ -16,7 +16,7 @@ interface Deadlined {
 type AnsweredEvent = Parameters<Observer['answered']>[0];
 
 /**
- * One request and its outcome: filled in while it is handled, and read once when the answer has ended, for the log and the metrics.
+ * The state of one request: filled in while it is handled, and read once for the access log and the metrics.
  * Its signal aborts when the client leaves, or when the request deadline passes before the headers are sent. Work that ignores the signal
  * runs on detached, and the client gets its error without waiting for it.
  */
@@ -38,7 +38,7 @@ export class Exchange implements Waiting, Deadlined {
   /** Set at the request deadline: another answer was sent. */
   #tooLate: UpstreamError | undefined;
   #firstByteAt: number | undefined;
-  #isWorkedOn = false;
+  #isRunning = false;
   #isAnswered = false;
 
   constructor(response: ServerResponse, deadline: RequestDeadline) {
@@ -53,19 +53,19 @@ export class Exchange implements Waiting, Deadlined {
 
   /**
    * Settles as the work does, or rejects at the request deadline. Work that still hangs then runs on detached: its result is dropped, and
-   * {@link begin} keeps it from touching the answer.
+   * {@link begin} prevents it from writing to the response.
    */
   inTime(work: Promise<void>): Promise<void> {
-    this.#isWorkedOn = true;
+    this.#isRunning = true;
     return new Promise((resolve, reject) => {
       this.#giveUpWork = reject;
       work.then(
         () => {
-          this.#worked();
+          this.#workEnded();
           resolve();
         },
         (cause: unknown) => {
-          this.#worked();
+          this.#workEnded();
           reject(cause);
         },
       );
@@ -112,14 +112,14 @@ export class Exchange implements Waiting, Deadlined {
     return this.#controller.signal;
   }
 
-  #worked(): void {
-    this.#isWorkedOn = false;
+  #workEnded(): void {
+    this.#isRunning = false;
     this.#deadline.end(this);
     this.#callBackIfOver();
   }
 
   #callBackIfOver(): void {
-    if (this.#isWorkedOn || !this.#isAnswered) return;
+    if (this.#isRunning || !this.#isAnswered) return;
     for (const callback of this.#whenOver) callback();
   }
 }

@@ -7,8 +7,8 @@ export interface ConnectionsOptions {
   readonly nowMs?: () => number;
 }
 
-/** Between two requests of one pull a client is idle for less. */
-const makesWayAfterMs = 5_000;
+/** Longer than the gap between two requests of one pull. */
+const evictableAfterIdleMs = 5_000;
 
 /**
  * The connections of one listener, and their running answers. Node can close idle connections too, but counts one that never sent a request
@@ -93,7 +93,7 @@ export class Connections {
 
   #closeLongestIdle(): boolean {
     const [longest] = this.#idleSinceMs;
-    if (!longest || this.#nowMs() - longest[1] < makesWayAfterMs) return false;
+    if (!longest || this.#nowMs() - longest[1] < evictableAfterIdleMs) return false;
     this.#forget(longest[0]);
     longest[0].destroy();
     return true;
@@ -121,7 +121,7 @@ export interface PipelinesOptions {
   readonly answer: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
   /** How many requests may wait, over all connections. Beyond it a connection that sends another request is closed. */
   readonly maxWaiting: number;
-  /** Called for each connection that is closed because too many requests wait, of it or of all. */
+  /** Called for each connection that is closed because too many of its requests wait, or too many in total. */
   readonly onRefused: () => void;
 }
 
@@ -140,7 +140,7 @@ interface Line {
 
 /** With this many waiting requests, nothing more is read from the connection. With fewer, its end is noticed at once. */
 const pauseAtWaiting = 8;
-/** A connection with more waiting requests is closed. Only requests that were read at once can be so many. */
+/** A connection with more waiting requests is closed. This many can only arrive in one read of the socket. */
 const maxWaitingOfConnection = 32;
 
 /**

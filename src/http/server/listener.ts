@@ -113,7 +113,7 @@ export class Listener {
       .catch((cause: unknown) => {
         throw new Error(`cannot listen on ${host}:${port}: ${reasonOf(cause)}`, { cause });
       });
-    // From now on an error means that one connection could not be accepted; the listener goes on.
+    // From now on an error means that one connection could not be accepted; the listener keeps running.
     this.#server.on('error', () => this.#options.onRejected?.('connections'));
     if (certificate && 'setSecureContext' in this.#server && typeof this.#server.setSecureContext === 'function') {
       const setSecureContext = this.#server.setSecureContext.bind(this.#server);

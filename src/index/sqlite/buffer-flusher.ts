@@ -26,7 +26,7 @@ export interface BufferFlusherDeps {
 export interface IndexFile {
   readonly database: DatabaseSync;
   readonly writer: RowWriter;
-  readonly pages: Pick<FreePages, 'giveBackSome'>;
+  readonly pages: Pick<FreePages, 'releasePages'>;
 }
 
 /** Applies buffered writes to the file, in small transactions. */
@@ -112,7 +112,7 @@ export class BufferFlusher {
 
   #shrink(): boolean {
     try {
-      return this.#file?.pages.giveBackSome() ?? false;
+      return this.#file?.pages.releasePages() ?? false;
     } catch (cause) {
       this.#refused(cause);
       return false;
@@ -155,7 +155,7 @@ export class FreePages {
   }
 
   /** Returns some pages to the disk. @returns whether more should be returned. */
-  giveBackSome(): boolean {
+  releasePages(): boolean {
     const free = Number(this.#count.get()?.['freelist_count'] ?? 0);
     if (free <= maxFreePages) {
       // The file is truncated only when the write-ahead log is checkpointed.

@@ -17,14 +17,14 @@ import { bytesOf, databaseSuffixes, textOf } from './schema.ts';
 /** With more parents than this it is cheaper to go through the repository's manifests. */
 const manyParents = 200;
 /** How many repositories with a digest are considered for borrowing its link. */
-const maxLenders = 16;
+const maxLinkedRepositories = 16;
 
 /** How many tags of a repository with one digest are needed. */
 const maxTagsOfOne = 64;
 
 /** Queries of the index's file, by prepared statements. */
 export class ViewReader {
-  readonly #lenders: StatementSync;
+  readonly #linkedRepositories: StatementSync;
   readonly #isLinked: StatementSync;
   readonly #parents: StatementSync;
   readonly #isNamedByParent: StatementSync;
@@ -40,9 +40,9 @@ export class ViewReader {
   readonly #evictable: StatementSync;
 
   constructor({ database }: { database: DatabaseSync }) {
-    this.#lenders = database.prepare(`
+    this.#linkedRepositories = database.prepare(`
       SELECT repository, media_type, size FROM links
-      WHERE digest = ? AND kind = ? AND repository > ? AND repository < ? LIMIT ${maxLenders}`);
+      WHERE digest = ? AND kind = ? AND repository > ? AND repository < ? LIMIT ${maxLinkedRepositories}`);
     this.#isLinked = database.prepare("SELECT 1 FROM links WHERE digest = ? AND kind = 'manifest' AND repository = ?");
     this.#parents = database.prepare('SELECT count(*) AS parents FROM (SELECT 1 FROM names WHERE child = ? LIMIT ?)');
     this.#isNamedByParent = database.prepare(`
@@ -88,7 +88,7 @@ export class ViewReader {
   ): readonly Link[] {
     if (!this.#isNamedIn(repositoryId, digest) && !this.#holdsSome(repositoryId, parents)) return [];
     const { upstream } = repositoryId;
-    return this.#lenders
+    return this.#linkedRepositories
       .all(digest, kind, `${upstream}/`, `${upstream}0`)
       .map((row) => ({ ...linkIn(row), kind, digest }));
   }

@@ -31,7 +31,7 @@ export interface Access {
    */
   checkBeforeAsking(question: VisibilityQuestion, waiting: Waiting): Promise<void> | void;
   /** Whether other repositories may borrow its links: every client may read it now. No request is made. */
-  mayLend(repositoryId: RepositoryId, label: string): Promise<boolean> | boolean;
+  mayBeBorrowedFrom(repositoryId: RepositoryId, label: string): Promise<boolean> | boolean;
   /** Whether the catalog may list it. No request is made. */
   mayBeListed(repositoryId: RepositoryId, label: string): Promise<boolean>;
 }
@@ -55,7 +55,7 @@ export function createAccess({ rulesOf, visibility }: AccessDeps): Access {
     check: (question, waiting) => (isOpen(question) ? undefined : visibility.check(question, waiting)),
     checkBeforeAsking: (question, waiting) =>
       isOpen(question) ? undefined : visibility.checkBeforeAsking(question, waiting),
-    mayLend(repositoryId, label) {
+    mayBeBorrowedFrom(repositoryId, label) {
       const gate = gates.get(label);
       if (!gate?.admits(repositoryId.repository)) return false;
       return gate.isOpen(repositoryId.repository) || visibility.isPublicNow(repositoryId, label);

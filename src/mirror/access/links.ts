@@ -114,7 +114,7 @@ export class BlobLinks {
 
 /** The rules that say from which repositories a link may be borrowed. A reload of the configuration replaces them. */
 export interface BorrowingRules {
-  readonly access: Pick<Access, 'mayLend'>;
+  readonly access: Pick<Access, 'mayBeBorrowedFrom'>;
   readonly upstreams: Pick<UpstreamDirectory, 'find'>;
 }
 
@@ -143,14 +143,14 @@ export class BorrowedLinks {
   async linkFor(repositoryId: RepositoryId, digest: Digest, kind: Link['kind']): Promise<Link | undefined> {
     const { index, observer } = this.#deps;
     const links = await unlessUnreadable(observer, 'index', () => index.borrowableLinks(repositoryId, digest, kind));
-    for (const link of links ?? []) if (await this.#mayLend(link.repositoryId)) return link;
+    for (const link of links ?? []) if (await this.#mayBeBorrowedFrom(link.repositoryId)) return link;
     return undefined;
   }
 
-  #mayLend(lender: RepositoryId): Promise<boolean> | boolean {
+  #mayBeBorrowedFrom(source: RepositoryId): Promise<boolean> | boolean {
     const { upstreams, access } = this.#rules ?? {};
-    const host = parseHostName(lender.upstream);
+    const host = parseHostName(source.upstream);
     const label = host && upstreams?.find(host)?.label;
-    return access !== undefined && label !== undefined && access.mayLend(lender, label);
+    return access !== undefined && label !== undefined && access.mayBeBorrowedFrom(source, label);
   }
 }

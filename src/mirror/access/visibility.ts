@@ -59,7 +59,7 @@ export interface AskingLifetimes extends Pick<VisibilityLifetimes, 'hiddenForMs'
 /**
  * What a verdict means before a request with an account of the mirror. Pure.
  *
- *     public   recent               go-on
+ *     public   recent               proceed
  *              older                ask, and wait for the answer; unavailable if that has just failed
  *     hidden                        as for cached content
  *     none                          ask
@@ -68,9 +68,9 @@ export function verdictBeforeAsking(
   known: KnownVisibility | undefined,
   { recentForMs, hiddenForMs, retryFailedAfterMs }: AskingLifetimes,
   nowMs: number,
-): 'go-on' | 'hide' | 'ask' | 'unavailable' {
+): 'proceed' | 'hide' | 'ask' | 'unavailable' {
   if (!known) return 'ask';
-  if (known.verdict === 'public' && freshnessOf(known.askedAtMs, recentForMs, nowMs) === 'fresh') return 'go-on';
+  if (known.verdict === 'public' && freshnessOf(known.askedAtMs, recentForMs, nowMs) === 'fresh') return 'proceed';
   const hasJustFailed =
     known.failedAtMs !== undefined && freshnessOf(known.failedAtMs, retryFailedAfterMs, nowMs) === 'fresh';
   if (known.verdict === 'public') return hasJustFailed ? 'unavailable' : 'ask';
@@ -128,7 +128,7 @@ export class Visibility {
    */
   checkBeforeAsking(question: VisibilityQuestion, waiting: Waiting): Promise<void> | undefined {
     const known = this.#memory.get(repositoryKey(question.repositoryId));
-    return known && this.#decideBeforeAsking(question, known) === 'go-on'
+    return known && this.#decideBeforeAsking(question, known) === 'proceed'
       ? undefined
       : this.#lookAgain(question, waiting);
   }
@@ -149,7 +149,7 @@ export class Visibility {
       case 'serve':
         return;
       case 'serve-and-ask':
-        return this.#askBehind(question, known);
+        return this.#checkInBackground(question, known);
       case 'hide':
         throw new RememberedNotFound(new RepositoryHidden(question.repositoryId));
       case 'ask': {
@@ -163,7 +163,7 @@ export class Visibility {
   async #lookAgain(question: VisibilityQuestion, waiting: Waiting): Promise<void> {
     const known = await this.#known(question.repositoryId);
     const before = this.#decideBeforeAsking(question, known);
-    if (before === 'go-on') return;
+    if (before === 'proceed') return;
     const found = before === 'ask' ? await this.#ask(question, known, waiting) : known;
     if (!found || found.verdict === 'hidden') throw new RepositoryHidden(question.repositoryId);
     if (before === 'unavailable' || found.failedAtMs !== undefined)
@@ -202,7 +202,7 @@ export class Visibility {
   }
 
   /** Checks in the background. */
-  #askBehind(question: VisibilityQuestion, known: KnownVisibility | undefined): void {
+  #checkInBackground(question: VisibilityQuestion, known: KnownVisibility | undefined): void {
     this.#deps.background.run('visibility', async () => {
       await this.#ask(question, known, { signal: new AbortController().signal });
     });
@@ -227,7 +227,7 @@ export class Visibility {
     try {
       const options = { signal: AbortSignal.any([signal, budget]) };
       const verdict = await upstream.askVisibility(repositoryId.repository, reference, options);
-      return this.#note(repositoryId, { verdict, askedAtMs: clock.now() }, known);
+      return this.#record(repositoryId, { verdict, askedAtMs: clock.now() }, known);
     } catch (cause) {
       signal.throwIfAborted();
       if (!budget.aborted && !(cause instanceof UpstreamError)) throw cause;
@@ -239,7 +239,7 @@ export class Visibility {
   }
 
   /** Writes nothing for repositories that were never public: clients may ask for any number of names. */
-  #note(repositoryId: RepositoryId, record: VisibilityRecord, known: KnownVisibility | undefined): VisibilityRecord {
+  #record(repositoryId: RepositoryId, record: VisibilityRecord, known: KnownVisibility | undefined): VisibilityRecord {
     const { records, background } = this.#deps;
     this.#memory.set(repositoryKey(repositoryId), record);
     if (record.verdict === 'public' || known?.verdict === 'public') {

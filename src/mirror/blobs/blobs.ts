@@ -91,7 +91,7 @@ export class Blobs {
         if (joined) return joined;
         continue;
       }
-      if (!link && (running || (await this.#mayBeHere(digest)))) {
+      if (!link && (running || (await this.#isIndexed(digest)))) {
         link = await counted(() => this.#confirmations.confirm(question, waiting));
         wasAsked = true;
         continue;
@@ -128,10 +128,10 @@ export class Blobs {
   }
 
   /**
-   * Whether some repository has brought the blob, as far as the index knows: then the upstream is only asked to confirm it. A blob that the
+   * Whether the index knows the blob under any repository: then the upstream is only asked to confirm it. A blob that the
    * index does not know yet is downloaded again.
    */
-  async #mayBeHere(digest: Digest): Promise<boolean> {
+  async #isIndexed(digest: Digest): Promise<boolean> {
     const { index, observer } = this.#deps;
     return (await unlessUnreadable(observer, 'index', () => index.hasContent(digest))) ?? false;
   }
@@ -237,12 +237,12 @@ export class Blobs {
     });
     const started = await downloads.wait(running, { signal });
     if (started.kind === 'no-room') {
-      this.#unstored.noteNoRoom(question, started.size);
+      this.#unstored.rememberNoRoom(question, started.size);
       return this.#unstored.relay(question, { ...started, signal, isLinked: false });
     }
     const { download } = started;
     void download.ended.then(({ result }) => {
-      if (result === 'no_room') this.#unstored.noteOverrun(question, download.size);
+      if (result === 'no_room') this.#unstored.rememberOverrun(question, download.size);
     });
     return this.#following(question, { download, cache: firstPull, signal });
   }

@@ -130,7 +130,7 @@ export class PartsAhead implements ByteSource {
     return this.#current?.relay;
   }
 
-  /** What the upstream does not give now comes with the download: later, but it comes. */
+  /** If the relay fails, the range is read from the download once it arrives. */
   async #joinRelay(current: Current): Promise<void> {
     const { span, left } = current;
     const { signal } = left;

@@ -7,9 +7,9 @@ import type { ByteSource } from '../ports/byte-source.ts';
 const maxSpans = 64;
 /** Reading and dropping a smaller gap between two ranges costs less than another request. */
 const minGapBytes = 256 * 1024;
-/** Of all that comes from the upstream, this much beside what was asked … */
+/** Gaps may add at most this share to the requested bytes … */
 const maxDroppedShare = 0.2;
-/** … or this much, where that is more. */
+/** … or this much, if that is more. */
 const minDroppedBytes = 64 * 1024;
 
 /**

@@ -35,7 +35,7 @@ export interface Relayed extends Waiting, Partial<Pick<NotStored, 'takeOpened' |
   readonly isLinked: boolean;
 }
 
-interface LackOfRoom {
+interface NoRoom {
   readonly size: number | undefined;
   /** Whether it was being stored and then outgrew the store. */
   readonly isOverrun: boolean;
@@ -45,7 +45,7 @@ interface LackOfRoom {
 const noRoomForMs = 10_000;
 /** A blob that filled the store once would fill it again, and evict newer content. */
 const overrunForMs = 60_000;
-/** If the store could not hold a blob of this size, the size of a blob is asked for before a part of it is served. */
+/** If the store could not hold a blob of this size, a HEAD asks for the size before a range is served. */
 const ordinaryBlobBytes = 64 * 1024 * 1024;
 const collapsed: CacheStatus = { word: 'collapsed', upstreamStatus: 200 };
 const notStored: CacheStatus = { word: 'miss', upstreamStatus: 200 };
@@ -53,8 +53,8 @@ const notStored: CacheStatus = { word: 'miss', upstreamStatus: 200 };
 /** Serves blobs without storing them: those that the store has no room for, and those that the disk fails to read. */
 export class UnstoredBlobs {
   readonly #deps: UnstoredBlobsDeps;
-  /** Blobs that there was no room for a moment ago, by {@link nameOf}. */
-  readonly lacking: Remembered<LackOfRoom>;
+  /** Blobs that recently did not fit, by {@link nameOf}. */
+  readonly lacking: Remembered<NoRoom>;
 
   constructor(deps: UnstoredBlobsDeps) {
     this.#deps = deps;
@@ -62,12 +62,12 @@ export class UnstoredBlobs {
   }
 
   /** Remembers that there was no room for the blob when its download began. */
-  noteNoRoom(question: BlobQuestion, size: number | undefined): void {
+  rememberNoRoom(question: BlobQuestion, size: number | undefined): void {
     this.lacking.remember(nameOf(question), { size, isOverrun: false }, noRoomForMs);
   }
 
   /** Remembers that the blob outgrew the store while it was downloaded. */
-  noteOverrun(question: BlobQuestion, size: number | undefined): void {
+  rememberOverrun(question: BlobQuestion, size: number | undefined): void {
     this.lacking.remember(nameOf(question), { size, isOverrun: true }, overrunForMs);
   }
 
@@ -80,7 +80,7 @@ export class UnstoredBlobs {
     const isLacking = lacking !== undefined && (lacking.isOverrun || wanted !== 'whole');
     if (!isLacking) {
       if (size === undefined || (await this.#couldHold(size))) return undefined;
-      this.noteNoRoom(question, size);
+      this.rememberNoRoom(question, size);
     }
     return this.relay(question, { ...relayed, size });
   }

@@ -2,7 +2,7 @@
 export type Interruption = (giveUp: (reason: unknown) => void) => () => void;
 
 /**
- * Settles as `work` does, or rejects with the reason of the interruption if that comes first. `work` then goes on. Its handlers are attached
+ * Settles as `work` does, or rejects with the reason of the interruption if that comes first. `work` then keeps running. Its handlers are attached
  * first, so that its failure never becomes an unhandled rejection.
  */
 export function interruptible<Value>(work: PromiseLike<Value>, watch: Interruption): Promise<Value> {

@@ -28,24 +28,24 @@ export class SoftTimeout {
 
   /**
    * @param asked the running request. Its later failure is ignored.
-   * @param whom is asked: the name of an upstream, or of a kind of its requests that takes longer than the others.
+   * @param key the upstream's name, or the kind of request if that kind is slower than the others.
    * @throws TooSlow after the timeout. The caller keeps `asked` running if its answer is still of use.
    */
-  async for<Value>(asked: Promise<Value>, whom: string, { signal }: Waiting): Promise<Value> {
+  async for<Value>(asked: Promise<Value>, key: string, { signal }: Waiting): Promise<Value> {
     const { clock, waitMs, slowForMs } = this.#deps;
-    const isSlow = this.#slow.get(whom) !== undefined;
+    const isSlow = this.#slow.get(key) !== undefined;
     const timeout = AbortSignal.timeout(isSlow ? 0 : waitMs);
     const inTimeUntilMs = clock.monotonicMs() + waitMs;
-    const noteAnswer = () => {
-      if (clock.monotonicMs() < inTimeUntilMs) this.#slow.forget(whom);
+    const recordAnswer = () => {
+      if (clock.monotonicMs() < inTimeUntilMs) this.#slow.forget(key);
     };
-    if (isSlow) asked.then(noteAnswer, () => {}); // A failure reaches the caller below.
+    if (isSlow) asked.then(recordAnswer, () => {}); // A failure reaches the caller below.
     try {
       return await abortable(asked, AbortSignal.any([signal, timeout]));
     } catch (cause) {
       if (signal.aborted || !timeout.aborted) throw cause;
       const slow = new TooSlow();
-      if (!this.#slow.get(whom)) this.#slow.remember(whom, slow, slowForMs);
+      if (!this.#slow.get(key)) this.#slow.remember(key, slow, slowForMs);
       throw slow;
     }
   }

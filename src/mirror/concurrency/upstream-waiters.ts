@@ -12,7 +12,7 @@ export interface UpstreamWaitersDeps {
 
 /** A request whose body is on its way from an upstream. */
 export interface BodyReader {
-  /** Counts it until it has caught up, or ended. @throws TooManyWaiters when it is one too many. */
+  /** Counts it until it has caught up, or ended. @throws TooManyWaiters when the share is exceeded. */
   isSlow(): void;
   caughtUp(): void;
   end(): void;
@@ -26,7 +26,7 @@ export interface WaiterCounts {
 }
 
 const retryAfterSeconds = 2;
-/** For so long after slow bodies were too many, every body of that upstream counts from its beginning. */
+/** How long after an overload every body of that upstream counts from its start. */
 const suspectForMs = 60_000;
 
 interface Counts {
@@ -150,8 +150,8 @@ export interface RatedSourceOptions {
 const slowAfterMs = 3_000;
 
 /**
- * A body on its way from an upstream, which tells the upstream's share of requests when it is slow. Only the time counts in which the
- * reader waits for bytes: a client that takes its time makes no body slow. A body that is one too many is cut. One that has caught up with the
+ * The body of an answer. While it is slow, its reader counts against the upstream's share of requests. Only the time counts in which the
+ * reader waits for bytes: a client that takes its time makes no body slow. A body beyond the share is cut. One that has caught up with the
  * least rate, as after a pause of its upstream, is not slow any more.
  */
 export class RatedSource implements ByteSource {
@@ -250,7 +250,7 @@ export class RatedSource implements ByteSource {
       this.#options.body.isSlow();
     } catch (cause) {
       this.#refusal = { cause };
-      // Ends the wait. Whoever reads disposes this source too, and hears of a failure then.
+      // Ends the wait. The reader disposes this source too, and gets the failure there.
       void this.#close().then(undefined, () => {});
     }
   }

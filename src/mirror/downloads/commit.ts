@@ -177,7 +177,7 @@ export async function commitBlob(
   return turn.commit({ isStored, commit });
 }
 
-/** What is told of a blob that is stored now. */
+/** Where a stored blob is recorded. */
 export interface BlobRecording {
   readonly index: Pick<Index, 'noteContent'>;
   readonly links: { record(repositoryId: RepositoryId, digest: Digest, size: number): Promise<void> };

@@ -29,7 +29,7 @@ const recentBytes = 2 * 1024 * 1024;
 
 export interface DownloadDeps extends RelayRules {
   readonly digest: Digest;
-  /** What a source or a descriptor promised; undefined if nobody did. */
+  /** What a source or a descriptor promised; undefined if unknown. */
   readonly size: number | undefined;
   readonly blob: RemoteBlob;
   /** Where it is written. The download owns it. */
@@ -52,7 +52,7 @@ export interface DownloadDeps extends RelayRules {
  *                                          recent pieces ┄┄borrowed┄┄┄┄┄┄┄┄┄▶ readers that keep up
  *                                               └ without the withheld tail, until size and digest are verified
  *
- * The writer never waits for a reader, and a reader sees only what is written, at its own pace. The download goes on when its readers have
+ * The writer never waits for a reader, and a reader sees only what is written, at its own pace. The download continues when its readers have
  * left.
  *
  *     running ──▶ verified ──▶ stored, or not: what fails now takes nothing from the readers

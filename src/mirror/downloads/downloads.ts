@@ -108,7 +108,7 @@ export class Downloads implements Runs {
   began(run: Run, download: Download): void {
     this.#beginning.delete(run);
     this.#running.set(download, run);
-    // Waiters join in this turn of the event loop; whoever left before it began has never been a reader.
+    // Waiters join in this turn of the event loop; clients that left before it began were never readers.
     setImmediate(() => this.readersLeft());
   }
 
@@ -128,7 +128,7 @@ export class Downloads implements Runs {
     );
     const max = this.#isStopping ? 0 : this.#deps.maxAbandoned;
     abandonedToEnd(abandoned, max)?.download.abort(
-      new UpstreamError('busy', 'this download has no clients left and has to yield'),
+      new UpstreamError('busy', 'cancelled: no clients, and too many such downloads'),
     );
   }
 
@@ -151,7 +151,7 @@ export class Downloads implements Runs {
     }
   }
 
-  /** The last step, which frees what the download held, has failed: nobody waits for its end for ever. */
+  /** The last step, which frees what the download held, has failed: the download ends anyway, so that nothing waits for it forever. */
   #failedAtEnd(download: Download, cause: unknown): void {
     this.#deps.observer.internalError({ part: 'blob store', cause });
     download.ends({ result: 'disk_error', bytes: download.receivedBytes, cause });

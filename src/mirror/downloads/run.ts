@@ -16,7 +16,7 @@ export interface DownloadOrder {
   readonly label: string;
   /** The most connections to one of the upstream's hosts. */
   readonly maxConnections: number;
-  /** The size by the descriptor that names the blob, for sources that do not tell. */
+  /** The size by the descriptor that names the blob, for sources that do not report it. */
   readonly promisedSize: number | undefined;
 }
 
@@ -33,7 +33,7 @@ export interface NotStored {
   readonly blob: RemoteBlob;
 }
 
-/** What the steps of a download tell of it; see {@link Downloads}. */
+/** What the steps of a download report; see {@link Downloads}. */
 export interface Runs {
   /** To be called when bytes are about to be written. */
   began(run: Run, download: Download): void;
@@ -75,7 +75,7 @@ export class Run implements Scheduled {
     return this.#started.promise;
   }
 
-  /** Resolves when nothing more happens, in the store neither. Never rejects. */
+  /** Resolves when the run has ended and no longer touches the store. Never rejects. */
   get ended(): Promise<void> {
     return this.#ended.promise;
   }

@@ -7,9 +7,9 @@ import {
   limitsOf,
   nextGranted,
   type SlotLimits,
-  type Standing,
+  type DownloadState,
   type UpstreamLimits,
-  whoYields,
+  downloadToYield,
   type Yielding,
 } from './slots.ts';
 
@@ -102,8 +102,8 @@ export class Scheduler {
       for (const slots of this.#upstreams.values()) this.#admit(slots);
       this.#grant();
     } while (this.#yieldOne() !== 'none');
-    for (const slots of this.#upstreams.values()) this.#tellWaiting(slots);
-    this.#lookAgain();
+    for (const slots of this.#upstreams.values()) this.#reportWaiting(slots);
+    this.#checkAgainLater();
   }
 
   #admit({ line, inside, limits }: UpstreamSlots): void {
@@ -166,25 +166,25 @@ export class Scheduler {
 
   #yieldOf(slots: UpstreamSlots, mayYield: (ticket: TicketState) => boolean): Freed {
     const nowMs = this.#nowMs();
-    const standings = [...slots.outside, ...slots.inside]
+    const states = [...slots.outside, ...slots.inside]
       .filter((ticket) => !ticket.isEnding && mayYield(ticket))
-      .map((ticket) => standingOf(ticket, nowMs));
+      .map((ticket) => stateOf(ticket, nowMs));
     const outside = { outside: slots.outside.size, maxOutside: slots.limits.outside };
-    return this.#act(whoYields(standings, outside));
+    return this.#act(downloadToYield(states, outside));
   }
 
-  #act(yielding: Yielding<Standing & { readonly ticket: TicketState }>): Freed {
+  #act(yielding: Yielding<DownloadState & { readonly ticket: TicketState }>): Freed {
     switch (yielding.kind) {
       case 'none':
         return 'none';
       case 'outside':
-        this.#putOutside(yielding.who.ticket);
+        this.#putOutside(yielding.download.ticket);
         return 'now';
       case 'end':
-        this.#end(yielding.who.ticket, 'this download has no clients left and yields to one that has');
+        this.#end(yielding.download.ticket, 'this download has no clients left and yields to one that has');
         return 'soon';
       case 'cut':
-        this.#end(yielding.who.ticket, 'the upstream sends less than download.minRate, and other downloads wait');
+        this.#end(yielding.download.ticket, 'the upstream sends less than download.minRate, and other downloads wait');
         return 'soon';
     }
   }
@@ -213,17 +213,17 @@ export class Scheduler {
     if (slots.isUnused) this.#upstreams.delete(slots.label);
   }
 
-  #tellWaiting(slots: UpstreamSlots): void {
+  #reportWaiting(slots: UpstreamSlots): void {
     const waiting = [...this.#answered].reduce(
       (sum, ticket) => sum + (ticket.slots === slots ? 1 : 0),
       slots.line.size,
     );
-    if (slots.toldWaiting === waiting) return;
-    slots.toldWaiting = waiting;
+    if (slots.reportedWaiting === waiting) return;
+    slots.reportedWaiting = waiting;
     this.#deps.observer.downloadsWaiting({ upstream: slots.label, waiting });
   }
 
-  #lookAgain(): void {
+  #checkAgainLater(): void {
     clearTimeout(this.#timer);
     const isWaitedFor = this.#answered.size > 0 || [...this.#upstreams.values()].some(({ line }) => line.size > 0);
     // Runs after pending data is received, so that a stall of this process does not make an upstream look slow.
@@ -246,7 +246,7 @@ class UpstreamSlots {
   held = 0;
   /** How many of its downloads are being ended. */
   ending = 0;
-  toldWaiting = 0;
+  reportedWaiting = 0;
   /** A reload of the configuration may change it. */
   limits: UpstreamLimits;
 
@@ -275,7 +275,7 @@ class TicketState {
   }
 }
 
-function standingOf(ticket: TicketState, nowMs: number): Standing & { readonly ticket: TicketState } {
+function stateOf(ticket: TicketState, nowMs: number): DownloadState & { readonly ticket: TicketState } {
   const { download, pace, isOutside, stage } = ticket;
   if (stage === 'answered' || !download.waitsForUpstream()) pace?.excuse(nowMs);
   return {

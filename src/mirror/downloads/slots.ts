@@ -29,7 +29,7 @@ export function limitsOf({ perUpstream }: SlotLimits, maxConnections: number): U
 }
 
 /** What decides whether a download has to yield its slot. */
-export interface Standing {
+export interface DownloadState {
   readonly hasClients: boolean;
   /** Below the minimum rate for a whole window, because of its upstream. */
   readonly isSlow: boolean;
@@ -46,25 +46,25 @@ export interface Standing {
  */
 export type Yielding<Download> =
   | { readonly kind: 'none' }
-  | { readonly kind: 'end' | 'outside' | 'cut'; readonly who: Download };
+  | { readonly kind: 'end' | 'outside' | 'cut'; readonly download: Download };
 
 /**
  * Which of one upstream's downloads yields while others wait. Pure.
  * @param downloads with and without a slot, in the order they began.
  * @param outside how many continue without a slot.
  */
-export function whoYields<Download extends Standing>(
+export function downloadToYield<Download extends DownloadState>(
   downloads: readonly Download[],
   { outside, maxOutside }: { readonly outside: number; readonly maxOutside: number },
 ): Yielding<Download> {
   const abandoned = downloads.find(({ hasClients, isOutside }) => !hasClients && !isOutside);
-  if (abandoned) return { kind: 'end', who: abandoned };
+  if (abandoned) return { kind: 'end', download: abandoned };
   const slow = downloads.filter(({ isSlow }) => isSlow).toSorted((a, b) => a.bytesPerSecond - b.bytesPerSecond);
   const slowest = slow.find(({ isOutside }) => !isOutside);
   if (!slowest) return { kind: 'none' };
-  if (outside < maxOutside) return { kind: 'outside', who: slowest };
+  if (outside < maxOutside) return { kind: 'outside', download: slowest };
   const victim = slow.find(({ hasClients }) => !hasClients) ?? slow[0];
-  return victim ? { kind: 'cut', who: victim } : { kind: 'none' };
+  return victim ? { kind: 'cut', download: victim } : { kind: 'none' };
 }
 
 /**

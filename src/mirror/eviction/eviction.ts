@@ -26,7 +26,7 @@ export class Eviction {
     this.#deps = deps;
   }
 
-  /** The next content to evict, least recently used first. None while the index is incomplete: it does not know yet what is kept, or belongs to an image. */
+  /** The next content to evict, least recently used first. None while the index is incomplete: it cannot tell yet what is kept or still used by an image. */
   async next({
     usedBeforeMs,
     ...needed

@@ -103,7 +103,7 @@ export class LooseRecords implements RecordStore {
     return this.drop(limit);
   }
 
-  /** Finds the records of former processes, on the first call. Removes records unused for a week, and those beyond the bound. */
+  /** Finds the records of earlier processes, on the first call. Removes records unused for a week, and those beyond the bound. */
   async sweep({ signal }: Waiting): Promise<void> {
     const { index, clock, maxUnchecked } = this.#deps;
     if (!(await index.isComplete())) return;
@@ -151,7 +151,7 @@ export class LooseRecords implements RecordStore {
     this.#unchecked = new Map([...checked, ...this.#unchecked]);
   }
 
-  /** Finds the records of former processes. @returns false when the signal aborted it. */
+  /** Finds the records of earlier processes. @returns false when the signal aborted it. */
   async #survey(signal: AbortSignal): Promise<boolean> {
     const { records, index, clock } = this.#deps;
     const atMs = clock.monotonicMs();

@@ -14,7 +14,7 @@ export interface ScrubberDeps {
   readonly bytesPerSecond: number;
   /** From 0 up to 1. */
   readonly random: () => number;
-  /** Told of what was quarantined: somebody may still have it. */
+  /** Called after a file was quarantined, so that a copy in memory can be stored again. */
   readonly onQuarantined: (digest: Digest) => void;
   /** Resolves after `ms`. @throws when the signal aborts before. */
   readonly wait: (ms: number, waiting: Waiting) => Promise<unknown>;
@@ -23,9 +23,9 @@ export interface ScrubberDeps {
 const pieceBytes = 256 * 1024;
 
 /**
- * Reads everything stored again, at a bounded rate, round after round. What does not hash to its name is quarantined, counted, and
- * fetched again by the next pull. A round begins when the process does, somewhere else among the digests each time, so that also a
- * process that never lives to the end of one gets to everything. A blob that somebody reads or evicts meanwhile is no matter.
+ * Reads all stored content again and again, at a bounded rate. Files that do not match their digest are quarantined and counted; the next
+ * pull fetches them again. Each round starts at a random digest, so that frequent restarts do not leave the same files unchecked. It can
+ * run while blobs are read and evicted.
  */
 export class Scrubber {
   readonly name = 'scrubber';
@@ -46,15 +46,15 @@ export class Scrubber {
     await this.#running;
   }
 
-  /** One look at everything. */
+  /** One round over all content. */
   async round({ signal }: Waiting): Promise<void> {
     const startedAtMs = this.#deps.clock.monotonicMs();
     const buffer = Buffer.allocUnsafeSlow(pieceBytes);
-    const firstPlace = this.#deps.random();
+    const startPosition = this.#deps.random();
     let checkedBytes = 0;
     for (const isFirstHalf of [true, false]) {
       for await (const { digest } of this.#deps.store.list()) {
-        if (placeOf(digest) >= firstPlace !== isFirstHalf) continue;
+        if (positionOf(digest) >= startPosition !== isFirstHalf) continue;
         signal.throwIfAborted();
         checkedBytes += await this.#check(digest, buffer, { signal });
       }
@@ -77,7 +77,7 @@ export class Scrubber {
     }
   }
 
-  /** @returns how many bytes were looked at. */
+  /** @returns how many bytes were read. */
   async #check(digest: Digest, buffer: Buffer, waiting: Waiting): Promise<number> {
     const { store, observer, onQuarantined } = this.#deps;
     try {
@@ -109,7 +109,7 @@ export class Scrubber {
   }
 }
 
-/** Where a digest stands among all there could be, from 0 up to 1. */
-function placeOf(digest: Digest): number {
+/** The position of a digest in the digest space, from 0 up to 1. */
+function positionOf(digest: Digest): number {
   return Number.parseInt(hexOf(digest).slice(0, 4), 16) / 0x10000;
 }

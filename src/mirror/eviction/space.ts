@@ -97,7 +97,7 @@ export class Space {
   }
 
   /**
-   * Evicts content that was not pulled for too long, or that a lowered bound has no room for; drops partial downloads that were not resumed.
+   * Evicts content that was not pulled for too long, or that exceeds a lowered bound; drops partial downloads that were not resumed.
    * One sweep runs at a time, in steps between which reservations get their turn. A call during a sweep makes it run once more.
    */
   sweep(): Promise<void> {

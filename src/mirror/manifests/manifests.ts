@@ -89,7 +89,7 @@ export class Manifests {
     const manifest =
       this.remembered(repositoryId, digest) ??
       (await this.#reads.run(key, read, { signal })).value ??
-      // How long another repository is looked at would tell what it has, so not for what the upstream has just called missing.
+      // Skipped after a recent 404: the response time would reveal what other repositories hold.
       (this.#missing.get(key) ? undefined : await this.#borrowed(repositoryId, digest, { signal }));
     if (manifest) this.#noteUse(repositoryId, digest);
     return manifest;

@@ -41,7 +41,7 @@ export interface Observer {
     readonly outcome: number | string;
     readonly durationMs: number;
   }): void;
-  /** The circuit of one of an upstream's endpoints changed its state; see upstream/circuit.ts. */
+  /** The circuit of one of an upstream's endpoints changed its state; see upstream/failover/circuit.ts. */
   circuitChanged(event: {
     readonly upstream: string;
     readonly endpoint: 'registry' | 'mirror';
@@ -51,7 +51,7 @@ export interface Observer {
   /** An upstream reported an account's rate limit. */
   rateLimitSeen(report: RateLimitReport): void;
   downloadStarted(event: { readonly upstream: string }): void;
-  /** How many downloads of an upstream wait for a place, whenever that changes. */
+  /** How many downloads of an upstream wait for a slot, whenever that changes. */
   downloadsWaiting(event: { readonly upstream: string; readonly waiting: number }): void;
   downloadEnded(event: {
     readonly upstream: string;

@@ -10,7 +10,7 @@ export interface RelayRules extends ResumeRules {
   /** The window's bytes count against it. */
   readonly memory: Memory;
   /** When the readers keep the upstream waiting for this long, its answer is closed; the rest is asked for again by range. */
-  readonly letGoAfterMs: number;
+  readonly closeAfterMs: number;
 }
 
 export interface RelayOptions extends RelayRules {

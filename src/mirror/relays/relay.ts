@@ -193,7 +193,7 @@ export class Relay {
     const timer = setTimeout(() => {
       wasClosed = true;
       void this.#upstream.closeAnswer();
-    }, this.#options.letGoAfterMs);
+    }, this.#options.closeAfterMs);
     try {
       while (mustWait(true)) {
         this.#stop.signal.throwIfAborted();

@@ -6,7 +6,7 @@ import type { Waiting } from '../ports/waiting.ts';
 
 export interface GuardRules {
   readonly access: Pick<Access, 'checkBeforeAsking'>;
-  /** Whether every request fails at once. */
+  /** Whether every request fails at ifPublic. */
   readonly isOffline: boolean;
 }
 
@@ -15,12 +15,12 @@ export interface GuardRules {
  * serve cached content, but not to fetch more with the mirror's account.
  */
 export function guardedUpstream(upstream: Upstream, { access, isOffline }: GuardRules): Upstream {
-  return askingOnlyWhatIsPublic(isOffline ? silentUpstream(upstream) : upstream, access);
+  return requirePublic(isOffline ? silentUpstream(upstream) : upstream, access);
 }
 
-function askingOnlyWhatIsPublic(upstream: Upstream, access: Pick<Access, 'checkBeforeAsking'>): Upstream {
+function requirePublic(upstream: Upstream, access: Pick<Access, 'checkBeforeAsking'>): Upstream {
   const { name, label, maxConnections } = upstream;
-  async function once<Value>(
+  async function ifPublic<Value>(
     repository: Repository,
     { reference, waiting }: { readonly reference?: Reference; readonly waiting: Waiting },
     ask: () => Promise<Value>,
@@ -33,16 +33,16 @@ function askingOnlyWhatIsPublic(upstream: Upstream, access: Pick<Access, 'checkB
     label,
     maxConnections,
     headManifest: (repository, reference, waiting) =>
-      once(repository, { reference, waiting }, () => upstream.headManifest(repository, reference, waiting)),
+      ifPublic(repository, { reference, waiting }, () => upstream.headManifest(repository, reference, waiting)),
     getManifest: (repository, reference, waiting) =>
-      once(repository, { reference, waiting }, () => upstream.getManifest(repository, reference, waiting)),
+      ifPublic(repository, { reference, waiting }, () => upstream.getManifest(repository, reference, waiting)),
     headBlob: (repository, digest, waiting) =>
-      once(repository, { waiting }, () => upstream.headBlob(repository, digest, waiting)),
+      ifPublic(repository, { waiting }, () => upstream.headBlob(repository, digest, waiting)),
     openBlob: (repository, digest, waiting) =>
-      once(repository, { waiting }, () => upstream.openBlob(repository, digest, waiting)),
-    listTags: (repository, waiting) => once(repository, { waiting }, () => upstream.listTags(repository, waiting)),
+      ifPublic(repository, { waiting }, () => upstream.openBlob(repository, digest, waiting)),
+    listTags: (repository, waiting) => ifPublic(repository, { waiting }, () => upstream.listTags(repository, waiting)),
     listReferrers: (repository, digest, waiting) =>
-      once(repository, { reference: digest, waiting }, () => upstream.listReferrers(repository, digest, waiting)),
+      ifPublic(repository, { reference: digest, waiting }, () => upstream.listReferrers(repository, digest, waiting)),
     askVisibility: (repository, reference, waiting) => upstream.askVisibility(repository, reference, waiting),
     failedVerification: (digest) => upstream.failedVerification(digest),
   };

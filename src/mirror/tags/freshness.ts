@@ -87,7 +87,7 @@ export class CurrentPolicies implements FreshnessPolicies {
 }
 
 /** What is known of a tag when a client asks for it. */
-export interface TagStanding {
+export interface TagState {
   /** Whether there is a record of it. */
   readonly isKnown: boolean;
   /** Whether the record may be served without asking. */
@@ -97,7 +97,7 @@ export interface TagStanding {
 }
 
 /** How a tag is answered. Pure. */
-export function tagDecision({ isKnown, isFresh, hasRecentFallback }: TagStanding): TagDecision {
+export function tagDecision({ isKnown, isFresh, hasRecentFallback }: TagState): TagDecision {
   if (hasRecentFallback) return 'repeat-fallback';
   if (isFresh) return 'hit';
   return isKnown ? 'revalidate' : 'look-up';

@@ -116,7 +116,7 @@ export class Tags {
     }
   }
 
-  /** One lookup for all who ask. If too many clients wait for the upstream already, a stale fallback is served without a lookup. */
+  /** One lookup for all concurrent callers. If too many clients wait for the upstream already, a stale fallback is served without a lookup. */
   async #lookUpTogether(
     question: Question,
     known: TagRecord | undefined,

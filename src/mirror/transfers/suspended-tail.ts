@@ -17,7 +17,7 @@ export interface Suspended extends RelayRules {
   readonly blob: RemoteBlob;
 }
 
-/** The rest of a suspended download behind what is written. Its readers share one upstream answer while they keep together. */
+/** The part of a suspended download after the written bytes. Its readers share one upstream answer while they read at the same position. */
 export class SuspendedTail {
   readonly #suspended: Suspended;
   #relay: Relay | undefined;

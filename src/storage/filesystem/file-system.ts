@@ -124,7 +124,7 @@ function statusFrom({ size, mtimeMs }: { size: number; mtimeMs: number }): FileS
   return { size, modifiedAtMs: Math.floor(mtimeMs) };
 }
 
-/** How many files of one kind there are, and the bytes in them. Whoever adds or removes such files changes it. */
+/** How many files of one kind there are, and the bytes in them. Changed by every part that adds or removes such files. */
 export interface FileCount {
   files: number;
   bytes: number;

@@ -28,13 +28,13 @@ export interface PartialFile extends BlobCheckpoint {
   readonly path: string;
 }
 
-type Left = PartialFile & { readonly leftAtMs: number };
+type Interrupted = PartialFile & { readonly interruptedAtMs: number };
 
 /** The partial downloads in incoming/ that are not being written, those of earlier processes included. */
 export class PartialDownloads {
   readonly #deps: PartialDownloadsDeps;
   /** Oldest first. */
-  readonly #left = new Map<string, Left>();
+  readonly #left = new Map<string, Interrupted>();
 
   constructor(deps: PartialDownloadsDeps) {
     this.#deps = deps;
@@ -42,13 +42,13 @@ export class PartialDownloads {
 
   /** Finds the partial downloads of earlier processes. Cuts each to what its checkpoint covers, and removes files without a valid checkpoint. */
   async prepare(): Promise<void> {
-    const found = new Map<string, Left>();
-    for (const left of await this.#findLeft()) {
+    const found = new Map<string, Interrupted>();
+    for (const left of await this.#find()) {
       if ((found.get(downloadKey(left))?.checkpoint.bytes ?? 0) < left.checkpoint.bytes)
         found.set(downloadKey(left), left);
     }
-    const kept = [...found.values()].toSorted((a, b) => a.leftAtMs - b.leftAtMs);
-    await this.#sweepBut(new Set(kept.flatMap(({ path }) => [basename(path), basename(checkpointPath(path))])));
+    const kept = [...found.values()].toSorted((a, b) => a.interruptedAtMs - b.interruptedAtMs);
+    await this.#sweepExcept(new Set(kept.flatMap(({ path }) => [basename(path), basename(checkpointPath(path))])));
     for (const left of kept) if (await this.#cut(left)) this.#keep(left);
   }
 
@@ -64,7 +64,7 @@ export class PartialDownloads {
   /** Keeps a partial download. It replaces an earlier one of the same blob from the same upstream. */
   async leave(file: PartialFile): Promise<void> {
     const former = this.take(file);
-    this.#keep({ ...file, leftAtMs: this.#deps.clock.now() });
+    this.#keep({ ...file, interruptedAtMs: this.#deps.clock.now() });
     if (former) await this.remove(former);
   }
 
@@ -72,7 +72,7 @@ export class PartialDownloads {
   async drop({ bytes, leftBeforeMs }: { readonly bytes: number; readonly leftBeforeMs: number }): Promise<number> {
     let freedBytes = 0;
     for (const left of this.#left.values()) {
-      if (freedBytes >= bytes && left.leftAtMs >= leftBeforeMs) break;
+      if (freedBytes >= bytes && left.interruptedAtMs >= leftBeforeMs) break;
       this.take(left);
       if (await this.remove(left)) freedBytes += left.checkpoint.bytes;
     }
@@ -92,18 +92,18 @@ export class PartialDownloads {
     }
   }
 
-  #keep(left: Left): void {
+  #keep(left: Interrupted): void {
     this.#left.set(downloadKey(left), left);
     this.#count(1, left);
   }
 
-  #count(change: 1 | -1, { checkpoint }: Left): void {
+  #count(change: 1 | -1, { checkpoint }: Interrupted): void {
     this.#deps.count.files += 2 * change;
     this.#deps.count.bytes += change * checkpoint.bytes;
   }
 
-  async #findLeft(): Promise<readonly Left[]> {
-    const found: Left[] = [];
+  async #find(): Promise<readonly Interrupted[]> {
+    const found: Interrupted[] = [];
     for await (const name of this.#names()) {
       const left = await this.#leftAt(this.#pathOf(name));
       if (left) found.push(left);
@@ -111,7 +111,7 @@ export class PartialDownloads {
     return found;
   }
 
-  async #sweepBut(kept: ReadonlySet<string>): Promise<void> {
+  async #sweepExcept(kept: ReadonlySet<string>): Promise<void> {
     const swept = (await Array.fromAsync(this.#names())).filter((name) => !kept.has(name));
     for (const name of swept) await this.#deps.folders.remove(this.#pathOf(name));
   }
@@ -126,7 +126,7 @@ export class PartialDownloads {
   }
 
   /** @returns undefined also if the disk cannot read the checkpoint. */
-  async #leftAt(path: string): Promise<Left | undefined> {
+  async #leftAt(path: string): Promise<Interrupted | undefined> {
     try {
       return await this.#read(path);
     } catch (cause) {
@@ -136,14 +136,16 @@ export class PartialDownloads {
   }
 
   /** @returns undefined unless the checkpoint is valid and the file holds all bytes that it covers. */
-  async #read(path: string): Promise<Left | undefined> {
+  async #read(path: string): Promise<Interrupted | undefined> {
     const { files } = this.#deps;
     const file = await files.open(checkpointPath(path), 'read');
     try {
       const { modifiedAtMs } = await file.status();
       const found = parseCheckpointFile(await readUpTo(maxCheckpointFileBytes, file));
       const isCovered = found && (await files.stat(path)).size >= found.checkpoint.bytes;
-      return isCovered && !(await this.#isStored(found.blob)) ? { ...found, path, leftAtMs: modifiedAtMs } : undefined;
+      return isCovered && !(await this.#isStored(found.blob))
+        ? { ...found, path, interruptedAtMs: modifiedAtMs }
+        : undefined;
     } finally {
       await file.close();
     }
@@ -161,7 +163,7 @@ export class PartialDownloads {
   }
 
   /** Cuts off the bytes behind the checkpoint, which may be damaged. @returns false if that failed and the file was removed. */
-  async #cut(left: Left): Promise<boolean> {
+  async #cut(left: Interrupted): Promise<boolean> {
     const { files, observer } = this.#deps;
     try {
       const file = await files.open(left.path, 'change');

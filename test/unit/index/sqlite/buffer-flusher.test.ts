@@ -42,7 +42,7 @@ async function flusherOver({ maxPending = 1000 } = {}) {
   flusher.start({
     database,
     writer: new RowWriter({ ...opened, isKept: () => false }),
-    pages: { giveBackSome: () => false },
+    pages: { releasePages: () => false },
   });
   let noted = 0;
   const note = (count: number): void => {

@@ -30,7 +30,7 @@ function started() {
   const borrowedLinks = new BorrowedLinks({ index, observer });
   const hidden = new Set<string>();
   borrowedLinks.follow({
-    access: { mayLend: ({ repository }) => !hidden.has(repository) },
+    access: { mayBeBorrowedFrom: ({ repository }) => !hidden.has(repository) },
     upstreams: { find: (name) => upstreamNamed(name) },
   });
   const make = () =>

@@ -10,7 +10,7 @@ const asking = { recentForMs: 300_000, hiddenForMs: 30_000, retryFailedAfterMs: 
 
 test.each([
   { what: 'unknown', known: undefined, decision: 'ask' },
-  { what: 'public, within the lifetime', known: { verdict: 'public', askedAtMs: agoMs(299_999) }, decision: 'go-on' },
+  { what: 'public, within the lifetime', known: { verdict: 'public', askedAtMs: agoMs(299_999) }, decision: 'proceed' },
   { what: 'public, before that', known: { verdict: 'public', askedAtMs: agoMs(300_000) }, decision: 'ask' },
   { what: 'public, in the future', known: { verdict: 'public', askedAtMs: agoMs(-1) }, decision: 'ask' },
   {

@@ -42,7 +42,7 @@ function started({ hasRoom = true, verifyReads = false } = {}) {
   ];
   const background = new Background({ observer });
   const memory = new MemoryBudget({ maxBytes: 128 * 1024 * 1024 });
-  const relaying = { memory, attemptsWithoutProgress: 0, wait: async () => {}, letGoAfterMs: 60_000 };
+  const relaying = { memory, attemptsWithoutProgress: 0, wait: async () => {}, closeAfterMs: 60_000 };
   const borrowedLinks = new BorrowedLinks({ index, observer });
   const rest = { borrowedLinks, background, clock, makeRoom: async () => true, space: { tidy: async () => {} } };
   const links = new BlobLinks({ records, index, ...rest });

@@ -4,8 +4,8 @@ import {
   limitsOf,
   nextGranted,
   slotLimits,
-  type Standing,
-  whoYields,
+  type DownloadState,
+  downloadToYield,
 } from '../../../../src/mirror/downloads/slots.ts';
 
 test.each([
@@ -37,7 +37,7 @@ test.each([
   },
 );
 
-interface Named extends Standing {
+interface Named extends DownloadState {
   readonly name: string;
 }
 
@@ -45,10 +45,10 @@ const well = { hasClients: true, isSlow: false, bytesPerSecond: 1e6, isOutside: 
 const slow = { ...well, isSlow: true };
 const left = { ...well, hasClients: false };
 
-const named = (standings: Readonly<Record<string, Standing>>): readonly Named[] =>
-  Object.entries(standings).map(([name, standing]) => ({ name, ...standing }));
+const named = (states: Readonly<Record<string, DownloadState>>): readonly Named[] =>
+  Object.entries(states).map(([name, state]) => ({ name, ...state }));
 
-test.each<{ what: string; downloads: Readonly<Record<string, Standing>>; outside?: number; yields: string }>([
+test.each<{ what: string; downloads: Readonly<Record<string, DownloadState>>; outside?: number; yields: string }>([
   { what: 'downloads that keep up keep their slots', downloads: { a: well, b: well }, yields: 'none' },
   { what: 'one without clients ends, the oldest first', downloads: { a: slow, b: left, c: left }, yields: 'end b' },
   {
@@ -83,8 +83,8 @@ test.each<{ what: string; downloads: Readonly<Record<string, Standing>>; outside
     yields: 'none',
   },
 ])('$what', ({ downloads, outside = 0, yields }) => {
-  const yielding = whoYields(named(downloads), { outside, maxOutside: 1 });
-  expect(yielding.kind === 'none' ? 'none' : `${yielding.kind} ${yielding.who.name}`).toBe(yields);
+  const yielding = downloadToYield(named(downloads), { outside, maxOutside: 1 });
+  expect(yielding.kind === 'none' ? 'none' : `${yielding.kind} ${yielding.download.name}`).toBe(yields);
 });
 
 test('a free slot goes to the upstream that holds the fewest, and there to the longest waiting download', () => {

@@ -27,7 +27,11 @@ async function flipFirstByte(path: string): Promise<void> {
   await file.close();
 }
 
-function scrubberOver({ store, clock }: Pick<ScrubberDeps, 'store' | 'clock'>, waits: number[] = [], firstPlace = 0) {
+function scrubberOver(
+  { store, clock }: Pick<ScrubberDeps, 'store' | 'clock'>,
+  waits: number[] = [],
+  startPosition = 0,
+) {
   const wait = async (ms: number) => waits.push(ms);
   return new Scrubber({
     store,
@@ -35,7 +39,7 @@ function scrubberOver({ store, clock }: Pick<ScrubberDeps, 'store' | 'clock'>, w
     observer: new RecordingObserver(),
     everyMs: 1_000,
     bytesPerSecond: 100,
-    random: () => firstPlace,
+    random: () => startPosition,
     onQuarantined: () => {},
     wait,
   });
@@ -77,9 +81,9 @@ test('wherever a round starts, it checks everything once', async () => {
   const texts = Array.from({ length: 20 }, (_, index) => 'x'.repeat(index + 1));
   const kept = await stored(...texts);
   const all = texts.map(({ length }) => length * 10).toSorted((one, other) => one - other);
-  for (const firstPlace of [0, 0.3, 0.99]) {
+  for (const startPosition of [0, 0.3, 0.99]) {
     const waits: number[] = [];
-    await scrubberOver(kept, waits, firstPlace).round(never);
+    await scrubberOver(kept, waits, startPosition).round(never);
     expect(waits.toSorted((one, other) => one - other)).toEqual(all);
   }
 });

@@ -14,7 +14,7 @@ const mebibyte = 1024 * 1024;
 const kibibyte = 1024;
 const size = 24 * mebibyte;
 const blob = randomBytes(size, 'relay');
-const letGoAfterMs = 2_000;
+const closeAfterMs = 2_000;
 
 afterEach(() => vi.useRealTimers());
 
@@ -60,7 +60,7 @@ function relayOf(upstream: ReturnType<typeof upstreamOf>, more: Partial<RelayOpt
     ...(more.until === undefined && { verify: verifyWhole(digest) }),
     blob: { open: upstream.open, skipSource: () => false, failedVerification: () => {} },
     memory,
-    letGoAfterMs,
+    closeAfterMs,
     attemptsWithoutProgress: 3,
     wait: async () => {},
     ...more,
@@ -183,7 +183,7 @@ test('an upstream answer without active readers is closed, and the rest is reque
   const source = relay.join();
   await readUpTo(source, 0, 10);
   await turns();
-  vi.advanceTimersByTime(letGoAfterMs - 1);
+  vi.advanceTimersByTime(closeAfterMs - 1);
   expect(upstream.asked[0]?.body.destroyed).toBe(false);
   vi.advanceTimersByTime(1);
   await turns();
@@ -206,7 +206,7 @@ test('an upstream without range support is closed once, and not again', async ()
     await readUpTo(source, position, step);
     position = step;
     await turns();
-    vi.advanceTimersByTime(letGoAfterMs);
+    vi.advanceTimersByTime(closeAfterMs);
     await turns();
   }
   vi.useRealTimers();
@@ -222,7 +222,7 @@ test('an upstream of unknown size that is closed at its very end is asked for th
   const source = relayOf(upstream, { size: undefined, digest, verify: verifyWhole(digest) }).join();
   await readUpTo(source, 0, 10);
   await turns();
-  vi.advanceTimersByTime(letGoAfterMs);
+  vi.advanceTimersByTime(closeAfterMs);
   await turns();
   vi.useRealTimers();
   expect((await readUpTo(source, 10, short.length)).equals(short.subarray(10))).toBe(true);
