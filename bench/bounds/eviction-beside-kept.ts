@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { longestTurnMs } from '../../test/support/longest-turn.ts';
-import { fullSpace, itemBytes, keptGlob, noteKeptAndVictims } from '../../test/support/space-beside-kept.ts';
+import { fullSpace, itemBytes, keptGlob, indexKeptAndVictims } from '../../test/support/space-beside-kept.ts';
 import { indexAt, never } from '../../test/support/sqlite-index.ts';
 import type { Stage } from '../scenarios/stage.ts';
 import type { Bound } from './bound.ts';
@@ -16,7 +16,7 @@ export async function measureEvictionBesideKept(stage: Stage): Promise<readonly 
   await index.start();
   try {
     await index.completeRebuild({ signal: never });
-    await noteKeptAndVictims(index, { keptItems, victims });
+    await indexKeptAndVictims(index, { keptItems, victims });
     return await evictAll(await fullSpace(index));
   } finally {
     await index.stop();

@@ -19,9 +19,9 @@ import { maxManifestBytes, namedBy } from '../oci/manifest.ts';
 import type { Tag } from '../oci/reference.ts';
 
 /** An index that can be rebuilt from the store. */
-export interface RebuildableIndex extends Pick<Index, 'noteContent' | 'noteLink'> {
+export interface RebuildableIndex extends Pick<Index, 'recordContent' | 'recordLink'> {
   /** Adds a tag from its record. A write by the mirror since the start is newer, and is kept. */
-  noteStoredTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void;
+  recordStoredTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void;
   /** Resolves when the buffered writes are on the disk, or the disk refused them. */
   settled(): Promise<void>;
   /** Starts a rebuild. If the index is lost from here on, {@link completeRebuild} fails. */
@@ -54,13 +54,13 @@ const lacking: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EA
 export async function rebuildIndex({ store, records, index, observer, signal }: RebuildDeps & Waiting): Promise<void> {
   index.beginRebuild();
   for await (const { digest, size, modifiedAtMs } of inTurns(store.list(), { index, signal })) {
-    index.noteContent({ digest, size, isManifest: false, names: [], usedAtMs: modifiedAtMs });
+    index.recordContent({ digest, size, isManifest: false, names: [], usedAtMs: modifiedAtMs });
   }
   await index.endCounting();
-  const noting: RecordNoting = { store, records, index, readManifests: new Set() };
+  const context: RebuildContext = { store, records, index, readManifests: new Set() };
   for await (const key of inTurns(records.list(), { index, signal })) {
     try {
-      await noteRecord(key, noting);
+      await indexRecord(key, context);
     } catch (cause) {
       if (isOfTheMoment(cause)) throw cause;
       observer.internalError({ part: 'index rebuild', cause: new Error(`unreadable: ${recordName(key)}`, { cause }) });
@@ -69,49 +69,49 @@ export async function rebuildIndex({ store, records, index, observer, signal }: 
   await index.completeRebuild({ signal });
 }
 
-interface RecordNoting extends Omit<RebuildDeps, 'observer'> {
+interface RebuildContext extends Omit<RebuildDeps, 'observer'> {
   /** A manifest is read once, however many repositories hold it. */
   readonly readManifests: Set<Digest>;
 }
 
 /** A record that was removed since it was listed is skipped. @throws Error when its fields are not those of its kind. */
-async function noteRecord(key: RecordKey, noting: RecordNoting): Promise<void> {
+async function indexRecord(key: RecordKey, context: RebuildContext): Promise<void> {
   if (key.kind !== 'tag' && key.kind !== 'manifest' && key.kind !== 'blob') return;
-  const value = await noting.records.read(key);
+  const value = await context.records.read(key);
   if (value === undefined) return;
   const { repositoryId } = key;
   switch (key.kind) {
     case 'tag':
-      return noting.index.noteStoredTag(repositoryId, key.tag, parsed(parseTagRecord(value, key.tag)).digest);
+      return context.index.recordStoredTag(repositoryId, key.tag, parsed(parseTagRecord(value, key.tag)).digest);
     case 'blob':
-      return noteBlob(repositoryId, key.digest, parsed(parseBlobRecord(value)), noting);
+      return indexBlob(repositoryId, key.digest, parsed(parseBlobRecord(value)), context);
     case 'manifest':
-      return noteManifest(repositoryId, key.digest, parsed(parseManifestRecord(value)), noting);
+      return indexManifest(repositoryId, key.digest, parsed(parseManifestRecord(value)), context);
   }
 }
 
-function noteBlob(repositoryId: RepositoryId, digest: Digest, { size }: BlobRecord, { index }: RecordNoting): void {
-  index.noteLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size });
+function indexBlob(repositoryId: RepositoryId, digest: Digest, { size }: BlobRecord, { index }: RebuildContext): void {
+  index.recordLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size });
 }
 
-async function noteManifest(
+async function indexManifest(
   repositoryId: RepositoryId,
   digest: Digest,
   record: ManifestRecord,
-  noting: RecordNoting,
+  context: RebuildContext,
 ): Promise<void> {
   const { mediaType, size, firstServedAtMs } = record;
-  noting.index.noteLink({ repositoryId, kind: 'manifest', digest, mediaType, size });
-  if (noting.readManifests.has(digest)) return;
-  noting.readManifests.add(digest);
-  await noteNames(digest, firstServedAtMs, noting);
+  context.index.recordLink({ repositoryId, kind: 'manifest', digest, mediaType, size });
+  if (context.readManifests.has(digest)) return;
+  context.readManifests.add(digest);
+  await indexNames(digest, firstServedAtMs, context);
 }
 
-async function noteNames(digest: Digest, usedAtMs: number, { store, index }: RecordNoting): Promise<void> {
+async function indexNames(digest: Digest, usedAtMs: number, { store, index }: RebuildContext): Promise<void> {
   const bytes = await store.readAll(digest, maxManifestBytes);
   if (!bytes) return;
   const names = namedBy(bytes).map((child) => child.digest);
-  index.noteContent({ digest, size: bytes.byteLength, isManifest: true, names, usedAtMs });
+  index.recordContent({ digest, size: bytes.byteLength, isManifest: true, names, usedAtMs });
 }
 
 /** This process ran out of descriptors or memory. The record may be good: skipping it could evict content that must be kept. */

@@ -147,11 +147,11 @@ export class StoreLock implements StoreRuns {
       throw error;
     }
     this.#databases.push(database);
-    if (path === this.#paths[0]) this.#noteRun(database);
+    if (path === this.#paths[0]) this.#recordRun(database);
   }
 
   /** If the disk is full, the run is not recorded, and the next run rebuilds its index. */
-  #noteRun(database: DatabaseSync): void {
+  #recordRun(database: DatabaseSync): void {
     try {
       inTransaction(database, () => {
         database.exec('CREATE TABLE IF NOT EXISTS holder (run TEXT NOT NULL) STRICT');

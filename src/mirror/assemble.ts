@@ -169,8 +169,8 @@ function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentP
     memoryBytes,
     makeRoom,
   });
-  const onNoted = (key: RecordKey) => records.expect(key);
-  const tagRecords = new TagRecords({ records, index, background, onNoted, batchMs: confirmationBatchMs });
+  const onRecorded = (key: RecordKey) => records.expect(key);
+  const tagRecords = new TagRecords({ records, index, background, onRecorded, batchMs: confirmationBatchMs });
   const onEvicted = (keys: readonly RecordKey[]) => forgetEvicted(keys, { tagRecords, manifests, links });
   const space = new Space({ ...parts, ...limits, loose: records, onEvicted });
   const links = new BlobLinks({ records: stored, index, borrowedLinks, background, clock, makeRoom, space });

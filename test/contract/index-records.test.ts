@@ -12,8 +12,8 @@ import {
   latest,
   link,
   named,
-  noteBlob,
-  noteManifest,
+  indexBlob,
+  indexManifest,
   repository,
 } from './indexes.ts';
 
@@ -21,12 +21,12 @@ describe.each(indexes)('an index $name', ({ subject }) => {
   describe('forgetting a digest', () => {
     test('returns every record that names it, and no other', async () => {
       const index = await subject();
-      const [gone, kept] = [noteManifest(index, 'gone', []), noteManifest(index, 'kept', [])];
+      const [gone, kept] = [indexManifest(index, 'gone', []), indexManifest(index, 'kept', [])];
       for (const digest of [gone, kept])
-        index.noteLink(link(alpine, digest, { kind: 'manifest', mediaType: ociManifest }));
-      index.noteLink(link(debian, gone));
-      index.noteTag(alpine, latest, gone);
-      index.noteTag(debian, latest, kept);
+        index.recordLink(link(alpine, digest, { kind: 'manifest', mediaType: ociManifest }));
+      index.recordLink(link(debian, gone));
+      index.recordTag(alpine, latest, gone);
+      index.recordTag(debian, latest, kept);
       const expected: readonly RecordKey[] = [
         { kind: 'manifest', repositoryId: alpine, digest: gone },
         { kind: 'blob', repositoryId: debian, digest: gone },
@@ -41,10 +41,10 @@ describe.each(indexes)('an index $name', ({ subject }) => {
 
     test('returns buffered and written records, once each', async () => {
       const index = await subject();
-      const digest = noteManifest(index, 'manifest', []);
+      const digest = indexManifest(index, 'manifest', []);
       const note = (): void => {
-        index.noteLink(link(alpine, digest));
-        index.noteTag(alpine, latest, digest);
+        index.recordLink(link(alpine, digest));
+        index.recordTag(alpine, latest, digest);
       };
       note();
       await index.totals();
@@ -56,20 +56,20 @@ describe.each(indexes)('an index $name', ({ subject }) => {
 
     test('keeps a tag that has moved on since', async () => {
       const index = await subject();
-      const [old, young] = [noteManifest(index, 'old', []), noteManifest(index, 'young', [])];
-      index.noteTag(alpine, latest, old);
+      const [old, young] = [indexManifest(index, 'old', []), indexManifest(index, 'young', [])];
+      index.recordTag(alpine, latest, old);
       await index.totals();
-      index.noteTag(alpine, latest, young);
+      index.recordTag(alpine, latest, young);
       expect(await index.forget(old)).toEqual([]);
       expect(await index.forget(young)).toEqual([{ kind: 'tag', repositoryId: alpine, tag: latest }]);
     });
 
     test('does not return a tag whose record is gone', async () => {
       const index = await subject();
-      const digest = noteManifest(index, 'manifest', []);
-      index.noteTag(alpine, latest, digest);
+      const digest = indexManifest(index, 'manifest', []);
+      index.recordTag(alpine, latest, digest);
       await index.totals();
-      index.noteTag(debian, latest, digest);
+      index.recordTag(debian, latest, digest);
       index.forgetTag(debian, latest);
       index.forgetTag(alpine, latest);
       expect(await index.forget(digest)).toEqual([]);
@@ -77,9 +77,9 @@ describe.each(indexes)('an index $name', ({ subject }) => {
 
     test('affects nothing that is written afterwards', async () => {
       const index = await subject();
-      noteBlob(index, 'blob');
+      indexBlob(index, 'blob');
       const forgetting = index.forget(named('blob'));
-      noteBlob(index, 'blob', { size: 3 });
+      indexBlob(index, 'blob', { size: 3 });
       await forgetting;
       expect(await index.totals()).toMatchObject({ bytes: 3, manifests: 0, blobs: 1 });
     });
@@ -88,22 +88,22 @@ describe.each(indexes)('an index $name', ({ subject }) => {
   describe('the least recently used repository', () => {
     test('is the one that was not pulled from for longest, even if others use its content', async () => {
       const index = await subject();
-      const layer = noteBlob(index, 'layer', { usedAtMs: 1_000 });
-      index.noteLink(link(alpine, layer));
+      const layer = indexBlob(index, 'layer', { usedAtMs: 1_000 });
+      index.recordLink(link(alpine, layer));
       await index.totals();
-      index.noteUse(layer, 2_000);
-      index.noteLink(link(debian, layer));
+      index.recordUse(layer, 2_000);
+      index.recordLink(link(debian, layer));
       expect(await index.stalestRepository()).toEqual({ repositoryId: alpine, usedAtMs: 1_000 });
-      index.noteRepositoryUse(alpine, 3_000);
-      index.noteRepositoryUse(alpine, 500);
-      index.noteRepositoryUse(repository('docker.io', 'not/linked'), 1);
+      index.recordRepositoryUse(alpine, 3_000);
+      index.recordRepositoryUse(alpine, 500);
+      index.recordRepositoryUse(repository('docker.io', 'not/linked'), 1);
       expect(await index.stalestRepository()).toEqual({ repositoryId: debian, usedAtMs: 2_000 });
     });
 
     test('is never one without links', async () => {
       const index = await subject();
       expect(await index.stalestRepository()).toBeUndefined();
-      index.noteLink(link(alpine, noteBlob(index, 'layer')));
+      index.recordLink(link(alpine, indexBlob(index, 'layer')));
       await index.totals();
       await index.forget(named('layer'));
       expect(await index.stalestRepository()).toBeUndefined();
@@ -111,9 +111,9 @@ describe.each(indexes)('an index $name', ({ subject }) => {
 
     test('is never one in storage.keep', async () => {
       const index = await subject({ keep: ['docker.io/library/alpine'] });
-      const layer = noteBlob(index, 'layer');
-      index.noteLink(link(alpine, layer));
-      index.noteLink(link(debian, layer));
+      const layer = indexBlob(index, 'layer');
+      index.recordLink(link(alpine, layer));
+      index.recordLink(link(debian, layer));
       expect(await index.stalestRepository()).toMatchObject({ repositoryId: debian });
       await index.forgetRepository(debian);
       expect(await index.stalestRepository()).toBeUndefined();
@@ -121,12 +121,12 @@ describe.each(indexes)('an index $name', ({ subject }) => {
 
     test('is forgotten with its links and tags, however many, and its content stays', async () => {
       const index = await subject();
-      const layers = Array.from({ length: 1_200 }, (_, number) => noteBlob(index, `layer ${number}`));
-      for (const digest of layers) index.noteLink(link(alpine, digest));
-      index.noteTag(alpine, latest, named('layer 1'));
+      const layers = Array.from({ length: 1_200 }, (_, number) => indexBlob(index, `layer ${number}`));
+      for (const digest of layers) index.recordLink(link(alpine, digest));
+      index.recordTag(alpine, latest, named('layer 1'));
       await index.totals();
-      index.noteLink(link(debian, named('layer 1')));
-      index.noteLink(link(alpine, named('late')));
+      index.recordLink(link(debian, named('layer 1')));
+      index.recordLink(link(alpine, named('late')));
       const keys = await index.forgetRepository(alpine);
       expect(keys).toHaveLength(1_202);
       expect(keys).toContainEqual({ kind: 'tag', repositoryId: alpine, tag: latest });
@@ -139,9 +139,9 @@ describe.each(indexes)('an index $name', ({ subject }) => {
   describe('a record is needed', () => {
     test('of a tag or of referrers, while its repository has a link to stored content', async () => {
       const index = await subject();
-      const digest = noteManifest(index, 'manifest', []);
-      index.noteLink(link(alpine, digest, { kind: 'manifest', mediaType: ociManifest }));
-      for (const repositoryId of [alpine, debian]) index.noteTag(repositoryId, latest, digest);
+      const digest = indexManifest(index, 'manifest', []);
+      index.recordLink(link(alpine, digest, { kind: 'manifest', mediaType: ociManifest }));
+      for (const repositoryId of [alpine, debian]) index.recordTag(repositoryId, latest, digest);
       expect(await index.isNeeded({ kind: 'tag', repositoryId: alpine, tag: latest })).toBe(true);
       expect(await index.isNeeded({ kind: 'tag', repositoryId: debian, tag: latest })).toBe(false);
       expect(await index.isNeeded({ kind: 'referrers', repositoryId: alpine, digest })).toBe(true);
@@ -150,9 +150,9 @@ describe.each(indexes)('an index $name', ({ subject }) => {
 
     test('of a tag, unless dozens of others point at the same manifest', async () => {
       const index = await subject();
-      const digest = noteManifest(index, 'manifest', []);
-      index.noteLink(link(alpine, digest, { kind: 'manifest', mediaType: ociManifest }));
-      for (let number = 0; number < 65; number += 1) index.noteTag(alpine, parseTag(`v${number}`), digest);
+      const digest = indexManifest(index, 'manifest', []);
+      index.recordLink(link(alpine, digest, { kind: 'manifest', mediaType: ociManifest }));
+      for (let number = 0; number < 65; number += 1) index.recordTag(alpine, parseTag(`v${number}`), digest);
       const isNeeded = () => index.isNeeded({ kind: 'tag', repositoryId: alpine, tag: parseTag('v1') });
       expect(await isNeeded()).toBe(false);
       index.forgetTag(alpine, parseTag('v2'));
@@ -164,7 +164,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     const index = await subject();
     const blob = named('blob');
     expect(await index.hasContent(blob)).toBe(false);
-    index.noteContent({ digest: blob, size: 1, isManifest: false, names: [], usedAtMs: 1 });
+    index.recordContent({ digest: blob, size: 1, isManifest: false, names: [], usedAtMs: 1 });
     expect(await index.hasContent(blob)).toBe(true);
     await index.forget(blob);
     expect(await index.hasContent(blob)).toBe(false);
@@ -174,9 +174,9 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     /** A manifest of alpine names a layer that debian, of the same upstream, is linked to. */
     function noteSharedLayer(index: Index): Digest {
       const layer = named('layer');
-      const manifest = noteManifest(index, 'manifest', [layer]);
-      index.noteLink(link(alpine, manifest, { kind: 'manifest', mediaType: ociManifest }));
-      index.noteLink(link(debian, layer, { size: 99 }));
+      const manifest = indexManifest(index, 'manifest', [layer]);
+      index.recordLink(link(alpine, manifest, { kind: 'manifest', mediaType: ociManifest }));
+      index.recordLink(link(debian, layer, { size: 99 }));
       return layer;
     }
 
@@ -198,8 +198,8 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       async (upstream) => {
         const index = await subject();
         const layer = named('layer');
-        index.noteLink(link(alpine, noteManifest(index, 'manifest', [layer]), { kind: 'manifest' }));
-        index.noteLink(link(repository(upstream, 'library/alpine'), layer));
+        index.recordLink(link(alpine, indexManifest(index, 'manifest', [layer]), { kind: 'manifest' }));
+        index.recordLink(link(repository(upstream, 'library/alpine'), layer));
         expect(await index.borrowableLinks(alpine, layer, 'blob')).toEqual([]);
       },
     );
@@ -207,14 +207,14 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     test('does not exist if the manifest is linked as a blob, or not stored', async () => {
       const index = await subject();
       const layer = named('layer');
-      const manifest = noteManifest(index, 'manifest', [layer]);
-      index.noteLink(link(debian, layer));
-      index.noteLink(link(alpine, manifest));
+      const manifest = indexManifest(index, 'manifest', [layer]);
+      index.recordLink(link(debian, layer));
+      index.recordLink(link(alpine, manifest));
       expect(await index.borrowableLinks(alpine, layer, 'blob')).toEqual([]);
-      index.noteLink(link(alpine, manifest, { kind: 'manifest' }));
+      index.recordLink(link(alpine, manifest, { kind: 'manifest' }));
       expect(await index.borrowableLinks(alpine, layer, 'blob')).toHaveLength(1);
       await index.forget(manifest);
-      index.noteLink(link(alpine, manifest, { kind: 'manifest' }));
+      index.recordLink(link(alpine, manifest, { kind: 'manifest' }));
       expect(await index.borrowableLinks(alpine, layer, 'blob')).toEqual([]);
     });
 
@@ -227,14 +227,14 @@ describe.each(indexes)('an index $name', ({ subject }) => {
 
     test('has the media type of a child manifest', async () => {
       const index = await subject();
-      const child = noteManifest(index, 'child', []);
-      const top = noteManifest(index, 'index', [child]);
-      index.noteLink(link(alpine, top, { kind: 'manifest', mediaType: ociIndex }));
-      index.noteLink(link(debian, child));
-      index.noteLink(link(debian, child, { kind: 'manifest', mediaType: ociManifest, size: 5 }));
-      index.noteLink(link(debian, child, { kind: 'manifest', size: undefined }));
+      const child = indexManifest(index, 'child', []);
+      const top = indexManifest(index, 'index', [child]);
+      index.recordLink(link(alpine, top, { kind: 'manifest', mediaType: ociIndex }));
+      index.recordLink(link(debian, child));
+      index.recordLink(link(debian, child, { kind: 'manifest', mediaType: ociManifest, size: 5 }));
+      index.recordLink(link(debian, child, { kind: 'manifest', size: undefined }));
       await index.totals();
-      index.noteLink(link(debian, child, { kind: 'manifest', size: undefined }));
+      index.recordLink(link(debian, child, { kind: 'manifest', size: undefined }));
       expect(await index.borrowableLinks(alpine, child, 'manifest')).toEqual([
         link(debian, child, { kind: 'manifest', mediaType: ociManifest, size: 5 }),
       ]);
@@ -244,7 +244,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       const index = await subject();
       const layer = noteSharedLayer(index);
       for (let number = 0; number < 300; number += 1)
-        index.noteLink(link(repository('docker.io', `app/${number}`), layer));
+        index.recordLink(link(repository('docker.io', `app/${number}`), layer));
       const links = await index.borrowableLinks(alpine, layer, 'blob');
       expect(links.length).toBeGreaterThan(1);
       expect(links.length).toBeLessThanOrEqual(16);
@@ -254,8 +254,8 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       const index = await subject();
       const layer = noteSharedLayer(index);
       for (let number = 0; number < 300; number += 1) {
-        const manifest = noteManifest(index, `manifest ${number}`, [layer]);
-        index.noteLink(link(repository('docker.io', `app/${number}`), manifest, { kind: 'manifest' }));
+        const manifest = indexManifest(index, `manifest ${number}`, [layer]);
+        index.recordLink(link(repository('docker.io', `app/${number}`), manifest, { kind: 'manifest' }));
       }
       expect(await index.borrowableLinks(alpine, layer, 'blob')).toHaveLength(1);
       expect(await index.borrowableLinks(debian, layer, 'blob')).toEqual([]);
@@ -265,14 +265,14 @@ describe.each(indexes)('an index $name', ({ subject }) => {
   describe('repositories', () => {
     test('are listed if they have cached content, in lexical order, page by page', async () => {
       const index = await subject();
-      const layer = noteBlob(index, 'layer');
+      const layer = indexBlob(index, 'layer');
       const names = ['a.b/x', 'a/x', 'a/x-y', 'a/x/y', 'a:5000/x', 'b/c'];
       for (const name of names.toReversed()) {
         const [upstream = '', ...rest] = name.split('/');
-        index.noteLink(link(repository(upstream, rest.join('/')), layer));
+        index.recordLink(link(repository(upstream, rest.join('/')), layer));
       }
-      index.noteLink(link(repository('a', 'without-content'), named('not stored')));
-      index.noteLink(link(repository('a', 'x'), named('not stored')));
+      index.recordLink(link(repository('a', 'without-content'), named('not stored')));
+      index.recordLink(link(repository('a', 'x'), named('not stored')));
 
       expect(await index.repositories({ last: undefined, limit: 100 })).toEqual(names.toSorted());
       expect(await index.repositories({ last: undefined, limit: 2 })).toEqual(names.toSorted().slice(0, 2));

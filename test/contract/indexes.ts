@@ -27,15 +27,15 @@ export function named(name: string): Digest {
   return digestOf(Buffer.from(name));
 }
 
-export function noteBlob(index: Index, name: string, more: { size?: number; usedAtMs?: number } = {}): Digest {
+export function indexBlob(index: Index, name: string, more: { size?: number; usedAtMs?: number } = {}): Digest {
   const digest = named(name);
-  index.noteContent({ digest, size: 10, isManifest: false, names: [], usedAtMs: 1000, ...more });
+  index.recordContent({ digest, size: 10, isManifest: false, names: [], usedAtMs: 1000, ...more });
   return digest;
 }
 
-export function noteManifest(index: Index, name: string, names: readonly Digest[], usedAtMs = 1000): Digest {
+export function indexManifest(index: Index, name: string, names: readonly Digest[], usedAtMs = 1000): Digest {
   const digest = named(name);
-  index.noteContent({ digest, size: 1, isManifest: true, names, usedAtMs });
+  index.recordContent({ digest, size: 1, isManifest: true, names, usedAtMs });
   return digest;
 }
 

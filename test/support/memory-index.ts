@@ -33,24 +33,24 @@ export class MemoryIndex implements Index {
     this.#isKeptName = anyGlobMatcher(keep);
   }
 
-  noteContent(content: IndexedContent): void {
+  recordContent(content: IndexedContent): void {
     this.contents.set(content.digest, content);
   }
 
-  noteUse(digest: Digest, atMs: number): void {
+  recordUse(digest: Digest, atMs: number): void {
     const content = this.contents.get(digest);
     if (content) this.contents.set(digest, { ...content, usedAtMs: atMs });
   }
 
-  noteRepositoryUse(repositoryId: RepositoryId, atMs: number): void {
+  recordRepositoryUse(repositoryId: RepositoryId, atMs: number): void {
     this.repositoryUses.set(nameOf(repositoryId), atMs);
   }
 
-  noteLink(link: Link): void {
+  recordLink(link: Link): void {
     this.links.push(link);
   }
 
-  noteTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
+  recordTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
     this.tags.set(`${nameOf(repositoryId)}:${tag}`, { repositoryId, tag, digest });
   }
 

@@ -17,15 +17,15 @@ const kept = { upstream: 'docker.io', repository: parseRepository('kept/app') };
 const cold = { upstream: 'docker.io', repository: parseRepository('cold/app') };
 
 /** Notes blobs that are kept, and after them blobs that may be evicted: by last use alone the kept ones would go first. */
-export async function noteKeptAndVictims(
+export async function indexKeptAndVictims(
   index: Index,
   { keptItems, victims }: { readonly keptItems: number; readonly victims: number },
 ): Promise<void> {
   for (let number = 0; number < keptItems + victims; number += 1) {
     const digest = digestOf(Buffer.from(String(number)));
     const repositoryId = number < keptItems ? kept : cold;
-    index.noteContent({ digest, size: blockBytes, isManifest: false, names: [], usedAtMs: number });
-    index.noteLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size: blockBytes });
+    index.recordContent({ digest, size: blockBytes, isManifest: false, names: [], usedAtMs: number });
+    index.recordLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size: blockBytes });
     if (number % 100 === 0) await nextTurn();
   }
   await index.totals();

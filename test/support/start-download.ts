@@ -87,7 +87,7 @@ export async function startDownloadFrom(
     },
     space: { reserve, couldHold: async () => true },
     recording: {
-      index: { noteContent: () => {} },
+      index: { recordContent: () => {} },
       links: {
         record: async (_, __, size) => {
           kept.push(size ?? 0);

@@ -37,7 +37,7 @@ export class BufferFlusher {
   #soon: NodeJS.Immediate | undefined;
   #later: NodeJS.Timeout | undefined;
   #isRefused = false;
-  #hasLostNotes = false;
+  #hasDroppedWrites = false;
 
   constructor(deps: BufferFlusherDeps) {
     this.#deps = deps;
@@ -46,7 +46,7 @@ export class BufferFlusher {
 
   start(file: IndexFile): void {
     this.#file = file;
-    this.noted();
+    this.writeBuffered();
   }
 
   /** Applies all buffered writes. @returns whether every write ever buffered is in the file. */
@@ -54,7 +54,7 @@ export class BufferFlusher {
     while (this.#deps.pending.size > 0 && this.#write('all') !== undefined) await nextTurn();
     this.#file = undefined;
     this.#cancel();
-    return this.#deps.pending.size === 0 && !this.#hasLostNotes;
+    return this.#deps.pending.size === 0 && !this.#hasDroppedWrites;
   }
 
   /** The file is gone: writes stay buffered until there is another. */
@@ -64,7 +64,7 @@ export class BufferFlusher {
   }
 
   /** To be called after each buffered write. */
-  noted(): void {
+  writeBuffered(): void {
     const { size } = this.#deps.pending;
     if (!this.#file || size === 0) return;
     if (size >= rowsPerFlush && !this.#isRefused) this.#soon ??= setImmediate(() => this.#flush()).unref();
@@ -78,7 +78,7 @@ export class BufferFlusher {
       const rows = this.#write(depth);
       if (rows === undefined) return;
       left -= rows;
-      if (left <= 0 && (depth === 'things' || !pending.hasUnnamed)) return;
+      if (left <= 0 && (depth === 'rows' || !pending.hasUnnamed)) return;
       await nextTurn();
     }
   }
@@ -86,7 +86,7 @@ export class BufferFlusher {
   #flush(): void {
     this.#cancel();
     const rows = this.#write('all');
-    if (rows === undefined) return this.noted();
+    if (rows === undefined) return this.writeBuffered();
     if (this.#deps.pending.size > 0 || this.#shrink()) this.#soon = setImmediate(() => this.#flush()).unref();
   }
 
@@ -134,7 +134,7 @@ export class BufferFlusher {
     this.#isRefused = true;
     if (pending.sizeOf('evictions') <= maxPending) return;
     pending.clear();
-    this.#hasLostNotes = true;
+    this.#hasDroppedWrites = true;
   }
 }
 

@@ -64,13 +64,13 @@ export class RowRemover {
   remove(digest: Digest): readonly RecordKey[] {
     this.#content.run(digest);
     const links = this.#links.all(digest).map((row) => linkKey(row, digest));
-    return [...links, ...this.#tags.all(digest).map(tagKey)];
+    return [...links, ...this.#tags.all(digest).map(recordKeyOfTag)];
   }
 
   /** Removes some links and tags of a repository. @returns their records; none when no more are left. */
   removeOfRepository(repository: string): readonly RecordKey[] {
     const links = this.#repositoryLinks.all(repository).map((row) => linkKey(row, parseDigest(textIn(row, 'digest'))));
-    return [...links, ...this.#repositoryTags.all(repository).map(tagKey)];
+    return [...links, ...this.#repositoryTags.all(repository).map(recordKeyOfTag)];
   }
 
   /**
@@ -95,6 +95,6 @@ function linkKey(row: Row, digest: Digest): RecordKey {
   return { kind, repositoryId: repositoryNamed(textIn(row, 'repository')), digest };
 }
 
-function tagKey(row: Row): RecordKey {
+function recordKeyOfTag(row: Row): RecordKey {
   return { kind: 'tag', repositoryId: repositoryNamed(textIn(row, 'repository')), tag: parseTag(textIn(row, 'tag')) };
 }

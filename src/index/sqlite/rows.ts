@@ -196,10 +196,10 @@ export class Slice {
     return this.rowsLeft === 0 || this.#limits.now() >= this.#endsAtMs;
   }
 
-  each<Note>(notes: Iterable<Note>, write: (note: Note) => void): void {
-    for (const note of notes) {
+  each<Value>(values: Iterable<Value>, write: (value: Value) => void): void {
+    for (const value of values) {
       if (this.isOver) return;
-      write(note);
+      write(value);
     }
   }
 

@@ -76,10 +76,10 @@ export class SqliteIndex implements Index, LosableIndex {
    */
   async stop({ othersEnded }: { readonly othersEnded: boolean } = { othersEnded: true }): Promise<void> {
     await this.#replacing;
-    const hasAllNotes = await this.#flusher.stop();
+    const hasAllWrites = await this.#flusher.stop();
     const database = this.#opened?.database;
     this.#opened = undefined;
-    if (database && othersEnded && hasAllNotes && this.#completion.isReached) closeComplete(database);
+    if (database && othersEnded && hasAllWrites && this.#completion.isReached) closeComplete(database);
     else database?.close();
   }
 
@@ -108,7 +108,7 @@ export class SqliteIndex implements Index, LosableIndex {
   }
 
   async endCounting(): Promise<void> {
-    await this.#flusher.settle('things');
+    await this.#flusher.settle('rows');
     if (!this.#isLostSinceRebuildBegan) this.#counting.reach();
   }
 
@@ -133,39 +133,39 @@ export class SqliteIndex implements Index, LosableIndex {
     return this.#completion.wait(signal);
   }
 
-  noteContent(content: IndexedContent): void {
+  recordContent(content: IndexedContent): void {
     this.#pending.addContent(content);
-    this.#flusher.noted();
+    this.#flusher.writeBuffered();
   }
 
-  noteUse(digest: Digest, atMs: number): void {
+  recordUse(digest: Digest, atMs: number): void {
     this.#pending.addUse(digest, atMs);
-    this.#flusher.noted();
+    this.#flusher.writeBuffered();
   }
 
-  noteRepositoryUse(repositoryId: RepositoryId, atMs: number): void {
+  recordRepositoryUse(repositoryId: RepositoryId, atMs: number): void {
     this.#pending.addRepositoryUse(repositoryId, atMs);
-    this.#flusher.noted();
+    this.#flusher.writeBuffered();
   }
 
-  noteLink(link: Link): void {
+  recordLink(link: Link): void {
     this.#pending.addLink(link);
-    this.#flusher.noted();
+    this.#flusher.writeBuffered();
   }
 
-  noteTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
+  recordTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
     this.#pending.addTag({ repositoryId, tag, digest, source: 'mirror' });
-    this.#flusher.noted();
+    this.#flusher.writeBuffered();
   }
 
-  noteStoredTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
+  recordStoredTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
     this.#pending.addTag({ repositoryId, tag, digest, source: 'store' });
-    this.#flusher.noted();
+    this.#flusher.writeBuffered();
   }
 
   forgetTag(repositoryId: RepositoryId, tag: Tag): void {
     this.#pending.addTag({ repositoryId, tag, digest: undefined, source: 'mirror' });
-    this.#flusher.noted();
+    this.#flusher.writeBuffered();
   }
 
   async borrowableLinks(repositoryId: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]> {
@@ -210,7 +210,7 @@ export class SqliteIndex implements Index, LosableIndex {
   async forget(digest: Digest): Promise<readonly RecordKey[]> {
     const stored = await this.#ask((view) => removeContent(view, this.#pending, digest));
     this.#pending.takeBackNames(digest);
-    this.#flusher.noted();
+    this.#flusher.writeBuffered();
     return stored;
   }
 
@@ -242,7 +242,7 @@ export class SqliteIndex implements Index, LosableIndex {
 
   /** Waits for buffered writes except names, which are looked up in the buffer. */
   async #read<Answer>(question: (view: OpenView) => Answer): Promise<Answer> {
-    await this.#flusher.settle('things');
+    await this.#flusher.settle('rows');
     return this.#ask(question);
   }
 

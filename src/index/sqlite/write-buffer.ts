@@ -7,11 +7,11 @@ import type { BufferedTag, RowWriter, Slice } from './rows.ts';
 /**
  * Which buffered writes are applied before a query.
  *
- *     things     content, uses, links and tags: a few for each request
+ *     rows       content, uses, links and tags: a few for each request
  *     evictions  and the removal of the names of evicted manifests
  *     all        and the names of stored manifests
  */
-export type Depth = 'things' | 'evictions' | 'all';
+export type Depth = 'rows' | 'evictions' | 'all';
 
 /**
  * Writes that are not in the file yet. Buffering one is a Map.set; several writes about one thing become one.
@@ -45,10 +45,9 @@ export class WriteBuffer {
   }
 
   sizeOf(depth: Depth): number {
-    const things =
-      this.#contents.size + this.#uses.size + this.#links.size + this.#repositoryUses.size + this.#tags.size;
-    if (depth === 'things') return things;
-    return things + this.#unnamed.size + (depth === 'all' ? this.#names.size : 0);
+    const rows = this.#contents.size + this.#uses.size + this.#links.size + this.#repositoryUses.size + this.#tags.size;
+    if (depth === 'rows') return rows;
+    return rows + this.#unnamed.size + (depth === 'all' ? this.#names.size : 0);
   }
 
   /** The manifests that name `child`, among the names that are not in the file yet. */
@@ -97,9 +96,9 @@ export class WriteBuffer {
     this.#links.set(key, { ...link, mediaType, size: link.size ?? before?.size });
   }
 
-  addTag(note: BufferedTag): void {
-    const key = tagKey(note);
-    if (note.source === 'mirror' || !this.#tags.has(key)) this.#tags.set(key, note);
+  addTag(tag: BufferedTag): void {
+    const key = bufferedTagKey(tag);
+    if (tag.source === 'mirror' || !this.#tags.has(key)) this.#tags.set(key, tag);
   }
 
   /** Removes the names of a manifest that is no longer stored. */
@@ -110,7 +109,7 @@ export class WriteBuffer {
 
   /** Whether a write about the tag is buffered: it is newer than the file. */
   hasTag(tag: Pick<BufferedTag, 'repositoryId' | 'tag'>): boolean {
-    return this.#tags.has(tagKey(tag));
+    return this.#tags.has(bufferedTagKey(tag));
   }
 
   /** Drops everything about a digest. @returns the records of the dropped links and tags. */
@@ -120,7 +119,7 @@ export class WriteBuffer {
     this.#uses.delete(digest);
     this.#earlyUses.delete(digest);
     const links = removeWhere(this.#links, (link) => link.digest === digest);
-    const tags = removeWhere(this.#tags, (note) => note.digest === digest);
+    const tags = removeWhere(this.#tags, (tag) => tag.digest === digest);
     return [
       ...links.map(({ kind, repositoryId }): RecordKey => ({ kind, repositoryId, digest })),
       ...tags.map(({ repositoryId, tag }): RecordKey => ({ kind: 'tag', repositoryId, tag })),
@@ -140,8 +139,8 @@ export class WriteBuffer {
 
   /** Drops all writes. */
   clear(): void {
-    for (const notes of [this.#unnamed, this.#contents, this.#uses, this.#links, this.#tags, this.#earlyUses])
-      notes.clear();
+    for (const writes of [this.#unnamed, this.#contents, this.#uses, this.#links, this.#tags, this.#earlyUses])
+      writes.clear();
     this.#repositoryUses.clear();
     this.#names.clear();
   }
@@ -164,11 +163,11 @@ export class WriteBuffer {
       writer.repositoryUse(repository, atMs);
       slice.wrote(1, () => this.#repositoryUses.get(repository) === atMs && this.#repositoryUses.delete(repository));
     });
-    slice.each(this.#tags, ([key, note]) => {
-      writer.tag(note);
+    slice.each(this.#tags, ([key, tag]) => {
+      writer.tag(tag);
       slice.wrote(1, () => this.#tags.delete(key));
     });
-    if (depth !== 'things') slice.each(this.#unnamed, (parent) => this.#writeUnnamed(writer, parent, slice));
+    if (depth !== 'rows') slice.each(this.#unnamed, (parent) => this.#writeUnnamed(writer, parent, slice));
     if (depth === 'all' && this.#unnamed.size === 0) this.#names.writeSome(writer, slice);
   }
 
@@ -184,13 +183,13 @@ export class WriteBuffer {
   }
 }
 
-function tagKey({ repositoryId, tag }: Pick<BufferedTag, 'repositoryId' | 'tag'>): string {
+function bufferedTagKey({ repositoryId, tag }: Pick<BufferedTag, 'repositoryId' | 'tag'>): string {
   return `${repositoryKey(repositoryId)}:${tag}`;
 }
 
-function removeWhere<Value>(notes: Map<string, Value>, matches: (value: Value) => boolean): readonly Value[] {
-  const removed = [...notes].filter(([, value]) => matches(value));
-  for (const [key] of removed) notes.delete(key);
+function removeWhere<Value>(writes: Map<string, Value>, matches: (value: Value) => boolean): readonly Value[] {
+  const removed = [...writes].filter(([, value]) => matches(value));
+  for (const [key] of removed) writes.delete(key);
   return removed.map(([, value]) => value);
 }
 

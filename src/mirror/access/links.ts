@@ -98,7 +98,7 @@ export class BlobLinks {
       if (record) await this.#deps.records.write({ kind: 'blob', repositoryId, digest }, record);
     });
     if (!this.#memory.has(key)) return;
-    this.#deps.index.noteLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size });
+    this.#deps.index.recordLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size });
     this.#deps.background.run('eviction', () => this.#deps.space.tidy());
   }
 

@@ -5,7 +5,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { BlobRecord } from '../ports/record-store.ts';
 import type { Index } from '../ports/store-index.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import { type BlobQuestion, nameOf, type StoredBlobs } from './served-blob.ts';
+import { type BlobQuestion, blobName, type StoredBlobs } from './served-blob.ts';
 import type { UpstreamBlobs } from './upstream-blobs.ts';
 
 export interface BlobConfirmationsDeps {
@@ -30,7 +30,7 @@ export class BlobConfirmations {
   async confirm(question: BlobQuestion, waiting: Waiting): Promise<BlobRecord> {
     this.#deps.upstreamBlobs.throwIfMissing(question);
     const ask = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => this.#askToConfirm(question, flight));
-    return (await this.#confirmations.run(nameOf(question), ask, waiting)).value;
+    return (await this.#confirmations.run(blobName(question), ask, waiting)).value;
   }
 
   /** Asks by a HEAD, once for all clients that ask at the same time. */
@@ -40,7 +40,7 @@ export class BlobConfirmations {
       return { firstServedAtMs: this.#deps.clock.now(), ...(size !== undefined && { size }) };
     };
     const look = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => ask(flight));
-    return this.#heads.run(nameOf(question), look, waiting);
+    return this.#heads.run(blobName(question), look, waiting);
   }
 
   async #askToConfirm(question: BlobQuestion, waiting: Waiting): Promise<BlobRecord> {

@@ -4,7 +4,7 @@ import {
   type BlobHead,
   type BlobQuestion,
   followingAnswer,
-  nameOf,
+  blobName,
   type ServedBlob,
   storedAnswer,
   unlessUnreadable,
@@ -139,8 +139,8 @@ export class Blobs {
   /** Whether the blob may have to be relayed. A disk that cannot say how full it is counts as having room: storing then fails, and is handled there. */
   async #mayLackRoom(question: BlobQuestion): Promise<boolean> {
     const { manifests, space } = this.#deps;
-    if (question.partOf || this.#unstored.lacking.get(nameOf(question))) return true;
-    const size = manifests.promisedSizes.get(nameOf(question));
+    if (question.partOf || this.#unstored.lacking.get(blobName(question))) return true;
+    const size = manifests.promisedSizes.get(blobName(question));
     return size !== undefined && !(await space.couldHold(size).catch(() => true));
   }
 
@@ -164,7 +164,7 @@ export class Blobs {
     this.#upstreamBlobs.throwIfMissing(question);
     const { value, collapsed } = await counted(() => this.#confirmations.head(question, waiting));
     return {
-      size: value.size ?? this.#deps.manifests.promisedSizes.get(nameOf(question)),
+      size: value.size ?? this.#deps.manifests.promisedSizes.get(blobName(question)),
       cache: { word: collapsed ? 'collapsed' : 'miss', upstreamStatus: 200 },
       firstServedAtMs: (link ?? value).firstServedAtMs,
     };
@@ -192,12 +192,12 @@ export class Blobs {
   ): ServedBlob {
     const { index, clock, store, verifyReads } = this.#deps;
     const { digest } = question;
-    index.noteUse(digest, clock.now());
-    index.noteRepositoryUse(question.repositoryId, clock.now());
+    index.recordUse(digest, clock.now());
+    index.recordRepositoryUse(question.repositoryId, clock.now());
     // If the size is not known, the bytes are verified.
     const onDamaged = verifyReads || size === undefined ? () => store.quarantine(digest, 'read') : undefined;
     const cache: CacheStatus = wasAsked ? firstPull : { word: 'hit' };
-    const told = wasAsked ? (size ?? this.#deps.manifests.promisedSizes.get(nameOf(question))) : stored.size;
+    const told = wasAsked ? (size ?? this.#deps.manifests.promisedSizes.get(blobName(question))) : stored.size;
     const answer = storedAnswer(question, stored, { cache, firstServedAtMs, size: told, onDamaged });
     return this.#stored.reportingDiskFailures(answer, { isStored: true });
   }
@@ -233,7 +233,7 @@ export class Blobs {
       blob: this.#upstreamBlobs.remote(question),
       label: upstream.label,
       maxConnections: upstream.maxConnections,
-      promisedSize: manifests.promisedSizes.get(nameOf(question)),
+      promisedSize: manifests.promisedSizes.get(blobName(question)),
     });
     const started = await downloads.wait(running, { signal });
     if (started.kind === 'no-room') {

@@ -25,7 +25,7 @@ export interface BlobQuestion {
 }
 
 /** As {@link contentKey}. */
-export function nameOf({ repositoryId, digest }: BlobQuestion): string {
+export function blobName({ repositoryId, digest }: BlobQuestion): string {
   return contentKey(repositoryId, digest);
 }
 

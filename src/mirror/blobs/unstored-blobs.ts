@@ -10,7 +10,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { Remembered } from '../concurrency/remembered.ts';
-import { type BlobHead, type BlobQuestion, nameOf, type ServedBlob } from './served-blob.ts';
+import { type BlobHead, type BlobQuestion, blobName, type ServedBlob } from './served-blob.ts';
 import type { UpstreamBlobs } from './upstream-blobs.ts';
 import type { Space } from '../eviction/space.ts';
 import { type JoinSpan, spansOf, SpansSource } from './relayed-spans.ts';
@@ -53,7 +53,7 @@ const notStored: CacheStatus = { word: 'miss', upstreamStatus: 200 };
 /** Serves blobs without storing them: those that the store has no room for, and those that the disk fails to read. */
 export class UnstoredBlobs {
   readonly #deps: UnstoredBlobsDeps;
-  /** Blobs that recently did not fit, by {@link nameOf}. */
+  /** Blobs that recently did not fit, by {@link blobName}. */
   readonly lacking: Remembered<NoRoom>;
 
   constructor(deps: UnstoredBlobsDeps) {
@@ -63,12 +63,12 @@ export class UnstoredBlobs {
 
   /** Remembers that there was no room for the blob when its download began. */
   rememberNoRoom(question: BlobQuestion, size: number | undefined): void {
-    this.lacking.remember(nameOf(question), { size, isOverrun: false }, noRoomForMs);
+    this.lacking.remember(blobName(question), { size, isOverrun: false }, noRoomForMs);
   }
 
   /** Remembers that the blob outgrew the store while it was downloaded. */
   rememberOverrun(question: BlobQuestion, size: number | undefined): void {
-    this.lacking.remember(nameOf(question), { size, isOverrun: true }, overrunForMs);
+    this.lacking.remember(blobName(question), { size, isOverrun: true }, overrunForMs);
   }
 
   /** Relays the blob if the store has no room for it. @returns undefined when it may be stored. */
@@ -76,7 +76,7 @@ export class UnstoredBlobs {
     const size = await this.#sizeOf(question, relayed);
     const wanted = size === undefined ? 'whole' : (question.partOf?.(size) ?? 'whole');
     if (size !== undefined && wanted === 'unsatisfiable') return this.#nothingOf(question, size, relayed);
-    const lacking = this.lacking.get(nameOf(question));
+    const lacking = this.lacking.get(blobName(question));
     const isLacking = lacking !== undefined && (lacking.isOverrun || wanted !== 'whole');
     if (!isLacking) {
       if (size === undefined || (await this.#couldHold(size))) return undefined;
@@ -90,7 +90,7 @@ export class UnstoredBlobs {
     const { repositoryId, digest, partOf } = question;
     const { relays, links, observer, upstreamBlobs, manifests } = this.#deps;
     const { signal, isLinked } = relayed;
-    const known = relayed.size ?? manifests.promisedSizes.get(nameOf(question));
+    const known = relayed.size ?? manifests.promisedSizes.get(blobName(question));
     const wanted = known === undefined ? 'whole' : (partOf?.(known) ?? 'whole');
     if (known !== undefined && wanted === 'unsatisfiable') return this.#nothingOf(question, known, relayed);
     const { blob = upstreamBlobs.remote(question) } = relayed;
@@ -115,7 +115,8 @@ export class UnstoredBlobs {
   /** If a part is wanted of a blob that may not fit, a HEAD asks for its size first, so that only the part is fetched. */
   async #sizeOf(question: BlobQuestion, { signal }: Waiting): Promise<number | undefined> {
     const { partOf } = question;
-    const known = this.#deps.manifests.promisedSizes.get(nameOf(question)) ?? this.lacking.get(nameOf(question))?.size;
+    const known =
+      this.#deps.manifests.promisedSizes.get(blobName(question)) ?? this.lacking.get(blobName(question))?.size;
     if (known !== undefined || !partOf || (await this.#couldHold(ordinaryBlobBytes))) return known;
     return (await this.#deps.head(question, { signal })).size;
   }

@@ -8,7 +8,7 @@ import type { FreshnessPolicies } from '../tags/freshness.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import { type ByteRange, isNotFound, type OpenedBlob } from '../ports/upstream.ts';
 import type { RemoteBlob } from '../transfers/remote-blob.ts';
-import { type BlobQuestion, nameOf } from './served-blob.ts';
+import { type BlobQuestion, blobName } from './served-blob.ts';
 
 export interface UpstreamBlobsDeps {
   readonly clock: Clock;
@@ -60,7 +60,7 @@ export class UpstreamBlobs {
 
   /** @throws RememberedNotFound if the upstream said a moment ago that it has no such blob. */
   throwIfMissing(question: BlobQuestion): void {
-    const missing = this.#missing.get(nameOf(question));
+    const missing = this.#missing.get(blobName(question));
     if (missing) throw new RememberedNotFound(missing);
   }
 
@@ -81,7 +81,7 @@ export class UpstreamBlobs {
       if (!isNotFound(cause)) throw cause;
       const unknown = new OciError('BLOB_UNKNOWN', 'the upstream has no such blob', { cause });
       const { missingMs } = this.#deps.policies.rulesOf(question.upstream.label);
-      this.#missing.remember(nameOf(question), unknown, missingMs);
+      this.#missing.remember(blobName(question), unknown, missingMs);
       throw unknown;
     }
   }

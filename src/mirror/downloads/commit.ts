@@ -179,7 +179,7 @@ export async function commitBlob(
 
 /** Where a stored blob is recorded. */
 export interface BlobRecording {
-  readonly index: Pick<Index, 'noteContent'>;
+  readonly index: Pick<Index, 'recordContent'>;
   readonly links: { record(repositoryId: RepositoryId, digest: Digest, size: number): Promise<void> };
   readonly clock: Pick<Clock, 'now'>;
   readonly observer: Pick<Observer, 'contentStored'>;
@@ -195,7 +195,7 @@ export async function recordBlob(
 ): Promise<void> {
   unreadable.forget(digest);
   // At once, so that there is no moment in which it counts neither as arriving nor as stored.
-  index.noteContent({ digest, size, isManifest: false, names: [], usedAtMs: clock.now() });
+  index.recordContent({ digest, size, isManifest: false, names: [], usedAtMs: clock.now() });
   await links.record(repositoryId, digest, size);
   if (how === 'committed') observer.contentStored({ kind: 'blob', bytes: size });
 }

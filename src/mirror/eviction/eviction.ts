@@ -68,7 +68,7 @@ export class Eviction {
       onEvicted(keys, digest);
     } catch (cause) {
       observer.internalError({ part: 'eviction', cause });
-      index.noteContent({ ...content, names: [] });
+      index.recordContent({ ...content, names: [] });
       return false;
     }
     observer.evicted({ reason, bytes: size });

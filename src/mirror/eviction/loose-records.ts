@@ -54,7 +54,7 @@ export class LooseRecords implements RecordStore {
 
   async read(key: RecordKey): Promise<unknown> {
     const value = await this.#deps.records.read(key);
-    if (value !== undefined && this.#unchecked.has(nameOf(key))) this.#add(key);
+    if (value !== undefined && this.#unchecked.has(recordName(key))) this.#add(key);
     return value;
   }
 
@@ -76,8 +76,8 @@ export class LooseRecords implements RecordStore {
   }
 
   remove(key: RecordKey): Promise<void> {
-    this.#unchecked.delete(nameOf(key));
-    this.#needed.delete(nameOf(key));
+    this.#unchecked.delete(recordName(key));
+    this.#needed.delete(recordName(key));
     return this.#deps.records.remove(key);
   }
 
@@ -161,7 +161,7 @@ export class LooseRecords implements RecordStore {
       looked += 1;
       if (looked % recordsPerTurn === 0) await nextTurn();
       if (signal.aborted) return false;
-      const name = nameOf(key);
+      const name = recordName(key);
       if (!isLoose(key) || this.#unchecked.has(name) || this.#needed.has(name)) continue;
       if (!(await index.isNeeded(key))) found.set(name, { key, atMs });
       else if (key.kind !== 'tag') this.#needed.set(name, { key, atMs });
@@ -172,14 +172,14 @@ export class LooseRecords implements RecordStore {
   }
 
   #add(key: RecordKey): void {
-    const name = nameOf(key);
+    const name = recordName(key);
     this.#needed.delete(name);
     this.#unchecked.delete(name);
     this.#unchecked.set(name, { key, atMs: this.#deps.clock.monotonicMs() });
   }
 
   async #isWorthKeeping(key: RecordKey): Promise<boolean> {
-    const name = nameOf(key);
+    const name = recordName(key);
     if (this.#unchecked.has(name) || this.#needed.has(name)) return true;
     return (await this.#deps.index.isNeeded(key)) || (await this.#deps.records.read(key)) !== undefined;
   }
@@ -209,7 +209,7 @@ function isEmptyListing(value: object): boolean {
   return 'referrers' in value && Array.isArray(value.referrers) && value.referrers.length === 0;
 }
 
-function nameOf(key: RecordKey): string {
+function recordName(key: RecordKey): string {
   const which = key.kind === 'tag' ? key.tag : 'digest' in key ? key.digest : '';
   return `${key.kind} ${key.repositoryId.upstream}/${key.repositoryId.repository} ${which}`;
 }

@@ -95,7 +95,7 @@ export class CachedListings<Listing extends Kept> {
   }
 
   async list(question: Question<Listing>, waiting: Waiting): Promise<ListedWhole<Listing>> {
-    const name = nameOf(question.key);
+    const name = listingName(question.key);
     const known = await this.#known(question, waiting);
     if (known && this.#isFresh(question.upstream, known.listing)) return { ...known, cache: { word: 'hit' } };
     const stale = known && this.#stale.get(name);
@@ -108,7 +108,7 @@ export class CachedListings<Listing extends Kept> {
 
   /** Whether the listing is in memory, fresh or not. */
   isRemembered(key: RecordKey): boolean {
-    return this.#memory.has(nameOf(key));
+    return this.#memory.has(listingName(key));
   }
 
   #isFresh(upstream: Upstream, { fetchedAtMs }: Kept): boolean {
@@ -123,7 +123,7 @@ export class CachedListings<Listing extends Kept> {
 
   /** Reads the listing from memory or the disk: once for all concurrent callers, and a few listings at a time. */
   async #known(question: Question<Listing>, waiting: Waiting): Promise<Measured<Listing> | undefined> {
-    const name = nameOf(question.key);
+    const name = listingName(question.key);
     const remembered = this.#memory.get(name);
     if (remembered) return remembered;
     const read = (flight: Waiting) =>
@@ -132,7 +132,7 @@ export class CachedListings<Listing extends Kept> {
   }
 
   async #read(key: RecordKey): Promise<Measured<Listing> | undefined> {
-    const name = nameOf(key);
+    const name = listingName(key);
     const listing = this.#kind.parse(await this.#deps.records.read(key));
     // Another request may have fetched it meanwhile.
     const newer = this.#memory.get(name);
@@ -152,7 +152,7 @@ export class CachedListings<Listing extends Kept> {
     waiting: Waiting,
   ): Promise<Shared<ListedWhole<Listing>>> {
     const { upstream, key } = question;
-    const name = nameOf(key);
+    const name = listingName(key);
     const look = () => this.#flights.run(name, (flight) => this.#look(question, known, flight), waiting);
     try {
       return await this.#deps.waiters.wait(upstream.label, look);
@@ -170,7 +170,7 @@ export class CachedListings<Listing extends Kept> {
     waiting: Waiting,
   ): Promise<ListedWhole<Listing>> {
     const { upstream, key } = question;
-    const name = nameOf(key);
+    const name = listingName(key);
     const asked = this.#asks.run(name, (flight) => this.#ask(question, flight), waiting);
     // Fetching many pages may take longer than any client waits: if it ended with its clients, it would never be complete.
     void this.#asks.keepRunning(name)?.catch(() => {}); // Waiters handle the failure.
@@ -192,8 +192,8 @@ export class CachedListings<Listing extends Kept> {
     try {
       const waiting = { signal: AbortSignal.any([signal, deadline]) };
       const listing = await this.#turns.run(upstream.label, () => ask(waiting), waiting);
-      const measured = this.#remember(nameOf(key), listing);
-      this.#stale.forget(nameOf(key));
+      const measured = this.#remember(listingName(key), listing);
+      this.#stale.forget(listingName(key));
       background.run('listing record', () => records.write(key, listing));
       return measured;
     } catch (cause) {
@@ -220,7 +220,7 @@ export class CachedListings<Listing extends Kept> {
   }
 }
 
-function nameOf(key: RecordKey): string {
+function listingName(key: RecordKey): string {
   const { upstream, repository } = key.repositoryId;
   return `${key.kind} ${upstream}/${repository} ${'digest' in key ? key.digest : ''}`;
 }

@@ -74,7 +74,7 @@ export class Manifests {
   /** The manifest if it is in memory, without waiting. */
   remembered(repositoryId: RepositoryId, digest: Digest): CachedManifest | undefined {
     const manifest = this.#memory.get(contentKey(repositoryId, digest));
-    if (manifest) this.#noteUse(repositoryId, digest);
+    if (manifest) this.#recordUse(repositoryId, digest);
     return manifest;
   }
 
@@ -91,7 +91,7 @@ export class Manifests {
       (await this.#reads.run(key, read, { signal })).value ??
       // Skipped after a recent 404: the response time would reveal what other repositories hold.
       (this.#missing.get(key) ? undefined : await this.#borrowed(repositoryId, digest, { signal }));
-    if (manifest) this.#noteUse(repositoryId, digest);
+    if (manifest) this.#recordUse(repositoryId, digest);
     return manifest;
   }
 
@@ -156,7 +156,7 @@ export class Manifests {
     const manifest = { ...fetched, firstServedAtMs: this.#deps.clock.now() };
     const named = namedBy(manifest.bytes);
     this.#remember(repositoryId, manifest, named);
-    this.#note(repositoryId, manifest, named);
+    this.#record(repositoryId, manifest, named);
     this.#store(repositoryId, fetched.digest);
     return manifest;
   }
@@ -165,7 +165,7 @@ export class Manifests {
   storeAgain(digest: Digest): void {
     for (const manifest of this.#memory.values()) {
       if (manifest.digest !== digest) continue;
-      this.#note(manifest.repositoryId, manifest, namedBy(manifest.bytes));
+      this.#record(manifest.repositoryId, manifest, namedBy(manifest.bytes));
       this.#store(manifest.repositoryId, digest);
     }
   }
@@ -174,10 +174,10 @@ export class Manifests {
     this.#memory.delete(contentKey(repositoryId, digest));
   }
 
-  #noteUse(repositoryId: RepositoryId, digest: Digest): void {
+  #recordUse(repositoryId: RepositoryId, digest: Digest): void {
     const { index, clock } = this.#deps;
-    index.noteUse(digest, clock.now());
-    index.noteRepositoryUse(repositoryId, clock.now());
+    index.recordUse(digest, clock.now());
+    index.recordRepositoryUse(repositoryId, clock.now());
   }
 
   async #linked(repositoryId: RepositoryId, digest: Digest, waiting: Waiting): Promise<CachedManifest | undefined> {
@@ -232,13 +232,13 @@ export class Manifests {
    * The index knows the manifest before the store does: its client asks at once for what it names, and old bytes that it names must not
    * be evicted as unused while the record is being written.
    */
-  #note(repositoryId: RepositoryId, manifest: CachedManifest, named: readonly Descriptor[]): void {
+  #record(repositoryId: RepositoryId, manifest: CachedManifest, named: readonly Descriptor[]): void {
     const { index } = this.#deps;
     const { digest, bytes, mediaType, firstServedAtMs } = manifest;
     const size = bytes.byteLength;
     const names = named.map((child) => child.digest);
-    index.noteContent({ digest, size, isManifest: true, names, usedAtMs: firstServedAtMs });
-    index.noteLink({ repositoryId, kind: 'manifest', digest, mediaType, size });
+    index.recordContent({ digest, size, isManifest: true, names, usedAtMs: firstServedAtMs });
+    index.recordLink({ repositoryId, kind: 'manifest', digest, mediaType, size });
   }
 
   #store(repositoryId: RepositoryId, digest: Digest): void {

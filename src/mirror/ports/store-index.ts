@@ -38,15 +38,15 @@ export interface Totals {
 
 /**
  * A view of the store: sizes, last use, totals, links and tags. It never decides that cached content does not exist.
- * The `note…` methods never fail: what the index loses is found again by a rebuild.
+ * The `record…` methods never fail: what the index loses is found again by a rebuild.
  */
 export interface Index {
-  noteContent(content: IndexedContent): void;
-  noteUse(digest: Digest, atMs: number): void;
+  recordContent(content: IndexedContent): void;
+  recordUse(digest: Digest, atMs: number): void;
   /** Records a pull through a repository. */
-  noteRepositoryUse(repositoryId: RepositoryId, atMs: number): void;
-  noteLink(link: Link): void;
-  noteTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void;
+  recordRepositoryUse(repositoryId: RepositoryId, atMs: number): void;
+  recordLink(link: Link): void;
+  recordTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void;
   /** Drops a tag whose record is gone. */
   forgetTag(repositoryId: RepositoryId, tag: Tag): void;
   /**

@@ -16,7 +16,7 @@ export interface TagRecordsDeps {
   readonly index: Index;
   readonly background: Background;
   /** Called with a record that counts from now on, and is about to be written. */
-  readonly onNoted: (key: RecordKey) => void;
+  readonly onRecorded: (key: RecordKey) => void;
   /** How long confirmations are collected before they are written. */
   readonly batchMs: number;
 }
@@ -67,8 +67,8 @@ export class TagRecords {
     const moved = this.#memory.get(key)?.digest !== record.digest;
     this.#memory.set(key, record);
     this.#unwritten.set(key, { repositoryId, tag, record });
-    if (moved) this.#deps.index.noteTag(repositoryId, tag, record.digest);
-    if (moved) this.#deps.onNoted({ kind: 'tag', repositoryId, tag });
+    if (moved) this.#deps.index.recordTag(repositoryId, tag, record.digest);
+    if (moved) this.#deps.onRecorded({ kind: 'tag', repositoryId, tag });
     if (moved) this.#write();
     else this.#writeLater();
   }

@@ -16,7 +16,7 @@ test('the index reports the size of its files', async () => {
   const directory = await temporaryDirectory();
   const { index } = await startCompleteIndex(directory);
   const names = Array.from({ length: 2_000 }, (_, number): Digest => digestOf(Buffer.from(`child ${number}`)));
-  index.noteContent({ digest: manifest, size: 1, isManifest: true, names, usedAtMs: 2 });
+  index.recordContent({ digest: manifest, size: 1, isManifest: true, names, usedAtMs: 2 });
   await index.settled();
   const files = await readdir(directory);
   const sizes = await Promise.all(files.map(async (file) => (await stat(join(directory, file))).size));
@@ -30,7 +30,7 @@ test('the index file shrinks again when the manifests that filled it are gone', 
   const manifests = Array.from({ length: 30 }, (_, number) => digestOf(Buffer.from(`manifest ${number}`)));
   for (const digest of manifests) {
     const names = Array.from({ length: 1_000 }, (_, number) => digestOf(Buffer.from(`${digest} ${number}`)));
-    index.noteContent({ digest, size: 1, isManifest: true, names, usedAtMs: 2 });
+    index.recordContent({ digest, size: 1, isManifest: true, names, usedAtMs: 2 });
   }
   await index.settled();
   expect(await index.fileBytes()).toBeGreaterThan(30_000 * 2 * 64);
@@ -52,8 +52,8 @@ test('a query does not wait for the digests of other manifests to be written', a
     const names = [layer, ...Array.from({ length: 999 }, (__, child) => digestOf(Buffer.from(`${number} ${child}`)))];
     return { digest, size: 1, isManifest: true, names, usedAtMs: 2 };
   });
-  index.noteContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
-  index.noteLink({
+  index.recordContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
+  index.recordLink({
     repositoryId: { ...repositoryId, repository: parseRepository('other') },
     kind: 'blob',
     digest: layer,
@@ -61,8 +61,8 @@ test('a query does not wait for the digests of other manifests to be written', a
     size: 10,
   });
   for (const content of named) {
-    index.noteContent(content);
-    index.noteLink({ repositoryId, kind: 'manifest', digest: content.digest, mediaType: ociManifest, size: 1 });
+    index.recordContent(content);
+    index.recordLink({ repositoryId, kind: 'manifest', digest: content.digest, mediaType: ociManifest, size: 1 });
   }
   const startedAtMs = performance.now();
   expect(await index.borrowableLinks(repositoryId, layer, 'blob')).toMatchObject([{ digest: layer, size: 10 }]);
@@ -78,9 +78,9 @@ test('digests beyond the memory limit are dropped, and everything else is kept',
   const { index } = await startCompleteIndex(await temporaryDirectory());
   for (let number = 0; number < 60; number += 1) {
     const names = Array.from({ length: 1_000 }, (_, child) => digestOf(Buffer.from(`${number} ${child}`)));
-    index.noteContent({ digest: names[0] ?? layer, size: 5, isManifest: false, names: [], usedAtMs: 1 });
+    index.recordContent({ digest: names[0] ?? layer, size: 5, isManifest: false, names: [], usedAtMs: 1 });
     const digest = digestOf(Buffer.from(`manifest ${number}`));
-    index.noteContent({ digest, size: 1, isManifest: true, names, usedAtMs: 2 });
+    index.recordContent({ digest, size: 1, isManifest: true, names, usedAtMs: 2 });
   }
   await index.settled();
   expect(await index.totals()).toMatchObject({ bytes: 60 * 6, manifests: 60, blobs: 60 });

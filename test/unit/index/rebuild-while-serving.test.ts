@@ -42,10 +42,10 @@ describe('during a rebuild', () => {
     await slow.reached;
     const fresh = digestOf(Buffer.from('fresh'));
     const future = Date.now() + 1_000_000;
-    index.noteContent({ digest: fresh, size: 1000, isManifest: true, names: [], usedAtMs: 1 });
-    index.noteLink({ repositoryId: local, kind: 'manifest', digest: fresh, mediaType: ociManifest, size: 1000 });
-    index.noteTag(alpine, latest, fresh);
-    index.noteUse(built.manifest.digest, future);
+    index.recordContent({ digest: fresh, size: 1000, isManifest: true, names: [], usedAtMs: 1 });
+    index.recordLink({ repositoryId: local, kind: 'manifest', digest: fresh, mediaType: ociManifest, size: 1000 });
+    index.recordTag(alpine, latest, fresh);
+    index.recordUse(built.manifest.digest, future);
     await index.totals();
     slow.proceed();
     await running;
@@ -109,7 +109,7 @@ describe('during a rebuild', () => {
     const moved = digestOf(Buffer.from('moved'));
     const read: RecordStore['read'] = async (key) => {
       const value = await kept.records.read(key);
-      if (key.kind === 'tag') index.noteTag(alpine, latest, moved);
+      if (key.kind === 'tag') index.recordTag(alpine, latest, moved);
       return value;
     };
     await rebuild(index, { store: kept.store, records: { list: () => kept.records.list(), read } });

@@ -91,13 +91,13 @@ describe('a rebuild', () => {
     for (let number = 0; number < 1200; number += 1) {
       const digest = digestOf(Buffer.from(`gone ${number}`));
       const repositoryId = { ...alpine, repository: parseRepository(`gone/${number}`) };
-      former.noteContent({ digest, size: 1000, isManifest: false, names: [], usedAtMs: 1 });
-      former.noteLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size: 1000 });
-      former.noteTag(repositoryId, latest, built.manifest.digest);
+      former.recordContent({ digest, size: 1000, isManifest: false, names: [], usedAtMs: 1 });
+      former.recordLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size: 1000 });
+      former.recordTag(repositoryId, latest, built.manifest.digest);
     }
     const ghost = digestOf(Buffer.from('ghost'));
     const [layer] = built.blobs;
-    former.noteContent({ digest: ghost, size: 1, isManifest: true, names: [layer?.digest ?? ghost], usedAtMs: 1 });
+    former.recordContent({ digest: ghost, size: 1, isManifest: true, names: [layer?.digest ?? ghost], usedAtMs: 1 });
     await former.totals();
     await stopAsIfKilled(former, directory);
 
@@ -118,7 +118,7 @@ describe('a rebuild', () => {
     const { index: former } = await startIndex(directory);
     await rebuild(former, kept);
     const future = Date.now() + 1_000_000;
-    former.noteUse(built.manifest.digest, future);
+    former.recordUse(built.manifest.digest, future);
     await former.totals();
     await stopAsIfKilled(former, directory);
 

@@ -22,9 +22,9 @@ function rebuilderOver(walks: readonly ('fails' | 'succeeds' | 'hangs')[], { nee
     whenCounted: async () => {},
     beginRebuild: () => {},
     endCounting: async () => {},
-    noteContent: () => {},
-    noteLink: () => {},
-    noteStoredTag: () => {},
+    recordContent: () => {},
+    recordLink: () => {},
+    recordStoredTag: () => {},
     settled: async () => {},
     completeRebuild: async () => {
       Object.assign(index, { needsRebuild: false });

@@ -44,8 +44,8 @@ export class PartialDownloads {
   async prepare(): Promise<void> {
     const found = new Map<string, Interrupted>();
     for (const left of await this.#find()) {
-      if ((found.get(downloadKey(left))?.checkpoint.bytes ?? 0) < left.checkpoint.bytes)
-        found.set(downloadKey(left), left);
+      if ((found.get(partialKey(left))?.checkpoint.bytes ?? 0) < left.checkpoint.bytes)
+        found.set(partialKey(left), left);
     }
     const kept = [...found.values()].toSorted((a, b) => a.interruptedAtMs - b.interruptedAtMs);
     await this.#sweepExcept(new Set(kept.flatMap(({ path }) => [basename(path), basename(checkpointPath(path))])));
@@ -54,9 +54,9 @@ export class PartialDownloads {
 
   /** Takes a partial download. The caller owns it from then on. */
   take(download: DownloadOf): PartialFile | undefined {
-    const left = this.#left.get(downloadKey(download));
+    const left = this.#left.get(partialKey(download));
     if (!left) return undefined;
-    this.#left.delete(downloadKey(download));
+    this.#left.delete(partialKey(download));
     this.#count(-1, left);
     return left;
   }
@@ -93,7 +93,7 @@ export class PartialDownloads {
   }
 
   #keep(left: Interrupted): void {
-    this.#left.set(downloadKey(left), left);
+    this.#left.set(partialKey(left), left);
     this.#count(1, left);
   }
 
@@ -181,6 +181,6 @@ export class PartialDownloads {
   }
 }
 
-function downloadKey({ blob, upstream }: DownloadOf): string {
+function partialKey({ blob, upstream }: DownloadOf): string {
   return `${upstream}@${blob}`;
 }

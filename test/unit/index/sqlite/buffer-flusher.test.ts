@@ -49,7 +49,7 @@ async function flusherOver({ maxPending = 1000 } = {}) {
     for (let number = 0; number < count; number += 1, noted += 1) {
       const digest = digestOf(Buffer.from(`content ${noted}`));
       pending.addContent({ digest, size: 1, isManifest: false, names: [], usedAtMs: 1 });
-      flusher.noted();
+      flusher.writeBuffered();
     }
   };
   const rows = (): unknown => database.prepare('SELECT count(*) AS rows FROM content').get()?.['rows'];

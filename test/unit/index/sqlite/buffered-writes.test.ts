@@ -15,12 +15,12 @@ const repositoryId = { upstream: 'docker.io', repository: parseRepository('libra
 const latest = parseTag('latest');
 const everything = { limit: 1000 };
 
-type Notebook = Pick<ReturnType<typeof indexAt>['index'], 'noteContent' | 'noteTag'>;
+type ImageIndex = Pick<ReturnType<typeof indexAt>['index'], 'recordContent' | 'recordTag'>;
 
-function noteImage(index: Notebook): void {
-  index.noteContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
-  index.noteContent({ digest: manifest, size: 1, isManifest: true, names: [layer], usedAtMs: 2 });
-  index.noteTag(repositoryId, latest, manifest);
+function indexImage(index: ImageIndex): void {
+  index.recordContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
+  index.recordContent({ digest: manifest, size: 1, isManifest: true, names: [layer], usedAtMs: 2 });
+  index.recordTag(repositoryId, latest, manifest);
 }
 
 describe('buffered writes', () => {
@@ -41,7 +41,7 @@ describe('buffered writes', () => {
     try {
       const directory = await temporaryDirectory();
       const { index } = await startCompleteIndex(directory);
-      noteImage(index);
+      indexImage(index);
       vi.advanceTimersByTime(199);
       expect(await writtenIn(directory)).toEqual([]);
       vi.advanceTimersByTime(1);
@@ -54,7 +54,7 @@ describe('buffered writes', () => {
   test('made before the start are not lost', async () => {
     const directory = await temporaryDirectory();
     const { index } = indexAt(directory);
-    noteImage(index);
+    indexImage(index);
     await index.start();
     expect(await index.totals()).toMatchObject({ bytes: 11, manifests: 1, blobs: 1 });
     await index.stop();
@@ -64,8 +64,8 @@ describe('buffered writes', () => {
     const { index } = await startCompleteIndex(await temporaryDirectory());
     await index.stop();
     await index.stop();
-    noteImage(index);
-    index.noteUse(layer, 1);
+    indexImage(index);
+    index.recordUse(layer, 1);
     await expect(index.totals()).rejects.toThrow('the index is not open');
     await expect(index.forget(layer)).rejects.toThrow('the index is not open');
   });
@@ -92,9 +92,9 @@ describe('buffered writes', () => {
     const { index } = await startCompleteIndex(await temporaryDirectory());
     const children = Array.from({ length: 28_000 }, (_, number): Digest => digestOf(Buffer.from(`child ${number}`)));
     for (const digest of children.slice(0, 300)) {
-      index.noteContent({ digest, size: 1, isManifest: false, names: [], usedAtMs: 1 });
+      index.recordContent({ digest, size: 1, isManifest: false, names: [], usedAtMs: 1 });
     }
-    index.noteContent({ digest: manifest, size: 1, isManifest: true, names: children, usedAtMs: 2 });
+    index.recordContent({ digest: manifest, size: 1, isManifest: true, names: children, usedAtMs: 2 });
     const longest = await longestTurnMs(async () => {
       expect(await index.evictable(everything)).toMatchObject([{ digest: manifest }]);
       await index.forget(manifest);

@@ -17,18 +17,18 @@ const repositoryId = { upstream: 'docker.io', repository: parseRepository('libra
 const latest = parseTag('latest');
 const everything = { limit: 1000 };
 
-type Notebook = Pick<ReturnType<typeof indexAt>['index'], 'noteContent' | 'noteTag'>;
+type ImageIndex = Pick<ReturnType<typeof indexAt>['index'], 'recordContent' | 'recordTag'>;
 
-function noteImage(index: Notebook): void {
-  index.noteContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
-  index.noteContent({ digest: manifest, size: 1, isManifest: true, names: [layer], usedAtMs: 2 });
-  index.noteTag(repositoryId, latest, manifest);
+function indexImage(index: ImageIndex): void {
+  index.recordContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
+  index.recordContent({ digest: manifest, size: 1, isManifest: true, names: [layer], usedAtMs: 2 });
+  index.recordTag(repositoryId, latest, manifest);
 }
 
 async function closedIndex(): Promise<string> {
   const directory = await temporaryDirectory();
   const { index } = await startCompleteIndex(directory);
-  noteImage(index);
+  indexImage(index);
   await index.stop();
   return directory;
 }
@@ -47,8 +47,8 @@ describe('opened again', () => {
     const aheadMs = nowMs + 365 * 86_400_000;
     const other = digestOf(Buffer.from('other'));
     for (const digest of [layer, other])
-      index.noteContent({ digest, size: 10, isManifest: false, names: [], usedAtMs: aheadMs });
-    index.noteUse(layer, nowMs);
+      index.recordContent({ digest, size: 10, isManifest: false, names: [], usedAtMs: aheadMs });
+    index.recordUse(layer, nowMs);
     expect(await index.evictable(everything)).toMatchObject([
       { digest: layer, usedAtMs: nowMs },
       { digest: other, usedAtMs: aheadMs },
@@ -94,7 +94,7 @@ describe('opened again', () => {
   test('an index that was closed during its rebuild must be rebuilt', async () => {
     const directory = await temporaryDirectory();
     const { index: unfinished } = await startIndex(directory);
-    noteImage(unfinished);
+    indexImage(unfinished);
     await unfinished.stop();
 
     const { index } = await startIndex(directory);
@@ -130,7 +130,7 @@ describe('its owner', () => {
     const directory = await temporaryDirectory();
     const { index } = await startCompleteIndex(directory);
     await expect(indexAt(directory).index.start()).rejects.toThrow('in use by another process');
-    noteImage(index);
+    indexImage(index);
     expect(await index.totals()).toMatchObject({ blobs: 1 });
     await index.stop();
     const next = await startIndex(directory);
@@ -172,7 +172,7 @@ describe('an unusable index file is deleted and created again', () => {
     expect(failures).toHaveLength(1);
     expect(index.needsRebuild).toBe(true);
     expect(await index.totals()).toMatchObject({ bytes: 0, manifests: 0, blobs: 0 });
-    noteImage(index);
+    indexImage(index);
     expect(await index.totals()).toMatchObject({ blobs: 1 });
   });
 
@@ -198,8 +198,8 @@ describe('an unusable index file is deleted and created again', () => {
 test('a changed storage.keep applies at the next start, without a new index', async () => {
   const directory = await temporaryDirectory();
   const { index: before } = await startCompleteIndex(directory, { keep: ['docker.io/library/*'] });
-  before.noteContent({ digest: manifest, size: 7, isManifest: true, names: [], usedAtMs: 1 });
-  before.noteLink({ repositoryId, kind: 'manifest', digest: manifest, mediaType: undefined, size: 7 });
+  before.recordContent({ digest: manifest, size: 7, isManifest: true, names: [], usedAtMs: 1 });
+  before.recordLink({ repositoryId, kind: 'manifest', digest: manifest, mediaType: undefined, size: 7 });
   expect(await before.evictable(everything)).toEqual([]);
   await before.stop();
 
@@ -216,10 +216,10 @@ test('a changed storage.keep applies at the next start, without a new index', as
 
 test('content with links from thousands of repositories is forgotten without blocking the event loop', async () => {
   const { index } = await startCompleteIndex(await temporaryDirectory());
-  index.noteContent({ digest: layer, size: 1, isManifest: false, names: [], usedAtMs: 1 });
+  index.recordContent({ digest: layer, size: 1, isManifest: false, names: [], usedAtMs: 1 });
   for (let number = 0; number < 5_000; number += 1) {
     const repository = parseRepository(`team/app-${number}`);
-    index.noteLink({
+    index.recordLink({
       repositoryId: { upstream: 'docker.io', repository },
       kind: 'blob',
       digest: layer,

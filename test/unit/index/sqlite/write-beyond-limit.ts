@@ -8,7 +8,7 @@ await index.start();
 await index.completeRebuild({ signal: never });
 for (let number = 0; number < 20_000; number += 1) {
   const digest = digestOf(Buffer.from(`content ${number}`));
-  index.noteContent({ digest, size: 1, isManifest: false, names: [], usedAtMs: 1 });
+  index.recordContent({ digest, size: 1, isManifest: false, names: [], usedAtMs: 1 });
 }
 await index.totals();
 await index.stop();

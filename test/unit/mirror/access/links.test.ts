@@ -49,8 +49,8 @@ function started() {
 /** A manifest that was served from a repository, as the index knows it. */
 function serve(index: MemoryIndex, repositoryId: typeof one): void {
   const { digest, bytes } = manifest;
-  index.noteContent({ digest, size: bytes.length, isManifest: true, names: [layer], usedAtMs: 0 });
-  index.noteLink({ repositoryId, kind: 'manifest', digest, mediaType: ociManifest, size: bytes.length });
+  index.recordContent({ digest, size: bytes.length, isManifest: true, names: [layer], usedAtMs: 0 });
+  index.recordLink({ repositoryId, kind: 'manifest', digest, mediaType: ociManifest, size: bytes.length });
 }
 
 test('a repository has no link to content that it never had', async () => {

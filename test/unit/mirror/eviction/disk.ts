@@ -71,8 +71,8 @@ export class Disk {
     for (const { name, size, usedAtMs, names = [], repositoryId = app } of stored) {
       const digest = digestNamed(name);
       const kind = names.length > 0 ? 'manifest' : 'blob';
-      this.index.noteContent({ digest, size, usedAtMs, isManifest: names.length > 0, names: names.map(digestNamed) });
-      this.index.noteLink({ repositoryId, kind, digest, mediaType: undefined, size });
+      this.index.recordContent({ digest, size, usedAtMs, isManifest: names.length > 0, names: names.map(digestNamed) });
+      this.index.recordLink({ repositoryId, kind, digest, mediaType: undefined, size });
       await this.records.write({ kind, repositoryId, digest }, {});
     }
   }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { longestTurnMs } from '../../../support/longest-turn.ts';
-import { fullSpace, itemBytes, keptGlob, noteKeptAndVictims } from '../../../support/space-beside-kept.ts';
+import { fullSpace, itemBytes, keptGlob, indexKeptAndVictims } from '../../../support/space-beside-kept.ts';
 import { startCompleteIndex } from '../../../support/sqlite-index.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
 
@@ -10,7 +10,7 @@ test('a victim costs no more beside 50,000 kept items, and eviction does not blo
   timeout: 60_000,
 }, async () => {
   const { index } = await startCompleteIndex(await temporaryDirectory(), { keep: [keptGlob] });
-  await noteKeptAndVictims(index, { keptItems: 50_000, victims });
+  await indexKeptAndVictims(index, { keptItems: 50_000, victims });
   const { space, removed } = await fullSpace(index);
   const cpuBefore = process.threadCpuUsage();
   const longestMs = await longestTurnMs(async () => {

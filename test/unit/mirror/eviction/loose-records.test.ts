@@ -32,7 +32,7 @@ function started({ newest = 1, maxUnchecked = 100, records = new MemoryRecords()
     },
   });
   const store = (name: string) =>
-    index.noteContent({ digest: digestNamed(name), size: 1, isManifest: false, names: [], usedAtMs: 0 });
+    index.recordContent({ digest: digestNamed(name), size: 1, isManifest: false, names: [], usedAtMs: 0 });
   const has = (key: RecordKey) => records.written.has(recordPath(key));
   const left = (...names: readonly string[]) => names.filter((name) => has(referrersOf(name)));
   return { index, clock, loose, records, forgotten, store, has, left, writes: () => written };

@@ -17,7 +17,7 @@ async function storeWithLeftovers({ maxBytes }: { readonly maxBytes: number }) {
   const { store, clock } = stores;
   await store.prepare();
   const index = new MemoryIndex();
-  index.noteContent({ digest: digestNamed('kept'), size: 1000, isManifest: false, names: [], usedAtMs: clock.now() });
+  index.recordContent({ digest: digestNamed('kept'), size: 1000, isManifest: false, names: [], usedAtMs: clock.now() });
   for (const name of ['older', 'newer']) {
     await leave(store, digestNamed(name));
     clock.advance(hourMs);

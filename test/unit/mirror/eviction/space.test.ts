@@ -101,7 +101,7 @@ test('stop ends a sweep at its next step', async () => {
 test('nothing is evicted while the index is being rebuilt: it does not know yet what is kept or belongs to an image', async () => {
   const disk = new Disk({ keep: ['docker.io/library/*'], unusedForMs: day });
   disk.index.isRebuilt = false;
-  disk.index.noteContent({ digest: digestNamed('a'), size: 90, usedAtMs: 1, isManifest: false, names: [] });
+  disk.index.recordContent({ digest: digestNamed('a'), size: 90, usedAtMs: 1, isManifest: false, names: [] });
   await disk.space.sweep();
   expect(await disk.space.reserve(20)).toBeUndefined();
   expect(disk.left).toEqual(['a']);

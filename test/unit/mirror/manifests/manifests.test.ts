@@ -28,7 +28,7 @@ test('a manifest that is stored again is not the next to be evicted meanwhile', 
   const disk = gate();
   files.before = () => disk.opened;
   const index = new MemoryIndex();
-  index.noteContent({ ...manifest, size: manifest.bytes.length, isManifest: true, names: [], usedAtMs: 1 });
+  index.recordContent({ ...manifest, size: manifest.bytes.length, isManifest: true, names: [], usedAtMs: 1 });
   const observer = new RecordingObserver();
   const background = new Background({ observer });
   const { freshness } = await configOf({ upstreams: { 'docker.io': {} } });

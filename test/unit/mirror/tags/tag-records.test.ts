@@ -47,7 +47,7 @@ function started() {
     index,
     observer,
     background,
-    tagRecords: new TagRecords({ onNoted: () => {}, records, index, background, batchMs: 60_000 }),
+    tagRecords: new TagRecords({ onRecorded: () => {}, records, index, background, batchMs: 60_000 }),
   };
 }
 

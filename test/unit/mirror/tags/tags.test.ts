@@ -68,7 +68,7 @@ function started(rules: Partial<FreshnessRules> = {}) {
     keepFetching: () => undefined,
   };
   const softTimeout: Pick<SoftTimeout, 'for'> = { for: (work) => Promise.race([work, script.timeout]) };
-  const tagRecords = new TagRecords({ records, index, background, onNoted: () => {}, batchMs: minute });
+  const tagRecords = new TagRecords({ records, index, background, onRecorded: () => {}, batchMs: minute });
   const lookup = async () => 'stored' as const;
   const fallbacks = new StaleFallbacks({ manifests, lookup, clock, policies, retryFailedAfterMs: 30_000 });
   const waiters = {
