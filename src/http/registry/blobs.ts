@@ -4,15 +4,13 @@ import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { SeveralRanges } from '../../oci/range.ts';
 import {
-  beginContent,
   type ContentAnswer,
-  type ContentFacts,
   decideAnswer,
   hasAlready,
   partWanted,
   refuseTooManyRanges,
-  sendFacts,
-} from '../response/content-response.ts';
+} from '../response/conditions.ts';
+import { beginContent, type ContentFacts, sendFacts } from '../response/content-response.ts';
 import { type ReadBuffers, sendStretch, type StretchOptions } from '../response/body-pump.ts';
 import type { RegistryContext } from './exchange.ts';
 import { multipartOf, sendMultipart } from '../response/multipart.ts';

@@ -2,7 +2,8 @@ import type { Mirror, Place, ServedManifest } from '../../mirror/mirror.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import { isDigest } from '../../oci/digest.ts';
 import type { Reference } from '../../oci/reference.ts';
-import { hasAlready, isConditional, sendBytes, sendFacts } from '../response/content-response.ts';
+import { hasAlready, isConditional } from '../response/conditions.ts';
+import { sendBytes, sendFacts } from '../response/content-response.ts';
 import type { Senders } from '../response/memory-bodies.ts';
 import type { RegistryContext } from './exchange.ts';
 
