@@ -39,7 +39,7 @@ export function namedBy(bytes: Uint8Array): readonly Descriptor[] {
   return [...named.values()];
 }
 
-/** What can be told of a manifest without its digest. */
+/** What is known of a manifest without its digest. */
 export interface ManifestShape {
   /** Its field `mediaType`. */
   readonly mediaType: MediaType | undefined;

@@ -232,9 +232,9 @@ export class Visibility {
       signal.throwIfAborted();
       if (!budget.aborted && !(cause instanceof UpstreamError)) throw cause;
       if (!known) throw verdictMissing(repositoryId, cause);
-      const standing = { ...known, failedAtMs: clock.now(), failure: noVerdict(repositoryId, cause) };
-      this.#memory.set(repositoryKey(repositoryId), standing);
-      return standing;
+      const kept = { ...known, failedAtMs: clock.now(), failure: noVerdict(repositoryId, cause) };
+      this.#memory.set(repositoryKey(repositoryId), kept);
+      return kept;
     }
   }
 

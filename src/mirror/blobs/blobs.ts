@@ -197,8 +197,8 @@ export class Blobs {
     // If the size is not known, the bytes are verified.
     const onDamaged = verifyReads || size === undefined ? () => store.quarantine(digest, 'read') : undefined;
     const cache: CacheStatus = wasAsked ? firstPull : { word: 'hit' };
-    const told = wasAsked ? (size ?? this.#deps.manifests.promisedSizes.get(blobName(question))) : stored.size;
-    const answer = storedAnswer(question, stored, { cache, firstServedAtMs, size: told, onDamaged });
+    const reportedSize = wasAsked ? (size ?? this.#deps.manifests.promisedSizes.get(blobName(question))) : stored.size;
+    const answer = storedAnswer(question, stored, { cache, firstServedAtMs, size: reportedSize, onDamaged });
     return this.#stored.reportingDiskFailures(answer, { isStored: true });
   }
 
@@ -249,11 +249,11 @@ export class Blobs {
 
   async #following(
     question: BlobQuestion,
-    { download, ...told }: Waiting & { readonly download: Download; readonly cache: CacheStatus },
+    { download, ...facts }: Waiting & { readonly download: Download; readonly cache: CacheStatus },
   ): Promise<ServedBlob> {
     const { links, relays } = this.#deps;
     const { firstServedAtMs } = links.confirm(question.repositoryId, question.digest);
-    const answer = await followingAnswer(question, download, { ...told, firstServedAtMs });
+    const answer = await followingAnswer(question, download, { ...facts, firstServedAtMs });
     const following = this.#stored.reportingDiskFailures(answer);
     const receivedBytes = () => download.receivedBytes;
     if (!question.partOf) return { ...following, receivedBytes };

@@ -58,7 +58,7 @@ export interface ServedBlob {
 }
 
 /** The part of an answer that does not depend on its source. */
-type Told = Pick<ServedBlob, 'cache' | 'firstServedAtMs'>;
+type AnswerFacts = Pick<ServedBlob, 'cache' | 'firstServedAtMs'>;
 
 const pieceBytes = 256 * 1024;
 
@@ -68,18 +68,18 @@ export function storedAnswer(
   stored: StoredBlob,
   {
     onDamaged,
-    ...told
-  }: Told & { readonly size: number | undefined; readonly onDamaged: (() => Promise<void>) | undefined },
+    ...facts
+  }: AnswerFacts & { readonly size: number | undefined; readonly onDamaged: (() => Promise<void>) | undefined },
 ): ServedBlob {
   const source = onDamaged ? verifyingRead(digest, stored, onDamaged) : stored;
-  return { digest, source, isSequential: onDamaged !== undefined, ...told };
+  return { digest, source, isSequential: onDamaged !== undefined, ...facts };
 }
 
 /** Serves a blob while it is downloaded. Small ones are verified first, so that a failure can still be answered with its status. */
 export async function followingAnswer(
   { digest }: BlobQuestion,
   download: Download,
-  { signal, ...told }: Told & Waiting,
+  { signal, ...facts }: AnswerFacts & Waiting,
 ): Promise<ServedBlob> {
   const { size } = download;
   const source = download.join();
@@ -89,7 +89,7 @@ export async function followingAnswer(
     await source[Symbol.asyncDispose]();
     throw cause;
   }
-  return { digest, size, source, isSequential: false, ...told };
+  return { digest, size, source, isSequential: false, ...facts };
 }
 
 function verifyingRead(digest: Digest, stored: StoredBlob, onDamaged: () => Promise<void>): ByteSource {

@@ -36,7 +36,7 @@ export interface DownloadDeps extends RelayRules {
   readonly incoming: IncomingBlob;
   /** The checkpoint of what `incoming` holds already, which must be read back before it is trusted. */
   readonly checkpoint?: Checkpoint | undefined;
-  /** Reserved before bytes are written, and told of those that are. */
+  /** Space is reserved from it before bytes are written; written bytes are reported to it. */
   readonly room: { makeFor(bytes: number): Promise<void>; wrote(bytes: number): void };
   readonly ticket: Pick<Ticket, 'received'>;
   /** Told when the last reader of a running download leaves. */

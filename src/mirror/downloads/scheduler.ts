@@ -57,7 +57,7 @@ export interface Ticket extends Disposable {
   received(bytes: number): void;
 }
 
-/** How often to look for slow downloads while others wait: no event tells that a download has become slow. */
+/** How often to look for slow downloads while others wait: there is no event for a download that becomes slow. */
 const lookEveryMs = 500;
 const retryAfterSeconds = 5;
 

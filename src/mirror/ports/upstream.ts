@@ -118,7 +118,7 @@ export interface UpstreamDirectory {
 /** How to wait for a list of tags; `onPage` gets its pages as they arrive. */
 export interface TagsWaiting extends Waiting {
   readonly onPage?: ((page: PageOfTags) => void) | undefined;
-  /** Only one page is asked for: so many tags at most, behind `last`. `onPage` is told whether there is another. */
+  /** Only one page is asked for: so many tags at most, behind `last`. `onPage` gets whether there is another. */
   readonly only?: { readonly limit: number; readonly last: string | undefined } | undefined;
 }
 

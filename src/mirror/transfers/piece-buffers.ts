@@ -164,7 +164,7 @@ export class RecentPieces {
     return this.#bytes + this.#overdueBytes;
   }
 
-  /** @param start the position of the first byte of `pieces`, where the former ones ended. */
+  /** @param start the position of the first byte of `pieces`, where the previous ones ended. */
   add(pieces: readonly Uint8Array[], start: number): void {
     let position = start;
     for (const piece of pieces) {

@@ -63,9 +63,9 @@ export class PartialDownloads {
 
   /** Keeps a partial download. It replaces an earlier one of the same blob from the same upstream. */
   async leave(file: PartialFile): Promise<void> {
-    const former = this.take(file);
+    const previous = this.take(file);
     this.#keep({ ...file, interruptedAtMs: this.#deps.clock.now() });
-    if (former) await this.remove(former);
+    if (previous) await this.remove(previous);
   }
 
   /** Removes all that were left before `leftBeforeMs`, then the oldest of the rest until `bytes` are free. @returns how many bytes that freed. */
