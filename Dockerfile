@@ -22,5 +22,5 @@ VOLUME /data
 EXPOSE 5000 5001
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
   CMD ["node", "-e", "fetch('http://127.0.0.1:5001/healthz').then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
-ENTRYPOINT ["node", "--min-semi-space-size=8", "--max-semi-space-size=8", "dist/main.js"]
+ENTRYPOINT ["node", "dist/main.js"]
 CMD ["serve", "--config", "/etc/layerwell/mirror.config.json"]

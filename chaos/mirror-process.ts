@@ -8,9 +8,6 @@ import { promisify } from 'node:util';
 import { freePort } from '../test/support/free-port.ts';
 import { type Metrics, parseMetrics } from '../test/support/metrics.ts';
 
-/** The flags that `npm start` gives node. */
-const startFlags = ['--min-semi-space-size=8', '--max-semi-space-size=8'];
-
 const run = promisify(execFile);
 const readyWithinMs = 30_000;
 /** Fewer than its clients alone need. */
@@ -105,14 +102,7 @@ export class MirrorProcess {
     const file = join(this.#folder, 'mirror.config.json');
     await writeFile(file, JSON.stringify(this.#complete()));
     await using log = await open(this.logFile, 'a');
-    const [program, ...args] = endingWithUs([
-      process.execPath,
-      ...startFlags,
-      'src/main.ts',
-      'serve',
-      '--config',
-      file,
-    ]);
+    const [program, ...args] = endingWithUs([process.execPath, 'src/main.ts', 'serve', '--config', file]);
     this.#child = spawn(program, args, { stdio: ['ignore', log.fd, log.fd] });
     await this.#untilReady(this.#child);
     const absence = this.#absences.at(-1);

@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { ConfigError } from './config/loading/problems.ts';
 import { StartFailure } from './app/lifecycle.ts';
 import type { FailpointHook } from './storage/filesystem/failpoints.ts';
+import { keepYoungGeneration } from './app/young-generation.ts';
 
 const failed = 1;
 const configRefused = 2;
@@ -98,6 +99,7 @@ program
   .action(({ config }: { config: string }) =>
     run(async () => {
       widenThreadPool();
+      keepYoungGeneration();
       const { serve } = await import('./commands/serve.ts');
       return serve({
         file: config,

@@ -3,9 +3,6 @@ import { join } from 'node:path';
 import { freePort, startServer } from '../server-process.ts';
 import type { Contender, Site } from './contender.ts';
 
-/** The flags that `npm start` gives node. */
-const startFlags = ['--min-semi-space-size=8', '--max-semi-space-size=8'];
-
 /**
  * Layerwell with its default configuration, except for ports, store and upstream.
  * @param options.nodeFlags such as `--cpu-prof`.
@@ -27,7 +24,7 @@ export async function startLayerwell(
   const server = await startServer(
     {
       program: process.execPath,
-      args: [...startFlags, ...(options.nodeFlags ?? []), program, 'serve', '--config', configFile],
+      args: [...(options.nodeFlags ?? []), program, 'serve', '--config', configFile],
       env: { PATH: site.searchPath, NODE_ENV: 'production' },
       logFile: join(site.folder, 'log'),
       readyUrl: `http://127.0.0.1:${managementPort}/readyz`,
