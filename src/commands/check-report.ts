@@ -1,5 +1,5 @@
 import type { AccountProbe, EndpointProbe } from '../upstream/probe.ts';
-import type { RateLimit } from '../upstream/api/rate-limits.ts';
+import type { RateLimit } from '../upstream/transport/rate-limits.ts';
 import type { CredentialSettings, UpstreamSettings } from '../upstream/settings.ts';
 
 /** One upstream of a configuration: the probes of its mirrors and then of the registry, or why it was not probed. */

@@ -9,8 +9,8 @@ import { type EndpointDeps, requestsTo, sendTo } from './failover/endpoints.ts';
 import type { Answer } from './transport/answer.ts';
 import type { Send } from './transport/exchange.ts';
 import { apiRootOf, pingRegistry } from './api/ping.ts';
-import { type RateLimit, rateLimitOf } from './api/rate-limits.ts';
-import { discard } from './api/read-at-most.ts';
+import { type RateLimit, rateLimitOf } from './transport/rate-limits.ts';
+import { discard } from './transport/read-at-most.ts';
 import type { CredentialSettings } from './settings.ts';
 
 /** The answer of one address of an upstream, the registry itself or a mirror, to a ping. */

@@ -16,7 +16,7 @@ import { parseRange } from '../../src/oci/range.ts';
 import { parseCheckpointFile } from '../../src/storage/filesystem/incoming/checkpoint-file.ts';
 import { digestAt, recordKeyAt, recordPath } from '../../src/storage/layout.ts';
 import { contentLengthOf, contentRangeOf } from '../../src/upstream/transport/answer.ts';
-import { rateLimitOf, retryAfterSecondsOf } from '../../src/upstream/api/rate-limits.ts';
+import { rateLimitOf, retryAfterSecondsOf } from '../../src/upstream/transport/rate-limits.ts';
 import { demandOf, parseChallenges } from '../../src/upstream/credentials/protocol/challenge.ts';
 import { parseTokenResponse } from '../../src/upstream/credentials/protocol/token-response.ts';
 import { nextLink } from '../../src/upstream/api/pages.ts';

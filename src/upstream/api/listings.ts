@@ -2,7 +2,7 @@ import { ListingTooLong, type TagsWaiting } from '../../mirror/ports/upstream.ts
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Repository } from '../../oci/reference.ts';
 import { type PageRefusal, readPages } from './pages.ts';
-import { discard } from './read-at-most.ts';
+import { discard } from '../transport/read-at-most.ts';
 import type { Requests } from './requests.ts';
 import { parseJsonObject } from '../../oci/json.ts';
 

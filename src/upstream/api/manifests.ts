@@ -6,7 +6,7 @@ import { type ManifestShape, manifestShapeOf, maxManifestBytes } from '../../oci
 import { acceptedManifests, isSchema1, type MediaType, mediaTypeIn } from '../../oci/media-types.ts';
 import type { Reference, Repository } from '../../oci/reference.ts';
 import { contentLengthOf, headerOf, type Answer } from '../transport/answer.ts';
-import { readAtMost } from './read-at-most.ts';
+import { readAtMost } from '../transport/read-at-most.ts';
 import type { RegistryRequest, Requests } from './requests.ts';
 
 /** @throws OciError MANIFEST_UNKNOWN, NAME_UNKNOWN or DENIED; UpstreamError. */

@@ -3,7 +3,7 @@ import { ListingTooLong } from '../../mirror/ports/upstream.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Repository } from '../../oci/reference.ts';
-import { readAtMost } from './read-at-most.ts';
+import { readAtMost } from '../transport/read-at-most.ts';
 import type { RegistryAnswer, Requests } from './requests.ts';
 
 const maxPages = 200;

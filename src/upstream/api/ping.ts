@@ -3,8 +3,8 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Answer } from '../transport/answer.ts';
 import type { Send } from '../transport/exchange.ts';
-import { retryAfterSecondsOf } from './rate-limits.ts';
-import { discard } from './read-at-most.ts';
+import { retryAfterSecondsOf } from '../transport/rate-limits.ts';
+import { discard } from '../transport/read-at-most.ts';
 
 /** The base URL of the distribution API: `v2/` below the path of the registry's URL. */
 export function apiRootOf(registry: URL): URL {

@@ -6,7 +6,7 @@ import { mediaTypeIn, ociIndex } from '../../oci/media-types.ts';
 import { parseTag, type Repository } from '../../oci/reference.ts';
 import { headerOf } from '../transport/answer.ts';
 import { readPages } from './pages.ts';
-import { discard, readAtMost } from './read-at-most.ts';
+import { discard, readAtMost } from '../transport/read-at-most.ts';
 import { RefusedRedirect } from '../transport/network-errors.ts';
 import type { RegistryAnswer, Requests } from './requests.ts';
 import { isJsonObject, parseJson } from '../../oci/json.ts';

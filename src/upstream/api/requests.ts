@@ -10,11 +10,11 @@ import type { Caller } from '../credentials/protocol/authorizer.ts';
 import { type Answer, headerOf } from '../transport/answer.ts';
 import type { Exchange } from '../transport/exchange.ts';
 import { followRedirects } from '../transport/redirects.ts';
-import { errorOfAnswer, type Refusal } from './answer-errors.ts';
+import { errorOfAnswer, type Refusal } from '../transport/answer-errors.ts';
 import { type HeadKind, HeadRecord } from './head-record.ts';
 import { anonymousAuthorization, nextAuthorization, type ProofDeps } from './proofs.ts';
-import { rateLimitOf, retryAfterSecondsOf } from './rate-limits.ts';
-import { discard } from './read-at-most.ts';
+import { rateLimitOf, retryAfterSecondsOf } from '../transport/rate-limits.ts';
+import { discard } from '../transport/read-at-most.ts';
 
 /** A request to one registry. */
 export interface RegistryRequest {

@@ -4,7 +4,7 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { OciError } from '../../oci/errors.ts';
 import { acceptedManifests } from '../../oci/media-types.ts';
 import type { Reference, Repository } from '../../oci/reference.ts';
-import { discard } from './read-at-most.ts';
+import { discard } from '../transport/read-at-most.ts';
 import type { RegistryRequest, Requests } from './requests.ts';
 
 const kind: UpstreamRequestKind = 'visibility';

@@ -2,7 +2,7 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { type Answer, headerOf } from './answer.ts';
 import type { Exchange, Send } from './exchange.ts';
 import { hostAndPort } from './hosts.ts';
-import { discard } from '../api/read-at-most.ts';
+import { discard } from './read-at-most.ts';
 import { ForbiddenAddress, RefusedRedirect } from './network-errors.ts';
 
 const maxHops = 5;

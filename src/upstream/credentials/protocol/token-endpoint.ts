@@ -1,10 +1,10 @@
 import type { Clock } from '../../../mirror/ports/clock.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { OciError, UpstreamError } from '../../../oci/errors.ts';
-import { errorOfAnswer } from '../../api/answer-errors.ts';
+import { errorOfAnswer } from '../../transport/answer-errors.ts';
 import type { Answer } from '../../transport/answer.ts';
 import type { Exchange, Send } from '../../transport/exchange.ts';
-import { discard, maxSmallBodyBytes, readAtMost } from '../../api/read-at-most.ts';
+import { discard, maxSmallBodyBytes, readAtMost } from '../../transport/read-at-most.ts';
 import { authorizationFor, type Secret } from '../credentials.ts';
 import { sendWithinOrigin } from './token-redirects.ts';
 import { parseTokenResponse, type Token } from './token-response.ts';

@@ -2,7 +2,7 @@ import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../../oci/errors.ts';
 import { headerOf, type Answer } from '../../transport/answer.ts';
 import type { Exchange, Send } from '../../transport/exchange.ts';
-import { discard } from '../../api/read-at-most.ts';
+import { discard } from '../../transport/read-at-most.ts';
 
 const maxHops = 5;
 

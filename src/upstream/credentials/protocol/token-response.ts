@@ -1,5 +1,5 @@
 import { UpstreamError } from '../../../oci/errors.ts';
-import { secondsFrom } from '../../api/rate-limits.ts';
+import { secondsFrom } from '../../transport/rate-limits.ts';
 import { parseJsonObject } from '../../../oci/json.ts';
 
 /** A token, and when to renew it. */

@@ -1,7 +1,7 @@
 import type { Clock } from '../../mirror/ports/clock.ts';
 import { OciError, type OciErrorCode, UpstreamError } from '../../oci/errors.ts';
 import { retryAfterSecondsOf } from './rate-limits.ts';
-import type { Answer } from '../transport/answer.ts';
+import type { Answer } from './answer.ts';
 import { maxSmallBodyBytes, readAtMost } from './read-at-most.ts';
 import { isJsonObject, parseJsonObject } from '../../oci/json.ts';
 

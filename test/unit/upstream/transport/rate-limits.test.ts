@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { parseDigest } from '../../../../src/oci/digest.ts';
 import { ociManifest } from '../../../../src/oci/media-types.ts';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
-import { rateLimitOf, retryAfterSecondsOf } from '../../../../src/upstream/api/rate-limits.ts';
+import { rateLimitOf, retryAfterSecondsOf } from '../../../../src/upstream/transport/rate-limits.ts';
 import type { CredentialSettings } from '../../../../src/upstream/settings.ts';
 import { type Seen, sendJson, serve } from '../serve.ts';
 import { clientOf, unlimited } from '../start-client.ts';

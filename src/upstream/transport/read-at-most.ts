@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import type { MemoryReservation } from '../../mirror/ports/memory.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
-import { contentLengthOf, type Answer } from '../transport/answer.ts';
+import { contentLengthOf, type Answer } from './answer.ts';
 import { parseJson } from '../../oci/json.ts';
 
 /** The limit for short bodies: errors, challenges, tokens. */

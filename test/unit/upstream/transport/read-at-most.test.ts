@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { AnswerBody } from '../../../../src/upstream/transport/answer.ts';
-import { readAtMost } from '../../../../src/upstream/api/read-at-most.ts';
+import { readAtMost } from '../../../../src/upstream/transport/read-at-most.ts';
 
 test('a manifest that trickles is given up when its time is over, and its connection is closed', async () => {
   const aborted = Promise.withResolvers<Error>();

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { headerOf } from '../transport/answer.ts';
+import { headerOf } from './answer.ts';
 
 /** A number; some gateways send a fraction. */
 const numberGrammar = /^\d{1,15}(?:\.\d{1,9})?$/;
