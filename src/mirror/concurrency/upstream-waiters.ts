@@ -207,13 +207,18 @@ export class RatedSource implements ByteSource {
   }
 
   #watch(): void {
-    this.#timer = setTimeout(() => this.#looksSlow(), slowAfterMs - this.#lateMs);
+    this.#timer = setTimeout(() => this.#looksSlow(), this.#leftMs);
+  }
+
+  /** How much later the body may become before it is slow. Its timer may be late too. */
+  get #leftMs(): number {
+    return Math.max(0, slowAfterMs - this.#lateMs);
   }
 
   /** A reader may wait for a later part of a body that comes in time. */
   #looksSlow(): void {
     const inTimeMs = this.#inTimeMs(this.#newBytes());
-    this.#waitingSinceMs += slowAfterMs - this.#lateMs;
+    this.#waitingSinceMs += this.#leftMs;
     this.#lateMs = Math.max(0, slowAfterMs - inTimeMs);
     if (inTimeMs === 0) this.#becomesSlow();
     else this.#watch();

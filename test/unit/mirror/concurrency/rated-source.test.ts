@@ -44,7 +44,7 @@ function started({ isRefused = false }: { readonly isRefused?: boolean } = {}) {
     await reading;
     deliver = Promise.withResolvers();
   };
-  return { source, upstream, events, pass, receive };
+  return { source, upstream, events, clock, pass, receive };
 }
 
 test('a body without bytes for three seconds is slow', async () => {
@@ -54,6 +54,18 @@ test('a body without bytes for three seconds is slow', async () => {
   expect(events).toEqual([]);
   await pass(1);
   expect(events).toEqual(['slow']);
+});
+
+test('a body whose timer was late is slow with the next read, and no timer is set for the past', async () => {
+  const { events, clock, pass, receive } = started();
+  const set = vi.spyOn(globalThis, 'setTimeout');
+  const late = receive(0, 0);
+  clock.advance(3_009); // The event loop was busy: the bytes come before the timer.
+  await late;
+  await receive(0, 0);
+  await pass(0);
+  expect(events).toEqual(['slow']);
+  expect(set.mock.calls.filter(([, ms]) => (ms ?? 0) < 0)).toEqual([]);
 });
 
 test('a body that trickles is slow once it is three seconds behind the minimum rate, and is reported once', async () => {
