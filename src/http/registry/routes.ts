@@ -126,11 +126,10 @@ const maxTargetLength = 4096;
 /**
  * Parses a request target in origin form. The only parser of client input: nothing is decoded but `%3A` (some
  * clients encode the colon of a digest), so an encoded slash, dot or NUL never becomes one.
- * @throws OciError NAME_INVALID or DIGEST_INVALID (400); MANIFEST_UNKNOWN (404) for what can't be a tag, NAME_UNKNOWN for a path
- * that is no resource.
+ * @throws OciError NAME_INVALID or DIGEST_INVALID (400); MANIFEST_UNKNOWN (404) for an invalid tag, NAME_UNKNOWN for an unknown path.
  */
 export function parseRegistryPath(target: string): RegistryPath {
-  // VSV00018: an absolute-form target must not change where a request leads.
+  // VSV00018: an absolute-form target must not change how a request is routed.
   if (!target.startsWith('/')) throw new OciError('NAME_INVALID', 'the request target must be a path');
   if (target.length > maxTargetLength) throw new OciError('NAME_INVALID', 'the request target is too long');
   const question = target.indexOf('?');

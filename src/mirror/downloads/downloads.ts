@@ -21,7 +21,7 @@ export interface DownloadsDeps extends Omit<DownloadSteps, 'scheduler' | 'commit
   readonly maxConcurrent: number;
   /** How many downloads may continue after all their clients have left. */
   readonly maxAbandoned: number;
-  /** How many of one upstream may be queued. */
+  /** The maximum of queued downloads per upstream. */
   readonly maxWaiting: number;
   readonly pace: PaceRules;
 }
@@ -78,8 +78,8 @@ export class Downloads implements Runs {
   }
 
   /**
-   * Likewise, for a client of `repositoryId` that did not start the download.
-   * @returns undefined if the start that another repository asked for failed.
+   * As {@link wait}, for a client of `repositoryId` that joins a download which another client started.
+   * @returns undefined if it was started for another repository and failed to start.
    */
   async join(run: Run, repositoryId: RepositoryId, { signal }: Waiting): Promise<Started | undefined> {
     try {
@@ -90,7 +90,7 @@ export class Downloads implements Runs {
     }
   }
 
-  /** Ends what has not begun yet, and waits for what runs; once the signal aborts, ends that too. */
+  /** Cancels queued and abandoned downloads and waits for the rest; cancels those too when the signal aborts. */
   async stop({ signal }: Waiting): Promise<void> {
     this.#isStopping = true;
     for (const run of this.#beginning) run.end(stopping());
@@ -112,7 +112,7 @@ export class Downloads implements Runs {
     setImmediate(() => this.readersLeft());
   }
 
-  /** Clients of other upstreams whose downloads of the blob still run get it from the store. */
+  /** New clients of other upstreams that are still downloading this blob are served from the store. */
   stored({ order }: Run): void {
     for (const [key, other] of this.#joinable) {
       const isOtherUpstream = other.order.repositoryId.upstream !== order.repositoryId.upstream;

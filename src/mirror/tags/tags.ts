@@ -59,7 +59,7 @@ export class Tags {
   readonly #lookups: TagLookups;
   /** What clients share: the outcome of a lookup, stale fallbacks included. */
   readonly #outcomes = new SingleFlight<ResolvedTag>();
-  /** Requests that revalidate a tag. Those that exceed the soft timeout run on without clients. */
+  /** Requests that revalidate a tag. Those that exceed the soft timeout keep running after their clients are served. */
   readonly #revalidations = new SingleFlight<ResolvedTag>();
   /** Requests for tags whose manifest is gone. They have no stale fallback. */
   readonly #moves = new SingleFlight<ResolvedTag>();
@@ -77,7 +77,7 @@ export class Tags {
     return this.#recentFallback(key) ?? hit(record);
   }
 
-  /** @throws OciError MANIFEST_UNKNOWN; UpstreamError when nothing is cached and no answer came. */
+  /** @throws OciError MANIFEST_UNKNOWN; UpstreamError when nothing is cached and the upstream did not answer. */
   async resolve(
     { upstream, repositoryId, tag, wantsBody }: Omit<Question, 'key'>,
     waiting: Waiting,
@@ -150,7 +150,7 @@ export class Tags {
     }
   }
 
-  /** What the upstream says of a known tag; if it does not answer in time, a stale fallback. */
+  /** Revalidates a known tag. Returns a stale fallback if the upstream is too slow or fails. */
   async #revalidate(question: Question, known: TagRecord, waiting: Waiting): Promise<ResolvedTag> {
     const { upstream, key } = question;
     const { softTimeout, fallbacks, observer } = this.#deps;
@@ -172,7 +172,7 @@ export class Tags {
     }
   }
 
-  /** What a tag points to whose manifest is gone: it may have moved since its lookup. @returns undefined if it has not. */
+  /** Looks up a tag again after a 404 for its manifest: the tag may have moved. @returns undefined if it has not. */
   async #fetchMoved(question: TagQuestion, record: TagRecord, waiting: Waiting): Promise<FetchedTag | undefined> {
     const { waiters, manifests } = this.#deps;
     const { key, upstream, repositoryId } = question;

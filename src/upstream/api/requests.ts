@@ -31,11 +31,11 @@ export interface RegistryAnswer extends Answer {
   readonly isAuthenticated: boolean;
 }
 
-/** Requests to one registry, as its methods need them. */
+/** Sends requests to one registry. */
 export interface Requests {
   /** Sends a request: follows redirects, answers challenges, and uses the next account when one is at its limit. @returns the final answer. */
   ask(request: RegistryRequest, options: Waiting): Promise<RegistryAnswer>;
-  /** @returns the meaning of an unsuccessful answer, whose body is consumed. */
+  /** @returns the error for an unsuccessful answer; consumes its body. */
   failureOf(answer: RegistryAnswer, missing: Refusal['missing'], about?: Pick<Refusal, 'isListing'>): Promise<Error>;
   /** Whether HEAD of such content is known not to work at this registry. */
   hasNoHead(kind: HeadKind): boolean;
@@ -133,7 +133,7 @@ function limitClassOf({ method, kind }: Exchange): 'pull' | 'other' {
   return method === 'GET' && kind === 'manifest' ? 'pull' : 'other';
 }
 
-/** Docker Hub, "Usage and limits": the pull limit answers with an error in JSON, the limit on all requests of an address with a plain 429. */
+/** Docker Hub, "Usage and limits": the pull limit answers with an error in JSON, the limit per IP address on all requests with a plain 429. */
 function limitedBy(exchange: Exchange, { headers }: Answer): Limited {
   const isJson = (headerOf(headers, 'content-type') ?? '').includes('json');
   return limitClassOf(exchange) === 'pull' && isJson ? 'pulls' : 'everything';

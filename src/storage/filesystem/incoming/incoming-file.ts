@@ -18,7 +18,7 @@ export interface IncomingFileDeps {
   readonly folders: DurableFolders;
   readonly observer: Pick<Observer, 'internalError'>;
   readonly failpoint: FailpointHook | undefined;
-  /** What is written: the first part of the names of its failpoints. */
+  /** The prefix of its failpoints' names. */
   readonly kind: 'blob' | 'record' | 'checkpoint';
   /** Of the files that are being written. Absent: they are not counted. */
   readonly count?: FileCount;
@@ -39,7 +39,7 @@ export async function createIncomingFile(deps: IncomingFileDeps): Promise<Incomi
   }
 }
 
-/** Creates the folder too: at start the disk may have refused to. */
+/** Creates a missing folder: creating it at start may have failed. */
 async function newFile(path: string, { files, folders }: IncomingFileDeps): Promise<OpenFile> {
   try {
     return await files.open(path, 'create');
@@ -139,12 +139,12 @@ export class IncomingFile implements AsyncDisposable {
       await folders.sync(dirname(to));
       failpoint?.(`${kind}.folder-synced`);
     } finally {
-      // Not earlier: the caller counts the file as stored from here on, and it must not be uncounted in between.
+      // Not earlier: the caller counts the file as stored from here on, and it must be counted at every moment.
       this.#countBytes(-this.#size);
     }
   }
 
-  /** Gives up the file: disposing then only closes it. */
+  /** Leaves the file on disk: disposing then only closes it. */
   release(): void {
     this.#isKept = true;
     this.#countBytes(-this.#size);
@@ -172,7 +172,7 @@ export class IncomingFile implements AsyncDisposable {
   }
 }
 
-/** The rest of `chunks` behind their first `taken` bytes. */
+/** `chunks` without their first `taken` bytes. */
 function without(taken: number, chunks: readonly Uint8Array[]): Uint8Array[] {
   let skipped = 0;
   return chunks.flatMap((chunk) => {
