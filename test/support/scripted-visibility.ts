@@ -11,7 +11,10 @@ import { defaultRules } from './freshness-rules.ts';
 import { ManualClock } from './manual-clock.ts';
 import { MemoryRecords } from './memory-records.ts';
 
-const day = 24 * 3_600_000;
+export const day = 24 * 3_600_000;
+/** When the decisions are made, and what was before. */
+export const now = 10 * day;
+export const agoMs = (ms: number): number => now - ms;
 export const repositoryId: RepositoryId = { upstream: 'docker.io', repository: parseRepository('library/app') };
 
 class ScriptedUpstream {

@@ -4,26 +4,13 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, test } from 'vitest';
 import { digestOf } from '../../../../src/oci/digest.ts';
-import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import { parseRepository } from '../../../../src/oci/reference.ts';
+import { everything, indexImage, latest, layer, manifest, repositoryId } from '../../../support/indexed-image.ts';
 import { longestTurnMs } from '../../../support/longest-turn.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 import { type StartedProcess, startProcess } from '../../../support/processes.ts';
 import { indexAt, never, startCompleteIndex, startIndex } from '../../../support/sqlite-index.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
-
-const layer = digestOf(Buffer.from('layer'));
-const manifest = digestOf(Buffer.from('manifest'));
-const repositoryId = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
-const latest = parseTag('latest');
-const everything = { limit: 1000 };
-
-type ImageIndex = Pick<ReturnType<typeof indexAt>['index'], 'recordContent' | 'recordTag'>;
-
-function indexImage(index: ImageIndex): void {
-  index.recordContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
-  index.recordContent({ digest: manifest, size: 1, isManifest: true, names: [layer], usedAtMs: 2 });
-  index.recordTag(repositoryId, latest, manifest);
-}
 
 async function closedIndex(): Promise<string> {
   const directory = await temporaryDirectory();

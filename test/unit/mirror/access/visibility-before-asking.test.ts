@@ -1,11 +1,8 @@
 import { expect, test } from 'vitest';
 import { RememberedNotFound } from '../../../../src/mirror/concurrency/remembered.ts';
 import { type KnownVisibility, verdictBeforeAsking } from '../../../../src/mirror/access/visibility.ts';
-import { repositoryId, visibilityOf } from '../../../support/scripted-visibility.ts';
+import { agoMs, day, now, repositoryId, visibilityOf } from '../../../support/scripted-visibility.ts';
 
-const day = 24 * 3_600_000;
-const now = 10 * day;
-const agoMs = (ms: number) => now - ms;
 const asking = { recentForMs: 300_000, hiddenForMs: 30_000, retryFailedAfterMs: 60_000 };
 
 test.each([

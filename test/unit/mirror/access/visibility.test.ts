@@ -4,12 +4,9 @@ import { RememberedNotFound } from '../../../../src/mirror/concurrency/remembere
 import { type KnownVisibility, visibilityDecision } from '../../../../src/mirror/access/visibility.ts';
 import { OciError } from '../../../../src/oci/errors.ts';
 import { gate } from '../../../support/gate.ts';
-import { repositoryId, visibilityOf } from '../../../support/scripted-visibility.ts';
+import { agoMs, day, now, repositoryId, visibilityOf } from '../../../support/scripted-visibility.ts';
 
-const day = 24 * 3_600_000;
 const lifetimes = { publicForMs: day, hiddenForMs: 30_000, retryFailedAfterMs: 60_000 };
-const now = 10 * day;
-const agoMs = (ms: number) => now - ms;
 
 test.each([
   { what: 'unknown', known: undefined, decision: 'ask' },

@@ -1,23 +1,9 @@
 import { expect, test } from 'vitest';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { ociManifest } from '../../../../src/oci/media-types.ts';
-import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
-import type { Fault } from '../../../support/fake-answer.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
-import { image } from '../../../support/images.ts';
 import { clientOf, unlimited } from '../start-client.ts';
-
-const repository = parseRepository('team/app');
-const latest = parseTag('latest');
-const manifests = /\/manifests\//;
-
-async function startWithImage(fault: Fault = {}) {
-  const registry = await startFakeRegistry();
-  const app = image();
-  registry.content.add(repository, latest, app);
-  registry.script({ path: manifests }, fault);
-  return { registry, app, ...clientOf(registry.url) };
-}
+import { latest, manifests, repository, startWithImage } from '../start-with-image.ts';
 
 test('a HEAD describes a manifest without fetching it', async () => {
   const { client, registry, app } = await startWithImage();

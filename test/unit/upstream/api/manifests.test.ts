@@ -3,22 +3,10 @@ import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.t
 import { digestOf, parseDigest } from '../../../../src/oci/digest.ts';
 import { acceptedManifests, ociIndex, ociManifest } from '../../../../src/oci/media-types.ts';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
-import type { Fault } from '../../../support/fake-answer.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { content, image } from '../../../support/images.ts';
 import { clientOf, unlimited } from '../start-client.ts';
-
-const repository = parseRepository('team/app');
-const latest = parseTag('latest');
-const manifests = /\/manifests\//;
-
-async function startWithImage(fault: Fault = {}) {
-  const registry = await startFakeRegistry();
-  const app = image();
-  registry.content.add(repository, latest, app);
-  registry.script({ path: manifests }, fault);
-  return { registry, app, ...clientOf(registry.url) };
-}
+import { latest, manifests, repository, startWithImage } from '../start-with-image.ts';
 
 test('a manifest fetched by tag has the digest of its bytes and the type that the registry sent', async () => {
   const { client, app } = await startWithImage();

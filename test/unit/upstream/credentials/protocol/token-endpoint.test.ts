@@ -1,32 +1,14 @@
 import { expect, test } from 'vitest';
-import { parseRepository, parseTag, type Repository } from '../../../../../src/oci/reference.ts';
-import { defaultUpstreamSettings, type UpstreamSettings } from '../../../../../src/upstream/settings.ts';
-import type { FakeAuthOptions } from '../../../../support/fake-auth.ts';
+import { defaultUpstreamSettings } from '../../../../../src/upstream/settings.ts';
 import { startFakeRegistry } from '../../../../support/fake-registry.ts';
 import { gate } from '../../../../support/gate.ts';
-import { image } from '../../../../support/images.ts';
 import { clientOf, unlimited } from '../../start-client.ts';
+import { account, app, basic, latest, start } from './start-pulling.ts';
 import { countConnections } from '../../count-connections.ts';
 import { sendJson, type Server, serve } from '../../serve.ts';
 
-const app = parseRepository('team/app');
-const other = parseRepository('team/other');
-const latest = parseTag('latest');
 const [appDigest, digestName] = [`sha256:${'a'.repeat(64)}`, 'docker-content-digest'] as const;
 const manifestHeaders = { 'content-type': 'application/vnd.oci.image.manifest.v1+json', [digestName]: appDigest };
-const account = { username: 'robot', password: 's3cr3t' };
-
-const basic = (readPassword: () => Promise<string> = async () => account.password) =>
-  ({ kind: 'basic', repositories: ['**'], username: account.username, readPassword }) as const;
-
-async function start(auth: FakeAuthOptions, settings: Partial<UpstreamSettings> = {}) {
-  const registry = await startFakeRegistry({ auth });
-  for (const repository of [app, other]) registry.content.add(repository, latest, image({ name: repository }));
-  const connected = clientOf(registry.url, settings);
-  const pull = (repository: Repository = app) => connected.client.headManifest(repository, latest, unlimited);
-  return { registry, pull, ...connected };
-}
-
 test.each([
   { where: 'at another port of the same address', realm: (port: number) => `http://127.0.0.1:${port}/token` },
   { where: 'under another name', realm: (port: number) => `http://localhost:${port}/token` },

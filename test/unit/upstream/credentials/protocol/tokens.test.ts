@@ -1,29 +1,11 @@
 import type { ServerResponse } from 'node:http';
 import { expect, test } from 'vitest';
-import { parseRepository, parseTag, type Repository } from '../../../../../src/oci/reference.ts';
-import { defaultUpstreamSettings, type UpstreamSettings } from '../../../../../src/upstream/settings.ts';
-import type { FakeAuthOptions } from '../../../../support/fake-auth.ts';
-import { startFakeRegistry } from '../../../../support/fake-registry.ts';
+import { parseRepository } from '../../../../../src/oci/reference.ts';
+import { defaultUpstreamSettings } from '../../../../../src/upstream/settings.ts';
 import { gate } from '../../../../support/gate.ts';
-import { image } from '../../../../support/images.ts';
 import { clientOf, unlimited } from '../../start-client.ts';
+import { account, app, basic, latest, other, start } from './start-pulling.ts';
 import { serve } from '../../serve.ts';
-
-const app = parseRepository('team/app');
-const other = parseRepository('team/other');
-const latest = parseTag('latest');
-const account = { username: 'robot', password: 's3cr3t' };
-
-const basic = (readPassword: () => Promise<string> = async () => account.password) =>
-  ({ kind: 'basic', repositories: ['**'], username: account.username, readPassword }) as const;
-
-async function start(auth: FakeAuthOptions, settings: Partial<UpstreamSettings> = {}) {
-  const registry = await startFakeRegistry({ auth });
-  for (const repository of [app, other]) registry.content.add(repository, latest, image({ name: repository }));
-  const connected = clientOf(registry.url, settings);
-  const pull = (repository: Repository = app) => connected.client.headManifest(repository, latest, unlimited);
-  return { registry, pull, ...connected };
-}
 
 test('a token is fetched once, and the next request carries it from the start', async () => {
   const { pull, observer } = await start({ kind: 'bearer' });
