@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../config/schema.ts';
 import { Rebuilder } from '../index/rebuilder.ts';
-import type { AssembledMirror } from '../mirror/assemble.ts';
+import type { AssembledMirror } from '../mirror/mirror-parts.ts';
 import { Scrubber } from '../mirror/eviction/scrubber.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Observer } from '../mirror/ports/observer.ts';

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Config, UpstreamConfig } from '../config/schema.ts';
 import type { AccessRules } from '../mirror/access/access.ts';
-import type { MirrorLimits, MirrorRules } from '../mirror/assemble.ts';
+import type { MirrorLimits, MirrorRules } from '../mirror/mirror-parts.ts';
 import type { UpstreamDirectory } from '../mirror/ports/upstream.ts';
 
 /** The rules of a configuration that a reload may change. */

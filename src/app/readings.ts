@@ -1,5 +1,5 @@
 import { timeLimited } from '../mirror/concurrency/abortable-wait.ts';
-import type { AssembledMirror } from '../mirror/assemble.ts';
+import type { AssembledMirror } from '../mirror/mirror-parts.ts';
 import type { Readings } from '../telemetry/instruments.ts';
 import type { Stores } from './stores.ts';
 

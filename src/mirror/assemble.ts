@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Access, type AccessRules, createAccess } from './access/access.ts';
+import { type Access, createAccess } from './access/access.ts';
 import { Background } from './concurrency/background.ts';
 import { Blobs } from './blobs/blobs.ts';
 import { SoftTimeout } from './concurrency/soft-timeout.ts';
@@ -9,83 +9,25 @@ import type { RelayRules } from './relays/relay-options.ts';
 import { Relays } from './relays/relays.ts';
 import { Downloads } from './downloads/downloads.ts';
 import { StoredBlobs, withoutUnreadable } from './blobs/served-blob.ts';
-import type { Digest } from '../oci/digest.ts';
 import { parseHostName, type Tag } from '../oci/reference.ts';
-import type { SpaceLimits } from './eviction/store-meter.ts';
 import { looseLimits, LooseRecords } from './eviction/loose-records.ts';
-import {
-  createFreshnessPolicies,
-  CurrentPolicies,
-  type FreshnessPolicies,
-  type FreshnessRules,
-} from './tags/freshness.ts';
+import { createFreshnessPolicies, CurrentPolicies, type FreshnessPolicies } from './tags/freshness.ts';
 import { BorrowedLinks, BlobLinks } from './access/links.ts';
 import { Listings } from './listings/listings.ts';
 import { Mirror, type MirrorDeps } from './mirror.ts';
+import type { AssembledMirror, MirrorLimits, MirrorParts, MirrorRules } from './mirror-parts.ts';
 import { guardedUpstream } from './routing/guarded-upstream.ts';
-import type { BlobStore } from './ports/blob-store.ts';
-import type { Clock } from './ports/clock.ts';
-import type { Memory } from './ports/memory.ts';
-import type { Observer } from './ports/observer.ts';
-import type { DiskUse, RecordKey, RecordStore } from './ports/record-store.ts';
+import { noOtherCaches } from './ports/other-caches.ts';
+import type { RecordKey } from './ports/record-store.ts';
 import type { RepositoryId } from './ports/repository-id.ts';
-import type { Index } from './ports/store-index.ts';
+import { nothingShared } from './ports/shared-work.ts';
 import type { Upstream, UpstreamDirectory } from './ports/upstream.ts';
-import type { RateLimits } from './routing/rate-limits.ts';
 import { GuardedUpstreams } from './routing/upstream-choice.ts';
 import { Space } from './eviction/space.ts';
 import { StaleFallbacks } from './tags/stale-fallbacks.ts';
 import { TagRecords } from './tags/tag-records.ts';
 import { Tags } from './tags/tags.ts';
 import { Visibility } from './access/visibility.ts';
-
-export interface MirrorParts {
-  readonly store: BlobStore;
-  readonly records: RecordStore;
-  readonly index: Index;
-  readonly clock: Clock;
-  readonly observer: Observer;
-  readonly rateLimits: RateLimits;
-  readonly memory: Memory;
-}
-
-/** The rules that a reload may change. */
-export interface MirrorRules {
-  readonly upstreams: UpstreamDirectory;
-  /** The name of the default upstream. */
-  readonly defaultUpstream: string;
-  readonly freshness: FreshnessRules;
-  /** By the label of the upstream. */
-  readonly freshnessOf: ReadonlyMap<string, FreshnessRules>;
-  readonly accessOf: ReadonlyMap<string, AccessRules>;
-}
-
-export interface MirrorLimits {
-  readonly limits: SpaceLimits;
-  readonly keep: readonly string[];
-  readonly unusedForMs: number;
-  readonly verifyReads: boolean;
-  readonly maxConcurrent: number;
-  readonly maxAbandoned: number;
-  readonly minBytesPerSecond: number;
-  readonly attemptsWithoutProgress: number;
-  /** Requests that are answered at the same time. */
-  readonly maxRequests: number;
-}
-
-export interface AssembledMirror {
-  readonly mirror: Mirror;
-  /** Replaces the rules. Running downloads and everything in memory stay. */
-  follow(rules: MirrorRules): void;
-  /** Writes a manifest again whose file was put into quarantine, if it is still in memory. */
-  storeAgain(digest: Digest): void;
-  /** Evicts what is due, by age and by space. */
-  sweep(): Promise<void>;
-  /** The disk use of the store. */
-  use(): Promise<DiskUse>;
-  /** Lets downloads and unwritten records end; cuts the downloads when `signal` aborts. */
-  stop(options: { signal: AbortSignal }): Promise<void>;
-}
 
 /** The size of the manifest cache in memory, as a share of the memory budget, to which it is added. Manifests are small and requested most. */
 const manifestMemoryShare = 1 / 2;
@@ -108,7 +50,7 @@ const maxWaitingDownloads = 1_000;
 const slowWindowMs = 3_000;
 
 /** The parts that a reload keeps: everything with state, and everything that runs. */
-interface Core extends MirrorParts {
+interface Core extends Required<MirrorParts> {
   readonly background: Background;
   readonly waiters: UpstreamWaiters;
   readonly policies: CurrentPolicies;
@@ -126,7 +68,8 @@ interface Core extends MirrorParts {
 
 /** Builds the parts of the mirror and connects them. */
 export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: MirrorRules): AssembledMirror {
-  const core = createCore(parts, limits, new CurrentPolicies(policiesOf(rules)));
+  const { shared = nothingShared, caches = noOtherCaches } = parts;
+  const core = createCore({ ...parts, shared, caches }, limits, new CurrentPolicies(policiesOf(rules)));
   const mirror = new Mirror(verbsFrom(rules, core));
   return {
     mirror,
@@ -146,7 +89,7 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
   };
 }
 
-function createCore(parts: MirrorParts, limits: MirrorLimits, policies: CurrentPolicies): Core {
+function createCore(parts: Required<MirrorParts>, limits: MirrorLimits, policies: CurrentPolicies): Core {
   const { index, clock, observer } = parts;
   const background = new Background({ observer });
   const waiters = new UpstreamWaiters({ maxRequests: limits.maxRequests, clock: parts.clock, observer });

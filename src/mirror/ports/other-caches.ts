@@ -24,3 +24,13 @@ export interface OtherCache {
   /** The verdict on a repository, of any age. `askedAtMs` is by this replica's clock. */
   visibility(repositoryId: RepositoryId, waiting: Waiting): Promise<VisibilityRecord | undefined>;
 }
+
+/** The other caches as one, asked for what is not a blob. Blobs are read through `SharedWork`. */
+export type LookUpCaches = Pick<OtherCache, 'manifest' | 'tag' | 'visibility'>;
+
+/** Where there is no other cache. */
+export const noOtherCaches: LookUpCaches = {
+  manifest: () => Promise.resolve(undefined),
+  tag: () => Promise.resolve(undefined),
+  visibility: () => Promise.resolve(undefined),
+};

@@ -1,0 +1,67 @@
+import type { AccessRules } from './access/access.ts';
+import type { Mirror } from './mirror.ts';
+import type { BlobStore } from './ports/blob-store.ts';
+import type { Clock } from './ports/clock.ts';
+import type { Memory } from './ports/memory.ts';
+import type { Observer } from './ports/observer.ts';
+import type { LookUpCaches } from './ports/other-caches.ts';
+import type { DiskUse, RecordStore } from './ports/record-store.ts';
+import type { SharedWork } from './ports/shared-work.ts';
+import type { Index } from './ports/store-index.ts';
+import type { UpstreamDirectory } from './ports/upstream.ts';
+import type { RateLimits } from './routing/rate-limits.ts';
+import type { SpaceLimits } from './eviction/store-meter.ts';
+import type { FreshnessRules } from './tags/freshness.ts';
+import type { Digest } from '../oci/digest.ts';
+
+export interface MirrorParts {
+  readonly store: BlobStore;
+  readonly records: RecordStore;
+  readonly index: Index;
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly rateLimits: RateLimits;
+  readonly memory: Memory;
+  /** What this replica shares with others: by default nothing. */
+  readonly shared?: SharedWork;
+  /** Where manifests, tags and verdicts are looked for when the upstream gives no answer: by default nowhere. */
+  readonly caches?: LookUpCaches;
+}
+
+/** The rules that a reload may change. */
+export interface MirrorRules {
+  readonly upstreams: UpstreamDirectory;
+  /** The name of the default upstream. */
+  readonly defaultUpstream: string;
+  readonly freshness: FreshnessRules;
+  /** By the label of the upstream. */
+  readonly freshnessOf: ReadonlyMap<string, FreshnessRules>;
+  readonly accessOf: ReadonlyMap<string, AccessRules>;
+}
+
+export interface MirrorLimits {
+  readonly limits: SpaceLimits;
+  readonly keep: readonly string[];
+  readonly unusedForMs: number;
+  readonly verifyReads: boolean;
+  readonly maxConcurrent: number;
+  readonly maxAbandoned: number;
+  readonly minBytesPerSecond: number;
+  readonly attemptsWithoutProgress: number;
+  /** Requests that are answered at the same time. */
+  readonly maxRequests: number;
+}
+
+export interface AssembledMirror {
+  readonly mirror: Mirror;
+  /** Replaces the rules. Running downloads and everything in memory stay. */
+  follow(rules: MirrorRules): void;
+  /** Writes a manifest again whose file was put into quarantine, if it is still in memory. */
+  storeAgain(digest: Digest): void;
+  /** Evicts what is due, by age and by space. */
+  sweep(): Promise<void>;
+  /** The disk use of the store. */
+  use(): Promise<DiskUse>;
+  /** Lets downloads and unwritten records end; cuts the downloads when `signal` aborts. */
+  stop(options: { signal: AbortSignal }): Promise<void>;
+}
