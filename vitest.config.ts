@@ -8,6 +8,9 @@ const common = {
   hookTimeout: 60_000,
 };
 
+/** Several real processes at once, with real servers beside them. */
+const replicas = ['test/replicas/**/*.test.ts'];
+
 const real = ['test/clients/**/*.test.ts', 'test/upstream-real/**/*.test.ts', 'test/support/docker-registry.test.ts'];
 
 /** Where a machine reads the results, besides what people read. */
@@ -20,8 +23,17 @@ export default defineConfig({
     maxWorkers: 2,
     reporters: report === undefined ? ['default'] : ['default', ['json', { outputFile: report }]],
     projects: [
-      { test: { ...common, name: 'mirror', include: ['test/**/*.test.ts'], exclude: real } },
-      // What drives real clients and registries installs those that are missing, once.
+      { test: { ...common, name: 'mirror', include: ['test/**/*.test.ts'], exclude: [...real, ...replicas] } },
+      // What drives real clients and servers installs those that are missing, once.
+      {
+        test: {
+          ...common,
+          name: 'replicas',
+          include: replicas,
+          testTimeout: 180_000,
+          globalSetup: ['test/support/install-tools.ts'],
+        },
+      },
       {
         test: {
           ...common,

@@ -16,6 +16,7 @@ go_tools=(
   crane@github.com/google/go-containerregistry/cmd/crane@v0.22.1
   regctl@github.com/regclient/regclient/cmd/regctl@v0.11.7
   helm@helm.sh/helm/v3/cmd/helm@v3.22.0
+  versitygw@github.com/versity/versitygw/cmd/versitygw@v1.8.0
 )
 
 missing=()

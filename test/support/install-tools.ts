@@ -16,6 +16,8 @@ const tools = [
   'regctl',
   'helm',
   'moto_server',
+  'redis-server',
+  'versitygw',
 ];
 
 /** Runs once before the tests that need real programs: what this machine lacks is installed, where it can be. */

@@ -1,0 +1,179 @@
+import { once } from 'node:events';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { freePort } from '../../support/free-port.ts';
+import type { Owner } from '../../support/owner.ts';
+
+/** What is wrong with a connection, in both directions. */
+export interface LinkFaults {
+  /** Added to the way of each piece. */
+  readonly latencyMs?: number;
+  /** In each direction of each connection. */
+  readonly bytesPerSecond?: number;
+  /** Connections stay open, and nothing arrives. What was sent meanwhile arrives when the link is mended. */
+  readonly isSilent?: true;
+  /** New connections are reset at once. */
+  readonly refuses?: true;
+}
+
+interface Connection {
+  readonly client: Socket;
+  readonly server: Socket;
+  readonly port: number;
+}
+
+/** Bytes that may be under way in one direction of one connection. */
+const maxUnderWay = 1024 * 1024;
+
+/** A TCP proxy on loopback: it spreads connections over its targets in turn, and breaks them as it is told. */
+export class TcpProxy {
+  readonly port: number;
+  readonly url: string;
+  /** Sent by the targets. */
+  receivedBytes = 0;
+  readonly #targets: number[];
+  readonly #connections = new Set<Connection>();
+  readonly #outOfTurn = new Set<number>();
+  #faults: LinkFaults = {};
+  #mended = Promise.withResolvers<void>();
+  #next = 0;
+  #server: Server | undefined;
+
+  constructor(port: number, targets: readonly number[]) {
+    this.port = port;
+    this.url = `http://127.0.0.1:${port}`;
+    this.#targets = [...targets];
+  }
+
+  async start(): Promise<void> {
+    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => void this.#accept(client));
+    await once(this.#server.listen(this.port, '127.0.0.1', 1_024), 'listening');
+  }
+
+  async stop(): Promise<void> {
+    this.#server?.close();
+    this.mend();
+    this.cut();
+  }
+
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  /** From now on, until the next call or {@link mend}. */
+  fail(faults: LinkFaults): void {
+    this.#faults = faults;
+    if (!faults.isSilent) this.#release();
+  }
+
+  mend(): void {
+    this.fail({});
+  }
+
+  /** Resets every connection, or those to one target. */
+  cut(port?: number): void {
+    for (const connection of this.#connections) {
+      if (port !== undefined && port !== connection.port) continue;
+      connection.client.resetAndDestroy();
+      connection.server.resetAndDestroy();
+    }
+  }
+
+  /** Cuts the connections to a target and gives it no new ones, as a load balancer does whose health check failed. */
+  takeOut(port: number): void {
+    this.#outOfTurn.add(port);
+    this.cut(port);
+  }
+
+  putBack(port: number): void {
+    this.#outOfTurn.delete(port);
+  }
+
+  async #accept(client: Socket): Promise<void> {
+    client.on('error', () => {}); // `close` follows.
+    if (this.#faults.refuses) return void client.resetAndDestroy();
+    client.pause();
+    const targets = this.#inTurn();
+    for (const port of targets) {
+      const server = await connected(port);
+      if (!server) continue;
+      return this.#join({ client, server, port });
+    }
+    client.resetAndDestroy();
+  }
+
+  /** The target whose turn it is, then the others, for the case that it accepts no connection. */
+  #inTurn(): readonly number[] {
+    const targets = this.#targets.filter((port) => !this.#outOfTurn.has(port));
+    const first = this.#next % Math.max(1, targets.length);
+    this.#next += 1;
+    return [...targets.slice(first), ...targets.slice(0, first)];
+  }
+
+  #join(connection: Connection): void {
+    const { client, server } = connection;
+    this.#connections.add(connection);
+    const end = (): void => {
+      this.#connections.delete(connection);
+      client.destroy();
+      server.destroy();
+    };
+    client.once('close', end);
+    server.once('close', end);
+    if (client.destroyed) return end();
+    this.#carry(client, server, () => {});
+    this.#carry(server, client, (bytes) => {
+      this.receivedBytes += bytes;
+    });
+  }
+
+  #carry(from: Socket, to: Socket, onBytes: (bytes: number) => void): void {
+    let [underWay, line] = [0, Promise.resolve()];
+    const arrive = async (piece: Buffer, sentAtMs: number): Promise<void> => {
+      await this.#travel(piece.length, sentAtMs);
+      if (!to.destroyed && !to.write(piece)) await Promise.race([once(to, 'drain'), once(to, 'close')]).catch(() => {});
+      underWay -= piece.length;
+      if (underWay < maxUnderWay) from.resume();
+    };
+    from.on('data', (piece: Buffer) => {
+      onBytes(piece.length);
+      underWay += piece.length;
+      if (underWay >= maxUnderWay) from.pause();
+      const sentAtMs = performance.now();
+      line = line.then(() => arrive(piece, sentAtMs));
+    });
+    from.once('end', () => {
+      line = line.then(() => void to.end());
+    });
+    from.resume();
+  }
+
+  async #travel(bytes: number, sentAtMs: number): Promise<void> {
+    const { latencyMs = 0, bytesPerSecond = Infinity } = this.#faults;
+    while (this.#faults.isSilent) await this.#mended.promise;
+    const waitMs = Math.max(sentAtMs + latencyMs - performance.now(), (1_000 * bytes) / bytesPerSecond);
+    if (waitMs >= 1) await sleep(waitMs);
+  }
+
+  #release(): void {
+    this.#mended.resolve();
+    this.#mended = Promise.withResolvers();
+  }
+}
+
+/** A proxy that is gone with its owner. */
+export async function startTcpProxy(targets: readonly number[], owner: Owner): Promise<TcpProxy> {
+  const proxy = new TcpProxy(await freePort(), targets);
+  await proxy.start();
+  owner(() => proxy.stop());
+  return proxy;
+}
+
+async function connected(port: number): Promise<Socket | undefined> {
+  const socket = connect({ host: '127.0.0.1', port, allowHalfOpen: true, noDelay: true });
+  socket.on('error', () => {}); // `close` follows.
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  socket.once('connect', () => resolve(true));
+  socket.once('close', () => resolve(false));
+  return (await promise) ? socket : undefined;
+}
