@@ -1,12 +1,26 @@
 import { abortable } from './abortable-wait.ts';
 import type { Waiting } from '../ports/waiting.ts';
 
-interface Flight<Value> {
-  readonly work: Promise<Value>;
+/** What work is given: the signal aborts when its last caller has left. */
+export interface Flight extends Waiting {
+  /**
+   * For work that answers its callers before all of it is done: the run is not aborted when its last caller leaves, and later callers get the
+   * same answer until `rest` has settled.
+   */
+  lastUntil(rest: Promise<unknown>): void;
+}
+
+interface RunState {
   readonly stop: AbortController;
   callers: number;
   /** Whether the work is aborted when the last caller leaves. */
   endsWithCallers: boolean;
+  /** What the run lasts until, after its callers have their answer. */
+  rest?: Promise<unknown>;
+}
+
+interface Run<Value> extends RunState {
+  readonly work: Promise<Value>;
 }
 
 /** What a caller gets: the value, and whether it joined a run that another caller had started. */
@@ -20,18 +34,18 @@ export interface Shared<Value> {
  * kept running. The result is not cached.
  */
 export class SingleFlight<Value> {
-  readonly #running = new Map<string, Flight<Value>>();
+  readonly #running = new Map<string, Run<Value>>();
 
-  async run(key: string, start: (waiting: Waiting) => Promise<Value>, { signal }: Waiting): Promise<Shared<Value>> {
+  async run(key: string, start: (flight: Flight) => Promise<Value>, { signal }: Waiting): Promise<Shared<Value>> {
     signal.throwIfAborted();
     const running = this.#running.get(key);
-    const flight = running ?? this.#launch(key, start);
-    flight.callers += 1;
+    const run = running ?? this.#launch(key, start);
+    run.callers += 1;
     try {
-      return { value: await abortable(flight.work, signal), collapsed: running !== undefined };
+      return { value: await abortable(run.work, signal), collapsed: running !== undefined };
     } finally {
-      flight.callers -= 1;
-      if (flight.callers === 0 && flight.endsWithCallers) this.#abandon(key, flight);
+      run.callers -= 1;
+      if (run.callers === 0 && run.endsWithCallers) this.#abandon(key, run);
     }
   }
 
@@ -45,21 +59,26 @@ export class SingleFlight<Value> {
     return running?.work;
   }
 
-  #launch(key: string, start: (waiting: Waiting) => Promise<Value>): Flight<Value> {
-    const stop = new AbortController();
-    const flight: Flight<Value> = { work: start({ signal: stop.signal }), stop, callers: 0, endsWithCallers: true };
-    this.#running.set(key, flight);
-    const forget = () => this.#forget(key, flight);
-    flight.work.then(forget, forget);
-    return flight;
+  #launch(key: string, start: (flight: Flight) => Promise<Value>): Run<Value> {
+    const state: RunState = { stop: new AbortController(), callers: 0, endsWithCallers: true };
+    const lastUntil = (rest: Promise<unknown>): void => {
+      state.rest = rest.catch(() => {}); // Its failure is not the answer.
+      state.endsWithCallers = false;
+    };
+    const work = start({ signal: state.stop.signal, lastUntil });
+    const run: Run<Value> = Object.assign(state, { work });
+    this.#running.set(key, run);
+    const forget = () => this.#forget(key, run);
+    work.then(() => (run.rest ? run.rest.then(forget) : forget()), forget);
+    return run;
   }
 
-  #abandon(key: string, flight: Flight<Value>): void {
-    this.#forget(key, flight);
-    flight.stop.abort();
+  #abandon(key: string, run: Run<Value>): void {
+    this.#forget(key, run);
+    run.stop.abort();
   }
 
-  #forget(key: string, flight: Flight<Value>): void {
-    if (this.#running.get(key) === flight) this.#running.delete(key);
+  #forget(key: string, run: Run<Value>): void {
+    if (this.#running.get(key) === run) this.#running.delete(key);
   }
 }

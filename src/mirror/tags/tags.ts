@@ -1,6 +1,6 @@
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Tag } from '../../oci/reference.ts';
-import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
+import { type Flight, SingleFlight } from '../concurrency/single-flight.ts';
 import { type SoftTimeout, TooSlow } from '../concurrency/soft-timeout.ts';
 import { TooManyWaiters, type UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
 import type { CachedManifest, Manifests } from '../manifests/manifests.ts';
@@ -57,12 +57,8 @@ export interface FetchedTag {
 export class Tags {
   readonly #deps: TagsDeps;
   readonly #lookups: TagLookups;
-  /** What clients share: the outcome of a lookup, stale fallbacks included. */
-  readonly #outcomes = new SingleFlight<ResolvedTag>();
-  /** Requests that revalidate a tag. Those that exceed the soft timeout keep running after their clients are served. */
-  readonly #revalidations = new SingleFlight<ResolvedTag>();
-  /** Requests for tags whose manifest is gone. They have no stale fallback. */
-  readonly #moves = new SingleFlight<ResolvedTag>();
+  /** One lookup of a tag for all its clients. It lasts as long as its request to the upstream, also when a stale fallback is served first. */
+  readonly #flights = new SingleFlight<ResolvedTag>();
 
   constructor(deps: TagsDeps) {
     this.#deps = deps;
@@ -89,10 +85,14 @@ export class Tags {
     const decision = tagDecision({ isKnown: known !== undefined, isFresh, hasRecentFallback: recent !== undefined });
     if (decision === 'repeat-fallback' && recent) return recent;
     if (decision === 'hit' && known) return hit(known);
-    const { value, collapsed } = await this.#lookUpTogether(question, known, waiting);
-    if (!collapsed) return value;
-    this.#deps.observer.collapsed({ kind: 'tag' });
-    return value.cache.word === 'miss' ? { ...value, cache: { ...value.cache, word: 'collapsed' } } : value;
+    try {
+      return await this.#lookUpTogether(question, known, waiting);
+    } catch (cause) {
+      const fallback =
+        known && cause instanceof TooManyWaiters && (await this.#deps.fallbacks.find(question, known, cause));
+      if (!fallback) throw cause;
+      return fallback;
+    }
   }
 
   /** The manifest of a tag whose manifest is not cached. If it cannot be fetched, the image that the tag pointed to before is served. */
@@ -116,59 +116,53 @@ export class Tags {
     }
   }
 
-  /** One lookup for all concurrent callers. If too many clients wait for the upstream already, a stale fallback is served without a lookup. */
-  async #lookUpTogether(
-    question: Question,
-    known: TagRecord | undefined,
-    waiting: Waiting,
-  ): Promise<Shared<ResolvedTag>> {
-    const { waiters, fallbacks } = this.#deps;
-    const lookUp = () => this.#outcomes.run(question.key, (flight) => this.#lookUp(question, known, flight), waiting);
-    try {
-      return await waiters.wait(question.upstream.label, lookUp);
-    } catch (cause) {
-      if (!known || !(cause instanceof TooManyWaiters)) throw cause;
-      const fallback = await fallbacks.find(question, known, cause);
-      if (!fallback) throw cause;
-      return { value: fallback, collapsed: false };
-    }
+  /** @throws TooManyWaiters without a lookup, if too many clients wait for the upstream already; what the lookup throws. */
+  async #lookUpTogether(question: Question, known: TagRecord | undefined, waiting: Waiting): Promise<ResolvedTag> {
+    const { waiters, observer } = this.#deps;
+    const lookUp = (flight: Flight) => this.#lookUp(question, known, flight);
+    const { value, collapsed } = await waiters.wait(question.upstream.label, () =>
+      this.#flights.run(question.key, lookUp, waiting),
+    );
+    if (!collapsed) return value;
+    observer.collapsed({ kind: 'tag' });
+    return value.cache.word === 'miss' ? { ...value, cache: { ...value.cache, word: 'collapsed' } } : value;
   }
 
-  async #lookUp(question: Question, known: TagRecord | undefined, waiting: Waiting): Promise<ResolvedTag> {
+  async #lookUp(question: Question, known: TagRecord | undefined, flight: Flight): Promise<ResolvedTag> {
+    const { tagRecords, fallbacks } = this.#deps;
     try {
-      if (known) return await this.#revalidate(question, known, waiting);
+      if (known) return await this.#revalidate(question, known, flight);
       return await (question.wantsBody
-        ? this.#lookups.get(question, undefined, waiting)
-        : this.#lookups.head(question, waiting));
+        ? this.#lookups.get(question, undefined, flight)
+        : this.#lookups.head(question, flight));
     } catch (cause) {
-      waiting.signal.throwIfAborted();
+      flight.signal.throwIfAborted();
       if (isNotFound(cause)) {
-        if (known) this.#deps.tagRecords.forget(question.repositoryId, question.tag);
-        this.#deps.fallbacks.rememberMissing(question, cause);
+        if (known) tagRecords.forget(question.repositoryId, question.tag);
+        fallbacks.rememberMissing(question, cause);
       }
       throw cause;
     }
   }
 
   /** Revalidates a known tag. Returns a stale fallback if the upstream is too slow or fails. */
-  async #revalidate(question: Question, known: TagRecord, waiting: Waiting): Promise<ResolvedTag> {
+  async #revalidate(question: Question, known: TagRecord, flight: Flight): Promise<ResolvedTag> {
     const { upstream, key } = question;
     const { softTimeout, fallbacks, observer } = this.#deps;
-    const revalidate = (request: Waiting) => this.#lookups.revalidate(question, known, request);
-    const asked = this.#revalidations.run(key, revalidate, waiting);
+    const asked = this.#lookups.revalidate(question, known, flight);
     try {
-      return (await softTimeout.for(asked, upstream.name, waiting)).value;
+      return await softTimeout.for(asked, upstream.name, flight);
     } catch (cause) {
-      waiting.signal.throwIfAborted();
+      flight.signal.throwIfAborted();
       const isTooSlow = cause instanceof TooSlow;
-      const late = isTooSlow ? this.#revalidations.keepRunning(key) : undefined;
+      if (isTooSlow) flight.lastUntil(asked);
       observer.tagRevalidated({ upstream: upstream.label, result: isNotFound(cause) ? 'gone' : 'error' });
       const fallback = await fallbacks.find(question, known, cause);
-      this.#endFallbackAfter(late, key);
+      if (isTooSlow) this.#endFallbackAfter(asked, key);
       const decision = failureDecision({ hasFallback: fallback !== undefined, isTooSlow });
       if (decision === 'serve-fallback' && fallback) return fallback;
       if (decision === 'fail') throw cause;
-      return (await asked).value;
+      return asked;
     }
   }
 
@@ -176,7 +170,9 @@ export class Tags {
   async #fetchMoved(question: TagQuestion, record: TagRecord, waiting: Waiting): Promise<FetchedTag | undefined> {
     const { waiters, manifests } = this.#deps;
     const { key, upstream, repositoryId } = question;
-    const get = () => this.#moves.run(key, (flight) => this.#lookups.get(question, record, flight), waiting);
+    // Under a key of its own: a lookup by HEAD would not bring the manifest.
+    const get = () =>
+      this.#flights.run(`moved ${key}`, (flight) => this.#lookups.get(question, record, flight), waiting);
     try {
       const { value } = await this.#inTime(waiters.wait(upstream.label, get), { question, record, waiting });
       const manifest = await manifests.cached(repositoryId, value.record.digest, waiting);

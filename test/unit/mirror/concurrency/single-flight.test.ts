@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { abortable } from '../../../../src/mirror/concurrency/abortable-wait.ts';
 import type { Waiting } from '../../../../src/mirror/ports/waiting.ts';
-import { SingleFlight } from '../../../../src/mirror/concurrency/single-flight.ts';
+import { type Flight, SingleFlight } from '../../../../src/mirror/concurrency/single-flight.ts';
 import { gate } from '../../../support/gate.ts';
 
 const never: Waiting = { signal: new AbortController().signal };
@@ -92,4 +92,36 @@ test('a run that is told to keep running survives its callers, and can be joined
   expect(await going).toBe(42);
   expect(signals).toHaveLength(1);
   expect(flights.keepRunning('a')).toBeUndefined();
+});
+
+test('a run that lasts longer than its answer is not aborted, and gives later callers the same answer until it is over', async () => {
+  const flights = new SingleFlight<string>();
+  const rest = gate();
+  const signals: AbortSignal[] = [];
+  const start = async (flight: Flight): Promise<string> => {
+    signals.push(flight.signal);
+    flight.lastUntil(rest.opened);
+    return 'early';
+  };
+  expect(await flights.run('a', start, never)).toEqual({ value: 'early', collapsed: false });
+  expect(await flights.run('a', start, never)).toEqual({ value: 'early', collapsed: true });
+  expect(signals.map(({ aborted }) => aborted)).toEqual([false]);
+  rest.open();
+  await expect.poll(() => flights.run('a', start, never)).toEqual({ value: 'early', collapsed: false });
+});
+
+test('a run that lasts longer than its answer is over when its rest fails, or when it has no answer', async () => {
+  const flights = new SingleFlight<string>();
+  const failing = async (flight: Flight): Promise<string> => {
+    flight.lastUntil(Promise.reject(new Error('late failure')));
+    return 'early';
+  };
+  await flights.run('a', failing, never);
+  await expect.poll(() => flights.run('a', failing, never)).toEqual({ value: 'early', collapsed: false });
+  const throwing = async (flight: Flight): Promise<string> => {
+    flight.lastUntil(new Promise(() => {}));
+    throw new Error('no answer');
+  };
+  await expect(flights.run('b', throwing, never)).rejects.toThrow('no answer');
+  expect(await flights.run('b', async () => 'next', never)).toEqual({ value: 'next', collapsed: false });
 });

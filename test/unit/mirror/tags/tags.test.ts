@@ -1,112 +1,20 @@
 import { describe, expect, test } from 'vitest';
-import { Background } from '../../../../src/mirror/concurrency/background.ts';
-import type { SoftTimeout } from '../../../../src/mirror/concurrency/soft-timeout.ts';
 import { TooSlow } from '../../../../src/mirror/concurrency/soft-timeout.ts';
 import { TooManyWaiters } from '../../../../src/mirror/concurrency/upstream-waiters.ts';
-import type { CachedManifest } from '../../../../src/mirror/manifests/manifests.ts';
-import type { FetchedManifest, ManifestHead, Upstream } from '../../../../src/mirror/ports/upstream.ts';
-import { createFreshnessPolicies, type FreshnessRules } from '../../../../src/mirror/tags/freshness.ts';
-import { StaleFallbacks } from '../../../../src/mirror/tags/stale-fallbacks.ts';
-import { TagRecords } from '../../../../src/mirror/tags/tag-records.ts';
-import { Tags } from '../../../../src/mirror/tags/tags.ts';
-import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
-import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
-import { ociManifest } from '../../../../src/oci/media-types.ts';
-import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { defaultRules } from '../../../support/freshness-rules.ts';
-import { gate } from '../../../support/gate.ts';
-import { ManualClock } from '../../../support/manual-clock.ts';
-import { MemoryIndex } from '../../../support/memory-index.ts';
-import { MemoryRecords } from '../../../support/memory-records.ts';
-import { upstreamNamed } from '../../../support/upstream-named.ts';
-import { RecordingObserver } from '../../upstream/recording-observer.ts';
-
-const repositoryId = { upstream: 'docker.io', repository: parseRepository('library/app') };
-const tag = parseTag('latest');
-const minute = 60_000;
-const down = new UpstreamError('connect', 'refused');
-const gone = new OciError('MANIFEST_UNKNOWN', 'no such tag');
-
-function manifestNamed(name: string): FetchedManifest {
-  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: ociManifest, annotations: { name } }));
-  return { digest: digestOf(bytes), mediaType: ociManifest, bytes };
-}
-
-const [one, two] = [manifestNamed('one'), manifestNamed('two')];
-const headOf = ({ digest, mediaType, bytes }: FetchedManifest): ManifestHead => ({
-  digest,
-  mediaType,
-  size: bytes.byteLength,
-});
-
-/** Tags over an upstream that answers what the test says. */
-function started(rules: Partial<FreshnessRules> = {}) {
-  const clock = new ManualClock();
-  const observer = new RecordingObserver();
-  const index = new MemoryIndex();
-  const background = new Background({ observer });
-  const records = new MemoryRecords();
-  const policies = createFreshnessPolicies(new Map(), { ...defaultRules, tagMs: minute, ...rules });
-  const cached = new Map<Digest, CachedManifest>();
-  const asked: string[] = [];
-  const script = {
-    head: async (): Promise<ManifestHead> => headOf(one),
-    get: async (): Promise<FetchedManifest> => one,
-    /** Of the soft timeout: rejects when it is over. */
-    timeout: new Promise<never>(() => {}),
-    isCrowded: false,
-    fetching: async (): Promise<FetchedManifest> => two,
-  };
-  const manifests = {
-    keep: (_: unknown, fetched: FetchedManifest) => {
-      const manifest = { ...fetched, firstServedAtMs: clock.now() };
-      cached.set(fetched.digest, manifest);
-      return manifest;
-    },
-    cached: async (_: unknown, digest: Digest) => cached.get(digest),
-    fetch: async () => ({ value: manifests.keep(repositoryId, await script.fetching()), collapsed: false }),
-    keepFetching: () => undefined,
-  };
-  const softTimeout: Pick<SoftTimeout, 'for'> = { for: (work) => Promise.race([work, script.timeout]) };
-  const tagRecords = new TagRecords({ records, index, background, onRecorded: () => {}, batchMs: minute });
-  const lookup = async () => 'stored' as const;
-  const fallbacks = new StaleFallbacks({ manifests, lookup, clock, policies, retryFailedAfterMs: 30_000 });
-  const waiters = {
-    wait: async <Value>(label: string, work: () => Promise<Value>) => {
-      if (script.isCrowded) throw new TooManyWaiters(label);
-      return work();
-    },
-  };
-  const rateLimits = { lifetimeFactor: () => 1 };
-  const upstream: Upstream = {
-    ...upstreamNamed('docker.io'),
-    headManifest: (_, reference) => {
-      asked.push(`HEAD ${reference}`);
-      return script.head();
-    },
-    getManifest: (_, reference) => {
-      asked.push(`GET ${reference}`);
-      return script.get();
-    },
-  };
-  const deps = { tagRecords, manifests, fallbacks, softTimeout, waiters, clock, observer, policies, rateLimits };
-  const tags = new Tags(deps);
-  const resolve = (options: { wantsBody?: boolean; signal?: AbortSignal } = {}) =>
-    tags.resolve(
-      { upstream, repositoryId, tag, wantsBody: options.wantsBody ?? true },
-      { signal: options.signal ?? new AbortController().signal },
-    );
-  return { tags, upstream, clock, script, asked, resolve, tagRecords, cached };
-}
-
-/** Started, with the tag resolved once, and past its lifetime. */
-async function expired(rules: Partial<FreshnessRules> = {}) {
-  const all = started(rules);
-  await all.resolve();
-  all.asked.length = 0;
-  all.clock.advance(minute);
-  return all;
-}
+import {
+  down,
+  expired,
+  gone,
+  headOf,
+  manifestNamed,
+  minute,
+  one,
+  repositoryId,
+  started,
+  tag,
+  two,
+} from './scripted-tags.ts';
 
 test('an unknown tag is fetched with its manifest, once for all waiters', async () => {
   const { resolve, asked } = started();
@@ -201,32 +109,6 @@ test('a tag that was deleted loses its record', async () => {
   script.head = () => Promise.reject(gone);
   await expect(resolve()).rejects.toBe(gone);
   expect(tagRecords.remembered(repositoryId, tag)).toBeUndefined();
-});
-
-test('no client waits for a slow upstream, and its late answer is served next', async () => {
-  const { resolve, script, asked } = await expired();
-  const answer = gate();
-  script.head = () => answer.opened.then(() => headOf(two));
-  script.timeout = Promise.reject(new TooSlow());
-  script.timeout.catch(() => {});
-  const leaving = new AbortController();
-  expect(await resolve({ signal: leaving.signal })).toMatchObject({ cache: { word: 'stale', reason: 'timeout' } });
-  leaving.abort(new Error('the client left'));
-  answer.open();
-  await expect.poll(async () => (await resolve()).record.digest).toBe(two.digest);
-  expect(asked).toEqual(['HEAD latest']);
-});
-
-test('clients wait for a slow upstream when there is no stale fallback', async () => {
-  const { resolve, script, cached } = await expired();
-  const answer = gate();
-  script.head = () => answer.opened.then(() => headOf(one));
-  script.timeout = Promise.reject(new TooSlow());
-  script.timeout.catch(() => {});
-  cached.clear();
-  const resolved = resolve();
-  answer.open();
-  expect((await resolved).cache.word).toBe('revalidated');
 });
 
 test('a lookup that is in time ends with its last client', async () => {
