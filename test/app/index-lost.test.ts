@@ -180,7 +180,7 @@ async function fullAndWithoutIndex(storage: MirrorConfig = {}) {
   upstream.content.add('kept/single', '1', single);
   upstream.content.add('team/other', '1', image({ name: 'other', layers: 2, layerBytes: 100_000 }));
   const files = new ScriptedFiles();
-  const config = mirrorOf(upstream, { storage: { maxSize: '250000B', minFree: '0B', ...storage } });
+  const config = mirrorOf(upstream, { storage: { maxSize: '300000B', minFree: '0B', ...storage } });
   const app = await startApp(config, { files });
   await pullAll(app, 'kept/single', '1');
   await app.quiet();

@@ -145,7 +145,8 @@ test('a thousand downloads wait for a slot; the next gets 503 with Retry-After',
   const answering = gate();
   upstream.script({ path: blobs }, { holdHeaders: answering });
   const config = { download: { maxConcurrent: 1 }, clients: { maxRequests: 2_100 } };
-  const app = await startApp(mirrorOf(upstream, config));
+  // They are answered one after another: on a slow machine that takes longer than a client may wait.
+  const app = await startApp(mirrorOf(upstream, config), { requestDeadlineMs: 120_000 });
   const pull = (index: number) => ask(app, `/v2/${repository}/blobs/${randomBlob(10, `blob ${index}`).digest}`);
   const first = pull(0);
   await upstream.arrived('GET', blobs);

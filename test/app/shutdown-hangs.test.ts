@@ -79,8 +79,9 @@ async function withAllHung(shutdown: object): Promise<RunningMirror> {
   const mirror = await startedWith(shutdown, 'fsync-hangs', {}, { UV_THREADPOOL_SIZE: '1' });
   mirror.send('SIGUSR2');
   await mirror.logged(({ msg }) => msg === 'fsync hangs');
-  mirror.stopReading();
   void ask(mirror, blobPath).catch(() => {});
+  await mirror.logged(({ msg }) => msg === 'an fsync hangs');
+  mirror.stopReading();
   await ask(mirror, '/v2/');
   return mirror;
 }

@@ -28,7 +28,11 @@ function hang(): Promise<unknown> {
 /** From now on each fsync hangs, as on a disk that does not answer. */
 function hangFsync(): void {
   void open('/dev/null', constants.O_RDONLY).then(async (file) => {
-    Object.assign(Object.getPrototypeOf(file), { sync: hang });
+    const sync = () => {
+      process.stdout.write('{"msg":"an fsync hangs"}\n');
+      return hang();
+    };
+    Object.assign(Object.getPrototypeOf(file), { sync });
     await file.close();
     process.stdout.write('{"msg":"fsync hangs"}\n');
   });
