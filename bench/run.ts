@@ -1,4 +1,4 @@
-import { mkdtempDisposable, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtempDisposable, writeFile } from 'node:fs/promises';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { machineFacts } from './machine.ts';
@@ -21,6 +21,7 @@ const signal = AbortSignal.any([interrupt.signal, AbortSignal.timeout(wholeRunMs
 
 const searchPath = process.env['PATH'] ?? '';
 const tools = await findTools(searchPath);
+await mkdir(options.workDirectory, { recursive: true });
 await using work = await mkdtempDisposable(join(options.workDirectory, 'layerwell-bench-'));
 await using stage = await setUpStage({
   tools,

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Digest } from '../src/oci/digest.ts';
@@ -184,6 +184,7 @@ async function run(options: ChaosOptions, folder: string): Promise<Ledger> {
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
 const options = parseOptions(process.argv.slice(2), join(import.meta.dirname, '../docs/chaos.md'));
 process.stdout.write(`seed ${options.seed}\n`);
+await mkdir(options.workDirectory, { recursive: true });
 const folder = await mkdtemp(join(options.workDirectory, 'layerwell-chaos-'));
 const { violations } = await run(options, folder);
 if (violations.length === 0) await rm(folder, { recursive: true, force: true });

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runLoad } from '../chaos/clients/load.ts';
@@ -65,6 +65,7 @@ async function sample(mirror: MirrorProcess, signal: AbortSignal): Promise<reado
 
 async function main(options: SoakOptions): Promise<void> {
   process.stdout.write(`seed ${options.seed}\n`);
+  await mkdir(options.workDirectory, { recursive: true });
   const folder = await mkdtemp(join(options.workDirectory, 'layerwell-soak-'));
   const upstreams = await startUpstreams({ seed: options.seed, onFault: () => {} });
   try {
