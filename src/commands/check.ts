@@ -82,6 +82,7 @@ function silentObserver(): Observer {
     upstreamAnswered: ignore,
     circuitChanged: ignore,
     upstreamBytes: ignore,
+    blobBytes: ignore,
     rateLimitSeen: ignore,
     downloadStarted: ignore,
     downloadsWaiting: ignore,

@@ -9,6 +9,7 @@ import type { RelayRules } from './relays/relay-options.ts';
 import { Relays } from './relays/relays.ts';
 import { Downloads } from './downloads/downloads.ts';
 import { StoredBlobs, withoutUnreadable } from './blobs/served-blob.ts';
+import type { Digest } from '../oci/digest.ts';
 import { parseHostName, type Tag } from '../oci/reference.ts';
 import { looseLimits, LooseRecords } from './eviction/loose-records.ts';
 import { createFreshnessPolicies, CurrentPolicies, type FreshnessPolicies } from './tags/freshness.ts';
@@ -114,7 +115,10 @@ function createCore(parts: Required<MirrorParts>, limits: MirrorLimits, policies
   });
   const onRecorded = (key: RecordKey) => records.expect(key);
   const tagRecords = new TagRecords({ records, index, background, onRecorded, batchMs: confirmationBatchMs });
-  const onEvicted = (keys: readonly RecordKey[]) => forgetEvicted(keys, { tagRecords, manifests, links });
+  const onEvicted = (keys: readonly RecordKey[], digest?: Digest) => {
+    forgetEvicted(keys, { tagRecords, manifests, links });
+    if (digest) parts.shared.removed(digest);
+  };
   const space = new Space({ ...parts, ...limits, loose: records, onEvicted });
   const links = new BlobLinks({ records: stored, index, borrowedLinks, background, clock, makeRoom, space });
   const relaying = relayRules(parts, limits);
@@ -183,13 +187,13 @@ function relayRules({ memory }: MirrorParts, { attemptsWithoutProgress }: Mirror
 }
 
 function createDownloads(
-  parts: MirrorParts,
+  parts: Required<MirrorParts>,
   limits: MirrorLimits,
   deps: Pick<Core, 'space' | 'links' | 'storedBlobs'> & { readonly relaying: RelayRules },
 ): Downloads {
-  const { index, clock, observer } = parts;
+  const { index, clock, observer, shared } = parts;
   const { space, links, storedBlobs, relaying } = deps;
-  const recording = { index, links, clock, observer, unreadable: storedBlobs };
+  const recording = { index, links, clock, observer, shared, unreadable: storedBlobs };
   const pace = { minBytesPerSecond: limits.minBytesPerSecond, windowMs: slowWindowMs };
   return new Downloads({ ...parts, ...limits, space, recording, relaying, pace, maxWaiting: maxWaitingDownloads });
 }

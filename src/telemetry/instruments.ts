@@ -115,6 +115,11 @@ function upstreamInstruments(make: Maker) {
       'upstream',
       'kind',
     ]),
+    blobSourceBytes: make.counter(
+      'blob_source_bytes_total',
+      'Bytes of blobs received, by where they came from: upstream, sibling or shared.',
+      ['upstream', 'source'],
+    ),
     revalidations: make.counter('cache_revalidations_total', 'Tags revalidated after their lifetime.', [
       'upstream',
       'result',

@@ -65,7 +65,7 @@ function clientEvents(instruments: Instruments): Events<'answered' | 'rejected' 
 function upstreamEvents(
   instruments: Instruments,
   log: MetricsDeps['log'],
-): Events<'upstreamAnswered' | 'upstreamBytes' | 'rateLimitSeen' | 'circuitChanged' | 'tagRevalidated'> {
+): Events<'upstreamAnswered' | 'upstreamBytes' | 'blobBytes' | 'rateLimitSeen' | 'circuitChanged' | 'tagRevalidated'> {
   const { upstreamRequests, upstreamSeconds, rateLimit, rateLimitRemaining, rateLimitWindow, circuits } = instruments;
   return {
     upstreamAnswered: ({ upstream, kind, method, outcome, durationMs }) => {
@@ -73,6 +73,7 @@ function upstreamEvents(
       upstreamSeconds.observe({ upstream, kind }, durationMs / 1000);
     },
     upstreamBytes: ({ upstream, kind, bytes }) => instruments.upstreamBytes.inc({ upstream, kind }, bytes),
+    blobBytes: ({ upstream, source, bytes }) => instruments.blobSourceBytes.inc({ upstream, source }, bytes),
     rateLimitSeen: ({ upstream, account, limit, remaining, windowSeconds }) => {
       rateLimit.set({ upstream, account }, limit);
       rateLimitRemaining.set({ upstream, account }, remaining);

@@ -4,9 +4,10 @@ import type { Download } from '../../src/mirror/downloads/download.ts';
 import { Downloads } from '../../src/mirror/downloads/downloads.ts';
 import type { Checkpoint } from '../../src/mirror/ports/blob-store.ts';
 import type { ByteSource } from '../../src/mirror/ports/byte-source.ts';
+import type { ContentQuestion } from '../../src/mirror/ports/shared-work.ts';
 import type { BlobSource } from '../../src/mirror/ports/blob-source.ts';
 import type { OpenedBlob } from '../../src/mirror/ports/upstream.ts';
-import { SourcedBlob } from '../../src/mirror/blobs/upstream-blobs.ts';
+import { SourcedBlob } from '../../src/mirror/blobs/sourced-blob.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { UpstreamError } from '../../src/oci/errors.ts';
 import { parseRepository } from '../../src/oci/reference.ts';
@@ -59,6 +60,7 @@ export async function startDownloadFrom(
   }: Omit<StartOptions, 'first' | 'next'>,
 ) {
   const kept: number[] = [];
+  const announced: ContentQuestion[] = [];
   const damages: unknown[] = [];
   let writtenBytes = 0;
   const reserve = async (bytes: number) => {
@@ -96,6 +98,7 @@ export async function startDownloadFrom(
       observer: { contentStored: () => {} },
       clock,
       unreadable: { forget: () => {} },
+      shared: { stored: (question) => announced.push(question) },
     },
     clock,
     observer: {
@@ -112,13 +115,13 @@ export async function startDownloadFrom(
   });
   const repository = parseRepository('library/app');
   const repositoryId = { upstream: 'docker.io', repository };
-  const blob = new SourcedBlob({ repositoryId, digest, sources });
+  const blob = new SourcedBlob({ repositoryId, digest, sources, promisedSize });
   const order = { repositoryId, digest, blob, label: 'docker.io', maxConnections: 4, promisedSize };
   const run = downloads.start(order);
   const started = await downloads.wait(run, { signal: new AbortController().signal });
   if (started.kind !== 'download') throw new Error('the download did not begin');
   const download: Download = started.download;
-  return { download, downloads, run, kept, incoming, damages, writtenBytes: () => writtenBytes };
+  return { download, downloads, run, kept, announced, incoming, damages, writtenBytes: () => writtenBytes };
 }
 
 /** A body of the given pieces, of which an error is thrown and a promise waited for. */

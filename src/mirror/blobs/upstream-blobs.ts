@@ -1,18 +1,22 @@
-import type { Digest } from '../../oci/digest.ts';
 import { OciError } from '../../oci/errors.ts';
 import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
-import type { BlobSource } from '../ports/blob-source.ts';
+import type { Manifests } from '../manifests/manifests.ts';
 import type { Clock } from '../ports/clock.ts';
+import type { Observer } from '../ports/observer.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { FreshnessPolicies } from '../tags/freshness.ts';
-import type { RepositoryId } from '../ports/repository-id.ts';
-import { type ByteRange, isNotFound, type OpenedBlob } from '../ports/upstream.ts';
+import type { SharedWork, UpstreamBlobSource } from '../ports/shared-work.ts';
+import { isNotFound } from '../ports/upstream.ts';
 import type { RemoteBlob } from '../transfers/remote-blob.ts';
 import { type BlobQuestion, blobName } from './served-blob.ts';
+import { SourcedBlob } from './sourced-blob.ts';
 
 export interface UpstreamBlobsDeps {
   readonly clock: Clock;
   readonly policies: FreshnessPolicies;
+  readonly shared: Pick<SharedWork, 'blobSources'>;
+  readonly observer: Pick<Observer, 'blobBytes'>;
+  readonly manifests: { readonly promisedSizes: Pick<Manifests['promisedSizes'], 'get'> };
 }
 
 /** The size that an upstream claims, if it does. */
@@ -32,10 +36,17 @@ export class UpstreamBlobs {
     this.#missing = new Remembered({ clock: deps.clock, max: maxRemembered });
   }
 
-  /** The blob at its sources: the upstream is the only one. */
+  /** The blob at its sources, the last of which is the upstream. */
   remote(question: BlobQuestion): RemoteBlob {
-    const { repositoryId, digest } = question;
-    return new SourcedBlob({ repositoryId, digest, sources: [this.#source(question)] });
+    const { repositoryId, digest, upstream } = question;
+    const { shared, observer, manifests } = this.#deps;
+    return new SourcedBlob({
+      repositoryId,
+      digest,
+      sources: shared.blobSources({ repositoryId, digest }, this.#source(question)),
+      promisedSize: manifests.promisedSizes.get(blobName(question)),
+      onBytes: (source, bytes) => observer.blobBytes({ upstream: upstream.label, source, bytes }),
+    });
   }
 
   /** @throws OciError BLOB_UNKNOWN; UpstreamError */
@@ -64,9 +75,10 @@ export class UpstreamBlobs {
     if (missing) throw new RememberedNotFound(missing);
   }
 
-  #source(question: BlobQuestion): BlobSource {
+  #source(question: BlobQuestion): UpstreamBlobSource {
     const { upstream } = question;
     return {
+      confirm: (repositoryId, digest, waiting) => this.confirm({ ...question, repositoryId, digest }, waiting),
       open: ({ repository }, digest, options) =>
         this.#asking(question, () => upstream.openBlob(repository, digest, options)),
       failedVerification: (digest) => upstream.failedVerification(digest),
@@ -84,70 +96,5 @@ export class UpstreamBlobs {
       this.#missing.remember(blobName(question), unknown, missingMs);
       throw unknown;
     }
-  }
-}
-
-export interface SourcedBlobOptions {
-  readonly repositoryId: RepositoryId;
-  readonly digest: Digest;
-  /** In the order in which they are asked. */
-  readonly sources: readonly BlobSource[];
-}
-
-/** One blob at an ordered list of sources. A source that does not have it, or fails, is left for the next one; the last one is never left. */
-export class SourcedBlob implements RemoteBlob {
-  readonly #options: SourcedBlobOptions;
-  /** Those that may be asked, in order. */
-  #sources: readonly BlobSource[];
-  readonly #sourceOf = new WeakMap<OpenedBlob, BlobSource>();
-  /** Those that have sent something. */
-  readonly #used = new Set<BlobSource>();
-
-  constructor(options: SourcedBlobOptions) {
-    this.#options = options;
-    this.#sources = options.sources;
-  }
-
-  async open(position: number, end: number | undefined, { signal }: Waiting): Promise<OpenedBlob> {
-    const range = position === 0 && end === undefined ? {} : { range: { start: position, end } };
-    for (const source of this.#sources) {
-      const opened = await this.#openAt(source, { signal, ...range });
-      if (opened) return opened;
-      this.#skip(source);
-    }
-    throw new OciError('BLOB_UNKNOWN', 'no source has the blob');
-  }
-
-  skipSource(opened: OpenedBlob | undefined): boolean {
-    const source = opened && this.#sourceOf.get(opened);
-    if (!source) return false;
-    this.#skip(source);
-    return !this.#sources.includes(source);
-  }
-
-  failedVerification(): void {
-    for (const source of this.#used) source.failedVerification(this.#options.digest);
-  }
-
-  /** @returns undefined if the next source is to be asked. @throws as the last source does. */
-  async #openAt(
-    source: BlobSource,
-    options: Waiting & { readonly range?: ByteRange },
-  ): Promise<OpenedBlob | undefined> {
-    const { repositoryId, digest } = this.#options;
-    try {
-      const opened = await source.open(repositoryId, digest, options);
-      if (!opened) return undefined;
-      this.#used.add(source);
-      this.#sourceOf.set(opened, source);
-      return opened;
-    } catch (cause) {
-      if (options.signal.aborted || source === this.#sources.at(-1)) throw cause;
-      return undefined;
-    }
-  }
-
-  #skip(source: BlobSource): void {
-    if (this.#sources.length > 1) this.#sources = this.#sources.filter((other) => other !== source);
   }
 }

@@ -56,11 +56,7 @@ async function openAtCheckpoint({ order, signal }: Run, store: Pick<BlobStore, '
   const { digest, repositoryId, promisedSize, blob } = order;
   const partial = await store.takePartial(digest, repositoryId.upstream);
   const rest = partial && (await openRest(partial, { order, signal }));
-  if (partial && rest) {
-    const size = rest.size ?? promisedSize;
-    if (partial.checkpoint.bytes <= (size ?? Infinity)) return { opened: rest, size, partial };
-    rest.body.destroy();
-  }
+  if (partial && rest) return { opened: rest, size: rest.size ?? promisedSize, partial };
   await partial?.incoming[Symbol.asyncDispose]();
   const opened = await blob.open(0, undefined, { signal });
   return { opened, size: opened.size ?? promisedSize };
@@ -71,8 +67,14 @@ async function openRest(
   partial: PartialDownload,
   { order, signal }: Pick<Run, 'order' | 'signal'>,
 ): Promise<OpenedBlob | undefined> {
+  const { bytes } = partial.checkpoint;
   try {
-    return await order.blob.open(partial.checkpoint.bytes - 1, undefined, { signal });
+    for (;;) {
+      const rest = await order.blob.open(bytes - 1, undefined, { signal });
+      if (bytes <= (rest.size ?? order.promisedSize ?? Infinity)) return rest;
+      rest.body.destroy();
+      if (!order.blob.skipSource(rest)) return undefined;
+    }
   } catch (cause) {
     if (hasNoSuchPart(cause)) return undefined;
     await leaveAgain(partial);

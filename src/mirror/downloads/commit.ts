@@ -5,6 +5,7 @@ import type { Waiting } from '../ports/waiting.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Clock } from '../ports/clock.ts';
+import type { SharedWork } from '../ports/shared-work.ts';
 import type { Index } from '../ports/store-index.ts';
 
 /** A crash costs a running download about this much at most. */
@@ -185,17 +186,19 @@ export interface BlobRecording {
   readonly observer: Pick<Observer, 'contentStored'>;
   /** Blobs that the disk failed to read a moment ago. */
   readonly unreadable: { forget(digest: Digest): void };
+  readonly shared: Pick<SharedWork, 'stored'>;
 }
 
-/** Records a blob that is visible now: the index counts it, and the repository is linked to it. */
+/** Records a blob that is visible now: the index counts it, the repository is linked to it, and other replicas may read it. */
 export async function recordBlob(
   { repositoryId, digest }: { readonly repositoryId: RepositoryId; readonly digest: Digest },
   { size, how }: { readonly size: number; readonly how: Kept },
-  { index, links, clock, observer, unreadable }: BlobRecording,
+  { index, links, clock, observer, unreadable, shared }: BlobRecording,
 ): Promise<void> {
   unreadable.forget(digest);
   // At once, so that there is no moment in which it counts neither as arriving nor as stored.
   index.recordContent({ digest, size, isManifest: false, names: [], usedAtMs: clock.now() });
   await links.record(repositoryId, digest, size);
+  shared.stored({ repositoryId, digest });
   if (how === 'committed') observer.contentStored({ kind: 'blob', bytes: size });
 }

@@ -16,6 +16,11 @@ export interface BlobSource {
     digest: Digest,
     options: Waiting & { readonly range?: ByteRange },
   ): Promise<OpenedBlob | undefined>;
+  /**
+   * To be called when an answer of this source broke off, or does not fit what is known of the blob.
+   * @returns whether the source may have the blob elsewhere, and is asked again before the next one. Absent: it is left.
+   */
+  brokeOff?(opened: OpenedBlob): 'ask-again' | 'leave';
   /** To be called when bytes that came from this source, alone or among others, are not those that the digest names. */
   failedVerification(digest: Digest): void;
 }

@@ -1,7 +1,7 @@
 import type { Digest } from '../../oci/digest.ts';
 import type { CorruptionSource } from './blob-store.ts';
 import type { CacheWord } from './cache-status.ts';
-import type { RateLimitReport } from './upstream.ts';
+import type { BlobOrigin, RateLimitReport } from './upstream.ts';
 
 export type ContentKind = 'manifest' | 'blob';
 
@@ -48,6 +48,8 @@ export interface Observer {
     readonly state: 'closed' | 'open' | 'half-open';
   }): void;
   upstreamBytes(event: { readonly upstream: string; readonly kind: UpstreamRequestKind; readonly bytes: number }): void;
+  /** Bytes of a blob came from one of its sources. */
+  blobBytes(event: { readonly upstream: string; readonly source: BlobOrigin; readonly bytes: number }): void;
   /** An upstream reported an account's rate limit. */
   rateLimitSeen(report: RateLimitReport): void;
   downloadStarted(event: { readonly upstream: string }): void;

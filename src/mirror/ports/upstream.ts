@@ -108,7 +108,12 @@ export interface OpenedBlob {
   readonly offset: number;
   /** Destroying it ends the request. It fails with an UpstreamError. The reader owns the chunks, and may free their memory. */
   readonly body: Readable;
+  /** Where the bytes come from. Absent: from the upstream. */
+  readonly origin?: BlobOrigin;
 }
+
+/** The upstream, a sibling replica, or the bucket that the replicas share. */
+export type BlobOrigin = 'upstream' | 'sibling' | 'shared';
 
 /** Finds the upstream of a name. Only configured names have one. */
 export interface UpstreamDirectory {

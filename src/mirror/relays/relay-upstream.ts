@@ -11,7 +11,7 @@ export interface RelayUpstreamOptions extends ResumeRules, Waiting {
   readonly size: number | undefined;
   /** An answer that is open already. */
   readonly first?: OpenedBlob | undefined;
-  readonly blob: Pick<RemoteBlob, 'open' | 'skipSource'>;
+  readonly blob: Pick<RemoteBlob, 'open' | 'skipSource' | 'received'>;
 }
 
 /**
@@ -37,6 +37,7 @@ export class RelayUpstream {
     this.#blob = {
       open: (position, end, waiting) => this.#open(position, end, waiting),
       skipSource: (opened) => options.blob.skipSource(opened),
+      received: (opened, bytes) => options.blob.received(opened, bytes),
     };
   }
 

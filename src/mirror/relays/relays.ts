@@ -71,18 +71,12 @@ export class Relays {
   }
 
   async #open(request: RelayRequest, waiting: Waiting): Promise<Relay> {
-    const { digest, part, repositoryId, blob, needsRanges = false } = request;
-    const first = request.takeOpened?.() ?? (await this.#ask(request, waiting));
-    if (needsRanges && first.offset !== (part?.start ?? 0)) {
+    const { digest, part, repositoryId, blob } = request;
+    let first = request.takeOpened?.() ?? (await this.#ask(request, waiting));
+    for (let problem = problemOf(first, request); problem; problem = problemOf(first, request)) {
       first.body.destroy();
-      throw new OciError('RANGE_INVALID', 'the upstream ignores ranges');
-    }
-    if (part && first.size !== undefined && first.size !== request.size) {
-      first.body.destroy();
-      throw new UpstreamError(
-        'misbehaving',
-        `the upstream sends a blob of ${request.size} bytes as one of ${first.size} bytes`,
-      );
+      if (!blob.skipSource(first)) throw problem;
+      first = await this.#ask(request, waiting);
     }
     const size = first.size ?? request.size;
     const bytes = part ? { from: part.start, until: part.end + 1 } : { from: 0, verify: verifyWhole(digest) };
@@ -111,6 +105,16 @@ export class Relays {
       signal.removeEventListener('abort', leave);
     }
   }
+}
+
+/** Why an answer is not what was asked for. Pure. */
+function problemOf(
+  { offset, size: claimed }: OpenedBlob,
+  { part, size, needsRanges = false }: RelayRequest,
+): OciError | UpstreamError | undefined {
+  if (needsRanges && offset !== (part?.start ?? 0)) return new OciError('RANGE_INVALID', 'the upstream ignores ranges');
+  if (!part || claimed === undefined || claimed === size) return undefined;
+  return new UpstreamError('misbehaving', `the upstream sends a blob of ${size} bytes as one of ${claimed} bytes`);
 }
 
 function joined(relay: Relay, isShared: boolean): JoinedRelay {

@@ -9,10 +9,12 @@ export interface RemoteBlob {
    */
   open(position: number, end: number | undefined, waiting: Waiting): Promise<OpenedBlob>;
   /**
-   * To be called when an answer broke off, or does not fit. Its source is not asked again, unless it is the last one.
-   * @returns whether another source is asked next.
+   * To be called when an answer broke off, or does not fit. Its source is not asked again, unless it is the last one or says that it may be.
+   * @returns whether the blob may be asked for again at once: of another source, or of another place that the same source knows.
    */
   skipSource(opened: OpenedBlob | undefined): boolean;
+  /** To be called when bytes of an answer have arrived, to count them. */
+  received(opened: OpenedBlob, bytes: number): void;
   /** To be called when the bytes that came are not those that the digest names. */
   failedVerification(): void;
 }

@@ -15,7 +15,7 @@ export interface PiecesOptions extends ResumeRules, Waiting {
   readonly from: number;
   /** An answer that is already open. */
   readonly first?: OpenedBlob | undefined;
-  readonly blob: Pick<RemoteBlob, 'open' | 'skipSource'>;
+  readonly blob: Pick<RemoteBlob, 'open' | 'skipSource' | 'received'>;
   /** Of the whole blob, where it is known. */
   readonly size: number | undefined;
   /** The position behind the last byte wanted; absent: to the end of the blob. */
@@ -25,7 +25,8 @@ export interface PiecesOptions extends ResumeRules, Waiting {
 /**
  * The bytes of a blob from a position on, over as many answers as it takes: a transfer that breaks or stalls is resumed where it stopped, by
  * the next source or, if there is none, by the same. A part must fit exactly; of a whole blob the bytes that came before are skipped. ETags
- * are not compared, since they differ between the hops of a CDN: the digest alone decides.
+ * are not compared, since they differ between the hops of a CDN: the digest alone decides. A source whose answer does not fit, or has more bytes
+ * than were promised, is left as one that breaks off; if it is the last one, the transfer fails.
  * @throws UpstreamError when there is no progress any more, or what comes does not fit; OciError when the upstream says no.
  */
 export async function* resumedPieces(options: PiecesOptions): AsyncGenerator<Uint8Array, void> {
@@ -48,11 +49,12 @@ export async function* resumedPieces(options: PiecesOptions): AsyncGenerator<Uin
       if (end === undefined || position === end) return;
       throw new UpstreamError('connect', `the upstream sent bytes up to ${position} of ${end}`);
     } catch (cause) {
-      if (cause instanceof TooLong) throw cause;
-      if (isWhole({ position, end, from, cause })) return;
+      const isTooLong = cause instanceof TooLong;
+      if (!isTooLong && isWhole({ position, end, from, cause })) return;
       if (signal.aborted) throw unlessShorter(cause);
       const isLeft = blob.skipSource(opened);
       opened = undefined;
+      if (isLeft && isTooLong && position === end) return;
       if (isLeft) continue;
       failures += 1;
       if (!isWorthAnotherTry(cause) || failures > attemptsWithoutProgress) throw unlessShorter(cause);
@@ -92,10 +94,11 @@ function wishedMs(cause: unknown): number {
 }
 
 async function* piecesFrom(
-  { body, offset, size: claimedSize }: OpenedBlob,
+  opened: OpenedBlob,
   position: number,
-  { size, signal }: PiecesOptions,
+  { size, signal, blob }: PiecesOptions,
 ): AsyncGenerator<Uint8Array, void> {
+  const { body, offset, size: claimedSize } = opened;
   const cut = () => body.destroy(signal.reason instanceof Error ? signal.reason : new Error('no longer wanted'));
   signal.addEventListener('abort', cut, { once: true });
   try {
@@ -105,6 +108,7 @@ async function* piecesFrom(
     let toSkip = position - offset;
     const chunks: AsyncIterable<Uint8Array> = body;
     for await (const chunk of chunks) {
+      blob.received(opened, chunk.byteLength);
       const skipped = Math.min(toSkip, chunk.byteLength);
       toSkip -= skipped;
       if (skipped < chunk.byteLength) yield chunk.subarray(skipped);

@@ -37,6 +37,7 @@ export class RecordingObserver implements Observer {
 
   rejected(): void {}
   circuitChanged(): void {}
+  blobBytes(): void {}
   scrubbed(): void {}
   answered(): void {}
   downloadStarted(): void {}

@@ -1,3 +1,4 @@
+import { nothingShared } from '../../../../src/mirror/ports/shared-work.ts';
 import { expect, test } from 'vitest';
 import { BorrowedLinks, BlobLinks } from '../../../../src/mirror/access/links.ts';
 import { Blobs } from '../../../../src/mirror/blobs/blobs.ts';
@@ -55,7 +56,7 @@ function started({ hasRoom = true, verifyReads = false } = {}) {
     release: () => {},
   });
   const space = { reserve, couldHold: async () => hasRoom };
-  const recording = { index, links, clock, observer, unreadable: storedBlobs };
+  const recording = { index, links, clock, observer, unreadable: storedBlobs, shared: nothingShared };
   const downloads = new Downloads({
     store,
     space,
@@ -107,6 +108,7 @@ function started({ hasRoom = true, verifyReads = false } = {}) {
     manifests: { promisedSizes: new Map<string, number>() },
     policies: createFreshnessPolicies(new Map(), defaultRules),
     relays: new Relays(relaying),
+    shared: nothingShared,
     minBytesPerSecond: 0,
   });
   const open = (repositoryId = own) => {

@@ -18,7 +18,7 @@ function opened(offset: number, told: number | undefined = size): OpenedBlob {
 
 async function open(
   answer: (position: number) => OpenedBlob,
-  { leftBytes = 300, promisedSize = size, waitsForPlace = false } = {},
+  { leftBytes = 300, promisedSize = size, waitsForPlace = false, hasNext = false } = {},
 ) {
   const asked: number[] = [];
   const incoming = new MemoryIncoming();
@@ -28,7 +28,8 @@ async function open(
       asked.push(position);
       return answer(position);
     },
-    skipSource: () => false,
+    received: () => {},
+    skipSource: () => hasNext,
     failedVerification: () => {},
   };
   const repositoryId = { upstream: 'docker.io', repository: parseRepository('library/app') };
@@ -86,6 +87,18 @@ test.each([
   expect((await opening).partial).toBeUndefined();
   expect(asked).toEqual([299, 0]);
   expect(incoming).toMatchObject({ isLeft: false, isDisposed: true });
+});
+
+test('when a source has a smaller blob than the partial download, the next source is asked for the rest', async () => {
+  let claimed = 299;
+  const answer = (position: number) => {
+    const answered = opened(position, claimed);
+    claimed = size;
+    return answered;
+  };
+  const { opening, asked, left } = await open(answer, { hasNext: true });
+  expect(await opening).toMatchObject({ opened: { offset: 299 }, size, partial: left });
+  expect(asked).toEqual([299, 299]);
 });
 
 test('a partial download larger than the descriptor says is dropped, if the upstream sends no size', async () => {

@@ -122,3 +122,50 @@ test('when sources together send wrong bytes, all that sent some are blamed', as
   expect(sibling.told.wrongBytes).toBe(1);
   expect(upstream.told.wrongBytes).toBe(1);
 });
+
+test.each([
+  { what: 'promises another size', answer: () => ({ body: body(blob), offset: 0, size: 17 }), at: 0 },
+  {
+    what: 'sends more than it promised',
+    answer: () => ({ body: body(blob.subarray(0, mebibyte), Buffer.alloc(size)), offset: 0, size: undefined }),
+    at: mebibyte,
+  },
+  {
+    what: 'sends one byte more than it promised',
+    answer: () => ({ body: body(blob, Buffer.alloc(1)), offset: 0, size }),
+    at: undefined,
+  },
+])('when the first source $what, the client gets the blob from the second', async ({ answer, at }) => {
+  const [sibling, upstream] = [sourceOf({ answer }), sourceOf()];
+  const { download, kept } = await startFrom(sibling, upstream);
+  expect((await readAll(download.join())).equals(blob)).toBe(true);
+  expect(await download.ended).toMatchObject({ result: 'ok' });
+  expect(upstream.asked).toEqual(at === undefined ? [] : [at]);
+  expect(kept).toEqual([size]);
+});
+
+test('a blob whose sources break off at every byte is whole in the end', async () => {
+  const small = blob.subarray(0, 200);
+  const sources = [...small.keys()].map((at) =>
+    sourceOf({
+      answer: (position) => ({ body: body(small.subarray(position, at), broken), offset: position, size: 200 }),
+    }),
+  );
+  const last = sourceOf({ answer: (offset) => ({ body: body(small.subarray(offset)), offset, size: 200 }) });
+  const { download } = await startDownloadFrom(
+    [...sources, last].map(({ source }) => source),
+    { digest: digestOf(small), size: 200 },
+  );
+  expect((await readAll(download.join())).equals(small)).toBe(true);
+  expect(sources.map(({ asked }) => asked)).toEqual([...small.keys()].map((at) => [Math.max(0, at - 1)]));
+  expect(last.asked).toEqual([199]);
+});
+
+test('a stored blob is announced to the other replicas once, and a blob that was not stored never', async () => {
+  const stored = await startFrom(sourceOf());
+  await stored.download.ended;
+  expect(stored.announced).toMatchObject([{ digest, repositoryId: { repository: 'library/app' } }]);
+  const failed = await startFrom(sourceOf({ answer: () => ({ body: body(Buffer.alloc(size)), offset: 0, size }) }));
+  expect((await failed.download.ended).result).toBe('digest_mismatch');
+  expect(failed.announced).toEqual([]);
+});

@@ -58,7 +58,7 @@ function relayOf(upstream: ReturnType<typeof upstreamOf>, more: Partial<RelayOpt
     size,
     from: 0,
     ...(more.until === undefined && { verify: verifyWhole(digest) }),
-    blob: { open: upstream.open, skipSource: () => false, failedVerification: () => {} },
+    blob: { open: upstream.open, received: () => {}, skipSource: () => false, failedVerification: () => {} },
     memory,
     closeAfterMs,
     attemptsWithoutProgress: 3,

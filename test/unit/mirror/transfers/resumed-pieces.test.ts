@@ -27,6 +27,7 @@ async function read(timesTaken: number) {
         if (taken <= timesTaken) throw allTaken;
         return { offset, size: blob.length, body: body(blob.subarray(offset)) };
       },
+      received: () => {},
       skipSource: () => false,
     },
   });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { BlobSource } from '../../../../src/mirror/ports/blob-source.ts';
 import type { OpenedBlob } from '../../../../src/mirror/ports/upstream.ts';
-import { SourcedBlob } from '../../../../src/mirror/blobs/upstream-blobs.ts';
+import { SourcedBlob } from '../../../../src/mirror/blobs/sourced-blob.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
@@ -34,6 +34,12 @@ const failing = (cause: Error) =>
   sourceOf(() => {
     throw cause;
   });
+
+const saying = (size: number | undefined) => sourceOf(() => ({ body: body(), offset: 0, size }));
+const again = (one: ReturnType<typeof sourceOf>) => ({
+  ...one,
+  source: { ...one.source, brokeOff: () => 'ask-again' as const },
+});
 
 function blobAt(...sources: readonly { readonly source: BlobSource }[]): SourcedBlob {
   return new SourcedBlob({ repositoryId, digest, sources: sources.map(({ source }) => source) });
@@ -109,4 +115,66 @@ test('wrong bytes are reported to the sources that sent some, and to no other', 
   await blob.open(0, undefined, waiting);
   blob.failedVerification();
   expect([first, second, third].map(({ failures }) => failures())).toEqual([0, 1, 0]);
+});
+
+test('a source that claims another size than the one promised is left while another is there', async () => {
+  const [wrong, right] = [saying(11), saying(10)];
+  const blob = new SourcedBlob({ repositoryId, digest, sources: [wrong.source, right.source], promisedSize: 10 });
+  expect(await blob.open(0, undefined, waiting)).toMatchObject({ size: 10 });
+  expect(right.asked).toHaveLength(1);
+  blob.failedVerification();
+  expect([wrong, right].map(({ failures }) => failures())).toEqual([0, 1]);
+});
+
+test('a source that claims another size than the one before is left while another is there', async () => {
+  const [first, second, last] = [saying(10), saying(11), saying(10)];
+  const blob = blobAt(first, second, last);
+  blob.skipSource(await blob.open(0, undefined, waiting));
+  expect(await blob.open(5, undefined, waiting)).toMatchObject({ size: 10 });
+  expect(last.asked).toHaveLength(1);
+});
+
+test('a source that claims no size is not left for that', async () => {
+  const [first, last] = [saying(undefined), saying(10)];
+  const blob = new SourcedBlob({ repositoryId, digest, sources: [first.source, last.source], promisedSize: 10 });
+  await blob.open(0, undefined, waiting);
+  expect(last.asked).toEqual([]);
+});
+
+test('the size that the last source claims is for the download to judge', async () => {
+  const last = saying(11);
+  const blob = new SourcedBlob({ repositoryId, digest, sources: [last.source], promisedSize: 10 });
+  expect(await blob.open(0, undefined, waiting)).toMatchObject({ size: 11 });
+});
+
+test('a source that has the blob elsewhere is asked again after its answer broke off', async () => {
+  const [first, last] = [again(holding()), holding()];
+  const blob = blobAt(first, last);
+  expect(blob.skipSource(await blob.open(0, undefined, waiting))).toBe(true);
+  await blob.open(5, undefined, waiting);
+  expect(first.asked).toHaveLength(2);
+  expect(last.asked).toEqual([]);
+});
+
+test('a source that always has the blob elsewhere is left in the end', async () => {
+  const [first, last] = [again(saying(11)), holding()];
+  const blob = new SourcedBlob({ repositoryId, digest, sources: [first.source, last.source], promisedSize: 10 });
+  await blob.open(0, undefined, waiting);
+  expect(first.asked).toHaveLength(33);
+  expect(last.asked).toHaveLength(1);
+});
+
+test('bytes are counted for where they came from', async () => {
+  const counted: unknown[] = [];
+  const onBytes = (...event: unknown[]) => counted.push(event);
+  const sibling = sourceOf(() => ({ ...opened(), origin: 'sibling' as const }));
+  const blob = new SourcedBlob({ repositoryId, digest, sources: [sibling.source, holding().source], onBytes });
+  const one = await blob.open(0, undefined, waiting);
+  blob.received(one, 7);
+  blob.skipSource(one);
+  blob.received(await blob.open(5, undefined, waiting), 3);
+  expect(counted).toEqual([
+    ['sibling', 7],
+    ['upstream', 3],
+  ]);
 });
