@@ -41,7 +41,7 @@ export interface MirrorDeps {
 const catalogPage = 200;
 
 /** The upstream and repository that a request names. Access is not checked yet. */
-export interface Place {
+export interface LocatedRepository {
   readonly upstream: Upstream;
   readonly repositoryId: RepositoryId;
 }
@@ -71,45 +71,54 @@ export class Mirror {
   }
 
   /** @throws OciError NAME_UNKNOWN, NAME_INVALID */
-  locate(hints: UpstreamHints): Place {
+  locate(hints: UpstreamHints): LocatedRepository {
     const { upstream, repository }: UpstreamChoice = chooseUpstream(hints, this.#deps.choice);
     return { upstream, repositoryId: { upstream: upstream.name, repository } };
   }
 
-  async manifest(place: Place, reference: Reference, isHead: boolean, waiting: Waiting): Promise<ServedManifest> {
-    await this.#check(place, reference, waiting);
+  async manifest(
+    located: LocatedRepository,
+    reference: Reference,
+    isHead: boolean,
+    waiting: Waiting,
+  ): Promise<ServedManifest> {
+    await this.#check(located, reference, waiting);
     const served = isDigest(reference)
-      ? await this.#byDigest(place, reference, isHead, waiting)
-      : await this.#byTag(place, { tag: reference, isHead }, waiting);
+      ? await this.#byDigest(located, reference, isHead, waiting)
+      : await this.#byTag(located, { tag: reference, isHead }, waiting);
     if (served.cache.word === 'collapsed') this.#deps.observer.collapsed({ kind: 'manifest' });
     if (served.cache.word === 'stale') {
-      this.#deps.observer.servedStale({ upstream: place.upstream.label, reason: served.cache.reason ?? 'unknown' });
+      this.#deps.observer.servedStale({ upstream: located.upstream.label, reason: served.cache.reason ?? 'unknown' });
     }
     return served;
   }
 
   /** @param partOf the part that the client wants, given the size. */
-  async blob(place: Place, digest: Digest, waiting: Waiting, partOf?: PartOf): Promise<ServedBlob> {
-    await this.#check(place, undefined, waiting);
-    return this.#deps.blobs.open({ ...questionOf(place, digest), partOf }, waiting);
+  async blob(located: LocatedRepository, digest: Digest, waiting: Waiting, partOf?: PartOf): Promise<ServedBlob> {
+    await this.#check(located, undefined, waiting);
+    return this.#deps.blobs.open({ ...questionOf(located, digest), partOf }, waiting);
   }
 
-  async blobHead(place: Place, digest: Digest, waiting: Waiting): Promise<BlobHead> {
-    await this.#check(place, undefined, waiting);
-    return this.#deps.blobs.head(questionOf(place, digest), waiting);
+  async blobHead(located: LocatedRepository, digest: Digest, waiting: Waiting): Promise<BlobHead> {
+    await this.#check(located, undefined, waiting);
+    return this.#deps.blobs.head(questionOf(located, digest), waiting);
   }
 
   /** Tags after `last` in lexical order, at most `limit`. */
-  async tagList(place: Place, page: WantedPage, waiting: Waiting): Promise<Listed<TagPage>> {
-    await this.#check(place, undefined, waiting);
-    return this.#deps.listings.tagPage(place.upstream, place.repositoryId, page, waiting);
+  async tagList(located: LocatedRepository, page: WantedPage, waiting: Waiting): Promise<Listed<TagPage>> {
+    await this.#check(located, undefined, waiting);
+    return this.#deps.listings.tagPage(located.upstream, located.repositoryId, page, waiting);
   }
 
-  async referrers(place: Place, digest: Digest, waiting: Waiting): Promise<ListedWhole<readonly Descriptor[]>> {
-    await this.#check(place, digest, waiting);
+  async referrers(
+    located: LocatedRepository,
+    digest: Digest,
+    waiting: Waiting,
+  ): Promise<ListedWhole<readonly Descriptor[]>> {
+    await this.#check(located, digest, waiting);
     const { listing, ...more } = await this.#deps.listings.referrers(
-      place.upstream,
-      place.repositoryId,
+      located.upstream,
+      located.repositoryId,
       digest,
       waiting,
     );
@@ -145,12 +154,16 @@ export class Mirror {
     return this.#deps.access.mayBeListed({ upstream: upstream.name, repository }, upstream.label);
   }
 
-  #check({ upstream, repositoryId }: Place, reference: Reference | undefined, waiting: Waiting): Promise<void> | void {
+  #check(
+    { upstream, repositoryId }: LocatedRepository,
+    reference: Reference | undefined,
+    waiting: Waiting,
+  ): Promise<void> | void {
     return this.#deps.access.check({ upstream, repositoryId, reference }, waiting);
   }
 
   async #byTag(
-    { upstream, repositoryId }: Place,
+    { upstream, repositoryId }: LocatedRepository,
     { tag, isHead }: { tag: Exclude<Reference, Digest>; isHead: boolean },
     waiting: Waiting,
   ): Promise<ServedManifest> {
@@ -171,7 +184,7 @@ export class Mirror {
   }
 
   async #byDigest(
-    { upstream, repositoryId }: Place,
+    { upstream, repositoryId }: LocatedRepository,
     digest: Digest,
     isHead: boolean,
     waiting: Waiting,
@@ -203,6 +216,6 @@ function fetchedStatus(collapsed: boolean): CacheStatus {
   return { word: collapsed ? 'collapsed' : 'miss', upstreamStatus: 200, stored: true };
 }
 
-function questionOf({ upstream, repositoryId }: Place, digest: Digest): BlobQuestion {
+function questionOf({ upstream, repositoryId }: LocatedRepository, digest: Digest): BlobQuestion {
   return { upstream, repositoryId, digest };
 }

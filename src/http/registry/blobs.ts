@@ -1,5 +1,5 @@
 import { type ServedBlob, UnreadableContent } from '../../mirror/blobs/served-blob.ts';
-import type { Mirror, Place } from '../../mirror/mirror.ts';
+import type { LocatedRepository, Mirror } from '../../mirror/mirror.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { SeveralRanges } from '../../oci/range.ts';
@@ -27,10 +27,10 @@ const mediaType = 'application/octet-stream';
 export async function answerBlobHead(
   ctx: RegistryContext,
   deps: BlobAnswerDeps,
-  place: Place,
+  located: LocatedRepository,
   digest: Digest,
 ): Promise<void> {
-  const head = await deps.mirror.blobHead(place, digest, ctx.state.exchange);
+  const head = await deps.mirror.blobHead(located, digest, ctx.state.exchange);
   sendFacts(ctx, { ...head, digest, mediaType, ageMs: deps.clock.now() - head.firstServedAtMs });
 }
 
@@ -41,22 +41,27 @@ export async function answerBlobHead(
 export async function answerBlob(
   ctx: RegistryContext,
   deps: BlobAnswerDeps,
-  place: Place,
+  located: LocatedRepository,
   digest: Digest,
 ): Promise<void> {
-  if (hasAlready(ctx.req, digest)) return answerBlobHead(ctx, deps, place, digest);
+  if (hasAlready(ctx.req, digest)) return answerBlobHead(ctx, deps, located, digest);
   refuseTooManyRanges(ctx.req, digest);
   try {
-    await answerOnce(ctx, deps, place, digest);
+    await answerOnce(ctx, deps, located, digest);
   } catch (cause) {
     if (!(cause instanceof UnreadableContent) || ctx.headerSent) throw cause;
-    await answerOnce(ctx, deps, place, digest);
+    await answerOnce(ctx, deps, located, digest);
   }
 }
 
-async function answerOnce(ctx: RegistryContext, deps: BlobAnswerDeps, place: Place, digest: Digest): Promise<void> {
+async function answerOnce(
+  ctx: RegistryContext,
+  deps: BlobAnswerDeps,
+  located: LocatedRepository,
+  digest: Digest,
+): Promise<void> {
   const partOf = ctx.headers.range === undefined ? undefined : (size: number) => partWanted(ctx.req, digest, size);
-  const blob = await deps.mirror.blob(place, digest, ctx.state.exchange, partOf);
+  const blob = await deps.mirror.blob(located, digest, ctx.state.exchange, partOf);
   let closing: PromiseLike<void> | undefined;
   const close = () => (closing ??= blob.source[Symbol.asyncDispose]());
   // A reader must not wait for a download when its client has left.

@@ -1,4 +1,4 @@
-import type { Mirror, Place } from '../../mirror/mirror.ts';
+import type { LocatedRepository, Mirror } from '../../mirror/mirror.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { OciError } from '../../oci/errors.ts';
 import { ociIndex } from '../../oci/media-types.ts';
@@ -21,13 +21,13 @@ const defaultCatalogPage = 100;
 export function answerTagList(
   ctx: RegistryContext,
   { mirror, large }: ListingAnswerDeps,
-  place: Place,
+  located: LocatedRepository,
   name: string,
 ): Promise<void> {
   const page = pageOf(ctx, maxPageSize);
   let first: CacheStatus | undefined;
   return sendDocument(ctx, large, async () => {
-    const { listing, cache } = await mirror.tagList(place, page, ctx.state.exchange);
+    const { listing, cache } = await mirror.tagList(located, page, ctx.state.exchange);
     const { tags, hasMore } = listing;
     first ??= cache; // A large document is looked up twice; the first lookup says where it came from.
     setCacheStatus(ctx, first);
@@ -45,13 +45,13 @@ export function answerTagList(
 export function answerReferrers(
   ctx: RegistryContext,
   { mirror, large }: ListingAnswerDeps,
-  place: Place,
+  located: LocatedRepository,
   digest: Digest,
 ): Promise<void> {
   const artifactType = queryOf(ctx).get('artifactType');
   let first: CacheStatus | undefined;
   return sendDocument(ctx, large, async () => {
-    const { listing, cache, bytes } = await mirror.referrers(place, digest, ctx.state.exchange);
+    const { listing, cache, bytes } = await mirror.referrers(located, digest, ctx.state.exchange);
     first ??= cache; // A large document is looked up twice; the first lookup says where it came from.
     setCacheStatus(ctx, first);
     return {

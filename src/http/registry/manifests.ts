@@ -1,4 +1,4 @@
-import type { Mirror, Place, ServedManifest } from '../../mirror/mirror.ts';
+import type { LocatedRepository, Mirror, ServedManifest } from '../../mirror/mirror.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import { isDigest } from '../../oci/digest.ts';
 import type { Reference } from '../../oci/reference.ts';
@@ -19,14 +19,14 @@ export interface ManifestAnswerDeps extends Senders {
 export async function answerManifest(
   ctx: RegistryContext,
   deps: ManifestAnswerDeps,
-  place: Place,
+  located: LocatedRepository,
   reference: Reference,
 ): Promise<void> {
   const isHead = ctx.method === 'HEAD';
   const mayNeedNoBytes = isDigest(reference) ? hasAlready(ctx.req, reference) : isConditional(ctx.req);
-  const looked = await deps.mirror.manifest(place, reference, isHead || mayNeedNoBytes, ctx.state.exchange);
+  const looked = await deps.mirror.manifest(located, reference, isHead || mayNeedNoBytes, ctx.state.exchange);
   const needsBytes = !isHead && looked.bytes === undefined && !hasAlready(ctx.req, looked.digest);
-  const manifest = needsBytes ? await deps.mirror.manifest(place, reference, false, ctx.state.exchange) : looked;
+  const manifest = needsBytes ? await deps.mirror.manifest(located, reference, false, ctx.state.exchange) : looked;
   return send(ctx, deps, manifest);
 }
 

@@ -52,11 +52,11 @@ async function answerResource(ctx: RegistryContext, deps: RoutesDeps): Promise<v
     case 'blob':
     case 'tags':
     case 'referrers':
-      return answerPlace(ctx, deps, path, resource);
+      return answerLocated(ctx, deps, path, resource);
   }
 }
 
-async function answerPlace(
+async function answerLocated(
   ctx: RegistryContext,
   deps: RoutesDeps,
   path: RegistryPath,
@@ -64,29 +64,29 @@ async function answerPlace(
 ): Promise<void> {
   const { exchange } = ctx.state;
   const namespace = namespaceOf(path);
-  const place = deps.mirror.locate({
+  const located = deps.mirror.locate({
     namespace,
     host: parseHostName(ctx.req.headers.host ?? ''),
     pathPrefix: path.pathPrefix,
     name: resource.name,
   });
-  exchange.upstream = place.upstream.label;
-  exchange.repository = place.repositoryId.repository;
+  exchange.upstream = located.upstream.label;
+  exchange.repository = located.repositoryId.repository;
   if (namespace !== undefined) ctx.set('OCI-Namespace', namespace);
   switch (resource.kind) {
     case 'manifest':
       exchange.reference = resource.reference;
-      return answerManifest(ctx, deps, place, resource.reference);
+      return answerManifest(ctx, deps, located, resource.reference);
     case 'blob':
       exchange.reference = resource.digest;
       return ctx.method === 'HEAD'
-        ? answerBlobHead(ctx, deps, place, resource.digest)
-        : answerBlob(ctx, deps, place, resource.digest);
+        ? answerBlobHead(ctx, deps, located, resource.digest)
+        : answerBlob(ctx, deps, located, resource.digest);
     case 'tags':
-      return answerTagList(ctx, deps, place, resource.name);
+      return answerTagList(ctx, deps, located, resource.name);
     case 'referrers':
       exchange.reference = resource.digest;
-      return answerReferrers(ctx, deps, place, resource.digest);
+      return answerReferrers(ctx, deps, located, resource.digest);
   }
 }
 
