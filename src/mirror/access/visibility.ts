@@ -26,55 +26,57 @@ export interface VisibilityLifetimes {
   readonly retryFailedAfterMs: number;
 }
 
+/** A verdict with its age. `unconfirmed`: its lifetime is over, and a check has just failed. */
+type VerdictState =
+  | 'none'
+  | 'public'
+  | 'public-unconfirmed'
+  | 'public-expired'
+  | 'hidden'
+  | 'hidden-unconfirmed'
+  | 'hidden-expired';
+
 /**
- * What a verdict means for the request at hand. Pure.
+ * What a verdict means for a request, by what the request needs. `cached`: content of this mirror. `upstream`: a request with an account of
+ * the mirror, for which a verdict holds no longer than a tag.
  *
- *     public   within its lifetime  serve
- *              after it             serve-and-ask: the check runs in the background
- *     hidden   within its lifetime  hide
- *              after it             ask: the repository may have just been pushed
- *     none                          ask
+ *     serve-and-ask  the check runs in the background
+ *     ask            the request waits for the check: a hidden repository may have just been pushed
+ *     unavailable    the request fails as the check did
  */
-export function visibilityDecision(
+const decisions = {
+  none: { cached: 'ask', upstream: 'ask' },
+  public: { cached: 'serve', upstream: 'serve' },
+  'public-unconfirmed': { cached: 'serve', upstream: 'unavailable' },
+  'public-expired': { cached: 'serve-and-ask', upstream: 'ask' },
+  hidden: { cached: 'hide', upstream: 'hide' },
+  'hidden-unconfirmed': { cached: 'hide', upstream: 'hide' },
+  'hidden-expired': { cached: 'ask', upstream: 'ask' },
+} as const satisfies Record<VerdictState, { readonly cached: string; readonly upstream: string }>;
+
+type Needs = 'cached' | 'upstream';
+
+/** What a verdict means for the request at hand, as {@link decisions} has it. Pure. */
+export function visibilityDecision<Need extends Needs>(
+  need: Need,
   known: KnownVisibility | undefined,
   lifetimes: VisibilityLifetimes,
   nowMs: number,
-): 'serve' | 'serve-and-ask' | 'hide' | 'ask' {
-  if (!known) return 'ask';
-  const isPublic = known.verdict === 'public';
-  const forMs = isPublic ? lifetimes.publicForMs : lifetimes.hiddenForMs;
-  const holds = (sinceMs: number, ms: number) => freshnessOf(sinceMs, ms, nowMs) === 'fresh';
-  const stands =
-    holds(known.askedAtMs, forMs) ||
-    (known.failedAtMs !== undefined && holds(known.failedAtMs, lifetimes.retryFailedAfterMs));
-  if (isPublic) return stands ? 'serve' : 'serve-and-ask';
-  return stands ? 'hide' : 'ask';
+): (typeof decisions)[VerdictState][Need] {
+  return decisions[verdictState(known, lifetimes, nowMs)][need];
 }
 
-/** Like {@link VisibilityLifetimes}; `recentForMs`: the maximum age of a verdict for a request with an account. */
-export interface AskingLifetimes extends Pick<VisibilityLifetimes, 'hiddenForMs' | 'retryFailedAfterMs'> {
-  readonly recentForMs: number;
-}
-
-/**
- * What a verdict means before a request with an account of the mirror. Pure.
- *
- *     public   recent               proceed
- *              older                ask, and wait for the answer; unavailable if that has just failed
- *     hidden                        as for cached content
- *     none                          ask
- */
-export function verdictBeforeAsking(
+function verdictState(
   known: KnownVisibility | undefined,
-  { recentForMs, hiddenForMs, retryFailedAfterMs }: AskingLifetimes,
+  { publicForMs, hiddenForMs, retryFailedAfterMs }: VisibilityLifetimes,
   nowMs: number,
-): 'proceed' | 'hide' | 'ask' | 'unavailable' {
-  if (!known) return 'ask';
-  if (known.verdict === 'public' && freshnessOf(known.askedAtMs, recentForMs, nowMs) === 'fresh') return 'proceed';
-  const hasJustFailed =
-    known.failedAtMs !== undefined && freshnessOf(known.failedAtMs, retryFailedAfterMs, nowMs) === 'fresh';
-  if (known.verdict === 'public') return hasJustFailed ? 'unavailable' : 'ask';
-  return hasJustFailed || freshnessOf(known.askedAtMs, hiddenForMs, nowMs) === 'fresh' ? 'hide' : 'ask';
+): VerdictState {
+  if (!known) return 'none';
+  const { verdict, askedAtMs, failedAtMs } = known;
+  const holds = (sinceMs: number, ms: number) => freshnessOf(sinceMs, ms, nowMs) === 'fresh';
+  if (holds(askedAtMs, verdict === 'public' ? publicForMs : hiddenForMs)) return verdict;
+  const hasJustFailed = failedAtMs !== undefined && holds(failedAtMs, retryFailedAfterMs);
+  return `${verdict}-${hasJustFailed ? 'unconfirmed' : 'expired'}`;
 }
 
 /** One verdict is enough for a whole pull, even if tags have a shorter lifetime. */
@@ -128,7 +130,7 @@ export class Visibility {
    */
   checkBeforeAsking(question: VisibilityQuestion, waiting: Waiting): Promise<void> | undefined {
     const known = this.#memory.get(repositoryKey(question.repositoryId));
-    return known && this.#decideBeforeAsking(question, known) === 'proceed'
+    return known && this.#decideBeforeAsking(question, known) === 'serve'
       ? undefined
       : this.#lookAgain(question, waiting);
   }
@@ -163,7 +165,7 @@ export class Visibility {
   async #lookAgain(question: VisibilityQuestion, waiting: Waiting): Promise<void> {
     const known = await this.#known(question.repositoryId);
     const before = this.#decideBeforeAsking(question, known);
-    if (before === 'proceed') return;
+    if (before === 'serve') return;
     const found = before === 'ask' ? await this.#ask(question, known, waiting) : known;
     if (!found || found.verdict === 'hidden') throw new RepositoryHidden(question.repositoryId);
     if (before === 'unavailable' || found.failedAtMs !== undefined)
@@ -174,7 +176,7 @@ export class Visibility {
     const { clock, policies, publicForMs, retryFailedAfterMs } = this.#deps;
     // It may not exist: then it is a 404 like any other, and remembered as long.
     const hiddenForMs = policies.rulesOf(label).missingMs;
-    return visibilityDecision(known, { publicForMs, hiddenForMs, retryFailedAfterMs }, clock.now());
+    return visibilityDecision('cached', known, { publicForMs, hiddenForMs, retryFailedAfterMs }, clock.now());
   }
 
   #decideBeforeAsking(
@@ -188,7 +190,8 @@ export class Visibility {
         ? tagMs
         : policies.tagLifetimeMs(label, `${repositoryKey(repositoryId)}:${reference}`);
     const recentForMs = Math.min(publicForMs, Math.max(lifetimeMs, minRecentMs));
-    return verdictBeforeAsking(known, { recentForMs, hiddenForMs, retryFailedAfterMs }, clock.now());
+    const lifetimes = { publicForMs: recentForMs, hiddenForMs, retryFailedAfterMs };
+    return visibilityDecision('upstream', known, lifetimes, clock.now());
   }
 
   async #known(repositoryId: RepositoryId): Promise<KnownVisibility | undefined> {

@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest';
 import { RememberedNotFound } from '../../../../src/mirror/concurrency/remembered.ts';
-import { type KnownVisibility, verdictBeforeAsking } from '../../../../src/mirror/access/visibility.ts';
+import { type KnownVisibility, visibilityDecision } from '../../../../src/mirror/access/visibility.ts';
 import { agoMs, day, now, repositoryId, visibilityOf } from '../../../support/scripted-visibility.ts';
 
-const asking = { recentForMs: 300_000, hiddenForMs: 30_000, retryFailedAfterMs: 60_000 };
+const asking = { publicForMs: 300_000, hiddenForMs: 30_000, retryFailedAfterMs: 60_000 };
 
 test.each([
   { what: 'unknown', known: undefined, decision: 'ask' },
-  { what: 'public, within the lifetime', known: { verdict: 'public', askedAtMs: agoMs(299_999) }, decision: 'proceed' },
+  { what: 'public, within the lifetime', known: { verdict: 'public', askedAtMs: agoMs(299_999) }, decision: 'serve' },
   { what: 'public, before that', known: { verdict: 'public', askedAtMs: agoMs(300_000) }, decision: 'ask' },
   { what: 'public, in the future', known: { verdict: 'public', askedAtMs: agoMs(-1) }, decision: 'ask' },
   {
@@ -30,7 +30,7 @@ test.each([
 ] as const satisfies readonly { what: string; known: KnownVisibility | undefined; decision: string }[])(
   'before the account is used, the answer $what means: $decision',
   ({ known, decision }) => {
-    expect(verdictBeforeAsking(known, asking, now)).toBe(decision);
+    expect(visibilityDecision('upstream', known, asking, now)).toBe(decision);
   },
 );
 

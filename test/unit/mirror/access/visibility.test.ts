@@ -33,7 +33,7 @@ test.each([
 ] as const satisfies readonly { what: string; known: KnownVisibility | undefined; decision: string }[])(
   "the upstream's answer $what means: $decision",
   ({ known, decision }) => {
-    expect(visibilityDecision(known, lifetimes, now)).toBe(decision);
+    expect(visibilityDecision('cached', known, lifetimes, now)).toBe(decision);
   },
 );
 
