@@ -14,7 +14,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   storage: ['oci/', 'mirror/ports/', 'mirror/concurrency/'],
   upstream: ['oci/', 'mirror/ports/', 'mirror/concurrency/'],
   index: ['oci/', 'mirror/ports/', 'mirror/concurrency/'],
-  cluster: ['oci/', 'mirror/ports/', 'upstream/transport/connections.ts'],
+  cluster: ['oci/', 'mirror/ports/', 'upstream/transport/'],
   telemetry: ['mirror/ports/', 'mirror/concurrency/abortable-wait.ts'],
   http: ['oci/', 'mirror/'],
   app: [''],
@@ -26,7 +26,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
 const ownersOf: Readonly<Record<string, readonly string[]>> = {
   koa: ['http/'],
   '@koa/router': ['http/'],
-  undici: ['upstream/'],
+  undici: ['upstream/', 'cluster/'],
   tldts: ['upstream/'],
   'lru-cache': ['mirror/', 'upstream/'],
   zod: ['config/'],

@@ -90,6 +90,8 @@ function silentObserver(): Observer {
     collapsed: ignore,
     tagRevalidated: ignore,
     servedStale: ignore,
+    siblingAsked: ignore,
+    siblingServed: ignore,
     contentStored: ignore,
     evicted: ignore,
     corruptionFound: ignore,

@@ -52,6 +52,7 @@ export function createInstruments(registry: Registry) {
     ...upstreamInstruments(make),
     ...downloadInstruments(make),
     ...storeInstruments(make),
+    ...siblingInstruments(make),
     unhandledRejections: make.counter(
       'unhandled_rejections_total',
       'Unhandled promise rejections. Each is a bug; the log has the stack trace.',
@@ -154,6 +155,21 @@ function storeInstruments(make: Maker) {
     lastScrub: make.gauge(
       'scrub_last_completed_timestamp_seconds',
       'When the last full verification of the store ended.',
+    ),
+  };
+}
+
+function siblingInstruments(make: Maker) {
+  return {
+    siblingsAsked: make.counter(
+      'sibling_requests_total',
+      'Requests to other replicas, by result: `ok`, `missing`, `aborted`, or the reason that there was no usable answer; `refused`: the other replica does not accept the secret.',
+      ['kind', 'result'],
+    ),
+    siblingsServed: make.counter(
+      'sibling_requests_served_total',
+      'Requests of other replicas, by result; `refused`: with a wrong secret or none; `rejected`: above a limit; `cut`: the answer broke off.',
+      ['kind', 'result'],
     ),
   };
 }

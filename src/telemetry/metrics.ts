@@ -39,6 +39,8 @@ export function createMetrics({ version, nodeVersion, log, registry = new Regist
     ...upstreamEvents(instruments, log),
     ...downloadEvents(instruments, log),
     ...storeEvents(instruments),
+    siblingAsked: ({ kind, outcome }) => instruments.siblingsAsked.inc({ kind, result: outcome }),
+    siblingServed: ({ kind, outcome }) => instruments.siblingsServed.inc({ kind, result: outcome }),
     unhandledRejection: (cause) => {
       instruments.unhandledRejections.inc();
       log.logger.error({ err: cause }, 'unhandled rejection');

@@ -1,4 +1,5 @@
 import type { Digest } from '../../oci/digest.ts';
+import type { FailureReason } from '../../oci/errors.ts';
 import type { CorruptionSource } from './blob-store.ts';
 import type { CacheWord } from './cache-status.ts';
 import type { BlobOrigin, RateLimitReport } from './upstream.ts';
@@ -15,6 +16,18 @@ export type DownloadResult =
   | 'disk_error'
   | 'no_room'
   | 'aborted';
+
+/** What replicas ask each other for; `ping`: whether the secret is accepted. */
+export type SiblingContentKind = ContentKind | 'tag' | 'visibility' | 'ping';
+
+/** How a request to a sibling ended: `missing`: it does not have the content; else the reason that it gave no usable answer. */
+export type SiblingOutcome = 'ok' | 'missing' | 'aborted' | FailureReason;
+
+/**
+ * How a sibling's request ended here: `refused`: not the secret; `rejected`: above a limit; `cut`: the answer broke off; `failed`: an error
+ * of this replica.
+ */
+export type SiblingServedOutcome = 'ok' | 'missing' | 'refused' | 'rejected' | 'invalid' | 'cut' | 'failed';
 
 /** Receives every event, so that logs, metrics and tests see the same facts. It only counts and logs: nothing may depend on it. Must not throw. */
 export interface Observer {
@@ -69,6 +82,10 @@ export interface Observer {
     readonly result: 'not_modified' | 'changed' | 'gone' | 'error';
   }): void;
   servedStale(event: { readonly upstream: string; readonly reason: string }): void;
+  /** This replica asked a sibling. A blob counts when its headers are there. */
+  siblingAsked(event: { readonly kind: SiblingContentKind; readonly outcome: SiblingOutcome }): void;
+  /** A sibling asked this replica, and the answer has ended. */
+  siblingServed(event: { readonly kind: SiblingContentKind | 'other'; readonly outcome: SiblingServedOutcome }): void;
   contentStored(event: { readonly kind: ContentKind; readonly bytes: number }): void;
   evicted(event: { readonly reason: 'lru' | 'unused' | 'purge'; readonly bytes: number }): void;
   /** A stored file does not have the size or the bytes that its digest names. */

@@ -1,9 +1,9 @@
 import type { ByteRange, OpenedBlob } from '../../mirror/ports/upstream.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
-import { OciError, UpstreamError } from '../../oci/errors.ts';
+import { OciError } from '../../oci/errors.ts';
 import type { Repository } from '../../oci/reference.ts';
-import { contentLengthOf, contentRangeOf, type Answer } from '../transport/answer.ts';
+import { contentLengthOf, contentRangeOf, openedBlob } from '../transport/answer.ts';
 import { mayGetDiffer } from './manifests.ts';
 import type { RegistryAnswer, Requests } from './requests.ts';
 
@@ -55,8 +55,7 @@ export async function openBlob(
   options: Waiting & { readonly range?: ByteRange },
 ): Promise<OpenedBlob> {
   const answer = await askForBlob(requests, repository, digest, options);
-  if (answer.status === 200) return { size: contentLengthOf(answer.headers), offset: 0, body: answer.body };
-  if (answer.status === 206) return openedPart(answer, options.range);
+  if (answer.status === 200 || answer.status === 206) return openedBlob(answer, options.range);
   const failure = await requests.failureOf(answer, 'BLOB_UNKNOWN');
   throw answer.status === 416 && options.range !== undefined
     ? new OciError('RANGE_INVALID', 'the blob has no such range', { cause: failure })
@@ -72,19 +71,4 @@ function askForBlob(
   const url = requests.urlOf(repository, `blobs/${digest}`);
   const headers = range === undefined ? {} : { range: `bytes=${range.start}-${range.end ?? ''}` };
   return requests.ask({ method: 'GET', url, kind: 'blob', repository, headers }, { signal });
-}
-
-/** A 206 must start at the requested offset and end within the range: another part would corrupt a resumed download (harbor #23601). */
-function openedPart(answer: Answer, range: ByteRange | undefined): OpenedBlob {
-  const { start, end, size } = contentRangeOf(answer.headers) ?? {};
-  const fits =
-    range !== undefined && start === range.start && end !== undefined && end >= start && end <= (range.end ?? end);
-  const length = fits ? end - start + 1 : undefined;
-  if (!fits || (contentLengthOf(answer.headers) ?? length) !== length) {
-    answer.body.destroy();
-    throw new UpstreamError('misbehaving', `${answer.url.host} sent another part of the blob than was asked for`);
-  }
-  const isChunked = answer.headers['transfer-encoding'] !== undefined;
-  answer.body.expect(end - start + 1, isChunked ? 'misbehaving' : 'connect');
-  return { size, offset: start, body: answer.body };
 }

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import type { Memory, MemoryReservation } from '../../mirror/ports/memory.ts';
+import type { ByteRange, OpenedBlob } from '../../mirror/ports/upstream.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 
 /** The answer, with any status. The caller must read the body to its end or destroy it. */
@@ -38,6 +39,30 @@ export function contentRangeOf(headers: IncomingHttpHeaders): ContentRange | und
 
 function wholeNumber(text: string | undefined): number | undefined {
   return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+}
+
+/**
+ * The blob in an answer of 200 or 206.
+ * @throws UpstreamError misbehaving for another range than requested.
+ */
+export function openedBlob(answer: Answer, range: ByteRange | undefined): OpenedBlob {
+  if (answer.status === 206) return openedPart(answer, range);
+  return { size: contentLengthOf(answer.headers), offset: 0, body: answer.body };
+}
+
+/** A 206 must start at the requested offset and end within the range: another part would corrupt a resumed download (harbor #23601). */
+function openedPart(answer: Answer, range: ByteRange | undefined): OpenedBlob {
+  const { start, end, size } = contentRangeOf(answer.headers) ?? {};
+  const fits =
+    range !== undefined && start === range.start && end !== undefined && end >= start && end <= (range.end ?? end);
+  const length = fits ? end - start + 1 : undefined;
+  if (!fits || (contentLengthOf(answer.headers) ?? length) !== length) {
+    answer.body.destroy();
+    throw new UpstreamError('misbehaving', `${answer.url.host} sent another part of the blob than was asked for`);
+  }
+  const isChunked = answer.headers['transfer-encoding'] !== undefined;
+  answer.body.expect(end - start + 1, isChunked ? 'misbehaving' : 'connect');
+  return { size, offset: start, body: answer.body };
 }
 
 export interface AnswerBodyOptions {

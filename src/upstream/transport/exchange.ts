@@ -27,14 +27,16 @@ export interface Exchange {
  */
 export type Send = (exchange: Exchange, options: Waiting) => Promise<Answer>;
 
+export type ExchangeTimeouts = Pick<UpstreamTimeouts, 'connectMs' | 'headersMs' | 'idleMs'>;
+
 export interface SendDeps {
   /** The label in events for the observer. */
   readonly upstream: string;
-  readonly connections: Connections;
-  readonly timeouts: UpstreamTimeouts;
+  readonly connections: Pick<Connections, 'dispatcherFor' | 'enter'>;
+  readonly timeouts: ExchangeTimeouts;
   readonly userAgent: string;
   readonly clock: Clock;
-  readonly observer: Observer;
+  readonly observer: Pick<Observer, 'upstreamAnswered' | 'upstreamBytes'>;
   readonly monitor?: UpstreamMonitor | undefined;
   readonly memory?: Memory | undefined;
 }
@@ -66,7 +68,7 @@ export function createSend(deps: SendDeps): Send {
 
 interface ExchangingOptions {
   readonly exchange: Exchange;
-  readonly timeouts: UpstreamTimeouts;
+  readonly timeouts: ExchangeTimeouts;
   readonly userAgent: string;
   readonly signal: AbortSignal;
   readonly onBytes: (bytes: number) => void;

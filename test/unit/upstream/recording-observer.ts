@@ -10,6 +10,11 @@ export class RecordingObserver implements Observer {
   readonly rateLimits: Event<'rateLimitSeen'>[] = [];
   readonly failures: Event<'internalError'>[] = [];
 
+  /** `blob ok`: what siblings were asked, but for the question that each new one is asked first. */
+  readonly siblingsAsked: string[] = [];
+  /** What siblings asked, likewise. */
+  readonly siblingsServed: string[] = [];
+
   /** `GET manifest 200`, in the order in which it happened. */
   get story(): readonly string[] {
     return this.answers.map(({ method, kind, outcome }) => `${method} ${kind} ${outcome}`);
@@ -33,6 +38,14 @@ export class RecordingObserver implements Observer {
 
   internalError(event: Event<'internalError'>): void {
     this.failures.push(event);
+  }
+
+  siblingAsked({ kind, outcome }: Event<'siblingAsked'>): void {
+    if (kind !== 'ping') this.siblingsAsked.push(`${kind} ${outcome}`);
+  }
+
+  siblingServed({ kind, outcome }: Event<'siblingServed'>): void {
+    this.siblingsServed.push(`${kind} ${outcome}`);
   }
 
   rejected(): void {}
