@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { cachedGlob } from './names.ts';
+import { sharedStorage } from './shared-storage.ts';
 import { bytes, count, durationOrForeverMs, path, word } from './values.ts';
 
 export const storage = z
@@ -29,6 +30,7 @@ export const storage = z
       .prefault('7d'),
     scrubRate: bytes().describe('Read rate of that verification, in bytes per second.').prefault('20MiB'),
     verifyReads: z.boolean().describe('Verify the digest of every blob each time it is served.').prefault(false),
+    shared: sharedStorage.optional(),
   })
   .transform(({ maxSize, minFree, unusedFor, scrubEvery, scrubRate, ...rest }) => ({
     ...rest,

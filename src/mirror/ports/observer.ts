@@ -95,3 +95,38 @@ export interface Observer {
   /** A failure that is not reported to any client. */
   internalError(event: { readonly part: string; readonly cause: unknown }): void;
 }
+
+/** Receives the events of the shared bucket. It only counts and logs: nothing may depend on it. Must not throw. */
+export interface BucketObserver {
+  /** The shared bucket answered a call, or did not. */
+  bucketAnswered(event: {
+    /** As the S3 API names it. */
+    readonly operation: string;
+    /** `ok`, `absent`, or why there was no usable answer. */
+    readonly outcome: string;
+    readonly durationMs: number;
+  }): void;
+  /** The bucket answers again (`closed`), or is not asked for a while; then the state says why. */
+  bucketChanged(event: { readonly state: string; readonly cause?: unknown }): void;
+  /** Bytes of content arrived from the bucket. */
+  bucketBytes(event: { readonly bytes: number }): void;
+  /** An upload to the bucket is over, or is to be tried again. */
+  uploadEnded(event: {
+    readonly result: UploadResult;
+    /** Of content; 0 for a record. */
+    readonly bytes: number;
+    readonly cause?: unknown;
+  }): void;
+}
+
+/**
+ * How one try of an upload ended.
+ *
+ *     ok        it is in the bucket
+ *     present   it was there already
+ *     gone      it is no longer in the local store
+ *     retried   the bucket gave no usable answer: it is tried again
+ *     failed    the bucket refused it for good, or the local file is damaged
+ *     dropped   too many uploads wait already
+ */
+export type UploadResult = 'ok' | 'present' | 'gone' | 'retried' | 'failed' | 'dropped';

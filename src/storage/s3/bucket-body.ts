@@ -1,0 +1,82 @@
+import { Readable } from 'node:stream';
+import { UpstreamError } from '../../oci/errors.ts';
+
+export interface BucketBodyOptions {
+  /** The response's own stream. */
+  readonly source: Readable;
+  /** How many bytes it must have. */
+  readonly expectedBytes: number;
+  /** How long nothing may arrive while the reader wants more. */
+  readonly idleMs: number;
+  /** Called with the reason when the bucket is at fault. */
+  readonly onFailed: (reason: 'timeout' | 'connect') => void;
+  /** Called with what arrived. */
+  readonly onBytes: (bytes: number) => void;
+}
+
+/**
+ * A body from the bucket. It fails with an UpstreamError if it is shorter or longer than announced, or if nothing arrives for a while; a slow
+ * reader is not the bucket's fault. Destroying it ends the request.
+ */
+export class BucketBody extends Readable {
+  readonly #options: BucketBodyOptions;
+  #receivedBytes = 0;
+  #idle: NodeJS.Timeout | undefined;
+
+  constructor(options: BucketBodyOptions) {
+    super({ highWaterMark: 256 * 1024 });
+    this.#options = options;
+    this.on('error', () => {}); // It may fail before it is read; a later reader still gets the error.
+    const { source } = options;
+    source.pause();
+    source.on('data', (chunk: Buffer) => this.#receive(chunk));
+    source.once('end', () => this.#end());
+    source.once('error', (cause) => this.#fail('connect', cause));
+    source.once('close', () => this.#end());
+    source.pause();
+  }
+
+  override _read(): void {
+    this.#idle ??= setTimeout(() => this.#fail('timeout'), this.#options.idleMs);
+    this.#options.source.resume();
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#expectNothing();
+    this.#options.source.destroy();
+    done(error);
+  }
+
+  #receive(chunk: Buffer): void {
+    const { onBytes, source, expectedBytes } = this.#options;
+    this.#receivedBytes += chunk.length;
+    onBytes(chunk.length);
+    if (this.#receivedBytes > expectedBytes) return this.#fail('connect');
+    if (this.push(chunk)) {
+      this.#idle?.refresh();
+      return;
+    }
+    this.#expectNothing();
+    source.pause();
+  }
+
+  #end(): void {
+    if (this.destroyed || this.readableEnded) return;
+    this.#expectNothing();
+    if (this.#receivedBytes < this.#options.expectedBytes) this.#fail('connect');
+    else this.push(null);
+  }
+
+  #fail(reason: 'timeout' | 'connect', cause?: unknown): void {
+    if (this.destroyed) return;
+    const { onFailed, expectedBytes } = this.#options;
+    onFailed(reason);
+    const message = `the body from the shared bucket broke off after ${this.#receivedBytes} of ${expectedBytes} bytes`;
+    this.destroy(new UpstreamError(reason, message, { cause }));
+  }
+
+  #expectNothing(): void {
+    clearTimeout(this.#idle);
+    this.#idle = undefined;
+  }
+}

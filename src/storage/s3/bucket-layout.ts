@@ -1,0 +1,46 @@
+import type { RecordKey } from '../../mirror/ports/record-store.ts';
+import type { Digest } from '../../oci/digest.ts';
+import { blobPath, digestAt, recordKeyAt, recordPath } from '../layout.ts';
+
+/*
+ * The store in a bucket. Below the prefix it has the layout of the store on disk (../layout.ts), so that both can be read by the same eyes:
+ *
+ *     <prefix>/v1/store.json                                   the id of the store: its view in Redis is named by it
+ *     <prefix>/v1/blobs/<algorithm>/<2 hex>/<hex>              verified content, manifests included
+ *     <prefix>/v1/repositories/<upstream>/<repository>/…       records: links, tags, visibility
+ */
+
+const version = 'v1';
+
+/** Keys of objects in a bucket. */
+export class BucketLayout {
+  /** What all keys begin with: `v1/`, or `<prefix>/v1/`. */
+  readonly root: string;
+
+  constructor(prefix: string) {
+    this.root = prefix === '' ? `${version}/` : `${prefix}/${version}/`;
+  }
+
+  get storeId(): string {
+    return `${this.root}store.json`;
+  }
+
+  blob(digest: Digest): string {
+    return this.root + blobPath(digest);
+  }
+
+  /** @throws Error when the upstream's name is no host. */
+  record(key: RecordKey): string {
+    return this.root + recordPath(key);
+  }
+
+  /** The digest whose content belongs at a key; undefined for any other key. */
+  digestAt(key: string): Digest | undefined {
+    return key.startsWith(this.root) ? digestAt(key.slice(this.root.length)) : undefined;
+  }
+
+  /** The record that belongs at a key; undefined for any other key. */
+  recordAt(key: string): RecordKey | undefined {
+    return key.startsWith(this.root) ? recordKeyAt(key.slice(this.root.length)) : undefined;
+  }
+}

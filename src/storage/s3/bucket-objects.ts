@@ -1,0 +1,137 @@
+import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import type { BucketObserver } from '../../mirror/ports/observer.ts';
+import type { ByteRange, OpenedBlob } from '../../mirror/ports/upstream.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import { UpstreamError } from '../../oci/errors.ts';
+import { BucketBody } from './bucket-body.ts';
+import { type BucketCalls, CallRejected } from './calls.ts';
+import type { BucketSettings } from './client.ts';
+
+export interface BucketObjectsDeps {
+  readonly settings: BucketSettings;
+  readonly calls: BucketCalls;
+  readonly observer: Pick<BucketObserver, 'bucketBytes'>;
+  readonly idleMs?: number;
+}
+
+/** The facts of a stored object. */
+export interface ObjectFacts {
+  readonly size: number;
+  readonly modifiedAtMs: number;
+}
+
+const idleMs = 5_000;
+
+/** Objects of one bucket by key: each method is one call. */
+export class BucketObjects {
+  readonly #deps: BucketObjectsDeps;
+
+  constructor(deps: BucketObjectsDeps) {
+    this.#deps = deps;
+  }
+
+  /** @returns undefined when it is not there. @throws UpstreamError, also for a range behind its end; the signal's reason. */
+  async open(
+    key: string,
+    { signal, range }: Waiting & { readonly range?: ByteRange | undefined },
+  ): Promise<OpenedBlob | undefined> {
+    const { calls } = this.#deps;
+    const input = { ...this.#at(key), ...(range && { Range: `bytes=${range.start}-${range.end ?? ''}` }) };
+    const answer = await calls.run({ operation: 'GetObject', kind: 'read', signal }, ({ sdk, client, abortSignal }) =>
+      client.send(new sdk.GetObjectCommand(input), { abortSignal }),
+    );
+    if (!answer) return undefined;
+    const { Body: body, ContentLength: length, ContentRange: part } = answer;
+    if (!(body instanceof Readable) || length === undefined) throw noObject('it sent no length');
+    const { start = 0, size = length } = placeOf(part) ?? {};
+    return { size, offset: start, body: this.#body(body, length) };
+  }
+
+  /** A small object, read whole. @returns undefined when it is not there. @throws UpstreamError when it is larger than that. */
+  async read(key: string, { signal, maxBytes }: Waiting & { readonly maxBytes: number }): Promise<Buffer | undefined> {
+    const opened = await this.open(key, { signal });
+    if (!opened) return undefined;
+    if (opened.size === undefined || opened.size > maxBytes) {
+      opened.body.destroy();
+      throw noObject(`an object has more than ${maxBytes} bytes`);
+    }
+    const end = () => opened.body.destroy();
+    signal.addEventListener('abort', end, { once: true });
+    try {
+      return await buffer(opened.body);
+    } finally {
+      signal.removeEventListener('abort', end);
+      signal.throwIfAborted();
+    }
+  }
+
+  /** @returns undefined when it is not there. */
+  async head(key: string, { signal }: Waiting): Promise<ObjectFacts | undefined> {
+    const { calls } = this.#deps;
+    const answer = await calls.run({ operation: 'HeadObject', kind: 'write', signal }, ({ sdk, client, abortSignal }) =>
+      client.send(new sdk.HeadObjectCommand(this.#at(key)), { abortSignal }),
+    );
+    if (!answer) return undefined;
+    return { size: answer.ContentLength ?? Number.NaN, modifiedAtMs: answer.LastModified?.getTime() ?? 0 };
+  }
+
+  /** Writes a small object. @throws ConditionNotMet when it is there already, and should not be. */
+  async put(
+    key: string,
+    bytes: Uint8Array,
+    { signal, isNew = false }: Waiting & { readonly isNew?: boolean },
+  ): Promise<void> {
+    const input = {
+      ...this.#at(key),
+      ...encryptionOf(this.#deps.settings),
+      Body: bytes,
+      ...(isNew && { IfNoneMatch: '*' }),
+    };
+    const options = { operation: 'PutObject', kind: 'write', signal } as const;
+    await this.#deps.calls.run(options, ({ sdk, client, abortSignal }) =>
+      client.send(new sdk.PutObjectCommand(input), { abortSignal }),
+    );
+  }
+
+  /** Removes an object, if it is there. */
+  async remove(key: string, { signal }: Waiting): Promise<void> {
+    const options = { operation: 'DeleteObject', kind: 'write', signal } as const;
+    await this.#deps.calls.run(options, ({ sdk, client, abortSignal }) =>
+      client.send(new sdk.DeleteObjectCommand(this.#at(key)), { abortSignal }),
+    );
+  }
+
+  #at(key: string): { readonly Bucket: string; readonly Key: string } {
+    return { Bucket: this.#deps.settings.bucket, Key: key };
+  }
+
+  #body(source: Readable, expectedBytes: number): BucketBody {
+    const { calls, observer } = this.#deps;
+    return new BucketBody({
+      source,
+      expectedBytes,
+      idleMs: this.#deps.idleMs ?? idleMs,
+      onBytes: (bytes) => observer.bucketBytes({ bytes }),
+      onFailed: (reason) => calls.bodyFailed(reason),
+    });
+  }
+}
+
+/** What uploads ask for. */
+export function encryptionOf({ serverSideEncryption, kmsKeyId }: BucketSettings) {
+  return {
+    ...(serverSideEncryption !== undefined && { ServerSideEncryption: serverSideEncryption }),
+    ...(kmsKeyId !== undefined && { SSEKMSKeyId: kmsKeyId }),
+  };
+}
+
+/** Of `bytes 5-9/20`. */
+function placeOf(part: string | undefined): { readonly start: number; readonly size: number } | undefined {
+  const [, start, size] = /^bytes (\d{1,15})-\d{1,15}\/(\d{1,15})$/.exec(part ?? '') ?? [];
+  return start === undefined ? undefined : { start: Number(start), size: Number(size) };
+}
+
+function noObject(why: string): UpstreamError {
+  return new CallRejected('GetObject', { cause: new UpstreamError('misbehaving', why) });
+}

@@ -1,0 +1,196 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { S3Client } from '@aws-sdk/client-s3';
+import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
+import type { BucketObserver } from '../../mirror/ports/observer.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import { UpstreamError } from '../../oci/errors.ts';
+import { BucketBreaker } from './breaker.ts';
+import { type BucketSettings, loadS3, type S3 } from './client.ts';
+import { bucketError, type BucketOutcome, isFailureOfBucket, outcomeOf } from './failures.ts';
+
+export interface BucketCallsDeps {
+  readonly settings: BucketSettings;
+  readonly clock: Clock;
+  readonly observer: Pick<BucketObserver, 'bucketAnswered' | 'bucketChanged'>;
+  /** By default {@link loadS3}. */
+  readonly load?: (settings: BucketSettings) => Promise<S3>;
+  /** How long a call may take until its headers are there, its retries and the lookup of credentials included. */
+  readonly readWithinMs?: number;
+  readonly writeWithinMs?: number;
+}
+
+/** `read`: a client waits for it. */
+export type CallKind = 'read' | 'write';
+
+export interface CallOptions extends Waiting {
+  /** As the S3 API names it: for metrics. */
+  readonly operation: string;
+  readonly kind: CallKind;
+  /** For a write that takes longer. */
+  readonly withinMs?: number;
+}
+
+/** What one call is made with. */
+export interface CallTools {
+  readonly sdk: S3['sdk'];
+  readonly client: S3Client;
+  /** Aborts when the call must end. It no longer does once the answer is there: a body is destroyed instead. */
+  readonly abortSignal: AbortSignal;
+}
+
+/** A miss waits no longer than this before the next source is asked. */
+const readWithinMs = 1_500;
+const writeWithinMs = 30_000;
+
+/** Calls to one bucket: with timeouts, a breaker, and one kind of error. The SDK is loaded with the first call. */
+export class BucketCalls {
+  readonly #deps: BucketCallsDeps;
+  readonly #breaker: BucketBreaker;
+  #loading: Promise<S3> | undefined;
+
+  constructor(deps: BucketCallsDeps) {
+    this.#deps = deps;
+    const { clock, observer } = deps;
+    this.#breaker = new BucketBreaker({ clock, onChange: (state) => observer.bucketChanged({ state }) });
+  }
+
+  /** `closed`, or why the bucket is not asked for a while. */
+  get state(): string {
+    return this.#breaker.state;
+  }
+
+  /** How long until the bucket is asked again; 0: it is. */
+  get waitMs(): number {
+    return this.#breaker.waitMs;
+  }
+
+  /** To be called when a body that the bucket sends stops arriving. */
+  bodyFailed(reason: string): void {
+    this.#breaker.failed(reason);
+  }
+
+  /**
+   * @returns undefined when the object is not there.
+   * @throws UpstreamError when there is no usable answer; ConditionNotMet; the signal's reason.
+   */
+  async run<Answer>(options: CallOptions, ask: (tools: CallTools) => Promise<Answer>): Promise<Answer | undefined> {
+    const { operation, signal } = options;
+    signal.throwIfAborted();
+    if (!this.#breaker.admits()) throw notAsked(this.#breaker.state);
+    const { clock, observer } = this.#deps;
+    const startedAtMs = clock.monotonicMs();
+    const answered = (outcome: BucketOutcome | 'ok') =>
+      observer.bucketAnswered({ operation, outcome, durationMs: clock.monotonicMs() - startedAtMs });
+    using limit = new Limit(options.withinMs ?? this.#withinMs(options.kind), signal);
+    try {
+      const answer = await abortable(this.#ask(options, limit.signal, ask), limit.signal);
+      this.#breaker.succeeded();
+      answered('ok');
+      return answer;
+    } catch (cause) {
+      if (signal.aborted) this.#breaker.undecided();
+      signal.throwIfAborted();
+      const outcome = limit.isOver ? 'timeout' : outcomeOf(cause);
+      answered(outcome);
+      return this.#failed(operation, outcome, cause);
+    }
+  }
+
+  /** Closes all connections. */
+  async close(): Promise<void> {
+    const s3 = await this.#loading?.catch(() => undefined);
+    s3?.reading.destroy();
+    s3?.writing.destroy();
+  }
+
+  async #ask<Answer>(
+    { kind }: CallOptions,
+    abortSignal: AbortSignal,
+    ask: (tools: CallTools) => Promise<Answer>,
+  ): Promise<Answer> {
+    const { settings, load = loadS3 } = this.#deps;
+    const { sdk, reading, writing } = await (this.#loading ??= load(settings));
+    abortSignal.throwIfAborted();
+    const client = kind === 'read' ? reading : writing;
+    const attempt = () => ask({ sdk, client, abortSignal });
+    return kind === 'read' ? retrying(attempt, abortSignal) : attempt();
+  }
+
+  #failed(operation: string, outcome: BucketOutcome, cause: unknown): undefined {
+    if (isFailureOfBucket(outcome)) this.#breaker.failed(outcome);
+    else this.#breaker.succeeded();
+    if (outcome === 'absent') return undefined;
+    if (outcome === 'precondition') throw new ConditionNotMet(operation);
+    if (outcome === 'rejected') throw new CallRejected(operation, { cause: bucketError(operation, outcome, cause) });
+    throw bucketError(operation, outcome, cause);
+  }
+
+  #withinMs(kind: CallKind): number {
+    const deps = { readWithinMs, writeWithinMs, ...this.#deps };
+    return kind === 'read' ? deps.readWithinMs : deps.writeWithinMs;
+  }
+}
+
+const maxReadRetries = 2;
+const firstPauseMs = 100;
+const isTransient: ReadonlySet<BucketOutcome> = new Set(['overloaded', 'unavailable', 'connect']);
+
+/** Repeats a read after a transient failure, with shorter pauses than the SDK's: a client waits. */
+async function retrying<Answer>(attempt: () => Promise<Answer>, signal: AbortSignal): Promise<Answer> {
+  for (let retries = 0; ; retries += 1) {
+    try {
+      return await attempt();
+    } catch (cause) {
+      if (retries === maxReadRetries || signal.aborted || !isTransient.has(outcomeOf(cause))) throw cause;
+      await sleep(firstPauseMs * 2 ** retries * (0.5 + Math.random()), undefined, { signal });
+    }
+  }
+}
+
+/** The condition of a request, such as `If-None-Match`, was not met. */
+export class ConditionNotMet extends Error {
+  override readonly name = 'ConditionNotMet';
+
+  constructor(operation: string) {
+    super(`the condition of ${operation} was not met`);
+  }
+}
+
+/** The bucket refused this one request: a repetition would be refused as well. */
+export class CallRejected extends UpstreamError {
+  constructor(operation: string, { cause }: { readonly cause: UpstreamError }) {
+    super('misbehaving', `the shared bucket rejected ${operation}`, { cause, upstreamStatus: cause.upstreamStatus });
+  }
+}
+
+function notAsked(state: string): UpstreamError {
+  return new UpstreamError('unavailable', `the shared bucket is not asked for a while: ${state}`);
+}
+
+/** A signal that aborts with another one, or when the time is over; not once it is disposed. */
+class Limit implements Disposable {
+  readonly #own = new AbortController();
+  readonly #timer: NodeJS.Timeout;
+  readonly #stopWatching: () => void;
+  isOver = false;
+
+  constructor(withinMs: number, signal: AbortSignal) {
+    this.#timer = setTimeout(() => {
+      this.isOver = true;
+      this.#own.abort(new Error(`no answer within ${withinMs} ms`));
+    }, withinMs);
+    const abort = () => this.#own.abort(signal.reason);
+    signal.addEventListener('abort', abort, { once: true });
+    this.#stopWatching = () => signal.removeEventListener('abort', abort);
+  }
+
+  get signal(): AbortSignal {
+    return this.#own.signal;
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+    this.#stopWatching();
+  }
+}

@@ -1,0 +1,63 @@
+import type * as Sdk from '@aws-sdk/client-s3';
+
+/** The bucket, and how its server is spoken to. */
+export interface BucketSettings {
+  readonly bucket: string;
+  /** Undefined: that of the environment. */
+  readonly region: string | undefined;
+  /** Undefined: AWS. */
+  readonly endpoint?: string | undefined;
+  /** What all keys begin with, without a slash at the end; empty: nothing. */
+  readonly prefix: string;
+  readonly pathStyle: boolean;
+  readonly checksums: 'when-supported' | 'when-required';
+  readonly serverSideEncryption?: 'AES256' | 'aws:kms' | undefined;
+  readonly kmsKeyId?: string | undefined;
+}
+
+/** The SDK and its clients. */
+export interface S3 {
+  readonly sdk: typeof Sdk;
+  /** For reads. It has no idle timeout of its own: a slow client is not the bucket's fault. */
+  readonly reading: Sdk.S3Client;
+  /** For uploads and for everything else that no client waits for. */
+  readonly writing: Sdk.S3Client;
+}
+
+const connectWithinMs = 1_000;
+/** How long a connection of an upload may be idle. */
+const idleUploadMs = 15_000;
+const maxSockets = 128;
+/** Of an upload's request, with exponential back-off, for 5xx, 429, throttling and lost connections. Reads are repeated by calls.ts. */
+const maxWriteAttempts = 3;
+
+/** Loads the SDK. Credentials are those of AWS's default chain, and are looked up with the first request. */
+export async function loadS3(settings: BucketSettings): Promise<S3> {
+  const sdk = await import('@aws-sdk/client-s3');
+  const shared = clientConfig(settings);
+  const handler = {
+    connectionTimeout: connectWithinMs,
+    socketTimeout: 0,
+    httpAgent: { maxSockets },
+    httpsAgent: { maxSockets },
+  };
+  const writing = { ...handler, socketTimeout: idleUploadMs };
+  return {
+    sdk,
+    reading: new sdk.S3Client({ ...shared, maxAttempts: 1, requestHandler: handler }),
+    writing: new sdk.S3Client({ ...shared, maxAttempts: maxWriteAttempts, requestHandler: writing }),
+  };
+}
+
+function clientConfig({ region, endpoint, pathStyle, checksums }: BucketSettings): Sdk.S3ClientConfig {
+  return {
+    ...(region !== undefined && { region }),
+    ...(endpoint !== undefined && { endpoint }),
+    forcePathStyle: pathStyle,
+    requestChecksumCalculation: checksums === 'when-supported' ? 'WHEN_SUPPORTED' : 'WHEN_REQUIRED',
+    // Content is verified by its digest.
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    retryMode: 'standard',
+    followRegionRedirects: endpoint === undefined,
+  };
+}
