@@ -1,0 +1,7 @@
+import type { Herd } from './simulate.ts';
+
+/** Cold pulls of a blob of 256 MiB that the bench measured on its two processors; see bench/RESULTS.md. */
+export const measuredHerds: readonly (Pick<Herd, 'shape' | 'replicas' | 'nodes'> & { readonly seconds: number })[] = [
+  { shape: 'alone', replicas: 1, nodes: 10, seconds: 1.19 },
+  { shape: 'alone', replicas: 1, nodes: 50, seconds: 4.85 },
+];
