@@ -2,17 +2,50 @@ import type { RepositoryId } from '../../src/mirror/ports/repository-id.ts';
 import type { Index, Link } from '../../src/mirror/ports/store-index.ts';
 import { type Digest, digestOf } from '../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../src/oci/reference.ts';
-import { type IndexOptions, startCompleteIndex } from '../support/sqlite-index.ts';
+import type { LosableIndex } from '../../src/index/rebuilder.ts';
+import { stopAsIfKilled } from '../support/rebuilds.ts';
+import { type IndexOptions, never, startIndex } from '../support/sqlite-index.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 
-/** An index that nothing was noted in, and that is complete. */
-async function onSqlite(options: IndexOptions = {}): Promise<Index> {
-  const { index } = await startCompleteIndex(await temporaryDirectory(), options);
-  return index;
+export interface TestedIndex extends Index, LosableIndex {
+  stop(): Promise<void>;
+}
+
+/** Where the view of one store lies. */
+export interface IndexPlace {
+  /** Opens the view, until the test ends. */
+  start(options?: IndexOptions): Promise<TestedIndex>;
+  /** Leaves the view as a process does that is killed with nothing buffered. */
+  kill(index: TestedIndex): Promise<void>;
+}
+
+export interface IndexKind {
+  readonly name: string;
+  /** A place without a view. */
+  readonly newPlace: () => Promise<IndexPlace>;
+  /** An index that nothing was recorded in, and that is complete. */
+  readonly subject: (options?: IndexOptions) => Promise<TestedIndex>;
+}
+
+async function inSqlite(): Promise<IndexPlace> {
+  const directory = await temporaryDirectory();
+  return {
+    start: async (options) => (await startIndex(directory, options)).index,
+    kill: (index) => stopAsIfKilled(index, directory),
+  };
+}
+
+function kind(name: string, newPlace: () => Promise<IndexPlace>): IndexKind {
+  const subject = async (options?: IndexOptions): Promise<TestedIndex> => {
+    const index = await (await newPlace()).start(options);
+    await index.completeRebuild({ signal: never });
+    return index;
+  };
+  return { name, newPlace, subject };
 }
 
 /** Every implementation, and how a test gets one. */
-export const indexes = [{ name: 'in SQLite', subject: onSqlite }];
+export const indexes = [kind('in SQLite', inSqlite)];
 
 export const alpine = repository('docker.io', 'library/alpine');
 export const debian = repository('docker.io', 'library/debian');

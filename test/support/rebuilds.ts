@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { type RebuildDeps, rebuildIndex } from '../../src/index/rebuild.ts';
-import type { SqliteIndex } from '../../src/index/sqlite/sqlite-index.ts';
+import type { LosableIndex } from '../../src/index/rebuilder.ts';
+import type { Index } from '../../src/mirror/ports/store-index.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../src/oci/reference.ts';
 import { type FileStores, fileStores } from './file-stores.ts';
@@ -51,7 +52,7 @@ export async function preparedStores(): Promise<FileStores & { readonly path: st
 
 /** @returns what was reported. */
 export function rebuild(
-  index: SqliteIndex,
+  index: LosableIndex,
   { store, records }: Pick<RebuildDeps, 'store' | 'records'>,
   signal = never,
 ): Promise<readonly unknown[]> {
@@ -60,14 +61,18 @@ export function rebuild(
   return rebuildIndex({ store, records, index, observer, signal }).then(() => failures);
 }
 
+interface Stoppable {
+  stop(): Promise<void>;
+}
+
 /** Leaves its file as a process does that is killed with nothing pending. */
-export async function stopAsIfKilled(index: SqliteIndex, directory: string): Promise<void> {
+export async function stopAsIfKilled(index: Stoppable, directory: string): Promise<void> {
   await index.stop();
   const database = new DatabaseSync(join(directory, 'index.sqlite'));
   database.exec('UPDATE state SET is_complete = 0');
   database.close();
 }
 
-export async function usedAt(index: SqliteIndex, digest: Digest): Promise<number | undefined> {
+export async function usedAt(index: Pick<Index, 'evictable'>, digest: Digest): Promise<number | undefined> {
   return (await index.evictable(everything)).find((content) => content.digest === digest)?.usedAtMs;
 }

@@ -1,8 +1,9 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Observer } from '../../mirror/ports/observer.ts';
-import { isDamage, inTransaction, type RowWriter, Slice, type SliceLimits } from './rows.ts';
-import type { Depth, WriteBuffer } from './write-buffer.ts';
+import { Slice, type SliceLimits } from '../buffer-writer.ts';
+import { isDamage, inTransaction, type RowWriter } from './rows.ts';
+import type { Depth, WriteBuffer } from '../write-buffer.ts';
 
 /** How long a write may wait in the buffer. */
 const flushDelayMs = 200;

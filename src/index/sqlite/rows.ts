@@ -1,8 +1,8 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { type Digest, hexOf } from '../../oci/digest.ts';
-import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
+import { repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type { IndexedContent, Link } from '../../mirror/ports/store-index.ts';
-import type { Tag } from '../../oci/reference.ts';
+import type { BufferedTag, BufferWriter, Slice } from '../buffer-writer.ts';
 import { bytesOf, maxClockErrorMs } from './schema.ts';
 
 /** One row of a query's result. */
@@ -44,15 +44,6 @@ export function isDamage(error: unknown): boolean {
   return damaged.has(error.errcode & 0xff) || unreadable.has(error.errcode);
 }
 
-export interface BufferedTag {
-  readonly repositoryId: RepositoryId;
-  readonly tag: Tag;
-  /** The digest of the tag; undefined when its record is gone. */
-  readonly digest: Digest | undefined;
-  /** A write by the mirror is newer than what a rebuild read from the store. */
-  readonly source: 'mirror' | 'store';
-}
-
 export interface RowWriterDeps {
   readonly database: DatabaseSync;
   /** Every row written is marked as seen by this rebuild. */
@@ -65,7 +56,7 @@ export interface RowWriterDeps {
 const lastUse = `CASE WHEN used_at > ?2 + ${maxClockErrorMs} THEN ?2 ELSE max(used_at, ?2) END`;
 
 /** Applies single writes to the index, by prepared statements. Writing the same twice changes nothing. */
-export class RowWriter {
+export class RowWriter implements BufferWriter {
   readonly #rebuild: number;
   readonly #isKept: (repository: string) => boolean;
   readonly #content: StatementSync;
@@ -107,8 +98,14 @@ export class RowWriter {
     this.#content.run(digest, whole(size), whole(usedAtMs), isManifest ? 1 : 0, this.#rebuild);
   }
 
-  name(parent: Digest, child: Digest): void {
-    this.#name.run(digestBytes(parent), digestBytes(child));
+  names(parent: Digest, children: readonly Digest[], { from, slice }: { from: number; slice: Slice }): number {
+    let written = 0;
+    for (const child of children.slice(from, from + slice.rowsLeft)) {
+      if (slice.isOver) break;
+      this.#name.run(digestBytes(parent), digestBytes(child));
+      written += 1;
+    }
+    return written;
   }
 
   /** Removes up to `limit` names of a manifest that is no longer stored. @returns how many. */
@@ -160,55 +157,5 @@ export function inTransaction(database: DatabaseSync, work: () => void): void {
   } catch (error) {
     if (database.isTransaction) database.exec('ROLLBACK');
     throw error;
-  }
-}
-
-/** The limits of one transaction, which blocks the event loop. */
-export interface SliceLimits {
-  readonly maxRows: number;
-  readonly maxMs: number;
-  /** Milliseconds of a monotonic clock. */
-  readonly now: () => number;
-}
-
-/** The rows of one transaction, and the callbacks to run after its commit. */
-export class Slice {
-  readonly #limits: SliceLimits;
-  readonly #endsAtMs: number;
-  #rows = 0;
-  readonly #afterCommit: (() => void)[] = [];
-
-  constructor(limits: SliceLimits) {
-    this.#limits = limits;
-    this.#endsAtMs = limits.now() + limits.maxMs;
-  }
-
-  /** Rows written so far. */
-  get rows(): number {
-    return this.#rows;
-  }
-
-  get rowsLeft(): number {
-    return Math.max(0, this.#limits.maxRows - this.#rows);
-  }
-
-  get isOver(): boolean {
-    return this.rowsLeft === 0 || this.#limits.now() >= this.#endsAtMs;
-  }
-
-  each<Value>(values: Iterable<Value>, write: (value: Value) => void): void {
-    for (const value of values) {
-      if (this.isOver) return;
-      write(value);
-    }
-  }
-
-  wrote(rows: number, afterCommit: () => void): void {
-    this.#rows += rows;
-    this.#afterCommit.push(afterCommit);
-  }
-
-  commit(): void {
-    for (const act of this.#afterCommit) act();
   }
 }

@@ -19,7 +19,7 @@ import { BufferFlusher } from './buffer-flusher.ts';
 import { closeComplete, type IndexFiles, openDatabase, replaceDatabase, type StoreRuns } from './open-database.ts';
 import { openView, type OpenView, type OpenViewOptions } from './open-view.ts';
 import { databaseBytes } from './view-reader.ts';
-import { WriteBuffer } from './write-buffer.ts';
+import { WriteBuffer } from '../write-buffer.ts';
 import type { LosableIndex } from '../rebuilder.ts';
 import { evictableOf, type EvictableOptions, removeContent, removeRepository, removeUnseen } from './view-steps.ts';
 

@@ -6,7 +6,7 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { inTransaction } from './rows.ts';
 import type { OpenView } from './open-view.ts';
-import type { WriteBuffer } from './write-buffer.ts';
+import type { WriteBuffer } from '../write-buffer.ts';
 
 // Operations on many rows of the index, in steps that yield to the event loop. They include buffered writes.
 

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest'
 import { BufferFlusher } from '../../../../src/index/sqlite/buffer-flusher.ts';
 import { RowWriter } from '../../../../src/index/sqlite/rows.ts';
 import { openDatabase } from '../../../../src/index/sqlite/open-database.ts';
-import { WriteBuffer } from '../../../../src/index/sqlite/write-buffer.ts';
+import { WriteBuffer } from '../../../../src/index/write-buffer.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { DurableFolders } from '../../../../src/storage/filesystem/durable-folders.ts';
 import { nodeFiles } from '../../../../src/storage/filesystem/file-system.ts';

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import type { BlobStore } from '../../../src/mirror/ports/blob-store.ts';
-import type { RecordStore } from '../../../src/mirror/ports/record-store.ts';
-import { digestOf } from '../../../src/oci/digest.ts';
-import { ociManifest } from '../../../src/oci/media-types.ts';
-import type { FileStores } from '../../support/file-stores.ts';
-import { gate } from '../../support/gate.ts';
+import type { BlobStore } from '../../src/mirror/ports/blob-store.ts';
+import type { RecordStore } from '../../src/mirror/ports/record-store.ts';
+import { digestOf } from '../../src/oci/digest.ts';
+import { ociManifest } from '../../src/oci/media-types.ts';
+import type { FileStores } from '../support/file-stores.ts';
+import { gate } from '../support/gate.ts';
 import {
   alpine,
   local,
@@ -15,11 +15,11 @@ import {
   preparedStores,
   rebuild,
   usedAt,
-} from '../../support/rebuilds.ts';
-import { never, startIndex } from '../../support/sqlite-index.ts';
-import { temporaryDirectory } from '../../support/temp-directory.ts';
+} from '../support/rebuilds.ts';
+import { never } from '../support/sqlite-index.ts';
+import { indexes } from './indexes.ts';
 
-describe('during a rebuild', () => {
+describe.each(indexes)('during a rebuild of an index $name', ({ newPlace }) => {
   /** A store whose listing waits, before its first blob, until the test lets it continue. */
   function waiting({ store, records }: FileStores) {
     const reached = gate();
@@ -36,7 +36,7 @@ describe('during a rebuild', () => {
   test('new writes stay: content, links, tags and uses', async () => {
     const kept = await preparedStores();
     await keepImage(kept);
-    const { index } = await startIndex(await temporaryDirectory());
+    const index = await (await newPlace()).start();
     const slow = waiting(kept);
     const running = rebuild(index, slow);
     await slow.reached;
@@ -60,7 +60,7 @@ describe('during a rebuild', () => {
 
   test('a waiter is told when it has ended, and not before', async () => {
     const kept = await preparedStores();
-    const { index } = await startIndex(await temporaryDirectory());
+    const index = await (await newPlace()).start();
     const slow = waiting(kept);
     const running = rebuild(index, slow);
     const told: string[] = [];
@@ -78,7 +78,7 @@ describe('during a rebuild', () => {
   });
 
   test('a waiter may leave', async () => {
-    const { index } = await startIndex(await temporaryDirectory());
+    const index = await (await newPlace()).start();
     const leaving = new AbortController();
     const wait = index.whenComplete({ signal: leaving.signal });
     leaving.abort(new Error('gone'));
@@ -89,7 +89,7 @@ describe('during a rebuild', () => {
   test('it can be stopped, and is then incomplete', async () => {
     const kept = await preparedStores();
     await keepImage(kept);
-    const { index } = await startIndex(await temporaryDirectory());
+    const index = await (await newPlace()).start();
     const slow = waiting(kept);
     const stopping = new AbortController();
     const running = rebuild(index, slow, stopping.signal);
@@ -105,7 +105,7 @@ describe('during a rebuild', () => {
   test('a tag that moves between reading and writing its record keeps its new digest', async () => {
     const kept = await preparedStores();
     await keepImage(kept);
-    const { index } = await startIndex(await temporaryDirectory());
+    const index = await (await newPlace()).start();
     const moved = digestOf(Buffer.from('moved'));
     const read: RecordStore['read'] = async (key) => {
       const value = await kept.records.read(key);

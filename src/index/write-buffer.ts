@@ -1,8 +1,8 @@
-import type { RecordKey } from '../../mirror/ports/record-store.ts';
-import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
-import type { IndexedContent, Link } from '../../mirror/ports/store-index.ts';
-import type { Digest } from '../../oci/digest.ts';
-import type { BufferedTag, RowWriter, Slice } from './rows.ts';
+import type { RecordKey } from '../mirror/ports/record-store.ts';
+import { type RepositoryId, repositoryKey } from '../mirror/ports/repository-id.ts';
+import type { IndexedContent, Link } from '../mirror/ports/store-index.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { BufferedTag, BufferWriter, Slice } from './buffer-writer.ts';
 
 /**
  * Which buffered writes are applied before a query.
@@ -84,6 +84,11 @@ export class WriteBuffer {
     this.#uses.set(digest, Math.max(atMs, this.#uses.get(digest) ?? 0));
   }
 
+  /** Keeps the use of content that the index does not have yet, while a rebuild may find it. */
+  keepEarlyUse(digest: Digest, atMs: number): void {
+    if (this.#isRebuilding) this.#earlyUses.set(digest, atMs);
+  }
+
   addRepositoryUse(repositoryId: RepositoryId, atMs: number): void {
     const name = repositoryKey(repositoryId);
     this.#repositoryUses.set(name, Math.max(atMs, this.#repositoryUses.get(name) ?? 0));
@@ -145,19 +150,22 @@ export class WriteBuffer {
     this.#names.clear();
   }
 
-  /** Applies as many writes as the slice takes. They stay buffered until the slice is committed. */
-  writeSome(writer: RowWriter, slice: Slice, depth: Depth): void {
+  /** Applies as many writes as the slice takes. They stay buffered until the slice is committed; what is buffered anew by then stays. */
+  writeSome(writer: BufferWriter, slice: Slice, depth: Depth): void {
     slice.each(this.#contents, ([digest, content]) => {
       writer.content(content);
       slice.wrote(1, () => this.#contents.get(digest) === content && this.#contents.delete(digest));
     });
     slice.each(this.#uses, ([digest, atMs]) => {
       const isKnown = writer.use(digest, atMs);
-      slice.wrote(1, () => this.#endUse(digest, isKnown ? undefined : atMs));
+      slice.wrote(1, () => {
+        if (this.#uses.get(digest) === atMs) this.#uses.delete(digest);
+        if (!isKnown) this.keepEarlyUse(digest, atMs);
+      });
     });
     slice.each(this.#links, ([key, link]) => {
       writer.link(link);
-      slice.wrote(1, () => this.#links.delete(key));
+      slice.wrote(1, () => this.#links.get(key) === link && this.#links.delete(key));
     });
     slice.each(this.#repositoryUses, ([repository, atMs]) => {
       writer.repositoryUse(repository, atMs);
@@ -165,21 +173,16 @@ export class WriteBuffer {
     });
     slice.each(this.#tags, ([key, tag]) => {
       writer.tag(tag);
-      slice.wrote(1, () => this.#tags.delete(key));
+      slice.wrote(1, () => this.#tags.get(key) === tag && this.#tags.delete(key));
     });
     if (depth !== 'rows') slice.each(this.#unnamed, (parent) => this.#writeUnnamed(writer, parent, slice));
     if (depth === 'all' && this.#unnamed.size === 0) this.#names.writeSome(writer, slice);
   }
 
-  #writeUnnamed(writer: RowWriter, parent: Digest, slice: Slice): void {
+  #writeUnnamed(writer: BufferWriter, parent: Digest, slice: Slice): void {
     const limit = slice.rowsLeft;
     const rows = writer.unname(parent, limit);
     slice.wrote(rows + 1, () => rows < limit && this.#unnamed.delete(parent));
-  }
-
-  #endUse(digest: Digest, unplacedAtMs: number | undefined): void {
-    this.#uses.delete(digest);
-    if (this.#isRebuilding && unplacedAtMs !== undefined) this.#earlyUses.set(digest, unplacedAtMs);
   }
 }
 
@@ -260,18 +263,13 @@ export class NameBuffer {
     this.#writtenCount = 0;
   }
 
-  writeSome(writer: RowWriter, slice: Slice): void {
+  writeSome(writer: BufferWriter, slice: Slice): void {
     slice.each(this.#byParent, ([parent, unwritten]) => this.#write(writer, parent, unwritten, slice));
   }
 
-  #write(writer: RowWriter, parent: Digest, unwritten: Unwritten, slice: Slice): void {
+  #write(writer: BufferWriter, parent: Digest, unwritten: Unwritten, slice: Slice): void {
     const { names } = unwritten;
-    let { written } = unwritten;
-    for (const child of names.slice(written, written + slice.rowsLeft)) {
-      if (slice.isOver) break;
-      writer.name(parent, child);
-      written += 1;
-    }
+    const written = unwritten.written + writer.names(parent, names, { from: unwritten.written, slice });
     slice.wrote(written - unwritten.written, () => {
       if (this.#byParent.get(parent) !== unwritten) return;
       if (written === names.length) return this.delete(parent);

@@ -1,12 +1,12 @@
 import { utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { RecordKey } from '../../../src/mirror/ports/record-store.ts';
-import { digestOf } from '../../../src/oci/digest.ts';
-import { ociManifest } from '../../../src/oci/media-types.ts';
-import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
-import { blobPath, recordPath } from '../../../src/storage/layout.ts';
-import { image } from '../../support/images.ts';
+import type { RecordKey } from '../../src/mirror/ports/record-store.ts';
+import { digestOf } from '../../src/oci/digest.ts';
+import { ociManifest } from '../../src/oci/media-types.ts';
+import { parseRepository, parseTag } from '../../src/oci/reference.ts';
+import { blobPath, recordPath } from '../../src/storage/layout.ts';
+import { image } from '../support/images.ts';
 import {
   alpine,
   local,
@@ -17,18 +17,17 @@ import {
   keepImage,
   preparedStores,
   rebuild,
-  stopAsIfKilled,
   usedAt,
-} from '../../support/rebuilds.ts';
-import { never, startIndex } from '../../support/sqlite-index.ts';
-import { temporaryDirectory } from '../../support/temp-directory.ts';
+} from '../support/rebuilds.ts';
+import { never } from '../support/sqlite-index.ts';
+import { indexes } from './indexes.ts';
 
-describe('a rebuild', () => {
+describe.each(indexes)('a rebuild of an index $name', ({ newPlace }) => {
   test('finds everything in the store that an index knows', async () => {
     const kept = await preparedStores();
     await keepImage(kept);
     await keepImage(kept, local, image({ name: 'other' }));
-    const { index } = await startIndex(await temporaryDirectory());
+    const index = await (await newPlace()).start();
     expect(await rebuild(index, kept)).toEqual([]);
 
     expect(index.needsRebuild).toBe(false);
@@ -58,7 +57,7 @@ describe('a rebuild', () => {
       { kind: 'manifest', repositoryId: debian, digest: built.manifest.digest },
       { mediaType: ociManifest, size: 1, firstServedAtMs: 1 },
     );
-    const { index } = await startIndex(await temporaryDirectory());
+    const index = await (await newPlace()).start();
     await rebuild(index, kept);
     expect(await index.borrowableLinks(debian, layer?.digest ?? built.manifest.digest, 'blob')).toEqual([
       {
@@ -77,7 +76,7 @@ describe('a rebuild', () => {
     if (!blob) throw new Error('the image has no blobs');
     await kept.store.put(blob.digest, blob.bytes);
     await utimes(join(kept.path, blobPath(blob.digest)), 5000, 5000);
-    const { index } = await startIndex(await temporaryDirectory());
+    const index = await (await newPlace()).start();
     await rebuild(index, kept);
     expect(await usedAt(index, blob.digest)).toBe(5_000_000);
   });
@@ -85,8 +84,8 @@ describe('a rebuild', () => {
   test('drops what the store lacks: content, links and tags', async () => {
     const kept = await preparedStores();
     await keepImage(kept);
-    const directory = await temporaryDirectory();
-    const { index: former } = await startIndex(directory);
+    const place = await newPlace();
+    const former = await place.start();
     await rebuild(former, kept);
     for (let number = 0; number < 1200; number += 1) {
       const digest = digestOf(Buffer.from(`gone ${number}`));
@@ -99,9 +98,9 @@ describe('a rebuild', () => {
     const [layer] = built.blobs;
     former.recordContent({ digest: ghost, size: 1, isManifest: true, names: [layer?.digest ?? ghost], usedAtMs: 1 });
     await former.totals();
-    await stopAsIfKilled(former, directory);
+    await place.kill(former);
 
-    const { index } = await startIndex(directory);
+    const index = await place.start();
     expect(await index.totals()).toMatchObject({ blobs: 3 + 1200 });
     await rebuild(index, kept);
     expect(await index.totals()).toMatchObject({ bytes: whole, manifests: 1, blobs: 3 });
@@ -114,15 +113,15 @@ describe('a rebuild', () => {
   test('keeps the times of last use', async () => {
     const kept = await preparedStores();
     await keepImage(kept);
-    const directory = await temporaryDirectory();
-    const { index: former } = await startIndex(directory);
+    const place = await newPlace();
+    const former = await place.start();
     await rebuild(former, kept);
     const future = Date.now() + 1_000_000;
     former.recordUse(built.manifest.digest, future);
     await former.totals();
-    await stopAsIfKilled(former, directory);
+    await place.kill(former);
 
-    const { index } = await startIndex(directory);
+    const index = await place.start();
     await rebuild(index, kept);
     expect(await usedAt(index, built.manifest.digest)).toBe(future);
   });
@@ -130,7 +129,7 @@ describe('a rebuild', () => {
   test('reads a manifest once, however many repositories link to it', async () => {
     const kept = await preparedStores();
     for (const name of ['a', 'b', 'c']) await keepImage(kept, { ...alpine, repository: parseRepository(name) });
-    const { index } = await startIndex(await temporaryDirectory());
+    const index = await (await newPlace()).start();
     kept.files.calls.length = 0;
     await rebuild(index, kept);
     const file = join(kept.path, blobPath(built.manifest.digest));
@@ -147,7 +146,7 @@ describe('a rebuild', () => {
     await kept.records.write({ kind: 'blob', repositoryId: alpine, digest }, { size: 1 });
     await kept.records.write({ kind: 'blob', repositoryId: local, digest }, { size: 1e300, firstServedAtMs: 0.5 });
     await writeFile(join(kept.path, recordPath({ kind: 'tag', repositoryId: alpine, tag: parseTag('torn') })), '{');
-    const { index } = await startIndex(await temporaryDirectory());
+    const index = await (await newPlace()).start();
 
     const failures = await rebuild(index, kept);
     expect(failures.map(String).toSorted()).toEqual([
@@ -165,7 +164,7 @@ describe('a rebuild', () => {
     await keepImage(kept);
     kept.files.failWith = ({ operation, path }) =>
       operation === 'open' && path.endsWith(blobPath(built.manifest.digest)) ? 'EIO' : undefined;
-    const { index } = await startIndex(await temporaryDirectory());
+    const index = await (await newPlace()).start();
     const failures = await rebuild(index, kept);
     expect(failures).toMatchObject([
       { message: expect.stringContaining('unreadable: manifest'), cause: { code: 'EIO' } },
@@ -181,7 +180,7 @@ describe('a rebuild', () => {
       await keepImage(kept);
       kept.files.failWith = ({ operation, path }) =>
         operation === 'open' && path.includes(folder) ? 'EMFILE' : undefined;
-      const { index } = await startIndex(await temporaryDirectory());
+      const index = await (await newPlace()).start();
       await expect(rebuild(index, kept)).rejects.toMatchObject({ code: 'EMFILE' });
       expect(index.needsRebuild).toBe(true);
     },
@@ -191,7 +190,7 @@ describe('a rebuild', () => {
     const kept = await preparedStores();
     await keepImage(kept);
     await kept.store.remove(built.manifest.digest);
-    const { index } = await startIndex(await temporaryDirectory());
+    const index = await (await newPlace()).start();
     await rebuild(index, kept);
     expect(await index.totals()).toMatchObject({ manifests: 0, blobs: 3 });
     expect(await index.forget(built.manifest.digest)).toHaveLength(2);
@@ -200,14 +199,14 @@ describe('a rebuild', () => {
   test.each(['blobs', 'repositories'])('that cannot list the %s drops nothing, and is incomplete', async (folder) => {
     const kept = await preparedStores();
     await keepImage(kept);
-    const directory = await temporaryDirectory();
-    const { index: former } = await startIndex(directory);
+    const place = await newPlace();
+    const former = await place.start();
     await rebuild(former, kept);
-    await stopAsIfKilled(former, directory);
+    await place.kill(former);
 
     kept.files.failWith = ({ operation, path }) =>
       operation === 'entries' && path.includes(`/${folder}/`) ? 'EIO' : undefined;
-    const { index } = await startIndex(directory);
+    const index = await place.start();
     await expect(rebuild(index, kept)).rejects.toMatchObject({ code: 'EIO' });
     expect(index.needsRebuild).toBe(true);
     expect(await index.totals()).toMatchObject({ bytes: whole, manifests: 1, blobs: 3 });
