@@ -53,6 +53,7 @@ export function createInstruments(registry: Registry) {
     ...downloadInstruments(make),
     ...storeInstruments(make),
     ...siblingInstruments(make),
+    ...clusterInstruments(make),
     unhandledRejections: make.counter(
       'unhandled_rejections_total',
       'Unhandled promise rejections. Each is a bug; the log has the stack trace.',
@@ -170,6 +171,31 @@ function siblingInstruments(make: Maker) {
       'sibling_requests_served_total',
       'Requests of other replicas, by result; `refused`: with a wrong secret or none; `rejected`: above a limit; `cut`: the answer broke off.',
       ['kind', 'result'],
+    ),
+  };
+}
+
+function clusterInstruments(make: Maker) {
+  return {
+    redisUp: make.gauge(
+      'redis_up',
+      '1 while Redis answers, by connection (`index`, `cluster`). Nothing is refused while it does not.',
+      ['connection'],
+    ),
+    redisSeconds: make.seconds('redis_command_duration_seconds', 'Time from a command to the reply of Redis.', [
+      'connection',
+      'command',
+    ]),
+    redisErrors: make.counter(
+      'redis_errors_total',
+      'Commands without a usable reply, by reason; `full`: Redis takes no writes.',
+      ['connection', 'reason'],
+    ),
+    replicas: make.gauge('cluster_replicas', 'Replicas that are known, this one included.'),
+    leases: make.counter(
+      'cluster_leases_total',
+      'Leases of content that is downloaded and of tags that are looked up: `taken` by this replica, `waited` for, `taken_over` from a replica that failed, `lost` to another.',
+      ['kind', 'event'],
     ),
   };
 }

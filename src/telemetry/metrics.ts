@@ -1,5 +1,5 @@
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type { Observer } from '../mirror/ports/observer.ts';
+import type { ClusterObserver, LeaseEvent, Observer } from '../mirror/ports/observer.ts';
 import { createInstruments, createReadouts, type Instruments, type Readings } from './instruments.ts';
 import type { Log } from './log.ts';
 
@@ -12,7 +12,7 @@ export interface MetricsDeps {
   readonly registry?: Registry;
 }
 
-export interface Metrics extends Observer {
+export interface Metrics extends Observer, ClusterObserver {
   unhandledRejection(cause: unknown): void;
   /** Adds the metrics that are read from the parts on each scrape. To be called once. */
   readFrom(readings: Readings): void;
@@ -41,6 +41,7 @@ export function createMetrics({ version, nodeVersion, log, registry = new Regist
     ...storeEvents(instruments),
     siblingAsked: ({ kind, outcome }) => instruments.siblingsAsked.inc({ kind, result: outcome }),
     siblingServed: ({ kind, outcome }) => instruments.siblingsServed.inc({ kind, result: outcome }),
+    ...clusterEvents(instruments, log.logger),
     unhandledRejection: (cause) => {
       instruments.unhandledRejections.inc();
       log.logger.error({ err: cause }, 'unhandled rejection');
@@ -118,5 +119,34 @@ function storeEvents(instruments: Instruments): Events<'contentStored' | 'evicte
       instruments.scrubbedBytes.inc(bytes);
       instruments.lastScrub.setToCurrentTime();
     },
+  };
+}
+
+const leaseEvents: readonly LeaseEvent[] = ['taken', 'waited', 'taken_over', 'lost'];
+const commonReasons = ['connect', 'timeout', 'auth', 'unready', 'readonly', 'full', 'refused'];
+
+/** Counts and logs what happens between replicas. Its counters begin at 0. */
+function clusterEvents(instruments: Instruments, logger: MetricsDeps['log']['logger']): ClusterObserver {
+  const { redisUp, redisSeconds, redisErrors, replicas, leases } = instruments;
+  for (const kind of ['content', 'tag']) for (const event of leaseEvents) leases.inc({ kind, event }, 0);
+  return {
+    redisAnswered: ({ connection, command, outcome, durationMs }) => {
+      if (outcome === 'ok') redisSeconds.observe({ connection, command }, durationMs / 1000);
+      else redisErrors.inc({ connection, reason: outcome });
+    },
+    redisChanged: ({ connection, state, reason, harmfulPolicy, cause }) => {
+      redisUp.set({ connection }, state === 'up' ? 1 : 0);
+      if (state === 'connecting') for (const each of commonReasons) redisErrors.inc({ connection, reason: each }, 0);
+      if (state === 'up') logger.info({ connection }, 'redis is up');
+      if (state === 'down') logger.warn({ connection, reason, err: cause }, 'redis is down');
+      if (harmfulPolicy !== undefined) {
+        logger.warn(
+          { connection, policy: harmfulPolicy },
+          'the maxmemory-policy of redis may evict keys that must stay',
+        );
+      }
+    },
+    replicasKnown: (event) => replicas.set(event.replicas),
+    lease: ({ kind, what }) => leases.inc({ kind, event: what }),
   };
 }

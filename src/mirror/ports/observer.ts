@@ -130,3 +130,33 @@ export interface BucketObserver {
  *     dropped   too many uploads wait already
  */
 export type UploadResult = 'ok' | 'present' | 'gone' | 'retried' | 'failed' | 'dropped';
+
+/** What happened to a lease: taken by this replica, held by another that was waited for, taken over from one that failed, lost to another. */
+export type LeaseEvent = 'taken' | 'waited' | 'taken_over' | 'lost';
+
+/** Receives the events of what replicas share. It only counts and logs: nothing may depend on it. Must not throw. */
+export interface ClusterObserver {
+  /** A command of Redis was answered, or failed. */
+  redisAnswered(event: {
+    /** The name of the connection, such as `cluster`. */
+    readonly connection: string;
+    /** A name from a fixed list. */
+    readonly command: string;
+    /** `ok`, or why there is no answer. */
+    readonly outcome: string;
+    readonly durationMs: number;
+  }): void;
+  /** A connection to Redis changed its state; also at its start. */
+  redisChanged(event: {
+    readonly connection: string;
+    readonly state: 'connecting' | 'up' | 'down';
+    readonly reason?: string;
+    /** A `maxmemory-policy` that may evict what it should keep. */
+    readonly harmfulPolicy?: string;
+    /** Without anything secret. */
+    readonly cause?: unknown;
+  }): void;
+  /** How many replicas are known, this one included. */
+  replicasKnown(event: { readonly replicas: number }): void;
+  lease(event: { readonly kind: 'content' | 'tag'; readonly what: LeaseEvent }): void;
+}

@@ -1,0 +1,148 @@
+import type { Cluster, ClusterOptions, Redis, RedisOptions } from 'ioredis';
+import type { Argument } from './reply.ts';
+import { type ParsedUrl, parseRedisUrl, type RedisSettings } from './settings.ts';
+
+/** A command with its arguments. */
+export interface Call {
+  readonly command: string;
+  readonly args: readonly Argument[];
+}
+
+/** One connection that was made. It is not made again: whoever uses it opens another. */
+export interface RedisClient {
+  call(call: Call): Promise<unknown>;
+  /** All in one write. In a Cluster their keys are in one slot. An error is the result of its command. */
+  batch(calls: readonly Call[]): Promise<readonly unknown[]>;
+  /** The reply to INFO of each server that takes writes. */
+  infos(): Promise<readonly string[]>;
+  /** Settles when the connection is lost; with the last error, if there was one. */
+  readonly ended: Promise<unknown>;
+  close(): void;
+}
+
+/** How long a connection may take to be made, and each command before it is ready. */
+const connectWithinMs = 1_000;
+/** How long a connection that is closed may take for its last replies. */
+const closeWithinMs = 300;
+
+const noRetry = () => null;
+
+/** Opens a connection. @throws the error of Redis or of the network; of reading a secret */
+export async function openClient(settings: RedisSettings): Promise<RedisClient> {
+  // Loaded only where Redis is configured.
+  const { Cluster, Redis } = await import('ioredis');
+  const { place } = settings;
+  switch (place.kind) {
+    case 'single': {
+      const url = parseRedisUrl(await place.readUrl());
+      const options = await commonOptions(settings, url);
+      return opened(new Redis({ ...options, host: url.host, port: url.port, retryStrategy: noRetry }));
+    }
+    case 'sentinel':
+      return opened(new Redis({ ...(await commonOptions(settings)), ...(await sentinelOptions(settings, place)) }));
+    case 'cluster':
+      return opened(new Cluster([...place.nodes], clusterOptions(await commonOptions(settings))));
+  }
+}
+
+async function commonOptions(settings: RedisSettings, url?: ParsedUrl) {
+  const username = settings.username ?? url?.username;
+  const password = (await settings.readPassword?.()) ?? url?.password;
+  const database = settings.database ?? url?.database;
+  const ca = await settings.tls?.readCa?.();
+  const isTls = settings.tls !== undefined || url?.isTls === true;
+  return {
+    protocol: 2,
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    // Its reply is read by us, which also tells which policy evicts keys; and ioredis would write a warning to the console.
+    enableReadyCheck: false,
+    disableClientInfo: true,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+    connectTimeout: connectWithinMs,
+    // For what ioredis sends itself. Commands have a shorter limit of their own.
+    commandTimeout: connectWithinMs,
+    disconnectTimeout: closeWithinMs,
+    keepAlive: 5_000,
+    ...(username !== undefined && { username }),
+    ...(password !== undefined && { password }),
+    ...(database !== undefined && { db: database }),
+    ...(isTls && { tls: ca === undefined ? {} : { ca } }),
+  } satisfies RedisOptions;
+}
+
+async function sentinelOptions({ tls }: RedisSettings, place: RedisSettings['place'] & { readonly kind: 'sentinel' }) {
+  const { sentinels, name, sentinelUsername, readSentinelPassword } = place;
+  const sentinelPassword = await readSentinelPassword?.();
+  const ca = await tls?.readCa?.();
+  return {
+    sentinels: [...sentinels],
+    name,
+    retryStrategy: noRetry,
+    sentinelRetryStrategy: noRetry,
+    sentinelCommandTimeout: connectWithinMs,
+    ...(sentinelUsername !== undefined && { sentinelUsername }),
+    ...(sentinelPassword !== undefined && { sentinelPassword }),
+    ...(tls !== undefined && { enableTLSForSentinelMode: true, sentinelTLS: ca === undefined ? {} : { ca } }),
+  } satisfies RedisOptions;
+}
+
+function clusterOptions(redisOptions: Omit<RedisOptions, 'replyMapping'>) {
+  return {
+    redisOptions,
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    clusterRetryStrategy: noRetry,
+    slotsRefreshTimeout: connectWithinMs,
+    slotsRefreshInterval: 2_000,
+    // A command that cannot be sent fails at once; whoever sent it goes on without Redis.
+    retryDelayOnFailover: 0,
+    retryDelayOnClusterDown: 0,
+    maxRedirections: 4,
+    // Names reach TLS as they are, which checks them against the certificate.
+    dnsLookup: (host, callback) => callback(null, host),
+  } satisfies ClusterOptions;
+}
+
+/** Connects. @throws the error that says why it failed, where ioredis says only that the connection is closed. */
+async function opened(client: Redis | Cluster): Promise<RedisClient> {
+  const { promise: ended, resolve } = Promise.withResolvers<unknown>();
+  let lastError: unknown;
+  const remember = (error: unknown): void => {
+    lastError = error;
+  };
+  client.on('error', remember);
+  client.on('node error', remember);
+  client.on('end', () => resolve(lastError));
+  try {
+    await client.connect();
+  } catch (cause) {
+    client.disconnect();
+    throw rootOf(lastError ?? cause);
+  }
+  lastError = undefined;
+  return {
+    ended,
+    call: ({ command, args }) => client.call(command, ...args),
+    batch: (calls) => batchOf(client, calls),
+    infos: () => Promise.all(mastersOf(client).map((server) => server.info())),
+    close: () => client.disconnect(),
+  };
+}
+
+function mastersOf(client: Redis | Cluster): readonly Redis[] {
+  return 'nodes' in client ? client.nodes('master') : [client];
+}
+
+/** ioredis tells why all nodes of a Cluster failed in the error of the last one. */
+function rootOf(error: unknown): unknown {
+  return error instanceof Error && 'lastNodeError' in error ? (error.lastNodeError ?? error) : error;
+}
+
+async function batchOf(client: Redis | Cluster, calls: readonly Call[]): Promise<readonly unknown[]> {
+  const pipeline = client.pipeline();
+  for (const { command, args } of calls) pipeline.call(command, ...args);
+  const results = (await pipeline.exec()) ?? [];
+  return results.map(([error, reply]) => error ?? reply);
+}

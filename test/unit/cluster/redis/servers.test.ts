@@ -1,0 +1,38 @@
+import { expect, test } from 'vitest';
+import { redisTools, startRedisCluster, startSentinels } from '../../../support/redis.ts';
+import { describeWithTools } from '../../../support/tools.ts';
+import { add, backoff, failure, startConnection } from './start-connection.ts';
+
+describeWithTools(redisTools, 'Redis with several servers', () => {
+  test('Sentinels name the new primary after a failover', async () => {
+    const sentinels = await startSentinels();
+    const { connection } = await startConnection(sentinels.settings, { backoff });
+    expect(await add(connection)).toBe(2);
+    const before = await sentinels.primary();
+    await before.kill();
+    await expect.poll(() => failure(add(connection)), { timeout: 20_000 }).toBe('none');
+    expect((await sentinels.primary()).port).not.toBe(before.port);
+  });
+
+  test('a Cluster runs each script where its key is', async () => {
+    const cluster = await startRedisCluster();
+    const { connection } = await startConnection(cluster.settings, { backoff });
+    const keys = Array.from({ length: 30 }, (_, i) => `{key ${i}}:counter`);
+    expect(await Promise.all(keys.map((key) => add(connection, key)))).toEqual(keys.map(() => 2));
+    const sizes = await Promise.all(cluster.nodes.map((node) => node.ask('DBSIZE')));
+    expect(sizes.map(Number).every((size) => size > 0)).toBe(true);
+  });
+
+  test('a Cluster that lost a server fails at once, and is used when it is back', async () => {
+    const cluster = await startRedisCluster();
+    const { connection } = await startConnection(cluster.settings, { backoff });
+    const keys = Array.from({ length: 30 }, (_, i) => `{key ${i}}:counter`);
+    await Promise.all(keys.map((key) => add(connection, key)));
+    await cluster.nodes[0]?.kill();
+    const outcomes = await Promise.all(keys.map((key) => failure(add(connection, key))));
+    expect(new Set(outcomes).size).toBeGreaterThan(1);
+    await cluster.nodes[0]?.start();
+    const all = () => Promise.all(keys.map((key) => failure(add(connection, key))));
+    await expect.poll(async () => new Set(await all()), { timeout: 20_000 }).toEqual(new Set(['none']));
+  });
+});
