@@ -71,7 +71,7 @@ async function readDockerConfig(file: string): Promise<void> {
   try {
     parseDockerConfig(text);
   } catch (cause) {
-    throw new Error(`${file} is no Docker configuration: ${cause instanceof Error ? cause.message : 'unreadable'}`, {
+    throw new Error(`${file} is not a Docker configuration: ${cause instanceof Error ? cause.message : 'unreadable'}`, {
       cause,
     });
   }

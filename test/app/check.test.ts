@@ -239,7 +239,7 @@ test('an invalid Docker configuration is a problem of the configuration, reporte
 
   expect(failure).toMatchObject({
     problems: [
-      `upstreams["a.example"].credentials[0].configFile: ${configFile} is no Docker configuration: it is not a JSON object`,
+      `upstreams["a.example"].credentials[0].configFile: ${configFile} is not a Docker configuration: it is not a JSON object`,
     ],
   });
 });

@@ -17,7 +17,7 @@ export interface LoadOptions {
 
 /**
  * Reads a configuration file.
- * @throws ConfigError with every problem of it, each with its key; for text that is no JSON, with line and column.
+ * @throws ConfigError that lists every problem by key; for invalid JSON, with line and column.
  */
 export async function loadConfig({ file, env, readFile = readText }: LoadOptions): Promise<Config> {
   const folder = dirname(resolve(file));

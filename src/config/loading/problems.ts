@@ -10,8 +10,8 @@ export interface Problem {
 }
 
 /**
- * Every problem of a configuration at once, each with the key it is about. None quotes a value, and the validator's own error, which
- * holds values, is not chained: one of them could be a secret.
+ * Every problem of a configuration at once, each with its key. Messages never quote values, and the validator's error is not chained,
+ * because a value may be a secret.
  */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
@@ -80,7 +80,7 @@ function messageOf(issue: Exclude<z.core.$ZodIssue, { code: 'unrecognized_keys' 
 }
 
 const expectedByType: Readonly<Record<string, string>> = {
-  string: 'expected a text in quotes',
+  string: 'expected a quoted string',
   number: 'expected a number',
   int: 'expected a whole number',
   boolean: 'expected true or false',
@@ -94,7 +94,7 @@ function unknownKey(key: string, known: readonly string[]): string {
   return close === undefined ? 'unknown key' : `unknown key; did you mean ${close}?`;
 }
 
-/** The candidate that at most two typing mistakes, a case, or a missing ending lie between. */
+/** The closest candidate: apart from its case at most two typos away, or longer by an ending. */
 function closest(key: string, candidates: readonly string[]): string | undefined {
   const typed = key.toLowerCase();
   const isClose = (candidate: string) =>

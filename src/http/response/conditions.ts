@@ -34,13 +34,13 @@ export function decideAnswer({ method, headers }: Conditions, digest: Digest, si
   return 'ranges' in range ? { status: 206, ranges: range.ranges, size } : { status: 206, range };
 }
 
-/** Undefined also when If-Range does not match: the client has a part of other content. */
+/** Undefined also when If-Range does not match: the client's part is of other content. */
 function rangeHeader(headers: IncomingHttpHeaders, digest: Digest): string | undefined {
   const ifRange = headers['if-range'];
   return ifRange === undefined || ifRange === etagOf(digest) ? headers.range : undefined;
 }
 
-/** @throws OciError RANGES_TOO_MANY for a request of more ranges than are answered. */
+/** @throws OciError RANGES_TOO_MANY if the request asks for more ranges than are answered. */
 export function refuseTooManyRanges({ headers }: Conditions, digest: Digest): void {
   const header = rangeHeader(headers, digest);
   if (header !== undefined && hasTooManyRanges(header))

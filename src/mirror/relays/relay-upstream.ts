@@ -5,7 +5,7 @@ import { type ResumeRules, resumedPieces } from '../transfers/resumed-pieces.ts'
 
 export interface RelayUpstreamOptions extends ResumeRules, Waiting {
   readonly from: number;
-  /** The position behind the last byte wanted; undefined: to the end of the blob. */
+  /** The end position, exclusive; undefined: to the end of the blob. */
   readonly until: number | undefined;
   /** Size of the whole blob, if it is known. */
   readonly size: number | undefined;
@@ -99,7 +99,7 @@ export class RelayUpstream {
   }
 }
 
-/** A stretch that reaches the end of the blob is asked for as the whole rest, so that its end is recognised as the end of the blob. */
+/** A stretch that reaches the end of the blob is requested as an open-ended range, so that its end counts as the end of the blob. */
 function untilOf(stretchEnd: number, end: number, until: number | undefined): number | undefined {
   return stretchEnd < end ? stretchEnd : until;
 }

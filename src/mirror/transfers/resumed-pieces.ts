@@ -18,7 +18,7 @@ export interface PiecesOptions extends ResumeRules, Waiting {
   readonly blob: Pick<RemoteBlob, 'open' | 'skipSource' | 'received'>;
   /** Of the whole blob, where it is known. */
   readonly size: number | undefined;
-  /** The position behind the last byte wanted; absent: to the end of the blob. */
+  /** The end position, exclusive; absent: to the end of the blob. */
   readonly until?: number | undefined;
 }
 
