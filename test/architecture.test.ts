@@ -22,7 +22,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   '.': [''],
 };
 
-/** Which files alone may use a package or a part of Node, as beginnings of paths. */
+/** Which files alone may use a package or a part of Node, as beginnings of paths. A package that is not listed may not be used. */
 const ownersOf: Readonly<Record<string, readonly string[]>> = {
   koa: ['http/'],
   '@koa/router': ['http/'],
@@ -41,7 +41,9 @@ const ownersOf: Readonly<Record<string, readonly string[]>> = {
   '@aws-sdk/client-s3': ['storage/s3/'],
   '@aws-sdk/lib-storage': ['storage/s3/'],
   '@aws-sdk/s3-request-presigner': ['storage/s3/'],
+  '@smithy/node-http-handler': ['upstream/credentials/', 'storage/s3/'],
   'google-auth-library': ['upstream/credentials/'],
+  'p-limit': ['app/', 'mirror/', 'storage/', 'upstream/'],
   'node:sqlite': ['index/'],
   'node:child_process': ['upstream/credentials/'],
   'node:http': ['http/', 'upstream/'],
@@ -77,7 +79,8 @@ function importsOf(file: string): readonly string[] {
 function isAllowed(file: string, specifier: string): boolean {
   if (!specifier.startsWith('.')) {
     const owners = ownersOf[specifier];
-    return owners === undefined || owners.some((owner) => file.startsWith(owner));
+    if (owners === undefined) return specifier.startsWith('node:');
+    return owners.some((owner) => file.startsWith(owner));
   }
   const target = normalize(join(dirname(file), specifier));
   const folder = folderOf(file);
