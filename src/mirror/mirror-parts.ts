@@ -4,7 +4,7 @@ import type { BlobStore } from './ports/blob-store.ts';
 import type { Clock } from './ports/clock.ts';
 import type { Memory } from './ports/memory.ts';
 import type { Observer } from './ports/observer.ts';
-import type { LookUpCaches } from './ports/other-caches.ts';
+import type { OtherCache } from './ports/other-caches.ts';
 import type { DiskUse, RecordStore } from './ports/record-store.ts';
 import type { SharedWork } from './ports/shared-work.ts';
 import type { Index } from './ports/store-index.ts';
@@ -24,8 +24,8 @@ export interface MirrorParts {
   readonly memory: Memory;
   /** What this replica shares with others: by default nothing. */
   readonly shared?: SharedWork;
-  /** Where manifests, tags and verdicts are looked for when the upstream gives no answer: by default nowhere. */
-  readonly caches?: LookUpCaches;
+  /** All other caches as one: asked when the upstream gives no answer. By default there is none. */
+  readonly caches?: OtherCache;
 }
 
 /** The rules that a reload may change. */

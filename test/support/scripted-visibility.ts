@@ -1,6 +1,7 @@
 import { Background } from '../../src/mirror/concurrency/background.ts';
 import { UpstreamWaiters } from '../../src/mirror/concurrency/upstream-waiters.ts';
 import { createFreshnessPolicies } from '../../src/mirror/tags/freshness.ts';
+import { noOtherCaches, type OtherCache } from '../../src/mirror/ports/other-caches.ts';
 import type { RepositoryId } from '../../src/mirror/ports/repository-id.ts';
 import type { RepositoryVisibility } from '../../src/mirror/ports/upstream.ts';
 import { Visibility } from '../../src/mirror/access/visibility.ts';
@@ -49,7 +50,13 @@ const rules = {
 } as const;
 
 /** A repository's visibility, asked of an upstream that says what the test says. */
-export function visibilityOf({ askWithinMs = 30_000 } = {}) {
+export function visibilityOf({
+  askWithinMs = 30_000,
+  caches = noOtherCaches,
+}: {
+  askWithinMs?: number;
+  caches?: Pick<OtherCache, 'visibility'>;
+} = {}) {
   const upstream = new ScriptedUpstream();
   const clock = new ManualClock();
   const records = new MemoryRecords();
@@ -67,6 +74,7 @@ export function visibilityOf({ askWithinMs = 30_000 } = {}) {
       publicForMs: day,
       retryFailedAfterMs: 60_000,
       askWithinMs,
+      caches,
     });
   const visibility = create();
   const check = async (by = visibility, signal = new AbortController().signal) =>

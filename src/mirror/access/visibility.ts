@@ -6,6 +6,7 @@ import type { Background } from '../concurrency/background.ts';
 import type { UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
 import { freshnessOf, type FreshnessPolicies } from '../tags/freshness.ts';
 import type { Clock } from '../ports/clock.ts';
+import { ifAnswered, type OtherCache } from '../ports/other-caches.ts';
 import { parseVisibilityRecord, type RecordStore, type VisibilityRecord } from '../ports/record-store.ts';
 import { type RepositoryId, repositoryKey } from '../ports/repository-id.ts';
 import { RepositoryHidden, type Upstream } from '../ports/upstream.ts';
@@ -90,6 +91,8 @@ export interface VisibilityDeps extends Pick<VisibilityLifetimes, 'publicForMs' 
   readonly policies: FreshnessPolicies;
   /** Deadline for the upstream's answer. */
   readonly askWithinMs: number;
+  /** Asked when there is no verdict here and the upstream gives no answer. */
+  readonly caches: Pick<OtherCache, 'visibility'>;
 }
 
 export interface VisibilityQuestion {
@@ -101,7 +104,7 @@ export interface VisibilityQuestion {
 
 /**
  * Which repositories anonymous clients may read upstream. One check for all concurrent callers; verdicts are kept in memory and in the
- * store. While the upstream does not answer, the last verdict holds.
+ * store. While the upstream does not answer, the last verdict holds; if there is none here, that of another cache.
  */
 export class Visibility {
   readonly #deps: VisibilityDeps;
@@ -234,11 +237,18 @@ export class Visibility {
     } catch (cause) {
       signal.throwIfAborted();
       if (!budget.aborted && !(cause instanceof UpstreamError)) throw cause;
-      if (!known) throw verdictMissing(repositoryId, cause);
-      const kept = { ...known, failedAtMs: clock.now(), failure: noVerdict(repositoryId, cause) };
+      const last = known ?? (await this.#elsewhere(repositoryId, { signal }));
+      if (!last) throw verdictMissing(repositoryId, cause);
+      const kept = { ...last, failedAtMs: clock.now(), failure: noVerdict(repositoryId, cause) };
       this.#memory.set(repositoryKey(repositoryId), kept);
       return kept;
     }
+  }
+
+  /** The last verdict of another cache. It stands as an own one of the same age would. */
+  async #elsewhere(repositoryId: RepositoryId, waiting: Waiting): Promise<VisibilityRecord | undefined> {
+    const found = await ifAnswered(() => this.#deps.caches.visibility(repositoryId, waiting), waiting);
+    return found && this.#record(repositoryId, found, undefined);
   }
 
   /** Writes nothing for repositories that were never public: clients may ask for any number of names. */

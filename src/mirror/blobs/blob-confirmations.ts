@@ -2,11 +2,12 @@ import { UpstreamError } from '../../oci/errors.ts';
 import type { BlobLinks } from '../access/links.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 import type { Clock } from '../ports/clock.ts';
+import { ifAnswered, type OtherCache } from '../ports/other-caches.ts';
 import type { BlobRecord } from '../ports/record-store.ts';
 import type { Index } from '../ports/store-index.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { type BlobQuestion, blobName, type StoredBlobs } from './served-blob.ts';
-import type { UpstreamBlobs } from './upstream-blobs.ts';
+import type { ClaimedSize, UpstreamBlobs } from './upstream-blobs.ts';
 
 export interface BlobConfirmationsDeps {
   readonly upstreamBlobs: Pick<UpstreamBlobs, 'confirm' | 'head' | 'throwIfMissing'>;
@@ -14,6 +15,8 @@ export interface BlobConfirmationsDeps {
   readonly links: BlobLinks;
   readonly index: Pick<Index, 'whenComplete'>;
   readonly clock: Clock;
+  /** Asked when the upstream gives no answer. */
+  readonly caches: Pick<OtherCache, 'openBlob'>;
 }
 
 /** Asks an upstream whether a repository has a blob, without downloading it. Clients that ask at the same time share one request. */
@@ -28,25 +31,27 @@ export class BlobConfirmations {
 
   /** Asks the upstream once whether the repository has a blob that another repository brought, and records the answer. */
   async confirm(question: BlobQuestion, waiting: Waiting): Promise<BlobRecord> {
-    this.#deps.upstreamBlobs.throwIfMissing(question);
-    const ask = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => this.#askToConfirm(question, flight));
-    return (await this.#confirmations.run(blobName(question), ask, waiting)).value;
+    const { upstreamBlobs } = this.#deps;
+    upstreamBlobs.throwIfMissing(question);
+    const ask = async (flight: Waiting) =>
+      this.#confirmed(question, await this.#claim(question, flight, () => upstreamBlobs.confirm(question, flight)));
+    const look = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => ask(flight));
+    return (await this.#confirmations.run(blobName(question), look, waiting)).value;
   }
 
   /** Asks by a HEAD, once for all clients that ask at the same time. */
   async head(question: BlobQuestion, waiting: Waiting): Promise<Shared<BlobRecord>> {
+    const { upstreamBlobs, clock } = this.#deps;
     const ask = async (flight: Waiting) => {
-      const { size } = await this.#deps.upstreamBlobs.head(question, flight);
-      return { firstServedAtMs: this.#deps.clock.now(), ...(size !== undefined && { size }) };
+      const { size } = await this.#claim(question, flight, () => upstreamBlobs.head(question, flight));
+      return { firstServedAtMs: clock.now(), ...(size !== undefined && { size }) };
     };
     const look = (flight: Waiting) => this.#orAfterRebuild(question, flight, () => ask(flight));
     return this.#heads.run(blobName(question), look, waiting);
   }
 
-  async #askToConfirm(question: BlobQuestion, waiting: Waiting): Promise<BlobRecord> {
-    const { repositoryId, digest } = question;
+  async #confirmed({ repositoryId, digest }: BlobQuestion, claimed: ClaimedSize): Promise<BlobRecord> {
     const { links } = this.#deps;
-    const claimed = await this.#deps.upstreamBlobs.confirm(question, waiting);
     const stored = await this.#deps.storedBlobs.open(digest, undefined);
     const confirmed = links.confirm(repositoryId, digest);
     if (!stored || stored === 'unreadable') return confirmed;
@@ -55,6 +60,24 @@ export class BlobConfirmations {
     const size = claimed.size === stored.size ? stored.size : undefined;
     links.recordShared(repositoryId, digest, size);
     return { ...confirmed, ...(size !== undefined && { size }) };
+  }
+
+  /** Asks the upstream and, if it gives no answer, another cache, of which no more than one byte is asked for. */
+  async #claim(
+    { repositoryId, digest }: BlobQuestion,
+    waiting: Waiting,
+    ask: () => Promise<ClaimedSize>,
+  ): Promise<ClaimedSize> {
+    try {
+      return await ask();
+    } catch (cause) {
+      if (!(cause instanceof UpstreamError)) throw cause;
+      const oneByte = { ...waiting, range: { start: 0, end: 0 } };
+      const opened = await ifAnswered(() => this.#deps.caches.openBlob(repositoryId, digest, oneByte), waiting);
+      if (!opened) throw cause;
+      opened.body.destroy();
+      return opened;
+    }
   }
 
   /** If the upstream does not answer, waits until the index is rebuilt: it may know of a link then. */

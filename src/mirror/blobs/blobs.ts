@@ -25,6 +25,7 @@ import type { BlobStore, StoredBlob } from '../ports/blob-store.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
+import type { OtherCache } from '../ports/other-caches.ts';
 import type { SharedWork } from '../ports/shared-work.ts';
 import type { Index } from '../ports/store-index.ts';
 import type { Waiting } from '../ports/waiting.ts';
@@ -47,6 +48,7 @@ export interface BlobsDeps extends RatedBodiesDeps {
   readonly policies: FreshnessPolicies;
   readonly relays: Relays;
   readonly shared: Pick<SharedWork, 'blobSources'>;
+  readonly caches: Pick<OtherCache, 'openBlob'>;
   readonly space: Pick<Space, 'couldHold'>;
   /** Hash every stored blob again while it is read. */
   readonly verifyReads: boolean;

@@ -10,8 +10,10 @@ import type { BlobStore } from '../ports/blob-store.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Memory } from '../ports/memory.ts';
 import type { Observer } from '../ports/observer.ts';
-import { parseBlobRecord, parseManifestRecord, type RecordStore } from '../ports/record-store.ts';
+import { ifAnswered, type OtherCache } from '../ports/other-caches.ts';
+import { parseManifestRecord, type RecordStore } from '../ports/record-store.ts';
 import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
+import type { SharedWork } from '../ports/shared-work.ts';
 import type { Index } from '../ports/store-index.ts';
 import { type FetchedManifest, isNotFound, type ManifestHead, type Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
@@ -45,10 +47,13 @@ export interface ManifestsDeps {
   /** Evicts until the store, including what is indexed but not stored yet, is below its bound. @returns whether it is. */
   readonly makeRoom: () => Promise<boolean>;
   readonly policies: FreshnessPolicies;
+  readonly shared: Pick<SharedWork, 'manifest' | 'stored'>;
+  /** Asked when the upstream gives no answer. */
+  readonly caches: Pick<OtherCache, 'manifest'>;
 }
 
 /**
- * Manifests by digest: memory, then the store, then the upstream.
+ * Manifests by digest: memory, then the store, then what other replicas have, then the upstream; if it gives no answer, the other caches.
  * The memory is keyed by repository and digest, so a hit in it is also the link check.
  */
 export class Manifests {
@@ -108,10 +113,14 @@ export class Manifests {
     this.#throwIfMissing(repositoryId, digest);
     const ask = async (flight: Waiting) => {
       try {
-        return this.keep(repositoryId, await upstream.getManifest(repositoryId.repository, digest, flight));
+        const fromUpstream = (waiting: Waiting) => upstream.getManifest(repositoryId.repository, digest, waiting);
+        return this.keep(
+          repositoryId,
+          await this.#deps.shared.manifest({ repositoryId, digest }, fromUpstream, flight),
+        );
       } catch (cause) {
         this.#rememberMissing(upstream, contentKey(repositoryId, digest), cause);
-        const found = cause instanceof UpstreamError && (await this.#afterRebuild(repositoryId, digest, flight));
+        const found = cause instanceof UpstreamError && (await this.#withoutUpstream(repositoryId, digest, flight));
         if (!found) throw cause;
         return found;
       }
@@ -141,7 +150,7 @@ export class Manifests {
         return head;
       } catch (cause) {
         this.#rememberMissing(upstream, contentKey(repositoryId, digest), cause);
-        const found = cause instanceof UpstreamError && (await this.#afterRebuild(repositoryId, digest, flight));
+        const found = cause instanceof UpstreamError && (await this.#withoutUpstream(repositoryId, digest, flight));
         if (!found) throw cause;
         return { digest, mediaType: found.mediaType, size: found.bytes.byteLength };
       }
@@ -203,13 +212,19 @@ export class Manifests {
     return loadWithin(memory, size, waiting, read);
   }
 
-  /** Looks again after a rebuild: until then the index may not know which links can be borrowed. */
-  async #afterRebuild(
+  /**
+   * The manifest while the upstream gives no answer. The own store is looked at again after a rebuild: until then the index may not know
+   * which links can be borrowed.
+   */
+  async #withoutUpstream(
     repositoryId: RepositoryId,
     digest: Digest,
     waiting: Waiting,
   ): Promise<CachedManifest | undefined> {
-    await this.#deps.index.whenComplete(waiting);
+    const { caches, index } = this.#deps;
+    const found = await ifAnswered(() => caches.manifest(repositoryId, digest, waiting), waiting);
+    if (found) return this.keep(repositoryId, found);
+    await index.whenComplete(waiting);
     return this.#borrowed(repositoryId, digest, waiting);
   }
 
@@ -250,7 +265,7 @@ export class Manifests {
 
   /** Content first, then the record that makes it servable. A manifest that memory has dropped meanwhile is stored by the next pull. */
   async #persist(repositoryId: RepositoryId, digest: Digest): Promise<void> {
-    const { store, records, index, observer, makeRoom } = this.#deps;
+    const { store, records, index, observer, makeRoom, shared } = this.#deps;
     const hasRoom = await makeRoom(); // The manifest counts already, and may be evicted itself.
     if (!hasRoom && !(await index.isComplete()))
       throw new Postponed('free room is not known until the index is rebuilt');
@@ -261,30 +276,6 @@ export class Manifests {
     await store.put(digest, bytes);
     await records.write({ kind: 'manifest', repositoryId, digest }, { mediaType, size, firstServedAtMs });
     observer.contentStored({ kind: 'manifest', bytes: size });
-  }
-}
-
-export type Presence = 'stored' | 'lost' | 'never-pulled';
-
-/** Looks up whether a repository still has a digest, in the store alone. */
-export type ContentLookup = (repositoryId: RepositoryId, digest: Digest) => Promise<Presence>;
-
-/** @returns a lookup that answers `lost` when the repository had the digest and its bytes are gone. */
-export function createContentLookup({ store, records }: { store: BlobStore; records: RecordStore }): ContentLookup {
-  return async (repositoryId, digest) => {
-    const blob = parseBlobRecord(await records.read({ kind: 'blob', repositoryId, digest }));
-    const record = blob ?? parseManifestRecord(await records.read({ kind: 'manifest', repositoryId, digest }));
-    if (!record) return 'never-pulled';
-    return (await isThere(store, digest, record.size)) ? 'stored' : 'lost';
-  };
-}
-
-/** A blob that cannot be opened now is not gone. */
-async function isThere(store: BlobStore, digest: Digest, size: number | undefined): Promise<boolean> {
-  try {
-    await using stored = await store.open(digest, size);
-    return stored !== undefined;
-  } catch {
-    return true;
+    shared.stored({ repositoryId, digest });
   }
 }

@@ -1,4 +1,5 @@
 import type { Digest } from '../../oci/digest.ts';
+import { UpstreamError } from '../../oci/errors.ts';
 import type { Tag } from '../../oci/reference.ts';
 import type { TagRecord, VisibilityRecord } from './record-store.ts';
 import type { RepositoryId } from './repository-id.ts';
@@ -25,11 +26,23 @@ export interface OtherCache {
   visibility(repositoryId: RepositoryId, waiting: Waiting): Promise<VisibilityRecord | undefined>;
 }
 
-/** The other caches as one, asked for what is not a blob. Blobs are read through `SharedWork`. */
-export type LookUpCaches = Pick<OtherCache, 'manifest' | 'tag' | 'visibility'>;
+/** Asks another cache. @returns undefined also when it gives no usable answer. @throws the signal's reason. */
+export async function ifAnswered<Value>(
+  ask: () => Promise<Value | undefined>,
+  { signal }: Waiting,
+): Promise<Value | undefined> {
+  try {
+    return await ask();
+  } catch (cause) {
+    signal.throwIfAborted();
+    if (cause instanceof UpstreamError) return undefined;
+    throw cause;
+  }
+}
 
 /** Where there is no other cache. */
-export const noOtherCaches: LookUpCaches = {
+export const noOtherCaches: OtherCache = {
+  openBlob: () => Promise.resolve(undefined),
   manifest: () => Promise.resolve(undefined),
   tag: () => Promise.resolve(undefined),
   visibility: () => Promise.resolve(undefined),

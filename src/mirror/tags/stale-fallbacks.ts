@@ -1,6 +1,7 @@
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import type { Tag } from '../../oci/reference.ts';
-import type { ContentLookup, Manifests } from '../manifests/manifests.ts';
+import type { ContentLookup } from '../manifests/content-lookup.ts';
+import type { Manifests } from '../manifests/manifests.ts';
 import { type FreshnessPolicies, staleDecision, staleMsOf } from './freshness.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
 import type { Clock } from '../ports/clock.ts';

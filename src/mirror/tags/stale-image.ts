@@ -1,6 +1,7 @@
 import type { Digest } from '../../oci/digest.ts';
 import { namedBy } from '../../oci/manifest.ts';
-import type { CachedManifest, ContentLookup, Manifests } from '../manifests/manifests.ts';
+import type { ContentLookup } from '../manifests/content-lookup.ts';
+import type { CachedManifest, Manifests } from '../manifests/manifests.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { TagRecord } from '../ports/record-store.ts';
 

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { parseVisibilityRecord } from '../../../../src/mirror/ports/record-store.ts';
 import { RememberedNotFound } from '../../../../src/mirror/concurrency/remembered.ts';
 import { type KnownVisibility, visibilityDecision } from '../../../../src/mirror/access/visibility.ts';
-import { OciError } from '../../../../src/oci/errors.ts';
+import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
 import { gate } from '../../../support/gate.ts';
 import { agoMs, day, now, repositoryId, visibilityOf } from '../../../support/scripted-visibility.ts';
 
@@ -210,4 +210,66 @@ test.each([
   { verdict: 'hidden', askedAtMs: -1 },
 ])('%j is not parsed as a verdict', (value) => {
   expect(parseVisibilityRecord(value)).toBeUndefined();
+});
+
+/** Another cache with a verdict. */
+const saying = (verdict: 'public' | 'hidden', askedAtMs: number) => {
+  let asked = 0;
+  const caches = {
+    visibility: async () => {
+      asked += 1;
+      return { verdict, askedAtMs };
+    },
+  };
+  return { caches, asked: () => asked };
+};
+
+test('without a verdict here, and while the upstream gives no answer, the verdict of another cache counts', async () => {
+  const { caches, asked } = saying('public', 0);
+  const { upstream, check, checkBeforeAsking, background, records } = visibilityOf({ caches });
+  upstream.says = undefined;
+  await check();
+  await check();
+  expect(asked()).toBe(1);
+  await background.idle();
+  expect(records.written.get(record)).toMatchObject({ verdict: 'public', askedAtMs: 0 });
+  // A request with an account of the mirror still needs the upstream's own word.
+  await expect(checkBeforeAsking()).rejects.toMatchObject({ reason: 'overloaded' });
+});
+
+test('an old verdict of another cache is checked again as one of its age, as soon as the upstream may be asked again', async () => {
+  const { upstream, clock, check, background } = visibilityOf(saying('public', -2 * day));
+  upstream.says = undefined;
+  await check();
+  upstream.says = 'hidden';
+  clock.advance(60_000);
+  await check();
+  await background.idle();
+  await expect(check()).rejects.toMatchObject({ code: 'NAME_UNKNOWN' });
+});
+
+test('a repository that is hidden by the verdict of another cache is a 404', async () => {
+  const { upstream, check } = visibilityOf(saying('hidden', 0));
+  upstream.says = undefined;
+  await expect(check()).rejects.toMatchObject({ code: 'NAME_UNKNOWN' });
+});
+
+test('what is hidden here is not made public by another cache, and what the upstream says comes first', async () => {
+  const { caches, asked } = saying('public', 0);
+  const { upstream, clock, check } = visibilityOf({ caches });
+  upstream.says = 'hidden';
+  await expect(check()).rejects.toMatchObject({ code: 'NAME_UNKNOWN' });
+  clock.advance(day);
+  upstream.says = undefined;
+  await expect(check()).rejects.toMatchObject({ code: 'NAME_UNKNOWN' });
+  expect(asked()).toBe(0);
+});
+
+test('when no cache has a verdict either, the check fails as the upstream did', async () => {
+  const visibility = async () => {
+    throw new UpstreamError('connect', 'refused');
+  };
+  const { upstream, check } = visibilityOf({ caches: { visibility } });
+  upstream.says = undefined;
+  await expect(check()).rejects.toMatchObject({ reason: 'unavailable', retryAfterSeconds: 7 });
 });

@@ -1,5 +1,6 @@
-import { nothingShared } from '../../../../src/mirror/ports/shared-work.ts';
 import { expect, test } from 'vitest';
+import { noOtherCaches, type OtherCache } from '../../../../src/mirror/ports/other-caches.ts';
+import { nothingShared } from '../../../../src/mirror/ports/shared-work.ts';
 import { BorrowedLinks, BlobLinks } from '../../../../src/mirror/access/links.ts';
 import { Blobs } from '../../../../src/mirror/blobs/blobs.ts';
 import { type ServedBlob, StoredBlobs } from '../../../../src/mirror/blobs/served-blob.ts';
@@ -25,7 +26,7 @@ import { RecordingObserver } from '../../upstream/recording-observer.ts';
 
 const bytes = randomBytes(300_000, 'blob');
 const digest = digestOf(bytes);
-const [own, other] = ['library/app', 'library/other'].map((name) => ({
+const [own, other, third] = ['library/app', 'library/other', 'library/third'].map((name) => ({
   upstream: 'docker.io',
   repository: parseRepository(name),
 }));
@@ -34,7 +35,15 @@ const gone = new OciError('BLOB_UNKNOWN', 'no such blob');
 const down = new UpstreamError('connect', 'refused');
 
 /** Blobs over an upstream that answers what the test says. */
-function started({ hasRoom = true, verifyReads = false } = {}) {
+function started({
+  hasRoom = true,
+  verifyReads = false,
+  caches = noOtherCaches,
+}: {
+  hasRoom?: boolean;
+  verifyReads?: boolean;
+  caches?: Pick<OtherCache, 'openBlob'>;
+} = {}) {
   const [clock, observer, index, records] = [
     new ManualClock(),
     new RecordingObserver(),
@@ -109,15 +118,16 @@ function started({ hasRoom = true, verifyReads = false } = {}) {
     policies: createFreshnessPolicies(new Map(), defaultRules),
     relays: new Relays(relaying),
     shared: nothingShared,
+    caches,
     minBytesPerSecond: 0,
   });
   const open = (repositoryId = own) => {
     if (!repositoryId) throw new Error('no repository');
     return blobs.open({ upstream, repositoryId, digest }, waiting);
   };
-  const head = () => {
-    if (!own) throw new Error('no repository');
-    return blobs.head({ upstream, repositoryId: own, digest }, waiting);
+  const head = (repositoryId = own) => {
+    if (!repositoryId) throw new Error('no repository');
+    return blobs.head({ upstream, repositoryId, digest }, waiting);
   };
   return { open, head, script, asked, store, clock, downloads, links, index, background };
 }
@@ -244,4 +254,37 @@ test('a HEAD of a stored blob causes no upstream request', async () => {
   const { head, asked } = await withStored();
   expect(await head()).toMatchObject({ size: bytes.byteLength, cache: { word: 'hit' } });
   expect(asked).toEqual([]);
+});
+
+/** Another cache that has the blob for one repository. */
+const elsewhere = (size: number | undefined = bytes.length): Pick<OtherCache, 'openBlob'> => ({
+  openBlob: async ({ repository }) =>
+    repository === other?.repository ? { body: body(bytes.subarray(0, 1)), offset: 0, size } : undefined,
+});
+
+test('while the upstream gives no answer, the link of another cache opens a stored blob', async () => {
+  const { open, head, script, asked } = await withStored({ caches: elsewhere() });
+  script.open = script.head = async () => {
+    throw down;
+  };
+  expect((await bytesOf(open(other))).equals(bytes)).toBe(true);
+  expect(await head(other)).toMatchObject({ size: bytes.length });
+  expect(asked).toEqual(['GET library/other']);
+  await expect(open(third)).rejects.toBe(down);
+});
+
+test('the wrong size that another cache claims does not put a good file into quarantine', async () => {
+  const { open, script } = await withStored({ caches: elsewhere(7) });
+  script.open = async () => {
+    throw down;
+  };
+  expect((await bytesOf(open(other))).equals(bytes)).toBe(true);
+});
+
+test('what the upstream says it does not have is not looked for in another cache', async () => {
+  const { open, script } = await withStored({ caches: elsewhere() });
+  script.open = async () => {
+    throw gone;
+  };
+  await expect(open(other)).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
 });

@@ -1,11 +1,15 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { noOtherCaches, type OtherCache } from '../../../../src/mirror/ports/other-caches.ts';
+import { nothingShared, type SharedWork } from '../../../../src/mirror/ports/shared-work.ts';
 import { Background } from '../../../../src/mirror/concurrency/background.ts';
 import { createFreshnessPolicies } from '../../../../src/mirror/tags/freshness.ts';
 import { BorrowedLinks } from '../../../../src/mirror/access/links.ts';
 import { UpstreamWaiters } from '../../../../src/mirror/concurrency/upstream-waiters.ts';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
 import { Manifests } from '../../../../src/mirror/manifests/manifests.ts';
+import type { FetchedManifest } from '../../../../src/mirror/ports/upstream.ts';
+import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
 import { ociManifest } from '../../../../src/oci/media-types.ts';
 import { configOf } from '../../../support/config.ts';
@@ -16,42 +20,104 @@ import { ManualClock } from '../../../support/manual-clock.ts';
 import { MemoryIndex } from '../../../support/memory-index.ts';
 import { ScriptedFiles } from '../../../support/scripted-files.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
+import { upstreamNamed } from '../../../support/upstream-named.ts';
 import { RecordingObserver } from '../../upstream/recording-observer.ts';
 
 const repositoryId = { upstream: 'docker.io', repository: parseRepository('library/app') };
 const { manifest } = image();
 
-test('a manifest that is stored again is not the next to be evicted meanwhile', async () => {
+/** Manifests on a disk that waits for `disk`. */
+async function started({
+  shared = nothingShared,
+  caches = noOtherCaches,
+}: {
+  shared?: Pick<SharedWork, 'manifest' | 'stored'>;
+  caches?: Pick<OtherCache, 'manifest'>;
+} = {}) {
   const files = new ScriptedFiles();
   const stores = fileStores({ path: join(await temporaryDirectory(), 'data'), files });
   await stores.store.prepare();
   const disk = gate();
   files.before = () => disk.opened;
   const index = new MemoryIndex();
-  index.recordContent({ ...manifest, size: manifest.bytes.length, isManifest: true, names: [], usedAtMs: 1 });
   const observer = new RecordingObserver();
   const background = new Background({ observer });
   const { freshness } = await configOf({ upstreams: { 'docker.io': {} } });
-  const policies = createFreshnessPolicies(new Map(), freshness);
-  const makeRoom = async () => true;
-  const memoryBytes = 1024 * 1024;
-  const borrowedLinks = new BorrowedLinks({ index, observer });
-  const memory = new MemoryBudget({ maxBytes: 64 * 1024 * 1024 });
   const manifests = new Manifests({
-    memory,
+    memory: new MemoryBudget({ maxBytes: 64 * 1024 * 1024 }),
     ...stores,
     index,
-    borrowedLinks,
+    borrowedLinks: new BorrowedLinks({ index, observer }),
     background,
     waiters: new UpstreamWaiters({ maxRequests: 1_000, clock: new ManualClock(), observer }),
     observer,
-    policies,
-    memoryBytes,
-    makeRoom,
+    policies: createFreshnessPolicies(new Map(), freshness),
+    memoryBytes: 1024 * 1024,
+    makeRoom: async () => true,
+    shared,
+    caches,
   });
+  return { manifests, index, clock: stores.clock, disk, background };
+}
 
+test('a manifest that is stored again is not the next to be evicted meanwhile', async () => {
+  const { manifests, index, clock, disk, background } = await started();
+  index.recordContent({ ...manifest, size: manifest.bytes.length, isManifest: true, names: [], usedAtMs: 1 });
   manifests.keep(repositoryId, { ...manifest, mediaType: ociManifest });
-  expect(index.contents.get(manifest.digest)?.usedAtMs).toBe(stores.clock.now());
+  expect(index.contents.get(manifest.digest)?.usedAtMs).toBe(clock.now());
   disk.open();
   await background.idle();
+});
+
+const fetchable = { ...manifest, mediaType: ociManifest };
+const waiting = { signal: new AbortController().signal };
+
+/** An upstream that answers requests for the manifest by `answer`, and counts them. */
+function upstreamOf(answer: () => Promise<FetchedManifest>) {
+  let asked = 0;
+  const ask = () => {
+    asked += 1;
+    return answer();
+  };
+  const headManifest = async () => ({ digest: (await ask()).digest, mediaType: ociManifest, size: undefined });
+  return { upstream: { ...upstreamNamed('docker.io'), getManifest: ask, headManifest }, asked: () => asked };
+}
+
+test('a manifest that another replica has costs the upstream nothing, and is announced once it is stored', async () => {
+  const announced: unknown[] = [];
+  const shared = { manifest: async () => fetchable, stored: (question: unknown) => announced.push(question) };
+  const { manifests, disk, background } = await started({ shared });
+  const { upstream, asked } = upstreamOf(() => Promise.reject(new UpstreamError('connect', 'refused')));
+  const { value } = await manifests.fetch(upstream, repositoryId, manifest.digest, waiting);
+  expect(value.bytes).toEqual(manifest.bytes);
+  expect(asked()).toBe(0);
+  expect(announced).toEqual([]);
+  disk.open();
+  await background.idle();
+  expect(announced).toEqual([{ repositoryId, digest: manifest.digest }]);
+});
+
+test('while the upstream gives no answer, a manifest comes from another cache', async () => {
+  const { manifests, disk, background } = await started({ caches: { manifest: async () => fetchable } });
+  disk.open();
+  const { upstream } = upstreamOf(() => Promise.reject(new UpstreamError('connect', 'refused')));
+  const head = await manifests.head(upstream, repositoryId, manifest.digest, waiting);
+  expect(head.value).toMatchObject({ digest: manifest.digest, size: manifest.bytes.length });
+  await background.idle();
+  expect((await manifests.cached(repositoryId, manifest.digest))?.bytes).toEqual(manifest.bytes);
+});
+
+test('a cache that gives no answer either leaves the error of the upstream', async () => {
+  const refused = new UpstreamError('connect', 'refused');
+  const caches = { manifest: () => Promise.reject(new UpstreamError('timeout', 'silent')) };
+  const { manifests } = await started({ caches });
+  const { upstream } = upstreamOf(() => Promise.reject(refused));
+  await expect(manifests.fetch(upstream, repositoryId, manifest.digest, waiting)).rejects.toBe(refused);
+});
+
+test('a manifest that the upstream says it does not have is not looked for in another cache', async () => {
+  const { manifests } = await started({ caches: { manifest: async () => fetchable } });
+  const { upstream } = upstreamOf(() => Promise.reject(new OciError('MANIFEST_UNKNOWN', 'gone')));
+  const fetched = manifests.fetch(upstream, repositoryId, manifest.digest, waiting);
+  await expect(fetched).rejects.toMatchObject({ code: 'MANIFEST_UNKNOWN' });
 });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { Presence } from '../../../../src/mirror/manifests/manifests.ts';
+import type { Presence } from '../../../../src/mirror/manifests/content-lookup.ts';
 import type { TagRecord } from '../../../../src/mirror/ports/record-store.ts';
 import { newestComplete } from '../../../../src/mirror/tags/stale-image.ts';
 import type { Digest } from '../../../../src/oci/digest.ts';
