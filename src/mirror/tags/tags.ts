@@ -9,12 +9,13 @@ import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { TagRecord } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
+import type { SharedWork } from '../ports/shared-work.ts';
 import { isNotFound, type Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { RateLimits } from '../routing/rate-limits.ts';
 import { failureDecision, type FreshnessPolicies, freshnessOf, tagDecision } from './freshness.ts';
 import type { ResolvedTag, StaleFallbacks, TagQuestion } from './stale-fallbacks.ts';
-import { TagLookups } from './tag-lookups.ts';
+import { type ClientTagQuestion, TagLookups } from './tag-lookups.ts';
 import { tagKey, type TagRecords } from './tag-records.ts';
 
 export interface TagsDeps {
@@ -24,14 +25,10 @@ export interface TagsDeps {
   readonly softTimeout: Pick<SoftTimeout, 'for'>;
   readonly waiters: Pick<UpstreamWaiters, 'wait'>;
   readonly clock: Pick<Clock, 'now'>;
-  readonly observer: Pick<Observer, 'collapsed' | 'tagRevalidated'>;
+  readonly observer: Pick<Observer, 'collapsed' | 'tagRevalidated' | 'internalError'>;
   readonly policies: FreshnessPolicies;
+  readonly shared: Pick<SharedWork, 'tagTurn'>;
   readonly rateLimits: Pick<RateLimits, 'lifetimeFactor'>;
-}
-
-interface Question extends TagQuestion {
-  /** A client's HEAD never causes a GET unless the upstream's HEAD lacks digest or length. */
-  readonly wantsBody: boolean;
 }
 
 /** What a tag points to, with its manifest. */
@@ -47,6 +44,7 @@ export interface FetchedTag {
  *     a lookup failed a moment ago ──▶ its stale fallback, or its 404
  *     fresh ──▶ hit
  *     else one lookup for all clients that ask at the same time:
+ *        another replica has just asked ──▶ hit
  *        unknown ──▶ HEAD or GET ──▶ miss
  *        known   ──▶ HEAD ──┬─▶ revalidated, or a miss where the tag has moved
  *                           ├─▶ no answer within the soft timeout ──▶ stale fallback ─ none ─▶ wait for the answer
@@ -75,7 +73,7 @@ export class Tags {
 
   /** @throws OciError MANIFEST_UNKNOWN; UpstreamError when nothing is cached and the upstream did not answer. */
   async resolve(
-    { upstream, repositoryId, tag, wantsBody }: Omit<Question, 'key'>,
+    { upstream, repositoryId, tag, wantsBody }: Omit<ClientTagQuestion, 'key'>,
     waiting: Waiting,
   ): Promise<ResolvedTag> {
     const question = { upstream, repositoryId, tag, wantsBody, key: tagKey(repositoryId, tag) };
@@ -117,7 +115,11 @@ export class Tags {
   }
 
   /** @throws TooManyWaiters without a lookup, if too many clients wait for the upstream already; what the lookup throws. */
-  async #lookUpTogether(question: Question, known: TagRecord | undefined, waiting: Waiting): Promise<ResolvedTag> {
+  async #lookUpTogether(
+    question: ClientTagQuestion,
+    known: TagRecord | undefined,
+    waiting: Waiting,
+  ): Promise<ResolvedTag> {
     const { waiters, observer } = this.#deps;
     const lookUp = (flight: Flight) => this.#lookUp(question, known, flight);
     const { value, collapsed } = await waiters.wait(question.upstream.label, () =>
@@ -128,13 +130,12 @@ export class Tags {
     return value.cache.word === 'miss' ? { ...value, cache: { ...value.cache, word: 'collapsed' } } : value;
   }
 
-  async #lookUp(question: Question, known: TagRecord | undefined, flight: Flight): Promise<ResolvedTag> {
+  async #lookUp(question: ClientTagQuestion, known: TagRecord | undefined, flight: Flight): Promise<ResolvedTag> {
     const { tagRecords, fallbacks } = this.#deps;
     try {
-      if (known) return await this.#revalidate(question, known, flight);
-      return await (question.wantsBody
-        ? this.#lookups.get(question, undefined, flight)
-        : this.#lookups.head(question, flight));
+      return await (known
+        ? this.#revalidate(question, known, flight)
+        : this.#lookups.lookUp(question, undefined, flight));
     } catch (cause) {
       flight.signal.throwIfAborted();
       if (isNotFound(cause)) {
@@ -146,10 +147,10 @@ export class Tags {
   }
 
   /** Revalidates a known tag. Returns a stale fallback if the upstream is too slow or fails. */
-  async #revalidate(question: Question, known: TagRecord, flight: Flight): Promise<ResolvedTag> {
+  async #revalidate(question: ClientTagQuestion, known: TagRecord, flight: Flight): Promise<ResolvedTag> {
     const { upstream, key } = question;
     const { softTimeout, fallbacks, observer } = this.#deps;
-    const asked = this.#lookups.revalidate(question, known, flight);
+    const asked = this.#lookups.lookUp(question, known, flight);
     try {
       return await softTimeout.for(asked, upstream.name, flight);
     } catch (cause) {

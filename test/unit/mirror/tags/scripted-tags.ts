@@ -1,7 +1,8 @@
 import { Background } from '../../../../src/mirror/concurrency/background.ts';
-import type { SoftTimeout } from '../../../../src/mirror/concurrency/soft-timeout.ts';
+import { type SoftTimeout, TooSlow } from '../../../../src/mirror/concurrency/soft-timeout.ts';
 import { TooManyWaiters } from '../../../../src/mirror/concurrency/upstream-waiters.ts';
 import type { CachedManifest } from '../../../../src/mirror/manifests/manifests.ts';
+import { nothingShared, type SharedWork } from '../../../../src/mirror/ports/shared-work.ts';
 import type { FetchedManifest, ManifestHead, Upstream } from '../../../../src/mirror/ports/upstream.ts';
 import { createFreshnessPolicies, type FreshnessRules } from '../../../../src/mirror/tags/freshness.ts';
 import { StaleFallbacks } from '../../../../src/mirror/tags/stale-fallbacks.ts';
@@ -36,6 +37,13 @@ export const headOf = ({ digest, mediaType, bytes }: FetchedManifest): ManifestH
   size: bytes.byteLength,
 });
 
+/** The soft timeout, which is over at once. */
+export function tooSlow(): Promise<never> {
+  const timeout = Promise.reject(new TooSlow());
+  timeout.catch(() => {});
+  return timeout;
+}
+
 /** Tags over an upstream that answers what the test says. */
 export function started(rules: Partial<FreshnessRules> = {}) {
   const clock = new ManualClock();
@@ -53,6 +61,8 @@ export function started(rules: Partial<FreshnessRules> = {}) {
     timeout: new Promise<never>(() => {}),
     isCrowded: false,
     fetching: async (): Promise<FetchedManifest> => two,
+    /** Of the other replicas. */
+    turn: (...question: Parameters<SharedWork['tagTurn']>) => nothingShared.tagTurn(...question),
   };
   const manifests = {
     keep: (_: unknown, fetched: FetchedManifest) => {
@@ -86,14 +96,26 @@ export function started(rules: Partial<FreshnessRules> = {}) {
       return script.get();
     },
   };
-  const deps = { tagRecords, manifests, fallbacks, softTimeout, waiters, clock, observer, policies, rateLimits };
+  const shared: Pick<SharedWork, 'tagTurn'> = { tagTurn: (...question) => script.turn(...question) };
+  const deps = {
+    shared,
+    tagRecords,
+    manifests,
+    fallbacks,
+    softTimeout,
+    waiters,
+    clock,
+    observer,
+    policies,
+    rateLimits,
+  };
   const tags = new Tags(deps);
   const resolve = (options: { wantsBody?: boolean; signal?: AbortSignal } = {}) =>
     tags.resolve(
       { upstream, repositoryId, tag, wantsBody: options.wantsBody ?? true },
       { signal: options.signal ?? new AbortController().signal },
     );
-  return { tags, upstream, clock, script, asked, resolve, tagRecords, cached };
+  return { tags, upstream, clock, observer, script, asked, resolve, tagRecords, cached };
 }
 
 /** Started, with the tag resolved once, and past its lifetime. */

@@ -1,14 +1,6 @@
 import { expect, test } from 'vitest';
-import { TooSlow } from '../../../../src/mirror/concurrency/soft-timeout.ts';
 import { gate } from '../../../support/gate.ts';
-import { expired, gone, headOf, one, repositoryId, tag, two } from './scripted-tags.ts';
-
-/** The soft timeout, which is over at once. */
-function tooSlow(): Promise<never> {
-  const timeout = Promise.reject(new TooSlow());
-  timeout.catch(() => {});
-  return timeout;
-}
+import { expired, gone, headOf, one, repositoryId, tag, tooSlow, two } from './scripted-tags.ts';
 
 test('no client waits for a slow upstream, and its late answer is served next', async () => {
   const { resolve, script, asked } = await expired();

@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import { TooSlow } from '../../../../src/mirror/concurrency/soft-timeout.ts';
 import { TooManyWaiters } from '../../../../src/mirror/concurrency/upstream-waiters.ts';
 import { defaultRules } from '../../../support/freshness-rules.ts';
 import {
@@ -13,6 +12,7 @@ import {
   repositoryId,
   started,
   tag,
+  tooSlow,
   two,
 } from './scripted-tags.ts';
 
@@ -165,8 +165,7 @@ describe('the manifest of a moved tag', () => {
   test('is replaced by the previous image when it takes too long', async () => {
     const { fetch, script } = await moved();
     script.fetching = () => new Promise(() => {});
-    script.timeout = Promise.reject(new TooSlow());
-    script.timeout.catch(() => {});
+    script.timeout = tooSlow();
     expect(await fetch()).toMatchObject({ manifest: { digest: one.digest }, cache: { word: 'stale' } });
   });
 
