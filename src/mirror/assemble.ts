@@ -6,6 +6,7 @@ import { SoftTimeout } from './concurrency/soft-timeout.ts';
 import { UpstreamWaiters } from './concurrency/upstream-waiters.ts';
 import { createContentLookup } from './manifests/content-lookup.ts';
 import { Manifests } from './manifests/manifests.ts';
+import { HeldContent } from './held-content.ts';
 import type { RelayRules } from './relays/relay-options.ts';
 import { Relays } from './relays/relays.ts';
 import { Downloads } from './downloads/downloads.ts';
@@ -202,13 +203,18 @@ function createDownloads(
 /** The verbs under these rules, which links are borrowed by from now on. */
 function verbsFrom(rules: MirrorRules, core: Core): MirrorDeps {
   const asking = { publicForMs, retryFailedAfterMs, askWithinMs: askVisibilityWithinMs };
-  const access = createAccess({ rulesOf: rules.accessOf, visibility: new Visibility({ ...core, ...asking }) });
+  const visibility = new Visibility({ ...core, ...asking });
+  const access = createAccess({ rulesOf: rules.accessOf, visibility });
   core.borrowedLinks.follow({ access, upstreams: rules.upstreams });
-  return verbsUnder(rules, access, core);
+  return verbsUnder(rules, { access, visibility }, core);
 }
 
 /** The verbs under one set of rules. */
-function verbsUnder(rules: MirrorRules, access: Access, core: Core): MirrorDeps {
+function verbsUnder(
+  rules: MirrorRules,
+  { access, visibility }: { readonly access: Access; readonly visibility: Visibility },
+  core: Core,
+): MirrorDeps {
   const { index, clock, observer, policies, manifests } = core;
   const lookup = createContentLookup(core);
   const fallbacks = new StaleFallbacks({ ...core, lookup, retryFailedAfterMs });
@@ -227,7 +233,8 @@ function verbsUnder(rules: MirrorRules, access: Access, core: Core): MirrorDeps 
     guardedUpstream(upstream, { access, isOffline: isOffline(upstream) }),
   );
   const choice = { upstreams, defaultUpstream: found(upstreams, rules.defaultUpstream) };
-  return { choice, access, tags, manifests, blobs, listings, index, clock, observer };
+  const held = new HeldContent({ ...core, upstreams: rules.upstreams, access, visibility, blobs: blobs.held });
+  return { choice, access, tags, manifests, blobs, listings, held, index, clock, observer };
 }
 
 function policiesOf({ freshnessOf, freshness }: MirrorRules): FreshnessPolicies {

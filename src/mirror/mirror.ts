@@ -6,6 +6,7 @@ import type { MediaType } from '../oci/media-types.ts';
 import type { Access } from './access/access.ts';
 import type { Blobs } from './blobs/blobs.ts';
 import type { BlobHead, BlobQuestion, PartOf, ServedBlob } from './blobs/served-blob.ts';
+import type { HeldContent } from './held-content.ts';
 import type { Listings } from './listings/listings.ts';
 import type { Listed, ListedWhole } from './listings/cached-listings.ts';
 import type { TagPage, WantedPage } from './listings/tag-names.ts';
@@ -32,6 +33,7 @@ export interface MirrorDeps {
   readonly manifests: Manifests;
   readonly blobs: Blobs;
   readonly listings: Listings;
+  readonly held: HeldContent;
   readonly index: Index;
   readonly clock: Clock;
   readonly observer: Observer;
@@ -68,6 +70,11 @@ export class Mirror {
   /** Replaces the upstreams and rules. Running requests continue with the old ones. */
   follow(deps: MirrorDeps): void {
     this.#deps = deps;
+  }
+
+  /** What siblings may read here, under the rules of now. */
+  get held(): HeldContent {
+    return this.#deps.held;
   }
 
   /** @throws OciError NAME_UNKNOWN, NAME_INVALID */

@@ -32,7 +32,9 @@ export interface Access {
   checkBeforeAsking(question: VisibilityQuestion, waiting: Waiting): Promise<void> | void;
   /** Whether other repositories may borrow its links: every client may read it now. No request is made. */
   mayBeBorrowedFrom(repositoryId: RepositoryId, label: string): Promise<boolean> | boolean;
-  /** Whether the catalog may list it. No request is made. */
+  /** Whether the rules allow it, be it private or not. */
+  admits(repositoryId: RepositoryId, label: string): boolean;
+  /** Whether the catalog may list it, and siblings may read it: its last verdict, of any age, is public. No request is made. */
   mayBeListed(repositoryId: RepositoryId, label: string): Promise<boolean>;
 }
 
@@ -60,6 +62,7 @@ export function createAccess({ rulesOf, visibility }: AccessDeps): Access {
       if (!gate?.admits(repositoryId.repository)) return false;
       return gate.isOpen(repositoryId.repository) || visibility.isPublicNow(repositoryId, label);
     },
+    admits: ({ repository }, label) => gates.get(label)?.admits(repository) ?? false,
     async mayBeListed(repositoryId, label) {
       const gate = gates.get(label);
       if (!gate?.admits(repositoryId.repository)) return false;

@@ -145,7 +145,12 @@ export class Visibility {
 
   /** Whether the last verdict was public. No request is made. */
   async isKnownPublic(repositoryId: RepositoryId): Promise<boolean> {
-    return (await this.#known(repositoryId))?.verdict === 'public';
+    return (await this.lastVerdict(repositoryId))?.verdict === 'public';
+  }
+
+  /** The last verdict, of any age. No request is made. */
+  lastVerdict(repositoryId: RepositoryId): Promise<VisibilityRecord | undefined> {
+    return this.#known(repositoryId);
   }
 
   async #look(question: VisibilityQuestion, waiting: Waiting): Promise<void> {

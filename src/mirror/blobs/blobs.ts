@@ -9,6 +9,7 @@ import {
   storedAnswer,
   unlessUnreadable,
 } from './served-blob.ts';
+import { HeldBlobs, type HeldBlobsDeps } from './held-blobs.ts';
 import { BlobConfirmations } from './blob-confirmations.ts';
 import { UnstoredBlobs } from './unstored-blobs.ts';
 import { UpstreamBlobs } from './upstream-blobs.ts';
@@ -26,7 +27,7 @@ import type { CacheStatus } from '../ports/cache-status.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { OtherCache } from '../ports/other-caches.ts';
-import type { SharedWork } from '../ports/shared-work.ts';
+import type { ContentQuestion, SharedWork } from '../ports/shared-work.ts';
 import type { Index } from '../ports/store-index.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { BlobRecord } from '../ports/record-store.ts';
@@ -64,6 +65,8 @@ export class Blobs {
   readonly #confirmations: BlobConfirmations;
   readonly #stored: StoredBlobs;
   readonly #unstored: UnstoredBlobs;
+  /** What is read without asking an upstream. */
+  readonly held: HeldBlobs;
 
   constructor(deps: BlobsDeps) {
     this.#deps = deps;
@@ -75,6 +78,8 @@ export class Blobs {
       head: (question, waiting) => this.#head(question, (ask) => ask(), waiting),
       upstreamBlobs: this.#upstreamBlobs,
     });
+    const hit: HeldBlobsDeps['hit'] = (question, stored, link) => this.#hit(question, stored, link, false);
+    this.held = new HeldBlobs({ ...deps, linkOf: (question) => this.#linkOf(question), hit });
   }
 
   /** @throws OciError BLOB_UNKNOWN; UpstreamError when it is not cached and no answer came. */
@@ -123,7 +128,7 @@ export class Blobs {
    * The link of the repository to the blob. A remembered 404 is answered before anything that depends on other repositories, and the store
    * is not read without a link: response times must not tell what other repositories hold.
    */
-  async #linkOf(question: BlobQuestion): Promise<BlobRecord | undefined> {
+  async #linkOf(question: ContentQuestion): Promise<BlobRecord | undefined> {
     const { repositoryId, digest } = question;
     const own = await this.#deps.links.own(repositoryId, digest);
     if (own) return own;
@@ -189,7 +194,7 @@ export class Blobs {
    * another repository holds the blob.
    */
   #hit(
-    question: BlobQuestion,
+    question: ContentQuestion,
     stored: StoredBlob,
     { firstServedAtMs, size }: BlobRecord,
     wasAsked: boolean,

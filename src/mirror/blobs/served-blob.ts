@@ -2,11 +2,13 @@ import type { Digest } from '../../oci/digest.ts';
 import type { RequestedRange } from '../../oci/range.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { Download } from '../downloads/download.ts';
+import type { JoinOptions } from '../transfers/suspended-tail.ts';
 import { DigestMismatch } from '../transfers/transfer-errors.ts';
 import type { StoredBlob, BlobStore } from '../ports/blob-store.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
 import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
+import type { ContentQuestion } from '../ports/shared-work.ts';
 import type { Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { piecesOf, verifiedSource, withheldBytes } from '../transfers/withheld-tail.ts';
@@ -25,7 +27,7 @@ export interface BlobQuestion {
 }
 
 /** As {@link contentKey}. */
-export function blobName({ repositoryId, digest }: BlobQuestion): string {
+export function blobName({ repositoryId, digest }: ContentQuestion): string {
   return contentKey(repositoryId, digest);
 }
 
@@ -64,7 +66,7 @@ const pieceBytes = 256 * 1024;
 
 /** Serves a stored blob. With `onDamaged` it is hashed again while it is read, and a reader of a damaged blob is cut. */
 export function storedAnswer(
-  { digest }: BlobQuestion,
+  { digest }: ContentQuestion,
   stored: StoredBlob,
   {
     onDamaged,
@@ -77,12 +79,12 @@ export function storedAnswer(
 
 /** Serves a blob while it is downloaded. Small ones are verified first, so that a failure can still be answered with its status. */
 export async function followingAnswer(
-  { digest }: BlobQuestion,
+  { digest }: ContentQuestion,
   download: Download,
-  { signal, ...facts }: AnswerFacts & Waiting,
+  { signal, mayAskForRest, ...facts }: AnswerFacts & Waiting & JoinOptions,
 ): Promise<ServedBlob> {
   const { size } = download;
-  const source = download.join();
+  const source = download.join({ mayAskForRest });
   try {
     if (size !== undefined && size <= withheldBytes) await abortable(download.settled, signal);
   } catch (cause) {

@@ -156,7 +156,7 @@ function isAll({ start, end }: Part, size: number | undefined): boolean {
 }
 
 /** Waits until a small or empty blob is verified: before headers are sent, a failure can still be answered with its status. */
-async function unlessWrong({ size, source, settled }: JoinedRelay, signal: AbortSignal): Promise<void> {
+export async function unlessWrong({ size, source, settled }: JoinedRelay, signal: AbortSignal): Promise<void> {
   if (size === undefined || size > withheldBytes) return;
   try {
     await abortable(settled, signal);

@@ -5,7 +5,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { FreshnessPolicies } from '../tags/freshness.ts';
-import type { SharedWork, UpstreamBlobSource } from '../ports/shared-work.ts';
+import type { ContentQuestion, SharedWork, UpstreamBlobSource } from '../ports/shared-work.ts';
 import { isNotFound } from '../ports/upstream.ts';
 import type { RemoteBlob } from '../transfers/remote-blob.ts';
 import { type BlobQuestion, blobName } from './served-blob.ts';
@@ -70,7 +70,7 @@ export class UpstreamBlobs {
   }
 
   /** @throws RememberedNotFound if the upstream said a moment ago that it has no such blob. */
-  throwIfMissing(question: BlobQuestion): void {
+  throwIfMissing(question: ContentQuestion): void {
     const missing = this.#missing.get(blobName(question));
     if (missing) throw new RememberedNotFound(missing);
   }

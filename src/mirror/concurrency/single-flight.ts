@@ -49,6 +49,12 @@ export class SingleFlight<Value> {
     }
   }
 
+  /** Joins the run of a key. @returns undefined if none runs. */
+  async join(key: string, waiting: Waiting): Promise<Shared<Value> | undefined> {
+    const nothing = () => Promise.reject(new Error('there is a run to join'));
+    return this.#running.has(key) ? this.run(key, nothing, waiting) : undefined;
+  }
+
   /**
    * Lets the run of a key end by itself: it is not aborted when its last caller leaves, and later callers can join it.
    * @returns its work; undefined if none runs.

@@ -11,7 +11,7 @@ import type { RelayRules } from '../relays/relay-options.ts';
 import { GatheredWrites, RecentPieces } from '../transfers/piece-buffers.ts';
 import type { RemoteBlob } from '../transfers/remote-blob.ts';
 import { resumedPieces } from '../transfers/resumed-pieces.ts';
-import { SuspendedTail } from '../transfers/suspended-tail.ts';
+import { type JoinOptions, SuspendedTail } from '../transfers/suspended-tail.ts';
 import {
   DigestMismatch,
   DiskFailure,
@@ -202,7 +202,7 @@ export class Download implements AsyncDisposable {
   }
 
   /** A reader of its own, at its own position. It must be disposed. */
-  join(): ByteSource {
+  join({ mayAskForRest = true }: JoinOptions = {}): ByteSource {
     this.#readers += 1;
     const gone = new AbortController();
     let tail: ByteSource | undefined;
@@ -214,6 +214,7 @@ export class Download implements AsyncDisposable {
           const available = this.#visibleBytes() - position;
           if (available > 0) return this.#deps.incoming.read(into.subarray(0, available), position);
           if (this.#state === 'verified') return 0;
+          if (this.#state === 'suspended' && !mayAskForRest) throw new UpstreamError('busy', 'not stored');
           if (this.#state === 'suspended') tail = this.#tailFrom(position);
           else await this.#waiters.wait(gone.signal);
         }

@@ -130,6 +130,11 @@ export class Manifests {
     );
   }
 
+  /** Joins a running fetch. @returns undefined if none runs. @throws as the fetch does. */
+  async joinFetch(repositoryId: RepositoryId, digest: Digest, waiting: Waiting): Promise<CachedManifest | undefined> {
+    return (await this.#flights.join(contentKey(repositoryId, digest), waiting))?.value;
+  }
+
   /** Lets a running fetch end by itself, also when all its clients leave. @returns undefined if none runs. */
   keepFetching(repositoryId: RepositoryId, digest: Digest): Promise<CachedManifest> | undefined {
     return this.#flights.keepRunning(contentKey(repositoryId, digest));

@@ -17,6 +17,8 @@ const lingerMs = 1_000;
 interface Reader {
   position: number;
   readonly gone: AbortController;
+  /** Whether it makes requests of its own when the window has moved past it. Otherwise it fails. */
+  readonly mayAskAlone: boolean;
   /** Set when the window has moved past the reader: its bytes then come from an upstream request of its own. */
   own?: ByteSource;
 }
@@ -24,6 +26,12 @@ interface Reader {
 const maxWindowBytes = 8 * 1024 * 1024;
 /** The rest of the window is for readers that are slower than the furthest. */
 const maxAheadBytes = maxWindowBytes / 2;
+
+/** Reads nothing. */
+const leftBehind: ByteSource = {
+  read: () => Promise.reject(new UpstreamError('busy', 'the reader has fallen behind what is relayed')),
+  [Symbol.asyncDispose]: async () => {},
+};
 
 /**
  * One upstream answer for many readers, through a window in memory. Nothing is stored.
@@ -84,9 +92,9 @@ export class Relay {
   }
 
   /** Adds a reader that begins at `position`: the relay's first byte, or one before it. It must be disposed. */
-  join(position = this.#options.from): ByteSource {
+  join(position = this.#options.from, { mayAskAlone = true }: { readonly mayAskAlone?: boolean } = {}): ByteSource {
     clearTimeout(this.#lingering);
-    const reader: Reader = { position, gone: new AbortController() };
+    const reader: Reader = { position, mayAskAlone, gone: new AbortController() };
     this.#readers.add(reader);
     return {
       read: (into, at) => this.#read(reader, into, at),
@@ -229,7 +237,7 @@ export class Relay {
     const isBefore = verify !== undefined && reader.position < from;
     const own = isBefore ? common : { ...common, from: position, ...(hash && { verify: { hash } }) };
     this.#readers.delete(reader);
-    reader.own = new Relay(own).join(reader.position);
+    reader.own = reader.mayAskAlone ? new Relay(own).join(reader.position) : leftBehind;
     this.#waiters.wake();
   }
 

@@ -15,11 +15,14 @@ export interface Part {
   readonly end: number;
 }
 
-export interface RelayRequest {
+export interface RelayedBlob {
   readonly repositoryId: RepositoryId;
   readonly digest: Digest;
   /** Whether the repository is known to have the blob: then it may join a relay that another repository of the upstream started. */
   readonly isLinked: boolean;
+}
+
+export interface RelayRequest extends RelayedBlob {
   /** Absent: the whole blob. */
   readonly part?: Part | undefined;
   /** Size of the whole blob, if it is known. */
@@ -30,6 +33,8 @@ export interface RelayRequest {
   /** Whether to fail when the upstream answers a part with the whole blob, instead of skipping to the part. */
   readonly needsRanges?: boolean;
 }
+
+type RelayKeyParts = Pick<RelayRequest, 'repositoryId' | 'digest' | 'part'>;
 
 export interface JoinedRelay {
   /** Must be disposed. */
@@ -59,12 +64,26 @@ export class Relays {
   async join(request: RelayRequest, waiting: Waiting): Promise<JoinedRelay> {
     const running = this.#find(request);
     if (running) return joined(running, true);
-    const key = `${request.repositoryId.repository} ${relayKey(request)}`;
-    const opened = await this.#opening.run(key, (flight) => this.#open(request, flight), waiting);
+    const opened = await this.#opening.run(openingKey(request), (flight) => this.#open(request, flight), waiting);
     return opened.value.isJoinable ? joined(opened.value, opened.collapsed) : this.join(request, waiting);
   }
 
-  #find(request: RelayRequest): Relay | undefined {
+  /**
+   * Joins a relay of the whole blob that another caller has started; the source never asks the upstream by itself.
+   * @param options.atOnce whether only a relay counts whose upstream has answered.
+   * @returns undefined if none can be joined. @throws as the upstream does; the signal's reason.
+   */
+  async joinRunning(
+    request: RelayedBlob,
+    { signal, atOnce }: Waiting & { readonly atOnce: boolean },
+  ): Promise<JoinedRelay | undefined> {
+    const running = this.#find(request);
+    const relay = running ?? (atOnce ? undefined : (await this.#opening.join(openingKey(request), { signal }))?.value);
+    if (!relay?.isJoinable) return undefined;
+    return joined(relay, true, relay.join(undefined, { mayAskAlone: false }));
+  }
+
+  #find(request: RelayedBlob & Pick<RelayRequest, 'part'>): Relay | undefined {
     const running = this.#running.get(relayKey(request));
     const mayShare = running && (request.isLinked || isSameRepository(running.repositoryId, request.repositoryId));
     return mayShare && running.relay.isJoinable ? running.relay : undefined;
@@ -117,10 +136,15 @@ function problemOf(
   return new UpstreamError('misbehaving', `the upstream sends a blob of ${size} bytes as one of ${claimed} bytes`);
 }
 
-function joined(relay: Relay, isShared: boolean): JoinedRelay {
-  return { source: relay.join(), size: relay.size, settled: relay.settled, isShared };
+function joined(relay: Relay, isShared: boolean, source = relay.join()): JoinedRelay {
+  return { source, size: relay.size, settled: relay.settled, isShared };
 }
 
-function relayKey({ repositoryId, digest, part }: RelayRequest): string {
+/** Before the upstream has answered, only requests for one repository are shared. */
+function openingKey(request: RelayKeyParts): string {
+  return `${request.repositoryId.repository} ${relayKey(request)}`;
+}
+
+function relayKey({ repositoryId, digest, part }: RelayKeyParts): string {
   return `${repositoryId.upstream} ${digest} ${part ? `${part.start}-${part.end}` : 'whole'}`;
 }

@@ -6,6 +6,11 @@ import type { IncomingBlob } from '../ports/blob-store.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
 import type { RemoteBlob } from './remote-blob.ts';
 
+export interface JoinOptions {
+  /** Whether what the disk takes no more is asked for at the sources. Otherwise the reader fails there. */
+  readonly mayAskForRest?: boolean | undefined;
+}
+
 /** A download whose disk takes no more. */
 export interface Suspended extends RelayRules {
   readonly digest: Digest;

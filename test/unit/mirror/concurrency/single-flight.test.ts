@@ -125,3 +125,17 @@ test('a run that lasts longer than its answer is over when its rest fails, or wh
   await expect(flights.run('b', throwing, never)).rejects.toThrow('no answer');
   expect(await flights.run('b', async () => 'next', never)).toEqual({ value: 'next', collapsed: false });
 });
+
+test('a caller that only joins starts nothing, and keeps a run from being aborted', async () => {
+  const flights = new SingleFlight<number>();
+  const { door, signals, start } = heldWork(42);
+  expect(await flights.join('a', never)).toBeUndefined();
+  const leaving = new AbortController();
+  const first = flights.run('a', start, leaving);
+  const joined = flights.join('a', never);
+  leaving.abort(new Error('left'));
+  await expect(first).rejects.toThrow('left');
+  expect(signals.map(({ aborted }) => aborted)).toEqual([false]);
+  door.open();
+  expect(await joined).toEqual({ value: 42, collapsed: true });
+});

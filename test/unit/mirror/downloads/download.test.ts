@@ -151,6 +151,13 @@ test('when the disk fails, all readers continue from one upstream answer', async
   expect(kept).toEqual([]);
 });
 
+test('when the disk fails, a reader that may not ask for the rest fails there', async () => {
+  const incoming = new MemoryIncoming({ maxBytes: mebibyte });
+  const { download, asked } = await start({ first: opened(body(...piecesOf(blob))), incoming });
+  await expect(readAll(download.join({ mayAskForRest: false }))).rejects.toMatchObject({ reason: 'busy' });
+  expect(asked).toEqual([]);
+});
+
 test('when the disk fails, wrong bytes still never complete for any reader', async () => {
   const wrong = Buffer.from(blob);
   wrong[blob.byteLength - 1] = (wrong.at(-1) ?? 0) ^ 1;

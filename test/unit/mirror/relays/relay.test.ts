@@ -268,3 +268,12 @@ test('a reader that skips into the withheld tail gets it once the whole blob is 
   expect((await readUpTo(source, size - 5, size)).equals(blob.subarray(-5))).toBe(true);
   expect(upstream.asked).toHaveLength(1);
 });
+
+test('a reader that may make no requests of its own fails when the window has moved past it', async () => {
+  const upstream = upstreamOf(blob);
+  const relay = relayOf(upstream);
+  const [fast, slow] = [relay.join(), relay.join(0, { mayAskAlone: false })];
+  expect((await readAll(fast)).equals(blob)).toBe(true);
+  await expect(readAll(slow)).rejects.toMatchObject({ reason: 'busy' });
+  expect(upstream.asked).toHaveLength(1);
+});
