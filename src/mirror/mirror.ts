@@ -186,7 +186,7 @@ export class Mirror {
       const { digest, mediaType, size, confirmedAtMs } = record;
       return { digest, mediaType, size, bytes: undefined, cache, confirmedAtMs };
     }
-    const fetched = await tags.fetch({ upstream, repositoryId, tag }, record, waiting);
+    const fetched = await tags.fetch({ upstream, repositoryId, tag }, { record, cache }, waiting);
     return served(fetched.manifest, fetched.cache, fetched.confirmedAtMs);
   }
 

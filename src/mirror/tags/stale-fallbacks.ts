@@ -5,11 +5,16 @@ import type { Manifests } from '../manifests/manifests.ts';
 import { type FreshnessPolicies, staleDecision, staleMsOf } from './freshness.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
 import type { Clock } from '../ports/clock.ts';
+import type { Observer } from '../ports/observer.ts';
+import type { OtherCache } from '../ports/other-caches.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Upstream } from '../ports/upstream.ts';
 import type { TagRecord } from '../ports/record-store.ts';
+import type { Waiting } from '../ports/waiting.ts';
+import { abortable } from '../concurrency/abortable-wait.ts';
 import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import { newestComplete } from './stale-image.ts';
+import type { TagRecords } from './tag-records.ts';
 
 /** Which tag is asked for. */
 export interface TagQuestion {
@@ -27,8 +32,13 @@ export interface ResolvedTag {
 export interface StaleFallbacksDeps {
   readonly manifests: Pick<Manifests, 'cached'>;
   readonly lookup: ContentLookup;
+  readonly tagRecords: Pick<TagRecords, 'remembered' | 'put'>;
+  readonly caches: Pick<OtherCache, 'tag'>;
   readonly clock: Clock;
+  readonly observer: Pick<Observer, 'internalError'>;
   readonly policies: FreshnessPolicies;
+  /** How long other caches have to answer. */
+  readonly askCachesWithinMs: number;
   /** How long a failed lookup is not repeated. */
   readonly retryFailedAfterMs: number;
 }
@@ -57,7 +67,7 @@ export class StaleFallbacks {
 
   /** The newest cached image that the tag has pointed to. @returns undefined if there is none, or the rules forbid to serve it. */
   async find(question: TagQuestion, known: TagRecord, cause: unknown): Promise<ResolvedTag | undefined> {
-    const { clock, policies, manifests, lookup, retryFailedAfterMs } = this.#deps;
+    const { clock, policies, manifests, lookup } = this.#deps;
     const { upstream, repositoryId, key } = question;
     const lifetimeMs = policies.tagLifetimeMs(upstream.label, key);
     const staleMs = staleMsOf(known.confirmedAtMs, lifetimeMs, clock.now());
@@ -66,11 +76,48 @@ export class StaleFallbacks {
     const manifest = await newestComplete(repositoryId, known, { manifests, lookup });
     if (!manifest) return undefined;
     const { digest, mediaType, bytes } = manifest;
-    const fallback: ResolvedTag = {
-      record: { ...known, digest, mediaType, size: bytes.byteLength },
-      cache: { word: 'stale', reason: decision.reason, upstreamStatus: statusOf(cause) },
-    };
-    this.#remember(key, fallback, Math.min(retryFailedAfterMs, lifetimeMs));
+    const record = { ...known, digest, mediaType, size: bytes.byteLength };
+    return this.#remembered(question, { record, cache: staleStatus(decision.reason, cause) });
+  }
+
+  /**
+   * What another cache has recorded for the tag, while the upstream gives no answer. Its manifest may have to be fetched.
+   * @returns undefined if no other cache has it, or the rules forbid to serve it. Never throws.
+   */
+  async findElsewhere(question: TagQuestion, cause: unknown, waiting: Waiting): Promise<ResolvedTag | undefined> {
+    const { clock, policies, tagRecords } = this.#deps;
+    const { upstream, repositoryId, tag, key } = question;
+    if (!(cause instanceof UpstreamError)) return undefined;
+    const rules = policies.rulesOf(upstream.label);
+    if (staleDecision(cause, -Infinity, rules).word === 'fail') return undefined;
+    const told = await this.#ask(question, waiting);
+    if (!told) return undefined;
+    const confirmedAtMs = Math.min(told.confirmedAtMs, clock.now());
+    const staleMs = staleMsOf(confirmedAtMs, policies.tagLifetimeMs(upstream.label, key), clock.now());
+    const decision = staleDecision(cause, staleMs, rules);
+    if (decision.word === 'fail') return undefined;
+    const { digest, mediaType, size } = told;
+    const record = { digest, mediaType, size, confirmedAtMs };
+    // The upstream may have answered meanwhile.
+    if (!tagRecords.remembered(repositoryId, tag)) tagRecords.put(repositoryId, tag, record);
+    return this.#remembered(question, { record, cache: staleStatus(decision.reason, cause) });
+  }
+
+  async #ask({ repositoryId, tag }: TagQuestion, { signal }: Waiting): Promise<TagRecord | undefined> {
+    const { caches, observer, askCachesWithinMs } = this.#deps;
+    const limited = AbortSignal.any([signal, AbortSignal.timeout(askCachesWithinMs)]);
+    try {
+      return await abortable(caches.tag(repositoryId, tag, { signal: limited }), limited);
+    } catch (cause) {
+      if (!limited.aborted && !(cause instanceof UpstreamError))
+        observer.internalError({ part: 'other caches', cause });
+      return undefined;
+    }
+  }
+
+  #remembered({ upstream, key }: TagQuestion, fallback: ResolvedTag): ResolvedTag {
+    const { policies, retryFailedAfterMs } = this.#deps;
+    this.#remember(key, fallback, Math.min(retryFailedAfterMs, policies.tagLifetimeMs(upstream.label, key)));
     return fallback;
   }
 
@@ -87,6 +134,10 @@ export class StaleFallbacks {
   forget(key: string): void {
     this.#failed.forget(key);
   }
+}
+
+function staleStatus(reason: string, cause: unknown): CacheStatus {
+  return { word: 'stale', reason, upstreamStatus: statusOf(cause) };
 }
 
 function statusOf(cause: unknown): number | undefined {

@@ -21,7 +21,10 @@ import { tagKey, type TagRecords } from './tag-records.ts';
 export interface TagsDeps {
   readonly tagRecords: Pick<TagRecords, 'get' | 'remembered' | 'put' | 'forget'>;
   readonly manifests: Pick<Manifests, 'keep' | 'cached' | 'fetch' | 'keepFetching'>;
-  readonly fallbacks: Pick<StaleFallbacks, 'hasFailed' | 'recent' | 'find' | 'rememberMissing' | 'forget'>;
+  readonly fallbacks: Pick<
+    StaleFallbacks,
+    'hasFailed' | 'recent' | 'find' | 'findElsewhere' | 'rememberMissing' | 'forget'
+  >;
   readonly softTimeout: Pick<SoftTimeout, 'for'>;
   readonly waiters: Pick<UpstreamWaiters, 'wait'>;
   readonly clock: Pick<Clock, 'now'>;
@@ -50,6 +53,7 @@ export interface FetchedTag {
  *                           ├─▶ no answer within the soft timeout ──▶ stale fallback ─ none ─▶ wait for the answer
  *                           └─▶ failed ──▶ stale fallback ─ none ─▶ fail
  *
+ * The stale fallback is an image that is cached here, or what another cache has recorded for the tag; for an unknown tag the latter.
  * A request that exceeds the soft timeout is not aborted: its late answer ends the use of the stale fallback.
  */
 export class Tags {
@@ -94,12 +98,13 @@ export class Tags {
   }
 
   /** The manifest of a tag whose manifest is not cached. If it cannot be fetched, the image that the tag pointed to before is served. */
-  async fetch(place: Omit<TagQuestion, 'key'>, record: TagRecord, waiting: Waiting): Promise<FetchedTag> {
+  async fetch(place: Omit<TagQuestion, 'key'>, resolved: ResolvedTag, waiting: Waiting): Promise<FetchedTag> {
+    const { record } = resolved;
     const question = { ...place, key: tagKey(place.repositoryId, place.tag) };
     const asked = this.#deps.manifests.fetch(place.upstream, place.repositoryId, record.digest, waiting);
     try {
       const { value, collapsed } = await this.#inTime(asked, { question, record, waiting });
-      return fetched(value, record, collapsed);
+      return fetched(value, resolved, collapsed);
     } catch (cause) {
       waiting.signal.throwIfAborted();
       const moved = isNotFound(cause) ? await this.#fetchMoved(question, record, waiting) : undefined;
@@ -110,7 +115,7 @@ export class Tags {
       if (decision === 'serve-fallback' && before) return before;
       if (decision === 'fail') throw cause;
       const { value, collapsed } = await asked;
-      return fetched(value, record, collapsed);
+      return fetched(value, resolved, collapsed);
     }
   }
 
@@ -133,9 +138,7 @@ export class Tags {
   async #lookUp(question: ClientTagQuestion, known: TagRecord | undefined, flight: Flight): Promise<ResolvedTag> {
     const { tagRecords, fallbacks } = this.#deps;
     try {
-      return await (known
-        ? this.#revalidate(question, known, flight)
-        : this.#lookups.lookUp(question, undefined, flight));
+      return await this.#answerOrFallback(question, known, flight);
     } catch (cause) {
       flight.signal.throwIfAborted();
       if (isNotFound(cause)) {
@@ -146,25 +149,51 @@ export class Tags {
     }
   }
 
-  /** Revalidates a known tag. Returns a stale fallback if the upstream is too slow or fails. */
-  async #revalidate(question: ClientTagQuestion, known: TagRecord, flight: Flight): Promise<ResolvedTag> {
+  /** What the tag points to now, or a stale fallback if the upstream is too slow or fails. */
+  async #answerOrFallback(
+    question: ClientTagQuestion,
+    known: TagRecord | undefined,
+    flight: Flight,
+  ): Promise<ResolvedTag> {
     const { upstream, key } = question;
-    const { softTimeout, fallbacks, observer } = this.#deps;
+    const { softTimeout, observer } = this.#deps;
     const asked = this.#lookups.lookUp(question, known, flight);
     try {
-      return await softTimeout.for(asked, upstream.name, flight);
+      return await softTimeout.for(asked, known ? upstream.name : `unknown tags of ${upstream.name}`, flight);
     } catch (cause) {
       flight.signal.throwIfAborted();
       const isTooSlow = cause instanceof TooSlow;
-      if (isTooSlow) flight.lastUntil(asked);
-      observer.tagRevalidated({ upstream: upstream.label, result: isNotFound(cause) ? 'gone' : 'error' });
-      const fallback = await fallbacks.find(question, known, cause);
-      if (isTooSlow) this.#endFallbackAfter(asked, key);
+      if (isTooSlow && known) flight.lastUntil(asked);
+      if (known) observer.tagRevalidated({ upstream: upstream.label, result: isNotFound(cause) ? 'gone' : 'error' });
+      const fallback = await this.#fallback(question, { known, cause, asked }, flight);
       const decision = failureDecision({ hasFallback: fallback !== undefined, isTooSlow });
-      if (decision === 'serve-fallback' && fallback) return fallback;
+      if (decision === 'serve-fallback' && fallback) {
+        if (isTooSlow) flight.lastUntil(asked);
+        if (isTooSlow) this.#endFallbackAfter(asked, key);
+        return fallback;
+      }
       if (decision === 'fail') throw cause;
       return asked;
     }
+  }
+
+  /** The image that is cached here, or what another cache has recorded, which is not waited for if the upstream answers meanwhile. */
+  async #fallback(
+    question: TagQuestion,
+    {
+      known,
+      cause,
+      asked,
+    }: { readonly known: TagRecord | undefined; readonly cause: unknown; readonly asked: Promise<unknown> },
+    flight: Waiting,
+  ): Promise<ResolvedTag | undefined> {
+    const { fallbacks } = this.#deps;
+    const here = known && (await fallbacks.find(question, known, cause));
+    if (here || !(cause instanceof TooSlow)) return here ?? fallbacks.findElsewhere(question, cause, flight);
+    const answered = new AbortController();
+    const stop = () => answered.abort();
+    asked.then(stop, stop);
+    return fallbacks.findElsewhere(question, cause, { signal: AbortSignal.any([flight.signal, answered.signal]) });
   }
 
   /** Looks up a tag again after a 404 for its manifest: the tag may have moved. @returns undefined if it has not. */
@@ -177,7 +206,7 @@ export class Tags {
     try {
       const { value } = await this.#inTime(waiters.wait(upstream.label, get), { question, record, waiting });
       const manifest = await manifests.cached(repositoryId, value.record.digest, waiting);
-      return manifest && fetched(manifest, value.record, false);
+      return manifest && fetched(manifest, value, false);
     } catch (cause) {
       waiting.signal.throwIfAborted();
       if (isNotFound(cause) || cause instanceof UpstreamError) return undefined;
@@ -230,7 +259,13 @@ function hit(record: TagRecord): ResolvedTag {
   return { record, cache: { word: 'hit' } };
 }
 
-function fetched(manifest: CachedManifest, { confirmedAtMs }: TagRecord, collapsed: boolean): FetchedTag {
-  const cache: CacheStatus = { word: collapsed ? 'collapsed' : 'miss', upstreamStatus: 200, stored: true };
-  return { manifest, cache, confirmedAtMs };
+/** The manifest of a stale tag is served stale, wherever it comes from. */
+function fetched(manifest: CachedManifest, { record, cache }: ResolvedTag, collapsed: boolean): FetchedTag {
+  const word = collapsed ? 'collapsed' : 'miss';
+  const { confirmedAtMs } = record;
+  return {
+    manifest,
+    cache: cache.word === 'stale' ? cache : { word, upstreamStatus: 200, stored: true },
+    confirmedAtMs,
+  };
 }

@@ -2,6 +2,9 @@ import { Background } from '../../../../src/mirror/concurrency/background.ts';
 import { type SoftTimeout, TooSlow } from '../../../../src/mirror/concurrency/soft-timeout.ts';
 import { TooManyWaiters } from '../../../../src/mirror/concurrency/upstream-waiters.ts';
 import type { CachedManifest } from '../../../../src/mirror/manifests/manifests.ts';
+import type { OtherCache } from '../../../../src/mirror/ports/other-caches.ts';
+import type { TagRecord } from '../../../../src/mirror/ports/record-store.ts';
+import type { Waiting } from '../../../../src/mirror/ports/waiting.ts';
 import { nothingShared, type SharedWork } from '../../../../src/mirror/ports/shared-work.ts';
 import type { FetchedManifest, ManifestHead, Upstream } from '../../../../src/mirror/ports/upstream.ts';
 import { createFreshnessPolicies, type FreshnessRules } from '../../../../src/mirror/tags/freshness.ts';
@@ -37,6 +40,11 @@ export const headOf = ({ digest, mediaType, bytes }: FetchedManifest): ManifestH
   size: bytes.byteLength,
 });
 
+/** The record of a tag that points to a manifest. */
+export function recordOf({ digest, mediaType, bytes }: FetchedManifest, confirmedAtMs: number): TagRecord {
+  return { digest, mediaType, size: bytes.byteLength, confirmedAtMs };
+}
+
 /** The soft timeout, which is over at once. */
 export function tooSlow(): Promise<never> {
   const timeout = Promise.reject(new TooSlow());
@@ -45,7 +53,7 @@ export function tooSlow(): Promise<never> {
 }
 
 /** Tags over an upstream that answers what the test says. */
-export function started(rules: Partial<FreshnessRules> = {}) {
+export function started(rules: Partial<FreshnessRules> = {}, askCachesWithinMs = minute) {
   const clock = new ManualClock();
   const observer = new RecordingObserver();
   const index = new MemoryIndex();
@@ -54,6 +62,7 @@ export function started(rules: Partial<FreshnessRules> = {}) {
   const policies = createFreshnessPolicies(new Map(), { ...defaultRules, tagMs: minute, ...rules });
   const cached = new Map<Digest, CachedManifest>();
   const asked: string[] = [];
+  const askedCaches: string[] = [];
   const script = {
     head: async (): Promise<ManifestHead> => headOf(one),
     get: async (): Promise<FetchedManifest> => one,
@@ -61,6 +70,8 @@ export function started(rules: Partial<FreshnessRules> = {}) {
     timeout: new Promise<never>(() => {}),
     isCrowded: false,
     fetching: async (): Promise<FetchedManifest> => two,
+    /** What another cache has recorded for the tag. */
+    elsewhere: (() => Promise.resolve(undefined)) as (waiting: Waiting) => Promise<TagRecord | undefined>,
     /** Of the other replicas. */
     turn: (...question: Parameters<SharedWork['tagTurn']>) => nothingShared.tagTurn(...question),
   };
@@ -77,7 +88,23 @@ export function started(rules: Partial<FreshnessRules> = {}) {
   const softTimeout: Pick<SoftTimeout, 'for'> = { for: (work) => Promise.race([work, script.timeout]) };
   const tagRecords = new TagRecords({ records, index, background, onRecorded: () => {}, batchMs: minute });
   const lookup = async () => 'stored' as const;
-  const fallbacks = new StaleFallbacks({ manifests, lookup, clock, policies, retryFailedAfterMs: 30_000 });
+  const caches = {
+    tag: (...[, name, waiting]: Parameters<OtherCache['tag']>) => {
+      askedCaches.push(name);
+      return script.elsewhere(waiting);
+    },
+  };
+  const limits = { askCachesWithinMs, retryFailedAfterMs: 30_000 };
+  const fallbacks = new StaleFallbacks({
+    manifests,
+    lookup,
+    tagRecords,
+    caches,
+    clock,
+    observer,
+    policies,
+    ...limits,
+  });
   const waiters = {
     wait: async <Value>(label: string, work: () => Promise<Value>) => {
       if (script.isCrowded) throw new TooManyWaiters(label);
@@ -115,7 +142,7 @@ export function started(rules: Partial<FreshnessRules> = {}) {
       { upstream, repositoryId, tag, wantsBody: options.wantsBody ?? true },
       { signal: options.signal ?? new AbortController().signal },
     );
-  return { tags, upstream, clock, observer, script, asked, resolve, tagRecords, cached };
+  return { tags, upstream, clock, observer, script, asked, askedCaches, resolve, tagRecords, cached };
 }
 
 /** Started, with the tag resolved once, and past its lifetime. */

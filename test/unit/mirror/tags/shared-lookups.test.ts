@@ -2,14 +2,22 @@ import { expect, test } from 'vitest';
 import { abortable } from '../../../../src/mirror/concurrency/abortable-wait.ts';
 import type { TagRecord } from '../../../../src/mirror/ports/record-store.ts';
 import type { TagTurn } from '../../../../src/mirror/ports/shared-work.ts';
-import type { FetchedManifest } from '../../../../src/mirror/ports/upstream.ts';
 import type { FreshnessRules } from '../../../../src/mirror/tags/freshness.ts';
 import { gate } from '../../../support/gate.ts';
-import { down, expired, gone, headOf, minute, one, repositoryId, started, tag, tooSlow, two } from './scripted-tags.ts';
-
-function recordOf({ digest, mediaType, bytes }: FetchedManifest, confirmedAtMs: number): TagRecord {
-  return { digest, mediaType, size: bytes.byteLength, confirmedAtMs };
-}
+import {
+  down,
+  expired,
+  gone,
+  headOf,
+  minute,
+  one,
+  recordOf,
+  repositoryId,
+  started,
+  tag,
+  tooSlow,
+  two,
+} from './scripted-tags.ts';
 
 /** A replica whose lookup no other replica has just made. `story` has what it tells the others. */
 function claiming(script: { turn: (...args: never) => Promise<TagTurn> }) {
@@ -159,10 +167,10 @@ test('a manifest that the upstream no longer has is looked up there, whatever ot
   const { tags, upstream, script, asked, clock } = await expired();
   script.turn = async () => ({ kind: 'answered', record: recordOf(two, clock.now()) });
   const waiting = { signal: new AbortController().signal };
-  const { record } = await tags.resolve({ upstream, repositoryId, tag, wantsBody: true }, waiting);
+  const resolved = await tags.resolve({ upstream, repositoryId, tag, wantsBody: true }, waiting);
   script.fetching = () => Promise.reject(gone);
   script.get = async () => one;
-  const fetched = await tags.fetch({ upstream, repositoryId, tag }, record, waiting);
+  const fetched = await tags.fetch({ upstream, repositoryId, tag }, resolved, waiting);
   expect(fetched.manifest.digest).toBe(one.digest);
   expect(asked).toEqual(['GET latest']);
 });
@@ -171,8 +179,8 @@ test('while the image that another replica has learnt cannot be fetched, the ima
   const { tags, upstream, script, clock } = await expired();
   script.turn = async () => ({ kind: 'answered', record: recordOf(two, clock.now()) });
   const waiting = { signal: new AbortController().signal };
-  const { record } = await tags.resolve({ upstream, repositoryId, tag, wantsBody: true }, waiting);
+  const resolved = await tags.resolve({ upstream, repositoryId, tag, wantsBody: true }, waiting);
   script.fetching = () => Promise.reject(down);
-  const fetched = await tags.fetch({ upstream, repositoryId, tag }, record, waiting);
+  const fetched = await tags.fetch({ upstream, repositoryId, tag }, resolved, waiting);
   expect(fetched).toMatchObject({ manifest: { digest: one.digest }, cache: { word: 'stale', reason: 'connect' } });
 });

@@ -145,9 +145,9 @@ describe('the manifest of a moved tag', () => {
   async function moved() {
     const all = await expired();
     all.script.head = async () => headOf(two);
-    const { record } = await all.resolve();
+    const resolved = await all.resolve();
     const fetch = () =>
-      all.tags.fetch({ upstream: all.upstream, repositoryId, tag }, record, { signal: new AbortController().signal });
+      all.tags.fetch({ upstream: all.upstream, repositoryId, tag }, resolved, { signal: new AbortController().signal });
     return { ...all, fetch };
   }
 
