@@ -15,10 +15,13 @@ export interface Replica {
 
 export interface ReplicasOptions {
   readonly upstream: Pick<FakeRegistry, 'url'>;
-  readonly redisPort: number;
+  /** A single server, over a link that can be broken; or how it is configured. */
+  readonly redis: { readonly port: number } | { readonly config: object };
   readonly count?: number;
   /** Added to the configuration of each. */
   readonly config?: MirrorConfig;
+  /** Added to the environment of each. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly owner: Owner;
 }
 
@@ -30,7 +33,9 @@ export interface Replicas {
   readonly url: string;
   /** The replica that has received most from the upstream. */
   holder(): Replica;
-  /** No client reaches it any more. */
+  /** No new client reaches it any more. */
+  drain(replica: Replica): void;
+  /** No client reaches it any more: those it has are cut. */
   takeOut(replica: Replica): void;
   putBack(replica: Replica): void;
 }
@@ -52,6 +57,7 @@ export async function startReplicas(options: ReplicasOptions): Promise<Replicas>
       if (!first) throw new Error('there are no replicas');
       return first;
     },
+    drain: ({ mirror }) => balancer.drain(portOf(mirror.url)),
     takeOut: ({ mirror }) => balancer.takeOut(portOf(mirror.url)),
     putBack: ({ mirror }) => balancer.putBack(portOf(mirror.url)),
   };
@@ -63,19 +69,19 @@ export async function haveMet({ all }: Pick<Replicas, 'all'>): Promise<void> {
   while ((await Promise.all(all.map(known))).some((count) => count < all.length));
 }
 
-async function startReplica({ upstream, redisPort, config = {}, owner }: ReplicasOptions): Promise<Replica> {
+async function startReplica({ upstream, redis, config = {}, env = {}, owner }: ReplicasOptions): Promise<Replica> {
   const siblingPort = await freePort();
   const [toUpstream, toRedis, fromSiblings] = await Promise.all(
-    [portOf(upstream.url), redisPort, siblingPort].map((port) => startTcpProxy([port], owner)),
+    [portOf(upstream.url), 'port' in redis ? redis.port : 0, siblingPort].map((port) => startTcpProxy([port], owner)),
   );
   if (!toUpstream || !toRedis || !fromSiblings) throw new Error('no links');
   const cluster = {
-    redis: { url: `redis://127.0.0.1:${toRedis.port}` },
+    redis: 'port' in redis ? { url: `redis://127.0.0.1:${toRedis.port}` } : redis.config,
     listen: { host: '127.0.0.1', port: siblingPort },
     advertise: fromSiblings.url,
     secret: clusterSecret,
   };
-  const mirror = await startMirror({ ...mirrorOf(toUpstream), ...config, cluster }, { owner });
+  const mirror = await startMirror({ ...mirrorOf(toUpstream), ...config, cluster }, { owner, env });
   return { mirror, toUpstream, toRedis, fromSiblings };
 }
 

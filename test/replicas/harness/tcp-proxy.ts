@@ -31,7 +31,7 @@ export class TcpProxy {
   readonly url: string;
   /** Sent by the targets. */
   receivedBytes = 0;
-  readonly #targets: number[];
+  #targets: readonly number[];
   readonly #connections = new Set<Connection>();
   readonly #outOfTurn = new Set<number>();
   #faults: LinkFaults = {};
@@ -42,7 +42,7 @@ export class TcpProxy {
   constructor(port: number, targets: readonly number[]) {
     this.port = port;
     this.url = `http://127.0.0.1:${port}`;
-    this.#targets = [...targets];
+    this.#targets = targets;
   }
 
   async start(): Promise<void> {
@@ -70,6 +70,12 @@ export class TcpProxy {
     this.fail({});
   }
 
+  /** Cuts every connection; new ones go to these targets. */
+  redirectTo(targets: readonly number[]): void {
+    this.#targets = targets;
+    this.cut();
+  }
+
   /** Resets every connection, or those to one target. */
   cut(port?: number): void {
     for (const connection of this.#connections) {
@@ -79,9 +85,14 @@ export class TcpProxy {
     }
   }
 
-  /** Cuts the connections to a target and gives it no new ones, as a load balancer does whose health check failed. */
-  takeOut(port: number): void {
+  /** Gives a target no new connections, as a load balancer does with a replica that is not ready. */
+  drain(port: number): void {
     this.#outOfTurn.add(port);
+  }
+
+  /** Likewise, and cuts those it has. */
+  takeOut(port: number): void {
+    this.drain(port);
     this.cut(port);
   }
 

@@ -40,7 +40,7 @@ export async function pullTogether(options: TogetherOptions): Promise<Together> 
   const image = imageOf(options.mebibytes, `layer ${interruption}`);
   const upstream = await startFakeRegistry({ owner });
   upstream.content.add(repository, '1', image);
-  const replicas = await startReplicas({ upstream, redisPort: options.redisPort, owner });
+  const replicas = await startReplicas({ upstream, redis: { port: options.redisPort }, owner });
   await haveMet(replicas);
   upstream.forgetRequests();
 
