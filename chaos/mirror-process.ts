@@ -28,6 +28,8 @@ export interface MirrorProcessOptions {
   readonly config: object;
   /** Clients pull over TLS. */
   readonly tls?: TlsFiles;
+  /** Added to the environment. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** The program as an operator runs it, on fixed ports, with its log in a file. It records when it was down. */
@@ -37,6 +39,7 @@ export class MirrorProcess {
   readonly #folder: string;
   readonly #config: object;
   readonly #tls: TlsFiles | undefined;
+  readonly #env: Readonly<Record<string, string>>;
   /** When it was down: from just before its end to its first response. */
   readonly #absences: Period[] = [];
   /** When it could open no files or sockets. */
@@ -46,8 +49,9 @@ export class MirrorProcess {
   #child: ChildProcess | undefined;
 
   /** @param options.config without addresses and paths. */
-  constructor({ folder, dataFolder, config, tls }: MirrorProcessOptions) {
+  constructor({ folder, dataFolder, config, tls, env = {} }: MirrorProcessOptions) {
     this.#folder = folder;
+    this.#env = env;
     this.#tls = tls;
     this.dataFolder = dataFolder;
     this.logFile = join(folder, 'mirror.log');
@@ -103,7 +107,7 @@ export class MirrorProcess {
     await writeFile(file, JSON.stringify(this.#complete()));
     await using log = await open(this.logFile, 'a');
     const [program, ...args] = endingWithUs([process.execPath, 'src/main.ts', 'serve', '--config', file]);
-    this.#child = spawn(program, args, { stdio: ['ignore', log.fd, log.fd] });
+    this.#child = spawn(program, args, { stdio: ['ignore', log.fd, log.fd], env: { ...process.env, ...this.#env } });
     await this.#untilReady(this.#child);
     const absence = this.#absences.at(-1);
     if (absence) absence.toMs = performance.now();
@@ -113,6 +117,19 @@ export class MirrorProcess {
   async kill(): Promise<void> {
     this.#absences.push({ fromMs: performance.now(), toMs: Infinity });
     await this.#end('SIGKILL');
+  }
+
+  /** With SIGSTOP: it accepts connections but answers nothing, until {@link thaw}. Its clients count it as down. */
+  freeze(): void {
+    this.#absences.push({ fromMs: performance.now(), toMs: Infinity });
+    this.#child?.kill('SIGSTOP');
+  }
+
+  thaw(): void {
+    this.#child?.kill('SIGCONT');
+    const absence = this.#absences.at(-1);
+    // Requests that began while it was frozen may fail a moment later.
+    if (absence) absence.toMs = performance.now() + 1_000;
   }
 
   /** With SIGTERM. @returns its exit code. */

@@ -6,6 +6,8 @@ export interface ChaosOptions {
   readonly seed: string;
   /** The duration of faults. Setup and recovery take additional time. */
   readonly minutes: number;
+  /** 1: one mirror alone. More: replicas with a Redis and a bucket, which fail too. */
+  readonly replicas: number;
   /** Where to write the report. Undefined: no report. */
   readonly reportFile: string | undefined;
   /** The folder for all files. They are removed after a run without violations. */
@@ -19,6 +21,7 @@ export function parseOptions(args: readonly string[], defaultReportFile: string)
     options: {
       seed: { type: 'string', default: String(randomInt(1_000_000)) },
       minutes: { type: 'string', default: '4' },
+      replicas: { type: 'string', default: '1' },
       report: { type: 'string' },
       'no-report': { type: 'boolean', default: false },
       'work-dir': { type: 'string', default: tmpdir() },
@@ -26,7 +29,11 @@ export function parseOptions(args: readonly string[], defaultReportFile: string)
   });
   const minutes = Number(values.minutes);
   if (!(minutes > 0)) throw new Error(`--minutes: expected a number above 0, got ${values.minutes}`);
+  const replicas = Number(values.replicas);
+  if (!Number.isInteger(replicas) || replicas < 1)
+    throw new Error(`--replicas: expected a whole number above 0, got ${values.replicas}`);
   return {
+    replicas,
     seed: values.seed,
     minutes,
     reportFile: values['no-report'] ? undefined : (values.report ?? defaultReportFile),

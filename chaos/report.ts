@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism, loadavg } from 'node:os';
 import type { BrokenTransfer } from './broken-transfer.ts';
 import type { Ledger } from './ledger.ts';
@@ -24,6 +24,8 @@ export interface RunOutcome {
   readonly ledger: Ledger;
   readonly figures: Figures;
   readonly disk: Disk;
+  /** Of replicas. */
+  readonly hasBucket: boolean;
 }
 
 /** Prints a summary and writes the report. */
@@ -31,7 +33,9 @@ export async function writeReport(outcome: RunOutcome): Promise<void> {
   const { options, ledger } = outcome;
   const { pulls, faults } = { pulls: ledger.total('pulls'), faults: ledger.total('faults') };
   process.stdout.write(`${pulls} pulls, ${faults} faults, ${ledger.violations.length} violations\n`);
-  if (options.reportFile !== undefined) await writeFile(options.reportFile, pageOf(outcome));
+  if (options.reportFile === undefined) return;
+  const written = await readFile(options.reportFile, 'utf8').catch(() => '');
+  await writeFile(options.reportFile, pageWith(written, headingOf(options), resultOf(outcome)));
 }
 
 /** What the run does, and what it checks. */
@@ -45,6 +49,7 @@ store has no room. \`npm run chaos\` takes about six minutes and writes this pag
 npm run chaos                    # a new seed for every run; it is printed
 npm run chaos -- --seed 7        # the same images, clients, faults and damage
 npm run chaos -- --minutes 30
+npm run chaos -- --replicas 3    # three replicas with a Redis and a bucket, which fail too
 \`\`\`
 
 The seed decides which images exist, what every client requests, which faults each upstream has, and what is damaged. The timing depends on
@@ -72,19 +77,38 @@ the machine.
 - One registry never fails. Its clients get every response within 5 s, cold or cached, without an error, unless the process is down
   or out of descriptors. The same holds for its clients of the second mirror, which can store nothing.
 - The store never uses more disk than \`storage.maxSize\` plus 8 MiB.
+- With replicas: the second and third are killed and restarted, or frozen and woken. The links of each to Redis, to its siblings and to the
+  bucket fall silent, refuse, or are slow. Redis is killed, frozen, flushed and filled. None of this may fail a client of another replica; only
+  the clients of the healthy registry may wait 12 s instead of 5 s, because a replica waits 5 s for another one that is frozen.
 - At the end, without faults: every image can be pulled; the mirror holds no more descriptors, sockets and timers than at its start; its
   memory has stopped growing; \`incoming/\` holds only partial downloads with their checkpoints; every stored blob that was not damaged
   matches its digest; the log reports no bug and no unhandled rejection; SIGTERM ends the process with exit code 0.`;
 
-function pageOf(outcome: RunOutcome): string {
+/** The headings of the results, in the order in which the page has them. */
+const headings = ['The last run', 'The last run with replicas'] as const;
+type Heading = (typeof headings)[number];
+
+function headingOf({ replicas }: ChaosOptions): Heading {
+  return replicas > 1 ? 'The last run with replicas' : 'The last run';
+}
+
+/** The page with this result, and the result of the other kind of run that was there before. Pure. */
+export function pageWith(page: string, heading: Heading, result: string): string {
+  const results = headings.map((one) => ({ one, text: one === heading ? result : sectionOf(page, one) }));
+  const sections = results.flatMap(({ one, text }) => (text === undefined ? [] : [`## ${one}\n\n${text.trim()}`]));
+  return `${[introduction, ...sections].join('\n\n')}\n`;
+}
+
+function sectionOf(page: string, heading: Heading): string | undefined {
+  const [, rest] = page.split(`\n## ${heading}\n`);
+  return rest?.split('\n## ')[0];
+}
+
+function resultOf(outcome: RunOutcome): string {
   const { options, ledger } = outcome;
-  return `${introduction}
-
-## The last run
-
-Seed \`${options.seed}\`, ${new Date().toISOString().slice(0, 10)}: ${options.minutes} minutes of faults, ${Math.round(ledger.seconds)} s in all, on ${availableParallelism()} processors with a load of
+  return `Seed \`${options.seed}\`, ${new Date().toISOString().slice(0, 10)}: ${options.minutes} minutes of faults, ${Math.round(ledger.seconds)} s in all, on ${availableParallelism()} processors with a load of
 ${loadavg()[0]?.toFixed(1)}. The store was on ${outcome.disk.description}; \`storage.maxSize\` was ${mebibytes(maxCacheBytes)}. Real clients:
-${outcome.figures.realClients.join(', ') || 'none'}.
+${outcome.figures.realClients.join(', ') || 'none'}.${replicasIn(outcome)}
 
 **${ledger.total('pulls')} pulls, ${ledger.total('faults')} faults, ${ledger.violations.length} violations.**${violationsOf(ledger)}
 
@@ -134,6 +158,11 @@ ${healed} after the last fault. The longest delay is a circuit breaker that has 
 Before the faults began, one blob of ${brokenTransfer.mebibytes} MiB was pulled from an upstream that cut it ${brokenTransfer.cuts} times at random positions. The pull took
 ${brokenTransfer.seconds.toFixed(1)} s; ${brokenTransfer.repeatedBytes} bytes were downloaded more than once.
 `;
+}
+
+function replicasIn({ options, hasBucket }: RunOutcome): string {
+  if (options.replicas === 1) return '';
+  return `\n${options.replicas} replicas with a store each, on one Redis${hasBucket ? ' and one bucket (versitygw)' : ''}.`;
 }
 
 function mebibytes(bytes: number): string {

@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Digest } from '../src/oci/digest.ts';
 import { breakTransfer } from './broken-transfer.ts';
+import { type Cluster, prepareCluster } from './cluster/cluster.ts';
+import { failCluster } from './cluster/cluster-faults.ts';
 import { Dice } from './dice.ts';
 import { type LoadDeps, pullEach, runLoad } from './clients/load.ts';
 import { runRealClients } from './clients/real-clients.ts';
@@ -25,12 +27,17 @@ import { healthyName, type PublishedImage, worldOf } from './world.ts';
 // `npm run chaos`: clients pull while everything that can fail does. Exits with 1 if a promise was broken.
 
 const shape = { clients: 20, pinnedClients: 4, healthyClients: 4, pauseMs: 60 };
+/** For each replica, where there are several. */
+const replicaShape = { clients: 6, pinnedClients: 2, healthyClients: 2, pauseMs: 120 };
+/** A replica that waits for one that is frozen goes on after 5 s. */
+const healthyWithinMs = 12_000;
 /** The share of the time of faults in which the mirror is killed too. */
 const killedShare = 0.55;
 const healsWithinMs = 150_000;
 /** What the store may use while it evicts: its bound plus the bytes that arrive meanwhile. */
 const toleratedBytes = maxCacheBytes + 8 * 1024 * 1024;
 const least = { minutes: 4, pulls: 10_000, faults: 2_000 };
+const leastOfReplicas = { pulls: 5_000, faults: 500 };
 
 interface Scene extends LoadDeps {
   readonly options: ChaosOptions;
@@ -40,23 +47,33 @@ interface Scene extends LoadDeps {
   /** A second mirror, whose store has no room. */
   readonly cramped: MirrorProcess;
   readonly damaged: Set<Digest>;
+  /** Undefined: one mirror alone. */
+  readonly cluster: Cluster | undefined;
+}
+
+/** The mirrors that the cluster has besides the first one. */
+function othersIn({ cluster }: Pick<Scene, 'cluster'>): readonly MirrorProcess[] {
+  return cluster?.members.slice(1).map(({ mirror }) => mirror) ?? [];
 }
 
 async function chaos(scene: Scene, markSafe: () => void): Promise<Figures> {
   const { mirror, world, ledger, options, upstreams } = scene;
   const brokenTransfer = await breakTransfer({ ...scene, seed: options.seed, dice: scene.dice.of('broken transfer') });
-  await mirror.start();
+  const others = othersIn(scene);
+  await Promise.all([mirror, ...others].map((one) => one.start()));
   const cachedFirst = world.filter(({ kind }) => kind !== 'ordinary');
   const missing = await pullEach(scene, cachedFirst);
+  for (const other of others) missing.push(...(await pullEach({ ...scene, mirror: other }, cachedFirst)));
   if (missing.length > 0) ledger.violate(`${missing.length} images could not be pulled before anything went wrong`);
   await sleep(2_000); // Until the records and the index are written.
   markSafe();
 
   const faultyMs = options.minutes * 60_000;
   const realClients = await injectFaults(scene, faultyMs * killedShare, { isMirrorKilled: true });
-  await mirror.kill();
-  await mirror.start();
+  await Promise.all([mirror, ...others].map((one) => one.kill()));
+  await Promise.all([mirror, ...others].map((one) => one.start()));
   const fresh = await stateOf(mirror);
+  const freshOthers = await Promise.all(others.map(stateOf));
   const samples: ProcessState[] = [];
   const sampling = new AbortController();
   const sampled = sample(scene, samples, sampling.signal);
@@ -67,6 +84,10 @@ async function chaos(scene: Scene, markSafe: () => void): Promise<Figures> {
   const healedAfterSeconds = await heal(scene);
   const { state: settled, leaks } = await settle(mirror, fresh);
   for (const leak of leaks) ledger.violate(`left behind: ${leak}`);
+  for (const [index, other] of others.entries()) {
+    const settledOther = await settle(other, freshOthers[index] ?? fresh);
+    for (const leak of settledOther.leaks) ledger.violate(`left behind by replica ${index + 2}: ${leak}`);
+  }
   if (!isFlat(samples)) ledger.violate('its memory kept growing to the end');
   return { realClients, fresh, settled, samples, healedAfterSeconds, brokenTransfer };
 }
@@ -84,7 +105,11 @@ async function injectFaults(
   const spared = digestsIn(world.filter(({ kind }) => kind === 'pinned' || kind === 'real' || kind === 'healthy'));
   const [realClients] = await Promise.all([
     runRealClients({ ...deps, folder: join(scene.folder, 'clients') }, signal),
-    runLoad(deps, shape, signal),
+    runLoad(deps, scene.cluster ? replicaShape : shape, signal),
+    ...othersIn(scene).map((other, index) =>
+      runLoad({ ...deps, mirror: other, dice: deps.dice.of(`replica ${index + 2}`) }, replicaShape, signal),
+    ),
+    ...(scene.cluster ? [failCluster(scene.cluster, deps, { mayKill: isMirrorKilled, signal })] : []),
     ...upstreams.filter(({ name }) => name !== healthyName).map((upstream) => failUpstream(upstream, deps, signal)),
     runHostileClients(deps, signal),
     runCramped(scene.cramped, deps, signal),
@@ -101,43 +126,54 @@ function digestsIn(images: readonly PublishedImage[]): ReadonlySet<Digest> {
   return new Set(parts.map(({ digest }) => digest));
 }
 
-async function sample({ mirror, ledger }: Scene, samples: ProcessState[], signal: AbortSignal): Promise<void> {
+async function sample(scene: Scene, samples: ProcessState[], signal: AbortSignal): Promise<void> {
+  const { mirror, ledger } = scene;
+  const others = othersIn(scene);
   while (!signal.aborted) {
     const state = await stateOf(mirror).catch(() => undefined); // Without descriptors it does not answer.
     if (state) samples.push(state);
-    const diskBytes = await bytesBelow(mirror.dataFolder);
-    if (diskBytes > maxCacheBytes) ledger.count('beyond the bound', `${Math.ceil(diskBytes / 1024 / 1024)} MiB`);
-    if (diskBytes > toleratedBytes) ledger.violate(`the store uses ${diskBytes} bytes of the disk`);
+    for (const { dataFolder } of [mirror, ...others]) {
+      const diskBytes = await bytesBelow(dataFolder);
+      if (diskBytes > maxCacheBytes) ledger.count('beyond the bound', `${Math.ceil(diskBytes / 1024 / 1024)} MiB`);
+      if (diskBytes > toleratedBytes) ledger.violate(`the store in ${dataFolder} uses ${diskBytes} bytes of the disk`);
+    }
     await sleep(1_000, undefined, { signal }).catch(() => {}); // The loop ends.
   }
 }
 
-/** Pulls every image after the faults have ended. @returns the seconds until all pulls succeed; undefined if some do not. */
+/** Pulls every image after the faults have ended, from every mirror. @returns the seconds until all pulls succeed; undefined if some do not. */
 async function heal(scene: Scene): Promise<number | undefined> {
   const startedAtMs = performance.now();
-  let missing = scene.world;
-  while (performance.now() - startedAtMs < healsWithinMs) {
-    missing = await pullEach(scene, missing);
-    if (missing.length === 0) return (performance.now() - startedAtMs) / 1_000;
-    await sleep(1_000);
+  for (const mirror of [scene.mirror, ...othersIn(scene)]) {
+    let missing = scene.world;
+    while (missing.length > 0 && performance.now() - startedAtMs < healsWithinMs) {
+      missing = await pullEach({ ...scene, mirror }, missing);
+      if (missing.length > 0) await sleep(1_000);
+    }
+    if (missing.length === 0) continue;
+    const names = missing.slice(0, 5).map(({ upstream, repository, tag }) => `${upstream}/${repository}:${tag}`);
+    scene.ledger.violate(`${missing.length} images cannot be pulled although the faults have ended: ${names.join()}`);
+    return undefined;
   }
-  const names = missing.slice(0, 5).map(({ upstream, repository, tag }) => `${upstream}/${repository}:${tag}`);
-  scene.ledger.violate(`${missing.length} images cannot be pulled although the faults have ended: ${names.join()}`);
-  return undefined;
+  return (performance.now() - startedAtMs) / 1_000;
 }
 
-async function checkTheEnd({ mirror, cramped, ledger, options, damaged }: Scene): Promise<void> {
-  for (const [name, process] of Object.entries({ mirror, cramped })) {
+async function checkTheEnd(scene: Scene): Promise<void> {
+  const { mirror, cramped, ledger, options, damaged } = scene;
+  const others = othersIn(scene).map((other, index) => [`replica ${index + 2}`, other] as const);
+  for (const [name, process] of [...Object.entries({ mirror, cramped }), ...others]) {
     const exitCode = await process.stop();
     if (exitCode !== 0) ledger.violate(`the process of ${name} ended with ${exitCode}`);
     for (const line of (await process.bugs()).slice(0, 5))
       ledger.violate(`the log of ${name} reports a bug: ${line.slice(0, 1_000)}`);
   }
   const wrong = await wrongBlobs(mirror.dataFolder, (digest) => damaged.has(digest));
+  for (const [, other] of others) wrong.push(...(await wrongBlobs(other.dataFolder, () => false)));
   if (wrong.length > 0) ledger.violate(`wrong blobs in the store: ${wrong.join()}`);
   if (options.minutes < least.minutes) return;
+  const wanted = others.length > 0 ? leastOfReplicas : least;
   for (const what of ['pulls', 'faults'] as const) {
-    if (ledger.total(what) < least[what])
+    if (ledger.total(what) < wanted[what])
       ledger.violate(`only ${ledger.total(what)} ${what}: too few to prove anything`);
   }
 }
@@ -150,7 +186,10 @@ async function run(options: ChaosOptions, folder: string): Promise<Ledger> {
   const upstreams = await startUpstreams({ seed: options.seed, onFault });
   await using hostile = await startHostile({ seed: options.seed, onFault: (what) => ledger.count('faults', what) });
   const registries = [...upstreams, ...hostile.registries];
-  const mirror = new MirrorProcess({ folder, dataFolder: disk.dataFolder, config: mirrorConfig(registries) });
+  const config = mirrorConfig(registries);
+  const plan = { folder, replicas: options.replicas, config, dataFolder: disk.dataFolder };
+  await using cluster = options.replicas > 1 ? await prepareCluster(plan) : undefined;
+  const mirror = cluster?.members[0]?.mirror ?? new MirrorProcess(plan);
   const cramped = await startCramped(join(folder, 'cramped'), registries);
   let isSafe = false;
   const scene: Scene = {
@@ -164,6 +203,8 @@ async function run(options: ChaosOptions, folder: string): Promise<Ledger> {
     world: worldOf(options.seed),
     dice: new Dice(options.seed),
     damaged: new Set(),
+    cluster,
+    ...(cluster && { healthyWithinMs }),
     isPinnedSafe: () => isSafe,
   };
   try {
@@ -171,11 +212,11 @@ async function run(options: ChaosOptions, folder: string): Promise<Ledger> {
       isSafe = true;
     });
     await checkTheEnd(scene);
-    await writeReport({ options, ledger, figures, disk });
+    await writeReport({ options, ledger, figures, disk, hasBucket: cluster?.bucket !== undefined });
   } catch (cause) {
     ledger.violate(`the run failed: ${cause instanceof Error ? cause.stack : String(cause)}`);
   } finally {
-    await Promise.all([mirror.kill(), cramped.kill()]);
+    await Promise.all([mirror, cramped, ...othersIn(scene)].map((one) => one.kill()));
     await Promise.all(upstreams.map((upstream) => upstream.kill()));
   }
   return ledger;

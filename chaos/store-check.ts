@@ -5,10 +5,7 @@ import { nodeFiles } from '../src/storage/filesystem/file-system.ts';
 import { blobsIn } from '../test/support/files-in.ts';
 
 /** Blobs that do not match their digest, except those that the run damaged. */
-export async function wrongBlobs(
-  dataFolder: string,
-  isDamaged: (digest: Digest) => boolean,
-): Promise<readonly Digest[]> {
+export async function wrongBlobs(dataFolder: string, isDamaged: (digest: Digest) => boolean): Promise<Digest[]> {
   const blobs = await blobsIn(nodeFiles, dataFolder);
   return [...blobs].filter(([digest, { isWhole }]) => !isWhole && !isDamaged(digest)).map(([digest]) => digest);
 }

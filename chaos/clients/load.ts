@@ -13,6 +13,8 @@ export interface LoadDeps {
   readonly dice: Dice;
   readonly ledger: Ledger;
   readonly isPinnedSafe: () => boolean;
+  /** A client of the healthy registry must have the whole response within this time; by default 5 s. */
+  readonly healthyWithinMs?: number | undefined;
 }
 
 export interface LoadShape {
@@ -66,7 +68,7 @@ export async function runHealthyLoad(
 }
 
 /** Pulls every image once. @returns the images that were incomplete. */
-export async function pullEach(deps: LoadDeps, images: readonly PublishedImage[]): Promise<readonly PublishedImage[]> {
+export async function pullEach(deps: LoadDeps, images: readonly PublishedImage[]): Promise<PublishedImage[]> {
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
   const puller = new Puller({ ...deps, agent });
   const missing: PublishedImage[] = [];

@@ -18,6 +18,8 @@ export interface PullerDeps {
   readonly ledger: Ledger;
   /** Whether pinned images must be served, whatever happens. */
   readonly isPinnedSafe: () => boolean;
+  /** A client of the healthy registry must have the whole response within this time; by default 5 s. */
+  readonly healthyWithinMs?: number | undefined;
 }
 
 /** How a client behaves while it pulls. */
@@ -103,13 +105,13 @@ export class Puller {
     asking: Omit<Asking, 'origin' | 'agent'>,
     expected: Expected,
   ): Promise<Digest | undefined> {
-    const { mirror, agent, ledger, isPinnedSafe } = this.#deps;
+    const { mirror, agent, ledger, isPinnedSafe, healthyWithinMs } = this.#deps;
     const isSafe = published.kind === 'pinned' && isPinnedSafe();
     const isHealthy = published.kind === 'healthy';
     const answer = await ask({ ...asking, origin: mirror.origin, agent });
     const wasAbsent = mirror.wasAbsent(answer.fromMs, answer.toMs);
     const wasStarved = mirror.wasStarved(answer.fromMs, answer.toMs);
-    const verdict = verdictOn(answer, { expected, wasAbsent, wasStarved, isSafe, isHealthy });
+    const verdict = verdictOn(answer, { expected, wasAbsent, wasStarved, isSafe, isHealthy, healthyWithinMs });
     ledger.count(
       'answers',
       answer.end === 'left' ? 'the client left' : verdict.word === 'failed' ? verdict.how : verdict.word,

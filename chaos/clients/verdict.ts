@@ -16,12 +16,13 @@ export interface Circumstances {
   readonly wasStarved: boolean;
   /** It was cached before the first fault, and has not been damaged since. */
   readonly isSafe: boolean;
-  /** Its registry never fails: the request must succeed within 5 s. */
+  /** Its registry never fails: the request must succeed in time. */
   readonly isHealthy: boolean;
+  /** A client of a healthy registry must have the whole response within this time; by default 5 s. */
+  readonly healthyWithinMs?: number | undefined;
 }
 
-/** A client of a healthy registry must have the whole response within this time. */
-const healthyWithinMs = 5_000;
+const usuallyWithinMs = 5_000;
 
 /** `right`, an acceptable failure, or a broken promise. */
 export type Verdict =
@@ -34,7 +35,7 @@ const honestFailures: ReadonlySet<number> = new Set([403, 429, 502, 503, 504]);
 
 /** Checks one response. Pure. */
 export function verdictOn(answer: Answered, circumstances: Circumstances): Verdict {
-  const { isHealthy, wasAbsent, wasStarved } = circumstances;
+  const { isHealthy, wasAbsent, wasStarved, healthyWithinMs = usuallyWithinMs } = circumstances;
   const verdict = verdictOnContent(answer, circumstances);
   if (!isHealthy || wasAbsent || wasStarved || verdict.word === 'violation') return verdict;
   if (verdict.word === 'failed') return violation(`a healthy registry's client was failed: ${verdict.how}`);
