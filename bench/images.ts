@@ -14,6 +14,7 @@ export interface Image {
 }
 
 export const layerBytes = 256 * 1024 * 1024;
+const repository = 'bench/image';
 const smallLayers = 7;
 const chunkBytes = 1024 * 1024;
 const layerMediaType = 'application/vnd.oci.image.layer.v1.tar';
@@ -23,20 +24,36 @@ const layerMediaType = 'application/vnd.oci.image.layer.v1.tar';
  * seed produces a layer that no cache holds.
  */
 export async function putImage(upstreamFolder: string, seed: string): Promise<Image> {
-  const repository = 'bench/image';
   const place = placeOf(upstreamFolder, repository);
-  const config = await putSmall(place, 'application/vnd.oci.image.config.v1+json', `{"seed":"${seed}"}`);
-  const layers: Descriptor[] = [];
-  for (let i = 0; i < smallLayers; i++) layers.push(await putSmall(place, layerMediaType, `${seed}, layer ${i}`));
+  const small = await putSmallLayers(place, seed, smallLayers);
   const layer = await putLarge(place, seed);
-  layers.push(layer);
+  const manifest = await putManifest(place, seed, [...small, layer]);
+  return { repository, tag: seed, manifest, layer };
+}
+
+/** An image of one small layer: what a pull of it costs is what its requests cost. */
+export async function putSmallImage(upstreamFolder: string, seed: string): Promise<Image> {
+  const place = placeOf(upstreamFolder, repository);
+  const [layer] = await putSmallLayers(place, seed, 1);
+  if (!layer) throw new Error('there is no layer');
+  return { repository, tag: seed, manifest: await putManifest(place, seed, [layer]), layer };
+}
+
+async function putSmallLayers(place: Place, seed: string, count: number): Promise<readonly Descriptor[]> {
+  const layers: Descriptor[] = [];
+  for (let i = 0; i < count; i++) layers.push(await putSmall(place, layerMediaType, `${seed}, layer ${i}`));
+  return layers;
+}
+
+async function putManifest(place: Place, seed: string, layers: readonly Descriptor[]): Promise<Image['manifest']> {
+  const config = await putSmall(place, 'application/vnd.oci.image.config.v1+json', `{"seed":"${seed}"}`);
   const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: ociManifest, config, layers }, undefined, 2));
   const digest = digestOf(bytes);
   await place.content(digest, bytes);
   await place.link(`_manifests/revisions/sha256/${hexOf(digest)}`, digest);
   await place.link(`_manifests/tags/${seed}/index/sha256/${hexOf(digest)}`, digest);
   await place.link(`_manifests/tags/${seed}/current`, digest);
-  return { repository, tag: seed, manifest: { digest, bytes }, layer };
+  return { digest, bytes };
 }
 
 /** Where distribution's filesystem driver stores a blob; see its registry/storage/paths.go. */

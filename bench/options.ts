@@ -20,6 +20,8 @@ export type MeasuredName = ScenarioName | BoundName;
 const measuredNames: readonly MeasuredName[] = [...scenarioNames, ...boundNames];
 
 export interface BenchOptions {
+  /** Measures replicas, Redis and a bucket instead of one mirror and its competitors. */
+  readonly isOfReplicas: boolean;
   readonly only: ReadonlySet<MeasuredName>;
   readonly runs: number;
   /** The program to start as Layerwell, relative to the repository root. */
@@ -32,8 +34,9 @@ export interface BenchOptions {
 
 /** @throws Error that names the invalid flag. */
 export function parseOptions(args: readonly string[], defaultReportFile: string): BenchOptions {
-  const { values } = parseArgs({
+  const { values, positionals } = parseArgs({
     args: [...args],
+    allowPositionals: true,
     options: {
       only: { type: 'string' },
       runs: { type: 'string', default: '5' },
@@ -45,12 +48,21 @@ export function parseOptions(args: readonly string[], defaultReportFile: string)
   const runs = Number(values.runs);
   if (!Number.isInteger(runs) || runs < 1)
     throw new Error(`--runs: expected a whole number above 0, got ${values.runs}`);
+  const [what, more] = positionals;
+  if (more !== undefined || (what !== undefined && what !== 'replicas'))
+    throw new Error(`expected nothing or "replicas", got ${positionals.join(' ')}`);
+  const isOfReplicas = what === 'replicas';
   return {
+    isOfReplicas,
     only: values.only === undefined ? new Set(measuredNames) : new Set(values.only.split(',').map(parseName)),
     runs,
     program: values.program,
     workDirectory: values['work-dir'],
-    reportFile: values.report ?? (values.only === undefined ? defaultReportFile : undefined),
+    reportFile:
+      values.report ??
+      (values.only === undefined
+        ? defaultReportFile.replace(/RESULTS/, isOfReplicas ? 'REPLICAS' : 'RESULTS')
+        : undefined),
   };
 }
 

@@ -8,7 +8,8 @@ import { measureBound } from './bounds/bounds.ts';
 import { reportOf } from './report.ts';
 import { type Sample, summarise } from './samples.ts';
 import { measure } from './scenarios/scenarios.ts';
-import { setUpStage } from './set-up.ts';
+import { benchReplicas } from './replicas/run.ts';
+import { type SetUp, setUpStage } from './set-up.ts';
 import { findTools } from './tools.ts';
 
 const wholeRunMs = 15 * 60_000;
@@ -23,36 +24,28 @@ const searchPath = process.env['PATH'] ?? '';
 const tools = await findTools(searchPath);
 await mkdir(options.workDirectory, { recursive: true });
 await using work = await mkdtempDisposable(join(options.workDirectory, 'layerwell-bench-'));
-await using stage = await setUpStage({
-  tools,
-  program: options.program,
-  folder: work.path,
-  searchPath,
-  runs: options.runs,
-  signal,
-});
-
-// Other load on the machine slows all servers, but not equally.
-const loadFact = `load average at the start: ${(loadavg()[0] ?? 0).toFixed(1)}`;
-const samples: Sample[] = [];
-for (const scenario of scenarioNames.filter((name) => options.only.has(name))) {
-  const startedAtMs = performance.now();
-  samples.push(...(await measure(scenario, stage)));
-  process.stderr.write(`${scenario}: measured in ${Math.round((performance.now() - startedAtMs) / 1_000)} s\n`);
-}
-
-const bounds: Bound[] = [];
-for (const name of boundNames.filter((one) => options.only.has(one))) {
-  const startedAtMs = performance.now();
-  bounds.push(...(await measureBound(name, stage)));
-  process.stderr.write(`${name}: measured in ${Math.round((performance.now() - startedAtMs) / 1_000)} s\n`);
-}
-
-const facts = {
-  date: new Date(),
-  runs: options.runs,
-  machine: [...(await machineFacts(tools, options.program)), loadFact],
-};
-const report = reportOf({ summaries: summarise(samples), bounds }, facts);
+const setUp = { tools, program: options.program, folder: work.path, searchPath, runs: options.runs, signal };
+const report = options.isOfReplicas ? await benchReplicas(setUp) : await benchOne(setUp);
 process.stdout.write(report);
 if (options.reportFile !== undefined) await writeFile(options.reportFile, report);
+
+/** One mirror and its competitors. */
+async function benchOne(of: SetUp): Promise<string> {
+  await using stage = await setUpStage(of);
+  // Other load on the machine slows all servers, but not equally.
+  const loadFact = `load average at the start: ${(loadavg()[0] ?? 0).toFixed(1)}`;
+  const samples: Sample[] = [];
+  for (const scenario of scenarioNames.filter((name) => options.only.has(name))) {
+    const startedAtMs = performance.now();
+    samples.push(...(await measure(scenario, stage)));
+    process.stderr.write(`${scenario}: measured in ${Math.round((performance.now() - startedAtMs) / 1_000)} s\n`);
+  }
+  const bounds: Bound[] = [];
+  for (const name of boundNames.filter((one) => options.only.has(one))) {
+    const startedAtMs = performance.now();
+    bounds.push(...(await measureBound(name, stage)));
+    process.stderr.write(`${name}: measured in ${Math.round((performance.now() - startedAtMs) / 1_000)} s\n`);
+  }
+  const machine = [...(await machineFacts(tools, options.program)), loadFact];
+  return reportOf({ summaries: summarise(samples), bounds }, { date: new Date(), runs: options.runs, machine });
+}

@@ -4,7 +4,8 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { type BlobReadOutcome, readBlob } from './blob-reader.ts';
 
 export interface ReaderJob {
-  readonly url: string;
+  /** The clients take turns. */
+  readonly urls: readonly string[];
   readonly clients: number;
   readonly times: number;
   readonly hashes: boolean;
@@ -24,13 +25,14 @@ parentPort?.on('message', (job: ReaderJob) => {
 
 async function doJob(job: ReaderJob): Promise<ReaderOutcome> {
   try {
-    return { reads: await Promise.all(Array.from({ length: job.clients }, () => readOnce(job))) };
+    return { reads: await Promise.all(Array.from({ length: job.clients }, (_, client) => readOnce(job, client))) };
   } catch (failure) {
     return { reads: [], failure };
   }
 }
 
-async function readOnce({ url, times, hashes }: ReaderJob): Promise<ReaderOutcome['reads'][number]> {
+async function readOnce({ urls, times, hashes }: ReaderJob, client: number): Promise<ReaderOutcome['reads'][number]> {
+  const url = urls[client % urls.length] ?? '';
   if (!hashes) return readBlob({ url, times, buffer, onBody: () => undefined });
   const hash = createHash('sha256');
   const read = await readBlob({ url, times: 1, buffer, onBody: (piece) => hash.update(piece) });

@@ -5,7 +5,8 @@ import type { Digest } from '../../src/oci/digest.ts';
 import type { ReaderJob, ReaderOutcome } from './reader-thread.ts';
 
 export interface Pull {
-  readonly url: string;
+  /** Where all clients pull; several: they take turns. */
+  readonly url: string | readonly string[];
   readonly clients: number;
   readonly signal: AbortSignal;
 }
@@ -34,16 +35,16 @@ export function startReaders(): Readers {
     () => new Worker(program, { workerData: bufferBytes }),
   );
   return {
-    async pull({ signal, size, ...job }) {
-      const reads = await divide(threads, { ...job, hashes: false }, signal);
+    async pull({ signal, size, url, ...job }) {
+      const reads = await divide(threads, { ...job, urls: [url].flat(), hashes: false }, signal);
       const other = reads.find((read) => read.size !== size);
-      if (other) throw new Error(`${job.url} sent ${other.size} bytes instead of ${size}`);
+      if (other) throw new Error(`${[url].flat().join()} sent ${other.size} bytes instead of ${size}`);
       return { firstByteMs: reads.map((read) => read.firstByteMs) };
     },
-    async check({ signal, digest, ...job }) {
-      const reads = await divide(threads, { ...job, times: 1, hashes: true }, signal);
+    async check({ signal, digest, url, ...job }) {
+      const reads = await divide(threads, { ...job, urls: [url].flat(), times: 1, hashes: true }, signal);
       const other = reads.find((read) => `sha256:${read.sha256}` !== digest);
-      if (other) throw new Error(`${job.url} sent sha256:${other.sha256}`);
+      if (other) throw new Error(`${[url].flat().join()} sent sha256:${other.sha256}`);
     },
     async [Symbol.asyncDispose]() {
       await Promise.all(threads.map((thread) => thread.terminate()));
@@ -67,6 +68,6 @@ async function doneBy(thread: Worker, job: ReaderJob, signal: AbortSignal): Prom
   const answer = once(thread, 'message', { signal });
   thread.postMessage(job);
   const { reads, failure }: ReaderOutcome = (await answer)[0];
-  if (failure !== undefined) throw new Error(`pulling ${job.url}`, { cause: failure });
+  if (failure !== undefined) throw new Error(`pulling ${job.urls.join()}`, { cause: failure });
   return reads;
 }

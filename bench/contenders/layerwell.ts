@@ -7,11 +7,16 @@ import type { Contender, Site } from './contender.ts';
  * Layerwell with its default configuration, except for ports, store and upstream.
  * @param options.nodeFlags such as `--cpu-prof`.
  * @param options.config sections that replace those of the configuration.
+ * @param options.env added to its environment.
  */
 export async function startLayerwell(
   site: Site,
   upstreamUrl: string,
-  options: { readonly nodeFlags?: readonly string[]; readonly config?: object } = {},
+  options: {
+    readonly nodeFlags?: readonly string[];
+    readonly config?: object;
+    readonly env?: Readonly<Record<string, string>>;
+  } = {},
 ): Promise<Contender> {
   const [port, managementPort] = [await freePort(), await freePort()];
   await mkdir(site.folder, { recursive: true });
@@ -25,7 +30,7 @@ export async function startLayerwell(
     {
       program: process.execPath,
       args: [...(options.nodeFlags ?? []), program, 'serve', '--config', configFile],
-      env: { PATH: site.searchPath, NODE_ENV: 'production' },
+      env: { PATH: site.searchPath, NODE_ENV: 'production', ...options.env },
       logFile: join(site.folder, 'log'),
       readyUrl: `http://127.0.0.1:${managementPort}/readyz`,
     },

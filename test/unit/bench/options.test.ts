@@ -9,7 +9,15 @@ test('a partial run of the bench never overwrites the full report', () => {
   });
 });
 
+test('a run with replicas has a report of its own', () => {
+  expect(parseOptions(['replicas'], 'bench/RESULTS.md')).toMatchObject({
+    isOfReplicas: true,
+    reportFile: 'bench/REPLICAS.md',
+  });
+});
+
 test.each([
+  [['replica'], /expected nothing or "replicas", got replica/],
   [['--only', 'warm'], /--only: unknown measurement warm/],
   [['--runs', '0'], /--runs: expected a whole number above 0/],
   [['--runs', 'many'], /--runs: expected a whole number above 0/],
