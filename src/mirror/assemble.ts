@@ -37,8 +37,8 @@ const manifestMemoryShare = 1 / 2;
 /** How long a cached tag waits for its upstream: a small part of the 30 s after which containerd gives up. */
 const staleAfterMs = 2_500;
 const retryFailedAfterMs = 30_000;
-/** How long other caches have to answer for a tag whose upstream gives no answer. */
-const askCachesWithinMs = 3_000;
+/** When the other caches are given up that were asked for a tag: longer than each of them takes to time out. */
+const askCachesWithinMs = 10_000;
 /** The size of the cache of tag listings, likewise, and again of that of referrers. */
 const listingMemoryShare = 1 / 4;
 /** The timeout for all pages of one listing. */

@@ -20,7 +20,7 @@ export interface UpstreamBlobSource extends BlobSource {
 
 /** The claim of one tag: no other replica looks it up until it is disposed, or expires. */
 export interface TagClaim extends Disposable {
-  /** Tells the other replicas what the upstream answered. It holds for `freshForMs`. Never throws. */
+  /** Tells the other replicas what the upstream answered. It holds for `freshForMs`, which may be Infinity. Never throws. */
   answered(record: TagRecord, freshForMs: number): void;
 }
 

@@ -25,9 +25,6 @@ export interface ClientTagQuestion extends TagQuestion {
   readonly wantsBody: boolean;
 }
 
-/** How long other replicas are told what an upstream answered, at most: a tag may be fresh for ever. */
-const maxSharedMs = 24 * 3_600_000;
-
 /** Asks upstreams what tags point to, once for all replicas, and records the answers. */
 export class TagLookups {
   readonly #deps: TagLookupsDeps;
@@ -48,7 +45,7 @@ export class TagLookups {
     const confirmed = turn?.kind === 'answered' ? this.#confirmed(question, turn.record, known) : undefined;
     if (confirmed) return confirmed;
     const resolved = await this.#ask(question, known, waiting);
-    claim?.answered(resolved.record, Math.min(lifetimeMs, maxSharedMs));
+    claim?.answered(resolved.record, lifetimeMs);
     return resolved;
   }
 

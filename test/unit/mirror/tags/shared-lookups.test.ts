@@ -90,13 +90,6 @@ test('other replicas are told what the upstream has answered, and for how long i
   expect(story).toEqual(['claimed', `${one.digest} for ${minute} ms`, 'released']);
 });
 
-test('other replicas are told for a day at most, where a tag is fresh for ever', async () => {
-  const { resolve, script } = started({ tagMs: Infinity });
-  const story = claiming(script);
-  await resolve();
-  expect(story).toEqual(['claimed', `${one.digest} for ${24 * 60 * minute} ms`, 'released']);
-});
-
 test('a tag without a lifetime is asked for by each replica', async () => {
   const { resolve, asked, story } = await claimed({ tagMs: 0 });
   await resolve();
