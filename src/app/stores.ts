@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { Config } from '../config/schema.ts';
 import { SqliteIndex } from '../index/sqlite/sqlite-index.ts';
 import { StoreLock } from '../index/store-lock.ts';
@@ -34,9 +35,10 @@ export function createStores({ storage, index }: Config, deps: StoresDeps): Stor
   const folders = new DurableFolders({ files: nodeFiles });
   const lock = new StoreLock({ folder: path, files: folders, observer });
   const hold = lock.hold.bind(lock);
+  const indexFile = index.driver === 'sqlite' ? index.path : join(path, 'index.sqlite');
   return {
     lock,
-    index: new SqliteIndex({ path: index.path, files: folders, observer, clock, runs: lock, keep }),
+    index: new SqliteIndex({ path: indexFile, files: folders, observer, clock, runs: lock, keep }),
     store: new FileBlobStore({ path, observer, clock, failpoint, files, hold }),
     records: new FileRecordStore({ path, observer, failpoint, files, hold }),
   };

@@ -1,6 +1,7 @@
-import { readPassword, readSecret, readText } from '../config/loading/files.ts';
+import { readLongSecret, readPassword, readSecret, readText } from '../config/loading/files.ts';
 import { inWords, type Problem } from '../config/loading/problems.ts';
 import type { Config, CredentialsConfig } from '../config/schema.ts';
+import { leastSecretBytes } from '../config/sections/cluster.ts';
 import { Certificate } from '../http/server/certificate.ts';
 import { parseDockerConfig } from '../upstream/credentials/kinds/docker-config-file.ts';
 
@@ -15,7 +16,7 @@ interface NamedFile {
  * towards upstreams are not among them: upstreamEntries reads those.
  */
 export async function fileProblems(config: Config): Promise<readonly string[]> {
-  const files = [...certificateOf(config), ...credentialFiles(config)];
+  const files = [...certificateOf(config), ...credentialFiles(config), ...clusterFiles(config)];
   const problems = await Promise.all(files.map(problemsOf));
   return problems.flat().map(inWords);
 }
@@ -62,6 +63,52 @@ function filesOf(config: CredentialsConfig, path: readonly (string | number)[]):
     case 'ecr':
     case 'ecr-public':
     case 'exec':
+      return [];
+  }
+}
+
+function clusterFiles({ index, cluster }: Config): readonly NamedFile[] {
+  const ofIndex = index.driver === 'redis' ? redisFiles(index.redis, ['index']) : [];
+  if (cluster === undefined) return ofIndex;
+  const { secret, previousSecret, redis, usesRedisOfIndex, listen } = cluster;
+  const { caFile } = cluster.tls;
+  const tls = listen.tls;
+  return [
+    ...ofIndex,
+    ...(usesRedisOfIndex ? [] : redisFiles(redis, ['cluster', 'redis'])),
+    { path: ['cluster', 'secretFile'], read: () => readLongSecret(secret, leastSecretBytes) },
+    {
+      path: ['cluster', 'previousSecretFile'],
+      read: async () => previousSecret && readLongSecret(previousSecret, leastSecretBytes),
+    },
+    { path: ['cluster', 'tls', 'caFile'], read: async () => caFile && readText(caFile) },
+    {
+      path: ['cluster', 'listen', 'tls'],
+      read: async () => tls && new Certificate(tls, { report: () => {} }).current(),
+    },
+  ];
+}
+
+type RedisConfig = NonNullable<Config['cluster']>['redis'];
+
+function redisFiles({ place, password, tls }: RedisConfig, path: readonly string[]): readonly NamedFile[] {
+  const caFile = tls?.caFile;
+  return [
+    ...placeFiles(place, path),
+    { path: [...path, 'passwordFile'], read: async () => password && readSecret(password) },
+    { path: [...path, 'tls', 'caFile'], read: async () => caFile && readText(caFile) },
+  ];
+}
+
+function placeFiles(place: RedisConfig['place'], path: readonly string[]): readonly NamedFile[] {
+  switch (place.kind) {
+    case 'single':
+      return [{ path: [...path, 'urlFile'], read: () => readSecret(place.url) }];
+    case 'sentinel': {
+      const { password } = place;
+      return [{ path: [...path, 'sentinelPasswordFile'], read: async () => password && readSecret(password) }];
+    }
+    case 'cluster':
       return [];
   }
 }

@@ -1,6 +1,7 @@
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { clients } from './sections/clients.ts';
+import { cluster } from './sections/cluster.ts';
 import { type credentials, hasIdentity } from './sections/credentials.ts';
 import { download } from './sections/download.ts';
 import { chosenProxies, type Proxies } from './loading/environment-proxy.ts';
@@ -18,6 +19,7 @@ export const configFile = z.strictObject({
   management: management.prefault({}),
   storage: storage.prefault({}),
   index: index.prefault({}),
+  cluster: cluster.optional(),
   freshness: freshness.prefault({}),
   download: download.prefault({}),
   clients: clients.prefault({}),
@@ -66,11 +68,24 @@ export function settled(said: ConfigFile, { folder, proxies }: Surroundings) {
   return {
     ...rest,
     storage: { ...said.storage, path: storagePath },
-    index: { driver: said.index.driver, path: said.index.path ?? join(storagePath, 'index.sqlite') },
+    index: settledIndex(said.index, storagePath),
+    cluster: settledCluster(said),
     /** The key of an upstream. */
     defaultUpstream: defaultUpstreamOf(said.defaultUpstream, entries),
     upstreams: Object.entries(entries).map(([name, entry]) => settledUpstream(name, entry, said, proxies)),
   };
+}
+
+function settledIndex(said: ConfigFile['index'], storagePath: string) {
+  return said.driver === 'redis' ? said : { ...said, path: said.path ?? join(storagePath, 'index.sqlite') };
+}
+
+/** Without a Redis of its own the cluster uses that of the index; checks.ts guarantees that there is one. */
+function settledCluster({ cluster: said, index: { redis: ofIndex } }: ConfigFile) {
+  const redis = said?.redis ?? ofIndex;
+  return said === undefined || redis === undefined
+    ? undefined
+    : { ...said, redis, usesRedisOfIndex: said.redis === undefined };
 }
 
 function settledUpstream(name: string, entry: UpstreamEntry, said: ConfigFile, proxies: Proxies) {

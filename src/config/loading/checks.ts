@@ -20,6 +20,8 @@ const entryOutline = z.object({
 const outline = z.object({
   clients: z.object({ mode: z.string() }).catch({ mode: 'anonymous' }),
   defaultUpstream: z.string().optional().catch(undefined),
+  index: z.object({ driver: z.unknown() }).catch({ driver: undefined }),
+  cluster: z.object({ redis: z.unknown().optional() }).optional().catch(undefined),
   upstreams: z.record(z.string(), entryOutline.catch(entryOutline.parse({}))).catch({}),
 });
 
@@ -29,7 +31,9 @@ type EntryOutline = z.output<typeof entryOutline>;
 /** Problems between keys. */
 export function crossProblems(document: unknown): readonly Problem[] {
   const said = outline.safeParse(document).data;
-  return said === undefined ? [] : [...defaultUpstreamProblems(said), ...nameProblems(said), ...entryProblems(said)];
+  return said === undefined
+    ? []
+    : [...defaultUpstreamProblems(said), ...nameProblems(said), ...entryProblems(said), ...clusterProblems(said)];
 }
 
 function defaultUpstreamProblems({ defaultUpstream, upstreams }: Outline): readonly Problem[] {
@@ -62,6 +66,11 @@ function nameProblems({ upstreams }: Outline): readonly Problem[] {
     }
   }
   return problems;
+}
+
+function clusterProblems({ index, cluster }: Outline): readonly Problem[] {
+  const hasRedis = cluster === undefined || cluster.redis !== undefined || index.driver === 'redis';
+  return hasRedis ? [] : [{ path: ['cluster', 'redis'], message: 'missing: index has no Redis either' }];
 }
 
 function entryProblems({ clients, upstreams }: Outline): readonly Problem[] {

@@ -28,6 +28,13 @@ export async function readSecret(secret: Secret): Promise<string> {
   return text;
 }
 
+/** As {@link readSecret}. @throws Error also when a file holds less than `leastBytes`: it could be guessed. */
+export async function readLongSecret(secret: Secret, leastBytes: number): Promise<string> {
+  const text = await readSecret(secret);
+  if (secret.kind === 'text' || Buffer.byteLength(text) >= leastBytes) return text;
+  throw new Error(`${secret.path} holds less than ${leastBytes} bytes`);
+}
+
 /** With this user, Google's registries take a service account's JSON key, which has many lines, as the password. */
 const jsonKeyUser = '_json_key';
 

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { cachedGlob } from './names.ts';
 import { sharedStorage } from './shared-storage.ts';
+import { redisKeys, redisOf } from './redis.ts';
 import { bytes, count, durationOrForeverMs, path, word } from './values.ts';
 
 export const storage = z
@@ -42,13 +43,27 @@ export const storage = z
   }))
   .describe('The store: where content is kept, and how much of it.');
 
-export const index = z
-  .strictObject({
-    driver: word(['sqlite']).describe('Where the index is kept. `sqlite`: in a file.').prefault('sqlite'),
-    path: path()
-      .describe(
-        'The index file. It must be on a local disk and used by one process only. Default: `index.sqlite` in `storage.path`.',
-      )
-      .optional(),
+const sqliteOrRedis = z.strictObject({
+  driver: word(['sqlite', 'redis'])
+    .describe(
+      'Where the index is kept. `sqlite`: in a file. `redis`: in a Redis server, by the keys `url` to `tls` below.',
+    )
+    .prefault('sqlite'),
+  path: path()
+    .describe(
+      'The index file of `sqlite`. It must be on a local disk and used by one process only. Default: `index.sqlite` in `storage.path`.',
+    )
+    .optional(),
+  ...redisKeys,
+});
+
+export const index = sqliteOrRedis
+  .transform(({ driver, path: file, ...keys }, context) => {
+    const others = driver === 'sqlite' ? keys : { path: file };
+    for (const [key, value] of Object.entries(others)) {
+      if (value === undefined) continue;
+      context.addIssue({ code: 'custom', path: [key], message: `not allowed with driver "${driver}"` });
+    }
+    return driver === 'sqlite' ? { driver, path: file } : { driver, redis: redisOf(keys, context) };
   })
   .describe('The index of the store. It is rebuilt from the store when it is lost.');

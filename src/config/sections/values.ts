@@ -76,7 +76,7 @@ export type Secret =
   | { readonly kind: 'file'; readonly path: string };
 
 /** The secret in `key` or in the file that `<key>File` names; both are a problem. */
-function chosenSecret(
+export function chosenSecret(
   given: { readonly key: string; readonly text: string | undefined; readonly file: string | undefined },
   context: z.RefinementCtx,
 ): Secret | undefined {

@@ -74,10 +74,9 @@ test('relative paths start at the folder of the file, given or by default', asyn
 });
 
 test('the index is in the store unless it is configured elsewhere', async () => {
-  expect((await configOf({ ...small, storage: { path: '/cache' } })).index.path).toBe('/cache/index.sqlite');
-  expect((await configOf({ ...small, storage: { path: '/cache' }, index: { path: '/fast/i' } })).index.path).toBe(
-    '/fast/i',
-  );
+  const storage = { path: '/cache' };
+  expect((await configOf({ ...small, storage })).index).toEqual({ driver: 'sqlite', path: '/cache/index.sqlite' });
+  expect((await configOf({ ...small, storage, index: { path: '/fast/i' } })).index).toMatchObject({ path: '/fast/i' });
 });
 
 test('docker.io is reached where it serves images, not at its web site', async () => {

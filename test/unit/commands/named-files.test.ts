@@ -1,0 +1,34 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { fileProblems } from '../../../src/commands/named-files.ts';
+import { configOf } from '../../support/config.ts';
+import { temporaryDirectory } from '../../support/temp-directory.ts';
+
+test('files of Redis and of the cluster that cannot be read, and a secret that is short, are problems', async () => {
+  const secretFile = join(await temporaryDirectory(), 'secret');
+  await writeFile(secretFile, 'short');
+  const config = await configOf({
+    upstreams: { 'quay.io': {} },
+    index: {
+      driver: 'redis',
+      urlFile: '/nowhere/url',
+      passwordFile: '/nowhere/password',
+      tls: { caFile: '/nowhere/ca' },
+    },
+    cluster: {
+      redis: { sentinels: ['s:1'], name: 'n', sentinelPasswordFile: '/nowhere/sentinel' },
+      advertise: 'http://replica:5002',
+      secretFile,
+      tls: { caFile: '/nowhere/ca' },
+    },
+  });
+  expect(await fileProblems(config)).toEqual([
+    'index.urlFile: /nowhere/url cannot be read: ENOENT',
+    'index.passwordFile: /nowhere/password cannot be read: ENOENT',
+    'index.tls.caFile: /nowhere/ca cannot be read: ENOENT',
+    'cluster.redis.sentinelPasswordFile: /nowhere/sentinel cannot be read: ENOENT',
+    `cluster.secretFile: ${secretFile} holds less than 32 bytes`,
+    'cluster.tls.caFile: /nowhere/ca cannot be read: ENOENT',
+  ]);
+});
