@@ -39,7 +39,7 @@ export interface LeaseTimes {
 }
 
 export interface LeasesDeps {
-  readonly membership: Pick<Membership, 'self' | 'isLive'>;
+  readonly membership: Pick<Membership, 'self' | 'isLive' | 'refresh'>;
   readonly redis: RedisCommands;
   readonly keys: ClusterKeys;
   readonly clock: Pick<Clock, 'monotonicMs'>;
@@ -135,7 +135,9 @@ export class Leases {
     const first = await this.#ask(question, failed, new Set());
     if (first.kind === 'mine') return this.#taken(question, first);
     if (first.kind === 'held') return this.#followed(first);
-    const live = first.holders.filter(({ id }) => membership.isLive(id));
+    const alive = () => first.holders.filter(({ id }) => membership.isLive(id));
+    if (alive().length === 0) await membership.refresh(); // They may have joined a moment ago.
+    const live = alive();
     if (live.length > 0) return { kind: 'stored', holders: shuffled(live, random) };
     const gone = new Set(first.holders.map(({ id }) => id));
     const second = await this.#ask(question, failed, gone);

@@ -57,6 +57,7 @@ export class Membership {
   #timer: NodeJS.Timeout | undefined;
   #watch: Disposable | undefined;
   #hasLeft = false;
+  #refreshing: Promise<void> | undefined;
 
   constructor(deps: MembershipDeps) {
     this.#deps = deps;
@@ -74,6 +75,14 @@ export class Membership {
   /** Whether a replica was live at the last answer of Redis. */
   isLive(id: string): boolean {
     return this.#others.some((other) => other.id === id);
+  }
+
+  /** Asks Redis at once: a replica that was named a moment ago may not be known yet. Concurrent calls ask once. Never rejects. */
+  refresh(): Promise<void> {
+    this.#refreshing ??= this.#beat().finally(() => {
+      this.#refreshing = undefined;
+    });
+    return this.#refreshing;
   }
 
   /** Calls `listener` with the others whenever they change. @returns what ends that */

@@ -72,7 +72,7 @@ export class BlobConfirmations {
       return await ask();
     } catch (cause) {
       if (!(cause instanceof UpstreamError)) throw cause;
-      const oneByte = { ...waiting, range: { start: 0, end: 0 } };
+      const oneByte = { signal: waiting.signal, range: { start: 0, end: 0 } };
       const opened = await ifAnswered(() => this.#deps.caches.openBlob(repositoryId, digest, oneByte), waiting);
       if (!opened) throw cause;
       opened.body.destroy();

@@ -53,8 +53,9 @@ export class SourcedBlob implements RemoteBlob {
   skipSource(opened: OpenedBlob | undefined): boolean {
     const source = opened && this.#sourceOf.get(opened);
     if (!source) return false;
+    const mayAskAgain = this.#mayAskAgain(source, opened);
     if (this.#isLast(source)) return false;
-    if (!this.#mayAskAgain(source, opened)) this.#skip(source);
+    if (!mayAskAgain) this.#skip(source);
     return true;
   }
 

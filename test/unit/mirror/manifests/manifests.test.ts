@@ -31,7 +31,7 @@ async function started({
   shared = nothingShared,
   caches = noOtherCaches,
 }: {
-  shared?: Pick<SharedWork, 'manifest' | 'stored'>;
+  shared?: Pick<SharedWork, 'manifest' | 'fetched' | 'stored'>;
   caches?: Pick<OtherCache, 'manifest'>;
 } = {}) {
   const files = new ScriptedFiles();
@@ -84,13 +84,18 @@ function upstreamOf(answer: () => Promise<FetchedManifest>) {
 }
 
 test('a manifest that another replica has costs the upstream nothing, and is announced once it is stored', async () => {
-  const announced: unknown[] = [];
-  const shared = { manifest: async () => fetchable, stored: (question: unknown) => announced.push(question) };
+  const [readable, announced]: [string[], unknown[]] = [[], []];
+  const shared = {
+    manifest: async () => fetchable,
+    fetched: () => readable.push('memory'),
+    stored: (question: unknown) => announced.push(question),
+  };
   const { manifests, disk, background } = await started({ shared });
   const { upstream, asked } = upstreamOf(() => Promise.reject(new UpstreamError('connect', 'refused')));
   const { value } = await manifests.fetch(upstream, repositoryId, manifest.digest, waiting);
   expect(value.bytes).toEqual(manifest.bytes);
   expect(asked()).toBe(0);
+  expect(readable).toEqual(['memory']);
   expect(announced).toEqual([]);
   disk.open();
   await background.idle();

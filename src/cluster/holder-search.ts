@@ -1,0 +1,127 @@
+import type { OtherCache } from '../mirror/ports/other-caches.ts';
+import type { RepositoryId } from '../mirror/ports/repository-id.ts';
+import type { ContentQuestion } from '../mirror/ports/shared-work.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
+import { UpstreamError } from '../oci/errors.ts';
+import type { Lease, Leases } from './leases.ts';
+import type { Membership, Replica } from './membership.ts';
+import type { Siblings } from './siblings.ts';
+
+export interface HolderSearchDeps {
+  readonly leases: Pick<Leases, 'claim'>;
+  readonly membership: Pick<Membership, 'refresh'>;
+  readonly siblings: Pick<Siblings, 'at'>;
+}
+
+/** A replica that may have the content, or is about to. */
+export interface Holder {
+  readonly replicaId: string;
+  readonly cache: OtherCache;
+  /** For which repository it is asked: the one for which it downloads the content, or else the one that the content is wanted for. */
+  readonly repositoryId: RepositoryId;
+}
+
+/** How many replicas one download gives up before it asks the upstream by itself. */
+const maxFailed = 16;
+
+/**
+ * The search of one download for a replica that has the content, or gets it. A replica that was given up is not asked again by this download,
+ * and its lease is taken over. When there is none, this replica holds the lease, and the others read from it.
+ */
+export class HolderSearch {
+  readonly #question: ContentQuestion;
+  readonly #deps: HolderSearchDeps;
+  readonly #failed: Set<string>;
+  #lease: Lease | undefined;
+  #hasBegun = false;
+  #isAlone = false;
+
+  /** @param distrusted ids of replicas that are not asked. */
+  constructor(question: ContentQuestion, distrusted: Iterable<string>, deps: HolderSearchDeps) {
+    this.#question = question;
+    this.#failed = new Set(distrusted);
+    this.#deps = deps;
+  }
+
+  /** Whether a holder was looked for. */
+  get hasBegun(): boolean {
+    return this.#hasBegun;
+  }
+
+  /** Ids of the replicas that were given up. */
+  get failed(): ReadonlySet<string> {
+    return this.#failed;
+  }
+
+  giveUp(replicaId: string): void {
+    this.#failed.add(replicaId);
+  }
+
+  /**
+   * Asks holders in turn until one has an answer. Those that have none, or fail, are given up.
+   * @param ask resolves with `alone` if the holder is left as it is, and this replica gets the content by itself.
+   * @returns undefined if this replica is to get the content by itself.
+   * @throws the signal's reason; what `ask` throws, except UpstreamError.
+   */
+  async ask<Value extends object>(
+    ask: (holder: Holder) => Promise<Value | 'alone' | undefined>,
+    waiting: Waiting,
+  ): Promise<Value | undefined> {
+    for (let holder = await this.#next(waiting); holder; holder = await this.#next(waiting)) {
+      const answer = await answerOf(() => ask(holder), waiting);
+      if (typeof answer === 'object') return answer;
+      if (answer === 'alone') this.#isAlone = true;
+      else this.giveUp(holder.replicaId);
+    }
+    return undefined;
+  }
+
+  /** Keeps the lease while the content is got from elsewhere. */
+  use(): Disposable {
+    return this.#lease?.use() ?? { [Symbol.dispose]: () => {} };
+  }
+
+  async #next(waiting: Waiting): Promise<Holder | undefined> {
+    this.#hasBegun = true;
+    const { repositoryId } = this.#question;
+    while (this.#failed.size <= maxFailed && !this.#isAlone) {
+      waiting.signal.throwIfAborted();
+      const claim = await this.#deps.leases.claim(this.#question, { failed: this.#failed });
+      if (claim.kind === 'mine') {
+        this.#lease = claim.lease;
+        return undefined;
+      }
+      const isHeld = claim.kind === 'held';
+      for (const replica of isHeld ? [claim.holder] : claim.holders) {
+        const cache = await this.#reach(replica);
+        const repository = isHeld ? claim.repository : repositoryId.repository;
+        if (cache) return { replicaId: replica.id, cache, repositoryId: { ...repositoryId, repository } };
+        this.giveUp(replica.id);
+      }
+    }
+    return undefined;
+  }
+
+  /** The secret is sent to members only: one that has just joined may not be known here yet. */
+  async #reach({ address }: Replica): Promise<OtherCache | undefined> {
+    const { siblings, membership } = this.#deps;
+    const known = siblings.at(address);
+    if (known) return known;
+    await membership.refresh();
+    return siblings.at(address);
+  }
+}
+
+/** A replica that refuses the secret of this one works all the same: its lease is not taken over. */
+async function answerOf<Value>(
+  ask: () => Promise<Value | 'alone' | undefined>,
+  { signal }: Waiting,
+): Promise<Value | 'alone' | undefined> {
+  try {
+    return await ask();
+  } catch (cause) {
+    signal.throwIfAborted();
+    if (!(cause instanceof UpstreamError)) throw cause;
+    return cause.reason === 'refused' ? 'alone' : undefined;
+  }
+}
