@@ -12,17 +12,19 @@ import {
   type RecordStore,
 } from '../mirror/ports/record-store.ts';
 import type { RepositoryId } from '../mirror/ports/repository-id.ts';
-import type { Index } from '../mirror/ports/store-index.ts';
+import type { Index, IndexedContent } from '../mirror/ports/store-index.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import type { Digest } from '../oci/digest.ts';
 import { maxManifestBytes, namedBy } from '../oci/manifest.ts';
 import type { Tag } from '../oci/reference.ts';
 
 /** An index that can be rebuilt from the store. */
-export interface RebuildableIndex extends Pick<Index, 'recordContent' | 'recordLink'> {
+export interface RebuildableIndex extends Pick<Index, 'recordLink'> {
+  /** Adds content that the store has; it may be in the index already. */
+  recordStoredContent(content: IndexedContent): void;
   /** Adds a tag from its record. A write by the mirror since the start is newer, and is kept. */
   recordStoredTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void;
-  /** Resolves when the buffered writes are on the disk, or the disk refused them. */
+  /** Resolves when the buffered writes are in the index, or the disk refused them. @throws when the rebuild cannot go on for now */
   settled(): Promise<void>;
   /** Starts a rebuild. If the index is lost from here on, {@link completeRebuild} fails. */
   beginRebuild(): void;
@@ -54,7 +56,7 @@ const lacking: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EA
 export async function rebuildIndex({ store, records, index, observer, signal }: RebuildDeps & Waiting): Promise<void> {
   index.beginRebuild();
   for await (const { digest, size, modifiedAtMs } of inTurns(store.list(), { index, signal })) {
-    index.recordContent({ digest, size, isManifest: false, names: [], usedAtMs: modifiedAtMs });
+    index.recordStoredContent({ digest, size, isManifest: false, names: [], usedAtMs: modifiedAtMs });
   }
   await index.endCounting();
   const context: RebuildContext = { store, records, index, readManifests: new Set() };
@@ -111,7 +113,7 @@ async function indexNames(digest: Digest, usedAtMs: number, { store, index }: Re
   const bytes = await store.readAll(digest, maxManifestBytes);
   if (!bytes) return;
   const names = namedBy(bytes).map((child) => child.digest);
-  index.recordContent({ digest, size: bytes.byteLength, isManifest: true, names, usedAtMs });
+  index.recordStoredContent({ digest, size: bytes.byteLength, isManifest: true, names, usedAtMs });
 }
 
 /** This process ran out of descriptors or memory. The record may be good: skipping it could evict content that must be kept. */

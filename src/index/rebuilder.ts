@@ -6,7 +6,7 @@ import { type RebuildableIndex, type RebuildDeps, rebuildIndex } from './rebuild
 export interface LosableIndex extends RebuildableIndex {
   /** Why it must be rebuilt. */
   readonly lossReason: string;
-  /** Resolves when the index must be rebuilt: now, or once it is lost. */
+  /** Resolves when the index must be rebuilt, and can be: now, or once it is lost and takes writes. */
   whenLost(options: Waiting): Promise<void>;
   /** Resolves when the totals are those of the store. */
   whenCounted(options: Waiting): Promise<void>;
@@ -49,11 +49,10 @@ export class Rebuilder {
   }
 
   async #run(): Promise<void> {
-    const { signal } = this.#stopping;
     const { index, onChange } = this.#deps;
     while (await this.#isLost()) {
       onChange('rebuilding', index.lossReason);
-      for (let failures = 0; index.needsRebuild && !signal.aborted; failures += 1) await this.#rebuild(failures);
+      for (let failures = 0; index.needsRebuild && (await this.#isLost()); failures += 1) await this.#rebuild(failures);
     }
   }
 

@@ -39,6 +39,21 @@ export class WriteBuffer {
     return this.sizeOf('all');
   }
 
+  /** Content that is not in the view yet. */
+  get contents(): Iterable<IndexedContent> {
+    return this.#contents.values();
+  }
+
+  /** How many links and tags are not in the view yet. */
+  get recordCount(): number {
+    return this.#links.size + this.#tags.size;
+  }
+
+  /** Whether names were dropped, because too many were waiting. */
+  get hasDroppedNames(): boolean {
+    return this.#names.hasDropped;
+  }
+
   /** Whether names of evicted manifests are still to be removed. */
   get hasUnnamed(): boolean {
     return this.#unnamed.size > 0;
@@ -144,10 +159,8 @@ export class WriteBuffer {
 
   /** Drops all writes. */
   clear(): void {
-    for (const writes of [this.#unnamed, this.#contents, this.#uses, this.#links, this.#tags, this.#earlyUses])
-      writes.clear();
-    this.#repositoryUses.clear();
-    this.#names.clear();
+    const writes = [this.#unnamed, this.#contents, this.#uses, this.#links, this.#tags, this.#earlyUses];
+    for (const buffer of [...writes, this.#repositoryUses, this.#names]) buffer.clear();
   }
 
   /** Applies as many writes as the slice takes. They stay buffered until the slice is committed; what is buffered anew by then stays. */
@@ -212,10 +225,16 @@ export class NameBuffer {
   readonly #byChild = new Map<Digest, Set<Digest>>();
   #count = 0;
   #writtenCount = 0;
+  #hasDropped = false;
 
   /** @param maxNames how many names may wait, over all manifests; those of further manifests are not indexed. */
   constructor({ maxNames }: { readonly maxNames: number }) {
     this.#maxNames = maxNames;
+  }
+
+  /** Whether names were dropped since the last `clear`. */
+  get hasDropped(): boolean {
+    return this.#hasDropped;
   }
 
   /** How many names are not in the file yet. */
@@ -224,7 +243,9 @@ export class NameBuffer {
   }
 
   add(parent: Digest, names: readonly Digest[]): void {
-    if (names.length === 0 || this.#byParent.has(parent) || this.#count + names.length > this.#maxNames) return;
+    if (names.length === 0 || this.#byParent.has(parent)) return;
+    this.#hasDropped ||= this.#count + names.length > this.#maxNames;
+    if (this.#count + names.length > this.#maxNames) return;
     this.#byParent.set(parent, { names, written: 0 });
     this.#count += names.length;
     for (const child of names) {
@@ -259,8 +280,7 @@ export class NameBuffer {
   clear(): void {
     this.#byParent.clear();
     this.#byChild.clear();
-    this.#count = 0;
-    this.#writtenCount = 0;
+    [this.#count, this.#writtenCount, this.#hasDropped] = [0, 0, false];
   }
 
   writeSome(writer: BufferWriter, slice: Slice): void {

@@ -1,14 +1,17 @@
+import { randomUUID } from 'node:crypto';
 import type { RepositoryId } from '../../src/mirror/ports/repository-id.ts';
 import type { Index, Link } from '../../src/mirror/ports/store-index.ts';
 import { type Digest, digestOf } from '../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../src/oci/reference.ts';
 import type { LosableIndex } from '../../src/index/rebuilder.ts';
+import { startRedis } from '../support/redis.ts';
+import { startRedisIndex } from '../support/redis-index.ts';
 import { stopAsIfKilled } from '../support/rebuilds.ts';
 import { type IndexOptions, never, startIndex } from '../support/sqlite-index.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 
 export interface TestedIndex extends Index, LosableIndex {
-  stop(): Promise<void>;
+  stop(options?: { readonly othersEnded: boolean }): Promise<void>;
 }
 
 /** Where the view of one store lies. */
@@ -35,6 +38,15 @@ async function inSqlite(): Promise<IndexPlace> {
   };
 }
 
+async function inRedis(): Promise<IndexPlace> {
+  const redis = await startRedis();
+  const storeId = randomUUID();
+  return {
+    start: async (options) => (await startRedisIndex(redis.settings, { ...options, storeId })).index,
+    kill: (index) => index.stop({ othersEnded: false }),
+  };
+}
+
 function kind(name: string, newPlace: () => Promise<IndexPlace>): IndexKind {
   const subject = async (options?: IndexOptions): Promise<TestedIndex> => {
     const index = await (await newPlace()).start(options);
@@ -45,7 +57,7 @@ function kind(name: string, newPlace: () => Promise<IndexPlace>): IndexKind {
 }
 
 /** Every implementation, and how a test gets one. */
-export const indexes = [kind('in SQLite', inSqlite)];
+export const indexes = [kind('in SQLite', inSqlite), kind('in Redis', inRedis)];
 
 export const alpine = repository('docker.io', 'library/alpine');
 export const debian = repository('docker.io', 'library/debian');

@@ -164,6 +164,10 @@ export class MemoryIndex implements Index {
     return true;
   }
 
+  async knowsEvictable(): Promise<boolean> {
+    return this.isRebuilt;
+  }
+
   async isComplete(): Promise<boolean> {
     return this.isRebuilt;
   }

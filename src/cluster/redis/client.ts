@@ -6,6 +6,8 @@ import { type ParsedUrl, parseRedisUrl, type RedisSettings } from './settings.ts
 export interface Call {
   readonly command: string;
   readonly args: readonly Argument[];
+  /** The reply may have bytes that are no text: see {@link parseReply}. */
+  readonly isBinary?: boolean | undefined;
 }
 
 /** One connection that was made. It is not made again: whoever uses it opens another. */
@@ -124,7 +126,8 @@ async function opened(client: Redis | Cluster): Promise<RedisClient> {
   lastError = undefined;
   return {
     ended,
-    call: ({ command, args }) => client.call(command, ...args),
+    call: ({ command, args, isBinary }) =>
+      isBinary === true ? client.callBuffer(command, ...args) : client.call(command, ...args),
     batch: (calls) => batchOf(client, calls),
     infos: () => Promise.all(mastersOf(client).map((server) => server.info())),
     close: () => client.disconnect(),

@@ -119,10 +119,14 @@ export class RedisConnection implements RedisCommands {
     const rest = [keys.length, ...keys, ...args];
     return this.#ask(script.name, async (client) => {
       try {
-        return parseReply(await client.call({ command: 'EVALSHA', args: [script.sha, ...rest] }));
+        return parseReply(
+          await client.call({ command: 'EVALSHA', args: [script.sha, ...rest], isBinary: script.isBinary }),
+        );
       } catch (cause) {
         if (!(cause instanceof Error && cause.message.startsWith('NOSCRIPT'))) throw cause;
-        return parseReply(await client.call({ command: 'EVAL', args: [script.lua, ...rest] }));
+        return parseReply(
+          await client.call({ command: 'EVAL', args: [script.lua, ...rest], isBinary: script.isBinary }),
+        );
       }
     });
   }

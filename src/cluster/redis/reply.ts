@@ -11,16 +11,19 @@ export interface Script {
   readonly name: string;
   readonly lua: string;
   readonly sha: string;
+  /** Its reply may have bytes that are no text. */
+  readonly isBinary?: boolean;
 }
 
-export function redisScript(name: string, lua: string): Script {
-  return { name, lua, sha: createHash('sha1').update(lua).digest('hex') };
+export function redisScript(name: string, lua: string, { isBinary = false } = {}): Script {
+  return { name, lua, sha: createHash('sha1').update(lua).digest('hex'), isBinary };
 }
 
-/** A reply of the client. @throws RedisUnavailable `reply` for anything that RESP2 does not have. */
+/** A reply of the client; bytes become a text with a character for each (Latin-1). @throws RedisUnavailable `reply` for anything that RESP2 does not have. */
 export function parseReply(value: unknown): Reply {
   if (value === null || value === undefined) return null;
   if (typeof value === 'string' || typeof value === 'number') return value;
+  if (Buffer.isBuffer(value)) return value.toString('latin1');
   if (Array.isArray(value)) return value.map(parseReply);
   throw new RedisUnavailable('reply', { cause: new Error(`a reply of type ${typeof value}`) });
 }

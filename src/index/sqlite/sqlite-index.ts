@@ -129,6 +129,8 @@ export class SqliteIndex implements Index, LosableIndex {
     return this.#completion.isReached;
   }
 
+  knowsEvictable = (): Promise<boolean> => this.isComplete();
+
   whenComplete({ signal }: Waiting): Promise<void> {
     return this.#completion.wait(signal);
   }
@@ -136,6 +138,10 @@ export class SqliteIndex implements Index, LosableIndex {
   recordContent(content: IndexedContent): void {
     this.#pending.addContent(content);
     this.#flusher.writeBuffered();
+  }
+
+  recordStoredContent(content: IndexedContent): void {
+    this.recordContent(content);
   }
 
   recordUse(digest: Digest, atMs: number): void {

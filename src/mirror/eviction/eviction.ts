@@ -26,7 +26,7 @@ export class Eviction {
     this.#deps = deps;
   }
 
-  /** The next content to evict, least recently used first. None while the index is incomplete: it cannot tell yet what is kept or still used by an image. */
+  /** The next content to evict, least recently used first. None while the index cannot tell what is kept or used by an image. */
   async next({
     usedBeforeMs,
     ...needed
@@ -36,7 +36,7 @@ export class Eviction {
     readonly usedBeforeMs: number;
   }): Promise<readonly EvictableContent[]> {
     const { index, store } = this.#deps;
-    if (!(await index.isComplete())) return [];
+    if (!(await index.knowsEvictable())) return [];
     for (let after: EvictionPosition | undefined; ; ) {
       const page = await index.evictable({ limit: pageSize, after });
       after = page.at(-1);

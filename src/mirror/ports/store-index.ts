@@ -68,6 +68,8 @@ export interface Index {
     /** Starts after this position; absent: at the least recently used. */
     readonly after?: EvictionPosition | undefined;
   }): Promise<readonly EvictableContent[]>;
+  /** Whether what `evictable` returns is neither kept nor named by a manifest: not while names or links may be missing. */
+  knowsEvictable(): Promise<boolean>;
   /** Since when every use is recorded: last uses before that are not known. */
   watchingSinceMs(): Promise<number>;
   /** The least recently pulled repository, among those that have links and are not kept. */

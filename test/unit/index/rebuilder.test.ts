@@ -22,7 +22,7 @@ function rebuilderOver(walks: readonly ('fails' | 'succeeds' | 'hangs')[], { nee
     whenCounted: async () => {},
     beginRebuild: () => {},
     endCounting: async () => {},
-    recordContent: () => {},
+    recordStoredContent: () => {},
     recordLink: () => {},
     recordStoredTag: () => {},
     settled: async () => {},

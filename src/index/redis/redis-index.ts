@@ -1,0 +1,300 @@
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
+import type { RecordKey } from '../../mirror/ports/record-store.ts';
+import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
+import type {
+  EvictableContent,
+  Index,
+  IndexedContent,
+  Link,
+  StaleRepository,
+  Totals,
+} from '../../mirror/ports/store-index.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import type { Digest } from '../../oci/digest.ts';
+import { anyGlobMatcher, type Tag } from '../../oci/reference.ts';
+import type { LosableIndex } from '../rebuilder.ts';
+import { WriteBuffer } from '../write-buffer.ts';
+import {
+  type EvictableOptions,
+  evictableOf,
+  type OpenedParts,
+  openParts,
+  removeContent,
+  removeRepository,
+  removeUnseen,
+} from './view-steps.ts';
+import { EvictionWindow, windowSize } from './eviction-window.ts';
+import { StoreTotals } from './store-totals.ts';
+import { type IndexConnection, Tenure } from './tenure.ts';
+import { ViewLost } from './view.ts';
+
+export interface RedisIndexDeps {
+  readonly redis: IndexConnection;
+  readonly keyPrefix: string;
+  /** The id of the store: it names the view. */
+  readonly storeId: () => Promise<string>;
+  /** The runs of the store, read at start. */
+  readonly runs: { readonly run: string; readonly lastRun: string | undefined };
+  readonly observer: Pick<Observer, 'internalError'>;
+  readonly clock: Clock;
+  /** Counts what is stored, for a start without Redis. */
+  readonly countStore: (waiting: Waiting) => Promise<Totals>;
+  readonly maxBufferedWrites?: number;
+  /** Globs on `<upstream>/<repository>` whose content is never evicted. */
+  readonly keep?: readonly string[];
+}
+
+/**
+ * The index in Redis, written by one process. Writes are buffered in memory for a moment and applied together; a query sees every write
+ * before it. While Redis does not answer, writes stay buffered, queries answer at once with what is safe without it, and the totals are those
+ * that this process knows.
+ */
+export class RedisIndex implements Index, LosableIndex {
+  readonly name = 'index';
+  readonly #deps: RedisIndexDeps;
+  readonly #pending = new WriteBuffer({ maxNames: 50_000 });
+  readonly #totals = new StoreTotals();
+  readonly #window = new EvictionWindow();
+  readonly #isKept: (repository: string) => boolean;
+  readonly #stopping = new AbortController();
+  readonly #tenure: Tenure;
+  #parts: OpenedParts | undefined;
+
+  constructor(deps: RedisIndexDeps) {
+    this.#deps = deps;
+    this.#isKept = anyGlobMatcher(deps.keep ?? []);
+    const [pending, totals] = [this.#pending, this.#totals];
+    this.#tenure = new Tenure({ ...deps, pending, totals, onChecked: (parts) => this.#fillWindow(parts) });
+  }
+
+  /** Works without Redis too. @throws Error when the store has no id and none can be made */
+  async start(): Promise<void> {
+    const { maxBufferedWrites = 100_000, storeId } = this.#deps;
+    const tenure = this.#tenure;
+    this.#parts = openParts({
+      ...this.#deps,
+      storeId: await storeId(),
+      pending: this.#pending,
+      totals: this.#totals,
+      isKept: this.#isKept,
+      maxPending: maxBufferedWrites,
+      isOpen: () => tenure.isOpen,
+      onFailed: (cause) => tenure.failed(cause),
+      onDropped: () => tenure.lose(new Error('buffered writes were dropped: Redis did not take them')),
+    });
+    await tenure.start(this.#parts);
+    if (!tenure.counting.isReached && !tenure.isOpen) void this.#countAlone();
+  }
+
+  /**
+   * Marks the view as complete if it is, and Redis took every write: the next start then needs no rebuild.
+   * @param options.othersEnded false if something may still be written to the store without the index.
+   */
+  async stop({ othersEnded }: { readonly othersEnded: boolean } = { othersEnded: true }): Promise<void> {
+    this.#stopping.abort();
+    await this.#tenure.stop();
+    const parts = this.#parts;
+    const hasAllWrites = (await parts?.writer.stop()) ?? false;
+    this.#parts = undefined;
+    if (othersEnded && hasAllWrites && this.#tenure.isComplete) await parts?.view.close().catch(() => {});
+  }
+
+  get needsRebuild(): boolean {
+    return this.#tenure.needsRebuild;
+  }
+
+  get lossReason(): string {
+    return this.#tenure.lossReason;
+  }
+
+  whenLost({ signal }: Waiting): Promise<void> {
+    return this.#tenure.loss.wait(signal);
+  }
+
+  async isCounted(): Promise<boolean> {
+    return this.#tenure.counting.isReached;
+  }
+
+  whenCounted({ signal }: Waiting): Promise<void> {
+    return this.#tenure.counting.wait(signal);
+  }
+
+  beginRebuild(): void {
+    this.#tenure.beginRebuild();
+  }
+
+  async endCounting(): Promise<void> {
+    await this.#partsInUse().writer.settle('rows');
+    this.#tenure.endCounting();
+  }
+
+  settled(): Promise<void> {
+    return this.#partsInUse().writer.settle();
+  }
+
+  async completeRebuild({ signal }: Waiting): Promise<void> {
+    const parts = this.#partsInUse();
+    await parts.writer.settle();
+    await removeUnseen(parts, this.#pending, { signal });
+    await parts.writer.settle();
+    this.#tenure.endRebuild();
+  }
+
+  async isComplete(): Promise<boolean> {
+    return this.#tenure.isComplete;
+  }
+
+  /** Also resolves while Redis does not answer: the index cannot be completed then. */
+  async whenComplete({ signal }: Waiting): Promise<void> {
+    if (this.#tenure.isOpen) await this.#tenure.completion.wait(signal);
+  }
+
+  recordContent(content: IndexedContent): void {
+    this.#totals.stored(content);
+    this.#window.leaveOut([content.digest, ...content.names]);
+    this.recordStoredContent(content);
+  }
+
+  recordStoredContent(content: IndexedContent): void {
+    this.#pending.addContent(content);
+    this.#written();
+  }
+
+  recordUse(digest: Digest, atMs: number): void {
+    this.#window.leaveOut([digest]);
+    this.#pending.addUse(digest, atMs);
+    this.#written();
+  }
+
+  recordRepositoryUse(repositoryId: RepositoryId, atMs: number): void {
+    this.#pending.addRepositoryUse(repositoryId, atMs);
+    this.#written();
+  }
+
+  recordLink(link: Link): void {
+    this.#totals.recorded();
+    if (this.#isKept(repositoryKey(link.repositoryId))) this.#window.leaveOut([link.digest]);
+    this.#pending.addLink(link);
+    this.#written();
+  }
+
+  recordTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
+    this.#pending.addTag({ repositoryId, tag, digest, source: 'mirror' });
+    this.#written();
+  }
+
+  recordStoredTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
+    this.#pending.addTag({ repositoryId, tag, digest, source: 'store' });
+    this.#written();
+  }
+
+  forgetTag(repositoryId: RepositoryId, tag: Tag): void {
+    this.#pending.addTag({ repositoryId, tag, digest: undefined, source: 'mirror' });
+    this.#written();
+  }
+
+  borrowableLinks(repositoryId: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]> {
+    const parents = [...this.#pending.parentsOf(digest)];
+    return this.#ask({ otherwise: [] }, ({ reader }) =>
+      reader.borrowableLinks(repositoryId, digest, { kind, parents }),
+    );
+  }
+
+  hasContent(digest: Digest): Promise<boolean> {
+    return this.#ask({ otherwise: false }, ({ reader }) => reader.hasContent(digest));
+  }
+
+  repositories({ last, limit }: { last: string | undefined; limit: number }): Promise<readonly string[]> {
+    return this.#ask({ otherwise: [] }, ({ reader }) => reader.repositories(last, limit));
+  }
+
+  async totals(): Promise<Totals> {
+    await this.#ask({ otherwise: undefined }, async () => undefined);
+    return this.#totals.known(this.#pending);
+  }
+
+  /** What may still be needed is kept. */
+  isNeeded(key: RecordKey): Promise<boolean> {
+    return this.#ask({ otherwise: true }, ({ reader }) => reader.isNeeded(key));
+  }
+
+  async fileBytes(): Promise<number> {
+    return 0;
+  }
+
+  stalestRepository(): Promise<StaleRepository | undefined> {
+    return this.#ask({ otherwise: undefined }, ({ reader }) => reader.stalestRepository());
+  }
+
+  async watchingSinceMs(): Promise<number> {
+    return this.#tenure.watchingSinceMs;
+  }
+
+  /** Also while Redis does not answer: then of what was evicted next. */
+  knowsEvictable = async (): Promise<boolean> => !this.#tenure.needsRebuild;
+
+  async evictable(options: EvictableOptions): Promise<readonly EvictableContent[]> {
+    const found = await this.#ask({ otherwise: undefined, depth: 'evictions' }, (parts) =>
+      evictableOf(parts, this.#pending, options),
+    );
+    if (found) this.#window.add(found);
+    return found ?? this.#window.evictable(options);
+  }
+
+  /** Content that is written afterwards stays. What Redis does not tell stays on the disk as a link without content. */
+  async forget(digest: Digest): Promise<readonly RecordKey[]> {
+    const next = this.#window.take(digest);
+    const { keys, isRemoved } = await removeContent(this.#partsInUse(), this.#pending, digest);
+    if (!isRemoved && next) this.#totals.removed(next);
+    return keys;
+  }
+
+  forgetRepository(repositoryId: RepositoryId): Promise<readonly RecordKey[]> {
+    return removeRepository(this.#partsInUse(), this.#pending, repositoryKey(repositoryId));
+  }
+
+  #partsInUse(): OpenedParts {
+    if (!this.#parts) throw new Error('the index is not open');
+    return this.#parts;
+  }
+
+  #written(): void {
+    this.#parts?.writer.writeBuffered();
+  }
+
+  /** Asks Redis after every write before; `otherwise`, if it gives no usable answer. */
+  async #ask<Answer>(
+    { otherwise, depth = 'rows' }: { readonly otherwise: Answer; readonly depth?: 'rows' | 'evictions' },
+    question: (parts: OpenedParts) => Promise<Answer>,
+  ): Promise<Answer> {
+    const parts = this.#partsInUse();
+    if (!this.#tenure.isOpen) return otherwise;
+    try {
+      await parts.writer.settle(depth);
+      return await question(parts);
+    } catch (cause) {
+      // A query that was sent again may have been overtaken by a write: only the check tells.
+      if (cause instanceof ViewLost)
+        await parts.writer.first(() => parts.view.check()).catch((lost) => this.#tenure.failed(lost));
+      else this.#tenure.failed(cause);
+      return otherwise;
+    }
+  }
+
+  async #fillWindow({ reader, writer }: OpenedParts): Promise<void> {
+    if (!this.#tenure.isComplete) return;
+    await writer.settle();
+    this.#window.fill(await reader.evictedNext(windowSize));
+  }
+
+  /** Counts what is stored without Redis, so that the store keeps its bound meanwhile. */
+  async #countAlone(): Promise<void> {
+    try {
+      const counted = await this.#deps.countStore({ signal: this.#stopping.signal });
+      this.#tenure.countedAlone(counted);
+    } catch (cause) {
+      if (!this.#stopping.signal.aborted) this.#deps.observer.internalError({ part: 'index', cause });
+    }
+  }
+}

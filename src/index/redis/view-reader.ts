@@ -1,0 +1,180 @@
+import { numberIn, type Reply, type Script, textIn } from '../../cluster/redis/reply.ts';
+import { bytesOnDisk, type RecordKey } from '../../mirror/ports/record-store.ts';
+import { type RepositoryId, repositoryKey, repositoryNamed } from '../../mirror/ports/repository-id.ts';
+import type { EvictableContent, EvictionPosition, Link, StaleRepository } from '../../mirror/ports/store-index.ts';
+import type { Digest } from '../../oci/digest.ts';
+import { mediaTypeIn } from '../../oci/media-types.ts';
+import { parseTag } from '../../oci/reference.ts';
+import type { NextEvicted } from './eviction-window.ts';
+import * as scripts from './read-scripts.ts';
+import { digestKey, digestOfKey, kindKey } from './rows.ts';
+import type { View } from './view.ts';
+
+/** A record, and for a tag the digest that it points at. */
+export interface FoundRecord {
+  readonly key: RecordKey;
+  readonly digest: Digest;
+}
+
+/** Queries of the view. Each script reads a bounded number of items. All throw ViewLost and RedisUnavailable. */
+export class ViewReader {
+  readonly #view: Pick<View, 'read' | 'rebuild'>;
+
+  constructor({ view }: { readonly view: Pick<View, 'read' | 'rebuild'> }) {
+    this.#view = view;
+  }
+
+  /** @param parents manifests that name the digest and are not in the view yet. */
+  async borrowableLinks(
+    repositoryId: RepositoryId,
+    digest: Digest,
+    { kind, parents }: { readonly kind: Link['kind']; readonly parents: readonly Digest[] },
+  ): Promise<readonly Link[]> {
+    const ask = (isNamed: '0' | '1') =>
+      this.#view.read(scripts.borrowableLinks, [
+        repositoryKey(repositoryId),
+        digestKey(digest),
+        kindKey(kind),
+        isNamed,
+        ...parents.map(digestKey),
+      ]);
+    let [outcome, ...found] = await ask('0');
+    if (numberIn(outcome) === 2 && (await this.#isNamedIn(repositoryId, digest))) [outcome, ...found] = await ask('1');
+    return inGroups(found, 3).map(([name, size, mediaType]) => ({
+      repositoryId: repositoryNamed(utf8(name)),
+      kind,
+      digest,
+      mediaType: mediaTypeIn(utf8(mediaType)),
+      size: numberIn(size) === 0 ? undefined : numberIn(size) - 1,
+    }));
+  }
+
+  async hasContent(digest: Digest): Promise<boolean> {
+    return this.#isTrue(scripts.hasContent, [digestKey(digest)]);
+  }
+
+  async repositories(last: string | undefined, limit: number): Promise<readonly string[]> {
+    const found: string[] = [];
+    for (let after = last ?? ''; found.length < limit; ) {
+      const page = await this.#view.read(scripts.linkedRepositories, [after, Math.min(limit, catalogPage)]);
+      const names = page.map(utf8);
+      const areStored = await Promise.all(names.map((name) => this.#hasStored(name)));
+      found.push(...names.filter((_, at) => areStored[at]));
+      after = names.at(-1) ?? '';
+      if (names.length < Math.min(limit, catalogPage)) break;
+    }
+    return found.slice(0, limit);
+  }
+
+  async isNeeded(key: RecordKey): Promise<boolean> {
+    const name = repositoryKey(key.repositoryId);
+    switch (key.kind) {
+      case 'tag':
+        return this.#isTrue(scripts.isTagNeeded, [name, key.tag]);
+      case 'tag-list':
+      case 'visibility':
+        return this.#hasStored(name);
+      case 'referrers':
+        return this.#isTrue(scripts.isLinkedToStored, [name, digestKey(key.digest)]);
+      case 'manifest':
+      case 'blob':
+        return this.hasContent(key.digest);
+    }
+  }
+
+  async stalestRepository(): Promise<StaleRepository | undefined> {
+    const [name, usedAtMs] = await this.#view.read(scripts.stalestRepository, []);
+    return name === '' ? undefined : { repositoryId: repositoryNamed(utf8(name)), usedAtMs: numberIn(usedAtMs) };
+  }
+
+  async evictable(limit: number, after: EvictionPosition | undefined): Promise<readonly EvictableContent[]> {
+    const position = after ? [after.usedAtMs, digestKey(after.digest)] : [-1, ''];
+    const found = await this.#view.read(scripts.evictableContent, [...position, Math.min(limit, scripts.pageSize)]);
+    return inGroups(found, 4).map(contentIn);
+  }
+
+  /** What is evicted next, and what becomes evictable with it, at most `limit`. */
+  async evictedNext(limit: number): Promise<readonly NextEvicted[]> {
+    const found = await this.#view.read(scripts.evictedNext, [limit]);
+    return inGroups(found, 5).map(([under, ...content]) => ({
+      ...contentIn(content),
+      under: under === '' ? undefined : digestOfKey(textIn(under)),
+    }));
+  }
+
+  /** Some of the records that refer to a digest; fewer than a page when there are no more. */
+  async recordsOfDigest(digest: Digest): Promise<readonly FoundRecord[]> {
+    const found = await this.#view.read(scripts.recordsOfDigest, [digestKey(digest)]);
+    return inGroups(found, 3).map(([kind, name, tag]) => recordIn(kind, utf8(name), { digest, tag }));
+  }
+
+  /** Some of the records of a repository; none when no more are left. */
+  async recordsOfRepository(name: string): Promise<readonly FoundRecord[]> {
+    const found = await this.#view.read(scripts.recordsOfRepository, [name]);
+    return inGroups(found, 3).map(([kind, key, tag]) =>
+      recordIn(kind, name, { digest: digestOfKey(textIn(key)), tag }),
+    );
+  }
+
+  /** The next items that the last rebuild did not find, and the position after them; undefined at the end. */
+  async unseen(script: Script, after: string): Promise<{ readonly next: string; readonly found: readonly Reply[] }> {
+    const [next, ...found] = await this.#view.read(script, [this.#view.rebuild, Buffer.from(after, 'latin1')]);
+    return { next: textIn(next), found };
+  }
+
+  async #hasStored(name: string): Promise<boolean> {
+    for (let after = ''; ; ) {
+      const [isStored, next] = await this.#view.read(scripts.hasStored, [name, Buffer.from(after, 'latin1')]);
+      if (numberIn(isStored) === 1) return true;
+      after = textIn(next);
+      if (after === '') return false;
+    }
+  }
+
+  async #isNamedIn(repositoryId: RepositoryId, digest: Digest): Promise<boolean> {
+    for (let after = ''; ; ) {
+      const args = [repositoryKey(repositoryId), digestKey(digest), Buffer.from(after, 'latin1')];
+      const [isNamed, next] = await this.#view.read(scripts.namedInRepository, args);
+      if (numberIn(isNamed) === 1) return true;
+      after = textIn(next);
+      if (after === '') return false;
+    }
+  }
+
+  async #isTrue(script: Script, args: readonly (string | Buffer)[]): Promise<boolean> {
+    const [answer] = await this.#view.read(script, args);
+    return numberIn(answer) === 1;
+  }
+}
+
+function contentIn([digest, usedAtMs, size, manifest]: readonly Reply[]): EvictableContent {
+  return {
+    digest: digestOfKey(textIn(digest)),
+    size: numberIn(size),
+    diskBytes: bytesOnDisk(numberIn(size)),
+    isManifest: numberIn(manifest) === 1,
+    usedAtMs: numberIn(usedAtMs),
+  };
+}
+
+/** Repositories that are looked at together. */
+const catalogPage = 100;
+
+export function recordIn(
+  kind: Reply | undefined,
+  name: string,
+  { digest, tag }: { readonly digest: Digest; readonly tag: Reply | undefined },
+): FoundRecord {
+  const repositoryId = repositoryNamed(name);
+  if (kind === 't') return { digest, key: { kind: 'tag', repositoryId, tag: parseTag(utf8(tag)) } };
+  return { digest, key: { kind: kind === 'm' ? 'manifest' : 'blob', repositoryId, digest } };
+}
+
+/** A text of a reply that has a character for each byte. */
+export function utf8(reply: Reply | undefined): string {
+  return Buffer.from(textIn(reply), 'latin1').toString();
+}
+
+export function inGroups(items: readonly Reply[], size: number): readonly (readonly Reply[])[] {
+  return Array.from({ length: items.length / size }, (_, group) => items.slice(group * size, (group + 1) * size));
+}

@@ -1,0 +1,56 @@
+import { randomUUID } from 'node:crypto';
+import { onTestFinished } from 'vitest';
+import { RedisConnection } from '../../src/cluster/redis/connection.ts';
+import type { RedisSettings } from '../../src/cluster/redis/settings.ts';
+import { RedisIndex } from '../../src/index/redis/redis-index.ts';
+import { systemClock } from '../../src/mirror/ports/clock.ts';
+import type { Totals } from '../../src/mirror/ports/store-index.ts';
+import { ManualClock } from './manual-clock.ts';
+import { type IndexOptions, never } from './sqlite-index.ts';
+
+export interface StartedRedisIndex {
+  readonly index: RedisIndex;
+  readonly connection: RedisConnection;
+  readonly failures: readonly unknown[];
+}
+
+export interface RedisIndexOptions extends IndexOptions {
+  readonly storeId?: string;
+  readonly run?: string;
+  readonly lastRun?: string;
+  readonly maxBufferedWrites?: number;
+  readonly countStore?: () => Promise<Totals>;
+}
+
+const nothing: Totals = { bytes: 0, diskBytes: 0, keptBytes: 0, manifests: 0, blobs: 0, records: 0 };
+
+/** An index whose view lies in a Redis, open until the test has ended. */
+export async function startRedisIndex(
+  settings: RedisSettings,
+  { storeId = randomUUID(), run = 'same', lastRun = 'same', ...options }: RedisIndexOptions = {},
+): Promise<StartedRedisIndex> {
+  const failures: unknown[] = [];
+  const connection = new RedisConnection({
+    name: 'index',
+    settings,
+    clock: systemClock,
+    observer: { redisAnswered: () => {}, redisChanged: () => {} },
+  });
+  await connection.start();
+  const index = new RedisIndex({
+    countStore: async () => nothing,
+    ...options,
+    redis: connection,
+    keyPrefix: 'layerwell',
+    storeId: async () => storeId,
+    runs: { run, lastRun },
+    clock: new ManualClock(),
+    observer: { internalError: ({ cause }) => failures.push(cause) },
+  });
+  await index.start();
+  onTestFinished(async () => {
+    await index.stop();
+    await connection.stop({ signal: never });
+  });
+  return { index, connection, failures };
+}

@@ -1,0 +1,190 @@
+import { randomUUID } from 'node:crypto';
+import { expect, test, vi } from 'vitest';
+import type { Totals } from '../../../../src/mirror/ports/store-index.ts';
+import { digestOf } from '../../../../src/oci/digest.ts';
+import { everything, indexImage, latest, layer, manifest, repositoryId } from '../../../support/indexed-image.ts';
+import { startRedis, type TestRedis } from '../../../support/redis.ts';
+import { type RedisIndexOptions, startRedisIndex } from '../../../support/redis-index.ts';
+import { never } from '../../../support/sqlite-index.ts';
+
+async function completeIndex(options: RedisIndexOptions & { readonly redis?: TestRedis } = {}) {
+  const redis = options.redis ?? (await startRedis());
+  const storeId = options.storeId ?? randomUUID();
+  const started = await startRedisIndex(redis.settings, { ...options, storeId });
+  await started.index.completeRebuild({ signal: never });
+  const key = (name: string) => `layerwell:v1:{${storeId}}:${name}`;
+  return { ...started, redis, storeId, key };
+}
+
+const isAway = (index: { isComplete(): Promise<boolean> }) => vi.waitUntil(async () => !(await index.isComplete()));
+
+/** Waits until the loss is noticed by itself; nothing is asked meanwhile. */
+const lost = (index: { readonly needsRebuild: boolean }) =>
+  vi.waitUntil(() => index.needsRebuild, { timeout: 15_000, interval: 50 });
+
+test('a view that was closed is complete for the next run of its store, and has its content', async () => {
+  const { index, redis, storeId } = await completeIndex({ run: 'second', lastRun: 'first' });
+  indexImage(index);
+  await index.stop();
+  const next = await startRedisIndex(redis.settings, { storeId, run: 'third', lastRun: 'second' });
+  expect(next.index.needsRebuild).toBe(false);
+  expect(await next.index.totals()).toMatchObject({ bytes: 11, manifests: 1, blobs: 1, records: 1 });
+  expect(await next.index.evictable(everything)).toMatchObject([{ digest: manifest, usedAtMs: 2 }]);
+  expect(await next.index.forget(manifest)).toEqual([{ kind: 'tag', repositoryId, tag: latest }]);
+});
+
+test.each([
+  { why: 'its process was killed', lastRun: 'second', othersEnded: false, isCounted: true },
+  { why: 'the store was used without it since', lastRun: 'another', othersEnded: true, isCounted: false },
+])('a view is rebuilt if $why', async ({ lastRun, othersEnded, isCounted }) => {
+  const { index, redis, storeId } = await completeIndex({ run: 'second', lastRun: 'first' });
+  indexImage(index);
+  await index.stop({ othersEnded });
+  const next = await startRedisIndex(redis.settings, { storeId, run: 'third', lastRun });
+  expect(next.index.needsRebuild).toBe(true);
+  expect(await next.index.isCounted()).toBe(isCounted);
+  expect(await next.index.totals()).toMatchObject({ bytes: 11 });
+});
+
+test('a view is rebuilt if storage.keep has changed', async () => {
+  const { index, redis, storeId } = await completeIndex({ keep: ['a'] });
+  await index.stop();
+  const next = await startRedisIndex(redis.settings, { storeId, keep: ['b'] });
+  expect(next.index.needsRebuild).toBe(true);
+  expect(await next.index.isCounted()).toBe(true);
+});
+
+test('a view of another version is discarded', async () => {
+  const { index, redis, storeId, key } = await completeIndex();
+  indexImage(index);
+  await index.stop();
+  await redis.ask('HSET', key('state'), 'version', '0');
+  const next = await startRedisIndex(redis.settings, { storeId });
+  expect(next.index.needsRebuild).toBe(true);
+  expect(await next.index.totals()).toMatchObject({ bytes: 0 });
+});
+
+const losses: Record<string, (redis: TestRedis, key: (name: string) => string) => Promise<unknown>> = {
+  'was flushed': (redis) => redis.flush(),
+  'evicted one of its keys': (redis, key) => redis.ask('DEL', key('parents')),
+  'has failed over and lost the last write': (redis, key) =>
+    redis.ask(
+      'EVAL',
+      `redis.call('HSET', KEYS[1], 'at', (string.gsub(redis.call('HGET', KEYS[1], 'at'), '%d+$', '1')))`,
+      '1',
+      key('state'),
+    ),
+  'was restarted empty': (redis) => redis.restart(),
+};
+
+test.each(Object.keys(losses))('a Redis that %s is noticed without a query, and the view is rebuilt', async (loss) => {
+  const { index, failures, redis, key } = await completeIndex();
+  indexImage(index);
+  await index.totals();
+  await losses[loss]?.(redis, key);
+  await lost(index);
+  expect(failures).toHaveLength(1);
+  await index.whenLost({ signal: never });
+  expect(await index.isCounted()).toBe(true);
+  expect(await index.totals()).toMatchObject({ bytes: 11, manifests: 1, blobs: 1 });
+
+  index.beginRebuild();
+  index.recordStoredContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
+  await index.endCounting();
+  await index.completeRebuild({ signal: never });
+  expect(await index.isComplete()).toBe(true);
+  expect(await index.totals()).toMatchObject({ bytes: 10, manifests: 0, blobs: 1 });
+});
+
+test('a view that another process writes to is lost, and the reason says so', async () => {
+  const { index, redis, storeId } = await completeIndex();
+  await startRedisIndex(redis.settings, { storeId });
+  await lost(index);
+  expect(index.lossReason).toContain('another process writes to it');
+});
+
+test('while Redis is gone, queries answer at once with what is safe, and the totals count on', async () => {
+  const { index, redis } = await completeIndex();
+  indexImage(index);
+  await index.totals();
+  await redis.kill();
+  await isAway(index);
+  const late = digestOf(Buffer.from('late'));
+  index.recordContent({ digest: late, size: 100, isManifest: false, names: [], usedAtMs: 3 });
+  index.recordLink({ repositoryId, kind: 'blob', digest: late, mediaType: undefined, size: 100 });
+  expect(await index.totals()).toMatchObject({ bytes: 111, blobs: 2, records: 2 });
+  expect(await index.hasContent(layer)).toBe(false);
+  expect(await index.borrowableLinks(repositoryId, layer, 'blob')).toEqual([]);
+  expect(await index.isNeeded({ kind: 'tag', repositoryId, tag: latest })).toBe(true);
+  expect(await index.stalestRepository()).toBeUndefined();
+  expect(await index.repositories({ last: undefined, limit: 10 })).toEqual([]);
+  expect(await index.isCounted()).toBe(true);
+  await index.whenComplete({ signal: never });
+});
+
+test('writes buffered while Redis hangs are in the view when it goes on, without a rebuild', async () => {
+  const { index, redis, failures } = await completeIndex();
+  redis.pause();
+  indexImage(index);
+  await isAway(index);
+  redis.resume();
+  await vi.waitUntil(() => index.isComplete(), { timeout: 15_000 });
+  expect(await index.evictable(everything)).toMatchObject([{ digest: manifest }]);
+  expect(index.needsRebuild).toBe(false);
+  expect(failures).toEqual([]);
+});
+
+test('a Redis whose memory is full refuses writes: they are buffered, and written when there is room', async () => {
+  const { index, redis } = await completeIndex();
+  await redis.fill();
+  indexImage(index);
+  await isAway(index);
+  expect(await index.totals()).toMatchObject({ bytes: 11, manifests: 1, blobs: 1 });
+  await redis.empty();
+  await vi.waitUntil(async () => (await index.evictable(everything)).length === 1, { timeout: 15_000, interval: 100 });
+  expect(index.needsRebuild).toBe(false);
+});
+
+test('a Redis that is gone for long does not fill the memory: the view must be rebuilt then, and the totals are kept', async () => {
+  const { index, redis, failures } = await completeIndex({ maxBufferedWrites: 500 });
+  await redis.kill();
+  await isAway(index);
+  for (let number = 0; number < 1_200; number += 1) {
+    const digest = digestOf(Buffer.from(`blob ${number}`));
+    index.recordContent({ digest, size: 1, isManifest: false, names: [], usedAtMs: 1 });
+  }
+  expect(index.needsRebuild).toBe(true);
+  expect(failures).toMatchObject([{ message: expect.stringContaining('dropped') }]);
+  expect(await index.totals()).toMatchObject({ bytes: 1_200, blobs: 1_200 });
+  await redis.start();
+  await index.whenLost({ signal: never });
+});
+
+test('a start without Redis counts the store itself, and takes the view over when Redis answers', async () => {
+  const { index: former, redis, storeId } = await completeIndex();
+  indexImage(former);
+  await former.stop();
+  redis.pause();
+  const counted: Totals = { bytes: 11, diskBytes: 8192, keptBytes: 0, manifests: 0, blobs: 2, records: 1 };
+  const { index } = await startRedisIndex(redis.settings, { storeId, countStore: async () => counted });
+  await index.whenCounted({ signal: never });
+  expect(await index.totals()).toEqual(counted);
+  index.recordContent({ digest: digestOf(Buffer.from('new')), size: 5, isManifest: false, names: [], usedAtMs: 9 });
+  expect(await index.totals()).toMatchObject({ bytes: 16, blobs: 3 });
+  redis.resume();
+  await vi.waitUntil(() => index.isComplete(), { timeout: 15_000 });
+  expect(await index.totals()).toMatchObject({ bytes: 16, manifests: 1, blobs: 2 });
+});
+
+test('content that was forgotten while Redis did not answer is not in the view afterwards', async () => {
+  const { index, redis } = await completeIndex();
+  indexImage(index);
+  expect(await index.evictable(everything)).toHaveLength(1);
+  redis.pause();
+  expect(await index.forget(manifest)).toEqual([]);
+  expect(await index.totals()).toMatchObject({ bytes: 10, manifests: 0, blobs: 1 });
+  redis.resume();
+  await vi.waitUntil(() => index.isComplete(), { timeout: 15_000 });
+  expect(await index.evictable(everything)).toMatchObject([{ digest: layer }]);
+  expect(await index.totals()).toMatchObject({ bytes: 10, manifests: 0, blobs: 1 });
+});
