@@ -30,6 +30,7 @@ async function ownMetrics(): Promise<readonly MetricDescription[]> {
     freeBytes: async () => 0,
     pendingBytes: () => 0,
     droppedLogLines: () => 0,
+    uploadsQueued: () => 0,
   });
   const types = new Map((await registry.getMetricsAsJSON()).map(({ name, type }) => [name, String(type)]));
   return registry

@@ -14,6 +14,7 @@ import { createMaintenance } from './maintenance.ts';
 import { mirrorLimits, mirrorRules } from './mirror-rules.ts';
 import { readingsOf } from './readings.ts';
 import { ReadyPart } from './ready-part.ts';
+import { createSharedStorage } from './shared-storage.ts';
 import { createStores } from './stores.ts';
 import { UpstreamHealth } from './upstream-health.ts';
 import { Upstreams } from './upstreams.ts';
@@ -63,12 +64,13 @@ export function createApp(deps: AppDeps): App {
   const limits = mirrorLimits(config);
   const { failpoint, files = nodeFiles } = deps;
   const stores = createStores(config, { clock, observer, failpoint, files, keep: limits.keep });
-  const core = { ...stores, clock, observer, rateLimits, memory };
+  const sharedStorage = createSharedStorage(config, { stores, memory, clock, observer });
+  const core = { ...stores, clock, observer, rateLimits, memory, ...sharedStorage.parts };
   const mirror = assembleMirror(core, limits, mirrorRules(config, upstreams.directory));
-  const readings = readingsOf(stores, mirror);
+  const readings = readingsOf(stores, mirror, sharedStorage);
   const { maxBytes, maxFiles } = config.storage;
   observer.readFrom({ ...readings, memory, maxBytes, maxFiles, droppedLogLines: () => log.droppedLines });
-  const ready = new ReadyPart({ ...stores, freeBytes: readings.freeBytes, health });
+  const ready = new ReadyPart({ ...stores, freeBytes: readings.freeBytes, health, sharedStorage });
   const { registry, management } = createListeners(config, {
     ...core,
     ...mirror,
@@ -84,6 +86,7 @@ export function createApp(deps: AppDeps): App {
       index,
       partOf('store', { start: () => store.prepare() }),
       rebuilder,
+      sharedStorage.part, // Stopped after the mirror, whose last downloads are uploaded by the next process.
       upstreams,
       management, // Stopped after the mirror, so that /metrics and /readyz can be read while downloads drain.
       partOf('mirror', { stop: (options) => mirror.stop(options) }),

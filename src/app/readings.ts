@@ -1,6 +1,7 @@
 import { timeLimited } from '../mirror/concurrency/abortable-wait.ts';
 import type { AssembledMirror } from '../mirror/mirror-parts.ts';
 import type { Readings } from '../telemetry/instruments.ts';
+import type { SharedStorage } from './shared-storage.ts';
 import type { Stores } from './stores.ts';
 
 /** How long a scrape or a probe waits for the disk. */
@@ -8,13 +9,17 @@ const readWithinMs = 1_000;
 const unknownUse = { bytes: Number.NaN, files: Number.NaN };
 const unknownTotals = { bytes: Number.NaN, manifests: Number.NaN, blobs: Number.NaN };
 
-export type StoreReadings = Pick<Readings, 'totals' | 'freeBytes' | 'pendingBytes' | 'use'>;
+export type StoreReadings = Pick<Readings, 'totals' | 'freeBytes' | 'pendingBytes' | 'use' | 'uploadsQueued'>;
 
 /**
  * What metrics and probes read from the store. Each resolves within a second: NaN for what is not known by then, except that `freeBytes`
  * rejects, with Slow or the disk's own error.
  */
-export function readingsOf({ index, store }: Stores, mirror: Pick<AssembledMirror, 'use'>): StoreReadings {
+export function readingsOf(
+  { index, store }: Stores,
+  mirror: Pick<AssembledMirror, 'use'>,
+  sharedStorage: Pick<SharedStorage, 'uploadsQueued'>,
+): StoreReadings {
   const totals = sharedWithin(readWithinMs, () => index.totals());
   const use = sharedWithin(readWithinMs, () => mirror.use());
   return {
@@ -22,6 +27,7 @@ export function readingsOf({ index, store }: Stores, mirror: Pick<AssembledMirro
     use: () => use().catch(() => unknownUse),
     freeBytes: sharedWithin(readWithinMs, async () => (await store.freeSpace()).bytes),
     pendingBytes: () => store.pendingBytes(),
+    uploadsQueued: sharedStorage.uploadsQueued,
   };
 }
 

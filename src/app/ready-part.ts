@@ -2,6 +2,7 @@ import type { Readiness } from '../http/management/management.ts';
 import type { SqliteIndex } from '../index/sqlite/sqlite-index.ts';
 import type { StoreLock } from '../index/store-lock.ts';
 import type { Part } from './lifecycle.ts';
+import type { SharedStorage } from './shared-storage.ts';
 import type { UpstreamHealth } from './upstream-health.ts';
 
 export interface ReadyPartDeps {
@@ -9,6 +10,7 @@ export interface ReadyPartDeps {
   readonly index: Pick<SqliteIndex, 'needsRebuild'>;
   readonly freeBytes: () => Promise<number>;
   readonly health: Pick<UpstreamHealth, 'states'>;
+  readonly sharedStorage: Pick<SharedStorage, 'state'>;
 }
 
 /** Reports readiness: all parts have started, the mirror is not draining, and the store is usable. */
@@ -33,7 +35,8 @@ export class ReadyPart implements Part {
   }
 
   async now(): Promise<Readiness> {
-    const { lock, index, freeBytes, health } = this.#deps;
+    const { lock, index, freeBytes, health, sharedStorage } = this.#deps;
+    const bucket = sharedStorage.state();
     const unusable = lock.isMoved ? 'moved' : await reasonOf(freeBytes);
     const [isStarting, isDraining] = [this.#isStarting, this.#isDraining];
     return {
@@ -43,6 +46,7 @@ export class ReadyPart implements Part {
         isDraining,
         store: unusable ?? 'ok',
         index: index.needsRebuild ? 'rebuilding' : 'ok',
+        ...(bucket && { sharedStorage: bucket }),
         upstreams: health.states(),
       },
     };

@@ -2,7 +2,7 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { Answers, secondsOfBuckets } from './answers.ts';
 
 /** Makes metrics of one registry, each by its name without the prefix, its help text and its labels. */
-function makerFor(registry: Registry) {
+export function makerFor(registry: Registry) {
   const registers = [registry];
   const named = (name: string) => `layerwell_${name}`;
   return {
@@ -36,7 +36,7 @@ function makerFor(registry: Registry) {
   };
 }
 
-type Maker = ReturnType<typeof makerFor>;
+export type Maker = ReturnType<typeof makerFor>;
 
 export type Instruments = ReturnType<typeof createInstruments>;
 
@@ -210,6 +210,7 @@ export interface Readings {
   /** The disk use that the bounds apply to. */
   readonly use: () => Promise<{ readonly bytes: number; readonly files: number }>;
   readonly droppedLogLines: () => number;
+  readonly uploadsQueued: () => number;
   readonly memory: { readonly maxBytes: number; readonly reservedBytes: number; readonly waiting: number };
 }
 
@@ -232,6 +233,7 @@ export function createReadouts(registry: Registry, readings: Readings): void {
     'Log lines dropped because the reader of stdout does not keep up.',
     readings.droppedLogLines,
   );
+  readout('shared_storage_uploads_queued', 'Uploads to the shared bucket that wait or run.', readings.uploadsQueued);
   readout('memory_budget_bytes', 'Memory budget for data in flight: `download.bufferBudget`.', () => memory.maxBytes);
   readout('memory_reserved_bytes', 'Reserved bytes of the memory budget.', () => memory.reservedBytes);
   readout('memory_waiting', 'Requests waiting for memory.', () => memory.waiting);

@@ -1,6 +1,7 @@
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type { ClusterObserver, LeaseEvent, Observer } from '../mirror/ports/observer.ts';
-import { createInstruments, createReadouts, type Instruments, type Readings } from './instruments.ts';
+import type { BucketObserver, ClusterObserver, LeaseEvent, Observer } from '../mirror/ports/observer.ts';
+import { createBucketMetrics } from './bucket-metrics.ts';
+import { createInstruments, createReadouts, makerFor, type Instruments, type Readings } from './instruments.ts';
 import type { Log } from './log.ts';
 
 export interface MetricsDeps {
@@ -12,7 +13,7 @@ export interface MetricsDeps {
   readonly registry?: Registry;
 }
 
-export interface Metrics extends Observer, ClusterObserver {
+export interface Metrics extends Observer, ClusterObserver, BucketObserver {
   unhandledRejection(cause: unknown): void;
   /** Adds the metrics that are read from the parts on each scrape. To be called once. */
   readFrom(readings: Readings): void;
@@ -42,6 +43,7 @@ export function createMetrics({ version, nodeVersion, log, registry = new Regist
     siblingAsked: ({ kind, outcome }) => instruments.siblingsAsked.inc({ kind, result: outcome }),
     siblingServed: ({ kind, outcome }) => instruments.siblingsServed.inc({ kind, result: outcome }),
     ...clusterEvents(instruments, log.logger),
+    ...createBucketMetrics(makerFor(registry), log.logger),
     unhandledRejection: (cause) => {
       instruments.unhandledRejections.inc();
       log.logger.error({ err: cause }, 'unhandled rejection');

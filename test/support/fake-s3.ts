@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { buffer } from 'node:stream/consumers';
-import type { BucketSettings } from '../../src/storage/s3/client.ts';
+import type { BucketSettings } from '../../src/storage/s3/access/client.ts';
 import { type Owner, thisTest } from './owner.ts';
 
 /** A request that the fake got: `GetObject v1/store.json`. */
@@ -21,8 +21,8 @@ export type S3Fault =
   | { readonly kind: 'silence' }
   /** The connection is reset at once. */
   | { readonly kind: 'reset' }
-  /** The body stops after so many bytes: the connection is reset, or nothing more comes. */
-  | { readonly kind: 'cut' | 'stall'; readonly afterBytes: number }
+  /** The body stops after so many bytes: the connection ends, once it may, or nothing more comes. */
+  | { readonly kind: 'cut' | 'stall'; readonly afterBytes: number; readonly until?: Promise<unknown> }
   /** It waits for this first. */
   | { readonly kind: 'held'; readonly until: Promise<unknown> };
 
@@ -161,7 +161,7 @@ export class FakeS3 {
     if (operation === 'HeadObject') return void response.end();
     if (fault?.kind !== 'cut' && fault?.kind !== 'stall') return void response.end(part);
     response.write(part.subarray(0, fault.afterBytes), () => {
-      if (fault.kind === 'cut') response.socket?.resetAndDestroy();
+      if (fault.kind === 'cut') void Promise.resolve(fault.until).then(() => response.socket?.destroySoon());
     });
   }
 

@@ -96,6 +96,9 @@ export interface Observer {
   internalError(event: { readonly part: string; readonly cause: unknown }): void;
 }
 
+/** `read`: a client waits for it. `write`: uploads, and whatever else no client waits for. */
+export type BucketUse = 'read' | 'write';
+
 /** Receives the events of the shared bucket. It only counts and logs: nothing may depend on it. Must not throw. */
 export interface BucketObserver {
   /** The shared bucket answered a call, or did not. */
@@ -107,9 +110,7 @@ export interface BucketObserver {
     readonly durationMs: number;
   }): void;
   /** The bucket answers again (`closed`), or is not asked for a while; then the state says why. */
-  bucketChanged(event: { readonly state: string; readonly cause?: unknown }): void;
-  /** Bytes of content arrived from the bucket. */
-  bucketBytes(event: { readonly bytes: number }): void;
+  bucketChanged(event: { readonly kind: BucketUse; readonly state: string }): void;
   /** An upload to the bucket is over, or is to be tried again. */
   uploadEnded(event: {
     readonly result: UploadResult;

@@ -16,7 +16,7 @@ import { maxManifestBytes } from '../../oci/manifest.ts';
 import type { Tag } from '../../oci/reference.ts';
 import type { BucketLayout } from './bucket-layout.ts';
 import type { BucketLinks } from './bucket-links.ts';
-import type { BucketObjects } from './bucket-objects.ts';
+import type { BucketObjects } from './access/objects.ts';
 import type { BucketRecords } from './bucket-records.ts';
 
 export interface BucketCacheDeps {
@@ -57,7 +57,7 @@ export class BucketCache implements OtherCache {
     const opened = await objects.open(layout.blob(digest), { signal, range });
     if (opened) onUsed?.(repositoryId, digest);
     else links.forget(repositoryId, digest);
-    return opened;
+    return opened && { ...opened, origin: 'shared' };
   }
 
   async manifest(repositoryId: RepositoryId, digest: Digest, waiting: Waiting): Promise<FetchedManifest | undefined> {
@@ -66,7 +66,11 @@ export class BucketCache implements OtherCache {
     const document = await records.read({ kind: 'manifest', repositoryId, digest }, waiting);
     const record = parseManifestRecord(document);
     const bytes = record && (await this.#verified(digest, waiting));
-    if (!bytes) return undefined;
+    if (!bytes) {
+      links.forget(repositoryId, digest);
+      return undefined;
+    }
+    links.add(repositoryId, digest);
     links.addCarried(repositoryId, document);
     onUsed?.(repositoryId, digest);
     return { digest, mediaType: record.mediaType, bytes };

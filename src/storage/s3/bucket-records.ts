@@ -3,7 +3,7 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { type Digest, isDigest } from '../../oci/digest.ts';
 import { isJsonObject, parseJson } from '../../oci/json.ts';
 import type { BucketLayout } from './bucket-layout.ts';
-import type { BucketObjects } from './bucket-objects.ts';
+import type { BucketObjects } from './access/objects.ts';
 
 /** More than the largest record that is kept in a bucket: that of a manifest with the links of a thousand blobs. */
 const maxRecordBytes = 512 * 1024;

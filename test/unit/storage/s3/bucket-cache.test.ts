@@ -106,7 +106,7 @@ describe('a bucket as a source of blobs', () => {
 
     expect(await opened(parts)).toBeUndefined();
     expect(parts.links.isKnown(alpine, digest)).toBe(false);
-    expect(parts.calls.state).toBe('closed');
+    expect(parts.calls.state('read')).toBe('closed');
   });
 
   test('does not offer a blob again for a while whose bytes were wrong', async () => {
@@ -129,7 +129,7 @@ describe('a bucket that fails', () => {
     const { s3, parts } = await holding();
     s3.script = ({ key }) => (key.startsWith('v1/blobs') ? { kind: 'stall', afterBytes: 100_000 } : undefined);
     await expect(contentOf(parts)).rejects.toMatchObject({ reason: 'timeout' });
-    expect(parts.calls.state).toBe('timeout');
+    expect(parts.calls.state('read')).toBe('timeout');
   });
 
   test('a slow reader is not the fault of the bucket', async () => {
@@ -149,7 +149,7 @@ describe('a bucket that fails', () => {
     blob?.body.destroy();
     expect(blob?.body.destroyed).toBe(true);
     expect(await contentOf(parts)).toEqual(bytes);
-    expect(parts.calls.state).toBe('closed');
+    expect(parts.calls.state('read')).toBe('closed');
   });
 
   test('a bucket that never answers costs one timeout in each window', async () => {
@@ -177,7 +177,7 @@ describe('a bucket that fails', () => {
     s3.requests.length = 0;
     await Promise.allSettled(Array.from({ length: 10 }, () => opened(parts)));
     expect(s3.requests).toHaveLength(1);
-    expect(parts.calls.waitMs).toBe(10_000);
+    expect(parts.calls.waitMs('read')).toBe(10_000);
   });
 
   test('a client that leaves says nothing of the bucket', async () => {
@@ -188,7 +188,7 @@ describe('a bucket that fails', () => {
       return { kind: 'silence' };
     };
     await expect(parts.cache.openBlob(alpine, digest, { signal: leaving.signal })).rejects.toThrow('left');
-    expect(parts.calls.state).toBe('closed');
+    expect(parts.calls.state('read')).toBe('closed');
   });
 
   test.each([
@@ -200,7 +200,7 @@ describe('a bucket that fails', () => {
     let failures = 0;
     s3.script = () => ((failures += 1) <= 2 ? { kind: 'error', status, code } : undefined);
     expect(await contentOf(parts)).toEqual(bytes);
-    expect(parts.calls.state).toBe('closed');
+    expect(parts.calls.state('read')).toBe('closed');
   });
 
   test('a bucket that goes on throttling is not asked for a while', async () => {
@@ -286,6 +286,6 @@ describe('manifests, tags and visibility in a bucket', () => {
     expect(await parts.cache.visibility(alpine, waiting)).toBeUndefined();
     s3.objects.set(key, Buffer.alloc(1_000_000, ' '));
     await expect(parts.cache.visibility(alpine, waiting)).rejects.toThrow(UpstreamError);
-    expect(parts.calls.state).toBe('closed');
+    expect(parts.calls.state('read')).toBe('closed');
   });
 });

@@ -3,10 +3,10 @@ import type { Clock } from '../../../../src/mirror/ports/clock.ts';
 import { BucketCache } from '../../../../src/storage/s3/bucket-cache.ts';
 import { BucketLayout } from '../../../../src/storage/s3/bucket-layout.ts';
 import { BucketLinks } from '../../../../src/storage/s3/bucket-links.ts';
-import { BucketObjects } from '../../../../src/storage/s3/bucket-objects.ts';
+import { BucketObjects } from '../../../../src/storage/s3/access/objects.ts';
 import { BucketRecords } from '../../../../src/storage/s3/bucket-records.ts';
-import { BucketCalls } from '../../../../src/storage/s3/calls.ts';
-import type { BucketSettings } from '../../../../src/storage/s3/client.ts';
+import { BucketCalls } from '../../../../src/storage/s3/access/calls.ts';
+import type { BucketSettings } from '../../../../src/storage/s3/access/client.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 import { thisTest } from '../../../support/owner.ts';
@@ -18,7 +18,6 @@ export class RecordingBucketObserver implements BucketObserver {
   readonly answers: string[] = [];
   readonly states: string[] = [];
   readonly uploads: Event<'uploadEnded'>[] = [];
-  bytes = 0;
 
   bucketAnswered({ operation, outcome }: Event<'bucketAnswered'>): void {
     this.answers.push(`${operation} ${outcome}`);
@@ -26,10 +25,6 @@ export class RecordingBucketObserver implements BucketObserver {
 
   bucketChanged({ state }: Event<'bucketChanged'>): void {
     this.states.push(state);
-  }
-
-  bucketBytes({ bytes }: Event<'bucketBytes'>): void {
-    this.bytes += bytes;
   }
 
   uploadEnded(event: Event<'uploadEnded'>): void {
@@ -51,7 +46,7 @@ export function bucketParts(settings: BucketSettings, options: PartsOptions = {}
   const calls = new BucketCalls({ settings, clock: passing, observer, readWithinMs });
   thisTest(() => calls.close());
   const layout = new BucketLayout(settings.prefix);
-  const objects = new BucketObjects({ settings, calls, observer, idleMs });
+  const objects = new BucketObjects({ settings, calls, idleMs });
   const records = new BucketRecords({ objects, layout });
   const links = new BucketLinks({ records });
   const cache = new BucketCache({ objects, records, links, layout, clock });

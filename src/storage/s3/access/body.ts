@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { UpstreamError } from '../../oci/errors.ts';
+import { UpstreamError } from '../../../oci/errors.ts';
 
 export interface BucketBodyOptions {
   /** The response's own stream. */
@@ -10,8 +10,6 @@ export interface BucketBodyOptions {
   readonly idleMs: number;
   /** Called with the reason when the bucket is at fault. */
   readonly onFailed: (reason: 'timeout' | 'connect') => void;
-  /** Called with what arrived. */
-  readonly onBytes: (bytes: number) => void;
 }
 
 /**
@@ -22,21 +20,22 @@ export class BucketBody extends Readable {
   readonly #options: BucketBodyOptions;
   #receivedBytes = 0;
   #idle: NodeJS.Timeout | undefined;
+  #failure: Error | undefined;
 
   constructor(options: BucketBodyOptions) {
     super({ highWaterMark: 256 * 1024 });
     this.#options = options;
     this.on('error', () => {}); // It may fail before it is read; a later reader still gets the error.
     const { source } = options;
-    source.pause();
     source.on('data', (chunk: Buffer) => this.#receive(chunk));
     source.once('end', () => this.#end());
     source.once('error', (cause) => this.#fail('connect', cause));
     source.once('close', () => this.#end());
-    source.pause();
+    this._read(); // What has arrived when the connection breaks is lost unless it is taken from the source before.
   }
 
   override _read(): void {
+    if (this.#failure) return;
     this.#idle ??= setTimeout(() => this.#fail('timeout'), this.#options.idleMs);
     this.#options.source.resume();
   }
@@ -44,13 +43,13 @@ export class BucketBody extends Readable {
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.#expectNothing();
     this.#options.source.destroy();
-    done(error);
+    done(error ?? this.#failure);
   }
 
   #receive(chunk: Buffer): void {
-    const { onBytes, source, expectedBytes } = this.#options;
+    if (this.#failure) return;
+    const { source, expectedBytes } = this.#options;
     this.#receivedBytes += chunk.length;
-    onBytes(chunk.length);
     if (this.#receivedBytes > expectedBytes) return this.#fail('connect');
     if (this.push(chunk)) {
       this.#idle?.refresh();
@@ -61,18 +60,21 @@ export class BucketBody extends Readable {
   }
 
   #end(): void {
-    if (this.destroyed || this.readableEnded) return;
+    if (this.destroyed || this.readableEnded || this.#failure) return;
     this.#expectNothing();
     if (this.#receivedBytes < this.#options.expectedBytes) this.#fail('connect');
     else this.push(null);
   }
 
   #fail(reason: 'timeout' | 'connect', cause?: unknown): void {
-    if (this.destroyed) return;
-    const { onFailed, expectedBytes } = this.#options;
+    if (this.destroyed || this.#failure) return;
+    const { onFailed, expectedBytes, source } = this.#options;
     onFailed(reason);
-    const message = `the body from the shared bucket broke off after ${this.#receivedBytes} of ${expectedBytes} bytes`;
-    this.destroy(new UpstreamError(reason, message, { cause }));
+    const message = `the shared bucket sent ${this.#receivedBytes} of ${expectedBytes} bytes`;
+    this.#failure = new UpstreamError(reason, message, { cause });
+    this.#expectNothing();
+    source.destroy();
+    this.push(null); // The reader gets what has arrived, so that it is not requested again, and then the error.
   }
 
   #expectNothing(): void {

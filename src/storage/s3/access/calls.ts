@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { S3Client } from '@aws-sdk/client-s3';
-import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
-import type { BucketObserver } from '../../mirror/ports/observer.ts';
-import type { Clock } from '../../mirror/ports/clock.ts';
-import type { Waiting } from '../../mirror/ports/waiting.ts';
-import { UpstreamError } from '../../oci/errors.ts';
+import { abortable } from '../../../mirror/concurrency/abortable-wait.ts';
+import type { BucketObserver, BucketUse } from '../../../mirror/ports/observer.ts';
+import type { Clock } from '../../../mirror/ports/clock.ts';
+import type { Waiting } from '../../../mirror/ports/waiting.ts';
+import { UpstreamError } from '../../../oci/errors.ts';
 import { BucketBreaker } from './breaker.ts';
 import { type BucketSettings, loadS3, type S3 } from './client.ts';
 import { bucketError, type BucketOutcome, isFailureOfBucket, outcomeOf } from './failures.ts';
@@ -20,13 +20,10 @@ export interface BucketCallsDeps {
   readonly writeWithinMs?: number;
 }
 
-/** `read`: a client waits for it. */
-export type CallKind = 'read' | 'write';
-
 export interface CallOptions extends Waiting {
   /** As the S3 API names it: for metrics. */
   readonly operation: string;
-  readonly kind: CallKind;
+  readonly kind: BucketUse;
   /** For a write that takes longer. */
   readonly withinMs?: number;
 }
@@ -46,28 +43,31 @@ const writeWithinMs = 30_000;
 /** Calls to one bucket: with timeouts, a breaker, and one kind of error. The SDK is loaded with the first call. */
 export class BucketCalls {
   readonly #deps: BucketCallsDeps;
-  readonly #breaker: BucketBreaker;
+  /** Apart, since reads may work where writes are refused or throttled. */
+  readonly #breakers: Readonly<Record<BucketUse, BucketBreaker>>;
   #loading: Promise<S3> | undefined;
 
   constructor(deps: BucketCallsDeps) {
     this.#deps = deps;
     const { clock, observer } = deps;
-    this.#breaker = new BucketBreaker({ clock, onChange: (state) => observer.bucketChanged({ state }) });
+    const breaker = (kind: BucketUse) =>
+      new BucketBreaker({ clock, onChange: (state) => observer.bucketChanged({ kind, state }) });
+    this.#breakers = { read: breaker('read'), write: breaker('write') };
   }
 
   /** `closed`, or why the bucket is not asked for a while. */
-  get state(): string {
-    return this.#breaker.state;
+  state(kind: BucketUse): string {
+    return this.#breakers[kind].state;
   }
 
   /** How long until the bucket is asked again; 0: it is. */
-  get waitMs(): number {
-    return this.#breaker.waitMs;
+  waitMs(kind: BucketUse): number {
+    return this.#breakers[kind].waitMs;
   }
 
   /** To be called when a body that the bucket sends stops arriving. */
   bodyFailed(reason: string): void {
-    this.#breaker.failed(reason);
+    this.#breakers.read.failed(reason);
   }
 
   /**
@@ -77,7 +77,8 @@ export class BucketCalls {
   async run<Answer>(options: CallOptions, ask: (tools: CallTools) => Promise<Answer>): Promise<Answer | undefined> {
     const { operation, signal } = options;
     signal.throwIfAborted();
-    if (!this.#breaker.admits()) throw notAsked(this.#breaker.state);
+    const breaker = this.#breakers[options.kind];
+    if (!breaker.admits()) throw notAsked(breaker.state);
     const { clock, observer } = this.#deps;
     const startedAtMs = clock.monotonicMs();
     const answered = (outcome: BucketOutcome | 'ok') =>
@@ -85,15 +86,18 @@ export class BucketCalls {
     using limit = new Limit(options.withinMs ?? this.#withinMs(options.kind), signal);
     try {
       const answer = await abortable(this.#ask(options, limit.signal, ask), limit.signal);
-      this.#breaker.succeeded();
+      breaker.succeeded();
       answered('ok');
       return answer;
     } catch (cause) {
-      if (signal.aborted) this.#breaker.undecided();
+      if (signal.aborted || cause instanceof OwnFailure) breaker.undecided();
       signal.throwIfAborted();
+      if (cause instanceof OwnFailure) throw cause.cause;
       const outcome = limit.isOver ? 'timeout' : outcomeOf(cause);
       answered(outcome);
-      return this.#failed(operation, outcome, cause);
+      if (isFailureOfBucket(outcome)) breaker.failed(outcome);
+      else breaker.succeeded();
+      return answerOf(operation, outcome, cause);
     }
   }
 
@@ -117,19 +121,18 @@ export class BucketCalls {
     return kind === 'read' ? retrying(attempt, abortSignal) : attempt();
   }
 
-  #failed(operation: string, outcome: BucketOutcome, cause: unknown): undefined {
-    if (isFailureOfBucket(outcome)) this.#breaker.failed(outcome);
-    else this.#breaker.succeeded();
-    if (outcome === 'absent') return undefined;
-    if (outcome === 'precondition') throw new ConditionNotMet(operation);
-    if (outcome === 'rejected') throw new CallRejected(operation, { cause: bucketError(operation, outcome, cause) });
-    throw bucketError(operation, outcome, cause);
-  }
-
-  #withinMs(kind: CallKind): number {
+  #withinMs(kind: BucketUse): number {
     const deps = { readWithinMs, writeWithinMs, ...this.#deps };
     return kind === 'read' ? deps.readWithinMs : deps.writeWithinMs;
   }
+}
+
+/** Undefined for an object that is not there. @throws what any other outcome means. */
+function answerOf(operation: string, outcome: BucketOutcome, cause: unknown): undefined {
+  if (outcome === 'absent') return undefined;
+  if (outcome === 'precondition') throw new ConditionNotMet(operation);
+  const error = bucketError(operation, outcome, cause);
+  throw outcome === 'rejected' ? new CallRejected(operation, { cause: error }) : error;
 }
 
 const maxReadRetries = 2;
@@ -145,6 +148,15 @@ async function retrying<Answer>(attempt: () => Promise<Answer>, signal: AbortSig
       if (retries === maxReadRetries || signal.aborted || !isTransient.has(outcomeOf(cause))) throw cause;
       await sleep(firstPauseMs * 2 ** retries * (0.5 + Math.random()), undefined, { signal });
     }
+  }
+}
+
+/** What a call was made of failed here, such as a local file: the cause is thrown, and says nothing of the bucket. */
+export class OwnFailure extends Error {
+  override readonly name = 'OwnFailure';
+
+  constructor(cause: unknown) {
+    super('the call failed here', { cause });
   }
 }
 

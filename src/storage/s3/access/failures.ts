@@ -1,5 +1,5 @@
-import { type FailureReason, UpstreamError } from '../../oci/errors.ts';
-import { isJsonObject } from '../../oci/json.ts';
+import { type FailureReason, UpstreamError } from '../../../oci/errors.ts';
+import { isJsonObject } from '../../../oci/json.ts';
 
 /** What a failed call means: the object is not there; a condition of the request was not met; or why there is no usable answer. */
 export type BucketOutcome = 'absent' | 'precondition' | 'rejected' | FailureReason;

@@ -1,17 +1,15 @@
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import type { BucketObserver } from '../../mirror/ports/observer.ts';
-import type { ByteRange, OpenedBlob } from '../../mirror/ports/upstream.ts';
-import type { Waiting } from '../../mirror/ports/waiting.ts';
-import { UpstreamError } from '../../oci/errors.ts';
-import { BucketBody } from './bucket-body.ts';
+import type { ByteRange, OpenedBlob } from '../../../mirror/ports/upstream.ts';
+import type { Waiting } from '../../../mirror/ports/waiting.ts';
+import { UpstreamError } from '../../../oci/errors.ts';
+import { BucketBody } from './body.ts';
 import { type BucketCalls, CallRejected } from './calls.ts';
 import type { BucketSettings } from './client.ts';
 
 export interface BucketObjectsDeps {
   readonly settings: BucketSettings;
   readonly calls: BucketCalls;
-  readonly observer: Pick<BucketObserver, 'bucketBytes'>;
   readonly idleMs?: number;
 }
 
@@ -107,12 +105,11 @@ export class BucketObjects {
   }
 
   #body(source: Readable, expectedBytes: number): BucketBody {
-    const { calls, observer } = this.#deps;
+    const { calls } = this.#deps;
     return new BucketBody({
       source,
       expectedBytes,
       idleMs: this.#deps.idleMs ?? idleMs,
-      onBytes: (bytes) => observer.bucketBytes({ bytes }),
       onFailed: (reason) => calls.bodyFailed(reason),
     });
   }

@@ -1,4 +1,4 @@
-import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Clock } from '../../../mirror/ports/clock.ts';
 
 export interface BucketBreakerDeps {
   readonly clock: Pick<Clock, 'monotonicMs'>;
