@@ -2,7 +2,14 @@ import { LRUCache } from 'lru-cache';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Background } from '../concurrency/background.ts';
 import { type SoftTimeout, TooSlow } from '../concurrency/soft-timeout.ts';
-import { type FreshnessPolicies, freshnessOf, staleDecision, staleMsOf } from '../tags/freshness.ts';
+import {
+  failureDecision,
+  type FreshnessPolicies,
+  freshnessOf,
+  type StaleDecision,
+  staleDecision,
+  staleMsOf,
+} from '../tags/freshness.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
@@ -12,7 +19,7 @@ import type { Waiting } from '../ports/waiting.ts';
 import { Remembered } from '../concurrency/remembered.ts';
 import { TurnsByKey } from '../concurrency/turns-by-key.ts';
 import { TooManyWaiters, type UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
-import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
+import { type Flight, type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 
 export interface ListingsDeps {
   readonly records: RecordStore;
@@ -62,23 +69,42 @@ interface Question<Listing extends Kept> {
   readonly ask: (waiting: Waiting) => Promise<Listing>;
 }
 
+type ServeStale = Extract<StaleDecision, { readonly word: 'serve-stale' }>;
+
+/**
+ * What all clients of one lookup get: the listing from the upstream, or each the cached one that it has read. The cached one is not part of
+ * the outcome, which stays in memory as long as the request to the upstream.
+ */
+type Outcome<Listing> =
+  | { readonly word: 'fetched'; readonly fetched: Measured<Listing> }
+  | (ServeStale & { readonly cause: unknown });
+
 const maxLifetimeMs = 5 * 60_000;
 /** Bounds the requests of one upstream: each continues without its clients, and may hold as much memory as the longest listing. */
 const turnsOfUpstream = { perKey: 8, maxWaiting: 256 };
 /** Bounds the reads from the disk: each holds one file, and the listing parsed from it, in memory. */
 const readsOfUpstream = { perKey: 2, maxWaiting: 10_000 };
 
-/** Listings of one kind: fetched from the upstream, cached with a short lifetime, and served stale while the upstream does not answer. */
+/**
+ * Listings of one kind: fetched from the upstream, cached with a short lifetime, and served stale while the upstream does not answer.
+ *
+ *     fresh ──▶ hit
+ *     served stale a moment ago ──▶ stale
+ *     else one lookup for all clients that ask at the same time:
+ *        never fetched ──▶ ask ──▶ miss
+ *        cached        ──▶ ask ──┬─▶ revalidated
+ *                                ├─▶ no answer within the soft timeout ──▶ stale ─ not allowed ─▶ wait for the answer
+ *                                └─▶ failed ──▶ stale ─ not allowed ─▶ fail
+ */
 export class CachedListings<Listing extends Kept> {
   readonly #deps: ListingsDeps;
   readonly #kind: ListingKind<Listing>;
   readonly #memory: LRUCache<string, Measured<Listing>>;
-  readonly #flights = new SingleFlight<ListedWhole<Listing>>();
+  /** One lookup of a listing for all its clients. It lasts as long as its request to the upstream, which continues without its clients. */
+  readonly #flights = new SingleFlight<Outcome<Listing>>();
   /** Running reads from the disk. */
   readonly #reads = new SingleFlight<Measured<Listing> | undefined>();
   readonly #readTurns = new TurnsByKey(readsOfUpstream);
-  /** Running requests to the upstream. Each continues without its clients. */
-  readonly #asks = new SingleFlight<Measured<Listing>>();
   readonly #turns = new TurnsByKey(turnsOfUpstream);
   /** Why a listing was served stale a moment ago. */
   readonly #stale: Remembered<CacheStatus>;
@@ -100,10 +126,10 @@ export class CachedListings<Listing extends Kept> {
     if (known && this.#isFresh(question.upstream, known.listing)) return { ...known, cache: { word: 'hit' } };
     const stale = known && this.#stale.get(name);
     if (stale) return { ...known, cache: stale };
-    const { value, collapsed } = await this.#lookTogether(question, known, waiting);
-    return collapsed && value.cache.word === 'miss'
-      ? { ...value, cache: { ...value.cache, word: 'collapsed' } }
-      : value;
+    const { value, collapsed } = await this.#lookUpTogether(question, known, waiting);
+    if (value.word === 'fetched') return { ...value.fetched, cache: fetchedStatus(known !== undefined, collapsed) };
+    if (!known) throw value.cause;
+    return { ...known, cache: staleStatus(value) };
   }
 
   /** Whether the listing is in memory, fresh or not. */
@@ -145,79 +171,87 @@ export class CachedListings<Listing extends Kept> {
     return measured;
   }
 
-  /** One lookup for all concurrent callers. If too many requests wait for the upstream, the cached listing is served as when it is slow. */
-  async #lookTogether(
+  /** If too many requests wait for the upstream, the cached listing is served without a lookup, as when the upstream is slow. */
+  async #lookUpTogether(
     question: Question<Listing>,
     known: Measured<Listing> | undefined,
     waiting: Waiting,
-  ): Promise<Shared<ListedWhole<Listing>>> {
-    const { upstream, key } = question;
-    const name = listingName(key);
-    const look = () => this.#flights.run(name, (flight) => this.#look(question, known, flight), waiting);
+  ): Promise<Shared<Outcome<Listing>>> {
+    const lookUp = (flight: Flight) => this.#lookUp(question, known, flight);
     try {
-      return await this.#deps.waiters.wait(upstream.label, look);
+      return await this.#deps.waiters.wait(question.upstream.label, () =>
+        this.#flights.run(listingName(question.key), lookUp, waiting),
+      );
     } catch (cause) {
-      if (!known || !(cause instanceof TooManyWaiters)) throw cause;
-      const stale = this.#staleFor(upstream, { name, known, cause });
+      const stale = cause instanceof TooManyWaiters ? this.#staleFor(question, known, cause) : undefined;
       if (!stale) throw cause;
       return { value: stale, collapsed: false };
     }
   }
 
-  async #look(
+  async #lookUp(
     question: Question<Listing>,
     known: Measured<Listing> | undefined,
-    waiting: Waiting,
-  ): Promise<ListedWhole<Listing>> {
-    const { upstream, key } = question;
-    const name = listingName(key);
-    const asked = this.#asks.run(name, (flight) => this.#ask(question, flight), waiting);
+    flight: Flight,
+  ): Promise<Outcome<Listing>> {
+    const asked = this.#ask(question);
     // Fetching many pages may take longer than any client waits: if it ended with its clients, it would never be complete.
-    void this.#asks.keepRunning(name)?.catch(() => {}); // Waiters handle the failure.
+    flight.lastUntil(asked);
     try {
-      const { value } = await (known ? this.#deps.softTimeout.for(asked, `listing ${name}`, waiting) : asked);
-      return { ...value, cache: { word: known ? 'revalidated' : 'miss', upstreamStatus: 200, stored: true } };
+      const inTime = known ? this.#deps.softTimeout.for(asked, `listing ${listingName(question.key)}`, flight) : asked;
+      return { word: 'fetched', fetched: await inTime };
     } catch (cause) {
-      waiting.signal.throwIfAborted();
-      const stale = known && this.#staleFor(upstream, { name, known, cause });
-      if (stale) return stale;
-      if (!(cause instanceof TooSlow)) throw cause;
-      return { ...(await asked).value, cache: { word: 'revalidated', upstreamStatus: 200, stored: true } };
+      const stale = this.#staleFor(question, known, cause);
+      const decision = failureDecision({ hasFallback: stale !== undefined, isTooSlow: cause instanceof TooSlow });
+      if (decision === 'serve-fallback' && stale) return stale;
+      if (decision === 'fail') throw cause;
+      return { word: 'fetched', fetched: await asked };
     }
   }
 
-  async #ask({ upstream, key, ask }: Question<Listing>, { signal }: Waiting): Promise<Measured<Listing>> {
+  async #ask({ upstream, key, ask }: Question<Listing>): Promise<Measured<Listing>> {
     const { records, background, listWithinMs } = this.#deps;
     const deadline = AbortSignal.timeout(listWithinMs);
     try {
-      const waiting = { signal: AbortSignal.any([signal, deadline]) };
+      const waiting = { signal: deadline };
       const listing = await this.#turns.run(upstream.label, () => ask(waiting), waiting);
       const measured = this.#remember(listingName(key), listing);
       this.#stale.forget(listingName(key));
       background.run('listing record', () => records.write(key, listing));
       return measured;
     } catch (cause) {
-      if (signal.aborted || !deadline.aborted) throw cause;
+      if (!deadline.aborted) throw cause;
       throw new UpstreamError('timeout', `${key.repositoryId.upstream} did not send all pages of a listing in time`, {
         cause,
       });
     }
   }
 
+  /** @returns undefined if there is no cached listing, or if it may not be served after this failure. */
   #staleFor(
-    upstream: Upstream,
-    { name, known, cause }: { readonly name: string; readonly known: Measured<Listing>; readonly cause: unknown },
-  ): ListedWhole<Listing> | undefined {
+    { upstream, key }: Question<Listing>,
+    known: Measured<Listing> | undefined,
+    cause: unknown,
+  ): Extract<Outcome<Listing>, ServeStale> | undefined {
+    if (!known) return undefined;
     const { clock, observer, policies, retryFailedAfterMs } = this.#deps;
     const lifetimeMs = this.#lifetimeMs(upstream);
     const staleMs = staleMsOf(known.listing.fetchedAtMs, lifetimeMs, clock.now());
     const decision = staleDecision(cause, staleMs, policies.rulesOf(upstream.label));
     if (decision.word === 'fail') return undefined;
     observer.servedStale({ upstream: upstream.label, reason: decision.reason });
-    const cache: CacheStatus = { word: 'stale', reason: decision.reason };
-    this.#stale.remember(name, cache, Math.min(retryFailedAfterMs, lifetimeMs));
-    return { ...known, cache };
+    this.#stale.remember(listingName(key), staleStatus(decision), Math.min(retryFailedAfterMs, lifetimeMs));
+    return { ...decision, cause };
   }
+}
+
+function fetchedStatus(isKnown: boolean, collapsed: boolean): CacheStatus {
+  if (isKnown) return { word: 'revalidated', upstreamStatus: 200, stored: true };
+  return { word: collapsed ? 'collapsed' : 'miss', upstreamStatus: 200, stored: true };
+}
+
+function staleStatus({ reason }: ServeStale): CacheStatus {
+  return { word: 'stale', reason };
 }
 
 function listingName(key: RecordKey): string {

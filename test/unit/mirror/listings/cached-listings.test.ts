@@ -113,3 +113,60 @@ test('a long listing does not make its upstream count as slow for tags', async (
   setTimeout(() => answered.open(), 20);
   await softTimeout.for(answered.opened, 'docker.io', waiting);
 });
+
+test('a listing whose clients have left is still fetched, and a later client causes no further request', async () => {
+  const [answer, asked] = [gate(), [] as string[]];
+  const { list } = started({
+    listTags: async (repository) => {
+      asked.push(repository);
+      await answer.opened;
+      return ['1'];
+    },
+  });
+  const leaving = new AbortController();
+  const left = list('a', leaving);
+  await expect.poll(() => asked).toHaveLength(1);
+  leaving.abort(new Error('the client left'));
+  await expect(left).rejects.toThrow('the client left');
+  const later = list('a');
+  answer.open();
+  expect((await later).listing.names).toContain('1');
+  expect(asked).toEqual(['a']);
+});
+
+test('clients that come while a slow upstream has not answered yet cause no further request, and its late answer is served next', async () => {
+  const late = gate();
+  const pages = [async () => ['1'], () => late.opened.then(() => ['1', '2'])];
+  let asked = 0;
+  const { list, clock } = started({
+    waitMs: 20,
+    listTags: () => pages[asked++]?.() ?? Promise.reject(new Error('asked once more')),
+  });
+  await list('a');
+  clock.advance(86_400_000);
+  for (let client = 0; client < 3; client += 1) {
+    expect((await list('a')).cache).toMatchObject({ word: 'stale', reason: 'timeout' });
+    clock.advance(60_000); // The stale answer is remembered for less.
+  }
+  expect(asked).toBe(2);
+  late.open();
+  await expect.poll(async () => (await list('a')).listing.names).toContain('2');
+  expect(asked).toBe(2);
+});
+
+test('while its upstream is slow, a listing that was lost since is an error, never empty', async () => {
+  const pages = [async () => ['1'], () => new Promise<string[]>(() => {})];
+  const others = async () => Array.from({ length: 90 }, (_, at) => `${at}-${'x'.repeat(100)}`);
+  const { list, clock, background, records } = started({
+    waitMs: 20,
+    listTags: (repository) =>
+      (repository === 'app/a' ? pages.shift() : others)?.() ?? Promise.reject(new Error('more')),
+  });
+  await list('app/a');
+  await background.idle();
+  clock.advance(86_400_000);
+  expect((await list('app/a')).cache.word).toBe('stale');
+  await list('app/b'); // Takes the memory of the first.
+  await records.remove({ kind: 'tag-list', repositoryId: idOf('app/a') });
+  await expect(list('app/a')).rejects.toMatchObject({ reason: 'timeout' });
+});
