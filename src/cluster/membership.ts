@@ -94,6 +94,8 @@ export class Membership {
   /** Resolves when Redis has answered, or cannot. */
   async start(): Promise<void> {
     const { redis, times = usualTimes } = this.#deps;
+    clearInterval(this.#timer);
+    this.#watch?.[Symbol.dispose]();
     this.#timer = setInterval(() => void this.#beat(), times.beatMs).unref();
     this.#watch = redis.onChange(({ state }) => {
       if (state === 'up') void this.#beat();
