@@ -24,6 +24,8 @@ export interface AppDeps {
   readonly version: string;
   readonly nodeVersion: string;
   readonly log: Log;
+  /** The id of this replica, as the log names it. By default a new one. */
+  readonly replicaId?: string | undefined;
   readonly failpoint: FailpointHook | undefined;
   /** By default the system's. */
   readonly clock?: Clock;

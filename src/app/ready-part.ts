@@ -1,3 +1,4 @@
+import type { RedisState } from '../cluster/redis/connection.ts';
 import type { Readiness } from '../http/management/management.ts';
 import type { SqliteIndex } from '../index/sqlite/sqlite-index.ts';
 import type { StoreLock } from '../index/store-lock.ts';
@@ -11,6 +12,8 @@ export interface ReadyPartDeps {
   readonly freeBytes: () => Promise<number>;
   readonly health: Pick<UpstreamHealth, 'states'>;
   readonly sharedStorage: Pick<SharedStorage, 'state'>;
+  /** By the use of the connection: `index`, `cluster`. The mirror is ready whatever they say. */
+  readonly redis?: Readonly<Record<string, { readonly state: RedisState }>> | undefined;
 }
 
 /** Reports readiness: all parts have started, the mirror is not draining, and the store is usable. */
@@ -35,7 +38,7 @@ export class ReadyPart implements Part {
   }
 
   async now(): Promise<Readiness> {
-    const { lock, index, freeBytes, health, sharedStorage } = this.#deps;
+    const { lock, index, freeBytes, health, sharedStorage, redis } = this.#deps;
     const bucket = sharedStorage.state();
     const unusable = lock.isMoved ? 'moved' : await reasonOf(freeBytes);
     const [isStarting, isDraining] = [this.#isStarting, this.#isDraining];
@@ -48,9 +51,19 @@ export class ReadyPart implements Part {
         index: index.needsRebuild ? 'rebuilding' : 'ok',
         ...(bucket && { sharedStorage: bucket }),
         upstreams: health.states(),
+        ...(redis && { redis: redisStates(redis) }),
       },
     };
   }
+}
+
+function redisStates(connections: NonNullable<ReadyPartDeps['redis']>): object {
+  const states = Object.entries(connections).map(([use, { state: connection }]) => {
+    const { state, reason, sinceMs, harmfulPolicy } = connection;
+    const warning = harmfulPolicy && `maxmemory-policy ${harmfulPolicy} may evict keys that must stay`;
+    return [use, { state, reason, since: new Date(sinceMs).toISOString(), warning }] as const;
+  });
+  return Object.fromEntries(states);
 }
 
 /** The reason that the store cannot be used, as one word; undefined when it can. A full disk is none: cached content is still served. */

@@ -1,12 +1,12 @@
 import { once } from 'node:events';
-import { createApp } from '../app/app.ts';
+import { type AppDeps, createApp } from '../app/app.ts';
+import { newReplicaId } from '../cluster/membership.ts';
 import { loadConfig } from '../config/loading/load.ts';
-import type { Config } from '../config/schema.ts';
 import { warningsOf } from '../config/loading/checks.ts';
 import { drain, type Part, StartFailure, startInOrder, type StopAll } from '../app/lifecycle.ts';
 import { abortable } from '../mirror/concurrency/abortable-wait.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
-import { createLog, type Log } from '../telemetry/log.ts';
+import { createLog } from '../telemetry/log.ts';
 import { Reloading } from '../app/reloading.ts';
 
 export interface ServeOptions {
@@ -35,21 +35,25 @@ export async function serve(options: ServeOptions): Promise<void> {
   const { file, env } = options;
   const config = await unlessStopped(loadConfig({ file, env }), options.stop);
   if (!config) return;
-  const log = createLog({ level: config.log.level });
+  // Made here, so that every line of the log names the replica.
+  const replicaId = config.cluster && newReplicaId(config.cluster.replicaName);
+  const log = createLog({ level: config.log.level, replica: replicaId });
   options.onUncaughtException((cause) => {
     log.logger.fatal({ err: cause }, 'uncaught exception');
     return log.close();
   });
   try {
-    await serveWith(config, log, options);
+    await serveWith({ config, log, replicaId }, options);
   } finally {
     await log.close();
   }
 }
 
-async function serveWith(config: Config, log: Log, options: ServeOptions): Promise<void> {
+type Served = Pick<AppDeps, 'config' | 'log' | 'replicaId'>;
+
+async function serveWith({ config, log, replicaId }: Served, options: ServeOptions): Promise<void> {
   const { file, env, version, nodeVersion, stop, force, onReloadAsked, failpoint } = options;
-  const app = createApp({ config, version, nodeVersion, log, failpoint });
+  const app = createApp({ config, version, nodeVersion, log, replicaId, failpoint });
   options.onUnhandledRejection((cause) => app.reportUnhandled(cause));
   for (const warning of warningsOf(config)) log.logger.warn({ warning }, 'configuration');
   const stopAll = await startUnlessStopped(app.parts, stop);

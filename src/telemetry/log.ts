@@ -19,6 +19,8 @@ export interface Log {
 
 export interface LogOptions {
   readonly level: LogLevel;
+  /** The id of this replica, in every line. */
+  readonly replica?: string | undefined;
   /** Where the lines go: stdout, where absent. */
   readonly fd?: number;
 }
@@ -34,7 +36,7 @@ export const maxHeldLogBytes = 1024 * 1024;
  * up to a bound, and further lines are dropped and counted. Repeated lines are limited too. No headers, queries or redirect URLs are logged,
  * so there is nothing to redact.
  */
-export function createLog({ level, fd = 1 }: LogOptions): Log {
+export function createLog({ level, replica, fd = 1 }: LogOptions): Log {
   const stream = destination({ fd, sync: false, minLength: 8 * 1024, maxLength: maxHeldLogBytes });
   const state = { droppedLines: 0, isClosed: false };
   stream.on('drop', () => (state.droppedLines += 1));
@@ -43,14 +45,14 @@ export function createLog({ level, fd = 1 }: LogOptions): Log {
     if (!state.isClosed) stream.write(text);
   };
   const repeated = new RepeatedLines();
-  const logger = createLogger({ level, repeated }, write);
+  const logger = createLogger({ level, replica, repeated }, write);
   const timer = setInterval(() => stream.flush(), flushEveryMs).unref();
   return {
     logger,
     get droppedLines() {
       return state.droppedLines;
     },
-    request: requestLines(logger, write),
+    request: requestLines(logger, write, replica),
     flush: () => {
       if (!state.isClosed) stream.flush();
     },
@@ -72,7 +74,7 @@ export function createLog({ level, fd = 1 }: LogOptions): Log {
 
 /** The logger of everything but requests: lines of one kind are bounded. */
 export function createLogger(
-  { level, repeated }: { readonly level: LogLevel; readonly repeated: RepeatedLines },
+  { level, replica, repeated }: Pick<LogOptions, 'level' | 'replica'> & { readonly repeated: RepeatedLines },
   write: (text: string) => void,
 ): Logger {
   const hooks: LoggerOptions['hooks'] = {
@@ -82,7 +84,8 @@ export function createLogger(
       if (repeated.admits(levelNumber, line, writeLine)) method.apply(this, args);
     },
   };
-  return pino({ level, base: null, timestamp: isoTimes(), hooks }, { write });
+  const base = replica === undefined ? null : { replica };
+  return pino({ level, base, timestamp: isoTimes(), hooks }, { write });
 }
 
 /** Of what pino's methods are called with: fields and a message, or a message alone. */
@@ -92,11 +95,12 @@ function lineOf([first, second]: readonly unknown[]): Line {
 }
 
 /** Writes the same line as pino would, but faster, because it is written for every request. */
-export function requestLines(logger: Logger, write: (text: string) => unknown): Log['request'] {
+export function requestLines(logger: Logger, write: (text: string) => unknown, replica?: string): Log['request'] {
   const time = isoTimes();
+  const named = replica === undefined ? '' : `,"replica":${JSON.stringify(replica)}`;
   return (line) => {
     if (!logger.isLevelEnabled('info')) return;
-    write(`{"level":30${time()},${JSON.stringify(line).slice(1, -1)},"msg":"request"}\n`);
+    write(`{"level":30${time()}${named},${JSON.stringify(line).slice(1, -1)},"msg":"request"}\n`);
   };
 }
 

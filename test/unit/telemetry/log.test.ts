@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { pino } from 'pino';
 import { expect, onTestFinished, test } from 'vitest';
-import { createLog, maxHeldLogBytes, requestLines } from '../../../src/telemetry/log.ts';
+import { createLog, createLogger, maxHeldLogBytes, requestLines } from '../../../src/telemetry/log.ts';
+import { RepeatedLines } from '../../../src/telemetry/repeated-lines.ts';
 import { temporaryDirectory } from '../../support/temp-directory.ts';
 
 const line = {
@@ -31,6 +32,17 @@ test('a line of the access log is the same as the logger writes', () => {
   expect(ours[0]).toMatch(/^[^\n]+\n$/);
   const [our, their] = [ours, theirs].map(([text = '']): unknown => JSON.parse(text));
   expect(our).toEqual({ ...Object(their), time: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/) });
+  expect(Object.keys(Object(our))).toEqual(Object.keys(Object(their)));
+});
+
+test('every line names the replica, if there is one', () => {
+  const [ours, theirs]: [string[], string[]] = [[], []];
+  const replica = 'pod-0.0123456789ab';
+  const logger = createLogger({ level: 'info', replica, repeated: new RepeatedLines() }, (text) => theirs.push(text));
+  requestLines(logger, (text) => ours.push(text), replica)(line);
+  logger.info(line, 'request');
+  const [our, their] = [ours, theirs].map(([text = '']): unknown => JSON.parse(text));
+  expect(our).toMatchObject({ replica });
   expect(Object.keys(Object(our))).toEqual(Object.keys(Object(their)));
 });
 

@@ -1,6 +1,6 @@
-import { readSecret, readText } from '../config/loading/files.ts';
-import type { Config } from '../config/schema.ts';
-import type { RedisSettings } from '../cluster/redis/settings.ts';
+import { readSecret, readText } from '../../config/loading/files.ts';
+import type { Config } from '../../config/schema.ts';
+import type { RedisSettings } from '../../cluster/redis/settings.ts';
 
 type ClusterConfig = NonNullable<Config['cluster']>;
 export type RedisConfig = ClusterConfig['redis'];
