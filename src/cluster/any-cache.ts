@@ -7,6 +7,7 @@ import type { Digest } from '../oci/digest.ts';
 import type { Tag } from '../oci/reference.ts';
 import { firstFound, someFound } from './first-found.ts';
 import type { Membership } from './membership.ts';
+import type { Sibling } from './sibling-client.ts';
 import type { Siblings } from './siblings.ts';
 
 export interface AnyCacheDeps {
@@ -27,7 +28,7 @@ export interface FoundBlob {
 /** A live sibling that can be asked. */
 interface Place {
   readonly replicaId: string;
-  readonly cache: OtherCache;
+  readonly cache: Sibling;
 }
 
 type RangeWaiting = Waiting & { readonly range?: ByteRange };
@@ -39,7 +40,7 @@ const withinMs = 5_000;
 
 /**
  * All other caches as one: the live siblings, whatever Redis knows of what they hold, and the bucket. It is asked when the upstream gives no
- * answer. Blobs and manifests come from the first that has them; a tag or verdict is the newest of those that were asked together.
+ * answer, and siblings may ask this replica for the same reason: none waits for what another has only begun to ask for. Blobs and manifests come from the first that has them; a tag or verdict is the newest of those that were asked together.
  */
 export class AnyCache implements OtherCache {
   readonly #deps: AnyCacheDeps;
@@ -60,7 +61,11 @@ export class AnyCache implements OtherCache {
     { signal, range, except }: RangeWaiting & { readonly except: ReadonlySet<string> },
   ): Promise<FoundBlob | undefined> {
     const ask = async ({ replicaId, cache }: Place, waiting: Waiting): Promise<FoundBlob | undefined> => {
-      const opened = await cache.openBlob(repositoryId, digest, { ...waiting, ...(range && { range }) });
+      const opened = await cache.openBlob(repositoryId, digest, {
+        ...waiting,
+        ...(range && { range }),
+        atOnce: true,
+      });
       return opened && { replicaId, opened: { ...opened, origin: 'sibling' } };
     };
     const places = this.#places().filter(({ replicaId }) => !except.has(replicaId));
@@ -69,7 +74,8 @@ export class AnyCache implements OtherCache {
   }
 
   async manifest(repositoryId: RepositoryId, digest: Digest, waiting: Waiting): Promise<FetchedManifest | undefined> {
-    const ask = ({ cache }: Place, asking: Waiting) => cache.manifest(repositoryId, digest, asking);
+    const ask = ({ cache }: Place, asking: Waiting) =>
+      cache.manifest(repositoryId, digest, { ...asking, atOnce: true });
     const found = await firstFound(this.#places(), ask, { signal: waiting.signal, together, withinMs });
     return found ?? this.#deps.bucket?.manifest(repositoryId, digest, waiting);
   }

@@ -50,6 +50,25 @@ const refusedForMs = 10_000;
 /** Deadline for the body of a manifest or record. */
 const bodyWithinMs = 5_000;
 
+/** How to wait for a sibling. */
+export interface SiblingWaiting extends Waiting {
+  /**
+   * Whether it answers at once that content is not there if it has not begun to arrive. Otherwise it waits a few seconds, and replicas that ask
+   * each other, because their upstream gives no answer, would wait for each other.
+   */
+  readonly atOnce?: boolean | undefined;
+}
+
+/** A sibling as another cache. */
+export interface Sibling extends OtherCache {
+  openBlob(
+    repositoryId: RepositoryId,
+    digest: Digest,
+    options: SiblingWaiting & { readonly range?: ByteRange },
+  ): Promise<OpenedBlob | undefined>;
+  manifest(repositoryId: RepositoryId, digest: Digest, waiting: SiblingWaiting): Promise<FetchedManifest | undefined>;
+}
+
 /** How one request is made and read. */
 interface Question<Value> {
   readonly kind: SiblingContentKind;
@@ -61,7 +80,7 @@ interface Question<Value> {
 }
 
 /** What a sibling replica holds, is downloading or relays, asked at its listener; see http/siblings/. Redirects are not followed. */
-export class SiblingClient implements OtherCache {
+export class SiblingClient implements Sibling {
   readonly #deps: SiblingClientDeps;
   readonly #send: Send;
   /** By the monotonic clock. */
@@ -88,13 +107,13 @@ export class SiblingClient implements OtherCache {
   openBlob(
     repositoryId: RepositoryId,
     digest: Digest,
-    { range, signal }: Waiting & { readonly range?: ByteRange },
+    { range, ...waiting }: SiblingWaiting & { readonly range?: ByteRange },
   ): Promise<OpenedBlob | undefined> {
     const path = `${repositoryKey(repositoryId)}/blobs/${digest}`;
-    return this.#ask({ kind: 'blob', path, range, read: (answer) => blobIn(answer, range) }, { signal });
+    return this.#ask({ kind: 'blob', path, range, read: (answer) => blobIn(answer, range) }, waiting);
   }
 
-  manifest(repositoryId: RepositoryId, digest: Digest, waiting: Waiting): Promise<FetchedManifest | undefined> {
+  manifest(repositoryId: RepositoryId, digest: Digest, waiting: SiblingWaiting): Promise<FetchedManifest | undefined> {
     const path = `${repositoryKey(repositoryId)}/manifests/${digest}`;
     return this.#ask({ kind: 'manifest', path, read: (answer) => manifestIn(answer, digest, waiting) }, waiting);
   }
@@ -112,7 +131,7 @@ export class SiblingClient implements OtherCache {
   }
 
   visibility(repositoryId: RepositoryId, waiting: Waiting): Promise<VisibilityRecord | undefined> {
-    const path = `${repositoryKey(repositoryId)}/visibility`;
+    const path = `${repositoryKey(repositoryId)}/visibility/verdict`;
     const sinceMs = this.#deps.clock.now();
     const read = async (answer: Answer) => {
       const record = await documentIn(answer, waiting);
@@ -139,7 +158,7 @@ export class SiblingClient implements OtherCache {
   }
 
   /** @returns undefined for a 404. */
-  async #ask<Value>(question: Question<Value>, waiting: Waiting): Promise<Value | undefined> {
+  async #ask<Value>(question: Question<Value>, waiting: SiblingWaiting): Promise<Value | undefined> {
     const { kind } = question;
     const { observer } = this.#deps;
     try {
@@ -154,13 +173,14 @@ export class SiblingClient implements OtherCache {
 
   async #answered<Value>(
     { kind, path, range, read }: Question<Value>,
-    { signal }: Waiting,
+    { signal, atOnce }: SiblingWaiting,
   ): Promise<Value | undefined> {
     const { address, secret } = this.#deps;
     this.#throwIfRefused();
     const url = new URL(`/v1/${path}`, address);
     const headers = {
       authorization: `Bearer ${secret()}`,
+      ...(atOnce && { prefer: 'wait=0' }),
       ...(range && { range: `bytes=${range.start}-${range.end ?? ''}` }),
     };
     const sent = kind === 'tag' ? 'tags' : kind;

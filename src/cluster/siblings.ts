@@ -2,9 +2,8 @@ import { Agent } from 'undici';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Memory } from '../mirror/ports/memory.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
-import type { OtherCache } from '../mirror/ports/other-caches.ts';
 import { RequestLimit } from '../upstream/transport/connections.ts';
-import { SiblingClient, type SiblingTimeouts, siblingTimeouts } from './sibling-client.ts';
+import { type Sibling, SiblingClient, type SiblingTimeouts, siblingTimeouts } from './sibling-client.ts';
 
 /** What is sent to siblings, and how they prove who they are. */
 export interface SiblingTrust {
@@ -33,7 +32,7 @@ const maxHeaderBytes = 16 * 1024;
 /** Shorter than the listener keeps idle connections, so that no request is lost. */
 const keepIdleMs = 30_000;
 
-interface Sibling {
+interface Known {
   readonly client: SiblingClient;
   readonly agent: Agent;
 }
@@ -42,7 +41,7 @@ interface Sibling {
 export class Siblings {
   readonly #deps: SiblingsDeps;
   #trust: SiblingTrust;
-  #siblings = new Map<string, Sibling>();
+  #siblings = new Map<string, Known>();
   readonly #closing = new AbortController();
 
   constructor(deps: SiblingsDeps) {
@@ -51,7 +50,7 @@ export class Siblings {
   }
 
   /** The sibling at an address of the membership. @returns undefined for any other address. */
-  at(address: string): OtherCache | undefined {
+  at(address: string): Sibling | undefined {
     return this.#siblings.get(address)?.client;
   }
 
@@ -88,7 +87,7 @@ export class Siblings {
     await Promise.all(agents.map((agent) => agent.destroy()));
   }
 
-  #entryOf(address: string, before: ReadonlyMap<string, Sibling>): readonly (readonly [string, Sibling])[] {
+  #entryOf(address: string, before: ReadonlyMap<string, Known>): readonly (readonly [string, Known])[] {
     const known = before.get(address);
     if (known) return [[address, known]];
     const url = siblingAddress(address);
@@ -98,7 +97,7 @@ export class Siblings {
     return [[address, made]];
   }
 
-  #make(address: URL): Sibling {
+  #make(address: URL): Known {
     const { timeouts = siblingTimeouts } = this.#deps;
     const { ca } = this.#trust;
     const agent = new Agent({

@@ -59,7 +59,14 @@ export interface OverloadLimits {
   readonly maxRequests: number;
   /** Tells which connections are above the limit of connections. */
   readonly connections: Pick<Connections, 'isSurplus'>;
+  /** What a refused request is told. */
+  readonly messages?: { readonly connections: string; readonly requests: string };
 }
+
+const clientMessages = {
+  connections: 'too many connections (clients.maxConnections)',
+  requests: 'too many requests (clients.maxRequests)',
+};
 
 /** More headers than any client sends. Node drops those beyond its own limit, which is one more. */
 export const maxHeaders = 200;
@@ -70,7 +77,7 @@ const retryAfterSeconds = 2;
  * requests, 431 for too many headers, which would hide Content-Length (CVE-2026-58044).
  */
 export function refuseOverload(
-  { maxRequests, connections }: OverloadLimits,
+  { maxRequests, connections, messages = clientMessages }: OverloadLimits,
   { observer }: { readonly observer: Pick<Observer, 'rejected'> },
 ): Middleware<ExchangeState> {
   let running = 0;
@@ -86,11 +93,11 @@ export function refuseOverload(
     if (connections.isSurplus(ctx.req.socket)) {
       observer.rejected({ reason: 'connections' });
       ctx.set('Connection', 'close');
-      throw new UpstreamError('busy', 'too many connections (clients.maxConnections)', { retryAfterSeconds });
+      throw new UpstreamError('busy', messages.connections, { retryAfterSeconds });
     }
     if (running >= maxRequests) {
       observer.rejected({ reason: 'requests' });
-      throw new UpstreamError('busy', 'too many requests (clients.maxRequests)', { retryAfterSeconds });
+      throw new UpstreamError('busy', messages.requests, { retryAfterSeconds });
     }
     running += 1;
     ctx.state.exchange.whenOver(leave);

@@ -51,6 +51,8 @@ export class Listener {
   readonly #server: Server;
   readonly #options: ListenOptions;
   readonly #connections: Connections;
+  /** Set when it accepts no more connections; resolves when the last is closed. */
+  #closed: Promise<void> | undefined;
 
   constructor(app: Pick<Koa, 'callback'>, options: ListenOptions) {
     this.name = options.name;
@@ -131,15 +133,21 @@ export class Listener {
     });
   }
 
+  /** Accepts no new connections, and closes the others after their answers. */
+  stopAccepting(): void {
+    this.#closed ??= new Promise((resolve) => {
+      this.#server.close(() => resolve());
+      this.#connections.drain();
+    });
+  }
+
   /** Accepts no new connections, and lets running answers end. When `signal` aborts, it closes all connections. */
   async stop({ signal }: { signal: AbortSignal }): Promise<void> {
-    const closed = Promise.withResolvers<void>();
-    this.#server.close(() => closed.resolve());
-    this.#connections.drain();
+    this.stopAccepting();
     const cut = () => this.#connections.cut();
     signal.addEventListener('abort', cut, { once: true });
     if (signal.aborted) cut();
-    await closed.promise;
+    await this.#closed;
     signal.removeEventListener('abort', cut);
     this.#options.certificate?.close();
   }

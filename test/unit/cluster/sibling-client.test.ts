@@ -56,7 +56,7 @@ test('what a sibling does not have is no error', async () => {
 
 test('the age of a tag and of a verdict counts from when they were asked for', async () => {
   const { sibling, clock } = await siblingThat(({ url }, response) => {
-    if (url.pathname.endsWith('/visibility')) sendJson(response, { verdict: 'public', ageMs: 5_000 });
+    if (url.pathname.endsWith('/visibility/verdict')) sendJson(response, { verdict: 'public', ageMs: 5_000 });
     else sendJson(response, { digest, mediaType: manifestType, size: 10, ageMs: 60_000 });
   });
   const now = clock.now();

@@ -4,6 +4,7 @@ import { createServer, type Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { digestOf } from '../../../src/oci/digest.ts';
 import { type Seen, sendJson, serve } from '../upstream/serve.ts';
+import type { Sibling } from '../../../src/cluster/sibling-client.ts';
 import { Siblings, type SiblingsDeps } from '../../../src/cluster/siblings.ts';
 import { MemoryBudget } from '../../../src/mirror/concurrency/memory-budget.ts';
 import type { OtherCache } from '../../../src/mirror/ports/other-caches.ts';
@@ -25,7 +26,7 @@ export function startSiblings(addresses: readonly string[], more: Partial<Siblin
   const siblings = new Siblings({ trust: { secret }, clock, observer, memory, ...more });
   thisTest(() => siblings.close());
   siblings.follow(addresses);
-  const at = (address: string): OtherCache => {
+  const at = (address: string): Sibling => {
     const sibling = siblings.at(address);
     if (!sibling) throw new Error(`${address} is no sibling`);
     return sibling;

@@ -1,0 +1,71 @@
+import Koa, { type Middleware } from 'koa';
+import type { Memory } from '../../mirror/ports/memory.ts';
+import type { Observer, SiblingContentKind, SiblingServedOutcome } from '../../mirror/ports/observer.ts';
+import { answerErrors, reportUnlessDisconnected } from '../middleware/errors.ts';
+import { type OverloadLimits, refuseAmbiguousRequests, refuseOverload } from '../middleware/request-checks.ts';
+import { Exchange, type ExchangeState, RequestDeadline } from '../registry/exchange.ts';
+import { LargeBodies } from '../response/memory-bodies.ts';
+import { requireSecret, type SecretCheck } from './secret-check.ts';
+import { answerSibling, type SiblingAnswersDeps } from './sibling-answers.ts';
+
+export interface SiblingAppDeps extends Omit<SiblingAnswersDeps, 'large'> {
+  readonly secrets: Pick<SecretCheck, 'accepts'>;
+  readonly memory: Memory;
+  readonly limits: OverloadLimits;
+  readonly observer: Pick<Observer, 'siblingServed'>;
+  readonly report: (bug: unknown) => void;
+}
+
+const messages = { connections: 'too many connections', requests: 'too many requests' };
+
+interface SiblingState extends ExchangeState {
+  siblingKind?: SiblingContentKind;
+}
+
+/** The Koa app that other replicas read from, with its middleware in order. Nothing of a request is looked at before its secret. */
+export function createSiblingApp(deps: SiblingAppDeps): Koa<SiblingState> {
+  const { observer, report, secrets, limits } = deps;
+  const app = new Koa<SiblingState>();
+  const answers = { ...deps, large: new LargeBodies(deps) };
+  app.on('error', reportUnlessDisconnected(report));
+  app.use(recordRequests(observer));
+  app.use(answerErrors(report));
+  app.use(requireSecret(secrets));
+  app.use(refuseAmbiguousRequests());
+  app.use(refuseOverload({ ...limits, messages }, { observer: { rejected: () => {} } })); // Counted by its status.
+  app.use((ctx) => answerSibling(ctx, answers));
+  return app;
+}
+
+/** Begins the exchange of every request, and counts it when the answer has ended. */
+function recordRequests(observer: Pick<Observer, 'siblingServed'>): Middleware<SiblingState> {
+  const deadline = new RequestDeadline();
+  return (ctx, next) => {
+    const { res } = ctx;
+    const exchange = new Exchange(res, deadline);
+    ctx.state = { exchange };
+    res.once('close', () => {
+      exchange.end();
+      const isComplete = res.writableFinished;
+      const outcome = servedOutcome({ status: res.statusCode, isComplete });
+      observer.siblingServed({ kind: ctx.state.siblingKind ?? 'other', outcome });
+    });
+    return next();
+  };
+}
+
+/** How the answer to a sibling ended, for the metric. Pure. */
+export function servedOutcome({
+  status,
+  isComplete,
+}: {
+  readonly status: number;
+  readonly isComplete: boolean;
+}): SiblingServedOutcome {
+  if (!isComplete) return 'cut';
+  if (status < 300) return 'ok';
+  if (status === 404) return 'missing';
+  if (status === 401) return 'refused';
+  if (status === 503) return 'rejected';
+  return status < 500 ? 'invalid' : 'failed';
+}
