@@ -1,11 +1,8 @@
-import { once } from 'node:events';
-import { createServer, type Socket } from 'node:net';
 import { expect, test } from 'vitest';
 import { ociManifest } from '../../src/oci/media-types.ts';
 import { ask } from '../support/client.ts';
-import { freePort } from '../support/free-port.ts';
 import { image, randomBlob } from '../support/images.ts';
-import { thisTest } from '../support/owner.ts';
+import { startRawServer } from '../support/raw-server.ts';
 import { startApp } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 
@@ -26,37 +23,24 @@ async function startCutting(
   const version = framing.slice(0, 3);
   const isChunked = framing === '1.1 in chunks';
   const saysLength = framing !== '1.0 without a length';
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on('error', () => {}).on('close', () => sockets.delete(socket));
-    socket.setEncoding('latin1').once('data', (text: string) => {
-      const [, method = '', path = ''] = /^(\S+) (\S+)/.exec(text) ?? [];
-      const range = /^range: bytes=(\d+)-/im.exec(text)?.[1];
-      const body = bodies[path.split('?')[0] ?? ''];
-      if (!body)
-        return void socket.end(`HTTP/${version} 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
-      asked.push(`${method} ${range ?? ''}`.trim());
-      const size = body.bytes.length;
-      const rest = body.bytes.subarray(Number(range ?? 0));
-      const status = range === undefined ? '200 OK' : `206 Part\r\nContent-Range: bytes ${range}-${size - 1}/${size}`;
-      const sent = rest.subarray(0, endsAfter(asked.length));
-      const length = isChunked
-        ? 'Transfer-Encoding: chunked'
-        : `${saysLength ? '' : 'X-'}Content-Length: ${rest.length}`;
-      socket.write(`HTTP/${version} ${status}\r\nContent-Type: ${body.type}\r\n${length}\r\nConnection: close\r\n\r\n`);
-      if (isChunked) socket.write(`${sent.length.toString(16)}\r\n`);
-      socket.write(sent);
-      socket.end(isChunked ? `\r\n${sent.length === rest.length ? '0\r\n\r\n' : ''}` : '');
-    });
+  const url = await startRawServer((socket, text) => {
+    const [, method = '', path = ''] = /^(\S+) (\S+)/.exec(text) ?? [];
+    const range = /^range: bytes=(\d+)-/im.exec(text)?.[1];
+    const body = bodies[path.split('?')[0] ?? ''];
+    if (!body)
+      return void socket.end(`HTTP/${version} 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
+    asked.push(`${method} ${range ?? ''}`.trim());
+    const size = body.bytes.length;
+    const rest = body.bytes.subarray(Number(range ?? 0));
+    const status = range === undefined ? '200 OK' : `206 Part\r\nContent-Range: bytes ${range}-${size - 1}/${size}`;
+    const sent = rest.subarray(0, endsAfter(asked.length));
+    const length = isChunked ? 'Transfer-Encoding: chunked' : `${saysLength ? '' : 'X-'}Content-Length: ${rest.length}`;
+    socket.write(`HTTP/${version} ${status}\r\nContent-Type: ${body.type}\r\n${length}\r\nConnection: close\r\n\r\n`);
+    if (isChunked) socket.write(`${sent.length.toString(16)}\r\n`);
+    socket.write(sent);
+    socket.end(isChunked ? `\r\n${sent.length === rest.length ? '0\r\n\r\n' : ''}` : '');
   });
-  const port = await freePort();
-  await once(server.listen(port, '127.0.0.1'), 'listening');
-  thisTest(async () => {
-    server.close();
-    for (const socket of sockets) socket.destroy();
-  });
-  return { url: `http://127.0.0.1:${port}`, asked };
+  return { url, asked };
 }
 
 test.each(['1.0', '1.1', '1.1 in chunks'] as const)(

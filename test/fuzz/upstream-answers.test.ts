@@ -1,13 +1,11 @@
-import { once } from 'node:events';
-import { createServer, type Socket } from 'node:net';
 import fc from 'fast-check';
 import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { digestOf } from '../../src/oci/digest.ts';
 import { ociIndex, ociManifest } from '../../src/oci/media-types.ts';
 import { ask, open, type WholeAnswer } from '../support/client.ts';
-import { freePort } from '../support/free-port.ts';
 import { image, randomBlob } from '../support/images.ts';
 import { thisSuite } from '../support/owner.ts';
+import { startRawServer } from '../support/raw-server.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 import { expectAlways } from './runs.ts';
@@ -23,20 +21,9 @@ let app: RunningApp;
 let sent: Buffer;
 
 beforeAll(async () => {
-  const port = await freePort();
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on('error', () => {}).on('close', () => sockets.delete(socket));
-    socket.once('data', () => socket.end(sent));
-  });
-  await once(server.listen(port, '127.0.0.1'), 'listening');
-  owner(async () => {
-    server.close();
-    for (const socket of sockets) socket.destroy();
-  });
+  const url = await startRawServer((socket) => socket.end(sent), owner);
   const withoutRetries = { download: { attemptsWithoutProgress: 1 }, freshness: { tag: '0s', missing: '0s' } };
-  app = await startApp(mirrorOf({ url: `http://127.0.0.1:${port}` }, withoutRetries), { owner });
+  app = await startApp(mirrorOf({ url }, withoutRetries), { owner });
 });
 
 /** So that an upstream that failed before is asked again. */

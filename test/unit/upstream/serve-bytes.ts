@@ -1,7 +1,4 @@
-import { once } from 'node:events';
-import { createServer, type Socket } from 'node:net';
-import { freePort } from '../../support/free-port.ts';
-import { thisTest } from '../../support/owner.ts';
+import { startRawServer } from '../../support/raw-server.ts';
 
 export interface RawServer {
   readonly url: string;
@@ -12,26 +9,15 @@ export interface RawServer {
 /** What is written for the request with this first line, before the connection is closed. */
 export type RawAnswer = (request: string) => string;
 
-/** A server on loopback that answers with bytes, for what no HTTP library would send: one request a connection. */
+/** A raw server that answers with text, and remembers what it was asked. */
 export async function serveBytes(answer: RawAnswer): Promise<RawServer> {
   const asked: string[] = [];
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on('error', () => {}).on('close', () => void sockets.delete(socket));
-    socket.setEncoding('latin1').once('data', (text: string) => {
-      const [request = ''] = text.split('\r\n');
-      asked.push(request);
-      socket.end(answer(request), 'latin1');
-    });
+  const url = await startRawServer((socket, text) => {
+    const [request = ''] = text.split('\r\n');
+    asked.push(request);
+    socket.end(answer(request), 'latin1');
   });
-  const port = await freePort();
-  await once(server.listen(port, '127.0.0.1'), 'listening');
-  thisTest(async () => {
-    server.close();
-    for (const socket of sockets) socket.destroy();
-  });
-  return { url: `http://127.0.0.1:${port}`, asked };
+  return { url, asked };
 }
 
 const bytes = '{"schemaVersion":2}';
