@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import type { ServedBlob } from '../../../../src/mirror/blobs/served-blob.ts';
+import type { OpenedBlob } from '../../../../src/mirror/ports/upstream.ts';
 import { ociManifest } from '../../../../src/oci/media-types.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { gate } from '../../../support/gate.ts';
@@ -11,6 +12,19 @@ const opened = (pieces: readonly (Buffer | Promise<void>)[]) => ({
   offset: 0,
   size: bytes.byteLength,
 });
+
+/** A client's request has reached the upstream, which answers when the gate opens. */
+async function withWaitingClient(answer: () => OpenedBlob, options?: Parameters<typeof started>[0]) {
+  const all = started(options);
+  const answers = gate();
+  all.script.open = async () => {
+    await answers.opened;
+    return answer();
+  };
+  const client = all.open();
+  await expect.poll(() => all.asked.length).toBe(1);
+  return { ...all, client, answers };
+}
 
 /** All of what a sibling reads. */
 async function heldBytes(held: Promise<ServedBlob | undefined>): Promise<Buffer | undefined> {
@@ -53,14 +67,10 @@ test('a blob that was never pulled is not there, and nothing is asked', async ()
 });
 
 test('a sibling follows a download, and waits for one that has not begun', async () => {
-  const { open, openHeld, script, asked } = started();
-  const [answers, rest] = [gate(), gate()];
-  script.open = async () => {
-    await answers.opened;
-    return opened([bytes.subarray(0, 200_000), rest.opened, bytes.subarray(200_000)]);
-  };
-  const client = open();
-  await expect.poll(() => asked.length).toBe(1);
+  const rest = gate();
+  const { client, answers, openHeld, asked } = await withWaitingClient(() =>
+    opened([bytes.subarray(0, 200_000), rest.opened, bytes.subarray(200_000)]),
+  );
   const sibling = openHeld();
   expect(await openHeld(own, { atOnce: true })).toBeUndefined();
   answers.open();
@@ -77,28 +87,14 @@ test('a sibling follows a download, and waits for one that has not begun', async
 });
 
 test('a sibling that asks for another repository does not join a download', async () => {
-  const { open, openHeld, script, asked } = started();
-  const answers = gate();
-  script.open = async () => {
-    await answers.opened;
-    return opened([bytes]);
-  };
-  const client = open();
-  await expect.poll(() => asked.length).toBe(1);
+  const { client, answers, openHeld } = await withWaitingClient(() => opened([bytes]));
   expect(await openHeld(other)).toBeUndefined();
   answers.open();
   await bytesOf(client);
 });
 
 test('a sibling that leaves stops waiting', async () => {
-  const { open, openHeld, script, asked } = started();
-  const answers = gate();
-  script.open = async () => {
-    await answers.opened;
-    return opened([bytes]);
-  };
-  const client = open();
-  await expect.poll(() => asked.length).toBe(1);
+  const { client, answers, openHeld } = await withWaitingClient(() => opened([bytes]));
   const leaving = new AbortController();
   const sibling = openHeld(own, { signal: leaving.signal });
   leaving.abort(new Error('left'));
@@ -108,14 +104,9 @@ test('a sibling that leaves stops waiting', async () => {
 });
 
 test('a download that cannot begin, or fails, is not there for siblings', async () => {
-  const { open, openHeld, script, asked } = started();
-  const answers = gate();
-  script.open = async () => {
-    await answers.opened;
+  const { client, answers, openHeld } = await withWaitingClient(() => {
     throw down;
-  };
-  const client = open();
-  await expect.poll(() => asked.length).toBe(1);
+  });
   const sibling = openHeld();
   answers.open();
   await expect(client).rejects.toThrow('refused');
@@ -141,14 +132,7 @@ test('a sibling joins a relay of a blob that is not stored, from its first byte'
 });
 
 test('a sibling waits for the upstream that a relay has asked, unless it is to be answered at once', async () => {
-  const { open, openHeld, script, asked } = started({ hasRoom: false });
-  const answers = gate();
-  script.open = async () => {
-    await answers.opened;
-    return opened([bytes]);
-  };
-  const client = open();
-  await expect.poll(() => asked.length).toBe(1);
+  const { client, answers, openHeld, asked } = await withWaitingClient(() => opened([bytes]), { hasRoom: false });
   expect(await openHeld(own, { atOnce: true })).toBeUndefined();
   expect(await openHeld(other)).toBeUndefined();
   const sibling = openHeld();
