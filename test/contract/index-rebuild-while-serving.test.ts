@@ -3,19 +3,9 @@ import type { BlobStore } from '../../src/mirror/ports/blob-store.ts';
 import type { RecordStore } from '../../src/mirror/ports/record-store.ts';
 import { digestOf } from '../../src/oci/digest.ts';
 import { ociManifest } from '../../src/oci/media-types.ts';
-import type { FileStores } from '../support/file-stores.ts';
+import { type FileStores, preparedStores } from '../support/file-stores.ts';
 import { gate } from '../support/gate.ts';
-import {
-  alpine,
-  local,
-  latest,
-  built,
-  whole,
-  keepImage,
-  preparedStores,
-  rebuild,
-  usedAt,
-} from '../support/rebuilds.ts';
+import { alpine, local, latest, built, whole, keepImage, rebuild, usedAt } from '../support/rebuilds.ts';
 import { never } from '../support/sqlite-index.ts';
 import { indexes } from './indexes.ts';
 

@@ -6,19 +6,9 @@ import { digestOf } from '../../src/oci/digest.ts';
 import { ociManifest } from '../../src/oci/media-types.ts';
 import { parseRepository, parseTag } from '../../src/oci/reference.ts';
 import { blobPath, recordPath } from '../../src/storage/layout.ts';
+import { preparedStores } from '../support/file-stores.ts';
 import { image } from '../support/images.ts';
-import {
-  alpine,
-  local,
-  latest,
-  everything,
-  built,
-  whole,
-  keepImage,
-  preparedStores,
-  rebuild,
-  usedAt,
-} from '../support/rebuilds.ts';
+import { alpine, local, latest, everything, built, whole, keepImage, rebuild, usedAt } from '../support/rebuilds.ts';
 import { never } from '../support/sqlite-index.ts';
 import { indexes } from './indexes.ts';
 

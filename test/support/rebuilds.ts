@@ -5,11 +5,9 @@ import type { LosableIndex } from '../../src/index/rebuilder.ts';
 import type { Index } from '../../src/mirror/ports/store-index.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../src/oci/reference.ts';
-import { type FileStores, fileStores } from './file-stores.ts';
+import type { FileStores } from './file-stores.ts';
 import { type Image, image } from './images.ts';
-import { ScriptedFiles } from './scripted-files.ts';
 import { never } from './sqlite-index.ts';
-import { temporaryDirectory } from './temp-directory.ts';
 
 export const alpine = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
 export const local = { upstream: '127.0.0.1:5000', repository: parseRepository('app') };
@@ -40,14 +38,6 @@ export async function keepImage(
   const tag = { digest, mediaType, size: bytes.byteLength, confirmedAtMs: 1 };
   await records.write({ kind: 'tag', repositoryId, tag: latest }, tag);
   await records.write({ kind: 'tag-list', repositoryId }, { tags: ['latest'], fetchedAtMs: 1 });
-}
-
-export async function preparedStores(): Promise<FileStores & { readonly path: string; readonly files: ScriptedFiles }> {
-  const path = await temporaryDirectory();
-  const files = new ScriptedFiles();
-  const made = fileStores({ path, files });
-  await made.store.prepare();
-  return { ...made, path, files };
 }
 
 /** @returns what was reported. */

@@ -5,9 +5,9 @@ import { digestOf } from '../../../src/oci/digest.ts';
 import { ociManifest } from '../../../src/oci/media-types.ts';
 import { parseRepository, parseTag } from '../../../src/oci/reference.ts';
 import { blobPath, recordPath } from '../../../src/storage/layout.ts';
-import { fileStores } from '../../support/file-stores.ts';
+import { fileStores, preparedStores } from '../../support/file-stores.ts';
 import { longestTurnMs } from '../../support/longest-turn.ts';
-import { preparedStores, rebuild } from '../../support/rebuilds.ts';
+import { rebuild } from '../../support/rebuilds.ts';
 import { startIndex } from '../../support/sqlite-index.ts';
 import { temporaryDirectory } from '../../support/temp-directory.ts';
 

@@ -5,9 +5,8 @@ import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { blobPath } from '../../../../src/storage/layout.ts';
-import { type FileStores, fileStores } from '../../../support/file-stores.ts';
-import { type FileCall, ScriptedFiles } from '../../../support/scripted-files.ts';
-import { temporaryDirectory } from '../../../support/temp-directory.ts';
+import { failingAtEachCall, type FileStores, fileStores, preparedStores } from '../../../support/file-stores.ts';
+import type { FileCall, ScriptedFiles } from '../../../support/scripted-files.ts';
 
 const bytes = Buffer.alloc(10_000, 'layer');
 const digest = digestOf(bytes);
@@ -17,15 +16,6 @@ const latest: RecordKey = {
   repositoryId: { upstream: 'docker.io', repository: parseRepository('library/alpine') },
   tag: parseTag('latest'),
 };
-
-async function preparedStores() {
-  const path = await temporaryDirectory();
-  const files = new ScriptedFiles();
-  const stores = fileStores({ path, files });
-  await stores.store.prepare();
-  files.calls.length = 0;
-  return { ...stores, path, files };
-}
 
 /** Everything a pull does with the stores. */
 async function pull({ store, records }: FileStores): Promise<void> {
@@ -50,18 +40,8 @@ async function pull({ store, records }: FileStores): Promise<void> {
 test.each(['EIO', 'ENOENT'])(
   'whichever disk call fails with %s, nothing half done is visible and the next pull succeeds',
   async (code) => {
-    for (let failing = 0, isReached = true; isReached; failing += 1) {
-      const stores = await preparedStores();
-      const { store, records, files, corrupt } = stores;
-      files.failWith = (call) => (files.calls.indexOf(call) === failing ? code : undefined);
-      const outcome: unknown = await pull(stores).then(
-        () => code,
-        (error: unknown) => (error instanceof Error && 'code' in error ? error.code : error),
-      );
-      expect(outcome).toBe(code);
-      isReached = files.calls.length > failing;
-
-      files.failWith = () => undefined;
+    for await (const stores of failingAtEachCall(code, pull)) {
+      const { store, records, corrupt } = stores;
       expect([undefined, bytes.toString()]).toContain((await store.readAll(digest, 100_000))?.toString());
       expect([undefined, { digest }]).toContainEqual(await records.read(latest));
       expect(corrupt).toEqual([]);

@@ -3,29 +3,24 @@ import { expect, test } from 'vitest';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
 import { blobPath, recordPath } from '../../../../src/storage/layout.ts';
-import { fileStores } from '../../../support/file-stores.ts';
+import { preparedStores } from '../../../support/file-stores.ts';
 import { gate } from '../../../support/gate.ts';
-import { ScriptedFiles } from '../../../support/scripted-files.ts';
-import { temporaryDirectory } from '../../../support/temp-directory.ts';
 
 const bytes = Buffer.from('layer');
 const digest = digestOf(bytes);
 
-async function preparedStores() {
-  const path = await temporaryDirectory();
-  const files = new ScriptedFiles();
-  const stores = fileStores({ path, files });
-  await stores.store.prepare();
-  files.calls.length = 0;
+async function started() {
+  const stores = await preparedStores();
+  const { files, path } = stores;
   const seen = (): string[] =>
     files.calls
       .filter(({ operation }) => ['mkdir', 'sync', 'rename'].includes(operation))
       .map((call) => `${call.operation} ${call.path.replace(`${path}/`, '').replace(/incoming\/.*/, 'incoming')}`);
-  return { ...stores, path, files, seen };
+  return { ...stores, seen };
 }
 
 test('a blob is synced before it is renamed, and the rename is synced before the blob counts as stored', async () => {
-  const { store, seen } = await preparedStores();
+  const { store, seen } = await started();
   await store.put(digest, bytes);
   const file = blobPath(digest);
   expect(seen()).toEqual([
@@ -39,7 +34,7 @@ test('a blob is synced before it is renamed, and the rename is synced before the
 });
 
 test('a record in a new repository survives a power loss: every new folder is synced before it is used', async () => {
-  const { records, seen } = await preparedStores();
+  const { records, seen } = await started();
   const key = {
     kind: 'tag-list',
     repositoryId: { upstream: 'docker.io', repository: parseRepository('library/alpine') },
@@ -66,7 +61,7 @@ test('a record in a new repository survives a power loss: every new folder is sy
 });
 
 test('no file in a folder that is not synced counts as stored, whatever created the folder', async () => {
-  const { store, files, path } = await preparedStores();
+  const { store, files, path } = await started();
   const reached = gate();
   const disk = gate();
   files.before = async ({ operation, path: file }) => {
@@ -92,7 +87,7 @@ test('no file in a folder that is not synced counts as stored, whatever created 
 });
 
 test('a folder that could not be synced is created again by the next write', async () => {
-  const { store, files, path, seen } = await preparedStores();
+  const { store, files, path, seen } = await started();
   files.failWith = ({ operation, path: file }) =>
     operation === 'sync' && file === join(path, 'blobs/sha256') ? 'EIO' : undefined;
   await expect(store.put(digest, bytes)).rejects.toMatchObject({ code: 'EIO' });
@@ -104,7 +99,7 @@ test('a folder that could not be synced is created again by the next write', asy
 });
 
 test('a disk without fsync for folders still stores blobs', async () => {
-  const { store, files, path } = await preparedStores();
+  const { store, files, path } = await started();
   files.failWith = ({ operation, path: file }) =>
     operation === 'sync' && !file.startsWith(join(path, 'incoming')) ? 'EINVAL' : undefined;
   await store.put(digest, bytes);
@@ -112,7 +107,7 @@ test('a disk without fsync for folders still stores blobs', async () => {
 });
 
 test('a folder that keeps vanishing is created again, a limited number of times', async () => {
-  const { store, files, path } = await preparedStores();
+  const { store, files, path } = await started();
   files.failWith = ({ operation }) => (operation === 'rename' ? 'ENOENT' : undefined);
   await expect(store.put(digest, bytes)).rejects.toMatchObject({ code: 'ENOENT' });
   expect(files.calls.filter(({ operation }) => operation === 'rename')).toHaveLength(5);
@@ -125,7 +120,7 @@ test('a folder that keeps vanishing is created again, a limited number of times'
 });
 
 test('a repository whose last record is removed leaves no folders behind', async () => {
-  const { records, path, files } = await preparedStores();
+  const { records, path, files } = await started();
   const repositoryId = { upstream: 'docker.io', repository: parseRepository('library/alpine') };
   await records.write({ kind: 'blob', repositoryId, digest }, {});
   await records.write({ kind: 'visibility', repositoryId }, {});

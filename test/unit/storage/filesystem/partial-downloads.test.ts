@@ -5,12 +5,11 @@ import type { IncomingBlob, PartialDownload, Checkpoint } from '../../../../src/
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { type Failpoint, checkpointFailpoints } from '../../../../src/storage/filesystem/failpoints.ts';
 import type { FileSystem } from '../../../../src/storage/filesystem/file-system.ts';
-import { type FileStores, fileStores } from '../../../support/file-stores.ts';
+import { failingAtEachCall, type FileStores, fileStores, preparedStores } from '../../../support/file-stores.ts';
 import { dice, PowerLossDisk } from '../../../support/power-loss-disk.ts';
 import { gate } from '../../../support/gate.ts';
 import { randomBytes } from '../../../support/images.ts';
 import { thisTest } from '../../../support/owner.ts';
-import { ScriptedFiles } from '../../../support/scripted-files.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
 
 const bytes = randomBytes(30_000, 'layer');
@@ -161,21 +160,7 @@ test('whenever the power fails, a checkpoint covers only bytes that were kept', 
 });
 
 test.each(['EIO', 'ENOENT'])('whichever disk call fails with %s, the next download succeeds', async (code) => {
-  for (let failing = 0, isReached = true; isReached; failing += 1) {
-    const path = await temporaryDirectory();
-    const files = new ScriptedFiles();
-    const { store } = fileStores({ path, files });
-    await store.prepare();
-    files.calls.length = 0;
-    files.failWith = (call) => (files.calls.indexOf(call) === failing ? code : undefined);
-    const outcome: unknown = await interruptAndResume(store).then(
-      () => code,
-      (error: unknown) => (error instanceof Error && 'code' in error ? error.code : error),
-    );
-    expect(outcome).toBe(code);
-    isReached = files.calls.length > failing;
-    files.failWith = () => undefined;
-
+  for await (const { store, path } of failingAtEachCall(code, (stores) => interruptAndResume(stores.store))) {
     const next = await store.takePartial(digest, 'docker.io');
     await expectAsCheckpointed(next);
     await next?.incoming[Symbol.asyncDispose]();
@@ -201,10 +186,7 @@ async function interruptAndResume(store: FileStores['store']): Promise<void> {
 }
 
 test('a blob with a part that could not be synced is not stored, though a second sync succeeds', async () => {
-  const path = await temporaryDirectory();
-  const files = new ScriptedFiles();
-  const { store, failures } = fileStores({ path, files });
-  await store.prepare();
+  const { store, failures, files, path } = await preparedStores();
   {
     await using incoming = await store.create(digest, 'docker.io');
     await incoming.append([bytes]);
@@ -219,11 +201,8 @@ test('a blob with a part that could not be synced is not stored, though a second
 });
 
 test('checkpoints are made one at a time, and no blob waits for the checkpoint of another', async () => {
-  const path = await temporaryDirectory();
-  const files = new ScriptedFiles();
   const disk = gate();
-  const { store } = fileStores({ path, files });
-  await store.prepare();
+  const { store, files, path } = await preparedStores();
   await using slow = await store.create(other, 'docker.io');
   await slow.append([bytes]);
   await using quick = await store.create(digest, 'docker.io');
@@ -247,11 +226,9 @@ test('checkpoints are made one at a time, and no blob waits for the checkpoint o
 });
 
 test('the last checkpoint of a download does not wait for that of another', async () => {
-  const files = new ScriptedFiles();
   const disk = gate();
   const reached = gate();
-  const { store } = fileStores({ path: await temporaryDirectory(), files });
-  await store.prepare();
+  const { store, files } = await preparedStores();
   await using slow = await store.create(other, 'docker.io');
   await slow.append([bytes]);
   await using quick = await store.create(digest, 'docker.io');
@@ -274,11 +251,8 @@ test('the last checkpoint of a download does not wait for that of another', asyn
 });
 
 test('a commit waits for a running checkpoint, so that no checkpoint file is left', async () => {
-  const path = await temporaryDirectory();
-  const files = new ScriptedFiles();
   const disk = gate();
-  const { store } = fileStores({ path, files });
-  await store.prepare();
+  const { store, files, path } = await preparedStores();
   {
     await using incoming = await store.create(digest, 'docker.io');
     await incoming.append([bytes]);

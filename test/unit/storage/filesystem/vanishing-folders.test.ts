@@ -4,26 +4,15 @@ import { expect, test } from 'vitest';
 import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { recordPath } from '../../../../src/storage/layout.ts';
-import { fileStores } from '../../../support/file-stores.ts';
-import { ScriptedFiles } from '../../../support/scripted-files.ts';
-import { temporaryDirectory } from '../../../support/temp-directory.ts';
+import { preparedStores } from '../../../support/file-stores.ts';
 
 const repositoryId = { upstream: 'docker.io', repository: parseRepository('team/app') };
 const record: RecordKey = { kind: 'tag', repositoryId, tag: parseTag('written') };
 const evicted: RecordKey = { kind: 'tag', repositoryId, tag: parseTag('evicted') };
 
-async function started() {
-  const path = await temporaryDirectory();
-  const files = new ScriptedFiles();
-  const stores = fileStores({ path, files });
-  await stores.store.prepare();
-  files.calls.length = 0;
-  return { ...stores, files, path };
-}
-
 /** How many calls of the disk the first record of a repository takes. */
 async function callsOfFirstRecord(): Promise<number> {
-  const { records, files } = await started();
+  const { records, files } = await preparedStores();
   await records.write(record, {});
   return files.calls.length;
 }
@@ -31,7 +20,7 @@ async function callsOfFirstRecord(): Promise<number> {
 test('a record is written though its empty folder is removed before any step of the write', async () => {
   const steps = await callsOfFirstRecord();
   for (let step = 1; step <= steps; step += 1) {
-    const { records, files, path } = await started();
+    const { records, files, path } = await preparedStores();
     files.before = async () => {
       if (files.calls.length === step) await removeEmptyFolders(path);
     };
@@ -41,7 +30,7 @@ test('a record is written though its empty folder is removed before any step of 
 });
 
 test('a record is written though eviction keeps removing other records of its folder', async () => {
-  const { records, files, failures } = await started();
+  const { records, files, failures } = await preparedStores();
   let isEvicting = false;
   files.before = async () => {
     if (isEvicting) return;
@@ -55,7 +44,7 @@ test('a record is written though eviction keeps removing other records of its fo
 });
 
 test('the last record of a folder takes the folder with it', async () => {
-  const { records, files, path } = await started();
+  const { records, files, path } = await preparedStores();
   await records.write(record, {});
   await records.remove(record);
   await expect(files.stat(dirname(join(path, recordPath(record))))).rejects.toMatchObject({ code: 'ENOENT' });
