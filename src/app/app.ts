@@ -1,5 +1,6 @@
 import type { Config } from '../config/schema.ts';
 import { assembleMirror } from '../mirror/assemble.ts';
+import type { AssembledMirror } from '../mirror/mirror-parts.ts';
 import { MemoryBudget, MemoryShare, sharesByName } from '../mirror/concurrency/memory-budget.ts';
 import { type Clock, systemClock } from '../mirror/ports/clock.ts';
 import { RateLimits } from '../mirror/routing/rate-limits.ts';
@@ -9,6 +10,7 @@ import type { Log } from '../telemetry/log.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { type Pauses, realPauses } from '../upstream/failover/retry.ts';
 import { type Part, partOf } from './lifecycle.ts';
+import { createCluster } from './cluster/cluster.ts';
 import { createListeners } from './listeners.ts';
 import { createMaintenance } from './maintenance.ts';
 import { mirrorLimits, mirrorRules } from './mirror-rules.ts';
@@ -54,6 +56,14 @@ export interface App {
   reload(changed: Config): void;
 }
 
+/** What a reload changes. */
+interface Reloaded {
+  readonly upstreams: Upstreams;
+  readonly mirror: Pick<AssembledMirror, 'follow'>;
+  readonly health: UpstreamHealth;
+  readonly log: Log;
+}
+
 /** Builds every part from a configuration. Nothing runs until the parts are started. */
 export function createApp(deps: AppDeps): App {
   const { config, version, nodeVersion, log, clock = systemClock, pauses = realPauses } = deps;
@@ -64,22 +74,27 @@ export function createApp(deps: AppDeps): App {
   const monitor = { health, rateLimits }; // Readiness and tag lifetimes depend on what the upstreams answer.
   const upstreams = new Upstreams(config, { version, clock, observer, monitor, memoryFor: sharesOf(memory), pauses });
   const limits = mirrorLimits(config);
-  const { failpoint, files = nodeFiles } = deps;
+  const { failpoint, files = nodeFiles, requestDeadlineMs, replicaId } = deps;
   const stores = createStores(config, { clock, observer, failpoint, files, keep: limits.keep });
   const sharedStorage = createSharedStorage(config, { stores, memory, clock, observer });
-  const core = { ...stores, clock, observer, rateLimits, memory, ...sharedStorage.parts };
+  const cluster = createCluster(config, {
+    clock,
+    observer,
+    memory,
+    log,
+    bucket: sharedStorage.bucket,
+    replicaId,
+  });
+  const core = { ...stores, clock, observer, rateLimits, memory, ...sharedStorage.parts, ...cluster.work };
   const mirror = assembleMirror(core, limits, mirrorRules(config, upstreams.directory));
   const readings = readingsOf(stores, mirror, sharedStorage);
   const { maxBytes, maxFiles } = config.storage;
   observer.readFrom({ ...readings, memory, maxBytes, maxFiles, droppedLogLines: () => log.droppedLines });
-  const ready = new ReadyPart({ ...stores, freeBytes: readings.freeBytes, health, sharedStorage });
-  const { registry, management } = createListeners(config, {
-    ...core,
-    ...mirror,
-    log,
-    readiness: () => ready.now(),
-    requestDeadlineMs: deps.requestDeadlineMs,
-  });
+  const { redis } = cluster;
+  const ready = new ReadyPart({ ...stores, freeBytes: readings.freeBytes, health, sharedStorage, cluster, redis });
+  const readiness = () => ready.now();
+  const listening = { ...core, ...mirror, log, readiness, requestDeadlineMs };
+  const { registry, management } = createListeners(config, listening);
   const { rebuilder, sweeper, scrubber } = createMaintenance(config, { stores, mirror, clock, observer, log });
   const { lock, index, store } = stores;
   return {
@@ -91,10 +106,13 @@ export function createApp(deps: AppDeps): App {
       sharedStorage.part, // Stopped after the mirror, whose last downloads are uploaded by the next process.
       upstreams,
       management, // Stopped after the mirror, so that /metrics and /readyz can be read while downloads drain.
+      cluster.connections,
       partOf('mirror', { stop: (options) => mirror.stop(options) }),
       sweeper,
       scrubber,
+      cluster.listener(mirror.mirror),
       registry,
+      cluster.membership,
       ready,
     ],
     address: () => registry.address,
@@ -102,14 +120,17 @@ export function createApp(deps: AppDeps): App {
     beginDraining: () => ready.beginDraining(),
     pingUpstreams: () => upstreams.ping(),
     reportUnhandled: (cause) => observer.unhandledRejection(cause),
-    reload: (changed) => {
-      const next = upstreams.open(changed);
-      mirror.follow(mirrorRules(changed, next));
-      upstreams.replace(changed, next);
-      health.follow(labelsOf(changed));
-      log.logger.level = changed.log.level;
-    },
+    reload: (changed) => reload(changed, { upstreams, mirror, health, log }),
   };
+}
+
+function reload(changed: Config, parts: Reloaded): void {
+  const { upstreams, mirror, health, log } = parts;
+  const next = upstreams.open(changed);
+  mirror.follow(mirrorRules(changed, next));
+  upstreams.replace(changed, next);
+  health.follow(labelsOf(changed));
+  log.logger.level = changed.log.level;
 }
 
 function createHealth(config: Config, { clock, log }: { readonly clock: Clock; readonly log: Log }): UpstreamHealth {

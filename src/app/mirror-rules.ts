@@ -30,7 +30,7 @@ export function mirrorLimits({ storage, download, upstreams, clients }: Config):
   };
 }
 
-const fixedSections = ['listen', 'management', 'storage', 'index', 'download', 'clients'] as const;
+const fixedSections = ['listen', 'management', 'storage', 'index', 'cluster', 'download', 'clients'] as const;
 
 /** The sections of a changed configuration that hold only after a restart. Pure. */
 export function sectionsThatNeedRestart(old: Config, changed: Config): readonly string[] {

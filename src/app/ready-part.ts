@@ -2,6 +2,7 @@ import type { RedisState } from '../cluster/redis/connection.ts';
 import type { Readiness } from '../http/management/management.ts';
 import type { SqliteIndex } from '../index/sqlite/sqlite-index.ts';
 import type { StoreLock } from '../index/store-lock.ts';
+import type { Cluster } from './cluster/cluster.ts';
 import type { Part } from './lifecycle.ts';
 import type { SharedStorage } from './shared-storage.ts';
 import type { UpstreamHealth } from './upstream-health.ts';
@@ -14,6 +15,8 @@ export interface ReadyPartDeps {
   readonly sharedStorage: Pick<SharedStorage, 'state'>;
   /** By the use of the connection: `index`, `cluster`. The mirror is ready whatever they say. */
   readonly redis?: Readonly<Record<string, { readonly state: RedisState }>> | undefined;
+  /** What this replica shares with others, if it does. */
+  readonly cluster?: Pick<Cluster, 'state'> | undefined;
 }
 
 /** Reports readiness: all parts have started, the mirror is not draining, and the store is usable. */
@@ -38,8 +41,8 @@ export class ReadyPart implements Part {
   }
 
   async now(): Promise<Readiness> {
-    const { lock, index, freeBytes, health, sharedStorage, redis } = this.#deps;
-    const bucket = sharedStorage.state();
+    const { lock, index, freeBytes, health, sharedStorage, redis, cluster } = this.#deps;
+    const [bucket, shared] = [sharedStorage.state(), cluster?.state()];
     const unusable = lock.isMoved ? 'moved' : await reasonOf(freeBytes);
     const [isStarting, isDraining] = [this.#isStarting, this.#isDraining];
     return {
@@ -52,6 +55,7 @@ export class ReadyPart implements Part {
         ...(bucket && { sharedStorage: bucket }),
         upstreams: health.states(),
         ...(redis && { redis: redisStates(redis) }),
+        ...(shared && { cluster: shared }),
       },
     };
   }

@@ -1,9 +1,10 @@
+import type { SharedBucket } from '../cluster/shared-work.ts';
 import type { Config } from '../config/schema.ts';
 import type { MirrorParts } from '../mirror/mirror-parts.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Memory } from '../mirror/ports/memory.ts';
 import type { BucketObserver, Observer } from '../mirror/ports/observer.ts';
-import { BucketStorage, sharedByBucket } from '../storage/s3/bucket-storage.ts';
+import { BucketStorage, bucketSource, sharedByBucket } from '../storage/s3/bucket-storage.ts';
 import { partOf, type Part } from './lifecycle.ts';
 import type { Stores } from './stores.ts';
 
@@ -18,6 +19,8 @@ export interface SharedStorageDeps {
 export interface SharedStorage {
   /** Starts and stops its uploads. */
   readonly part: Part;
+  /** As the replicas of a cluster use it; undefined without a bucket. */
+  readonly bucket: (SharedBucket & Pick<BucketStorage, 'cache'>) | undefined;
   /** Replaces parts of a mirror. */
   readonly parts: Partial<Pick<MirrorParts, 'records' | 'shared' | 'caches'>>;
   /** For readyz; undefined without a bucket. A bucket that fails makes no replica unready. */
@@ -28,6 +31,7 @@ export interface SharedStorage {
 /** Where there is no bucket. */
 const noBucket: SharedStorage = {
   part: partOf('shared storage', {}),
+  bucket: undefined,
   parts: {},
   state: () => undefined,
   uploadsQueued: () => 0,
@@ -41,6 +45,7 @@ export function createSharedStorage({ storage }: Config, deps: SharedStorageDeps
   const bucket = new BucketStorage({ settings, path, local, memory, clock, observer });
   return {
     part: bucket,
+    bucket: { source: bucketSource(bucket), cache: bucket.cache, stored: (question) => bucket.stored(question) },
     parts: { records: bucket.records, shared: sharedByBucket(bucket), caches: bucket.cache },
     state: () => bucket.state(),
     uploadsQueued: () => bucket.queued,

@@ -4,7 +4,7 @@ import { Background } from './concurrency/background.ts';
 import { Blobs } from './blobs/blobs.ts';
 import { SoftTimeout } from './concurrency/soft-timeout.ts';
 import { UpstreamWaiters } from './concurrency/upstream-waiters.ts';
-import { createContentLookup } from './manifests/content-lookup.ts';
+import { createContentLookup } from './tags/stale-image.ts';
 import { Manifests } from './manifests/manifests.ts';
 import { HeldContent } from './held-content.ts';
 import type { RelayRules } from './relays/relay-options.ts';

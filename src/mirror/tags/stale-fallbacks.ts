@@ -1,6 +1,5 @@
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import type { Tag } from '../../oci/reference.ts';
-import type { ContentLookup } from '../manifests/content-lookup.ts';
 import type { Manifests } from '../manifests/manifests.ts';
 import { type FreshnessPolicies, staleDecision, staleMsOf } from './freshness.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
@@ -13,7 +12,7 @@ import type { TagRecord } from '../ports/record-store.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
-import { newestComplete } from './stale-image.ts';
+import { type ContentLookup, newestComplete } from './stale-image.ts';
 import type { TagRecords } from './tag-records.ts';
 
 /** Which tag is asked for. */

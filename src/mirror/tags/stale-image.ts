@@ -1,9 +1,9 @@
 import type { Digest } from '../../oci/digest.ts';
 import { namedBy } from '../../oci/manifest.ts';
-import type { ContentLookup } from '../manifests/content-lookup.ts';
 import type { CachedManifest, Manifests } from '../manifests/manifests.ts';
+import type { BlobStore } from '../ports/blob-store.ts';
+import { parseBlobRecord, parseManifestRecord, type RecordStore, type TagRecord } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
-import type { TagRecord } from '../ports/record-store.ts';
 
 export interface StaleImageDeps {
   readonly manifests: Pick<Manifests, 'cached'>;
@@ -40,4 +40,29 @@ async function isComplete(
     if (child) waiting.push(...namedBy(child.bytes).map((named) => named.digest));
   }
   return true;
+}
+
+export type Presence = 'stored' | 'lost' | 'never-pulled';
+
+/** Looks up whether a repository still has a digest, in the store alone. */
+export type ContentLookup = (repositoryId: RepositoryId, digest: Digest) => Promise<Presence>;
+
+/** @returns a lookup that answers `lost` when the repository had the digest and its bytes are gone. */
+export function createContentLookup({ store, records }: { store: BlobStore; records: RecordStore }): ContentLookup {
+  return async (repositoryId, digest) => {
+    const blob = parseBlobRecord(await records.read({ kind: 'blob', repositoryId, digest }));
+    const record = blob ?? parseManifestRecord(await records.read({ kind: 'manifest', repositoryId, digest }));
+    if (!record) return 'never-pulled';
+    return (await isThere(store, digest, record.size)) ? 'stored' : 'lost';
+  };
+}
+
+/** A blob that cannot be opened now is not gone. */
+async function isThere(store: BlobStore, digest: Digest, size: number | undefined): Promise<boolean> {
+  try {
+    await using stored = await store.open(digest, size);
+    return stored !== undefined;
+  } catch {
+    return true;
+  }
 }

@@ -1,7 +1,6 @@
 import { expect, test } from 'vitest';
-import type { Presence } from '../../../../src/mirror/manifests/content-lookup.ts';
 import type { TagRecord } from '../../../../src/mirror/ports/record-store.ts';
-import { newestComplete } from '../../../../src/mirror/tags/stale-image.ts';
+import { newestComplete, type Presence } from '../../../../src/mirror/tags/stale-image.ts';
 import type { Digest } from '../../../../src/oci/digest.ts';
 import { ociIndex } from '../../../../src/oci/media-types.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';

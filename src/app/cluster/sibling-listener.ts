@@ -1,0 +1,43 @@
+import type { Config } from '../../config/schema.ts';
+import { ReadBuffers } from '../../http/response/body-pump.ts';
+import { Certificate } from '../../http/server/certificate.ts';
+import { Connections } from '../../http/server/connections.ts';
+import { Listener } from '../../http/server/listener.ts';
+import type { SecretCheck } from '../../http/siblings/secret-check.ts';
+import { createSiblingApp } from '../../http/siblings/sibling-app.ts';
+import type { Mirror } from '../../mirror/mirror.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Memory } from '../../mirror/ports/memory.ts';
+import type { Log } from '../../telemetry/log.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
+import type { Part } from '../lifecycle.ts';
+
+export interface SiblingListenerDeps {
+  readonly mirror: Mirror;
+  readonly secrets: SecretCheck;
+  readonly replicaId: string;
+  readonly clients: Pick<Config['clients'], 'idleTimeoutMs' | 'maxConnections' | 'maxRequests'>;
+  readonly clock: Clock;
+  readonly memory: Memory;
+  readonly observer: Metrics;
+  readonly log: Log;
+}
+
+/** The listener that other replicas read from. Its limits are those of the clients' listener, each counted by itself. */
+export function siblingListener(
+  { listen: { host, port, tls } }: NonNullable<Config['cluster']>,
+  { clients, log, ...deps }: SiblingListenerDeps,
+): Part {
+  const report = (error: unknown) => log.logger.error({ err: error }, 'unexpected error');
+  const connections = new Connections({ max: clients.maxConnections });
+  const app = createSiblingApp({
+    ...deps,
+    buffers: new ReadBuffers(deps),
+    limits: { maxRequests: clients.maxRequests, connections },
+    report,
+  });
+  const certificate = tls && new Certificate(tls, { report });
+  const { idleTimeoutMs } = clients;
+  const name = 'sibling listener';
+  return new Listener(app, { name, host, port, certificate, idleTimeoutMs, connections });
+}
