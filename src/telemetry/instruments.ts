@@ -188,7 +188,7 @@ function clusterInstruments(make: Maker) {
     ]),
     redisErrors: make.counter(
       'redis_errors_total',
-      'Commands without a usable reply, by reason; `full`: Redis takes no writes.',
+      'Commands without a usable reply, by reason; `down`: not sent, because Redis is down; `full`: Redis takes no writes.',
       ['connection', 'reason'],
     ),
     replicas: make.gauge('cluster_replicas', 'Replicas that are known, this one included.'),

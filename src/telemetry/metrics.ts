@@ -125,7 +125,7 @@ function storeEvents(instruments: Instruments): Events<'contentStored' | 'evicte
 }
 
 const leaseEvents: readonly LeaseEvent[] = ['taken', 'waited', 'taken_over', 'lost'];
-const commonReasons = ['connect', 'timeout', 'auth', 'unready', 'readonly', 'full', 'refused'];
+const commonReasons = ['down', 'connect', 'timeout', 'auth', 'unready', 'readonly', 'full', 'refused'];
 
 /** Counts and logs what happens between replicas. Its counters begin at 0. */
 function clusterEvents(instruments: Instruments, logger: MetricsDeps['log']['logger']): ClusterObserver {

@@ -50,7 +50,8 @@ const commandWithinMs = 200;
 const startWithinMs = 500;
 /** A connection that held this long makes former failures forgotten. */
 const steadyAfterMs = 10_000;
-const defaultBackoff: Backoff = { firstMs: 100, hungMs: 1_000, mostMs: 5_000 };
+/** While Redis does not answer the handshake no command is sent, so that the first pauses can be short: it may have been one slow command. */
+const defaultBackoff: Backoff = { firstMs: 100, hungMs: 250, mostMs: 5_000 };
 
 /** After these the connection is replaced: the server hangs, is another since a failover, or no longer knows us. */
 const endingFailures: ReadonlySet<RedisFailure> = new Set(['timeout', 'readonly', 'auth']);
@@ -166,7 +167,7 @@ export class RedisConnection implements RedisCommands {
       observer.redisAnswered({
         connection: name,
         command,
-        outcome: reason,
+        outcome: inUse === undefined ? 'down' : reason,
         durationMs: clock.monotonicMs() - startedMs,
       });
       const error = cause instanceof RedisUnavailable ? cause : unavailable(reason, cause);

@@ -143,7 +143,7 @@ export interface ClusterObserver {
     readonly connection: string;
     /** A name from a fixed list. */
     readonly command: string;
-    /** `ok`, or why there is no answer. */
+    /** `ok`, `down` if it was not sent because Redis is down, or why there is no answer. */
     readonly outcome: string;
     readonly durationMs: number;
   }): void;

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { redisTools, startRedisCluster, startSentinels } from '../../../support/redis.ts';
 import { describeWithTools } from '../../../support/tools.ts';
+import { contentNamed, none, type Replicated, shortTimes, startReplicas } from '../start-replicas.ts';
 import { add, backoff, failure, startConnection } from './start-connection.ts';
 
 describeWithTools(redisTools, 'Redis with several servers', () => {
@@ -34,5 +35,38 @@ describeWithTools(redisTools, 'Redis with several servers', () => {
     await cluster.nodes[0]?.start();
     const all = () => Promise.all(keys.map((key) => failure(add(connection, key))));
     await expect.poll(async () => new Set(await all()), { timeout: 20_000 }).toEqual(new Set(['none']));
+  });
+
+  test('a Cluster one of whose servers hangs costs a timeout, and is used when it answers again', async () => {
+    const cluster = await startRedisCluster();
+    const { connection, observer } = await startConnection(cluster.settings);
+    const keys = Array.from({ length: 30 }, (_, i) => `{key ${i}}:counter`);
+    await Promise.all(keys.map((key) => add(connection, key)));
+    const before = observer.answered.length;
+    cluster.nodes[0]?.pause();
+    const startedMs = performance.now();
+    for (const key of keys) await failure(add(connection, key));
+    expect(performance.now() - startedMs).toBeLessThan(1_000);
+    const outcomes = observer.answered.slice(before).map(({ outcome }) => outcome);
+    expect(outcomes.filter((outcome) => outcome === 'timeout').length).toBeLessThanOrEqual(2);
+    cluster.nodes[0]?.resume();
+    const all = () => Promise.all(keys.map((key) => failure(add(connection, key))));
+    await expect.poll(async () => new Set(await all()), { timeout: 30_000 }).toEqual(new Set(['none']));
+  });
+
+  test('leases are taken, held and taken over after a failover of Sentinel', async () => {
+    const sentinels = await startSentinels();
+    const [a, b] = await startReplicas(sentinels.settings, ['a', 'b'], { times: shortTimes });
+    const kindOf = async (replica: Replicated | undefined, name: string) =>
+      (await replica?.leases.claim(contentNamed(name), { failed: none }))?.kind;
+    expect([await kindOf(a, 'before'), await kindOf(b, 'before')]).toEqual(['mine', 'held']);
+    await (await sentinels.primary()).kill();
+    expect([await kindOf(a, 'during'), await kindOf(b, 'during')]).toEqual(['mine', 'mine']);
+    for (const replica of [a, b]) {
+      await expect.poll(() => replica?.connection.state.state, { timeout: 20_000 }).toBe('up');
+    }
+    await expect
+      .poll(async () => [await kindOf(a, 'after'), await kindOf(b, 'after')], { timeout: 20_000 })
+      .toEqual(['mine', 'held']);
   });
 });
