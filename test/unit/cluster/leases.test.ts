@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { type Claim, maxHolders, maxLeases } from '../../../src/cluster/leases.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
@@ -232,6 +233,23 @@ describeWithTools(redisTools, 'leases of content', () => {
     expect(Number(leftMs)).toBeGreaterThan(20_000);
     right.leases.stored(question);
     await expect.poll(async () => holdersIn(await claim(wrong))).toEqual(['right']);
+  });
+
+  test('the rights that docs/failures.md names are enough', async () => {
+    const rights = /`(\+@read[^`]*)`/.exec(await readFile('docs/failures.md', 'utf8'))?.[1];
+    const redis = await startRedis({ user: `layerwell on >secret ~layerwell:* -@all ${rights}` });
+    const { place } = redis.settings;
+    const settings = { place, username: 'layerwell', readPassword: async () => 'secret' };
+    const [a, b] = await startReplicas(settings, ['a', 'b']);
+    expect([(await claim(a)).kind, (await claim(b)).kind]).toEqual(['mine', 'held']);
+    a?.leases.stored(question);
+    await expect.poll(async () => holdersIn(await claim(b))).toEqual(['a']);
+    a?.leases.removed(question.digest);
+    await expect.poll(async () => (await claim(b)).kind).toBe('mine');
+    const failed = [...(a?.observer.answered ?? []), ...(b?.observer.answered ?? [])].filter(
+      ({ outcome }) => outcome !== 'ok',
+    );
+    expect(failed).toEqual([]);
   });
 
   test('in a Cluster of Redis too', async () => {
