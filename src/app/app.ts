@@ -90,7 +90,8 @@ export function createApp(deps: AppDeps): App {
   const readings = readingsOf(stores, mirror, sharedStorage);
   const { maxBytes, maxFiles } = config.storage;
   observer.readFrom({ ...readings, memory, maxBytes, maxFiles, droppedLogLines: () => log.droppedLines });
-  const { redis } = cluster;
+  const connections = { ...stores.redis, ...cluster.redis };
+  const redis = Object.keys(connections).length > 0 ? connections : undefined;
   const ready = new ReadyPart({ ...stores, freeBytes: readings.freeBytes, health, sharedStorage, cluster, redis });
   const readiness = () => ready.now();
   const listening = { ...core, ...mirror, log, readiness, requestDeadlineMs };

@@ -1,6 +1,6 @@
 import type { RedisState } from '../cluster/redis/connection.ts';
 import type { Readiness } from '../http/management/management.ts';
-import type { SqliteIndex } from '../index/sqlite/sqlite-index.ts';
+import type { LosableIndex } from '../index/rebuilder.ts';
 import type { StoreLock } from '../index/store-lock.ts';
 import type { Cluster } from './cluster/cluster.ts';
 import type { Part } from './lifecycle.ts';
@@ -9,7 +9,7 @@ import type { UpstreamHealth } from './upstream-health.ts';
 
 export interface ReadyPartDeps {
   readonly lock: Pick<StoreLock, 'isMoved'>;
-  readonly index: Pick<SqliteIndex, 'needsRebuild'>;
+  readonly index: Pick<LosableIndex, 'needsRebuild'>;
   readonly freeBytes: () => Promise<number>;
   readonly health: Pick<UpstreamHealth, 'states'>;
   readonly sharedStorage: Pick<SharedStorage, 'state'>;

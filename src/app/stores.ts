@@ -1,18 +1,25 @@
-import { join } from 'node:path';
 import type { Config } from '../config/schema.ts';
+import { RedisConnection } from '../cluster/redis/connection.ts';
+import { countStored } from '../index/redis/count-stored.ts';
+import { RedisIndex } from '../index/redis/redis-index.ts';
+import type { LosableIndex } from '../index/rebuilder.ts';
 import { SqliteIndex } from '../index/sqlite/sqlite-index.ts';
 import { StoreLock } from '../index/store-lock.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
-import type { Observer } from '../mirror/ports/observer.ts';
+import type { ClusterObserver, Observer } from '../mirror/ports/observer.ts';
+import type { Index } from '../mirror/ports/store-index.ts';
 import { FileBlobStore } from '../storage/filesystem/blob-store.ts';
 import { DurableFolders } from '../storage/filesystem/durable-folders.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
 import { type FileSystem, nodeFiles } from '../storage/filesystem/file-system.ts';
 import { FileRecordStore } from '../storage/filesystem/record-store.ts';
+import { storeIdIn } from '../storage/filesystem/store-id.ts';
+import type { Part } from './lifecycle.ts';
+import { redisSettingsOf } from './cluster/redis-settings.ts';
 
 export interface StoresDeps {
   readonly clock: Clock;
-  readonly observer: Observer;
+  readonly observer: Observer & ClusterObserver;
   readonly failpoint: FailpointHook | undefined;
   /** What blobs and records are written to. The lock and the index always use the system's. */
   readonly files: FileSystem;
@@ -20,10 +27,15 @@ export interface StoresDeps {
   readonly keep: readonly string[];
 }
 
-/** The parts with files on the disk. */
+/** An index with its start and stop. */
+export type StoreIndex = Index & LosableIndex & Part;
+
+/** The parts that keep content, and the index of it. */
 export interface Stores {
   readonly lock: StoreLock;
-  readonly index: SqliteIndex;
+  readonly index: StoreIndex;
+  /** The connections to Redis, by their use. */
+  readonly redis?: Readonly<Record<string, RedisConnection>>;
   readonly store: FileBlobStore;
   readonly records: FileRecordStore;
 }
@@ -35,11 +47,20 @@ export function createStores({ storage, index }: Config, deps: StoresDeps): Stor
   const folders = new DurableFolders({ files: nodeFiles });
   const lock = new StoreLock({ folder: path, files: folders, observer });
   const hold = lock.hold.bind(lock);
-  const indexFile = index.driver === 'sqlite' ? index.path : join(path, 'index.sqlite');
-  return {
-    lock,
-    index: new SqliteIndex({ path: indexFile, files: folders, observer, clock, runs: lock, keep }),
-    store: new FileBlobStore({ path, observer, clock, failpoint, files, hold }),
-    records: new FileRecordStore({ path, observer, failpoint, files, hold }),
-  };
+  const store = new FileBlobStore({ path, observer, clock, failpoint, files, hold });
+  const records = new FileRecordStore({ path, observer, failpoint, files, hold });
+  const common = { observer, clock, runs: lock, keep };
+  if (index.driver === 'sqlite')
+    return { lock, store, records, index: new SqliteIndex({ ...common, path: index.path, files: folders }) };
+  const settings = redisSettingsOf(index.redis);
+  const redis = new RedisConnection({ name: 'index', settings, clock, observer });
+  const onRefused = (cause: unknown) => observer.internalError({ part: 'store id', cause });
+  const viewed = new RedisIndex({
+    ...common,
+    redis,
+    keyPrefix: index.redis.keyPrefix,
+    storeId: () => storeIdIn({ folder: path, files: nodeFiles, folders, onRefused }),
+    countStore: (waiting) => countStored({ store, records, ...waiting }),
+  });
+  return { lock, store, records, index: viewed, redis: { index: redis } };
 }

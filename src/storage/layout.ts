@@ -17,6 +17,7 @@ import { isRepository, isTag } from '../oci/reference.ts';
  *     │   └── _visibility.json
  *     ├── incoming/<id>                                    being written; swept at start, unless it is a blob with a checkpoint:
  *     │   incoming/<id>.json                               the checkpoint: which blob, from which upstream, and how much is on the disk
+ *     ├── store-id                                         the id of the store, where a view of it lies elsewhere
  *     ├── lock.sqlite, blobs/lock.sqlite                   held by the process that uses the store
  *     ├── uploads.log                                      what is not uploaded to the shared bucket yet
  *     └── set-aside/<ms>-<algorithm>-<hex>                 quarantine: was in blobs/ with the wrong size or bytes; a few are kept
@@ -30,6 +31,7 @@ export const repositoriesFolder = 'repositories';
 export const incomingFolder = 'incoming';
 export const quarantineFolder = 'set-aside';
 export const uploadsFile = 'uploads.log';
+export const storeIdFile = 'store-id';
 
 const folderByKind = { manifest: '_manifests', blob: '_blobs', referrers: '_referrers' } as const;
 const fileByKind = { 'tag-list': '_list.json', visibility: '_visibility.json' } as const;

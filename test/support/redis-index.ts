@@ -6,7 +6,7 @@ import { RedisIndex } from '../../src/index/redis/redis-index.ts';
 import { systemClock } from '../../src/mirror/ports/clock.ts';
 import type { Totals } from '../../src/mirror/ports/store-index.ts';
 import { ManualClock } from './manual-clock.ts';
-import { type IndexOptions, never } from './sqlite-index.ts';
+import type { IndexOptions } from './sqlite-index.ts';
 
 export interface StartedRedisIndex {
   readonly index: RedisIndex;
@@ -36,7 +36,6 @@ export async function startRedisIndex(
     clock: systemClock,
     observer: { redisAnswered: () => {}, redisChanged: () => {} },
   });
-  await connection.start();
   const index = new RedisIndex({
     countStore: async () => nothing,
     ...options,
@@ -48,9 +47,6 @@ export async function startRedisIndex(
     observer: { internalError: ({ cause }) => failures.push(cause) },
   });
   await index.start();
-  onTestFinished(async () => {
-    await index.stop();
-    await connection.stop({ signal: never });
-  });
+  onTestFinished(() => index.stop());
   return { index, connection, failures };
 }

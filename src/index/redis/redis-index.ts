@@ -29,6 +29,8 @@ import { StoreTotals } from './store-totals.ts';
 import { type IndexConnection, Tenure } from './tenure.ts';
 import { ViewLost } from './view.ts';
 
+const closeWithinMs = 1_000;
+
 export interface RedisIndexDeps {
   readonly redis: IndexConnection;
   readonly keyPrefix: string;
@@ -38,7 +40,7 @@ export interface RedisIndexDeps {
   readonly runs: { readonly run: string; readonly lastRun: string | undefined };
   readonly observer: Pick<Observer, 'internalError'>;
   readonly clock: Clock;
-  /** Counts what is stored, for a start without Redis. */
+  /** For a start without Redis. */
   readonly countStore: (waiting: Waiting) => Promise<Totals>;
   readonly maxBufferedWrites?: number;
   /** Globs on `<upstream>/<repository>` whose content is never evicted. */
@@ -57,7 +59,6 @@ export class RedisIndex implements Index, LosableIndex {
   readonly #totals = new StoreTotals();
   readonly #window = new EvictionWindow();
   readonly #isKept: (repository: string) => boolean;
-  readonly #stopping = new AbortController();
   readonly #tenure: Tenure;
   #parts: OpenedParts | undefined;
 
@@ -70,7 +71,7 @@ export class RedisIndex implements Index, LosableIndex {
 
   /** Works without Redis too. @throws Error when the store has no id and none can be made */
   async start(): Promise<void> {
-    const { maxBufferedWrites = 100_000, storeId } = this.#deps;
+    const { maxBufferedWrites = 100_000, storeId, redis } = this.#deps;
     const tenure = this.#tenure;
     this.#parts = openParts({
       ...this.#deps,
@@ -83,8 +84,8 @@ export class RedisIndex implements Index, LosableIndex {
       onFailed: (cause) => tenure.failed(cause),
       onDropped: () => tenure.lose(new Error('buffered writes were dropped: Redis did not take them')),
     });
+    await redis.start();
     await tenure.start(this.#parts);
-    if (!tenure.counting.isReached && !tenure.isOpen) void this.#countAlone();
   }
 
   /**
@@ -92,12 +93,12 @@ export class RedisIndex implements Index, LosableIndex {
    * @param options.othersEnded false if something may still be written to the store without the index.
    */
   async stop({ othersEnded }: { readonly othersEnded: boolean } = { othersEnded: true }): Promise<void> {
-    this.#stopping.abort();
     await this.#tenure.stop();
     const parts = this.#parts;
     const hasAllWrites = (await parts?.writer.stop()) ?? false;
     this.#parts = undefined;
     if (othersEnded && hasAllWrites && this.#tenure.isComplete) await parts?.view.close().catch(() => {});
+    await this.#deps.redis.stop({ signal: AbortSignal.timeout(closeWithinMs) });
   }
 
   get needsRebuild(): boolean {
@@ -286,15 +287,5 @@ export class RedisIndex implements Index, LosableIndex {
     if (!this.#tenure.isComplete) return;
     await writer.settle();
     this.#window.fill(await reader.evictedNext(windowSize));
-  }
-
-  /** Counts what is stored without Redis, so that the store keeps its bound meanwhile. */
-  async #countAlone(): Promise<void> {
-    try {
-      const counted = await this.#deps.countStore({ signal: this.#stopping.signal });
-      this.#tenure.countedAlone(counted);
-    } catch (cause) {
-      if (!this.#stopping.signal.aborted) this.#deps.observer.internalError({ part: 'index', cause });
-    }
   }
 }

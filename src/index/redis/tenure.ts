@@ -4,6 +4,7 @@ import { Completion } from '../../mirror/concurrency/abortable-wait.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import type { Totals } from '../../mirror/ports/store-index.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { WriteBuffer } from '../write-buffer.ts';
 import type { StoreTotals } from './store-totals.ts';
 import type { OpenedParts } from './view-steps.ts';
@@ -12,6 +13,8 @@ import { NotOpen } from './writer.ts';
 /** What the index needs of the connection to Redis. */
 export interface IndexConnection extends Pick<RedisCommands, 'run'> {
   readonly state: Pick<RedisState, 'state'>;
+  start(): Promise<void>;
+  stop(waiting: Waiting): Promise<void>;
   onChange(listener: (state: Pick<RedisState, 'state'>) => void): Disposable;
 }
 
@@ -24,6 +27,8 @@ export interface TenureDeps {
   readonly keep?: readonly string[];
   readonly pending: WriteBuffer;
   readonly totals: StoreTotals;
+  /** Counts what is stored, for a start without Redis. */
+  readonly countStore: (waiting: Waiting) => Promise<Totals>;
   /** Called while Redis answers, every few seconds. */
   readonly onChecked: (parts: OpenedParts) => Promise<void>;
 }
@@ -47,6 +52,7 @@ export class Tenure {
   /** The view must be rebuilt, and Redis answers. */
   readonly loss = new Completion();
   readonly #deps: TenureDeps;
+  readonly #stopping = new AbortController();
   #parts: OpenedParts | undefined;
   #lossReason = 'it was not complete when it was closed';
   #isLostSinceRebuildBegan = false;
@@ -94,9 +100,11 @@ export class Tenure {
     });
     this.#tick();
     await this.#ticking;
+    if (!this.counting.isReached && !this.isOpen) void this.#countAlone();
   }
 
   async stop(): Promise<void> {
+    this.#stopping.abort();
     clearInterval(this.#timer);
     this.#watch?.[Symbol.dispose]();
     await this.#ticking;
@@ -116,15 +124,6 @@ export class Tenure {
   endRebuild(): void {
     if (this.#isLostSinceRebuildBegan) throw new Error('the view in Redis was lost while it was rebuilt');
     this.#complete();
-  }
-
-  /** The store was counted without Redis. */
-  countedAlone(counted: Totals): void {
-    const { totals, pending } = this.#deps;
-    if (this.counting.isReached) return;
-    totals.setView(counted);
-    totals.countAlone(pending);
-    this.counting.reach();
   }
 
   /** A script failed: Redis does not answer, or the view is not as this process left it. */
@@ -179,6 +178,20 @@ export class Tenure {
     this.#wasTaken = true;
     if (isFirst && opened.isComplete) this.#complete();
     else if (isFirst && opened.isCounted) this.counting.reach();
+  }
+
+  /** Counts what is stored without Redis, so that the store keeps its bound meanwhile. */
+  async #countAlone(): Promise<void> {
+    const { totals, pending, countStore, observer } = this.#deps;
+    try {
+      const counted = await countStore({ signal: this.#stopping.signal });
+      if (this.counting.isReached) return;
+      totals.setView(counted);
+      totals.countAlone(pending);
+      this.counting.reach();
+    } catch (cause) {
+      if (!this.#stopping.signal.aborted) observer.internalError({ part: 'index', cause });
+    }
   }
 
   #complete(): void {
