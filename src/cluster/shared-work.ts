@@ -1,5 +1,6 @@
 import { boundedMap } from '../mirror/concurrency/remembered.ts';
 import type { BlobSource } from '../mirror/ports/blob-source.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
 import { ifAnswered, type OtherCache } from '../mirror/ports/other-caches.ts';
 import { contentKey, isSameRepository, type RepositoryId } from '../mirror/ports/repository-id.ts';
 import type { ContentQuestion, SharedWork, TagTurn, UpstreamBlobSource } from '../mirror/ports/shared-work.ts';
@@ -26,8 +27,13 @@ export interface ClusterWorkDeps extends HolderSearchDeps {
   readonly tagHints: Pick<TagHints, 'turn'>;
   readonly anyCache: Pick<AnyCache, 'openAtSibling'>;
   readonly bucket: SharedBucket | undefined;
+  readonly clock: Pick<Clock, 'monotonicMs'>;
 }
 
+/** For how much content it is remembered that this replica was named as a holder. */
+const maxNamed = 50_000;
+/** Holders are named for a day. */
+const nameAgainAfterMs = 12 * 3_600_000;
 /** How much content is remembered as having come from another replica or the bucket. */
 const maxFromElsewhere = 10_000;
 
@@ -35,6 +41,8 @@ const maxFromElsewhere = 10_000;
 export class ClusterWork implements SharedWork {
   readonly #deps: ClusterWorkDeps;
   readonly #wrongBytes = new WrongBytes();
+  /** When this replica was last named as a holder of a digest, by the upstream. By the monotonic clock. */
+  readonly #named = boundedMap<Digest, Map<string, number>>(maxNamed);
   readonly #fromElsewhere = boundedMap<string, true>(maxFromElsewhere);
 
   constructor(deps: ClusterWorkDeps) {
@@ -76,18 +84,35 @@ export class ClusterWork implements SharedWork {
     return this.#deps.tagHints.turn(repositoryId, tag, waiting);
   }
 
-  fetched(question: ContentQuestion): void {
-    this.#deps.leases.stored(question);
+  readable(question: ContentQuestion): void {
+    const { clock } = this.#deps;
+    const named = this.#named.get(question.digest)?.get(question.repositoryId.upstream);
+    if (named === undefined || clock.monotonicMs() - named >= nameAgainAfterMs) this.#name(question);
   }
 
   stored(question: ContentQuestion): void {
-    const { leases, bucket } = this.#deps;
-    leases.stored(question);
+    const { bucket } = this.#deps;
+    this.#name(question);
     if (!this.#fromElsewhere.has(contentKey(question.repositoryId, question.digest))) bucket?.stored(question);
   }
 
   removed(digest: Digest): void {
+    this.#named.delete(digest);
     this.#deps.leases.removed(digest);
+  }
+
+  /** To be called when Redis answers again: it may have forgotten who has what. */
+  forgetNames(): void {
+    this.#named.clear();
+  }
+
+  /** Names this replica in Redis as one that has the content. */
+  #name(question: ContentQuestion): void {
+    const { leases, clock } = this.#deps;
+    const { digest, repositoryId } = question;
+    const ofDigest = this.#named.get(digest) ?? new Map<string, number>();
+    this.#named.set(digest, ofDigest.set(repositoryId.upstream, clock.monotonicMs()));
+    leases.stored(question);
   }
 
   #manifestFrom(

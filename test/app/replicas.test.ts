@@ -128,6 +128,36 @@ describeWithTools(redisTools, 'replicas that share a Redis', () => {
     expect(upstream.requests.filter(({ path }) => path !== '/v2/')).toEqual([]);
   });
 
+  test('a replica that was restarted is read from again, for what its clients pull', async () => {
+    const { upstream, apps, redis } = await started(1);
+    const pushed = image({ layers: 2, layerBytes: 100_000 });
+    upstream.content.add(repository, 'latest', pushed);
+    const [first] = apps;
+    if (!first) throw new Error('not started');
+    await pullAll(first, repository, 'latest');
+    await first.restart(); // With another id.
+    await pullAll(first, repository, pushed.manifest.digest);
+    upstream.forgetRequests();
+    for (const late of await startReplicas(1, mirrorOf(upstream), { redis }))
+      await pullAll(late, repository, pushed.manifest.digest);
+    expect(upstream.requests.filter(({ path }) => path !== '/v2/')).toEqual([]);
+  });
+
+  test('a blob that a replica has for one repository is served for another only if the upstream has it there', async () => {
+    const { upstream, apps } = await started(2);
+    const blob = randomBlob(100_000);
+    upstream.content.addBlob(repository, blob);
+    upstream.content.addBlob('library/other', randomBlob(10));
+    const [first, second] = apps;
+    if (!first || !second) throw new Error('not started');
+    await ask(first, `/v2/${repository}/blobs/${blob.digest}`);
+    await first.quiet();
+    expect((await ask(second, `/v2/library/other/blobs/${blob.digest}`)).status).toBe(404);
+    upstream.content.addBlob('library/third', blob);
+    const third = await ask(second, `/v2/library/third/blobs/${blob.digest}`);
+    expect(third.body.equals(blob.bytes)).toBe(true);
+  });
+
   test('with every upstream dead, a replica that has never seen an image serves it whole by tag, marked stale', async () => {
     const { upstream, apps, redis } = await started(2);
     const pushed = image({ layers: 2, layerBytes: 500_000 });

@@ -90,9 +90,13 @@ export function createCluster({ cluster: config, clients }: Config, deps: Cluste
     },
     onFailure: (cause) => observer.internalError({ part: 'cluster secret', cause }),
   });
+  const work = new ClusterWork({ leases, membership, siblings, tagHints, anyCache: caches, bucket, clock });
+  redis.onChange(({ state }) => {
+    if (state === 'up') work.forgetNames();
+  });
   membership.onChange((others) => siblings.follow(others.map(({ address }) => address)));
   return {
-    work: { shared: new ClusterWork({ leases, membership, siblings, tagHints, anyCache: caches, bucket }), caches },
+    work: { shared: work, caches },
     connections: partOf('cluster connections', {
       start: async () => {
         await watched.start();

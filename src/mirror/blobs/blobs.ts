@@ -48,7 +48,7 @@ export interface BlobsDeps extends RatedBodiesDeps {
   readonly observer: Observer;
   readonly policies: FreshnessPolicies;
   readonly relays: Relays;
-  readonly shared: Pick<SharedWork, 'blobSources'>;
+  readonly shared: Pick<SharedWork, 'blobSources' | 'readable'>;
   readonly caches: Pick<OtherCache, 'openBlob'>;
   readonly space: Pick<Space, 'couldHold'>;
   /** Hash every stored blob again while it is read. */
@@ -199,10 +199,11 @@ export class Blobs {
     { firstServedAtMs, size }: BlobRecord,
     wasAsked: boolean,
   ): ServedBlob {
-    const { index, clock, store, verifyReads } = this.#deps;
+    const { index, clock, store, verifyReads, shared } = this.#deps;
     const { digest } = question;
     index.recordUse(digest, clock.now());
     index.recordRepositoryUse(question.repositoryId, clock.now());
+    shared.readable(question);
     // If the size is not known, the bytes are verified.
     const onDamaged = verifyReads || size === undefined ? () => store.quarantine(digest, 'read') : undefined;
     const cache: CacheStatus = wasAsked ? firstPull : { word: 'hit' };

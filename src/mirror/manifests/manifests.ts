@@ -47,7 +47,7 @@ export interface ManifestsDeps {
   /** Evicts until the store, including what is indexed but not stored yet, is below its bound. @returns whether it is. */
   readonly makeRoom: () => Promise<boolean>;
   readonly policies: FreshnessPolicies;
-  readonly shared: Pick<SharedWork, 'manifest' | 'fetched' | 'stored'>;
+  readonly shared: Pick<SharedWork, 'manifest' | 'readable' | 'stored'>;
   /** Asked when the upstream gives no answer. */
   readonly caches: Pick<OtherCache, 'manifest'>;
 }
@@ -171,7 +171,7 @@ export class Manifests {
     const named = namedBy(manifest.bytes);
     this.#remember(repositoryId, manifest, named);
     this.#record(repositoryId, manifest, named);
-    this.#deps.shared.fetched({ repositoryId, digest: fetched.digest });
+    this.#deps.shared.readable({ repositoryId, digest: fetched.digest });
     this.#store(repositoryId, fetched.digest);
     return manifest;
   }
@@ -190,9 +190,10 @@ export class Manifests {
   }
 
   #recordUse(repositoryId: RepositoryId, digest: Digest): void {
-    const { index, clock } = this.#deps;
+    const { index, clock, shared } = this.#deps;
     index.recordUse(digest, clock.now());
     index.recordRepositoryUse(repositoryId, clock.now());
+    shared.readable({ repositoryId, digest });
   }
 
   async #linked(repositoryId: RepositoryId, digest: Digest, waiting: Waiting): Promise<CachedManifest | undefined> {

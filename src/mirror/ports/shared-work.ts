@@ -47,8 +47,11 @@ export interface SharedWork {
   ): Promise<FetchedManifest>;
   /** Waits while another replica looks up the tag, a few seconds at most. @throws the signal's reason. */
   tagTurn(repositoryId: RepositoryId, tag: Tag, waiting: Waiting): Promise<TagTurn>;
-  /** To be called when a manifest can be read here, although it is not stored yet: other replicas may read it. Never throws. */
-  fetched(question: ContentQuestion): void;
+  /**
+   * To be called when content can be read here: a manifest in memory that is not stored yet, or content that was just served. It may be called
+   * for every pull. Never throws.
+   */
+  readable(question: ContentQuestion): void;
   /** To be called when content is stored: other replicas may read it here. Never throws. */
   stored(question: ContentQuestion): void;
   /** To be called when content is evicted. Never throws. */
@@ -60,7 +63,7 @@ export const nothingShared: SharedWork = {
   blobSources: (_question, upstream) => [upstream],
   manifest: (_question, fromUpstream, waiting) => fromUpstream(waiting),
   tagTurn: () => Promise.resolve({ kind: 'ask', claim: { answered: () => {}, [Symbol.dispose]: () => {} } }),
-  fetched: () => {},
+  readable: () => {},
   stored: () => {},
   removed: () => {},
 };

@@ -11,6 +11,7 @@ import { digestOf } from '../../../src/oci/digest.ts';
 import { UpstreamError } from '../../../src/oci/errors.ts';
 import { parseRepository, type Repository } from '../../../src/oci/reference.ts';
 import { randomBytes } from '../../support/images.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
 import { body } from '../../support/start-download.ts';
 
 export const bytes = randomBytes(2_000, 'shared blob');
@@ -57,6 +58,7 @@ export function scriptedCluster({
   readonly manifestAt?: Readonly<Record<string, OtherCache['manifest']>>;
 }) {
   const asked: string[] = [];
+  const clock = new ManualClock();
   const uploaded: unknown[] = [];
   const told: string[] = [];
   const uses = { open: 0, most: 0 };
@@ -110,6 +112,7 @@ export function scriptedCluster({
     },
     tagHints: { turn: () => Promise.reject(new Error('not asked')) },
     anyCache: { openAtSibling: anywhere },
+    clock,
     bucket,
   });
   const upstream: UpstreamBlobSource = {
@@ -135,7 +138,7 @@ export function scriptedCluster({
     return { blob, read };
   };
   const join = (...ids: readonly string[]) => ids.forEach((id) => known.add(replica(id).address));
-  return { work, download, asked, uploaded, told, uses, join };
+  return { work, download, clock, asked, uploaded, told, uses, join };
 }
 
 export const heldBy = (id: string, by: Repository = repository): Claim & { readonly kind: 'held' } => ({

@@ -258,6 +258,19 @@ test('a download that is ended while replicas are looked for asks nobody else', 
   expect(asked).toEqual(['a 0']);
 });
 
+test('content that is served is announced once in a while, at once after it was evicted, and when Redis may have forgotten it', () => {
+  const { work, clock, asked } = scriptedCluster({ claim: () => 'mine' });
+  for (let pull = 0; pull < 10; pull += 1) work.readable(question);
+  expect(asked).toEqual(['stored true']);
+  clock.advance(12 * 3_600_000);
+  work.readable(question);
+  work.removed(digest);
+  work.readable(question);
+  work.forgetNames();
+  work.readable(question);
+  expect(asked).toEqual(['stored true', 'stored true', 'removed', 'stored true', 'stored true']);
+});
+
 test('evicted content is announced no longer', () => {
   const { work, asked } = scriptedCluster({ claim: () => 'mine' });
   work.removed(digest);

@@ -31,7 +31,7 @@ async function started({
   shared = nothingShared,
   caches = noOtherCaches,
 }: {
-  shared?: Pick<SharedWork, 'manifest' | 'fetched' | 'stored'>;
+  shared?: Pick<SharedWork, 'manifest' | 'readable' | 'stored'>;
   caches?: Pick<OtherCache, 'manifest'>;
 } = {}) {
   const files = new ScriptedFiles();
@@ -87,7 +87,7 @@ test('a manifest that another replica has costs the upstream nothing, and is ann
   const [readable, announced]: [string[], unknown[]] = [[], []];
   const shared = {
     manifest: async () => fetchable,
-    fetched: () => readable.push('memory'),
+    readable: () => readable.push('memory'),
     stored: (question: unknown) => announced.push(question),
   };
   const { manifests, disk, background } = await started({ shared });
