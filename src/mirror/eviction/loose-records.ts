@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../ports/clock.ts';
-import { blockBytes, type DiskUse, type RecordKey, type RecordStore } from '../ports/record-store.ts';
+import { blockBytes, type DiskUse, type RecordKey, recordName, type RecordStore } from '../ports/record-store.ts';
 import type { Index } from '../ports/store-index.ts';
 import type { Waiting } from '../ports/waiting.ts';
 
@@ -207,9 +207,4 @@ function isLoose({ kind }: RecordKey): boolean {
 function isEmptyListing(value: object): boolean {
   if ('names' in value) return value.names === '';
   return 'referrers' in value && Array.isArray(value.referrers) && value.referrers.length === 0;
-}
-
-function recordName(key: RecordKey): string {
-  const which = key.kind === 'tag' ? key.tag : 'digest' in key ? key.digest : '';
-  return `${key.kind} ${key.repositoryId.upstream}/${key.repositoryId.repository} ${which}`;
 }

@@ -13,7 +13,7 @@ import {
 import type { CacheStatus } from '../ports/cache-status.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
-import type { RecordKey, RecordStore } from '../ports/record-store.ts';
+import { type RecordKey, recordName, type RecordStore } from '../ports/record-store.ts';
 import type { Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { Remembered } from '../concurrency/remembered.ts';
@@ -121,7 +121,7 @@ export class CachedListings<Listing extends Kept> {
   }
 
   async list(question: Question<Listing>, waiting: Waiting): Promise<ListedWhole<Listing>> {
-    const name = listingName(question.key);
+    const name = recordName(question.key);
     const known = await this.#known(question, waiting);
     if (known && this.#isFresh(question.upstream, known.listing)) return { ...known, cache: { word: 'hit' } };
     const stale = known && this.#stale.get(name);
@@ -134,7 +134,7 @@ export class CachedListings<Listing extends Kept> {
 
   /** Whether the listing is in memory, fresh or not. */
   isRemembered(key: RecordKey): boolean {
-    return this.#memory.has(listingName(key));
+    return this.#memory.has(recordName(key));
   }
 
   #isFresh(upstream: Upstream, { fetchedAtMs }: Kept): boolean {
@@ -149,7 +149,7 @@ export class CachedListings<Listing extends Kept> {
 
   /** Reads the listing from memory or the disk: once for all concurrent callers, and a few listings at a time. */
   async #known(question: Question<Listing>, waiting: Waiting): Promise<Measured<Listing> | undefined> {
-    const name = listingName(question.key);
+    const name = recordName(question.key);
     const remembered = this.#memory.get(name);
     if (remembered) return remembered;
     const read = (flight: Waiting) =>
@@ -158,7 +158,7 @@ export class CachedListings<Listing extends Kept> {
   }
 
   async #read(key: RecordKey): Promise<Measured<Listing> | undefined> {
-    const name = listingName(key);
+    const name = recordName(key);
     const listing = this.#kind.parse(await this.#deps.records.read(key));
     // Another request may have fetched it meanwhile.
     const newer = this.#memory.get(name);
@@ -180,7 +180,7 @@ export class CachedListings<Listing extends Kept> {
     const lookUp = (flight: Flight) => this.#lookUp(question, known, flight);
     try {
       return await this.#deps.waiters.wait(question.upstream.label, () =>
-        this.#flights.run(listingName(question.key), lookUp, waiting),
+        this.#flights.run(recordName(question.key), lookUp, waiting),
       );
     } catch (cause) {
       const stale = cause instanceof TooManyWaiters ? this.#staleFor(question, known, cause) : undefined;
@@ -198,7 +198,7 @@ export class CachedListings<Listing extends Kept> {
     // Fetching many pages may take longer than any client waits: if it ended with its clients, it would never be complete.
     flight.lastUntil(asked);
     try {
-      const inTime = known ? this.#deps.softTimeout.for(asked, `listing ${listingName(question.key)}`, flight) : asked;
+      const inTime = known ? this.#deps.softTimeout.for(asked, `listing ${recordName(question.key)}`, flight) : asked;
       return { word: 'fetched', fetched: await inTime };
     } catch (cause) {
       const stale = this.#staleFor(question, known, cause);
@@ -215,8 +215,8 @@ export class CachedListings<Listing extends Kept> {
     try {
       const waiting = { signal: deadline };
       const listing = await this.#turns.run(upstream.label, () => ask(waiting), waiting);
-      const measured = this.#remember(listingName(key), listing);
-      this.#stale.forget(listingName(key));
+      const measured = this.#remember(recordName(key), listing);
+      this.#stale.forget(recordName(key));
       background.run('listing record', () => records.write(key, listing));
       return measured;
     } catch (cause) {
@@ -240,7 +240,7 @@ export class CachedListings<Listing extends Kept> {
     const decision = staleDecision(cause, staleMs, policies.rulesOf(upstream.label));
     if (decision.word === 'fail') return undefined;
     observer.servedStale({ upstream: upstream.label, reason: decision.reason });
-    this.#stale.remember(listingName(key), staleStatus(decision), Math.min(retryFailedAfterMs, lifetimeMs));
+    this.#stale.remember(recordName(key), staleStatus(decision), Math.min(retryFailedAfterMs, lifetimeMs));
     return { ...decision, cause };
   }
 }
@@ -252,9 +252,4 @@ function fetchedStatus(isKnown: boolean, collapsed: boolean): CacheStatus {
 
 function staleStatus({ reason }: ServeStale): CacheStatus {
   return { word: 'stale', reason };
-}
-
-function listingName(key: RecordKey): string {
-  const { upstream, repository } = key.repositoryId;
-  return `${key.kind} ${upstream}/${repository} ${'digest' in key ? key.digest : ''}`;
 }
