@@ -127,7 +127,8 @@ export class CachedListings<Listing extends Kept> {
     const stale = known && this.#stale.get(name);
     if (stale) return { ...known, cache: stale };
     const { value, collapsed } = await this.#lookUpTogether(question, known, waiting);
-    if (value.word === 'fetched') return { ...value.fetched, cache: fetchedStatus(known !== undefined, collapsed) };
+    if (value.word === 'fetched')
+      return { ...value.fetched, cache: fetchedStatus({ isKnown: known !== undefined, collapsed }) };
     if (!known) throw value.cause;
     return { ...known, cache: staleStatus(value) };
   }
@@ -245,9 +246,9 @@ export class CachedListings<Listing extends Kept> {
   }
 }
 
-function fetchedStatus(isKnown: boolean, collapsed: boolean): CacheStatus {
-  if (isKnown) return { word: 'revalidated', upstreamStatus: 200, stored: true };
-  return { word: collapsed ? 'collapsed' : 'miss', upstreamStatus: 200, stored: true };
+function fetchedStatus({ isKnown, collapsed }: { isKnown: boolean; collapsed: boolean }): CacheStatus {
+  const word = collapsed ? 'collapsed' : 'miss';
+  return { word: isKnown ? 'revalidated' : word, upstreamStatus: 200, stored: true };
 }
 
 function staleStatus({ reason }: ServeStale): CacheStatus {
