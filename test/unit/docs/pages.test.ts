@@ -20,6 +20,17 @@ describe.each(pages)('%s', (page) => {
   });
 });
 
+test.each(pages.filter((page) => page !== 'CHANGELOG.md'))('%s names metrics that exist, with their labels', (page) => {
+  const rows = read('docs/metrics.md').matchAll(/^\| `(\w+)` \| \w+ \| (.*?) \|/gm);
+  const labelsOf = new Map([...rows].map(([, name = '', labels = '']) => [name, labels.split(/\W+/)]));
+  const used = [...read(page).matchAll(/\b(layerwell_\w+?)(?:_bucket|_count|_sum)?\b(?:\{([^}]*)\})?/g)];
+  const unknown = used.filter(([, name = '', selector = '']) => {
+    const selected = [...selector.matchAll(/(\w+)(?:=|!=|=~|!~)"/g)].map(([, label = '']) => label);
+    return !selected.every((label) => label === 'le' || labelsOf.get(name)?.includes(label)) || !labelsOf.has(name);
+  });
+  expect(unknown.map(([text]) => text)).toEqual([]);
+});
+
 test('the map of the code in ARCHITECTURE.md names folders and files that exist', () => {
   const lines = [...read('ARCHITECTURE.md').matchAll(/^[├└]── (\S+)(.*(?:\n│ .*)*)/gm)];
   const named = lines.flatMap(([, entry = '', text = '']) => {
