@@ -7,6 +7,7 @@ import { ClusterWork, type SharedBucket } from '../../cluster/shared-work.ts';
 import { Siblings } from '../../cluster/siblings.ts';
 import { TagHints } from '../../cluster/tag-hints.ts';
 import type { Config } from '../../config/schema.ts';
+import type { Listener } from '../../http/server/listener.ts';
 import { SecretCheck } from '../../http/siblings/secret-check.ts';
 import { MemoryShare, type MemoryBudget } from '../../mirror/concurrency/memory-budget.ts';
 import type { Mirror } from '../../mirror/mirror.ts';
@@ -48,7 +49,10 @@ export interface Cluster {
   readonly connections: Part;
   /** Lets siblings read: started before the replica is announced. */
   listener(mirror: Mirror): Part;
-  /** Announces the replica: started last. Stopped first: then its hints are withdrawn, and no other replica begins to read here. */
+  /**
+   * Announces the replica: started last. Stopped first: its hints are withdrawn, then no other replica begins to read here. Those that read
+   * already continue until the listener stops.
+   */
   readonly membership: Part;
   /** For readyz; undefined without a cluster. */
   state(): ClusterState | undefined;
@@ -95,6 +99,7 @@ export function createCluster({ cluster: config, clients }: Config, deps: Cluste
     if (state === 'up') work.forgetNames();
   });
   membership.onChange((others) => siblings.follow(others.map(({ address }) => address)));
+  let listener: Listener | undefined;
   return {
     work: { shared: work, caches },
     connections: partOf('cluster connections', {
@@ -109,12 +114,16 @@ export function createCluster({ cluster: config, clients }: Config, deps: Cluste
         await redis.stop(options);
       },
     }),
-    listener: (mirror) => siblingListener(config, { ...deps, mirror, secrets, replicaId, clients }),
+    listener: (mirror) => {
+      listener = siblingListener(config, { ...deps, mirror, secrets, replicaId, clients });
+      return listener;
+    },
     membership: partOf('cluster membership', {
       start: () => membership.start(),
       stop: async (options) => {
         tagHints.stop();
         await membership.leave(options);
+        listener?.stopAccepting();
         await leases.stop(options);
       },
     }),

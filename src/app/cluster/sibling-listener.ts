@@ -10,7 +10,6 @@ import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Memory } from '../../mirror/ports/memory.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
-import type { Part } from '../lifecycle.ts';
 
 export interface SiblingListenerDeps {
   readonly mirror: Mirror;
@@ -23,11 +22,14 @@ export interface SiblingListenerDeps {
   readonly log: Log;
 }
 
+/** A replica that reads nothing for this long is frozen, or gone. */
+const maxIdleMs = 30_000;
+
 /** The listener that other replicas read from. Its limits are those of the clients' listener, each counted by itself. */
 export function siblingListener(
   { listen: { host, port, tls } }: NonNullable<Config['cluster']>,
   { clients, log, ...deps }: SiblingListenerDeps,
-): Part {
+): Listener {
   const report = (error: unknown) => log.logger.error({ err: error }, 'unexpected error');
   const connections = new Connections({ max: clients.maxConnections });
   const app = createSiblingApp({
@@ -37,7 +39,13 @@ export function siblingListener(
     report,
   });
   const certificate = tls && new Certificate(tls, { report });
-  const { idleTimeoutMs } = clients;
-  const name = 'sibling listener';
-  return new Listener(app, { name, host, port, certificate, idleTimeoutMs, connections });
+  return new Listener(app, {
+    name: 'sibling listener',
+    host,
+    port,
+    certificate,
+    idleTimeoutMs: Math.min(clients.idleTimeoutMs, maxIdleMs),
+    connections,
+    onRejected: () => deps.observer.siblingServed({ kind: 'other', outcome: 'rejected' }),
+  });
 }

@@ -20,9 +20,9 @@ export class SecretCheck {
     this.follow(secrets);
   }
 
-  /** From now on these are accepted. */
-  follow({ secret, previousSecret }: SiblingSecrets): void {
-    this.#accepted = [secret, ...(previousSecret === undefined ? [] : [previousSecret])].map(hashOf);
+  /** From now on these are accepted. Without a secret nothing is. */
+  follow({ secret, previousSecret = '' }: SiblingSecrets): void {
+    this.#accepted = [secret, previousSecret].filter((accepted) => accepted !== '').map(hashOf);
   }
 
   accepts(secret: string): boolean {

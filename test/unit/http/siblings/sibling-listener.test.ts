@@ -62,6 +62,11 @@ test('while secrets are rotated, two are accepted', async () => {
   expect(await statusWith('the next secret, which is long enough too')).toBe(200);
 });
 
+test('before there is a secret, none is accepted', () => {
+  const check = new SecretCheck({ secret: '' });
+  for (const wrong of ['', 'a', secret]) expect(check.accepts(wrong)).toBe(false);
+});
+
 test('a secret of any length is compared', () => {
   const check = new SecretCheck({ secret });
   for (const wrong of ['', 'a', `${secret} `, secret.repeat(100)]) expect(check.accepts(wrong)).toBe(false);
