@@ -66,7 +66,7 @@ ${problems.length === 0 ? 'No promise was broken.' : problems.map((problem) => `
 
 ${new Date().toISOString().slice(0, 10)}, Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown processor'}. Clients, replicas, upstream and proxy share the processors.
 
-\`npm run replicas\` repeats this and writes this page. Every test run does it with 64 MiB (\`test/replicas/one-download.test.ts\`).
+\`npm run replicas\` repeats this and writes this page. Every test run does it with 16 MiB (\`test/replicas/one-download.test.ts\`).
 `;
 }
 

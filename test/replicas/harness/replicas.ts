@@ -18,6 +18,11 @@ export interface ReplicasOptions {
   /** A single server, over a link that can be broken; or how it is configured. */
   readonly redis: { readonly port: number } | { readonly config: object };
   readonly count?: number;
+  /**
+   * Whether the links to Redis and to siblings lead through proxies that can be broken. The proxies are part of this process: while it is
+   * busy, Redis is slow.
+   */
+  readonly hasLinks?: true;
   /** Added to the configuration of each. */
   readonly config?: MirrorConfig;
   /** Added to the environment of each. */
@@ -69,16 +74,17 @@ export async function haveMet({ all }: Pick<Replicas, 'all'>): Promise<void> {
   while ((await Promise.all(all.map(known))).some((count) => count < all.length));
 }
 
-async function startReplica({ upstream, redis, config = {}, env = {}, owner }: ReplicasOptions): Promise<Replica> {
+async function startReplica(options: ReplicasOptions): Promise<Replica> {
+  const { upstream, redis, config = {}, env = {}, hasLinks = false, owner } = options;
   const siblingPort = await freePort();
   const [toUpstream, toRedis, fromSiblings] = await Promise.all(
     [portOf(upstream.url), 'port' in redis ? redis.port : 0, siblingPort].map((port) => startTcpProxy([port], owner)),
   );
   if (!toUpstream || !toRedis || !fromSiblings) throw new Error('no links');
   const cluster = {
-    redis: 'port' in redis ? { url: `redis://127.0.0.1:${toRedis.port}` } : redis.config,
+    redis: 'port' in redis ? { url: `redis://127.0.0.1:${hasLinks ? toRedis.port : redis.port}` } : redis.config,
     listen: { host: '127.0.0.1', port: siblingPort },
-    advertise: fromSiblings.url,
+    advertise: hasLinks ? fromSiblings.url : `http://127.0.0.1:${siblingPort}`,
     secret: clusterSecret,
   };
   const mirror = await startMirror({ ...mirrorOf(toUpstream), ...config, cluster }, { owner, env });

@@ -142,7 +142,7 @@ export class TcpProxy {
     let [underWay, line] = [0, Promise.resolve()];
     const arrive = async (piece: Buffer, sentAtMs: number): Promise<void> => {
       await this.#travel(piece.length, sentAtMs);
-      if (!to.destroyed && !to.write(piece)) await Promise.race([once(to, 'drain'), once(to, 'close')]).catch(() => {});
+      if (!to.destroyed && !to.write(piece)) await drained(to);
       underWay -= piece.length;
       if (underWay < maxUnderWay) from.resume();
     };
@@ -178,6 +178,16 @@ export async function startTcpProxy(targets: readonly number[], owner: Owner): P
   await proxy.start();
   owner(() => proxy.stop());
   return proxy;
+}
+
+/** Resolves when it takes more, or is closed. */
+async function drained(socket: Socket): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  socket.once('drain', resolve);
+  socket.once('close', resolve);
+  await promise;
+  socket.off('drain', resolve);
+  socket.off('close', resolve);
 }
 
 async function connected(port: number): Promise<Socket | undefined> {

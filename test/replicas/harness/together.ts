@@ -1,9 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type FakeRegistry, startFakeRegistry } from '../../support/fake-registry.ts';
+import { pump } from '../../support/fake-answer.ts';
 import { gate } from '../../support/gate.ts';
 import type { Owner } from '../../support/owner.ts';
 import { type BlobSeen, pullByTag, type RunningPull } from './client.ts';
 import { imageOf, type LayerImage } from './image.ts';
-import { haveMet, type Replica, type Replicas, startReplicas } from './replicas.ts';
+import { haveMet, portOf, type Replica, type Replicas, startReplicas } from './replicas.ts';
+import { startTcpProxy } from './tcp-proxy.ts';
 
 /** What happens to the replica that downloads, when half of the blob is there. */
 export type Interruption = 'none' | 'SIGKILL' | 'SIGSTOP';
@@ -26,13 +29,18 @@ export interface Together {
   readonly rangedGets: number;
   readonly rightDigests: number;
   readonly failures: readonly string[];
-  /** The client's first byte of the layer minus the upstream's; the median over the clients. */
+  /** From the upstream's first byte of the layer to the client's, minus the same without replicas between them; medians over the clients. */
   readonly firstByteBehindMs: number;
+  /** Without replicas between them: how busy the machine is. */
+  readonly directFirstByteMs: number;
   readonly longestPauseMs: number;
   readonly seconds: number;
 }
 
 const repository = 'library/app';
+/** Sent first, so that the way of the first byte is not measured behind a full link. */
+const firstBytes = 256 * 1024;
+const mebibyte = 1024 * 1024;
 
 /** Many clients pull one image at once, which no replica has. */
 export async function pullTogether(options: TogetherOptions): Promise<Together> {
@@ -42,19 +50,22 @@ export async function pullTogether(options: TogetherOptions): Promise<Together> 
   upstream.content.add(repository, '1', image);
   const replicas = await startReplicas({ upstream, redis: { port: options.redisPort }, owner });
   await haveMet(replicas);
+  const directMs = await firstByteFromUpstream(upstream, options);
   upstream.forgetRequests();
 
-  const [headers, half] = [gate(), gate()];
-  const path = layerPath(image);
-  const holdBody = { afterBytes: image.layer.bytes.length / 2, until: half };
-  upstream.script({ method: 'GET', path, times: 1 }, { holdHeaders: headers, holdBody });
+  const [headers, body, path] = [gate(), pump(), endingWith(image.layer.digest)];
+  upstream.script({ method: 'GET', path, times: 1 }, { holdHeaders: headers, pump: body });
   const startedAtMs = performance.now();
   const pulls = Array.from({ length: clients }, () => pullByTag({ url: replicas.url, repository, tag: '1' }));
   await Promise.all([...pulls.map(({ asked }) => asked), upstream.arrived('GET', path)]);
   const sentAtMs = performance.now();
   headers.open();
-  const interrupted = await interruptAtHalf({ interruption, replicas, pulls, image });
-  half.open();
+  body.release(firstBytes);
+  await haveReceived(pulls, 1);
+  const size = image.layer.bytes.length;
+  body.release(size / 2);
+  const interrupted = await interrupt({ interruption, replicas, pulls, receivedBytes: size / 4 });
+  body.release(size);
   const results = await Promise.allSettled(pulls.map(({ done }) => done));
   if (interruption === 'SIGSTOP') interrupted?.mirror.send('SIGCONT');
   const seen = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
@@ -62,26 +73,57 @@ export async function pullTogether(options: TogetherOptions): Promise<Together> 
     ...askedOf(upstream, image),
     rightDigests: seen.filter(({ digest }) => digest === image.layer.digest).length,
     failures: results.flatMap((result) => (result.status === 'rejected' ? [String(result.reason)] : [])),
-    firstByteBehindMs: medianOf(seen.map((one) => one.firstByteAtMs - Math.max(sentAtMs, one.askedAtMs))),
+    firstByteBehindMs: firstByteMs(seen, sentAtMs) - directMs,
+    directFirstByteMs: directMs,
     longestPauseMs: Math.max(...seen.map((one: BlobSeen) => one.longestPauseMs)),
     seconds: (performance.now() - startedAtMs) / 1_000,
   };
 }
 
-async function interruptAtHalf(scene: {
+function firstByteMs(seen: readonly BlobSeen[], sentAtMs: number): number {
+  return medianOf(seen.map(({ firstByteAtMs, askedAtMs }) => firstByteAtMs - Math.max(sentAtMs, askedAtMs)));
+}
+
+/** The same number of clients pull a small layer from the upstream, through a proxy as well. */
+async function firstByteFromUpstream(upstream: FakeRegistry, { clients, owner }: TogetherOptions): Promise<number> {
+  const image = imageOf(firstBytes / mebibyte, 'direct');
+  upstream.content.add('library/direct', '1', image);
+  const headers = gate();
+  const path = endingWith(image.layer.digest);
+  upstream.script({ method: 'GET', path }, { holdHeaders: headers });
+  const { url } = await startTcpProxy([portOf(upstream.url)], owner);
+  const pulls = Array.from({ length: clients }, () => pullByTag({ url, repository: 'library/direct', tag: '1' }));
+  await Promise.all([...pulls.map(({ asked }) => asked), upstream.arrived('GET', path, clients)]);
+  const sentAtMs = performance.now();
+  headers.open();
+  return firstByteMs(await Promise.all(pulls.map(({ done }) => done)), sentAtMs);
+}
+
+/** Once every client has received so much of the layer. */
+async function interrupt(scene: {
   readonly interruption: Interruption;
   readonly replicas: Replicas;
   readonly pulls: readonly RunningPull[];
-  readonly image: LayerImage;
+  readonly receivedBytes: number;
 }): Promise<Replica | undefined> {
-  const { interruption, replicas, pulls, image } = scene;
+  const { interruption, replicas, pulls, receivedBytes } = scene;
   if (interruption === 'none') return undefined;
-  const quarter = image.layer.bytes.length / 4;
-  while (pulls.some(({ receivedBytes }) => receivedBytes < quarter)) await nextTurn();
+  await haveReceived(pulls, receivedBytes);
   const holder = replicas.holder();
   holder.mirror.send(interruption);
   replicas.takeOut(holder);
   return holder;
+}
+
+/** Resolves when each pull has received so much, or has failed. */
+async function haveReceived(pulls: readonly RunningPull[], bytes: number): Promise<void> {
+  const failed = Promise.race(pulls.map(({ done }) => done)).then(
+    () => true,
+    () => true,
+  );
+  while (pulls.some(({ receivedBytes }) => receivedBytes < bytes)) {
+    if (await Promise.race([failed, sleep(5)])) return;
+  }
 }
 
 function askedOf(upstream: FakeRegistry, { manifest, layer }: LayerImage) {
@@ -94,18 +136,10 @@ function askedOf(upstream: FakeRegistry, { manifest, layer }: LayerImage) {
   };
 }
 
-function layerPath({ layer }: LayerImage): RegExp {
-  return endingWith(layer.digest);
-}
-
 function endingWith(digest: string): RegExp {
   return new RegExp(`/${digest}$`);
 }
 
 export function medianOf(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 5));
 }
