@@ -4,7 +4,7 @@ import type { Tag } from '../oci/reference.ts';
 import { redisScript } from './redis/reply.ts';
 
 // All times are those of Redis, in milliseconds: no clock of a replica is trusted. Each script touches keys of one hash tag, so that it runs in
-// a Cluster too.
+// a Cluster too. What takes memory is written first: after another write Redis lets a script go on beyond its bound.
 
 const now = `
 local time = redis.call('TIME')
@@ -92,8 +92,8 @@ return 0`,
 export const nameHolder = redisScript(
   'holder',
   `${now}
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 local lease = redis.call('GET', KEYS[2])

@@ -216,6 +216,9 @@ describeWithTools(redisTools, 'leases of content', () => {
     expect((await claim(replicas[0])).kind).toBe('mine');
     expect((await claim(replicas[1])).kind).toBe('mine');
     expect(eventsOf(replicas[0])).toEqual([]);
+    replicas[0]?.leases.stored(question);
+    const named = () => replicas[0]?.observer.answered.find(({ command }) => command === 'holder')?.outcome;
+    await expect.poll(named).toBe('full');
     await redis.empty();
     expect((await claim(replicas[0])).kind).toBe('mine');
     expect((await claim(replicas[1])).kind).toBe('held');
