@@ -4,7 +4,10 @@ import type { Index, Link } from '../../src/mirror/ports/store-index.ts';
 import { type Digest, digestOf } from '../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../src/oci/reference.ts';
 import type { LosableIndex } from '../../src/index/rebuilder.ts';
-import { startRedis } from '../support/redis.ts';
+import { vi } from 'vitest';
+import type { RedisSettings } from '../../src/cluster/redis/settings.ts';
+import { thisSuite } from '../support/owner.ts';
+import { startRedis, startRedisCluster, startSentinels } from '../support/redis.ts';
 import { startRedisIndex } from '../support/redis-index.ts';
 import { stopAsIfKilled } from '../support/rebuilds.ts';
 import { type IndexOptions, never, startIndex } from '../support/sqlite-index.ts';
@@ -38,12 +41,36 @@ async function inSqlite(): Promise<IndexPlace> {
   };
 }
 
-async function inRedis(): Promise<IndexPlace> {
-  const redis = await startRedis();
-  const storeId = randomUUID();
-  return {
-    start: async (options) => (await startRedisIndex(redis.settings, { ...options, storeId })).index,
-    kill: (index) => index.stop({ othersEnded: false }),
+/** The servers of all tests of a file. */
+const owner = thisSuite();
+const redis = once(async () => (await startRedis({ owner })).settings);
+const redisCluster = once(async () => (await startRedisCluster(owner)).settings);
+const failedOver = once(async () => {
+  const sentinels = await startSentinels(owner);
+  const former = await sentinels.primary();
+  await former.kill();
+  await vi.waitUntil(async () => (await sentinels.primary()) !== former, { timeout: 30_000, interval: 100 });
+  return sentinels.settings;
+});
+
+function once<Value>(make: () => Promise<Value>): () => Promise<Value> {
+  let made: Promise<Value> | undefined;
+  return () => (made ??= make());
+}
+
+function inRedis(settings: () => Promise<RedisSettings>): () => Promise<IndexPlace> {
+  return async () => {
+    const storeId = randomUUID();
+    const to = await settings();
+    return {
+      start: async (options) => {
+        const { index } = await startRedisIndex(to, { ...options, storeId });
+        // Servers that were just started, or have failed over, may refuse the first connection.
+        await vi.waitUntil(() => index.isOpen, { timeout: 30_000 });
+        return index;
+      },
+      kill: (index) => index.stop({ othersEnded: false }),
+    };
   };
 }
 
@@ -57,7 +84,12 @@ function kind(name: string, newPlace: () => Promise<IndexPlace>): IndexKind {
 }
 
 /** Every implementation, and how a test gets one. */
-export const indexes = [kind('in SQLite', inSqlite), kind('in Redis', inRedis)];
+export const indexes = [
+  kind('in SQLite', inSqlite),
+  kind('in Redis', inRedis(redis)),
+  kind('in a Redis Cluster', inRedis(redisCluster)),
+  kind('in Redis after a failover by Sentinels', inRedis(failedOver)),
+];
 
 export const alpine = repository('docker.io', 'library/alpine');
 export const debian = repository('docker.io', 'library/debian');

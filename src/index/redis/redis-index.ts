@@ -101,6 +101,11 @@ export class RedisIndex implements Index, LosableIndex {
     await this.#deps.redis.stop({ signal: AbortSignal.timeout(closeWithinMs) });
   }
 
+  /** Whether Redis answers, and the view is that of this process. */
+  get isOpen(): boolean {
+    return this.#tenure.isOpen;
+  }
+
   get needsRebuild(): boolean {
     return this.#tenure.needsRebuild;
   }
@@ -126,19 +131,19 @@ export class RedisIndex implements Index, LosableIndex {
   }
 
   async endCounting(): Promise<void> {
-    await this.#partsInUse().writer.settle('rows');
+    await this.#tenure.retried(() => this.#partsInUse().writer.settle('rows'));
     this.#tenure.endCounting();
   }
 
   settled(): Promise<void> {
-    return this.#partsInUse().writer.settle();
+    return this.#tenure.retried(() => this.#partsInUse().writer.settle());
   }
 
   async completeRebuild({ signal }: Waiting): Promise<void> {
-    const parts = this.#partsInUse();
-    await parts.writer.settle();
-    await removeUnseen(parts, this.#pending, { signal });
-    await parts.writer.settle();
+    await this.settled();
+    const retried = this.#tenure.retried.bind(this.#tenure);
+    await removeUnseen(this.#partsInUse(), this.#pending, { retried, signal });
+    await this.settled();
     this.#tenure.endRebuild();
   }
 

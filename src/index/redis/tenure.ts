@@ -36,6 +36,8 @@ export interface TenureDeps {
 /** How often a Redis that failed is asked again, and the view is checked otherwise. */
 const retryEveryMs = 1_000;
 const checkEveryTicks = 5;
+/** How long a rebuild waits for Redis before it begins anew. */
+const retriedWithinMs = 15_000;
 
 /**
  * What this process holds of the view: whether it has taken it over, whether Redis answers, and whether the view has everything.
@@ -51,6 +53,7 @@ export class Tenure {
   readonly counting = new Completion();
   /** The view must be rebuilt, and Redis answers. */
   readonly loss = new Completion();
+  readonly #opening = new Completion();
   readonly #deps: TenureDeps;
   readonly #stopping = new AbortController();
   #parts: OpenedParts | undefined;
@@ -114,6 +117,20 @@ export class Tenure {
     this.#isLostSinceRebuildBegan = false;
   }
 
+  /** Does a step of a rebuild; again after Redis did not answer for a moment. @throws what `step` throws */
+  async retried<Result>(step: () => Promise<Result>): Promise<Result> {
+    for (;;) {
+      try {
+        return await step();
+      } catch (cause) {
+        this.failed(cause);
+        const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(retriedWithinMs)]);
+        await this.#opening.wait(signal).catch(() => {});
+        if (!this.isOpen || this.#isLostSinceRebuildBegan || this.#stopping.signal.aborted) throw cause;
+      }
+    }
+  }
+
   endCounting(): void {
     if (this.#isLostSinceRebuildBegan) return;
     this.#deps.totals.followView();
@@ -128,8 +145,10 @@ export class Tenure {
 
   /** A script failed: Redis does not answer, or the view is not as this process left it. */
   failed(cause: unknown): void {
+    if (this.#stopping.signal.aborted) return;
     if (!(cause instanceof RedisUnavailable || cause instanceof NotOpen)) return this.lose(cause);
     this.#isAnswering = false;
+    this.#opening.reset();
     this.loss.reset();
   }
 
@@ -140,6 +159,7 @@ export class Tenure {
     this.#lossReason = cause instanceof Error ? cause.message : String(cause);
     this.#isLostSinceRebuildBegan = true;
     this.#isTaken = false;
+    this.#opening.reset();
     if (this.counting.isReached) totals.countAlone(pending);
     pending.beginRebuild();
     this.completion.reset();
@@ -162,6 +182,7 @@ export class Tenure {
     const { view, writer } = parts;
     await writer.first(() => (this.#isTaken ? view.check() : this.#take(parts)));
     this.#isAnswering = true;
+    this.#opening.reach();
     if (this.needsRebuild) this.loss.reach();
     writer.writeBuffered();
     await this.#deps.onChecked(parts);

@@ -120,16 +120,22 @@ export async function removeRepository(
  * Ends a rebuild: removes what was not found in the store.
  * @throws the signal's reason when it aborts; ViewLost, RedisUnavailable
  */
-export async function removeUnseen(parts: OpenedParts, pending: WriteBuffer, { signal }: Waiting): Promise<void> {
+export async function removeUnseen(
+  parts: OpenedParts,
+  pending: WriteBuffer,
+  { retried, signal }: Waiting & { readonly retried: <Result>(step: () => Promise<Result>) => Promise<Result> },
+): Promise<void> {
   const { writer, reader } = parts;
   const sweep = async (script: Script, first: string, remove: (found: Found) => Promise<void>) => {
     for (let after = first, isFirst = true; isFirst || after !== first; isFirst = false) {
       signal.throwIfAborted();
-      after = await writer.first(async () => {
-        const { next, found } = await reader.unseen(script, after);
+      const from = after;
+      const step = async () => {
+        const { next, found } = await reader.unseen(script, from);
         await remove(found);
         return next;
-      });
+      };
+      after = await retried(() => writer.first(step));
     }
   };
   await sweep(unseenContent, '0', async (found) => {

@@ -134,6 +134,21 @@ test('writes buffered while Redis hangs are in the view when it goes on, without
   expect(failures).toEqual([]);
 });
 
+test('a rebuild goes on after Redis did not answer for a moment', async () => {
+  const redis = await startRedis();
+  const { index, failures } = await startRedisIndex(redis.settings);
+  index.beginRebuild();
+  redis.pause();
+  index.recordStoredContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
+  const settled = index.settled();
+  await vi.waitUntil(() => !index.isOpen);
+  redis.resume();
+  await settled;
+  await index.completeRebuild({ signal: never });
+  expect(await index.totals()).toMatchObject({ bytes: 10 });
+  expect(failures).toEqual([]);
+});
+
 test('a Redis whose memory is full refuses writes: they are buffered, and written when there is room', async () => {
   const { index, redis } = await completeIndex();
   await redis.fill();
