@@ -66,7 +66,7 @@ export class AnyCache implements OtherCache {
         ...(range && { range }),
         atOnce: true,
       });
-      return opened && { replicaId, opened: { ...opened, origin: 'sibling' } };
+      return opened && { replicaId, opened: { ...opened, origin: 'sibling', via: 'sibling' } };
     };
     const places = this.#places().filter(({ replicaId }) => !except.has(replicaId));
     const drop = ({ opened }: FoundBlob) => void opened.body.destroy();

@@ -89,7 +89,7 @@ export class SharedBlob {
     const isOther = !isSameRepository(repositoryId, this.#question.repositoryId);
     if (isOther && !(await this.#confirm(options))) return 'alone';
     const opened = await cache.openBlob(repositoryId, this.#question.digest, options);
-    return opened && this.#sentBy(replicaId, { ...opened, origin: 'sibling' });
+    return opened && this.#sentBy(replicaId, { ...opened, origin: 'sibling', ...(!isOther && { via: 'sibling' }) });
   }
 
   /** Another repository's bytes are read only if the upstream has the blob in this repository too. If not, the upstream is asked as the last source: its error is the client's. */
@@ -111,7 +111,7 @@ export class SharedBlob {
       const opened = await bucket.open(repositoryId, digest, options);
       if (!opened) return undefined;
       this.#deps.onOrigin(this.#question, 'elsewhere');
-      return { ...opened, origin: 'shared' };
+      return { ...opened, origin: 'shared', via: 'shared' };
     });
     return { open, failedVerification: (digest) => bucket.failedVerification(digest) };
   }

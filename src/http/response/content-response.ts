@@ -17,8 +17,13 @@ export interface ContentFacts {
   readonly ageMs: number;
 }
 
-/** The Cache-Status header of RFC 9211 for one answer. */
+/** The Cache-Status header of RFC 9211 for one answer: a member for each cache that it came through, the one nearest to the upstream first. */
 export function cacheStatusHeader(status: CacheStatus): string | undefined {
+  const own = ownMember(status);
+  return own === undefined || status.via === undefined ? own : `layerwell-${status.via}, ${own}`;
+}
+
+function ownMember(status: CacheStatus): string | undefined {
   const asked = status.upstreamStatus === undefined ? '' : `; fwd-status=${status.upstreamStatus}`;
   switch (status.word) {
     case 'hit':

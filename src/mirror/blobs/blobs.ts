@@ -230,7 +230,8 @@ export class Blobs {
       return undefined;
     }
     this.#deps.observer.collapsed({ kind: 'blob' });
-    return this.#following(question, { download, cache: wasAsked ? firstPull : collapsed, signal });
+    const cache = wasAsked ? firstPull : { ...collapsed, via: running.via };
+    return this.#following(question, { download, cache, signal });
   }
 
   async #download(question: BlobQuestion, { signal }: Waiting): Promise<ServedBlob> {
@@ -254,7 +255,7 @@ export class Blobs {
     void download.ended.then(({ result }) => {
       if (result === 'no_room') this.#unstored.rememberOverrun(question, download.size);
     });
-    return this.#following(question, { download, cache: firstPull, signal });
+    return this.#following(question, { download, cache: { ...firstPull, via: running.via }, signal });
   }
 
   async #following(

@@ -225,7 +225,7 @@ export async function downloadBlob(run: Run, steps: DownloadSteps): Promise<Ende
   const startedAtMs = steps.clock.monotonicMs();
   steps.observer.downloadStarted({ upstream: order.label });
   steps.runs.began(run, download);
-  run.began(download);
+  run.began(download, opening.opened);
   try {
     await download.writeAndHash(opening.opened);
     download.verify();

@@ -1,6 +1,7 @@
 import type { Digest } from '../../oci/digest.ts';
 import type { UpstreamError } from '../../oci/errors.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
+import type { OtherCacheKind } from '../ports/cache-status.ts';
 import type { OpenedBlob } from '../ports/upstream.ts';
 import type { RemoteBlob } from '../transfers/remote-blob.ts';
 import { withheldBytes } from '../transfers/withheld-tail.ts';
@@ -46,6 +47,8 @@ export interface Runs {
 /** One download from when it is requested, with the waiters for its beginning. */
 export class Run implements Scheduled {
   readonly order: DownloadOrder;
+  /** The other cache that its answer came from, as far as clients may be told. Set when it has begun. */
+  via: OtherCacheKind | undefined;
   /** How many clients wait for the download to begin. */
   waiters = 0;
   readonly #started = Promise.withResolvers<Started>();
@@ -123,8 +126,9 @@ export class Run implements Scheduled {
   }
 
   /** To be called when the download has begun: from now on clients read it. */
-  began(download: Download): void {
+  began(download: Download, { via }: Pick<OpenedBlob, 'via'> = {}): void {
     this.#download = download;
+    this.via = via;
     this.#started.resolve({ kind: 'download', download });
     if (this.#endReason) download.abort(this.#endReason);
   }

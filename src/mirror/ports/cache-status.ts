@@ -11,12 +11,17 @@
  */
 export type CacheWord = 'hit' | 'revalidated' | 'stale' | 'collapsed' | 'miss' | 'negative' | 'none';
 
+/** A cache that an answer came through: a sibling replica, or the bucket that the replicas share. */
+export type OtherCacheKind = 'sibling' | 'shared';
+
 export interface CacheStatus {
   readonly word: CacheWord;
   /** The status of the upstream's answer, if it was asked and answered. */
   readonly upstreamStatus?: number | undefined;
   /** Whether the upstream's answer is being stored. */
   readonly stored?: boolean;
+  /** The other cache that a blob came through when its download began. */
+  readonly via?: OtherCacheKind | undefined;
   /** Why it is stale: the reason of an UpstreamError, or `gone`. */
   readonly reason?: string;
 }

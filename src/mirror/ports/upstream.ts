@@ -4,6 +4,7 @@ import type { HostName, Reference, Repository } from '../../oci/reference.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import type { Descriptor } from '../../oci/manifest.ts';
 import type { MediaType } from '../../oci/media-types.ts';
+import type { OtherCacheKind } from './cache-status.ts';
 import type { RepositoryId } from './repository-id.ts';
 import type { Waiting } from './waiting.ts';
 
@@ -110,10 +111,12 @@ export interface OpenedBlob {
   readonly body: Readable;
   /** Where the bytes come from. Absent: from the upstream. */
   readonly origin?: BlobOrigin;
+  /** The other cache that clients may be told of. Absent where it has the blob for another repository only. */
+  readonly via?: OtherCacheKind;
 }
 
 /** The upstream, a sibling replica, or the bucket that the replicas share. */
-export type BlobOrigin = 'upstream' | 'sibling' | 'shared';
+export type BlobOrigin = 'upstream' | OtherCacheKind;
 
 /** Finds the upstream of a name. Only configured names have one. */
 export interface UpstreamDirectory {

@@ -57,7 +57,7 @@ export class BucketCache implements OtherCache {
     const opened = await objects.open(layout.blob(digest), { signal, range });
     if (opened) onUsed?.(repositoryId, digest);
     else links.forget(repositoryId, digest);
-    return opened && { ...opened, origin: 'shared' };
+    return opened && { ...opened, origin: 'shared', via: 'shared' };
   }
 
   async manifest(repositoryId: RepositoryId, digest: Digest, waiting: Waiting): Promise<FetchedManifest | undefined> {

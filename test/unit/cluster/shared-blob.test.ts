@@ -24,6 +24,7 @@ test('a blob that another replica downloads is read there, and the upstream is n
   join('a');
   expect((await download().read()).equals(bytes)).toBe(true);
   expect(asked).toEqual(['a 0']);
+  expect(await download().blob.open(0, undefined, waiting)).toMatchObject({ origin: 'sibling', via: 'sibling' });
 });
 
 test('a blob that other replicas have is read from one of them', async () => {
@@ -102,6 +103,9 @@ test('what is downloaded for another repository is read once the upstream has co
   confirming.open();
   expect((await read).equals(bytes)).toBe(true);
   expect(asked).toEqual(['confirm', 'a of library/other 0', 'b of library/other 50']);
+  // Its client is not told: another repository has the blob.
+  const { origin, via } = await download().blob.open(0, undefined, waiting);
+  expect([origin, via]).toEqual(['sibling', undefined]);
 });
 
 test.each([new OciError('BLOB_UNKNOWN', 'no such blob'), down])(

@@ -22,6 +22,10 @@ const cases: readonly { readonly status: CacheStatus; readonly header: string | 
   { status: { word: 'stale', reason: 'connect' }, header: 'layerwell; fwd=stale; detail=stale' },
   { status: { word: 'negative' }, header: 'layerwell; hit; detail=negative' },
   { status: { word: 'none' }, header: undefined },
+  {
+    status: { word: 'miss', upstreamStatus: 200, stored: true, via: 'sibling' },
+    header: 'layerwell-sibling, layerwell; fwd=uri-miss; fwd-status=200; stored',
+  },
 ];
 
 test.each(cases)('$status → $header', ({ status, header }) => {
@@ -30,5 +34,5 @@ test.each(cases)('$status → $header', ({ status, header }) => {
 
 /** RFC 9211 §2: a list member with parameters, by the grammar of RFC 9651 §3.3.4. */
 test.each(cases.filter(({ header }) => header !== undefined))('$header is a structured field', ({ header }) => {
-  expect(header).toMatch(/^layerwell(?:; [a-z][a-z-]*(?:=(?:\d+|[a-z][a-z-]*))?)+$/);
+  expect(header).toMatch(/^(?:layerwell-[a-z]+, )?layerwell(?:; [a-z][a-z-]*(?:=(?:\d+|[a-z][a-z-]*))?)+$/);
 });
