@@ -65,14 +65,22 @@ export class Siblings {
     const before = this.#siblings;
     const named = [...new Set(addresses)].slice(0, maxSiblings);
     this.#siblings = new Map(named.flatMap((address) => this.#entryOf(address, before)));
-    for (const [address, { agent }] of before) if (!this.#siblings.has(address)) void agent.close();
+    for (const [address, { agent }] of before) {
+      if (!this.#siblings.has(address)) agent.close().catch(() => {}); // It may be destroyed already.
+    }
   }
 
-  /** From now on this secret is sent, and these certificates are trusted. Running requests end as they began. */
+  /**
+   * From now on this secret is sent, and these certificates are trusted. Running requests end as they began. All siblings are asked whether
+   * they accept the secret.
+   */
   rely(trust: SiblingTrust): void {
     const isOtherCa = trust.ca !== this.#trust.ca;
     this.#trust = trust;
-    for (const { client } of this.#siblings.values()) client.forgetRefusal();
+    for (const { client } of this.#siblings.values()) {
+      client.forgetRefusal();
+      if (!isOtherCa) this.#check(client);
+    }
     if (!isOtherCa) return;
     const addresses = [...this.#siblings.keys()];
     this.follow([]);
@@ -93,8 +101,13 @@ export class Siblings {
     const url = siblingAddress(address);
     if (!url) return [];
     const made = this.#make(url);
-    made.client.replicaId({ signal: this.#closing.signal }).catch(() => {}); // Counted, and told by refusedBy.
+    this.#check(made.client);
     return [[address, made]];
+  }
+
+  /** Asks whether the secret is accepted. */
+  #check(client: SiblingClient): void {
+    client.replicaId({ signal: this.#closing.signal }).catch(() => {}); // Counted, and told by refusedBy.
   }
 
   #make(address: URL): Known {
@@ -105,7 +118,7 @@ export class Siblings {
       pipelining: 1,
       connections: maxConnections,
       connectTimeout: timeouts.connectMs,
-      headersTimeout: timeouts.connectMs + timeouts.headersMs,
+      headersTimeout: timeouts.headersMs,
       bodyTimeout: 0, // The body of the answer has its own.
       keepAliveTimeout: keepIdleMs,
       maxHeaderSize: maxHeaderBytes,

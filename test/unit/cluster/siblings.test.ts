@@ -33,6 +33,19 @@ test('with a new secret a sibling that refused the old one is asked at once', as
   expect((await readBlob(sibling)).equals(blob)).toBe(true);
 });
 
+test('after a rotation it is known at once who refuses the new secret', async () => {
+  const server = await serve(({ headers }, response) =>
+    headers.authorization === 'Bearer the next secret'
+      ? sendJson(response, {}, 401)
+      : sendJson(response, { replica: 'r1' }),
+  );
+  const { siblings } = startSiblings([server.url]);
+  await expect.poll(() => server.seen.length).toBe(1);
+  expect(siblings.refusedBy).toEqual([]);
+  siblings.rely({ secret: 'the next secret' });
+  await expect.poll(() => siblings.refusedBy).toEqual([server.url]);
+});
+
 test('a refused secret is known before anything is asked for', async () => {
   const server = await serve((_, response) => sendJson(response, {}, 401));
   const { siblings } = startSiblings([server.url]);
