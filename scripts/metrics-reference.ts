@@ -31,6 +31,7 @@ async function ownMetrics(): Promise<readonly MetricDescription[]> {
     pendingBytes: () => 0,
     droppedLogLines: () => 0,
     uploadsQueued: () => 0,
+    swept: () => undefined,
   });
   const types = new Map((await registry.getMetricsAsJSON()).map(({ name, type }) => [name, String(type)]));
   return registry

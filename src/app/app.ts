@@ -16,7 +16,7 @@ import { createMaintenance } from './maintenance.ts';
 import { mirrorLimits, mirrorRules } from './mirror-rules.ts';
 import { readingsOf } from './readings.ts';
 import { ReadyPart } from './ready-part.ts';
-import { createSharedStorage } from './shared-storage.ts';
+import { createSharedStorage } from './bucket/shared-storage.ts';
 import { createStores } from './stores.ts';
 import { UpstreamHealth } from './upstream-health.ts';
 import { Upstreams } from './upstreams.ts';
@@ -112,6 +112,7 @@ export function createApp(deps: AppDeps): App {
       sweeper,
       scrubber,
       cluster.listener(mirror.mirror),
+      sharedStorage.sweeper(() => cluster.isFirst()),
       registry,
       cluster.membership,
       ready,

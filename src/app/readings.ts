@@ -1,7 +1,7 @@
 import { timeLimited } from '../mirror/concurrency/abortable-wait.ts';
 import type { AssembledMirror } from '../mirror/mirror-parts.ts';
 import type { Readings } from '../telemetry/instruments.ts';
-import type { SharedStorage } from './shared-storage.ts';
+import type { SharedStorage } from './bucket/shared-storage.ts';
 import type { Stores } from './stores.ts';
 
 /** How long a scrape or a probe waits for the disk. */
@@ -9,7 +9,7 @@ const readWithinMs = 1_000;
 const unknownUse = { bytes: Number.NaN, files: Number.NaN };
 const unknownTotals = { bytes: Number.NaN, manifests: Number.NaN, blobs: Number.NaN };
 
-export type StoreReadings = Pick<Readings, 'totals' | 'freeBytes' | 'pendingBytes' | 'use' | 'uploadsQueued'>;
+export type StoreReadings = Pick<Readings, 'totals' | 'freeBytes' | 'pendingBytes' | 'use' | 'uploadsQueued' | 'swept'>;
 
 /**
  * What metrics and probes read from the store. Each resolves within a second: NaN for what is not known by then, except that `freeBytes`
@@ -18,7 +18,7 @@ export type StoreReadings = Pick<Readings, 'totals' | 'freeBytes' | 'pendingByte
 export function readingsOf(
   { index, store }: Stores,
   mirror: Pick<AssembledMirror, 'use'>,
-  sharedStorage: Pick<SharedStorage, 'uploadsQueued'>,
+  sharedStorage: Pick<SharedStorage, 'uploadsQueued' | 'swept'>,
 ): StoreReadings {
   const totals = sharedWithin(readWithinMs, () => index.totals());
   const use = sharedWithin(readWithinMs, () => mirror.use());
@@ -28,6 +28,7 @@ export function readingsOf(
     freeBytes: sharedWithin(readWithinMs, async () => (await store.freeSpace()).bytes),
     pendingBytes: () => store.pendingBytes(),
     uploadsQueued: sharedStorage.uploadsQueued,
+    swept: sharedStorage.swept,
   };
 }
 

@@ -4,7 +4,7 @@ import type { LosableIndex } from '../index/rebuilder.ts';
 import type { StoreLock } from '../index/store-lock.ts';
 import type { Cluster } from './cluster/cluster.ts';
 import type { Part } from './lifecycle.ts';
-import type { SharedStorage } from './shared-storage.ts';
+import type { SharedStorage } from './bucket/shared-storage.ts';
 import type { UpstreamHealth } from './upstream-health.ts';
 
 export interface ReadyPartDeps {

@@ -72,6 +72,11 @@ export class Membership {
     return this.#others;
   }
 
+  /** Whether this is the first of the replicas that are known, by their ids. */
+  get isFirst(): boolean {
+    return this.#others.every(({ id }) => this.self.id < id);
+  }
+
   /** Whether a replica was live at the last answer of Redis. */
   isLive(id: string): boolean {
     return this.#others.some((other) => other.id === id);

@@ -211,6 +211,8 @@ export interface Readings {
   readonly use: () => Promise<{ readonly bytes: number; readonly files: number }>;
   readonly droppedLogLines: () => number;
   readonly uploadsQueued: () => number;
+  /** What the shared bucket held at its last sweep by this replica. */
+  readonly swept: () => { readonly bytes: number; readonly objects: number } | undefined;
   readonly memory: { readonly maxBytes: number; readonly reservedBytes: number; readonly waiting: number };
 }
 
@@ -234,6 +236,13 @@ export function createReadouts(registry: Registry, readings: Readings): void {
     readings.droppedLogLines,
   );
   readout('shared_storage_uploads_queued', 'Uploads to the shared bucket that wait or run.', readings.uploadsQueued);
+  const swept = (which: 'bytes' | 'objects') => readings.swept()?.[which] ?? Number.NaN;
+  readout(
+    'shared_storage_bytes',
+    'Length of the content in the shared bucket, after its last sweep by this replica.',
+    () => swept('bytes'),
+  );
+  readout('shared_storage_objects', 'Blobs and manifests in the shared bucket, likewise.', () => swept('objects'));
   readout('memory_budget_bytes', 'Memory budget for data in flight: `download.bufferBudget`.', () => memory.maxBytes);
   readout('memory_reserved_bytes', 'Reserved bytes of the memory budget.', () => memory.reservedBytes);
   readout('memory_waiting', 'Requests waiting for memory.', () => memory.waiting);

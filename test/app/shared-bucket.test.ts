@@ -6,6 +6,7 @@ import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.t
 import { type FakeS3, startFakeS3 } from '../support/fake-s3.ts';
 import { gate } from '../support/gate.ts';
 import { type Image, image } from '../support/images.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { get, pullAll, pullBlob } from '../support/pull.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
@@ -32,7 +33,7 @@ function layersOf({ blobs }: Image): readonly Digest[] {
 async function pulledByOne() {
   const [upstream, s3] = [await startFakeRegistry(), await startFakeS3()];
   upstream.content.add(repository, '1', large);
-  const one = await startApp(sharing(upstream, s3));
+  const one = await startApp(sharing(upstream, s3), { clock: new ManualClock(Date.now()) });
   await pullAll(one, repository, '1');
   await uploaded(one);
   upstream.forgetRequests();
@@ -43,7 +44,7 @@ async function pulledByOne() {
 describe('a bucket that replicas share', () => {
   test('a replica that never saw an image pulls its content from the bucket, not from the upstream', async () => {
     const { upstream, s3 } = await pulledByOne();
-    const two = await startApp(sharing(upstream, s3));
+    const two = await startApp(sharing(upstream, s3), { clock: new ManualClock(Date.now()) });
     await pullAll(two, repository, '1');
 
     // The tag is the upstream's to tell; nothing else is asked there.
@@ -59,7 +60,7 @@ describe('a bucket that replicas share', () => {
     await pullAll(one, repository, '1');
     expect(s3.story).toEqual([]);
 
-    const two = await startApp(sharing(upstream, s3));
+    const two = await startApp(sharing(upstream, s3), { clock: new ManualClock(Date.now()) });
     await get(two, `/v2/${repository}/manifests/${large.manifest.digest}`);
     s3.requests.length = 0;
     for (const digest of layersOf(large)) await pullBlob(two, repository, digest);
@@ -73,18 +74,19 @@ describe('a bucket that replicas share', () => {
     expect(s3.count('PutObject')).toBe(0);
   });
 
-  test('with the upstream dead, a replica that never saw an image serves it whole by digest', async () => {
+  test('with the upstream dead, a replica that never saw an image serves it whole, by tag, marked stale', async () => {
     const { upstream, s3 } = await pulledByOne();
     await upstream.stop();
-    const two = await startApp(sharing(upstream, s3));
-    const { digest } = await pullAll(two, repository, large.manifest.digest);
+    const two = await startApp(sharing(upstream, s3), { clock: new ManualClock(Date.now()) });
+    const { digest, parts } = await pullAll(two, repository, '1');
     expect(digest).toBe(large.manifest.digest);
+    expect(parts.get(digest)?.cache).toMatch(/stale/);
   });
 
   test('a repository that is not linked to a blob gets it from nobody but its own upstream', async () => {
     const { upstream, s3 } = await pulledByOne();
     const [secret = large.manifest.digest] = layersOf(large);
-    const two = await startApp(sharing(upstream, s3));
+    const two = await startApp(sharing(upstream, s3), { clock: new ManualClock(Date.now()) });
     const answer = await get(two, `/v2/library/stranger/blobs/${secret}`);
     expect(answer.status).toBe(404);
     expect(upstream.count('GET', /stranger\/blobs/)).toBe(1);
@@ -98,7 +100,7 @@ describe('a bucket that replicas share', () => {
     for (const digest of others) s3.objects.delete(layout.blob(digest));
     await pullAll(one, repository, '1');
 
-    const two = await startApp(sharing(upstream, s3));
+    const two = await startApp(sharing(upstream, s3), { clock: new ManualClock(Date.now()) });
     const answer = await pullBlob(two, repository, bad).catch((cause: unknown) => cause);
     expect(answer).toBeInstanceOf(Error); // Cut, never ended: the withheld tail was wrong.
     expect(digestOf((await pullBlob(two, repository, bad)).bytes)).toBe(bad);
@@ -110,7 +112,7 @@ describe('a bucket that replicas share', () => {
   test('a body from the bucket that breaks off goes on from the upstream at the same offset', async () => {
     const { upstream, s3 } = await pulledByOne();
     const [digest = large.manifest.digest] = layersOf(large).filter((layer) => layer !== layersOf(large)[0]);
-    const two = await startApp(sharing(upstream, s3));
+    const two = await startApp(sharing(upstream, s3), { clock: new ManualClock(Date.now()) });
     const arrived = gate();
     s3.script = ({ key }) =>
       key === layout.blob(digest) ? { kind: 'cut', afterBytes: 100_000, until: arrived.opened } : undefined;
@@ -129,7 +131,7 @@ describe('a bucket that replicas share', () => {
   test('redirects, records and logs hold no secret of the bucket', async () => {
     const { upstream, s3 } = await pulledByOne();
     s3.script = () => ({ kind: 'error', status: 403, code: 'AccessDenied' });
-    const two = await startApp(sharing(upstream, s3));
+    const two = await startApp(sharing(upstream, s3), { clock: new ManualClock(Date.now()) });
     await pullAll(two, repository, '1');
     await two.quiet();
     expect(JSON.stringify(two.logLines)).not.toMatch(/fake-secret-key|Signature=|fake-access-key/);
@@ -148,7 +150,7 @@ describe('a bucket that fails', () => {
     const [upstream, s3] = [await startFakeRegistry(), await startFakeS3()];
     upstream.content.add(repository, '1', large);
     s3.script = () => fault;
-    const app = await startApp(sharing(upstream, s3));
+    const app = await startApp(sharing(upstream, s3), { clock: new ManualClock(Date.now()) });
     await pullAll(app, repository, '1');
     const readiness = await fetch(`${app.managementUrl}/readyz`);
     expect(readiness.status).toBe(200);
@@ -167,7 +169,7 @@ describe('a bucket that fails', () => {
   test('the start needs no bucket', async () => {
     const [upstream, s3] = [await startFakeRegistry(), await startFakeS3()];
     s3.script = () => ({ kind: 'silence' });
-    await startApp(sharing(upstream, s3));
+    await startApp(sharing(upstream, s3), { clock: new ManualClock(Date.now()) });
     expect(s3.requests).toEqual([]);
   });
 
@@ -175,7 +177,7 @@ describe('a bucket that fails', () => {
     const [upstream, s3] = [await startFakeRegistry(), await startFakeS3()];
     upstream.content.add(repository, '1', large);
     s3.script = ({ operation }) => (operation === 'GetObject' ? undefined : { kind: 'silence' });
-    const app = await startApp(sharing(upstream, s3));
+    const app = await startApp(sharing(upstream, s3), { clock: new ManualClock(Date.now()) });
     await pullAll(app, repository, '1');
     await app.quiet();
     await app.stop(50);

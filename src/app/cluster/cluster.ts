@@ -54,6 +54,8 @@ export interface Cluster {
    * already continue until the listener stops.
    */
   readonly membership: Part;
+  /** Whether this replica is the one that maintains what all share: the first of those that are known. */
+  isFirst(): boolean;
   /** For readyz; undefined without a cluster. */
   state(): ClusterState | undefined;
   /** The connection, for readyz; undefined without a cluster. */
@@ -66,6 +68,7 @@ const noCluster: Cluster = {
   connections: partOf('cluster connections', {}),
   listener: () => partOf('sibling listener', {}),
   membership: partOf('cluster membership', {}),
+  isFirst: () => true,
   state: () => undefined,
   redis: undefined,
 };
@@ -127,10 +130,12 @@ export function createCluster({ cluster: config, clients }: Config, deps: Cluste
         await leases.stop(options);
       },
     }),
-    state: () => {
-      const replicas = membership.others.length + 1;
-      return { replica: replicaId, replicas, secretRefusedBy: siblings.refusedBy };
-    },
+    isFirst: () => membership.isFirst,
+    state: () => stateOf(membership, siblings),
     redis: { cluster: redis },
   };
+}
+
+function stateOf({ self, others }: Membership, { refusedBy }: Siblings): ClusterState {
+  return { replica: self.id, replicas: others.length + 1, secretRefusedBy: refusedBy };
 }

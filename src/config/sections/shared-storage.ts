@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { registryUrl } from './names.ts';
-import { text, word } from './values.ts';
+import { cachedGlob, registryUrl } from './names.ts';
+import { bytes, durationOrForeverMs, text, word } from './values.ts';
 
 /** What every S3 server accepts in a bucket's name, those of Ceph and of the early US region included. */
 const bucketGrammar = /^[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]$/;
@@ -37,6 +37,18 @@ export const sharedStorage = z
       .describe('The URL of the server, such as `https://storage.googleapis.com`. Default: AWS.')
       .optional(),
     prefix: keyPrefix().describe('What the keys of all objects begin with. Default: nothing.').optional(),
+    maxSize: bytes()
+      .describe(
+        'Maximum size of what it holds, each object in whole 4 KiB. Beyond it, the least recently used content is removed from the bucket.',
+      )
+      .prefault('1TiB'),
+    unusedFor: durationOrForeverMs()
+      .describe('Remove content from the bucket that no replica read from there for this long.')
+      .prefault('90d'),
+    keep: z
+      .array(cachedGlob())
+      .describe('Globs over `<upstream>/<repository>` for content that is never removed from the bucket.')
+      .prefault([]),
     pathStyle: z
       .boolean()
       .describe("Puts the bucket's name into the path of URLs instead of the host, as MinIO, Ceph and versitygw need.")
@@ -55,8 +67,10 @@ export const sharedStorage = z
     path: ['kmsKeyId'],
     message: 'expected serverSideEncryption "aws:kms" with a kmsKeyId',
   })
-  .transform(({ region, checksums, prefix, ...rest }) => ({
+  .transform(({ region, checksums, prefix, maxSize, unusedFor, ...rest }) => ({
     ...rest,
+    maxBytes: maxSize,
+    unusedForMs: unusedFor,
     /** Undefined: that of the environment. */
     region: region ?? (rest.endpoint === undefined ? undefined : 'us-east-1'),
     checksums: checksums ?? (rest.endpoint === undefined ? ('when-supported' as const) : ('when-required' as const)),

@@ -25,8 +25,8 @@ export interface BucketCacheDeps {
   readonly links: BucketLinks;
   readonly layout: BucketLayout;
   readonly clock: Clock;
-  /** Called when the bucket served content: it is in use. */
-  readonly onUsed?: (repositoryId: RepositoryId, digest: Digest) => void;
+  /** Called when the bucket served a blob, with the time of its upload. */
+  readonly onUsed?: (digest: Digest, uploadedAtMs: number) => void;
 }
 
 /** How long content that did not match its digest is not read from the bucket. The next upload of it replaces the object. */
@@ -55,13 +55,17 @@ export class BucketCache implements OtherCache {
     const { links, objects, layout, onUsed } = this.#deps;
     if (this.isDistrusted(digest) || !(await links.has(repositoryId, digest, { signal }))) return undefined;
     const opened = await objects.open(layout.blob(digest), { signal, range });
-    if (opened) onUsed?.(repositoryId, digest);
-    else links.forget(repositoryId, digest);
-    return opened && { ...opened, origin: 'shared', via: 'shared' };
+    if (!opened) {
+      links.forget(repositoryId, digest);
+      return undefined;
+    }
+    const { modifiedAtMs, ...blob } = opened;
+    onUsed?.(digest, modifiedAtMs);
+    return { ...blob, origin: 'shared', via: 'shared' };
   }
 
   async manifest(repositoryId: RepositoryId, digest: Digest, waiting: Waiting): Promise<FetchedManifest | undefined> {
-    const { records, links, onUsed } = this.#deps;
+    const { records, links } = this.#deps;
     if (this.isDistrusted(digest)) return undefined;
     const document = await records.read({ kind: 'manifest', repositoryId, digest }, waiting);
     const record = parseManifestRecord(document);
@@ -72,7 +76,6 @@ export class BucketCache implements OtherCache {
     }
     links.add(repositoryId, digest);
     links.addCarried(repositoryId, document);
-    onUsed?.(repositoryId, digest);
     return { digest, mediaType: record.mediaType, bytes };
   }
 

@@ -1,16 +1,18 @@
 import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import type { Digest } from '../../oci/digest.ts';
-import { blobPath, digestAt, recordKeyAt, recordPath } from '../layout.ts';
+import { blobPath, blobsFolder, digestAt, recordKeyAt, recordPath, repositoriesFolder } from '../layout.ts';
 
 /*
  * The store in a bucket. Below the prefix it has the layout of the store on disk (../layout.ts), so that both can be read by the same eyes:
  *
  *     <prefix>/v1/store.json                                   the id of the store: its view in Redis is named by it
  *     <prefix>/v1/blobs/<algorithm>/<2 hex>/<hex>              verified content, manifests included
+ *     <prefix>/v1/used/<algorithm>/<2 hex>/<hex>               empty; written when content was read from the bucket: its time is the last use
  *     <prefix>/v1/repositories/<upstream>/<repository>/…       records: links, tags, visibility
  */
 
 const version = 'v1';
+const usedFolder = 'used';
 
 /** Keys of objects in a bucket. */
 export class BucketLayout {
@@ -27,6 +29,25 @@ export class BucketLayout {
 
   blob(digest: Digest): string {
     return this.root + blobPath(digest);
+  }
+
+  /** The object that is as old as the last use of the content. */
+  used(digest: Digest): string {
+    return this.root + blobPath(digest).replace(blobsFolder, usedFolder);
+  }
+
+  /** The prefixes that the keys of content are spread over, with those of its last uses. */
+  contentPrefixes(): readonly { readonly blobs: string; readonly used: string }[] {
+    return (['sha256', 'sha512'] as const).flatMap((algorithm) =>
+      Array.from({ length: 256 }, (_, byte) => {
+        const part = `${algorithm}/${byte.toString(16).padStart(2, '0')}/`;
+        return { blobs: `${this.root}${blobsFolder}/${part}`, used: `${this.root}${usedFolder}/${part}` };
+      }),
+    );
+  }
+
+  get records(): string {
+    return `${this.root}${repositoriesFolder}/`;
   }
 
   /** @throws Error when the upstream's name is no host. */

@@ -16,6 +16,8 @@ import { BucketObjects } from './access/objects.ts';
 import { BucketRecords } from './bucket-records.ts';
 import { BucketCalls } from './access/calls.ts';
 import type { BucketSettings } from './access/client.ts';
+import { BucketContents, type BucketContentsDeps } from './sweep/bucket-contents.ts';
+import { LastUses } from './sweep/last-uses.ts';
 import { Upload, type UploadDeps } from './uploads/upload.ts';
 import { UploadJournal } from './uploads/upload-journal.ts';
 import { Uploads } from './uploads/uploads.ts';
@@ -38,6 +40,7 @@ export class BucketStorage {
   readonly cache: OtherCache & Pick<BucketCache, 'failedVerification'>;
   /** The local records. Tags and verdicts that are written to them are uploaded as well. */
   readonly records: RecordStore;
+  readonly #contentsDeps: BucketContentsDeps;
   readonly #calls: BucketCalls;
   readonly #links: BucketLinks;
   readonly #cache: BucketCache;
@@ -50,7 +53,9 @@ export class BucketStorage {
     const objects = new BucketObjects({ settings, calls });
     const records = new BucketRecords({ objects, layout });
     const links = new BucketLinks({ records });
-    const cache = new BucketCache({ objects, records, links, layout, clock });
+    const lastUses = new LastUses({ objects, layout, clock });
+    const onUsed = lastUses.used.bind(lastUses);
+    const cache = new BucketCache({ objects, records, links, layout, clock, onUsed });
     const upload = new Upload({
       ...deps,
       calls,
@@ -67,6 +72,7 @@ export class BucketStorage {
       pending: () => this.#uploads.pending(),
     });
     this.#uploads = new Uploads({ upload, journal, observer, waitMs: () => calls.waitMs('write') });
+    this.#contentsDeps = { objects, records, layout };
     this.#calls = calls;
     this.#links = links;
     this.#cache = cache;
@@ -92,6 +98,17 @@ export class BucketStorage {
 
   failedVerification(digest: Digest): void {
     this.#cache.failedVerification(digest);
+  }
+
+  /** All that the bucket holds, for its sweep. */
+  contents(waiting: Waiting): BucketContents {
+    return new BucketContents(this.#contentsDeps, waiting);
+  }
+
+  /** Removes the parts of uploads that were started before that time and never completed, also those of replicas that died. */
+  async abortUploads(options: Waiting & { readonly startedBeforeMs: number }): Promise<void> {
+    const { objects, layout } = this.#contentsDeps;
+    await objects.abortUploads(layout.root, options);
   }
 
   /** How many uploads wait or run. */

@@ -13,6 +13,14 @@ export interface BucketObjectsDeps {
   readonly idleMs?: number;
 }
 
+/** An object, or a part of it, as it arrives. */
+export type OpenedObject = OpenedBlob & Pick<ObjectFacts, 'modifiedAtMs'>;
+
+/** An object as a listing names it. */
+export interface ListedObject extends ObjectFacts {
+  readonly key: string;
+}
+
 /** The facts of a stored object. */
 export interface ObjectFacts {
   readonly size: number;
@@ -33,17 +41,17 @@ export class BucketObjects {
   async open(
     key: string,
     { signal, range }: Waiting & { readonly range?: ByteRange | undefined },
-  ): Promise<OpenedBlob | undefined> {
+  ): Promise<OpenedObject | undefined> {
     const { calls } = this.#deps;
     const input = { ...this.#at(key), ...(range && { Range: `bytes=${range.start}-${range.end ?? ''}` }) };
     const answer = await calls.run({ operation: 'GetObject', kind: 'read', signal }, ({ sdk, client, abortSignal }) =>
       client.send(new sdk.GetObjectCommand(input), { abortSignal }),
     );
     if (!answer) return undefined;
-    const { Body: body, ContentLength: length, ContentRange: part } = answer;
+    const { Body: body, ContentLength: length, ContentRange: part, LastModified: modified } = answer;
     if (!(body instanceof Readable) || length === undefined) throw noObject('it sent no length');
     const { start = 0, size = length } = placeOf(part) ?? {};
-    return { size, offset: start, body: this.#body(body, length) };
+    return { size, offset: start, body: this.#body(body, length), modifiedAtMs: modified?.getTime() ?? 0 };
   }
 
   /** A small object, read whole. @returns undefined when it is not there. @throws UpstreamError when it is larger than that. */
@@ -98,6 +106,48 @@ export class BucketObjects {
     await this.#deps.calls.run(options, ({ sdk, client, abortSignal }) =>
       client.send(new sdk.DeleteObjectCommand(this.#at(key)), { abortSignal }),
     );
+  }
+
+  /** The objects whose keys begin with `prefix`, in pages of a thousand: one call for each. */
+  async *list(prefix: string, { signal }: Waiting): AsyncGenerator<readonly ListedObject[]> {
+    const options = { operation: 'ListObjectsV2', kind: 'write', signal } as const;
+    for (let token: string | undefined; ; ) {
+      const input = { Bucket: this.#deps.settings.bucket, Prefix: prefix, ...(token && { ContinuationToken: token }) };
+      const page = await this.#deps.calls.run(options, ({ sdk, client, abortSignal }) =>
+        client.send(new sdk.ListObjectsV2Command(input), { abortSignal }),
+      );
+      yield (page?.Contents ?? []).flatMap(({ Key: key, Size: size = 0, LastModified: modified }) =>
+        key === undefined ? [] : [{ key, size, modifiedAtMs: modified?.getTime() ?? 0 }],
+      );
+      token = page?.IsTruncated ? page.NextContinuationToken : undefined;
+      if (token === undefined) return;
+    }
+  }
+
+  /**
+   * Ends uploads below `prefix` that were started before `startedBeforeMs` and never completed: their parts are stored and paid for.
+   * @returns how many.
+   */
+  async abortUploads(
+    prefix: string,
+    { signal, startedBeforeMs }: Waiting & { readonly startedBeforeMs: number },
+  ): Promise<number> {
+    const { calls, settings } = this.#deps;
+    const list = { operation: 'ListMultipartUploads', kind: 'write', signal } as const;
+    const answer = await calls.run(list, ({ sdk, client, abortSignal }) =>
+      client.send(new sdk.ListMultipartUploadsCommand({ Bucket: settings.bucket, Prefix: prefix }), { abortSignal }),
+    );
+    const old = (answer?.Uploads ?? []).filter(
+      ({ Initiated: at }) => at !== undefined && at.getTime() < startedBeforeMs,
+    );
+    for (const { Key, UploadId } of old) {
+      const input = { Bucket: settings.bucket, Key, UploadId };
+      const abort = { operation: 'AbortMultipartUpload', kind: 'write', signal } as const;
+      await calls.run(abort, ({ sdk, client, abortSignal }) =>
+        client.send(new sdk.AbortMultipartUploadCommand(input), { abortSignal }),
+      );
+    }
+    return old.length;
   }
 
   #at(key: string): { readonly Bucket: string; readonly Key: string } {

@@ -1,18 +1,22 @@
-import type { SharedBucket } from '../cluster/shared-work.ts';
-import type { Config } from '../config/schema.ts';
-import type { MirrorParts } from '../mirror/mirror-parts.ts';
-import type { Clock } from '../mirror/ports/clock.ts';
-import type { Memory } from '../mirror/ports/memory.ts';
-import type { BucketObserver, Observer } from '../mirror/ports/observer.ts';
-import { BucketStorage, bucketSource, sharedByBucket } from '../storage/s3/bucket-storage.ts';
-import { partOf, type Part } from './lifecycle.ts';
-import type { Stores } from './stores.ts';
+import { join } from 'node:path';
+import type { SharedBucket } from '../../cluster/shared-work.ts';
+import type { Config } from '../../config/schema.ts';
+import type { MirrorParts } from '../../mirror/mirror-parts.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Memory } from '../../mirror/ports/memory.ts';
+import type { BucketObserver, Observer } from '../../mirror/ports/observer.ts';
+import { BucketStorage, bucketSource, sharedByBucket } from '../../storage/s3/bucket-storage.ts';
+import { DurableFolders } from '../../storage/filesystem/durable-folders.ts';
+import { nodeFiles } from '../../storage/filesystem/file-system.ts';
+import { partOf, type Part } from '../lifecycle.ts';
+import { SharedSweep, type SharedSweepDeps, type SweptBucket } from './sweep.ts';
+import type { Stores } from '../stores.ts';
 
 export interface SharedStorageDeps {
   readonly stores: Pick<Stores, 'store' | 'records'>;
   readonly memory: Memory;
   readonly clock: Clock;
-  readonly observer: BucketObserver & Pick<Observer, 'internalError'>;
+  readonly observer: BucketObserver & Observer;
 }
 
 /** What the rest of the program uses of the bucket. */
@@ -26,6 +30,10 @@ export interface SharedStorage {
   /** For readyz; undefined without a bucket. A bucket that fails makes no replica unready. */
   state(): ReturnType<BucketStorage['state']> | undefined;
   uploadsQueued(): number;
+  /** Keeps the bucket below its bound. */
+  sweeper(isMyTurn: SharedSweepDeps['isMyTurn']): Part;
+  /** What the bucket held when this replica last swept it. */
+  swept(): SweptBucket | undefined;
 }
 
 /** Where there is no bucket. */
@@ -35,6 +43,8 @@ const noBucket: SharedStorage = {
   parts: {},
   state: () => undefined,
   uploadsQueued: () => 0,
+  sweeper: () => partOf('shared storage sweep', {}),
+  swept: () => undefined,
 };
 
 /** The bucket of `storage.shared`; without that key nothing. */
@@ -42,6 +52,7 @@ export function createSharedStorage({ storage }: Config, deps: SharedStorageDeps
   const { shared: settings, path } = storage;
   if (!settings) return noBucket;
   const { stores: local, memory, clock, observer } = deps;
+  let sweep: SharedSweep | undefined;
   const bucket = new BucketStorage({ settings, path, local, memory, clock, observer });
   return {
     part: bucket,
@@ -49,5 +60,12 @@ export function createSharedStorage({ storage }: Config, deps: SharedStorageDeps
     parts: { records: bucket.records, shared: sharedByBucket(bucket), caches: bucket.cache },
     state: () => bucket.state(),
     uploadsQueued: () => bucket.queued,
+    sweeper: (isMyTurn) => {
+      const files = new DurableFolders({ files: nodeFiles });
+      const view = { path: join(path, 'shared-index.sqlite'), files };
+      sweep = new SharedSweep({ bucket, limits: settings, ...view, clock, observer, isMyTurn });
+      return sweep;
+    },
+    swept: () => sweep?.swept,
   };
 }

@@ -1,0 +1,182 @@
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { pauseAfter, SharedSweep } from '../../../../src/app/bucket/sweep.ts';
+import type { RepositoryId } from '../../../../src/mirror/ports/repository-id.ts';
+import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
+import { parseTag } from '../../../../src/oci/reference.ts';
+import { DurableFolders } from '../../../../src/storage/filesystem/durable-folders.ts';
+import { nodeFiles } from '../../../../src/storage/filesystem/file-system.ts';
+import { BucketContents } from '../../../../src/storage/s3/sweep/bucket-contents.ts';
+import { startFakeS3 } from '../../../support/fake-s3.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
+import { temporaryDirectory } from '../../../support/temp-directory.ts';
+import { alpine, bucketParts, other, waiting } from '../../storage/s3/parts.ts';
+import { RecordingObserver } from '../../upstream/recording-observer.ts';
+
+const day = 24 * 3_600_000;
+const mediaType = 'application/vnd.oci.image.manifest.v1+json';
+
+async function sweeping({ maxBytes = 1e9, unusedForMs = Infinity, keep = [] as readonly string[] } = {}) {
+  const s3 = await startFakeS3();
+  const clock = new ManualClock(Date.now());
+  const parts = bucketParts(s3.settings, { clock });
+  const observer = new RecordingObserver();
+  const sweep = new SharedSweep({
+    bucket: {
+      contents: (options) => new BucketContents(parts, options),
+      abortUploads: async (options) => void (await parts.objects.abortUploads(parts.layout.root, options)),
+    },
+    limits: { maxBytes, unusedForMs, keep },
+    path: join(await temporaryDirectory(), 'shared-index.sqlite'),
+    files: new DurableFolders({ files: nodeFiles }),
+    clock,
+    observer,
+    isMyTurn: () => true,
+  });
+  return { s3, clock, parts, observer, sweep };
+}
+
+type Sweeping = Awaited<ReturnType<typeof sweeping>>;
+
+function put(
+  { s3, clock, parts }: Sweeping,
+  bytes: Buffer,
+  ageDays: number,
+  repositoryId: RepositoryId = alpine,
+): Digest {
+  const digest = digestOf(bytes);
+  const key = parts.layout.blob(digest);
+  s3.objects.set(key, bytes);
+  s3.times.set(key, new Date(clock.now() - ageDays * day));
+  const record = { size: bytes.byteLength, firstServedAtMs: 1 };
+  s3.objects.set(parts.layout.record({ kind: 'blob', repositoryId, digest }), Buffer.from(JSON.stringify(record)));
+  return digest;
+}
+
+function putManifest({ s3, clock, parts }: Sweeping, names: readonly Digest[], ageDays: number, tag: string): Digest {
+  const layers = names.map((digest) => ({ mediaType: 'application/octet-stream', digest, size: 1 }));
+  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, layers }));
+  const digest = digestOf(bytes);
+  s3.objects.set(parts.layout.blob(digest), bytes);
+  s3.times.set(parts.layout.blob(digest), new Date(clock.now() - ageDays * day));
+  const record = { mediaType, size: bytes.byteLength, firstServedAtMs: clock.now() - ageDays * day };
+  s3.objects.set(
+    parts.layout.record({ kind: 'manifest', repositoryId: alpine, digest }),
+    Buffer.from(JSON.stringify(record)),
+  );
+  s3.objects.set(
+    parts.layout.record({ kind: 'tag', repositoryId: alpine, tag: parseTag(tag) }),
+    Buffer.from(JSON.stringify({ tag, digest, mediaType, size: bytes.byteLength, confirmedAtMs: 1 })),
+  );
+  return digest;
+}
+
+function has({ s3, parts }: Sweeping, digest: Digest): boolean {
+  return s3.objects.has(parts.layout.blob(digest));
+}
+
+describe('the sweep of a bucket', () => {
+  test('removes the least recently used content above the bound, with its links', async () => {
+    const set = await sweeping({ maxBytes: 120_000 });
+    const blobs = [40, 30, 20, 10, 1].map((age) => put(set, randomBytes(30_000), age));
+    await set.sweep.sweep(waiting);
+    expect(blobs.map((digest) => has(set, digest))).toEqual([false, false, true, true, true]);
+    expect([...set.s3.objects.keys()].filter((key) => key.includes('_blobs'))).toHaveLength(3);
+    expect(set.sweep.swept).toEqual({ bytes: 90_000, objects: 3 });
+  });
+
+  test('content that was read from the bucket since is used, not old', async () => {
+    const set = await sweeping({ unusedForMs: 30 * day });
+    const [old, read] = [put(set, randomBytes(100), 60), put(set, randomBytes(200), 60)];
+    set.s3.objects.set(set.parts.layout.used(read), Buffer.of());
+    await set.sweep.sweep(waiting);
+    expect([has(set, old), has(set, read)]).toEqual([false, true]);
+  });
+
+  test('an image is removed as in the local store: its manifest first, then what only it names, with its tag', async () => {
+    const set = await sweeping({ unusedForMs: 30 * day });
+    const [shared, single] = [put(set, randomBytes(100), 60), put(set, randomBytes(200), 60)];
+    const old = putManifest(set, [shared, single], 60, 'old');
+    const fresh = putManifest(set, [shared], 1, 'fresh');
+    await set.sweep.sweep(waiting);
+    expect([old, single, shared, fresh].map((digest) => has(set, digest))).toEqual([false, false, true, true]);
+    expect([...set.s3.objects.keys()].filter((key) => key.includes('_tags'))).toEqual([
+      set.parts.layout.record({ kind: 'tag', repositoryId: alpine, tag: parseTag('fresh') }),
+    ]);
+  });
+
+  test('what is kept stays, whatever its age and the bound', async () => {
+    const set = await sweeping({ maxBytes: 1, unusedForMs: day, keep: ['docker.io/library/**'] });
+    const [kept, gone] = [put(set, randomBytes(100), 60), put(set, randomBytes(200), 60, other)];
+    await set.sweep.sweep(waiting);
+    expect([has(set, kept), has(set, gone)]).toEqual([true, false]);
+  });
+
+  test('parts of uploads that never ended are removed after a day, also those of replicas that died', async () => {
+    const set = await sweeping();
+    const upload = (startedAt: Date) => ({ key: 'v1/blobs/x', startedAt, parts: new Map() });
+    set.s3.uploads.set('dead', upload(new Date(set.clock.now() - 25 * 3_600_000)));
+    set.s3.uploads.set('running', upload(new Date(set.clock.now() - 3_600_000)));
+    await set.sweep.sweep(waiting);
+    expect([...set.s3.uploads.keys()]).toEqual(['running']);
+  });
+
+  test('objects of others in the bucket are left alone', async () => {
+    const set = await sweeping({ maxBytes: 1, unusedForMs: day });
+    put(set, randomBytes(100), 60);
+    for (const key of ['backup.tar', 'v1/store.json', 'v1/blobs/sha256/00/not-a-digest', 'v2/blobs/x'])
+      set.s3.objects.set(key, Buffer.from('x'));
+    await set.sweep.sweep(waiting);
+    expect([...set.s3.objects.keys()].toSorted()).toEqual(
+      ['backup.tar', 'v1/blobs/sha256/00/not-a-digest', 'v1/store.json', 'v2/blobs/x'].toSorted(),
+    );
+  });
+
+  test('a listing that fails removes nothing', async () => {
+    const set = await sweeping({ maxBytes: 1, unusedForMs: day });
+    const digest = put(set, randomBytes(100), 60);
+    let lists = 0;
+    set.s3.script = ({ operation }) =>
+      operation === 'ListObjectsV2' && (lists += 1) > 100
+        ? { kind: 'error', status: 403, code: 'AccessDenied' }
+        : undefined;
+    await expect(set.sweep.sweep(waiting)).rejects.toThrow('ListObjectsV2');
+    expect(has(set, digest)).toBe(true);
+  });
+
+  test('a stop ends a running sweep', async () => {
+    const set = await sweeping();
+    set.s3.script = () => ({ kind: 'silence' });
+    const stopping = new AbortController();
+    const swept = set.sweep.sweep({ signal: stopping.signal });
+    await expect.poll(() => set.s3.requests.length).toBe(1);
+    stopping.abort(new Error('stopped'));
+    await expect(swept).rejects.toThrow('stopped');
+  });
+
+  test('takes at most a hundredth of the time', () => {
+    expect(pauseAfter(1_000)).toBe(600_000);
+    expect(pauseAfter(60_000)).toBe(6_000_000);
+    expect(pauseAfter(3_600_000)).toBe(6 * 3_600_000);
+  });
+});
+
+test('the view of a bucket is made at 5,000 objects a second or more', async () => {
+  const set = await sweeping();
+  const { s3, parts } = set;
+  for (let count = 0; count < 20_000; count += 1) {
+    const digest = digestOf(Buffer.from(String(count)));
+    s3.objects.set(parts.layout.blob(digest), Buffer.of(1));
+    s3.objects.set(parts.layout.record({ kind: 'blob', repositoryId: alpine, digest }), Buffer.from('{}'));
+  }
+  const startedAtMs = performance.now();
+  await set.sweep.sweep(waiting);
+  const perSecond = 40_000 / ((performance.now() - startedAtMs) / 1_000);
+  process.stderr.write(
+    `the view of a bucket: ${Math.round(perSecond)} objects a second, both servers on this machine\n`,
+  );
+  expect(set.sweep.swept?.objects).toBe(20_000);
+  // Links of blobs are not read, and a page is a thousand keys: what it costs is few calls, whatever the machine's load.
+  expect(s3.requests.length).toBeLessThan(1_100);
+});
