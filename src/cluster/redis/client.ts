@@ -1,4 +1,7 @@
 import type { Cluster, ClusterOptions, Redis, RedisOptions } from 'ioredis';
+import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import { RedisUnavailable } from './failure.ts';
 import type { Argument } from './reply.ts';
 import { type ParsedUrl, parseRedisUrl, type RedisSettings } from './settings.ts';
 
@@ -24,13 +27,15 @@ export interface RedisClient {
 
 /** How long a connection may take to be made, and each command before it is ready. */
 const connectWithinMs = 1_000;
+/** And all of that together, whatever ioredis waits for. */
+const openWithinMs = 10_000;
 /** How long a connection that is closed may take for its last replies. */
 const closeWithinMs = 300;
 
 const noRetry = () => null;
 
-/** Opens a connection. @throws the error of Redis or of the network; of reading a secret */
-export async function openClient(settings: RedisSettings): Promise<RedisClient> {
+/** Opens a connection. @throws the error of Redis or of the network; of reading a secret; the signal's reason */
+export async function openClient(settings: RedisSettings, waiting: Waiting): Promise<RedisClient> {
   // Loaded only where Redis is configured.
   const { Cluster, Redis } = await import('ioredis');
   const { place } = settings;
@@ -38,12 +43,15 @@ export async function openClient(settings: RedisSettings): Promise<RedisClient> 
     case 'single': {
       const url = parseRedisUrl(await place.readUrl());
       const options = await commonOptions(settings, url);
-      return opened(new Redis({ ...options, host: url.host, port: url.port, retryStrategy: noRetry }));
+      return opened(new Redis({ ...options, host: url.host, port: url.port, retryStrategy: noRetry }), waiting);
     }
     case 'sentinel':
-      return opened(new Redis({ ...(await commonOptions(settings)), ...(await sentinelOptions(settings, place)) }));
+      return opened(
+        new Redis({ ...(await commonOptions(settings)), ...(await sentinelOptions(settings, place)) }),
+        waiting,
+      );
     case 'cluster':
-      return opened(new Cluster([...place.nodes], clusterOptions(await commonOptions(settings))));
+      return opened(new Cluster([...place.nodes], clusterOptions(await commonOptions(settings))), waiting);
   }
 }
 
@@ -108,7 +116,7 @@ function clusterOptions(redisOptions: Omit<RedisOptions, 'replyMapping'>) {
 }
 
 /** Connects. @throws the error that says why it failed, where ioredis says only that the connection is closed. */
-async function opened(client: Redis | Cluster): Promise<RedisClient> {
+async function opened(client: Redis | Cluster, { signal }: Waiting): Promise<RedisClient> {
   const { promise: ended, resolve } = Promise.withResolvers<unknown>();
   let lastError: unknown;
   const remember = (error: unknown): void => {
@@ -118,7 +126,10 @@ async function opened(client: Redis | Cluster): Promise<RedisClient> {
   client.on('node error', remember);
   client.on('end', () => resolve(lastError));
   try {
-    await client.connect();
+    // A Cluster that lacks a server ends without telling the promise of `connect`.
+    const connected = Promise.race([client.connect().then(() => true), ended.then(() => false)]);
+    const isConnected = await abortable(connected, AbortSignal.any([signal, AbortSignal.timeout(openWithinMs)]));
+    if (!isConnected) throw new RedisUnavailable('unready', { cause: lastError });
   } catch (cause) {
     client.disconnect();
     throw rootOf(lastError ?? cause);

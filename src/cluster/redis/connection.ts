@@ -184,7 +184,7 @@ export class RedisConnection implements RedisCommands {
       let openedAtMs = Number.POSITIVE_INFINITY;
       let cause: unknown;
       try {
-        const client = await openClient(settings);
+        const client = await openClient(settings, { signal });
         openedAtMs = clock.monotonicMs();
         cause = await this.#use(client);
       } catch (error) {

@@ -22,21 +22,6 @@ export type RedisFailure =
   /** The connection was stopped. */
   | 'stopped';
 
-export const redisFailures: readonly RedisFailure[] = [
-  'connect',
-  'dns',
-  'tls',
-  'auth',
-  'timeout',
-  'unready',
-  'readonly',
-  'full',
-  'refused',
-  'busy',
-  'reply',
-  'stopped',
-];
-
 /** Redis gave no usable answer. What was asked for is treated as unknown: nothing is refused because of this. */
 export class RedisUnavailable extends Error {
   override readonly name = 'RedisUnavailable';
@@ -75,7 +60,7 @@ export function failureOf(cause: unknown): RedisFailure {
   const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : '';
   if (dnsCodes.has(code)) return 'dns';
   if (tlsCode.test(code)) return 'tls';
-  if (cause.message === 'Command timed out') return 'timeout';
+  if (cause.message === 'Command timed out' || cause.name === 'TimeoutError') return 'timeout';
   if (cause.name !== 'ReplyError') return 'connect';
   const words = /^(?:ERR .*?-)?([A-Z]+) /.exec(cause.message);
   const word = words?.[1] ?? '';

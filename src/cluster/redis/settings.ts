@@ -52,16 +52,3 @@ export function parseRedisUrl(text: string): ParsedUrl {
     database: database === undefined ? undefined : Number(database),
   };
 }
-
-/** The place as text for logs and probes: without user and password. */
-export function placeText({ place }: RedisSettings): string {
-  const list = (places: readonly HostPort[]) => places.map(({ host, port }) => `${host}:${port}`).join(',');
-  switch (place.kind) {
-    case 'single':
-      return 'single';
-    case 'sentinel':
-      return `sentinel ${place.name} ${list(place.sentinels)}`;
-    case 'cluster':
-      return `cluster ${list(place.nodes)}`;
-  }
-}

@@ -167,6 +167,16 @@ describeWithTools(redisTools, 'a connection to Redis', () => {
     expect(observer.changes.at(-1)).toMatchObject({ harmfulPolicy: 'allkeys-lru' });
   });
 
+  test('the stop is quick, also while a server that says nothing is being connected', async () => {
+    const redis = await startRedis();
+    redis.pause();
+    const readUrl = async () => `redis://u:p@127.0.0.1:${redis.port}`;
+    const { connection } = await startConnection({ place: { kind: 'single', readUrl } });
+    const startedMs = performance.now();
+    await connection.stop({ signal: AbortSignal.timeout(5_000) });
+    expect(performance.now() - startedMs).toBeLessThan(300);
+  });
+
   test('the stop is quick, also while Redis hangs', async () => {
     const redis = await startRedis();
     const { connection } = await startConnection(redis.settings);

@@ -54,6 +54,21 @@ describeWithTools(redisTools, 'Redis with several servers', () => {
     await expect.poll(async () => new Set(await all()), { timeout: 30_000 }).toEqual(new Set(['none']));
   });
 
+  test('a Cluster that was down for want of a server is used when it is whole again', async () => {
+    const cluster = await startRedisCluster();
+    const { connection, observer } = await startConnection(cluster.settings, { backoff });
+    const keys = Array.from({ length: 30 }, (_, i) => `{key ${i}}:counter`);
+    const all = () => Promise.all(keys.map((key) => failure(add(connection, key))));
+    await all();
+    cluster.nodes[0]?.pause();
+    await all();
+    const state = async () => (await cluster.nodes[1]?.ask('CLUSTER', 'INFO'))?.split('\r\n')[0];
+    await expect.poll(state, { timeout: 20_000 }).toContain('fail');
+    await expect.poll(() => observer.changes.at(-1), { timeout: 20_000 }).toMatchObject({ reason: 'unready' });
+    cluster.nodes[0]?.resume();
+    await expect.poll(async () => new Set(await all()), { timeout: 30_000 }).toEqual(new Set(['none']));
+  });
+
   test('leases are taken, held and taken over after a failover of Sentinel', async () => {
     const sentinels = await startSentinels();
     const [a, b] = await startReplicas(sentinels.settings, ['a', 'b'], { times: shortTimes });
