@@ -53,8 +53,9 @@ const bodyWithinMs = 5_000;
 /** How to wait for a sibling. */
 export interface SiblingWaiting extends Waiting {
   /**
-   * Whether it answers at once that content is not there if it has not begun to arrive. Otherwise it waits a few seconds, and replicas that ask
-   * each other, because their upstream gives no answer, would wait for each other.
+   * Whether it answers at once that content is not there if it cannot be read at once: a blob that is arriving must be there further than the
+   * range begins. Otherwise it waits a few seconds, and replicas that ask each other, because their upstream gives no answer, would wait for
+   * each other.
    */
   readonly atOnce?: boolean | undefined;
 }

@@ -1,5 +1,6 @@
 import type { OutgoingHttpHeaders } from 'node:http';
 import { type ServedBlob, UnreadableContent } from '../../mirror/blobs/served-blob.ts';
+import type { HeldOptions } from '../../mirror/blobs/held-blobs.ts';
 import type { HeldContent, NamedRepository } from '../../mirror/held-content.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Digest } from '../../oci/digest.ts';
@@ -8,7 +9,13 @@ import type { SatisfiableRange } from '../../oci/range.ts';
 import type { RegistryContext } from '../registry/exchange.ts';
 import { type ReadBuffers, sendStretch } from '../response/body-pump.ts';
 import { type LargeBodies, largeBytes } from '../response/memory-bodies.ts';
-import { parseSiblingPath, partAskedFor, type SiblingResource, wantsAnswerAtOnce } from './sibling-request.ts';
+import {
+  firstByteAskedFor,
+  parseSiblingPath,
+  partAskedFor,
+  type SiblingResource,
+  wantsAnswerAtOnce,
+} from './sibling-request.ts';
 
 export interface SiblingAnswersDeps {
   readonly replicaId: string;
@@ -136,8 +143,10 @@ function beginAnswer(ctx: RegistryContext, status: number, headers: OutgoingHttp
   ctx.respond = false;
 }
 
-function waitingOf(ctx: RegistryContext) {
-  return { signal: ctx.state.exchange.signal, atOnce: wantsAnswerAtOnce(ctx.headers['prefer']) };
+function waitingOf(ctx: RegistryContext): HeldOptions {
+  const { headers, state } = ctx;
+  const atOnce = wantsAnswerAtOnce(headers['prefer']);
+  return { signal: state.exchange.signal, atOnce, start: firstByteAskedFor(headers.range) };
 }
 
 /** One answer for all that is not here, or may not be read. */

@@ -48,7 +48,12 @@ export function partAskedFor(
   return wanted === 'whole' || 'ranges' in wanted ? undefined : wanted;
 }
 
-/** `Prefer: wait=0` (RFC 7240 §4.3): what has not begun to arrive is not waited for. */
+/** The first byte that a Range header asks for, of a blob whose size is not known yet. Pure. */
+export function firstByteAskedFor(range: string | undefined): number {
+  return Number(/^bytes=(\d{1,15})-/.exec(range ?? '')?.[1] ?? 0);
+}
+
+/** `Prefer: wait=0` (RFC 7240 §4.3): only what can be read at once is wanted. */
 export function wantsAnswerAtOnce(prefer: string | string[] | undefined): boolean {
   return prefer === 'wait=0';
 }

@@ -24,10 +24,12 @@ export interface HeldBlobsDeps {
 /** How a sibling waits. */
 export interface HeldOptions extends Waiting {
   /**
-   * Whether what has not begun to arrive is not waited for. Replicas whose upstream gives no answer ask each other: they would wait for each
-   * other.
+   * Whether only what can be read at once is answered: of a blob that is still arriving, what has more than `start` bytes. Replicas whose
+   * upstream gives no answer ask each other, and would wait for each other; so they ask only those that are further than they are.
    */
   readonly atOnce: boolean;
+  /** The first byte that is wanted; absent: that of the blob. */
+  readonly start?: number | undefined;
 }
 
 /** A download, or a relay, that is shared with clients. */
@@ -44,7 +46,7 @@ export class HeldBlobs {
   /** @returns undefined if the blob is not here, or could not be fetched. @throws the signal's reason. */
   async open(question: ContentQuestion, options: HeldOptions): Promise<ServedBlob | undefined> {
     const { downloads, storedBlobs, hit } = this.#deps;
-    const { signal, atOnce } = options;
+    const { signal, atOnce, start = 0 } = options;
     const { repositoryId, digest } = question;
     const link = await this.#deps.linkOf(question).catch(() => undefined);
     const joinRelay = () => this.#joinRelay({ ...question, isLinked: link !== undefined }, options);
@@ -52,7 +54,8 @@ export class HeldBlobs {
       signal.throwIfAborted();
       const running = downloads.find(repositoryId.upstream, digest);
       const isShared = running && (link ?? isSameRepository(running.order.repositoryId, repositoryId));
-      if (running && isShared && (running.download || !atOnce)) {
+      const hasMore = (running?.download?.receivedBytes ?? 0) > start;
+      if (running && isShared && (hasMore || !atOnce)) {
         const joined = await this.#join(question, running, { signal });
         // If it has no room, its clients begin to relay it in this turn of the event loop.
         const held = joined === 'no-room' ? ((await joinRelay()) ?? (await nextTurn())) : joined;

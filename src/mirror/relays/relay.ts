@@ -81,6 +81,11 @@ export class Relay {
     return this.#window.start === this.#options.from && this.#state !== 'failed' && !this.#stop.signal.aborted;
   }
 
+  /** How far the upstream is. */
+  get receivedBytes(): number {
+    return this.#window.end;
+  }
+
   /** Resolves when all bytes have arrived, and are verified if they can be; rejects when the relay fails. */
   get settled(): Promise<void> {
     return this.#settled.promise;

@@ -70,16 +70,16 @@ export class Relays {
 
   /**
    * Joins a relay of the whole blob that another caller has started; the source never asks the upstream by itself.
-   * @param options.atOnce whether only a relay counts whose upstream has answered.
+   * @param options.atOnce whether only a relay counts that has received more than `start` bytes.
    * @returns undefined if none can be joined. @throws as the upstream does; the signal's reason.
    */
   async joinRunning(
     request: RelayedBlob,
-    { signal, atOnce }: Waiting & { readonly atOnce: boolean },
+    { signal, atOnce, start = 0 }: Waiting & { readonly atOnce: boolean; readonly start?: number | undefined },
   ): Promise<JoinedRelay | undefined> {
     const running = this.#find(request);
     const relay = running ?? (atOnce ? undefined : (await this.#opening.join(openingKey(request), { signal }))?.value);
-    if (!relay?.isJoinable) return undefined;
+    if (!relay?.isJoinable || (atOnce && relay.receivedBytes <= start)) return undefined;
     return joined(relay, true, relay.join(undefined, { mayAskAlone: false }));
   }
 

@@ -1,6 +1,7 @@
 import { buffer } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import { ageOf } from '../../../../src/http/siblings/sibling-answers.ts';
+import type { HeldOptions } from '../../../../src/mirror/blobs/held-blobs.ts';
 import { UnreadableContent } from '../../../../src/mirror/blobs/served-blob.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { ociManifest } from '../../../../src/oci/media-types.ts';
@@ -163,17 +164,21 @@ test('a record from the future counts as very old', () => {
   expect(ageOf(2_000, 1_500)).toBe(1_500);
 });
 
-test('whether to wait is passed on', async () => {
-  const asked: boolean[] = [];
-  const none = async (_named: unknown, _digest: unknown, { atOnce }: { readonly atOnce: boolean }) => {
-    asked.push(atOnce);
+test('whether to wait, and where a range begins, is passed on', async () => {
+  const asked: unknown[] = [];
+  const none = async (_named: unknown, _digest: unknown, { atOnce, start }: HeldOptions) => {
+    asked.push([atOnce, start]);
     return undefined;
   };
   const { sibling } = await siblingOf({ held: { blob: none, manifest: none } });
   await sibling.openBlob(app, digest, waiting);
-  await sibling.openBlob(app, digest, { ...waiting, atOnce: true });
+  await sibling.openBlob(app, digest, { ...waiting, atOnce: true, range: { start: 1_000 } });
   await sibling.manifest(app, digest, { ...waiting, atOnce: true });
-  expect(asked).toEqual([false, true, true]);
+  expect(asked).toEqual([
+    [false, 0],
+    [true, 1_000],
+    [true, 0],
+  ]);
 });
 
 test('whatever is not here has one and the same answer', async () => {

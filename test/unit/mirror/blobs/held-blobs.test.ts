@@ -86,6 +86,23 @@ test('a sibling follows a download, and waits for one that has not begun', async
   expect(asked).toEqual(['GET library/app']);
 });
 
+test.each([
+  { what: 'a download', hasRoom: true },
+  { what: 'a relay', hasRoom: false },
+])('a sibling that is to be answered at once joins $what only if it is further', async ({ hasRoom }) => {
+  const { open, openHeld, script } = started({ hasRoom });
+  const rest = gate();
+  script.open = async () => opened([bytes.subarray(0, 200_000), rest.opened, bytes.subarray(200_000)]);
+  const client = await open();
+  await client.source.read(Buffer.alloc(1), 0);
+  const further = await openHeld(own, { atOnce: true, start: 150_000 });
+  expect(further?.size).toBe(bytes.byteLength);
+  expect(await openHeld(own, { atOnce: true, start: 200_000 })).toBeUndefined();
+  await further?.source[Symbol.asyncDispose]();
+  rest.open();
+  expect((await bytesOf(Promise.resolve(client))).equals(bytes)).toBe(true);
+});
+
 test('a sibling that asks for another repository does not join a download', async () => {
   const { client, answers, openHeld } = await withWaitingClient(() => opened([bytes]));
   expect(await openHeld(other)).toBeUndefined();

@@ -128,9 +128,9 @@ export function started({
     if (!repositoryId) throw new Error('no repository');
     return blobs.head({ upstream, repositoryId, digest }, waiting);
   };
-  const openHeld = (repositoryId = own, { atOnce = false, signal = waiting.signal } = {}) => {
+  const openHeld = (repositoryId = own, { atOnce = false, signal = waiting.signal, start = 0 } = {}) => {
     if (!repositoryId) throw new Error('no repository');
-    return blobs.held.open({ repositoryId, digest }, { atOnce, signal });
+    return blobs.held.open({ repositoryId, digest }, { atOnce, signal, start });
   };
   return { open, openHeld, head, script, asked, store, clock, downloads, links, borrowedLinks, index, background };
 }
