@@ -18,8 +18,9 @@ export interface Bucket {
   start(): Promise<void>;
 }
 
-const accessKey = 'test-access-key';
-const secretKey = 'test-secret-key';
+// As fake-s3.ts: a test may have both.
+const accessKey = 'fake-access-key';
+const secretKey = 'fake-secret-key';
 const bucket = 'layers';
 
 /** Its credentials are put into the environment, where the SDK looks for them. */

@@ -83,13 +83,15 @@ export class FakeS3 {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', this.url);
-    const key = decodeURIComponent(url.pathname).split('/').slice(2).join('/');
+    const [, bucket, ...parts] = decodeURIComponent(url.pathname).split('/');
+    const key = parts.join('/');
     const operation = operationOf(request.method ?? '', key, url.searchParams);
     const asked: S3Request = { operation, key, headers: request.headers, query: url.searchParams };
     this.requests.push(asked);
     const fault = this.script(asked);
     if (fault?.kind === 'reset') return void request.socket.resetAndDestroy();
     const body = await buffer(request);
+    if (bucket !== this.settings.bucket) return fail(response, 404, 'NoSuchBucket');
     if (fault?.kind === 'silence') return;
     if (fault?.kind === 'held') await fault.until;
     if (fault?.kind === 'error') return fail(response, fault.status, fault.code);

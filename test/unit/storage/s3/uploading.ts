@@ -7,6 +7,7 @@ import { UploadJournal } from '../../../../src/storage/s3/uploads/upload-journal
 import { Upload } from '../../../../src/storage/s3/uploads/upload.ts';
 import { Uploads } from '../../../../src/storage/s3/uploads/uploads.ts';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
+import type { BucketSettings } from '../../../../src/storage/s3/access/client.ts';
 import { type FakeS3, startFakeS3 } from '../../../support/fake-s3.ts';
 import { MemoryBlobs } from '../../../support/memory-blobs.ts';
 import { MemoryRecords } from '../../../support/memory-records.ts';
@@ -27,6 +28,8 @@ class LocalBlobs extends MemoryBlobs {
 
 interface Setup {
   readonly s3?: FakeS3;
+  /** Of another bucket than the fake one. */
+  readonly settings?: BucketSettings;
   readonly local?: { readonly store: LocalBlobs; readonly records: MemoryRecords };
   readonly path?: string;
   readonly maxQueued?: number;
@@ -36,7 +39,8 @@ interface Setup {
 /** Uploads from a store in memory, with pauses that the test ends. */
 export async function uploading({ memoryBytes = 256 * 1024 * 1024, ...given }: Setup = {}) {
   const s3 = given.s3 ?? (await startFakeS3());
-  const parts = bucketParts(s3.settings);
+  const settings = given.settings ?? s3.settings;
+  const parts = bucketParts(settings);
   const local = given.local ?? { store: new LocalBlobs(), records: new MemoryRecords() };
   const path = given.path ?? join(await temporaryDirectory(), 'uploads.log');
   const failures: unknown[] = [];
@@ -44,7 +48,7 @@ export async function uploading({ memoryBytes = 256 * 1024 * 1024, ...given }: S
   const pauses: { readonly ms: number; readonly end: () => void }[] = [];
   const upload = new Upload({
     ...parts,
-    settings: s3.settings,
+    settings,
     memory,
     local,
     onManifest: (repositoryId, digest, named) => uploads.noteManifest(repositoryId, digest, named),
