@@ -168,6 +168,15 @@ describe('no behaviour runs through telemetry', () => {
   });
 });
 
+test.each(['ioredis', '@aws-sdk/client-s3', '@aws-sdk/lib-storage'])(
+  '%s is loaded only where it is configured',
+  (name) => {
+    const atStart = new RegExp(`^(?:import|export) (?!type\\b)[^'"]*from ['"]${name}['"]`, 'm');
+    expect(files.filter((file) => importsOf(file).includes(name))).not.toEqual([]);
+    expect(files.filter((file) => atStart.test(codeOf(file)))).toEqual([]);
+  },
+);
+
 test('there are no barrels, and no utils', () => {
   const drawers = /^(?:index|utils?|helpers?|types|misc|common|shared|lib)(?:\.ts)?$/;
   const names = [...new Set(files.flatMap((file) => [basename(file), ...dirname(file).split('/').slice(1)]))];

@@ -111,6 +111,16 @@ describeWithTools(redisTools, 'a connection to Redis', () => {
     expect(performance.now() - beganMs).toBeGreaterThan(700);
   });
 
+  test('a reply that came while this process was busy is no timeout', async () => {
+    const redis = await startRedis();
+    const { connection } = await startConnection(redis.settings);
+    await add(connection);
+    const waiting = failure(add(connection));
+    for (const endMs = performance.now() + 500; performance.now() < endMs; );
+    expect(await waiting).toBe('none');
+    expect(connection.state.state).toBe('up');
+  });
+
   test('more commands than may wait fail at once', async () => {
     const redis = await startRedis();
     const { connection } = await startConnection(redis.settings);
