@@ -7,6 +7,7 @@ import type { Observer } from '../mirror/ports/observer.ts';
 import { createRegistryClient } from '../upstream/registry-client.ts';
 import type { UpstreamSettings } from '../upstream/settings.ts';
 import { upstreamEntries } from '../app/upstream-settings.ts';
+import { checkRedis } from './check-redis.ts';
 import { type CheckedUpstream, failuresIn, tableOf } from './check-report.ts';
 import { fileProblems } from './named-files.ts';
 
@@ -19,13 +20,13 @@ export interface CheckOptions {
   readonly print: (text: string) => void;
 }
 
-const upstreamFailed = 1;
+const somethingFailed = 1;
 /** For all probes of one upstream. */
 const askWithinMs = 60_000;
 
 /**
- * Checks a configuration and, online, whether each upstream answers and accepts its credentials. Nothing is pulled or stored.
- * @returns the exit code: 0, or 1 when an upstream cannot be used.
+ * Checks a configuration and, online, whether each upstream and each Redis answers and accepts its credentials. Nothing is pulled or stored.
+ * @returns the exit code: 0, or 1 when an upstream or a Redis cannot be used.
  * @throws ConfigError with every problem of the file, and of the files it names.
  */
 export async function check({ file, env, version, isOnline, print }: CheckOptions): Promise<number> {
@@ -38,7 +39,10 @@ export async function check({ file, env, version, isOnline, print }: CheckOption
   print(`\n${tableOf(checked)}`);
   const failures = failuresIn(checked);
   if (failures.length > 0) print(`\n${failures.map((failure) => `${failure}\n`).join('')}`);
-  return failures.length > 0 ? upstreamFailed : 0;
+  const redis = await checkRedis(config);
+  if (redis.length > 0) print(`\n${redis.map(({ line }) => `${line}\n`).join('')}`);
+  const isUsable = failures.length === 0 && redis.every((one) => one.isUsable);
+  return isUsable ? 0 : somethingFailed;
 }
 
 /** The settings of the upstreams, after every file that the configuration names was read. */

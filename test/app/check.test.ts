@@ -6,6 +6,7 @@ import { ConfigError } from '../../src/config/loading/problems.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { image } from '../support/images.ts';
 import { StartedProcess } from '../support/processes.ts';
+import { startRedis } from '../support/redis.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 
 const account = { username: 'mirror-account', password: 's3cret-canary' };
@@ -264,4 +265,21 @@ test('the exit code is 0 without problems, 1 if an upstream is unusable, 2 if th
   expect(refused).toMatchObject({ code: 2, stdout: '' });
   expect(refused.stderr).toContain('upstreams["a.example"].urll: unknown key; did you mean url?');
   expect(refused.stderr).toContain('listn: unknown key; did you mean listen?');
+});
+
+test('check --online says whether the Redis of the index answers and accepts the user', async () => {
+  const upstream = await startFakeRegistry();
+  const redis = await startRedis({ user: `layerwell on >${account.password} ~* +@all` });
+  const checkedWith = async (password: string) => {
+    let text = '';
+    const index = { driver: 'redis', url: redis.url, username: 'layerwell', password };
+    const file = await fileWith({ upstreams: { 'docker.io': { url: upstream.url } }, index });
+    const code = await check({ file, env: {}, version: 'test', isOnline: true, print: (more) => (text += more) });
+    expect(text).not.toContain(password);
+    return { code, text };
+  };
+  const place = 'redis of index';
+  expect(await checkedWith(account.password)).toEqual({ code: 0, text: expect.stringContaining(`${place}: ok`) });
+  const wrong = { code: 1, text: expect.stringContaining(`${place}: no usable answer (auth)`) };
+  expect(await checkedWith('an0ther-canary')).toEqual(wrong);
 });

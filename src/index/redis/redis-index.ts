@@ -66,7 +66,7 @@ export class RedisIndex implements Index, LosableIndex {
     this.#deps = deps;
     this.#isKept = anyGlobMatcher(deps.keep ?? []);
     const [pending, totals] = [this.#pending, this.#totals];
-    this.#tenure = new Tenure({ ...deps, pending, totals, onChecked: (parts) => this.#fillWindow(parts) });
+    this.#tenure = new Tenure({ ...deps, pending, totals, onChecked: () => this.#fillWindow() });
   }
 
   /** Works without Redis too. @throws Error when the store has no id and none can be made */
@@ -288,9 +288,9 @@ export class RedisIndex implements Index, LosableIndex {
     }
   }
 
-  async #fillWindow({ reader, writer }: OpenedParts): Promise<void> {
+  async #fillWindow(): Promise<void> {
     if (!this.#tenure.isComplete) return;
-    await writer.settle();
-    this.#window.fill(await reader.evictedNext(windowSize));
+    const next = await this.#ask({ otherwise: undefined }, ({ reader }) => reader.evictedNext(windowSize));
+    if (next) this.#window.fill(next.filter(({ digest }) => !this.#pending.isNamed(digest)));
   }
 }

@@ -30,7 +30,7 @@ export interface TenureDeps {
   /** Counts what is stored, for a start without Redis. */
   readonly countStore: (waiting: Waiting) => Promise<Totals>;
   /** Called while Redis answers, every few seconds. */
-  readonly onChecked: (parts: OpenedParts) => Promise<void>;
+  readonly onChecked: () => Promise<void>;
 }
 
 /** How often a Redis that failed is asked again, and the view is checked otherwise. */
@@ -185,7 +185,7 @@ export class Tenure {
     this.#opening.reach();
     if (this.needsRebuild) this.loss.reach();
     writer.writeBuffered();
-    await this.#deps.onChecked(parts);
+    await this.#deps.onChecked();
   }
 
   async #take({ view }: OpenedParts): Promise<void> {

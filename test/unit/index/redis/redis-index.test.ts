@@ -149,6 +149,21 @@ test('a rebuild goes on after Redis did not answer for a moment', async () => {
   expect(failures).toEqual([]);
 });
 
+test('queries among many writes never take the view for lost, also when Redis has forgotten its scripts', async () => {
+  const { index, redis, failures } = await completeIndex();
+  const work: Promise<unknown>[] = [];
+  for (let number = 0; number < 200; number += 1) {
+    const digest = digestOf(Buffer.from(`blob ${number}`));
+    index.recordContent({ digest, size: 1, isManifest: false, names: [], usedAtMs: 1 });
+    work.push(index.totals(), index.hasContent(digest), index.evictable({ limit: 2 }), index.stalestRepository());
+    if (number % 20 === 0) await redis.ask('SCRIPT', 'FLUSH');
+    if (number % 3 === 0) work.push(index.forget(digest));
+  }
+  await Promise.all(work);
+  expect(failures).toEqual([]);
+  expect(index.needsRebuild).toBe(false);
+});
+
 test('a Redis whose memory is full refuses writes: they are buffered, and written when there is room', async () => {
   const { index, redis } = await completeIndex();
   await redis.fill();
