@@ -1,3 +1,4 @@
+import type { Clock } from '../mirror/ports/clock.ts';
 import type { OtherCache } from '../mirror/ports/other-caches.ts';
 import type { RepositoryId } from '../mirror/ports/repository-id.ts';
 import type { ContentQuestion } from '../mirror/ports/shared-work.ts';
@@ -11,6 +12,7 @@ export interface HolderSearchDeps {
   readonly leases: Pick<Leases, 'claim'>;
   readonly membership: Pick<Membership, 'refresh'>;
   readonly siblings: Pick<Siblings, 'at'>;
+  readonly clock: Pick<Clock, 'monotonicMs'>;
 }
 
 /** A replica that may have the content, or is about to. */
@@ -23,6 +25,8 @@ export interface Holder {
 
 /** How many replicas one download gives up before it asks the upstream by itself. */
 const maxFailed = 16;
+/** After this time no further replica is asked: the client waits. One that is frozen takes 6 s. */
+const searchForMs = 8_000;
 
 /**
  * The search of one download for a replica that has the content, or gets it. A replica that was given up is not asked again by this download,
@@ -67,7 +71,8 @@ export class HolderSearch {
     ask: (holder: Holder) => Promise<Value | 'alone' | undefined>,
     waiting: Waiting,
   ): Promise<Value | undefined> {
-    for (let holder = await this.#next(waiting); holder; holder = await this.#next(waiting)) {
+    const endMs = this.#deps.clock.monotonicMs() + searchForMs;
+    for (let holder = await this.#next(endMs, waiting); holder; holder = await this.#next(endMs, waiting)) {
       const answer = await answerOf(() => ask(holder), waiting);
       if (typeof answer === 'object') return answer;
       if (answer === 'alone') this.#isAlone = true;
@@ -81,10 +86,11 @@ export class HolderSearch {
     return this.#lease?.use() ?? { [Symbol.dispose]: () => {} };
   }
 
-  async #next(waiting: Waiting): Promise<Holder | undefined> {
+  async #next(endMs: number, waiting: Waiting): Promise<Holder | undefined> {
     this.#hasBegun = true;
     const { repositoryId } = this.#question;
-    while (this.#failed.size <= maxFailed && !this.#isAlone) {
+    const { clock } = this.#deps;
+    while (this.#failed.size <= maxFailed && !this.#isAlone && clock.monotonicMs() < endMs) {
       waiting.signal.throwIfAborted();
       const claim = await this.#deps.leases.claim(this.#question, { failed: this.#failed });
       if (claim.kind === 'mine') {

@@ -1,6 +1,5 @@
 import { boundedMap } from '../mirror/concurrency/remembered.ts';
 import type { BlobSource } from '../mirror/ports/blob-source.ts';
-import type { Clock } from '../mirror/ports/clock.ts';
 import { ifAnswered, type OtherCache } from '../mirror/ports/other-caches.ts';
 import { contentKey, isSameRepository, type RepositoryId } from '../mirror/ports/repository-id.ts';
 import type { ContentQuestion, SharedWork, TagTurn, UpstreamBlobSource } from '../mirror/ports/shared-work.ts';
@@ -27,7 +26,6 @@ export interface ClusterWorkDeps extends HolderSearchDeps {
   readonly tagHints: Pick<TagHints, 'turn'>;
   readonly anyCache: Pick<AnyCache, 'openAtSibling'>;
   readonly bucket: SharedBucket | undefined;
-  readonly clock: Pick<Clock, 'monotonicMs'>;
 }
 
 /** For how much content it is remembered that this replica was named as a holder. */

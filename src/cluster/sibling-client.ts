@@ -47,6 +47,8 @@ export const siblingTimeouts: SiblingTimeouts = { connectMs: 1_000, headersMs: 5
 
 /** After this time a sibling that refused the secret is asked again. */
 const refusedForMs = 10_000;
+/** After this time a sibling that no connection could be made to in time is asked again: else each download would wait for that again. */
+const unreachableForMs = 10_000;
 /** Deadline for the body of a manifest or record. */
 const bodyWithinMs = 5_000;
 
@@ -86,6 +88,8 @@ export class SiblingClient implements Sibling {
   readonly #send: Send;
   /** By the monotonic clock. */
   #refusedAtMs: number | undefined;
+  /** By the monotonic clock. */
+  #unreachableAtMs: number | undefined;
 
   constructor(deps: SiblingClientDeps) {
     this.#deps = deps;
@@ -177,7 +181,7 @@ export class SiblingClient implements Sibling {
     { signal, atOnce }: SiblingWaiting,
   ): Promise<Value | undefined> {
     const { address, secret } = this.#deps;
-    this.#throwIfRefused();
+    this.#throwIfNotAsked();
     const url = new URL(`/v1/${path}`, address);
     const headers = {
       authorization: `Bearer ${secret()}`,
@@ -185,7 +189,11 @@ export class SiblingClient implements Sibling {
       ...(range && { range: `bytes=${range.start}-${range.end ?? ''}` }),
     };
     const sent = kind === 'tag' ? 'tags' : kind;
-    const answer = await this.#send({ method: 'GET', url, headers, kind: sent }, { signal });
+    const answer = await this.#send({ method: 'GET', url, headers, kind: sent }, { signal }).catch((cause: unknown) => {
+      if (isConnectTimeout(cause)) this.#unreachableAtMs = this.#deps.clock.monotonicMs();
+      throw cause;
+    });
+    this.#unreachableAtMs = undefined;
     this.#refusedAtMs = answer.status === 401 ? this.#deps.clock.monotonicMs() : undefined;
     if (answer.status === 200 || answer.status === 206) return read(answer);
     void discard(answer);
@@ -193,11 +201,21 @@ export class SiblingClient implements Sibling {
     throw failureOf(answer);
   }
 
-  #throwIfRefused(): void {
+  #throwIfNotAsked(): void {
     const { address, clock } = this.#deps;
-    if (this.#refusedAtMs !== undefined && clock.monotonicMs() - this.#refusedAtMs < refusedForMs)
-      throw refusal(address.host);
+    const isWithin = (sinceMs: number | undefined, forMs: number) =>
+      sinceMs !== undefined && clock.monotonicMs() - sinceMs < forMs;
+    if (isWithin(this.#refusedAtMs, refusedForMs)) throw refusal(address.host);
+    if (isWithin(this.#unreachableAtMs, unreachableForMs))
+      throw new UpstreamError('connect', `${address.host} could not be connected to a moment ago`);
   }
+}
+
+const connectTimeouts: ReadonlySet<unknown> = new Set(['UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT', 'EHOSTUNREACH']);
+
+function isConnectTimeout(failure: unknown): boolean {
+  const cause = failure instanceof UpstreamError ? failure.cause : undefined;
+  return cause instanceof Error && 'code' in cause && connectTimeouts.has(cause.code);
 }
 
 function outcomeOf(cause: unknown, { signal }: Waiting): SiblingOutcome {

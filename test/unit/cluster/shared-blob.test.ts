@@ -246,6 +246,24 @@ test('a download gives up a bounded number of replicas', async () => {
   expect(claims).toBe(17);
 });
 
+test('a download does not look for replicas for longer than its client can wait', async () => {
+  const { download, clock, asked, join } = scriptedCluster({
+    claim: (failed) => storedAt(`r${failed.size}`),
+    at: Object.fromEntries(
+      Array.from({ length: 9 }, (_, at) => [
+        `r${at}`,
+        () => {
+          clock.advance(3_000);
+          return undefined;
+        },
+      ]),
+    ),
+  });
+  join('r0', 'r1', 'r2', 'r3');
+  await download().read();
+  expect(asked).toEqual(['r0 0', 'r1 0', 'r2 0', 'upstream 0']);
+});
+
 test('a download that is ended while replicas are looked for asks nobody else', async () => {
   const left = new AbortController();
   const { download, asked, join } = scriptedCluster({

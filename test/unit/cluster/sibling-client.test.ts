@@ -1,5 +1,8 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
+import { thisTest } from '../../support/owner.ts';
 import { sendJson } from '../upstream/serve.ts';
 import {
   app,
@@ -111,4 +114,26 @@ test('a blob that is read no more ends its request', async () => {
   const opened = await openWhole(sibling);
   opened?.body.destroy();
   await expect.poll(() => closed).toBe(true);
+});
+
+test('a sibling that no connection can be made to in time is not tried again for a while', async () => {
+  let connections = 0;
+  const silent = createServer((socket) => {
+    connections += 1;
+    socket.on('error', () => {});
+    thisTest(async () => void socket.destroy());
+  });
+  await once(silent.listen(0, '127.0.0.1'), 'listening');
+  thisTest(async () => void silent.close());
+  const address = silent.address();
+  if (address === null || typeof address === 'string') throw new Error('it does not listen');
+  const url = `https://127.0.0.1:${address.port}`; // It never answers the handshake.
+  const { at, clock } = startSiblings([url], { timeouts: { connectMs: 50, headersMs: 5_000, idleMs: 5_000 } });
+  await expect(openWhole(at(url))).rejects.toMatchObject({ reason: 'timeout' });
+  const before = connections;
+  await expect(openWhole(at(url))).rejects.toMatchObject({ reason: 'connect' });
+  expect(connections).toBe(before);
+  clock.advance(10_000);
+  await expect(openWhole(at(url))).rejects.toMatchObject({ reason: 'timeout' });
+  expect(connections).toBeGreaterThan(before);
 });
