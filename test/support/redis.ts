@@ -134,20 +134,30 @@ export interface Sentinels {
   primary(): Promise<TestRedis>;
 }
 
-/** A primary, a replica and three Sentinels, which make the replica the primary after 1 s without the other. */
-export async function startSentinels(owner: Owner = thisTest): Promise<Sentinels> {
+/**
+ * A primary, a replica and three Sentinels, which make the replica the primary after 1 s without the other.
+ * @param password of the Sentinels, if they have one
+ */
+export async function startSentinels(owner: Owner = thisTest, password?: string): Promise<Sentinels> {
   const primary = await startRedis({ owner });
   const replica = await startRedis({ owner, config: [`replicaof 127.0.0.1 ${primary.port}`] });
   const servers = [primary, replica];
-  const ports = await Promise.all([1, 2, 3].map(() => startSentinel(primary.port, owner)));
+  const ports = await Promise.all([1, 2, 3].map(() => startSentinel(primary.port, owner, password)));
   const name = 'layers';
+  const login = password === undefined ? [] : ['-a', password, '--no-auth-warning'];
+  const readSentinelPassword = password === undefined ? undefined : () => Promise.resolve(password);
   const ask = (port: number, ...command: readonly string[]) =>
-    run(tool('redis-cli'), ['-p', String(port), ...command]).then(({ stdout }) => stdout.trim());
+    run(tool('redis-cli'), ['-p', String(port), ...login, ...command]).then(({ stdout }) => stdout.trim());
   await until(async () => (await ask(ports[0] ?? 0, 'SENTINEL', 'MASTER', name)).includes('num-other-sentinels\n2'));
   await until(async () => (await ask(ports[0] ?? 0, 'SENTINEL', 'MASTER', name)).includes('num-slaves\n1'));
   return {
     settings: {
-      place: { kind: 'sentinel', name, sentinels: ports.map((port) => ({ host: '127.0.0.1', port })) },
+      place: {
+        kind: 'sentinel',
+        name,
+        sentinels: ports.map((port) => ({ host: '127.0.0.1', port })),
+        readSentinelPassword,
+      },
     },
     servers,
     primary: async () => {
@@ -157,7 +167,7 @@ export async function startSentinels(owner: Owner = thisTest): Promise<Sentinels
   };
 }
 
-async function startSentinel(primaryPort: number, owner: Owner): Promise<number> {
+async function startSentinel(primaryPort: number, owner: Owner, password: string | undefined): Promise<number> {
   const port = await freePort();
   const folder = await temporaryDirectory(owner);
   const file = join(folder, 'sentinel.conf');
@@ -169,6 +179,7 @@ async function startSentinel(primaryPort: number, owner: Owner): Promise<number>
     `sentinel monitor layers 127.0.0.1 ${primaryPort} 2`,
     'sentinel down-after-milliseconds layers 1000',
     'sentinel failover-timeout layers 3000',
+    ...(password === undefined ? [] : [`requirepass ${password}`]),
   ];
   await writeFile(file, `${lines.join('\n')}\n`);
   const process = new StartedProcess(tool('redis-server'), [file, '--sentinel']);

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { thisTest } from '../../../support/owner.ts';
 import { redisTools, startRedisCluster, startSentinels } from '../../../support/redis.ts';
 import { describeWithTools } from '../../../support/tools.ts';
 import { contentNamed, none, type Replicated, shortTimes, startReplicas } from '../start-replicas.ts';
@@ -13,6 +14,17 @@ describeWithTools(redisTools, 'Redis with several servers', () => {
     await before.kill();
     await expect.poll(() => failure(add(connection)), { timeout: 20_000 }).toBe('none');
     expect((await sentinels.primary()).port).not.toBe(before.port);
+  });
+
+  test('Sentinels may have a password of their own', async () => {
+    const { settings } = await startSentinels(thisTest, 'of-the-sentinels');
+    const { connection } = await startConnection(settings, { backoff });
+    expect(await add(connection)).toBe(2);
+    const { place } = settings;
+    if (place.kind !== 'sentinel') throw new Error('no Sentinels');
+    const wrong = { place: { ...place, readSentinelPassword: async () => 'wrong' } };
+    const { connection: refused } = await startConnection(wrong, { backoff });
+    expect(refused.state.state).toBe('down');
   });
 
   test('a Cluster runs each script where its key is', async () => {
