@@ -82,11 +82,13 @@ async function chaos(scene: Scene, markSafe: () => void): Promise<Figures> {
   await sampled;
   await Promise.all(upstreams.map((upstream) => upstream.recover()));
   const healedAfterSeconds = await heal(scene);
-  const { state: settled, leaks } = await settle(mirror, fresh);
+  const [{ state: settled, leaks }, ...settledOthers] = await Promise.all([
+    settle(mirror, fresh),
+    ...others.map((other, index) => settle(other, freshOthers[index] ?? fresh)),
+  ]);
   for (const leak of leaks) ledger.violate(`left behind: ${leak}`);
-  for (const [index, other] of others.entries()) {
-    const settledOther = await settle(other, freshOthers[index] ?? fresh);
-    for (const leak of settledOther.leaks) ledger.violate(`left behind by replica ${index + 2}: ${leak}`);
+  for (const [index, other] of settledOthers.entries()) {
+    for (const leak of other.leaks) ledger.violate(`left behind by replica ${index + 2}: ${leak}`);
   }
   if (!isFlat(samples)) ledger.violate('its memory kept growing to the end');
   return { realClients, fresh, settled, samples, healedAfterSeconds, brokenTransfer };
