@@ -20,7 +20,7 @@ import { Listings } from './listings/listings.ts';
 import { Mirror, type MirrorDeps } from './mirror.ts';
 import type { AssembledMirror, MirrorLimits, MirrorParts, MirrorRules } from './mirror-parts.ts';
 import { guardedUpstream } from './routing/guarded-upstream.ts';
-import { noOtherCaches } from './ports/other-caches.ts';
+import { noOtherCaches, noRedirects } from './ports/other-caches.ts';
 import type { RecordKey } from './ports/record-store.ts';
 import type { RepositoryId } from './ports/repository-id.ts';
 import { nothingShared } from './ports/shared-work.ts';
@@ -73,8 +73,8 @@ interface Core extends Required<MirrorParts> {
 
 /** Builds the parts of the mirror and connects them. */
 export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: MirrorRules): AssembledMirror {
-  const { shared = nothingShared, caches = noOtherCaches } = parts;
-  const core = createCore({ ...parts, shared, caches }, limits, new CurrentPolicies(policiesOf(rules)));
+  const { shared = nothingShared, caches = noOtherCaches, redirects = noRedirects } = parts;
+  const core = createCore({ ...parts, shared, caches, redirects }, limits, new CurrentPolicies(policiesOf(rules)));
   const mirror = new Mirror(verbsFrom(rules, core));
   return {
     mirror,
@@ -236,7 +236,8 @@ function verbsUnder(
   );
   const choice = { upstreams, defaultUpstream: found(upstreams, rules.defaultUpstream) };
   const held = new HeldContent({ ...core, upstreams: rules.upstreams, access, visibility, blobs: blobs.held });
-  return { choice, access, tags, manifests, blobs, listings, held, index, clock, observer };
+  const { redirects } = core;
+  return { choice, access, tags, manifests, blobs, listings, held, redirects, index, clock, observer };
 }
 
 function policiesOf({ freshnessOf, freshness }: MirrorRules): FreshnessPolicies {

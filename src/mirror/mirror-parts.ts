@@ -4,7 +4,7 @@ import type { BlobStore } from './ports/blob-store.ts';
 import type { Clock } from './ports/clock.ts';
 import type { Memory } from './ports/memory.ts';
 import type { Observer } from './ports/observer.ts';
-import type { OtherCache } from './ports/other-caches.ts';
+import type { BlobRedirects, OtherCache } from './ports/other-caches.ts';
 import type { DiskUse, RecordStore } from './ports/record-store.ts';
 import type { SharedWork } from './ports/shared-work.ts';
 import type { Index } from './ports/store-index.ts';
@@ -26,6 +26,8 @@ export interface MirrorParts {
   readonly shared?: SharedWork;
   /** All other caches as one: asked when the upstream gives no answer. By default there is none. */
   readonly caches?: OtherCache;
+  /** By default clients are never redirected. */
+  readonly redirects?: BlobRedirects;
 }
 
 /** The rules that a reload may change. */

@@ -14,6 +14,7 @@ import type { CachedManifest, Manifests } from './manifests/manifests.ts';
 import type { CacheStatus } from './ports/cache-status.ts';
 import type { Clock } from './ports/clock.ts';
 import type { Observer } from './ports/observer.ts';
+import { type BlobRedirects, ifAnswered } from './ports/other-caches.ts';
 import type { RepositoryId } from './ports/repository-id.ts';
 import type { Index } from './ports/store-index.ts';
 import type { Upstream } from './ports/upstream.ts';
@@ -34,6 +35,7 @@ export interface MirrorDeps {
   readonly blobs: Blobs;
   readonly listings: Listings;
   readonly held: HeldContent;
+  readonly redirects: BlobRedirects;
   readonly index: Index;
   readonly clock: Clock;
   readonly observer: Observer;
@@ -104,6 +106,21 @@ export class Mirror {
   async blob(located: LocatedRepository, digest: Digest, waiting: Waiting, partOf?: PartOf): Promise<ServedBlob> {
     await this.#check(located, undefined, waiting);
     return this.#deps.blobs.open({ ...questionOf(located, digest), partOf }, waiting);
+  }
+
+  /**
+   * Where the client is to read a blob that is not here, if clients are redirected: only blobs of repositories that every client may read now.
+   * @returns undefined if it is to be served from here.
+   */
+  async blobUrl(located: LocatedRepository, digest: Digest, waiting: Waiting): Promise<string | undefined> {
+    const { redirects, access, blobs } = this.#deps;
+    if (!redirects.isOn) return undefined;
+    await this.#check(located, undefined, waiting);
+    const { repositoryId, upstream } = located;
+    if (!(await access.mayBeBorrowedFrom(repositoryId, upstream.label))) return undefined;
+    const held = await blobs.held.open({ repositoryId, digest }, { signal: waiting.signal, atOnce: true });
+    await held?.source[Symbol.asyncDispose]();
+    return held ? undefined : ifAnswered(() => redirects.urlFor(repositoryId, digest, waiting), waiting);
   }
 
   async blobHead(located: LocatedRepository, digest: Digest, waiting: Waiting): Promise<BlobHead> {

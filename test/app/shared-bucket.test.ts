@@ -15,9 +15,11 @@ const repository = 'library/app';
 const layout = new BucketLayout('');
 const large = image({ name: 'shared', layers: 3, layerBytes: 200_000 });
 
-function sharing(upstream: FakeRegistry, s3: FakeS3, more: MirrorConfig = {}): MirrorConfig {
+const someAccount = { kind: 'basic', username: 'mirror', password: 'secret' };
+
+function sharing(upstream: FakeRegistry, s3: FakeS3, more: MirrorConfig = {}, shared: MirrorConfig = {}): MirrorConfig {
   const { bucket, endpoint, pathStyle } = s3.settings;
-  return mirrorOf(upstream, { storage: { shared: { bucket, endpoint, pathStyle } }, ...more });
+  return mirrorOf(upstream, { storage: { shared: { bucket, endpoint, pathStyle, ...shared } }, ...more });
 }
 
 async function uploaded(app: RunningApp): Promise<void> {
@@ -136,6 +138,65 @@ describe('a bucket that replicas share', () => {
     await two.quiet();
     expect(JSON.stringify(two.logLines)).not.toMatch(/fake-secret-key|Signature=|fake-access-key/);
     expect([...s3.objects.values()].join('')).not.toMatch(/fake-secret-key/);
+  });
+});
+
+describe('redirects to the bucket', () => {
+  const redirecting = { redirect: true };
+
+  test('a blob that is in the bucket and not local is read there by the client; what is local is served from here', async () => {
+    const { upstream, s3, one } = await pulledByOne();
+    const [digest = large.manifest.digest] = layersOf(large);
+    const two = await startApp(sharing(upstream, s3, {}, redirecting), { clock: new ManualClock(Date.now()) });
+    await get(two, `/v2/${repository}/manifests/${large.manifest.digest}`);
+    s3.requests.length = 0;
+    const path = `/v2/${repository}/blobs/${digest}`;
+    const answer = await fetch(`${two.url}${path}`, { redirect: 'manual' });
+    expect(answer.status).toBe(307);
+    expect(answer.headers.get('cache-control')).toBe('no-store');
+    expect(s3.story).toEqual([`HeadObject ${layout.blob(digest)}`]);
+    const url = answer.headers.get('location') ?? '';
+    expect(url).toContain('X-Amz-Expires=900');
+    expect(digestOf((await get({ url }, '')).bytes)).toBe(digest);
+    expect(JSON.stringify(two.logLines)).not.toContain('X-Amz-Signature');
+
+    await one.restart(sharing(upstream, s3, {}, redirecting));
+    expect((await fetch(`${one.url}${path}`, { redirect: 'manual' })).status).toBe(200);
+  });
+
+  test('a blob that is not in the bucket, and one of a repository that is not linked to it, is not redirected', async () => {
+    const { upstream, s3 } = await pulledByOne();
+    const [digest = large.manifest.digest] = layersOf(large);
+    const two = await startApp(sharing(upstream, s3, {}, redirecting), { clock: new ManualClock(Date.now()) });
+    upstream.content.add('library/second', '1', large);
+    const unlinked = await fetch(`${two.url}/v2/library/second/blobs/${digest}`, { redirect: 'manual' });
+    expect(unlinked.status).toBe(200);
+    await unlinked.arrayBuffer();
+    s3.objects.clear();
+    const three = await startApp(sharing(upstream, s3, {}, redirecting), { clock: new ManualClock(Date.now()) });
+    const gone = await fetch(`${three.url}/v2/${repository}/blobs/${digest}`, { redirect: 'manual' });
+    expect(gone.status).toBe(200);
+    await gone.arrayBuffer();
+  });
+
+  test('a bucket that fails redirects nobody', async () => {
+    const { upstream, s3 } = await pulledByOne();
+    s3.script = () => ({ kind: 'error', status: 503, code: 'SlowDown' });
+    const two = await startApp(sharing(upstream, s3, {}, redirecting), { clock: new ManualClock(Date.now()) });
+    expect((await pullAll(two, repository, '1')).digest).toBe(large.manifest.digest);
+  });
+
+  test('a repository that clients may not read now is not redirected', async () => {
+    const { upstream, s3 } = await pulledByOne();
+    const [digest = large.manifest.digest] = layersOf(large);
+    upstream.script({ path: /manifests|tags/ }, { status: 401 });
+    const hidden = { 'docker.io': { url: upstream.url, visibility: 'public', credentials: [someAccount] } };
+    const two = await startApp(sharing(upstream, s3, { upstreams: hidden }, redirecting), {
+      clock: new ManualClock(Date.now()),
+    });
+    const answer = await fetch(`${two.url}/v2/${repository}/blobs/${digest}`, { redirect: 'manual' });
+    expect([401, 404]).toContain(answer.status);
+    expect(s3.story.filter((call) => call.startsWith('HeadObject'))).toEqual([]);
   });
 });
 

@@ -5,6 +5,7 @@ import type { MirrorParts } from '../../mirror/mirror-parts.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Memory } from '../../mirror/ports/memory.ts';
 import type { BucketObserver, Observer } from '../../mirror/ports/observer.ts';
+import type { BlobRedirects } from '../../mirror/ports/other-caches.ts';
 import { BucketStorage, bucketSource, sharedByBucket } from '../../storage/s3/bucket-storage.ts';
 import { DurableFolders } from '../../storage/filesystem/durable-folders.ts';
 import { nodeFiles } from '../../storage/filesystem/file-system.ts';
@@ -26,7 +27,7 @@ export interface SharedStorage {
   /** As the replicas of a cluster use it; undefined without a bucket. */
   readonly bucket: (SharedBucket & Pick<BucketStorage, 'cache'>) | undefined;
   /** Replaces parts of a mirror. */
-  readonly parts: Partial<Pick<MirrorParts, 'records' | 'shared' | 'caches'>>;
+  readonly parts: Partial<Pick<MirrorParts, 'records' | 'shared' | 'caches' | 'redirects'>>;
   /** For readyz; undefined without a bucket. A bucket that fails makes no replica unready. */
   state(): ReturnType<BucketStorage['state']> | undefined;
   uploadsQueued(): number;
@@ -54,10 +55,11 @@ export function createSharedStorage({ storage }: Config, deps: SharedStorageDeps
   const { stores: local, memory, clock, observer } = deps;
   let sweep: SharedSweep | undefined;
   const bucket = new BucketStorage({ settings, path, local, memory, clock, observer });
+  const redirects: BlobRedirects = { isOn: settings.redirect, urlFor: (...of) => bucket.cache.urlFor(...of) };
   return {
     part: bucket,
     bucket: { source: bucketSource(bucket), cache: bucket.cache, stored: (question) => bucket.stored(question) },
-    parts: { records: bucket.records, shared: sharedByBucket(bucket), caches: bucket.cache },
+    parts: { records: bucket.records, shared: sharedByBucket(bucket), caches: bucket.cache, redirects },
     state: () => bucket.state(),
     uploadsQueued: () => bucket.queued,
     sweeper: (isMyTurn) => {

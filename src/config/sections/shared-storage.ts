@@ -53,6 +53,12 @@ export const sharedStorage = z
       .boolean()
       .describe("Puts the bucket's name into the path of URLs instead of the host, as MinIO, Ceph and versitygw need.")
       .prefault(false),
+    redirect: z
+      .boolean()
+      .describe(
+        'Answers a GET of a blob that is in the bucket and not on the local disk with a redirect (307) to a presigned URL of the bucket, if every client may read its repository. The mirror does not verify what clients read there.',
+      )
+      .prefault(false),
     checksums: word(['when-supported', 'when-required'])
       .describe(
         'Whether uploads carry checksums of S3 wherever the protocol allows them. Default: `when-supported`, or `when-required` if `endpoint` is set, since other servers may refuse them. Content is verified by its digest in either case.',

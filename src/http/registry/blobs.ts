@@ -46,12 +46,24 @@ export async function answerBlob(
 ): Promise<void> {
   if (hasAlready(ctx.req, digest)) return answerBlobHead(ctx, deps, located, digest);
   refuseTooManyRanges(ctx.req, digest);
+  const url = await deps.mirror.blobUrl(located, digest, ctx.state.exchange);
+  if (url !== undefined) return redirectTo(ctx, url, digest);
   try {
     await answerOnce(ctx, deps, located, digest);
   } catch (cause) {
     if (!(cause instanceof UnreadableContent) || ctx.headerSent) throw cause;
     await answerOnce(ctx, deps, located, digest);
   }
+}
+
+/** The URL carries a signature that expires: it is not to be stored (RFC 9111 §5.2.2.5), nor logged. */
+function redirectTo(ctx: RegistryContext, url: string, digest: Digest): void {
+  const { exchange } = ctx.state;
+  exchange.cache = 'hit';
+  exchange.begin();
+  const headers = { Location: url, 'Docker-Content-Digest': digest, 'Cache-Control': 'no-store', 'Content-Length': 0 };
+  ctx.res.writeHead(307, headers).end();
+  ctx.respond = false;
 }
 
 async function answerOnce(

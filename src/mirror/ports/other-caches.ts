@@ -26,6 +26,19 @@ export interface OtherCache {
   visibility(repositoryId: RepositoryId, waiting: Waiting): Promise<VisibilityRecord | undefined>;
 }
 
+/** Where clients may read blobs by themselves, so that the bytes do not pass through this replica. */
+export interface BlobRedirects {
+  readonly isOn: boolean;
+  /**
+   * A URL of the blob, which works for some minutes, for a repository that every client may read now.
+   * @returns undefined if the blob is not there, or the repository is not linked to it. @throws as {@link OtherCache}.
+   */
+  urlFor(repositoryId: RepositoryId, digest: Digest, waiting: Waiting): Promise<string | undefined>;
+}
+
+/** Clients get all blobs from this replica. */
+export const noRedirects: BlobRedirects = { isOn: false, urlFor: () => Promise.resolve(undefined) };
+
 /** Asks another cache. @returns undefined also when it gives no usable answer. @throws the signal's reason. */
 export async function ifAnswered<Value>(
   ask: () => Promise<Value | undefined>,

@@ -1,6 +1,6 @@
 import { Remembered } from '../../mirror/concurrency/remembered.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
-import type { OtherCache } from '../../mirror/ports/other-caches.ts';
+import type { BlobRedirects, OtherCache } from '../../mirror/ports/other-caches.ts';
 import {
   parseManifestRecord,
   parseTagRecord,
@@ -32,13 +32,15 @@ export interface BucketCacheDeps {
 /** How long content that did not match its digest is not read from the bucket. The next upload of it replaces the object. */
 const distrustedForMs = 10 * 60_000;
 const maxDistrusted = 10_000;
+/** How long a client may take to follow a redirect. */
+const urlSeconds = 15 * 60;
 const distrusted = { isDistrusted: true };
 
 /**
  * What the bucket holds, for the repository named only: its record is read first, its content only if there is one. With a known link a blob
  * costs one call; see bucket-links.ts. Nothing that the bucket sends is trusted: blobs are verified by their download, manifests here.
  */
-export class BucketCache implements OtherCache {
+export class BucketCache implements OtherCache, Pick<BlobRedirects, 'urlFor'> {
   readonly #deps: BucketCacheDeps;
   readonly #distrusted: Remembered<typeof distrusted>;
 
@@ -62,6 +64,15 @@ export class BucketCache implements OtherCache {
     const { modifiedAtMs, ...blob } = opened;
     onUsed?.(digest, modifiedAtMs);
     return { ...blob, origin: 'shared', via: 'shared' };
+  }
+
+  async urlFor(repositoryId: RepositoryId, digest: Digest, { signal }: Waiting): Promise<string | undefined> {
+    const { links, objects, layout, onUsed } = this.#deps;
+    if (this.isDistrusted(digest) || !(await links.has(repositoryId, digest, { signal }))) return undefined;
+    const found = await objects.urlOf(layout.blob(digest), { signal, seconds: urlSeconds });
+    if (found) onUsed?.(digest, found.modifiedAtMs);
+    else links.forget(repositoryId, digest);
+    return found?.url;
   }
 
   async manifest(repositoryId: RepositoryId, digest: Digest, waiting: Waiting): Promise<FetchedManifest | undefined> {

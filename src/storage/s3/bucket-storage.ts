@@ -37,7 +37,7 @@ export interface BucketStorageDeps {
 export class BucketStorage {
   readonly name = 'shared storage';
   /** What the bucket holds, to be read. */
-  readonly cache: OtherCache & Pick<BucketCache, 'failedVerification'>;
+  readonly cache: OtherCache & Pick<BucketCache, 'failedVerification' | 'urlFor'>;
   /** The local records. Tags and verdicts that are written to them are uploaded as well. */
   readonly records: RecordStore;
   readonly #contentsDeps: BucketContentsDeps;

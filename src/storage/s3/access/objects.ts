@@ -82,6 +82,24 @@ export class BucketObjects {
     return { size: answer.ContentLength ?? Number.NaN, modifiedAtMs: answer.LastModified?.getTime() ?? 0 };
   }
 
+  /**
+   * A URL by which anyone can read the object for `seconds`, if it is there: one call.
+   * @returns undefined when it is not there.
+   */
+  async urlOf(
+    key: string,
+    { signal, seconds }: Waiting & { readonly seconds: number },
+  ): Promise<{ readonly url: string; readonly modifiedAtMs: number } | undefined> {
+    const options = { operation: 'HeadObject', kind: 'read', signal } as const;
+    return this.#deps.calls.run(options, async ({ sdk, client, abortSignal }) => {
+      const facts = await client.send(new sdk.HeadObjectCommand(this.#at(key)), { abortSignal });
+      const { getSignedUrl } = await import('@aws-sdk/s3-request-presigner');
+      const command = new sdk.GetObjectCommand({ ...this.#at(key), ResponseContentType: 'application/octet-stream' });
+      const url = await getSignedUrl(client, command, { expiresIn: seconds });
+      return { url, modifiedAtMs: facts.LastModified?.getTime() ?? 0 };
+    });
+  }
+
   /** Writes a small object. @throws ConditionNotMet when it is there already, and should not be. */
   async put(
     key: string,
