@@ -37,7 +37,7 @@ export interface SiblingClientDeps {
 /** Milliseconds. */
 export interface SiblingTimeouts extends ExchangeTimeouts {
   readonly connectMs: number;
-  /** A sibling that downloads the content answers when its upstream has. */
+  /** A sibling that waits for its upstream says so meanwhile (102): then this time begins again. */
   readonly headersMs: number;
   /** A body that brings nothing for this long has failed. */
   readonly idleMs: number;
@@ -100,6 +100,7 @@ export class SiblingClient implements Sibling {
       upstream: deps.address.host,
       timeouts,
       userAgent: 'layerwell-sibling',
+      waitsWhileTold: true,
       observer,
     });
   }

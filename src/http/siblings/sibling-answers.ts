@@ -24,7 +24,12 @@ export interface SiblingAnswersDeps {
   readonly clock: Pick<Clock, 'now'>;
   readonly buffers: ReadBuffers;
   readonly large: LargeBodies;
+  /** For tests. */
+  readonly tellEveryMs?: number;
 }
+
+/** A sibling gives up a replica that sends nothing for five seconds. */
+const usuallyEveryMs = 2_000;
 
 /** @throws OciError for what is not here, and for what is no request of a sibling. */
 export async function answerSibling(ctx: RegistryContext, deps: SiblingAnswersDeps): Promise<void> {
@@ -73,12 +78,14 @@ export function ageOf(sinceMs: number, nowMs: number): number {
 
 async function answerManifest(
   ctx: RegistryContext,
-  { mirror, large }: SiblingAnswersDeps,
+  deps: SiblingAnswersDeps,
   named: NamedRepository,
   digest: Digest,
 ): Promise<void> {
   const { exchange } = ctx.state;
-  const { bytes, mediaType } = (await mirror.held.manifest(named, digest, waitingOf(ctx))) ?? absent();
+  const { mirror, large } = deps;
+  const found = await telling(ctx, deps, () => mirror.held.manifest(named, digest, waitingOf(ctx)));
+  const { bytes, mediaType } = found ?? absent();
   const begin = () => {
     beginAnswer(ctx, 200, { 'Content-Type': mediaType, 'Content-Length': bytes.byteLength });
     exchange.bytes = bytes.byteLength;
@@ -88,6 +95,22 @@ async function answerManifest(
   ctx.res.end(bytes);
 }
 
+/** Waits for content, and tells the sibling meanwhile that it still comes (102, RFC 2518 §10.1). */
+async function telling<Value>(
+  { res }: RegistryContext,
+  { tellEveryMs = usuallyEveryMs }: SiblingAnswersDeps,
+  find: () => Promise<Value>,
+): Promise<Value> {
+  const timer = setInterval(() => {
+    if (!res.headersSent && !res.destroyed) res.writeProcessing();
+  }, tellEveryMs);
+  try {
+    return await find();
+  } finally {
+    clearInterval(timer);
+  }
+}
+
 /** A blob that cannot be read before its headers are sent is not here: its sibling finds it elsewhere. */
 async function answerBlob(
   ctx: RegistryContext,
@@ -95,7 +118,8 @@ async function answerBlob(
   named: NamedRepository,
   digest: Digest,
 ): Promise<void> {
-  const blob = (await deps.mirror.held.blob(named, digest, waitingOf(ctx))) ?? absent();
+  const held = () => deps.mirror.held.blob(named, digest, waitingOf(ctx));
+  const blob = (await telling(ctx, deps, held)) ?? absent();
   let closing: PromiseLike<void> | undefined;
   const close = () => (closing ??= blob.source[Symbol.asyncDispose]());
   // It must not wait for a download when the sibling has left.

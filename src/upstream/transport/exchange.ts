@@ -39,10 +39,12 @@ export interface SendDeps {
   readonly observer: Pick<Observer, 'upstreamAnswered' | 'upstreamBytes'>;
   readonly monitor?: UpstreamMonitor | undefined;
   readonly memory?: Memory | undefined;
+  /** Whether an informational response (1xx) says that the answer still comes: the time for its headers begins again. */
+  readonly waitsWhileTold?: boolean;
 }
 
 export function createSend(deps: SendDeps): Send {
-  const { upstream, connections, timeouts, userAgent, clock, observer, monitor, memory } = deps;
+  const { upstream, connections, timeouts, userAgent, clock, observer, monitor, memory, waitsWhileTold } = deps;
   return async (exchange, { signal }) => {
     signal.throwIfAborted();
     const { kind, method, url } = exchange;
@@ -55,7 +57,7 @@ export function createSend(deps: SendDeps): Send {
     try {
       const dispatcher = connections.dispatcherFor(url);
       const onEnd = connections.enter(url);
-      const options = { exchange, timeouts, userAgent, signal, onBytes, onEnd, memory };
+      const options = { exchange, timeouts, userAgent, signal, onBytes, onEnd, memory, waitsWhileTold };
       const answer = await new Exchanging(options).start(dispatcher);
       report(answer.status);
       return answer;
@@ -75,6 +77,7 @@ interface ExchangingOptions {
   /** Called when the connection is free again or no longer waited for; may be called twice. */
   readonly onEnd: () => void;
   readonly memory: Memory | undefined;
+  readonly waitsWhileTold: boolean | undefined;
 }
 
 /** One running exchange, as undici reports it. The abort signal applies until the body has ended. */
@@ -114,7 +117,10 @@ class Exchanging implements Dispatcher.DispatchHandler {
   }
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
-    if (status < 200) return;
+    if (status < 200) {
+      if (this.#options.waitsWhileTold) this.#deadline.refresh();
+      return;
+    }
     const { exchange, timeouts, onBytes, onEnd, memory } = this.#options;
     const { url } = exchange;
     if (status > 599) return this.#fail(new UpstreamError('misbehaving', `${url.host} answered ${status}`));

@@ -1,3 +1,4 @@
+import { request } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import { ageOf } from '../../../../src/http/siblings/sibling-answers.ts';
@@ -204,4 +205,28 @@ test.each(['POST', 'PUT', 'DELETE', 'HEAD'])('%s is not supported', async (metho
   const { status, headers } = await ask(replica, blobPath, { method, headers: { authorization } });
   expect(status).toBe(405);
   expect(headers['allow']).toBe('GET');
+});
+
+test('a replica that waits for its upstream says so, and a sibling waits for it for as long as that', async () => {
+  const upstream = gate();
+  let hasTold = 0;
+  const held = async () => {
+    await upstream.opened;
+    return heldBlob(bytes);
+  };
+  const { url } = await startListener({ held: { blob: held }, tellEveryMs: 20 });
+  const told = request(`${url}${blobPath}`, { headers: { authorization } });
+  const often = Promise.withResolvers<void>();
+  told.on('information', ({ statusCode }) => {
+    hasTold += statusCode === 102 ? 1 : 0;
+    if (hasTold === 20) often.resolve(); // By then the other one would have given up twice.
+  });
+  told.end();
+  const { at } = startSiblings([url], { timeouts: { connectMs: 100, headersMs: 100, idleMs: 1_000 } });
+  const opening = at(url).openBlob(app, digest, waiting);
+  await often.promise;
+  upstream.open();
+  const opened = await opening;
+  expect(opened && (await buffer(opened.body)).equals(bytes)).toBe(true);
+  told.destroy();
 });

@@ -22,12 +22,14 @@ export async function startListener({
   maxRequests = 100,
   certificate,
   idleTimeoutMs = 30_000,
+  tellEveryMs,
 }: {
   readonly held?: Partial<Pick<HeldContent, 'blob' | 'manifest' | 'tag' | 'visibility'>>;
   readonly maxConnections?: number;
   readonly maxRequests?: number;
   readonly certificate?: Certificate;
   readonly idleTimeoutMs?: number;
+  readonly tellEveryMs?: number;
 } = {}) {
   const nothing = async () => undefined;
   const observer = new RecordingObserver();
@@ -43,6 +45,7 @@ export async function startListener({
     secrets,
     limits: { maxRequests, connections },
     report: (bug) => bugs.push(bug),
+    ...(tellEveryMs !== undefined && { tellEveryMs }),
     clock,
     buffers,
     memory,
