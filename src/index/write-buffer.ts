@@ -5,19 +5,14 @@ import type { Digest } from '../oci/digest.ts';
 import type { BufferedTag, BufferWriter, Slice } from './buffer-writer.ts';
 
 /**
- * Which buffered writes are applied before a query.
- *
- *     rows       content, uses, links and tags: a few for each request
- *     evictions  and the removal of the names of evicted manifests
- *     all        and the names of stored manifests
+ * Which buffered writes are applied before a query. `rows`: content, uses, links and tags, a few for each request; `evictions`: also the
+ * removal of the names of evicted manifests; `all`: also the names of stored manifests.
  */
 export type Depth = 'rows' | 'evictions' | 'all';
 
 /**
- * Writes that are not in the file yet. Buffering one is a Map.set; several writes about one thing become one.
- *
- * They are applied in this order, so that none depends on a later one:
- * content, uses, links, uses of repositories, tags, removed names, names.
+ * Writes that are not in the file yet. Buffering one is a Map.set; several writes about one thing become one. They are applied in this order,
+ * so that none depends on a later one: content, uses, links, uses of repositories, tags, removed names, names.
  */
 export class WriteBuffer {
   readonly #unnamed = new Set<Digest>();
@@ -112,8 +107,8 @@ export class WriteBuffer {
   addLink(link: Link): void {
     const key = `${link.kind} ${repositoryKey(link.repositoryId)} ${link.digest}`;
     const before = this.#links.get(key);
-    const mediaType = link.mediaType ?? before?.mediaType;
-    this.#links.set(key, { ...link, mediaType, size: link.size ?? before?.size });
+    const { mediaType = before?.mediaType, size = before?.size } = link;
+    this.#links.set(key, { ...link, mediaType, size });
   }
 
   addTag(tag: BufferedTag): void {
@@ -124,6 +119,11 @@ export class WriteBuffer {
   /** Removes the names of a manifest that is no longer stored. */
   takeBackNames(parent: Digest): void {
     this.#names.delete(parent);
+    this.#unnamed.add(parent);
+  }
+
+  /** Names of a manifest are left in the view: they are removed before names are written. */
+  unnameLater(parent: Digest): void {
     this.#unnamed.add(parent);
   }
 
@@ -140,10 +140,7 @@ export class WriteBuffer {
     this.#earlyUses.delete(digest);
     const links = removeWhere(this.#links, (link) => link.digest === digest);
     const tags = removeWhere(this.#tags, (tag) => tag.digest === digest);
-    return [
-      ...links.map(({ kind, repositoryId }): RecordKey => ({ kind, repositoryId, digest })),
-      ...tags.map(({ repositoryId, tag }): RecordKey => ({ kind: 'tag', repositoryId, tag })),
-    ];
+    return recordsOf(links, tags);
   }
 
   /** Drops the links and tags of a repository. @returns their records. */
@@ -151,10 +148,7 @@ export class WriteBuffer {
     this.#repositoryUses.delete(repository);
     const links = removeWhere(this.#links, ({ repositoryId }) => repositoryKey(repositoryId) === repository);
     const tags = removeWhere(this.#tags, ({ repositoryId }) => repositoryKey(repositoryId) === repository);
-    return [
-      ...links.map(({ kind, repositoryId, digest }): RecordKey => ({ kind, repositoryId, digest })),
-      ...tags.map(({ repositoryId, tag }): RecordKey => ({ kind: 'tag', repositoryId, tag })),
-    ];
+    return recordsOf(links, tags);
   }
 
   /** Drops all writes. */
@@ -197,6 +191,11 @@ export class WriteBuffer {
     const rows = writer.unname(parent, limit);
     slice.wrote(rows + 1, () => rows < limit && this.#unnamed.delete(parent));
   }
+}
+
+function recordsOf(links: readonly Link[], tags: readonly BufferedTag[]): readonly RecordKey[] {
+  const ofLinks = links.map(({ kind, repositoryId, digest }) => ({ kind, repositoryId, digest }));
+  return [...ofLinks, ...tags.map(({ repositoryId, tag }) => ({ kind: 'tag' as const, repositoryId, tag }))];
 }
 
 function bufferedTagKey({ repositoryId, tag }: Pick<BufferedTag, 'repositoryId' | 'tag'>): string {

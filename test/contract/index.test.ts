@@ -1,4 +1,6 @@
 import type { RecordKey } from '../../src/mirror/ports/record-store.ts';
+import { digestOf } from '../../src/oci/digest.ts';
+import { ociManifest } from '../../src/oci/media-types.ts';
 import { parseTag } from '../../src/oci/reference.ts';
 import { describe, expect, test } from 'vitest';
 import {
@@ -218,5 +220,40 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     expect(await index.isComplete()).toBe(true);
     await index.whenComplete({ signal: new AbortController().signal });
     await expect(index.whenComplete({ signal: AbortSignal.abort(new Error('gone')) })).rejects.toThrow('gone');
+  });
+
+  test('a manifest that names hundreds of blobs protects them until it is forgotten, also when it is stored again at once', async () => {
+    const index = await subject();
+    const layers = Array.from({ length: 400 }, (_, number) => indexBlob(index, `layer ${number}`));
+    const manifest = indexManifest(index, 'manifest', layers);
+    expect(await evictable(index)).toEqual([manifest]);
+    await index.settled();
+    expect(await evictable(index)).toEqual([manifest]);
+    const forgetting = index.forget(manifest);
+    indexManifest(index, 'manifest', layers);
+    await forgetting;
+    expect(await evictable(index)).toEqual([manifest]);
+    await index.settled();
+    expect(await evictable(index)).toEqual([manifest]);
+    await index.forget(manifest);
+    expect((await evictable(index)).toSorted()).toEqual(layers.toSorted());
+  });
+
+  test('content with a SHA-512 digest is like any other', async () => {
+    const index = await subject();
+    const layer = digestOf(Buffer.from('layer'), 'sha512');
+    const manifest = digestOf(Buffer.from('manifest'), 'sha512');
+    index.recordContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
+    index.recordContent({ digest: manifest, size: 1, isManifest: true, names: [layer], usedAtMs: 2 });
+    index.recordLink(link(alpine, manifest, { kind: 'manifest', mediaType: ociManifest }));
+    index.recordLink(link(debian, layer));
+    index.recordTag(alpine, latest, manifest);
+    await index.settled();
+    expect(await index.hasContent(layer)).toBe(true);
+    expect(await index.borrowableLinks(alpine, layer, 'blob')).toEqual([link(debian, layer)]);
+    expect(await index.isNeeded({ kind: 'tag', repositoryId: alpine, tag: latest })).toBe(true);
+    expect(await evictable(index)).toEqual([manifest]);
+    expect(await index.forget(manifest)).toHaveLength(2);
+    expect(await evictable(index)).toEqual([layer]);
   });
 });

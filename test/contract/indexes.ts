@@ -64,7 +64,7 @@ function inRedis(settings: () => Promise<RedisSettings>): () => Promise<IndexPla
     const to = await settings();
     return {
       start: async (options) => {
-        const { index } = await startRedisIndex(to, { ...options, storeId });
+        const { index } = await startRedisIndex(to, { ...options, storeId, commandWithinMs: 20_000 });
         // Servers that were just started, or have failed over, may refuse the first connection.
         await vi.waitUntil(() => index.isOpen, { timeout: 30_000 });
         return index;

@@ -20,6 +20,8 @@ export interface RedisIndexOptions extends IndexOptions {
   readonly lastRun?: string;
   readonly maxBufferedWrites?: number;
   readonly countStore?: () => Promise<Totals>;
+  /** As the connection has it; longer where a busy machine must not look like a Redis that hangs. */
+  readonly commandWithinMs?: number;
 }
 
 const nothing: Totals = { bytes: 0, diskBytes: 0, keptBytes: 0, manifests: 0, blobs: 0, records: 0 };
@@ -33,6 +35,7 @@ export async function startRedisIndex(
   const connection = new RedisConnection({
     name: 'index',
     settings,
+    commandWithinMs: options.commandWithinMs,
     clock: systemClock,
     observer: { redisAnswered: () => {}, redisChanged: () => {} },
   });

@@ -45,7 +45,7 @@ export const maxBatch = 1_000;
 /** The most commands that wait for a reply; beyond that a command fails at once. A batch counts as one. */
 export const maxPending = 4_096;
 
-const commandWithinMs = 200;
+const defaultCommandMs = 200;
 /** How long the start waits for Redis. */
 const startWithinMs = 500;
 /** A connection that held this long makes former failures forgotten. */
@@ -63,6 +63,8 @@ export interface RedisConnectionDeps {
   readonly clock: Clock;
   readonly observer: Pick<ClusterObserver, 'redisAnswered' | 'redisChanged'>;
   readonly backoff?: Backoff;
+  /** How long a command waits for its reply. */
+  readonly commandWithinMs?: number | undefined;
   readonly random?: () => number;
 }
 
@@ -154,7 +156,9 @@ export class RedisConnection implements RedisCommands {
       if (inUse === undefined) throw new RedisUnavailable(this.#state.reason ?? 'connect');
       if (this.#pending >= maxPending) throw new RedisUnavailable('busy');
       this.#pending += 1;
-      const result = await answeredInTime(ask(inUse.client)).finally(() => (this.#pending -= 1));
+      const result = await answeredInTime(ask(inUse.client), this.#deps.commandWithinMs).finally(
+        () => (this.#pending -= 1),
+      );
       observer.redisAnswered({
         connection: name,
         command,
@@ -251,7 +255,7 @@ function unavailable(reason: RedisFailure, cause: unknown): RedisUnavailable {
  * Settles as `work` does, or rejects with RedisUnavailable `timeout`. A reply that has arrived while this process was busy is read first: it
  * is no timeout.
  */
-function answeredInTime<Result>(work: Promise<Result>, withinMs = commandWithinMs): Promise<Result> {
+function answeredInTime<Result>(work: Promise<Result>, withinMs = defaultCommandMs): Promise<Result> {
   return interruptible(work, (giveUp) => {
     let immediate: NodeJS.Immediate | undefined;
     const late = (): void => giveUp(new RedisUnavailable('timeout'));

@@ -23,10 +23,14 @@ export class EvictionWindow {
     this.#contents = new Map(contents.map((content) => [content.digest, content]));
   }
 
-  /** Adds evictable content that the view told since. */
+  /** Adds evictable content that the view told since; what was added first leaves, if there is too much. */
   add(contents: readonly EvictableContent[]): void {
-    for (const content of contents)
-      if (this.#contents.size < maxContents) this.#contents.set(content.digest, { ...content, under: undefined });
+    for (const content of contents) {
+      this.#contents.delete(content.digest);
+      this.#contents.set(content.digest, { ...content, under: undefined });
+      const [first] = this.#contents.keys();
+      if (first !== undefined && this.#contents.size > maxContents) this.#contents.delete(first);
+    }
   }
 
   /** Content that was used, stored again, or is named by a manifest or linked to a kept repository from now on. */

@@ -160,7 +160,7 @@ export async function removeUnseen(
     await writer.remove(keys.flatMap((key) => withoutRecord(key, undefined, true) ?? []));
   });
   await sweep(orphanedNames, '0', async (found) => {
-    for (const key of found) pending.takeBackNames(digestOfKey(textIn(key)));
+    for (const key of found) pending.unnameLater(digestOfKey(textIn(key)));
   });
 }
 

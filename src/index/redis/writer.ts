@@ -118,7 +118,7 @@ export class Writer {
     slice.commit();
     totals.setView(counted);
     for (const digest of unknownUses) pending.keepEarlyUse(digest, batch.uses.get(digest) ?? 0);
-    for (const digest of unfinished) pending.takeBackNames(digest);
+    for (const digest of unfinished) pending.unnameLater(digest);
     return slice.rows;
   }
 

@@ -215,7 +215,6 @@ export class SqliteIndex implements Index, LosableIndex {
   /** Removes many links in steps, then the rest at once. Content that is written afterwards stays. */
   async forget(digest: Digest): Promise<readonly RecordKey[]> {
     const stored = await this.#ask((view) => removeContent(view, this.#pending, digest));
-    this.#pending.takeBackNames(digest);
     this.#flusher.writeBuffered();
     return stored;
   }

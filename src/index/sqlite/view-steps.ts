@@ -46,7 +46,9 @@ export async function removeContent(
   inTransaction(database, () => {
     removed.push(...remover.remove(digest).filter((key) => key.kind !== 'tag' || !pending.hasTag(key)));
   });
-  return withoutTwins([...pending.forget(digest), ...removed]);
+  const buffered = pending.forget(digest);
+  pending.takeBackNames(digest);
+  return withoutTwins([...buffered, ...removed]);
 }
 
 /** Ends a rebuild: removes the rows whose content or record was not found in the store. @throws the signal's reason when it aborts. */
