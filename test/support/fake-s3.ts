@@ -23,6 +23,8 @@ export type S3Fault =
   | { readonly kind: 'reset' }
   /** The body stops after so many bytes: the connection ends, once it may, or nothing more comes. */
   | { readonly kind: 'cut' | 'stall'; readonly afterBytes: number; readonly until?: Promise<unknown> }
+  /** The body comes in small pieces. */
+  | { readonly kind: 'trickle'; readonly bytes: number; readonly everyMs: number }
   /** It waits for this first. */
   | { readonly kind: 'held'; readonly until: Promise<unknown> };
 
@@ -161,6 +163,7 @@ export class FakeS3 {
     response.setHeader('Content-Length', part.byteLength);
     response.setHeader('Last-Modified', (this.times.get(key) ?? new Date()).toUTCString());
     if (operation === 'HeadObject') return void response.end();
+    if (fault?.kind === 'trickle') return trickle(response, part, fault);
     if (fault?.kind !== 'cut' && fault?.kind !== 'stall') return void response.end(part);
     response.write(part.subarray(0, fault.afterBytes), () => {
       if (fault.kind === 'cut') void Promise.resolve(fault.until).then(() => response.socket?.destroySoon());
@@ -226,6 +229,19 @@ function unchunked(request: IncomingMessage, body: Buffer): Buffer {
 
 function etagOf(bytes: Buffer): string {
   return `"${createHash('md5').update(bytes).digest('hex')}"`;
+}
+
+function trickle(
+  response: ServerResponse,
+  whole: Buffer,
+  { bytes, everyMs }: { readonly bytes: number; readonly everyMs: number },
+): void {
+  let at = 0;
+  const timer = setInterval(() => {
+    response.write(whole.subarray(at, (at += bytes)));
+    if (at >= whole.byteLength) response.end();
+  }, everyMs);
+  response.once('close', () => clearInterval(timer));
 }
 
 function xml(root: string, content: string): string {

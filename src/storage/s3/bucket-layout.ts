@@ -5,7 +5,6 @@ import { blobPath, blobsFolder, digestAt, recordKeyAt, recordPath, repositoriesF
 /*
  * The store in a bucket. Below the prefix it has the layout of the store on disk (../layout.ts), so that both can be read by the same eyes:
  *
- *     <prefix>/v1/store.json                                   the id of the store: its view in Redis is named by it
  *     <prefix>/v1/blobs/<algorithm>/<2 hex>/<hex>              verified content, manifests included
  *     <prefix>/v1/used/<algorithm>/<2 hex>/<hex>               empty; written when content was read from the bucket: its time is the last use
  *     <prefix>/v1/repositories/<upstream>/<repository>/…       records: links, tags, visibility
@@ -21,10 +20,6 @@ export class BucketLayout {
 
   constructor(prefix: string) {
     this.root = prefix === '' ? `${version}/` : `${prefix}/${version}/`;
-  }
-
-  get storeId(): string {
-    return `${this.root}store.json`;
   }
 
   blob(digest: Digest): string {

@@ -8,22 +8,27 @@ export interface BucketBodyOptions {
   readonly expectedBytes: number;
   /** How long nothing may arrive while the reader wants more. */
   readonly idleMs: number;
+  /** How fast it must arrive, over {@link idleMs}, while the reader takes all of it: else the next source is asked. */
+  readonly minBytesPerSecond: number;
   /** Called with the reason when the bucket is at fault. */
   readonly onFailed: (reason: 'timeout' | 'connect') => void;
 }
 
 /**
- * A body from the bucket. It fails with an UpstreamError if it is shorter or longer than announced, or if nothing arrives for a while; a slow
- * reader is not the bucket's fault. Destroying it ends the request.
+ * A body from the bucket. It fails with an UpstreamError if it is shorter or longer than announced, if nothing arrives for a while, or if it
+ * arrives too slowly; a slow reader is not the bucket's fault. Destroying it ends the request.
  */
 export class BucketBody extends Readable {
   readonly #options: BucketBodyOptions;
   #receivedBytes = 0;
   #idle: NodeJS.Timeout | undefined;
   #failure: Error | undefined;
+  /** Bytes received since the reader began to wait, or since the last look at the rate. */
+  #windowBytes = 0;
+  #rate: NodeJS.Timeout | undefined;
 
   constructor(options: BucketBodyOptions) {
-    super({ highWaterMark: 256 * 1024 });
+    super({ highWaterMark: 64 * 1024 });
     this.#options = options;
     this.on('error', () => {}); // It may fail before it is read; a later reader still gets the error.
     const { source } = options;
@@ -36,7 +41,7 @@ export class BucketBody extends Readable {
 
   override _read(): void {
     if (this.#failure) return;
-    this.#idle ??= setTimeout(() => this.#fail('timeout'), this.#options.idleMs);
+    this.#expectMore();
     this.#options.source.resume();
   }
 
@@ -50,6 +55,7 @@ export class BucketBody extends Readable {
     if (this.#failure) return;
     const { source, expectedBytes } = this.#options;
     this.#receivedBytes += chunk.length;
+    this.#windowBytes += chunk.length;
     if (this.#receivedBytes > expectedBytes) return this.#fail('connect');
     if (this.push(chunk)) {
       this.#idle?.refresh();
@@ -77,7 +83,20 @@ export class BucketBody extends Readable {
     this.push(null); // The reader gets what has arrived, so that it is not requested again, and then the error.
   }
 
+  #expectMore(): void {
+    const { idleMs, minBytesPerSecond } = this.#options;
+    this.#idle ??= setTimeout(() => this.#fail('timeout'), idleMs);
+    if (this.#rate) return;
+    this.#windowBytes = 0;
+    this.#rate = setInterval(() => {
+      if (this.#windowBytes < (minBytesPerSecond * idleMs) / 1_000) this.#fail('timeout');
+      this.#windowBytes = 0;
+    }, idleMs);
+  }
+
   #expectNothing(): void {
+    clearInterval(this.#rate);
+    this.#rate = undefined;
     clearTimeout(this.#idle);
     this.#idle = undefined;
   }

@@ -28,6 +28,8 @@ export interface ObjectFacts {
 }
 
 const idleMs = 5_000;
+/** A bucket that is slower is left for the next source, which goes on where it stopped. */
+const minBytesPerSecond = 128 * 1024;
 
 /** Objects of one bucket by key: each method is one call. */
 export class BucketObjects {
@@ -178,6 +180,7 @@ export class BucketObjects {
       source,
       expectedBytes,
       idleMs: this.#deps.idleMs ?? idleMs,
+      minBytesPerSecond,
       onFailed: (reason) => calls.bodyFailed(reason),
     });
   }

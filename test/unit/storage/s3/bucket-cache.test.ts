@@ -132,6 +132,19 @@ describe('a bucket that fails', () => {
     expect(parts.calls.state('read')).toBe('timeout');
   });
 
+  test('a body that trickles is left, with what has arrived, for the next source', async () => {
+    const { s3, parts } = await holding();
+    s3.script = ({ key }) => (key.startsWith('v1/blobs') ? { kind: 'trickle', bytes: 100, everyMs: 10 } : undefined);
+    const blob = await opened(parts);
+    let arrived = 0;
+    const read = async () => {
+      for await (const chunk of blob?.body ?? []) arrived += Buffer.byteLength(chunk);
+    };
+    await expect(read()).rejects.toMatchObject({ reason: 'timeout' });
+    expect(arrived).toBeGreaterThan(0);
+    expect(parts.calls.state('read')).toBe('timeout');
+  });
+
   test('a slow reader is not the fault of the bucket', async () => {
     const { s3 } = await holding();
     const parts = bucketParts(s3.settings, { idleMs: 30 });
