@@ -195,8 +195,13 @@ export interface RedisCluster {
 
 /** Three primaries without replicas. */
 export async function startRedisCluster(owner: Owner = thisTest): Promise<RedisCluster> {
-  const config = ['cluster-enabled yes', 'cluster-node-timeout 2000'];
-  const nodes = await Promise.all([1, 2, 3].map(() => startRedis({ owner, config })));
+  const nodes = await Promise.all(
+    [1, 2, 3].map(async () => {
+      // The port for other nodes is by default one that outgoing connections may have taken.
+      const config = ['cluster-enabled yes', 'cluster-node-timeout 2000', `cluster-port ${await freePort()}`];
+      return startRedis({ owner, config });
+    }),
+  );
   const places = nodes.map(({ port }) => `127.0.0.1:${port}`);
   await run(tool('redis-cli'), ['--cluster', 'create', ...places, '--cluster-replicas', '0', '--cluster-yes']);
   for (const node of nodes) await until(async () => (await node.ask('CLUSTER', 'INFO')).includes('cluster_state:ok'));
