@@ -98,7 +98,9 @@ export class HolderSearch {
         return undefined;
       }
       const isHeld = claim.kind === 'held';
-      for (const replica of isHeld ? [claim.holder] : claim.holders) {
+      const replicas = isHeld ? [claim.holder] : claim.holders;
+      if (replicas.length === 0) return undefined;
+      for (const replica of replicas) {
         const cache = await this.#reach(replica);
         const repository = isHeld ? claim.repository : repositoryId.repository;
         if (cache) return { replicaId: replica.id, cache, repositoryId: { ...repositoryId, repository } };

@@ -90,6 +90,9 @@ export class SiblingClient implements Sibling {
   #refusedAtMs: number | undefined;
   /** By the monotonic clock. */
   #unreachableAtMs: number | undefined;
+  /** Whether it did not answer in time, nor a ping since then. */
+  #isSilent = false;
+  #isPinged = false;
 
   constructor(deps: SiblingClientDeps) {
     this.#deps = deps;
@@ -173,8 +176,24 @@ export class SiblingClient implements Sibling {
       return found;
     } catch (cause) {
       observer.siblingAsked({ kind, outcome: outcomeOf(cause, waiting) });
+      if (kind !== 'ping' && isSilence(cause)) this.#suspect();
       throw cause;
     }
+  }
+
+  /** A sibling that was silent is not waited for until it answers a ping: its upstream may have been slow, or it is frozen or cut off. */
+  #suspect(): void {
+    this.#isSilent = true;
+    if (this.#isPinged) return;
+    this.#isPinged = true;
+    const over = (isSilent: boolean): void => {
+      [this.#isPinged, this.#isSilent] = [false, isSilent];
+    };
+    // A ping that fails is repeated at the next request.
+    this.replicaId({ signal: new AbortController().signal }).then(
+      () => over(false),
+      () => over(true),
+    );
   }
 
   async #answered<Value>(
@@ -182,7 +201,7 @@ export class SiblingClient implements Sibling {
     { signal, atOnce }: SiblingWaiting,
   ): Promise<Value | undefined> {
     const { address, secret } = this.#deps;
-    this.#throwIfNotAsked();
+    this.#throwIfNotAsked(kind);
     const url = new URL(`/v1/${path}`, address);
     const headers = {
       authorization: `Bearer ${secret()}`,
@@ -202,17 +221,25 @@ export class SiblingClient implements Sibling {
     throw failureOf(answer);
   }
 
-  #throwIfNotAsked(): void {
+  #throwIfNotAsked(kind: SiblingContentKind): void {
     const { address, clock } = this.#deps;
     const isWithin = (sinceMs: number | undefined, forMs: number) =>
       sinceMs !== undefined && clock.monotonicMs() - sinceMs < forMs;
     if (isWithin(this.#refusedAtMs, refusedForMs)) throw refusal(address.host);
     if (isWithin(this.#unreachableAtMs, unreachableForMs))
       throw new UpstreamError('connect', `${address.host} could not be connected to a moment ago`);
+    if (kind === 'ping' || !this.#isSilent) return;
+    this.#suspect();
+    throw new UpstreamError('connect', `${address.host} did not answer a moment ago`);
   }
 }
 
 const connectTimeouts: ReadonlySet<unknown> = new Set(['UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT', 'EHOSTUNREACH']);
+
+/** Whether it was connected to, and did not answer in time. */
+function isSilence(failure: unknown): boolean {
+  return failure instanceof UpstreamError && failure.reason === 'timeout' && !isConnectTimeout(failure);
+}
 
 function isConnectTimeout(failure: unknown): boolean {
   const cause = failure instanceof UpstreamError ? failure.cause : undefined;

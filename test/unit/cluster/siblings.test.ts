@@ -1,7 +1,19 @@
 import type { Socket } from 'node:net';
 import { expect, test } from 'vitest';
 import { sendJson, serve } from '../upstream/serve.ts';
-import { blob, openWhole, rawServer, readBlob, siblingThat, startSiblings } from './start-siblings.ts';
+import { gate } from '../../support/gate.ts';
+import {
+  app,
+  blob,
+  latest,
+  openWhole,
+  rawServer,
+  readBlob,
+  siblingThat,
+  startSiblings,
+  timeouts,
+  waiting,
+} from './start-siblings.ts';
 
 test('a sibling that refuses the secret is remembered, and not asked again for a while', async () => {
   const isTrusting = { now: false };
@@ -50,6 +62,34 @@ test('a refused secret is known before anything is asked for', async () => {
   const server = await serve((_, response) => sendJson(response, {}, 401));
   const { siblings } = startSiblings([server.url]);
   await expect.poll(() => siblings.refusedBy).toEqual([server.url]);
+});
+
+test('a sibling that is silent is waited for once, and asked again when it answers a ping', async () => {
+  const frozen = gate();
+  const server = await serve(({ url }, response) => {
+    const answer = () => {
+      if (url.pathname === '/v1/') sendJson(response, { replica: 'r1' });
+      else response.writeHead(200, { 'content-length': '10' }).end(blob);
+    };
+    void frozen.opened.then(answer);
+  });
+  const { at } = startSiblings([server.url], { timeouts });
+  await expect(openWhole(at(server.url))).rejects.toMatchObject({ reason: 'timeout' });
+  const asked = () => server.seen.filter(({ url }) => url.pathname !== '/v1/').length;
+  const before = asked();
+  for (let i = 0; i < 100; i += 1) await expect(openWhole(at(server.url))).rejects.toMatchObject({ reason: 'connect' });
+  expect(asked()).toBe(before);
+  frozen.open();
+  await expect.poll(() => readBlob(at(server.url)).catch(() => undefined)).toEqual(blob);
+});
+
+test('a sibling whose upstream is slow is asked for other content', async () => {
+  const { sibling, server } = await siblingThat(({ url }, response) => {
+    if (url.pathname.includes('/tags/')) sendJson(response, {}, 404);
+  });
+  await expect(openWhole(sibling)).rejects.toMatchObject({ reason: 'timeout' });
+  await expect.poll(() => sibling.tag(app, latest, waiting).catch(() => 'silent')).toBeUndefined();
+  expect(server.seen.some(({ url }) => url.pathname.includes('/tags/'))).toBe(true);
 });
 
 test('the secret is sent only to addresses of the membership', async () => {
