@@ -67,7 +67,7 @@ export class Membership {
     return this.#deps.self;
   }
 
-  /** The other replicas, as of the last answer of Redis: while it is away, those that were there before. */
+  /** The replicas at other addresses, as of the last answer of Redis: while it is away, those that were there before. */
   get others(): readonly Replica[] {
     return this.#others;
   }
@@ -133,7 +133,9 @@ export class Membership {
   #learn(members: readonly string[]): void {
     const { observer, self } = this.#deps;
     const replicas = members.map(parseReplica).filter((replica) => replica !== undefined);
-    const others = replicas.filter(({ id }) => id !== self.id).toSorted((a, b) => (a.id < b.id ? -1 : 1));
+    // What is at our own address is a former process of this replica, or another one that is configured as this one: there is no way to it.
+    const isOther = ({ id, address }: Replica) => id !== self.id && address !== self.address;
+    const others = replicas.filter(isOther).toSorted((a, b) => (a.id < b.id ? -1 : 1));
     const isSame = textOf(others) === textOf(this.#others);
     this.#others = others;
     observer.replicasKnown({ replicas: others.length + 1 });

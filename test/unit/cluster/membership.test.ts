@@ -33,6 +33,15 @@ describeWithTools(redisTools, 'the replicas that know each other', () => {
     expect(a.observer.replicas.at(-1)).toBe(2);
   });
 
+  test('do not take a former process at their own address for another replica', async () => {
+    const redis = await startRedis();
+    const [a] = await startReplicas(redis.settings, ['a', 'b']);
+    const inAnHour = String(Date.now() + 3_600_000);
+    await redis.ask('ZADD', 'layerwell:v1:cluster:replicas', inAnHour, 'before http://a:5002');
+    await a?.membership.refresh();
+    expect(othersOf(a)).toEqual(['b']);
+  });
+
   test('one that leaves is gone at once, one that dies after a while', async () => {
     const redis = await startRedis();
     const [a, b, c] = await startReplicas(redis.settings, ['a', 'b', 'c'], { times: shortTimes });
