@@ -75,6 +75,8 @@ export class Leases {
   readonly #named = boundedMap<Digest, ContentQuestion>(maxNamed);
   #timer: NodeJS.Timeout | undefined;
   #hasStopped = false;
+  /** How many claims wait for Redis: each may become a lease. */
+  #claiming = 0;
 
   constructor(deps: LeasesDeps) {
     this.#deps = deps;
@@ -86,12 +88,15 @@ export class Leases {
    * @param failed ids of the replicas that this download gave up. The lease of one of them is taken over.
    */
   async claim(question: ContentQuestion, { failed }: { readonly failed: ReadonlySet<string> }): Promise<Claim> {
-    const isFull = this.#held.size >= maxLeases && !this.#held.has(this.#deps.keys.lease(question));
+    const isFull = this.#held.size + this.#claiming >= maxLeases && !this.#held.has(this.#deps.keys.lease(question));
     if (this.#hasStopped || isFull) return { kind: 'mine', lease: unshared };
+    this.#claiming += 1;
     try {
       return await this.#claim(question, failed);
     } catch {
       return { kind: 'mine', lease: unshared };
+    } finally {
+      this.#claiming -= 1;
     }
   }
 

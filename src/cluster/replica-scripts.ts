@@ -32,34 +32,40 @@ export function clusterKeys(keyPrefix: string) {
 
 export type ClusterKeys = ReturnType<typeof clusterKeys>;
 
-/** KEYS replicas. ARGV member, lifetime, most members. Returns the live members. */
+/** KEYS replicas. ARGV member, lifetime, most members. Returns the live members; what is too long to be one is dropped. */
 export const heartbeat = redisScript(
   'heartbeat',
   `${now}
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return redis.call('ZREVRANGE', KEYS[1], 0, ARGV[3] - 1)`,
+local live = {}
+for _, member in ipairs(redis.call('ZREVRANGE', KEYS[1], 0, ARGV[3] - 1)) do
+  if #member <= 1024 then live[#live + 1] = member else redis.call('ZREM', KEYS[1], member) end
+end
+return live`,
 );
 
 /**
  * KEYS lease, holders. ARGV replica id, token, address, repository, lifetime, most holders, ids of replicas that failed, ids of replicas that
  * have it no longer; both with a space before and after each. Returns `stored` with the holders, `held` with the lease of another, or `mine`
- * with the token and whether another lost it.
+ * with the token and whether another lost it. What is no `<replica id> <address>`, or too long to be one, is dropped.
  */
 export const claimContent = redisScript(
   'claim',
   `${now}
 local id, failed, gone = ARGV[1], ARGV[7], ARGV[8]
-local function idOf(text) return string.match(text, '^(%S+)') end
+local function idOf(text) return string.match(text, '^(%S+) %S') end
+local function isUsable(text) return #text <= 1024 and idOf(text) ~= nil end
 local function isIn(list, text) return string.find(list, ' ' .. idOf(text) .. ' ', 1, true) ~= nil end
 local found = {}
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], now, '+inf', 'LIMIT', 0, 2 * ARGV[6])) do
-  if isIn(gone, member) or idOf(member) == id then redis.call('ZREM', KEYS[2], member)
+  if not isUsable(member) or isIn(gone, member) or idOf(member) == id then redis.call('ZREM', KEYS[2], member)
   elseif not isIn(failed, member) then found[#found + 1] = member end
 end
 if #found > 0 then return {'stored', found} end
 local lease = redis.call('GET', KEYS[1])
+if lease and not isUsable(lease) then lease = false end
 if lease and idOf(lease) == id then
   redis.call('PEXPIRE', KEYS[1], ARGV[5])
   return {'mine', string.match(lease, '^%S+ (%S+)'), 0}
@@ -106,18 +112,22 @@ export const claimTag = redisScript(
   'tag',
   `
 local hint = redis.call('GET', KEYS[1])
-if hint then return {'answered', hint, redis.call('PTTL', KEYS[1])} end
+if hint and #hint <= 4096 then return {'answered', hint, redis.call('PTTL', KEYS[1])} end
 local lease = redis.call('GET', KEYS[2])
 if lease and string.match(lease, '^(%S+)') ~= ARGV[3] then return {'held'} end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 return {'ask'}`,
 );
 
-/** KEYS tag, tag-lease. ARGV hint, its lifetime, `<replica id> <token>`. */
+/**
+ * KEYS tag, tag-lease. ARGV hint, its lifetime, `<replica id> <token>`. What is told after the lease was lost may be old: it is dropped. Returns 1,
+ * or 0 then.
+ */
 export const answerTag = redisScript(
   'tag_answer',
   `
+if redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('DEL', KEYS[2]) end
+redis.call('DEL', KEYS[2])
 return 1`,
 );

@@ -169,6 +169,30 @@ describeWithTools(redisTools, 'leases of content', () => {
     await expect.poll(async () => holdersIn(await claim(one)).length).toBe(maxHolders);
   });
 
+  test.each(['', ' ', 'x', ' http://a:1', 'x'.repeat(10_000)])(
+    'holders and leases that are malformed are dropped (%#)',
+    async (text) => {
+      const { redis, replicas } = await startThree();
+      const key = `layerwell:v1:cluster:{docker.io/${question.digest}}`;
+      await redis.ask('ZADD', `${key}:holders`, String(Date.now() + 3_600_000), text);
+      await redis.ask('SET', `${key}:lease`, text);
+      expect((await claim(replicas[0])).kind).toBe('mine');
+      expect(await claim(replicas[1])).toMatchObject({ kind: 'held', holder: { id: 'a' } });
+      expect(await redis.ask('EXISTS', `${key}:holders`)).toBe('0');
+    },
+  );
+
+  test('keys of another type are left alone, and each replica downloads for itself', async () => {
+    const { redis, replicas } = await startThree();
+    const key = `layerwell:v1:cluster:{docker.io/${question.digest}}`;
+    await redis.ask('SET', `${key}:holders`, 'text');
+    await redis.ask('RPUSH', `${key}:lease`, 'list');
+    expect((await claim(replicas[0])).kind).toBe('mine');
+    expect((await claim(replicas[1])).kind).toBe('mine');
+    replicas[0]?.leases.stored(question);
+    expect(replicas[0]?.connection.state.state).toBe('up');
+  });
+
   test('beyond the bound of leases a replica downloads without telling the others', async () => {
     const { redis, replicas } = await startThree();
     const [a, b] = replicas;

@@ -107,6 +107,16 @@ describeWithTools(redisTools, 'hints of tags', () => {
     expect((await turnOf(b)).kind).toBe('ask');
   });
 
+  test('a replica that froze, and wakes with an old answer when others have asked since, does not tell it', async () => {
+    const { redis, a, b } = await startTwo();
+    const frozen = await claimOf(a);
+    await redis.ask('DEL', 'layerwell:v1:cluster:{docker.io/library/alpine:latest}:tag-lease'); // Expired.
+    (await claimOf(b)).answered({ ...record, size: 9 }, 60_000);
+    frozen.answered(record, 60_000);
+    await a?.connection.call('ping', { command: 'PING', args: [] });
+    expect(await turnOf(b)).toMatchObject({ kind: 'answered', record: { size: 9 } });
+  });
+
   test('whoever leaves while it waits gets the reason of its signal', async () => {
     const { a, b } = await startTwo({ ...longTimes, mostWaitMs: 30_000 });
     await claimOf(a);
@@ -131,8 +141,14 @@ describeWithTools(redisTools, 'hints of tags', () => {
 
   test('a hint that is malformed is no answer', async () => {
     const { redis, a } = await startTwo();
-    await redis.ask('SET', 'layerwell:v1:cluster:{docker.io/library/alpine:latest}:tag', '{"digest":"x"}');
+    const key = 'layerwell:v1:cluster:{docker.io/library/alpine:latest}:tag';
+    await redis.ask('SET', key, '{"digest":"x"}');
     expect((await turnOf(a)).kind).toBe('ask');
+    await redis.ask('EVAL', `redis.call('SET', KEYS[1], string.rep('x', 10 * 1024 * 1024))`, '1', key);
+    const claim = await claimOf(a);
+    claim.answered(record, 60_000);
+    await a?.connection.call('ping', { command: 'PING', args: [] });
+    expect((await turnOf(a)).kind).toBe('answered');
   });
 
   test('without Redis, and while it hangs, each replica asks itself', async () => {
