@@ -112,8 +112,11 @@ describeWithTools(redisTools, 'hints of tags', () => {
     const frozen = await claimOf(a);
     await redis.ask('DEL', 'layerwell:v1:cluster:{docker.io/library/alpine:latest}:tag-lease'); // Expired.
     (await claimOf(b)).answered({ ...record, size: 9 }, 60_000);
+    const told = () => redis.ask('GET', 'layerwell:v1:cluster:{docker.io/library/alpine:latest}:tag');
+    await expect.poll(told).toContain('"size":9');
     frozen.answered(record, 60_000);
     await a?.connection.call('ping', { command: 'PING', args: [] });
+    expect(await told()).toContain('"size":9');
     expect(await turnOf(b)).toMatchObject({ kind: 'answered', record: { size: 9 } });
   });
 
@@ -147,7 +150,7 @@ describeWithTools(redisTools, 'hints of tags', () => {
     await redis.ask('EVAL', `redis.call('SET', KEYS[1], string.rep('x', 10 * 1024 * 1024))`, '1', key);
     const claim = await claimOf(a);
     claim.answered(record, 60_000);
-    await a?.connection.call('ping', { command: 'PING', args: [] });
+    await expect.poll(() => redis.ask('STRLEN', key)).toMatch(/^\d{2,3}$/);
     expect((await turnOf(a)).kind).toBe('answered');
   });
 
