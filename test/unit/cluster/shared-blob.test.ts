@@ -264,12 +264,6 @@ test('a download does not look for replicas for longer than its client can wait'
   expect(asked).toEqual(['r0 0', 'r1 0', 'r2 0', 'upstream 0']);
 });
 
-test('content whose holders cannot be read is downloaded from the upstream', async () => {
-  const { download, asked } = scriptedCluster({ claim: () => storedAt() });
-  expect((await download().read()).equals(bytes)).toBe(true);
-  expect(asked).toEqual(['upstream 0']);
-});
-
 test('a download that is ended while replicas are looked for asks nobody else', async () => {
   const left = new AbortController();
   const { download, asked, join } = scriptedCluster({
