@@ -78,7 +78,7 @@ async function measure(blobs: number, withManifests: boolean, folder: string): P
     const startedAtMs = performance.now();
     for (let at = 0; at < blobs; at += blobsPerStep) {
       recordSome(index, at, withManifests);
-      await index.settled();
+      await index.settled({ signal: never });
     }
     const seconds = (performance.now() - startedAtMs) / 1_000;
     const bytes = (await numberIn(redis, 'memory', 'used_memory')) - before;

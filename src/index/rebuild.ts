@@ -25,11 +25,11 @@ export interface RebuildableIndex extends Pick<Index, 'recordLink'> {
   /** Adds a tag from its record. A write by the mirror since the start is newer, and is kept. */
   recordStoredTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void;
   /** Resolves when the buffered writes are in the index, or the disk refused them. @throws when the rebuild cannot go on for now */
-  settled(): Promise<void>;
+  settled(options: Waiting): Promise<void>;
   /** Starts a rebuild. If the index is lost from here on, {@link completeRebuild} fails. */
   beginRebuild(): void;
   /** All files in blobs/ have been added: from here on the totals are those of the store. */
-  endCounting(): Promise<void>;
+  endCounting(options: Waiting): Promise<void>;
   /** Whether the store may hold something that is not in the index. */
   readonly needsRebuild: boolean;
   /** Drops the rows that were not written since the index was started, and declares the index complete. */
@@ -58,7 +58,7 @@ export async function rebuildIndex({ store, records, index, observer, signal }: 
   for await (const { digest, size, modifiedAtMs } of inTurns(store.list(), { index, signal })) {
     index.recordStoredContent({ digest, size, isManifest: false, names: [], usedAtMs: modifiedAtMs });
   }
-  await index.endCounting();
+  await index.endCounting({ signal });
   const context: RebuildContext = { store, records, index, readManifests: new Set() };
   for await (const key of inTurns(records.list(), { index, signal })) {
     try {
@@ -137,7 +137,7 @@ async function* inTurns<Value>(
     yield value;
     count += 1;
     if (count % thingsPerTurn !== 0) continue;
-    await index.settled();
+    await index.settled({ signal });
     await nextTurn();
   }
 }

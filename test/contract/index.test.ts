@@ -3,6 +3,7 @@ import { digestOf } from '../../src/oci/digest.ts';
 import { ociManifest } from '../../src/oci/media-types.ts';
 import { parseTag } from '../../src/oci/reference.ts';
 import { describe, expect, test } from 'vitest';
+import { never } from '../support/sqlite-index.ts';
 import {
   alpine,
   debian,
@@ -227,13 +228,13 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     const layers = Array.from({ length: 400 }, (_, number) => indexBlob(index, `layer ${number}`));
     const manifest = indexManifest(index, 'manifest', layers);
     expect(await evictable(index)).toEqual([manifest]);
-    await index.settled();
+    await index.settled({ signal: never });
     expect(await evictable(index)).toEqual([manifest]);
     const forgetting = index.forget(manifest);
     indexManifest(index, 'manifest', layers);
     await forgetting;
     expect(await evictable(index)).toEqual([manifest]);
-    await index.settled();
+    await index.settled({ signal: never });
     expect(await evictable(index)).toEqual([manifest]);
     await index.forget(manifest);
     expect((await evictable(index)).toSorted()).toEqual(layers.toSorted());
@@ -248,7 +249,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     index.recordLink(link(alpine, manifest, { kind: 'manifest', mediaType: ociManifest }));
     index.recordLink(link(debian, layer));
     index.recordTag(alpine, latest, manifest);
-    await index.settled();
+    await index.settled({ signal: never });
     expect(await index.hasContent(layer)).toBe(true);
     expect(await index.borrowableLinks(alpine, layer, 'blob')).toEqual([link(debian, layer)]);
     expect(await index.isNeeded({ kind: 'tag', repositoryId: alpine, tag: latest })).toBe(true);

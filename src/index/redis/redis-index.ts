@@ -130,20 +130,20 @@ export class RedisIndex implements Index, LosableIndex {
     this.#tenure.beginRebuild();
   }
 
-  async endCounting(): Promise<void> {
-    await this.#tenure.retried(() => this.#partsInUse().writer.settle('rows'));
+  async endCounting({ signal }: Waiting): Promise<void> {
+    await this.#tenure.retried(() => this.#partsInUse().writer.settle('rows'), { signal });
     this.#tenure.endCounting();
   }
 
-  settled(): Promise<void> {
-    return this.#tenure.retried(() => this.#partsInUse().writer.settle());
+  settled({ signal }: Waiting): Promise<void> {
+    return this.#tenure.retried(() => this.#partsInUse().writer.settle(), { signal });
   }
 
   async completeRebuild({ signal }: Waiting): Promise<void> {
-    await this.settled();
-    const retried = this.#tenure.retried.bind(this.#tenure);
+    await this.settled({ signal });
+    const retried = <Result>(step: () => Promise<Result>) => this.#tenure.retried(step, { signal });
     await removeUnseen(this.#partsInUse(), this.#pending, { retried, signal });
-    await this.settled();
+    await this.settled({ signal });
     this.#tenure.endRebuild();
   }
 

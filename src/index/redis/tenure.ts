@@ -117,16 +117,18 @@ export class Tenure {
     this.#isLostSinceRebuildBegan = false;
   }
 
-  /** Does a step of a rebuild; again after Redis did not answer for a moment. @throws what `step` throws */
-  async retried<Result>(step: () => Promise<Result>): Promise<Result> {
+  /** Does a step of a rebuild; again after Redis did not answer for a moment. @throws what `step` throws, or the signal's reason */
+  async retried<Result>(step: () => Promise<Result>, { signal }: Waiting): Promise<Result> {
+    let limit: AbortSignal | undefined;
     for (;;) {
       try {
         return await step();
       } catch (cause) {
         this.failed(cause);
-        const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(retriedWithinMs)]);
-        await this.#opening.wait(signal).catch(() => {});
-        if (!this.isOpen || this.#isLostSinceRebuildBegan || this.#stopping.signal.aborted) throw cause;
+        limit ??= AbortSignal.any([signal, this.#stopping.signal, AbortSignal.timeout(retriedWithinMs)]);
+        await this.#opening.wait(limit).catch(() => {});
+        signal.throwIfAborted();
+        if (!this.isOpen || this.#isLostSinceRebuildBegan || limit.aborted) throw cause;
       }
     }
   }

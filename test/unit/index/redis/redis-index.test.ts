@@ -90,7 +90,7 @@ test.each(Object.keys(losses))('a Redis that %s is noticed without a query, and 
 
   index.beginRebuild();
   index.recordStoredContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
-  await index.endCounting();
+  await index.endCounting({ signal: never });
   await index.completeRebuild({ signal: never });
   expect(await index.isComplete()).toBe(true);
   expect(await index.totals()).toMatchObject({ bytes: 10, manifests: 0, blobs: 1 });
@@ -140,13 +140,26 @@ test('a rebuild goes on after Redis did not answer for a moment', async () => {
   index.beginRebuild();
   redis.pause();
   index.recordStoredContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
-  const settled = index.settled();
+  const settled = index.settled({ signal: never });
   await vi.waitUntil(() => !index.isOpen);
   redis.resume();
   await settled;
   await index.completeRebuild({ signal: never });
   expect(await index.totals()).toMatchObject({ bytes: 10 });
   expect(failures).toEqual([]);
+});
+
+test('a rebuild that waits for Redis ends when it is stopped', async () => {
+  const redis = await startRedis();
+  const { index } = await startRedisIndex(redis.settings);
+  index.beginRebuild();
+  await redis.kill();
+  await vi.waitUntil(() => !index.isOpen);
+  index.recordStoredContent({ digest: layer, size: 10, isManifest: false, names: [], usedAtMs: 1 });
+  const stopping = new AbortController();
+  const settled = index.settled({ signal: stopping.signal });
+  stopping.abort(new Error('stopping'));
+  await expect(settled).rejects.toThrow('stopping');
 });
 
 test('queries among many writes never take the view for lost, also when Redis has forgotten its scripts', async () => {
@@ -234,9 +247,9 @@ test('a blob with one link takes at most 700 bytes of Redis', async () => {
       usedAtMs: 1_800_000_000_000 + number,
     });
     index.recordLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size: 10_000_000 });
-    if (number % 100 === 0) await index.settled();
+    if (number % 100 === 0) await index.settled({ signal: never });
   }
-  await index.settled();
+  await index.settled({ signal: never });
   expect(await index.totals()).toMatchObject({ blobs, records: blobs });
   expect(((await usedBytes()) - before) / blobs).toBeLessThan(700);
 });

@@ -12,7 +12,7 @@ const waiting = { timeout: 40_000, interval: 50 };
 async function rebuild(index: RedisIndex): Promise<void> {
   index.beginRebuild();
   indexImage(index);
-  await index.endCounting();
+  await index.endCounting({ signal: never });
   await index.completeRebuild({ signal: never });
 }
 
