@@ -10,9 +10,9 @@ export function createBucketMetrics(make: Maker, logger: Log['logger']): BucketO
       calls.inc({ operation, result: outcome });
       seconds.observe({ operation }, durationMs / 1000);
     },
-    bucketChanged: ({ kind, state }) => {
+    bucketChanged: ({ kind, state, cause }) => {
       up.set({ kind }, state === 'closed' ? 1 : 0);
-      logger[state === 'closed' ? 'info' : 'warn']({ kind, state }, 'shared bucket');
+      logger[state === 'closed' ? 'info' : 'warn']({ kind, state, err: cause }, 'shared bucket');
     },
     uploadEnded: ({ result, bytes, cause }) => {
       uploads.inc({ result });

@@ -217,6 +217,8 @@ describe('a bucket that fails', () => {
     expect(readiness.status).toBe(200);
     const body: unknown = await readiness.json();
     expect(body).toMatchObject({ sharedStorage: { reads: expect.not.stringMatching(/^ok$/) } });
+    const [told] = app.logLines.filter(({ msg, kind }) => msg === 'shared bucket' && kind === 'read');
+    expect(told).toMatchObject({ err: { message: expect.stringContaining('GetObject') } });
 
     s3.script = () => undefined;
     app.clock.advance(60_000);

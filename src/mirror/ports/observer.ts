@@ -110,7 +110,7 @@ export interface BucketObserver {
     readonly durationMs: number;
   }): void;
   /** The bucket answers again (`closed`), or is not asked for a while; then the state says why. */
-  bucketChanged(event: { readonly kind: BucketUse; readonly state: string }): void;
+  bucketChanged(event: { readonly kind: BucketUse; readonly state: string; readonly cause?: unknown }): void;
   /** An upload to the bucket is over, or is to be tried again. */
   uploadEnded(event: {
     readonly result: UploadResult;

@@ -3,7 +3,7 @@ import type { Clock } from '../../../mirror/ports/clock.ts';
 export interface BucketBreakerDeps {
   readonly clock: Pick<Clock, 'monotonicMs'>;
   /** Called with `closed` when the bucket answers again, and with why when it is given up for a while. */
-  readonly onChange?: ((state: BucketState) => void) | undefined;
+  readonly onChange?: ((state: BucketState, cause?: unknown) => void) | undefined;
 }
 
 /** `closed`: the bucket is asked. Else the reason of the last failure: it is not asked for a while. */
@@ -50,13 +50,13 @@ export class BucketBreaker {
     this.#change('closed');
   }
 
-  failed(reason: string): void {
+  failed(reason: string, cause?: unknown): void {
     const wasOpen = this.#state !== 'closed';
     if (wasOpen && !this.#isOnTrial) return; // Sent before it opened.
     this.#isOnTrial = false;
     this.#openUntilMs = this.#deps.clock.monotonicMs() + this.#openMs;
     this.#openMs = Math.min(maxOpenMs, this.#openMs * 2);
-    this.#change(reason);
+    this.#change(reason, cause);
   }
 
   /** The request ended for another reason, such as a client that left. */
@@ -64,9 +64,9 @@ export class BucketBreaker {
     this.#isOnTrial = false;
   }
 
-  #change(state: BucketState): void {
+  #change(state: BucketState, cause?: unknown): void {
     if (state === this.#state) return;
     this.#state = state;
-    this.#deps.onChange?.(state);
+    this.#deps.onChange?.(state, cause);
   }
 }

@@ -51,7 +51,7 @@ export class BucketCalls {
     this.#deps = deps;
     const { clock, observer } = deps;
     const breaker = (kind: BucketUse) =>
-      new BucketBreaker({ clock, onChange: (state) => observer.bucketChanged({ kind, state }) });
+      new BucketBreaker({ clock, onChange: (state, cause) => observer.bucketChanged({ kind, state, cause }) });
     this.#breakers = { read: breaker('read'), write: breaker('write') };
   }
 
@@ -95,7 +95,7 @@ export class BucketCalls {
       if (cause instanceof OwnFailure) throw cause.cause;
       const outcome = limit.isOver ? 'timeout' : outcomeOf(cause);
       answered(outcome);
-      if (isFailureOfBucket(outcome)) breaker.failed(outcome);
+      if (isFailureOfBucket(outcome)) breaker.failed(outcome, bucketError(operation, outcome, cause));
       else breaker.succeeded();
       return answerOf(operation, outcome, cause);
     }

@@ -27,7 +27,8 @@ export interface S3 {
 const connectWithinMs = 1_000;
 /** How long a connection of an upload may be idle. */
 const idleUploadMs = 15_000;
-const maxSockets = 128;
+/** More than there are downloads and relays at the same time: a read that waited for a connection would count as a slow bucket. */
+const maxSockets = 512;
 /** Of an upload's request, with exponential back-off, for 5xx, 429, throttling and lost connections. Reads are repeated by calls.ts. */
 const maxWriteAttempts = 3;
 
@@ -36,6 +37,7 @@ export async function loadS3(settings: BucketSettings): Promise<S3> {
   const sdk = await import('@aws-sdk/client-s3');
   const shared = clientConfig(settings);
   const handler = {
+    logger: silent,
     connectionTimeout: connectWithinMs,
     socketTimeout: 0,
     httpAgent: { maxSockets },
@@ -48,6 +50,9 @@ export async function loadS3(settings: BucketSettings): Promise<S3> {
     writing: new sdk.S3Client({ ...shared, maxAttempts: maxWriteAttempts, requestHandler: writing }),
   };
 }
+
+/** The SDK would write to stderr that many requests wait for a connection. */
+const silent = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
 function clientConfig({ region, endpoint, pathStyle, checksums }: BucketSettings): Sdk.S3ClientConfig {
   return {
