@@ -90,13 +90,14 @@ export class HolderSearch {
     this.#hasBegun = true;
     const { repositoryId } = this.#question;
     const { clock } = this.#deps;
-    while (this.#failed.size <= maxFailed && !this.#isAlone && clock.monotonicMs() < endMs) {
+    while (this.#failed.size <= maxFailed && !this.#isAlone) {
       waiting.signal.throwIfAborted();
       const claim = await this.#deps.leases.claim(this.#question, { failed: this.#failed });
       if (claim.kind === 'mine') {
         this.#lease = claim.lease;
         return undefined;
       }
+      if (clock.monotonicMs() >= endMs) return undefined;
       const isHeld = claim.kind === 'held';
       const replicas = isHeld ? [claim.holder] : claim.holders;
       if (replicas.length === 0) return undefined;

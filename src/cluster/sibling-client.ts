@@ -39,12 +39,15 @@ export interface SiblingTimeouts extends ExchangeTimeouts {
   readonly connectMs: number;
   /** A sibling that waits for its upstream says so meanwhile (102): then this time begins again. */
   readonly headersMs: number;
+  /** … but not after this time: its upstream may be out of its reach only, and the client waits. */
+  readonly toldForMs?: number;
   /** A body that brings nothing for this long has failed. */
   readonly idleMs: number;
 }
 
 export const siblingTimeouts: SiblingTimeouts = { connectMs: 1_000, headersMs: 5_000, idleMs: 5_000 };
 
+const usuallyToldForMs = 6_000;
 /** After this time a sibling that refused the secret is asked again. */
 const refusedForMs = 10_000;
 /** After this time a sibling that no connection could be made to in time is asked again: else each download would wait for that again. */
@@ -103,7 +106,7 @@ export class SiblingClient implements Sibling {
       upstream: deps.address.host,
       timeouts,
       userAgent: 'layerwell-sibling',
-      waitsWhileTold: true,
+      toldForMs: timeouts.toldForMs ?? usuallyToldForMs,
       observer,
     });
   }

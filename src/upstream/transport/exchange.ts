@@ -39,12 +39,12 @@ export interface SendDeps {
   readonly observer: Pick<Observer, 'upstreamAnswered' | 'upstreamBytes'>;
   readonly monitor?: UpstreamMonitor | undefined;
   readonly memory?: Memory | undefined;
-  /** Whether an informational response (1xx) says that the answer still comes: the time for its headers begins again. */
-  readonly waitsWhileTold?: boolean;
+  /** For so many ms an informational response (1xx) says that the answer still comes: the time for its headers begins again. By default never. */
+  readonly toldForMs?: number | undefined;
 }
 
 export function createSend(deps: SendDeps): Send {
-  const { upstream, connections, timeouts, userAgent, clock, observer, monitor, memory, waitsWhileTold } = deps;
+  const { upstream, connections, timeouts, userAgent, clock, observer, monitor, memory, toldForMs } = deps;
   return async (exchange, { signal }) => {
     signal.throwIfAborted();
     const { kind, method, url } = exchange;
@@ -57,7 +57,7 @@ export function createSend(deps: SendDeps): Send {
     try {
       const dispatcher = connections.dispatcherFor(url);
       const onEnd = connections.enter(url);
-      const options = { exchange, timeouts, userAgent, signal, onBytes, onEnd, memory, waitsWhileTold };
+      const options = { exchange, timeouts, userAgent, signal, onBytes, onEnd, memory, toldForMs };
       const answer = await new Exchanging(options).start(dispatcher);
       report(answer.status);
       return answer;
@@ -77,7 +77,7 @@ interface ExchangingOptions {
   /** Called when the connection is free again or no longer waited for; may be called twice. */
   readonly onEnd: () => void;
   readonly memory: Memory | undefined;
-  readonly waitsWhileTold: boolean | undefined;
+  readonly toldForMs: number | undefined;
 }
 
 /** One running exchange, as undici reports it. The abort signal applies until the body has ended. */
@@ -85,6 +85,7 @@ class Exchanging implements Dispatcher.DispatchHandler {
   readonly #options: ExchangingOptions;
   readonly #answered = Promise.withResolvers<Answer>();
   readonly #deadline: NodeJS.Timeout;
+  readonly #startedAtMs = performance.now();
   #controller: Dispatcher.DispatchController | undefined;
   #body: AnswerBody | undefined;
   #failure: Error | undefined;
@@ -118,7 +119,7 @@ class Exchanging implements Dispatcher.DispatchHandler {
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
     if (status < 200) {
-      if (this.#options.waitsWhileTold) this.#deadline.refresh();
+      if (performance.now() - this.#startedAtMs < (this.#options.toldForMs ?? 0)) this.#deadline.refresh();
       return;
     }
     const { exchange, timeouts, onBytes, onEnd, memory } = this.#options;

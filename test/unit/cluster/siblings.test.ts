@@ -92,6 +92,16 @@ test('a sibling whose upstream is slow is asked for other content', async () => 
   expect(server.seen.some(({ url }) => url.pathname.includes('/tags/'))).toBe(true);
 });
 
+test('a sibling that says without end that its upstream is slow is left, and asked for other content', async () => {
+  const { sibling } = await siblingThat(({ url }, response) => {
+    if (url.pathname.includes('/tags/')) return sendJson(response, {}, 404);
+    const telling = setInterval(() => response.writeProcessing(), 50);
+    response.once('close', () => clearInterval(telling));
+  });
+  await expect(openWhole(sibling)).rejects.toMatchObject({ reason: 'timeout' });
+  await expect.poll(() => sibling.tag(app, latest, waiting).catch(() => 'silent')).toBeUndefined();
+});
+
 test('the secret is sent only to addresses of the membership', async () => {
   const [one, other] = [await serve((_, r) => sendJson(r, {}, 404)), await serve((_, r) => sendJson(r, {}, 404))];
   const { siblings } = startSiblings([one.url]);

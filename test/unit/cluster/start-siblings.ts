@@ -39,7 +39,7 @@ export const digest = digestOf(blob);
 export const manifestType = 'application/vnd.oci.image.manifest.v1+json';
 
 /** Quick to give up, so that a silent sibling does not take a test's time. */
-export const timeouts = { connectMs: 1_000, headersMs: 200, idleMs: 200 };
+export const timeouts = { connectMs: 1_000, headersMs: 200, idleMs: 200, toldForMs: 500 };
 
 /** A sibling that answers what the test says, after it has accepted the secret. */
 export async function siblingThat(answer: (seen: Seen, response: ServerResponse) => void) {
