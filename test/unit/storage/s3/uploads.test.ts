@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { parseTag } from '../../../../src/oci/reference.ts';
+import { startFakeS3 } from '../../../support/fake-s3.ts';
 import { alpine, bucketParts, other, waiting } from './parts.ts';
 import { keepBlob, keepManifest, uploading } from './uploading.ts';
 
@@ -151,5 +152,23 @@ describe('uploads', () => {
     await setup.idle();
     expect(setup.s3.count('PutObject')).toBe(1);
     expect(setup.s3.objects.get(setup.layout.record(key))?.toString()).toContain(digestOf(Buffer.from('2')));
+  });
+
+  test('objects are written with the encryption and the checksums that are configured', async () => {
+    const s3 = await startFakeS3();
+    const encryption = { serverSideEncryption: 'aws:kms', kmsKeyId: 'alias/layers' } as const;
+    const settings = { ...s3.settings, ...encryption, checksums: 'when-supported' } as const;
+    const setup = await uploading({ s3, settings });
+    await setup.uploads.start();
+    for (const size of [1_000, 6_000_000]) setup.uploads.add((await keepBlob(setup, randomBytes(size))).key);
+    await setup.idle();
+    const written = s3.requests.filter(({ operation }) => /^(PutObject|CreateMultipartUpload)$/.test(operation));
+    expect(written).toHaveLength(4);
+    for (const { headers } of written) {
+      expect(headers['x-amz-server-side-encryption']).toBe('aws:kms');
+      expect(headers['x-amz-server-side-encryption-aws-kms-key-id']).toBe('alias/layers');
+    }
+    for (const { headers } of s3.requests.filter(({ operation }) => operation === 'UploadPart'))
+      expect(headers['x-amz-checksum-crc32'] ?? headers['x-amz-trailer']).toBeDefined();
   });
 });
