@@ -9,7 +9,7 @@ import type { Membership, Replica } from './membership.ts';
 import type { Siblings } from './siblings.ts';
 
 export interface HolderSearchDeps {
-  readonly leases: Pick<Leases, 'claim'>;
+  readonly leases: Pick<Leases, 'claim' | 'forget'>;
   readonly membership: Pick<Membership, 'refresh'>;
   readonly siblings: Pick<Siblings, 'at'>;
   readonly clock: Pick<Clock, 'monotonicMs'>;
@@ -21,6 +21,8 @@ export interface Holder {
   readonly cache: OtherCache;
   /** For which repository it is asked: the one for which it downloads the content, or else the one that the content is wanted for. */
   readonly repositoryId: RepositoryId;
+  /** To be called when it does not have the content. */
+  readonly hasNot: () => void;
 }
 
 /** How many replicas one download gives up before it asks the upstream by itself. */
@@ -73,7 +75,7 @@ export class HolderSearch {
   ): Promise<Value | undefined> {
     const endMs = this.#deps.clock.monotonicMs() + searchForMs;
     for (let holder = await this.#next(endMs, waiting); holder; holder = await this.#next(endMs, waiting)) {
-      const answer = await answerOf(() => ask(holder), waiting);
+      const answer = await answerOf(() => askNoting(holder, ask), waiting);
       if (typeof answer === 'object') return answer;
       if (answer === 'alone') this.#isAlone = true;
       else this.giveUp(holder.replicaId);
@@ -104,7 +106,8 @@ export class HolderSearch {
       for (const replica of replicas) {
         const cache = await this.#reach(replica);
         const repository = isHeld ? claim.repository : repositoryId.repository;
-        if (cache) return { replicaId: replica.id, cache, repositoryId: { ...repositoryId, repository } };
+        const hasNot = (): void => (isHeld ? undefined : this.#deps.leases.forget(this.#question, replica));
+        if (cache) return { replicaId: replica.id, cache, repositoryId: { ...repositoryId, repository }, hasNot };
         this.giveUp(replica.id);
       }
     }
@@ -119,6 +122,16 @@ export class HolderSearch {
     await membership.refresh();
     return siblings.at(address);
   }
+}
+
+/** A replica that is named as a holder and says that it has nothing is no longer named: it has evicted the content. */
+async function askNoting<Value>(
+  holder: Holder,
+  ask: (holder: Holder) => Promise<Value | undefined>,
+): Promise<Value | undefined> {
+  const answer = await ask(holder);
+  if (answer === undefined) holder.hasNot();
+  return answer;
 }
 
 /** A replica that refuses the secret of this one works all the same: its lease is not taken over. */

@@ -3,6 +3,7 @@ import { boundedMap } from '../mirror/concurrency/remembered.ts';
 import { abortable } from '../mirror/concurrency/abortable-wait.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { ClusterObserver } from '../mirror/ports/observer.ts';
+import { repositoryKey } from '../mirror/ports/repository-id.ts';
 import type { ContentQuestion } from '../mirror/ports/shared-work.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -54,8 +55,9 @@ const usualTimes: LeaseTimes = { lifetimeMs: 6_000, renewMs: 2_000, lingerMs: 5_
 export const maxLeases = 1_000;
 /** The most holders of one content. */
 export const maxHolders = 16;
-/** How much content is remembered as named in Redis, so that its name can be removed. */
+/** How much content is remembered as named in Redis, so that its name can be removed; and for how many repositories each. */
 const maxNamed = 10_000;
+const maxRepositories = 16;
 
 interface Held {
   readonly key: string;
@@ -72,7 +74,7 @@ export class Leases {
   readonly #deps: LeasesDeps;
   readonly #times: LeaseTimes;
   readonly #held = new Map<string, Held>();
-  readonly #named = boundedMap<Digest, ContentQuestion>(maxNamed);
+  readonly #named = boundedMap<Digest, ReadonlyMap<string, ContentQuestion>>(maxNamed);
   #timer: NodeJS.Timeout | undefined;
   #hasStopped = false;
   /** How many claims wait for Redis: each may become a lease. */
@@ -106,17 +108,16 @@ export class Leases {
     if (this.#hasStopped) return;
     const key = keys.lease(question);
     this.#held.delete(key);
-    this.#named.set(question.digest, question);
+    this.#remember(question);
     const args = [replicaText(membership.self), this.#times.holderMs, maxHolders, membership.self.id];
     redis.run({ script: nameHolder, keys: [keys.holders(question), key], args }).catch(() => {});
   }
 
   /** This replica has the content no longer. Never throws. */
   removed(digest: Digest): void {
-    const question = this.#named.get(digest);
-    if (question === undefined) return;
+    const named = this.#named.get(digest);
     this.#named.delete(digest);
-    this.forget(question, this.#deps.membership.self);
+    for (const question of named?.values() ?? []) this.forget(question, this.#deps.membership.self);
   }
 
   /** A replica that was named as a holder does not have the content. Never throws. */
@@ -124,6 +125,14 @@ export class Leases {
     const { redis, keys } = this.#deps;
     const args = [keys.holders(question), replicaText(holder)];
     redis.call('forget', { command: 'ZREM', args }).catch(() => {});
+  }
+
+  #remember(question: ContentQuestion): void {
+    const named = [
+      ...(this.#named.get(question.digest) ?? []),
+      [repositoryKey(question.repositoryId), question] as const,
+    ];
+    this.#named.set(question.digest, new Map(named.slice(-maxRepositories)));
   }
 
   /** Releases every lease, so that others take over at once. Further claims are for this replica alone. Never fails. */

@@ -21,8 +21,8 @@ export function clusterKeys(keyPrefix: string) {
     replicas: () => `${prefix}:replicas`,
     /** `<replica id> <token> <address> <repository>`. */
     lease: (question: ContentQuestion) => `${content(question)}:lease`,
-    /** Sorted set: `<replica id> <address>` by when it expires. */
-    holders: (question: ContentQuestion) => `${content(question)}:holders`,
+    /** Sorted set: `<replica id> <address>` by when it expires; of those that have it in this repository. */
+    holders: (question: ContentQuestion) => `${content(question)}:holders:${question.repositoryId.repository}`,
     /** What the upstream answered, as JSON. */
     tag: (repositoryId: RepositoryId, name: Tag) => `${tag(repositoryId, name)}:tag`,
     /** `<replica id> <token>`. */

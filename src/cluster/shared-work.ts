@@ -1,7 +1,7 @@
 import { boundedMap } from '../mirror/concurrency/remembered.ts';
 import type { BlobSource } from '../mirror/ports/blob-source.ts';
 import { ifAnswered, type OtherCache } from '../mirror/ports/other-caches.ts';
-import { contentKey, isSameRepository, type RepositoryId } from '../mirror/ports/repository-id.ts';
+import { contentKey, isSameRepository, type RepositoryId, repositoryKey } from '../mirror/ports/repository-id.ts';
 import type { ContentQuestion, SharedWork, TagTurn, UpstreamBlobSource } from '../mirror/ports/shared-work.ts';
 import type { FetchedManifest } from '../mirror/ports/upstream.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
@@ -22,14 +22,15 @@ export interface SharedBucket {
 }
 
 export interface ClusterWorkDeps extends HolderSearchDeps {
-  readonly leases: Pick<Leases, 'claim' | 'stored' | 'removed'>;
+  readonly leases: Pick<Leases, 'claim' | 'forget' | 'stored' | 'removed'>;
   readonly tagHints: Pick<TagHints, 'turn'>;
   readonly anyCache: Pick<AnyCache, 'openAtSibling'>;
   readonly bucket: SharedBucket | undefined;
 }
 
-/** For how much content it is remembered that this replica was named as a holder. */
+/** For how much content it is remembered that this replica was named as a holder, and for how many repositories each. */
 const maxNamed = 50_000;
+const maxRepositories = 16;
 /** Holders are named for a day. */
 const nameAgainAfterMs = 12 * 3_600_000;
 /** How much content is remembered as having come from another replica or the bucket. */
@@ -39,8 +40,8 @@ const maxFromElsewhere = 10_000;
 export class ClusterWork implements SharedWork {
   readonly #deps: ClusterWorkDeps;
   readonly #wrongBytes = new WrongBytes();
-  /** When this replica was last named as a holder of a digest, by the upstream. By the monotonic clock. */
-  readonly #named = boundedMap<Digest, Map<string, number>>(maxNamed);
+  /** When this replica was last named as a holder of a digest, by the repository. By the monotonic clock. */
+  readonly #named = boundedMap<Digest, ReadonlyMap<string, number>>(maxNamed);
   readonly #fromElsewhere = boundedMap<string, true>(maxFromElsewhere);
 
   constructor(deps: ClusterWorkDeps) {
@@ -84,7 +85,7 @@ export class ClusterWork implements SharedWork {
 
   readable(question: ContentQuestion): void {
     const { clock } = this.#deps;
-    const named = this.#named.get(question.digest)?.get(question.repositoryId.upstream);
+    const named = this.#named.get(question.digest)?.get(repositoryKey(question.repositoryId));
     if (named === undefined || clock.monotonicMs() - named >= nameAgainAfterMs) this.#name(question);
   }
 
@@ -108,8 +109,8 @@ export class ClusterWork implements SharedWork {
   #name(question: ContentQuestion): void {
     const { leases, clock } = this.#deps;
     const { digest, repositoryId } = question;
-    const ofDigest = this.#named.get(digest) ?? new Map<string, number>();
-    this.#named.set(digest, ofDigest.set(repositoryId.upstream, clock.monotonicMs()));
+    const named = [...(this.#named.get(digest) ?? []), [repositoryKey(repositoryId), clock.monotonicMs()] as const];
+    this.#named.set(digest, new Map(named.slice(-maxRepositories)));
     leases.stored(question);
   }
 

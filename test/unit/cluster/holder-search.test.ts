@@ -22,3 +22,13 @@ test('the lease of a replica that took all the time is taken over, so that the o
   expect((await download().read()).equals(bytes)).toBe(true);
   expect(uses.most).toBe(1);
 });
+
+test('a replica that is named as a holder and has nothing is no longer named, unlike one that fails', async () => {
+  const { download, forgotten, join } = scriptedCluster({
+    claim: (failed) => storedAt(...['a', 'b'].filter((id) => !failed.has(id))),
+    at: { a: () => undefined, b: failing(new UpstreamError('connect', 'refused')) },
+  });
+  join('a', 'b');
+  expect((await download().read()).equals(bytes)).toBe(true);
+  expect(forgotten).toEqual(['a']);
+});

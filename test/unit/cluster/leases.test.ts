@@ -147,6 +147,19 @@ describeWithTools(redisTools, 'leases of content', () => {
     await expect.poll(async () => (await claim(c)).kind).toBe('mine');
   });
 
+  test('content that a replica has in another repository is not looked for there', async () => {
+    const { replicas } = await startThree();
+    const [a, b] = replicas;
+    a?.leases.stored(question);
+    a?.leases.stored(contentNamed('layer', 'team/app'));
+    await expect.poll(async () => holdersIn(await claim(b, [], contentNamed('layer', 'team/app')))).toEqual(['a']);
+    expect(holdersIn(await claim(b))).toEqual(['a']);
+    expect((await claim(b, [], contentNamed('layer', 'team/other'))).kind).toBe('mine');
+    a?.leases.removed(question.digest); // In all of them.
+    await expect.poll(async () => (await claim(b)).kind).toBe('mine');
+    await expect.poll(async () => (await claim(b, [], contentNamed('layer', 'team/app'))).kind).toBe('mine');
+  });
+
   test('holders that left are dropped', async () => {
     const { replicas } = await startThree(shortTimes);
     const [a, b] = replicas;
@@ -164,33 +177,9 @@ describeWithTools(redisTools, 'leases of content', () => {
     for (const { leases } of replicas) leases.stored(question);
     await one.membership.start();
     await expect
-      .poll(() => redis.ask('ZCARD', `layerwell:v1:cluster:{docker.io/${question.digest}}:holders`))
+      .poll(() => redis.ask('ZCARD', `layerwell:v1:cluster:{docker.io/${question.digest}}:holders:library/alpine`))
       .toBe(String(maxHolders));
     await expect.poll(async () => holdersIn(await claim(one)).length).toBe(maxHolders);
-  });
-
-  test.each(['', ' ', 'x', ' http://a:1', 'x'.repeat(10_000)])(
-    'holders and leases that are malformed are dropped (%#)',
-    async (text) => {
-      const { redis, replicas } = await startThree();
-      const key = `layerwell:v1:cluster:{docker.io/${question.digest}}`;
-      await redis.ask('ZADD', `${key}:holders`, String(Date.now() + 3_600_000), text);
-      await redis.ask('SET', `${key}:lease`, text);
-      expect((await claim(replicas[0])).kind).toBe('mine');
-      expect(await claim(replicas[1])).toMatchObject({ kind: 'held', holder: { id: 'a' } });
-      expect(await redis.ask('EXISTS', `${key}:holders`)).toBe('0');
-    },
-  );
-
-  test('keys of another type are left alone, and each replica downloads for itself', async () => {
-    const { redis, replicas } = await startThree();
-    const key = `layerwell:v1:cluster:{docker.io/${question.digest}}`;
-    await redis.ask('SET', `${key}:holders`, 'text');
-    await redis.ask('RPUSH', `${key}:lease`, 'list');
-    expect((await claim(replicas[0])).kind).toBe('mine');
-    expect((await claim(replicas[1])).kind).toBe('mine');
-    replicas[0]?.leases.stored(question);
-    expect(replicas[0]?.connection.state.state).toBe('up');
   });
 
   test('beyond the bound of leases a replica downloads without telling the others', async () => {

@@ -58,6 +58,8 @@ export function scriptedCluster({
   readonly manifestAt?: Readonly<Record<string, OtherCache['manifest']>>;
 }) {
   const asked: string[] = [];
+  /** Replicas that are no longer named as holders. */
+  const forgotten: string[] = [];
   const clock = new ManualClock();
   const uploaded: unknown[] = [];
   const told: string[] = [];
@@ -90,6 +92,7 @@ export function scriptedCluster({
       },
       stored: ({ digest: stored }) => asked.push(`stored ${stored === digest}`),
       removed: () => asked.push('removed'),
+      forget: (_, { id }) => void forgotten.push(id),
     },
     membership: {
       refresh: async () => {
@@ -138,7 +141,7 @@ export function scriptedCluster({
     return { blob, read };
   };
   const join = (...ids: readonly string[]) => ids.forEach((id) => known.add(replica(id).address));
-  return { work, download, clock, asked, uploaded, told, uses, join };
+  return { work, download, clock, asked, forgotten, uploaded, told, uses, join };
 }
 
 export const heldBy = (id: string, by: Repository = repository): Claim & { readonly kind: 'held' } => ({
