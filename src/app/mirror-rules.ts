@@ -37,10 +37,9 @@ export function sectionsThatNeedRestart(old: Config, changed: Config): readonly 
   return fixedSections.filter((section) => !isDeepStrictEqual(old[section], changed[section]));
 }
 
+/** Content that was fetched anonymously was public then. */
 function accessRules({ allow, deny, visibility, publicRepositories, hasIdentity }: UpstreamConfig): AccessRules {
-  // Content that was fetched anonymously was public then.
-  const isOpen = visibility === 'service' || !hasIdentity;
-  return { allow, deny, visibility: isOpen ? { kind: 'open' } : { kind: 'public', publicRepositories } };
+  return { allow, deny, visibility: hasIdentity ? { kind: visibility, publicRepositories } : { kind: 'open' } };
 }
 
 /** Content of an offline upstream is never evicted, since it cannot be fetched again. */

@@ -109,7 +109,8 @@ export class Mirror {
   }
 
   /**
-   * Where the client is to read a blob that is not here, if clients are redirected: only blobs of repositories that every client may read now.
+   * Where the client is to read a blob that is not here, if clients are redirected: only blobs of repositories that anyone may read upstream,
+   * since anyone who has the URL can read the blob.
    * @returns undefined if it is to be served from here.
    */
   async blobUrl(located: LocatedRepository, digest: Digest, waiting: Waiting): Promise<string | undefined> {
@@ -117,7 +118,7 @@ export class Mirror {
     if (!redirects.isOn) return undefined;
     await this.#check(located, undefined, waiting);
     const { repositoryId, upstream } = located;
-    if (!(await access.mayBeBorrowedFrom(repositoryId, upstream.label))) return undefined;
+    if (!(await access.mayBeRedirected(repositoryId, upstream.label))) return undefined;
     const held = await blobs.held.open({ repositoryId, digest }, { signal: waiting.signal, atOnce: true });
     await held?.source[Symbol.asyncDispose]();
     return held ? undefined : ifAnswered(() => redirects.urlFor(repositoryId, digest, waiting), waiting);

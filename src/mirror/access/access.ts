@@ -13,8 +13,10 @@ export interface AccessRules {
 
 /** What every client may read of an upstream. */
 export type VisibilityRules =
-  /** Everything: the mirror has no account there, or all that its accounts can read is meant for the clients. */
+  /** Everything: the mirror has no identity there, so that all it can read is public. */
   | { readonly kind: 'open' }
+  /** Everything that the mirror's identity can read. Only repositories that match these globs are known to be public. */
+  | { readonly kind: 'service'; readonly publicRepositories: readonly string[] }
   /** Repositories that anonymous clients may read upstream. Those that match these globs are public without a check. */
   | { readonly kind: 'public'; readonly publicRepositories: readonly string[] };
 
@@ -32,6 +34,11 @@ export interface Access {
   checkBeforeAsking(question: VisibilityQuestion, waiting: Waiting): Promise<void> | void;
   /** Whether other repositories may borrow its links: every client may read it now. No request is made. */
   mayBeBorrowedFrom(repositoryId: RepositoryId, label: string): Promise<boolean> | boolean;
+  /**
+   * Whether clients may be sent to read its content elsewhere, where the mirror no longer checks who reads it: anyone may read it upstream, by
+   * the rules or by a verdict within its lifetime. No request is made.
+   */
+  mayBeRedirected(repositoryId: RepositoryId, label: string): Promise<boolean> | boolean;
   /** Whether the rules allow it, be it private or not. */
   admits(repositoryId: RepositoryId, label: string): boolean;
   /** Whether the catalog may list it, and siblings may read it: its last verdict, of any age, is public. No request is made. */
@@ -41,7 +48,7 @@ export interface Access {
 export interface AccessDeps {
   /** By the upstream's label. */
   readonly rulesOf: ReadonlyMap<string, AccessRules>;
-  readonly visibility: Pick<Visibility, 'check' | 'checkBeforeAsking' | 'isPublicNow' | 'isKnownPublic'>;
+  readonly visibility: Pick<Visibility, 'check' | 'checkBeforeAsking' | 'isPublicNow' | 'isKnownPublic' | 'hasFreshPublicVerdict'>;
 }
 
 /** Access by allow and deny globs (deny wins), then by visibility. */
@@ -62,6 +69,11 @@ export function createAccess({ rulesOf, visibility }: AccessDeps): Access {
       if (!gate?.admits(repositoryId.repository)) return false;
       return gate.isOpen(repositoryId.repository) || visibility.isPublicNow(repositoryId, label);
     },
+    mayBeRedirected(repositoryId, label) {
+      const gate = gates.get(label);
+      if (!gate?.admits(repositoryId.repository)) return false;
+      return gate.isPublic(repositoryId.repository) || visibility.hasFreshPublicVerdict(repositoryId, label);
+    },
     admits: ({ repository }, label) => gates.get(label)?.admits(repository) ?? false,
     async mayBeListed(repositoryId, label) {
       const gate = gates.get(label);
@@ -75,6 +87,8 @@ interface Gate {
   readonly admits: (repository: string) => boolean;
   /** Whether every client may read it, without a request. */
   readonly isOpen: (repository: string) => boolean;
+  /** Whether anyone may read it upstream, without a request. */
+  readonly isPublic: (repository: string) => boolean;
 }
 
 function gateOf({ allow, deny, visibility }: AccessRules): Gate {
@@ -82,15 +96,12 @@ function gateOf({ allow, deny, visibility }: AccessRules): Gate {
   const isDenied = anyGlobMatcher(deny);
   return {
     admits: (repository) => isAllowed(repository) && !isDenied(repository),
-    isOpen: openRepositories(visibility),
+    isOpen: visibility.kind === 'public' ? publicRepositories(visibility) : () => true,
+    isPublic: publicRepositories(visibility),
   };
 }
 
-function openRepositories(visibility: VisibilityRules): (repository: string) => boolean {
-  switch (visibility.kind) {
-    case 'open':
-      return () => true;
-    case 'public':
-      return anyGlobMatcher(visibility.publicRepositories);
-  }
+/** The repositories that are public by the rules. */
+function publicRepositories(visibility: VisibilityRules): (repository: string) => boolean {
+  return visibility.kind === 'open' ? () => true : anyGlobMatcher(visibility.publicRepositories);
 }

@@ -143,6 +143,12 @@ export class Visibility {
     return this.#decide(label, await this.#known(repositoryId)) === 'serve';
   }
 
+  /** As {@link isPublicNow}, but a verdict that could not be confirmed after its lifetime is not enough. No request is made. */
+  async hasFreshPublicVerdict(repositoryId: RepositoryId, label: string): Promise<boolean> {
+    const known = await this.#known(repositoryId);
+    return verdictState(known, this.#lifetimes(label), this.#deps.clock.now()) === 'public';
+  }
+
   /** Whether the last verdict was public. No request is made. */
   async isKnownPublic(repositoryId: RepositoryId): Promise<boolean> {
     return (await this.lastVerdict(repositoryId))?.verdict === 'public';
@@ -181,10 +187,13 @@ export class Visibility {
   }
 
   #decide(label: string, known: KnownVisibility | undefined) {
-    const { clock, policies, publicForMs, retryFailedAfterMs } = this.#deps;
-    // It may not exist: then it is a 404 like any other, and remembered as long.
-    const hiddenForMs = policies.rulesOf(label).missingMs;
-    return visibilityDecision('cached', known, { publicForMs, hiddenForMs, retryFailedAfterMs }, clock.now());
+    return visibilityDecision('cached', known, this.#lifetimes(label), this.#deps.clock.now());
+  }
+
+  #lifetimes(label: string): VisibilityLifetimes {
+    const { policies, publicForMs, retryFailedAfterMs } = this.#deps;
+    // What is hidden may not exist: then it is a 404 like any other, and remembered as long.
+    return { publicForMs, hiddenForMs: policies.rulesOf(label).missingMs, retryFailedAfterMs };
   }
 
   #decideBeforeAsking(
