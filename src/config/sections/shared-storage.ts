@@ -56,7 +56,7 @@ export const sharedStorage = z
     redirect: z
       .boolean()
       .describe(
-        'Answers a GET of a blob that is in the bucket and not on the local disk with a redirect (307) to a presigned URL of the bucket, if every client may read its repository. The mirror does not verify what clients read there.',
+        'Answers a GET of a blob that is in the bucket and not on the local disk with a redirect (307) to a presigned URL of the bucket, if anyone may read its repository upstream. The mirror does not verify what clients read there.',
       )
       .prefault(false),
     checksums: word(['when-supported', 'when-required'])

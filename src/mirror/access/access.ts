@@ -48,7 +48,10 @@ export interface Access {
 export interface AccessDeps {
   /** By the upstream's label. */
   readonly rulesOf: ReadonlyMap<string, AccessRules>;
-  readonly visibility: Pick<Visibility, 'check' | 'checkBeforeAsking' | 'isPublicNow' | 'isKnownPublic' | 'hasFreshPublicVerdict'>;
+  readonly visibility: Pick<
+    Visibility,
+    'check' | 'checkBeforeAsking' | 'isPublicNow' | 'isKnownPublic' | 'hasFreshPublicVerdict'
+  >;
 }
 
 /** Access by allow and deny globs (deny wins), then by visibility. */
