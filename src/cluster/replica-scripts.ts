@@ -32,12 +32,16 @@ export function clusterKeys(keyPrefix: string) {
 
 export type ClusterKeys = ReturnType<typeof clusterKeys>;
 
-/** KEYS replicas. ARGV member, lifetime, most members. Returns the live members; what is too long to be one is dropped. */
+/**
+ * KEYS replicas. ARGV member, lifetime, most members. Returns the live members. Dropped are those that are too long to be one, or expire too late:
+ * the clock of Redis was ahead when they were written.
+ */
 export const heartbeat = redisScript(
   'heartbeat',
   `${now}
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], now + 2 * ARGV[2], '+inf')
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 local live = {}
 for _, member in ipairs(redis.call('ZREVRANGE', KEYS[1], 0, ARGV[3] - 1)) do

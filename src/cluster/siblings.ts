@@ -17,6 +17,8 @@ export interface SiblingsDeps {
   readonly trust: SiblingTrust;
   readonly clock: Clock;
   readonly observer: Pick<Observer, 'siblingAsked'>;
+  /** The id of this replica: an address where it answers itself is not asked. */
+  readonly selfId?: string | undefined;
   /** Bytes that have arrived and are not read yet count against it. */
   readonly memory: Memory;
   /** For tests. */
@@ -35,6 +37,8 @@ const keepIdleMs = 30_000;
 interface Known {
   readonly client: SiblingClient;
   readonly agent: Agent;
+  /** Whether this replica itself answers there. */
+  isSelf: boolean;
 }
 
 /** The clients of the other replicas. The secret is sent only to addresses that the membership named last. */
@@ -49,9 +53,10 @@ export class Siblings {
     this.#trust = deps.trust;
   }
 
-  /** The sibling at an address of the membership. @returns undefined for any other address. */
+  /** The sibling at an address of the membership. @returns undefined for any other address, and where this replica itself answers. */
   at(address: string): Sibling | undefined {
-    return this.#siblings.get(address)?.client;
+    const known = this.#siblings.get(address);
+    return known?.isSelf === true ? undefined : known?.client;
   }
 
   /** The addresses of siblings that refused the secret when they were last asked. */
@@ -77,9 +82,9 @@ export class Siblings {
   rely(trust: SiblingTrust): void {
     const isOtherCa = trust.ca !== this.#trust.ca;
     this.#trust = trust;
-    for (const { client } of this.#siblings.values()) {
-      client.forgetRefusal();
-      if (!isOtherCa) this.#check(client);
+    for (const known of this.#siblings.values()) {
+      known.client.forgetRefusal();
+      if (!isOtherCa) this.#check(known);
     }
     if (!isOtherCa) return;
     const addresses = [...this.#siblings.keys()];
@@ -101,13 +106,16 @@ export class Siblings {
     const url = siblingAddress(address);
     if (!url) return [];
     const made = this.#make(url);
-    this.#check(made.client);
+    this.#check(made);
     return [[address, made]];
   }
 
-  /** Asks whether the secret is accepted. */
-  #check(client: SiblingClient): void {
-    client.replicaId({ signal: this.#closing.signal }).catch(() => {}); // Counted, and told by refusedBy.
+  /** Asks whether the secret is accepted, and who answers. */
+  #check(known: Known): void {
+    known.client.replicaId({ signal: this.#closing.signal }).then(
+      (id) => (known.isSelf = id === this.#deps.selfId),
+      () => {}, // Counted, and told by refusedBy.
+    );
   }
 
   #make(address: URL): Known {
@@ -127,7 +135,7 @@ export class Siblings {
     const limit = new RequestLimit(maxConnections);
     const connections = { dispatcherFor: () => agent, enter: (url: URL) => limit.enter(url) };
     const client = new SiblingClient({ ...this.#deps, address, connections, secret: () => this.#trust.secret });
-    return { client, agent };
+    return { client, agent, isSelf: false };
   }
 }
 

@@ -24,7 +24,7 @@ describeWithTools(redisTools, 'replicas whose Redis says what is not so', () => 
     const blob = randomBlob(1_000);
     upstream.content.addBlob(repository, blob);
     const before = `before ${String(cluster['advertise'])}`;
-    await redis.ask('ZADD', 'layerwell:v1:cluster:replicas', String(Date.now() + 3_600_000), before);
+    await redis.ask('ZADD', 'layerwell:v1:cluster:replicas', String(Date.now() + 15_000), before);
     const lease = `before token ${String(cluster['advertise'])} ${repository}`;
     await redis.ask('SET', `layerwell:v1:cluster:{docker.io/${blob.digest}}:lease`, lease);
     const { body } = await ask(app, `/v2/${repository}/blobs/${blob.digest}`);

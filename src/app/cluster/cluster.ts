@@ -87,7 +87,7 @@ export function createCluster({ cluster: config, clients }: Config, deps: Cluste
   const hints = { membership, redis, keys, clock, observer };
   const [leases, tagHints] = [new Leases(hints), new TagHints(hints)];
   const memory = new MemoryShare(deps.memory, siblingMemoryShare);
-  const siblings = new Siblings({ trust: { secret: '' }, clock, observer, memory });
+  const siblings = new Siblings({ trust: { secret: '' }, selfId: replicaId, clock, observer, memory });
   const caches = new AnyCache({ membership, siblings, bucket: bucket?.cache });
   const secrets = new SecretCheck({ secret: '' });
   const watched = new WatchedSecrets(config, {

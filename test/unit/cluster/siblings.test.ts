@@ -102,6 +102,12 @@ test('a sibling that says without end that its upstream is slow is left, and ask
   await expect.poll(() => sibling.tag(app, latest, waiting).catch(() => 'silent')).toBeUndefined();
 });
 
+test('an address where this replica itself answers is not asked', async () => {
+  const server = await serve((_, response) => sendJson(response, { replica: 'self' }));
+  const { siblings } = startSiblings([server.url], { selfId: 'self' });
+  await expect.poll(() => siblings.at(server.url)).toBeUndefined();
+});
+
 test('the secret is sent only to addresses of the membership', async () => {
   const [one, other] = [await serve((_, r) => sendJson(r, {}, 404)), await serve((_, r) => sendJson(r, {}, 404))];
   const { siblings } = startSiblings([one.url]);
