@@ -37,6 +37,8 @@ const healsWithinMs = 150_000;
 /** What the store may use while it evicts: its bound plus the bytes that arrive meanwhile. */
 const toleratedBytes = maxCacheBytes + 8 * 1024 * 1024;
 const least = { minutes: 4, pulls: 10_000, faults: 2_000 };
+/** Until replicas know each other, and are connected. */
+const meetWithinMs = 6_000;
 const leastOfReplicas = { pulls: 5_000, faults: 500 };
 
 interface Scene extends LoadDeps {
@@ -72,6 +74,7 @@ async function chaos(scene: Scene, markSafe: () => void): Promise<Figures> {
   const realClients = await injectFaults(scene, faultyMs * killedShare, { isMirrorKilled: true });
   await Promise.all([mirror, ...others].map((one) => one.kill()));
   await Promise.all([mirror, ...others].map((one) => one.start()));
+  if (others.length > 0) await sleep(meetWithinMs);
   const fresh = await stateOf(mirror);
   const freshOthers = await Promise.all(others.map(stateOf));
   const samples: ProcessState[] = [];

@@ -33,7 +33,7 @@ export async function startReplicas(plan: ClusterPlan): Promise<Replicas> {
 }
 
 async function sectionsOf({ redisPort, name, bucket }: ClusterPlan): Promise<object> {
-  const storage = bucket && { storage: { shared: bucket.section } };
+  const storage = bucket && { storage: { shared: bucket.directSection } };
   if (redisPort === undefined) return { ...storage };
   const port = await freePort();
   const cluster = {

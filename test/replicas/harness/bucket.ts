@@ -24,8 +24,10 @@ export interface Bucket {
   readonly link: TcpProxy;
   /** Where the server itself listens. */
   readonly port: number;
-  /** The section `storage.shared`. */
+  /** The section `storage.shared`, over the link. */
   readonly section: object;
+  /** The same without the link. */
+  readonly directSection: object;
 }
 
 /** Starts versitygw with an empty bucket. */
@@ -39,5 +41,6 @@ export async function startBucket(owner: Owner): Promise<Bucket> {
   await server.waitUntil(({ output }) => output.includes('listening on'), 10_000);
   const link = await startTcpProxy([port], owner);
   const section = { driver: 's3', bucket, endpoint: link.url, pathStyle: true };
-  return { link, port, section };
+  const directSection = { ...section, endpoint: `http://127.0.0.1:${port}` };
+  return { link, port, section, directSection };
 }
