@@ -1,7 +1,8 @@
 import type { Herd } from './simulate.ts';
 
-/** Cold pulls of a blob of 256 MiB that the bench measured on its two processors; see bench/RESULTS.md. */
+/** Cold pulls of a blob of 256 MiB that the bench measured on its two processors; see bench/RESULTS.md and bench/REPLICAS.md. */
 export const measuredHerds: readonly (Pick<Herd, 'shape' | 'replicas' | 'nodes'> & { readonly seconds: number })[] = [
   { shape: 'alone', replicas: 1, nodes: 10, seconds: 1.19 },
   { shape: 'alone', replicas: 1, nodes: 50, seconds: 4.85 },
+  { shape: 'siblings', replicas: 3, nodes: 60, seconds: 6.29 },
 ];
