@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { MirrorProcess } from './mirror-process.ts';
 import { type ProcessState, stateOf } from './process-state.ts';
 
-/** The mirror closes idle connections to upstreams after 30 s. */
-const settlesWithinMs = 60_000;
+/** The mirror closes idle connections to upstreams after 30 s, and those of clients and of other replicas after 120 s. */
+const settlesWithinMs = 150_000;
 
 /** What the process may hold in addition to what it held at its start. */
 const tolerated = { descriptors: 3, sockets: 3, timers: 6 } as const;
