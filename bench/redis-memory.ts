@@ -29,6 +29,7 @@ interface Row {
   readonly longestScriptMs: number;
 }
 
+const noStoredLinks = { borrowable: async () => [], linked: () => {}, names: () => {}, forget: () => {} };
 const nothing = { bytes: 0, diskBytes: 0, keptBytes: 0, manifests: 0, blobs: 0, records: 0 };
 const never = new AbortController().signal;
 
@@ -46,6 +47,7 @@ async function startedIndex(redis: TestRedis): Promise<RedisIndex> {
     runs: { run: 'bench', lastRun: undefined },
     clock: systemClock,
     countStore: async () => nothing,
+    storedLinks: noStoredLinks,
     observer,
   });
   await index.start();

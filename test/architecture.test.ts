@@ -28,7 +28,7 @@ const ownersOf: Readonly<Record<string, readonly string[]>> = {
   '@koa/router': ['http/'],
   undici: ['upstream/', 'cluster/'],
   tldts: ['upstream/'],
-  'lru-cache': ['mirror/', 'upstream/', 'storage/s3/'],
+  'lru-cache': ['mirror/', 'upstream/', 'storage/s3/', 'index/'],
   zod: ['config/'],
   'fastest-levenshtein': ['config/'],
   'jsonc-parser': ['config/'],

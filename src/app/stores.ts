@@ -3,6 +3,7 @@ import { RedisConnection } from '../cluster/redis/connection.ts';
 import { countStored } from '../index/redis/count-stored.ts';
 import { RedisIndex } from '../index/redis/redis-index.ts';
 import type { LosableIndex } from '../index/rebuilder.ts';
+import { StoredLinks } from '../index/stored-links.ts';
 import { SqliteIndex } from '../index/sqlite/sqlite-index.ts';
 import { StoreLock } from '../index/store-lock.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
@@ -60,6 +61,7 @@ export function createStores({ storage, index }: Config, deps: StoresDeps): Stor
     redis,
     keyPrefix: index.redis.keyPrefix,
     storeId: () => storeIdIn({ folder: path, files: nodeFiles, folders, onRefused }),
+    storedLinks: new StoredLinks({ records, store, observer, clock }),
     countStore: (waiting) => countStored({ store, records, ...waiting }),
   });
   return { lock, store, records, index: viewed, redis: { index: redis } };

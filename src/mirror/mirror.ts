@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Digest, isDigest } from '../oci/digest.ts';
+import { UpstreamError } from '../oci/errors.ts';
 import { isRepository, parseHostName, type Reference } from '../oci/reference.ts';
 import type { Descriptor } from '../oci/manifest.ts';
 import type { MediaType } from '../oci/media-types.ts';
@@ -43,6 +44,8 @@ export interface MirrorDeps {
 
 /** Names that are checked in one turn of the event loop. */
 const catalogPage = 200;
+/** How long a catalog waits for the index to be complete. */
+const rebuiltWithinMs = 2_000;
 
 /** The upstream and repository that a request names. Access is not checked yet. */
 export interface LocatedRepository {
@@ -152,7 +155,7 @@ export class Mirror {
 
   /**
    * Names of cached repositories that every client may read, in lexical order, at most `limit`.
-   * @throws the signal's reason when it aborts.
+   * @throws UpstreamError unavailable while the index may lack some; the signal's reason when it aborts.
    */
   async catalog(
     { last, limit }: { readonly last: string | undefined; readonly limit: number },
@@ -160,7 +163,7 @@ export class Mirror {
   ): Promise<readonly string[]> {
     const listed: string[] = [];
     for (let after = last; listed.length < limit; ) {
-      const page = await this.#deps.index.repositories({ last: after, limit: catalogPage });
+      const page = await this.#repositoriesAfter(after, { signal });
       for (const name of page) if (await this.#mayBeListed(name)) listed.push(name);
       after = page.at(-1);
       if (page.length < catalogPage) break;
@@ -168,6 +171,17 @@ export class Mirror {
       signal.throwIfAborted();
     }
     return listed.slice(0, limit);
+  }
+
+  /** A page of the catalog. Waits a moment for a rebuild of the index to end. */
+  async #repositoriesAfter(last: string | undefined, { signal }: Waiting): Promise<readonly string[]> {
+    const { index } = this.#deps;
+    const soon = AbortSignal.any([signal, AbortSignal.timeout(rebuiltWithinMs)]);
+    await index.whenComplete({ signal: soon }).catch(() => signal.throwIfAborted());
+    const page = await index.repositories({ last, limit: catalogPage });
+    if (page && (await index.isComplete())) return page;
+    const message = 'which repositories are cached is not known: the index is being rebuilt, or Redis is away';
+    throw new UpstreamError('unavailable', message, { retryAfterSeconds: 5 });
   }
 
   #mayBeListed(name: string): Promise<boolean> {

@@ -83,6 +83,22 @@ export function recordPath(key: RecordKey): string {
   }
 }
 
+/** The folder with the records of the manifests of a repository. @throws as {@link recordPath} */
+export function manifestRecordsPath(repositoryId: RepositoryId): string {
+  return `${repositoryPath(repositoryId)}/${folderByKind.manifest}`;
+}
+
+/** The folder with the repositories of an upstream. @throws as {@link recordPath} */
+export function upstreamPath(upstream: string): string {
+  if (!isUpstreamName(upstream)) throw new Error(`"${upstream}" is not the name of a registry`);
+  return `${repositoriesFolder}/${upstream}`;
+}
+
+/** Whether a folder of a repository holds its records; any other leads to further repositories. */
+export function isRecordsFolder(name: string): boolean {
+  return name.startsWith('_');
+}
+
 /** The record that belongs at `path`; undefined for any other path. */
 export function recordKeyAt(path: string): RecordKey | undefined {
   const key = recordKeyLike(path.split('/'));
@@ -90,7 +106,7 @@ export function recordKeyAt(path: string): RecordKey | undefined {
 }
 
 function recordKeyLike([, upstream = '', ...rest]: readonly string[]): RecordKey | undefined {
-  const ownAt = rest.findIndex((part) => part.startsWith('_'));
+  const ownAt = rest.findIndex(isRecordsFolder);
   const repository = rest.slice(0, Math.max(0, ownAt)).join('/');
   if (!isUpstreamName(upstream) || !isRepository(repository)) return undefined;
   const [folder = '', ...names] = rest.slice(ownAt);
@@ -118,8 +134,7 @@ function recordIn(folder: string, name: string, repositoryId: RepositoryId): Rec
 }
 
 function repositoryPath({ upstream, repository }: RepositoryId): string {
-  if (!isUpstreamName(upstream)) throw new Error(`"${upstream}" is not the name of a registry`);
-  return `${repositoriesFolder}/${upstream}/${repository}`;
+  return `${upstreamPath(upstream)}/${repository}`;
 }
 
 function isUpstreamName(text: string): boolean {

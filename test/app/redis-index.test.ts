@@ -1,11 +1,13 @@
 import { readdir } from 'node:fs/promises';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { bytesOnDisk, imageOf, kib, smallThings } from '../support/bounded-store.ts';
 import { ask } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
+import { type Gate, gate } from '../support/gate.ts';
 import { multiPlatformImage } from '../support/images.ts';
 import { pullAll, pullManifest } from '../support/pull.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
+import { ScriptedFiles } from '../support/scripted-files.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
 
@@ -16,8 +18,9 @@ const pollOptions = { timeout: 20_000 };
 async function started(more: MirrorConfig = {}) {
   const upstream = await startFakeRegistry();
   const redis = await startRedis();
-  const app = await startApp(mirrorOf(upstream, { index: { driver: 'redis', url: redis.url }, ...more }));
-  return { upstream, redis, app };
+  const files = new ScriptedFiles();
+  const app = await startApp(mirrorOf(upstream, { index: { driver: 'redis', url: redis.url }, ...more }), { files });
+  return { upstream, redis, app, files };
 }
 
 async function indexState({ managementUrl }: RunningApp): Promise<unknown> {
@@ -56,6 +59,65 @@ test('everything cached is served after a restart with the upstream down, withou
   await expectAllServed(app);
 });
 
+/** Rebuilds of the view get no further than the content, until the test has ended. */
+function holdRebuild(files: ScriptedFiles): Gate {
+  const ended = gate();
+  onTestFinished(() => ended.open());
+  files.before = async ({ operation, path }) => {
+    if (operation === 'entries' && path.endsWith('/repositories')) await ended.opened;
+  };
+  return ended;
+}
+
+const aways: Record<string, (all: Awaited<ReturnType<typeof cached>>) => Promise<void>> = {
+  'is gone': ({ redis }) => redis.kill(),
+  hangs: async ({ redis }) => redis.pause(),
+  'is gone at the start': async ({ redis, app }) => {
+    await redis.kill();
+    await app.restart();
+  },
+  'was flushed, and the view is still being rebuilt': async ({ redis, app, files }) => {
+    holdRebuild(files);
+    await redis.flush();
+    await expect.poll(() => indexState(app), pollOptions).toBe('rebuilding');
+  },
+  'was flushed before the start, and the view is still being rebuilt': async ({ redis, app, files }) => {
+    holdRebuild(files);
+    await redis.flush();
+    await app.restart();
+  },
+};
+
+test.each(Object.keys(aways))(
+  'everything cached is served while the upstream is down and Redis %s, also what a repository borrows from another',
+  async (away) => {
+    const all = await cached();
+    await aways[away]?.(all);
+    await expectAllServed(all.app);
+  },
+);
+
+test('the catalog is whole or 503: while Redis is away or the view is being rebuilt nothing is listed', async () => {
+  const { app, redis, files } = await cached();
+  const catalog = async () => {
+    const { status, headers, body } = await ask(app, '/v2/_catalog');
+    return { status, retryAfter: headers['retry-after'], ...JSON.parse(body.toString()) };
+  };
+  const whole = { status: 200, repositories: ['docker.io/half/multi', 'docker.io/whole/multi'] };
+  const unknown = { status: 503, retryAfter: '5', errors: [{ code: 'UNAVAILABLE' }] };
+  expect(await catalog()).toMatchObject(whole);
+  redis.pause();
+  expect(await catalog()).toMatchObject(unknown);
+  await redis.kill();
+  expect(await catalog()).toMatchObject(unknown);
+  const rebuild = holdRebuild(files);
+  await redis.start();
+  await expect.poll(() => indexState(app), pollOptions).toBe('rebuilding');
+  expect(await catalog()).toMatchObject(unknown);
+  rebuild.open();
+  await expect.poll(catalog, pollOptions).toMatchObject(whole);
+});
+
 const losses: Record<string, (redis: TestRedis) => Promise<void>> = {
   'was flushed': (redis) => redis.flush(),
   'was restarted empty': (redis) => redis.restart(),
@@ -74,7 +136,7 @@ test.each(Object.keys(losses))(
   },
 );
 
-test('everything cached is served by a start without Redis, and links are borrowed as soon as it is back', async () => {
+test('everything cached is served by a start without Redis, and the view is rebuilt as soon as it is back', async () => {
   const { app, redis } = await cached();
   await redis.kill();
   await app.restart();

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { onTestFinished } from 'vitest';
 import { RedisConnection } from '../../src/cluster/redis/connection.ts';
 import type { RedisSettings } from '../../src/cluster/redis/settings.ts';
-import { RedisIndex } from '../../src/index/redis/redis-index.ts';
+import { RedisIndex, type RedisIndexDeps } from '../../src/index/redis/redis-index.ts';
 import { systemClock } from '../../src/mirror/ports/clock.ts';
 import type { Totals } from '../../src/mirror/ports/store-index.ts';
 import { ManualClock } from './manual-clock.ts';
@@ -26,6 +26,14 @@ export interface RedisIndexOptions extends IndexOptions {
 
 const nothing: Totals = { bytes: 0, diskBytes: 0, keptBytes: 0, manifests: 0, blobs: 0, records: 0 };
 
+/** A store without records. */
+export const noStoredLinks: RedisIndexDeps['storedLinks'] = {
+  borrowable: async () => [],
+  linked: () => {},
+  names: () => {},
+  forget: () => {},
+};
+
 /** An index whose view lies in a Redis, open until the test has ended. */
 export async function startRedisIndex(
   settings: RedisSettings,
@@ -41,6 +49,7 @@ export async function startRedisIndex(
   });
   const index = new RedisIndex({
     countStore: async () => nothing,
+    storedLinks: noStoredLinks,
     ...options,
     redis: connection,
     keyPrefix: 'layerwell',

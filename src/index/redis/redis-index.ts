@@ -14,6 +14,7 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { anyGlobMatcher, type Tag } from '../../oci/reference.ts';
 import type { LosableIndex } from '../rebuilder.ts';
+import type { StoredLinks } from '../stored-links.ts';
 import { WriteBuffer } from '../write-buffer.ts';
 import {
   type EvictableOptions,
@@ -40,6 +41,8 @@ export interface RedisIndexDeps {
   readonly runs: { readonly run: string; readonly lastRun: string | undefined };
   readonly observer: Pick<Observer, 'internalError'>;
   readonly clock: Clock;
+  /** Asked while the view does not have every link. */
+  readonly storedLinks: Pick<StoredLinks, 'borrowable' | 'linked' | 'names' | 'forget'>;
   /** For a start without Redis. */
   readonly countStore: (waiting: Waiting) => Promise<Totals>;
   readonly maxBufferedWrites?: number;
@@ -118,9 +121,7 @@ export class RedisIndex implements Index, LosableIndex {
     return this.#tenure.loss.wait(signal);
   }
 
-  async isCounted(): Promise<boolean> {
-    return this.#tenure.counting.isReached;
-  }
+  isCounted = async (): Promise<boolean> => this.#tenure.counting.isReached;
 
   whenCounted({ signal }: Waiting): Promise<void> {
     return this.#tenure.counting.wait(signal);
@@ -147,9 +148,7 @@ export class RedisIndex implements Index, LosableIndex {
     this.#tenure.endRebuild();
   }
 
-  async isComplete(): Promise<boolean> {
-    return this.#tenure.isComplete;
-  }
+  isComplete = async (): Promise<boolean> => this.#tenure.isComplete;
 
   /** Also resolves while Redis does not answer: the index cannot be completed then. */
   async whenComplete({ signal }: Waiting): Promise<void> {
@@ -163,6 +162,7 @@ export class RedisIndex implements Index, LosableIndex {
   }
 
   recordStoredContent(content: IndexedContent): void {
+    if (content.isManifest) this.#deps.storedLinks.names(content.digest, content.names);
     this.#pending.addContent(content);
     this.#written();
   }
@@ -181,6 +181,7 @@ export class RedisIndex implements Index, LosableIndex {
   recordLink(link: Link): void {
     this.#totals.recorded();
     if (this.#isKept(repositoryKey(link.repositoryId))) this.#window.leaveOut([link.digest]);
+    this.#deps.storedLinks.linked(link);
     this.#pending.addLink(link);
     this.#written();
   }
@@ -200,19 +201,21 @@ export class RedisIndex implements Index, LosableIndex {
     this.#written();
   }
 
-  borrowableLinks(repositoryId: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]> {
-    const parents = [...this.#pending.parentsOf(digest)];
-    return this.#ask({ otherwise: [] }, ({ reader }) =>
-      reader.borrowableLinks(repositoryId, digest, { kind, parents }),
+  /** While the view may lack links, those that it does not tell are looked for in the records of the store. */
+  async borrowableLinks(repositoryId: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]> {
+    const found = await this.#ask({ otherwise: undefined }, ({ reader }) =>
+      reader.borrowableLinks(repositoryId, digest, { kind, parents: [...this.#pending.parentsOf(digest)] }),
     );
+    if (found && (found.length > 0 || this.#tenure.isComplete)) return found;
+    return this.#deps.storedLinks.borrowable({ repositoryId, digest, kind });
   }
 
   hasContent(digest: Digest): Promise<boolean> {
     return this.#ask({ otherwise: false }, ({ reader }) => reader.hasContent(digest));
   }
 
-  repositories({ last, limit }: { last: string | undefined; limit: number }): Promise<readonly string[]> {
-    return this.#ask({ otherwise: [] }, ({ reader }) => reader.repositories(last, limit));
+  repositories({ last, limit }: { last: string | undefined; limit: number }): Promise<readonly string[] | undefined> {
+    return this.#ask({ otherwise: undefined }, ({ reader }) => reader.repositories(last, limit));
   }
 
   async totals(): Promise<Totals> {
@@ -225,17 +228,13 @@ export class RedisIndex implements Index, LosableIndex {
     return this.#ask({ otherwise: true }, ({ reader }) => reader.isNeeded(key));
   }
 
-  async fileBytes(): Promise<number> {
-    return 0;
-  }
+  fileBytes = async (): Promise<number> => 0;
 
   stalestRepository(): Promise<StaleRepository | undefined> {
     return this.#ask({ otherwise: undefined }, ({ reader }) => reader.stalestRepository());
   }
 
-  async watchingSinceMs(): Promise<number> {
-    return this.#tenure.watchingSinceMs;
-  }
+  watchingSinceMs = async (): Promise<number> => this.#tenure.watchingSinceMs;
 
   /** Also while Redis does not answer: then of what was evicted next. */
   knowsEvictable = async (): Promise<boolean> => !this.#tenure.needsRebuild;
@@ -251,6 +250,7 @@ export class RedisIndex implements Index, LosableIndex {
   /** Content that is written afterwards stays. What Redis does not tell stays on the disk as a link without content. */
   async forget(digest: Digest): Promise<readonly RecordKey[]> {
     const next = this.#window.take(digest);
+    this.#deps.storedLinks.forget(digest);
     const { keys, isRemoved } = await removeContent(this.#partsInUse(), this.#pending, digest);
     if (!isRemoved && next) this.#totals.removed(next);
     return keys;

@@ -25,6 +25,14 @@ export interface RecordStore {
   use(): DiskUse;
 }
 
+/** Which records there are, read from the store itself: for use without an index. */
+export interface RecordFolders {
+  /** Repositories of an upstream that have records, in no order. */
+  repositoriesOf(upstream: string): AsyncIterable<RepositoryId>;
+  /** The manifests that a repository has records of, in no order. */
+  manifestsOf(repositoryId: RepositoryId): AsyncIterable<Digest>;
+}
+
 /** A record's name as text, such as `tag docker.io/library/alpine 3.20`. */
 export function recordName(key: RecordKey): string {
   const which = key.kind === 'tag' ? key.tag : 'digest' in key ? key.digest : '';

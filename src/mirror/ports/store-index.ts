@@ -56,8 +56,14 @@ export interface Index {
   borrowableLinks(repositoryId: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]>;
   /** Whether content of this digest is indexed, in any repository. */
   hasContent(digest: Digest): Promise<boolean>;
-  /** Repositories with cached content, `<upstream>/<repository>`, in lexical order, after `last`, at most `limit`. */
-  repositories(options: { readonly last: string | undefined; readonly limit: number }): Promise<readonly string[]>;
+  /**
+   * Repositories with cached content, `<upstream>/<repository>`, in lexical order, after `last`, at most `limit`; undefined if the index cannot
+   * be read now. While it is not complete, some may be missing.
+   */
+  repositories(options: {
+    readonly last: string | undefined;
+    readonly limit: number;
+  }): Promise<readonly string[] | undefined>;
   totals(): Promise<Totals>;
   /**
    * Evictable content, least recently used first: content that no stored manifest names and no kept repository is linked to. The cost

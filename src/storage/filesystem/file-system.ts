@@ -169,7 +169,7 @@ export async function* filesBelow(
 }
 
 /** A folder that was removed meanwhile is empty. */
-async function* entriesIn(files: FileSystem, folder: string): AsyncIterable<FolderEntry> {
+export async function* entriesIn(files: FileSystem, folder: string): AsyncIterable<FolderEntry> {
   try {
     yield* files.entries(folder);
   } catch (error) {

@@ -5,14 +5,18 @@ import {
   type DiskUse,
   type RecordKey,
   type RecordStore,
+  type RecordFolders,
   blockBytes,
   bytesOnDisk,
 } from '../../mirror/ports/record-store.ts';
-import { recordKeyAt, recordPath, repositoriesFolder } from '../layout.ts';
+import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
+import type { Digest } from '../../oci/digest.ts';
+import { manifestRecordsPath, recordKeyAt, recordPath, repositoriesFolder } from '../layout.ts';
 import { DurableFolders } from './durable-folders.ts';
 import type { FailpointHook } from './failpoints.ts';
 import { failedWith, filesBelow, type FileSystem, nodeFiles, type OpenFile, readUpTo } from './file-system.ts';
 import { createIncomingFile } from './incoming/incoming-file.ts';
+import { repositoriesBelow } from './repository-folders.ts';
 
 export interface FileRecordStoreDeps {
   /** The storage path, absolute; the blob store beside it prepares its folders. */
@@ -25,7 +29,7 @@ export interface FileRecordStoreDeps {
 }
 
 /** Records as JSON files; see layout.ts. Writes of one record take effect in the order of the calls. */
-export class FileRecordStore implements RecordStore {
+export class FileRecordStore implements RecordStore, RecordFolders {
   readonly #deps: Required<FileRecordStoreDeps>;
   readonly #folders: DurableFolders;
   readonly #use = new RecordUse();
@@ -70,6 +74,19 @@ export class FileRecordStore implements RecordStore {
       if (key) yield key;
     }
     count.end();
+  }
+
+  repositoriesOf(upstream: string): AsyncIterable<RepositoryId> {
+    const { files, path } = this.#deps;
+    return repositoriesBelow({ files, root: path, upstream });
+  }
+
+  async *manifestsOf(repositoryId: RepositoryId): AsyncIterable<Digest> {
+    const { files, path: root } = this.#deps;
+    for await (const path of filesBelow(files, root, manifestRecordsPath(repositoryId))) {
+      const key = recordKeyAt(path);
+      if (key?.kind === 'manifest') yield key.digest;
+    }
   }
 
   use(): DiskUse {

@@ -5,9 +5,11 @@ import { Mirror, type MirrorDeps } from '../../../src/mirror/mirror.ts';
 function mirrorOver({
   pages,
   mayBeListed,
+  isComplete = () => true,
 }: {
-  pages: (last: string | undefined) => readonly string[];
+  pages: (last: string | undefined) => readonly string[] | undefined;
   mayBeListed: boolean;
+  isComplete?: () => boolean;
 }) {
   let looked = 0;
   const index = {
@@ -15,6 +17,8 @@ function mirrorOver({
       looked += 1;
       return pages(last);
     },
+    isComplete: async () => isComplete(),
+    whenComplete: async () => {},
   };
   const choice = { upstreams: { find: (name: string) => ({ name, label: name }) }, defaultUpstream: {} };
   const access = { mayBeListed: async () => mayBeListed };
@@ -51,4 +55,17 @@ test('a catalog ends at its limit', async () => {
   const names = await mirror.catalog({ last: undefined, limit: 301 }, new AbortController());
   expect(names).toHaveLength(301);
   expect(looked()).toBe(2);
+});
+
+test('a catalog that the index does not know is no answer, also if the index is lost in the middle', async () => {
+  let answers = 0;
+  const subjects = [
+    mirrorOver({ pages: () => undefined, mayBeListed: true }),
+    mirrorOver({ pages: endless, mayBeListed: true, isComplete: () => (answers += 1) < 2 }),
+  ];
+  for (const { mirror } of subjects) {
+    const listing = mirror.catalog({ last: undefined, limit: 1_000 }, new AbortController());
+    await expect(listing).rejects.toMatchObject({ reason: 'unavailable', retryAfterSeconds: 5 });
+  }
+  expect(answers).toBe(2);
 });

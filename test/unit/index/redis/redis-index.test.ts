@@ -117,7 +117,7 @@ test('while Redis is gone, queries answer at once with what is safe, and the tot
   expect(await index.borrowableLinks(repositoryId, layer, 'blob')).toEqual([]);
   expect(await index.isNeeded({ kind: 'tag', repositoryId, tag: latest })).toBe(true);
   expect(await index.stalestRepository()).toBeUndefined();
-  expect(await index.repositories({ last: undefined, limit: 10 })).toEqual([]);
+  expect(await index.repositories({ last: undefined, limit: 10 })).toBeUndefined();
   expect(await index.isCounted()).toBe(true);
   await index.whenComplete({ signal: never });
 });
