@@ -21,6 +21,7 @@ import { type Answer, headerOf, openedBlob } from '../upstream/transport/answer.
 import type { Connections } from '../upstream/transport/connections.ts';
 import { createSend, type ExchangeTimeouts, type Send } from '../upstream/transport/exchange.ts';
 import { discard, maxSmallBodyBytes, readAtMost } from '../upstream/transport/read-at-most.ts';
+import { refusal, SiblingHealth } from './sibling-health.ts';
 
 export interface SiblingClientDeps {
   /** From the membership: `http://10.0.0.7:5002`. */
@@ -41,17 +42,16 @@ export interface SiblingTimeouts extends ExchangeTimeouts {
   readonly headersMs: number;
   /** … but not after this time: its upstream may be out of its reach only, and the client waits. */
   readonly toldForMs?: number;
-  /** A body that brings nothing for this long has failed. */
+  /**
+   * A body that brings nothing for this long has failed. If a ping is answered meanwhile, the sibling waits for its upstream: then this time
+   * begins again, likewise.
+   */
   readonly idleMs: number;
 }
 
 export const siblingTimeouts: SiblingTimeouts = { connectMs: 1_000, headersMs: 5_000, idleMs: 5_000 };
 
 const usuallyToldForMs = 6_000;
-/** After this time a sibling that refused the secret is asked again. */
-const refusedForMs = 10_000;
-/** After this time a sibling that no connection could be made to in time is asked again: else each download would wait for that again. */
-const unreachableForMs = 10_000;
 /** Deadline for the body of a manifest or record. */
 const bodyWithinMs = 5_000;
 
@@ -89,18 +89,13 @@ interface Question<Value> {
 export class SiblingClient implements Sibling {
   readonly #deps: SiblingClientDeps;
   readonly #send: Send;
-  /** By the monotonic clock. */
-  #refusedAtMs: number | undefined;
-  /** By the monotonic clock. */
-  #unreachableAtMs: number | undefined;
-  /** Whether it did not answer in time, nor a ping since then. */
-  #isSilent = false;
-  #isPinged = false;
+  readonly #health: SiblingHealth;
 
   constructor(deps: SiblingClientDeps) {
     this.#deps = deps;
     const observer = { upstreamAnswered: () => {}, upstreamBytes: () => {} }; // Siblings have events of their own.
     const { timeouts = siblingTimeouts } = deps;
+    this.#health = new SiblingHealth({ ...deps, host: deps.address.host, ping: () => this.#ping() });
     this.#send = createSend({
       ...deps,
       upstream: deps.address.host,
@@ -113,7 +108,7 @@ export class SiblingClient implements Sibling {
 
   /** Whether it refused the secret when it was last asked. */
   get isRefused(): boolean {
-    return this.#refusedAtMs !== undefined;
+    return this.#health.isRefused;
   }
 
   openBlob(
@@ -122,7 +117,8 @@ export class SiblingClient implements Sibling {
     { range, ...waiting }: SiblingWaiting & { readonly range?: ByteRange },
   ): Promise<OpenedBlob | undefined> {
     const path = `${repositoryKey(repositoryId)}/blobs/${digest}`;
-    return this.#ask({ kind: 'blob', path, range, read: (answer) => blobIn(answer, range) }, waiting);
+    const read = (answer: Answer) => this.#watched(answer, blobIn(answer, range));
+    return this.#ask({ kind: 'blob', path, range, read }, waiting);
   }
 
   manifest(repositoryId: RepositoryId, digest: Digest, waiting: SiblingWaiting): Promise<FetchedManifest | undefined> {
@@ -166,7 +162,19 @@ export class SiblingClient implements Sibling {
 
   /** To be called when the secret has changed. */
   forgetRefusal(): void {
-    this.#refusedAtMs = undefined;
+    this.#health.forgetRefusal();
+  }
+
+  /** Its upstream may be silent in the middle of a blob, and then it has nothing to send. */
+  #watched({ body }: Answer, opened: OpenedBlob): OpenedBlob {
+    const { timeouts = siblingTimeouts } = this.#deps;
+    const { idleMs, toldForMs: forMs = usuallyToldForMs } = timeouts;
+    this.#health.watch(body, { everyMs: idleMs / 4, forMs });
+    return opened;
+  }
+
+  #ping(): Promise<string> {
+    return this.replicaId({ signal: new AbortController().signal });
   }
 
   /** @returns undefined for a 404. */
@@ -179,24 +187,9 @@ export class SiblingClient implements Sibling {
       return found;
     } catch (cause) {
       observer.siblingAsked({ kind, outcome: outcomeOf(cause, waiting) });
-      if (kind !== 'ping' && isSilence(cause)) this.#suspect();
+      if (kind !== 'ping') this.#health.failed(cause);
       throw cause;
     }
-  }
-
-  /** A sibling that was silent is not waited for until it answers a ping: its upstream may have been slow, or it is frozen or cut off. */
-  #suspect(): void {
-    this.#isSilent = true;
-    if (this.#isPinged) return;
-    this.#isPinged = true;
-    const over = (isSilent: boolean): void => {
-      [this.#isPinged, this.#isSilent] = [false, isSilent];
-    };
-    // A ping that fails is repeated at the next request.
-    this.replicaId({ signal: new AbortController().signal }).then(
-      () => over(false),
-      () => over(true),
-    );
   }
 
   async #answered<Value>(
@@ -204,7 +197,7 @@ export class SiblingClient implements Sibling {
     { signal, atOnce }: SiblingWaiting,
   ): Promise<Value | undefined> {
     const { address, secret } = this.#deps;
-    this.#throwIfNotAsked(kind);
+    this.#health.throwIfNotAsked(kind);
     const url = new URL(`/v1/${path}`, address);
     const headers = {
       authorization: `Bearer ${secret()}`,
@@ -213,40 +206,15 @@ export class SiblingClient implements Sibling {
     };
     const sent = kind === 'tag' ? 'tags' : kind;
     const answer = await this.#send({ method: 'GET', url, headers, kind: sent }, { signal }).catch((cause: unknown) => {
-      if (isConnectTimeout(cause)) this.#unreachableAtMs = this.#deps.clock.monotonicMs();
+      this.#health.gaveNoAnswer(cause);
       throw cause;
     });
-    this.#unreachableAtMs = undefined;
-    this.#refusedAtMs = answer.status === 401 ? this.#deps.clock.monotonicMs() : undefined;
+    this.#health.answered(answer.status);
     if (answer.status === 200 || answer.status === 206) return read(answer);
     void discard(answer);
     if (answer.status === 404) return undefined;
     throw failureOf(answer);
   }
-
-  #throwIfNotAsked(kind: SiblingContentKind): void {
-    const { address, clock } = this.#deps;
-    const isWithin = (sinceMs: number | undefined, forMs: number) =>
-      sinceMs !== undefined && clock.monotonicMs() - sinceMs < forMs;
-    if (isWithin(this.#refusedAtMs, refusedForMs)) throw refusal(address.host);
-    if (isWithin(this.#unreachableAtMs, unreachableForMs))
-      throw new UpstreamError('connect', `${address.host} could not be connected to a moment ago`);
-    if (kind === 'ping' || !this.#isSilent) return;
-    this.#suspect();
-    throw new UpstreamError('connect', `${address.host} did not answer a moment ago`);
-  }
-}
-
-const connectTimeouts: ReadonlySet<unknown> = new Set(['UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT', 'EHOSTUNREACH']);
-
-/** Whether it was connected to, and did not answer in time. */
-function isSilence(failure: unknown): boolean {
-  return failure instanceof UpstreamError && failure.reason === 'timeout' && !isConnectTimeout(failure);
-}
-
-function isConnectTimeout(failure: unknown): boolean {
-  const cause = failure instanceof UpstreamError ? failure.cause : undefined;
-  return cause instanceof Error && 'code' in cause && connectTimeouts.has(cause.code);
 }
 
 function outcomeOf(cause: unknown, { signal }: Waiting): SiblingOutcome {
@@ -291,10 +259,4 @@ function failureOf({ url, status, headers }: Answer): UpstreamError {
   if (status === 401) return refusal(url.host);
   if (status === 503) return new UpstreamError('busy', message, more);
   return new UpstreamError(status >= 500 ? 'unavailable' : 'misbehaving', message, more);
-}
-
-function refusal(host: string): UpstreamError {
-  return new UpstreamError('refused', `${host} refused the secret of this replica (cluster.secret)`, {
-    upstreamStatus: 401,
-  });
 }

@@ -31,12 +31,14 @@ const maxSiblings = 256;
 const maxConnections = 64;
 /** Response headers beyond this are refused. */
 const maxHeaderBytes = 16 * 1024;
+/** One at a time. */
+const pingPath = '/v1/';
 /** Shorter than the listener keeps idle connections, so that no request is lost. */
 const keepIdleMs = 30_000;
 
 interface Known {
   readonly client: SiblingClient;
-  readonly agent: Agent;
+  readonly agents: readonly Agent[];
   /** Whether this replica itself answers there. */
   isSelf: boolean;
 }
@@ -70,8 +72,9 @@ export class Siblings {
     const before = this.#siblings;
     const named = [...new Set(addresses)].slice(0, maxSiblings);
     this.#siblings = new Map(named.flatMap((address) => this.#entryOf(address, before)));
-    for (const [address, { agent }] of before) {
-      if (!this.#siblings.has(address)) agent.close().catch(() => {}); // It may be destroyed already.
+    for (const [address, { agents }] of before) {
+      if (this.#siblings.has(address)) continue;
+      for (const agent of agents) agent.close().catch(() => {}); // It may be destroyed already.
     }
   }
 
@@ -94,7 +97,7 @@ export class Siblings {
 
   /** Drops all connections, with what runs on them. */
   async close(): Promise<void> {
-    const agents = [...this.#siblings.values()].map(({ agent }) => agent);
+    const agents = [...this.#siblings.values()].flatMap((known) => known.agents);
     this.#siblings.clear();
     this.#closing.abort();
     await Promise.all(agents.map((agent) => agent.destroy()));
@@ -119,12 +122,24 @@ export class Siblings {
   }
 
   #make(address: URL): Known {
+    const [agent, forPings] = [this.#agent(maxConnections), this.#agent(1)];
+    const limit = new RequestLimit(maxConnections);
+    const connections = {
+      // A ping must not wait for a body to end: it tells whether that body still comes.
+      dispatcherFor: ({ pathname }: URL) => (pathname === pingPath ? forPings : agent),
+      enter: (url: URL) => (url.pathname === pingPath ? () => {} : limit.enter(url)),
+    };
+    const client = new SiblingClient({ ...this.#deps, address, connections, secret: () => this.#trust.secret });
+    return { client, agents: [agent, forPings], isSelf: false };
+  }
+
+  #agent(connections: number): Agent {
     const { timeouts = siblingTimeouts } = this.#deps;
     const { ca } = this.#trust;
-    const agent = new Agent({
+    return new Agent({
       allowH2: false,
       pipelining: 1,
-      connections: maxConnections,
+      connections,
       connectTimeout: timeouts.connectMs,
       headersTimeout: timeouts.headersMs,
       bodyTimeout: 0, // The body of the answer has its own.
@@ -132,10 +147,6 @@ export class Siblings {
       maxHeaderSize: maxHeaderBytes,
       connect: { timeout: timeouts.connectMs, ...(ca !== undefined && { ca }) },
     });
-    const limit = new RequestLimit(maxConnections);
-    const connections = { dispatcherFor: () => agent, enter: (url: URL) => limit.enter(url) };
-    const client = new SiblingClient({ ...this.#deps, address, connections, secret: () => this.#trust.secret });
-    return { client, agent, isSelf: false };
   }
 }
 

@@ -129,6 +129,21 @@ export class AnswerBody extends Readable {
     return this.#options.memory;
   }
 
+  /** So far. */
+  get receivedBytes(): number {
+    return this.#receivedBytes;
+  }
+
+  /** Whether it has room for more, and more has not come: the idle timeout runs. */
+  get isWaiting(): boolean {
+    return this.#idle !== undefined;
+  }
+
+  /** The idle timeout begins again, if it runs. */
+  waitLonger(): void {
+    this.#idle?.refresh();
+  }
+
   receive(chunk: Buffer): void {
     this.#receivedBytes += chunk.length;
     this.#checkLength();
