@@ -116,7 +116,8 @@ export const claimTag = redisScript(
   'tag',
   `
 local hint = redis.call('GET', KEYS[1])
-if hint and #hint <= 4096 then return {'answered', hint, redis.call('PTTL', KEYS[1])} end
+local left = redis.call('PTTL', KEYS[1])
+if hint and #hint <= 4096 and left > 0 then return {'answered', hint, left} end
 local lease = redis.call('GET', KEYS[2])
 if lease and string.match(lease, '^(%S+)') ~= ARGV[3] then return {'held'} end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])

@@ -145,7 +145,9 @@ describeWithTools(redisTools, 'hints of tags', () => {
   test('a hint that is malformed is no answer', async () => {
     const { redis, a } = await startTwo();
     const key = 'layerwell:v1:cluster:{docker.io/library/alpine:latest}:tag';
-    await redis.ask('SET', key, '{"digest":"x"}');
+    await redis.ask('SET', key, '{"digest":"x"}', 'PX', '60000');
+    expect((await turnOf(a)).kind).toBe('ask');
+    await redis.ask('SET', key, JSON.stringify({ ...record, lifetimeMs: 60_000 })); // Without an expiry.
     expect((await turnOf(a)).kind).toBe('ask');
     await redis.ask('EVAL', `redis.call('SET', KEYS[1], string.rep('x', 10 * 1024 * 1024))`, '1', key);
     const answered = async () => {
