@@ -1,11 +1,11 @@
 import type { Clock } from '../mirror/ports/clock.ts';
-import type { OtherCache } from '../mirror/ports/other-caches.ts';
 import type { RepositoryId } from '../mirror/ports/repository-id.ts';
 import type { ContentQuestion } from '../mirror/ports/shared-work.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import { UpstreamError } from '../oci/errors.ts';
 import type { Lease, Leases } from './leases.ts';
 import type { Membership, Replica } from './membership.ts';
+import type { Sibling } from './sibling-client.ts';
 import type { Siblings } from './siblings.ts';
 
 export interface HolderSearchDeps {
@@ -18,7 +18,9 @@ export interface HolderSearchDeps {
 /** A replica that may have the content, or is about to. */
 export interface Holder {
   readonly replicaId: string;
-  readonly cache: OtherCache;
+  readonly cache: Pick<Sibling, 'openBlob' | 'manifest'>;
+  /** Whether it has the content; else it is downloading it. */
+  readonly isStored: boolean;
   /** For which repository it is asked: the one for which it downloads the content, or else the one that the content is wanted for. */
   readonly repositoryId: RepositoryId;
   /** To be called when it does not have the content. */
@@ -107,7 +109,8 @@ export class HolderSearch {
         const cache = await this.#reach(replica);
         const repository = isHeld ? claim.repository : repositoryId.repository;
         const hasNot = (): void => (isHeld ? undefined : this.#deps.leases.forget(this.#question, replica));
-        if (cache) return { replicaId: replica.id, cache, repositoryId: { ...repositoryId, repository }, hasNot };
+        const asked = { ...repositoryId, repository };
+        if (cache) return { replicaId: replica.id, cache, isStored: !isHeld, repositoryId: asked, hasNot };
         this.giveUp(replica.id);
       }
     }
@@ -115,7 +118,7 @@ export class HolderSearch {
   }
 
   /** The secret is sent to members only: one that has just joined may not be known here yet. */
-  async #reach({ address }: Replica): Promise<OtherCache | undefined> {
+  async #reach({ address }: Replica): Promise<Holder['cache'] | undefined> {
     const { siblings, membership } = this.#deps;
     const known = siblings.at(address);
     if (known) return known;

@@ -41,7 +41,7 @@ export const heartbeat = redisScript(
   `${now}
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], now + 2 * ARGV[2], '+inf')
+redis.call('ZREMRANGEBYSCORE', KEYS[1], now + 10 * ARGV[2], '+inf')
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 local live = {}
 for _, member in ipairs(redis.call('ZREVRANGE', KEYS[1], 0, ARGV[3] - 1)) do

@@ -83,12 +83,12 @@ export class SharedBlob {
   }
 
   async #openAt(
-    { replicaId, cache, repositoryId }: Holder,
+    { replicaId, cache, repositoryId, isStored }: Holder,
     options: Opening,
   ): Promise<OpenedBlob | 'alone' | undefined> {
     const isOther = !isSameRepository(repositoryId, this.#question.repositoryId);
     if (isOther && !(await this.#confirm(options))) return 'alone';
-    const opened = await cache.openBlob(repositoryId, this.#question.digest, options);
+    const opened = await cache.openBlob(repositoryId, this.#question.digest, { ...options, isStored });
     return opened && this.#sentBy(replicaId, { ...opened, origin: 'sibling', ...(!isOther && { via: 'sibling' }) });
   }
 

@@ -55,6 +55,16 @@ const usuallyToldForMs = 6_000;
 /** Deadline for the body of a manifest or record. */
 const bodyWithinMs = 5_000;
 
+/** A sibling that has a blob and sends it more slowly is left for the next source, which goes on where it stopped. */
+const leastBytesPerSecond = 128 * 1024;
+
+/** How a blob is asked for. */
+export interface SiblingBlobOptions extends SiblingWaiting {
+  readonly range?: ByteRange;
+  /** Whether the sibling has all of it: one that is downloading it is no faster than its upstream. */
+  readonly isStored?: boolean;
+}
+
 /** How to wait for a sibling. */
 export interface SiblingWaiting extends Waiting {
   /**
@@ -67,11 +77,7 @@ export interface SiblingWaiting extends Waiting {
 
 /** A sibling as another cache. */
 export interface Sibling extends OtherCache {
-  openBlob(
-    repositoryId: RepositoryId,
-    digest: Digest,
-    options: SiblingWaiting & { readonly range?: ByteRange },
-  ): Promise<OpenedBlob | undefined>;
+  openBlob(repositoryId: RepositoryId, digest: Digest, options: SiblingBlobOptions): Promise<OpenedBlob | undefined>;
   manifest(repositoryId: RepositoryId, digest: Digest, waiting: SiblingWaiting): Promise<FetchedManifest | undefined>;
 }
 
@@ -114,10 +120,13 @@ export class SiblingClient implements Sibling {
   openBlob(
     repositoryId: RepositoryId,
     digest: Digest,
-    { range, ...waiting }: SiblingWaiting & { readonly range?: ByteRange },
+    { range, isStored = false, ...waiting }: SiblingBlobOptions,
   ): Promise<OpenedBlob | undefined> {
     const path = `${repositoryKey(repositoryId)}/blobs/${digest}`;
-    const read = (answer: Answer) => this.#watched(answer, blobIn(answer, range));
+    const read = (answer: Answer) => {
+      if (isStored) answer.body.expectRate(leastBytesPerSecond);
+      return this.#watched(answer, blobIn(answer, range));
+    };
     return this.#ask({ kind: 'blob', path, range, read }, waiting);
   }
 

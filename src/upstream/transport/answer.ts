@@ -100,6 +100,9 @@ export class AnswerBody extends Readable {
   #receivedBytes = 0;
   #expectedBytes: number | undefined;
   #shortBodyReason: 'connect' | 'misbehaving' = 'connect';
+  /** What must arrive within the idle timeout while the reader takes all of it. */
+  #leastBytes: number | undefined;
+  #watch: NodeJS.Timeout | undefined;
   readonly #reservation: MemoryReservation | undefined;
   /** Small chunks of this turn of the event loop. */
   #small: Buffer[] = [];
@@ -122,6 +125,12 @@ export class AnswerBody extends Readable {
     this.#expectedBytes = bytes;
     this.#shortBodyReason = shortBodyReason;
     this.#checkLength();
+  }
+
+  /** Fails the body when it arrives more slowly than this, over its idle timeout, while the reader takes all of it. To be called before reading. */
+  expectRate(bytesPerSecond: number): void {
+    this.#leastBytes = (bytesPerSecond * this.#options.idleMs) / 1_000;
+    this.#watchRate();
   }
 
   /** Readers count what they read against it. */
@@ -255,11 +264,29 @@ export class AnswerBody extends Readable {
       controller.abort(failure);
     };
     this.#idle ??= setTimeout(giveUp, idleMs);
+    this.#watchRate();
+  }
+
+  #watchRate(): void {
+    const least = this.#leastBytes;
+    if (least === undefined || this.#idle === undefined || this.#watch) return;
+    const { host, idleMs, controller } = this.#options;
+    let before = this.#receivedBytes;
+    this.#watch = setInterval(() => {
+      const bytes = this.#receivedBytes - before;
+      before = this.#receivedBytes;
+      if (bytes >= least) return;
+      const failure = new UpstreamError('timeout', `${host} sent ${bytes} bytes in ${idleMs} ms`);
+      this.fail(failure);
+      controller.abort(failure);
+    }, idleMs);
   }
 
   #expectNothing(): void {
     clearTimeout(this.#idle);
+    clearInterval(this.#watch);
     this.#idle = undefined;
+    this.#watch = undefined;
   }
 
   #report(bytes: number, atLeast: number): void {

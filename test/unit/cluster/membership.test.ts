@@ -45,7 +45,7 @@ describeWithTools(redisTools, 'the replicas that know each other', () => {
   test('a member that was written while the clock of Redis was ahead is dropped', async () => {
     const redis = await startRedis();
     const [a] = await startReplicas(redis.settings, ['a', 'b']);
-    const inAnHour = String(Date.now() + 3_600_000);
+    const inAnHour = String(Date.now() + 3_600_000); // Ten times the lifetime are 10 minutes.
     await redis.ask('ZADD', 'layerwell:v1:cluster:replicas', inAnHour, 'dead http://dead:5002');
     await a?.membership.refresh();
     expect(othersOf(a)).toEqual(['b']);

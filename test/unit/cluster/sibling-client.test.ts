@@ -87,6 +87,24 @@ test('a sibling that is gone gives no usable answer', async () => {
   await expect(openWhole(at('http://127.0.0.1:1'))).rejects.toMatchObject({ reason: 'connect' });
 });
 
+test('a sibling that has a blob and sends it slowly is left; one that downloads it may be as slow as its upstream', async () => {
+  const { sibling } = await siblingThat((_, response) => {
+    response.writeHead(200, { 'content-length': '10' });
+    let left = 10;
+    const dripping = setInterval(() => {
+      left -= 1;
+      if (left > 0) response.write('0');
+      else response.end('0');
+    }, 30);
+    response.once('close', () => clearInterval(dripping));
+  });
+  const opened = async (isStored: boolean) => (await sibling.openBlob(app, digest, { ...waiting, isStored }))?.body;
+  const [stored, downloaded] = [await opened(true), await opened(false)];
+  if (!stored || !downloaded) throw new Error('the sibling has no such blob');
+  await expect(buffer(stored)).rejects.toMatchObject({ reason: 'timeout' });
+  expect(await buffer(downloaded)).toHaveLength(10);
+});
+
 test('a caller that leaves ends the request', async () => {
   let closed = false;
   const { sibling, server, observer } = await siblingThat((_, response) => {
