@@ -17,6 +17,7 @@ import type { LosableIndex } from '../rebuilder.ts';
 import type { StoredLinks } from '../stored-links.ts';
 import { WriteBuffer } from '../write-buffer.ts';
 import {
+  borrowableOf,
   type EvictableOptions,
   evictableOf,
   type OpenedParts,
@@ -203,11 +204,10 @@ export class RedisIndex implements Index, LosableIndex {
 
   /** While the view may lack links, those that it does not tell are looked for in the records of the store. */
   async borrowableLinks(repositoryId: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]> {
-    const found = await this.#ask({ otherwise: undefined }, ({ reader }) =>
-      reader.borrowableLinks(repositoryId, digest, { kind, parents: [...this.#pending.parentsOf(digest)] }),
-    );
+    const question = { repositoryId, digest, kind };
+    const found = await this.#ask({ otherwise: undefined }, (parts) => borrowableOf(parts, this.#pending, question));
     if (found && (found.length > 0 || this.#tenure.isComplete)) return found;
-    return this.#deps.storedLinks.borrowable({ repositoryId, digest, kind });
+    return this.#deps.storedLinks.borrowable(question);
   }
 
   hasContent(digest: Digest): Promise<boolean> {

@@ -30,15 +30,17 @@ export class ViewReader {
     digest: Digest,
     { kind, parents }: { readonly kind: Link['kind']; readonly parents: readonly Digest[] },
   ): Promise<readonly Link[]> {
-    const ask = (isNamed: '0' | '1') =>
+    const ask = (isNamed: '0' | '1', some: readonly Digest[] = []) =>
       this.#view.read(scripts.borrowableLinks, [
         repositoryKey(repositoryId),
         digestKey(digest),
         kindKey(kind),
         isNamed,
-        ...parents.map(digestKey),
+        ...some.map(digestKey),
       ]);
-    let [outcome, ...found] = await ask('0');
+    let [outcome, ...found] = await ask('0', parents.slice(0, scripts.pageSize));
+    for (let from = scripts.pageSize; from < parents.length && numberIn(outcome) !== 1; from += scripts.pageSize)
+      [outcome, ...found] = await ask('0', parents.slice(from, from + scripts.pageSize));
     if (numberIn(outcome) === 2 && (await this.#isNamedIn(repositoryId, digest))) [outcome, ...found] = await ask('1');
     return inGroups(found, 3).map(([name, size, mediaType]) => ({
       repositoryId: repositoryNamed(utf8(name)),

@@ -2,7 +2,7 @@ import type { RedisCommands } from '../../cluster/redis/connection.ts';
 import { type Script, textIn } from '../../cluster/redis/reply.ts';
 import { type RecordKey, recordName } from '../../mirror/ports/record-store.ts';
 import { repositoryNamed } from '../../mirror/ports/repository-id.ts';
-import type { EvictableContent, EvictionPosition } from '../../mirror/ports/store-index.ts';
+import type { EvictableContent, EvictionPosition, Link } from '../../mirror/ports/store-index.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { parseTag } from '../../oci/reference.ts';
@@ -35,6 +35,17 @@ export function openParts(deps: PartsDeps): OpenedParts {
     reader: new ViewReader({ view }),
     writer: new Writer({ ...deps, view }),
   };
+}
+
+/** Links that a repository may borrow. Beyond what one script takes, names are written first: once for all queries. */
+export async function borrowableOf(
+  { reader, writer }: Pick<OpenedParts, 'reader' | 'writer'>,
+  pending: WriteBuffer,
+  { repositoryId, digest, kind }: Pick<Link, 'repositoryId' | 'digest' | 'kind'>,
+): Promise<readonly Link[]> {
+  const parents = () => [...pending.parentsOf(digest)];
+  if (parents().length > pageSize) await writer.settle();
+  return reader.borrowableLinks(repositoryId, digest, { kind, parents: parents() });
 }
 
 export interface EvictableOptions {

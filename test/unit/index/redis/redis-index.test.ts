@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { expect, test, vi } from 'vitest';
 import type { Totals } from '../../../../src/mirror/ports/store-index.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
+import { ociManifest } from '../../../../src/oci/media-types.ts';
+import { parseRepository } from '../../../../src/oci/reference.ts';
 import { everything, indexImage, latest, layer, manifest, repositoryId } from '../../../support/indexed-image.ts';
 import { startRedis, type TestRedis } from '../../../support/redis.ts';
 import { type RedisIndexOptions, startRedisIndex } from '../../../support/redis-index.ts';
@@ -175,6 +177,31 @@ test('queries among many writes never take the view for lost, also when Redis ha
   await Promise.all(work);
   expect(failures).toEqual([]);
   expect(index.needsRebuild).toBe(false);
+});
+
+test('a script is given at most 250 manifests that name a digest, however many are not in the view yet', async () => {
+  const { index, connection } = await completeIndex({ commandWithinMs: 20_000 });
+  const run = connection.run.bind(connection);
+  let [longest, asked] = [0, 0];
+  connection.run = (call) => {
+    if (call.script.name === 'index-borrowable') {
+      asked += 1;
+      longest = Math.max(longest, call.args?.length ?? 0);
+    }
+    return run(call);
+  };
+  const holder = { ...repositoryId, repository: parseRepository('team/holder') };
+  index.recordLink({ repositoryId: holder, kind: 'blob', digest: layer, mediaType: undefined, size: 10 });
+  for (let number = 0; number < 20_000; number += 1) {
+    const digest = digestOf(Buffer.from(`manifest ${number}`));
+    index.recordContent({ digest, size: 1, isManifest: true, names: [layer], usedAtMs: 1 });
+    if (number === 19_999)
+      index.recordLink({ repositoryId, kind: 'manifest', digest, mediaType: ociManifest, size: 1 });
+  }
+  const found = await Promise.all([1, 2, 3].map(() => index.borrowableLinks(repositoryId, layer, 'blob')));
+  for (const links of found) expect(links).toMatchObject([{ repositoryId: holder }]);
+  expect(longest).toBeLessThan(260);
+  expect(asked).toBeLessThan(12);
 });
 
 test('a Redis whose memory is full refuses writes: they are buffered, and written when there is room', async () => {
