@@ -50,6 +50,8 @@ const defaultCommandMs = 200;
 const startWithinMs = 500;
 /** A connection that held this long makes former failures forgotten. */
 const steadyAfterMs = 10_000;
+/** How often the policy of the servers is looked at again: it may be changed while they run. */
+const defaultPolicyEveryMs = 60_000;
 /** While Redis does not answer the handshake no command is sent, so that the first pauses can be short: it may have been one slow command. */
 const defaultBackoff: Backoff = { firstMs: 100, hungMs: 250, mostMs: 5_000 };
 
@@ -65,6 +67,8 @@ export interface RedisConnectionDeps {
   readonly backoff?: Backoff;
   /** How long a command waits for its reply. */
   readonly commandWithinMs?: number | undefined;
+  /** How often the `maxmemory-policy` is looked at again. */
+  readonly policyEveryMs?: number;
   readonly random?: () => number;
 }
 
@@ -205,18 +209,33 @@ export class RedisConnection implements RedisCommands {
 
   /** Uses a connection until it ends. @returns why it ended. @throws when the server is not ready to work */
   async #use(client: RedisClient): Promise<unknown> {
+    const { policyEveryMs = defaultPolicyEveryMs } = this.#deps;
+    let timer: NodeJS.Timeout | undefined;
     try {
       const servers = await this.#factsOf(client);
       this.#stopped.signal.throwIfAborted();
       const { promise: ended, resolve: end } = Promise.withResolvers<unknown>();
       this.#inUse = { client, end };
-      const policy = harmfulPolicy(servers);
-      this.#change({ state: 'up', ...(policy !== undefined && { harmfulPolicy: policy }) });
+      this.#up(harmfulPolicy(servers));
+      timer = setInterval(() => void this.#lookAtPolicy(client), policyEveryMs).unref();
       return await Promise.race([ended, client.ended]);
     } finally {
+      clearInterval(timer);
       this.#inUse = undefined;
       client.close();
     }
+  }
+
+  #up(policy: string | undefined): void {
+    this.#change({ state: 'up', ...(policy !== undefined && { harmfulPolicy: policy }) });
+  }
+
+  /** Never rejects: that Redis does not answer is noticed by the commands. */
+  async #lookAtPolicy(client: RedisClient): Promise<void> {
+    const infos = await answeredInTime(client.infos(), startWithinMs).catch(() => undefined);
+    if (!infos || this.#inUse?.client !== client) return;
+    const policy = harmfulPolicy(infos.map(serverFacts));
+    if (policy !== this.#state.harmfulPolicy) this.#up(policy);
   }
 
   /** What the servers are. An ACL may keep that to itself. @throws when one of them is not ready to work */

@@ -177,6 +177,22 @@ describeWithTools(redisTools, 'a connection to Redis', () => {
     expect(observer.changes.at(-1)).toMatchObject({ harmfulPolicy: 'allkeys-lru' });
   });
 
+  test('a policy that is changed while Redis runs is told, and that it is good again', async () => {
+    const redis = await startRedis();
+    const { connection, observer } = await startConnection(redis.settings, { policyEveryMs: 20 });
+    expect(connection.state.harmfulPolicy).toBeUndefined();
+    await redis.ask('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lfu');
+    await expect
+      .poll(() => connection.state, { timeout: 10_000 })
+      .toMatchObject({ state: 'up', harmfulPolicy: 'allkeys-lfu' });
+    expect(observer.changes.at(-1)).toMatchObject({ state: 'up', harmfulPolicy: 'allkeys-lfu' });
+    await redis.ask('CONFIG', 'SET', 'maxmemory-policy', 'noeviction');
+    await expect.poll(() => connection.state.harmfulPolicy, { timeout: 10_000 }).toBeUndefined();
+    const changes = observer.changes.length;
+    expect(await add(connection)).toBe(2);
+    expect(observer.changes).toHaveLength(changes);
+  });
+
   test('the stop is quick, also while a server that says nothing is being connected', async () => {
     const redis = await startRedis();
     redis.pause();
