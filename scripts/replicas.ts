@@ -9,11 +9,12 @@ import { startRedis } from '../test/support/redis.ts';
 // promise was broken.
 
 const herd = { mebibytes: 256, clients: 60 };
-const interruptions: readonly Interruption[] = ['none', 'SIGKILL', 'SIGSTOP'];
+const interruptions: readonly Interruption[] = ['none', 'SIGKILL', 'SIGSTOP', 'SIGSTOP, then SIGCONT'];
 const titles: Readonly<Record<Interruption, string>> = {
   none: 'nothing',
   SIGKILL: 'it is killed (SIGKILL)',
   SIGSTOP: 'it is frozen (SIGSTOP)',
+  'SIGSTOP, then SIGCONT': 'it is frozen, and wakes up while the others go on (SIGCONT)',
 };
 
 async function measure(interruption: Interruption): Promise<Together> {
@@ -55,7 +56,7 @@ function pageOf(rows: readonly string[], problems: readonly string[]): string {
   return `# Replicas: one download
 
 ${herd.clients} clients pull one image by tag at the same moment, through three replicas behind a TCP proxy that spreads connections in turn. None of them
-has it. Its layer has ${herd.mebibytes} MiB. Every client verifies what it gets. In the middle of the layer, something happens to the replica that
+has it. Its layer has ${herd.mebibytes} MiB. Every client verifies what it gets. The upstream sends the first half as fast as the slowest client takes it. In the middle of the layer, something happens to the replica that
 downloads it; its clients are cut, and go on at another one with a range.
 
 | what happens to it | right digests | requests for the tag | GETs of the manifest | GETs of the layer | first byte behind the upstream's, median | longest pause of a client | in all |

@@ -15,10 +15,10 @@ describeWithTools(redisTools, 'sixty clients pull an image by tag that none of t
     expect(seen).toMatchObject({ tagRequests: 1, layerGets: 1, rangedGets: 0 });
     expect(seen.manifestGets).toBe(1);
     // On a machine that is busy with other tests everything is late.
-    expect(seen.firstByteBehindMs).toBeLessThanOrEqual(Math.max(100, 6 * seen.directFirstByteMs));
+    expect(seen.firstByteBehindMs).toBeLessThanOrEqual(Math.max(100, 10 * seen.directFirstByteMs));
   });
 
-  test.each(['SIGKILL', 'SIGSTOP'] as const)(
+  test.each(['SIGKILL', 'SIGSTOP', 'SIGSTOP, then SIGCONT'] as const)(
     'the replica that downloads gets %s in the middle: another one goes on, and no client waits for more than 6 s',
     async (interruption) => {
       const redis = await startRedis();

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Digest, digestFrom, isDigest } from '../../../src/oci/digest.ts';
 import { namedBy } from '../../../src/oci/manifest.ts';
 import { absoluteMs } from './absolute-time.ts';
+import { inTurn } from './tcp-proxy.ts';
 
 /** What one client saw of a blob. */
 export interface BlobSeen {
@@ -137,6 +138,8 @@ async function readOnce({ url, from, take }: Reading): Promise<boolean> {
   if (statusCode !== 200 && statusCode !== 206)
     throw new WrongAnswer(`${url}: ${statusCode} ${await textOf(response)}`);
   response.on('data', (piece: Buffer) => {
+    response.pause();
+    inTurn(response);
     const known = Math.min(skipped, piece.length);
     skipped -= known;
     if (known < piece.length) take(piece.subarray(known));

@@ -1,5 +1,5 @@
 import { type FakeRegistry, startFakeRegistry } from '../../support/fake-registry.ts';
-import { pump } from '../../support/fake-answer.ts';
+import { type Pump, pump } from '../../support/fake-answer.ts';
 import { gate } from '../../support/gate.ts';
 import type { Owner } from '../../support/owner.ts';
 import { absoluteMs } from './absolute-time.ts';
@@ -9,7 +9,7 @@ import { imageOf, type LayerImage } from './image.ts';
 import { haveMet, portOf, type Replica, type Replicas, startReplicas } from './replicas.ts';
 
 /** What happens to the replica that downloads, when half of the blob is there. */
-export type Interruption = 'none' | 'SIGKILL' | 'SIGSTOP';
+export type Interruption = 'none' | 'SIGKILL' | 'SIGSTOP' | 'SIGSTOP, then SIGCONT';
 
 export interface TogetherOptions {
   readonly mebibytes: number;
@@ -39,7 +39,9 @@ export interface Together {
 
 const repository = 'library/app';
 /** Sent first, so that the way of the first byte is not measured behind a full link. */
-const firstBytes = 256 * 1024;
+const firstBytes = 16 * 1024;
+/** Then so much at a time, as the clients take it: an upstream that is silent for long is another story. */
+const stepBytes = 1024 * 1024;
 const mebibyte = 1024 * 1024;
 
 /** Many clients pull one image at once, which no replica has. */
@@ -55,6 +57,8 @@ export async function pullTogether(options: TogetherOptions): Promise<Together> 
 
   const [headers, body, path] = [gate(), pump(), endingWith(image.layer.digest)];
   upstream.script({ method: 'GET', path, times: 1 }, { holdHeaders: headers, pump: body });
+  const rest = pump();
+  upstream.script({ method: 'GET', path, times: 1 }, { pump: rest });
   const startedAtMs = absoluteMs();
   const ports = replicas.all.map(({ mirror }) => portOf(mirror.url));
   const herd = startHerd({ repository, tag: '1', clients, ports }, owner);
@@ -64,8 +68,17 @@ export async function pullTogether(options: TogetherOptions): Promise<Together> 
   body.release(firstBytes);
   await herd.received(1);
   const size = image.layer.bytes.length;
-  body.release(size / 2);
-  const interrupted = await interrupt({ interruption, replicas, herd, receivedBytes: size / 4 });
+  await sendUntil({ body, herd, sentBytes: firstBytes, endBytes: size / 2 });
+  const interrupted = interrupt({ interruption, replicas, herd });
+  if (interruption === 'SIGSTOP, then SIGCONT') {
+    // It wakes up while the others read on from the next replica.
+    await upstream.arrived('GET', path, 2);
+    const received = herd.received(size / 2 + stepBytes);
+    rest.release(2 * stepBytes);
+    await received;
+    interrupted?.mirror.send('SIGCONT');
+  }
+  rest.release(size);
   body.release(size);
   const { seen, failures } = await herd.done;
   if (interruption === 'SIGSTOP') interrupted?.mirror.send('SIGCONT');
@@ -98,18 +111,29 @@ async function firstByteFromUpstream(upstream: FakeRegistry, { clients, owner }:
   return firstByteMs((await herd.done).seen, sentAtMs);
 }
 
-/** Once every client has received so much of the layer. */
-async function interrupt(scene: {
+async function sendUntil(sending: {
+  readonly body: Pump;
+  readonly herd: Herd;
+  readonly sentBytes: number;
+  readonly endBytes: number;
+}): Promise<void> {
+  const { body, herd, endBytes } = sending;
+  for (let { sentBytes } = sending; sentBytes < endBytes; sentBytes += stepBytes) {
+    const received = herd.received(sentBytes);
+    body.release(Math.min(stepBytes, endBytes - sentBytes));
+    await received;
+  }
+}
+
+function interrupt(scene: {
   readonly interruption: Interruption;
   readonly replicas: Replicas;
   readonly herd: Herd;
-  readonly receivedBytes: number;
-}): Promise<Replica | undefined> {
-  const { interruption, replicas, herd, receivedBytes } = scene;
+}): Replica | undefined {
+  const { interruption, replicas, herd } = scene;
   if (interruption === 'none') return undefined;
-  await herd.received(receivedBytes);
   const holder = replicas.holder();
-  holder.mirror.send(interruption);
+  holder.mirror.send(interruption === 'SIGKILL' ? 'SIGKILL' : 'SIGSTOP');
   herd.takeOut(portOf(holder.mirror.url));
   return holder;
 }
