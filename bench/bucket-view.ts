@@ -1,0 +1,168 @@
+import { mkdir, mkdtempDisposable, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { SharedSweep } from '../src/app/bucket/sweep.ts';
+import { MemoryBudget } from '../src/mirror/concurrency/memory-budget.ts';
+import { systemClock } from '../src/mirror/ports/clock.ts';
+import type { RepositoryId } from '../src/mirror/ports/repository-id.ts';
+import { type Digest, digestOf } from '../src/oci/digest.ts';
+import { ociManifest } from '../src/oci/media-types.ts';
+import { parseRepository, parseTag } from '../src/oci/reference.ts';
+import { DurableFolders } from '../src/storage/filesystem/durable-folders.ts';
+import { nodeFiles } from '../src/storage/filesystem/file-system.ts';
+import { BucketLayout } from '../src/storage/s3/bucket-layout.ts';
+import { BucketStorage } from '../src/storage/s3/bucket-storage.ts';
+import { startBucket } from '../test/support/bucket.ts';
+import { MemoryBlobs } from '../test/support/memory-blobs.ts';
+import { MemoryRecords } from '../test/support/memory-records.ts';
+import { RecordingObserver } from '../test/unit/upstream/recording-observer.ts';
+import { machineFacts } from './machine.ts';
+import { findTools } from './tools.ts';
+
+// How fast a sweep makes its view of a bucket, with versitygw on this machine: `node bench/bucket-view.ts [--report]`. The report is
+// bench/BUCKET-VIEW.md.
+
+const leastPerSecond = 5_000;
+
+interface Shape {
+  readonly what: string;
+  readonly repositories: number;
+  readonly imagesPerRepository: number;
+  /** Of each image. No other image has them. */
+  readonly layers: number;
+}
+
+const shapes: readonly Shape[] = [
+  { what: 'images of 10 layers, each with a tag', repositories: 50, imagesPerRepository: 40, layers: 10 },
+  { what: 'images of 4 layers, each with a tag', repositories: 50, imagesPerRepository: 80, layers: 4 },
+  { what: 'one repository', repositories: 1, imagesPerRepository: 2_000, layers: 10 },
+  { what: 'images without layers: half of the objects are to be read', repositories: 50, imagesPerRepository: 200, layers: 0 },
+];
+
+interface Row {
+  readonly what: string;
+  readonly objects: number;
+  readonly calls: number;
+  readonly perSecond: number;
+  readonly cpuSeconds: number;
+}
+
+/** The objects of one image: those that a replica that pulled it uploads. Keys and bytes. */
+function objectsOf(layout: BucketLayout, repositoryId: RepositoryId, name: string, layers: number) {
+  const objects: { readonly key: string; readonly bytes: string }[] = [];
+  const put = (key: string, bytes: string) => objects.push({ key, bytes });
+  const described = Array.from({ length: layers }, (_, layer) => {
+    const bytes = `${name} ${layer}`;
+    const digest: Digest = digestOf(Buffer.from(bytes));
+    put(layout.blob(digest), bytes);
+    const record = { firstServedAtMs: 1_800_000_000_000, size: bytes.length };
+    put(layout.record({ kind: 'blob', repositoryId, digest }), JSON.stringify(record));
+    return { mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip', digest, size: bytes.length };
+  });
+  const bytes = JSON.stringify({ schemaVersion: 2, mediaType: ociManifest, layers: described, annotations: { name } });
+  const digest = digestOf(Buffer.from(bytes));
+  put(layout.blob(digest), bytes);
+  const record = { mediaType: ociManifest, size: bytes.length, firstServedAtMs: 1_800_000_000_000 };
+  const links = described.map((layer) => layer.digest);
+  put(layout.record({ kind: 'manifest', repositoryId, digest }), JSON.stringify({ ...record, links }));
+  const tag = parseTag(`v${name.replace('/', '-')}`);
+  const found = { tag, digest, mediaType: ociManifest, size: bytes.length, confirmedAtMs: 1_800_000_000_000 };
+  put(layout.record({ kind: 'tag', repositoryId, tag }), JSON.stringify(found));
+  return objects;
+}
+
+/** Puts them where the server has its objects: they are files. */
+async function fill(directory: string, { repositories, imagesPerRepository, layers }: Shape): Promise<number> {
+  const layout = new BucketLayout('');
+  let count = 0;
+  for (let repository = 0; repository < repositories; repository += 1) {
+    const repositoryId = { upstream: 'registry.example', repository: parseRepository(`team-${repository}/application`) };
+    for (let image = 0; image < imagesPerRepository; image += 1)
+      for (const { key, bytes } of objectsOf(layout, repositoryId, `${repository}/${image}`, layers)) {
+        await mkdir(dirname(join(directory, key)), { recursive: true });
+        await writeFile(join(directory, key), bytes);
+        count += 1;
+      }
+  }
+  return count;
+}
+
+async function measure(shape: Shape, folder: string): Promise<Row> {
+  const cleanUps: (() => Promise<void>)[] = [];
+  const server = await startBucket((cleanUp) => void cleanUps.push(cleanUp));
+  const observer = new BenchObserver();
+  const bucket = new BucketStorage({
+    settings: server.settings,
+    path: folder,
+    local: { store: Object.assign(new MemoryBlobs(), { readAll: async () => undefined }), records: new MemoryRecords() },
+    memory: new MemoryBudget({ maxBytes: 256 * 1024 * 1024 }),
+    clock: systemClock,
+    observer,
+  });
+  const sweep = new SharedSweep({
+    bucket,
+    limits: { maxBytes: Number.MAX_SAFE_INTEGER, unusedForMs: Infinity, keep: [] },
+    path: join(folder, 'shared-index.sqlite'),
+    files: new DurableFolders({ files: nodeFiles }),
+    clock: systemClock,
+    observer,
+    isMyTurn: () => true,
+  });
+  const { signal } = new AbortController();
+  try {
+    const objects = await fill(server.directory, shape);
+    const [startedAtMs, cpu] = [performance.now(), process.cpuUsage()];
+    await sweep.sweep({ signal });
+    const seconds = (performance.now() - startedAtMs) / 1_000;
+    const { user, system } = process.cpuUsage(cpu);
+    const { what } = shape;
+    return { what, objects, calls: observer.calls, perSecond: objects / seconds, cpuSeconds: (user + system) / 1e6 };
+  } finally {
+    await bucket.stop({ signal });
+    for (const cleanUp of cleanUps.toReversed()) await cleanUp();
+  }
+}
+
+class BenchObserver extends RecordingObserver {
+  calls = 0;
+
+  bucketAnswered({ outcome }: { readonly outcome: string }): void {
+    if (outcome !== 'ok') process.stderr.write(`${outcome}\n`);
+    this.calls += 1;
+  }
+
+  bucketChanged({ state }: { readonly state: string }): void {
+    process.stderr.write(`the bucket: ${state}\n`);
+  }
+
+  uploadEnded(): void {}
+}
+
+function reportOf(rows: readonly Row[], machine: readonly string[]): string {
+  const whole = (value: number) => Math.round(value).toLocaleString('en-US');
+  return `# How fast the view of a bucket is made
+
+By \`node bench/bucket-view.ts --report\`: a sweep lists the bucket, reads manifests and tags, and puts what it learns into SQLite. At least
+${whole(leastPerSecond)} objects a second, where layers are in the bucket too. The server is versitygw, whose objects are files; it runs on the same processors.
+
+${machine.map((fact) => `- ${fact}`).join('\n')}
+
+| Bucket with | Objects | Calls | Objects a second | Processor time of the sweep, s |
+|---|---:|---:|---:|---:|
+${rows.map((row) => `| ${row.what} | ${whole(row.objects)} | ${whole(row.calls)} | ${whole(row.perSecond)} | ${row.cpuSeconds.toFixed(1)} |`).join('\n')}
+`;
+}
+
+const { values } = parseArgs({ options: { report: { type: 'boolean', default: false } } });
+const rows: Row[] = [];
+for (const shape of shapes) {
+  await using folder = await mkdtempDisposable(join(tmpdir(), 'bucket-view-'));
+  rows.push(await measure(shape, folder.path));
+  process.stderr.write(`${JSON.stringify(rows.at(-1))}\n`);
+}
+// Of the machine and of this program; the others are not measured.
+const machine = (await machineFacts(await findTools(process.env['PATH'] ?? ''), 'src/main.ts')).slice(0, 3);
+const report = reportOf(rows, machine);
+process.stdout.write(report);
+if (values.report) await writeFile(join(import.meta.dirname, 'BUCKET-VIEW.md'), report);
