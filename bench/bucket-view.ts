@@ -37,7 +37,12 @@ const shapes: readonly Shape[] = [
   { what: 'images of 10 layers, each with a tag', repositories: 50, imagesPerRepository: 40, layers: 10 },
   { what: 'images of 4 layers, each with a tag', repositories: 50, imagesPerRepository: 80, layers: 4 },
   { what: 'one repository', repositories: 1, imagesPerRepository: 2_000, layers: 10 },
-  { what: 'images without layers: half of the objects are to be read', repositories: 50, imagesPerRepository: 200, layers: 0 },
+  {
+    what: 'images without layers: half of the objects are to be read',
+    repositories: 50,
+    imagesPerRepository: 200,
+    layers: 0,
+  },
 ];
 
 interface Row {
@@ -77,7 +82,10 @@ async function fill(directory: string, { repositories, imagesPerRepository, laye
   const layout = new BucketLayout('');
   let count = 0;
   for (let repository = 0; repository < repositories; repository += 1) {
-    const repositoryId = { upstream: 'registry.example', repository: parseRepository(`team-${repository}/application`) };
+    const repositoryId = {
+      upstream: 'registry.example',
+      repository: parseRepository(`team-${repository}/application`),
+    };
     for (let image = 0; image < imagesPerRepository; image += 1)
       for (const { key, bytes } of objectsOf(layout, repositoryId, `${repository}/${image}`, layers)) {
         await mkdir(dirname(join(directory, key)), { recursive: true });
@@ -95,7 +103,10 @@ async function measure(shape: Shape, folder: string): Promise<Row> {
   const bucket = new BucketStorage({
     settings: server.settings,
     path: folder,
-    local: { store: Object.assign(new MemoryBlobs(), { readAll: async () => undefined }), records: new MemoryRecords() },
+    local: {
+      store: Object.assign(new MemoryBlobs(), { readAll: async () => undefined }),
+      records: new MemoryRecords(),
+    },
     memory: new MemoryBudget({ maxBytes: 256 * 1024 * 1024 }),
     clock: systemClock,
     observer,

@@ -41,6 +41,15 @@ export interface RebuildDeps {
   readonly records: Pick<RecordStore, 'list' | 'read'>;
   readonly index: RebuildableIndex;
   readonly observer: Pick<Observer, 'internalError'>;
+  /** Undefined when the store has not got it. By default its bytes are read from the store. */
+  readonly manifest?: (digest: Digest) => Promise<ManifestFacts | undefined>;
+}
+
+/** What an index knows of a manifest. */
+export interface ManifestFacts {
+  readonly size: number;
+  /** What it names. */
+  readonly names: readonly Digest[];
 }
 
 /** Files or records per turn of the event loop. */
@@ -53,13 +62,15 @@ const lacking: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EA
  * @throws the store's error when its folders cannot be listed or this process has no descriptors or memory left, or the signal's reason:
  *   then nothing was dropped from the index.
  */
-export async function rebuildIndex({ store, records, index, observer, signal }: RebuildDeps & Waiting): Promise<void> {
+export async function rebuildIndex(deps: RebuildDeps & Waiting): Promise<void> {
+  const { store, records, index, observer, signal } = deps;
+  const { manifest = (digest) => readManifest(store, digest) } = deps;
   index.beginRebuild();
   for await (const { digest, size, modifiedAtMs } of inTurns(store.list(), { index, signal })) {
     index.recordStoredContent({ digest, size, isManifest: false, names: [], usedAtMs: modifiedAtMs });
   }
   await index.endCounting({ signal });
-  const context: RebuildContext = { store, records, index, readManifests: new Set() };
+  const context: RebuildContext = { records, index, manifest, readManifests: new Set() };
   for await (const key of inTurns(records.list(), { index, signal })) {
     try {
       await indexRecord(key, context);
@@ -71,7 +82,7 @@ export async function rebuildIndex({ store, records, index, observer, signal }: 
   await index.completeRebuild({ signal });
 }
 
-interface RebuildContext extends Omit<RebuildDeps, 'observer'> {
+interface RebuildContext extends Required<Omit<RebuildDeps, 'store' | 'observer'>> {
   /** A manifest is read once, however many repositories hold it. */
   readonly readManifests: Set<Digest>;
 }
@@ -109,11 +120,14 @@ async function indexManifest(
   await indexNames(digest, firstServedAtMs, context);
 }
 
-async function indexNames(digest: Digest, usedAtMs: number, { store, index }: RebuildContext): Promise<void> {
+async function indexNames(digest: Digest, usedAtMs: number, { manifest, index }: RebuildContext): Promise<void> {
+  const facts = await manifest(digest);
+  if (facts) index.recordStoredContent({ ...facts, digest, isManifest: true, usedAtMs });
+}
+
+async function readManifest(store: RebuildDeps['store'], digest: Digest): Promise<ManifestFacts | undefined> {
   const bytes = await store.readAll(digest, maxManifestBytes);
-  if (!bytes) return;
-  const names = namedBy(bytes).map((child) => child.digest);
-  index.recordStoredContent({ digest, size: bytes.byteLength, isManifest: true, names, usedAtMs });
+  return bytes && { size: bytes.byteLength, names: namedBy(bytes).map((child) => child.digest) };
 }
 
 /** This process ran out of descriptors or memory. The record may be good: skipping it could evict content that must be kept. */

@@ -74,7 +74,8 @@ export class SharedSweep implements Part {
     await index.start();
     try {
       const { store, records } = contents;
-      await rebuildIndex({ store, records, index, observer, signal: waiting.signal });
+      const manifest = contents.manifest.bind(contents);
+      await rebuildIndex({ store, records, manifest, index, observer, signal: waiting.signal });
       const space = new Space({
         store: { ...unbounded, remove: store.remove },
         records: { remove: records.remove, use: () => nothing },

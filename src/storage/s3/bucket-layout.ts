@@ -13,6 +13,12 @@ import { blobPath, blobsFolder, digestAt, recordKeyAt, recordPath, repositoriesF
 const version = 'v1';
 const usedFolder = 'used';
 
+/** Where some content is, and its last uses. Below both, the same content has the same name. */
+export interface ContentPrefix {
+  readonly blobs: string;
+  readonly used: string;
+}
+
 /** Keys of objects in a bucket. */
 export class BucketLayout {
   /** What all keys begin with: `v1/`, or `<prefix>/v1/`. */
@@ -31,14 +37,16 @@ export class BucketLayout {
     return this.root + blobPath(digest).replace(blobsFolder, usedFolder);
   }
 
-  /** The prefixes that the keys of content are spread over, with those of its last uses. */
-  contentPrefixes(): readonly { readonly blobs: string; readonly used: string }[] {
-    return (['sha256', 'sha512'] as const).flatMap((algorithm) =>
-      Array.from({ length: 256 }, (_, byte) => {
-        const part = `${algorithm}/${byte.toString(16).padStart(2, '0')}/`;
-        return { blobs: `${this.root}${blobsFolder}/${part}`, used: `${this.root}${usedFolder}/${part}` };
-      }),
-    );
+  /** The prefixes of content and of its last uses: whole, and the parts that its keys are spread over. */
+  contentFolders(): readonly { readonly whole: ContentPrefix; readonly parts: readonly ContentPrefix[] }[] {
+    const at = (part: string): ContentPrefix => ({
+      blobs: `${this.root}${blobsFolder}/${part}/`,
+      used: `${this.root}${usedFolder}/${part}/`,
+    });
+    return (['sha256', 'sha512'] as const).map((algorithm) => ({
+      whole: at(algorithm),
+      parts: Array.from({ length: 256 }, (_, byte) => at(`${algorithm}/${byte.toString(16).padStart(2, '0')}`)),
+    }));
   }
 
   get records(): string {

@@ -1,3 +1,4 @@
+import type { BucketUse } from '../../mirror/ports/observer.ts';
 import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { type Digest, isDigest } from '../../oci/digest.ts';
@@ -19,9 +20,9 @@ export class BucketRecords {
   }
 
   /** @returns undefined when it was never written, or is no JSON. */
-  async read(key: RecordKey, { signal }: Waiting): Promise<unknown> {
+  async read(key: RecordKey, { signal, kind }: Waiting & { readonly kind?: BucketUse }): Promise<unknown> {
     const { objects, layout } = this.#deps;
-    const bytes = await objects.read(layout.record(key), { signal, maxBytes: maxRecordBytes });
+    const bytes = await objects.read(layout.record(key), { signal, kind, maxBytes: maxRecordBytes });
     return bytes && parseJson(bytes);
   }
 

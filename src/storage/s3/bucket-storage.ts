@@ -72,7 +72,7 @@ export class BucketStorage {
       pending: () => this.#uploads.pending(),
     });
     this.#uploads = new Uploads({ upload, journal, observer, waitMs: () => calls.waitMs('write') });
-    this.#contentsDeps = { objects, records, layout };
+    this.#contentsDeps = { objects, records, layout, memory: deps.memory };
     this.#calls = calls;
     this.#links = links;
     this.#cache = cache;

@@ -12,6 +12,7 @@ const outcomeByName: Readonly<Record<string, BucketOutcome>> = {
   PreconditionFailed: 'precondition',
   ConditionalRequestConflict: 'precondition',
   InvalidRange: 'rejected',
+  InvalidObjectState: 'rejected', // It is in an archive.
   NoSuchBucket: 'refused',
   PermanentRedirect: 'refused',
   CredentialsProviderError: 'refused',

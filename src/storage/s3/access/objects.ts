@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import type { ByteRange, OpenedBlob } from '../../../mirror/ports/upstream.ts';
+import type { BucketUse } from '../../../mirror/ports/observer.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../../oci/errors.ts';
 import { BucketBody } from './body.ts';
@@ -27,6 +28,12 @@ export interface ObjectFacts {
   readonly modifiedAtMs: number;
 }
 
+/** How an object is read. */
+interface ReadObject extends Waiting {
+  /** `write` where no client waits: with more time and repetitions, and apart from the breaker of reads. */
+  readonly kind?: BucketUse | undefined;
+}
+
 const idleMs = 5_000;
 /** A bucket that is slower is left for the next source, which goes on where it stopped. */
 const minBytesPerSecond = 128 * 1024;
@@ -42,11 +49,11 @@ export class BucketObjects {
   /** @returns undefined when it is not there. @throws UpstreamError, also for a range behind its end; the signal's reason. */
   async open(
     key: string,
-    { signal, range }: Waiting & { readonly range?: ByteRange | undefined },
+    { signal, range, kind = 'read' }: ReadObject & { readonly range?: ByteRange | undefined },
   ): Promise<OpenedObject | undefined> {
     const { calls } = this.#deps;
     const input = { ...this.#at(key), ...(range && { Range: `bytes=${range.start}-${range.end ?? ''}` }) };
-    const answer = await calls.run({ operation: 'GetObject', kind: 'read', signal }, ({ sdk, client, abortSignal }) =>
+    const answer = await calls.run({ operation: 'GetObject', kind, signal }, ({ sdk, client, abortSignal }) =>
       client.send(new sdk.GetObjectCommand(input), { abortSignal }),
     );
     if (!answer) return undefined;
@@ -57,21 +64,17 @@ export class BucketObjects {
   }
 
   /** A small object, read whole. @returns undefined when it is not there. @throws UpstreamError when it is larger than that. */
-  async read(key: string, { signal, maxBytes }: Waiting & { readonly maxBytes: number }): Promise<Buffer | undefined> {
-    const opened = await this.open(key, { signal });
+  async read(
+    key: string,
+    { signal, maxBytes, kind }: ReadObject & { readonly maxBytes: number },
+  ): Promise<Buffer | undefined> {
+    const opened = await this.open(key, { signal, kind });
     if (!opened) return undefined;
     if (opened.size === undefined || opened.size > maxBytes) {
       opened.body.destroy();
       throw noObject(`an object has more than ${maxBytes} bytes`);
     }
-    const end = () => opened.body.destroy();
-    signal.addEventListener('abort', end, { once: true });
-    try {
-      return await buffer(opened.body);
-    } finally {
-      signal.removeEventListener('abort', end);
-      signal.throwIfAborted();
-    }
+    return wholeBody(opened, { signal });
   }
 
   /** @returns undefined when it is not there. */
@@ -128,20 +131,30 @@ export class BucketObjects {
     );
   }
 
-  /** The objects whose keys begin with `prefix`, in pages of a thousand: one call for each. */
-  async *list(prefix: string, { signal }: Waiting): AsyncGenerator<readonly ListedObject[]> {
-    const options = { operation: 'ListObjectsV2', kind: 'write', signal } as const;
+  /** The objects whose keys begin with `prefix`, in the order of their keys, in pages of a thousand: one call for each. */
+  async *list(prefix: string, waiting: Waiting): AsyncGenerator<readonly ListedObject[]> {
     for (let token: string | undefined; ; ) {
-      const input = { Bucket: this.#deps.settings.bucket, Prefix: prefix, ...(token && { ContinuationToken: token }) };
-      const page = await this.#deps.calls.run(options, ({ sdk, client, abortSignal }) =>
-        client.send(new sdk.ListObjectsV2Command(input), { abortSignal }),
-      );
-      yield (page?.Contents ?? []).flatMap(({ Key: key, Size: size = 0, LastModified: modified }) =>
-        key === undefined ? [] : [{ key, size, modifiedAtMs: modified?.getTime() ?? 0 }],
-      );
-      token = page?.IsTruncated ? page.NextContinuationToken : undefined;
+      const page = await this.page(prefix, { ...waiting, token });
+      yield page.objects;
+      token = page.next;
       if (token === undefined) return;
     }
+  }
+
+  /** One page of a listing, a thousand objects at most, with the token of the next one if there is one. */
+  async page(
+    prefix: string,
+    { signal, token }: Waiting & { readonly token?: string | undefined },
+  ): Promise<{ readonly objects: readonly ListedObject[]; readonly next: string | undefined }> {
+    const options = { operation: 'ListObjectsV2', kind: 'write', signal } as const;
+    const input = { Bucket: this.#deps.settings.bucket, Prefix: prefix, ...(token && { ContinuationToken: token }) };
+    const page = await this.#deps.calls.run(options, ({ sdk, client, abortSignal }) =>
+      client.send(new sdk.ListObjectsV2Command(input), { abortSignal }),
+    );
+    const objects = (page?.Contents ?? []).flatMap(({ Key: key, Size: size = 0, LastModified: modified }) =>
+      key === undefined ? [] : [{ key, size, modifiedAtMs: modified?.getTime() ?? 0 }],
+    );
+    return { objects, next: page?.IsTruncated ? page.NextContinuationToken : undefined };
   }
 
   /**
@@ -183,6 +196,18 @@ export class BucketObjects {
       minBytesPerSecond,
       onFailed: (reason) => calls.bodyFailed(reason),
     });
+  }
+}
+
+/** The bytes of an object that was opened. Its size is the caller's to bound. @throws UpstreamError; the signal's reason. */
+export async function wholeBody({ body }: Pick<OpenedObject, 'body'>, { signal }: Waiting): Promise<Buffer> {
+  const end = () => body.destroy();
+  signal.addEventListener('abort', end, { once: true });
+  try {
+    return await buffer(body);
+  } finally {
+    signal.removeEventListener('abort', end);
+    signal.throwIfAborted();
   }
 }
 

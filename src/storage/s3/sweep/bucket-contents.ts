@@ -1,83 +1,105 @@
+import { LRUCache } from 'lru-cache';
+import { MemoryShare } from '../../../mirror/concurrency/memory-budget.ts';
 import type { BlobStore } from '../../../mirror/ports/blob-store.ts';
-import type { RecordKey, RecordStore } from '../../../mirror/ports/record-store.ts';
+import type { Memory } from '../../../mirror/ports/memory.ts';
+import type { ManifestRecord, RecordKey, RecordStore } from '../../../mirror/ports/record-store.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { algorithmOf, type Digest, digestOf } from '../../../oci/digest.ts';
-import { maxManifestBytes } from '../../../oci/manifest.ts';
-import type { ListedObject } from '../access/objects.ts';
+import { maxManifestBytes, namedBy } from '../../../oci/manifest.ts';
+import { ociManifest } from '../../../oci/media-types.ts';
+import { CallRejected } from '../access/calls.ts';
+import { type BucketObjects, type OpenedObject, wholeBody } from '../access/objects.ts';
 import type { BucketLayout } from '../bucket-layout.ts';
-import type { BucketObjects } from '../access/objects.ts';
 import type { BucketRecords } from '../bucket-records.ts';
+import { listContent } from './content-listing.ts';
 import { parallel } from './parallel.ts';
 
 export interface BucketContentsDeps {
   readonly objects: BucketObjects;
   readonly records: BucketRecords;
   readonly layout: BucketLayout;
+  readonly memory: Memory;
 }
 
-/** Prefixes that are listed at the same time. */
-const listedTogether = 16;
 /** Records and manifests that are read at the same time. */
 const readTogether = 64;
+/** The share of the memory budget for the bytes of manifests that are read at the same time. */
+const memoryShare = 1 / 16;
+/** Most manifests are smaller. A larger one is asked for again, once its size is known. */
+const firstBytes = 64 * 1024;
+/** How many manifests are known to be read. Of more, one that several repositories are linked to may be read again. */
+const maxRemembered = 100_000;
 
-type ListedContent = { readonly digest: Digest; readonly size: number; readonly modifiedAtMs: number };
+interface ManifestFacts {
+  readonly size: number;
+  readonly names: readonly Digest[];
+}
+
+/** A record that was listed, with what was read ahead for it. */
+interface ListedRecord {
+  readonly key: RecordKey;
+  readonly value: unknown;
+  /** Of its manifest; undefined if it was read before, is not to be read ahead, or is not there. */
+  readonly facts: ManifestFacts | undefined;
+}
+
 type ContentStore = Pick<BlobStore, 'list' | 'readAll' | 'remove'>;
 type Records = Pick<RecordStore, 'list' | 'read' | 'remove'>;
 
 /**
- * All that a bucket holds, for its sweep: a store of content and one of records, in the form that an index is rebuilt from. What is read is read
- * ahead, many objects at a time: one by one, each would take a round trip.
+ * All that a bucket holds, for its sweep: a store of content and one of records, in the form that an index is rebuilt from. Records and manifests
+ * are read ahead, many at a time: one by one, each would take a round trip. Of a manifest only its names are kept, a thousand at most, until the next
+ * record is asked for. So what is read ahead is bounded, in number and in bytes.
  */
 export class BucketContents {
   readonly store: ContentStore;
   readonly records: Records;
   readonly #deps: BucketContentsDeps;
   readonly #waiting: Waiting;
-  /** What was read ahead, until it is asked for. */
-  readonly #records = new Map<string, unknown>();
-  readonly #manifests = new Map<Digest, Uint8Array | undefined>();
+  readonly #memory: Memory;
+  /** The record that was listed last. */
+  #current: ListedRecord | undefined;
+  /** The sizes of manifests that were read: each is read once, however many repositories are linked to it. */
+  readonly #sizes = new LRUCache<Digest, Promise<number>>({ max: maxRemembered });
 
   constructor(deps: BucketContentsDeps, waiting: Waiting) {
     this.#deps = deps;
     this.#waiting = waiting;
+    this.#memory = new MemoryShare(deps.memory, memoryShare);
     this.store = {
-      list: () => this.#listContent(),
-      readAll: (digest) => this.#readAll(digest),
+      list: () => listContent(deps, waiting),
+      readAll: (digest) =>
+        deps.objects.read(deps.layout.blob(digest), { ...this.#options, maxBytes: maxManifestBytes }),
       remove: (digest) => this.#removeContent(digest),
     };
     this.records = {
       list: () => this.#listRecords(),
-      read: (key) => this.#readRecord(key),
+      read: async (key) => (this.#current?.key === key ? this.#current.value : undefined),
       remove: (key) => deps.records.remove(key, waiting),
     };
   }
 
-  /** Content with the time of its last use: that of its upload, unless it was read from the bucket since. */
-  async *#listContent(): AsyncGenerator<ListedContent> {
-    const { layout } = this.#deps;
-    const prefixes = layout.contentPrefixes();
-    const listed = parallel(prefixes, listedTogether, async ({ blobs, used }) => {
-      const [content, uses] = await Promise.all([this.#list(blobs), this.#list(used)]);
-      const usedAtMs = new Map(uses.map(({ key, modifiedAtMs }) => [key.slice(used.length), modifiedAtMs]));
-      return content.map((object) => ({ ...object, usedAtMs: usedAtMs.get(object.key.slice(blobs.length)) ?? 0 }));
-    });
-    for await (const page of listed) {
-      for (const { key, size, modifiedAtMs, usedAtMs } of page) {
-        const digest = layout.digestAt(key);
-        if (digest) yield { digest, size, modifiedAtMs: Math.max(modifiedAtMs, usedAtMs) };
-      }
-    }
+  /** What a manifest names. @returns undefined when it is not there, or its bytes are not those of its digest. */
+  async manifest(digest: Digest): Promise<ManifestFacts | undefined> {
+    const current = this.#current;
+    const isAhead = current?.key.kind === 'manifest' && current.key.digest === digest;
+    return (isAhead ? current.facts : undefined) ?? this.#readManifest(digest);
   }
 
-  async #list(prefix: string): Promise<readonly ListedObject[]> {
-    return (await Array.fromAsync(this.#deps.objects.list(prefix, this.#waiting))).flat();
+  /** No client waits for these. */
+  get #options() {
+    return { ...this.#waiting, kind: 'write' } as const;
   }
 
   async *#listRecords(): AsyncGenerator<RecordKey> {
-    yield* parallel(this.#recordKeys(), readTogether, async ({ key, modifiedAtMs }) => {
-      await this.#readAhead(key, modifiedAtMs);
-      return key;
-    });
+    const listed = parallel(this.#recordKeys(), readTogether, ({ key, modifiedAtMs }) =>
+      this.#ahead(key, modifiedAtMs),
+    );
+    for await (const record of listed) {
+      this.#current = record;
+      yield record.key;
+    }
+    this.#current = undefined;
   }
 
   async *#recordKeys(): AsyncGenerator<{ readonly key: RecordKey; readonly modifiedAtMs: number }> {
@@ -90,32 +112,66 @@ export class BucketContents {
     }
   }
 
-  /** The link of a blob says no more than its key: it is not read. */
-  async #readAhead(key: RecordKey, modifiedAtMs: number): Promise<void> {
-    const { records, layout } = this.#deps;
-    const name = layout.record(key);
-    if (key.kind === 'blob') this.#records.set(name, { firstServedAtMs: modifiedAtMs });
-    if (key.kind === 'tag' || key.kind === 'manifest') this.#records.set(name, await records.read(key, this.#waiting));
-    if (key.kind === 'manifest') this.#manifests.set(key.digest, await this.#manifest(key.digest));
+  /** The links of blobs and of manifests say no more than their keys: they are not read. */
+  async #ahead(key: RecordKey, modifiedAtMs: number): Promise<ListedRecord> {
+    switch (key.kind) {
+      case 'tag':
+        return { key, value: await this.#deps.records.read(key, this.#options), facts: undefined };
+      case 'manifest':
+        return { key, ...(await this.#manifestAhead(key.digest)) };
+      case 'blob':
+        return { key, value: { firstServedAtMs: modifiedAtMs }, facts: undefined };
+      case 'referrers':
+      case 'tag-list':
+      case 'visibility':
+        return { key, value: undefined, facts: undefined };
+    }
   }
 
-  async #readRecord(key: RecordKey): Promise<unknown> {
-    const name = this.#deps.layout.record(key);
-    const value = this.#records.get(name);
-    this.#records.delete(name);
-    return value;
+  async #manifestAhead(digest: Digest): Promise<Omit<ListedRecord, 'key'>> {
+    const before = this.#sizes.get(digest);
+    const reading = before ? undefined : this.#readManifest(digest);
+    const sizeOf = before ?? Promise.resolve(reading).then((facts) => facts?.size ?? 0);
+    sizeOf.catch(() => {}); // It is thrown below.
+    this.#sizes.set(digest, sizeOf);
+    const [facts, size] = await Promise.all([reading, sizeOf]);
+    // The view does not tell media types apart, and knows the last use of the content from its listing.
+    const value: ManifestRecord = { mediaType: ociManifest, size, firstServedAtMs: 0 };
+    return { value, facts };
   }
 
-  async #readAll(digest: Digest): Promise<Uint8Array | undefined> {
-    const bytes = this.#manifests.get(digest);
-    this.#manifests.delete(digest);
-    return bytes ?? this.#manifest(digest);
+  async #readManifest(digest: Digest): Promise<ManifestFacts | undefined> {
+    const found = await this.#bytesWithin(digest, firstBytes);
+    const bytes = typeof found === 'number' ? await this.#bytesWithin(digest, found) : found;
+    const isRight = bytes instanceof Uint8Array && digestOf(bytes, algorithmOf(digest)) === digest;
+    return isRight ? { size: bytes.byteLength, names: namedBy(bytes).map((child) => child.digest) } : undefined;
   }
 
-  async #manifest(digest: Digest): Promise<Uint8Array | undefined> {
+  /**
+   * The memory is reserved before the bucket is asked: a body that nobody reads would break off.
+   * @returns the size, if there are more bytes; undefined if it is not there, or no manifest can be so large.
+   */
+  async #bytesWithin(digest: Digest, maxBytes: number): Promise<Uint8Array | number | undefined> {
+    if (maxBytes > maxManifestBytes) return undefined;
+    const reservation = await this.#memory.reserve(maxBytes, this.#waiting);
+    using _ = { [Symbol.dispose]: () => reservation.release() };
+    const opened = await this.#open(digest);
+    if (!opened) return undefined;
+    const { size = Infinity } = opened;
+    if (size <= maxBytes) return wholeBody(opened, this.#waiting);
+    opened.body.destroy();
+    return size;
+  }
+
+  /** One that the bucket refuses, such as an object in an archive, is as good as not there: the sweep goes on. */
+  async #open(digest: Digest): Promise<OpenedObject | undefined> {
     const { objects, layout } = this.#deps;
-    const bytes = await objects.read(layout.blob(digest), { ...this.#waiting, maxBytes: maxManifestBytes });
-    return bytes && digestOf(bytes, algorithmOf(digest)) === digest ? bytes : undefined;
+    try {
+      return await objects.open(layout.blob(digest), this.#options);
+    } catch (cause) {
+      if (cause instanceof CallRejected) return undefined;
+      throw cause;
+    }
   }
 
   async #removeContent(digest: Digest): Promise<void> {

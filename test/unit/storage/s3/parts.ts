@@ -1,3 +1,4 @@
+import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
 import type { BucketObserver } from '../../../../src/mirror/ports/observer.ts';
 import type { Clock } from '../../../../src/mirror/ports/clock.ts';
 import { BucketCache } from '../../../../src/storage/s3/bucket-cache.ts';
@@ -36,11 +37,12 @@ export interface PartsOptions {
   readonly clock?: ManualClock;
   readonly readWithinMs?: number;
   readonly idleMs?: number;
+  readonly memoryBytes?: number;
 }
 
 /** The parts that read a bucket, connected as the app connects them. */
 export function bucketParts(settings: BucketSettings, options: PartsOptions = {}) {
-  const { clock = new ManualClock(), idleMs = 200, readWithinMs = 5_000 } = options;
+  const { clock = new ManualClock(), idleMs = 200, readWithinMs = 5_000, memoryBytes = 256 * 1024 * 1024 } = options;
   const observer = new RecordingBucketObserver();
   const passing: Clock = clock;
   const calls = new BucketCalls({ settings, clock: passing, observer, readWithinMs });
@@ -50,7 +52,8 @@ export function bucketParts(settings: BucketSettings, options: PartsOptions = {}
   const records = new BucketRecords({ objects, layout });
   const links = new BucketLinks({ records });
   const cache = new BucketCache({ objects, records, links, layout, clock });
-  return { clock, observer, calls, layout, objects, records, links, cache };
+  const memory = new MemoryBudget({ maxBytes: memoryBytes });
+  return { clock, observer, calls, layout, objects, records, links, cache, memory };
 }
 
 export type BucketParts = ReturnType<typeof bucketParts>;
