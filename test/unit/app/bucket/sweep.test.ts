@@ -25,7 +25,7 @@ async function sweeping({
 } = {}) {
   const s3 = await startFakeS3();
   const clock = new ManualClock(Date.now());
-  const parts = bucketParts(s3.settings, { clock, memoryBytes });
+  const parts = bucketParts(s3.settings, { clock, memoryBytes, idleMs: 20_000 });
   const observer = new RecordingObserver();
   const sweep = new SharedSweep({
     bucket: {
