@@ -97,6 +97,20 @@ test.each(Object.keys(aways))(
   },
 );
 
+test('while Redis is gone, nothing is borrowed from a repository that clients may not read, nor what no manifest names', async () => {
+  const { app, upstream, redis } = await cached();
+  const upstreams = { 'docker.io': { url: upstream.url, deny: ['whole/*'] } };
+  const [child] = multi.children;
+  const statusOf = async (repository: string) =>
+    (await ask(app, `/v2/${repository}/manifests/${child?.digest}`)).status;
+  await redis.kill();
+  await app.restart({ ...app.config, upstreams });
+  expect(await statusOf('half/multi')).toBe(503);
+  await app.restart({ ...app.config, upstreams: { 'docker.io': { url: upstream.url } } });
+  expect(await statusOf('other/multi')).toBe(503);
+  expect(await statusOf('half/multi')).toBe(200);
+});
+
 test('the catalog is whole or 503: while Redis is away or the view is being rebuilt nothing is listed', async () => {
   const { app, redis, files } = await cached();
   const catalog = async () => {
