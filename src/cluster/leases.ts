@@ -102,7 +102,7 @@ export class Leases {
     }
   }
 
-  /** Names this replica as a holder; a lease of it has done its work. Never throws. */
+  /** Names this replica as a holder and releases its lease. Never throws. */
   stored(question: ContentQuestion): void {
     const { redis, keys, membership } = this.#deps;
     if (this.#hasStopped) return;
@@ -224,7 +224,7 @@ export class Leases {
     this.#timer = undefined;
   }
 
-  /** A lease that another replica took over is lost: what this one downloads it keeps, and tells nobody. */
+  /** A lease that another replica took over is lost: this one keeps what it downloads, and does not name itself. */
   async #renew(held: Held): Promise<void> {
     const { redis, observer } = this.#deps;
     try {

@@ -98,7 +98,7 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) 
 return 0`,
 );
 
-/** KEYS holders, lease. ARGV member, lifetime, most holders, replica id. Names a holder; its lease has done its work. */
+/** KEYS holders, lease. ARGV member, lifetime, most holders, replica id. Names a holder, and releases its lease. */
 export const nameHolder = redisScript(
   'holder',
   `${now}

@@ -72,7 +72,7 @@ describeWithTools(redisTools, 'leases of content', () => {
   });
 
   test('a replica that froze and wakes finds its lease gone, and releases nothing of the one that took over', async () => {
-    const { redis, replicas } = await startThree({ ...shortTimes, lifetimeMs: 60_000 });
+    const { redis, replicas } = await startThree({ ...shortTimes, lifetimeMs: 60_000, lingerMs: 60_000 });
     const [a, b] = replicas;
     const frozen = await claim(a);
     if (frozen.kind !== 'mine') throw new Error('a has no lease');

@@ -24,7 +24,7 @@ export interface ReplicaOptions {
   readonly times?: MembershipTimes & LeaseTimes & TagTimes;
 }
 
-/** A fraction of those in earnest. */
+/** A fraction of the times in production. */
 export const shortTimes = {
   beatMs: 100,
   lifetimeMs: 500,
