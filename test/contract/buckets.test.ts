@@ -156,9 +156,13 @@ function bucketContract(settingsOf: () => Promise<BucketSettings>): void {
     await parts.calls.run(options, ({ sdk, client }) =>
       client.send(new sdk.CreateMultipartUploadCommand({ Bucket: settings.bucket, Key: 'v1/blobs/left' })),
     );
-    expect(await parts.objects.abortUploads('v1/', { ...waiting, startedBeforeMs: 0 })).toBe(0);
-    expect(await parts.objects.abortUploads('v1/', { ...waiting, startedBeforeMs: Date.now() + 60_000 })).toBe(1);
-    expect(await parts.objects.abortUploads('v1/', { ...waiting, startedBeforeMs: Date.now() + 60_000 })).toBe(0);
+    expect(await parts.objects.abortUploads('v1/', { ...waiting, startedBeforeMs: 0 })).toMatchObject({ aborted: 0 });
+    expect(await parts.objects.abortUploads('v1/', { ...waiting, startedBeforeMs: Date.now() + 60_000 })).toMatchObject(
+      { aborted: 1 },
+    );
+    expect(await parts.objects.abortUploads('v1/', { ...waiting, startedBeforeMs: Date.now() + 60_000 })).toMatchObject(
+      { aborted: 0 },
+    );
   });
 }
 

@@ -144,7 +144,7 @@ export class FakeS3 {
         this.uploads.delete(id);
         return void response.writeHead(204).end();
       case 'ListMultipartUploads':
-        return void response.end(this.#listUploads());
+        return void response.end(this.#listUploads(query));
       default:
         return fail(response, 501, 'NotImplemented');
     }
@@ -187,12 +187,20 @@ export class FakeS3 {
     return xml('ListBucketResult', `${contents.join('')}<IsTruncated>${isCut}</IsTruncated>${next}`);
   }
 
-  #listUploads(): string {
-    const uploads = [...this.uploads].map(
+  #listUploads(query: URLSearchParams): string {
+    const after = query.get('upload-id-marker') ?? '';
+    const left = [...this.uploads].filter(([id]) => id > after).toSorted(([a], [b]) => (a < b ? -1 : 1));
+    const page = left.slice(0, 1_000);
+    const uploads = page.map(
       ([id, { key, startedAt }]) =>
         `<Upload><Key>${key}</Key><UploadId>${id}</UploadId><Initiated>${startedAt.toISOString()}</Initiated></Upload>`,
     );
-    return xml('ListMultipartUploadsResult', `${uploads.join('')}<IsTruncated>false</IsTruncated>`);
+    const [id, last] = page.at(-1) ?? [];
+    const next = `<NextKeyMarker>${last?.key ?? ''}</NextKeyMarker><NextUploadIdMarker>${id ?? ''}</NextUploadIdMarker>`;
+    return xml(
+      'ListMultipartUploadsResult',
+      `${uploads.join('')}<IsTruncated>${left.length > page.length}</IsTruncated>${next}`,
+    );
   }
 }
 

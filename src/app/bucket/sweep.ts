@@ -10,7 +10,7 @@ import type { BucketStorage } from '../../storage/s3/bucket-storage.ts';
 import type { Part } from '../lifecycle.ts';
 
 export interface SharedSweepDeps {
-  readonly bucket: Pick<BucketStorage, 'contents' | 'abortUploads'>;
+  readonly bucket: Pick<BucketStorage, 'contents' | 'abortUploads' | 'uploadedBytes'>;
   readonly limits: { readonly maxBytes: number; readonly unusedForMs: number; readonly keep: readonly string[] };
   /** The file of the view while a sweep runs. */
   readonly path: string;
@@ -33,6 +33,8 @@ const sweepEveryMs = 10 * 60_000;
 const longestPauseMs = 6 * 3_600_000;
 /** The listing of a large bucket takes minutes, and every page of it costs a call: it takes at most this share of the time. */
 const shareOfTime = 1 / 100;
+/** The bound is exceeded by this share before a sweep begins early, and by what is uploaded within {@link sweepEveryMs}. */
+const shareOfBound = 1 / 50;
 /** An upload that has not ended by then never will. */
 const uploadsEndWithinMs = 24 * 3_600_000;
 
@@ -46,6 +48,8 @@ export class SharedSweep implements Part {
   readonly #stopping = new AbortController();
   #running: Promise<void> = Promise.resolve();
   #swept: SweptBucket | undefined;
+  /** What this replica had uploaded when its last sweep began. */
+  #uploadedBytes = 0;
 
   constructor({ wait = (ms, signal) => sleep(ms, undefined, { signal, ref: false }), ...deps }: SharedSweepDeps) {
     this.#deps = { wait, ...deps };
@@ -68,6 +72,7 @@ export class SharedSweep implements Part {
   /** @throws UpstreamError when the bucket gives no answer: what was not removed is removed by the next sweep. */
   async sweep(waiting: Waiting): Promise<void> {
     const { bucket, clock, observer, limits } = this.#deps;
+    const { uploadedBytes } = bucket;
     await bucket.abortUploads({ ...waiting, startedBeforeMs: clock.now() - uploadsEndWithinMs });
     const contents = bucket.contents(waiting);
     const index = new BucketView(this.#viewDeps());
@@ -93,6 +98,7 @@ export class SharedSweep implements Part {
       waiting.signal.removeEventListener('abort', end);
       const { bytes, blobs, manifests } = await index.totals();
       this.#swept = { bytes, objects: blobs + manifests };
+      this.#uploadedBytes = uploadedBytes;
     } finally {
       await index.stop();
     }
@@ -100,10 +106,10 @@ export class SharedSweep implements Part {
 
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
-    const { wait, clock, observer, isMyTurn } = this.#deps;
+    const { clock, observer, isMyTurn } = this.#deps;
     let pauseMs = sweepEveryMs;
     while (!signal.aborted) {
-      await wait(pauseMs, signal).catch(() => {});
+      await this.#pause(pauseMs, signal).catch(() => {});
       const startedAtMs = clock.monotonicMs();
       try {
         if (!signal.aborted && isMyTurn()) await this.sweep({ signal });
@@ -112,6 +118,20 @@ export class SharedSweep implements Part {
       }
       pauseMs = pauseAfter(clock.monotonicMs() - startedAtMs);
     }
+  }
+
+  /** Ends early when this replica has uploaded so much that the bucket is beyond its bound. @throws when the signal aborts first. */
+  async #pause(pauseMs: number, signal: AbortSignal): Promise<void> {
+    for (let leftMs = pauseMs; leftMs > 0 && !signal.aborted; leftMs -= sweepEveryMs) {
+      if (leftMs < pauseMs && this.#isBeyondBound()) return;
+      await this.#deps.wait(Math.min(leftMs, sweepEveryMs), signal);
+    }
+  }
+
+  #isBeyondBound(): boolean {
+    const { bucket, limits } = this.#deps;
+    const room = Math.max(0, limits.maxBytes - (this.#swept?.bytes ?? limits.maxBytes));
+    return bucket.uploadedBytes - this.#uploadedBytes > Math.max(room, limits.maxBytes * shareOfBound);
   }
 
   #viewDeps(): SqliteIndexDeps {

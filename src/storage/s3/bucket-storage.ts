@@ -12,7 +12,7 @@ import { uploadsFile } from '../layout.ts';
 import { BucketCache } from './bucket-cache.ts';
 import { BucketLayout } from './bucket-layout.ts';
 import { BucketLinks } from './bucket-links.ts';
-import { BucketObjects } from './access/objects.ts';
+import { BucketObjects, type UploadPlace } from './access/objects.ts';
 import { BucketRecords } from './bucket-records.ts';
 import { BucketCalls } from './access/calls.ts';
 import type { BucketSettings } from './access/client.ts';
@@ -33,6 +33,9 @@ export interface BucketStorageDeps {
   readonly observer: BucketObserver & Pick<Observer, 'internalError'>;
 }
 
+/** Of a thousand uploads each. */
+const maxUploadPages = 10;
+
 /** The bucket that all replicas read from and write to. Nothing is loaded, and no call is made, before the first use. */
 export class BucketStorage {
   readonly name = 'shared storage';
@@ -45,6 +48,8 @@ export class BucketStorage {
   readonly #links: BucketLinks;
   readonly #cache: BucketCache;
   readonly #uploads: Uploads;
+  #abortedUntil: UploadPlace | undefined;
+  #uploadedBytes = 0;
 
   constructor(deps: BucketStorageDeps) {
     const { settings, clock, observer, local } = deps;
@@ -71,7 +76,13 @@ export class BucketStorage {
       observer,
       pending: () => this.#uploads.pending(),
     });
-    this.#uploads = new Uploads({ upload, journal, observer, waitMs: () => calls.waitMs('write') });
+    const counting: Pick<BucketObserver, 'uploadEnded'> = {
+      uploadEnded: (event) => {
+        if (event.result === 'ok') this.#uploadedBytes += event.bytes;
+        observer.uploadEnded(event);
+      },
+    };
+    this.#uploads = new Uploads({ upload, journal, observer: counting, waitMs: () => calls.waitMs('write') });
     this.#contentsDeps = { objects, records, layout, memory: deps.memory };
     this.#calls = calls;
     this.#links = links;
@@ -105,10 +116,23 @@ export class BucketStorage {
     return new BucketContents(this.#contentsDeps, waiting);
   }
 
-  /** Removes the parts of uploads that were started before that time and never completed, also those of replicas that died. */
+  /**
+   * Removes the parts of uploads that were started before that time and never completed, also those of replicas that died. It looks at ten
+   * thousand uploads at most; the next call goes on from there.
+   */
   async abortUploads(options: Waiting & { readonly startedBeforeMs: number }): Promise<void> {
     const { objects, layout } = this.#contentsDeps;
-    await objects.abortUploads(layout.root, options);
+    for (let page = 0; page < maxUploadPages; page += 1) {
+      const after = this.#abortedUntil && { after: this.#abortedUntil };
+      const { next } = await objects.abortUploads(layout.root, { ...options, ...after });
+      this.#abortedUntil = next;
+      if (this.#abortedUntil === undefined) return;
+    }
+  }
+
+  /** Of content that this process put into the bucket. */
+  get uploadedBytes(): number {
+    return this.#uploadedBytes;
   }
 
   /** How many uploads wait or run. */

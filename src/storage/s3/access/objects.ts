@@ -28,6 +28,12 @@ export interface ObjectFacts {
   readonly modifiedAtMs: number;
 }
 
+/** A place in the listing of uploads. */
+export interface UploadPlace {
+  readonly key: string;
+  readonly uploadId: string;
+}
+
 /** How an object is read. */
 interface ReadObject extends Waiting {
   /** `write` where no client waits: with more time and repetitions, and apart from the breaker of reads. */
@@ -158,17 +164,20 @@ export class BucketObjects {
   }
 
   /**
-   * Ends uploads below `prefix` that were started before `startedBeforeMs` and never completed: their parts are stored and paid for.
-   * @returns how many.
+   * Ends uploads below `prefix` that were started before `startedBeforeMs` and never completed: their parts are stored and paid for. One page of
+   * them, a thousand at most, from `after` on.
+   * @returns how many, and where the next page begins; undefined when this was the last.
    */
   async abortUploads(
     prefix: string,
-    { signal, startedBeforeMs }: Waiting & { readonly startedBeforeMs: number },
-  ): Promise<number> {
+    { signal, startedBeforeMs, after }: Waiting & { readonly startedBeforeMs: number; readonly after?: UploadPlace },
+  ): Promise<{ readonly aborted: number; readonly next: UploadPlace | undefined }> {
     const { calls, settings } = this.#deps;
     const list = { operation: 'ListMultipartUploads', kind: 'write', signal } as const;
+    const from = after && { KeyMarker: after.key, UploadIdMarker: after.uploadId };
+    const input = { Bucket: settings.bucket, Prefix: prefix, ...from };
     const answer = await calls.run(list, ({ sdk, client, abortSignal }) =>
-      client.send(new sdk.ListMultipartUploadsCommand({ Bucket: settings.bucket, Prefix: prefix }), { abortSignal }),
+      client.send(new sdk.ListMultipartUploadsCommand(input), { abortSignal }),
     );
     const old = (answer?.Uploads ?? []).filter(
       ({ Initiated: at }) => at !== undefined && at.getTime() < startedBeforeMs,
@@ -180,7 +189,9 @@ export class BucketObjects {
         client.send(new sdk.AbortMultipartUploadCommand(input), { abortSignal }),
       );
     }
-    return old.length;
+    const { IsTruncated: isCut, NextKeyMarker: key, NextUploadIdMarker: uploadId } = answer ?? {};
+    const next = isCut && key !== undefined && uploadId !== undefined ? { key, uploadId } : undefined;
+    return { aborted: old.length, next };
   }
 
   #at(key: string): { readonly Bucket: string; readonly Key: string } {

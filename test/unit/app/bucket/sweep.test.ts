@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { pauseAfter, SharedSweep } from '../../../../src/app/bucket/sweep.ts';
+import { pauseAfter, SharedSweep, type SharedSweepDeps } from '../../../../src/app/bucket/sweep.ts';
 import type { RepositoryId } from '../../../../src/mirror/ports/repository-id.ts';
 import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
@@ -22,13 +22,18 @@ async function sweeping({
   unusedForMs = Infinity,
   keep = [] as readonly string[],
   memoryBytes = 256 * 1024 * 1024,
+  wait = undefined as SharedSweepDeps['wait'],
 } = {}) {
   const s3 = await startFakeS3();
   const clock = new ManualClock(Date.now());
   const parts = bucketParts(s3.settings, { clock, memoryBytes, idleMs: 20_000 });
   const observer = new RecordingObserver();
+  const uploaded = { bytes: 0 };
   const sweep = new SharedSweep({
     bucket: {
+      get uploadedBytes() {
+        return uploaded.bytes;
+      },
       contents: (options) => new BucketContents(parts, options),
       abortUploads: async (options) => void (await parts.objects.abortUploads(parts.layout.root, options)),
     },
@@ -38,8 +43,9 @@ async function sweeping({
     clock,
     observer,
     isMyTurn: () => true,
+    ...(wait && { wait }),
   });
-  return { s3, clock, parts, observer, sweep };
+  return { uploaded, s3, clock, parts, observer, sweep };
 }
 
 type Sweeping = Awaited<ReturnType<typeof sweeping>>;
@@ -220,6 +226,38 @@ describe('the sweep of a bucket', () => {
     await expect.poll(() => set.s3.requests.length).toBe(1);
     stopping.abort(new Error('stopped'));
     await expect(swept).rejects.toThrow('stopped');
+  });
+
+  test('begins early when more was uploaded since the last one than the bound has room for', async () => {
+    const waits: { readonly ms: number; readonly end: () => void }[] = [];
+    const wait = (ms: number) => new Promise<void>((end) => waits.push({ ms, end }));
+    const set = await sweeping({ maxBytes: 100_000, wait });
+    put(set, randomBytes(60_000), 1);
+    set.s3.script = ({ operation }) => {
+      // A sweep that takes an hour is followed by a pause of six.
+      if (operation === 'ListMultipartUploads') set.clock.advance(3_600_000);
+      return undefined;
+    };
+    const sweeps = () => set.s3.count('ListMultipartUploads');
+    const endPause = async (number: number) => {
+      await expect.poll(() => waits.length).toBe(number);
+      waits.at(-1)?.end();
+    };
+    await set.sweep.start();
+    await endPause(1);
+    await endPause(2);
+    expect(sweeps()).toBe(1);
+    set.uploaded.bytes += 40_000; // As much as there is room for.
+    await endPause(3);
+    await expect.poll(() => waits.length).toBe(4);
+    expect(sweeps()).toBe(1);
+    set.uploaded.bytes += 1;
+    await endPause(4);
+    await expect.poll(() => waits.length).toBe(5);
+    expect(sweeps()).toBe(2);
+    const stopped = set.sweep.stop(waiting);
+    waits.at(-1)?.end();
+    await stopped;
   });
 
   test('takes at most a hundredth of the time', () => {
