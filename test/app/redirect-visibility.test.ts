@@ -129,3 +129,25 @@ test('a repository that turned private is not redirected after its check', async
   let status = 0;
   while ((status = await statusOfBlob(app, shared)) !== 404) expect(status).toBe(200);
 });
+
+test('what a replica with "service" put into the bucket reaches no client of a replica with "public" while it is hidden or unconfirmed', async () => {
+  const shared = await pulledByAnother({ isPrivate: true });
+  const { manifest, blobs } = shared.held;
+  const names = [
+    'manifests/1',
+    `manifests/${manifest.digest}`,
+    ...blobs.map(({ digest }) => `blobs/${digest}`),
+    'tags/list',
+  ];
+  const statuses = async (app: RunningApp) => {
+    const seen = new Set<number>();
+    for (const name of names)
+      for (const method of ['GET', 'HEAD']) seen.add((await ask(app, `/v2/${repository}/${name}`, { method })).status);
+    return [...seen];
+  };
+  const app = await replica(shared, checked);
+  expect(await statuses(app)).toEqual([404]);
+  await shared.upstream.stop();
+  expect(await statuses(app)).toEqual([404]);
+  expect(await statuses(await replica(shared, checked))).toEqual([503]);
+});
