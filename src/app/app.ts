@@ -112,7 +112,7 @@ export function createApp(deps: AppDeps): App {
       sweeper,
       scrubber,
       cluster.listener(mirror.mirror),
-      sharedStorage.sweeper(() => cluster.isFirst()),
+      sharedStorage.sweeper(cluster),
       registry,
       cluster.membership,
       ready,

@@ -19,6 +19,8 @@ export function clusterKeys(keyPrefix: string) {
   return {
     /** Sorted set: `<replica id> <address>` by when it expires. */
     replicas: () => `${prefix}:replicas`,
+    /** `<replica id> <token>` of the one that sweeps the shared bucket. */
+    sweep: () => `${prefix}:sweep`,
     /** `<replica id> <token> <address> <repository>`. */
     lease: (question: ContentQuestion) => `${content(question)}:lease`,
     /** Sorted set: `<replica id> <address>` by when it expires; of those that have it in this repository. */

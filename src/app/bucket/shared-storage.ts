@@ -20,6 +20,12 @@ export interface SharedStorageDeps {
   readonly observer: BucketObserver & Observer;
 }
 
+/** Which replica sweeps. */
+interface SweepTurn {
+  isFirst(): boolean;
+  holdSweep: NonNullable<SharedSweepDeps['hold']>;
+}
+
 /** What the rest of the program uses of the bucket. */
 export interface SharedStorage {
   /** Starts and stops its uploads. */
@@ -32,7 +38,7 @@ export interface SharedStorage {
   state(): ReturnType<BucketStorage['state']> | undefined;
   uploadsQueued(): number;
   /** Keeps the bucket below its bound. */
-  sweeper(isMyTurn: SharedSweepDeps['isMyTurn']): Part;
+  sweeper(turn: SweepTurn): Part;
   /** What the bucket held when this replica last swept it. */
   swept(): SweptBucket | undefined;
 }
@@ -62,10 +68,18 @@ export function createSharedStorage({ storage }: Config, deps: SharedStorageDeps
     parts: { records: bucket.records, shared: sharedByBucket(bucket), caches: bucket.cache, redirects },
     state: () => bucket.state(),
     uploadsQueued: () => bucket.queued,
-    sweeper: (isMyTurn) => {
+    sweeper: (turn) => {
       const files = new DurableFolders({ files: nodeFiles });
       const view = { path: join(path, 'shared-index.sqlite'), files };
-      sweep = new SharedSweep({ bucket, limits: settings, ...view, clock, observer, isMyTurn });
+      sweep = new SharedSweep({
+        bucket,
+        limits: settings,
+        ...view,
+        clock,
+        observer,
+        isMyTurn: () => turn.isFirst(),
+        hold: () => turn.holdSweep(),
+      });
       return sweep;
     },
     swept: () => sweep?.swept,

@@ -19,6 +19,8 @@ export interface SharedSweepDeps {
   readonly observer: Observer;
   /** Whether this replica is to sweep: one does at a time. */
   readonly isMyTurn: () => boolean;
+  /** Takes the lease under which one replica at a time sweeps; undefined when another holds it. The signal aborts when it is lost. */
+  readonly hold?: () => Promise<(AsyncDisposable & { readonly signal: AbortSignal }) | undefined>;
   /** Resolves after `ms`. @throws when the signal aborts first. */
   readonly wait?: (ms: number, signal: AbortSignal) => Promise<unknown>;
 }
@@ -52,7 +54,7 @@ export class SharedSweep implements Part {
   #uploadedBytes = 0;
 
   constructor({ wait = (ms, signal) => sleep(ms, undefined, { signal, ref: false }), ...deps }: SharedSweepDeps) {
-    this.#deps = { wait, ...deps };
+    this.#deps = { wait, hold: alone, ...deps };
   }
 
   /** Undefined before this replica has swept the bucket. */
@@ -112,12 +114,17 @@ export class SharedSweep implements Part {
       await this.#pause(pauseMs, signal).catch(() => {});
       const startedAtMs = clock.monotonicMs();
       try {
-        if (!signal.aborted && isMyTurn()) await this.sweep({ signal });
+        if (!signal.aborted && isMyTurn()) await this.#sweepUnderLease(signal);
       } catch (cause) {
         if (!signal.aborted) observer.internalError({ part: 'shared storage sweep', cause });
       }
       pauseMs = pauseAfter(clock.monotonicMs() - startedAtMs);
     }
+  }
+
+  async #sweepUnderLease(signal: AbortSignal): Promise<void> {
+    await using lease = await this.#deps.hold();
+    if (lease) await this.sweep({ signal: AbortSignal.any([signal, lease.signal]) });
   }
 
   /** Ends early when this replica has uploaded so much that the bucket is beyond its bound. @throws when the signal aborts first. */
@@ -139,6 +146,9 @@ export class SharedSweep implements Part {
     return { path, files, observer, clock, runs: { run: 'sweep', lastRun: undefined }, keep: limits.keep };
   }
 }
+
+/** Without other replicas. */
+const alone = async () => ({ signal: new AbortController().signal, [Symbol.asyncDispose]: async () => {} });
 
 /** How long to wait after a sweep that took so long. Pure. */
 export function pauseAfter(tookMs: number): number {

@@ -5,6 +5,7 @@ import { RedisConnection } from '../../cluster/redis/connection.ts';
 import { clusterKeys } from '../../cluster/replica-scripts.ts';
 import { ClusterWork, type SharedBucket } from '../../cluster/shared-work.ts';
 import { Siblings } from '../../cluster/siblings.ts';
+import { type HeldSweep, holdSweep } from '../../cluster/sweep-lease.ts';
 import { TagHints } from '../../cluster/tag-hints.ts';
 import type { Config } from '../../config/schema.ts';
 import type { Listener } from '../../http/server/listener.ts';
@@ -56,6 +57,8 @@ export interface Cluster {
   readonly membership: Part;
   /** Whether this replica is the one that maintains what all share: the first of those that are known. */
   isFirst(): boolean;
+  /** Takes the lease for a sweep of the bucket; undefined when another replica holds it. */
+  holdSweep(): Promise<HeldSweep | undefined>;
   /** For readyz; undefined without a cluster. */
   state(): ClusterState | undefined;
   /** The connection, for readyz; undefined without a cluster. */
@@ -69,6 +72,7 @@ const noCluster: Cluster = {
   listener: () => partOf('sibling listener', {}),
   membership: partOf('cluster membership', {}),
   isFirst: () => true,
+  holdSweep: async () => ({ signal: new AbortController().signal, [Symbol.asyncDispose]: async () => {} }),
   state: () => undefined,
   redis: undefined,
 };
@@ -131,6 +135,7 @@ export function createCluster({ cluster: config, clients }: Config, deps: Cluste
       },
     }),
     isFirst: () => membership.isFirst,
+    holdSweep: () => holdSweep({ redis, keys, replicaId }),
     state: () => stateOf(membership, siblings),
     redis: { cluster: redis },
   };
