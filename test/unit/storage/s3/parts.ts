@@ -42,7 +42,7 @@ export interface PartsOptions {
 
 /** The parts that read a bucket, connected as the app connects them. */
 export function bucketParts(settings: BucketSettings, options: PartsOptions = {}) {
-  const { clock = new ManualClock(), idleMs = 200, readWithinMs = 5_000, memoryBytes = 256 * 1024 * 1024 } = options;
+  const { clock = new ManualClock(), idleMs = 1_000, readWithinMs = 5_000, memoryBytes = 256 * 1024 * 1024 } = options;
   const observer = new RecordingBucketObserver();
   const passing: Clock = clock;
   const calls = new BucketCalls({ settings, clock: passing, observer, readWithinMs });
