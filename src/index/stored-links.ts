@@ -11,7 +11,7 @@ import {
   type RecordStore,
 } from '../mirror/ports/record-store.ts';
 import { contentKey, type RepositoryId, repositoryKey } from '../mirror/ports/repository-id.ts';
-import type { Link } from '../mirror/ports/store-index.ts';
+import { type Link, maxLinkedRepositories } from '../mirror/ports/store-index.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import type { Digest } from '../oci/digest.ts';
 import { UpstreamError } from '../oci/errors.ts';
@@ -43,8 +43,6 @@ const defaultLimits: StoredLinksLimits = {
   maxNames: 100_000,
 };
 
-/** As an index has it: how many repositories with a digest are considered for borrowing its link. */
-const maxLinkedRepositories = 16;
 /** Records that are read at the same time by one search. */
 const readTogether = 32;
 /** Searches at the same time, so that they leave the disk to others, and how many more may wait. */

@@ -1,14 +1,11 @@
 import type { Script } from '../../cluster/redis/reply.ts';
+import { maxLinkedRepositories, maxTagsOfOne } from '../../mirror/ports/store-index.ts';
 import { binaryScript, header } from './view-layout.ts';
 
 /** Items that one script reads. */
 export const pageSize = 250;
 /** With more manifests than this that name a digest it is cheaper to go through the manifests of the repository. */
 const manyParents = 200;
-/** How many repositories with a digest are considered for borrowing its link. */
-const maxLinkedRepositories = 16;
-/** How many tags of a repository with one digest are needed. */
-const maxTagsOfOne = 64;
 
 function reading(name: string, body: string): Script {
   return binaryScript(`index-${name}`, `${header}\n${body}`);

@@ -1,12 +1,14 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { bytesOnDisk, type RecordKey } from '../../mirror/ports/record-store.ts';
 import { type RepositoryId, repositoryKey, repositoryNamed } from '../../mirror/ports/repository-id.ts';
-import type {
-  EvictableContent,
-  EvictionPosition,
-  Link,
-  StaleRepository,
-  Totals,
+import {
+  type EvictableContent,
+  type EvictionPosition,
+  type Link,
+  type StaleRepository,
+  type Totals,
+  maxLinkedRepositories,
+  maxTagsOfOne,
 } from '../../mirror/ports/store-index.ts';
 import { type Digest, parseDigest } from '../../oci/digest.ts';
 import { isMediaType } from '../../oci/media-types.ts';
@@ -16,11 +18,6 @@ import { bytesOf, databaseSuffixes, textOf } from './schema.ts';
 
 /** With more parents than this it is cheaper to go through the repository's manifests. */
 const manyParents = 200;
-/** How many repositories with a digest are considered for borrowing its link. */
-const maxLinkedRepositories = 16;
-
-/** How many tags of a repository with one digest are needed. */
-const maxTagsOfOne = 64;
 
 /** Queries of the index's file, by prepared statements. */
 export class ViewReader {

@@ -36,6 +36,11 @@ export interface Totals {
   readonly records: number;
 }
 
+/** Beyond this, tags of one repository that point to the same digest are not needed: see {@link Index.isNeeded}. */
+export const maxTagsOfOne = 64;
+/** How many repositories with a digest are considered for borrowing its link. */
+export const maxLinkedRepositories = 16;
+
 /**
  * A view of the store: sizes, last use, totals, links and tags. It never decides that cached content does not exist.
  * The `record…` methods never fail: what the index loses is found again by a rebuild.
