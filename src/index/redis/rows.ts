@@ -59,7 +59,6 @@ export interface RowBatchDeps {
 /** Collects the rows of one step of writing. */
 export class RowBatch implements BufferWriter {
   readonly rows: Buffer[] = [];
-  readonly contents: IndexedContent[] = [];
   /** The uses among them: whether their content is known is in the reply. */
   readonly uses = new Map<Digest, number>();
   readonly #isKept: (repository: string) => boolean;
@@ -68,9 +67,7 @@ export class RowBatch implements BufferWriter {
     this.#isKept = isKept;
   }
 
-  content(content: IndexedContent): void {
-    const { digest, size, isManifest, usedAtMs } = content;
-    this.contents.push(content);
+  content({ digest, size, isManifest, usedAtMs }: IndexedContent): void {
     this.#add('C', byte(isManifest ? 1 : 0), whole(size), whole(usedAtMs), digestKey(digest));
   }
 

@@ -6,7 +6,7 @@ import type { Waiting } from '../ports/waiting.ts';
 
 export interface GuardRules {
   readonly access: Pick<Access, 'checkBeforeAsking'>;
-  /** Whether every request fails at ifPublic. */
+  /** Whether no request is sent: each one fails at once. */
   readonly isOffline: boolean;
 }
 
