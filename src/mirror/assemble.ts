@@ -19,13 +19,11 @@ import { BorrowedLinks, BlobLinks } from './access/links.ts';
 import { Listings } from './listings/listings.ts';
 import { Mirror, type MirrorDeps } from './mirror.ts';
 import type { AssembledMirror, MirrorLimits, MirrorParts, MirrorRules } from './mirror-parts.ts';
-import { guardedUpstream } from './routing/guarded-upstream.ts';
 import { noOtherCaches, noRedirects } from './ports/other-caches.ts';
 import type { RecordKey } from './ports/record-store.ts';
 import type { RepositoryId } from './ports/repository-id.ts';
-import { nothingShared } from './ports/shared-work.ts';
 import type { Upstream, UpstreamDirectory } from './ports/upstream.ts';
-import { GuardedUpstreams } from './routing/upstream-choice.ts';
+import { GuardedUpstreams, guardedUpstream } from './routing/upstream-choice.ts';
 import { Space } from './eviction/space.ts';
 import { StaleFallbacks } from './tags/stale-fallbacks.ts';
 import { TagRecords } from './tags/tag-records.ts';
@@ -73,7 +71,7 @@ interface Core extends Required<MirrorParts> {
 
 /** Builds the parts of the mirror and connects them. */
 export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: MirrorRules): AssembledMirror {
-  const { shared = nothingShared, caches = noOtherCaches, redirects = noRedirects } = parts;
+  const { shared = {}, caches = noOtherCaches, redirects = noRedirects } = parts;
   const core = createCore({ ...parts, shared, caches, redirects }, limits, new CurrentPolicies(policiesOf(rules)));
   const mirror = new Mirror(verbsFrom(rules, core));
   return {
@@ -121,7 +119,7 @@ function createCore(parts: Required<MirrorParts>, limits: MirrorLimits, policies
   const tagRecords = new TagRecords({ records, index, background, onRecorded, batchMs: confirmationBatchMs });
   const onEvicted = (keys: readonly RecordKey[], digest?: Digest) => {
     forgetEvicted(keys, { tagRecords, manifests, links });
-    if (digest) parts.shared.removed(digest);
+    if (digest) parts.shared.removed?.(digest);
   };
   const space = new Space({ ...parts, ...limits, loose: records, onEvicted });
   const links = new BlobLinks({ records: stored, index, borrowedLinks, background, clock, makeRoom, space });

@@ -7,7 +7,7 @@ import type { ByteSource } from '../../src/mirror/ports/byte-source.ts';
 import type { ContentQuestion } from '../../src/mirror/ports/shared-work.ts';
 import type { BlobSource } from '../../src/mirror/ports/blob-source.ts';
 import type { OpenedBlob } from '../../src/mirror/ports/upstream.ts';
-import { SourcedBlob } from '../../src/mirror/blobs/sourced-blob.ts';
+import { SourcedBlob } from '../../src/mirror/blobs/upstream-blobs.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { UpstreamError } from '../../src/oci/errors.ts';
 import { parseRepository } from '../../src/oci/reference.ts';

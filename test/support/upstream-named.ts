@@ -1,5 +1,5 @@
 import type { Upstream } from '../../src/mirror/ports/upstream.ts';
-import { refusingUpstream } from '../../src/mirror/routing/guarded-upstream.ts';
+import { refusingUpstream } from '../../src/mirror/routing/upstream-choice.ts';
 
 /** An upstream that must not be asked. */
 export function upstreamNamed(name: string, label = name): Upstream {

@@ -203,7 +203,7 @@ export class Blobs {
     const { digest } = question;
     index.recordUse(digest, clock.now());
     index.recordRepositoryUse(question.repositoryId, clock.now());
-    shared.readable(question);
+    shared.readable?.(question);
     // If the size is not known, the bytes are verified.
     const onDamaged = verifyReads || size === undefined ? () => store.quarantine(digest, 'read') : undefined;
     const cache: CacheStatus = wasAsked ? firstPull : { word: 'hit' };

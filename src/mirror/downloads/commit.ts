@@ -199,6 +199,6 @@ export async function recordBlob(
   // At once, so that there is no moment in which it counts neither as arriving nor as stored.
   index.recordContent({ digest, size, isManifest: false, names: [], usedAtMs: clock.now() });
   await links.record(repositoryId, digest, size);
-  shared.stored({ repositoryId, digest });
+  shared.stored?.({ repositoryId, digest });
   if (how === 'committed') observer.contentStored({ kind: 'blob', bytes: size });
 }

@@ -116,7 +116,8 @@ export class Manifests {
         const fromUpstream = (waiting: Waiting) => upstream.getManifest(repositoryId.repository, digest, waiting);
         return this.keep(
           repositoryId,
-          await this.#deps.shared.manifest({ repositoryId, digest }, fromUpstream, flight),
+          (await this.#deps.shared.manifest?.({ repositoryId, digest }, fromUpstream, flight)) ??
+            (await fromUpstream(flight)),
         );
       } catch (cause) {
         this.#rememberMissing(upstream, contentKey(repositoryId, digest), cause);
@@ -171,7 +172,7 @@ export class Manifests {
     const named = namedBy(manifest.bytes);
     this.#remember(repositoryId, manifest, named);
     this.#record(repositoryId, manifest, named);
-    this.#deps.shared.readable({ repositoryId, digest: fetched.digest });
+    this.#deps.shared.readable?.({ repositoryId, digest: fetched.digest });
     this.#store(repositoryId, fetched.digest);
     return manifest;
   }
@@ -193,7 +194,7 @@ export class Manifests {
     const { index, clock, shared } = this.#deps;
     index.recordUse(digest, clock.now());
     index.recordRepositoryUse(repositoryId, clock.now());
-    shared.readable({ repositoryId, digest });
+    shared.readable?.({ repositoryId, digest });
   }
 
   async #linked(repositoryId: RepositoryId, digest: Digest, waiting: Waiting): Promise<CachedManifest | undefined> {
@@ -283,6 +284,6 @@ export class Manifests {
     await store.put(digest, bytes);
     await records.write({ kind: 'manifest', repositoryId, digest }, { mediaType, size, firstServedAtMs });
     observer.contentStored({ kind: 'manifest', bytes: size });
-    shared.stored({ repositoryId, digest });
+    shared.stored?.({ repositoryId, digest });
   }
 }

@@ -31,39 +31,29 @@ export type TagTurn =
 
 /**
  * Work that the replicas of a cluster share, so that an upstream is asked once for all of them. Where replicas share nothing, or cannot
- * reach each other, each does its own work: nothing fails because of that.
+ * reach each other, each does its own work: nothing fails because of that. What is absent is not shared; one process alone shares nothing.
  */
 export interface SharedWork {
   /** The sources of a blob, in the order in which they are asked, for one download. The last one is the upstream. */
-  blobSources(question: ContentQuestion, upstream: UpstreamBlobSource): readonly BlobSource[];
+  blobSources?(question: ContentQuestion, upstream: UpstreamBlobSource): readonly BlobSource[];
   /**
    * A manifest by digest, from another cache, or by `fromUpstream`, which no other replica then runs at the same time.
    * @throws what `fromUpstream` throws, if no other cache has it; the signal's reason.
    */
-  manifest(
+  manifest?(
     question: ContentQuestion,
     fromUpstream: (waiting: Waiting) => Promise<FetchedManifest>,
     waiting: Waiting,
   ): Promise<FetchedManifest>;
   /** Waits while another replica looks up the tag, a few seconds at most. @throws the signal's reason. */
-  tagTurn(repositoryId: RepositoryId, tag: Tag, waiting: Waiting): Promise<TagTurn>;
+  tagTurn?(repositoryId: RepositoryId, tag: Tag, waiting: Waiting): Promise<TagTurn>;
   /**
    * To be called when content can be read here: a manifest in memory that is not stored yet, or content that was just served. It may be called
    * for every pull. Never throws.
    */
-  readable(question: ContentQuestion): void;
+  readable?(question: ContentQuestion): void;
   /** To be called when content is stored: other replicas may read it here. Never throws. */
-  stored(question: ContentQuestion): void;
+  stored?(question: ContentQuestion): void;
   /** To be called when content is evicted. Never throws. */
-  removed(digest: Digest): void;
+  removed?(digest: Digest): void;
 }
-
-/** What one replica alone shares: nothing. */
-export const nothingShared: SharedWork = {
-  blobSources: (_question, upstream) => [upstream],
-  manifest: (_question, fromUpstream, waiting) => fromUpstream(waiting),
-  tagTurn: () => Promise.resolve({ kind: 'ask', claim: { answered: () => {}, [Symbol.dispose]: () => {} } }),
-  readable: () => {},
-  stored: () => {},
-  removed: () => {},
-};

@@ -49,10 +49,10 @@ export class TagLookups {
     return resolved;
   }
 
-  /** @returns undefined if the turn cannot be taken: this replica asks by itself. */
+  /** @returns undefined if there is no turn, or it cannot be taken: this replica asks by itself. */
   async #takeTurn({ repositoryId, tag }: TagQuestion, waiting: Waiting): Promise<TagTurn | undefined> {
     try {
-      return await this.#deps.shared.tagTurn(repositoryId, tag, waiting);
+      return await this.#deps.shared.tagTurn?.(repositoryId, tag, waiting);
     } catch (cause) {
       waiting.signal.throwIfAborted();
       this.#deps.observer.internalError({ part: 'shared tags', cause });

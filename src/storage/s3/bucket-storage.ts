@@ -5,7 +5,7 @@ import type { BucketObserver, Observer } from '../../mirror/ports/observer.ts';
 import type { BlobSource } from '../../mirror/ports/blob-source.ts';
 import { ifAnswered, type OtherCache } from '../../mirror/ports/other-caches.ts';
 import type { RecordStore } from '../../mirror/ports/record-store.ts';
-import { type ContentQuestion, nothingShared, type SharedWork } from '../../mirror/ports/shared-work.ts';
+import type { ContentQuestion, SharedWork } from '../../mirror/ports/shared-work.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { uploadsFile } from '../layout.ts';
@@ -162,7 +162,6 @@ export function bucketSource({ cache }: Pick<BucketStorage, 'cache'>): BlobSourc
 export function sharedByBucket(bucket: Pick<BucketStorage, 'cache' | 'stored'>): SharedWork {
   const source = bucketSource(bucket);
   return {
-    ...nothingShared,
     blobSources: (_question, upstream) => [source, upstream],
     manifest: async ({ repositoryId, digest }, fromUpstream, waiting) =>
       (await ifAnswered(() => bucket.cache.manifest(repositoryId, digest, waiting), waiting)) ??

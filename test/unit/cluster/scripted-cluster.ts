@@ -2,7 +2,7 @@ import type { AnyCache } from '../../../src/cluster/any-cache.ts';
 import type { Claim } from '../../../src/cluster/leases.ts';
 import type { Replica } from '../../../src/cluster/membership.ts';
 import { ClusterWork, type SharedBucket } from '../../../src/cluster/shared-work.ts';
-import { SourcedBlob } from '../../../src/mirror/blobs/sourced-blob.ts';
+import { SourcedBlob } from '../../../src/mirror/blobs/upstream-blobs.ts';
 import { noOtherCaches, type OtherCache } from '../../../src/mirror/ports/other-caches.ts';
 import type { ContentQuestion, UpstreamBlobSource } from '../../../src/mirror/ports/shared-work.ts';
 import type { ByteRange, OpenedBlob } from '../../../src/mirror/ports/upstream.ts';

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { BlobSource } from '../../../../src/mirror/ports/blob-source.ts';
 import type { OpenedBlob } from '../../../../src/mirror/ports/upstream.ts';
-import { SourcedBlob } from '../../../../src/mirror/blobs/sourced-blob.ts';
+import { SourcedBlob } from '../../../../src/mirror/blobs/upstream-blobs.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';

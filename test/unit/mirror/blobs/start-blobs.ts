@@ -1,6 +1,5 @@
 import { expect } from 'vitest';
 import { noOtherCaches, type OtherCache } from '../../../../src/mirror/ports/other-caches.ts';
-import { nothingShared } from '../../../../src/mirror/ports/shared-work.ts';
 import { BorrowedLinks, BlobLinks } from '../../../../src/mirror/access/links.ts';
 import { Blobs } from '../../../../src/mirror/blobs/blobs.ts';
 import { type ServedBlob, StoredBlobs } from '../../../../src/mirror/blobs/served-blob.ts';
@@ -64,7 +63,7 @@ export function started({
     release: () => {},
   });
   const space = { reserve, couldHold: async () => hasRoom };
-  const recording = { index, links, clock, observer, unreadable: storedBlobs, shared: nothingShared };
+  const recording = { index, links, clock, observer, unreadable: storedBlobs, shared: {} };
   const downloads = new Downloads({
     store,
     space,
@@ -116,7 +115,7 @@ export function started({
     manifests: { promisedSizes: new Map<string, number>() },
     policies: createFreshnessPolicies(new Map(), defaultRules),
     relays: new Relays(relaying),
-    shared: nothingShared,
+    shared: {},
     caches,
     minBytesPerSecond: 0,
   });

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { noOtherCaches, type OtherCache } from '../../../../src/mirror/ports/other-caches.ts';
-import { nothingShared, type SharedWork } from '../../../../src/mirror/ports/shared-work.ts';
+import type { SharedWork } from '../../../../src/mirror/ports/shared-work.ts';
 import { Background } from '../../../../src/mirror/concurrency/background.ts';
 import { createFreshnessPolicies } from '../../../../src/mirror/tags/freshness.ts';
 import { BorrowedLinks } from '../../../../src/mirror/access/links.ts';
@@ -28,7 +28,7 @@ const { manifest } = image();
 
 /** Manifests on a disk that waits for `disk`. */
 async function started({
-  shared = nothingShared,
+  shared = {},
   caches = noOtherCaches,
 }: {
   shared?: Pick<SharedWork, 'manifest' | 'readable' | 'stored'>;

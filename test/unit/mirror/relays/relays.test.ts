@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { SourcedBlob } from '../../../../src/mirror/blobs/sourced-blob.ts';
+import { SourcedBlob } from '../../../../src/mirror/blobs/upstream-blobs.ts';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
 import type { BlobSource } from '../../../../src/mirror/ports/blob-source.ts';
 import type { OpenedBlob } from '../../../../src/mirror/ports/upstream.ts';

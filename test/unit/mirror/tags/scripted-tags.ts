@@ -5,7 +5,7 @@ import type { CachedManifest } from '../../../../src/mirror/manifests/manifests.
 import type { OtherCache } from '../../../../src/mirror/ports/other-caches.ts';
 import type { TagRecord } from '../../../../src/mirror/ports/record-store.ts';
 import type { Waiting } from '../../../../src/mirror/ports/waiting.ts';
-import { nothingShared, type SharedWork } from '../../../../src/mirror/ports/shared-work.ts';
+import type { SharedWork, TagTurn } from '../../../../src/mirror/ports/shared-work.ts';
 import type { FetchedManifest, ManifestHead, Upstream } from '../../../../src/mirror/ports/upstream.ts';
 import { createFreshnessPolicies, type FreshnessRules } from '../../../../src/mirror/tags/freshness.ts';
 import { StaleFallbacks } from '../../../../src/mirror/tags/stale-fallbacks.ts';
@@ -73,7 +73,10 @@ export function started(rules: Partial<FreshnessRules> = {}, askCachesWithinMs =
     /** What another cache has recorded for the tag. */
     elsewhere: (() => Promise.resolve(undefined)) as (waiting: Waiting) => Promise<TagRecord | undefined>,
     /** Of the other replicas. */
-    turn: (...question: Parameters<SharedWork['tagTurn']>) => nothingShared.tagTurn(...question),
+    turn: async (..._question: Parameters<NonNullable<SharedWork['tagTurn']>>): Promise<TagTurn> => ({
+      kind: 'ask',
+      claim: { answered: () => {}, [Symbol.dispose]: () => {} },
+    }),
   };
   const manifests = {
     keep: (_: unknown, fetched: FetchedManifest) => {
