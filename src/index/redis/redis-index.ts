@@ -4,6 +4,7 @@ import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type {
   EvictableContent,
+  EvictableOptions,
   Index,
   IndexedContent,
   Link,
@@ -18,7 +19,6 @@ import type { StoredLinks } from '../stored-links.ts';
 import { WriteBuffer } from '../write-buffer.ts';
 import {
   borrowableOf,
-  type EvictableOptions,
   evictableOf,
   type OpenedParts,
   openParts,

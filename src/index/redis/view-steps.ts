@@ -1,8 +1,8 @@
 import type { RedisCommands } from '../../cluster/redis/connection.ts';
 import { type Script, textIn } from '../../cluster/redis/reply.ts';
-import { type RecordKey, recordName } from '../../mirror/ports/record-store.ts';
+import { distinctRecords, type RecordKey } from '../../mirror/ports/record-store.ts';
 import { repositoryNamed } from '../../mirror/ports/repository-id.ts';
-import type { EvictableContent, EvictionPosition, Link } from '../../mirror/ports/store-index.ts';
+import type { EvictableContent, EvictableOptions, Link } from '../../mirror/ports/store-index.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { parseTag } from '../../oci/reference.ts';
@@ -46,11 +46,6 @@ export async function borrowableOf(
   const parents = () => [...pending.parentsOf(digest)];
   if (parents().length > pageSize) await writer.settle();
   return reader.borrowableLinks(repositoryId, digest, { kind, parents: parents() });
-}
-
-export interface EvictableOptions {
-  readonly limit: number;
-  readonly after?: EvictionPosition | undefined;
 }
 
 /** Evictable content after `after`, at most `limit` items. */
@@ -100,7 +95,7 @@ export async function removeContent(
       return false;
     }
   });
-  return { keys: withoutTwins([...buffered, ...found]), isRemoved };
+  return { keys: distinctRecords([...buffered, ...found]), isRemoved };
 }
 
 /** Removes the links and tags of a repository. @returns their records. */
@@ -124,7 +119,7 @@ export async function removeRepository(
       // What was read is removed before the next write.
     }
   });
-  return withoutTwins(removed);
+  return distinctRecords(removed);
 }
 
 /**
@@ -179,8 +174,4 @@ type Found = Awaited<ReturnType<ViewReader['unseen']>>['found'];
 
 function rowsWithout(records: readonly FoundRecord[], onlyUnseen = false): readonly Buffer[] {
   return records.flatMap(({ key, digest }) => withoutRecord(key, digest, onlyUnseen) ?? []);
-}
-
-function withoutTwins(keys: readonly RecordKey[]): readonly RecordKey[] {
-  return [...new Map(keys.map((key) => [recordName(key), key])).values()];
 }

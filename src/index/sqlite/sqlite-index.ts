@@ -4,6 +4,7 @@ import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
 import type {
   EvictableContent,
+  EvictableOptions,
   Index,
   IndexedContent,
   Link,
@@ -21,7 +22,7 @@ import { openView, type OpenView, type OpenViewOptions } from './open-view.ts';
 import { databaseBytes } from './view-reader.ts';
 import { WriteBuffer } from '../write-buffer.ts';
 import type { LosableIndex } from '../rebuilder.ts';
-import { evictableOf, type EvictableOptions, removeContent, removeRepository, removeUnseen } from './view-steps.ts';
+import { evictableOf, removeContent, removeRepository, removeUnseen } from './view-steps.ts';
 
 export interface SqliteIndexDeps {
   /** Path of the file, on a local disk. */

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { type RecordKey, recordName } from '../../mirror/ports/record-store.ts';
-import type { EvictableContent, EvictionPosition } from '../../mirror/ports/store-index.ts';
+import { distinctRecords, type RecordKey } from '../../mirror/ports/record-store.ts';
+import type { EvictableContent, EvictableOptions } from '../../mirror/ports/store-index.ts';
 import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
@@ -9,11 +9,6 @@ import type { OpenView } from './open-view.ts';
 import type { WriteBuffer } from '../write-buffer.ts';
 
 // Operations on many rows of the index, in steps that yield to the event loop. They include buffered writes.
-
-export interface EvictableOptions {
-  readonly limit: number;
-  readonly after?: EvictionPosition | undefined;
-}
 
 /** Evictable content after `after`, at most `limit` items. */
 export async function evictableOf(
@@ -48,7 +43,7 @@ export async function removeContent(
   });
   const buffered = pending.forget(digest);
   pending.takeBackNames(digest);
-  return withoutTwins([...buffered, ...removed]);
+  return distinctRecords([...buffered, ...removed]);
 }
 
 /** Ends a rebuild: removes the rows whose content or record was not found in the store. @throws the signal's reason when it aborts. */
@@ -77,12 +72,8 @@ export async function removeRepository(
     inTransaction(database, () => {
       some = remover.removeOfRepository(name);
     });
-    if (some.length === 0) return withoutTwins(removed);
+    if (some.length === 0) return distinctRecords(removed);
     removed.push(...some);
     await nextTurn();
   }
-}
-
-function withoutTwins(keys: readonly RecordKey[]): readonly RecordKey[] {
-  return [...new Map(keys.map((key) => [recordName(key), key])).values()];
 }

@@ -39,6 +39,11 @@ export function recordName(key: RecordKey): string {
   return `${key.kind} ${repositoryKey(key.repositoryId)} ${which}`;
 }
 
+/** Each record once. */
+export function distinctRecords(keys: readonly RecordKey[]): readonly RecordKey[] {
+  return [...new Map(keys.map((key) => [recordName(key), key])).values()];
+}
+
 /** A cached tag. */
 export interface TagRecord {
   readonly digest: Digest;

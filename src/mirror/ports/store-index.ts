@@ -74,11 +74,7 @@ export interface Index {
    * Evictable content, least recently used first: content that no stored manifest names and no kept repository is linked to. The cost
    * depends on what it returns, not on how much is kept.
    */
-  evictable(options: {
-    readonly limit: number;
-    /** Starts after this position; absent: at the least recently used. */
-    readonly after?: EvictionPosition | undefined;
-  }): Promise<readonly EvictableContent[]>;
+  evictable(options: EvictableOptions): Promise<readonly EvictableContent[]>;
   /** Whether what `evictable` returns is neither kept nor named by a manifest: not while names or links may be missing. */
   knowsEvictable(): Promise<boolean>;
   /** Since when every use is recorded: last uses before that are not known. */
@@ -108,6 +104,12 @@ export interface Index {
 export interface StaleRepository {
   readonly repositoryId: RepositoryId;
   readonly usedAtMs: number;
+}
+
+export interface EvictableOptions {
+  readonly limit: number;
+  /** Starts after this position; absent: at the least recently used. */
+  readonly after?: EvictionPosition | undefined;
 }
 
 /** A position in the order in which content is evicted. */
