@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { answeredLatelyMs } from '../../src/upstream/failover/circuit.ts';
+import { answeredLatelyMs } from '../../src/upstream/failover/circuit-breaker.ts';
 import { circuitIs, circuitState } from '../support/circuit.ts';
 import { ask } from '../support/client.ts';
 import type { Fault } from '../support/fake-answer.ts';

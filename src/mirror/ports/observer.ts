@@ -54,7 +54,7 @@ export interface Observer {
     readonly outcome: number | string;
     readonly durationMs: number;
   }): void;
-  /** The circuit of one of an upstream's endpoints changed its state; see upstream/failover/circuit.ts. */
+  /** The circuit of one of an upstream's endpoints changed its state; see mirror/concurrency/circuit.ts. */
   circuitChanged(event: {
     readonly upstream: string;
     readonly endpoint: 'registry' | 'mirror';

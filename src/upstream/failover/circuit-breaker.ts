@@ -1,9 +1,11 @@
 import type { Readable } from 'node:stream';
 import { timeLimited } from '../../mirror/concurrency/abortable-wait.ts';
+import { Circuit } from '../../mirror/concurrency/circuit.ts';
+import { boundedMap } from '../../mirror/concurrency/remembered.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import { type FailureReason, UpstreamError } from '../../oci/errors.ts';
-import { AnsweringRepositories, Circuit, FailuresInARow } from './circuit.ts';
+import type { Repository } from '../../oci/reference.ts';
 import type { Breaker, Guard } from './endpoints.ts';
 import type { Question } from './failing-resources.ts';
 import { failureToRemember, circuitOpen, verdictOn, retryAfterOf } from './failure-verdict.ts';
@@ -182,4 +184,64 @@ class CircuitBreaker implements Breaker {
 /** Resolves when `work` has settled, or the time is over. */
 async function atMost(work: Promise<void>, withinMs: number): Promise<void> {
   await timeLimited(work, withinMs, () => new Error('not yet')).catch(() => undefined);
+}
+
+/** If this many repositories fail, the registry fails. */
+const several = 2;
+
+/** The failures of an endpoint since its last success: how many, and whether of several repositories. Bounded. */
+export class FailuresInARow {
+  readonly #repositories = new Set<Repository>();
+  #count = 0;
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get areOfSeveralRepositories(): boolean {
+    return this.#repositories.size >= several;
+  }
+
+  note(repository: Repository): void {
+    this.#count += 1;
+    if (!this.areOfSeveralRepositories) this.#repositories.add(repository);
+  }
+
+  clear(): void {
+    this.#count = 0;
+    this.#repositories.clear();
+  }
+}
+
+/** An endpoint that answered for any repository within this time is up. */
+export const answeredLatelyMs = 30_000;
+const maxRepositories = 1_000;
+
+/** The repositories whose last request to an endpoint succeeded. Bounded in number. */
+export class AnsweringRepositories {
+  readonly #clock: Clock;
+  readonly #answeredAtMs = boundedMap<Repository, number>(maxRepositories);
+
+  constructor({ clock }: { readonly clock: Clock }) {
+    this.#clock = clock;
+  }
+
+  answered(repository: Repository): void {
+    this.#answeredAtMs.set(repository, this.#clock.monotonicMs());
+  }
+
+  failed(repository: Repository): void {
+    this.#answeredAtMs.delete(repository);
+  }
+
+  /** Whether one of them answered in the last 30 s. */
+  get hasAnsweredLately(): boolean {
+    const [latestMs = Number.NEGATIVE_INFINITY] = this.#answeredAtMs.values();
+    return this.#clock.monotonicMs() - latestMs < answeredLatelyMs;
+  }
+
+  /** Removes a repository. @returns whether it was one of them. */
+  take(repository: Repository): boolean {
+    return this.#answeredAtMs.delete(repository);
+  }
 }

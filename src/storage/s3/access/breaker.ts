@@ -1,3 +1,4 @@
+import { Circuit } from '../../../mirror/concurrency/circuit.ts';
 import type { Clock } from '../../../mirror/ports/clock.ts';
 
 export interface BucketBreakerDeps {
@@ -9,8 +10,7 @@ export interface BucketBreakerDeps {
 /** `closed`: the bucket is asked. Else the reason of the last failure: it is not asked for a while. */
 export type BucketState = 'closed' | (string & {});
 
-const firstOpenMs = 5_000;
-const maxOpenMs = 60_000;
+const rules = { firstOpenMs: 5_000, maxOpenMs: 60_000 };
 
 /**
  * Does not ask a bucket for a while after a failure, so that one that is slow or dead costs one timeout in each window, and not one for each
@@ -18,13 +18,13 @@ const maxOpenMs = 60_000;
  */
 export class BucketBreaker {
   readonly #deps: BucketBreakerDeps;
+  readonly #circuit: Circuit;
   #state: BucketState = 'closed';
-  #openMs = firstOpenMs;
-  #openUntilMs = 0;
-  #isOnTrial = false;
 
   constructor(deps: BucketBreakerDeps) {
     this.#deps = deps;
+    // Its owner learns the reasons, not that a trial runs.
+    this.#circuit = new Circuit({ rules, clock: deps.clock, onChange: () => {} });
   }
 
   get state(): BucketState {
@@ -33,35 +33,28 @@ export class BucketBreaker {
 
   /** How long until a request is let through; 0: now. */
   get waitMs(): number {
-    return this.#state === 'closed' ? 0 : Math.max(0, this.#openUntilMs - this.#deps.clock.monotonicMs());
+    return this.#state === 'closed' ? 0 : this.#circuit.openForMs;
   }
 
   /** Whether a request may be sent now. After each that was, {@link succeeded}, {@link failed} or {@link undecided} must be called. */
   admits(): boolean {
-    if (this.#state === 'closed') return true;
-    if (this.#isOnTrial || this.waitMs > 0) return false;
-    this.#isOnTrial = true;
-    return true;
+    return this.#circuit.state === 'closed' || this.#circuit.beginTrial();
   }
 
   succeeded(): void {
-    this.#isOnTrial = false;
-    this.#openMs = firstOpenMs;
+    this.#circuit.succeeded();
     this.#change('closed');
   }
 
   failed(reason: string, cause?: unknown): void {
-    const wasOpen = this.#state !== 'closed';
-    if (wasOpen && !this.#isOnTrial) return; // Sent before it opened.
-    this.#isOnTrial = false;
-    this.#openUntilMs = this.#deps.clock.monotonicMs() + this.#openMs;
-    this.#openMs = Math.min(maxOpenMs, this.#openMs * 2);
+    if (this.#circuit.state === 'open') return; // Sent before it opened.
+    this.#circuit.failed();
     this.#change(reason, cause);
   }
 
   /** The request ended for another reason, such as a client that left. */
   undecided(): void {
-    this.#isOnTrial = false;
+    this.#circuit.undecided();
   }
 
   #change(state: BucketState, cause?: unknown): void {

@@ -1,6 +1,4 @@
-import { boundedMap } from '../../mirror/concurrency/remembered.ts';
-import type { Clock } from '../../mirror/ports/clock.ts';
-import type { Repository } from '../../oci/reference.ts';
+import type { Clock } from '../ports/clock.ts';
 
 export type CircuitState = 'closed' | 'open' | 'half-open';
 
@@ -11,12 +9,12 @@ export interface CircuitRules {
 
 export interface CircuitDeps {
   readonly rules: CircuitRules;
-  readonly clock: Clock;
+  readonly clock: Pick<Clock, 'monotonicMs'>;
   readonly onChange: (state: CircuitState) => void;
 }
 
 /**
- * The state of a circuit. The circuit breaker decides when it opens.
+ * The state of a circuit to somewhere that may fail. Its owner decides when it opens.
  *
  *     closed ──failed──▶ open (10 s) ──time──▶ half-open: the endpoint is pinged
  *        ▲                  ▲                        │
@@ -73,65 +71,5 @@ export class Circuit {
     if (state === this.#state) return;
     this.#state = state;
     this.#deps.onChange(state);
-  }
-}
-
-/** If this many repositories fail, the registry fails. */
-const several = 2;
-
-/** The failures of an endpoint since its last success: how many, and whether of several repositories. Bounded. */
-export class FailuresInARow {
-  readonly #repositories = new Set<Repository>();
-  #count = 0;
-
-  get count(): number {
-    return this.#count;
-  }
-
-  get areOfSeveralRepositories(): boolean {
-    return this.#repositories.size >= several;
-  }
-
-  note(repository: Repository): void {
-    this.#count += 1;
-    if (!this.areOfSeveralRepositories) this.#repositories.add(repository);
-  }
-
-  clear(): void {
-    this.#count = 0;
-    this.#repositories.clear();
-  }
-}
-
-/** An endpoint that answered for any repository within this time is up. */
-export const answeredLatelyMs = 30_000;
-const maxRepositories = 1_000;
-
-/** The repositories whose last request to an endpoint succeeded. Bounded in number. */
-export class AnsweringRepositories {
-  readonly #clock: Clock;
-  readonly #answeredAtMs = boundedMap<Repository, number>(maxRepositories);
-
-  constructor({ clock }: { readonly clock: Clock }) {
-    this.#clock = clock;
-  }
-
-  answered(repository: Repository): void {
-    this.#answeredAtMs.set(repository, this.#clock.monotonicMs());
-  }
-
-  failed(repository: Repository): void {
-    this.#answeredAtMs.delete(repository);
-  }
-
-  /** Whether one of them answered in the last 30 s. */
-  get hasAnsweredLately(): boolean {
-    const [latestMs = Number.NEGATIVE_INFINITY] = this.#answeredAtMs.values();
-    return this.#clock.monotonicMs() - latestMs < answeredLatelyMs;
-  }
-
-  /** Removes a repository. @returns whether it was one of them. */
-  take(repository: Repository): boolean {
-    return this.#answeredAtMs.delete(repository);
   }
 }
