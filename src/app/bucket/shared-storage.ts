@@ -23,7 +23,7 @@ export interface SharedStorageDeps {
 /** Which replica sweeps. */
 interface SweepTurn {
   isFirst(): boolean;
-  holdSweep: NonNullable<SharedSweepDeps['hold']>;
+  readonly holdSweep?: SharedSweepDeps['hold'];
 }
 
 /** What the rest of the program uses of the bucket. */
@@ -78,7 +78,7 @@ export function createSharedStorage({ storage }: Config, deps: SharedStorageDeps
         clock,
         observer,
         isMyTurn: () => turn.isFirst(),
-        hold: () => turn.holdSweep(),
+        ...(turn.holdSweep && { hold: turn.holdSweep }),
       });
       return sweep;
     },

@@ -57,8 +57,8 @@ export interface Cluster {
   readonly membership: Part;
   /** Whether this replica is the one that maintains what all share: the first of those that are known. */
   isFirst(): boolean;
-  /** Takes the lease for a sweep of the bucket; undefined when another replica holds it. */
-  holdSweep(): Promise<HeldSweep | undefined>;
+  /** Takes the lease for a sweep of the bucket; undefined when another replica holds it. Absent without a cluster: no lease is needed. */
+  holdSweep?(): Promise<HeldSweep | undefined>;
   /** For readyz; undefined without a cluster. */
   state(): ClusterState | undefined;
   /** The connection, for readyz; undefined without a cluster. */
@@ -72,7 +72,6 @@ const noCluster: Cluster = {
   listener: () => partOf('sibling listener', {}),
   membership: partOf('cluster membership', {}),
   isFirst: () => true,
-  holdSweep: async () => ({ signal: new AbortController().signal, [Symbol.asyncDispose]: async () => {} }),
   state: () => undefined,
   redis: undefined,
 };
