@@ -6,6 +6,7 @@ import { createCredentials } from './credentials/accounts.ts';
 import { anonymous, type Credentials, authorizationFor, type Secret } from './credentials/credentials.ts';
 import { Tokens } from './credentials/protocol/tokens.ts';
 import { type EndpointDeps, requestsTo, sendTo } from './failover/endpoints.ts';
+import { isTimeout } from './failover/failure-verdict.ts';
 import type { Answer } from './transport/answer.ts';
 import type { Send } from './transport/exchange.ts';
 import { apiRootOf, pingRegistry } from './api/ping.ts';
@@ -178,8 +179,4 @@ function wordsFor(cause: unknown): string {
 
 function isExpected(cause: unknown): boolean {
   return cause instanceof UpstreamError || cause instanceof OciError || isTimeout(cause);
-}
-
-function isTimeout(cause: unknown): boolean {
-  return cause instanceof DOMException && cause.name === 'TimeoutError';
 }

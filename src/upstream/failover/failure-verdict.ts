@@ -27,8 +27,8 @@ export function verdictOn(
   }
 }
 
-/** Whether the request deadline passed. Otherwise the caller left. */
-function isTimeout(reason: unknown): boolean {
+/** Whether a deadline passed (AbortSignal.timeout). As the reason of a signal: otherwise the caller left. */
+export function isTimeout(reason: unknown): boolean {
   return reason instanceof DOMException && reason.name === 'TimeoutError';
 }
 
