@@ -166,15 +166,21 @@ test('a download that fails is cut for a sibling, never finished', async () => {
   await expect(client.rest()).rejects.toThrow(/abort|reset|close|cut|end/i);
 });
 
-test('a replica that drains resets at the end what its siblings read, and they resume elsewhere', async () => {
-  const { upstream, blob, path, app: mirror, sibling } = await startWith(4 * mebibyte);
+/** A replica from which a client and a sibling read a blob whose upstream has stopped in the middle. */
+async function startRead() {
+  const started = await startWith(4 * mebibyte);
   const held = gate();
-  upstream.script({ path: blobs, times: 1 }, { holdBody: { afterBytes: mebibyte, until: held } });
-  const client = await open(mirror, path);
+  started.upstream.script({ path: blobs, times: 1 }, { holdBody: { afterBytes: mebibyte, until: held } });
+  const client = await open(started.app, started.path);
   await client.read(1);
-  const opened = await sibling.openBlob(app, blob.digest, waiting);
+  const opened = await started.sibling.openBlob(app, started.blob.digest, waiting);
   const received = opened && buffer(opened.body);
   received?.catch(() => {});
+  return { ...started, mirror: started.app, held, client, received };
+}
+
+test('a replica that drains resets at the end what its siblings read, and they resume elsewhere', async () => {
+  const { blob, mirror, sibling, held, client, received } = await startRead();
   await mirror.stop(0);
   await expect(received).rejects.toMatchObject({ name: 'UpstreamError' });
   await expect(sibling.openBlob(app, blob.digest, waiting)).rejects.toMatchObject({ reason: 'connect' });
@@ -183,13 +189,7 @@ test('a replica that drains resets at the end what its siblings read, and they r
 });
 
 test('a replica that drains accepts no sibling, and lets those that read already read to the end', async () => {
-  const { upstream, blob, path, app: mirror, sibling } = await startWith(4 * mebibyte);
-  const held = gate();
-  upstream.script({ path: blobs, times: 1 }, { holdBody: { afterBytes: mebibyte, until: held } });
-  const client = await open(mirror, path);
-  await client.read(1);
-  const opened = await sibling.openBlob(app, blob.digest, waiting);
-  const received = opened && buffer(opened.body);
+  const { blob, mirror, sibling, held, client, received } = await startRead();
   const stopped = mirror.stop();
   const refused = async () =>
     sibling.openBlob(app, blob.digest, { ...waiting, range: { start: 1, end: 2 } }).then(

@@ -47,6 +47,17 @@ async function statuses(app: RunningApp, paths: readonly string[]): Promise<Read
   return seen;
 }
 
+/** A cluster whose first replica has an image of a repository that is public. */
+async function heldByOne() {
+  const all = await shared();
+  const held = image();
+  all.upstream.content.add(repository, '1', held);
+  const first = await replica(all);
+  await pullAll(first, repository, '1');
+  await first.quiet();
+  return { all, held, first };
+}
+
 describeWithTools(redisTools, 'visibility among replicas', () => {
   test('what one replica serves to everyone never reaches an anonymous client of a replica under "public", with the upstream dead neither', async () => {
     const all = await shared(repository);
@@ -70,12 +81,7 @@ describeWithTools(redisTools, 'visibility among replicas', () => {
   });
 
   test('with the upstream dead, a replica without a verdict serves what another knows to be public', async () => {
-    const all = await shared();
-    const held = image();
-    all.upstream.content.add(repository, '1', held);
-    const first = await replica(all);
-    await pullAll(first, repository, '1');
-    await first.quiet();
+    const { all, held, first } = await heldByOne();
     await all.upstream.stop();
     const second = await replica(all);
     const { digest } = await pullAll(second, repository, '1');
@@ -88,12 +94,7 @@ describeWithTools(redisTools, 'visibility among replicas', () => {
   });
 
   test('what another replica knows to be hidden is hidden, though that replica still stores it', async () => {
-    const all = await shared();
-    const held = image();
-    all.upstream.content.add(repository, '1', held);
-    const first = await replica(all);
-    await pullAll(first, repository, '1');
-    await first.quiet();
+    const { all, held, first } = await heldByOne();
     all.hides.push(repository);
     all.upstream.auth.revokeTokens();
     first.clock.advance(day);
