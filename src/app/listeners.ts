@@ -31,24 +31,26 @@ export interface Listeners {
 const managementIdleMs = 60_000;
 
 export function createListeners(config: Config, deps: ListenersDeps): Listeners {
-  const report = (error: unknown) => deps.log.logger.error({ err: error }, 'unexpected error');
+  const report = (error: unknown, requestId?: string) =>
+    deps.log.logger.error({ err: error, requestId }, 'unexpected error');
   return {
     registry: registryListener(config, { ...deps, report }),
     management: managementListener(config, { ...deps, report }),
   };
 }
 
-type Reporting = ListenersDeps & { readonly report: (bug: unknown) => void };
+type Reporting = ListenersDeps & { readonly report: (bug: unknown, requestId?: string) => void };
 
 function registryListener(config: Config, deps: Reporting): Listener {
   const { memory, observer, log, report } = deps;
   const { tls, host, port } = config.listen;
-  const { idleTimeoutMs, maxConnections, maxRequests } = config.clients;
+  const { idleTimeoutMs, maxConnections, maxRequests, trustedProxies, forwardedHeader } = config.clients;
   const connections = new Connections({ max: maxConnections });
   const app = createRegistryApp({
     ...deps,
     buffers: new ReadBuffers({ memory }),
     limits: { maxRequests, connections },
+    trustedProxies: trustedProxies.length === 0 ? undefined : { addresses: trustedProxies, header: forwardedHeader },
     onClientCredentials: () =>
       log.logger.warn('a client sends credentials: they are ignored, since clients.mode is anonymous'),
   });

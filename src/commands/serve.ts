@@ -61,7 +61,7 @@ async function serveWith({ config, log, replicaId }: Served, options: ServeOptio
   const reloading = new Reloading({ file, env, started: config, apply: (changed) => app.reload(changed), log });
   reloading.start();
   onReloadAsked(() => void reloading.reload());
-  log.logger.info({ address: app.address() }, 'listening');
+  log.logger.info({ address: app.address(), version, nodeVersion }, 'listening');
   log.flush();
   app.pingUpstreams();
   if (!stop.aborted) await once(stop, 'abort');

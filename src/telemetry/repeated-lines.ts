@@ -55,9 +55,9 @@ export class RepeatedLines {
   }
 }
 
-/** The message, its fields and the code of its error; not the error's text, which may differ each time. Pure. */
+/** The message, its fields and the code of its error; not the error's text nor a request's id, which differ each time. Pure. */
 export function kindOf({ fields, message }: Line): string {
-  const { err, ...others } = fields;
+  const { err, requestId: _, ...others } = fields;
   const words = Object.values(others).filter((value) => typeof value === 'string');
   return [message, ...words, ...wordsOf(err)].join(' ');
 }

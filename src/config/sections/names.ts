@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { z } from 'zod';
 
 const label = '[a-z0-9](?:[a-z0-9-]*[a-z0-9])?';
@@ -69,6 +70,20 @@ export function redirectHost() {
     new RegExp(`${patternGrammar.source}|^http://${hostName}${hostPort}$`),
     'expected a host such as "minio.internal:9000", a pattern such as "*.cdn.example", or "http://minio.internal:9000", in lower case',
   );
+}
+
+/** An address, or a CIDR block such as `10.0.0.0/8`. */
+export function addressBlock() {
+  return z
+    .string()
+    .refine(isAddressBlock, 'expected an address or a CIDR block such as "10.0.0.0/8" or "fd00::/8"')
+    .meta({ title: 'address or CIDR block' });
+}
+
+function isAddressBlock(text: string): boolean {
+  const [, address = '', bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
+  const version = isIP(address);
+  return version !== 0 && Number(bits ?? 0) <= (version === 4 ? 32 : 128);
 }
 
 /** A glob over repositories: `*` within one component, `**` over any number of them. */

@@ -1,9 +1,16 @@
+import { randomBytes } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Middleware } from 'koa';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import { Exchange, type ExchangeState, RequestDeadline } from '../registry/exchange.ts';
+import { ClientAddresses, type TrustedProxies } from './client-address.ts';
 
 /** One line of the access log. */
 export interface AccessLine {
+  /** `X-Request-Id` of the request, or a new id. */
+  readonly requestId: string;
+  /** Of the client's trace, if it sent a `traceparent`. */
+  readonly traceId: string | undefined;
   readonly method: string;
   /** Without the query, which may contain secrets. */
   readonly path: string;
@@ -17,6 +24,8 @@ export interface AccessLine {
   readonly bytes: number;
   readonly durationMs: number;
   readonly client: string | undefined;
+  /** The trusted proxy that named the client. */
+  readonly proxy: string | undefined;
   readonly userAgent: string | undefined;
   readonly aborted: boolean;
 }
@@ -28,17 +37,28 @@ export interface AccessLog {
 export interface AccessLogDeps {
   readonly observer: Observer;
   readonly log: AccessLog;
+  /** By default there are none. */
+  readonly trustedProxies?: TrustedProxies | undefined;
   /** The request deadline; for tests. */
   readonly requestDeadlineMs?: number | undefined;
 }
 
 /** Begins the exchange of every request, and logs and counts it when the answer has ended, complete or cut. */
-export function recordRequests({ observer, log, requestDeadlineMs }: AccessLogDeps): Middleware<ExchangeState> {
+export function recordRequests({
+  observer,
+  log,
+  requestDeadlineMs,
+  trustedProxies,
+}: AccessLogDeps): Middleware<ExchangeState> {
   const deadline = new RequestDeadline({ deadlineMs: requestDeadlineMs });
+  const addresses = trustedProxies && new ClientAddresses(trustedProxies);
+  const newId = requestIds();
   return (ctx, next) => {
     const exchange = new Exchange(ctx.res, deadline);
     ctx.state = { exchange };
     const { req, res } = ctx;
+    const requestId = requestIdIn(req.headers) ?? newId();
+    exchange.requestId = requestId;
     res.once('close', () => {
       exchange.end();
       const endedAt = performance.now();
@@ -49,7 +69,10 @@ export function recordRequests({ observer, log, requestDeadlineMs }: AccessLogDe
       const aborted = !res.writableFinished;
       const firstByteMs = (exchange.firstByteAt ?? endedAt) - exchange.startedAt;
       observer.answered({ kind, method, status, cache, upstream, bytes, durationMs, firstByteMs, aborted });
+      const { client, proxy } = addresses?.of(req) ?? { client: req.socket.remoteAddress, proxy: undefined };
       log.request({
+        requestId,
+        traceId: traceIdIn(req.headers),
         method,
         path: pathOf(req.url ?? ''),
         status,
@@ -60,13 +83,35 @@ export function recordRequests({ observer, log, requestDeadlineMs }: AccessLogDe
         reference,
         bytes,
         durationMs: Math.round(durationMs * 100) / 100,
-        client: req.socket.remoteAddress,
+        client,
+        proxy,
         userAgent: req.headers['user-agent'],
         aborted,
       });
     });
     return next();
   };
+}
+
+/** Ids that no other process makes, each with the number of the request. */
+function requestIds(): () => string {
+  const prefix = randomBytes(6).toString('hex');
+  let requests = 0;
+  return () => `${prefix}-${(requests += 1)}`;
+}
+
+/** `X-Request-Id` of a client or proxy: letters, digits and a few signs, so that it can be searched for and breaks no log. */
+function requestIdIn(headers: IncomingHttpHeaders): string | undefined {
+  const id = headers['x-request-id'];
+  return typeof id === 'string' && /^[\w.:=@+/-]{1,128}$/.test(id) ? id : undefined;
+}
+
+/** Of `traceparent` (W3C Trace Context, "traceparent header"). */
+function traceIdIn(headers: IncomingHttpHeaders): string | undefined {
+  const parent = headers['traceparent'];
+  if (typeof parent !== 'string') return undefined;
+  const [, id = ''] = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}/.exec(parent) ?? [];
+  return /[1-9a-f]/.test(id) ? id : undefined;
 }
 
 function pathOf(target: string): string {

@@ -10,13 +10,14 @@ import { ClientLeft, type ExchangeState } from '../registry/exchange.ts';
 const defaultRetryAfterSeconds = 10;
 
 /** Answers errors with the spec's error body. An unexpected error is a bug: it is answered 500, and reported with its stack. */
-export function answerErrors(report: (bug: unknown) => void): Middleware<ExchangeState> {
+export function answerErrors(report: (bug: unknown, requestId?: string) => void): Middleware<ExchangeState> {
   return async (ctx, next) => {
     try {
       await ctx.state.exchange.inTime(next());
     } catch (error) {
       const isKnown = error instanceof OciError || error instanceof UpstreamError;
-      if (!isKnown && !isClientGone(error, ctx.res)) report(error);
+      const { requestId } = ctx.state.exchange;
+      if (!isKnown && !isClientGone(error, ctx.res)) report(error, requestId);
       if (ctx.headerSent || ctx.res.destroyed) {
         // Koa would leave the socket open, and the client would wait for the rest.
         ctx.respond = false;
@@ -29,6 +30,7 @@ export function answerErrors(report: (bug: unknown) => void): Middleware<Exchang
       }
       if (error instanceof UpstreamError) setRetryAfter(ctx, error);
       ctx.set(commonHeaders);
+      if (requestId !== undefined) ctx.set('X-Request-Id', requestId);
       ctx.status = isKnown ? error.status : 500;
       ctx.body = { errors: [bodyOf(error)] };
     }

@@ -29,6 +29,8 @@ export class Exchange implements Waiting, Deadlined {
   upstream = 'none';
   repository: string | undefined;
   reference: string | undefined;
+  /** In the log, and in the answer if that is an error. */
+  requestId: string | undefined;
   bytes = 0;
   readonly #response: ServerResponse;
   readonly #deadline: RequestDeadline;

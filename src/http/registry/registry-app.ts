@@ -2,9 +2,8 @@ import Koa from 'koa';
 import type { Mirror } from '../../mirror/mirror.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Memory } from '../../mirror/ports/memory.ts';
-import type { Observer } from '../../mirror/ports/observer.ts';
 import { OciError } from '../../oci/errors.ts';
-import { type AccessLog, recordRequests } from '../middleware/access-log.ts';
+import { type AccessLogDeps, recordRequests } from '../middleware/access-log.ts';
 import { answerErrors, reportUnlessDisconnected } from '../middleware/errors.ts';
 import {
   noticeCredentials,
@@ -17,19 +16,15 @@ import type { ReadBuffers } from '../response/body-pump.ts';
 import type { ExchangeState } from './exchange.ts';
 import { registryRoutes } from './routes.ts';
 
-export interface RegistryAppDeps {
+export interface RegistryAppDeps extends AccessLogDeps {
   readonly mirror: Mirror;
   readonly clock: Clock;
-  readonly observer: Observer;
   readonly buffers: ReadBuffers;
   readonly memory: Memory;
-  readonly log: AccessLog;
-  readonly report: (bug: unknown) => void;
+  readonly report: (bug: unknown, requestId?: string) => void;
   readonly limits: OverloadLimits;
   /** Called once, when the first client sends credentials, which are ignored. */
   readonly onClientCredentials: () => void;
-  /** The request deadline; for tests. */
-  readonly requestDeadlineMs?: number | undefined;
 }
 
 /** The Koa app of `/v2/`, with its middleware in order. */

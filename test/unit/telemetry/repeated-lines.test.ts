@@ -73,3 +73,8 @@ test('an error that is its own cause has a kind', () => {
   error.cause = error;
   expect(kindOf({ fields: { err: error }, message: 'bug' })).toBe('bug Error Error Error Error Error');
 });
+
+test('lines of different requests are of one kind', () => {
+  const line = (requestId: string) => kindOf({ fields: { requestId, part: 'a' }, message: 'unexpected error' });
+  expect(line('1')).toBe(line('2'));
+});
