@@ -88,7 +88,7 @@ describeWithTools(['helm'], 'the Helm chart', () => {
       'runAsNonRoot: true',
       'type: RuntimeDefault',
       'allowPrivilegeEscalation: false',
-      'drop: [ALL]',
+      'drop:\n              - ALL',
       'readOnlyRootFilesystem: true',
     ]) {
       expect(pod).toContain(rule);

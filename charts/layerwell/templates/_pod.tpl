@@ -1,0 +1,110 @@
+{{- /* The pod of the StatefulSet or the Deployment: its metadata and spec. */}}
+{{- define "layerwell.pod" -}}
+{{- $config := include "layerwell.config" . | fromJson }}
+metadata:
+  labels:
+    {{- /* Neither the version nor the chart: they would restart the pods for nothing. */}}
+    {{- include "layerwell.selectorLabels" . | nindent 4 }}
+    {{- with merge (dict) .Values.podLabels .Values.commonLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  annotations:
+    checksum/config: {{ include "layerwell.config" . | sha256sum }}
+    {{- with .Values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ include "layerwell.serviceAccountName" . }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+  {{- with .Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  securityContext:
+    {{- toYaml .Values.podSecurityContext | nindent 4 }}
+  containers:
+    - {{- include "layerwell.container" . | nindent 6 }}
+  volumes:
+    {{- include "layerwell.volumes" . | nindent 4 }}
+  {{- include "layerwell.scheduling" . | nindent 2 }}
+{{- end }}
+
+{{- define "layerwell.container" -}}
+{{- $config := include "layerwell.config" . | fromJson }}
+name: layerwell
+image: {{ include "layerwell.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  {{- toYaml .Values.securityContext | nindent 2 }}
+ports:
+  - name: registry
+    containerPort: {{ int $config.listen.port }}
+  - name: management
+    containerPort: {{ int $config.management.port }}
+  {{- if .Values.cluster.enabled }}
+  - name: cluster
+    containerPort: {{ int $config.cluster.listen.port }}
+  {{- end }}
+startupProbe:
+  httpGet:
+    path: /healthz
+    port: management
+  periodSeconds: 2
+  failureThreshold: 60
+livenessProbe:
+  httpGet:
+    path: /healthz
+    port: management
+  periodSeconds: 10
+  timeoutSeconds: 5
+readinessProbe:
+  httpGet:
+    path: /readyz
+    port: management
+  periodSeconds: 5
+  timeoutSeconds: 5
+{{- with include "layerwell.env" . }}
+env:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- with .Values.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+resources:
+  {{- toYaml .Values.resources | nindent 2 }}
+volumeMounts:
+  - name: data
+    mountPath: {{ $config.storage.path }}
+  {{- include "layerwell.configMounts" . | nindent 2 }}
+{{- end }}
+
+{{- define "layerwell.env" -}}
+{{- if .Values.cluster.enabled }}
+- name: POD_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIP
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+{{- end }}
+{{- with .Values.bucket.existingSecret }}
+{{- range $name, $key := dict "AWS_ACCESS_KEY_ID" $.Values.bucket.accessKeyIdKey "AWS_SECRET_ACCESS_KEY" $.Values.bucket.secretAccessKeyKey }}
+- name: {{ $name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $.Values.bucket.existingSecret }}
+      key: {{ $key }}
+{{- end }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}

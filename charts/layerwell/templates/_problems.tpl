@@ -1,0 +1,69 @@
+{{- /* One problem a line, each with its key and what to do. */}}
+{{- define "layerwell.problems" -}}
+{{ include "layerwell.problems.labels" . }}
+{{ include "layerwell.problems.replicas" . }}
+{{ include "layerwell.problems.cluster" . }}
+{{- end }}
+
+{{- define "layerwell.problems.labels" -}}
+{{- $own := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/component" "app.kubernetes.io/managed-by" "helm.sh/chart" }}
+{{- range $value := list "commonLabels" "podLabels" }}
+{{- range $key, $_ := index $.Values $value }}
+{{- if has $key $own }}
+{{ printf "%s: the chart itself sets %s" $value $key }}
+{{- end }}
+{{- if not (regexMatch "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$" $key) }}
+{{ printf "%s: %s is not the key of a label" $value $key }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if hasKey .Values.podAnnotations "checksum/config" }}
+podAnnotations: the chart itself sets checksum/config
+{{- end }}
+{{- end }}
+
+{{- define "layerwell.problems.replicas" -}}
+{{- $claim := .Values.persistence.existingClaim }}
+{{- if and (eq .Values.kind "Deployment") .Values.persistence.enabled (not $claim) }}
+persistence.enabled: a Deployment cannot have a volume for each replica. Set persistence.enabled=false for an emptyDir, or kind=StatefulSet
+{{- end }}
+{{- if and $claim (not .Values.persistence.enabled) }}
+persistence.existingClaim: persistence.enabled is false
+{{- end }}
+{{- if and $claim (gt (int .Values.replicaCount) 1) }}
+{{ printf "persistence.existingClaim: %d replicas cannot share one volume, because a store belongs to one process. Set replicaCount=1, or let the StatefulSet create the volumes" (int .Values.replicaCount) }}
+{{- end }}
+{{- $budget := .Values.podDisruptionBudget }}
+{{- if $budget.enabled }}
+{{- if and (not (kindIs "invalid" $budget.minAvailable)) (not (kindIs "invalid" $budget.maxUnavailable)) }}
+podDisruptionBudget: set minAvailable or maxUnavailable, not both
+{{- end }}
+{{- if and (or (kindIs "int64" $budget.minAvailable) (kindIs "float64" $budget.minAvailable)) (gt (int .Values.replicaCount) 0) (ge (int $budget.minAvailable) (int .Values.replicaCount)) }}
+{{ printf "podDisruptionBudget.minAvailable: %d of %d replicas must stay, so no node could be drained" (int $budget.minAvailable) (int .Values.replicaCount) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "layerwell.problems.cluster" -}}
+{{- $redis := .Values.redis }}
+{{- $ways := list }}
+{{- range $key := list "url" "sentinels" "nodes" }}
+{{- if index $redis $key }}{{ $ways = append $ways $key }}{{ end }}
+{{- end }}
+{{- if and $redis.existingSecret $redis.urlKey }}{{ $ways = append $ways "urlKey" }}{{ end }}
+{{- if and .Values.cluster.enabled (not $ways) (not (dig "cluster" "redis" nil .Values.config)) (ne (dig "index" "driver" "" .Values.config) "redis") }}
+cluster.enabled: replicas find each other by Redis. Set redis.url, redis.sentinels, redis.nodes, or redis.existingSecret with redis.urlKey
+{{- end }}
+{{- if gt (len $ways) 1 }}
+{{ printf "redis: set one of %s" (join ", " $ways) }}
+{{- end }}
+{{- if and $redis.sentinels (not $redis.name) }}
+redis.name: missing. It is the name of the primary that the Sentinels watch
+{{- end }}
+{{- if and $redis.urlKey (not $redis.existingSecret) }}
+redis.urlKey: redis.existingSecret is empty
+{{- end }}
+{{- if and .Values.cluster.previousSecretKey (not .Values.cluster.existingSecret) }}
+cluster.previousSecretKey: cluster.existingSecret is empty
+{{- end }}
+{{- end }}

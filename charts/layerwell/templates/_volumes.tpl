@@ -1,0 +1,84 @@
+{{- /* Not empty if each replica of the StatefulSet claims a volume of its own. */}}
+{{- define "layerwell.claimsVolumes" -}}
+{{- if and .Values.persistence.enabled (eq .Values.persistence.existingClaim "") }}yes{{ end }}
+{{- end }}
+
+{{- define "layerwell.volumes" -}}
+- name: config
+  configMap:
+    name: {{ include "layerwell.fullname" . }}
+- name: tmp
+  emptyDir:
+    sizeLimit: 64Mi
+{{- if .Values.persistence.existingClaim }}
+- name: data
+  persistentVolumeClaim:
+    claimName: {{ .Values.persistence.existingClaim }}
+{{- else if not .Values.persistence.enabled }}
+- name: data
+  emptyDir:
+    sizeLimit: {{ .Values.persistence.size }}
+{{- end }}
+{{- if .Values.cluster.enabled }}
+- name: cluster-secret
+  secret:
+    secretName: {{ .Values.cluster.existingSecret | default (printf "%s-cluster" (include "layerwell.fullname" .)) }}
+    items:
+      - key: {{ ternary .Values.cluster.secretKey "secret" (ne .Values.cluster.existingSecret "") }}
+        path: secret
+      {{- with .Values.cluster.previousSecretKey }}
+      - key: {{ . }}
+        path: previous-secret
+      {{- end }}
+{{- end }}
+{{- if .Values.redis.existingSecret }}
+- name: redis-secret
+  secret:
+    secretName: {{ .Values.redis.existingSecret }}
+    items:
+      {{- range $path, $key := dict "url" .Values.redis.urlKey "password" .Values.redis.passwordKey "sentinel-password" .Values.redis.sentinelPasswordKey }}
+      {{- if $key }}
+      - key: {{ $key }}
+        path: {{ $path }}
+      {{- end }}
+      {{- end }}
+{{- end }}
+{{- if .Values.redis.tls.caSecret }}
+- name: redis-ca
+  secret:
+    secretName: {{ .Values.redis.tls.caSecret }}
+    items:
+      - key: {{ .Values.redis.tls.caKey }}
+        path: ca.crt
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* What the container mounts, but for its data. */}}
+{{- define "layerwell.configMounts" -}}
+- name: config
+  mountPath: /etc/layerwell
+  readOnly: true
+- name: tmp
+  mountPath: /tmp
+{{- if .Values.cluster.enabled }}
+- name: cluster-secret
+  mountPath: /run/secrets/layerwell/cluster
+  readOnly: true
+{{- end }}
+{{- if .Values.redis.existingSecret }}
+- name: redis-secret
+  mountPath: /run/secrets/layerwell/redis
+  readOnly: true
+{{- end }}
+{{- if .Values.redis.tls.caSecret }}
+- name: redis-ca
+  mountPath: /run/secrets/layerwell/redis-ca
+  readOnly: true
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
