@@ -1,6 +1,7 @@
+#!/usr/bin/env node
 import { write } from 'node:fs';
 import { createRequire } from 'node:module';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { ConfigError } from './config/loading/problems.ts';
 import { StartFailure } from './app/lifecycle.ts';
 import type { FailpointHook } from './storage/filesystem/failpoints.ts';
@@ -87,6 +88,16 @@ function packageVersion(): string {
   return isNamed ? String(manifest.version) : 'unknown';
 }
 
+/** The container image sets the variable, so that a command in a running container finds the file that the mirror runs with. */
+function configOption(): Option {
+  return new Option('-c, --config <file>', 'the configuration').env('LAYERWELL_CONFIG').default('mirror.config.json');
+}
+
+/** As the first process of a container, a process without handlers ignores these signals. */
+function endOnSignals(): void {
+  process.once('SIGTERM', () => process.exit(128 + 15)).once('SIGINT', () => process.exit(128 + 2));
+}
+
 const version = packageVersion();
 const program = new Command('layerwell')
   .version(version)
@@ -95,7 +106,7 @@ const program = new Command('layerwell')
 program
   .command('serve')
   .description('run the mirror')
-  .option('-c, --config <file>', 'the configuration', 'mirror.config.json')
+  .addOption(configOption())
   .action(({ config }: { config: string }) =>
     run(async () => {
       widenThreadPool();
@@ -118,10 +129,11 @@ program
 program
   .command('check')
   .description('say whether the configuration can be used; exit code 2 if not, 1 if an upstream cannot')
-  .option('-c, --config <file>', 'the configuration', 'mirror.config.json')
+  .addOption(configOption())
   .option('--online', 'ask every upstream as well: whether it answers, and accepts its credentials', false)
   .action(({ config, online }: { config: string; online: boolean }) =>
     run(async () => {
+      endOnSignals();
       const { check } = await import('./commands/check.ts');
       return check({
         file: config,
@@ -130,6 +142,18 @@ program
         isOnline: online,
         print: (text) => process.stdout.write(text),
       });
+    }),
+  );
+
+program
+  .command('health')
+  .description('ask the running mirror whether it is alive; exit code 1 if not')
+  .addOption(configOption())
+  .action(({ config }: { config: string }) =>
+    run(async () => {
+      endOnSignals();
+      const { health } = await import('./commands/health.ts');
+      return health({ file: config, env: process.env, print: (text) => process.stdout.write(text) });
     }),
   );
 

@@ -35,6 +35,25 @@ export async function loadConfig({ file, env, readFile = readText }: LoadOptions
   return settled(data, { folder, proxies: environment.proxies });
 }
 
+/**
+ * Reads only where the management listener is; the rest of the file may have problems.
+ * @throws ConfigError
+ */
+export async function loadManagement({ file, env, readFile = readText }: LoadOptions): Promise<Config['management']> {
+  const whole: unknown = parsed(file, await content(file, readFile));
+  const section = typeof whole === 'object' && whole !== null && 'management' in whole ? whole.management : {};
+  const { document, problems } = await interpolate(
+    { management: section },
+    { env, readFile, folder: dirname(resolve(file)) },
+  );
+  const { data, error } = managementOnly.safeParse(document, { reportInput: true });
+  if (data !== undefined && problems.length === 0) return data.management;
+  const found = error === undefined ? [] : problemsOf(error.issues, configJsonSchema());
+  throw new ConfigError(file, [...problems, ...withoutThoseOf(problems, found)].map(inWords));
+}
+
+const managementOnly = configFile.pick({ management: true });
+
 function readText(path: string): Promise<string> {
   return fs.readFile(path, 'utf8');
 }

@@ -1,0 +1,33 @@
+import { loadManagement, type LoadOptions } from '../config/loading/load.ts';
+
+export interface HealthOptions extends Pick<LoadOptions, 'file' | 'env'> {
+  readonly print: (text: string) => void;
+}
+
+const unhealthy = 1;
+const answersWithinMs = 4000;
+
+/**
+ * Asks the mirror that runs with this configuration file, on the same machine, whether it is alive. For the health check of a container.
+ * Problems of other parts of the file do not matter: the mirror still runs with what the file said before.
+ * @returns the exit code: 0, or 1 when the mirror does not answer.
+ * @throws ConfigError when the file does not say where `/healthz` is.
+ */
+export async function health({ file, env, print }: HealthOptions): Promise<number> {
+  const url = `http://${authorityOf(await loadManagement({ file, env }))}/healthz`;
+  try {
+    const { ok, status } = await fetch(url, { signal: AbortSignal.timeout(answersWithinMs) });
+    print(`${url}: ${status}\n`);
+    return ok ? 0 : unhealthy;
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+    print(`${url}: ${cause instanceof Error ? cause.message : String(cause)}\n`);
+    return unhealthy;
+  }
+}
+
+/** A listener on every address is asked at the loopback address: one of `::` takes IPv4 as well, and works where IPv6 is switched off. */
+function authorityOf({ host, port }: { readonly host: string; readonly port: number }): string {
+  const address = host === '::' || host === '0.0.0.0' ? '127.0.0.1' : host;
+  return `${address.includes(':') ? `[${address}]` : address}:${port}`;
+}
