@@ -1,26 +1,47 @@
-FROM node:26-slim AS build
+# The base of both stages. A release pins it: --build-arg NODE_IMAGE=docker.io/library/node:26-slim@sha256:…
+ARG NODE_IMAGE=docker.io/library/node:26-slim
+
+# Runs on the builder's own architecture: what it makes is the same for all.
+FROM --platform=$BUILDPLATFORM ${NODE_IMAGE} AS build
 WORKDIR /build
 COPY package.json package-lock.json ./
 RUN npm ci
-COPY tsconfig.json tsconfig.build.json mirror.config.json ./
-COPY scripts/image-config.ts scripts/
+COPY tsconfig.json tsconfig.build.json mirror.config.json LICENSE ./
+COPY scripts/image-config.ts scripts/prune-packages.ts scripts/
 COPY src src
-RUN npx tsc -p tsconfig.build.json \
-  && node scripts/image-config.ts > image.config.json \
-  && npm prune --omit=dev
+# /data can be written by the group 0 as well: OpenShift runs the image as any user of that group.
+RUN mkdir -p /image/app /image/data /image/etc/layerwell /image/usr/local/bin \
+  && npx tsc -p tsconfig.build.json --outDir /image/app/dist --sourceMap false \
+  && node scripts/image-config.ts > /image/etc/layerwell/mirror.config.json \
+  && npm prune --omit=dev \
+  && node scripts/prune-packages.ts node_modules \
+  && cp -r node_modules package.json LICENSE /image/app/ \
+  && chmod 755 /image/app/dist/main.js \
+  && ln -s /app/dist/main.js /image/usr/local/bin/layerwell \
+  && chmod 770 /image/data
 
-FROM node:26-slim
-ENV NODE_ENV=production
+FROM ${NODE_IMAGE}
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG CREATED=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="Layerwell" \
+  org.opencontainers.image.description="A pull-through caching mirror for container registries" \
+  org.opencontainers.image.licenses="Apache-2.0" \
+  org.opencontainers.image.version="${VERSION}" \
+  org.opencontainers.image.revision="${REVISION}" \
+  org.opencontainers.image.created="${CREATED}" \
+  org.opencontainers.image.source="${SOURCE}"
+ENV NODE_ENV=production LAYERWELL_CONFIG=/etc/layerwell/mirror.config.json
 WORKDIR /app
-COPY --from=build /build/package.json ./
-COPY --from=build /build/node_modules node_modules
-COPY --from=build /build/dist dist
-COPY --from=build /build/image.config.json /etc/layerwell/mirror.config.json
-RUN mkdir /data && chown 65532:65532 /data
+COPY --from=build /image/app /app
+COPY --from=build /image/etc/layerwell /etc/layerwell
+COPY --from=build /image/usr/local/bin/layerwell /usr/local/bin/layerwell
+COPY --from=build --chown=65532:0 /image/data /data
 USER 65532:65532
 VOLUME /data
 EXPOSE 5000 5001
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
-  CMD ["node", "-e", "fetch('http://127.0.0.1:5001/healthz').then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["node", "dist/main.js", "health"]
+# Node is process 1 and handles SIGTERM itself. An init (docker run --init) is needed only by a credential helper that leaves processes behind.
 ENTRYPOINT ["node", "dist/main.js"]
-CMD ["serve", "--config", "/etc/layerwell/mirror.config.json"]
+CMD ["serve"]

@@ -31,8 +31,42 @@ describe('the container image', () => {
     expect(copied.toSorted()).toEqual(allowed.toSorted());
   });
 
-  test('runs as an unprivileged user, with a health check of the management port', () => {
+  test('runs as an unprivileged user, whose volume any user of the group 0 can write', () => {
     expect(dockerfile).toMatch(/^USER 65532:65532$/m);
-    expect(dockerfile).toContain("fetch('http://127.0.0.1:5001/healthz')");
+    expect(dockerfile).toMatch(/^COPY --from=build --chown=65532:0 \/image\/data \/data$/m);
+    expect(dockerfile).toContain('chmod 770 /image/data');
+  });
+
+  test('asks the configured management port for its health, of the configuration that it runs with', () => {
+    expect(dockerfile).toMatch(/^HEALTHCHECK .* CMD \["node", "dist\/main.js", "health"\]$/m);
+    expect(dockerfile).toMatch(/^ENV .*LAYERWELL_CONFIG=\/etc\/layerwell\/mirror.config.json$/m);
+    expect(dockerfile).toMatch(/^CMD \["serve"\]$/m);
+  });
+
+  test('has the command layerwell in the PATH', () => {
+    expect(dockerfile).toContain('ln -s /app/dist/main.js /image/usr/local/bin/layerwell');
+    expect(dockerfile).toContain('chmod 755 /image/app/dist/main.js');
+    expect(readFileSync(resolve(root, 'src/main.ts'), 'utf8')).toMatch(/^#!\/usr\/bin\/env node\n/);
+  });
+
+  test('is of one base, which a build can pin, and runs no command on the target architecture', () => {
+    const [build, image] = dockerfile.split(/^FROM .*$/m).slice(1);
+    expect(dockerfile.match(/^FROM .*$/gm)).toEqual([
+      'FROM --platform=$BUILDPLATFORM ${NODE_IMAGE} AS build',
+      'FROM ${NODE_IMAGE}',
+    ]);
+    expect(build).toMatch(/^RUN /m);
+    expect(image).not.toMatch(/^RUN /m);
+  });
+
+  test.each(['title', 'description', 'licenses', 'version', 'revision', 'created', 'source'])(
+    'has the label org.opencontainers.image.%s',
+    (name) => {
+      expect(dockerfile).toMatch(new RegExp(`^.*org\\.opencontainers\\.image\\.${name}=".+"`, 'm'));
+    },
+  );
+
+  test('starts from the process itself: no shell is between it and the signals', () => {
+    expect(dockerfile).toMatch(/^ENTRYPOINT \["node", "dist\/main.js"\]$/m);
   });
 });
