@@ -5,7 +5,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { open } from '../support/client.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { type Gate, gate } from '../support/gate.ts';
-import { type Content, image } from '../support/images.ts';
+import { type Content, image, randomBlob } from '../support/images.ts';
 import { get } from '../support/pull.ts';
 import { mirrorOf, type RunningMirror, startMirror } from '../support/start-mirror.ts';
 import { storeOnDisk } from '../support/store-on-disk.ts';
@@ -90,6 +90,29 @@ test('during preStop a mirror serves as usual, but is not ready', async () => {
   expect((await get(mirror, path)).bytes.equals(layer.bytes)).toBe(true);
   mirror.send('SIGTERM');
   expect(await mirror.exited).toEqual(exitedInPeace);
+});
+
+/** How a connection ended that was not read before: `ECONNRESET`, or `end` when the rest of what was sent came first. */
+async function endOf(socket: Socket): Promise<string> {
+  const ended = Promise.withResolvers<string>();
+  socket.on('end', () => ended.resolve('end'));
+  socket.on('error', (error) => ended.resolve('code' in error ? String(error.code) : error.message));
+  socket.resume();
+  return ended.promise;
+}
+
+test('a client that does not read is reset at the deadline, and cannot keep its connection in the kernel', async () => {
+  const upstream = await startFakeRegistry();
+  const large = randomBlob(24_000_000);
+  upstream.content.addBlob(repository, large);
+  const mirror = await startMirror(mirrorOf(upstream, { shutdown: { drain: '200ms' } }));
+  const client = await silentConnection(mirror);
+  client.pause();
+  client.write(`GET /v2/${repository}/blobs/${large.digest} HTTP/1.1\r\nHost: mirror\r\n\r\n`);
+  await once(client, 'readable');
+  mirror.send('SIGTERM');
+  expect(await mirror.exited).toEqual(exitedInPeace);
+  expect(await endOf(client)).toBe('ECONNRESET');
 });
 
 /** http.Server keepAliveTimeout: so long it would wait for an idle connection. */

@@ -38,6 +38,7 @@ export async function open(
   asked.end();
   const [response]: IncomingMessage[] = await once(asked, 'response');
   if (!response) throw new Error('no answer');
+  asked.on('error', () => {}); // A reset is an error of the request too; `close` of the answer follows.
   return new Reading(response);
 }
 

@@ -57,8 +57,8 @@ export function noticeCredentials(onFirst: () => void): Middleware<ExchangeState
 export interface OverloadLimits {
   /** The most requests that run at the same time. */
   readonly maxRequests: number;
-  /** Tells which connections are above the limit of connections. */
-  readonly connections: Pick<Connections, 'isSurplus'>;
+  /** Tells which connections are above the limit of connections, and resets them. */
+  readonly connections: Pick<Connections, 'isSurplus' | 'reset'>;
   /** What a refused request is told. */
   readonly messages?: { readonly connections: string; readonly requests: string };
 }

@@ -30,13 +30,14 @@ export interface RegistryAppDeps extends AccessLogDeps {
 /** The Koa app of `/v2/`, with its middleware in order. */
 export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
   const app = new Koa<ExchangeState>();
+  const large = new LargeBodies({ ...deps, reset: (socket) => deps.limits.connections.reset(socket) });
   app.on('error', reportUnlessDisconnected(deps.report));
   app.use(recordRequests(deps));
   app.use(answerErrors(deps.report));
   app.use(refuseAmbiguousRequests());
   app.use(refuseOverload(deps.limits, deps));
   app.use(noticeCredentials(deps.onClientCredentials));
-  app.use(registryRoutes({ ...deps, small: new SmallBodies(), large: new LargeBodies(deps) }).routes());
+  app.use(registryRoutes({ ...deps, small: new SmallBodies(), large }).routes());
   app.use(() => {
     throw new OciError('NAME_UNKNOWN', 'unknown path: not part of the distribution API');
   });

@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Memory, MemoryReservation } from '../../mirror/ports/memory.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
@@ -6,6 +7,8 @@ import { ClientLeft } from '../registry/exchange.ts';
 
 export interface LargeBodiesDeps {
   readonly memory: Memory;
+  /** Resets the connection of a client that is too slow. */
+  readonly reset: (socket: Socket) => void;
   /** A client that has read nothing for this long is disconnected if others wait for memory; for tests. */
   readonly stalledAfterMs?: number;
   /** A client that has not read the whole body after this long is disconnected if others wait for memory; for tests. */
@@ -75,6 +78,7 @@ const slowAfterMs = 15_000;
  */
 export class LargeBodies {
   readonly #memory: Memory;
+  readonly #reset: LargeBodiesDeps['reset'];
   readonly #stalledAfterMs: number;
   readonly #slowAfterMs: number;
   readonly #held = new Map<Uint8Array, Held>();
@@ -84,6 +88,7 @@ export class LargeBodies {
 
   constructor(deps: LargeBodiesDeps) {
     this.#memory = deps.memory;
+    this.#reset = deps.reset;
     this.#stalledAfterMs = deps.stalledAfterMs ?? stalledAfterMs;
     this.#slowAfterMs = deps.slowAfterMs ?? slowAfterMs;
   }
@@ -164,7 +169,7 @@ export class LargeBodies {
     for (const [response, { startedAt, tookAt }] of this.#sending) {
       const isStalled = now - tookAt >= this.#stalledAfterMs;
       const isSlow = now - startedAt >= this.#slowAfterMs;
-      if (isStalled || isSlow) response.destroy();
+      if ((isStalled || isSlow) && response.socket) this.#reset(response.socket);
     }
   }
 

@@ -1,5 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { TLSSocket } from 'node:tls';
 
 export interface ConnectionsOptions {
   /** Further ones are surplus. */
@@ -16,7 +18,7 @@ const evictableAfterIdleMs = 5_000;
  */
 export class Connections {
   /** With TLS, including those whose handshake is in progress. */
-  readonly #accepted = new Set<Duplex>();
+  readonly #accepted = new Set<Socket>();
   /** The number of running answers on each. */
   readonly #answersOn = new Map<Duplex, number>();
   /** Idle connections and since when they are idle, the longest first. */
@@ -42,7 +44,7 @@ export class Connections {
     return this.#isDraining;
   }
 
-  accepted(socket: Duplex): void {
+  accepted(socket: Socket): void {
     this.#accepted.add(socket);
     socket.once('close', () => this.#accepted.delete(socket));
   }
@@ -86,9 +88,27 @@ export class Connections {
     for (const [socket, answers] of this.#answersOn) closeIfIdle(socket, answers);
   }
 
-  /** Closes all connections at once. */
+  /** Resets all connections at once. */
   cut(): void {
-    for (const socket of this.#accepted) socket.destroy();
+    for (const socket of this.#accepted) socket.resetAndDestroy();
+  }
+
+  /**
+   * Resets the connection of a client that is too slow. If it were closed, the kernel would keep it until the client has read what was sent,
+   * or for minutes.
+   */
+  reset(socket: Socket): void {
+    const accepted = socket instanceof TLSSocket ? this.#acceptedFor(socket) : socket;
+    if (accepted) accepted.resetAndDestroy();
+    else socket.destroy();
+  }
+
+  /** The TCP connection below a TLS connection: Node can reset only that. */
+  #acceptedFor({ remoteAddress, remotePort }: TLSSocket): Socket | undefined {
+    for (const socket of this.#accepted) {
+      if (socket.remotePort === remotePort && socket.remoteAddress === remoteAddress) return socket;
+    }
+    return undefined;
   }
 
   #closeLongestIdle(): boolean {

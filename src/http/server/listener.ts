@@ -87,7 +87,8 @@ export class Listener {
     // Disconnects clients that do not read their response, but not those that wait for the mirror. Node itself ends slow headers.
     this.#server.timeout = options.idleTimeoutMs;
     this.#server.on('timeout', (socket) => {
-      if (socket.writableLength > 0 || !this.#connections.isAnswering(socket)) socket.destroy();
+      if (socket.writableLength > 0) this.#connections.reset(socket);
+      else if (!this.#connections.isAnswering(socket)) socket.destroy();
     });
     this.#server.maxHeadersCount = maxHeaders + 1;
     const { max } = this.#connections;

@@ -26,7 +26,8 @@ interface SiblingState extends ExchangeState {
 export function createSiblingApp(deps: SiblingAppDeps): Koa<SiblingState> {
   const { observer, report, secrets, limits } = deps;
   const app = new Koa<SiblingState>();
-  const answers = { ...deps, large: new LargeBodies(deps) };
+  const large = new LargeBodies({ ...deps, reset: (socket) => limits.connections.reset(socket) });
+  const answers = { ...deps, large };
   app.on('error', reportUnlessDisconnected(report));
   app.use(recordRequests(observer));
   app.use(answerErrors(report));

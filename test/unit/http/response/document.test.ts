@@ -11,7 +11,7 @@ import { freePort } from '../../../support/free-port.ts';
 /** A server whose every answer is this document, within a budget of 1 MiB; it counts how often the document was looked up and made. */
 async function serve(names: readonly string[]) {
   const memory = new MemoryBudget({ maxBytes: 1024 * 1024 });
-  const large = new LargeBodies({ memory });
+  const large = new LargeBodies({ memory, reset: (socket) => void socket.destroy() });
   const count = { looked: 0, made: 0 };
   const look = async (): Promise<Document> => {
     count.looked += 1;

@@ -1,4 +1,5 @@
 import { createServer, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { LargeBodies } from '../../../../src/http/response/memory-bodies.ts';
@@ -9,6 +10,8 @@ import { freePort } from '../../../support/free-port.ts';
 const mebibyte = 1024 * 1024;
 /** More than the sockets between a client and the mirror hold. */
 const bodyBytes = 24 * mebibyte;
+/** A test of connections is elsewhere. */
+const reset = (socket: Socket): void => void socket.resetAndDestroy();
 const stays = new AbortController().signal;
 
 /** Serves one body for every path that begins with the same letter. */
@@ -42,7 +45,7 @@ async function stalled(from: { readonly url: string }, path: string) {
 
 test('a body counts once for all its clients, until the last one has it or has left', async () => {
   const memory = new MemoryBudget({ maxBytes: 64 * mebibyte });
-  const from = await serve(new LargeBodies({ memory }));
+  const from = await serve(new LargeBodies({ memory, reset }));
   const [one, two] = [await stalled(from, '/a'), await stalled(from, '/a')];
   expect(memory.reservedBytes).toBe(bodyBytes);
   expect((await ask(from, '/a')).body.equals(Buffer.alloc(bodyBytes, 'a'))).toBe(true);
@@ -53,7 +56,7 @@ test('a body counts once for all its clients, until the last one has it or has l
 
 test('above the budget a response waits for its turn', async () => {
   const memory = new MemoryBudget({ maxBytes: bodyBytes + mebibyte });
-  const from = await serve(new LargeBodies({ memory }));
+  const from = await serve(new LargeBodies({ memory, reset }));
   const first = await stalled(from, '/a');
   const second = ask(from, '/b');
   await expect.poll(() => memory.waiting).toBe(1);
@@ -64,7 +67,7 @@ test('above the budget a response waits for its turn', async () => {
 
 test('a client that reads nothing while others wait for memory is cut', async () => {
   const memory = new MemoryBudget({ maxBytes: bodyBytes + mebibyte });
-  const from = await serve(new LargeBodies({ memory, stalledAfterMs: 200 }));
+  const from = await serve(new LargeBodies({ memory, reset, stalledAfterMs: 200 }));
   const first = await stalled(from, '/a');
   expect((await ask(from, '/b')).body.length).toBe(bodyBytes);
   await expect(first.rest()).rejects.toThrow('cut');
@@ -73,7 +76,7 @@ test('a client that reads nothing while others wait for memory is cut', async ()
 
 test('a client that reads slowly is cut eventually, when others wait for memory', async () => {
   const memory = new MemoryBudget({ maxBytes: bodyBytes + mebibyte });
-  const from = await serve(new LargeBodies({ memory, stalledAfterMs: 60_000, slowAfterMs: 300 }));
+  const from = await serve(new LargeBodies({ memory, reset, stalledAfterMs: 60_000, slowAfterMs: 300 }));
   const slow = await stalled(from, '/a');
   const other = ask(from, '/b');
   const takeALittle = async (): Promise<void> => {
@@ -89,7 +92,7 @@ test('a client that reads slowly is cut eventually, when others wait for memory'
 
 test('a client that reads nothing is not cut while no other waits for memory', async () => {
   const memory = new MemoryBudget({ maxBytes: 3 * bodyBytes });
-  const from = await serve(new LargeBodies({ memory, stalledAfterMs: 20 }));
+  const from = await serve(new LargeBodies({ memory, reset, stalledAfterMs: 20 }));
   const first = await stalled(from, '/a');
   for (let pull = 0; pull < 5; pull += 1) expect((await ask(from, '/b')).body.length).toBe(bodyBytes);
   expect((await first.rest()).length).toBe(bodyBytes);
@@ -99,7 +102,7 @@ test('a client that stops waiting leaves the line, and no memory is reserved for
   const memory = new MemoryBudget({ maxBytes: bodyBytes });
   const others = memory.tryReserve(bodyBytes);
   const leaving = new AbortController();
-  const from = await serve(new LargeBodies({ memory }), leaving);
+  const from = await serve(new LargeBodies({ memory, reset }), leaving);
   const answers = [ask(from, '/a'), ask(from, '/a')].map((answer) => answer.catch(() => 'none'));
   await expect.poll(() => memory.waiting).toBe(1);
   leaving.abort(new Error('too late'));

@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { get } from 'node:https';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
 import Koa from 'koa';
 import { expect, onTestFinished, test } from 'vitest';
 import { Certificate } from '../../../../src/http/server/certificate.ts';
@@ -81,6 +82,42 @@ test('a client that ends its side and reads nothing of a large response is cut a
   socket.end('GET /v2/ HTTP/1.1\r\nHost: mirror.test\r\n\r\n');
   expect(await closed.promise).toBe(false);
 });
+
+/** A client that reads nothing of the answer until it is resumed. */
+async function askedOverTls(listener: Listener): Promise<Socket> {
+  const socket = connectTls({ socket: await connectedTo(listener), rejectUnauthorized: false });
+  await once(socket, 'secureConnect');
+  socket.pause().write(question);
+  return socket;
+}
+
+async function askedInPlain(listener: Listener): Promise<Socket> {
+  const socket = await connectedTo(listener);
+  socket.pause().write(question);
+  return socket;
+}
+
+const question = 'GET /v2/ HTTP/1.1\r\nHost: mirror.test\r\n\r\n';
+
+test.each([
+  { over: 'HTTP', certificates: async () => undefined, asked: askedInPlain },
+  { over: 'HTTPS', certificates: certificate, asked: askedOverTls },
+])(
+  'a client that reads nothing over $over is reset after the idle timeout, and does not stay in the kernel',
+  async ({ certificates, asked }) => {
+    const closed = Promise.withResolvers<void>();
+    const app = new Koa().use((ctx) => {
+      ctx.res.once('close', closed.resolve);
+      ctx.body = Buffer.alloc(64_000_000);
+    });
+    const listener = await listening({ idleTimeoutMs: 300, certificate: await certificates() }, app);
+    const socket = await asked(listener);
+    const ended = new Promise((resolve) => socket.once('end', () => resolve('end')).once('error', resolve));
+    await closed.promise;
+    socket.resume();
+    expect(await ended).toMatchObject({ code: 'ECONNRESET' });
+  },
+);
 
 test('a client that trickles its headers gets an error and is cut, whatever it sends', async () => {
   const listener = await listening({ headersTimeoutMs: 200 });
