@@ -3,6 +3,10 @@
 {{ include "layerwell.problems.labels" . }}
 {{ include "layerwell.problems.replicas" . }}
 {{ include "layerwell.problems.cluster" . }}
+{{ include "layerwell.problems.listeners" . }}
+{{ include "layerwell.problems.storage" . }}
+{{ include "layerwell.problems.shutdown" . }}
+{{ include "layerwell.problems.upgrade" . }}
 {{- end }}
 
 {{- define "layerwell.problems.labels" -}}

@@ -1,0 +1,59 @@
+{{- /* Problems of the configuration that only matter in a pod. */}}
+{{- define "layerwell.problems.listeners" -}}
+{{- $config := include "layerwell.config" . | fromJson }}
+{{- $listeners := dict "config.listen" $config.listen "config.management" $config.management }}
+{{- if $config.cluster }}{{ $_ := set $listeners "config.cluster.listen" $config.cluster.listen }}{{ end }}
+{{- $owners := dict }}
+{{- range $key, $listener := $listeners }}
+{{- if regexMatch "^(127\\..*|localhost|::1|0:0:0:0:0:0:0:1)$" $listener.host }}
+{{ printf "%s.host: %s is reached from within the pod only. Use \"::\"" $key $listener.host }}
+{{- end }}
+{{- $port := int $listener.port | toString }}
+{{- if hasKey $owners $port }}
+{{ printf "%s.port: %s is the port of %s too" $key $port (get $owners $port) }}
+{{- end }}
+{{- $_ := set $owners $port $key }}
+{{- end }}
+{{- end }}
+
+{{- define "layerwell.problems.storage" -}}
+{{- $config := include "layerwell.config" . | fromJson }}
+{{- $path := $config.storage.path }}
+{{- $taken := "^/(tmp|etc|app|usr|bin|sbin|lib|lib64|proc|sys|dev|run|var/run)(/|$)" }}
+{{- $mounts := list }}
+{{- range .Values.extraVolumeMounts }}{{ $mounts = append $mounts (clean .mountPath) }}{{ end }}
+{{- if or (not (hasPrefix "/" $path)) (contains "${" $path) }}
+{{ printf "config.storage.path: %s is not an absolute path, at which a volume could be mounted. Use /data" $path }}
+{{- else if or (eq (clean $path) "/") (regexMatch $taken (clean $path)) }}
+{{ printf "config.storage.path: a volume at %s would hide files of the image, or be hidden. Use /data" $path }}
+{{- else if has (clean $path) $mounts }}
+{{ printf "config.storage.path: extraVolumeMounts mounts something else at %s" $path }}
+{{- end }}
+{{- with (dig "index" "path" "" $config) }}
+{{- $index := clean . }}
+{{- $isWritable := or (hasPrefix (printf "%s/" (clean $path)) $index) (contains "${" .) }}
+{{- range $mounts }}{{ if hasPrefix (printf "%s/" .) $index }}{{ $isWritable = true }}{{ end }}{{ end }}
+{{- if not $isWritable }}
+{{ printf "config.index.path: %s is not on a volume, and the root filesystem of the pod is read-only. Put it below %s, or mount a volume there" . $path }}
+{{- end }}
+{{- end }}
+{{- if not (or $.Values.persistence.existingClaim (contains "${" (printf "%v%v" $config.storage.maxSize $config.storage.minFree))) }}
+{{- $needed := include "layerwell.bytes" ($config.storage.maxSize | default "50GiB") | float64 }}
+{{- if .Values.persistence.enabled }}
+{{- $needed = addf $needed (include "layerwell.bytes" ($config.storage.minFree | default "2GiB")) }}
+{{- end }}
+{{- if gt $needed (include "layerwell.bytes" .Values.persistence.size | float64) }}
+{{ printf "persistence.size: %s is less than config.storage.maxSize (%s) and minFree (%s) together" .Values.persistence.size ($config.storage.maxSize | default "50GiB") ($config.storage.minFree | default "2GiB") }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "layerwell.problems.shutdown" -}}
+{{- $shutdown := (include "layerwell.config" . | fromJson).shutdown }}
+{{- $needed := add (include "layerwell.seconds" $shutdown.preStop) (include "layerwell.seconds" $shutdown.drain) }}
+{{- with .Values.terminationGracePeriodSeconds }}
+{{- if le (int .) (int $needed) }}
+{{ printf "terminationGracePeriodSeconds: %d is too short. config.shutdown.preStop and drain take %d s; leave it empty, or set more" (int .) (int $needed) }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,38 @@
+{{- /* What Kubernetes lets no upgrade change in a StatefulSet, compared with the one in the cluster. */}}
+{{- define "layerwell.problems.upgrade" -}}
+{{- $name := include "layerwell.fullname" . }}
+{{- $old := lookup "apps/v1" "StatefulSet" .Release.Namespace $name }}
+{{- if and $old (eq .Values.kind "StatefulSet") }}
+{{- $kubectl := printf "kubectl -n %s" .Release.Namespace }}
+{{- $remove := printf "`%s delete statefulset %s --cascade=orphan` (the pods keep running)" $kubectl $name }}
+{{- $fixed := printf "Kubernetes cannot change this in the StatefulSet %s. To do it:" $name }}
+{{- if ne (toJson $old.spec.selector.matchLabels) (include "layerwell.selectorLabels" . | fromYaml | toJson) }}
+{{ printf "nameOverride: the selector would change. %s `%s delete statefulset %s`, then upgrade again. The volumes stay" $fixed $kubectl $name }}
+{{- end }}
+{{- $had := $old.spec.volumeClaimTemplates | default list }}
+{{- $has := include "layerwell.claimsVolumes" . }}
+{{- if and $had (not $has) }}
+{{ printf "persistence: the replicas have volumes. %s %s, then upgrade again, and delete the claims data-%s-0 and so on that nobody uses any more" $fixed $remove $name }}
+{{- else if and $has (not $had) }}
+{{ printf "persistence: the replicas have no volumes. %s %s, then upgrade again" $fixed $remove }}
+{{- else if $had }}
+{{- $spec := (first $had).spec }}
+{{- $oldSize := $spec.resources.requests.storage | toString }}
+{{- if ne (include "layerwell.bytes" $oldSize) (include "layerwell.bytes" .Values.persistence.size) }}
+{{- if gt (include "layerwell.bytes" .Values.persistence.size | float64) (include "layerwell.bytes" $oldSize | float64) }}
+{{- $patch := printf "{\"spec\":{\"resources\":{\"requests\":{\"storage\":\"%s\"}}}}" .Values.persistence.size }}
+{{ printf "persistence.size: the volumes have %s. %s `%s patch pvc data-%s-0 -p '%s'` for each replica (the storage class must allow expansion), then %s, then upgrade again" $oldSize $fixed $kubectl $name $patch $remove }}
+{{- else }}
+{{ printf "persistence.size: the volumes have %s, and no volume shrinks. %s %s, delete each pod with its claim data-%s-0 and so on (its cache is lost), then upgrade again" $oldSize $fixed $remove $name }}
+{{- end }}
+{{- end }}
+{{- $old := dict "storageClass" ($spec.storageClassName | default "") "accessModes" ($spec.accessModes | join ",") "annotations" (dig "metadata" "annotations" dict (first $had) | toJson) }}
+{{- $new := dict "storageClass" .Values.persistence.storageClass "accessModes" (.Values.persistence.accessModes | join ",") "annotations" (.Values.persistence.annotations | toJson) }}
+{{- range $key := list "storageClass" "accessModes" "annotations" }}
+{{- if ne (get $old $key) (get $new $key) }}
+{{ printf "persistence.%s: the volumes have %q. %s %s, upgrade again, then, to have it for the old replicas too, delete each claim data-%s-0 and so on with its pod (its cache is lost)" $key (get $old $key) $fixed $remove $name }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
