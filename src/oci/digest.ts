@@ -34,6 +34,11 @@ export function digestOf(bytes: Uint8Array, algorithm: DigestAlgorithm = 'sha256
   return digestFrom(createHash(algorithm).update(bytes), algorithm);
 }
 
+/** Whether it is the digest of no bytes at all. */
+export function isOfNothing(digest: Digest): boolean {
+  return digest === digestOf(new Uint8Array(), algorithmOf(digest));
+}
+
 /** The digest of everything `hash` was fed. */
 export function digestFrom(hash: Hash, algorithm: DigestAlgorithm): Digest {
   return parseDigest(`${algorithm}:${hash.digest('hex')}`);

@@ -45,6 +45,8 @@ export interface ManifestShape {
   readonly mediaType: MediaType | undefined;
   /** Whether it has a field of a manifest. An error page in JSON has none. */
   readonly hasManifestFields: boolean;
+  /** Whether it has the fields of Docker's first format, which has no field `mediaType`. */
+  readonly isSchema1: boolean;
 }
 
 /** image-spec and Docker's schema 1 and 2: each kind of manifest has at least one of these. */
@@ -58,6 +60,7 @@ export function manifestShapeOf(bytes: Uint8Array): ManifestShape | undefined {
   return {
     mediaType: isMediaType(claimed) ? claimed : undefined,
     hasManifestFields: manifestFields.some((field) => manifest[field] !== undefined),
+    isSchema1: manifest['schemaVersion'] === 1,
   };
 }
 

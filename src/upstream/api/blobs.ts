@@ -1,10 +1,10 @@
 import type { ByteRange, OpenedBlob } from '../../mirror/ports/upstream.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
-import type { Digest } from '../../oci/digest.ts';
+import { type Digest, isOfNothing } from '../../oci/digest.ts';
 import { OciError } from '../../oci/errors.ts';
 import type { Repository } from '../../oci/reference.ts';
 import { contentLengthOf, contentRangeOf, openedBlob } from '../transport/answer.ts';
-import { mayGetDiffer } from './manifests.ts';
+import { askByHead } from './head-record.ts';
 import type { RegistryAnswer, Requests } from './requests.ts';
 
 /**
@@ -19,16 +19,18 @@ export async function headBlob(
   options: Waiting,
 ): Promise<{ readonly size: number | undefined }> {
   if (requests.hasNoHead('blob')) return sizeByGet(requests, repository, digest, options);
-  const url = requests.urlOf(repository, `blobs/${digest}`);
-  const answer = await requests.ask({ method: 'HEAD', url, kind: 'blob', repository }, options);
-  if (answer.status === 200) {
-    requests.recordHead('blob', 'answered');
-    return { size: contentLengthOf(answer.headers) };
+  const request = { url: requests.urlOf(repository, `blobs/${digest}`), kind: 'blob', repository } as const;
+  const said = await askByHead(request, () => requests.ask({ ...request, method: 'HEAD' }, options));
+  if (said.refusal !== undefined) {
+    const found = await sizeByGet(requests, repository, digest, options);
+    requests.recordHead('blob', said.refusal);
+    return found;
   }
-  if (answer.status !== 401 && !mayGetDiffer(answer)) throw await requests.failureOf(answer, 'BLOB_UNKNOWN');
-  const found = await sizeByGet(requests, repository, digest, options);
-  requests.recordHead('blob', answer.status);
-  return found;
+  if (said.answer.status !== 200) throw await requests.failureOf(said.answer, 'BLOB_UNKNOWN');
+  requests.recordHead('blob', 'answered');
+  const size = contentLengthOf(said.answer.headers);
+  // Some proxies send the length of the HEAD's own body (yusing/godoxy #169).
+  return size === 0 && !isOfNothing(digest) ? sizeByGet(requests, repository, digest, options) : { size };
 }
 
 async function sizeByGet(requests: Requests, repository: Repository, digest: Digest, options: Waiting) {

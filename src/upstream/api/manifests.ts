@@ -7,7 +7,8 @@ import { acceptedManifests, isSchema1, type MediaType, mediaTypeIn } from '../..
 import type { Reference, Repository } from '../../oci/reference.ts';
 import { contentLengthOf, headerOf, type Answer } from '../transport/answer.ts';
 import { readAtMost } from '../transport/read-at-most.ts';
-import type { RegistryRequest, Requests } from './requests.ts';
+import { askByHead } from './head-record.ts';
+import type { Requests } from './requests.ts';
 
 /** @throws OciError MANIFEST_UNKNOWN, NAME_UNKNOWN or DENIED; UpstreamError. */
 export async function headManifest(
@@ -17,15 +18,16 @@ export async function headManifest(
   options: Waiting,
 ): Promise<ManifestHead> {
   if (requests.hasNoHead('manifest')) return headByGet(requests, repository, reference, options);
-  const answer = await requests.ask(manifestRequest(requests, 'HEAD', repository, reference), options);
-  if (answer.status === 200) {
-    requests.recordHead('manifest', 'answered');
-    return headIn(answer, reference);
+  const request = manifestRequest(requests, repository, reference);
+  const said = await askByHead(request, () => requests.ask({ ...request, method: 'HEAD' }, options));
+  if (said.refusal !== undefined) {
+    const head = await headByGet(requests, repository, reference, options);
+    requests.recordHead('manifest', said.refusal);
+    return head;
   }
-  if (!mayGetDiffer(answer)) throw await requests.failureOf(answer, 'MANIFEST_UNKNOWN');
-  const head = await headByGet(requests, repository, reference, options);
-  requests.recordHead('manifest', answer.status);
-  return head;
+  if (said.answer.status !== 200) throw await requests.failureOf(said.answer, 'MANIFEST_UNKNOWN');
+  requests.recordHead('manifest', 'answered');
+  return headIn(said.answer, reference);
 }
 
 function headIn(answer: Answer, reference: Reference): ManifestHead {
@@ -33,7 +35,8 @@ function headIn(answer: Answer, reference: Reference): ManifestHead {
   return {
     digest: isDigest(reference) ? confirmed(reference, answer) : digestIn(answer),
     mediaType,
-    size: contentLengthOf(answer.headers),
+    // No manifest is empty: some proxies send the length of the HEAD's own body (yusing/godoxy #169).
+    size: contentLengthOf(answer.headers) || undefined,
   };
 }
 
@@ -48,7 +51,8 @@ export async function getManifest(
   reference: Reference,
   options: Waiting,
 ): Promise<FetchedManifest> {
-  const answer = await requests.ask(manifestRequest(requests, 'GET', repository, reference), options);
+  const request = manifestRequest(requests, repository, reference);
+  const answer = await requests.ask({ ...request, method: 'GET' }, options);
   if (answer.status !== 200) throw await requests.failureOf(answer, 'MANIFEST_UNKNOWN');
   const bytes = await readAtMost(answer, maxManifestBytes, options);
   const digest = verifiedDigest(bytes, reference, answer);
@@ -56,7 +60,7 @@ export async function getManifest(
   if (isDigest(reference) && headerType) return { digest, mediaType: headerType, bytes };
   const shape = manifestShapeOf(bytes);
   const mediaType = headerType ?? manifestType(shape?.mediaType);
-  if (mediaType && isSchema1(mediaType)) throw unsupported(answer.url);
+  if ((mediaType && isSchema1(mediaType)) || (!mediaType && shape?.isSchema1)) throw unsupported(answer.url);
   const isManifest = isDigest(reference) || isManifestShape(shape, answer);
   if (!isManifest || !mediaType) throw noManifest(answer);
   return { digest, mediaType, bytes };
@@ -67,30 +71,15 @@ function isManifestShape(shape: ManifestShape | undefined, answer: Answer): bool
   return shape !== undefined && (shape.hasManifestFields || digestIn(answer) !== undefined);
 }
 
-function manifestRequest(
-  requests: Requests,
-  method: 'GET' | 'HEAD',
-  repository: Repository,
-  reference: Reference,
-): RegistryRequest {
+/** A request for a manifest, for HEAD or GET. */
+export function manifestRequest(requests: Requests, repository: Repository, reference: Reference) {
   const headers = { accept: acceptedManifests.join(', ') };
-  return { method, url: requests.urlOf(repository, `manifests/${reference}`), kind: 'manifest', repository, headers };
+  return { url: requests.urlOf(repository, `manifests/${reference}`), kind: 'manifest', repository, headers } as const;
 }
 
 async function headByGet(...request: Parameters<typeof getManifest>): Promise<ManifestHead> {
   const fetched = await getManifest(...request);
   return { digest: fetched.digest, mediaType: fetched.mediaType, size: fetched.bytes.length, fetched };
-}
-
-/** A refused account, a rate limit or an outage: a GET would fail in the same way. */
-const sameForGet: ReadonlySet<number> = new Set([401, 429, 502, 503, 504]);
-
-/**
- * Whether a GET may succeed after this HEAD was refused. Registries without HEAD answer 405 or 501 (RFC 9110 §15.5.6, §15.6.2); others answer
- * 400, 404, 406, 411 or 500, or redirect the HEAD to an object store whose URL is signed for GET only (403).
- */
-export function mayGetDiffer({ status }: Answer): boolean {
-  return !sameForGet.has(status);
 }
 
 /** By digest the bytes must match it; by tag they must match the digest in the headers, if the mirror can verify it. */

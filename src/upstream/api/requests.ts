@@ -11,7 +11,7 @@ import { type Answer, headerOf } from '../transport/answer.ts';
 import type { Exchange } from '../transport/exchange.ts';
 import { followRedirects } from '../transport/redirects.ts';
 import { errorOfAnswer, type Refusal } from '../transport/answer-errors.ts';
-import { type HeadKind, HeadRecord } from './head-record.ts';
+import { type HeadKind, HeadRecord, type HeadRefusal } from './head-record.ts';
 import { anonymousAuthorization, nextAuthorization, type ProofDeps } from './proofs.ts';
 import { rateLimitOf, retryAfterSecondsOf } from '../transport/rate-limits.ts';
 import { discard } from '../transport/read-at-most.ts';
@@ -39,8 +39,8 @@ export interface Requests {
   failureOf(answer: RegistryAnswer, missing: Refusal['missing'], about?: Pick<Refusal, 'isListing'>): Promise<Error>;
   /** Whether HEAD of such content is known not to work at this registry. */
   hasNoHead(kind: HeadKind): boolean;
-  /** Records that a HEAD was answered, or was refused with this status while GET succeeded. */
-  recordHead(kind: HeadKind, outcome: 'answered' | number): void;
+  /** Records that a HEAD was answered, or how it was refused while GET succeeded. */
+  recordHead(kind: HeadKind, outcome: 'answered' | HeadRefusal): void;
   /** The URL of a resource of a repository, such as `tags/list?n=1000`. */
   urlOf(repository: Repository, path: string): URL;
 }

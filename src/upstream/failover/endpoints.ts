@@ -5,7 +5,7 @@ import type { Memory } from '../../mirror/ports/memory.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import type { Upstream, UpstreamMonitor } from '../../mirror/ports/upstream.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
-import { algorithmOf, type Digest, digestOf, isDigest } from '../../oci/digest.ts';
+import { type Digest, isDigest, isOfNothing } from '../../oci/digest.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 import type { Reference } from '../../oci/reference.ts';
 import { headBlob, openBlob } from '../api/blobs.ts';
@@ -228,7 +228,7 @@ function watching(endpoint: Endpoint, distrust: Distrust): Endpoint {
     openBlob: async (repository, digest, options) => {
       const opened = await endpoint.openBlob(repository, digest, options);
       distrust.sends(digest);
-      if (opened.size !== 0 || digest === digestOf(new Uint8Array(), algorithmOf(digest))) return opened;
+      if (opened.size !== 0 || isOfNothing(digest)) return opened;
       opened.body.destroy();
       distrust.wasWrong(digest);
       throw new UpstreamError('misbehaving', `an empty body was sent for ${digest}`);

@@ -35,6 +35,18 @@ test.each([401, 403, 405])(
   },
 );
 
+test('a length of 0 in the answer to a HEAD is not the size of a blob, unless the blob is empty', async () => {
+  const { client, registry, blob } = await startWithBlob({ fault: { contentLength: 0 } });
+  registry.clearScripts();
+  registry.script({ method: 'HEAD' }, { contentLength: 0 });
+  const nothing = content('application/octet-stream', Buffer.alloc(0));
+  registry.content.addBlob(repository, nothing);
+
+  expect(await client.headBlob(repository, blob.digest, unlimited)).toEqual({ size: 1000 });
+  expect(await client.headBlob(repository, nothing.digest, unlimited)).toEqual({ size: 0 });
+  expect(registry.seen('GET', blobs).map(({ headers }) => headers.range)).toEqual(['bytes=0-0']);
+});
+
 test('an empty blob has a size too when HEAD is rejected', async () => {
   const registry = await startFakeRegistry();
   const nothing = content('application/octet-stream', Buffer.alloc(0));

@@ -70,15 +70,47 @@ test.each([400, 403, 404, 406, 500])(
   },
 );
 
-test('a HEAD that is redirected to a URL that allows GET only is followed by a GET', async () => {
-  const { registry, app } = await startWithImage();
-  const store = await startFakeRegistry();
-  store.script({ method: 'HEAD' }, { status: 403 });
-  registry.clearScripts();
-  registry.script({ method: 'HEAD', path: manifests }, { redirectTo: (path) => `${store.url}${path}` });
-  const { client } = clientOf(registry.url, { redirectHosts: [store.host] });
+test.each([401, 403])(
+  'a HEAD that is redirected to a URL that allows GET only (%i) is followed by a GET',
+  async (status) => {
+    const { registry, app } = await startWithImage();
+    const store = await startFakeRegistry();
+    store.script({ method: 'HEAD' }, { status });
+    registry.clearScripts();
+    registry.script({ method: 'HEAD', path: manifests }, { redirectTo: (path) => `${store.url}${path}` });
+    const { client } = clientOf(registry.url, { redirectHosts: [store.host] });
 
-  expect(await client.headManifest(repository, latest, unlimited)).toMatchObject({ digest: app.manifest.digest });
+    expect(await client.headManifest(repository, latest, unlimited)).toMatchObject({ digest: app.manifest.digest });
+  },
+);
+
+test('a HEAD with a redirect that is not followed is followed by a GET', async () => {
+  const { client, registry, app } = await startWithImage();
+  registry.clearScripts();
+  registry.script({ method: 'HEAD', path: manifests }, { redirectTo: () => 'http://10.0.0.1/login' });
+
+  for (let times = 0; times < 3; times += 1)
+    expect(await client.headManifest(repository, latest, unlimited)).toMatchObject({ digest: app.manifest.digest });
+  expect(registry.count('HEAD', manifests)).toBe(2);
+});
+
+test('an account that a HEAD says is refused gets no GET', async () => {
+  const { client, registry } = await startWithImage();
+  registry.clearScripts();
+  registry.script({ path: manifests }, { status: 401 });
+
+  await expect(client.headManifest(repository, latest, unlimited)).rejects.toMatchObject({ code: 'DENIED' });
+  expect(registry.count('GET', manifests)).toBe(0);
+});
+
+test('a length of 0 in the answer to a HEAD is not the size of the manifest', async () => {
+  const { client, app } = await startWithImage({ contentLength: 0 });
+
+  expect(await client.headManifest(repository, latest, unlimited)).toEqual({
+    digest: app.manifest.digest,
+    mediaType: ociManifest,
+    size: undefined,
+  });
 });
 
 test.each([429, 502, 503, 504])('a registry that answers HEAD with %i gets no GET', async (status) => {

@@ -81,6 +81,23 @@ test('a schema 1 manifest is rejected with an error that says so, for HEAD and G
       });
 });
 
+test.each(['application/json; charset=utf-8', 'text/plain'])(
+  'a schema 1 manifest is recognized under the type %s too',
+  async (type) => {
+    const body = () => Buffer.from('{"schemaVersion": 1, "fsLayers": [], "signatures": []}');
+    const { client } = await startWithImage({
+      body,
+      headers: { 'content-type': type },
+      withoutHeaders: ['docker-content-digest'],
+    });
+
+    await expect(client.getManifest(repository, latest, unlimited)).rejects.toMatchObject({
+      code: 'MANIFEST_UNKNOWN',
+      message: expect.stringContaining('schema 1 manifest'),
+    });
+  },
+);
+
 test('bytes with another digest than requested are rejected', async () => {
   const { client, app } = await startWithImage({ body: () => Buffer.from('{"schemaVersion":2}') });
 

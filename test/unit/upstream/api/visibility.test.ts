@@ -74,15 +74,35 @@ test('without a manifest to ask for, one of its tags is listed', async () => {
   expect(open.count('HEAD')).toBe(0);
 });
 
-test.each([405, 501])(
-  'a registry that rejects HEAD (%i) is asked for a list of tags, never for a manifest',
+test.each([400, 403, 405, 406, 410, 411, 500, 501])(
+  'a registry that rejects HEAD (%i) and has the manifest for anonymous clients is public, and gets no HEAD after the second time',
   async (status) => {
     const registry = await registryThat();
+    const { client } = clientOf(registry.url, { credentials });
     registry.script({ method: 'HEAD' }, { status });
-    expect(await ask(registry)).toBe('public');
-    expect(registry.count('GET', /\/manifests\//)).toBe(0);
+    for (let times = 0; times < 3; times += 1)
+      expect(await client.askVisibility(app, latest, unlimited)).toBe('public');
+    const withToken = registry.seen('HEAD').filter(({ headers }) => headers.authorization);
+    expect(withToken).toHaveLength([405, 411, 501].includes(status) ? 1 : 2);
+    expect(registry.count('GET', /\/tags\//)).toBe(0);
   },
 );
+
+test('a repository whose manifests are behind URLs that are signed for GET is public', async () => {
+  const [registry, store] = [await registryThat(), await startFakeRegistry()];
+  store.content.add(app, 'latest', image());
+  store.script({ method: 'HEAD' }, { status: 403 });
+  registry.script({ path: /\/manifests\// }, { redirectTo: (path) => `${store.url}${path}` });
+  expect(await ask(registry, latest, { credentials, redirectHosts: [store.host] })).toBe('public');
+});
+
+test('a repository that a registry without HEAD keeps from anonymous clients is hidden', async () => {
+  const registry = await registryThat([app]);
+  registry.script({ method: 'HEAD' }, { status: 405 });
+  const open = await registryThat();
+  open.script({ path: /\/manifests\// }, { status: 403 });
+  expect([await ask(registry), await ask(open)]).toEqual(['hidden', 'hidden']);
+});
 
 test.each([
   { status: 429, reason: 'overloaded' },
@@ -90,7 +110,7 @@ test.each([
   { status: 302, reason: 'misbehaving' },
 ])('$status is no verdict', async ({ status, reason }) => {
   const registry = await registryThat();
-  registry.script({ method: 'HEAD' }, { status });
+  registry.script({ path: /\/manifests\// }, { status });
   await expect(ask(registry)).rejects.toMatchObject({ reason });
 });
 
