@@ -29,7 +29,7 @@ async function withCachedBlob(
 
 /** What a client can tell an answer by, without what names the blob and the moment. */
 function seenOf({ status, headers, body }: WholeAnswer, { digest }: Pick<Content, 'digest'>): object {
-  const { date: _, ...told } = headers;
+  const { date: _, 'x-request-id': __, ...told } = headers;
   const text = status < 300 ? body.length : body.toString();
   return JSON.parse(JSON.stringify({ status, told, text }).replaceAll(digest, 'DIGEST'));
 }

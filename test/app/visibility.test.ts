@@ -41,9 +41,9 @@ function questions(upstream: FakeRegistry): number {
   return looks.filter(({ headers }) => headers.authorization !== undefined).length;
 }
 
-/** What a client sees of an answer, but for the time of day. */
+/** What a client sees of an answer, but for the time of day and the id of its request. */
 function seen({ status, headers, body }: WholeAnswer) {
-  const { date: _, ...others } = headers;
+  const { date: _, 'x-request-id': __, ...others } = headers;
   return { status, headers: others, body: body.toString('utf8') };
 }
 
