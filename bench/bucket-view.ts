@@ -3,6 +3,7 @@ import { loadavg, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { SharedSweep } from '../src/app/bucket/sweep.ts';
+import { BucketCount } from '../src/cluster/bucket/bucket-count.ts';
 import { MemoryBudget } from '../src/mirror/concurrency/memory-budget.ts';
 import { systemClock } from '../src/mirror/ports/clock.ts';
 import type { RepositoryId } from '../src/mirror/ports/repository-id.ts';
@@ -118,7 +119,8 @@ async function measure(shape: Shape, folder: string): Promise<Row> {
     files: new DurableFolders({ files: nodeFiles }),
     clock: systemClock,
     observer,
-    isMyTurn: () => true,
+    count: new BucketCount({ clock: systemClock }),
+    isFirst: () => true,
   });
   const { signal } = new AbortController();
   try {

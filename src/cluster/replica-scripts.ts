@@ -21,6 +21,8 @@ export function clusterKeys(keyPrefix: string) {
     replicas: () => `${prefix}:replicas`,
     /** `<replica id> <token>` of the one that sweeps the shared bucket. */
     sweep: () => `${prefix}:sweep`,
+    /** Hash: what the shared bucket held after its last sweep, and what was uploaded since. See bucket/bucket-count.ts. */
+    bucket: () => `${prefix}:bucket`,
     /** `<replica id> <token> <address> <repository>`. */
     lease: (question: ContentQuestion) => `${content(question)}:lease`,
     /** Sorted set: `<replica id> <address>` by when it expires; of those that have it in this repository. */

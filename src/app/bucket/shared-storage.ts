@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { BucketCount, type BucketCountDeps } from '../../cluster/bucket/bucket-count.ts';
 import type { SharedBucket } from '../../cluster/shared-work.ts';
 import type { Config } from '../../config/schema.ts';
 import type { MirrorParts } from '../../mirror/mirror-parts.ts';
@@ -20,10 +21,11 @@ export interface SharedStorageDeps {
   readonly observer: BucketObserver & Observer;
 }
 
-/** Which replica sweeps. */
+/** What replicas tell each other, so that one sweeps. */
 interface SweepTurn {
   isFirst(): boolean;
   readonly holdSweep?: SharedSweepDeps['hold'];
+  readonly bucketCount: BucketCountDeps['shared'];
 }
 
 /** What the rest of the program uses of the bucket. */
@@ -71,13 +73,16 @@ export function createSharedStorage({ storage }: Config, deps: SharedStorageDeps
     sweeper: (turn) => {
       const files = new DurableFolders({ files: nodeFiles });
       const view = { path: join(path, 'shared-index.sqlite'), files };
+      const count = new BucketCount({ shared: turn.bucketCount, clock });
+      bucket.onUploaded((bytes) => count.add(bytes));
       sweep = new SharedSweep({
         bucket,
         limits: settings,
         ...view,
         clock,
         observer,
-        isMyTurn: () => turn.isFirst(),
+        count,
+        isFirst: () => turn.isFirst(),
         ...(turn.holdSweep && { hold: turn.holdSweep }),
       });
       return sweep;

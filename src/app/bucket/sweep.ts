@@ -6,19 +6,24 @@ import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
+import type { BucketCount } from '../../cluster/bucket/bucket-count.ts';
 import type { BucketStorage } from '../../storage/s3/bucket-storage.ts';
+import type { BucketContents } from '../../storage/s3/sweep/bucket-contents.ts';
 import type { Part } from '../lifecycle.ts';
+import { checkEveryMs, pauseAfter, sweepDue, sweepEndsWithinMs, uploadsEndWithinMs } from './sweep-times.ts';
 
 export interface SharedSweepDeps {
-  readonly bucket: Pick<BucketStorage, 'contents' | 'abortUploads' | 'uploadedBytes'>;
+  readonly bucket: Pick<BucketStorage, 'contents' | 'abortUploads'>;
   readonly limits: { readonly maxBytes: number; readonly unusedForMs: number; readonly keep: readonly string[] };
   /** The file of the view while a sweep runs. */
   readonly path: string;
   readonly files: SqliteIndexDeps['files'];
   readonly clock: Clock;
   readonly observer: Observer;
-  /** Whether this replica is to sweep: one does at a time. */
-  readonly isMyTurn: () => boolean;
+  /** What was uploaded since the last sweep. */
+  readonly count: Pick<BucketCount, 'now' | 'sweepBegins' | 'sweepEnded'>;
+  /** Whether this replica sweeps from time to time while Redis does not say when the last sweep was. */
+  readonly isFirst: () => boolean;
   /** Takes the lease under which one replica at a time sweeps; undefined when another holds it. The signal aborts when it is lost. */
   readonly hold?: () => Promise<(AsyncDisposable & { readonly signal: AbortSignal }) | undefined>;
   /** Resolves after `ms`. @throws when the signal aborts first. */
@@ -31,15 +36,6 @@ export interface SweptBucket {
   readonly objects: number;
 }
 
-const sweepEveryMs = 10 * 60_000;
-const longestPauseMs = 6 * 3_600_000;
-/** The listing of a large bucket takes minutes, and every page of it costs a call: it takes at most this share of the time. */
-const shareOfTime = 1 / 100;
-/** The bound is exceeded by this share before a sweep begins early, and by what is uploaded within {@link sweepEveryMs}. */
-const shareOfBound = 1 / 50;
-/** An upload that has not ended by then never will. */
-const uploadsEndWithinMs = 24 * 3_600_000;
-
 /**
  * Keeps the bucket below its bound: content that was not used for long is removed, and beyond the bound the least recently used, by the same rules
  * as in the local store. Each sweep makes a view of the bucket by listing it, so that it knows what all replicas uploaded and read.
@@ -50,8 +46,10 @@ export class SharedSweep implements Part {
   readonly #stopping = new AbortController();
   #running: Promise<void> = Promise.resolve();
   #swept: SweptBucket | undefined;
-  /** What this replica had uploaded when its last sweep began. */
-  #uploadedBytes = 0;
+  /** Since its start, or its last sweep. */
+  #idleSinceMs = 0;
+  /** After a sweep that failed. */
+  #notBeforeMs = 0;
 
   constructor({ wait = (ms, signal) => sleep(ms, undefined, { signal, ref: false }), ...deps }: SharedSweepDeps) {
     this.#deps = { wait, hold: alone, ...deps };
@@ -63,6 +61,7 @@ export class SharedSweep implements Part {
   }
 
   async start(): Promise<void> {
+    this.#idleSinceMs = this.#deps.clock.monotonicMs();
     this.#running = this.#run();
   }
 
@@ -71,10 +70,12 @@ export class SharedSweep implements Part {
     await abortable(this.#running, signal).catch(() => {});
   }
 
-  /** @throws UpstreamError when the bucket gives no answer: what was not removed is removed by the next sweep. */
+  /** @throws UpstreamError when the bucket gives no answer: what was not removed is removed by the next sweep; the signal's reason. */
   async sweep(waiting: Waiting): Promise<void> {
-    const { bucket, clock, observer, limits } = this.#deps;
-    const { uploadedBytes } = bucket;
+    const { bucket, clock, count, observer } = this.#deps;
+    const { signal } = waiting;
+    const startedAtMs = clock.monotonicMs();
+    await count.sweepBegins();
     await bucket.abortUploads({ ...waiting, startedBeforeMs: clock.now() - uploadsEndWithinMs });
     const contents = bucket.contents(waiting);
     const index = new BucketView(this.#viewDeps());
@@ -82,63 +83,74 @@ export class SharedSweep implements Part {
     try {
       const { store, records } = contents;
       const manifest = contents.manifest.bind(contents);
-      await rebuildIndex({ store, records, manifest, index, observer, signal: waiting.signal });
-      const space = new Space({
-        store: { ...unbounded, remove: store.remove },
-        records: { remove: records.remove, use: () => nothing },
-        loose: { ...noLoose, remove: records.remove },
-        index,
-        clock,
-        observer,
-        limits: { maxBytes: limits.maxBytes, minFreeBytes: 0, maxFiles: Number.MAX_SAFE_INTEGER },
-        unusedForMs: limits.unusedForMs,
-        onEvicted: () => {},
-      });
-      const end = () => void space.stop(waiting.signal);
-      waiting.signal.addEventListener('abort', end, { once: true });
-      await space.sweep();
-      waiting.signal.removeEventListener('abort', end);
+      await rebuildIndex({ store, records, manifest, index, observer, signal });
+      await this.#removeSome(contents, index, signal);
+      signal.throwIfAborted();
       const { bytes, blobs, manifests } = await index.totals();
       this.#swept = { bytes, objects: blobs + manifests };
-      this.#uploadedBytes = uploadedBytes;
+      await count.sweepEnded({ heldBytes: bytes, tookMs: clock.monotonicMs() - startedAtMs });
     } finally {
       await index.stop();
     }
   }
 
+  async #removeSome({ store, records }: BucketContents, index: BucketView, signal: AbortSignal): Promise<void> {
+    const { clock, observer, limits } = this.#deps;
+    const space = new Space({
+      store: { ...unbounded, remove: store.remove },
+      records: { remove: records.remove, use: () => nothing },
+      loose: { ...noLoose, remove: records.remove },
+      index,
+      clock,
+      observer: {
+        evicted: (event) => observer.evicted(event),
+        internalError: (event) => void (signal.aborted || observer.internalError(event)),
+      },
+      limits: { maxBytes: limits.maxBytes, minFreeBytes: 0, maxFiles: Number.MAX_SAFE_INTEGER },
+      unusedForMs: limits.unusedForMs,
+      onEvicted: () => {},
+    });
+    const end = () => void space.stop(signal);
+    signal.addEventListener('abort', end, { once: true });
+    await space.sweep();
+    signal.removeEventListener('abort', end);
+  }
+
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
-    const { clock, observer, isMyTurn } = this.#deps;
-    let pauseMs = sweepEveryMs;
     while (!signal.aborted) {
-      await this.#pause(pauseMs, signal).catch(() => {});
-      const startedAtMs = clock.monotonicMs();
-      try {
-        if (!signal.aborted && isMyTurn()) await this.#sweepUnderLease(signal);
-      } catch (cause) {
-        if (!signal.aborted) observer.internalError({ part: 'shared storage sweep', cause });
-      }
-      pauseMs = pauseAfter(clock.monotonicMs() - startedAtMs);
+      await this.#deps.wait(checkEveryMs, signal).catch(() => {});
+      if (!signal.aborted && (await this.#isDue())) await this.#sweepUnderLease(signal);
     }
   }
 
+  async #isDue(): Promise<boolean> {
+    const { clock, count, isFirst, limits } = this.#deps;
+    const nowMs = clock.monotonicMs();
+    if (nowMs < this.#notBeforeMs) return false;
+    const estimate = await count.now();
+    const lastSweep = estimate.lastSweep ?? { agoMs: nowMs - this.#idleSinceMs, tookMs: 0 };
+    const due = sweepDue({ ...estimate, lastSweep, maxBytes: limits.maxBytes });
+    return due === 'uploads' || (due === 'time' && (estimate.isOfAll || isFirst()));
+  }
+
+  /** A sweep whose lease is lost ends: another replica sweeps. Never throws. */
   async #sweepUnderLease(signal: AbortSignal): Promise<void> {
-    await using lease = await this.#deps.hold();
-    if (lease) await this.sweep({ signal: AbortSignal.any([signal, lease.signal]) });
-  }
-
-  /** Ends early when this replica has uploaded so much that the bucket is beyond its bound. @throws when the signal aborts first. */
-  async #pause(pauseMs: number, signal: AbortSignal): Promise<void> {
-    for (let leftMs = pauseMs; leftMs > 0 && !signal.aborted; leftMs -= sweepEveryMs) {
-      if (leftMs < pauseMs && this.#isBeyondBound()) return;
-      await this.#deps.wait(Math.min(leftMs, sweepEveryMs), signal);
+    const { clock, observer, hold } = this.#deps;
+    const startedAtMs = clock.monotonicMs();
+    await using lease = await hold();
+    if (!lease) return;
+    try {
+      await this.sweep({
+        signal: AbortSignal.any([signal, lease.signal, AbortSignal.timeout(sweepEndsWithinMs)]),
+      });
+    } catch (cause) {
+      if (signal.aborted || lease.signal.aborted) return;
+      observer.internalError({ part: 'shared storage sweep', cause });
+      this.#notBeforeMs = clock.monotonicMs() + pauseAfter(clock.monotonicMs() - startedAtMs);
+    } finally {
+      this.#idleSinceMs = clock.monotonicMs();
     }
-  }
-
-  #isBeyondBound(): boolean {
-    const { bucket, limits } = this.#deps;
-    const room = Math.max(0, limits.maxBytes - (this.#swept?.bytes ?? limits.maxBytes));
-    return bucket.uploadedBytes - this.#uploadedBytes > Math.max(room, limits.maxBytes * shareOfBound);
   }
 
   #viewDeps(): SqliteIndexDeps {
@@ -149,11 +161,6 @@ export class SharedSweep implements Part {
 
 /** Without other replicas. */
 const alone = async () => ({ signal: new AbortController().signal, [Symbol.asyncDispose]: async () => {} });
-
-/** How long to wait after a sweep that took so long. Pure. */
-export function pauseAfter(tookMs: number): number {
-  return Math.min(longestPauseMs, Math.max(sweepEveryMs, tookMs / shareOfTime));
-}
 
 /** The last uses are in the bucket, however new the view is. */
 class BucketView extends SqliteIndex {

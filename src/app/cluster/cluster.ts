@@ -5,7 +5,8 @@ import { RedisConnection } from '../../cluster/redis/connection.ts';
 import { clusterKeys } from '../../cluster/replica-scripts.ts';
 import { ClusterWork, type SharedBucket } from '../../cluster/shared-work.ts';
 import { Siblings } from '../../cluster/siblings.ts';
-import { type HeldSweep, holdSweep } from '../../cluster/sweep-lease.ts';
+import type { BucketCountDeps } from '../../cluster/bucket/bucket-count.ts';
+import { type HeldSweep, holdSweep } from '../../cluster/bucket/sweep-lease.ts';
 import { TagHints } from '../../cluster/tag-hints.ts';
 import type { Config } from '../../config/schema.ts';
 import type { Listener } from '../../http/server/listener.ts';
@@ -59,6 +60,8 @@ export interface Cluster {
   isFirst(): boolean;
   /** Takes the lease for a sweep of the bucket; undefined when another replica holds it. Absent without a cluster: no lease is needed. */
   holdSweep?(): Promise<HeldSweep | undefined>;
+  /** Where replicas count what they upload to the bucket; undefined without a cluster. */
+  readonly bucketCount: BucketCountDeps['shared'];
   /** For readyz; undefined without a cluster. */
   state(): ClusterState | undefined;
   /** The connection, for readyz; undefined without a cluster. */
@@ -72,6 +75,7 @@ const noCluster: Cluster = {
   listener: () => partOf('sibling listener', {}),
   membership: partOf('cluster membership', {}),
   isFirst: () => true,
+  bucketCount: undefined,
   state: () => undefined,
   redis: undefined,
 };
@@ -135,6 +139,7 @@ export function createCluster({ cluster: config, clients }: Config, deps: Cluste
     }),
     isFirst: () => membership.isFirst,
     holdSweep: () => holdSweep({ redis, keys, replicaId }),
+    bucketCount: { redis, keys },
     state: () => stateOf(membership, siblings),
     redis: { cluster: redis },
   };

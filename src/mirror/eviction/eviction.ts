@@ -9,7 +9,7 @@ export interface EvictionDeps {
   readonly store: Pick<BlobStore, 'remove' | 'isBeingRead'>;
   readonly records: Pick<RecordStore, 'remove'>;
   readonly index: Index;
-  readonly observer: Observer;
+  readonly observer: Pick<Observer, 'evicted' | 'internalError'>;
   /** Removes evicted content and records from the caches in memory. */
   readonly onEvicted: (records: readonly RecordKey[], digest?: Digest) => void;
 }

@@ -20,7 +20,7 @@ export interface SpaceDeps {
   readonly loose: Pick<LooseRecords, 'drop' | 'dropFormerlyNeeded' | 'sweep' | 'remove'>;
   readonly index: Index;
   readonly clock: Clock;
-  readonly observer: Observer;
+  readonly observer: Pick<Observer, 'evicted' | 'internalError'>;
   readonly limits: SpaceLimits;
   /** Content that was not pulled for this long is evicted, even with free space. */
   readonly unusedForMs: number;

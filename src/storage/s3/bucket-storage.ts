@@ -49,7 +49,7 @@ export class BucketStorage {
   readonly #cache: BucketCache;
   readonly #uploads: Uploads;
   #abortedUntil: UploadPlace | undefined;
-  #uploadedBytes = 0;
+  #uploaded: (bytes: number) => void = () => {};
 
   constructor(deps: BucketStorageDeps) {
     const { settings, clock, observer, local } = deps;
@@ -78,7 +78,7 @@ export class BucketStorage {
     });
     const counting: Pick<BucketObserver, 'uploadEnded'> = {
       uploadEnded: (event) => {
-        if (event.result === 'ok') this.#uploadedBytes += event.bytes;
+        if (event.bytes > 0) this.#uploaded(event.bytes);
         observer.uploadEnded(event);
       },
     };
@@ -130,9 +130,9 @@ export class BucketStorage {
     }
   }
 
-  /** Of content that this process put into the bucket. */
-  get uploadedBytes(): number {
-    return this.#uploadedBytes;
+  /** Calls `listener` with the size of content, whenever this process has put some into the bucket. There is one. */
+  onUploaded(listener: (bytes: number) => void): void {
+    this.#uploaded = listener;
   }
 
   /** How many uploads wait or run. */

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import type { RedisCommands } from './redis/connection.ts';
-import { numberIn } from './redis/reply.ts';
-import { type ClusterKeys, releaseLease, renewLease } from './replica-scripts.ts';
+import type { RedisCommands } from '../redis/connection.ts';
+import { numberIn } from '../redis/reply.ts';
+import { type ClusterKeys, releaseLease, renewLease } from '../replica-scripts.ts';
 
 export interface SweepLeaseDeps {
   readonly redis: Pick<RedisCommands, 'run'>;
@@ -29,8 +29,8 @@ export async function holdSweep(deps: SweepLeaseDeps): Promise<HeldSweep | undef
   const lost = new AbortController();
   const isOurs = async () => {
     const args = [text, times.lifetimeMs];
-    const reply = await redis.run({ script: renewLease, keys: [keys.sweep()], args }).catch(() => undefined);
-    return reply === undefined || numberIn(reply) === 1;
+    const reply = redis.run({ script: renewLease, keys: [keys.sweep()], args });
+    return (await reply.then(numberIn).catch(() => 1)) === 1;
   };
   if (!(await isOurs())) return undefined;
   let renewing = Promise.resolve();

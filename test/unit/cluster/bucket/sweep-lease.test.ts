@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { clusterKeys } from '../../../src/cluster/replica-scripts.ts';
-import { holdSweep, type SweepLeaseDeps } from '../../../src/cluster/sweep-lease.ts';
-import { startRedis } from '../../support/redis.ts';
-import { startRedisIndex } from '../../support/redis-index.ts';
+import { clusterKeys } from '../../../../src/cluster/replica-scripts.ts';
+import { holdSweep, type SweepLeaseDeps } from '../../../../src/cluster/bucket/sweep-lease.ts';
+import { startRedis } from '../../../support/redis.ts';
+import { startRedisIndex } from '../../../support/redis-index.ts';
 
 const keys = clusterKeys('layerwell');
 
