@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { write } from 'node:fs';
 import { createRequire } from 'node:module';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { ConfigError } from './config/loading/problems.ts';
 import { StartFailure } from './app/lifecycle.ts';
@@ -24,13 +25,15 @@ async function run(work: () => Promise<number | void>): Promise<void> {
     process.exitCode = (await work()) ?? 0;
   } catch (error) {
     process.exitCode = error instanceof ConfigError ? configRefused : failed;
-    print(linesOf(error));
+    await Promise.race([print(linesOf(error)), sleep(printsWithinMs)]);
   }
   setTimeout(leave, endsByItselfWithinMs).unref();
 }
 
-/** By then the process has exited, unless the disk, a name lookup or the reader of stdout hangs. */
-const endsByItselfWithinMs = 500;
+/** By then the process has exited, unless the disk, a name lookup or the reader of stdout hangs. Nothing that runs on is needed. */
+const endsByItselfWithinMs = 50;
+/** How long the reader of stderr is waited for. */
+const printsWithinMs = 400;
 
 /**
  * Exits even if threads hang in system calls: exit(3) would wait for them, execve ends them. The replacing process exits with the same
@@ -42,9 +45,9 @@ function leave(): void {
   process.exit();
 }
 
-/** Prints to stderr, without waiting for its reader. */
-function print(text: string): void {
-  write(2, `${text}\n`, () => {});
+/** Prints to stderr. Its reader may never take it. */
+function print(text: string): Promise<void> {
+  return new Promise((resolve) => write(2, `${text}\n`, () => resolve()));
 }
 
 /** The messages of an error and its causes, without stack traces: those are in the log. */
@@ -67,7 +70,7 @@ function stopSignals(): { readonly stop: AbortSignal; readonly force: AbortSigna
 function endOn(report: (cause: unknown) => Promise<void>): (error: unknown) => void {
   return (error) => {
     process.exitCode = failed;
-    print(`ended by an uncaught exception: ${linesOf(error)}`);
+    void print(`ended by an uncaught exception: ${linesOf(error)}`);
     void report(error).then(leave, leave);
   };
 }

@@ -91,9 +91,16 @@ async function probeAccount(
   settings: CredentialSettings,
   { signal, index }: Waiting & { readonly index: number },
 ): Promise<AccountProbe> {
-  const { name, url, cloudAgents, clock, observer } = endpoint.deps;
+  const { name, url, cloudAgents, clock, observer, closing } = endpoint.deps;
   const account = `${settings.kind}-${index + 1}`;
-  const credentials = createCredentials(settings, { account, registry: { name, url }, cloudAgents, clock, observer });
+  const credentials = createCredentials(settings, {
+    account,
+    registry: { name, url },
+    cloudAgents,
+    clock,
+    observer,
+    closing,
+  });
   try {
     const secret = await credentials.secret({ signal });
     if (!secret) return await probeAnonymous(endpoint, { signal });

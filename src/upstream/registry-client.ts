@@ -62,8 +62,8 @@ export interface RegistryClient extends Upstream {
 export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   const { name, label, settings, clock, pauses = realPauses } = deps;
   const connections = openConnections(settings, originsOf(deps), lookupsOf(deps));
-  const { registry, mirrors } = addressesOf(deps, connections.pulls);
   const closing = new AbortController();
+  const { registry, mirrors } = addressesOf(deps, connections.pulls, closing.signal);
   const breakerOf = createBreakers(deps, connections.pings, closing);
   const breaker = breakerOf(registry, 'registry');
   const retry = createRetry('registry', pauses);
@@ -126,11 +126,11 @@ function originsOf(deps: RegistryClientDeps): Origins {
 }
 
 /** The registry and its mirrors, each as an endpoint is made from it. */
-function addressesOf(deps: RegistryClientDeps, connections: Connections) {
+function addressesOf(deps: RegistryClientDeps, connections: Connections, closing: AbortSignal) {
   const { name, label, settings, clock, observer, monitor, memory } = deps;
   const { credentials, repositoryPrefix } = settings;
   const cloudAgents = createCloudAgents(settings);
-  const common = { name, label, connections, cloudAgents, settings, clock, observer, monitor, memory };
+  const common = { name, label, connections, cloudAgents, settings, clock, observer, monitor, memory, closing };
   const registry: EndpointDeps = { ...common, url: urlOf(deps), credentials, repositoryPrefix, forwardNs: false };
   const mirrors = (settings.mirrors ?? []).map((mirror) => ({
     ...common,

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
@@ -10,6 +11,7 @@ import { ScriptedFiles } from '../support/scripted-files.ts';
 import { startApp } from '../support/start-app.ts';
 import { type Fault, type MirrorConfig, mirrorOf, type RunningMirror, startMirror } from '../support/start-mirror.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
+import { writeHelper } from '../support/write-helper.ts';
 
 const repository = 'library/app';
 const built = image({ layerBytes: 500_000 });
@@ -64,14 +66,40 @@ test('a mirror with a hanging fsync ends at once at a second signal, however lon
   expect(await endsSoon(mirror)).toEqual({ code: 1, signal: null });
 });
 
-test('a mirror with a hanging name lookup ends before the deadline', async () => {
+test('a mirror with hanging name lookups ends once it has stopped, before the deadline', async () => {
   const upstreams = { 'docker.io': { url: 'http://registry.test' } };
   const mirror = await startedWith({ drain: '200ms' }, 'lookup-hangs', { upstreams });
   const pull = ask(mirror, blobPath).catch(() => 'cut');
   await mirror.logged(({ msg }) => msg === 'a lookup hangs');
   mirror.send('SIGTERM');
+  await mirror.logged(({ msg }) => msg === 'stopped');
   expect(await endsSoon(mirror)).toEqual({ code: 0, signal: null });
   expect(await pull).toBe('cut');
+});
+
+/** Whether a process runs; one that has ended stays in the list until its parent looks. */
+async function isRunning(pid: number): Promise<boolean> {
+  return (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')) !== '';
+}
+
+test('a credential helper that hangs, and what it started, end with the mirror', async () => {
+  const directory = await temporaryDirectory();
+  const pids = join(directory, 'pids');
+  const helper = await writeHelper(directory, 'helper', `sleep 600 & echo "$$ $!" > ${pids}; wait`);
+  const credentials = [{ kind: 'exec', command: helper.path, timeout: '1h' }];
+  const upstream = await startFakeRegistry({ auth: { kind: 'basic', username: 'robot', password: 's3cr3t' } });
+  const mirror = await startMirror({
+    defaultUpstream: 'docker.io',
+    upstreams: { 'docker.io': { url: upstream.url, credentials, visibility: 'service', allowAnonymous: true } },
+    shutdown: { drain: '200ms' },
+  });
+  const pull = ask(mirror, blobPath).catch(() => 'cut');
+  const started = async () => (await readFile(pids, 'utf8').catch(() => '')).trim().split(' ').map(Number);
+  await expect.poll(started, { timeout: soonMs }).toHaveLength(2);
+  process.kill(mirror.pid, 'SIGTERM'); // Not its group, as a container runtime does.
+  expect(await endsSoon(mirror)).toEqual({ code: 0, signal: null });
+  await pull;
+  for (const pid of await started()) await expect.poll(() => isRunning(pid)).toBe(false);
 });
 
 /** All threads hang, and its output is not read. */

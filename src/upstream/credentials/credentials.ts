@@ -42,6 +42,8 @@ export interface AccountDeps {
   readonly cloudAgents: CloudAgents;
   readonly clock: Clock;
   readonly observer: Pick<Observer, 'internalError'>;
+  /** Aborts when the upstream is closed: programs that were started for it are killed. */
+  readonly closing?: AbortSignal | undefined;
 }
 
 /** No account. */

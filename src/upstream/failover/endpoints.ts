@@ -54,6 +54,8 @@ export interface EndpointDeps {
   readonly monitor?: UpstreamMonitor | undefined;
   /** Buffered answers count against it. */
   readonly memory?: Memory | undefined;
+  /** Aborts when the upstream is closed. */
+  readonly closing?: AbortSignal | undefined;
 }
 
 /** Stands before every request to one endpoint. */
@@ -125,7 +127,7 @@ export function sendTo({ label, connections, settings, clock, observer, monitor,
 }
 
 export function requestsTo(deps: EndpointDeps): Requests {
-  const { name, label, url, cloudAgents, settings, clock, observer, monitor } = deps;
+  const { name, label, url, cloudAgents, settings, clock, observer, monitor, closing } = deps;
   const { timeouts, realmHosts, redirectHosts } = settings;
   const send = sendTo(deps);
   const tokens = () => new Tokens({ send, clock, timeoutMs: timeouts.tokenMs });
@@ -140,7 +142,7 @@ export function requestsTo(deps: EndpointDeps): Requests {
     authorizer: authorizerFor(url),
     guestAt: guestsOf(authorizerFor),
     mayBePlain: hostMatcher(plainHttpHosts(redirectHosts)),
-    accounts: new Accounts(deps.credentials, { registry: { name, url }, cloudAgents, clock, observer }),
+    accounts: new Accounts(deps.credentials, { registry: { name, url }, cloudAgents, clock, observer, closing }),
     clock,
     observer,
     monitor,

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { kill } from 'node:process';
 import { abortable } from '../../../mirror/concurrency/abortable-wait.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../../oci/errors.ts';
@@ -15,10 +16,11 @@ import { parseJsonObject } from '../../../oci/json.ts';
  */
 export function createExecCredentials(
   { command, args, lifetimeMs, timeoutMs }: SettingsOf<'exec'>,
-  { account, registry, clock, observer }: AccountDeps,
+  { account, registry, clock, observer, closing }: AccountDeps,
 ): Credentials {
   const renewed = new RenewedSecret({
-    fetch: async ({ signal }) => {
+    fetch: async (waiting) => {
+      const signal = closing ? AbortSignal.any([waiting.signal, closing]) : waiting.signal;
       const secret = await askHelper({ command, args, server: serverAddressOf(registry) }, { signal });
       return { secret, renewAtMs: clock.now() + lifetimeMs, endsAtMs: clock.now() + 2 * lifetimeMs };
     },
@@ -55,19 +57,32 @@ async function askHelper(question: HelperQuestion, { signal }: Waiting): Promise
   }
 }
 
+/** The helper leads a process group, so that programs it started are killed with it. */
 async function run({ command, args, server }: HelperQuestion, signal: AbortSignal) {
+  signal.throwIfAborted();
   const ended = Promise.withResolvers<number | null>();
-  const helper = spawn(command, [...args, 'get'], { stdio: ['pipe', 'pipe', 'ignore'], signal, killSignal: 'SIGKILL' });
+  const helper = spawn(command, [...args, 'get'], { stdio: ['pipe', 'pipe', 'ignore'], detached: true });
+  const end = () => killGroup(helper.pid);
+  signal.addEventListener('abort', end, { once: true });
   helper.on('error', ended.reject).on('close', ended.resolve);
   // It may exit without reading its input.
   helper.stdin.on('error', () => {}).end(server);
   let output = '';
   helper.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text;
-    if (output.length > maxAnswerBytes) helper.kill('SIGKILL');
+    if (output.length > maxAnswerBytes) end();
   });
   // A child process that it started may keep its output open for ever.
-  return { code: await abortable(ended.promise, signal), output };
+  const code = await abortable(ended.promise, signal).finally(() => signal.removeEventListener('abort', end));
+  return { code, output };
+}
+
+function killGroup(leader: number | undefined): void {
+  try {
+    if (leader !== undefined) kill(-leader, 'SIGKILL');
+  } catch (cause) {
+    if (!(cause instanceof Error && 'code' in cause && cause.code === 'ESRCH')) throw cause; // All have exited already.
+  }
 }
 
 function parseAnswer(output: string, command: string): Secret {
