@@ -6,7 +6,8 @@ import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.t
 import { freePort } from '../support/free-port.ts';
 import { randomBlob } from '../support/images.ts';
 import { pullBlob } from '../support/pull.ts';
-import { redisTools, startRedis, startSentinels, type TestRedis } from '../support/redis.ts';
+import { redisTools, startRedis, type TestRedis } from '../support/redis.ts';
+import { startSentinels } from '../support/redis-servers.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 import { clusterOf, startReplicas } from '../support/start-replicas.ts';

@@ -7,7 +7,8 @@ import type { LosableIndex } from '../../src/index/rebuilder.ts';
 import { vi } from 'vitest';
 import type { RedisSettings } from '../../src/cluster/redis/settings.ts';
 import { thisSuite } from '../support/owner.ts';
-import { startRedis, startRedisCluster, startSentinels } from '../support/redis.ts';
+import { startRedis } from '../support/redis.ts';
+import { startRedisCluster, startSentinels } from '../support/redis-servers.ts';
 import { startRedisIndex } from '../support/redis-index.ts';
 import { stopAsIfKilled } from '../support/rebuilds.ts';
 import { type IndexOptions, never, startIndex } from '../support/sqlite-index.ts';
@@ -44,9 +45,9 @@ async function inSqlite(): Promise<IndexPlace> {
 /** The servers of all tests of a file. */
 const owner = thisSuite();
 const redis = once(async () => (await startRedis({ owner })).settings);
-const redisCluster = once(async () => (await startRedisCluster(owner)).settings);
+const redisCluster = once(async () => (await startRedisCluster({ owner })).settings);
 const failedOver = once(async () => {
-  const sentinels = await startSentinels(owner);
+  const sentinels = await startSentinels({ owner });
   const former = await sentinels.primary();
   await former.kill();
   await vi.waitUntil(async () => (await sentinels.primary()) !== former, { timeout: 30_000, interval: 100 });

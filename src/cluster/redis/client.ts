@@ -1,9 +1,10 @@
-import type { Cluster, ClusterOptions, Redis, RedisOptions } from 'ioredis';
+import type { Duplex } from 'node:stream';
+import type { AbstractConnector, Cluster, ClusterOptions, Redis, RedisOptions } from 'ioredis';
 import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
-import { RedisUnavailable } from './failure.ts';
+import { failureOf, RedisUnavailable } from './failure.ts';
 import type { Argument } from './reply.ts';
-import { type ParsedUrl, parseRedisUrl, type RedisSettings } from './settings.ts';
+import { type HostPort, type ParsedUrl, parseRedisUrl, type RedisSettings } from './settings.ts';
 
 /** A command with its arguments. */
 export interface Call {
@@ -37,7 +38,8 @@ const noRetry = () => null;
 /** Opens a connection. @throws the error of Redis or of the network; of reading a secret; the signal's reason */
 export async function openClient(settings: RedisSettings, waiting: Waiting): Promise<RedisClient> {
   // Loaded only where Redis is configured.
-  const { Cluster, Redis } = await import('ioredis');
+  const { AbstractConnector, Cluster, Redis } = await import('ioredis');
+  hearAllErrors(AbstractConnector);
   const { place } = settings;
   switch (place.kind) {
     case 'single': {
@@ -45,14 +47,36 @@ export async function openClient(settings: RedisSettings, waiting: Waiting): Pro
       const options = await commonOptions(settings, url);
       return opened(new Redis({ ...options, host: url.host, port: url.port, retryStrategy: noRetry }), waiting);
     }
-    case 'sentinel':
-      return opened(
-        new Redis({ ...(await commonOptions(settings)), ...(await sentinelOptions(settings, place)) }),
-        waiting,
-      );
-    case 'cluster':
-      return opened(new Cluster([...place.nodes], clusterOptions(await commonOptions(settings))), waiting);
+    case 'sentinel': {
+      const { sentinels, sentinelUsername: username, readSentinelPassword: readPassword } = place;
+      const options = { ...(await commonOptions(settings)), ...(await sentinelOptions(settings, place)) };
+      const asClient = { place, tls: settings.tls, username, readPassword };
+      return explained(opened(new Redis(options), waiting), { servers: sentinels, settings: asClient }, waiting);
+    }
+    case 'cluster': {
+      const client = new Cluster([...place.nodes], clusterOptions(await commonOptions(settings)));
+      return explained(opened(client, waiting), { servers: place.nodes, settings }, waiting);
+    }
   }
+}
+
+const listened = Symbol('a stream whose errors are all heard');
+
+/**
+ * ioredis listens for one error of a stream. A TLS socket that was destroyed, because its certificate is not trusted, may have another one: the
+ * alert of the server. An error that nobody listens for would end the process. So every stream that a connector makes gets a listener.
+ */
+function hearAllErrors({ prototype }: typeof AbstractConnector): void {
+  if (Object.hasOwn(prototype, 'stream')) return;
+  Object.defineProperty(prototype, 'stream', {
+    get(this: { [listened]?: Duplex }) {
+      return this[listened];
+    },
+    set(this: { [listened]?: Duplex }, stream: Duplex | undefined) {
+      stream?.on('error', () => {}); // The first one is told by ioredis.
+      if (stream) this[listened] = stream;
+    },
+  });
 }
 
 async function commonOptions(settings: RedisSettings, url?: ParsedUrl) {
@@ -82,7 +106,9 @@ async function commonOptions(settings: RedisSettings, url?: ParsedUrl) {
   } satisfies RedisOptions;
 }
 
-async function sentinelOptions({ tls }: RedisSettings, place: RedisSettings['place'] & { readonly kind: 'sentinel' }) {
+type SentinelPlace = RedisSettings['place'] & { readonly kind: 'sentinel' };
+
+async function sentinelOptions({ tls }: RedisSettings, place: SentinelPlace) {
   const { sentinels, name, sentinelUsername, readSentinelPassword } = place;
   const sentinelPassword = await readSentinelPassword?.();
   const ca = await tls?.readCa?.();
@@ -96,6 +122,44 @@ async function sentinelOptions({ tls }: RedisSettings, place: RedisSettings['pla
     ...(sentinelPassword !== undefined && { sentinelPassword }),
     ...(tls !== undefined && { enableTLSForSentinelMode: true, sentinelTLS: ca === undefined ? {} : { ca } }),
   } satisfies RedisOptions;
+}
+
+/** Servers that are asked one by one, and who asks. */
+interface Asked {
+  readonly servers: readonly HostPort[];
+  readonly settings: RedisSettings;
+}
+
+/** ioredis keeps to itself why no Sentinel, or no node of a Cluster, answered. Each is then asked once more, to learn it. */
+async function explained(
+  opening: Promise<RedisClient>,
+  { servers, settings }: Asked,
+  waiting: Waiting,
+): Promise<RedisClient> {
+  try {
+    return await opening;
+  } catch (cause) {
+    if (failureOf(cause) !== 'connect' || (cause instanceof Error && 'code' in cause)) throw cause;
+    const options = await commonOptions(settings);
+    const faults = await Promise.all(servers.map((server) => faultOf(server, options, waiting)));
+    throw faults.find((fault) => fault !== undefined && failureOf(fault) !== 'connect') ?? cause;
+  }
+}
+
+/** Why one server does not answer. Undefined: it does. */
+async function faultOf(
+  { host, port }: HostPort,
+  options: Awaited<ReturnType<typeof commonOptions>>,
+  waiting: Waiting,
+): Promise<unknown> {
+  const { Redis } = await import('ioredis');
+  try {
+    const client = await opened(new Redis({ ...options, host, port, retryStrategy: noRetry }), waiting);
+    await client.call({ command: 'PING', args: [] }).finally(() => client.close());
+    return undefined;
+  } catch (fault) {
+    return fault;
+  }
 }
 
 function clusterOptions(redisOptions: Omit<RedisOptions, 'replyMapping'>) {

@@ -2,7 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { type Claim, maxHolders, maxLeases } from '../../../src/cluster/leases.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
-import { redisTools, startRedis, startRedisCluster, type TestRedis } from '../../support/redis.ts';
+import { redisTools, startRedis, type TestRedis } from '../../support/redis.ts';
+import { startRedisCluster } from '../../support/redis-servers.ts';
 import { describeWithTools } from '../../support/tools.ts';
 import {
   contentNamed,

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { newReplicaId, parseReplica } from '../../../src/cluster/membership.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
-import { redisTools, startRedis, startRedisCluster } from '../../support/redis.ts';
+import { redisTools, startRedis } from '../../support/redis.ts';
+import { startRedisCluster } from '../../support/redis-servers.ts';
 import { describeWithTools } from '../../support/tools.ts';
 import { longTimes, type Replicated, shortTimes, startReplica, startReplicas } from './start-replicas.ts';
 

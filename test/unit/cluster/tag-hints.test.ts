@@ -6,7 +6,8 @@ import { digestOf } from '../../../src/oci/digest.ts';
 import { ociManifest } from '../../../src/oci/media-types.ts';
 import { parseTag } from '../../../src/oci/reference.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
-import { redisTools, startRedis, startRedisCluster } from '../../support/redis.ts';
+import { redisTools, startRedis } from '../../support/redis.ts';
+import { startRedisCluster } from '../../support/redis-servers.ts';
 import { describeWithTools } from '../../support/tools.ts';
 import { contentNamed, longTimes, type Replicated, shortTimes, startReplica, startReplicas } from './start-replicas.ts';
 

@@ -1,6 +1,11 @@
-import { expect, test } from 'vitest';
-import { thisTest } from '../../../support/owner.ts';
-import { redisTools, startRedisCluster, startSentinels } from '../../../support/redis.ts';
+import nodeTls from 'node:tls';
+import { expect, test, vi } from 'vitest';
+import { openClient } from '../../../../src/cluster/redis/client.ts';
+import type { RedisSettings } from '../../../../src/cluster/redis/settings.ts';
+import { type CertificateFiles, makeCertificateFiles } from '../../../support/certificate-files.ts';
+import { redisTools, startRedis } from '../../../support/redis.ts';
+import { startRedisCluster, startSentinels } from '../../../support/redis-servers.ts';
+import { temporaryDirectory } from '../../../support/temp-directory.ts';
 import { describeWithTools } from '../../../support/tools.ts';
 import { contentNamed, none, type Replicated, shortTimes, startReplicas } from '../start-replicas.ts';
 import { add, backoff, failure, startConnection } from './start-connection.ts';
@@ -17,7 +22,7 @@ describeWithTools(redisTools, 'Redis with several servers', () => {
   });
 
   test('Sentinels may have a password of their own', async () => {
-    const { settings } = await startSentinels(thisTest, 'of-the-sentinels');
+    const { settings } = await startSentinels({ password: 'of-the-sentinels' });
     const { connection } = await startConnection(settings, { backoff });
     expect(await add(connection)).toBe(2);
     const { place } = settings;
@@ -96,4 +101,27 @@ describeWithTools(redisTools, 'Redis with several servers', () => {
       .poll(async () => [await kindOf(a, 'after'), await kindOf(b, 'after')], { timeout: 20_000 })
       .toEqual(['mine', 'held']);
   });
+
+  const secured: Readonly<Record<string, (tls: CertificateFiles) => Promise<RedisSettings>>> = {
+    'one server': async (tls) => (await startRedis({ tls })).settings,
+    Sentinels: async (tls) => (await startSentinels({ tls })).settings,
+    'a Cluster': async (tls) => (await startRedisCluster({ tls })).settings,
+  };
+
+  test.each(Object.keys(secured))(
+    'an alert of %s after its certificate was not trusted ends no process',
+    async (name) => {
+      const tls = await makeCertificateFiles(await temporaryDirectory(), 'redis');
+      const settings = await secured[name]?.(tls);
+      if (!settings) throw new Error('no servers');
+      const connect = vi.spyOn(nodeTls, 'connect');
+      const opening = openClient({ ...settings, tls: {} }, { signal: AbortSignal.timeout(20_000) });
+      await expect(opening).rejects.toThrow(/self-signed/);
+      const sockets = connect.mock.results.flatMap(({ value }) => (value instanceof nodeTls.TLSSocket ? [value] : []));
+      connect.mockRestore();
+      expect(sockets.length).toBeGreaterThan(0);
+      // As Node does for an alert that arrives while the socket is being closed.
+      for (const socket of sockets) socket.emit('error', new Error('tlsv1 alert decode error'));
+    },
+  );
 });

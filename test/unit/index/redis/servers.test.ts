@@ -2,7 +2,7 @@ import { expect, test, vi } from 'vitest';
 import type { RedisIndex } from '../../../../src/index/redis/redis-index.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { everything, indexImage, layer, manifest, repositoryId } from '../../../support/indexed-image.ts';
-import { startRedisCluster, startSentinels } from '../../../support/redis.ts';
+import { startRedisCluster, startSentinels } from '../../../support/redis-servers.ts';
 import { startRedisIndex } from '../../../support/redis-index.ts';
 import { never } from '../../../support/sqlite-index.ts';
 
