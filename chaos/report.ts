@@ -49,7 +49,7 @@ store has no room. \`npm run chaos\` takes about six minutes and writes this pag
 npm run chaos                    # a new seed for every run; it is printed
 npm run chaos -- --seed 7        # the same images, clients, faults and damage
 npm run chaos -- --minutes 30
-npm run chaos -- --replicas 3    # three replicas with a Redis and a bucket, which fail too
+npm run chaos -- --replicas 3    # three replicas with Redis, Sentinels and a bucket, which fail too
 \`\`\`
 
 The seed decides which images exist, what every client requests, which faults each upstream has, and what is damaged. The timing depends on
@@ -77,9 +77,11 @@ the machine.
 - One registry never fails. Its clients get every response within 5 s, cold or cached, without an error, unless the process is down
   or out of descriptors. The same holds for its clients of the second mirror, which can store nothing.
 - The store never uses more disk than \`storage.maxSize\` plus 8 MiB.
-- With replicas: the second and third are killed and restarted, or frozen and woken. The links of each to Redis, to its siblings and to the
-  bucket fall silent, refuse, or are slow. Redis is killed, frozen, flushed and filled. None of this may fail a client of another replica; only
-  the clients of the healthy registry may wait 12 s instead of 5 s, because a replica waits 5 s for another one that is frozen.
+- With replicas: the first two keep their index in Redis, too. The second and third are killed and restarted, or frozen and woken. Toxiproxy
+  cuts each of them off from Redis, its siblings, the bucket or the upstreams, or from all of them: the links fall silent, in one direction or
+  both, are reset, refuse, or are slow. Redis has a replica and three Sentinels: its primary is killed, frozen, flushed, filled and failed over. The bucket
+  throttles. None of this may fail a client of another replica; only the clients of the healthy registry may wait 12 s instead of 5 s, because
+  a replica waits 5 s for another one that is frozen.
 - At the end, without faults: every image can be pulled; the mirror holds no more descriptors, sockets and timers than at its start; its
   memory has stopped growing; \`incoming/\` holds only partial downloads with their checkpoints; every stored blob that was not damaged
   matches its digest; the log reports no bug and no unhandled rejection; SIGTERM ends the process with exit code 0.`;
@@ -162,7 +164,7 @@ ${brokenTransfer.seconds.toFixed(1)} s; ${brokenTransfer.repeatedBytes} bytes we
 
 function replicasIn({ options, hasBucket }: RunOutcome): string {
   if (options.replicas === 1) return '';
-  return `\n${options.replicas} replicas with a store each, on one Redis${hasBucket ? ' and one bucket (versitygw)' : ''}.`;
+  return `\n${options.replicas} replicas with a store each, on one Redis with three Sentinels${hasBucket ? ' and one bucket (versitygw)' : ''}.`;
 }
 
 function mebibytes(bytes: number): string {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Digest } from '../src/oci/digest.ts';
 import { breakTransfer } from './broken-transfer.ts';
-import { type Cluster, prepareCluster } from './cluster/cluster.ts';
+import { type Cluster, type ClusterPlan, prepareCluster } from './cluster/cluster.ts';
 import { failCluster } from './cluster/cluster-faults.ts';
 import { Dice } from './dice.ts';
 import { type LoadDeps, pullEach, runLoad } from './clients/load.ts';
@@ -22,7 +22,7 @@ import { bytesBelow, wrongBlobs } from './store-check.ts';
 import { type Disk, prepareDisk } from './faults/disk.ts';
 import { exhaustDescriptors, damageFiles, killMirror, fillDisk, failUpstream } from './faults/inject.ts';
 import { startUpstreams, type Upstream } from './upstreams/upstreams.ts';
-import { healthyName, type PublishedImage, worldOf } from './world.ts';
+import { healthyName, type PublishedImage, upstreamNames, worldOf } from './world.ts';
 
 // `npm run chaos`: clients pull while everything that can fail does. Exits with 1 if a promise was broken.
 
@@ -121,7 +121,7 @@ async function injectFaults(
     fillDisk(disk, deps, signal),
     damageFiles({ dataFolder: disk.dataFolder, spared, damaged }, deps, signal),
     exhaustDescriptors(mirror, deps, signal),
-    ...(isMirrorKilled ? [killMirror(mirror, deps, signal)] : []),
+    ...(isMirrorKilled ? [killMirror({ mirror, loseIndex: scene.cluster?.loseIndex }, deps, signal)] : []),
   ]);
   return realClients;
 }
@@ -183,6 +183,15 @@ async function checkTheEnd(scene: Scene): Promise<void> {
   }
 }
 
+/** The healthy registry is never cut off: its clients must be served whatever happens to the links to the others. */
+function clusterFor(
+  { seed, replicas }: ChaosOptions,
+  given: Omit<ClusterPlan, 'replicas' | 'linked' | 'dice'>,
+): Promise<Cluster> {
+  const linked = new Set<string>(upstreamNames.filter((name) => name !== healthyName));
+  return prepareCluster({ ...given, replicas, linked, dice: new Dice(seed) });
+}
+
 /** One complete run, with its report. */
 async function run(options: ChaosOptions, folder: string): Promise<Ledger> {
   const ledger = new Ledger();
@@ -191,10 +200,9 @@ async function run(options: ChaosOptions, folder: string): Promise<Ledger> {
   const upstreams = await startUpstreams({ seed: options.seed, onFault });
   await using hostile = await startHostile({ seed: options.seed, onFault: (what) => ledger.count('faults', what) });
   const registries = [...upstreams, ...hostile.registries];
-  const config = mirrorConfig(registries);
-  const plan = { folder, replicas: options.replicas, config, dataFolder: disk.dataFolder };
-  await using cluster = options.replicas > 1 ? await prepareCluster(plan) : undefined;
-  const mirror = cluster?.members[0]?.mirror ?? new MirrorProcess(plan);
+  const place = { folder, dataFolder: disk.dataFolder };
+  await using cluster = options.replicas > 1 ? await clusterFor(options, { ...place, registries, ledger }) : undefined;
+  const mirror = cluster?.members[0]?.mirror ?? new MirrorProcess({ ...place, config: mirrorConfig(registries) });
   const cramped = await startCramped(join(folder, 'cramped'), registries);
   let isSafe = false;
   const scene: Scene = {

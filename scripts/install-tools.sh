@@ -17,6 +17,7 @@ go_tools=(
   regctl@github.com/regclient/regclient/cmd/regctl@v0.11.7
   helm@helm.sh/helm/v3/cmd/helm@v3.22.0
   versitygw@github.com/versity/versitygw/cmd/versitygw@v1.8.0
+  toxiproxy-server@github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0
 )
 
 missing=()
@@ -49,8 +50,15 @@ install_go() {
       missing+=("$name (no Go here)")
       continue
     fi
-    go install "$source" 2>/dev/null || missing+=("$name (go install failed)")
+    install_from "$source" "$name" 2>/dev/null || missing+=("$name (go install failed)")
   done
+}
+
+# Go names a program after its folder, which need not be its name.
+install_from() {
+  local source=$1 name=$2 folder made
+  folder=$(go env GOPATH)/bin made=$(basename "${source%@*}")
+  go install "$source" && { [ "$made" = "$name" ] || mv "$folder/$made" "$folder/$name"; }
 }
 
 # moto simulates AWS: ECR and STS.

@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LinkFaults, TcpProxy } from '../../test/replicas/harness/tcp-proxy.ts';
 import type { TestRedis } from '../../test/support/redis.ts';
+import type { Sentinels } from '../../test/support/redis-servers.ts';
 import type { Dice } from '../dice.ts';
 import type { FaultDeps } from '../faults/inject.ts';
-import type { Cluster, Member } from './cluster.ts';
+import { type Cluster, linkNames, type Member } from './cluster.ts';
+import type { Throttle } from './throttle.ts';
+import type { Directions, LinkFault, ToxicType } from './toxiproxy.ts';
 
 /** Everything that can go wrong between replicas, at the same time, until the signal aborts. All is mended at the end. */
 export async function failCluster(
@@ -14,6 +16,7 @@ export async function failCluster(
   const [, ...others] = cluster.members;
   await Promise.all([
     failRedis(cluster.redis, deps, signal),
+    ...(cluster.bucket ? [throttleBucket(cluster.bucket, deps, signal)] : []),
     ...others.map((member) => failReplica(member, deps, { mayKill, signal })),
     ...cluster.members.map((member) => failLinks(member, deps, signal)),
   ]);
@@ -43,57 +46,80 @@ async function failReplica(
   }
 }
 
-/** A replica is partitioned from Redis, its siblings, the bucket, or all of them. */
+/** A replica is partitioned from Redis, its siblings, the bucket, or its upstreams, or from all of them. */
 async function failLinks({ name, links }: Member, deps: FaultDeps, signal: AbortSignal): Promise<void> {
   const dice = deps.dice.of(`links of ${name}`);
-  const all = Object.entries(links).flatMap(([to, link]: [string, TcpProxy | undefined]) =>
-    link ? [{ to, link }] : [],
-  );
   while (!signal.aborted) {
     await pass(dice.between(1_000, 5_000), signal);
     if (signal.aborted) return;
-    const failing = dice.isLucky(0.3) ? all : [dice.pick(all)];
-    const { what, faults } = someFault(dice);
-    for (const { to, link } of failing) {
-      deps.ledger.count('faults', `link ${nameOf(to)}: ${what}`);
-      link.fail(faults);
-      if (faults.refuses) link.cut();
+    const failing = dice.isLucky(0.3) ? linkNames : [dice.pick(linkNames)];
+    const { what, fault } = someFault(dice);
+    for (const to of failing) {
+      if (links[to].length > 0) deps.ledger.count('faults', `link ${to}: ${what}`);
     }
+    const broken = failing.flatMap((to) => links[to]);
+    await Promise.all(broken.map((link) => link.fail(fault)));
     await pass(dice.between(500, 7_000), signal);
-    for (const { link } of failing) link.mend();
+    await Promise.all(broken.map((link) => link.mend()));
   }
 }
 
-function nameOf(link: string): string {
-  return link.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).replace('redis', 'Redis');
-}
+const bothWays = ['upstream', 'downstream'] as const;
 
-function someFault(dice: Dice): { readonly what: string; readonly faults: LinkFaults } {
-  return dice.pick([
-    { what: 'silent', faults: { isSilent: true } },
-    { what: 'cut and refused', faults: { refuses: true } },
-    { what: 'slow', faults: { bytesPerSecond: 100_000 } },
-    { what: 'late', faults: { latencyMs: Math.round(dice.between(50, 2_000)) } },
+function someFault(dice: Dice): { readonly what: string; readonly fault: LinkFault } {
+  const toxic = (type: ToxicType, attributes: Readonly<Record<string, number>>, directions: Directions = bothWays) =>
+    ({ kind: 'toxic', type, attributes, directions }) as const;
+  return dice.pick<{ readonly what: string; readonly fault: LinkFault }>([
+    { what: 'silent', fault: toxic('timeout', { timeout: 0 }) },
+    { what: 'silent in one direction', fault: toxic('timeout', { timeout: 0 }, [dice.pick(bothWays)]) },
+    { what: 'cut and refused', fault: { kind: 'refused' } },
+    { what: 'reset', fault: toxic('reset_peer', { timeout: 0 }) },
+    { what: 'slow', fault: toxic('bandwidth', { rate: 100 }) },
+    { what: 'late', fault: toxic('latency', { latency: Math.round(dice.between(50, 2_000)), jitter: 50 }) },
   ]);
 }
 
-/** Redis is killed, hangs, loses everything, or is full. */
-async function failRedis(redis: TestRedis, deps: FaultDeps, signal: AbortSignal): Promise<void> {
+/** The primary of Redis is killed, hangs, loses everything, is full, or hands over to its replica. */
+async function failRedis(redis: Sentinels, deps: FaultDeps, signal: AbortSignal): Promise<void> {
   const dice = deps.dice.of('Redis');
-  const kinds: readonly { readonly what: string; break(): Promise<void>; mend(): Promise<void> }[] = [
-    { what: 'Redis killed', break: () => redis.kill(), mend: () => redis.start() },
-    { what: 'Redis frozen', break: async () => redis.pause(), mend: async () => redis.resume() },
-    { what: 'Redis flushed', break: () => redis.flush(), mend: async () => {} },
-    { what: 'Redis full', break: () => redis.fill(), mend: () => redis.empty() },
-  ];
   while (!signal.aborted) {
-    await pass(dice.between(2_000, 8_000), signal);
+    await pass(dice.between(1_500, 5_000), signal);
     if (signal.aborted) return;
-    const kind = dice.pick(kinds);
+    const kind = dice.pick(redisFaults);
+    const primary = await redis.primary();
     deps.ledger.count('faults', kind.what);
-    await kind.break();
+    await kind.begin(primary, redis);
     await pass(dice.between(500, 6_000), signal);
-    await kind.mend();
+    await kind.end(primary);
+    if ((await redis.primary()) !== primary) deps.ledger.count('faults', 'Redis failed over by its Sentinels');
+  }
+}
+
+const redisFaults: readonly {
+  readonly what: string;
+  readonly begin: (primary: TestRedis, redis: Sentinels) => Promise<void>;
+  readonly end: (primary: TestRedis) => Promise<void>;
+}[] = [
+  { what: 'Redis killed', begin: (primary) => primary.kill(), end: (primary) => primary.start() },
+  { what: 'Redis frozen', begin: async (primary) => primary.pause(), end: async (primary) => primary.resume() },
+  { what: 'Redis flushed', begin: (primary) => primary.flush(), end: async () => {} },
+  { what: 'Redis full', begin: (primary) => primary.fill(), end: (primary) => primary.empty() },
+  {
+    what: 'Redis told to fail over',
+    // The Sentinels refuse while the last failover is not complete.
+    begin: (_, redis) => redis.failOver().catch(() => {}),
+    end: async () => {},
+  },
+];
+
+/** The bucket refuses a share of its requests for a while. */
+async function throttleBucket(bucket: Throttle, deps: FaultDeps, signal: AbortSignal): Promise<void> {
+  const dice = deps.dice.of('bucket');
+  while (!signal.aborted) {
+    await pass(dice.between(2_000, 6_000), signal);
+    bucket.share = dice.between(0.2, 1);
+    await pass(dice.between(500, 5_000), signal);
+    bucket.share = 0;
   }
 }
 

@@ -99,8 +99,22 @@ export async function exhaustDescriptors(mirror: MirrorProcess, deps: FaultDeps,
   }
 }
 
+export interface KilledMirror {
+  readonly mirror: MirrorProcess;
+  /** Removes its index, if that is not in its folder. */
+  readonly loseIndex?: (() => Promise<void>) | undefined;
+}
+
+async function removeIndex({ dataFolder }: MirrorProcess): Promise<void> {
+  for (const end of ['', '-wal', '-shm']) await rm(join(dataFolder, `index.sqlite${end}`), { force: true });
+}
+
 /** The mirror is killed, sometimes loses its index, and is restarted. */
-export async function killMirror(mirror: MirrorProcess, deps: FaultDeps, signal: AbortSignal): Promise<void> {
+export async function killMirror(
+  { mirror, loseIndex = () => removeIndex(mirror) }: KilledMirror,
+  deps: FaultDeps,
+  signal: AbortSignal,
+): Promise<void> {
   const dice = deps.dice.of('mirror');
   while (!signal.aborted) {
     await pass(dice.between(4_000, 10_000), signal);
@@ -109,7 +123,7 @@ export async function killMirror(mirror: MirrorProcess, deps: FaultDeps, signal:
     await mirror.kill();
     if (dice.isLucky(0.3)) {
       deps.ledger.count('faults', 'index lost');
-      for (const end of ['', '-wal', '-shm']) await rm(join(mirror.dataFolder, `index.sqlite${end}`), { force: true });
+      await loseIndex();
     }
     await mirror.start();
   }
