@@ -12,6 +12,17 @@ Returns JSON: `include "layerwell.config" . | fromJson` is the dict.
   "management" (dict "host" "::" "port" 5001)
   "storage" (dict "path" "/data")
   "shutdown" (dict "preStop" "5s" "drain" "25s") }}
+{{- if include "layerwell.tlsSecret" . }}
+{{- $_ := set $forPods.listen "tls" (dict "certFile" "/run/secrets/layerwell/tls/tls.crt" "keyFile" "/run/secrets/layerwell/tls/tls.key") }}
+{{- end }}
+{{- range $upstream, $account := .Values.credentials }}
+{{- if hasKey $config.upstreams $upstream }}
+{{- $entry := get $config.upstreams $upstream | default dict }}
+{{- $credentials := include "layerwell.config.credentials" (list $upstream $account) | fromYaml }}
+{{- $_ := set $entry "credentials" (concat (list $credentials) ($entry.credentials | default list)) }}
+{{- $_ := set $config.upstreams $upstream $entry }}
+{{- end }}
+{{- end }}
 {{- if .Values.cluster.enabled }}
 {{- $_ := set $forPods "cluster" (include "layerwell.config.cluster" . | fromYaml) }}
 {{- end }}
@@ -22,9 +33,19 @@ Returns JSON: `include "layerwell.config" . | fromJson` is the dict.
 listen:
   host: "::"
   port: {{ .Values.cluster.port }}
+{{- if include "layerwell.clusterTlsSecret" . }}
+  tls:
+    certFile: /run/secrets/layerwell/cluster-tls/tls.crt
+    keyFile: /run/secrets/layerwell/cluster-tls/tls.key
+tls:
+  caFile: /run/secrets/layerwell/cluster-tls/ca.crt
+{{- /* A certificate names pods, not their addresses. */}}
+advertise: {{ printf "https://${env:POD_NAME}.%s-management.%s.svc:%v" (include "layerwell.fullname" .) .Release.Namespace .Values.cluster.port | quote }}
+{{- else }}
 {{- /* The address of a pod is IPv6 where its services are IPv6 first. */}}
 {{- $address := ternary "[${env:POD_IP}]" "${env:POD_IP}" (eq (first .Values.service.ipFamilies | default "IPv4") "IPv6") }}
 advertise: {{ printf "http://%s:%v" $address .Values.cluster.port | quote }}
+{{- end }}
 replicaName: ${env:POD_NAME}
 secretFile: /run/secrets/layerwell/cluster/secret
 {{- if .Values.cluster.previousSecretKey }}
@@ -55,4 +76,52 @@ redis:
 {{- $_ := set $keys "tls" (ternary (dict "caFile" (printf "%s-ca/ca.crt" $folder)) (dict) (ne $redis.tls.caSecret "")) }}
 {{- end }}
 {{- toYaml $keys }}
+{{- end }}
+
+{{- /* An entry of `credentials` that reads the mounted Secret. Takes the upstream and its account. */}}
+{{- define "layerwell.config.credentials" -}}
+{{- $upstream := index . 0 }}
+{{- $account := index . 1 }}
+{{- $folder := include "layerwell.credentialsFolder" $upstream }}
+{{- $defaults := dict "username" "username" "password" "password" "token" "token" "config" ".dockerconfigjson" "key" "key.json" }}
+{{- $keys := merge (dict) ($account.keys | default dict) $defaults }}
+kind: {{ $account.kind | default "basic" }}
+{{- with $account.repositories }}
+repositories:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if has $account.kind (list nil "" "basic" "gitlab") }}
+username: {{ printf "${file:%s/%s}" $folder $keys.username | quote }}
+{{- end }}
+{{- if has $account.kind (list nil "" "basic") }}
+passwordFile: {{ printf "%s/%s" $folder $keys.password }}
+{{- else if has $account.kind (list "gitlab" "bearer-token") }}
+tokenFile: {{ printf "%s/%s" $folder $keys.token }}
+{{- else if eq $account.kind "docker-config" }}
+configFile: {{ printf "%s/%s" $folder $keys.config }}
+{{- else if eq $account.kind "google" }}
+keyFile: {{ printf "%s/%s" $folder $keys.key }}
+{{- end }}
+{{- end }}
+
+{{- define "layerwell.credentialsFolder" -}}
+/run/secrets/layerwell/upstreams/{{ regexReplaceAll "[^A-Za-z0-9.-]" . "_" }}
+{{- end }}
+
+{{- /* The Secret with the certificate of the listener for clients; empty if it serves plain HTTP. */}}
+{{- define "layerwell.tlsSecret" -}}
+{{- if .Values.tls.existingSecret }}{{ .Values.tls.existingSecret }}
+{{- else if .Values.tls.certManager.enabled }}{{ include "layerwell.fullname" . }}-tls
+{{- end }}
+{{- end }}
+
+{{- /* The Secret with the certificate of the listener for other replicas; empty if it serves plain HTTP. */}}
+{{- define "layerwell.clusterTlsSecret" -}}
+{{- if .Values.cluster.tls.existingSecret }}{{ .Values.cluster.tls.existingSecret }}
+{{- else if .Values.cluster.tls.certManager }}{{ include "layerwell.fullname" . }}-cluster-tls
+{{- end }}
+{{- end }}
+
+{{- define "layerwell.scheme" -}}
+{{- ternary "https" "http" (ne (dig "listen" "tls" "" (include "layerwell.config" . | fromJson) | toString) "") }}
 {{- end }}

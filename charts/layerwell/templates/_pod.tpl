@@ -22,13 +22,27 @@ spec:
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with .Values.priorityClassName }}
-  priorityClassName: {{ . }}
+  {{- range $key := list "priorityClassName" "runtimeClassName" "schedulerName" "dnsPolicy" }}
+  {{- with index $.Values $key }}
+  {{ $key }}: {{ . }}
+  {{- end }}
+  {{- end }}
+  {{- range $key := list "dnsConfig" "hostAliases" "initContainers" }}
+  {{- with index $.Values $key }}
+  {{ $key }}:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- end }}
+  {{- if not (kindIs "invalid" .Values.hostUsers) }}
+  hostUsers: {{ .Values.hostUsers }}
   {{- end }}
   securityContext:
-    {{- toYaml .Values.podSecurityContext | nindent 4 }}
+    {{- include "layerwell.podSecurityContext" . | nindent 4 }}
   containers:
     - {{- include "layerwell.container" . | nindent 6 }}
+    {{- with .Values.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   volumes:
     {{- include "layerwell.volumes" . | nindent 4 }}
   {{- include "layerwell.scheduling" . | nindent 2 }}
@@ -39,11 +53,18 @@ spec:
 name: layerwell
 image: {{ include "layerwell.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- with .Values.extraArgs }}
+args:
+  {{- concat (list "serve") . | toYaml | nindent 2 }}
+{{- end }}
 securityContext:
-  {{- toYaml .Values.securityContext | nindent 2 }}
+  {{- include "layerwell.securityContext" . | nindent 2 }}
 ports:
   - name: registry
     containerPort: {{ int $config.listen.port }}
+    {{- with .Values.hostPort }}
+    hostPort: {{ . }}
+    {{- end }}
   - name: management
     containerPort: {{ int $config.management.port }}
   {{- if .Values.cluster.enabled }}
@@ -103,6 +124,10 @@ volumeMounts:
       name: {{ $.Values.bucket.existingSecret }}
       key: {{ $key }}
 {{- end }}
+{{- end }}
+{{- if or .Values.extraCA.configMap .Values.extraCA.secret }}
+- name: NODE_EXTRA_CA_CERTS
+  value: /run/secrets/layerwell/extra-ca/ca.crt
 {{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}

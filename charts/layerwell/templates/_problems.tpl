@@ -6,6 +6,8 @@
 {{ include "layerwell.problems.listeners" . }}
 {{ include "layerwell.problems.storage" . }}
 {{ include "layerwell.problems.shutdown" . }}
+{{ include "layerwell.problems.network" . }}
+{{ include "layerwell.problems.credentials" . }}
 {{ include "layerwell.problems.upgrade" . }}
 {{- end }}
 
@@ -18,6 +20,15 @@
 {{- end }}
 {{- if not (regexMatch "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$" $key) }}
 {{ printf "%s: %s is not the key of a label" $value $key }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $key := list "extraVolumes" "extraVolumeMounts" "extraContainers" "initContainers" }}
+{{- range index $.Values $key }}
+{{- if has (.name | default "") (ternary (list "layerwell") (list "config" "tmp" "data" "tls" "cluster-secret" "cluster-tls" "redis-secret" "redis-ca" "extra-ca") (hasSuffix "ontainers" $key)) }}
+{{- if not (and (eq $key "extraVolumeMounts") .subPath) }}
+{{ printf "%s: the chart itself has one with the name %s" $key .name }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -37,13 +48,35 @@ persistence.existingClaim: persistence.enabled is false
 {{- if and $claim (gt (int .Values.replicaCount) 1) }}
 {{ printf "persistence.existingClaim: %d replicas cannot share one volume, because a store belongs to one process. Set replicaCount=1, or let the StatefulSet create the volumes" (int .Values.replicaCount) }}
 {{- end }}
+{{- $scaling := .Values.autoscaling }}
+{{- $least := ternary $scaling.minReplicas .Values.replicaCount $scaling.enabled | int }}
+{{- if $scaling.enabled }}
+{{- if ne .Values.kind "Deployment" }}
+autoscaling.enabled: the replicas of a StatefulSet keep their caches on volumes, and new ones start empty. Use kind=Deployment with a bucket
+{{- end }}
+{{- if $claim }}
+autoscaling.enabled: replicas cannot share persistence.existingClaim
+{{- end }}
+{{- if gt $least (int $scaling.maxReplicas) }}
+{{ printf "autoscaling: minReplicas %d is more than maxReplicas %d" $least (int $scaling.maxReplicas) }}
+{{- end }}
+{{- if and $scaling.targetCPUUtilizationPercentage (not (dig "requests" "cpu" "" .Values.resources)) }}
+autoscaling.targetCPUUtilizationPercentage: a percentage of resources.requests.cpu, which is empty
+{{- end }}
+{{- if not (or $scaling.targetCPUUtilizationPercentage $scaling.targetMemoryUtilizationPercentage $scaling.metrics) }}
+autoscaling: nothing to scale by. Set targetCPUUtilizationPercentage or metrics
+{{- end }}
+{{- end }}
+{{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled }}
+podMonitor.enabled: serviceMonitor.enabled too, so every metric would be scraped twice
+{{- end }}
 {{- $budget := .Values.podDisruptionBudget }}
 {{- if $budget.enabled }}
 {{- if and (not (kindIs "invalid" $budget.minAvailable)) (not (kindIs "invalid" $budget.maxUnavailable)) }}
 podDisruptionBudget: set minAvailable or maxUnavailable, not both
 {{- end }}
-{{- if and (or (kindIs "int64" $budget.minAvailable) (kindIs "float64" $budget.minAvailable)) (gt (int .Values.replicaCount) 0) (ge (int $budget.minAvailable) (int .Values.replicaCount)) }}
-{{ printf "podDisruptionBudget.minAvailable: %d of %d replicas must stay, so no node could be drained" (int $budget.minAvailable) (int .Values.replicaCount) }}
+{{- if and (or (kindIs "int64" $budget.minAvailable) (kindIs "float64" $budget.minAvailable)) (gt $least 0) (ge (int $budget.minAvailable) $least) }}
+{{ printf "podDisruptionBudget.minAvailable: %d of %d replicas must stay, so no node could be drained" (int $budget.minAvailable) $least }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -57,6 +90,9 @@ podDisruptionBudget: set minAvailable or maxUnavailable, not both
 {{- if and $redis.existingSecret $redis.urlKey }}{{ $ways = append $ways "urlKey" }}{{ end }}
 {{- if and .Values.cluster.enabled (not $ways) (not (dig "cluster" "redis" nil .Values.config)) (ne (dig "index" "driver" "" .Values.config) "redis") }}
 cluster.enabled: replicas find each other by Redis. Set redis.url, redis.sentinels, redis.nodes, or redis.existingSecret with redis.urlKey
+{{- end }}
+{{- if and (dig "cluster" nil .Values.config) (not .Values.cluster.enabled) }}
+config.cluster: set cluster.enabled=true, which opens its port
 {{- end }}
 {{- if gt (len $ways) 1 }}
 {{ printf "redis: set one of %s" (join ", " $ways) }}

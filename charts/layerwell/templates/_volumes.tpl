@@ -51,6 +51,36 @@
       - key: {{ .Values.redis.tls.caKey }}
         path: ca.crt
 {{- end }}
+{{- with include "layerwell.tlsSecret" . }}
+- name: tls
+  secret:
+    secretName: {{ . }}
+{{- end }}
+{{- if .Values.cluster.enabled }}
+{{- with include "layerwell.clusterTlsSecret" . }}
+- name: cluster-tls
+  secret:
+    secretName: {{ . }}
+{{- end }}
+{{- end }}
+{{- range $upstream, $account := .Values.credentials }}
+- name: credentials-{{ sha256sum $upstream | trunc 8 }}
+  secret:
+    secretName: {{ $account.existingSecret }}
+{{- end }}
+{{- if or .Values.extraCA.configMap .Values.extraCA.secret }}
+- name: extra-ca
+  {{- if .Values.extraCA.configMap }}
+  configMap:
+    name: {{ .Values.extraCA.configMap }}
+  {{- else }}
+  secret:
+    secretName: {{ .Values.extraCA.secret }}
+  {{- end }}
+    items:
+      - key: {{ .Values.extraCA.key }}
+        path: ca.crt
+{{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
@@ -76,6 +106,26 @@
 {{- if .Values.redis.tls.caSecret }}
 - name: redis-ca
   mountPath: /run/secrets/layerwell/redis-ca
+  readOnly: true
+{{- end }}
+{{- if include "layerwell.tlsSecret" . }}
+- name: tls
+  mountPath: /run/secrets/layerwell/tls
+  readOnly: true
+{{- end }}
+{{- if and .Values.cluster.enabled (include "layerwell.clusterTlsSecret" .) }}
+- name: cluster-tls
+  mountPath: /run/secrets/layerwell/cluster-tls
+  readOnly: true
+{{- end }}
+{{- range $upstream, $_ := .Values.credentials }}
+- name: credentials-{{ sha256sum $upstream | trunc 8 }}
+  mountPath: {{ include "layerwell.credentialsFolder" $upstream }}
+  readOnly: true
+{{- end }}
+{{- if or .Values.extraCA.configMap .Values.extraCA.secret }}
+- name: extra-ca
+  mountPath: /run/secrets/layerwell/extra-ca
   readOnly: true
 {{- end }}
 {{- with .Values.extraVolumeMounts }}

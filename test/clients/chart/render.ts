@@ -53,11 +53,12 @@ export function objectOf({ objects }: Rendered, kind: string, suffix = ''): Kube
   return objects.find((each) => each.kind === kind && each.metadata.name === `release-layerwell${suffix}`);
 }
 
-/** The configuration file in the ConfigMap. */
-export function configIn(all: Rendered): string {
-  return z.object({ data: z.object({ 'mirror.config.json': z.string() }) }).parse(objectOf(all, 'ConfigMap')).data[
-    'mirror.config.json'
-  ];
+/** The configuration file in its ConfigMap. */
+export function configIn({ objects }: Rendered): string {
+  const file = z.object({ data: z.object({ 'mirror.config.json': z.string() }) });
+  const found = objects.map((each) => file.safeParse(each).data).find((each) => each !== undefined);
+  if (found === undefined) throw new Error('no ConfigMap has mirror.config.json');
+  return found.data['mirror.config.json'];
 }
 
 /** What is at a path such as `.spec.ports.0.port`. Keys with dots are written in brackets: `.data["a.b"]`. @returns null if there is nothing. */
