@@ -34,6 +34,7 @@ const ownersOf: Readonly<Record<string, readonly string[]>> = {
   'jsonc-parser': ['config/'],
   'prom-client': ['telemetry/'],
   pino: ['telemetry/'],
+  '@opentelemetry/api': ['telemetry/'],
   ioredis: ['cluster/redis/'],
   commander: ['main.ts'],
   '@aws-sdk/client-ecr': ['upstream/credentials/'],

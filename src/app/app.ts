@@ -7,7 +7,8 @@ import { RateLimits } from '../mirror/routing/rate-limits.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
 import { type FileSystem, nodeFiles } from '../storage/filesystem/file-system.ts';
 import type { Log } from '../telemetry/log.ts';
-import { createMetrics } from '../telemetry/metrics.ts';
+import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
+import type { Traces } from '../telemetry/tracing.ts';
 import { type Pauses, realPauses } from '../upstream/failover/retry.ts';
 import { type Part, partOf } from './lifecycle.ts';
 import { createCluster } from './cluster/cluster.ts';
@@ -29,6 +30,8 @@ export interface AppDeps {
   /** The id of this replica, as the log names it. By default a new one. */
   readonly replicaId?: string | undefined;
   readonly failpoint: FailpointHook | undefined;
+  /** By default requests are not traced. */
+  readonly tracing?: Traces | undefined;
   /** By default the system's. */
   readonly clock?: Clock;
   /** The file system that the stores write to. By default the system's. */
@@ -66,26 +69,21 @@ interface Reloaded {
 
 /** Builds every part from a configuration. Nothing runs until the parts are started. */
 export function createApp(deps: AppDeps): App {
-  const { config, version, nodeVersion, log, clock = systemClock, pauses = realPauses } = deps;
-  const observer = createMetrics({ version, nodeVersion, log });
+  const { config, version, log, tracing, clock = systemClock, pauses = realPauses } = deps;
+  const observer = observerOf(deps);
   const health = createHealth(config, { clock, log });
   const rateLimits = new RateLimits({ clock });
   const memory = new MemoryBudget({ maxBytes: config.download.bufferBudgetBytes });
   const monitor = { health, rateLimits }; // Readiness and tag lifetimes depend on what the upstreams answer.
-  const upstreams = new Upstreams(config, { version, clock, observer, monitor, memoryFor: sharesOf(memory), pauses });
+  const asking = { version, clock, observer, monitor, memoryFor: sharesOf(memory), pauses, tracing };
+  const upstreams = new Upstreams(config, asking);
   const limits = mirrorLimits(config);
   const { failpoint, files = nodeFiles, requestDeadlineMs, replicaId } = deps;
   const stores = createStores(config, { clock, observer, failpoint, files, keep: limits.keep });
   const sharedStorage = createSharedStorage(config, { stores, memory, clock, observer });
-  const cluster = createCluster(config, {
-    clock,
-    observer,
-    memory,
-    log,
-    bucket: sharedStorage.bucket,
-    replicaId,
-  });
-  const core = { ...stores, clock, observer, rateLimits, memory, ...sharedStorage.parts, ...cluster.work };
+  const sharing = { clock, observer, memory, log, tracing, bucket: sharedStorage.bucket, replicaId };
+  const cluster = createCluster(config, sharing);
+  const core = { ...stores, clock, observer, rateLimits, memory, tracing, ...sharedStorage.parts, ...cluster.work };
   const mirror = assembleMirror(core, limits, mirrorRules(config, upstreams.directory));
   const readings = readingsOf(stores, mirror, sharedStorage);
   const { maxBytes, maxFiles } = config.storage;
@@ -124,6 +122,11 @@ export function createApp(deps: AppDeps): App {
     reportUnhandled: (cause) => observer.unhandledRejection(cause),
     reload: (changed) => reload(changed, { upstreams, mirror, health, log }),
   };
+}
+
+function observerOf({ version, nodeVersion, log, tracing }: AppDeps): Metrics {
+  const metrics = createMetrics({ version, nodeVersion, log });
+  return tracing?.observing(metrics) ?? metrics;
 }
 
 function reload(changed: Config, parts: Reloaded): void {

@@ -8,6 +8,7 @@ import { Listener } from '../http/server/listener.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Memory } from '../mirror/ports/memory.ts';
+import type { Tracing } from '../mirror/ports/tracing.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 
@@ -19,6 +20,7 @@ export interface ListenersDeps {
   readonly log: Log;
   readonly readiness: () => Promise<Readiness>;
   readonly requestDeadlineMs: number | undefined;
+  readonly tracing: Tracing | undefined;
 }
 
 export interface Listeners {

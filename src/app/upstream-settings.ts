@@ -43,6 +43,7 @@ function settingsOf(config: UpstreamConfig, texts: TlsTexts, { version }: Upstre
     credentials: config.credentials.map(credentialSettings),
     mirrors: config.mirrors.map((mirror) => ({ ...mirror, credentials: mirror.credentials.map(credentialSettings) })),
     repositoryPrefix,
+    sendTraceContext: config.sendTraceContext,
     timeouts,
     tls: { ...texts, insecureSkipVerify: config.tls.insecureSkipVerify },
     proxy,

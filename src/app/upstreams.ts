@@ -2,6 +2,7 @@ import type { Config } from '../config/schema.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Memory } from '../mirror/ports/memory.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
+import type { Tracing } from '../mirror/ports/tracing.ts';
 import type { UpstreamMonitor } from '../mirror/ports/upstream.ts';
 import type { Pauses } from '../upstream/failover/retry.ts';
 import { createUpstreamDirectory, type OpenUpstreamDirectory } from '../upstream/upstream-directory.ts';
@@ -15,6 +16,7 @@ export interface UpstreamsDeps {
   readonly monitor: UpstreamMonitor;
   readonly memoryFor: (label: string) => Memory;
   readonly pauses: Pauses;
+  readonly tracing?: Tracing | undefined;
 }
 
 type UpstreamsConfig = Pick<Config, 'upstreams'>;

@@ -1,7 +1,6 @@
 import { boundedMap } from '../mirror/concurrency/remembered.ts';
-import type { BlobSource } from '../mirror/ports/blob-source.ts';
 import { ifAnswered } from '../mirror/ports/other-caches.ts';
-import type { ContentQuestion, UpstreamBlobSource } from '../mirror/ports/shared-work.ts';
+import type { BlobSource, ContentQuestion, UpstreamBlobSource } from '../mirror/ports/shared-work.ts';
 import { isSameRepository, type RepositoryId } from '../mirror/ports/repository-id.ts';
 import type { ByteRange, OpenedBlob } from '../mirror/ports/upstream.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';

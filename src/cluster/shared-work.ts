@@ -1,8 +1,13 @@
 import { boundedMap } from '../mirror/concurrency/remembered.ts';
-import type { BlobSource } from '../mirror/ports/blob-source.ts';
 import { ifAnswered, type OtherCache } from '../mirror/ports/other-caches.ts';
 import { contentKey, isSameRepository, type RepositoryId, repositoryKey } from '../mirror/ports/repository-id.ts';
-import type { ContentQuestion, SharedWork, TagTurn, UpstreamBlobSource } from '../mirror/ports/shared-work.ts';
+import type {
+  BlobSource,
+  ContentQuestion,
+  SharedWork,
+  TagTurn,
+  UpstreamBlobSource,
+} from '../mirror/ports/shared-work.ts';
 import type { FetchedManifest } from '../mirror/ports/upstream.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import type { Digest } from '../oci/digest.ts';

@@ -2,6 +2,7 @@ import type { Clock } from '../mirror/ports/clock.ts';
 import type { Memory } from '../mirror/ports/memory.ts';
 import type { Observer, SiblingContentKind, SiblingOutcome } from '../mirror/ports/observer.ts';
 import type { OtherCache } from '../mirror/ports/other-caches.ts';
+import type { Tracing } from '../mirror/ports/tracing.ts';
 import {
   parseTagRecord,
   parseVisibilityRecord,
@@ -32,6 +33,7 @@ export interface SiblingClientDeps {
   readonly clock: Clock;
   readonly observer: Pick<Observer, 'siblingAsked'>;
   readonly memory: Memory;
+  readonly tracing?: Pick<Tracing, 'ask'> | undefined;
   readonly timeouts?: SiblingTimeouts | undefined;
 }
 
@@ -100,11 +102,12 @@ export class SiblingClient implements Sibling {
   constructor(deps: SiblingClientDeps) {
     this.#deps = deps;
     const observer = { upstreamAnswered: () => {}, upstreamBytes: () => {} }; // Siblings have events of their own.
-    const { timeouts = siblingTimeouts } = deps;
+    const { timeouts = siblingTimeouts, address, tracing } = deps;
     this.#health = new SiblingHealth({ ...deps, host: deps.address.host, ping: () => this.#ping() });
     this.#send = createSend({
       ...deps,
-      upstream: deps.address.host,
+      upstream: address.host,
+      tracing: tracing && { tracing, origin: address.origin, sendsContext: true },
       timeouts,
       userAgent: 'layerwell-sibling',
       toldForMs: timeouts.toldForMs ?? usuallyToldForMs,

@@ -1,6 +1,7 @@
 import { Agent } from 'undici';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Memory } from '../mirror/ports/memory.ts';
+import type { Tracing } from '../mirror/ports/tracing.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
 import { RequestLimit } from '../upstream/transport/connections.ts';
 import { type Sibling, SiblingClient, type SiblingTimeouts, siblingTimeouts } from './sibling-client.ts';
@@ -21,6 +22,8 @@ export interface SiblingsDeps {
   readonly selfId?: string | undefined;
   /** Bytes that have arrived and are not read yet count against it. */
   readonly memory: Memory;
+  /** By default requests are not traced. */
+  readonly tracing?: Pick<Tracing, 'ask'> | undefined;
   /** For tests. */
   readonly timeouts?: SiblingTimeouts | undefined;
 }

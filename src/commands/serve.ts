@@ -7,6 +7,7 @@ import { drain, type Part, StartFailure, startInOrder, type StopAll } from '../a
 import { abortable } from '../mirror/concurrency/abortable-wait.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
 import { createLog } from '../telemetry/log.ts';
+import { createTracing } from '../telemetry/tracing.ts';
 import { Reloading } from '../app/reloading.ts';
 
 export interface ServeOptions {
@@ -37,23 +38,24 @@ export async function serve(options: ServeOptions): Promise<void> {
   if (!config) return;
   // Made here, so that every line of the log names the replica.
   const replicaId = config.cluster && newReplicaId(config.cluster.replicaName);
-  const log = createLog({ level: config.log.level, replica: replicaId });
+  const tracing = createTracing(options);
+  const log = createLog({ level: config.log.level, replica: replicaId, traceId: tracing?.traceId });
   options.onUncaughtException((cause) => {
     log.logger.fatal({ err: cause }, 'uncaught exception');
     return log.close();
   });
   try {
-    await serveWith({ config, log, replicaId }, options);
+    await serveWith({ config, log, replicaId, tracing }, options);
   } finally {
     await log.close();
   }
 }
 
-type Served = Pick<AppDeps, 'config' | 'log' | 'replicaId'>;
+type Served = Pick<AppDeps, 'config' | 'log' | 'replicaId' | 'tracing'>;
 
-async function serveWith({ config, log, replicaId }: Served, options: ServeOptions): Promise<void> {
+async function serveWith({ config, log, replicaId, tracing }: Served, options: ServeOptions): Promise<void> {
   const { file, env, version, nodeVersion, stop, force, onReloadAsked, failpoint } = options;
-  const app = createApp({ config, version, nodeVersion, log, replicaId, failpoint });
+  const app = createApp({ config, version, nodeVersion, log, replicaId, tracing, failpoint });
   options.onUnhandledRejection((cause) => app.reportUnhandled(cause));
   for (const warning of warningsOf(config)) log.logger.warn({ warning }, 'configuration');
   const stopAll = await startUnlessStopped(app.parts, stop);

@@ -71,8 +71,12 @@ interface Core extends Required<MirrorParts> {
 
 /** Builds the parts of the mirror and connects them. */
 export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: MirrorRules): AssembledMirror {
-  const { shared = {}, caches = noOtherCaches, redirects = noRedirects } = parts;
-  const core = createCore({ ...parts, shared, caches, redirects }, limits, new CurrentPolicies(policiesOf(rules)));
+  const { shared = {}, caches = noOtherCaches, redirects = noRedirects, tracing } = parts;
+  const core = createCore(
+    { ...parts, shared, caches, redirects, tracing },
+    limits,
+    new CurrentPolicies(policiesOf(rules)),
+  );
   const mirror = new Mirror(verbsFrom(rules, core));
   return {
     mirror,
@@ -138,7 +142,7 @@ function createCore(parts: Required<MirrorParts>, limits: MirrorLimits, policies
     space,
     storedBlobs,
     downloads: createDownloads(parts, limits, { space, relaying, links, storedBlobs }),
-    relays: new Relays(relaying),
+    relays: new Relays(relaying, parts),
     verifyReads: limits.verifyReads,
     minBytesPerSecond: limits.minBytesPerSecond,
   };

@@ -7,6 +7,7 @@ import type { Observer } from './ports/observer.ts';
 import type { BlobRedirects, OtherCache } from './ports/other-caches.ts';
 import type { DiskUse, RecordStore } from './ports/record-store.ts';
 import type { SharedWork } from './ports/shared-work.ts';
+import type { SharedWorkTracing } from './ports/tracing.ts';
 import type { Index } from './ports/store-index.ts';
 import type { UpstreamDirectory } from './ports/upstream.ts';
 import type { RateLimits } from './routing/rate-limits.ts';
@@ -28,6 +29,8 @@ export interface MirrorParts {
   readonly caches?: OtherCache;
   /** By default clients are never redirected. */
   readonly redirects?: BlobRedirects;
+  /** By default requests are not traced. */
+  readonly tracing?: SharedWorkTracing | undefined;
 }
 
 /** The rules that a reload may change. */

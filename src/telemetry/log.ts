@@ -19,6 +19,8 @@ export interface Log {
 
 export interface LogOptions {
   readonly level: LogLevel;
+  /** The trace of the request that runs now, for every line. */
+  readonly traceId?: (() => string | undefined) | undefined;
   /** The id of this replica, in every line. */
   readonly replica?: string | undefined;
   /** Where the lines go: stdout, where absent. */
@@ -36,7 +38,7 @@ export const maxHeldLogBytes = 1024 * 1024;
  * up to a bound, and further lines are dropped and counted. Repeated lines are limited too. No headers, queries or redirect URLs are logged,
  * so there is nothing to redact.
  */
-export function createLog({ level, replica, fd = 1 }: LogOptions): Log {
+export function createLog({ level, replica, traceId, fd = 1 }: LogOptions): Log {
   const stream = destination({ fd, sync: false, minLength: 8 * 1024, maxLength: maxHeldLogBytes });
   const state = { droppedLines: 0, isClosed: false };
   stream.on('drop', () => (state.droppedLines += 1));
@@ -45,7 +47,7 @@ export function createLog({ level, replica, fd = 1 }: LogOptions): Log {
     if (!state.isClosed) stream.write(text);
   };
   const repeated = new RepeatedLines();
-  const logger = createLogger({ level, replica, repeated }, write);
+  const logger = createLogger({ level, replica, traceId, repeated }, write);
   const timer = setInterval(() => stream.flush(), flushEveryMs).unref();
   return {
     logger,
@@ -74,7 +76,12 @@ export function createLog({ level, replica, fd = 1 }: LogOptions): Log {
 
 /** The logger of everything but requests: lines of one kind are bounded. */
 export function createLogger(
-  { level, replica, repeated }: Pick<LogOptions, 'level' | 'replica'> & { readonly repeated: RepeatedLines },
+  {
+    level,
+    replica,
+    traceId,
+    repeated,
+  }: Pick<LogOptions, 'level' | 'replica' | 'traceId'> & { readonly repeated: RepeatedLines },
   write: (text: string) => void,
 ): Logger {
   const hooks: LoggerOptions['hooks'] = {
@@ -85,7 +92,8 @@ export function createLogger(
     },
   };
   const base = replica === undefined ? null : { replica };
-  return pino({ level, base, timestamp: isoTimes(), hooks }, { write });
+  const mixin = traceId && { mixin: () => ({ traceId: traceId() }) };
+  return pino({ level, base, timestamp: isoTimes(), hooks, ...mixin }, { write });
 }
 
 /** Of what pino's methods are called with: fields and a message, or a message alone. */

@@ -1,6 +1,7 @@
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Memory } from '../mirror/ports/memory.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
+import type { Tracing } from '../mirror/ports/tracing.ts';
 import type { Upstream, UpstreamMonitor } from '../mirror/ports/upstream.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import { UpstreamError } from '../oci/errors.ts';
@@ -35,6 +36,7 @@ export interface RegistryClientDeps {
   readonly monitor?: UpstreamMonitor | undefined;
   /** Buffered response bytes count against it. */
   readonly memory?: Memory | undefined;
+  readonly tracing?: Pick<Tracing, 'ask'> | undefined;
   /** The pauses before retries. */
   readonly pauses?: Pauses;
   /** Shared with other upstreams; absent: one of its own. */
@@ -127,11 +129,13 @@ function originsOf(deps: RegistryClientDeps): Origins {
 
 /** The registry and its mirrors, each as an endpoint is made from it. */
 function addressesOf(deps: RegistryClientDeps, connections: Connections, closing: AbortSignal) {
-  const { name, label, settings, clock, observer, monitor, memory } = deps;
-  const { credentials, repositoryPrefix } = settings;
+  const { name, label, settings, clock, observer, monitor, memory, tracing } = deps;
+  const { credentials, repositoryPrefix, sendTraceContext } = settings;
   const cloudAgents = createCloudAgents(settings);
-  const common = { name, label, connections, cloudAgents, settings, clock, observer, monitor, memory, closing };
-  const registry: EndpointDeps = { ...common, url: urlOf(deps), credentials, repositoryPrefix, forwardNs: false };
+  const telling = { observer, monitor, tracing };
+  const common = { name, label, connections, cloudAgents, settings, clock, ...telling, memory, closing };
+  const own = { url: urlOf(deps), credentials, repositoryPrefix, forwardNs: false, sendTraceContext };
+  const registry: EndpointDeps = { ...common, ...own };
   const mirrors = (settings.mirrors ?? []).map((mirror) => ({
     ...common,
     ...mirror,

@@ -19,6 +19,8 @@ export interface UpstreamSettings {
   readonly mirrors?: readonly MirrorSettings[] | undefined;
   /** Put before every repository's name, such as `docker-hub` where the upstream is another registry's remote repository. */
   readonly repositoryPrefix?: string | undefined;
+  /** Whether the registry gets the trace context of requests. */
+  readonly sendTraceContext: boolean;
   readonly timeouts: UpstreamTimeouts;
   readonly tls: UpstreamTls;
   readonly proxy: UpstreamProxy;
@@ -61,6 +63,7 @@ export interface MirrorSettings {
   readonly tags: boolean;
   /** Whether it gets the name of the registry as `?ns=`: for another Layerwell. */
   readonly forwardNs: boolean;
+  readonly sendTraceContext?: boolean | undefined;
   /** Only these are sent to it. */
   readonly credentials: readonly CredentialSettings[];
 }
@@ -100,6 +103,7 @@ export const defaultUpstreamSettings: UpstreamSettings = {
   realmHosts: [],
   redirectHosts: [],
   credentials: [],
+  sendTraceContext: false,
   timeouts: { connectMs: 5_000, headersMs: 20_000, idleMs: 30_000, tokenMs: 15_000 },
   tls: { insecureSkipVerify: false },
   proxy: { except: [] },

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Memory } from '../mirror/ports/memory.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
+import type { Tracing } from '../mirror/ports/tracing.ts';
 import type { Upstream, UpstreamDirectory, UpstreamMonitor } from '../mirror/ports/upstream.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import type { HostName } from '../oci/reference.ts';
@@ -19,6 +20,7 @@ export interface UpstreamDirectoryDeps {
   readonly monitor?: UpstreamMonitor | undefined;
   /** The memory that buffered response bytes of an upstream count against, by its label. */
   readonly memoryFor?: ((label: string) => Memory) | undefined;
+  readonly tracing?: Pick<Tracing, 'ask'> | undefined;
   /** The pauses before retries. */
   readonly pauses?: Pauses;
   /** How many names of one pattern keep their connections. */

@@ -1,7 +1,7 @@
 import { type FakeRegistry, startFakeRegistry } from './fake-registry.ts';
 import { type Gate, gate } from './gate.ts';
 import { type Content, randomBlob } from './images.ts';
-import { type RunningApp, startApp } from './start-app.ts';
+import { type Replaced, type RunningApp, startApp } from './start-app.ts';
 import { type MirrorConfig, mirrorOf } from './start-mirror.ts';
 
 export interface HeldBlob {
@@ -19,6 +19,7 @@ export async function startHolding(
   bytes: number,
   sent: 'nothing' | { readonly bytes: number },
   config: MirrorConfig = {},
+  replaced: Replaced = {},
 ): Promise<HeldBlob> {
   const repository = 'library/app';
   const upstream = await startFakeRegistry();
@@ -27,6 +28,6 @@ export async function startHolding(
   const held = gate();
   const fault = sent === 'nothing' ? { holdHeaders: held } : { holdBody: { afterBytes: sent.bytes, until: held } };
   upstream.script({ path: /\/blobs\// }, fault);
-  const app = await startApp(mirrorOf(upstream, config));
+  const app = await startApp(mirrorOf(upstream, config), replaced);
   return { upstream, app, blob, path: `/v2/${repository}/blobs/${blob.digest}`, held };
 }

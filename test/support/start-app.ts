@@ -11,7 +11,9 @@ import type { MirrorConfig } from './start-mirror.ts';
 import { temporaryDirectory } from './temp-directory.ts';
 
 /** What stands in the place of the machine's own. */
-export type Replaced = Pick<AppDeps, 'files' | 'requestDeadlineMs' | 'pauses'> & { readonly clock?: ManualClock };
+export type Replaced = Pick<AppDeps, 'files' | 'requestDeadlineMs' | 'pauses' | 'tracing'> & {
+  readonly clock?: ManualClock;
+};
 
 /** An upstream is asked again at once. */
 const noPauses = { random: () => 0, wait: async () => {} };

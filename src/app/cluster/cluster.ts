@@ -16,6 +16,7 @@ import type { Mirror } from '../../mirror/mirror.ts';
 import type { MirrorParts } from '../../mirror/mirror-parts.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { OtherCache } from '../../mirror/ports/other-caches.ts';
+import type { Tracing } from '../../mirror/ports/tracing.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import { WatchedSecrets } from './cluster-secrets.ts';
@@ -30,6 +31,7 @@ export interface ClusterDeps {
   readonly observer: Metrics;
   readonly memory: MemoryBudget;
   readonly log: Log;
+  readonly tracing?: Tracing | undefined;
   /** The bucket of `storage.shared`, if there is one. */
   readonly bucket: (SharedBucket & { readonly cache: OtherCache }) | undefined;
 }
@@ -86,7 +88,7 @@ const siblingMemoryShare = 1 / 4;
 /** Builds what the section `cluster` asks for: nothing without it. */
 export function createCluster({ cluster: config, clients }: Config, deps: ClusterDeps): Cluster {
   if (!config) return noCluster;
-  const { clock, observer, log, bucket, replicaId = newReplicaId(config.replicaName) } = deps;
+  const { clock, observer, log, tracing, bucket, replicaId = newReplicaId(config.replicaName) } = deps;
   const self = { id: replicaId, address: new URL(config.advertise).origin };
   const redis = new RedisConnection({ name: 'cluster', settings: redisSettingsOf(config.redis), clock, observer });
   const keys = clusterKeys(config.redis.keyPrefix);
@@ -94,7 +96,7 @@ export function createCluster({ cluster: config, clients }: Config, deps: Cluste
   const hints = { membership, redis, keys, clock, observer };
   const [leases, tagHints] = [new Leases(hints), new TagHints(hints)];
   const memory = new MemoryShare(deps.memory, siblingMemoryShare);
-  const siblings = new Siblings({ trust: { secret: '' }, selfId: replicaId, clock, observer, memory });
+  const siblings = new Siblings({ trust: { secret: '' }, selfId: replicaId, clock, observer, memory, tracing });
   const caches = new AnyCache({ membership, siblings, bucket: bucket?.cache });
   const secrets = new SecretCheck({ secret: '' });
   const watched = new WatchedSecrets(config, {

@@ -8,6 +8,7 @@ import { createSiblingApp } from '../../http/siblings/sibling-app.ts';
 import type { Mirror } from '../../mirror/mirror.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Memory } from '../../mirror/ports/memory.ts';
+import type { Tracing } from '../../mirror/ports/tracing.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 
@@ -20,6 +21,7 @@ export interface SiblingListenerDeps {
   readonly memory: Memory;
   readonly observer: Metrics;
   readonly log: Log;
+  readonly tracing?: Tracing | undefined;
 }
 
 /** A replica that reads nothing for this long is frozen, or gone. */

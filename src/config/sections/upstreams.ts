@@ -12,6 +12,7 @@ const mirror = z
       .boolean()
       .describe("Sends the upstream's name as `?ns=`, as another Layerwell expects.")
       .prefault(false),
+    sendTraceContext: z.boolean().describe('As `upstreams.<name>.sendTraceContext`, for this mirror.').prefault(false),
     credentials: z.array(credentials).describe('Credentials for this mirror; no others are sent to it.').prefault([]),
   })
   .describe('A registry with the same content.');
@@ -117,6 +118,12 @@ const upstream = z
         'Concurrent connections to one host and port; downloads use at most three quarters. As many requests may wait for a connection; any beyond that get 503 at once.',
       )
       .prefault(256),
+    sendTraceContext: z
+      .boolean()
+      .describe(
+        'Sends the trace context (`traceparent`) to the registry, if requests are traced. Token realms and hosts after a redirect never get it.',
+      )
+      .prefault(false),
     userAgent: text().describe('The `User-Agent` header. Default: `layerwell/<version>`.').optional(),
   })
   .describe(

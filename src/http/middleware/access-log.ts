@@ -1,15 +1,17 @@
 import { randomBytes } from 'node:crypto';
-import type { IncomingHttpHeaders } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import type { Middleware } from 'koa';
 import type { Observer } from '../../mirror/ports/observer.ts';
+import type { ServerSpan, Tracing } from '../../mirror/ports/tracing.ts';
 import { Exchange, type ExchangeState, RequestDeadline } from '../registry/exchange.ts';
-import { ClientAddresses, type TrustedProxies } from './client-address.ts';
+import { ClientAddresses, type Origin, type TrustedProxies } from './client-address.ts';
+import { endRequestSpan, servedRequest } from './traced-request.ts';
 
 /** One line of the access log. */
 export interface AccessLine {
   /** `X-Request-Id` of the request, or a new id. */
-  readonly requestId: string;
-  /** Of the client's trace, if it sent a `traceparent`. */
+  readonly requestId: string | undefined;
+  /** Of its span, if requests are traced, or else of the `traceparent` that the client sent. */
   readonly traceId: string | undefined;
   readonly method: string;
   /** Without the query, which may contain secrets. */
@@ -37,6 +39,8 @@ export interface AccessLog {
 export interface AccessLogDeps {
   readonly observer: Observer;
   readonly log: AccessLog;
+  /** By default requests are not traced. */
+  readonly tracing?: Pick<Tracing, 'serve'> | undefined;
   /** By default there are none. */
   readonly trustedProxies?: TrustedProxies | undefined;
   /** The request deadline; for tests. */
@@ -44,53 +48,64 @@ export interface AccessLogDeps {
 }
 
 /** Begins the exchange of every request, and logs and counts it when the answer has ended, complete or cut. */
-export function recordRequests({
-  observer,
-  log,
-  requestDeadlineMs,
-  trustedProxies,
-}: AccessLogDeps): Middleware<ExchangeState> {
+export function recordRequests(deps: AccessLogDeps): Middleware<ExchangeState> {
+  const { tracing, requestDeadlineMs, trustedProxies } = deps;
   const deadline = new RequestDeadline({ deadlineMs: requestDeadlineMs });
   const addresses = trustedProxies && new ClientAddresses(trustedProxies);
   const newId = requestIds();
   return (ctx, next) => {
-    const exchange = new Exchange(ctx.res, deadline);
-    ctx.state = { exchange };
     const { req, res } = ctx;
-    const requestId = requestIdIn(req.headers) ?? newId();
-    exchange.requestId = requestId;
-    res.once('close', () => {
-      exchange.end();
-      const endedAt = performance.now();
-      const durationMs = endedAt - exchange.startedAt;
-      const { kind, cache, staleReason, upstream, repository, reference, bytes } = exchange;
-      const method = req.method ?? '';
-      const status = res.statusCode;
-      const aborted = !res.writableFinished;
-      const firstByteMs = (exchange.firstByteAt ?? endedAt) - exchange.startedAt;
-      observer.answered({ kind, method, status, cache, upstream, bytes, durationMs, firstByteMs, aborted });
-      const { client, proxy } = addresses?.of(req) ?? { client: req.socket.remoteAddress, proxy: undefined };
-      log.request({
-        requestId,
-        traceId: traceIdIn(req.headers),
-        method,
-        path: pathOf(req.url ?? ''),
-        status,
-        cache,
-        staleReason,
-        upstream,
-        repository,
-        reference,
-        bytes,
-        durationMs: Math.round(durationMs * 100) / 100,
-        client,
-        proxy,
-        userAgent: req.headers['user-agent'],
-        aborted,
-      });
-    });
-    return next();
+    const exchange = new Exchange(res, deadline);
+    ctx.state = { exchange };
+    exchange.requestId = requestIdIn(req.headers) ?? newId();
+    const origin = addresses?.of(req) ?? { client: req.socket.remoteAddress, proxy: undefined };
+    const record = (span?: ServerSpan) => {
+      res.once('close', () => recordAnswer({ req, res, exchange, origin, span }, deps));
+      return next();
+    };
+    if (!tracing) return record();
+    return tracing.serve(servedRequest(req, { from: 'client', client: origin.client }), record);
   };
+}
+
+interface Ended {
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  readonly exchange: Exchange;
+  readonly origin: Origin;
+  readonly span: ServerSpan | undefined;
+}
+
+function recordAnswer({ req, res, exchange, origin, span }: Ended, { observer, log }: AccessLogDeps): void {
+  exchange.end();
+  const endedAt = performance.now();
+  const durationMs = endedAt - exchange.startedAt;
+  const { kind, cache, staleReason, upstream, repository, reference, bytes } = exchange;
+  const method = req.method ?? '';
+  const status = res.statusCode;
+  const aborted = !res.writableFinished;
+  const firstByteMs = (exchange.firstByteAt ?? endedAt) - exchange.startedAt;
+  observer.answered({ kind, method, status, cache, upstream, bytes, durationMs, firstByteMs, aborted });
+  const line: AccessLine = {
+    requestId: exchange.requestId,
+    traceId: span?.traceId ?? traceIdIn(req.headers),
+    method,
+    path: pathOf(req.url ?? ''),
+    status,
+    cache,
+    staleReason,
+    upstream,
+    repository,
+    reference,
+    bytes,
+    durationMs: Math.round(durationMs * 100) / 100,
+    client: origin.client,
+    proxy: origin.proxy,
+    userAgent: req.headers['user-agent'],
+    aborted,
+  };
+  log.request(line);
+  if (span) endRequestSpan(span, kind, line);
 }
 
 /** Ids that no other process makes, each with the number of the request. */

@@ -1,8 +1,10 @@
 import Koa, { type Middleware } from 'koa';
 import type { Memory } from '../../mirror/ports/memory.ts';
 import type { Observer, SiblingContentKind, SiblingServedOutcome } from '../../mirror/ports/observer.ts';
+import type { ServerSpan, Tracing } from '../../mirror/ports/tracing.ts';
 import { answerErrors, reportUnlessDisconnected } from '../middleware/errors.ts';
 import { type OverloadLimits, refuseAmbiguousRequests, refuseOverload } from '../middleware/request-checks.ts';
+import { servedRequest } from '../middleware/traced-request.ts';
 import { Exchange, type ExchangeState, RequestDeadline } from '../registry/exchange.ts';
 import { LargeBodies } from '../response/memory-bodies.ts';
 import { requireSecret, type SecretCheck } from './secret-check.ts';
@@ -14,6 +16,8 @@ export interface SiblingAppDeps extends Omit<SiblingAnswersDeps, 'large'> {
   readonly limits: OverloadLimits;
   readonly observer: Pick<Observer, 'siblingServed'>;
   readonly report: (bug: unknown) => void;
+  /** By default requests are not traced. */
+  readonly tracing?: Pick<Tracing, 'serve'> | undefined;
 }
 
 const messages = { connections: 'too many connections', requests: 'too many requests' };
@@ -24,12 +28,12 @@ interface SiblingState extends ExchangeState {
 
 /** The Koa app that other replicas read from, with its middleware in order. Nothing of a request is looked at before its secret. */
 export function createSiblingApp(deps: SiblingAppDeps): Koa<SiblingState> {
-  const { observer, report, secrets, limits } = deps;
+  const { report, secrets, limits } = deps;
   const app = new Koa<SiblingState>();
   const large = new LargeBodies({ ...deps, reset: (socket) => limits.connections.reset(socket) });
   const answers = { ...deps, large };
   app.on('error', reportUnlessDisconnected(report));
-  app.use(recordRequests(observer));
+  app.use(recordRequests(deps));
   app.use(answerErrors(report));
   app.use(requireSecret(secrets));
   app.use(refuseAmbiguousRequests());
@@ -39,19 +43,26 @@ export function createSiblingApp(deps: SiblingAppDeps): Koa<SiblingState> {
 }
 
 /** Begins the exchange of every request, and counts it when the answer has ended. */
-function recordRequests(observer: Pick<Observer, 'siblingServed'>): Middleware<SiblingState> {
+function recordRequests({ observer, tracing }: Pick<SiblingAppDeps, 'observer' | 'tracing'>): Middleware<SiblingState> {
   const deadline = new RequestDeadline();
   return (ctx, next) => {
-    const { res } = ctx;
+    const { req, res } = ctx;
     const exchange = new Exchange(res, deadline);
     ctx.state = { exchange };
-    res.once('close', () => {
-      exchange.end();
-      const isComplete = res.writableFinished;
-      const outcome = servedOutcome({ status: res.statusCode, isComplete });
-      observer.siblingServed({ kind: ctx.state.siblingKind ?? 'other', outcome });
-    });
-    return next();
+    const record = (span?: ServerSpan) => {
+      res.once('close', () => {
+        exchange.end();
+        const isComplete = res.writableFinished;
+        const outcome = servedOutcome({ status: res.statusCode, isComplete });
+        const { siblingKind: kind = 'other' } = ctx.state;
+        observer.siblingServed({ kind, outcome });
+        const attributes = { 'layerwell.request.kind': kind, 'layerwell.sibling.outcome': outcome };
+        span?.end({ status: res.statusCode, route: `/v1/${kind}`, attributes });
+      });
+      return next();
+    };
+    if (!tracing) return record();
+    return tracing.serve(servedRequest(req, { from: 'sibling', client: req.socket.remoteAddress }), record);
   };
 }
 

@@ -10,6 +10,7 @@ import { ifAnswered, type OtherCache } from '../ports/other-caches.ts';
 import { parseVisibilityRecord, type RecordStore, type VisibilityRecord } from '../ports/record-store.ts';
 import { type RepositoryId, repositoryKey } from '../ports/repository-id.ts';
 import { RepositoryHidden, type Upstream } from '../ports/upstream.ts';
+import type { SharedWorkTracing } from '../ports/tracing.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { RememberedNotFound } from '../concurrency/remembered.ts';
 import { SingleFlight } from '../concurrency/single-flight.ts';
@@ -93,6 +94,7 @@ export interface VisibilityDeps extends Pick<VisibilityLifetimes, 'publicForMs' 
   readonly askWithinMs: number;
   /** Asked when there is no verdict here and the upstream gives no answer. */
   readonly caches: Pick<OtherCache, 'visibility'>;
+  readonly tracing?: SharedWorkTracing | undefined;
 }
 
 export interface VisibilityQuestion {
@@ -109,10 +111,11 @@ export interface VisibilityQuestion {
 export class Visibility {
   readonly #deps: VisibilityDeps;
   readonly #memory = new LRUCache<string, KnownVisibility>({ max: 100_000 });
-  readonly #flights = new SingleFlight<KnownVisibility>();
+  readonly #flights: SingleFlight<KnownVisibility>;
 
   constructor(deps: VisibilityDeps) {
     this.#deps = deps;
+    this.#flights = new SingleFlight(deps);
   }
 
   /**

@@ -5,6 +5,7 @@ import type { Clock } from '../ports/clock.ts';
 import { ifAnswered, type OtherCache } from '../ports/other-caches.ts';
 import type { BlobRecord } from '../ports/record-store.ts';
 import type { Index } from '../ports/store-index.ts';
+import type { SharedWorkTracing } from '../ports/tracing.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { type BlobQuestion, blobName, type StoredBlobs } from './served-blob.ts';
 import type { ClaimedSize, UpstreamBlobs } from './upstream-blobs.ts';
@@ -17,16 +18,19 @@ export interface BlobConfirmationsDeps {
   readonly clock: Clock;
   /** Asked when the upstream gives no answer. */
   readonly caches: Pick<OtherCache, 'openBlob'>;
+  readonly tracing?: SharedWorkTracing | undefined;
 }
 
 /** Asks an upstream whether a repository has a blob, without downloading it. Clients that ask at the same time share one request. */
 export class BlobConfirmations {
   readonly #deps: BlobConfirmationsDeps;
-  readonly #confirmations = new SingleFlight<BlobRecord>();
-  readonly #heads = new SingleFlight<BlobRecord>();
+  readonly #confirmations: SingleFlight<BlobRecord>;
+  readonly #heads: SingleFlight<BlobRecord>;
 
   constructor(deps: BlobConfirmationsDeps) {
     this.#deps = deps;
+    this.#confirmations = new SingleFlight(deps);
+    this.#heads = new SingleFlight(deps);
   }
 
   /** Asks the upstream once whether the repository has a blob that another repository brought, and records the answer. */

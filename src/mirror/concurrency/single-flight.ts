@@ -1,4 +1,5 @@
 import { abortable } from './abortable-wait.ts';
+import type { SharedWorkTracing, SpanReference } from '../ports/tracing.ts';
 import type { Waiting } from '../ports/waiting.ts';
 
 /** What work is given: the signal aborts when its last caller has left. */
@@ -21,6 +22,8 @@ interface RunState {
 
 interface Run<Value> extends RunState {
   readonly work: Promise<Value>;
+  /** The request that started it, if requests are traced. */
+  readonly begunBy: SpanReference | undefined;
 }
 
 /** What a caller gets: the value, and whether it joined a run that another caller had started. */
@@ -35,11 +38,17 @@ export interface Shared<Value> {
  */
 export class SingleFlight<Value> {
   readonly #running = new Map<string, Run<Value>>();
+  readonly #tracing: SharedWorkTracing | undefined;
+
+  constructor({ tracing }: { readonly tracing?: SharedWorkTracing | undefined } = {}) {
+    this.#tracing = tracing;
+  }
 
   async run(key: string, start: (flight: Flight) => Promise<Value>, { signal }: Waiting): Promise<Shared<Value>> {
     signal.throwIfAborted();
     const running = this.#running.get(key);
     const run = running ?? this.#launch(key, start);
+    if (running) this.#tracing?.link(running.begunBy);
     run.callers += 1;
     try {
       return { value: await abortable(run.work, signal), collapsed: running !== undefined };
@@ -72,7 +81,7 @@ export class SingleFlight<Value> {
       state.endsWithCallers = false;
     };
     const work = start({ signal: state.stop.signal, lastUntil });
-    const run: Run<Value> = Object.assign(state, { work });
+    const run: Run<Value> = Object.assign(state, { work, begunBy: this.#tracing?.active() });
     this.#running.set(key, run);
     const forget = () => this.#forget(key, run);
     work.then(() => (run.rest ? run.rest.then(forget) : forget()), forget);

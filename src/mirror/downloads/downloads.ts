@@ -4,6 +4,7 @@ import { abortable } from '../concurrency/abortable-wait.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import { isSameRepository, type RepositoryId } from '../ports/repository-id.ts';
+import type { SharedWorkTracing } from '../ports/tracing.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { CommitOnce, commitBlob, type BlobRecording, recordBlob } from './commit.ts';
 import { Download } from './download.ts';
@@ -24,6 +25,7 @@ export interface DownloadsDeps extends Omit<DownloadSteps, 'scheduler' | 'commit
   /** The maximum of queued downloads per upstream. */
   readonly maxWaiting: number;
   readonly pace: PaceRules;
+  readonly tracing?: SharedWorkTracing | undefined;
 }
 
 /**
@@ -57,6 +59,7 @@ export class Downloads implements Runs {
   /** Starts a download. The caller has seen that none is running for the digest and this upstream. */
   start(order: DownloadOrder): Run {
     const run = new Run(order);
+    run.begunBy = this.#deps.tracing?.active();
     this.#joinable.set(keyOfRun(run), run);
     this.#beginning.add(run);
     void this.#run(run);
@@ -82,6 +85,7 @@ export class Downloads implements Runs {
    * @returns undefined if it was started for another repository and failed to start.
    */
   async join(run: Run, repositoryId: RepositoryId, { signal }: Waiting): Promise<Started | undefined> {
+    this.#deps.tracing?.link(run.begunBy);
     try {
       return await this.wait(run, { signal });
     } catch (cause) {

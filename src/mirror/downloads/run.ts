@@ -1,6 +1,7 @@
 import type { Digest } from '../../oci/digest.ts';
 import type { UpstreamError } from '../../oci/errors.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
+import type { SpanReference } from '../ports/tracing.ts';
 import type { OtherCacheKind } from '../ports/cache-status.ts';
 import type { OpenedBlob } from '../ports/upstream.ts';
 import type { RemoteBlob } from '../transfers/remote-blob.ts';
@@ -51,6 +52,8 @@ export class Run implements Scheduled {
   via: OtherCacheKind | undefined;
   /** How many clients wait for the download to begin. */
   waiters = 0;
+  /** The request that asked for it first, if requests are traced. */
+  begunBy: SpanReference | undefined;
   readonly #started = Promise.withResolvers<Started>();
   readonly #ended = Promise.withResolvers<void>();
   readonly #ending = new AbortController();

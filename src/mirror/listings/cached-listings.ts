@@ -15,6 +15,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import { type RecordKey, recordName, type RecordStore } from '../ports/record-store.ts';
 import type { Upstream } from '../ports/upstream.ts';
+import type { SharedWorkTracing } from '../ports/tracing.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { Remembered } from '../concurrency/remembered.ts';
 import { TurnsByKey } from '../concurrency/turns-by-key.ts';
@@ -35,6 +36,7 @@ export interface ListingsDeps {
   readonly memoryBytes: number;
   /** How long an upstream has for all pages of one listing. */
   readonly listWithinMs: number;
+  readonly tracing?: SharedWorkTracing | undefined;
 }
 
 export interface Listed<Listing> {
@@ -101,7 +103,7 @@ export class CachedListings<Listing extends Kept> {
   readonly #kind: ListingKind<Listing>;
   readonly #memory: LRUCache<string, Measured<Listing>>;
   /** One lookup of a listing for all its clients. It lasts as long as its request to the upstream, which continues without its clients. */
-  readonly #flights = new SingleFlight<Outcome<Listing>>();
+  readonly #flights: SingleFlight<Outcome<Listing>>;
   /** Running reads from the disk. */
   readonly #reads = new SingleFlight<Measured<Listing> | undefined>();
   readonly #readTurns = new TurnsByKey(readsOfUpstream);
@@ -111,6 +113,7 @@ export class CachedListings<Listing extends Kept> {
 
   constructor(deps: ListingsDeps, kind: ListingKind<Listing>) {
     this.#deps = deps;
+    this.#flights = new SingleFlight(deps);
     this.#kind = kind;
     this.#stale = new Remembered({ clock: deps.clock, max: 2_000 });
     this.#memory = new LRUCache({

@@ -16,6 +16,7 @@ import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
 import type { SharedWork } from '../ports/shared-work.ts';
 import type { Index } from '../ports/store-index.ts';
 import { type FetchedManifest, isNotFound, type ManifestHead, type Upstream } from '../ports/upstream.ts';
+import type { SharedWorkTracing } from '../ports/tracing.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { BorrowedLinks } from '../access/links.ts';
 import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
@@ -50,6 +51,7 @@ export interface ManifestsDeps {
   readonly shared: Pick<SharedWork, 'manifest' | 'readable' | 'stored'>;
   /** Asked when the upstream gives no answer. */
   readonly caches: Pick<OtherCache, 'manifest'>;
+  readonly tracing?: SharedWorkTracing | undefined;
 }
 
 /**
@@ -61,14 +63,16 @@ export class Manifests {
   readonly #memory: LRUCache<string, RememberedManifest>;
   /** Sizes of content by {@link contentKey}, from the descriptors of the manifests served from its repository. */
   readonly promisedSizes = new LRUCache<string, number>({ max: 50_000 });
-  readonly #flights = new SingleFlight<CachedManifest>();
+  readonly #flights: SingleFlight<CachedManifest>;
   /** Reads from the disk. */
   readonly #reads = new SingleFlight<CachedManifest | undefined>();
-  readonly #heads = new SingleFlight<ManifestHead>();
+  readonly #heads: SingleFlight<ManifestHead>;
   readonly #missing: Remembered<OciError>;
 
   constructor(deps: ManifestsDeps) {
     this.#deps = deps;
+    this.#flights = new SingleFlight(deps);
+    this.#heads = new SingleFlight(deps);
     this.#missing = new Remembered({ clock: deps.clock, max: 20_000 });
     this.#memory = new LRUCache({
       maxSize: deps.memoryBytes,

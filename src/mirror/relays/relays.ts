@@ -3,6 +3,7 @@ import { OciError, UpstreamError } from '../../oci/errors.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
 import { isSameRepository, type RepositoryId } from '../ports/repository-id.ts';
 import type { OpenedBlob } from '../ports/upstream.ts';
+import type { SharedWorkTracing, SpanReference } from '../ports/tracing.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { SingleFlight } from '../concurrency/single-flight.ts';
 import type { RemoteBlob } from '../transfers/remote-blob.ts';
@@ -48,16 +49,21 @@ export interface JoinedRelay {
 interface Running {
   readonly repositoryId: RepositoryId;
   readonly relay: Relay;
+  /** The request that began it, if requests are traced. */
+  readonly begunBy: SpanReference | undefined;
 }
 
 /** The running relays. Clients of one upstream that want the same bytes at the same time share one request to it. */
 export class Relays {
   readonly #rules: RelayRules;
-  readonly #opening = new SingleFlight<Relay>();
+  readonly #opening: SingleFlight<Relay>;
+  readonly #tracing: SharedWorkTracing | undefined;
   readonly #running = new Map<string, Running>();
 
-  constructor(rules: RelayRules) {
+  constructor(rules: RelayRules, { tracing }: { readonly tracing?: SharedWorkTracing | undefined } = {}) {
     this.#rules = rules;
+    this.#tracing = tracing;
+    this.#opening = new SingleFlight({ tracing });
   }
 
   /** Resolves once the upstream has answered. @throws as the upstream does. */
@@ -86,7 +92,9 @@ export class Relays {
   #find(request: RelayedBlob & Pick<RelayRequest, 'part'>): Relay | undefined {
     const running = this.#running.get(relayKey(request));
     const mayShare = running && (request.isLinked || isSameRepository(running.repositoryId, request.repositoryId));
-    return mayShare && running.relay.isJoinable ? running.relay : undefined;
+    if (!mayShare || !running.relay.isJoinable) return undefined;
+    this.#tracing?.link(running.begunBy);
+    return running.relay;
   }
 
   async #open(request: RelayRequest, waiting: Waiting): Promise<Relay> {
@@ -100,7 +108,7 @@ export class Relays {
     const size = first.size ?? request.size;
     const bytes = part ? { from: part.start, until: part.end + 1 } : { from: 0, verify: verifyWhole(digest) };
     const relay = new Relay({ ...this.#rules, ...bytes, digest, size, first, blob });
-    this.#keep(relayKey(request), { repositoryId, relay });
+    this.#keep(relayKey(request), { repositoryId, relay, begunBy: this.#tracing?.active() });
     return relay;
   }
 

@@ -11,6 +11,7 @@ import type { TagRecord } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { SharedWork } from '../ports/shared-work.ts';
 import { isNotFound, type Upstream } from '../ports/upstream.ts';
+import type { SharedWorkTracing } from '../ports/tracing.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { RateLimits } from '../routing/rate-limits.ts';
 import { failureDecision, type FreshnessPolicies, freshnessOf, tagDecision } from './freshness.ts';
@@ -32,6 +33,7 @@ export interface TagsDeps {
   readonly policies: FreshnessPolicies;
   readonly shared: Pick<SharedWork, 'tagTurn'>;
   readonly rateLimits: Pick<RateLimits, 'lifetimeFactor'>;
+  readonly tracing?: SharedWorkTracing | undefined;
 }
 
 /** What a tag points to, with its manifest. */
@@ -60,10 +62,11 @@ export class Tags {
   readonly #deps: TagsDeps;
   readonly #lookups: TagLookups;
   /** One lookup of a tag for all its clients. It lasts as long as its request to the upstream, also when a stale fallback is served first. */
-  readonly #flights = new SingleFlight<ResolvedTag>();
+  readonly #flights: SingleFlight<ResolvedTag>;
 
   constructor(deps: TagsDeps) {
     this.#deps = deps;
+    this.#flights = new SingleFlight(deps);
     this.#lookups = new TagLookups(deps);
   }
 

@@ -3,6 +3,7 @@ import { boundedMap } from '../../mirror/concurrency/remembered.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Memory } from '../../mirror/ports/memory.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
+import type { Tracing } from '../../mirror/ports/tracing.ts';
 import type { Upstream, UpstreamMonitor } from '../../mirror/ports/upstream.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { type Digest, isDigest, isOfNothing } from '../../oci/digest.ts';
@@ -43,6 +44,8 @@ export interface EndpointDeps {
   readonly credentials: readonly CredentialSettings[];
   /** Whether the upstream's name is sent as `?ns=`. */
   readonly forwardNs: boolean;
+  /** Whether it gets the trace context of requests. */
+  readonly sendTraceContext?: boolean | undefined;
   /** Prefix of every repository's name. */
   readonly repositoryPrefix: string | undefined;
   readonly connections: Connections;
@@ -56,6 +59,7 @@ export interface EndpointDeps {
   readonly memory?: Memory | undefined;
   /** Aborts when the upstream is closed. */
   readonly closing?: AbortSignal | undefined;
+  readonly tracing?: Pick<Tracing, 'ask'> | undefined;
 }
 
 /** Stands before every request to one endpoint. */
@@ -121,9 +125,15 @@ export function createRetryGuard({ clock, retry }: { readonly clock: Clock; read
   };
 }
 
-export function sendTo({ label, connections, settings, clock, observer, monitor, memory }: EndpointDeps): Send {
+export function sendTo(deps: EndpointDeps): Send {
+  const { label, url, connections, settings, clock, observer, monitor, memory } = deps;
   const { timeouts, userAgent } = settings;
-  return createSend({ upstream: label, connections, timeouts, userAgent, clock, observer, monitor, memory });
+  const tracing = deps.tracing && {
+    tracing: deps.tracing,
+    origin: url.origin,
+    sendsContext: deps.sendTraceContext === true,
+  };
+  return createSend({ upstream: label, connections, timeouts, userAgent, clock, observer, monitor, memory, tracing });
 }
 
 export function requestsTo(deps: EndpointDeps): Requests {

@@ -3,6 +3,7 @@ import type { Dispatcher } from 'undici';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Memory } from '../../mirror/ports/memory.ts';
 import type { Observer, UpstreamRequestKind } from '../../mirror/ports/observer.ts';
+import type { ClientSpan, Tracing } from '../../mirror/ports/tracing.ts';
 import type { UpstreamMonitor } from '../../mirror/ports/upstream.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
@@ -41,6 +42,24 @@ export interface SendDeps {
   readonly memory?: Memory | undefined;
   /** For so many ms an informational response (1xx) says that the answer still comes: the time for its headers begins again. By default never. */
   readonly toldForMs?: number | undefined;
+  /** By default requests are not traced. */
+  readonly tracing?: TracedRequests | undefined;
+}
+
+/** How the requests to an endpoint are traced. */
+export interface TracedRequests {
+  readonly tracing: Pick<Tracing, 'ask'>;
+  /** The origin of the endpoint itself. */
+  readonly origin: string;
+  /** Whether it gets the trace context. Token realms and hosts after a redirect never do. */
+  readonly sendsContext: boolean;
+}
+
+/** @returns undefined if requests are not traced. Pure but for the span. */
+function spanOf({ kind, method, url }: Exchange, { upstream, tracing: traced }: SendDeps): ClientSpan | undefined {
+  if (!traced) return undefined;
+  const isOwn = url.origin === traced.origin && kind !== 'token';
+  return traced.tracing.ask({ method, url, kind, upstream, isOwn, sendsContext: isOwn && traced.sendsContext });
 }
 
 export function createSend(deps: SendDeps): Send {
@@ -53,19 +72,32 @@ export function createSend(deps: SendDeps): Send {
       observer.upstreamAnswered({ upstream, kind, method, outcome, durationMs: clock.monotonicMs() - startedAtMs });
       monitor?.health.record({ upstream, outcome });
     };
+    const span = spanOf(exchange, deps);
     const onBytes = (bytes: number) => observer.upstreamBytes({ upstream, kind, bytes });
     try {
       const dispatcher = connections.dispatcherFor(url);
       const onEnd = connections.enter(url);
-      const options = { exchange, timeouts, userAgent, signal, onBytes, onEnd, memory, toldForMs };
+      const options = { exchange, timeouts, userAgent, signal, onBytes, onEnd, memory, toldForMs, span };
       const answer = await new Exchanging(options).start(dispatcher);
       report(answer.status);
+      if (span) endWithBody(span, answer);
       return answer;
     } catch (cause) {
-      report(cause instanceof UpstreamError ? cause.reason : 'aborted');
+      const reason = cause instanceof UpstreamError ? cause.reason : 'aborted';
+      report(reason);
+      span?.end({ reason });
       throw cause;
     }
   };
+}
+
+function endWithBody(span: ClientSpan, { status, body }: Answer): void {
+  span.answered(status);
+  body.once('close', () => {
+    const { errored, receivedBytes } = body;
+    const reason = errored instanceof UpstreamError ? errored.reason : errored ? 'aborted' : undefined;
+    span.end({ bytes: receivedBytes, reason });
+  });
 }
 
 interface ExchangingOptions {
@@ -78,6 +110,7 @@ interface ExchangingOptions {
   readonly onEnd: () => void;
   readonly memory: Memory | undefined;
   readonly toldForMs: number | undefined;
+  readonly span: ClientSpan | undefined;
 }
 
 /** One running exchange, as undici reports it. The abort signal applies until the body has ended. */
@@ -98,14 +131,13 @@ class Exchanging implements Dispatcher.DispatchHandler {
   }
 
   start(dispatcher: Dispatcher): Promise<Answer> {
-    const { exchange, userAgent } = this.#options;
-    const { method, url, body } = exchange;
-    const headers = { 'user-agent': userAgent, 'accept-encoding': 'identity', ...exchange.headers };
+    const { exchange, userAgent, span } = this.#options;
+    const { method, url, body = null } = exchange;
+    const headers = { ...span?.headers, 'user-agent': userAgent, 'accept-encoding': 'identity', ...exchange.headers };
+    const request = { origin: url.origin, path: url.pathname + url.search, method, headers, body };
     try {
-      dispatcher.dispatch(
-        { origin: url.origin, path: url.pathname + url.search, method, headers, body: body ?? null },
-        this,
-      );
+      if (span) span.sending(() => dispatcher.dispatch(request, this));
+      else dispatcher.dispatch(request, this);
     } catch (cause) {
       this.#fail(networkFailure(url.host, cause));
     }

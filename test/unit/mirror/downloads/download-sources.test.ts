@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { BlobSource } from '../../../../src/mirror/ports/blob-source.ts';
+import type { BlobSource } from '../../../../src/mirror/ports/shared-work.ts';
 import type { OpenedBlob } from '../../../../src/mirror/ports/upstream.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { UpstreamError } from '../../../../src/oci/errors.ts';

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { SourcedBlob } from '../../../../src/mirror/blobs/upstream-blobs.ts';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
-import type { BlobSource } from '../../../../src/mirror/ports/blob-source.ts';
+import type { BlobSource } from '../../../../src/mirror/ports/shared-work.ts';
 import type { OpenedBlob } from '../../../../src/mirror/ports/upstream.ts';
 import { Relays } from '../../../../src/mirror/relays/relays.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';

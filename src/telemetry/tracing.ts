@@ -1,0 +1,174 @@
+import {
+  type Context,
+  context,
+  createContextKey,
+  propagation,
+  ProxyTracerProvider,
+  ROOT_CONTEXT,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+  type Tracer,
+} from '@opentelemetry/api';
+import type { BucketObserver } from '../mirror/ports/observer.ts';
+import type {
+  AskedRequest,
+  Attributes,
+  ClientSpan,
+  ServedRequest,
+  ServerSpan,
+  Tracing,
+} from '../mirror/ports/tracing.ts';
+
+/** As the SDK's `suppressTracing`, which is not in the API. */
+const suppressed = createContextKey('OpenTelemetry SDK Context Key SUPPRESS_TRACING');
+/** Clients choose paths and user agents. */
+const maxTextLength = 512;
+const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE']);
+
+export interface Traces extends Tracing {
+  /** The trace of the request that runs now, for the log. */
+  readonly traceId: () => string | undefined;
+  /** Also records the calls of the shared bucket, which are observed when they have ended. */
+  observing<Observed extends BucketObserver>(observer: Observed): Observed;
+}
+
+/**
+ * Records spans with the SDK that the operator has loaded, by the semantic conventions of OpenTelemetry for HTTP. No header, query or signed
+ * URL becomes an attribute.
+ * @returns undefined if no SDK is registered now.
+ */
+export function createTracing({ version }: { readonly version: string }): Traces | undefined {
+  if (!isSdkRegistered()) return undefined;
+  const tracer = trace.getTracer('layerwell', version);
+  return {
+    serve: (request, work) => serve(tracer, request, work),
+    ask: (request) => ask(tracer, request),
+    active: () => trace.getActiveSpan()?.spanContext(),
+    link: (begunBy) => {
+      const span = trace.getActiveSpan();
+      if (span && begunBy && span.spanContext().spanId !== begunBy.spanId) span.addLink({ context: begunBy });
+    },
+    traceId: () => trace.getActiveSpan()?.spanContext().traceId,
+    observing: (observer) => ({
+      ...observer,
+      bucketAnswered: (event) => {
+        recordBucketCall(tracer, event);
+        observer.bucketAnswered(event);
+      },
+    }),
+  };
+}
+
+/** A provider of another copy of the API counts as well. */
+function isSdkRegistered(): boolean {
+  const provider = trace.getTracerProvider();
+  return !(provider instanceof ProxyTracerProvider) || provider.getDelegateTracer('layerwell') !== undefined;
+}
+
+function serve<Value>(tracer: Tracer, request: ServedRequest, work: (span: ServerSpan) => Value): Value {
+  const method = methodOf(request.method);
+  const parent = trace.getActiveSpan() ? context.active() : propagation.extract(ROOT_CONTEXT, request.headers);
+  const attributes = {
+    'http.request.method': method,
+    'url.path': shortened(request.path),
+    'url.scheme': request.isTls ? 'https' : 'http',
+    'client.address': request.client,
+    'user_agent.original': shortened(request.headers['user-agent']?.toString()),
+    'layerwell.request.from': request.kind,
+  };
+  const span = tracer.startSpan(method, { kind: SpanKind.SERVER, attributes: given(attributes) }, parent);
+  return context.with(trace.setSpan(parent, span), () => work(serverSpan(span, method)));
+}
+
+function serverSpan(span: Span, method: string): ServerSpan {
+  return {
+    traceId: span.spanContext().traceId,
+    end: ({ status, route, attributes }) => {
+      if (route !== undefined) span.updateName(`${method} ${route}`);
+      const isFailure = status >= 500;
+      span.setAttributes({
+        ...given(attributes),
+        ...given({
+          'http.route': route,
+          'http.response.status_code': status,
+          'error.type': isFailure ? String(status) : undefined,
+        }),
+      });
+      if (isFailure) span.setStatus({ code: SpanStatusCode.ERROR });
+      span.end();
+    },
+  };
+}
+
+function ask(tracer: Tracer, { method, url, kind, upstream, isOwn, sendsContext }: AskedRequest): ClientSpan {
+  const active = context.active();
+  const attributes = {
+    'http.request.method': method,
+    'server.address': url.hostname,
+    'server.port': Number(url.port) || (url.protocol === 'https:' ? 443 : 80),
+    'url.full': isOwn ? shortened(url.origin + url.pathname) : undefined,
+    'layerwell.upstream': upstream,
+    'layerwell.request.kind': kind,
+  };
+  const options = { kind: SpanKind.CLIENT, attributes: given(attributes) };
+  const span = tracer.startSpan(`${method} ${kind}`, options, active);
+  const inSpan = trace.setSpan(active, span);
+  return {
+    headers: sendsContext ? headersOf(inSpan) : {},
+    sending: (send) => context.with(inSpan.setValue(suppressed, true), send),
+    answered: (status) => {
+      span.setAttribute('http.response.status_code', status);
+      if (status >= 400) fail(span, String(status));
+    },
+    end: ({ reason, bytes }) => {
+      if (bytes !== undefined) span.setAttribute('http.response.body.size', bytes);
+      if (reason !== undefined) fail(span, reason);
+      span.end();
+    },
+  };
+}
+
+/** Of the trace context only: baggage is what clients have written. */
+function headersOf(active: Context): Readonly<Record<string, string>> {
+  const headers: Record<string, string> = {};
+  propagation.inject(propagation.deleteBaggage(active), headers);
+  return headers;
+}
+
+function recordBucketCall(
+  tracer: Tracer,
+  { operation, outcome, durationMs }: Parameters<BucketObserver['bucketAnswered']>[0],
+): void {
+  const attributes = { 'rpc.system': 'aws-api', 'rpc.service': 'S3', 'rpc.method': operation };
+  const span = tracer.startSpan(`S3/${operation}`, {
+    kind: SpanKind.CLIENT,
+    attributes,
+    startTime: Date.now() - durationMs,
+  });
+  if (outcome !== 'ok' && outcome !== 'absent') fail(span, outcome);
+  span.end();
+}
+
+function fail(span: Span, reason: string): void {
+  span.setAttribute('error.type', reason);
+  span.setStatus({ code: SpanStatusCode.ERROR });
+}
+
+/** Clients choose the method, and it names the span. */
+function methodOf(method: string): string {
+  return knownMethods.has(method) ? method : '_OTHER';
+}
+
+function shortened(text: string | undefined): string | undefined {
+  return text?.slice(0, maxTextLength);
+}
+
+/** The attributes that have a value. */
+function given(attributes: Attributes): Record<string, string | number | boolean> {
+  const entries = Object.entries(attributes).flatMap(([name, value]) =>
+    value === undefined ? [] : [[name, value] as const],
+  );
+  return Object.fromEntries(entries);
+}
