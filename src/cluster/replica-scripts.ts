@@ -94,6 +94,14 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1`,
 );
 
+/** KEYS lease. ARGV the whole lease, lifetime. One that is over stays over: others may have asked since. */
+export const extendLease = redisScript(
+  'extend',
+  `
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 0`,
+);
+
 /** KEYS lease. ARGV the whole lease. Another's lease stays. */
 export const releaseLease = redisScript(
   'release',

@@ -11,12 +11,13 @@ import type { Tag } from '../oci/reference.ts';
 import type { Membership } from './membership.ts';
 import type { RedisCommands } from './redis/connection.ts';
 import { listIn, numberIn, type Reply, textIn } from './redis/reply.ts';
-import { answerTag, claimTag, type ClusterKeys, releaseLease } from './replica-scripts.ts';
+import { answerTag, claimTag, type ClusterKeys, extendLease, releaseLease } from './replica-scripts.ts';
 
 /** Milliseconds. */
 export interface TagTimes {
-  /** The claim of a replica that died is over after this. */
+  /** The claim of a replica that died is over this long after its last renewal. */
   readonly lifetimeMs: number;
+  readonly renewMs: number;
   /** After this a replica asks the upstream itself, whoever is about to. */
   readonly mostWaitMs: number;
   readonly firstPollMs: number;
@@ -33,7 +34,14 @@ export interface TagHintsDeps {
   readonly random?: () => number;
 }
 
-const usualTimes: TagTimes = { lifetimeMs: 6_000, mostWaitMs: 5_000, firstPollMs: 25, lastPollMs: 200 };
+/** An upstream may take its time; but perhaps it is out of reach only for the replica that asks. */
+const usualTimes: TagTimes = {
+  lifetimeMs: 4_000,
+  renewMs: 1_000,
+  mostWaitMs: 12_000,
+  firstPollMs: 25,
+  lastPollMs: 200,
+};
 /** The most lookups that wait for another replica; beyond that each asks the upstream. */
 export const maxWaiting = 1_000;
 /** A tag that is fresh forever is told for this long. */
@@ -94,22 +102,30 @@ export class TagHints {
     return { kind: 'ask', claim: this.#claimOf(asked, value) };
   }
 
-  /** The claim of this replica. Once it has answered, or was disposed, it does nothing more. */
+  /** The claim of this replica, renewed until it has answered or was disposed. Then it does nothing more. */
   #claimOf(keys: readonly string[], value: string): TagClaim {
     const { redis } = this.#deps;
+    const { lifetimeMs, renewMs } = this.#times;
+    const lease = keys.slice(1);
+    const extend = (): void =>
+      void redis.run({ script: extendLease, keys: lease, args: [value, lifetimeMs] }).catch(() => {});
+    const timer = setInterval(extend, renewMs).unref();
     let isOver = false;
+    const end = (): void => {
+      isOver = true;
+      clearInterval(timer);
+    };
     return {
       answered: (record, freshForMs) => {
-        const lifetimeMs = Math.floor(Math.min(freshForMs, maxHintMs));
-        if (isOver || lifetimeMs <= 0) return;
-        isOver = true;
-        const args = [hintText(record, lifetimeMs), lifetimeMs, value];
-        redis.run({ script: answerTag, keys, args }).catch(() => {});
+        const hintMs = Math.floor(Math.min(freshForMs, maxHintMs));
+        if (isOver || hintMs <= 0) return;
+        end();
+        redis.run({ script: answerTag, keys, args: [hintText(record, hintMs), hintMs, value] }).catch(() => {});
       },
       [Symbol.dispose]: () => {
         if (isOver) return;
-        isOver = true;
-        redis.run({ script: releaseLease, keys: keys.slice(1), args: [value] }).catch(() => {});
+        end();
+        redis.run({ script: releaseLease, keys: lease, args: [value] }).catch(() => {});
       },
     };
   }

@@ -88,6 +88,19 @@ describeWithTools(redisTools, 'hints of tags', () => {
     expect((await other).kind).toBe('ask');
   });
 
+  test('an upstream that takes longer than a claim lasts is asked once: the claim is renewed', async () => {
+    const { redis, a, b } = await startTwo({ ...longTimes, renewMs: 50, mostWaitMs: 30_000 });
+    const claim = await claimOf(a);
+    const other = turnOf(b);
+    await expect.poll(() => b?.observer.leases.length).toBe(1);
+    const lease = 'layerwell:v1:cluster:{docker.io/library/alpine:latest}:tag-lease';
+    await redis.ask('PEXPIRE', lease, '5000');
+    await expect.poll(async () => Number(await redis.ask('PTTL', lease))).toBeGreaterThan(10_000);
+    claim.answered(record, 60_000);
+    expect((await other).kind).toBe('answered');
+    expect(b?.observer.leases.map(({ what }) => what)).toEqual(['waited']);
+  });
+
   test('the claim of a replica that died expires', async () => {
     const { a, b } = await startTwo({ ...shortTimes, mostWaitMs: 30_000 });
     await claimOf(a);
@@ -109,12 +122,15 @@ describeWithTools(redisTools, 'hints of tags', () => {
   });
 
   test('a replica that froze, and wakes with an old answer when others have asked since, does not tell it', async () => {
-    const { redis, a, b } = await startTwo();
+    const { redis, a, b } = await startTwo({ ...longTimes, renewMs: 10 });
     const frozen = await claimOf(a);
     await redis.ask('DEL', 'layerwell:v1:cluster:{docker.io/library/alpine:latest}:tag-lease'); // Expired.
     (await claimOf(b)).answered({ ...record, size: 9 }, 60_000);
     const told = () => redis.ask('GET', 'layerwell:v1:cluster:{docker.io/library/alpine:latest}:tag');
     await expect.poll(told).toContain('"size":9');
+    const renewals = () => a?.observer.answered.filter(({ command }) => command === 'extend').length ?? 0;
+    const before = renewals();
+    await expect.poll(renewals).toBeGreaterThan(before + 1);
     frozen.answered(record, 60_000);
     await a?.connection.call('ping', { command: 'PING', args: [] });
     expect(await told()).toContain('"size":9');
