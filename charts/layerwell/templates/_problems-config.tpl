@@ -2,7 +2,7 @@
 {{- define "layerwell.problems.listeners" -}}
 {{- $config := include "layerwell.config" . | fromJson }}
 {{- $listeners := dict "config.listen" $config.listen "config.management" $config.management }}
-{{- if $config.cluster }}{{ $_ := set $listeners "config.cluster.listen" $config.cluster.listen }}{{ end }}
+{{- if .Values.cluster.enabled }}{{ $_ := set $listeners "config.cluster.listen" $config.cluster.listen }}{{ end }}
 {{- $owners := dict }}
 {{- range $key, $listener := $listeners }}
 {{- if regexMatch "^(127\\..*|localhost|::1|0:0:0:0:0:0:0:1)$" $listener.host }}
@@ -45,6 +45,12 @@
 {{- if gt $needed (include "layerwell.bytes" .Values.persistence.size | float64) }}
 {{ printf "persistence.size: %s is less than config.storage.maxSize (%s) and minFree (%s) together" .Values.persistence.size ($config.storage.maxSize | default "50GiB") ($config.storage.minFree | default "2GiB") }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "layerwell.problems.tests" -}}
+{{- if and .Values.tests.image (not (include "layerwell.mirrors" (list . .Values.tests.image))) }}
+{{ printf "tests.image: no upstream mirrors %s. Name an image of one of config.upstreams" .Values.tests.image }}
 {{- end }}
 {{- end }}
 

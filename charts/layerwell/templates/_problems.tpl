@@ -8,6 +8,7 @@
 {{ include "layerwell.problems.shutdown" . }}
 {{ include "layerwell.problems.network" . }}
 {{ include "layerwell.problems.credentials" . }}
+{{ include "layerwell.problems.tests" . }}
 {{ include "layerwell.problems.upgrade" . }}
 {{- end }}
 
