@@ -225,3 +225,15 @@ test('during a download a repository that has the blob joins it, and one that la
   expect(upstream.count('GET', new RegExp(`${holder}/blobs/${cached.digest}`))).toBe(1);
   expect(seenOf(joined, cached)).toEqual(seenOf(await ask(app, path(other, fresh)), fresh));
 });
+
+test('a layer that a second repository shares is served though the upstream says 404 to HEAD and has it for GET (Harbor)', async () => {
+  const base = randomBlob(200_000, 'base');
+  const { upstream, app } = await withCachedBlob(base);
+  upstream.content.addBlob(other, base);
+  upstream.script({ method: 'HEAD', path: blobs }, { status: 404 });
+  for (const method of ['HEAD', 'GET']) {
+    const { status, headers } = await ask(app, `/v2/${other}/blobs/${base.digest}`, { method });
+    expect({ method, status, length: headers['content-length'] }).toEqual({ method, status: 200, length: '200000' });
+  }
+  expect(upstream.seen('GET', blobs)[0]?.headers.range).toBe('bytes=0-0');
+});

@@ -77,3 +77,8 @@ test('unchanged sources are not compiled again, and old builds are removed', asy
   expect(builds).not.toContain(first);
   expect(builds).toContain(await readlink(join(folder, 'dist')));
 });
+
+test('npm prints errors only: an older Node that just runs it is not warned of each package', async () => {
+  const { stdout } = await run('npm', ['config', 'get', 'loglevel'], { cwd: root });
+  expect(stdout.trim()).toBe('error');
+});

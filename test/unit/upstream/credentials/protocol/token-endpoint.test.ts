@@ -38,9 +38,10 @@ test('a token endpoint on another host is used when it is listed', async () => {
   expect(tokens.count('GET', /^\/token$/)).toBeGreaterThan(0);
 });
 
-test('a token endpoint that redirects to another origin is not followed', async () => {
+test('a token endpoint that redirects to another origin is not followed, though blobs may be redirected there', async () => {
   const evil = await countConnections();
-  const { pull, registry } = await start({ kind: 'bearer', ...account }, { credentials: [basic()] });
+  const settings = { credentials: [basic()], redirectHosts: [`127.0.0.1:${evil.port}`] };
+  const { pull, registry } = await start({ kind: 'bearer', ...account }, settings);
   registry.script({ path: /^\/token$/ }, { redirectTo: () => `http://127.0.0.1:${evil.port}/token` });
 
   await expect(pull()).rejects.toMatchObject({ reason: 'misbehaving' });
