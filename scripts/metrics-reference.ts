@@ -1,6 +1,7 @@
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { createMetrics } from '../src/telemetry/metrics.ts';
+import { noReadings } from '../test/support/no-readings.ts';
 
 /** The table of docs/metrics.md: every `layerwell_` metric with its type, labels and help text. */
 export async function metricsReference(): Promise<string> {
@@ -21,18 +22,7 @@ interface MetricDescription {
 async function ownMetrics(): Promise<readonly MetricDescription[]> {
   const registry = new Registry();
   const metrics = createMetrics({ registry, version: '', nodeVersion: '', log: { logger: pino({ enabled: false }) } });
-  metrics.readFrom({
-    memory: { maxBytes: 0, reservedBytes: 0, waiting: 0 },
-    maxBytes: 0,
-    maxFiles: 0,
-    use: async () => ({ bytes: 0, files: 0 }),
-    totals: async () => ({ bytes: 0, manifests: 0, blobs: 0 }),
-    freeBytes: async () => 0,
-    pendingBytes: () => 0,
-    droppedLogLines: () => 0,
-    uploadsQueued: () => 0,
-    swept: () => undefined,
-  });
+  metrics.readFrom(noReadings);
   const types = new Map((await registry.getMetricsAsJSON()).map(({ name, type }) => [name, String(type)]));
   return registry
     .getMetricsAsArray()

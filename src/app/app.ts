@@ -17,6 +17,7 @@ import { createMaintenance } from './maintenance.ts';
 import { mirrorLimits, mirrorRules } from './mirror-rules.ts';
 import { readingsOf } from './readings.ts';
 import { ReadyPart } from './ready-part.ts';
+import { servingReadings } from './serving-readings.ts';
 import { createSharedStorage } from './bucket/shared-storage.ts';
 import { createStores } from './stores.ts';
 import { UpstreamHealth } from './upstream-health.ts';
@@ -57,6 +58,8 @@ export interface App {
   reportUnhandled(cause: unknown): void;
   /** Applies the sections of a changed configuration that need no restart; see sectionsThatNeedRestart. */
   reload(changed: Config): void;
+  /** Counts the end of a reload: whether the changed configuration is in use. */
+  reloadEnded(result: { readonly isUsed: boolean }): void;
 }
 
 /** What a reload changes. */
@@ -65,6 +68,7 @@ interface Reloaded {
   readonly mirror: Pick<AssembledMirror, 'follow'>;
   readonly health: UpstreamHealth;
   readonly log: Log;
+  readonly observer: Pick<Metrics, 'followUpstreams'>;
 }
 
 /** Builds every part from a configuration. Nothing runs until the parts are started. */
@@ -85,16 +89,18 @@ export function createApp(deps: AppDeps): App {
   const cluster = createCluster(config, sharing);
   const core = { ...stores, clock, observer, rateLimits, memory, tracing, ...sharedStorage.parts, ...cluster.work };
   const mirror = assembleMirror(core, limits, mirrorRules(config, upstreams.directory));
-  const readings = readingsOf(stores, mirror, sharedStorage);
-  const { maxBytes, maxFiles } = config.storage;
-  observer.readFrom({ ...readings, memory, maxBytes, maxFiles, droppedLogLines: () => log.droppedLines });
+  const readings = readingsOf(config, { stores, mirror, sharedStorage, clock });
   const connections = { ...stores.redis, ...cluster.redis };
   const redis = Object.keys(connections).length > 0 ? connections : undefined;
   const ready = new ReadyPart({ ...stores, freeBytes: readings.freeBytes, health, sharedStorage, cluster, redis });
   const readiness = () => ready.now();
   const listening = { ...core, ...mirror, log, readiness, requestDeadlineMs };
-  const { registry, management } = createListeners(config, listening);
+  const { registry, management, running } = createListeners(config, listening);
   const { rebuilder, sweeper, scrubber } = createMaintenance(config, { stores, mirror, clock, observer, log });
+  const siblings = cluster.listener(mirror.mirror);
+  const serving = servingReadings({ ready, registry, siblings, running, health, upstreams, mirror });
+  observer.followUpstreams(followedOf(config));
+  observer.readFrom({ ...readings, ...serving, memory, droppedLogLines: () => log.droppedLines });
   const { lock, index, store } = stores;
   return {
     parts: [
@@ -109,7 +115,7 @@ export function createApp(deps: AppDeps): App {
       partOf('mirror', { stop: (options) => mirror.stop(options) }),
       sweeper,
       scrubber,
-      cluster.listener(mirror.mirror),
+      siblings,
       sharedStorage.sweeper(cluster),
       registry,
       cluster.membership,
@@ -120,7 +126,8 @@ export function createApp(deps: AppDeps): App {
     beginDraining: () => ready.beginDraining(),
     pingUpstreams: () => upstreams.ping(),
     reportUnhandled: (cause) => observer.unhandledRejection(cause),
-    reload: (changed) => reload(changed, { upstreams, mirror, health, log }),
+    reload: (changed) => reload(changed, { upstreams, mirror, health, log, observer }),
+    reloadEnded: (result) => observer.reloadEnded(result),
   };
 }
 
@@ -130,11 +137,12 @@ function observerOf({ version, nodeVersion, log, tracing }: AppDeps): Metrics {
 }
 
 function reload(changed: Config, parts: Reloaded): void {
-  const { upstreams, mirror, health, log } = parts;
+  const { upstreams, mirror, health, log, observer } = parts;
   const next = upstreams.open(changed);
   mirror.follow(mirrorRules(changed, next));
   upstreams.replace(changed, next);
   health.follow(labelsOf(changed));
+  observer.followUpstreams(followedOf(changed));
   log.logger.level = changed.log.level;
 }
 
@@ -148,6 +156,13 @@ function createHealth(config: Config, { clock, log }: { readonly clock: Clock; r
 
 function labelsOf({ upstreams }: Config): readonly string[] {
   return upstreams.map(({ name }) => name);
+}
+
+function followedOf({ upstreams }: Config): Parameters<Metrics['followUpstreams']>[0] {
+  return upstreams.map(({ name, credentials, mirrors }) => {
+    const accounts = [...credentials, ...mirrors.flatMap((mirror) => mirror.credentials)];
+    return { name, hasAccount: accounts.length > 0 };
+  });
 }
 
 /** Upstreams get half of the memory budget, and a single upstream at most half of that. The rest is for cached content. */

@@ -1,5 +1,6 @@
 import type { Config } from '../config/schema.ts';
 import { createManagementApp, type Readiness } from '../http/management/management.ts';
+import { RunningRequests } from '../http/middleware/access-log.ts';
 import { createRegistryApp } from '../http/registry/registry-app.ts';
 import { ReadBuffers } from '../http/response/body-pump.ts';
 import { Certificate } from '../http/server/certificate.ts';
@@ -28,6 +29,8 @@ export interface Listeners {
   readonly registry: Listener;
   /** The listener for probes and metrics. */
   readonly management: Listener;
+  /** The requests of clients in progress. */
+  readonly running: RunningRequests;
 }
 
 const managementIdleMs = 60_000;
@@ -35,15 +38,17 @@ const managementIdleMs = 60_000;
 export function createListeners(config: Config, deps: ListenersDeps): Listeners {
   const report = (error: unknown, requestId?: string) =>
     deps.log.logger.error({ err: error, requestId }, 'unexpected error');
+  const running = new RunningRequests();
   return {
-    registry: registryListener(config, { ...deps, report }),
+    running,
+    registry: registryListener(config, { ...deps, report, running }),
     management: managementListener(config, { ...deps, report }),
   };
 }
 
 type Reporting = ListenersDeps & { readonly report: (bug: unknown, requestId?: string) => void };
 
-function registryListener(config: Config, deps: Reporting): Listener {
+function registryListener(config: Config, deps: Reporting & Pick<Listeners, 'running'>): Listener {
   const { memory, observer, log, report } = deps;
   const { tls, host, port } = config.listen;
   const { idleTimeoutMs, maxConnections, maxRequests, trustedProxies, forwardedHeader } = config.clients;

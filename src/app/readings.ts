@@ -1,6 +1,9 @@
 import { timeLimited } from '../mirror/concurrency/abortable-wait.ts';
+import type { Config } from '../config/schema.ts';
 import type { AssembledMirror } from '../mirror/mirror-parts.ts';
-import type { Readings } from '../telemetry/instruments.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
+import type { Index } from '../mirror/ports/store-index.ts';
+import type { StoreReadings } from '../telemetry/readouts.ts';
 import type { SharedStorage } from './bucket/shared-storage.ts';
 import type { Stores } from './stores.ts';
 
@@ -9,26 +12,63 @@ const readWithinMs = 1_000;
 const unknownUse = { bytes: Number.NaN, files: Number.NaN };
 const unknownTotals = { bytes: Number.NaN, manifests: Number.NaN, blobs: Number.NaN };
 
-export type StoreReadings = Pick<Readings, 'totals' | 'freeBytes' | 'pendingBytes' | 'use' | 'uploadsQueued' | 'swept'>;
+/** How often the least recently used content is looked up. */
+const lookUpOldestEveryMs = 60_000;
+
+export interface ReadingsDeps {
+  readonly stores: Pick<Stores, 'index' | 'store'>;
+  readonly mirror: Pick<AssembledMirror, 'use'>;
+  readonly sharedStorage: Pick<SharedStorage, 'uploadsQueued' | 'swept'>;
+  readonly clock: Clock;
+}
 
 /**
  * What metrics and probes read from the store. Each resolves within a second: NaN for what is not known by then, except that `freeBytes`
  * rejects, with Slow or the disk's own error.
  */
-export function readingsOf(
-  { index, store }: Stores,
-  mirror: Pick<AssembledMirror, 'use'>,
-  sharedStorage: Pick<SharedStorage, 'uploadsQueued' | 'swept'>,
-): StoreReadings {
+export function readingsOf({ storage }: Pick<Config, 'storage'>, deps: ReadingsDeps): StoreReadings {
+  const { stores, mirror, sharedStorage, clock } = deps;
+  const { index, store } = stores;
+  const { maxBytes, maxFiles } = storage;
   const totals = sharedWithin(readWithinMs, () => index.totals());
   const use = sharedWithin(readWithinMs, () => mirror.use());
+  const space = sharedWithin(readWithinMs, () => store.freeSpace());
+  const oldestUse = rarely(
+    { everyMs: lookUpOldestEveryMs, clock },
+    sharedWithin(readWithinMs, () => oldestUseOf(index)),
+  );
   return {
     totals: () => totals().catch(() => unknownTotals),
     use: () => use().catch(() => unknownUse),
-    freeBytes: sharedWithin(readWithinMs, async () => (await store.freeSpace()).bytes),
+    freeBytes: async () => (await space()).bytes,
+    diskBytes: async () => (await space()).sizeBytes ?? Number.NaN,
     pendingBytes: () => store.pendingBytes(),
+    quarantinedFiles: () => store.quarantinedFiles(),
+    maxBytes,
+    maxFiles,
+    oldestUseMs: () => oldestUse().catch(() => Number.NaN),
+    isIndexComplete: () => !index.needsRebuild,
     uploadsQueued: sharedStorage.uploadsQueued,
     swept: sharedStorage.swept,
+  };
+}
+
+async function oldestUseOf(index: Pick<Index, 'evictable'>): Promise<number> {
+  const [oldest] = await index.evictable({ limit: 1 });
+  return oldest?.usedAtMs ?? Number.NaN;
+}
+
+/** Keeps a result for a while; a failure is not kept. */
+function rarely<Result>(
+  { everyMs, clock }: { readonly everyMs: number; readonly clock: Pick<Clock, 'monotonicMs'> },
+  read: () => Promise<Result>,
+): () => Promise<Result> {
+  let known: { readonly result: Result; readonly untilMs: number } | undefined;
+  return async () => {
+    if (!known || clock.monotonicMs() >= known.untilMs) {
+      known = { result: await read(), untilMs: clock.monotonicMs() + everyMs };
+    }
+    return known.result;
   };
 }
 

@@ -40,6 +40,10 @@ export class ReadyPart implements Part {
     this.#isDraining = true;
   }
 
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
   async now(): Promise<Readiness> {
     const { lock, index, freeBytes, health, sharedStorage, redis, cluster } = this.#deps;
     const [bucket, shared] = [sharedStorage.state(), cluster?.state()];

@@ -14,6 +14,8 @@ export interface ReloadingDeps {
   /** The configuration at the start of the process; a change of some of its sections needs a restart. */
   readonly started: Config;
   readonly apply: (changed: Config) => void;
+  /** Called after each reload: whether the changed configuration is in use. */
+  readonly onEnded?: (result: { readonly isUsed: boolean }) => void;
   readonly log: Pick<Log, 'logger'>;
 }
 
@@ -65,7 +67,7 @@ export class Reloading {
   readonly #onChange = (): void => void this.reload();
 
   async #load(): Promise<void> {
-    const { file, env, started, apply, log } = this.#deps;
+    const { file, env, started, apply, onEnded = () => {}, log } = this.#deps;
     try {
       const changed = await loadConfig({ file, env });
       apply(changed);
@@ -73,9 +75,11 @@ export class Reloading {
       if (this.#watched.length > 0) this.#watch([file, ...tlsFilesOf(changed)]);
       const needRestart = sectionsThatNeedRestart(started, changed);
       for (const warning of warningsOf(changed)) log.logger.warn({ warning }, 'configuration');
+      onEnded({ isUsed: true });
       log.logger.info({ needRestart }, 'configuration reloaded');
     } catch (cause) {
       const problems = cause instanceof ConfigError ? cause.problems : [String(cause)];
+      onEnded({ isUsed: false });
       log.logger.error({ problems }, 'configuration refused, the old one stays in use');
     }
   }

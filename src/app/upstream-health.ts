@@ -27,6 +27,7 @@ export class UpstreamHealth {
   readonly #deps: UpstreamHealthDeps;
   #labels: readonly string[];
   readonly #states = new Map<string, UpstreamState>();
+  readonly #lastSuccessAtMs = new Map<string, number>();
 
   constructor(deps: UpstreamHealthDeps) {
     this.#deps = deps;
@@ -40,6 +41,7 @@ export class UpstreamHealth {
 
   record({ upstream, outcome }: Answered): void {
     const isUp = typeof outcome === 'number';
+    if (isUp && outcome < 500 && outcome !== 429) this.#lastSuccessAtMs.set(upstream, this.#deps.clock.now());
     if (!isUp && !unreachable.has(outcome)) return;
     const state = isUp ? 'reachable' : 'unreachable';
     if (this.#states.get(upstream)?.state === state) return;
@@ -47,6 +49,19 @@ export class UpstreamHealth {
     const next: UpstreamState = { state, since, ...(!isUp && { reason: outcome }) };
     this.#states.set(upstream, next);
     this.#deps.onChange({ upstream, ...next });
+  }
+
+  /** When each upstream gave its last answer below 500 other than 429; for metrics. */
+  lastSuccesses(): readonly {
+    readonly upstream: string;
+    readonly isUp: boolean | undefined;
+    readonly lastSuccessAtMs: number | undefined;
+  }[] {
+    return this.#labels.map((upstream) => {
+      const state = this.#states.get(upstream)?.state;
+      const isUp = state === undefined ? undefined : state === 'reachable';
+      return { upstream, isUp, lastSuccessAtMs: this.#lastSuccessAtMs.get(upstream) };
+    });
   }
 
   /** By label. */

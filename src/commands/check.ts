@@ -84,6 +84,9 @@ function silentObserver(): Observer {
     answered: ignore,
     rejected: ignore,
     upstreamAnswered: ignore,
+    upstreamRetried: ignore,
+    upstreamFailed: ignore,
+    secretFetched: ignore,
     circuitChanged: ignore,
     upstreamBytes: ignore,
     blobBytes: ignore,
@@ -99,6 +102,7 @@ function silentObserver(): Observer {
     contentStored: ignore,
     evicted: ignore,
     corruptionFound: ignore,
+    indexRebuilt: ignore,
     scrubbed: ignore,
     internalError: ignore,
   };

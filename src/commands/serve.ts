@@ -60,7 +60,14 @@ async function serveWith({ config, log, replicaId, tracing }: Served, options: S
   for (const warning of warningsOf(config)) log.logger.warn({ warning }, 'configuration');
   const stopAll = await startUnlessStopped(app.parts, stop);
   if (!stopAll) return;
-  const reloading = new Reloading({ file, env, started: config, apply: (changed) => app.reload(changed), log });
+  const reloading = new Reloading({
+    file,
+    env,
+    started: config,
+    apply: (changed) => app.reload(changed),
+    onEnded: (result) => app.reloadEnded(result),
+    log,
+  });
   reloading.start();
   onReloadAsked(() => void reloading.reload());
   log.logger.info({ address: app.address(), version, nodeVersion }, 'listening');

@@ -87,6 +87,7 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
     storeAgain: (digest) => core.manifests.storeAgain(digest),
     sweep: () => core.space.sweep(),
     use: () => core.space.use(),
+    waitingFor: (label) => core.waiters.waitingFor(label),
     stop: async ({ signal }) => {
       await core.downloads.stop({ signal });
       await core.space.stop(signal);

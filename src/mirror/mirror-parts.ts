@@ -67,6 +67,8 @@ export interface AssembledMirror {
   sweep(): Promise<void>;
   /** The disk use of the store. */
   use(): Promise<DiskUse>;
+  /** How many requests wait for an upstream, by its label. */
+  waitingFor(label: string): number;
   /** Lets downloads and unwritten records end; cuts the downloads when `signal` aborts. */
   stop(options: { signal: AbortSignal }): Promise<void>;
 }

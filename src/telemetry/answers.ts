@@ -3,6 +3,8 @@ import type { Observer } from '../mirror/ports/observer.ts';
 
 type AnsweredEvent = Parameters<Observer['answered']>[0];
 
+type AnsweredLabels = Pick<AnsweredEvent, 'kind' | 'method' | 'status' | 'cache' | 'upstream'>;
+
 /** Counts of the answers with the same labels. */
 interface Series {
   readonly kind: string;
@@ -14,6 +16,8 @@ interface Series {
   answers: number;
   bytes: number;
   aborts: number;
+  /** Whether it is shown before its first answer. */
+  isKnown: boolean;
 }
 
 /** Durations of the answers with the same `kind` and `cache`. */
@@ -49,8 +53,8 @@ export class Answers {
       registers: [registry],
       collect() {
         this.reset();
-        for (const { kind, cache, upstream, bytes } of series())
-          if (bytes > 0) this.inc({ kind, cache, upstream }, bytes);
+        for (const { kind, cache, upstream, bytes, isKnown } of series())
+          if (bytes > 0 || isKnown) this.inc({ kind, cache, upstream }, bytes);
       },
     });
     new Counter({
@@ -60,7 +64,7 @@ export class Answers {
       registers: [registry],
       collect() {
         this.reset();
-        for (const { kind, aborts } of series()) if (aborts > 0) this.inc({ kind }, aborts);
+        for (const { kind, aborts, isKnown } of series()) if (aborts > 0 || isKnown) this.inc({ kind }, aborts);
       },
     });
     this.#requestSeconds = new Durations({
@@ -75,6 +79,13 @@ export class Answers {
     });
   }
 
+  /** Hits and misses of an upstream begin at 0. */
+  begin(upstream: string): void {
+    for (const kind of ['manifest', 'blob'] as const)
+      for (const cache of ['hit', 'miss'] as const)
+        this.#seriesOf({ kind, method: 'GET', status: 200, cache, upstream }).isKnown = true;
+  }
+
   count(event: AnsweredEvent): void {
     const series = this.#seriesOf(event);
     series.answers += 1;
@@ -84,12 +95,12 @@ export class Answers {
     series.times.firstByte.add(event.firstByteMs / 1_000);
   }
 
-  #seriesOf({ kind, method, status, cache, upstream }: AnsweredEvent): Series {
+  #seriesOf({ kind, method, status, cache, upstream }: AnsweredLabels): Series {
     const key = `${kind} ${method} ${status} ${cache} ${upstream}`;
     const known = this.#series.get(key);
     if (known) return known;
     const labels = { kind, method: knownMethod(method), code: String(status), cache, upstream };
-    const series = { ...labels, times: this.#timesOf(kind, cache), answers: 0, bytes: 0, aborts: 0 };
+    const series = { ...labels, times: this.#timesOf(kind, cache), answers: 0, bytes: 0, aborts: 0, isKnown: false };
     this.#series.set(key, series);
     return series;
   }

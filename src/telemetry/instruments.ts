@@ -10,8 +10,29 @@ export function makerFor(registry: Registry) {
       new Counter({ name: named(name), help, labelNames: [...labels], registers }),
     gauge: <Label extends string>(name: string, help: string, labels: readonly Label[] = []) =>
       new Gauge({ name: named(name), help, labelNames: [...labels], registers }),
-    seconds: <Label extends string>(name: string, help: string, labels: readonly Label[] = []) =>
-      new Histogram({ name: named(name), help, labelNames: [...labels], buckets: [...secondsOfBuckets], registers }),
+    seconds: <Label extends string>(
+      name: string,
+      help: string,
+      labels: readonly Label[] = [],
+      buckets: readonly number[] = secondsOfBuckets,
+    ) => new Histogram({ name: named(name), help, labelNames: [...labels], buckets: [...buckets], registers }),
+    /** A gauge whose series are read at each scrape; the function calls `set` for each. */
+    readouts: <Label extends string>(
+      name: string,
+      help: string,
+      labels: readonly Label[],
+      read: (set: (labels: Readonly<Record<Label, string>>, value: number) => void) => void | Promise<void>,
+    ) =>
+      new Gauge({
+        name: named(name),
+        help,
+        labelNames: [...labels],
+        registers,
+        async collect() {
+          this.reset();
+          await read((of, value) => this.set({ ...of }, value));
+        },
+      }),
     /** Read at each scrape. */
     readout: (name: string, help: string, read: () => number | Promise<number>) =>
       new Gauge({
@@ -49,11 +70,11 @@ export function createInstruments(registry: Registry) {
   return {
     answers: new Answers(registry),
     ...clientInstruments(make),
-    ...upstreamInstruments(make),
     ...downloadInstruments(make),
     ...storeInstruments(make),
     ...siblingInstruments(make),
     ...clusterInstruments(make),
+    ...configInstruments(make),
     unhandledRejections: make.counter(
       'unhandled_rejections_total',
       'Unhandled promise rejections. Each is a bug; the log has the stack trace.',
@@ -64,6 +85,21 @@ export function createInstruments(registry: Registry) {
       ['part'],
     ),
   };
+}
+
+/** The configuration that the process started with counts as a success. */
+function configInstruments(make: Maker) {
+  const lastReload = make.gauge(
+    'config_last_reload_successful',
+    '1 if the configuration file was in use after its last change; 0 if it was refused and the old one stays in use.',
+  );
+  const lastGoodReload = make.gauge(
+    'config_last_reload_success_timestamp_seconds',
+    'When the configuration in use was read.',
+  );
+  lastReload.set(1);
+  lastGoodReload.setToCurrentTime();
+  return { lastReload, lastGoodReload };
 }
 
 function clientInstruments(make: Maker) {
@@ -83,49 +119,6 @@ function clientInstruments(make: Maker) {
       'Stale responses served because the upstream gave no answer, by reason.',
       ['upstream', 'reason'],
     ),
-  };
-}
-
-function upstreamInstruments(make: Maker) {
-  return {
-    upstreamRequests: make.counter(
-      'upstream_requests_total',
-      'Requests to upstreams; `code` is the HTTP status, or the reason there was none.',
-      ['upstream', 'kind', 'method', 'code'],
-    ),
-    upstreamSeconds: make.seconds(
-      'upstream_request_duration_seconds',
-      'Time from the request to an upstream to its response headers.',
-      ['upstream', 'kind'],
-    ),
-    rateLimit: make.gauge('upstream_ratelimit_limit', 'Pulls that an upstream allows an account in one window.', [
-      'upstream',
-      'account',
-    ]),
-    rateLimitRemaining: make.gauge(
-      'upstream_ratelimit_remaining',
-      'Pulls left in the window, as last reported by the upstream.',
-      ['upstream', 'account'],
-    ),
-    rateLimitWindow: make.gauge('upstream_ratelimit_window_seconds', 'Length of the window.', ['upstream', 'account']),
-    circuits: make.gauge(
-      'upstream_circuit_state',
-      '1 for the circuit breaker state of an upstream endpoint: `open`, requests fail at once; `half-open`, one ping of `/v2/` is in progress.',
-      ['upstream', 'endpoint', 'state'],
-    ),
-    upstreamBytes: make.counter('upstream_response_bytes_total', 'Bytes of content received from upstreams.', [
-      'upstream',
-      'kind',
-    ]),
-    blobSourceBytes: make.counter(
-      'blob_source_bytes_total',
-      'Bytes of blobs received, by where they came from: upstream, sibling or shared.',
-      ['upstream', 'source'],
-    ),
-    revalidations: make.counter('cache_revalidations_total', 'Tags revalidated after their lifetime.', [
-      'upstream',
-      'result',
-    ]),
   };
 }
 
@@ -152,6 +145,7 @@ function storeInstruments(make: Maker) {
       'Stored files whose size or content did not match their digest, by the check that found them.',
       ['source'],
     ),
+    rebuilds: make.counter('index_rebuilds_total', 'How often the index was rebuilt from the store.'),
     scrubbedBytes: make.counter('scrub_bytes_total', 'Bytes of stored content re-verified.'),
     lastScrub: make.gauge(
       'scrub_last_completed_timestamp_seconds',
@@ -198,64 +192,4 @@ function clusterInstruments(make: Maker) {
       ['kind', 'event'],
     ),
   };
-}
-
-/** The values that are read from the parts at each scrape. */
-export interface Readings {
-  readonly totals: () => Promise<{ readonly bytes: number; readonly manifests: number; readonly blobs: number }>;
-  readonly freeBytes: () => Promise<number>;
-  readonly pendingBytes: () => number;
-  readonly maxBytes: number;
-  readonly maxFiles: number;
-  /** The disk use that the bounds apply to. */
-  readonly use: () => Promise<{ readonly bytes: number; readonly files: number }>;
-  readonly droppedLogLines: () => number;
-  readonly uploadsQueued: () => number;
-  /** What the shared bucket held at its last sweep by this replica. */
-  readonly swept: () => { readonly bytes: number; readonly objects: number } | undefined;
-  readonly memory: { readonly maxBytes: number; readonly reservedBytes: number; readonly waiting: number };
-}
-
-export function createReadouts(registry: Registry, readings: Readings): void {
-  const { readout, readTotal } = makerFor(registry);
-  const { totals, freeBytes, pendingBytes, maxBytes, maxFiles, use, memory } = readings;
-  new Gauge({
-    name: 'layerwell_cache_objects',
-    help: 'Stored blobs and manifests.',
-    labelNames: ['kind'],
-    registers: [registry],
-    async collect() {
-      const { manifests, blobs } = await totals();
-      this.set({ kind: 'manifest' }, manifests);
-      this.set({ kind: 'blob' }, blobs);
-    },
-  });
-  readTotal(
-    'log_lines_dropped_total',
-    'Log lines dropped because the reader of stdout does not keep up.',
-    readings.droppedLogLines,
-  );
-  readout('shared_storage_uploads_queued', 'Uploads to the shared bucket that wait or run.', readings.uploadsQueued);
-  const swept = (which: 'bytes' | 'objects') => readings.swept()?.[which] ?? Number.NaN;
-  readout(
-    'shared_storage_bytes',
-    'Length of the content in the shared bucket, after its last sweep by this replica.',
-    () => swept('bytes'),
-  );
-  readout('shared_storage_objects', 'Blobs and manifests in the shared bucket, likewise.', () => swept('objects'));
-  readout('memory_budget_bytes', 'Memory budget for data in flight: `download.bufferBudget`.', () => memory.maxBytes);
-  readout('memory_reserved_bytes', 'Reserved bytes of the memory budget.', () => memory.reservedBytes);
-  readout('memory_waiting', 'Requests waiting for memory.', () => memory.waiting);
-  readout('cache_bytes', 'Total length of stored blobs and manifests.', async () => (await totals()).bytes);
-  readout('storage_pending_bytes', 'Bytes of running and partial downloads, and of the quarantine.', pendingBytes);
-  readout(
-    'storage_used_bytes',
-    'Disk use of the store in whole blocks: content, records, downloads, quarantine and index.',
-    async () => (await use()).bytes,
-  );
-  readout('cache_capacity_bytes', 'Maximum disk use of the store: `storage.maxSize`.', () => maxBytes);
-  readout('storage_files', 'Files and folders in the store.', async () => (await use()).files);
-  readout('storage_files_capacity', 'Maximum files and folders in the store: `storage.maxFiles`.', () => maxFiles);
-  // A disk that gives no answer must not fail the whole scrape.
-  readout('storage_free_bytes', 'Free bytes on the disk of the store.', () => freeBytes().catch(() => Number.NaN));
 }

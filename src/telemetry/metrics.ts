@@ -1,8 +1,10 @@
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { BucketObserver, ClusterObserver, LeaseEvent, Observer } from '../mirror/ports/observer.ts';
 import { createBucketMetrics } from './bucket-metrics.ts';
-import { createInstruments, createReadouts, makerFor, type Instruments, type Readings } from './instruments.ts';
+import { createInstruments, makerFor, type Instruments } from './instruments.ts';
 import type { Log } from './log.ts';
+import { createReadouts, type Readings } from './readouts.ts';
+import { createUpstreamMetrics, type UpstreamMetrics } from './upstream-metrics.ts';
 
 export interface MetricsDeps {
   readonly version: string;
@@ -13,8 +15,10 @@ export interface MetricsDeps {
   readonly registry?: Registry;
 }
 
-export interface Metrics extends Observer, ClusterObserver, BucketObserver {
+export interface Metrics extends Observer, ClusterObserver, BucketObserver, Pick<UpstreamMetrics, 'followUpstreams'> {
   unhandledRejection(cause: unknown): void;
+  /** A reload has ended: whether the changed configuration is in use. */
+  reloadEnded(result: { readonly isUsed: boolean }): void;
   /** Adds the metrics that are read from the parts on each scrape. To be called once. */
   readFrom(readings: Readings): void;
   /** The Prometheus text format. */
@@ -32,12 +36,18 @@ export function createMetrics({ version, nodeVersion, log, registry = new Regist
     registers: [registry],
   }).set({ version, node_version: nodeVersion }, 1);
   const instruments = createInstruments(registry);
+  const upstreams = createUpstreamMetrics(makerFor(registry), log);
+  beginAtZero(instruments);
   return {
     contentType: registry.contentType,
     text: () => registry.metrics(),
     readFrom: (readings) => createReadouts(registry, readings),
     ...clientEvents(instruments),
-    ...upstreamEvents(instruments, log),
+    ...upstreams,
+    followUpstreams: (followed) => {
+      upstreams.followUpstreams(followed);
+      for (const { name } of followed) beginUpstream(instruments, name);
+    },
     ...downloadEvents(instruments, log),
     ...storeEvents(instruments),
     siblingAsked: ({ kind, outcome }) => instruments.siblingsAsked.inc({ kind, result: outcome }),
@@ -48,11 +58,37 @@ export function createMetrics({ version, nodeVersion, log, registry = new Regist
       instruments.unhandledRejections.inc();
       log.logger.error({ err: cause }, 'unhandled rejection');
     },
+    reloadEnded: ({ isUsed }) => {
+      instruments.lastReload.set(Number(isUsed));
+      if (isUsed) instruments.lastGoodReload.setToCurrentTime();
+    },
     internalError: ({ part, cause }) => {
       instruments.internalErrors.inc({ part });
       log.logger.error({ part, err: cause }, 'internal error');
     },
   };
+}
+
+const rejections = ['requests', 'connections', 'headers', 'upstream'];
+const evictions = ['lru', 'unused', 'purge'];
+
+/** Counters with known labels begin at 0, because Prometheus sees no increase from nothing to 1. */
+function beginAtZero(instruments: Instruments): void {
+  for (const reason of rejections) instruments.rejections.inc({ reason }, 0);
+  for (const kind of ['manifest', 'blob', 'tag']) instruments.collapsed.inc({ kind }, 0);
+  for (const kind of ['manifest', 'blob']) instruments.admittedBytes.inc({ kind }, 0);
+  for (const source of ['read', 'scrub']) instruments.corruptions.inc({ source }, 0);
+  for (const reason of evictions) {
+    instruments.evictions.inc({ reason }, 0);
+    instruments.evictedBytes.inc({ reason }, 0);
+  }
+}
+
+/** Of an upstream, what an alert reads, and what the hit ratio is computed from. */
+function beginUpstream({ answers, downloads, downloadsInFlight }: Instruments, upstream: string): void {
+  answers.begin(upstream);
+  for (const result of ['ok', 'digest_mismatch']) downloads.inc({ upstream, result }, 0);
+  downloadsInFlight.inc({ upstream }, 0);
 }
 
 type Events<Name extends keyof Observer> = Pick<Observer, Name>;
@@ -64,32 +100,6 @@ function clientEvents(instruments: Instruments): Events<'answered' | 'rejected' 
     rejected: ({ reason }) => instruments.rejections.inc({ reason }),
     collapsed: ({ kind }) => instruments.collapsed.inc({ kind }),
     servedStale: ({ upstream, reason }) => instruments.stale.inc({ upstream, reason }),
-  };
-}
-
-function upstreamEvents(
-  instruments: Instruments,
-  log: MetricsDeps['log'],
-): Events<'upstreamAnswered' | 'upstreamBytes' | 'blobBytes' | 'rateLimitSeen' | 'circuitChanged' | 'tagRevalidated'> {
-  const { upstreamRequests, upstreamSeconds, rateLimit, rateLimitRemaining, rateLimitWindow, circuits } = instruments;
-  return {
-    upstreamAnswered: ({ upstream, kind, method, outcome, durationMs }) => {
-      upstreamRequests.inc({ upstream, kind, method, code: String(outcome) });
-      upstreamSeconds.observe({ upstream, kind }, durationMs / 1000);
-    },
-    upstreamBytes: ({ upstream, kind, bytes }) => instruments.upstreamBytes.inc({ upstream, kind }, bytes),
-    blobBytes: ({ upstream, source, bytes }) => instruments.blobSourceBytes.inc({ upstream, source }, bytes),
-    rateLimitSeen: ({ upstream, account, limit, remaining, windowSeconds }) => {
-      rateLimit.set({ upstream, account }, limit);
-      rateLimitRemaining.set({ upstream, account }, remaining);
-      if (windowSeconds !== undefined) rateLimitWindow.set({ upstream, account }, windowSeconds);
-    },
-    circuitChanged: ({ upstream, endpoint, state }) => {
-      for (const other of ['closed', 'open', 'half-open']) circuits.set({ upstream, endpoint, state: other }, 0);
-      circuits.set({ upstream, endpoint, state }, 1);
-      log.logger.warn({ upstream, endpoint, state }, 'upstream circuit');
-    },
-    tagRevalidated: ({ upstream, result }) => instruments.revalidations.inc({ upstream, result }),
   };
 }
 
@@ -109,7 +119,9 @@ function downloadEvents(
   };
 }
 
-function storeEvents(instruments: Instruments): Events<'contentStored' | 'evicted' | 'corruptionFound' | 'scrubbed'> {
+function storeEvents(
+  instruments: Instruments,
+): Events<'contentStored' | 'evicted' | 'corruptionFound' | 'indexRebuilt' | 'scrubbed'> {
   return {
     contentStored: ({ kind, bytes }) => instruments.admittedBytes.inc({ kind }, bytes),
     evicted: ({ reason, bytes }) => {
@@ -117,6 +129,7 @@ function storeEvents(instruments: Instruments): Events<'contentStored' | 'evicte
       instruments.evictedBytes.inc({ reason }, bytes);
     },
     corruptionFound: ({ source }) => instruments.corruptions.inc({ source }),
+    indexRebuilt: () => instruments.rebuilds.inc(),
     scrubbed: ({ bytes }) => {
       instruments.scrubbedBytes.inc(bytes);
       instruments.lastScrub.setToCurrentTime();

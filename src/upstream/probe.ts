@@ -91,11 +91,11 @@ async function probeAccount(
   settings: CredentialSettings,
   { signal, index }: Waiting & { readonly index: number },
 ): Promise<AccountProbe> {
-  const { name, url, cloudAgents, clock, observer, closing } = endpoint.deps;
+  const { name, label, url, cloudAgents, clock, observer, closing } = endpoint.deps;
   const account = `${settings.kind}-${index + 1}`;
   const credentials = createCredentials(settings, {
     account,
-    registry: { name, url },
+    registry: { name, label, url },
     cloudAgents,
     clock,
     observer,

@@ -4,7 +4,7 @@ import type { Observer } from '../mirror/ports/observer.ts';
 import type { Tracing } from '../mirror/ports/tracing.ts';
 import type { Upstream, UpstreamMonitor } from '../mirror/ports/upstream.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
-import { UpstreamError } from '../oci/errors.ts';
+import { type FailureReason, UpstreamError } from '../oci/errors.ts';
 import { createCircuitBreaker } from './failover/circuit-breaker.ts';
 import { type Connections, createConnections, type HostLookups, type Origins } from './transport/connections.ts';
 import { createCloudAgents } from './transport/proxy.ts';
@@ -51,6 +51,8 @@ export interface RegistryClient extends Upstream {
   probe(options: Waiting): Promise<readonly EndpointProbe[]>;
   /** Pings the mirrors and then the registry, anonymously, until one answers: the monitor and the observer learn of it. */
   ping(options: Waiting): Promise<void>;
+  /** How many requests run or wait for a connection. */
+  running(): number;
   /** Closes each connection after its running requests. Later requests open new ones. */
   retire(): Promise<void>;
   /** Closes all connections and aborts their requests. */
@@ -68,8 +70,9 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   const { registry, mirrors } = addressesOf(deps, connections.pulls, closing.signal);
   const breakerOf = createBreakers(deps, connections.pings, closing);
   const breaker = breakerOf(registry, 'registry');
-  const retry = createRetry('registry', pauses);
-  const retryMirror = createRetry('mirror', pauses);
+  const onRetry = (reason: FailureReason) => deps.observer.upstreamRetried({ upstream: label, reason });
+  const retry = createRetry('registry', pauses, onRetry);
+  const retryMirror = createRetry('mirror', pauses, onRetry);
   const endpoints = createEndpoints({
     clock,
     mirrors: mirrors.map((mirror) => ({
@@ -92,6 +95,7 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
       const ask = () => askVisibility(anonymously, repository, reference, options);
       return breaker.guard(question, () => ask().catch((cause: unknown) => retry(cause, question, ask)));
     },
+    running: () => connections.running(),
     retire: () => connections.retire(),
     close: () => {
       closing.abort(new UpstreamError('busy', 'the upstream is being closed'));
@@ -151,6 +155,7 @@ interface ClientConnections {
   readonly anonymous: Connections;
   /** One of its own for pings: pulls that occupy all others must not make the registry seem down. */
   readonly pings: Connections;
+  running(): number;
   retire(): Promise<void>;
   close(): Promise<void>;
 }
@@ -164,6 +169,7 @@ function openConnections(settings: UpstreamSettings, origins: Origins, lookups: 
     pulls,
     anonymous,
     pings,
+    running: () => all.reduce((sum, one) => sum + one.running(), 0),
     retire: async () => {
       await Promise.all(all.map((one) => one.retire()));
     },

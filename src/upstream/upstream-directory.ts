@@ -33,6 +33,10 @@ export interface UpstreamDirectoryDeps {
 export interface OpenUpstreamDirectory extends UpstreamDirectory {
   /** Pings the upstream of this name; a pattern is not pinged. */
   ping(name: string, options: Waiting): Promise<void>;
+  /** The client certificates (PEM) that upstreams are sent, by label. */
+  readonly clientCertificates: ReadonlyMap<string, string>;
+  /** How many requests to the upstreams of a label run or wait for a connection. */
+  running(label: string): number;
   /** Closes each connection after its running requests. */
   retire(): Promise<void>;
   /** Closes all connections and aborts their requests. */
@@ -64,6 +68,8 @@ export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstre
   return {
     find: (name) => exact.get(name) ?? findMatching(name),
     ping: async (name, options) => exact.get(name.toLowerCase())?.ping(options),
+    clientCertificates: certificatesIn(deps.entries),
+    running: (label) => all().reduce((sum, client) => sum + (client.label === label ? client.running() : 0), 0),
     retire: async () => {
       await Promise.all(all().map((client) => client.retire()));
     },
@@ -71,6 +77,14 @@ export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstre
       await Promise.all(all().map((client) => client.close()));
     },
   };
+}
+
+function certificatesIn(entries: UpstreamDirectoryDeps['entries']): ReadonlyMap<string, string> {
+  return new Map(
+    [...entries].flatMap(([label, { tls }]) =>
+      tls.certificate === undefined ? [] : [[label, tls.certificate] as const],
+    ),
+  );
 }
 
 function exactClients(deps: UpstreamDirectoryDeps): ReadonlyMap<string, RegistryClient> {

@@ -52,7 +52,7 @@ export interface Cluster {
   /** The connections to Redis and to the siblings: started before the mirror, and stopped after it. */
   readonly connections: Part;
   /** Lets siblings read: started before the replica is announced. */
-  listener(mirror: Mirror): Part;
+  listener(mirror: Mirror): Part & Partial<Pick<Listener, 'certificateEndsAtMs'>>;
   /**
    * Announces the replica: started last. Stopped first: its hints are withdrawn, then no other replica begins to read here. Those that read
    * already continue until the listener stops.

@@ -7,6 +7,8 @@ import { Exchange, type ExchangeState, RequestDeadline } from '../registry/excha
 import { ClientAddresses, type Origin, type TrustedProxies } from './client-address.ts';
 import { endRequestSpan, servedRequest } from './traced-request.ts';
 
+const requestKinds: readonly Exchange['kind'][] = ['manifest', 'blob', 'tags', 'referrers', 'catalog', 'ping', 'other'];
+
 /** One line of the access log. */
 export interface AccessLine {
   /** `X-Request-Id` of the request, or a new id. */
@@ -36,6 +38,31 @@ export interface AccessLog {
   request(line: AccessLine): void;
 }
 
+/** The requests whose answers have not ended. */
+export class RunningRequests {
+  readonly #exchanges = new Set<Exchange>();
+
+  begin(exchange: Exchange): void {
+    this.#exchanges.add(exchange);
+  }
+
+  end(exchange: Exchange): void {
+    this.#exchanges.delete(exchange);
+  }
+
+  /** How many there are, and how many of them have no headers yet, by what they ask for. */
+  byKind(): ReadonlyMap<string, { readonly running: number; readonly waiting: number }> {
+    const counts = new Map(requestKinds.map((kind) => [kind, { running: 0, waiting: 0 }]));
+    for (const { kind, firstByteAt } of this.#exchanges) {
+      const count = counts.get(kind);
+      if (!count) continue;
+      count.running += 1;
+      if (firstByteAt === undefined) count.waiting += 1;
+    }
+    return counts;
+  }
+}
+
 export interface AccessLogDeps {
   readonly observer: Observer;
   readonly log: AccessLog;
@@ -43,13 +70,15 @@ export interface AccessLogDeps {
   readonly tracing?: Pick<Tracing, 'serve'> | undefined;
   /** By default there are none. */
   readonly trustedProxies?: TrustedProxies | undefined;
+  /** Counts the requests in progress. */
+  readonly running?: RunningRequests | undefined;
   /** The request deadline; for tests. */
   readonly requestDeadlineMs?: number | undefined;
 }
 
 /** Begins the exchange of every request, and logs and counts it when the answer has ended, complete or cut. */
 export function recordRequests(deps: AccessLogDeps): Middleware<ExchangeState> {
-  const { tracing, requestDeadlineMs, trustedProxies } = deps;
+  const { tracing, running, requestDeadlineMs, trustedProxies } = deps;
   const deadline = new RequestDeadline({ deadlineMs: requestDeadlineMs });
   const addresses = trustedProxies && new ClientAddresses(trustedProxies);
   const newId = requestIds();
@@ -57,6 +86,7 @@ export function recordRequests(deps: AccessLogDeps): Middleware<ExchangeState> {
     const { req, res } = ctx;
     const exchange = new Exchange(res, deadline);
     ctx.state = { exchange };
+    running?.begin(exchange);
     exchange.requestId = requestIdIn(req.headers) ?? newId();
     const origin = addresses?.of(req) ?? { client: req.socket.remoteAddress, proxy: undefined };
     const record = (span?: ServerSpan) => {
@@ -76,8 +106,9 @@ interface Ended {
   readonly span: ServerSpan | undefined;
 }
 
-function recordAnswer({ req, res, exchange, origin, span }: Ended, { observer, log }: AccessLogDeps): void {
+function recordAnswer({ req, res, exchange, origin, span }: Ended, { observer, log, running }: AccessLogDeps): void {
   exchange.end();
+  running?.end(exchange);
   const endedAt = performance.now();
   const durationMs = endedAt - exchange.startedAt;
   const { kind, cache, staleReason, upstream, repository, reference, bytes } = exchange;

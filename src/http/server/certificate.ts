@@ -1,4 +1,5 @@
 import { readFileSync, unwatchFile, watchFile } from 'node:fs';
+import { X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
 
 export interface CertificateFiles {
@@ -36,6 +37,11 @@ export class Certificate {
     return this.#current;
   }
 
+  /** When it expires, in milliseconds since 1970. */
+  get endsAtMs(): number {
+    return endOfCertificate(this.#current.cert);
+  }
+
   /** Calls `listener` with every usable renewal, until {@link close}. */
   onRenewed(listener: (renewed: CertificateBytes) => void): void {
     this.#listener = listener;
@@ -58,6 +64,11 @@ export class Certificate {
       this.#report(cause);
     }
   };
+}
+
+/** When a certificate (PEM) expires, in milliseconds since 1970. */
+export function endOfCertificate(pem: Buffer | string): number {
+  return Date.parse(new X509Certificate(pem).validTo);
 }
 
 function read({ certFile, keyFile }: CertificateFiles): CertificateBytes {

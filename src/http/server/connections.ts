@@ -39,6 +39,11 @@ export class Connections {
     return this.#max;
   }
 
+  /** How many are open. */
+  get open(): number {
+    return this.#answersOn.size;
+  }
+
   /** Whether connections are closed after their answers. */
   get isDraining(): boolean {
     return this.#isDraining;

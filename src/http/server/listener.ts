@@ -96,6 +96,16 @@ export class Listener {
     this.#server.on('drop', () => options.onRejected?.('connections'));
   }
 
+  /** When its certificate expires; undefined without TLS. */
+  get certificateEndsAtMs(): number | undefined {
+    return this.#options.certificate?.endsAtMs;
+  }
+
+  /** How many connections are open. */
+  get openConnections(): number {
+    return this.#connections.open;
+  }
+
   /** `http://127.0.0.1:5000`, once it listens. */
   get address(): string {
     const address: AddressInfo | string | null = this.#server.address();

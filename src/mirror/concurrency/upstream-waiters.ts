@@ -45,9 +45,8 @@ export function mayWait({ ofUpstream, ofAll, maxRequests }: WaiterCounts): boole
 }
 
 /**
- * Counts the requests that wait for an upstream's answer, and those whose body comes too slowly, by the label of the upstream. Requests
- * answered from the cache do not count, nor do bodies that come in time. When slow bodies are too many, those that become slow are cut.
- * Labels come from the configuration.
+ * Counts the requests that wait for an upstream's answer, and those whose body comes too slowly, by label. Requests answered from the cache
+ * do not count, nor do bodies that come in time. When slow bodies are too many, those that become slow are cut.
  */
 export class UpstreamWaiters {
   readonly #deps: UpstreamWaitersDeps;
@@ -100,6 +99,12 @@ export class UpstreamWaiters {
     };
     if (this.#isSuspect(counts)) isSlow();
     return { isSlow, caughtUp: uncount, end: uncount };
+  }
+
+  /** How many requests wait for an upstream now. */
+  waitingFor(label: string): number {
+    const { answers, bodies } = this.#countsOf(label);
+    return answers + bodies;
   }
 
   #countsOf(label: string): Counts {

@@ -53,6 +53,8 @@ export interface BlobStore {
 /** What may still be written to a disk. */
 export interface FreeSpace {
   readonly bytes: number;
+  /** Size of the disk, where it is known. */
+  readonly sizeBytes?: number;
   /** Files and folders that may still be made, and that there are with them; undefined where the disk sets no limit. */
   readonly inodes?: { readonly free: number; readonly all: number };
 }

@@ -54,6 +54,12 @@ export interface Observer {
     readonly outcome: number | string;
     readonly durationMs: number;
   }): void;
+  /** A request is repeated after a transient error. */
+  upstreamRetried(event: { readonly upstream: string; readonly reason: FailureReason }): void;
+  /** An endpoint of an upstream gave no usable answer, after all retries. */
+  upstreamFailed(event: { readonly upstream: string; readonly reason: FailureReason }): void;
+  /** A secret with an end was fetched for an account of an upstream. */
+  secretFetched(event: { readonly upstream: string; readonly account: string; readonly endsAtMs: number }): void;
   /** The circuit of one of an upstream's endpoints changed its state; see mirror/concurrency/circuit.ts. */
   circuitChanged(event: {
     readonly upstream: string;
@@ -79,7 +85,7 @@ export interface Observer {
   collapsed(event: { readonly kind: 'manifest' | 'blob' | 'tag' }): void;
   tagRevalidated(event: {
     readonly upstream: string;
-    readonly result: 'not_modified' | 'changed' | 'gone' | 'error';
+    readonly result: 'not_modified' | 'changed' | 'gone' | 'rate_limited' | 'error';
   }): void;
   servedStale(event: { readonly upstream: string; readonly reason: string }): void;
   /** This replica asked a sibling. A blob counts when its headers are there. */
@@ -90,6 +96,8 @@ export interface Observer {
   evicted(event: { readonly reason: 'lru' | 'unused' | 'purge'; readonly bytes: number }): void;
   /** A stored file does not have the size or the bytes that its digest names. */
   corruptionFound(event: { readonly digest: Digest; readonly source: CorruptionSource }): void;
+  /** The index has everything again that the store has. */
+  indexRebuilt(): void;
   /** The scrubber has read all stored content once. */
   scrubbed(event: { readonly bytes: number; readonly durationMs: number }): void;
   /** A failure that is not reported to any client. */

@@ -167,7 +167,7 @@ export class Tags {
       flight.signal.throwIfAborted();
       const isTooSlow = cause instanceof TooSlow;
       if (isTooSlow && known) flight.lastUntil(asked);
-      if (known) observer.tagRevalidated({ upstream: upstream.label, result: isNotFound(cause) ? 'gone' : 'error' });
+      if (known) observer.tagRevalidated({ upstream: upstream.label, result: failedRevalidation(cause) });
       const fallback = await this.#fallback(question, { known, cause, asked }, flight);
       const decision = failureDecision({ hasFallback: fallback !== undefined, isTooSlow });
       if (decision === 'serve-fallback' && fallback) {
@@ -256,6 +256,11 @@ export class Tags {
     const isWithin = (freshForMs: number) => freshnessOf(record.confirmedAtMs, freshForMs, clock.now()) === 'fresh';
     return isWithin(lifetimeMs) || isWithin(lifetimeMs * rateLimits.lifetimeFactor(upstream.label));
   }
+}
+
+function failedRevalidation(cause: unknown): 'gone' | 'rate_limited' | 'error' {
+  if (isNotFound(cause)) return 'gone';
+  return cause instanceof UpstreamError && cause.reason === 'overloaded' ? 'rate_limited' : 'error';
 }
 
 function hit(record: TagRecord): ResolvedTag {

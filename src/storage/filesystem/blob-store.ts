@@ -178,6 +178,11 @@ export class FileBlobStore implements BlobStore {
     return this.#incoming.files + this.#left.files + this.#quarantined.files;
   }
 
+  /** How many files are in quarantine. */
+  quarantinedFiles(): number {
+    return this.#quarantined.files;
+  }
+
   freeSpace(): Promise<FreeSpace> {
     return this.#files.freeSpace(this.#path);
   }

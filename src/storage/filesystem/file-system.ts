@@ -85,9 +85,10 @@ export const nodeFiles: FileSystem = {
   mayChange: (folder) => access(folder, constants.W_OK | constants.X_OK),
   entries: entriesOf,
   freeSpace: async (path) => {
-    const { bavail, bsize, files, ffree } = await statfs(path);
+    const { bavail, blocks, bsize, files, ffree } = await statfs(path);
+    const space = { bytes: bavail * bsize, sizeBytes: blocks * bsize };
     // btrfs and most network file systems make inodes as they are needed, and say 0.
-    return files === 0 ? { bytes: bavail * bsize } : { bytes: bavail * bsize, inodes: { free: ffree, all: files } };
+    return files === 0 ? space : { ...space, inodes: { free: ffree, all: files } };
   },
 };
 

@@ -41,7 +41,7 @@ export interface AccountDeps {
   readonly registry: NamedRegistry;
   readonly cloudAgents: CloudAgents;
   readonly clock: Clock;
-  readonly observer: Pick<Observer, 'internalError'>;
+  readonly observer: Pick<Observer, 'internalError' | 'secretFetched'>;
   /** Aborts when the upstream is closed: programs that were started for it are killed. */
   readonly closing?: AbortSignal | undefined;
 }
@@ -76,6 +76,8 @@ function basic(username: string, password: string): string {
 export interface NamedRegistry {
   /** As clients write it. */
   readonly name: string;
+  /** The key of its entry in the configuration. */
+  readonly label: string;
   readonly url: URL;
 }
 

@@ -18,7 +18,10 @@ export interface RenewedSecretDeps {
   readonly fetch: (options: Waiting) => Promise<ExpiringSecret>;
   readonly timeoutMs: number;
   readonly clock: Clock;
-  readonly observer: Pick<Observer, 'internalError'>;
+  readonly observer: Pick<Observer, 'internalError' | 'secretFetched'>;
+  /** The account it is for: the label of its upstream, and its own. */
+  readonly registry: { readonly label: string };
+  readonly account: string;
 }
 
 /** The shortest interval between requests to a source that fails, or whose secrets are refused. */
@@ -67,6 +70,7 @@ export class RenewedSecret {
       .then((renewed) => {
         this.#known = onMonotonicClock(renewed, this.#deps.clock);
         this.#refusal = undefined;
+        this.#reportEnd(renewed);
         return renewed;
       })
       .catch((cause: unknown) => {
@@ -77,6 +81,11 @@ export class RenewedSecret {
         this.#fetching = undefined;
       });
     return this.#fetching;
+  }
+
+  #reportEnd({ secret, endsAtMs }: ExpiringSecret): void {
+    const { registry, account, observer } = this.#deps;
+    if (secret) observer.secretFetched({ upstream: registry.label, account, endsAtMs });
   }
 
   #isPausing(): boolean {

@@ -7,7 +7,7 @@ import type { Tracing } from '../../mirror/ports/tracing.ts';
 import type { Upstream, UpstreamMonitor } from '../../mirror/ports/upstream.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { type Digest, isDigest, isOfNothing } from '../../oci/digest.ts';
-import { UpstreamError } from '../../oci/errors.ts';
+import { type FailureReason, UpstreamError } from '../../oci/errors.ts';
 import type { Reference } from '../../oci/reference.ts';
 import { headBlob, openBlob } from '../api/blobs.ts';
 import { listTags } from '../api/listings.ts';
@@ -77,7 +77,9 @@ interface EndpointGuards {
 /** An endpoint whose transient errors are retried, whose failing resources are not requested for a while, and whose circuit opens. */
 export function createEndpoint(deps: EndpointDeps, { breaker, retry }: EndpointGuards): Endpoint {
   const requests = requestsTo(deps);
-  const retryGuard = createRetryGuard({ clock: deps.clock, retry });
+  const { label, clock, observer } = deps;
+  const onFailure = (reason: FailureReason) => observer.upstreamFailed({ upstream: label, reason });
+  const retryGuard = createRetryGuard({ clock, retry, onFailure });
   const guard: Guard = (question, ask) => breaker.guard(question, () => retryGuard(question, ask));
   return {
     headManifest: (repository, reference, options) =>
@@ -108,8 +110,15 @@ export function createEndpoint(deps: EndpointDeps, { breaker, retry }: EndpointG
   };
 }
 
+export interface RetryGuardDeps {
+  readonly clock: Clock;
+  readonly retry: Retry;
+  /** Called for each request that gets no usable answer, after its retries. */
+  readonly onFailure?: (reason: FailureReason) => void;
+}
+
 /** The guard that retries transient errors, and sends no request for a resource that keeps failing. */
-export function createRetryGuard({ clock, retry }: { readonly clock: Clock; readonly retry: Retry }): Guard {
+export function createRetryGuard({ clock, retry, onFailure = () => {} }: RetryGuardDeps): Guard {
   let failing: FailingResources | undefined;
   return async (question, ask) => {
     const known = failing?.check(question);
@@ -120,6 +129,7 @@ export function createRetryGuard({ clock, retry }: { readonly clock: Clock; read
     } catch (cause) {
       failing ??= new FailingResources({ clock });
       failing.failed(question, { cause, known });
+      if (cause instanceof UpstreamError && !question.signal.aborted) onFailure(cause.reason);
       throw cause;
     }
   };
@@ -152,7 +162,7 @@ export function requestsTo(deps: EndpointDeps): Requests {
     authorizer: authorizerFor(url),
     guestAt: guestsOf(authorizerFor),
     mayBePlain: hostMatcher(plainHttpHosts(redirectHosts)),
-    accounts: new Accounts(deps.credentials, { registry: { name, url }, cloudAgents, clock, observer, closing }),
+    accounts: new Accounts(deps.credentials, { registry: { name, label, url }, cloudAgents, clock, observer, closing }),
     clock,
     observer,
     monitor,

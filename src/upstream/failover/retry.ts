@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
-import { UpstreamError } from '../../oci/errors.ts';
+import { type FailureReason, UpstreamError } from '../../oci/errors.ts';
 import { isLostConnection } from '../transport/network-errors.ts';
 
 /** The registry itself, or a mirror: after a mirror there is another endpoint to ask. */
@@ -34,14 +34,20 @@ export type Retry = <Value>(failure: unknown, waiting: Waiting, ask: () => Promi
  * Retries a request after a transient error, while its caller waits. Every request to an endpoint is safe to repeat: content, lists, and
  * tokens, also those for which a refresh token is posted, as the same one is posted for every next token. A body that breaks off is not
  * retried here: the rest of it is requested elsewhere.
+ * @param onRetry called before each retry, with the reason of the failure.
  */
-export function createRetry(role: EndpointRole, { random, wait }: Pauses): Retry {
+export function createRetry(
+  role: EndpointRole,
+  { random, wait }: Pauses,
+  onRetry: (reason: FailureReason) => void = () => {},
+): Retry {
   return async (failure, { signal }, ask) => {
     let cause = failure;
     for (let retries = 0; ; retries += 1) {
       const pauseMs = pauseBeforeRetry(cause, { role, retries, random: random() });
       if (signal.aborted || pauseMs === undefined) throw cause;
       await wait(pauseMs, { signal }).catch(() => signal.throwIfAborted());
+      if (cause instanceof UpstreamError) onRetry(cause.reason);
       try {
         return await ask();
       } catch (next) {

@@ -21,6 +21,8 @@ export interface Connections {
    * @throws UpstreamError busy when as many requests wait for a connection to that host and port as there are connections.
    */
   enter(url: URL): () => void;
+  /** How many requests {@link enter} counts now. */
+  running(): number;
   /** Closes every connection when its requests have ended. Later requests use new ones. */
   retire(): Promise<void>;
   /** Drops every connection and its requests. */
@@ -87,6 +89,7 @@ export function createConnections(
       return agents.get({ hasIdentity, isKnown, isChecked, isExact: isInFull(url), proxy });
     },
     enter: (url) => limit.enter(url),
+    running: () => limit.running,
     retire: () => agents.retire(),
     close: () => agents.close(),
   };
@@ -223,6 +226,10 @@ export class RequestLimit {
   /** @param maxConnections to one host and port at a time. */
   constructor(maxConnections: number) {
     this.#max = maxConnections * requestsPerConnection;
+  }
+
+  get running(): number {
+    return this.#countByOrigin.values().reduce((sum, count) => sum + count, 0);
   }
 
   /**

@@ -9,6 +9,9 @@ export class RecordingObserver implements Observer {
 
   readonly rateLimits: Event<'rateLimitSeen'>[] = [];
   readonly failures: Event<'internalError'>[] = [];
+  readonly retries: string[] = [];
+  readonly upstreamFailures: string[] = [];
+  readonly secretsFetched: Event<'secretFetched'>[] = [];
 
   /** `blob ok`: what siblings were asked, but for the question that each new one is asked first. */
   readonly siblingsAsked: string[] = [];
@@ -48,7 +51,20 @@ export class RecordingObserver implements Observer {
     this.siblingsServed.push(`${kind} ${outcome}`);
   }
 
+  upstreamRetried({ upstream, reason }: Event<'upstreamRetried'>): void {
+    this.retries.push(`${upstream} ${reason}`);
+  }
+
+  upstreamFailed({ upstream, reason }: Event<'upstreamFailed'>): void {
+    this.upstreamFailures.push(`${upstream} ${reason}`);
+  }
+
+  secretFetched(event: Event<'secretFetched'>): void {
+    this.secretsFetched.push(event);
+  }
+
   rejected(): void {}
+  indexRebuilt(): void {}
   circuitChanged(): void {}
   blobBytes(): void {}
   scrubbed(): void {}

@@ -16,13 +16,15 @@ const region = 'us-east-1';
  */
 export function createEcrPublicCredentials(
   _settings: SettingsOf<'ecr-public'>,
-  { account, cloudAgents, clock, observer }: AccountDeps,
+  { account, registry, cloudAgents, clock, observer }: AccountDeps,
 ): Credentials {
   const renewed = new RenewedSecret({
     fetch: async (options) => awsSecret(await fetchAuthorization(cloudAgents, options), clock.now()),
     timeoutMs: awsTimeoutMs,
     clock,
     observer,
+    registry,
+    account,
   });
   return { account, secret: (options) => renewed.current(options), forget: (secret) => renewed.forget(secret) };
 }

@@ -24,6 +24,8 @@ export function createEcrCredentials(
     timeoutMs: awsTimeoutMs,
     clock,
     observer,
+    registry,
+    account,
   });
   return { account, secret: (options) => renewed.current(options), forget: (secret) => renewed.forget(secret) };
 }

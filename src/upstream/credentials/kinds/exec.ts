@@ -27,6 +27,8 @@ export function createExecCredentials(
     timeoutMs,
     clock,
     observer,
+    registry,
+    account,
   });
   return { account, secret: (options) => renewed.current(options), forget: (secret) => renewed.forget(secret) };
 }

@@ -25,7 +25,7 @@ const unusableBeforeEndMs = 10_000;
  */
 export function createGoogleCredentials(
   { readKey }: SettingsOf<'google'>,
-  { account, cloudAgents, clock, observer }: AccountDeps,
+  { account, registry, cloudAgents, clock, observer }: AccountDeps,
 ): Credentials {
   const fetch = async ({ signal }: Waiting): Promise<ExpiringSecret> => {
     try {
@@ -34,7 +34,7 @@ export function createGoogleCredentials(
       throw credentialFailure('Google', cause);
     }
   };
-  const renewed = new RenewedSecret({ fetch, timeoutMs, clock, observer });
+  const renewed = new RenewedSecret({ fetch, timeoutMs, clock, observer, registry, account });
   return { account, secret: (options) => renewed.current(options), forget: (secret) => renewed.forget(secret) };
 }
 

@@ -16,7 +16,7 @@ export function accountDeps(
 ): TestAccountDeps {
   return {
     account: 'account-1',
-    registry: { name: name || host, url: new URL(`https://${host}`) },
+    registry: { name: name || host, label: name || host, url: new URL(`https://${host}`) },
     cloudAgents: createCloudAgents({ ...defaultUpstreamSettings, ...settings }),
     clock,
     observer: new RecordingObserver(),

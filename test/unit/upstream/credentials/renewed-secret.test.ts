@@ -23,7 +23,14 @@ function start(fetched: (issue: () => ExpiringSecret) => Promise<ExpiringSecret>
     fetches += 1;
     return fetched(issue);
   };
-  const renewed = new RenewedSecret({ fetch, timeoutMs: 15_000, clock, observer });
+  const renewed = new RenewedSecret({
+    fetch,
+    timeoutMs: 15_000,
+    clock,
+    observer,
+    registry: { label: 'one.test' },
+    account: 'ecr-1',
+  });
   const current = async () => tokenOf(await renewed.current(unlimited));
   return { clock, observer, renewed, current, fetches: () => fetches };
 }
@@ -188,3 +195,11 @@ test.each([-24 * hour, 24 * hour])(
     expect(await current()).toBe('s2');
   },
 );
+
+test('the end of each fetched secret is reported, with its account', async () => {
+  const { clock, observer, current } = start();
+  await current();
+  expect(observer.secretsFetched).toEqual([
+    { upstream: 'one.test', account: 'ecr-1', endsAtMs: clock.now() + 12 * hour },
+  ]);
+});

@@ -1,0 +1,182 @@
+import type { Registry } from 'prom-client';
+import { type Maker, makerFor } from './instruments.ts';
+
+/** The values that are read from the parts at each scrape. */
+export interface Readings extends StoreReadings, ServingReadings {
+  readonly droppedLogLines: () => number;
+  readonly memory: { readonly maxBytes: number; readonly reservedBytes: number; readonly waiting: number };
+}
+
+/** Of the store and its index, and of the shared bucket. What is not known is NaN. */
+export interface StoreReadings {
+  readonly totals: () => Promise<{ readonly bytes: number; readonly manifests: number; readonly blobs: number }>;
+  readonly freeBytes: () => Promise<number>;
+  readonly diskBytes: () => Promise<number>;
+  readonly pendingBytes: () => number;
+  readonly quarantinedFiles: () => number;
+  readonly maxBytes: number;
+  readonly maxFiles: number;
+  /** The disk use that the bounds apply to. */
+  readonly use: () => Promise<{ readonly bytes: number; readonly files: number }>;
+  /** When the content that would be evicted next was last used. */
+  readonly oldestUseMs: () => Promise<number>;
+  readonly isIndexComplete: () => boolean;
+  readonly uploadsQueued: () => number;
+  /** What the shared bucket held at its last sweep by this replica. */
+  readonly swept: () => { readonly bytes: number; readonly objects: number } | undefined;
+}
+
+/** Of what the mirror is doing now. */
+export interface ServingReadings {
+  readonly isDraining: () => boolean;
+  readonly openConnections: () => number;
+  /** Requests of clients that have no complete answer yet, and those of them without headers, by kind. */
+  readonly requests: () => ReadonlyMap<string, { readonly running: number; readonly waiting: number }>;
+  readonly upstreams: () => readonly UpstreamReading[];
+  /** Every certificate that the mirror presents, by its use and the label of the upstream, or `none`. */
+  readonly certificates: () => readonly CertificateReading[];
+}
+
+export interface UpstreamReading {
+  /** Its label. */
+  readonly upstream: string;
+  /** Undefined before the first request. */
+  readonly isUp: boolean | undefined;
+  readonly lastSuccessAtMs: number | undefined;
+  /** Requests that run or wait for a connection. */
+  readonly running: number;
+  /** Requests of clients that wait for it. */
+  readonly waiting: number;
+}
+
+export interface CertificateReading {
+  readonly use: 'clients' | 'siblings' | 'upstream';
+  readonly upstream: string;
+  readonly endsAtMs: number;
+}
+
+export function createReadouts(registry: Registry, readings: Readings): void {
+  const make = makerFor(registry);
+  const { memory } = readings;
+  contentReadouts(make, readings);
+  diskReadouts(make, readings);
+  bucketReadouts(make, readings);
+  servingReadouts(make, readings);
+  upstreamReadouts(make, readings);
+  make.readTotal(
+    'log_lines_dropped_total',
+    'Log lines dropped because the reader of stdout does not keep up.',
+    readings.droppedLogLines,
+  );
+  make.readout(
+    'memory_budget_bytes',
+    'Memory budget for data in flight: `download.bufferBudget`.',
+    () => memory.maxBytes,
+  );
+  make.readout('memory_reserved_bytes', 'Reserved bytes of the memory budget.', () => memory.reservedBytes);
+  make.readout('memory_waiting', 'Requests waiting for memory.', () => memory.waiting);
+}
+
+function contentReadouts({ readout, readouts }: Maker, readings: StoreReadings): void {
+  const { totals } = readings;
+  readouts('cache_objects', 'Stored blobs and manifests.', ['kind'], async (set) => {
+    const { manifests, blobs } = await totals();
+    set({ kind: 'manifest' }, manifests);
+    set({ kind: 'blob' }, blobs);
+  });
+  readout('cache_bytes', 'Total length of stored blobs and manifests.', async () => (await totals()).bytes);
+  readout(
+    'cache_oldest_access_timestamp_seconds',
+    'When the content was last used that would be evicted next; read once a minute. NaN if there is none.',
+    async () => (await readings.oldestUseMs()) / 1000,
+  );
+  readout('cache_quarantined_objects', 'Damaged files kept in quarantine.', readings.quarantinedFiles);
+  readout('index_up', '1 while the index has everything the store has; 0 while it is rebuilt, or cannot be.', () =>
+    Number(readings.isIndexComplete()),
+  );
+}
+
+function diskReadouts({ readout }: Maker, readings: StoreReadings): void {
+  const { use, maxBytes, maxFiles } = readings;
+  readout(
+    'storage_pending_bytes',
+    'Bytes of running and partial downloads, and of the quarantine.',
+    readings.pendingBytes,
+  );
+  readout(
+    'storage_used_bytes',
+    'Disk use of the store in whole blocks: content, records, downloads, quarantine and index.',
+    async () => (await use()).bytes,
+  );
+  readout('cache_capacity_bytes', 'Maximum disk use of the store: `storage.maxSize`.', () => maxBytes);
+  readout('storage_files', 'Files and folders in the store.', async () => (await use()).files);
+  readout('storage_files_capacity', 'Maximum files and folders in the store: `storage.maxFiles`.', () => maxFiles);
+  // A disk that gives no answer must not fail the whole scrape.
+  const orUnknown = (read: () => Promise<number>) => () => read().catch(() => Number.NaN);
+  readout('storage_free_bytes', 'Free bytes on the disk of the store.', orUnknown(readings.freeBytes));
+  readout('storage_size_bytes', 'Size of the disk of the store.', orUnknown(readings.diskBytes));
+}
+
+function bucketReadouts({ readout }: Maker, readings: StoreReadings): void {
+  const swept = (which: 'bytes' | 'objects') => readings.swept()?.[which] ?? Number.NaN;
+  readout('shared_storage_uploads_queued', 'Uploads to the shared bucket that wait or run.', readings.uploadsQueued);
+  readout(
+    'shared_storage_bytes',
+    'Length of the content in the shared bucket, after its last sweep by this replica.',
+    () => swept('bytes'),
+  );
+  readout('shared_storage_objects', 'Blobs and manifests in the shared bucket, likewise.', () => swept('objects'));
+}
+
+function servingReadouts({ readout, readouts }: Maker, readings: ServingReadings): void {
+  readout('draining', '1 while the mirror drains before it stops.', () => Number(readings.isDraining()));
+  readout('http_connections', 'Open connections of clients.', readings.openConnections);
+  readouts(
+    'http_requests_in_flight',
+    'Requests of clients in progress; `other` until it is known what they ask for.',
+    ['kind'],
+    (set) => readings.requests().forEach(({ running }, kind) => set({ kind }, running)),
+  );
+  readouts(
+    'http_requests_waiting',
+    'Those of them that have no response headers yet: they wait for an upstream, the disk, memory or another request.',
+    ['kind'],
+    (set) => readings.requests().forEach(({ waiting }, kind) => set({ kind }, waiting)),
+  );
+  readouts(
+    'tls_cert_expiry_timestamp_seconds',
+    'When a certificate expires that the mirror presents: to clients, to siblings or to an upstream.',
+    ['use', 'upstream'],
+    (set) => readings.certificates().forEach(({ use, upstream, endsAtMs }) => set({ use, upstream }, endsAtMs / 1000)),
+  );
+}
+
+function upstreamReadouts({ readouts }: Maker, { upstreams }: ServingReadings): void {
+  const read = (name: string, help: string, valueOf: (reading: UpstreamReading) => number | undefined) =>
+    readouts(name, help, ['upstream'], (set) => {
+      for (const reading of upstreams()) {
+        const value = valueOf(reading);
+        if (value !== undefined) set({ upstream: reading.upstream }, value);
+      }
+    });
+  read(
+    'upstream_up',
+    '1 if the last request to an upstream was answered, with any status; absent before the first.',
+    ({ isUp }) => (isUp === undefined ? undefined : Number(isUp)),
+  );
+  read(
+    'upstream_last_success_timestamp_seconds',
+    'When an upstream last answered with a status below 500 other than 429; absent before.',
+    ({ lastSuccessAtMs }) => lastSuccessAtMs && lastSuccessAtMs / 1000,
+  );
+  read(
+    'upstream_requests_in_flight',
+    'Requests to an upstream that run or wait for a connection; absent without any.',
+    ({ running }) => running || undefined,
+  );
+  read(
+    'upstream_waiters',
+    'Requests of clients that wait for the answer of an upstream, or for a body that it sends slowly. Beyond half of `clients.maxRequests` they get 503. Absent without any.',
+    ({ waiting }) => waiting || undefined,
+  );
+}

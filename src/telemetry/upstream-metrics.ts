@@ -1,0 +1,152 @@
+import type { Observer } from '../mirror/ports/observer.ts';
+import type { Maker } from './instruments.ts';
+import type { Log } from './log.ts';
+
+/** Few, because each upstream has all of them. */
+const secondsOfBuckets = [0.1, 0.5, 2.5, 10];
+const circuitStates = ['closed', 'open', 'half-open'];
+
+type UpstreamEvents = Pick<
+  Observer,
+  | 'upstreamAnswered'
+  | 'upstreamRetried'
+  | 'upstreamFailed'
+  | 'upstreamBytes'
+  | 'blobBytes'
+  | 'rateLimitSeen'
+  | 'secretFetched'
+  | 'circuitChanged'
+  | 'tagRevalidated'
+>;
+
+/** An upstream of the configuration. */
+export interface FollowedUpstream {
+  /** Its label. */
+  readonly name: string;
+  /** Only an account can be refused. */
+  readonly hasAccount: boolean;
+}
+
+export interface UpstreamMetrics extends UpstreamEvents {
+  /**
+   * Counters of these upstreams begin at 0, as far as an alert reads them or the hit ratio does: Prometheus sees no increase from nothing to
+   * 1. The rest appears when it happens, so that a scrape stays small.
+   */
+  followUpstreams(upstreams: readonly FollowedUpstream[]): void;
+}
+
+/** Counts and logs what happens between the mirror and its upstreams. */
+export function createUpstreamMetrics(make: Maker, log: Pick<Log, 'logger'>): UpstreamMetrics {
+  const instruments = upstreamInstruments(make);
+  const { requests, seconds, throttled, retries, failures, circuits } = instruments;
+  return {
+    followUpstreams: (upstreams) => upstreams.forEach((upstream) => begin(instruments, upstream)),
+    upstreamAnswered: ({ upstream, kind, method, outcome, durationMs }) => {
+      requests.inc({ upstream, kind, method, code: String(outcome) });
+      seconds.observe({ upstream }, durationMs / 1000);
+      if (outcome === 429) throttled.inc({ upstream });
+    },
+    upstreamRetried: ({ upstream, reason }) => retries.inc({ upstream, reason }),
+    upstreamFailed: ({ upstream, reason }) => failures.inc({ upstream, reason }),
+    upstreamBytes: ({ upstream, kind, bytes }) => instruments.bytes.inc({ upstream, kind }, bytes),
+    blobBytes: ({ upstream, source, bytes }) => instruments.blobSourceBytes.inc({ upstream, source }, bytes),
+    rateLimitSeen: ({ upstream, account, limit, remaining, windowSeconds }) => {
+      instruments.rateLimit.set({ upstream, account }, limit);
+      instruments.rateLimitRemaining.set({ upstream, account }, remaining);
+      if (windowSeconds !== undefined) instruments.rateLimitWindow.set({ upstream, account }, windowSeconds);
+    },
+    secretFetched: ({ upstream, account, endsAtMs }) =>
+      instruments.secretEnds.set({ upstream, account }, endsAtMs / 1000),
+    circuitChanged: ({ upstream, endpoint, state }) => {
+      for (const other of circuitStates) circuits.set({ upstream, endpoint, state: other }, 0);
+      circuits.set({ upstream, endpoint, state }, 1);
+      log.logger.warn({ upstream, endpoint, state }, 'upstream circuit');
+    },
+    tagRevalidated: ({ upstream, result }) => instruments.revalidations.inc({ upstream, result }),
+  };
+}
+
+function begin(
+  instruments: ReturnType<typeof upstreamInstruments>,
+  { name: upstream, hasAccount }: FollowedUpstream,
+): void {
+  const { throttled, failures, bytes } = instruments;
+  for (const kind of ['manifest', 'blob']) bytes.inc({ upstream, kind }, 0);
+  throttled.inc({ upstream }, 0);
+  if (hasAccount) failures.inc({ upstream, reason: 'refused' }, 0);
+}
+
+function upstreamInstruments(make: Maker) {
+  return { ...requestInstruments(make), ...accountInstruments(make), ...contentInstruments(make) };
+}
+
+function requestInstruments(make: Maker) {
+  return {
+    requests: make.counter(
+      'upstream_requests_total',
+      'Requests to upstreams; `code` is the HTTP status, or the reason there was none.',
+      ['upstream', 'kind', 'method', 'code'],
+    ),
+    seconds: make.seconds(
+      'upstream_request_duration_seconds',
+      'Time from the request to an upstream to its response headers.',
+      ['upstream'],
+      secondsOfBuckets,
+    ),
+    throttled: make.counter('upstream_throttled_total', 'Answers with status 429 from upstreams.', ['upstream']),
+    retries: make.counter(
+      'upstream_retries_total',
+      'Requests to upstreams that were repeated after a transient error, by the reason of the failure.',
+      ['upstream', 'reason'],
+    ),
+    failures: make.counter(
+      'upstream_failures_total',
+      'Failures of an upstream to give a usable answer, after all retries, by reason; `refused`: it refused the account of the mirror.',
+      ['upstream', 'reason'],
+    ),
+    circuits: make.gauge(
+      'upstream_circuit_state',
+      '1 for the circuit breaker state of an upstream endpoint: `open`, requests fail at once; `half-open`, one ping of `/v2/` is in progress.',
+      ['upstream', 'endpoint', 'state'],
+    ),
+  };
+}
+
+function accountInstruments(make: Maker) {
+  return {
+    rateLimit: make.gauge('upstream_ratelimit_limit', 'Pulls that an upstream allows an account in one window.', [
+      'upstream',
+      'account',
+    ]),
+    rateLimitRemaining: make.gauge(
+      'upstream_ratelimit_remaining',
+      'Pulls left in the window, as last reported by the upstream.',
+      ['upstream', 'account'],
+    ),
+    rateLimitWindow: make.gauge('upstream_ratelimit_window_seconds', 'Length of the window.', ['upstream', 'account']),
+    secretEnds: make.gauge(
+      'upstream_credentials_expiry_timestamp_seconds',
+      'When the secret in use expires that was fetched for an account: from AWS, Google or a credential helper. It is renewed before.',
+      ['upstream', 'account'],
+    ),
+  };
+}
+
+function contentInstruments(make: Maker) {
+  return {
+    bytes: make.counter('upstream_response_bytes_total', 'Bytes of content received from upstreams.', [
+      'upstream',
+      'kind',
+    ]),
+    blobSourceBytes: make.counter(
+      'blob_source_bytes_total',
+      'Bytes of blobs received, by where they came from: upstream, sibling or shared.',
+      ['upstream', 'source'],
+    ),
+    revalidations: make.counter(
+      'cache_revalidations_total',
+      'Tags revalidated after their lifetime, by result: `not_modified`, `changed`, `gone`, `rate_limited` or `error`.',
+      ['upstream', 'result'],
+    ),
+  };
+}
