@@ -39,6 +39,7 @@ test('every setting of an upstream reaches its client', async () => {
         url: 'https://mirror.example',
         tags: true,
         forwardNs: true,
+        sendTraceContext: true,
         credentials: [{ kind: 'ecr-public', repositories: ['a/*'] }],
       },
     ],
@@ -48,6 +49,7 @@ test('every setting of an upstream reaches its client', async () => {
     proxy: { http: 'http://proxy.example', https: 'http://proxy.example', except: ['lan'] },
     maxConnections: 7,
     userAgent: 'agent/1',
+    sendTraceContext: true,
   };
   expect(await settingsOf(entry)).toEqual({
     ...entry,
