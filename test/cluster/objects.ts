@@ -1,0 +1,83 @@
+import { globSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { parseAllDocuments } from 'yaml';
+import { chart, type Release } from './release.ts';
+import type { Line } from './report.ts';
+import type { Finding, Scenario } from './scenario.ts';
+import { namespace, type Stage } from './stage.ts';
+
+interface KubernetesObject {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+}
+
+/** Every object of every values file of the chart is sent to the API server, which validates it and stores nothing. */
+export async function dryRuns(stage: Stage): Promise<readonly Line[]> {
+  const files = globSync(join(chart, 'ci', '*-values.yaml')).toSorted();
+  const kinds = await servedKinds(stage);
+  const lines: Line[] = [];
+  for (const file of files) {
+    const finding = await dryRun(stage, file, kinds);
+    lines.push({ shape: basename(file), scenario: 'Server-side dry run', finding });
+    process.stdout.write(`${JSON.stringify(lines.at(-1))}\n`);
+  }
+  return lines;
+}
+
+async function dryRun({ cluster }: Stage, file: string, kinds: ReadonlySet<string>): Promise<Finding> {
+  const version = ['--kube-version', '1.36.0'];
+  const rendered = await cluster.helm([
+    'template',
+    'dry',
+    chart,
+    '--namespace',
+    namespace,
+    ...version,
+    '--values',
+    file,
+  ]);
+  const objects = parseAllDocuments(rendered.stdout).flatMap((document) => {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what Helm renders
+    const object = document.toJS() as KubernetesObject | null;
+    return object ? [object] : [];
+  });
+  const known = objects.filter((object) => kinds.has(object.kind));
+  const args = ['apply', '--dry-run=server', '--namespace', namespace, '--filename', '-'];
+  const input = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: known });
+  const { code, stderr } = await cluster.kubectl(args, { input, mayFail: true });
+  const others = [...new Set(objects.filter((object) => !kinds.has(object.kind)).map(({ kind }) => kind))];
+  const left = others.length > 0 ? `, not served by this cluster: ${others.join(', ')}` : '';
+  return {
+    note: `${known.length} objects${left}`,
+    problems: code === 0 && !stderr.includes('Warning') ? [] : [stderr.trim()],
+  };
+}
+
+async function servedKinds({ cluster }: Stage): Promise<ReadonlySet<string>> {
+  const { stdout } = await cluster.kubectl(['api-resources', '--no-headers']);
+  return new Set(stdout.split('\n').flatMap((line) => line.trim().split(/\s+/).at(-1) ?? []));
+}
+
+export const uninstall: Scenario = {
+  key: 'uninstall',
+  name: 'Uninstall',
+  run: async (release) => {
+    const { cluster } = release.stage;
+    await cluster.helm(['uninstall', 'layerwell', '--namespace', namespace, '--wait']);
+    const left = await leftOf(release);
+    await release.uninstall();
+    return {
+      note: left.length > 0 ? `stays: ${left.join(', ')}` : 'nothing stays',
+      problems: left.filter((object) => !object.startsWith('persistentvolumeclaim/')),
+    };
+  },
+};
+
+/** The objects of the release that are still there. */
+async function leftOf({ stage: { cluster } }: Release): Promise<readonly string[]> {
+  const kinds = 'all,configmap,secret,serviceaccount,persistentvolumeclaim,networkpolicy,poddisruptionbudget';
+  const selector = 'app.kubernetes.io/instance=layerwell';
+  const args = ['get', kinds, '--namespace', namespace, '--selector', selector, '--output', 'name'];
+  return (await cluster.kubectl(args)).stdout.split('\n').filter((line) => line !== '');
+}

@@ -1,0 +1,56 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Cluster } from './cluster.ts';
+import type { Finding } from './scenario.ts';
+
+export interface Line {
+  readonly shape: string;
+  readonly scenario: string;
+  readonly finding: Finding;
+}
+
+const page = join(import.meta.dirname, '../../docs/kubernetes.md');
+const [begin, end] = ['<!-- results -->', '<!-- end of results -->'];
+
+/** Replaces the results in docs/kubernetes.md. */
+export async function writeReport(lines: readonly Line[], cluster: Cluster): Promise<void> {
+  const { stdout } = await cluster.kubectl(['version', '--output', 'json']);
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what kubectl prints
+  const { serverVersion } = JSON.parse(stdout) as { serverVersion: { gitVersion: string } };
+  const shapes = [...new Set(lines.map(({ shape }) => shape))].filter((shape) => !shape.endsWith('.yaml'));
+  const tables = shapes.map((shape) => tableOf(shape, lines));
+  const results = [`Kubernetes ${serverVersion.gitVersion}.`, ...tables, dryRunsIn(lines)].filter(
+    (part) => part !== '',
+  );
+  const text = await readFile(page, 'utf8');
+  const [before = '', after = ''] = [text.split(begin)[0], text.split(end)[1]];
+  await writeFile(page, `${before}${begin}\n\n${results.join('\n\n')}\n\n${end}${after}`);
+}
+
+function tableOf(shape: string, lines: readonly Line[]): string {
+  const rows = lines.filter((line) => line.shape === shape).map(({ scenario, finding }) => rowOf(scenario, finding));
+  const head = '| Scenario | Pulls | Failed attempts | Lost pulls | Longest gap | Notes |\n|---|---|---|---|---|---|';
+  return `### ${shape}\n\n${head}\n${rows.join('\n')}`;
+}
+
+function rowOf(scenario: string, { pulls, note, problems }: Finding): string {
+  const counts = pulls
+    ? [pulls.pulls, pulls.failed, pulls.lost, `${(pulls.longestGapMs / 1_000).toFixed(1)} s`]
+    : ['', '', '', ''];
+  const said = [...(note === undefined ? [] : [note]), ...problems.map((problem) => `**${oneLine(problem)}**`)];
+  return `| ${[scenario, ...counts, said.join('; ')].join(' | ')} |`;
+}
+
+function dryRunsIn(lines: readonly Line[]): string {
+  const files = lines.filter(({ shape }) => shape.endsWith('.yaml'));
+  if (files.length === 0) return '';
+  const head = '| Values | Server-side dry run |\n|---|---|';
+  const rows = files.map(({ shape, finding: { note = '', problems } }) => {
+    return `| \`ci/${shape}\` | ${[note, ...problems.map((problem) => `**${oneLine(problem)}**`)].join('; ')} |`;
+  });
+  return `### Objects\n\n${head}\n${rows.join('\n')}`;
+}
+
+function oneLine(text: string): string {
+  return text.replaceAll(/\s+/g, ' ').replaceAll('|', '\\|').slice(0, 300);
+}

@@ -1,0 +1,167 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Cluster, type Running, until } from './cluster.ts';
+
+/** What the loop of pulls saw. Times are milliseconds from its start. */
+export interface Pulls {
+  readonly pulls: number;
+  /** Attempts. */
+  readonly failed: number;
+  /** Pulls whose repeated attempts all failed. */
+  readonly lost: number;
+  readonly longestGapMs: number;
+  readonly longestPullMs: number;
+  readonly medianMs: number;
+  readonly reasons: Readonly<Record<string, number>>;
+  readonly failedAtMs: readonly (readonly number[])[];
+}
+
+export const namespace = 'layerwell-test';
+const warmImage = 'library/app:warm';
+
+/** A namespace under the restricted Pod Security standard, with an upstream and a client, both from the mirror's image. */
+export class Stage {
+  readonly cluster: Cluster;
+  readonly image: string;
+  /** The address of the upstream, for pods and for the node. */
+  upstream = '';
+
+  constructor(cluster: Cluster, image: string) {
+    this.cluster = cluster;
+    this.image = image;
+  }
+
+  async setUp(): Promise<void> {
+    const { cluster } = this;
+    await cluster.kubectl(['delete', 'namespace', namespace, '--ignore-not-found', '--wait']);
+    await freeVolumes(cluster);
+    const { stderr } = await cluster.kubectl(['apply', '--filename', '-'], { input: objects(this.image) });
+    if (stderr.includes('Warning')) throw new Error(stderr);
+    await cluster.kubectl(['rollout', 'status', 'deployment', '--namespace', namespace, '--timeout', '120s']);
+    this.upstream = `http://${await cluster.read('service upstream', '{.spec.clusterIP}', namespace)}:5000`;
+  }
+
+  async tearDown(): Promise<void> {
+    await this.cluster.kubectl(['delete', 'namespace', namespace, '--ignore-not-found', '--wait']);
+    await freeVolumes(this.cluster);
+  }
+
+  /** The address of the release's service. */
+  async mirror(release: string, scheme = 'http'): Promise<string> {
+    const { cluster } = this;
+    const at = `service ${serviceOf(release)}`;
+    const [host, port] = (await cluster.read(at, '{.spec.clusterIP} {.spec.ports[0].port}', namespace)).split(' ');
+    return `${scheme}://${host}:${port}`;
+  }
+
+  async setUpstream(state: 'up' | 'gone'): Promise<void> {
+    const replicas = state === 'up' ? 1 : 0;
+    await this.cluster.kubectl(['scale', 'deployment/upstream', `--replicas=${replicas}`, '--namespace', namespace]);
+    const count = () => this.cluster.read('deployment upstream', '{.status.readyReplicas}', namespace);
+    await until(`the upstream is ${state}`, async () => Number(await count()) === replicas);
+  }
+
+  /** How many requests for blobs the upstream has had. */
+  async blobsAsked(): Promise<number> {
+    const script = `fetch('${this.upstream}/requests').then(async (got) => console.log((await got.json()).blobs))`;
+    return Number(await this.inClient(['node', '-e', script]));
+  }
+
+  async inClient(command: readonly string[]): Promise<string> {
+    const args = ['exec', '--namespace', namespace, 'deployment/client', '--', ...command];
+    return (await this.cluster.kubectl(args)).stdout.trim();
+  }
+
+  /** Pulls once, which must work. */
+  async pullOnce(mirror: string, image = warmImage): Promise<Pulls> {
+    const pulls = await this.startPulls(mirror, { image, clients: 1 }).end();
+    if (pulls.failed > 0) throw new Error(`a pull failed: ${JSON.stringify(pulls)}`);
+    return pulls;
+  }
+
+  startPulls(mirror: string, { image = warmImage, clients = 2 } = {}): { readonly end: () => Promise<Pulls> } {
+    const command = ['node', '/pods/pull-loop.ts', mirror, String(clients), image];
+    const running: Running = this.cluster.start([
+      'exec',
+      '--stdin',
+      '--namespace',
+      namespace,
+      'deployment/client',
+      '--',
+      ...command,
+    ]);
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- printed by pull-loop.ts
+    return { end: async () => JSON.parse(await running.end()) as Pulls };
+  }
+}
+
+/** The chart's name of a release that contains the chart's name. */
+export function serviceOf(release: string): string {
+  return release;
+}
+
+/** Volumes that a former claim has released are used again. */
+async function freeVolumes(cluster: Cluster): Promise<void> {
+  const path = '{range .items[?(@.status.phase=="Released")]}{.metadata.name}{"\\n"}{end}';
+  const { stdout } = await cluster.kubectl(['get', 'persistentvolume', '--output', `jsonpath=${path}`]);
+  for (const name of stdout.split('\n').filter((line) => line !== ''))
+    await cluster.kubectl(['patch', 'persistentvolume', name, '--type', 'json', '--patch', unclaim]);
+}
+
+const unclaim = '[{"op":"remove","path":"/spec/claimRef"}]';
+
+function script(name: string): string {
+  return readFileSync(join(import.meta.dirname, 'pods', name), 'utf8');
+}
+
+const hardened = {
+  allowPrivilegeEscalation: false,
+  runAsNonRoot: true,
+  runAsUser: 65532,
+  readOnlyRootFilesystem: true,
+  capabilities: { drop: ['ALL'] },
+  seccompProfile: { type: 'RuntimeDefault' },
+};
+
+function deployment(name: string, image: string, command: readonly string[], probe: object = {}): object {
+  const labels = { app: name };
+  const container = {
+    name,
+    image,
+    command,
+    ...probe,
+    securityContext: hardened,
+    volumeMounts: [{ name: 'pods', mountPath: '/pods' }],
+  };
+  const spec = {
+    automountServiceAccountToken: false,
+    terminationGracePeriodSeconds: 1,
+    containers: [container],
+    volumes: [{ name: 'pods', configMap: { name: 'pods' } }],
+  };
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { name, namespace },
+    spec: { selector: { matchLabels: labels }, template: { metadata: { labels }, spec } },
+  };
+}
+
+function objects(image: string): string {
+  const levels = ['enforce', 'warn', 'audit'].map((mode) => [`pod-security.kubernetes.io/${mode}`, 'restricted']);
+  const pods = { 'upstream.ts': script('upstream.ts'), 'pull-loop.ts': script('pull-loop.ts') };
+  const probe = { readinessProbe: { httpGet: { path: '/v2/', port: 5000 }, periodSeconds: 1 } };
+  const items = [
+    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace, labels: Object.fromEntries(levels) } },
+    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'pods', namespace }, data: pods },
+    deployment('upstream', image, ['node', '/pods/upstream.ts'], probe),
+    deployment('client', image, ['sleep', 'infinity']),
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'upstream', namespace },
+      spec: { selector: { app: 'upstream' }, ports: [{ port: 5000 }] },
+    },
+  ];
+  return JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
+}
