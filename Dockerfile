@@ -36,7 +36,7 @@ ENV NODE_ENV=production LAYERWELL_CONFIG=/etc/layerwell/mirror.config.json
 WORKDIR /app
 COPY --from=build /image/app /app
 COPY --from=build /image/etc/layerwell /etc/layerwell
-COPY --from=build /image/usr/local/bin/layerwell /usr/local/bin/layerwell
+COPY --from=build /image/usr/local/bin /usr/local/bin
 COPY --from=build --chown=65532:0 /image/data /data
 USER 65532:65532
 VOLUME /data
