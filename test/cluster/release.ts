@@ -132,7 +132,7 @@ export class Release {
       files.push('--values', file);
     }
     const args = [verb, name, chart, '--namespace', namespace, '--wait', '--timeout', timeout, ...files];
-    return this.stage.cluster.helm(args, { mayFail });
+    return await this.stage.cluster.helm(args, { mayFail });
   }
 }
 

@@ -40,7 +40,8 @@ const stage = new Stage(cluster, process.env['CLUSTER_IMAGE'] ?? 'docker.io/libr
 
 /** Install comes first and uninstall last; without them nothing else can run. */
 function wanted({ key }: Scenario): boolean {
-  return chosen.only === undefined || ['install', 'uninstall', ...chosen.only.split(',')].includes(key);
+  if (key === 'uninstall') return !chosen.keep;
+  return chosen.only === undefined || ['install', ...chosen.only.split(',')].includes(key);
 }
 
 function wantedShapes() {

@@ -99,6 +99,7 @@ function longestGap(successesMs: readonly number[]): number {
 }
 
 await Promise.all(Array.from({ length: Number(clients) }, (_, nth) => client(nth)));
+const endedMs = performance.now() - startedMs;
 const failures = attempts.filter(({ reason }) => reason !== undefined);
 const successes = attempts.filter(({ reason }) => reason === undefined);
 const durations = successes.map(({ fromMs, toMs }) => toMs - fromMs).toSorted((a, b) => a - b);
@@ -108,7 +109,7 @@ process.stdout.write(
     pulls: attempts.length,
     failed: failures.length,
     lost,
-    longestGapMs: Math.round(longestGap(successes.map(({ toMs }) => toMs).toSorted((a, b) => a - b))),
+    longestGapMs: Math.round(longestGap([...successes.map(({ toMs }) => toMs).toSorted((a, b) => a - b), endedMs])),
     longestPullMs: Math.round(durations.at(-1) ?? 0),
     medianMs: Math.round(durations[durations.length >> 1] ?? 0),
     reasons: Object.fromEntries(Object.entries(reasons).map(([reason, list]) => [reason, list?.length ?? 0])),
