@@ -10,7 +10,6 @@ import { secrets } from './shapes.ts';
 import { namespace, type Stage } from './stage.ts';
 
 const certificate = 'layerwell-tls';
-const folder = '/run/secrets/layerwell/tls';
 
 export const rotations: readonly Scenario[] = [
   {
@@ -63,12 +62,8 @@ export const rotations: readonly Scenario[] = [
   },
 ];
 
-const tls = {
-  config: { listen: { tls: { certFile: `${folder}/tls.crt`, keyFile: `${folder}/tls.key` } } },
-  extraVolumes: [{ name: 'tls', secret: { secretName: certificate } }],
-  extraVolumeMounts: [{ name: 'tls', mountPath: folder, readOnly: true }],
-};
-const noTls = { config: { listen: { tls: null } }, extraVolumes: [], extraVolumeMounts: [] };
+const tls = { tls: { existingSecret: certificate } };
+const noTls = { tls: { existingSecret: '' } };
 
 async function applySecret(stage: Stage, data: Readonly<Record<string, string>>): Promise<void> {
   await stage.cluster.apply(JSON.stringify(secretOf(secrets.cluster, data)), namespace);
