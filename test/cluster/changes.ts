@@ -19,6 +19,18 @@ export const plannedChanges: readonly Scenario[] = [
     },
   },
   {
+    key: 'exec',
+    name: '`kubectl exec … layerwell check` and `layerwell health`',
+    run: async (release) => {
+      const [pod = ''] = await release.pods();
+      const exec = (command: string) =>
+        release.stage.cluster.kubectl(['exec', pod, '--namespace', namespace, '--', 'layerwell', command]);
+      const outputs = [await exec('check'), await exec('health')].map(({ stdout }) => stdout.trim());
+      const problems = /: ok$/m.test(outputs[0] ?? '') ? [] : outputs;
+      return { note: `\`${outputs.join('`, `')}\``, problems };
+    },
+  },
+  {
     key: 'reload',
     name: 'Upgrade: a key that is reloaded (`freshness.tag`)',
     run: async (release) => {

@@ -7,6 +7,8 @@ export interface Shape {
   readonly replicas: number;
   readonly workload: 'statefulset' | 'deployment';
   readonly values: Values;
+  /** The keys of the scenarios that are enough for it. Default: all. */
+  readonly scenarios?: readonly string[];
 }
 
 /** Servers that the pods can reach, from the environment. */
@@ -22,6 +24,15 @@ export const secrets = { cluster: clusterSecret, bucket: bucketSecret };
 
 /** As installed without any values, but for the image and an upstream of the test. */
 const single: Shape = { name: 'default, 1 replica', replicas: 1, workload: 'statefulset', values: {} };
+
+/** A user of the group 0, as OpenShift chooses one for each namespace. */
+const arbitraryUser: Shape = {
+  name: 'any user id of the group 0, as on OpenShift, 1 replica',
+  replicas: 1,
+  workload: 'statefulset',
+  values: { podSecurityContext: { runAsUser: 1_000_680_000, runAsGroup: 0, fsGroup: 1_000_680_000 } },
+  scenarios: ['install', 'exec', 'kubelet', 'uninstall'],
+};
 
 function siblings(redis: string): Shape {
   return {
@@ -51,8 +62,9 @@ function withBucket(redis: string, { endpoint, name }: NonNullable<Servers['buck
 
 /** The shapes that can be installed with these servers. */
 export function shapesWith({ redis, bucket }: Servers): readonly Shape[] {
-  if (redis === undefined) return [single];
-  return bucket ? [single, siblings(redis), withBucket(redis, bucket)] : [single, siblings(redis)];
+  const replicated = redis === undefined ? [] : [siblings(redis)];
+  const stateless = redis === undefined || !bucket ? [] : [withBucket(redis, bucket)];
+  return [single, ...replicated, ...stateless, arbitraryUser];
 }
 
 /** Values of the test that every shape has. */
