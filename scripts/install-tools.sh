@@ -16,6 +16,7 @@ go_tools=(
   crane@github.com/google/go-containerregistry/cmd/crane@v0.22.1
   regctl@github.com/regclient/regclient/cmd/regctl@v0.11.7
   helm@helm.sh/helm/v3/cmd/helm@v3.22.0
+  kubeconform@github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
   versitygw@github.com/versity/versitygw/cmd/versitygw@v1.8.0
   toxiproxy-server@github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0
 )
@@ -61,16 +62,44 @@ install_from() {
   go install "$source" && { [ "$made" = "$name" ] || mv "$folder/$made" "$folder/$name"; }
 }
 
-# moto simulates AWS: ECR and STS.
+# moto simulates AWS: ECR and STS. kubernetes-validate brings the JSON schemas of Kubernetes, of which a few versions are kept.
 install_python() {
   local folder="$HOME/.local/share/layerwell-tools"
-  command -v moto_server >/dev/null || [ -x "$folder/bin/moto_server" ] && return
+  local wanted=()
+  command -v moto_server >/dev/null || [ -x "$folder/bin/moto_server" ] || wanted+=(moto_server)
+  command -v kubernetes-schemas >/dev/null || [ -x "$folder/bin/kubernetes-schemas" ] || wanted+=(kubernetes-schemas)
+  [ ${#wanted[@]} -gt 0 ] || return 0
   if ! command -v python3 >/dev/null; then
-    missing+=("moto_server (no Python here)")
+    missing+=("${wanted[@]/%/ (no Python here)}")
     return
   fi
-  { python3 -m venv "$folder" && "$folder/bin/pip" install -q 'moto[server,ecr,sts]>=5,<6'; } >/dev/null 2>&1 ||
-    missing+=("moto_server (pip install failed)")
+  [ -x "$folder/bin/pip" ] || python3 -m venv "$folder" >/dev/null 2>&1
+  local each
+  for each in "${wanted[@]}"; do
+    case $each in
+      moto_server) "$folder/bin/pip" install -q 'moto[server,ecr,sts]>=5,<6' ;;
+      kubernetes-schemas) install_kubernetes_schemas "$folder" ;;
+    esac >/dev/null 2>&1 || missing+=("$each (pip failed)")
+  done
+}
+
+# A program that prints the folder of the schemas.
+install_kubernetes_schemas() {
+  local folder=$1 wheel
+  wheel=$(mktemp -d)
+  "$folder/bin/pip" download -q --no-deps -d "$wheel" kubernetes-validate==1.37.0 &&
+    "$folder/bin/python" - "$wheel"/*.whl "$folder/share" <<'PYTHON' &&
+import re, sys, zipfile
+with zipfile.ZipFile(sys.argv[1]) as wheel:
+    for name in wheel.namelist():
+        if re.search(r"/v1\.(29|37)\.0-local-strict/", name):
+            wheel.extract(name, sys.argv[2])
+PYTHON
+    printf '#!/bin/sh\necho "%s"\n' "$folder/share/kubernetes_validate/kubernetes-json-schema" >"$folder/bin/kubernetes-schemas" &&
+    chmod +x "$folder/bin/kubernetes-schemas"
+  local status=$?
+  rm -rf "$wheel"
+  return $status
 }
 
 case "${1:-all}" in

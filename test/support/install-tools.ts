@@ -15,6 +15,8 @@ const tools = [
   'crane',
   'regctl',
   'helm',
+  'kubeconform',
+  'kubernetes-schemas',
   'moto_server',
   'redis-server',
   'versitygw',

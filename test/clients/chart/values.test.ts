@@ -1,9 +1,11 @@
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import pLimit from 'p-limit';
+import { beforeAll, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/loading/load.ts';
 import type { Config } from '../../../src/config/schema.ts';
-import { describeWithTools } from '../../support/tools.ts';
-import { at, chart, configIn, objectOf, refusalOfFile, renderFile } from './render.ts';
+import { describeWithTools, findTool } from '../../support/tools.ts';
+import { at, chart, configIn, objectOf, refusalOfFile, type Rendered, renderFile } from './render.ts';
+import { kubeconform } from './schemas.ts';
 import { valuesFilesIn } from './values-files.ts';
 
 const accepted = [...valuesFilesIn(join(chart, 'ci')), ...valuesFilesIn(join(import.meta.dirname, 'accepted'))];
@@ -13,16 +15,33 @@ const refused = valuesFilesIn(join(import.meta.dirname, 'refused'));
 function loadInPod(text: string): Promise<Config> {
   const file = '/etc/layerwell/mirror.config.json';
   const readFile = async (path: string) => (path === file ? text : 'content');
-  return loadConfig({
-    file,
-    env: { POD_IP: text.includes('[${env:POD_IP}]') ? 'fd00::7' : '10.0.0.7', POD_NAME: 'release-layerwell-0' },
-    readFile,
-  });
+  const env = {
+    POD_IP: text.includes('[${env:POD_IP}]') ? 'fd00::7' : '10.0.0.7',
+    POD_NAME: 'release-layerwell-0',
+  };
+  return loadConfig({ file, env, readFile });
 }
 
 describeWithTools(['helm'], 'values of the Helm chart', () => {
-  test.concurrent.each(accepted)('$title', async ({ path, expected, absent }) => {
-    const all = await renderFile(path);
+  const rendered = new Map<string, Rendered>();
+  const said = new Map<string, string>();
+
+  beforeAll(async () => {
+    const limit = pLimit(3);
+    await Promise.all([
+      ...accepted.map(({ path }) => limit(async () => rendered.set(path, await renderFile(path)))),
+      ...refused.map(({ path }) => limit(async () => said.set(path, await refusalOfFile(path)))),
+    ]);
+  });
+
+  function renderedFrom(path: string): Rendered {
+    const found = rendered.get(path);
+    if (found === undefined) throw new Error(`${path} was not rendered`);
+    return found;
+  }
+
+  test.each(accepted)('$title', async ({ path, expected, absent }) => {
+    const all = renderedFrom(path);
     expect(expected.length + absent.length, 'comments "# expect:" and "# absent:"').toBeGreaterThan(0);
     for (const { kind, suffix, path: key, value } of expected) {
       const object = kind === 'config' ? JSON.parse(configIn(all)) : objectOf(all, kind, suffix);
@@ -33,9 +52,19 @@ describeWithTools(['helm'], 'values of the Helm chart', () => {
     await expect(loadInPod(configIn(all))).resolves.toBeDefined();
   });
 
-  test.concurrent.each(refused)('refused: $title', async ({ path, refused: texts }) => {
-    const said = await refusalOfFile(path);
+  test.each(refused)('refused: $title', ({ path, refused: texts }) => {
     expect(texts.length, 'comments "# refused:"').toBeGreaterThan(0);
-    for (const text of texts) expect(said).toContain(text);
+    for (const text of texts) expect(said.get(path)).toContain(text);
   });
+
+  const canValidate = findTool('kubeconform') !== undefined && findTool('kubernetes-schemas') !== undefined;
+  test.skipIf(!canValidate).each(['1.29.0', '1.37.0'])(
+    'every object fits the schemas of Kubernetes %s (kubeconform)',
+    async (version) => {
+      const isFor = ({ path }: { readonly path: string }) => version === '1.37.0' || path.includes('/ci/');
+      const yaml = accepted.filter(isFor).map(({ path }) => renderedFrom(path).yaml);
+      const report = await kubeconform(yaml.join('\n---\n'), version);
+      expect(report).toMatch(/Valid: \d+, Invalid: 0, Errors: 0, Skipped: \d+$/m);
+    },
+  );
 });
