@@ -23,7 +23,7 @@ export interface BlobSeen {
 
 /** A pull that is running. */
 export interface RunningPull {
-  /** When the blob was asked for. */
+  /** Resolves when the server has the requests for all blobs: it is not measured how fast clients connect. */
   readonly asked: Promise<void>;
   /** Of the largest blob, so far. */
   readonly receivedBytes: number;
@@ -56,14 +56,22 @@ export function pullByTag(options: PullOptions): RunningPull {
 }
 
 interface Told {
+  /** The server has read the request, or has ended it. */
   readonly onAsked: () => void;
   readonly onBytes: (received: number) => void;
 }
 
 async function pullAllOf({ url, repository, tag }: PullOptions, told: Told): Promise<BlobSeen> {
   const manifest = await manifestOf(url, `/v2/${repository}/manifests/${tag}`);
-  const pulls = namedBy(manifest).map(({ digest }) => pullBlob(url, `/v2/${repository}/blobs/${digest}`, digest, told));
-  told.onAsked();
+  const named = namedBy(manifest);
+  let asked = 0;
+  const onAsked = (): void => {
+    asked += 1;
+    if (asked === named.length) told.onAsked();
+  };
+  const pulls = named.map(({ digest }) =>
+    pullBlob(url, `/v2/${repository}/blobs/${digest}`, digest, { ...told, onAsked }),
+  );
   const [largest] = (await Promise.all(pulls)).toSorted((a, b) => b.bytes - a.bytes);
   if (!largest) throw new Error('the manifest names no blob');
   return largest;
@@ -94,7 +102,7 @@ export async function pullBlob(
   url: string,
   path: string,
   digest: Digest,
-  { onBytes }: Pick<Told, 'onBytes'>,
+  { onBytes, onAsked }: Pick<Told, 'onBytes'> & Partial<Told>,
 ): Promise<BlobSeen> {
   const hash = createHash('sha256');
   const askedAtMs = absoluteMs();
@@ -108,7 +116,7 @@ export async function pullBlob(
     bytes += piece.length;
     onBytes(bytes);
   };
-  while (!(await readOnce({ url: `${url}${path}`, from: bytes, take }))) {
+  while (!(await readOnce({ url: `${url}${path}`, from: bytes, take, onAsked: cuts === 0 ? onAsked : undefined }))) {
     cuts += 1;
     if (cuts > maxCuts) throw new Error(`${path} was cut ${cuts} times, last after ${bytes} bytes`);
     await sleep(20);
@@ -123,13 +131,21 @@ interface Reading {
   /** The first byte that is wanted. */
   readonly from: number;
   readonly take: (piece: Buffer) => void;
+  readonly onAsked?: (() => void) | undefined;
 }
 
 /** @returns whether the end was reached; otherwise the connection was cut. @throws when the answer is not what was asked for. */
-async function readOnce({ url, from, take }: Reading): Promise<boolean> {
-  const asked = request(url, { agent: false, headers: from === 0 ? {} : { range: `bytes=${from}-` } });
+async function readOnce({ url, from, take, onAsked = () => {} }: Reading): Promise<boolean> {
+  // A server sends 100 Continue when it has read the headers.
+  const expect = { expect: '100-continue' };
+  const asked = request(url, { agent: false, headers: from === 0 ? expect : { range: `bytes=${from}-` } });
+  const { promise: arrived, resolve } = Promise.withResolvers<void>();
+  asked.once('continue', resolve);
   asked.end();
-  const response = await responseOf(asked);
+  const answered = responseOf(asked);
+  await Promise.race([arrived, answered]);
+  onAsked();
+  const response = await answered;
   if (!response) return false;
   const { statusCode = 0 } = response;
   // Nothing is left of a blob that was cut between its last byte and its end.
