@@ -6,6 +6,7 @@ import { Command, Option } from 'commander';
 import { ConfigError } from './config/loading/problems.ts';
 import { StartFailure } from './app/lifecycle.ts';
 import type { FailpointHook } from './storage/filesystem/failpoints.ts';
+import type { NodeConfigurationChoice } from './commands/node-configuration.ts';
 import { keepYoungGeneration } from './app/young-generation.ts';
 
 const failed = 1;
@@ -157,6 +158,38 @@ program
       endOnSignals();
       const { health } = await import('./commands/health.ts');
       return health({ file: config, env: process.env, print: (text) => process.stdout.write(text) });
+    }),
+  );
+
+program
+  .command('node-configuration')
+  .description(
+    "let this node's container runtime ask the mirror first; exit code 1 if a file of somebody else is in the way",
+  )
+  .requiredOption('-s, --settings <file>', 'what to write, as JSON; see docs/kubernetes.md')
+  .option('--root <folder>', 'where the file system of the node is', '/')
+  .option('--ready-file <file>', 'a file that exists while everything is in place')
+  .addOption(new Option('--watch', 'stay, and repair what is changed').conflicts('remove'))
+  .option('--remove', 'remove the files, and put back what they replaced')
+  .option('--stay', 'after --remove: wait for a signal to stop')
+  .action((chosen: NodeConfigurationChoice) =>
+    run(async () => {
+      const { nodeConfiguration } = await import('./commands/node-configuration.ts');
+      return nodeConfiguration({ ...chosen, nodeIP: process.env['NODE_IP'], stop: stopSignals().stop });
+    }),
+  );
+
+program
+  .command('await-removal')
+  .description('wait until a DaemonSet has removed the files of node-configuration from every node')
+  .argument('<namespace/name>', 'the DaemonSet')
+  .option('--within <seconds>', 'how long', '60')
+  .action((daemonSet: string, { within }: { within: string }) =>
+    run(async () => {
+      endOnSignals();
+      const { awaitRemovalFrom } = await import('./commands/await-removal.ts');
+      const print = (text: string) => process.stdout.write(text);
+      return awaitRemovalFrom({ daemonSet, within: Number(within), env: process.env, print });
     }),
   );
 

@@ -15,6 +15,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   upstream: ['oci/', 'mirror/ports/', 'mirror/concurrency/'],
   index: ['oci/', 'mirror/ports/', 'mirror/concurrency/', 'cluster/redis/'],
   cluster: ['oci/', 'mirror/ports/', 'mirror/concurrency/', 'upstream/transport/'],
+  nodes: ['config/'],
   telemetry: ['mirror/ports/', 'mirror/concurrency/abortable-wait.ts'],
   http: ['oci/', 'mirror/'],
   app: [''],
@@ -52,7 +53,7 @@ const ownersOf: Readonly<Record<string, readonly string[]>> = {
   'node:dns': ['upstream/'],
   'node:tls': ['http/', 'upstream/', 'config/'],
   'node:fs': ['main.ts', 'app/reloading.ts', 'storage/', 'config/', 'upstream/credentials/', 'http/', 'commands/'],
-  'node:fs/promises': ['storage/', 'config/', 'upstream/credentials/', 'http/', 'commands/'],
+  'node:fs/promises': ['storage/', 'config/', 'upstream/credentials/', 'http/', 'commands/', 'nodes/'],
   'node:process': ['main.ts', 'upstream/credentials/'], // There, to kill what a helper started.
 };
 

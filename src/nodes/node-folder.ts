@@ -1,0 +1,143 @@
+import { type FileHandle, lstat, mkdir, open, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import type { Found } from './decisions.ts';
+
+const backupEnding = '.before-layerwell';
+const unfinishedEnding = '.layerwell-unfinished';
+const removedMark = '.layerwell-removed';
+/** Longer files are not what a container runtime reads. */
+const maxBytes = 1024 * 1024;
+
+/**
+ * The folder of a node where its container runtime reads files: the only one that is written to. Each file is replaced whole, or not at all,
+ * also if the machine stops in between.
+ */
+export class NodeFolder {
+  readonly #root: string;
+  readonly #folder: string;
+
+  /** @param options.root where the file system of the node is; `/` on the node itself. */
+  constructor({ root, folder }: { readonly root: string; readonly folder: string }) {
+    this.#root = root;
+    this.#folder = folder;
+  }
+
+  async find(path: string): Promise<Found> {
+    try {
+      const stats = await lstat(this.#at(path));
+      if (!stats.isFile() || stats.size > maxBytes) return { kind: 'other' };
+      return { kind: 'text', text: await readFile(this.#at(path), 'utf8') };
+    } catch (cause) {
+      if (isMissing(cause)) return { kind: 'nothing' };
+      throw cause;
+    }
+  }
+
+  async hasBackup(path: string): Promise<boolean> {
+    return (await this.find(path + backupEnding)).kind === 'text';
+  }
+
+  /** The paths of files with one of these names, in the folder and in those in it; also where only a backup is left. In order. */
+  async named(names: ReadonlySet<string>): Promise<readonly string[]> {
+    const inside = await this.#list(this.#folder);
+    const folders = inside.filter((entry) => entry.isFolder).map(({ path }) => path);
+    const below = await Promise.all(folders.map((path) => this.#list(path)));
+    const paths = [...inside, ...below.flat()].map(({ path }) => withoutEnding(path));
+    return [...new Set(paths)].filter((path) => names.has(basename(path))).toSorted();
+  }
+
+  async replace(path: string, text: string): Promise<void> {
+    const folder = dirname(this.#at(path));
+    await mkdir(folder, { recursive: true });
+    const unfinished = this.#at(path + unfinishedEnding);
+    await rm(unfinished, { force: true });
+    await writeThrough(unfinished, text);
+    await rename(unfinished, this.#at(path));
+    await syncFolder(folder);
+  }
+
+  /** Keeps the file as it is now; a former backup is replaced. */
+  async backUp(path: string): Promise<void> {
+    const found = await this.find(path);
+    if (found.kind === 'text') await this.replace(path + backupEnding, found.text);
+  }
+
+  async restore(path: string): Promise<void> {
+    await rename(this.#at(path + backupEnding), this.#at(path));
+    await syncFolder(dirname(this.#at(path)));
+  }
+
+  async remove(path: string): Promise<void> {
+    await rm(this.#at(path), { force: true });
+  }
+
+  /** Removes what an interrupted write left, and the folder of a registry if nothing is in it: an empty one would hide `_default`. */
+  async tidy(path: string): Promise<void> {
+    for (const ending of [unfinishedEnding, backupEnding + unfinishedEnding]) await this.remove(path + ending);
+    if (dirname(path) !== this.#folder) await rmdir(dirname(this.#at(path))).catch(ignoreIfInUse);
+  }
+
+  /** Whoever watches the folder must not repair what is being removed. */
+  async markRemoved(): Promise<void> {
+    if ((await this.#list(this.#folder)).length > 0) await this.replace(join(this.#folder, removedMark), '');
+  }
+
+  async isMarkedRemoved(): Promise<boolean> {
+    return (await this.find(join(this.#folder, removedMark))).kind === 'text';
+  }
+
+  async unmarkRemoved(): Promise<void> {
+    await this.remove(join(this.#folder, removedMark));
+  }
+
+  async #list(folder: string): Promise<readonly { readonly path: string; readonly isFolder: boolean }[]> {
+    try {
+      const entries = await readdir(this.#at(folder), { withFileTypes: true });
+      return entries.map((entry) => ({ path: join(folder, entry.name), isFolder: entry.isDirectory() }));
+    } catch (cause) {
+      if (isMissing(cause)) return [];
+      throw cause;
+    }
+  }
+
+  #at(path: string): string {
+    return join(this.#root, path);
+  }
+}
+
+function withoutEnding(path: string): string {
+  return [unfinishedEnding, backupEnding].reduce(
+    (left, ending) => (left.endsWith(ending) ? left.slice(0, -ending.length) : left),
+    path,
+  );
+}
+
+/** @throws if the file exists: nothing else writes it. */
+async function writeThrough(path: string, text: string): Promise<void> {
+  await using(await open(path, 'wx', 0o644), async (file) => {
+    await file.writeFile(text);
+    await file.sync();
+  });
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  await using(await open(folder, 'r'), (file) => file.sync());
+}
+
+async function using(file: FileHandle, work: (file: FileHandle) => Promise<void>): Promise<void> {
+  try {
+    await work(file);
+  } finally {
+    await file.close();
+  }
+}
+
+function isMissing(cause: unknown): boolean {
+  return cause instanceof Error && 'code' in cause && (cause.code === 'ENOENT' || cause.code === 'ENOTDIR');
+}
+
+function ignoreIfInUse(cause: unknown): void {
+  const isInUse =
+    cause instanceof Error && 'code' in cause && ['ENOTEMPTY', 'EEXIST', 'ENOENT'].includes(String(cause.code));
+  if (!isInUse) throw cause;
+}
