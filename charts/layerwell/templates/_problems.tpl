@@ -9,6 +9,7 @@
 {{ include "layerwell.problems.network" . }}
 {{ include "layerwell.problems.credentials" . }}
 {{ include "layerwell.problems.tests" . }}
+{{ include "layerwell.problems.node" . }}
 {{ include "layerwell.problems.upgrade" . }}
 {{- end }}
 

@@ -53,6 +53,6 @@ const discovery = {
   '/apis/apps/v1': {
     kind: 'APIResourceList',
     groupVersion: 'apps/v1',
-    resources: [resource('statefulsets', 'StatefulSet')],
+    resources: [resource('statefulsets', 'StatefulSet'), resource('daemonsets', 'DaemonSet')],
   },
 };
