@@ -166,7 +166,7 @@ program
   .description(
     "let this node's container runtime ask the mirror first; exit code 1 if a file of somebody else is in the way",
   )
-  .requiredOption('-s, --settings <file>', 'what to write, as JSON; see docs/kubernetes.md')
+  .requiredOption('-s, --settings <file>', 'what to write, as JSON; see docs/nodes.md')
   .option('--root <folder>', 'where the file system of the node is', '/')
   .option('--ready-file <file>', 'a file that exists while everything is in place')
   .addOption(new Option('--watch', 'stay, and repair what is changed').conflicts('remove'))

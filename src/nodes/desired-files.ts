@@ -22,7 +22,7 @@ const [hostsName, dropInName, registriesName] = ['hosts.toml', '50-layerwell.con
 /** The names of all files that are ever written. */
 export const fileNames: ReadonlySet<string> = new Set([caName, hostsName, dropInName, registriesName]);
 
-const ending = 'is written again if it is changed, and removed with its owner: docs/kubernetes.md, "Nodes"';
+const ending = 'is written again if it is changed, and removed with its owner: docs/nodes.md';
 
 /** The first line of every file. Files without it are another's. */
 export function headerOf(owner: string): string {
