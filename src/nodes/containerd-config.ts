@@ -8,13 +8,12 @@
  */
 export type FolderUse = 'read' | 'default' | 'elsewhere' | 'legacy';
 
-/** The tables of the CRI plugin that tell where registries are configured: of containerd 2, and of 1.x. */
-const table =
-  /^plugins\.(?:io\.containerd\.cri\.v1\.images|io\.containerd\.grpc\.v1\.cri)\.registry(\.(?:mirrors|configs)\b.*)?$/;
+/** What is configured for registries by the CRI plugin of containerd 2, and of 1.x. */
+const registry =
+  /^plugins\.(?:io\.containerd\.cri\.v1\.images|io\.containerd\.grpc\.v1\.cri)\.registry\.(config_path|mirrors|configs)\b/;
 
 /**
- * What the configuration of containerd says, as far as it is written in the usual way: a table for the section, and a key a line. The file is
- * only read: to change it means to restart containerd, which is the administrator's to decide.
+ * What the configuration of containerd says, as far as it is written in the usual way: a key a line. The file is only read: to change it means to restart containerd, which is the administrator's to decide.
  * @param texts the file, and those that it imports: later ones count.
  */
 export function folderUse(texts: readonly string[], folder: string): FolderUse {
@@ -34,11 +33,18 @@ function registrySettings(text: string): readonly { readonly key: string; readon
   let section = '';
   return text.split('\n').flatMap((line) => {
     const header = /^\s*\[\s*([^[\]]+?)\s*\]\s*(?:#.*)?$/.exec(line)?.[1];
-    if (header !== undefined) section = header.replaceAll(/["']/g, '').replaceAll(/\s*\.\s*/g, '.');
-    const [, nested] = table.exec(section) ?? [];
-    if (!table.test(section)) return [];
-    if (nested !== undefined) return [{ key: 'legacy', value: '' }];
-    const [, value] = /^\s*config_path\s*=\s*["']([^"']*)["']/.exec(line) ?? [];
-    return value === undefined ? [] : [{ key: 'config_path', value }];
+    if (header !== undefined) section = header;
+    const [, key = '', value = ''] = /^\s*([^=#[]+?)\s*=\s*(?:["']([^"']*)["'])?/.exec(line) ?? [];
+    const name = registry.exec(plain(header ?? `${section}.${key}`))?.[1];
+    if (name === undefined) return [];
+    return [name === 'config_path' ? { key: name, value } : { key: 'legacy', value: '' }];
   });
+}
+
+/** A dotted key without its quotes. */
+function plain(key: string): string {
+  return key
+    .replaceAll(/["']/g, '')
+    .replaceAll(/\s*\.\s*/g, '.')
+    .replace(/^\./, '');
 }

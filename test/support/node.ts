@@ -11,7 +11,7 @@ export const certs = '/etc/containerd/certs.d';
 export class TestNode {
   readonly #folder: string;
   readonly root: string;
-  readonly lines: Record<string, unknown>[] = [];
+  readonly lines: { readonly action?: unknown; readonly file?: string; readonly [field: string]: unknown }[] = [];
   readonly #stop = new AbortController();
 
   constructor(folder: string) {
@@ -68,9 +68,7 @@ export class TestNode {
 
   /** What was done about which file, by the log. */
   get actions(): readonly string[] {
-    return this.lines.flatMap(({ action, file }) =>
-      action === undefined ? [] : [`${String(action)} ${String(file)}`],
-    );
+    return this.lines.flatMap(({ action, file }) => (typeof action === 'string' ? [`${action} ${file}`] : []));
   }
 }
 

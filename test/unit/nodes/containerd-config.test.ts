@@ -17,6 +17,12 @@ test.each([second, third, '  [ plugins . "io.containerd.grpc.v1.cri" . registry 
   },
 );
 
+test('a dotted key says the same', () => {
+  const key = 'plugins."io.containerd.grpc.v1.cri".registry.config_path';
+  expect(use(`version = 2\n${key} = "${folder}"\n`)).toBe('read');
+  expect(use(`[plugins."io.containerd.grpc.v1.cri"]\nregistry.config_path = "/other"\n`)).toBe('elsewhere');
+});
+
 test('without a section, or without a file, it depends on the version', () => {
   expect(use()).toBe('default');
   expect(use('')).toBe('default');
