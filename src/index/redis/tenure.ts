@@ -57,7 +57,7 @@ export class Tenure {
   readonly #deps: TenureDeps;
   readonly #stopping = new AbortController();
   #parts: OpenedParts | undefined;
-  #lossReason = 'it was not complete when it was closed';
+  #lossReason = 'it is new, or was not complete when it was closed';
   #isLostSinceRebuildBegan = false;
   #isTaken = false;
   #wasTaken = false;

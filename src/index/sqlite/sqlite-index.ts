@@ -50,7 +50,7 @@ export class SqliteIndex implements Index, LosableIndex {
   readonly #completion = new Completion();
   readonly #counting = new Completion();
   readonly #loss = new Completion();
-  #lossReason = 'it was not complete when it was closed';
+  #lossReason = 'it is new, or was not complete when it was closed';
   #isLostSinceRebuildBegan = false;
   #opened: OpenView | undefined;
   #replacing: Promise<void> | undefined;
