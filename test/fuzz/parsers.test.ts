@@ -92,7 +92,8 @@ describe('headers of upstreams', () => {
     );
     const parsed = fc.property(text, (header) => {
       const next = nextLink(header);
-      return next === undefined || header.includes(`<${next}>`);
+      if (next === undefined) return true;
+      return header.includes('<') ? header.includes(`<${next}>`) : header.trimStart().startsWith(next);
     });
     await expectAlways(parsed, 500);
   });

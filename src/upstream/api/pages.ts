@@ -90,11 +90,13 @@ function nextPage({ headers, url: { host } }: RegistryAnswer, asked: URL): URL |
 }
 
 /**
- * The target of `rel="next"` (RFC 8288 §3; distribution-spec v1.1.1, "Listing Tags"). The target may contain commas and semicolons.
+ * The target of `rel="next"` (RFC 8288 §3; distribution-spec v1.1.1, "Listing Tags"). The target may contain commas and semicolons. Without
+ * angle brackets, which clients tolerate (containers/image), the target ends at the first semicolon; a next page must not be overlooked.
  * @returns undefined when there is no next page.
  */
 export function nextLink(header: string | readonly string[] | undefined): string | undefined {
-  const text = typeof header === 'string' ? header : (header ?? []).join(', ');
+  const joined = typeof header === 'string' ? header : (header ?? []).join(', ');
+  const text = joined.includes('<') ? joined : joined.replace(/^\s*([^;\s]+)/, '<$1>');
   for (const [, target, params = ''] of text.matchAll(/<([^<>]*)>((?:[^<"]|"(?:[^"\\]|\\.)*")*)/g)) {
     if (relationsIn(params).includes('next')) return target;
   }
@@ -103,7 +105,7 @@ export function nextLink(header: string | readonly string[] | undefined): string
 
 function relationsIn(params: string): readonly string[] {
   for (const [, name, quoted, bare] of params.matchAll(/;\s*([^\s=;,"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,]*))/g)) {
-    if (name?.toLowerCase() === 'rel') return (quoted ?? bare ?? '').toLowerCase().split(/\s+/);
+    if (name?.toLowerCase() === 'rel') return (quoted ?? bare?.replaceAll("'", '') ?? '').toLowerCase().split(/\s+/);
   }
   return [];
 }

@@ -29,10 +29,16 @@ export function parseTokenResponse(bytes: Uint8Array, { host, nowMs }: { host: s
     throw new UpstreamError('misbehaving', `${host} answered without a token`);
   }
   const { expires_in: expiresIn, issued_at: issuedAt } = body ?? {};
-  const reportedSeconds = Number.isFinite(expiresIn) ? secondsFrom(Number(expiresIn), nowMs) : 0;
+  const reportedSeconds = secondsFrom(numberIn(expiresIn), nowMs);
   const lifeMs = 1_000 * Math.min(longestLifeSeconds, Math.max(shortestLifeSeconds, reportedSeconds));
   const startMs = startOf(issuedAt, nowMs);
   return { header: `Bearer ${token}`, renewAtMs: startMs + lifeMs - Math.max(10_000, lifeMs / 10) };
+}
+
+/** A number; some servers send it as a string (Microsoft's identity platform, v1). 0 for anything else. */
+function numberIn(value: unknown): number {
+  const isNumeric = typeof value === 'number' || (typeof value === 'string' && /^\d{1,15}$/.test(value));
+  return isNumeric && Number.isFinite(Number(value)) ? Number(value) : 0;
 }
 
 function startOf(issuedAt: unknown, nowMs: number): number {

@@ -68,6 +68,15 @@ describe('the next page is requested at the URL of the first, with the query of 
     expect(registry.seen.map(({ url }) => url.search)).toEqual(['?n=1000', query]);
   });
 
+  test('of a registry that leaves out the angle brackets', async () => {
+    const registry = await serve(({ url }, response) => {
+      if (url.searchParams.has('last')) return sendJson(response, { tags: ['b'] });
+      sendJson(response, { tags: ['a'] }, 200, { link: `${path}?n=1000&last=a; rel="next"` });
+    });
+
+    expect(await clientOf(registry.url).client.listTags(repository, unlimited)).toEqual(['a', 'b']);
+  });
+
   test('when the Link names another host, which gets no request', async () => {
     const evil = await countConnections();
     const registry = await serve(({ url }, response) => {

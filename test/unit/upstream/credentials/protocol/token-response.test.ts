@@ -32,6 +32,7 @@ describe('a token is renewed before it expires: by a tenth of its lifetime, and 
   test.each([
     { what: 'an hour', body: { expires_in: 3_600 }, renewedAfterSeconds: 3_240 },
     { what: 'five minutes', body: { expires_in: 300 }, renewedAfterSeconds: 270 },
+    { what: 'five minutes as a string', body: { expires_in: '300' }, renewedAfterSeconds: 270 },
     { what: 'a Unix time', body: { expires_in: nowMs / 1_000 + 300 }, renewedAfterSeconds: 270 },
     { what: 'ten years, which is not believed', body: { expires_in: 315_360_000 }, renewedAfterSeconds: 77_760 },
     { what: 'nothing said', body: {}, renewedAfterSeconds: 50 },
