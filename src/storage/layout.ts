@@ -33,6 +33,7 @@ export const quarantineFolder = 'set-aside';
 export const uploadsFile = 'uploads.log';
 export const storeIdFile = 'store-id';
 
+const tagsFolder = '_tags';
 const folderByKind = { manifest: '_manifests', blob: '_blobs', referrers: '_referrers' } as const;
 const fileByKind = { 'tag-list': '_list.json', visibility: '_visibility.json' } as const;
 
@@ -72,7 +73,7 @@ export function recordPath(key: RecordKey): string {
   const folder = repositoryPath(key.repositoryId);
   switch (key.kind) {
     case 'tag':
-      return `${folder}/_tags/${key.tag}.json`;
+      return `${folder}/${tagsFolder}/${key.tag}.json`;
     case 'manifest':
     case 'blob':
     case 'referrers':
@@ -86,6 +87,11 @@ export function recordPath(key: RecordKey): string {
 /** The folder with the records of the manifests of a repository. @throws as {@link recordPath} */
 export function manifestRecordsPath(repositoryId: RepositoryId): string {
   return `${repositoryPath(repositoryId)}/${folderByKind.manifest}`;
+}
+
+/** The folder with the records of the tags of a repository. @throws as {@link recordPath} */
+export function tagRecordsPath(repositoryId: RepositoryId): string {
+  return `${repositoryPath(repositoryId)}/${tagsFolder}`;
 }
 
 /** The folder with the repositories of an upstream. @throws as {@link recordPath} */
@@ -116,7 +122,7 @@ function recordKeyLike([, upstream = '', ...rest]: readonly string[]): RecordKey
 /** @param name a tag, or a digest. */
 function recordIn(folder: string, name: string, repositoryId: RepositoryId): RecordKey | undefined {
   switch (folder) {
-    case '_tags':
+    case tagsFolder:
       return isTag(name) ? { kind: 'tag', repositoryId, tag: name } : undefined;
     case folderByKind.manifest:
       return isDigest(name) ? { kind: 'manifest', repositoryId, digest: name } : undefined;

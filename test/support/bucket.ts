@@ -39,7 +39,11 @@ export async function startBucket(owner: Owner = thisTest): Promise<Bucket> {
   };
   const start = async (): Promise<void> => {
     const env = { ROOT_ACCESS_KEY: accessKey, ROOT_SECRET_KEY: secretKey };
-    server = new StartedProcess(tool('versitygw'), ['--port', `127.0.0.1:${port}`, '--quiet', 'posix', root], { env });
+    server = new StartedProcess(
+      tool('versitygw'),
+      ['--port', `127.0.0.1:${port}`, '--quiet', '--keep-alive', 'posix', root],
+      { env },
+    );
     await answers(url);
   };
   owner(stop);

@@ -10,7 +10,14 @@ import type { BucketCount } from '../../cluster/bucket/bucket-count.ts';
 import type { BucketStorage } from '../../storage/s3/bucket-storage.ts';
 import type { BucketContents } from '../../storage/s3/sweep/bucket-contents.ts';
 import type { Part } from '../lifecycle.ts';
-import { checkEveryMs, pauseAfter, sweepDue, sweepEndsWithinMs, uploadsEndWithinMs } from './sweep-times.ts';
+import {
+  checkEveryMs,
+  mustRemoveSome,
+  pauseAfter,
+  sweepDue,
+  sweepEndsWithinMs,
+  uploadsEndWithinMs,
+} from './sweep-rules.ts';
 
 export interface SharedSweepDeps {
   readonly bucket: Pick<BucketStorage, 'contents' | 'abortUploads'>;
@@ -72,7 +79,7 @@ export class SharedSweep implements Part {
 
   /** @throws UpstreamError when the bucket gives no answer: what was not removed is removed by the next sweep; the signal's reason. */
   async sweep(waiting: Waiting): Promise<void> {
-    const { bucket, clock, count, observer } = this.#deps;
+    const { bucket, clock, count } = this.#deps;
     const { signal } = waiting;
     const startedAtMs = clock.monotonicMs();
     await count.sweepBegins();
@@ -81,10 +88,7 @@ export class SharedSweep implements Part {
     const index = new BucketView(this.#viewDeps());
     await index.start();
     try {
-      const { store, records } = contents;
-      const manifest = contents.manifest.bind(contents);
-      await rebuildIndex({ store, records, manifest, index, observer, signal });
-      await this.#removeSome(contents, index, signal);
+      if (await this.#makeView(contents, index, signal)) await this.#removeSome(contents, index, signal);
       signal.throwIfAborted();
       const { bytes, blobs, manifests } = await index.totals();
       this.#swept = { bytes, objects: blobs + manifests };
@@ -92,6 +96,28 @@ export class SharedSweep implements Part {
     } finally {
       await index.stop();
     }
+  }
+
+  /** @returns whether something is to be removed: only then the view knows more than the content. */
+  async #makeView(contents: BucketContents, index: BucketView, signal: AbortSignal): Promise<boolean> {
+    const { clock, observer, limits } = this.#deps;
+    const { store, records } = contents;
+    let [bytes, oldestUseMs] = [0, Infinity];
+    const list = async function* () {
+      for await (const content of store.list()) {
+        bytes += content.size;
+        oldestUseMs = Math.min(oldestUseMs, content.modifiedAtMs);
+        yield content;
+      }
+    };
+    const isSurplus = () => mustRemoveSome({ bytes, oldestUseMs }, { ...limits, nowMs: clock.now() });
+    const listRecords = async function* () {
+      if (isSurplus()) yield* records.list();
+    };
+    const manifest = contents.manifest.bind(contents);
+    const view = { store: { ...store, list }, records: { ...records, list: listRecords }, manifest, index };
+    await rebuildIndex({ ...view, observer, signal });
+    return isSurplus();
   }
 
   async #removeSome({ store, records }: BucketContents, index: BucketView, signal: AbortSignal): Promise<void> {

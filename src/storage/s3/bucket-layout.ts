@@ -1,6 +1,15 @@
 import type { RecordKey } from '../../mirror/ports/record-store.ts';
+import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
 import type { Digest } from '../../oci/digest.ts';
-import { blobPath, blobsFolder, digestAt, recordKeyAt, recordPath, repositoriesFolder } from '../layout.ts';
+import {
+  blobPath,
+  blobsFolder,
+  digestAt,
+  recordKeyAt,
+  recordPath,
+  repositoriesFolder,
+  tagRecordsPath,
+} from '../layout.ts';
 
 /*
  * The store in a bucket. Below the prefix it has the layout of the store on disk (../layout.ts), so that both can be read by the same eyes:
@@ -56,6 +65,11 @@ export class BucketLayout {
   /** @throws Error when the upstream's name is no host. */
   record(key: RecordKey): string {
     return this.root + recordPath(key);
+  }
+
+  /** What the records of the tags of a repository begin with. */
+  tags(repositoryId: RepositoryId): string {
+    return `${this.root}${tagRecordsPath(repositoryId)}/`;
   }
 
   /** The digest whose content belongs at a key; undefined for any other key. */

@@ -13,6 +13,7 @@ import type { BucketLayout } from '../bucket-layout.ts';
 import type { BucketRecords } from '../bucket-records.ts';
 import { listContent } from './content-listing.ts';
 import { parallel } from './parallel.ts';
+import { TagsOfManifests } from './tags-of-manifests.ts';
 
 export interface BucketContentsDeps {
   readonly objects: BucketObjects;
@@ -21,7 +22,7 @@ export interface BucketContentsDeps {
   readonly memory: Memory;
 }
 
-/** Records and manifests that are read at the same time. */
+/** Manifests that are read, and tags that are removed, at the same time. */
 const readTogether = 64;
 /** The share of the memory budget for the bytes of manifests that are read at the same time. */
 const memoryShare = 1 / 16;
@@ -47,7 +48,7 @@ type ContentStore = Pick<BlobStore, 'list' | 'readAll' | 'remove'>;
 type Records = Pick<RecordStore, 'list' | 'read' | 'remove'>;
 
 /**
- * All that a bucket holds, for its sweep: a store of content and one of records, in the form that an index is rebuilt from. Records and manifests
+ * All that a bucket holds, for its sweep: a store of content and one of records, in the form that an index is rebuilt from. Manifests
  * are read ahead, many at a time: one by one, each would take a round trip. Of a manifest only its names are kept, a thousand at most, until the next
  * record is asked for. So what is read ahead is bounded, in number and in bytes.
  */
@@ -57,6 +58,7 @@ export class BucketContents {
   readonly #deps: BucketContentsDeps;
   readonly #waiting: Waiting;
   readonly #memory: Memory;
+  readonly #tags: TagsOfManifests;
   /** The record that was listed last. */
   #current: ListedRecord | undefined;
   /** The sizes of manifests that were read: each is read once, however many repositories are linked to it. */
@@ -65,6 +67,7 @@ export class BucketContents {
   constructor(deps: BucketContentsDeps, waiting: Waiting) {
     this.#deps = deps;
     this.#waiting = waiting;
+    this.#tags = new TagsOfManifests(deps, waiting);
     this.#memory = new MemoryShare(deps.memory, memoryShare);
     this.store = {
       list: () => listContent(deps, waiting),
@@ -75,7 +78,7 @@ export class BucketContents {
     this.records = {
       list: () => this.#listRecords(),
       read: async (key) => (this.#current?.key === key ? this.#current.value : undefined),
-      remove: (key) => deps.records.remove(key, waiting),
+      remove: (key) => this.#removeRecord(key),
     };
   }
 
@@ -112,15 +115,14 @@ export class BucketContents {
     }
   }
 
-  /** The links of blobs and of manifests say no more than their keys: they are not read. */
+  /** The links of blobs and of manifests say no more than their keys: they are not read; nor are tags, see {@link TagsOfManifests}. */
   async #ahead(key: RecordKey, modifiedAtMs: number): Promise<ListedRecord> {
     switch (key.kind) {
-      case 'tag':
-        return { key, value: await this.#deps.records.read(key, this.#options), facts: undefined };
       case 'manifest':
         return { key, ...(await this.#manifestAhead(key.digest)) };
       case 'blob':
         return { key, value: { firstServedAtMs: modifiedAtMs }, facts: undefined };
+      case 'tag':
       case 'referrers':
       case 'tag-list':
       case 'visibility':
@@ -172,6 +174,22 @@ export class BucketContents {
       if (cause instanceof CallRejected) return undefined;
       throw cause;
     }
+  }
+
+  /** Tags are removed before the manifest that they point at, so that a sweep that is cut off leaves none behind; and with their repository. */
+  async #removeRecord(key: RecordKey): Promise<void> {
+    const { records } = this.#deps;
+    if (key.kind === 'manifest') {
+      await this.#removeTags(await this.#tags.of(key.repositoryId, key.digest));
+      this.#tags.removed(key.repositoryId, key.digest);
+    }
+    if (key.kind === 'tag-list') await this.#removeTags(await this.#tags.all(key.repositoryId));
+    await records.remove(key, this.#waiting);
+  }
+
+  async #removeTags(tags: readonly RecordKey[]): Promise<void> {
+    const { records } = this.#deps;
+    for await (const _ of parallel(tags, readTogether, (tag) => records.remove(tag, this.#waiting)));
   }
 
   async #removeContent(digest: Digest): Promise<void> {

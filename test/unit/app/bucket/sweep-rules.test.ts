@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { pauseAfter, sweepDue } from '../../../../src/app/bucket/sweep-times.ts';
+import { mustRemoveSome, pauseAfter, sweepDue } from '../../../../src/app/bucket/sweep-rules.ts';
 
 const [gib, minute] = [2 ** 30, 60_000];
 const swept = { heldBytes: 90 * gib, lastSweep: { agoMs: 5 * minute, tookMs: 1_000 }, maxBytes: 100 * gib };
@@ -25,4 +25,12 @@ test('while more is uploaded than there is room for, sweeps take at most a fifth
   const due = (agoMs: number) =>
     sweepDue({ ...swept, uploadedBytes: 50 * gib, lastSweep: { agoMs, tookMs: 10 * minute } });
   expect([due(40 * minute - 1), due(40 * minute)]).toEqual(['no', 'uploads']);
+});
+
+test('a sweep removes something only beyond the bound, or where something was not used for too long', () => {
+  const limits = { maxBytes: 100, unusedForMs: 50, nowMs: 1_000 };
+  expect(mustRemoveSome({ bytes: 100, oldestUseMs: 950 }, limits)).toBe(false);
+  expect(mustRemoveSome({ bytes: 101, oldestUseMs: 950 }, limits)).toBe(true);
+  expect(mustRemoveSome({ bytes: 1, oldestUseMs: 949 }, limits)).toBe(true);
+  expect(mustRemoveSome({ bytes: 0, oldestUseMs: Infinity }, limits)).toBe(false);
 });

@@ -36,3 +36,18 @@ export function sweepDue({ heldBytes, uploadedBytes, lastSweep, maxBytes }: Swee
 export function pauseAfter(tookMs: number): number {
   return Math.min(longestPauseMs, Math.max(sweepEveryMs, tookMs / shareOfTime));
 }
+
+/** What a listing of the content of a bucket has shown so far. */
+export interface ListedContents {
+  readonly bytes: number;
+  /** When the content that was not used for longest was used last; Infinity when there is none. */
+  readonly oldestUseMs: number;
+}
+
+/** Whether something of it is to be removed. If not, nobody needs to know what names what, and the records and manifests need not be read. Pure. */
+export function mustRemoveSome(
+  { bytes, oldestUseMs }: ListedContents,
+  { maxBytes, unusedForMs, nowMs }: { readonly maxBytes: number; readonly unusedForMs: number; readonly nowMs: number },
+): boolean {
+  return bytes > maxBytes || oldestUseMs < nowMs - unusedForMs;
+}
