@@ -97,11 +97,15 @@ export class RedisIndex implements Index, LosableIndex {
    * @param options.othersEnded false if something may still be written to the store without the index.
    */
   async stop({ othersEnded }: { readonly othersEnded: boolean } = { othersEnded: true }): Promise<void> {
+    const { writer, view } = this.#parts ?? {};
+    const close = async () => {
+      await writer?.settleAll();
+      await writer?.first(async () => view?.close());
+    };
+    if (othersEnded) await this.#tenure.leave(close);
     await this.#tenure.stop();
-    const parts = this.#parts;
-    const hasAllWrites = (await parts?.writer.stop()) ?? false;
+    await writer?.stop();
     this.#parts = undefined;
-    if (othersEnded && hasAllWrites && this.#tenure.isComplete) await parts?.view.close().catch(() => {});
     await this.#deps.redis.stop({ signal: AbortSignal.timeout(closeWithinMs) });
   }
 

@@ -38,6 +38,8 @@ const retryEveryMs = 1_000;
 const checkEveryTicks = 5;
 /** How long a rebuild waits for Redis before it begins anew. */
 const retriedWithinMs = 15_000;
+/** How long the end of this process waits for a Redis that answered a moment ago: a rebuild at the next start takes longer. */
+const leaveWithinMs = 2_000;
 
 /**
  * What this process holds of the view: whether it has taken it over, whether Redis answers, and whether the view has everything.
@@ -62,6 +64,7 @@ export class Tenure {
   #isTaken = false;
   #wasTaken = false;
   #isAnswering = false;
+  #failedAtMs = Number.NEGATIVE_INFINITY;
   #watchingSinceMs = Number.POSITIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
   #watch: Disposable | undefined;
@@ -104,6 +107,14 @@ export class Tenure {
     this.#tick();
     await this.#ticking;
     if (!this.counting.isReached && !this.isOpen) void this.#countAlone();
+  }
+
+  /** Does the last step of a view that is complete; again after Redis did not answer for a moment. Never rejects. */
+  async leave(step: () => Promise<void>): Promise<void> {
+    const { clock } = this.#deps;
+    const isAwayForLong = !this.isOpen && clock.monotonicMs() - this.#failedAtMs > leaveWithinMs;
+    if (this.needsRebuild || isAwayForLong) return;
+    await this.retried(step, { signal: AbortSignal.timeout(leaveWithinMs) }).catch(() => {}); // The next start rebuilds it.
   }
 
   async stop(): Promise<void> {
@@ -149,6 +160,7 @@ export class Tenure {
   failed(cause: unknown): void {
     if (this.#stopping.signal.aborted) return;
     if (!(cause instanceof RedisUnavailable || cause instanceof NotOpen)) return this.lose(cause);
+    if (this.#isAnswering) this.#failedAtMs = this.#deps.clock.monotonicMs();
     this.#isAnswering = false;
     this.#opening.reset();
     this.loss.reset();

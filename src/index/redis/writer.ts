@@ -65,6 +65,11 @@ export class Writer {
     }
   }
 
+  /** Writes everything. @throws likewise */
+  async settleAll(): Promise<void> {
+    while (this.#sizeOf('all') > 0) await this.settle();
+  }
+
   /** Runs before any further buffered write: what is buffered from now on is written afterwards. */
   first<Result>(work: () => Promise<Result>): Promise<Result> {
     return this.#turns.takeFirst(work);
@@ -81,16 +86,11 @@ export class Writer {
     this.#removals.push(...rows);
   }
 
-  /** Writes everything, as long as Redis takes it. @returns whether everything is written. */
-  async stop(): Promise<boolean> {
+  /** Writes everything, as long as Redis takes it. Never rejects. */
+  async stop(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    try {
-      while (this.#sizeOf('all') > 0) await this.settle();
-      return true;
-    } catch {
-      return false;
-    }
+    await this.settleAll().catch(() => {}); // The view is not complete: it will be rebuilt.
   }
 
   #flush(): void {

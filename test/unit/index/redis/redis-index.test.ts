@@ -35,6 +35,28 @@ test('a view that was closed is complete for the next run of its store, and has 
   expect(await next.index.forget(manifest)).toEqual([{ kind: 'tag', repositoryId, tag: latest }]);
 });
 
+test('a Redis that hangs for a moment while the index is stopped costs no rebuild', async () => {
+  const { index, redis, storeId, connection } = await completeIndex({ run: 'second', lastRun: 'first' });
+  indexImage(index);
+  redis.pause();
+  const stopped = index.stop();
+  await vi.waitUntil(() => connection.state.state === 'down', { timeout: 10_000 });
+  redis.resume();
+  await stopped;
+  const next = await startRedisIndex(redis.settings, { storeId, run: 'third', lastRun: 'second' });
+  expect(next.index.needsRebuild).toBe(false);
+  expect(await next.index.totals()).toMatchObject({ bytes: 11, manifests: 1, blobs: 1, records: 1 });
+});
+
+test('a Redis that is gone holds up the stop of the index for two seconds at most', async () => {
+  const { index, redis } = await completeIndex();
+  indexImage(index);
+  redis.pause();
+  const startedMs = performance.now();
+  await index.stop();
+  expect(performance.now() - startedMs).toBeLessThan(8_000); // A busy machine is slow.
+});
+
 test.each([
   { why: 'its process was killed', lastRun: 'second', othersEnded: false, isCounted: true },
   { why: 'the store was used without it since', lastRun: 'another', othersEnded: true, isCounted: false },
