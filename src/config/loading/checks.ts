@@ -111,9 +111,16 @@ function visibilityProblems(entry: EntryOutline, clientMode: string): readonly P
 }
 
 /** Warnings about a valid configuration, each with its key. */
-export function warningsOf({ upstreams }: Pick<Config, 'upstreams'>): readonly string[] {
+export function warningsOf({ upstreams, clients }: Pick<Config, 'upstreams' | 'clients'>): readonly string[] {
   const message = 'matches every host: everyone who reaches the mirror can pull from any public registry through it';
-  return upstreams
+  const open = upstreams
     .filter(({ name }) => admitsAnyHost(name))
     .map(({ name }) => inWords({ path: ['upstreams', name], message }));
+  return [...open, ...proxyWarnings(clients)];
+}
+
+function proxyWarnings({ trustedProxies }: Config['clients']): readonly string[] {
+  const message = 'has every address: every client chooses the address that the log says';
+  const all = [...trustedProxies.entries()].filter(([, entry]) => entry.endsWith('/0'));
+  return all.map(([place]) => inWords({ path: ['clients', 'trustedProxies', place], message }));
 }

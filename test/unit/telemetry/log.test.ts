@@ -109,3 +109,16 @@ test('a reader that recovers gets the buffered lines, and later ones', async () 
   expect(log.droppedLines).toBe(0);
   expect(received.trim().split('\n')).toHaveLength(201);
 });
+
+test('a line names the trace of the request that runs, if there is one', () => {
+  const lines: Record<string, unknown>[] = [];
+  const now: { trace: string | undefined } = { trace: undefined };
+  const options = { level: 'info', traceId: () => now.trace, repeated: new RepeatedLines() } as const;
+  const logger = createLogger(options, (text) => lines.push(JSON.parse(text)));
+  logger.warn('before');
+  now.trace = '0af7651916cd43dd8448eb211c80319c';
+  logger.warn({ upstream: 'docker.io' }, 'download failed');
+
+  expect(lines[0]).not.toHaveProperty('traceId');
+  expect(lines[1]).toMatchObject({ traceId: now.trace, upstream: 'docker.io', msg: 'download failed' });
+});

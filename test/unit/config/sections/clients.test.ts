@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { warningsOf } from '../../../../src/config/loading/checks.ts';
 import { configOf, problemsWith } from '../../../support/config.ts';
 
 const upstreams = { 'quay.io': {} };
@@ -15,3 +16,12 @@ test.each(['proxy.example', '10.0.0.0/33', '10.0.0/8', 'fd00::/129', '10.0.0.0/'
     ]);
   },
 );
+
+test('a block of all addresses is warned about', async () => {
+  const warnings = async (trustedProxies: readonly string[]) =>
+    warningsOf(await configOf({ upstreams, clients: { trustedProxies } }));
+  expect(await warnings(['10.0.0.0/8', '::/0'])).toEqual([
+    'clients.trustedProxies[1]: has every address: every client chooses the address that the log says',
+  ]);
+  expect(await warnings(['10.0.0.0/8'])).toEqual([]);
+});
