@@ -47,6 +47,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   try {
     await serveWith({ config, log, replicaId, tracing }, options);
   } finally {
+    if (!options.force.aborted) await tracing?.flush();
     await log.close();
   }
 }

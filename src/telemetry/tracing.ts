@@ -11,6 +11,7 @@ import {
   trace,
   type Tracer,
 } from '@opentelemetry/api';
+import { timeLimited } from '../mirror/concurrency/abortable-wait.ts';
 import type { BucketObserver } from '../mirror/ports/observer.ts';
 import type {
   AskedRequest,
@@ -25,6 +26,7 @@ import type {
 const suppressed = createContextKey('OpenTelemetry SDK Context Key SUPPRESS_TRACING');
 /** Clients choose paths and user agents. */
 const maxTextLength = 512;
+const usuallyFlushesWithinMs = 1_000;
 const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE']);
 
 export interface Traces extends Tracing {
@@ -32,6 +34,8 @@ export interface Traces extends Tracing {
   readonly traceId: () => string | undefined;
   /** Also records the calls of the shared bucket, which are observed when they have ended. */
   observing<Observed extends BucketObserver>(observer: Observed): Observed;
+  /** Has the SDK export what it holds; gives up after a while. To be called when nothing is recorded any more. Never throws. */
+  flush(withinMs?: number): Promise<void>;
 }
 
 /**
@@ -50,6 +54,7 @@ export function createTracing({ version }: { readonly version: string }): Traces
       const span = trace.getActiveSpan();
       if (span && begunBy && span.spanContext().spanId !== begunBy.spanId) span.addLink({ context: begunBy });
     },
+    flush: (withinMs = usuallyFlushesWithinMs) => flush(withinMs),
     traceId: () => trace.getActiveSpan()?.spanContext().traceId,
     observing: (observer) => ({
       ...observer,
@@ -65,6 +70,23 @@ export function createTracing({ version }: { readonly version: string }): Traces
 function isSdkRegistered(): boolean {
   const provider = trace.getTracerProvider();
   return !(provider instanceof ProxyTracerProvider) || provider.getDelegateTracer('layerwell') !== undefined;
+}
+
+/** The API has no `forceFlush`, but the providers of the SDK have. */
+async function flush(withinMs: number): Promise<void> {
+  const provider: object = trace.getTracerProvider();
+  try {
+    const registered = 'getDelegate' in provider ? callOf(provider, provider.getDelegate) : provider;
+    if (typeof registered !== 'object' || registered === null || !('forceFlush' in registered)) return;
+    const flushed = Promise.resolve(callOf(registered, registered.forceFlush));
+    await timeLimited(flushed, withinMs, () => new Error('the spans could not be exported in time'));
+  } catch {
+    // The exporter's own log says what failed.
+  }
+}
+
+function callOf(self: object, method: unknown): unknown {
+  return typeof method === 'function' ? Reflect.apply(method, self, []) : undefined;
 }
 
 function serve<Value>(tracer: Tracer, request: ServedRequest, work: (span: ServerSpan) => Value): Value {

@@ -24,6 +24,17 @@ test('without an SDK there is no tracing', () => {
   expect(createTracing({ version: 'test' })).toBeUndefined();
 });
 
+test('an exporter that hangs delays the end by a moment only', async () => {
+  const hangs = {
+    forceFlush: () => new Promise<void>(() => {}),
+    shutdown: async () => {},
+    onStart: () => {},
+    onEnd: () => {},
+  };
+  const { tracing } = recordSpans([hangs]);
+  expect(await tracing.flush(10)).toBeUndefined();
+});
+
 test('a pull has a span, and its upstream requests are children of it', async () => {
   const spans = recordSpans();
   const upstream = await startFakeRegistry({ auth: { kind: 'bearer' } });

@@ -1,5 +1,5 @@
 import { appendFileSync } from 'node:fs';
-import { NodeTracerProvider, type ReadableSpan, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node';
+import { BatchSpanProcessor, NodeTracerProvider, type ReadableSpan } from '@opentelemetry/sdk-trace-node';
 
 const file = process.env['TEST_SPANS'] ?? '';
 
@@ -8,8 +8,11 @@ function lineOf(span: ReadableSpan): string {
   return `${JSON.stringify({ name, ...span.spanContext(), parent: parentSpanContext?.spanId, attributes })}\n`;
 }
 
-/** Loaded into a mirror's process before its own code (`--import`), as an operator loads an SDK: appends each span to the file TEST_SPANS. */
-const exporter: ConstructorParameters<typeof SimpleSpanProcessor>[0] = {
+/**
+ * Loaded into a mirror's process before its own code (`--import`), as an operator loads an SDK: appends the spans to the file TEST_SPANS when
+ * the process ends.
+ */
+const exporter: ConstructorParameters<typeof BatchSpanProcessor>[0] = {
   export: (spans, done) => {
     appendFileSync(file, spans.map(lineOf).join(''));
     done({ code: 0 });
@@ -17,4 +20,7 @@ const exporter: ConstructorParameters<typeof SimpleSpanProcessor>[0] = {
   shutdown: async () => {},
 };
 
-new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }).register();
+const hourMs = 3_600_000;
+new NodeTracerProvider({
+  spanProcessors: [new BatchSpanProcessor(exporter, { scheduledDelayMillis: hourMs })],
+}).register();

@@ -4,6 +4,7 @@ import {
   NodeTracerProvider,
   type ReadableSpan,
   SimpleSpanProcessor,
+  type SpanProcessor,
 } from '@opentelemetry/sdk-trace-node';
 import { expect } from 'vitest';
 import { createTracing, type Traces } from '../../src/telemetry/tracing.ts';
@@ -18,9 +19,9 @@ export interface RecordedSpans {
 }
 
 /** Registers the SDK as an operator does, until the test has ended. */
-export function recordSpans(): RecordedSpans {
+export function recordSpans(others: readonly SpanProcessor[] = []): RecordedSpans {
   const exporter = new InMemorySpanExporter();
-  const provider = new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
+  const provider = new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter), ...others] });
   provider.register();
   thisTest(async () => {
     await provider.shutdown();
