@@ -2,7 +2,8 @@
 import { write } from 'node:fs';
 import { createRequire } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { parseDuration } from './config/sections/units.ts';
 import { ConfigError } from './config/loading/problems.ts';
 import { StartFailure } from './app/lifecycle.ts';
 import type { FailpointHook } from './storage/filesystem/failpoints.ts';
@@ -97,9 +98,19 @@ function configOption(): Option {
   return new Option('-c, --config <file>', 'the configuration').env('LAYERWELL_CONFIG').default('mirror.config.json');
 }
 
+function durationOption(text: string): number {
+  const ms = parseDuration(text);
+  if (ms === undefined) throw new InvalidArgumentError('expected a duration such as "90s" or "5m"');
+  return ms;
+}
+
 /** As the first process of a container, a process without handlers ignores these signals. */
 function endOnSignals(): void {
-  process.once('SIGTERM', () => process.exit(128 + 15)).once('SIGINT', () => process.exit(128 + 2));
+  const endWith = (code: number) => (): void => {
+    process.exitCode = code;
+    leave();
+  };
+  process.once('SIGTERM', endWith(128 + 15)).once('SIGINT', endWith(128 + 2));
 }
 
 const version = packageVersion();
@@ -190,6 +201,22 @@ program
       const { awaitRemovalFrom } = await import('./commands/await-removal.ts');
       const print = (text: string) => process.stdout.write(text);
       return awaitRemovalFrom({ daemonSet, within: Number(within), env: process.env, print });
+    }),
+  );
+
+program
+  .command('await-reload')
+  .description(
+    'wait until running mirrors use the configuration; exit code 1 if one refuses it, or does not use it in time',
+  )
+  .addOption(configOption())
+  .requiredOption('-a, --address <host:port>', 'of their management listeners; the host may be the name of several')
+  .addOption(new Option('-w, --within <duration>', 'how long to wait').default(300_000, '5m').argParser(durationOption))
+  .action(({ config, address, within }: { config: string; address: string; within: number }) =>
+    run(async () => {
+      endOnSignals();
+      const { awaitReload } = await import('./commands/await-reload.ts');
+      return awaitReload({ file: config, address, withinMs: within, print: (text) => process.stdout.write(text) });
     }),
   );
 

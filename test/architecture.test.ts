@@ -50,7 +50,7 @@ const ownersOf: Readonly<Record<string, readonly string[]>> = {
   'node:child_process': ['upstream/credentials/'],
   'node:http': ['http/', 'upstream/'],
   'node:https': ['http/', 'upstream/'],
-  'node:dns': ['upstream/'],
+  'node:dns': ['upstream/', 'commands/'],
   'node:tls': ['http/', 'upstream/', 'config/'],
   'node:fs': ['main.ts', 'app/reloading.ts', 'storage/', 'config/', 'upstream/credentials/', 'http/', 'commands/'],
   'node:fs/promises': ['storage/', 'config/', 'upstream/credentials/', 'http/', 'commands/', 'nodes/'],

@@ -17,6 +17,7 @@ import { createMaintenance } from './maintenance.ts';
 import { mirrorLimits, mirrorRules } from './mirror-rules.ts';
 import { readingsOf } from './readings.ts';
 import { ReadyPart } from './ready-part.ts';
+import type { ReloadResult } from './reloading.ts';
 import { servingReadings } from './serving-readings.ts';
 import { createSharedStorage } from './bucket/shared-storage.ts';
 import { createStores } from './stores.ts';
@@ -25,6 +26,8 @@ import { Upstreams } from './upstreams.ts';
 
 export interface AppDeps {
   readonly config: Config;
+  /** Of the file that it was read from. */
+  readonly configSha256?: string | undefined;
   readonly version: string;
   readonly nodeVersion: string;
   readonly log: Log;
@@ -58,8 +61,8 @@ export interface App {
   reportUnhandled(cause: unknown): void;
   /** Applies the sections of a changed configuration that need no restart; see sectionsThatNeedRestart. */
   reload(changed: Config): void;
-  /** Counts the end of a reload: whether the changed configuration is in use. */
-  reloadEnded(result: { readonly isUsed: boolean }): void;
+  /** Tells how a reload ended. */
+  reloadEnded(result: ReloadResult): void;
 }
 
 /** What a reload changes. */
@@ -82,7 +85,7 @@ export function createApp(deps: AppDeps): App {
   const asking = { version, clock, observer, monitor, memoryFor: sharesOf(memory), pauses, tracing };
   const upstreams = new Upstreams(config, asking);
   const limits = mirrorLimits(config);
-  const { failpoint, files = nodeFiles, requestDeadlineMs, replicaId } = deps;
+  const { failpoint, files = nodeFiles, requestDeadlineMs, replicaId, configSha256 } = deps;
   const stores = createStores(config, { clock, observer, failpoint, files, keep: limits.keep });
   const sharedStorage = createSharedStorage(config, { stores, memory, clock, observer });
   const sharing = { clock, observer, memory, log, tracing, bucket: sharedStorage.bucket, replicaId };
@@ -92,7 +95,8 @@ export function createApp(deps: AppDeps): App {
   const readings = readingsOf(config, { stores, mirror, sharedStorage, clock });
   const connections = { ...stores.redis, ...cluster.redis };
   const redis = Object.keys(connections).length > 0 ? connections : undefined;
-  const ready = new ReadyPart({ ...stores, freeBytes: readings.freeBytes, health, sharedStorage, cluster, redis });
+  const { freeBytes } = readings;
+  const ready = new ReadyPart({ ...stores, freeBytes, health, sharedStorage, cluster, redis, configSha256 });
   const readiness = () => ready.now();
   const listening = { ...core, ...mirror, log, readiness, requestDeadlineMs };
   const { registry, management, running } = createListeners(config, listening);
@@ -127,7 +131,7 @@ export function createApp(deps: AppDeps): App {
     pingUpstreams: () => upstreams.ping(),
     reportUnhandled: (cause) => observer.unhandledRejection(cause),
     reload: (changed) => reload(changed, { upstreams, mirror, health, log, observer }),
-    reloadEnded: (result) => observer.reloadEnded(result),
+    reloadEnded: (result) => [ready, observer].forEach((part) => part.reloadEnded(result)),
   };
 }
 

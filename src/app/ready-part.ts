@@ -4,6 +4,7 @@ import type { LosableIndex } from '../index/rebuilder.ts';
 import type { StoreLock } from '../index/store-lock.ts';
 import type { Cluster } from './cluster/cluster.ts';
 import type { Part } from './lifecycle.ts';
+import type { ReloadResult } from './reloading.ts';
 import type { SharedStorage } from './bucket/shared-storage.ts';
 import type { UpstreamHealth } from './upstream-health.ts';
 
@@ -15,8 +16,17 @@ export interface ReadyPartDeps {
   readonly sharedStorage: Pick<SharedStorage, 'state'>;
   /** By the use of the connection: `index`, `cluster`. The mirror is ready whatever they say. */
   readonly redis?: Readonly<Record<string, { readonly state: RedisState }>> | undefined;
+  /** The SHA-256 of the configuration file at the start of the process. */
+  readonly configSha256?: string | undefined;
   /** What this replica shares with others, if it does. */
   readonly cluster?: Pick<Cluster, 'state'> | undefined;
+}
+
+/** The configuration file in use, and the one that was refused since, each by the SHA-256 of its content. */
+interface ConfigState {
+  readonly sha256?: string;
+  readonly needRestart?: readonly string[];
+  readonly refused?: string;
 }
 
 /** Reports readiness: all parts have started, the mirror is not draining, and the store is usable. */
@@ -25,9 +35,11 @@ export class ReadyPart implements Part {
   readonly #deps: ReadyPartDeps;
   #isStarting = true;
   #isDraining = false;
+  #config: ConfigState | undefined;
 
   constructor(deps: ReadyPartDeps) {
     this.#deps = deps;
+    this.#config = deps.configSha256 === undefined ? undefined : { sha256: deps.configSha256 };
   }
 
   async start(): Promise<void> {
@@ -44,6 +56,12 @@ export class ReadyPart implements Part {
     return this.#isDraining;
   }
 
+  reloadEnded({ isUsed, sha256 = 'unreadable', needRestart }: ReloadResult): void {
+    this.#config = isUsed
+      ? { sha256, ...(needRestart.length > 0 && { needRestart }) }
+      : { ...this.#config, refused: sha256 };
+  }
+
   async now(): Promise<Readiness> {
     const { lock, index, freeBytes, health, sharedStorage, redis, cluster } = this.#deps;
     const [bucket, shared] = [sharedStorage.state(), cluster?.state()];
@@ -57,6 +75,7 @@ export class ReadyPart implements Part {
         store: unusable ?? 'ok',
         index: index.needsRebuild ? 'rebuilding' : 'ok',
         ...(bucket && { sharedStorage: bucket }),
+        ...(this.#config && { config: this.#config }),
         upstreams: health.states(),
         ...(redis && { redis: redisStates(redis) }),
         ...(shared && { cluster: shared }),

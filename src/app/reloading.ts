@@ -1,6 +1,6 @@
 import { unwatchFile, watchFile } from 'node:fs';
 import pLimit from 'p-limit';
-import { loadConfig } from '../config/loading/load.ts';
+import { type ConfigText, parseConfig, readConfig } from '../config/loading/load.ts';
 import { ConfigError } from '../config/loading/problems.ts';
 import type { Config } from '../config/schema.ts';
 import { tlsFilesOf } from '../config/loading/tls-files.ts';
@@ -13,10 +13,22 @@ export interface ReloadingDeps {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The configuration at the start of the process; a change of some of its sections needs a restart. */
   readonly started: Config;
+  /** Of the file that it was read from. */
+  readonly sha256: string;
   readonly apply: (changed: Config) => void;
-  /** Called after each reload: whether the changed configuration is in use. */
-  readonly onEnded?: (result: { readonly isUsed: boolean }) => void;
+  /** Called after each reload. */
+  readonly onEnded?: (result: ReloadResult) => void;
   readonly log: Pick<Log, 'logger'>;
+  /** For tests. */
+  readonly lookEveryMs?: number;
+}
+
+export interface ReloadResult {
+  readonly isUsed: boolean;
+  /** Of the file, if it could be read. */
+  readonly sha256: string | undefined;
+  /** The sections of it that hold only after a restart. */
+  readonly needRestart: readonly string[];
 }
 
 /** Files are polled: Kubernetes changes a mounted file by switching a symbolic link, which file system notifications miss. */
@@ -44,6 +56,7 @@ export class Reloading {
 
   start(): void {
     this.#watch([this.#deps.file, ...tlsFilesOf(this.#current)]);
+    void this.#inTurn(() => this.#catchUp());
   }
 
   stop(): void {
@@ -56,31 +69,48 @@ export class Reloading {
   }
 
   #watch(files: readonly string[]): void {
+    const { lookEveryMs: interval = lookEveryMs } = this.#deps;
     const [before, after] = [new Set(this.#watched), new Set(files)];
     for (const file of before.difference(after)) unwatchFile(file, this.#onChange);
     for (const file of after.difference(before)) {
-      watchFile(file, { interval: lookEveryMs, persistent: false }, this.#onChange);
+      watchFile(file, { interval, persistent: false }, this.#onChange);
     }
     this.#watched = files;
   }
 
   readonly #onChange = (): void => void this.reload();
 
+  /** Reloads if the file was changed after it was read at the start of the process, and before it was watched. */
+  async #catchUp(): Promise<void> {
+    const { file, sha256 } = this.#deps;
+    const read = await readConfig(file).catch(() => undefined);
+    if (read?.sha256 !== sha256) await this.#load();
+  }
+
   async #load(): Promise<void> {
-    const { file, env, started, apply, onEnded = () => {}, log } = this.#deps;
+    const { file, onEnded = () => {}, log } = this.#deps;
+    let sha256: string | undefined;
     try {
-      const changed = await loadConfig({ file, env });
-      apply(changed);
-      this.#current = changed;
-      if (this.#watched.length > 0) this.#watch([file, ...tlsFilesOf(changed)]);
-      const needRestart = sectionsThatNeedRestart(started, changed);
-      for (const warning of warningsOf(changed)) log.logger.warn({ warning }, 'configuration');
-      onEnded({ isUsed: true });
+      const read = await readConfig(file);
+      ({ sha256 } = read);
+      const needRestart = await this.#use(read);
+      onEnded({ isUsed: true, sha256, needRestart });
       log.logger.info({ needRestart }, 'configuration reloaded');
     } catch (cause) {
       const problems = cause instanceof ConfigError ? cause.problems : [String(cause)];
-      onEnded({ isUsed: false });
+      onEnded({ isUsed: false, sha256, needRestart: [] });
       log.logger.error({ problems }, 'configuration refused, the old one stays in use');
     }
+  }
+
+  /** @returns the sections that need a restart. */
+  async #use(read: ConfigText): Promise<readonly string[]> {
+    const { file, env, started, apply, log } = this.#deps;
+    const changed = await parseConfig(read, { file, env });
+    apply(changed);
+    this.#current = changed;
+    if (this.#watched.length > 0) this.#watch([file, ...tlsFilesOf(changed)]);
+    for (const warning of warningsOf(changed)) log.logger.warn({ warning }, 'configuration');
+    return sectionsThatNeedRestart(started, changed);
   }
 }

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type AppDeps, createApp } from '../app/app.ts';
 import { newReplicaId } from '../cluster/membership.ts';
-import { loadConfig } from '../config/loading/load.ts';
+import { parseConfig, readConfig } from '../config/loading/load.ts';
 import { warningsOf } from '../config/loading/checks.ts';
 import { drain, type Part, StartFailure, startInOrder, type StopAll } from '../app/lifecycle.ts';
 import { abortable } from '../mirror/concurrency/abortable-wait.ts';
@@ -34,8 +34,9 @@ export interface ServeOptions {
  */
 export async function serve(options: ServeOptions): Promise<void> {
   const { file, env } = options;
-  const config = await unlessStopped(loadConfig({ file, env }), options.stop);
-  if (!config) return;
+  const loaded = await unlessStopped(load({ file, env }), options.stop);
+  if (!loaded) return;
+  const { config, configSha256 } = loaded;
   // Made here, so that every line of the log names the replica.
   const replicaId = config.cluster && newReplicaId(config.cluster.replicaName);
   const tracing = createTracing(options);
@@ -45,18 +46,26 @@ export async function serve(options: ServeOptions): Promise<void> {
     return log.close();
   });
   try {
-    await serveWith({ config, log, replicaId, tracing }, options);
+    await serveWith({ config, configSha256, log, replicaId, tracing }, options);
   } finally {
     if (!options.force.aborted) await tracing?.flush();
     await log.close();
   }
 }
 
-type Served = Pick<AppDeps, 'config' | 'log' | 'replicaId' | 'tracing'>;
+interface Served extends Pick<AppDeps, 'config' | 'log' | 'replicaId' | 'tracing'> {
+  readonly configSha256: string;
+}
 
-async function serveWith({ config, log, replicaId, tracing }: Served, options: ServeOptions): Promise<void> {
+async function load({ file, env }: Pick<ServeOptions, 'file' | 'env'>) {
+  const read = await readConfig(file);
+  return { config: await parseConfig(read, { file, env }), configSha256: read.sha256 };
+}
+
+async function serveWith(served: Served, options: ServeOptions): Promise<void> {
+  const { config, configSha256, log } = served;
   const { file, env, version, nodeVersion, stop, force, onReloadAsked, failpoint } = options;
-  const app = createApp({ config, version, nodeVersion, log, replicaId, tracing, failpoint });
+  const app = createApp({ ...served, version, nodeVersion, failpoint });
   options.onUnhandledRejection((cause) => app.reportUnhandled(cause));
   for (const warning of warningsOf(config)) log.logger.warn({ warning }, 'configuration');
   const stopAll = await startUnlessStopped(app.parts, stop);
@@ -65,6 +74,7 @@ async function serveWith({ config, log, replicaId, tracing }: Served, options: S
     file,
     env,
     started: config,
+    sha256: configSha256,
     apply: (changed) => app.reload(changed),
     onEnded: (result) => app.reloadEnded(result),
     log,

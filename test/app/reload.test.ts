@@ -5,7 +5,8 @@ import { ask, open } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { image, randomBlob } from '../support/images.ts';
-import { type MirrorConfig, startMirror } from '../support/start-mirror.ts';
+import { type StartedProcess, startProcess } from '../support/processes.ts';
+import { type MirrorConfig, type RunningMirror, startMirror } from '../support/start-mirror.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 import { selfSigned } from '../unit/upstream/certificates.ts';
 import { serveTls } from '../unit/upstream/serve-tls.ts';
@@ -75,6 +76,37 @@ test('an invalid configuration changes nothing, and its problems are in the log'
   expect(String(problems)).toContain('nonsense');
 });
 
+/** What `/readyz` says of the configuration. */
+async function configOf({ managementUrl }: RunningMirror): Promise<unknown> {
+  const body: unknown = await (await fetch(`${managementUrl}/readyz`)).json();
+  return body && typeof body === 'object' && 'config' in body ? body.config : undefined;
+}
+
+function awaitReload({ configFile, managementUrl }: RunningMirror): StartedProcess {
+  const { host } = new URL(managementUrl);
+  return startProcess(process.execPath, ['src/main.ts', 'await-reload', '-c', configFile, '-a', host, '-w', '1m']);
+}
+
+test('the hash in readyz tells which file is in use and which was refused, and await-reload waits for it', async () => {
+  const one = await startFakeRegistry();
+  const mirror = await startMirror(upstreams({ 'one.test': one }));
+  const started = await configOf(mirror);
+  expect(started).toEqual({ sha256: expect.stringMatching(/^[0-9a-f]{64}$/) });
+
+  await mirror.writeConfig(upstreams({ 'one.test': one }, { freshness: { tag: '1h' } }));
+  const waiting = awaitReload(mirror);
+  mirror.send('SIGHUP');
+  expect(await waiting.exited).toEqual({ code: 0, signal: null });
+  expect(waiting.stdout).toMatch(/^127\.0\.0\.1:\d+: uses the configuration\n$/);
+  expect(await configOf(mirror)).not.toEqual(started);
+
+  await mirror.writeConfig(upstreams({ 'one.test': one }, { nonsense: true }));
+  mirror.send('SIGHUP');
+  await mirror.logged(refused);
+  expect(await configOf(mirror)).toMatchObject({ refused: expect.stringMatching(/^[0-9a-f]{64}$/) });
+  expect((await awaitReload(mirror).exited).code).toBe(1);
+});
+
 test('keys that need a restart are named in the log, and keep their old values', async () => {
   const one = await startFakeRegistry();
   one.content.add('app', '1', image());
@@ -87,6 +119,7 @@ test('keys that need a restart are named in the log, and keep their old values',
   await mirror.logged(reloaded);
 
   expect(mirror.logLines().find(reloaded)?.['needRestart']).toEqual(['storage']);
+  expect(await configOf(mirror)).toMatchObject({ needRestart: ['storage'] });
   expect((await mirror.metrics()).sum('layerwell_cache_capacity_bytes')).toBe(50 * 1024 ** 3);
 });
 

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import * as fs from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { crossProblems } from './checks.ts';
@@ -15,17 +16,34 @@ export interface LoadOptions {
   readonly readFile?: (path: string) => Promise<string>;
 }
 
+/** The content of a configuration file. */
+export interface ConfigText {
+  readonly text: string;
+  /** In hex. It tells whether a mirror uses this content. */
+  readonly sha256: string;
+}
+
+/** @throws ConfigError when the file cannot be read. */
+export async function readConfig(file: string, readFile = readText): Promise<ConfigText> {
+  const text = await content(file, readFile);
+  return { text, sha256: createHash('sha256').update(text).digest('hex') };
+}
+
+/** Reads a configuration file. @throws ConfigError as {@link readConfig} and {@link parseConfig} do. */
+export async function loadConfig(options: LoadOptions): Promise<Config> {
+  return parseConfig(await readConfig(options.file, options.readFile), options);
+}
+
 /**
- * Reads a configuration file.
+ * The configuration in a file that was read.
  * @throws ConfigError that lists every problem by key; for invalid JSON, with line and column.
  */
-export async function loadConfig({ file, env, readFile = readText }: LoadOptions): Promise<Config> {
+export async function parseConfig(
+  { text }: Pick<ConfigText, 'text'>,
+  { file, env, readFile = readText }: LoadOptions,
+): Promise<Config> {
   const folder = dirname(resolve(file));
-  const { document, problems } = await interpolate(parsed(file, await content(file, readFile)), {
-    env,
-    readFile,
-    folder,
-  });
+  const { document, problems } = await interpolate(parsed(file, text), { env, readFile, folder });
   const environment = environmentProxies(env);
   const { data, error } = configFile.safeParse(document, { reportInput: true });
   const found = error === undefined ? [] : problemsOf(error.issues, configJsonSchema());
