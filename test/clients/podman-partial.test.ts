@@ -102,7 +102,11 @@ async function directBytes({ upstream }: Pick<Started, 'upstream'>): Promise<num
 /** What a podman that has the first image is sent when it pulls the second one from the mirror. */
 async function mirroredBytes({ mirror }: Pick<Started, 'mirror'>): Promise<number> {
   const podman = await partialPodman();
-  const sentBytes = async () => (await mirror.metrics()).sum('layerwell_http_response_bytes_total');
+  // What an answer sent is counted when it has ended, which may be after podman.
+  const sentBytes = async () => {
+    await expect.poll(async () => (await mirror.metrics()).sum('layerwell_http_requests_in_flight')).toBe(0);
+    return (await mirror.metrics()).sum('layerwell_http_response_bytes_total');
+  };
   await podman('pull', '--tls-verify=false', `${mirror.host}/${repository}:1`);
   const before = await sentBytes();
   await podman('pull', '--tls-verify=false', `${mirror.host}/${repository}:2`);
