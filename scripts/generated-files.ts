@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { configReference } from './config-reference.ts';
 import { valuesSchema } from './chart-values.ts';
 import { metricsReference } from './metrics-reference.ts';
+import { dashboardJson } from './monitoring/dashboard.ts';
+import { rulesYaml } from './monitoring/rules.ts';
 import { configJsonSchema } from '../src/config/schema.ts';
 
 export interface GeneratedFile {
@@ -22,6 +24,8 @@ export async function generatedFiles(root: string): Promise<readonly GeneratedFi
     { path: reference, text: withTables(readFileSync(join(root, reference), 'utf8'), configReference(schema)) },
     { path: metrics, text: withTables(readFileSync(join(root, metrics), 'utf8'), await metricsReference()) },
     { path: values, text: json(valuesSchema(JSON.parse(readFileSync(join(root, values), 'utf8')), schema)) },
+    { path: 'charts/layerwell/rules/layerwell.yaml', text: rulesYaml() },
+    { path: 'charts/layerwell/dashboards/layerwell.json', text: dashboardJson() },
   ];
 }
 

@@ -20,6 +20,7 @@ const tools = [
   'moto_server',
   'redis-server',
   'versitygw',
+  'promtool',
 ];
 
 /** Runs once before the tests that need real programs: what this machine lacks is installed, where it can be. */
