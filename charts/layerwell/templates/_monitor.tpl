@@ -1,6 +1,6 @@
-{{- /* Metadata of a ServiceMonitor or PodMonitor: with labels by which Prometheus finds it, and maybe in another namespace. */}}
+{{- /* Metadata of a ServiceMonitor or PodMonitor: with labels by which it is found, and maybe in another namespace. Also of rules and the dashboard, which has a suffix. */}}
 {{- define "layerwell.monitor.metadata" -}}
-name: {{ include "layerwell.fullname" .root }}
+name: {{ include "layerwell.fullname" .root }}{{ .suffix }}
 namespace: {{ .monitor.namespace | default .root.Release.Namespace }}
 labels:
   {{- include "layerwell.labels" .root | nindent 2 }}
