@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { configReference } from './config-reference.ts';
+import { valuesReference } from './chart-readme.ts';
 import { valuesSchema } from './chart-values.ts';
 import { metricsReference } from './metrics-reference.ts';
 import { dashboardJson } from './monitoring/dashboard.ts';
@@ -13,16 +14,19 @@ export interface GeneratedFile {
   readonly text: string;
 }
 
-/** Every file that is generated from the configuration schema or from the metrics, with the text it should have. */
+/** Every file that is generated from the configuration schema, the metrics or the chart's values, with the text it should have. */
 export async function generatedFiles(root: string): Promise<readonly GeneratedFile[]> {
   const schema = configJsonSchema();
   const reference = 'docs/configuration.md';
   const metrics = 'docs/metrics.md';
   const values = 'charts/layerwell/values.schema.json';
+  const chart = 'charts/layerwell/README.md';
+  const valuesFile = readFileSync(join(root, 'charts/layerwell/values.yaml'), 'utf8');
   return [
     { path: 'mirror.config.schema.json', text: json({ title: 'mirror.config.json', ...schema }) },
     { path: reference, text: withTables(readFileSync(join(root, reference), 'utf8'), configReference(schema)) },
     { path: metrics, text: withTables(readFileSync(join(root, metrics), 'utf8'), await metricsReference()) },
+    { path: chart, text: withTables(readFileSync(join(root, chart), 'utf8'), valuesReference(valuesFile)) },
     { path: values, text: json(valuesSchema(JSON.parse(readFileSync(join(root, values), 'utf8')), schema)) },
     { path: 'charts/layerwell/rules/layerwell.yaml', text: rulesYaml() },
     { path: 'charts/layerwell/dashboards/layerwell.json', text: dashboardJson() },
