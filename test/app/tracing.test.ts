@@ -245,6 +245,11 @@ describeWithTools(redisTools, 'replicas that share a Redis', () => {
     const asked = spans.all().find((span) => span.spanContext().spanId === read.parentSpanContext?.spanId);
     expect(asked).toMatchObject({ name: 'GET blob', kind: SpanKind.CLIENT });
     expect(read.attributes['layerwell.sibling.outcome']).toBe('ok');
+    const refused = await fetch(`${String(Object(one.config['cluster']).advertise)}/v1/`, { headers: { traceparent } });
+    expect(refused.status).toBe(401);
+    await ask(one, '/v2/');
+    await spans.ended('GET /v2/');
+    expect(spans.all().filter((span) => span.attributes['http.response.status_code'] === 401)).toEqual([]);
   });
 });
 

@@ -1,7 +1,8 @@
+import type { ServerResponse } from 'node:http';
 import Koa, { type Middleware } from 'koa';
 import type { Memory } from '../../mirror/ports/memory.ts';
 import type { Observer, SiblingContentKind, SiblingServedOutcome } from '../../mirror/ports/observer.ts';
-import type { ServerSpan, Tracing } from '../../mirror/ports/tracing.ts';
+import type { Tracing } from '../../mirror/ports/tracing.ts';
 import { answerErrors, reportUnlessDisconnected } from '../middleware/errors.ts';
 import { type OverloadLimits, refuseAmbiguousRequests, refuseOverload } from '../middleware/request-checks.ts';
 import { servedRequest } from '../middleware/traced-request.ts';
@@ -28,7 +29,7 @@ interface SiblingState extends ExchangeState {
 
 /** The Koa app that other replicas read from, with its middleware in order. Nothing of a request is looked at before its secret. */
 export function createSiblingApp(deps: SiblingAppDeps): Koa<SiblingState> {
-  const { report, secrets, limits } = deps;
+  const { report, secrets, limits, tracing } = deps;
   const app = new Koa<SiblingState>();
   const large = new LargeBodies({ ...deps, reset: (socket) => limits.connections.reset(socket) });
   const answers = { ...deps, large };
@@ -36,6 +37,7 @@ export function createSiblingApp(deps: SiblingAppDeps): Koa<SiblingState> {
   app.use(recordRequests(deps));
   app.use(answerErrors(report));
   app.use(requireSecret(secrets));
+  if (tracing) app.use(traceRequests(tracing));
   app.use(refuseAmbiguousRequests());
   app.use(refuseOverload({ ...limits, messages }, { observer: { rejected: () => {} } })); // Counted by its status.
   app.use((ctx) => answerSibling(ctx, answers));
@@ -43,27 +45,36 @@ export function createSiblingApp(deps: SiblingAppDeps): Koa<SiblingState> {
 }
 
 /** Begins the exchange of every request, and counts it when the answer has ended. */
-function recordRequests({ observer, tracing }: Pick<SiblingAppDeps, 'observer' | 'tracing'>): Middleware<SiblingState> {
+function recordRequests({ observer }: Pick<SiblingAppDeps, 'observer'>): Middleware<SiblingState> {
   const deadline = new RequestDeadline();
   return (ctx, next) => {
-    const { req, res } = ctx;
+    const { res } = ctx;
     const exchange = new Exchange(res, deadline);
     ctx.state = { exchange };
-    const record = (span?: ServerSpan) => {
+    res.once('close', () => {
+      exchange.end();
+      observer.siblingServed({ kind: ctx.state.siblingKind ?? 'other', outcome: outcomeOf(res) });
+    });
+    return next();
+  };
+}
+
+function traceRequests({ serve }: Pick<Tracing, 'serve'>): Middleware<SiblingState> {
+  return (ctx, next) => {
+    const { req, res } = ctx;
+    return serve(servedRequest(req, { from: 'sibling', client: req.socket.remoteAddress }), (span) => {
       res.once('close', () => {
-        exchange.end();
-        const isComplete = res.writableFinished;
-        const outcome = servedOutcome({ status: res.statusCode, isComplete });
         const { siblingKind: kind = 'other' } = ctx.state;
-        observer.siblingServed({ kind, outcome });
-        const attributes = { 'layerwell.request.kind': kind, 'layerwell.sibling.outcome': outcome };
-        span?.end({ status: res.statusCode, route: `/v1/${kind}`, attributes });
+        const attributes = { 'layerwell.request.kind': kind, 'layerwell.sibling.outcome': outcomeOf(res) };
+        span.end({ status: res.statusCode, route: `/v1/${kind}`, attributes });
       });
       return next();
-    };
-    if (!tracing) return record();
-    return tracing.serve(servedRequest(req, { from: 'sibling', client: req.socket.remoteAddress }), record);
+    });
   };
+}
+
+function outcomeOf({ statusCode: status, writableFinished: isComplete }: ServerResponse): SiblingServedOutcome {
+  return servedOutcome({ status, isComplete });
 }
 
 /** How the answer to a sibling ended, for the metric. Pure. */

@@ -4,7 +4,7 @@ export interface Tracing extends SharedWorkTracing {
    * Runs `work` within a span of a request, which continues the trace in its headers. Spans that begin in `work`, and after whatever it waits
    * for, are its children.
    */
-  serve<Value>(request: ServedRequest, work: (span: ServerSpan) => Value): Value;
+  readonly serve: <Value>(request: ServedRequest, work: (span: ServerSpan) => Value) => Value;
   /** Begins the span of a request to an upstream or a sibling. */
   ask(request: AskedRequest): ClientSpan;
 }
