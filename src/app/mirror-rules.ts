@@ -30,7 +30,8 @@ export function mirrorLimits({ storage, download, upstreams, clients }: Config):
   };
 }
 
-const fixedSections = ['listen', 'management', 'storage', 'index', 'cluster', 'download', 'clients'] as const;
+/** The sections that are read only when the process starts. The chart restarts its pods when one of them changes. */
+export const fixedSections = ['listen', 'management', 'storage', 'index', 'cluster', 'download', 'clients'] as const;
 
 /** The sections of a changed configuration that hold only after a restart. Pure. */
 export function sectionsThatNeedRestart(old: Config, changed: Config): readonly string[] {

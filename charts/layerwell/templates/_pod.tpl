@@ -9,7 +9,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:
-    checksum/config: {{ include "layerwell.config" . | sha256sum }}
+    checksum/config: {{ include "layerwell.restartChecksum" . }}
     {{- with .Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -53,6 +53,8 @@ spec:
 name: layerwell
 image: {{ include "layerwell.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- /* kubectl describe shows why the configuration was refused. */}}
+terminationMessagePolicy: FallbackToLogsOnError
 {{- with .Values.extraArgs }}
 args:
   {{- concat (list "serve") . | toYaml | nindent 2 }}
@@ -75,20 +77,25 @@ startupProbe:
   httpGet:
     path: /healthz
     port: management
-  periodSeconds: 2
-  failureThreshold: 60
+  periodSeconds: 1
+  timeoutSeconds: 3
+  failureThreshold: 120
 livenessProbe:
   httpGet:
     path: /healthz
     port: management
-  periodSeconds: 10
+  periodSeconds: 5
   timeoutSeconds: 5
+  {{- /* A process that hangs will not stop by itself. */}}
+  terminationGracePeriodSeconds: 1
 readinessProbe:
   httpGet:
     path: /readyz
     port: management
-  periodSeconds: 5
-  timeoutSeconds: 5
+  periodSeconds: 2
+  timeoutSeconds: 3
+  {{- /* The only replica stays reachable during shutdown.preStop, until it refuses connections. */}}
+  failureThreshold: 4
 {{- with include "layerwell.env" . }}
 env:
   {{- . | nindent 2 }}
