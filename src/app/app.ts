@@ -19,7 +19,7 @@ import { readingsOf } from './readings.ts';
 import { ReadyPart } from './ready-part.ts';
 import type { ReloadResult } from './reloading.ts';
 import { servingReadings } from './serving-readings.ts';
-import { createSharedStorage } from './bucket/shared-storage.ts';
+import { createSharedStorage, type SharedStorageDeps } from './bucket/shared-storage.ts';
 import { createStores } from './stores.ts';
 import { UpstreamHealth } from './upstream-health.ts';
 import { Upstreams } from './upstreams.ts';
@@ -44,6 +44,8 @@ export interface AppDeps {
   readonly requestDeadlineMs?: number | undefined;
   /** The pauses before retries towards an upstream; for tests. */
   readonly pauses?: Pauses;
+  /** The pauses between looks at whether the shared bucket is to be swept; for tests. */
+  readonly bucketWait?: SharedStorageDeps['wait'];
 }
 
 export interface App {
@@ -85,9 +87,9 @@ export function createApp(deps: AppDeps): App {
   const asking = { version, clock, observer, monitor, memoryFor: sharesOf(memory), pauses, tracing };
   const upstreams = new Upstreams(config, asking);
   const limits = mirrorLimits(config);
-  const { failpoint, files = nodeFiles, requestDeadlineMs, replicaId, configSha256 } = deps;
+  const { failpoint, files = nodeFiles, requestDeadlineMs, replicaId, configSha256, bucketWait: wait } = deps;
   const stores = createStores(config, { clock, observer, failpoint, files, keep: limits.keep });
-  const sharedStorage = createSharedStorage(config, { stores, memory, clock, observer });
+  const sharedStorage = createSharedStorage(config, { stores, memory, clock, observer, wait });
   const sharing = { clock, observer, memory, log, tracing, bucket: sharedStorage.bucket, replicaId };
   const cluster = createCluster(config, sharing);
   const core = { ...stores, clock, observer, rateLimits, memory, tracing, ...sharedStorage.parts, ...cluster.work };

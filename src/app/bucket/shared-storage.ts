@@ -19,6 +19,8 @@ export interface SharedStorageDeps {
   readonly memory: Memory;
   readonly clock: Clock;
   readonly observer: BucketObserver & Observer;
+  /** As {@link SharedSweepDeps} has it. */
+  readonly wait?: SharedSweepDeps['wait'] | undefined;
 }
 
 /** What replicas tell each other, so that one sweeps. */
@@ -60,7 +62,7 @@ const noBucket: SharedStorage = {
 export function createSharedStorage({ storage }: Config, deps: SharedStorageDeps): SharedStorage {
   const { shared: settings, path } = storage;
   if (!settings) return noBucket;
-  const { stores: local, memory, clock, observer } = deps;
+  const { stores: local, memory, clock, observer, wait } = deps;
   let sweep: SharedSweep | undefined;
   const bucket = new BucketStorage({ settings, path, local, memory, clock, observer });
   const redirects: BlobRedirects = { isOn: settings.redirect, urlFor: (...of) => bucket.cache.urlFor(...of) };
@@ -83,6 +85,7 @@ export function createSharedStorage({ storage }: Config, deps: SharedStorageDeps
         observer,
         count,
         isFirst: () => turn.isFirst(),
+        ...(wait && { wait }),
         ...(turn.holdSweep && { hold: turn.holdSweep }),
       });
       return sweep;

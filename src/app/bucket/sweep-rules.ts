@@ -39,15 +39,16 @@ export function pauseAfter(tookMs: number): number {
 
 /** What a listing of the content of a bucket has shown so far. */
 export interface ListedContents {
-  readonly bytes: number;
+  /** In whole 4 KiB. */
+  readonly diskBytes: number;
   /** When the content that was not used for longest was used last; Infinity when there is none. */
   readonly oldestUseMs: number;
 }
 
 /** Whether something of it is to be removed. If not, nobody needs to know what names what, and the records and manifests need not be read. Pure. */
 export function mustRemoveSome(
-  { bytes, oldestUseMs }: ListedContents,
+  { diskBytes, oldestUseMs }: ListedContents,
   { maxBytes, unusedForMs, nowMs }: { readonly maxBytes: number; readonly unusedForMs: number; readonly nowMs: number },
 ): boolean {
-  return bytes > maxBytes || oldestUseMs < nowMs - unusedForMs;
+  return diskBytes > maxBytes || oldestUseMs < nowMs - unusedForMs;
 }

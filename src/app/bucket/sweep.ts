@@ -4,6 +4,7 @@ import { SqliteIndex, type SqliteIndexDeps } from '../../index/sqlite/sqlite-ind
 import { Space } from '../../mirror/eviction/space.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
+import { bytesOnDisk } from '../../mirror/ports/record-store.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
 import type { BucketCount } from '../../cluster/bucket/bucket-count.ts';
@@ -90,9 +91,9 @@ export class SharedSweep implements Part {
     try {
       if (await this.#makeView(contents, index, signal)) await this.#removeSome(contents, index, signal);
       signal.throwIfAborted();
-      const { bytes, blobs, manifests } = await index.totals();
+      const { bytes, diskBytes, blobs, manifests } = await index.totals();
       this.#swept = { bytes, objects: blobs + manifests };
-      await count.sweepEnded({ heldBytes: bytes, tookMs: clock.monotonicMs() - startedAtMs });
+      await count.sweepEnded({ heldBytes: diskBytes, tookMs: clock.monotonicMs() - startedAtMs });
     } finally {
       await index.stop();
     }
@@ -102,15 +103,15 @@ export class SharedSweep implements Part {
   async #makeView(contents: BucketContents, index: BucketView, signal: AbortSignal): Promise<boolean> {
     const { clock, observer, limits } = this.#deps;
     const { store, records } = contents;
-    let [bytes, oldestUseMs] = [0, Infinity];
+    let [diskBytes, oldestUseMs] = [0, Infinity];
     const list = async function* () {
       for await (const content of store.list()) {
-        bytes += content.size;
+        diskBytes += bytesOnDisk(content.size);
         oldestUseMs = Math.min(oldestUseMs, content.modifiedAtMs);
         yield content;
       }
     };
-    const isSurplus = () => mustRemoveSome({ bytes, oldestUseMs }, { ...limits, nowMs: clock.now() });
+    const isSurplus = () => mustRemoveSome({ diskBytes, oldestUseMs }, { ...limits, nowMs: clock.now() });
     const listRecords = async function* () {
       if (isSurplus()) yield* records.list();
     };

@@ -39,7 +39,7 @@ export const sharedStorage = z
     prefix: keyPrefix().describe('What the keys of all objects begin with. Default: nothing.').optional(),
     maxSize: bytes()
       .describe(
-        'Maximum size of what it holds, each object in whole 4 KiB. Beyond it, the least recently used content is removed from the bucket.',
+        'Maximum size of the blobs and manifests that it holds, each in whole 4 KiB. Beyond it, the least recently used content is removed from the bucket.',
       )
       .prefault('1TiB'),
     unusedFor: durationOrForeverMs()

@@ -3,7 +3,7 @@ import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Memory } from '../../mirror/ports/memory.ts';
 import type { BucketObserver, Observer } from '../../mirror/ports/observer.ts';
 import { ifAnswered, type OtherCache } from '../../mirror/ports/other-caches.ts';
-import type { RecordStore } from '../../mirror/ports/record-store.ts';
+import { bytesOnDisk, type RecordStore } from '../../mirror/ports/record-store.ts';
 import type { BlobSource, ContentQuestion, SharedWork } from '../../mirror/ports/shared-work.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
@@ -77,7 +77,7 @@ export class BucketStorage {
     });
     const counting: Pick<BucketObserver, 'uploadEnded'> = {
       uploadEnded: (event) => {
-        if (event.bytes > 0) this.#uploaded(event.bytes);
+        if (event.bytes > 0) this.#uploaded(bytesOnDisk(event.bytes));
         observer.uploadEnded(event);
       },
     };
@@ -129,7 +129,7 @@ export class BucketStorage {
     }
   }
 
-  /** Calls `listener` with the size of content, whenever this process has put some into the bucket. There is one. */
+  /** Calls `listener` with the size of content in whole 4 KiB, whenever this process has put some into the bucket. There is one. */
   onUploaded(listener: (bytes: number) => void): void {
     this.#uploaded = listener;
   }

@@ -29,8 +29,8 @@ test('while more is uploaded than there is room for, sweeps take at most a fifth
 
 test('a sweep removes something only beyond the bound, or where something was not used for too long', () => {
   const limits = { maxBytes: 100, unusedForMs: 50, nowMs: 1_000 };
-  expect(mustRemoveSome({ bytes: 100, oldestUseMs: 950 }, limits)).toBe(false);
-  expect(mustRemoveSome({ bytes: 101, oldestUseMs: 950 }, limits)).toBe(true);
-  expect(mustRemoveSome({ bytes: 1, oldestUseMs: 949 }, limits)).toBe(true);
-  expect(mustRemoveSome({ bytes: 0, oldestUseMs: Infinity }, limits)).toBe(false);
+  expect(mustRemoveSome({ diskBytes: 100, oldestUseMs: 950 }, limits)).toBe(false);
+  expect(mustRemoveSome({ diskBytes: 101, oldestUseMs: 950 }, limits)).toBe(true);
+  expect(mustRemoveSome({ diskBytes: 1, oldestUseMs: 949 }, limits)).toBe(true);
+  expect(mustRemoveSome({ diskBytes: 0, oldestUseMs: Infinity }, limits)).toBe(false);
 });
