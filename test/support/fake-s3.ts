@@ -42,6 +42,8 @@ export class FakeS3 {
   /** When objects were written, if not now. */
   readonly times = new Map<string, Date>();
   script: FaultScript = () => undefined;
+  /** Replaces the document of a listing. */
+  listing: ((query: URLSearchParams) => string | undefined) | undefined;
   #port = 0;
   #lastUpload = 0;
 
@@ -115,7 +117,7 @@ export class FakeS3 {
         this.objects.delete(key);
         return void response.writeHead(204).end();
       case 'ListObjectsV2':
-        return void response.end(this.#list(asked.query));
+        return void response.end(this.listing?.(asked.query) ?? this.#list(asked.query));
       default:
         return this.#multipart(asked, body, response);
     }

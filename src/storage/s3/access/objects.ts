@@ -137,10 +137,15 @@ export class BucketObjects {
     );
   }
 
-  /** The objects whose keys begin with `prefix`, in the order of their keys, in pages of a thousand: one call for each. */
+  /**
+   * The objects whose keys begin with `prefix`, in the order of their keys, in pages of a thousand: one call for each.
+   * @throws UpstreamError, also when the pages come round again.
+   */
   async *list(prefix: string, waiting: Waiting): AsyncGenerator<readonly ListedObject[]> {
+    const pages = new PagesOnce();
     for (let token: string | undefined; ; ) {
       const page = await this.page(prefix, { ...waiting, token });
+      pages.add(page.objects.at(-1)?.key ?? '');
       yield page.objects;
       token = page.next;
       if (token === undefined) return;
@@ -207,6 +212,29 @@ export class BucketObjects {
       minBytesPerSecond,
       onFailed: (reason) => calls.bodyFailed(reason),
     });
+  }
+}
+
+/** Empty pages in a row: some servers send a few. */
+const maxEmptyPages = 100;
+
+/** Notices a listing that comes round, by one name of the past at a time (Brent's algorithm). */
+class PagesOnce {
+  #remembered: string | undefined;
+  #since = 0;
+  #rememberedFor = 1;
+  #emptyPages = 0;
+
+  /** @param lastKey empty for a page without objects. @throws UpstreamError for a listing that does not end. */
+  add(lastKey: string): void {
+    this.#emptyPages = lastKey === '' ? this.#emptyPages + 1 : 0;
+    const isRound = lastKey !== '' && lastKey === this.#remembered;
+    if (isRound || this.#emptyPages > maxEmptyPages)
+      throw new UpstreamError('misbehaving', 'the shared bucket lists without an end');
+    if (lastKey === '' || (this.#since += 1) < this.#rememberedFor) return;
+    this.#remembered = lastKey;
+    this.#since = 0;
+    this.#rememberedFor *= 2;
   }
 }
 
