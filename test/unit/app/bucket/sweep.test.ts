@@ -139,7 +139,7 @@ describe('the sweep of a bucket', () => {
     await set.sweep.start();
     expect(await looked()).toBe(0);
     expect(await looked(600_000)).toBe(1); // It has been idle for long.
-    set.count.add(40_000); // As much as there is room for.
+    set.count.add(100_000 - 61_440); // As much as there is room for.
     expect(await looked()).toBe(1);
     set.count.add(1);
     expect(await looked()).toBe(2);
