@@ -28,6 +28,8 @@ export interface StoredLinksDeps {
 export interface StoredLinksLimits {
   /** How long a search may take. A link that is not found by then is not borrowed. */
   readonly searchWithinMs: number;
+  /** After this a search is content with the links that it has found. Its wait for other searches counts. */
+  readonly enoughAfterMs: number;
   /** Repositories of an upstream that are looked at; in memory for a minute after a search. */
   readonly maxRepositories: number;
   /** Manifests of a repository that are looked at. */
@@ -38,6 +40,7 @@ export interface StoredLinksLimits {
 
 const defaultLimits: StoredLinksLimits = {
   searchWithinMs: 8_000,
+  enoughAfterMs: 5_000,
   maxRepositories: 50_000,
   maxManifests: 5_000,
   maxNames: 100_000,
@@ -57,6 +60,10 @@ export interface LinkQuestion {
   readonly repositoryId: RepositoryId;
   readonly digest: Digest;
   readonly kind: Link['kind'];
+}
+
+interface Searching extends Waiting {
+  readonly enoughAtMs: number;
 }
 
 interface RecentRepository {
@@ -117,7 +124,9 @@ export class StoredLinks {
     if (this.#isNamedByRecent(question) && !(await this.#isStored(question.digest))) return [];
     const signal = AbortSignal.timeout(this.#limits.searchWithinMs);
     const key = `${question.kind} ${contentKey(question.repositoryId, question.digest)}`;
-    const search = (flight: Waiting) => this.#turns.run('search', () => this.#search(question, flight), flight);
+    const enoughAtMs = this.#deps.clock.monotonicMs() + this.#limits.enoughAfterMs;
+    const search = (flight: Waiting) =>
+      this.#turns.run('search', () => this.#search(question, { ...flight, enoughAtMs }), flight);
     try {
       return (await this.#searches.run(key, search, { signal })).value;
     } catch (cause) {
@@ -127,7 +136,7 @@ export class StoredLinks {
     }
   }
 
-  async #search(question: LinkQuestion, waiting: Waiting): Promise<readonly Link[]> {
+  async #search(question: LinkQuestion, waiting: Searching): Promise<readonly Link[]> {
     if (!this.#isNamedByRecent(question) && !(await this.#isNamedIn(question, waiting))) return [];
     return (await this.#isStored(question.digest)) ? this.#linksTo(question, waiting) : [];
   }
@@ -171,19 +180,21 @@ export class StoredLinks {
     });
   }
 
-  async #linksTo({ repositoryId, digest, kind }: LinkQuestion, waiting: Waiting): Promise<readonly Link[]> {
+  async #linksTo({ repositoryId, digest, kind }: LinkQuestion, waiting: Searching): Promise<readonly Link[]> {
     const { upstream } = repositoryId;
     const found = new Map<string, Link>();
+    const isEnough = () =>
+      found.size >= maxLinkedRepositories || (found.size > 0 && this.#deps.clock.monotonicMs() >= waiting.enoughAtMs);
     const look = async (repositories: readonly RepositoryId[]): Promise<void> => {
       for await (const links of inBatches(repositories, (other) => this.#linkOf(other, digest, kind))) {
         waiting.signal.throwIfAborted();
         for (const link of links) if (link) found.set(repositoryKey(link.repositoryId), link);
-        if (found.size >= maxLinkedRepositories) return;
+        if (isEnough()) return;
       }
     };
     const recent = [...this.#recent.values()].map((other) => other.repositoryId);
     await look(recent.filter((other) => other.upstream === upstream));
-    if (found.size < maxLinkedRepositories) await look(await this.#repositoriesOf(upstream));
+    if (!isEnough()) await look(await this.#repositoriesOf(upstream));
     return [...found.values()].slice(0, maxLinkedRepositories);
   }
 

@@ -170,6 +170,18 @@ test('at most sixteen links are found, and at most as many repositories are look
   expect(stores.files.calls.filter(({ path }) => path.includes('_blobs'))).toHaveLength(31);
 });
 
+test('a search among many repositories is content with what it has found, when most of its time is over', async () => {
+  const stores = await subject({ enoughAfterMs: 0 });
+  for (let number = 0; number < 10; number += 1)
+    await storeBlob(stores, repository('docker.io', `app/${number}`), other);
+  await storeBlob(stores, whole);
+  await storeManifest(stores, half);
+  stores.links.linked({ repositoryId: whole, kind: 'blob', digest: layer.digest, mediaType: undefined, size: 10 });
+  stores.files.calls.length = 0;
+  expect(sources(await stores.borrowable())).toEqual(['whole/app']);
+  expect(stores.files.calls.filter(({ path }) => path.includes('docker.io/app/'))).toEqual([]);
+});
+
 test('at most as many manifests of a repository are read as the limit says', async () => {
   const stores = await subject({ maxManifests: 10 });
   for (let number = 0; number < 20; number += 1) await storeManifest(stores, half, [other], `${number}`);
