@@ -87,9 +87,9 @@ export class Running {
     this.#child.stdin.on('error', () => {});
   }
 
-  /** Ends its stdin, and waits for its end. @returns what it printed. */
+  /** Asks it to end by a line on its stdin: kubectl sometimes loses the mere end of stdin. @returns what it printed. */
   async end(): Promise<string> {
-    this.#child.stdin.end();
+    this.#child.stdin.end('stop\n');
     await this.#closed;
     const output = await this.#stdout;
     if (this.#child.exitCode !== 0)

@@ -1,5 +1,5 @@
 /**
- * `node pull-loop.ts URL CLIENTS IMAGE`: pulls in a loop from a mirror until stdin ends, and verifies every byte. One pull in ten is of an
+ * `node pull-loop.ts URL CLIENTS IMAGE`: pulls in a loop from a mirror until a line comes on stdin, and verifies every byte. One pull in ten is of an
  * image that the mirror does not have. Each pull has a connection of its own. Prints one line of JSON. Needs nothing but Node.
  *
  * A failed attempt is a failure even if a real client would repeat it. `lost` counts the pulls that failed in every one of four attempts
@@ -21,7 +21,12 @@ const attempts: { readonly fromMs: number; readonly toMs: number; readonly reaso
 let lost = 0;
 let cold = 0;
 let isStopping = false;
-process.stdin.on('end', () => (isStopping = true)).resume();
+process.stdin.on('end', stop).on('data', stop);
+
+function stop(): void {
+  isStopping = true;
+  process.stdin.destroy();
+}
 
 function get(agent: Agent, path: string): Promise<Buffer> {
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
