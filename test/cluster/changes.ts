@@ -19,6 +19,14 @@ export const plannedChanges: readonly Scenario[] = [
     },
   },
   {
+    key: 'helm-test',
+    name: '`helm test`: a pull through every way of naming a registry',
+    run: async (release) => {
+      await release.stage.cluster.helm(['test', 'layerwell', '--namespace', namespace, '--timeout', '120s']);
+      return { problems: [] };
+    },
+  },
+  {
     key: 'exec',
     name: '`kubectl exec … layerwell check` and `layerwell health`',
     run: async (release) => {

@@ -12,6 +12,17 @@ export interface Line {
 const page = join(import.meta.dirname, '../../docs/kubernetes.md');
 const [begin, end] = ['<!-- results -->', '<!-- end of results -->'];
 
+/** The lines of former runs, of which these replace some. Keeps all in the file. */
+export async function addedTo(file: string | undefined, lines: readonly Line[]): Promise<readonly Line[]> {
+  if (file === undefined) return lines;
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- written below
+  const former = JSON.parse(await readFile(file, 'utf8').catch(() => '[]')) as readonly Line[];
+  const keyOf = ({ shape, scenario }: Line) => `${shape}\n${scenario}`;
+  const all = new Map([...former, ...lines].map((line) => [keyOf(line), line]));
+  await writeFile(file, JSON.stringify([...all.values()], undefined, 2));
+  return [...all.values()];
+}
+
 /** Replaces the results in docs/kubernetes.md. */
 export async function writeReport(lines: readonly Line[], cluster: Cluster): Promise<void> {
   const { stdout } = await cluster.kubectl(['version', '--output', 'json']);

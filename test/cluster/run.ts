@@ -1,6 +1,7 @@
 /**
  * `npm run test:cluster`: installs the chart in the cluster of KUBECONFIG in every shape, changes and breaks it while clients pull, and writes
- * what they saw into docs/kubernetes.md. `--only KEY,KEY` runs some scenarios, `--shapes N,N` some shapes, `--no-report` writes nothing.
+ * what they saw into docs/kubernetes.md. `--only KEY,KEY` runs some scenarios, `--shapes N,N` some shapes, `--no-report` writes nothing,
+ * `--results FILE` adds to the results of a former run, `--keep` leaves everything installed.
  */
 import { parseArgs } from 'node:util';
 import { kubeletPulls } from './kubelet.ts';
@@ -9,7 +10,7 @@ import { Cluster } from './cluster.ts';
 import { followGuide } from './guide.ts';
 import { dryRuns, uninstall } from './objects.ts';
 import { Release } from './release.ts';
-import { type Line, writeReport } from './report.ts';
+import { addedTo, type Line, writeReport } from './report.ts';
 import { rotations } from './rotation.ts';
 import type { Scenario } from './scenario.ts';
 import { shapesWith } from './shapes.ts';
@@ -20,6 +21,7 @@ const { values: chosen } = parseArgs({
     only: { type: 'string' },
     shapes: { type: 'string' },
     report: { type: 'boolean', default: true },
+    results: { type: 'string' },
     keep: { type: 'boolean', default: false },
   },
   allowNegative: true,
@@ -82,6 +84,6 @@ try {
 const problems = lines.flatMap(({ shape, scenario, finding }) =>
   finding.problems.map((problem) => `${shape}, ${scenario}: ${problem}`),
 );
-if (chosen.report) await writeReport(lines, cluster);
+if (chosen.report) await writeReport(await addedTo(chosen.results, lines), cluster);
 process.stdout.write(problems.length > 0 ? `\n${problems.join('\n')}\n` : '\nno problems\n');
 process.exitCode = problems.length > 0 ? 1 : 0;

@@ -75,5 +75,6 @@ export function commonValues(image: string, upstream: string): Values {
     service: { type: 'NodePort' },
     config: { storage: small },
     upstreams: { 'docker.io': { url: upstream } },
+    tests: { image: 'docker.io/library/app:helm-test' },
   };
 }
