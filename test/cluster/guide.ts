@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { until } from './cluster.ts';
-import { nodeAddress } from './kubelet.ts';
+import { certsFolder } from './kubelet.ts';
 import { chart } from './release.ts';
 import type { Line } from './report.ts';
 import { seconds } from './scenario.ts';
@@ -11,6 +11,7 @@ import type { Stage } from './stage.ts';
 
 const page = join(import.meta.dirname, '../../docs/kubernetes.md');
 const namespace = 'layerwell';
+const nodes = 'layerwell-nodes';
 
 /** Runs the commands of the first two sections of docs/kubernetes.md, with the addresses of the test in place of those of the page. */
 export async function followGuide(stage: Stage): Promise<readonly Line[]> {
@@ -29,7 +30,7 @@ export async function followGuide(stage: Stage): Promise<readonly Line[]> {
 
 async function remove({ cluster }: Stage): Promise<void> {
   await cluster.helm(['uninstall', 'layerwell', '--namespace', namespace, '--ignore-not-found']);
-  await cluster.kubectl(['delete', 'namespace', namespace, '--ignore-not-found', '--wait']);
+  await cluster.kubectl(['delete', 'namespace', namespace, nodes, '--ignore-not-found', '--wait']);
 }
 
 class Guide {
@@ -47,10 +48,7 @@ class Guide {
     await this.#writeValues([...blocksOf(section, 'yaml'), this.#ofTest()]);
     const [install = '', pull = ''] = blocksOf(section, 'sh');
     await this.#shell(install);
-    if (this.#stage.cluster.hasNode) {
-      await this.#configureNode(blocksOf(section, 'toml')[0] ?? '');
-      await this.#shell(pull.replace('alpine:3.22', `app:guide-${Date.now()}`));
-    }
+    await this.#shell(pull.replace('alpine:3.22', `app:guide-${Date.now()}`));
     return this.#line('Five minutes: from nothing to nodes that pull through it', performance.now() - fromMs);
   }
 
@@ -75,23 +73,21 @@ class Guide {
     return this.#sections.find((section) => section.startsWith(title)) ?? '';
   }
 
-  /** Values that only the test needs: a small cache, and its own upstream. */
+  /** Values that only the test needs: a small cache, its own upstream, and where the node's files are. */
   #ofTest(): string {
     const upstreams = { 'docker.io': { url: this.#stage.upstream } };
-    return stringify({ config: { storage: { maxSize: '1GiB', minFree: '100MiB' } }, upstreams });
+    const configFile = process.env['CLUSTER_CONTAINERD_CONFIG'] ?? '/etc/containerd/config.toml';
+    const registries = [{ name: 'docker.io', server: this.#stage.upstream }];
+    return stringify({
+      config: { storage: { maxSize: '1GiB', minFree: '100MiB' } },
+      upstreams,
+      nodeConfiguration: { folder: certsFolder(), configFile, registries },
+    });
   }
 
   async #writeValues(parts: readonly string[]): Promise<void> {
-    const values: unknown = Object.assign({}, ...parts.map((part): unknown => parse(this.#placed(part))));
+    const values = parts.map((part): unknown => parse(this.#placed(part))).reduce(merged, {});
     await writeFile(join(this.#folder, 'values.yaml'), stringify(values));
-  }
-
-  async #configureNode(toml: string): Promise<void> {
-    const certs = `${process.env['CLUSTER_CERTS_D'] ?? '/etc/containerd/certs.d'}/docker.io`;
-    const input = toml
-      .replace('https://registry-1.docker.io', this.#stage.upstream)
-      .replace('127.0.0.1', await nodeAddress(this.#stage));
-    await this.#stage.cluster.onNode(`mkdir -p ${certs} && cat > ${certs}/hosts.toml`, { input });
   }
 
   #placed(text: string): string {
@@ -108,6 +104,17 @@ class Guide {
       .replaceAll('values.yaml', join(this.#folder, 'values.yaml'));
     await this.#stage.cluster.shell(script);
   }
+}
+
+/** As Helm merges values. */
+function merged(one: unknown, other: unknown): unknown {
+  if (!isObject(one) || !isObject(other)) return other;
+  const keys = [...new Set([...Object.keys(one), ...Object.keys(other)])];
+  return Object.fromEntries(keys.map((key) => [key, key in other ? merged(one[key], other[key]) : one[key]]));
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** The blocks of code of a section in this language, without the indentation of a list. */

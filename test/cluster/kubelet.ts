@@ -76,7 +76,7 @@ async function fallsBack(release: Release, tag: string, withinMs: number): Promi
 async function pointNodeAt(release: Release, otherPort?: number): Promise<number> {
   const { cluster, upstream } = release.stage;
   const port = otherPort ?? (await release.nodePort());
-  const folder = `${process.env['CLUSTER_CERTS_D'] ?? '/etc/containerd/certs.d'}/docker.io`;
+  const folder = `${certsFolder()}/docker.io`;
   const lines = [
     `server = "${upstream}"`,
     `[host."http://${await nodeAddress(release.stage)}:${port}"]`,
@@ -87,6 +87,11 @@ async function pointNodeAt(release: Release, otherPort?: number): Promise<number
   return port;
 }
 
+/** The `config_path` of the node's containerd. */
+export function certsFolder(): string {
+  return process.env['CLUSTER_CERTS_D'] ?? '/etc/containerd/certs.d';
+}
+
 export async function nodeAddress(stage: Stage): Promise<string> {
   const path = '{.items[0].status.addresses[?(@.type=="InternalIP")].address}';
   const { stdout } = await stage.cluster.kubectl(['get', 'nodes', '--output', `jsonpath=${path}`]);
@@ -94,7 +99,7 @@ export async function nodeAddress(stage: Stage): Promise<string> {
 }
 
 /** A pod whose image the node does not have. @returns how long the kubelet took to pull it. */
-async function kubeletPull(release: Release, tag: string): Promise<number> {
+export async function kubeletPull(release: Release, tag: string): Promise<number> {
   const { cluster } = release.stage;
   const name = `pull-${tag}`;
   const reference = `docker.io/library/app:${tag}`;

@@ -1,6 +1,7 @@
 import { globSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
+import { until } from './cluster.ts';
 import { chart, type Release } from './release.ts';
 import type { Line } from './report.ts';
 import type { Finding, Scenario } from './scenario.ts';
@@ -65,6 +66,7 @@ export const uninstall: Scenario = {
   run: async (release) => {
     const { cluster } = release.stage;
     await cluster.helm(['uninstall', 'layerwell', '--namespace', namespace, '--wait']);
+    await until('the pods are gone', async () => (await leftOf(release)).every((object) => !object.startsWith('pod/')));
     const left = await leftOf(release);
     await release.uninstall();
     return {

@@ -9,6 +9,7 @@ import { faults, plannedChanges } from './changes.ts';
 import { Cluster } from './cluster.ts';
 import { followGuide } from './guide.ts';
 import { dryRuns, uninstall } from './objects.ts';
+import { nodeConfiguration } from './nodes.ts';
 import { Release } from './release.ts';
 import { addedTo, type Line, writeReport } from './report.ts';
 import { rotations } from './rotation.ts';
@@ -55,7 +56,14 @@ function isFor({ key, isFor: applies }: Scenario, release: Release): boolean {
   return release.shape.scenarios?.includes(key) !== false && applies?.(release) !== false;
 }
 
-const scenarios: readonly Scenario[] = [...plannedChanges, ...kubeletPulls, ...faults, ...rotations, uninstall];
+const scenarios: readonly Scenario[] = [
+  ...plannedChanges,
+  ...kubeletPulls,
+  ...nodeConfiguration,
+  ...faults,
+  ...rotations,
+  uninstall,
+];
 const lines: Line[] = [];
 
 async function runScenario(scenario: Scenario, release: Release): Promise<void> {

@@ -17,6 +17,8 @@ export interface Pulls {
 }
 
 export const namespace = 'layerwell-test';
+/** For the pods that write files of the node, which the restricted standard forbids. */
+export const nodesNamespace = 'layerwell-test-nodes';
 const warmImage = 'library/app:warm';
 
 /** A namespace under the restricted Pod Security standard, with an upstream and a client, both from the mirror's image. */
@@ -33,7 +35,7 @@ export class Stage {
 
   async setUp(): Promise<void> {
     const { cluster } = this;
-    await cluster.kubectl(['delete', 'namespace', namespace, '--ignore-not-found', '--wait']);
+    await this.#deleteNamespaces();
     await freeVolumes(cluster);
     const { stderr } = await cluster.kubectl(['apply', '--filename', '-'], { input: objects(this.image) });
     if (stderr.includes('Warning')) throw new Error(stderr);
@@ -42,8 +44,13 @@ export class Stage {
   }
 
   async tearDown(): Promise<void> {
-    await this.cluster.kubectl(['delete', 'namespace', namespace, '--ignore-not-found', '--wait']);
+    await this.#deleteNamespaces();
     await freeVolumes(this.cluster);
+  }
+
+  async #deleteNamespaces(): Promise<void> {
+    const names = [namespace, nodesNamespace];
+    await this.cluster.kubectl(['delete', 'namespace', ...names, '--ignore-not-found', '--wait']);
   }
 
   /** The address of the release's service. */
@@ -153,6 +160,7 @@ function objects(image: string): string {
   const probe = { readinessProbe: { httpGet: { path: '/v2/', port: 5000 }, periodSeconds: 1 } };
   const items = [
     { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace, labels: Object.fromEntries(levels) } },
+    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: nodesNamespace } },
     { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'pods', namespace }, data: pods },
     deployment('upstream', image, ['node', '/pods/upstream.ts'], probe),
     deployment('client', image, ['sleep', 'infinity']),

@@ -1,0 +1,86 @@
+import { until } from './cluster.ts';
+import { certsFolder, kubeletPull } from './kubelet.ts';
+import type { Release } from './release.ts';
+import { hasNode, type Scenario, seconds } from './scenario.ts';
+import { nodesNamespace } from './stage.ts';
+
+const foreign = 'server = "https://quay.io"\n';
+
+/** The DaemonSet that writes what containerd reads. */
+export const nodeConfiguration: readonly Scenario[] = [
+  {
+    key: 'nodes',
+    name: 'Node configuration by the DaemonSet; the kubelet pulls through it',
+    isFor: hasNode,
+    run: async (release) => {
+      const { cluster } = release.stage;
+      await cluster.onNode(`rm -rf ${certsFolder()}/docker.io ${certsFolder()}/_default`);
+      const fromMs = performance.now();
+      await release.upgrade(nodesOf(release, ['docker.io']));
+      await ready(release);
+      const readyMs = performance.now() - fromMs;
+      const asked = await release.stage.blobsAsked();
+      await kubeletPull(release, `nodes-${Date.now()}`);
+      const blobs = (await release.stage.blobsAsked()) - asked;
+      const written = await hosts(release, 'docker.io');
+      const problems = [
+        ...(blobs === 3 ? [] : [`the upstream was asked for ${blobs} blobs instead of 3`]),
+        ...(written.includes(':30600"]') ? [] : [`docker.io/hosts.toml: ${written}`]),
+      ];
+      return { note: `written ${seconds(readyMs)} after the upgrade began`, problems };
+    },
+  },
+  {
+    key: 'nodes',
+    name: 'A changed file of the node is repaired; a file of others stays as it is',
+    isFor: hasNode,
+    run: async (release) => {
+      const { cluster } = release.stage;
+      const folder = certsFolder();
+      await cluster.onNode(`mkdir -p ${folder}/quay.io && cat > ${folder}/quay.io/hosts.toml`, { input: foreign });
+      await release.upgrade(nodesOf(release, ['docker.io', 'quay.io']));
+      await cluster.onNode(`echo '# changed' >> ${folder}/docker.io/hosts.toml`);
+      const isRepaired = async () => !(await hosts(release, 'docker.io')).includes('# changed');
+      const repairedMs = await until('the file is repaired', isRepaired, { withinMs: 60_000 });
+      const kept = await hosts(release, 'quay.io');
+      await cluster.onNode(`rm -rf ${folder}/quay.io`);
+      await ready(release);
+      const problems = kept === foreign ? [] : [`quay.io/hosts.toml: ${kept}`];
+      return { note: `repaired after ${seconds(repairedMs)} (looks every 5 s)`, problems };
+    },
+  },
+  {
+    key: 'nodes',
+    name: 'Node configuration switched off: its files are removed',
+    isFor: hasNode,
+    run: async (release) => {
+      await release.upgrade({ nodeConfiguration: { enabled: false } });
+      const left = await release.stage.cluster.onNode(`find ${certsFolder()} -type f`);
+      return { problems: left.trim() === '' ? [] : [`files are left: ${left}`] };
+    },
+  },
+];
+
+function nodesOf({ stage }: Release, registries: readonly string[]): Readonly<Record<string, unknown>> {
+  return {
+    service: { nodePort: 30_600 },
+    nodeConfiguration: {
+      enabled: true,
+      namespace: nodesNamespace,
+      folder: certsFolder(),
+      configFile: process.env['CLUSTER_CONTAINERD_CONFIG'] ?? '/etc/containerd/config.toml',
+      registries: registries.map((name) => ({ name, server: stage.upstream })),
+      intervalSeconds: 5,
+    },
+  };
+}
+
+async function ready({ stage: { cluster } }: Release): Promise<void> {
+  const path = '{.status.numberReady} {.status.desiredNumberScheduled} {.status.updatedNumberScheduled}';
+  const read = () => cluster.read('daemonset layerwell-node', path, nodesNamespace);
+  await until('the nodes are configured', async () => /^([1-9]\d*) \1 \1$/.test(await read()));
+}
+
+function hosts({ stage: { cluster } }: Release, registry: string): Promise<string> {
+  return cluster.onNode(`cat ${certsFolder()}/${registry}/hosts.toml`);
+}
