@@ -19,7 +19,7 @@ export const kubeletPulls: readonly Scenario[] = [
     run: async (release) => {
       await pointNodeAt(release);
       const asked = await release.stage.blobsAsked();
-      const ms = await kubeletPull(release, 'through');
+      const ms = await kubeletPull(release, fresh('through'));
       const blobs = (await release.stage.blobsAsked()) - asked;
       const problems = blobs === 3 ? [] : [`the upstream was asked for ${blobs} blobs instead of 3`];
       return { note: `${seconds(ms)}, the upstream was asked once for each blob`, problems };
@@ -31,10 +31,11 @@ export const kubeletPulls: readonly Scenario[] = [
     isFor: hasNode,
     run: async (release) => {
       await pointNodeAt(release);
-      await release.stage.pullOnce(await release.mirror(), 'library/app:cached-for-the-kubelet');
+      const tag = fresh('cached');
+      await release.stage.pullOnce(await release.mirror(), `library/app:${tag}`);
       await release.stage.setUpstream('gone');
       try {
-        return { note: seconds(await kubeletPull(release, 'cached-for-the-kubelet')), problems: [] };
+        return { note: seconds(await kubeletPull(release, tag)), problems: [] };
       } finally {
         await release.stage.setUpstream('up');
       }
@@ -67,7 +68,7 @@ export const kubeletPulls: readonly Scenario[] = [
 ];
 
 async function fallsBack(release: Release, tag: string, withinMs: number): Promise<Finding> {
-  const ms = await kubeletPull(release, tag);
+  const ms = await kubeletPull(release, fresh(tag));
   const problems = ms > withinMs ? [`took ${seconds(ms)} instead of at most ${seconds(withinMs)}`] : [];
   return { note: `falls back to the registry: ${seconds(ms)} in all`, problems };
 }
@@ -96,6 +97,11 @@ export async function nodeAddress(stage: Stage): Promise<string> {
   const path = '{.items[0].status.addresses[?(@.type=="InternalIP")].address}';
   const { stdout } = await stage.cluster.kubectl(['get', 'nodes', '--output', `jsonpath=${path}`]);
   return stdout.trim();
+}
+
+/** A tag whose layers the node cannot have of a former run. */
+function fresh(tag: string): string {
+  return `${tag}-${Date.now()}`;
 }
 
 /** A pod whose image the node does not have. @returns how long the kubelet took to pull it. */
