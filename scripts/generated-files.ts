@@ -22,12 +22,13 @@ export async function generatedFiles(root: string): Promise<readonly GeneratedFi
   const values = 'charts/layerwell/values.schema.json';
   const chart = 'charts/layerwell/README.md';
   const valuesFile = readFileSync(join(root, 'charts/layerwell/values.yaml'), 'utf8');
+  const chartFiles = { valuesYaml: valuesFile, schema: JSON.parse(readFileSync(join(root, values), 'utf8')) };
   return [
     { path: 'mirror.config.schema.json', text: json({ title: 'mirror.config.json', ...schema }) },
     { path: reference, text: withTables(readFileSync(join(root, reference), 'utf8'), configReference(schema)) },
     { path: metrics, text: withTables(readFileSync(join(root, metrics), 'utf8'), await metricsReference()) },
     { path: chart, text: withTables(readFileSync(join(root, chart), 'utf8'), valuesReference(valuesFile)) },
-    { path: values, text: json(valuesSchema(JSON.parse(readFileSync(join(root, values), 'utf8')), schema)) },
+    { path: values, text: json(valuesSchema(chartFiles, schema)) },
     { path: 'charts/layerwell/rules/layerwell.yaml', text: rulesYaml() },
     { path: 'charts/layerwell/dashboards/layerwell.json', text: dashboardJson() },
   ];

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { expect, test } from 'vitest';
 import { configOf, problemsWith } from '../support/config.ts';
@@ -27,7 +28,10 @@ function configIn(yaml: string): string {
 
 describeWithTools(['helm'], 'the Helm chart', () => {
   test('passes helm lint --strict', () => {
-    expect(helm('lint', '--strict', '--kube-version', '1.31.0', chart)).toContain('0 chart(s) failed');
+    const shapes = readdirSync(resolve(chart, 'ci')).map((name) => ['--values', resolve(chart, 'ci', name)]);
+    for (const values of [[], ...shapes]) {
+      expect(helm('lint', '--strict', '--kube-version', '1.31.0', chart, ...values)).toContain('0 chart(s) failed');
+    }
   });
 
   test('ships a valid configuration that listens for other pods', async () => {

@@ -15,6 +15,9 @@ Returns JSON: `include "layerwell.config" . | fromJson` is the dict.
 {{- if include "layerwell.tlsSecret" . }}
 {{- $_ := set $forPods.listen "tls" (dict "certFile" "/run/secrets/layerwell/tls/tls.crt" "keyFile" "/run/secrets/layerwell/tls/tls.key") }}
 {{- end }}
+{{- if .Values.redis.index }}
+{{- $_ := set $forPods "index" (merge (dict "driver" "redis") (include "layerwell.config.redis" . | fromYaml)) }}
+{{- end }}
 {{- range $upstream, $account := .Values.credentials }}
 {{- if hasKey $config.upstreams $upstream }}
 {{- $entry := get $config.upstreams $upstream | default dict }}
@@ -43,7 +46,7 @@ tls:
 advertise: {{ printf "https://${env:POD_NAME}.%s-management.%s.svc:%v" (include "layerwell.fullname" .) .Release.Namespace .Values.cluster.port | quote }}
 {{- else }}
 {{- /* The address of a pod is IPv6 where its services are IPv6 first. */}}
-{{- $address := ternary "[${env:POD_IP}]" "${env:POD_IP}" (eq (first .Values.service.ipFamilies | default "IPv4") "IPv6") }}
+{{- $address := ternary "[${env:POD_IP}]" "${env:POD_IP}" (eq (first (.Values.service.ipFamilies | default (list "IPv4"))) "IPv6") }}
 advertise: {{ printf "http://%s:%v" $address .Values.cluster.port | quote }}
 {{- end }}
 replicaName: ${env:POD_NAME}

@@ -7,7 +7,7 @@ labels:
   {{- with .monitor.labels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with merge (dict) .monitor.annotations .root.Values.commonAnnotations }}
+{{- with merge (dict) (.monitor.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}

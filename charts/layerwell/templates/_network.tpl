@@ -16,7 +16,7 @@
 {{- define "layerwell.redisPorts" -}}
 {{- $redis := .Values.redis }}
 {{- $ports := list }}
-{{- range concat $redis.sentinels $redis.nodes (without (list $redis.url) "") }}
+{{- range concat ($redis.sentinels | default list) ($redis.nodes | default list) (without (list $redis.url) "") }}
 {{- $ports = append $ports (regexFind "[0-9]+$" (regexFind ":[0-9]+(/|$)" . | trimSuffix "/") | default "6379") }}
 {{- end }}
 {{- if $redis.sentinels }}{{ $ports = append $ports "6379" }}{{ end }}

@@ -5,7 +5,7 @@ metadata:
   labels:
     {{- /* Neither the version nor the chart: they would restart the pods for nothing. */}}
     {{- include "layerwell.selectorLabels" . | nindent 4 }}
-    {{- with merge (dict) .Values.podLabels .Values.commonLabels }}
+    {{- with merge (dict) (.Values.podLabels | default dict) (.Values.commonLabels | default dict) }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:

@@ -27,7 +27,7 @@
 {{- end }}
 {{- end }}
 {{- $old := dict "storageClass" ($spec.storageClassName | default "") "accessModes" ($spec.accessModes | join ",") "annotations" (dig "metadata" "annotations" dict (first $had) | toJson) }}
-{{- $new := dict "storageClass" .Values.persistence.storageClass "accessModes" (.Values.persistence.accessModes | join ",") "annotations" (.Values.persistence.annotations | toJson) }}
+{{- $new := dict "storageClass" .Values.persistence.storageClass "accessModes" (.Values.persistence.accessModes | join ",") "annotations" (.Values.persistence.annotations | default dict | toJson) }}
 {{- range $key := list "storageClass" "accessModes" "annotations" }}
 {{- if ne (get $old $key) (get $new $key) }}
 {{ printf "persistence.%s: the volumes have %q. %s %s, upgrade again, then, to have it for the old replicas too, delete each claim data-%s-0 and so on with its pod (its cache is lost)" $key (get $old $key) $fixed $remove $name }}

@@ -34,7 +34,7 @@
 {{- end }}
 {{- end }}
 {{- end }}
-{{- if hasKey .Values.podAnnotations "checksum/config" }}
+{{- if hasKey (.Values.podAnnotations | default dict) "checksum/config" }}
 podAnnotations: the chart itself sets checksum/config
 {{- end }}
 {{- end }}
@@ -95,6 +95,12 @@ cluster.enabled: replicas find each other by Redis. Set redis.url, redis.sentine
 {{- end }}
 {{- if and (dig "cluster" nil .Values.config) (not .Values.cluster.enabled) }}
 config.cluster: set cluster.enabled=true, which opens its port
+{{- end }}
+{{- if and .Values.redis.index (not $ways) }}
+redis.index: set redis.url, redis.sentinels, redis.nodes, or redis.existingSecret with redis.urlKey
+{{- end }}
+{{- if and .Values.redis.index (eq (dig "index" "driver" "redis" .Values.config) "sqlite") }}
+redis.index: config.index.driver is sqlite
 {{- end }}
 {{- if gt (len $ways) 1 }}
 {{ printf "redis: set one of %s" (join ", " $ways) }}
