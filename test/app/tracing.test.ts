@@ -1,4 +1,4 @@
-import { SpanKind, SpanStatusCode } from '@opentelemetry/api';
+import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import { expect, test } from 'vitest';
 import { createTracing } from '../../src/telemetry/tracing.ts';
 import { ask, caughtUp, open } from '../support/client.ts';
@@ -128,6 +128,24 @@ test('the trace context leaves the mirror only if the upstream is to get it, and
   expect(JSON.stringify(spans.all().map(({ attributes }) => attributes))).not.toMatch(/signed|hidden/);
 });
 
+test('other instrumentations do not see upstream requests: they would send the trace context to every host', () => {
+  const { tracing } = recordSpans();
+  const [method, kind, upstream] = ['GET', 'token', 'docker.io'];
+  const request = {
+    method,
+    kind,
+    upstream,
+    url: new URL('https://auth.test/token'),
+    isOwn: false,
+    sendsContext: false,
+  };
+  const isRecorded: boolean[] = [];
+  const begin = () => isRecorded.push(trace.getTracer('undici').startSpan('GET').isRecording());
+  tracing.ask(request).sending(begin);
+  begin();
+  expect(isRecorded).toEqual([false, true]);
+});
+
 test('by default no upstream gets the trace context', async () => {
   const spans = recordSpans();
   const upstream = await startFakeRegistry();
@@ -140,9 +158,12 @@ test('by default no upstream gets the trace context', async () => {
   expect(sent.filter((name) => ['traceparent', 'tracestate', 'x-request-id'].includes(name))).toEqual([]);
 });
 
-test('a client that joins a download has a link to the request that began it', async () => {
+test.each([
+  ['a download', {}],
+  ['a relay of a blob that cannot be stored', { storage: { maxSize: '1MB' } }],
+])('a client that joins %s has a link to the request that began it', async (_, config) => {
   const spans = recordSpans();
-  const { upstream, app, path, held } = await startHolding(2_000_000, { bytes: 1_000_000 }, {}, spans);
+  const { upstream, app, path, held } = await startHolding(2_000_000, { bytes: 1_000_000 }, config, spans);
   const first = await open(app, path, { headers: { traceparent } });
   const second = await open(app, path);
   held.open();
