@@ -1,4 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -17,20 +18,21 @@ export async function kubeconform(yaml: string, version: string): Promise<string
   );
   await using schemas = await serveSchemas(folder);
   const location = `${schemas.url}/api/{{.ResourceKind}}{{.KindSuffix}}.json`;
-  const args = ['-strict', '-summary', '-n', '2', '-schema-location', location, '-skip', customKinds.join(',')];
+  const args = ['-strict', '-summary', '-n', '2', '-schema-location', location];
   const child = spawn(tool('kubeconform'), args, { stdio: ['pipe', 'pipe', 'inherit'] });
   child.stdin.end(yaml);
   return await text(child.stdout);
 }
 
-/** Kinds of other projects, whose schemas Kubernetes does not have. */
-const customKinds = ['Certificate', 'HTTPRoute', 'PodMonitor', 'PrometheusRule', 'ServiceMonitor'];
+/** Schemas of the kinds of other projects: cert-manager, the Gateway API and the Prometheus operator. */
+const customKinds = join(import.meta.dirname, 'schemas');
 
 /** The schemas refer to each other by absolute paths, from a host on the internet: without their `$id`, from here. */
 async function serveSchemas(folder: string): Promise<{ readonly url: string } & AsyncDisposable> {
   const server = createServer((request, response) => {
     const name = request.url?.split('/').at(-1) ?? '';
-    readFile(join(folder, name), 'utf8').then(
+    const file = [join(folder, name), join(customKinds, name)].find((each) => existsSync(each)) ?? '';
+    readFile(file, 'utf8').then(
       (schema) => void response.end(JSON.stringify({ ...JSON.parse(schema), $id: undefined })),
       () => void response.writeHead(404).end(),
     );

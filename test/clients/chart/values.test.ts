@@ -64,7 +64,7 @@ describeWithTools(['helm'], 'values of the Helm chart', () => {
       const isFor = ({ path }: { readonly path: string }) => version === '1.37.0' || path.includes('/ci/');
       const yaml = accepted.filter(isFor).map(({ path }) => renderedFrom(path).yaml);
       const report = await kubeconform(yaml.join('\n---\n'), version);
-      expect(report).toMatch(/Valid: \d+, Invalid: 0, Errors: 0, Skipped: \d+$/m);
+      expect(report).toMatch(/Valid: \d+, Invalid: 0, Errors: 0, Skipped: 0$/m);
     },
   );
 });
