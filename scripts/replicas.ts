@@ -1,5 +1,5 @@
 import { writeFile } from 'node:fs/promises';
-import { cpus } from 'node:os';
+import { cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { pullTogether, type Interruption, type Together } from '../test/replicas/harness/together.ts';
 import type { Owner } from '../test/support/owner.ts';
@@ -65,7 +65,8 @@ ${rows.join('\n')}
 
 ${problems.length === 0 ? 'No promise was broken.' : problems.map((problem) => `- ${problem}`).join('\n')}
 
-${new Date().toISOString().slice(0, 10)}, Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown processor'}. Clients, replicas, upstream and proxy share the processors.
+${new Date().toISOString().slice(0, 10)}, Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown processor'}. Clients, replicas, upstream and proxy share the processors; the load of
+15 minutes was ${loadavg()[2]?.toFixed(0)}.
 
 \`npm run replicas\` repeats this and writes this page. Every test run does it with 8 MiB (\`test/replicas/one-download.test.ts\`).
 `;
