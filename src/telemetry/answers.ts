@@ -5,6 +5,17 @@ type AnsweredEvent = Parameters<Observer['answered']>[0];
 
 type AnsweredLabels = Pick<AnsweredEvent, 'kind' | 'method' | 'status' | 'cache' | 'upstream'>;
 
+/** Of an upstream that answers. Blobs have no lifetime, so they are not revalidated. */
+const ratioParts: readonly (readonly [AnsweredEvent['kind'], AnsweredEvent['cache']])[] = [
+  ['manifest', 'hit'],
+  ['manifest', 'miss'],
+  ['manifest', 'collapsed'],
+  ['manifest', 'revalidated'],
+  ['blob', 'hit'],
+  ['blob', 'miss'],
+  ['blob', 'collapsed'],
+];
+
 /** Counts of the answers with the same labels. */
 interface Series {
   readonly kind: string;
@@ -12,7 +23,8 @@ interface Series {
   readonly code: string;
   readonly cache: string;
   readonly upstream: string;
-  readonly times: Times;
+  /** Undefined before the first answer. */
+  times: Times | undefined;
   answers: number;
   bytes: number;
   aborts: number;
@@ -79,11 +91,14 @@ export class Answers {
     });
   }
 
-  /** Hits and misses of an upstream begin at 0. */
+  /** What the hit ratio of an upstream is computed from begins at 0. Of bytes and times, those of hits and misses do. */
   begin(upstream: string): void {
-    for (const kind of ['manifest', 'blob'] as const)
-      for (const cache of ['hit', 'miss'] as const)
-        this.#seriesOf({ kind, method: 'GET', status: 200, cache, upstream }).isKnown = true;
+    for (const [kind, cache] of ratioParts) {
+      const series = this.#seriesOf({ kind, method: 'GET', status: 200, cache, upstream });
+      const isCommon = cache === 'hit' || cache === 'miss';
+      if (isCommon) series.times ??= this.#timesOf(kind, cache);
+      series.isKnown = isCommon || kind === 'blob';
+    }
   }
 
   count(event: AnsweredEvent): void {
@@ -91,8 +106,9 @@ export class Answers {
     series.answers += 1;
     series.bytes += event.bytes;
     if (event.aborted) series.aborts += 1;
-    series.times.whole.add(event.durationMs / 1_000);
-    series.times.firstByte.add(event.firstByteMs / 1_000);
+    const times = (series.times ??= this.#timesOf(event.kind, event.cache));
+    times.whole.add(event.durationMs / 1_000);
+    times.firstByte.add(event.firstByteMs / 1_000);
   }
 
   #seriesOf({ kind, method, status, cache, upstream }: AnsweredLabels): Series {
@@ -100,7 +116,7 @@ export class Answers {
     const known = this.#series.get(key);
     if (known) return known;
     const labels = { kind, method: knownMethod(method), code: String(status), cache, upstream };
-    const series = { ...labels, times: this.#timesOf(kind, cache), answers: 0, bytes: 0, aborts: 0, isKnown: false };
+    const series = { ...labels, times: undefined, answers: 0, bytes: 0, aborts: 0, isKnown: false };
     this.#series.set(key, series);
     return series;
   }

@@ -5,46 +5,52 @@ import { noReadings } from '../../support/no-readings.ts';
 
 const upstreams = Array.from({ length: 50 }, (_, place) => `registry-${place}.io`);
 
-/** Metrics of a mirror whose upstreams have all been pulled from: tags and blobs, hits and misses. */
-function inUse() {
+const isBusy = (place: number) => place < 10;
+
+type Metrics = ReturnType<typeof createMetrics>;
+const times = { durationMs: 20, firstByteMs: 10, aborted: false };
+
+/** Each upstream was pulled from: a hit and a miss of a manifest and a blob. */
+function pulled(metrics: Metrics, upstream: string): void {
+  for (const cache of ['hit', 'miss'] as const) {
+    for (const kind of ['manifest', 'blob'] as const)
+      metrics.answered({ kind, method: 'GET', status: 200, cache, upstream, bytes: 1, ...times });
+  }
+  for (const kind of ['ping', 'token', 'manifest', 'blob'] as const)
+    metrics.upstreamAnswered({ upstream, kind, method: 'GET', outcome: 200, durationMs: 100 });
+  metrics.blobBytes({ upstream, source: 'upstream', bytes: 1 });
+  metrics.downloadStarted({ upstream });
+  metrics.downloadEnded({ upstream, result: 'ok', bytes: 1, durationMs: 100 });
+}
+
+/** By clients that pull tags again and again. */
+function pulledOften(metrics: Metrics, upstream: string): void {
+  const manifest = { kind: 'manifest', status: 200, upstream, bytes: 1, ...times } as const;
+  for (const cache of ['hit', 'miss', 'revalidated'] as const) metrics.answered({ ...manifest, method: 'HEAD', cache });
+  metrics.answered({ ...manifest, method: 'GET', cache: 'revalidated' });
+  metrics.upstreamAnswered({ upstream, kind: 'manifest', method: 'HEAD', outcome: 200, durationMs: 100 });
+  metrics.tagRevalidated({ upstream, result: 'not_modified' });
+}
+
+/** Metrics of a mirror whose upstreams have all been pulled from, ten of them often. */
+function inUse(): Metrics {
   const metrics = createMetrics({
     version: '1.2.3',
     nodeVersion: 'v26.0.0',
     log: { logger: pino({ enabled: false }) },
   });
-  const isBusy = (place: number) => Number(place < 10);
   const readings = upstreams.map((upstream, place) => ({
     upstream,
     isUp: true,
     lastSuccessAtMs: Date.UTC(2030, 0, 1),
-    running: isBusy(place),
-    waiting: isBusy(place),
+    running: Number(isBusy(place)),
+    waiting: Number(isBusy(place)),
   }));
   metrics.readFrom({ ...noReadings, upstreams: () => readings });
-  metrics.followUpstreams(upstreams.map((name, place) => ({ name, hasAccount: place < 10 })));
-  const times = { durationMs: 20, firstByteMs: 10, aborted: false };
-  for (const upstream of upstreams) {
-    for (const cache of ['hit', 'miss'] as const) {
-      for (const kind of ['manifest', 'blob'] as const)
-        metrics.answered({ kind, method: 'GET', status: 200, cache, upstream, bytes: 1, ...times });
-      metrics.answered({ kind: 'manifest', method: 'HEAD', status: 200, cache, upstream, bytes: 0, ...times });
-    }
-    metrics.answered({
-      kind: 'manifest',
-      method: 'GET',
-      status: 200,
-      cache: 'revalidated',
-      upstream,
-      bytes: 1,
-      ...times,
-    });
-    for (const kind of ['ping', 'token', 'manifest', 'blob'] as const)
-      metrics.upstreamAnswered({ upstream, kind, method: 'GET', outcome: 200, durationMs: 100 });
-    metrics.upstreamAnswered({ upstream, kind: 'manifest', method: 'HEAD', outcome: 200, durationMs: 100 });
-    metrics.blobBytes({ upstream, source: 'upstream', bytes: 1 });
-    metrics.downloadStarted({ upstream });
-    metrics.downloadEnded({ upstream, result: 'ok', bytes: 1, durationMs: 100 });
-    metrics.tagRevalidated({ upstream, result: 'not_modified' });
+  metrics.followUpstreams(upstreams.map((name, place) => ({ name, hasAccount: isBusy(place) })));
+  for (const [place, upstream] of upstreams.entries()) {
+    pulled(metrics, upstream);
+    if (isBusy(place)) pulledOften(metrics, upstream);
   }
   return metrics;
 }
