@@ -155,10 +155,10 @@ const costs: Row = {
     ]),
     graph('Upstream requests without success', 'reqps', [
       {
-        expr: orZero(sumBy('upstream, code', rateOf('layerwell_upstream_requests_total', 'code!~"[23]..|401|404"'))),
+        expr: sumBy('upstream, code', rateOf('layerwell_upstream_requests_total', 'code!~"[23]..|401|404"')),
         legend: '{{upstream}} {{code}}',
       },
-      { expr: orZero(sumBy('upstream', rateOf('layerwell_upstream_retries_total'))), legend: '{{upstream}} repeated' },
+      { expr: sumBy('upstream', rateOf('layerwell_upstream_retries_total')), legend: '{{upstream}} repeated' },
     ]),
     graph('Time to response headers, 95 %', 's', [
       {
@@ -179,7 +179,7 @@ const costs: Row = {
       { expr: sumBy('result', rateOf('layerwell_cache_fills_total')), legend: '{{result}}' },
     ]),
     graph('Revalidated tags', 'ops', [
-      { expr: orZero(sumBy('result', rateOf('layerwell_cache_revalidations_total'))), legend: '{{result}}' },
+      { expr: sumBy('result', rateOf('layerwell_cache_revalidations_total')), legend: '{{result}}' },
     ]),
   ],
 };
@@ -190,27 +190,27 @@ const replicas: Row = {
     stat('Replicas that know each other', 'short', `max(${of('layerwell_cluster_replicas')})`),
     stat('Replicas that reach Redis', 'short', orZero(sumBy('', of('layerwell_redis_up')))),
     graph('Bytes of blobs by source', 'Bps', [
-      { expr: orZero(sumBy('source', rateOf('layerwell_blob_source_bytes_total'))), legend: '{{source}}' },
+      { expr: sumBy('source', rateOf('layerwell_blob_source_bytes_total')), legend: '{{source}}' },
     ]),
     graph('Leases', 'ops', [
       { expr: sumBy('kind, event', rateOf('layerwell_cluster_leases_total')), legend: '{{kind}} {{event}}' },
     ]),
     graph('Requests to siblings', 'reqps', [
       {
-        expr: orZero(sumBy('kind, result', rateOf('layerwell_sibling_requests_total'))),
+        expr: sumBy('kind, result', rateOf('layerwell_sibling_requests_total')),
         legend: '{{kind}} {{result}}',
       },
     ]),
     graph('Redis', 's', [
       {
-        expr: orZero(quantileOf(0.99, 'layerwell_redis_command_duration_seconds')),
+        expr: quantileOf(0.99, 'layerwell_redis_command_duration_seconds'),
         legend: 'reply, 99 %',
       },
       { expr: orZero(sumBy('', rateOf('layerwell_redis_errors_total'))), legend: 'errors per second' },
     ]),
     graph('Shared bucket', 'ops', [
       {
-        expr: orZero(sumBy('operation, result', rateOf('layerwell_shared_storage_requests_total'))),
+        expr: sumBy('operation, result', rateOf('layerwell_shared_storage_requests_total')),
         legend: '{{operation}} {{result}}',
       },
       { expr: sumBy('', of('layerwell_shared_storage_uploads_queued')), legend: 'uploads that wait or run' },
