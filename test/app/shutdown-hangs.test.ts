@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
@@ -7,9 +7,17 @@ import { ask } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { image } from '../support/images.ts';
+import { startProcess } from '../support/processes.ts';
 import { ScriptedFiles } from '../support/scripted-files.ts';
 import { startApp } from '../support/start-app.ts';
-import { type Fault, type MirrorConfig, mirrorOf, type RunningMirror, startMirror } from '../support/start-mirror.ts';
+import {
+  type Fault,
+  faults,
+  type MirrorConfig,
+  mirrorOf,
+  type RunningMirror,
+  startMirror,
+} from '../support/start-mirror.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 import { writeHelper } from '../support/write-helper.ts';
 
@@ -75,6 +83,18 @@ test('a mirror with hanging name lookups ends once it has stopped, before the de
   await mirror.logged(({ msg }) => msg === 'stopped');
   expect(await endsSoon(mirror)).toEqual({ code: 0, signal: null });
   expect(await pull).toBe('cut');
+});
+
+test('a check that waits for a hanging name lookup ends at a signal', async () => {
+  const directory = await temporaryDirectory();
+  const [file, pipe] = [join(directory, 'mirror.config.json'), join(directory, 'pipe')];
+  execFileSync('mkfifo', [pipe]);
+  await writeFile(file, JSON.stringify({ upstreams: { 'docker.io': { url: 'http://registry.test' } } }));
+  const args = ['--import', faults, 'src/main.ts', 'check', '--online', '--config', file];
+  const check = startProcess(process.execPath, args, { env: { TEST_FAULT: 'lookup-hangs', TEST_PIPE: pipe } });
+  await check.waitUntil(({ stdout }) => stdout.includes('a lookup hangs'));
+  check.send('SIGTERM');
+  expect(await check.exited).toEqual({ code: 143, signal: null });
 });
 
 /** Whether a process runs; one that has ended stays in the list until its parent looks. */

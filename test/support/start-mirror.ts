@@ -166,7 +166,7 @@ export class RunningMirror {
 }
 
 /** Loaded before the program. */
-const faults = join(import.meta.dirname, 'process-faults.ts');
+export const faults = join(import.meta.dirname, 'process-faults.ts');
 const unhandled = new Set<unknown>(['unhandled rejection', 'uncaught exception']);
 
 /** The last line may still be arriving. */
