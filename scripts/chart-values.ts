@@ -18,6 +18,8 @@ export function valuesSchema({ valuesYaml, schema }: ChartFiles, configSchema: S
     const port = property(section, 'port');
     if (port !== undefined) Object.assign(port, { minimum: 1, description: 'Services and probes must know it.' });
   }
+  // The chart completes the section.
+  Object.assign(config.properties?.['cluster'] ?? {}, { required: [] });
   const handwritten = { ...schema, properties: { ...schema.properties, config: {} } };
   const own = withRequired(handwritten, { defaults: parse(valuesYaml), defs: schema.$defs });
   const { properties, ...rest } = own;

@@ -33,9 +33,10 @@ Returns JSON: `include "layerwell.config" . | fromJson` is the dict.
 {{- end }}
 
 {{- define "layerwell.config.cluster" -}}
+{{- $port := dig "cluster" "listen" "port" .Values.cluster.port .Values.config | int }}
 listen:
   host: "::"
-  port: {{ .Values.cluster.port }}
+  port: {{ $port }}
 {{- if include "layerwell.clusterTlsSecret" . }}
   tls:
     certFile: /run/secrets/layerwell/cluster-tls/tls.crt
@@ -43,11 +44,11 @@ listen:
 tls:
   caFile: /run/secrets/layerwell/cluster-tls/ca.crt
 {{- /* A certificate names pods, not their addresses. */}}
-advertise: {{ printf "https://${env:POD_NAME}.%s-management.%s.svc:%v" (include "layerwell.fullname" .) .Release.Namespace .Values.cluster.port | quote }}
+advertise: {{ printf "https://${env:POD_NAME}.%s-management.%s.svc:%v" (include "layerwell.fullname" .) .Release.Namespace $port | quote }}
 {{- else }}
 {{- /* The address of a pod is IPv6 where its services are IPv6 first. */}}
 {{- $address := ternary "[${env:POD_IP}]" "${env:POD_IP}" (eq (first (.Values.service.ipFamilies | default (list "IPv4"))) "IPv6") }}
-advertise: {{ printf "http://%s:%v" $address .Values.cluster.port | quote }}
+advertise: {{ printf "http://%s:%v" $address $port | quote }}
 {{- end }}
 replicaName: ${env:POD_NAME}
 secretFile: /run/secrets/layerwell/cluster/secret

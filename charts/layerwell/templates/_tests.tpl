@@ -14,3 +14,11 @@
 {{- else if include "layerwell.mirrors" (list . $usual) }}{{ $usual }}
 {{- end }}
 {{- end }}
+
+{{- /* The pod of `helm test`, as a peer of a network policy. */}}
+{{- define "layerwell.testPeer" -}}
+- podSelector:
+    matchLabels:
+      app.kubernetes.io/name: {{ include "layerwell.name" . }}-test
+      app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}

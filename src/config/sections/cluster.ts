@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { redisKeys, redisOf } from './redis.ts';
-import { chosenSecret, path, port, requiredSecret, text } from './values.ts';
+import { chosenSecret, path, port, requiredSecret, shortName, text } from './values.ts';
 
 /** A shorter secret can be guessed. */
 export const leastSecretBytes = 32;
@@ -55,9 +55,7 @@ export const cluster = z
       })
       .describe('TLS towards the other replicas.')
       .prefault({}),
-    replicaName: z
-      .string()
-      .regex(/^[A-Za-z0-9._-]{1,64}$/, 'expected at most 64 letters, digits, ".", "_" and "-"')
+    replicaName: shortName()
       .describe('A name of this replica for logs, such as `${env:POD_NAME}`; each start adds a random part to it.')
       .optional(),
   })

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { chosenSecret, count, path, type Secret, text } from './values.ts';
+import { chosenSecret, count, path, shortName, text, type Secret } from './values.ts';
 
 const hostPortGrammar = /^(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+)\]):([0-9]{1,5})$/;
 
@@ -53,11 +53,7 @@ export const redisKeys = {
     .describe('A file with the password, instead of `password`; re-read for each connection.')
     .optional(),
   database: count({ least: 0, most: 65_535 }).describe('The database. Default: the one in the URL, or 0.').optional(),
-  keyPrefix: z
-    .string()
-    .regex(/^[A-Za-z0-9._-]{1,64}$/, 'expected at most 64 letters, digits, ".", "_" and "-"')
-    .describe('All keys begin with it. Default: `layerwell`.')
-    .optional(),
+  keyPrefix: shortName().describe('All keys begin with it. Default: `layerwell`.').optional(),
   tls: tls.optional(),
 };
 

@@ -65,6 +65,15 @@ export function text() {
     .refine((value) => !/\p{Cc}/u.test(value), 'expected no control characters, such as a line break');
 }
 
+/** A short name: letters, digits, ".", "_" and "-". */
+export function shortName() {
+  const pattern = '^[A-Za-z0-9._-]{1,64}$';
+  return z
+    .string()
+    .refine((value) => new RegExp(pattern).test(value), 'expected at most 64 letters, digits, ".", "_" and "-"')
+    .meta({ pattern: `${pattern}${orReference}` });
+}
+
 /** Relative to the folder of the configuration file: interpolate.ts resolves the keys `path` and `…File`. */
 export function path() {
   return z.string().min(1, 'expected a path').meta({ title: 'path' });
