@@ -2,11 +2,15 @@ import {
   type Context,
   context,
   createContextKey,
+  diag,
+  INVALID_SPAN_CONTEXT,
+  isSpanContextValid,
   propagation,
   ProxyTracerProvider,
   ROOT_CONTEXT,
   type Span,
   SpanKind,
+  type SpanOptions,
   SpanStatusCode,
   trace,
   type Tracer,
@@ -40,7 +44,7 @@ export interface Traces extends Tracing {
 
 /**
  * Records spans with the SDK that the operator has loaded, by the semantic conventions of OpenTelemetry for HTTP. No header, query or signed
- * URL becomes an attribute.
+ * URL becomes an attribute. What an SDK, an exporter or a sampler throws goes to the log of the API (`diag`), and changes nothing else.
  * @returns undefined if no SDK is registered now.
  */
 export function createTracing({ version }: { readonly version: string }): Traces | undefined {
@@ -52,7 +56,8 @@ export function createTracing({ version }: { readonly version: string }): Traces
     active: () => trace.getActiveSpan()?.spanContext(),
     link: (begunBy) => {
       const span = trace.getActiveSpan();
-      if (span && begunBy && span.spanContext().spanId !== begunBy.spanId) span.addLink({ context: begunBy });
+      if (!span || !begunBy || span.spanContext().spanId === begunBy.spanId) return;
+      attempt(() => span.addLink({ context: begunBy }), undefined);
     },
     flush: (withinMs = usuallyFlushesWithinMs) => flush(withinMs),
     traceId: () => trace.getActiveSpan()?.spanContext().traceId,
@@ -91,7 +96,7 @@ function callOf(self: object, method: unknown): unknown {
 
 function serve<Value>(tracer: Tracer, request: ServedRequest, work: (span: ServerSpan) => Value): Value {
   const method = methodOf(request.method);
-  const parent = trace.getActiveSpan() ? context.active() : propagation.extract(ROOT_CONTEXT, request.headers);
+  const parent = trace.getActiveSpan() ? context.active() : contextIn(request.headers);
   const attributes = {
     'http.request.method': method,
     'url.path': shortened(request.path),
@@ -100,26 +105,27 @@ function serve<Value>(tracer: Tracer, request: ServedRequest, work: (span: Serve
     'user_agent.original': shortened(request.headers['user-agent']?.toString()),
     'layerwell.request.from': request.kind,
   };
-  const span = tracer.startSpan(method, { kind: SpanKind.SERVER, attributes: given(attributes) }, parent);
+  const span = begin(tracer, method, { kind: SpanKind.SERVER, attributes: given(attributes) }, parent);
   return context.with(trace.setSpan(parent, span), () => work(serverSpan(span, method)));
 }
 
 function serverSpan(span: Span, method: string): ServerSpan {
+  const spanContext = span.spanContext();
   return {
-    traceId: span.spanContext().traceId,
+    traceId: isSpanContextValid(spanContext) ? spanContext.traceId : undefined,
     end: ({ status, route, attributes }) => {
-      if (route !== undefined) span.updateName(`${method} ${route}`);
       const isFailure = status >= 500;
-      span.setAttributes({
-        ...given(attributes),
-        ...given({
-          'http.route': route,
-          'http.response.status_code': status,
-          'error.type': isFailure ? String(status) : undefined,
-        }),
+      const answered = given({
+        ...attributes,
+        'http.route': route,
+        'http.response.status_code': status,
+        'error.type': isFailure ? String(status) : undefined,
       });
-      if (isFailure) span.setStatus({ code: SpanStatusCode.ERROR });
-      span.end();
+      end(span, () => {
+        if (route !== undefined) span.updateName(`${method} ${route}`);
+        span.setAttributes(answered);
+        if (isFailure) span.setStatus({ code: SpanStatusCode.ERROR });
+      });
     },
   };
 }
@@ -135,27 +141,28 @@ function ask(tracer: Tracer, { method, url, kind, upstream, isOwn, sendsContext 
     'layerwell.request.kind': kind,
   };
   const options = { kind: SpanKind.CLIENT, attributes: given(attributes) };
-  const span = tracer.startSpan(`${method} ${kind}`, options, active);
+  const span = begin(tracer, `${method} ${kind}`, options, active);
   const inSpan = trace.setSpan(active, span);
   return {
     headers: sendsContext ? headersOf(inSpan) : {},
     sending: (send) => context.with(inSpan.setValue(suppressed, true), send),
-    answered: (status) => {
-      span.setAttribute('http.response.status_code', status);
-      if (status >= 400) fail(span, String(status));
-    },
-    end: ({ reason, bytes }) => {
-      if (bytes !== undefined) span.setAttribute('http.response.body.size', bytes);
-      if (reason !== undefined) fail(span, reason);
-      span.end();
-    },
+    answered: (status) =>
+      attempt(() => {
+        span.setAttribute('http.response.status_code', status);
+        if (status >= 400) fail(span, String(status));
+      }, undefined),
+    end: ({ reason, bytes }) =>
+      end(span, () => {
+        if (bytes !== undefined) span.setAttribute('http.response.body.size', bytes);
+        if (reason !== undefined) fail(span, reason);
+      }),
   };
 }
 
 /** Of the trace context only: baggage is what clients have written. */
 function headersOf(active: Context): Readonly<Record<string, string>> {
   const headers: Record<string, string> = {};
-  propagation.inject(propagation.deleteBaggage(active), headers);
+  attempt(() => propagation.inject(propagation.deleteBaggage(active), headers), undefined);
   return headers;
 }
 
@@ -164,13 +171,36 @@ function recordBucketCall(
   { operation, outcome, durationMs }: Parameters<BucketObserver['bucketAnswered']>[0],
 ): void {
   const attributes = { 'rpc.system': 'aws-api', 'rpc.service': 'S3', 'rpc.method': operation };
-  const span = tracer.startSpan(`S3/${operation}`, {
-    kind: SpanKind.CLIENT,
-    attributes,
-    startTime: Date.now() - durationMs,
+  const options = { kind: SpanKind.CLIENT, attributes, startTime: Date.now() - durationMs };
+  const span = begin(tracer, `S3/${operation}`, options, context.active());
+  end(span, () => {
+    if (outcome !== 'ok' && outcome !== 'absent') fail(span, outcome);
   });
-  if (outcome !== 'ok' && outcome !== 'absent') fail(span, outcome);
-  span.end();
+}
+
+/** @returns a span that records nothing if the SDK throws. */
+function begin(tracer: Tracer, name: string, options: SpanOptions, parent: Context): Span {
+  return attempt(() => tracer.startSpan(name, options, parent), trace.wrapSpanContext(INVALID_SPAN_CONTEXT));
+}
+
+/** @param describe sets the last attributes. */
+function end(span: Span, describe: () => void): void {
+  attempt(describe, undefined);
+  attempt(() => span.end(), undefined);
+}
+
+function contextIn(headers: ServedRequest['headers']): Context {
+  return attempt(() => propagation.extract(ROOT_CONTEXT, headers), ROOT_CONTEXT);
+}
+
+/** Calls the SDK, which runs code of others: a span processor, an exporter, a sampler. */
+function attempt<Value>(call: () => Value, otherwise: Value): Value {
+  try {
+    return call();
+  } catch (cause) {
+    diag.error('layerwell: the SDK threw', cause);
+    return otherwise;
+  }
 }
 
 function fail(span: Span, reason: string): void {

@@ -38,7 +38,8 @@ export interface ServedRequest {
 export type Attributes = Readonly<Record<string, string | number | boolean | undefined>>;
 
 export interface ServerSpan {
-  readonly traceId: string;
+  /** Undefined if the SDK could not begin the span. */
+  readonly traceId: string | undefined;
   /** @param route the path with placeholders: it names the span. */
   end(answer: { readonly status: number; readonly route: string | undefined; readonly attributes: Attributes }): void;
 }
