@@ -50,7 +50,7 @@ const serving: readonly Alert[] = [
   {
     name: 'LayerwellOverload',
     severity: 'warning',
-    expr: 'sum by (namespace, job, instance, reason) (rate(layerwell_http_rejected_total{reason!="headers"}[5m])) > 0',
+    expr: 'sum by (namespace, job, instance, reason) (rate(layerwell_http_rejected_total{reason=~"requests|connections|upstream"}[5m])) > 0',
     for: '5m',
     summary: `${instance} rejects requests: the limit of {{ $labels.reason }} is reached.`,
   },
@@ -116,7 +116,7 @@ const upstreams: readonly Alert[] = [
   {
     name: 'LayerwellRateLimited',
     severity: 'warning',
-    expr: 'sum by (namespace, job, upstream) (increase(layerwell_upstream_throttled_total[10m])) > 0',
+    expr: 'sum by (namespace, job, upstream) (increase(layerwell_upstream_throttled_total[5m])) > 0',
     for: '5m',
     summary: `${upstream} answers 429: a rate limit is used up.`,
   },
@@ -162,7 +162,7 @@ const store: readonly Alert[] = [
     severity: 'critical',
     expr: [
       'layerwell_storage_free_bytes < 0.01 * layerwell_storage_size_bytes',
-      'or sum by (namespace, job, instance) (rate(layerwell_cache_fills_total{result="disk_error"}[15m])) > 0',
+      'or sum by (namespace, job, instance) (rate(layerwell_cache_fills_total{result="disk_error"}[5m])) > 0',
     ].join(' '),
     for: '5m',
     summary: `${instance} cannot store content: its disk is full or failing.`,

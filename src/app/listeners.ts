@@ -70,6 +70,7 @@ function registryListener(config: Config, deps: Reporting & Pick<Listeners, 'run
     idleTimeoutMs,
     connections,
     onRejected: (reason) => observer.rejected({ reason }),
+    onCut: (reason) => observer.rejected({ reason }),
   });
 }
 

@@ -103,6 +103,7 @@ function silentObserver(): Observer {
     evicted: ignore,
     corruptionFound: ignore,
     indexRebuilt: ignore,
+    integrityChecked: ignore,
     scrubbed: ignore,
     internalError: ignore,
   };

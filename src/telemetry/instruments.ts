@@ -106,7 +106,7 @@ function clientInstruments(make: Maker) {
   return {
     rejections: make.counter(
       'http_rejected_total',
-      'Requests and connections rejected because a limit was reached, by limit; `upstream`: too many requests wait for one upstream, or for its slow bodies.',
+      'Requests and connections rejected, by the limit that was reached: `requests`, `connections`, or `upstream`, where too many requests wait for one upstream or for its slow bodies; or for what the client does: `headers`, too many; `malformed`, broken HTTP; `slow_client`, it sends its headers or reads its answer too slowly.',
       ['reason'],
     ),
     collapsed: make.counter(
@@ -146,6 +146,11 @@ function storeInstruments(make: Maker) {
       ['source'],
     ),
     rebuilds: make.counter('index_rebuilds_total', 'How often the index was rebuilt from the store.'),
+    integrityChecks: make.counter(
+      'cache_integrity_checks_total',
+      'Content that was compared with its digest, by where: `download`, `read` (only those that fail) or `scrub`.',
+      ['source', 'result'],
+    ),
     scrubbedBytes: make.counter('scrub_bytes_total', 'Bytes of stored content re-verified.'),
     lastScrub: make.gauge(
       'scrub_last_completed_timestamp_seconds',

@@ -1,5 +1,11 @@
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type { BucketObserver, ClusterObserver, LeaseEvent, Observer } from '../mirror/ports/observer.ts';
+import type {
+  BucketObserver,
+  ClusterObserver,
+  LeaseEvent,
+  Observer,
+  RejectionReason,
+} from '../mirror/ports/observer.ts';
 import { createBucketMetrics } from './bucket-metrics.ts';
 import { createInstruments, makerFor, type Instruments } from './instruments.ts';
 import type { Log } from './log.ts';
@@ -69,7 +75,14 @@ export function createMetrics({ version, nodeVersion, log, registry = new Regist
   };
 }
 
-const rejections = ['requests', 'connections', 'headers', 'upstream'];
+const rejections: readonly RejectionReason[] = [
+  'requests',
+  'connections',
+  'upstream',
+  'headers',
+  'malformed',
+  'slow_client',
+];
 const evictions = ['lru', 'unused', 'purge'];
 
 /** Counters with known labels begin at 0, because Prometheus sees no increase from nothing to 1. */
@@ -78,6 +91,9 @@ function beginAtZero(instruments: Instruments): void {
   for (const kind of ['manifest', 'blob', 'tag']) instruments.collapsed.inc({ kind }, 0);
   for (const kind of ['manifest', 'blob']) instruments.admittedBytes.inc({ kind }, 0);
   for (const source of ['read', 'scrub']) instruments.corruptions.inc({ source }, 0);
+  for (const source of ['download', 'scrub'])
+    for (const result of ['ok', 'corrupt']) instruments.integrityChecks.inc({ source, result }, 0);
+  instruments.integrityChecks.inc({ source: 'read', result: 'corrupt' }, 0);
   for (const reason of evictions) {
     instruments.evictions.inc({ reason }, 0);
     instruments.evictedBytes.inc({ reason }, 0);
@@ -104,7 +120,7 @@ function clientEvents(instruments: Instruments): Events<'answered' | 'rejected' 
 }
 
 function downloadEvents(
-  { downloads, downloadSeconds, downloadsInFlight, downloadsWaiting }: Instruments,
+  { downloads, downloadSeconds, downloadsInFlight, downloadsWaiting, integrityChecks }: Instruments,
   log: MetricsDeps['log'],
 ): Events<'downloadStarted' | 'downloadsWaiting' | 'downloadEnded'> {
   return {
@@ -113,6 +129,8 @@ function downloadEvents(
     downloadEnded: ({ upstream, result, bytes, durationMs, cause }) => {
       downloadsInFlight.dec({ upstream });
       downloads.inc({ upstream, result });
+      const checked = result === 'ok' ? 'ok' : result === 'digest_mismatch' ? 'corrupt' : undefined;
+      if (checked) integrityChecks.inc({ source: 'download', result: checked });
       downloadSeconds.observe(durationMs / 1000);
       if (result !== 'ok') log.logger.warn({ upstream, result, bytes, err: cause }, 'download failed');
     },
@@ -121,14 +139,19 @@ function downloadEvents(
 
 function storeEvents(
   instruments: Instruments,
-): Events<'contentStored' | 'evicted' | 'corruptionFound' | 'indexRebuilt' | 'scrubbed'> {
+): Events<'contentStored' | 'evicted' | 'corruptionFound' | 'integrityChecked' | 'indexRebuilt' | 'scrubbed'> {
   return {
     contentStored: ({ kind, bytes }) => instruments.admittedBytes.inc({ kind }, bytes),
     evicted: ({ reason, bytes }) => {
       instruments.evictions.inc({ reason });
       instruments.evictedBytes.inc({ reason }, bytes);
     },
-    corruptionFound: ({ source }) => instruments.corruptions.inc({ source }),
+    corruptionFound: ({ source }) => {
+      instruments.corruptions.inc({ source });
+      if (source === 'read') instruments.integrityChecks.inc({ source, result: 'corrupt' });
+    },
+    integrityChecked: ({ isIntact }) =>
+      instruments.integrityChecks.inc({ source: 'scrub', result: isIntact ? 'ok' : 'corrupt' }),
     indexRebuilt: () => instruments.rebuilds.inc(),
     scrubbed: ({ bytes }) => {
       instruments.scrubbedBytes.inc(bytes);

@@ -7,6 +7,7 @@ import { startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { image, randomBlob } from '../support/images.ts';
 import { pullAll } from '../support/pull.ts';
+import { sendRaw } from '../support/raw-request.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { mirrorOf, startMirror } from '../support/start-mirror.ts';
 import { blobFile } from '../support/store-on-disk.ts';
@@ -198,4 +199,31 @@ test('the metrics have the size of the disk, the age of the oldest content, and 
   await writeFile(blobFile(app.dataDirectory, layer.digest), 'short');
   await ask(app, `/v2/${repository}/blobs/${layer.digest}`);
   expect(await valueOf(app, 'cache_quarantined_objects')).toBe(1);
+});
+
+test('content that is compared with its digest is counted: downloads, stored files, and what the scrubber reads', async () => {
+  const upstream = await startFakeRegistry();
+  const held = image({ layerBytes: 300_000 });
+  upstream.content.add(repository, '1', held);
+  const storage = { scrubEvery: 'forever' };
+  const app = await startApp(mirrorOf(upstream, { storage }));
+  const name = 'cache_integrity_checks_total';
+  await pullAll(app, repository, '1');
+  await app.quiet();
+  expect(await valueOf(app, name, { source: 'download', result: 'ok' })).toBe(held.blobs.length);
+
+  await app.restart(mirrorOf(upstream, { storage: { scrubEvery: '1d', scrubRate: '1GiB' } }));
+  const files = held.blobs.length + 1;
+  await expect.poll(() => valueOf(app, name, { source: 'scrub', result: 'ok' })).toBe(files);
+  const layer = held.blobs[1] ?? held.manifest;
+  await writeFile(blobFile(app.dataDirectory, layer.digest), 'short');
+  await ask(app, `/v2/${repository}/blobs/${layer.digest}`);
+  expect(await valueOf(app, name, { source: 'read', result: 'corrupt' })).toBe(1);
+});
+
+test('a client that sends broken HTTP is counted, and is no overload', async () => {
+  const app = await startApp(mirrorOf(await startFakeRegistry()));
+  await sendRaw(app.host, 'GARBAGE\r\n\r\n');
+  expect(await valueOf(app, 'http_rejected_total', { reason: 'malformed' })).toBe(1);
+  expect(await valueOf(app, 'http_rejected_total')).toBe(1);
 });

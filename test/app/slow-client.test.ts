@@ -54,6 +54,7 @@ test('a client that reads nothing for too long is cut, and others are not', asyn
   asleep.pause();
   await expect.poll(async () => (await app.metrics()).sum('layerwell_http_client_aborts_total')).toBe(1);
   await expect(asleep.rest()).rejects.toThrow('cut');
+  expect((await app.metrics()).sum('layerwell_http_rejected_total', { reason: 'slow_client' })).toBe(1);
   expect((await ask(app, path)).body.equals(blob.bytes)).toBe(true);
 });
 

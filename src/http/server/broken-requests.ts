@@ -7,19 +7,26 @@ const statusLineByCode: ReadonlyMap<string, string> = new Map([
   ['HPE_HEADER_OVERFLOW', '431 Request Header Fields Too Large'],
 ]);
 
+/** Why a connection is cut: broken HTTP, or a client that sends its headers or reads its answer too slowly. */
+export type CutReason = 'malformed' | 'slow_client';
+
 /**
  * Answers malformed HTTP with the spec's error body, and closes the connection: it is unknown where the next request begins.
  */
 export class BrokenRequests {
   readonly #connections: Pick<Connections, 'isAnswering' | 'isOpened'>;
   readonly #pipelines: Pick<Pipelines, 'isPaused'>;
+  readonly #onCut: (reason: CutReason) => void;
 
   constructor(deps: {
     readonly connections: Pick<Connections, 'isAnswering' | 'isOpened'>;
     readonly pipelines: Pick<Pipelines, 'isPaused'>;
+    /** Called for each connection that is closed, unless the client closed it. */
+    readonly onCut?: ((reason: CutReason) => void) | undefined;
   }) {
     this.#connections = deps.connections;
     this.#pipelines = deps.pipelines;
+    this.#onCut = deps.onCut ?? (() => {});
   }
 
   /**
@@ -29,6 +36,8 @@ export class BrokenRequests {
   refuse(error: Error & { readonly code?: string | undefined }, socket: Duplex): void {
     const code = error.code ?? '';
     if (code === 'ERR_HTTP_REQUEST_TIMEOUT' && this.#pipelines.isPaused(socket)) return; // The mirror itself stopped reading the headers.
+    if (code === 'ERR_HTTP_REQUEST_TIMEOUT') this.#onCut('slow_client');
+    else if (code.startsWith('HPE_')) this.#onCut('malformed');
     const mayWrite = socket.writable && this.#connections.isOpened(socket) && !this.#connections.isAnswering(socket);
     if (mayWrite) socket.end(answerTo(code), () => socket.destroy());
     else socket.destroy();

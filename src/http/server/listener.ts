@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type Koa from 'koa';
 import { maxHeaders } from '../middleware/request-checks.ts';
-import { BrokenRequests } from './broken-requests.ts';
+import { BrokenRequests, type CutReason } from './broken-requests.ts';
 import type { Certificate } from './certificate.ts';
 import { Connections, Pipelines } from './connections.ts';
 
@@ -26,6 +26,8 @@ export interface ListenOptions {
   readonly connections?: Connections | undefined;
   /** Called for each connection that is closed because of a limit. */
   readonly onRejected?: ((reason: 'connections' | 'requests') => void) | undefined;
+  /** Called for each connection that is cut because of what its client does. */
+  readonly onCut?: ((reason: CutReason) => void) | undefined;
 }
 
 /** A request with 1,024 ranges fits in, so that it is answered 400 and containers/image retries with fewer. */
@@ -65,7 +67,7 @@ export class Listener {
       onRefused: () => options.onRejected?.('requests'),
     });
     const handle: RequestListener = pipelines.take.bind(pipelines);
-    const broken = new BrokenRequests({ connections: this.#connections, pipelines });
+    const broken = new BrokenRequests({ connections: this.#connections, pipelines, onCut: options.onCut });
     const headersTimeout = options.headersTimeoutMs ?? maxHeadersMs;
     // A request without a host gets the spec's error body instead of Node's bare 400.
     const settings = {
@@ -87,8 +89,10 @@ export class Listener {
     // Disconnects clients that do not read their response, but not those that wait for the mirror. Node itself ends slow headers.
     this.#server.timeout = options.idleTimeoutMs;
     this.#server.on('timeout', (socket) => {
-      if (socket.writableLength > 0) this.#connections.reset(socket);
-      else if (!this.#connections.isAnswering(socket)) socket.destroy();
+      if (socket.writableLength > 0) {
+        options.onCut?.('slow_client');
+        this.#connections.reset(socket);
+      } else if (!this.#connections.isAnswering(socket)) socket.destroy();
     });
     this.#server.maxHeadersCount = maxHeaders + 1;
     const { max } = this.#connections;

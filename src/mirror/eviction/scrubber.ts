@@ -84,6 +84,7 @@ export class Scrubber {
       await using blob = await store.open(digest);
       if (!blob) return 0;
       const actual = await this.#hash(blob, algorithmOf(digest), buffer, waiting);
+      observer.integrityChecked({ isIntact: actual === digest });
       if (actual !== digest) {
         await store.quarantine(digest, 'scrub');
         onQuarantined(digest);

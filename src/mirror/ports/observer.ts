@@ -29,6 +29,9 @@ export type SiblingOutcome = 'ok' | 'missing' | 'aborted' | FailureReason;
  */
 export type SiblingServedOutcome = 'ok' | 'missing' | 'refused' | 'rejected' | 'invalid' | 'cut' | 'failed';
 
+/** Limits that were reached; or what a client does: too many headers, broken HTTP, reading or sending too slowly. */
+export type RejectionReason = 'requests' | 'connections' | 'upstream' | 'headers' | 'malformed' | 'slow_client';
+
 /** Receives every event, so that logs, metrics and tests see the same facts. It only counts and logs: nothing may depend on it. Must not throw. */
 export interface Observer {
   answered(event: {
@@ -44,8 +47,10 @@ export interface Observer {
     /** The client left before everything was sent. */
     readonly aborted: boolean;
   }): void;
-  /** A request or a connection was refused because there were too many. */
-  rejected(event: { readonly reason: 'requests' | 'connections' | 'headers' | 'upstream' }): void;
+  /** A request or a connection was refused. */
+  rejected(event: { readonly reason: RejectionReason }): void;
+  /** A stored file was read and compared with its digest. */
+  integrityChecked(event: { readonly isIntact: boolean }): void;
   upstreamAnswered(event: {
     readonly upstream: string;
     readonly kind: UpstreamRequestKind;

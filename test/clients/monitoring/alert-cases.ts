@@ -45,7 +45,7 @@ export const alertCases: Readonly<Record<string, AlertCase>> = {
     firing: { [gauge('layerwell_http_rejected_total', `${mirror}, reason="requests"`)]: '0x10 0+5x30' },
     quiet: {
       [gauge('layerwell_http_rejected_total', `${mirror}, reason="requests"`)]: '7x60',
-      [gauge('layerwell_http_rejected_total', `${mirror}, reason="headers"`)]: '0+5x60',
+      [gauge('layerwell_http_rejected_total', `${mirror}, reason="malformed"`)]: '0+5x60',
     },
   },
   LayerwellServingStale: {
@@ -106,7 +106,7 @@ export const alertCases: Readonly<Record<string, AlertCase>> = {
   LayerwellRateLimited: {
     at: '30m',
     firing: { [gauge('layerwell_upstream_throttled_total', hub)]: '0x10 1+1x30' },
-    quiet: { [gauge('layerwell_upstream_throttled_total', hub)]: '4x60' },
+    quiet: { [gauge('layerwell_upstream_throttled_total', hub)]: '4x24 5x60' },
   },
   LayerwellFillFailures: {
     at: '1h',

@@ -65,6 +65,7 @@ export class RecordingObserver implements Observer {
 
   rejected(): void {}
   indexRebuilt(): void {}
+  integrityChecked(): void {}
   circuitChanged(): void {}
   blobBytes(): void {}
   scrubbed(): void {}
