@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import type { CacheWord } from '../mirror/ports/cache-status.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
 
 type AnsweredEvent = Parameters<Observer['answered']>[0];
@@ -16,12 +17,17 @@ const ratioParts: readonly (readonly [AnsweredEvent['kind'], AnsweredEvent['cach
   ['blob', 'collapsed'],
 ];
 
+export interface AnswerTotals {
+  readonly answers: number;
+  readonly bytes: number;
+}
+
 /** Counts of the answers with the same labels. */
 interface Series {
   readonly kind: string;
   readonly method: string;
   readonly code: string;
-  readonly cache: string;
+  readonly cache: CacheWord;
   readonly upstream: string;
   /** Undefined before the first answer. */
   times: Times | undefined;
@@ -109,6 +115,16 @@ export class Answers {
     const times = (series.times ??= this.#timesOf(event.kind, event.cache));
     times.whole.add(event.durationMs / 1_000);
     times.firstByte.add(event.firstByteMs / 1_000);
+  }
+
+  /** Answers and bytes since the start of the process, by the word for where they came from. */
+  totals(): ReadonlyMap<CacheWord, AnswerTotals> {
+    const totals = new Map<CacheWord, AnswerTotals>();
+    for (const { cache, answers, bytes } of this.#series.values()) {
+      const before = totals.get(cache) ?? { answers: 0, bytes: 0 };
+      totals.set(cache, { answers: before.answers + answers, bytes: before.bytes + bytes });
+    }
+    return totals;
   }
 
   #seriesOf({ kind, method, status, cache, upstream }: AnsweredLabels): Series {

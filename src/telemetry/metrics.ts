@@ -1,4 +1,5 @@
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { type Clock, systemClock } from '../mirror/ports/clock.ts';
 import type {
   BucketObserver,
   ClusterObserver,
@@ -19,21 +20,35 @@ export interface MetricsDeps {
   readonly log: Pick<Log, 'logger'>;
   /** Where the metrics are registered; for their page. */
   readonly registry?: Registry;
+  /** By default the system's. */
+  readonly clock?: Pick<Clock, 'now'>;
 }
 
-export interface Metrics extends Observer, ClusterObserver, BucketObserver, Pick<UpstreamMetrics, 'followUpstreams'> {
+export interface Metrics
+  extends Observer,
+    ClusterObserver,
+    BucketObserver,
+    Pick<UpstreamMetrics, 'followUpstreams' | 'activityOf'> {
   unhandledRejection(cause: unknown): void;
   /** A reload has ended: whether the changed configuration is in use. */
   reloadEnded(result: { readonly isUsed: boolean }): void;
   /** Adds the metrics that are read from the parts on each scrape. To be called once. */
   readFrom(readings: Readings): void;
+  /** Answers to clients since the start of the process, by the word for where they came from. */
+  answerTotals(): ReturnType<Instruments['answers']['totals']>;
   /** The Prometheus text format. */
   text(): Promise<string>;
   readonly contentType: string;
 }
 
 /** Counts and logs every event. Nothing in the program depends on what it does. The metrics themselves are in instruments.ts. */
-export function createMetrics({ version, nodeVersion, log, registry = new Registry() }: MetricsDeps): Metrics {
+export function createMetrics({
+  version,
+  nodeVersion,
+  log,
+  registry = new Registry(),
+  clock = systemClock,
+}: MetricsDeps): Metrics {
   collectDefaultMetrics({ register: registry });
   new Gauge({
     name: 'layerwell_build_info',
@@ -42,11 +57,12 @@ export function createMetrics({ version, nodeVersion, log, registry = new Regist
     registers: [registry],
   }).set({ version, node_version: nodeVersion }, 1);
   const instruments = createInstruments(registry);
-  const upstreams = createUpstreamMetrics(makerFor(registry), log);
+  const upstreams = createUpstreamMetrics(makerFor(registry), { log, clock });
   beginAtZero(instruments);
   return {
     contentType: registry.contentType,
     text: () => registry.metrics(),
+    answerTotals: () => instruments.answers.totals(),
     readFrom: (readings) => createReadouts(registry, readings),
     ...clientEvents(instruments),
     ...upstreams,

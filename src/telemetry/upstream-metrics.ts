@@ -1,4 +1,6 @@
+import type { Clock } from '../mirror/ports/clock.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
+import type { RateLimitReport } from '../mirror/ports/upstream.ts';
 import type { Maker } from './instruments.ts';
 import type { Log } from './log.ts';
 
@@ -33,31 +35,87 @@ export interface UpstreamMetrics extends UpstreamEvents {
    * 1. The rest appears when it happens, so that a scrape stays small.
    */
   followUpstreams(upstreams: readonly FollowedUpstream[]): void;
+  /** What is known of an upstream since the start of the process, by its label. */
+  activityOf(upstream: string): UpstreamActivity;
+}
+
+/** Maps are by endpoint (`registry`, `mirror`) or by account, as the metrics name them. */
+export interface UpstreamActivity {
+  readonly requests: number;
+  /** Of content received. */
+  readonly bytes: number;
+  /** Of the endpoints whose circuit has been open. */
+  readonly circuits: ReadonlyMap<string, CircuitState>;
+  /** As last reported by the upstream. */
+  readonly rateLimits: ReadonlyMap<string, RateLimitReport & { readonly atMs: number }>;
+  readonly secretEndsAtMs: ReadonlyMap<string, number>;
+  readonly lastFailure: { readonly reason: string; readonly atMs: number } | undefined;
+}
+
+type CircuitState = Parameters<Observer['circuitChanged']>[0]['state'];
+
+/** What happens to one upstream. Endpoints and accounts come from the configuration, so the maps are small. */
+class Activity implements UpstreamActivity {
+  requests = 0;
+  bytes = 0;
+  readonly circuits = new Map<string, CircuitState>();
+  readonly rateLimits = new Map<string, RateLimitReport & { readonly atMs: number }>();
+  readonly secretEndsAtMs = new Map<string, number>();
+  lastFailure: UpstreamActivity['lastFailure'];
+}
+
+/** @returns the one of a label; a new one at its first use. */
+function activities(): (upstream: string) => Activity {
+  const known = new Map<string, Activity>();
+  return (upstream) => {
+    const activity = known.get(upstream) ?? new Activity();
+    known.set(upstream, activity);
+    return activity;
+  };
+}
+
+export interface UpstreamMetricsDeps {
+  readonly log: Pick<Log, 'logger'>;
+  readonly clock: Pick<Clock, 'now'>;
 }
 
 /** Counts and logs what happens between the mirror and its upstreams. */
-export function createUpstreamMetrics(make: Maker, log: Pick<Log, 'logger'>): UpstreamMetrics {
+export function createUpstreamMetrics(make: Maker, { log, clock }: UpstreamMetricsDeps): UpstreamMetrics {
   const instruments = upstreamInstruments(make);
   const { requests, seconds, throttled, retries, failures, circuits } = instruments;
+  const activityOf = activities();
   return {
+    activityOf,
     followUpstreams: (upstreams) => upstreams.forEach((upstream) => begin(instruments, upstream)),
     upstreamAnswered: ({ upstream, kind, method, outcome, durationMs }) => {
+      activityOf(upstream).requests += 1;
       requests.inc({ upstream, kind, method, code: String(outcome) });
       seconds.observe({ upstream }, durationMs / 1000);
       if (outcome === 429) throttled.inc({ upstream });
     },
     upstreamRetried: ({ upstream, reason }) => retries.inc({ upstream, reason }),
-    upstreamFailed: ({ upstream, reason }) => failures.inc({ upstream, reason }),
-    upstreamBytes: ({ upstream, kind, bytes }) => instruments.bytes.inc({ upstream, kind }, bytes),
+    upstreamFailed: ({ upstream, reason }) => {
+      activityOf(upstream).lastFailure = { reason, atMs: clock.now() };
+      failures.inc({ upstream, reason });
+    },
+    upstreamBytes: ({ upstream, kind, bytes }) => {
+      activityOf(upstream).bytes += bytes;
+      instruments.bytes.inc({ upstream, kind }, bytes);
+    },
     blobBytes: ({ upstream, source, bytes }) => instruments.blobSourceBytes.inc({ upstream, source }, bytes),
-    rateLimitSeen: ({ upstream, account, limit, remaining, windowSeconds }) => {
+    rateLimitSeen: (report) => {
+      const { upstream, account, limit, remaining, windowSeconds } = report;
+      activityOf(upstream).rateLimits.set(account, { ...report, atMs: clock.now() });
       instruments.rateLimit.set({ upstream, account }, limit);
       instruments.rateLimitRemaining.set({ upstream, account }, remaining);
       if (windowSeconds !== undefined) instruments.rateLimitWindow.set({ upstream, account }, windowSeconds);
     },
-    secretFetched: ({ upstream, account, endsAtMs }) =>
-      instruments.secretEnds.set({ upstream, account }, endsAtMs / 1000),
+    secretFetched: ({ upstream, account, endsAtMs }) => {
+      activityOf(upstream).secretEndsAtMs.set(account, endsAtMs);
+      instruments.secretEnds.set({ upstream, account }, endsAtMs / 1000);
+    },
     circuitChanged: ({ upstream, endpoint, state }) => {
+      activityOf(upstream).circuits.set(endpoint, state);
       for (const other of circuitStates) circuits.set({ upstream, endpoint, state: other }, 0);
       circuits.set({ upstream, endpoint, state }, 1);
       log.logger.warn({ upstream, endpoint, state }, 'upstream circuit');
