@@ -29,6 +29,8 @@ export interface ReloadResult {
   readonly sha256: string | undefined;
   /** The sections of it that hold only after a restart. */
   readonly needRestart: readonly string[];
+  /** Why it is not used. */
+  readonly problems: readonly string[];
 }
 
 /** Files are polled: Kubernetes changes a mounted file by switching a symbolic link, which file system notifications miss. */
@@ -42,6 +44,7 @@ export class Reloading {
   readonly #deps: ReloadingDeps;
   #current: Config;
   #watched: readonly string[] = [];
+  #waiting: Promise<ReloadResult> | undefined;
   readonly #inTurn = pLimit(1);
 
   constructor(deps: ReloadingDeps) {
@@ -63,9 +66,16 @@ export class Reloading {
     this.#watch([]);
   }
 
-  /** Reads the file again. Resolves when it is in use, or was refused and logged. Reloads run one at a time, in order. */
-  reload(): Promise<void> {
-    return this.#inTurn(() => this.#load());
+  /**
+   * Reads the file again. Resolves when it is in use, or was refused and logged. Reloads run one at a time; all that are asked for while one
+   * waits share it.
+   */
+  reload(): Promise<ReloadResult> {
+    this.#waiting ??= this.#inTurn(() => {
+      this.#waiting = undefined;
+      return this.#load();
+    });
+    return this.#waiting;
   }
 
   #watch(files: readonly string[]): void {
@@ -87,19 +97,23 @@ export class Reloading {
     if (read?.sha256 !== sha256) await this.#load();
   }
 
-  async #load(): Promise<void> {
+  async #load(): Promise<ReloadResult> {
     const { file, onEnded = () => {}, log } = this.#deps;
     let sha256: string | undefined;
     try {
       const read = await readConfig(file);
       ({ sha256 } = read);
       const needRestart = await this.#use(read);
-      onEnded({ isUsed: true, sha256, needRestart });
+      const result = { isUsed: true, sha256, needRestart, problems: [] };
+      onEnded(result);
       log.logger.info({ needRestart }, 'configuration reloaded');
+      return result;
     } catch (cause) {
       const problems = cause instanceof ConfigError ? cause.problems : [String(cause)];
-      onEnded({ isUsed: false, sha256, needRestart: [] });
+      const result = { isUsed: false, sha256, needRestart: [], problems };
+      onEnded(result);
       log.logger.error({ problems }, 'configuration refused, the old one stays in use');
+      return result;
     }
   }
 

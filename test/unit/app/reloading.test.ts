@@ -43,7 +43,7 @@ test('a mounted file that Kubernetes replaces by switching a link is read again'
   reloading.start();
   await mount(folder, configWith('2m'), '..2');
   await expect.poll(tag).toBe(120_000);
-  expect(results).toEqual([{ isUsed: true, sha256: (await readConfig(file)).sha256, needRestart: [] }]);
+  expect(results).toEqual([{ isUsed: true, sha256: (await readConfig(file)).sha256, needRestart: [], problems: [] }]);
 });
 
 test('a change between the reading of the file and the first look at it is not missed', async () => {
@@ -64,8 +64,17 @@ test('a refused file is told by its hash, and one that needs a restart by its se
   const { folder, file, reloading, results } = await started();
   await mount(folder, configWith('soon'), '..2');
   await reloading.reload();
-  expect(results).toEqual([{ isUsed: false, sha256: (await readConfig(file)).sha256, needRestart: [] }]);
+  const { sha256 } = await readConfig(file);
+  const problem = expect.stringContaining('freshness.tag');
+  expect(results).toEqual([{ isUsed: false, sha256, needRestart: [], problems: [problem] }]);
   await mount(folder, JSON.stringify({ upstreams: { 'docker.io': {} }, clients: { maxRequests: 7 } }), '..3');
   await reloading.reload();
   expect(results[1]).toMatchObject({ isUsed: true, needRestart: ['clients'] });
+});
+
+test('many that ask for a reload while one runs share the next one', async () => {
+  const { reloading, results } = await started();
+  const asked = Array.from({ length: 100 }, () => reloading.reload());
+  await Promise.all(asked);
+  expect(results.length).toBeLessThanOrEqual(2);
 });
