@@ -6,6 +6,8 @@ import { valuesSchema } from './chart-values.ts';
 import { metricsReference } from './metrics-reference.ts';
 import { dashboardJson } from './monitoring/dashboard.ts';
 import { rulesYaml } from './monitoring/rules.ts';
+import { openApi } from '../src/http/management/api/openapi.ts';
+import { routes } from '../src/http/management/api/routes.ts';
 import { configJsonSchema } from '../src/config/schema.ts';
 
 export interface GeneratedFile {
@@ -25,6 +27,7 @@ export async function generatedFiles(root: string): Promise<readonly GeneratedFi
   const chartFiles = { valuesYaml: valuesFile, schema: JSON.parse(readFileSync(join(root, values), 'utf8')) };
   return [
     { path: 'mirror.config.schema.json', text: json({ title: 'mirror.config.json', ...schema }) },
+    { path: 'docs/openapi.json', text: json(openApi(routes)) },
     { path: reference, text: withTables(readFileSync(join(root, reference), 'utf8'), configReference(schema)) },
     { path: metrics, text: withTables(readFileSync(join(root, metrics), 'utf8'), await metricsReference()) },
     { path: chart, text: withTables(readFileSync(join(root, chart), 'utf8'), valuesReference(valuesFile)) },

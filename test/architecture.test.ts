@@ -30,7 +30,7 @@ const ownersOf: Readonly<Record<string, readonly string[]>> = {
   undici: ['upstream/', 'cluster/'],
   tldts: ['upstream/'],
   'lru-cache': ['mirror/', 'upstream/', 'storage/s3/', 'index/'],
-  zod: ['config/'],
+  zod: ['config/', 'http/management/api/'],
   'fastest-levenshtein': ['config/'],
   'jsonc-parser': ['config/'],
   'prom-client': ['telemetry/'],

@@ -11,6 +11,7 @@ import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
 import type { Traces } from '../telemetry/tracing.ts';
 import { type Pauses, realPauses } from '../upstream/failover/retry.ts';
 import { type Part, partOf } from './lifecycle.ts';
+import { ProcessAdministration } from './administration/process-administration.ts';
 import { createCluster } from './cluster/cluster.ts';
 import { createListeners } from './listeners.ts';
 import { createMaintenance } from './maintenance.ts';
@@ -63,6 +64,8 @@ export interface App {
   reportUnhandled(cause: unknown): void;
   /** Applies the sections of a changed configuration that need no restart; see sectionsThatNeedRestart. */
   reload(changed: Config): void;
+  /** How the management API reloads the configuration file. */
+  reloadBy(reloadNow: () => Promise<ReloadResult>): void;
   /** Tells how a reload ended. */
   reloadEnded(result: ReloadResult): void;
 }
@@ -97,10 +100,9 @@ export function createApp(deps: AppDeps): App {
   const readings = readingsOf(config, { stores, mirror, sharedStorage, clock });
   const connections = { ...stores.redis, ...cluster.redis };
   const redis = Object.keys(connections).length > 0 ? connections : undefined;
-  const { freeBytes } = readings;
-  const ready = new ReadyPart({ ...stores, freeBytes, health, sharedStorage, cluster, redis, configSha256 });
-  const readiness = () => ready.now();
-  const listening = { ...core, ...mirror, log, readiness, requestDeadlineMs };
+  const ready = new ReadyPart({ ...stores, ...readings, health, sharedStorage, cluster, redis, configSha256 });
+  const administration = new ProcessAdministration({ observer, health, upstreams, mirror, readings, clock });
+  const listening = { ...core, ...mirror, log, readiness: () => ready.now(), administration, requestDeadlineMs };
   const { registry, management, running } = createListeners(config, listening);
   const { rebuilder, sweeper, scrubber } = createMaintenance(config, { stores, mirror, clock, observer, log });
   const siblings = cluster.listener(mirror.mirror);
@@ -133,6 +135,7 @@ export function createApp(deps: AppDeps): App {
     pingUpstreams: () => upstreams.ping(),
     reportUnhandled: (cause) => observer.unhandledRejection(cause),
     reload: (changed) => reload(changed, { upstreams, mirror, health, log, observer }),
+    reloadBy: (reloadNow) => administration.reloadBy(reloadNow),
     reloadEnded: (result) => [ready, observer].forEach((part) => part.reloadEnded(result)),
   };
 }

@@ -1,4 +1,7 @@
 import type { Config } from '../config/schema.ts';
+import { readLongSecret } from '../config/loading/files.ts';
+import { leastSecretBytes } from '../config/sections/cluster.ts';
+import type { Administration } from '../http/management/api/route.ts';
 import { createManagementApp, type Readiness } from '../http/management/management.ts';
 import { RunningRequests } from '../http/middleware/access-log.ts';
 import { createRegistryApp } from '../http/registry/registry-app.ts';
@@ -20,6 +23,7 @@ export interface ListenersDeps {
   readonly memory: Memory;
   readonly log: Log;
   readonly readiness: () => Promise<Readiness>;
+  readonly administration: Administration;
   readonly requestDeadlineMs: number | undefined;
   readonly tracing: Tracing | undefined;
 }
@@ -74,9 +78,19 @@ function registryListener(config: Config, deps: Reporting & Pick<Listeners, 'run
   });
 }
 
-function managementListener(config: Config, { readiness, observer, report }: Reporting): Listener {
+function managementListener(config: Config, { readiness, observer, report, administration, log }: Reporting): Listener {
   const metrics = async () => ({ contentType: observer.contentType, text: await observer.text() });
-  const app = createManagementApp({ readiness, metrics, report });
-  const { host, port } = config.management;
+  const { host, port, hosts, tokenFile } = config.management;
+  const readToken = tokenFile === undefined ? undefined : () => readTokenIn(tokenFile, log);
+  const app = createManagementApp({ readiness, metrics, report, administration, host, hosts, readToken });
   return new Listener(app, { name: 'management listener', host, port, idleTimeoutMs: managementIdleMs });
+}
+
+async function readTokenIn(file: string, log: Log): Promise<string> {
+  try {
+    return await readLongSecret({ kind: 'file', path: file }, leastSecretBytes);
+  } catch (cause) {
+    log.logger.error({ err: cause }, 'the token of the management API cannot be used');
+    throw cause;
+  }
 }

@@ -16,7 +16,12 @@ interface NamedFile {
  * towards upstreams are not among them: upstreamEntries reads those.
  */
 export async function fileProblems(config: Config): Promise<readonly string[]> {
-  const files = [...certificateOf(config), ...credentialFiles(config), ...clusterFiles(config)];
+  const files = [
+    ...certificateOf(config),
+    ...managementFiles(config),
+    ...credentialFiles(config),
+    ...clusterFiles(config),
+  ];
   const problems = await Promise.all(files.map(problemsOf));
   return problems.flat().map(inWords);
 }
@@ -33,6 +38,11 @@ async function problemsOf({ path, read }: NamedFile): Promise<readonly Problem[]
 function certificateOf({ listen: { tls } }: Config): readonly NamedFile[] {
   const read = async () => tls && new Certificate(tls, { report: () => {} }).current();
   return [{ path: ['listen', 'tls'], read }];
+}
+
+function managementFiles({ management: { tokenFile } }: Config): readonly NamedFile[] {
+  const read = async () => tokenFile && readLongSecret({ kind: 'file', path: tokenFile }, leastSecretBytes);
+  return [{ path: ['management', 'tokenFile'], read }];
 }
 
 function credentialFiles({ upstreams }: Config): readonly NamedFile[] {

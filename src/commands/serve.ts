@@ -81,6 +81,7 @@ async function serveWith(served: Served, options: ServeOptions): Promise<void> {
   });
   reloading.start();
   onReloadAsked(() => void reloading.reload());
+  app.reloadBy(() => reloading.reload());
   log.logger.info({ address: app.address(), version, nodeVersion }, 'listening');
   log.flush();
   app.pingUpstreams();

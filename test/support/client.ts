@@ -5,6 +5,7 @@ import type { Served } from './pull.ts';
 export interface Question {
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string | Buffer;
 }
 
 /** An answer of which the headers are there; its body is read as the test says. */
@@ -32,10 +33,10 @@ export interface WholeAnswer extends Pick<OpenAnswer, 'status' | 'headers' | 'ca
 export async function open(
   { url }: Served,
   path: string,
-  { method = 'GET', headers = {} }: Question = {},
+  { method = 'GET', headers = {}, body }: Question = {},
 ): Promise<OpenAnswer> {
   const asked = request(`${url}${path}`, { method, headers, agent: false });
-  asked.end();
+  asked.end(body);
   const [response]: IncomingMessage[] = await once(asked, 'response');
   if (!response) throw new Error('no answer');
   asked.on('error', () => {}); // A reset is an error of the request too; `close` of the answer follows.

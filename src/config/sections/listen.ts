@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { host } from './names.ts';
 import { durationMs, path, port, text, word } from './values.ts';
 
 const tls = z
@@ -18,10 +19,21 @@ export const listen = z
 
 export const management = z
   .strictObject({
-    host: text().describe('The address of `/healthz`, `/readyz` and `/metrics`.').prefault('127.0.0.1'),
+    host: text().describe('The address of `/healthz`, `/readyz`, `/metrics` and `/api/v1/`.').prefault('127.0.0.1'),
     port: port().describe('Must differ from `listen.port`.').prefault(5001),
+    tokenFile: path()
+      .describe(
+        'A file with the bearer token of `/api/v1/`: at least 32 random bytes; re-read when it changes. Without it, the API changes nothing, and answers only on a loopback address.',
+      )
+      .optional(),
+    hosts: z
+      .array(host())
+      .describe(
+        'Further host names by which `/api/v1/` may be asked, such as that of a Service; names that are not known are refused (DNS rebinding).',
+      )
+      .prefault([]),
   })
-  .describe('The listener for probes and metrics.');
+  .describe('The listener for probes, metrics and the management API.');
 
 export const shutdown = z
   .strictObject({

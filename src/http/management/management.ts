@@ -1,5 +1,6 @@
 import Router from '@koa/router';
 import Koa from 'koa';
+import { type ApiDeps, managementApi } from './api/api.ts';
 import { reportUnlessDisconnected } from '../middleware/errors.ts';
 
 /** The state that `/readyz` reports. Upstreams do not affect `isReady`: a mirror whose upstreams are down still serves. */
@@ -8,10 +9,9 @@ export interface Readiness {
   readonly body: Readonly<Record<string, unknown>>;
 }
 
-export interface ManagementDeps {
+export interface ManagementDeps extends ApiDeps {
   readonly readiness: () => Promise<Readiness>;
   readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
-  readonly report: (bug: unknown) => void;
 }
 
 /**
@@ -20,8 +20,10 @@ export interface ManagementDeps {
  *     /healthz    the process is alive
  *     /readyz     it can take traffic
  *     /metrics    for Prometheus
+ *     /api/v1/    the management API
  */
-export function createManagementApp({ readiness, metrics, report }: ManagementDeps): Koa {
+export function createManagementApp(deps: ManagementDeps): Koa {
+  const { readiness, metrics, report } = deps;
   const router = new Router();
   router.get('/healthz', (ctx) => {
     ctx.body = { status: 'ok' };
@@ -43,6 +45,7 @@ export function createManagementApp({ readiness, metrics, report }: ManagementDe
     ctx.set('Cache-Control', 'no-store');
     await next();
   });
+  app.use(managementApi(deps));
   app.use(router.routes());
   app.use(router.allowedMethods());
   return app;

@@ -32,3 +32,12 @@ test('files of Redis and of the cluster that cannot be read, and a secret that i
     'cluster.tls.caFile: /nowhere/ca cannot be read: ENOENT',
   ]);
 });
+
+test('a token of the management API that can be guessed is a problem, as is no file', async () => {
+  const tokenFile = join(await temporaryDirectory(), 'token');
+  await writeFile(tokenFile, 'short');
+  const problemsOf = async (file: string) =>
+    fileProblems(await configOf({ upstreams: { 'quay.io': {} }, management: { tokenFile: file } }));
+  expect(await problemsOf(tokenFile)).toEqual([`management.tokenFile: ${tokenFile} holds less than 32 bytes`]);
+  expect(await problemsOf('/nowhere')).toEqual(['management.tokenFile: /nowhere cannot be read: ENOENT']);
+});

@@ -97,7 +97,10 @@ describe('a key or a value that this version does not use is rejected', () => {
     },
     { content: { ...small, clients: { mode: 'basic' } }, says: ['clients.mode: expected "anonymous"'] },
     { content: { ...small, warm: { images: [] } }, says: ['warm: unknown key'] },
-    { content: { ...small, management: { token: 't' } }, says: ['management.token: unknown key'] },
+    {
+      content: { ...small, management: { token: 't' } },
+      says: ['management.token: unknown key; did you mean tokenFile?'],
+    },
     {
       content: { upstreams: { 'ghcr.io': { visibility: 'client' } } },
       says: ['upstreams["ghcr.io"].visibility: expected "public" or "service"'],

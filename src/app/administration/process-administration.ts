@@ -1,0 +1,141 @@
+import type { Administration } from '../../http/management/api/route.ts';
+import type { Reloaded, Stats, Upstreams } from '../../http/management/api/schemas.ts';
+import { Problem } from '../../http/management/problems.ts';
+import type { AssembledMirror } from '../../mirror/mirror-parts.ts';
+import type { CacheWord } from '../../mirror/ports/cache-status.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { AnswerTotals } from '../../telemetry/answers.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
+import type { StoreReadings } from '../../telemetry/readouts.ts';
+import type { ReloadResult } from '../reloading.ts';
+import type { UpstreamHealth } from '../upstream-health.ts';
+import type { Upstreams as UpstreamsPart } from '../upstreams.ts';
+
+export interface AdministrationDeps {
+  readonly observer: Pick<Metrics, 'answerTotals' | 'activityOf'>;
+  readonly health: Pick<UpstreamHealth, 'states' | 'lastSuccesses'>;
+  readonly upstreams: Pick<UpstreamsPart, 'directory'>;
+  readonly mirror: Pick<AssembledMirror, 'waitingFor'>;
+  readonly readings: StoreReadings;
+  readonly clock: Pick<Clock, 'now'>;
+}
+
+/** What the management API asks of this process. */
+export class ProcessAdministration implements Administration {
+  readonly #deps: AdministrationDeps;
+  readonly #startedAtMs: number;
+  #reload: (() => Promise<ReloadResult>) | undefined;
+
+  constructor(deps: AdministrationDeps) {
+    this.#deps = deps;
+    this.#startedAtMs = deps.clock.now();
+  }
+
+  /** From now on a reload can be asked for. */
+  reloadBy(reload: () => Promise<ReloadResult>): void {
+    this.#reload = reload;
+  }
+
+  async reload(): Promise<Reloaded> {
+    if (this.#reload === undefined) throw new Problem('unavailable', 'the mirror is starting');
+    const { isUsed, sha256, needRestart, problems } = await this.#reload();
+    if (isUsed && sha256 !== undefined) return { sha256, needRestart: [...needRestart] };
+    const members = { problems, ...(sha256 !== undefined && { sha256 }) };
+    throw new Problem('refused', 'the configuration file cannot be used; the old one stays in use', { members });
+  }
+
+  async stats(): Promise<Stats> {
+    const { observer, health, readings } = this.#deps;
+    const totals = observer.answerTotals();
+    const active = Object.keys(health.states()).map((label) => observer.activityOf(label));
+    const served = sumOf([...totals.values()].map(({ bytes }) => bytes));
+    const fromUpstream = sumOf(active.map(({ bytes }) => bytes));
+    return {
+      startedAt: isoOf(this.#startedAtMs),
+      requests: requestsOf(totals),
+      bytes: { served, fromUpstream, saved: Math.max(0, served - fromUpstream) },
+      upstreamRequests: sumOf(active.map(({ requests }) => requests)),
+      storage: await storageOf(readings),
+    };
+  }
+
+  async upstreams(): Promise<Upstreams> {
+    const { health } = this.#deps;
+    const successes = new Map(health.lastSuccesses().map((one) => [one.upstream, one.lastSuccessAtMs]));
+    const items = Object.entries(health.states()).map(([name, state]) => {
+      const lastSuccessAtMs = successes.get(name);
+      const lastSuccessAt = lastSuccessAtMs === undefined ? {} : { lastSuccessAt: isoOf(lastSuccessAtMs) };
+      return { name, ...state, ...lastSuccessAt, ...this.#activityOf(name) };
+    });
+    return { items };
+  }
+
+  #activityOf(name: string) {
+    const { observer, upstreams, mirror } = this.#deps;
+    const { requests, bytes, circuits, rateLimits, secretEndsAtMs, lastFailure } = observer.activityOf(name);
+    return {
+      ...(lastFailure && { lastFailure: { reason: lastFailure.reason, at: isoOf(lastFailure.atMs) } }),
+      circuits: [...circuits].map(([endpoint, state]) => ({ endpoint, state })),
+      requests,
+      bytes,
+      running: upstreams.directory.running(name),
+      waiting: mirror.waitingFor(name),
+      rateLimits: [...rateLimits.values()].map(({ account, limit, remaining, windowSeconds, atMs }) => ({
+        account,
+        limit,
+        remaining,
+        ...(windowSeconds !== undefined && { windowSeconds }),
+        reportedAt: isoOf(atMs),
+      })),
+      credentials: [...secretEndsAtMs].map(([account, endsAtMs]) => ({ account, expiresAt: isoOf(endsAtMs) })),
+    };
+  }
+}
+
+const needNothing: readonly CacheWord[] = ['hit', 'revalidated', 'stale'];
+
+/** As the hit ratio in docs/metrics.md is computed. Pure. */
+function requestsOf(totals: ReadonlyMap<CacheWord, AnswerTotals>): Stats['requests'] {
+  const answersOf = (words: Iterable<CacheWord>) => sumOf([...words].map((word) => totals.get(word)?.answers ?? 0));
+  const total = answersOf([...totals.keys()].filter((word) => word !== 'none'));
+  const hitRatio = total === 0 ? null : answersOf(needNothing) / total;
+  const heard = [...totals].filter(([, { answers }]) => answers > 0);
+  return { total, hitRatio, byCache: Object.fromEntries(heard) };
+}
+
+async function storageOf(readings: StoreReadings): Promise<Stats['storage']> {
+  const unknown = () => Number.NaN;
+  const [use, totals, free, disk, oldestUseMs] = await Promise.all([
+    readings.use(),
+    readings.totals(),
+    readings.freeBytes().catch(unknown),
+    readings.diskBytes().catch(unknown),
+    readings.oldestUseMs(),
+  ]);
+  return {
+    usedBytes: known(use.bytes),
+    maxBytes: readings.maxBytes,
+    files: known(use.files),
+    maxFiles: readings.maxFiles,
+    freeBytes: known(free),
+    diskBytes: known(disk),
+    contentBytes: known(totals.bytes),
+    blobs: known(totals.blobs),
+    manifests: known(totals.manifests),
+    quarantinedFiles: readings.quarantinedFiles(),
+    oldestUseAt: Number.isNaN(oldestUseMs) ? null : isoOf(oldestUseMs),
+    isIndexComplete: readings.isIndexComplete(),
+  };
+}
+
+function known(value: number): number | null {
+  return Number.isNaN(value) ? null : value;
+}
+
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
+}
+
+function isoOf(ms: number): string {
+  return new Date(ms).toISOString();
+}

@@ -1,0 +1,52 @@
+import type { ServerResponse } from 'node:http';
+import type { Context, Middleware } from 'koa';
+import { guard, type GuardDeps } from '../guard.ts';
+import { readJsonBody } from '../json-body.ts';
+import { answerProblems, Problem } from '../problems.ts';
+import { type Administration, findRoute } from './route.ts';
+import { routes } from './routes.ts';
+
+export interface ApiDeps extends GuardDeps {
+  readonly administration: Administration;
+  readonly report: (bug: unknown) => void;
+}
+
+const place = '/api/';
+/** Requests that run at the same time; every one of them is small. */
+const maxRunning = 32;
+
+/** Answers the requests below `/api/`, and lets all others pass. */
+export function managementApi(deps: ApiDeps): Middleware {
+  const [problems, guarded] = [answerProblems(deps.report), guard(deps)];
+  let running = 0;
+  const limited = async (ctx: Context): Promise<void> => {
+    if (running >= maxRunning) throw new Problem('unavailable', 'too many requests run', { headers: retrySoon });
+    running += 1;
+    try {
+      await answer(ctx, deps.administration);
+    } finally {
+      running -= 1;
+    }
+  };
+  return (ctx, next) => (ctx.path.startsWith(place) ? problems(ctx, () => guarded(ctx, () => limited(ctx))) : next());
+}
+
+const retrySoon = { 'Retry-After': '1' };
+
+async function answer(ctx: Context, administration: Administration): Promise<void> {
+  const { route, path } = findRoute(routes, ctx.method, ctx.path);
+  const query = Object.fromEntries(new URLSearchParams(ctx.querystring));
+  const body = await readJsonBody(ctx.req);
+  const signal = leavingOf(ctx.res);
+  const value = await route.answerTo({ path, query, body, signal }, administration);
+  ctx.status = route.status;
+  ctx.body = JSON.stringify(value);
+  ctx.set('Content-Type', 'application/json');
+}
+
+/** Aborts when the client leaves before its answer has ended. */
+function leavingOf(response: ServerResponse): AbortSignal {
+  const leaving = new AbortController();
+  response.once('close', () => leaving.abort(new Error('the client has left')));
+  return leaving.signal;
+}

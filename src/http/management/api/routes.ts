@@ -1,0 +1,40 @@
+import { z } from 'zod';
+import { type Route, route } from './route.ts';
+import { reloaded, stats, upstreams } from './schemas.ts';
+
+const nothing = z.strictObject({});
+const noBody = z.strictObject({}).optional();
+
+/** Every path of the API, in the order of its description. */
+export const routes: readonly Route[] = [
+  route({
+    method: 'get',
+    path: '/api/v1/stats',
+    summary: 'What the mirror has served since it started, and what its store holds now.',
+    pathParameters: nothing,
+    query: nothing,
+    body: noBody,
+    answer: stats,
+    run: (_, administration) => administration.stats(),
+  }),
+  route({
+    method: 'get',
+    path: '/api/v1/upstreams',
+    summary: 'The upstreams of the configuration: whether they answer, their circuits, rate limits and last failures.',
+    pathParameters: nothing,
+    query: nothing,
+    body: noBody,
+    answer: upstreams,
+    run: (_, administration) => administration.upstreams(),
+  }),
+  route({
+    method: 'post',
+    path: '/api/v1/reload',
+    summary: 'Reads the configuration file again, as SIGHUP does. 422 if it is refused: the old one stays in use.',
+    pathParameters: nothing,
+    query: nothing,
+    body: noBody,
+    answer: reloaded,
+    run: (_, administration) => administration.reload(),
+  }),
+];
