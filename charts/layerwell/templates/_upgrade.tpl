@@ -89,7 +89,7 @@ cert-manager, and those among extraObjects.
 {{- if not (lookup "v1" "Secret" $.Release.Namespace (printf "%s-%s" (include "layerwell.fullname" $) .)) }}{{ $isMissing = true }}{{ end }}
 {{- end }}
 {{- if and .Values.upgrade.check.enabled (not $isMissing) }}
-{{- ternary "pre-upgrade" "pre-install,pre-upgrade" (gt (len .Values.extraObjects) 0) }}
+{{- ternary "pre-upgrade" "pre-install,pre-upgrade" (not (empty .Values.extraObjects)) }}
 {{- end }}
 {{- end }}
 

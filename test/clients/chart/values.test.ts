@@ -4,7 +4,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/loading/load.ts';
 import type { Config } from '../../../src/config/schema.ts';
 import { describeWithTools, findTool } from '../../support/tools.ts';
-import { at, chart, configIn, objectOf, refusalOfFile, type Rendered, renderFile } from './render.ts';
+import { at, chart, configIn, objectOf, refusalOfFile, type Rendered, render, renderFile } from './render.ts';
 import { kubeconform } from './schemas.ts';
 import { valuesFilesIn } from './values-files.ts';
 
@@ -55,6 +55,11 @@ describeWithTools(['helm'], 'values of the Helm chart', () => {
   test.each(refused)('refused: $title', ({ path, refused: texts }) => {
     expect(texts.length, 'comments "# refused:"').toBeGreaterThan(0);
     for (const text of texts) expect(said.get(path)).toContain(text);
+  });
+
+  test('OpenShift is found by its API, and chooses user and group ids', async () => {
+    const found = await render(['--api-versions', 'security.openshift.io/v1']);
+    expect(at(objectOf(found, 'StatefulSet'), '.spec.template.spec.securityContext.runAsUser')).toBeNull();
   });
 
   const canValidate = findTool('kubeconform') !== undefined && findTool('kubernetes-schemas') !== undefined;
