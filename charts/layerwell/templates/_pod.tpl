@@ -77,25 +77,19 @@ startupProbe:
   httpGet:
     path: /healthz
     port: management
-  periodSeconds: 1
-  timeoutSeconds: 3
-  failureThreshold: 120
+  {{- merge (dict) (.Values.probes.startup | default dict) (dict "periodSeconds" 1 "timeoutSeconds" 3 "failureThreshold" 120) | toYaml | nindent 2 }}
 livenessProbe:
   httpGet:
     path: /healthz
     port: management
-  periodSeconds: 5
-  timeoutSeconds: 5
   {{- /* A process that hangs will not stop by itself. */}}
-  terminationGracePeriodSeconds: 1
+  {{- merge (dict) (.Values.probes.liveness | default dict) (dict "periodSeconds" 5 "timeoutSeconds" 5 "terminationGracePeriodSeconds" 1) | toYaml | nindent 2 }}
 readinessProbe:
   httpGet:
     path: /readyz
     port: management
-  periodSeconds: 2
-  timeoutSeconds: 3
   {{- /* The only replica stays reachable during shutdown.preStop, until it refuses connections. */}}
-  failureThreshold: 4
+  {{- merge (dict) (.Values.probes.readiness | default dict) (dict "periodSeconds" 2 "timeoutSeconds" 3 "failureThreshold" 4) | toYaml | nindent 2 }}
 {{- with include "layerwell.env" . }}
 env:
   {{- . | nindent 2 }}
