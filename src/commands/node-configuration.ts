@@ -118,6 +118,7 @@ class Rounds {
   readonly #options: NodeConfigurationOptions;
   #reported: ReadonlySet<string> = new Set();
   #use: FolderUse | undefined;
+  #waits = false;
 
   constructor(options: NodeConfigurationOptions) {
     this.#options = options;
@@ -126,12 +127,22 @@ class Rounds {
   /** @returns whether everything is in place. */
   async run(settings: NodeSettings): Promise<boolean> {
     const folder = folderOf(settings, this.#options);
-    if (await folder.isMarkedRemoved()) return false;
+    if (await folder.isMarkedRemoved()) return this.#waitForRemoval(folder);
+    this.#waits = false;
     await this.#reportUse(settings);
     const wanted = desiredFiles(settings, await this.#facts(settings));
     const isComplete = this.report(await applyFiles(folder, wanted, settings));
     await this.isReady(isComplete);
     return isComplete;
+  }
+
+  /** A removal that was killed leaves its mark. @returns false */
+  #waitForRemoval({ mark: file }: NodeFolder): false {
+    const { logger } = this.#options.log;
+    if (!this.#waits)
+      logger.warn({ file }, 'the files are being removed: if not, delete this mark, or start a watcher');
+    this.#waits = true;
+    return false;
   }
 
   /** @returns whether nothing was refused or failed. */

@@ -1,4 +1,4 @@
-import { headerOf } from './desired-files.ts';
+import { headerOf, isHeaded } from './desired-files.ts';
 
 /** What is where a file belongs. */
 export type Found =
@@ -14,9 +14,10 @@ export type Found =
  *     write      there is none yet, or it was deleted
  *     repair     it is ours, and was changed
  *     take-over  it is another's: it is kept as a backup and replaced, because the operator said so
+ *     replace    it is another release's: it is replaced, because the operator said so; there is nothing to keep
  *     refuse     it is another's, and stays
  */
-export type WriteDecision = 'keep' | 'write' | 'repair' | 'take-over' | 'refuse';
+export type WriteDecision = 'keep' | 'write' | 'repair' | 'take-over' | 'replace' | 'refuse';
 
 /** Pure. */
 export function writeDecision(
@@ -28,7 +29,8 @@ export function writeDecision(
   if (found.kind === 'other') return 'refuse';
   if (found.text === wanted) return 'keep';
   if (isOurs(found, owner)) return 'repair';
-  return takeOver ? 'take-over' : 'refuse';
+  if (!takeOver) return 'refuse';
+  return isHeaded(found.text) ? 'replace' : 'take-over';
 }
 
 /**

@@ -29,6 +29,12 @@ export function headerOf(owner: string): string {
   return `# layerwell ${owner}: ${ending}\n`;
 }
 
+/** Whether a release wrote the file: this one or another. */
+export function isHeaded(text: string): boolean {
+  const [first = ''] = text.split('\n', 1);
+  return first.startsWith('# layerwell ') && first.endsWith(`: ${ending}`);
+}
+
 /** The files that make a container runtime ask the mirror before each registry. Pure. */
 export function desiredFiles(settings: NodeSettings, facts: NodeFacts): readonly NodeFile[] {
   const mirrors = settings.mirrors.map((url) => url.replace('{nodeIP}', inUrl(facts.nodeIP)));

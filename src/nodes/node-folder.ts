@@ -1,9 +1,14 @@
+import { randomBytes } from 'node:crypto';
 import { type FileHandle, lstat, mkdir, open, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Found } from './decisions.ts';
 
 const backupEnding = '.before-layerwell';
 const unfinishedEnding = '.layerwell-unfinished';
+/** Each write has a name of its own: two processes may write the same file. */
+const unfinished = /(?:\.[0-9a-f]{8})?\.layerwell-unfinished$/;
+/** By then a write has ended, or its process was killed. */
+const writesEndWithinMs = 60_000;
 const removedMark = '.layerwell-removed';
 /** Longer files are not what a container runtime reads. */
 const maxBytes = 1024 * 1024;
@@ -22,8 +27,11 @@ export class NodeFolder {
     this.#folder = folder;
   }
 
+  /** @returns `other` as well in the folder of a registry that is a symbolic link or a file. */
   async find(path: string): Promise<Found> {
     try {
+      const parent = dirname(path);
+      if (parent !== this.#folder && !(await lstat(this.#at(parent))).isDirectory()) return { kind: 'other' };
       const stats = await lstat(this.#at(path));
       if (!stats.isFile() || stats.size > maxBytes) return { kind: 'other' };
       return { kind: 'text', text: await readFile(this.#at(path), 'utf8') };
@@ -49,10 +57,15 @@ export class NodeFolder {
   async replace(path: string, text: string): Promise<void> {
     const folder = dirname(this.#at(path));
     await mkdir(folder, { recursive: true });
-    const unfinished = this.#at(path + unfinishedEnding);
-    await rm(unfinished, { force: true });
-    await writeThrough(unfinished, text);
-    await rename(unfinished, this.#at(path));
+    await this.#removeUnfinished(path, { olderThanMs: writesEndWithinMs });
+    const written = `${this.#at(path)}.${randomBytes(4).toString('hex')}${unfinishedEnding}`;
+    try {
+      await writeThrough(written, text);
+      await rename(written, this.#at(path));
+    } catch (cause) {
+      await rm(written, { force: true });
+      throw cause;
+    }
     await syncFolder(folder);
   }
 
@@ -73,21 +86,39 @@ export class NodeFolder {
 
   /** Removes what an interrupted write left, and the folder of a registry if nothing is in it: an empty one would hide `_default`. */
   async tidy(path: string): Promise<void> {
-    for (const ending of [unfinishedEnding, backupEnding + unfinishedEnding]) await this.remove(path + ending);
+    for (const one of [path, path + backupEnding]) await this.#removeUnfinished(one, { olderThanMs: 0 });
     if (dirname(path) !== this.#folder) await rmdir(dirname(this.#at(path))).catch(ignoreIfInUse);
+  }
+
+  get mark(): string {
+    return join(this.#folder, removedMark);
   }
 
   /** Whoever watches the folder must not repair what is being removed. */
   async markRemoved(): Promise<void> {
-    if ((await this.#list(this.#folder)).length > 0) await this.replace(join(this.#folder, removedMark), '');
+    if ((await this.#list(this.#folder)).length > 0) await this.replace(this.mark, '');
   }
 
   async isMarkedRemoved(): Promise<boolean> {
-    return (await this.find(join(this.#folder, removedMark))).kind === 'text';
+    return (await this.find(this.mark)).kind === 'text';
   }
 
   async unmarkRemoved(): Promise<void> {
-    await this.remove(join(this.#folder, removedMark));
+    await this.#removeUnfinished(this.mark, { olderThanMs: 0 });
+    await this.remove(this.mark);
+  }
+
+  /** What interrupted writes of a file left. */
+  async #removeUnfinished(path: string, { olderThanMs }: { readonly olderThanMs: number }): Promise<void> {
+    const beside = await this.#list(dirname(path));
+    const left = beside.filter((one) => unfinished.test(one.path) && one.path.replace(unfinished, '') === path);
+    for (const one of left) {
+      const modifiedMs = await lstat(this.#at(one.path)).then(
+        ({ mtimeMs }) => mtimeMs,
+        () => Infinity,
+      );
+      if (Date.now() - modifiedMs >= olderThanMs) await this.remove(one.path);
+    }
   }
 
   async #list(folder: string): Promise<readonly { readonly path: string; readonly isFolder: boolean }[]> {
@@ -106,10 +137,8 @@ export class NodeFolder {
 }
 
 function withoutEnding(path: string): string {
-  return [unfinishedEnding, backupEnding].reduce(
-    (left, ending) => (left.endsWith(ending) ? left.slice(0, -ending.length) : left),
-    path,
-  );
+  const finished = path.replace(unfinished, '');
+  return finished.endsWith(backupEnding) ? finished.slice(0, -backupEnding.length) : finished;
 }
 
 /** @throws if the file exists: nothing else writes it. */

@@ -1,4 +1,4 @@
-import { rename, rm, symlink } from 'node:fs/promises';
+import { rename, rm, symlink, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { configureNode, unconfigureNode, watchNode } from '../../../src/commands/node-configuration.ts';
@@ -115,6 +115,30 @@ describe('files of others', () => {
     expect(await node.read('/elsewhere')).toBe(others);
   });
 
+  test('a folder that is a symbolic link, or a file, is not touched', async () => {
+    const node = await testNode({ registries: [...registries, { name: 'quay.io' }] });
+    await node.write('/elsewhere/ca.crt', 'theirs');
+    await node.write(`${certs}/quay.io`, 'theirs');
+    await symlink(join(node.root, 'elsewhere'), join(node.root, certs, 'docker.io'));
+    expect(await configureNode(node.options)).toBe(1);
+
+    expect(node.actions).toEqual([`refuse ${hub}`, `refuse ${certs}/quay.io/hosts.toml`, `write ${fallback}`]);
+    await unconfigureNode(node.options, { stays: false });
+    expect(await node.files()).toEqual(['/elsewhere/ca.crt', `${certs}/docker.io/ca.crt`, `${certs}/quay.io`]);
+  });
+
+  test('come back when two releases that took them over are removed', async () => {
+    const node = await testNode({ registries, takeOver: true });
+    await node.write(hub, others);
+    await configureNode(node.options);
+    await node.set({ registries, takeOver: true, owner: 'other/layerwell' });
+    expect(await configureNode(node.options)).toBe(0);
+    await unconfigureNode(node.options, { stays: false });
+    await node.set({ registries, takeOver: true });
+    await unconfigureNode(node.options, { stays: false });
+    expect(await node.read(hub)).toBe(others);
+  });
+
   test('beside ours in the folder of a registry stay', async () => {
     const node = await testNode({ registries });
     await node.write(`${certs}/docker.io/ca.crt`, 'theirs');
@@ -135,7 +159,10 @@ describe('files of others', () => {
 describe('a write that was interrupted', () => {
   test('left a file unfinished: it is written again, and none is left', async () => {
     const node = await testNode({ registries });
-    await node.write(`${hub}.layerwell-unfinished`, '# layer');
+    const left = `${hub}.0a1b2c3d.layerwell-unfinished`;
+    await node.write(left, '# layer');
+    const longAgo = new Date(Date.now() - 3_600_000);
+    await utimes(join(node.root, left), longAgo, longAgo);
     expect(await configureNode(node.options)).toBe(0);
     expect(await node.files()).toEqual([fallback, hub]);
   });
@@ -154,8 +181,10 @@ describe('a write that was interrupted', () => {
     await node.write(hub, others);
     await configureNode(node.options);
     await rm(join(node.root, hub));
-    await node.write(`${fallback}.layerwell-unfinished`, '# layer');
+    await node.write(`${fallback}.0a1b2c3d.layerwell-unfinished`, '# layer');
+    await node.write(`${hub}.before-layerwell.0a1b2c3d.layerwell-unfinished`, '# layer');
     await node.write(`${certs}/.layerwell-removed`, '');
+    await node.write(`${certs}/.layerwell-removed.0a1b2c3d.layerwell-unfinished`, '');
     expect(await unconfigureNode(node.options, { stays: false })).toBe(0);
     expect(await node.files()).toEqual([hub]);
     expect(await node.read(hub)).toBe(others);
@@ -163,6 +192,20 @@ describe('a write that was interrupted', () => {
 });
 
 describe('watching', () => {
+  test('by two at once writes every file whole', async () => {
+    const caFile = 'ca.crt';
+    const node = await testNode({ registries, mirrors: ['https://mirror.internal'], caFile });
+    const ca = `${certs}/docker.io/layerwell-ca.pem`;
+    await node.write(`/../${caFile}`, 'CA'.repeat(100_000));
+    await configureNode(node.options);
+    const whole = await node.read(ca);
+    for (let round = 0; round < 20; round += 1) {
+      await rm(join(node.root, ca));
+      expect(await Promise.all([configureNode(node.options), configureNode(node.options)])).toEqual([0, 0]);
+      expect(await node.read(ca)).toBe(whole);
+    }
+  });
+
   test('repairs drift, reads the settings again, and logs what lasts once', async () => {
     const node = await testNode({ registries: [...registries, { name: 'quay.io' }] });
     await node.write(`${certs}/quay.io/hosts.toml`, others);
@@ -201,6 +244,7 @@ describe('watching', () => {
 
     const next = { ...node.options, stop: new AbortController().signal };
     expect(await configureNode(next)).toBe(1);
+    expect(node.lines.at(-1)).toMatchObject({ level: 40, file: `${certs}/.layerwell-removed` });
     const stop = new AbortController();
     await watchNode({ ...next, stop: stop.signal, wait: async () => stop.abort() });
     expect(await node.files()).toEqual([fallback, hub]);

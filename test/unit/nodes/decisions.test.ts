@@ -18,7 +18,7 @@ test.each([
   ['wanted', 'keep', 'keep'],
   ['changed', 'repair', 'repair'],
   ['others', 'refuse', 'take-over'],
-  ['release', 'refuse', 'take-over'],
+  ['release', 'refuse', 'replace'],
   ['link', 'refuse', 'refuse'],
 ] as const)('%s: %s, and %s if files of others may be taken over', (kind, careful, told) => {
   expect(writeDecision(found[kind], wanted, { owner, takeOver: false })).toBe(careful);
