@@ -25,8 +25,8 @@ const failing = (share: number): Series => ({
   [requests('none', '503')]: `0+${share}x480`,
 });
 const mostly = (hits: number): Series => ({
-  [requests('hit', '200')]: `0+${hits}x480`,
-  [requests('miss', '200')]: `0+${100 - hits}x480`,
+  [requests('hit', '200')]: `0+${10 * hits}x480`,
+  [requests('miss', '200')]: `0+${10 * (100 - hits)}x480`,
 });
 const constant = (value: number | string, minutes = 480) => `${value}x${minutes}`;
 const days = (count: number) => count * 86_400;
@@ -56,7 +56,7 @@ export const alertCases: Readonly<Record<string, AlertCase>> = {
       [gauge('layerwell_stale_served_total', `${hub}, reason="gone"`)]: '0+5x60',
     },
   },
-  LayerwellHitRatioLow: { at: '90m', firing: mostly(20), quiet: mostly(80) },
+  LayerwellHitRatioLow: { at: '90m', every: '3m', firing: mostly(20), quiet: mostly(80) },
   LayerwellUpstreamDown: {
     at: '30m',
     firing: { [gauge('layerwell_upstream_up', hub)]: '1x10 0x30' },
@@ -149,6 +149,7 @@ export const alertCases: Readonly<Record<string, AlertCase>> = {
   },
   LayerwellEvictionChurn: {
     at: '90m',
+    every: '3m',
     firing: {
       [gauge('layerwell_cache_evicted_bytes_total', `${mirror}, reason="lru"`)]: '0+90x480',
       [gauge('layerwell_cache_admitted_bytes_total', `${mirror}, kind="blob"`)]: '0+100x480',
@@ -192,6 +193,7 @@ export const alertCases: Readonly<Record<string, AlertCase>> = {
   },
   LayerwellCertExpiry: {
     at: '90m',
+    every: '3m',
     firing: { [gauge('layerwell_tls_cert_expiry_timestamp_seconds', `${mirror}, use="clients"`)]: constant(days(6)) },
     quiet: { [gauge('layerwell_tls_cert_expiry_timestamp_seconds', `${mirror}, use="clients"`)]: constant(days(8)) },
   },
