@@ -45,21 +45,16 @@ export class Release {
     await cluster.kubectl(['delete', 'pvc', '--namespace', namespace, '--selector', selector, '--wait']);
   }
 
-  /** Names of its pods that are not being deleted. */
+  /** Names of the mirror's pods that are not being deleted, without those of hooks. */
   async pods(): Promise<readonly string[]> {
-    const { stdout } = await this.stage.cluster.kubectl([
-      'get',
-      'pods',
-      '--namespace',
-      namespace,
-      '--selector',
-      selector,
-      '--output',
-      'json',
-    ]);
+    const args = ['get', 'pods', '--namespace', namespace, '--selector', selector, '--output', 'json'];
+    const { stdout } = await this.stage.cluster.kubectl(args);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what kubectl prints
-    const { items } = JSON.parse(stdout) as { items: { metadata: { name: string; deletionTimestamp?: string } }[] };
-    return items.flatMap(({ metadata }) => (metadata.deletionTimestamp === undefined ? [metadata.name] : []));
+    const { items } = JSON.parse(stdout) as { items: readonly Pod[] };
+    return items.flatMap(({ metadata: { name: pod, deletionTimestamp, ownerReferences = [] } }) => {
+      const isReplica = ownerReferences.some(({ kind }) => kind === 'StatefulSet' || kind === 'ReplicaSet');
+      return isReplica && deletionTimestamp === undefined ? [pod] : [];
+    });
   }
 
   async allReady(replicas = this.shape.replicas): Promise<void> {
@@ -134,6 +129,14 @@ export class Release {
     const args = [verb, name, chart, '--namespace', namespace, '--wait', '--timeout', timeout, ...files];
     return await this.stage.cluster.helm(args, { mayFail });
   }
+}
+
+interface Pod {
+  readonly metadata: {
+    readonly name: string;
+    readonly deletionTimestamp?: string;
+    readonly ownerReferences?: readonly { readonly kind: string }[];
+  };
 }
 
 const selector = `app.kubernetes.io/instance=${name}`;
