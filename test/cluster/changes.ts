@@ -71,15 +71,16 @@ export const plannedChanges: readonly Scenario[] = [
       const before = await identities(release);
       let refusal = '';
       const pulls = await release.underLoad(async () => {
-        const { code, stderr } = await release.tryUpgrade({ config: { defaultUpstream: 'no.such.upstream' } });
+        const { code, stdout, stderr } = await release.tryUpgrade({ config: { defaultUpstream: 'no.such.upstream' } });
         if (code === 0) throw new Error('it was accepted');
-        refusal = stderr.trim().split('\n').at(-1) ?? '';
+        const lines = `${stdout}\n${stderr}`.trim().split('\n');
+        refusal = (lines.find((line) => line.includes('defaultUpstream')) ?? lines.at(-1) ?? '').trim();
       });
       const problems = [...nothingFailed(pulls)];
       if ((await identities(release)) !== before) problems.push('a pod was replaced');
       await release.upgrade({});
       await release.allReady();
-      return { pulls, note: `refused: ${refusal.slice(0, 120)}`, problems };
+      return { pulls, note: `refused: ${refusal.slice(0, 160)}`, problems };
     },
   },
   {
