@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type Output, until } from './cluster.ts';
 import { commonValues, type Shape, secrets, type Values } from './shapes.ts';
-import { namespace, type Pulls, type Stage } from './stage.ts';
+import { freeVolumes, namespace, type Pulls, type Stage } from './stage.ts';
 
 export const chart = resolve(import.meta.dirname, '../../charts/layerwell');
 /** A name that contains the chart's, so that it is the name of the objects too. */
@@ -22,6 +22,7 @@ export class Release {
 
   /** @throws when it is not ready, or the cluster printed a warning. */
   async install(): Promise<void> {
+    await freeVolumes(this.stage.cluster);
     await this.#createSecrets();
     this.#values = [commonValues(this.stage.image, this.stage.upstream), this.shape.values];
     const { stderr } = await this.#helm('install', this.#values);

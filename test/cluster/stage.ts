@@ -19,6 +19,8 @@ export interface Pulls {
 export const namespace = 'layerwell-test';
 /** For the pods that write files of the node, which the restricted standard forbids. */
 export const nodesNamespace = 'layerwell-test-nodes';
+/** All that the test works in; `layerwell` is that of the guide. */
+const namespaces = new Set([namespace, nodesNamespace, 'layerwell']);
 const warmImage = 'library/app:warm';
 
 /** A namespace under the restricted Pod Security standard, with an upstream and a client, both from the mirror's image. */
@@ -107,12 +109,22 @@ export function serviceOf(release: string): string {
   return release;
 }
 
-/** Volumes that a former claim has released are used again. */
-async function freeVolumes(cluster: Cluster): Promise<void> {
-  const path = '{range .items[?(@.status.phase=="Released")]}{.metadata.name}{"\\n"}{end}';
-  const { stdout } = await cluster.kubectl(['get', 'persistentvolume', '--output', `jsonpath=${path}`]);
-  for (const name of stdout.split('\n').filter((line) => line !== ''))
-    await cluster.kubectl(['patch', 'persistentvolume', name, '--type', 'json', '--patch', unclaim]);
+/** Volumes of the test that are kept (`Retain`) after their claim is gone can be claimed again. */
+export async function freeVolumes(cluster: Cluster): Promise<void> {
+  const { stdout } = await cluster.kubectl(['get', 'persistentvolume', '--output', 'json']);
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what kubectl prints
+  const { items } = JSON.parse(stdout) as { items: readonly Volume[] };
+  const ours = items.filter(({ spec, status }) => {
+    return status.phase === 'Released' && namespaces.has(spec.claimRef?.namespace ?? '');
+  });
+  for (const { metadata } of ours)
+    await cluster.kubectl(['patch', 'persistentvolume', metadata.name, '--type', 'json', '--patch', unclaim]);
+}
+
+interface Volume {
+  readonly metadata: { readonly name: string };
+  readonly spec: { readonly claimRef?: { readonly namespace: string } };
+  readonly status: { readonly phase: string };
 }
 
 const unclaim = '[{"op":"remove","path":"/spec/claimRef"}]';
