@@ -172,6 +172,41 @@ program
     }),
   );
 
+/** How commands find the running mirror. */
+interface MirrorOptions {
+  readonly config: string;
+  readonly server?: string;
+  readonly tokenFile?: string;
+  readonly json: boolean;
+}
+
+/** A command that asks the running mirror; its exit codes are in docs/management.md. */
+function askingCommand(name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(`${description}; exit code 3 if no mirror answers, 4 if it refuses the token`)
+    .addOption(configOption())
+    .option('--server <url>', 'of its management listener, instead of the one in the configuration')
+    .option('--token-file <file>', 'with its token, instead of the one in the configuration')
+    .option('--json', 'print JSON', false);
+}
+
+/** What every such command is given. */
+function askingWith({ config, ...others }: MirrorOptions) {
+  const print = (text: string) => void process.stdout.write(text);
+  const printError = (text: string) => void process.stderr.write(text);
+  return { file: config, env: process.env, ...others, print, printError };
+}
+
+askingCommand('stats', 'what the running mirror has served: hit ratio, bytes saved, upstreams, disk').action(
+  (options: MirrorOptions) =>
+    run(async () => {
+      endOnSignals();
+      const { stats } = await import('./commands/stats.ts');
+      return stats(askingWith(options));
+    }),
+);
+
 program
   .command('node-configuration')
   .description(

@@ -1,5 +1,6 @@
 import type { AccountProbe, EndpointProbe } from '../upstream/probe.ts';
 import type { RateLimit } from '../upstream/transport/rate-limits.ts';
+import { alignedLines } from './api/table.ts';
 import type { CredentialSettings, UpstreamSettings } from '../upstream/settings.ts';
 
 /** One upstream of a configuration: the probes of its mirrors and then of the registry, or why it was not probed. */
@@ -30,15 +31,8 @@ const titles: Omit<Row, 'failure'> = {
 
 /** A line for each account at each address. Credentials are named by their position in the configuration, never by their content. */
 export function tableOf(checked: readonly CheckedUpstream[]): string {
-  const rows = [titles, ...checked.flatMap(rowsOf)].map((row) => [
-    row.upstream,
-    row.reached,
-    row.signedIn,
-    row.pullsLeft,
-  ]);
-  const widths = Object.keys(titles).map((_, column) => Math.max(...rows.map((cells) => cells[column]?.length ?? 0)));
-  const line = (cells: readonly string[]) => cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ');
-  return rows.map((cells) => `${line(cells).trimEnd()}\n`).join('');
+  const rows = [titles, ...checked.flatMap(rowsOf)];
+  return alignedLines(rows.map((row) => [row.upstream, row.reached, row.signedIn, row.pullsLeft]));
 }
 
 /** The errors of all upstreams, one sentence each. */

@@ -27,7 +27,7 @@ export async function health({ file, env, print }: HealthOptions): Promise<numbe
 }
 
 /** A listener on every address is asked at the loopback address: one of `::` takes IPv4 as well, and works where IPv6 is switched off. */
-function authorityOf({ host, port }: { readonly host: string; readonly port: number }): string {
+export function authorityOf({ host, port }: { readonly host: string; readonly port: number }): string {
   const address = host === '::' || host === '0.0.0.0' ? '127.0.0.1' : host;
   return `${address.includes(':') ? `[${address}]` : address}:${port}`;
 }

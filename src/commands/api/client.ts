@@ -1,0 +1,124 @@
+import { loadManagement, type LoadOptions } from '../../config/loading/load.ts';
+import { readLongSecret, readText } from '../../config/loading/files.ts';
+import { leastSecretBytes } from '../../config/sections/cluster.ts';
+import { isJsonObject, type JsonObject, parseJson } from '../../oci/json.ts';
+import { authorityOf } from '../health.ts';
+
+/** How a command finds the running mirror. */
+export interface MirrorChoice extends Pick<LoadOptions, 'file' | 'env'> {
+  /** The URL of its management listener, instead of the one in the configuration. */
+  readonly server?: string | undefined;
+  /** The file with its token, likewise. */
+  readonly tokenFile?: string | undefined;
+}
+
+/** What commands print to. */
+export interface Output {
+  readonly print: (text: string) => void;
+  readonly printError: (text: string) => void;
+}
+
+/** The exit codes of commands that ask a running mirror; 2: the configuration is invalid. */
+export const exitCodes = { done: 0, failed: 1, unreachable: 3, refused: 4 } as const;
+
+/** The mirror did not do what a command asked for. The message is one line for people. */
+export class ApiFailure extends Error {
+  override readonly name = 'ApiFailure';
+  readonly exitCode: number;
+
+  constructor(exitCode: number, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.exitCode = exitCode;
+  }
+}
+
+export interface ApiRequest {
+  readonly method?: 'GET' | 'POST' | 'DELETE';
+  readonly body?: JsonObject;
+}
+
+/** Asks for a path below `/api/v1/`. @throws ApiFailure */
+export type Api = (path: string, request?: ApiRequest) => Promise<unknown>;
+
+const answersWithinMs = 30_000;
+
+/** The API of a running mirror. @throws ConfigError when the configuration is needed and does not say where it is; ApiFailure. */
+export async function apiOf({ file, env, server, tokenFile }: MirrorChoice): Promise<Api> {
+  const configured = server === undefined ? await loadManagement({ file, env }) : undefined;
+  const base = configured ? `http://${authorityOf(configured)}` : serverUrl(server ?? '');
+  const token = await tokenIn(tokenFile, configured?.tokenFile);
+  return (path, request) => ask(`${base}/api/v1/${path}`, token, request);
+}
+
+function serverUrl(text: string): string {
+  const url = URL.parse(text);
+  if (url?.protocol === 'http:' || url?.protocol === 'https:') return url.origin;
+  throw new ApiFailure(exitCodes.failed, `--server ${text}: expected a URL such as "http://127.0.0.1:5001"`);
+}
+
+/** The file in the configuration may be readable for the mirror only; reading needs no token on a loopback address. */
+async function tokenIn(chosen: string | undefined, configured: string | undefined): Promise<string | undefined> {
+  if (chosen === undefined) return configured && readText(configured).catch(() => undefined);
+  try {
+    return await readLongSecret({ kind: 'file', path: chosen }, leastSecretBytes);
+  } catch (cause) {
+    throw new ApiFailure(exitCodes.failed, `--token-file: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      cause,
+    });
+  }
+}
+
+async function ask(
+  url: string,
+  token: string | undefined,
+  { method = 'GET', body }: ApiRequest = {},
+): Promise<unknown> {
+  const headers = {
+    ...(token !== undefined && { Authorization: `Bearer ${token}` }),
+    ...(body && { 'Content-Type': 'application/json' }),
+  };
+  const signal = AbortSignal.timeout(answersWithinMs);
+  try {
+    const sent = body && { body: JSON.stringify(body) };
+    const answer = await fetch(url, { method, headers, signal, redirect: 'error', ...sent });
+    return valueOf(url, answer.status, parseJson(await answer.text()));
+  } catch (cause) {
+    if (cause instanceof ApiFailure) throw cause;
+    throw new ApiFailure(exitCodes.unreachable, `no mirror answers at ${new URL(url).origin}: ${wordsOf(cause)}`, {
+      cause,
+    });
+  }
+}
+
+function valueOf(url: string, status: number, value: unknown): unknown {
+  if (status < 400 && value !== undefined) return value;
+  const { detail, problems } = isJsonObject(value) ? value : {};
+  if (typeof detail !== 'string') {
+    throw new ApiFailure(exitCodes.failed, `${url} answers ${status}: it is not the management API of this version`);
+  }
+  const isRefused = status === 401 || status === 403;
+  const lines = Array.isArray(problems) ? problems.map((problem) => `\n  ${String(problem)}`) : [];
+  throw new ApiFailure(isRefused ? exitCodes.refused : exitCodes.failed, `${detail}${lines.join('')}`);
+}
+
+/** The innermost reason: `fetch failed` alone says nothing. */
+function wordsOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? wordsOf(error.cause) : error.message || error.name;
+}
+
+/** Runs a command; its failures are printed as words. @returns the exit code. @throws ConfigError, and what is a bug. */
+export async function exitCodeOf(work: () => Promise<number | void>, { printError }: Output): Promise<number> {
+  try {
+    return (await work()) ?? exitCodes.done;
+  } catch (error) {
+    if (!(error instanceof ApiFailure)) throw error;
+    printError(`${printable(error.message)}\n`);
+    return error.exitCode;
+  }
+}
+
+/** Without control characters, which a terminal would obey; line breaks stay. Pure. */
+export function printable(text: string): string {
+  return text.replaceAll(/[^\P{C}\n]/gu, '\uFFFD');
+}
