@@ -10,24 +10,32 @@ const limit = 1.2;
 /** Within this time a blob of 256 MiB is in the bucket. */
 const uploadsWithinMs = 60_000;
 
-/** The time of one client that pulls a blob which its replica gets from the upstream, from a sibling, or from the bucket. */
+type SourceName = 'upstream' | 'sibling' | 'bucket';
+
+/** The time of one client that pulls a blob which its replica gets from the upstream, from a sibling, or from the bucket. The sources take turns. */
 export async function measureSources(stage: ReplicasStage): Promise<readonly Row[]> {
-  const { redisPort } = stage;
-  const seconds = { upstream: [] as number[], sibling: [] as number[], bucket: [] as number[] };
-  {
-    await using alone = await stage.start({ name: 'alone', replicas: 1 });
-    await using pair = await stage.start({ name: 'pair', replicas: 2, redisPort });
-    const [first, second, single] = [pair.all[0], pair.all[1], alone.all[0]];
-    if (!first || !second || !single) throw new Error('no replicas');
-    for (let run = 0; run < stage.runs; run += 1) {
-      seconds.upstream.push(await secondsOf(stage, single, await newImage(stage, `upstream-${run}`)));
-      const image = await newImage(stage, `sibling-${run}`);
-      await secondsOf(stage, first, image);
-      seconds.sibling.push(await secondsOf(stage, second, image));
-      await mustBeAskedOnce(stage, image);
-    }
+  const { redisPort, bucket } = stage;
+  const bucketImages = bucket ? await fillBucket(stage) : [];
+  const seconds: Record<SourceName, number[]> = { upstream: [], sibling: [], bucket: [] };
+  await using alone = await stage.start({ name: 'alone', replicas: 1 });
+  await using pair = await stage.start({ name: 'pair', replicas: 2, redisPort });
+  await using reading = await stage.start({ name: 'reading', replicas: 1, bucket });
+  const [first, second, single, reader] = [pair.all[0], pair.all[1], alone.all[0], reading.all[0]];
+  if (!first || !second || !single || !reader) throw new Error('no replicas');
+  for (let run = 0; run < stage.runs; run += 1) {
+    seconds.upstream.push(await secondsOf(stage, single, await newImage(stage, `upstream-${run}`)));
+    const image = await newImage(stage, `sibling-${run}`);
+    await secondsOf(stage, first, image);
+    seconds.sibling.push(await secondsOf(stage, second, image));
+    await mustBeAskedOnce(stage, image);
+    const stored = bucketImages[run];
+    if (stored) seconds.bucket.push(await secondsOf(stage, reader, stored));
+    if (stored) await mustBeAskedOnce(stage, stored);
   }
-  if (stage.bucket) seconds.bucket.push(...(await fromBucket(stage)));
+  return rowsOf(seconds);
+}
+
+function rowsOf(seconds: Readonly<Record<SourceName, readonly number[]>>): readonly Row[] {
   const upstream = medianOf(seconds.upstream);
   const of = (name: string, values: readonly number[]): readonly Row[] =>
     values.length === 0
@@ -43,27 +51,19 @@ export async function measureSources(stage: ReplicasStage): Promise<readonly Row
   ];
 }
 
-/** One replica fills the bucket; another one, which does not know it, has only the bucket. */
-async function fromBucket(stage: ReplicasStage): Promise<readonly number[]> {
-  const images: Image[] = [];
-  {
-    await using filling = await stage.start({ name: 'filling', replicas: 1, bucket: stage.bucket });
-    const [server] = filling.all;
-    if (!server) throw new Error('no replica');
-    for (let run = 0; run < stage.runs; run += 1) {
-      const image = await newImage(stage, `bucket-${run}`);
-      await secondsOf(stage, server, image);
-      images.push(image);
-    }
-    await delay(uploadsWithinMs / 4, undefined, { signal: stage.signal });
-  }
-  await using reading = await stage.start({ name: 'reading', replicas: 1, bucket: stage.bucket });
-  const [server] = reading.all;
+/** One replica fills the bucket. @returns images, one for each run, that a replica which does not know them has only in the bucket. */
+async function fillBucket(stage: ReplicasStage): Promise<readonly Image[]> {
+  await using filling = await stage.start({ name: 'filling', replicas: 1, bucket: stage.bucket });
+  const [server] = filling.all;
   if (!server) throw new Error('no replica');
-  const seconds: number[] = [];
-  for (const image of images) seconds.push(await secondsOf(stage, server, image));
-  for (const image of images) await mustBeAskedOnce(stage, image);
-  return seconds;
+  const images: Image[] = [];
+  for (let run = 0; run < stage.runs; run += 1) {
+    const image = await newImage(stage, `bucket-${run}`);
+    await secondsOf(stage, server, image);
+    images.push(image);
+  }
+  await delay(uploadsWithinMs / 4, undefined, { signal: stage.signal });
+  return images;
 }
 
 async function newImage({ upstream }: ReplicasStage, name: string): Promise<Image> {
