@@ -40,6 +40,7 @@ export async function runStalledReaders(count: number, deps: StalledReaderDeps, 
 /** @returns how the request ended. */
 async function requestAndStall(url: string, agent: Agent): Promise<string> {
   const asked = request(url, { agent });
+  asked.on('error', () => {}); // The mirror resets the connection: `once` below throws, or the response closes.
   asked.end();
   try {
     const [response]: IncomingMessage[] = await once(asked, 'response');
