@@ -64,7 +64,8 @@ function resolved(node: Node, defs: Given['defs']): Node {
 /** Lists and free maps may be null, unless they must hold something: templates leave them out. */
 function isNeeded({ properties, minItems, type = [] }: Node, initial: unknown): boolean {
   if (initial === null || initial === undefined || type.includes('null')) return false;
-  return properties !== undefined || minItems !== undefined || typeof initial !== 'object';
+  if (typeof initial !== 'object' || minItems !== undefined) return true;
+  return properties !== undefined && Object.keys(initial).length > 0;
 }
 
 function property(node: unknown, name: string): object | undefined {

@@ -50,6 +50,13 @@ persistence.existingClaim: persistence.enabled is false
 {{- if and $claim (gt (int .Values.replicaCount) 1) }}
 {{ printf "persistence.existingClaim: %d replicas cannot share one volume, because a store belongs to one process. Set replicaCount=1, or let the StatefulSet create the volumes" (int .Values.replicaCount) }}
 {{- end }}
+{{- $strategy := dig "type" "" (.Values.updateStrategy | default dict) }}
+{{- if or (and (eq .Values.kind "StatefulSet") (eq $strategy "Recreate")) (and (eq .Values.kind "Deployment") (eq $strategy "OnDelete")) }}
+{{ printf "updateStrategy.type: a %s has no %s" .Values.kind $strategy }}
+{{- end }}
+{{- if and $claim (eq .Values.kind "Deployment") (eq $strategy "RollingUpdate") }}
+updateStrategy.type: RollingUpdate would run two pods on one volume, but a store belongs to one process. Leave it empty, or use Recreate
+{{- end }}
 {{- $scaling := .Values.autoscaling }}
 {{- $least := ternary $scaling.minReplicas .Values.replicaCount $scaling.enabled | int }}
 {{- if $scaling.enabled }}

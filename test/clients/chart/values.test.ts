@@ -22,26 +22,31 @@ function loadInPod(text: string): Promise<Config> {
   return loadConfig({ file, env, readFile });
 }
 
+async function settled<Value>(promise: Promise<Value>): Promise<PromiseSettledResult<Value>> {
+  const [result] = await Promise.allSettled([promise]);
+  return result;
+}
+
+function valueOf<Value>(result: PromiseSettledResult<Value> | undefined): Value {
+  if (result === undefined) throw new Error('helm was not asked');
+  if (result.status === 'rejected') throw result.reason;
+  return result.value;
+}
+
 describeWithTools(['helm'], 'values of the Helm chart', () => {
-  const rendered = new Map<string, Rendered>();
-  const said = new Map<string, string>();
+  const rendered = new Map<string, PromiseSettledResult<Rendered>>();
+  const said = new Map<string, PromiseSettledResult<string>>();
 
   beforeAll(async () => {
     const limit = pLimit(3);
     await Promise.all([
-      ...accepted.map(({ path }) => limit(async () => rendered.set(path, await renderFile(path)))),
-      ...refused.map(({ path }) => limit(async () => said.set(path, await refusalOfFile(path)))),
+      ...accepted.map(({ path }) => limit(async () => rendered.set(path, await settled(renderFile(path))))),
+      ...refused.map(({ path }) => limit(async () => said.set(path, await settled(refusalOfFile(path))))),
     ]);
   });
 
-  function renderedFrom(path: string): Rendered {
-    const found = rendered.get(path);
-    if (found === undefined) throw new Error(`${path} was not rendered`);
-    return found;
-  }
-
   test.each(accepted)('$title', async ({ path, expected, absent }) => {
-    const all = renderedFrom(path);
+    const all = valueOf(rendered.get(path));
     expect(expected.length + absent.length, 'comments "# expect:" and "# absent:"').toBeGreaterThan(0);
     for (const { kind, suffix, path: key, value } of expected) {
       const object = kind === 'config' ? JSON.parse(configIn(all)) : objectOf(all, kind, suffix);
@@ -54,7 +59,7 @@ describeWithTools(['helm'], 'values of the Helm chart', () => {
 
   test.each(refused)('refused: $title', ({ path, refused: texts }) => {
     expect(texts.length, 'comments "# refused:"').toBeGreaterThan(0);
-    for (const text of texts) expect(said.get(path)).toContain(text);
+    for (const text of texts) expect(valueOf(said.get(path))).toContain(text);
   });
 
   test('OpenShift is found by its API, and chooses user and group ids', async () => {
@@ -67,7 +72,7 @@ describeWithTools(['helm'], 'values of the Helm chart', () => {
     'every object fits the schemas of Kubernetes %s (kubeconform)',
     async (version) => {
       const isFor = ({ path }: { readonly path: string }) => version === '1.37.0' || path.includes('/ci/');
-      const yaml = accepted.filter(isFor).map(({ path }) => renderedFrom(path).yaml);
+      const yaml = accepted.filter(isFor).map(({ path }) => valueOf(rendered.get(path)).yaml);
       const report = await kubeconform(yaml.join('\n---\n'), version);
       expect(report).toMatch(/Valid: \d+, Invalid: 0, Errors: 0, Skipped: 0$/m);
     },
