@@ -104,6 +104,11 @@ function durationOption(text: string): number {
   return ms;
 }
 
+function secondsOption(text: string): number {
+  if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError('expected a number of seconds');
+  return Number(text);
+}
+
 /** As the first process of a container, a process without handlers ignores these signals. */
 function endOnSignals(): void {
   const endWith = (code: number) => (): void => {
@@ -229,13 +234,13 @@ program
   .command('await-removal')
   .description('wait until a DaemonSet has removed the files of node-configuration from every node')
   .argument('<namespace/name>', 'the DaemonSet')
-  .option('--within <seconds>', 'how long', '60')
-  .action((daemonSet: string, { within }: { within: string }) =>
+  .addOption(new Option('--within <seconds>', 'how long').default(60).argParser(secondsOption))
+  .action((daemonSet: string, { within }: { within: number }) =>
     run(async () => {
       endOnSignals();
       const { awaitRemovalFrom } = await import('./commands/await-removal.ts');
       const print = (text: string) => process.stdout.write(text);
-      return awaitRemovalFrom({ daemonSet, within: Number(within), env: process.env, print });
+      return awaitRemovalFrom({ daemonSet, within, env: process.env, print });
     }),
   );
 

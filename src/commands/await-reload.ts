@@ -2,6 +2,7 @@ import { lookup as resolve } from 'node:dns/promises';
 import { isIPv6 } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readConfig } from '../config/loading/load.ts';
+import { timeLimited } from '../mirror/concurrency/abortable-wait.ts';
 import { isJsonObject, parseJsonObject } from '../oci/json.ts';
 import { type Clock, systemClock } from '../mirror/ports/clock.ts';
 
@@ -12,6 +13,8 @@ export interface AwaitReloadOptions {
   readonly address: string;
   readonly withinMs: number;
   readonly print: (text: string) => void;
+  /** For tests. */
+  readonly answersWithinMs?: number;
   /** The addresses of a host. By default the system's. */
   readonly lookup?: (host: string) => Promise<readonly string[]>;
   readonly clock?: Pick<Clock, 'monotonicMs'>;
@@ -28,7 +31,10 @@ export type MirrorState =
 
 const failed = 1;
 const lookEveryMs = 1_000;
-const answersWithinMs = 3_000;
+/** A name server, or a mirror. */
+const usuallyAnswersWithinMs = 3_000;
+/** Far more than /readyz says of hundreds of upstreams. */
+const maxAnswerBytes = 1024 * 1024;
 /** If no mirror can be reached at all for so long, the way to them is closed (DNS, a NetworkPolicy), which says nothing about them. */
 const reachesOneWithinMs = 60_000;
 
@@ -90,14 +96,15 @@ function wordsFor(state: MirrorState): string {
 
 /** The state of each mirror by its address; of the address itself when it cannot be looked up. */
 async function statesOf(
-  { address, lookup = systemLookup }: AwaitReloadOptions,
+  { address, lookup = systemLookup, answersWithinMs = usuallyAnswersWithinMs }: AwaitReloadOptions,
   sha256: string,
 ): Promise<ReadonlyMap<string, MirrorState>> {
   const { hostname, port } = new URL(`http://${address}`);
   try {
-    const found = await lookup(hostname.replace(/^\[|\]$/g, ''));
+    const looking = lookup(hostname.replace(/^\[|\]$/g, ''));
+    const found = await timeLimited(looking, answersWithinMs, () => new Error('its name is not looked up in time'));
     const places = found.map((one) => `${isIPv6(one) ? `[${one}]` : one}:${port}`);
-    const asked = places.map(async (place) => [place, await stateOf(place, sha256)] as const);
+    const asked = places.map(async (place) => [place, await stateOf(place, { sha256, answersWithinMs })] as const);
     return new Map(await Promise.all(asked));
   } catch (cause) {
     return new Map([[address, { kind: 'no-answer', reason: reasonOf(cause) }]]);
@@ -108,13 +115,27 @@ async function systemLookup(host: string): Promise<readonly string[]> {
   return (await resolve(host, { all: true })).map(({ address }) => address);
 }
 
-async function stateOf(place: string, sha256: string): Promise<MirrorState> {
+async function stateOf(
+  place: string,
+  { sha256, answersWithinMs }: { readonly sha256: string; readonly answersWithinMs: number },
+): Promise<MirrorState> {
   try {
-    const answer = await fetch(`http://${place}/readyz`, { signal: AbortSignal.timeout(answersWithinMs) });
-    return stateIn(await answer.text(), sha256);
+    const signal = AbortSignal.timeout(answersWithinMs);
+    const answer = await fetch(`http://${place}/readyz`, { redirect: 'error', signal });
+    return stateIn(await textOf(answer), sha256);
   } catch (cause) {
     return { kind: 'no-answer', reason: reasonOf(cause) };
   }
+}
+
+async function textOf({ body }: Response): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = '';
+  for await (const chunk of body ?? []) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length > maxAnswerBytes) throw new Error('its answer is too long');
+  }
+  return text;
 }
 
 /** The state in the body of `/readyz`. Pure. */

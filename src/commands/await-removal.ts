@@ -49,7 +49,7 @@ export async function awaitRemoval({ withinMs, pollMs = 1_000, ...daemonSet }: A
   const untilMs = performance.now() + withinMs;
   for (;;) {
     if (isDone(await statusOf(daemonSet).catch(() => undefined))) return true;
-    if (performance.now() + pollMs > untilMs) return false;
+    if (!(performance.now() + pollMs <= untilMs)) return false; // Also for NaN.
     await sleep(pollMs);
   }
 }

@@ -16,7 +16,7 @@ const answersWithinMs = 4000;
 export async function health({ file, env, print }: HealthOptions): Promise<number> {
   const url = `http://${authorityOf(await loadManagement({ file, env }))}/healthz`;
   try {
-    const { ok, status } = await fetch(url, { signal: AbortSignal.timeout(answersWithinMs) });
+    const { ok, status } = await fetch(url, { redirect: 'manual', signal: AbortSignal.timeout(answersWithinMs) });
     print(`${url}: ${status}\n`);
     return ok ? 0 : unhealthy;
   } catch (error) {

@@ -18,9 +18,14 @@ async function fileWith(config: unknown): Promise<string> {
 }
 
 /** A management listener with this status. @returns its port. */
-async function managementThatAnswers(status: number, host: string): Promise<number> {
+async function managementThatAnswers(
+  status: number,
+  host: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<number> {
   const server = createServer((request, response) => {
-    response.writeHead(request.url === '/healthz' ? status : 404).end();
+    if (request.url === '/healthz') response.writeHead(status, headers).end();
+    else response.writeHead(200).end();
   });
   thisTest(async () => void server.close());
   await once(server.listen(0, host), 'listening');
@@ -35,6 +40,11 @@ async function healthOf(config: unknown, env: Readonly<Record<string, string>> =
   };
   return { code: await health({ file: await fileWith(config), env, print }), text };
 }
+
+test('a listener that redirects is not the mirror', async () => {
+  const port = await managementThatAnswers(302, '127.0.0.1', { location: '/elsewhere' });
+  expect(await healthOf({ management: { host: '127.0.0.1', port } })).toMatchObject({ code: 1 });
+});
 
 test.each([
   { host: '127.0.0.1', listens: '127.0.0.1' },

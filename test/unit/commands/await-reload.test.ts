@@ -99,3 +99,34 @@ test('where no mirror can be reached at all, that is said after a minute, and is
 test('a mirror of an earlier version, which does not tell its configuration, counts as one with another', async () => {
   expect(await awaited([[{ isStarting: false }]], { withinMs: 0 })).toMatchObject({ code: 1 });
 });
+
+test('a listener that answers without an end is no mirror, and ends the command in time', async () => {
+  const file = join(await temporaryDirectory(), 'mirror.config.json');
+  await writeFile(file, text);
+  let sentBytes = 0;
+  const server = createServer((_, response) => {
+    const send = () => {
+      while (!response.destroyed && response.write(Buffer.alloc(65_536, 'x'))) sentBytes += 65_536;
+      response.once('drain', send);
+    };
+    send();
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  onTestFinished(() => void server.close());
+  const { port }: Pick<AddressInfo, 'port'> = Object.assign({ port: 0 }, server.address());
+  let printed = '';
+  const print = (line: string) => (printed += line);
+  await awaitReload({ file, address: `127.0.0.1:${port}`, withinMs: 0, print, answersWithinMs: 1_000 });
+  expect(printed).toContain('too long');
+  expect(sentBytes).toBeLessThan(30_000_000);
+});
+
+test('a name server that never answers is waited for as long as a mirror', async () => {
+  const file = join(await temporaryDirectory(), 'mirror.config.json');
+  await writeFile(file, text);
+  let printed = '';
+  const print = (line: string) => (printed += line);
+  const lookup = () => new Promise<never>(() => {});
+  await awaitReload({ file, address: 'mirrors.test:1', withinMs: 0, print, lookup, answersWithinMs: 5 });
+  expect(printed).toContain('does not answer (its name is not looked up in time)');
+});

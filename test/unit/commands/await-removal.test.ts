@@ -50,3 +50,8 @@ test('it does not wait for ever for a node that is down', async () => {
   const { options } = await apiServer([status(1, 2, 1)]);
   expect(await awaitRemoval({ ...options, withinMs: 50 })).toBe(false);
 });
+
+test('a time that is no number does not make it wait for ever', async () => {
+  const { options } = await apiServer([500]);
+  expect(await awaitRemoval({ ...options, withinMs: Number.NaN })).toBe(false);
+});
