@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { RepositoryId } from '../../src/mirror/ports/repository-id.ts';
-import type { Index, Link } from '../../src/mirror/ports/store-index.ts';
+import type { Catalogue, Index, Link } from '../../src/mirror/ports/store-index.ts';
 import { type Digest, digestOf } from '../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../src/oci/reference.ts';
 import type { LosableIndex } from '../../src/index/rebuilder.ts';
@@ -14,7 +14,7 @@ import { stopAsIfKilled } from '../support/rebuilds.ts';
 import { type IndexOptions, never, startIndex } from '../support/sqlite-index.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 
-export interface TestedIndex extends Index, LosableIndex {
+export interface TestedIndex extends Index, Catalogue, LosableIndex {
   stop(options?: { readonly othersEnded: boolean }): Promise<void>;
 }
 

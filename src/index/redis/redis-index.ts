@@ -3,12 +3,15 @@ import type { Observer } from '../../mirror/ports/observer.ts';
 import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type {
+  Catalogue,
   EvictableContent,
   EvictableOptions,
   Index,
   IndexedContent,
+  IndexedTag,
   Link,
   StaleRepository,
+  TagPage,
   Totals,
 } from '../../mirror/ports/store-index.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
@@ -56,7 +59,7 @@ export interface RedisIndexDeps {
  * before it. While Redis does not answer, writes stay buffered, queries answer at once with what is safe without it, and the totals are those
  * that this process knows.
  */
-export class RedisIndex implements Index, LosableIndex {
+export class RedisIndex implements Index, Catalogue, LosableIndex {
   readonly name = 'index';
   readonly #deps: RedisIndexDeps;
   readonly #pending = new WriteBuffer({ maxNames: 50_000 });
@@ -128,9 +131,7 @@ export class RedisIndex implements Index, LosableIndex {
 
   isCounted = async (): Promise<boolean> => this.#tenure.counting.isReached;
 
-  whenCounted({ signal }: Waiting): Promise<void> {
-    return this.#tenure.counting.wait(signal);
-  }
+  whenCounted = ({ signal }: Waiting): Promise<void> => this.#tenure.counting.wait(signal);
 
   beginRebuild(): void {
     this.#tenure.beginRebuild();
@@ -214,9 +215,11 @@ export class RedisIndex implements Index, LosableIndex {
     return this.#deps.storedLinks.borrowable(question);
   }
 
-  hasContent(digest: Digest): Promise<boolean> {
-    return this.#ask({ otherwise: false }, ({ reader }) => reader.hasContent(digest));
-  }
+  tags = (of: RepositoryId, page: TagPage): Promise<readonly IndexedTag[] | undefined> =>
+    this.#ask({ otherwise: undefined }, ({ reader }) => reader.tags(of, page));
+
+  hasContent = (digest: Digest): Promise<boolean> =>
+    this.#ask({ otherwise: false }, ({ reader }) => reader.hasContent(digest));
 
   repositories({ last, limit }: { last: string | undefined; limit: number }): Promise<readonly string[] | undefined> {
     return this.#ask({ otherwise: undefined }, ({ reader }) => reader.repositories(last, limit));
@@ -228,15 +231,12 @@ export class RedisIndex implements Index, LosableIndex {
   }
 
   /** What may still be needed is kept. */
-  isNeeded(key: RecordKey): Promise<boolean> {
-    return this.#ask({ otherwise: true }, ({ reader }) => reader.isNeeded(key));
-  }
+  isNeeded = (key: RecordKey): Promise<boolean> => this.#ask({ otherwise: true }, ({ reader }) => reader.isNeeded(key));
 
   fileBytes = async (): Promise<number> => 0;
 
-  stalestRepository(): Promise<StaleRepository | undefined> {
-    return this.#ask({ otherwise: undefined }, ({ reader }) => reader.stalestRepository());
-  }
+  stalestRepository = (): Promise<StaleRepository | undefined> =>
+    this.#ask({ otherwise: undefined }, ({ reader }) => reader.stalestRepository());
 
   watchingSinceMs = async (): Promise<number> => this.#tenure.watchingSinceMs;
 

@@ -1,7 +1,14 @@
 import { numberIn, type Reply, type Script, textIn } from '../../cluster/redis/reply.ts';
 import { bytesOnDisk, type RecordKey } from '../../mirror/ports/record-store.ts';
 import { type RepositoryId, repositoryKey, repositoryNamed } from '../../mirror/ports/repository-id.ts';
-import type { EvictableContent, EvictionPosition, Link, StaleRepository } from '../../mirror/ports/store-index.ts';
+import type {
+  EvictableContent,
+  EvictionPosition,
+  IndexedTag,
+  Link,
+  StaleRepository,
+  TagPage,
+} from '../../mirror/ports/store-index.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { mediaTypeIn } from '../../oci/media-types.ts';
 import { parseTag } from '../../oci/reference.ts';
@@ -66,6 +73,18 @@ export class ViewReader {
       if (names.length < Math.min(limit, catalogPage)) break;
     }
     return found.slice(0, limit);
+  }
+
+  async tags(repositoryId: RepositoryId, { after, limit }: TagPage): Promise<readonly IndexedTag[]> {
+    const found: IndexedTag[] = [];
+    while (found.length < limit) {
+      const wanted = Math.min(limit - found.length, scripts.pageSize);
+      const last = found.at(-1)?.tag ?? after ?? '';
+      const page = inGroups(await this.#view.read(scripts.tagsAfter, [repositoryKey(repositoryId), last, wanted]), 3);
+      found.push(...page.map(tagIn));
+      if (page.length < wanted) break;
+    }
+    return found;
   }
 
   async isNeeded(key: RecordKey): Promise<boolean> {
@@ -157,6 +176,10 @@ function contentIn([digest, usedAtMs, size, manifest]: readonly Reply[]): Evicta
     isManifest: numberIn(manifest) === 1,
     usedAtMs: numberIn(usedAtMs),
   };
+}
+
+function tagIn([tag, digest, stored]: readonly Reply[]): IndexedTag {
+  return { tag: parseTag(utf8(tag)), digest: digestOfKey(textIn(digest)), isStored: numberIn(stored) === 1 };
 }
 
 /** Repositories that are looked at together. */

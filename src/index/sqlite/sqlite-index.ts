@@ -3,12 +3,15 @@ import type { Observer } from '../../mirror/ports/observer.ts';
 import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
 import type {
+  Catalogue,
   EvictableContent,
   EvictableOptions,
   Index,
   IndexedContent,
+  IndexedTag,
   Link,
   StaleRepository,
+  TagPage,
   Totals,
 } from '../../mirror/ports/store-index.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
@@ -41,7 +44,7 @@ export interface SqliteIndexDeps {
  * The index in one SQLite file, owned by one process. Writes are buffered in memory for a moment and applied together, a few at a time;
  * a query sees every write before it. Start it before the parts that write to it, and stop it after them.
  */
-export class SqliteIndex implements Index, LosableIndex {
+export class SqliteIndex implements Index, Catalogue, LosableIndex {
   readonly name = 'index';
   readonly #deps: SqliteIndexDeps;
   /** Bounded to the names in 50 of the largest manifests, about 10 MB. */
@@ -100,9 +103,7 @@ export class SqliteIndex implements Index, LosableIndex {
     return this.#counting.isReached;
   }
 
-  whenCounted({ signal }: Waiting): Promise<void> {
-    return this.#counting.wait(signal);
-  }
+  whenCounted = ({ signal }: Waiting): Promise<void> => this.#counting.wait(signal);
 
   beginRebuild(): void {
     this.#isLostSinceRebuildBegan = false;
@@ -188,21 +189,19 @@ export class SqliteIndex implements Index, LosableIndex {
     return this.#read(({ reader }) => reader.repositories(last, limit));
   }
 
-  async totals(): Promise<Totals> {
-    return this.#read(({ reader }) => reader.totals());
-  }
+  totals = (): Promise<Totals> => this.#read(({ reader }) => reader.totals());
 
-  async isNeeded(key: RecordKey): Promise<boolean> {
-    return this.#read(({ reader }) => reader.isNeeded(key));
-  }
+  tags = (of: RepositoryId, page: TagPage): Promise<readonly IndexedTag[]> =>
+    this.#read(({ reader }) => reader.tags(of, page));
+
+  isNeeded = (key: RecordKey): Promise<boolean> => this.#read(({ reader }) => reader.isNeeded(key));
 
   fileBytes(): Promise<number> {
     return databaseBytes(this.#deps);
   }
 
-  stalestRepository(): Promise<StaleRepository | undefined> {
-    return this.#read(({ reader }) => reader.stalestRepository());
-  }
+  stalestRepository = (): Promise<StaleRepository | undefined> =>
+    this.#read(({ reader }) => reader.stalestRepository());
 
   async watchingSinceMs(): Promise<number> {
     return this.#ask(({ watchingSinceMs }) => watchingSinceMs);

@@ -4,14 +4,17 @@ import { type RepositoryId, repositoryKey, repositoryNamed } from '../../mirror/
 import {
   type EvictableContent,
   type EvictionPosition,
+  type IndexedTag,
   type Link,
   type StaleRepository,
+  type TagPage,
   type Totals,
   maxLinkedRepositories,
   maxTagsOfOne,
 } from '../../mirror/ports/store-index.ts';
 import { type Digest, parseDigest } from '../../oci/digest.ts';
 import { isMediaType } from '../../oci/media-types.ts';
+import { parseTag } from '../../oci/reference.ts';
 import { digestBytes, numberIn, type Row, textIn } from './rows.ts';
 import type { IndexFiles } from './open-database.ts';
 import { bytesOf, databaseSuffixes, textOf } from './schema.ts';
@@ -27,6 +30,7 @@ export class ViewReader {
   readonly #isNamedByParent: StatementSync;
   readonly #isNamedInRepository: StatementSync;
   readonly #nextRepository: StatementSync;
+  readonly #tagsAfter: StatementSync;
   readonly #isKnown: StatementSync;
   readonly #hasContent: StatementSync;
   readonly #totals: StatementSync;
@@ -51,6 +55,9 @@ export class ViewReader {
     this.#nextRepository = database.prepare(
       'SELECT repository FROM links INDEXED BY held WHERE repository > ? ORDER BY repository LIMIT 1',
     );
+    this.#tagsAfter = database.prepare(`
+      SELECT tag, digest, EXISTS (SELECT 1 FROM content WHERE content.digest = tags.digest) AS found FROM tags
+      WHERE repository = ? AND tag > ? ORDER BY tag LIMIT ?`);
     this.#isKnown = database.prepare('SELECT EXISTS (SELECT 1 FROM content WHERE digest = ?) AS found');
     this.#hasContent = database.prepare(`
       SELECT EXISTS (SELECT 1 FROM links INDEXED BY held CROSS JOIN content USING (digest) WHERE repository = ?) AS found`);
@@ -103,6 +110,14 @@ export class ViewReader {
       row = this.#nextRepository.get(name);
     }
     return found;
+  }
+
+  tags(repositoryId: RepositoryId, { after, limit }: TagPage): readonly IndexedTag[] {
+    return this.#tagsAfter.all(repositoryKey(repositoryId), after ?? '', limit).map((row) => ({
+      tag: parseTag(textIn(row, 'tag')),
+      digest: parseDigest(textIn(row, 'digest')),
+      isStored: this.#isTrue(row),
+    }));
   }
 
   /** Whether the content of a record is stored. */

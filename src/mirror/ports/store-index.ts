@@ -101,6 +101,26 @@ export interface Index {
   whenComplete(options: Waiting): Promise<void>;
 }
 
+/** What operators ask of the index. */
+export interface Catalogue extends Pick<Index, 'repositories' | 'isNeeded'> {
+  /** The tags of a repository, in lexical order; undefined if the index cannot be read now. While it is not complete, some may be missing. */
+  tags(repositoryId: RepositoryId, page: TagPage): Promise<readonly IndexedTag[] | undefined>;
+}
+
+export interface TagPage {
+  /** Begins after this tag. */
+  readonly after: string | undefined;
+  /** At most so many. */
+  readonly limit: number;
+}
+
+export interface IndexedTag {
+  readonly tag: Tag;
+  readonly digest: Digest;
+  /** Whether the manifest that it points at is stored. */
+  readonly isStored: boolean;
+}
+
 export interface StaleRepository {
   readonly repositoryId: RepositoryId;
   readonly usedAtMs: number;
