@@ -101,7 +101,8 @@ export function createApp(deps: AppDeps): App {
   const connections = { ...stores.redis, ...cluster.redis };
   const redis = Object.keys(connections).length > 0 ? connections : undefined;
   const ready = new ReadyPart({ ...stores, ...readings, health, sharedStorage, cluster, redis, configSha256 });
-  const administration = new ProcessAdministration({ observer, health, upstreams, mirror, readings, clock });
+  const administered = { observer, catalogue: stores.index, clock };
+  const administration = new ProcessAdministration({ ...administered, health, upstreams, mirror, readings });
   const listening = { ...core, ...mirror, log, readiness: () => ready.now(), administration, requestDeadlineMs };
   const { registry, management, running } = createListeners(config, listening);
   const { rebuilder, sweeper, scrubber } = createMaintenance(config, { stores, mirror, clock, observer, log });

@@ -1,9 +1,13 @@
-import type { Administration } from '../../http/management/api/route.ts';
-import type { Reloaded, Stats, Upstreams } from '../../http/management/api/schemas.ts';
+import { pageAnswer } from '../../http/management/api/pages.ts';
+import type { Administration, AskedPage } from '../../http/management/api/route.ts';
+import type { Reloaded, Repositories, Stats, Tags, Upstreams } from '../../http/management/api/schemas.ts';
 import { Problem } from '../../http/management/problems.ts';
+import { findRepositories, findTags, type RepositoryFilter } from '../../mirror/administration/catalogue.ts';
 import type { AssembledMirror } from '../../mirror/mirror-parts.ts';
 import type { CacheWord } from '../../mirror/ports/cache-status.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
+import { type RepositoryId, repositoryKey, repositoryNamed } from '../../mirror/ports/repository-id.ts';
+import type { Catalogue } from '../../mirror/ports/store-index.ts';
 import type { AnswerTotals } from '../../telemetry/answers.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { StoreReadings } from '../../telemetry/readouts.ts';
@@ -17,6 +21,7 @@ export interface AdministrationDeps {
   readonly upstreams: Pick<UpstreamsPart, 'directory'>;
   readonly mirror: Pick<AssembledMirror, 'waitingFor'>;
   readonly readings: StoreReadings;
+  readonly catalogue: Catalogue;
   readonly clock: Pick<Clock, 'now'>;
 }
 
@@ -70,6 +75,17 @@ export class ProcessAdministration implements Administration {
     return { items };
   }
 
+  async repositories({ limit, cursor, ...filter }: AskedPage & RepositoryFilter): Promise<Repositories> {
+    const found = readable(await findRepositories(this.#deps.catalogue, filter, { after: cursor, limit }));
+    return pageAnswer(found.items.map(repositoryIn), found.after);
+  }
+
+  async tags(repositoryId: RepositoryId, { limit, cursor }: AskedPage): Promise<Tags> {
+    const found = readable(await findTags(this.#deps.catalogue, repositoryId, { after: cursor, limit }));
+    if (found === 'unknown') throw new Problem('not-found', `nothing of ${repositoryKey(repositoryId)} is cached`);
+    return pageAnswer(found.items, found.after);
+  }
+
   #activityOf(name: string) {
     const { observer, upstreams, mirror } = this.#deps;
     const { requests, bytes, circuits, rateLimits, secretEndsAtMs, lastFailure } = observer.activityOf(name);
@@ -90,6 +106,17 @@ export class ProcessAdministration implements Administration {
       credentials: [...secretEndsAtMs].map(([account, endsAtMs]) => ({ account, expiresAt: isoOf(endsAtMs) })),
     };
   }
+}
+
+/** @throws Problem when the index could not answer. */
+function readable<Found>(found: Found | undefined): Found {
+  if (found === undefined) throw new Problem('unavailable', 'the index cannot be read now');
+  return found;
+}
+
+function repositoryIn(name: string): Repositories['items'][number] {
+  const { upstream, repository } = repositoryNamed(name);
+  return { name, registry: upstream, repository };
 }
 
 const needNothing: readonly CacheWord[] = ['hit', 'revalidated', 'stale'];

@@ -1,11 +1,22 @@
 import type { z } from 'zod';
+import type { RepositoryFilter } from '../../../mirror/administration/catalogue.ts';
+import type { RepositoryId } from '../../../mirror/ports/repository-id.ts';
 import { Problem } from '../problems.ts';
-import type { Reloaded, Stats, Upstreams } from './schemas.ts';
+import type { Reloaded, Repositories, Stats, Tags, Upstreams } from './schemas.ts';
+
+/** A part of a list; `cursor` is the last item of the page before. */
+export interface AskedPage {
+  readonly limit: number;
+  readonly cursor?: string | undefined;
+}
 
 /** What the API may ask of the mirror. */
 export interface Administration {
   stats(): Promise<Stats>;
   upstreams(): Promise<Upstreams>;
+  repositories(asked: AskedPage & RepositoryFilter): Promise<Repositories>;
+  /** @throws Problem `not-found` for a repository that nothing is cached of. */
+  tags(repositoryId: RepositoryId, page: AskedPage): Promise<Tags>;
   /** Reads the configuration file again. @throws Problem `refused` with every problem of the file. */
   reload(): Promise<Reloaded>;
 }
