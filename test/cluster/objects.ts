@@ -1,11 +1,11 @@
 import { globSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join, relative } from 'node:path';
 import { parseAllDocuments } from 'yaml';
-import { until } from './cluster.ts';
+import { type Cluster, until } from './cluster.ts';
 import { chart, type Release } from './release.ts';
 import type { Line } from './report.ts';
 import type { Finding, Scenario } from './scenario.ts';
-import { namespace, type Stage } from './stage.ts';
+import { namespace, nodesNamespace, type Stage } from './stage.ts';
 
 interface KubernetesObject {
   readonly apiVersion: string;
@@ -13,14 +13,20 @@ interface KubernetesObject {
   readonly metadata: { readonly name: string; readonly namespace?: string };
 }
 
-/** Every object of every values file of the chart is sent to the API server, which validates it and stores nothing. */
+const root = join(import.meta.dirname, '../..');
+/** The values files of the ordinary tests. */
+const accepted = 'test/clients/chart/accepted';
+
+/** Every object of every values file is sent to the API server, which validates it and stores nothing. */
 export async function dryRuns(stage: Stage): Promise<readonly Line[]> {
-  const files = globSync(join(chart, 'ci', '*-values.yaml')).toSorted();
+  const files = [join(chart, 'ci', '*-values.yaml'), join(root, accepted, '*.yaml')].flatMap((each) =>
+    globSync(each).toSorted(),
+  );
   const kinds = await servedKinds(stage);
   const lines: Line[] = [];
   for (const file of files) {
     const finding = await dryRun(stage, file, kinds);
-    lines.push({ shape: basename(file), scenario: 'Server-side dry run', finding });
+    lines.push({ shape: relative(root, file), scenario: 'Server-side dry run', finding });
     process.stdout.write(`${JSON.stringify(lines.at(-1))}\n`);
   }
   return lines;
@@ -44,15 +50,33 @@ async function dryRun({ cluster }: Stage, file: string, kinds: ReadonlySet<strin
     return object ? [object] : [];
   });
   const known = objects.filter((object) => kinds.has(object.kind));
-  const args = ['apply', '--dry-run=server', '--namespace', namespace, '--filename', '-'];
-  const input = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: known });
-  const { code, stderr } = await cluster.kubectl(args, { input, mayFail: true });
   const others = [...new Set(objects.filter((object) => !kinds.has(object.kind)).map(({ kind }) => kind))];
   const left = others.length > 0 ? `, not served by this cluster: ${others.join(', ')}` : '';
-  return {
-    note: `${known.length} objects${left}`,
-    problems: code === 0 && !stderr.includes('Warning') ? [] : [stderr.trim()],
-  };
+  const restricted = await sent(cluster, known, (its) => (its === namespace ? namespace : nodesNamespace));
+  if (!isRefusedByPodSecurity(restricted)) return { note: `${known.length} objects${left}`, problems: restricted };
+  const problems = await sent(cluster, known, () => nodesNamespace);
+  return { note: `${known.length} objects${left}, not for a restricted namespace`, problems };
+}
+
+function isRefusedByPodSecurity(problems: readonly string[]): boolean {
+  return problems.length > 0 && problems.every((problem) => problem.includes('PodSecurity'));
+}
+
+/** @returns why objects are refused. That a cluster lacks a family of addresses is not a problem of the object. */
+async function sent(
+  cluster: Cluster,
+  objects: readonly KubernetesObject[],
+  namespaceFor: (its: string) => string,
+): Promise<readonly string[]> {
+  const items = objects.map(({ metadata, ...rest }) => {
+    const its = metadata.namespace;
+    return { ...rest, metadata: { ...metadata, ...(its !== undefined && { namespace: namespaceFor(its) }) } };
+  });
+  const input = JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
+  const args = ['apply', '--dry-run=server', '--filename', '-'];
+  const { code, stderr } = await cluster.kubectl(args, { input, mayFail: true });
+  const errors = stderr.split('\n').filter((line) => line !== '' && !line.startsWith('Warning'));
+  return code === 0 ? [] : errors.filter((error) => !error.includes('not configured on this cluster'));
 }
 
 async function servedKinds({ cluster }: Stage): Promise<ReadonlySet<string>> {

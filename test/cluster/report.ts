@@ -57,7 +57,7 @@ function dryRunsIn(lines: readonly Line[]): string {
   if (files.length === 0) return '';
   const head = '| Values | Server-side dry run |\n|---|---|';
   const rows = files.map(({ shape, finding: { note = '', problems } }) => {
-    return `| \`ci/${shape}\` | ${[note, ...problems.map((problem) => `**${oneLine(problem)}**`)].join('; ')} |`;
+    return `| \`${shape}\` | ${[note, ...problems.map((problem) => `**${oneLine(problem)}**`)].join('; ')} |`;
   });
   return `### Objects\n\n${head}\n${rows.join('\n')}`;
 }
