@@ -62,6 +62,10 @@ describeWithTools(['helm'], 'the notes after an installation', () => {
     expect(said).toContain('http://10.96.7.7:5000');
   });
 
+  test.concurrent('name the file of k3s and that of RKE2', async () => {
+    expect(await notes([])).toContain('/etc/rancher/k3s/registries.yaml or /etc/rancher/rke2/registries.yaml');
+  });
+
   test.concurrent('warn of what is legal and seldom meant', async () => {
     const said = await notes([
       'replicaCount=2',

@@ -4,12 +4,16 @@ import { describe, expect, test } from 'vitest';
 
 const root = resolve(import.meta.dirname, '../../..');
 const read = (page: string) => readFileSync(join(root, page), 'utf8');
-const pages = [...globSync('*.md', { cwd: root }), ...globSync('docs/**/*.md', { cwd: root })];
+const pages = globSync(['*.md', 'docs/**/*.md', 'charts/*/*.md'], { cwd: root });
 
 describe.each(pages)('%s', (page) => {
   test('has no broken links', () => {
     const targets = [...read(page).matchAll(/\]\(([^)#:]+)\)/g)].map(([, target]) => target ?? '');
     expect(targets.filter((target) => !existsSync(join(root, dirname(page), target)))).toEqual([]);
+  });
+
+  test('names no address of a registry of packages or charts', () => {
+    expect(read(page)).not.toMatch(/--repo[ =]+https?:|helm repo add \S+ https?:/);
   });
 
   test('names files that exist', () => {
