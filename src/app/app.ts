@@ -56,7 +56,7 @@ export interface App {
   readonly address: () => string;
   /** The URL of the management listener, once it listens. */
   readonly managementAddress: () => string;
-  /** From now on the mirror reports that it is not ready. */
+  /** From now on the mirror reports that it is not ready, and clients connect anew for each request: to another replica, if there is one. */
   beginDraining(): void;
   /** Pings every upstream without waiting for the answers: the log and readyz say which cannot be reached. */
   pingUpstreams(): void;
@@ -132,7 +132,7 @@ export function createApp(deps: AppDeps): App {
     ],
     address: () => registry.address,
     managementAddress: () => management.address,
-    beginDraining: () => ready.beginDraining(),
+    beginDraining: () => [ready, registry].forEach((part) => part.beginDraining()),
     pingUpstreams: () => upstreams.ping(),
     reportUnhandled: (cause) => observer.unhandledRejection(cause),
     reload: (changed) => reload(changed, { upstreams, mirror, health, log, observer }),

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { Agent, request } from 'node:http';
+import { Agent, type IncomingMessage, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
 import { open } from '../support/client.ts';
@@ -88,6 +88,28 @@ test('during preStop a mirror serves as usual, but is not ready', async () => {
   await sendTerm(mirror);
   expect(await get({ url: mirror.managementUrl }, '/readyz')).toMatchObject({ status: 503 });
   expect((await get(mirror, path)).bytes.equals(layer.bytes)).toBe(true);
+  mirror.send('SIGTERM');
+  expect(await mirror.exited).toEqual(exitedInPeace);
+});
+
+test('during preStop each answer ends its connection, so that no client keeps one that is about to be closed', async () => {
+  const { mirror, rest } = await started({ preStop: '1h' });
+  rest.open();
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  onTestFinished(() => agent.destroy());
+  /** What its answer says of the connection, and whether the connection was used before. */
+  const pulled = async () => {
+    const asked = request(`${mirror.url}${path}`, { agent });
+    const { promise: answered, resolve } = Promise.withResolvers<IncomingMessage>();
+    asked.once('response', resolve).end();
+    const answer = await answered;
+    await once(answer.resume(), 'close');
+    return { connection: answer.headers.connection, isReused: asked.reusedSocket };
+  };
+  expect(await pulled()).toMatchObject({ connection: 'keep-alive' });
+  await sendTerm(mirror);
+  expect(await pulled()).toEqual({ connection: 'close', isReused: true });
+  expect(await pulled()).toEqual({ connection: 'close', isReused: false });
   mirror.send('SIGTERM');
   expect(await mirror.exited).toEqual(exitedInPeace);
 });

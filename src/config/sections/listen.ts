@@ -39,7 +39,7 @@ export const shutdown = z
   .strictObject({
     preStop: durationMs()
       .describe(
-        'How long it keeps serving after SIGTERM while `/readyz` fails, so that load balancers stop sending requests.',
+        'How long it keeps serving after SIGTERM while `/readyz` fails and each answer ends its connection, so that load balancers and clients go elsewhere.',
       )
       .prefault('0s'),
     drain: durationMs().describe('How long requests in progress may continue after that.').prefault('25s'),

@@ -27,6 +27,7 @@ export class Connections {
   readonly #surplus = new WeakSet<Duplex>();
   readonly #max: number;
   readonly #nowMs: () => number;
+  #closesAfterAnswers = false;
   #isDraining = false;
 
   constructor({ max = Infinity, nowMs = () => performance.now() }: ConnectionsOptions = {}) {
@@ -44,9 +45,9 @@ export class Connections {
     return this.#answersOn.size;
   }
 
-  /** Whether connections are closed after their answers. */
-  get isDraining(): boolean {
-    return this.#isDraining;
+  /** Whether each connection is closed after its next answer, which says so. */
+  get closesAfterAnswers(): boolean {
+    return this.#closesAfterAnswers;
   }
 
   accepted(socket: Socket): void {
@@ -87,8 +88,14 @@ export class Connections {
     return (this.#answersOn.get(socket) ?? 0) > 0;
   }
 
+  /** From now on each connection is closed after its next answer. Idle ones stay open: closing them could lose a request on its way. */
+  closeAfterAnswers(): void {
+    this.#closesAfterAnswers = true;
+  }
+
   /** Closes idle connections, and from now on each one after its answer. */
   drain(): void {
+    this.closeAfterAnswers();
     this.#isDraining = true;
     for (const [socket, answers] of this.#answersOn) closeIfIdle(socket, answers);
   }
@@ -209,7 +216,7 @@ export class Pipelines {
   #answer({ request, response }: Exchanged): void {
     const { connections, answer } = this.#options;
     response.once('close', connections.answering(request.socket));
-    if (connections.isDraining) response.setHeader('Connection', 'close');
+    if (connections.closesAfterAnswers) response.setHeader('Connection', 'close');
     void answer(request, response);
     // Added last, so that everything the answer holds is freed before the next one begins.
     response.once('close', () => this.#next(request.socket));

@@ -148,6 +148,11 @@ export class Listener {
     });
   }
 
+  /** Goes on accepting connections, and closes each after its next answer: clients continue elsewhere. */
+  beginDraining(): void {
+    this.#connections.closeAfterAnswers();
+  }
+
   /** Accepts no new connections, and closes the others after their answers. */
   stopAccepting(): void {
     this.#closed ??= new Promise((resolve) => {
