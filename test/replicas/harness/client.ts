@@ -61,8 +61,9 @@ interface Told {
   readonly onBytes: (received: number) => void;
 }
 
+/** @returns what was seen of the largest blob; with the cuts of all requests. */
 async function pullAllOf({ url, repository, tag }: PullOptions, told: Told): Promise<BlobSeen> {
-  const manifest = await manifestOf(url, `/v2/${repository}/manifests/${tag}`);
+  const { bytes: manifest, cuts } = await manifestOf(url, `/v2/${repository}/manifests/${tag}`);
   const named = namedBy(manifest);
   let asked = 0;
   const onAsked = (): void => {
@@ -72,12 +73,13 @@ async function pullAllOf({ url, repository, tag }: PullOptions, told: Told): Pro
   const pulls = named.map(({ digest }) =>
     pullBlob(url, `/v2/${repository}/blobs/${digest}`, digest, { ...told, onAsked }),
   );
-  const [largest] = (await Promise.all(pulls)).toSorted((a, b) => b.bytes - a.bytes);
+  const all = await Promise.all(pulls);
+  const [largest] = all.toSorted((a, b) => b.bytes - a.bytes);
   if (!largest) throw new Error('the manifest names no blob');
-  return largest;
+  return { ...largest, cuts: all.reduce((sum, one) => sum + one.cuts, cuts) };
 }
 
-async function manifestOf(url: string, path: string): Promise<Buffer> {
+async function manifestOf(url: string, path: string): Promise<{ readonly bytes: Buffer; readonly cuts: number }> {
   for (let cuts = 0; ; cuts += 1) {
     try {
       const answer = await fetch(`${url}${path}`);
@@ -86,7 +88,7 @@ async function manifestOf(url: string, path: string): Promise<Buffer> {
       if (answer.status !== 200) throw new WrongAnswer(`${path}: ${answer.status} ${bytes.toString()}`);
       const digest = digestFrom(createHash('sha256').update(bytes), 'sha256');
       if (!isDigest(named) || digest !== named) throw new WrongAnswer(`${path}: wrong bytes ${digest}`);
-      return bytes;
+      return { bytes, cuts };
     } catch (cause) {
       if (cause instanceof WrongAnswer || cuts >= maxCuts) throw cause;
       await sleep(20);

@@ -19,10 +19,10 @@ export interface ReplicasOptions {
   readonly redis: { readonly port: number } | { readonly config: object };
   readonly count?: number;
   /**
-   * Whether the links to Redis and to siblings lead through proxies that can be broken. The proxies are part of this process: while it is
-   * busy, Redis is slow.
+   * How many replicas have links to Redis and to siblings that can be broken. These are proxies in this process: while it is busy, Redis is
+   * slow for them.
    */
-  readonly hasLinks?: true;
+  readonly linked?: number;
   /** Added to the configuration of each. */
   readonly config?: MirrorConfig;
   /** Added to the environment of each. */
@@ -46,9 +46,9 @@ export interface Replicas {
 }
 
 export async function startReplicas(options: ReplicasOptions): Promise<Replicas> {
-  const { owner, count = 3 } = options;
+  const { owner, count = 3, linked = 0 } = options;
   const all: Replica[] = [];
-  for (let index = 0; index < count; index += 1) all.push(await startReplica(options));
+  for (let index = 0; index < count; index += 1) all.push(await startReplica(options, { hasLinks: index < linked }));
   const balancer = await startTcpProxy(
     all.map(({ mirror }) => portOf(mirror.url)),
     owner,
@@ -74,8 +74,8 @@ export async function haveMet({ all }: Pick<Replicas, 'all'>): Promise<void> {
   while ((await Promise.all(all.map(known))).some((count) => count < all.length));
 }
 
-async function startReplica(options: ReplicasOptions): Promise<Replica> {
-  const { upstream, redis, config = {}, env = {}, hasLinks = false, owner } = options;
+async function startReplica(options: ReplicasOptions, { hasLinks }: { readonly hasLinks: boolean }): Promise<Replica> {
+  const { upstream, redis, config = {}, env = {}, owner } = options;
   const siblingPort = await freePort();
   const [toUpstream, toRedis, fromSiblings] = await Promise.all(
     [portOf(upstream.url), 'port' in redis ? redis.port : 0, siblingPort].map((port) => startTcpProxy([port], owner)),
