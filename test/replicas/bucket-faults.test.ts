@@ -21,7 +21,7 @@ async function startScene(owner: Owner): Promise<Scene> {
   const [redis, bucket] = [await startRedis({ owner }), await startBucket(owner)];
   const upstream = await startFakeRegistry({ owner });
   const config = { storage: { shared: bucket.section } };
-  const replicas = await startReplicas({ upstream, redis, hasLinks: true, config, env: bucketEnvironment, owner });
+  const replicas = await startReplicas({ upstream, redis, linked: 1, config, env: bucketEnvironment, owner });
   const cached = publish(upstream, 'cached', 10);
   for (const { mirror } of replicas.all) expect((await pullMany(mirror.url, cached, 10)).failures).toEqual([]);
   await haveMet(replicas);
