@@ -1,11 +1,11 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { tool } from '../../support/tools.ts';
+import { customKinds } from './custom-kinds.ts';
 
 /**
  * Validates YAML with kubeconform against the schemas of a version of Kubernetes, such as `1.37.0`.
@@ -24,16 +24,14 @@ export async function kubeconform(yaml: string, version: string): Promise<string
   return await text(child.stdout);
 }
 
-/** Schemas of the kinds of other projects: cert-manager, the Gateway API and the Prometheus operator. */
-const customKinds = join(import.meta.dirname, 'schemas');
-
 /** The schemas refer to each other by absolute paths, from a host on the internet: without their `$id`, from here. */
 async function serveSchemas(folder: string): Promise<{ readonly url: string } & AsyncDisposable> {
   const server = createServer((request, response) => {
     const name = request.url?.split('/').at(-1) ?? '';
-    const file = [join(folder, name), join(customKinds, name)].find((each) => existsSync(each)) ?? '';
-    readFile(file, 'utf8').then(
-      (schema) => void response.end(JSON.stringify({ ...JSON.parse(schema), $id: undefined })),
+    const custom = customKinds[name];
+    const schema = custom ? Promise.resolve(JSON.stringify(custom)) : readFile(join(folder, name), 'utf8');
+    schema.then(
+      (json) => void response.end(JSON.stringify({ ...JSON.parse(json), $id: undefined })),
       () => void response.writeHead(404).end(),
     );
   });
