@@ -9,6 +9,11 @@ export interface ConnectionsOptions {
   readonly nowMs?: () => number;
 }
 
+/** What no other connection has while this one is open: a client may use one port for several addresses of the mirror. */
+function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
+  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
+}
+
 /** Longer than the gap between two requests of one pull. */
 const evictableAfterIdleMs = 5_000;
 
@@ -19,6 +24,7 @@ const evictableAfterIdleMs = 5_000;
 export class Connections {
   /** With TLS, including those whose handshake is in progress. */
   readonly #accepted = new Set<Socket>();
+  readonly #acceptedByEnds = new Map<string, Socket>();
   /** The number of running answers on each. */
   readonly #answersOn = new Map<Duplex, number>();
   /** Idle connections and since when they are idle, the longest first. */
@@ -51,8 +57,13 @@ export class Connections {
   }
 
   accepted(socket: Socket): void {
+    const ends = endsOf(socket);
     this.#accepted.add(socket);
-    socket.once('close', () => this.#accepted.delete(socket));
+    this.#acceptedByEnds.set(ends, socket);
+    socket.once('close', () => {
+      this.#accepted.delete(socket);
+      if (this.#acceptedByEnds.get(ends) === socket) this.#acceptedByEnds.delete(ends);
+    });
   }
 
   /** From now on it can send requests. Above the limit, a connection that has been idle for a while is closed for it. */
@@ -110,17 +121,10 @@ export class Connections {
    * or for minutes.
    */
   reset(socket: Socket): void {
-    const accepted = socket instanceof TLSSocket ? this.#acceptedFor(socket) : socket;
+    // Node can reset only the TCP connection below a TLS connection.
+    const accepted = socket instanceof TLSSocket ? this.#acceptedByEnds.get(endsOf(socket)) : socket;
     if (accepted) accepted.resetAndDestroy();
     else socket.destroy();
-  }
-
-  /** The TCP connection below a TLS connection: Node can reset only that. */
-  #acceptedFor({ remoteAddress, remotePort }: TLSSocket): Socket | undefined {
-    for (const socket of this.#accepted) {
-      if (socket.remotePort === remotePort && socket.remoteAddress === remoteAddress) return socket;
-    }
-    return undefined;
   }
 
   #closeLongestIdle(): boolean {

@@ -9,6 +9,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { Certificate } from '../../../../src/http/server/certificate.ts';
 import { Connections } from '../../../../src/http/server/connections.ts';
 import { hostInsteadOf, Listener, type ListenOptions } from '../../../../src/http/server/listener.ts';
+import { freePort } from '../../../support/free-port.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
 import { selfSigned } from '../../upstream/certificates.ts';
 
@@ -118,6 +119,35 @@ test.each([
     expect(await ended).toMatchObject({ code: 'ECONNRESET' });
   },
 );
+
+test('of two TLS connections from one address and port, only the one that reads nothing is reset', async () => {
+  const waits = Promise.withResolvers<void>();
+  const app = new Koa().use(async (ctx) => {
+    if (ctx.path === '/large') ctx.body = Buffer.alloc(64_000_000);
+    else await waits.promise;
+  });
+  const listener = await listening({ host: '0.0.0.0', idleTimeoutMs: 300, certificate: await certificate() }, app);
+  const port = Number(new URL(listener.address).port);
+  const localPort = await freePort();
+  const connectFrom = async (host: string, path: string) => {
+    const below = connect({ host, port, localAddress: '127.0.0.9', localPort });
+    const socket = connectTls({ socket: below, rejectUnauthorized: false });
+    const ended = new Promise((resolve) => socket.once('close', resolve).once('error', resolve));
+    onTestFinished(() => void socket.destroy());
+    await once(socket, 'secureConnect');
+    socket.pause().write(`GET ${path} HTTP/1.1\r\nHost: mirror.test\r\n\r\n`);
+    return { socket, ended };
+  };
+  const waiting = await connectFrom('127.0.0.2', '/');
+  const slow = await connectFrom('127.0.0.1', '/large');
+  await expect.poll(() => listener.openConnections).toBe(1);
+  waits.resolve();
+  const answered = once(waiting.socket, 'data');
+  waiting.socket.resume();
+  slow.socket.resume();
+  expect(await slow.ended).toMatchObject({ code: 'ECONNRESET' });
+  expect(String(await answered)).toContain('404 Not Found');
+});
 
 test('a client that trickles its headers gets an error and is cut, whatever it sends', async () => {
   const listener = await listening({ headersTimeoutMs: 200 });
