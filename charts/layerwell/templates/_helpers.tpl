@@ -14,15 +14,15 @@
 {{- end }}
 
 {{- define "layerwell.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "layerwell.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "layerwell.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "layerwell.labels" -}}
 {{ include "layerwell.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | quote }}
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
@@ -30,12 +30,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- /* The metadata of an object. Takes root, and optionally suffix (of the name), component and annotations. */}}
 {{- define "layerwell.metadata" -}}
-name: {{ include "layerwell.fullname" .root }}{{ .suffix }}
-namespace: {{ .root.Release.Namespace }}
+name: {{ printf "%s%s" (include "layerwell.fullname" .root) (.suffix | default "") | quote }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- include "layerwell.labels" .root | nindent 2 }}
   {{- with .component }}
-  app.kubernetes.io/component: {{ . }}
+  app.kubernetes.io/component: {{ . | quote }}
   {{- end }}
 {{- with merge (dict) (.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
 annotations:

@@ -1,7 +1,7 @@
 {{- /* Metadata of a ServiceMonitor or PodMonitor: with labels by which it is found, and maybe in another namespace. Also of rules and the dashboard, which has a suffix. */}}
 {{- define "layerwell.monitor.metadata" -}}
-name: {{ include "layerwell.fullname" .root }}{{ .suffix }}
-namespace: {{ .monitor.namespace | default .root.Release.Namespace }}
+name: {{ printf "%s%s" (include "layerwell.fullname" .root) (.suffix | default "") | quote }}
+namespace: {{ .monitor.namespace | default .root.Release.Namespace | quote }}
 labels:
   {{- include "layerwell.labels" .root | nindent 2 }}
   {{- with .monitor.labels }}
@@ -16,10 +16,10 @@ annotations:
 {{- /* What a ServiceMonitor and a PodMonitor have in common below spec. */}}
 {{- define "layerwell.monitor.spec" -}}
 namespaceSelector:
-  matchNames: [{{ .root.Release.Namespace }}]
+  matchNames: [{{ .root.Release.Namespace | quote }}]
 {{- range $key := list "jobLabel" "sampleLimit" }}
 {{- with index $.monitor $key }}
-{{ $key }}: {{ . }}
+{{ $key }}: {{ toJson . }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -29,7 +29,7 @@ port: management
 path: /metrics
 {{- range $key := list "interval" "scrapeTimeout" "honorLabels" }}
 {{- with index $.monitor $key }}
-{{ $key }}: {{ . }}
+{{ $key }}: {{ toJson . }}
 {{- end }}
 {{- end }}
 {{- range $key := list "relabelings" "metricRelabelings" }}

@@ -6,17 +6,17 @@
 {{- /* Not the labels of the mirror's pods, which its Services and budgets select. */}}
 {{- define "layerwell.node.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "layerwell.name" .root }}-{{ .component }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- end }}
 
 {{- /* The metadata of an object. Takes root, component and optionally annotations. */}}
 {{- define "layerwell.node.metadata" -}}
 name: {{ include "layerwell.fullname" .root }}-{{ .component }}
-namespace: {{ include "layerwell.node.namespace" .root }}
+namespace: {{ include "layerwell.node.namespace" .root | quote }}
 labels:
   {{- include "layerwell.node.selectorLabels" . | nindent 2 }}
   app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-  app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+  app.kubernetes.io/managed-by: {{ .root.Release.Service | quote }}
   {{- with .root.Values.commonLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -77,7 +77,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:
-    checksum/settings: {{ include "layerwell.node.settings" .root | sha256sum }}
+    checksum/settings: {{ include "layerwell.node.settings" .root | sha256sum | quote }}
     {{- with $node.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -90,7 +90,7 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with $node.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   {{- range $key := list "nodeSelector" "tolerations" "affinity" }}
   {{- with index $node $key }}
@@ -100,8 +100,8 @@ spec:
   {{- end }}
   containers:
     - name: node-configuration
-      image: {{ include "layerwell.image" .root }}
-      imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+      image: {{ include "layerwell.image" .root | quote }}
+      imagePullPolicy: {{ .root.Values.image.pullPolicy | quote }}
       args: {{ concat (list "node-configuration" "--settings" "/etc/layerwell-node/settings.json" "--root" "/host" "--ready-file" "/run/layerwell/ready") .args | toJson }}
       env:
         - name: NODE_IP
@@ -127,11 +127,11 @@ spec:
           mountPath: /run/layerwell
         {{- if $readsConfig }}
         - name: config
-          mountPath: /host{{ dir $node.configFile }}
+          mountPath: {{ printf "/host%s" (dir $node.configFile) | quote }}
           readOnly: true
         {{- end }}
         - name: folder
-          mountPath: /host{{ $folder }}
+          mountPath: {{ printf "/host%s" ($folder) | quote }}
   volumes:
     - name: settings
       configMap:
@@ -139,12 +139,12 @@ spec:
     {{- with $node.ca.secret }}
     - name: ca
       secret:
-        secretName: {{ . }}
+        secretName: {{ . | quote }}
     {{- end }}
     {{- with $node.ca.configMap }}
     - name: ca
       configMap:
-        name: {{ . }}
+        name: {{ . | quote }}
     {{- end }}
     - name: run
       emptyDir:
@@ -153,11 +153,11 @@ spec:
     {{- if $readsConfig }}
     - name: config
       hostPath:
-        path: {{ dir $node.configFile }}
+        path: {{ dir $node.configFile | quote }}
         type: DirectoryOrCreate
     {{- end }}
     - name: folder
       hostPath:
-        path: {{ $folder }}
+        path: {{ $folder | quote }}
         type: DirectoryOrCreate
 {{- end }}

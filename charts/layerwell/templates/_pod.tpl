@@ -9,12 +9,12 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:
-    checksum/config: {{ include "layerwell.restartChecksum" . }}
+    checksum/config: {{ include "layerwell.restartChecksum" . | quote }}
     {{- with .Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
-  serviceAccountName: {{ include "layerwell.serviceAccountName" . }}
+  serviceAccountName: {{ include "layerwell.serviceAccountName" . | quote }}
   automountServiceAccountToken: false
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ include "layerwell.gracePeriodSeconds" . }}
@@ -24,7 +24,7 @@ spec:
   {{- end }}
   {{- range $key := list "priorityClassName" "runtimeClassName" "schedulerName" "dnsPolicy" }}
   {{- with index $.Values $key }}
-  {{ $key }}: {{ . }}
+  {{ $key }}: {{ toJson . }}
   {{- end }}
   {{- end }}
   {{- range $key := list "dnsConfig" "hostAliases" "initContainers" }}
@@ -51,8 +51,8 @@ spec:
 {{- define "layerwell.container" -}}
 {{- $config := include "layerwell.config" . | fromJson }}
 name: layerwell
-image: {{ include "layerwell.image" . }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
+image: {{ include "layerwell.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
 {{- /* kubectl describe shows why the configuration was refused. */}}
 terminationMessagePolicy: FallbackToLogsOnError
 {{- with .Values.extraArgs }}
@@ -102,7 +102,7 @@ resources:
   {{- toYaml .Values.resources | nindent 2 }}
 volumeMounts:
   - name: data
-    mountPath: {{ $config.storage.path }}
+    mountPath: {{ $config.storage.path | quote }}
   {{- include "layerwell.configMounts" . | nindent 2 }}
 {{- end }}
 
@@ -119,11 +119,11 @@ volumeMounts:
 {{- end }}
 {{- with .Values.bucket.existingSecret }}
 {{- range $name, $key := dict "AWS_ACCESS_KEY_ID" $.Values.bucket.accessKeyIdKey "AWS_SECRET_ACCESS_KEY" $.Values.bucket.secretAccessKeyKey }}
-- name: {{ $name }}
+- name: {{ $name | quote }}
   valueFrom:
     secretKeyRef:
-      name: {{ $.Values.bucket.existingSecret }}
-      key: {{ $key }}
+      name: {{ $.Values.bucket.existingSecret | quote }}
+      key: {{ $key | quote }}
 {{- end }}
 {{- end }}
 {{- if or .Values.extraCA.configMap .Values.extraCA.secret }}

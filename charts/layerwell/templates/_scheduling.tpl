@@ -20,7 +20,7 @@ topologySpreadConstraints:
 topologySpreadConstraints:
   - topologyKey: topology.kubernetes.io/zone
     maxSkew: 1
-    whenUnsatisfiable: {{ ternary "DoNotSchedule" "ScheduleAnyway" (eq .Values.spread.zones "required") }}
+    whenUnsatisfiable: {{ ternary "DoNotSchedule" "ScheduleAnyway" (eq .Values.spread.zones "required") | quote }}
     labelSelector:
       matchLabels:
         {{- include "layerwell.selectorLabels" . | nindent 8 }}

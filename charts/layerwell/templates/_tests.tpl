@@ -20,5 +20,5 @@
 - podSelector:
     matchLabels:
       app.kubernetes.io/name: {{ include "layerwell.name" . }}-test
-      app.kubernetes.io/instance: {{ .Release.Name }}
+      app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}

@@ -7,7 +7,7 @@
 {{- /* The labels of the pods of hooks. Not those of the mirror: its Services would send requests here. */}}
 {{- define "layerwell.hookLabels" -}}
 app.kubernetes.io/name: {{ include "layerwell.name" . }}-upgrade
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- /* A Job that helm waits for. Takes root, suffix, events, timeoutSeconds, args, env (whether it gets the mirror's), volumes and volumeMounts. */}}
@@ -35,7 +35,7 @@ spec:
     spec:
       restartPolicy: Never
       {{- if not $root.Values.serviceAccount.create }}
-      serviceAccountName: {{ include "layerwell.serviceAccountName" $root }}
+      serviceAccountName: {{ include "layerwell.serviceAccountName" $root | quote }}
       {{- end }}
       automountServiceAccountToken: false
       enableServiceLinks: false
@@ -47,15 +47,15 @@ spec:
       {{- end }}
       {{- range $key := list "priorityClassName" "runtimeClassName" "schedulerName" }}
       {{- with index $root.Values $key }}
-      {{ $key }}: {{ . }}
+      {{ $key }}: {{ toJson . }}
       {{- end }}
       {{- end }}
       securityContext:
         {{- include "layerwell.podSecurityContext" $root | nindent 8 }}
       containers:
         - name: layerwell
-          image: {{ include "layerwell.image" $root }}
-          imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+          image: {{ include "layerwell.image" $root | quote }}
+          imagePullPolicy: {{ $root.Values.image.pullPolicy | quote }}
           args: {{ .args | toJson }}
           terminationMessagePolicy: FallbackToLogsOnError
           securityContext:

@@ -6,14 +6,14 @@
 {{- define "layerwell.volumes" -}}
 - name: config
   configMap:
-    name: {{ include "layerwell.fullname" . }}
+    name: {{ include "layerwell.fullname" . | quote }}
 - name: tmp
   emptyDir:
     sizeLimit: 64Mi
 {{- if .Values.persistence.existingClaim }}
 - name: data
   persistentVolumeClaim:
-    claimName: {{ .Values.persistence.existingClaim }}
+    claimName: {{ .Values.persistence.existingClaim | quote }}
 {{- else if not .Values.persistence.enabled }}
 - name: data
   emptyDir:
@@ -22,63 +22,63 @@
 {{- if .Values.cluster.enabled }}
 - name: cluster-secret
   secret:
-    secretName: {{ .Values.cluster.existingSecret | default (printf "%s-cluster" (include "layerwell.fullname" .)) }}
+    secretName: {{ .Values.cluster.existingSecret | default (printf "%s-cluster" (include "layerwell.fullname" .)) | quote }}
     items:
-      - key: {{ ternary .Values.cluster.secretKey "secret" (ne .Values.cluster.existingSecret "") }}
+      - key: {{ ternary .Values.cluster.secretKey "secret" (ne .Values.cluster.existingSecret "") | quote }}
         path: secret
       {{- with .Values.cluster.previousSecretKey }}
-      - key: {{ . }}
+      - key: {{ . | quote }}
         path: previous-secret
       {{- end }}
 {{- end }}
 {{- if .Values.redis.existingSecret }}
 - name: redis-secret
   secret:
-    secretName: {{ .Values.redis.existingSecret }}
+    secretName: {{ .Values.redis.existingSecret | quote }}
     items:
       {{- range $path, $key := dict "url" .Values.redis.urlKey "password" .Values.redis.passwordKey "sentinel-password" .Values.redis.sentinelPasswordKey }}
       {{- if $key }}
-      - key: {{ $key }}
-        path: {{ $path }}
+      - key: {{ $key | quote }}
+        path: {{ $path | quote }}
       {{- end }}
       {{- end }}
 {{- end }}
 {{- if .Values.redis.tls.caSecret }}
 - name: redis-ca
   secret:
-    secretName: {{ .Values.redis.tls.caSecret }}
+    secretName: {{ .Values.redis.tls.caSecret | quote }}
     items:
-      - key: {{ .Values.redis.tls.caKey }}
+      - key: {{ .Values.redis.tls.caKey | quote }}
         path: ca.crt
 {{- end }}
 {{- with include "layerwell.tlsSecret" . }}
 - name: tls
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
 {{- end }}
 {{- if .Values.cluster.enabled }}
 {{- with include "layerwell.clusterTlsSecret" . }}
 - name: cluster-tls
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- range $upstream, $account := .Values.credentials }}
 - name: credentials-{{ sha256sum $upstream | trunc 8 }}
   secret:
-    secretName: {{ $account.existingSecret }}
+    secretName: {{ $account.existingSecret | quote }}
 {{- end }}
 {{- if or .Values.extraCA.configMap .Values.extraCA.secret }}
 - name: extra-ca
   {{- if .Values.extraCA.configMap }}
   configMap:
-    name: {{ .Values.extraCA.configMap }}
+    name: {{ .Values.extraCA.configMap | quote }}
   {{- else }}
   secret:
-    secretName: {{ .Values.extraCA.secret }}
+    secretName: {{ .Values.extraCA.secret | quote }}
   {{- end }}
     items:
-      - key: {{ .Values.extraCA.key }}
+      - key: {{ .Values.extraCA.key | quote }}
         path: ca.crt
 {{- end }}
 {{- with .Values.extraVolumes }}
@@ -120,7 +120,7 @@
 {{- end }}
 {{- range $upstream, $_ := .Values.credentials }}
 - name: credentials-{{ sha256sum $upstream | trunc 8 }}
-  mountPath: {{ include "layerwell.credentialsFolder" $upstream }}
+  mountPath: {{ include "layerwell.credentialsFolder" $upstream | quote }}
   readOnly: true
 {{- end }}
 {{- if or .Values.extraCA.configMap .Values.extraCA.secret }}
