@@ -29,6 +29,14 @@ const lifetimeMs = 24 * 3_600_000;
 // The hash has `held`, `swept` (a time of Redis) and `took` of the last sweep, `uploaded`, and `earlier`: what was uploaded before the sweep that
 // runs. Only a sweep that ends drops `earlier`: one that fails, or whose replica is killed, leaves the count as it was.
 
+/** What others wrote there would else make every script fail for good. */
+const dropSpoiled = `
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end
+local names = {'uploaded', 'earlier', 'held', 'swept', 'took'}
+for place, value in ipairs(redis.call('HMGET', KEYS[1], unpack(names))) do
+  if value and (#value > 17 or not string.find(value, '^%d+$')) then redis.call('HDEL', KEYS[1], names[place]) end
+end`;
+
 const estimate = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -39,12 +47,16 @@ local uploaded = text((tonumber(count[1]) or 0) + (tonumber(count[2]) or 0))
 return {uploaded, count[3] or '-1', count[4] and text(math.max(0, now - count[4])) or '-1', count[5] or '0'}`;
 
 /** KEYS bucket. ARGV bytes. Returns what was uploaded since the last sweep, what it left or -1, how long ago it ended or -1, and how long it took. */
-const addUploaded = redisScript('bucket', `redis.call('HINCRBY', KEYS[1], 'uploaded', ARGV[1])${estimate}`);
+const addUploaded = redisScript(
+  'bucket',
+  `${dropSpoiled}
+redis.call('HINCRBY', KEYS[1], 'uploaded', ARGV[1])${estimate}`,
+);
 
 /** KEYS bucket. What was uploaded so far will be seen by the sweep that begins. */
 const beginSweep = redisScript(
   'sweep_begin',
-  `
+  `${dropSpoiled}
 redis.call('HINCRBY', KEYS[1], 'earlier', redis.call('HGET', KEYS[1], 'uploaded') or 0)
 redis.call('HSET', KEYS[1], 'uploaded', 0)${estimate}`,
 );
@@ -52,7 +64,7 @@ redis.call('HSET', KEYS[1], 'uploaded', 0)${estimate}`,
 /** KEYS bucket. ARGV bytes that the bucket holds, how long the sweep took. */
 const endSweep = redisScript(
   'sweep_end',
-  `
+  `${dropSpoiled}
 local time = redis.call('TIME')
 redis.call('HSET', KEYS[1], 'held', ARGV[1], 'took', ARGV[2], 'swept', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)))
 redis.call('HDEL', KEYS[1], 'earlier')${estimate}`,

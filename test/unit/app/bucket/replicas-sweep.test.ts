@@ -80,6 +80,23 @@ describeWithTools(redisTools, 'replicas that share a bucket with a bound', () =>
     expect(storedBytes(s3)).toBeLessThanOrEqual(maxBytes);
   });
 
+  test.each([
+    ['HSET', 'uploaded', '1e300'],
+    ['HSET', 'uploaded', '9223372036854775000'],
+    ['HSET', 'uploaded', 'many', 'earlier', '-inf'],
+    ['HSET', 'held', 'nothing', 'took', '-', 'swept', 'soon'],
+    ['SET', 'text'],
+  ])('a count that %s %s %s spoiled is right again after the next sweep', async (command, ...values) => {
+    const { redis, replicas: all } = await replicas(1);
+    await all[0]?.look(600_000);
+    await redis.ask('DEL', keys.bucket());
+    await redis.ask(command, keys.bucket(), ...values);
+    await all[0]?.upload(50_000);
+    await all[0]?.look(6 * 3_600_000);
+    await all[0]?.upload(50_000);
+    expect(await all[0]?.count.now()).toMatchObject({ isOfAll: true, uploadedBytes: 53_248, heldBytes: 53_248 });
+  });
+
   test('a Redis that is flushed while one sweeps makes it count anew', async () => {
     const { s3, redis, replicas: all } = await replicas(2);
     const [listing, begun] = [gate(), gate()];
