@@ -12,13 +12,25 @@
 {{- if or (eq .Values.networkPolicy.metadata "allow") (and $needs (eq .Values.networkPolicy.metadata "auto")) }}yes{{ end }}
 {{- end }}
 
-{{- /* The ports of Redis and its Sentinels, separated by spaces. */}}
-{{- define "layerwell.redisPorts" -}}
-{{- $redis := .Values.redis }}
+{{- /*
+The ports of Redis and its Sentinels, and those of the bucket and upstreams that are services of the cluster: their URL names a service. Separated by
+spaces.
+*/}}
+{{- define "layerwell.servicePorts" -}}
+{{- $config := include "layerwell.config" . | fromJson }}
 {{- $ports := list }}
-{{- range concat ($redis.sentinels | default list) ($redis.nodes | default list) (without (list $redis.url) "") }}
+{{- range list (dig "cluster" "redis" dict $config) (ternary ($config.index | default dict) dict (eq (dig "index" "driver" "" $config) "redis")) }}
+{{- range concat (.sentinels | default list) (.nodes | default list) (without (list (.url | default "")) "") }}
 {{- $ports = append $ports (regexFind "[0-9]+$" (regexFind ":[0-9]+(/|$)" . | trimSuffix "/") | default "6379") }}
 {{- end }}
-{{- if $redis.sentinels }}{{ $ports = append $ports "6379" }}{{ end }}
-{{- $ports | uniq | join " " }}
+{{- if or .sentinels .urlFile }}{{ $ports = append $ports "6379" }}{{ end }}
+{{- end }}
+{{- range regexFindAll "\"https?://[^\"]+\"" (omit $config "cluster" | toJson) -1 }}
+{{- $url := trimAll "\"" . | urlParse }}
+{{- $host := regexReplaceAll ":[0-9]+$" $url.host "" }}
+{{- if or (not (regexMatch "[.:\\[]" $host)) (regexMatch "\\.svc(\\.|$)" $host) }}
+{{- $ports = append $ports (regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary "443" "80" (eq $url.scheme "https"))) }}
+{{- end }}
+{{- end }}
+{{- $ports | uniq | sortAlpha | join " " }}
 {{- end }}

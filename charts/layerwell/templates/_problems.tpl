@@ -3,6 +3,7 @@
 {{ include "layerwell.problems.labels" . }}
 {{ include "layerwell.problems.replicas" . }}
 {{ include "layerwell.problems.cluster" . }}
+{{ include "layerwell.problems.secrets" (list "config" (include "layerwell.config" . | fromJson)) }}
 {{ include "layerwell.problems.listeners" . }}
 {{ include "layerwell.problems.storage" . }}
 {{ include "layerwell.problems.shutdown" . }}
@@ -84,8 +85,13 @@ podMonitor.enabled: serviceMonitor.enabled too, so every metric would be scraped
 {{- if and (not (kindIs "invalid" $budget.minAvailable)) (not (kindIs "invalid" $budget.maxUnavailable)) }}
 podDisruptionBudget: set minAvailable or maxUnavailable, not both
 {{- end }}
-{{- if and (or (kindIs "int64" $budget.minAvailable) (kindIs "float64" $budget.minAvailable)) (gt $least 0) (ge (int $budget.minAvailable) $least) }}
-{{ printf "podDisruptionBudget.minAvailable: %d of %d replicas must stay, so no node could be drained" (int $budget.minAvailable) $least }}
+{{- $stay := $budget.minAvailable | toString }}
+{{- if hasSuffix "%" $stay }}{{ $stay = divf (mul (trimSuffix "%" $stay | int) $least) 100 | ceil | int }}{{ end }}
+{{- if and (not (kindIs "invalid" $budget.minAvailable)) (gt $least 0) (ge (int $stay) $least) }}
+{{ printf "podDisruptionBudget.minAvailable: %v of %d replicas must stay, so no node could be drained" $budget.minAvailable $least }}
+{{- end }}
+{{- if regexMatch "^0+%?$" ($budget.maxUnavailable | toString) }}
+{{ printf "podDisruptionBudget.maxUnavailable: %v lets no replica go, so no node could be drained" $budget.maxUnavailable }}
 {{- end }}
 {{- end }}
 {{- end }}
