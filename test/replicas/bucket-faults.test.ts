@@ -4,9 +4,11 @@ import { type S3Fault, startFakeS3 } from '../support/fake-s3.ts';
 import { gate } from '../support/gate.ts';
 import { type Owner, thisSuite } from '../support/owner.ts';
 import { redisTools, startRedis } from '../support/redis.ts';
+import { mirrorOf, startMirror } from '../support/start-mirror.ts';
 import { describeWithTools } from '../support/tools.ts';
 import { type Bucket, bucketEnvironment, bucketTools, startBucket } from './harness/bucket.ts';
-import { type NamedImage, publish, pullInTurn, pullMany } from './harness/load.ts';
+import { imageOf } from './harness/image.ts';
+import { type NamedImage, publish, type Pulls, pullInTurn, pullMany } from './harness/load.ts';
 import { haveMet, portOf, type Replicas, startReplicas } from './harness/replicas.ts';
 
 interface Scene {
@@ -15,7 +17,12 @@ interface Scene {
   readonly bucket: Bucket;
   /** Every replica has them. */
   readonly cached: readonly NamedImage[];
+  /** The bucket has them, and no replica: each is used by one test. */
+  readonly inBucket: readonly NamedImage[];
 }
+
+/** Of how many images that only the bucket has a test reads. */
+const atOnce = 3;
 
 async function startScene(owner: Owner): Promise<Scene> {
   const [redis, bucket] = [await startRedis({ owner }), await startBucket(owner)];
@@ -25,7 +32,29 @@ async function startScene(owner: Owner): Promise<Scene> {
   const cached = publish(upstream, 'cached', 10);
   for (const { mirror } of replicas.all) expect((await pullMany(mirror.url, cached, 10)).failures).toEqual([]);
   await haveMet(replicas);
-  return { upstream, replicas, bucket, cached };
+  const inBucket = await putIntoBucket({ upstream, bucket, count: atOnce * Object.keys(faults).length, owner });
+  return { upstream, replicas, bucket, cached, inBucket };
+}
+
+/** Images with a layer of 2 MiB, uploaded by a mirror that is gone then. */
+async function putIntoBucket(scene: {
+  readonly upstream: FakeRegistry;
+  readonly bucket: Bucket;
+  readonly count: number;
+  readonly owner: Owner;
+}): Promise<readonly NamedImage[]> {
+  const { upstream, bucket, count, owner } = scene;
+  const config = { ...mirrorOf(upstream), storage: { shared: bucket.directSection } };
+  const former = await startMirror(config, { owner, env: bucketEnvironment });
+  const images = Array.from({ length: count }, (_, index) => {
+    const published = { repository: `in-bucket/app-${index}`, tag: 'v1', image: imageOf(2, `in the bucket ${index}`) };
+    upstream.content.add(published.repository, published.tag, published.image);
+    return published;
+  });
+  expect((await pullMany(former.url, images, count)).failures).toEqual([]);
+  while ((await former.metrics()).sum('layerwell_shared_storage_uploads_queued') > 0);
+  await former.stop();
+  return images;
 }
 
 /** Answers every request with this error from now on. */
@@ -49,6 +78,18 @@ const faults: Readonly<Record<string, (bucket: Bucket) => Promise<void>>> = {
   'that refuses its credentials': answering({ kind: 'error', status: 403, code: 'AccessDenied' }),
 };
 
+/** Begins pulls whose layers stop in their middle on the way from the bucket. */
+async function inTheMiddleOf(
+  { link }: Bucket,
+  begin: () => Promise<Pulls>,
+): Promise<{ readonly pulls: Promise<Pulls> }> {
+  link.fail({ silentAfterBytes: 500_000 });
+  const before = link.receivedBytes;
+  const pulls = begin();
+  await expect.poll(() => link.receivedBytes - before, { timeout: 30_000 }).toBeGreaterThan(500_000);
+  return { pulls };
+}
+
 function mend({ link, port }: Bucket): void {
   link.mend();
   link.redirectTo([port]);
@@ -63,18 +104,26 @@ describeWithTools([...redisTools, ...bucketTools], '500 pulls in flight through 
 
   test.each(Object.keys(faults))('a bucket %s fails none of them, and is filled again', async (name) => {
     if (!scene) throw new Error('no replicas');
-    const { upstream, replicas, bucket, cached } = scene;
+    const { upstream, replicas, bucket, cached, inBucket } = scene;
     const word = name.split(' ').at(-1) ?? '';
+    const first = atOnce * Object.keys(faults).indexOf(name);
+    const stored = inBucket.slice(first, first + atOnce);
     upstream.clearScripts();
+    upstream.forgetRequests();
     const missing = publish(upstream, `missing-${word}`, 50);
     const held = gate();
     const path = new RegExp(`/v2/missing-${word}/.*/blobs/`);
     upstream.script({ method: 'GET', path }, { holdBody: { afterBytes: 1_000, until: held } });
-    const inFlight = pullMany(replicas.url, missing, 250);
+    const ofBucket = await inTheMiddleOf(bucket, () => pullMany(replicas.url, stored, 30));
+    const inFlight = pullMany(replicas.url, missing, 220);
     await upstream.arrived('GET', path, 20);
     const ofCached = pullMany(replicas.url, cached, 250);
     await faults[name]?.(bucket);
     held.open();
+    expect((await ofBucket.pulls).failures).toEqual([]);
+    const resumed = upstream.seen('GET', /\/in-bucket\/.*\/blobs\//).filter(({ headers }) => headers.range);
+    // Late bytes arrive all the same.
+    expect(resumed.length).toBeGreaterThanOrEqual(name.includes('latency') ? 0 : 1);
     expect((await inFlight).failures).toEqual([]);
     expect((await ofCached).failures).toEqual([]);
 

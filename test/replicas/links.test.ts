@@ -48,6 +48,17 @@ test('what is sent over a silent link arrives when it is mended', async () => {
   expect(await asked).toBe('one /');
 });
 
+test('what is sent over a link that falls silent in its middle arrives when it is mended', async () => {
+  const { proxy } = await startTwo();
+  proxy.fail({ silentAfterBytes: 10 });
+  let text = '';
+  const asked = textOf(proxy).then((all) => (text = all));
+  await expect.poll(() => proxy.receivedBytes).toBeGreaterThan(10);
+  expect(text).toBe('');
+  proxy.mend();
+  expect(await asked).toBe('one /');
+});
+
 test('a link that refuses resets new connections', async () => {
   const { proxy } = await startTwo();
   proxy.fail({ refuses: true });

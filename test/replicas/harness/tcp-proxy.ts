@@ -13,6 +13,8 @@ export interface LinkFaults {
   readonly bytesPerSecond?: number;
   /** Connections stay open, and nothing arrives. What was sent meanwhile arrives when the link is mended. */
   readonly isSilent?: true;
+  /** Likewise, for what a target sends on a connection after so many bytes. */
+  readonly silentAfterBytes?: number;
   /** New connections are reset at once. */
   readonly refuses?: true;
 }
@@ -21,6 +23,12 @@ interface Connection {
   readonly client: Socket;
   readonly server: Socket;
   readonly port: number;
+}
+
+/** When a piece was sent, and how many bytes were sent until its end. */
+interface Sent {
+  readonly atMs: number;
+  readonly endBytes: number;
 }
 
 /** Bytes that may be under way in one direction of one connection. */
@@ -133,27 +141,30 @@ export class TcpProxy {
     client.once('close', end);
     server.once('close', end);
     if (client.destroyed) return end();
-    this.#carry(client, server, () => {});
+    this.#carry(client, server, () => 0);
+    let [sentBytes, faults] = [0, this.#faults];
     this.#carry(server, client, (bytes) => {
       this.receivedBytes += bytes;
+      if (faults !== this.#faults) [sentBytes, faults] = [0, this.#faults];
+      return (sentBytes += bytes);
     });
   }
 
-  #carry(from: Socket, to: Socket, onBytes: (bytes: number) => void): void {
+  /** @param count is told each piece. It returns the bytes so far. */
+  #carry(from: Socket, to: Socket, count: (bytes: number) => number): void {
     let [underWay, line] = [0, Promise.resolve()];
-    const arrive = async (piece: Buffer, sentAtMs: number): Promise<void> => {
-      await this.#travel(piece.length, sentAtMs);
+    const arrive = async (piece: Buffer, sent: Sent): Promise<void> => {
+      await this.#travel(piece.length, sent);
       if (!to.destroyed && !to.write(piece)) await drained(to);
       underWay -= piece.length;
       if (underWay < maxUnderWay) inTurn(from);
     };
     from.on('data', (piece: Buffer) => {
-      onBytes(piece.length);
+      const sent = { atMs: performance.now(), endBytes: count(piece.length) };
       underWay += piece.length;
       from.pause();
       if (underWay < maxUnderWay) inTurn(from);
-      const sentAtMs = performance.now();
-      line = line.then(() => arrive(piece, sentAtMs));
+      line = line.then(() => arrive(piece, sent));
     });
     from.once('end', () => {
       line = line.then(() => void to.end());
@@ -161,10 +172,11 @@ export class TcpProxy {
     from.resume();
   }
 
-  async #travel(bytes: number, sentAtMs: number): Promise<void> {
+  async #travel(bytes: number, { atMs, endBytes }: Sent): Promise<void> {
+    const isHeld = ({ isSilent, silentAfterBytes = Infinity }: LinkFaults) => isSilent || endBytes > silentAfterBytes;
+    while (isHeld(this.#faults)) await this.#mended.promise;
     const { latencyMs = 0, bytesPerSecond = Infinity } = this.#faults;
-    while (this.#faults.isSilent) await this.#mended.promise;
-    const waitMs = Math.max(sentAtMs + latencyMs - performance.now(), (1_000 * bytes) / bytesPerSecond);
+    const waitMs = Math.max(atMs + latencyMs - performance.now(), (1_000 * bytes) / bytesPerSecond);
     if (waitMs >= 1) await sleep(waitMs);
   }
 
