@@ -71,7 +71,7 @@ export class TagHints {
     const endMs = clock.monotonicMs() + mostWaitMs;
     for (let pollMs = firstPollMs, tries = 0; ; pollMs = Math.min(pollMs * 1.5, lastPollMs), tries += 1) {
       signal.throwIfAborted();
-      const turn = await this.#once(repositoryId, tag);
+      const turn = await this.#once(repositoryId, tag, tries === 0 ? 'taken' : 'taken_over');
       if (turn !== 'held') return turn;
       if (clock.monotonicMs() >= endMs || this.#waiting >= maxWaiting || this.#hasStopped) return unshared;
       if (tries === 0) this.#deps.observer.lease({ kind: 'tag', what: 'waited' });
@@ -84,7 +84,8 @@ export class TagHints {
     this.#hasStopped = true;
   }
 
-  async #once(repositoryId: RepositoryId, tag: Tag): Promise<TagTurn | 'held'> {
+  /** @param event of a claim, for metrics. */
+  async #once(repositoryId: RepositoryId, tag: Tag, event: 'taken' | 'taken_over'): Promise<TagTurn | 'held'> {
     const { redis, keys, membership, observer, clock } = this.#deps;
     if (this.#hasStopped) return unshared;
     const value = `${membership.self.id} ${randomUUID()}`;
@@ -98,7 +99,7 @@ export class TagHints {
     } catch {
       return unshared;
     }
-    observer.lease({ kind: 'tag', what: 'taken' });
+    observer.lease({ kind: 'tag', what: event });
     return { kind: 'ask', claim: this.#claimOf(asked, value) };
   }
 

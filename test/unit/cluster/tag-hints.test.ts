@@ -106,7 +106,7 @@ describeWithTools(redisTools, 'hints of tags', () => {
     await claimOf(a);
     await a?.connection.stop({ signal });
     expect((await turnOf(b)).kind).toBe('ask');
-    expect(b?.observer.leases.map(({ what }) => what)).toEqual(['waited', 'taken']);
+    expect(b?.observer.leases.map(({ what }) => what)).toEqual(['waited', 'taken_over']);
   });
 
   test('a replica asks itself when the other takes too long, and its late claim harms nobody', async () => {
