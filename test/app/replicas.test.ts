@@ -180,7 +180,10 @@ describeWithTools(redisTools, 'replicas that share a Redis', () => {
     const whole = digests(others);
     const own = digests([holder]);
     const stopped = holder.stop();
-    held.open(); // Its own clients are still served.
+    // It withdraws first: no other replica asks it any more, while its own clients are still served.
+    const known = async () => (await others[0]?.metrics())?.sum('layerwell_cluster_replicas');
+    await expect.poll(known).toBe(2);
+    held.open();
     expect(new Set(await own)).toEqual(only(blob));
     await stopped;
     expect(new Set(await whole)).toEqual(only(blob));
