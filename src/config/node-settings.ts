@@ -30,7 +30,8 @@ const settings = z.strictObject({
     .array(
       z
         .string()
-        .regex(/^https?:\/\/(\{nodeIP\}|[A-Za-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?$/, 'expected http(s)://host:port'),
+        .regex(/^https?:\/\/(\{nodeIP\}|[A-Za-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?$/, 'expected http(s)://host:port')
+        .refine((url) => URL.canParse(url.replace('{nodeIP}', '127.0.0.1')), 'expected http(s)://host:port'),
     )
     .min(1, 'expected at least one mirror'),
   caFile: z.string().optional(),

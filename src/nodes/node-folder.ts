@@ -54,7 +54,9 @@ export class NodeFolder {
     return [...new Set(paths)].filter((path) => names.has(basename(path))).toSorted();
   }
 
+  /** @throws if the text is longer than what is read. */
   async replace(path: string, text: string): Promise<void> {
+    if (Buffer.byteLength(text) > maxBytes) throw new Error(`longer than ${maxBytes} bytes`);
     const folder = dirname(this.#at(path));
     await mkdir(folder, { recursive: true });
     await this.#removeUnfinished(path, { olderThanMs: writesEndWithinMs });
@@ -63,7 +65,8 @@ export class NodeFolder {
       await writeThrough(written, text);
       await rename(written, this.#at(path));
     } catch (cause) {
-      await rm(written, { force: true });
+      await rm(written, { force: true }).catch(() => {}); // What failed first is told.
+      await this.#removeIfEmpty(path).catch(() => {});
       throw cause;
     }
     await syncFolder(folder);
@@ -87,6 +90,10 @@ export class NodeFolder {
   /** Removes what an interrupted write left, and the folder of a registry if nothing is in it: an empty one would hide `_default`. */
   async tidy(path: string): Promise<void> {
     for (const one of [path, path + backupEnding]) await this.#removeUnfinished(one, { olderThanMs: 0 });
+    await this.#removeIfEmpty(path);
+  }
+
+  async #removeIfEmpty(path: string): Promise<void> {
     if (dirname(path) !== this.#folder) await rmdir(dirname(this.#at(path))).catch(ignoreIfInUse);
   }
 

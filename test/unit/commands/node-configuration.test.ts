@@ -1,7 +1,8 @@
-import { rename, rm, symlink, utimes } from 'node:fs/promises';
+import { readdir, rename, rm, symlink, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { configureNode, unconfigureNode, watchNode } from '../../../src/commands/node-configuration.ts';
+import { NodeFolder } from '../../../src/nodes/node-folder.ts';
 import { certs, testNode } from '../../support/node.ts';
 
 const hub = `${certs}/docker.io/hosts.toml`;
@@ -48,6 +49,14 @@ describe('writing the files of a node', () => {
     expect(await node.files()).toEqual([fallback, hub]);
   });
 
+  test('CA certificates that are too long to be read again are not written', async () => {
+    const node = await testNode({ registries, mirrors: ['https://mirror.internal'], caFile: 'ca.crt' });
+    await node.write('/../ca.crt', 'CA'.repeat(600_000));
+    for (const _ of [1, 2]) expect(await configureNode(node.options)).toBe(1);
+    expect(node.actions.every((action) => action.startsWith('failed '))).toBe(true);
+    expect(await node.files()).toEqual([]);
+  });
+
   test('without the address of the node nothing is written that needs it', async () => {
     const node = await testNode({ registries });
     await expect(configureNode({ ...node.options, nodeIP: undefined })).rejects.toThrow('NODE_IP');
@@ -55,9 +64,13 @@ describe('writing the files of a node', () => {
   });
 
   test('settings that cannot be used are refused with every problem', async () => {
-    const node = await testNode({ mirrors: ['mirror:5000'], runtime: 'docker', registries: [{ name: 'Docker.io' }] });
+    const node = await testNode({
+      mirrors: ['mirror:5000', 'https://{nodeIP}:99999'],
+      runtime: 'docker',
+      registries: [{ name: 'Docker.io' }],
+    });
     await expect(configureNode(node.options)).rejects.toThrow(
-      /runtime: .*[^]*mirrors\[0\]: .*[^]*registries\[0\]\.name: /,
+      /runtime: .*[^]*mirrors\[0\]: .*[^]*mirrors\[1\]: .*[^]*registries\[0\]\.name: /,
     );
   });
 });
@@ -154,6 +167,13 @@ describe('files of others', () => {
     await configureNode(node.options);
     expect(await node.files()).toEqual([fallback, `${certs}/_default/layerwell-ca.pem`, hub]);
   });
+});
+
+test('a write that fails leaves no empty folder of a registry, which would hide _default', async () => {
+  const { root } = await testNode();
+  const folder = new NodeFolder({ root, folder: certs });
+  await expect(folder.replace(`${certs}/docker.io/${'x'.repeat(250)}`, '')).rejects.toThrow('ENAMETOOLONG');
+  expect(await readdir(join(root, certs))).toEqual([]);
 });
 
 describe('a write that was interrupted', () => {
