@@ -84,6 +84,6 @@ function forIn(element: string): string {
 /** `10.0.0.1`, `10.0.0.1:4711`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:4711`. */
 function addressIn(text: string): string | undefined {
   const bracketed = /^\[([0-9a-f:.]+)\](?::\d+)?$/i.exec(text)?.[1];
-  const address = bracketed ?? /^([0-9.]+):\d+$/.exec(text)?.[1] ?? text;
+  const [address = ''] = (bracketed ?? /^([0-9.]+):\d+$/.exec(text)?.[1] ?? text).split('%', 1); // Without a zone.
   return isIP(address) === 0 ? undefined : unmapped(address);
 }

@@ -59,6 +59,11 @@ test.each([
   ['::ffff:203.0.113.9', '203.0.113.9'],
 ])('an address may be written as %s', (value, client) => expect(forwardedFor(value)).toMatchObject({ client }));
 
+test('a zone, which means something on one host only, is no part of an address', () => {
+  expect(forwardedFor('203.0.113.9, ::ffff:10.3.3.3%eth0')).toMatchObject({ client: '203.0.113.9' });
+  expect(forwardedFor('fe80::1%eth0')).toMatchObject({ client: 'fe80::1' });
+});
+
 test('a proxy on an IPv6 socket with an IPv4 address is known by that address', () => {
   const headers = { 'x-forwarded-for': '203.0.113.9' };
   expect(originOf('::ffff:10.0.0.1', headers)).toEqual({ client: '203.0.113.9', proxy: '10.0.0.1' });
