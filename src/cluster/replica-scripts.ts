@@ -11,6 +11,14 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `;
 
+/** A lease that lasts longer than any does, or for ever, is nobody's: no replica wrote it. */
+const leaseIn = `
+local function leaseIn(key, lifetime)
+  local left = redis.call('PTTL', key)
+  return left >= 0 and left <= 10 * lifetime and redis.call('GET', key)
+end
+`;
+
 /** The keys of what replicas tell each other. Each expires by itself. */
 export function clusterKeys(keyPrefix: string) {
   const prefix = `${keyPrefix}:v1:cluster`;
@@ -61,7 +69,7 @@ return live`,
  */
 export const claimContent = redisScript(
   'claim',
-  `${now}
+  `${now}${leaseIn}
 local id, failed, gone = ARGV[1], ARGV[7], ARGV[8]
 local function idOf(text) return string.match(text, '^(%S+) %S') end
 local function isUsable(text) return #text <= 1024 and idOf(text) ~= nil end
@@ -72,7 +80,7 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], now, '+inf', 'LIMIT
   elseif not isIn(failed, member) then found[#found + 1] = member end
 end
 if #found > 0 then return {'stored', found} end
-local lease = redis.call('GET', KEYS[1])
+local lease = leaseIn(KEYS[1], ARGV[5])
 if lease and not isUsable(lease) then lease = false end
 if lease and idOf(lease) == id then
   redis.call('PEXPIRE', KEYS[1], ARGV[5])
@@ -86,8 +94,8 @@ return {'mine', ARGV[2], lease and 1 or 0}`,
 /** KEYS lease. ARGV the whole lease, lifetime. One that Redis forgot is set again. Returns 1, or 0 when another holds it. */
 export const renewLease = redisScript(
   'renew',
-  `
-local lease = redis.call('GET', KEYS[1])
+  `${leaseIn}
+local lease = leaseIn(KEYS[1], ARGV[2])
 if lease == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 if lease then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
@@ -126,11 +134,11 @@ return 1`,
 /** KEYS tag, tag-lease. ARGV `<replica id> <token>`, lifetime, replica id. Its own lease it may take again. Returns `answered` with the hint and what is left of it, `held`, or `ask`. */
 export const claimTag = redisScript(
   'tag',
-  `
+  `${leaseIn}
 local hint = redis.call('GET', KEYS[1])
 local left = redis.call('PTTL', KEYS[1])
 if hint and #hint <= 4096 and left > 0 then return {'answered', hint, left} end
-local lease = redis.call('GET', KEYS[2])
+local lease = leaseIn(KEYS[2], ARGV[2])
 if lease and string.match(lease, '^(%S+)') ~= ARGV[3] then return {'held'} end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 return {'ask'}`,

@@ -109,6 +109,13 @@ describeWithTools(redisTools, 'hints of tags', () => {
     expect(b?.observer.leases.map(({ what }) => what)).toEqual(['waited', 'taken_over']);
   });
 
+  test('a claim that never expires holds nobody up', async () => {
+    const { redis, b } = await startTwo();
+    await redis.ask('SET', 'layerwell:v1:cluster:{docker.io/library/alpine:latest}:tag-lease', 'nobody token');
+    expect((await turnOf(b)).kind).toBe('ask');
+    expect(b?.observer.leases.map(({ what }) => what)).toEqual(['taken']);
+  });
+
   test('a replica asks itself when the other takes too long, and its late claim harms nobody', async () => {
     const { redis, a, b } = await startTwo({ ...longTimes, mostWaitMs: 200 });
     const claim = await claimOf(a);

@@ -21,10 +21,19 @@ test('a replica whose lease another has taken stops its sweep, and releases noth
   const server = await startRedis();
   const { connection: redis } = await startRedisIndex(server.settings);
   const first = await holdSweep({ redis, keys, replicaId: 'one', times: { lifetimeMs: 60_000, renewMs: 10 } });
-  await server.ask('SET', keys.sweep(), 'two token');
+  await server.ask('SET', keys.sweep(), 'two token', 'PX', '60000');
   await expect.poll(() => first?.signal.aborted).toBe(true);
   await first?.[Symbol.asyncDispose]();
   expect((await server.ask('GET', keys.sweep())).trim()).toBe('two token');
+});
+
+test('a lease that never expires keeps no replica from sweeping', async () => {
+  const server = await startRedis();
+  const { connection: redis } = await startRedisIndex(server.settings);
+  await server.ask('SET', keys.sweep(), 'nobody token');
+  const held = await holdSweep({ redis, keys, replicaId: 'one' });
+  expect(held).toBeDefined();
+  await held?.[Symbol.asyncDispose]();
 });
 
 test('without Redis a replica sweeps', async () => {
