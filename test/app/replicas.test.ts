@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { digestOf } from '../../src/oci/digest.ts';
+import { makeCertificateFiles } from '../support/certificate-files.ts';
 import { ask, open } from '../support/client.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
@@ -9,6 +10,7 @@ import { redisTools, startRedis, type TestRedis } from '../support/redis.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 import { clusterOf, startReplicas } from '../support/start-replicas.ts';
+import { temporaryDirectory } from '../support/temp-directory.ts';
 import { describeWithTools } from '../support/tools.ts';
 
 const repository = 'library/app';
@@ -188,6 +190,29 @@ describeWithTools(redisTools, 'replicas that share a Redis', () => {
     await stopped;
     expect(new Set(await whole)).toEqual(only(blob));
     expect(upstream.count('GET', blobs)).toBeLessThanOrEqual(2);
+  });
+
+  test('replicas whose listeners serve TLS read from each other', async () => {
+    const [upstream, redis] = [await startFakeRegistry(), await startRedis()];
+    const files = await makeCertificateFiles(await temporaryDirectory(), 'replica');
+    const apps: RunningApp[] = [];
+    for (let count = 0; count < 2; count += 1) {
+      const plain = await clusterOf(redis);
+      const cluster = {
+        ...plain,
+        listen: { ...Object(plain['listen']), tls: files },
+        advertise: String(plain['advertise']).replace('http:', 'https:'),
+        tls: { caFile: files.certFile },
+      };
+      apps.push(await startApp({ ...mirrorOf(upstream), cluster }));
+    }
+    const blob = randomBlob(100_000);
+    upstream.content.addBlob(repository, blob);
+    for (const app of apps) {
+      expect((await ask(app, `/v2/${repository}/blobs/${blob.digest}`)).body.equals(blob.bytes)).toBe(true);
+      await app.quiet();
+    }
+    expect(upstream.count('GET', blobs)).toBe(1);
   });
 
   test('a replica with another secret downloads by itself, and its readyz says who refuses it', async () => {
