@@ -7,11 +7,12 @@ export const pageSize = 250;
 /** With more manifests than this that name a digest it is cheaper to go through the manifests of the repository. */
 const manyParents = 200;
 
-function reading(name: string, body: string): Script {
+export function reading(name: string, body: string): Script {
   return binaryScript(`index-${name}`, `${header}\n${body}`);
 }
 
-const page = `
+/** Lua: some members of a sorted set that begin with a text, after a position. */
+export const page = `
 local function page(key, beginning, after, limit)
   local from = after == '' and '[' .. beginning or '(' .. after
   return call('ZRANGEBYLEX', key, from, '(' .. beginning .. '\\255', 'LIMIT', 0, limit)
@@ -69,20 +70,6 @@ export const hasContent = reading('has', `return {'ok', call('HEXISTS', CONTENT,
 export const linkedRepositories = reading(
   'catalog',
   `return {'ok', unpack(call('ZRANGEBYLEX', CATALOG, '(' .. ARGV[2], '+', 'LIMIT', 0, ARGV[3]))}`,
-);
-
-/** Arguments: repository, tag, limit. Reply: the tags after this one, each with its digest, and 1 if that is stored. */
-export const tagsAfter = reading(
-  'tags',
-  `local id, found = call('HGET', REPOSITORIES, 'r' .. ARGV[2]), {'ok'}
-if not id then return found end
-local from = ARGV[3] == '' and '[' .. id or '(' .. id .. ARGV[3] .. '\\1' -- a tag ends with a zero
-for _, row in ipairs(call('ZRANGEBYLEX', TAGS, from, '(' .. id .. '\\255', 'LIMIT', 0, ARGV[4])) do
-  local stop = string.find(row, '\\0', 8, true)
-  local digest = string.sub(row, stop + 1, -4)
-  for _, value in ipairs({string.sub(row, 8, stop - 1), digest, call('HEXISTS', CONTENT, digest)}) do found[#found + 1] = value end
-end
-return found`,
 );
 
 /** Arguments: repository, position. Reply: 1 if some of what it is linked to is stored; the next position, if there may be more. */

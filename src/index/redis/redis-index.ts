@@ -4,12 +4,14 @@ import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type {
   Catalogue,
+  ContentDetails,
   EvictableContent,
   EvictableOptions,
   Index,
   IndexedContent,
   IndexedTag,
   Link,
+  LinkPage,
   StaleRepository,
   TagPage,
   Totals,
@@ -19,7 +21,7 @@ import type { Digest } from '../../oci/digest.ts';
 import { anyGlobMatcher, type Tag } from '../../oci/reference.ts';
 import type { LosableIndex } from '../rebuilder.ts';
 import type { StoredLinks } from '../stored-links.ts';
-import { WriteBuffer } from '../write-buffer.ts';
+import { type Depth, WriteBuffer } from '../write-buffer.ts';
 import {
   borrowableOf,
   evictableOf,
@@ -125,26 +127,21 @@ export class RedisIndex implements Index, Catalogue, LosableIndex {
     return this.#tenure.lossReason;
   }
 
-  whenLost({ signal }: Waiting): Promise<void> {
-    return this.#tenure.loss.wait(signal);
-  }
+  whenLost = ({ signal }: Waiting): Promise<void> => this.#tenure.loss.wait(signal);
 
   isCounted = async (): Promise<boolean> => this.#tenure.counting.isReached;
 
   whenCounted = ({ signal }: Waiting): Promise<void> => this.#tenure.counting.wait(signal);
 
-  beginRebuild(): void {
-    this.#tenure.beginRebuild();
-  }
+  beginRebuild = (): void => this.#tenure.beginRebuild();
 
   async endCounting({ signal }: Waiting): Promise<void> {
     await this.#tenure.retried(() => this.#partsInUse().writer.settle('rows'), { signal });
     this.#tenure.endCounting();
   }
 
-  settled({ signal }: Waiting): Promise<void> {
-    return this.#tenure.retried(() => this.#partsInUse().writer.settle(), { signal });
-  }
+  settled = ({ signal }: Waiting): Promise<void> =>
+    this.#tenure.retried(() => this.#partsInUse().writer.settle(), { signal });
 
   async completeRebuild({ signal }: Waiting): Promise<void> {
     await this.settled({ signal });
@@ -218,12 +215,17 @@ export class RedisIndex implements Index, Catalogue, LosableIndex {
   tags = (of: RepositoryId, page: TagPage): Promise<readonly IndexedTag[] | undefined> =>
     this.#ask({ otherwise: undefined }, ({ reader }) => reader.tags(of, page));
 
+  links = (of: RepositoryId, page: LinkPage): Promise<readonly Digest[] | undefined> =>
+    this.#ask({ otherwise: undefined }, ({ reader }) => reader.links(of, page));
+
+  details = (digest: Digest): Promise<ContentDetails | undefined> =>
+    this.#ask({ otherwise: undefined, depth: 'all' }, ({ reader }) => reader.details(digest));
+
   hasContent = (digest: Digest): Promise<boolean> =>
     this.#ask({ otherwise: false }, ({ reader }) => reader.hasContent(digest));
 
-  repositories({ last, limit }: { last: string | undefined; limit: number }): Promise<readonly string[] | undefined> {
-    return this.#ask({ otherwise: undefined }, ({ reader }) => reader.repositories(last, limit));
-  }
+  repositories = (page: { last: string | undefined; limit: number }): Promise<readonly string[] | undefined> =>
+    this.#ask({ otherwise: undefined }, ({ reader }) => reader.repositories(page.last, page.limit));
 
   async totals(): Promise<Totals> {
     await this.#ask({ otherwise: undefined }, async () => undefined);
@@ -260,22 +262,19 @@ export class RedisIndex implements Index, Catalogue, LosableIndex {
     return keys;
   }
 
-  forgetRepository(repositoryId: RepositoryId): Promise<readonly RecordKey[]> {
-    return removeRepository(this.#partsInUse(), this.#pending, repositoryKey(repositoryId));
-  }
+  forgetRepository = (repositoryId: RepositoryId): Promise<readonly RecordKey[]> =>
+    removeRepository(this.#partsInUse(), this.#pending, repositoryKey(repositoryId));
 
   #partsInUse(): OpenedParts {
     if (!this.#parts) throw new Error('the index is not open');
     return this.#parts;
   }
 
-  #written(): void {
-    this.#parts?.writer.writeBuffered();
-  }
+  readonly #written = (): void => this.#parts?.writer.writeBuffered();
 
   /** Asks Redis after every write before; `otherwise`, if it gives no usable answer. */
   async #ask<Answer>(
-    { otherwise, depth = 'rows' }: { readonly otherwise: Answer; readonly depth?: 'rows' | 'evictions' },
+    { otherwise, depth = 'rows' }: { readonly otherwise: Answer; readonly depth?: Depth },
     question: (parts: OpenedParts) => Promise<Answer>,
   ): Promise<Answer> {
     const parts = this.#partsInUse();

@@ -1,11 +1,13 @@
-import { numberIn, type Reply, type Script, textIn } from '../../cluster/redis/reply.ts';
+import { listIn, numberIn, type Reply, type Script, textIn } from '../../cluster/redis/reply.ts';
 import { bytesOnDisk, type RecordKey } from '../../mirror/ports/record-store.ts';
 import { type RepositoryId, repositoryKey, repositoryNamed } from '../../mirror/ports/repository-id.ts';
 import type {
+  ContentDetails,
   EvictableContent,
   EvictionPosition,
   IndexedTag,
   Link,
+  LinkPage,
   StaleRepository,
   TagPage,
 } from '../../mirror/ports/store-index.ts';
@@ -13,6 +15,7 @@ import type { Digest } from '../../oci/digest.ts';
 import { mediaTypeIn } from '../../oci/media-types.ts';
 import { parseTag } from '../../oci/reference.ts';
 import type { NextEvicted } from './eviction-window.ts';
+import * as catalogue from './catalogue-scripts.ts';
 import * as scripts from './read-scripts.ts';
 import { digestKey, digestOfKey, kindKey } from './rows.ts';
 import type { View } from './view.ts';
@@ -80,11 +83,49 @@ export class ViewReader {
     while (found.length < limit) {
       const wanted = Math.min(limit - found.length, scripts.pageSize);
       const last = found.at(-1)?.tag ?? after ?? '';
-      const page = inGroups(await this.#view.read(scripts.tagsAfter, [repositoryKey(repositoryId), last, wanted]), 3);
+      const page = inGroups(await this.#view.read(catalogue.tagsAfter, [repositoryKey(repositoryId), last, wanted]), 3);
       found.push(...page.map(tagIn));
       if (page.length < wanted) break;
     }
     return found;
+  }
+
+  /** Blobs, then manifests: the position is that of a link. */
+  async links(repositoryId: RepositoryId, { after, limit }: LinkPage): Promise<readonly Digest[]> {
+    const ask = async (kind: Link['kind']) => {
+      const found: Digest[] = [];
+      for (let last = after; found.length < limit; last = found.at(-1)) {
+        const wanted = Math.min(limit - found.length, scripts.pageSize);
+        const position = last === undefined ? '' : digestKey(last);
+        const args = [repositoryKey(repositoryId), kindKey(kind), position, wanted];
+        const page = await this.#view.read(catalogue.linksAfter, args);
+        found.push(...page.map((key) => digestOfKey(textIn(key))));
+        if (page.length < wanted) break;
+      }
+      return found;
+    };
+    const all = new Set([...(await ask('blob')), ...(await ask('manifest'))]);
+    return [...all].toSorted().slice(0, limit);
+  }
+
+  async details(digest: Digest): Promise<ContentDetails> {
+    const reply = await this.#view.read(catalogue.detailsOfDigest, [digestKey(digest)]);
+    const [row, links, tags, parents, children] = reply.map(listIn);
+    const digestsIn = (keys: readonly Reply[] = []) => keys.map((key) => digestOfKey(textIn(key)));
+    const [size, manifest, usedAtMs] = row ?? [];
+    return {
+      content:
+        size === undefined
+          ? undefined
+          : { size: numberIn(size), isManifest: numberIn(manifest) === 1, usedAtMs: numberIn(usedAtMs) },
+      linkedBy: (links ?? []).map((name) => repositoryNamed(utf8(name))),
+      tags: inGroups(tags ?? [], 2).map(([name, tag]) => ({
+        repositoryId: repositoryNamed(utf8(name)),
+        tag: parseTag(utf8(tag)),
+      })),
+      namedBy: digestsIn(parents),
+      names: digestsIn(children),
+    };
   }
 
   async isNeeded(key: RecordKey): Promise<boolean> {

@@ -4,12 +4,14 @@ import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
 import type {
   Catalogue,
+  ContentDetails,
   EvictableContent,
   EvictableOptions,
   Index,
   IndexedContent,
   IndexedTag,
   Link,
+  LinkPage,
   StaleRepository,
   TagPage,
   Totals,
@@ -95,9 +97,7 @@ export class SqliteIndex implements Index, Catalogue, LosableIndex {
     return this.#lossReason;
   }
 
-  whenLost({ signal }: Waiting): Promise<void> {
-    return this.#loss.wait(signal);
-  }
+  whenLost = ({ signal }: Waiting): Promise<void> => this.#loss.wait(signal);
 
   async isCounted(): Promise<boolean> {
     return this.#counting.isReached;
@@ -114,9 +114,7 @@ export class SqliteIndex implements Index, Catalogue, LosableIndex {
     if (!this.#isLostSinceRebuildBegan) this.#counting.reach();
   }
 
-  settled(): Promise<void> {
-    return this.#flusher.settle();
-  }
+  settled = (): Promise<void> => this.#flusher.settle();
 
   /** @throws Error when the file was damaged during the rebuild. */
   async completeRebuild({ signal }: Waiting): Promise<void> {
@@ -127,15 +125,11 @@ export class SqliteIndex implements Index, Catalogue, LosableIndex {
     this.#complete();
   }
 
-  async isComplete(): Promise<boolean> {
-    return this.#completion.isReached;
-  }
+  isComplete = async (): Promise<boolean> => this.#completion.isReached;
 
   knowsEvictable = (): Promise<boolean> => this.isComplete();
 
-  whenComplete({ signal }: Waiting): Promise<void> {
-    return this.#completion.wait(signal);
-  }
+  whenComplete = ({ signal }: Waiting): Promise<void> => this.#completion.wait(signal);
 
   recordContent(content: IndexedContent): void {
     this.#pending.addContent(content);
@@ -181,9 +175,7 @@ export class SqliteIndex implements Index, Catalogue, LosableIndex {
     return this.#read(({ reader }) => reader.borrowableLinks(repositoryId, digest, { kind, parents }));
   }
 
-  async hasContent(digest: Digest): Promise<boolean> {
-    return this.#read(({ reader }) => reader.hasContent(digest));
-  }
+  hasContent = (digest: Digest): Promise<boolean> => this.#read(({ reader }) => reader.hasContent(digest));
 
   async repositories({ last, limit }: { last: string | undefined; limit: number }): Promise<readonly string[]> {
     return this.#read(({ reader }) => reader.repositories(last, limit));
@@ -193,6 +185,14 @@ export class SqliteIndex implements Index, Catalogue, LosableIndex {
 
   tags = (of: RepositoryId, page: TagPage): Promise<readonly IndexedTag[]> =>
     this.#read(({ reader }) => reader.tags(of, page));
+
+  links = (of: RepositoryId, page: LinkPage): Promise<readonly Digest[]> =>
+    this.#read(({ reader }) => reader.links(of, page));
+
+  async details(digest: Digest): Promise<ContentDetails> {
+    await this.#flusher.settle();
+    return this.#ask(({ reader }) => reader.details(digest));
+  }
 
   isNeeded = (key: RecordKey): Promise<boolean> => this.#read(({ reader }) => reader.isNeeded(key));
 

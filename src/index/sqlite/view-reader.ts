@@ -2,14 +2,17 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { bytesOnDisk, type RecordKey } from '../../mirror/ports/record-store.ts';
 import { type RepositoryId, repositoryKey, repositoryNamed } from '../../mirror/ports/repository-id.ts';
 import {
+  type ContentDetails,
   type EvictableContent,
   type EvictionPosition,
   type IndexedTag,
   type Link,
+  type LinkPage,
   type StaleRepository,
   type TagPage,
   type Totals,
   maxLinkedRepositories,
+  mostDetails,
   maxTagsOfOne,
 } from '../../mirror/ports/store-index.ts';
 import { type Digest, parseDigest } from '../../oci/digest.ts';
@@ -31,6 +34,12 @@ export class ViewReader {
   readonly #isNamedInRepository: StatementSync;
   readonly #nextRepository: StatementSync;
   readonly #tagsAfter: StatementSync;
+  readonly #heldAfter: StatementSync;
+  readonly #content: StatementSync;
+  readonly #linkedBy: StatementSync;
+  readonly #taggedBy: StatementSync;
+  readonly #namedBy: StatementSync;
+  readonly #names: StatementSync;
   readonly #isKnown: StatementSync;
   readonly #hasContent: StatementSync;
   readonly #totals: StatementSync;
@@ -58,6 +67,17 @@ export class ViewReader {
     this.#tagsAfter = database.prepare(`
       SELECT tag, digest, EXISTS (SELECT 1 FROM content WHERE content.digest = tags.digest) AS found FROM tags
       WHERE repository = ? AND tag > ? ORDER BY tag LIMIT ?`);
+    this.#heldAfter = database.prepare(`
+      SELECT digest FROM links INDEXED BY held WHERE repository = ?1 AND kind = 'blob' AND digest > ?2
+      UNION SELECT digest FROM links INDEXED BY held WHERE repository = ?1 AND kind = 'manifest' AND digest > ?2
+      ORDER BY digest LIMIT ?3`);
+    this.#content = database.prepare('SELECT size, used_at, is_manifest FROM content WHERE digest = ?');
+    this.#linkedBy = database.prepare(`SELECT repository FROM links WHERE digest = ? LIMIT ${mostDetails}`);
+    this.#taggedBy = database.prepare(`SELECT repository, tag FROM tags WHERE digest = ? LIMIT ${mostDetails}`);
+    this.#namedBy = database.prepare(
+      `SELECT ${textOf('parent')} AS digest FROM names WHERE child = ? LIMIT ${mostDetails}`,
+    );
+    this.#names = database.prepare(`SELECT ${textOf('child')} AS digest FROM names WHERE parent = ?`);
     this.#isKnown = database.prepare('SELECT EXISTS (SELECT 1 FROM content WHERE digest = ?) AS found');
     this.#hasContent = database.prepare(`
       SELECT EXISTS (SELECT 1 FROM links INDEXED BY held CROSS JOIN content USING (digest) WHERE repository = ?) AS found`);
@@ -118,6 +138,28 @@ export class ViewReader {
       digest: parseDigest(textIn(row, 'digest')),
       isStored: this.#isTrue(row),
     }));
+  }
+
+  links(repositoryId: RepositoryId, { after, limit }: LinkPage): readonly Digest[] {
+    return this.#heldAfter.all(repositoryKey(repositoryId), after ?? '', limit).map(digestIn);
+  }
+
+  details(digest: Digest): ContentDetails {
+    const row = this.#content.get(digest);
+    return {
+      content: row && {
+        size: numberIn(row, 'size'),
+        isManifest: numberIn(row, 'is_manifest') === 1,
+        usedAtMs: numberIn(row, 'used_at'),
+      },
+      linkedBy: this.#linkedBy.all(digest).map((link) => repositoryNamed(textIn(link, 'repository'))),
+      tags: this.#taggedBy.all(digest).map((tagged) => ({
+        repositoryId: repositoryNamed(textIn(tagged, 'repository')),
+        tag: parseTag(textIn(tagged, 'tag')),
+      })),
+      namedBy: this.#namedBy.all(digestBytes(digest)).map(digestIn),
+      names: this.#names.all(digestBytes(digest)).map(digestIn),
+    };
   }
 
   /** Whether the content of a record is stored. */
@@ -200,4 +242,8 @@ export async function databaseBytes({
 }): Promise<number> {
   const sizes = await Promise.all(databaseSuffixes.map((suffix) => files.size(`${path}${suffix}`)));
   return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+function digestIn(row: Row): Digest {
+  return parseDigest(textIn(row, 'digest'));
 }

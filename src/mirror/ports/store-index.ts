@@ -105,6 +105,36 @@ export interface Index {
 export interface Catalogue extends Pick<Index, 'repositories' | 'isNeeded'> {
   /** The tags of a repository, in lexical order; undefined if the index cannot be read now. While it is not complete, some may be missing. */
   tags(repositoryId: RepositoryId, page: TagPage): Promise<readonly IndexedTag[] | undefined>;
+  /** The digests that a repository is linked to, in an order of its own, after `after`, at most `limit`; undefined likewise. */
+  links(repositoryId: RepositoryId, page: LinkPage): Promise<readonly Digest[] | undefined>;
+  /** Undefined likewise. */
+  details(digest: Digest): Promise<ContentDetails | undefined>;
+}
+
+/** How many links, tags and manifests that refer to a digest {@link Catalogue.details} tells of. */
+export const mostDetails = 10_000;
+
+/** What the index knows of one digest. Lists have at most {@link mostDetails} items. */
+export interface ContentDetails {
+  /** Undefined if it is not stored. */
+  readonly content: { readonly size: number; readonly isManifest: boolean; readonly usedAtMs: number } | undefined;
+  /** The repositories that are linked to it; one may occur twice. */
+  readonly linkedBy: readonly RepositoryId[];
+  readonly tags: readonly TagOfRepository[];
+  /** The stored manifests that name it. */
+  readonly namedBy: readonly Digest[];
+  /** What it names, if it is a stored manifest. */
+  readonly names: readonly Digest[];
+}
+
+export interface TagOfRepository {
+  readonly repositoryId: RepositoryId;
+  readonly tag: Tag;
+}
+
+export interface LinkPage {
+  readonly after: Digest | undefined;
+  readonly limit: number;
 }
 
 export interface TagPage {
