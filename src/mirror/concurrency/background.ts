@@ -64,6 +64,11 @@ export class Background {
     clearTimeout(this.#retryTimer);
   }
 
+  /** Resolves when the work that runs now has ended. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#running);
+  }
+
   #run(part: string, work: () => Promise<void>): Promise<void> {
     const done: Promise<void> = Promise.try(work)
       .catch((cause: unknown) => {

@@ -289,5 +289,8 @@ export class Manifests {
     await records.write({ kind: 'manifest', repositoryId, digest }, { mediaType, size, firstServedAtMs });
     observer.contentStored({ kind: 'manifest', bytes: size });
     shared.stored?.({ repositoryId, digest });
+    // Evicted while it was written: what the disk has is counted.
+    const isDropped = this.#memory.peek(contentKey(repositoryId, digest)) === undefined;
+    if (isDropped && !(await index.hasContent(digest))) this.#record(repositoryId, manifest, namedBy(bytes));
   }
 }

@@ -100,3 +100,20 @@ test('postponed work is retried without being reported', async () => {
   await done.opened;
   expect(failures).toEqual([]);
 });
+
+test('what runs now is waited for, and not what begins meanwhile', async () => {
+  const { background } = start();
+  const [first, second] = [gate(), gate()];
+  const ended: string[] = [];
+  background.run('part', async () => {
+    await first.opened;
+    ended.push('first');
+  });
+  const settled = background.settled();
+  background.run('part', () => second.opened);
+  first.open();
+  await settled;
+  expect(ended).toEqual(['first']);
+  second.open();
+  await background.idle();
+});

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { noOtherCaches, type OtherCache } from '../../../../src/mirror/ports/other-caches.ts';
 import type { SharedWork } from '../../../../src/mirror/ports/shared-work.ts';
@@ -67,6 +68,18 @@ test('a manifest that is stored again is not the next to be evicted meanwhile', 
   expect(index.contents.get(manifest.digest)?.usedAtMs).toBe(clock.now());
   disk.open();
   await background.idle();
+});
+
+test('a manifest that is evicted while it is written is counted, since the disk has it', async () => {
+  const { manifests, index, disk, background } = await started();
+  manifests.keep(repositoryId, { ...manifest, mediaType: ociManifest });
+  await nextTurn(); // Its write has begun.
+  await index.forget(manifest.digest);
+  manifests.forget(repositoryId, manifest.digest);
+  disk.open();
+  await background.idle();
+  expect(index.contents.get(manifest.digest)?.isManifest).toBe(true);
+  expect(index.links).toMatchObject([{ digest: manifest.digest }]);
 });
 
 const fetchable = { ...manifest, mediaType: ociManifest };
