@@ -212,6 +212,19 @@ askingCommand('stats', 'what the running mirror has served: hit ratio, bytes sav
     }),
 );
 
+askingCommand('purge', 'remove an image from the cache of the running mirror')
+  .argument('<image>', 'its full name with a tag or digest, such as docker.io/library/nginx:1.27')
+  .option('--all-tags', 'the image is a repository: purge all of it', false)
+  .option('--dry-run', 'say what would be removed', false)
+  .action((image: string, options: MirrorOptions & { readonly allTags: boolean; readonly dryRun: boolean }) =>
+    run(async () => {
+      endOnSignals();
+      const { purge } = await import('./commands/purge.ts');
+      const { allTags, dryRun } = options;
+      return purge({ ...askingWith(options), image, allTags, dryRun });
+    }),
+  );
+
 program
   .command('node-configuration')
   .description(

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Access, createAccess } from './access/access.ts';
+import { Purge } from './administration/purge.ts';
 import { Background } from './concurrency/background.ts';
 import { Blobs } from './blobs/blobs.ts';
 import { SoftTimeout } from './concurrency/soft-timeout.ts';
@@ -87,6 +88,7 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
     storeAgain: (digest) => core.manifests.storeAgain(digest),
     sweep: () => core.space.sweep(),
     use: () => core.space.use(),
+    purgeIn: (catalogue) => new Purge({ ...core, index: catalogue }),
     waitingFor: (label) => core.waiters.waitingFor(label),
     stop: async ({ signal }) => {
       await core.downloads.stop({ signal });

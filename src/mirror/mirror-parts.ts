@@ -1,3 +1,4 @@
+import type { Purge } from './administration/purge.ts';
 import type { AccessRules } from './access/access.ts';
 import type { Mirror } from './mirror.ts';
 import type { BlobStore } from './ports/blob-store.ts';
@@ -8,7 +9,7 @@ import type { BlobRedirects, OtherCache } from './ports/other-caches.ts';
 import type { DiskUse, RecordStore } from './ports/record-store.ts';
 import type { SharedWork } from './ports/shared-work.ts';
 import type { SharedWorkTracing } from './ports/tracing.ts';
-import type { Index } from './ports/store-index.ts';
+import type { Catalogue, Index } from './ports/store-index.ts';
 import type { UpstreamDirectory } from './ports/upstream.ts';
 import type { RateLimits } from './routing/rate-limits.ts';
 import type { SpaceLimits } from './eviction/store-meter.ts';
@@ -67,6 +68,8 @@ export interface AssembledMirror {
   sweep(): Promise<void>;
   /** The disk use of the store. */
   use(): Promise<DiskUse>;
+  /** Purges what this index, which is that of the mirror, has. */
+  purgeIn(index: Catalogue & Index): Purge;
   /** How many requests wait for an upstream, by its label. */
   waitingFor(label: string): number;
   /** Lets downloads and unwritten records end; cuts the downloads when `signal` aborts. */

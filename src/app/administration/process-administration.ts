@@ -1,13 +1,15 @@
 import { pageAnswer } from '../../http/management/api/pages.ts';
 import type { Administration, AskedPage } from '../../http/management/api/route.ts';
-import type { Reloaded, Repositories, Stats, Tags, Upstreams } from '../../http/management/api/schemas.ts';
+import type { PurgeAnswer, Reloaded, Repositories, Stats, Tags, Upstreams } from '../../http/management/api/schemas.ts';
 import { Problem } from '../../http/management/problems.ts';
 import { findRepositories, findTags, type RepositoryFilter } from '../../mirror/administration/catalogue.ts';
+import type { Purge, PurgeRefusal, PurgeTarget } from '../../mirror/administration/purge.ts';
 import type { AssembledMirror } from '../../mirror/mirror-parts.ts';
 import type { CacheWord } from '../../mirror/ports/cache-status.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import { type RepositoryId, repositoryKey, repositoryNamed } from '../../mirror/ports/repository-id.ts';
-import type { Catalogue } from '../../mirror/ports/store-index.ts';
+import type { Catalogue, Index } from '../../mirror/ports/store-index.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { AnswerTotals } from '../../telemetry/answers.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { StoreReadings } from '../../telemetry/readouts.ts';
@@ -19,9 +21,9 @@ export interface AdministrationDeps {
   readonly observer: Pick<Metrics, 'answerTotals' | 'activityOf'>;
   readonly health: Pick<UpstreamHealth, 'states' | 'lastSuccesses'>;
   readonly upstreams: Pick<UpstreamsPart, 'directory'>;
-  readonly mirror: Pick<AssembledMirror, 'waitingFor'>;
+  readonly mirror: Pick<AssembledMirror, 'waitingFor' | 'purgeIn'>;
   readonly readings: StoreReadings;
-  readonly catalogue: Catalogue;
+  readonly catalogue: Catalogue & Index;
   readonly clock: Pick<Clock, 'now'>;
 }
 
@@ -29,11 +31,13 @@ export interface AdministrationDeps {
 export class ProcessAdministration implements Administration {
   readonly #deps: AdministrationDeps;
   readonly #startedAtMs: number;
+  readonly #purge: Purge;
   #reload: (() => Promise<ReloadResult>) | undefined;
 
   constructor(deps: AdministrationDeps) {
     this.#deps = deps;
     this.#startedAtMs = deps.clock.now();
+    this.#purge = deps.mirror.purgeIn(deps.catalogue);
   }
 
   /** From now on a reload can be asked for. */
@@ -86,6 +90,23 @@ export class ProcessAdministration implements Administration {
     return pageAnswer(found.items, found.after);
   }
 
+  async purge(target: PurgeTarget, { dryRun, signal }: Waiting & { readonly dryRun: boolean }): Promise<PurgeAnswer> {
+    const name = repositoryKey(target.repositoryId);
+    const found = await (dryRun ? this.#purge.plan(target, { signal }) : this.#purge.run(target, { signal }));
+    if (typeof found === 'string') throw purgeProblems[found](name);
+    const manifests = found.contents.filter(({ isManifest }) => isManifest).length;
+    const blobs = found.contents.length - manifests;
+    const bytes = sumOf(found.contents.map(({ size }) => size));
+    return {
+      dryRun,
+      repository: name,
+      removed: { tags: found.tags.length, manifests, blobs, bytes },
+      kept: found.kept,
+      tags: found.tags.slice(0, mostListed),
+      digests: found.contents.slice(0, mostListed).map(({ digest }) => digest),
+    };
+  }
+
   #activityOf(name: string) {
     const { observer, upstreams, mirror } = this.#deps;
     const { requests, bytes, circuits, rateLimits, secretEndsAtMs, lastFailure } = observer.activityOf(name);
@@ -118,6 +139,16 @@ function repositoryIn(name: string): Repositories['items'][number] {
   const { upstream, repository } = repositoryNamed(name);
   return { name, registry: upstream, repository };
 }
+
+/** Tags and digests of one answer. */
+const mostListed = 1_000;
+
+const purgeProblems: Readonly<Record<PurgeRefusal, (name: string) => Problem>> = {
+  unknown: (name) => new Problem('not-found', `this of ${name} is not cached`),
+  unreadable: () =>
+    new Problem('unavailable', 'the index cannot tell now what is needed; see isIndexComplete in stats'),
+  'too-many': (name) => new Problem('refused', `${name} has more tags or contents than one purge removes; name a tag`),
+};
 
 const needNothing: readonly CacheWord[] = ['hit', 'revalidated', 'stale'];
 

@@ -35,6 +35,8 @@ export class ApiFailure extends Error {
 export interface ApiRequest {
   readonly method?: 'GET' | 'POST' | 'DELETE';
   readonly body?: JsonObject;
+  /** How long the answer may take. */
+  readonly withinMs?: number;
 }
 
 /** Asks for a path below `/api/v1/`. @throws ApiFailure */
@@ -71,13 +73,13 @@ async function tokenIn(chosen: string | undefined, configured: string | undefine
 async function ask(
   url: string,
   token: string | undefined,
-  { method = 'GET', body }: ApiRequest = {},
+  { method = 'GET', body, withinMs = answersWithinMs }: ApiRequest = {},
 ): Promise<unknown> {
   const headers = {
     ...(token !== undefined && { Authorization: `Bearer ${token}` }),
     ...(body && { 'Content-Type': 'application/json' }),
   };
-  const signal = AbortSignal.timeout(answersWithinMs);
+  const signal = AbortSignal.timeout(withinMs);
   try {
     const sent = body && { body: JSON.stringify(body) };
     const answer = await fetch(url, { method, headers, signal, redirect: 'error', ...sent });

@@ -54,7 +54,7 @@ export class Eviction {
    * the disk does not remove is counted again.
    * @returns whether it is gone.
    */
-  async evict(content: EvictableContent, reason: 'lru' | 'unused'): Promise<boolean> {
+  async evict(content: EvictableContent, reason: 'lru' | 'unused' | 'purge'): Promise<boolean> {
     const { index, records, store, observer, onEvicted } = this.#deps;
     const { digest, size } = content;
     await nextTurn(); // Many calls in a row must not block the event loop.

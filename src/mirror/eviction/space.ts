@@ -9,7 +9,8 @@ import type { BlobStore } from '../ports/blob-store.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import { blockBytes, type DiskUse, type RecordKey, type RecordStore } from '../ports/record-store.ts';
-import type { Index } from '../ports/store-index.ts';
+import type { RepositoryId } from '../ports/repository-id.ts';
+import type { EvictableContent, Index } from '../ports/store-index.ts';
 
 export interface SpaceDeps {
   readonly store: Pick<
@@ -89,6 +90,16 @@ export class Space {
       await this.#makeRoom(0);
     });
     return this.#tidying;
+  }
+
+  /** Removes content, however recently it was pulled, if `mayGo` says so when it is its turn. @returns whether it is gone. */
+  purge(content: EvictableContent, mayGo: () => Promise<boolean>): Promise<boolean> {
+    return this.#inTurn(async () => (await mayGo()) && (await this.#eviction.evict(content, 'purge')));
+  }
+
+  /** Removes the records of a repository. @returns whether they are gone. */
+  purgeRepository(repositoryId: RepositoryId): Promise<boolean> {
+    return this.#inTurn(() => this.#staleRepositories.evict(repositoryId));
   }
 
   /** What the store uses of the disk now. */

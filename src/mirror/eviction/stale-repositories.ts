@@ -33,10 +33,11 @@ export class StaleRepositories {
   async evictOne(usedBeforeMs: number): Promise<boolean> {
     const { index } = this.#deps;
     const stale = (await index.isComplete()) ? await index.stalestRepository() : undefined;
-    return stale !== undefined && stale.usedAtMs < usedBeforeMs && (await this.#evict(stale.repositoryId));
+    return stale !== undefined && stale.usedAtMs < usedBeforeMs && (await this.evict(stale.repositoryId));
   }
 
-  async #evict(repositoryId: RepositoryId): Promise<boolean> {
+  /** Removes the records of a repository. @returns whether they are gone. */
+  async evict(repositoryId: RepositoryId): Promise<boolean> {
     const { index, records, loose, observer, onEvicted } = this.#deps;
     await nextTurn(); // Many calls in a row must not block the event loop.
     try {

@@ -1,8 +1,10 @@
 import type { z } from 'zod';
 import type { RepositoryFilter } from '../../../mirror/administration/catalogue.ts';
+import type { PurgeTarget } from '../../../mirror/administration/purge.ts';
 import type { RepositoryId } from '../../../mirror/ports/repository-id.ts';
+import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { Problem } from '../problems.ts';
-import type { Reloaded, Repositories, Stats, Tags, Upstreams } from './schemas.ts';
+import type { PurgeAnswer, Reloaded, Repositories, Stats, Tags, Upstreams } from './schemas.ts';
 
 /** A part of a list; `cursor` is the last item of the page before. */
 export interface AskedPage {
@@ -17,6 +19,8 @@ export interface Administration {
   repositories(asked: AskedPage & RepositoryFilter): Promise<Repositories>;
   /** @throws Problem `not-found` for a repository that nothing is cached of. */
   tags(repositoryId: RepositoryId, page: AskedPage): Promise<Tags>;
+  /** @throws Problem when it is not cached, or the index cannot tell what is needed. */
+  purge(target: PurgeTarget, options: Waiting & { readonly dryRun: boolean }): Promise<PurgeAnswer>;
   /** Reads the configuration file again. @throws Problem `refused` with every problem of the file. */
   reload(): Promise<Reloaded>;
 }

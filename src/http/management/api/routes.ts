@@ -1,9 +1,11 @@
 import { z } from 'zod';
+import type { PurgeTarget } from '../../../mirror/administration/purge.ts';
 import type { RepositoryId } from '../../../mirror/ports/repository-id.ts';
-import { isRepository, parseHostName } from '../../../oci/reference.ts';
+import { isDigest } from '../../../oci/digest.ts';
+import { isRepository, isTag, parseHostName } from '../../../oci/reference.ts';
 import { pageQuery } from './pages.ts';
 import { type Route, route } from './route.ts';
-import { reloaded, repositories, stats, tags, upstreams } from './schemas.ts';
+import { purged, reloaded, repositories, stats, tags, upstreams } from './schemas.ts';
 
 const nothing = z.strictObject({});
 const noBody = z.strictObject({}).optional();
@@ -20,6 +22,28 @@ function repositoryName() {
       return z.NEVER;
     })
     .describe('`<upstream>/<repository>`, such as `docker.io/library/nginx`; in a path with `%2F` for each slash.');
+}
+
+function purgeBody() {
+  return z
+    .strictObject({
+      repository: repositoryName(),
+      tag: z.string().refine(isTag, 'expected a tag').optional().describe('Only this tag.'),
+      digest: z.string().refine(isDigest, 'expected a digest').optional().describe('Only this digest, with its tags.'),
+      dryRun: z.boolean().prefault(false).describe('Says what would be removed, and removes nothing.'),
+    })
+    .transform(
+      ({ repository, tag, digest, dryRun }, context): { readonly dryRun: boolean; readonly target: PurgeTarget } => {
+        if (tag !== undefined && digest !== undefined) {
+          context.addIssue('expected a tag or a digest, not both');
+          return z.NEVER;
+        }
+        const repositoryId = repository;
+        if (tag !== undefined) return { dryRun, target: { kind: 'tag', repositoryId, tag } };
+        if (digest !== undefined) return { dryRun, target: { kind: 'digest', repositoryId, digest } };
+        return { dryRun, target: { kind: 'repository', repositoryId } };
+      },
+    );
 }
 
 /** Every path of the API, in the order of its description. */
@@ -67,6 +91,17 @@ export const routes: readonly Route[] = [
     body: noBody,
     answer: tags,
     run: ({ path, query }, administration) => administration.tags(path.name, query),
+  }),
+  route({
+    method: 'post',
+    path: '/api/v1/purge',
+    summary:
+      'Removes a tag, a digest or a whole repository from the cache of this process. What another tag, image or repository needs stays.',
+    pathParameters: nothing,
+    query: nothing,
+    body: purgeBody(),
+    answer: purged,
+    run: ({ body, signal }, administration) => administration.purge(body.target, { dryRun: body.dryRun, signal }),
   }),
   route({
     method: 'post',

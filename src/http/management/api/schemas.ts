@@ -101,6 +101,24 @@ export const tag = z.strictObject({
 
 export const tags = pageOf('Tags', tag);
 
+const listed = 'At most the first 1000.';
+
+export const purged = z
+  .strictObject({
+    dryRun: z.boolean().describe('Whether nothing was removed: this is what would be.'),
+    repository: z.string(),
+    removed: z.strictObject({
+      tags: amount(),
+      manifests: amount(),
+      blobs: amount(),
+      bytes: amount().describe('Length of the manifests and blobs.'),
+    }),
+    kept: amount().describe('Contents that stay, because another tag, image or repository needs them.'),
+    tags: z.array(z.string()).describe(listed),
+    digests: z.array(z.string()).describe(listed),
+  })
+  .meta({ id: 'Purged' });
+
 export const reloaded = z
   .strictObject({
     sha256: z.string().describe('Of the configuration file that is in use now.'),
@@ -122,4 +140,5 @@ export type Stats = z.output<typeof stats>;
 export type Upstreams = z.output<typeof upstreams>;
 export type Repositories = z.output<typeof repositories>;
 export type Tags = z.output<typeof tags>;
+export type PurgeAnswer = z.output<typeof purged>;
 export type Reloaded = z.output<typeof reloaded>;

@@ -1,0 +1,195 @@
+import pLimit from 'p-limit';
+import type { Digest } from '../../oci/digest.ts';
+import type { Tag } from '../../oci/reference.ts';
+import { abortable } from '../concurrency/abortable-wait.ts';
+import type { Background } from '../concurrency/background.ts';
+import type { Space } from '../eviction/space.ts';
+import { bytesOnDisk } from '../ports/record-store.ts';
+import { isSameRepository, type RepositoryId } from '../ports/repository-id.ts';
+import {
+  type Catalogue,
+  type ContentDetails,
+  type EvictableContent,
+  type Index,
+  mostDetails,
+} from '../ports/store-index.ts';
+import type { Waiting } from '../ports/waiting.ts';
+import type { TagRecords } from '../tags/tag-records.ts';
+
+/** What is to be purged of a repository: a tag, a digest, or all of it. */
+export type PurgeTarget =
+  | { readonly kind: 'tag'; readonly repositoryId: RepositoryId; readonly tag: Tag }
+  | { readonly kind: 'digest'; readonly repositoryId: RepositoryId; readonly digest: Digest }
+  | { readonly kind: 'repository'; readonly repositoryId: RepositoryId };
+
+/** What is removed, or would be. */
+export interface Purged {
+  readonly tags: readonly Tag[];
+  /** What names other content before what it names. */
+  readonly contents: readonly EvictableContent[];
+  /** How many contents stay, because something else needs them. */
+  readonly kept: number;
+}
+
+/** `unknown`: it is not cached. `unreadable`: the index cannot tell now what is needed. `too-many`: of one repository. */
+export type PurgeRefusal = 'unknown' | 'unreadable' | 'too-many';
+
+export interface PurgeDeps {
+  readonly index: Catalogue & Pick<Index, 'isComplete'>;
+  readonly background: Pick<Background, 'settled'>;
+  readonly tagRecords: Pick<TagRecords, 'get' | 'forget'>;
+  readonly space: Pick<Space, 'purge' | 'purgeRepository'>;
+  /** For tests. */
+  readonly most?: number;
+}
+
+/** The tags and digests of a repository that one purge holds in memory. */
+const mostOfRepository = 100_000;
+const pageSize = 1_000;
+
+/**
+ * Removes what an operator wants gone: tags first, then each manifest that no tag, no stored manifest and no other repository needs, then what
+ * only it named; each by the steps of an eviction. What another repository is linked to stays. One purge runs at a time.
+ */
+export class Purge {
+  readonly #deps: PurgeDeps;
+  readonly #inTurn = pLimit(1);
+
+  constructor(deps: PurgeDeps) {
+    this.#deps = deps;
+  }
+
+  /** What would be removed now. @throws the signal's reason when it aborts. */
+  plan(target: PurgeTarget, waiting: Waiting): Promise<Purged | PurgeRefusal> {
+    return this.#inTurn(() => this.#plan(target, waiting));
+  }
+
+  /** Purges. When the signal aborts, what is not removed yet stays, and can be purged again. @throws the signal's reason */
+  run(target: PurgeTarget, waiting: Waiting): Promise<Purged | PurgeRefusal> {
+    return this.#inTurn(async () => {
+      const planned = await this.#plan(target, waiting);
+      return typeof planned === 'string' ? planned : this.#carryOut(target, planned, waiting);
+    });
+  }
+
+  async #plan(target: PurgeTarget, { signal }: Waiting): Promise<Purged | PurgeRefusal> {
+    const { index, background } = this.#deps;
+    // What was just pulled is written in the background; it would appear on the disk after it was removed.
+    await abortable(background.settled(), signal);
+    if (!(await index.isComplete())) return 'unreadable';
+    const found = await this.#rootsOf(target);
+    if (typeof found === 'string') return found;
+    const { roots, tags } = found;
+    const { repositoryId } = target;
+    const removed = new Map<Digest, EvictableContent>();
+    const kept = new Set<Digest>();
+    for (const queue = [...roots]; queue.length > 0; ) {
+      signal.throwIfAborted();
+      const digest = queue.pop();
+      if (digest === undefined || removed.has(digest)) continue;
+      const details = await index.details(digest);
+      if (details === undefined) return 'unreadable';
+      if (details.content === undefined) continue;
+      kept.add(digest);
+      if (!isFree(details, { repositoryId, tags: new Set(tags), removed })) continue;
+      kept.delete(digest);
+      removed.set(digest, evictableOf(digest, details.content));
+      queue.push(...details.names);
+    }
+    return { tags, contents: [...removed.values()], kept: kept.size };
+  }
+
+  async #rootsOf(target: PurgeTarget): Promise<Roots | PurgeRefusal> {
+    const { tagRecords, index } = this.#deps;
+    const { repositoryId } = target;
+    switch (target.kind) {
+      case 'tag': {
+        const record = await tagRecords.get(repositoryId, target.tag);
+        return record ? { tags: [target.tag], roots: [record.digest] } : 'unknown';
+      }
+      case 'digest': {
+        const details = await index.details(target.digest);
+        if (details === undefined) return 'unreadable';
+        const isLinked = details.linkedBy.some((one) => isSameRepository(one, repositoryId));
+        const own = details.tags.filter((one) => isSameRepository(one.repositoryId, repositoryId));
+        return isLinked ? { tags: own.map(({ tag }) => tag), roots: [target.digest] } : 'unknown';
+      }
+      case 'repository':
+        return this.#allOf(repositoryId);
+    }
+  }
+
+  async #allOf(repositoryId: RepositoryId): Promise<Roots | PurgeRefusal> {
+    const { index, most = mostOfRepository } = this.#deps;
+    const tags: Tag[] = [];
+    const roots: Digest[] = [];
+    for (let isLast = false; !isLast; ) {
+      const page = await index.tags(repositoryId, { after: tags.at(-1), limit: pageSize });
+      if (page === undefined) return 'unreadable';
+      tags.push(...page.map(({ tag }) => tag));
+      isLast = page.length < pageSize;
+      if (tags.length > most) return 'too-many';
+    }
+    for (let isLast = false; !isLast; ) {
+      const page = await index.links(repositoryId, { after: roots.at(-1), limit: pageSize });
+      if (page === undefined) return 'unreadable';
+      roots.push(...page);
+      isLast = page.length < pageSize;
+      if (roots.length > most) return 'too-many';
+    }
+    return tags.length + roots.length === 0 ? 'unknown' : { tags, roots };
+  }
+
+  async #carryOut(target: PurgeTarget, planned: Purged, { signal }: Waiting): Promise<Purged | PurgeRefusal> {
+    const { tagRecords, space, index } = this.#deps;
+    const { repositoryId, kind } = target;
+    const nothing = { tags: new Set<Tag>(), removed: new Map<Digest, EvictableContent>() };
+    if (kind === 'repository') {
+      if (!(await space.purgeRepository(repositoryId))) return 'unreadable';
+    } else {
+      for (const tag of planned.tags) tagRecords.forget(repositoryId, tag);
+    }
+    const contents: EvictableContent[] = [];
+    for (const content of planned.contents) {
+      signal.throwIfAborted();
+      // A client may have pulled it meanwhile. Every link of a repository that was purged is new.
+      const mayGo = async () => {
+        const details = await index.details(content.digest);
+        const isLinkedAgain = kind === 'repository' && details?.linkedBy.length !== 0;
+        return details?.content !== undefined && !isLinkedAgain && isFree(details, { repositoryId, ...nothing });
+      };
+      if (await space.purge(content, mayGo)) contents.push(content);
+    }
+    return { ...planned, contents, kept: planned.kept + planned.contents.length - contents.length };
+  }
+}
+
+interface Roots {
+  readonly tags: readonly Tag[];
+  readonly roots: readonly Digest[];
+}
+
+interface Purging {
+  readonly repositoryId: RepositoryId;
+  /** Its tags that go. */
+  readonly tags: ReadonlySet<Tag>;
+  /** The contents that go. */
+  readonly removed: ReadonlyMap<Digest, unknown>;
+}
+
+/** Whether nothing but what goes needs a content. What has more references than the index tells is needed. Pure. */
+export function isFree(
+  { linkedBy, tags, namedBy }: Pick<ContentDetails, 'linkedBy' | 'tags' | 'namedBy'>,
+  { repositoryId, tags: goingTags, removed }: Purging,
+): boolean {
+  if ([linkedBy, tags, namedBy].some((known) => known.length >= mostDetails)) return false;
+  return (
+    linkedBy.every((one) => isSameRepository(one, repositoryId)) &&
+    tags.every((one) => isSameRepository(one.repositoryId, repositoryId) && goingTags.has(one.tag)) &&
+    namedBy.every((parent) => removed.has(parent))
+  );
+}
+
+function evictableOf(digest: Digest, content: NonNullable<ContentDetails['content']>): EvictableContent {
+  return { digest, ...content, diskBytes: bytesOnDisk(content.size) };
+}
