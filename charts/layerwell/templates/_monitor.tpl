@@ -3,10 +3,7 @@
 name: {{ printf "%s%s" (include "layerwell.fullname" .root) (.suffix | default "") | quote }}
 namespace: {{ .monitor.namespace | default .root.Release.Namespace | quote }}
 labels:
-  {{- include "layerwell.labels" .root | nindent 2 }}
-  {{- with .monitor.labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- merge (dict) (.monitor.labels | default dict) (include "layerwell.labels" .root | fromYaml) | toYaml | nindent 2 }}
 {{- with merge (dict) (.monitor.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}

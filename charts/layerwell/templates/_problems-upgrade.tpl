@@ -1,14 +1,33 @@
-{{- /* What Kubernetes lets no upgrade change in a StatefulSet, compared with the one in the cluster. */}}
+{{- /* What Kubernetes lets no upgrade change, compared with what is in the cluster. */}}
 {{- define "layerwell.problems.upgrade" -}}
+{{- $kubectl := printf "kubectl -n %s" .Release.Namespace }}
+{{- $name := include "layerwell.fullname" . }}
+{{- include "layerwell.problems.selector" (dict "root" . "kind" .Values.kind "name" $name "namespace" .Release.Namespace "labels" (include "layerwell.selectorLabels" .)) }}
+{{- if .Values.nodeConfiguration.enabled }}
+{{- include "layerwell.problems.selector" (dict "root" . "kind" "DaemonSet" "name" (printf "%s-node" $name) "namespace" (include "layerwell.node.namespace" .) "labels" (include "layerwell.node.selectorLabels" (dict "root" . "component" "node"))) }}
+{{- end }}
+{{- $had := dig "spec" "clusterIP" "" (lookup "v1" "Service" .Release.Namespace $name | default dict) }}
+{{- if and $had .Values.service.clusterIP (ne $had .Values.service.clusterIP) }}
+{{ printf "service.clusterIP: the Service has %s, and Kubernetes cannot change it. To do it: `%s delete service %s`, then upgrade again" $had $kubectl $name }}
+{{- end }}
+{{ include "layerwell.problems.volumes" . }}
+{{- end }}
+
+{{- /* Takes root, kind, name, namespace and labels. */}}
+{{- define "layerwell.problems.selector" -}}
+{{- $old := lookup "apps/v1" .kind .namespace .name }}
+{{- if and $old (ne (dig "spec" "selector" "matchLabels" dict $old | toJson) (.labels | fromYaml | toJson)) }}
+{{ printf "nameOverride: the selector would change. Kubernetes cannot change this in the %s %s. To do it: `kubectl -n %s delete %s %s`, then upgrade again. The volumes stay" .kind .name .namespace (lower .kind) .name }}
+{{- end }}
+{{- end }}
+
+{{- define "layerwell.problems.volumes" -}}
 {{- $name := include "layerwell.fullname" . }}
 {{- $old := lookup "apps/v1" "StatefulSet" .Release.Namespace $name }}
 {{- if and $old (eq .Values.kind "StatefulSet") }}
 {{- $kubectl := printf "kubectl -n %s" .Release.Namespace }}
 {{- $remove := printf "`%s delete statefulset %s --cascade=orphan` (the pods keep running)" $kubectl $name }}
 {{- $fixed := printf "Kubernetes cannot change this in the StatefulSet %s. To do it:" $name }}
-{{- if ne (toJson $old.spec.selector.matchLabels) (include "layerwell.selectorLabels" . | fromYaml | toJson) }}
-{{ printf "nameOverride: the selector would change. %s `%s delete statefulset %s`, then upgrade again. The volumes stay" $fixed $kubectl $name }}
-{{- end }}
 {{- $had := $old.spec.volumeClaimTemplates | default list }}
 {{- $has := include "layerwell.claimsVolumes" . }}
 {{- if and $had (not $has) }}

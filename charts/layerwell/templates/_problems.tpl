@@ -16,8 +16,8 @@
 
 {{- define "layerwell.problems.labels" -}}
 {{- $own := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/component" "app.kubernetes.io/managed-by" "helm.sh/chart" }}
-{{- range $value := list "commonLabels" "podLabels" }}
-{{- range $key, $_ := index $.Values $value }}
+{{- range $value, $labels := dict "commonLabels" .Values.commonLabels "podLabels" .Values.podLabels "nodeConfiguration.podLabels" .Values.nodeConfiguration.podLabels }}
+{{- range $key, $_ := $labels }}
 {{- if has $key $own }}
 {{ printf "%s: the chart itself sets %s" $value $key }}
 {{- end }}
@@ -37,6 +37,16 @@
 {{- end }}
 {{- if hasKey (.Values.podAnnotations | default dict) "checksum/config" }}
 podAnnotations: the chart itself sets checksum/config
+{{- end }}
+{{- if hasKey (.Values.nodeConfiguration.podAnnotations | default dict) "checksum/settings" }}
+nodeConfiguration.podAnnotations: the chart itself sets checksum/settings
+{{- end }}
+{{- $variables := list }}
+{{- range include "layerwell.env" . | fromYamlArray }}
+{{- if has .name $variables }}
+{{ printf "extraEnv: %s is already set, by the chart or another entry" .name }}
+{{- end }}
+{{- $variables = append $variables .name }}
 {{- end }}
 {{- end }}
 

@@ -53,6 +53,10 @@ const discovery = {
   '/apis/apps/v1': {
     kind: 'APIResourceList',
     groupVersion: 'apps/v1',
-    resources: [resource('statefulsets', 'StatefulSet'), resource('daemonsets', 'DaemonSet')],
+    resources: [
+      resource('statefulsets', 'StatefulSet'),
+      resource('deployments', 'Deployment'),
+      resource('daemonsets', 'DaemonSet'),
+    ],
   },
 };

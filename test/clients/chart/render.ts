@@ -24,7 +24,10 @@ export interface Rendered {
 export async function render(args: readonly string[]): Promise<Rendered> {
   const all = ['template', 'release', chart, '--namespace', 'mirror', '--kube-version', '1.36.0', ...args];
   const { stdout: yaml } = await promisify(execFile)(tool('helm'), all, { maxBuffer: 16 * 1024 ** 2 });
-  const documents = parseAllDocuments(yaml).map((each): unknown => each.toJS());
+  const parsed = parseAllDocuments(yaml);
+  // Such as a key that is there twice, which the API server refuses.
+  for (const problem of parsed.flatMap(({ errors }) => errors)) throw problem;
+  const documents = parsed.map((each): unknown => each.toJS());
   return { yaml, objects: documents.filter((each) => each !== null).map((each) => object.parse(each)) };
 }
 

@@ -43,6 +43,32 @@ describeWithTools(['helm'], 'an upgrade of the Helm chart', () => {
     await expect(upgrade).rejects.toThrow('`kubectl -n mirror delete statefulset release-layerwell');
   });
 
+  test.concurrent('to another selector of a Deployment or of the pods of nodes is refused, with the way to do it', async () => {
+    const sets = ['kind=Deployment', 'persistence.enabled=false', 'fullnameOverride=release-layerwell'];
+    sets.push('nodeConfiguration.enabled=true', 'nodeConfiguration.mirrors={http://10.0.0.7:5000}');
+    const before = await renderWith(...sets);
+    const apps = '/apis/apps/v1/namespaces/mirror';
+    const upgrade = upgradeOf(
+      {
+        [`${apps}/deployments/release-layerwell`]: { ...objectOf(before, 'Deployment') },
+        [`${apps}/daemonsets/release-layerwell-node`]: { ...objectOf(before, 'DaemonSet', '-node') },
+      },
+      ...sets,
+      'nameOverride=x',
+    );
+    await expect(upgrade).rejects.toThrow('`kubectl -n mirror delete deployment release-layerwell`');
+    await expect(upgrade).rejects.toThrow('`kubectl -n mirror delete daemonset release-layerwell-node`');
+  });
+
+  test.concurrent('to another address of the Service is refused, with the way to do it', async () => {
+    const service = { apiVersion: 'v1', kind: 'Service', metadata: { name: 'x' }, spec: { clusterIP: '10.96.7.7' } };
+    const objects = { '/api/v1/namespaces/mirror/services/release-layerwell': service };
+    const upgrade = upgradeOf(objects, 'service.clusterIP=10.96.7.8');
+    await expect(upgrade).rejects.toThrow('service.clusterIP: the Service has 10.96.7.7');
+    await expect(upgrade).rejects.toThrow('`kubectl -n mirror delete service release-layerwell`, then upgrade again');
+    expect(objectOf(await upgradeOf(objects, 'service.clusterIP=10.96.7.7'), 'Service')).toBeDefined();
+  });
+
   test.concurrent('keeps the secret of the replicas', async () => {
     const secret = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'x' }, data: { secret: 'a2VwdA==' } };
     const objects = { '/api/v1/namespaces/mirror/secrets/release-layerwell-cluster': secret };
