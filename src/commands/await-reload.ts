@@ -2,6 +2,7 @@ import { lookup as resolve } from 'node:dns/promises';
 import { isIPv6 } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readConfig } from '../config/loading/load.ts';
+import { boundedText } from './api/client.ts';
 import { timeLimited } from '../mirror/concurrency/abortable-wait.ts';
 import { isJsonObject, parseJsonObject } from '../oci/json.ts';
 import { type Clock, systemClock } from '../mirror/ports/clock.ts';
@@ -122,20 +123,10 @@ async function stateOf(
   try {
     const signal = AbortSignal.timeout(answersWithinMs);
     const answer = await fetch(`http://${place}/readyz`, { redirect: 'error', signal });
-    return stateIn(await textOf(answer), sha256);
+    return stateIn(await boundedText(answer, maxAnswerBytes), sha256);
   } catch (cause) {
     return { kind: 'no-answer', reason: reasonOf(cause) };
   }
-}
-
-async function textOf({ body }: Response): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = '';
-  for await (const chunk of body ?? []) {
-    text += decoder.decode(chunk, { stream: true });
-    if (text.length > maxAnswerBytes) throw new Error('its answer is too long');
-  }
-  return text;
 }
 
 /** The state in the body of `/readyz`. Pure. */

@@ -43,6 +43,8 @@ export interface ApiRequest {
 export type Api = (path: string, request?: ApiRequest) => Promise<unknown>;
 
 const answersWithinMs = 30_000;
+/** Far more than a page of any list. */
+const maxAnswerBytes = 16 * 1024 * 1024;
 
 /** The API of a running mirror. @throws ConfigError when the configuration is needed and does not say where it is; ApiFailure. */
 export async function apiOf({ file, env, server, tokenFile }: MirrorChoice): Promise<Api> {
@@ -83,13 +85,24 @@ async function ask(
   try {
     const sent = body && { body: JSON.stringify(body) };
     const answer = await fetch(url, { method, headers, signal, redirect: 'error', ...sent });
-    return valueOf(url, answer.status, parseJson(await answer.text()));
+    return valueOf(url, answer.status, parseJson(await boundedText(answer, maxAnswerBytes)));
   } catch (cause) {
     if (cause instanceof ApiFailure) throw cause;
     throw new ApiFailure(exitCodes.unreachable, `no mirror answers at ${new URL(url).origin}: ${wordsOf(cause)}`, {
       cause,
     });
   }
+}
+
+/** The body of an answer. What listens there need not be a mirror. @throws if it is longer. */
+export async function boundedText({ body }: Response, maxBytes: number): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = '';
+  for await (const chunk of body ?? []) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length > maxBytes) throw new Error('its answer is too long');
+  }
+  return text;
 }
 
 function valueOf(url: string, status: number, value: unknown): unknown {
