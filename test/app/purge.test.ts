@@ -9,8 +9,10 @@ import { imageOver, layer } from '../support/bounded-store.ts';
 import { open } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { freePort } from '../support/free-port.ts';
+import { gate } from '../support/gate.ts';
 import { type Image, multiPlatformImage } from '../support/images.ts';
 import { pullAll, pullBlob, pullManifest } from '../support/pull.ts';
+import { ScriptedFiles } from '../support/scripted-files.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 
@@ -25,12 +27,12 @@ interface Started {
   readonly purged: (body: object) => ReturnType<typeof askApi>;
 }
 
-async function start(): Promise<Started> {
+async function start(files = new ScriptedFiles()): Promise<Started> {
   const hub = await startFakeRegistry();
   const tokenFile = join(await temporaryDirectory(), 'token');
   await writeFile(tokenFile, token);
   const management = { host: '127.0.0.1', port: 0, tokenFile };
-  const app = await startApp({ upstreams: { 'docker.io': { url: hub.url } }, management });
+  const app = await startApp({ upstreams: { 'docker.io': { url: hub.url } }, management }, { files });
   return {
     app,
     tokenFile,
@@ -137,6 +139,61 @@ test('purges, pulls and evictions at the same time leave no client with a short 
   await app.quiet();
   await expect.poll(() => stored(app).then(() => true)).toBe(true);
   for (const number of images.keys()) await pullAll(app, nginx, String(number));
+});
+
+test('a purge that its client leaves in the middle ends by itself', async () => {
+  const files = new ScriptedFiles();
+  const { app, publishAndPull } = await start(files);
+  await publishAndPull(nginx, '1', imageOver('1', base, one));
+  const [reached, rest] = [gate(), gate()];
+  files.before = async ({ operation, path }) => {
+    if (operation !== 'unlink' || !path.includes('blobs/')) return;
+    reached.open();
+    await rest.opened;
+  };
+  const leaving = new AbortController();
+  const request = { method: 'POST', headers: { ...headers, authorization: `Bearer ${token}` }, signal: leaving.signal };
+  const asked = fetch(`${app.managementUrl}/api/v1/purge`, { ...request, body: JSON.stringify({ repository }) });
+  await reached.opened;
+  leaving.abort();
+  await expect(asked).rejects.toThrow('aborted');
+  rest.open();
+  await expect
+    .poll(async () => (await app.metrics()).sum('layerwell_cache_evictions_total', { reason: 'purge' }))
+    .toBe(4);
+  expect(await stored(app)).toEqual({ manifests: 0, blobs: 0 });
+});
+
+test('a mirror that stops in the middle of a purge stops in time', async () => {
+  const files = new ScriptedFiles();
+  const { app, publishAndPull, purged } = await start(files);
+  await publishAndPull(nginx, '1', imageOver('1', base, one));
+  const [reached, rest] = [gate(), gate()];
+  files.before = async ({ operation, path }) => {
+    if (operation !== 'unlink' || !path.includes('blobs/')) return;
+    reached.open();
+    await rest.opened;
+  };
+  const purging = purged({ repository }).catch(() => 'cut');
+  await reached.opened;
+  const stopped = app.stop();
+  rest.open();
+  await Promise.all([stopped, purging]);
+  files.before = async () => {};
+  await app.start(app.config);
+  expect((await pullAll(app, nginx, '1')).parts.size).toBe(4);
+});
+
+test('what the disk does not remove is told as kept, and is still counted', async () => {
+  const files = new ScriptedFiles();
+  const { app, publishAndPull, purged } = await start(files);
+  await publishAndPull(nginx, '1', imageOver('1', base));
+  files.failWith = ({ operation, path }) => (operation === 'unlink' && path.includes('blobs/') ? 'EIO' : undefined);
+  expect((await purged({ repository, tag: '1' })).body).toMatchObject({
+    removed: { tags: 1, manifests: 0, blobs: 0 },
+    kept: 3,
+  });
+  expect(await stored(app)).toEqual({ manifests: 1, blobs: 2 });
 });
 
 test('what is not cached is not found; what cannot be meant is invalid; without the token nothing is purged', async () => {

@@ -65,7 +65,7 @@ export function answerProblems(report: (bug: unknown) => void): Middleware {
     try {
       await next();
     } catch (error) {
-      if (!(error instanceof Problem)) report(error);
+      if (!(error instanceof Problem) && !ctx.res.destroyed) report(error); // Else its client has left.
       writeProblem(ctx, error instanceof Problem ? error : new Problem('internal-error', 'the log has the reason'));
     }
   };

@@ -64,11 +64,14 @@ export class Purge {
     return this.#inTurn(() => this.#plan(target, waiting));
   }
 
-  /** Purges. When the signal aborts, what is not removed yet stays, and can be purged again. @throws the signal's reason */
+  /**
+   * Purges. Once it removes, it ends whether or not somebody waits: content without its tag or link could not be named again.
+   * @throws the signal's reason when it aborts before.
+   */
   run(target: PurgeTarget, waiting: Waiting): Promise<Purged | PurgeRefusal> {
     return this.#inTurn(async () => {
       const planned = await this.#plan(target, waiting);
-      return typeof planned === 'string' ? planned : this.#carryOut(target, planned, waiting);
+      return typeof planned === 'string' ? planned : this.#carryOut(target, planned);
     });
   }
 
@@ -140,7 +143,7 @@ export class Purge {
     return tags.length + roots.length === 0 ? 'unknown' : { tags, roots };
   }
 
-  async #carryOut(target: PurgeTarget, planned: Purged, { signal }: Waiting): Promise<Purged | PurgeRefusal> {
+  async #carryOut(target: PurgeTarget, planned: Purged): Promise<Purged | PurgeRefusal> {
     const { tagRecords, space, index } = this.#deps;
     const { repositoryId, kind } = target;
     const nothing = { tags: new Set<Tag>(), removed: new Map<Digest, EvictableContent>() };
@@ -151,7 +154,6 @@ export class Purge {
     }
     const contents: EvictableContent[] = [];
     for (const content of planned.contents) {
-      signal.throwIfAborted();
       // A client may have pulled it meanwhile. Every link of a repository that was purged is new.
       const mayGo = async () => {
         const details = await index.details(content.digest);

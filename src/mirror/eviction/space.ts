@@ -92,9 +92,12 @@ export class Space {
     return this.#tidying;
   }
 
-  /** Removes content, however recently it was pulled, if `mayGo` says so when it is its turn. @returns whether it is gone. */
+  /** Removes content, however recently it was pulled, if `mayGo` says so when it is its turn, unless the mirror stops. @returns whether it is gone. */
   purge(content: EvictableContent, mayGo: () => Promise<boolean>): Promise<boolean> {
-    return this.#inTurn(async () => (await mayGo()) && (await this.#eviction.evict(content, 'purge')));
+    const { signal } = this.#stopping;
+    return this.#inTurn(
+      async () => !signal.aborted && (await mayGo()) && (await this.#eviction.evict(content, 'purge')),
+    );
   }
 
   /** Removes the records of a repository. @returns whether they are gone. */

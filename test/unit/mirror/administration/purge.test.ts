@@ -100,7 +100,7 @@ test('a repository with more than a purge holds in memory is refused', async () 
   expect(await purgeOf({ most: 2 }).purge.run(target, waiting)).toMatchObject({ kept: 2 });
 });
 
-test('a purge whose client leaves stops between two contents', async () => {
+test('a purge whose client leaves before anything is removed removes nothing', async () => {
   const { purge, gone } = purgeOf();
   const leaving = AbortSignal.abort(new Error('left'));
   await expect(purge.run({ kind: 'tag', repositoryId, tag }, { signal: leaving })).rejects.toThrow('left');
