@@ -83,9 +83,9 @@ export class Purge {
     const found = await this.#rootsOf(target);
     if (typeof found === 'string') return found;
     const { roots, tags } = found;
-    const { repositoryId } = target;
     const removed = new Map<Digest, EvictableContent>();
     const kept = new Set<Digest>();
+    const purging = { repositoryId: target.repositoryId, tags: new Set(tags), removed };
     for (const queue = [...roots]; queue.length > 0; ) {
       signal.throwIfAborted();
       const digest = queue.pop();
@@ -94,7 +94,7 @@ export class Purge {
       if (details === undefined) return 'unreadable';
       if (details.content === undefined) continue;
       kept.add(digest);
-      if (!isFree(details, { repositoryId, tags: new Set(tags), removed })) continue;
+      if (!isFree(details, purging)) continue;
       kept.delete(digest);
       removed.set(digest, evictableOf(digest, details.content));
       queue.push(...details.names);
