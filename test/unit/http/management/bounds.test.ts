@@ -1,0 +1,63 @@
+import { once } from 'node:events';
+import { createServer, type RequestListener, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import Koa from 'koa';
+import { expect, test } from 'vitest';
+import { managementApi } from '../../../../src/http/management/api/api.ts';
+import type { Administration } from '../../../../src/http/management/api/route.ts';
+import { readJsonBody } from '../../../../src/http/management/json-body.ts';
+import { gate } from '../../../support/gate.ts';
+import { thisTest } from '../../../support/owner.ts';
+
+async function serve(handle: RequestListener): Promise<number> {
+  const server = createServer(handle);
+  thisTest(async () => {
+    server.closeAllConnections();
+    server.close();
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a TCP server has one
+  return (server.address() as AddressInfo).port;
+}
+
+test('a body that stops arriving is waited for only so long', async () => {
+  const failed = Promise.withResolvers<unknown>();
+  const port = await serve((asked) => void readJsonBody(asked, { withinMs: 20 }).catch(failed.resolve));
+  const headers = { 'content-type': 'application/json', 'content-length': '10' };
+  const slow = request({ port, host: '127.0.0.1', method: 'POST', headers });
+  slow.on('error', () => {});
+  slow.write('{"a"');
+  expect(await failed.promise).toMatchObject({ kind: 'too-slow' });
+  slow.destroy();
+});
+
+test('of more than 32 requests at the same time, the rest is answered at once to come again', async () => {
+  const [rest, all] = [gate(), gate()];
+  let running = 0;
+  const never = async () => Promise.reject(new Error('not asked for'));
+  const administration: Administration = {
+    stats: never,
+    repositories: never,
+    tags: never,
+    purge: never,
+    reload: never,
+    upstreams: async () => {
+      running += 1;
+      if (running === 32) all.open();
+      await rest.opened;
+      return { items: [] };
+    },
+  };
+  const app = new Koa();
+  app.use(managementApi({ administration, host: '127.0.0.1', hosts: [], readToken: undefined, report: () => {} }));
+  const handle = app.callback();
+  const port = await serve((asked, answer) => void handle(asked, answer));
+  const ask = () => fetch(`http://127.0.0.1:${port}/api/v1/upstreams`);
+  const asked = Array.from({ length: 32 }, ask);
+  await all.opened;
+  const refused = await ask();
+  expect({ status: refused.status, after: refused.headers.get('retry-after') }).toEqual({ status: 503, after: '1' });
+  rest.open();
+  expect((await Promise.all(asked)).map(({ status }) => status)).toEqual(Array.from({ length: 32 }, () => 200));
+  expect((await ask()).status).toBe(200);
+});
