@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { boundedText } from './api/client.ts';
 
 export interface AwaitRemovalFromOptions {
   /** `<namespace>/<name>`. */
@@ -40,6 +41,8 @@ export interface AwaitRemovalOptions {
 }
 
 const askWithinMs = 5_000;
+/** etcd keeps no larger objects. */
+const maxAnswerBytes = 2 * 1024 * 1024;
 
 /**
  * Waits until every pod of the DaemonSet that removes the files is ready, which it is when it has removed them.
@@ -67,7 +70,7 @@ async function statusOf({
     signal: AbortSignal.timeout(askWithinMs),
   });
   if (!answer.ok) throw new Error(`the API server answered ${answer.status}`);
-  const document: unknown = await answer.json();
+  const document: unknown = JSON.parse(await boundedText(answer, maxAnswerBytes));
   return document;
 }
 

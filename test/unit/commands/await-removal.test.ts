@@ -21,15 +21,15 @@ test.each([
   [undefined, false],
 ])('%j: done is %s', (daemonSet, done) => expect(isDone(daemonSet)).toBe(done));
 
-/** An API server that answers these in turn, and the last one again and again. */
-async function apiServer(answers: readonly (object | number)[]) {
+/** An API server that answers these in turn, and the last one again and again. A text is sent as it is. */
+async function apiServer(answers: readonly (object | number | string)[]) {
   const port = await freePort();
   const asked: string[] = [];
   const server = createServer((request, response) => {
     asked.push(`${request.url} ${request.headers.authorization}`);
     const answer = answers[Math.min(asked.length, answers.length) - 1] ?? 500;
     if (typeof answer === 'number') response.writeHead(answer).end();
-    else response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
+    else response.writeHead(200).end(typeof answer === 'string' ? answer : JSON.stringify(answer));
   });
   await once(server.listen(port, '127.0.0.1'), 'listening');
   onTestFinished(() => void server.close());
@@ -54,4 +54,9 @@ test('it does not wait for ever for a node that is down', async () => {
 test('a time that is no number does not make it wait for ever', async () => {
   const { options } = await apiServer([500]);
   expect(await awaitRemoval({ ...options, withinMs: Number.NaN })).toBe(false);
+});
+
+test('an answer of more than two MiB is not kept', async () => {
+  const { options } = await apiServer([`${JSON.stringify(status(1, 1, 1))}${' '.repeat(3 * 1024 * 1024)}`]);
+  expect(await awaitRemoval({ ...options, withinMs: 50 })).toBe(false);
 });
