@@ -142,7 +142,7 @@ describeWithTools(redisTools, 'replicas that share a bucket with a bound', () =>
     };
     const looked = first.look();
     await begun.opened;
-    await redis.ask('SET', keys.sweep(), 'another token');
+    await redis.ask('SET', keys.sweep(), 'another token', 'PX', '60000');
     await looked; // Though the bucket does not answer.
     listing.open();
     expect(s3.count('DeleteObject')).toBe(0);

@@ -121,10 +121,12 @@ test.each([
 );
 
 test('of two TLS connections from one address and port, only the one that reads nothing is reset', async () => {
-  const waits = Promise.withResolvers<void>();
+  const [waits, large] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const app = new Koa().use(async (ctx) => {
-    if (ctx.path === '/large') ctx.body = Buffer.alloc(64_000_000);
-    else await waits.promise;
+    if (ctx.path !== '/large') return waits.promise;
+    large.resolve();
+    ctx.body = Buffer.alloc(64_000_000);
+    return undefined;
   });
   const listener = await listening({ host: '0.0.0.0', idleTimeoutMs: 300, certificate: await certificate() }, app);
   const port = Number(new URL(listener.address).port);
@@ -140,7 +142,8 @@ test('of two TLS connections from one address and port, only the one that reads 
   };
   const waiting = await connectFrom('127.0.0.2', '/');
   const slow = await connectFrom('127.0.0.1', '/large');
-  await expect.poll(() => listener.openConnections).toBe(1);
+  await large.promise;
+  await expect.poll(() => listener.openConnections, { timeout: 10_000 }).toBe(1);
   waits.resolve();
   const answered = once(waiting.socket, 'data');
   waiting.socket.resume();
