@@ -90,7 +90,7 @@ test('a mirror serves over TLS, and uses a renewed certificate without a restart
 
 test('a client that never completes the TLS handshake does not delay shutdown beyond the deadline', async () => {
   const { mirror, port } = await started();
-  const silent = connect({ host: '127.0.0.1', port });
+  const silent = connect({ host: '127.0.0.1', port }).on('error', () => {}); // It is reset.
   onTestFinished(() => void silent.destroy());
   await once(silent, 'connect');
   mirror.send('SIGTERM');

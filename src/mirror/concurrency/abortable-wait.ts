@@ -140,3 +140,51 @@ export class Completion {
     }
   }
 }
+
+export interface RateWatchOptions {
+  /** The least that must arrive in a window. */
+  readonly leastBytes: number;
+  /** Of the time in which the reader waits for bytes. */
+  readonly windowMs: number;
+  /** Called with the bytes of a window that brought less. */
+  readonly onSlow: (bytes: number) => void;
+}
+
+/** Watches the rate of a transfer over the time in which its reader waits for bytes: pauses of the reader do not count, however short or many. */
+export class RateWatch {
+  readonly #options: RateWatchOptions;
+  #bytes = 0;
+  #waitedMs = 0;
+  #sinceMs = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: RateWatchOptions) {
+    this.#options = options;
+  }
+
+  received(bytes: number): void {
+    this.#bytes += bytes;
+  }
+
+  /** The reader waits for bytes from now on. */
+  waits(): void {
+    if (this.#timer) return;
+    this.#sinceMs = performance.now();
+    this.#timer = setTimeout(() => this.#endWindow(), Math.max(0, this.#options.windowMs - this.#waitedMs));
+  }
+
+  /** The reader has enough, or the transfer has ended. */
+  pauses(): void {
+    if (!this.#timer) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#waitedMs += performance.now() - this.#sinceMs;
+  }
+
+  #endWindow(): void {
+    const bytes = this.#bytes;
+    [this.#bytes, this.#waitedMs, this.#timer] = [0, 0, undefined];
+    if (bytes < this.#options.leastBytes) this.#options.onSlow(bytes);
+    else this.waits();
+  }
+}

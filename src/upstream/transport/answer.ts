@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
+import { RateWatch } from '../../mirror/concurrency/abortable-wait.ts';
 import type { Memory, MemoryReservation } from '../../mirror/ports/memory.ts';
 import type { ByteRange, OpenedBlob } from '../../mirror/ports/upstream.ts';
 import { UpstreamError } from '../../oci/errors.ts';
@@ -100,9 +101,7 @@ export class AnswerBody extends Readable {
   #receivedBytes = 0;
   #expectedBytes: number | undefined;
   #shortBodyReason: 'connect' | 'misbehaving' = 'connect';
-  /** What must arrive within the idle timeout while the reader takes all of it. */
-  #leastBytes: number | undefined;
-  #watch: NodeJS.Timeout | undefined;
+  #rate: RateWatch | undefined;
   readonly #reservation: MemoryReservation | undefined;
   /** Small chunks of this turn of the event loop. */
   #small: Buffer[] = [];
@@ -129,8 +128,11 @@ export class AnswerBody extends Readable {
 
   /** Fails the body when it arrives more slowly than this, over its idle timeout, while the reader takes all of it. To be called before reading. */
   expectRate(bytesPerSecond: number): void {
-    this.#leastBytes = (bytesPerSecond * this.#options.idleMs) / 1_000;
-    this.#watchRate();
+    const { host, idleMs } = this.#options;
+    const onSlow = (bytes: number) =>
+      this.#giveUp(new UpstreamError('timeout', `${host} sent ${bytes} bytes in ${idleMs} ms`));
+    this.#rate = new RateWatch({ leastBytes: (bytesPerSecond * idleMs) / 1_000, windowMs: idleMs, onSlow });
+    if (this.isWaiting) this.#rate.waits();
   }
 
   /** Readers count what they read against it. */
@@ -155,6 +157,7 @@ export class AnswerBody extends Readable {
 
   receive(chunk: Buffer): void {
     this.#receivedBytes += chunk.length;
+    this.#rate?.received(chunk.length);
     this.#checkLength();
     this.#report(chunk.length, maxBufferedBytes);
     const takesMore = chunk.length < smallBytes ? this.#gather(chunk) : this.#pushAll(chunk);
@@ -257,36 +260,21 @@ export class AnswerBody extends Readable {
   }
 
   #expectMore(): void {
-    const { host, idleMs, controller } = this.#options;
-    const giveUp = () => {
-      const failure = new UpstreamError('timeout', `${host} sent nothing for ${idleMs} ms`);
-      this.fail(failure);
-      controller.abort(failure);
-    };
+    const { host, idleMs } = this.#options;
+    const giveUp = () => this.#giveUp(new UpstreamError('timeout', `${host} sent nothing for ${idleMs} ms`));
     this.#idle ??= setTimeout(giveUp, idleMs);
-    this.#watchRate();
+    this.#rate?.waits();
   }
 
-  #watchRate(): void {
-    const least = this.#leastBytes;
-    if (least === undefined || this.#idle === undefined || this.#watch) return;
-    const { host, idleMs, controller } = this.#options;
-    let before = this.#receivedBytes;
-    this.#watch = setInterval(() => {
-      const bytes = this.#receivedBytes - before;
-      before = this.#receivedBytes;
-      if (bytes >= least) return;
-      const failure = new UpstreamError('timeout', `${host} sent ${bytes} bytes in ${idleMs} ms`);
-      this.fail(failure);
-      controller.abort(failure);
-    }, idleMs);
+  #giveUp(failure: UpstreamError): void {
+    this.fail(failure);
+    this.#options.controller.abort(failure);
   }
 
   #expectNothing(): void {
     clearTimeout(this.#idle);
-    clearInterval(this.#watch);
     this.#idle = undefined;
-    this.#watch = undefined;
+    this.#rate?.pauses();
   }
 
   #report(bytes: number, atLeast: number): void {

@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { RateWatch } from '../../../mirror/concurrency/abortable-wait.ts';
 import { UpstreamError } from '../../../oci/errors.ts';
 
 export interface BucketBodyOptions {
@@ -23,13 +24,14 @@ export class BucketBody extends Readable {
   #receivedBytes = 0;
   #idle: NodeJS.Timeout | undefined;
   #failure: Error | undefined;
-  /** Bytes received since the reader began to wait, or since the last look at the rate. */
-  #windowBytes = 0;
-  #rate: NodeJS.Timeout | undefined;
+  readonly #rate: RateWatch;
 
   constructor(options: BucketBodyOptions) {
     super({ highWaterMark: 64 * 1024 });
     this.#options = options;
+    const { idleMs, minBytesPerSecond } = options;
+    const leastBytes = (minBytesPerSecond * idleMs) / 1_000;
+    this.#rate = new RateWatch({ leastBytes, windowMs: idleMs, onSlow: () => this.#fail('timeout') });
     this.on('error', () => {}); // It may fail before it is read; a later reader still gets the error.
     const { source } = options;
     source.on('data', (chunk: Buffer) => this.#receive(chunk));
@@ -55,7 +57,7 @@ export class BucketBody extends Readable {
     if (this.#failure) return;
     const { source, expectedBytes } = this.#options;
     this.#receivedBytes += chunk.length;
-    this.#windowBytes += chunk.length;
+    this.#rate.received(chunk.length);
     if (this.#receivedBytes > expectedBytes) return this.#fail('connect');
     if (this.push(chunk)) {
       this.#idle?.refresh();
@@ -84,19 +86,12 @@ export class BucketBody extends Readable {
   }
 
   #expectMore(): void {
-    const { idleMs, minBytesPerSecond } = this.#options;
-    this.#idle ??= setTimeout(() => this.#fail('timeout'), idleMs);
-    if (this.#rate) return;
-    this.#windowBytes = 0;
-    this.#rate = setInterval(() => {
-      if (this.#windowBytes < (minBytesPerSecond * idleMs) / 1_000) this.#fail('timeout');
-      this.#windowBytes = 0;
-    }, idleMs);
+    this.#idle ??= setTimeout(() => this.#fail('timeout'), this.#options.idleMs);
+    this.#rate.waits();
   }
 
   #expectNothing(): void {
-    clearInterval(this.#rate);
-    this.#rate = undefined;
+    this.#rate.pauses();
     clearTimeout(this.#idle);
     this.#idle = undefined;
   }
