@@ -238,3 +238,25 @@ function valuesOf(name: string, labels: Labels, buckets: Buckets): readonly Valu
     { metricName: `${name}_count`, labels, value: buckets.count },
   ];
 }
+
+export interface ClientCounters {
+  readonly answers: Answers;
+  readonly rejections: Counter<'reason'>;
+  readonly collapsed: Counter<'kind'>;
+  readonly stale: Counter<'upstream' | 'reason'>;
+}
+
+/** Counts what clients ask, and what they are answered. */
+export function clientEvents({
+  answers,
+  rejections,
+  collapsed,
+  stale,
+}: ClientCounters): Pick<Observer, 'answered' | 'rejected' | 'collapsed' | 'servedStale'> {
+  return {
+    answered: answers.count.bind(answers), // For every request: without a call between.
+    rejected: ({ reason }) => rejections.inc({ reason }),
+    collapsed: ({ kind }) => collapsed.inc({ kind }),
+    servedStale: ({ upstream, reason }) => stale.inc({ upstream, reason }),
+  };
+}

@@ -7,11 +7,12 @@ import type {
   Observer,
   RejectionReason,
 } from '../mirror/ports/observer.ts';
+import { clientEvents } from './answers.ts';
 import { createBucketMetrics } from './bucket-metrics.ts';
+import { createUpstreamMetrics, downloadEvents, storeEvents, type UpstreamMetrics } from './fetch-metrics.ts';
 import { createInstruments, makerFor, type Instruments } from './instruments.ts';
 import type { Log } from './log.ts';
 import { createReadouts, type Readings } from './readouts.ts';
-import { createUpstreamMetrics, type UpstreamMetrics } from './upstream-metrics.ts';
 
 export interface MetricsDeps {
   readonly version: string;
@@ -121,59 +122,6 @@ function beginUpstream({ answers, downloads, downloadsInFlight }: Instruments, u
   answers.begin(upstream);
   for (const result of ['ok', 'digest_mismatch']) downloads.inc({ upstream, result }, 0);
   downloadsInFlight.inc({ upstream }, 0);
-}
-
-type Events<Name extends keyof Observer> = Pick<Observer, Name>;
-
-function clientEvents(instruments: Instruments): Events<'answered' | 'rejected' | 'collapsed' | 'servedStale'> {
-  const { answers } = instruments;
-  return {
-    answered: answers.count.bind(answers), // For every request: without a call between.
-    rejected: ({ reason }) => instruments.rejections.inc({ reason }),
-    collapsed: ({ kind }) => instruments.collapsed.inc({ kind }),
-    servedStale: ({ upstream, reason }) => instruments.stale.inc({ upstream, reason }),
-  };
-}
-
-function downloadEvents(
-  { downloads, downloadSeconds, downloadsInFlight, downloadsWaiting, integrityChecks }: Instruments,
-  log: MetricsDeps['log'],
-): Events<'downloadStarted' | 'downloadsWaiting' | 'downloadEnded'> {
-  return {
-    downloadStarted: ({ upstream }) => downloadsInFlight.inc({ upstream }),
-    downloadsWaiting: ({ upstream, waiting }) => downloadsWaiting.set({ upstream }, waiting),
-    downloadEnded: ({ upstream, result, bytes, durationMs, cause }) => {
-      downloadsInFlight.dec({ upstream });
-      downloads.inc({ upstream, result });
-      const checked = result === 'ok' ? 'ok' : result === 'digest_mismatch' ? 'corrupt' : undefined;
-      if (checked) integrityChecks.inc({ source: 'download', result: checked });
-      downloadSeconds.observe(durationMs / 1000);
-      if (result !== 'ok') log.logger.warn({ upstream, result, bytes, err: cause }, 'download failed');
-    },
-  };
-}
-
-function storeEvents(
-  instruments: Instruments,
-): Events<'contentStored' | 'evicted' | 'corruptionFound' | 'integrityChecked' | 'indexRebuilt' | 'scrubbed'> {
-  return {
-    contentStored: ({ kind, bytes }) => instruments.admittedBytes.inc({ kind }, bytes),
-    evicted: ({ reason, bytes }) => {
-      instruments.evictions.inc({ reason });
-      instruments.evictedBytes.inc({ reason }, bytes);
-    },
-    corruptionFound: ({ source }) => {
-      instruments.corruptions.inc({ source });
-      if (source === 'read') instruments.integrityChecks.inc({ source, result: 'corrupt' });
-    },
-    integrityChecked: ({ isIntact }) =>
-      instruments.integrityChecks.inc({ source: 'scrub', result: isIntact ? 'ok' : 'corrupt' }),
-    indexRebuilt: () => instruments.rebuilds.inc(),
-    scrubbed: ({ bytes }) => {
-      instruments.scrubbedBytes.inc(bytes);
-      instruments.lastScrub.setToCurrentTime();
-    },
-  };
 }
 
 const leaseEvents: readonly LeaseEvent[] = ['taken', 'waited', 'taken_over', 'lost'];

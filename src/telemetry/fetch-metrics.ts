@@ -1,7 +1,7 @@
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
 import type { RateLimitReport } from '../mirror/ports/upstream.ts';
-import type { Maker } from './instruments.ts';
+import type { Instruments, Maker } from './instruments.ts';
 import type { Log } from './log.ts';
 
 /** Few, because each upstream has all of them. */
@@ -206,5 +206,48 @@ function contentInstruments(make: Maker) {
       'Tags revalidated after their lifetime, by result: `not_modified`, `changed`, `gone`, `rate_limited` or `error`.',
       ['upstream', 'result'],
     ),
+  };
+}
+
+/** Counts downloads, and logs those that fail. */
+export function downloadEvents(
+  { downloads, downloadSeconds, downloadsInFlight, downloadsWaiting, integrityChecks }: Instruments,
+  { logger }: Pick<Log, 'logger'>,
+): Pick<Observer, 'downloadStarted' | 'downloadsWaiting' | 'downloadEnded'> {
+  return {
+    downloadStarted: ({ upstream }) => downloadsInFlight.inc({ upstream }),
+    downloadsWaiting: ({ upstream, waiting }) => downloadsWaiting.set({ upstream }, waiting),
+    downloadEnded: ({ upstream, result, bytes, durationMs, cause }) => {
+      downloadsInFlight.dec({ upstream });
+      downloads.inc({ upstream, result });
+      const checked = result === 'ok' ? 'ok' : result === 'digest_mismatch' ? 'corrupt' : undefined;
+      if (checked) integrityChecks.inc({ source: 'download', result: checked });
+      downloadSeconds.observe(durationMs / 1000);
+      if (result !== 'ok') logger.warn({ upstream, result, bytes, err: cause }, 'download failed');
+    },
+  };
+}
+
+/** Counts what enters and leaves the store, and what is checked there. */
+export function storeEvents(
+  instruments: Instruments,
+): Pick<Observer, 'contentStored' | 'evicted' | 'corruptionFound' | 'integrityChecked' | 'indexRebuilt' | 'scrubbed'> {
+  return {
+    contentStored: ({ kind, bytes }) => instruments.admittedBytes.inc({ kind }, bytes),
+    evicted: ({ reason, bytes }) => {
+      instruments.evictions.inc({ reason });
+      instruments.evictedBytes.inc({ reason }, bytes);
+    },
+    corruptionFound: ({ source }) => {
+      instruments.corruptions.inc({ source });
+      if (source === 'read') instruments.integrityChecks.inc({ source, result: 'corrupt' });
+    },
+    integrityChecked: ({ isIntact }) =>
+      instruments.integrityChecks.inc({ source: 'scrub', result: isIntact ? 'ok' : 'corrupt' }),
+    indexRebuilt: () => instruments.rebuilds.inc(),
+    scrubbed: ({ bytes }) => {
+      instruments.scrubbedBytes.inc(bytes);
+      instruments.lastScrub.setToCurrentTime();
+    },
   };
 }
