@@ -8,6 +8,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { awaitReload } from '../../../src/commands/await-reload.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { temporaryDirectory } from '../../support/temp-directory.ts';
+import { startEndlessAnswer } from '../../support/endless-answer.ts';
 
 const text = '{ "upstreams": { "docker.io": {} } }';
 const sha256 = createHash('sha256').update(text).digest('hex');
@@ -103,22 +104,12 @@ test('a mirror of an earlier version, which does not tell its configuration, cou
 test('a listener that answers without an end is no mirror, and ends the command in time', async () => {
   const file = join(await temporaryDirectory(), 'mirror.config.json');
   await writeFile(file, text);
-  let sentBytes = 0;
-  const server = createServer((_, response) => {
-    const send = () => {
-      while (!response.destroyed && response.write(Buffer.alloc(65_536, 'x'))) sentBytes += 65_536;
-      response.once('drain', send);
-    };
-    send();
-  });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  onTestFinished(() => void server.close());
-  const { port }: Pick<AddressInfo, 'port'> = Object.assign({ port: 0 }, server.address());
+  const { port, sentBytes } = await startEndlessAnswer();
   let printed = '';
   const print = (line: string) => (printed += line);
   await awaitReload({ file, address: `127.0.0.1:${port}`, withinMs: 0, print, answersWithinMs: 1_000 });
   expect(printed).toContain('too long');
-  expect(sentBytes).toBeLessThan(30_000_000);
+  expect(sentBytes()).toBeLessThan(30_000_000);
 });
 
 test('a name server that never answers is waited for as long as a mirror', async () => {
