@@ -1,0 +1,44 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { parseDuration } from '../config/sections/units.ts';
+
+/** The container image sets the variable, so that a command in a running container finds the file that the mirror runs with. */
+export function configOption(): Option {
+  return new Option('-c, --config <file>', 'the configuration').env('LAYERWELL_CONFIG').default('mirror.config.json');
+}
+
+export function durationOption(text: string): number {
+  const ms = parseDuration(text);
+  if (ms === undefined) throw new InvalidArgumentError('expected a duration such as "90s" or "5m"');
+  return ms;
+}
+
+export function secondsOption(text: string): number {
+  if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError('expected a number of seconds');
+  return Number(text);
+}
+
+/** How commands find the running mirror. */
+export interface MirrorOptions {
+  readonly config: string;
+  readonly server?: string;
+  readonly tokenFile?: string;
+  readonly json: boolean;
+}
+
+/** A command that asks the running mirror; its exit codes are in docs/management.md. */
+export function askingCommand(program: Command, name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(`${description}; exit code 3 if no mirror answers, 4 if it refuses the token`)
+    .addOption(configOption())
+    .option('--server <url>', 'of its management listener, instead of the one in the configuration')
+    .option('--token-file <file>', 'with its token, instead of the one in the configuration')
+    .option('--json', 'print JSON', false);
+}
+
+/** What every such command is given. */
+export function askingWith({ config, ...others }: MirrorOptions) {
+  const print = (text: string) => void process.stdout.write(text);
+  const printError = (text: string) => void process.stderr.write(text);
+  return { file: config, env: process.env, ...others, print, printError };
+}
