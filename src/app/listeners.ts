@@ -1,7 +1,7 @@
 import type { Config } from '../config/schema.ts';
 import { readLongSecret } from '../config/loading/files.ts';
 import { leastSecretBytes } from '../config/sections/cluster.ts';
-import type { Administration } from '../http/management/api/route.ts';
+import type { Administration } from '../http/management/api/routes.ts';
 import { createManagementApp, type Readiness } from '../http/management/management.ts';
 import { RunningRequests } from '../http/middleware/access-log.ts';
 import { createRegistryApp } from '../http/registry/registry-app.ts';

@@ -1,5 +1,5 @@
 import { pageAnswer } from '../../http/management/api/pages.ts';
-import type { Administration, AskedPage } from '../../http/management/api/route.ts';
+import type { Administration, AskedPage } from '../../http/management/api/routes.ts';
 import type { PurgeAnswer, Reloaded, Repositories, Stats, Tags, Upstreams } from '../../http/management/api/schemas.ts';
 import { Problem } from '../../http/management/problems.ts';
 import { findRepositories, findTags, type RepositoryFilter } from '../../mirror/administration/catalogue.ts';

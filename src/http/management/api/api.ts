@@ -3,8 +3,8 @@ import type { Context, Middleware } from 'koa';
 import { guard, type GuardDeps } from '../guard.ts';
 import { readJsonBody } from '../json-body.ts';
 import { answerProblems, Problem } from '../problems.ts';
-import { type Administration, findRoute } from './route.ts';
-import { routes } from './routes.ts';
+import { findRoute } from './route.ts';
+import { type Administration, routes } from './routes.ts';
 
 export interface ApiDeps extends GuardDeps {
   readonly administration: Administration;

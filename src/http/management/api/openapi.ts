@@ -1,11 +1,11 @@
 import { z } from 'zod';
-import type { Route } from './route.ts';
+import type { DescribedRoute } from './route.ts';
 import { problem } from './schemas.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
 /** The OpenAPI 3.1 description of routes, from the schemas by which their requests are checked. Pure. */
-export function openApi(routes: readonly Route[]): Json {
+export function openApi(routes: readonly DescribedRoute[]): Json {
   const paths: Record<string, Record<string, Json>> = {};
   for (const one of routes) paths[one.path] = { ...paths[one.path], [one.method]: operationOf(one) };
   return {
@@ -22,7 +22,7 @@ export function openApi(routes: readonly Route[]): Json {
   };
 }
 
-function operationOf(route: Route): Json {
+function operationOf(route: DescribedRoute): Json {
   const { method, summary, status, answer, body } = route;
   const takesBody = body !== undefined && !isEmpty(body);
   return {
@@ -42,7 +42,7 @@ function operationOf(route: Route): Json {
 }
 
 /** `getStats`, `postReload`. */
-function operationIdOf({ method, path }: Route): string {
+function operationIdOf({ method, path }: DescribedRoute): string {
   const words = path
     .split('/')
     .slice(3)
@@ -81,7 +81,7 @@ function idOf(schema: z.ZodType): string {
 }
 
 /** The schemas of answers, and those in them that have an id of their own. */
-function schemasOf(routes: readonly Route[]): Json {
+function schemasOf(routes: readonly DescribedRoute[]): Json {
   const named = z.registry<{ id: string }>();
   for (const { answer } of [...routes, { answer: problem }]) named.add(answer, { id: idOf(answer) });
   const { schemas } = z.toJSONSchema(named, { io: 'output', reused: 'inline' });

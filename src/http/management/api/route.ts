@@ -1,29 +1,5 @@
 import type { z } from 'zod';
-import type { RepositoryFilter } from '../../../mirror/administration/catalogue.ts';
-import type { PurgeTarget } from '../../../mirror/administration/purge.ts';
-import type { RepositoryId } from '../../../mirror/ports/repository-id.ts';
-import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { Problem } from '../problems.ts';
-import type { PurgeAnswer, Reloaded, Repositories, Stats, Tags, Upstreams } from './schemas.ts';
-
-/** A part of a list; `cursor` is the last item of the page before. */
-export interface AskedPage {
-  readonly limit: number;
-  readonly cursor?: string | undefined;
-}
-
-/** What the API may ask of the mirror. */
-export interface Administration {
-  stats(): Promise<Stats>;
-  upstreams(): Promise<Upstreams>;
-  repositories(asked: AskedPage & RepositoryFilter): Promise<Repositories>;
-  /** @throws Problem `not-found` for a repository that nothing is cached of. */
-  tags(repositoryId: RepositoryId, page: AskedPage): Promise<Tags>;
-  /** @throws Problem when it is not cached, or the index cannot tell what is needed. */
-  purge(target: PurgeTarget, options: Waiting & { readonly dryRun: boolean }): Promise<PurgeAnswer>;
-  /** Reads the configuration file again. @throws Problem `refused` with every problem of the file. */
-  reload(): Promise<Reloaded>;
-}
 
 /** What a request says, before it is checked. */
 export interface Asked {
@@ -34,8 +10,8 @@ export interface Asked {
   readonly signal: AbortSignal;
 }
 
-/** One method of one path. `{name}` in the path is one segment of it. */
-export interface Route {
+/** One method of one path, as its description tells of it. `{name}` in the path is one segment of it. */
+export interface DescribedRoute {
   readonly method: 'get' | 'post' | 'delete';
   readonly path: string;
   readonly summary: string;
@@ -45,12 +21,21 @@ export interface Route {
   readonly body: z.ZodType | undefined;
   readonly status: number;
   readonly answer: z.ZodType;
-  /** @throws Problem. */
-  readonly answerTo: (asked: Asked, administration: Administration) => Promise<unknown>;
 }
 
-interface RouteOf<Path extends z.ZodObject, Query extends z.ZodObject, Body extends z.ZodType, Answer extends z.ZodType>
-  extends Omit<Route, 'answerTo' | 'pathParameters' | 'query' | 'body' | 'answer' | 'status'> {
+/** One that can be asked. `Needs` is the part of the mirror that answers. */
+export interface Route<Needs> extends DescribedRoute {
+  /** @throws Problem. */
+  readonly answerTo: (asked: Asked, needs: Needs) => Promise<unknown>;
+}
+
+interface RouteOf<
+  Path extends z.ZodObject,
+  Query extends z.ZodObject,
+  Body extends z.ZodType,
+  Answer extends z.ZodType,
+  Needs,
+> extends Omit<DescribedRoute, 'pathParameters' | 'query' | 'body' | 'answer' | 'status'> {
   readonly pathParameters: Path;
   readonly query: Query;
   readonly body: Body;
@@ -63,7 +48,7 @@ interface RouteOf<Path extends z.ZodObject, Query extends z.ZodObject, Body exte
       readonly body: z.output<Body>;
       readonly signal: AbortSignal;
     },
-    administration: Administration,
+    needs: Needs,
   ) => Promise<z.input<Answer>>;
 }
 
@@ -73,12 +58,13 @@ export function route<
   Query extends z.ZodObject,
   Body extends z.ZodType,
   Answer extends z.ZodType,
->({ run, status = 200, ...described }: RouteOf<Path, Query, Body, Answer>): Route {
+  Needs,
+>({ run, status = 200, ...described }: RouteOf<Path, Query, Body, Answer, Needs>): Route<Needs> {
   const { pathParameters, query, body } = described;
   return {
     ...described,
     status,
-    answerTo: async (asked, administration) =>
+    answerTo: async (asked, needs) =>
       run(
         {
           path: checked(pathParameters, asked.path, 'the path'),
@@ -86,7 +72,7 @@ export function route<
           body: checked(body, asked.body, 'the body'),
           signal: asked.signal,
         },
-        administration,
+        needs,
       ),
   };
 }
@@ -99,13 +85,17 @@ function checked<Schema extends z.ZodType>(schema: Schema, value: unknown, place
   throw new Problem('invalid-request', `${place} is invalid: ${wrong.join('; ')}`);
 }
 
-export interface FoundRoute {
-  readonly route: Route;
+export interface FoundRoute<Found extends DescribedRoute> {
+  readonly route: Found;
   readonly path: Readonly<Record<string, string>>;
 }
 
 /** @throws Problem when no route has this path, or none of those that have it this method. */
-export function findRoute(routes: readonly Route[], method: string, path: string): FoundRoute {
+export function findRoute<Found extends DescribedRoute>(
+  routes: readonly Found[],
+  method: string,
+  path: string,
+): FoundRoute<Found> {
   const found = routes.flatMap((one) => {
     const parameters = parametersIn(one.path, path);
     return parameters === undefined ? [] : [{ route: one, path: parameters }];

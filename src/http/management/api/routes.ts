@@ -1,11 +1,45 @@
 import { z } from 'zod';
+import type { RepositoryFilter } from '../../../mirror/administration/catalogue.ts';
 import type { PurgeTarget } from '../../../mirror/administration/purge.ts';
 import type { RepositoryId } from '../../../mirror/ports/repository-id.ts';
+import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { isDigest } from '../../../oci/digest.ts';
 import { isRepository, isTag, parseHostName } from '../../../oci/reference.ts';
 import { pageQuery } from './pages.ts';
 import { type Route, route } from './route.ts';
-import { purged, reloaded, repositories, stats, tags, upstreams } from './schemas.ts';
+import {
+  type PurgeAnswer,
+  type Reloaded,
+  type Repositories,
+  type Stats,
+  type Tags,
+  type Upstreams,
+  purged,
+  reloaded,
+  repositories,
+  stats,
+  tags,
+  upstreams,
+} from './schemas.ts';
+
+/** A part of a list; `cursor` is the last item of the page before. */
+export interface AskedPage {
+  readonly limit: number;
+  readonly cursor?: string | undefined;
+}
+
+/** What the API may ask of the mirror: the needs of all its routes. */
+export interface Administration {
+  stats(): Promise<Stats>;
+  upstreams(): Promise<Upstreams>;
+  repositories(asked: AskedPage & RepositoryFilter): Promise<Repositories>;
+  /** @throws Problem `not-found` for a repository that nothing is cached of. */
+  tags(repositoryId: RepositoryId, page: AskedPage): Promise<Tags>;
+  /** @throws Problem when it is not cached, or the index cannot tell what is needed. */
+  purge(target: PurgeTarget, options: Waiting & { readonly dryRun: boolean }): Promise<PurgeAnswer>;
+  /** Reads the configuration file again. @throws Problem `refused` with every problem of the file. */
+  reload(): Promise<Reloaded>;
+}
 
 const nothing = z.strictObject({});
 const noBody = z.strictObject({}).optional();
@@ -47,7 +81,7 @@ function purgeBody() {
 }
 
 /** Every path of the API, in the order of its description. */
-export const routes: readonly Route[] = [
+export const routes: readonly Route<Administration>[] = [
   route({
     method: 'get',
     path: '/api/v1/stats',
@@ -56,7 +90,7 @@ export const routes: readonly Route[] = [
     query: nothing,
     body: noBody,
     answer: stats,
-    run: (_, administration) => administration.stats(),
+    run: (_, administration: Administration) => administration.stats(),
   }),
   route({
     method: 'get',
@@ -66,7 +100,7 @@ export const routes: readonly Route[] = [
     query: nothing,
     body: noBody,
     answer: upstreams,
-    run: (_, administration) => administration.upstreams(),
+    run: (_, administration: Administration) => administration.upstreams(),
   }),
   route({
     method: 'get',
@@ -80,7 +114,7 @@ export const routes: readonly Route[] = [
     }),
     body: noBody,
     answer: repositories,
-    run: ({ query }, administration) => administration.repositories(query),
+    run: ({ query }, administration: Administration) => administration.repositories(query),
   }),
   route({
     method: 'get',
@@ -90,7 +124,7 @@ export const routes: readonly Route[] = [
     query: z.strictObject(pageQuery),
     body: noBody,
     answer: tags,
-    run: ({ path, query }, administration) => administration.tags(path.name, query),
+    run: ({ path, query }, administration: Administration) => administration.tags(path.name, query),
   }),
   route({
     method: 'post',
@@ -101,7 +135,8 @@ export const routes: readonly Route[] = [
     query: nothing,
     body: purgeBody(),
     answer: purged,
-    run: ({ body, signal }, administration) => administration.purge(body.target, { dryRun: body.dryRun, signal }),
+    run: ({ body, signal }, administration: Administration) =>
+      administration.purge(body.target, { dryRun: body.dryRun, signal }),
   }),
   route({
     method: 'post',
@@ -111,6 +146,6 @@ export const routes: readonly Route[] = [
     query: nothing,
     body: noBody,
     answer: reloaded,
-    run: (_, administration) => administration.reload(),
+    run: (_, administration: Administration) => administration.reload(),
   }),
 ];

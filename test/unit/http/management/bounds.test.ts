@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import Koa from 'koa';
 import { expect, test } from 'vitest';
 import { managementApi } from '../../../../src/http/management/api/api.ts';
-import type { Administration } from '../../../../src/http/management/api/route.ts';
+import type { Administration } from '../../../../src/http/management/api/routes.ts';
 import { readJsonBody } from '../../../../src/http/management/json-body.ts';
 import { gate } from '../../../support/gate.ts';
 import { thisTest } from '../../../support/owner.ts';
