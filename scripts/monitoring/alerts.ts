@@ -184,9 +184,14 @@ const store: readonly Alert[] = [
   {
     name: 'LayerwellScrubStale',
     severity: 'warning',
-    expr: 'layerwell_scrub_last_completed_timestamp_seconds > 0 and time() - layerwell_scrub_last_completed_timestamp_seconds > 30 * 86400',
+    // Before the first round of a process: since its start. The interval is +Inf where nothing is verified.
+    expr: [
+      'time() - (layerwell_scrub_last_completed_timestamp_seconds > 0',
+      'or process_start_time_seconds and layerwell_scrub_interval_seconds)',
+      '> clamp_min(2 * layerwell_scrub_interval_seconds, 30 * 86400)',
+    ].join(' '),
     for: '1h',
-    summary: `${instance} has not verified its whole store for 30 days.`,
+    summary: `${instance} has not verified its whole store for {{ $value | humanizeDuration }}.`,
   },
 ];
 

@@ -29,7 +29,7 @@ export interface ReadingsDeps {
 export function readingsOf({ storage }: Pick<Config, 'storage'>, deps: ReadingsDeps): StoreReadings {
   const { stores, mirror, sharedStorage, clock } = deps;
   const { index, store } = stores;
-  const { maxBytes, maxFiles } = storage;
+  const { maxBytes, maxFiles, scrubEveryMs } = storage;
   const totals = sharedWithin(readWithinMs, () => index.totals());
   const use = sharedWithin(readWithinMs, () => mirror.use());
   const space = sharedWithin(readWithinMs, () => store.freeSpace());
@@ -46,6 +46,7 @@ export function readingsOf({ storage }: Pick<Config, 'storage'>, deps: ReadingsD
     quarantinedFiles: () => store.quarantinedFiles(),
     maxBytes,
     maxFiles,
+    scrubEveryMs,
     oldestUseMs: () => oldestUse().catch(() => Number.NaN),
     isIndexComplete: () => !index.needsRebuild,
     uploadsQueued: sharedStorage.uploadsQueued,

@@ -21,6 +21,8 @@ export interface StoreReadings {
   /** When the content that would be evicted next was last used. */
   readonly oldestUseMs: () => Promise<number>;
   readonly isIndexComplete: () => boolean;
+  /** Infinity: never. */
+  readonly scrubEveryMs: number;
   readonly uploadsQueued: () => number;
   /** What the shared bucket held at its last sweep by this replica. */
   readonly swept: () => { readonly bytes: number; readonly objects: number } | undefined;
@@ -91,6 +93,11 @@ function contentReadouts({ readout, readouts }: Maker, readings: StoreReadings):
     async () => (await readings.oldestUseMs()) / 1000,
   );
   readout('cache_quarantined_objects', 'Damaged files kept in quarantine.', readings.quarantinedFiles);
+  readout(
+    'scrub_interval_seconds',
+    'How often the whole store is verified: `storage.scrubEvery`; +Inf if never.',
+    () => readings.scrubEveryMs / 1000,
+  );
   readout('index_up', '1 while the index has everything the store has; 0 while it is rebuilt, or cannot be.', () =>
     Number(readings.isIndexComplete()),
   );

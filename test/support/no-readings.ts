@@ -5,6 +5,7 @@ export const noReadings: Readings = {
   memory: { maxBytes: 0, reservedBytes: 0, waiting: 0 },
   maxBytes: 0,
   maxFiles: 0,
+  scrubEveryMs: 0,
   use: async () => ({ bytes: 0, files: 0 }),
   totals: async () => ({ bytes: 0, manifests: 0, blobs: 0 }),
   freeBytes: async () => 0,

@@ -6,10 +6,10 @@ export interface AlertCase {
   readonly at: string;
   /** How often there is a value, and the rules are evaluated; by default every minute. */
   readonly every?: string;
-  /** It fires. */
-  readonly firing: Series;
-  /** It does not. */
-  readonly quiet: Series;
+  /** It fires; with each of several. */
+  readonly firing: Series | readonly Series[];
+  /** It does not; with each of several. */
+  readonly quiet: Series | readonly Series[];
 }
 
 const mirror = 'job="layerwell", instance="one:5001"';
@@ -30,6 +30,22 @@ const mostly = (hits: number): Series => ({
 });
 const constant = (value: number | string, minutes = 480) => `${value}x${minutes}`;
 const days = (count: number) => count * 86_400;
+/** Series of promtool have no infinite values. */
+const forever = days(1e9);
+/** A store that is verified `every` so many seconds. */
+const verified = ({
+  startedAt = constant(0),
+  lastRound = constant(0),
+  every = days(7),
+}: {
+  readonly startedAt?: string;
+  readonly lastRound?: string;
+  readonly every?: number;
+}): Series => ({
+  [gauge('process_start_time_seconds')]: startedAt,
+  [gauge('layerwell_scrub_last_completed_timestamp_seconds')]: lastRound,
+  [gauge('layerwell_scrub_interval_seconds')]: constant(every),
+});
 
 /** For every alert, when it fires and when it does not. */
 export const alertCases: Readonly<Record<string, AlertCase>> = {
@@ -168,8 +184,22 @@ export const alertCases: Readonly<Record<string, AlertCase>> = {
   LayerwellScrubStale: {
     at: '40d',
     every: '12h',
-    firing: { [gauge('layerwell_scrub_last_completed_timestamp_seconds')]: constant(days(5)) },
-    quiet: { [gauge('layerwell_scrub_last_completed_timestamp_seconds')]: constant(0) },
+    firing: [
+      verified({ lastRound: constant(days(5)) }),
+      // Never, since the process was started.
+      verified({ startedAt: constant(0) }),
+      // Not since a restart.
+      verified({ startedAt: `0x16 ${constant(days(8), 80)}`, lastRound: `${constant(days(3), 16)} 0x80` }),
+    ],
+    quiet: [
+      verified({ lastRound: constant(days(15)) }),
+      // A restart a few days ago.
+      verified({ startedAt: constant(days(30)) }),
+      // Less often, or never, as configured.
+      verified({ lastRound: constant(days(5)), every: days(20) }),
+      verified({ every: forever }),
+      { 'process_start_time_seconds{job="other", instance="x"}': constant(0) },
+    ],
   },
   LayerwellEventLoopLag: {
     at: '30m',

@@ -50,8 +50,8 @@ describeWithTools(['promtool'], 'the rules for Prometheus', () => {
     const byInterval = Map.groupBy(Object.entries(alertCases), ([, { every = '1m' }]) => every);
     for (const [every, cases] of byInterval) {
       const tests = cases.flatMap(([name, of]) => [
-        testOf(name, of, of.firing, true),
-        testOf(name, of, of.quiet, false),
+        ...[of.firing].flat().map((series) => testOf(name, of, series, true)),
+        ...[of.quiet].flat().map((series) => testOf(name, of, series, false)),
       ]);
       const file = join(directory, `${every}.yaml`);
       await writeFile(file, stringify({ rule_files: [rules], evaluation_interval: every, tests }));
