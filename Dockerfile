@@ -32,7 +32,7 @@ LABEL org.opencontainers.image.title="Layerwell" \
   org.opencontainers.image.revision="${REVISION}" \
   org.opencontainers.image.created="${CREATED}" \
   org.opencontainers.image.source="${SOURCE}"
-ENV NODE_ENV=production LAYERWELL_CONFIG=/etc/layerwell/mirror.config.json
+ENV NODE_ENV=production LAYERWELL_REVISION=${REVISION} LAYERWELL_CONFIG=/etc/layerwell/mirror.config.json
 WORKDIR /app
 COPY --from=build /image/app /app
 COPY --from=build /image/etc/layerwell /etc/layerwell

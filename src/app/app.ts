@@ -30,6 +30,8 @@ export interface AppDeps {
   /** Of the file that it was read from. */
   readonly configSha256?: string | undefined;
   readonly version: string;
+  /** Of its source, where that is known. */
+  readonly revision?: string | undefined;
   readonly nodeVersion: string;
   readonly log: Log;
   /** The id of this replica, as the log names it. By default a new one. */
@@ -141,8 +143,8 @@ export function createApp(deps: AppDeps): App {
   };
 }
 
-function observerOf({ version, nodeVersion, log, tracing }: AppDeps): Metrics {
-  const metrics = createMetrics({ version, nodeVersion, log });
+function observerOf({ version, revision, nodeVersion, log, tracing }: AppDeps): Metrics {
+  const metrics = createMetrics({ version, revision, nodeVersion, log });
   return tracing?.observing(metrics) ?? metrics;
 }
 

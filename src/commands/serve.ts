@@ -65,7 +65,8 @@ async function load({ file, env }: Pick<ServeOptions, 'file' | 'env'>) {
 async function serveWith(served: Served, options: ServeOptions): Promise<void> {
   const { config, configSha256, log } = served;
   const { file, env, version, nodeVersion, stop, force, onReloadAsked, failpoint } = options;
-  const app = createApp({ ...served, version, nodeVersion, failpoint });
+  const revision = env['LAYERWELL_REVISION']; // Set by the image.
+  const app = createApp({ ...served, version, revision, nodeVersion, failpoint });
   options.onUnhandledRejection((cause) => app.reportUnhandled(cause));
   for (const warning of warningsOf(config)) log.logger.warn({ warning }, 'configuration');
   const stopAll = await startUnlessStopped(app.parts, stop);

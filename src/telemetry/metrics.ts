@@ -16,6 +16,8 @@ import { createReadouts, type Readings } from './readouts.ts';
 
 export interface MetricsDeps {
   readonly version: string;
+  /** Of the source that the program was built from. By default `unknown`. */
+  readonly revision?: string | undefined;
   readonly nodeVersion: string;
   /** For failures that are not reported to a client. */
   readonly log: Pick<Log, 'logger'>;
@@ -45,6 +47,7 @@ export interface Metrics
 /** Counts and logs every event. Nothing in the program depends on what it does. The metrics themselves are in instruments.ts. */
 export function createMetrics({
   version,
+  revision = 'unknown',
   nodeVersion,
   log,
   registry = new Registry(),
@@ -53,10 +56,10 @@ export function createMetrics({
   collectDefaultMetrics({ register: registry });
   new Gauge({
     name: 'layerwell_build_info',
-    help: 'Always 1; the labels name the running version.',
-    labelNames: ['version', 'node_version'],
+    help: 'Always 1; the labels name the running version. `revision` is the build argument `REVISION` of the image.',
+    labelNames: ['version', 'revision', 'node_version'],
     registers: [registry],
-  }).set({ version, node_version: nodeVersion }, 1);
+  }).set({ version, revision, node_version: nodeVersion }, 1);
   const instruments = createInstruments(registry);
   const upstreams = createUpstreamMetrics(makerFor(registry), { log, clock });
   beginAtZero(instruments);

@@ -227,3 +227,10 @@ test('a client that sends broken HTTP is counted, and is no overload', async () 
   expect(await valueOf(app, 'http_rejected_total', { reason: 'malformed' })).toBe(1);
   expect(await valueOf(app, 'http_rejected_total')).toBe(1);
 });
+
+test('the metrics name the revision that the image was built from', async () => {
+  const upstream = await startFakeRegistry();
+  const mirror = await startMirror(mirrorOf(upstream), { env: { LAYERWELL_REVISION: '1a2b3c' } });
+  const text = await textOf(mirror);
+  expect(text).toMatch(/^layerwell_build_info\{version="[^"]+",revision="1a2b3c",node_version="v[^"]+"\} 1$/m);
+});

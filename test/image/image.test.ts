@@ -43,6 +43,10 @@ describe('the container image', () => {
     expect(dockerfile).toMatch(/^CMD \["serve"\]$/m);
   });
 
+  test('tells the program the revision that it was built from', () => {
+    expect(dockerfile).toMatch(/^ENV .*LAYERWELL_REVISION=\$\{REVISION\} /m);
+  });
+
   test('has the command layerwell in the PATH', () => {
     expect(dockerfile).toContain('ln -s /app/dist/main.js /image/usr/local/bin/layerwell');
     expect(dockerfile).toContain('chmod 755 /image/app/dist/main.js');
