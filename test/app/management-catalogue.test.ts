@@ -27,7 +27,16 @@ test('cached repositories are listed page by page, and filtered by registry and 
   const whole = await askApi(app, '/api/v1/repositories');
   expect(namesIn(whole)).toEqual(all);
   expect(whole.body['nextCursor']).toBeUndefined();
-  expect(Object(whole.body)['items'][0]).toEqual({ name: all[0], registry: 'docker.io', repository: 'acme/tool' });
+  expect(Object(whole.body)['items'][0]).toMatchObject({
+    name: all[0],
+    registry: 'docker.io',
+    repository: 'acme/tool',
+  });
+  expect(Object(whole.body)['items'][0]).toMatchObject({
+    tags: 1,
+    bytes: expect.any(Number),
+    lastPullAt: expect.any(String),
+  });
 
   const first = await askApi(app, '/api/v1/repositories?limit=3');
   expect(namesIn(first)).toEqual(all.slice(0, 3));
@@ -47,11 +56,31 @@ test('the tags of a repository are listed page by page, with their digests', asy
   const { headers } = await ask(app, '/v2/library/nginx/manifests/latest');
   const whole = Object((await askApi(app, path)).body)['items'];
   expect(whole.map(({ tag }: { readonly tag: string }) => tag)).toEqual(['1', '1.0', '1.1', 'latest']);
-  expect(whole.at(-1)).toEqual({ tag: 'latest', digest: headers['docker-content-digest'], isStored: true });
+  const digest = headers['docker-content-digest'];
+  expect(whole.at(-1)).toMatchObject({ name: 'docker.io/library/nginx', tag: 'latest', digest, isStored: true });
   const first = await askApi(app, `${path}?limit=3`);
   const second = await askApi(app, `${path}?limit=3&cursor=${String(first.body['nextCursor'])}`);
   expect([...Object(first.body)['items'], ...Object(second.body)['items']]).toEqual(whole);
   expect(second.body['nextCursor']).toBeUndefined();
+});
+
+const tagsIn = ({ body }: { readonly body: object }): readonly string[] =>
+  Object(body)['items'].map(({ name, tag }: { readonly name: string; readonly tag: string }) => `${name}:${tag}`);
+
+test('the tags of all repositories are one list', async () => {
+  const { app } = await start();
+  const nginx = ['1', '1.0', '1.1', 'latest'].map((tag) => `docker.io/library/nginx:${tag}`);
+  const every = ['docker.io/acme/tool:1', ...nginx, 'docker.io/library/node:1', 'quay.io/acme/tool:1'];
+  expect(tagsIn(await askApi(app, '/api/v1/tags'))).toEqual(every);
+  expect(tagsIn(await askApi(app, '/api/v1/tags?order=desc'))).toEqual(every.toReversed());
+  expect(tagsIn(await askApi(app, '/api/v1/tags?text=NGINX:1.'))).toEqual(nginx.slice(1, 3));
+  expect(tagsIn(await askApi(app, '/api/v1/tags?registry=quay.io'))).toEqual(every.slice(-1));
+});
+
+test('a cursor of a list in another order is invalid', async () => {
+  const { app } = await start();
+  const { body } = await askApi(app, '/api/v1/tags?limit=1');
+  expect((await askApi(app, `/api/v1/tags?limit=1&order=desc&cursor=${String(body['nextCursor'])}`)).status).toBe(400);
 });
 
 test('a repository that is not cached is not found, and a name that is none is invalid', async () => {
@@ -73,6 +102,12 @@ test.each([
   `cursor=${Buffer.from('{"a":1}').toString('base64url')}`,
   `cursor=${'a'.repeat(2000)}`,
   'registry=',
+  'sort=age',
+  'order=up',
+  'platform=linux',
+  'pulledSince=yesterday',
+  'minBytes=-1',
+  `cursor=${Buffer.from('[1,"[]"]').toString('base64url')}`,
   `text=${'a'.repeat(301)}`,
 ])('a query that cannot be meant is invalid: %s', async (query) => {
   const app = await startApp({ upstreams: { 'docker.io': { url: 'http://127.0.0.1:9' } } });

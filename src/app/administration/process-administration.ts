@@ -1,13 +1,12 @@
-import { pageAnswer } from '../../http/management/api/pages.ts';
-import type { Administration, AskedPage } from '../../http/management/api/routes.ts';
-import type { PurgeAnswer, Reloaded, Repositories, Stats, Tags, Upstreams } from '../../http/management/api/schemas.ts';
+import type { Administration } from '../../http/management/api/routes.ts';
+import type { PurgeAnswer, Reloaded, Stats, Upstreams } from '../../http/management/api/schemas.ts';
 import { Problem } from '../../http/management/problems.ts';
-import { findRepositories, findTags, type RepositoryFilter } from '../../mirror/administration/catalogue.ts';
+import { WholeLists } from '../../mirror/administration/catalogue.ts';
 import type { Purge, PurgeRefusal, PurgeTarget } from '../../mirror/administration/purge.ts';
 import type { AssembledMirror } from '../../mirror/mirror-parts.ts';
 import type { CacheWord } from '../../mirror/ports/cache-status.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
-import { type RepositoryId, repositoryKey, repositoryNamed } from '../../mirror/ports/repository-id.ts';
+import { repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type { Catalogue, Index } from '../../mirror/ports/store-index.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { AnswerTotals } from '../../telemetry/answers.ts';
@@ -15,6 +14,7 @@ import type { Metrics } from '../../telemetry/metrics.ts';
 import type { StoreReadings } from '../../telemetry/readouts.ts';
 import type { ReloadResult } from '../reloading.ts';
 import type { UpstreamHealth } from '../upstream-health.ts';
+import { CachedCatalogue } from './catalogue-administration.ts';
 import type { Upstreams as UpstreamsPart } from '../upstreams.ts';
 
 export interface AdministrationDeps {
@@ -29,6 +29,7 @@ export interface AdministrationDeps {
 
 /** What the management API asks of this process. */
 export class ProcessAdministration implements Administration {
+  readonly catalogue: CachedCatalogue;
   readonly #deps: AdministrationDeps;
   readonly #startedAtMs: number;
   readonly #purge: Purge;
@@ -37,6 +38,8 @@ export class ProcessAdministration implements Administration {
   constructor(deps: AdministrationDeps) {
     this.#deps = deps;
     this.#startedAtMs = deps.clock.now();
+    const index = deps.catalogue;
+    this.catalogue = new CachedCatalogue({ index, lists: new WholeLists({ index }) });
     this.#purge = deps.mirror.purgeIn(deps.catalogue);
   }
 
@@ -79,17 +82,6 @@ export class ProcessAdministration implements Administration {
     return { items };
   }
 
-  async repositories({ limit, cursor, ...filter }: AskedPage & RepositoryFilter): Promise<Repositories> {
-    const found = readable(await findRepositories(this.#deps.catalogue, filter, { after: cursor, limit }));
-    return pageAnswer(found.items.map(repositoryIn), found.after);
-  }
-
-  async tags(repositoryId: RepositoryId, { limit, cursor }: AskedPage): Promise<Tags> {
-    const found = readable(await findTags(this.#deps.catalogue, repositoryId, { after: cursor, limit }));
-    if (found === 'unknown') throw new Problem('not-found', `nothing of ${repositoryKey(repositoryId)} is cached`);
-    return pageAnswer(found.items, found.after);
-  }
-
   async purge(target: PurgeTarget, { dryRun, signal }: Waiting & { readonly dryRun: boolean }): Promise<PurgeAnswer> {
     const name = repositoryKey(target.repositoryId);
     const found = await (dryRun ? this.#purge.plan(target, { signal }) : this.#purge.run(target, { signal }));
@@ -127,17 +119,6 @@ export class ProcessAdministration implements Administration {
       credentials: [...secretEndsAtMs].map(([account, endsAtMs]) => ({ account, expiresAt: isoOf(endsAtMs) })),
     };
   }
-}
-
-/** @throws Problem when the index could not answer. */
-function readable<Found>(found: Found | undefined): Found {
-  if (found === undefined) throw new Problem('unavailable', 'the index cannot be read now');
-  return found;
-}
-
-function repositoryIn(name: string): Repositories['items'][number] {
-  const { upstream, repository } = repositoryNamed(name);
-  return { name, registry: upstream, repository };
 }
 
 /** Tags and digests of one answer. */

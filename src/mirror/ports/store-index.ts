@@ -111,6 +111,91 @@ export interface Catalogue extends Pick<Index, 'repositories' | 'isNeeded'> {
   details(digest: Digest): Promise<ContentDetails | undefined>;
 }
 
+/** What operators browse. */
+export interface CatalogueLists {
+  /** Repositories with cached content; undefined if the index cannot be read now. While it is not complete, some may be missing. */
+  listRepositories(query: ListQuery): Promise<FoundPage<ListedRepository> | undefined>;
+  /** The tags of all repositories, or of one; undefined likewise. */
+  listTags(query: TagListQuery): Promise<FoundPage<ListedTag> | undefined>;
+}
+
+/** Which items of a list. Absent: all. */
+export interface ListFilter {
+  /** The name of an upstream. */
+  readonly registry?: string | undefined;
+  /** A part of the name, `<upstream>/<repository>` or `<upstream>/<repository>:<tag>`, in lower case; that of the item is compared in lower case. */
+  readonly text?: string | undefined;
+  /** `os/architecture`, perhaps with a variant: without one, every variant is meant. */
+  readonly platform?: string | undefined;
+  /** The last pull was then or later. */
+  readonly pulledSinceMs?: number | undefined;
+  /** The last pull was before; also what was never pulled. */
+  readonly pulledBeforeMs?: number | undefined;
+  readonly minBytes?: number | undefined;
+  readonly maxBytes?: number | undefined;
+}
+
+export type ListSort = 'name' | 'lastPull' | 'size';
+
+export interface ListOrder {
+  readonly by: ListSort;
+  readonly isDescending: boolean;
+}
+
+/** Where an item has its place in a list: also once it is gone, or has another. */
+export interface ListPosition {
+  /** Milliseconds of the last pull, or bytes; 0 in the order of names. */
+  readonly value: number;
+  /** Of a tag, unless the order is that of names: what has the same value is in the order of digests, then of names. */
+  readonly digest?: Digest | undefined;
+  /** `<upstream>/<repository>`. */
+  readonly name: string;
+  readonly tag?: string | undefined;
+}
+
+export interface ListQuery {
+  readonly filter: ListFilter;
+  readonly order: ListOrder;
+  /** Begins after this position. */
+  readonly after: ListPosition | undefined;
+  readonly limit: number;
+}
+
+export interface TagListQuery extends ListQuery {
+  /** Only the tags of this repository. */
+  readonly repositoryId?: RepositoryId | undefined;
+}
+
+export interface FoundPage<Item> {
+  /** At most `limit`; fewer, also none, if too many items had to be looked at. */
+  readonly items: readonly Item[];
+  /** Where the next page begins; undefined if there is none. */
+  readonly next: ListPosition | undefined;
+}
+
+export interface ListedRepository {
+  readonly repositoryId: RepositoryId;
+  readonly tags: number;
+  /** The sum of what it is linked to. What other repositories are linked to as well is stored once. */
+  readonly bytes: number;
+  /** 0 if it is not known. */
+  readonly lastPullMs: number;
+}
+
+export interface ListedTag extends TagOfRepository {
+  readonly digest: Digest;
+  /** Whether the manifest that it points at is stored. What follows is known only then. */
+  readonly isStored: boolean;
+  readonly mediaType: MediaType | undefined;
+  /** Of the images that are stored, each `os/architecture` or with a variant; empty where they are not known. */
+  readonly platforms: readonly string[];
+  /** Of the manifest and what it names; of an image index, and of the images in it that are stored. 0 if it is not known. */
+  readonly bytes: number;
+  /** When its digest was pulled first, and last. 0 if it is not known. */
+  readonly firstPullMs: number;
+  readonly lastPullMs: number;
+}
+
 /** How many links, tags and manifests that refer to a digest {@link Catalogue.details} tells of. */
 export const mostDetails = 10_000;
 

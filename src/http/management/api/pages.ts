@@ -1,7 +1,7 @@
 import { z } from 'zod';
 
-/** The longest position in a list: a host, a repository and what JSON adds. */
-const longestCursor = 1_000;
+/** The longest position in a list: a host, a repository, a tag, a digest and what JSON adds. */
+const longestCursor = 1_600;
 
 /** A position in a list as clients get it: opaque, so that what it holds may change. Pure. */
 export function cursorOf(position: string): string {

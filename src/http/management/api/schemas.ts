@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import { pageOf } from './pages.ts';
 
 const time = () => z.iso.datetime();
 const amount = () => z.int().min(0);
@@ -85,22 +84,6 @@ export const upstream = z
 
 export const upstreams = z.strictObject({ items: z.array(upstream) }).meta({ id: 'Upstreams' });
 
-export const repository = z.strictObject({
-  name: z.string().describe('`<upstream>/<repository>`, which is also how to pull it.'),
-  registry: z.string().describe('The name of the upstream, as clients write it.'),
-  repository: z.string(),
-});
-
-export const repositories = pageOf('Repositories', repository);
-
-export const tag = z.strictObject({
-  tag: z.string(),
-  digest: z.string().describe('What it pointed at when it was last confirmed.'),
-  isStored: z.boolean().describe('Whether the manifest with this digest is stored.'),
-});
-
-export const tags = pageOf('Tags', tag);
-
 const listed = 'At most the first 1000.';
 
 export const purged = z
@@ -138,7 +121,5 @@ export const problem = z
 
 export type Stats = z.output<typeof stats>;
 export type Upstreams = z.output<typeof upstreams>;
-export type Repositories = z.output<typeof repositories>;
-export type Tags = z.output<typeof tags>;
 export type PurgeAnswer = z.output<typeof purged>;
 export type Reloaded = z.output<typeof reloaded>;

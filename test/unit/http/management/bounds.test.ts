@@ -37,8 +37,7 @@ test('of more than 32 requests at the same time, the rest is answered at once to
   const never = async () => Promise.reject(new Error('not asked for'));
   const administration: Administration = {
     stats: never,
-    repositories: never,
-    tags: never,
+    catalogue: { repositories: never, tags: never },
     purge: never,
     reload: never,
     upstreams: async () => {

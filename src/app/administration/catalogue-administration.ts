@@ -1,0 +1,84 @@
+import {
+  type AskedList,
+  type CatalogueAdministration,
+  cursorAfter,
+  type Repositories,
+  type Tags,
+} from '../../http/management/api/catalogue-routes.ts';
+import { Problem } from '../../http/management/problems.ts';
+import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
+import type {
+  Catalogue,
+  CatalogueLists,
+  FoundPage,
+  ListedRepository,
+  ListedTag,
+  ListOrder,
+} from '../../mirror/ports/store-index.ts';
+
+export interface CachedCatalogueDeps {
+  readonly lists: CatalogueLists;
+  readonly index: Pick<Catalogue, 'isNeeded'>;
+}
+
+/** The lists of what is cached, as the management API answers them. */
+export class CachedCatalogue implements CatalogueAdministration {
+  readonly #deps: CachedCatalogueDeps;
+
+  constructor(deps: CachedCatalogueDeps) {
+    this.#deps = deps;
+  }
+
+  async repositories(asked: AskedList): Promise<Repositories> {
+    const found = readable(await this.#deps.lists.listRepositories(asked));
+    return { ...pageOf(found, asked.order), items: found.items.map(repositoryIn) };
+  }
+
+  async tags(asked: AskedList, repositoryId?: RepositoryId): Promise<Tags> {
+    const found = readable(await this.#deps.lists.listTags({ ...asked, repositoryId }));
+    if (repositoryId && found.items.length === 0 && !(await this.#isCached(repositoryId)))
+      throw new Problem('not-found', `nothing of ${repositoryKey(repositoryId)} is cached`);
+    return { ...pageOf(found, asked.order), items: found.items.map(tagIn) };
+  }
+
+  #isCached(repositoryId: RepositoryId): Promise<boolean> {
+    return this.#deps.index.isNeeded({ kind: 'tag-list', repositoryId });
+  }
+}
+
+/** @throws Problem when the index could not answer. */
+function readable<Found>(found: Found | undefined): Found {
+  if (found === undefined) throw new Problem('unavailable', 'the index cannot be read now');
+  return found;
+}
+
+function pageOf({ next }: FoundPage<unknown>, order: ListOrder): { readonly nextCursor?: string } {
+  return next === undefined ? {} : { nextCursor: cursorAfter(next, order) };
+}
+
+function repositoryIn({ repositoryId, tags, bytes, lastPullMs }: ListedRepository): Repositories['items'][number] {
+  return { ...nameIn(repositoryId), tags, bytes, ...(lastPullMs > 0 && { lastPullAt: isoOf(lastPullMs) }) };
+}
+
+function tagIn(found: ListedTag): Tags['items'][number] {
+  const { repositoryId, tag, digest, isStored, mediaType, platforms, bytes, firstPullMs, lastPullMs } = found;
+  return {
+    ...nameIn(repositoryId),
+    tag,
+    digest,
+    isStored,
+    ...(mediaType !== undefined && { mediaType }),
+    platforms: [...platforms],
+    ...(bytes > 0 && { bytes }),
+    ...(firstPullMs > 0 && { firstPullAt: isoOf(firstPullMs) }),
+    ...(lastPullMs > 0 && { lastPullAt: isoOf(lastPullMs) }),
+  };
+}
+
+function nameIn(repositoryId: RepositoryId) {
+  return { name: repositoryKey(repositoryId), registry: repositoryId.upstream, repository: repositoryId.repository };
+}
+
+function isoOf(ms: number): string {
+  return new Date(ms).toISOString();
+}
