@@ -1,4 +1,4 @@
-import { type PurgeAnswer, purged as purgedSchema } from '../http/management/api/schemas.ts';
+import { type PurgeAnswer, purged as purgedSchema } from '../http/management/api/purge-routes.ts';
 import { ApiFailure, apiOf, exitCodeOf, exitCodes, type MirrorChoice, type Output } from './api/client.ts';
 import { alignedLines, bytesText, countText } from './api/table.ts';
 

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { endOnSignals, run } from './exit.ts';
-import { askingCommand, askingWith, type MirrorOptions } from './options.ts';
+import { askingCommand, askingWith, confirmation, type MirrorOptions } from './options.ts';
 
 /** The commands that ask the running mirror by its API. */
 export function addAskingCommands(program: Command): void {
@@ -22,19 +22,29 @@ function addStats(program: Command): void {
 interface PurgeOptions extends MirrorOptions {
   readonly allTags: boolean;
   readonly dryRun: boolean;
+  readonly yes: boolean;
 }
 
 function addPurge(program: Command): void {
   askingCommand(program, 'purge', 'remove an image from the cache of the running mirror')
-    .argument('<image>', 'its full name with a tag or digest, such as docker.io/library/nginx:1.27')
+    .argument(
+      '<image>',
+      'its full name with a tag or digest, such as docker.io/library/nginx:1.27; or a glob, such as "docker.io/library/*" or "**:*-dev"',
+    )
     .option('--all-tags', 'the image is a repository: purge all of it', false)
     .option('--dry-run', 'say what would be removed', false)
+    .option('-y, --yes', 'purge what a glob names without asking', false)
     .action((image: string, options: PurgeOptions) =>
       run(async () => {
         endOnSignals();
+        const { allTags, dryRun, yes } = options;
+        const asking = askingWith(options);
+        if (image.includes('*')) {
+          const { purgeByGlob } = await import('../commands/content/purge-by-glob.ts');
+          return purgeByGlob({ ...asking, glob: image, dryRun, yes, confirm: confirmation() });
+        }
         const { purge } = await import('../commands/purge.ts');
-        const { allTags, dryRun } = options;
-        return purge({ ...askingWith(options), image, allTags, dryRun });
+        return purge({ ...asking, image, allTags, dryRun });
       }),
     );
 }

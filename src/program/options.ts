@@ -1,3 +1,4 @@
+import { createInterface } from 'node:readline';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseDuration } from '../config/sections/units.ts';
 
@@ -41,4 +42,15 @@ export function askingWith({ config, ...others }: MirrorOptions) {
   const print = (text: string) => void process.stdout.write(text);
   const printError = (text: string) => void process.stderr.write(text);
   return { file: config, env: process.env, ...others, print, printError };
+}
+
+/** Asks at the terminal, and takes `y` or `yes` for a yes; undefined without a terminal. */
+export function confirmation(): ((question: string) => Promise<boolean>) | undefined {
+  const { stdin, stderr } = process;
+  if (!stdin.isTTY || !stderr.isTTY) return undefined;
+  return async (question) => {
+    stderr.write(question);
+    for await (const line of createInterface({ input: stdin, terminal: false })) return /^y(?:es)?$/i.test(line.trim());
+    return false; // The end of the input.
+  };
 }

@@ -1,19 +1,17 @@
 import type { Administration } from '../../http/management/api/routes.ts';
-import type { PurgeAnswer, Reloaded, Stats, Upstreams } from '../../http/management/api/schemas.ts';
+import type { Reloaded, Stats, Upstreams } from '../../http/management/api/schemas.ts';
 import { Problem } from '../../http/management/problems.ts';
 import { WholeLists } from '../../mirror/administration/catalogue.ts';
-import type { Purge, PurgeRefusal, PurgeTarget } from '../../mirror/administration/purge.ts';
 import type { AssembledMirror } from '../../mirror/mirror-parts.ts';
 import type { CacheWord } from '../../mirror/ports/cache-status.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
-import { repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type { Catalogue, Index } from '../../mirror/ports/store-index.ts';
-import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { AnswerTotals } from '../../telemetry/answers.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { StoreReadings } from '../../telemetry/readouts.ts';
 import type { ReloadResult } from '../reloading.ts';
 import type { UpstreamHealth } from '../upstream-health.ts';
+import { ProcessPurges } from './process-purges.ts';
 import { CachedCatalogue } from './catalogue-administration.ts';
 import type { Upstreams as UpstreamsPart } from '../upstreams.ts';
 
@@ -30,9 +28,9 @@ export interface AdministrationDeps {
 /** What the management API asks of this process. */
 export class ProcessAdministration implements Administration {
   readonly catalogue: CachedCatalogue;
+  readonly purges: ProcessPurges;
   readonly #deps: AdministrationDeps;
   readonly #startedAtMs: number;
-  readonly #purge: Purge;
   #reload: (() => Promise<ReloadResult>) | undefined;
 
   constructor(deps: AdministrationDeps) {
@@ -40,7 +38,7 @@ export class ProcessAdministration implements Administration {
     this.#startedAtMs = deps.clock.now();
     const index = deps.catalogue;
     this.catalogue = new CachedCatalogue({ index, lists: new WholeLists({ index }) });
-    this.#purge = deps.mirror.purgeIn(deps.catalogue);
+    this.purges = new ProcessPurges({ purge: deps.mirror.purgeIn(index), index });
   }
 
   /** From now on a reload can be asked for. */
@@ -82,23 +80,6 @@ export class ProcessAdministration implements Administration {
     return { items };
   }
 
-  async purge(target: PurgeTarget, { dryRun, signal }: Waiting & { readonly dryRun: boolean }): Promise<PurgeAnswer> {
-    const name = repositoryKey(target.repositoryId);
-    const found = await (dryRun ? this.#purge.plan(target, { signal }) : this.#purge.run(target, { signal }));
-    if (typeof found === 'string') throw purgeProblems[found](name);
-    const manifests = found.contents.filter(({ isManifest }) => isManifest).length;
-    const blobs = found.contents.length - manifests;
-    const bytes = sumOf(found.contents.map(({ size }) => size));
-    return {
-      dryRun,
-      repository: name,
-      removed: { tags: found.tags.length, manifests, blobs, bytes },
-      kept: found.kept,
-      tags: found.tags.slice(0, mostListed),
-      digests: found.contents.slice(0, mostListed).map(({ digest }) => digest),
-    };
-  }
-
   #activityOf(name: string) {
     const { observer, upstreams, mirror } = this.#deps;
     const { requests, bytes, circuits, rateLimits, secretEndsAtMs, lastFailure } = observer.activityOf(name);
@@ -120,16 +101,6 @@ export class ProcessAdministration implements Administration {
     };
   }
 }
-
-/** Tags and digests of one answer. */
-const mostListed = 1_000;
-
-const purgeProblems: Readonly<Record<PurgeRefusal, (name: string) => Problem>> = {
-  unknown: (name) => new Problem('not-found', `this of ${name} is not cached`),
-  unreadable: () =>
-    new Problem('unavailable', 'the index cannot tell now what is needed; see isIndexComplete in stats'),
-  'too-many': (name) => new Problem('refused', `${name} has more tags or contents than one purge removes; name a tag`),
-};
 
 const needNothing: readonly CacheWord[] = ['hit', 'revalidated', 'stale'];
 

@@ -12,13 +12,15 @@ import {
   type EvictableContent,
   type Index,
   mostDetails,
+  type TagOfRepository,
 } from '../ports/store-index.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { TagRecords } from '../tags/tag-records.ts';
 
-/** What is to be purged of a repository: a tag, a digest, or all of it. */
+/** What is to be purged of a repository: a tag, some tags, a digest, or all of it. */
 export type PurgeTarget =
   | { readonly kind: 'tag'; readonly repositoryId: RepositoryId; readonly tag: Tag }
+  | { readonly kind: 'tags'; readonly repositoryId: RepositoryId; readonly isWanted: (tag: Tag) => boolean }
   | { readonly kind: 'digest'; readonly repositoryId: RepositoryId; readonly digest: Digest }
   | { readonly kind: 'repository'; readonly repositoryId: RepositoryId };
 
@@ -43,6 +45,15 @@ export interface PurgeDeps {
   readonly most?: number;
 }
 
+/** What would be gone already, if other purges had run before. */
+export interface PurgedBefore {
+  /** Whether all of a repository is gone. */
+  readonly isGone: (repositoryId: RepositoryId) => boolean;
+  readonly contents: ReadonlySet<Digest>;
+}
+
+export const nothingBefore: PurgedBefore = { isGone: () => false, contents: new Set() };
+
 /** The tags and digests of a repository that one purge holds in memory. */
 const mostOfRepository = 100_000;
 const pageSize = 1_000;
@@ -59,9 +70,9 @@ export class Purge {
     this.#deps = deps;
   }
 
-  /** What would be removed now. @throws the signal's reason when it aborts. */
-  plan(target: PurgeTarget, waiting: Waiting): Promise<Purged | PurgeRefusal> {
-    return this.#inTurn(() => this.#plan(target, waiting));
+  /** What would be removed now, or after other purges. @throws the signal's reason when it aborts. */
+  plan(target: PurgeTarget, waiting: Waiting, before = nothingBefore): Promise<Purged | PurgeRefusal> {
+    return this.#inTurn(() => this.#plan(target, waiting, before));
   }
 
   /**
@@ -70,13 +81,14 @@ export class Purge {
    */
   run(target: PurgeTarget, waiting: Waiting): Promise<Purged | PurgeRefusal> {
     return this.#inTurn(async () => {
-      const planned = await this.#plan(target, waiting);
+      const planned = await this.#plan(target, waiting, nothingBefore);
       return typeof planned === 'string' ? planned : this.#carryOut(target, planned);
     });
   }
 
-  async #plan(target: PurgeTarget, { signal }: Waiting): Promise<Purged | PurgeRefusal> {
+  async #plan(target: PurgeTarget, { signal }: Waiting, before: PurgedBefore): Promise<Purged | PurgeRefusal> {
     const { index, background } = this.#deps;
+    signal.throwIfAborted();
     // What was just pulled is written in the background; it would appear on the disk after it was removed.
     await abortable(background.settled(), signal);
     if (!(await index.isComplete())) return 'unreadable';
@@ -85,11 +97,11 @@ export class Purge {
     const { roots, tags } = found;
     const removed = new Map<Digest, EvictableContent>();
     const kept = new Set<Digest>();
-    const purging = { repositoryId: target.repositoryId, tags: new Set(tags), removed };
+    const purging = { repositoryId: target.repositoryId, tags: new Set(tags), removed, before };
     for (const queue = [...roots]; queue.length > 0; ) {
       signal.throwIfAborted();
       const digest = queue.pop();
-      if (digest === undefined || removed.has(digest)) continue;
+      if (digest === undefined || removed.has(digest) || before.contents.has(digest)) continue;
       const details = await index.details(digest);
       if (details === undefined) return 'unreadable';
       if (details.content === undefined) continue;
@@ -117,22 +129,38 @@ export class Purge {
         const own = details.tags.filter((one) => isSameRepository(one.repositoryId, repositoryId));
         return isLinked ? { tags: own.map(({ tag }) => tag), roots: [target.digest] } : 'unknown';
       }
+      case 'tags':
+        return this.#someTagsOf(repositoryId, target.isWanted);
       case 'repository':
         return this.#allOf(repositoryId);
     }
   }
 
-  async #allOf(repositoryId: RepositoryId): Promise<Roots | PurgeRefusal> {
+  async #someTagsOf(repositoryId: RepositoryId, isWanted: (tag: Tag) => boolean): Promise<Roots | PurgeRefusal> {
     const { index, most = mostOfRepository } = this.#deps;
     const tags: Tag[] = [];
-    const roots: Digest[] = [];
-    for (let isLast = false; !isLast; ) {
-      const page = await index.tags(repositoryId, { after: tags.at(-1), limit: pageSize });
+    const roots = new Set<Digest>();
+    for (let after: Tag | undefined, isLast = false; !isLast; ) {
+      const page = await index.tags(repositoryId, { after, limit: pageSize });
       if (page === undefined) return 'unreadable';
-      tags.push(...page.map(({ tag }) => tag));
+      for (const { tag, digest } of page) {
+        if (!isWanted(tag)) continue;
+        tags.push(tag);
+        roots.add(digest);
+      }
+      after = page.at(-1)?.tag;
       isLast = page.length < pageSize;
       if (tags.length > most) return 'too-many';
     }
+    return tags.length === 0 ? 'unknown' : { tags, roots: [...roots] };
+  }
+
+  async #allOf(repositoryId: RepositoryId): Promise<Roots | PurgeRefusal> {
+    const { index, most = mostOfRepository } = this.#deps;
+    const tagged = await this.#someTagsOf(repositoryId, () => true);
+    if (tagged === 'unreadable' || tagged === 'too-many') return tagged;
+    const tags = tagged === 'unknown' ? [] : tagged.tags;
+    const roots: Digest[] = [];
     for (let isLast = false; !isLast; ) {
       const page = await index.links(repositoryId, { after: roots.at(-1), limit: pageSize });
       if (page === undefined) return 'unreadable';
@@ -146,7 +174,7 @@ export class Purge {
   async #carryOut(target: PurgeTarget, planned: Purged): Promise<Purged | PurgeRefusal> {
     const { tagRecords, space, index } = this.#deps;
     const { repositoryId, kind } = target;
-    const nothing = { tags: new Set<Tag>(), removed: new Map<Digest, EvictableContent>() };
+    const nothing = { tags: new Set<Tag>(), removed: new Map<Digest, EvictableContent>(), before: nothingBefore };
     if (kind === 'repository') {
       if (!(await space.purgeRepository(repositoryId))) return 'unreadable';
     } else {
@@ -177,18 +205,21 @@ interface Purging {
   readonly tags: ReadonlySet<Tag>;
   /** The contents that go. */
   readonly removed: ReadonlyMap<Digest, unknown>;
+  readonly before: PurgedBefore;
 }
 
 /** Whether nothing but what goes needs a content. What has more references than the index tells is needed. Pure. */
 export function isFree(
   { linkedBy, tags, namedBy }: Pick<ContentDetails, 'linkedBy' | 'tags' | 'namedBy'>,
-  { repositoryId, tags: goingTags, removed }: Purging,
+  { repositoryId, tags: goingTags, removed, before }: Purging,
 ): boolean {
   if ([linkedBy, tags, namedBy].some((known) => known.length >= mostDetails)) return false;
+  const isGoing = ({ repositoryId: one, tag }: TagOfRepository) =>
+    before.isGone(one) || (isSameRepository(one, repositoryId) && goingTags.has(tag));
   return (
-    linkedBy.every((one) => isSameRepository(one, repositoryId)) &&
-    tags.every((one) => isSameRepository(one.repositoryId, repositoryId) && goingTags.has(one.tag)) &&
-    namedBy.every((parent) => removed.has(parent))
+    linkedBy.every((one) => before.isGone(one) || isSameRepository(one, repositoryId)) &&
+    tags.every(isGoing) &&
+    namedBy.every((parent) => removed.has(parent) || before.contents.has(parent))
   );
 }
 

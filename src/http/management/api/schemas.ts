@@ -1,7 +1,7 @@
 import { z } from 'zod';
 
 const time = () => z.iso.datetime();
-const amount = () => z.int().min(0);
+export const amount = () => z.int().min(0);
 /** What a part could not tell in time is null. */
 const perhaps = () => amount().nullable();
 
@@ -84,24 +84,6 @@ export const upstream = z
 
 export const upstreams = z.strictObject({ items: z.array(upstream) }).meta({ id: 'Upstreams' });
 
-const listed = 'At most the first 1000.';
-
-export const purged = z
-  .strictObject({
-    dryRun: z.boolean().describe('Whether nothing was removed: this is what would be.'),
-    repository: z.string(),
-    removed: z.strictObject({
-      tags: amount(),
-      manifests: amount(),
-      blobs: amount(),
-      bytes: amount().describe('Length of the manifests and blobs.'),
-    }),
-    kept: amount().describe('Contents that stay, because another tag, image or repository needs them.'),
-    tags: z.array(z.string()).describe(listed),
-    digests: z.array(z.string()).describe(listed),
-  })
-  .meta({ id: 'Purged' });
-
 export const reloaded = z
   .strictObject({
     sha256: z.string().describe('Of the configuration file that is in use now.'),
@@ -121,5 +103,4 @@ export const problem = z
 
 export type Stats = z.output<typeof stats>;
 export type Upstreams = z.output<typeof upstreams>;
-export type PurgeAnswer = z.output<typeof purged>;
 export type Reloaded = z.output<typeof reloaded>;

@@ -38,7 +38,7 @@ test('of more than 32 requests at the same time, the rest is answered at once to
   const administration: Administration = {
     stats: never,
     catalogue: { repositories: never, tags: never },
-    purge: never,
+    purges: { purge: never, purgeByGlob: never },
     reload: never,
     upstreams: async () => {
       running += 1;

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { isFree, Purge, type PurgeDeps } from '../../../../src/mirror/administration/purge.ts';
+import { isFree, nothingBefore, Purge, type PurgeDeps } from '../../../../src/mirror/administration/purge.ts';
 import { type ContentDetails, mostDetails } from '../../../../src/mirror/ports/store-index.ts';
 import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
 import { ociManifest } from '../../../../src/oci/media-types.ts';
@@ -108,7 +108,12 @@ test('a purge whose client leaves before anything is removed removes nothing', a
 });
 
 test('content is free when only what goes refers to it', () => {
-  const purging = { repositoryId, tags: new Set([tag]), removed: new Map([[named('parent'), true]]) };
+  const purging = {
+    repositoryId,
+    tags: new Set([tag]),
+    removed: new Map([[named('parent'), true]]),
+    before: nothingBefore,
+  };
   const free = (more: Partial<ContentDetails>) => isFree(details(more), purging);
   expect(free({ tags: [{ repositoryId, tag }], namedBy: [named('parent')] })).toBe(true);
   expect(free({ linkedBy: [repositoryId, other] })).toBe(false);
