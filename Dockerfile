@@ -12,6 +12,7 @@ COPY src src
 # /data can be written by the group 0 as well: OpenShift runs the image as any user of that group.
 RUN mkdir -p /image/app /image/data /image/etc/layerwell /image/usr/local/bin \
   && npx tsc -p tsconfig.build.json --outDir /image/app/dist --sourceMap false \
+  && cp -r src/http/management/pages/assets /image/app/dist/http/management/pages/ \
   && node scripts/image-config.ts > /image/etc/layerwell/mirror.config.json \
   && npm prune --omit=dev \
   && node scripts/prune-packages.ts node_modules \

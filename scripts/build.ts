@@ -1,5 +1,5 @@
 /**
- * Compiles src/ and points `dist` at the result. Runs as `npm run build`, and before every `npm start`. Each build has its own folder,
+ * Compiles src/, copies the files that pages are made with, and points `dist` at the result. Runs as `npm run build`, and before every `npm start`. Each build has its own folder,
  * named after the hash of its sources, and `dist` is a symbolic link that is replaced atomically. So a process that starts during a build
  * loads one complete build, and unchanged sources are not compiled again.
  */
@@ -7,8 +7,8 @@ import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { glob, lstat, mkdtemp, readdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { cp, glob, lstat, mkdtemp, readdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
+import { join, relative, resolve } from 'node:path';
 
 const folderPrefix = 'dist-';
 /** The folder name of an incomplete build contains this. */
@@ -16,6 +16,8 @@ const unfinished = 'unfinished-';
 /** A process that was started from an older build may still load modules from it. */
 const buildsKept = 3;
 const abandonedAfterMs = 3_600_000;
+/** Files of src/ that are used as they are. */
+const assets = ['src/**/assets/*.{css,js,svg}'];
 
 async function build(root: string): Promise<void> {
   const name = `${folderPrefix}${await hashOfSources(root)}`;
@@ -26,7 +28,8 @@ async function build(root: string): Promise<void> {
 
 async function hashOfSources(root: string): Promise<string> {
   const hash = createHash('sha256');
-  const files = await Array.fromAsync(glob(['src/**/*.ts', 'tsconfig*.json', 'package-lock.json'], { cwd: root }));
+  const patterns = [...assets, 'src/**/*.ts', 'tsconfig*.json', 'package-lock.json'];
+  const files = await Array.fromAsync(glob(patterns, { cwd: root }));
   for (const file of files.toSorted()) hash.update(`${file}\0`).update(await readFile(join(root, file)));
   return hash.digest('hex').slice(0, 16);
 }
@@ -36,6 +39,9 @@ async function compile(root: string, name: string): Promise<void> {
   const folder = await mkdtemp(join(root, `${folderPrefix}${unfinished}`));
   try {
     await runCompiler(root, folder);
+    for await (const file of glob(assets, { cwd: root })) {
+      await cp(join(root, file), join(folder, relative('src', file)));
+    }
     await rename(folder, join(root, name)).catch((cause: unknown) => {
       if (!existsSync(join(root, name))) throw cause;
     });

@@ -3,6 +3,7 @@ import { readLongSecret } from '../config/loading/files.ts';
 import { leastSecretBytes } from '../config/sections/cluster.ts';
 import type { Administration } from '../http/management/api/routes.ts';
 import { createManagementApp, type Readiness } from '../http/management/management.ts';
+import { ManagementPages } from '../http/management/pages/pages.ts';
 import { RunningRequests } from '../http/middleware/access-log.ts';
 import { createRegistryApp } from '../http/registry/registry-app.ts';
 import { ReadBuffers } from '../http/response/body-pump.ts';
@@ -43,11 +44,8 @@ export function createListeners(config: Config, deps: ListenersDeps): Listeners 
   const report = (error: unknown, requestId?: string) =>
     deps.log.logger.error({ err: error, requestId }, 'unexpected error');
   const running = new RunningRequests();
-  return {
-    running,
-    registry: registryListener(config, { ...deps, report, running }),
-    management: managementListener(config, { ...deps, report }),
-  };
+  const registry = registryListener(config, { ...deps, report, running });
+  return { running, registry, management: managementListener(config, { ...deps, report, registry }) };
 }
 
 type Reporting = ListenersDeps & { readonly report: (bug: unknown, requestId?: string) => void };
@@ -78,12 +76,18 @@ function registryListener(config: Config, deps: Reporting & Pick<Listeners, 'run
   });
 }
 
-function managementListener(config: Config, { readiness, observer, report, administration, log }: Reporting): Listener {
+function managementListener(config: Config, deps: Reporting & Pick<Listeners, 'registry'>): Listener {
+  const { readiness, observer, report, administration, log, clock, registry } = deps;
   const metrics = async () => ({ contentType: observer.contentType, text: await observer.text() });
   const { host, port, hosts, tokenFile } = config.management;
   const readToken = tokenFile === undefined ? undefined : () => readTokenIn(tokenFile, log);
-  const app = createManagementApp({ readiness, metrics, report, administration, host, hosts, readToken });
-  return new Listener(app, { name: 'management listener', host, port, idleTimeoutMs: managementIdleMs });
+  const shared = { report, administration, host, hosts, readToken };
+  const clients = () => ({ port: registry.port ?? config.listen.port, isTls: config.listen.tls !== undefined });
+  const hasPages = config.management.pages !== 'off';
+  const pages = hasPages ? new ManagementPages({ ...shared, clock, clients }) : undefined;
+  const app = createManagementApp({ readiness, metrics, ...shared, pages });
+  const onStopping = () => pages?.end();
+  return new Listener(app, { name: 'management listener', host, port, idleTimeoutMs: managementIdleMs, onStopping });
 }
 
 async function readTokenIn(file: string, log: Log): Promise<string> {

@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cp, mkdir, readlink, readdir, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, readlink, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
@@ -81,4 +81,17 @@ test('unchanged sources are not compiled again, and old builds are removed', asy
 test('npm prints errors only: an older Node that just runs it is not warned of each package', async () => {
   const { stdout } = await run('npm', ['config', 'get', 'loglevel'], { cwd: root });
   expect(stdout.trim()).toBe('error');
+});
+
+test('files that pages are made with are part of a build, and a change of one is a new build', async () => {
+  const folder = await checkout();
+  const assets = join(folder, 'src/http/assets');
+  await mkdir(assets, { recursive: true });
+  await writeFile(join(assets, 'style.css'), 'first');
+  await build(folder);
+  const first = await readlink(join(folder, 'dist'));
+  await writeFile(join(assets, 'style.css'), 'second');
+  await build(folder);
+  expect(await readFile(join(folder, 'dist/http/assets/style.css'), 'utf8')).toBe('second');
+  expect(await readFile(join(folder, first, 'http/assets/style.css'), 'utf8')).toBe('first');
 });

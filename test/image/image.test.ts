@@ -53,6 +53,10 @@ describe('the container image', () => {
     expect(readFileSync(resolve(root, 'src/main.ts'), 'utf8')).toMatch(/^#!\/usr\/bin\/env node\n/);
   });
 
+  test('has the files that pages are made with', () => {
+    expect(dockerfile).toContain('cp -r src/http/management/pages/assets /image/app/dist/http/management/pages/');
+  });
+
   test('is of one base, which a build can pin, and runs no command on the target architecture', () => {
     const [build, image] = dockerfile.split(/^FROM .*$/m).slice(1);
     expect(dockerfile.match(/^FROM .*$/gm)).toEqual([

@@ -32,8 +32,11 @@ export const management = z
         'Further host names by which `/api/v1/` may be asked, such as that of a Service; names that are not known are refused (DNS rebinding).',
       )
       .prefault([]),
+    pages: word(['management', 'off'])
+      .describe('Whether it has [pages for people](pages.md) at `/`.')
+      .prefault('management'),
   })
-  .describe('The listener for probes, metrics and the management API.');
+  .describe('The listener for probes, metrics, the management API and pages.');
 
 export const shutdown = z
   .strictObject({

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import type { Context, Middleware } from 'koa';
 import { SecretCheck } from '../siblings/secret-check.ts';
@@ -17,18 +18,43 @@ export interface GuardDeps {
  * without the token. Only reading needs no token, and only while the listener is on a loopback address.
  */
 export function guard(deps: GuardDeps): Middleware {
-  const names = new Set([deps.host, ...deps.hosts].map((name) => name.toLowerCase()));
+  const requireKnownHost = hostCheck(deps);
   return async (ctx, next) => {
     const { host, origin, 'sec-fetch-site': site } = ctx.req.headers;
-    if (!isKnownHost(host, names)) {
-      throw new Problem('host-refused', 'the mirror does not know this Host; management.hosts can list it');
-    }
+    requireKnownHost(host);
     if (!isOwnSite({ host, origin, site })) {
       throw new Problem('origin-refused', 'a page of another site may not use the API');
     }
     await requireToken(ctx, deps);
     return next();
   };
+}
+
+/** A check of the `Host`. The check throws Problem `host-refused`. */
+export function hostCheck(deps: Pick<GuardDeps, 'host' | 'hosts'>): (host: string | undefined) => void {
+  const names = new Set([deps.host, ...deps.hosts].map((name) => name.toLowerCase()));
+  return (host) => {
+    if (isKnownHost(host, names)) return;
+    throw new Problem('host-refused', 'the mirror does not know this Host; management.hosts can list it');
+  };
+}
+
+/**
+ * Who asks for a page: a link of another site may lead to one, and nothing else of another site may use them. A change needs a session and its
+ * form token; reading needs a session where the API needs the token.
+ * @param isKnown whether there is a session that holds. @throws Problem
+ */
+export function requireVisitor(
+  { method, headers }: Pick<IncomingMessage, 'method' | 'headers'>,
+  { host, isKnown }: { readonly host: string; readonly isKnown: boolean },
+): void {
+  const { host: asked, origin, 'sec-fetch-site': site, 'sec-fetch-mode': mode } = headers;
+  const isLink = method === 'GET' && mode === 'navigate' && origin === undefined;
+  if (!isLink && !isOwnSite({ host: asked, origin, site })) {
+    throw new Problem('origin-refused', 'a page of another site may not use these pages');
+  }
+  const needed = whyTokenIsNeeded({ method: method ?? '', host });
+  if (!isKnown && needed !== undefined) throw new Problem('token-missing', `${needed} needs the token`);
 }
 
 /** `localhost`, an IP address, or a known name; the port does not matter. Pure. */
@@ -61,15 +87,16 @@ async function requireToken(ctx: Context, { host, readToken }: GuardDeps): Promi
   }
   const challenge = { headers: { 'WWW-Authenticate': 'Bearer realm="layerwell"' } };
   if (given === undefined) throw new Problem('token-missing', `${needed} needs a token`, challenge);
-  const secret = await readToken().catch((cause: unknown) => {
-    throw new Problem('token-unreadable', 'the file of management.tokenFile cannot be used; the log says why', {
-      cause,
-    });
-  });
+  const secret = await readToken().catch(tokenUnreadable);
   const [, token = ''] = /^Bearer +(\S+)$/i.exec(given) ?? [];
   if (!new SecretCheck({ secret }).accepts(token)) {
     throw new Problem('token-refused', 'this is not the token in the file of management.tokenFile', challenge);
   }
+}
+
+/** @throws Problem always. */
+export function tokenUnreadable(cause: unknown): never {
+  throw new Problem('token-unreadable', 'the file of management.tokenFile cannot be used; the log says why', { cause });
 }
 
 /** Undefined if none is needed. Pure. */

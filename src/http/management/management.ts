@@ -2,6 +2,7 @@ import Router from '@koa/router';
 import Koa from 'koa';
 import { type ApiDeps, managementApi } from './api/api.ts';
 import { reportUnlessDisconnected } from '../middleware/errors.ts';
+import type { ManagementPages } from './pages/pages.ts';
 
 /** The state that `/readyz` reports. Upstreams do not affect `isReady`: a mirror whose upstreams are down still serves. */
 export interface Readiness {
@@ -10,6 +11,8 @@ export interface Readiness {
 }
 
 export interface ManagementDeps extends ApiDeps {
+  /** Undefined where they are off. */
+  readonly pages: ManagementPages | undefined;
   readonly readiness: () => Promise<Readiness>;
   readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
 }
@@ -21,9 +24,10 @@ export interface ManagementDeps extends ApiDeps {
  *     /readyz     it can take traffic
  *     /metrics    for Prometheus
  *     /api/v1/    the management API
+ *     /           pages for people
  */
 export function createManagementApp(deps: ManagementDeps): Koa {
-  const { readiness, metrics, report } = deps;
+  const { readiness, metrics, report, pages } = deps;
   const router = new Router();
   router.get('/healthz', (ctx) => {
     ctx.body = { status: 'ok' };
@@ -46,6 +50,7 @@ export function createManagementApp(deps: ManagementDeps): Koa {
     await next();
   });
   app.use(managementApi(deps));
+  if (pages) app.use(pages.middleware());
   app.use(router.routes());
   app.use(router.allowedMethods());
   return app;

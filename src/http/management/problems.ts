@@ -81,6 +81,11 @@ function writeProblem(ctx: Context, { kind, message, options }: Problem): void {
   ctx.set('Content-Type', 'application/problem+json');
 }
 
+/** What a problem is, for people. Pure. */
+export function headingOf(kind: ProblemKind): { readonly status: number; readonly title: string } {
+  return kinds[kind];
+}
+
 /** Whether a request has a body (RFC 9112 §6). Pure. */
 export function hasBody(headers: Readonly<Record<string, unknown>>): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;

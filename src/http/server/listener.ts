@@ -28,6 +28,8 @@ export interface ListenOptions {
   readonly onRejected?: ((reason: 'connections' | 'requests') => void) | undefined;
   /** Called for each connection that is cut because of what its client does. */
   readonly onCut?: ((reason: CutReason) => void) | undefined;
+  /** Called once, when it is to stop: answers that go on for ever are to end. */
+  readonly onStopping?: (() => void) | undefined;
 }
 
 /** A request with 1,024 ranges fits in, so that it is answered 400 and containers/image retries with fewer. */
@@ -118,6 +120,12 @@ export class Listener {
     return `${this.#options.certificate ? 'https' : 'http'}://${host}:${address.port}`;
   }
 
+  /** Its port, once it listens. */
+  get port(): number | undefined {
+    const address: AddressInfo | string | null = this.#server.address();
+    return typeof address === 'object' ? address?.port : undefined;
+  }
+
   /** @throws when the port is in use or may not be used, in one clear line. */
   async start(): Promise<void> {
     const { host, port, certificate } = this.#options;
@@ -158,6 +166,7 @@ export class Listener {
     this.#closed ??= new Promise((resolve) => {
       this.#server.close(() => resolve());
       this.#connections.drain();
+      this.#options.onStopping?.();
     });
   }
 

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Context, Middleware } from 'koa';
 import { guard, type GuardDeps } from '../guard.ts';
-import { readJsonBody } from '../json-body.ts';
+import { readJsonBody } from '../request-body.ts';
 import { answerProblems, Problem } from '../problems.ts';
 import { findRoute } from './route.ts';
 import { type Administration, routes } from './routes.ts';

@@ -5,7 +5,7 @@ import Koa from 'koa';
 import { expect, test } from 'vitest';
 import { managementApi } from '../../../../src/http/management/api/api.ts';
 import type { Administration } from '../../../../src/http/management/api/routes.ts';
-import { readJsonBody } from '../../../../src/http/management/json-body.ts';
+import { readJsonBody } from '../../../../src/http/management/request-body.ts';
 import { gate } from '../../../support/gate.ts';
 import { thisTest } from '../../../support/owner.ts';
 

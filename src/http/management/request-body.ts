@@ -6,7 +6,7 @@ import { hasBody, Problem } from './problems.ts';
 export const maxBodyBytes = 64 * 1024;
 const arrivesWithinMs = 10_000;
 
-export interface JsonBodyOptions {
+export interface BodyOptions {
   /** For tests. */
   readonly withinMs?: number;
 }
@@ -16,22 +16,29 @@ export interface JsonBodyOptions {
  * @returns undefined for a request without a body.
  * @throws Problem for a body that is not JSON, has more than 64 KiB, or does not arrive within ten seconds.
  */
-export async function readJsonBody(
-  request: IncomingMessage,
-  { withinMs = arrivesWithinMs }: JsonBodyOptions = {},
-): Promise<unknown> {
-  const { headers } = request;
-  if (!hasBody(headers)) return undefined;
-  if (!/^application\/json *(?:;|$)/i.test(headers['content-type'] ?? '')) {
+export async function readJsonBody(request: IncomingMessage, options: BodyOptions = {}): Promise<unknown> {
+  if (!hasBody(request.headers)) return undefined;
+  if (!/^application\/json *(?:;|$)/i.test(request.headers['content-type'] ?? '')) {
     throw new Problem('not-json', 'the Content-Type is not application/json');
   }
-  if (Number(headers['content-length'] ?? 0) > maxBodyBytes) throw tooLarge();
-  const value = parseJson(await readWhole(request, withinMs));
+  const value = parseJson(await readWhole(request, options));
   if (value === undefined) throw new Problem('invalid-request', 'the body is not valid JSON');
   return value;
 }
 
-function readWhole(request: IncomingMessage, withinMs: number): Promise<Buffer> {
+/**
+ * Reads the fields of a form.
+ * @throws Problem for a body that is no form, has more than 64 KiB, or does not arrive within ten seconds.
+ */
+export async function readForm(request: IncomingMessage, options: BodyOptions = {}): Promise<URLSearchParams> {
+  if (!/^application\/x-www-form-urlencoded *(?:;|$)/i.test(request.headers['content-type'] ?? '')) {
+    throw new Problem('invalid-request', 'the body is no form');
+  }
+  return new URLSearchParams((await readWhole(request, options)).toString());
+}
+
+async function readWhole(request: IncomingMessage, { withinMs = arrivesWithinMs }: BodyOptions): Promise<Buffer> {
+  if (Number(request.headers['content-length'] ?? 0) > maxBodyBytes) throw tooLarge();
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
   const pieces: Buffer[] = [];
   let bytes = 0;
