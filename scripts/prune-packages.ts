@@ -1,14 +1,14 @@
 /**
  * `node scripts/prune-packages.ts FOLDER` deletes from a folder of packages (node_modules) what no process loads: types, source maps,
- * documentation, tests, settings of tools, and the copy for bundlers of a package that has one for Node. A package without a file of its
- * licence keeps its README, where the licence is then.
+ * documentation, tests, settings of tools, native code for another runtime (Bare), and the copy for bundlers of a package that has one for
+ * Node. A package without a file of its licence keeps its README, where the licence is then.
  */
 import { type Dirent, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 const licence = /^(licen[cs]e|notice|copying)/i;
 const readme = /^readme/i;
-const unusedFile = /^\.|\.(map|[cm]?ts|tsbuildinfo|flow|md|markdown|html|yml)$/i;
+const unusedFile = /^\.|\.(map|[cm]?ts|tsbuildinfo|flow|md|markdown|html|yml|bare)$/i;
 const unusedFolder = /^(\..*|tests?|__tests__|docs?|examples?|benchmarks?|dist-types)$/;
 /** What AWS compiles for bundlers. Node loads the folder beside it. */
 const forBundlers = 'dist-es';
