@@ -168,6 +168,23 @@ const store: readonly Alert[] = [
     summary: `${instance} cannot store content: its disk is full or failing.`,
   },
   {
+    name: 'LayerwellDiskFailing',
+    severity: 'critical',
+    expr: 'sum by (namespace, job, instance, reason) (increase(layerwell_storage_errors_total{reason=~"io|denied|other"}[15m])) > 0',
+    for: '0m',
+    summary: `Calls of the disk of ${instance} fail ({{ $labels.reason }}).`,
+  },
+  {
+    name: 'LayerwellDiskSlow',
+    severity: 'warning',
+    expr: [
+      '1 - sum by (namespace, job, instance) (rate(layerwell_storage_operation_duration_seconds_bucket{le="1"}[10m]))',
+      '/ sum by (namespace, job, instance) (rate(layerwell_storage_operation_duration_seconds_count[10m])) > 0.01',
+    ].join(' '),
+    for: '15m',
+    summary: `${percent} of the calls of the disk of ${instance} take longer than a second.`,
+  },
+  {
     name: 'LayerwellEvictionChurn',
     severity: 'warning',
     expr: 'layerwell:eviction_churn:rate1h > 0.8',

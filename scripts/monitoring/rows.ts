@@ -91,6 +91,17 @@ const healthy: Row = {
       { expr: sumBy('', rateOf('layerwell_cache_admitted_bytes_total')), legend: 'stored' },
       { expr: sumBy('reason', rateOf('layerwell_cache_evicted_bytes_total')), legend: 'evicted: {{reason}}' },
     ]),
+    graph('Disk and index', 's', [
+      {
+        expr: `histogram_quantile(0.99, ${sumBy('le, operation', rateOf('layerwell_storage_operation_duration_seconds_bucket'))})`,
+        legend: 'disk {{operation}}, 99 %',
+      },
+      {
+        expr: `histogram_quantile(0.99, ${sumBy('le, operation', rateOf('layerwell_index_operation_duration_seconds_bucket'))})`,
+        legend: 'index {{operation}}, 99 %',
+      },
+      { expr: sumBy('reason', rateOf('layerwell_storage_errors_total')), legend: 'errors per second: {{reason}}' },
+    ]),
     graph(
       'Age of the content that would be evicted next',
       's',

@@ -7,12 +7,12 @@ import { StoredLinks } from '../index/stored-links.ts';
 import { SqliteIndex } from '../index/sqlite/sqlite-index.ts';
 import { StoreLock } from '../index/store-lock.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
-import type { ClusterObserver, Observer } from '../mirror/ports/observer.ts';
+import type { ClusterObserver, Observer, StoreObserver } from '../mirror/ports/observer.ts';
 import type { Catalogue, Index } from '../mirror/ports/store-index.ts';
 import { FileBlobStore } from '../storage/filesystem/blob-store.ts';
 import { DurableFolders } from '../storage/filesystem/durable-folders.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
-import { type FileSystem, nodeFiles } from '../storage/filesystem/file-system.ts';
+import { type FileSystem, nodeFiles, observedFiles } from '../storage/filesystem/file-system.ts';
 import { FileRecordStore } from '../storage/filesystem/record-store.ts';
 import { storeIdIn } from '../storage/filesystem/store-id.ts';
 import type { Part } from './lifecycle.ts';
@@ -20,7 +20,7 @@ import { redisSettingsOf } from './cluster/redis-settings.ts';
 
 export interface StoresDeps {
   readonly clock: Clock;
-  readonly observer: Observer & ClusterObserver;
+  readonly observer: Observer & ClusterObserver & StoreObserver;
   readonly failpoint: FailpointHook | undefined;
   /** What blobs and records are written to. The lock and the index always use the system's. */
   readonly files: FileSystem;
@@ -43,7 +43,8 @@ export interface Stores {
 
 /** Makes the stores of a configuration; nothing is opened yet. */
 export function createStores({ storage, index }: Config, deps: StoresDeps): Stores {
-  const { clock, observer, failpoint, files, keep } = deps;
+  const { clock, observer, failpoint, keep } = deps;
+  const files = observedFiles(deps.files, { clock, observer });
   const { path } = storage;
   const folders = new DurableFolders({ files: nodeFiles });
   const lock = new StoreLock({ folder: path, files: folders, observer });

@@ -6,11 +6,10 @@ type AnsweredEvent = Parameters<Observer['answered']>[0];
 
 type AnsweredLabels = Pick<AnsweredEvent, 'kind' | 'method' | 'status' | 'cache' | 'upstream'>;
 
-/** Of an upstream that answers. Blobs have no lifetime, so they are not revalidated. */
+/** Of an upstream that answers. Blobs have no lifetime, so they are not revalidated; manifests are rarely collapsed. */
 const ratioParts: readonly (readonly [AnsweredEvent['kind'], AnsweredEvent['cache']])[] = [
   ['manifest', 'hit'],
   ['manifest', 'miss'],
-  ['manifest', 'collapsed'],
   ['manifest', 'revalidated'],
   ['blob', 'hit'],
   ['blob', 'miss'],
@@ -88,11 +87,13 @@ export class Answers {
     this.#requestSeconds = new Durations({
       name: 'layerwell_http_request_duration_seconds',
       help: 'Time from the request to the end of the response.',
+      labelNames: ['kind', 'cache'],
       registry,
     });
     this.#firstByteSeconds = new Durations({
       name: 'layerwell_http_time_to_first_byte_seconds',
       help: 'Time from the request to the response headers.',
+      labelNames: ['kind', 'cache'],
       registry,
     });
   }
@@ -141,10 +142,9 @@ export class Answers {
     const key = `${kind} ${cache}`;
     const known = this.#times.get(key);
     if (known) return known;
-    const times = { whole: new Buckets(), firstByte: new Buckets() };
+    const labels = { kind, cache };
+    const times = { whole: this.#requestSeconds.add(labels), firstByte: this.#firstByteSeconds.add(labels) };
     this.#times.set(key, times);
-    this.#requestSeconds.add({ kind, cache }, times.whole);
-    this.#firstByteSeconds.add({ kind, cache }, times.firstByte);
     return times;
   }
 }
@@ -154,18 +154,24 @@ function knownMethod(method: string): string {
   return ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'].includes(method) ? method : 'other';
 }
 
-/** Upper bounds of the buckets of every duration histogram. */
+/** Upper bounds of the buckets of duration histograms, where nothing else is said. */
 export const secondsOfBuckets = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
 
 /** Durations counted by bucket. Adding one is cheap: a few comparisons and an addition. */
 export class Buckets {
+  readonly #bounds: readonly number[];
   /** One more than there are bounds: the last bucket has none. */
-  readonly #counts = Array.from({ length: secondsOfBuckets.length + 1 }, () => 0);
+  readonly #counts: number[];
   #sumSeconds = 0;
+
+  constructor(bounds: readonly number[] = secondsOfBuckets) {
+    this.#bounds = bounds;
+    this.#counts = Array.from({ length: bounds.length + 1 }, () => 0);
+  }
 
   add(seconds: number): void {
     let place = 0;
-    while (seconds > (secondsOfBuckets[place] ?? Infinity)) place += 1;
+    while (seconds > (this.#bounds[place] ?? Infinity)) place += 1;
     this.#counts[place] = (this.#counts[place] ?? 0) + 1;
     this.#sumSeconds += seconds;
   }
@@ -181,14 +187,14 @@ export class Buckets {
   /** Cumulative, as in Prometheus: each bucket includes the lower ones. */
   cumulated(): readonly { readonly upToSeconds: number; readonly count: number }[] {
     let count = 0;
-    return secondsOfBuckets.map((upToSeconds, place) => {
+    return this.#bounds.map((upToSeconds, place) => {
       count += this.#counts[place] ?? 0;
       return { upToSeconds, count };
     });
   }
 }
 
-type Label = 'kind' | 'cache' | 'le';
+type Label = 'kind' | 'cache' | 'operation' | 'le';
 type Labels = Partial<Record<Label, string>>;
 type Value = Awaited<ReturnType<Gauge<Label>['get']>>['values'][number] & {
   readonly metricName: string;
@@ -197,6 +203,8 @@ type Value = Awaited<ReturnType<Gauge<Label>['get']>>['values'][number] & {
 export interface DurationsOptions {
   readonly name: string;
   readonly help: string;
+  readonly labelNames: readonly Label[];
+  readonly bounds?: readonly number[];
   readonly registry: Registry;
 }
 
@@ -206,16 +214,20 @@ export interface DurationsOptions {
  */
 export class Durations extends Gauge<Label> {
   readonly #named: Histogram;
+  readonly #bounds: readonly number[];
   readonly #series: { readonly labels: Labels; readonly buckets: Buckets }[] = [];
 
-  constructor({ registry, ...named }: DurationsOptions) {
-    super({ ...named, labelNames: ['kind', 'cache'], registers: [registry] });
-    this.#named = new Histogram({ ...named, buckets: [...secondsOfBuckets], registers: [] });
+  constructor({ name, help, labelNames, bounds = secondsOfBuckets, registry }: DurationsOptions) {
+    super({ name, help, labelNames: [...labelNames], registers: [registry] });
+    this.#named = new Histogram({ name, help, buckets: [...bounds], registers: [] });
+    this.#bounds = bounds;
   }
 
-  /** Adds a series. */
-  add(labels: Labels, buckets: Buckets): void {
+  /** Adds a series. @returns what counts its durations. */
+  add(labels: Labels): Buckets {
+    const buckets = new Buckets(this.#bounds);
     this.#series.push({ labels, buckets });
+    return buckets;
   }
 
   override async get() {
@@ -237,6 +249,20 @@ function valuesOf(name: string, labels: Labels, buckets: Buckets): readonly Valu
     { metricName: `${name}_sum`, labels, value: buckets.sumSeconds },
     { metricName: `${name}_count`, labels, value: buckets.count },
   ];
+}
+
+/** Durations by operation, from a fixed list: each begins at 0. */
+export class OperationDurations<Operation extends string> {
+  readonly #buckets: ReadonlyMap<Operation, Buckets>;
+
+  constructor(operations: readonly Operation[], named: Omit<DurationsOptions, 'labelNames'>) {
+    const durations = new Durations({ ...named, labelNames: ['operation'] });
+    this.#buckets = new Map(operations.map((operation) => [operation, durations.add({ operation })]));
+  }
+
+  add({ operation, durationMs }: { readonly operation: Operation; readonly durationMs: number }): void {
+    this.#buckets.get(operation)?.add(durationMs / 1_000);
+  }
 }
 
 export interface ClientCounters {

@@ -1,5 +1,5 @@
 import type { Clock } from '../mirror/ports/clock.ts';
-import type { Observer } from '../mirror/ports/observer.ts';
+import type { Observer, StoreObserver } from '../mirror/ports/observer.ts';
 import type { RateLimitReport } from '../mirror/ports/upstream.ts';
 import type { Instruments, Maker } from './instruments.ts';
 import type { Log } from './log.ts';
@@ -228,11 +228,18 @@ export function downloadEvents(
   };
 }
 
+type StoreEvents = StoreObserver &
+  Pick<Observer, 'contentStored' | 'evicted' | 'corruptionFound' | 'integrityChecked' | 'indexRebuilt' | 'scrubbed'>;
+
 /** Counts what enters and leaves the store, and what is checked there. */
-export function storeEvents(
-  instruments: Instruments,
-): Pick<Observer, 'contentStored' | 'evicted' | 'corruptionFound' | 'integrityChecked' | 'indexRebuilt' | 'scrubbed'> {
+export function storeEvents(instruments: Instruments): StoreEvents {
+  const { diskTimes, diskErrors, indexTimes } = instruments;
   return {
+    diskAnswered: (event) => {
+      diskTimes.add(event);
+      if (event.outcome !== 'ok') diskErrors.inc({ reason: event.outcome });
+    },
+    indexAnswered: indexTimes.add.bind(indexTimes), // Often: without a call between.
     contentStored: ({ kind, bytes }) => instruments.admittedBytes.inc({ kind }, bytes),
     evicted: ({ reason, bytes }) => {
       instruments.evictions.inc({ reason });

@@ -1,5 +1,9 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import { Answers, secondsOfBuckets } from './answers.ts';
+import type { DiskOperation, IndexOperation } from '../mirror/ports/observer.ts';
+import { Answers, OperationDurations, secondsOfBuckets } from './answers.ts';
+
+/** Of disks and SQLite: few, so that a scrape stays small. */
+const secondsOfStore = [0.0001, 0.001, 0.01, 0.1, 1];
 
 /** Makes metrics of one registry, each by its name without the prefix, its help text and its labels. */
 export function makerFor(registry: Registry) {
@@ -33,6 +37,9 @@ export function makerFor(registry: Registry) {
           await read((of, value) => this.set({ ...of }, value));
         },
       }),
+    /** A histogram with the label `operation`, for what happens often: see {@link OperationDurations}. */
+    operations: <Operation extends string>(name: string, help: string, operations: readonly Operation[]) =>
+      new OperationDurations(operations, { name: named(name), help, bounds: secondsOfStore, registry }),
     /** Read at each scrape. */
     readout: (name: string, help: string, read: () => number | Promise<number>) =>
       new Gauge({
@@ -72,6 +79,7 @@ export function createInstruments(registry: Registry) {
     ...clientInstruments(make),
     ...downloadInstruments(make),
     ...storeInstruments(make),
+    ...operationInstruments(make),
     ...siblingInstruments(make),
     ...clusterInstruments(make),
     ...configInstruments(make),
@@ -155,6 +163,29 @@ function storeInstruments(make: Maker) {
     lastScrub: make.gauge(
       'scrub_last_completed_timestamp_seconds',
       'When the last full verification of the store ended.',
+    ),
+  };
+}
+
+const diskOperations: readonly DiskOperation[] = ['open', 'read', 'write', 'sync', 'change', 'status'];
+const indexOperations: readonly IndexOperation[] = ['borrow', 'find', 'list', 'evict', 'write'];
+
+function operationInstruments(make: Maker) {
+  return {
+    diskTimes: make.operations(
+      'storage_operation_duration_seconds',
+      'Time that a call of the local disk takes, the wait for a thread included. `change`: a file or folder is made, renamed or removed.',
+      diskOperations,
+    ),
+    diskErrors: make.counter(
+      'storage_errors_total',
+      'Calls of the local disk that failed, by reason: `full` (space, inodes or a quota), `readonly`, `denied`, `descriptors` (none is free), `io` or `other`.',
+      ['reason'],
+    ),
+    indexTimes: make.operations(
+      'index_operation_duration_seconds',
+      'Time that a query of the index in SQLite takes; `borrow`: for a client; `write`: a transaction of buffered writes.',
+      indexOperations,
     ),
   };
 }

@@ -3,9 +3,11 @@ import { type Clock, systemClock } from '../mirror/ports/clock.ts';
 import type {
   BucketObserver,
   ClusterObserver,
+  DiskOutcome,
   LeaseEvent,
   Observer,
   RejectionReason,
+  StoreObserver,
 } from '../mirror/ports/observer.ts';
 import { clientEvents } from './answers.ts';
 import { createBucketMetrics } from './bucket-metrics.ts';
@@ -31,6 +33,7 @@ export interface Metrics
   extends Observer,
     ClusterObserver,
     BucketObserver,
+    StoreObserver,
     Pick<UpstreamMetrics, 'followUpstreams' | 'activityOf'> {
   unhandledRejection(cause: unknown): void;
   /** A reload has ended: whether the changed configuration is in use. */
@@ -103,6 +106,7 @@ const rejections: readonly RejectionReason[] = [
   'malformed',
   'slow_client',
 ];
+const diskFailures: readonly DiskOutcome[] = ['full', 'readonly', 'denied', 'descriptors', 'io', 'other'];
 const evictions = ['lru', 'unused', 'purge'];
 
 /** Counters with known labels begin at 0, because Prometheus sees no increase from nothing to 1. */
@@ -114,6 +118,7 @@ function beginAtZero(instruments: Instruments): void {
   for (const source of ['download', 'scrub'])
     for (const result of ['ok', 'corrupt']) instruments.integrityChecks.inc({ source, result }, 0);
   instruments.integrityChecks.inc({ source: 'read', result: 'corrupt' }, 0);
+  for (const reason of diskFailures) instruments.diskErrors.inc({ reason }, 0);
   for (const reason of evictions) {
     instruments.evictions.inc({ reason }, 0);
     instruments.evictedBytes.inc({ reason }, 0);

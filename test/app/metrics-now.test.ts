@@ -8,6 +8,7 @@ import { gate } from '../support/gate.ts';
 import { image, randomBlob } from '../support/images.ts';
 import { pullAll } from '../support/pull.ts';
 import { sendRaw } from '../support/raw-request.ts';
+import { ScriptedFiles } from '../support/scripted-files.ts';
 import { type RunningApp, startApp } from '../support/start-app.ts';
 import { mirrorOf, startMirror } from '../support/start-mirror.ts';
 import { blobFile } from '../support/store-on-disk.ts';
@@ -45,6 +46,9 @@ test('counters whose labels are known begin at 0, before the first request', asy
     'cache_evicted_bytes_total{reason="lru"}',
     'draining',
     'http_requests_in_flight{kind="manifest"}',
+    'storage_operation_duration_seconds_count{operation="read"}',
+    'storage_errors_total{reason="io"}',
+    'index_operation_duration_seconds_count{operation="borrow"}',
   ];
   const missing = zero.filter((series) => !text.includes(`\nlayerwell_${series} 0\n`));
   expect(missing).toEqual([]);
@@ -226,6 +230,27 @@ test('a client that sends broken HTTP is counted, and is no overload', async () 
   await sendRaw(app.host, 'GARBAGE\r\n\r\n');
   expect(await valueOf(app, 'http_rejected_total', { reason: 'malformed' })).toBe(1);
   expect(await valueOf(app, 'http_rejected_total')).toBe(1);
+});
+
+test('a pull is counted as calls of the disk and queries of the index; a disk that fails, with the reason', async () => {
+  const upstream = await startFakeRegistry();
+  upstream.content.add(repository, '1', image());
+  const files = new ScriptedFiles();
+  const app = await startApp(mirrorOf(upstream), { files });
+  await pullAll(app, repository, '1');
+  for (const operation of ['open', 'read', 'write', 'sync', 'change', 'status'])
+    expect(await valueOf(app, 'storage_operation_duration_seconds_count', { operation })).toBeGreaterThan(0);
+  for (const operation of ['borrow', 'find', 'write'])
+    expect(await valueOf(app, 'index_operation_duration_seconds_count', { operation })).toBeGreaterThan(0);
+  expect(await valueOf(app, 'storage_errors_total')).toBe(0);
+
+  upstream.content.add(repository, '2', image({ name: 'other' }));
+  files.failWith = ({ operation }) => (operation === 'write' ? 'ENOSPC' : undefined);
+  await pullAll(app, repository, '2');
+  expect(await valueOf(app, 'storage_errors_total', { reason: 'full' })).toBeGreaterThan(0);
+  expect(await valueOf(app, 'storage_errors_total')).toBe(
+    await valueOf(app, 'storage_errors_total', { reason: 'full' }),
+  );
 });
 
 test('the metrics name the revision that the image was built from', async () => {

@@ -27,7 +27,7 @@ export function indexAt(directory: string, options: IndexOptions = {}): StartedI
     files: new DurableFolders({ files: nodeFiles }),
     clock: new ManualClock(),
     runs: undisturbed,
-    observer: { internalError: ({ cause }) => failures.push(cause) },
+    observer: { internalError: ({ cause }) => failures.push(cause), indexAnswered: () => {} },
   });
   return { index, failures };
 }

@@ -5,7 +5,7 @@ import type { Config } from '../../config/schema.ts';
 import type { MirrorParts } from '../../mirror/mirror-parts.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Memory } from '../../mirror/ports/memory.ts';
-import type { BucketObserver, Observer } from '../../mirror/ports/observer.ts';
+import type { BucketObserver, Observer, StoreObserver } from '../../mirror/ports/observer.ts';
 import type { BlobRedirects } from '../../mirror/ports/other-caches.ts';
 import { BucketStorage, bucketSource, sharedByBucket } from '../../storage/s3/bucket-storage.ts';
 import { DurableFolders } from '../../storage/filesystem/durable-folders.ts';
@@ -18,7 +18,7 @@ export interface SharedStorageDeps {
   readonly stores: Pick<Stores, 'store' | 'records'>;
   readonly memory: Memory;
   readonly clock: Clock;
-  readonly observer: BucketObserver & Observer;
+  readonly observer: BucketObserver & Observer & StoreObserver;
   /** As {@link SharedSweepDeps} has it. */
   readonly wait?: SharedSweepDeps['wait'] | undefined;
 }

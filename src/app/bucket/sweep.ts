@@ -3,7 +3,7 @@ import { rebuildIndex } from '../../index/rebuild.ts';
 import { SqliteIndex, type SqliteIndexDeps } from '../../index/sqlite/sqlite-index.ts';
 import { Space } from '../../mirror/eviction/space.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
-import type { Observer } from '../../mirror/ports/observer.ts';
+import type { Observer, StoreObserver } from '../../mirror/ports/observer.ts';
 import { bytesOnDisk } from '../../mirror/ports/record-store.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
@@ -27,7 +27,7 @@ export interface SharedSweepDeps {
   readonly path: string;
   readonly files: SqliteIndexDeps['files'];
   readonly clock: Clock;
-  readonly observer: Observer;
+  readonly observer: Observer & StoreObserver;
   /** What was uploaded since the last sweep. */
   readonly count: Pick<BucketCount, 'now' | 'sweepBegins' | 'sweepEnded'>;
   /** Whether this replica sweeps from time to time while Redis does not say when the last sweep was. */

@@ -1,6 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Observer } from '../../mirror/ports/observer.ts';
+import type { Observer, StoreObserver } from '../../mirror/ports/observer.ts';
 import { Slice, type SliceLimits } from '../buffer-writer.ts';
 import { isDamage, inTransaction, type RowWriter } from './rows.ts';
 import type { Depth, WriteBuffer } from '../write-buffer.ts';
@@ -15,7 +15,7 @@ const msPerFlush = 5;
 
 export interface BufferFlusherDeps {
   readonly pending: WriteBuffer;
-  readonly observer: Pick<Observer, 'internalError'>;
+  readonly observer: Pick<Observer, 'internalError'> & Pick<StoreObserver, 'indexAnswered'>;
   /** How many writes are buffered while the disk refuses them. Beyond that they are dropped, and the index is rebuilt. */
   readonly maxPending: number;
   /** Called when the file is damaged: nothing more is written to it. */
@@ -121,9 +121,12 @@ export class BufferFlusher {
   }
 
   #writeSome({ database, writer }: IndexFile, depth: Depth): number {
+    const { pending, observer } = this.#deps;
+    const startedAtMs = this.#limits.now();
     const slice = new Slice(this.#limits);
-    inTransaction(database, () => this.#deps.pending.writeSome(writer, slice, depth));
+    inTransaction(database, () => pending.writeSome(writer, slice, depth));
     slice.commit();
+    observer.indexAnswered({ operation: 'write', durationMs: this.#limits.now() - startedAtMs });
     return slice.rows;
   }
 

@@ -3,16 +3,16 @@ import { FreePages, type IndexFile } from './buffer-flusher.ts';
 import { RowWriter } from './rows.ts';
 import type { OpenDatabaseOptions, OpenedDatabase } from './open-database.ts';
 import { RowRemover } from './row-remover.ts';
-import { ViewReader } from './view-reader.ts';
+import { timedQueries, type TimedQueriesDeps, type ViewQueries, ViewReader } from './view-reader.ts';
 
 /** An open index, with its reader and writers. */
 export interface OpenView extends OpenedDatabase {
-  readonly reader: ViewReader;
+  readonly reader: ViewQueries;
   readonly remover: RowRemover;
   readonly file: IndexFile;
 }
 
-export type OpenViewOptions = Omit<OpenDatabaseOptions, 'isKept'>;
+export type OpenViewOptions = Omit<OpenDatabaseOptions, 'isKept'> & TimedQueriesDeps;
 
 /** Opens the index with its reader and writers. @param open opens or creates the database. */
 export async function openView(
@@ -26,7 +26,7 @@ export async function openView(
   const writer = new RowWriter({ ...opened, isKept });
   return {
     ...opened,
-    reader: new ViewReader(opened),
+    reader: timedQueries(new ViewReader(opened), options),
     remover: new RowRemover(opened),
     file: { database, writer, pages },
   };

@@ -1,5 +1,5 @@
 import type { Clock } from '../../mirror/ports/clock.ts';
-import type { Observer } from '../../mirror/ports/observer.ts';
+import type { Observer, StoreObserver } from '../../mirror/ports/observer.ts';
 import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
 import type {
@@ -33,7 +33,7 @@ export interface SqliteIndexDeps {
   /** Path of the file, on a local disk. */
   readonly path: string;
   readonly files: IndexFiles;
-  readonly observer: Pick<Observer, 'internalError'>;
+  readonly observer: Pick<Observer, 'internalError'> & Pick<StoreObserver, 'indexAnswered'>;
   readonly clock: Clock;
   /** The runs of the store, read at start. */
   readonly runs: StoreRuns;
@@ -225,9 +225,9 @@ export class SqliteIndex implements Index, Catalogue, LosableIndex {
   }
 
   #viewOptions(): OpenViewOptions {
-    const { path, files, runs, observer, clock, keep = [] } = this.#deps;
+    const { observer, clock, keep = [] } = this.#deps;
     const onBroken = (cause: unknown): void => observer.internalError({ part: 'index', cause });
-    return { path, files, runs, keep, onBroken, nowMs: clock.now() };
+    return { ...this.#deps, keep, onBroken, nowMs: clock.now() };
   }
 
   #use(opened: OpenView): void {

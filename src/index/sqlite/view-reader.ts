@@ -1,4 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { IndexOperation, StoreObserver } from '../../mirror/ports/observer.ts';
 import { bytesOnDisk, type RecordKey } from '../../mirror/ports/record-store.ts';
 import { type RepositoryId, repositoryKey, repositoryNamed } from '../../mirror/ports/repository-id.ts';
 import {
@@ -222,6 +224,38 @@ export class ViewReader {
   #isTrue(row: Row | undefined): boolean {
     return row?.['found'] === 1;
   }
+}
+
+/** What can be asked of the index's file. */
+export type ViewQueries = Pick<ViewReader, keyof ViewReader>;
+
+export interface TimedQueriesDeps {
+  readonly observer: Pick<StoreObserver, 'indexAnswered'>;
+  readonly clock: Pick<Clock, 'monotonicMs'>;
+}
+
+/** The same queries; the observer learns how long each took. */
+export function timedQueries(reader: ViewQueries, { observer, clock }: TimedQueriesDeps): ViewQueries {
+  const timed = <Answer>(operation: IndexOperation, query: () => Answer): Answer => {
+    const startedAtMs = clock.monotonicMs();
+    try {
+      return query();
+    } finally {
+      observer.indexAnswered({ operation, durationMs: clock.monotonicMs() - startedAtMs });
+    }
+  };
+  return {
+    borrowableLinks: (...asked) => timed('borrow', () => reader.borrowableLinks(...asked)),
+    hasContent: (digest) => timed('find', () => reader.hasContent(digest)),
+    isNeeded: (key) => timed('find', () => reader.isNeeded(key)),
+    details: (digest) => timed('find', () => reader.details(digest)),
+    repositories: (...asked) => timed('list', () => reader.repositories(...asked)),
+    tags: (...asked) => timed('list', () => reader.tags(...asked)),
+    links: (...asked) => timed('list', () => reader.links(...asked)),
+    totals: () => timed('find', () => reader.totals()),
+    stalestRepository: () => timed('evict', () => reader.stalestRepository()),
+    evictable: (...asked) => timed('evict', () => reader.evictable(...asked)),
+  };
 }
 
 function linkIn(row: Row): Pick<Link, 'repositoryId' | 'mediaType' | 'size'> {

@@ -174,3 +174,34 @@ export interface ClusterObserver {
   replicasKnown(event: { readonly replicas: number }): void;
   lease(event: { readonly kind: 'content' | 'tag'; readonly what: LeaseEvent }): void;
 }
+
+/** A call of the local disk. `change`: a file or folder is made, renamed or removed; `status`: also of the disk, and permissions. */
+export type DiskOperation = 'open' | 'read' | 'write' | 'sync' | 'change' | 'status';
+
+/**
+ * How a call of the disk ended.
+ *
+ *     ok           also "not there" and "exists already", which are answers
+ *     full         no space, no inodes, or a quota that is used up
+ *     readonly     it is mounted read-only
+ *     denied       the process has no permission
+ *     descriptors  no file descriptor is free
+ *     io           the disk failed
+ *     other        any other error
+ */
+export type DiskOutcome = 'ok' | 'full' | 'readonly' | 'denied' | 'descriptors' | 'io' | 'other';
+
+/** What a query of the index is for. `borrow`: a link, for a client; `write`: a transaction of buffered writes. */
+export type IndexOperation = 'borrow' | 'find' | 'list' | 'evict' | 'write';
+
+/** Receives the durations of the local store. It only counts: nothing may depend on it. Must not throw. */
+export interface StoreObserver {
+  /** A call of the disk ended. The duration includes the wait for a thread. */
+  diskAnswered(event: {
+    readonly operation: DiskOperation;
+    readonly outcome: DiskOutcome;
+    readonly durationMs: number;
+  }): void;
+  /** A query of the index in SQLite ended, without the time that it waited for buffered writes. */
+  indexAnswered(event: { readonly operation: IndexOperation; readonly durationMs: number }): void;
+}

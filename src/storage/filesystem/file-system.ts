@@ -13,6 +13,8 @@ import {
   unlink,
 } from 'node:fs/promises';
 import type { FreeSpace } from '../../mirror/ports/blob-store.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { DiskOperation, DiskOutcome, StoreObserver } from '../../mirror/ports/observer.ts';
 
 /**
  * Everything the stores need from the disk. Each method is one system call, and fails with an Error whose `code` is the name of the errno.
@@ -123,6 +125,66 @@ function kindOf(found: BigIntStats): EntryStatus['kind'] {
 
 function statusFrom({ size, mtimeMs }: { size: number; mtimeMs: number }): FileStatus {
   return { size, modifiedAtMs: Math.floor(mtimeMs) };
+}
+
+export interface ObservedFilesDeps {
+  readonly observer: Pick<StoreObserver, 'diskAnswered'>;
+  readonly clock: Pick<Clock, 'monotonicMs'>;
+}
+
+/** The same files; the observer learns how each call ended and how long it took, except closing, and reading the entries of a folder. */
+export function observedFiles(files: FileSystem, { observer, clock }: ObservedFilesDeps): FileSystem {
+  const timed = async <Result>(operation: DiskOperation, call: () => Promise<Result>): Promise<Result> => {
+    const startedAtMs = clock.monotonicMs();
+    let outcome: DiskOutcome = 'ok';
+    try {
+      return await call();
+    } catch (error) {
+      outcome = diskOutcomeOf(error);
+      throw error;
+    } finally {
+      observer.diskAnswered({ operation, outcome, durationMs: clock.monotonicMs() - startedAtMs });
+    }
+  };
+  const observed = (file: OpenFile): OpenFile => ({
+    read: (into, position) => timed('read', () => file.read(into, position)),
+    write: (chunks, position) => timed('write', () => file.write(chunks, position)),
+    truncate: (size) => timed('write', () => file.truncate(size)),
+    sync: () => timed('sync', () => file.sync()),
+    status: () => timed('status', () => file.status()),
+    close: () => file.close(),
+  });
+  return {
+    open: async (path, use) => observed(await timed('open', () => files.open(path, use))),
+    mkdir: (path) => timed('change', () => files.mkdir(path)),
+    rmdir: (path) => timed('change', () => files.rmdir(path)),
+    rename: (from, to) => timed('change', () => files.rename(from, to)),
+    unlink: (path) => timed('change', () => files.unlink(path)),
+    stat: (path) => timed('status', () => files.stat(path)),
+    lstat: (path) => timed('status', () => files.lstat(path)),
+    mayChange: (folder) => timed('status', () => files.mayChange(folder)),
+    entries: (path) => files.entries(path),
+    freeSpace: (path) => timed('status', () => files.freeSpace(path)),
+  };
+}
+
+const outcomes: Readonly<Record<string, DiskOutcome>> = {
+  ENOENT: 'ok',
+  EEXIST: 'ok',
+  ENOTEMPTY: 'ok',
+  ENOSPC: 'full',
+  EDQUOT: 'full',
+  EROFS: 'readonly',
+  EACCES: 'denied',
+  EPERM: 'denied',
+  EMFILE: 'descriptors',
+  ENFILE: 'descriptors',
+  EIO: 'io',
+};
+
+/** What an error of a call says about the disk. */
+function diskOutcomeOf(error: unknown): DiskOutcome {
+  return (error instanceof Error && 'code' in error && outcomes[String(error.code)]) || 'other';
 }
 
 /** How many files of one kind there are, and the bytes in them. Changed by every part that adds or removes such files. */

@@ -28,6 +28,12 @@ const mostly = (hits: number): Series => ({
   [requests('hit', '200')]: `0+${10 * hits}x480`,
   [requests('miss', '200')]: `0+${10 * (100 - hits)}x480`,
 });
+/** Of each hundred so many take longer than a second. */
+const callsOfDisk = ({ slow }: { readonly slow: number }): Series => ({
+  [gauge('layerwell_storage_operation_duration_seconds_bucket', `${mirror}, operation="read", le="1"`)]:
+    `0+${100 - slow}x60`,
+  [gauge('layerwell_storage_operation_duration_seconds_count', `${mirror}, operation="read"`)]: '0+100x60',
+});
 const constant = (value: number | string, minutes = 480) => `${value}x${minutes}`;
 const days = (count: number) => count * 86_400;
 /** Series of promtool have no infinite values. */
@@ -163,6 +169,15 @@ export const alertCases: Readonly<Record<string, AlertCase>> = {
       [fills('disk_error')]: '3x60',
     },
   },
+  LayerwellDiskFailing: {
+    at: '30m',
+    firing: { [gauge('layerwell_storage_errors_total', `${mirror}, reason="io"`)]: '0x25 1x35' },
+    quiet: {
+      [gauge('layerwell_storage_errors_total', `${mirror}, reason="io"`)]: '7x60',
+      [gauge('layerwell_storage_errors_total', `${mirror}, reason="full"`)]: '0+5x60',
+    },
+  },
+  LayerwellDiskSlow: { at: '40m', firing: callsOfDisk({ slow: 2 }), quiet: callsOfDisk({ slow: 0.5 }) },
   LayerwellEvictionChurn: {
     at: '90m',
     every: '3m',

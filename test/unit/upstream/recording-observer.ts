@@ -1,9 +1,9 @@
-import type { Observer } from '../../../src/mirror/ports/observer.ts';
+import type { Observer, StoreObserver } from '../../../src/mirror/ports/observer.ts';
 
 type Event<Name extends keyof Observer> = Parameters<Required<Observer>[Name]>[0];
 
 /** Keeps what it was told of the upstream. */
-export class RecordingObserver implements Observer {
+export class RecordingObserver implements Observer, StoreObserver {
   readonly answers: Event<'upstreamAnswered'>[] = [];
   readonly transfers: Event<'upstreamBytes'>[] = [];
 
@@ -63,6 +63,8 @@ export class RecordingObserver implements Observer {
     this.secretsFetched.push(event);
   }
 
+  diskAnswered(): void {}
+  indexAnswered(): void {}
   rejected(): void {}
   indexRebuilt(): void {}
   integrityChecked(): void {}

@@ -31,7 +31,11 @@ async function flusherOver({ maxPending = 1000 } = {}) {
   const { database } = opened;
   onTestFinished(() => database.close());
   const pending = new WriteBuffer({ maxNames: 1000 });
-  const observer = { internalError: ({ cause }: { cause: unknown }) => failures.push(cause) };
+  const writes: unknown[] = [];
+  const observer = {
+    internalError: ({ cause }: { cause: unknown }) => failures.push(cause),
+    indexAnswered: (event: unknown) => writes.push(event),
+  };
   const flusher = new BufferFlusher({
     pending,
     observer,
@@ -55,11 +59,11 @@ async function flusherOver({ maxPending = 1000 } = {}) {
   const rows = (): unknown => database.prepare('SELECT count(*) AS rows FROM content').get()?.['rows'];
   const fill = (): void => database.exec('PRAGMA max_page_count = 1');
   const empty = (): void => database.exec('PRAGMA max_page_count = 100000');
-  return { flusher, pending, failures, note, rows, fill, empty };
+  return { flusher, pending, failures, writes, note, rows, fill, empty };
 }
 
 test('a few buffered writes wait for more, many are written at once, a bounded number per event loop turn', async () => {
-  const { note, rows } = await flusherOver();
+  const { note, rows, writes } = await flusherOver();
   note(99);
   await nextTurn();
   expect(rows()).toBe(0);
@@ -70,6 +74,7 @@ test('a few buffered writes wait for more, many are written at once, a bounded n
   expect(rows()).toBe(200);
   await nextTurn();
   expect(rows()).toBe(250);
+  expect(writes).toEqual(Array.from({ length: 3 }, () => ({ operation: 'write', durationMs: 0 })));
 });
 
 test('buffered writes that the disk rejects are kept, reported once, and written when the disk recovers', async () => {
