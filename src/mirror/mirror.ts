@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Digest, isDigest } from '../oci/digest.ts';
 import { UpstreamError } from '../oci/errors.ts';
-import { isRepository, parseHostName, type Reference } from '../oci/reference.ts';
+import { isRepository, parseHostName, type Reference, type Tag } from '../oci/reference.ts';
 import type { Descriptor } from '../oci/manifest.ts';
 import type { MediaType } from '../oci/media-types.ts';
 import type { Access } from './access/access.ts';
@@ -20,7 +20,7 @@ import type { RepositoryId } from './ports/repository-id.ts';
 import type { Index } from './ports/store-index.ts';
 import type { Upstream } from './ports/upstream.ts';
 import type { Waiting } from './ports/waiting.ts';
-import type { Tags } from './tags/tags.ts';
+import type { RefreshedTag, Tags } from './tags/tags.ts';
 import {
   chooseUpstream,
   type UpstreamChoice,
@@ -103,6 +103,11 @@ export class Mirror {
       this.#deps.observer.servedStale({ upstream: located.upstream.label, reason: served.cache.reason ?? 'unknown' });
     }
     return served;
+  }
+
+  /** What a cached tag points to now, by the upstream; for operators. @returns undefined for a tag that is not cached. */
+  refresh(located: LocatedRepository, tag: Tag, waiting: Waiting): Promise<RefreshedTag | undefined> {
+    return this.#deps.tags.refresh({ ...located, tag }, waiting);
   }
 
   /** @param partOf the part that the client wants, given the size. */

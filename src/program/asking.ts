@@ -4,7 +4,7 @@ import { askingCommand, askingWith, confirmation, type MirrorOptions } from './o
 
 /** The commands that ask the running mirror by its API. */
 export function addAskingCommands(program: Command): void {
-  for (const add of [addStats, addPurge]) add(program);
+  for (const add of [addStats, addPurge, addRefresh]) add(program);
 }
 
 function addStats(program: Command): void {
@@ -45,6 +45,18 @@ function addPurge(program: Command): void {
         }
         const { purge } = await import('../commands/purge.ts');
         return purge({ ...asking, image, allTags, dryRun });
+      }),
+    );
+}
+
+function addRefresh(program: Command): void {
+  askingCommand(program, 'refresh', 'let the running mirror ask the upstream now what a cached tag points at')
+    .argument('<image>', 'its full name with a tag, such as docker.io/library/nginx:1.27')
+    .action((image: string, options: MirrorOptions) =>
+      run(async () => {
+        endOnSignals();
+        const { refresh } = await import('../commands/content/refresh.ts');
+        return refresh({ ...askingWith(options), image });
       }),
     );
 }

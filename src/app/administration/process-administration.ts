@@ -1,7 +1,11 @@
+import type { RefreshAnswer } from '../../http/management/api/refresh-routes.ts';
 import type { Administration } from '../../http/management/api/routes.ts';
 import type { Reloaded, Stats, Upstreams } from '../../http/management/api/schemas.ts';
 import { Problem } from '../../http/management/problems.ts';
 import { WholeLists } from '../../mirror/administration/catalogue.ts';
+import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
+import type { Waiting } from '../../mirror/ports/waiting.ts';
+import type { Tag } from '../../oci/reference.ts';
 import type { AssembledMirror } from '../../mirror/mirror-parts.ts';
 import type { CacheWord } from '../../mirror/ports/cache-status.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
@@ -11,6 +15,7 @@ import type { Metrics } from '../../telemetry/metrics.ts';
 import type { StoreReadings } from '../../telemetry/readouts.ts';
 import type { ReloadResult } from '../reloading.ts';
 import type { UpstreamHealth } from '../upstream-health.ts';
+import { refreshTag } from './refresh-tag.ts';
 import { ProcessPurges } from './process-purges.ts';
 import { CachedCatalogue } from './catalogue-administration.ts';
 import type { Upstreams as UpstreamsPart } from '../upstreams.ts';
@@ -19,7 +24,7 @@ export interface AdministrationDeps {
   readonly observer: Pick<Metrics, 'answerTotals' | 'activityOf'>;
   readonly health: Pick<UpstreamHealth, 'states' | 'lastSuccesses'>;
   readonly upstreams: Pick<UpstreamsPart, 'directory'>;
-  readonly mirror: Pick<AssembledMirror, 'waitingFor' | 'purgeIn'>;
+  readonly mirror: Pick<AssembledMirror, 'waitingFor' | 'purgeIn' | 'mirror'>;
   readonly readings: StoreReadings;
   readonly catalogue: Catalogue & Index;
   readonly clock: Pick<Clock, 'now'>;
@@ -52,6 +57,10 @@ export class ProcessAdministration implements Administration {
     if (isUsed && sha256 !== undefined) return { sha256, needRestart: [...needRestart] };
     const members = { problems, ...(sha256 !== undefined && { sha256 }) };
     throw new Problem('refused', 'the configuration file cannot be used; the old one stays in use', { members });
+  }
+
+  refresh(repositoryId: RepositoryId, tag: Tag, waiting: Waiting): Promise<RefreshAnswer> {
+    return refreshTag(this.#deps.mirror.mirror, { repositoryId, tag }, waiting);
   }
 
   async stats(): Promise<Stats> {

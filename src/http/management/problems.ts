@@ -17,6 +17,8 @@ export type ProblemKind =
   | 'not-found'
   | 'refused'
   | 'unavailable'
+  | 'upstream-failed'
+  | 'upstream-unavailable'
   | 'internal-error';
 
 const kinds: Readonly<Record<ProblemKind, { readonly status: number; readonly title: string }>> = {
@@ -35,6 +37,8 @@ const kinds: Readonly<Record<ProblemKind, { readonly status: number; readonly ti
   'not-found': { status: 404, title: 'It is not in the cache' },
   refused: { status: 422, title: 'The mirror refuses this' },
   unavailable: { status: 503, title: 'The mirror cannot do this now' },
+  'upstream-failed': { status: 502, title: 'The upstream gave no usable answer' },
+  'upstream-unavailable': { status: 503, title: 'The upstream does not answer' },
   'internal-error': { status: 500, title: 'Internal error' },
 };
 

@@ -23,6 +23,8 @@ export interface TagLookupsDeps {
 export interface ClientTagQuestion extends TagQuestion {
   /** A client's HEAD never causes a GET unless the upstream's HEAD lacks digest or length. */
   readonly wantsBody: boolean;
+  /** The upstream itself is asked, whatever another replica has just learnt. */
+  readonly isRefresh?: boolean;
 }
 
 /** Asks upstreams what tags point to, once for all replicas, and records the answers. */
@@ -40,7 +42,7 @@ export class TagLookups {
   async lookUp(question: ClientTagQuestion, known: TagRecord | undefined, waiting: Waiting): Promise<ResolvedTag> {
     const lifetimeMs = this.#deps.policies.tagLifetimeMs(question.upstream.label, question.key);
     // Without a lifetime no other replica's answer is fresh.
-    const turn = lifetimeMs > 0 ? await this.#takeTurn(question, waiting) : undefined;
+    const turn = lifetimeMs > 0 && question.isRefresh !== true ? await this.#takeTurn(question, waiting) : undefined;
     using claim = turn?.kind === 'ask' ? turn.claim : undefined;
     const confirmed = turn?.kind === 'answered' ? this.#confirmed(question, turn.record, known) : undefined;
     if (confirmed) return confirmed;

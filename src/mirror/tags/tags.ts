@@ -43,6 +43,12 @@ export interface FetchedTag {
   readonly confirmedAtMs: number;
 }
 
+/** What a tag pointed to, and points to now; `stale` if the upstream did not tell. */
+export interface RefreshedTag {
+  readonly before: TagRecord;
+  readonly now: ResolvedTag;
+}
+
 /**
  * Turns tags into digests.
  *
@@ -98,6 +104,20 @@ export class Tags {
       if (!fallback) throw cause;
       return fallback;
     }
+  }
+
+  /**
+   * Asks the upstream now, however fresh the tag is, with all clients that wait for the tag meanwhile.
+   * @returns undefined for a tag that is not cached. @throws as {@link resolve}.
+   */
+  async refresh(place: Omit<TagQuestion, 'key'>, waiting: Waiting): Promise<RefreshedTag | undefined> {
+    const before = await this.#deps.tagRecords.get(place.repositoryId, place.tag);
+    if (!before) return undefined;
+    const question = { ...place, key: tagKey(place.repositoryId, place.tag), wantsBody: false, isRefresh: true };
+    const joined = await this.#lookUpTogether(question, before, waiting);
+    // The lookup of a client may have been answered by another replica.
+    const isAnswered = joined.cache.word !== 'hit';
+    return { before, now: isAnswered ? joined : await this.#lookUpTogether(question, before, waiting) };
   }
 
   /** The manifest of a tag whose manifest is not cached. If it cannot be fetched, the image that the tag pointed to before is served. */

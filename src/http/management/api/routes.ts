@@ -1,11 +1,12 @@
 import { z } from 'zod';
 import { type CatalogueNeeds, catalogueRoutes } from './catalogue-routes.ts';
 import { type PurgeNeeds, purgeRoutes } from './purge-routes.ts';
+import { type RefreshNeeds, refreshRoutes } from './refresh-routes.ts';
 import { type Route, route } from './route.ts';
 import { type Reloaded, type Stats, type Upstreams, reloaded, stats, upstreams } from './schemas.ts';
 
 /** What the API may ask of the mirror: the needs of all its routes. */
-export interface Administration extends CatalogueNeeds, PurgeNeeds {
+export interface Administration extends CatalogueNeeds, PurgeNeeds, RefreshNeeds {
   stats(): Promise<Stats>;
   upstreams(): Promise<Upstreams>;
   /** Reads the configuration file again. @throws Problem `refused` with every problem of the file. */
@@ -39,6 +40,7 @@ export const routes: readonly Route<Administration>[] = [
   }),
   ...catalogueRoutes,
   ...purgeRoutes,
+  ...refreshRoutes,
   route({
     method: 'post',
     path: '/api/v1/reload',

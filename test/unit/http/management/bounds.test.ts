@@ -39,6 +39,7 @@ test('of more than 32 requests at the same time, the rest is answered at once to
     stats: never,
     catalogue: { repositories: never, tags: never },
     purges: { purge: never, purgeByGlob: never },
+    refresh: never,
     reload: never,
     upstreams: async () => {
       running += 1;
