@@ -15,9 +15,9 @@ export interface Descriptor {
 export const maxManifestBytes = 4 * 1024 * 1024;
 
 /** Docker allows 127 layers, and the largest image indexes list a few hundred manifests. */
-const maxNamed = 1_000;
+export const maxNamed = 1_000;
 /** Parsing this much blocks the event loop for about 10 ms. A manifest of {@link maxNamed} layers has a quarter of it. */
-const maxParsedBytes = 1024 * 1024;
+export const maxParsedBytes = 1024 * 1024;
 
 /**
  * What a manifest names, each digest once: config, layers and index children. Not `subject`, which is not part of the image, and not

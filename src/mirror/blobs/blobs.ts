@@ -267,7 +267,8 @@ export class Blobs {
     const answer = await followingAnswer(question, download, { ...facts, firstServedAtMs });
     const following = this.#stored.reportingDiskFailures(answer);
     const receivedBytes = () => download.receivedBytes;
-    if (!question.partOf) return { ...following, receivedBytes };
+    const { ended } = download;
+    if (!question.partOf) return { ...following, receivedBytes, ended };
     const blob = this.#upstreamBlobs.remote(question);
     const source = partsAhead(question, download, { following: following.source, relays, blob });
     return { ...following, source, receivedBytes };

@@ -3,7 +3,7 @@ import type { RequestedRange } from '../../oci/range.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { Download } from '../downloads/download.ts';
 import type { JoinOptions } from '../transfers/suspended-tail.ts';
-import { DigestMismatch } from '../transfers/transfer-errors.ts';
+import { DigestMismatch, type DownloadEnd } from '../transfers/transfer-errors.ts';
 import type { StoredBlob, BlobStore } from '../ports/blob-store.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
@@ -57,6 +57,8 @@ export interface ServedBlob {
   readonly ignoresRange?: true;
   /** How many bytes of it the upstream has sent: a reader may wait for later ones. Absent where it is not being downloaded. */
   readonly receivedBytes?: () => number;
+  /** Resolves when that download has ended, with whether the blob is stored. Never rejects. Absent likewise. */
+  readonly ended?: Promise<DownloadEnd>;
 }
 
 /** The part of an answer that does not depend on its source. */

@@ -28,11 +28,15 @@ export class RateLimits {
 
   /** The factor for the lifetimes of this upstream's tags. */
   lifetimeFactor(label: string): number {
+    return this.isLow(label) ? lifetimeFactorWhenLow : 1;
+  }
+
+  /** Whether all accounts of the upstream have less than a tenth of their pulls left. */
+  isLow(label: string): boolean {
     const accounts = this.#seen.get(label);
-    if (!accounts) return 1;
+    if (!accounts) return false;
     const known = [...accounts.values()].filter((account) => this.#isCurrent(account));
-    const isLow = known.length > 0 && known.every(({ limit, remaining }) => remaining < limit * lowShare);
-    return isLow ? lifetimeFactorWhenLow : 1;
+    return known.length > 0 && known.every(({ limit, remaining }) => remaining < limit * lowShare);
   }
 
   #isCurrent({ atMs, windowSeconds }: RateLimitReport & { readonly atMs: number }): boolean {
