@@ -11,6 +11,7 @@ import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
 import type { Traces } from '../telemetry/tracing.ts';
 import { type Pauses, realPauses } from '../upstream/failover/retry.ts';
 import { type Part, partOf } from './lifecycle.ts';
+import { createJobs } from './administration/jobs-administration.ts';
 import { ProcessAdministration } from './administration/process-administration.ts';
 import { createCluster } from './cluster/cluster.ts';
 import { createListeners } from './listeners.ts';
@@ -100,10 +101,10 @@ export function createApp(deps: AppDeps): App {
   const core = { ...stores, clock, observer, rateLimits, memory, tracing, ...sharedStorage.parts, ...cluster.work };
   const mirror = assembleMirror(core, limits, mirrorRules(config, upstreams.directory));
   const readings = readingsOf(config, { stores, mirror, sharedStorage, clock });
-  const connections = { ...stores.redis, ...cluster.redis };
-  const redis = Object.keys(connections).length > 0 ? connections : undefined;
+  const redis = connectionsOf({ ...stores.redis, ...cluster.redis });
   const ready = new ReadyPart({ ...stores, ...readings, health, sharedStorage, cluster, redis, configSha256 });
-  const administered = { observer, catalogue: stores.index, clock };
+  const jobs = createJobs(config, { mirror, rateLimits, clock, observer });
+  const administered = { observer, catalogue: stores.index, clock, jobs };
   const administration = new ProcessAdministration({ ...administered, health, upstreams, mirror, readings });
   const listening = { ...core, ...mirror, log, readiness: () => ready.now(), administration, requestDeadlineMs };
   const { registry, management, running } = createListeners(config, listening);
@@ -112,18 +113,18 @@ export function createApp(deps: AppDeps): App {
   const serving = servingReadings({ ready, registry, siblings, running, health, upstreams, mirror });
   observer.followUpstreams(followedOf(config));
   observer.readFrom({ ...readings, ...serving, memory, droppedLogLines: () => log.droppedLines });
-  const { lock, index, store } = stores;
   return {
     parts: [
-      lock,
-      index,
-      partOf('store', { start: () => store.prepare() }),
+      stores.lock,
+      stores.index,
+      partOf('store', { start: () => stores.store.prepare() }),
       rebuilder,
       sharedStorage.part, // Stopped after the mirror, whose last downloads are uploaded by the next process.
       upstreams,
       management, // Stopped after the mirror, so that /metrics and /readyz can be read while downloads drain.
       cluster.connections,
       partOf('mirror', { stop: (options) => mirror.stop(options) }),
+      jobs, // Cancelled before the mirror stops, so that their downloads are left to be resumed.
       sweeper,
       scrubber,
       siblings,
@@ -141,6 +142,11 @@ export function createApp(deps: AppDeps): App {
     reloadBy: (reloadNow) => administration.reloadBy(reloadNow),
     reloadEnded: (result) => [ready, observer].forEach((part) => part.reloadEnded(result)),
   };
+}
+
+/** Undefined if there is none. */
+function connectionsOf<Connections extends object>(connections: Connections): Connections | undefined {
+  return Object.keys(connections).length > 0 ? connections : undefined;
 }
 
 function observerOf({ version, revision, nodeVersion, log, tracing }: AppDeps): Metrics {

@@ -89,6 +89,7 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
     sweep: () => core.space.sweep(),
     use: () => core.space.use(),
     purgeIn: (catalogue) => new Purge({ ...core, index: catalogue }),
+    written: () => core.background.settled(),
     waitingFor: (label) => core.waiters.waitingFor(label),
     stop: async ({ signal }) => {
       await core.downloads.stop({ signal });

@@ -70,6 +70,8 @@ export interface AssembledMirror {
   use(): Promise<DiskUse>;
   /** Purges what this index, which is that of the mirror, has. */
   purgeIn(index: Catalogue & Index): Purge;
+  /** Resolves when what was pulled until now is written, or could not be. */
+  written(): Promise<void>;
   /** How many requests wait for an upstream, by its label. */
   waitingFor(label: string): number;
   /** Lets downloads and unwritten records end; cuts the downloads when `signal` aborts. */

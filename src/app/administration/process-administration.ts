@@ -18,6 +18,7 @@ import type { UpstreamHealth } from '../upstream-health.ts';
 import { refreshTag } from './refresh-tag.ts';
 import { ProcessPurges } from './process-purges.ts';
 import { CachedCatalogue } from './catalogue-administration.ts';
+import type { OperatorJobs } from './jobs-administration.ts';
 import type { Upstreams as UpstreamsPart } from '../upstreams.ts';
 
 export interface AdministrationDeps {
@@ -28,18 +29,21 @@ export interface AdministrationDeps {
   readonly readings: StoreReadings;
   readonly catalogue: Catalogue & Index;
   readonly clock: Pick<Clock, 'now'>;
+  readonly jobs: OperatorJobs;
 }
 
 /** What the management API asks of this process. */
 export class ProcessAdministration implements Administration {
   readonly catalogue: CachedCatalogue;
   readonly purges: ProcessPurges;
+  readonly jobs: OperatorJobs;
   readonly #deps: AdministrationDeps;
   readonly #startedAtMs: number;
   #reload: (() => Promise<ReloadResult>) | undefined;
 
   constructor(deps: AdministrationDeps) {
     this.#deps = deps;
+    this.jobs = deps.jobs;
     this.#startedAtMs = deps.clock.now();
     const index = deps.catalogue;
     this.catalogue = new CachedCatalogue({ index, lists: new WholeLists({ index }) });

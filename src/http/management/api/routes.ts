@@ -2,11 +2,12 @@ import { z } from 'zod';
 import { type CatalogueNeeds, catalogueRoutes } from './catalogue-routes.ts';
 import { type PurgeNeeds, purgeRoutes } from './purge-routes.ts';
 import { type RefreshNeeds, refreshRoutes } from './refresh-routes.ts';
+import { type JobsNeeds, jobsRoutes } from './jobs-routes.ts';
 import { type Route, route } from './route.ts';
 import { type Reloaded, type Stats, type Upstreams, reloaded, stats, upstreams } from './schemas.ts';
 
 /** What the API may ask of the mirror: the needs of all its routes. */
-export interface Administration extends CatalogueNeeds, PurgeNeeds, RefreshNeeds {
+export interface Administration extends CatalogueNeeds, PurgeNeeds, RefreshNeeds, JobsNeeds {
   stats(): Promise<Stats>;
   upstreams(): Promise<Upstreams>;
   /** Reads the configuration file again. @throws Problem `refused` with every problem of the file. */
@@ -41,6 +42,7 @@ export const routes: readonly Route<Administration>[] = [
   ...catalogueRoutes,
   ...purgeRoutes,
   ...refreshRoutes,
+  ...jobsRoutes,
   route({
     method: 'post',
     path: '/api/v1/reload',

@@ -34,12 +34,16 @@ test('a body that stops arriving is waited for only so long', async () => {
 test('of more than 32 requests at the same time, the rest is answered at once to come again', async () => {
   const [rest, all] = [gate(), gate()];
   let running = 0;
-  const never = async () => Promise.reject(new Error('not asked for'));
+  const impossible = () => {
+    throw new Error('not asked for');
+  };
+  const never = async () => impossible();
   const administration: Administration = {
     stats: never,
     catalogue: { repositories: never, tags: never },
     purges: { purge: never, purgeByGlob: never },
     refresh: never,
+    jobs: { list: impossible, get: impossible, cancel: never, warm: impossible },
     reload: never,
     upstreams: async () => {
       running += 1;

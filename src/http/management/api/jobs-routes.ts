@@ -1,0 +1,171 @@
+import { z } from 'zod';
+import { parsePlatform, type Platform } from '../../../mirror/administration/jobs/image-contents.ts';
+import { mostRemembered, mostRunning } from '../../../mirror/administration/jobs/jobs.ts';
+import type { WarmOrder } from '../../../mirror/administration/jobs/warm.ts';
+import { mostProblems } from '../../../mirror/administration/jobs/warm-report.ts';
+import type { Waiting } from '../../../mirror/ports/waiting.ts';
+import { type ImageName, parseImageName } from '../../../oci/image-name.ts';
+import { type Route, route } from './route.ts';
+
+/** What the routes of jobs need of the mirror. */
+export interface JobsAdministration {
+  list(): Jobs;
+  /** @throws Problem `not-found`. */
+  get(id: string): Job;
+  /** Answers when the job has ended. @throws Problem `not-found`. */
+  cancel(id: string, waiting: Waiting): Promise<Job>;
+  /** @throws Problem `unavailable` when too many jobs run. */
+  warm(order: WarmOrder): JobSummary;
+}
+
+export interface JobsNeeds {
+  readonly jobs: JobsAdministration;
+}
+
+const time = () => z.iso.datetime();
+const amount = () => z.int().min(0);
+
+const summary = {
+  id: z.string(),
+  kind: z.enum(['warm']),
+  state: z
+    .enum(['running', 'done', 'failed', 'cancelled'])
+    .describe('`done`: it came to its end, with the problems that it tells of. `failed`: by a bug; the log has it.'),
+  startedAt: time(),
+  endedAt: time().optional().describe('Absent while it runs.'),
+  done: amount().describe('How many images have ended.'),
+  total: amount().nullable().describe('How many there are; null if that is not known.'),
+  bytes: amount().describe('Bytes of blobs that were fetched.'),
+  problems: amount().describe('How many things could not be done, or were skipped.'),
+};
+
+export const jobSummary = z.strictObject(summary).meta({ id: 'JobSummary' });
+
+export const jobs = z.strictObject({ items: z.array(jobSummary).describe('The last first.') }).meta({ id: 'Jobs' });
+
+const counts = z.strictObject({ manifests: amount(), blobs: amount(), bytes: amount().describe('Of blobs.') });
+
+const warmedImage = z.strictObject({
+  image: z.string().describe('Its full name.'),
+  state: z
+    .enum(['waiting', 'running', 'done', 'failed', 'cancelled'])
+    .describe('`failed`: a part of it could not be fetched.'),
+  digest: z.string().optional().describe('What its tag points at; absent until that is known.'),
+  fetched: counts.describe('What came from the upstream, so far.'),
+  present: counts.describe('What was stored already.'),
+});
+
+const jobProblem = z.strictObject({
+  image: z.string().optional(),
+  subject: z.string().describe('A digest, a tag, a platform or a registry.'),
+  reason: z.string().describe('A word; see docs/management.md.'),
+  detail: z.string().describe('For people.'),
+});
+
+export const job = z
+  .strictObject({
+    ...summary,
+    images: z.array(warmedImage).optional().describe('Of a job that warms: in the order asked for.'),
+    problemList: z.array(jobProblem).describe(`At most the first ${mostProblems}.`),
+  })
+  .meta({ id: 'Job' });
+
+export type JobSummary = z.output<typeof jobSummary>;
+export type Jobs = z.output<typeof jobs>;
+export type Job = z.output<typeof job>;
+
+/** The images that one request may name: what a job keeps of each is remembered. */
+export const mostImages = 250;
+const mostPlatforms = 20;
+
+function imageName() {
+  return z
+    .string()
+    .max(800)
+    .transform((text, context): ImageName => {
+      const name = parseImageName(text);
+      if (typeof name !== 'string') return name;
+      context.addIssue(name);
+      return z.NEVER;
+    })
+    .describe(
+      'As `docker pull` takes it: `nginx:1.27` is `docker.io/library/nginx:1.27`, and without a tag or digest it is `latest`.',
+    );
+}
+
+function platforms() {
+  return z
+    .union([
+      z.literal('all'),
+      z
+        .array(
+          z.string().transform((text, context): Platform => {
+            const platform = parsePlatform(text);
+            if (platform !== undefined) return platform;
+            context.addIssue('expected a platform such as "linux/arm64"');
+            return z.NEVER;
+          }),
+        )
+        .min(1)
+        .max(mostPlatforms),
+    ])
+    .prefault(['linux/amd64'])
+    .describe('The platforms of image indexes, or `all`. Without a variant, all variants are meant.');
+}
+
+const warmBody = z.strictObject({
+  images: z.array(imageName()).min(1).max(mostImages),
+  platforms: platforms(),
+  referrers: z
+    .boolean()
+    .prefault(false)
+    .describe('Whether to fetch signatures, SBOMs, attestations and the like as well.'),
+});
+
+const nothing = z.strictObject({});
+const noBody = nothing.optional();
+const jobPath = z.strictObject({ id: z.string().describe('As the answer that began it told.') });
+
+export const jobsRoutes: readonly Route<JobsNeeds>[] = [
+  route({
+    method: 'post',
+    path: '/api/v1/warm',
+    summary: 'Begins to fetch images, as clients would pull them. What is stored already is not fetched again.',
+    pathParameters: nothing,
+    query: nothing,
+    body: warmBody,
+    status: 202,
+    answer: jobSummary,
+    run: async ({ body }, { jobs: administration }: JobsNeeds) => administration.warm(body),
+  }),
+  route({
+    method: 'get',
+    path: '/api/v1/jobs',
+    summary: `The jobs of this process: at most ${mostRunning} run, and the last ${mostRemembered} are remembered.`,
+    pathParameters: nothing,
+    query: nothing,
+    body: noBody,
+    answer: jobs,
+    run: async (_, { jobs: administration }: JobsNeeds) => administration.list(),
+  }),
+  route({
+    method: 'get',
+    path: '/api/v1/jobs/{id}',
+    summary: 'One job: how far it is, and what it could not do.',
+    pathParameters: jobPath,
+    query: nothing,
+    body: noBody,
+    answer: job,
+    run: async ({ path }, { jobs: administration }: JobsNeeds) => administration.get(path.id),
+  }),
+  route({
+    method: 'delete',
+    path: '/api/v1/jobs/{id}',
+    summary: 'Cancels a job, and answers when it has ended. What it has stored stays.',
+    pathParameters: jobPath,
+    query: nothing,
+    body: noBody,
+    answer: job,
+    run: ({ path, signal }, { jobs: administration }: JobsNeeds) => administration.cancel(path.id, { signal }),
+  }),
+];
