@@ -15,12 +15,13 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   upstream: ['oci/', 'mirror/ports/', 'mirror/concurrency/'],
   index: ['oci/', 'mirror/ports/', 'mirror/concurrency/', 'cluster/redis/'],
   cluster: ['oci/', 'mirror/ports/', 'mirror/concurrency/', 'upstream/transport/'],
-  nodes: ['config/'],
+  nodes: ['config/', 'clients/'],
+  clients: [],
   telemetry: ['mirror/ports/', 'mirror/concurrency/abortable-wait.ts'],
   http: ['oci/', 'mirror/'],
   app: [''],
   commands: [''],
-  program: ['app/', 'commands/', 'config/', 'storage/filesystem/failpoints.ts'],
+  program: ['app/', 'clients/', 'commands/', 'config/', 'storage/filesystem/failpoints.ts'],
   '.': [''],
 };
 
@@ -33,12 +34,12 @@ const ownersOf: Readonly<Record<string, readonly string[]>> = {
   'lru-cache': ['mirror/', 'upstream/', 'storage/s3/', 'index/'],
   zod: ['config/', 'http/management/api/'],
   'fastest-levenshtein': ['config/'],
-  'jsonc-parser': ['config/'],
+  'jsonc-parser': ['config/', 'clients/'],
   'prom-client': ['telemetry/'],
   pino: ['telemetry/'],
   '@opentelemetry/api': ['telemetry/'],
   ioredis: ['cluster/redis/'],
-  commander: ['main.ts', 'program/'],
+  commander: ['program/'],
   '@aws-sdk/client-ecr': ['upstream/credentials/'],
   '@aws-sdk/client-ecr-public': ['upstream/credentials/'],
   '@aws-sdk/client-s3': ['storage/s3/'],
@@ -62,7 +63,7 @@ const ownersOf: Readonly<Record<string, readonly string[]>> = {
     'http/',
     'commands/',
   ],
-  'node:fs/promises': ['storage/', 'config/', 'upstream/credentials/', 'http/', 'commands/', 'nodes/'],
+  'node:fs/promises': ['storage/', 'config/', 'upstream/credentials/', 'http/', 'commands/', 'nodes/', 'clients/'],
   'node:process': ['upstream/credentials/'], // There, to kill what a helper started.
 };
 

@@ -189,7 +189,8 @@ class Rounds {
   }
 }
 
-const whatToDo: Readonly<Record<Exclude<FolderUse, 'read'>, string>> = {
+/** What is to be done about a folder that containerd does not read. */
+export const whatToDo: Readonly<Record<Exclude<FolderUse, 'read'>, string>> = {
   default: 'containerd before 2.2 reads the folder only if config_path names it, and config.toml has no config_path',
   elsewhere: 'containerd does not read the folder: config_path in config.toml names another',
   legacy:
@@ -206,7 +207,7 @@ function folderOf({ folder }: NodeSettings, { root }: NodeConfigurationOptions):
 }
 
 /** The configuration of containerd and what it imports; nothing where it cannot be read. */
-async function configTexts(root: string, file: string): Promise<readonly string[]> {
+export async function configTexts(root: string, file: string): Promise<readonly string[]> {
   const text = await textOf(join(root, file));
   const imported: string[] = [];
   for (const pattern of importsIn(text)) {

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { hostsFolder, hostsToml, ownServer, registriesConf, registriesYaml } from '../clients/file-formats.ts';
 import type { NodeSettings } from '../config/node-settings.ts';
 
 /** A file that a container runtime reads. */
@@ -46,82 +47,28 @@ export function desiredFiles(settings: NodeSettings, facts: NodeFacts): readonly
 function filesOf(settings: NodeSettings, ca: string | undefined): readonly NodeFile[] {
   if (settings.runtime === 'containerd') return hostsFiles(settings, ca);
   const caFile = ca === undefined ? [] : [{ path: caName, text: ca }];
-  if (settings.runtime === 'crio') return [...caFile, { path: dropInName, text: registriesConf(settings) }];
-  return [...caFile, { path: registriesName, text: registriesYaml(settings, ca !== undefined) }];
+  const names = settings.registries.map(({ name }) => name);
+  const { mirrors } = settings;
+  if (settings.runtime === 'crio') return [...caFile, { path: dropInName, text: registriesConf(names, mirrors) }];
+  const named = [...names, ...(settings.everyRegistry ? ['*'] : [])];
+  const caPath = ca === undefined ? undefined : join(settings.folder, caName);
+  return [...caFile, { path: registriesName, text: registriesYaml(named, mirrors, caPath) }];
 }
 
 /** One folder for each registry, and `_default` for the others. A folder of its own beats `_default`. */
 function hostsFiles(settings: NodeSettings, ca: string | undefined): readonly NodeFile[] {
-  const { registries, everyRegistry } = settings;
+  const { registries, everyRegistry, mirrors, dialTimeoutSeconds } = settings;
+  const caFile = ca === undefined ? undefined : caName;
   const folders = [
-    ...registries.map(({ name, server }) => ({ folder: folderOf(name), server: server ?? ownServer(name) })),
+    ...registries.map((registry) => ({ folder: hostsFolder(registry.name), server: ownServer(registry) })),
     ...(everyRegistry ? [{ folder: '_default', server: undefined }] : []),
   ];
   return folders.flatMap(({ folder, server }) => [
     ...(ca === undefined ? [] : [{ path: join(folder, caName), text: ca }]), // Before the file that names it.
-    { path: join(folder, hostsName), text: hostsToml(settings, { server, hasCa: ca !== undefined }) },
+    { path: join(folder, hostsName), text: hostsToml({ mirrors, dialTimeoutSeconds, server, caFile }) },
   ]);
-}
-
-/** Docker Hub's registry has another name than its images; containerd takes localhost to be plain HTTP. */
-function ownServer(name: string): string {
-  if (name === 'docker.io') return 'https://registry-1.docker.io';
-  return /^(?:localhost|127\.[0-9.]+|\[::1\]):\d+$/.test(name) ? `http://${name}` : `https://${name}`;
-}
-
-/** containerd writes the colon of a port as underscores (docs/hosts.md). */
-function folderOf(name: string): string {
-  return name.replace(/:(\d+)$/, '_$1_');
-}
-
-/**
- * Without `capabilities` containerd would also push to the mirror. Without `server` the registry that the image names comes last, by its own
- * address, which is what `_default` needs. containerd before 2.1 ignores `dial_timeout` and waits 30 s for a node that does not answer.
- */
-function hostsToml(
-  { mirrors, dialTimeoutSeconds }: NodeSettings,
-  { server, hasCa }: { readonly server: string | undefined; readonly hasCa: boolean },
-): string {
-  const hosts = mirrors.map((url) => {
-    const ca = hasCa && url.startsWith('https:') ? `  ca = ${quoted(caName)}\n` : '';
-    return `\n[host.${quoted(url)}]\n  capabilities = ["pull", "resolve"]\n  dial_timeout = "${dialTimeoutSeconds}s"\n${ca}`;
-  });
-  return `${server === undefined ? '' : `server = ${quoted(server)}\n`}${hosts.join('')}`;
-}
-
-/** The mirror learns the registry from the path: CRI-O sends no `ns`. */
-function registriesConf({ registries, mirrors }: NodeSettings): string {
-  const tables = registries.map(({ name }) => {
-    const ofMirror = mirrors.map((url) => {
-      const { protocol, host } = new URL(url);
-      const location = quoted(`${host}/${inPath(name)}`);
-      return `\n[[registry.mirror]]\nlocation = ${location}\ninsecure = ${protocol === 'http:'}\n`;
-    });
-    return `\n[[registry]]\nprefix = ${quoted(name)}\nlocation = ${quoted(name)}\n${ofMirror.join('')}`;
-  });
-  return tables.join('');
-}
-
-/** A registry with a port, as the mirror reads it in a path. */
-function inPath(name: string): string {
-  return name.replace(/:(\d+)$/, '_$1');
-}
-
-function registriesYaml({ registries, everyRegistry, mirrors, folder }: NodeSettings, hasCa: boolean): string {
-  const names = [...registries.map(({ name }) => name), ...(everyRegistry ? ['*'] : [])];
-  const endpoints = mirrors.map((url) => `      - ${quoted(url)}\n`).join('');
-  const entries = names.map((name) => `  ${quoted(name)}:\n    endpoint:\n${endpoints}`).join('');
-  const secure = hasCa ? mirrors.filter((url) => url.startsWith('https:')) : [];
-  const file = quoted(join(folder, caName));
-  const trust = secure.map((url) => `  ${quoted(new URL(url).host)}:\n    tls:\n      ca_file: ${file}\n`).join('');
-  return `mirrors:\n${entries}${trust === '' ? '' : `configs:\n${trust}`}`;
 }
 
 function inUrl(address: string): string {
   return address.includes(':') ? `[${address}]` : address;
-}
-
-/** A basic string of TOML and a double-quoted scalar of YAML are both written as JSON writes them. */
-function quoted(text: string): string {
-  return JSON.stringify(text);
 }

@@ -26,11 +26,11 @@ export interface MirrorOptions {
   readonly json: boolean;
 }
 
-/** A command that asks the running mirror; its exit codes are in docs/management.md. */
+/** A command that asks the running mirror. */
 export function askingCommand(program: Command, name: string, description: string): Command {
   return program
     .command(name)
-    .description(`${description}; exit code 3 if no mirror answers, 4 if it refuses the token`)
+    .description(description)
     .addOption(configOption())
     .option('--server <url>', 'of its management listener, instead of the one in the configuration')
     .option('--token-file <file>', 'with its token, instead of the one in the configuration')
@@ -38,7 +38,7 @@ export function askingCommand(program: Command, name: string, description: strin
 }
 
 /** What every such command is given. */
-export function askingWith({ config, ...others }: MirrorOptions) {
+export function askingWith<Options extends MirrorOptions>({ config, ...others }: Options) {
   const print = (text: string) => void process.stdout.write(text);
   const printError = (text: string) => void process.stderr.write(text);
   return { file: config, env: process.env, ...others, print, printError };

@@ -1,0 +1,69 @@
+import { type Command, Option } from 'commander';
+import { clientKinds, type ClientName, type InstalledClient } from '../clients/kinds.ts';
+import { endOnSignals, run } from './exit.ts';
+import { askingCommand, askingWith, type MirrorOptions } from './options.ts';
+
+interface ClientOptions extends MirrorOptions {
+  readonly url?: string;
+  readonly registry?: readonly string[];
+}
+
+interface InstalledOptions extends ClientOptions {
+  readonly folder?: string;
+  readonly root: string;
+  readonly write?: boolean;
+  readonly undo?: boolean;
+  readonly replace: boolean;
+  readonly force: boolean;
+}
+
+/** A command for each client: what it needs to know to ask the mirror. */
+export function addClientCommands(program: Command): void {
+  const client = program
+    .command('client')
+    .description('how a client is told to ask the mirror: print it, install it, test it');
+  for (const name of Object.keys(clientKinds).filter(isClientName)) {
+    const command = addClient(client, name);
+    if (isInstalled(name)) addInstallation(command, name);
+    else command.action((options: ClientOptions) => run(() => printOf(name, options)));
+  }
+}
+
+function addClient(client: Command, name: ClientName): Command {
+  return askingCommand(client, name, clientKinds[name].summary)
+    .option('-u, --url <url>', 'where clients reach the mirror; by default its listener on this machine')
+    .option('-r, --registry <name...>', 'a registry besides the upstreams; with --url, no configuration is needed');
+}
+
+function addInstallation(command: Command, name: InstalledClient): void {
+  command
+    .option('--folder <folder>', `where its files are, instead of ${clientKinds[name].folder}`)
+    .option('-w, --write', 'write the files, and keep what they replace')
+    .option('--replace', 'with --write: also replace files that the lines do not fit into', false)
+    .addOption(new Option('--undo', 'take back what was written').conflicts('write'))
+    .option('--force', 'with --undo: also if it was changed since; the change is kept beside it', false)
+    .option('--root <folder>', 'where the file system is, for images', '/')
+    .action((options: InstalledOptions) =>
+      run(async () => {
+        if (options.write !== true && options.undo !== true) return printOf(name, options);
+        endOnSignals();
+        const { installClient, uninstallClient } = await import('../commands/client/client.ts');
+        const asked = { ...askingWith(options), client: name };
+        return options.undo === true ? uninstallClient(asked) : installClient(asked);
+      }),
+    );
+}
+
+async function printOf(client: ClientName, options: ClientOptions): Promise<number> {
+  endOnSignals();
+  const { printClient } = await import('../commands/client/client.ts');
+  return printClient({ ...askingWith(options), client });
+}
+
+function isClientName(name: string): name is ClientName {
+  return Object.hasOwn(clientKinds, name);
+}
+
+function isInstalled(name: ClientName): name is InstalledClient {
+  return 'folder' in clientKinds[name];
+}
