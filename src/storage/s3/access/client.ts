@@ -1,4 +1,5 @@
 import type * as Sdk from '@aws-sdk/client-s3';
+import type { UndiciHttpHandler } from '@smithy/undici-http-handler';
 
 /** The bucket, and how its server is spoken to. */
 export interface BucketSettings {
@@ -18,13 +19,15 @@ export interface BucketSettings {
 /** The SDK and its clients. */
 export interface S3 {
   readonly sdk: typeof Sdk;
-  /** For reads. It has no idle timeout of its own: a slow client is not the bucket's fault. */
+  /** For reads. It has no timeouts of its own but that of connecting: a slow client is not the bucket's fault. */
   readonly reading: Sdk.S3Client;
   /** For uploads and for everything else that no client waits for. */
   readonly writing: Sdk.S3Client;
 }
 
 const connectWithinMs = 1_000;
+/** Undici's are not needed: calls.ts limits the time to the headers, and the body watches its own progress. */
+const noTimeout = 0;
 /** How long a connection of an upload may be idle. */
 const idleUploadMs = 15_000;
 /** More than there are downloads and relays at the same time: a read that waited for a connection would count as a slow bucket. */
@@ -36,19 +39,31 @@ const maxWriteAttempts = 3;
 export async function loadS3(settings: BucketSettings): Promise<S3> {
   const sdk = await import('@aws-sdk/client-s3');
   const shared = clientConfig(settings);
-  const handler = {
+  const writing = {
     logger: silent,
     connectionTimeout: connectWithinMs,
-    socketTimeout: 0,
+    socketTimeout: idleUploadMs,
     httpAgent: { maxSockets },
     httpsAgent: { maxSockets },
   };
-  const writing = { ...handler, socketTimeout: idleUploadMs };
   return {
     sdk,
-    reading: new sdk.S3Client({ ...shared, maxAttempts: 1, requestHandler: handler }),
+    reading: new sdk.S3Client({ ...shared, maxAttempts: 1, requestHandler: await readingHandler() }),
     writing: new sdk.S3Client({ ...shared, maxAttempts: maxWriteAttempts, requestHandler: writing }),
   };
+}
+
+/** With Node's own client, a blob of 256 MiB costs twice the CPU, most of it for collections of garbage (`npm run bench -- replicas`). */
+async function readingHandler(): Promise<UndiciHttpHandler> {
+  const { UndiciHttpHandler: Handler } = await import('@smithy/undici-http-handler');
+  return new Handler({
+    dispatcher: {
+      connections: maxSockets,
+      connect: { timeout: connectWithinMs },
+      headersTimeout: noTimeout,
+      bodyTimeout: noTimeout,
+    },
+  });
 }
 
 /** The SDK would write to stderr that many requests wait for a connection. */

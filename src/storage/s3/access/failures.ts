@@ -24,7 +24,7 @@ const outcomeByName: Readonly<Record<string, BucketOutcome>> = {
 };
 
 /** The SDK calls these timeouts. */
-const lostCodes: ReadonlySet<unknown> = new Set(['ECONNRESET', 'EPIPE', 'ECONNREFUSED']);
+const lostCodes: ReadonlySet<unknown> = new Set(['ECONNRESET', 'EPIPE', 'ECONNREFUSED', 'UND_ERR_SOCKET']);
 const dnsCodes: ReadonlySet<unknown> = new Set(['ENOTFOUND', 'EAI_AGAIN', 'EAI_FAIL']);
 
 /** What an error of the SDK means. Pure. */
