@@ -46,6 +46,7 @@ const ownersOf: Readonly<Record<string, readonly string[]>> = {
   '@aws-sdk/lib-storage': ['storage/s3/'],
   '@aws-sdk/s3-request-presigner': ['storage/s3/'],
   '@smithy/node-http-handler': ['upstream/credentials/', 'storage/s3/'],
+  '@smithy/undici-http-handler': ['storage/s3/access/'],
   'google-auth-library': ['upstream/credentials/'],
   'p-limit': ['app/', 'mirror/', 'storage/', 'upstream/'],
   'node:sqlite': ['index/'],
