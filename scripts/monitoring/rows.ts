@@ -178,12 +178,17 @@ const costs: Row = {
       },
     ]),
     graph('Bytes from upstreams', 'Bps', [{ expr: sumBy('upstream', rateOf(received)), legend: '{{upstream}}' }]),
+    graph('Connections', 'short', [
+      { expr: orZero(sumBy('', of('layerwell_upstream_connections', 'state="busy"'))), legend: 'busy' },
+      { expr: orZero(sumBy('', of('layerwell_upstream_connections', 'state="idle"'))), legend: 'idle' },
+      { expr: orZero(sumBy('', of('layerwell_upstream_requests_pending'))), legend: 'requests that wait for one' },
+    ]),
     graph('Rate limits', 'short', [
       { expr: of('layerwell_upstream_ratelimit_remaining'), legend: '{{upstream}} {{account}} left' },
       { expr: of('layerwell_upstream_ratelimit_limit'), legend: '{{upstream}} {{account}} limit' },
     ]),
     graph('Downloads', 'short', [
-      { expr: sumBy('upstream', of('layerwell_cache_fills_in_flight')), legend: '{{upstream}} running' },
+      { expr: orZero(sumBy('', of('layerwell_cache_fills_in_flight'))), legend: 'running' },
       { expr: orZero(sumBy('', of('layerwell_cache_fills_waiting'))), legend: 'waiting' },
     ]),
     graph('Finished downloads', 'ops', [

@@ -149,8 +149,8 @@ function connectionsOf<Connections extends object>(connections: Connections): Co
   return Object.keys(connections).length > 0 ? connections : undefined;
 }
 
-function observerOf({ version, revision, nodeVersion, log, tracing }: AppDeps): Metrics {
-  const metrics = createMetrics({ version, revision, nodeVersion, log });
+function observerOf({ version, revision, nodeVersion, log, tracing, clock = systemClock }: AppDeps): Metrics {
+  const metrics = createMetrics({ version, revision, nodeVersion, log, clock });
   return tracing?.observing(metrics) ?? metrics;
 }
 

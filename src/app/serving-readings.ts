@@ -30,6 +30,7 @@ export function servingReadings(deps: ServingReadingsDeps): ServingReadings {
       health.lastSuccesses().map((reading) => ({
         ...reading,
         running: upstreams.directory.running(reading.upstream),
+        connections: upstreams.directory.connectionUse(reading.upstream),
         waiting: mirror.waitingFor(reading.upstream),
       })),
     certificates: () => certificatesOf(deps),

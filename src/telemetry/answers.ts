@@ -6,10 +6,11 @@ type AnsweredEvent = Parameters<Observer['answered']>[0];
 
 type AnsweredLabels = Pick<AnsweredEvent, 'kind' | 'method' | 'status' | 'cache' | 'upstream'>;
 
-/** Of an upstream that answers. Blobs have no lifetime, so they are not revalidated; manifests are rarely collapsed. */
+/** Of an upstream that answers. Blobs have no lifetime, so they are not revalidated. */
 const ratioParts: readonly (readonly [AnsweredEvent['kind'], AnsweredEvent['cache']])[] = [
   ['manifest', 'hit'],
   ['manifest', 'miss'],
+  ['manifest', 'collapsed'],
   ['manifest', 'revalidated'],
   ['blob', 'hit'],
   ['blob', 'miss'],

@@ -104,11 +104,13 @@ export function createUpstreamMetrics(make: Maker, { log, clock }: UpstreamMetri
     },
     blobBytes: ({ upstream, source, bytes }) => instruments.blobSourceBytes.inc({ upstream, source }, bytes),
     rateLimitSeen: (report) => {
-      const { upstream, account, limit, remaining, windowSeconds } = report;
-      activityOf(upstream).rateLimits.set(account, { ...report, atMs: clock.now() });
+      const { upstream, account, limit, remaining, windowSeconds, resetSeconds } = report;
+      const atMs = clock.now();
+      activityOf(upstream).rateLimits.set(account, { ...report, atMs });
       instruments.rateLimit.set({ upstream, account }, limit);
       instruments.rateLimitRemaining.set({ upstream, account }, remaining);
       if (windowSeconds !== undefined) instruments.rateLimitWindow.set({ upstream, account }, windowSeconds);
+      if (resetSeconds !== undefined) instruments.rateLimitReset.set({ upstream, account }, atMs / 1000 + resetSeconds);
     },
     secretFetched: ({ upstream, account, endsAtMs }) => {
       activityOf(upstream).secretEndsAtMs.set(account, endsAtMs);
@@ -182,6 +184,11 @@ function accountInstruments(make: Maker) {
       ['upstream', 'account'],
     ),
     rateLimitWindow: make.gauge('upstream_ratelimit_window_seconds', 'Length of the window.', ['upstream', 'account']),
+    rateLimitReset: make.gauge(
+      'upstream_ratelimit_reset_timestamp_seconds',
+      'When the window ends; absent where the upstream does not say so: that of Docker Hub slides.',
+      ['upstream', 'account'],
+    ),
     secretEnds: make.gauge(
       'upstream_credentials_expiry_timestamp_seconds',
       'When the secret in use expires that was fetched for an account: from AWS, Google or a credential helper. It is renewed before.',
@@ -209,16 +216,20 @@ function contentInstruments(make: Maker) {
   };
 }
 
+function changeBy(change: number, counts: Map<string, number>, key: string): void {
+  counts.set(key, (counts.get(key) ?? 0) + change);
+}
+
 /** Counts downloads, and logs those that fail. */
 export function downloadEvents(
   { downloads, downloadSeconds, downloadsInFlight, downloadsWaiting, integrityChecks }: Instruments,
   { logger }: Pick<Log, 'logger'>,
 ): Pick<Observer, 'downloadStarted' | 'downloadsWaiting' | 'downloadEnded'> {
   return {
-    downloadStarted: ({ upstream }) => downloadsInFlight.inc({ upstream }),
+    downloadStarted: ({ upstream }) => changeBy(1, downloadsInFlight, upstream),
     downloadsWaiting: ({ upstream, waiting }) => downloadsWaiting.set({ upstream }, waiting),
     downloadEnded: ({ upstream, result, bytes, durationMs, cause }) => {
-      downloadsInFlight.dec({ upstream });
+      changeBy(-1, downloadsInFlight, upstream);
       downloads.inc({ upstream, result });
       const checked = result === 'ok' ? 'ok' : result === 'digest_mismatch' ? 'corrupt' : undefined;
       if (checked) integrityChecks.inc({ source: 'download', result: checked });

@@ -131,8 +131,13 @@ function clientInstruments(make: Maker) {
 }
 
 function downloadInstruments(make: Maker) {
+  const downloadsInFlight = new Map<string, number>();
+  make.readouts('cache_fills_in_flight', 'Blob downloads in progress; absent without any.', ['upstream'], (set) =>
+    downloadsInFlight.forEach((downloads, upstream) => downloads > 0 && set({ upstream }, downloads)),
+  );
   return {
-    downloadsInFlight: make.gauge('cache_fills_in_flight', 'Blob downloads in progress.', ['upstream']),
+    /** By upstream. */
+    downloadsInFlight,
     downloadsWaiting: make.gauge(
       'cache_fills_waiting',
       'Blob downloads that wait for a slot; see `download.maxConcurrent`.',

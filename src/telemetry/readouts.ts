@@ -47,6 +47,8 @@ export interface UpstreamReading {
   readonly lastSuccessAtMs: number | undefined;
   /** Requests that run or wait for a connection. */
   readonly running: number;
+  /** Open connections, and requests that wait for one. */
+  readonly connections: { readonly busy: number; readonly idle: number; readonly waiting: number };
   /** Requests of clients that wait for it. */
   readonly waiting: number;
 }
@@ -180,6 +182,21 @@ function upstreamReadouts({ readouts }: Maker, { upstreams }: ServingReadings): 
     'upstream_requests_in_flight',
     'Requests to an upstream that run or wait for a connection; absent without any.',
     ({ running }) => running || undefined,
+  );
+  read(
+    'upstream_requests_pending',
+    'Those of them that wait for a connection; absent without any.',
+    ({ connections }) => connections.waiting || undefined,
+  );
+  readouts(
+    'upstream_connections',
+    'Open connections to an upstream, by state: `busy` or `idle`; absent without any.',
+    ['upstream', 'state'],
+    (set) => {
+      for (const { upstream, connections } of upstreams())
+        for (const state of ['busy', 'idle'] as const)
+          if (connections[state] > 0) set({ upstream, state }, connections[state]);
+    },
   );
   read(
     'upstream_waiters',

@@ -155,7 +155,7 @@ async function allowance(
   try {
     const answer = await requests.ask({ method: 'HEAD', url, kind: 'manifest', repository }, options);
     await discard(answer);
-    return rateLimitOf(answer.headers);
+    return rateLimitOf(answer.headers, deps.clock.now());
   } catch (cause) {
     if (!isExpected(cause)) throw cause;
     return undefined; // An unknown rate limit is no failure.

@@ -6,7 +6,14 @@ import type { Upstream, UpstreamMonitor } from '../mirror/ports/upstream.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import { type FailureReason, UpstreamError } from '../oci/errors.ts';
 import { createCircuitBreaker } from './failover/circuit-breaker.ts';
-import { type Connections, createConnections, type HostLookups, type Origins } from './transport/connections.ts';
+import {
+  type Connections,
+  type ConnectionUse,
+  createConnections,
+  type HostLookups,
+  type Origins,
+  sumOfUses,
+} from './transport/connections.ts';
 import { createCloudAgents } from './transport/proxy.ts';
 import {
   createEndpoint,
@@ -53,6 +60,7 @@ export interface RegistryClient extends Upstream {
   ping(options: Waiting): Promise<void>;
   /** How many requests run or wait for a connection. */
   running(): number;
+  connectionUse(): ConnectionUse;
   /** Closes each connection after its running requests. Later requests open new ones. */
   retire(): Promise<void>;
   /** Closes all connections and aborts their requests. */
@@ -96,6 +104,7 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
       return breaker.guard(question, () => ask().catch((cause: unknown) => retry(cause, question, ask)));
     },
     running: () => connections.running(),
+    connectionUse: () => connections.use(),
     retire: () => connections.retire(),
     close: () => {
       closing.abort(new UpstreamError('busy', 'the upstream is being closed'));
@@ -156,6 +165,7 @@ interface ClientConnections {
   /** One of its own for pings: pulls that occupy all others must not make the registry seem down. */
   readonly pings: Connections;
   running(): number;
+  use(): ConnectionUse;
   retire(): Promise<void>;
   close(): Promise<void>;
 }
@@ -170,6 +180,7 @@ function openConnections(settings: UpstreamSettings, origins: Origins, lookups: 
     anonymous,
     pings,
     running: () => all.reduce((sum, one) => sum + one.running(), 0),
+    use: () => sumOfUses(all.map((one) => one.use())),
     retire: async () => {
       await Promise.all(all.map((one) => one.retire()));
     },

@@ -9,6 +9,7 @@ import type { HostName } from '../oci/reference.ts';
 import { createRegistryClient, type RegistryClient } from './registry-client.ts';
 import type { Pauses } from './failover/retry.ts';
 import type { UpstreamSettings } from './settings.ts';
+import { type ConnectionUse, sumOfUses } from './transport/connections.ts';
 import { createLimitedLookup, createSharedLookup, type Lookup } from './lookup/shared-lookup.ts';
 
 export interface UpstreamDirectoryDeps {
@@ -37,6 +38,8 @@ export interface OpenUpstreamDirectory extends UpstreamDirectory {
   readonly clientCertificates: ReadonlyMap<string, string>;
   /** How many requests to the upstreams of a label run or wait for a connection. */
   running(label: string): number;
+  /** The connections to the upstreams of a label. */
+  connectionUse(label: string): ConnectionUse;
   /** Closes each connection after its running requests. */
   retire(): Promise<void>;
   /** Closes all connections and aborts their requests. */
@@ -65,11 +68,13 @@ export function createUpstreamDirectory(deps: UpstreamDirectoryDeps): OpenUpstre
   };
 
   const all = () => [...new Set(exact.values()), ...patterns.flatMap(({ matched }) => [...matched.values()])];
+  const of = (label: string) => all().filter((client) => client.label === label);
   return {
     find: (name) => exact.get(name) ?? findMatching(name),
     ping: async (name, options) => exact.get(name.toLowerCase())?.ping(options),
     clientCertificates: certificatesIn(deps.entries),
-    running: (label) => all().reduce((sum, client) => sum + (client.label === label ? client.running() : 0), 0),
+    running: (label) => of(label).reduce((sum, client) => sum + client.running(), 0),
+    connectionUse: (label) => sumOfUses(of(label).map((client) => client.connectionUse())),
     retire: async () => {
       await Promise.all(all().map((client) => client.retire()));
     },

@@ -38,7 +38,6 @@ test('counters whose labels are known begin at 0, before the first request', asy
     'upstream_throttled_total{upstream="docker.io"}',
     'upstream_response_bytes_total{upstream="docker.io",kind="blob"}',
     'cache_fills_total{upstream="docker.io",result="digest_mismatch"}',
-    'cache_fills_in_flight{upstream="docker.io"}',
     'cache_collapsed_requests_total{kind="tag"}',
     'cache_admitted_bytes_total{kind="blob"}',
     'cache_corruptions_total{source="read"}',
@@ -80,6 +79,30 @@ test('requests in progress, requests that wait, and connections are counted whil
   await expect.poll(() => valueOf(app, 'http_requests_in_flight')).toBe(0);
   await expect.poll(() => valueOf(app, 'upstream_requests_in_flight')).toBe(0);
   expect(await valueOf(app, 'upstream_waiters')).toBe(0);
+});
+
+test('the connections to an upstream are counted, and the requests that wait for one', async () => {
+  const upstream = await startFakeRegistry();
+  for (const tag of ['1', '2', '3']) upstream.content.add(repository, tag, image({ name: tag }));
+  const answering = gate();
+  upstream.script({ path: /\/manifests\// }, { holdHeaders: answering });
+  const app = await startApp({
+    defaultUpstream: 'docker.io',
+    upstreams: {
+      'docker.io': { url: upstream.url, maxConnections: 2, visibility: 'public', publicRepositories: ['**'] },
+    },
+  });
+  const connections = (state: string) => valueOf(app, 'upstream_connections', { ...upstreamLabel, state });
+  const pending = () => valueOf(app, 'upstream_requests_pending', upstreamLabel);
+  const asking = ['1', '2', '3'].map((tag) => ask(app, `/v2/${repository}/manifests/${tag}`));
+  await upstream.arrived('GET', /\/manifests\//, 2);
+  await expect.poll(pending).toBe(1);
+  expect(await connections('busy')).toBe(2);
+
+  answering.open();
+  await Promise.all(asking);
+  await expect.poll(() => connections('busy')).toBe(0);
+  expect([await connections('idle'), await pending()]).toEqual([2, 0]);
 });
 
 test('an upstream is up while it answers, with the time of its last success', async () => {

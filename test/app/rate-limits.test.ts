@@ -90,3 +90,14 @@ test('when the rate limit is reached clients get 429 with Retry-After, and the u
 
   expect(hub.seen('GET', /\/manifests\//).filter(({ headers }) => headers.authorization)).toHaveLength(1);
 });
+
+test('the end of the window is in the metrics where the upstream says it', async () => {
+  const { hub, app } = await start(left(76));
+  await ask(app, `${manifest}/1`);
+  expect(await limitOf(app, 'reset_timestamp_seconds')).toBe(0);
+
+  hub.content.manifestHeaders = { ...left(75), 'ratelimit-reset': '1200' };
+  app.clock.advance(2 * minute);
+  await ask(app, `${manifest}/1`);
+  expect(await limitOf(app, 'reset_timestamp_seconds')).toBe(app.clock.now() / 1_000 + 1_200);
+});

@@ -102,10 +102,11 @@ describe('headers of upstreams', () => {
     const text = textOf('bytes ', '0', '9', '12345678901234567890', '-', '/', '*', ';w=', 'e', '.', ' ', '+', 'Wed, ');
     const parsed = fc.property(text, (value) => {
       const { start, end, size } = contentRangeOf({ 'content-range': value }) ?? {};
-      const limit = rateLimitOf({ 'ratelimit-limit': value, 'ratelimit-remaining': value });
+      const headers = { 'ratelimit-limit': value, 'ratelimit-remaining': value, 'ratelimit-reset': value };
+      const limit = rateLimitOf(headers, Date.UTC(2030, 0));
       const length = contentLengthOf({ 'content-length': value });
       const seconds = retryAfterSecondsOf({ 'retry-after': value }, Date.UTC(2030, 0));
-      const numbers = [length, start, end, size, seconds, limit?.limit, limit?.windowSeconds];
+      const numbers = [length, start, end, size, seconds, limit?.limit, limit?.windowSeconds, limit?.resetSeconds];
       return numbers.every((number) => number === undefined || isCount(number));
     });
     await expectAlways(parsed, 500);

@@ -78,6 +78,8 @@ export interface RateLimitReport {
   readonly limit: number;
   readonly remaining: number;
   readonly windowSeconds: number | undefined;
+  /** Until all pulls are allowed again, where the upstream says so. */
+  readonly resetSeconds?: number | undefined;
 }
 
 /** The answer to HEAD of a manifest. Some registries omit the digest or the length. */

@@ -150,7 +150,7 @@ function recordLimits(
 ): void {
   const { accounts, observer, monitor, upstream, clock } = deps;
   const { status, headers } = answer;
-  const limit = rateLimitOf(headers);
+  const limit = rateLimitOf(headers, clock.now());
   // Visibility checks are anonymous: ignore the anonymous rate limit that they see.
   if (limit && exchange.kind !== 'visibility') {
     const report = { upstream, account: credentials.account, ...limit };

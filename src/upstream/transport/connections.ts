@@ -1,6 +1,6 @@
 import { isIP, type LookupFunction } from 'node:net';
 import { getCACertificates } from 'node:tls';
-import { Agent, type Dispatcher, ProxyAgent } from 'undici';
+import { Agent, type Dispatcher, Pool, ProxyAgent } from 'undici';
 import { UpstreamError } from '../../oci/errors.ts';
 import { createPrivateAddressCheck, type IsPrivateAddress, publicLookup } from '../lookup/private-addresses.ts';
 import { forSockets, type Lookup } from '../lookup/shared-lookup.ts';
@@ -8,6 +8,13 @@ import type { UpstreamSettings } from '../settings.ts';
 import { hostAndPort, hostMatcher } from './hosts.ts';
 import { ForbiddenAddress } from './network-errors.ts';
 import { createProxyChoice, type ProxyOf } from './proxy.ts';
+
+/** The open connections to an upstream, and the requests that wait for one. */
+export interface ConnectionUse {
+  readonly busy: number;
+  readonly idle: number;
+  readonly waiting: number;
+}
 
 /** The connections to one upstream and to the hosts that it redirects to. */
 export interface Connections {
@@ -23,6 +30,7 @@ export interface Connections {
   enter(url: URL): () => void;
   /** How many requests {@link enter} counts now. */
   running(): number;
+  use(): ConnectionUse;
   /** Closes every connection when its requests have ended. Later requests use new ones. */
   retire(): Promise<void>;
   /** Drops every connection and its requests. */
@@ -90,6 +98,7 @@ export function createConnections(
     },
     enter: (url) => limit.enter(url),
     running: () => limit.running,
+    use: () => agents.use(),
     retire: () => agents.retire(),
     close: () => agents.close(),
   };
@@ -134,6 +143,15 @@ interface Lookups {
   readonly checked: LookupFunction;
 }
 
+function useIn({ connected, running, pending }: Pool['stats']): ConnectionUse {
+  return { busy: running, idle: Math.max(0, connected - running), waiting: pending };
+}
+
+export function sumOfUses(uses: readonly ConnectionUse[]): ConnectionUse {
+  const sum = (count: (use: ConnectionUse) => number) => uses.reduce((total, use) => total + count(use), 0);
+  return { busy: sum(({ busy }) => busy), idle: sum(({ idle }) => idle), waiting: sum(({ waiting }) => waiting) };
+}
+
 /** Response headers beyond this are refused (UND_ERR_HEADERS_OVERFLOW). */
 const maxHeaderBytes = 32 * 1024;
 
@@ -142,6 +160,8 @@ class Agents {
   readonly #settings: UpstreamSettings;
   readonly #lookups: Lookups;
   readonly #made = new Map<string, Dispatcher>();
+  /** Of all agents, one for each host and port. */
+  readonly #pools = new Set<Pool>();
 
   constructor(settings: UpstreamSettings, lookups: Lookups) {
     this.#settings = settings;
@@ -155,6 +175,10 @@ class Agents {
     const made = this.#make(route);
     this.#made.set(key, made);
     return made;
+  }
+
+  use(): ConnectionUse {
+    return sumOfUses([...this.#pools].map(({ stats }) => useIn(stats)));
   }
 
   async retire(): Promise<void> {
@@ -179,9 +203,18 @@ class Agents {
     });
   }
 
+  /** Pools close by themselves when they are not used. */
+  #makePool(origin: string | URL, options: object): Pool {
+    for (const pool of this.#pools) if (pool.destroyed) this.#pools.delete(pool);
+    const pool = new Pool(origin, options);
+    this.#pools.add(pool);
+    return pool;
+  }
+
   #agentOptions() {
     const { timeouts, maxConnections } = this.#settings;
     return {
+      factory: (origin: string | URL, options: object) => this.#makePool(origin, options),
       allowH2: false,
       pipelining: 1,
       connections: maxConnections,

@@ -19,6 +19,9 @@ export function retryAfterSecondsOf(headers: IncomingHttpHeaders, nowMs: number)
   return Number.isNaN(seconds) ? undefined : Math.min(Math.max(seconds, 0), 86_400);
 }
 
+/** No registry limits by more than a month. */
+const longestWindowSeconds = 31 * 86_400;
+
 /** From here on a number is a Unix time, in seconds (2001) or milliseconds (1970), and not a duration. */
 const leastUnixSeconds = 1_000_000_000;
 const leastUnixMs = 1_000 * leastUnixSeconds;
@@ -38,18 +41,29 @@ export interface RateLimit {
   readonly limit: number;
   readonly remaining: number;
   readonly windowSeconds: number | undefined;
+  /** Until all pulls are allowed again, where the upstream says so. */
+  readonly resetSeconds: number | undefined;
 }
 
 /**
  * `ratelimit-limit: 100;w=21600` and `ratelimit-remaining: 20;w=21600`, on Docker Hub's answers about manifests.
- * Source: Docker Hub, "Usage and limits: Pulls".
+ * `ratelimit-reset` has the seconds until the window ends, or its end as a Unix time (GitLab); Docker Hub's window slides and has no end.
+ * Sources: Docker Hub, "Usage and limits: Pulls"; the Internet-Draft "RateLimit header fields for HTTP"; GitLab, "Rate limits".
  * @returns undefined when they are absent (paid accounts) or invalid.
  */
-export function rateLimitOf(headers: IncomingHttpHeaders): RateLimit | undefined {
+export function rateLimitOf(headers: IncomingHttpHeaders, nowMs: number): RateLimit | undefined {
   const limit = amountIn(headerOf(headers, 'ratelimit-limit'));
   const remaining = amountIn(headerOf(headers, 'ratelimit-remaining'));
   if (!limit || !remaining) return undefined;
-  return { limit: limit.amount, remaining: remaining.amount, windowSeconds: limit.windowSeconds };
+  const resetSeconds = resetSecondsOf(headers, nowMs);
+  return { limit: limit.amount, remaining: remaining.amount, windowSeconds: limit.windowSeconds, resetSeconds };
+}
+
+function resetSecondsOf(headers: IncomingHttpHeaders, nowMs: number): number | undefined {
+  const text = headerOf(headers, 'ratelimit-reset')?.trim() ?? '';
+  if (!numberGrammar.test(text)) return undefined;
+  const seconds = secondsFrom(Math.ceil(Number(text)), nowMs);
+  return seconds < 0 || seconds > longestWindowSeconds ? undefined : seconds;
 }
 
 function amountIn(text: string | undefined): { amount: number; windowSeconds: number | undefined } | undefined {

@@ -44,6 +44,7 @@ function inUse(): Metrics {
     isUp: true,
     lastSuccessAtMs: Date.UTC(2030, 0, 1),
     running: Number(isBusy(place)),
+    connections: { busy: Number(isBusy(place)), idle: Number(isBusy(place)), waiting: Number(isBusy(place)) },
     waiting: Number(isBusy(place)),
   }));
   metrics.readFrom({ ...noReadings, upstreams: () => readings });

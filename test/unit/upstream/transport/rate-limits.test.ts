@@ -16,7 +16,21 @@ test.each([
   { limit: 'many', remaining: '20', expected: undefined },
   { limit: '100;w=x', remaining: '20', expected: undefined },
 ])('ratelimit-limit: $limit with ratelimit-remaining: $remaining is $expected', ({ limit, remaining, expected }) => {
-  expect(rateLimitOf({ 'ratelimit-limit': limit, 'ratelimit-remaining': remaining })).toEqual(expected);
+  expect(rateLimitOf({ 'ratelimit-limit': limit, 'ratelimit-remaining': remaining }, 0)).toEqual(expected);
+});
+
+test.each([
+  { reset: '1200', expected: 1_200 },
+  { reset: '0', expected: 0 },
+  { reset: String(Date.UTC(2030, 0, 1, 1) / 1_000), expected: 3_600 },
+  { reset: String(Date.UTC(2029, 0) / 1_000), expected: undefined },
+  { reset: '999999999', expected: undefined },
+  { reset: '-5', expected: undefined },
+  { reset: 'soon', expected: undefined },
+  { reset: undefined, expected: undefined },
+])('ratelimit-reset: $reset is $expected seconds away', ({ reset, expected }) => {
+  const headers = { 'ratelimit-limit': '100', 'ratelimit-remaining': '20', 'ratelimit-reset': reset };
+  expect(rateLimitOf(headers, Date.UTC(2030, 0))?.resetSeconds).toBe(expected);
 });
 
 describe('several accounts', () => {
