@@ -11,8 +11,7 @@ import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
 import type { Traces } from '../telemetry/tracing.ts';
 import { type Pauses, realPauses } from '../upstream/failover/retry.ts';
 import { type Part, partOf } from './lifecycle.ts';
-import { createJobs } from './administration/jobs-administration.ts';
-import { ProcessAdministration } from './administration/process-administration.ts';
+import { createAdministration } from './administration/administration.ts';
 import { createCluster } from './cluster/cluster.ts';
 import { createListeners } from './listeners.ts';
 import { createMaintenance } from './maintenance.ts';
@@ -103,9 +102,8 @@ export function createApp(deps: AppDeps): App {
   const readings = readingsOf(config, { stores, mirror, sharedStorage, clock });
   const redis = connectionsOf({ ...stores.redis, ...cluster.redis });
   const ready = new ReadyPart({ ...stores, ...readings, health, sharedStorage, cluster, redis, configSha256 });
-  const jobs = createJobs(config, { mirror, rateLimits, clock, observer });
-  const administered = { observer, catalogue: stores.index, clock, jobs };
-  const administration = new ProcessAdministration({ ...administered, health, upstreams, mirror, readings });
+  const administered = { observer, stores, clock, files, log, health, upstreams, mirror, readings, rateLimits };
+  const { administration, kept, jobs } = createAdministration(config, administered);
   const listening = { ...core, ...mirror, log, readiness: () => ready.now(), administration, requestDeadlineMs };
   const { registry, management, running } = createListeners(config, listening);
   const { rebuilder, sweeper, scrubber } = createMaintenance(config, { stores, mirror, clock, observer, log });
@@ -118,6 +116,7 @@ export function createApp(deps: AppDeps): App {
       stores.lock,
       stores.index,
       partOf('store', { start: () => stores.store.prepare() }),
+      ...kept,
       rebuilder,
       sharedStorage.part, // Stopped after the mirror, whose last downloads are uploaded by the next process.
       upstreams,

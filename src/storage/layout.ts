@@ -19,6 +19,7 @@ import { isRepository, isTag } from '../oci/reference.ts';
  *     │   incoming/<id>.json                               the checkpoint: which blob, from which upstream, and how much is on the disk
  *     ├── store-id                                         the id of the store, where a view of it lies elsewhere
  *     ├── lock.sqlite, blobs/lock.sqlite                   held by the process that uses the store
+ *     ├── minutes.json                                     the statistics by minute
  *     ├── uploads.log                                      what is not uploaded to the shared bucket yet
  *     └── set-aside/<ms>-<algorithm>-<hex>                 quarantine: was in blobs/ with the wrong size or bytes; a few are kept
  *
@@ -32,6 +33,7 @@ export const incomingFolder = 'incoming';
 export const quarantineFolder = 'set-aside';
 export const uploadsFile = 'uploads.log';
 export const storeIdFile = 'store-id';
+export const minutesFile = 'minutes.json';
 
 const tagsFolder = '_tags';
 const folderByKind = { manifest: '_manifests', blob: '_blobs', referrers: '_referrers' } as const;

@@ -37,6 +37,8 @@ export interface UpstreamMetrics extends UpstreamEvents {
   followUpstreams(upstreams: readonly FollowedUpstream[]): void;
   /** What is known of an upstream since the start of the process, by its label. */
   activityOf(upstream: string): UpstreamActivity;
+  /** Of all upstreams since the start of the process, also those that a reload has removed. */
+  upstreamTotals(): Pick<UpstreamActivity, 'requests' | 'bytes'>;
 }
 
 /** Maps are by endpoint (`registry`, `mirror`) or by account, as the metrics name them. */
@@ -64,14 +66,24 @@ class Activity implements UpstreamActivity {
   lastFailure: UpstreamActivity['lastFailure'];
 }
 
-/** @returns the one of a label; a new one at its first use. */
-function activities(): (upstream: string) => Activity {
-  const known = new Map<string, Activity>();
-  return (upstream) => {
-    const activity = known.get(upstream) ?? new Activity();
-    known.set(upstream, activity);
+/** Activities by label. */
+class Activities {
+  readonly #known = new Map<string, Activity>();
+
+  /** A new one at its first use. */
+  readonly of = (upstream: string): Activity => {
+    const activity = this.#known.get(upstream) ?? new Activity();
+    this.#known.set(upstream, activity);
     return activity;
   };
+
+  totals(): ReturnType<UpstreamMetrics['upstreamTotals']> {
+    const all = [...this.#known.values()];
+    return {
+      requests: all.reduce((sum, { requests }) => sum + requests, 0),
+      bytes: all.reduce((sum, { bytes }) => sum + bytes, 0),
+    };
+  }
 }
 
 export interface UpstreamMetricsDeps {
@@ -83,9 +95,11 @@ export interface UpstreamMetricsDeps {
 export function createUpstreamMetrics(make: Maker, { log, clock }: UpstreamMetricsDeps): UpstreamMetrics {
   const instruments = upstreamInstruments(make);
   const { requests, seconds, throttled, retries, failures, circuits } = instruments;
-  const activityOf = activities();
+  const activities = new Activities();
+  const activityOf = activities.of;
   return {
     activityOf,
+    upstreamTotals: () => activities.totals(),
     followUpstreams: (upstreams) => upstreams.forEach((upstream) => begin(instruments, upstream)),
     upstreamAnswered: ({ upstream, kind, method, outcome, durationMs }) => {
       activityOf(upstream).requests += 1;

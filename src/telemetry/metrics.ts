@@ -34,7 +34,7 @@ export interface Metrics
     ClusterObserver,
     BucketObserver,
     StoreObserver,
-    Pick<UpstreamMetrics, 'followUpstreams' | 'activityOf'> {
+    Pick<UpstreamMetrics, 'followUpstreams' | 'activityOf' | 'upstreamTotals'> {
   unhandledRejection(cause: unknown): void;
   /** A reload has ended: whether the changed configuration is in use. */
   reloadEnded(result: { readonly isUsed: boolean }): void;

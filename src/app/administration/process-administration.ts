@@ -1,3 +1,4 @@
+import type { MinutesNeeds } from '../../http/management/api/minutes-routes.ts';
 import type { RefreshAnswer } from '../../http/management/api/refresh-routes.ts';
 import type { Administration } from '../../http/management/api/routes.ts';
 import type { Reloaded, Stats, Upstreams } from '../../http/management/api/schemas.ts';
@@ -22,7 +23,7 @@ import type { OperatorJobs } from './jobs-administration.ts';
 import type { Upstreams as UpstreamsPart } from '../upstreams.ts';
 
 export interface AdministrationDeps {
-  readonly observer: Pick<Metrics, 'answerTotals' | 'activityOf'>;
+  readonly observer: Pick<Metrics, 'answerTotals' | 'activityOf' | 'upstreamTotals'>;
   readonly health: Pick<UpstreamHealth, 'states' | 'lastSuccesses'>;
   readonly upstreams: Pick<UpstreamsPart, 'directory'>;
   readonly mirror: Pick<AssembledMirror, 'waitingFor' | 'purgeIn' | 'mirror'>;
@@ -33,7 +34,7 @@ export interface AdministrationDeps {
 }
 
 /** What the management API asks of this process. */
-export class ProcessAdministration implements Administration {
+export class ProcessAdministration implements Omit<Administration, keyof MinutesNeeds> {
   readonly catalogue: CachedCatalogue;
   readonly purges: ProcessPurges;
   readonly jobs: OperatorJobs;
@@ -68,16 +69,15 @@ export class ProcessAdministration implements Administration {
   }
 
   async stats(): Promise<Stats> {
-    const { observer, health, readings } = this.#deps;
+    const { observer, readings } = this.#deps;
     const totals = observer.answerTotals();
-    const active = Object.keys(health.states()).map((label) => observer.activityOf(label));
     const served = sumOf([...totals.values()].map(({ bytes }) => bytes));
-    const fromUpstream = sumOf(active.map(({ bytes }) => bytes));
+    const { bytes: fromUpstream, requests } = observer.upstreamTotals();
     return {
       startedAt: isoOf(this.#startedAtMs),
       requests: requestsOf(totals),
       bytes: { served, fromUpstream, saved: Math.max(0, served - fromUpstream) },
-      upstreamRequests: sumOf(active.map(({ requests }) => requests)),
+      upstreamRequests: requests,
       storage: await storageOf(readings),
     };
   }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type CatalogueNeeds, catalogueRoutes } from './catalogue-routes.ts';
+import { type MinutesNeeds, minutesRoutes } from './minutes-routes.ts';
 import { type PurgeNeeds, purgeRoutes } from './purge-routes.ts';
 import { type RefreshNeeds, refreshRoutes } from './refresh-routes.ts';
 import { type JobsNeeds, jobsRoutes } from './jobs-routes.ts';
@@ -7,7 +8,7 @@ import { type Route, route } from './route.ts';
 import { type Reloaded, type Stats, type Upstreams, reloaded, stats, upstreams } from './schemas.ts';
 
 /** What the API may ask of the mirror: the needs of all its routes. */
-export interface Administration extends CatalogueNeeds, PurgeNeeds, RefreshNeeds, JobsNeeds {
+export interface Administration extends CatalogueNeeds, MinutesNeeds, PurgeNeeds, RefreshNeeds, JobsNeeds {
   stats(): Promise<Stats>;
   upstreams(): Promise<Upstreams>;
   /** Reads the configuration file again. @throws Problem `refused` with every problem of the file. */
@@ -29,6 +30,7 @@ export const routes: readonly Route<Administration>[] = [
     answer: stats,
     run: (_, administration: Administration) => administration.stats(),
   }),
+  ...minutesRoutes,
   route({
     method: 'get',
     path: '/api/v1/upstreams',

@@ -1,0 +1,40 @@
+import type { Config } from '../../config/schema.ts';
+import type { Administration } from '../../http/management/api/routes.ts';
+import type { AssembledMirror } from '../../mirror/mirror-parts.ts';
+import type { RateLimits } from '../../mirror/routing/rate-limits.ts';
+import type { FileSystem } from '../../storage/filesystem/file-system.ts';
+import type { Log } from '../../telemetry/log.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Part } from '../lifecycle.ts';
+import type { Stores } from '../stores.ts';
+import { createJobs, type OperatorJobs } from './jobs-administration.ts';
+import { type AdministrationDeps, ProcessAdministration } from './process-administration.ts';
+import { createTrafficHistory } from './traffic-history.ts';
+
+export interface ManagedProcess extends Omit<AdministrationDeps, 'catalogue' | 'jobs'> {
+  readonly stores: Pick<Stores, 'index' | 'lock'>;
+  readonly observer: Metrics;
+  readonly clock: Clock;
+  readonly mirror: AssembledMirror;
+  readonly rateLimits: RateLimits;
+  readonly files: FileSystem;
+  readonly log: Pick<Log, 'logger'>;
+}
+
+export interface ProcessManagement {
+  /** What the management API may ask. */
+  readonly administration: Administration & Pick<ProcessAdministration, 'reloadBy'>;
+  /** The parts of it that keep something in the store: they start when the store is prepared. */
+  readonly kept: readonly Part[];
+  readonly jobs: OperatorJobs;
+}
+
+/** Puts together what the management API may ask of this process. */
+export function createAdministration(config: Config, deps: ManagedProcess): ProcessManagement {
+  const { stores, files, observer } = deps;
+  const minutes = createTrafficHistory({ stores, files, path: config.storage.path }, { ...deps, counters: observer });
+  const jobs = createJobs(config, deps);
+  const own = new ProcessAdministration({ ...deps, jobs, catalogue: stores.index });
+  return { administration: Object.assign(own, { minutes }), kept: [minutes], jobs };
+}
