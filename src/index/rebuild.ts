@@ -15,7 +15,7 @@ import type { RepositoryId } from '../mirror/ports/repository-id.ts';
 import type { Index, IndexedContent } from '../mirror/ports/store-index.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import type { Digest } from '../oci/digest.ts';
-import { maxManifestBytes, namedBy } from '../oci/manifest.ts';
+import { type ImageFacts, imageFactsOf, maxManifestBytes, namedBy } from '../oci/manifest.ts';
 import type { Tag } from '../oci/reference.ts';
 
 /** An index that can be rebuilt from the store. */
@@ -50,6 +50,7 @@ export interface ManifestFacts {
   readonly size: number;
   /** What it names. */
   readonly names: readonly Digest[];
+  readonly image?: ImageFacts;
 }
 
 /** Files or records per turn of the event loop. */
@@ -117,17 +118,17 @@ async function indexManifest(
   context.index.recordLink({ repositoryId, kind: 'manifest', digest, mediaType, size });
   if (context.readManifests.has(digest)) return;
   context.readManifests.add(digest);
-  await indexNames(digest, firstServedAtMs, context);
-}
-
-async function indexNames(digest: Digest, usedAtMs: number, { manifest, index }: RebuildContext): Promise<void> {
-  const facts = await manifest(digest);
-  if (facts) index.recordStoredContent({ ...facts, digest, isManifest: true, usedAtMs });
+  const facts = await context.manifest(digest);
+  if (!facts) return;
+  const image = facts.image && { ...facts.image, mediaType };
+  context.index.recordStoredContent({ ...facts, digest, isManifest: true, usedAtMs: firstServedAtMs, image });
 }
 
 async function readManifest(store: RebuildDeps['store'], digest: Digest): Promise<ManifestFacts | undefined> {
   const bytes = await store.readAll(digest, maxManifestBytes);
-  return bytes && { size: bytes.byteLength, names: namedBy(bytes).map((child) => child.digest) };
+  if (!bytes) return undefined;
+  const [size, named] = [bytes.byteLength, namedBy(bytes)];
+  return { size, names: named.map((child) => child.digest), image: imageFactsOf(size, named) };
 }
 
 /** This process ran out of descriptors or memory. The record may be good: skipping it could evict content that must be kept. */

@@ -61,13 +61,9 @@ export class WriteBuffer {
   }
 
   /** The manifests that name `child`, among the names that are not in the file yet. */
-  parentsOf(child: Digest): Iterable<Digest> {
-    return this.#names.parentsOf(child);
-  }
+  parentsOf = (child: Digest): Iterable<Digest> => this.#names.parentsOf(child);
 
-  isNamed(child: Digest): boolean {
-    return this.#names.isNamed(child);
-  }
+  isNamed = (child: Digest): boolean => this.#names.isNamed(child);
 
   /** From now on, content that is not in the file may be found by a rebuild. */
   beginRebuild(): void {
@@ -85,8 +81,9 @@ export class WriteBuffer {
     const before = this.#contents.get(digest);
     const usedAtMs = Math.max(content.usedAtMs, before?.usedAtMs ?? 0, this.#earlyUses.get(digest) ?? 0);
     const isManifest = content.isManifest || before?.isManifest === true;
-    this.#contents.set(digest, { ...content, names: [], isManifest, usedAtMs });
-    this.#names.add(digest, content.names);
+    const hasRoom = this.#names.add(digest, content.names);
+    const image = hasRoom ? (content.image ?? before?.image) : undefined; // There are as many images in it as names, at most.
+    this.#contents.set(digest, { ...content, names: [], isManifest, usedAtMs, image });
     this.#earlyUses.delete(digest);
   }
 
@@ -194,8 +191,8 @@ export class WriteBuffer {
 }
 
 function recordsOf(links: readonly Link[], tags: readonly BufferedTag[]): readonly RecordKey[] {
-  const ofLinks = links.map(({ kind, repositoryId, digest }) => ({ kind, repositoryId, digest }));
-  return [...ofLinks, ...tags.map(({ repositoryId, tag }) => ({ kind: 'tag' as const, repositoryId, tag }))];
+  const ofTags = tags.map(({ repositoryId, tag }): RecordKey => ({ kind: 'tag', repositoryId, tag }));
+  return [...links.map(({ kind, repositoryId, digest }) => ({ kind, repositoryId, digest })), ...ofTags];
 }
 
 function bufferedTagKey({ repositoryId, tag }: Pick<BufferedTag, 'repositoryId' | 'tag'>): string {
@@ -241,10 +238,12 @@ export class NameBuffer {
     return this.#count - this.#writtenCount;
   }
 
-  add(parent: Digest, names: readonly Digest[]): void {
-    if (names.length === 0 || this.#byParent.has(parent)) return;
-    this.#hasDropped ||= this.#count + names.length > this.#maxNames;
-    if (this.#count + names.length > this.#maxNames) return;
+  /** @returns whether there was room for them. */
+  add(parent: Digest, names: readonly Digest[]): boolean {
+    if (names.length === 0 || this.#byParent.has(parent)) return true;
+    const hasRoom = this.#count + names.length <= this.#maxNames;
+    this.#hasDropped ||= !hasRoom;
+    if (!hasRoom) return false;
     this.#byParent.set(parent, { names, written: 0 });
     this.#count += names.length;
     for (const child of names) {
@@ -252,6 +251,7 @@ export class NameBuffer {
       if (parents) parents.add(parent);
       else this.#byChild.set(child, new Set([parent]));
     }
+    return true;
   }
 
   /** The manifests that name `child`, among those whose names wait here. */

@@ -1,5 +1,5 @@
 import { type Digest, isDigest } from './digest.ts';
-import { isMediaType, type MediaType } from './media-types.ts';
+import { acceptedManifests, isMediaType, type MediaType } from './media-types.ts';
 import { isJsonObject, parseJsonObject } from './json.ts';
 
 /** OCI image-spec, "Descriptor": the fields that the mirror reads. Others are kept unchanged. */
@@ -37,6 +37,45 @@ export function namedBy(bytes: Uint8Array): readonly Descriptor[] {
     }
   }
   return [...named.values()];
+}
+
+/** What lists tell of an image. */
+export interface ImageFacts {
+  readonly mediaType: MediaType | undefined;
+  /** Of the manifest and what it names, except other manifests. */
+  readonly bytes: number;
+  /** The manifests that an image index names. */
+  readonly images: readonly OfferedImage[];
+}
+
+export interface OfferedImage {
+  readonly digest: Digest;
+  /** Such as `linux/arm64/v8`; undefined if the index does not tell it, or says `unknown`. */
+  readonly platform: string | undefined;
+}
+
+const isManifestType: ReadonlySet<string> = new Set(acceptedManifests);
+
+/** @param named what the manifest names, by {@link namedBy}. Pure. */
+export function imageFactsOf(size: number, named: readonly Descriptor[], mediaType?: MediaType): ImageFacts {
+  const [images, others] = [true, false].map((isImage) =>
+    named.filter((child) => isManifestType.has(child.mediaType) === isImage),
+  );
+  return {
+    mediaType,
+    bytes: (others ?? []).reduce((sum, child) => sum + child.size, size),
+    images: (images ?? []).map(({ digest, platform }) => ({ digest, platform: platformIn(platform) })),
+  };
+}
+
+const platformWord = /^(?!unknown$)[\w.-]{1,32}$/;
+
+/** image-spec, "Image Index": `os`, `architecture` and perhaps `variant`. */
+export function platformIn(value: unknown): string | undefined {
+  if (!isJsonObject(value)) return undefined;
+  const { os, architecture, variant } = value;
+  const words = [os, architecture, ...(variant === undefined || variant === '' ? [] : [variant])];
+  return words.every((word) => typeof word === 'string' && platformWord.test(word)) ? words.join('/') : undefined;
 }
 
 /** What is known of a manifest without its digest. */

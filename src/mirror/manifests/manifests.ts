@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Digest } from '../../oci/digest.ts';
 import { type OciError, UpstreamError } from '../../oci/errors.ts';
-import { type Descriptor, maxManifestBytes, namedBy } from '../../oci/manifest.ts';
+import { type Descriptor, imageFactsOf, maxManifestBytes, namedBy } from '../../oci/manifest.ts';
 import { loadWithin } from '../concurrency/memory-budget.ts';
 import type { UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
 import { type Background, Postponed } from '../concurrency/background.ts';
@@ -264,7 +264,8 @@ export class Manifests {
     const { digest, bytes, mediaType, firstServedAtMs } = manifest;
     const size = bytes.byteLength;
     const names = named.map((child) => child.digest);
-    index.recordContent({ digest, size, isManifest: true, names, usedAtMs: firstServedAtMs });
+    const image = imageFactsOf(size, named, mediaType);
+    index.recordContent({ digest, size, isManifest: true, names, usedAtMs: firstServedAtMs, image });
     index.recordLink({ repositoryId, kind: 'manifest', digest, mediaType, size });
   }
 

@@ -1,4 +1,5 @@
 import type { Digest } from '../../oci/digest.ts';
+import type { ImageFacts } from '../../oci/manifest.ts';
 import type { MediaType } from '../../oci/media-types.ts';
 import type { Tag } from '../../oci/reference.ts';
 import type { RecordKey } from './record-store.ts';
@@ -12,6 +13,8 @@ export interface IndexedContent {
   /** The digests that a manifest names; empty for a blob. */
   readonly names: readonly Digest[];
   readonly usedAtMs: number;
+  /** Of a manifest; absent if it was not read. */
+  readonly image?: ImageFacts | undefined;
 }
 
 export interface Link {
