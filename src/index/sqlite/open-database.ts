@@ -1,6 +1,7 @@
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { refusesForNow } from '../../mirror/ports/blob-store.ts';
+import { catalogueSchema } from './catalogue/images-schema.ts';
 import { inTransaction, numberIn, textIn } from './rows.ts';
 import { countTotals, databaseSuffixes, maxClockErrorMs, mend, schema, schemaVersion } from './schema.ts';
 
@@ -142,7 +143,7 @@ function lock(database: DatabaseSync): void {
 
 /** From here on the index is marked as incomplete, until {@link closeComplete}. */
 function take(database: DatabaseSync, { runs, nowMs, ...rules }: OpenDatabaseOptions): OpenedDatabase {
-  if (isEmpty(database)) inTransaction(database, () => database.exec(schema));
+  if (isEmpty(database)) inTransaction(database, () => database.exec(`${schema}${catalogueSchema}`));
   const version = numberIn(rowOf(database, 'PRAGMA user_version'), 'user_version');
   if (version !== schemaVersion) throw new Error(`schema version ${version}, expected ${schemaVersion}`);
   const state = rowOf(database, 'SELECT is_complete, rebuild, run, watching_since FROM state');

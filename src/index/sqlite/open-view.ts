@@ -1,5 +1,6 @@
 import { anyGlobMatcher } from '../../oci/reference.ts';
 import { FreePages, type IndexFile } from './buffer-flusher.ts';
+import { CatalogueReader } from './catalogue/catalogue-reader.ts';
 import { RowWriter } from './rows.ts';
 import type { OpenDatabaseOptions, OpenedDatabase } from './open-database.ts';
 import { RowRemover } from './row-remover.ts';
@@ -8,6 +9,7 @@ import { timedQueries, type TimedQueriesDeps, type ViewQueries, ViewReader } fro
 /** An open index, with its reader and writers. */
 export interface OpenView extends OpenedDatabase {
   readonly reader: ViewQueries;
+  readonly lists: CatalogueReader;
   readonly remover: RowRemover;
   readonly file: IndexFile;
 }
@@ -27,6 +29,7 @@ export async function openView(
   return {
     ...opened,
     reader: timedQueries(new ViewReader(opened), options),
+    lists: new CatalogueReader({ ...options, ...opened }),
     remover: new RowRemover(opened),
     file: { database, writer, pages },
   };

@@ -1,5 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { type Digest, hexOf } from '../../oci/digest.ts';
+import type { ImageFacts } from '../../oci/manifest.ts';
 import { repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type { IndexedContent, Link } from '../../mirror/ports/store-index.ts';
 import type { BufferedTag, BufferWriter, Slice } from '../buffer-writer.ts';
@@ -60,6 +61,7 @@ export class RowWriter implements BufferWriter {
   readonly #rebuild: number;
   readonly #isKept: (repository: string) => boolean;
   readonly #content: StatementSync;
+  readonly #image: StatementSync;
   readonly #name: StatementSync;
   readonly #unname: StatementSync;
   readonly #use: StatementSync;
@@ -77,6 +79,9 @@ export class RowWriter implements BufferWriter {
         (SELECT count(*) FROM links WHERE digest = ?1 AND kept = 1), ?5)
       ON CONFLICT (digest) DO UPDATE SET size = excluded.size, used_at = max(used_at, excluded.used_at),
         is_manifest = max(is_manifest, excluded.is_manifest), seen = excluded.seen`);
+    this.#image = database.prepare(`
+      UPDATE images SET media_type = coalesce(?2, media_type), offers = ?3, first_at = min(first_at, ?4), own = ?5, bytes = ?5
+      WHERE digest = ?1`);
     this.#name = database.prepare('INSERT OR IGNORE INTO names (parent, child) VALUES (?, ?)');
     this.#unname = database.prepare(
       'DELETE FROM names WHERE parent = ?1 AND child IN (SELECT child FROM names WHERE parent = ?1 LIMIT ?2)',
@@ -84,9 +89,10 @@ export class RowWriter implements BufferWriter {
     this.#use = database.prepare(`UPDATE content SET used_at = ${lastUse} WHERE digest = ?1`);
     this.#repositoryUse = database.prepare(`UPDATE repositories SET used_at = ${lastUse} WHERE name = ?1`);
     this.#link = database.prepare(`
-      INSERT INTO links (digest, repository, kind, media_type, size, kept, seen) VALUES (?, ?, ?, ?, ?, ?, ?)
+      INSERT INTO links (digest, repository, kind, media_type, size, kept, seen)
+      VALUES (?1, ?2, ?3, ?4, coalesce(?5, (SELECT size FROM content WHERE digest = ?1)), ?6, ?7)
       ON CONFLICT (digest, kind, repository) DO UPDATE SET media_type = coalesce(excluded.media_type, media_type),
-        size = coalesce(excluded.size, size), seen = excluded.seen`);
+        size = coalesce(?5, size, excluded.size), seen = excluded.seen`);
     this.#tag = database.prepare(`
       INSERT INTO tags (repository, tag, digest, seen) VALUES (?1, ?2, ?3, ?4)
       ON CONFLICT (repository, tag) DO UPDATE SET digest = excluded.digest, seen = excluded.seen WHERE seen < ?5`);
@@ -94,8 +100,9 @@ export class RowWriter implements BufferWriter {
   }
 
   /** Writes the content without the digests it names. */
-  content({ digest, size, usedAtMs, isManifest }: IndexedContent): void {
+  content({ digest, size, usedAtMs, isManifest, image }: IndexedContent): void {
     this.#content.run(digest, whole(size), whole(usedAtMs), isManifest ? 1 : 0, this.#rebuild);
+    if (image) this.#image.run(digest, image.mediaType ?? null, offersOf(image), whole(usedAtMs), whole(image.bytes));
   }
 
   names(parent: Digest, children: readonly Digest[], { from, slice }: { from: number; slice: Slice }): number {
@@ -141,6 +148,15 @@ export class RowWriter implements BufferWriter {
     if (digest === undefined) this.#untag.run(repositoryKey(repositoryId), tag);
     else this.#tag.run(repositoryKey(repositoryId), tag, digest, this.#rebuild, seenBefore);
   }
+}
+
+/** The column `offers` of an image. */
+function offersOf({ images }: ImageFacts): string | null {
+  if (images.length === 0) return null;
+  const known = images.filter(({ platform }) => platform !== undefined);
+  return JSON.stringify(
+    Object.fromEntries(known.map(({ digest, platform }) => [hexOf(digest).slice(0, 12), platform])),
+  );
 }
 
 /** Columns take whole numbers only: another number would fail the whole transaction. */

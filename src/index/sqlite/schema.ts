@@ -1,7 +1,7 @@
 import { blockBytes } from '../../mirror/ports/record-store.ts';
 
 /** Raised with every change below: an index of another version is discarded and rebuilt from the store. */
-export const schemaVersion = 5;
+export const schemaVersion = 6;
 
 /** The files of one database: the names are that of the database and these. */
 export const databaseSuffixes = ['', '-wal', '-shm', '-journal'];
@@ -18,7 +18,7 @@ export const bytesOf = (column: string): string => `unhex(substr(${column}, 8))`
  *     content   what is stored; `named_by` counts the stored manifests that name it, `kept_by` its links from kept repositories
  *     names     which manifest names what, while that manifest is stored; digests as bytes, since these are most of the rows
  *     links     which repository may serve what; `kept` where `storage.keep` names the repository
- *     repositories  those with links: how many, and when something was pulled through one of them last
+ *     repositories  those with links: how many, their bytes, how many tags, and when something was pulled through one of them last
  *     tags      which digest a tag points at
  *     state     whether the file was closed complete, the number of the last rebuild, the last run of the store that it saw, since when
  *               every use is recorded, and the `storage.keep` that `kept` follows
@@ -52,18 +52,24 @@ export const schema = `
   CREATE TRIGGER link_removed AFTER DELETE ON links WHEN OLD.kept = 1
     BEGIN UPDATE content SET kept_by = kept_by - 1 WHERE digest = OLD.digest; END;
 
-  CREATE TABLE repositories (name TEXT PRIMARY KEY, used_at INTEGER NOT NULL, kept INTEGER NOT NULL, links INTEGER NOT NULL)
-    WITHOUT ROWID, STRICT;
+  CREATE TABLE repositories (
+    name TEXT PRIMARY KEY, used_at INTEGER NOT NULL, kept INTEGER NOT NULL, links INTEGER NOT NULL, bytes INTEGER NOT NULL, tags INTEGER NOT NULL
+  ) WITHOUT ROWID, STRICT;
   CREATE INDEX stalest ON repositories (used_at) WHERE kept = 0;
+  CREATE INDEX repositories_by_use ON repositories (used_at);
+  CREATE INDEX repositories_by_size ON repositories (bytes);
   CREATE TRIGGER repository_linked AFTER INSERT ON links BEGIN
-    INSERT INTO repositories (name, used_at, kept, links)
-      VALUES (NEW.repository, coalesce((SELECT used_at FROM content WHERE digest = NEW.digest), 0), NEW.kept, 1)
-      ON CONFLICT (name) DO UPDATE SET used_at = max(used_at, excluded.used_at), links = links + 1;
+    INSERT INTO repositories SELECT NEW.repository, 0, NEW.kept, 0, 0, (SELECT count(*) FROM tags WHERE repository = NEW.repository)
+      WHERE NOT EXISTS (SELECT 1 FROM repositories WHERE name = NEW.repository);
+    UPDATE repositories SET links = links + 1, bytes = bytes + coalesce(NEW.size, 0),
+      used_at = max(used_at, coalesce((SELECT used_at FROM content WHERE digest = NEW.digest), 0)) WHERE name = NEW.repository;
   END;
+  CREATE TRIGGER link_measured AFTER UPDATE OF size ON links WHEN NEW.size IS NOT OLD.size
+    BEGIN UPDATE repositories SET bytes = bytes + coalesce(NEW.size, 0) - coalesce(OLD.size, 0) WHERE name = NEW.repository; END;
   CREATE TRIGGER repository_kept AFTER UPDATE OF kept ON links WHEN NEW.kept <> OLD.kept
     BEGIN UPDATE repositories SET kept = NEW.kept WHERE name = NEW.repository; END;
   CREATE TRIGGER repository_unlinked AFTER DELETE ON links BEGIN
-    UPDATE repositories SET links = links - 1 WHERE name = OLD.repository;
+    UPDATE repositories SET links = links - 1, bytes = bytes - coalesce(OLD.size, 0) WHERE name = OLD.repository;
     DELETE FROM repositories WHERE name = OLD.repository AND links = 0;
   END;
 

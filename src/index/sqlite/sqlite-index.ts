@@ -4,16 +4,14 @@ import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
 import type {
   Catalogue,
+  CatalogueLists,
   ContentDetails,
   EvictableContent,
   EvictableOptions,
   Index,
   IndexedContent,
-  IndexedTag,
   Link,
-  LinkPage,
   StaleRepository,
-  TagPage,
   Totals,
 } from '../../mirror/ports/store-index.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
@@ -46,7 +44,7 @@ export interface SqliteIndexDeps {
  * The index in one SQLite file, owned by one process. Writes are buffered in memory for a moment and applied together, a few at a time;
  * a query sees every write before it. Start it before the parts that write to it, and stop it after them.
  */
-export class SqliteIndex implements Index, Catalogue, LosableIndex {
+export class SqliteIndex implements Index, Catalogue, CatalogueLists, LosableIndex {
   readonly name = 'index';
   readonly #deps: SqliteIndexDeps;
   /** Bounded to the names in 50 of the largest manifests, about 10 MB. */
@@ -99,9 +97,7 @@ export class SqliteIndex implements Index, Catalogue, LosableIndex {
 
   whenLost = ({ signal }: Waiting): Promise<void> => this.#loss.wait(signal);
 
-  async isCounted(): Promise<boolean> {
-    return this.#counting.isReached;
-  }
+  isCounted = async (): Promise<boolean> => this.#counting.isReached;
 
   whenCounted = ({ signal }: Waiting): Promise<void> => this.#counting.wait(signal);
 
@@ -177,17 +173,19 @@ export class SqliteIndex implements Index, Catalogue, LosableIndex {
 
   hasContent = (digest: Digest): Promise<boolean> => this.#read(({ reader }) => reader.hasContent(digest));
 
-  async repositories({ last, limit }: { last: string | undefined; limit: number }): Promise<readonly string[]> {
-    return this.#read(({ reader }) => reader.repositories(last, limit));
-  }
+  repositories: Catalogue['repositories'] = ({ last, limit }) =>
+    this.#read(({ reader }) => reader.repositories(last, limit));
+
+  listRepositories: CatalogueLists['listRepositories'] = (query) =>
+    this.#read(({ lists }) => lists.repositories(query));
+
+  listTags: CatalogueLists['listTags'] = (query) => this.#read(({ lists }) => lists.tags(query));
 
   totals = (): Promise<Totals> => this.#read(({ reader }) => reader.totals());
 
-  tags = (of: RepositoryId, page: TagPage): Promise<readonly IndexedTag[]> =>
-    this.#read(({ reader }) => reader.tags(of, page));
+  tags: Catalogue['tags'] = (of, page) => this.#read(({ reader }) => reader.tags(of, page));
 
-  links = (of: RepositoryId, page: LinkPage): Promise<readonly Digest[]> =>
-    this.#read(({ reader }) => reader.links(of, page));
+  links: Catalogue['links'] = (of, page) => this.#read(({ reader }) => reader.links(of, page));
 
   async details(digest: Digest): Promise<ContentDetails> {
     await this.#flusher.settle();
@@ -246,7 +244,7 @@ export class SqliteIndex implements Index, Catalogue, LosableIndex {
   }
 
   /** Waits for buffered writes except names, which are looked up in the buffer. */
-  async #read<Answer>(question: (view: OpenView) => Answer): Promise<Answer> {
+  async #read<Answer>(question: (view: OpenView) => Answer | Promise<Answer>): Promise<Answer> {
     await this.#flusher.settle('rows');
     return this.#ask(question);
   }

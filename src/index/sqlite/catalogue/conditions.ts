@@ -1,0 +1,68 @@
+import { repositoryKey } from '../../../mirror/ports/repository-id.ts';
+import type { ListQuery, TagListQuery } from '../../../mirror/ports/store-index.ts';
+
+/** A part of a query, and the values of its parameters. */
+export interface Condition {
+  readonly sql: string;
+  readonly values: readonly (string | number)[];
+}
+
+/** What a row of `repositories` must meet to be in a list. */
+export function repositoryConditions({ filter }: ListQuery): readonly Condition[] {
+  const { text, platform } = filter;
+  return [
+    ...inRegistry('name', filter.registry),
+    ...amounts(filter),
+    ...(text === undefined ? [] : [{ sql: 'instr(lower(name), ?) > 0', values: [text] }]),
+    ...(platform === undefined ? [] : [hasPlatform(platform)]),
+    {
+      sql: 'EXISTS (SELECT 1 FROM links INDEXED BY held CROSS JOIN content USING (digest) WHERE repository = name)',
+      values: [],
+    },
+  ];
+}
+
+/** What a row of `tags` and `images` must meet. */
+export function tagConditions({ filter, repositoryId }: TagListQuery): readonly Condition[] {
+  const { text, platform } = filter;
+  return [
+    ...(repositoryId ? [{ sql: '+tags.repository = ?', values: [repositoryKey(repositoryId)] }] : []),
+    ...inRegistry('+tags.repository', filter.registry),
+    ...amounts(filter),
+    ...(text === undefined ? [] : [{ sql: "instr(lower(tags.repository || ':' || tag), ?) > 0", values: [text] }]),
+    ...(platform === undefined ? [] : [isForPlatform(platform)]),
+  ];
+}
+
+function inRegistry(column: string, registry: string | undefined): readonly Condition[] {
+  return registry === undefined
+    ? []
+    : [{ sql: `${column} >= ? AND ${column} < ?`, values: [`${registry}/`, `${registry}0`] }];
+}
+
+/** A `+` keeps SQLite from using an index for it: the rows are gone through in the order of the list. */
+function amounts({ pulledSinceMs, pulledBeforeMs, minBytes, maxBytes }: ListQuery['filter']): readonly Condition[] {
+  const bounds: readonly (readonly [string, number | undefined])[] = [
+    ['+used_at >= ?', pulledSinceMs],
+    ['+used_at < ?', pulledBeforeMs],
+    ['+bytes >= ?', minBytes],
+    ['+bytes <= ?', maxBytes],
+  ];
+  return bounds.flatMap(([sql, value]) => (value === undefined ? [] : [{ sql, values: [value] }]));
+}
+
+/** `images.platforms` is such as `,linux/amd64,linux/arm64/v8,`. */
+function isForPlatform(platform: string): Condition {
+  return { sql: '(instr(platforms, ?) > 0 OR instr(platforms, ?) > 0)', values: [`,${platform},`, `,${platform}/`] };
+}
+
+/** Most repositories never had an image for a rare platform: only the others are looked at. `0` is the character after `/`. */
+function hasPlatform(platform: string): Condition {
+  const stored = isForPlatform(platform);
+  return {
+    sql: `EXISTS (SELECT 1 FROM repository_platforms WHERE repository = name AND platform >= ? AND platform < ? AND (platform = ? OR platform > ?))
+      AND EXISTS (SELECT 1 FROM links INDEXED BY held CROSS JOIN images USING (digest)
+        WHERE repository = name AND kind = 'manifest' AND is_stored = 1 AND ${stored.sql})`,
+    values: [platform, `${platform}0`, platform, `${platform}/`, ...stored.values],
+  };
+}
