@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { RepositoryId } from '../../src/mirror/ports/repository-id.ts';
-import type { Catalogue, Index, Link } from '../../src/mirror/ports/store-index.ts';
+import type { Catalogue, CatalogueLists, Index, Link } from '../../src/mirror/ports/store-index.ts';
 import { type Digest, digestOf } from '../../src/oci/digest.ts';
+import type { ImageFacts } from '../../src/oci/manifest.ts';
+import { ociIndex, ociManifest } from '../../src/oci/media-types.ts';
 import { parseRepository, parseTag } from '../../src/oci/reference.ts';
 import type { LosableIndex } from '../../src/index/rebuilder.ts';
 import { vi } from 'vitest';
@@ -14,7 +16,7 @@ import { stopAsIfKilled } from '../support/rebuilds.ts';
 import { type IndexOptions, never, startIndex } from '../support/sqlite-index.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 
-export interface TestedIndex extends Index, Catalogue, LosableIndex {
+export interface TestedIndex extends Index, Catalogue, CatalogueLists, LosableIndex {
   stop(options?: { readonly othersEnded: boolean }): Promise<void>;
 }
 
@@ -124,4 +126,32 @@ export function link(repositoryId: RepositoryId, digest: Digest, more: Partial<L
 /** All that may be evicted, in order. */
 export async function evictable(index: Index): Promise<readonly Digest[]> {
   return (await index.evictable({ limit: 1000 })).map(({ digest }) => digest);
+}
+
+/** A list of everything. */
+export const everyItem = {
+  filter: {},
+  order: { by: 'name', isDescending: false },
+  after: undefined,
+  limit: 1000,
+} as const;
+
+export interface PulledImage {
+  readonly name: string;
+  readonly images?: ImageFacts['images'];
+  readonly bytes?: number;
+  readonly usedAtMs?: number;
+}
+
+/** Records an image as the mirror does when it is pulled first. */
+export function pullImage(
+  index: TestedIndex,
+  { name, images = [], bytes = 100, usedAtMs = 1000 }: PulledImage,
+): Digest {
+  const digest = named(name);
+  const mediaType = images.length > 0 ? ociIndex : ociManifest;
+  const names = images.map((image) => image.digest);
+  const image = { mediaType, bytes, images };
+  index.recordContent({ digest, size: 10, isManifest: true, names, usedAtMs, image });
+  return digest;
 }

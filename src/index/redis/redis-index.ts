@@ -4,16 +4,13 @@ import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type {
   Catalogue,
-  ContentDetails,
+  CatalogueLists,
   EvictableContent,
   EvictableOptions,
   Index,
   IndexedContent,
-  IndexedTag,
   Link,
-  LinkPage,
   StaleRepository,
-  TagPage,
   Totals,
 } from '../../mirror/ports/store-index.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
@@ -61,7 +58,7 @@ export interface RedisIndexDeps {
  * before it. While Redis does not answer, writes stay buffered, queries answer at once with what is safe without it, and the totals are those
  * that this process knows.
  */
-export class RedisIndex implements Index, Catalogue, LosableIndex {
+export class RedisIndex implements Index, Catalogue, CatalogueLists, LosableIndex {
   readonly name = 'index';
   readonly #deps: RedisIndexDeps;
   readonly #pending = new WriteBuffer({ maxNames: 50_000 });
@@ -212,14 +209,18 @@ export class RedisIndex implements Index, Catalogue, LosableIndex {
     return this.#deps.storedLinks.borrowable(question);
   }
 
-  tags = (of: RepositoryId, page: TagPage): Promise<readonly IndexedTag[] | undefined> =>
-    this.#ask({ otherwise: undefined }, ({ reader }) => reader.tags(of, page));
+  tags: Catalogue['tags'] = (of, page) => this.#ask({ otherwise: undefined }, ({ reader }) => reader.tags(of, page));
 
-  links = (of: RepositoryId, page: LinkPage): Promise<readonly Digest[] | undefined> =>
-    this.#ask({ otherwise: undefined }, ({ reader }) => reader.links(of, page));
+  links: Catalogue['links'] = (of, page) => this.#ask({ otherwise: undefined }, ({ reader }) => reader.links(of, page));
 
-  details = (digest: Digest): Promise<ContentDetails | undefined> =>
+  details: Catalogue['details'] = (digest) =>
     this.#ask({ otherwise: undefined, depth: 'all' }, ({ reader }) => reader.details(digest));
+
+  listRepositories: CatalogueLists['listRepositories'] = (query) =>
+    this.#ask({ otherwise: undefined }, ({ lists }) => lists.repositories(query));
+
+  listTags: CatalogueLists['listTags'] = (query) =>
+    this.#ask({ otherwise: undefined }, ({ lists }) => lists.tags(query));
 
   hasContent = (digest: Digest): Promise<boolean> =>
     this.#ask({ otherwise: false }, ({ reader }) => reader.hasContent(digest));

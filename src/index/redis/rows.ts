@@ -2,6 +2,7 @@ import { repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import type { IndexedContent, Link } from '../../mirror/ports/store-index.ts';
 import { algorithmOf, type Digest, hexOf, parseDigest } from '../../oci/digest.ts';
+import type { ImageFacts } from '../../oci/manifest.ts';
 import type { BufferedTag, BufferWriter, Slice } from '../buffer-writer.ts';
 import { namesPerChunk } from './write-scripts.ts';
 
@@ -67,8 +68,11 @@ export class RowBatch implements BufferWriter {
     this.#isKept = isKept;
   }
 
-  content({ digest, size, isManifest, usedAtMs }: IndexedContent): void {
+  content({ digest, size, isManifest, usedAtMs, image }: IndexedContent): void {
     this.#add('C', byte(isManifest ? 1 : 0), whole(size), whole(usedAtMs), digestKey(digest));
+    if (!image) return;
+    const texts = Buffer.from(`${image.mediaType ?? ''}\0${offersOf(image)}`);
+    this.#add('I', whole(usedAtMs), whole(image.bytes), digestKey(digest), texts);
   }
 
   use(digest: Digest, atMs: number): boolean {
@@ -114,6 +118,13 @@ export class RowBatch implements BufferWriter {
   #add(row: string, ...rest: readonly Buffer[]): void {
     this.rows.push(Buffer.concat([Buffer.from(row), ...rest]));
   }
+}
+
+/** Such as `-,0123456789ab=linux/amd64,`; empty unless it is an image index. */
+function offersOf({ images }: ImageFacts): string {
+  if (images.length === 0) return '';
+  const known = images.filter(({ platform }) => platform !== undefined);
+  return ['-', ...known.map(({ digest, platform }) => `${hexOf(digest).slice(0, 12)}=${platform}`), ''].join(',');
 }
 
 function byte(value: number): Buffer {

@@ -12,21 +12,27 @@ import { redisScript, type Script } from '../../cluster/redis/reply.ts';
  *     names         manifest and number → up to 64 digests that it names
  *     parents       digest, manifest that names it
  *     repositories  numbers of repositories and upstreams by name, and names by number
- *     catalog       names of repositories with links
+ *     catalog       names of repositories with links or tags
  *     stalest       repositories with links that are not kept, by last use
  *     tags          repository, tag, digest, rebuild
  *     tagged        digest, repository, tag
+ *     images        stored manifest → first use, length of it and what it names, the same with stored images of an index, media type, platforms
+ *     imageuses     manifests with tags, by last use; 0 if they are not stored
+ *     imagesizes    the same by size
+ *     uses          repositories with links, by last use
+ *     sizes         the same by the bytes of their links
+ *     platforms     repository, platform that an image of it has or had
  *
  * A digest is a byte for its algorithm and its bytes; a repository seven bytes, of which the first three are its upstream. `links`, `held`,
- * `kept`, `parents`, `catalog`, `tags` and `tagged` are sorted sets without scores: ranges of their members are read by what they begin with.
+ * `kept`, `parents`, `catalog`, `tags`, `tagged` and `platforms` are sorted sets without scores: ranges of their members are read by what they begin with.
  * Each key has an empty member, so that all of them exist as long as Redis has lost nothing.
  */
 
 /** Raised with every change of the layout: a view of another version is discarded and rebuilt from the store. */
-export const layoutVersion = 1;
+export const layoutVersion = 2;
 
-const hashes = ['content', 'names', 'repositories'];
-const byLastUse = ['lru', 'stalest'];
+const hashes = ['content', 'names', 'repositories', 'images'];
+const byValue = ['lru', 'stalest', 'imageuses', 'imagesizes', 'uses', 'sizes'];
 const names = [
   'state',
   'content',
@@ -41,6 +47,12 @@ const names = [
   'stalest',
   'tags',
   'tagged',
+  'images',
+  'imageuses',
+  'imagesizes',
+  'uses',
+  'sizes',
+  'platforms',
 ] as const;
 
 export const keyCount = names.length;
@@ -65,7 +77,7 @@ export const makeEmpty = names
   .map((name) => {
     const key = name.toUpperCase();
     if (hashes.includes(name)) return `call('HSET', ${key}, '', '')`;
-    return `call('ZADD', ${key}, ${byLastUse.includes(name) ? -1 : 0}, '')`;
+    return `call('ZADD', ${key}, ${byValue.includes(name) ? -1 : 0}, '')`;
   })
   .join('\n');
 

@@ -7,6 +7,7 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { parseTag } from '../../oci/reference.ts';
 import type { WriteBuffer } from '../write-buffer.ts';
+import { CatalogueReader } from './catalogue/catalogue-reader.ts';
 import { orphanedNames, pageSize, unseenContent, unseenLinks, unseenTags } from './read-scripts.ts';
 import { digestOfKey, withoutContent, withoutRecord } from './rows.ts';
 import { View } from './view.ts';
@@ -18,6 +19,7 @@ import { Writer, type WriterDeps } from './writer.ts';
 export interface OpenedParts {
   readonly view: View;
   readonly reader: ViewReader;
+  readonly lists: CatalogueReader;
   readonly writer: Writer;
 }
 
@@ -33,6 +35,7 @@ export function openParts(deps: PartsDeps): OpenedParts {
   return {
     view,
     reader: new ViewReader({ view }),
+    lists: new CatalogueReader({ view }),
     writer: new Writer({ ...deps, view }),
   };
 }

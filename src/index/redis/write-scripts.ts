@@ -1,3 +1,4 @@
+import { writeImages } from './catalogue/image-rows.ts';
 import { binaryScript, header } from './view-layout.ts';
 
 /** How many digests that a manifest names are in one field of `names`. */
@@ -45,6 +46,7 @@ local function addContent(manifest, size, used, digest)
   write(digest, content)
   count(content, 1, kept)
   place(digest, content)
+  if manifest == 1 then keepImage(digest, content) end
 end
 local function dropContent(onlyUnseen, digest)
   local old = read(digest)
@@ -52,6 +54,7 @@ local function dropContent(onlyUnseen, digest)
   count(old, -1, isKept(digest))
   call('HDEL', CONTENT, digest)
   call('ZREM', LRU, digest)
+  dropImage(digest)
 end
 local function use(at, digest)
   local content = read(digest)
@@ -59,6 +62,7 @@ local function use(at, digest)
   content.used = laterUse(content.used, at)
   write(digest, content)
   if call('ZSCORE', LRU, digest) then call('ZADD', LRU, content.used, digest) end
+  if call('ZSCORE', IMAGEUSES, digest) then call('ZADD', IMAGEUSES, content.used, digest) end
   return true
 end
 `;
@@ -81,10 +85,15 @@ end
 local function dropUnused(id, name)
   if first(HELD, id) then return end
   call('ZREM', STALEST, id)
+  for _, key in ipairs({USES, SIZES}) do call('ZREM', key, name) end
+  call('ZREMRANGEBYLEX', PLATFORMS, '[' .. name .. '\\0', '(' .. name .. '\\1')
+  if first(TAGS, id) then return end
   call('ZREM', CATALOG, name)
-  if not first(TAGS, id) then call('HDEL', REPOSITORIES, 'r' .. name, 'i' .. id) end
+  call('HDEL', REPOSITORIES, 'r' .. name, 'i' .. id)
 end
 local function useRepository(at, name)
+  local usedBefore = call('ZSCORE', USES, name)
+  if usedBefore then call('ZADD', USES, laterUse(tonumber(usedBefore), at), name) end
   local id = call('HGET', REPOSITORIES, 'r' .. name)
   local before = id and call('ZSCORE', STALEST, id)
   if before then call('ZADD', STALEST, laterUse(tonumber(before), at), id) end
@@ -105,16 +114,22 @@ end
 local function addLink(kind, isWanted, size, digest, name, mediaType)
   local id = repository(name)
   local key = digest .. kind .. id
-  local old = first(LINKS, key)
+  local old, content, sizeBefore = first(LINKS, key), read(digest), 0
   if old then
-    local _, sizeBefore, from = struct.unpack('>I3I6', old, #key + 1)
+    local _, oldSize, from = struct.unpack('>I3I6', old, #key + 1)
+    sizeBefore = oldSize
     if size == 0 then size = sizeBefore end
     if mediaType == '' then mediaType = string.sub(old, from) end
   else
+    if size == 0 and content then size = content.size + 1 end
     call('ZADD', HELD, 0, id .. kind .. digest)
     call('ZADD', CATALOG, 0, name)
+    call('ZADD', USES, math.max(tonumber(call('ZSCORE', USES, name) or 0), content and content.used or 0), name)
+    local known = kind == 'm' and image(digest)
+    if known then addPlatforms(known.platforms, name) end
     delta.records = delta.records + 1
   end
+  call('ZINCRBY', SIZES, math.max(size - 1, 0) - math.max(sizeBefore - 1, 0), name)
   local new = key .. struct.pack('>I3I6', REBUILD, size) .. mediaType
   if old and old ~= new then call('ZREM', LINKS, old) end
   if old ~= new then call('ZADD', LINKS, 0, new) end
@@ -122,7 +137,6 @@ local function addLink(kind, isWanted, size, digest, name, mediaType)
   local usedBefore = call('ZSCORE', STALEST, id)
   if isWanted then call('ZREM', STALEST, id)
   elseif not old or not usedBefore then
-    local content = read(digest)
     call('ZADD', STALEST, math.max(tonumber(usedBefore or 0), content and content.used or 0), id)
   end
 end
@@ -132,6 +146,8 @@ local function dropLink(kind, onlyUnseen, digest, name)
   local key = digest .. kind .. id
   local old = first(LINKS, key)
   if not old or (onlyUnseen and struct.unpack('>I3', old, #key + 1) == REBUILD) then return end
+  local _, size = struct.unpack('>I3I6', old, #key + 1)
+  call('ZINCRBY', SIZES, -math.max(size - 1, 0), name)
   call('ZREM', LINKS, old)
   call('ZREM', HELD, id .. kind .. digest)
   delta.records = delta.records - 1
@@ -142,8 +158,10 @@ end
 
 const tags = `
 local function removeTag(id, tag, key, old)
+  local digest = string.sub(old, #key + 1, -4)
   call('ZREM', TAGS, old)
-  call('ZREM', TAGGED, string.sub(old, #key + 1, -4) .. id .. tag)
+  call('ZREM', TAGGED, digest .. id .. tag)
+  placeImage(digest)
   delta.records = delta.records - 1
 end
 local function addTag(isOfStore, name, tag, digest)
@@ -154,6 +172,8 @@ local function addTag(isOfStore, name, tag, digest)
   if old then removeTag(id, tag, key, old) end
   call('ZADD', TAGS, 0, key .. digest .. struct.pack('>I3', REBUILD))
   call('ZADD', TAGGED, 0, digest .. id .. tag)
+  call('ZADD', CATALOG, 0, name)
+  placeImage(digest)
   delta.records = delta.records + 1
 end
 local function dropTag(onlyUnseen, digest, name, tag)
@@ -176,6 +196,7 @@ local function addNames(chunk, parent, children)
     call('ZADD', PARENTS, 0, child .. parent)
     call('ZREM', LRU, child)
   end
+  imagesNamed(parent, children)
 end
 local function dropNames(parent)
   local head = parent .. '\\0\\0'
@@ -211,7 +232,7 @@ export const applyRows = binaryScript(
   'index-apply',
   `${header}
 local NEXT, REBUILD, NOW = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-${totals}${contents}${repositories}${links}${tags}${names}
+${totals}${writeImages}${contents}${repositories}${links}${tags}${names}
 local function texts(row, from)
   local second = string.find(row, '\\0', from, true)
   return string.sub(row, from, second - 1), string.sub(row, second + 1)
@@ -221,6 +242,11 @@ local apply = {
   C = function(row)
     local manifest, size, used, from = struct.unpack('>BI6I6', row, 2)
     addContent(manifest, size, used, string.sub(row, from))
+  end,
+  I = function(row)
+    local since, own, from = struct.unpack('>I6I6', row, 2)
+    local digest = digestAt(row, from)
+    addImage(since, own, digest, texts(row, from + #digest))
   end,
   D = function(row) dropContent(string.byte(row, 2) == 1, string.sub(row, 3)) end,
   U = function(row)
