@@ -8,7 +8,7 @@ import { SqliteIndex } from '../index/sqlite/sqlite-index.ts';
 import { StoreLock } from '../index/store-lock.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { ClusterObserver, Observer, StoreObserver } from '../mirror/ports/observer.ts';
-import type { Catalogue, Index } from '../mirror/ports/store-index.ts';
+import type { Catalogue, CatalogueLists, Index } from '../mirror/ports/store-index.ts';
 import { FileBlobStore } from '../storage/filesystem/blob-store.ts';
 import { DurableFolders } from '../storage/filesystem/durable-folders.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
@@ -29,7 +29,7 @@ export interface StoresDeps {
 }
 
 /** An index with its start and stop. */
-export type StoreIndex = Index & Catalogue & LosableIndex & Part;
+export type StoreIndex = Index & Catalogue & CatalogueLists & LosableIndex & Part;
 
 /** The parts that keep content, and the index of it. */
 export interface Stores {

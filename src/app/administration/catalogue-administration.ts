@@ -17,8 +17,7 @@ import type {
 } from '../../mirror/ports/store-index.ts';
 
 export interface CachedCatalogueDeps {
-  readonly lists: CatalogueLists;
-  readonly index: Pick<Catalogue, 'isNeeded'>;
+  readonly index: CatalogueLists & Pick<Catalogue, 'isNeeded'>;
 }
 
 /** The lists of what is cached, as the management API answers them. */
@@ -30,12 +29,12 @@ export class CachedCatalogue implements CatalogueAdministration {
   }
 
   async repositories(asked: AskedList): Promise<Repositories> {
-    const found = readable(await this.#deps.lists.listRepositories(asked));
+    const found = readable(await this.#deps.index.listRepositories(asked));
     return { ...pageOf(found, asked.order), items: found.items.map(repositoryIn) };
   }
 
   async tags(asked: AskedList, repositoryId?: RepositoryId): Promise<Tags> {
-    const found = readable(await this.#deps.lists.listTags({ ...asked, repositoryId }));
+    const found = readable(await this.#deps.index.listTags({ ...asked, repositoryId }));
     if (repositoryId && found.items.length === 0 && !(await this.#isCached(repositoryId)))
       throw new Problem('not-found', `nothing of ${repositoryKey(repositoryId)} is cached`);
     return { ...pageOf(found, asked.order), items: found.items.map(tagIn) };

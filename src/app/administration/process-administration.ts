@@ -3,14 +3,13 @@ import type { RefreshAnswer } from '../../http/management/api/refresh-routes.ts'
 import type { Administration } from '../../http/management/api/routes.ts';
 import type { Reloaded, Stats, Upstreams } from '../../http/management/api/schemas.ts';
 import { Problem } from '../../http/management/problems.ts';
-import { WholeLists } from '../../mirror/administration/catalogue.ts';
 import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Tag } from '../../oci/reference.ts';
 import type { AssembledMirror } from '../../mirror/mirror-parts.ts';
 import type { CacheWord } from '../../mirror/ports/cache-status.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
-import type { Catalogue, Index } from '../../mirror/ports/store-index.ts';
+import type { Catalogue, CatalogueLists, Index } from '../../mirror/ports/store-index.ts';
 import type { AnswerTotals } from '../../telemetry/answers.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { StoreReadings } from '../../telemetry/readouts.ts';
@@ -28,7 +27,7 @@ export interface AdministrationDeps {
   readonly upstreams: Pick<UpstreamsPart, 'directory'>;
   readonly mirror: Pick<AssembledMirror, 'waitingFor' | 'purgeIn' | 'mirror'>;
   readonly readings: StoreReadings;
-  readonly catalogue: Catalogue & Index;
+  readonly catalogue: Catalogue & CatalogueLists & Index;
   readonly clock: Pick<Clock, 'now'>;
   readonly jobs: OperatorJobs;
 }
@@ -47,7 +46,7 @@ export class ProcessAdministration implements Omit<Administration, keyof Minutes
     this.jobs = deps.jobs;
     this.#startedAtMs = deps.clock.now();
     const index = deps.catalogue;
-    this.catalogue = new CachedCatalogue({ index, lists: new WholeLists({ index }) });
+    this.catalogue = new CachedCatalogue({ index });
     this.purges = new ProcessPurges({ purge: deps.mirror.purgeIn(index), index });
   }
 
