@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { configReference } from './config-reference.ts';
 import { valuesReference } from './chart-readme.ts';
 import { valuesSchema } from './chart-values.ts';
+import { eventsReference, eventsSchema } from './events-reference.ts';
 import { metricsReference } from './metrics-reference.ts';
 import { dashboardJson } from './monitoring/dashboard.ts';
 import { rulesYaml } from './monitoring/rules.ts';
@@ -21,6 +22,7 @@ export async function generatedFiles(root: string): Promise<readonly GeneratedFi
   const schema = configJsonSchema();
   const reference = 'docs/configuration.md';
   const metrics = 'docs/metrics.md';
+  const events = 'docs/events.md';
   const values = 'charts/layerwell/values.schema.json';
   const chart = 'charts/layerwell/README.md';
   const valuesFile = readFileSync(join(root, 'charts/layerwell/values.yaml'), 'utf8');
@@ -30,6 +32,8 @@ export async function generatedFiles(root: string): Promise<readonly GeneratedFi
     { path: 'docs/openapi.json', text: json(openApi(routes)) },
     { path: reference, text: withTables(readFileSync(join(root, reference), 'utf8'), configReference(schema)) },
     { path: metrics, text: withTables(readFileSync(join(root, metrics), 'utf8'), await metricsReference()) },
+    { path: events, text: withTables(readFileSync(join(root, events), 'utf8'), eventsReference()) },
+    { path: 'docs/events.schema.json', text: json(eventsSchema()) },
     { path: chart, text: withTables(readFileSync(join(root, chart), 'utf8'), valuesReference(valuesFile)) },
     { path: values, text: json(valuesSchema(chartFiles, schema)) },
     { path: 'charts/layerwell/rules/layerwell.yaml', text: rulesYaml() },

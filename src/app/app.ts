@@ -12,6 +12,7 @@ import type { Traces } from '../telemetry/tracing.ts';
 import { type Pauses, realPauses } from '../upstream/failover/retry.ts';
 import { type Part, partOf } from './lifecycle.ts';
 import { createAdministration } from './administration/administration.ts';
+import { createEvents, type Events, type EventsDeps } from './events/events.ts';
 import { createCluster } from './cluster/cluster.ts';
 import { createListeners } from './listeners.ts';
 import { createMaintenance } from './maintenance.ts';
@@ -21,7 +22,7 @@ import { ReadyPart } from './ready-part.ts';
 import type { ReloadResult } from './reloading.ts';
 import { servingReadings } from './serving-readings.ts';
 import { createSharedStorage, type SharedStorageDeps } from './bucket/shared-storage.ts';
-import { createStores } from './stores.ts';
+import { createStores, type Stores } from './stores.ts';
 import { UpstreamHealth } from './upstream-health.ts';
 import { Upstreams } from './upstreams.ts';
 
@@ -49,6 +50,8 @@ export interface AppDeps {
   readonly pauses?: Pauses;
   /** The pauses between looks at whether the shared bucket is to be swept; for tests. */
   readonly bucketWait?: SharedStorageDeps['wait'];
+  /** Likewise, before events are told of and webhooks are tried again. */
+  readonly eventWait?: EventsDeps['wait'];
 }
 
 export interface App {
@@ -84,7 +87,7 @@ interface Reloaded {
 /** Builds every part from a configuration. Nothing runs until the parts are started. */
 export function createApp(deps: AppDeps): App {
   const { config, version, log, tracing, clock = systemClock, pauses = realPauses } = deps;
-  const observer = observerOf(deps);
+  const { events, observer } = observed(deps, clock);
   const health = createHealth(config, { clock, log });
   const rateLimits = new RateLimits({ clock });
   const memory = new MemoryBudget({ maxBytes: config.download.bufferBudgetBytes });
@@ -103,7 +106,7 @@ export function createApp(deps: AppDeps): App {
   const redis = connectionsOf({ ...stores.redis, ...cluster.redis });
   const ready = new ReadyPart({ ...stores, ...readings, health, sharedStorage, cluster, redis, configSha256 });
   const administered = { observer, stores, clock, files, log, health, upstreams, mirror, readings, rateLimits };
-  const { administration, kept, jobs } = createAdministration(config, administered);
+  const { administration, kept, jobs } = createAdministration(config, { ...administered, events });
   const listening = { ...core, ...mirror, log, readiness: () => ready.now(), administration, requestDeadlineMs };
   const { registry, management, running } = createListeners(config, listening);
   const { rebuilder, sweeper, scrubber } = createMaintenance(config, { stores, mirror, clock, observer, log });
@@ -113,14 +116,14 @@ export function createApp(deps: AppDeps): App {
   observer.readFrom({ ...readings, ...serving, memory, droppedLogLines: () => log.droppedLines });
   return {
     parts: [
-      stores.lock,
-      stores.index,
-      partOf('store', { start: () => stores.store.prepare() }),
+      ...storeParts(stores),
+      events.part,
       ...kept,
       rebuilder,
       sharedStorage.part, // Stopped after the mirror, whose last downloads are uploaded by the next process.
       upstreams,
       management, // Stopped after the mirror, so that /metrics and /readyz can be read while downloads drain.
+      events.streams,
       cluster.connections,
       partOf('mirror', { stop: (options) => mirror.stop(options) }),
       jobs, // Cancelled before the mirror stops, so that their downloads are left to be resumed.
@@ -141,6 +144,16 @@ export function createApp(deps: AppDeps): App {
     reloadBy: (reloadNow) => administration.reloadBy(reloadNow),
     reloadEnded: (result) => [ready, observer].forEach((part) => part.reloadEnded(result)),
   };
+}
+
+function storeParts({ lock, index, store }: Stores): readonly Part[] {
+  return [lock, index, partOf('store', { start: () => store.prepare() })];
+}
+
+/** Everything that the parts report is counted, and told of if it is worth an event. */
+function observed(deps: AppDeps, clock: Clock): { readonly events: Events; readonly observer: Metrics } {
+  const events = createEvents({ clock, wait: deps.eventWait });
+  return { events, observer: events.observing(observerOf(deps)) };
 }
 
 /** Undefined if there is none. */

@@ -80,6 +80,8 @@ export function createMetrics({
     },
     ...downloadEvents(instruments, log),
     ...storeEvents(instruments),
+    imageStored: () => {}, // Counted as contentStored.
+    tagMoved: () => {}, // Counted as tagRevalidated.
     siblingAsked: ({ kind, outcome }) => instruments.siblingsAsked.inc({ kind, result: outcome }),
     siblingServed: ({ kind, outcome }) => instruments.siblingsServed.inc({ kind, result: outcome }),
     ...clusterEvents(instruments, log.logger),

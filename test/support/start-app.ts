@@ -11,7 +11,10 @@ import type { MirrorConfig } from './start-mirror.ts';
 import { temporaryDirectory } from './temp-directory.ts';
 
 /** What stands in the place of the machine's own. */
-export type Replaced = Pick<AppDeps, 'files' | 'requestDeadlineMs' | 'pauses' | 'bucketWait' | 'tracing'> & {
+export type Replaced = Pick<
+  AppDeps,
+  'files' | 'requestDeadlineMs' | 'pauses' | 'bucketWait' | 'eventWait' | 'tracing'
+> & {
   readonly clock?: ManualClock;
 };
 

@@ -15,6 +15,7 @@ import { createTrafficHistory } from './traffic-history.ts';
 export interface ManagedProcess extends Omit<AdministrationDeps, 'catalogue' | 'jobs'> {
   readonly stores: Pick<Stores, 'index' | 'lock'>;
   readonly observer: Metrics;
+  readonly events: Administration['events'];
   readonly clock: Clock;
   readonly mirror: AssembledMirror;
   readonly rateLimits: RateLimits;
@@ -36,5 +37,5 @@ export function createAdministration(config: Config, deps: ManagedProcess): Proc
   const minutes = createTrafficHistory({ stores, files, path: config.storage.path }, { ...deps, counters: observer });
   const jobs = createJobs(config, deps);
   const own = new ProcessAdministration({ ...deps, jobs, catalogue: stores.index });
-  return { administration: Object.assign(own, { minutes }), kept: [minutes], jobs };
+  return { administration: Object.assign(own, { events: deps.events, minutes }), kept: [minutes], jobs };
 }

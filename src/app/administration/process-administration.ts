@@ -33,7 +33,7 @@ export interface AdministrationDeps {
 }
 
 /** What the management API asks of this process. */
-export class ProcessAdministration implements Omit<Administration, keyof MinutesNeeds> {
+export class ProcessAdministration implements Omit<Administration, 'events' | keyof MinutesNeeds> {
   readonly catalogue: CachedCatalogue;
   readonly purges: ProcessPurges;
   readonly jobs: OperatorJobs;

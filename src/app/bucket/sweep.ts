@@ -130,7 +130,7 @@ export class SharedSweep implements Part {
       index,
       clock,
       observer: {
-        evicted: (event) => observer.evicted(event),
+        evicted: ({ reason, bytes }) => observer.evicted({ reason, bytes }),
         internalError: (event) => void (signal.aborted || observer.internalError(event)),
       },
       limits: { maxBytes: limits.maxBytes, minFreeBytes: 0, maxFiles: Number.MAX_SAFE_INTEGER },

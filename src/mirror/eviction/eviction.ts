@@ -71,7 +71,7 @@ export class Eviction {
       index.recordContent({ ...content, names: [] });
       return false;
     }
-    observer.evicted({ reason, bytes: size });
+    observer.evicted({ reason, bytes: size, content: { isManifest: content.isManifest, records: keys } });
     return true;
   }
 

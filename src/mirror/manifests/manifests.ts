@@ -286,9 +286,12 @@ export class Manifests {
     if (!manifest) return;
     const { bytes, mediaType, firstServedAtMs } = manifest;
     const size = bytes.byteLength;
+    const key = { kind: 'manifest', repositoryId, digest } as const;
     await store.put(digest, bytes);
-    await records.write({ kind: 'manifest', repositoryId, digest }, { mediaType, size, firstServedAtMs });
+    const isKnown = (await records.read(key)) !== undefined;
+    await records.write(key, { mediaType, size, firstServedAtMs });
     observer.contentStored({ kind: 'manifest', bytes: size });
+    if (!isKnown) observer.imageStored({ repositoryId, manifest: { digest, mediaType, size } });
     shared.stored?.({ repositoryId, digest });
     // Evicted while it was written: what the disk has is counted.
     const isDropped = this.#memory.peek(contentKey(repositoryId, digest)) === undefined;

@@ -1,7 +1,11 @@
 import type { Digest } from '../../oci/digest.ts';
 import type { FailureReason } from '../../oci/errors.ts';
+import type { Tag } from '../../oci/reference.ts';
 import type { CorruptionSource } from './blob-store.ts';
 import type { CacheWord } from './cache-status.ts';
+import type { RecordKey } from './record-store.ts';
+import type { RepositoryId } from './repository-id.ts';
+import type { EvictableContent } from './store-index.ts';
 import type { BlobOrigin, RateLimitReport } from './upstream.ts';
 
 export type ContentKind = 'manifest' | 'blob';
@@ -28,6 +32,13 @@ export type SiblingOutcome = 'ok' | 'missing' | 'aborted' | FailureReason;
  * of this replica.
  */
 export type SiblingServedOutcome = 'ok' | 'missing' | 'refused' | 'rejected' | 'invalid' | 'cut' | 'failed';
+
+/** A manifest, as its record or a tag's names it. */
+export interface NamedManifest {
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly size: number;
+}
 
 /** Limits that were reached; or what a client does: too many headers, broken HTTP, reading or sending too slowly. */
 export type RejectionReason = 'requests' | 'connections' | 'upstream' | 'headers' | 'malformed' | 'slow_client';
@@ -92,13 +103,27 @@ export interface Observer {
     readonly upstream: string;
     readonly result: 'not_modified' | 'changed' | 'gone' | 'rate_limited' | 'error';
   }): void;
+  /** The upstream says that a cached tag points at another digest than before. */
+  tagMoved(event: {
+    readonly repositoryId: RepositoryId;
+    readonly tag: Tag;
+    readonly from: Digest;
+    readonly to: NamedManifest;
+  }): void;
   servedStale(event: { readonly upstream: string; readonly reason: string }): void;
   /** This replica asked a sibling. A blob counts when its headers are there. */
   siblingAsked(event: { readonly kind: SiblingContentKind; readonly outcome: SiblingOutcome }): void;
   /** A sibling asked this replica, and the answer has ended. */
   siblingServed(event: { readonly kind: SiblingContentKind | 'other'; readonly outcome: SiblingServedOutcome }): void;
   contentStored(event: { readonly kind: ContentKind; readonly bytes: number }): void;
-  evicted(event: { readonly reason: 'lru' | 'unused' | 'purge'; readonly bytes: number }): void;
+  /** A manifest was stored in a repository that did not have it. */
+  imageStored(event: { readonly repositoryId: RepositoryId; readonly manifest: NamedManifest }): void;
+  evicted(event: {
+    readonly reason: 'lru' | 'unused' | 'purge';
+    readonly bytes: number;
+    /** What left the local store, with the records that referred to it; absent where it left the shared bucket. */
+    readonly content?: Pick<EvictableContent, 'isManifest'> & { readonly records: readonly RecordKey[] };
+  }): void;
   /** A stored file does not have the size or the bytes that its digest names. */
   corruptionFound(event: { readonly digest: Digest; readonly source: CorruptionSource }): void;
   /** The index has everything again that the store has. */

@@ -14,7 +14,7 @@ export interface TagLookupsDeps {
   readonly manifests: Pick<Manifests, 'keep'>;
   readonly fallbacks: Pick<StaleFallbacks, 'forget'>;
   readonly clock: Pick<Clock, 'now'>;
-  readonly observer: Pick<Observer, 'tagRevalidated' | 'internalError'>;
+  readonly observer: Pick<Observer, 'tagRevalidated' | 'tagMoved' | 'internalError'>;
   readonly policies: FreshnessPolicies;
   readonly shared: Pick<SharedWork, 'tagTurn'>;
 }
@@ -127,6 +127,7 @@ export class TagLookups {
     fallbacks.forget(key);
     const isSame = known?.digest === record.digest;
     if (known) observer.tagRevalidated({ upstream: upstream.label, result: isSame ? 'not_modified' : 'changed' });
+    if (known && !isSame) observer.tagMoved({ repositoryId, tag, from: known.digest, to: record });
     return { record, cache: { word: isSame ? 'revalidated' : 'miss', upstreamStatus: 200 } };
   }
 }

@@ -29,7 +29,7 @@ export interface TagsDeps {
   readonly softTimeout: Pick<SoftTimeout, 'for'>;
   readonly waiters: Pick<UpstreamWaiters, 'wait'>;
   readonly clock: Pick<Clock, 'now'>;
-  readonly observer: Pick<Observer, 'collapsed' | 'tagRevalidated' | 'internalError'>;
+  readonly observer: Pick<Observer, 'collapsed' | 'tagRevalidated' | 'tagMoved' | 'internalError'>;
   readonly policies: FreshnessPolicies;
   readonly shared: Pick<SharedWork, 'tagTurn'>;
   readonly rateLimits: Pick<RateLimits, 'lifetimeFactor'>;

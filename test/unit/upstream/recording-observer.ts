@@ -77,6 +77,10 @@ export class RecordingObserver implements Observer, StoreObserver {
   downloadEnded(): void {}
   collapsed(): void {}
   tagRevalidated(): void {}
+
+  tagMoved(): void {}
+
+  imageStored(): void {}
   servedStale(): void {}
   contentStored(): void {}
   evicted(): void {}

@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import { Readable } from 'node:stream';
 import type { Context, Middleware } from 'koa';
 import { guard, type GuardDeps } from '../guard.ts';
 import { readJsonBody } from '../request-body.ts';
@@ -38,10 +39,20 @@ async function answer(ctx: Context, administration: Administration): Promise<voi
   const query = Object.fromEntries(new URLSearchParams(ctx.querystring));
   const body = await readJsonBody(ctx.req);
   const signal = leavingOf(ctx.res);
-  const value = await route.answerTo({ path, query, body, signal }, administration);
+  const value = await route.answerTo({ path, query, body, headers: ctx.req.headers, signal }, administration);
   ctx.status = route.status;
-  ctx.body = JSON.stringify(value);
-  ctx.set('Content-Type', 'application/json');
+  if (value instanceof Readable) stream(ctx, value);
+  else ctx.body = JSON.stringify(value);
+  ctx.set('Content-Type', route.contentType ?? 'application/json');
+}
+
+/** A stream that is destroyed cuts the answer. */
+function stream(ctx: Context, body: Readable): void {
+  ctx.body = body; // Destroyed when the client leaves.
+  ctx.set('X-Accel-Buffering', 'no');
+  body.once('close', () => {
+    if (!body.readableEnded) ctx.res.destroy();
+  });
 }
 
 /** Aborts when the client leaves before its answer has ended. */

@@ -23,7 +23,7 @@ export function openApi(routes: readonly DescribedRoute[]): Json {
 }
 
 function operationOf(route: DescribedRoute): Json {
-  const { method, summary, status, answer, body } = route;
+  const { method, summary, status, answer, body, contentType = 'application/json' } = route;
   const takesBody = body !== undefined && !isEmpty(body);
   return {
     summary,
@@ -32,7 +32,7 @@ function operationOf(route: DescribedRoute): Json {
     parameters: [...parametersOf(route.pathParameters, 'path'), ...parametersOf(route.query, 'query')],
     ...(takesBody && { requestBody: { required: true, content: { 'application/json': { schema: jsonOf(body) } } } }),
     responses: {
-      [status]: { description: 'Done.', content: { 'application/json': { schema: referenceTo(answer) } } },
+      [status]: { description: 'Done.', content: { [contentType]: { schema: referenceTo(answer) } } },
       default: {
         description: 'A problem (RFC 9457).',
         content: { 'application/problem+json': { schema: referenceTo(problem) } },

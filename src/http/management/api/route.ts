@@ -1,3 +1,5 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Readable } from 'node:stream';
 import type { z } from 'zod';
 import { Problem } from '../problems.ts';
 
@@ -6,6 +8,7 @@ export interface Asked {
   readonly path: Readonly<Record<string, string>>;
   readonly query: Readonly<Record<string, string>>;
   readonly body: unknown;
+  readonly headers: IncomingHttpHeaders;
   /** Aborts when the client has left. */
   readonly signal: AbortSignal;
 }
@@ -21,6 +24,8 @@ export interface DescribedRoute {
   readonly body: z.ZodType | undefined;
   readonly status: number;
   readonly answer: z.ZodType;
+  /** Of the answer; JSON where absent. Anything else is a stream. */
+  readonly contentType?: string;
 }
 
 /** One that can be asked. `Needs` is the part of the mirror that answers. */
@@ -46,10 +51,11 @@ interface RouteOf<
       readonly path: z.output<Path>;
       readonly query: z.output<Query>;
       readonly body: z.output<Body>;
+      readonly headers: IncomingHttpHeaders;
       readonly signal: AbortSignal;
     },
     needs: Needs,
-  ) => Promise<z.input<Answer>>;
+  ) => Promise<z.input<Answer> | Readable>;
 }
 
 /** Makes a route that checks a request by the schemas that also describe it. */
@@ -70,6 +76,7 @@ export function route<
           path: checked(pathParameters, asked.path, 'the path'),
           query: checked(query, asked.query, 'the query'),
           body: checked(body, asked.body, 'the body'),
+          headers: asked.headers,
           signal: asked.signal,
         },
         needs,

@@ -6,11 +6,13 @@ import { type RefreshNeeds, refreshRoutes } from './refresh-routes.ts';
 import { type JobsNeeds, jobsRoutes } from './jobs-routes.ts';
 import { type Route, route } from './route.ts';
 import { type Reloaded, type Stats, type Upstreams, reloaded, stats, upstreams } from './schemas.ts';
+import { type EventsNeeds, eventsRoutes } from './events-routes.ts';
 
 /** What the API may ask of the mirror: the needs of all its routes. */
 export interface Administration extends CatalogueNeeds, MinutesNeeds, PurgeNeeds, RefreshNeeds, JobsNeeds {
   stats(): Promise<Stats>;
   upstreams(): Promise<Upstreams>;
+  readonly events: EventsNeeds['events'];
   /** Reads the configuration file again. @throws Problem `refused` with every problem of the file. */
   reload(): Promise<Reloaded>;
 }
@@ -41,6 +43,7 @@ export const routes: readonly Route<Administration>[] = [
     answer: upstreams,
     run: (_, administration: Administration) => administration.upstreams(),
   }),
+  ...eventsRoutes,
   ...catalogueRoutes,
   ...purgeRoutes,
   ...refreshRoutes,
