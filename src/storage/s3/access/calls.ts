@@ -105,18 +105,20 @@ export class BucketCalls {
   async close(): Promise<void> {
     const s3 = await this.#loading?.catch(() => undefined);
     s3?.reading.destroy();
+    s3?.sweeping.destroy();
     s3?.writing.destroy();
   }
 
   async #ask<Answer>(
-    { kind }: CallOptions,
+    { kind, operation }: CallOptions,
     abortSignal: AbortSignal,
     ask: (tools: CallTools) => Promise<Answer>,
   ): Promise<Answer> {
     const { settings, load = loadS3 } = this.#deps;
-    const { sdk, reading, writing } = await (this.#loading ??= load(settings));
+    const { sdk, reading, sweeping, writing } = await (this.#loading ??= load(settings));
     abortSignal.throwIfAborted();
-    const client = kind === 'read' ? reading : writing;
+    const unhurried = /^(?:Get|Head|List)/.test(operation) ? sweeping : writing;
+    const client = kind === 'read' ? reading : unhurried;
     const attempt = () => ask({ sdk, client, abortSignal });
     return kind === 'read' ? retrying(attempt, abortSignal) : attempt();
   }

@@ -21,7 +21,9 @@ export interface S3 {
   readonly sdk: typeof Sdk;
   /** For reads. It has no timeouts of its own but that of connecting: a slow client is not the bucket's fault. */
   readonly reading: Sdk.S3Client;
-  /** For uploads and for everything else that no client waits for. */
+  /** For reads and listings that no client waits for: it repeats them. */
+  readonly sweeping: Sdk.S3Client;
+  /** For whatever changes the bucket. */
   readonly writing: Sdk.S3Client;
 }
 
@@ -32,8 +34,8 @@ const noTimeout = 0;
 const idleUploadMs = 15_000;
 /** More than there are downloads and relays at the same time: a read that waited for a connection would count as a slow bucket. */
 const maxSockets = 512;
-/** Of an upload's request, with exponential back-off, for 5xx, 429, throttling and lost connections. Reads are repeated by calls.ts. */
-const maxWriteAttempts = 3;
+/** Of a request that no client waits for, with exponential back-off, for 5xx, 429, throttling and lost connections. Reads are repeated by calls.ts. */
+const maxAttempts = 3;
 
 /** Loads the SDK. Credentials are those of AWS's default chain, and are looked up with the first request. */
 export async function loadS3(settings: BucketSettings): Promise<S3> {
@@ -49,7 +51,8 @@ export async function loadS3(settings: BucketSettings): Promise<S3> {
   return {
     sdk,
     reading: new sdk.S3Client({ ...shared, maxAttempts: 1, requestHandler: await readingHandler() }),
-    writing: new sdk.S3Client({ ...shared, maxAttempts: maxWriteAttempts, requestHandler: writing }),
+    sweeping: new sdk.S3Client({ ...shared, maxAttempts, requestHandler: await readingHandler() }),
+    writing: new sdk.S3Client({ ...shared, maxAttempts, requestHandler: writing }),
   };
 }
 

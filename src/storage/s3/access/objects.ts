@@ -1,5 +1,4 @@
 import { Readable } from 'node:stream';
-import { buffer } from 'node:stream/consumers';
 import type { ByteRange, OpenedBlob } from '../../../mirror/ports/upstream.ts';
 import type { BucketUse } from '../../../mirror/ports/observer.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
@@ -243,7 +242,8 @@ export async function wholeBody({ body }: Pick<OpenedObject, 'body'>, { signal }
   const end = () => body.destroy();
   signal.addEventListener('abort', end, { once: true });
   try {
-    return await buffer(body);
+    const chunks: AsyncIterable<Buffer> = body;
+    return Buffer.concat(await Array.fromAsync(chunks)); // Node's own `buffer` makes a Blob first.
   } finally {
     signal.removeEventListener('abort', end);
     signal.throwIfAborted();
