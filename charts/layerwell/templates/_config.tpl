@@ -12,6 +12,12 @@ Returns JSON: `include "layerwell.config" . | fromJson` is the dict.
   "management" (dict "host" "::" "port" 5001)
   "storage" (dict "path" "/data")
   "shutdown" (dict "preStop" "5s" "drain" "25s") }}
+{{- $management := $config.management | default dict }}
+{{- $hosts := concat (include "layerwell.managementHosts" . | fromYamlArray) (.Values.management.hosts | default list) ($management.hosts | default list) }}
+{{- $_ := set $config "management" (merge (dict "hosts" (uniq $hosts)) $management) }}
+{{- if .Values.management.existingSecret }}
+{{- $_ := set $forPods.management "tokenFile" "/run/secrets/layerwell/management/token" }}
+{{- end }}
 {{- if include "layerwell.tlsSecret" . }}
 {{- $_ := set $forPods.listen "tls" (dict "certFile" "/run/secrets/layerwell/tls/tls.crt" "keyFile" "/run/secrets/layerwell/tls/tls.key") }}
 {{- end }}
@@ -30,6 +36,16 @@ Returns JSON: `include "layerwell.config" . | fromJson` is the dict.
 {{- $_ := set $forPods "cluster" (include "layerwell.config.cluster" . | fromYaml) }}
 {{- end }}
 {{- merge $config $forPods | toPrettyJson }}
+{{- end }}
+
+{{- /* The names of the headless Service, and those that it gives to replicas of a StatefulSet: the management API refuses names that it does not know. */}}
+{{- define "layerwell.managementHosts" -}}
+{{- $service := printf "%s-management" (include "layerwell.fullname" .) }}
+{{- range $pod := ternary (list "" "${env:POD_NAME}.") (list "") (and .Values.cluster.enabled (eq .Values.kind "StatefulSet")) }}
+{{- range $suffix := list "" (printf ".%s" $.Release.Namespace) (printf ".%s.svc" $.Release.Namespace) (printf ".%s.svc.cluster.local" $.Release.Namespace) }}
+- {{ printf "%s%s%s" $pod $service $suffix | quote }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "layerwell.config.cluster" -}}

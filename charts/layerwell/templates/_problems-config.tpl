@@ -16,6 +16,12 @@
 {{- end }}
 {{- end }}
 
+{{- define "layerwell.problems.management" -}}
+{{- if and .Values.management.existingSecret (dig "management" "tokenFile" "" .Values.config) }}
+config.management.tokenFile: management.existingSecret names the token too. Set one of them
+{{- end }}
+{{- end }}
+
 {{- define "layerwell.problems.storage" -}}
 {{- $config := include "layerwell.config" . | fromJson }}
 {{- $path := $config.storage.path }}

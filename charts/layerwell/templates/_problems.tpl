@@ -5,6 +5,7 @@
 {{ include "layerwell.problems.cluster" . }}
 {{ include "layerwell.problems.secrets" (list "config" (include "layerwell.config" . | fromJson)) }}
 {{ include "layerwell.problems.listeners" . }}
+{{ include "layerwell.problems.management" . }}
 {{ include "layerwell.problems.storage" . }}
 {{ include "layerwell.problems.shutdown" . }}
 {{ include "layerwell.problems.network" . }}
@@ -28,7 +29,7 @@
 {{- end }}
 {{- range $key := list "extraVolumes" "extraVolumeMounts" "extraContainers" "initContainers" }}
 {{- range index $.Values $key }}
-{{- if has (.name | default "") (ternary (list "layerwell") (list "config" "tmp" "data" "tls" "cluster-secret" "cluster-tls" "redis-secret" "redis-ca" "extra-ca") (hasSuffix "ontainers" $key)) }}
+{{- if has (.name | default "") (ternary (list "layerwell") (list "config" "tmp" "data" "tls" "cluster-secret" "cluster-tls" "management-token" "redis-secret" "redis-ca" "extra-ca") (hasSuffix "ontainers" $key)) }}
 {{- if not (and (eq $key "extraVolumeMounts") .subPath) }}
 {{ printf "%s: the chart itself has one with the name %s" $key .name }}
 {{- end }}

@@ -31,6 +31,14 @@
         path: previous-secret
       {{- end }}
 {{- end }}
+{{- if .Values.management.existingSecret }}
+- name: management-token
+  secret:
+    secretName: {{ .Values.management.existingSecret | quote }}
+    items:
+      - key: {{ .Values.management.tokenKey | quote }}
+        path: token
+{{- end }}
 {{- if .Values.redis.existingSecret }}
 - name: redis-secret
   secret:
@@ -96,6 +104,11 @@
 {{- if .Values.cluster.enabled }}
 - name: cluster-secret
   mountPath: /run/secrets/layerwell/cluster
+  readOnly: true
+{{- end }}
+{{- if .Values.management.existingSecret }}
+- name: management-token
+  mountPath: /run/secrets/layerwell/management
   readOnly: true
 {{- end }}
 {{- if .Values.redis.existingSecret }}

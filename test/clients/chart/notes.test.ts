@@ -22,6 +22,13 @@ async function notes(sets: readonly string[], args: readonly string[] = []): Pro
 const kinds = ['containerd', 'docker', 'k3s', 'CRI-O', 'podman', 'BuildKit', 'Any client'];
 
 describeWithTools(['helm'], 'the notes after an installation', () => {
+  test('say how operators reach the pages and the API', async () => {
+    expect(await notes([])).toContain('Pages, API:      answer nobody until management.existingSecret names a token\n');
+    expect(await notes(['management.existingSecret=operators', 'config.management.port=5005'])).toContain(
+      'Pages, API:      http://localhost:5005/, after kubectl -n mirror port-forward statefulset/release-layerwell 5005\n',
+    );
+  });
+
   test.concurrent.each([
     { sets: [], url: 'http://CLUSTER_IP:5000', hint: "-o jsonpath='{.spec.clusterIP}'" },
     { sets: ['service.port=80'], url: 'http://CLUSTER_IP:80', hint: 'Nodes cannot resolve names of services' },
