@@ -1,6 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { boundedText } from './api/client.ts';
+import { type ApiServer, apiServerIn, askApiServer } from './kubernetes/api-server.ts';
 
 export interface AwaitRemovalFromOptions {
   /** `<namespace>/<name>`. */
@@ -11,17 +10,14 @@ export interface AwaitRemovalFromOptions {
   readonly print: (text: string) => void;
 }
 
-const tokenFile = '/var/run/secrets/kubernetes.io/serviceaccount/token';
-
 /**
  * Waits in a pod of the cluster. A node that is down does not make it fail: it would keep the release from being uninstalled.
  * @returns the exit code, which is 0.
  */
 export async function awaitRemovalFrom({ daemonSet, within, env, print }: AwaitRemovalFromOptions): Promise<number> {
   const [namespace = '', name = ''] = daemonSet.split('/');
-  const { KUBERNETES_SERVICE_HOST: host = '', KUBERNETES_SERVICE_PORT: port = '443' } = env;
-  const api = `https://${host.includes(':') ? `[${host}]` : host}:${port}`;
-  const isRemoved = await awaitRemoval({ api, tokenFile, namespace, name, withinMs: within * 1_000 });
+  const server = apiServerIn(env);
+  const isRemoved = server && (await awaitRemoval({ server, namespace, name, withinMs: within * 1_000 }));
   print(
     isRemoved
       ? 'removed from every node\n'
@@ -31,9 +27,7 @@ export async function awaitRemovalFrom({ daemonSet, within, env, print }: AwaitR
 }
 
 export interface AwaitRemovalOptions {
-  /** The API server: `https://10.96.0.1:443`. */
-  readonly api: string;
-  readonly tokenFile: string;
+  readonly server: ApiServer;
   readonly namespace: string;
   readonly name: string;
   readonly withinMs: number;
@@ -57,21 +51,9 @@ export async function awaitRemoval({ withinMs, pollMs = 1_000, ...daemonSet }: A
   }
 }
 
-async function statusOf({
-  api,
-  tokenFile,
-  namespace,
-  name,
-}: Omit<AwaitRemovalOptions, 'withinMs' | 'pollMs'>): Promise<unknown> {
-  const token = await readFile(tokenFile, 'utf8');
-  const answer = await fetch(`${api}/apis/apps/v1/namespaces/${namespace}/daemonsets/${name}`, {
-    headers: { authorization: `Bearer ${token.trim()}` },
-    redirect: 'error',
-    signal: AbortSignal.timeout(askWithinMs),
-  });
-  if (!answer.ok) throw new Error(`the API server answered ${answer.status}`);
-  const document: unknown = JSON.parse(await boundedText(answer, maxAnswerBytes));
-  return document;
+function statusOf({ server, namespace, name }: Omit<AwaitRemovalOptions, 'withinMs' | 'pollMs'>): Promise<unknown> {
+  const path = `/apis/apps/v1/namespaces/${namespace}/daemonsets/${name}`;
+  return askApiServer(server, { path, maxBytes: maxAnswerBytes, signal: AbortSignal.timeout(askWithinMs) });
 }
 
 /** Whether the controller has seen the DaemonSet, and every node that should run its pod has one that is ready. Pure. */

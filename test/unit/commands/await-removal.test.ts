@@ -25,18 +25,18 @@ test.each([
 async function apiServer(answers: readonly (object | number | string)[]) {
   const port = await freePort();
   const asked: string[] = [];
-  const server = createServer((request, response) => {
+  const listener = createServer((request, response) => {
     asked.push(`${request.url} ${request.headers.authorization}`);
     const answer = answers[Math.min(asked.length, answers.length) - 1] ?? 500;
     if (typeof answer === 'number') response.writeHead(answer).end();
     else response.writeHead(200).end(typeof answer === 'string' ? answer : JSON.stringify(answer));
   });
-  await once(server.listen(port, '127.0.0.1'), 'listening');
-  onTestFinished(() => void server.close());
-  const tokenFile = join(await temporaryDirectory(), 'token');
-  await writeFile(tokenFile, 'a-token\n');
-  const api = `http://127.0.0.1:${port}`;
-  return { asked, options: { api, tokenFile, namespace: 'cache', name: 'removal', pollMs: 1 } };
+  await once(listener.listen(port, '127.0.0.1'), 'listening');
+  onTestFinished(() => void listener.close());
+  const accountFolder = await temporaryDirectory();
+  await writeFile(join(accountFolder, 'token'), 'a-token\n');
+  const server = { url: `http://127.0.0.1:${port}`, accountFolder };
+  return { asked, options: { server, namespace: 'cache', name: 'removal', pollMs: 1 } };
 }
 
 test('it waits until every node is done, also while the API server gives no answer', async () => {
