@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import { Command } from 'commander';
 import { addAskingCommands } from './asking.ts';
 import { addClientCommands } from './client.ts';
+import { addJobCommands } from './jobs.ts';
 import { addKubernetesCommands } from './kubernetes.ts';
 import { addServingCommands } from './serving.ts';
 
@@ -12,6 +13,7 @@ export const exitCodeWords = {
   2: 'the configuration file cannot be used',
   3: 'no mirror answers',
   4: 'the mirror refuses the request: its token is missing or wrong, or the host is not known',
+  130: 'interrupted: a job that was begun is cancelled',
 } as const;
 
 /** The program with all its commands. */
@@ -22,6 +24,7 @@ export function createProgram(): Command {
     .addHelpText('afterAll', `\nExit codes:\n${exitCodeLines()}`);
   addServingCommands(program);
   addAskingCommands(program);
+  addJobCommands(program);
   addClientCommands(program);
   addKubernetesCommands(program);
   return program;
@@ -29,7 +32,7 @@ export function createProgram(): Command {
 
 function exitCodeLines(): string {
   return Object.entries(exitCodeWords)
-    .map(([code, words]) => `  ${code}  ${words}`)
+    .map(([code, words]) => `  ${code.padEnd(3)}  ${words}`)
     .join('\n');
 }
 

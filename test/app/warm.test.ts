@@ -60,7 +60,7 @@ test('of an image index only the wanted platforms are fetched, and those that ar
   ]);
   const fetches = built.children.map(({ digest }) => hub.count('GET', new RegExp(digest)));
   expect(fetches).toEqual([0, 1]);
-  expect(await done('warm', { images: ['acme/app:1'], platforms: 'all' })).toMatchObject({
+  expect(await done('warm', { images: ['acme/app:1'], platforms: ['all'] })).toMatchObject({
     images: [{ fetched: { manifests: 1, blobs: 2 }, present: { manifests: 2, blobs: 2 } }],
   });
   expect(await done('warm', { images: ['acme/app:1'], platforms: ['windows/amd64'] })).toMatchObject({
@@ -171,7 +171,7 @@ test('what is no order is refused, and without the token nothing is begun or can
     { images: Array(251).fill('nginx') },
     { images: ['nginx'], platforms: ['linux'] },
     { images: ['nginx'], platforms: [] },
-    { images: ['nginx'], platforms: 'any' },
+    { images: ['nginx'], platforms: ['any'] },
     { images: ['nginx'], all: true },
   ])
     expect(await begin('warm', body)).toMatchObject({ status: 400, body: { type: '/problems/invalid-request' } });

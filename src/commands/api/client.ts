@@ -25,10 +25,17 @@ export const exitCodes = { done: 0, failed: 1, unreachable: 3, refused: 4 } as c
 export class ApiFailure extends Error {
   override readonly name = 'ApiFailure';
   readonly exitCode: number;
+  /** The word of the problem, if the mirror answered with one: `unavailable`. */
+  readonly problem: string | undefined;
 
-  constructor(exitCode: number, message: string, options?: ErrorOptions) {
+  constructor(
+    exitCode: number,
+    message: string,
+    options: ErrorOptions & { readonly problem?: string | undefined } = {},
+  ) {
     super(message, options);
     this.exitCode = exitCode;
+    this.problem = options.problem;
   }
 }
 
@@ -107,13 +114,14 @@ export async function boundedText({ body }: Response, maxBytes: number): Promise
 
 function valueOf(url: string, status: number, value: unknown): unknown {
   if (status < 400 && value !== undefined) return value;
-  const { detail, problems } = isJsonObject(value) ? value : {};
+  const { detail, problems, type } = isJsonObject(value) ? value : {};
   if (typeof detail !== 'string') {
     throw new ApiFailure(exitCodes.failed, `${url} answers ${status}: it is not the management API of this version`);
   }
   const isRefused = status === 401 || status === 403;
   const lines = Array.isArray(problems) ? problems.map((problem) => `\n  ${String(problem)}`) : [];
-  throw new ApiFailure(isRefused ? exitCodes.refused : exitCodes.failed, `${detail}${lines.join('')}`);
+  const problem = typeof type === 'string' ? type.replace(/^\/problems\//, '') : undefined;
+  throw new ApiFailure(isRefused ? exitCodes.refused : exitCodes.failed, `${detail}${lines.join('')}`, { problem });
 }
 
 /** The innermost reason: `fetch failed` alone says nothing. */

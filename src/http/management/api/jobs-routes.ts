@@ -94,23 +94,24 @@ function imageName() {
 }
 
 function platforms() {
+  const platform = z.string().transform((text, context): Platform | 'all' => {
+    const parsed = text === 'all' ? text : parsePlatform(text);
+    if (parsed !== undefined) return parsed;
+    context.addIssue('expected a platform such as "linux/arm64", or "all"');
+    return z.NEVER;
+  });
   return z
-    .union([
-      z.literal('all'),
-      z
-        .array(
-          z.string().transform((text, context): Platform => {
-            const platform = parsePlatform(text);
-            if (platform !== undefined) return platform;
-            context.addIssue('expected a platform such as "linux/arm64"');
-            return z.NEVER;
-          }),
-        )
-        .min(1)
-        .max(mostPlatforms),
-    ])
+    .array(platform)
+    .min(1)
+    .max(mostPlatforms)
     .prefault(['linux/amd64'])
-    .describe('The platforms of image indexes, or `all`. Without a variant, all variants are meant.');
+    .describe(
+      'The platforms of image indexes, such as `linux/arm64`; or `all`. Without a variant, all variants are meant.',
+    )
+    .transform((wanted) => {
+      const named = wanted.filter((one) => one !== 'all');
+      return named.length < wanted.length ? 'all' : named;
+    });
 }
 
 const warmBody = z.strictObject({

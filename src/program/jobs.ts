@@ -1,0 +1,52 @@
+import type { Command } from 'commander';
+import { run, stopSignals } from './exit.ts';
+import { askingCommand, askingWith, type MirrorOptions } from './options.ts';
+
+/** The commands that begin jobs of the running mirror, and wait for them. */
+export function addJobCommands(program: Command): void {
+  addWarm(program);
+}
+
+/** Its own options, as commander parses them. */
+interface WarmOptions extends MirrorOptions {
+  readonly file?: string;
+  readonly kubernetes: boolean;
+  readonly platform: readonly string[];
+  readonly referrers: boolean;
+}
+
+function addWarm(program: Command): void {
+  askingCommand(program, 'warm', 'let the running mirror fetch images before clients ask for them')
+    .argument('[image...]', 'as docker pull takes them, such as nginx:1.27 or ghcr.io/acme/app@sha256:…')
+    .option('-f, --file <list>', 'a file with an image a line; - is the standard input')
+    .option('--kubernetes', "the images of the cluster's pods, by the service account of this pod", false)
+    .option('--platform <platforms>', 'such as linux/amd64,linux/arm64, or all', addPlatforms, [])
+    .option('--referrers', 'signatures, SBOMs and the like as well', false)
+    .action((images: readonly string[], options: WarmOptions) =>
+      run(async () => {
+        const { warm } = await import('../commands/jobs/warm.ts');
+        const { file: listFile, kubernetes, platform: platforms, referrers, ...mirror } = options;
+        const wanted = { images, listFile, kubernetes, platforms, referrers, stdin: () => process.stdin };
+        return untilForced((stop) => warm({ ...askingWith(mirror), ...wanted, ...terminal(), stop }));
+      }),
+    );
+}
+
+function addPlatforms(text: string, before: readonly string[]): readonly string[] {
+  return [...before, ...text.split(',').map((platform) => platform.trim())];
+}
+
+/** The first signal lets the work cancel its job; the second does not wait for that. */
+function untilForced(work: (stop: AbortSignal) => Promise<number>): Promise<number> {
+  const { stop, force } = stopSignals();
+  const forced = new Promise<number>((resolve) => {
+    force.addEventListener('abort', () => resolve(128 + 2), { once: true });
+  });
+  return Promise.race([work(stop), forced]);
+}
+
+/** Where progress is shown. */
+function terminal(): { readonly columns: (() => number) | undefined } {
+  const { stderr } = process;
+  return { columns: stderr.isTTY ? () => stderr.columns : undefined };
+}
