@@ -19,7 +19,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   clients: [],
   events: ['config/sections/events.ts', 'mirror/ports/', 'mirror/concurrency/'],
   telemetry: ['mirror/ports/', 'mirror/concurrency/abortable-wait.ts'],
-  http: ['oci/', 'mirror/'],
+  http: ['oci/', 'mirror/', 'clients/kinds.ts'],
   app: [''],
   commands: [''],
   program: ['app/', 'clients/', 'commands/', 'config/', 'storage/filesystem/failpoints.ts'],

@@ -1,35 +1,15 @@
 import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { askApi } from '../support/api-answers.ts';
 import { ask, open } from '../support/client.ts';
-import { startFakeRegistry } from '../support/fake-registry.ts';
-import { image } from '../support/images.ts';
-import { startApp } from '../support/start-app.ts';
-import { temporaryDirectory } from '../support/temp-directory.ts';
+import { startPages, token } from '../support/start-pages.ts';
 import { formTokenIn, Visitor } from '../support/visitor.ts';
-
-const token = 'a'.repeat(40);
-
-async function start(management: object = {}) {
-  const hub = await startFakeRegistry();
-  hub.content.add('library/app', '1', image());
-  hub.content.manifestHeaders = { 'ratelimit-limit': '100;w=21600', 'ratelimit-remaining': '76;w=21600' };
-  const tokenFile = join(await temporaryDirectory(), 'token');
-  await writeFile(tokenFile, `${token}\n`);
-  const app = await startApp({
-    upstreams: { 'docker.io': { url: hub.url }, '*.evil.test': {} },
-    management: { host: '127.0.0.1', port: 0, tokenFile, ...management },
-  });
-  const managementUrl = `http://127.0.0.1:${new URL(app.managementUrl).port}`;
-  return { app, hub, tokenFile, managementUrl, visitor: new Visitor(managementUrl) };
-}
 
 const policy =
   "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 test('the overview says the hit rate, what was served and saved, the upstreams with their rate limits, and the disk', async () => {
-  const { app, visitor } = await start();
+  const { app, visitor } = await startPages();
   for (let pull = 0; pull < 4; pull += 1) await ask(app, '/v2/library/app/manifests/1');
   const { status, headers, text } = await visitor.get('/');
   expect(status).toBe(200);
@@ -41,7 +21,7 @@ test('the overview says the hit rate, what was served and saved, the upstreams w
 });
 
 test('a page has a strict policy and no script or style in it', async () => {
-  const { visitor } = await start();
+  const { visitor } = await startPages();
   for (const path of ['/', '/start', '/login', '/browse/nothing']) {
     const { headers, text } = await visitor.get(path);
     expect(headers).toMatchObject({
@@ -57,7 +37,7 @@ test('a page has a strict policy and no script or style in it', async () => {
 });
 
 test('style, script and icon are files of the package, and are asked for again by their tag', async () => {
-  const { visitor } = await start();
+  const { visitor } = await startPages();
   for (const [file, type] of [
     ['style.css', 'text/css'],
     ['live.js', 'text/javascript'],
@@ -73,7 +53,7 @@ test('style, script and icon are files of the package, and are asked for again b
 });
 
 test('getting started names the host that the page was opened by and the port of the clients, whatever the Host is', async () => {
-  const { app, visitor } = await start({ hosts: ['mirror.test'] });
+  const { app, visitor } = await startPages({ hosts: ['mirror.test'] });
   const { port } = new URL(app.url);
   const opened = async (host: string) => (await visitor.get('/start', { host })).text;
   expect(await opened('mirror.test:5001')).toContain(`docker pull mirror.test:${port}/docker.io/library/alpine`);
@@ -84,14 +64,14 @@ test('getting started names the host that the page was opened by and the port of
 });
 
 test('names of the configuration stay text', async () => {
-  const { visitor } = await start();
+  const { visitor } = await startPages();
   expect((await visitor.get('/')).text).toContain('<bdi>*.evil.test</bdi>');
   const { text } = await visitor.get('/login?next=%22%3E%3Cscript%3Ealert(1)%3C/script%3E');
   expect(text).not.toContain('<script>alert');
 });
 
 test('on a loopback address pages are read without a session, and beyond it they lead to the sign-in and back', async () => {
-  const open = await start({ host: '0.0.0.0' });
+  const open = await startPages({ host: '0.0.0.0' });
   const refused = await open.visitor.get('/start?a=b');
   expect(refused).toMatchObject({ status: 303, headers: { location: '/login?next=%2Fstart%3Fa%3Db' } });
   expect((await open.visitor.get('/pages/live')).status).toBe(401);
@@ -102,7 +82,7 @@ test('on a loopback address pages are read without a session, and beyond it they
 });
 
 test('a browser keeps the id of a session in a cookie that no other site and no script gets, and never the token', async () => {
-  const { visitor } = await start();
+  const { visitor } = await startPages();
   const { headers } = await visitor.signIn(token);
   const [cookie = ''] = headers['set-cookie'] ?? [];
   expect(cookie).toMatch(/^layerwell_\d+=[\w-]{43}; Path=\/; Max-Age=43200; HttpOnly; SameSite=Strict$/);
@@ -112,7 +92,7 @@ test('a browser keeps the id of a session in a cookie that no other site and no 
 });
 
 test('a wrong token is told, and keeps the page to go back to', async () => {
-  const { visitor } = await start();
+  const { visitor } = await startPages();
   const { status, headers, text } = await visitor.signIn('b'.repeat(40), '/start');
   expect(status).toBe(401);
   expect(headers['set-cookie']).toBeUndefined();
@@ -122,13 +102,13 @@ test('a wrong token is told, and keeps the page to go back to', async () => {
 });
 
 test('without a configured token the sign-in names the key', async () => {
-  const { visitor } = await start({ tokenFile: undefined });
+  const { visitor } = await startPages({ tokenFile: undefined });
   expect((await visitor.get('/login')).text).toContain('tokenFile');
   expect(await visitor.signIn(token)).toMatchObject({ status: 401, text: expect.stringContaining('tokenFile') });
 });
 
 test('signing out ends the session, and so does another token', async () => {
-  const { visitor, tokenFile } = await start({ host: '0.0.0.0' });
+  const { visitor, tokenFile } = await startPages({ host: '0.0.0.0' });
   await visitor.signIn(token);
   const { cookie } = visitor;
   const form = formTokenIn(await visitor.get('/'));
@@ -141,7 +121,7 @@ test('signing out ends the session, and so does another token', async () => {
 });
 
 test('a form of another site, or without the form token of the session, does nothing', async () => {
-  const { visitor } = await start();
+  const { visitor } = await startPages();
   await visitor.signIn(token);
   const form = formTokenIn(await visitor.get('/'));
   expect(form).not.toBe('');
@@ -162,7 +142,7 @@ test('a form of another site, or without the form token of the session, does not
 });
 
 test('a link of another site leads to a page, but nothing else of another site uses one', async () => {
-  const { visitor } = await start();
+  const { visitor } = await startPages();
   const link = { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' };
   expect((await visitor.get('/', link)).status).toBe(200);
   expect((await visitor.get('/', { ...link, 'sec-fetch-mode': 'no-cors' })).status).toBe(403);
@@ -171,7 +151,7 @@ test('a link of another site leads to a page, but nothing else of another site u
 });
 
 test('the API takes no cookie, and a wrong method, path or body is a page that says so', async () => {
-  const at = await start();
+  const at = await startPages();
   const { visitor } = at;
   await visitor.signIn(token);
   const headers = { cookie: visitor.cookie, origin: visitor.url };
@@ -185,7 +165,7 @@ test('the API takes no cookie, and a wrong method, path or body is a page that s
 });
 
 test('a page follows what happens, and the end of the mirror ends its stream', async () => {
-  const { app, visitor } = await start();
+  const { app, visitor } = await startPages();
   const stream = await open({ url: visitor.url }, '/pages/live');
   let text = '';
   while (!text.includes('data: ')) text += (await stream.read(1)).toString();
@@ -196,7 +176,7 @@ test('a page follows what happens, and the end of the mirror ends its stream', a
 });
 
 test('pages can be switched off, and the API stays', async () => {
-  const at = await start({ pages: 'off' });
+  const at = await startPages({ pages: 'off' });
   for (const path of ['/', '/start', '/login', '/pages/style.css'])
     expect((await at.visitor.get(path)).status).toBe(404);
   expect((await askApi(at, '/api/v1/stats')).status).toBe(200);

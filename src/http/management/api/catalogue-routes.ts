@@ -5,7 +5,7 @@ import { isDigest } from '../../../oci/digest.ts';
 import { isRepository, parseHostName } from '../../../oci/reference.ts';
 import { Problem } from '../problems.ts';
 import { cursorOf, pageOf, pageQuery } from './pages.ts';
-import { type Route, route } from './route.ts';
+import { checked, type Route, route } from './route.ts';
 
 /** A part of a list. */
 export interface AskedList {
@@ -127,6 +127,11 @@ const position = z.tuple([
   z.string(),
   z.string(),
 ]);
+
+/** A list as a query asks for it. @throws Problem for an invalid query, or a cursor of another order. */
+export function listAsked(query: Readonly<Record<string, string>>): AskedList {
+  return askedIn(checked(listQuery, query, 'the query'));
+}
 
 /** @throws Problem for a cursor of another order. */
 function askedIn(query: z.output<typeof listQuery>): AskedList {

@@ -85,7 +85,7 @@ export function route<
 }
 
 /** @throws Problem that lists what is wrong. */
-function checked<Schema extends z.ZodType>(schema: Schema, value: unknown, place: string): z.output<Schema> {
+export function checked<Schema extends z.ZodType>(schema: Schema, value: unknown, place: string): z.output<Schema> {
   const { data, error } = schema.safeParse(value);
   if (error === undefined) return data;
   const wrong = error.issues.map(({ path, message }) => (path.length > 0 ? `${path.join('.')}: ${message}` : message));

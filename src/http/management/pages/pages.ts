@@ -3,6 +3,7 @@ import type { Context, Middleware } from 'koa';
 import type { Clock } from '../../../mirror/ports/clock.ts';
 import { type GuardDeps, hostCheck, requireVisitor } from '../guard.ts';
 import { headingOf, hasBody, Problem } from '../problems.ts';
+import { act, confirmPage } from './actions.ts';
 import { pageAssets, pageHeaders } from './assets.ts';
 import { html } from './html.ts';
 import { Live, type LiveDeps } from './live.ts';
@@ -10,6 +11,7 @@ import { documentOf, type Page } from './page.ts';
 import { type FormAnswer, formOf, sessionOf, signIn, signOut } from './sign-in.ts';
 import { type Session, Sessions } from './sessions.ts';
 import type { PageSources, View } from './view.ts';
+import { browse, named } from './views/browse.ts';
 import { loginPage, ownPath } from './views/login.ts';
 import { overview, overviewRegions } from './views/overview.ts';
 import { start } from './views/start.ts';
@@ -23,8 +25,19 @@ export interface PagesDeps extends GuardDeps, PageSources {
 
 const views: ReadonlyMap<string, View> = new Map([
   ['/', overview],
+  ['/browse', browse],
   ['/start', start],
 ]);
+
+function viewOf(path: string): View | undefined {
+  const word = wordAfter('/confirm/', path);
+  if (word !== undefined) return (asked, sources) => confirmPage(word, asked, sources);
+  return views.get(path) ?? (path.startsWith('/browse/') ? named : undefined);
+}
+
+function wordAfter(beginning: string, path: string): string | undefined {
+  return path.startsWith(beginning) ? path.slice(beginning.length) : undefined;
+}
 
 /** Requests that run at the same time, without live streams. */
 const maxRunning = 32;
@@ -97,8 +110,15 @@ export class ManagementPages {
     requireVisitor(ctx.req, { host, isKnown: session !== undefined });
     if (isPost) return this.#write(ctx, session, await this.#act(ctx, session, signing));
     if (ctx.path === '/pages/live') return this.#live.listen(ctx);
-    const view = views.get(ctx.path);
+    return this.#write(ctx, session, { kind: 'page', page: await this.#view(ctx, session) });
+  }
+
+  /** @throws Problem */
+  async #view(ctx: Context, session: Session | undefined): Promise<Page> {
+    const view = viewOf(ctx.path);
     if (view === undefined) throw new Problem('unknown-path', 'there is no such page');
+    // Its form is of a session.
+    if (session === undefined && wordAfter('/confirm/', ctx.path) !== undefined) throw new Problem('token-missing', '');
     const asked = {
       path: ctx.path,
       query: new URLSearchParams(ctx.querystring),
@@ -107,13 +127,18 @@ export class ManagementPages {
       nowMs: this.#deps.clock.now(),
       signal: leavingOf(ctx.res),
     };
-    return this.#write(ctx, session, { kind: 'page', page: await view(asked, this.#deps) });
+    return view(asked, this.#deps);
   }
 
   async #act(ctx: Context, session: Session | undefined, signing: Parameters<typeof signOut>[1]): Promise<FormAnswer> {
-    await formOf(ctx, session);
+    const form = await formOf(ctx, session);
     if (ctx.path === '/logout') return signOut(ctx, signing);
-    throw views.has(ctx.path) ? wrongMethod('GET, HEAD') : new Problem('unknown-path', 'there is no such page');
+    const word = wordAfter('/actions/', ctx.path);
+    if (word !== undefined && session !== undefined) {
+      const signal = leavingOf(ctx.res);
+      return { kind: 'redirect', to: await act({ word, form, session, signal }, this.#deps.administration) };
+    }
+    throw viewOf(ctx.path) ? wrongMethod('GET, HEAD') : new Problem('unknown-path', 'there is no such page');
   }
 
   #write(ctx: Context, session: Session | undefined, answer: FormAnswer): void {
