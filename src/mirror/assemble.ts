@@ -106,6 +106,7 @@ function createCore(parts: Required<MirrorParts>, limits: MirrorLimits, policies
   const waiters = new UpstreamWaiters({ maxRequests: limits.maxRequests, clock: parts.clock, observer });
   const tidy = () => background.run('eviction', () => space.tidy());
   const makeRoom = async () => (await space.reserve(0)) !== undefined;
+  const forgetIfMissing: Space['forgetIfMissing'] = (record, isMissing) => space.forgetIfMissing(record, isMissing);
   const stored = withoutUnreadable(parts.records, observer);
   const records = looseRecordsOf({ ...parts, records: stored }, limits, {
     tidy,
@@ -122,6 +123,7 @@ function createCore(parts: Required<MirrorParts>, limits: MirrorLimits, policies
     policies,
     memoryBytes,
     makeRoom,
+    forgetIfMissing,
   });
   const onRecorded = (key: RecordKey) => records.expect(key);
   const tagRecords = new TagRecords({ records, index, background, onRecorded, batchMs: confirmationBatchMs });

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Digest } from '../../oci/digest.ts';
 import type { BlobStore } from '../ports/blob-store.ts';
 import type { Observer } from '../ports/observer.ts';
-import type { RecordKey, RecordStore } from '../ports/record-store.ts';
+import { distinctRecords, type RecordKey, type RecordStore } from '../ports/record-store.ts';
 import type { EvictableContent, EvictionPosition, Index } from '../ports/store-index.ts';
 
 export interface EvictionDeps {
@@ -73,6 +73,15 @@ export class Eviction {
     }
     observer.evicted({ reason, bytes: size, content: { isManifest: content.isManifest, records: keys } });
     return true;
+  }
+
+  /** Forgets content that the disk does not have, with its records and this one. @throws the error of the index or the disk. */
+  async forgetMissing(record: RecordKey & { readonly digest: Digest }): Promise<void> {
+    const { index, records, onEvicted } = this.#deps;
+    const keys = distinctRecords([record, ...(await index.forget(record.digest))]);
+    onEvicted(keys, record.digest);
+    await removeRecords(keys, { from: records });
+    onEvicted(keys, record.digest);
   }
 
   /** The index cannot forget anything while the disk is full: then only the content is removed, and the index forgets it next time. */

@@ -100,6 +100,13 @@ export class Space {
     );
   }
 
+  /** Forgets content of which a record was to be written, if `isMissing` says so when it is its turn. */
+  forgetIfMissing(record: RecordKey & { readonly digest: Digest }, isMissing: () => Promise<boolean>): Promise<void> {
+    return this.#inTurn(async () => {
+      if (await isMissing()) await this.#eviction.forgetMissing(record);
+    });
+  }
+
   /** Removes the records of a repository. @returns whether they are gone. */
   purgeRepository(repositoryId: RepositoryId): Promise<boolean> {
     return this.#inTurn(() => this.#staleRepositories.evict(repositoryId));

@@ -19,14 +19,10 @@ import { type FetchedManifest, isNotFound, type ManifestHead, type Upstream } fr
 import type { SharedWorkTracing } from '../ports/tracing.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { BorrowedLinks } from '../access/links.ts';
+import type { Space } from '../eviction/space.ts';
 import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 import { unlessUnreadable } from '../blobs/served-blob.ts';
-
-/** A manifest in memory, with its repository. */
-interface RememberedManifest extends CachedManifest {
-  readonly repositoryId: RepositoryId;
-}
 
 /** A manifest that one repository is known to hold. */
 export interface CachedManifest extends FetchedManifest {
@@ -47,6 +43,8 @@ export interface ManifestsDeps {
   readonly memory: Memory;
   /** Evicts until the store, including what is indexed but not stored yet, is below its bound. @returns whether it is. */
   readonly makeRoom: () => Promise<boolean>;
+  /** Lets the index and the records forget content that is missing, while nothing else is evicted. */
+  readonly forgetIfMissing: Space['forgetIfMissing'];
   readonly policies: FreshnessPolicies;
   readonly shared: Pick<SharedWork, 'manifest' | 'readable' | 'stored'>;
   /** Asked when the upstream gives no answer. */
@@ -60,8 +58,8 @@ export interface ManifestsDeps {
  */
 export class Manifests {
   readonly #deps: ManifestsDeps;
-  readonly #memory: LRUCache<string, RememberedManifest>;
-  /** Sizes of content by {@link contentKey}, from the descriptors of the manifests served from its repository. */
+  readonly #memory: LRUCache<string, CachedManifest & { readonly repositoryId: RepositoryId }>;
+  /** By {@link contentKey}, from the descriptors of the manifests served from its repository. */
   readonly promisedSizes = new LRUCache<string, number>({ max: 50_000 });
   readonly #flights: SingleFlight<CachedManifest>;
   /** Reads from the disk. */
@@ -118,11 +116,8 @@ export class Manifests {
     const ask = async (flight: Waiting) => {
       try {
         const fromUpstream = (waiting: Waiting) => upstream.getManifest(repositoryId.repository, digest, waiting);
-        return this.keep(
-          repositoryId,
-          (await this.#deps.shared.manifest?.({ repositoryId, digest }, fromUpstream, flight)) ??
-            (await fromUpstream(flight)),
-        );
+        const found = await this.#deps.shared.manifest?.({ repositoryId, digest }, fromUpstream, flight);
+        return this.keep(repositoryId, found ?? (await fromUpstream(flight)));
       } catch (cause) {
         this.#rememberMissing(upstream, contentKey(repositoryId, digest), cause);
         const found = cause instanceof UpstreamError && (await this.#withoutUpstream(repositoryId, digest, flight));
@@ -205,7 +200,8 @@ export class Manifests {
     const record = parseManifestRecord(await this.#deps.records.read({ kind: 'manifest', repositoryId, digest }));
     const bytes = record && (await this.#stored(digest, record.size, waiting));
     if (!bytes) return undefined;
-    const manifest = { digest, bytes, mediaType: record.mediaType, firstServedAtMs: record.firstServedAtMs };
+    const { mediaType, firstServedAtMs } = record;
+    const manifest = { digest, bytes, mediaType, firstServedAtMs };
     this.#remember(repositoryId, manifest, namedBy(bytes));
     return manifest;
   }
@@ -220,14 +216,11 @@ export class Manifests {
 
   #stored(digest: Digest, size: number, waiting: Waiting): Promise<Uint8Array | undefined> {
     const { store, observer, memory } = this.#deps;
-    const read = () => unlessUnreadable(observer, 'manifest store', () => store.readAll(digest, maxManifestBytes));
-    return loadWithin(memory, size, waiting, read);
+    const read = () => store.readAll(digest, maxManifestBytes);
+    return loadWithin(memory, size, waiting, () => unlessUnreadable(observer, 'manifest store', read));
   }
 
-  /**
-   * The manifest while the upstream gives no answer. The own store is looked at again after a rebuild: until then the index may not know
-   * which links can be borrowed.
-   */
+  /** The manifest while the upstream gives no answer. A rebuild is waited for: until then links that can be borrowed may not be known. */
   async #withoutUpstream(
     repositoryId: RepositoryId,
     digest: Digest,
@@ -261,8 +254,8 @@ export class Manifests {
    */
   #record(repositoryId: RepositoryId, manifest: CachedManifest, named: readonly Descriptor[]): void {
     const { index } = this.#deps;
-    const { digest, bytes, mediaType, firstServedAtMs } = manifest;
-    const size = bytes.byteLength;
+    const { digest, mediaType, firstServedAtMs } = manifest;
+    const size = manifest.bytes.byteLength;
     const names = named.map((child) => child.digest);
     const image = imageFactsOf(size, named, mediaType);
     index.recordContent({ digest, size, isManifest: true, names, usedAtMs: firstServedAtMs, image });
@@ -270,8 +263,7 @@ export class Manifests {
   }
 
   #store(repositoryId: RepositoryId, digest: Digest): void {
-    const { background } = this.#deps;
-    void background.retryUntilWritten('manifest store', `manifest ${contentKey(repositoryId, digest)}`, () =>
+    void this.#deps.background.retryUntilWritten('manifest store', `manifest ${contentKey(repositoryId, digest)}`, () =>
       this.#persist(repositoryId, digest),
     );
   }
@@ -283,18 +275,26 @@ export class Manifests {
     if (!hasRoom && !(await index.isComplete()))
       throw new Postponed('free room is not known until the index is rebuilt');
     const manifest = this.#memory.peek(contentKey(repositoryId, digest));
-    if (!manifest) return;
-    const { bytes, mediaType, firstServedAtMs } = manifest;
-    const size = bytes.byteLength;
+    if (!manifest) return this.#settle(repositoryId, digest);
+    const { mediaType, firstServedAtMs } = manifest;
+    const size = manifest.bytes.byteLength;
     const key = { kind: 'manifest', repositoryId, digest } as const;
-    await store.put(digest, bytes);
+    await store.put(digest, manifest.bytes);
     const isKnown = (await records.read(key)) !== undefined;
     await records.write(key, { mediaType, size, firstServedAtMs });
     observer.contentStored({ kind: 'manifest', bytes: size });
     if (!isKnown) observer.imageStored({ repositoryId, manifest: { digest, mediaType, size } });
     shared.stored?.({ repositoryId, digest });
-    // Evicted while it was written: what the disk has is counted.
     const isDropped = this.#memory.peek(contentKey(repositoryId, digest)) === undefined;
-    if (isDropped && !(await index.hasContent(digest))) this.#record(repositoryId, manifest, namedBy(bytes));
+    if (isDropped) await this.#settle(repositoryId, digest, manifest);
+  }
+
+  /** Evicted or purged before or while it was written: what the disk has is counted, what it has not is forgotten. */
+  #settle(repositoryId: RepositoryId, digest: Digest, written?: CachedManifest): Promise<void> {
+    return this.#deps.forgetIfMissing({ kind: 'manifest', repositoryId, digest }, async () => {
+      await using stored = await this.#deps.store.open(digest);
+      if (stored && written) this.#record(repositoryId, written, namedBy(written.bytes));
+      return !stored && !this.#memory.values().some((other) => other.digest === digest); // Which is about to be written.
+    });
   }
 }

@@ -55,6 +55,7 @@ async function started({
     policies: createFreshnessPolicies(new Map(), freshness),
     memoryBytes: 1024 * 1024,
     makeRoom: async () => true,
+    forgetIfMissing: async ({ digest }, isMissing) => void ((await isMissing()) && (await index.forget(digest))),
     shared,
     caches,
   });
@@ -80,6 +81,25 @@ test('a manifest that is evicted while it is written is counted, since the disk 
   await background.idle();
   expect(index.contents.get(manifest.digest)?.isManifest).toBe(true);
   expect(index.links).toMatchObject([{ digest: manifest.digest }]);
+});
+
+test('a manifest whose repository is purged before it is written is not counted, unless another repository is about to write it', async () => {
+  const { manifests, index, disk, background } = await started();
+  const other = { ...repositoryId, repository: parseRepository('library/other') };
+  for (const each of [repositoryId, other]) manifests.keep(each, { ...manifest, mediaType: ociManifest });
+  manifests.forget(repositoryId, manifest.digest);
+  disk.open();
+  await background.idle();
+  expect(index.contents.has(manifest.digest)).toBe(true);
+});
+
+test('a manifest that leaves memory before it is written is forgotten by the index too', async () => {
+  const { manifests, index, disk, background } = await started();
+  manifests.keep(repositoryId, { ...manifest, mediaType: ociManifest });
+  manifests.forget(repositoryId, manifest.digest);
+  disk.open();
+  await background.idle();
+  expect(index.contents.has(manifest.digest)).toBe(false);
 });
 
 const fetchable = { ...manifest, mediaType: ociManifest };
