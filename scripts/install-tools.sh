@@ -10,7 +10,7 @@ PATH="$PATH:/usr/sbin:/sbin:/usr/local/go/bin"
 
 debian_tools=(dockerd:docker.io containerd:containerd podman:podman buildah:buildah skopeo:skopeo runc:runc
   docker-registry:docker-registry nginx:nginx-light wrk:wrk redis-server:redis-server htpasswd:apache2-utils
-  promtool:prometheus)
+  promtool:prometheus zsh:zsh fish:fish)
 
 go_tools=(
   registry@github.com/distribution/distribution/v3/cmd/registry@v3.1.2

@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import { Command } from 'commander';
 import { addAskingCommands } from './asking.ts';
 import { addClientCommands } from './client.ts';
+import { addCompletion } from './completion.ts';
 import { addJobCommands } from './jobs.ts';
 import { addKubernetesCommands } from './kubernetes.ts';
 import { addServingCommands } from './serving.ts';
@@ -27,6 +28,7 @@ export function createProgram(): Command {
   addJobCommands(program);
   addClientCommands(program);
   addKubernetesCommands(program);
+  addCompletion(program);
   return program;
 }
 

@@ -21,6 +21,8 @@ const tools = [
   'redis-server',
   'versitygw',
   'promtool',
+  'zsh',
+  'fish',
 ];
 
 /** Runs once before the tests that need real programs: what this machine lacks is installed, where it can be. */
