@@ -13,13 +13,19 @@ export type CheckedUpstream =
       readonly endpoints: readonly EndpointProbe[];
     };
 
-interface Row {
+/** An account at an address of an upstream. */
+export interface Row {
   readonly upstream: string;
   readonly reached: string;
   readonly signedIn: string;
   readonly pullsLeft: string;
   /** The error, as a whole sentence. */
   readonly failure: string | undefined;
+}
+
+/** A row for each account at each address. */
+export function rowsIn(checked: readonly CheckedUpstream[]): readonly Row[] {
+  return checked.flatMap(rowsOf);
 }
 
 const titles: Omit<Row, 'failure'> = {
@@ -31,13 +37,13 @@ const titles: Omit<Row, 'failure'> = {
 
 /** A line for each account at each address. Credentials are named by their position in the configuration, never by their content. */
 export function tableOf(checked: readonly CheckedUpstream[]): string {
-  const rows = [titles, ...checked.flatMap(rowsOf)];
+  const rows = [titles, ...rowsIn(checked)];
   return alignedLines(rows.map((row) => [row.upstream, row.reached, row.signedIn, row.pullsLeft]));
 }
 
 /** The errors of all upstreams, one sentence each. */
 export function failuresIn(checked: readonly CheckedUpstream[]): readonly string[] {
-  return checked.flatMap(rowsOf).flatMap(({ failure }) => failure ?? []);
+  return rowsIn(checked).flatMap(({ failure }) => failure ?? []);
 }
 
 function rowsOf(upstream: CheckedUpstream): readonly Row[] {

@@ -8,7 +8,7 @@ import { createRegistryClient } from '../upstream/registry-client.ts';
 import type { UpstreamSettings } from '../upstream/settings.ts';
 import { upstreamEntries } from '../app/upstream-settings.ts';
 import { checkRedis } from './check-redis.ts';
-import { type CheckedUpstream, failuresIn, tableOf } from './check-report.ts';
+import { type CheckedUpstream, failuresIn, rowsIn, tableOf } from './check-report.ts';
 import { fileProblems } from './named-files.ts';
 
 export interface CheckOptions {
@@ -17,25 +17,30 @@ export interface CheckOptions {
   readonly version: string;
   /** Whether the upstreams are probed too. */
   readonly isOnline: boolean;
+  readonly json?: boolean;
   readonly print: (text: string) => void;
 }
 
-const somethingFailed = 1;
+const [somethingFailed, configRefused] = [1, 2];
 /** For all probes of one upstream. */
 const askWithinMs = 60_000;
 
 /**
  * Checks a configuration and, online, whether each upstream and each Redis answers and accepts its credentials. Nothing is pulled or stored.
- * @returns the exit code: 0, or 1 when an upstream or a Redis cannot be used.
- * @throws ConfigError with every problem of the file, and of the files it names.
+ * @returns the exit code: 0, or 1 when an upstream or a Redis cannot be used; 2 with `json` for a file that cannot be used.
+ * @throws ConfigError without `json`, with every problem of the file, and of the files it names.
  */
-export async function check({ file, env, version, isOnline, print }: CheckOptions): Promise<number> {
-  const config = await loadConfig({ file, env });
-  const settings = await usableEntries(config, { file, version });
+export function check(options: CheckOptions): Promise<number> {
+  return options.json === true ? checkInJson(options) : checkInWords(options);
+}
+
+async function checkInWords(options: CheckOptions): Promise<number> {
+  const { file, isOnline, print } = options;
+  const { config, settings } = await loaded(options);
   print(`${file}: ok\n`);
   for (const warning of warningsOf(config)) print(`warning: ${warning}\n`);
   if (!isOnline) return 0;
-  const checked = await Promise.all(config.upstreams.map((upstream) => checkUpstream(upstream, settings)));
+  const checked = await checkUpstreams(config, settings);
   print(`\n${tableOf(checked)}`);
   const failures = failuresIn(checked);
   if (failures.length > 0) print(`\n${failures.map((failure) => `${failure}\n`).join('')}`);
@@ -43,6 +48,36 @@ export async function check({ file, env, version, isOnline, print }: CheckOption
   if (redis.length > 0) print(`\n${redis.map(({ line }) => `${line}\n`).join('')}`);
   const isUsable = failures.length === 0 && redis.every((one) => one.isUsable);
   return isUsable ? 0 : somethingFailed;
+}
+
+async function checkInJson(options: CheckOptions): Promise<number> {
+  const { file, isOnline, print } = options;
+  const printJson = (value: object) => print(`${JSON.stringify({ file, ...value }, null, 2)}\n`);
+  try {
+    const { config, settings } = await loaded(options);
+    const warnings = warningsOf(config);
+    const checked = isOnline ? await checkUpstreams(config, settings) : [];
+    const redis = isOnline ? await checkRedis(config) : [];
+    const isUsable = failuresIn(checked).length === 0 && redis.every((one) => one.isUsable);
+    printJson({ isUsable, warnings, ...(isOnline && { upstreams: rowsIn(checked), redis }) });
+    return isUsable ? 0 : somethingFailed;
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    printJson({ isUsable: false, problems: error.problems });
+    return configRefused;
+  }
+}
+
+async function loaded({ file, env, version }: CheckOptions) {
+  const config = await loadConfig({ file, env });
+  return { config, settings: await usableEntries(config, { file, version }) };
+}
+
+function checkUpstreams(
+  { upstreams }: Config,
+  settings: ReadonlyMap<string, UpstreamSettings>,
+): Promise<readonly CheckedUpstream[]> {
+  return Promise.all(upstreams.map((upstream) => checkUpstream(upstream, settings)));
 }
 
 /** The settings of the upstreams, after every file that the configuration names was read. */

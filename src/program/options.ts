@@ -7,6 +7,10 @@ export function configOption(): Option {
   return new Option('-c, --config <file>', 'the configuration').env('LAYERWELL_CONFIG').default('mirror.config.json');
 }
 
+export function jsonOption(): Option {
+  return new Option('--json', 'print JSON').default(false);
+}
+
 export function durationOption(text: string): number {
   const ms = parseDuration(text);
   if (ms === undefined) throw new InvalidArgumentError('expected a duration such as "90s" or "5m"');
@@ -34,7 +38,7 @@ export function askingCommand(program: Command, name: string, description: strin
     .addOption(configOption())
     .option('--server <url>', 'of its management listener, instead of the one in the configuration')
     .option('--token-file <file>', 'with its token, instead of the one in the configuration')
-    .option('--json', 'print JSON', false);
+    .addOption(jsonOption());
 }
 
 /** What every such command is given. */

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { keepYoungGeneration } from '../app/young-generation.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
 import { endOn, endOnSignals, run, stopSignals } from './exit.ts';
-import { configOption } from './options.ts';
+import { configOption, jsonOption } from './options.ts';
 
 /** The mirror itself, and what is asked before and while it runs. */
 export function addServingCommands(program: Command): void {
@@ -37,10 +37,11 @@ function addServe(program: Command): void {
 function addCheck(program: Command): void {
   program
     .command('check')
-    .description('say whether the configuration can be used; exit code 2 if not, 1 if an upstream cannot')
+    .description('say whether the configuration can be used; exit code 2 if not, 1 if an upstream or a Redis cannot')
     .addOption(configOption())
     .option('--online', 'ask every upstream as well: whether it answers, and accepts its credentials', false)
-    .action(({ config, online }: { config: string; online: boolean }) =>
+    .addOption(jsonOption())
+    .action(({ config, online, json }: { config: string; online: boolean; json: boolean }) =>
       run(async () => {
         endOnSignals();
         const { check } = await import('../commands/check.ts');
@@ -49,6 +50,7 @@ function addCheck(program: Command): void {
           env: process.env,
           version: versionOf(program),
           isOnline: online,
+          json,
           print: (text) => process.stdout.write(text),
         });
       }),
@@ -58,13 +60,14 @@ function addCheck(program: Command): void {
 function addHealth(program: Command): void {
   program
     .command('health')
-    .description('ask the running mirror whether it is alive; exit code 1 if not')
+    .description('ask the running mirror whether it is alive')
     .addOption(configOption())
-    .action(({ config }: { config: string }) =>
+    .addOption(jsonOption())
+    .action(({ config, json }: { config: string; json: boolean }) =>
       run(async () => {
         endOnSignals();
         const { health } = await import('../commands/health.ts');
-        return health({ file: config, env: process.env, print: (text) => process.stdout.write(text) });
+        return health({ file: config, env: process.env, json, print: (text) => process.stdout.write(text) });
       }),
     );
 }

@@ -33,12 +33,12 @@ async function managementThatAnswers(
   return (server.address() as AddressInfo).port;
 }
 
-async function healthOf(config: unknown, env: Readonly<Record<string, string>> = {}) {
+async function healthOf(config: unknown, env: Readonly<Record<string, string>> = {}, { json = false } = {}) {
   let text = '';
   const print = (more: string) => {
     text += more;
   };
-  return { code: await health({ file: await fileWith(config), env, print }), text };
+  return { code: await health({ file: await fileWith(config), env, json, print }), text };
 }
 
 test('a listener that redirects is not the mirror', async () => {
@@ -64,13 +64,25 @@ test('problems in another part of the file do not make the running mirror unheal
   expect(code).toBe(0);
 });
 
-test('a mirror that does not answer, or answers an error, is unhealthy, and the reason is printed', async () => {
+test('a mirror that answers an error is unhealthy, one that does not answer is not there, and the reason is printed', async () => {
   const [failing, nobody] = [await managementThatAnswers(500, '127.0.0.1'), await freePort()];
   expect(await healthOf({ management: { port: failing } })).toMatchObject({ code: 1 });
   const { code, text } = await healthOf({ management: { port: nobody } });
-  expect(code).toBe(1);
+  expect(code).toBe(3);
   expect(text).toContain(`127.0.0.1:${nobody}`);
   expect(text).toContain('ECONNREFUSED');
+});
+
+test('--json says it for programs', async () => {
+  const [alive, failing, nobody] = [
+    await managementThatAnswers(200, '127.0.0.1'),
+    await managementThatAnswers(500, '127.0.0.1'),
+    await freePort(),
+  ];
+  const said = async (port: number) => JSON.parse((await healthOf({ management: { port } }, {}, { json: true })).text);
+  expect(await said(alive)).toEqual({ url: `http://127.0.0.1:${alive}/healthz`, isAlive: true, status: 200 });
+  expect(await said(failing)).toMatchObject({ isAlive: false, status: 500 });
+  expect(await said(nobody)).toMatchObject({ isAlive: false, error: expect.stringContaining('ECONNREFUSED') });
 });
 
 test('a wrong management section is a problem of the configuration', async () => {
