@@ -34,3 +34,12 @@ spaces.
 {{- end }}
 {{- $ports | uniq | sortAlpha | join " " }}
 {{- end }}
+
+{{- /* DNS, also of a cache on the node. */}}
+{{- define "layerwell.egressToDns" -}}
+- ports:
+    - port: 53
+      protocol: UDP
+    - port: 53
+      protocol: TCP
+{{- end }}

@@ -15,10 +15,15 @@
 {{- end }}
 {{- end }}
 
+{{- /* Not those of the Services, which would send requests to the pod of `helm test`. */}}
+{{- define "layerwell.testLabels" -}}
+app.kubernetes.io/name: {{ include "layerwell.name" . }}-test
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
 {{- /* The pod of `helm test`, as a peer of a network policy. */}}
 {{- define "layerwell.testPeer" -}}
 - podSelector:
     matchLabels:
-      app.kubernetes.io/name: {{ include "layerwell.name" . }}-test
-      app.kubernetes.io/instance: {{ .Release.Name | quote }}
+      {{- include "layerwell.testLabels" . | nindent 6 }}
 {{- end }}
