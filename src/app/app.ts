@@ -113,7 +113,7 @@ export function createApp(deps: AppDeps): App {
   const siblings = cluster.listener(mirror.mirror);
   const serving = servingReadings({ ready, registry, siblings, running, health, upstreams, mirror });
   observer.followUpstreams(followedOf(config));
-  observer.readFrom({ ...readings, ...serving, memory, droppedLogLines: () => log.droppedLines });
+  observer.readFrom({ ...readings, ...serving, ...events, memory, droppedLogLines: () => log.droppedLines });
   return {
     parts: [
       ...storeParts(stores),
@@ -152,8 +152,10 @@ function storeParts({ lock, index, store }: Stores): readonly Part[] {
 
 /** Everything that the parts report is counted, and told of if it is worth an event. */
 function observed(deps: AppDeps, clock: Clock): { readonly events: Events; readonly observer: Metrics } {
-  const events = createEvents({ clock, wait: deps.eventWait });
-  return { events, observer: events.observing(observerOf(deps)) };
+  const { config, version, files = nodeFiles, eventWait: wait } = deps;
+  const metrics = observerOf(deps);
+  const events = createEvents(config, { version, clock, files, observer: metrics, wait });
+  return { events, observer: events.observing(metrics) };
 }
 
 /** Undefined if there is none. */

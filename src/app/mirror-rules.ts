@@ -16,9 +16,10 @@ export function mirrorRules(config: Config, upstreams: UpstreamDirectory): Mirro
 }
 
 /** The limits of a configuration; they are fixed when the process starts. */
-export function mirrorLimits({ storage, download, upstreams, clients }: Config): MirrorLimits {
+export function mirrorLimits({ storage, download, upstreams, clients, events }: Config): MirrorLimits {
+  const ofEvents = events.webhooks.length > 0 ? events.queueBytes : 0;
   return {
-    limits: storage,
+    limits: { ...storage, maxBytes: storage.maxBytes - ofEvents },
     keep: [...storage.keep, ...upstreams.filter(isOffline).map(({ name }) => `${name}/**`)],
     unusedForMs: storage.unusedForMs,
     verifyReads: storage.verifyReads,
@@ -31,7 +32,16 @@ export function mirrorLimits({ storage, download, upstreams, clients }: Config):
 }
 
 /** The sections that are read only when the process starts. The chart restarts its pods when one of them changes. */
-export const fixedSections = ['listen', 'management', 'storage', 'index', 'cluster', 'download', 'clients'] as const;
+export const fixedSections = [
+  'listen',
+  'management',
+  'storage',
+  'index',
+  'cluster',
+  'download',
+  'clients',
+  'events',
+] as const;
 
 /** The sections of a changed configuration that hold only after a restart. Pure. */
 export function sectionsThatNeedRestart(old: Config, changed: Config): readonly string[] {

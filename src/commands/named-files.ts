@@ -2,6 +2,7 @@ import { readLongSecret, readPassword, readSecret, readText } from '../config/lo
 import { inWords, type Problem } from '../config/loading/problems.ts';
 import type { Config, CredentialsConfig } from '../config/schema.ts';
 import { leastSecretBytes } from '../config/sections/cluster.ts';
+import { signingKey } from '../events/webhooks/signature.ts';
 import { Certificate } from '../http/server/certificate.ts';
 import { parseDockerConfig } from '../upstream/credentials/kinds/docker-config-file.ts';
 
@@ -21,6 +22,7 @@ export async function fileProblems(config: Config): Promise<readonly string[]> {
     ...managementFiles(config),
     ...credentialFiles(config),
     ...clusterFiles(config),
+    ...eventFiles(config),
   ];
   const problems = await Promise.all(files.map(problemsOf));
   return problems.flat().map(inWords);
@@ -97,6 +99,20 @@ function clusterFiles({ index, cluster }: Config): readonly NamedFile[] {
       read: async () => tls && new Certificate(tls, { report: () => {} }).current(),
     },
   ];
+}
+
+function eventFiles({ events: { webhooks } }: Config): readonly NamedFile[] {
+  return webhooks.flatMap(({ secret, previousSecret, tls: { caFile } }, index) => {
+    const path = ['events', 'webhooks', index];
+    return [
+      { path: [...path, 'secretFile'], read: async () => signingKey(await readSecret(secret)) },
+      {
+        path: [...path, 'previousSecretFile'],
+        read: async () => previousSecret && signingKey(await readSecret(previousSecret)),
+      },
+      { path: [...path, 'tls', 'caFile'], read: async () => caFile && readText(caFile) },
+    ];
+  });
 }
 
 type RedisConfig = NonNullable<Config['cluster']>['redis'];

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { clients } from './sections/clients.ts';
 import { cluster } from './sections/cluster.ts';
 import { type credentials, hasIdentity } from './sections/credentials.ts';
+import { events } from './sections/events.ts';
 import { download } from './sections/download.ts';
 import { chosenProxies, type Proxies } from './loading/environment-proxy.ts';
 import type { SchemaNode } from './loading/json-schema.ts';
@@ -23,6 +24,7 @@ export const configFile = z.strictObject({
   freshness: freshness.prefault({}),
   download: download.prefault({}),
   clients: clients.prefault({}),
+  events: events.prefault({}),
   defaultUpstream: host()
     .describe(
       'The upstream for image names without a registry. Default: docker.io if it is configured, else the first upstream.',
@@ -70,6 +72,7 @@ export function settled(said: ConfigFile, { folder, proxies }: Surroundings) {
     storage: { ...said.storage, path: storagePath },
     index: settledIndex(said.index, storagePath),
     cluster: settledCluster(said),
+    events: { ...said.events, proxy: chosenProxies({ except: [] }, proxies) },
     /** The key of an upstream. */
     defaultUpstream: defaultUpstreamOf(said.defaultUpstream, entries),
     upstreams: Object.entries(entries).map(([name, entry]) => settledUpstream(name, entry, said, proxies)),

@@ -20,6 +20,8 @@ import { isRepository, isTag } from '../oci/reference.ts';
  *     ├── store-id                                         the id of the store, where a view of it lies elsewhere
  *     ├── lock.sqlite, blobs/lock.sqlite                   held by the process that uses the store
  *     ├── minutes.json                                     the statistics by minute
+ *     ├── events/<number>.log                             what webhooks have not taken yet, a line for each event
+ *     │   events/positions.json                            how far each webhook has got
  *     ├── uploads.log                                      what is not uploaded to the shared bucket yet
  *     └── set-aside/<ms>-<algorithm>-<hex>                 quarantine: was in blobs/ with the wrong size or bytes; a few are kept
  *
@@ -31,6 +33,7 @@ export const blobsFolder = 'blobs';
 export const repositoriesFolder = 'repositories';
 export const incomingFolder = 'incoming';
 export const quarantineFolder = 'set-aside';
+export const eventsFolder = 'events';
 export const uploadsFile = 'uploads.log';
 export const storeIdFile = 'store-id';
 export const minutesFile = 'minutes.json';

@@ -4,6 +4,7 @@ import type {
   BucketObserver,
   ClusterObserver,
   DiskOutcome,
+  EventsObserver,
   LeaseEvent,
   Observer,
   RejectionReason,
@@ -11,6 +12,7 @@ import type {
 } from '../mirror/ports/observer.ts';
 import { clientEvents } from './answers.ts';
 import { createBucketMetrics } from './bucket-metrics.ts';
+import { createEventMetrics } from './event-metrics.ts';
 import { createUpstreamMetrics, downloadEvents, storeEvents, type UpstreamMetrics } from './fetch-metrics.ts';
 import { createInstruments, makerFor, type Instruments } from './instruments.ts';
 import type { Log } from './log.ts';
@@ -33,6 +35,7 @@ export interface Metrics
   extends Observer,
     ClusterObserver,
     BucketObserver,
+    EventsObserver,
     StoreObserver,
     Pick<UpstreamMetrics, 'followUpstreams' | 'activityOf' | 'upstreamTotals'> {
   unhandledRejection(cause: unknown): void;
@@ -86,6 +89,7 @@ export function createMetrics({
     siblingServed: ({ kind, outcome }) => instruments.siblingsServed.inc({ kind, result: outcome }),
     ...clusterEvents(instruments, log.logger),
     ...createBucketMetrics(makerFor(registry), log.logger),
+    ...createEventMetrics(makerFor(registry), log.logger),
     unhandledRejection: (cause) => {
       instruments.unhandledRejections.inc();
       log.logger.error({ err: cause }, 'unhandled rejection');

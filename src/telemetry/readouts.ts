@@ -2,9 +2,16 @@ import type { Registry } from 'prom-client';
 import { type Maker, makerFor } from './instruments.ts';
 
 /** The values that are read from the parts at each scrape. */
-export interface Readings extends StoreReadings, ServingReadings {
+export interface Readings extends StoreReadings, ServingReadings, EventReadings {
   readonly droppedLogLines: () => number;
   readonly memory: { readonly maxBytes: number; readonly reservedBytes: number; readonly waiting: number };
+}
+
+/** Of the events, and who is told of them. */
+export interface EventReadings {
+  readonly eventListeners: () => number;
+  readonly eventQueueBytes: () => number;
+  readonly webhooks: () => readonly { readonly webhook: string; readonly oldestAtMs: number | undefined }[];
 }
 
 /** Of the store and its index, and of the shared bucket. What is not known is NaN. */
@@ -67,6 +74,7 @@ export function createReadouts(registry: Registry, readings: Readings): void {
   bucketReadouts(make, readings);
   servingReadouts(make, readings);
   upstreamReadouts(make, readings);
+  eventReadouts(make, readings);
   make.readTotal(
     'log_lines_dropped_total',
     'Log lines dropped because the reader of stdout does not keep up.',
@@ -157,6 +165,20 @@ function servingReadouts({ readout, readouts }: Maker, readings: ServingReadings
     'When a certificate expires that the mirror presents: to clients, to siblings or to an upstream.',
     ['use', 'upstream'],
     (set) => readings.certificates().forEach(({ use, upstream, endsAtMs }) => set({ use, upstream }, endsAtMs / 1000)),
+  );
+}
+
+function eventReadouts({ readout, readouts }: Maker, readings: EventReadings): void {
+  readout('event_listeners', 'Listeners of `GET /api/v1/events`.', readings.eventListeners);
+  readout('event_queue_bytes', 'Disk use of the events that are kept for webhooks.', readings.eventQueueBytes);
+  readouts(
+    'webhook_oldest_event_timestamp_seconds',
+    'When the event happened that a webhook is to get next; absent when it has all.',
+    ['webhook'],
+    (set) => {
+      for (const { webhook, oldestAtMs } of readings.webhooks())
+        if (oldestAtMs !== undefined) set({ webhook }, oldestAtMs / 1_000);
+    },
   );
 }
 

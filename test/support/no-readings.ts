@@ -22,4 +22,7 @@ export const noReadings: Readings = {
   requests: () => new Map(),
   upstreams: () => [],
   certificates: () => [],
+  eventListeners: () => 0,
+  eventQueueBytes: () => 0,
+  webhooks: () => [],
 };

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Config } from '../schema.ts';
 import { hasIdentity } from '../sections/credentials.ts';
+import { parseSize } from '../sections/units.ts';
 import { admitsAnyHost, aliasesOf, isPattern } from '../sections/names.ts';
 import { inWords, type Problem } from './problems.ts';
 
@@ -19,6 +20,10 @@ const entryOutline = z.object({
 });
 const outline = z.object({
   clients: z.object({ mode: z.string() }).catch({ mode: 'anonymous' }),
+  storage: z.object({ maxSize: z.string() }).catch({ maxSize: '' }),
+  events: z
+    .object({ queueSize: z.string().catch('16MiB'), webhooks: z.array(z.unknown()) })
+    .catch({ queueSize: '', webhooks: [] }),
   defaultUpstream: z.string().optional().catch(undefined),
   index: z.object({ driver: z.unknown() }).catch({ driver: undefined }),
   cluster: z.object({ redis: z.unknown().optional() }).optional().catch(undefined),
@@ -33,7 +38,13 @@ export function crossProblems(document: unknown): readonly Problem[] {
   const said = outline.safeParse(document).data;
   return said === undefined
     ? []
-    : [...defaultUpstreamProblems(said), ...nameProblems(said), ...entryProblems(said), ...clusterProblems(said)];
+    : [
+        ...defaultUpstreamProblems(said),
+        ...nameProblems(said),
+        ...entryProblems(said),
+        ...clusterProblems(said),
+        ...queueProblems(said),
+      ];
 }
 
 function defaultUpstreamProblems({ defaultUpstream, upstreams }: Outline): readonly Problem[] {
@@ -71,6 +82,14 @@ function nameProblems({ upstreams }: Outline): readonly Problem[] {
 function clusterProblems({ index, cluster }: Outline): readonly Problem[] {
   const hasRedis = cluster === undefined || cluster.redis !== undefined || index.driver === 'redis';
   return hasRedis ? [] : [{ path: ['cluster', 'redis'], message: 'missing: index has no Redis either' }];
+}
+
+/** What is kept for webhooks is a part of the store. */
+function queueProblems({ storage: { maxSize }, events: { queueSize, webhooks } }: Outline): readonly Problem[] {
+  const [queueBytes, maxBytes] = [parseSize(queueSize), parseSize(maxSize)];
+  const fits = queueBytes === undefined || maxBytes === undefined || queueBytes <= maxBytes / 2;
+  const path = ['events', 'queueSize'];
+  return fits || webhooks.length === 0 ? [] : [{ path, message: 'expected at most half of storage.maxSize' }];
 }
 
 function entryProblems({ clients, upstreams }: Outline): readonly Problem[] {

@@ -134,6 +134,33 @@ export interface Observer {
   internalError(event: { readonly part: string; readonly cause: unknown }): void;
 }
 
+/** Receives what becomes of the events that are told of, and of the webhooks. It only counts and logs. Must not throw. */
+export interface EventsObserver {
+  eventTold(event: { readonly type: string }): void;
+  /** Events that webhooks do not get; `queue_full`: one webhook. */
+  eventsDropped(event: {
+    readonly reason: 'queue_full' | 'disk' | 'backlog';
+    readonly count: number;
+    readonly webhook?: string;
+  }): void;
+  /** Lines, or all of a file, that could not be read, and are skipped. */
+  eventQueueDamaged(event: { readonly segment: number; readonly lines: number; readonly cause?: unknown }): void;
+  /** The disk did not do what the queue of events needs. */
+  eventQueueFailed(event: { readonly cause: unknown }): void;
+  /** A webhook was sent an event; `failed`: it is sent again; `given_up`: not any more; `gone`: no event is. */
+  webhookAnswered(event: {
+    readonly webhook: string;
+    readonly result: 'delivered' | 'failed' | 'given_up' | 'gone';
+  }): void;
+  /** At the start; when a webhook does not take an event, and when it does again; when it wants no more. */
+  webhookChanged(event: {
+    readonly webhook: string;
+    readonly state: 'known' | 'failing' | 'up' | 'stopped';
+    /** A status, or why there is none. */
+    readonly reason?: string;
+  }): void;
+}
+
 /** `read`: a client waits for it. `write`: uploads, and whatever else no client waits for. */
 export type BucketUse = 'read' | 'write';
 

@@ -41,3 +41,14 @@ test('a token of the management API that can be guessed is a problem, as is no f
   expect(await problemsOf(tokenFile)).toEqual([`management.tokenFile: ${tokenFile} holds less than 32 bytes`]);
   expect(await problemsOf('/nowhere')).toEqual(['management.tokenFile: /nowhere cannot be read: ENOENT']);
 });
+
+test('the secret of a webhook that is no key is a problem, as is a CA that cannot be read', async () => {
+  const secretFile = join(await temporaryDirectory(), 'secret');
+  await writeFile(secretFile, 'short');
+  const webhook = { name: 'ops', url: 'https://hooks.test/', secretFile, tls: { caFile: '/nowhere/ca' } };
+  const config = await configOf({ upstreams: { 'quay.io': {} }, events: { webhooks: [webhook] } });
+  expect(await fileProblems(config)).toEqual([
+    'events.webhooks[0].secretFile: expected 24 to 64 bytes in base64, after "whsec_"',
+    'events.webhooks[0].tls.caFile: /nowhere/ca cannot be read: ENOENT',
+  ]);
+});

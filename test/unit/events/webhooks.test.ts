@@ -1,0 +1,269 @@
+import { readdir, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test, vi } from 'vitest';
+import { type Event, eventOf, type Occurrence } from '../../../src/events/event.ts';
+import { EventQueue, maxWaitingEvents } from '../../../src/events/queue/event-queue.ts';
+import type { Outcome } from '../../../src/events/webhooks/next-step.ts';
+import { refusedForAtMostMs } from '../../../src/events/webhooks/next-step.ts';
+import { Webhooks } from '../../../src/events/webhooks/webhooks.ts';
+import type { EventsObserver } from '../../../src/mirror/ports/observer.ts';
+import { DurableFolders } from '../../../src/storage/filesystem/durable-folders.ts';
+import { nodeFiles } from '../../../src/storage/filesystem/file-system.ts';
+import { StateFile } from '../../../src/storage/filesystem/state-file.ts';
+import { gate } from '../../support/gate.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+import { temporaryDirectory } from '../../support/temp-directory.ts';
+
+const mib = 1024 * 1024;
+const clock = new ManualClock();
+const signal = AbortSignal.timeout(60_000);
+const taken: Outcome = { kind: 'answered', status: 204, retryAfterMs: undefined };
+const refused: Outcome = { kind: 'answered', status: 400, retryAfterMs: undefined };
+const down: Outcome = { kind: 'failed', reason: 'connect' };
+
+class RecordingEvents implements EventsObserver {
+  readonly dropped: Parameters<EventsObserver['eventsDropped']>[0][] = [];
+  readonly changes: Parameters<EventsObserver['webhookChanged']>[0][] = [];
+  readonly results: string[] = [];
+  readonly failures: unknown[] = [];
+  damaged = 0;
+
+  eventTold(): void {}
+
+  eventsDropped(event: Parameters<EventsObserver['eventsDropped']>[0]): void {
+    this.dropped.push(event);
+  }
+
+  eventQueueDamaged(): void {
+    this.damaged += 1;
+  }
+
+  eventQueueFailed({ cause }: { readonly cause: unknown }): void {
+    this.failures.push(cause);
+  }
+
+  webhookAnswered({ result }: Parameters<EventsObserver['webhookAnswered']>[0]): void {
+    this.results.push(result);
+  }
+
+  webhookChanged(event: Parameters<EventsObserver['webhookChanged']>[0]): void {
+    this.changes.push(event);
+  }
+}
+
+/** A receiver that never answers. */
+function untilStopped(stopping: AbortSignal): Promise<Outcome> {
+  return new Promise((_, reject) => stopping.addEventListener('abort', () => reject(stopping.reason)));
+}
+
+interface Hook {
+  readonly types?: readonly string[];
+  readonly send: (event: Record<string, unknown>, stopping: AbortSignal) => Outcome | Promise<Outcome>;
+}
+
+/** Webhooks by name, over a store of its own or a given one. */
+async function start(hooks: Readonly<Record<string, Hook>>, store?: string) {
+  const path = store ?? (await temporaryDirectory());
+  const [observer, time] = [new RecordingEvents(), new ManualClock()];
+  const folders = new DurableFolders({ files: nodeFiles });
+  await nodeFiles.mkdir(join(path, 'incoming')).catch(() => {});
+  const push = (occurrence: Occurrence) => webhooks.push(eventOf(occurrence, { source: 'urn:test', clock }));
+  const webhooks = new Webhooks({
+    webhooks: Object.entries(hooks).map(([name, { types, send }]) => ({
+      name,
+      types: types && new Set(types),
+      createSender: async () => ({
+        send: async ({ json }, { signal: stopping }) => send(JSON.parse(json), stopping),
+        close: async () => {},
+      }),
+    })),
+    folder: join(path, 'events'),
+    maxBytes: mib,
+    files: nodeFiles,
+    positionsFile: new StateFile({
+      path,
+      name: 'events/positions.json',
+      maxBytes: mib,
+      files: nodeFiles,
+      folders,
+      observer: { internalError: () => {} },
+      failpoint: undefined,
+      hold: async () => {},
+    }),
+    clock: time,
+    observer,
+    tell: push,
+    random: () => 0,
+    wait: async (ms, { signal: stopping }) => {
+      time.advance(ms);
+      await new Promise(setImmediate);
+      stopping.throwIfAborted();
+    },
+  });
+  await webhooks.start();
+  return { webhooks, observer, path, push };
+}
+
+const low = (remaining: number): Occurrence => ({
+  type: 'io.layerwell.upstream.rate_limit_low',
+  subject: 'docker.io',
+  data: { upstream: 'docker.io', account: 'anonymous', limit: 100, remaining },
+});
+const isDown: Occurrence = {
+  type: 'io.layerwell.upstream.down',
+  subject: 'ghcr.io',
+  data: { upstream: 'ghcr.io', endpoint: 'registry' },
+};
+const numberOf = (event: Record<string, unknown>) => Object(event['data']).remaining;
+
+test('a webhook that is down for ever costs a bounded file, and is told how much it missed', async () => {
+  const [last, began] = [gate(), gate()];
+  let isDownNow = true;
+  const got: Record<string, unknown>[] = [];
+  const { webhooks, observer, path, push } = await start({
+    dead: {
+      send: async (event) => {
+        began.open();
+        if (isDownNow) return down;
+        got.push(event);
+        if (numberOf(event) === 9_999) last.open();
+        return taken;
+      },
+    },
+  });
+  for (let number = 0; number < 10_000; number += 1) {
+    push(low(number));
+    if (number % 500 === 0) await vi.waitUntil(() => webhooks.queueBytes > 0);
+  }
+  await began.opened;
+  await vi.waitFor(() => expect(observer.dropped.length).toBeGreaterThan(5), 20_000);
+  const names = await readdir(join(path, 'events'));
+  const sizes = await Promise.all(names.map(async (name) => (await stat(join(path, 'events', name))).size));
+  expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThanOrEqual(mib + 1_000);
+
+  isDownNow = false;
+  await last.opened;
+  const numbers = got.map(numberOf).filter((number) => number !== undefined);
+  const missed = observer.dropped.reduce((sum, { count }) => sum + count, 0);
+  expect(numbers).toEqual(Array.from({ length: numbers.length }, (_, place) => 10_000 - numbers.length + place));
+  const told = () => got.filter(({ type }) => type === 'io.layerwell.events.dropped');
+  const counted = () => told().reduce((sum, { data }) => sum + Object(data).count, 0);
+  await vi.waitFor(() => expect(counted()).toBeGreaterThan(0));
+  expect(told().every(({ data }) => Object(data).webhook === 'dead')).toBe(true);
+  expect(missed).toBeGreaterThanOrEqual(10_000 - numbers.length);
+  await webhooks.stop(signal);
+});
+
+test('each webhook gets the types that it asks for, and one that asks for nothing that happens keeps no file', async () => {
+  const [some, all, done] = [[] as unknown[], [] as unknown[], gate()];
+  const { webhooks, path, push } = await start({
+    some: { types: ['io.layerwell.upstream.down'], send: ({ type }) => (some.push(type), taken) },
+    none: { types: ['io.layerwell.tag.moved'], send: () => taken },
+    all: {
+      send: (event) => {
+        all.push(event['type']);
+        if (all.length === 4_001) done.open();
+        return taken;
+      },
+    },
+  });
+  for (let number = 0; number < 4_000; number += 1) push(low(number));
+  push(isDown);
+  await done.opened;
+  await vi.waitFor(() => expect(some).toEqual(['io.layerwell.upstream.down']));
+  await vi.waitFor(async () => expect((await readdir(join(path, 'events'))).length).toBeLessThanOrEqual(3));
+  await webhooks.stop(signal);
+});
+
+test('an event that a receiver refuses for a day is given up, and the next ones follow', async () => {
+  const tries: number[] = [];
+  const done = gate();
+  const { webhooks, observer, push } = await start({
+    hook: {
+      send: (event) => {
+        tries.push(numberOf(event));
+        if (numberOf(event) === 2) done.open();
+        return numberOf(event) === 1 ? refused : taken;
+      },
+    },
+  });
+  push(low(1));
+  push(low(2));
+  await done.opened;
+  const refusals = tries.filter((number) => number === 1).length;
+  expect(refusals).toBeGreaterThan(refusedForAtMostMs / (5 * 60_000));
+  await vi.waitFor(() => expect(observer.results.at(-1)).toBe('delivered'));
+  expect(observer.results.filter((result) => result === 'given_up')).toHaveLength(1);
+  expect(observer.changes.map(({ state }) => state)).toEqual(['known', 'failing', 'up']);
+  await webhooks.stop(signal);
+});
+
+test('a webhook that is new gets what happens from now on; one that was there goes on where it was', async () => {
+  const old = await start({ old: { send: (_, stopping) => untilStopped(stopping) } });
+  old.push(low(1));
+  await vi.waitFor(() => expect(old.webhooks.oldest()[0]?.oldestAtMs).toBe(clock.now()));
+  await old.webhooks.stop(signal);
+
+  const [gotOld, gotNew, done] = [[] as number[], [] as number[], gate()];
+  const { webhooks, push } = await start(
+    {
+      old: { send: (event) => (gotOld.push(numberOf(event)), taken) },
+      new: { send: (event) => (gotNew.push(numberOf(event)), done.open(), taken) },
+    },
+    old.path,
+  );
+  push(low(2));
+  await done.opened;
+  await vi.waitFor(() => expect(gotOld).toEqual([1, 2]));
+  expect(gotNew).toEqual([2]);
+  await webhooks.stop(signal);
+});
+
+test.each(['nonsense', '{"hook":{"segment":"x"}}', '{"hook":{"segment":99,"offset":5}}'])(
+  'with a file of positions that says %s, events are sent again rather than lost',
+  async (text) => {
+    const done = gate();
+    const first = await start({ hook: { send: () => (done.open(), taken) } });
+    first.push(low(1));
+    await done.opened;
+    await first.webhooks.stop(signal);
+    await writeFile(join(first.path, 'events', 'positions.json'), text);
+    const got: number[] = [];
+    const { webhooks, push } = await start(
+      { hook: { send: (event) => (got.push(numberOf(event)), taken) } },
+      first.path,
+    );
+    push(low(2));
+    const wanted = text.includes('"x"') ? [2] : [1, 2];
+    await vi.waitFor(() => expect(got).toEqual(wanted));
+    await webhooks.stop(signal);
+  },
+);
+
+test('what happens while the disk hangs waits in memory up to a bound; then it is counted', async () => {
+  const disk = gate();
+  const observer = new RecordingEvents();
+  const lost: object[] = [];
+  const written: number[] = [];
+  const queue = new EventQueue({
+    log: {
+      segmentBytes: mib,
+      append: async (jsons) => {
+        await disk.opened;
+        written.push(jsons.length);
+      },
+    },
+    observer,
+    onWritten: () => {},
+    onLost: (loss) => lost.push(loss),
+  });
+  const event: Event = eventOf(low(1), { source: 'urn:test', clock });
+  queue.push(event);
+  await new Promise(setImmediate);
+  for (let number = 0; number < maxWaitingEvents + 5; number += 1) queue.push(event);
+  expect(observer.dropped).toHaveLength(5);
+  disk.open();
+  await queue.flushed();
+  expect(written.reduce((sum, count) => sum + count, 0)).toBe(maxWaitingEvents + 1);
+  expect(lost).toEqual([{ reason: 'backlog', count: 5 }]);
+});
