@@ -43,7 +43,7 @@ const ownersOf: Readonly<Record<string, readonly string[]>> = {
   undici: ['upstream/', 'cluster/'],
   tldts: ['upstream/'],
   'lru-cache': ['mirror/', 'upstream/', 'storage/s3/', 'index/'],
-  zod: ['config/', 'http/management/api/', 'events/'],
+  zod: ['config/', 'http/management/api/', 'events/', 'mirror/administration/images/'],
   'fastest-levenshtein': ['config/'],
   'jsonc-parser': ['config/', 'clients/'],
   'prom-client': ['telemetry/'],

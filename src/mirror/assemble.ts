@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Access, createAccess } from './access/access.ts';
+import { Images } from './administration/images/image-details.ts';
 import { Purge } from './administration/purge.ts';
 import { Background } from './concurrency/background.ts';
 import { Blobs } from './blobs/blobs.ts';
@@ -89,6 +90,7 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
     sweep: () => core.space.sweep(),
     use: () => core.space.use(),
     purgeIn: (catalogue) => new Purge({ ...core, index: catalogue }),
+    imagesIn: (catalogue) => new Images({ ...core, index: catalogue }),
     written: () => core.background.settled(),
     waitingFor: (label) => core.waiters.waitingFor(label),
     stop: async ({ signal }) => {

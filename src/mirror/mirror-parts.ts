@@ -1,3 +1,4 @@
+import type { Images } from './administration/images/image-details.ts';
 import type { Purge } from './administration/purge.ts';
 import type { AccessRules } from './access/access.ts';
 import type { Mirror } from './mirror.ts';
@@ -70,6 +71,8 @@ export interface AssembledMirror {
   use(): Promise<DiskUse>;
   /** Purges what this index, which is that of the mirror, has. */
   purgeIn(index: Catalogue & Index): Purge;
+  /** Tells what the cache has of an image, by the same index. */
+  imagesIn(index: Catalogue): Images;
   /** Resolves when what was pulled until now is written, or could not be. */
   written(): Promise<void>;
   /** How many requests wait for an upstream, by its label. */

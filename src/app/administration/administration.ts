@@ -2,12 +2,15 @@ import type { Config } from '../../config/schema.ts';
 import type { Administration } from '../../http/management/api/routes.ts';
 import type { AssembledMirror } from '../../mirror/mirror-parts.ts';
 import type { RateLimits } from '../../mirror/routing/rate-limits.ts';
+import type { UpstreamDirectory } from '../../mirror/ports/upstream.ts';
+import { parseHostName } from '../../oci/reference.ts';
 import type { FileSystem } from '../../storage/filesystem/file-system.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Part } from '../lifecycle.ts';
 import type { Stores } from '../stores.ts';
+import { CachedImages } from './images-administration.ts';
 import { createJobs, type OperatorJobs } from './jobs-administration.ts';
 import { type AdministrationDeps, ProcessAdministration } from './process-administration.ts';
 import { createTrafficHistory } from './traffic-history.ts';
@@ -37,5 +40,12 @@ export function createAdministration(config: Config, deps: ManagedProcess): Proc
   const minutes = createTrafficHistory({ stores, files, path: config.storage.path }, { ...deps, counters: observer });
   const jobs = createJobs(config, deps);
   const own = new ProcessAdministration({ ...deps, jobs, catalogue: stores.index });
-  return { administration: Object.assign(own, { events: deps.events, minutes }), kept: [minutes], jobs };
+  const labelOf = (name: string) => labelIn(deps.upstreams.directory, name);
+  const images = new CachedImages({ images: deps.mirror.imagesIn(stores.index), labelOf });
+  return { administration: Object.assign(own, { events: deps.events, images, minutes }), kept: [minutes], jobs };
+}
+
+function labelIn(directory: UpstreamDirectory, name: string): string {
+  const host = parseHostName(name);
+  return (host && directory.find(host)?.label) ?? name;
 }

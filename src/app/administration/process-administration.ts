@@ -1,3 +1,4 @@
+import type { ImagesNeeds } from '../../http/management/api/image-routes.ts';
 import type { MinutesNeeds } from '../../http/management/api/minutes-routes.ts';
 import type { RefreshAnswer } from '../../http/management/api/refresh-routes.ts';
 import type { Administration } from '../../http/management/api/routes.ts';
@@ -33,7 +34,7 @@ export interface AdministrationDeps {
 }
 
 /** What the management API asks of this process. */
-export class ProcessAdministration implements Omit<Administration, 'events' | keyof MinutesNeeds> {
+export class ProcessAdministration implements Omit<Administration, 'events' | keyof (ImagesNeeds & MinutesNeeds)> {
   readonly catalogue: CachedCatalogue;
   readonly purges: ProcessPurges;
   readonly jobs: OperatorJobs;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type CatalogueNeeds, catalogueRoutes } from './catalogue-routes.ts';
+import { type ImagesNeeds, imageRoutes } from './image-routes.ts';
 import { type MinutesNeeds, minutesRoutes } from './minutes-routes.ts';
 import { type PurgeNeeds, purgeRoutes } from './purge-routes.ts';
 import { type RefreshNeeds, refreshRoutes } from './refresh-routes.ts';
@@ -9,7 +10,7 @@ import { type Reloaded, type Stats, type Upstreams, reloaded, stats, upstreams }
 import { type EventsNeeds, eventsRoutes } from './events-routes.ts';
 
 /** What the API may ask of the mirror: the needs of all its routes. */
-export interface Administration extends CatalogueNeeds, MinutesNeeds, PurgeNeeds, RefreshNeeds, JobsNeeds {
+export interface Administration extends CatalogueNeeds, ImagesNeeds, MinutesNeeds, PurgeNeeds, RefreshNeeds, JobsNeeds {
   stats(): Promise<Stats>;
   upstreams(): Promise<Upstreams>;
   readonly events: EventsNeeds['events'];
@@ -45,6 +46,7 @@ export const routes: readonly Route<Administration>[] = [
   }),
   ...eventsRoutes,
   ...catalogueRoutes,
+  ...imageRoutes,
   ...purgeRoutes,
   ...refreshRoutes,
   ...jobsRoutes,

@@ -46,6 +46,7 @@ test('of more than 32 requests at the same time, the rest is answered at once to
     refresh: never,
     jobs: { list: impossible, get: impossible, cancel: never, warm: impossible },
     reload: never,
+    images: { details: never },
     minutes: { list: () => ({ items: [] }) },
     upstreams: async () => {
       running += 1;
