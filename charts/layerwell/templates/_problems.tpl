@@ -1,5 +1,6 @@
 {{- /* One problem a line, each with its key and what to do. */}}
 {{- define "layerwell.problems" -}}
+{{ include "layerwell.problems.names" . }}
 {{ include "layerwell.problems.labels" . }}
 {{ include "layerwell.problems.replicas" . }}
 {{ include "layerwell.problems.cluster" . }}
@@ -13,6 +14,15 @@
 {{ include "layerwell.problems.tests" . }}
 {{ include "layerwell.problems.node" . }}
 {{ include "layerwell.problems.upgrade" . }}
+{{- end }}
+
+{{- /* Services are named after the release. */}}
+{{- define "layerwell.problems.names" -}}
+{{- $name := include "layerwell.fullname" . }}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) }}
+{{- $from := ternary "nameOverride" (printf "the release %q" .Release.Name) (ne .Values.nameOverride "") }}
+{{ printf "%s: %s cannot be the name of a Service. Set fullnameOverride to lower-case letters, digits and -, beginning with a letter" $from $name }}
+{{- end }}
 {{- end }}
 
 {{- define "layerwell.problems.labels" -}}

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { parseAllDocuments } from 'yaml';
 import { z } from 'zod';
@@ -22,7 +22,17 @@ export interface Rendered {
 
 /** What helm would create, without a cluster. @throws with helm's own words when the values are refused. */
 export async function render(args: readonly string[]): Promise<Rendered> {
-  const all = ['template', 'release', chart, '--namespace', 'mirror', '--kube-version', '1.36.0', ...args];
+  const isNamed = args.includes('--name-template');
+  const all = [
+    'template',
+    ...(isNamed ? [] : ['release']),
+    chart,
+    '--namespace',
+    'mirror',
+    '--kube-version',
+    '1.36.0',
+    ...args,
+  ];
   const { stdout: yaml } = await promisify(execFile)(tool('helm'), all, { maxBuffer: 16 * 1024 ** 2 });
   const parsed = parseAllDocuments(yaml);
   // Such as a key that is there twice, which the API server refuses.
@@ -42,13 +52,18 @@ export function renderFile(file: string): Promise<Rendered> {
 }
 
 /** Why helm refuses a file of values. @throws when it does not. */
-export async function refusalOfFile(file: string): Promise<string> {
+export function refusalOfFile(file: string): Promise<string> {
+  return refusalOf(['--values', file]);
+}
+
+/** Likewise, of the arguments of helm. */
+export async function refusalOf(args: readonly string[]): Promise<string> {
   try {
-    await renderFile(file);
+    await render(args);
   } catch (cause) {
     return cause instanceof Error ? cause.message : String(cause);
   }
-  throw new Error(`${join('…', file)} was accepted`);
+  throw new Error(`${args.join(' ')} was accepted`);
 }
 
 /** The objects of a kind whose name is `release-layerwell` and the suffix. */

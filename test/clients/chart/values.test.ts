@@ -4,7 +4,17 @@ import { beforeAll, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/loading/load.ts';
 import type { Config } from '../../../src/config/schema.ts';
 import { describeWithTools, findTool } from '../../support/tools.ts';
-import { at, chart, configIn, objectOf, refusalOfFile, type Rendered, render, renderFile } from './render.ts';
+import {
+  at,
+  chart,
+  configIn,
+  objectOf,
+  refusalOf,
+  refusalOfFile,
+  type Rendered,
+  render,
+  renderFile,
+} from './render.ts';
 import { kubeconform } from './schemas.ts';
 import { valuesFilesIn } from './values-files.ts';
 
@@ -60,6 +70,12 @@ describeWithTools(['helm'], 'values of the Helm chart', () => {
   test.each(refused)('refused: $title', ({ path, refused: texts }) => {
     expect(texts.length, 'comments "# refused:"').toBeGreaterThan(0);
     for (const text of texts) expect(valueOf(said.get(path))).toContain(text);
+  });
+
+  test('a release whose name a Service cannot have is refused, unless the chart is given another', async () => {
+    const named = (name: string, ...args: readonly string[]) => refusalOf([...args, '--name-template', name]);
+    expect(await named('7.up')).toContain('the release "7.up": 7.up-layerwell cannot be the name of a Service.');
+    await expect(named('7.up', '--set', 'fullnameOverride=seven')).rejects.toThrow('accepted');
   });
 
   test('OpenShift is found by its API, and chooses user and group ids', async () => {
