@@ -113,6 +113,10 @@ export async function unconfigureNode(
   }
 }
 
+const inTheWay = 'a file of somebody else is in the way: remove it, or set takeOver';
+const anotherReleases =
+  'another release writes this file: leave the registry out of one of the two; if that release is gone, name it in takeOverFrom';
+
 /** Rounds of one process: what stays refused or broken is logged once. */
 class Rounds {
   readonly #options: NodeConfigurationOptions;
@@ -149,10 +153,10 @@ class Rounds {
   report(outcomes: readonly Outcome[]): boolean {
     const { logger } = this.#options.log;
     const lasting = outcomes.filter(({ action }) => action === 'refuse' || action === 'failed');
-    for (const { path, action, cause } of outcomes) {
+    for (const { path, action, cause, release } of outcomes) {
       const key = `${action} ${path}`;
       if (action === 'refuse' && !this.#reported.has(key))
-        logger.warn({ file: path, action }, 'a file of somebody else is in the way: remove it, or set takeOver');
+        logger.warn({ file: path, action, release }, release === undefined ? inTheWay : anotherReleases);
       else if (action === 'failed' && !this.#reported.has(key))
         logger.error({ file: path, action, err: cause }, 'node configuration');
       else if (!lasting.some((one) => one.path === path)) logger.info({ file: path, action }, 'node configuration');

@@ -18,11 +18,10 @@ const registry = z.strictObject({
   server: registryUrl().describe('Where the registry itself is. Default: `https://<name>`.').optional(),
 });
 
+const owner = z.string().regex(/^[\w./:-]{1,200}$/);
+
 const settings = z.strictObject({
-  owner: z
-    .string()
-    .regex(/^[\w./:-]{1,200}$/)
-    .describe('Who writes the files: files of another owner are not touched.'),
+  owner: owner.describe('Who writes the files: files of another owner are not touched.'),
   runtime: word(['containerd', 'crio', 'k3s', 'rke2']),
   folder: z.string().startsWith('/', 'expected an absolute path').optional(),
   configFile: z.string().startsWith('/', 'expected an absolute path').prefault('/etc/containerd/config.toml'),
@@ -39,6 +38,7 @@ const settings = z.strictObject({
   registries: z.array(registry),
   everyRegistry: z.boolean().prefault(true),
   takeOver: z.boolean().prefault(false),
+  takeOverFrom: z.array(owner).prefault([]),
   intervalSeconds: count({ least: 1, most: 3_600 }).prefault(30),
 });
 

@@ -1,4 +1,4 @@
-import { headerOf, isHeaded } from './desired-files.ts';
+import { headerOf, ownerIn } from './desired-files.ts';
 
 /** What is where a file belongs. */
 export type Found =
@@ -7,6 +7,15 @@ export type Found =
   /** A folder, a symbolic link or the like. */
   | { readonly kind: 'other' };
 
+/** Whose files are written. */
+export interface Ownership {
+  readonly owner: string;
+  /** Whether files that no release wrote are replaced, with a backup. */
+  readonly takeOver: boolean;
+  /** Releases that are gone: what they left is replaced. */
+  readonly takeOverFrom: readonly string[];
+}
+
 /**
  * What to do about a file.
  *
@@ -14,8 +23,8 @@ export type Found =
  *     write      there is none yet, or it was deleted
  *     repair     it is ours, and was changed
  *     take-over  it is another's: it is kept as a backup and replaced, because the operator said so
- *     replace    it is another release's: it is replaced, because the operator said so; there is nothing to keep
- *     refuse     it is another's, and stays
+ *     replace    it is of a release that the operator named: it is replaced; there is nothing to keep
+ *     refuse     it is another's, or of another release, and stays: two releases would replace each other's files again and again
  */
 export type WriteDecision = 'keep' | 'write' | 'repair' | 'take-over' | 'replace' | 'refuse';
 
@@ -23,14 +32,15 @@ export type WriteDecision = 'keep' | 'write' | 'repair' | 'take-over' | 'replace
 export function writeDecision(
   found: Found,
   wanted: string,
-  { owner, takeOver }: { readonly owner: string; readonly takeOver: boolean },
+  { owner, takeOver, takeOverFrom }: Ownership,
 ): WriteDecision {
   if (found.kind === 'nothing') return 'write';
   if (found.kind === 'other') return 'refuse';
   if (found.text === wanted) return 'keep';
   if (isOurs(found, owner)) return 'repair';
-  if (!takeOver) return 'refuse';
-  return isHeaded(found.text) ? 'replace' : 'take-over';
+  const release = ownerIn(found.text);
+  if (release !== undefined) return takeOverFrom.includes(release) ? 'replace' : 'refuse';
+  return takeOver ? 'take-over' : 'refuse';
 }
 
 /**

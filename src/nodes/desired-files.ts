@@ -30,10 +30,11 @@ export function headerOf(owner: string): string {
   return `# layerwell ${owner}: ${ending}\n`;
 }
 
-/** Whether a release wrote the file: this one or another. */
-export function isHeaded(text: string): boolean {
+/** The release that wrote the file, this one or another; undefined if none did. */
+export function ownerIn(text: string): string | undefined {
   const [first = ''] = text.split('\n', 1);
-  return first.startsWith('# layerwell ') && first.endsWith(`: ${ending}`);
+  const [, owner] = /^# layerwell (\S+): (.*)$/.exec(first) ?? [];
+  return first === `# layerwell ${owner}: ${ending}` ? owner : undefined;
 }
 
 /** The files that make a container runtime ask the mirror before each registry. Pure. */

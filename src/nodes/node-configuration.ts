@@ -1,6 +1,14 @@
 import { basename, dirname } from 'node:path';
-import { isOurs, type RemoveDecision, removeDecision, type WriteDecision, writeDecision } from './decisions.ts';
-import { fileNames, type NodeFile } from './desired-files.ts';
+import {
+  type Found,
+  isOurs,
+  type Ownership,
+  type RemoveDecision,
+  removeDecision,
+  type WriteDecision,
+  writeDecision,
+} from './decisions.ts';
+import { fileNames, type NodeFile, ownerIn } from './desired-files.ts';
 import type { NodeFolder } from './node-folder.ts';
 
 /** What was done about a file. */
@@ -8,16 +16,13 @@ export interface Outcome {
   readonly path: string;
   readonly action: Exclude<WriteDecision, 'keep'> | Exclude<RemoveDecision, 'leave'> | 'failed';
   readonly cause?: unknown;
-}
-
-export interface Ownership {
-  readonly owner: string;
-  /** Whether files of others are replaced, with a backup. */
-  readonly takeOver: boolean;
+  /** The release whose file stays. */
+  readonly release?: string | undefined;
 }
 
 interface Decided {
   readonly file: NodeFile;
+  readonly found: Found;
   readonly decision: WriteDecision;
 }
 
@@ -46,10 +51,12 @@ async function applyGroup(
 ): Promise<readonly Outcome[]> {
   const decided: Decided[] = [];
   for (const file of group) {
-    decided.push({ file, decision: writeDecision(await folder.find(file.path), file.text, ownership) });
+    const found = await folder.find(file.path);
+    decided.push({ file, found, decision: writeDecision(found, file.text, ownership) });
   }
   const refused = decided.filter(({ decision }) => decision === 'refuse');
-  if (refused.length > 0) return refused.map(({ file }) => ({ path: file.path, action: 'refuse' }));
+  if (refused.length > 0)
+    return refused.map(({ file, found }) => ({ path: file.path, action: 'refuse', release: releaseOf(found) }));
   const done: Outcome[] = [];
   for (const { file, decision } of decided) {
     if (decision === 'keep' || decision === 'refuse') continue;
@@ -58,6 +65,10 @@ async function applyGroup(
     done.push({ path: file.path, action: decision });
   }
   return done;
+}
+
+function releaseOf(found: Found): string | undefined {
+  return found.kind === 'text' ? ownerIn(found.text) : undefined;
 }
 
 /** Removes the owner's files, and puts back what they replaced. @param isUnwanted by default all of them. */

@@ -54,7 +54,7 @@ annotations:
 {{- range $node.registries | default $named }}
 {{- $registries = append $registries (ternary (dict "name" .) . (kindIs "string" .)) }}
 {{- end }}
-{{- $settings := dict "owner" (printf "%s/%s" .Release.Namespace (include "layerwell.fullname" .)) "runtime" $node.runtime "mirrors" (include "layerwell.node.mirrors" . | fromJsonArray) "registries" $registries "everyRegistry" $node.everyRegistry "takeOver" $node.takeOver "dialTimeoutSeconds" (int $node.dialTimeoutSeconds) "intervalSeconds" (int $node.intervalSeconds) "folder" (include "layerwell.node.folder" .) "configFile" $node.configFile }}
+{{- $settings := dict "owner" (printf "%s/%s" .Release.Namespace (include "layerwell.fullname" .)) "runtime" $node.runtime "mirrors" (include "layerwell.node.mirrors" . | fromJsonArray) "registries" $registries "everyRegistry" $node.everyRegistry "takeOver" $node.takeOver "takeOverFrom" ($node.takeOverFrom | default list) "dialTimeoutSeconds" (int $node.dialTimeoutSeconds) "intervalSeconds" (int $node.intervalSeconds) "folder" (include "layerwell.node.folder" .) "configFile" $node.configFile }}
 {{- if or $node.ca.configMap $node.ca.secret }}{{ $_ := set $settings "caFile" (printf "/run/secrets/layerwell-ca/%s" $node.ca.key) }}{{ end }}
 {{- toPrettyJson $settings }}
 {{- end }}

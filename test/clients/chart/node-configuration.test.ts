@@ -30,6 +30,7 @@ describeWithTools(['helm'], 'the node configuration of the Helm chart', () => {
       mirrors: ['http://{nodeIP}:30500'],
       everyRegistry: true,
       takeOver: false,
+      takeOverFrom: [],
       dialTimeoutSeconds: 1,
     });
     const names = settings.registries.map(({ name }) => name);
@@ -37,6 +38,12 @@ describeWithTools(['helm'], 'the node configuration of the Helm chart', () => {
     expect(names).not.toContain('ghcr.io');
     expect(names.filter((name) => name.includes('*'))).toEqual([]);
     expect(settingsIn(rendered, '-node-removal')).toEqual(settings);
+  });
+
+  test('replaces the files of releases that are gone', async () => {
+    const sets = ['nodeConfiguration.takeOver=true', 'nodeConfiguration.takeOverFrom={cache/old-layerwell}'];
+    const settings = settingsIn(await renderWith(enabled, ...byPort, ...sets));
+    expect(settings).toMatchObject({ takeOver: true, takeOverFrom: ['cache/old-layerwell'] });
   });
 
   test.each([

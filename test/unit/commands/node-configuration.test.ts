@@ -109,12 +109,13 @@ describe('files of others', () => {
     expect(await node.read(hub)).toBe(others);
   });
 
-  test('of another release are not touched either', async () => {
+  test.each([false, true])('of another release are not touched either, with takeOver: %s', async (takeOver) => {
     const node = await testNode({ registries });
     await configureNode(node.options);
-    await node.set({ registries, owner: 'other/layerwell' });
+    await node.set({ registries, takeOver, owner: 'other/layerwell' });
     expect(await configureNode(node.options)).toBe(1);
     expect(node.actions.filter((action) => action.startsWith('refuse'))).toHaveLength(2);
+    expect(node.lines.filter(({ release }) => release === 'cache/layerwell')).toHaveLength(2);
     await unconfigureNode(node.options, { stays: false });
     expect(await node.files()).toEqual([fallback, hub]);
   });
@@ -140,11 +141,23 @@ describe('files of others', () => {
     expect(await node.files()).toEqual(['/elsewhere/ca.crt', `${certs}/docker.io/ca.crt`, `${certs}/quay.io`]);
   });
 
-  test('come back when two releases that took them over are removed', async () => {
+  test('two releases with takeOver do not rewrite the files of each other', async () => {
     const node = await testNode({ registries, takeOver: true });
     await node.write(hub, others);
     await configureNode(node.options);
-    await node.set({ registries, takeOver: true, owner: 'other/layerwell' });
+    const first = await node.read(hub);
+    for (const owner of ['other/layerwell', 'cache/layerwell', 'other/layerwell']) {
+      await node.set({ registries, takeOver: true, owner });
+      await configureNode(node.options);
+      expect(await node.read(hub)).toBe(first);
+    }
+  });
+
+  test('come back when a release that took them over, and the one that replaced it, are removed', async () => {
+    const node = await testNode({ registries, takeOver: true });
+    await node.write(hub, others);
+    await configureNode(node.options);
+    await node.set({ registries, takeOverFrom: ['cache/layerwell'], owner: 'other/layerwell' });
     expect(await configureNode(node.options)).toBe(0);
     await unconfigureNode(node.options, { stays: false });
     await node.set({ registries, takeOver: true });

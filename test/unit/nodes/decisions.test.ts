@@ -18,11 +18,20 @@ test.each([
   ['wanted', 'keep', 'keep'],
   ['changed', 'repair', 'repair'],
   ['others', 'refuse', 'take-over'],
-  ['release', 'refuse', 'replace'],
+  ['release', 'refuse', 'refuse'],
   ['link', 'refuse', 'refuse'],
 ] as const)('%s: %s, and %s if files of others may be taken over', (kind, careful, told) => {
-  expect(writeDecision(found[kind], wanted, { owner, takeOver: false })).toBe(careful);
-  expect(writeDecision(found[kind], wanted, { owner, takeOver: true })).toBe(told);
+  expect(writeDecision(found[kind], wanted, { owner, takeOver: false, takeOverFrom: [] })).toBe(careful);
+  expect(writeDecision(found[kind], wanted, { owner, takeOver: true, takeOverFrom: [] })).toBe(told);
+});
+
+test.each([
+  ['release', 'replace'],
+  ['others', 'refuse'],
+  ['changed', 'repair'],
+] as const)('%s, of a release that is gone: %s', (kind, decision) => {
+  const ownership = { owner, takeOver: false, takeOverFrom: ['third/release', 'other/release'] };
+  expect(writeDecision(found[kind], wanted, ownership)).toBe(decision);
 });
 
 test.each([
