@@ -1,11 +1,13 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { repositoryKey } from '../mirror/ports/repository-id.ts';
+import type { Clock } from '../mirror/ports/clock.ts';
+import { type RepositoryId, repositoryKey } from '../mirror/ports/repository-id.ts';
 import type {
   FoundPage,
   ListedRepository,
   ListedTag,
   ListOrder,
   ListPosition,
+  ListQuery,
   TagListQuery,
 } from '../mirror/ports/store-index.ts';
 import { parseDigest } from '../oci/digest.ts';
@@ -104,64 +106,142 @@ export type Step<Item> = (
 }>;
 
 export interface WalkOptions {
-  readonly from: ListPosition | undefined;
   readonly limit: number;
-  /** After so many steps a page ends, even if it is not full. */
-  readonly mostSteps: number;
+  /** After so much time a page ends, even if it is not full. */
+  readonly mostMs: number;
+  /** Likewise after so many steps. By default there is no bound. */
+  readonly mostSteps?: number;
+  readonly clock: Pick<Clock, 'monotonicMs'>;
 }
 
-/** One page of a list. */
+/** One page of a list, in the order in which `step` finds the items. */
 export async function walk<Item>(
-  { from, limit, mostSteps }: WalkOptions,
+  from: ListPosition | undefined,
   step: Step<Item>,
-  positionOf: (item: Item) => ListPosition,
+  {
+    limit,
+    mostMs,
+    mostSteps = Infinity,
+    clock,
+    positionOf,
+  }: WalkOptions & { readonly positionOf: (item: Item) => ListPosition },
 ): Promise<FoundPage<Item>> {
+  const endsAtMs = clock.monotonicMs() + mostMs;
   const items: Item[] = [];
-  let after = from;
-  for (let steps = 1; ; steps += 1) {
+  for (let after = from, steps = 1; ; steps += 1) {
     const found = await step(after, limit + 1 - items.length);
     items.push(...found.items);
     const lastItem = items[limit - 1];
     if (items.length > limit && lastItem) return { items: items.slice(0, limit), next: positionOf(lastItem) };
     if (found.to === undefined) return { items, next: undefined };
-    if (items.length === limit || steps === mostSteps) return { items, next: found.to };
+    const isOver = steps === mostSteps || clock.monotonicMs() >= endsAtMs;
+    if (items.length === limit || isOver) return { items, next: found.to };
     after = found.to;
     await nextTurn();
   }
 }
 
-/** So many items more than a page are kept while a list is sorted. */
+/** Items that are kept while a page is gathered, beyond those of the page. */
 const kept = 2_000;
 
-/** One page of the tags of a repository in another order than that of their names: all are looked at, a few are kept. */
-export async function sorted(
-  { order, after, limit }: Pick<TagListQuery, 'order' | 'after' | 'limit'>,
-  begin: ListPosition | undefined,
-  step: Step<ListedTag>,
-): Promise<FoundPage<ListedTag>> {
-  const position = (item: ListedTag) => positionOfTag(item, order);
+export interface GatherOptions extends WalkOptions, Pick<ListQuery, 'order' | 'after'> {
+  /** If more items match, they are not gathered. */
+  readonly mostItems: number;
+}
+
+/**
+ * One page of tags that are found in another order: all that match are looked at, and sorted.
+ * @returns undefined if they are too many, or it takes too long.
+ */
+export async function gather(
+  from: ListPosition | undefined,
+  { step, order: found }: OtherWay,
+  { order, after, limit, mostItems, mostMs, clock }: GatherOptions,
+): Promise<FoundPage<ListedTag> | undefined> {
+  const endsAtMs = clock.monotonicMs() + mostMs;
+  const placeOf = (item: ListedTag) => positionOfTag(item, order);
   const firstOf = (items: readonly ListedTag[]) =>
-    items.toSorted((one, other) => compared(position(one), position(other), order)).slice(0, limit + 1);
+    items.toSorted((one, other) => compared(placeOf(one), placeOf(other), order)).slice(0, limit + 1);
   let items: readonly ListedTag[] = [];
-  for (let from = begin; ; ) {
-    const found = await step(from, kept);
-    items = [...items, ...found.items.filter((item) => !after || compared(position(item), after, order) > 0)];
+  let matching = 0;
+  for (let begin = from; ; ) {
+    const { items: more, to } = await step(begin, kept);
+    matching += more.length;
+    items = [...items, ...more.filter((item) => !after || compared(placeOf(item), after, order) > 0)];
     if (items.length > limit + kept) items = firstOf(items);
-    const lastItem = found.items.at(-1);
-    const isFull = found.items.length === kept;
-    from = isFull && lastItem ? { value: 0, name: repositoryKey(lastItem.repositoryId), tag: lastItem.tag } : found.to;
-    if (from === undefined) break;
+    const lastItem = more.at(-1);
+    begin = more.length === kept && lastItem ? positionOfTag(lastItem, found) : to;
+    if (begin === undefined) break;
+    if (matching > mostItems || clock.monotonicMs() >= endsAtMs) return undefined;
     await nextTurn();
   }
   const page = firstOf(items);
   const lastItem = page[limit - 1];
-  return { items: page.slice(0, limit), next: page.length > limit && lastItem ? position(lastItem) : undefined };
+  return { items: page.slice(0, limit), next: page.length > limit && lastItem ? placeOf(lastItem) : undefined };
 }
 
-/** A repository with more tags is looked for in the order of all tags: it has many of them. */
-const fewTags = 5_000;
+/** Another order in which the tags of a list can be found, perhaps with less work. */
+export interface OtherWay {
+  readonly order: ListOrder;
+  readonly from: ListPosition | undefined;
+  readonly step: Step<ListedTag>;
+}
 
-/** The tags of a repository are sorted, unless there are so many that those of all repositories are gone through faster. */
-export function isSortedAlone({ order, repositoryId }: TagListQuery, tags: number): boolean {
-  return order.by !== 'name' && repositoryId !== undefined && tags <= fewTags;
+/** What the index can do for a list of tags. */
+export interface TagWays {
+  readonly clock: Pick<Clock, 'monotonicMs'>;
+  /** Looks at tags in an order, up to a position. */
+  readonly step: (order: ListOrder, to: ListPosition | undefined) => Step<ListedTag>;
+  /** How many tags a repository has. */
+  readonly count: (repositoryId: RepositoryId) => number | Promise<number>;
+}
+
+/** A repository with more tags than this is looked for in the order of all tags: it has many of them. */
+const fewTags = 2_500;
+/** Steps in the order of the list before another way is tried, and how long each way may take. */
+const triedSteps = 3;
+const pageWithinMs = 25;
+const gatheredWithinMs = 60;
+/** Each is looked up by its digest. */
+const mostGathered = 3_000;
+
+/**
+ * A page of tags. In the order of names, few filters are quick, and in the order of pulls or sizes, the others: if few tags match, they are
+ * found in the other order and sorted. A page that takes longer ends before it is full.
+ */
+export async function pageOfTags(query: TagListQuery, { clock, step, count }: TagWays): Promise<FoundPage<ListedTag>> {
+  const { order, repositoryId, limit } = query;
+  const window = windowOf(query, 'tags');
+  if (!window) return { items: [], next: undefined };
+  const otherOrder = otherOrderOf(query);
+  const others = otherOrder && windowOf({ ...query, order: otherOrder, after: undefined }, 'tags');
+  const other = otherOrder && others && { order: otherOrder, from: others.from, step: step(otherOrder, others.to) };
+  const gathering = { ...query, clock, mostMs: gatheredWithinMs, mostItems: mostGathered };
+  if (other && repositoryId && order.by !== 'name' && (await count(repositoryId)) <= fewTags) {
+    const whole = await gather(other.from, other, { ...gathering, mostMs: Infinity, mostItems: Infinity });
+    if (whole) return whole;
+  }
+  const native = step(order, window.to);
+  const walking = { limit, clock, positionOf: (item: ListedTag) => positionOfTag(item, order) };
+  const trying = { mostMs: pageWithinMs, ...(other && { mostSteps: triedSteps }) };
+  const first = await walk(window.from, native, { ...walking, ...trying });
+  if (!other || first.next === undefined || first.items.length === limit) return first;
+  const gathered = await gather(other.from, other, gathering);
+  if (gathered) return gathered;
+  const left = limit - first.items.length;
+  const rest = await walk(first.next, native, { ...walking, limit: left, mostMs: pageWithinMs });
+  return { items: [...first.items, ...rest.items], next: rest.next };
+}
+
+/** The order in which what the filter asks for is found by an index alone; undefined if that is the order of the list. Pure. */
+function otherOrderOf({ filter, order, repositoryId }: TagListQuery): ListOrder | undefined {
+  const { registry, text, platform, pulledSinceMs, pulledBeforeMs, minBytes, maxBytes } = filter;
+  if (order.by !== 'name')
+    return registry !== undefined || text !== undefined || repositoryId
+      ? { by: 'name', isDescending: false }
+      : undefined;
+  if (repositoryId) return undefined;
+  if (pulledSinceMs !== undefined || pulledBeforeMs !== undefined) return { by: 'lastPull', isDescending: false };
+  if (minBytes !== undefined || maxBytes !== undefined) return { by: 'size', isDescending: false };
+  return platform === undefined ? undefined : { by: 'lastPull', isDescending: false };
 }

@@ -35,7 +35,7 @@ export function openParts(deps: PartsDeps): OpenedParts {
   return {
     view,
     reader: new ViewReader({ view }),
-    lists: new CatalogueReader({ view }),
+    lists: new CatalogueReader({ ...deps, view }),
     writer: new Writer({ ...deps, view }),
   };
 }

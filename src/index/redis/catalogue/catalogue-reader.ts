@@ -1,5 +1,6 @@
 import { type Argument, numberIn, type Reply, type Script, textIn } from '../../../cluster/redis/reply.ts';
-import { repositoryKey, repositoryNamed } from '../../../mirror/ports/repository-id.ts';
+import type { Clock } from '../../../mirror/ports/clock.ts';
+import { type RepositoryId, repositoryKey, repositoryNamed } from '../../../mirror/ports/repository-id.ts';
 import type {
   FoundPage,
   ListedRepository,
@@ -11,16 +12,7 @@ import type {
 } from '../../../mirror/ports/store-index.ts';
 import { mediaTypeIn } from '../../../oci/media-types.ts';
 import { parseTag } from '../../../oci/reference.ts';
-import {
-  isSortedAlone,
-  type ListWindow,
-  positionOfRepository,
-  positionOfTag,
-  sorted,
-  type Step,
-  walk,
-  windowOf,
-} from '../../list-walk.ts';
+import { type ListWindow, pageOfTags, positionOfRepository, type Step, walk, windowOf } from '../../list-walk.ts';
 import { digestKey, digestOfKey } from '../rows.ts';
 import type { View } from '../view.ts';
 import { inGroups, utf8 } from '../view-reader.ts';
@@ -28,15 +20,17 @@ import { countTags, listRepositories, listTagsByName, listTagsByValue } from './
 
 /** Items that one script looks at. */
 const itemsPerScript = 500;
-/** A page ends after so many scripts, even if it is not full. */
-const mostScripts = 60;
+/** A page of repositories ends after so much time, even if it is not full. */
+const mostMs = 30;
 
 /** Lists of the view: each script looks at a bounded number of items. All throw ViewLost and RedisUnavailable. */
 export class CatalogueReader {
   readonly #view: Pick<View, 'read'>;
+  readonly #clock: Pick<Clock, 'monotonicMs'>;
 
-  constructor({ view }: { readonly view: Pick<View, 'read'> }) {
+  constructor({ view, clock }: { readonly view: Pick<View, 'read'>; readonly clock: Pick<Clock, 'monotonicMs'> }) {
     this.#view = view;
+    this.#clock = clock;
   }
 
   async repositories(query: ListQuery): Promise<FoundPage<ListedRepository>> {
@@ -44,28 +38,21 @@ export class CatalogueReader {
     const window = windowOf(query, 'repositories');
     if (!window) return { items: [], next: undefined };
     const step = this.#step(listRepositories, query, { order, to: window.to }, { size: 4, itemIn: repositoryIn });
-    return walk({ from: window.from, limit, mostSteps: mostScripts }, step, (item) =>
-      positionOfRepository(item, order),
-    );
+    const positionOf = (item: ListedRepository) => positionOfRepository(item, order);
+    return walk(window.from, step, { limit, mostMs, positionOf, clock: this.#clock });
   }
 
-  async tags(query: TagListQuery): Promise<FoundPage<ListedTag>> {
-    const { order, limit } = query;
-    const window = windowOf(query, 'tags');
-    if (!window) return { items: [], next: undefined };
-    if (await this.#isSortedAlone(query)) {
-      const byName: ListOrder = { by: 'name', isDescending: false };
-      const names = windowOf({ ...query, order: byName, after: undefined }, 'tags');
-      return sorted(query, names?.from, this.#tagStep(query, byName, names?.to));
-    }
-    const step = this.#tagStep(query, order, window.to);
-    return walk({ from: window.from, limit, mostSteps: mostScripts }, step, (item) => positionOfTag(item, order));
+  tags(query: TagListQuery): Promise<FoundPage<ListedTag>> {
+    return pageOfTags(query, {
+      clock: this.#clock,
+      step: (order, to) => this.#tagStep(query, order, to),
+      count: (repositoryId) => this.#countTags(repositoryId),
+    });
   }
 
-  async #isSortedAlone(query: TagListQuery): Promise<boolean> {
-    if (!query.repositoryId || query.order.by === 'name') return false;
-    const [tags] = await this.#view.read(countTags, [repositoryKey(query.repositoryId)]);
-    return isSortedAlone(query, numberIn(tags));
+  async #countTags(repositoryId: RepositoryId): Promise<number> {
+    const [tags] = await this.#view.read(countTags, [repositoryKey(repositoryId)]);
+    return numberIn(tags);
   }
 
   #tagStep(query: TagListQuery, order: ListOrder, to: ListWindow['to']): Step<ListedTag> {

@@ -1,5 +1,5 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import { repositoryKey, repositoryNamed } from '../../../mirror/ports/repository-id.ts';
+import { type RepositoryId, repositoryKey, repositoryNamed } from '../../../mirror/ports/repository-id.ts';
 import type {
   FoundPage,
   ListedRepository,
@@ -12,26 +12,17 @@ import type {
 import { parseDigest } from '../../../oci/digest.ts';
 import { isMediaType } from '../../../oci/media-types.ts';
 import { parseTag } from '../../../oci/reference.ts';
-import {
-  compared,
-  afterAllOf,
-  isSortedAlone,
-  positionOfRepository,
-  positionOfTag,
-  sorted,
-  type Step,
-  walk,
-  windowOf,
-} from '../../list-walk.ts';
+import { afterAllOf, compared, pageOfTags, positionOfRepository, type Step, walk, windowOf } from '../../list-walk.ts';
 import { numberIn, type Row, textIn } from '../rows.ts';
 import type { TimedQueriesDeps } from '../view-reader.ts';
-import { type Condition, repositoryConditions, tagConditions } from './conditions.ts';
+import { type Condition, isAboutImages, repositoryConditions, tagConditions } from './conditions.ts';
 
 /** Rows that are looked at together. */
 const rowsPerStep = 1_000;
-/** A page ends after this many, even if it is not full. */
-const mostSteps = 150;
-const manyTags = 5_001;
+/** A page of repositories ends after so much time, even if it is not full. */
+const mostMs = 30;
+const countTags = 'SELECT count(*) AS tags FROM (SELECT 1 FROM tags WHERE repository = ? LIMIT ?)';
+const mostCounted = 10_000;
 
 /** One way through the rows of a list. */
 interface Route<Item> {
@@ -44,11 +35,13 @@ interface Route<Item> {
   /** Columns by which rows of the same place are told apart, if there may be several. */
   readonly within: readonly string[];
   readonly placeIn: (row: Row) => ListPosition;
-  readonly itemIn: (row: Row) => Item;
+  readonly itemIn: (row: Row, image: Row) => Item;
+  /** Whether an item has an image. */
+  readonly hasImage: boolean;
 }
 
-const imageColumns = `is_stored, media_type, platforms, bytes, first_at, used_at`;
-const tagColumns = `tags.repository AS repository, tag, tags.digest AS digest, ${imageColumns}`;
+/** Only what is listed is looked up by its digest: digests are all over the file. */
+const imageOfTag = 'SELECT is_stored, media_type, platforms, bytes, first_at, used_at FROM images WHERE digest = ?';
 
 /** Lists of the index's file. They read in steps, and other requests get their turn between them. */
 export class CatalogueReader {
@@ -65,28 +58,23 @@ export class CatalogueReader {
     const window = windowOf(query, 'repositories');
     if (!window) return { items: [], next: undefined };
     const step = this.#step(repositoriesBy(order), order, { to: window.to, conditions: repositoryConditions(query) });
-    return walk({ from: window.from, limit, mostSteps }, step, (item) => positionOfRepository(item, order));
+    const positionOf = (item: ListedRepository) => positionOfRepository(item, order);
+    return walk(window.from, step, { limit, mostMs, positionOf, clock: this.#deps.clock });
   }
 
-  async tags(query: TagListQuery): Promise<FoundPage<ListedTag>> {
-    const { order, limit } = query;
-    const window = windowOf(query, 'tags');
-    if (!window) return { items: [], next: undefined };
+  tags(query: TagListQuery): Promise<FoundPage<ListedTag>> {
     const conditions = tagConditions(query);
-    if (isSortedAlone(query, this.#countTags(query))) {
-      const byName: ListOrder = { by: 'name', isDescending: false };
-      const names = windowOf({ ...query, order: byName, after: undefined }, 'tags');
-      return sorted(query, names?.from, this.#step(tagsByName, byName, { to: names?.to, conditions }));
-    }
-    const step = this.#step(order.by === 'name' ? tagsByName : tagsBy(order), order, { to: window.to, conditions });
-    return walk({ from: window.from, limit, mostSteps }, step, (item) => positionOfTag(item, order));
+    return pageOfTags(query, {
+      clock: this.#deps.clock,
+      step: (order, to) =>
+        this.#step(order.by === 'name' ? tagsByName(query) : tagsBy(order), order, { to, conditions }),
+      count: (repositoryId) => this.#countTags(repositoryId),
+    });
   }
 
-  /** Of a repository, but no more than it takes to know that they are many. */
-  #countTags({ repositoryId }: TagListQuery): number {
-    if (!repositoryId) return 0;
-    const query = `SELECT count(*) AS tags FROM (SELECT 1 FROM tags WHERE repository = ? LIMIT ${manyTags})`;
-    return numberIn(this.#database.prepare(query).get(repositoryKey(repositoryId)) ?? {}, 'tags');
+  #countTags(repositoryId: RepositoryId): number {
+    const found = this.#database.prepare(countTags).get(repositoryKey(repositoryId), mostCounted);
+    return numberIn(found ?? {}, 'tags');
   }
 
   #step<Item>(
@@ -103,9 +91,11 @@ export class CatalogueReader {
       const isLast = boundary === undefined || (end !== undefined && compared(boundary, end, order) >= 0);
       const to = isLast ? end : boundary;
       const query = rowsBetween(route, order, { from, to, conditions });
-      const rows = prepare(query.sql).all(...query.values, wanted);
+      const found = prepare(query.sql).all(...query.values, wanted);
+      const imageOf = (row: Row) => (route.hasImage ? prepare(imageOfTag).get(textIn(row, 'digest')) : undefined);
+      const items = found.map((row) => route.itemIn(row, imageOf(row) ?? {}));
       observer.indexAnswered({ operation: 'list', durationMs: clock.monotonicMs() - startedAtMs });
-      return { items: rows.map(route.itemIn), to: isLast ? undefined : boundary };
+      return { items, to: isLast ? undefined : boundary };
     };
   }
 }
@@ -190,48 +180,54 @@ function repositoriesBy({ by }: ListOrder): Route<ListedRepository> {
       bytes: numberIn(row, 'bytes'),
       lastPullMs: numberIn(row, 'used_at'),
     }),
+    hasImage: false,
   };
 }
 
-const tagsByName: Route<ListedTag> = {
-  rows: `SELECT ${tagColumns} FROM tags CROSS JOIN images USING (digest) WHERE TRUE`,
-  places: 'SELECT repository, tag FROM tags WHERE TRUE',
-  columns: ['repository', 'tag'],
-  valuesAt: namesAt,
-  within: [],
-  placeIn: (row) => ({ value: 0, name: textIn(row, 'repository'), tag: textIn(row, 'tag') }),
-  itemIn: tagIn,
-};
+function tagsByName(query: TagListQuery): Route<ListedTag> {
+  const images = isAboutImages(query) ? 'CROSS JOIN images USING (digest)' : '';
+  return {
+    rows: `SELECT tags.repository, tag, digest FROM tags ${images} WHERE TRUE`,
+    places: 'SELECT repository, tag FROM tags WHERE TRUE',
+    columns: ['repository', 'tag'],
+    valuesAt: namesAt,
+    within: [],
+    placeIn: (row) => ({ value: 0, name: textIn(row, 'repository'), tag: textIn(row, 'tag') }),
+    itemIn: tagIn,
+    hasImage: true,
+  };
+}
 
+/** What filters ask of images is read from the index alone. */
 function tagsBy(order: ListOrder): Route<ListedTag> {
   const [index, value] =
     order.by === 'size' ? (['images_by_size', 'bytes'] as const) : (['images_by_use', 'used_at'] as const);
-  const images = `images INDEXED BY ${index}`;
   return {
-    rows: `SELECT ${tagColumns} FROM ${images} CROSS JOIN tags INDEXED BY tagged USING (digest) WHERE tags > 0`,
-    places: `SELECT digest, ${value} AS value FROM ${images} WHERE tags > 0`,
+    rows: `SELECT digest, repository, tag FROM images INDEXED BY ${index}
+      CROSS JOIN tags INDEXED BY tagged USING (digest) WHERE tags > 0`,
+    places: `SELECT digest, ${value} AS value FROM images INDEXED BY ${index} WHERE tags > 0`,
     columns: [value, 'digest'],
     valuesAt: (position) => [position.value, position.digest ?? ''],
     within: ['repository', 'tag'],
     placeIn: (row) => afterAllOf({ value: numberIn(row, 'value'), digest: parseDigest(textIn(row, 'digest')) }, order),
     itemIn: tagIn,
+    hasImage: true,
   };
 }
 
-function tagIn(row: Row): ListedTag {
-  const digest = textIn(row, 'digest');
-  const mediaType = row['media_type'];
+function tagIn(row: Row, image: Row): ListedTag {
+  const mediaType = image['media_type'];
   return {
     repositoryId: repositoryNamed(textIn(row, 'repository')),
     tag: parseTag(textIn(row, 'tag')),
-    digest: parseDigest(digest),
-    isStored: numberIn(row, 'is_stored') === 1,
+    digest: parseDigest(textIn(row, 'digest')),
+    isStored: numberIn(image, 'is_stored') === 1,
     mediaType: isMediaType(mediaType) ? mediaType : undefined,
-    platforms: textIn(row, 'platforms')
+    platforms: textIn(image, 'platforms')
       .split(',')
       .filter((platform) => platform !== ''),
-    bytes: numberIn(row, 'bytes'),
-    firstPullMs: numberIn(row, 'first_at'),
-    lastPullMs: numberIn(row, 'used_at'),
+    bytes: numberIn(image, 'bytes'),
+    firstPullMs: numberIn(image, 'first_at'),
+    lastPullMs: numberIn(image, 'used_at'),
   };
 }

@@ -13,7 +13,7 @@ export function repositoryConditions({ filter }: ListQuery): readonly Condition[
   return [
     ...inRegistry('name', filter.registry),
     ...amounts(filter),
-    ...(text === undefined ? [] : [{ sql: 'instr(lower(name), ?) > 0', values: [text] }]),
+    ...(text === undefined ? [] : [hasText('name', text)]),
     ...(platform === undefined ? [] : [hasPlatform(platform)]),
     {
       sql: 'EXISTS (SELECT 1 FROM links INDEXED BY held CROSS JOIN content USING (digest) WHERE repository = name)',
@@ -29,9 +29,14 @@ export function tagConditions({ filter, repositoryId }: TagListQuery): readonly 
     ...(repositoryId ? [{ sql: '+tags.repository = ?', values: [repositoryKey(repositoryId)] }] : []),
     ...inRegistry('+tags.repository', filter.registry),
     ...amounts(filter),
-    ...(text === undefined ? [] : [{ sql: "instr(lower(tags.repository || ':' || tag), ?) > 0", values: [text] }]),
+    ...(text === undefined ? [] : [hasText("tags.repository || ':' || tag", text)]),
     ...(platform === undefined ? [] : [isForPlatform(platform)]),
   ];
+}
+
+/** Whether something of `images` decides what is in the list. */
+export function isAboutImages({ filter }: TagListQuery): boolean {
+  return filter.platform !== undefined || amounts(filter).length > 0;
 }
 
 function inRegistry(column: string, registry: string | undefined): readonly Condition[] {
@@ -51,6 +56,11 @@ function amounts({ pulledSinceMs, pulledBeforeMs, minBytes, maxBytes }: ListQuer
   return bounds.flatMap(([sql, value]) => (value === undefined ? [] : [{ sql, values: [value] }]));
 }
 
+/** LIKE does not tell upper from lower case. */
+function hasText(name: string, text: string): Condition {
+  return { sql: `${name} LIKE ? ESCAPE '\\'`, values: [`%${text.replaceAll(/[\\%_]/g, '\\$&')}%`] };
+}
+
 /** `images.platforms` is such as `,linux/amd64,linux/arm64/v8,`. */
 function isForPlatform(platform: string): Condition {
   return { sql: '(instr(platforms, ?) > 0 OR instr(platforms, ?) > 0)', values: [`,${platform},`, `,${platform}/`] };
@@ -60,9 +70,10 @@ function isForPlatform(platform: string): Condition {
 function hasPlatform(platform: string): Condition {
   const stored = isForPlatform(platform);
   return {
-    sql: `EXISTS (SELECT 1 FROM repository_platforms WHERE repository = name AND platform >= ? AND platform < ? AND (platform = ? OR platform > ?))
-      AND EXISTS (SELECT 1 FROM links INDEXED BY held CROSS JOIN images USING (digest)
-        WHERE repository = name AND kind = 'manifest' AND is_stored = 1 AND ${stored.sql})`,
+    sql: `CASE WHEN NOT EXISTS (
+        SELECT 1 FROM repository_platforms WHERE repository = name AND platform >= ? AND platform < ? AND (platform = ? OR platform > ?)
+      ) THEN FALSE ELSE EXISTS (SELECT 1 FROM links INDEXED BY held CROSS JOIN images USING (digest)
+        WHERE repository = name AND kind = 'manifest' AND is_stored = 1 AND ${stored.sql}) END`,
     values: [platform, `${platform}0`, platform, `${platform}/`, ...stored.values],
   };
 }

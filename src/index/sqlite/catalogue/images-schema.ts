@@ -53,8 +53,8 @@ export const catalogueSchema = `
     digest TEXT PRIMARY KEY, is_stored INTEGER NOT NULL, tags INTEGER NOT NULL, media_type TEXT, first_at INTEGER NOT NULL,
     used_at INTEGER NOT NULL, own INTEGER NOT NULL, bytes INTEGER NOT NULL, offers TEXT, platforms TEXT NOT NULL
   ) WITHOUT ROWID, STRICT;
-  CREATE INDEX images_by_use ON images (used_at, digest, bytes, platforms) WHERE tags > 0;
-  CREATE INDEX images_by_size ON images (bytes, digest, used_at, platforms) WHERE tags > 0;
+  CREATE INDEX images_by_use ON images (used_at, digest, bytes, platforms, tags) WHERE tags > 0;
+  CREATE INDEX images_by_size ON images (bytes, digest, used_at, platforms, tags) WHERE tags > 0;
 
   CREATE TABLE repository_platforms (repository TEXT NOT NULL, platform TEXT NOT NULL, PRIMARY KEY (repository, platform)) WITHOUT ROWID, STRICT;
 
