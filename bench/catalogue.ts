@@ -1,0 +1,119 @@
+import { mkdtempDisposable, writeFile } from 'node:fs/promises';
+import { loadavg, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { freePort } from '../test/support/free-port.ts';
+import { TestRedis } from '../test/support/redis.ts';
+import { type ListTimes, measuredLists, timesOf } from './catalogue/lists.ts';
+import { type BesidePulls, pullsBesideLists } from './catalogue/pulls-beside.ts';
+import { type Driver, generateStore, startMirror } from './catalogue/stores.ts';
+import { startUpstream } from './contenders/distribution.ts';
+import { machineFacts } from './machine.ts';
+import { findTools } from './tools.ts';
+
+// How fast the lists of the management API are: `node bench/catalogue.ts [--report]`. The report is bench/CATALOGUE.md.
+
+const { values } = parseArgs({
+  options: {
+    repositories: { type: 'string', default: '10000' },
+    tags: { type: 'string', default: '100000' },
+    blobs: { type: 'string', default: '200000' },
+    times: { type: 'string', default: '100' },
+    index: { type: 'string', default: 'sqlite,redis' },
+    report: { type: 'boolean', default: false },
+  },
+});
+const counts = {
+  repositories: Number(values.repositories),
+  tags: Number(values.tags),
+  blobs: Number(values.blobs),
+};
+const limitMs = 50;
+
+interface Measured {
+  readonly driver: Driver;
+  readonly filledInSeconds: number;
+  readonly lists: readonly ListTimes[];
+  readonly beside: BesidePulls;
+}
+
+const interrupt = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const)
+  process.once(name, () => interrupt.abort(new Error(`ended by ${name}`)));
+const { signal } = interrupt;
+const searchPath = process.env['PATH'] ?? '';
+const tools = await findTools(searchPath);
+
+async function measure(driver: Driver): Promise<Measured> {
+  await using servers = new AsyncDisposableStack();
+  const work = servers.use(await mkdtempDisposable(join(tmpdir(), 'layerwell-catalogue-')));
+  const redis = new TestRedis(await freePort(), work.path, {});
+  if (driver === 'redis') {
+    await redis.start();
+    servers.defer(() => redis.kill());
+  }
+  const place = { driver, folder: work.path, redisUrl: redis.url };
+  const startedAtMs = performance.now();
+  await generateStore(place, counts);
+  const filledInSeconds = (performance.now() - startedAtMs) / 1_000;
+  process.stderr.write(`${driver}: filled in ${filledInSeconds.toFixed(0)} s\n`);
+  const site = { tools, program: '', folder: join(work.path, 'upstream'), searchPath, signal };
+  const upstream = servers.use(await startUpstream(site));
+  const mirror = servers.use(await startMirror(place, { upstreamUrl: upstream.url, signal }));
+  const lists: ListTimes[] = [];
+  for (const list of measuredLists(Date.now())) {
+    signal.throwIfAborted();
+    lists.push(await timesOf(mirror.managementUrl, list, Number(values.times)));
+  }
+  process.stderr.write(`${driver}: lists are measured\n`);
+  const beside = await pullsBesideLists({ mirror, upstream, wrk: tools.wrk, signal });
+  return { driver, filledInSeconds, lists, beside };
+}
+
+const number = (value: number) => value.toLocaleString('en-US');
+
+function reportOf(measured: readonly Measured[], machine: readonly string[]): string {
+  const names = measured[0]?.lists.map(({ name }) => name) ?? [];
+  const cell = ({ medianMs, p99Ms, isShort, items }: ListTimes) =>
+    `${medianMs.toFixed(1)} | ${p99Ms.toFixed(1)} | ${items}${isShort ? ' …' : ''}`;
+  const rows = names.map(
+    (name, at) => `| ${name} | ${measured.map(({ lists }) => (lists[at] ? cell(lists[at]) : '')).join(' | ')} |`,
+  );
+  return `# How fast the lists of the management API are
+
+By \`node bench/catalogue.ts --report\`: ${number(counts.repositories)} repositories, ${number(counts.tags)} tags, ${number(counts.blobs)} blobs; each list ${values.times} times over HTTP, pages of
+100 items. Times are milliseconds, median and 99th percentile; at most ${limitMs} are wanted. Then the number of items in the page; \`…\` where it ended
+before it was full, with a cursor for the rest.
+
+${machine.map((fact) => `- ${fact}`).join('\n')}
+${measured.map(({ driver, filledInSeconds }) => `- ${driver}: the index was filled in ${filledInSeconds.toFixed(0)} s`).join('\n')}
+
+## Pulls beside lists
+
+Cached manifests, requested by 32 connections as fast as they can, alone and while an operator asks for two lists a second; the runs take turns.
+
+| index | manifests a second alone | beside lists | difference | CPU of the mirror for a list, ms |
+|---|---:|---:|---:|---:|
+${measured.map(({ driver, beside }) => `| ${driver} | ${number(Math.round(beside.alone))} | ${number(Math.round(beside.besideLists))} | ${(100 * (beside.besideLists / beside.alone - 1)).toFixed(1)} % | ${beside.cpuMsPerList.toFixed(1)} |`).join('\n')}
+
+## Lists
+
+| | ${measured.map(({ driver }) => `${driver}: median | p99 | items`).join(' | ')} |
+|---|${measured.map(() => '---:|---:|---:').join('|')}|
+${rows.join('\n')}
+`;
+}
+
+const measured: Measured[] = [];
+for (const driver of values.index.split(',')) {
+  if (driver !== 'sqlite' && driver !== 'redis') throw new Error(`--index: expected sqlite or redis, got ${driver}`);
+  measured.push(await measure(driver));
+}
+const machine = [
+  ...(await machineFacts(tools, 'src/main.ts')).slice(0, 3),
+  `load average at the end: ${(loadavg()[0] ?? 0).toFixed(1)}`,
+];
+const report = reportOf(measured, machine);
+process.stdout.write(report);
+if (values.report) await writeFile(join(import.meta.dirname, 'CATALOGUE.md'), report);
+if (measured.some(({ lists }) => lists.some(({ medianMs }) => medianMs > limitMs))) process.exitCode = 1;
