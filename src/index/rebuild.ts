@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { parallel } from '../mirror/concurrency/parallel.ts';
 import type { BlobStore } from '../mirror/ports/blob-store.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
 import {
@@ -43,6 +44,8 @@ export interface RebuildDeps {
   readonly observer: Pick<Observer, 'internalError'>;
   /** Undefined when the store has not got it. By default its bytes are read from the store. */
   readonly manifest?: (digest: Digest) => Promise<ManifestFacts | undefined>;
+  /** How many records are read at the same time; 1 where the records read ahead themselves. */
+  readonly readTogether?: number;
 }
 
 /** What an index knows of a manifest. */
@@ -55,6 +58,8 @@ export interface ManifestFacts {
 
 /** Files or records per turn of the event loop. */
 const thingsPerTurn = 50;
+/** One by one, each record would wait for several calls of the disk. */
+const usuallyReadTogether = 16;
 const lacking: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
 
 /**
@@ -65,16 +70,18 @@ const lacking: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EA
  */
 export async function rebuildIndex(deps: RebuildDeps & Waiting): Promise<void> {
   const { store, records, index, observer, signal } = deps;
-  const { manifest = (digest) => readManifest(store, digest) } = deps;
+  const { manifest = (digest) => readManifest(store, digest), readTogether = usuallyReadTogether } = deps;
   index.beginRebuild();
   for await (const { digest, size, modifiedAtMs } of inTurns(store.list(), { index, signal })) {
     index.recordStoredContent({ digest, size, isManifest: false, names: [], usedAtMs: modifiedAtMs });
   }
   await index.endCounting({ signal });
-  const context: RebuildContext = { records, index, manifest, readManifests: new Set() };
-  for await (const key of inTurns(records.list(), { index, signal })) {
+  const context: RebuildContext = { index, manifest, readManifests: new Set() };
+  const listed = parallel(records.list(), readTogether, (key) => readRecord(records, key));
+  for await (const { key, reading } of inTurns(listed, { index, signal })) {
     try {
-      await indexRecord(key, context);
+      const value = await reading;
+      if (value !== undefined) await indexRecord(key, value, context);
     } catch (cause) {
       if (isOfTheMoment(cause)) throw cause;
       observer.internalError({ part: 'index rebuild', cause: new Error(`unreadable: ${recordName(key)}`, { cause }) });
@@ -83,16 +90,27 @@ export async function rebuildIndex(deps: RebuildDeps & Waiting): Promise<void> {
   await index.completeRebuild({ signal });
 }
 
-interface RebuildContext extends Required<Omit<RebuildDeps, 'store' | 'observer'>> {
+interface RebuildContext extends Required<Pick<RebuildDeps, 'index' | 'manifest'>> {
   /** A manifest is read once, however many repositories hold it. */
   readonly readManifests: Set<Digest>;
 }
 
-/** A record that was removed since it was listed is skipped. @throws Error when its fields are not those of its kind. */
-async function indexRecord(key: RecordKey, context: RebuildContext): Promise<void> {
-  if (key.kind !== 'tag' && key.kind !== 'manifest' && key.kind !== 'blob') return;
-  const value = await context.records.read(key);
-  if (value === undefined) return;
+interface ListedRecord {
+  readonly key: RecordKey;
+  /** Undefined if it was removed since it was listed, or is not indexed. It may reject. */
+  readonly reading: Promise<unknown>;
+}
+
+/** Resolves when it is read, whether or not it can be. */
+async function readRecord(records: Pick<RecordStore, 'read'>, key: RecordKey): Promise<ListedRecord> {
+  const isIndexed = key.kind === 'tag' || key.kind === 'manifest' || key.kind === 'blob';
+  const reading = isIndexed ? records.read(key) : Promise.resolve(undefined);
+  await Promise.allSettled([reading]);
+  return { key, reading };
+}
+
+/** @throws Error when its fields are not those of its kind. */
+async function indexRecord(key: RecordKey, value: unknown, context: RebuildContext): Promise<void> {
   const { repositoryId } = key;
   switch (key.kind) {
     case 'tag':
@@ -101,6 +119,10 @@ async function indexRecord(key: RecordKey, context: RebuildContext): Promise<voi
       return indexBlob(repositoryId, key.digest, parsed(parseBlobRecord(value)), context);
     case 'manifest':
       return indexManifest(repositoryId, key.digest, parsed(parseManifestRecord(value)), context);
+    case 'referrers':
+    case 'tag-list':
+    case 'visibility':
+      return; // They are not indexed.
   }
 }
 

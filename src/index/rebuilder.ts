@@ -12,7 +12,7 @@ export interface LosableIndex extends RebuildableIndex {
   whenCounted(options: Waiting): Promise<void>;
 }
 
-export interface RebuilderDeps extends Omit<RebuildDeps, 'index' | 'manifest'> {
+export interface RebuilderDeps extends Omit<RebuildDeps, 'index' | 'manifest' | 'readTogether'> {
   readonly index: LosableIndex;
   readonly onChange: (state: 'rebuilding' | 'rebuilt', reason?: string) => void;
   /** Resolves after `ms`. @throws when the signal aborts first. */

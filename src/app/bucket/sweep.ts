@@ -117,7 +117,7 @@ export class SharedSweep implements Part {
     };
     const manifest = contents.manifest.bind(contents);
     const view = { store: { ...store, list }, records: { ...records, list: listRecords }, manifest, index };
-    await rebuildIndex({ ...view, observer, signal });
+    await rebuildIndex({ ...view, observer, signal, readTogether: 1 });
     return isSurplus();
   }
 

@@ -8,6 +8,7 @@ import type {
   PartialDownload,
   StoredBlob,
 } from '../../mirror/ports/blob-store.ts';
+import { parallel } from '../../mirror/concurrency/parallel.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import { algorithmOf, type Digest, digestOf } from '../../oci/digest.ts';
@@ -36,6 +37,9 @@ import { PartialDownloads } from './incoming/partial-downloads.ts';
 import { prepareFolders } from './prepare.ts';
 import { defaultQuarantineLimits, Quarantine, type QuarantineLimits } from './quarantine.ts';
 import { StoredFile } from './stored-file.ts';
+
+/** While content is listed. One by one, each file would wait for its own call of the disk. */
+const statusesTogether = 16;
 
 export interface FileBlobStoreDeps {
   /** The storage path, absolute. */
@@ -159,11 +163,12 @@ export class FileBlobStore implements BlobStore {
   }
 
   async *list(): AsyncIterable<{ readonly digest: Digest; readonly size: number; readonly modifiedAtMs: number }> {
-    for await (const path of filesBelow(this.#files, this.#path, blobsFolder)) {
+    const listed = parallel(filesBelow(this.#files, this.#path, blobsFolder), statusesTogether, async (path) => {
       const digest = digestAt(path);
       const status = digest && (await this.#statusOf(path));
-      if (status) yield { digest, ...status };
-    }
+      return status && { digest, ...status };
+    });
+    for await (const blob of listed) if (blob) yield blob;
   }
 
   partialBytes(): number {

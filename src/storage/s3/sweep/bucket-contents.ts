@@ -12,7 +12,7 @@ import { type BucketObjects, type OpenedObject, wholeBody } from '../access/obje
 import type { BucketLayout } from '../bucket-layout.ts';
 import type { BucketRecords } from '../bucket-records.ts';
 import { listContent } from './content-listing.ts';
-import { parallel } from './parallel.ts';
+import { parallel } from '../../../mirror/concurrency/parallel.ts';
 import { TagsOfManifests } from './tags-of-manifests.ts';
 
 export interface BucketContentsDeps {

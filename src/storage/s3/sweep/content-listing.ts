@@ -2,7 +2,7 @@ import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import type { Digest } from '../../../oci/digest.ts';
 import type { BucketObjects, ListedObject } from '../access/objects.ts';
 import type { BucketLayout, ContentPrefix } from '../bucket-layout.ts';
-import { merged } from './parallel.ts';
+import { merged } from '../../../mirror/concurrency/parallel.ts';
 
 export interface ContentListingDeps {
   readonly objects: Pick<BucketObjects, 'list' | 'page'>;

@@ -7,7 +7,7 @@ import { CallRejected } from '../access/calls.ts';
 import type { BucketObjects } from '../access/objects.ts';
 import type { BucketLayout } from '../bucket-layout.ts';
 import type { BucketRecords } from '../bucket-records.ts';
-import { parallel } from './parallel.ts';
+import { parallel } from '../../../mirror/concurrency/parallel.ts';
 
 export interface TagsOfManifestsDeps {
   readonly objects: Pick<BucketObjects, 'list'>;

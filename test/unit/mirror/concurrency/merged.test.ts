@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { merged } from '../../../../src/storage/s3/sweep/parallel.ts';
+import { merged } from '../../../../src/mirror/concurrency/parallel.ts';
 
 async function* counting(name: string, most: number, running: Set<string>): AsyncGenerator<string> {
   running.add(name);
