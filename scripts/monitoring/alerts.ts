@@ -255,6 +255,13 @@ const process: readonly Alert[] = [
     for: '10m',
     summary: `${instance} does not use the shared bucket for {{ $labels.kind }}, because it fails.`,
   },
+  {
+    name: 'LayerwellWebhookFailing',
+    severity: 'warning',
+    expr: 'time() - layerwell_webhook_oldest_event_timestamp_seconds > 900',
+    for: '5m',
+    summary: `The webhook {{ $labels.webhook }} has not taken an event of ${instance} for {{ $value | humanizeDuration }}.`,
+  },
 ];
 
 export const alertGroups: readonly AlertGroup[] = [

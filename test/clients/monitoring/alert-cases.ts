@@ -257,4 +257,13 @@ export const alertCases: Readonly<Record<string, AlertCase>> = {
     firing: { [gauge('layerwell_shared_storage_up', `${mirror}, kind="read"`)]: '1x10 0x30' },
     quiet: { [gauge('layerwell_shared_storage_up', `${mirror}, kind="read"`)]: '1x25 0x30' },
   },
+  LayerwellWebhookFailing: {
+    at: '30m',
+    firing: { [gauge('layerwell_webhook_oldest_event_timestamp_seconds', `${mirror}, webhook="ops"`)]: '60x60' },
+    // An event a minute that is delivered late, and a webhook that has everything again.
+    quiet: {
+      [gauge('layerwell_webhook_oldest_event_timestamp_seconds', `${mirror}, webhook="ops"`)]: '-600+60x60',
+      [gauge('layerwell_webhook_oldest_event_timestamp_seconds', `${mirror}, webhook="chat"`)]: '60x20 _x40',
+    },
+  },
 };
