@@ -1,7 +1,7 @@
 {{- /* Changes when the pods must restart. They read changes of all other sections by themselves. */}}
 {{- define "layerwell.restartChecksum" -}}
 {{- $config := include "layerwell.config" . | fromJson }}
-{{- pick $config "listen" "management" "storage" "index" "cluster" "download" "clients" | toJson | sha256sum }}
+{{- pick $config "listen" "management" "storage" "index" "cluster" "download" "clients" "events" | toJson | sha256sum }}
 {{- end }}
 
 {{- /* The labels of the pods of hooks. Not those of the mirror: its Services would send requests here. */}}

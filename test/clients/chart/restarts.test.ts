@@ -14,6 +14,7 @@ const changes: Readonly<Record<string, string>> = {
   freshness: 'config.freshness.tag=1m',
   download: 'config.download.maxConcurrent=7',
   clients: 'config.clients.maxRequests=77',
+  events: 'config.events.queueSize=2MiB',
   defaultUpstream: 'config.defaultUpstream=ghcr.io',
   upstreams: 'config.upstreams.my\\.io.url=https://my.io',
   shutdown: 'config.shutdown.drain=20s',
