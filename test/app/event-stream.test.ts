@@ -1,7 +1,10 @@
+import { truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { dataSchemas, envelope } from '../../src/events/event.ts';
 import { maxListeners } from '../../src/events/event-streams.ts';
 import { eventTypes } from '../../src/config/sections/events.ts';
+import { askApi } from '../support/api-answers.ts';
 import { ask, open } from '../support/client.ts';
 import { listen, type StreamedEvent } from '../support/event-listener.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
@@ -9,6 +12,8 @@ import { image } from '../support/images.ts';
 import { pullAll } from '../support/pull.ts';
 import { startApp } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
+import { blobFile } from '../support/store-on-disk.ts';
+import { temporaryDirectory } from '../support/temp-directory.ts';
 
 const repository = 'library/app';
 const named = `docker.io/${repository}`;
@@ -108,4 +113,59 @@ test('the events are guarded as everything else that is read', async () => {
   // A HEAD takes no place of a listener.
   for (let asked = 0; asked <= maxListeners; asked += 1)
     expect((await ask(management, '/api/v1/events', { method: 'HEAD' })).status).toBe(200);
+});
+
+test('what is purged is one event, with the image and its tag', async () => {
+  const { upstream } = await pulled();
+  const tokenFile = join(await temporaryDirectory(), 'token');
+  await writeFile(tokenFile, 'a'.repeat(32));
+  const management = { host: '127.0.0.1', port: 0, tokenFile };
+  const app = await startApp(mirrorOf(upstream, { management }), { eventWait: async () => {} });
+  const { parts } = await pullAll(app, repository, '1');
+  await app.quiet();
+  const listener = await listen(app);
+  const body = JSON.stringify({ repository: named, tag: '1' });
+  const headers = { 'content-type': 'application/json' };
+  await askApi(app, '/api/v1/purge', { method: 'POST', token: 'a'.repeat(32), headers, body });
+  const seen: StreamedEvent[] = [];
+  const blobs = () => seen.reduce((sum, { data }) => sum + Number(data['blobs']), 0);
+  while (blobs() < parts.size - 1) seen.push(checked(await listener.nextOf('content.evicted')));
+  expect(seen[0]).toMatchObject({
+    subject: 'store',
+    data: { reason: 'purge', manifests: 1, images: [`${named}@${one.manifest.digest}`], isComplete: true },
+  });
+});
+
+test('a damaged blob that is found is an event', async () => {
+  const { app } = await pulled();
+  await pullAll(app, repository, '1');
+  await app.quiet();
+  const listener = await listen(app);
+  const digest = one.blobs[0]?.digest ?? one.manifest.digest;
+  await truncate(blobFile(app.dataDirectory, digest), 10);
+  await ask(app, `/v2/${repository}/blobs/${digest}`);
+  expect(checked(await listener.nextOf('content.quarantined'))).toMatchObject({
+    subject: digest,
+    data: { digest, source: 'read' },
+  });
+});
+
+test('an upstream that dies and comes back is told once each, and a low rate limit too', async () => {
+  const { app, upstream } = await pulled();
+  const listener = await listen(app);
+  upstream.script({}, { dropConnection: true });
+  for (const tag of ['a', 'b', 'c', 'd', 'e']) await ask(app, `/v2/${repository}/manifests/${tag}`);
+  const down = checked(await listener.next());
+  expect(down).toMatchObject({ type: 'io.layerwell.upstream.down', subject: 'docker.io' });
+  expect(down.data).toEqual({ upstream: 'docker.io', endpoint: 'registry' });
+
+  upstream.clearScripts();
+  upstream.content.manifestHeaders = { 'ratelimit-limit': '100;w=21600', 'ratelimit-remaining': '9;w=21600' };
+  app.clock.advance(10_000);
+  while ((await ask(app, `/v2/${repository}/manifests/1`)).status !== 200);
+  expect(checked(await listener.next())).toMatchObject({ type: 'io.layerwell.upstream.up', data: down.data });
+  expect(checked(await listener.next())).toMatchObject({
+    type: 'io.layerwell.upstream.rate_limit_low',
+    data: { upstream: 'docker.io', account: 'anonymous', limit: 100, remaining: 9, windowSeconds: 21_600 },
+  });
 });
