@@ -12,7 +12,7 @@ import type { Traces } from '../telemetry/tracing.ts';
 import { type Pauses, realPauses } from '../upstream/failover/retry.ts';
 import { type Part, partOf } from './lifecycle.ts';
 import { createAdministration } from './administration/administration.ts';
-import { createEvents, type Events, type EventsDeps } from './events/events.ts';
+import { createEvents, type EventsDeps } from './events/events.ts';
 import { createCluster } from './cluster/cluster.ts';
 import { createListeners } from './listeners.ts';
 import { createMaintenance } from './maintenance.ts';
@@ -87,7 +87,7 @@ interface Reloaded {
 /** Builds every part from a configuration. Nothing runs until the parts are started. */
 export function createApp(deps: AppDeps): App {
   const { config, version, log, tracing, clock = systemClock, pauses = realPauses } = deps;
-  const { events, observer } = observed(deps, clock);
+  const { events, observer } = observed(deps, { clock, hold: () => stores.lock.hold() });
   const health = createHealth(config, { clock, log });
   const rateLimits = new RateLimits({ clock });
   const memory = new MemoryBudget({ maxBytes: config.download.bufferBudgetBytes });
@@ -151,10 +151,10 @@ function storeParts({ lock, index, store }: Stores): readonly Part[] {
 }
 
 /** Everything that the parts report is counted, and told of if it is worth an event. */
-function observed(deps: AppDeps, clock: Clock): { readonly events: Events; readonly observer: Metrics } {
+function observed(deps: AppDeps, { clock, hold }: Pick<EventsDeps, 'clock' | 'hold'>) {
   const { config, version, files = nodeFiles, eventWait: wait } = deps;
   const metrics = observerOf(deps);
-  const events = createEvents(config, { version, clock, files, observer: metrics, wait });
+  const events = createEvents(config, { version, clock, files, hold, observer: metrics, wait });
   return { events, observer: events.observing(metrics) };
 }
 

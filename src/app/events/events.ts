@@ -24,6 +24,8 @@ export interface EventsDeps {
   readonly version: string;
   readonly clock: Clock;
   readonly files: FileSystem;
+  /** Resolves when this process may write to the store. @throws when it may not. Called only after the start. */
+  readonly hold: () => Promise<void>;
   readonly observer: EventsObserver & Pick<Observer, 'internalError'>;
   /** By default the machine's timers. */
   readonly wait?: EvictedContentDeps['wait'] | undefined;
@@ -78,7 +80,7 @@ type WebhookParts = Omit<EventsDeps, 'wait'> & Pick<WebhooksDeps, 'tell' | 'wait
 /** Undefined if none is configured. */
 function createWebhooks({ events, storage }: Config, deps: WebhookParts): Webhooks | undefined {
   if (events.webhooks.length === 0) return undefined;
-  const { files, observer } = deps;
+  const { files, observer, hold } = deps;
   const { path } = storage;
   const positionsFile = new StateFile({
     path,
@@ -88,7 +90,7 @@ function createWebhooks({ events, storage }: Config, deps: WebhookParts): Webhoo
     observer,
     folders: new DurableFolders({ files }),
     failpoint: undefined,
-    hold: async () => {},
+    hold,
   });
   return new Webhooks({
     ...deps,

@@ -7,6 +7,8 @@ export interface EventLogDeps {
   readonly folder: string;
   readonly maxBytes: number;
   readonly files: FileSystem;
+  /** Resolves when this process may write to the store. @throws when it may not. */
+  readonly hold: () => Promise<void>;
   /** The oldest events are removed now, because there is no space for newer ones. */
   readonly onDropped: (events: readonly LoggedEvent[]) => void;
   /** So many lines, or a whole segment, could not be read, and are skipped. */
@@ -76,6 +78,7 @@ export class EventLog {
     while (this.#isFull(bytes.byteLength)) await this.#dropFirst();
     const { offset } = this.end;
     try {
+      await this.#deps.hold();
       const file = (this.#file ??= await this.#create());
       await writeAll(file, bytes, offset);
       await file.sync();

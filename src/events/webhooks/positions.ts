@@ -7,13 +7,17 @@ export interface PositionsDeps {
   /** Where each webhook is now. */
   readonly now: () => ReadonlyMap<string, Position>;
   readonly onFailed: (cause: unknown) => void;
+  /** For tests. */
+  readonly saveEveryMs?: number;
 }
+
+const usuallySaveEveryMs = 1_000;
 
 /** How far each webhook has got, in a file that outlives the process. After a crash some events may be sent again, with the same id. */
 export class Positions {
   readonly #deps: PositionsDeps;
-  #saving: Promise<void> | undefined;
-  #isStale = false;
+  #saving: Promise<void> = Promise.resolve();
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(deps: PositionsDeps) {
     this.#deps = deps;
@@ -30,25 +34,22 @@ export class Positions {
     }
   }
 
-  /** Writes where the webhooks are; once more if they move meanwhile. */
+  /** Writes where the webhooks are, soon: each write is synced, and a webhook may move a thousand times a second. */
   save(): void {
-    this.#isStale = true;
-    this.#saving ??= this.#saveAll().finally(() => {
-      this.#saving = undefined;
-    });
+    this.#timer ??= setTimeout(() => void this.flush(), this.#deps.saveEveryMs ?? usuallySaveEveryMs).unref();
   }
 
-  /** Resolves when they are written, or could not be. */
-  async saved(): Promise<void> {
-    while (this.#saving !== undefined) await this.#saving;
+  /** Writes where they are now. Resolves when that is written, or could not be. */
+  flush(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#saving = this.#saving.then(() => this.#write());
+    return this.#saving;
   }
 
-  async #saveAll(): Promise<void> {
+  async #write(): Promise<void> {
     const { file, now, onFailed } = this.#deps;
-    while (this.#isStale) {
-      this.#isStale = false;
-      await file.write(Buffer.from(JSON.stringify(Object.fromEntries(now())))).catch(onFailed);
-    }
+    await file.write(Buffer.from(JSON.stringify(Object.fromEntries(now())))).catch(onFailed);
   }
 }
 

@@ -97,13 +97,19 @@ export class Webhook {
     const webhook = name;
     const reason = outcome.kind === 'failed' ? outcome.reason : String(outcome.status);
     observer.webhookAnswered({ webhook, result: results[step.kind] });
-    if (step.kind === 'stop') this.#isStopped = true;
     const isFailing = step.kind !== 'done';
-    if (step.kind === 'stop') observer.webhookChanged({ webhook, state: 'stopped', reason });
+    if (step.kind === 'stop') this.#stop(reason);
     else if (isFailing !== this.#isFailing) {
       observer.webhookChanged({ webhook, state: isFailing ? 'failing' : 'up', reason });
     }
     this.#isFailing = isFailing;
+  }
+
+  #stop(reason: string): void {
+    const { name, observer, onMoved } = this.#deps;
+    this.#isStopped = true;
+    observer.webhookChanged({ webhook: name, state: 'stopped', reason });
+    onMoved();
   }
 
   #wants(type: string): boolean {

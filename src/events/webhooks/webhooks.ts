@@ -3,7 +3,7 @@ import type { Clock } from '../../mirror/ports/clock.ts';
 import type { EventsObserver } from '../../mirror/ports/observer.ts';
 import type { FileSystem } from '../../storage/filesystem/file-system.ts';
 import type { Event, Occurrence } from '../event.ts';
-import { EventLog } from '../queue/event-log.ts';
+import { EventLog, type EventLogDeps } from '../queue/event-log.ts';
 import { EventQueue } from '../queue/event-queue.ts';
 import { isBefore, type LoggedEvent, type Position } from '../queue/log-lines.ts';
 import { Positions, type PositionsDeps } from './positions.ts';
@@ -20,6 +20,7 @@ export interface WebhooksDeps extends Pick<WebhookDeps, 'random' | 'wait'> {
   readonly folder: string;
   readonly maxBytes: number;
   readonly files: FileSystem;
+  readonly hold: EventLogDeps['hold'];
   readonly positionsFile: PositionsDeps['file'];
   readonly clock: Pick<Clock, 'monotonicMs'>;
   readonly observer: EventsObserver;
@@ -40,19 +41,23 @@ export class Webhooks {
   #written = Promise.withResolvers<void>();
 
   constructor(deps: WebhooksDeps) {
-    const { folder, maxBytes, files, positionsFile, observer, tell } = deps;
+    const { folder, maxBytes, files, hold, positionsFile, observer, tell } = deps;
     this.#deps = deps;
     this.#log = new EventLog({
       folder,
       maxBytes,
       files,
+      hold,
       onDropped: (events) => this.#dropped(events),
       onDamaged: (damage) => observer.eventQueueDamaged(damage),
     });
     this.#queue = new EventQueue({
       log: this.#log,
       observer,
-      onWritten: () => this.#wake(),
+      onWritten: () => {
+        this.#wake();
+        this.#release();
+      },
       onLost: (data) => tell({ type: 'io.layerwell.events.dropped', subject: 'events', data }),
     });
     this.#positions = new Positions({
@@ -88,7 +93,7 @@ export class Webhooks {
     this.#running.abort(new Error('the mirror stops'));
     await Promise.all([...this.#work, ...this.#senders.map((sender) => sender.close())]);
     await abortable(this.#queue.flushed(), signal).catch(() => {}); // Late events are lost.
-    await this.#positions.saved();
+    await this.#positions.flush();
     await this.#log.close();
   }
 
@@ -137,6 +142,11 @@ export class Webhooks {
 
   #moved(): void {
     this.#positions.save();
+    this.#release();
+  }
+
+  /** Removes what all webhooks have. */
+  #release(): void {
     const [slowest] = this.#webhooks.map(({ position }) => position).toSorted((a, b) => (isBefore(a, b) ? -1 : 1));
     if (slowest === undefined || slowest.segment <= this.#log.first.segment) return;
     this.#log.release(slowest).catch((cause: unknown) => this.#deps.observer.eventQueueFailed({ cause }));

@@ -19,6 +19,7 @@ async function openLog({ folder, maxBytes = mib }: { folder?: string; maxBytes?:
     folder: path,
     maxBytes,
     files,
+    hold: async () => {},
     onDropped: (events) => dropped.push(...events),
     onDamaged: (damage) => damaged.push(damage),
   });

@@ -80,6 +80,7 @@ async function start(hooks: Readonly<Record<string, Hook>>, store?: string) {
     folder: join(path, 'events'),
     maxBytes: mib,
     files: nodeFiles,
+    hold: async () => {},
     positionsFile: new StateFile({
       path,
       name: 'events/positions.json',
