@@ -91,6 +91,7 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
     use: () => core.space.use(),
     purgeIn: (catalogue) => new Purge({ ...core, index: catalogue }),
     imagesIn: (catalogue) => new Images({ ...core, index: catalogue }),
+    digestOf: async (repositoryId, tag) => (await core.tagRecords.get(repositoryId, tag))?.digest,
     written: () => core.background.settled(),
     waitingFor: (label) => core.waiters.waitingFor(label),
     stop: async ({ signal }) => {

@@ -8,6 +8,7 @@ import type { Memory } from './ports/memory.ts';
 import type { Observer } from './ports/observer.ts';
 import type { BlobRedirects, OtherCache } from './ports/other-caches.ts';
 import type { DiskUse, RecordStore } from './ports/record-store.ts';
+import type { RepositoryId } from './ports/repository-id.ts';
 import type { SharedWork } from './ports/shared-work.ts';
 import type { SharedWorkTracing } from './ports/tracing.ts';
 import type { Catalogue, Index } from './ports/store-index.ts';
@@ -16,6 +17,7 @@ import type { RateLimits } from './routing/rate-limits.ts';
 import type { SpaceLimits } from './eviction/store-meter.ts';
 import type { FreshnessRules } from './tags/freshness.ts';
 import type { Digest } from '../oci/digest.ts';
+import type { Tag } from '../oci/reference.ts';
 
 export interface MirrorParts {
   readonly store: BlobStore;
@@ -73,6 +75,8 @@ export interface AssembledMirror {
   purgeIn(index: Catalogue & Index): Purge;
   /** Tells what the cache has of an image, by the same index. */
   imagesIn(index: Catalogue): Images;
+  /** What a tag pointed at when it was last confirmed; undefined if it is not cached. No request is made. */
+  digestOf(repositoryId: RepositoryId, tag: Tag): Promise<Digest | undefined>;
   /** Resolves when what was pulled until now is written, or could not be. */
   written(): Promise<void>;
   /** How many requests wait for an upstream, by its label. */

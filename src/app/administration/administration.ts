@@ -16,7 +16,7 @@ import { type AdministrationDeps, ProcessAdministration } from './process-admini
 import { createTrafficHistory } from './traffic-history.ts';
 
 export interface ManagedProcess extends Omit<AdministrationDeps, 'catalogue' | 'jobs'> {
-  readonly stores: Pick<Stores, 'index' | 'lock'>;
+  readonly stores: Pick<Stores, 'index' | 'lock' | 'store'>;
   readonly observer: Metrics;
   readonly events: Administration['events'];
   readonly clock: Clock;

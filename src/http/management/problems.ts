@@ -16,6 +16,7 @@ export type ProblemKind =
   | 'invalid-request'
   | 'not-found'
   | 'refused'
+  | 'already-runs'
   | 'unavailable'
   | 'upstream-failed'
   | 'upstream-unavailable'
@@ -35,6 +36,7 @@ const kinds: Readonly<Record<ProblemKind, { readonly status: number; readonly ti
   'too-slow': { status: 408, title: 'The body did not arrive in time' },
   'invalid-request': { status: 400, title: 'The request is invalid' },
   'not-found': { status: 404, title: 'It is not in the cache' },
+  'already-runs': { status: 409, title: 'It runs already' },
   refused: { status: 422, title: 'The mirror refuses this' },
   unavailable: { status: 503, title: 'The mirror cannot do this now' },
   'upstream-failed': { status: 502, title: 'The upstream gave no usable answer' },

@@ -1,26 +1,19 @@
-import { createHash } from 'node:crypto';
-import { algorithmOf, type Digest, digestFrom, hexOf } from '../../oci/digest.ts';
-import type { BlobStore, StoredBlob } from '../ports/blob-store.ts';
+import { type Digest, hexOf } from '../../oci/digest.ts';
+import type { BlobStore } from '../ports/blob-store.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Waiting } from '../ports/waiting.ts';
+import { ContentCheck, type ContentCheckDeps } from './content-check.ts';
 
-export interface ScrubberDeps {
+export interface ScrubberDeps extends Omit<ContentCheckDeps, 'part'> {
   readonly store: Pick<BlobStore, 'list' | 'open' | 'quarantine'>;
   readonly clock: Clock;
   readonly observer: Observer;
   /** From the beginning of one round to that of the next. Infinity: never. */
   readonly everyMs: number;
-  readonly bytesPerSecond: number;
   /** From 0 up to 1. */
   readonly random: () => number;
-  /** Called after a file was quarantined, so that a copy in memory can be stored again. */
-  readonly onQuarantined: (digest: Digest) => void;
-  /** Resolves after `ms`. @throws when the signal aborts before. */
-  readonly wait: (ms: number, waiting: Waiting) => Promise<unknown>;
 }
-
-const pieceBytes = 256 * 1024;
 
 /**
  * Reads all stored content again and again, at a bounded rate. Files that do not match their digest are quarantined and counted; the next
@@ -49,14 +42,14 @@ export class Scrubber {
   /** One round over all content. */
   async round({ signal }: Waiting): Promise<void> {
     const startedAtMs = this.#deps.clock.monotonicMs();
-    const buffer = Buffer.allocUnsafeSlow(pieceBytes);
+    const check = new ContentCheck({ ...this.#deps, part: 'scrubber' });
     const startPosition = this.#deps.random();
     let checkedBytes = 0;
     for (const isFirstHalf of [true, false]) {
       for await (const { digest } of this.#deps.store.list()) {
         if (positionOf(digest) >= startPosition !== isFirstHalf) continue;
         signal.throwIfAborted();
-        checkedBytes += await this.#check(digest, buffer, { signal });
+        checkedBytes += (await check.check(digest, { signal })).bytes;
       }
     }
     this.#deps.observer.scrubbed({ bytes: checkedBytes, durationMs: this.#deps.clock.monotonicMs() - startedAtMs });
@@ -74,38 +67,6 @@ export class Scrubber {
       }
       const restMs = Math.max(0, everyMs - (clock.monotonicMs() - startedAtMs));
       await wait(Math.max(restMs, 1_000), { signal }).catch(() => {}); // It only ends early when stopping.
-    }
-  }
-
-  /** @returns how many bytes were read. */
-  async #check(digest: Digest, buffer: Buffer, waiting: Waiting): Promise<number> {
-    const { store, observer, onQuarantined } = this.#deps;
-    try {
-      await using blob = await store.open(digest);
-      if (!blob) return 0;
-      const actual = await this.#hash(blob, algorithmOf(digest), buffer, waiting);
-      observer.integrityChecked({ isIntact: actual === digest });
-      if (actual !== digest) {
-        await store.quarantine(digest, 'scrub');
-        onQuarantined(digest);
-      }
-      return blob.size;
-    } catch (cause) {
-      if (waiting.signal.aborted) throw cause;
-      observer.internalError({ part: 'scrubber', cause });
-      return 0;
-    }
-  }
-
-  async #hash(blob: StoredBlob, algorithm: 'sha256' | 'sha512', buffer: Buffer, waiting: Waiting): Promise<Digest> {
-    const hash = createHash(algorithm);
-    let position = 0;
-    for (;;) {
-      const bytes = await blob.read(buffer, position);
-      if (bytes === 0) return digestFrom(hash, algorithm);
-      hash.update(buffer.subarray(0, bytes));
-      position += bytes;
-      await this.#deps.wait((bytes / this.#deps.bytesPerSecond) * 1000, waiting);
     }
   }
 }

@@ -2,9 +2,14 @@ import { z } from 'zod';
 import { parsePlatform, type Platform } from '../../../mirror/administration/jobs/image-contents.ts';
 import { mostRemembered, mostRunning } from '../../../mirror/administration/jobs/jobs.ts';
 import type { WarmOrder } from '../../../mirror/administration/jobs/warm.ts';
-import { mostProblems } from '../../../mirror/administration/jobs/warm-report.ts';
+import { mostProblems } from '../../../mirror/administration/jobs/job-problems.ts';
+import type { VerifyOrder, VerifyScope } from '../../../mirror/administration/jobs/verify.ts';
+import type { RepositoryId } from '../../../mirror/ports/repository-id.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
+import { isDigest } from '../../../oci/digest.ts';
 import { type ImageName, parseImageName } from '../../../oci/image-name.ts';
+import { isTag, type Tag } from '../../../oci/reference.ts';
+import { repositoryName } from './catalogue-routes.ts';
 import { type Route, route } from './route.ts';
 
 /** What the routes of jobs need of the mirror. */
@@ -16,6 +21,13 @@ export interface JobsAdministration {
   cancel(id: string, waiting: Waiting): Promise<Job>;
   /** @throws Problem `unavailable` when too many jobs run. */
   warm(order: WarmOrder): JobSummary;
+  /** @throws Problem likewise; `not-found` when nothing of it is cached; `already-runs` while another verification runs. */
+  verify(order: AskedVerification): Promise<JobSummary>;
+}
+
+/** A verification, before it is known what a tag points at. */
+export interface AskedVerification extends Omit<VerifyOrder, 'scope'> {
+  readonly scope: VerifyScope | { readonly kind: 'tag'; readonly repositoryId: RepositoryId; readonly tag: Tag };
 }
 
 export interface JobsNeeds {
@@ -27,15 +39,15 @@ const amount = () => z.int().min(0);
 
 const summary = {
   id: z.string(),
-  kind: z.enum(['warm']),
+  kind: z.enum(['warm', 'verify']),
   state: z
     .enum(['running', 'done', 'failed', 'cancelled'])
     .describe('`done`: it came to its end, with the problems that it tells of. `failed`: by a bug; the log has it.'),
   startedAt: time(),
   endedAt: time().optional().describe('Absent while it runs.'),
-  done: amount().describe('How many images have ended.'),
-  total: amount().nullable().describe('How many there are; null if that is not known.'),
-  bytes: amount().describe('Bytes of blobs that were fetched.'),
+  done: amount().describe('How many images have ended, or how many contents were verified.'),
+  total: amount().nullable().describe('How many there are, about; null if that is not known.'),
+  bytes: amount().describe('Bytes of blobs that were fetched, or of what was read to verify it.'),
   problems: amount().describe('How many things could not be done, or were skipped.'),
 };
 
@@ -55,6 +67,13 @@ const warmedImage = z.strictObject({
   present: counts.describe('What was stored already.'),
 });
 
+const verified = z.strictObject({
+  damaged: amount().describe('Its bytes were not those of its digest: it was put into quarantine.'),
+  missing: amount().describe('The index had it, and the store did not.'),
+  unreadable: amount().describe('The disk fails to read it.'),
+  refetched: amount().describe('Damaged or missing, and fetched again.'),
+});
+
 const jobProblem = z.strictObject({
   image: z.string().optional(),
   subject: z.string().describe('A digest, a tag, a platform or a registry.'),
@@ -66,6 +85,7 @@ export const job = z
   .strictObject({
     ...summary,
     images: z.array(warmedImage).optional().describe('Of a job that warms: in the order asked for.'),
+    verified: verified.optional().describe('Of a job that verifies.'),
     problemList: z.array(jobProblem).describe(`At most the first ${mostProblems}.`),
   })
   .meta({ id: 'Job' });
@@ -123,6 +143,29 @@ const warmBody = z.strictObject({
     .describe('Whether to fetch signatures, SBOMs, attestations and the like as well.'),
 });
 
+const verifyBody = z
+  .strictObject({
+    repository: repositoryName()
+      .optional()
+      .describe('Only what this repository is linked to. Absent: all that is stored.'),
+    tag: z.string().refine(isTag, 'expected a tag').optional().describe('Only this image of the repository.'),
+    digest: z.string().refine(isDigest, 'expected a digest').optional().describe('Likewise.'),
+    refetch: z.boolean().prefault(false).describe('Whether to fetch again what is damaged or missing.'),
+    bytesPerSecond: z.int().min(1).optional().describe('The most to read in a second. Absent: as fast as the disk.'),
+  })
+  .transform(({ repository, tag, digest, refetch, bytesPerSecond = Infinity }, context): AskedVerification => {
+    const order = { refetch, bytesPerSecond };
+    const isNamedTwice = tag !== undefined && digest !== undefined;
+    const isOfNothing = repository === undefined && (tag !== undefined || digest !== undefined);
+    if (isNamedTwice || isOfNothing) context.addIssue('expected a repository with a tag or a digest, not both');
+    if (repository === undefined) return { ...order, scope: { kind: 'all' } };
+    const repositoryId = repository;
+    if (tag !== undefined) return { ...order, scope: { kind: 'tag', repositoryId, tag } };
+    if (digest !== undefined) return { ...order, scope: { kind: 'image', repositoryId, digest } };
+    return { ...order, scope: { kind: 'repository', repositoryId } };
+  })
+  .prefault({});
+
 const nothing = z.strictObject({});
 const noBody = nothing.optional();
 const jobPath = z.strictObject({ id: z.string().describe('As the answer that began it told.') });
@@ -138,6 +181,18 @@ export const jobsRoutes: readonly Route<JobsNeeds>[] = [
     status: 202,
     answer: jobSummary,
     run: async ({ body }, { jobs: administration }: JobsNeeds) => administration.warm(body),
+  }),
+  route({
+    method: 'post',
+    path: '/api/v1/verify',
+    summary:
+      'Begins to read what is stored and to compare it with its digests. What is damaged is put into quarantine. 409 while another verification runs.',
+    pathParameters: nothing,
+    query: nothing,
+    body: verifyBody,
+    status: 202,
+    answer: jobSummary,
+    run: ({ body }, { jobs: administration }: JobsNeeds) => administration.verify(body),
   }),
   route({
     method: 'get',

@@ -1,13 +1,11 @@
 import { type Digest, isDigest } from '../../../oci/digest.ts';
-import { UpstreamError } from '../../../oci/errors.ts';
 import type { ImageName } from '../../../oci/image-name.ts';
 import type { Descriptor } from '../../../oci/manifest.ts';
 import type { Reference } from '../../../oci/reference.ts';
-import { abortable } from '../../concurrency/abortable-wait.ts';
 import type { LocatedRepository, Mirror, ServedManifest } from '../../mirror.ts';
 import type { CacheWord } from '../../ports/cache-status.ts';
-import type { Upstream } from '../../ports/upstream.ts';
 import type { Waiting } from '../../ports/waiting.ts';
+import { asked, type BlobTurns, storeBlob, type Wait } from './fetch-content.ts';
 import {
   attestationsOf,
   chosenFrom,
@@ -16,7 +14,8 @@ import {
   type Platform,
   platformText,
 } from './image-contents.ts';
-import { detailOf, type ImageReport, reasonOf, reasonOfEnd, type WarmReason } from './warm-report.ts';
+import { detailOf } from './job-problems.ts';
+import { type ImageReport, reasonOf, type WarmReason } from './warm-report.ts';
 
 /** What is wanted of every image of a job. */
 export interface WarmChoice {
@@ -27,14 +26,12 @@ export interface WarmChoice {
 
 export interface WarmImageDeps {
   readonly mirror: Pick<Mirror, 'locate' | 'manifest' | 'blob' | 'referrers'>;
-  /** Runs a request for a blob when it is its turn. */
-  readonly inTurn: <Value>(upstream: Upstream, work: () => Promise<Value>, waiting: Waiting) => Promise<Value>;
+  readonly turns: BlobTurns;
   /** Whether so few pulls are left at an upstream, by its label, that they are for clients. */
   readonly areFewPullsLeft: (label: string) => boolean;
   /** Whether the blobs of the job, with this one, are more than the store can hold. */
-  readonly isTooMuch: (blob: Descriptor) => boolean;
-  /** Resolves after `ms`. @throws when the signal aborts before. */
-  readonly wait: (ms: number, waiting: Waiting) => Promise<unknown>;
+  readonly isTooMuch: (blob: Pick<Descriptor, 'digest' | 'size'>) => boolean;
+  readonly wait: Wait;
 }
 
 /** Answers that needed no more than a confirmation by the upstream. */
@@ -43,12 +40,6 @@ const wasHere: ReadonlySet<CacheWord> = new Set(['hit', 'revalidated', 'stale'])
 const deepestIndex = 3;
 /** Signatures and the like of one manifest. */
 const mostReferrers = 100;
-/** How often what the mirror has no place for is asked for. */
-const attemptsWhileBusy = 4;
-const usualPauseMs = 2_000;
-/** For the headers of a blob, or all of something small: the mirror itself gives an upstream up earlier. */
-const answersWithinMs = 120_000;
-
 /**
  * Pulls one image by the mirror's own verbs, as a client that discards it. What fails is told, and the rest is pulled all the same.
  * @throws the signal's reason when it aborts; what is a bug.
@@ -140,8 +131,9 @@ class ImageWarming {
   async #referrers(subject: Digest): Promise<void> {
     const { mirror, report } = this.#parts;
     const { listing = [] } =
-      (await this.#reported(subject, () => this.#asked((soon) => mirror.referrers(this.#located, subject, soon)))) ??
-      {};
+      (await this.#reported(subject, () =>
+        asked((soon) => mirror.referrers(this.#located, subject, soon), this.#parts),
+      )) ?? {};
     if (listing.length > mostReferrers) {
       report.problem(subject, 'too-large', `only the first ${mostReferrers} of ${listing.length} referrers are pulled`);
     }
@@ -155,7 +147,7 @@ class ImageWarming {
   async #manifest(reference: Reference): Promise<FoundManifest | undefined> {
     if (this.#isSeen(reference)) return undefined;
     const { report } = this.#parts;
-    const served = await this.#reported(reference, () => this.#asked((soon) => this.#ask(reference, soon)));
+    const served = await this.#reported(reference, () => asked((soon) => this.#ask(reference, soon), this.#parts));
     if (!served) return undefined;
     const { digest, bytes, cache } = served;
     if (bytes === undefined) {
@@ -177,51 +169,17 @@ class ImageWarming {
     return mirror.manifest(this.#located, reference, areFewPullsLeft(this.#located.upstream.label), soon);
   }
 
-  async #blob(descriptor: Descriptor): Promise<void> {
-    const { report, inTurn, isTooMuch, signal } = this.#parts;
-    if (this.#isSeen(descriptor.digest)) return;
-    if (isTooMuch(descriptor)) {
-      return report.problem(descriptor.digest, 'no-room', 'the images of this job are larger than storage.maxSize');
+  async #blob({ digest, size }: Descriptor): Promise<void> {
+    const { report, turns, isTooMuch, mirror, signal } = this.#parts;
+    if (this.#isSeen(digest)) return;
+    if (isTooMuch({ digest, size })) {
+      return report.problem(digest, 'no-room', 'the images of this job are larger than storage.maxSize');
     }
-    await inTurn(this.#located.upstream, () => this.#asked((soon) => this.#store(descriptor, soon)), { signal });
-  }
-
-  /** Waits until the blob is stored. Nothing of it is read: as long as its source is open, the download has a client. */
-  async #store({ digest, size }: Descriptor, soon: Waiting): Promise<void> {
-    const { mirror, report, signal } = this.#parts;
-    const blob = await mirror.blob(this.#located, digest, soon);
-    await using _ = blob.source;
-    const { cache, ended, receivedBytes = () => 0 } = blob;
-    if (!ended) {
-      if (cache.word === 'hit' || cache.stored === true) return report.blob(true, blob.size ?? size);
-      const isUnreadable = blob.ignoresRange === true;
-      const detail = isUnreadable ? 'the disk cannot read it' : 'the store has no room for it';
-      return report.problem(digest, isUnreadable ? 'disk' : 'no-room', detail);
-    }
-    const arrived = report.arrives({ receivedBytes });
-    try {
-      const end = await abortable(ended, signal);
-      if (end.result === 'ok') return report.blob(false, end.bytes);
-      if (end.result === 'aborted') throw end.cause;
-      report.problem(digest, reasonOfEnd(end), `the download ended: ${detailOf(end.cause ?? end.result)}`);
-    } finally {
-      arrived();
-    }
-  }
-
-  /** Asks, and asks again after a while if the mirror has no place for it now. */
-  async #asked<Value>(ask: (waiting: Waiting) => Promise<Value>): Promise<Value> {
-    const { signal, wait } = this.#parts;
-    for (let attempt = 1; ; attempt += 1) {
-      signal.throwIfAborted();
-      try {
-        return await ask({ signal: AbortSignal.any([signal, AbortSignal.timeout(answersWithinMs)]) });
-      } catch (cause) {
-        const isBusy = cause instanceof UpstreamError && cause.reason === 'busy';
-        if (!isBusy || attempt === attemptsWhileBusy) throw cause;
-        await wait((cause.retryAfterSeconds ?? 0) * 1_000 || usualPauseMs, { signal });
-      }
-    }
+    const onArriving = report.arrives.bind(report);
+    const store = (soon: Waiting) => storeBlob(this.#located, digest, { mirror, signal, soon, onArriving });
+    const outcome = await turns.run(this.#located.upstream, () => asked(store, this.#parts), { signal });
+    if (outcome.kind === 'failed') report.problem(digest, outcome.reason, outcome.detail);
+    else report.blob(outcome.kind === 'present', outcome.bytes ?? size);
   }
 
   /** @returns undefined when the work failed, which is told. @throws the signal's reason; what is a bug. */

@@ -1,6 +1,7 @@
 import type { Digest } from '../../../oci/digest.ts';
 import { type FailureReason, OciError, UpstreamError } from '../../../oci/errors.ts';
 import type { DownloadEnd } from '../../transfers/transfer-errors.ts';
+import type { JobProblems } from './job-problems.ts';
 
 /**
  * Why something of an image was not fetched.
@@ -61,30 +62,6 @@ export interface WarmedImage {
   readonly present: WarmCounts;
 }
 
-/** An operator needs the first of them, and to know how many there are. */
-export const mostProblems = 200;
-const longestDetail = 300;
-
-/** The problems of a job: the first of them, and the number of all. */
-export class WarmProblems {
-  readonly #problems: WarmProblem[] = [];
-  #count = 0;
-
-  get first(): readonly WarmProblem[] {
-    return [...this.#problems];
-  }
-
-  get count(): number {
-    return this.#count;
-  }
-
-  add(problem: WarmProblem): void {
-    this.#count += 1;
-    if (this.#problems.length >= mostProblems) return;
-    this.#problems.push({ ...problem, detail: problem.detail.slice(0, longestDetail) });
-  }
-}
-
 /** A blob that is being downloaded. */
 export interface Arriving {
   readonly receivedBytes: () => number;
@@ -95,13 +72,13 @@ export class ImageReport {
   readonly image: string;
   digest: Digest | undefined;
   #state: WarmedImage['state'] = 'waiting';
-  readonly #problems: WarmProblems;
+  readonly #problems: JobProblems<WarmProblem>;
   readonly #fetched = { manifests: 0, blobs: 0, bytes: 0 };
   readonly #present = { manifests: 0, blobs: 0, bytes: 0 };
   readonly #arriving = new Set<Arriving>();
   #hasFailed = false;
 
-  constructor(image: string, problems: WarmProblems) {
+  constructor(image: string, problems: JobProblems<WarmProblem>) {
     this.image = image;
     this.#problems = problems;
   }
@@ -176,8 +153,3 @@ const reasonsOfEnds: Readonly<Partial<Record<DownloadEnd['result'], WarmReason>>
   digest_mismatch: 'wrong-content',
   short: 'wrong-content',
 };
-
-/** Pure. */
-export function detailOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
-}

@@ -1,14 +1,12 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import pLimit, { type LimitFunction } from 'p-limit';
 import type { Digest } from '../../../oci/digest.ts';
 import { type ImageName, imageText } from '../../../oci/image-name.ts';
-import type { Descriptor } from '../../../oci/manifest.ts';
 import { abortable } from '../../concurrency/abortable-wait.ts';
-import type { Upstream } from '../../ports/upstream.ts';
 import type { Waiting } from '../../ports/waiting.ts';
+import { pause, type Wait } from './fetch-content.ts';
+import { JobProblems } from './job-problems.ts';
 import type { Work } from './jobs.ts';
 import { type WarmChoice, warmImage, type WarmImageDeps } from './warm-image.ts';
-import { ImageReport, type WarmedImage, type WarmProblem, WarmProblems } from './warm-report.ts';
+import { ImageReport, type WarmedImage, type WarmProblem } from './warm-report.ts';
 
 export interface WarmOrder extends WarmChoice {
   readonly images: readonly ImageName[];
@@ -23,39 +21,28 @@ export interface WarmProgress {
   readonly problemCount: number;
 }
 
-export interface WarmDeps extends Pick<WarmImageDeps, 'mirror' | 'areFewPullsLeft'> {
+export interface WarmDeps extends Pick<WarmImageDeps, 'mirror' | 'areFewPullsLeft' | 'turns'> {
   /** Resolves when what was pulled is written. */
   readonly written: () => Promise<void>;
   /** What the store may hold: `storage.maxSize`. */
   readonly maxBytes: number;
-  /** How many downloads run at the same time: `download.maxConcurrent`. */
-  readonly maxConcurrent: number;
   /** For tests. */
-  readonly wait?: WarmImageDeps['wait'];
+  readonly wait?: Wait;
 }
 
 /** Images of one job at the same time. */
 const imagesAtOnce = 2;
-/** Blobs of one upstream at the same time, over all jobs. */
-const blobsOfUpstream = 4;
 
-/**
- * Fetches images before clients ask for them. All jobs together take at most a quarter of the downloads, and of the connections to an
- * upstream: the rest is for clients.
- */
+/** Fetches images before clients ask for them. */
 export class Warm {
   readonly #deps: WarmDeps;
-  readonly #all: LimitFunction;
-  /** By the upstream's label. */
-  readonly #ofUpstream = new Map<string, LimitFunction>();
 
   constructor(deps: WarmDeps) {
     this.#deps = deps;
-    this.#all = pLimit(quarterOf(deps.maxConcurrent));
   }
 
   begin({ images, ...choice }: WarmOrder, waiting: Waiting): Work<WarmProgress> {
-    const problems = new WarmProblems();
+    const problems = new JobProblems<WarmProblem>();
     const reports = images.map((image) => ({ image, report: new ImageReport(imageText(image), problems) }));
     return {
       progress: () => ({
@@ -73,12 +60,11 @@ export class Warm {
     choice: WarmChoice,
     { signal }: Waiting,
   ): Promise<void> {
-    const { mirror, areFewPullsLeft, maxBytes, written, wait = pause } = this.#deps;
+    const { mirror, areFewPullsLeft, turns, maxBytes, written, wait = pause } = this.#deps;
     const isTooMuch = withinBytes(maxBytes);
     const [left, failing] = [reports.values(), new AbortController()];
     const ending = AbortSignal.any([signal, failing.signal]);
-    const inTurn = this.#inTurn.bind(this);
-    const parts = { mirror, areFewPullsLeft, isTooMuch, wait, signal: ending, inTurn };
+    const parts = { mirror, areFewPullsLeft, isTooMuch, wait, signal: ending, turns };
     const oneAfterAnother = async (): Promise<void> => {
       for (const { image, report } of left) await warmImage(image, choice, { ...parts, report });
     };
@@ -91,26 +77,6 @@ export class Warm {
       for (const { report } of reports) report.cancelled();
     }
   }
-
-  /** Waits for a turn among the blobs of the upstream, then among those of all. */
-  async #inTurn<Value>(upstream: Upstream, work: () => Promise<Value>, { signal }: Waiting): Promise<Value> {
-    const { label, maxConnections } = upstream;
-    const atOnce = Math.min(blobsOfUpstream, quarterOf(maxConnections));
-    const ofUpstream = this.#ofUpstream.get(label) ?? pLimit(atOnce);
-    this.#ofUpstream.set(label, ofUpstream);
-    ofUpstream.concurrency = atOnce; // A reload may have changed it.
-    return ofUpstream(() => {
-      signal.throwIfAborted();
-      return this.#all(() => {
-        signal.throwIfAborted();
-        return work();
-      });
-    });
-  }
-}
-
-function quarterOf(all: number): number {
-  return Math.max(1, Math.floor(all / 4));
 }
 
 /** One image that ends by a bug ends the job. */
@@ -122,7 +88,7 @@ function failed(failing: AbortController): (cause: unknown) => never {
 }
 
 /** Tells of each blob whether it is beyond so many bytes, together with those that were asked about before. */
-function withinBytes(maxBytes: number): (blob: Descriptor) => boolean {
+function withinBytes(maxBytes: number): WarmImageDeps['isTooMuch'] {
   const counted = new Set<Digest>();
   let bytes = 0;
   return ({ digest, size }) => {
@@ -132,8 +98,4 @@ function withinBytes(maxBytes: number): (blob: Descriptor) => boolean {
     bytes += size;
     return false;
   };
-}
-
-function pause(ms: number, { signal }: Waiting): Promise<unknown> {
-  return sleep(ms, undefined, { signal });
 }

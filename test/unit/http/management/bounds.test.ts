@@ -44,7 +44,7 @@ test('of more than 32 requests at the same time, the rest is answered at once to
     catalogue: { repositories: never, tags: never },
     purges: { purge: never, purgeByGlob: never },
     refresh: never,
-    jobs: { list: impossible, get: impossible, cancel: never, warm: impossible },
+    jobs: { list: impossible, get: impossible, cancel: never, warm: impossible, verify: never },
     reload: never,
     images: { details: never },
     minutes: { list: () => ({ items: [] }) },
