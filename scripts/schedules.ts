@@ -1,8 +1,8 @@
 import { writeFile } from 'node:fs/promises';
+import { registerHooks } from 'node:module';
 import { parseArgs } from 'node:util';
 import fc from 'fast-check';
 import type { Counts } from '../test/schedules/schedule-world.ts';
-import { raceFreeSchedules } from '../test/schedules/property.ts';
 
 // Runs many schedules of purges that race with pulls and evictions, and writes down what ran. `--seed` repeats a run.
 
@@ -13,6 +13,15 @@ const { values } = parseArgs({
     out: { type: 'string', default: 'docs/schedules.md' },
   },
 });
+const smallCaches = new URL('../test/schedules/small-caches.ts', import.meta.url).href;
+registerHooks({
+  resolve: (specifier, context, next) =>
+    specifier === 'lru-cache' && context.parentURL !== smallCaches
+      ? { url: smallCaches, shortCircuit: true }
+      : next(specifier, context),
+});
+const { raceFreeSchedules } = await import('../test/schedules/property.ts');
+
 const [runs, seed] = [Number(values.runs), Number(values.seed)];
 const counts: Counts = new Map();
 const begunAtMs = performance.now();

@@ -1,0 +1,10 @@
+import { LRUCache as Cache } from 'lru-cache';
+
+/** The caches of the mirror reserve their place when they are made, which takes longer than a schedule. */
+const most = 500;
+
+export class LRUCache<Key extends {}, Value extends {}, Context = unknown> extends Cache<Key, Value, Context> {
+  constructor(options: ConstructorParameters<typeof Cache<Key, Value, Context>>[0]) {
+    super('max' in options && options.max !== undefined ? { ...options, max: Math.min(options.max, most) } : options);
+  }
+}
