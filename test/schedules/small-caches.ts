@@ -5,6 +5,10 @@ const most = 500;
 
 export class LRUCache<Key extends {}, Value extends {}, Context = unknown> extends Cache<Key, Value, Context> {
   constructor(options: ConstructorParameters<typeof Cache<Key, Value, Context>>[0]) {
-    super('max' in options && options.max !== undefined ? { ...options, max: Math.min(options.max, most) } : options);
+    super(limited(options));
   }
+}
+
+function limited<Options extends { readonly max?: number | undefined }>(options: Options): Options {
+  return options.max === undefined ? options : Object.assign(options, { max: Math.min(options.max, most) });
 }

@@ -40,6 +40,10 @@ export class TagRecords {
   readonly #deps: TagRecordsDeps;
   readonly #memory = new LRUCache<string, TagRecord>({ max: 100_000 });
   readonly #unwritten = new Map<string, Entry>();
+  /** Tags whose records are being removed from the disk. */
+  readonly #removing = new Set<string>();
+  /** How often tags were dropped: what was read from the disk meanwhile may be one of them. */
+  #drops = 0;
   #writing = false;
   #timer: NodeJS.Timeout | undefined;
 
@@ -55,11 +59,15 @@ export class TagRecords {
   async get(repositoryId: RepositoryId, tag: Tag): Promise<TagRecord | undefined> {
     const known = this.remembered(repositoryId, tag);
     if (known) return known;
+    const key = tagKey(repositoryId, tag);
+    if (this.#isForgotten(key)) return undefined;
+    const drops = this.#drops;
     const record = parseTagRecord(await this.#deps.records.read({ kind: 'tag', repositoryId, tag }), tag);
-    // It may have been confirmed while the disk was read.
+    // It may have been confirmed, or forgotten, while the disk was read.
     const newer = this.remembered(repositoryId, tag);
-    if (record && !newer) this.#memory.set(tagKey(repositoryId, tag), record);
-    return newer ?? record;
+    if (newer || this.#isForgotten(key)) return newer;
+    if (record && this.#drops === drops) this.#memory.set(key, record);
+    return record;
   }
 
   put(repositoryId: RepositoryId, tag: Tag, record: TagRecord): void {
@@ -73,8 +81,15 @@ export class TagRecords {
     else this.#writeLater();
   }
 
+  /** Whether it was forgotten, and the disk may still have its record. */
+  #isForgotten(key: string): boolean {
+    const unwritten = this.#unwritten.get(key);
+    return unwritten ? unwritten.record === undefined : this.#removing.has(key);
+  }
+
   /** Forgets a tag in memory; the caller removes its record. */
   drop(repositoryId: RepositoryId, tag: Tag): void {
+    this.#drops += 1;
     this.#memory.delete(tagKey(repositoryId, tag));
     this.#unwritten.delete(tagKey(repositoryId, tag));
   }
@@ -112,11 +127,14 @@ export class TagRecords {
     const { repositoryId, tag, record } = entry;
     const place = { kind: 'tag', repositoryId, tag } as const;
     this.#unwritten.delete(key);
+    if (!record) this.#removing.add(key);
     try {
       await (record ? records.write(place, storedTagRecord(tag, record)) : records.remove(place));
     } catch (cause) {
       if (!this.#unwritten.has(key) && this.#unwritten.size < maxUnwritten) this.#unwritten.set(key, entry);
       throw cause;
+    } finally {
+      this.#removing.delete(key);
     }
   }
 

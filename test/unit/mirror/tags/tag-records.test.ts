@@ -170,3 +170,31 @@ test('a tag that is forgotten while its record is written is gone afterwards', a
   await background.idle();
   expect(await records.read(key)).toBeUndefined();
 });
+
+test.each([
+  ['before', false],
+  ['while', true],
+] as const)('a tag that is forgotten %s its record is read stays forgotten', async (_, isReading) => {
+  const { tagRecords, records, index, background } = started();
+  const record = meaning('one', 1);
+  await records.write(key, stored(record));
+  const [reading, removing] = [gate(), gate()];
+  const remove = records.remove.bind(records);
+  records.remove = async (wanted) => {
+    await removing.opened;
+    await remove(wanted);
+  };
+  records.beforeRead = () => reading.opened;
+  const before = isReading ? tagRecords.get(repositoryId, tag) : undefined;
+  tagRecords.forget(repositoryId, tag);
+  const after = tagRecords.get(repositoryId, tag);
+  reading.open();
+  expect(await after).toBeUndefined();
+  await before;
+  expect(tagRecords.remembered(repositoryId, tag)).toBeUndefined();
+  removing.open();
+  await background.idle();
+  tagRecords.put(repositoryId, tag, record);
+  await background.idle();
+  expect(index.tags.size).toBe(1);
+});
