@@ -106,9 +106,9 @@ export function createApp(deps: AppDeps): App {
   const redis = connectionsOf({ ...stores.redis, ...cluster.redis });
   const ready = new ReadyPart({ ...stores, ...readings, health, sharedStorage, cluster, redis, configSha256 });
   const administered = { observer, stores, clock, files, log, health, upstreams, mirror, readings, rateLimits };
-  const { administration, kept, jobs } = createAdministration(config, { ...administered, events });
+  const { administration, kept, jobs, recent } = createAdministration(config, { ...administered, events });
   const listening = { ...core, ...mirror, log, readiness: () => ready.now(), administration, requestDeadlineMs };
-  const { registry, management, running } = createListeners(config, listening);
+  const { registry, management, running } = createListeners(config, { ...listening, recent });
   const { rebuilder, sweeper, scrubber } = createMaintenance(config, { stores, mirror, clock, observer, log });
   const siblings = cluster.listener(mirror.mirror);
   const serving = servingReadings({ ready, registry, siblings, running, health, upstreams, mirror });

@@ -4,7 +4,7 @@ import { leastSecretBytes } from '../config/sections/cluster.ts';
 import type { Administration } from '../http/management/api/routes.ts';
 import { createManagementApp, type Readiness } from '../http/management/management.ts';
 import { ManagementPages } from '../http/management/pages/pages.ts';
-import { RunningRequests } from '../http/middleware/access-log.ts';
+import { type RecentRequests, RunningRequests } from '../http/middleware/access-log.ts';
 import { createRegistryApp } from '../http/registry/registry-app.ts';
 import { ReadBuffers } from '../http/response/body-pump.ts';
 import { Certificate } from '../http/server/certificate.ts';
@@ -25,6 +25,7 @@ export interface ListenersDeps {
   readonly log: Log;
   readonly readiness: () => Promise<Readiness>;
   readonly administration: Administration;
+  readonly recent: RecentRequests;
   readonly requestDeadlineMs: number | undefined;
   readonly tracing: Tracing | undefined;
 }

@@ -1,4 +1,5 @@
 import type { Config } from '../../config/schema.ts';
+import { RecentRequests } from '../../http/middleware/access-log.ts';
 import type { Administration } from '../../http/management/api/routes.ts';
 import type { AssembledMirror } from '../../mirror/mirror-parts.ts';
 import type { RateLimits } from '../../mirror/routing/rate-limits.ts';
@@ -32,6 +33,8 @@ export interface ProcessManagement {
   /** The parts of it that keep something in the store: they start when the store is prepared. */
   readonly kept: readonly Part[];
   readonly jobs: OperatorJobs;
+  /** For the listener of clients. */
+  readonly recent: RecentRequests;
 }
 
 /** Puts together what the management API may ask of this process. */
@@ -42,7 +45,9 @@ export function createAdministration(config: Config, deps: ManagedProcess): Proc
   const own = new ProcessAdministration({ ...deps, jobs, catalogue: stores.index });
   const labelOf = (name: string) => labelIn(deps.upstreams.directory, name);
   const images = new CachedImages({ images: deps.mirror.imagesIn(stores.index), labelOf });
-  return { administration: Object.assign(own, { events: deps.events, images, minutes }), kept: [minutes], jobs };
+  const recent = new RecentRequests();
+  const administration = Object.assign(own, { events: deps.events, images, minutes, requests: recent });
+  return { administration, kept: [minutes], jobs, recent };
 }
 
 function labelIn(directory: UpstreamDirectory, name: string): string {

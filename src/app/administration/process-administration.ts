@@ -34,7 +34,9 @@ export interface AdministrationDeps {
 }
 
 /** What the management API asks of this process. */
-export class ProcessAdministration implements Omit<Administration, 'events' | keyof (ImagesNeeds & MinutesNeeds)> {
+export class ProcessAdministration
+  implements Omit<Administration, 'events' | 'requests' | keyof (ImagesNeeds & MinutesNeeds)>
+{
   readonly catalogue: CachedCatalogue;
   readonly purges: ProcessPurges;
   readonly jobs: OperatorJobs;

@@ -63,6 +63,60 @@ export class RunningRequests {
   }
 }
 
+type KeptField = 'method' | 'upstream' | 'repository' | 'reference' | 'status' | 'cache' | 'client' | 'userAgent';
+
+/** A request for content that was answered. */
+export interface AnsweredRequest extends Pick<AccessLine, KeptField> {
+  /** Counted since the start of the process, from 1. */
+  readonly number: number;
+  readonly atMs: number;
+  readonly kind: Exchange['kind'];
+}
+
+/** So many are remembered. */
+const mostRecent = 1_000;
+/** Longer texts of a client are cut, and parts of them are copied: a part of a string keeps the whole of it in memory. */
+const longestKept = 200;
+
+/** The last requests of clients for content; older ones are forgotten. */
+export class RecentRequests {
+  readonly #requests: AnsweredRequest[] = [];
+  #recorded = 0;
+
+  /** How many there were since the start of the process. */
+  get recorded(): number {
+    return this.#recorded;
+  }
+
+  record(kind: Exchange['kind'], line: AccessLine): void {
+    if (kind === 'other' || kind === 'ping') return;
+    const { method, upstream, repository, reference, status, cache, client } = line;
+    const userAgent = line.userAgent?.slice(0, longestKept);
+    const texts = { repository, reference, userAgent };
+    const isLong = line.path.length > longestKept || (line.userAgent?.length ?? 0) > longestKept;
+    const kept = isLong ? structuredClone(texts) : texts;
+    const at = this.#recorded % mostRecent;
+    this.#recorded += 1;
+    this.#requests[at] = {
+      number: this.#recorded,
+      atMs: Date.now(),
+      kind,
+      method,
+      upstream,
+      status,
+      cache,
+      client,
+      ...kept,
+    };
+  }
+
+  /** The newest first. */
+  list(): readonly AnsweredRequest[] {
+    const oldest = this.#recorded % mostRecent;
+    return [...this.#requests.slice(oldest), ...this.#requests.slice(0, oldest)].toReversed();
+  }
+}
+
 export interface AccessLogDeps {
   readonly observer: Observer;
   readonly log: AccessLog;
@@ -72,6 +126,8 @@ export interface AccessLogDeps {
   readonly trustedProxies?: TrustedProxies | undefined;
   /** Counts the requests in progress. */
   readonly running?: RunningRequests | undefined;
+  /** Remembers the last ones. */
+  readonly recent?: RecentRequests | undefined;
   /** The request deadline; for tests. */
   readonly requestDeadlineMs?: number | undefined;
 }
@@ -106,7 +162,10 @@ interface Ended {
   readonly span: ServerSpan | undefined;
 }
 
-function recordAnswer({ req, res, exchange, origin, span }: Ended, { observer, log, running }: AccessLogDeps): void {
+function recordAnswer(
+  { req, res, exchange, origin, span }: Ended,
+  { observer, log, running, recent }: AccessLogDeps,
+): void {
   exchange.end();
   running?.end(exchange);
   const endedAt = performance.now();
@@ -136,6 +195,7 @@ function recordAnswer({ req, res, exchange, origin, span }: Ended, { observer, l
     aborted,
   };
   log.request(line);
+  recent?.record(kind, line);
   if (span) endRequestSpan(span, kind, line);
 }
 

@@ -5,6 +5,7 @@ import { type MinutesNeeds, minutesRoutes } from './minutes-routes.ts';
 import { type PurgeNeeds, purgeRoutes } from './purge-routes.ts';
 import { type RefreshNeeds, refreshRoutes } from './refresh-routes.ts';
 import { type JobsNeeds, jobsRoutes } from './jobs-routes.ts';
+import { type RequestsNeeds, requestsRoutes } from './requests-routes.ts';
 import { type Route, route } from './route.ts';
 import { type Reloaded, type Stats, type Upstreams, reloaded, stats, upstreams } from './schemas.ts';
 import { type EventsNeeds, eventsRoutes } from './events-routes.ts';
@@ -14,6 +15,7 @@ export interface Administration extends CatalogueNeeds, ImagesNeeds, MinutesNeed
   stats(): Promise<Stats>;
   upstreams(): Promise<Upstreams>;
   readonly events: EventsNeeds['events'];
+  readonly requests: RequestsNeeds['requests'];
   /** Reads the configuration file again. @throws Problem `refused` with every problem of the file. */
   reload(): Promise<Reloaded>;
 }
@@ -50,6 +52,7 @@ export const routes: readonly Route<Administration>[] = [
   ...purgeRoutes,
   ...refreshRoutes,
   ...jobsRoutes,
+  ...requestsRoutes,
   route({
     method: 'post',
     path: '/api/v1/reload',

@@ -39,6 +39,7 @@ test('of more than 32 requests at the same time, the rest is answered at once to
   };
   const never = async () => impossible();
   const administration: Administration = {
+    requests: { recorded: 0, list: () => [] },
     events: { listen: () => undefined },
     stats: never,
     catalogue: { repositories: never, tags: never },
