@@ -61,7 +61,7 @@ const ownersOf: Readonly<Record<string, readonly string[]>> = {
   'google-auth-library': ['upstream/credentials/'],
   'p-limit': ['app/', 'mirror/', 'storage/', 'upstream/'],
   'node:sqlite': ['index/'],
-  'node:child_process': ['upstream/credentials/'],
+  'node:child_process': ['upstream/credentials/', 'commands/client/'],
   'node:http': ['http/', 'upstream/', 'commands/kubernetes/'],
   'node:https': ['http/', 'upstream/', 'commands/kubernetes/'], // There, since fetch takes no certificate authority.
   'node:dns': ['upstream/', 'commands/'],

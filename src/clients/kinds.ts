@@ -136,6 +136,17 @@ export type InstalledClient = {
   [Name in ClientName]: (typeof clientKinds)[Name] extends { readonly folder: string } ? Name : never;
 }[ClientName];
 
+/** The clients whose programs can be asked to pull. */
+export const drivenClients = [
+  'docker',
+  'containerd',
+  'crio',
+  'podman',
+  'buildkit',
+  'k3s',
+] as const satisfies InstalledClient[];
+export type DrivenClient = (typeof drivenClients)[number];
+
 /** What a client is told, in files below `folder`. Pure. */
 export function clientConfiguration(name: ClientName, mirror: ReachedMirror, folder?: string): ClientConfiguration {
   const kind: ClientKind = clientKinds[name];

@@ -1,7 +1,13 @@
-import { type Command, Option } from 'commander';
-import { clientKinds, type ClientName, type InstalledClient } from '../clients/kinds.ts';
+import { Argument, type Command, Option } from 'commander';
+import {
+  clientKinds,
+  type ClientName,
+  type DrivenClient,
+  drivenClients,
+  type InstalledClient,
+} from '../clients/kinds.ts';
 import { endOnSignals, run } from './exit.ts';
-import { askingCommand, askingWith, type MirrorOptions } from './options.ts';
+import { askingCommand, askingWith, durationOption, type MirrorOptions } from './options.ts';
 
 interface ClientOptions extends MirrorOptions {
   readonly url?: string;
@@ -27,6 +33,7 @@ export function addClientCommands(program: Command): void {
     if (isInstalled(name)) addInstallation(command, name);
     else command.action((options: ClientOptions) => run(() => printOf(name, options)));
   }
+  addTest(client);
 }
 
 function addClient(client: Command, name: ClientName): Command {
@@ -50,6 +57,36 @@ function addInstallation(command: Command, name: InstalledClient): void {
         const { installClient, uninstallClient } = await import('../commands/client/client.ts');
         const asked = { ...askingWith(options), client: name };
         return options.undo === true ? uninstallClient(asked) : installClient(asked);
+      }),
+    );
+}
+
+interface TestOptions extends ClientOptions {
+  readonly image?: string;
+  readonly folder?: string;
+  readonly root: string;
+  readonly within: number;
+}
+
+function addTest(client: Command): void {
+  askingCommand(
+    client,
+    'test',
+    'pull an image through clients of this machine, and see whether the mirror is asked for it',
+  )
+    .addArgument(new Argument('[client...]', 'which; by default all that are installed').choices(drivenClients))
+    .option('-i, --image <image>', 'what is pulled; by default the smallest image that is cached')
+    .option('-u, --url <url>', 'where clients reach the mirror; by default its listener on this machine')
+    .option('--folder <folder>', 'where the files of the client are')
+    .option('--root <folder>', 'where the file system of the client is', '/')
+    .addOption(
+      new Option('--within <duration>', 'how long a pull may take').default(300_000, '5m').argParser(durationOption),
+    )
+    .action((clients: readonly DrivenClient[], { within: withinMs, ...options }: TestOptions) =>
+      run(async () => {
+        endOnSignals();
+        const { testClients } = await import('../commands/client/test-client.ts');
+        return testClients({ ...askingWith(options), clients, withinMs });
       }),
     );
 }

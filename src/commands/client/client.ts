@@ -88,7 +88,7 @@ function installationAt({ root, folder }: Place): Installation {
 const containerdConfig = '/etc/containerd/config.toml';
 
 /** What is to be done so that containerd reads a folder of `hosts.toml` files; nothing if it does. */
-async function containerdNotes({
+export async function containerdNotes({
   root,
   folder,
 }: {
