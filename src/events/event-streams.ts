@@ -6,6 +6,8 @@ export const maxListeners = 32;
 /** An idle stream says that it lives; one that takes nothing for so many of these intervals is ended. */
 const heartbeatMs = 15_000;
 const maxMissedHeartbeats = 4;
+/** How long a stream may take to end when the mirror stops. */
+const endsWithinMs = 1_000;
 
 export interface EventStreamsDeps {
   readonly recent: RecentEvents;
@@ -104,7 +106,10 @@ class EventStream extends Readable {
   }
 
   end(): void {
-    if (!this.destroyed) this.push(null);
+    if (this.destroyed) return;
+    this.push(null);
+    const late = setTimeout(() => this.destroy(), endsWithinMs).unref();
+    this.once('close', () => clearTimeout(late));
   }
 }
 

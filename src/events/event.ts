@@ -47,7 +47,9 @@ export const dataSchemas = {
     .describe('A stored file did not match its digest, and is no longer served.'),
   'io.layerwell.upstream.down': z
     .strictObject({ upstream: upstream(), endpoint: endpoint() })
-    .describe('An endpoint of an upstream fails, and is not asked for a while: its circuit opened.'),
+    .describe(
+      'An endpoint of an upstream fails, and is not asked for a while: its circuit opened. Of a pattern such as `*.pkg.dev`: one of its registries.',
+    ),
   'io.layerwell.upstream.up': z
     .strictObject({ upstream: upstream(), endpoint: endpoint() })
     .describe('It answers again: its circuit closed.'),

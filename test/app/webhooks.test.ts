@@ -11,7 +11,7 @@ import { image } from '../support/images.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { ScriptedFiles } from '../support/scripted-files.ts';
 import { type Replaced, type RunningApp, startApp } from '../support/start-app.ts';
-import { mirrorOf } from '../support/start-mirror.ts';
+import { mirrorOf, startMirror } from '../support/start-mirror.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 import {
   isSignedWith,
@@ -238,4 +238,26 @@ test('a secret that cannot be used is logged without it, and the event is sent w
   await writeFile(secretFile, secret);
   mended.open();
   await receiver.took(1);
+});
+
+test('a mirror that is killed loses no event that it had written', async () => {
+  const receiver = await startWebhookReceiver();
+  receiver.answer = () => (receiver.taken.length < 2 ? 204 : undefined);
+  const upstream = await startFakeRegistry();
+  const names = named(5);
+  for (const name of names) upstream.content.add('library/app', name, image({ name }));
+  const mirror = await startMirror(mirrorOf(upstream, eventsTo([receiver])));
+  for (const name of names) await ask(mirror, `/v2/library/app/manifests/${name}`);
+  const told = async () => (await mirror.metrics()).sum('layerwell_events_total');
+  await expect.poll(told).toBe(names.length);
+  const bytes = async () => (await mirror.metrics()).sum('layerwell_event_queue_bytes');
+  await expect.poll(bytes).toBeGreaterThan(names.length * 400);
+  await receiver.got(3);
+  await mirror.kill();
+
+  receiver.answer = () => 204;
+  await mirror.start(mirror.config);
+  const distinct = () => new Set(receiver.taken.map(({ event }) => event['id'])).size;
+  await expect.poll(distinct).toBe(names.length); // Those that came twice have the same id.
+  expect(new Set(digestsIn(receiver.taken))).toEqual(new Set(names.map(digestOf)));
 });

@@ -121,8 +121,8 @@ function webhookSettings(
   }));
 }
 
-/** The current one, then a former one. @throws Error that names the file of one that cannot be read. */
-function secretsOf({ secret, previousSecret }: Config['events']['webhooks'][number]): Promise<readonly string[]> {
+/** The current one, then a former one if it differs. @throws Error that names the file of one that cannot be read. */
+async function secretsOf({ secret, previousSecret }: Config['events']['webhooks'][number]): Promise<readonly string[]> {
   const all = previousSecret === undefined ? [secret] : [secret, previousSecret];
-  return Promise.all(all.map(readSecret));
+  return [...new Set(await Promise.all(all.map(readSecret)))];
 }

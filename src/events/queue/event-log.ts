@@ -99,6 +99,7 @@ export class EventLog {
     try {
       return await this.#readPiece(position, size);
     } catch (cause) {
+      if (!this.#sizes.has(position.segment)) return { events: [], next: this.first }; // Dropped meanwhile.
       this.#deps.onDamaged({ segment: position.segment, lines: 0, cause });
       return { events: [], next: { ...position, offset: size } };
     }

@@ -146,3 +146,31 @@ test('what the disk refuses is not in the log, leaves no files, and does not hid
   const next = await openLog({ folder });
   expect(await readAll(next.log)).toEqual(['1', '2']);
 });
+
+test('a process that is restarted again and again does not fill the store with files', async () => {
+  const { log, folder } = await openLog();
+  await log.append([event('1')]);
+  await log.close();
+  const line = await readFile(join(folder, '000000000001.log'));
+  const names = Array.from({ length: 1_100 }, (_, place) => `${String(place + 2).padStart(12, '0')}.log`);
+  await Promise.all(names.map((name) => writeFile(join(folder, name), line)));
+  const again = await openLog({ folder });
+  await again.log.append([event('2')]);
+  expect((await readdir(folder)).length).toBeLessThanOrEqual(1_001);
+  expect(again.dropped.length).toBeGreaterThan(90);
+  await again.log.close();
+});
+
+test('a file that is dropped while it is read is no damage', async () => {
+  const { log, files, damaged } = await openLog();
+  for (let number = 0; number < 900; number += 1) await log.append([event(String(number), 1_000)]);
+  const { first } = log;
+  let reads = 0;
+  files.before = async ({ operation, path }) => {
+    if (operation !== 'open' || !path.endsWith(`${first.segment}.log`) || (reads += 1) > 1) return;
+    for (let number = 0; number < 300; number += 1) await log.append([event('more', 1_000)]);
+  };
+  expect(await log.read(first)).toEqual({ events: [], next: log.first });
+  expect(damaged).toEqual([]);
+  await log.close();
+});

@@ -66,3 +66,20 @@ test('an idle stream says that it lives; one whose reader takes nothing is ended
     vi.useRealTimers();
   }
 });
+
+test('a stream whose reader takes nothing does not keep the mirror from stopping', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    const recent = new RecentEvents();
+    const streams = new EventStreams({ recent });
+    const stuck = streams.listen({ after: undefined });
+    recent.add(quarantined());
+    streams.stop();
+    expect(stuck?.destroyed).toBe(false);
+    vi.advanceTimersByTime(1_000);
+    expect(stuck?.destroyed).toBe(true);
+    expect(streams.listen({ after: undefined })).toBeUndefined();
+  } finally {
+    vi.useRealTimers();
+  }
+});
