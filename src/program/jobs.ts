@@ -1,10 +1,11 @@
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { parseSize } from '../config/sections/units.ts';
 import { run, stopSignals } from './exit.ts';
 import { askingCommand, askingWith, type MirrorOptions } from './options.ts';
 
 /** The commands that begin jobs of the running mirror, and wait for them. */
 export function addJobCommands(program: Command): void {
-  addWarm(program);
+  for (const add of [addWarm, addVerify]) add(program);
 }
 
 /** Its own options, as commander parses them. */
@@ -30,6 +31,35 @@ function addWarm(program: Command): void {
         return untilForced((stop) => warm({ ...askingWith(mirror), ...wanted, ...terminal(), stop }));
       }),
     );
+}
+
+/** Likewise. */
+interface VerifyOptions extends MirrorOptions {
+  readonly refetch: boolean;
+  readonly rate?: number;
+}
+
+function addVerify(program: Command): void {
+  const text =
+    'let the running mirror read what it has stored and compare it with its digests; damaged files are quarantined';
+  askingCommand(program, 'verify', text)
+    .argument('[name]', 'only a repository, or an image, such as docker.io/library/nginx:1.27')
+    .option('--refetch', 'fetch again what is damaged or missing', false)
+    .addOption(new Option('--rate <size>', 'the most to read in a second, such as 50MiB').argParser(sizeOption))
+    .action((name: string | undefined, options: VerifyOptions) =>
+      run(async () => {
+        const { verify } = await import('../commands/jobs/verify.ts');
+        const { refetch, rate: bytesPerSecond, ...mirror } = options;
+        const wanted = { name, refetch, bytesPerSecond };
+        return untilForced((stop) => verify({ ...askingWith(mirror), ...wanted, ...terminal(), stop }));
+      }),
+    );
+}
+
+function sizeOption(text: string): number {
+  const bytes = parseSize(text);
+  if (bytes === undefined || bytes === 0) throw new InvalidArgumentError('expected a size such as "50MiB"');
+  return bytes;
 }
 
 function addPlatforms(text: string, before: readonly string[]): readonly string[] {
