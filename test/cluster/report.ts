@@ -34,8 +34,33 @@ export async function writeReport(lines: readonly Line[], cluster: Cluster): Pro
     (part) => part !== '',
   );
   const text = await readFile(page, 'utf8');
-  const [before = '', after = ''] = [text.split(begin)[0], text.split(end)[1]];
-  await writeFile(page, `${before}${begin}\n\n${results.join('\n\n')}\n\n${end}${after}`);
+  const [before = '', rest = ''] = text.split(begin);
+  const [former = '', after = ''] = rest.split(end);
+  await writeFile(page, `${before}${begin}\n\n${mergedResults(former, results.join('\n\n'))}\n\n${end}${after}`);
+}
+
+/** A run of some shapes or scenarios replaces their rows, and keeps what it has not run. Pure. */
+export function mergedResults(former: string, now: string): string {
+  const [known, found] = [sectionsOf(former), sectionsOf(now)];
+  const titles = [...new Set([...known.keys(), ...found.keys()])];
+  return titles.map((title) => mergedSection(known.get(title) ?? [], found.get(title) ?? [])).join('\n\n');
+}
+
+/** The lines of each section, by its heading; what is before the first has none. */
+function sectionsOf(text: string): ReadonlyMap<string, readonly string[]> {
+  const parts = text.trim() === '' ? [] : text.trim().split(/\n+(?=### )/);
+  return new Map(parts.map((part) => [/^### .*/.exec(part)?.[0] ?? '', part.split('\n')]));
+}
+
+function mergedSection(former: readonly string[], now: readonly string[]): string {
+  if (former.length === 0 || now.length === 0 || !now.some(isRow)) return (now.length > 0 ? now : former).join('\n');
+  const rows = new Map([...former, ...now].filter(isRow).map((row) => [row.split(' | ')[0], row]));
+  return [...now.filter((line) => !isRow(line)), ...rows.values()].join('\n');
+}
+
+/** Not the head of a table. */
+function isRow(line: string): boolean {
+  return line.startsWith('| ') && !/^\| (Scenario|Values) \|/.test(line);
 }
 
 function tableOf(shape: string, lines: readonly Line[]): string {
