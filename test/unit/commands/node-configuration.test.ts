@@ -109,17 +109,6 @@ describe('files of others', () => {
     expect(await node.read(hub)).toBe(others);
   });
 
-  test.each([false, true])('of another release are not touched either, with takeOver: %s', async (takeOver) => {
-    const node = await testNode({ registries });
-    await configureNode(node.options);
-    await node.set({ registries, takeOver, owner: 'other/layerwell' });
-    expect(await configureNode(node.options)).toBe(1);
-    expect(node.actions.filter((action) => action.startsWith('refuse'))).toHaveLength(2);
-    expect(node.lines.filter(({ release }) => release === 'cache/layerwell')).toHaveLength(2);
-    await unconfigureNode(node.options, { stays: false });
-    expect(await node.files()).toEqual([fallback, hub]);
-  });
-
   test('a symbolic link is not followed', async () => {
     const node = await testNode({ registries, takeOver: true });
     await node.write('/elsewhere', others);
@@ -139,30 +128,6 @@ describe('files of others', () => {
     expect(node.actions).toEqual([`refuse ${hub}`, `refuse ${certs}/quay.io/hosts.toml`, `write ${fallback}`]);
     await unconfigureNode(node.options, { stays: false });
     expect(await node.files()).toEqual(['/elsewhere/ca.crt', `${certs}/docker.io/ca.crt`, `${certs}/quay.io`]);
-  });
-
-  test('two releases with takeOver do not rewrite the files of each other', async () => {
-    const node = await testNode({ registries, takeOver: true });
-    await node.write(hub, others);
-    await configureNode(node.options);
-    const first = await node.read(hub);
-    for (const owner of ['other/layerwell', 'cache/layerwell', 'other/layerwell']) {
-      await node.set({ registries, takeOver: true, owner });
-      await configureNode(node.options);
-      expect(await node.read(hub)).toBe(first);
-    }
-  });
-
-  test('come back when a release that took them over, and the one that replaced it, are removed', async () => {
-    const node = await testNode({ registries, takeOver: true });
-    await node.write(hub, others);
-    await configureNode(node.options);
-    await node.set({ registries, takeOverFrom: ['cache/layerwell'], owner: 'other/layerwell' });
-    expect(await configureNode(node.options)).toBe(0);
-    await unconfigureNode(node.options, { stays: false });
-    await node.set({ registries, takeOver: true });
-    await unconfigureNode(node.options, { stays: false });
-    expect(await node.read(hub)).toBe(others);
   });
 
   test('beside ours in the folder of a registry stay', async () => {

@@ -5,9 +5,9 @@ import { mergedResults } from '../../cluster/report.ts';
 const page = readFileSync('docs/kubernetes.md', 'utf8');
 
 test('the table of dry runs has a row for every file of values that the chart accepts', () => {
-  const rows = [...page.matchAll(/^\| `(\S+\.yaml)` \|/gm)].map(([, file]) => file);
+  const rows = [...page.matchAll(/^\| `(\S+\.yaml)` \|/gm)].map(([, file = '']) => file);
   const files = ['charts/layerwell/ci/*-values.yaml', 'test/clients/chart/accepted/*.yaml'];
-  expect(rows.toSorted()).toEqual(files.flatMap((pattern) => globSync(pattern)).toSorted());
+  expect(new Set(rows)).toEqual(new Set(files.flatMap((pattern) => globSync(pattern))));
 });
 
 test('a run of the cluster test replaces the rows of what it ran, and keeps the others', () => {
