@@ -5,123 +5,30 @@ import { type Event, eventOf, type Occurrence } from '../../../src/events/event.
 import { EventQueue, maxWaitingEvents } from '../../../src/events/queue/event-queue.ts';
 import type { Outcome } from '../../../src/events/webhooks/next-step.ts';
 import { refusedForAtMostMs } from '../../../src/events/webhooks/next-step.ts';
-import { Webhooks } from '../../../src/events/webhooks/webhooks.ts';
-import type { EventsObserver } from '../../../src/mirror/ports/observer.ts';
-import { DurableFolders } from '../../../src/storage/filesystem/durable-folders.ts';
-import { nodeFiles } from '../../../src/storage/filesystem/file-system.ts';
-import { StateFile } from '../../../src/storage/filesystem/state-file.ts';
 import { gate } from '../../support/gate.ts';
-import { ManualClock } from '../../support/manual-clock.ts';
-import { temporaryDirectory } from '../../support/temp-directory.ts';
+import { eventClock, low, mib, numberOf, RecordingEvents, startWebhooks } from './start-webhooks.ts';
 
-const mib = 1024 * 1024;
-const clock = new ManualClock();
 const signal = AbortSignal.timeout(60_000);
 const taken: Outcome = { kind: 'answered', status: 204, retryAfterMs: undefined };
 const refused: Outcome = { kind: 'answered', status: 400, retryAfterMs: undefined };
 const down: Outcome = { kind: 'failed', reason: 'connect' };
-
-class RecordingEvents implements EventsObserver {
-  readonly dropped: Parameters<EventsObserver['eventsDropped']>[0][] = [];
-  readonly changes: Parameters<EventsObserver['webhookChanged']>[0][] = [];
-  readonly results: string[] = [];
-  readonly failures: unknown[] = [];
-  damaged = 0;
-
-  eventTold(): void {}
-
-  eventsDropped(event: Parameters<EventsObserver['eventsDropped']>[0]): void {
-    this.dropped.push(event);
-  }
-
-  eventQueueDamaged(): void {
-    this.damaged += 1;
-  }
-
-  eventQueueFailed({ cause }: { readonly cause: unknown }): void {
-    this.failures.push(cause);
-  }
-
-  webhookAnswered({ result }: Parameters<EventsObserver['webhookAnswered']>[0]): void {
-    this.results.push(result);
-  }
-
-  webhookChanged(event: Parameters<EventsObserver['webhookChanged']>[0]): void {
-    this.changes.push(event);
-  }
-}
 
 /** A receiver that never answers. */
 function untilStopped(stopping: AbortSignal): Promise<Outcome> {
   return new Promise((_, reject) => stopping.addEventListener('abort', () => reject(stopping.reason)));
 }
 
-interface Hook {
-  readonly types?: readonly string[];
-  readonly send: (event: Record<string, unknown>, stopping: AbortSignal) => Outcome | Promise<Outcome>;
-}
-
-/** Webhooks by name, over a store of its own or a given one. */
-async function start(hooks: Readonly<Record<string, Hook>>, store?: string) {
-  const path = store ?? (await temporaryDirectory());
-  const [observer, time] = [new RecordingEvents(), new ManualClock()];
-  const folders = new DurableFolders({ files: nodeFiles });
-  await nodeFiles.mkdir(join(path, 'incoming')).catch(() => {});
-  const push = (occurrence: Occurrence) => webhooks.push(eventOf(occurrence, { source: 'urn:test', clock }));
-  const webhooks = new Webhooks({
-    webhooks: Object.entries(hooks).map(([name, { types, send }]) => ({
-      name,
-      types: types && new Set(types),
-      createSender: async () => ({
-        send: async ({ json }, { signal: stopping }) => send(JSON.parse(json), stopping),
-        close: async () => {},
-      }),
-    })),
-    folder: join(path, 'events'),
-    maxBytes: mib,
-    files: nodeFiles,
-    hold: async () => {},
-    positionsFile: new StateFile({
-      path,
-      name: 'events/positions.json',
-      maxBytes: mib,
-      files: nodeFiles,
-      folders,
-      observer: { internalError: () => {} },
-      failpoint: undefined,
-      hold: async () => {},
-    }),
-    clock: time,
-    observer,
-    tell: push,
-    random: () => 0,
-    wait: async (ms, { signal: stopping }) => {
-      time.advance(ms);
-      await new Promise(setImmediate);
-      stopping.throwIfAborted();
-    },
-  });
-  await webhooks.start();
-  return { webhooks, observer, path, push };
-}
-
-const low = (remaining: number): Occurrence => ({
-  type: 'io.layerwell.upstream.rate_limit_low',
-  subject: 'docker.io',
-  data: { upstream: 'docker.io', account: 'anonymous', limit: 100, remaining },
-});
 const isDown: Occurrence = {
   type: 'io.layerwell.upstream.down',
   subject: 'ghcr.io',
   data: { upstream: 'ghcr.io', endpoint: 'registry' },
 };
-const numberOf = (event: Record<string, unknown>) => Object(event['data']).remaining;
 
 test('a webhook that is down for ever costs a bounded file, and is told how much it missed', async () => {
   const [last, began] = [gate(), gate()];
   let isDownNow = true;
   const got: Record<string, unknown>[] = [];
-  const { webhooks, observer, path, push } = await start({
+  const { webhooks, observer, path, push } = await startWebhooks({
     dead: {
       send: async (event) => {
         began.open();
@@ -157,7 +64,7 @@ test('a webhook that is down for ever costs a bounded file, and is told how much
 
 test('each webhook gets the types that it asks for, and one that asks for nothing that happens keeps no file', async () => {
   const [some, all, done] = [[] as unknown[], [] as unknown[], gate()];
-  const { webhooks, path, push } = await start({
+  const { webhooks, path, push } = await startWebhooks({
     some: { types: ['io.layerwell.upstream.down'], send: ({ type }) => (some.push(type), taken) },
     none: { types: ['io.layerwell.tag.moved'], send: () => taken },
     all: {
@@ -179,7 +86,7 @@ test('each webhook gets the types that it asks for, and one that asks for nothin
 test('an event that a receiver refuses for a day is given up, and the next ones follow', async () => {
   const tries: number[] = [];
   const done = gate();
-  const { webhooks, observer, push } = await start({
+  const { webhooks, observer, push } = await startWebhooks({
     hook: {
       send: (event) => {
         tries.push(numberOf(event));
@@ -200,13 +107,13 @@ test('an event that a receiver refuses for a day is given up, and the next ones 
 });
 
 test('a webhook that is new gets what happens from now on; one that was there goes on where it was', async () => {
-  const old = await start({ old: { send: (_, stopping) => untilStopped(stopping) } });
+  const old = await startWebhooks({ old: { send: (_, stopping) => untilStopped(stopping) } });
   old.push(low(1));
-  await vi.waitFor(() => expect(old.webhooks.oldest()[0]?.oldestAtMs).toBe(clock.now()));
+  await vi.waitFor(() => expect(old.webhooks.oldest()[0]?.oldestAtMs).toBe(eventClock.now()));
   await old.webhooks.stop(signal);
 
   const [gotOld, gotNew, done] = [[] as number[], [] as number[], gate()];
-  const { webhooks, push } = await start(
+  const { webhooks, push } = await startWebhooks(
     {
       old: { send: (event) => (gotOld.push(numberOf(event)), taken) },
       new: { send: (event) => (gotNew.push(numberOf(event)), done.open(), taken) },
@@ -224,13 +131,13 @@ test.each(['nonsense', '{"hook":{"segment":"x"}}', '{"hook":{"segment":99,"offse
   'with a file of positions that says %s, events are sent again rather than lost',
   async (text) => {
     const done = gate();
-    const first = await start({ hook: { send: () => (done.open(), taken) } });
+    const first = await startWebhooks({ hook: { send: () => (done.open(), taken) } });
     first.push(low(1));
     await done.opened;
     await first.webhooks.stop(signal);
     await writeFile(join(first.path, 'events', 'positions.json'), text);
     const got: number[] = [];
-    const { webhooks, push } = await start(
+    const { webhooks, push } = await startWebhooks(
       { hook: { send: (event) => (got.push(numberOf(event)), taken) } },
       first.path,
     );
@@ -258,7 +165,7 @@ test('what happens while the disk hangs waits in memory up to a bound; then it i
     onWritten: () => {},
     onLost: (loss) => lost.push(loss),
   });
-  const event: Event = eventOf(low(1), { source: 'urn:test', clock });
+  const event: Event = eventOf(low(1), { source: 'urn:test', clock: eventClock });
   queue.push(event);
   await new Promise(setImmediate);
   for (let number = 0; number < maxWaitingEvents + 5; number += 1) queue.push(event);
