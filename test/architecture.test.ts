@@ -42,7 +42,7 @@ const ownersOf: Readonly<Record<string, readonly string[]>> = {
   '@koa/router': ['http/'],
   undici: ['upstream/', 'cluster/'],
   tldts: ['upstream/'],
-  'lru-cache': ['mirror/', 'upstream/', 'storage/s3/', 'index/'],
+  'lru-cache': ['mirror/', 'upstream/', 'storage/s3/', 'index/', 'telemetry/'],
   zod: ['config/', 'http/management/api/', 'events/', 'mirror/administration/images/'],
   'fastest-levenshtein': ['config/'],
   'jsonc-parser': ['config/', 'clients/'],

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { CacheWord } from '../mirror/ports/cache-status.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
@@ -21,6 +22,16 @@ export interface AnswerTotals {
   readonly answers: number;
   readonly bytes: number;
 }
+
+/** What was served of each repository. */
+export interface RepositoryTotals {
+  /** By `<upstream>/<repository>`: the {@link mostRepositories} that were served last. */
+  readonly byName: ReadonlyMap<string, AnswerTotals>;
+  /** Of those that are not counted by name any more. */
+  readonly forgotten: AnswerTotals;
+}
+
+export const mostRepositories = 1_000;
 
 /** Counts of the answers with the same labels. */
 interface Series {
@@ -48,6 +59,11 @@ interface Times {
 export class Answers {
   readonly #series = new Map<string, Series>();
   readonly #times = new Map<string, Times>();
+  readonly #forgotten = { answers: 0, bytes: 0 };
+  readonly #repositories = new LRUCache<string, { answers: number; bytes: number }>({
+    max: mostRepositories,
+    dispose: (totals) => addTo(this.#forgotten, totals),
+  });
   readonly #requestSeconds: Durations;
   readonly #firstByteSeconds: Durations;
 
@@ -117,6 +133,12 @@ export class Answers {
     const times = (series.times ??= this.#timesOf(event.kind, event.cache));
     times.whole.add(event.durationMs / 1_000);
     times.firstByte.add(event.firstByteMs / 1_000);
+    // Names that are refused would take the places of those that are served.
+    if (event.repository !== undefined && event.status < 400) this.#countRepository(event.repository, event.bytes);
+  }
+
+  repositories(): RepositoryTotals {
+    return { byName: new Map(this.#repositories.entries()), forgotten: { ...this.#forgotten } };
   }
 
   /** Answers and bytes since the start of the process, by the word for where they came from. */
@@ -127,6 +149,12 @@ export class Answers {
       totals.set(cache, { answers: before.answers + answers, bytes: before.bytes + bytes });
     }
     return totals;
+  }
+
+  #countRepository(name: string, bytes: number): void {
+    const known = this.#repositories.get(name);
+    if (known) addTo(known, { answers: 1, bytes });
+    else this.#repositories.set(name, { answers: 1, bytes });
   }
 
   #seriesOf({ kind, method, status, cache, upstream }: AnsweredLabels): Series {
@@ -157,6 +185,11 @@ function knownMethod(method: string): string {
 
 /** Upper bounds of the buckets of duration histograms, where nothing else is said. */
 export const secondsOfBuckets = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
+
+function addTo(sum: { answers: number; bytes: number }, { answers, bytes }: AnswerTotals): void {
+  sum.answers += answers;
+  sum.bytes += bytes;
+}
 
 /** Durations counted by bucket. Adding one is cheap: a few comparisons and an addition. */
 export class Buckets {
@@ -264,26 +297,4 @@ export class OperationDurations<Operation extends string> {
   add({ operation, durationMs }: { readonly operation: Operation; readonly durationMs: number }): void {
     this.#buckets.get(operation)?.add(durationMs / 1_000);
   }
-}
-
-export interface ClientCounters {
-  readonly answers: Answers;
-  readonly rejections: Counter<'reason'>;
-  readonly collapsed: Counter<'kind'>;
-  readonly stale: Counter<'upstream' | 'reason'>;
-}
-
-/** Counts what clients ask, and what they are answered. */
-export function clientEvents({
-  answers,
-  rejections,
-  collapsed,
-  stale,
-}: ClientCounters): Pick<Observer, 'answered' | 'rejected' | 'collapsed' | 'servedStale'> {
-  return {
-    answered: answers.count.bind(answers), // For every request: without a call between.
-    rejected: ({ reason }) => rejections.inc({ reason }),
-    collapsed: ({ kind }) => collapsed.inc({ kind }),
-    servedStale: ({ upstream, reason }) => stale.inc({ upstream, reason }),
-  };
 }

@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { collectDefaultMetrics, type Counter, Gauge, Registry } from 'prom-client';
 import { type Clock, systemClock } from '../mirror/ports/clock.ts';
 import type {
   BucketObserver,
@@ -10,7 +10,7 @@ import type {
   RejectionReason,
   StoreObserver,
 } from '../mirror/ports/observer.ts';
-import { clientEvents } from './answers.ts';
+import type { Answers, RepositoryTotals } from './answers.ts';
 import { createBucketMetrics } from './bucket-metrics.ts';
 import { createEventMetrics } from './event-metrics.ts';
 import { createUpstreamMetrics, downloadEvents, storeEvents, type UpstreamMetrics } from './fetch-metrics.ts';
@@ -45,6 +45,8 @@ export interface Metrics
   readFrom(readings: Readings): void;
   /** Answers to clients since the start of the process, by the word for where they came from. */
   answerTotals(): ReturnType<Instruments['answers']['totals']>;
+  /** Answers with content, by repository. */
+  repositoryTotals(): RepositoryTotals;
   /** The Prometheus text format. */
   text(): Promise<string>;
   readonly contentType: string;
@@ -74,6 +76,7 @@ export function createMetrics({
     contentType: registry.contentType,
     text: async () => withShortHelp(await registry.metrics()),
     answerTotals: () => instruments.answers.totals(),
+    repositoryTotals: () => instruments.answers.repositories(),
     readFrom: (readings) => createReadouts(registry, readings),
     ...clientEvents(instruments),
     ...upstreams,
@@ -176,5 +179,27 @@ function clusterEvents(instruments: Instruments, logger: MetricsDeps['log']['log
     },
     replicasKnown: (event) => replicas.set(event.replicas),
     lease: ({ kind, what }) => leases.inc({ kind, event: what }),
+  };
+}
+
+interface ClientCounters {
+  readonly answers: Answers;
+  readonly rejections: Counter<'reason'>;
+  readonly collapsed: Counter<'kind'>;
+  readonly stale: Counter<'upstream' | 'reason'>;
+}
+
+/** Counts what clients ask, and what they are answered. */
+function clientEvents({
+  answers,
+  rejections,
+  collapsed,
+  stale,
+}: ClientCounters): Pick<Observer, 'answered' | 'rejected' | 'collapsed' | 'servedStale'> {
+  return {
+    answered: answers.count.bind(answers), // For every request: without a call between.
+    rejected: ({ reason }) => rejections.inc({ reason }),
+    collapsed: ({ kind }) => collapsed.inc({ kind }),
+    servedStale: ({ upstream, reason }) => stale.inc({ upstream, reason }),
   };
 }

@@ -30,6 +30,10 @@ test('stats count what clients were sent, and from where it came', async () => {
       byCache: { hit: { answers: 3, bytes: 3 * length }, miss: { answers: 1, bytes: length } },
     },
     bytes: { served: 4 * length, fromUpstream: length, saved: 3 * length },
+    top: {
+      repositories: [{ name: 'docker.io/library/app', requests: 4, bytes: 4 * length }],
+      other: { requests: 0, bytes: 0 },
+    },
     storage: { manifests: 1, blobs: 0, contentBytes: length, isIndexComplete: true, quarantinedFiles: 0 },
   });
 });

@@ -18,12 +18,13 @@ import type { ReloadResult } from '../reloading.ts';
 import type { UpstreamHealth } from '../upstream-health.ts';
 import { refreshTag } from './refresh-tag.ts';
 import { ProcessPurges } from './process-purges.ts';
+import { topRepositories } from './top-repositories.ts';
 import { CachedCatalogue } from './catalogue-administration.ts';
 import type { OperatorJobs } from './jobs-administration.ts';
 import type { Upstreams as UpstreamsPart } from '../upstreams.ts';
 
 export interface AdministrationDeps {
-  readonly observer: Pick<Metrics, 'answerTotals' | 'activityOf' | 'upstreamTotals'>;
+  readonly observer: Pick<Metrics, 'answerTotals' | 'repositoryTotals' | 'activityOf' | 'upstreamTotals'>;
   readonly health: Pick<UpstreamHealth, 'states' | 'lastSuccesses'>;
   readonly upstreams: Pick<UpstreamsPart, 'directory'>;
   readonly mirror: Pick<AssembledMirror, 'waitingFor' | 'purgeIn' | 'mirror'>;
@@ -80,6 +81,7 @@ export class ProcessAdministration
       requests: requestsOf(totals),
       bytes: { served, fromUpstream, saved: Math.max(0, served - fromUpstream) },
       upstreamRequests: requests,
+      top: topRepositories(observer.repositoryTotals()),
       storage: await storageOf(readings),
     };
   }

@@ -175,7 +175,19 @@ function recordAnswer(
   const status = res.statusCode;
   const aborted = !res.writableFinished;
   const firstByteMs = (exchange.firstByteAt ?? endedAt) - exchange.startedAt;
-  observer.answered({ kind, method, status, cache, upstream, bytes, durationMs, firstByteMs, aborted });
+  const name = exchange.repositoryName;
+  observer.answered({
+    kind,
+    method,
+    status,
+    cache,
+    upstream,
+    repository: name,
+    bytes,
+    durationMs,
+    firstByteMs,
+    aborted,
+  });
   const line: AccessLine = {
     requestId: exchange.requestId,
     traceId: span?.traceId ?? traceIdIn(req.headers),

@@ -28,6 +28,8 @@ export class Exchange implements Waiting, Deadlined {
   staleReason: string | undefined;
   upstream = 'none';
   repository: string | undefined;
+  /** `<upstream>/<repository>`. */
+  repositoryName: string | undefined;
   reference: string | undefined;
   /** In the log, and in the answer if that is an error. */
   requestId: string | undefined;

@@ -1,6 +1,7 @@
 import Router from '@koa/router';
 import type { Mirror } from '../../mirror/mirror.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
+import { repositoryKey } from '../../mirror/ports/repository-id.ts';
 import { type Digest, parseDigest } from '../../oci/digest.ts';
 import { OciError } from '../../oci/errors.ts';
 import { hostInPath, type HostName, isTag, parseHostName, type Reference } from '../../oci/reference.ts';
@@ -72,6 +73,7 @@ async function answerLocated(
   });
   exchange.upstream = located.upstream.label;
   exchange.repository = located.repositoryId.repository;
+  exchange.repositoryName = repositoryKey(located.repositoryId);
   if (namespace !== undefined) ctx.set('OCI-Namespace', namespace);
   switch (resource.kind) {
     case 'manifest':

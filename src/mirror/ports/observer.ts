@@ -52,6 +52,8 @@ export interface Observer {
     readonly cache: CacheWord;
     /** The label of the upstream, or `none`. */
     readonly upstream: string;
+    /** `<upstream>/<repository>`; undefined if the request names none. */
+    readonly repository?: string | undefined;
     readonly bytes: number;
     readonly durationMs: number;
     readonly firstByteMs: number;

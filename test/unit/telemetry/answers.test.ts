@@ -1,7 +1,7 @@
 import { Registry } from 'prom-client';
 import { expect, test } from 'vitest';
 import type { Observer } from '../../../src/mirror/ports/observer.ts';
-import { Answers } from '../../../src/telemetry/answers.ts';
+import { Answers, mostRepositories } from '../../../src/telemetry/answers.ts';
 import { parseMetrics } from '../../support/metrics.ts';
 
 type Answered = Parameters<Observer['answered']>[0];
@@ -72,4 +72,25 @@ test('counters continue from scrape to scrape', async () => {
   await metrics();
   expect((await metrics()).sum('layerwell_http_requests_total')).toBe(1);
   expect((await metrics()).sum('layerwell_http_request_duration_seconds_count')).toBe(1);
+});
+
+test('what was served is counted by repository, for the 1000 that were served last; the rest is a sum', () => {
+  const answers = new Answers(new Registry());
+  const served = (repository: string) => answers.count({ ...hit, repository });
+  served('docker.io/library/first');
+  served('docker.io/library/first');
+  for (let at = 0; at < 5_000; at += 1) served(`docker.io/library/app-${at}`);
+  served('docker.io/library/app-4999');
+  const { byName, forgotten } = answers.repositories();
+  expect(byName.size).toBe(mostRepositories);
+  expect(byName.get('docker.io/library/app-4999')).toEqual({ answers: 2, bytes: 20 });
+  expect(byName.has('docker.io/library/first')).toBe(false);
+  expect(forgotten).toEqual({ answers: 5_003 - 1_001, bytes: 10 * (5_003 - 1_001) });
+});
+
+test('names that are refused take no place among the repositories', () => {
+  const answers = new Answers(new Registry());
+  for (const status of [404, 429, 503]) answers.count({ ...hit, status, repository: `docker.io/none/${status}` });
+  answers.count(hit);
+  expect(answers.repositories()).toEqual({ byName: new Map(), forgotten: { answers: 0, bytes: 0 } });
 });

@@ -9,6 +9,15 @@ export const cacheWords = ['hit', 'revalidated', 'stale', 'collapsed', 'miss', '
 
 const answers = z.strictObject({ answers: amount(), bytes: amount().describe('Bytes of content sent.') });
 
+const served = z.strictObject({ requests: amount(), bytes: amount().describe('Bytes of content sent.') });
+
+const top = z.strictObject({
+  repositories: z
+    .array(served.extend({ name: z.string().describe('`<upstream>/<repository>`.') }))
+    .describe('Those with the most bytes or the most requests, at most 40, by bytes.'),
+  other: served.describe('All others. Beyond 1000 repositories, those that were not served for long count only here.'),
+});
+
 export const stats = z
   .strictObject({
     startedAt: time().describe('When this process started: everything else is counted since.'),
@@ -30,6 +39,7 @@ export const stats = z
       saved: amount().describe('How many fewer came from upstreams than were sent to clients.'),
     }),
     upstreamRequests: amount().describe('Requests to upstreams, including pings and those for tokens.'),
+    top: top.describe('Successful answers by repository.'),
     storage: z.strictObject({
       usedBytes: perhaps().describe('Disk use of the store in whole blocks.'),
       maxBytes: amount().describe('`storage.maxSize`.'),
