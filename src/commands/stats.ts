@@ -5,7 +5,9 @@ import {
   type Upstreams,
   upstreams as upstreamsSchema,
 } from '../http/management/api/schemas.ts';
+import { type Minutes, minutes as minutesSchema } from '../http/management/api/minutes-routes.ts';
 import { ApiFailure, apiOf, exitCodeOf, exitCodes, type MirrorChoice, type Output } from './api/client.ts';
+import { type Column, columnsOf, sparkline } from './api/sparkline.ts';
 import { alignedLines, bytesText, countText, shareText } from './api/table.ts';
 
 export interface StatsOptions extends MirrorChoice, Output {
@@ -21,13 +23,17 @@ export function stats(options: StatsOptions): Promise<number> {
   const { json, print } = options;
   return exitCodeOf(async () => {
     const api = await apiOf(options);
-    const [served, upstreams] = await Promise.all([api('stats'), api('upstreams')]);
-    if (json) return print(`${JSON.stringify({ stats: served, upstreams: itemsOf(upstreams) }, null, 2)}\n`);
-    const [known, knownUpstreams] = [statsSchema.safeParse(served), upstreamsSchema.safeParse(upstreams)];
-    if (!known.success || !knownUpstreams.success) {
+    const [served, minutes, upstreams] = await Promise.all([api('stats'), api('stats/minutes'), api('upstreams')]);
+    if (json) {
+      const all = { stats: served, minutes: itemsOf(minutes), upstreams: itemsOf(upstreams) };
+      return print(`${JSON.stringify(all, null, 2)}\n`);
+    }
+    const [stats, byMinute] = [statsSchema.safeParse(served), minutesSchema.safeParse(minutes)];
+    const known = upstreamsSchema.safeParse(upstreams);
+    if (!stats.success || !byMinute.success || !known.success) {
       throw new ApiFailure(exitCodes.failed, 'the mirror is of another version than this command; try --json');
     }
-    print(statsText(known.data, knownUpstreams.data));
+    print(statsText({ served: stats.data, minutes: byMinute.data, upstreams: known.data }));
   }, options);
 }
 
@@ -35,17 +41,75 @@ function itemsOf(value: unknown): unknown {
   return typeof value === 'object' && value !== null && 'items' in value ? value.items : value;
 }
 
+export interface MirrorNumbers {
+  readonly served: Stats;
+  readonly minutes: Minutes;
+  readonly upstreams: Upstreams;
+}
+
 /** The tables, separated by empty lines. Pure. */
-export function statsText(served: Stats, { items }: Upstreams): string {
+export function statsText({ served, minutes, upstreams }: MirrorNumbers): string {
   return [
     `since ${served.startedAt}\n`,
     alignedLines(requestRows(served)),
     alignedLines(summaryRows(served)),
+    alignedLines(dayRows(minutes)),
+    ...(served.top.repositories.length > 0 ? [alignedLines(topRows(served))] : []),
     alignedLines([
       ['UPSTREAM', 'STATE', 'REQUESTS', 'RECEIVED', 'PULLS LEFT', 'LAST FAILURE'],
-      ...items.map(upstreamRow),
+      ...upstreams.items.map(upstreamRow),
     ]),
   ].join('\n');
+}
+
+/** Half an hour each. */
+const columnsOfDay = 48;
+
+/** The last 24 hours as sparklines. The end is the clock of the mirror, which need not be that of this machine. */
+function dayRows(minutes: Minutes): readonly (readonly string[])[] {
+  const endMs = Date.parse(minutes.items.at(-1)?.at ?? '');
+  const day = columnsOf(minutes, { endMs, columns: columnsOfDay });
+  const valuesOf = (value: (column: Column) => number | undefined) => day.map((column) => column && value(column));
+  const largest = (values: readonly (number | undefined)[]) => Math.max(0, ...values.map((value) => value ?? 0));
+  const requests = valuesOf((column) => column.requests);
+  const ratio = valuesOf((column) => (column.requests === 0 ? undefined : column.hits / column.requests));
+  const bytes = valuesOf((column) => column.bytes);
+  return [
+    ['LAST 24 HOURS', '', 'MOST IN 30 MIN'],
+    ['requests', sparkline(requests), countText(largest(requests))],
+    ['hit ratio', sparkline(ratio, 1), shareText(largest(ratio), 1)],
+    ['served', sparkline(bytes), bytesText(largest(bytes))],
+  ];
+}
+
+const mostRepositories = 10;
+
+/** By bytes, as the mirror tells them. */
+function topRows({ top, bytes, requests }: Stats): readonly (readonly string[])[] {
+  const rest = top.repositories.slice(mostRepositories);
+  const other = [...rest, top.other];
+  const row = (name: string, one: { readonly requests: number; readonly bytes: number }) => [
+    name,
+    countText(one.requests),
+    shareText(one.requests, requests.total),
+    bytesText(one.bytes),
+    shareText(one.bytes, bytes.served),
+  ];
+  return [
+    ['REPOSITORY', 'REQUESTS', 'SHARE', 'BYTES', 'SHARE'],
+    ...top.repositories.slice(0, mostRepositories).map((one) => row(one.name, one)),
+    row('other', { requests: sumOf(other.map((one) => one.requests)), bytes: sumOf(other.map((one) => one.bytes)) }),
+  ];
+}
+
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
+}
+
+/** The share of the bytes that no upstream had to send for them. */
+function hitRatioOfBytes({ requests, bytes }: Stats): string {
+  const { hit, revalidated, stale } = requests.byCache;
+  return shareText(sumOf([hit, revalidated, stale].map((answers) => answers?.bytes ?? 0)), bytes.served);
 }
 
 function requestRows({ requests }: Stats): readonly (readonly string[])[] {
@@ -57,13 +121,16 @@ function requestRows({ requests }: Stats): readonly (readonly string[])[] {
   return [['ANSWERS', 'REQUESTS', 'SHARE', 'BYTES'], ...rows, ['all', countText(requests.total)]];
 }
 
-function summaryRows({ requests, bytes, upstreamRequests, storage }: Stats): readonly (readonly string[])[] {
+function summaryRows(served: Stats): readonly (readonly string[])[] {
+  const { requests, bytes, upstreamRequests, storage } = served;
   const { usedBytes, maxBytes, files, maxFiles, freeBytes, blobs, manifests, quarantinedFiles } = storage;
   return [
     ['hit ratio', shareText(requests.hitRatio, 1)],
+    ['hit ratio of bytes', hitRatioOfBytes(served)],
     ['served', bytesText(bytes.served)],
     ['from upstreams', bytesText(bytes.fromUpstream)],
     ['upstream requests', countText(upstreamRequests)],
+    ['requests saved', countText(Math.max(0, requests.total - upstreamRequests))],
     ['saved', `${bytesText(bytes.saved)} (${shareText(bytes.saved, bytes.served)})`],
     ['disk', `${bytesText(usedBytes)} of ${bytesText(maxBytes)} (${shareText(usedBytes, maxBytes)})`],
     ['disk free', bytesText(freeBytes)],

@@ -61,6 +61,11 @@ test('a table says the hit ratio, the bytes that were saved, the disk, and the r
   expect({ code, error }).toEqual({ code: 0, error: '' });
   expect(out).toMatch(/^hit ratio +75\.0 %$/m);
   expect(out).toMatch(/^hit +3 +75\.0 % +\S+ KiB$/m);
+  expect(out).toMatch(/^hit ratio of bytes +75\.0 %$/m);
+  expect(out).toMatch(/^requests saved +\d+$/m);
+  expect(out).toMatch(/^requests +·{47}█ +4$/m);
+  expect(out).toMatch(/^hit ratio +·{47}▆ +75\.0 %$/m);
+  expect(out).toMatch(/^docker\.io\/library\/app +4 +100\.0 % +\S+ KiB +100\.0 %$/m);
   expect(out).toMatch(/^saved +\S+ KiB \(75\.0 %\)$/m);
   expect(out).toMatch(/^disk +\S+ [KM]iB of 50\.0 GiB \(0\.0 %\)$/m);
   expect(out).toMatch(/^docker\.io +reachable +\d+ +\S+ B +anonymous: 76 of 100 +-$/m);
@@ -145,16 +150,20 @@ test('what is not known is said to be unknown, and an empty mirror has no ratio'
     oldestUseAt: null,
     isIndexComplete: false,
   };
-  const text = statsText(
-    {
+  const text = statsText({
+    served: {
       startedAt: '2026-01-01T00:00:00.000Z',
       requests: { total: 0, hitRatio: null, byCache: {} },
       bytes: { served: 0, fromUpstream: 0, saved: 0 },
       upstreamRequests: 0,
+      top: { repositories: [], other: { requests: 0, bytes: 0 } },
       storage,
     },
-    { items: [] },
-  );
+    minutes: { items: [] },
+    upstreams: { items: [] },
+  });
+  expect(text).not.toContain('REPOSITORY');
+  expect(text).toMatch(/^requests +·{48} +0$/m);
   expect(text).toMatch(/^hit ratio +-$/m);
   expect(text).toMatch(/^disk +unknown of 1 B \(-\)$/m);
   expect(text).toMatch(/^quarantine +2 damaged files$/m);
