@@ -8,17 +8,15 @@ import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Tag } from '../../oci/reference.ts';
 import type { AssembledMirror } from '../../mirror/mirror-parts.ts';
-import type { CacheWord } from '../../mirror/ports/cache-status.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Catalogue, CatalogueLists, Index } from '../../mirror/ports/store-index.ts';
-import type { AnswerTotals } from '../../telemetry/answers.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { StoreReadings } from '../../telemetry/readouts.ts';
 import type { ReloadResult } from '../reloading.ts';
 import type { UpstreamHealth } from '../upstream-health.ts';
 import { refreshTag } from './refresh-tag.ts';
 import { ProcessPurges } from './process-purges.ts';
-import { topRepositories } from './top-repositories.ts';
+import { requestsOf, topRepositories } from './served-totals.ts';
 import { CachedCatalogue } from './catalogue-administration.ts';
 import type { OperatorJobs } from './jobs-administration.ts';
 import type { Upstreams as UpstreamsPart } from '../upstreams.ts';
@@ -117,17 +115,6 @@ export class ProcessAdministration
       credentials: [...secretEndsAtMs].map(([account, endsAtMs]) => ({ account, expiresAt: isoOf(endsAtMs) })),
     };
   }
-}
-
-const needNothing: readonly CacheWord[] = ['hit', 'revalidated', 'stale'];
-
-/** As the hit ratio in docs/metrics.md is computed. Pure. */
-function requestsOf(totals: ReadonlyMap<CacheWord, AnswerTotals>): Stats['requests'] {
-  const answersOf = (words: Iterable<CacheWord>) => sumOf([...words].map((word) => totals.get(word)?.answers ?? 0));
-  const total = answersOf([...totals.keys()].filter((word) => word !== 'none'));
-  const hitRatio = total === 0 ? null : answersOf(needNothing) / total;
-  const heard = [...totals].filter(([, { answers }]) => answers > 0);
-  return { total, hitRatio, byCache: Object.fromEntries(heard) };
 }
 
 async function storageOf(readings: StoreReadings): Promise<Stats['storage']> {

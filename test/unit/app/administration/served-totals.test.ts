@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { topRepositories } from '../../../../src/app/administration/top-repositories.ts';
+import { topRepositories } from '../../../../src/app/administration/served-totals.ts';
 import type { AnswerTotals } from '../../../../src/telemetry/answers.ts';
 
 const nothing = { answers: 0, bytes: 0 };

@@ -1,8 +1,21 @@
 import type { Stats } from '../../http/management/api/schemas.ts';
+import type { CacheWord } from '../../mirror/ports/cache-status.ts';
 import type { AnswerTotals, RepositoryTotals } from '../../telemetry/answers.ts';
 
+type Requests = Stats['requests'];
 type Top = Stats['top'];
 type Named = readonly [name: string, totals: AnswerTotals];
+
+const needNothing: readonly CacheWord[] = ['hit', 'revalidated', 'stale'];
+
+/** As the hit ratio in docs/metrics.md is computed. Pure. */
+export function requestsOf(totals: ReadonlyMap<CacheWord, AnswerTotals>): Requests {
+  const answersOf = (words: Iterable<CacheWord>) => sumOf([...words].map((word) => totals.get(word)?.answers ?? 0));
+  const total = answersOf([...totals.keys()].filter((word) => word !== 'none'));
+  const hitRatio = total === 0 ? null : answersOf(needNothing) / total;
+  const heard = [...totals].filter(([, { answers }]) => answers > 0);
+  return { total, hitRatio, byCache: Object.fromEntries(heard) };
+}
 
 /** Of each order. */
 const mostOfEach = 20;
@@ -20,8 +33,8 @@ export function topRepositories({ byName, forgotten }: RepositoryTotals): Top {
       bytes,
     })),
     other: {
-      requests: [...rest, forgotten].reduce((sum, { answers }) => sum + answers, 0),
-      bytes: [...rest, forgotten].reduce((sum, { bytes }) => sum + bytes, 0),
+      requests: sumOf([...rest, forgotten].map(({ answers }) => answers)),
+      bytes: sumOf([...rest, forgotten].map(({ bytes }) => bytes)),
     },
   };
 }
@@ -35,4 +48,8 @@ function firstOf(
   const isBefore = ([name, totals]: Named, [otherName, other]: Named) =>
     valueOf(other) - valueOf(totals) || (name < otherName ? -1 : 1);
   return all.toSorted(isBefore).slice(0, most);
+}
+
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
 }
