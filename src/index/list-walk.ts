@@ -192,16 +192,17 @@ export interface TagWays {
   readonly clock: Pick<Clock, 'monotonicMs'>;
   /** Looks at tags in an order, up to a position. */
   readonly step: (order: ListOrder, to: ListPosition | undefined) => Step<ListedTag>;
+  /** How long a page may take in the order of the list, and how long tags may be gathered in another order. */
+  readonly pageWithinMs: number;
+  readonly gatheredWithinMs: number;
   /** How many tags a repository has. */
   readonly count: (repositoryId: RepositoryId) => number | Promise<number>;
 }
 
 /** A repository with more tags than this is looked for in the order of all tags: it has many of them. */
 const fewTags = 2_500;
-/** Steps in the order of the list before another way is tried, and how long each way may take. */
-const triedSteps = 3;
-const pageWithinMs = 25;
-const gatheredWithinMs = 60;
+/** Steps in the order of the list before another way is tried. */
+const triedSteps = 2;
 /** Each is looked up by its digest. */
 const mostGathered = 3_000;
 
@@ -209,7 +210,8 @@ const mostGathered = 3_000;
  * A page of tags. In the order of names, few filters are quick, and in the order of pulls or sizes, the others: if few tags match, they are
  * found in the other order and sorted. A page that takes longer ends before it is full.
  */
-export async function pageOfTags(query: TagListQuery, { clock, step, count }: TagWays): Promise<FoundPage<ListedTag>> {
+export async function pageOfTags(query: TagListQuery, ways: TagWays): Promise<FoundPage<ListedTag>> {
+  const { clock, step, count, pageWithinMs, gatheredWithinMs } = ways;
   const { order, repositoryId, limit } = query;
   const window = windowOf(query, 'tags');
   if (!window) return { items: [], next: undefined };
@@ -236,12 +238,12 @@ export async function pageOfTags(query: TagListQuery, { clock, step, count }: Ta
 /** The order in which what the filter asks for is found by an index alone; undefined if that is the order of the list. Pure. */
 function otherOrderOf({ filter, order, repositoryId }: TagListQuery): ListOrder | undefined {
   const { registry, text, platform, pulledSinceMs, pulledBeforeMs, minBytes, maxBytes } = filter;
-  if (order.by !== 'name')
-    return registry !== undefined || text !== undefined || repositoryId
-      ? { by: 'name', isDescending: false }
-      : undefined;
-  if (repositoryId) return undefined;
-  if (pulledSinceMs !== undefined || pulledBeforeMs !== undefined) return { by: 'lastPull', isDescending: false };
+  const isAboutNames = registry !== undefined || text !== undefined || repositoryId !== undefined;
+  const isByPull = pulledSinceMs !== undefined || pulledBeforeMs !== undefined;
+  if (order.by === 'name' ? repositoryId : order.by === 'lastPull' && !isAboutNames) return undefined;
+  if (order.by !== 'name' && isAboutNames) return { by: 'name', isDescending: false };
+  if (isByPull) return { by: 'lastPull', isDescending: false };
+  if (order.by === 'size') return undefined;
   if (minBytes !== undefined || maxBytes !== undefined) return { by: 'size', isDescending: false };
   return platform === undefined ? undefined : { by: 'lastPull', isDescending: false };
 }

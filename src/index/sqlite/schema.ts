@@ -1,7 +1,7 @@
 import { blockBytes } from '../../mirror/ports/record-store.ts';
 
 /** Raised with every change below: an index of another version is discarded and rebuilt from the store. */
-export const schemaVersion = 7;
+export const schemaVersion = 8;
 
 /** The files of one database: the names are that of the database and these. */
 export const databaseSuffixes = ['', '-wal', '-shm', '-journal'];

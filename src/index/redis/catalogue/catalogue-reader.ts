@@ -19,7 +19,7 @@ import { inGroups, utf8 } from '../view-reader.ts';
 import { countTags, listRepositories, listTagsByName, listTagsByValue } from './list-scripts.ts';
 
 /** Items that one script looks at. */
-const itemsPerScript = 500;
+const itemsPerScript = 300;
 /** A page of repositories ends after so much time, even if it is not full. */
 const mostMs = 30;
 
@@ -45,6 +45,8 @@ export class CatalogueReader {
   tags(query: TagListQuery): Promise<FoundPage<ListedTag>> {
     return pageOfTags(query, {
       clock: this.#clock,
+      pageWithinMs: 15,
+      gatheredWithinMs: 15,
       step: (order, to) => this.#tagStep(query, order, to),
       count: (repositoryId) => this.#countTags(repositoryId),
     });

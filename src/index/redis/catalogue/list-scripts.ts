@@ -1,7 +1,8 @@
 import { reading } from '../read-scripts.ts';
 import { readImages } from './image-rows.ts';
 
-/** Members that are looked at to find out whether anything of a repository is stored: if it has more, it counts as stored. */
+/** Links that are looked at to find out whether something of a repository is stored: mostly the first is. If it has more, it counts as stored. */
+const firstHeld = 4;
 const mostHeld = 500;
 
 /**
@@ -93,28 +94,35 @@ end
 export const listRepositories = reading(
   'list-repositories',
   `${asked}
-local function isStored(id)
-  local held = call('ZRANGEBYLEX', HELD, '[' .. id, '(' .. id .. '\\255', 'LIMIT', 0, ${mostHeld})
-  for _, member in ipairs(held) do
-    if call('HEXISTS', CONTENT, string.sub(member, #id + 2)) == 1 then return true end
+local function hasOne(beginning, isWanted) -- whether one of the links is wanted
+  local from, limit, seen = '[' .. beginning, ${firstHeld}, 0
+  while true do
+    local held = call('ZRANGEBYLEX', HELD, from, '(' .. beginning .. '\\255', 'LIMIT', 0, limit)
+    for _, member in ipairs(held) do
+      if isWanted(string.sub(member, 9)) then return true end
+    end
+    seen = seen + #held
+    if #held < limit then return false end
+    if seen >= ${mostHeld} then return true end
+    from, limit = '(' .. held[#held], ${mostHeld}
   end
-  return #held == ${mostHeld}
+end
+local function isStored(id)
+  return hasOne(id, function(digest) return call('HEXISTS', CONTENT, digest) == 1 end)
 end
 local function hasPlatform(name, id)
   if not call('ZSCORE', PLATFORMS, name .. '\\0' .. platform) and not first(PLATFORMS, name .. '\\0' .. platform .. '/') then return false end
-  local held = call('ZRANGEBYLEX', HELD, '[' .. id .. 'm', '(' .. id .. 'm\\255', 'LIMIT', 0, ${mostHeld})
-  for _, member in ipairs(held) do
-    local known = image(string.sub(member, #id + 2))
-    if known and isFor(known.platforms) then return true end
-  end
-  return #held == ${mostHeld}
+  return hasOne(id .. 'm', function(digest)
+    local known = image(digest)
+    return known and isFor(known.platforms)
+  end)
 end
 local function look(name)
   if not isInRegistry(name) or not isNamed(name) then return end
   local used, bytes = tonumber(call('ZSCORE', USES, name) or 0), tonumber(call('ZSCORE', SIZES, name) or 0)
   if not isIn(used, bytes) then return end
   local id = call('HGET', REPOSITORIES, 'r' .. name)
-  if not id or not isStored(id) or (platform ~= '' and not hasPlatform(name, id)) then return end
+  if not id or (platform ~= '' and not hasPlatform(name, id)) or not isStored(id) then return end
   add(name, call('ZLEXCOUNT', TAGS, '[' .. id, '(' .. id .. '\\255'), string.format('%.0f', bytes), string.format('%.0f', used))
 end
 local step, rows = 2, nil
@@ -165,11 +173,13 @@ end
 export const listTagsByName = reading(
   'list-tags',
   `${asked}${tagItems}
-local function look(name, id, member, isNameIn)
-  local stop = string.find(member, '\\0', 8, true)
-  local tag, digest = string.sub(member, 8, stop - 1), string.sub(member, stop + 1, -4)
+local isOfTag = not string.find(text, ':', 1, true)
+local function tagIn(member) return string.sub(member, 8, string.find(member, '\\0', 8, true) - 1) end
+local function look(name, member, isNameIn)
   looked = looked + 1
-  last = {value = '0', digest = '', name = name, tag = tag}
+  if not isNameIn and isOfTag and not string.find(string.lower(member), text, 8, true) then return end -- most are no further looked at
+  local tag = tagIn(member)
+  local digest = string.sub(member, #tag + 9, -4)
   if not isNameIn and not isNamed(name .. ':' .. tag) then return end
   local isListed, known, used = imageIn(digest)
   if isListed then addTag(name, tag, digest, known, used) end
@@ -191,12 +201,15 @@ for _, name in ipairs(all) do
   if id then
     local isNameIn = isNamed(name)
     local rows, limit = tagsOf(name, id)
+    local lastMember
     for _, member in ipairs(rows) do
-      look(name, id, member, isNameIn)
+      lastMember = member
+      look(name, member, isNameIn)
       isCut = count == wanted
       if isCut then break end
     end
     isCut = isCut or #rows == limit
+    if isCut then last = {value = '0', digest = '', name = name, tag = lastMember and tagIn(lastMember) or from and from.tag or ''} end
   end
   if isCut then break end
   last = {value = '0', digest = '', name = name, tag = isDown and '' or '~'}
@@ -208,8 +221,10 @@ return replied()`,
 export const listTagsByValue = reading(
   'list-tags-by-value',
   `${asked}${tagItems}
+local isAboutNames = platform == '' and not (since or before or least or greatest)
 local function look(value, digest, isBegun)
-  local isListed, known, used = imageIn(digest)
+  local isListed, known, used = isAboutNames, nil, 0
+  if not isAboutNames then isListed, known, used = imageIn(digest) end
   looked = looked + 1
   if not isListed then return true end
   local place = isBegun and call('HGET', REPOSITORIES, 'r' .. from.name)
@@ -225,8 +240,12 @@ local function look(value, digest, isBegun)
       local name = call('HGET', REPOSITORIES, 'i' .. id)
       looked = looked + 1
       if name then
+        local _
         last = {value = value, digest = digest, name = name, tag = tag}
-        if isInRegistry(name) and isNamed(name .. ':' .. tag) then addTag(name, tag, digest, known, used) end
+        if isInRegistry(name) and isNamed(name .. ':' .. tag) then
+          if isAboutNames then _, known, used = imageIn(digest) end
+          addTag(name, tag, digest, known, used)
+        end
         if count == wanted or looked >= 2 * most then return false end
       end
     end

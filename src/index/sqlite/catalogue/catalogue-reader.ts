@@ -18,7 +18,7 @@ import type { TimedQueriesDeps } from '../view-reader.ts';
 import { type Condition, isAboutImages, repositoryConditions, tagConditions } from './conditions.ts';
 
 /** Rows that are looked at together. */
-const rowsPerStep = 1_000;
+const rowsPerStep = 1_500;
 /** A page of repositories ends after so much time, even if it is not full. */
 const mostMs = 30;
 const countTags = 'SELECT count(*) AS tags FROM (SELECT 1 FROM tags WHERE repository = ? LIMIT ?)';
@@ -66,6 +66,8 @@ export class CatalogueReader {
     const conditions = tagConditions(query);
     return pageOfTags(query, {
       clock: this.#deps.clock,
+      pageWithinMs: 15,
+      gatheredWithinMs: 40,
       step: (order, to) =>
         this.#step(order.by === 'name' ? tagsByName(query) : tagsBy(order), order, { to, conditions }),
       count: (repositoryId) => this.#countTags(repositoryId),

@@ -54,7 +54,7 @@ export const catalogueSchema = `
     used_at INTEGER NOT NULL, own INTEGER NOT NULL, bytes INTEGER NOT NULL, offers TEXT, platforms TEXT NOT NULL
   ) WITHOUT ROWID, STRICT;
   CREATE INDEX images_by_use ON images (used_at, digest, bytes, platforms, tags) WHERE tags > 0;
-  CREATE INDEX images_by_size ON images (bytes, digest, used_at, platforms, tags) WHERE tags > 0;
+  CREATE INDEX images_by_size ON images (bytes, digest, platforms, tags) WHERE tags > 0;
 
   CREATE TABLE repository_platforms (repository TEXT NOT NULL, platform TEXT NOT NULL, PRIMARY KEY (repository, platform)) WITHOUT ROWID, STRICT;
 
