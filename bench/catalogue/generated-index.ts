@@ -86,7 +86,7 @@ function recordManifest(
 function repositoryOf(image: number, { repositories, tags }: StoreCounts): RepositoryId {
   const nightly = Math.floor(tags * nightlyShare);
   const number = image < nightly ? 0 : 1 + ((image - nightly) % Math.max(1, repositories - 1));
-  const upstream = registries[number % registries.length] ?? 'docker.io';
+  const upstream = registries[Math.floor(number * 0.618_034 * registries.length) % registries.length] ?? 'docker.io';
   return { upstream, repository: parseRepository(`team-${number % 211}/application-${number}`) };
 }
 
