@@ -235,7 +235,7 @@ export type DiskOperation = 'open' | 'read' | 'write' | 'sync' | 'change' | 'sta
 /**
  * How a call of the disk ended.
  *
- *     ok           also "not there" and "exists already", which are answers
+ *     ok           also "not there", "exists already" and "name too long", which clients can cause
  *     full         no space, no inodes, or a quota that is used up
  *     readonly     it is mounted read-only
  *     denied       the process has no permission

@@ -172,6 +172,7 @@ const outcomes: Readonly<Record<string, DiskOutcome>> = {
   ENOENT: 'ok',
   EEXIST: 'ok',
   ENOTEMPTY: 'ok',
+  ENAMETOOLONG: 'ok',
   ENOSPC: 'full',
   EDQUOT: 'full',
   EROFS: 'readonly',

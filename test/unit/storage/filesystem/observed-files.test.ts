@@ -64,6 +64,7 @@ test.each([
   ['ESTALE', 'other'],
   ['ENOENT', 'ok'],
   ['EEXIST', 'ok'],
+  ['ENAMETOOLONG', 'ok'],
 ])('%s is told as %s, and the caller gets the error', async (code, outcome) => {
   const { disk, files, folder, told } = await start();
   disk.failWith = ({ operation }: FileCall) => (operation === 'open' ? code : undefined);
