@@ -90,11 +90,16 @@ async function patiently(
       return await abortable(ask(), stop);
     } catch (cause) {
       if (stop.aborted) return undefined;
-      const isAway = cause instanceof ApiFailure && cause.exitCode === exitCodes.unreachable;
-      if (!isAway || attempt === attempts) throw cause;
+      if (!isPassing(cause) || attempt === attempts) throw cause;
       await pause(2 * pauseMs, stop);
     }
   }
+}
+
+/** Whether the mirror does not answer, or has too much to do. */
+function isPassing(cause: unknown): boolean {
+  if (!(cause instanceof ApiFailure)) return false;
+  return cause.exitCode === exitCodes.unreachable || cause.problem === 'unavailable';
 }
 
 function gone(cause: unknown): never {

@@ -1,3 +1,4 @@
+import { mostImages } from '../../http/management/api/jobs-routes.ts';
 import { type ImageName, imageText, parseImageName } from '../../oci/image-name.ts';
 import { parseHostName } from '../../oci/reference.ts';
 
@@ -21,6 +22,25 @@ export function fullNames(names: readonly string[]): NamedImages {
     images: [...new Set(parsed.flatMap(({ image }) => (typeof image === 'string' ? [] : [imageText(image)])))],
     problems: parsed.flatMap(({ name, image }) => (typeof image === 'string' ? [`${name}: ${image}`] : [])),
   };
+}
+
+/** A request has at most 64 KiB, and each name costs it two quotes and a comma. */
+const mostBytes = 48 * 1024;
+
+/** The images in parts that one request takes. Pure. */
+export function batchesOf(images: readonly string[]): readonly (readonly string[])[] {
+  const batches: string[][] = [];
+  let bytes = 0;
+  for (const image of images) {
+    bytes += image.length + 3;
+    const last = batches.at(-1);
+    if (last && last.length < mostImages && bytes <= mostBytes) last.push(image);
+    else {
+      batches.push([image]);
+      bytes = image.length + 3;
+    }
+  }
+  return batches;
 }
 
 export interface ClusterImages {

@@ -1,7 +1,8 @@
-import { type Job, mostImages } from '../../http/management/api/jobs-routes.ts';
+import type { Job } from '../../http/management/api/jobs-routes.ts';
 import { type Api, apiOf, exitCodeOf, exitCodes, type MirrorChoice, type Output } from '../api/client.ts';
 import { ProgressBar, type ProgressOutput } from '../api/progress.ts';
 import { alignedLines, bytesText, countText } from '../api/table.ts';
+import { batchesOf } from './image-list.ts';
 import { type FollowOptions, followJob, interruptible } from './follow-job.ts';
 import { wantedImages, type WantedImages, type WarmSources } from './wanted-images.ts';
 
@@ -40,23 +41,26 @@ async function warmInTurn(api: Api, { images }: WantedImages, options: WarmOptio
   const { platforms, referrers, stop, json, columns } = options;
   const bar = new ProgressBar(options);
   const jobs: Job[] = [];
-  for (let first = 0; first < images.length; first += mostImages) {
+  let first = 0;
+  for (const batch of batchesOf(images)) {
     if (stop.aborted || jobs.at(-1)?.state === 'cancelled') break;
+    const before = first;
     const body = {
-      images: images.slice(first, first + mostImages),
+      images: batch,
       ...(platforms.length > 0 && { platforms }),
       ...(referrers && { referrers }),
     };
     const told = new Set<string>();
     const onProgress = (job: Job) => {
       if (!json || columns) for (const line of newLines(job, told)) bar.line(line);
-      bar.show(progressOf(job, { first, total: images.length }));
+      bar.show(progressOf(job, { first: before, total: images.length }));
     };
     try {
       jobs.push(await followJob(api, { path: 'warm', body }, { ...options, onProgress }));
     } finally {
       bar.end();
     }
+    first += batch.length;
   }
   return jobs;
 }

@@ -103,7 +103,7 @@ export class Verify {
     for await (const repositoryId of this.#repositories(report)) {
       for await (const digest of this.#digestsOf({ kind: 'repository', repositoryId }, report)) {
         waiting.signal.throwIfAborted();
-        if (await this.#isMissing(digest)) report.missing(digest);
+        if (await this.#isMissing(digest, waiting)) report.missing(digest);
       }
     }
   }
@@ -117,15 +117,15 @@ export class Verify {
       waiting.signal.throwIfAborted();
       const { result, bytes } = await check.check(digest, waiting);
       if (result !== 'missing') report.checked(digest, result, bytes);
-      else if (await this.#isMissing(digest)) report.missing(digest);
+      else if (await this.#isMissing(digest, waiting)) report.missing(digest);
     }
   }
 
   /** Whether the index has it and the store does not, also after all that is being written. An eviction tells the index first. */
-  async #isMissing(digest: Digest): Promise<boolean> {
+  async #isMissing(digest: Digest, { signal }: Waiting): Promise<boolean> {
     const { index, written } = this.#deps;
     if (!(await index.hasContent(digest)) || (await this.#isStored(digest))) return false;
-    await written();
+    await abortable(written(), signal);
     return (await index.hasContent(digest)) && !(await this.#isStored(digest));
   }
 

@@ -32,12 +32,18 @@ export interface WarmImageDeps {
   /** Whether the blobs of the job, with this one, are more than the store can hold. */
   readonly isTooMuch: (blob: Pick<Descriptor, 'digest' | 'size'>) => boolean;
   readonly wait: Wait;
+  /** The labels of upstreams that did not confirm a tag when they had more time. Shared by the images of a job. */
+  readonly slowUpstreams: Set<string>;
 }
 
 /** Answers that needed no more than a confirmation by the upstream. */
 const wasHere: ReadonlySet<CacheWord> = new Set(['hit', 'revalidated', 'stale']);
 /** An image index lists images; some lists list such lists. */
 const deepestIndex = 3;
+/** How long a slow upstream is waited for. */
+const confirmsWithinMs = 8_000;
+/** An image index for twenty platforms names some hundred contents. */
+const mostOfImage = 10_000;
 /** Signatures and the like of one manifest. */
 const mostReferrers = 100;
 /**
@@ -72,6 +78,7 @@ class ImageWarming {
   readonly #parts: WarmImageDeps & Waiting & { readonly report: ImageReport };
   /** Asked for already: an index may list a manifest twice, and manifests share layers. */
   readonly #seen = new Set<Digest>();
+  #hasTooMany = false;
 
   constructor(
     located: LocatedRepository,
@@ -147,7 +154,7 @@ class ImageWarming {
   async #manifest(reference: Reference): Promise<FoundManifest | undefined> {
     if (this.#isSeen(reference)) return undefined;
     const { report } = this.#parts;
-    const served = await this.#reported(reference, () => asked((soon) => this.#ask(reference, soon), this.#parts));
+    const served = await this.#reported(reference, () => this.#confirmed(reference));
     if (!served) return undefined;
     const { digest, bytes, cache } = served;
     if (bytes === undefined) {
@@ -161,6 +168,23 @@ class ImageWarming {
     }
     report.manifest(wasHere.has(cache.word));
     return { digest, bytes };
+  }
+
+  /**
+   * Clients get what is stored when an upstream takes more than a moment to confirm a tag; its late answer counts for the next request. A job
+   * has the time to wait for it.
+   */
+  async #confirmed(reference: Reference): Promise<ServedManifest> {
+    const { wait, slowUpstreams } = this.#parts;
+    const { label } = this.#located.upstream;
+    const ask = () => asked((soon) => this.#ask(reference, soon), this.#parts);
+    const served = await ask();
+    const isLate = served.cache.word === 'stale' && served.cache.reason === 'timeout';
+    if (!isLate || slowUpstreams.has(label)) return served;
+    await wait(confirmsWithinMs, this.#parts);
+    const again = await ask();
+    if (again.cache.word === 'stale') slowUpstreams.add(label);
+    return again;
   }
 
   /** While few pulls are left, a manifest that is not stored is only asked for by HEAD, which does not count as a pull. */
@@ -196,11 +220,18 @@ class ImageWarming {
     }
   }
 
+  /** Whether it was asked for already; what is too much counts as well. */
   #isSeen(reference: Reference): boolean {
     if (!isDigest(reference)) return false;
-    const isSeen = this.#seen.has(reference);
+    if (this.#seen.has(reference)) return true;
+    if (this.#seen.size === mostOfImage) {
+      if (!this.#hasTooMany)
+        this.#parts.report.problem(reference, 'too-large', `only ${mostOfImage} contents are pulled`);
+      this.#hasTooMany = true;
+      return true;
+    }
     this.#seen.add(reference);
-    return isSeen;
+    return false;
   }
 }
 

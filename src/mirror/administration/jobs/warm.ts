@@ -64,7 +64,8 @@ export class Warm {
     const isTooMuch = withinBytes(maxBytes);
     const [left, failing] = [reports.values(), new AbortController()];
     const ending = AbortSignal.any([signal, failing.signal]);
-    const parts = { mirror, areFewPullsLeft, isTooMuch, wait, signal: ending, turns };
+    const slowUpstreams = new Set<string>();
+    const parts = { mirror, areFewPullsLeft, isTooMuch, wait, signal: ending, turns, slowUpstreams };
     const oneAfterAnother = async (): Promise<void> => {
       for (const { image, report } of left) await warmImage(image, choice, { ...parts, report });
     };
@@ -87,6 +88,9 @@ function failed(failing: AbortController): (cause: unknown) => never {
   };
 }
 
+/** Digests that are known to be counted. Beyond this, what several images share counts for each of them. */
+const mostCounted = 100_000;
+
 /** Tells of each blob whether it is beyond so many bytes, together with those that were asked about before. */
 function withinBytes(maxBytes: number): WarmImageDeps['isTooMuch'] {
   const counted = new Set<Digest>();
@@ -94,7 +98,7 @@ function withinBytes(maxBytes: number): WarmImageDeps['isTooMuch'] {
   return ({ digest, size }) => {
     if (counted.has(digest)) return false;
     if (bytes + size > maxBytes) return true;
-    counted.add(digest);
+    if (counted.size < mostCounted) counted.add(digest);
     bytes += size;
     return false;
   };

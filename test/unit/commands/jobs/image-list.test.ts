@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { fullNames, namesIn, ofUpstreams } from '../../../../src/commands/jobs/image-list.ts';
+import { batchesOf, fullNames, namesIn, ofUpstreams } from '../../../../src/commands/jobs/image-list.ts';
 
 test('a list has an image a line, comments and empty lines', () => {
   const list = '\uFEFF# base images\r\nnginx:1.27\r\n\n  ghcr.io/acme/app:1   # the app\n\t\n#redis\nfoo#bar\n';
@@ -34,4 +34,13 @@ test.each([
 
 test('a mirror of all registries knows itself by none of its names, and still what it names', () => {
   expect(ofUpstreams(['mirror.internal/ghcr.io/acme/app:1'], ['ghcr.io', '**']).images).toEqual(['ghcr.io/acme/app:1']);
+});
+
+test('a request has at most 250 images, and few of long names', () => {
+  const sizesOf = (images: readonly string[]) => batchesOf(images).map((batch) => batch.length);
+  expect(sizesOf([])).toEqual([]);
+  expect(sizesOf(Array(501).fill('docker.io/library/nginx:1'))).toEqual([250, 250, 1]);
+  const long = Array.from({ length: 250 }, (_, nth) => `registry.test/${'a'.repeat(230)}/${nth}:${'1'.repeat(120)}`);
+  for (const batch of batchesOf(long)) expect(JSON.stringify(batch).length).toBeLessThan(50_000);
+  expect(batchesOf(long).flat()).toEqual(long);
 });
