@@ -18,7 +18,7 @@ import type { ClientFile } from './kinds.ts';
 /** What was done about a file. */
 export interface FileOutcome {
   readonly path: string;
-  /** `left`: it is wanted no more, and was changed since. */
+  /** `left`: it stays, since it was changed since, or what it replaced is lost. */
   readonly action: 'wrote' | 'kept' | 'restored' | 'removed' | 'refused' | 'left';
   readonly reason?: string;
   /** Where what was there before, or what was changed since, is kept. */
@@ -97,9 +97,18 @@ export class Installation {
     if (decision.action !== 'write') return { path, action: 'kept' };
     await this.#files.makeFolder(dirname(path));
     const hadFile = decision.before !== null;
-    if (hadFile) await this.#files.keep(path);
+    if (hadFile) await this.#keep(path, decision.before);
     await this.#files.replace(path, decision.text);
     return { path, action: 'wrote', ...(hadFile && { copy: backupOf(path) }) };
+  }
+
+  /** @throws if somebody else has changed the file since it was read. */
+  async #keep(path: string, sha256: string | null): Promise<void> {
+    await this.#files.keep(path);
+    const kept = await this.#files.find(backupOf(path));
+    if (kept.kind === 'file' && kept.sha256 === sha256) return;
+    await this.#files.remove(backupOf(path));
+    throw new Error(`${path} was changed meanwhile: nothing was written to it, run the command again`);
   }
 
   async #undoAll(
@@ -124,6 +133,7 @@ export class Installation {
     const facts = await this.#facts(path, entry);
     const decision = undoDecision({ ...facts, entry }, options);
     if (decision.action === 'refuse') return { path, action: 'refused', reason: decision.reason };
+    if (decision.action === 'forget') return { path, action: 'left', reason: decision.reason };
     const copy = changedCopyOf(path);
     const setsAside = 'setsAside' in decision && decision.setsAside;
     if (setsAside) await this.#files.move(path, copy, { replaces: false });

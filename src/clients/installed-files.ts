@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { link, lstat, mkdir, open, readdir, readFile, realpath, rename, rm, rmdir } from 'node:fs/promises';
+import { chmod, link, lstat, mkdir, open, readdir, readFile, realpath, rename, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, sep } from 'node:path';
 
 /** What is where a file belongs. */
@@ -14,6 +14,8 @@ const changedEnding = '.changed-since-layerwell';
 const unfinishedEnding = '.layerwell-unfinished';
 /** Longer files are not what a client reads. */
 const maxBytes = 1024 * 1024;
+/** Whatever the umask: clients run as other users too. */
+const [readable, enterable] = [0o644, 0o755];
 
 export function backupOf(path: string): string {
   return path + backupEnding;
@@ -52,6 +54,7 @@ export class InstalledFiles {
     await this.#stayBelowRoot(path);
     const missing = await this.missingFolders(path);
     await mkdir(this.#at(path), { recursive: true });
+    for (const one of missing) await chmod(this.#at(one), enterable);
     return missing;
   }
 
@@ -67,10 +70,11 @@ export class InstalledFiles {
     const written = `${this.#at(path)}.${randomBytes(4).toString('hex')}${unfinishedEnding}`;
     const former = await lstat(this.#at(path)).catch(nothingIfMissing);
     try {
-      const file = await open(written, 'wx', former ? former.mode & 0o7777 : 0o644);
+      const mode = former ? former.mode & 0o7777 : readable;
+      const file = await open(written, 'wx', mode);
       try {
-        if (former) await file.chmod(former.mode & 0o7777);
         if (former) await file.chown(former.uid, former.gid);
+        await file.chmod(mode);
         await file.writeFile(text);
         await file.sync();
       } finally {

@@ -47,7 +47,9 @@ export function writeDecision(
   const merged = textToWrite(base, file, { replaces: replaces || state === 'written' });
   if ('conflict' in merged) return refuse(merged.conflict);
   if (merged.text === textOf(found)) return { action: 'keep' };
-  if (state === 'changed') return refuse('it was changed after it was written here');
+  // Without the backup it was not written here, or cannot come back as it was.
+  const isForgotten = entry !== undefined && hasNoBackup({ entry, backup });
+  if (state === 'changed' && !isForgotten) return refuse('it was changed after it was written here');
   const before = state === 'written' ? (entry?.before ?? null) : shaOf(found);
   if (state === 'before' && backup.kind !== 'nothing' && shaOf(backup) !== before)
     return refuse('the backup of an earlier change is beside it');
@@ -65,11 +67,12 @@ function textToWrite(base: string | undefined, file: ClientFile, { replaces }: {
  *     done     the file is as it was before
  *     remove   there was none before
  *     restore  what was there comes back
+ *     forget   it stays as it is, since what was there is lost
  */
 export type UndoDecision =
   | { readonly action: 'done' | 'remove' }
   | { readonly action: 'restore' | 'remove'; readonly setsAside: boolean }
-  | { readonly action: 'refuse'; readonly reason: string };
+  | { readonly action: 'refuse' | 'forget'; readonly reason: string };
 
 /** @param force whether a file that was changed since is set aside. Pure. */
 export function undoDecision(
@@ -86,9 +89,15 @@ export function undoDecision(
         : 'it was changed after it was written here',
     );
   }
-  if (entry.before !== null && shaOf(backup) !== entry.before) return refuse('its backup is missing or was changed');
+  const lost = 'its backup is missing or was changed';
+  if (force && hasNoBackup({ entry, backup })) return { action: 'forget', reason: lost };
+  if (entry.before !== null && shaOf(backup) !== entry.before) return refuse(lost);
   const setsAside = state === 'changed' && found.kind === 'file';
   return { action: entry.before === null ? 'remove' : 'restore', setsAside };
+}
+
+function hasNoBackup({ entry, backup }: { readonly entry: JournalEntry; readonly backup: FoundFile }): boolean {
+  return entry.before !== null && backup.kind === 'nothing';
 }
 
 /** A file that equals its backup was not written yet, or came back. */

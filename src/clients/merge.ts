@@ -34,7 +34,7 @@ function withKeys(found: string, text: string): Merged {
   for (const [key, entries] of Object.entries(wanted)) {
     const former = has[key] ?? [];
     if (!Array.isArray(former) || !Array.isArray(entries)) return { conflict: `its "${key}" is no list` };
-    const missing = entries.filter((entry) => !former.includes(entry));
+    const missing = entries.filter((entry) => !former.some((one) => isSameAddress(one, entry)));
     if (missing.length === 0) continue;
     expected[key] = [...missing, ...former];
     merged = withList(merged, key, [...missing, ...former]);
@@ -55,6 +55,11 @@ function objectIn(text: string): Record<string, unknown> | undefined {
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** dockerd takes the address of a mirror with and without a slash at its end for the same. */
+function isSameAddress(one: unknown, other: unknown): boolean {
+  return typeof one === 'string' && typeof other === 'string' && one.replace(/\/$/, '') === other.replace(/\/$/, '');
 }
 
 /** Without formatting, the library leaves every other byte; a new key gets a line of its own where the others have one. */

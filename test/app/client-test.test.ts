@@ -70,6 +70,7 @@ test('an earlier request for the same image proves nothing; what may be wrong is
   const options = { does: { docker: '' }, root, image: `app@${digest}` };
   const { code, out, error } = await tested(app, options);
   expect({ code, out }).toEqual({ code: 1, out: '' });
+  expect(error).toContain('dockerd asks nobody for a digest that it has');
   expect(error).toContain(`docker: pulled docker.io/library/app@${digest}, but not through this mirror\n`);
   expect(error).toContain(
     `/etc/docker/daemon.json does not name the mirror at ${app.url}: layerwell client docker --write`,
@@ -85,12 +86,13 @@ test('an earlier request for the same image proves nothing; what may be wrong is
 test('a client that asks the mirror and cannot pull says why, and so does one that does not ask', async () => {
   const { app, pulls } = await mirrorWithApp();
   await ask(app, '/v2/library/app/manifests/1');
-  const failing = "console.error('unpacking: no space left on device'); process.exit(1)";
+  const failing = "console.error('\\u001b[31munpacking: no space left on device'); process.exit(1)";
   const asked = await tested(app, { does: { podman: `${pulls}; ${failing}` } });
   expect(asked).toMatchObject({
     code: 1,
     error: expect.stringMatching(/asks the mirror \(GET manifest: 200.*no space left/s),
   });
+  expect(asked.error).not.toContain('\u001b');
   const notAsked = await tested(app, { does: { podman: failing } });
   expect(notAsked).toMatchObject({
     code: 1,

@@ -49,7 +49,8 @@ function hostsToml(mirrorUrl: string): string {
 `;
 }
 
-function configToml(directory: string, socket: string): string {
+/** Where things are; without CRI. */
+export function configToml(directory: string, socket: string): string {
   return `
 version = 2
 root = "${join(directory, 'root')}"

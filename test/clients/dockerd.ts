@@ -35,7 +35,8 @@ export async function startDockerd(
   };
 }
 
-function daemonConfig(directory: string, socket: string): object {
+/** Where things are. */
+export function daemonConfig(directory: string, socket: string): object {
   return {
     hosts: [socket],
     'data-root': join(directory, 'data'),

@@ -169,6 +169,6 @@ function lineOf({ path, action, reason, copy }: FileOutcome): string {
     case 'refused':
       return `${path}: ${reason}\n`;
     case 'left':
-      return `left ${path}, which is not needed any more: ${reason}\n`;
+      return `left ${path} as it is: ${reason}\n`;
   }
 }

@@ -4,7 +4,7 @@ import { tags as tagsSchema } from '../../http/management/api/catalogue-routes.t
 import { requests as requestsSchema, type Requests } from '../../http/management/api/requests-routes.ts';
 import { isDigest } from '../../oci/digest.ts';
 import { type ImageName, imageText, parseImageName } from '../../oci/image-name.ts';
-import { type Api, ApiFailure, apiOf, exitCodeOf, exitCodes, type Output } from '../api/client.ts';
+import { type Api, ApiFailure, apiOf, exitCodeOf, exitCodes, type Output, printable } from '../api/client.ts';
 import { adviceFor } from './advice.ts';
 import type { ReachedMirrorChoice } from './reached-mirror.ts';
 import { pullBy, type PullResult } from './run-client.ts';
@@ -50,7 +50,7 @@ export function testClients(options: TestClientOptions): Promise<number> {
       const one = await testClient(client, api, options);
       if (clients.length === 0 && one.result.kind === 'not-installed') continue;
       tested.push(one);
-      if (!json) (isProven(one) ? print : printError)(`${client}: ${await wordsFor(one, options)}\n`);
+      if (!json) (isProven(one) ? print : printError)(printable(`${client}: ${await wordsFor(one, options)}\n`));
     }
     if (tested.length === 0) throw failure(`no client is installed here: ${drivenClients.join(', ')}`);
     if (json)
@@ -87,7 +87,8 @@ async function smallestCached(api: Api, client: DrivenClient): Promise<ImageName
   const known = tagsSchema.safeParse(await api(`tags?sort=size&order=asc&limit=1000${registry}`));
   if (!known.success) throw failure('the mirror is of another version than this command');
   const tag = known.data.items.find((one) => one.isStored && isDigest(one.digest));
-  const name = tag && parseImageName(`${tag.name}@${tag.digest}`);
+  // dockerd asks nobody for a digest that it has.
+  const name = tag && parseImageName(client === 'docker' ? `${tag.name}:${tag.tag}` : `${tag.name}@${tag.digest}`);
   if (name === undefined || typeof name === 'string')
     throw failure(`nothing is cached${client === 'docker' ? ' of docker.io' : ''}: name an image with --image`);
   return name;
@@ -114,6 +115,7 @@ async function watched(
   const { name, before } = asked;
   let ended: { readonly result: PullResult; readonly atMs: number } | undefined;
   const end = pull.then((result) => (ended = { result, atMs: Date.now() }));
+  end.catch(() => {}); // Awaited below, unless the mirror fails first.
   let [last, isUncertain] = [before, false];
   for (;;) {
     const { recorded, items } = await requestsFor(api, name);
@@ -151,7 +153,9 @@ async function wordsFor(tested: Tested, options: TestClientOptions): Promise<str
       : `asks the mirror (${asked.at(-1)}), but ${failed}`;
   }
   if (isUncertain) return 'the mirror has so many requests that those of this client may have been missed: try again';
-  const advice = (await adviceFor(client, options)).map((line) => `\n  ${line}`).join('');
+  const isKnown = client === 'docker' && result.kind === 'pulled' && image.includes('@');
+  const reasons = isKnown ? ['dockerd asks nobody for a digest that it has: try a tag'] : [];
+  const advice = [...reasons, ...(await adviceFor(client, options))].map((line) => `\n  ${line}`).join('');
   return `${failed === '' ? `pulled ${image}, but not through this mirror` : `does not ask this mirror; ${failed}`}${advice}`;
 }
 

@@ -184,8 +184,10 @@ test('a symbolic link, the backup of somebody else and a lost backup are not tou
   await installed('docker', lost).write();
   await rm(lost.at(`${daemonFile}.before-layerwell`));
   const reason = 'its backup is missing or was changed';
-  expect(await installed('docker', lost).undo({ force: true })).toMatchObject([{ action: 'refused', reason }]);
+  expect(await installed('docker', lost).undo()).toMatchObject([{ action: 'refused', reason }]);
   expect(await installed('docker', lost).write({ url: 'http://10.0.0.7:5000' })).toMatchObject([{ reason }]);
+  expect(await installed('docker', lost).undo({ force: true })).toMatchObject([{ action: 'left', reason }]);
+  expect(await installed('docker', lost).undo()).toEqual([]);
 });
 
 test('a root whose folder leads out of it by a symbolic link is refused', async () => {
@@ -239,6 +241,23 @@ test('a write or an undo that is killed at any step is completed by the next, an
     await containerd.undo();
     expect(await everythingIn(host.root)).toEqual(was);
   }
+});
+
+test('a file that somebody else changes while it is written is not overwritten', async () => {
+  const host = await machine({ [daemonFile]: before });
+  class Disturbed extends InstalledFiles {
+    override async keep(path: string): Promise<void> {
+      await rm(host.at(path));
+      await writeFile(host.at(path), '{"theirs": true}');
+      await super.keep(path);
+    }
+  }
+  await expect(installed('docker', host, new Disturbed(host.root)).write()).rejects.toThrow('was changed meanwhile');
+  expect(await host.textOf(daemonFile)).toBe('{"theirs": true}');
+  const docker = installed('docker', host);
+  expect(await docker.write()).toMatchObject([{ action: 'wrote' }]);
+  expect(await docker.undo()).toMatchObject([{ action: 'restored' }]);
+  expect(await host.textOf(daemonFile)).toBe('{"theirs": true}');
 });
 
 test('a journal that cannot be read is told, and nothing is touched', async () => {

@@ -24,6 +24,11 @@ describe('daemon.json', () => {
     expect(daemonJson(merged.text)).toEqual(merged);
   });
 
+  test('the address with a slash at its end is the same', () => {
+    const found = `{"registry-mirrors": ["${mirror}/"]}`;
+    expect(daemonJson(found)).toEqual({ text: found });
+  });
+
   test('an empty file is none', () => {
     expect(daemonJson('\n')).toEqual(daemonJson(undefined));
   });
