@@ -1,4 +1,4 @@
-import { copyFile, readFile, symlink } from 'node:fs/promises';
+import { copyFile, cp, readFile, symlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { expect, test } from 'vitest';
 import { startFakeRegistry } from '../support/fake-registry.ts';
@@ -24,6 +24,8 @@ async function residentMiB(mirror: RunningMirror): Promise<number> {
 async function builtProgram(): Promise<string> {
   const folder = await temporaryDirectory();
   await run('npx', ['tsc', '-p', 'tsconfig.build.json', '--outDir', join(folder, 'dist')]);
+  const assets = 'http/management/pages/assets';
+  await cp(join('src', assets), join(folder, 'dist', assets), { recursive: true });
   await copyFile('package.json', join(folder, 'package.json'));
   await symlink(resolve('node_modules'), join(folder, 'node_modules'));
   return join(folder, 'dist', 'main.js');
