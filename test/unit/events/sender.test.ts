@@ -3,6 +3,8 @@ import { expect, test } from 'vitest';
 import { Sender } from '../../../src/events/webhooks/sender.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { startWebhookReceiver } from '../../support/webhook-receiver.ts';
+import { selfSigned } from '../upstream/certificates.ts';
+import { serveTls } from '../upstream/serve-tls.ts';
 
 const secret = Buffer.alloc(32, 1).toString('base64');
 const delivery = { id: 'one', json: '{"id":"one"}' };
@@ -92,6 +94,20 @@ test('a name that does not exist and a port that is closed fail', async () => {
   };
   expect(await to('http://nowhere.test/')).toEqual({ kind: 'failed', reason: 'dns' });
   expect(await to('http://127.0.0.1:9/')).toEqual({ kind: 'failed', reason: 'connect' });
+});
+
+test('a receiver with a CA of its own is trusted only where the configuration names it', async () => {
+  const { certificate: cert, key } = await selfSigned('hooks');
+  const url = new URL(await serveTls({ cert, key }));
+  const outcomeWith = async (ca: string | undefined) => {
+    const deps = { readSecrets: async () => [secret], proxy: { except: [] }, userAgent: 'test' };
+    const sender = new Sender({ ...deps, ca, url, clock: new ManualClock() });
+    const outcome = await sender.send(delivery, { signal });
+    await sender.close();
+    return outcome;
+  };
+  expect(await outcomeWith(cert)).toMatchObject({ kind: 'answered', status: 200 });
+  expect(await outcomeWith(undefined)).toEqual({ kind: 'failed', reason: 'tls' });
 });
 
 test('an abort ends a request that runs', async () => {
