@@ -20,7 +20,7 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 
 export interface CachedImagesDeps {
-  readonly images: Images;
+  readonly images: Pick<Images, 'find'>;
   /** The label of an upstream; of one that is not configured any more, its name. */
   readonly labelOf: (upstream: string) => string;
   /** How long the disk and the index have; for tests. */
@@ -28,21 +28,24 @@ export interface CachedImagesDeps {
 }
 
 const defaultWithinMs = 10_000;
+/** Images that are looked into at the same time. */
+const mostRunning = 16;
 
 /** What the cache has of an image, as the management API tells it. */
 export class CachedImages implements ImagesAdministration {
   readonly #deps: CachedImagesDeps;
+  #running = 0;
 
   constructor(deps: CachedImagesDeps) {
     this.#deps = deps;
   }
 
   async details(question: Omit<ImageQuestion, 'label'>, { signal }: Waiting): Promise<Image> {
-    const { images, labelOf, withinMs = defaultWithinMs } = this.#deps;
+    const { labelOf, withinMs = defaultWithinMs } = this.#deps;
     const { repositoryId } = question;
     const inTime = AbortSignal.any([signal, AbortSignal.timeout(withinMs)]);
     const asked = { ...question, label: labelOf(repositoryId.upstream) };
-    const found = await abortable(images.find(asked, { signal: inTime }), inTime).catch((cause: unknown) => {
+    const found = await abortable(this.#find(asked, { signal: inTime }), inTime).catch((cause: unknown) => {
       signal.throwIfAborted();
       if (inTime.aborted) throw new Problem('unavailable', 'the disk or the index does not answer');
       if (cause instanceof UpstreamError) throw new Problem('unavailable', 'there is no memory for it now');
@@ -50,6 +53,17 @@ export class CachedImages implements ImagesAdministration {
     });
     if (typeof found === 'string') throw problems[found](repositoryKey(repositoryId), question.reference);
     return answerOf(repositoryId, found);
+  }
+
+  /** A disk that hangs holds what was begun, also after its client has its answer. */
+  async #find(question: ImageQuestion, waiting: Waiting): Promise<ImageDetails | ImageRefusal> {
+    if (this.#running >= mostRunning) throw new Problem('unavailable', 'too many images are looked into');
+    this.#running += 1;
+    try {
+      return await this.#deps.images.find(question, waiting);
+    } finally {
+      this.#running -= 1;
+    }
   }
 }
 
@@ -115,15 +129,17 @@ function tagIn({ tag, confirmedAtMs, freshUntilMs, isFresh, previous }: FoundTag
   };
 }
 
-function layerIn({
-  digest,
-  mediaType,
-  size,
-  isStored,
-  isForeign,
-  sharedBy,
-}: FoundLayer): PlatformImage['layers'][number] {
-  return { digest, mediaType, size, isStored, isForeign, sharedBy: sharedIn(sharedBy) };
+function layerIn(layer: FoundLayer): PlatformImage['layers'][number] {
+  const { digest, mediaType, size, isStored, isForeign, predicateType, sharedBy } = layer;
+  return {
+    digest,
+    mediaType,
+    size,
+    ...(predicateType !== undefined && { predicateType }),
+    isStored,
+    isForeign,
+    sharedBy: sharedIn(sharedBy),
+  };
 }
 
 function sharedIn({ repositories, moreRepositories, images, moreImages }: SharedBy) {

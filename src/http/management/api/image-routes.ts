@@ -39,6 +39,7 @@ const layer = z.strictObject({
   digest: digest(),
   mediaType: z.string(),
   size: amount(),
+  predicateType: z.string().optional().describe('Of an attestation by BuildKit: what it says, such as an SBOM.'),
   isStored: isStored(),
   isForeign: z.boolean().describe('Clients fetch it elsewhere: it is never cached.'),
   sharedBy: z.strictObject({

@@ -72,13 +72,16 @@ const config = z.object({
 });
 
 const layer = z.custom<JsonObject>(isDescriptor).transform((descriptor) => {
-  const { digest, mediaType, size, urls } = descriptor;
+  const { digest, mediaType, size, urls, annotations } = descriptor;
+  const predicateType = isJsonObject(annotations) ? annotations['in-toto.io/predicate-type'] : undefined;
   if (!isDigest(digest)) return z.NEVER;
   return {
     digest,
     mediaType: cut(String(mediaType), most.nameLength),
     size: Number(size),
     isForeign: urls !== undefined,
+    /** What an attestation of BuildKit says in it. */
+    predicateType: typeof predicateType === 'string' ? cut(predicateType, most.nameLength) : undefined,
   };
 });
 
