@@ -15,7 +15,9 @@ test('a registry is reached through the proxy, by its name', async () => {
   const proxy = await startProxy();
   const settings = { proxy: { http: proxy.url, except: [] } };
 
-  await clientOf('http://registry.corp.example', settings).client.getManifest(repository, latest, unlimited);
+  const { client } = clientOf('http://registry.corp.example', settings);
+  await client.getManifest(repository, latest, unlimited);
+  await expect.poll(() => client.connectionUse()).toEqual({ busy: 0, idle: 1, waiting: 0 });
 
   expect(proxy.asked).toEqual(['GET http://registry.corp.example/v2/team/app/manifests/latest']);
 });
@@ -29,7 +31,9 @@ test('https goes through a tunnel, in which the certificate is verified', async 
   const distrustful = clientOf(url, settings).client.getManifest(repository, latest, unlimited);
   await expect(distrustful).rejects.toMatchObject({ reason: 'tls' });
   const tls = { insecureSkipVerify: false, ca: certificate };
-  await clientOf(url, { ...settings, tls }).client.getManifest(repository, latest, unlimited);
+  const { client } = clientOf(url, { ...settings, tls });
+  await client.getManifest(repository, latest, unlimited);
+  await expect.poll(() => client.connectionUse()).toEqual({ busy: 0, idle: 1, waiting: 0 });
 
   expect(proxy.asked).toEqual([`CONNECT ${new URL(url).host}`, `CONNECT ${new URL(url).host}`]);
 });
