@@ -16,7 +16,7 @@ import { StoredBlobs, withoutUnreadable } from './blobs/served-blob.ts';
 import type { Digest } from '../oci/digest.ts';
 import { parseHostName, type Tag } from '../oci/reference.ts';
 import { looseLimits, LooseRecords } from './eviction/loose-records.ts';
-import { createFreshnessPolicies, CurrentPolicies, type FreshnessPolicies } from './tags/freshness.ts';
+import { createFreshnessPolicies, CurrentPolicies, type FreshnessPolicies, freshnessOf } from './tags/freshness.ts';
 import { BorrowedLinks, BlobLinks } from './access/links.ts';
 import { Listings } from './listings/listings.ts';
 import { Mirror, type MirrorDeps } from './mirror.ts';
@@ -28,7 +28,7 @@ import type { Upstream, UpstreamDirectory } from './ports/upstream.ts';
 import { GuardedUpstreams, guardedUpstream } from './routing/upstream-choice.ts';
 import { Space } from './eviction/space.ts';
 import { StaleFallbacks } from './tags/stale-fallbacks.ts';
-import { TagRecords } from './tags/tag-records.ts';
+import { tagKey, TagRecords } from './tags/tag-records.ts';
 import { Tags } from './tags/tags.ts';
 import { Visibility } from './access/visibility.ts';
 
@@ -93,6 +93,13 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
     imagesIn: (catalogue) => new Images({ ...core, index: catalogue }),
     digestOf: async (repositoryId, tag) => (await core.tagRecords.get(repositoryId, tag))?.digest,
     written: () => core.background.settled(),
+    confirmationOf: ({ repositoryId, tag }, label) => {
+      const record = core.tagRecords.remembered(repositoryId, tag);
+      const lifetimeMs = core.policies.tagLifetimeMs(label, tagKey(repositoryId, tag));
+      return (
+        record && { ...record, isFresh: freshnessOf(record.confirmedAtMs, lifetimeMs, parts.clock.now()) === 'fresh' }
+      );
+    },
     waitingFor: (label) => core.waiters.waitingFor(label),
     stop: async ({ signal }) => {
       await core.downloads.stop({ signal });

@@ -11,7 +11,7 @@ import type { DiskUse, RecordStore } from './ports/record-store.ts';
 import type { RepositoryId } from './ports/repository-id.ts';
 import type { SharedWork } from './ports/shared-work.ts';
 import type { SharedWorkTracing } from './ports/tracing.ts';
-import type { Catalogue, Index } from './ports/store-index.ts';
+import type { Catalogue, Index, TagOfRepository } from './ports/store-index.ts';
 import type { UpstreamDirectory } from './ports/upstream.ts';
 import type { RateLimits } from './routing/rate-limits.ts';
 import type { SpaceLimits } from './eviction/store-meter.ts';
@@ -61,6 +61,12 @@ export interface MirrorLimits {
   readonly maxRequests: number;
 }
 
+export interface TagConfirmation {
+  readonly digest: Digest;
+  readonly confirmedAtMs: number;
+  readonly isFresh: boolean;
+}
+
 export interface AssembledMirror {
   readonly mirror: Mirror;
   /** Replaces the rules. Running downloads and everything in memory stay. */
@@ -79,6 +85,8 @@ export interface AssembledMirror {
   digestOf(repositoryId: RepositoryId, tag: Tag): Promise<Digest | undefined>;
   /** Resolves when what was pulled until now is written, or could not be. */
   written(): Promise<void>;
+  /** What memory has of a tag: when its upstream, named by its label, last confirmed it, and whether it is served without asking. */
+  confirmationOf(tag: TagOfRepository, label: string): TagConfirmation | undefined;
   /** How many requests wait for an upstream, by its label. */
   waitingFor(label: string): number;
   /** Lets downloads and unwritten records end; cuts the downloads when `signal` aborts. */

@@ -77,6 +77,47 @@ test('the tags of all repositories are one list', async () => {
   expect(tagsIn(await askApi(app, '/api/v1/tags?registry=quay.io'))).toEqual(every.slice(-1));
 });
 
+test('a tag says when it was pulled, when it was confirmed, and whether it is served without asking', async () => {
+  const { app } = await start();
+  const tag = async () => Object((await askApi(app, '/api/v1/tags?registry=quay.io')).body)['items'][0];
+  const pulledAt = new Date(app.clock.now()).toISOString();
+  const pulled = { firstPullAt: pulledAt, lastPullAt: pulledAt, confirmedAt: pulledAt, platforms: [] };
+  expect(await tag()).toMatchObject({
+    ...pulled,
+    isFresh: true,
+    mediaType: expect.any(String),
+    bytes: expect.any(Number),
+  });
+  app.clock.advance(24 * 3_600_000);
+  expect(await tag()).toMatchObject({ ...pulled, isFresh: false });
+  await ask(app, '/v2/acme/tool/manifests/1?ns=quay.io');
+  const later = new Date(app.clock.now()).toISOString();
+  expect(await tag()).toMatchObject({ firstPullAt: pulledAt, lastPullAt: later, confirmedAt: later, isFresh: true });
+});
+
+test('lists are sorted by the last pull and by size, and filtered by both', async () => {
+  const { app } = await start();
+  app.clock.advance(60_000);
+  const since = new Date(app.clock.now()).toISOString();
+  await ask(app, '/v2/library/node/manifests/1');
+  expect(namesIn(await askApi(app, '/api/v1/repositories?sort=lastPull'))[0]).toBe('docker.io/library/node');
+  expect(namesIn(await askApi(app, `/api/v1/repositories?pulledSince=${since}`))).toEqual(['docker.io/library/node']);
+  expect(namesIn(await askApi(app, `/api/v1/repositories?pulledBefore=${since}`))).not.toContain(
+    'docker.io/library/node',
+  );
+  expect(tagsIn(await askApi(app, `/api/v1/tags?sort=lastPull&pulledSince=${since}`))).toContain(
+    'docker.io/library/node:1',
+  );
+  const sizes = async (query: string): Promise<readonly number[]> =>
+    Object((await askApi(app, `/api/v1/tags?${query}`)).body)['items'].map(
+      ({ bytes }: { readonly bytes: number }) => bytes,
+    );
+  const all = await sizes('sort=size');
+  expect(all).toEqual(all.toSorted((one, other) => other - one));
+  expect(all[0]).toBeGreaterThan(0);
+  expect(await sizes(`minBytes=${(all[0] ?? 0) + 1}`)).toEqual([]);
+});
+
 test('a cursor of a list in another order is invalid', async () => {
   const { app } = await start();
   const { body } = await askApi(app, '/api/v1/tags?limit=1');

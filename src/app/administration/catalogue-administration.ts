@@ -6,6 +6,7 @@ import {
   type Tags,
 } from '../../http/management/api/catalogue-routes.ts';
 import { Problem } from '../../http/management/problems.ts';
+import type { TagConfirmation } from '../../mirror/mirror-parts.ts';
 import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type {
   Catalogue,
@@ -14,10 +15,13 @@ import type {
   ListedRepository,
   ListedTag,
   ListOrder,
+  TagOfRepository,
 } from '../../mirror/ports/store-index.ts';
 
 export interface CachedCatalogueDeps {
   readonly index: CatalogueLists & Pick<Catalogue, 'isNeeded'>;
+  /** Undefined where it is not known. */
+  readonly confirmationOf: (tag: TagOfRepository) => TagConfirmation | undefined;
 }
 
 /** The lists of what is cached, as the management API answers them. */
@@ -37,7 +41,10 @@ export class CachedCatalogue implements CatalogueAdministration {
     const found = readable(await this.#deps.index.listTags({ ...asked, repositoryId }));
     if (repositoryId && found.items.length === 0 && !(await this.#isCached(repositoryId)))
       throw new Problem('not-found', `nothing of ${repositoryKey(repositoryId)} is cached`);
-    return { ...pageOf(found, asked.order), items: found.items.map(tagIn) };
+    return {
+      ...pageOf(found, asked.order),
+      items: found.items.map((item) => tagIn(item, this.#deps.confirmationOf(item))),
+    };
   }
 
   #isCached(repositoryId: RepositoryId): Promise<boolean> {
@@ -59,7 +66,7 @@ function repositoryIn({ repositoryId, tags, bytes, lastPullMs }: ListedRepositor
   return { ...nameIn(repositoryId), tags, bytes, ...(lastPullMs > 0 && { lastPullAt: isoOf(lastPullMs) }) };
 }
 
-function tagIn(found: ListedTag): Tags['items'][number] {
+function tagIn(found: ListedTag, confirmation: TagConfirmation | undefined): Tags['items'][number] {
   const { repositoryId, tag, digest, isStored, mediaType, platforms, bytes, firstPullMs, lastPullMs } = found;
   return {
     ...nameIn(repositoryId),
@@ -71,7 +78,12 @@ function tagIn(found: ListedTag): Tags['items'][number] {
     ...(bytes > 0 && { bytes }),
     ...(firstPullMs > 0 && { firstPullAt: isoOf(firstPullMs) }),
     ...(lastPullMs > 0 && { lastPullAt: isoOf(lastPullMs) }),
+    ...(confirmation?.digest === digest && confirmedIn(confirmation)),
   };
+}
+
+function confirmedIn({ confirmedAtMs, isFresh }: TagConfirmation) {
+  return { confirmedAt: isoOf(confirmedAtMs), isFresh };
 }
 
 function nameIn(repositoryId: RepositoryId) {

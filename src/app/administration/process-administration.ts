@@ -6,10 +6,10 @@ import type { Reloaded, Stats, Upstreams } from '../../http/management/api/schem
 import { Problem } from '../../http/management/problems.ts';
 import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
-import type { Tag } from '../../oci/reference.ts';
-import type { AssembledMirror } from '../../mirror/mirror-parts.ts';
+import { parseHostName, type Tag } from '../../oci/reference.ts';
+import type { AssembledMirror, TagConfirmation } from '../../mirror/mirror-parts.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
-import type { Catalogue, CatalogueLists, Index } from '../../mirror/ports/store-index.ts';
+import type { Catalogue, CatalogueLists, Index, TagOfRepository } from '../../mirror/ports/store-index.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { StoreReadings } from '../../telemetry/readouts.ts';
 import type { ReloadResult } from '../reloading.ts';
@@ -25,7 +25,7 @@ export interface AdministrationDeps {
   readonly observer: Pick<Metrics, 'answerTotals' | 'repositoryTotals' | 'activityOf' | 'upstreamTotals'>;
   readonly health: Pick<UpstreamHealth, 'states' | 'lastSuccesses'>;
   readonly upstreams: Pick<UpstreamsPart, 'directory'>;
-  readonly mirror: Pick<AssembledMirror, 'waitingFor' | 'purgeIn' | 'mirror'>;
+  readonly mirror: Pick<AssembledMirror, 'waitingFor' | 'purgeIn' | 'mirror' | 'confirmationOf'>;
   readonly readings: StoreReadings;
   readonly catalogue: Catalogue & CatalogueLists & Index;
   readonly clock: Pick<Clock, 'now'>;
@@ -48,8 +48,15 @@ export class ProcessAdministration
     this.jobs = deps.jobs;
     this.#startedAtMs = deps.clock.now();
     const index = deps.catalogue;
-    this.catalogue = new CachedCatalogue({ index });
+    this.catalogue = new CachedCatalogue({ index, confirmationOf: (tag) => this.#confirmationOf(tag) });
     this.purges = new ProcessPurges({ purge: deps.mirror.purgeIn(index), index });
+  }
+
+  /** Nothing of an upstream that is not configured any more. */
+  #confirmationOf(tag: TagOfRepository): TagConfirmation | undefined {
+    const host = parseHostName(tag.repositoryId.upstream);
+    const upstream = host && this.#deps.upstreams.directory.find(host);
+    return upstream && this.#deps.mirror.confirmationOf(tag, upstream.label);
   }
 
   /** From now on a reload can be asked for. */

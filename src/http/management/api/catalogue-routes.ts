@@ -70,7 +70,9 @@ export const tag = z.strictObject({
     .describe('Of the manifest and all it names; of an image index, with the images in it that are stored.'),
   firstPullAt: time().optional().describe('When the digest was pulled first.'),
   lastPullAt: time().optional().describe('When the digest was pulled last, by this tag or otherwise.'),
-  confirmedAt: time().optional().describe('When the upstream last confirmed what the tag points at.'),
+  confirmedAt: time()
+    .optional()
+    .describe('When the upstream last confirmed what the tag points at; absent if that is not in memory.'),
   isFresh: z.boolean().optional().describe('Whether it is served without asking the upstream.'),
 });
 
