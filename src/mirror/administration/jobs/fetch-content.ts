@@ -28,12 +28,27 @@ export async function asked<Value>(
   for (let attempt = 1; ; attempt += 1) {
     signal.throwIfAborted();
     try {
-      return await ask({ signal: AbortSignal.any([signal, AbortSignal.timeout(answersWithinMs)]) });
+      return await inTime(ask, signal);
     } catch (cause) {
       const isBusy = cause instanceof UpstreamError && cause.reason === 'busy';
       if (!isBusy || attempt === attemptsWhileBusy) throw cause;
       await wait((cause.retryAfterSeconds ?? 0) * 1_000 || usualPauseMs, { signal });
     }
+  }
+}
+
+/** Nothing is left of the wait when it is over: a job asks for thousands of contents. */
+async function inTime<Value>(ask: (waiting: Waiting) => Promise<Value>, signal: AbortSignal): Promise<Value> {
+  const leaving = new AbortController();
+  const leave = () => leaving.abort(signal.reason);
+  const late = () => leaving.abort(new UpstreamError('timeout', 'no answer came in time'));
+  const timer = setTimeout(late, answersWithinMs).unref();
+  signal.addEventListener('abort', leave, { once: true });
+  try {
+    return await ask(leaving);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', leave);
   }
 }
 
@@ -104,13 +119,18 @@ export class BlobTurns {
     const ofUpstream = this.#ofUpstream.get(label) ?? pLimit(atOnce);
     this.#ofUpstream.set(label, ofUpstream);
     ofUpstream.concurrency = atOnce; // A reload may have changed it.
-    return ofUpstream(() => {
+    const begun = Promise.withResolvers<void>();
+    const ended = ofUpstream(() => {
       signal.throwIfAborted();
       return this.#all(() => {
         signal.throwIfAborted();
+        begun.resolve();
         return work();
       });
     });
+    // Other jobs may hold all turns for long. Once it has begun, the work itself looks at the signal.
+    await abortable(Promise.race([begun.promise, ended]), signal);
+    return ended;
   }
 }
 

@@ -126,7 +126,6 @@ export class ImageReport {
 /** What is told of an error of the mirror. Undefined for a bug. Pure. */
 export function reasonOf(cause: unknown): WarmReason | undefined {
   if (cause instanceof OciError) return reasonOfAnswer(cause);
-  if (cause instanceof Error && cause.name === 'TimeoutError') return 'unreachable';
   if (!(cause instanceof UpstreamError)) return undefined;
   return reasonsOfFailures[cause.reason] ?? 'unreachable';
 }
