@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf } from './installed-files.ts';
 
 /** An installation takes milliseconds. */
-const waitsAtMostMs = 10_000;
+const usuallyWaitsMs = 10_000;
 const triesEveryMs = 50;
 
 /**
@@ -16,11 +16,12 @@ const triesEveryMs = 50;
 export async function withInstallationLock<Result>(
   { root, folder }: { readonly root: string; readonly folder: string },
   work: () => Promise<Result>,
+  { waitsAtMostMs = usuallyWaitsMs }: { readonly waitsAtMostMs?: number } = {},
 ): Promise<Result> {
   const place = createHash('sha256')
     .update(`${await realpath(root)}\0${folder}`)
     .digest('hex');
-  const lock = await lockedBy(`\0layerwell-client-${place.slice(0, 32)}`, folder);
+  const lock = await lockedBy(`\0layerwell-client-${place.slice(0, 32)}`, { folder, waitsAtMostMs });
   try {
     return await work();
   } finally {
@@ -28,7 +29,10 @@ export async function withInstallationLock<Result>(
   }
 }
 
-async function lockedBy(name: string, folder: string): Promise<Server | undefined> {
+async function lockedBy(
+  name: string,
+  { folder, waitsAtMostMs }: { readonly folder: string; readonly waitsAtMostMs: number },
+): Promise<Server | undefined> {
   for (let waitedMs = 0; waitedMs <= waitsAtMostMs; waitedMs += triesEveryMs) {
     const got = await listening(name);
     if (got !== 'taken') return got;

@@ -1,10 +1,12 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { withInstallationLock } from '../../src/clients/installation-lock.ts';
 import { installClient, printClient, uninstallClient } from '../../src/commands/client/client.ts';
 import type { ReachedMirrorChoice } from '../../src/commands/client/reached-mirror.ts';
 import { ConfigError } from '../../src/config/loading/problems.ts';
 import { freePort } from '../support/free-port.ts';
+import { gate } from '../support/gate.ts';
 import { StartedProcess } from '../support/processes.ts';
 import { startApp } from '../support/start-app.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
@@ -119,6 +121,23 @@ test('a file that is in the way is told, with exit code 1', async () => {
   const { printed: text, options } = await asked({ config });
   expect(await installClient({ ...options, client: 'docker', root, replace: false })).toBe(1);
   expect(text).toEqual({ out: '', error: '/etc/docker/daemon.json: it is not a JSON object\nnothing was changed\n' });
+});
+
+test('a command that finds another at work waits for it', async () => {
+  const root = await temporaryDirectory();
+  const [begun, rest] = [gate(), gate()];
+  const other = withInstallationLock({ root, folder: '/etc/docker' }, async () => {
+    begun.open();
+    await rest.opened;
+    expect(await readdir(root)).toEqual([]);
+  });
+  await begun.opened;
+  const { options } = await asked({ config });
+  const written = installClient({ ...options, client: 'docker', root, replace: false });
+  await installClient({ ...options, client: 'podman', root: await temporaryDirectory(), replace: false });
+  rest.open();
+  await other;
+  expect(await written).toBe(0);
 });
 
 test('several commands at once leave one mirror, and what was there before comes back', async () => {

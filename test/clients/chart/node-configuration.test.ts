@@ -1,8 +1,12 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { clientConfiguration } from '../../../src/clients/kinds.ts';
 import { parseNodeSettings } from '../../../src/config/node-settings.ts';
+import { temporaryDirectory } from '../../support/temp-directory.ts';
 import { describeWithTools } from '../../support/tools.ts';
 import { startFakeCluster } from './fake-cluster.ts';
-import { at, objectOf, type Rendered, render, renderWith } from './render.ts';
+import { at, objectOf, type Rendered, render, renderFile, renderWith } from './render.ts';
 
 const enabled = 'nodeConfiguration.enabled=true';
 const byPort = ['service.type=NodePort', 'service.nodePort=30500'];
@@ -19,6 +23,18 @@ describeWithTools(['helm'], 'the node configuration of the Helm chart', () => {
     expect(objects.filter(({ kind }) => kind === 'DaemonSet')).toEqual([]);
     expect(objects.filter(({ metadata }) => metadata.name.includes('node'))).toEqual([]);
   });
+
+  test.each(['http://127.0.0.1:5000', 'https://mirror.test'])(
+    'takes what `layerwell client kubernetes` prints for %s',
+    async (url) => {
+      const mirror = { url, registries: [{ name: 'docker.io', server: 'https://registry-1.docker.io' }], patterns: [] };
+      const file = join(await temporaryDirectory(), 'values.yaml');
+      await writeFile(file, clientConfiguration('kubernetes', mirror).text ?? '');
+      const { mirrors, registries } = settingsIn(await renderFile(file));
+      expect(mirrors).toEqual([url === 'https://mirror.test' ? url : 'http://{nodeIP}:30500']);
+      expect(registries.map(({ name }) => name)).toContain('docker.io');
+    },
+  );
 
   test('has the registries of the configuration, without patterns, and is removed by the same settings', async () => {
     const rendered = await renderWith(enabled, ...byPort, 'config.upstreams.ghcr\\.io=null');
