@@ -13,6 +13,7 @@ import { type Pauses, realPauses } from '../upstream/failover/retry.ts';
 import { type Part, partOf } from './lifecycle.ts';
 import { createAdministration } from './administration/administration.ts';
 import { createEvents, type EventsDeps } from './events/events.ts';
+import { StorePins } from './administration/pins-administration.ts';
 import { createCluster } from './cluster/cluster.ts';
 import { createListeners } from './listeners.ts';
 import { createMaintenance } from './maintenance.ts';
@@ -100,12 +101,13 @@ export function createApp(deps: AppDeps): App {
   const sharedStorage = createSharedStorage(config, { stores, memory, clock, observer, wait });
   const sharing = { clock, observer, memory, log, tracing, bucket: sharedStorage.bucket, replicaId };
   const cluster = createCluster(config, sharing);
+  const pins = new StorePins({ stores, files, ...config.storage, ...limits, clock, observer, log });
   const core = { ...stores, clock, observer, rateLimits, memory, tracing, ...sharedStorage.parts, ...cluster.work };
-  const mirror = assembleMirror(core, limits, mirrorRules(config, upstreams.directory));
+  const mirror = assembleMirror({ ...core, pins: pins.pins }, limits, mirrorRules(config, upstreams.directory));
   const readings = readingsOf(config, { stores, mirror, sharedStorage, clock });
   const redis = connectionsOf({ ...stores.redis, ...cluster.redis });
   const ready = new ReadyPart({ ...stores, ...readings, health, sharedStorage, cluster, redis, configSha256 });
-  const administered = { observer, stores, clock, files, log, health, upstreams, mirror, readings, rateLimits };
+  const administered = { observer, stores, clock, files, log, health, upstreams, mirror, readings, rateLimits, pins };
   const { administration, kept, jobs, recent } = createAdministration(config, { ...administered, events });
   const listening = { ...core, ...mirror, log, readiness: () => ready.now(), administration, requestDeadlineMs };
   const { registry, management, running } = createListeners(config, { ...listening, recent });
@@ -116,9 +118,7 @@ export function createApp(deps: AppDeps): App {
   observer.readFrom({ ...readings, ...serving, ...events, memory, droppedLogLines: () => log.droppedLines });
   return {
     parts: [
-      ...storeParts(stores),
-      events.part,
-      ...kept,
+      ...storeParts(stores, events.part, ...kept),
       rebuilder,
       sharedStorage.part, // Stopped after the mirror, whose last downloads are uploaded by the next process.
       upstreams,
@@ -146,8 +146,9 @@ export function createApp(deps: AppDeps): App {
   };
 }
 
-function storeParts({ lock, index, store }: Stores): readonly Part[] {
-  return [lock, index, partOf('store', { start: () => store.prepare() })];
+/** The parts of a store, and those that keep something in it. */
+function storeParts({ lock, index, store }: Stores, ...kept: readonly Part[]): readonly Part[] {
+  return [lock, index, partOf('store', { start: () => store.prepare() }), ...kept];
 }
 
 /** Everything that the parts report is counted, and told of if it is worth an event. */

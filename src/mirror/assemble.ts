@@ -73,9 +73,9 @@ interface Core extends Required<MirrorParts> {
 
 /** Builds the parts of the mirror and connects them. */
 export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: MirrorRules): AssembledMirror {
-  const { shared = {}, caches = noOtherCaches, redirects = noRedirects, tracing } = parts;
+  const { shared = {}, caches = noOtherCaches, redirects = noRedirects, tracing, pins } = parts;
   const core = createCore(
-    { ...parts, shared, caches, redirects, tracing },
+    { ...parts, shared, caches, redirects, tracing, pins },
     limits,
     new CurrentPolicies(policiesOf(rules)),
   );

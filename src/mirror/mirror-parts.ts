@@ -14,6 +14,7 @@ import type { SharedWorkTracing } from './ports/tracing.ts';
 import type { Catalogue, Index, TagOfRepository } from './ports/store-index.ts';
 import type { UpstreamDirectory } from './ports/upstream.ts';
 import type { RateLimits } from './routing/rate-limits.ts';
+import type { PinnedContent } from './eviction/eviction.ts';
 import type { SpaceLimits } from './eviction/store-meter.ts';
 import type { FreshnessRules } from './tags/freshness.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -31,6 +32,8 @@ export interface MirrorParts {
   readonly shared?: SharedWork;
   /** All other caches as one: asked when the upstream gives no answer. By default there is none. */
   readonly caches?: OtherCache;
+  /** By default nothing is pinned. */
+  readonly pins?: PinnedContent | undefined;
   /** By default clients are never redirected. */
   readonly redirects?: BlobRedirects;
   /** By default requests are not traced. */

@@ -4,7 +4,7 @@ import { askingCommand, askingWith, confirmation, type MirrorOptions } from './o
 
 /** The commands that ask the running mirror by its API. */
 export function addAskingCommands(program: Command): void {
-  for (const add of [addStats, addPurge, addRefresh]) add(program);
+  for (const add of [addStats, addPurge, addRefresh, addPin, addUnpin, addPins]) add(program);
 }
 
 function addStats(program: Command): void {
@@ -59,4 +59,41 @@ function addRefresh(program: Command): void {
         return refresh({ ...askingWith(options), image });
       }),
     );
+}
+
+const pinArgument =
+  'a repository, an image by tag or digest, or a glob, such as docker.io/library/nginx:1.27 or "docker.io/library/*"';
+
+function addPin(program: Command): void {
+  askingCommand(program, 'pin', 'never evict an image or a repository from the cache of the running mirror')
+    .argument('<image>', pinArgument)
+    .action((image: string, options: MirrorOptions) =>
+      run(async () => {
+        endOnSignals();
+        const { pin } = await import('../commands/content/pins.ts');
+        return pin({ ...askingWith(options), image });
+      }),
+    );
+}
+
+function addUnpin(program: Command): void {
+  askingCommand(program, 'unpin', 'remove a pin, named as it was pinned')
+    .argument('<image>', pinArgument)
+    .action((image: string, options: MirrorOptions) =>
+      run(async () => {
+        endOnSignals();
+        const { unpin } = await import('../commands/content/pins.ts');
+        return unpin({ ...askingWith(options), image });
+      }),
+    );
+}
+
+function addPins(program: Command): void {
+  askingCommand(program, 'pins', 'what the running mirror never evicts').action((options: MirrorOptions) =>
+    run(async () => {
+      endOnSignals();
+      const { pins } = await import('../commands/content/pins.ts');
+      return pins(askingWith(options));
+    }),
+  );
 }

@@ -22,6 +22,7 @@ import { isRepository, isTag } from '../oci/reference.ts';
  *     ├── minutes.json                                     the statistics by minute
  *     ├── events/<number>.log                             what webhooks have not taken yet, a line for each event
  *     │   events/positions.json                            how far each webhook has got
+ *     ├── pins.json                                        what operators have pinned; pins.damaged.json: what could not be read
  *     ├── uploads.log                                      what is not uploaded to the shared bucket yet
  *     └── set-aside/<ms>-<algorithm>-<hex>                 quarantine: was in blobs/ with the wrong size or bytes; a few are kept
  *
@@ -37,6 +38,8 @@ export const eventsFolder = 'events';
 export const uploadsFile = 'uploads.log';
 export const storeIdFile = 'store-id';
 export const minutesFile = 'minutes.json';
+export const pinsFile = 'pins.json';
+export const damagedPinsFile = 'pins.damaged.json';
 
 const tagsFolder = '_tags';
 const folderByKind = { manifest: '_manifests', blob: '_blobs', referrers: '_referrers' } as const;

@@ -118,7 +118,7 @@ export class MemoryIndex implements Index {
     ];
   }
 
-  async stalestRepository(): Promise<StaleRepository | undefined> {
+  async stalestRepository(skip = 0): Promise<StaleRepository | undefined> {
     const usedAtMs = ({ repositoryId, digest }: Link) =>
       Math.max(this.repositoryUses.get(nameOf(repositoryId)) ?? 0, this.contents.get(digest)?.usedAtMs ?? 0);
     const found = new Map<string, StaleRepository>();
@@ -129,7 +129,7 @@ export class MemoryIndex implements Index {
         usedAtMs: Math.max(before, usedAtMs(link)),
       });
     }
-    return [...found.values()].sort((one, other) => one.usedAtMs - other.usedAtMs)[0];
+    return [...found.values()].sort((one, other) => one.usedAtMs - other.usedAtMs)[skip];
   }
 
   async forgetRepository(repository: RepositoryId): Promise<readonly RecordKey[]> {

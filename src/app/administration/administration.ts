@@ -14,12 +14,14 @@ import type { Stores } from '../stores.ts';
 import { CachedImages } from './images-administration.ts';
 import { createJobs, type OperatorJobs } from './jobs-administration.ts';
 import { type AdministrationDeps, ProcessAdministration } from './process-administration.ts';
+import type { StorePins } from './pins-administration.ts';
 import { createTrafficHistory } from './traffic-history.ts';
 
 export interface ManagedProcess extends Omit<AdministrationDeps, 'catalogue' | 'jobs'> {
   readonly stores: Pick<Stores, 'index' | 'lock' | 'store'>;
   readonly observer: Metrics;
   readonly events: Administration['events'];
+  readonly pins: StorePins;
   readonly clock: Clock;
   readonly mirror: AssembledMirror;
   readonly rateLimits: RateLimits;
@@ -46,8 +48,9 @@ export function createAdministration(config: Config, deps: ManagedProcess): Proc
   const labelOf = (name: string) => labelIn(deps.upstreams.directory, name);
   const images = new CachedImages({ images: deps.mirror.imagesIn(stores.index), labelOf });
   const recent = new RecentRequests();
-  const administration = Object.assign(own, { events: deps.events, images, minutes, requests: recent });
-  return { administration, kept: [minutes], jobs, recent };
+  const { events, pins } = deps;
+  const administration = Object.assign(own, { events, images, minutes, pins, requests: recent });
+  return { administration, kept: [minutes, pins], jobs, recent };
 }
 
 function labelIn(directory: UpstreamDirectory, name: string): string {

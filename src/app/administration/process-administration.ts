@@ -1,6 +1,6 @@
 import type { ImagesNeeds } from '../../http/management/api/image-routes.ts';
 import type { MinutesNeeds } from '../../http/management/api/minutes-routes.ts';
-import type { RefreshAnswer } from '../../http/management/api/refresh-routes.ts';
+import type { RefreshAnswer } from '../../http/management/api/content/refresh-routes.ts';
 import type { Administration } from '../../http/management/api/routes.ts';
 import type { Reloaded, Stats, Upstreams } from '../../http/management/api/schemas.ts';
 import { Problem } from '../../http/management/problems.ts';
@@ -34,7 +34,7 @@ export interface AdministrationDeps {
 
 /** What the management API asks of this process. */
 export class ProcessAdministration
-  implements Omit<Administration, 'events' | 'requests' | keyof (ImagesNeeds & MinutesNeeds)>
+  implements Omit<Administration, 'events' | 'pins' | 'requests' | keyof (ImagesNeeds & MinutesNeeds)>
 {
   readonly catalogue: CachedCatalogue;
   readonly purges: ProcessPurges;

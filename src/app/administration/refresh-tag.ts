@@ -1,4 +1,4 @@
-import type { RefreshAnswer } from '../../http/management/api/refresh-routes.ts';
+import type { RefreshAnswer } from '../../http/management/api/content/refresh-routes.ts';
 import { Problem } from '../../http/management/problems.ts';
 import type { Mirror } from '../../mirror/mirror.ts';
 import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';

@@ -1,4 +1,4 @@
-import { refreshed as refreshedSchema } from '../../http/management/api/refresh-routes.ts';
+import { refreshed as refreshedSchema } from '../../http/management/api/content/refresh-routes.ts';
 import { ApiFailure, apiOf, exitCodeOf, exitCodes, type MirrorChoice, type Output, printable } from '../api/client.ts';
 import { targetIn } from '../purge.ts';
 

@@ -107,10 +107,10 @@ local isLinked = id and (first(LINKS, ARGV[3] .. 'm' .. id) or first(LINKS, ARGV
 return {'ok', isLinked and read(ARGV[3]) and 1 or 0}`,
 );
 
-/** Reply: the least recently used repository that is not kept, and its last use. */
+/** Argument: how many come before it. Reply: the least recently used repository that is not kept, and its last use. */
 export const stalestRepository = reading(
   'stalest',
-  `local found = call('ZRANGEBYSCORE', STALEST, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  `local found = call('ZRANGEBYSCORE', STALEST, 0, '+inf', 'WITHSCORES', 'LIMIT', ARGV[2], 1)
 return {'ok', found[1] and call('HGET', REPOSITORIES, 'i' .. found[1]) or '', found[2] or '0'}`,
 );
 

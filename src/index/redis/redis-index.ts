@@ -238,8 +238,8 @@ export class RedisIndex implements Index, Catalogue, CatalogueLists, LosableInde
 
   fileBytes = async (): Promise<number> => 0;
 
-  stalestRepository = (): Promise<StaleRepository | undefined> =>
-    this.#ask({ otherwise: undefined }, ({ reader }) => reader.stalestRepository());
+  stalestRepository = (skip = 0): Promise<StaleRepository | undefined> =>
+    this.#ask({ otherwise: undefined }, ({ reader }) => reader.stalestRepository(skip));
 
   watchingSinceMs = async (): Promise<number> => this.#tenure.watchingSinceMs;
 

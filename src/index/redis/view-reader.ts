@@ -144,8 +144,8 @@ export class ViewReader {
     }
   }
 
-  async stalestRepository(): Promise<StaleRepository | undefined> {
-    const [name, usedAtMs] = await this.#view.read(scripts.stalestRepository, []);
+  async stalestRepository(skip: number): Promise<StaleRepository | undefined> {
+    const [name, usedAtMs] = await this.#view.read(scripts.stalestRepository, [skip]);
     return name === '' ? undefined : { repositoryId: repositoryNamed(utf8(name)), usedAtMs: numberIn(usedAtMs) };
   }
 

@@ -198,8 +198,8 @@ export class SqliteIndex implements Index, Catalogue, CatalogueLists, LosableInd
     return databaseBytes(this.#deps);
   }
 
-  stalestRepository = (): Promise<StaleRepository | undefined> =>
-    this.#read(({ reader }) => reader.stalestRepository());
+  stalestRepository = (skip = 0): Promise<StaleRepository | undefined> =>
+    this.#read(({ reader }) => reader.stalestRepository(skip));
 
   async watchingSinceMs(): Promise<number> {
     return this.#ask(({ watchingSinceMs }) => watchingSinceMs);

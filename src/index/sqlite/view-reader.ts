@@ -95,7 +95,7 @@ export class ViewReader {
     this.#isLinkedToStored = database.prepare(`
       SELECT EXISTS (SELECT 1 FROM links JOIN content USING (digest) WHERE digest = ? AND repository = ?) AS found`);
     this.#stalest = database.prepare(
-      'SELECT name, used_at FROM repositories INDEXED BY stalest WHERE kept = 0 ORDER BY used_at, name LIMIT 1',
+      'SELECT name, used_at FROM repositories INDEXED BY stalest WHERE kept = 0 ORDER BY used_at, name LIMIT 1 OFFSET ?',
     );
     this.#totals = database.prepare('SELECT bytes, disk_bytes, kept_bytes, manifests, blobs, records FROM totals');
     this.#evictable = database.prepare(`
@@ -193,8 +193,8 @@ export class ViewReader {
   }
 
   /** The least recently pulled repository that is not kept. */
-  stalestRepository(): StaleRepository | undefined {
-    const row = this.#stalest.get();
+  stalestRepository(skip: number): StaleRepository | undefined {
+    const row = this.#stalest.get(skip);
     return row && { repositoryId: repositoryNamed(textIn(row, 'name')), usedAtMs: numberIn(row, 'used_at') };
   }
 
@@ -253,7 +253,7 @@ export function timedQueries(reader: ViewQueries, { observer, clock }: TimedQuer
     tags: (...asked) => timed('list', () => reader.tags(...asked)),
     links: (...asked) => timed('list', () => reader.links(...asked)),
     totals: () => timed('find', () => reader.totals()),
-    stalestRepository: () => timed('evict', () => reader.stalestRepository()),
+    stalestRepository: (skip) => timed('evict', () => reader.stalestRepository(skip)),
     evictable: (...asked) => timed('evict', () => reader.evictable(...asked)),
   };
 }

@@ -3,7 +3,21 @@ import type { Digest } from '../../oci/digest.ts';
 import type { BlobStore } from '../ports/blob-store.ts';
 import type { Observer } from '../ports/observer.ts';
 import { distinctRecords, type RecordKey, type RecordStore } from '../ports/record-store.ts';
+import type { RepositoryId } from '../ports/repository-id.ts';
 import type { EvictableContent, EvictionPosition, Index } from '../ports/store-index.ts';
+
+/** What operators have pinned: it is not evicted. */
+export interface PinnedContent {
+  readonly isEmpty: boolean;
+  /** Its disk use, without what `storage.keep` keeps. */
+  readonly bytes: number;
+  /** Changes with the pins. */
+  readonly version: number;
+  /** Whether content that nothing names is pinned. */
+  isPinned(digest: Digest): Promise<boolean>;
+  /** Whether some of a repository is pinned: then its records stay. */
+  isPinnedRepository(repositoryId: RepositoryId): boolean;
+}
 
 export interface EvictionDeps {
   readonly store: Pick<BlobStore, 'remove' | 'isBeingRead'>;
@@ -12,9 +26,13 @@ export interface EvictionDeps {
   readonly observer: Pick<Observer, 'evicted' | 'internalError'>;
   /** Removes evicted content and records from the caches in memory. */
   readonly onEvicted: (records: readonly RecordKey[], digest?: Digest) => void;
+  /** Absent: nothing is pinned. */
+  readonly pins?: PinnedContent | undefined;
 }
 
 const pageSize = 32;
+/** What is pinned stays among the least recently used. */
+const pageSizeBesidePins = 256;
 /** How many records are removed at the same time: a base layer, or a repository of nightly builds, may have thousands. */
 const removedTogether = 16;
 
@@ -35,17 +53,34 @@ export class Eviction {
     readonly contentsNeeded: number;
     readonly usedBeforeMs: number;
   }): Promise<readonly EvictableContent[]> {
-    const { index, store } = this.#deps;
+    const { index, store, pins } = this.#deps;
     if (!(await index.knowsEvictable())) return [];
+    const limit = pins === undefined || pins.isEmpty ? pageSize : pageSizeBesidePins;
+    const isBusy = ({ digest }: EvictableContent) => store.isBeingRead(digest);
     for (let after: EvictionPosition | undefined; ; ) {
-      const page = await index.evictable({ limit: pageSize, after });
+      const page = await index.evictable({ limit, after });
       after = page.at(-1);
-      const victims = chooseVictims(
-        page.filter(({ usedAtMs }) => usedAtMs < usedBeforeMs),
-        { ...needed, isBusy: ({ digest }) => store.isBeingRead(digest) },
-      );
-      const isLast = page.length < pageSize || (after?.usedAtMs ?? 0) >= usedBeforeMs;
+      const unused = page.filter(({ usedAtMs }) => usedAtMs < usedBeforeMs);
+      const victims = await this.#unpinnedVictims(unused, { ...needed, isBusy });
+      const isLast = page.length < limit || (after?.usedAtMs ?? 0) >= usedBeforeMs;
       if (victims.length > 0 || isLast) return victims;
+    }
+  }
+
+  /** Only what would be evicted is looked up. */
+  async #unpinnedVictims(
+    oldestFirst: readonly EvictableContent[],
+    { isBusy, ...needed }: VictimRules,
+  ): Promise<readonly EvictableContent[]> {
+    const { pins } = this.#deps;
+    const pinned = new Set<Digest>();
+    for (;;) {
+      const isLeft = (content: EvictableContent) => pinned.has(content.digest) || isBusy(content);
+      const victims = chooseVictims(oldestFirst, { ...needed, isBusy: isLeft });
+      if (pins === undefined || pins.isEmpty) return victims;
+      const before = pinned.size;
+      for (const { digest } of victims) if (await pins.isPinned(digest)) pinned.add(digest);
+      if (pinned.size === before) return victims;
     }
   }
 

@@ -4,13 +4,13 @@ import { abortable } from '../concurrency/abortable-wait.ts';
 import type { LooseRecords } from './loose-records.ts';
 import { StaleRepositories } from './stale-repositories.ts';
 import { evictableBytes, evictableFiles, type Shortage, type SpaceLimits, StoreMeter } from './store-meter.ts';
-import { Eviction } from './eviction.ts';
+import { Eviction, type PinnedContent } from './eviction.ts';
 import type { BlobStore } from '../ports/blob-store.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import { blockBytes, type DiskUse, type RecordKey, type RecordStore } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
-import type { EvictableContent, Index } from '../ports/store-index.ts';
+import type { EvictableContent, Index, Totals } from '../ports/store-index.ts';
 
 export interface SpaceDeps {
   readonly store: Pick<
@@ -27,6 +27,8 @@ export interface SpaceDeps {
   readonly unusedForMs: number;
   /** Removes evicted content and records from the caches in memory. */
   readonly onEvicted: (records: readonly RecordKey[], digest?: Digest) => void;
+  /** Absent: nothing is pinned. */
+  readonly pins?: PinnedContent | undefined;
 }
 
 /** Room reserved for one download. */
@@ -80,7 +82,7 @@ export class Space {
   async couldHold(bytes: number): Promise<boolean> {
     const { bytesNeeded, inodesNeeded, totals } = await this.#meter.shortage(bytes, this.#promisedBytes);
     if (inodesNeeded > evictableFiles(totals)) return false;
-    return bytesNeeded === 0 || bytesNeeded <= evictableBytes(totals) + this.#deps.store.partialBytes();
+    return bytesNeeded === 0 || bytesNeeded <= this.#evictableBytes(totals) + this.#deps.store.partialBytes();
   }
 
   /** Evicts after a write that had no reservation, to keep the bound. Concurrent calls are combined: at most one more run waits. */
@@ -150,6 +152,7 @@ export class Space {
     const leftBeforeMs = nowMs - resumedWithinMs;
     await this.#inTurn(() => store.dropPartial({ bytes: 0, leftBeforeMs }));
     await loose.sweep({ signal });
+    this.#staleRepositories.recheck();
     while (!signal.aborted && (await this.#inTurn(() => this.#freeSome(0))) === 'freed');
     const usedBeforeMs = nowMs - unusedForMs;
     // A rebuilt index knows when a blob was written, not when it was last pulled.
@@ -207,9 +210,13 @@ export class Space {
       this.#meter.freed(freedBytes, measured);
       return 'freed';
     }
-    const isPossible = bytesNeeded <= evictableBytes(totals) && inodesNeeded <= evictableFiles(totals);
+    const isPossible = bytesNeeded <= this.#evictableBytes(totals) && inodesNeeded <= evictableFiles(totals);
     if (isPossible && (await this.#evictSome(shortage))) return 'freed';
     return (await loose.dropFormerlyNeeded(records)) > 0 ? 'freed' : 'impossible';
+  }
+
+  #evictableBytes(totals: Totals): number {
+    return evictableBytes(totals) - (this.#deps.pins?.bytes ?? 0);
   }
 
   /** @returns whether some content is gone. */

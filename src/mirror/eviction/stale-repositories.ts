@@ -3,7 +3,7 @@ import type { Observer } from '../ports/observer.ts';
 import type { RecordKey, RecordStore } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
-import { removeRecords } from './eviction.ts';
+import { type PinnedContent, removeRecords } from './eviction.ts';
 
 export interface StaleRepositoriesDeps {
   readonly index: Pick<Index, 'isComplete' | 'stalestRepository' | 'forgetRepository'>;
@@ -13,6 +13,8 @@ export interface StaleRepositoriesDeps {
   readonly observer: Pick<Observer, 'internalError'>;
   /** Called with the removed records, so that caches in memory drop them too. */
   readonly onEvicted: (records: readonly RecordKey[]) => void;
+  /** Absent: nothing is pinned. */
+  readonly pins?: Pick<PinnedContent, 'isPinnedRepository' | 'version'> | undefined;
 }
 
 /**
@@ -21,6 +23,9 @@ export interface StaleRepositoriesDeps {
  */
 export class StaleRepositories {
   readonly #deps: StaleRepositoriesDeps;
+  /** How many of the least recently used ones are pinned, as far as they were looked at; by this version of the pins. */
+  #pinnedFirst = 0;
+  #version: number | undefined;
 
   constructor(deps: StaleRepositoriesDeps) {
     this.#deps = deps;
@@ -31,9 +36,21 @@ export class StaleRepositories {
    * @returns whether there was such a repository and its records were removed.
    */
   async evictOne(usedBeforeMs: number): Promise<boolean> {
-    const { index } = this.#deps;
-    const stale = (await index.isComplete()) ? await index.stalestRepository() : undefined;
-    return stale !== undefined && stale.usedAtMs < usedBeforeMs && (await this.evict(stale.repositoryId));
+    const { index, pins } = this.#deps;
+    if (!(await index.isComplete())) return false;
+    if (this.#version !== pins?.version) this.recheck();
+    for (;;) {
+      const stale = await index.stalestRepository(this.#pinnedFirst);
+      if (stale === undefined || stale.usedAtMs >= usedBeforeMs) return false;
+      if (!pins?.isPinnedRepository(stale.repositoryId)) return this.evict(stale.repositoryId);
+      this.#pinnedFirst += 1;
+    }
+  }
+
+  /** Looks at the pinned repositories again: some of them may have been pulled through. */
+  recheck(): void {
+    this.#pinnedFirst = 0;
+    this.#version = this.#deps.pins?.version;
   }
 
   /** Removes the records of a repository. @returns whether they are gone. */

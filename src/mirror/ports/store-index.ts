@@ -82,8 +82,8 @@ export interface Index {
   knowsEvictable(): Promise<boolean>;
   /** Since when every use is recorded: last uses before that are not known. */
   watchingSinceMs(): Promise<number>;
-  /** The least recently pulled repository, among those that have links and are not kept. */
-  stalestRepository(): Promise<StaleRepository | undefined>;
+  /** The least recently pulled repository, among those that have links and are not kept, behind so many others. */
+  stalestRepository(skip?: number): Promise<StaleRepository | undefined>;
   /**
    * Whether a record is still needed. A tag or a list of referrers is needed while content of its digest is stored and linked to its
    * repository; any other record, while any content of its repository is stored. Of the tags of one repository with the same digest, only a

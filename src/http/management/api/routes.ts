@@ -2,8 +2,9 @@ import { z } from 'zod';
 import { type CatalogueNeeds, catalogueRoutes } from './catalogue-routes.ts';
 import { type ImagesNeeds, imageRoutes } from './image-routes.ts';
 import { type MinutesNeeds, minutesRoutes } from './minutes-routes.ts';
+import { type PinsNeeds, pinsRoutes } from './content/pins-routes.ts';
 import { type PurgeNeeds, purgeRoutes } from './purge-routes.ts';
-import { type RefreshNeeds, refreshRoutes } from './refresh-routes.ts';
+import { type RefreshNeeds, refreshRoutes } from './content/refresh-routes.ts';
 import { type JobsNeeds, jobsRoutes } from './jobs-routes.ts';
 import { type RequestsNeeds, requestsRoutes } from './requests-routes.ts';
 import { type Route, route } from './route.ts';
@@ -11,7 +12,14 @@ import { type Reloaded, type Stats, type Upstreams, reloaded, stats, upstreams }
 import { type EventsNeeds, eventsRoutes } from './events-routes.ts';
 
 /** What the API may ask of the mirror: the needs of all its routes. */
-export interface Administration extends CatalogueNeeds, ImagesNeeds, MinutesNeeds, PurgeNeeds, RefreshNeeds, JobsNeeds {
+export interface Administration
+  extends CatalogueNeeds,
+    ImagesNeeds,
+    MinutesNeeds,
+    PinsNeeds,
+    PurgeNeeds,
+    RefreshNeeds,
+    JobsNeeds {
   stats(): Promise<Stats>;
   upstreams(): Promise<Upstreams>;
   readonly events: EventsNeeds['events'];
@@ -51,6 +59,7 @@ export const routes: readonly Route<Administration>[] = [
   ...imageRoutes,
   ...purgeRoutes,
   ...refreshRoutes,
+  ...pinsRoutes,
   ...jobsRoutes,
   ...requestsRoutes,
   route({

@@ -43,6 +43,7 @@ test('of more than 32 requests at the same time, the rest is answered at once to
     events: { listen: () => undefined },
     stats: never,
     catalogue: { repositories: never, tags: never },
+    pins: { list: () => ({ items: [], pinnedBytes: 0 }), add: never, remove: never },
     purges: { purge: never, purgeByGlob: never },
     refresh: never,
     jobs: { list: impossible, get: impossible, cancel: never, warm: impossible, verify: never },

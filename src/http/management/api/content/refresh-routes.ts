@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import type { RepositoryId } from '../../../mirror/ports/repository-id.ts';
-import type { Waiting } from '../../../mirror/ports/waiting.ts';
-import type { Tag } from '../../../oci/reference.ts';
-import { repositoryName } from './catalogue-routes.ts';
-import { tagName } from './purge-routes.ts';
-import { type Route, route } from './route.ts';
+import type { RepositoryId } from '../../../../mirror/ports/repository-id.ts';
+import type { Waiting } from '../../../../mirror/ports/waiting.ts';
+import type { Tag } from '../../../../oci/reference.ts';
+import { repositoryName } from '../catalogue-routes.ts';
+import { tagName } from '../purge-routes.ts';
+import { type Route, route } from '../route.ts';
 
 /** What the routes of refreshes need. */
 export interface RefreshNeeds {

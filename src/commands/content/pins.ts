@@ -1,0 +1,68 @@
+import { pin as pinSchema, pins as pinsSchema } from '../../http/management/api/content/pins-routes.ts';
+import { ApiFailure, apiOf, exitCodeOf, exitCodes, type MirrorChoice, type Output, printable } from '../api/client.ts';
+import { alignedLines, bytesText } from '../api/table.ts';
+
+export interface PinsOptions extends MirrorChoice, Output {
+  readonly json: boolean;
+}
+
+export interface PinOptions extends PinsOptions {
+  /** `docker.io/library/nginx:1.27`, `…@sha256:…`, a repository, or a glob. */
+  readonly image: string;
+}
+
+/** A pin of many repositories is measured first. */
+const pinsWithinMs = 2 * 60_000;
+
+/** Pins in the running mirror: it is not evicted. @returns the exit code: see exitCodes. */
+export function pin(options: PinOptions): Promise<number> {
+  return change('POST', options);
+}
+
+/** Removes a pin. @returns the exit code: see exitCodes. */
+export function unpin(options: PinOptions): Promise<number> {
+  return change('DELETE', options);
+}
+
+/** Prints what is never evicted. @returns the exit code: see exitCodes. */
+export function pins(options: PinsOptions): Promise<number> {
+  const { json, print } = options;
+  return exitCodeOf(async () => {
+    const api = await apiOf(options);
+    const items: unknown[] = [];
+    let pinnedBytes = 0;
+    for (let cursor: string | undefined = ''; cursor !== undefined; ) {
+      const answer: unknown = await api(`pins?limit=1000${cursor && `&cursor=${cursor}`}`);
+      const page = known(pinsSchema.safeParse(answer).data);
+      items.push(...page.items);
+      ({ nextCursor: cursor, pinnedBytes } = page);
+    }
+    if (json) return print(`${JSON.stringify({ items, pinnedBytes }, null, 2)}\n`);
+    const rows = items.map((item) => known(pinSchema.safeParse(item).data));
+    print(
+      alignedLines([
+        ['PIN', 'SINCE'],
+        ...rows.map(({ pin: text, pinnedAt }) => [text, pinnedAt ?? 'by the configuration']),
+        [`${bytesText(pinnedBytes)} pinned`],
+      ]),
+    );
+  }, options);
+}
+
+function change(method: 'POST' | 'DELETE', options: PinOptions): Promise<number> {
+  const { image, json, print } = options;
+  return exitCodeOf(async () => {
+    const api = await apiOf(options);
+    const answer = await (method === 'POST'
+      ? api('pins', { method, body: { pin: image }, withinMs: pinsWithinMs })
+      : api(`pins?pin=${encodeURIComponent(image)}`, { method, withinMs: pinsWithinMs }));
+    if (json) return print(`${JSON.stringify(answer, null, 2)}\n`);
+    const { pin: text } = known(pinSchema.safeParse(answer).data);
+    print(`${printable(text)} ${method === 'POST' ? 'is pinned' : 'is pinned no more'}\n`);
+  }, options);
+}
+
+function known<Answer>(answer: Answer | undefined): Answer {
+  if (answer !== undefined) return answer;
+  throw new ApiFailure(exitCodes.failed, 'the mirror is of another version than this command; try --json');
+}
